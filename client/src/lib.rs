@@ -1,0 +1,1 @@
+//! An owner's or buyer's side: put, get, share, sell, buy.

@@ -1,0 +1,1 @@
+//! Who orders transactions: the ledger port and its embedded and remote engines.

@@ -1,0 +1,1 @@
+//! Who talks to whom: iroh QUIC endpoints, their in-memory twin, and framing.

@@ -1,0 +1,1 @@
+//! A storage node: serve, prove, earn, keep custody shares.

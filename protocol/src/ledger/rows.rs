@@ -1,0 +1,535 @@
+//! What the ledger remembers: one table per kind of thing, each row typed, each key ordered.
+//!
+//! Money lives in exactly three places: [`Account::balance`], [`Hold::amount`] and [`Pools`].
+
+use alloc::{string::String, vec::Vec};
+
+use crate::{
+    amount::Amount,
+    choice,
+    codec::{Decode, Encode},
+    content::Manifest,
+    custody::{Capsule, DeliveryKey, Point, VaultKey},
+    grant::Link,
+    id::{
+        AccountId, ChainId, DealId, Hash, LinkId, ListingId, NodeId, ObjectId, OrderId, PeerId,
+        TransactionId, VaultId,
+    },
+    ledger::Params,
+    record,
+};
+
+/// A kind of row: its tag in every key, its key and its value.
+pub trait Table {
+    /// The first byte of every key of the table.
+    const TAG: u8;
+    /// What a row is found by.
+    type Key: RowKey;
+    /// What a row holds.
+    type Row: Encode + Decode + Clone;
+
+    /// The whole key of a row.
+    fn key(key: &Self::Key) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.push(Self::TAG);
+        key.append(&mut out);
+        out
+    }
+}
+
+/// A key whose bytes sort as the key does: big-endian numbers, fixed sizes.
+pub trait RowKey {
+    /// Appends the key's bytes.
+    fn append(&self, out: &mut Vec<u8>);
+}
+
+impl RowKey for () {
+    fn append(&self, _: &mut Vec<u8>) {}
+}
+
+impl RowKey for u32 {
+    fn append(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_be_bytes());
+    }
+}
+
+impl RowKey for u64 {
+    fn append(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_be_bytes());
+    }
+}
+
+impl<A: RowKey, B: RowKey> RowKey for (A, B) {
+    fn append(&self, out: &mut Vec<u8>) {
+        self.0.append(out);
+        self.1.append(out);
+    }
+}
+
+macro_rules! id_keys {
+    ($($id:ty),*) => {$(
+        impl RowKey for $id {
+            fn append(&self, out: &mut Vec<u8>) {
+                out.extend_from_slice(self.as_bytes());
+            }
+        }
+    )*};
+}
+
+id_keys!(AccountId, PeerId, DealId, ListingId, OrderId, VaultId, LinkId, TransactionId);
+
+macro_rules! tables {
+    ($($(#[$meta:meta])* $name:ident = $tag:literal, $key:ty => $row:ty;)*) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name;
+
+        impl Table for $name {
+            const TAG: u8 = $tag;
+            type Key = $key;
+            type Row = $row;
+        }
+    )*};
+}
+
+tables! {
+    /// The ledger itself: one row.
+    Chains = 1, () => Chain;
+    /// Money that no one account holds: one row.
+    PoolsTable = 2, () => Pools;
+    /// Accounts.
+    Accounts = 3, AccountId => Account;
+    /// Transactions already applied, until their last valid height.
+    SeenTable = 4, (AccountId, TransactionId) => Seen;
+    /// Which seen transactions end at a height: `(height, (sender, id))`.
+    SeenUntil = 5, (u64, (AccountId, TransactionId)) => Nothing;
+    /// Reserved money.
+    Holds = 6, HoldKey => Hold;
+    /// Storage nodes.
+    Nodes = 7, NodeId => Node;
+    /// The shards a node answers for in the current epoch: `(node, position)`, dense.
+    Slots = 8, (NodeId, u32) => Slot;
+    /// Changes of slot tables that wait for the next epoch: `(sequence)`.
+    Changes = 9, u64 => Change;
+    /// Deals.
+    Deals = 10, DealId => Deal;
+    /// Deals by the epoch they end with: `(epoch, deal)`.
+    DealEnds = 11, (u64, DealId) => Nothing;
+    /// Deals by owner: `(owner, deal)`.
+    DealsOf = 12, (AccountId, DealId) => Nothing;
+    /// Vaults.
+    Vaults = 13, VaultId => Vault;
+    /// Listings.
+    Listings = 14, ListingId => Listing;
+    /// Listings that wait for the beacon that picks their preview.
+    AwaitBeacon = 15, ListingId => Nothing;
+    /// Orders.
+    Orders = 16, OrderId => Order;
+    /// What falls due at a time: `(time in ms, order)`.
+    OrdersDue = 17, (u64, OrderId) => Nothing;
+    /// Revoked grant links: `(link, who revoked it)`; it counts where that key stands above the link.
+    Revocations = 18, (LinkId, AccountId) => Revocation;
+    /// Orders by buyer or seller: `(account, order)`.
+    OrdersOf = 19, (AccountId, OrderId) => Nothing;
+}
+
+record! {
+    /// A row whose key says everything.
+    #[derive(Copy)]
+    pub struct Nothing {}
+}
+
+record! {
+    /// The ledger's own row.
+    pub struct Chain {
+        /// Its identity.
+        pub id: ChainId,
+        /// Its parameters.
+        pub params: Params,
+        /// Whose signature stands under blocks and sale grants.
+        pub authority: AccountId,
+        /// Time of the genesis block, in milliseconds since the Unix epoch: epoch 0 begins here.
+        pub genesis_ms: u64,
+        /// Time of the last block.
+        pub time_ms: u64,
+        /// Height of the last block.
+        pub height: u64,
+        /// The current epoch.
+        pub epoch: u64,
+        /// The beacon that chose the current epoch's challenges.
+        pub epoch_beacon: Hash,
+        /// The beacon of the last block.
+        pub beacon: Hash,
+        /// The hash-onion value whose preimage the next block reveals.
+        pub onion: Hash,
+        /// Next sequence number in [`Changes`].
+        pub change_next: u64,
+    }
+}
+
+record! {
+    /// Money that no one account holds.
+    #[derive(Copy)]
+    pub struct Pools {
+        /// Paid by owners for epochs still to be proven.
+        pub storage: Amount,
+        /// Pay for epochs that were missed: pays for repair, never anyone who could have caused the miss.
+        pub repair: Amount,
+        /// Fees.
+        pub treasury: Amount,
+        /// Everything ever put into circulation: what all places together must add up to.
+        pub issued: Amount,
+    }
+}
+
+record! {
+    /// An account.
+    #[derive(Copy)]
+    pub struct Account {
+        /// What it can spend.
+        pub balance: Amount,
+        /// Height of its last faucet request.
+        pub faucet_height: u64,
+    }
+}
+
+record! {
+    /// A transaction the ledger has applied. One that was refused leaves no trace.
+    #[derive(Copy)]
+    pub struct Seen {
+        /// Hash of the signed content.
+        pub digest: Hash,
+        /// Height of the block that applied it.
+        pub height: u64,
+    }
+}
+
+choice! {
+    /// What money is reserved for; also the hold's key.
+    #[derive(Copy)]
+    pub enum HoldKey {
+        /// The repair reserve of a deal.
+        Deal = 1 { deal: DealId },
+        /// The escrow of an order.
+        Order = 2 { order: OrderId },
+        /// A reservation between two accounts, under an id its payer chose.
+        Request = 3 { payer: AccountId, id: TransactionId },
+    }
+}
+
+impl RowKey for HoldKey {
+    fn append(&self, out: &mut Vec<u8>) {
+        self.encode(out);
+    }
+}
+
+record! {
+    /// Reserved money: placed by one account, later released to another, voided, or expired.
+    #[derive(Copy)]
+    pub struct Hold {
+        /// Who gets it back when it is voided or expires.
+        pub payer: AccountId,
+        /// Who may release it, when not the rules themselves.
+        pub payee: Option<AccountId>,
+        /// How much.
+        pub amount: Amount,
+        /// When the payer may void it, in milliseconds since the Unix epoch.
+        pub expires_ms: u64,
+    }
+}
+
+record! {
+    /// A storage node.
+    pub struct Node {
+        /// The account that earns what the node earns.
+        pub payout: AccountId,
+        /// Where the node answers: socket addresses or relay URLs.
+        pub addresses: Vec<String>,
+        /// X25519 key that vault shares are sealed to; absent when the node keeps no custody.
+        pub custody_key: Option<[u8; 32]>,
+        /// Asking price per GiB and epoch.
+        pub price: Amount,
+        /// Bytes the node offers.
+        pub capacity: u64,
+        /// Bytes bound by deals, also by those that start with the next epoch.
+        pub used: u64,
+        /// Rows in the node's slot table.
+        pub slots: u32,
+        /// Bytes of the longest shard that was ever in the table: what challenge picks are weighted by.
+        pub longest: u64,
+        /// Bytes in the slot table.
+        pub slot_bytes: u64,
+        /// Hash chain over every change of the slot table.
+        pub table: Hash,
+        /// What the whole table earns per proven epoch.
+        pub rate: Amount,
+        /// The last epoch the node has proven.
+        pub passed_epoch: Option<u64>,
+        /// Epochs proven.
+        pub passed: u64,
+        /// Epochs missed.
+        pub missed: u64,
+        /// Epochs missed in a row.
+        pub missed_in_row: u32,
+    }
+}
+
+record! {
+    /// A shard a node answers for.
+    #[derive(Copy)]
+    pub struct Slot {
+        /// The deal.
+        pub deal: DealId,
+        /// The shard's index in its segment.
+        pub index: u8,
+        /// The shard's BLAKE3 root.
+        pub root: Hash,
+        /// The shard's bytes.
+        pub length: u64,
+        /// What it earns per proven epoch.
+        pub rate: Amount,
+    }
+}
+
+choice! {
+    /// A change of slot tables, done when the next epoch begins.
+    #[derive(Copy)]
+    pub enum Change {
+        /// All shards of the deal join their nodes' tables.
+        Join = 1 { deal: DealId },
+        /// All shards of the deal leave their nodes' tables.
+        Leave = 2 { deal: DealId },
+    }
+}
+
+choice! {
+    /// Who may read a deal's shards.
+    #[derive(Copy)]
+    pub enum Access {
+        /// Holders of a grant of the owner.
+        Granted = 1,
+        /// Anyone.
+        Public = 2,
+    }
+}
+
+choice! {
+    /// Where a deal stands.
+    #[derive(Copy)]
+    pub enum DealState {
+        /// Waits for the epoch it starts with.
+        Offered = 1,
+        /// In its nodes' slot tables.
+        Active = 2,
+        /// Over, all epochs done.
+        Completed = 3,
+        /// Ended by its owner before that.
+        Cancelled = 4,
+    }
+}
+
+record! {
+    /// One shard of a deal.
+    #[derive(Copy)]
+    pub struct DealSlot {
+        /// Who keeps it.
+        pub node: NodeId,
+        /// Its BLAKE3 root, fixed for life.
+        pub root: Hash,
+        /// Price per GiB and epoch.
+        pub price: Amount,
+        /// Its position in the node's slot table while the deal is active.
+        pub position: Option<u32>,
+    }
+}
+
+record! {
+    /// A storage agreement for one segment. `shards[i]` is shard `i`; one that no node keeps is absent.
+    pub struct Deal {
+        /// Who pays.
+        pub owner: AccountId,
+        /// The stored file version it belongs to.
+        pub object: ObjectId,
+        /// Which segment of it, from 0.
+        pub segment: u32,
+        /// How many shards give the segment back.
+        pub required: u8,
+        /// Bytes of each shard.
+        pub length: u64,
+        /// Who may read.
+        pub access: Access,
+        /// First epoch that is proven and paid.
+        pub start: u64,
+        /// First epoch that is not.
+        pub end: u64,
+        /// What all shards together cost per epoch.
+        pub rate: Amount,
+        /// The shards, by index.
+        pub shards: Vec<Option<DealSlot>>,
+        /// Where it stands.
+        pub state: DealState,
+    }
+}
+
+record! {
+    /// A seller's secret, shared among custodians.
+    pub struct Vault {
+        /// Whose.
+        pub owner: AccountId,
+        /// Its public side. As many releases open a capsule as it has commitments.
+        pub key: VaultKey,
+        /// The custodians; the first has share index 1.
+        pub custodians: Vec<NodeId>,
+    }
+}
+
+record! {
+    /// Public content on the network: what is needed to fetch and open it, and the hash it must have.
+    pub struct PublicRef {
+        /// Its manifest.
+        pub manifest: Manifest,
+        /// Its file key: public, since the content is.
+        pub key: [u8; 32],
+        /// BLAKE3 hash of the bytes.
+        pub hash: Hash,
+    }
+}
+
+choice! {
+    /// Whether a listing takes orders.
+    #[derive(Copy)]
+    pub enum ListingState {
+        /// Takes orders.
+        Open = 1,
+        /// Takes no more orders; those made go on.
+        Ended = 2,
+    }
+}
+
+record! {
+    /// A share of a listing's income.
+    #[derive(Copy)]
+    pub struct Split {
+        /// Who gets it.
+        pub account: AccountId,
+        /// In hundredths of a percent of what is left after fees. The seller gets the rest.
+        pub share_bp: u16,
+    }
+}
+
+record! {
+    /// What a seller lists; signed as part of the listing action and kept whole.
+    pub struct Terms {
+        /// What it is called.
+        pub title: String,
+        /// Price of one access.
+        pub price: Amount,
+        /// Hash of the licence text the buyer accepts.
+        pub licence: Hash,
+        /// How long a grant lives, in milliseconds from the order.
+        pub access_ms: u64,
+        /// How long a buyer has to check a delivery, in milliseconds.
+        pub window_ms: u64,
+        /// Who else is paid.
+        pub splits: Vec<Split>,
+        /// Cells that are opened as a preview, picked by a beacon.
+        pub preview_cells: u8,
+        /// The description: a JSON document on the network.
+        pub document: PublicRef,
+        /// What is sold.
+        pub manifest: Manifest,
+        /// Number of cells under the content root.
+        pub cells: u64,
+        /// The vault that guards the key.
+        pub vault: VaultId,
+        /// The key, encrypted to the vault.
+        pub capsule: Capsule,
+        /// `file key XOR listing key`.
+        pub pad: [u8; 32],
+        /// The seller's delegation to the ledger's signing key: link 0 of every sale's grant.
+        pub mandate: Link,
+    }
+}
+
+record! {
+    /// A listing.
+    pub struct Listing {
+        /// Who sells.
+        pub seller: AccountId,
+        /// What was listed.
+        pub terms: Terms,
+        /// Whether it takes orders.
+        pub state: ListingState,
+        /// Time it was listed.
+        pub listed_ms: u64,
+        /// What picks the preview, once its beacon is known.
+        pub preview_seed: Option<Hash>,
+        /// The opened preview cells, once the seller has posted them.
+        pub preview: Option<PublicRef>,
+        /// Orders that were settled.
+        pub sold: u64,
+    }
+}
+
+choice! {
+    /// Where an order stands.
+    #[derive(Copy)]
+    pub enum OrderState {
+        /// Paid into escrow; custodians may release.
+        Paid = 1,
+        /// Enough releases stand on the ledger; the buyer's window runs.
+        Delivered = 2,
+        /// The seller is paid.
+        Settled = 3,
+        /// The buyer has the money back.
+        Refunded = 4,
+    }
+}
+
+record! {
+    /// A purchase.
+    pub struct Order {
+        /// What is bought.
+        pub listing: ListingId,
+        /// Who pays.
+        pub buyer: AccountId,
+        /// The peer key the grant is bound to.
+        pub holder: PeerId,
+        /// The one-time key the custodians release to.
+        pub delivery: DeliveryKey,
+        /// What is in escrow.
+        pub amount: Amount,
+        /// Where it stands.
+        pub state: OrderState,
+        /// Time it was made.
+        pub ordered_ms: u64,
+        /// When the grant ends.
+        pub access_until_ms: u64,
+        /// Deadline of the current state: of delivery when paid, of the window when delivered.
+        pub due_ms: u64,
+        /// Releases on the ledger: `U` and `V` by custodian index.
+        pub releases: Vec<PostedRelease>,
+    }
+}
+
+record! {
+    /// A verified release that stands on the ledger.
+    #[derive(Copy)]
+    pub struct PostedRelease {
+        /// Which custodian, from 1.
+        pub index: u8,
+        /// `U`.
+        pub u: Point,
+        /// `V`.
+        pub v: Point,
+    }
+}
+
+record! {
+    /// A revoked grant link.
+    #[derive(Copy)]
+    pub struct Revocation {
+        /// Height of the block.
+        pub height: u64,
+    }
+}

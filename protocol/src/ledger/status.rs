@@ -1,0 +1,106 @@
+//! The one closed list of outcomes a transaction can have, in order of precedence.
+
+use core::fmt;
+
+use crate::codec::{Decode, DecodeError, Encode, Reader};
+use alloc::vec::Vec;
+
+macro_rules! statuses {
+    ($($(#[$meta:meta])* $name:ident = $code:literal, $words:literal;)*) => {
+        /// The outcome of a transaction. When several apply, the one with the lowest code is reported.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Status { $($(#[$meta])* #[doc = $words] $name = $code),* }
+
+        impl Status {
+            /// All of them, in order of precedence.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The outcome in words.
+            #[must_use]
+            pub fn words(self) -> &'static str {
+                match self { $(Self::$name => $words),* }
+            }
+        }
+
+        impl Decode for Status {
+            fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                match u8::decode(input)? {
+                    $($code => Ok(Self::$name),)*
+                    tag => Err(DecodeError::Tag { what: "status", tag }),
+                }
+            }
+        }
+    };
+}
+
+statuses! {
+    Applied = 0, "applied";
+    // About the envelope: decided without the ledger's rows.
+    WrongChain = 1, "the transaction is for another ledger";
+    TooLarge = 2, "the transaction is larger than the ledger accepts";
+    BadSignature = 3, "the sender's signature does not verify";
+    Expired = 4, "the transaction's last valid height has passed";
+    TooFarAhead = 5, "the transaction's last valid height is too far ahead";
+    IdReused = 6, "the sender has used this transaction id for something else";
+    // About the action's own fields.
+    BadField = 10, "a field is out of its range";
+    BadProof = 11, "a cryptographic proof in the action does not verify";
+    BadAcceptance = 12, "a node's signed acceptance does not verify or does not match";
+    BadLabel = 13, "the capsule is not bound to this seller, vault and content";
+    // About what the action refers to.
+    UnknownNode = 20, "no such node";
+    UnknownDeal = 21, "no such deal";
+    UnknownVault = 22, "no such vault";
+    UnknownListing = 23, "no such listing";
+    UnknownOrder = 24, "no such order";
+    UnknownHold = 25, "no such hold";
+    NotYours = 26, "only its owner may do this";
+    Exists = 27, "this id is taken by something else";
+    // About the state those things are in.
+    ListingEnded = 30, "the listing has ended";
+    TermsChanged = 31, "price or licence differ from what was accepted";
+    OrderClosed = 32, "the order is already settled or refunded";
+    DealClosed = 33, "the deal has already ended";
+    WrongEpoch = 34, "the proof is for another epoch than the current one";
+    AlreadyProven = 35, "this node has already proven this epoch";
+    NodeFull = 36, "the node has not that much free capacity";
+    AcceptanceExpired = 37, "a node's acceptance is no longer valid";
+    TooEarly = 38, "it is too early for this";
+    TooLate = 39, "it is too late for this";
+    // About money: last, so that whatever else is wrong is said first.
+    FaucetClosed = 40, "this network has no faucet";
+    FaucetEmpty = 41, "the faucet gives this account nothing more for now";
+    BalanceTooLow = 42, "the account's balance is too low";
+    Overflow = 43, "an amount would exceed what the ledger can count";
+}
+
+impl Status {
+    /// Whether the same transaction may succeed when it is sent again later.
+    #[must_use]
+    pub fn transient(self) -> bool {
+        matches!(
+            self,
+            Self::TooFarAhead
+                | Self::UnknownNode
+                | Self::UnknownListing
+                | Self::UnknownOrder
+                | Self::UnknownVault
+                | Self::NodeFull
+                | Self::TooEarly
+                | Self::FaucetEmpty
+                | Self::BalanceTooLow
+        )
+    }
+}
+
+impl Encode for Status {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(*self as u8);
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words())
+    }
+}

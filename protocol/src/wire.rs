@@ -1,0 +1,4 @@
+//! The messages between parties. See `spec/wire.md`.
+
+pub mod ledger;
+pub mod storage;

@@ -1,0 +1,135 @@
+//! What a ledger is asked and answers. One request per QUIC stream; each message is framed by its
+//! length as `u32`.
+
+use alloc::{string::String, vec::Vec};
+
+use crate::{
+    choice,
+    grant::Link,
+    id::{AccountId, Hash, OrderId},
+    ledger::{
+        Status,
+        block::{Block, Event, SignedHeader},
+        transaction::Transaction,
+    },
+    record,
+};
+
+choice! {
+    /// The first message on a stream to a ledger.
+    pub enum Request {
+        /// Apply this. Answered by [`Response::Outcome`] once the block is on disk.
+        Submit = 1 {
+            /// What.
+            transaction: Transaction,
+        },
+        /// The last block. Answered by [`Response::Head`].
+        Head = 2,
+        /// Rows by key, with their proof. Answered by [`Response::Rows`].
+        Rows = 3 {
+            /// Their keys.
+            keys: Vec<Vec<u8>>,
+        },
+        /// Rows whose keys begin with `prefix` and come after `after`. Answered by [`Response::Rows`].
+        Scan = 4 {
+            /// What the keys begin with: at least the table's tag.
+            prefix: Vec<u8>,
+            /// The last key of the answer before.
+            after: Option<Vec<u8>>,
+            /// How many at most.
+            limit: u32,
+        },
+        /// All blocks from a height on, as they come. Answered by one [`Response::Block`] after another.
+        Follow = 5 {
+            /// The first height wanted.
+            height: u64,
+        },
+        /// What moved an account's money, newest first. Answered by [`Response::History`].
+        History = 6 {
+            /// Whose.
+            account: AccountId,
+            /// Only what came before this height.
+            before: u64,
+            /// How many at most.
+            limit: u32,
+        },
+        /// The ledger's signature under a sale: link 1 of its grant. Answered by [`Response::Sale`].
+        Sale = 7 {
+            /// Of which order.
+            order: OrderId,
+        },
+    }
+}
+
+record! {
+    /// A row and its proof.
+    pub struct ProvenRow {
+        /// Its key.
+        pub key: Vec<u8>,
+        /// Its value; absent when there is no such row.
+        pub value: Option<Vec<u8>>,
+        /// Its path in the state tree: see `ledger::tree`.
+        pub path: Vec<u8>,
+    }
+}
+
+record! {
+    /// A line of an account's history.
+    pub struct HistoryLine {
+        /// Height of the block.
+        pub height: u64,
+        /// Time of the block.
+        pub time_ms: u64,
+        /// What happened.
+        pub event: Event,
+    }
+}
+
+choice! {
+    /// A ledger's answer.
+    pub enum Response {
+        /// Not answered, and why.
+        Refused = 0 {
+            /// In words.
+            message: String,
+        },
+        /// What came of a transaction.
+        Outcome = 1 {
+            /// Height of the block it is in, or of the last block when it was refused.
+            height: u64,
+            /// What came of it.
+            status: Status,
+        },
+        /// The last block.
+        Head = 2 {
+            /// Its header.
+            header: SignedHeader,
+        },
+        /// Rows under the state root of `header`.
+        Rows = 3 {
+            /// The block they are from.
+            header: SignedHeader,
+            /// The rows.
+            rows: Vec<ProvenRow>,
+            /// Whether a scan has more.
+            more: bool,
+        },
+        /// A block.
+        Block = 4 {
+            /// The block.
+            block: Block,
+        },
+        /// History lines.
+        History = 6 {
+            /// Newest first.
+            lines: Vec<HistoryLine>,
+        },
+        /// Link 1 of a sale's grant.
+        Sale = 7 {
+            /// The link.
+            link: Link,
+            /// Digest of the block the sale is final in.
+            block: Hash,
+        },
+    }
+}

@@ -1,0 +1,1 @@
+//! What lies on a node's disk: shard files and their redb index.

@@ -1,0 +1,1 @@
+//! The whole: simulator, end to end, vectors, house rules.
