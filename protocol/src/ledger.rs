@@ -1,6 +1,7 @@
 //! Money, deals, epochs, listings and orders as rules: `validate`, then `apply`. See `spec/ledger.md`.
 
 pub mod block;
+pub mod execute;
 pub mod params;
 pub mod rows;
 pub mod state;
