@@ -118,7 +118,8 @@ impl ShardHasher {
             // A group is only closed when another byte follows: the only group of a shard is its root.
             if filled == GROUP_BYTES as u64 {
                 self.groups.push(Hash(self.group.finalize_non_root()));
-                self.group.reset();
+                // Not `reset`: blake3 1.8.7 keeps the old offset through it.
+                self.group = Hasher::new();
                 self.group.set_input_offset(self.length);
                 continue;
             }
