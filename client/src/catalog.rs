@@ -11,7 +11,7 @@ use symbolon_net::Host;
 use symbolon_protocol::{
     Amount, Decode, DecodeError, Encode, choice,
     codec::Reader,
-    content::{Manifest, Scheme, manifest::MaskMode},
+    content::{Manifest, MaskMode, Scheme},
     id::{Hash, ListingId, OrderId},
     ledger::rows::Access,
     record,
@@ -108,7 +108,6 @@ record! {
         pub(crate) access: Access,
         pub(crate) epochs: u64,
         pub(crate) source: SourceMark,
-        pub(crate) segments_done: u32,
     }
 }
 

@@ -182,8 +182,8 @@ pub(crate) fn quote(
     let mut sums = [Amount::ZERO; 4];
     let mut stored_bytes = 0;
     let mut by_length: BTreeMap<u64, u64> = BTreeMap::new();
-    for segment in 0..layout.segments() {
-        *by_length.entry(layout.segment(segment).shard_length).or_default() += 1;
+    for segment in layout.iter() {
+        *by_length.entry(segment.shard_length).or_default() += 1;
     }
     for (shard_length, count) in by_length {
         let mut rate = Amount::ZERO;

@@ -12,11 +12,7 @@ use std::fs::{File, TryLockError};
 
 use symbolon_protocol::{
     Amount,
-    content::{
-        Layout, Manifest, Scheme,
-        manifest::{Codec, MaskMode},
-        seal::FileKey,
-    },
+    content::{FileKey, Layout, LayoutError, Manifest, MaskMode, Scheme},
     id::{DealId, ObjectId},
     ledger::{
         rows::{Access, Deal, Deals},
@@ -110,7 +106,7 @@ pub(crate) struct Job {
 
 /// What the segments added up to.
 struct Stored {
-    length: u64,
+    layout: Layout,
     segments: u32,
     shards: u32,
     cost: Amount,
@@ -168,7 +164,7 @@ impl Client {
         Ok(PutReport {
             name: name.to_owned(),
             object: job.object,
-            length: stored.length,
+            length: entry.manifest.length,
             scheme: job.entry.scheme,
             segments: stored.segments,
             shards: stored.shards,
@@ -229,7 +225,6 @@ impl Client {
             access: request.access,
             epochs,
             source: opened.mark(),
-            segments_done: 0,
         };
         let mut batch = Batch::default();
         batch.put(Uploads, key, &entry);
@@ -244,66 +239,40 @@ impl Client {
         options: &PutOptions,
         progress: &Progress,
     ) -> Result<Stored, ClientError> {
-        let invalid = |error: symbolon_protocol::content::layout::LayoutError| {
-            ClientError::Usage(error.to_string())
-        };
         let scheme = job.entry.scheme;
-        // Until a stream has ended, its segments are those of a file without end.
-        let mut layout = match opened.length() {
-            Some(length) => Layout::new(scheme, length).map_err(invalid)?,
-            None => Layout::endless(scheme),
-        };
         let mut leaves = Leaves::open(&self.inner.dir, &job.object)?;
-        let mut stored_cost = Amount::ZERO;
-        let (mut length, mut shards, mut segment) = (0, 0, 0);
-        let mut done = job.entry.segments_done;
-        while segment < layout.segments() {
-            let here = layout.segment(segment);
-            let (bytes, last) =
-                tokio::task::block_in_place_or_inline(|| opened.segment(here.plain_start, here.plain_length))?;
+        let (mut length, mut shards, mut cost) = (0, 0, Amount::ZERO);
+        let mut layout = opened.length().map(|length| Layout::new(scheme, length));
+        for segment in 0.. {
+            // Until a stream has ended, its segments are those of a file without end.
+            let full = Layout::full_segment(scheme, segment).map_err(invalid)?;
+            let (bytes, last) = opened.segment(full.plain_start, full.plain_length)?;
             length += bytes.length();
             if last {
-                layout = Layout::new(scheme, length).map_err(invalid)?;
+                layout.get_or_insert_with(|| Layout::new(scheme, length));
             }
-            let here = layout.segment(segment);
-            leaves.rewind(here.first_cell.min(leaves.count()))?;
-            let spent_max = options.cost_max.map(|limit| {
-                limit.checked_sub(stored_cost).unwrap_or(Amount::ZERO)
-            });
-            let placed = self.place_segment(job, here, &bytes, spent_max, progress).await?;
-            let missing = leaves.count() <= here.first_cell;
-            if let Some(new) = placed.leaves.filter(|_| missing) {
-                leaves.append(&new)?;
-            }
-            stored_cost = stored_cost.checked_add(placed.cost).unwrap_or(stored_cost);
+            let known = layout.clone().transpose().map_err(invalid)?;
+            let here = match known {
+                Some(layout) => layout.segment(segment).map_err(invalid)?,
+                None => full,
+            };
+            let left = options.cost_max.map(|limit| limit.checked_sub(cost).unwrap_or(Amount::ZERO));
+            let placed = self.place_segment(job, here, &bytes, left, progress).await?;
+            leaves.rewind(here.first_cell)?;
+            leaves.append(&placed.leaves)?;
+            cost = cost.checked_add(placed.cost).unwrap_or(cost);
             shards += placed.shards;
-            segment += 1;
-            if segment > done {
-                done = segment;
-                self.journal(job, done)?;
+            if last {
+                let layout = Layout::new(scheme, length).map_err(invalid)?;
+                return Ok(Stored { layout, segments: segment + 1, shards, cost, leaves });
             }
         }
-        Ok(Stored { length, segments: segment, shards, cost: stored_cost, leaves })
-    }
-
-    fn journal(&self, job: &Job, segments_done: u32) -> Result<(), ClientError> {
-        let entry = UploadEntry { segments_done, ..job.entry.clone() };
-        let mut batch = Batch::default();
-        batch.put(Uploads, entry.name.as_bytes(), &entry);
-        self.catalog().write(&batch)
+        unreachable!("a source ends before its segments run out of numbers")
     }
 
     fn entry(&self, job: &Job, stored: &Stored) -> Result<FileEntry, ClientError> {
-        let manifest = Manifest {
-            version: 1,
-            codec: Codec::ReedSolomon8,
-            mask: job.entry.mask,
-            scheme: job.entry.scheme,
-            object: job.object,
-            length: stored.length,
-            commitment: job.key.commitment(),
-            content_root: stored.leaves.root()?,
-        };
+        let root = stored.leaves.root()?;
+        let manifest = Manifest::new(&job.key, job.entry.mask, &stored.layout, root);
         Ok(FileEntry {
             name: job.entry.name.clone(),
             kind: job.entry.kind,
@@ -380,4 +349,8 @@ fn already(old: &FileEntry) -> PutReport {
         cost: Amount::ZERO,
         outcome: PutOutcome::Already,
     }
+}
+
+fn invalid(error: LayoutError) -> ClientError {
+    ClientError::Usage(error.to_string())
 }

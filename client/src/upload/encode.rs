@@ -9,9 +9,9 @@ use std::{collections::VecDeque, sync::Arc};
 use bytes::Bytes;
 use symbolon_net::Host;
 use symbolon_protocol::{
-    content::{layout::SegmentLayout, seal::SegmentCoder},
+    content::{SegmentCoder, SegmentLayout},
     id::Hash,
-    proof::ShardRoot,
+    proof::{cell_node, root_of_cells},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -113,8 +113,7 @@ impl Feeder {
         }
         // The lanes see their end before they see their root.
         drop(open);
-        let length = self.layout.shard_length;
-        let roots: Vec<_> = chains.iter().map(|chain| ShardRoot::of_cells(chain, length)).collect();
+        let roots: Vec<_> = chains.into_iter().map(root_of_cells).collect();
         for (index, root) in roots_wanted {
             // A lane whose task ended wants no root.
             root.send(roots[index]).ok();
@@ -175,8 +174,8 @@ fn encode_batch(
         Batch { stripes: Vec::new(), leaves: Vec::new(), chains: vec![Vec::new(); total], plain_bytes: 0 };
     let mut plain = Vec::new();
     for number in first..end {
-        let stripe = layout.stripe(number);
-        plain.resize(stripe.plain_bytes * usize::from(layout.required), 0);
+        let stripe = layout.stripe(number).ok_or_else(out_of_layout)?;
+        plain.resize(stripe.capacity(), 0);
         let offset = stripe.plain_start - layout.plain_start;
         let count = bytes.read_at(offset, &mut plain).map_err(|source| ClientError::Io {
             path: "the file being stored".into(),
@@ -187,10 +186,14 @@ fn encode_batch(
             .encode(number, &plain[..count], &mut cells, &mut batch.leaves)
             .map_err(|error| ClientError::Internal(error.to_string()))?;
         for (chain, cell) in batch.chains.iter_mut().zip(cells.chunks_exact(stripe.cell_bytes)) {
-            chain.push(ShardRoot::of_cell(cell, stripe.shard_offset));
+            chain.push(cell_node(cell, stripe.shard_offset, layout.shard_length));
         }
         batch.plain_bytes += count as u64;
         batch.stripes.push((Bytes::from(cells), stripe.cell_bytes));
     }
     Ok(batch)
+}
+
+fn out_of_layout() -> ClientError {
+    ClientError::Internal(String::from("a stripe lies outside its segment"))
 }

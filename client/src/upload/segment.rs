@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use symbolon_protocol::{
     Amount,
-    content::{layout::SegmentLayout, seal::SegmentCoder},
+    content::{SegmentCoder, SegmentLayout},
     grant::{Caveat, Grant, ability},
     id::{DealId, Hash, NodeId},
     ledger::{
@@ -43,8 +43,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A segment that is stored and paid for.
 pub(super) struct Placed {
-    /// Its content leaves, when they had to be computed.
-    pub(super) leaves: Option<Vec<Hash>>,
+    /// Its content leaves.
+    pub(super) leaves: Vec<Hash>,
     pub(super) shards: u32,
     pub(super) cost: Amount,
 }
@@ -99,7 +99,7 @@ impl Client {
             let shards = row.shards.iter().flatten().count();
             let shards = u32::try_from(shards).expect("at most 128 shards");
             let encoded = feeder.feeder(self, progress).run(Vec::new()).await?;
-            return Ok(Placed { leaves: Some(encoded.leaves), shards, cost });
+            return Ok(Placed { leaves: encoded.leaves, shards, cost });
         }
         let terms = DealTerms {
             deal,
@@ -280,8 +280,11 @@ impl Placing<'_> {
         let terms = self.terms.clone();
         let action = Action::OpenDeal { terms, acceptances, cost_max: cost };
         self.client.send(id, action).await?;
-        let leaves = self.encoded.take().map(|encoded| encoded.leaves);
-        Ok(Placed { leaves, shards, cost })
+        let encoded = self.encoded.take();
+        let encoded = encoded.ok_or_else(|| {
+            ClientError::Internal(String::from("shards were accepted before they were encoded"))
+        })?;
+        Ok(Placed { leaves: encoded.leaves, shards, cost })
     }
 }
 
@@ -321,10 +324,10 @@ impl Sending {
                 }
                 if sent != self.terms.length {
                     // The feeder dropped this lane: too slow.
-                    sender.reset();
+                    sender.reset(0);
                     return Err(PeerError::TimedOut);
                 }
-                sender.finish()?;
+                sender.finish();
                 match peers.within(PATIENCE, response(&mut receiver)).await? {
                     Response::Accepted { acceptance } => acceptance,
                     _ => return Err(PeerError::Confused),
