@@ -99,6 +99,11 @@ impl Client {
             let shards = row.shards.iter().flatten().count();
             let shards = u32::try_from(shards).expect("at most 128 shards");
             let encoded = feeder.feeder(self, progress).run(Vec::new()).await?;
+            let mut kept = row.shards.iter().zip(&encoded.roots);
+            if !kept.all(|(shard, root)| shard.is_none_or(|shard| shard.root == *root)) {
+                let path = std::path::PathBuf::from(&job.entry.name);
+                return Err(ClientError::SourceChanged { path });
+            }
             return Ok(Placed { leaves: encoded.leaves, shards, cost });
         }
         let terms = DealTerms {

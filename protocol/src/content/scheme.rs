@@ -180,11 +180,3 @@ mod tests {
         assert_eq!(Scheme::from_bytes(&[2, 1]), Err(DecodeError::Invalid { what: "scheme" }));
     }
 }
-
-impl Scheme {
-    /// stand-in until the content branch is merged
-    #[must_use]
-    pub fn enough(self) -> u8 {
-        7
-    }
-}
