@@ -119,7 +119,7 @@ record! {
         pub(crate) title: String,
         pub(crate) price: Amount,
         pub(crate) token: Option<String>,
-        pub(crate) acknowledged: bool,
+        pub(crate) custodians: Vec<u8>,
     }
 }
 
@@ -212,7 +212,8 @@ impl Catalog {
     }
 
     fn unseal<K: Kind>(&self, place: &[u8], sealed: &[u8]) -> Result<K::Row, ClientError> {
-        let damaged = || ClientError::Index(String::from("a row is damaged or of another identity"));
+        let damaged =
+            || ClientError::Index(String::from("a row is damaged or of another identity"));
         let (nonce, sealed) = sealed.split_first_chunk::<24>().ok_or_else(damaged)?;
         let aad = [&[K::TABLE], place].concat();
         let row = self.cipher().decrypt(nonce.into(), Payload { msg: sealed, aad: &aad });
@@ -232,7 +233,8 @@ impl Catalog {
 
     /// All rows of a kind.
     pub(crate) fn rows<K: Kind>(&self, _: K) -> Result<Vec<K::Row>, ClientError> {
-        let rows = self.open()?.scan(K::TABLE).map_err(|error| ClientError::Index(error.to_string()))?;
+        let rows =
+            self.open()?.scan(K::TABLE).map_err(|error| ClientError::Index(error.to_string()))?;
         rows.iter().map(|(place, sealed)| self.unseal::<K>(place, sealed)).collect()
     }
 

@@ -226,9 +226,7 @@ fn decode_group(
         let out = &mut group.plain[filled..];
         match wanted {
             LeavesWanted::No => coder.decode(number, &cells, out),
-            LeavesWanted::Yes => {
-                coder.decode_with_leaves(number, &cells, out, &mut group.leaves)
-            }
+            LeavesWanted::Yes => coder.decode_with_leaves(number, &cells, out, &mut group.leaves),
         }
         .map_err(corrupt)?;
         group.plain.truncate(filled + stripe.plain_length);

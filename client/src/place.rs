@@ -75,12 +75,12 @@ impl Client {
         let mut nodes = Vec::new();
         let mut after: Option<Vec<u8>> = None;
         loop {
-            let page =
-                self.ledger().scan(Nodes, &[Nodes::TAG], after.as_deref(), PAGE).await?;
+            let page = self.ledger().scan(Nodes, &[Nodes::TAG], after.as_deref(), PAGE).await?;
             let full = page.len() == PAGE as usize;
             for (key, row) in page {
                 let id = key.get(1..).and_then(|id| <[u8; 32]>::try_from(id).ok());
-                let id = id.ok_or_else(|| ClientError::Internal("a node key is 33 bytes".into()))?;
+                let id =
+                    id.ok_or_else(|| ClientError::Internal("a node key is 33 bytes".into()))?;
                 nodes.push(NodeView { id: symbolon_protocol::id::PeerId(id), row });
                 after = Some(key);
             }
@@ -206,5 +206,16 @@ pub(crate) fn quote(
         format!("only {nodes} nodes answer: losing {lost} loses the file; run more nodes")
     });
     let segments = layout.segments();
-    Ok(Quote { scheme, nodes, segments, stored_bytes, epochs, storage, reserve, fee, total, warning })
+    Ok(Quote {
+        scheme,
+        nodes,
+        segments,
+        stored_bytes,
+        epochs,
+        storage,
+        reserve,
+        fee,
+        total,
+        warning,
+    })
 }

@@ -196,7 +196,8 @@ impl Client {
         id: DealId,
         deal: &Deal,
     ) -> Result<SegmentView, ClientError> {
-        let kept: Vec<_> = (0..).zip(&deal.shards).filter_map(|(i, shard)| Some((i, (*shard)?))).collect();
+        let kept: Vec<_> =
+            (0..).zip(&deal.shards).filter_map(|(i, shard)| Some((i, (*shard)?))).collect();
         let ids: Vec<NodeId> = kept.iter().map(|(_, shard)| shard.node).collect();
         let nodes = self.ledger().rows(Nodes, &ids).await?;
         let shards = kept.into_iter().zip(nodes).map(|((index, shard), node)| ShardView {
@@ -246,8 +247,12 @@ impl Client {
         let grant = self.own_grant(file.object, ability::READ)?;
         let total_bytes = (depth == Depth::Deep).then_some(file.stored_bytes);
         progress.step(Step::Planned { total_bytes });
-        let mut report =
-            VerifyReport { checked_slices: 0, checked_bytes: 0, shards: Vec::new(), readable: true };
+        let mut report = VerifyReport {
+            checked_slices: 0,
+            checked_bytes: 0,
+            shards: Vec::new(),
+            readable: true,
+        };
         for segment in 0..file.segments {
             let id = key.deal(segment);
             let deal = self.deal(&id).await?.ok_or(ClientError::DealGone { segment, deal: id })?;

@@ -1,9 +1,6 @@
 //! The slices of one segment: asked for, verified, decoded, put in order.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use symbolon_net::PeerAddress;

@@ -123,8 +123,17 @@ impl Client {
         let wanted: Vec<NodeId> = nodes.iter().map(|node| node.address.id).collect();
         let nodes = nodes.into_iter().map(|node| (node.address.id, node)).collect();
         let tasks = BTreeMap::new();
-        let placing =
-            Placing { client: self, job, terms, grant, feeder, nodes, events, tasks, encoded: None };
+        let placing = Placing {
+            client: self,
+            job,
+            terms,
+            grant,
+            feeder,
+            nodes,
+            events,
+            tasks,
+            encoded: None,
+        };
         placing.run(wanted, inbox, cost_max, progress).await
     }
 
