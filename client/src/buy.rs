@@ -9,7 +9,7 @@ use symbolon_protocol::{
     Amount,
     content::FileKey,
     custody::{self, DeliveryKey, Release},
-    grant::{self, GrantToken},
+    grant::{Grant, GrantToken},
     id::{AccountId, ListingId, NodeId, OrderId, TransactionId},
     ledger::{
         rows::{Listing, ListingState, Order, OrderState, Orders, OrdersOf, RowKey, Table, Vaults},
@@ -96,7 +96,7 @@ impl Client {
         let listing = self.listing_row(id).await?;
         let (mut entry, mut outcome) = self.purchase(id, &listing, price_max).await?;
         if let Some(token) = &entry.token {
-            let token: GrantToken = token.parse().map_err(refused)?;
+            let token = GrantToken::parse(token).map_err(refused)?;
             let custodians = entry.custodians.clone();
             return Ok(BuyReport {
                 order: entry.order,
@@ -120,11 +120,13 @@ impl Client {
         }
         let (key, custodians) = self.collect_key(&entry.order, &listing, progress).await?;
         let sale = self.ledger().sale(&entry.order).await?;
-        let chain = grant::sale_chain(listing.seller, listing.terms.mandate.clone(), sale)
+        let links = vec![listing.terms.mandate.clone(), sale];
+        let grant = Grant { version: 1, root: listing.seller, links };
+        let file = (&listing.terms.manifest, key.as_bytes());
+        let (chain, wrap) = (self.ledger().chain(), self.identity().wrap_key());
+        let token = GrantToken::pack(chain, grant, file, &wrap, &self.host().random())
             .map_err(refused)?;
-        let me = self.identity().recipient();
-        let token = self.seal_token(chain, listing.terms.manifest.clone(), &key, &me)?;
-        entry.token = Some(token.to_string());
+        entry.token = Some(token.to_text());
         entry.custodians.clone_from(&custodians);
         let mut batch = Batch::default();
         batch.put(Purchases, &id.0, &entry);
@@ -317,8 +319,7 @@ impl Client {
 
     /// Orders this account made or received, newest first.
     pub async fn orders(&self) -> Result<Vec<OrderView>, ClientError> {
-        let mut prefix = vec![OrdersOf::TAG];
-        self.me().append(&mut prefix);
+        let prefix = self.me().0;
         let keys = self.ledger().scan(OrdersOf, &prefix, None, 1_000).await?;
         let ids: Vec<OrderId> = keys
             .iter()

@@ -20,6 +20,7 @@ use symbolon_protocol::{
 use tokio::sync::mpsc;
 
 use crate::{Client, error::ClientError, progress::Progress};
+pub(crate) use slices::ShardAt;
 use slices::{SLICE_STRIPES, Slices};
 
 /// Groups in flight: one being read by the user, one being decoded, the others on their way.

@@ -177,7 +177,7 @@ impl Client {
             return Err(ClientError::Grant(String::from("it is for another network")));
         }
         let holder = token.grant.links.last().map(|link| link.audience);
-        if holder != Some(self.identity().access()) {
+        if holder != Some(self.identity().peer()) {
             return Err(ClientError::Grant(String::from("it is bound to another key")));
         }
         let key =
@@ -217,11 +217,9 @@ impl Client {
         object: ObjectId,
     ) -> Result<Vec<(NodeId, Option<NodeFault>)>, ClientError> {
         let mut answers = Vec::new();
-        let deals = self.ledger().scan(Deals, &[Deals::TAG], None, 1_000).await?;
+        let deals = self.ledger().scan(Deals, &[], None, 1_000).await?;
         for (key, deal) in deals.into_iter().filter(|(_, deal)| deal.object == object) {
-            let id = key.get(1..).and_then(|id| <[u8; 16]>::try_from(id).ok());
-            let id = id.ok_or_else(|| ClientError::Internal("a deal key is 17 bytes".into()))?;
-            let deal_id = symbolon_protocol::id::DealId(id);
+            let Some(deal_id) = Deals::parse(&key) else { continue };
             for (index, address, _) in self.deal_nodes(&deal).await? {
                 let grant = Some(grant.clone());
                 let request = Request::Read { deal: deal_id, index, first: 0, count: 1, grant };

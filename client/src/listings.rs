@@ -120,13 +120,13 @@ impl ListingFilter {
 impl Client {
     /// Listings, newest first.
     pub async fn listings(&self, filter: &ListingFilter) -> Result<Vec<ListingView>, ClientError> {
-        const PAGE: u32 = 200;
+        const PAGE: usize = 200;
         let mut views = Vec::new();
         let mut after: Option<Vec<u8>> = None;
         loop {
             let page =
-                self.ledger().scan(Listings, &[Listings::TAG], after.as_deref(), PAGE).await?;
-            let full = page.len() == PAGE as usize;
+                self.ledger().scan(Listings, &[], after.as_deref(), PAGE).await?;
+            let full = page.len() == PAGE;
             for (key, listing) in page {
                 if let Some(id) = Listings::parse(&key) {
                     views.push(view(id, &listing));

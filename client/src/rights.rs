@@ -2,12 +2,13 @@
 
 use symbolon_ledger::Outcome;
 use symbolon_protocol::{
-    content::FileKey,
-    grant::{Caveat, Grant, GrantToken, ability},
+    grant::{Caveat, GrantToken, ability},
     id::{LinkId, ObjectId},
     identity::Recipient,
     ledger::transaction::Action,
 };
+
+use zeroize::Zeroizing;
 
 use crate::{
     Client,
@@ -35,10 +36,17 @@ impl Client {
             all.push(Caveat::Abilities { set: ability::READ | ability::HEAD | ability::VERIFY });
         }
         all.extend(caveats);
-        let key = self.identity().account_key();
-        let grant = Grant::issue(&key, to.access, self.host().random(), all).map_err(refused)?;
-        let file_key = FileKey::from_bytes(entry.key.expose());
-        let token = self.seal_token(grant, entry.manifest, &file_key, to)?;
+        let (chain, entropy) = (self.ledger().chain(), self.host().random());
+        let key = Zeroizing::new(entry.key.expose());
+        let token = GrantToken::issue(
+            chain,
+            &self.identity().account_key(),
+            (&entry.manifest, &key),
+            to,
+            all,
+            &entropy,
+        )
+        .map_err(refused)?;
         self.remember_grant(&format!("given: {name}"), &token)?;
         Ok(token)
     }
@@ -50,21 +58,9 @@ impl Client {
         to: &Recipient,
         caveats: Vec<Caveat>,
     ) -> Result<GrantToken, ClientError> {
-        let (manifest, key) = self.open_token(token)?;
-        let holder = self.identity().access_key();
-        let grant = token.grant.delegate(&holder, to.access, self.host().random(), caveats);
-        self.seal_token(grant.map_err(refused)?, manifest, &key, to)
-    }
-
-    pub(crate) fn seal_token(
-        &self,
-        grant: Grant,
-        manifest: symbolon_protocol::content::Manifest,
-        key: &FileKey,
-        to: &Recipient,
-    ) -> Result<GrantToken, ClientError> {
-        let chain = self.ledger().chain();
-        GrantToken::seal(chain, grant, manifest, key, to, &self.host().random()).map_err(refused)
+        let identity = self.identity();
+        let (holder, wrap) = (identity.access_key(), identity.wrap_secret());
+        token.delegate(&holder, &wrap, to, caveats, &self.host().random()).map_err(refused)
     }
 
     /// Kills a link and everything below it. Works for links this identity's account stands above.
@@ -78,7 +74,7 @@ impl Client {
         label: &str,
         token: &GrantToken,
     ) -> Result<(), ClientError> {
-        let text = token.to_string();
+        let text = token.to_text();
         let mut batch = Batch::default();
         let entry = GrantEntry { label: label.to_owned(), token: text.clone() };
         batch.put(Grants, text.as_bytes(), &entry);
@@ -89,7 +85,7 @@ impl Client {
     pub fn grants(&self) -> Result<Vec<(String, GrantToken)>, ClientError> {
         let rows = self.catalog().rows(Grants)?;
         let parsed = rows.into_iter().map(|row| {
-            let token = row.token.parse().map_err(refused)?;
+            let token = GrantToken::parse(&row.token).map_err(refused)?;
             Ok((row.label, token))
         });
         parsed.collect()

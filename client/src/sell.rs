@@ -267,7 +267,7 @@ impl Client {
         let pad = custody::pad(&entry.key.expose(), &custody::listing_key(&point));
         let key = self.identity().account_key();
         let authority = self.ledger().authority();
-        let mandate = grant::mandate(&key, &authority, manifest.object, self.host().random())
+        let mandate = grant::mandate(&key, &authority, manifest.object, &self.host().random())
             .map_err(|error| ClientError::Grant(error.to_string()))?;
         Ok(Terms {
             title: options.title.clone(),
