@@ -13,6 +13,8 @@ use symbolon_protocol::{
     wire::storage::{Refusal, RefusalCode},
 };
 
+use tokio::sync::Notify;
+
 use crate::options::Limits;
 
 /// The counters, shared by everything that serves.
@@ -21,12 +23,15 @@ pub(crate) struct Admission {
     capacity: u64,
     limits: Limits,
     counts: Mutex<Counts>,
+    /// Told when an upload ends.
+    ended: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Counts {
     connections: usize,
     streams: BTreeMap<PeerId, usize>,
+    streams_in_all: usize,
     /// Uploads under way: at most one shard of a deal.
     uploads: BTreeMap<DealId, u8>,
     /// Bytes promised to uploads under way.
@@ -77,7 +82,7 @@ pub(crate) struct Offer {
 
 impl Admission {
     pub(crate) fn new(capacity: u64, limits: Limits) -> Arc<Self> {
-        Arc::new(Self { capacity, limits, counts: Mutex::default() })
+        Arc::new(Self { capacity, limits, counts: Mutex::default(), ended: Notify::new() })
     }
 
     /// Counts a shard that was on disk when the node started.
@@ -133,11 +138,14 @@ impl Admission {
     /// Admits a stream of a peer, or `None` when the peer has too many.
     pub(crate) fn stream(self: &Arc<Self>, peer: PeerId) -> Option<StreamGuard> {
         let mut counts = self.counts();
-        let open = counts.streams.entry(peer).or_default();
-        if *open >= self.limits.streams_per_peer_max {
+        let open = counts.streams.get(&peer).copied().unwrap_or(0);
+        if open >= self.limits.streams_per_peer_max
+            || counts.streams_in_all >= self.limits.streams_max
+        {
             return None;
         }
-        *open += 1;
+        counts.streams.insert(peer, open + 1);
+        counts.streams_in_all += 1;
         Some(StreamGuard { admission: Arc::clone(self), peer })
     }
 
@@ -183,6 +191,17 @@ impl Admission {
         Ok(UploadGuard { admission: Arc::clone(self), offer, kept: false })
     }
 
+    /// Waits until no upload is under way.
+    pub(crate) async fn no_uploads(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.counts().uploads.is_empty() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
     /// What the disk still holds beyond its reserve and the uploads under way. Part of those may be
     /// written already and is then counted twice: that errs on the safe side.
     fn disk_room(&self, counts: &Counts, disk_free: u64) -> u64 {
@@ -216,6 +235,7 @@ pub(crate) struct StreamGuard {
 impl Drop for StreamGuard {
     fn drop(&mut self) {
         let mut counts = self.admission.counts();
+        counts.streams_in_all -= 1;
         if let Some(open) = counts.streams.get_mut(&self.peer) {
             *open -= 1;
             if *open == 0 {
@@ -249,6 +269,8 @@ impl Drop for UploadGuard {
         if !self.kept {
             counts.take_unpaid(&self.offer.owner, self.offer.length);
         }
+        drop(counts);
+        self.admission.ended.notify_waiters();
     }
 }
 

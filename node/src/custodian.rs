@@ -5,23 +5,29 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Display,
     sync::{Mutex, MutexGuard},
 };
 
 use symbolon_protocol::{
-    custody::{self, CustodyError, Release, ReleaseRequest},
-    id::{OrderId, VaultId},
+    Decode, Encode,
+    custody::{self, CustodyError, Release, ReleaseRequest, Share, VaultKey},
+    id::{AccountId, OrderId, VaultId},
     ledger::{
         Status,
-        rows::{Listing, Listings, Order, OrderState, Orders, OrdersDue, Table},
+        rows::{Listing, Listings, Order, OrderState, Orders, OrdersDue},
         transaction::Action,
     },
+    record,
 };
+use symbolon_store::StoreError;
 use thiserror::Error;
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
+    follow::for_each,
     key::transaction_id,
     shared::{Backoff, Shared, Stopped},
     submit::submit,
@@ -46,6 +52,44 @@ pub(crate) enum ReleaseError {
     #[error("the store failed: {0}")]
     Store(String),
 }
+
+record! {
+    /// A share as it is kept. The folder is the operator's alone, so it is not sealed again: whoever
+    /// reads the folder reads the node's secret beside it.
+    pub(crate) struct Kept {
+        /// Whose vault.
+        pub(crate) owner: AccountId,
+        /// The vault's public side when the share came.
+        pub(crate) key: VaultKey,
+        /// Which share.
+        pub(crate) index: u8,
+        /// The share's bytes.
+        pub(crate) share: [u8; 32],
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.share.zeroize();
+    }
+}
+
+/// The share this node keeps of a vault, if any.
+pub(crate) async fn kept(shared: &Shared, vault: VaultId) -> Result<Option<Kept>, ReleaseError> {
+    let failed = |error: &dyn Display| ReleaseError::Store(error.to_string());
+    let row = shared.with_store(move |store| store.custody(&vault, OURS)).await;
+    let row = row.map_err(|error| failed(&error))?.map(Zeroizing::new);
+    row.map(|row| Kept::from_bytes(&row)).transpose().map_err(|error| failed(&error))
+}
+
+/// Keeps a share.
+pub(crate) async fn keep(shared: &Shared, vault: VaultId, kept: &Kept) -> Result<(), StoreError> {
+    let row = Zeroizing::new(kept.to_bytes());
+    shared.with_store(move |store| store.put_custody(&vault, OURS, &row)).await
+}
+
+/// The store's key for a share: a node keeps one share of a vault, whichever that is.
+const OURS: u8 = 0;
 
 /// Orders that wait for their release to be posted.
 #[derive(Debug, Default)]
@@ -144,20 +188,8 @@ async fn sleep_long(shared: &Shared, until_ms: u64) {
 }
 
 async fn find_open_orders(shared: &Shared) -> Result<(), String> {
-    let mut after = None;
-    loop {
-        let page = shared.ledger.scan(OrdersDue, &[], after, PAGE).await;
-        let page = page.map_err(|error| error.to_string())?;
-        for (key, _) in &page {
-            if let Some((_, order)) = OrdersDue::parse(key) {
-                shared.schedule.paid(order);
-            }
-        }
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE as usize => after = Some(last.clone()),
-            _ => return Ok(()),
-        }
-    }
+    let visit = |(_, order), _| shared.schedule.paid(order);
+    for_each(&shared.ledger, OrdersDue, visit).await.map_err(|error| error.to_string())
 }
 
 /// Finds out whether an order is ours, and when its release is to be posted.
@@ -259,7 +291,8 @@ pub(crate) async fn make(
         context: &context,
     };
     let entropy = shared.key.release_entropy(&context);
-    Ok(Release::make(&kept.share, &request, &entropy)?)
+    let share = Share::from_bytes(kept.index, &kept.share)?;
+    Ok(Release::make(&share, &request, &entropy)?)
 }
 
 /// How long after a failure posting is tried again, at first and at most, in milliseconds.
@@ -267,5 +300,3 @@ const RETRY_MS: u64 = 500;
 const RETRY_MAX_MS: u64 = 30_000;
 /// The longest sleep, in milliseconds.
 const LOOK_AGAIN_MS: u64 = 60 * 60 * 1000;
-/// Rows asked for at once.
-const PAGE: u32 = 256;

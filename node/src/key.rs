@@ -5,9 +5,10 @@ use std::fmt;
 use ed25519_dalek::SigningKey;
 use symbolon_protocol::{
     Amount,
+    custody::CustodyTerms,
     id::{ChainId, Hash, NodeId, PeerId, TransactionId},
     identity::envelope,
-    ledger::transaction::{Acceptance, Action, DealTerms, Transaction},
+    ledger::transaction::{Acceptance, Action, CustodyAcceptance, DealTerms, Transaction},
 };
 use zeroize::Zeroizing;
 
@@ -31,11 +32,6 @@ impl NodeKey {
 
     pub(crate) fn id(&self) -> NodeId {
         PeerId(self.signing.verifying_key().to_bytes())
-    }
-
-    /// The ed25519 key itself.
-    pub(crate) fn signing(&self) -> &SigningKey {
-        &self.signing
     }
 
     /// Opens what owners seal to [`Self::custody_public`].
@@ -75,6 +71,11 @@ impl NodeKey {
         expires_ms: u64,
     ) -> Acceptance {
         Acceptance::build(chain, terms, &self.signing, shard, price, expires_ms)
+    }
+
+    /// The node's word that it keeps a vault share.
+    pub(crate) fn accept_share(&self, terms: &CustodyTerms<'_>) -> CustodyAcceptance {
+        terms.accept(&self.signing)
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// Streams answered at once for one peer.
     pub streams_per_peer_max: usize,
+    /// Streams answered at once: each read holds two slices in memory.
+    pub streams_max: usize,
     /// Shards received at once.
     pub stores_max: usize,
     /// Bytes of shards whose deal is not yet open, over all owners.
@@ -58,6 +60,7 @@ impl Limits {
         Self {
             connections_max: 512,
             streams_per_peer_max: 64,
+            streams_max: 1024,
             stores_max: 32,
             // Strangers can bind half of the disk for an hour, one of them an eighth, at no cost.
             unpaid_bytes_max: capacity / 2,

@@ -184,7 +184,9 @@ async fn pick(
 async fn open(shared: &Shared, slot: &Slot, leaf: u64) -> Result<LeafProof, ProveError> {
     let Slot { deal, index, root, length, .. } = *slot;
     let failed = |why: String| ProveError::Shard { deal, index, why };
-    let opened = shared.with_store(move |store| store.leaf(&deal, index, leaf)).await;
+    let opened = shared
+        .with_store(move |store| store.open_shard(&deal, index)?.leaf_proof(leaf))
+        .await;
     let proof = opened.map_err(|error| failed(error.to_string()))?;
     verify_leaf(&root, length, leaf, &proof).map_err(|error| failed(error.to_string()))?;
     Ok(proof)

@@ -10,15 +10,18 @@ mod info;
 mod read;
 mod store;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{fmt::Display, future::Future, sync::Arc, time::Duration};
 
 use symbolon_net::{Alpn, Connection, NetError, Receiver, Sender};
 use symbolon_protocol::{
-    id::PeerId,
+    Decode,
+    id::{DealId, PeerId},
+    ledger::transaction::DealTerms,
     wire::storage::{Refusal, RefusalCode, Request, Response},
 };
+use symbolon_store::{Shard, StoreError};
 use tokio::{task::JoinSet, time::timeout};
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 pub(crate) use self::grants::GrantCache;
 use crate::shared::Shared;
@@ -78,6 +81,36 @@ impl Stream {
     }
 }
 
+/// A deal and a shard index: what a shard is found by.
+pub(crate) type ShardPlace = (DealId, u8);
+
+/// A failure of ours: told to the log in full, and to the peer in a few words.
+pub(crate) fn internal(what: &'static str, error: impl Display) -> Stop {
+    error!(%error, what);
+    Stop::refused(RefusalCode::Internal, what)
+}
+
+/// A failure of the store, as a peer is told of it.
+pub(crate) fn refuse_store(error: StoreError) -> Stop {
+    match error {
+        StoreError::NotFound { .. } => {
+            Stop::refused(RefusalCode::NotFound, "this node has no such shard")
+        }
+        StoreError::Damaged { deal, index, why } => {
+            error!(%deal, index, %why, "a shard is damaged");
+            Stop::refused(RefusalCode::Damaged, "the shard is damaged on this node's disk")
+        }
+        StoreError::Full(_) => Stop::refused(RefusalCode::Full, "the node's disk is full"),
+        other => internal("the node's store failed", other),
+    }
+}
+
+/// The terms a stored shard was accepted under.
+pub(crate) fn terms_of(shard: &Shard) -> Result<DealTerms, Stop> {
+    DealTerms::from_bytes(&shard.info.terms)
+        .map_err(|error| internal("the terms of a stored shard cannot be read", error))
+}
+
 /// Accepts connections until the node stops or its endpoint closes.
 pub(crate) async fn accept_connections(shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
@@ -87,7 +120,10 @@ pub(crate) async fn accept_connections(shared: Arc<Shared>) {
             () = shared.stopped() => break,
             Some(ended) = connections.join_next() => report(ended.err()),
             accepted = shared.endpoint.accept() => match accepted {
-                None => break,
+                None => {
+                    shared.endpoint_ended.notify_one();
+                    break;
+                }
                 Some(connection) => admit(&shared, connection, &mut connections),
             },
         }

@@ -16,11 +16,15 @@ use symbolon_protocol::{
     ledger::Params,
     wire::storage::RefusalCode,
 };
-use symbolon_store::Store;
-use tokio::{sync::watch, time::timeout};
+use symbolon_store::Shards;
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 
 use crate::{
     admission::Admission,
+    custodian::Schedule,
     key::NodeKey,
     options::NodeOptions,
     serve::{GrantCache, Stop},
@@ -37,11 +41,14 @@ pub(crate) struct Shared {
     pub(crate) endpoint: Endpoint,
     pub(crate) ledger: Ledger,
     pub(crate) host: Host,
-    pub(crate) store: Arc<Store>,
+    pub(crate) store: Shards,
+    pub(crate) schedule: Schedule,
     pub(crate) admission: Arc<Admission>,
     pub(crate) grants: Mutex<GrantCache>,
     pub(crate) view: View,
     pub(crate) stop: watch::Sender<bool>,
+    /// Told when the endpoint accepts no more.
+    pub(crate) endpoint_ended: Notify,
 }
 
 /// How much of the ledger the node has seen.
@@ -55,8 +62,7 @@ pub(crate) struct View {
     pub(crate) epoch: watch::Sender<u64>,
     /// Whether the node's row says what its options say.
     pub(crate) registered: watch::Sender<bool>,
-    /// What the node earned for proven epochs, as far as it has followed.
-    pub(crate) earned: Mutex<Amount>,
+    earned: Mutex<Amount>,
 }
 
 impl View {
@@ -93,6 +99,17 @@ impl View {
         });
     }
 
+    /// The node was seen to earn more.
+    pub(crate) fn earn(&self, more: Amount) {
+        let mut earned = self.earned.lock().expect("no code that holds the sum panics");
+        *earned = earned.checked_add(more).unwrap_or(*earned);
+    }
+
+    /// What the node was seen to earn for proven epochs since it was started.
+    pub(crate) fn earned(&self) -> Amount {
+        *self.earned.lock().expect("no code that holds the sum panics")
+    }
+
     /// At `now_ms` there was no block after the last one followed.
     pub(crate) fn is_fresh(&self, now_ms: u64) {
         self.fresh_ms.fetch_max(now_ms, Ordering::AcqRel);
@@ -126,9 +143,9 @@ impl Shared {
     /// Runs work on the store where blocking is allowed.
     pub(crate) async fn with_store<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Store) -> T + Send + 'static,
+        work: impl FnOnce(&Shards) -> T + Send + 'static,
     ) -> T {
-        let store = Arc::clone(&self.store);
+        let store = self.store.clone();
         self.host.blocking(move || work(&store)).await
     }
 

@@ -8,7 +8,7 @@ use symbolon_protocol::{
     wire::storage::Response,
 };
 
-use super::{Stop, Stream, grants, internal, store::disk_free};
+use super::{ShardPlace, Stop, Stream, grants, refuse_store, store::disk_free, terms_of};
 use crate::shared::Shared;
 
 /// Answers a request for the node's terms.
@@ -21,4 +21,25 @@ pub(crate) async fn answer(shared: &Arc<Shared>, stream: &mut Stream) -> Result<
         free,
     };
     stream.answer(&response).await
+}
+
+/// Answers whether a shard is here. It says what was stored and does not read it: whoever wants to
+/// know that the bytes are good reads them.
+pub(crate) async fn check(
+    shared: &Arc<Shared>,
+    stream: &mut Stream,
+    (deal, index): ShardPlace,
+    grant: Option<&Grant>,
+) -> Result<(), Stop> {
+    let found = shared.with_store(move |store| store.info(&deal, index)).await;
+    let Some(shard) = found.map_err(refuse_store)? else {
+        return stream.answer(&Response::Held { length: None, root: None }).await;
+    };
+    if shard.info.access == Access::Granted {
+        let terms = terms_of(&shard)?;
+        let wanted = grants::Wanted { ability: ability::VERIFY, terms: &terms };
+        grants::authorize(shared, stream.peer, grant, &wanted).await?;
+    }
+    let (length, root) = (Some(shard.info.length), Some(shard.root));
+    stream.answer(&Response::Held { length, root }).await
 }

@@ -11,14 +11,18 @@ use symbolon_protocol::{
     content::{Scheme, layout::SegmentLayout},
     grant::{Grant, ability},
     id::Hash,
-    ledger::rows::Access,
+    ledger::{rows::Access, transaction::DealTerms},
     limits::{CELL_BYTES, SLICE_BYTES},
     proof::verify_unit,
     wire::storage::{RefusalCode, Response, SliceHead},
 };
-use tracing::error;
+use symbolon_store::{Damage, Shard, ShardFile, StoreError};
 
-use super::{Stop, Stream, grants, internal, within};
+use super::{
+    ShardPlace, Stop, Stream,
+    grants::{self, Authorized},
+    internal, refuse_store, terms_of, within,
+};
 use crate::shared::Shared;
 
 /// Which part of a shard is asked for.
@@ -89,17 +93,17 @@ pub(crate) async fn answer(
     grant: Option<&Grant>,
 ) -> Result<(), Stop> {
     let shard = open(shared, place).await?;
-    let length = shard.info.terms.length;
+    let length = shard.terms.length;
     let Some(pieces) = Pieces::new(range, length) else {
         let message = format!("a shard of {length} bytes has no such part");
         return Err(Stop::refused(RefusalCode::Malformed, message));
     };
-    let quota = match shard.info.terms.access {
+    let quota = match shard.terms.access {
         Access::Public => None,
         Access::Granted => {
-            let wanted = grants::Wanted { ability: ability::READ, terms: &shard.info.terms };
+            let wanted = grants::Wanted { ability: ability::READ, terms: &shard.terms };
             let allowed = grants::authorize(shared, stream.peer, grant, &wanted).await?;
-            check_cells(&allowed, &shard.info.terms, pieces.stripes(length))?;
+            check_cells(&allowed, &shard.terms, pieces.stripes(length))?;
             Some(allowed)
         }
     };
@@ -128,4 +132,98 @@ pub(crate) async fn answer(
         }
     }
     Ok(())
+}
+
+/// An opened shard and the terms it was accepted under.
+#[derive(Debug)]
+struct Opened {
+    file: Arc<ShardFile>,
+    terms: DealTerms,
+}
+
+async fn open(shared: &Shared, (deal, index): ShardPlace) -> Result<Opened, Stop> {
+    let file = shared.with_store(move |store| store.open_shard(&deal, index)).await;
+    let file = file.map_err(refuse_store)?;
+    let terms = terms_of(file.shard())?;
+    Ok(Opened { file: Arc::new(file), terms })
+}
+
+/// A range-limited holder may read the stripes that have at least one of its cells: `spec/node.md`.
+fn check_cells(
+    allowed: &Authorized,
+    terms: &DealTerms,
+    mut stripes: std::ops::Range<u32>,
+) -> Result<(), Stop> {
+    let scheme = Scheme { required: terms.required, total: terms.total };
+    let layout = SegmentLayout::from_shard(scheme, terms.segment, terms.length)
+        .map_err(|error| internal("a stored shard has no layout", error))?;
+    let outside = stripes.find(|stripe| match layout.stripe(*stripe) {
+        Some(stripe) => {
+            let cells = stripe.first_cell..stripe.first_cell + u64::from(terms.required);
+            !allowed.touches(&cells)
+        }
+        None => true,
+    });
+    match outside {
+        None => Ok(()),
+        Some(stripe) => {
+            let message = format!("the grant allows no cell of stripe {stripe}");
+            Err(Stop::refused(RefusalCode::NotAllowed, message))
+        }
+    }
+}
+
+async fn read_piece(
+    shared: &Shared,
+    shard: &Opened,
+    pieces: Pieces,
+    unit: u64,
+) -> Result<Piece, Stop> {
+    let file = Arc::clone(&shard.file);
+    let unit_bytes = pieces.unit_bytes;
+    let read = shared.host.blocking(move || {
+        let (bytes, path) = file.unit(unit_bytes, unit)?;
+        let Shard { info, root, .. } = file.shard();
+        match verify_unit(root, info.length, unit_bytes, unit, &bytes, &path) {
+            Ok(()) => Ok(Piece { bytes: Bytes::from(bytes), path }),
+            Err(_) => Err(StoreError::Damaged {
+                deal: info.deal,
+                index: info.index,
+                why: Damage::Root,
+            }),
+        }
+    });
+    read.await.map_err(refuse_store)
+}
+
+async fn send(stream: &mut Stream, piece: Piece) -> Result<(), Stop> {
+    let length = u32::try_from(piece.bytes.len())
+        .map_err(|error| internal("a piece is larger than any slice", error))?;
+    let idle = stream.idle();
+    within(idle, stream.sender.send(&SliceHead { length, path: piece.path })).await?;
+    within(idle, stream.sender.write(piece.bytes)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLICE: u64 = SLICE_BYTES as u64;
+    const CELL: u64 = CELL_BYTES as u64;
+
+    #[test]
+    fn only_parts_a_shard_has_are_pieces() {
+        let length = 2 * SLICE + 5 * CELL + 1024;
+        let slices = |first, count| Pieces::new(Range::Slices { first, count }, length);
+        let cell = |cell| Pieces::new(Range::Cell { cell }, length);
+        assert_eq!(slices(0, 3).map(|pieces| pieces.bytes(length)), Some(length));
+        assert_eq!(slices(2, 1).map(|pieces| pieces.bytes(length)), Some(5 * CELL + 1024));
+        assert_eq!(slices(1, 1).map(|pieces| pieces.stripes(length)), Some(16..32));
+        assert_eq!(slices(2, 1).map(|pieces| pieces.stripes(length)), Some(32..38));
+        assert_eq!(cell(37).map(|pieces| pieces.bytes(length)), Some(1024));
+        assert_eq!(cell(37).map(|pieces| pieces.stripes(length)), Some(37..38));
+        for none in [slices(0, 0), slices(0, 4), slices(3, 1), slices(u32::MAX, u32::MAX), cell(38)] {
+            assert_eq!(none, None);
+        }
+    }
 }
