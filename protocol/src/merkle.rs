@@ -210,10 +210,7 @@ mod tests {
                 for level in 0..path.len() {
                     let mut bent = path.clone();
                     bent[level].0[0] ^= 1;
-                    assert_eq!(
-                        verify(&root, index, count, leaf, &bent),
-                        Err(MerkleError::Root)
-                    );
+                    assert_eq!(verify(&root, index, count, leaf, &bent), Err(MerkleError::Root));
                 }
             }
         }
