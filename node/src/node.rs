@@ -142,7 +142,6 @@ impl Node {
             endpoint_ended: Notify::new(),
             chain: chain.id,
             params: chain.params,
-            authority: chain.authority,
             options,
             key,
             endpoint,

@@ -12,7 +12,7 @@ use symbolon_ledger::Ledger;
 use symbolon_net::{Endpoint, Host};
 use symbolon_protocol::{
     Amount,
-    id::{AccountId, ChainId},
+    id::ChainId,
     ledger::Params,
     wire::storage::RefusalCode,
 };
@@ -37,7 +37,6 @@ pub(crate) struct Shared {
     pub(crate) key: NodeKey,
     pub(crate) chain: ChainId,
     pub(crate) params: Params,
-    pub(crate) authority: AccountId,
     pub(crate) endpoint: Endpoint,
     pub(crate) ledger: Ledger,
     pub(crate) host: Host,

@@ -92,7 +92,8 @@ async fn sweep_shard(shared: &Shared, deal: DealId, index: u8) -> Result<(), Str
 fn names(deal: &Deal, shared: &Shared, index: u8) -> bool {
     let open = matches!(deal.state, DealState::Offered | DealState::Active);
     let slot = deal.shards.get(usize::from(index)).and_then(Option::as_ref);
-    open && slot.is_some_and(|slot| slot.node == shared.key.id())
+    // One that its owner has cancelled is in the slot table until the epoch is over.
+    slot.is_some_and(|slot| slot.node == shared.key.id() && (open || slot.position.is_some()))
 }
 
 /// Shards deleted in one sweep at most; the next one goes on.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use symbolon_protocol::{
-    grant::{Grant, ability},
+    grant::Grant,
     ledger::rows::Access,
     wire::storage::Response,
 };
 
-use super::{ShardPlace, Stop, Stream, grants, refuse_store, store::disk_free, terms_of};
+use super::{ShardPlace, Stop, Stream, grants::{self, Need}, refuse_store, store::disk_free, terms_of};
 use crate::shared::Shared;
 
 /// Answers a request for the node's terms.
@@ -37,7 +37,7 @@ pub(crate) async fn check(
     };
     if shard.info.access == Access::Granted {
         let terms = terms_of(&shard)?;
-        let wanted = grants::Wanted { ability: ability::VERIFY, terms: &terms };
+        let wanted = grants::Wanted { terms: &terms, need: Need::Verify };
         grants::authorize(shared, stream.peer, grant, &wanted).await?;
     }
     let (length, root) = (Some(shard.info.length), Some(shard.root));

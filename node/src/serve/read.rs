@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use symbolon_protocol::{
-    content::{Scheme, layout::SegmentLayout},
-    grant::{Grant, ability},
+    grant::Grant,
     id::Hash,
     ledger::{rows::Access, transaction::DealTerms},
     limits::{CELL_BYTES, SLICE_BYTES},
@@ -20,7 +19,7 @@ use symbolon_store::{Damage, Shard, ShardFile, StoreError};
 
 use super::{
     ShardPlace, Stop, Stream,
-    grants::{self, Authorized},
+    grants::{self, Need},
     internal, refuse_store, terms_of, within,
 };
 use crate::shared::Shared;
@@ -101,10 +100,9 @@ pub(crate) async fn answer(
     let quota = match shard.terms.access {
         Access::Public => None,
         Access::Granted => {
-            let wanted = grants::Wanted { ability: ability::READ, terms: &shard.terms };
-            let allowed = grants::authorize(shared, stream.peer, grant, &wanted).await?;
-            check_cells(&allowed, &shard.terms, pieces.stripes(length))?;
-            Some(allowed)
+            let need = Need::Read(pieces.stripes(length));
+            let wanted = grants::Wanted { terms: &shard.terms, need };
+            Some(grants::authorize(shared, stream.peer, grant, &wanted).await?)
         }
     };
     let mut piece = read_piece(shared, &shard, pieces, pieces.first).await?;
@@ -146,31 +144,6 @@ async fn open(shared: &Shared, (deal, index): ShardPlace) -> Result<Opened, Stop
     let file = file.map_err(refuse_store)?;
     let terms = terms_of(file.shard())?;
     Ok(Opened { file: Arc::new(file), terms })
-}
-
-/// A range-limited holder may read the stripes that have at least one of its cells: `spec/node.md`.
-fn check_cells(
-    allowed: &Authorized,
-    terms: &DealTerms,
-    mut stripes: std::ops::Range<u32>,
-) -> Result<(), Stop> {
-    let scheme = Scheme { required: terms.required, total: terms.total };
-    let layout = SegmentLayout::from_shard(scheme, terms.segment, terms.length)
-        .map_err(|error| internal("a stored shard has no layout", error))?;
-    let outside = stripes.find(|stripe| match layout.stripe(*stripe) {
-        Some(stripe) => {
-            let cells = stripe.first_cell..stripe.first_cell + u64::from(terms.required);
-            !allowed.touches(&cells)
-        }
-        None => true,
-    });
-    match outside {
-        None => Ok(()),
-        Some(stripe) => {
-            let message = format!("the grant allows no cell of stripe {stripe}");
-            Err(Stop::refused(RefusalCode::NotAllowed, message))
-        }
-    }
 }
 
 async fn read_piece(

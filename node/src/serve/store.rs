@@ -7,7 +7,7 @@ use bytes::Bytes;
 use symbolon_protocol::{
     Amount, Decode, Encode,
     content::Scheme,
-    grant::{Grant, ability},
+    grant::Grant,
     id::{DealId, Hash},
     ledger::{
         rows::Accounts,
@@ -20,7 +20,7 @@ use symbolon_protocol::{
 use symbolon_store::{Shard, ShardInfo, ShardState, ShardWriter, Shards, StoreError};
 use tracing::info;
 
-use super::{Stop, Stream, grants, internal, refuse_store, terms_of, within};
+use super::{Stop, Stream, grants::{self, Need}, internal, refuse_store, terms_of, within};
 use crate::{
     admission::{Offer, UploadGuard},
     shared::Shared,
@@ -42,7 +42,7 @@ pub(crate) async fn answer(
     grant: &Grant,
 ) -> Result<(), Stop> {
     check_terms(shared, &wanted)?;
-    let asked = grants::Wanted { ability: ability::STORE, terms: &wanted.terms };
+    let asked = grants::Wanted { terms: &wanted.terms, need: Need::Store };
     grants::authorize(shared, stream.peer, Some(grant), &asked).await?;
     if let Some(acceptance) = kept(shared, &wanted).await? {
         return stream.answer(&Response::Accepted { acceptance }).await;
@@ -71,7 +71,7 @@ pub(crate) async fn answer(
 fn check_terms(shared: &Shared, wanted: &Wanted) -> Result<(), Stop> {
     let Wanted { terms, index, .. } = wanted;
     let malformed = |message: &str| Err(Stop::refused(RefusalCode::Malformed, message));
-    if (Scheme { required: terms.required, total: terms.total }).check().is_err() {
+    if Scheme::new(terms.required, terms.total).is_err() {
         return malformed("there is no such scheme");
     }
     if *index >= terms.total {
