@@ -53,9 +53,9 @@ impl Host {
     pub fn now_ms(&self) -> u64 {
         match &self.kind {
             // A clock before 1970 is read as 1970: blocks are never dated before their parent anyway.
-            Kind::System => SystemTime::now()
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .map_or(0, |since| millis(since)),
+            Kind::System => {
+                SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, millis)
+            }
             Kind::Seeded(seeded) => {
                 seeded.start_ms.saturating_add(millis(seeded.started.elapsed()))
             }

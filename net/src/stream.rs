@@ -68,7 +68,8 @@ impl Sender {
     }
 
     /// Finishes and waits until the peer's machine has everything. To be awaited before a connection
-    /// is closed right after its last answer.
+    /// is closed right after its last answer. A peer that closes the connection as soon as it has read
+    /// its answer may show here as [`NetError::Closed`].
     pub async fn delivered(&mut self) -> Result<(), NetError> {
         self.finish();
         match &mut self.kind {
