@@ -138,7 +138,7 @@ impl Client {
         let name = request.name;
         let _lock = self.lock(name)?;
         let spool = self.inner.dir.join("spool");
-        let mut opened = Opened::open(&request.source, &spool)?;
+        let opened = Opened::open(&request.source, &spool)?;
         let old = self.catalog().row(Files, name.as_bytes())?;
         if let Some(old) = &old {
             if old.source == opened.mark() && opened.length().is_some() {
@@ -150,8 +150,7 @@ impl Client {
         }
         let (job, outcome) = self.begin(&request, &opened, progress).await?;
         progress.step(Step::Planned { total_bytes: opened.length() });
-        let stored = self.segments(&job, &mut opened, request.options, progress).await?;
-        opened.check_unchanged()?;
+        let stored = self.segments(&job, opened, request.options, progress).await?;
         let entry = self.file_entry(&job, &stored)?;
         let mut batch = Batch::default();
         batch.remove(Uploads, name.as_bytes());
@@ -233,7 +232,7 @@ impl Client {
     async fn segments(
         &self,
         job: &Job,
-        opened: &mut Opened,
+        mut opened: Opened,
         options: &PutOptions,
         progress: &Progress,
     ) -> Result<Stored, ClientError> {
@@ -244,7 +243,12 @@ impl Client {
         for segment in 0.. {
             // Until a stream has ended, its segments are those of a file without end.
             let full = Layout::full_segment(scheme, segment).map_err(invalid)?;
-            let (bytes, last) = opened.segment(full.plain_start, full.plain_length)?;
+            // A stream is waited for and spooled here, which may take as long as its writer likes.
+            let (start, capacity) = (full.plain_start, full.plain_length);
+            let reading = self.host().blocking(move || (opened.segment(start, capacity), opened));
+            let (read, back) = reading.await;
+            opened = back;
+            let (bytes, last) = read?;
             length += bytes.length();
             if last {
                 layout.get_or_insert_with(|| Layout::new(scheme, length));
@@ -262,6 +266,7 @@ impl Client {
             cost = cost.checked_add(placed.cost).unwrap_or(cost);
             shards += placed.shards;
             if last {
+                opened.check_unchanged()?;
                 let layout = Layout::new(scheme, length).map_err(invalid)?;
                 return Ok(Stored { layout, segments: segment + 1, shards, cost, leaves });
             }
