@@ -239,7 +239,8 @@ impl Client {
         let scheme = job.entry.scheme;
         let mut leaves = Leaves::open(&self.inner.dir, &job.object)?;
         let (mut length, mut shards, mut cost) = (0, 0, Amount::ZERO);
-        let mut layout = opened.length().map(|length| Layout::new(scheme, length));
+        let layout_of = |length| Layout::new(scheme, length).map_err(invalid);
+        let mut layout = opened.length().map(layout_of).transpose()?;
         for segment in 0.. {
             // Until a stream has ended, its segments are those of a file without end.
             let full = Layout::full_segment(scheme, segment).map_err(invalid)?;
@@ -250,11 +251,10 @@ impl Client {
             opened = back;
             let (bytes, last) = read?;
             length += bytes.length();
-            if last {
-                layout.get_or_insert_with(|| Layout::new(scheme, length));
+            if last && layout.is_none() {
+                layout = Some(layout_of(length)?);
             }
-            let known = layout.clone().transpose().map_err(invalid)?;
-            let here = match known {
+            let here = match &layout {
                 Some(layout) => layout.segment(segment).map_err(invalid)?,
                 None => full,
             };
@@ -267,7 +267,8 @@ impl Client {
             shards += placed.shards;
             if last {
                 opened.check_unchanged()?;
-                let layout = Layout::new(scheme, length).map_err(invalid)?;
+                let layout = layout_of(length)?;
+                assert_eq!(layout.segments(), segment + 1, "padding never adds a segment");
                 return Ok(Stored { layout, segments: segment + 1, shards, cost, leaves });
             }
         }
