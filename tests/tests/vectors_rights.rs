@@ -3,6 +3,8 @@
 //! `SYMBOLON_REGENERATE=1` writes the files again from the cases here; a changed file in a commit is a
 //! changed format.
 
+#![allow(clippy::unwrap_used, reason = "a vector that is not as it should be ends the test")]
+
 use std::{fmt::Debug, fs, path::PathBuf};
 
 use serde_json::Value;

@@ -320,69 +320,52 @@ fn deposit_cases() -> Vec<Value> {
     });
     let change = |name: &str, why: &str, field: &str, value: Value, outcome: &str| {
         let mut case = good.clone();
-        for (field, value) in [
-            ("name", json!(name)),
-            ("why", json!(why)),
-            (field, value),
-            ("outcome", json!(outcome)),
-        ] {
-            case[field] = value;
-        }
+        case["name"] = json!(name);
+        case["why"] = json!(why);
+        case["outcome"] = json!(outcome);
+        case[field] = value;
         case
     };
-    let other_key =
-        hex(&share(&VaultSecret::from_seed(&[9; 32]), 2, 3, &[2; 32]).unwrap().0.to_bytes());
-    let other_sealed = CustodyTerms { index: 1, ..terms };
-    let other_sealed = other_sealed.seal(&sale.shares[0], &custody_key, &[8; 32]).unwrap();
-    let (false_vault, false_shares) =
-        share(&VaultSecret::from_seed(&[9; 32]), 2, 3, &[2; 32]).unwrap();
-    assert!(false_vault.verify_share(&false_shares[1]).is_ok());
-    let false_share = terms.seal(&false_shares[1], &custody_key, &[8; 32]).unwrap();
-    let unsigned = CustodyAcceptance { node: peer, index: 2, signature: [0; 64] };
-    let swapped =
-        CustodyAcceptance { signature: terms.sign_request(&node.access_key()), ..unsigned.clone() };
+    let mut cases = vec![good.clone()];
+    cases.extend(other_requests(&change, &account, &peer));
+    cases.extend(other_answers(&change, &terms, &node));
+    cases
+}
+
+type Change<'a> = &'a dyn Fn(&str, &str, &str, Value, &str) -> Value;
+
+fn other_requests(change: Change<'_>, owner: &AccountId, node: &NodeId) -> Vec<Value> {
+    let unlike = |bytes: usize| json!("42".repeat(bytes));
+    let (key, _) = share(&VaultSecret::from_seed(&[9; 32]), 2, 3, &[2; 32]).unwrap();
+    let key = json!(hex(&key.to_bytes()));
+    let (as_node, at_owner) = (json!(hex(&node.0)), json!(hex(&owner.0)));
     vec![
-        good.clone(),
-        change(
-            "other chain",
-            "asked on another ledger",
-            "chain",
-            json!("42".repeat(32)),
-            "Signature",
-        ),
-        change(
-            "other vault",
-            "asked for another vault",
-            "vault",
-            json!("42".repeat(16)),
-            "Signature",
-        ),
-        change("other owner", "in another's name", "owner", json!(hex(&peer.0)), "Signature"),
-        change("other key", "other commitments", "vault_key", json!(other_key), "Signature"),
+        change("other chain", "asked on another ledger", "chain", unlike(32), "Signature"),
+        change("other vault", "asked for another vault", "vault", unlike(16), "Signature"),
+        change("other owner", "in another's name", "owner", as_node, "Signature"),
+        change("other key", "other commitments", "vault_key", key, "Signature"),
         change("other index", "another share", "index", json!(1), "Signature"),
-        change("other node", "sent to another node", "node", json!(hex(&account.0)), "Signature"),
-        change("other share", "sealed for index 1", "sealed", json!(hex(&other_sealed)), "Sealed"),
-        change("false share", "of another vault", "sealed", json!(hex(&false_share)), "Share"),
-        change(
-            "other secret",
-            "not the node's",
-            "custody_secret",
-            json!("08".repeat(32)),
-            "Sealed",
-        ),
-        change(
-            "not accepted",
-            "no signature",
-            "acceptance",
-            json!(hex(&unsigned.to_bytes())),
-            "Signature",
-        ),
-        change(
-            "wrong word",
-            "a request is no acceptance",
-            "acceptance",
-            json!(hex(&swapped.to_bytes())),
-            "Signature",
-        ),
+        change("other node", "sent to another node", "node", at_owner, "Signature"),
+    ]
+}
+
+fn other_answers(change: Change<'_>, terms: &CustodyTerms<'_>, node: &Identity) -> Vec<Value> {
+    let custody_key = envelope::public_key(&[7; 32]);
+    let first = CustodyTerms { index: 1, ..*terms };
+    let first = first.seal(&sale().shares[0], &custody_key, &[8; 32]).unwrap();
+    let (_, strange) = share(&VaultSecret::from_seed(&[9; 32]), 2, 3, &[2; 32]).unwrap();
+    let strange = terms.seal(&strange[1], &custody_key, &[8; 32]).unwrap();
+    let unsigned = CustodyAcceptance { node: *terms.node, index: 2, signature: [0; 64] };
+    let request = terms.sign_request(&node.access_key());
+    let request = CustodyAcceptance { signature: request, ..unsigned.clone() };
+    let (first, strange) = (json!(hex(&first)), json!(hex(&strange)));
+    let (unsigned, request) = (json!(hex(&unsigned.to_bytes())), json!(hex(&request.to_bytes())));
+    let secret = json!("08".repeat(32));
+    vec![
+        change("other share", "sealed for index 1", "sealed", first, "Sealed"),
+        change("false share", "of another vault", "sealed", strange, "Share"),
+        change("other secret", "not the node's", "custody_secret", secret, "Sealed"),
+        change("not accepted", "no signature", "acceptance", unsigned, "Signature"),
+        change("wrong word", "a request is no acceptance", "acceptance", request, "Signature"),
     ]
 }

@@ -164,7 +164,9 @@ fn tampered(edit: Edit<'_>) -> Vec<Value> {
     ]
 }
 
-fn malformed(grant: &Grant, case: &dyn Fn(&str, &str, &[u8], &str) -> Value) -> Vec<Value> {
+type Case<'a> = &'a dyn Fn(&str, &str, &[u8], &str) -> Value;
+
+fn malformed(grant: &Grant, case: Case<'_>) -> Vec<Value> {
     let good = grant.to_bytes();
     let patched = |at: usize, value: u8| {
         let mut bytes = good.clone();
@@ -250,86 +252,69 @@ fn request_cases() -> Vec<Value> {
         }
         case
     };
+    let mut cases = vec![good.clone()];
+    cases.extend(other_grants(&change));
+    cases.extend(other_askers(&change));
+    cases.extend(other_wishes(&change));
+    cases
+}
+
+type Change<'a> = &'a dyn Fn(&str, &str, Value, &str) -> Value;
+
+fn other_grants(change: Change<'_>) -> Vec<Value> {
     let purposes = chain(&[
         vec![Caveat::Purpose { hash: Hash([1; 32]) }],
         vec![Caveat::Purpose { hash: Hash([2; 32]) }],
         vec![],
     ]);
+    let purposes = json!({ "grant": hex(&purposes.to_bytes()) });
     let refilled = chain(&[
         vec![Caveat::NodeReads { count: 2 }],
         vec![Caveat::NodeReads { count: 100 }],
         vec![],
     ]);
+    let refilled = json!({ "grant": hex(&refilled.to_bytes()), "node_reads": 2 });
     let bought = json!({
         "grant": hex(&sale().to_bytes()), "peer": hex(&who(1).peer().0), "node_reads": null,
         "orders": [hex(&[6; 16])],
     });
     vec![
-        good.clone(),
-        change("last moment", "the end is not in it", json!({"now_ms": 1_999}), "ok"),
-        change("sizes", "a second ability of the set", json!({"ability": ability::HEAD}), "ok"),
         change("bought", "the order is there to be checked", bought, "ok"),
-        change(
-            "no refill",
-            "a later, larger quota does not count",
-            json!({"grant": hex(&refilled.to_bytes()), "node_reads": 2}),
-            "ok",
-        ),
-        change(
-            "stolen",
-            "another peer's connection",
-            json!({"peer": hex(&who(9).peer().0)}),
-            "NotHolder",
-        ),
-        change(
-            "given away",
-            "a holder above has passed it on",
-            json!({"peer": hex(&who(2).peer().0)}),
-            "NotHolder",
-        ),
-        change(
-            "owner of another",
-            "the shard is not the root's",
-            json!({"owner": hex(&who(9).account().0)}),
-            "NotOwner",
-        ),
-        change(
-            "other object",
-            "another file of the owner",
-            json!({"object": "42".repeat(16)}),
-            "WrongObject",
-        ),
-        change("delete", "not in the set", json!({"ability": ability::DELETE}), "NotAllowed"),
-        change(
-            "read and delete",
-            "all asked bits must be allowed",
-            json!({"ability": ability::READ | ability::DELETE}),
-            "NotAllowed",
-        ),
-        change("no ability", "a request for nothing", json!({"ability": 0}), "NotAllowed"),
-        change(
-            "unknown ability",
-            "a bit without a meaning",
-            json!({"ability": 1 << 15}),
-            "NotAllowed",
-        ),
-        change("too early", "a millisecond", json!({"now_ms": 999}), "NotYet"),
-        change("expired", "at the very end", json!({"now_ms": 2_000}), "Expired"),
-        change("cell before", "one too early", json!({"cells": [9, 12]}), "WrongCells"),
-        change("cell after", "one too late", json!({"cells": [19, 21]}), "WrongCells"),
-        change(
-            "all cells",
-            "a request about the whole object",
-            json!({"cells": null}),
-            "WrongCells",
-        ),
-        change("no cells", "an empty range", json!({"cells": [15, 15]}), "WrongCells"),
-        change(
-            "purposes differ",
-            "no use can have both",
-            json!({"grant": hex(&purposes.to_bytes())}),
-            "PurposesDiffer",
-        ),
+        change("no refill", "a later, larger quota does not count", refilled, "ok"),
+        change("purposes differ", "no use can have both", purposes, "PurposesDiffer"),
+    ]
+}
+
+fn other_askers(change: Change<'_>) -> Vec<Value> {
+    let peer = |seed| json!({ "peer": hex(&who(seed).peer().0) });
+    let owner = json!({ "owner": hex(&who(9).account().0) });
+    let object = json!({ "object": "42".repeat(16) });
+    vec![
+        change("stolen", "another peer's connection", peer(9), "NotHolder"),
+        change("given away", "a holder above has passed it on", peer(2), "NotHolder"),
+        change("owner of another", "the shard is not the root's", owner, "NotOwner"),
+        change("other object", "another file of the owner", object, "WrongObject"),
+    ]
+}
+
+fn other_wishes(change: Change<'_>) -> Vec<Value> {
+    let able = |ability: u16| json!({ "ability": ability });
+    let at = |now_ms: u64| json!({ "now_ms": now_ms });
+    let cells = |first: u64, end: u64| json!({ "cells": [first, end] });
+    let both = able(ability::READ | ability::DELETE);
+    vec![
+        change("last moment", "the end is not in it", at(1_999), "ok"),
+        change("sizes", "a second ability of the set", able(ability::HEAD), "ok"),
+        change("delete", "not in the set", able(ability::DELETE), "NotAllowed"),
+        change("read and delete", "all asked bits must be allowed", both, "NotAllowed"),
+        change("no ability", "a request for nothing", able(0), "NotAllowed"),
+        change("unknown ability", "a bit without a meaning", able(1 << 15), "NotAllowed"),
+        change("too early", "a millisecond", at(999), "NotYet"),
+        change("expired", "at the very end", at(2_000), "Expired"),
+        change("cell before", "one too early", cells(9, 12), "WrongCells"),
+        change("cell after", "one too late", cells(19, 21), "WrongCells"),
+        change("no cells", "an empty range", cells(15, 15), "WrongCells"),
+        change("all cells", "about the whole object", json!({ "cells": null }), "WrongCells"),
     ]
 }
 
