@@ -1,8 +1,38 @@
 //! That a shard's bytes are there, leaf by leaf, against its BLAKE3 root. See `spec/proof.md`.
+//!
+//! A shard's root is its plain BLAKE3 hash, so the hash that addresses it is also the Merkle root a
+//! part of it is proven against. BLAKE3 cuts its input into leaves of 1 KiB and joins them in a
+//! left-full binary tree; a path is the siblings that lead from a part to the root.
+//!
+//! - [`ShardHasher`] hashes a shard as it streams in and keeps its [`Outboard`], the inner nodes
+//!   from 16 KiB upward, so that paths can be made later without reading the shard again;
+//! - [`leaf_proof`] and [`verify_leaf`]: one leaf, what a storage proof opens;
+//! - [`slice_path`] and [`verify_slice`], [`cell_path`] and [`verify_cell`]: larger parts that are
+//!   verified on their own, hashed in one go;
+//! - [`challenge_seed`] and [`challenges`]: which leaves a node has to open in an epoch.
+//!
+//! A part other than the last one binds its bytes and its place, not the shard's length: two lengths
+//! may share the shape of a path. The last part binds the length too.
+
+mod cells;
+mod challenge;
+mod outboard;
+mod shape;
+mod unit;
+
+pub use cells::{cell_node, root_of_cells};
+pub use challenge::{Challenge, TRIES_MAX, challenge_counts, challenge_seed, challenges};
+pub use outboard::{GROUP_BYTES, Outboard, ShardHasher, path_entries};
+pub use unit::{
+    cell_path, group_range, leaf_proof, slice_path, unit_path, verify_cell, verify_leaf,
+    verify_slice, verify_unit,
+};
 
 use alloc::vec::Vec;
 
-use crate::{id::Hash, record};
+use thiserror::Error;
+
+use crate::{id::Hash, limits::LEAF_BYTES, record};
 
 record! {
     /// One opened leaf of a shard and its path to the root.
@@ -13,3 +43,62 @@ record! {
         pub path: Vec<Hash>,
     }
 }
+
+/// Why a part of a shard is not proven, or cannot be.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProofError {
+    /// The shard has no bytes, so there is nothing to prove.
+    #[error("a shard without bytes cannot be proven")]
+    Empty,
+    /// The part is beyond the end of the shard.
+    #[error("part {unit} of {count}")]
+    NoSuchUnit {
+        /// Which part was asked for, from 0.
+        unit: u64,
+        /// How many there are.
+        count: u64,
+    },
+    /// The outboard is not one for a shard of this length.
+    #[error("an outboard of {found} nodes, this shard has {expected}")]
+    Outboard {
+        /// How many nodes it should have.
+        expected: u64,
+        /// How many it has.
+        found: u64,
+    },
+    /// The path is too short or too long for this place in a shard of this length.
+    #[error("a path of {found} siblings, {expected} are needed")]
+    PathLength {
+        /// How many siblings are needed.
+        expected: usize,
+        /// How many were given.
+        found: usize,
+    },
+    /// The part has too few or too many bytes.
+    #[error("{found} bytes, this part has {expected}")]
+    UnitLength {
+        /// How many bytes it has in a shard of this length.
+        expected: u64,
+        /// How many were given.
+        found: u64,
+    },
+    /// Parts of this size are not subtrees, or not ones an outboard knows.
+    #[error("parts of {unit_bytes} bytes have no paths here")]
+    UnitSize {
+        /// The size.
+        unit_bytes: u64,
+    },
+    /// The bytes and the path lead to another root.
+    #[error("bytes and path lead to another root")]
+    WrongRoot,
+}
+
+/// How many leaves a shard of `length` bytes has. None when it has no bytes.
+#[must_use]
+pub const fn leaf_count(length: u64) -> u64 {
+    length.div_ceil(LEAF_BYTES as u64)
+}
+
+#[cfg(test)]
+mod tests;

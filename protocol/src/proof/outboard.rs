@@ -1,0 +1,173 @@
+//! Hashing a shard as it streams in, and the inner nodes that are kept of its tree.
+
+use alloc::vec::Vec;
+
+use blake3::{Hasher, hazmat::HasherExt};
+
+use super::{
+    ProofError,
+    shape::{join, join_root, steps, unit_count},
+};
+use crate::id::Hash;
+
+/// Bytes under one node of the outboard's lowest level: 16 leaves, what AVX-512 hashes at once. The
+/// outboard takes 0.39 % of the shard at this size.
+pub const GROUP_BYTES: usize = 16 * 1024;
+
+/// The nodes of a shard's tree from [`GROUP_BYTES`] upward, all but the root: level by level from the
+/// groups up, each from left to right, the last level being the root's two children. A node without a
+/// partner stands on the next level again. Empty for a shard of one group or less.
+///
+/// It is never trusted: what is made of it is checked against the root by whoever receives it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outboard {
+    nodes: Vec<Hash>,
+}
+
+impl Outboard {
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote for a shard of `length` bytes.
+    pub fn from_bytes(length: u64, bytes: &[u8]) -> Result<Self, ProofError> {
+        let expected = node_count(length);
+        let found = (bytes.len() / Hash::BYTES) as u64;
+        let (nodes, rest) = bytes.as_chunks::<{ Hash::BYTES }>();
+        match found == expected && rest.is_empty() {
+            true => Ok(Self { nodes: nodes.iter().copied().map(Hash).collect() }),
+            false => Err(ProofError::Outboard { expected, found }),
+        }
+    }
+
+    /// Its nodes, one after the other.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.nodes.iter().flat_map(|node| node.0).collect()
+    }
+
+    /// Its nodes, in the order they are kept in.
+    #[must_use]
+    pub fn nodes(&self) -> &[Hash] {
+        &self.nodes
+    }
+
+    /// How many bytes it takes for a shard of `length` bytes.
+    #[must_use]
+    pub fn byte_length(length: u64) -> u64 {
+        node_count(length) * Hash::BYTES as u64
+    }
+
+    /// The siblings of a part, once it is clear that this outboard fits the length.
+    pub(super) fn path(
+        &self,
+        length: u64,
+        unit_bytes: u64,
+        unit: u64,
+    ) -> Result<Vec<Hash>, ProofError> {
+        let expected = node_count(length);
+        let found = self.nodes.len() as u64;
+        if found != expected {
+            return Err(ProofError::Outboard { expected, found });
+        }
+        let entries = path_entries(length, unit_bytes, unit)?;
+        Ok(entries.into_iter().map(|entry| self.nodes[entry]).collect())
+    }
+}
+
+/// Which nodes of the outboard of a shard of `length` bytes are the path of part `unit`, so that a
+/// path can be read from a file without reading the whole outboard: node `n` is at byte `32 n`.
+/// Parts are a power of two of bytes, at least [`GROUP_BYTES`].
+pub fn path_entries(length: u64, unit_bytes: u64, unit: u64) -> Result<Vec<usize>, ProofError> {
+    if unit_bytes < GROUP_BYTES as u64 {
+        return Err(ProofError::UnitSize { unit_bytes });
+    }
+    let count = unit_count(length, unit_bytes, unit)?;
+    let below = unit_bytes.ilog2() - GROUP_BYTES.ilog2();
+    let groups = length.div_ceil(GROUP_BYTES as u64);
+    let entry = |level, index| {
+        let before: u64 = levels(groups).take((below + level) as usize).sum();
+        usize::try_from(before + index).expect("a shard of usize::MAX groups is not in memory")
+    };
+    Ok(steps(unit, count).map(|step| entry(step.level, step.index)).collect())
+}
+
+/// Hashes a shard as it streams in.
+#[derive(Clone, Debug)]
+pub struct ShardHasher {
+    /// The group that is being filled.
+    group: Hasher,
+    /// Nodes of the groups that are full and not the last.
+    groups: Vec<Hash>,
+    length: u64,
+}
+
+impl Default for ShardHasher {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ShardHasher {
+    /// Nothing hashed yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { group: Hasher::new(), groups: Vec::new(), length: 0 }
+    }
+
+    /// Takes the next bytes. Fastest in multiples of [`GROUP_BYTES`].
+    pub fn update(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let filled = self.group.count();
+            // A group is only closed when another byte follows: the only group of a shard is its root.
+            if filled == GROUP_BYTES as u64 {
+                self.groups.push(Hash(self.group.finalize_non_root()));
+                // Not `reset`: blake3 1.8.7 keeps the old offset through it.
+                self.group = Hasher::new();
+                self.group.set_input_offset(self.length);
+                continue;
+            }
+            let room = usize::try_from(GROUP_BYTES as u64 - filled).expect("at most a group");
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.group.update(now);
+            self.length += now.len() as u64;
+            bytes = later;
+        }
+    }
+
+    /// How many bytes were taken.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The root and the outboard. Of no bytes at all, BLAKE3's hash of nothing; such a shard has no
+    /// proofs and the protocol refuses it.
+    #[must_use]
+    pub fn finish(self) -> (Hash, Outboard) {
+        let Self { group, groups: mut nodes, .. } = self;
+        if nodes.is_empty() {
+            return (Hash(group.finalize().into()), Outboard::default());
+        }
+        nodes.push(Hash(group.finalize_non_root()));
+        let mut start = 0;
+        while nodes.len() - start > 2 {
+            let end = nodes.len();
+            for at in (start..end).step_by(2) {
+                let node = match at + 1 < end {
+                    true => join(&nodes[at], &nodes[at + 1]),
+                    false => nodes[at],
+                };
+                nodes.push(node);
+            }
+            start = end;
+        }
+        (join_root(&nodes[start], &nodes[start + 1]), Outboard { nodes })
+    }
+}
+
+/// Nodes on each level of an outboard, from the groups up; the root is not one.
+fn levels(groups: u64) -> impl Iterator<Item = u64> {
+    core::iter::successors(Some(groups), |count| Some(count.div_ceil(2)))
+        .take_while(|count| *count > 1)
+}
+
+fn node_count(length: u64) -> u64 {
+    levels(length.div_ceil(GROUP_BYTES as u64)).sum()
+}
