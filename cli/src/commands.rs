@@ -28,6 +28,10 @@ use crate::{args::Verb, context::Context, error::Error};
 
 /// Does what the verb says and prints what came of it.
 pub(crate) async fn run(verb: Verb, context: &Context) -> Result<(), Error> {
+    dispatch(verb, context).await.map_err(|error| context.explain(error))
+}
+
+async fn dispatch(verb: Verb, context: &Context) -> Result<(), Error> {
     let report = match verb {
         // These speak while they run.
         Verb::Demo(args) => return demo::run(args, context).await,

@@ -128,7 +128,7 @@ impl Context {
     pub(crate) async fn ledger(&self) -> Result<(Ledger, Endpoint), Error> {
         let ticket = self.ticket()?;
         let endpoint = self.endpoint(&ticket, self.host.random()).await?;
-        let ledger = self.reach(&ticket, &endpoint).await?;
+        let ledger = Self::reach(&ticket, &endpoint);
         Ok((ledger, endpoint))
     }
 
@@ -138,28 +138,32 @@ impl Context {
         let ticket = self.ticket()?;
         let identity = keys::open(&self.home, &name, &self.out)?;
         let endpoint = self.endpoint(&ticket, identity.access_key().to_bytes()).await?;
-        let ledger = self.reach(&ticket, &endpoint).await?;
+        let ledger = Self::reach(&ticket, &endpoint);
         let dir = self.home.identity(&name)?;
         let host = self.host.clone();
         Ok(Client::new(Setup { identity, ledger, endpoint, host, dir })?)
     }
 
-    /// The ledger of a ticket, called through an endpoint.
-    pub(crate) async fn reach(&self, ticket: &LedgerTicket, endpoint: &Endpoint) -> Result<Ledger, Error> {
-        let remote = Ledger::remote(endpoint.clone(), ticket.clone(), self.host.clone()).await;
-        remote.map_err(|error| {
-            let own = self.ledger.is_none() && self.home.ledger().is_dir();
-            let error = Error::from(error);
-            match own {
-                true if self.home.running().is_none() => Error::new(
-                    Kind::Unreachable,
-                    format!("the network on {} is not running", self.home.root().display()),
-                )
-                .hint("start it with: symbolon up"),
-                _ if error.hint.is_some() => error,
-                _ => error.hint("is the ledger running, and is this the right ticket?"),
-            }
-        })
+    /// The ledger of a ticket, called through an endpoint. Nothing is sent before the first question.
+    pub(crate) fn reach(ticket: &LedgerTicket, endpoint: &Endpoint) -> Ledger {
+        Remote::new(endpoint.clone(), ticket.clone()).into()
+    }
+
+    /// What an error means in this home: a network of its own that is not running is a common one.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        if error.kind != Kind::Unreachable {
+            return error;
+        }
+        let own = self.ledger.is_none() && self.home.ledger().is_dir();
+        if own && self.home.running().is_none() {
+            let home = self.home.root().display();
+            return Error::new(Kind::Unreachable, format!("the network on {home} is not running"))
+                .hint("start it with: symbolon up");
+        }
+        if error.hint.is_some() {
+            return error;
+        }
+        error.hint("is the ledger running, and is this the right ticket?")
     }
 
     /// The ledger's own row.

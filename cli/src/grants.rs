@@ -1,11 +1,10 @@
 //! Grants, recipients and accounts as they are typed.
 
 use symbolon_protocol::{
-    grant::{Caveat, Grant},
+    grant::{Caveat, Grant, GrantToken},
     id::{AccountId, LinkId},
     identity::Recipient,
 };
-use symbolon_protocol::grant::GrantToken;
 
 use crate::{
     error::{Error, Kind},
@@ -67,7 +66,7 @@ pub(crate) fn looks_like_one(text: &str) -> bool {
 /// The grant in a text, a file or stdin.
 pub(crate) fn parse(text: &str) -> Result<GrantToken, Error> {
     let token = home::text_or_file(text, TEXT_BYTES_MAX)?;
-    token.parse().map_err(|error| {
+    GrantToken::parse(&token).map_err(|error| {
         Error::new(Kind::Corrupt, format!("this is not a grant: {error}"))
             .hint("a grant is one line that begins with grant1; check that it was copied whole")
     })
@@ -107,5 +106,6 @@ pub(crate) fn account(text: &str, home: &Home) -> Result<AccountId, Error> {
 
 /// The link that makes a grant the holder's own; revoking it kills this grant and all made from it.
 pub(crate) fn last_link(grant: &Grant) -> LinkId {
-    grant.link_ids().last().copied().unwrap_or(LinkId([0; 16]))
+    let ids = grant.verify().map(|verified| verified.link_ids()).unwrap_or_default();
+    ids.last().copied().unwrap_or(LinkId([0; 16]))
 }

@@ -5,9 +5,8 @@ use std::time::Duration;
 use symbolon_ledger::Ledger;
 use symbolon_net::{Alpn, Endpoint, PeerAddress};
 use symbolon_protocol::{
-    Decode as _,
     id::NodeId,
-    ledger::rows::{Node, Nodes},
+    ledger::rows::{Node, Nodes, Table as _},
     wire::storage::{Request, Response},
 };
 use tokio::task::JoinSet;
@@ -21,10 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(crate) async fn all(ledger: &Ledger) -> Result<Vec<(NodeId, Node)>, Error> {
     let rows = crate::context::table(ledger, Nodes).await?;
     let read = |(key, row): (Vec<u8>, Node)| {
-        // A key is the table's tag, then the node's identity.
-        let id = NodeId::from_bytes(&key[1..]).map_err(|error| {
-            Error::new(Kind::Corrupt, format!("the ledger lists a node that is none: {error}"))
-        })?;
+        let id = Nodes::parse(&key);
+        let id = id.ok_or_else(|| Error::new(Kind::Corrupt, "the ledger lists a node that is none"))?;
         Ok((id, row))
     };
     rows.into_iter().map(read).collect()

@@ -14,7 +14,10 @@ use symbolon_protocol::{
     id::{AccountId, NodeId},
     ledger::Params,
 };
-use tokio::{io::AsyncReadExt as _, task::JoinHandle};
+use tokio::{
+    io::AsyncReadExt as _,
+    task::{JoinHandle, JoinSet},
+};
 
 use crate::{
     context,
@@ -69,6 +72,7 @@ pub(crate) struct RunningLedger {
     pub(crate) params: Params,
     endpoint: Endpoint,
     server: JoinHandle<()>,
+    embedded: Embedded,
 }
 
 impl RunningLedger {
@@ -80,8 +84,8 @@ impl RunningLedger {
         let endpoint = endpoint(secret, address, &plan.network, Alpn::Ledger).await?;
         let options = Options { key: secret, params: params(plan), host: host.clone() };
         let embedded = Embedded::open(&plan.dir, options).await?;
-        let ledger = Ledger::from(embedded);
-        let server = tokio::spawn(symbolon_ledger::serve(ledger.clone(), endpoint.clone()));
+        let ledger = Ledger::from(embedded.clone());
+        let server = tokio::spawn(answer(embedded.clone(), endpoint.clone()));
         let chain = context::chain(&ledger).await?;
         if let Some(epoch_ms) = plan.epoch_ms.filter(|epoch_ms| *epoch_ms != chain.params.epoch_ms) {
             let has = crate::units::show_duration(chain.params.epoch_ms);
@@ -94,14 +98,31 @@ impl RunningLedger {
             authority: ledger.authority(),
             address: endpoint.address(),
         };
-        Ok(Self { ledger, ticket, params: chain.params, endpoint, server })
+        Ok(Self { ledger, ticket, params: chain.params, endpoint, server, embedded })
     }
 
     /// Stops it; everything it said is on disk already.
     pub(crate) async fn stop(self) {
         self.endpoint.close().await;
         self.server.abort();
-        self.ledger.close().await;
+        drop(self.ledger);
+        self.embedded.close().await;
+    }
+}
+
+/// Answers every connection until the endpoint is closed.
+async fn answer(ledger: Embedded, endpoint: Endpoint) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(_) = connections.join_next() => {}
+            connection = endpoint.accept() => match connection {
+                Some(connection) => {
+                    connections.spawn(symbolon_ledger::serve(ledger.clone(), connection));
+                }
+                None => return,
+            },
+        }
     }
 }
 
@@ -165,16 +186,12 @@ impl RunningNode {
 
     /// Waits until the ledger knows it.
     pub(crate) async fn registered(&self) {
-        const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
-        while !self.node.status().await.registered {
-            tokio::time::sleep(LOOK).await;
-        }
+        self.node.registered().await;
     }
 
     /// Stops it gracefully.
     pub(crate) async fn stop(self) {
         self.node.stop().await;
-        self.endpoint.close().await;
     }
 }
 

@@ -39,7 +39,7 @@ enum Verb {
     History {
         /// How many lines at most
         #[arg(long, default_value_t = 20)]
-        limit: u32,
+        limit: usize,
     },
     /// Ask a development network for play money
     #[command(after_help = "Example:\n  symbolon account faucet")]
@@ -120,7 +120,7 @@ async fn send(
     Ok(Report::new(json).text(format!("Sent {} to {to}, in block {height}.", show_amount(amount))))
 }
 
-async fn history(client: &Client, limit: u32) -> Result<Report, Error> {
+async fn history(client: &Client, limit: usize) -> Result<Report, Error> {
     let me = client.identity().account();
     let lines = client.history(limit).await?;
     let mut table = Table::new(&[

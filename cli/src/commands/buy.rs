@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use symbolon_client::{BuyReport, Readable};
+use symbolon_client::{BuyOutcome, BuyReport, Readable};
 use symbolon_protocol::Amount;
 
 use crate::{
@@ -54,7 +54,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let question = format!(
         "Buy {:?} ({}) for {}?",
         view.title,
-        show_size(view.size_bytes),
+        show_size(view.length),
         show_amount(view.price)
     );
     context.consent(&chain, &question, Consent::from(args.yes, args.max_price))?;
@@ -67,14 +67,17 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let fetched = match args.output {
         None => None,
         Some(output) => {
-            let what = Readable::Token(Box::new(bought.token.clone()));
+            let what = Readable::Token(bought.token.clone());
             let fetch = Fetch { what, output, range: None, replace: args.replace };
             Some(fetch.run_json(&client, &context.out).await)
         }
     };
     client.close().await;
     match fetched {
-        None => Ok(report.text(format!("Fetch it with: symbolon get {} -o PATH", "GRANT"))),
+        None => Ok(report.text(format!(
+            "Fetch it with: symbolon buy {} -o PATH; nothing is paid twice.",
+            &id.to_string()[..12]
+        ))),
         Some(Ok((json, sentence))) => Ok(report.with("fetched", json).text(sentence)),
         Some(Err(error)) => Err(partly(error, &bought)),
     }
@@ -84,22 +87,33 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
 fn partly(error: Error, bought: &BuyReport) -> Error {
     let message = format!("bought (order {}), but not fetched: {}", bought.order, error.message);
     Error::new(Kind::Partial, message)
-        .hint("the grant is kept: see symbolon grant ls, then symbolon get GRANT")
-        .details(json!({ "order": bought.order.to_string(), "grant": bought.token.to_string() }))
+        .hint("the same command again fetches it and pays nothing twice")
+        .details(json!({ "order": bought.order.to_string(), "grant": bought.token.to_text() }))
 }
 
 fn report(title: &str, bought: &BuyReport) -> Report {
-    let grant = bought.token.to_string();
+    let grant = bought.token.to_text();
     let json = json!({
         "order": bought.order.to_string(),
         "listing": bought.listing.to_string(),
         "paid": bought.paid.to_string(),
         "custodians": bought.custodians,
         "grant": grant,
+        "outcome": match bought.outcome {
+            BuyOutcome::Bought => "bought",
+            BuyOutcome::Resumed => "resumed",
+            BuyOutcome::Already => "already",
+        },
         "fetched": null,
     });
+    let paid = show_amount(bought.paid);
+    let did = match bought.outcome {
+        BuyOutcome::Bought => format!("Bought {title:?} for {paid}, now in escrow."),
+        BuyOutcome::Resumed => format!("Bought {title:?} for {paid}, now in escrow, paid once."),
+        BuyOutcome::Already => format!("{title:?} was bought before, for {paid}; nothing was paid now."),
+    };
     Report::new(json)
-        .text(format!("Bought {title:?} for {}, now in escrow.", show_amount(bought.paid)))
+        .text(did)
         .field("order", bought.order.to_string())
         .essence(grant)
 }

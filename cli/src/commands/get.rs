@@ -11,7 +11,7 @@ use crate::{
     grants,
     output::{Output, Report},
     progress,
-    units::{self, count, show_size},
+    units::{self, show_size},
 };
 
 #[derive(Debug, clap::Args)]
@@ -101,33 +101,29 @@ impl Fetch {
         let got = client.get(&self.what, sink, &options, &bar.progress()).await;
         bar.finish();
         let got = got?;
-        for failed in &got.failed {
-            out.note(&format!("node {} did not help: {}", failed.node, failed.fault));
-        }
         let path = if stdout { "stdout".into() } else { self.output.display().to_string() };
         Ok((json(&got, &path), sentence(&got, &path)))
     }
 }
 
 fn sentence(got: &GetReport, path: &str) -> String {
-    let nodes = count(got.nodes.len(), "node");
     let checked = if got.checked_root { ", checked against its content root" } else { "" };
     let paid = match got.acknowledged {
         Some(_) => "; the purchase is acknowledged",
         None => "",
     };
-    format!("Wrote {} to {path}, from {nodes}{checked}{paid}.", show_size(got.length))
+    let kept = match got.kept {
+        0 => String::new(),
+        kept => format!(" ({} of it were there from an earlier get)", show_size(kept)),
+    };
+    format!("Wrote {} to {path}{kept}{checked}{paid}.", show_size(got.length))
 }
 
 fn json(got: &GetReport, path: &str) -> Value {
-    let failed = got.failed.iter().map(|failed| {
-        json!({ "node": failed.node.to_string(), "fault": failed.fault })
-    });
     json!({
         "path": path,
         "length": got.length,
-        "nodes": got.nodes.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "failed": failed.collect::<Vec<_>>(),
+        "kept": got.kept,
         "checked_root": got.checked_root,
         "acknowledged": got.acknowledged.map(|order| order.to_string()),
     })

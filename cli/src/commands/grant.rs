@@ -14,7 +14,7 @@ use crate::{
     grants::{self, Limits},
     home,
     output::{Align, Report, Table},
-    units::{count, show_size, show_time},
+    units::show_size,
 };
 
 #[derive(Debug, clap::Args)]
@@ -78,10 +78,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
 }
 
 fn inspect(token: &GrantToken, context: &Context) -> Result<Report, Error> {
-    let verified = token.grant.verify();
+    let verified = token.verify();
     let now_ms = context.host.now_ms();
     let manifest = &token.manifest;
-    let ids = token.grant.link_ids();
+    let ids = verified.as_ref().map(|verified| verified.link_ids()).unwrap_or_default();
     let holder = token.grant.links.last().map(|link| link.audience.to_string());
     let links = token.grant.links.iter().zip(&ids).map(|(link, id)| {
         json!({
@@ -128,24 +128,8 @@ fn expired(token: &GrantToken, now_ms: u64) -> bool {
 }
 
 fn only(link: &Link) -> String {
-    let words: Vec<_> = link.caveats.iter().map(words).collect();
+    let words: Vec<_> = link.caveats.iter().map(ToString::to_string).collect();
     if words.is_empty() { "no limits of its own".into() } else { words.join("; ") }
-}
-
-fn words(caveat: &Caveat) -> String {
-    match caveat {
-        Caveat::Object { object } => format!("object {}", &object.to_string()[..8]),
-        Caveat::Abilities { set } => abilities(*set).join("+"),
-        Caveat::NotBefore { time_ms } => format!("from {}", show_time(*time_ms)),
-        Caveat::NotAfter { time_ms } => format!("until {}", show_time(*time_ms)),
-        Caveat::Cells { first, end } => format!("cells {first}..{end}"),
-        Caveat::NodeReads { count: reads } => format!("{} per node", count(reads, "read")),
-        Caveat::NodeBytes { bytes } => format!("{} per node", show_size(*bytes)),
-        Caveat::Order { order } => format!("order {}", &order.to_string()[..8]),
-        Caveat::Purpose { hash } => format!("purpose {}", &hash.to_string()[..8]),
-        Caveat::Depth { links } => format!("passed on {} more", count(links, "time")),
-        Caveat::Staleness { max_ms } => format!("revocations fresh within {max_ms} ms"),
-    }
 }
 
 fn abilities(set: u16) -> Vec<&'static str> {
@@ -190,7 +174,7 @@ async fn attenuate(
     let narrowed = client.attenuate(token, &recipient, caveats);
     client.close().await;
     let narrowed = narrowed?;
-    let text = narrowed.to_string();
+    let text = narrowed.to_text();
     let json = json!({
         "grant": text,
         "holder": recipient.access.to_string(),
@@ -248,7 +232,7 @@ async fn list(context: &Context) -> Result<Report, Error> {
             "object": object,
             "length": token.manifest.length,
             "expired": expired,
-            "grant": token.to_string(),
+            "grant": token.to_text(),
         }));
     }
     let empty = list.is_empty();

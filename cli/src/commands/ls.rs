@@ -23,7 +23,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
-    let client = context.client_offline().await?;
+    let client = context.client().await?;
     let prefix = args.prefix.as_deref().unwrap_or("");
     let files = client.list();
     client.close().await;

@@ -63,8 +63,8 @@ enum Verb {
 
 #[derive(Debug, Default, clap::Args)]
 struct ListArgs {
-    /// Only titles that contain this, in any case
-    text: Option<String>,
+    /// Only titles with all these words, in any case
+    words: Vec<String>,
     /// Only what costs at most this
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     max_price: Option<Amount>,
@@ -117,11 +117,10 @@ async fn list(client: &Client, args: ListArgs, context: &Context) -> Result<Repo
     let seller: Option<AccountId> =
         args.seller.as_deref().map(|who| grants::account(who, &context.home)).transpose()?;
     let filter = ListingFilter {
-        text: args.text,
+        words: args.words,
         price_max: args.max_price,
         seller,
         ended: args.ended,
-        ..ListingFilter::default()
     };
     let listings = client.listings(&filter).await?;
     let mut table = Table::new(&[
@@ -136,7 +135,7 @@ async fn list(client: &Client, args: ListArgs, context: &Context) -> Result<Repo
         table.row(vec![
             view.id.to_string()[..12].to_owned(),
             view.price.to_string(),
-            show_size(view.size_bytes),
+            show_size(view.length),
             view.sold.to_string(),
             title,
         ]);
@@ -157,10 +156,11 @@ fn json(view: &ListingView) -> Value {
         "seller": view.seller.to_string(),
         "title": view.title,
         "price": view.price.to_string(),
-        "length": view.size_bytes,
+        "length": view.length,
         "cells": view.cells,
         "sold": view.sold,
         "open": view.open,
+        "previewed": view.previewed,
         "licence": view.licence.to_string(),
         "listed_ms": view.listed_ms,
         "access_ms": view.access_ms,
@@ -180,12 +180,14 @@ async fn show(client: &Client, listing: &str) -> Result<Report, Error> {
         json!({ "account": split.account.to_string(), "share_bp": split.share_bp })
     });
     json["splits"] = splits.collect();
+    json["vault"] = detail.vault.to_string().into();
+    json["content_root"] = detail.content_root.to_string().into();
     let mut report = Report::new(json)
         .heading(view.title.clone())
         .field("listing", view.id.to_string())
         .field("seller", view.seller.to_string())
         .field("price", show_amount(view.price).to_string())
-        .field("size", format!("{}, {}", show_size(view.size_bytes), count(view.cells, "cell")))
+        .field("size", format!("{}, {}", show_size(view.length), count(view.cells, "cell")))
         .field("access", format!("for {} from the order", show_duration(view.access_ms)))
         .field("check", format!("{} after delivery, before the seller is paid", show_duration(view.window_ms)))
         .field("licence", view.licence.to_string())
@@ -210,12 +212,13 @@ async fn preview(client: &Client, listing: &str, output: Option<PathBuf>) -> Res
     if let Some(folder) = &output {
         home::make_folder(folder)?;
         for cell in &cells {
-            home::write_whole(&folder.join(format!("cell-{}", cell.index)), &cell.plain)?;
+            home::write_whole(&folder.join(format!("cell-{}", cell.cell)), &cell.plain)?;
         }
     }
     let json = cells.iter().map(|cell| {
         json!({
-            "cell": cell.index,
+            "cell": cell.cell,
+            "offset": cell.offset,
             "length": cell.plain.len(),
             "text": std::str::from_utf8(&cell.plain).ok(),
         })
@@ -224,7 +227,10 @@ async fn preview(client: &Client, listing: &str, output: Option<PathBuf>) -> Res
     let mut report = Report::new(json);
     for cell in &cells {
         let size = show_size(cell.plain.len() as u64);
-        report = report.heading(format!("Cell {}, {size}, part of what is sold:", cell.index));
+        report = report.heading(format!(
+            "Cell {}, {size} from byte {} on, proven part of what is sold:",
+            cell.cell, cell.offset
+        ));
         report = report.text(glimpse(&cell.plain));
     }
     Ok(report)
@@ -247,7 +253,7 @@ fn glimpse(bytes: &[u8]) -> String {
 
 async fn end(client: &Client, listing: &str) -> Result<Report, Error> {
     let id = find(client, listing).await?;
-    let outcome = client.end_listing(&id).await?;
-    let json = json!({ "listing": id.to_string(), "height": outcome.height });
+    client.end_listing(&id).await?;
+    let json = json!({ "listing": id.to_string() });
     Ok(Report::new(json).text(format!("Listing {id} takes no more orders.")))
 }

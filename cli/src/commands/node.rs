@@ -89,7 +89,7 @@ async fn run_node(args: RunArgs, context: &Context) -> Result<(), Error> {
     let plan =
         NodePlan { dir: args.dir, network, capacity: args.capacity, price: args.price, payout };
     let (secret, endpoint) = serve::node_endpoint(&plan, &context.host).await?;
-    let ledger = context.reach(&ticket, &endpoint).await?;
+    let ledger = Context::reach(&ticket, &endpoint);
     let running = RunningNode::start(&plan, secret, endpoint, &ledger, &context.host).await?;
     let leash = if args.leashed { Leash::Stdin } else { Leash::Signals };
     let told = tokio::select! {

@@ -50,7 +50,6 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
             "amount": order.amount.to_string(),
             "state": state,
             "ordered_ms": order.ordered_ms,
-            "access_until_ms": order.access_until_ms,
             "due_ms": order.due_ms,
         }));
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use symbolon_client::{Client, PutOptions, PutOutcome, PutReport, Quote, Replace, Source};
+use symbolon_client::{PutOptions, PutOutcome, PutReport, Quote, Replace, Source, StatView};
 use symbolon_protocol::Amount;
 
 use crate::{
@@ -80,13 +80,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let bar = progress::bar(&context.out, "storing");
     let stored = client.put(source, &name, &options, &bar.progress()).await;
     bar.finish();
-    let report = stored.map(|stored| put_report(&stored, epoch_ms));
-    close(client).await;
-    Ok(report?)
-}
-
-async fn close(client: Client) {
+    let stored = stored?;
+    let stat = client.stat(&name).await;
     client.close().await;
+    Ok(put_report(&stored, &stat?, epoch_ms))
 }
 
 fn source(args: &Args) -> Result<(Source, Option<u64>), Error> {
@@ -167,14 +164,15 @@ fn scheme_json(scheme: symbolon_protocol::content::Scheme) -> Value {
     json!({ "required": scheme.required, "total": scheme.total })
 }
 
-fn put_report(stored: &PutReport, epoch_ms: u64) -> Report {
+fn put_report(stored: &PutReport, stat: &StatView, epoch_ms: u64) -> Report {
     let outcome = match stored.outcome {
         PutOutcome::Stored => "stored",
         PutOutcome::Resumed => "resumed",
         PutOutcome::Already => "already",
     };
     let nodes: std::collections::BTreeSet<_> =
-        stored.shards.iter().filter_map(|shard| shard.node).collect();
+        stat.segments.iter().flat_map(|segment| &segment.shards).map(|shard| shard.node).collect();
+    let paid_until = stat.segments.iter().map(|segment| segment.end).min().unwrap_or(0);
     let json = json!({
         "outcome": outcome,
         "name": stored.name,
@@ -182,10 +180,10 @@ fn put_report(stored: &PutReport, epoch_ms: u64) -> Report {
         "length": stored.length,
         "scheme": scheme_json(stored.scheme),
         "segments": stored.segments,
-        "shards": stored.shards.len(),
+        "shards": stored.shards,
         "nodes": nodes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "cost": stored.cost.to_string(),
-        "paid_until_epoch": stored.paid_until_epoch,
+        "paid_until_epoch": paid_until,
     });
     let scheme = stored.scheme;
     let did = match stored.outcome {
@@ -197,7 +195,7 @@ fn put_report(stored: &PutReport, epoch_ms: u64) -> Report {
         .text(format!("{} ({}) {did}.", stored.name, show_size(stored.length)))
         .text(format!(
             "{} on {}; any {} of {} give it back.",
-            count(stored.shards.len(), "shard"),
+            count(stored.shards, "shard"),
             count(nodes.len(), "node"),
             scheme.required,
             scheme.total
@@ -205,7 +203,7 @@ fn put_report(stored: &PutReport, epoch_ms: u64) -> Report {
         .text(format!(
             "Paid {} in all, until epoch {} (one epoch is {}).",
             show_amount(stored.cost),
-            stored.paid_until_epoch,
+            paid_until,
             show_duration(epoch_ms)
         ))
 }

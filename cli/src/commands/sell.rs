@@ -1,7 +1,7 @@
 //! `symbolon sell`: offer access to a file for money.
 
 use serde_json::json;
-use symbolon_client::{SellOptions, SellReport};
+use symbolon_client::{SellOptions, SellOutcome, SellReport};
 use symbolon_protocol::{Amount, ledger::rows::Split};
 
 use crate::{
@@ -123,6 +123,10 @@ fn report(name: &str, price: Amount, listed: &SellReport) -> Report {
         "threshold": listed.threshold,
         "preview_cells": listed.preview_cells,
         "price": price.to_string(),
+        "outcome": match listed.outcome {
+            SellOutcome::Listed => "listed",
+            SellOutcome::Already => "already",
+        },
     });
     let listing = listed.listing.to_string();
     Report::new(json)

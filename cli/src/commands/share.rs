@@ -38,10 +38,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let recipient = grants::recipient(&args.to, &context.home)?;
     let caveats = args.limits.caveats(context.host.now_ms())?;
     let client = context.client().await?;
-    let token = client.share(&args.name, &recipient, caveats).await;
+    let token = client.share(&args.name, &recipient, caveats);
     client.close().await;
     let token = token?;
-    let text = token.to_string();
+    let text = token.to_text();
     let json = json!({
         "name": args.name,
         "grant": text,

@@ -41,18 +41,18 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
             table.row(vec![
                 segment.segment.to_string(),
                 shard.index.to_string(),
-                shard.node.map_or_else(|| "none".into(), |node| node.to_string()),
+                shard.node.to_string(),
                 shard.last_proof.map_or_else(|| "none yet".into(), |epoch| format!("epoch {epoch}")),
             ]);
         }
     }
     let paid_until = stat.segments.iter().map(|segment| segment.end).min().unwrap_or(0);
-    let left = paid_until.saturating_sub(chain.epoch).saturating_mul(chain.params.epoch_ms);
+    let left = paid_until.saturating_sub(stat.epoch).saturating_mul(chain.params.epoch_ms);
     let scheme = file.scheme;
     Ok(Report::new(json(&stat))
         .field("name", file.name.clone())
         .field("object", file.object.to_string())
-        .field("size", show_size(file.length))
+        .field("size", format!("{}, {} on the nodes", show_size(file.length), show_size(file.stored_bytes)))
         .field("stored", show_time(file.stored_ms))
         .field("code", format!("any {} of {} shards", scheme.required, scheme.total))
         .field("paid", format!("until epoch {paid_until}, {} from now", show_duration(left)))
@@ -61,20 +61,23 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
 }
 
 fn health(segments: &[SegmentView]) -> String {
-    let worst = segments.iter().min_by_key(|segment| segment.healthy.saturating_sub(segment.required));
-    match worst {
-        None => "no segments".into(),
-        Some(worst) if worst.healthy < worst.required => format!(
-            "LOST: segment {} has {} healthy shards, {} are needed",
-            worst.segment, worst.healthy, worst.required
-        ),
-        Some(worst) => format!(
-            "readable; {} of {} shards healthy in the worst segment, {} more may be lost",
-            worst.healthy,
-            worst.shards.len(),
-            worst.healthy - worst.required
-        ),
+    let spare = |segment: &&SegmentView| healthy(segment).saturating_sub(segment.required.into());
+    let Some(worst) = segments.iter().min_by_key(spare) else { return "no segments".into() };
+    let (healthy, required) = (healthy(worst), usize::from(worst.required));
+    if healthy < required {
+        let segment = worst.segment;
+        return format!(
+            "in danger: the nodes of segment {segment} that prove hold {healthy} shards, {required} are needed"
+        );
     }
+    let of = worst.shards.len();
+    let spare = healthy - required;
+    format!("good; {healthy} of {of} shards are on nodes that prove, {spare} more may be lost")
+}
+
+/// Shards whose node did not miss its last epoch.
+fn healthy(segment: &SegmentView) -> usize {
+    segment.shards.iter().filter(|shard| shard.missed_in_row == 0).count()
 }
 
 fn json(stat: &StatView) -> Value {
@@ -83,9 +86,10 @@ fn json(stat: &StatView) -> Value {
         let shards = segment.shards.iter().map(|shard| {
             json!({
                 "index": shard.index,
-                "node": shard.node.map(|node| node.to_string()),
-                "root": shard.root.map(|root| root.to_string()),
+                "node": shard.node.to_string(),
+                "root": shard.root.to_string(),
                 "last_proof_epoch": shard.last_proof,
+                "missed_in_row": shard.missed_in_row,
             })
         });
         json!({
@@ -94,7 +98,8 @@ fn json(stat: &StatView) -> Value {
             "state": format!("{:?}", segment.state).to_lowercase(),
             "start_epoch": segment.start,
             "end_epoch": segment.end,
-            "healthy": segment.healthy,
+            "healthy": healthy(segment),
+            "shard_length": segment.shard_length,
             "required": segment.required,
             "shards": shards.collect::<Vec<_>>(),
         })
@@ -104,7 +109,10 @@ fn json(stat: &StatView) -> Value {
         "object": file.object.to_string(),
         "length": file.length,
         "scheme": { "required": file.scheme.required, "total": file.scheme.total },
+        "stored_bytes": file.stored_bytes,
         "stored_ms": file.stored_ms,
+        "cost": file.cost.to_string(),
+        "epoch": stat.epoch,
         "segments": segments.collect::<Vec<_>>(),
     })
 }

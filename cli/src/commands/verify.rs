@@ -35,7 +35,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     bar.finish();
     client.close().await;
     let checked = checked?;
-    let bad = checked.shards.iter().filter(|shard| shard.verdict.is_err()).count();
+    let bad = checked.shards.iter().filter(|shard| shard.fault.is_some()).count();
     let json = json(&args.name, depth, &checked);
     if bad == 0 {
         return context.out.report(&report(json, &checked));
@@ -66,8 +66,8 @@ fn report(json: Value, checked: &VerifyReport) -> Report {
         table.row(vec![
             shard.segment.to_string(),
             shard.index.to_string(),
-            shard.node.map_or_else(|| "none".into(), |node| node.to_string()[..16].to_owned()),
-            shard.verdict.clone().map_or_else(|why| why, |()| "well".into()),
+            shard.node.to_string()[..16].to_owned(),
+            shard.fault.clone().unwrap_or_else(|| "well".into()),
         ]);
     }
     let slices = count(checked.checked_slices, "slice");
@@ -80,14 +80,14 @@ fn json(name: &str, depth: Depth, checked: &VerifyReport) -> Value {
         json!({
             "segment": shard.segment,
             "index": shard.index,
-            "node": shard.node.map(|node| node.to_string()),
-            "well": shard.verdict.is_ok(),
-            "fault": shard.verdict.as_ref().err(),
+            "node": shard.node.to_string(),
+            "well": shard.fault.is_none(),
+            "fault": shard.fault,
         })
     });
     json!({
         "name": name,
-        "depth": match depth { Depth::Deep => "deep", _ => "sample" },
+        "depth": match depth { Depth::Deep => "deep", Depth::Sample => "sample" },
         "readable": checked.readable,
         "checked_slices": checked.checked_slices,
         "checked_bytes": checked.checked_bytes,
