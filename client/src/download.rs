@@ -20,6 +20,7 @@ use symbolon_protocol::{
 use tokio::sync::mpsc;
 
 use crate::{Client, error::ClientError, progress::Progress};
+pub(crate) use slices::ShardAt;
 use slices::{SLICE_STRIPES, Slices};
 
 /// Groups in flight: one being read by the user, one being decoded, the others on their way.
@@ -226,9 +227,7 @@ fn decode_group(
         let out = &mut group.plain[filled..];
         match wanted {
             LeavesWanted::No => coder.decode(number, &cells, out),
-            LeavesWanted::Yes => {
-                coder.decode_with_leaves(number, &cells, out, &mut group.leaves)
-            }
+            LeavesWanted::Yes => coder.decode_with_leaves(number, &cells, out, &mut group.leaves),
         }
         .map_err(corrupt)?;
         group.plain.truncate(filled + stripe.plain_length);

@@ -149,12 +149,13 @@ impl Client {
             }
             Readable::Token(token) => {
                 let (manifest, key) = self.open_token(token)?;
-                let order = token.grant.links.iter().flat_map(|link| &link.caveats).find_map(
-                    |caveat| match caveat {
-                        Caveat::Order { order } => Some(*order),
-                        _ => None,
-                    },
-                );
+                let order =
+                    token.grant.links.iter().flat_map(|link| &link.caveats).find_map(|caveat| {
+                        match caveat {
+                            Caveat::Order { order } => Some(*order),
+                            _ => None,
+                        }
+                    });
                 if let Some(order) = &order {
                     let row = self.ledger().row(Orders, order).await?;
                     if row.is_some_and(|row| row.state == OrderState::Refunded) {
@@ -168,15 +169,19 @@ impl Client {
     }
 
     /// Unwraps the key of a grant that is bound to this identity.
-    pub(crate) fn open_token(&self, token: &GrantToken) -> Result<(Manifest, FileKey), ClientError> {
+    pub(crate) fn open_token(
+        &self,
+        token: &GrantToken,
+    ) -> Result<(Manifest, FileKey), ClientError> {
         if token.chain != self.ledger().chain() {
             return Err(ClientError::Grant(String::from("it is for another network")));
         }
         let holder = token.grant.links.last().map(|link| link.audience);
-        if holder != Some(self.identity().access()) {
+        if holder != Some(self.identity().peer()) {
             return Err(ClientError::Grant(String::from("it is bound to another key")));
         }
-        let key = token.open(self.identity()).map_err(|error| ClientError::Grant(error.to_string()))?;
+        let key =
+            token.open(self.identity()).map_err(|error| ClientError::Grant(error.to_string()))?;
         Ok((token.manifest.clone(), key))
     }
 
@@ -212,11 +217,9 @@ impl Client {
         object: ObjectId,
     ) -> Result<Vec<(NodeId, Option<NodeFault>)>, ClientError> {
         let mut answers = Vec::new();
-        let deals = self.ledger().scan(Deals, &[Deals::TAG], None, 1_000).await?;
+        let deals = self.ledger().scan(Deals, &[], None, 1_000).await?;
         for (key, deal) in deals.into_iter().filter(|(_, deal)| deal.object == object) {
-            let id = key.get(1..).and_then(|id| <[u8; 16]>::try_from(id).ok());
-            let id = id.ok_or_else(|| ClientError::Internal("a deal key is 17 bytes".into()))?;
-            let deal_id = symbolon_protocol::id::DealId(id);
+            let Some(deal_id) = Deals::parse(&key) else { continue };
             for (index, address, _) in self.deal_nodes(&deal).await? {
                 let grant = Some(grant.clone());
                 let request = Request::Read { deal: deal_id, index, first: 0, count: 1, grant };
@@ -270,10 +273,16 @@ fn spans(layout: &Layout, from: u64, to: u64, done: u64) -> (Vec<Span>, u64) {
 }
 
 /// The bytes of a group that lie between `from` and `to`.
-fn clip(layout: &Layout, group: &Group, from: u64, to: u64) -> Result<std::ops::Range<usize>, ClientError> {
+fn clip(
+    layout: &Layout,
+    group: &Group,
+    from: u64,
+    to: u64,
+) -> Result<std::ops::Range<usize>, ClientError> {
     let segment = layout.segment(group.segment).ok();
     let start = segment.and_then(|segment| segment.stripe(group.first_stripe));
-    let start = start.ok_or_else(|| ClientError::Internal("a group lies outside its file".into()))?;
+    let start =
+        start.ok_or_else(|| ClientError::Internal("a group lies outside its file".into()))?;
     let start = start.plain_start;
     let inside = |at: u64| {
         let at = at.saturating_sub(start).min(group.plain.len() as u64);

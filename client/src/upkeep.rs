@@ -1,29 +1,25 @@
 //! What is stored where, whether it is still there, and letting it go.
 
-use std::time::Duration;
-
-use symbolon_net::PeerAddress;
 use symbolon_protocol::{
     Amount,
     content::{FileKey, Layout, Scheme},
-    grant::{Grant, ability},
+    grant::ability,
     id::{DealId, Hash, NodeId, ObjectId},
     ledger::rows::{Deal, DealState, Nodes},
     limits::SLICE_BYTES,
-    proof,
-    wire::storage::{Request, Response, SliceHead},
+    session::NodeFault,
 };
 
 use crate::{
     Client,
     catalog::{Batch, FileEntry, FileKind, Files, Uploads},
+    download::ShardAt,
     error::ClientError,
-    peers::{PeerError, response},
     progress::{Progress, Step},
 };
 
-/// How long a node has to answer a check.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a node has to answer a check, in milliseconds.
+const PATIENCE_MS: u64 = 10_000;
 
 /// A stored file.
 #[derive(Clone, Debug)]
@@ -196,7 +192,8 @@ impl Client {
         id: DealId,
         deal: &Deal,
     ) -> Result<SegmentView, ClientError> {
-        let kept: Vec<_> = (0..).zip(&deal.shards).filter_map(|(i, shard)| Some((i, (*shard)?))).collect();
+        let kept: Vec<_> =
+            (0..).zip(&deal.shards).filter_map(|(i, shard)| Some((i, (*shard)?))).collect();
         let ids: Vec<NodeId> = kept.iter().map(|(_, shard)| shard.node).collect();
         let nodes = self.ledger().rows(Nodes, &ids).await?;
         let shards = kept.into_iter().zip(nodes).map(|((index, shard), node)| ShardView {
@@ -246,20 +243,25 @@ impl Client {
         let grant = self.own_grant(file.object, ability::READ)?;
         let total_bytes = (depth == Depth::Deep).then_some(file.stored_bytes);
         progress.step(Step::Planned { total_bytes });
-        let mut report =
-            VerifyReport { checked_slices: 0, checked_bytes: 0, shards: Vec::new(), readable: true };
+        let mut report = VerifyReport {
+            checked_slices: 0,
+            checked_bytes: 0,
+            shards: Vec::new(),
+            readable: true,
+        };
         for segment in 0..file.segments {
             let id = key.deal(segment);
             let deal = self.deal(&id).await?.ok_or(ClientError::DealGone { segment, deal: id })?;
             let mut good = 0_u8;
             let kept = self.deal_nodes(&deal).await?;
             for (index, node, root) in kept {
-                let check = Check { deal: id, index, root, length: deal.length, grant: &grant };
-                let (slices, bytes, fault) = self.check(&node, &check, depth, progress).await;
+                let (name, grant, length) = (node.id, Some(grant.clone()), deal.length);
+                let shard = ShardAt { address: node, deal: id, index, root, length, grant };
+                let (slices, bytes, fault) = self.check(shard, depth, progress).await;
                 report.checked_slices += slices;
                 report.checked_bytes += bytes;
                 good += u8::from(fault.is_none());
-                report.shards.push(ShardCheck { segment, index, node: node.id, fault });
+                report.shards.push(ShardCheck { segment, index, node: name, fault });
             }
             report.readable &= good >= deal.required;
         }
@@ -268,73 +270,36 @@ impl Client {
 
     async fn check(
         &self,
-        node: &PeerAddress,
-        check: &Check<'_>,
+        shard: ShardAt,
         depth: Depth,
         progress: &Progress,
     ) -> (u64, u64, Option<String>) {
-        let slices = check.length.div_ceil(SLICE_BYTES as u64);
+        let slices = shard.length.div_ceil(SLICE_BYTES as u64);
+        let slices = u32::try_from(slices).expect("a shard has at most 64 slices");
         let chosen = match depth {
             Depth::Deep => 0..slices,
             Depth::Sample => {
-                let draw = u64::from_le_bytes(self.host().random()) % slices;
+                let draw = u32::from_le_bytes(self.host().random()) % slices;
                 draw..draw + 1
             }
         };
         let (mut done, mut bytes) = (0, 0);
         for slice in chosen {
-            match self.check_slice(node, check, slice).await {
-                Ok(count) => {
+            let until_ms = self.host().now_ms() + PATIENCE_MS;
+            let read = tokio::select! {
+                biased;
+                read = shard.clone().slice(self, slice) => read,
+                () = self.host().sleep_until_ms(until_ms) => Err(NodeFault::Slow),
+            };
+            match read {
+                Ok(good) => {
                     done += 1;
-                    bytes += count;
-                    progress.step(Step::Moved { bytes: count });
+                    bytes += good.len() as u64;
+                    progress.step(Step::Moved { bytes: good.len() as u64 });
                 }
                 Err(fault) => return (done, bytes, Some(format!("slice {slice}: {fault}"))),
             }
         }
         (done, bytes, None)
     }
-
-    async fn check_slice(
-        &self,
-        node: &PeerAddress,
-        check: &Check<'_>,
-        slice: u64,
-    ) -> Result<u64, String> {
-        let first = u32::try_from(slice).expect("a shard has at most 64 slices");
-        let grant = Some(check.grant.clone());
-        let (deal, index) = (check.deal, check.index);
-        let request = Request::Read { deal, index, first, count: 1, grant };
-        let exchange = async {
-            let (mut sender, mut receiver) = self.peers().request(node, &request).await?;
-            sender.finish();
-            let Response::Slices { count: 1 } = response(&mut receiver).await? else {
-                return Err(PeerError::Confused);
-            };
-            let head: SliceHead = receiver.receive().await?;
-            if head.length as usize > SLICE_BYTES {
-                return Err(PeerError::Confused);
-            }
-            let mut bytes = vec![0; head.length as usize];
-            receiver.read_exact(&mut bytes).await?;
-            Ok((head, bytes))
-        };
-        let (head, bytes) = self
-            .peers()
-            .within(PATIENCE, exchange)
-            .await
-            .map_err(|error| error.fault().to_string())?;
-        proof::verify_slice(&check.root, check.length, slice, &bytes, &head.path)
-            .map_err(|error| error.to_string())?;
-        Ok(bytes.len() as u64)
-    }
-}
-
-/// What a shard is checked against.
-struct Check<'a> {
-    deal: DealId,
-    index: u8,
-    root: Hash,
-    length: u64,
-    grant: &'a Grant,
 }

@@ -24,8 +24,8 @@ pub use cells::{cell_node, root_of_cells};
 pub use challenge::{Challenge, TRIES_MAX, challenge_counts, challenge_seed, challenges};
 pub use outboard::{GROUP_BYTES, Outboard, ShardHasher, path_entries};
 pub use unit::{
-    cell_path, group_range, leaf_proof, slice_path, unit_path, verify_cell, verify_leaf,
-    verify_slice, verify_unit,
+    cell_path, group_range, leaf_proof, leaf_proof_below, slice_path, unit_path, verify_cell,
+    verify_leaf, verify_slice, verify_unit,
 };
 
 use alloc::vec::Vec;

@@ -1,1 +1,26 @@
-//! What lies on a node's disk: shard files and their redb index.
+//! What lies on disk: a node's shard files with their redb index, and a client's catalog.
+//!
+//! Two rooms that share nothing but this crate's habits (files 0600, directories 0700, one durable
+//! commit per change, everything blocking; callers run it where blocking is allowed):
+//!
+//! - [`Shards`]: a node's disk. Shards stream in through a [`ShardWriter`] and out through a
+//!   [`ShardFile`]; beside them the small tables a node needs to remember. A shard is there whole or
+//!   not at all, at whatever moment the machine stops.
+//! - [`Catalog`]: a client's local index, rows of opaque bytes; it knows nothing of their encryption.
+//!
+//! See `spec/store.md`.
+
+// The record macros name it.
+extern crate alloc;
+
+mod catalog;
+mod error;
+mod files;
+mod shards;
+
+pub use catalog::{Catalog, CatalogChange, CatalogError, CatalogRow};
+pub use error::{Damage, StoreError};
+pub use files::free_bytes;
+pub use shards::{
+    Change, Charge, Counter, Shard, ShardFile, ShardInfo, ShardState, ShardWriter, Shards, Stored,
+};

@@ -1,14 +1,12 @@
 //! The slices of one segment: asked for, verified, decoded, put in order.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use symbolon_net::PeerAddress;
 use symbolon_protocol::{
     content::SegmentCoder,
+    grant::Grant,
     id::{DealId, Hash, NodeId},
     limits::{CELL_BYTES, SLICE_BYTES},
     proof,
@@ -108,22 +106,18 @@ impl Slices {
 
     pub(super) fn fetch(&mut self, index: u8, slice: u32) {
         let source = &self.sources[&index];
-        let fetch = Fetch {
-            client: self.client.clone(),
+        let shard = ShardAt {
             address: source.address.clone(),
+            deal: self.id,
+            index,
             root: source.root,
             length: self.deal.length,
-            request: Request::Read {
-                deal: self.id,
-                index,
-                first: slice,
-                count: 1,
-                grant: self.reading.grant.clone(),
-            },
+            grant: self.reading.grant.clone(),
         };
+        let client = self.client.clone();
         let outbox = self.outbox.clone();
         let task = tokio::spawn(async move {
-            let result = fetch.run(slice).await;
+            let result = shard.slice(&client, slice).await;
             // Nobody listens any more once the segment is read.
             outbox.send(Event::Slice { index, slice, result }).ok();
         });
@@ -183,29 +177,41 @@ impl Slices {
     }
 }
 
-/// One slice from one node.
-struct Fetch {
-    client: Client,
-    address: PeerAddress,
-    root: Hash,
-    length: u64,
-    request: Request,
+/// One shard at one node, and the root its slices are verified against.
+#[derive(Clone)]
+pub(crate) struct ShardAt {
+    pub(crate) address: PeerAddress,
+    pub(crate) deal: DealId,
+    pub(crate) index: u8,
+    pub(crate) root: Hash,
+    pub(crate) length: u64,
+    pub(crate) grant: Option<Grant>,
 }
 
-impl Fetch {
-    async fn run(self, slice: u32) -> Result<Bytes, NodeFault> {
-        let (head, bytes) = self.exchange(slice).await.map_err(|error| error.fault())?;
+impl ShardAt {
+    /// Reads one slice and verifies it.
+    pub(crate) async fn slice(self, client: &Client, slice: u32) -> Result<Bytes, NodeFault> {
+        let (head, bytes) = self.exchange(client, slice).await.map_err(|error| error.fault())?;
         let (root, length) = (self.root, self.length);
-        let host = self.client.host().clone();
-        let verified = host.blocking(move || {
+        let verified = client.host().blocking(move || {
             proof::verify_slice(&root, length, u64::from(slice), &bytes, &head.path).map(|()| bytes)
         });
         verified.await.map(Bytes::from).map_err(|_| NodeFault::Corrupt)
     }
 
-    async fn exchange(&self, slice: u32) -> Result<(SliceHead, Vec<u8>), PeerError> {
-        let peers = self.client.peers();
-        let (mut sender, mut receiver) = peers.request(&self.address, &self.request).await?;
+    async fn exchange(
+        &self,
+        client: &Client,
+        slice: u32,
+    ) -> Result<(SliceHead, Vec<u8>), PeerError> {
+        let request = Request::Read {
+            deal: self.deal,
+            index: self.index,
+            first: slice,
+            count: 1,
+            grant: self.grant.clone(),
+        };
+        let (mut sender, mut receiver) = client.peers().request(&self.address, &request).await?;
         sender.finish();
         let Response::Slices { count: 1 } = response(&mut receiver).await? else {
             return Err(PeerError::Confused);

@@ -249,7 +249,7 @@ fn branch_key(depth: usize, path: &Hash) -> Vec<u8> {
     key.push(TAG);
     key.extend_from_slice(&depth_bytes);
     key.extend_from_slice(&path.0[..depth.div_ceil(8)]);
-    if depth % 8 > 0
+    if !depth.is_multiple_of(8)
         && let Some(last) = key.last_mut()
     {
         *last &= 0xff << (8 - depth % 8);

@@ -127,13 +127,24 @@ pub fn leaf_proof(
     leaf: u64,
     group: &[u8],
 ) -> Result<LeafProof, ProofError> {
+    group_range(length, leaf)?;
+    leaf_proof_below(outboard.path(length, GROUP, leaf / LEAVES_PER_GROUP)?, length, leaf, group)
+}
+
+/// The same for one who has read the path of the group, part `leaf / 16` of 16 KiB, on its own.
+pub fn leaf_proof_below(
+    group_path: Vec<Hash>,
+    length: u64,
+    leaf: u64,
+    group: &[u8],
+) -> Result<LeafProof, ProofError> {
     let range = group_range(length, leaf)?;
     let (expected, found) = (range.end - range.start, group.len() as u64);
     if found != expected {
         return Err(ProofError::UnitLength { expected, found });
     }
     let mut path = inner_path(range.start, leaf % LEAVES_PER_GROUP, group);
-    path.extend(outboard.path(length, GROUP, leaf / LEAVES_PER_GROUP)?);
+    path.extend(group_path);
     let start = usize::try_from(leaf % LEAVES_PER_GROUP * LEAF).expect("inside a group");
     let end = group.len().min(start + LEAF_BYTES);
     Ok(LeafProof { leaf: group[start..end].to_vec(), path })

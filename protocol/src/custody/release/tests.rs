@@ -181,17 +181,16 @@ proptest! {
     #[test]
     fn any_enough_releases_open_and_all_verify(
         (required, total) in (1_u8..=6).prop_flat_map(|total| (1..=total, Just(total))),
-        shuffle in any::<u64>(),
+        shuffle in any::<u8>(),
     ) {
         let sale = sale(required, total);
         let mut releases: Vec<Release> = (1..=total).map(|index| sale.release(index)).collect();
         for release in &releases {
             prop_assert_eq!(sale.verify(release), Ok(()));
         }
-        for place in (1..releases.len()).rev() {
-            let other = usize::try_from(shuffle.rotate_left(place as u32 * 7) % (place as u64 + 1));
-            releases.swap(place, other.unwrap());
-        }
+        let places = usize::from(shuffle) % releases.len();
+        releases.rotate_left(places);
+        releases[..].reverse();
         releases.truncate(required.into());
         let key = combine(&sale.capsule, &releases, &sale.buyer, &sale.vault).unwrap();
         prop_assert_eq!(*key, *sale.key);

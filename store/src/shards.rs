@@ -1,0 +1,253 @@
+//! A node's disk: a directory of shard files and the index that says what they are.
+//!
+//! ```text
+//! index.redb            what is stored, and the small tables a node remembers
+//! shards/0a/<number>    a shard's bytes, then its outboard
+//! temporary/<number>    a shard that is coming in
+//! ```
+//!
+//! The index is the truth. A shard's file is written under `temporary`, synced, then entered in the
+//! index by one durable commit, then moved to `shards`. So a stop at any moment leaves one of two
+//! things behind: a file under `temporary` that the index does not know, which the next start
+//! removes, or one that it knows, which the next start moves. Removal goes the other way: the commit
+//! that drops the row notes the file's number as garbage, and the file goes after it. A start looks at
+//! `temporary` and at the garbage only, never at all shards.
+//!
+//! This asks one thing of the file system: that a rename is never half done after a crash.
+
+mod file;
+mod index;
+mod memory;
+mod rows;
+mod writer;
+
+pub use file::ShardFile;
+pub use memory::{Change, Charge, Counter};
+pub use rows::{Shard, ShardInfo, ShardState};
+pub use writer::{ShardWriter, Stored};
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use index::Index;
+use redb::ReadableTable;
+use rows::{Row, ShardKey};
+use symbolon_protocol::{
+    codec::{Decode, Encode},
+    id::DealId,
+    proof::Outboard,
+};
+
+use crate::{StoreError, files};
+
+/// A node's disk. Clones share it; the last one to go closes it.
+#[derive(Clone, Debug)]
+pub struct Shards {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    dir: PathBuf,
+    index: Index,
+    /// The number of the next file.
+    next: AtomicU64,
+    /// Bytes announced by writers that are not finished.
+    coming: AtomicU64,
+}
+
+impl Shards {
+    /// Opens the directory, and makes it if there is none. It is this process's alone from now on.
+    /// Clears away what an earlier process left half-done.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        for path in [dir.to_owned(), dir.join("temporary"), dir.join("shards")] {
+            files::private_dir(&path).map_err(|error| StoreError::io("make", path, error))?;
+        }
+        for low in 0..=u8::MAX {
+            let path = dir.join("shards").join(format!("{low:02x}"));
+            files::private_dir(&path).map_err(|error| StoreError::io("make", path, error))?;
+        }
+        let index = Index::open(&dir.join("index.redb"))?;
+        let next = AtomicU64::new(index.next_file()?);
+        let inner = Inner { dir: dir.to_owned(), index, next, coming: AtomicU64::new(0) };
+        inner.finish_moves()?;
+        inner.collect_garbage()?;
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Starts to take a shard in. Nothing of it is there before [`ShardWriter::finish`].
+    pub fn begin(&self, info: ShardInfo) -> Result<ShardWriter, StoreError> {
+        if self.inner.row(info.key())?.is_some() {
+            return Err(StoreError::Exists { deal: info.deal, index: info.index });
+        }
+        ShardWriter::new(Arc::clone(&self.inner), info)
+    }
+
+    /// What is known of a shard; `None` if it is not stored.
+    pub fn info(&self, deal: &DealId, index: u8) -> Result<Option<Shard>, StoreError> {
+        Ok(self.inner.row(ShardKey::new(deal, index))?.map(Row::into_shard))
+    }
+
+    /// Opens a shard for reading. It stays readable through this even when it is removed.
+    pub fn open_shard(&self, deal: &DealId, index: u8) -> Result<ShardFile, StoreError> {
+        match self.inner.row(ShardKey::new(deal, index))? {
+            Some(row) => ShardFile::open(&self.inner.final_path(row.file), row.into_shard()),
+            None => Err(StoreError::NotFound { deal: *deal, index }),
+        }
+    }
+
+    /// Some bytes of a shard.
+    pub fn read(
+        &self,
+        deal: &DealId,
+        index: u8,
+        offset: u64,
+        length: u64,
+    ) -> Result<Vec<u8>, StoreError> {
+        self.open_shard(deal, index)?.read(offset, length)
+    }
+
+    /// The outboard of a shard.
+    pub fn outboard(&self, deal: &DealId, index: u8) -> Result<Outboard, StoreError> {
+        self.open_shard(deal, index)?.outboard()
+    }
+
+    /// Removes a shard; nothing happens when it is not there.
+    pub fn remove(&self, deal: &DealId, index: u8) -> Result<(), StoreError> {
+        let key = ShardKey::new(deal, index);
+        let removed = self.inner.index.write(|transaction| index::remove(transaction, &key))?;
+        if removed.is_some() {
+            self.inner.collect_garbage()?;
+        }
+        Ok(())
+    }
+
+    /// Sets where a shard stands.
+    pub fn mark(&self, deal: &DealId, index: u8, state: ShardState) -> Result<(), StoreError> {
+        let key = ShardKey::new(deal, index);
+        self.inner.index.write(|transaction| match index::mark(transaction, &key, state)? {
+            Some(()) => Ok(()),
+            None => Err(StoreError::NotFound { deal: *deal, index }),
+        })
+    }
+
+    /// Replaces the acceptance that a repeated request is answered with.
+    pub fn set_acceptance(
+        &self,
+        deal: &DealId,
+        index: u8,
+        acceptance: &[u8],
+    ) -> Result<(), StoreError> {
+        let key = ShardKey::new(deal, index);
+        self.inner.index.write(|transaction| {
+            let mut shards = transaction.open_table(index::SHARDS)?;
+            let row = shards.get(key.bytes())?.map(|row| Row::from_bytes(row.value()));
+            let Some(row) = row else {
+                return Err(StoreError::NotFound { deal: *deal, index });
+            };
+            let row = Row { acceptance: acceptance.to_vec(), ..row? };
+            shards.insert(key.bytes(), row.to_bytes().as_slice())?;
+            Ok(())
+        })
+    }
+
+    /// Bytes of all stored shards. Their outboards, 0.39 % of that, come on top.
+    pub fn used_bytes(&self) -> Result<u64, StoreError> {
+        self.inner.index.number(index::USED)
+    }
+
+    /// Bytes announced by writers that have not finished.
+    #[must_use]
+    pub fn coming_bytes(&self) -> u64 {
+        self.inner.coming.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that can still be written to the file system the shards are on.
+    pub fn free_bytes(&self) -> Result<u64, StoreError> {
+        let dir = &self.inner.dir;
+        files::free_bytes(dir).map_err(|error| StoreError::io("ask for the space of", dir, error))
+    }
+
+    /// Up to `limit` shards that come after `after`, by deal and index.
+    pub fn list(
+        &self,
+        after: Option<(DealId, u8)>,
+        limit: usize,
+    ) -> Result<Vec<Shard>, StoreError> {
+        let after = after.map(|(deal, index)| ShardKey::new(&deal, index));
+        let rows = self.inner.index.rows_after(after.as_ref(), limit)?;
+        Ok(rows.into_iter().map(Row::into_shard).collect())
+    }
+
+    /// Up to `limit` shards that nobody pays for: unpaid beyond their time, or ended. Those that ended
+    /// come first, then those that have been unpaid longest.
+    pub fn expired(&self, now_ms: u64, limit: usize) -> Result<Vec<(DealId, u8)>, StoreError> {
+        self.inner.index.due(now_ms, limit)
+    }
+}
+
+impl Inner {
+    fn row(&self, key: ShardKey) -> Result<Option<Row>, StoreError> {
+        self.index.row(&key)
+    }
+
+    fn temporary_dir(&self) -> PathBuf {
+        self.dir.join("temporary")
+    }
+
+    fn temporary_path(&self, file: u64) -> PathBuf {
+        self.temporary_dir().join(format!("{file:016x}"))
+    }
+
+    fn final_path(&self, file: u64) -> PathBuf {
+        self.dir.join("shards").join(format!("{:02x}", file & 0xff)).join(format!("{file:016x}"))
+    }
+
+    /// Moves a file to where it belongs, once the index knows it.
+    fn publish(&self, file: u64) -> Result<(), StoreError> {
+        let (from, to) = (self.temporary_path(file), self.final_path(file));
+        fs::rename(&from, to).map_err(|error| StoreError::io("move", from, error))
+    }
+
+    /// What a stop left under `temporary`: moved if the index knows it, else removed.
+    fn finish_moves(&self) -> Result<(), StoreError> {
+        let dir = self.temporary_dir();
+        let failed = |error| StoreError::io("list", dir.clone(), error);
+        for entry in fs::read_dir(&dir).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            let file = name.and_then(|name| u64::from_str_radix(name, 16).ok());
+            match file {
+                Some(file) if self.index.knows_file(file)? => self.publish(file)?,
+                _ => {
+                    fs::remove_file(&path).map_err(|error| StoreError::io("remove", path, error))?
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the files whose rows are gone.
+    fn collect_garbage(&self) -> Result<(), StoreError> {
+        let garbage = self.index.garbage()?;
+        if garbage.is_empty() {
+            return Ok(());
+        }
+        for file in &garbage {
+            for path in [self.final_path(*file), self.temporary_path(*file)] {
+                files::remove_if_there(&path)
+                    .map_err(|error| StoreError::io("remove", path, error))?;
+            }
+        }
+        self.index.forget_garbage(&garbage)
+    }
+}
+
+#[cfg(test)]
+mod tests;

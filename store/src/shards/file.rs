@@ -1,0 +1,154 @@
+//! A stored shard, open for reading.
+
+use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+
+use symbolon_protocol::{
+    id::Hash,
+    proof::{
+        GROUP_BYTES, LeafProof, Outboard, ShardHasher, group_range, leaf_proof_below, path_entries,
+        verify_leaf,
+    },
+};
+
+use super::{rows::Shard, writer::file_length};
+use crate::{Damage, StoreError};
+
+/// Bytes read at a time when a whole shard is checked.
+const SCRUB_BYTES: usize = 1 << 20;
+
+/// A stored shard, open for reading. Reads do not disturb each other.
+#[derive(Debug)]
+pub struct ShardFile {
+    file: File,
+    shard: Shard,
+}
+
+impl ShardFile {
+    pub(super) fn open(path: &Path, shard: Shard) -> Result<Self, StoreError> {
+        let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
+        let (found, file) = match opened {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(damaged(&shard, Damage::Missing));
+            }
+            Err(error) if is_the_disks(&error) => return Err(damaged(&shard, Damage::Read(error))),
+            // Too many open files, or no permission: no reason to call the shard lost.
+            Err(error) => return Err(StoreError::io("open", path, error)),
+        };
+        let expected = file_length(shard.info.length);
+        match found == expected {
+            true => Ok(Self { file, shard }),
+            false => Err(damaged(&shard, Damage::Length { expected, found })),
+        }
+    }
+
+    /// What is known of it.
+    #[must_use]
+    pub fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    /// Fills `out` with the shard's bytes from `offset` on.
+    pub fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<(), StoreError> {
+        self.check_range(offset, out.len() as u64)?;
+        self.fill(offset, out)
+    }
+
+    /// `length` of the shard's bytes from `offset` on.
+    pub fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
+        self.check_range(offset, length)?;
+        let mut out = vec![0; usize::try_from(length).expect("at most a shard")];
+        self.fill(offset, &mut out)?;
+        Ok(out)
+    }
+
+    /// Part `unit` of the shard, cut into parts of `unit_bytes`, and its path to the root.
+    pub fn unit(&self, unit_bytes: u64, unit: u64) -> Result<(Vec<u8>, Vec<Hash>), StoreError> {
+        let offset = unit.saturating_mul(unit_bytes);
+        let length = unit_bytes.min(self.shard.info.length.saturating_sub(offset));
+        let bytes = self.read(offset, length)?;
+        Ok((bytes, self.path(unit_bytes, unit)?))
+    }
+
+    /// The path of part `unit`, of `unit_bytes`, a power of two of 16 KiB or more. Reads no more than
+    /// its siblings.
+    pub fn path(&self, unit_bytes: u64, unit: u64) -> Result<Vec<Hash>, StoreError> {
+        let entries = path_entries(self.shard.info.length, unit_bytes, unit)
+            .map_err(|_| self.out_of_range(unit.saturating_mul(unit_bytes), unit_bytes))?;
+        entries
+            .into_iter()
+            .map(|entry| {
+                let mut node = [0; Hash::BYTES];
+                let offset = self.shard.info.length + entry as u64 * Hash::BYTES as u64;
+                self.fill(offset, &mut node)?;
+                Ok(Hash(node))
+            })
+            .collect()
+    }
+
+    /// Opens a leaf and makes sure that the proof holds: a proof that does not is a damaged shard.
+    pub fn leaf_proof(&self, leaf: u64) -> Result<LeafProof, StoreError> {
+        let length = self.shard.info.length;
+        let range = group_range(length, leaf)
+            .map_err(|_| self.out_of_range(leaf.saturating_mul(1024), 1024))?;
+        let group = self.read(range.start, range.end - range.start)?;
+        let above = self.path(GROUP_BYTES as u64, range.start / GROUP_BYTES as u64)?;
+        let proof = leaf_proof_below(above, length, leaf, &group);
+        let checked = proof.and_then(|proof| {
+            verify_leaf(&self.shard.root, length, leaf, &proof)?;
+            Ok(proof)
+        });
+        checked.map_err(|_| damaged(&self.shard, Damage::Root))
+    }
+
+    /// The inner nodes of the shard's tree.
+    pub fn outboard(&self) -> Result<Outboard, StoreError> {
+        let length = self.shard.info.length;
+        let bytes = Outboard::byte_length(length);
+        let mut out = vec![0; usize::try_from(bytes).expect("a fraction of a shard")];
+        self.fill(length, &mut out)?;
+        Outboard::from_bytes(length, &out).map_err(|_| damaged(&self.shard, Damage::Root))
+    }
+
+    /// Reads everything and checks it against the root.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let mut hasher = ShardHasher::new();
+        let mut buffer = vec![0; SCRUB_BYTES];
+        while hasher.length() < self.shard.info.length {
+            let left = self.shard.info.length - hasher.length();
+            let now = usize::try_from(left).unwrap_or(SCRUB_BYTES).min(SCRUB_BYTES);
+            self.fill(hasher.length(), &mut buffer[..now])?;
+            hasher.update(&buffer[..now]);
+        }
+        let (root, outboard) = hasher.finish();
+        match root == self.shard.root && outboard == self.outboard()? {
+            true => Ok(()),
+            false => Err(damaged(&self.shard, Damage::Root)),
+        }
+    }
+
+    fn check_range(&self, offset: u64, length: u64) -> Result<(), StoreError> {
+        match offset.checked_add(length) {
+            Some(end) if end <= self.shard.info.length => Ok(()),
+            _ => Err(self.out_of_range(offset, length)),
+        }
+    }
+
+    fn out_of_range(&self, offset: u64, length: u64) -> StoreError {
+        StoreError::OutOfRange { offset, length, shard_length: self.shard.info.length }
+    }
+
+    fn fill(&self, offset: u64, out: &mut [u8]) -> Result<(), StoreError> {
+        let read = self.file.read_exact_at(out, offset);
+        read.map_err(|error| damaged(&self.shard, Damage::Read(error)))
+    }
+}
+
+/// Whether it is the disk that fails, and not this process or its rights.
+fn is_the_disks(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
+fn damaged(shard: &Shard, why: Damage) -> StoreError {
+    StoreError::Damaged { deal: shard.info.deal, index: shard.info.index, why }
+}

@@ -1,0 +1,371 @@
+//! The index in redb: its tables, and the few changes that keep them in step with each other.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{RwLock, RwLockReadGuard},
+};
+
+use redb::{
+    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition,
+    WriteTransaction,
+};
+use symbolon_protocol::{
+    codec::{Decode, Encode, Reader},
+    id::DealId,
+};
+
+use super::rows::{Row, ShardKey, ShardState};
+use crate::{StoreError, files};
+
+type Table<'a> = TableDefinition<'a, &'static [u8], &'static [u8]>;
+
+/// Shards: `deal | index` to [`Row`].
+pub(super) const SHARDS: Table<'_> = TableDefinition::new("shards");
+/// Whose a file is: its number to `deal | index`.
+const FILES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("files");
+/// Files whose shards are gone.
+const GARBAGE: TableDefinition<'_, u64, ()> = TableDefinition::new("garbage");
+/// Shards that may be removed: `time in ms | deal | index`.
+const DUE: TableDefinition<'_, &[u8], ()> = TableDefinition::new("due");
+/// Single numbers.
+const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
+/// Custody shares: `vault | index` to bytes.
+pub(super) const CUSTODY: Table<'_> = TableDefinition::new("custody");
+/// Revoked links: `link | by`.
+pub(super) const REVOKED: TableDefinition<'_, &[u8], ()> = TableDefinition::new("revoked");
+/// Refunded orders.
+pub(super) const REFUNDED: TableDefinition<'_, &[u8], ()> = TableDefinition::new("refunded");
+/// What was read under a grant.
+pub(super) const COUNTERS: Table<'_> = TableDefinition::new("counters");
+
+/// Bytes of all shards.
+pub(super) const USED: &str = "used";
+/// Height of the last block that was followed.
+pub(super) const HEIGHT: &str = "height";
+/// Above the number of every file there ever was.
+const NEXT_FILE: &str = "next file";
+/// Which layout this is.
+const VERSION: &str = "version";
+
+/// The layout this program writes.
+const LAYOUT: u64 = 1;
+
+/// Memory for pages of the index: a million shards take about 300 MB, their hot part far less.
+const CACHE_BYTES: usize = 64 << 20;
+
+/// The index. A database that met an IO error, such as a full disk, refuses everything from then on;
+/// it is opened anew then, so that a node goes on once there is space.
+#[derive(Debug)]
+pub(super) struct Index {
+    path: PathBuf,
+    database: RwLock<Option<Database>>,
+}
+
+impl Index {
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        files::database_file(path).map_err(|error| StoreError::io("open", path, error))?;
+        let database = RwLock::new(Some(open_database(path)?));
+        let index = Self { path: path.to_owned(), database };
+        index.write(create_tables)?;
+        Ok(index)
+    }
+
+    /// Runs `work` in a transaction that is on disk when this returns, or has not happened.
+    pub(super) fn write<T>(
+        &self,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.change(Durability::Immediate, work)
+    }
+
+    /// Runs `work` in a transaction that is on disk after the next [`write`](Self::write).
+    pub(super) fn write_soon<T>(
+        &self,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.change(Durability::None, work)
+    }
+
+    fn change<T>(
+        &self,
+        durability: Durability,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let outcome = self.with(|database| {
+            let mut transaction = database.begin_write()?;
+            transaction
+                .set_durability(durability)
+                .map_err(|error| StoreError::index(error.into()))?;
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        });
+        if outcome.as_ref().is_err_and(is_broken) {
+            self.reopen();
+        }
+        outcome
+    }
+
+    fn read<T>(
+        &self,
+        work: impl FnOnce(&redb::ReadTransaction) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let outcome = self.with(|database| work(&database.begin_read()?));
+        if outcome.as_ref().is_err_and(is_broken) {
+            self.reopen();
+        }
+        outcome
+    }
+
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match self.database().as_ref() {
+            Some(database) => work(database),
+            None => Err(StoreError::index(redb::Error::DatabaseClosed)),
+        }
+    }
+
+    fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
+        // Whoever panicked held the lock to use the database, not to change which one it is.
+        self.database.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Opens the database again after an IO error. If that fails, so does the next use, which tries
+    /// again.
+    fn reopen(&self) {
+        let mut database = self.database.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // The old one holds the file's lock until it is dropped.
+        *database = None;
+        *database = open_database(&self.path).ok();
+    }
+
+    pub(super) fn number(&self, name: &str) -> Result<u64, StoreError> {
+        Ok(self.number_if_any(name)?.unwrap_or(0))
+    }
+
+    pub(super) fn number_if_any(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        self.read(|transaction| {
+            let number = transaction.open_table(NUMBERS)?.get(name)?;
+            Ok(number.map(|number| number.value()))
+        })
+    }
+
+    pub(super) fn next_file(&self) -> Result<u64, StoreError> {
+        self.number(NEXT_FILE)
+    }
+
+    pub(super) fn row(&self, key: &ShardKey) -> Result<Option<Row>, StoreError> {
+        self.read(|transaction| {
+            let row = transaction.open_table(SHARDS)?.get(key.bytes())?;
+            Ok(row.map(|row| Row::from_bytes(row.value())).transpose()?)
+        })
+    }
+
+    pub(super) fn value(
+        &self,
+        table: Table<'_>,
+        key: &[u8],
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(|transaction| {
+            let value = transaction.open_table(table)?.get(key)?;
+            Ok(value.map(|value| value.value().to_vec()))
+        })
+    }
+
+    pub(super) fn contains(
+        &self,
+        table: TableDefinition<'_, &'static [u8], ()>,
+        key: &[u8],
+    ) -> Result<bool, StoreError> {
+        self.read(|transaction| Ok(transaction.open_table(table)?.get(key)?.is_some()))
+    }
+
+    pub(super) fn rows_after(
+        &self,
+        after: Option<&ShardKey>,
+        limit: usize,
+    ) -> Result<Vec<Row>, StoreError> {
+        let from = after.map_or(&[][..], ShardKey::bytes);
+        self.read(|transaction| {
+            let shards = transaction.open_table(SHARDS)?;
+            let mut out = Vec::new();
+            for row in shards.range(from..)? {
+                let (key, row) = row?;
+                if out.len() == limit {
+                    break;
+                }
+                if key.value() != from {
+                    out.push(Row::from_bytes(row.value())?);
+                }
+            }
+            Ok(out)
+        })
+    }
+
+    pub(super) fn due(&self, now_ms: u64, limit: usize) -> Result<Vec<(DealId, u8)>, StoreError> {
+        self.read(|transaction| {
+            let due = transaction.open_table(DUE)?;
+            let mut out = Vec::new();
+            for row in due.range::<&[u8]>(..)? {
+                let (key, _) = row?;
+                let mut key = Reader::new(key.value());
+                let due_ms = u64::from_be_bytes(key.array()?);
+                if due_ms > now_ms || out.len() == limit {
+                    break;
+                }
+                out.push((DealId::decode(&mut key)?, u8::decode(&mut key)?));
+            }
+            Ok(out)
+        })
+    }
+
+    pub(super) fn knows_file(&self, file: u64) -> Result<bool, StoreError> {
+        self.read(|transaction| Ok(transaction.open_table(FILES)?.get(file)?.is_some()))
+    }
+
+    pub(super) fn garbage(&self) -> Result<Vec<u64>, StoreError> {
+        self.read(|transaction| {
+            let garbage = transaction.open_table(GARBAGE)?;
+            garbage.iter()?.map(|row| Ok(row?.0.value())).collect()
+        })
+    }
+
+    /// Not at once on disk: to remove a file that is gone again does no harm.
+    pub(super) fn forget_garbage(&self, files: &[u64]) -> Result<(), StoreError> {
+        self.write_soon(|transaction| {
+            let mut garbage = transaction.open_table(GARBAGE)?;
+            for file in files {
+                garbage.remove(file)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Enters a shard, unless one is there under its key.
+pub(super) fn insert(transaction: &WriteTransaction, row: &Row) -> Result<(), StoreError> {
+    let key = row.info.key();
+    let mut shards = transaction.open_table(SHARDS)?;
+    if shards.get(key.bytes())?.is_some() {
+        return Err(StoreError::Exists { deal: row.info.deal, index: row.info.index });
+    }
+    shards.insert(key.bytes(), row.to_bytes().as_slice())?;
+    transaction.open_table(FILES)?.insert(row.file, key.bytes())?;
+    set_due(transaction, &key, None, Some(row.state))?;
+    let mut numbers = transaction.open_table(NUMBERS)?;
+    let used = numbers.get(USED)?.map_or(0, |used| used.value());
+    numbers.insert(USED, used.saturating_add(row.info.length))?;
+    let next = numbers.get(NEXT_FILE)?.map_or(0, |next| next.value());
+    numbers.insert(NEXT_FILE, next.max(row.file + 1))?;
+    Ok(())
+}
+
+/// Drops a shard and leaves its file as garbage. Says whether it was there.
+pub(super) fn remove(
+    transaction: &WriteTransaction,
+    key: &ShardKey,
+) -> Result<Option<()>, StoreError> {
+    let mut shards = transaction.open_table(SHARDS)?;
+    let row = shards.remove(key.bytes())?.map(|row| Row::from_bytes(row.value())).transpose()?;
+    let Some(row) = row else { return Ok(None) };
+    transaction.open_table(FILES)?.remove(row.file)?;
+    transaction.open_table(GARBAGE)?.insert(row.file, ())?;
+    set_due(transaction, key, Some(row.state), None)?;
+    let mut numbers = transaction.open_table(NUMBERS)?;
+    let used = numbers.get(USED)?.map_or(0, |used| used.value());
+    numbers.insert(USED, used.saturating_sub(row.info.length))?;
+    Ok(Some(()))
+}
+
+/// Sets where a shard stands. Says whether it was there.
+pub(super) fn mark(
+    transaction: &WriteTransaction,
+    key: &ShardKey,
+    state: ShardState,
+) -> Result<Option<()>, StoreError> {
+    let mut shards = transaction.open_table(SHARDS)?;
+    let row = shards.get(key.bytes())?.map(|row| Row::from_bytes(row.value())).transpose()?;
+    let Some(row) = row else { return Ok(None) };
+    let before = row.state;
+    shards.insert(key.bytes(), Row { state, ..row }.to_bytes().as_slice())?;
+    set_due(transaction, key, Some(before), Some(state))?;
+    Ok(Some(()))
+}
+
+pub(super) fn set_number(
+    transaction: &WriteTransaction,
+    name: &str,
+    number: u64,
+) -> Result<(), StoreError> {
+    transaction.open_table(NUMBERS)?.insert(name, number)?;
+    Ok(())
+}
+
+/// The shards of a deal that are here.
+pub(super) fn keys_of_deal(
+    transaction: &WriteTransaction,
+    deal: &DealId,
+) -> Result<Vec<ShardKey>, StoreError> {
+    let (first, last) = (ShardKey::new(deal, 0), ShardKey::new(deal, u8::MAX));
+    let shards = transaction.open_table(SHARDS)?;
+    let rows = shards.range(first.bytes()..=last.bytes())?;
+    rows.map(|row| Ok(Row::from_bytes(row?.1.value())?.info.key())).collect()
+}
+
+fn set_due(
+    transaction: &WriteTransaction,
+    key: &ShardKey,
+    before: Option<ShardState>,
+    after: Option<ShardState>,
+) -> Result<(), StoreError> {
+    let mut due = transaction.open_table(DUE)?;
+    if let Some(due_ms) = before.and_then(ShardState::due_ms) {
+        due.remove(key.due(due_ms).as_slice())?;
+    }
+    if let Some(due_ms) = after.and_then(ShardState::due_ms) {
+        due.insert(key.due(due_ms).as_slice(), ())?;
+    }
+    Ok(())
+}
+
+/// Whether the database refuses everything from now on.
+fn is_broken(error: &StoreError) -> bool {
+    match error {
+        StoreError::Full(_) => true,
+        StoreError::Index(error) => matches!(
+            **error,
+            redb::Error::DatabaseClosed | redb::Error::Io(_) | redb::Error::PreviousIo
+        ),
+        _ => false,
+    }
+}
+
+fn open_database(path: &Path) -> Result<Database, StoreError> {
+    match Database::builder().set_cache_size(CACHE_BYTES).create(path) {
+        Err(DatabaseError::DatabaseAlreadyOpen) => Err(StoreError::InUse { path: path.to_owned() }),
+        opened => opened.map_err(|error| StoreError::index(error.into())),
+    }
+}
+
+fn create_tables(transaction: &WriteTransaction) -> Result<(), StoreError> {
+    for table in [SHARDS, CUSTODY, COUNTERS] {
+        transaction.open_table(table)?;
+    }
+    for table in [DUE, REVOKED, REFUNDED] {
+        transaction.open_table(table)?;
+    }
+    transaction.open_table(FILES)?;
+    transaction.open_table(GARBAGE)?;
+    let mut numbers = transaction.open_table(NUMBERS)?;
+    let found = numbers.get(VERSION)?.map(|version| version.value());
+    match found {
+        None => {
+            numbers.insert(VERSION, LAYOUT)?;
+            Ok(())
+        }
+        Some(LAYOUT) => Ok(()),
+        Some(found) => Err(StoreError::Version { expected: LAYOUT, found }),
+    }
+}

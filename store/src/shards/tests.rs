@@ -1,0 +1,536 @@
+//! A node's disk: what it keeps, what it refuses, and what a stop at any moment leaves.
+
+use std::{
+    io::{BufRead, BufReader},
+    os::unix::fs::{FileExt, PermissionsExt},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use symbolon_protocol::{
+    id::{AccountId, Hash, LinkId, ObjectId, OrderId, VaultId},
+    ledger::rows::Access,
+    proof::{leaf_count, verify_cell, verify_leaf, verify_slice},
+};
+
+use super::*;
+use crate::Damage;
+
+const UNPAID: ShardState = ShardState::Unpaid { until_ms: 1000 };
+
+fn info(deal: u8, index: u8, length: u64) -> ShardInfo {
+    ShardInfo {
+        deal: DealId([deal; 16]),
+        index,
+        owner: AccountId([1; 32]),
+        object: ObjectId([2; 16]),
+        access: Access::Granted,
+        length,
+        terms: vec![deal, index],
+    }
+}
+
+fn bytes(length: u64) -> Vec<u8> {
+    let mut out = vec![0; usize::try_from(length).unwrap()];
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&length.to_le_bytes()).finalize_xof().fill(&mut out);
+    out
+}
+
+fn coming(shards: &Shards, deal: u8, index: u8, length: u64) -> ShardWriter {
+    let mut writer = shards.begin(info(deal, index, length)).unwrap();
+    for piece in bytes(length).chunks(50_000) {
+        writer.write(piece).unwrap();
+    }
+    writer
+}
+
+fn store(shards: &Shards, deal: u8, index: u8, length: u64) -> Stored {
+    coming(shards, deal, index, length).finish(UNPAID).unwrap()
+}
+
+fn deal(byte: u8) -> DealId {
+    DealId([byte; 16])
+}
+
+/// Every shard is whole, what is used is their sum, and there is no file beside theirs.
+fn audit(dir: &Path) -> Vec<Shard> {
+    let shards = Shards::open(dir).unwrap();
+    let all = shards.list(None, usize::MAX).unwrap();
+    for shard in &all {
+        shards.open_shard(&shard.info.deal, shard.info.index).unwrap().check().unwrap();
+    }
+    let used = all.iter().map(|shard| shard.info.length).sum::<u64>();
+    assert_eq!(shards.used_bytes().unwrap(), used);
+    assert_eq!(shards.coming_bytes(), 0);
+    assert_eq!(files_in(&dir.join("temporary")), 0);
+    assert_eq!(files_in(&dir.join("shards")), all.len());
+    assert_eq!(shards.inner.index.garbage().unwrap(), []);
+    all
+}
+
+fn files_in(dir: &Path) -> usize {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| if path.is_dir() { files_in(&path) } else { 1 }).sum()
+}
+
+/// What a stop at this moment would leave: the directory as it is now, in another place.
+fn stopped(dir: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    copy_dir(dir, copy.path());
+    copy
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            fs::create_dir(&to).unwrap();
+            copy_dir(&path, &to);
+        } else {
+            fs::copy(&path, &to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_shard_comes_back_as_it_went() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = Shards::open(dir.path()).unwrap();
+    for (index, length) in (0..).zip([1, 1024, 16 * 1024, 17 * 1024, 100 * 1024, 2_100_000]) {
+        let data = bytes(length);
+        let stored = store(&shards, 1, index, length);
+        assert_eq!(stored.root.0, *blake3::hash(&data).as_bytes());
+        let info = shards.info(&deal(1), index).unwrap().unwrap();
+        assert_eq!((info.root, info.state), (stored.root, UNPAID));
+        assert_eq!(shards.read(&deal(1), index, 0, length).unwrap(), data);
+
+        let file = shards.open_shard(&deal(1), index).unwrap();
+        file.check().unwrap();
+        let root = stored.root;
+        for (slice, part) in (0..).zip(data.chunks(1 << 20)) {
+            let (bytes, path) = file.unit(1 << 20, slice).unwrap();
+            assert_eq!(bytes, part);
+            verify_slice(&root, length, slice, &bytes, &path).unwrap();
+        }
+        for (cell, part) in (0..).zip(data.chunks(1 << 16)) {
+            let (bytes, path) = file.unit(1 << 16, cell).unwrap();
+            assert_eq!(bytes, part);
+            verify_cell(&root, length, cell, &bytes, &path).unwrap();
+        }
+        for leaf in (0..leaf_count(length)).step_by(37).chain([leaf_count(length) - 1]) {
+            verify_leaf(&root, length, leaf, &file.leaf_proof(leaf).unwrap()).unwrap();
+        }
+        for (offset, count) in [(0, length + 1), (length, 1), (u64::MAX, 2)] {
+            let refused = file.read(offset, count);
+            assert!(matches!(refused, Err(StoreError::OutOfRange { .. })));
+        }
+        assert!(matches!(file.unit(1 << 20, 9), Err(StoreError::OutOfRange { .. })));
+        let beyond = file.leaf_proof(leaf_count(length));
+        assert!(matches!(beyond, Err(StoreError::OutOfRange { .. })));
+    }
+    drop(shards);
+    assert_eq!(audit(dir.path()).len(), 6);
+}
+
+#[test]
+fn wrong_lengths_and_dropped_writers_leave_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = Shards::open(dir.path()).unwrap();
+    let mut writer = shards.begin(info(1, 0, 2048)).unwrap();
+    writer.write(&bytes(2048)[..2000]).unwrap();
+    assert_eq!((writer.remaining(), shards.coming_bytes()), (48, 2048));
+    let long = writer.write(&[0; 49]);
+    assert!(matches!(long, Err(StoreError::Length { expected: 2048, found: 2049 })));
+    let short = writer.finish(UNPAID);
+    assert!(matches!(short, Err(StoreError::Length { expected: 2048, found: 2000 })));
+    drop(coming(&shards, 1, 0, 70_000));
+    assert!(shards.info(&deal(1), 0).unwrap().is_none());
+    assert!(matches!(shards.read(&deal(1), 0, 0, 1), Err(StoreError::NotFound { .. })));
+    drop(shards);
+    assert_eq!(audit(dir.path()).len(), 0);
+}
+
+#[test]
+fn the_same_shard_is_stored_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = Shards::open(dir.path()).unwrap();
+    let (first, second) = (coming(&shards, 1, 0, 3000), coming(&shards, 1, 0, 5000));
+    let stored = first.finish_accepted(UNPAID, |root| root.0.to_vec()).unwrap();
+    assert_eq!(stored.acceptance, stored.root.0);
+    assert!(matches!(second.finish(UNPAID), Err(StoreError::Exists { index: 0, .. })));
+    assert!(matches!(shards.begin(info(1, 0, 9)), Err(StoreError::Exists { .. })));
+    let kept = shards.info(&deal(1), 0).unwrap().unwrap();
+    assert_eq!((kept.acceptance, kept.info.length), (stored.acceptance, 3000));
+    shards.set_acceptance(&deal(1), 0, b"new").unwrap();
+    assert_eq!(shards.info(&deal(1), 0).unwrap().unwrap().acceptance, b"new");
+    drop(shards);
+    assert_eq!(audit(dir.path()).len(), 1);
+}
+
+#[test]
+fn removal_counts_back_and_can_be_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = Shards::open(dir.path()).unwrap();
+    store(&shards, 1, 0, 4096);
+    store(&shards, 1, 1, 1024);
+    assert_eq!(shards.used_bytes().unwrap(), 5120);
+    let open = shards.open_shard(&deal(1), 0).unwrap();
+    shards.remove(&deal(1), 0).unwrap();
+    shards.remove(&deal(1), 0).unwrap();
+    shards.remove(&deal(9), 9).unwrap();
+    assert_eq!(shards.used_bytes().unwrap(), 1024);
+    assert_eq!(open.read(0, 4096).unwrap(), bytes(4096));
+    store(&shards, 1, 0, 2048);
+    drop((shards, open));
+    assert_eq!(audit(dir.path()).len(), 2);
+}
+
+#[test]
+fn what_nobody_pays_for_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = Shards::open(dir.path()).unwrap();
+    for (index, until_ms) in [(0, 300), (1, 100), (2, 200), (3, 999)] {
+        let state = ShardState::Unpaid { until_ms };
+        coming(&shards, 1, index, 1024).finish(state).unwrap();
+    }
+    let expired = |now, limit| shards.expired(now, limit).unwrap();
+    assert_eq!(expired(99, 9), []);
+    assert_eq!(expired(200, 9), [(deal(1), 1), (deal(1), 2)]);
+    assert_eq!(expired(999, 1), [(deal(1), 1)]);
+    shards.mark(&deal(1), 1, ShardState::Active).unwrap();
+    shards.mark(&deal(1), 3, ShardState::Ended).unwrap();
+    assert_eq!(expired(999, 9), [(deal(1), 3), (deal(1), 2), (deal(1), 0)]);
+    shards.remove(&deal(1), 2).unwrap();
+    assert_eq!(expired(999, 9), [(deal(1), 3), (deal(1), 0)]);
+    let unknown = shards.mark(&deal(2), 0, ShardState::Active);
+    assert!(matches!(unknown, Err(StoreError::NotFound { .. })));
+
+    let next = |after| -> Vec<u8> {
+        let rows = shards.list(after, 2).unwrap();
+        rows.into_iter().map(|shard| shard.info.index).collect()
+    };
+    assert_eq!(next(None), [0, 1]);
+    assert_eq!(next(Some((deal(1), 1))), [3]);
+    assert_eq!(next(Some((deal(1), 2))), [3]);
+}
+
+#[test]
+fn a_block_is_followed_in_one_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = Shards::open(dir.path()).unwrap();
+    store(&shards, 1, 0, 1024);
+    store(&shards, 1, 7, 1024);
+    store(&shards, 2, 0, 1024);
+    assert_eq!(shards.height().unwrap(), None);
+    let (link, by, order) = (LinkId([3; 16]), AccountId([4; 32]), OrderId([5; 16]));
+    let changes = [
+        Change::Deal { deal: deal(1), state: ShardState::Active },
+        Change::Shard { deal: deal(2), index: 0, state: ShardState::Ended },
+        Change::Shard { deal: deal(9), index: 9, state: ShardState::Ended },
+        Change::Revoked { link, by },
+        Change::Refunded { order },
+    ];
+    shards.follow(12, &changes).unwrap();
+    drop(shards);
+    let shards = Shards::open(dir.path()).unwrap();
+    assert_eq!(shards.height().unwrap(), Some(12));
+    assert_eq!(shards.expired(u64::MAX, 9).unwrap(), [(deal(2), 0)]);
+    assert!(shards.is_revoked(&link, &by).unwrap());
+    assert!(!shards.is_revoked(&link, &AccountId([9; 32])).unwrap());
+    assert!(shards.is_refunded(&order).unwrap());
+    assert!(!shards.is_refunded(&OrderId([9; 16])).unwrap());
+}
+
+#[test]
+fn quotas_and_custody_are_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = Shards::open(dir.path()).unwrap();
+    let max = Counter { reads: 3, bytes: 1000 };
+    let charge = |reads, bytes| shards.charge(b"g", Counter { reads, bytes }, max, 50).unwrap();
+    assert_eq!(charge(1, 900), Charge::Counted(Counter { reads: 1, bytes: 900 }));
+    assert_eq!(charge(1, 101), Charge::Exceeded(Counter { reads: 1, bytes: 900 }));
+    assert_eq!(charge(1, 100), Charge::Counted(Counter { reads: 2, bytes: 1000 }));
+    assert_eq!(charge(2, 0), Charge::Exceeded(Counter { reads: 2, bytes: 1000 }));
+    assert_eq!(charge(u64::MAX, 0), Charge::Exceeded(Counter { reads: 2, bytes: 1000 }));
+    let vault = VaultId([6; 16]);
+    shards.put_custody(&vault, 1, b"share").unwrap();
+    assert_eq!(shards.custody(&vault, 2).unwrap(), None);
+    drop(shards);
+
+    let shards = Shards::open(dir.path()).unwrap();
+    assert_eq!(shards.counter(b"g").unwrap(), Counter { reads: 2, bytes: 1000 });
+    assert_eq!(shards.custody(&vault, 1).unwrap().unwrap(), b"share");
+    shards.remove_custody(&vault, 1).unwrap();
+    assert_eq!(shards.custody(&vault, 1).unwrap(), None);
+    shards.sweep_counters(49).unwrap();
+    assert_eq!(shards.counter(b"g").unwrap().reads, 2);
+    shards.sweep_counters(50).unwrap();
+    assert_eq!(shards.counter(b"g").unwrap(), Counter::default());
+}
+
+#[test]
+fn damage_is_told_from_absence() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = Shards::open(dir.path()).unwrap();
+    let length = 40 * 1024;
+    for index in 0..4 {
+        store(&shards, 1, index, length);
+    }
+    let path = |index: u8| {
+        let row = shards.inner.row(ShardKey::new(&deal(1), index)).unwrap().unwrap();
+        shards.inner.final_path(row.file)
+    };
+    let open = |index: u8| fs::OpenOptions::new().write(true).open(path(index)).unwrap();
+    open(0).set_len(length).unwrap();
+    let why = |error| match error {
+        StoreError::Damaged { why, .. } => why,
+        other => panic!("{other}"),
+    };
+    let short = shards.open_shard(&deal(1), 0).unwrap_err();
+    assert!(matches!(why(short), Damage::Length { found, .. } if found == length));
+    fs::remove_file(path(1)).unwrap();
+    let gone = shards.open_shard(&deal(1), 1).unwrap_err();
+    assert!(matches!(why(gone), Damage::Missing));
+
+    // One byte of the shard, and one of the outboard.
+    open(2).write_all_at(&[0x55], 17 * 1024).unwrap();
+    open(3).write_all_at(&[0x55], length + 5).unwrap();
+    for index in [2, 3] {
+        let file = shards.open_shard(&deal(1), index).unwrap();
+        assert!(matches!(why(file.check().unwrap_err()), Damage::Root));
+        let proven = (0..40).filter(|leaf| file.leaf_proof(*leaf).is_ok()).count();
+        assert!(proven < 40, "a proof that does not hold is not given");
+        assert!(matches!(why(file.leaf_proof(17).unwrap_err()), Damage::Root));
+    }
+}
+
+#[test]
+fn the_directory_is_one_processs_and_private() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("node");
+    let shards = Shards::open(&home).unwrap();
+    assert!(matches!(Shards::open(&home), Err(StoreError::InUse { .. })));
+    assert!(shards.free_bytes().unwrap() > 0);
+    store(&shards, 1, 0, 1024);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&home), 0o700);
+    assert_eq!(mode(&home.join("shards/00")), 0o700);
+    assert_eq!(mode(&home.join("index.redb")), 0o600);
+    assert_eq!(mode(&shards.inner.final_path(0)), 0o600);
+
+    shards.inner.index.write(|transaction| index::set_number(transaction, "version", 9)).unwrap();
+    drop(shards);
+    assert!(matches!(Shards::open(&home), Err(StoreError::Version { found: 9, .. })));
+}
+
+#[test]
+fn a_full_disk_is_told_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = Shards::open(dir.path()).unwrap();
+    let mut writer = shards.begin(info(1, 0, 4096)).unwrap();
+    // The device that is always full stands in for the shard's file.
+    writer.set_file(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    assert!(matches!(writer.write(&[1; 4096]), Err(StoreError::Full(_))));
+    drop(writer);
+    assert_eq!(shards.coming_bytes(), 0);
+    drop(shards);
+    assert_eq!(audit(dir.path()).len(), 0);
+}
+
+/// A directory on a file system of a few megabytes, for a disk that really fills up:
+/// `mount -t tmpfs -o size=6m tmpfs DIR`.
+const SMALL_DISK: &str = "SYMBOLON_TEST_SMALL_DISK";
+
+#[test]
+fn a_disk_that_fills_up_goes_on_once_there_is_space() {
+    let Some(disk) = std::env::var_os(SMALL_DISK) else { return };
+    let dir = Path::new(&disk).join("node");
+    let shards = Shards::open(&dir).unwrap();
+    let ballast = Path::new(&disk).join("ballast");
+    for (round, length) in [(0, 200_000), (1, 1024), (2, 50_000)] {
+        let mut stored = 0;
+        let full = loop {
+            let mut writer = match shards.begin(info(round, stored, length)) {
+                Ok(writer) => writer,
+                Err(error) => break error,
+            };
+            let whole = writer.write(&bytes(length)).and_then(|()| writer.finish(UNPAID));
+            match whole {
+                Ok(_) => stored += 1,
+                Err(error) => break error,
+            }
+            // Small shards would take long to fill it: help them.
+            if stored == 50 {
+                let free = shards.free_bytes().unwrap();
+                fs::write(&ballast, vec![1; usize::try_from(free).unwrap()]).ok();
+            }
+        };
+        println!("{stored} shards of {length}, then: {full} {full:?}");
+        assert!(matches!(full, StoreError::Full(_)), "{full}");
+        assert_eq!(files_in(&dir.join("temporary")), 0);
+        files::remove_if_there(&ballast).unwrap();
+        let all = shards.list(None, usize::MAX).unwrap();
+        assert_eq!(
+            all.iter().filter(|shard| shard.info.deal == deal(round)).count(),
+            stored.into()
+        );
+        for shard in all {
+            shards.open_shard(&shard.info.deal, shard.info.index).unwrap().check().unwrap();
+            shards.remove(&shard.info.deal, shard.info.index).unwrap();
+        }
+        assert_eq!(shards.used_bytes().unwrap(), 0);
+    }
+    // Now the index itself has no room to grow.
+    fs::write(&ballast, vec![1; usize::try_from(shards.free_bytes().unwrap()).unwrap()]).ok();
+    let put = |number: u8| shards.put_custody(&VaultId([number; 16]), 1, &[number; 100_000]);
+    let (kept, full) = (0..).find_map(|number| Some((number, put(number).err()?))).unwrap();
+    assert!(matches!(full, StoreError::Full(_)), "after {kept}: {full} {full:?}");
+    println!("{kept} custody shares, then: {full}");
+    files::remove_if_there(&ballast).unwrap();
+    put(kept).unwrap();
+    drop(shards);
+    assert_eq!(audit(&dir).len(), 0);
+    let shards = Shards::open(&dir).unwrap();
+    for number in 0..=kept {
+        assert!(shards.custody(&VaultId([number; 16]), 1).unwrap().is_some());
+    }
+}
+
+#[test]
+fn the_index_is_opened_again_after_an_io_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = Shards::open(dir.path()).unwrap();
+    store(&shards, 1, 0, 1024);
+    let refused: Result<(), _> = shards
+        .inner
+        .index
+        .write(|_| Err(redb::StorageError::Io(std::io::ErrorKind::StorageFull.into()).into()));
+    assert!(matches!(refused, Err(StoreError::Full(_))));
+    store(&shards, 1, 1, 1024);
+    drop(shards);
+    assert_eq!(audit(dir.path()).len(), 2);
+}
+
+#[test]
+fn a_stop_between_any_two_steps_leaves_all_or_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = Shards::open(dir.path()).unwrap();
+    store(&shards, 9, 9, 5000);
+    let count = || audit(stopped(dir.path()).path()).len();
+
+    let writer = coming(&shards, 1, 0, 70_000);
+    assert_eq!(count(), 1, "bytes came, nothing is synced");
+    let sealed = writer.seal().unwrap();
+    assert_eq!(count(), 1, "synced, not in the index");
+    let known = sealed.enter(UNPAID, Vec::new()).unwrap();
+    assert_eq!(count(), 2, "in the index, not moved");
+    known.publish().unwrap();
+    assert_eq!(count(), 2, "moved");
+
+    let key = ShardKey::new(&deal(1), 0);
+    shards.inner.index.write(|transaction| index::remove(transaction, &key)).unwrap();
+    assert_eq!(files_in(&dir.path().join("shards")), 2);
+    assert_eq!(count(), 1, "out of the index, its file still there");
+    shards.inner.collect_garbage().unwrap();
+    assert_eq!(count(), 1, "its file gone");
+    // The number is not given to another shard, whatever the garbage says.
+    store(&shards, 1, 0, 3000);
+    assert_eq!(count(), 2);
+}
+
+#[test]
+fn a_failed_move_takes_the_shard_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = Shards::open(dir.path()).unwrap();
+    let writer = coming(&shards, 1, 0, 70_000);
+    fs::remove_dir(dir.path().join("shards/00")).unwrap();
+    assert!(matches!(writer.finish(UNPAID), Err(StoreError::Io { what: "move", .. })));
+    assert!(shards.info(&deal(1), 0).unwrap().is_none());
+    drop(shards);
+    assert_eq!(audit(dir.path()).len(), 0);
+}
+
+const CRASH_DIR: &str = "SYMBOLON_TEST_CRASH_DIR";
+
+/// Not a test of its own: what the killed process runs. Stores and removes until it is killed, and
+/// says after each shard that it is there.
+#[test]
+fn crash_child() {
+    let Some(dir) = std::env::var_os(CRASH_DIR) else { return };
+    let shards = Shards::open(Path::new(&dir)).unwrap();
+    let first = shards.list(None, usize::MAX).unwrap().len();
+    println!("ready");
+    for round in first.. {
+        let (low, high) = (u8::try_from(round % 200).unwrap(), u8::try_from(round / 200).unwrap());
+        store(&shards, low, high, 1024 * (1 + round as u64 % 90));
+        println!("stored {low} {high}");
+        if round % 3 == 2 {
+            store(&shards, 255, 0, 1024);
+            shards.remove(&deal(255), 0).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_killed_process_leaves_all_or_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut told = Vec::new();
+    for round in 0..8 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["shards::tests::crash_child", "--exact", "--nocapture"])
+            .env(CRASH_DIR, dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let ready = lines.by_ref().map_while(Result::ok).any(|line| line.ends_with("ready"));
+        assert!(ready);
+        let end = Instant::now() + Duration::from_millis(20 + 13 * round);
+        while Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for line in lines.map_while(Result::ok) {
+            let words: Vec<_> = line.split(' ').collect();
+            if let ["stored", low, high] = words[..] {
+                told.push((low.parse::<u8>().unwrap(), high.parse::<u8>().unwrap()));
+            }
+        }
+        let there = audit(dir.path());
+        for (low, high) in &told {
+            let key = (deal(*low), *high);
+            let is_there = there.iter().any(|shard| (shard.info.deal, shard.info.index) == key);
+            assert!(is_there, "{low} {high} was told and is gone");
+        }
+        // At most one shard, and the one that comes and goes, was on its way.
+        assert!(there.len() <= told.len() + 2 + usize::try_from(round).unwrap());
+    }
+    assert!(!told.is_empty());
+}
+
+#[test]
+fn a_clone_shares_the_disk() {
+    fn is_send_and_sync<T: Send + Sync>(_: &T) {}
+    let dir = tempfile::tempdir().unwrap();
+    let shards = Shards::open(dir.path()).unwrap();
+    is_send_and_sync(&shards);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let shards = shards.clone();
+            scope.spawn(move || {
+                for index in 0..8 {
+                    let writer = coming(&shards, thread, index, 20_000);
+                    is_send_and_sync(&writer);
+                    let root: Hash = writer.finish(UNPAID).unwrap().root;
+                    assert_eq!(root.0, *blake3::hash(&bytes(20_000)).as_bytes());
+                }
+            });
+        }
+    });
+    drop(shards);
+    assert_eq!(audit(dir.path()).len(), 32);
+}
