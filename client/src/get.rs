@@ -180,9 +180,10 @@ impl Client {
         if holder != Some(self.identity().peer()) {
             return Err(ClientError::Grant(String::from("it is bound to another key")));
         }
-        let key =
-            token.open(self.identity()).map_err(|error| ClientError::Grant(error.to_string()))?;
-        Ok((token.manifest.clone(), key))
+        let key = token
+            .open(&self.identity().wrap_secret())
+            .map_err(|error| ClientError::Grant(error.to_string()))?;
+        Ok((token.manifest.clone(), FileKey::from_bytes(*key)))
     }
 
     /// Tells the ledger that the data is what was listed, unless that is settled already.

@@ -152,7 +152,7 @@ impl Client {
         progress.step(Step::Planned { total_bytes: opened.length() });
         let stored = self.segments(&job, &mut opened, request.options, progress).await?;
         opened.check_unchanged()?;
-        let entry = self.entry(&job, &stored)?;
+        let entry = self.file_entry(&job, &stored)?;
         let mut batch = Batch::default();
         batch.remove(Uploads, name.as_bytes());
         batch.put(Files, name.as_bytes(), &entry);
@@ -269,7 +269,7 @@ impl Client {
         unreachable!("a source ends before its segments run out of numbers")
     }
 
-    fn entry(&self, job: &Job, stored: &Stored) -> Result<FileEntry, ClientError> {
+    fn file_entry(&self, job: &Job, stored: &Stored) -> Result<FileEntry, ClientError> {
         let root = stored.leaves.root()?;
         let manifest = Manifest::new(&job.key, job.entry.mask, &stored.layout, root);
         Ok(FileEntry {
