@@ -35,7 +35,9 @@ fn hint(error: &ClientError) -> Option<&'static str> {
         ClientError::BalanceTooLow { .. } | ClientError::LedgerRefused(Status::BalanceTooLow) => {
             "on a development network: symbolon account faucet"
         }
-        ClientError::CostTooHigh { .. } => "allow more with --max-cost, or keep it for a shorter time",
+        ClientError::CostTooHigh { .. } => {
+            "allow more with --max-cost, or keep it for a shorter time"
+        }
         ClientError::Exists { .. } => "use another name, or --replace",
         ClientError::NoName { .. } => "see what is stored with: symbolon ls",
         ClientError::NoListing(_) | ClientError::ListingEnded(_) => {

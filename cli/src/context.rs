@@ -75,9 +75,13 @@ impl Context {
         match names.len() {
             1 => Ok(names.remove(0)),
             0 => Ok(DEFAULT_IDENTITY.to_owned()),
-            _ if names.iter().any(|name| name == DEFAULT_IDENTITY) => Ok(DEFAULT_IDENTITY.to_owned()),
-            _ => Err(Error::usage("this home has several identities and none of them is named default")
-                .hint(format!("say which one with --as: {}", names.join(", ")))),
+            _ if names.iter().any(|name| name == DEFAULT_IDENTITY) => {
+                Ok(DEFAULT_IDENTITY.to_owned())
+            }
+            _ => Err(Error::usage(
+                "this home has several identities and none of them is named default",
+            )
+            .hint(format!("say which one with --as: {}", names.join(", ")))),
         }
     }
 
@@ -92,7 +96,8 @@ impl Context {
         let Some(text) = &self.ledger else { return Ok(None) };
         let text = home::text_or_file(text, TICKET_BYTES_MAX)?;
         let ticket = text.parse().map_err(|error: TicketError| {
-            Error::usage(error.to_string()).hint("a ticket is one line, printed by: symbolon ledger run")
+            Error::usage(error.to_string())
+                .hint("a ticket is one line, printed by: symbolon ledger run")
         })?;
         Ok(Some(ticket))
     }
@@ -111,7 +116,11 @@ impl Context {
     }
 
     /// An endpoint that calls others and is never called.
-    pub(crate) async fn endpoint(&self, ticket: &LedgerTicket, secret: [u8; 32]) -> Result<Endpoint, Error> {
+    pub(crate) async fn endpoint(
+        &self,
+        ticket: &LedgerTicket,
+        secret: [u8; 32],
+    ) -> Result<Endpoint, Error> {
         let mut options = BindOptions::new(secret);
         options.accept = Vec::new();
         options.relays = relays(ticket);
@@ -222,9 +231,9 @@ pub(crate) fn output(global: &Global) -> Output {
 }
 
 /// All rows of a table.
-pub(crate) async fn table<T: Table>(ledger: &Ledger, table: T) -> Result<Vec<(Vec<u8>, T::Row)>, Error>
+pub(crate) async fn table<T>(ledger: &Ledger, table: T) -> Result<Vec<(Vec<u8>, T::Row)>, Error>
 where
-    T: Copy,
+    T: Table + Copy,
 {
     let mut rows = Vec::new();
     loop {
@@ -283,5 +292,8 @@ pub(crate) async fn books(ledger: &Ledger) -> Result<Books, Error> {
             issued: pools.issued,
         });
     }
-    Err(Error::new(Kind::Unreachable, "the ledger makes blocks faster than its money can be counted"))
+    Err(Error::new(
+        Kind::Unreachable,
+        "the ledger makes blocks faster than its money can be counted",
+    ))
 }

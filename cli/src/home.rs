@@ -124,7 +124,8 @@ impl Home {
             Error::new(Kind::Corrupt, format!("{} is damaged: {why}", path.display()))
                 .hint("name the ledger again: symbolon init --ledger TICKET, or run symbolon up")
         };
-        let network: Network = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let network: Network =
+            serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
         if network.version != 1 {
             return Err(damaged(format!("version {} is not known here", network.version)));
         }

@@ -43,8 +43,11 @@ pub(crate) fn create(
     let folder = home.identity(name)?;
     let path = folder.join("key");
     if path.exists() {
-        return Err(Error::new(Kind::Exists, format!("identity {name} already exists in this home"))
-            .hint("choose another name with --as NAME"));
+        return Err(Error::new(
+            Kind::Exists,
+            format!("identity {name} already exists in this home"),
+        )
+        .hint("choose another name with --as NAME"));
     }
     let passphrase = match protection {
         Protection::Passphrase => Some(new_passphrase(out)?),
@@ -74,10 +77,12 @@ pub(crate) fn phrase(home: &Home, name: &str, out: &Output) -> Result<Phrase, Er
     let problem = |error: KeyfileError| {
         let shown = path.display();
         let restore = "bring it back under another name: symbolon restore --as NAME";
-        Error::new(Kind::Key, format!("cannot open identity {name}: {error} ({shown})")).hint(match error {
-            KeyfileError::WrongPassphrase => format!("try again; forgotten? {restore}"),
-            _ => format!("from its recovery phrase, {restore}"),
-        })
+        Error::new(Kind::Key, format!("cannot open identity {name}: {error} ({shown})")).hint(
+            match error {
+                KeyfileError::WrongPassphrase => format!("try again; forgotten? {restore}"),
+                _ => format!("from its recovery phrase, {restore}"),
+            },
+        )
     };
     let sealed = keyfile::is_sealed(&bytes).map_err(problem)?;
     let passphrase = if sealed { Some(passphrase(name, out)?) } else { None };
@@ -96,7 +101,10 @@ fn nobody(home: &Home, name: &str) -> Error {
     if known.is_empty() {
         error.hint("make one with: symbolon init")
     } else {
-        error.hint(format!("there is: {}; make one with: symbolon init --as {name}", known.join(", ")))
+        error.hint(format!(
+            "there is: {}; make one with: symbolon init --as {name}",
+            known.join(", ")
+        ))
     }
 }
 

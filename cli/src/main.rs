@@ -72,8 +72,10 @@ fn log(verbose: u8) {
     let default = match verbose {
         0 => "error",
         1 => "warn,symbolon=info,symbolon_node=info,symbolon_ledger=info,symbolon_client=info",
-        2 => "info,symbolon=debug,symbolon_node=debug,symbolon_ledger=debug,symbolon_client=debug,\
-              symbolon_net=debug",
+        2 => {
+            "info,symbolon=debug,symbolon_node=debug,symbolon_ledger=debug,symbolon_client=debug,\
+              symbolon_net=debug"
+        }
         _ => "trace",
     };
     let filter = env::log_filter().unwrap_or_else(|| default.to_owned());

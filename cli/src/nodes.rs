@@ -21,7 +21,8 @@ pub(crate) async fn all(ledger: &Ledger) -> Result<Vec<(NodeId, Node)>, Error> {
     let rows = crate::context::table(ledger, Nodes).await?;
     let read = |(key, row): (Vec<u8>, Node)| {
         let id = Nodes::parse(&key);
-        let id = id.ok_or_else(|| Error::new(Kind::Corrupt, "the ledger lists a node that is none"))?;
+        let id =
+            id.ok_or_else(|| Error::new(Kind::Corrupt, "the ledger lists a node that is none"))?;
         Ok((id, row))
     };
     rows.into_iter().map(read).collect()
@@ -34,7 +35,8 @@ pub(crate) async fn call(nodes: &[(NodeId, Node)], endpoint: &Endpoint) -> Vec<b
         let peer = PeerAddress { id: *id, addresses: row.addresses.clone() };
         let endpoint = endpoint.clone();
         calls.spawn(async move {
-            let answer = tokio::time::timeout(PATIENCE, ask(&endpoint, &peer, &Request::Info)).await;
+            let answer =
+                tokio::time::timeout(PATIENCE, ask(&endpoint, &peer, &Request::Info)).await;
             (index, matches!(answer, Ok(Ok(Response::Info { node, .. })) if node == peer.id))
         });
     }
@@ -56,7 +58,7 @@ pub(crate) async fn ask(
     let connection = endpoint.connect(peer, Alpn::Storage).await?;
     let (mut sender, mut receiver) = connection.open().await?;
     sender.send(request).await?;
-    sender.finish()?;
+    sender.finish();
     let response = receiver.receive().await?;
     connection.close("thank you");
     Ok(response)

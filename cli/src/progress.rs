@@ -22,7 +22,8 @@ pub(crate) fn bar(out: &Output, doing: &'static str) -> Bar {
     if !out.is_watched() {
         return Bar { bar: None };
     }
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND));
+    let bar =
+        ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND));
     bar.set_style(style("{spinner} {prefix} {bytes} {bytes_per_sec} {msg}"));
     bar.set_prefix(doing);
     bar.enable_steady_tick(std::time::Duration::from_millis(TICK_MS));

@@ -87,7 +87,8 @@ impl RunningLedger {
         let ledger = Ledger::from(embedded.clone());
         let server = tokio::spawn(answer(embedded.clone(), endpoint.clone()));
         let chain = context::chain(&ledger).await?;
-        if let Some(epoch_ms) = plan.epoch_ms.filter(|epoch_ms| *epoch_ms != chain.params.epoch_ms) {
+        if let Some(epoch_ms) = plan.epoch_ms.filter(|epoch_ms| *epoch_ms != chain.params.epoch_ms)
+        {
             let has = crate::units::show_duration(chain.params.epoch_ms);
             let asked = crate::units::show_duration(epoch_ms);
             return Err(Error::usage(format!("this ledger's epoch is {has}, not {asked}"))
@@ -283,10 +284,11 @@ fn free(ip: IpAddr, host: &Host) -> Result<SocketAddr, Error> {
 
 fn taken(address: SocketAddr, error: &io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            Error::new(Kind::InUse, format!("port {} on {} is in use", address.port(), address.ip()))
-                .hint("stop the program that has it, or choose another with --listen ADDRESS:PORT")
-        }
+        io::ErrorKind::AddrInUse => Error::new(
+            Kind::InUse,
+            format!("port {} on {} is in use", address.port(), address.ip()),
+        )
+        .hint("stop the program that has it, or choose another with --listen ADDRESS:PORT"),
         io::ErrorKind::AddrNotAvailable => {
             Error::usage(format!("{} is not an address of this machine", address.ip()))
         }

@@ -110,10 +110,9 @@ fn report(title: &str, bought: &BuyReport) -> Report {
     let did = match bought.outcome {
         BuyOutcome::Bought => format!("Bought {title:?} for {paid}, now in escrow."),
         BuyOutcome::Resumed => format!("Bought {title:?} for {paid}, now in escrow, paid once."),
-        BuyOutcome::Already => format!("{title:?} was bought before, for {paid}; nothing was paid now."),
+        BuyOutcome::Already => {
+            format!("{title:?} was bought before, for {paid}; nothing was paid now.")
+        }
     };
-    Report::new(json)
-        .text(did)
-        .field("order", bought.order.to_string())
-        .essence(grant)
+    Report::new(json).text(did).field("order", bought.order.to_string()).essence(grant)
 }

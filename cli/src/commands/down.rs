@@ -72,8 +72,11 @@ fn ours(pid: u32) -> Result<(), Error> {
     if name.starts_with("symbolon") {
         return Ok(());
     }
-    Err(Error::new(Kind::InUse, format!("process {pid} in the pid file is not symbolon ({name:?})"))
-        .hint("wait a moment and try again"))
+    Err(Error::new(
+        Kind::InUse,
+        format!("process {pid} in the pid file is not symbolon ({name:?})"),
+    )
+    .hint("wait a moment and try again"))
 }
 
 #[cfg(unix)]
@@ -88,7 +91,9 @@ fn signal(pid: u32, ending: Ending) -> Result<(), Error> {
     match kill_process(target, signal) {
         // It ended by itself in the meantime.
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-        Err(error) => Err(Error::new(Kind::NotAllowed, format!("cannot stop process {pid}: {error}"))),
+        Err(error) => {
+            Err(Error::new(Kind::NotAllowed, format!("cannot stop process {pid}: {error}")))
+        }
     }
 }
 

@@ -111,7 +111,8 @@ fn inspect(token: &GrantToken, context: &Context) -> Result<Report, Error> {
     for (link, id) in token.grant.links.iter().zip(&ids) {
         table.row(vec![id.to_string(), link.audience.to_string()[..16].to_owned(), only(link)]);
     }
-    let state = if expired(token, now_ms) { "signatures are right; its time is over" } else { "valid" };
+    let state =
+        if expired(token, now_ms) { "signatures are right; its time is over" } else { "valid" };
     Ok(Report::new(json)
         .field("grant", state)
         .field("owner", token.grant.root.to_string())

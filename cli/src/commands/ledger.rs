@@ -126,7 +126,10 @@ async fn status(context: &Context) -> Result<Report, Error> {
         .field("ledger", chain.id.to_string())
         .field("height", format!("block {} of {}", chain.height, show_time(chain.time_ms)))
         .field("epoch", format!("{}, each {}", chain.epoch, show_duration(params.epoch_ms)))
-        .field("in accounts", format!("{} in {}", show_amount(books.accounts), count(books.account_count, "account")))
+        .field(
+            "in accounts",
+            format!("{} in {}", show_amount(books.accounts), count(books.account_count, "account")),
+        )
         .field("in escrow", show_amount(books.holds).to_string())
         .field("for proofs", show_amount(books.storage).to_string())
         .field("for repair", show_amount(books.repair).to_string())

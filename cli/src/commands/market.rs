@@ -116,12 +116,8 @@ pub(crate) async fn find(client: &Client, text: &str) -> Result<ListingId, Error
 async fn list(client: &Client, args: ListArgs, context: &Context) -> Result<Report, Error> {
     let seller: Option<AccountId> =
         args.seller.as_deref().map(|who| grants::account(who, &context.home)).transpose()?;
-    let filter = ListingFilter {
-        words: args.words,
-        price_max: args.max_price,
-        seller,
-        ended: args.ended,
-    };
+    let filter =
+        ListingFilter { words: args.words, price_max: args.max_price, seller, ended: args.ended };
     let listings = client.listings(&filter).await?;
     let mut table = Table::new(&[
         ("LISTING", Align::Left),
@@ -176,9 +172,10 @@ async fn show(client: &Client, listing: &str) -> Result<Report, Error> {
         .unwrap_or_else(|_| Value::String(detail.document.clone()));
     let mut json = json(view);
     json["document"] = document.clone();
-    let splits = detail.splits.iter().map(|split| {
-        json!({ "account": split.account.to_string(), "share_bp": split.share_bp })
-    });
+    let splits = detail
+        .splits
+        .iter()
+        .map(|split| json!({ "account": split.account.to_string(), "share_bp": split.share_bp }));
     json["splits"] = splits.collect();
     json["vault"] = detail.vault.to_string().into();
     json["content_root"] = detail.content_root.to_string().into();
@@ -189,13 +186,18 @@ async fn show(client: &Client, listing: &str) -> Result<Report, Error> {
         .field("price", show_amount(view.price).to_string())
         .field("size", format!("{}, {}", show_size(view.length), count(view.cells, "cell")))
         .field("access", format!("for {} from the order", show_duration(view.access_ms)))
-        .field("check", format!("{} after delivery, before the seller is paid", show_duration(view.window_ms)))
+        .field(
+            "check",
+            format!("{} after delivery, before the seller is paid", show_duration(view.window_ms)),
+        )
         .field("licence", view.licence.to_string())
         .field("listed", show_time(view.listed_ms))
         .field("sold", count(view.sold, "time"))
         .field("state", if view.open { "takes orders" } else { "ended" });
     for (key, name) in [("description", "about"), ("licence", "terms")] {
-        if let Some(text) = document.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()) {
+        if let Some(text) =
+            document.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
+        {
             report = report.field(name, text);
         }
     }
@@ -244,7 +246,7 @@ fn glimpse(bytes: &[u8]) -> String {
     let printable = text.chars().filter(|c| !c.is_control() || *c == '\n' || *c == '\t').count();
     // Seven in eight readable characters: a text, perhaps cut in the middle of one.
     if printable * 8 < text.chars().count() * 7 || text.contains('\u{1b}') {
-        return format!("  (not text: {})", units::show_size(bytes.len() as u64));
+        return format!("  (not text: {})", show_size(bytes.len() as u64));
     }
     let clean = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
     let lines: Vec<_> = text.lines().map(|line| format!("  {}", clean(line))).collect();

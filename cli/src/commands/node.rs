@@ -118,7 +118,9 @@ fn ready(running: &RunningNode, plan: &NodePlan, context: &Context) -> Result<()
         }))?;
     }
     if plan.payout.is_none() {
-        context.out.note("It earns for its own key, kept in its folder. Name another with --payout.");
+        context
+            .out
+            .note("It earns for its own key, kept in its folder. Name another with --payout.");
     }
     context.out.note("Stop it with Ctrl-C; a node that is away misses its pay.");
     Ok(())

@@ -97,9 +97,8 @@ fn source(args: &Args) -> Result<(Source, Option<u64>), Error> {
     let about = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?;
     if about.is_dir() {
         let shown = path.display();
-        return Err(Error::usage(format!("{shown} is a folder; put stores one file")).hint(
-            format!("pack it on the way: tar c {shown} | symbolon put - {shown}.tar"),
-        ));
+        return Err(Error::usage(format!("{shown} is a folder; put stores one file"))
+            .hint(format!("pack it on the way: tar c {shown} | symbolon put - {shown}.tar")));
     }
     if !about.is_file() {
         return Err(Error::usage(format!("{} is not a file", path.display()))
@@ -149,7 +148,10 @@ fn quote_report(name: &str, length: u64, quote: &Quote, epoch_ms: u64) -> Report
         .field("on the nodes", format!("{} in {}", show_size(quote.stored_bytes), shards(quote)))
         .field("for", format!("{lasts} ({})", count(quote.epochs, "epoch")))
         .field("storage", format!("{}, paid to nodes epoch by epoch", show_amount(quote.storage)))
-        .field("reserve", format!("{}, for repair; unused it comes back", show_amount(quote.reserve)))
+        .field(
+            "reserve",
+            format!("{}, for repair; unused it comes back", show_amount(quote.reserve)),
+        )
         .field("fee", show_amount(quote.fee).to_string())
         .essence(quote.total.to_string())
 }

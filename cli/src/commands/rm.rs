@@ -33,7 +33,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
     client.close().await;
     let removed = removed?;
     let json = json!({
-        "name": removed.name,
+        "name": name,
         "deals": removed.deals,
         "refunded": removed.refunded.to_string(),
     });

@@ -41,7 +41,11 @@ pub(crate) struct Args {
     #[arg(long, default_value = "", value_name = "TEXT")]
     description: String,
     /// The licence a buyer accepts: text, or @FILE
-    #[arg(long, default_value = "All rights reserved; for the buyer's own use.", value_name = "TEXT")]
+    #[arg(
+        long,
+        default_value = "All rights reserved; for the buyer's own use.",
+        value_name = "TEXT"
+    )]
     licence: String,
     /// How long a buyer may read
     #[arg(long, default_value = "30d", value_name = "TIME", value_parser = units::duration)]
@@ -92,7 +96,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
 /// Reads `WHO:PERCENT` texts.
 fn splits(texts: &[String], home: &Home) -> Result<Vec<Split>, Error> {
     let problem = |text: &str| {
-        Error::usage(format!("{text:?} is not a split")).hint("it looks like carol:20 or carol:12.5")
+        Error::usage(format!("{text:?} is not a split"))
+            .hint("it looks like carol:20 or carol:12.5")
     };
     let mut splits = Vec::new();
     let mut total = 0;

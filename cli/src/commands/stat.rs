@@ -42,7 +42,9 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
                 segment.segment.to_string(),
                 shard.index.to_string(),
                 shard.node.to_string(),
-                shard.last_proof.map_or_else(|| "none yet".into(), |epoch| format!("epoch {epoch}")),
+                shard
+                    .last_proof
+                    .map_or_else(|| "none yet".into(), |epoch| format!("epoch {epoch}")),
             ]);
         }
     }
@@ -52,7 +54,10 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
     Ok(Report::new(json(&stat))
         .field("name", file.name.clone())
         .field("object", file.object.to_string())
-        .field("size", format!("{}, {} on the nodes", show_size(file.length), show_size(file.stored_bytes)))
+        .field(
+            "size",
+            format!("{}, {} on the nodes", show_size(file.length), show_size(file.stored_bytes)),
+        )
         .field("stored", show_time(file.stored_ms))
         .field("code", format!("any {} of {} shards", scheme.required, scheme.total))
         .field("paid", format!("until epoch {paid_until}, {} from now", show_duration(left)))

@@ -67,11 +67,14 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
         .field("balance", show_amount(account.balance).to_string())
         .field("network", runs)
         .field("ledger", format!("block {}, epoch {} of {epoch} each", chain.height, chain.epoch))
-        .field("nodes", format!(
-            "{up} of {} answer; {} of {} used",
-            count(known.len(), "node"),
-            show_size(used),
-            show_size(capacity)
-        ))
+        .field(
+            "nodes",
+            format!(
+                "{up} of {} answer; {} of {} used",
+                count(known.len(), "node"),
+                show_size(used),
+                show_size(capacity)
+            ),
+        )
         .field("files", format!("{}, {}", count(files.len(), "file"), show_size(bytes))))
 }

@@ -115,12 +115,8 @@ impl Up {
     async fn start(args: &Args, context: &Context) -> Result<Self, Error> {
         let began = Instant::now();
         let network = Network { listen: args.listen, ..Network::default() };
-        let plan = LedgerPlan {
-            dir: context.home.ledger(),
-            network,
-            epoch_ms: args.epoch,
-            faucet: None,
-        };
+        let plan =
+            LedgerPlan { dir: context.home.ledger(), network, epoch_ms: args.epoch, faucet: None };
         let ledger = RunningLedger::start(&plan, &context.host).await?;
         context.home.set_ticket(&ledger.ticket)?;
         let nodes = start_nodes(args, context, &ledger.ledger).await?;
@@ -155,13 +151,17 @@ impl Up {
             "A network is running: one ledger and {nodes}, ready after {}.",
             show_duration(took)
         ));
-        report = report
-            .field("home", home.to_string())
-            .field("epoch", format!("{epoch}: each node proves once per epoch, and is paid for it"));
+        report = report.field("home", home.to_string()).field(
+            "epoch",
+            format!("{epoch}: each node proves once per epoch, and is paid for it"),
+        );
         if let Some(made) = &self.made {
             report = report.field(
                 "identity",
-                format!("{DEFAULT_IDENTITY}, new, with {} of play money", show_amount(made.balance)),
+                format!(
+                    "{DEFAULT_IDENTITY}, new, with {} of play money",
+                    show_amount(made.balance)
+                ),
             );
         }
         report
@@ -259,9 +259,9 @@ async fn detach(args: &Args, context: &Context) -> Result<(), Error> {
         command.arg("--listen").arg(listen.to_string());
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::from(out));
-    let mut child = command
-        .spawn()
-        .map_err(|error| Error::internal(format!("cannot start the background process: {error}")))?;
+    let mut child = command.spawn().map_err(|error| {
+        Error::internal(format!("cannot start the background process: {error}"))
+    })?;
     let stdout = child.stdout.take().ok_or_else(|| Error::internal("the child has no stdout"))?;
     let line = BufReader::new(stdout).lines().next_line().await;
     let said: Option<Value> = line.ok().flatten().and_then(|line| serde_json::from_str(&line).ok());

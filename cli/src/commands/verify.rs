@@ -72,7 +72,9 @@ fn report(json: Value, checked: &VerifyReport) -> Report {
     }
     let slices = count(checked.checked_slices, "slice");
     let read = show_size(checked.checked_bytes);
-    Report::new(json).table(table).text(format!("Checked {slices}, {read}, against the shards' roots."))
+    Report::new(json)
+        .table(table)
+        .text(format!("Checked {slices}, {read}, against the shards' roots."))
 }
 
 fn json(name: &str, depth: Depth, checked: &VerifyReport) -> Value {

@@ -98,8 +98,15 @@ async fn start(stage: &mut Stage) -> Result<Network, Error> {
     stage.home.set_ticket(&ticket)?;
     let nodes = network.nodes.len();
     let words = [
-        format!("{} are running: a ledger and {}.", count(nodes + 1, "process"), count(nodes, "storage node")),
-        format!("Each has its own key, folder and QUIC endpoint; an epoch is {}.", show_duration(stage.epoch_ms)),
+        format!(
+            "{} are running: a ledger and {}.",
+            count(nodes + 1, "process"),
+            count(nodes, "storage node")
+        ),
+        format!(
+            "Each has its own key, folder and QUIC endpoint; an epoch is {}.",
+            show_duration(stage.epoch_ms)
+        ),
     ];
     let words = words.map(|line| line.replace("processs", "processes"));
     stage.held("A network", &words, json!({ "nodes": nodes, "epoch_ms": stage.epoch_ms }))?;
@@ -132,12 +139,8 @@ async fn person(stage: &Stage, name: &str) -> Result<Client, Error> {
 
 async fn put(stage: &mut Stage, cast: &Cast) -> Result<BTreeSet<NodeId>, Error> {
     let began = Instant::now();
-    let options = PutOptions {
-        epochs: EPOCHS,
-        cost_max: None,
-        scheme: None,
-        replace: Replace::Refuse,
-    };
+    let options =
+        PutOptions { epochs: EPOCHS, cost_max: None, scheme: None, replace: Replace::Refuse };
     let source = Source::File(cast.file.clone());
     let stored = cast.owner.put(source, &cast.name, &options, &Progress::silent()).await?;
     let took = millis(began);
@@ -146,7 +149,12 @@ async fn put(stage: &mut Stage, cast: &Cast) -> Result<BTreeSet<NodeId>, Error> 
     let holders: BTreeSet<_> = shards.iter().map(|shard| shard.node).collect();
     let scheme = stored.scheme;
     let words = [
-        format!("The owner stores {} ({}) in {}.", cast.name, show_size(cast.length), show_duration(took)),
+        format!(
+            "The owner stores {} ({}) in {}.",
+            cast.name,
+            show_size(cast.length),
+            show_duration(took)
+        ),
         format!(
             "Encrypted, cut into {} of {} shards: any {} of {} give it back.",
             count(stored.segments, "segment"),
@@ -190,7 +198,8 @@ async fn prove(stage: &mut Stage, cast: &Cast, holders: &BTreeSet<NodeId>) -> Re
         }
     };
     let known = tokio::time::timeout(PATIENCE, waiting).await;
-    let known = known.map_err(|_| broken("Prove", "not every node has proven an epoch in time"))??;
+    let known =
+        known.map_err(|_| broken("Prove", "not every node has proven an epoch in time"))??;
     let mut earned = Amount::ZERO;
     for (id, row) in known.iter().filter(|(id, _)| holders.contains(id)) {
         let account = ledger.row(Accounts, &row.payout).await?;
@@ -202,8 +211,14 @@ async fn prove(stage: &mut Stage, cast: &Cast, holders: &BTreeSet<NodeId>) -> Re
     }
     let epoch = context::chain(ledger).await?.epoch;
     let words = [
-        format!("{} have proven to the ledger that they hold their shards (epoch {epoch}).", count(holders.len(), "node")),
-        format!("The ledger checked every proof and paid them {} from the escrow.", show_amount(earned)),
+        format!(
+            "{} have proven to the ledger that they hold their shards (epoch {epoch}).",
+            count(holders.len(), "node")
+        ),
+        format!(
+            "The ledger checked every proof and paid them {} from the escrow.",
+            show_amount(earned)
+        ),
     ];
     let figures = json!({ "nodes": holders.len(), "epoch": epoch, "earned": earned.to_string() });
     stage.held("Prove", &words, figures)
@@ -213,7 +228,8 @@ async fn kill(stage: &mut Stage, cast: &mut Cast, holders: &BTreeSet<NodeId>) ->
     let victims: Vec<_> = holders.iter().copied().take(KILLED).collect();
     for victim in &victims {
         let process = cast.network.take(victim);
-        let process = process.ok_or_else(|| broken("Kill", "a shard is on a node nobody started"))?;
+        let process =
+            process.ok_or_else(|| broken("Kill", "a shard is on a node nobody started"))?;
         process.cut().await?;
     }
     let out = stage.home.root().join("read-by-owner");
@@ -226,8 +242,15 @@ async fn kill(stage: &mut Stage, cast: &mut Cast, holders: &BTreeSet<NodeId>) ->
     same(&out, &cast.hash, "Kill")?;
     let names: Vec<_> = victims.iter().map(|id| id.to_string()[..8].to_owned()).collect();
     let words = [
-        format!("Nodes {} are killed (SIGKILL); they hold shards of the file.", names.join(" and ")),
-        format!("The owner reads it all the same, in {}: the same {}.", show_duration(took), show_size(cast.length)),
+        format!(
+            "Nodes {} are killed (SIGKILL); they hold shards of the file.",
+            names.join(" and ")
+        ),
+        format!(
+            "The owner reads it all the same, in {}: the same {}.",
+            show_duration(took),
+            show_size(cast.length)
+        ),
     ];
     stage.held("Kill two nodes", &words, json!({ "killed": names, "took_ms": took }))
 }
@@ -274,7 +297,12 @@ async fn find(stage: &mut Stage, cast: &Audience, listing: &ListingId) -> Result
         return Err(broken("Find", "the preview is not part of the file"));
     }
     let words = [
-        format!("The buyer finds {:?} ({}, {}).", view.title, show_size(view.length), count(view.cells, "cell")),
+        format!(
+            "The buyer finds {:?} ({}, {}).",
+            view.title,
+            show_size(view.length),
+            count(view.cells, "cell")
+        ),
         format!(
             "Cell {} is open ({} from byte {} on), picked by the ledger's beacon, proven part of what is sold.",
             cell.cell,
@@ -282,7 +310,8 @@ async fn find(stage: &mut Stage, cast: &Audience, listing: &ListingId) -> Result
             cell.offset
         ),
     ];
-    let figures = json!({ "cells": view.cells, "preview_cell": cell.cell, "bytes": cell.plain.len() });
+    let figures =
+        json!({ "cells": view.cells, "preview_cell": cell.cell, "bytes": cell.plain.len() });
     stage.held("Find and preview", &words, figures)
 }
 
@@ -318,8 +347,17 @@ async fn buy(
         return Err(broken("Buy", "the owner was not paid"));
     }
     let words = [
-        format!("The buyer pays {} into escrow; custodians release the key in {}.", show_amount(bought.paid), show_duration(keyed)),
-        format!("With the ledger's grant the nodes serve {}, in {}: the same {}.", cast.name, show_duration(fetched), show_size(cast.length)),
+        format!(
+            "The buyer pays {} into escrow; custodians release the key in {}.",
+            show_amount(bought.paid),
+            show_duration(keyed)
+        ),
+        format!(
+            "With the ledger's grant the nodes serve {}, in {}: the same {}.",
+            cast.name,
+            show_duration(fetched),
+            show_size(cast.length)
+        ),
         format!(
             "The buyer acknowledges; the owner, offline, is {} richer than before listing.",
             show_amount(income)
@@ -359,7 +397,10 @@ async fn steal(stage: &mut Stage, cast: &Audience, token: &GrantToken) -> Result
     }
     let words = [
         "A thief has a copy of the buyer's grant. It cannot open the key in it,".to_owned(),
-        format!("and {} asked directly refuse: the grant is bound to the buyer's key.", count(refused, "node")),
+        format!(
+            "and {} asked directly refuse: the grant is bound to the buyer's key.",
+            count(refused, "node")
+        ),
     ];
     stage.held("Steal", &words, json!({ "refused": refused }))
 }
