@@ -10,13 +10,15 @@ use common::{account, balance, open, transaction, transfer};
 use symbolon_ledger::{Embedded, Ledger, LedgerError, Options, Outcome};
 use symbolon_net::Host;
 use symbolon_protocol::{
-    Amount,
+    Amount, Encode,
+    id::TransactionId,
     ledger::{
         Params, Status,
         block::{Event, Place, Reason, transactions_root},
         rows::{Accounts, Chains, PoolsTable, SeenTable, Table},
-        transaction::Action,
+        transaction::{Action, Transaction},
     },
+    limits::BLOCK_BYTES_MAX,
 };
 use tokio::time::timeout;
 
@@ -123,20 +125,35 @@ async fn a_full_block_holds_the_rest_over() {
     let ledger = Ledger::from(open(folder.path(), Host::system()).await);
     let chain = ledger.chain();
     let mut waiting = tokio::task::JoinSet::new();
-    // Refused for their field, but only once it is their turn: 40 × 100 KiB are four blocks' worth.
-    for number in 1..=40 {
+    // 4 KiB each: a third more than one block holds.
+    for number in 0..340_u16 {
+        let mut secret = [7; 32];
+        secret[..2].copy_from_slice(&number.to_le_bytes());
+        let key = ed25519_dalek::SigningKey::from_bytes(&secret);
         let action = Action::RegisterNode {
-            payout: account(number),
-            addresses: vec!["x".repeat(100_000)],
+            payout: account(1),
+            addresses: vec!["x".repeat(250); 16],
             custody_key: None,
             price: Amount::ZERO,
             capacity: 1,
         };
-        let (ledger, large) = (ledger.clone(), transaction(chain, number, 1, action));
-        waiting.spawn(async move { ledger.submit(large).await.unwrap().status });
+        let id = TransactionId([1; 16]);
+        let (ledger, large) = (ledger.clone(), Transaction::build(chain, &key, id, 500, action));
+        waiting.spawn(async move { ledger.submit(large).await.unwrap() });
     }
-    let statuses = waiting.join_all().await;
-    assert!(statuses.iter().all(|status| *status == Status::BadField), "{statuses:?}");
+    let outcomes = waiting.join_all().await;
+    assert!(outcomes.iter().all(|outcome| outcome.status == Status::Applied), "{outcomes:?}");
+    let head = ledger.head().await.unwrap().header.height;
+    assert!((2..40).contains(&head), "{head}");
+    let mut follow = ledger.follow(1);
+    let mut count = 0;
+    for _ in 1..=head {
+        let block = follow.next().await.unwrap();
+        count += block.transactions.len();
+        let bytes: usize = block.transactions.iter().map(|one| one.to_bytes().len()).sum();
+        assert!(bytes <= BLOCK_BYTES_MAX);
+    }
+    assert_eq!(count, 340);
     let action = Action::RegisterNode {
         payout: account(1),
         addresses: vec!["x".repeat(131_000)],
@@ -145,7 +162,7 @@ async fn a_full_block_holds_the_rest_over() {
         capacity: 1,
     };
     let too_large = ledger.submit(transaction(chain, 1, 2, action)).await.unwrap();
-    assert_eq!(too_large, Outcome { height: 0, status: Status::TooLarge });
+    assert_eq!(too_large, Outcome { height: head, status: Status::TooLarge });
 }
 
 #[tokio::test]

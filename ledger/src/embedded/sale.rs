@@ -2,7 +2,7 @@
 
 use ed25519_dalek::SigningKey;
 use symbolon_protocol::{
-    grant::Link,
+    grant::{Link, Sale, sale_link},
     id::OrderId,
     ledger::{
         rows::{Listings, OrderState, Orders},
@@ -16,7 +16,7 @@ use crate::error::LedgerError;
 /// ends. The same order gives the same link.
 pub(super) fn link<S: State>(
     state: &S,
-    _key: &SigningKey,
+    key: &SigningKey,
     id: OrderId,
 ) -> Result<Link, LedgerError> {
     let order = state.get(Orders, &id).ok_or(LedgerError::UnknownOrder { order: id })?;
@@ -24,6 +24,9 @@ pub(super) fn link<S: State>(
         OrderState::Refunded => return Err(LedgerError::OrderRefunded { order: id }),
         OrderState::Paid | OrderState::Delivered | OrderState::Settled => {}
     }
-    let _listing = state.get(Listings, &order.listing);
-    Err(LedgerError::Refused { message: "sales are not wired yet".into() })
+    let damaged = |what: &str| LedgerError::Damaged(format!("order {id}: {what}"));
+    let listing = state.get(Listings, &order.listing).ok_or_else(|| damaged("no listing"))?;
+    let sale = Sale { order: id, holder: order.holder, ends_ms: order.access_until_ms };
+    sale_link(&listing.seller, &listing.terms.mandate, key, &sale)
+        .map_err(|error| damaged(&error.to_string()))
 }

@@ -17,38 +17,38 @@ use symbolon_protocol::{
     },
 };
 
-pub const AUTHORITY: [u8; 32] = [42; 32];
+pub(crate) const AUTHORITY: [u8; 32] = [42; 32];
 
-pub fn key(number: u8) -> SigningKey {
+pub(crate) fn key(number: u8) -> SigningKey {
     SigningKey::from_bytes(&[number; 32])
 }
 
-pub fn account(number: u8) -> AccountId {
+pub(crate) fn account(number: u8) -> AccountId {
     AccountId(key(number).verifying_key().to_bytes())
 }
 
 /// A transaction of an account, under an id of its own.
-pub fn transaction(chain: ChainId, from: u8, id: u8, action: Action) -> Transaction {
+pub(crate) fn transaction(chain: ChainId, from: u8, id: u8, action: Action) -> Transaction {
     Transaction::build(chain, &key(from), TransactionId([id; 16]), 500, action)
 }
 
-pub fn transfer(chain: ChainId, from: u8, id: u8, to: u8, credits: u64) -> Transaction {
+pub(crate) fn transfer(chain: ChainId, from: u8, id: u8, to: u8, credits: u64) -> Transaction {
     let action = Action::Transfer { to: account(to), amount: Amount::credits(credits) };
     transaction(chain, from, id, action)
 }
 
-pub async fn open(folder: &Path, host: Host) -> Embedded {
+pub(crate) async fn open(folder: &Path, host: Host) -> Embedded {
     let options = Options { key: AUTHORITY, params: Params::development(), host };
     Embedded::open(folder, options).await.unwrap()
 }
 
-pub async fn balance(ledger: &Ledger, number: u8) -> Amount {
+pub(crate) async fn balance(ledger: &Ledger, number: u8) -> Amount {
     let row = ledger.row(Accounts, &account(number)).await.unwrap();
     row.map_or(Amount::ZERO, |row: Account| row.balance)
 }
 
 /// Answers every caller of an endpoint.
-pub fn answer(ledger: Embedded, endpoint: Endpoint) -> LedgerTicket {
+pub(crate) fn answer(ledger: Embedded, endpoint: Endpoint) -> LedgerTicket {
     let ticket = LedgerTicket {
         chain: ledger.chain(),
         authority: ledger.authority(),
