@@ -190,7 +190,8 @@ async fn the_dead_earn_nothing(world: &mut World, dead: &BTreeSet<usize>) {
         let row = world.row(number).await;
         let gained = earned(world, number) - before[number];
         match dead.contains(&number) {
-            true => assert_eq!((row.passed, gained, row.missed_in_row >= 3), (2, 0, true)),
+            // What a node had proven of the epoch it died in was paid before.
+            true => assert!(row.passed == 2 && gained == 0 && row.missed_in_row >= 2),
             false => assert!(row.missed == 0 && gained > 0, "node {number} goes on"),
         }
     }
