@@ -1,1 +1,125 @@
 //! An owner's or buyer's side: put, get, share, sell, buy.
+//!
+//! - [`upload`](Client::put): source -> segments -> stripes -> shards -> nodes -> deal, one journal;
+//! - [`download`](Client::get): deals -> slices from the fastest nodes -> stripes -> sink;
+//! - upkeep: what is stored where, whether it is still there, removing it;
+//! - rights: sharing, narrowing and revoking grants; market: selling and buying access.
+//!
+//! Decisions are taken by the pure sessions of `protocol::session`; this crate carries them out. It
+//! knows the ledger only as a port, and prints nothing.
+
+mod account;
+mod buy;
+mod catalog;
+mod download;
+mod error;
+mod get;
+mod listings;
+mod peers;
+mod place;
+mod progress;
+mod rights;
+mod sell;
+mod source;
+mod upkeep;
+mod upload;
+
+use std::{path::PathBuf, sync::Arc};
+
+use symbolon_ledger::Ledger;
+use symbolon_net::{Endpoint, Host};
+use symbolon_protocol::{id::AccountId, identity::Identity};
+
+pub use account::AccountView;
+pub use buy::{BuyOutcome, BuyReport, OrderView};
+pub use catalog::FileKind;
+pub use error::{ClientError, ErrorKind};
+pub use get::{GetOptions, GetReport, Readable, Sink};
+pub use listings::{ListingDetail, ListingFilter, ListingView, PreviewCell};
+pub use place::{NodeView, Quote};
+pub use progress::{Progress, Step};
+pub use sell::{SellOptions, SellOutcome, SellReport};
+pub use source::Source;
+pub use upkeep::{
+    Depth, FileView, RemoveReport, SegmentView, ShardCheck, ShardView, StatView, VerifyReport,
+};
+pub use upload::{PutOptions, PutOutcome, PutReport, Replace};
+
+use crate::{catalog::Catalog, peers::Peers};
+
+/// What a client is made of.
+#[derive(Debug)]
+pub struct Setup {
+    /// Whose side it is.
+    pub identity: Identity,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// An endpoint that answers with the identity's access key.
+    pub endpoint: Endpoint,
+    /// Clock, randomness and blocking work.
+    pub host: Host,
+    /// The identity's own folder: index, journal, leaves.
+    pub dir: PathBuf,
+}
+
+/// A user's side of the network. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    identity: Identity,
+    ledger: Ledger,
+    host: Host,
+    dir: PathBuf,
+    catalog: Catalog,
+    peers: Peers,
+}
+
+impl Client {
+    /// Puts a client together.
+    pub fn new(setup: Setup) -> Result<Self, ClientError> {
+        let Setup { identity, ledger, endpoint, host, dir } = setup;
+        std::fs::create_dir_all(&dir)
+            .map_err(|source| ClientError::Io { path: dir.clone(), source })?;
+        let catalog = Catalog::new(dir.join("index.redb"), identity.names_key(), host.clone());
+        let peers = Peers::new(endpoint, host.clone());
+        let inner = Inner { identity, ledger, host, dir, catalog, peers };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Whose side it is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.inner.identity
+    }
+
+    /// The ledger.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.inner.ledger
+    }
+
+    /// Ends all connections.
+    pub async fn close(self) {
+        self.inner.peers.close().await;
+    }
+
+    fn me(&self) -> AccountId {
+        self.inner.identity.account()
+    }
+
+    fn host(&self) -> &Host {
+        &self.inner.host
+    }
+
+    fn catalog(&self) -> &Catalog {
+        &self.inner.catalog
+    }
+
+    fn peers(&self) -> &Peers {
+        &self.inner.peers
+    }
+}

@@ -1,1 +1,27 @@
 //! Who talks to whom: iroh QUIC endpoints, their in-memory twin, and framing.
+//!
+//! An [`Endpoint`] answers under one ed25519 key and dials others by a [`PeerAddress`]. A
+//! [`Connection`] carries streams; a stream is a [`Sender`] and a [`Receiver`], which move framed
+//! messages and raw bytes. There are two kinds of endpoint behind the same types: real QUIC over iroh,
+//! and [`MemoryNetwork`] for tests and the simulator, where latency passes in virtual time. [`Host`] is
+//! the machine as everything above sees it: clock, randomness, blocking work.
+//!
+//! This crate knows nothing of shards, grants or money. Nothing else names iroh.
+
+extern crate alloc;
+
+mod address;
+mod endpoint;
+mod error;
+mod host;
+mod memory;
+mod quic;
+mod stream;
+
+pub use address::{Alpn, PeerAddress};
+pub use endpoint::{Connection, Endpoint};
+pub use error::NetError;
+pub use host::Host;
+pub use memory::{Latency, MemoryNetwork};
+pub use quic::{BindOptions, peer_id};
+pub use stream::{Receiver, Sender};

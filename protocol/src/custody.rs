@@ -1,8 +1,33 @@
 //! Keys held by strangers, released against a receipt: vault, capsule, release. See `spec/market.md`.
+//!
+//! A seller deals a secret `x` to custodians ([`share`]). A listing's key point `K` is encrypted to
+//! `Y = xB` in a [`Capsule`] that proves it was made for this seller, vault and content. For a paid
+//! order each custodian makes a [`Release`], encrypted to the buyer's [`DeliveryKey`] and checkable by
+//! anyone; enough of them give `K` back ([`combine`]).
+//!
+//! All arithmetic is in ristretto255, a group of prime order: there are no small subgroups to guard
+//! against, and every point and scalar has exactly one encoding. Proofs are sigma protocols made
+//! non-interactive by hashing the whole statement. Nonces are drawn from the secret, the statement and
+//! the entropy handed in, so that bad entropy alone never reveals a secret.
+
+mod capsule;
+mod curve;
+mod delivery;
+mod deposit;
+mod release;
+mod sharing;
 
 use alloc::vec::Vec;
 
+use thiserror::Error;
+
 use crate::record;
+
+pub use capsule::{label, listing_key, pad, unpad};
+pub use delivery::{DeliverySecret, release_context};
+pub use deposit::CustodyTerms;
+pub use release::{ReleaseRequest, combine, combine_posted};
+pub use sharing::{Share, VaultSecret, share};
 
 /// A compressed ristretto255 point.
 pub type Point = [u8; 32];
@@ -63,4 +88,77 @@ record! {
         /// Their count is the number of releases that open a capsule.
         pub commitments: Vec<Point>,
     }
+}
+
+/// Why something of a vault is refused.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CustodyError {
+    /// Bytes that are no ristretto255 point, or not its one encoding.
+    #[error("{what} is not a canonical ristretto255 point")]
+    Point {
+        /// Which value.
+        what: &'static str,
+    },
+    /// The neutral point, which hides nothing.
+    #[error("{what} is the identity point")]
+    Identity {
+        /// Which value.
+        what: &'static str,
+    },
+    /// A scalar that is not reduced.
+    #[error("{what} is not a canonical scalar")]
+    Scalar {
+        /// Which value.
+        what: &'static str,
+    },
+    /// A proof that does not hold for this statement.
+    #[error("the proof of the {what} does not hold")]
+    Proof {
+        /// Which proof.
+        what: &'static str,
+    },
+    /// A threshold that cannot be.
+    #[error("{required} of {total} custodians is not a sharing")]
+    Sharing {
+        /// Shares that open.
+        required: usize,
+        /// Shares there are.
+        total: usize,
+    },
+    /// A share index that is not from 1 up to the largest vault.
+    #[error("there is no share {index}")]
+    Index {
+        /// The index.
+        index: u8,
+    },
+    /// A share that does not lie on the committed polynomial.
+    #[error("share {index} does not match the vault's commitments")]
+    Share {
+        /// Its index.
+        index: u8,
+    },
+    /// Two releases of one custodian.
+    #[error("custodian {index} is there twice")]
+    Repeated {
+        /// Its index.
+        index: u8,
+    },
+    /// Too few releases to open.
+    #[error("{found} releases, {required} are needed")]
+    TooFew {
+        /// How many are there.
+        found: usize,
+        /// How many open.
+        required: usize,
+    },
+    /// A signature that does not hold.
+    #[error("the signature of the {whose} does not hold")]
+    Signature {
+        /// Whose.
+        whose: &'static str,
+    },
+    /// A sealed share that this key and these terms do not open.
+    #[error("the sealed share does not open with this key for this vault, index and node")]
+    Sealed,
 }

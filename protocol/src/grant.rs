@@ -1,38 +1,92 @@
 //! Permission as a signed chain, bound to its holder's key, that only narrows. See `spec/grant.md`.
+//!
+//! - [`Grant`]: what travels, decoded but not believed; [`VerifiedGrant`]: a chain whose signatures
+//!   and form hold; [`Authorized`]: one request that it allows, with what is left to enforce.
+//! - [`Grant::issue`] begins a chain, [`Grant::delegate`] lengthens it, both offline. A sale's chain is
+//!   the seller's [`mandate`] and the ledger's [`sale_link`].
+//! - [`GrantToken`] is a grant as text, with the manifest and the sealed file key.
+
+mod authorize;
+mod chain;
+mod codec;
+mod sale;
+mod token;
+mod words;
 
 use alloc::vec::Vec;
+
+use thiserror::Error;
 
 use crate::{
     choice,
     id::{AccountId, Hash, ObjectId, OrderId, PeerId},
-    record,
 };
+
+pub use authorize::{Access, Authorized, Quota};
+pub use chain::{VerifiedGrant, verify_first_link};
+pub use sale::{Sale, mandate, sale_link, verify_mandate};
+pub use token::{GrantToken, TokenError};
 
 choice! {
     /// One restriction of a link. A closed list: an unknown caveat refuses the whole grant.
     pub enum Caveat {
         /// Only this object.
-        Object = 1 { object: ObjectId },
+        Object = 1 {
+            /// Which.
+            object: ObjectId,
+        },
         /// Only these abilities: a set of the bits in [`ability`].
-        Abilities = 2 { set: u16 },
+        Abilities = 2 {
+            /// The bits.
+            set: u16,
+        },
         /// Not before this time, in milliseconds since the Unix epoch.
-        NotBefore = 3 { time_ms: u64 },
+        NotBefore = 3 {
+            /// The first millisecond it counts.
+            time_ms: u64,
+        },
         /// Not at or after this time, in milliseconds since the Unix epoch.
-        NotAfter = 4 { time_ms: u64 },
+        NotAfter = 4 {
+            /// The first millisecond it no longer counts.
+            time_ms: u64,
+        },
         /// Only cells `first` up to and without `end` of the object, counted in file order.
-        Cells = 5 { first: u64, end: u64 },
-        /// At most this many read requests on any one node.
-        NodeReads = 6 { count: u64 },
-        /// At most this many bytes from any one node.
-        NodeBytes = 7 { bytes: u64 },
+        Cells = 5 {
+            /// The first cell.
+            first: u64,
+            /// The first cell that is no longer in it.
+            end: u64,
+        },
+        /// At most this many read requests on any one node, by everyone below this link together.
+        NodeReads = 6 {
+            /// How many.
+            count: u64,
+        },
+        /// At most this many bytes from any one node, by everyone below this link together.
+        NodeBytes = 7 {
+            /// How many.
+            bytes: u64,
+        },
         /// Paid for by this order; dead when the order is refunded.
-        Order = 8 { order: OrderId },
+        Order = 8 {
+            /// Which order.
+            order: OrderId,
+        },
         /// Only for the purpose whose licence or policy text has this hash.
-        Purpose = 9 { hash: Hash },
+        Purpose = 9 {
+            /// Of the text.
+            hash: Hash,
+        },
         /// At most this many further links.
-        Depth = 10 { links: u8 },
+        Depth = 10 {
+            /// How many.
+            links: u8,
+        },
         /// The node's revocation set may be at most this old, in milliseconds, or it refuses.
-        Staleness = 11 { max_ms: u64 },
+        Staleness = 11 {
+            /// How old.
+            max_ms: u64,
+        },
     }
 }
 
@@ -56,28 +110,107 @@ pub mod ability {
     pub const ALL: u16 = (1 << 7) - 1;
 }
 
-record! {
-    /// One step of delegation: the holder of the step before it passes on part of what it may do.
-    pub struct Link {
-        /// Who may act on the chain up to here, or pass it on.
-        pub audience: PeerId,
-        /// Makes two otherwise equal links different, so that one can be revoked alone.
-        pub nonce: [u8; 8],
-        /// What narrows.
-        pub caveats: Vec<Caveat>,
-        /// By the audience of the link before, or by the root, over this link and all before it.
-        pub signature: [u8; 64],
-    }
+/// One step of delegation: the holder of the step before it passes on part of what it may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Who may act on the chain up to here, or pass it on.
+    pub audience: PeerId,
+    /// Makes two otherwise equal links different, so that one can be revoked alone.
+    pub nonce: [u8; 8],
+    /// What narrows.
+    pub caveats: Vec<Caveat>,
+    /// By the audience of the link before, or by the root, over this link and all before it.
+    pub signature: [u8; 64],
 }
 
-record! {
-    /// A chain as it travels: decoded, not yet verified.
-    pub struct Grant {
-        /// Version of this layout: 1.
-        pub version: u8,
-        /// Whose permission it is: the owner of the object.
-        pub root: AccountId,
-        /// From the root's first delegation to the holder's.
-        pub links: Vec<Link>,
-    }
+/// A chain as it travels: decoded, not yet verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Version of this layout: 1.
+    pub version: u8,
+    /// Whose permission it is: the owner of the object.
+    pub root: AccountId,
+    /// From the root's first delegation to the holder's.
+    pub links: Vec<Link>,
+}
+
+/// Why a chain is not one, does not allow something, or cannot be lengthened.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GrantError {
+    /// A layout this program does not know.
+    #[error("grant version {version} is not known")]
+    Version {
+        /// What was found.
+        version: u8,
+    },
+    /// No link, or too many.
+    #[error("a grant has 1 to 8 links, this has {found}")]
+    Links {
+        /// How many there are.
+        found: usize,
+    },
+    /// Longer than a node reads.
+    #[error("the grant is {bytes} bytes, at most 2048 are allowed")]
+    TooLarge {
+        /// How long it is.
+        bytes: usize,
+    },
+    /// An ability bit without a meaning: what it allows is not known, so nothing is.
+    #[error("link {link} names unknown abilities")]
+    UnknownAbility {
+        /// Which link, from 0.
+        link: usize,
+    },
+    /// A key that is already above the link.
+    #[error("link {link} passes the grant to a key that already had it")]
+    AudienceRepeated {
+        /// Which link, from 0.
+        link: usize,
+    },
+    /// Further links than a link above allows.
+    #[error("link {link} allows fewer further links")]
+    TooDeep {
+        /// The link that forbids it, from 0.
+        link: usize,
+    },
+    /// A signature that does not hold.
+    #[error("the signature of link {link} does not hold")]
+    Signature {
+        /// Which link, from 0.
+        link: usize,
+    },
+    /// The caller is not who the grant was made for: a stolen grant.
+    #[error("the grant was made for another key")]
+    NotHolder,
+    /// The object belongs to somebody else than the grant's root.
+    #[error("the grant is not of the object's owner")]
+    NotOwner,
+    /// Another object.
+    #[error("the grant is for another object")]
+    WrongObject,
+    /// An ability it does not have, or a request for none.
+    #[error("the grant does not allow this")]
+    NotAllowed,
+    /// Cells outside of a range it is limited to.
+    #[error("the grant does not cover these cells")]
+    WrongCells,
+    /// Before its time.
+    #[error("the grant begins at {time_ms} ms")]
+    NotYet {
+        /// When it begins.
+        time_ms: u64,
+    },
+    /// After its time.
+    #[error("the grant ended at {time_ms} ms")]
+    Expired {
+        /// When it ended.
+        time_ms: u64,
+    },
+    /// Two different purposes, which no use can have.
+    #[error("the grant's purposes contradict each other")]
+    PurposesDiffer,
+    /// A mandate that would not let every buyer read the whole object.
+    #[error("the mandate does not let the ledger sell this object")]
+    NotAMandate,
 }

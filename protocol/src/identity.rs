@@ -1,1 +1,153 @@
-//! .
+//! Who someone is: a phrase, the keys that follow from it, and what others need to know of them. See
+//! `spec/identity.md`.
+//!
+//! Everything secret follows from 24 words. Each purpose has its own key, derived by its own context
+//! string, so that a key lent to one machine or program says nothing about another.
+
+pub mod envelope;
+pub mod keyfile;
+mod phrase;
+mod recipient;
+pub mod signature;
+pub mod text;
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use ed25519_dalek::SigningKey;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+pub use phrase::{PHRASE_WORDS, Phrase, PhraseError};
+pub use recipient::{Recipient, RecipientError};
+
+use crate::{
+    custody::{DeliverySecret, VaultSecret},
+    id::{AccountId, OrderId, PeerId, VaultId},
+};
+
+/// The seed every key of one person or machine follows from.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct Identity {
+    seed: [u8; 64],
+}
+
+impl Identity {
+    /// The identity of a phrase: its BIP-39 seed with an empty passphrase.
+    #[must_use]
+    pub fn from_phrase(phrase: &Phrase) -> Self {
+        Self { seed: *phrase.seed() }
+    }
+
+    /// The identity of a seed.
+    #[must_use]
+    pub fn from_seed(seed: &[u8; 64]) -> Self {
+        Self { seed: *seed }
+    }
+
+    /// Signs transactions and first grant links: the key that owns money and objects.
+    #[must_use]
+    pub fn account_key(&self) -> SigningKey {
+        SigningKey::from_bytes(&self.derive("symbolon 2026 identity account v1", &[]))
+    }
+
+    /// The account.
+    #[must_use]
+    pub fn account(&self) -> AccountId {
+        AccountId(self.account_key().verifying_key().to_bytes())
+    }
+
+    /// Answers on the network and holds grants: the QUIC identity.
+    #[must_use]
+    pub fn access_key(&self) -> SigningKey {
+        SigningKey::from_bytes(&self.derive("symbolon 2026 identity access v1", &[]))
+    }
+
+    /// The peer others see.
+    #[must_use]
+    pub fn peer(&self) -> PeerId {
+        PeerId(self.access_key().verifying_key().to_bytes())
+    }
+
+    /// Opens what is sealed to this identity: file keys in grant tokens, shares at a custodian.
+    #[must_use]
+    pub fn wrap_secret(&self) -> Zeroizing<[u8; 32]> {
+        self.derive("symbolon 2026 identity wrap v1", &[])
+    }
+
+    /// Where others seal to.
+    #[must_use]
+    pub fn wrap_key(&self) -> [u8; 32] {
+        envelope::public_key(&self.wrap_secret())
+    }
+
+    /// Seals the owner's own index of names and file keys.
+    #[must_use]
+    pub fn names_key(&self) -> Zeroizing<[u8; 32]> {
+        self.derive("symbolon 2026 identity names v1", &[])
+    }
+
+    /// The secret of one vault.
+    #[must_use]
+    pub fn vault_secret(&self, vault: &VaultId) -> VaultSecret {
+        VaultSecret::from_seed(&self.derive("symbolon 2026 identity vault v1", &vault.0))
+    }
+
+    /// The one-time secret of one order.
+    #[must_use]
+    pub fn delivery_secret(&self, order: &OrderId) -> DeliverySecret {
+        DeliverySecret::from_seed(&self.derive("symbolon 2026 identity delivery v1", &order.0))
+    }
+
+    /// What others need to grant something to this identity.
+    #[must_use]
+    pub fn recipient(&self) -> Recipient {
+        Recipient::sign(&self.account_key(), self.peer(), self.wrap_key())
+    }
+
+    fn derive(&self, context: &str, id: &[u8]) -> Zeroizing<[u8; 32]> {
+        let mut material = Zeroizing::new(Vec::with_capacity(self.seed.len() + id.len()));
+        material.extend_from_slice(&self.seed);
+        material.extend_from_slice(id);
+        Zeroizing::new(blake3::derive_key(context, &material))
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Identity(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, format};
+
+    use super::*;
+
+    #[test]
+    fn every_purpose_has_its_own_key() {
+        let identity = Identity::from_seed(&[1; 64]);
+        let (one, two) = (VaultId([1; 16]), VaultId([2; 16]));
+        let (first, second) = (OrderId([1; 16]), OrderId([2; 16]));
+        let secrets = [
+            identity.account_key().to_bytes(),
+            identity.access_key().to_bytes(),
+            *identity.wrap_secret(),
+            *identity.names_key(),
+            identity.vault_secret(&one).public(),
+            identity.vault_secret(&two).public(),
+        ];
+        assert_eq!(secrets.iter().collect::<BTreeSet<_>>().len(), secrets.len());
+        let key = |order| {
+            let secret = identity.delivery_secret(order);
+            crate::custody::DeliveryKey::make(&secret, &crate::id::Hash([0; 32]), &[0; 32]).point
+        };
+        assert_ne!(key(&first), key(&second));
+        assert_ne!(Identity::from_seed(&[2; 64]).account(), identity.account());
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        assert_eq!(format!("{:?}", Identity::from_seed(&[1; 64])), "Identity(..)");
+    }
+}

@@ -1,13 +1,30 @@
 //! Money, deals, epochs, listings and orders as rules: `validate`, then `apply`. See `spec/ledger.md`.
+//!
+//! An engine drives them: [`execute::genesis`] once, then for every block a
+//! [`execute::BlockBuilder`] over the state of the block before. What a block changed comes out as an
+//! [`state::Update`]; what happened, as [`block::Event`]s. Nothing in here knows a disk or a clock.
 
+mod account;
+pub mod beacon;
 pub mod block;
+mod books;
+mod epoch;
 pub mod execute;
+mod market;
 pub mod params;
+mod release;
 pub mod rows;
+mod signing;
 pub mod state;
 pub mod status;
+mod storage;
 pub mod transaction;
 pub mod tree;
 
+pub use books::{Sheet, sheet};
 pub use params::Params;
 pub use status::Status;
+pub use storage::{Cost, deal_cost, slot_rate};
+
+#[cfg(test)]
+mod tests;

@@ -14,11 +14,13 @@
 //! A part other than the last one binds its bytes and its place, not the shard's length: two lengths
 //! may share the shape of a path. The last part binds the length too.
 
+mod cells;
 mod challenge;
 mod outboard;
 mod shape;
 mod unit;
 
+pub use cells::{cell_node, root_of_cells};
 pub use challenge::{Challenge, TRIES_MAX, challenge_counts, challenge_seed, challenges};
 pub use outboard::{GROUP_BYTES, Outboard, ShardHasher, path_entries};
 pub use unit::{

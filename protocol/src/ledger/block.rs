@@ -2,11 +2,15 @@
 
 use alloc::vec::Vec;
 
+use ed25519_dalek::SigningKey;
+
 use crate::{
     amount::Amount,
     choice,
+    codec::Encode,
     id::{AccountId, ChainId, DealId, Hash, LinkId, ListingId, NodeId, OrderId},
-    ledger::{Params, rows::HoldKey, transaction::Transaction},
+    identity::signature::{self, SignatureError},
+    ledger::{Params, rows::HoldKey, signing, transaction::Transaction},
     record,
 };
 
@@ -74,9 +78,15 @@ choice! {
         /// Outside: where deposits and faucet money come from.
         Outside = 0,
         /// An account.
-        Account = 1 { account: AccountId },
+        Account = 1 {
+            /// Whose.
+            account: AccountId,
+        },
         /// A hold.
-        Hold = 2 { hold: HoldKey },
+        Hold = 2 {
+            /// Which.
+            hold: HoldKey,
+        },
         /// The pool for epochs still to be proven.
         Storage = 3,
         /// The repair pool.
@@ -97,13 +107,29 @@ choice! {
         /// A hold was placed, released or voided.
         Hold = 3,
         /// Storage was paid for, refunded or its reserve returned.
-        Deal = 4 { deal: DealId },
+        Deal = 4 {
+            /// Which deal.
+            deal: DealId,
+        },
         /// A node proved an epoch.
-        Proven = 5 { node: NodeId, epoch: u64 },
+        Proven = 5 {
+            /// Which node.
+            node: NodeId,
+            /// Which epoch.
+            epoch: u64,
+        },
         /// A node missed an epoch.
-        Missed = 6 { node: NodeId, epoch: u64 },
+        Missed = 6 {
+            /// Which node.
+            node: NodeId,
+            /// Which epoch.
+            epoch: u64,
+        },
         /// A sale was paid, settled or refunded.
-        Sale = 7 { order: OrderId },
+        Sale = 7 {
+            /// Under which order.
+            order: OrderId,
+        },
         /// A fee.
         Fee = 8,
     }
@@ -178,4 +204,53 @@ record! {
         /// What happened. Derived from the rest; anyone can check it by applying the rules.
         pub events: Vec<Event>,
     }
+}
+
+impl Genesis {
+    /// The ledger's identity: every signature made for it is bound to this hash.
+    #[must_use]
+    pub fn chain(&self) -> ChainId {
+        ChainId(signing::hash("symbolon 2026 genesis v1", &self.to_bytes()).0)
+    }
+}
+
+impl Header {
+    /// What the block is referred to by, and what is signed.
+    #[must_use]
+    pub fn digest(&self) -> Hash {
+        signing::hash("symbolon 2026 header v1", &self.to_bytes())
+    }
+}
+
+impl SignedHeader {
+    /// Signs a header.
+    #[must_use]
+    pub fn build(header: Header, key: &SigningKey) -> Self {
+        let signature = signature::sign(key, &header.digest());
+        Self { header, signature }
+    }
+
+    /// Checks the authority's signature.
+    pub fn verify(&self, authority: &AccountId) -> Result<(), SignatureError> {
+        signature::verify(&authority.0, &self.header.digest(), &self.signature)
+    }
+}
+
+/// Hash over a block's transactions, signatures included, in their order.
+#[must_use]
+pub fn transactions_root<'a>(transactions: impl IntoIterator<Item = &'a Transaction>) -> Hash {
+    let mut bytes = Vec::new();
+    for transaction in transactions {
+        let leaf = signing::hash("symbolon 2026 block transaction v1", &transaction.to_bytes());
+        bytes.extend_from_slice(leaf.as_bytes());
+    }
+    signing::hash("symbolon 2026 block transactions v1", &bytes)
+}
+
+/// Hash over the keys that may sign blocks, in ascending order.
+#[must_use]
+pub fn validators_hash(keys: &[AccountId]) -> Hash {
+    let mut sorted = keys.to_vec();
+    sorted.sort_unstable();
+    signing::hash("symbolon 2026 validators v1", &sorted.to_bytes())
 }

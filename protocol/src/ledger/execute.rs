@@ -1,1 +1,374 @@
-//! .
+//! From one state to the next: genesis, the begin of a block, and its transactions.
+//!
+//! ```text
+//! BlockBuilder::new(state, facts)   time, beacon, what is due, the epoch's boundary
+//!   .push(transaction)              validate, then apply; what is refused leaves no trace
+//!   .finish()                       rows, events, state root
+//! ```
+
+use alloc::{boxed::Box, vec::Vec};
+
+use thiserror::Error;
+
+use crate::{
+    codec::Encode,
+    id::{AccountId, Hash, TransactionId},
+    ledger::{
+        account, beacon,
+        block::{Event, Facts, Genesis},
+        books::Books,
+        epoch, market, release,
+        rows::{AwaitBeacon, Chain, Chains, Nothing, OrdersDue, Seen, SeenTable, SeenUntil, Table},
+        state::{MemoryState, State, StateExt, Update},
+        status::Status,
+        storage,
+        transaction::{Action, Transaction},
+        tree,
+    },
+    limits::{BLOCK_BYTES_MAX, TRANSACTION_BYTES_MAX},
+};
+
+/// What a block did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Executed {
+    /// The rows it changed, those of the state tree included.
+    pub update: Update,
+    /// What happened, in order.
+    pub events: Vec<Event>,
+    /// Root over all rows after it.
+    pub state_root: Hash,
+}
+
+/// Why no block can be made of these facts, or why a block is not one of this ledger.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BlockError {
+    /// The state has no ledger in it.
+    #[error("the state has no genesis")]
+    NoGenesis,
+    /// Time runs backwards.
+    #[error("block time {time_ms} ms is before its parent's {parent_ms} ms")]
+    TimeBackwards {
+        /// The block's.
+        time_ms: u64,
+        /// Its parent's.
+        parent_ms: u64,
+    },
+    /// The revealed value is not inside the onion.
+    #[error("the revealed value does not match the onion the ledger holds")]
+    WrongReveal,
+    /// The transactions together are too large for one block.
+    #[error("transactions of {bytes} bytes do not fit into a block")]
+    TooLarge {
+        /// How many.
+        bytes: usize,
+    },
+    /// A transaction in a finished block that the rules refuse.
+    #[error("transaction {index} of the block is refused: {status}")]
+    NotApplied {
+        /// Which, from 0.
+        index: usize,
+        /// Why.
+        status: Status,
+    },
+}
+
+/// What came of a transaction that was not refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// It belongs into this block.
+    Applied,
+    /// The same transaction was applied before, and does not go into this block.
+    Already {
+        /// Height of the block it is in; it may be this one.
+        height: u64,
+    },
+}
+
+/// A transaction that can be applied to the state it was validated against.
+#[derive(Debug)]
+struct Checked {
+    sender: AccountId,
+    id: TransactionId,
+    valid_until: u64,
+    digest: Hash,
+    effect: Effect,
+}
+
+#[derive(Debug)]
+enum Effect {
+    Account(account::Effect),
+    Epoch(epoch::Effect),
+    Market(market::Effect),
+    Release(release::Effect),
+    Storage(storage::Effect),
+}
+
+enum Verdict {
+    Fresh(Box<Checked>),
+    Already { height: u64 },
+}
+
+/// The first state of a ledger.
+///
+/// # Panics
+/// When a parameter is out of its range: check an unknown genesis with [`super::Params::check`].
+#[must_use]
+pub fn genesis(genesis: &Genesis) -> Executed {
+    assert_eq!(genesis.params.check(), Ok(()), "parameters are checked before a genesis is made");
+    let id = genesis.chain();
+    let beacon = beacon::first(&id);
+    let chain = Chain {
+        id,
+        params: genesis.params.clone(),
+        authority: genesis.authority,
+        genesis_ms: genesis.time_ms,
+        time_ms: genesis.time_ms,
+        height: 0,
+        epoch: 0,
+        epoch_started_ms: genesis.time_ms,
+        epoch_beacon: beacon,
+        beacon,
+        onion: genesis.onion,
+        change_next: 0,
+    };
+    let empty = MemoryState::default();
+    close(&empty, Books::genesis(&empty, chain))
+}
+
+/// When a block without transactions would change something besides time and beacon, in milliseconds
+/// since the Unix epoch; `None` before the genesis. A time in the past means now.
+pub fn next_due<S: State + ?Sized>(state: &S) -> Option<u64> {
+    let chain = state.get(Chains, &())?;
+    let boundary = epoch::boundary_ms(chain.epoch_started_ms, chain.params.epoch_ms);
+    if !state.scan(&[AwaitBeacon::TAG], None, 1).is_empty() {
+        return Some(chain.time_ms.min(boundary));
+    }
+    let due = state.scan(&[OrdersDue::TAG], None, 1);
+    let due = due.first().and_then(|(key, _)| OrdersDue::parse(key));
+    Some(due.map_or(boundary, |(due_ms, _)| due_ms.min(boundary)))
+}
+
+/// A block that is being made on top of a state.
+#[derive(Debug)]
+pub struct BlockBuilder<'a, S: State + ?Sized> {
+    state: &'a S,
+    books: Books<'a, S>,
+    bytes: usize,
+}
+
+impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
+    /// Begins the next block: takes over time and beacon, then does everything that has fallen due.
+    pub fn new(state: &'a S, facts: &Facts) -> Result<Self, BlockError> {
+        let mut books = Books::open(state).ok_or(BlockError::NoGenesis)?;
+        let chain = &mut books.chain;
+        if facts.time_ms < chain.time_ms {
+            let (time_ms, parent_ms) = (facts.time_ms, chain.time_ms);
+            return Err(BlockError::TimeBackwards { time_ms, parent_ms });
+        }
+        if beacon::wrap(&facts.reveal) != chain.onion {
+            return Err(BlockError::WrongReveal);
+        }
+        chain.height += 1;
+        chain.time_ms = facts.time_ms;
+        chain.beacon = beacon::next(&chain.beacon, &facts.reveal);
+        chain.onion = facts.onion_next.unwrap_or(facts.reveal);
+        release::overdue(&mut books);
+        market::pick_previews(&mut books);
+        forget_seen(&mut books);
+        epoch::turn(&mut books);
+        Ok(Self { state, books, bytes: 0 })
+    }
+
+    /// The block's height.
+    #[must_use]
+    pub fn height(&self) -> u64 {
+        self.books.chain.height
+    }
+
+    /// Whether a transaction of so many bytes still fits into the block.
+    #[must_use]
+    pub fn fits(&self, bytes: usize) -> bool {
+        bytes <= BLOCK_BYTES_MAX - self.bytes
+    }
+
+    /// What would come of a transaction, without applying it.
+    pub fn check(&self, transaction: &Transaction) -> Result<Pushed, Status> {
+        match validate(&self.books, transaction)? {
+            Verdict::Fresh(_) => Ok(Pushed::Applied),
+            Verdict::Already { height } => Ok(Pushed::Already { height }),
+        }
+    }
+
+    /// Validates a transaction and applies it. What is refused leaves no trace.
+    ///
+    /// # Panics
+    /// When the transaction does not [fit](Self::fits).
+    pub fn push(&mut self, transaction: &Transaction) -> Result<Pushed, Status> {
+        match validate(&self.books, transaction)? {
+            Verdict::Already { height } => Ok(Pushed::Already { height }),
+            Verdict::Fresh(checked) => {
+                let bytes = transaction.to_bytes().len();
+                assert!(self.fits(bytes), "a full block is finished before more is pushed");
+                self.bytes += bytes;
+                apply(&mut self.books, *checked);
+                Ok(Pushed::Applied)
+            }
+        }
+    }
+
+    /// Ends the block.
+    #[must_use]
+    pub fn finish(self) -> Executed {
+        close(self.state, self.books)
+    }
+}
+
+/// Applies a finished block's facts and transactions: what a follower, an auditor and a restart do.
+/// Every transaction must be applied by it.
+pub fn replay<S: State + ?Sized>(
+    state: &S,
+    facts: &Facts,
+    transactions: &[Transaction],
+) -> Result<Executed, BlockError> {
+    let bytes = transactions.iter().map(|transaction| transaction.to_bytes().len()).sum();
+    if BLOCK_BYTES_MAX < bytes {
+        return Err(BlockError::TooLarge { bytes });
+    }
+    let mut builder = BlockBuilder::new(state, facts)?;
+    for (index, transaction) in transactions.iter().enumerate() {
+        match builder.push(transaction) {
+            Ok(Pushed::Applied) => {}
+            Ok(Pushed::Already { .. }) => {
+                return Err(BlockError::NotApplied { index, status: Status::IdReused });
+            }
+            Err(status) => return Err(BlockError::NotApplied { index, status }),
+        }
+    }
+    Ok(builder.finish())
+}
+
+fn close<S: State + ?Sized>(state: &S, books: Books<'_, S>) -> Executed {
+    let (mut update, events) = books.close();
+    let (state_root, nodes) = tree::update(state, &update.rows);
+    update.rows.extend(nodes);
+    Executed { update, events, state_root }
+}
+
+/// Ids of transactions that can no longer be applied need not be remembered.
+fn forget_seen<S: State + ?Sized>(books: &mut Books<'_, S>) {
+    let mut after = None;
+    while let Some(key) = books.next_key(SeenUntil, &[SeenUntil::TAG], after.as_ref()) {
+        let (until, seen) = key;
+        if books.chain.height <= until {
+            return;
+        }
+        books.remove(SeenUntil, &key);
+        books.remove(SeenTable, &seen);
+        after = Some(key);
+    }
+}
+
+/// Finds every reason there is to refuse, in the order of [`Status`].
+fn validate<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    transaction: &Transaction,
+) -> Result<Verdict, Status> {
+    let chain = &books.chain;
+    if transaction.chain != chain.id {
+        return Err(Status::WrongChain);
+    }
+    if TRANSACTION_BYTES_MAX < transaction.to_bytes().len() {
+        return Err(Status::TooLarge);
+    }
+    transaction.verify().map_err(|_| Status::BadSignature)?;
+    let Transaction { sender, id, valid_until, .. } = *transaction;
+    if valid_until < chain.height {
+        return Err(Status::Expired);
+    }
+    if chain.params.validity_blocks_max < valid_until - chain.height {
+        return Err(Status::TooFarAhead);
+    }
+    let digest = transaction.digest();
+    match books.get(SeenTable, &(sender, id)) {
+        Some(seen) if seen.digest == digest => {
+            return Ok(Verdict::Already { height: seen.height });
+        }
+        Some(_) => return Err(Status::IdReused),
+        None => {}
+    }
+    let effect = validate_action(books, transaction)?;
+    let checked = Checked { sender, id, valid_until, digest, effect };
+    Ok(Verdict::Fresh(Box::new(checked)))
+}
+
+fn validate_action<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    transaction: &Transaction,
+) -> Result<Effect, Status> {
+    let sender = transaction.sender;
+    let action = &transaction.action;
+    match action {
+        Action::Faucet => account::check_faucet(books, sender).map(Effect::Account),
+        Action::Transfer { to, amount } => {
+            account::check_transfer(books, sender, *to, *amount).map(Effect::Account)
+        }
+        Action::PlaceHold { payee, amount, expires_ms } => {
+            account::check_place(books, transaction, *payee, *amount, *expires_ms)
+                .map(Effect::Account)
+        }
+        Action::ReleaseHold { payer, id, amount } => {
+            account::check_release(books, sender, (*payer, *id), *amount).map(Effect::Account)
+        }
+        Action::VoidHold { payer, id } => {
+            account::check_void(books, sender, (*payer, *id)).map(Effect::Account)
+        }
+        Action::RegisterNode { .. } => {
+            storage::check_register(books, sender, action).map(Effect::Storage)
+        }
+        Action::OpenDeal { terms, acceptances, cost_max } => {
+            storage::check_open(books, sender, terms, acceptances, *cost_max).map(Effect::Storage)
+        }
+        Action::EndDeal { deal } => storage::check_end(books, sender, *deal).map(Effect::Storage),
+        Action::Prove { epoch, leaves } => {
+            epoch::check(books, sender, *epoch, leaves).map(Effect::Epoch)
+        }
+        Action::OpenVault { vault, key, custodians } => {
+            market::check_vault(books, sender, *vault, key, custodians).map(Effect::Market)
+        }
+        Action::List { listing, terms } => {
+            market::check_list(books, sender, *listing, terms).map(Effect::Market)
+        }
+        Action::Preview { listing, preview } => {
+            market::check_preview(books, sender, *listing, preview).map(Effect::Market)
+        }
+        Action::EndListing { listing } => {
+            market::check_end_listing(books, sender, *listing).map(Effect::Market)
+        }
+        Action::Order { .. } => market::check_order(books, sender, action).map(Effect::Market),
+        Action::PostRelease { order, release } => {
+            release::check_release(books, sender, *order, release).map(Effect::Release)
+        }
+        Action::Acknowledge { order, custodians } => {
+            release::check_acknowledge(books, sender, *order, custodians).map(Effect::Release)
+        }
+        Action::Revoke { link } => release::check_revoke(books, sender, *link).map(Effect::Release),
+    }
+}
+
+/// Cannot fail: everything was found when it was validated.
+fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, checked: Checked) {
+    let Checked { sender, id, valid_until, digest, effect } = checked;
+    let height = books.chain.height;
+    assert!(height <= valid_until, "expired transactions are refused");
+    assert!(!books.has(SeenTable, &(sender, id)), "a transaction is applied once");
+    books.put(SeenTable, &(sender, id), &Seen { digest, height });
+    books.put(SeenUntil, &(valid_until, (sender, id)), &Nothing {});
+    match effect {
+        Effect::Account(effect) => account::apply(books, effect),
+        Effect::Epoch(effect) => epoch::apply(books, effect),
+        Effect::Market(effect) => market::apply(books, effect),
+        Effect::Release(effect) => release::apply(books, effect),
+        Effect::Storage(effect) => storage::apply(books, effect),
+    }
+}

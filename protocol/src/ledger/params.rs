@@ -1,6 +1,17 @@
 //! What a network may set: every number of the rules, with its range and reason.
 
+use thiserror::Error;
+
 use crate::{amount::Amount, record};
+
+/// Hundredths of a percent in one whole.
+pub const BP: u64 = 10_000;
+
+const DAY_MS: u64 = 86_400_000;
+
+/// Longest window a seller may give, and longest `window_ms_min`, in milliseconds: a year. Escrow that
+/// is bound for longer is most likely a mistake of units.
+pub const WINDOW_MS_MAX: u64 = 365 * DAY_MS;
 
 record! {
     /// The parameters of a ledger, fixed in its genesis.
@@ -27,5 +38,81 @@ record! {
         pub faucet: Amount,
         /// How many blocks an account waits between two faucet requests.
         pub faucet_blocks: u64,
+    }
+}
+
+/// A parameter outside its range.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("parameter {name} is {value}, its range is {min} to {max}")]
+pub struct ParamsError {
+    /// Which.
+    pub name: &'static str,
+    /// What it was set to.
+    pub value: u64,
+    /// The least it may be.
+    pub min: u64,
+    /// The most it may be.
+    pub max: u64,
+}
+
+impl Params {
+    /// For a network of one's own: minutes instead of days, and a faucet.
+    #[must_use]
+    pub const fn development() -> Self {
+        Self {
+            epoch_ms: 60_000,
+            validity_blocks_max: 10_000,
+            storage_fee_bp: 200,
+            repair_reserve_bp: 2000,
+            sale_fee_bp: 200,
+            custody_fee_bp: 100,
+            delivery_ms: 10 * 60_000,
+            window_ms_min: 60_000,
+            deal_epochs_max: 100_000,
+            faucet: Amount::credits(1000),
+            faucet_blocks: 100,
+        }
+    }
+
+    /// Whether every number is in its range; the rules are only safe with such.
+    pub fn check(&self) -> Result<(), ParamsError> {
+        let ranges = [
+            // Under a second no honest node could answer in time.
+            ("epoch_ms", self.epoch_ms, 1000, 30 * DAY_MS),
+            // Every seen id stays for that long.
+            ("validity_blocks_max", self.validity_blocks_max, 1, 10_000_000),
+            ("storage_fee_bp", u64::from(self.storage_fee_bp), 0, 1000),
+            ("repair_reserve_bp", u64::from(self.repair_reserve_bp), 0, BP),
+            // With the custody fee at most a fifth: a seller always gets something.
+            ("sale_fee_bp", u64::from(self.sale_fee_bp), 0, 1000),
+            ("custody_fee_bp", u64::from(self.custody_fee_bp), 0, 1000),
+            ("delivery_ms", self.delivery_ms, 1, 30 * DAY_MS),
+            ("window_ms_min", self.window_ms_min, 0, WINDOW_MS_MAX),
+            // A hundred years of days.
+            ("deal_epochs_max", self.deal_epochs_max, 1, 100_000_000),
+        ];
+        for (name, value, min, max) in ranges {
+            if value < min || max < value {
+                return Err(ParamsError { name, value, min, max });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_kept() {
+        let good = Params::development();
+        assert_eq!(good.check(), Ok(()));
+        let mut greedy = good.clone();
+        greedy.sale_fee_bp = 1001;
+        assert_eq!(greedy.check().unwrap_err().name, "sale_fee_bp");
+        let mut hasty = good;
+        hasty.epoch_ms = 999;
+        assert_eq!(hasty.check().unwrap_err().name, "epoch_ms");
     }
 }

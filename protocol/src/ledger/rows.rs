@@ -7,7 +7,7 @@ use alloc::{string::String, vec::Vec};
 use crate::{
     amount::Amount,
     choice,
-    codec::{Decode, Encode},
+    codec::{Decode, Encode, Reader},
     content::Manifest,
     custody::{Capsule, DeliveryKey, Point, VaultKey},
     grant::Link,
@@ -35,27 +35,55 @@ pub trait Table {
         key.append(&mut out);
         out
     }
+
+    /// What a row is found by, from its whole key; `None` when it is not a key of this table.
+    fn parse(bytes: &[u8]) -> Option<Self::Key> {
+        let mut rest = bytes.strip_prefix(&[Self::TAG])?;
+        let key = Self::Key::read(&mut rest)?;
+        rest.is_empty().then_some(key)
+    }
 }
 
 /// A key whose bytes sort as the key does: big-endian numbers, fixed sizes.
-pub trait RowKey {
+pub trait RowKey: Sized {
     /// Appends the key's bytes.
     fn append(&self, out: &mut Vec<u8>);
+
+    /// Takes a key off the front of `bytes`.
+    fn read(bytes: &mut &[u8]) -> Option<Self>;
+}
+
+fn read_array<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (first, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(*first)
 }
 
 impl RowKey for () {
     fn append(&self, _: &mut Vec<u8>) {}
+
+    fn read(_: &mut &[u8]) -> Option<Self> {
+        Some(())
+    }
 }
 
 impl RowKey for u32 {
     fn append(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.to_be_bytes());
     }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        read_array(bytes).map(Self::from_be_bytes)
+    }
 }
 
 impl RowKey for u64 {
     fn append(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.to_be_bytes());
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        read_array(bytes).map(Self::from_be_bytes)
     }
 }
 
@@ -64,6 +92,10 @@ impl<A: RowKey, B: RowKey> RowKey for (A, B) {
         self.0.append(out);
         self.1.append(out);
     }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        Some((A::read(bytes)?, B::read(bytes)?))
+    }
 }
 
 macro_rules! id_keys {
@@ -71,6 +103,10 @@ macro_rules! id_keys {
         impl RowKey for $id {
             fn append(&self, out: &mut Vec<u8>) {
                 out.extend_from_slice(self.as_bytes());
+            }
+
+            fn read(bytes: &mut &[u8]) -> Option<Self> {
+                read_array(bytes).map(Self)
             }
         }
     )*};
@@ -113,7 +149,7 @@ tables! {
     Changes = 9, u64 => Change;
     /// Deals.
     Deals = 10, DealId => Deal;
-    /// Deals by the epoch they end with: `(epoch, deal)`.
+    /// Deals by the last epoch they are proven in: `(epoch, deal)`.
     DealEnds = 11, (u64, DealId) => Nothing;
     /// Deals by owner: `(owner, deal)`.
     DealsOf = 12, (AccountId, DealId) => Nothing;
@@ -154,8 +190,11 @@ record! {
         pub time_ms: u64,
         /// Height of the last block.
         pub height: u64,
-        /// The current epoch.
+        /// The current epoch: how many boundary blocks there have been.
         pub epoch: u64,
+        /// Time of the block that began the current epoch; or of the block that gave it its full
+        /// length once more, because the ledger stood still when it should have ended.
+        pub epoch_started_ms: u64,
         /// The beacon that chose the current epoch's challenges.
         pub epoch_beacon: Hash,
         /// The beacon of the last block.
@@ -209,17 +248,35 @@ choice! {
     #[derive(Copy)]
     pub enum HoldKey {
         /// The repair reserve of a deal.
-        Deal = 1 { deal: DealId },
+        Deal = 1 {
+            /// Which deal.
+            deal: DealId,
+        },
         /// The escrow of an order.
-        Order = 2 { order: OrderId },
+        Order = 2 {
+            /// Which order.
+            order: OrderId,
+        },
         /// A reservation between two accounts, under an id its payer chose.
-        Request = 3 { payer: AccountId, id: TransactionId },
+        Request = 3 {
+            /// Who reserved it.
+            payer: AccountId,
+            /// The id of the transaction that did.
+            id: TransactionId,
+        },
     }
 }
 
 impl RowKey for HoldKey {
     fn append(&self, out: &mut Vec<u8>) {
         self.encode(out);
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        let mut input = Reader::new(bytes);
+        let key = Self::decode(&mut input).ok()?;
+        *bytes = &bytes[bytes.len() - input.remaining()..];
+        Some(key)
     }
 }
 
@@ -255,7 +312,8 @@ record! {
         pub used: u64,
         /// Rows in the node's slot table.
         pub slots: u32,
-        /// Bytes of the longest shard that was ever in the table: what challenge picks are weighted by.
+        /// Bytes of the longest shard in the table since it was last empty: what challenge picks are
+        /// weighted by.
         pub longest: u64,
         /// Bytes in the slot table.
         pub slot_bytes: u64,
@@ -296,9 +354,15 @@ choice! {
     #[derive(Copy)]
     pub enum Change {
         /// All shards of the deal join their nodes' tables.
-        Join = 1 { deal: DealId },
+        Join = 1 {
+            /// Which deal.
+            deal: DealId,
+        },
         /// All shards of the deal leave their nodes' tables.
-        Leave = 2 { deal: DealId },
+        Leave = 2 {
+            /// Which deal.
+            deal: DealId,
+        },
     }
 }
 
@@ -531,5 +595,34 @@ record! {
     pub struct Revocation {
         /// Height of the block.
         pub height: u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_go_there_and_back() {
+        let id = TransactionId([7; 16]);
+        let hold = HoldKey::Request { payer: AccountId([1; 32]), id };
+        assert_eq!(Holds::parse(&Holds::key(&hold)), Some(hold));
+        let seen = (9, (AccountId([3; 32]), id));
+        assert_eq!(SeenUntil::parse(&SeenUntil::key(&seen)), Some(seen));
+        let slot = (PeerId([4; 32]), 258);
+        assert_eq!(Slots::parse(&Slots::key(&slot)), Some(slot));
+        assert_eq!(Chains::parse(&Chains::key(&())), Some(()));
+
+        let mut long = Slots::key(&slot);
+        long.push(0);
+        assert_eq!(Slots::parse(&long), None);
+        assert_eq!(Slots::parse(&long[..30]), None);
+        assert_eq!(Slots::parse(&Nodes::key(&slot.0)), None);
+    }
+
+    #[test]
+    fn keys_sort_as_numbers_do() {
+        let deal = DealId([0xff; 16]);
+        assert!(DealEnds::key(&(255, deal)) < DealEnds::key(&(256, DealId([0; 16]))));
     }
 }

@@ -1,6 +1,8 @@
 //! What an account asks of the ledger: one signed action under an id its sender chose.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
+
+use ed25519_dalek::SigningKey;
 
 use crate::{
     amount::Amount,
@@ -10,7 +12,11 @@ use crate::{
         AccountId, ChainId, DealId, Hash, LinkId, ListingId, NodeId, ObjectId, OrderId, PeerId,
         TransactionId, VaultId,
     },
-    ledger::rows::{Access, PublicRef, Terms},
+    identity::signature::{self, SignatureError},
+    ledger::{
+        rows::{Access, PublicRef, Terms},
+        signing,
+    },
     proof::LeafProof,
     record,
 };
@@ -172,7 +178,7 @@ choice! {
             /// Chosen by the sender.
             listing: ListingId,
             /// On what terms.
-            terms: Terms,
+            terms: Box<Terms>,
         },
         /// Posts the preview cells the beacon picked.
         Preview = 22 {
@@ -220,5 +226,68 @@ choice! {
             /// Which link.
             link: LinkId,
         },
+    }
+}
+
+impl Transaction {
+    /// Signs an action.
+    #[must_use]
+    pub fn build(
+        chain: ChainId,
+        key: &SigningKey,
+        id: TransactionId,
+        valid_until: u64,
+        action: Action,
+    ) -> Self {
+        let sender = AccountId(key.verifying_key().to_bytes());
+        let mut transaction = Self { chain, sender, id, valid_until, action, signature: [0; 64] };
+        transaction.signature = signature::sign(key, &transaction.digest());
+        transaction
+    }
+
+    /// Hash of the signed content: everything but the signature.
+    #[must_use]
+    pub fn digest(&self) -> Hash {
+        signing::hash_parts(
+            "symbolon 2026 transaction v1",
+            &[&self.chain, &self.sender, &self.id, &self.valid_until, &self.action],
+        )
+    }
+
+    /// Checks the sender's signature.
+    pub fn verify(&self) -> Result<(), SignatureError> {
+        signature::verify(&self.sender.0, &self.digest(), &self.signature)
+    }
+}
+
+impl Acceptance {
+    /// Signs a node's word.
+    #[must_use]
+    pub fn build(
+        chain: &ChainId,
+        terms: &DealTerms,
+        key: &SigningKey,
+        (index, root): (u8, Hash),
+        price: Amount,
+        expires_ms: u64,
+    ) -> Self {
+        let node = PeerId(key.verifying_key().to_bytes());
+        let mut accepted = Self { node, index, root, price, expires_ms, signature: [0; 64] };
+        accepted.signature = signature::sign(key, &accepted.digest(chain, terms));
+        accepted
+    }
+
+    /// Hash of what the node signs: chain, terms and everything of its own but the signature.
+    #[must_use]
+    pub fn digest(&self, chain: &ChainId, terms: &DealTerms) -> Hash {
+        signing::hash_parts(
+            "symbolon 2026 acceptance v1",
+            &[chain, terms, &self.node, &self.index, &self.root, &self.price, &self.expires_ms],
+        )
+    }
+
+    /// Checks the node's signature.
+    pub fn verify(&self, chain: &ChainId, terms: &DealTerms) -> Result<(), SignatureError> {
+        signature::verify(&self.node.0, &self.digest(chain, terms), &self.signature)
     }
 }

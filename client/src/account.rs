@@ -1,0 +1,85 @@
+//! Money: what there is, what moved it, and asking the ledger to move it.
+
+use symbolon_ledger::Outcome;
+use symbolon_protocol::{
+    Amount,
+    id::{AccountId, TransactionId},
+    ledger::{
+        Status,
+        rows::Accounts,
+        transaction::{Action, Transaction},
+    },
+    wire::ledger::HistoryLine,
+};
+
+use crate::{Client, error::ClientError};
+
+/// For how many blocks a transaction may wait for its turn.
+const VALID_BLOCKS: u64 = 500;
+
+/// An account.
+#[derive(Clone, Copy, Debug)]
+pub struct AccountView {
+    /// Whose.
+    pub account: AccountId,
+    /// What it can spend.
+    pub balance: Amount,
+}
+
+/// The id a transaction has when its content says all that tells it from another one.
+pub(crate) fn transaction_id(what: &str, about: &[u8]) -> TransactionId {
+    let mut hasher = blake3::Hasher::new_derive_key("symbolon 2026 client transaction id v1");
+    hasher.update(what.as_bytes()).update(&[0]).update(about);
+    let mut id = [0; 16];
+    id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    TransactionId(id)
+}
+
+impl Client {
+    /// The account's balance.
+    pub async fn account(&self) -> Result<AccountView, ClientError> {
+        let account = self.me();
+        let row = self.ledger().row(Accounts, &account).await?;
+        Ok(AccountView { account, balance: row.map_or(Amount::ZERO, |row| row.balance) })
+    }
+
+    /// What moved the account's money, newest first.
+    pub async fn history(&self, limit: usize) -> Result<Vec<HistoryLine>, ClientError> {
+        Ok(self.ledger().history(&self.me(), u64::MAX, limit).await?)
+    }
+
+    /// Asks a development network for play money; the new balance.
+    pub async fn faucet(&self) -> Result<Amount, ClientError> {
+        self.send(TransactionId(self.host().random()), Action::Faucet).await?;
+        Ok(self.account().await?.balance)
+    }
+
+    /// Sends money. Calling again with the same id sends nothing more.
+    pub async fn transfer(
+        &self,
+        to: AccountId,
+        amount: Amount,
+        id: Option<TransactionId>,
+    ) -> Result<Outcome, ClientError> {
+        let id = id.unwrap_or_else(|| TransactionId(self.host().random()));
+        self.send(id, Action::Transfer { to, amount }).await
+    }
+
+    /// Submits an action under an id; a refusal is an error.
+    pub(crate) async fn send(
+        &self,
+        id: TransactionId,
+        action: Action,
+    ) -> Result<Outcome, ClientError> {
+        let ledger = self.ledger();
+        let head = ledger.head().await?;
+        let valid_until = head.header.height + VALID_BLOCKS;
+        let key = self.identity().account_key();
+        let transaction = Transaction::build(ledger.chain(), &key, id, valid_until, action);
+        let outcome = ledger.submit(transaction).await?;
+        match outcome.status {
+            Status::Applied => Ok(outcome),
+            status => Err(ClientError::LedgerRefused(status)),
+        }
+    }
+}

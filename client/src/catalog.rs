@@ -1,0 +1,263 @@
+//! The identity's local index: names, unfinished uploads, own listings, purchases. Every row is sealed
+//! under a key that only the identity has; the file shows how many rows there are and nothing else.
+
+use std::{path::PathBuf, time::Duration};
+
+use chacha20poly1305::{
+    XChaCha20Poly1305,
+    aead::{Aead, KeyInit, Payload},
+};
+use symbolon_net::Host;
+use symbolon_protocol::{
+    Amount, Decode, DecodeError, Encode, choice,
+    codec::Reader,
+    content::{Manifest, MaskMode, Scheme},
+    id::{Hash, ListingId, OrderId},
+    ledger::rows::Access,
+    record,
+};
+use symbolon_store::{Catalog as Rows, CatalogChange, CatalogError};
+use zeroize::Zeroizing;
+
+use crate::error::ClientError;
+
+/// How long to wait for another process that holds the index open.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+
+/// A file key in a row: readable only through [`KeyBytes::expose`], never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct KeyBytes(Zeroizing<[u8; 32]>);
+
+impl KeyBytes {
+    pub(crate) fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    pub(crate) fn expose(&self) -> [u8; 32] {
+        *self.0
+    }
+}
+
+impl std::fmt::Debug for KeyBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyBytes(..)")
+    }
+}
+
+impl Encode for KeyBytes {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.0.as_slice());
+    }
+}
+
+impl Decode for KeyBytes {
+    fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        input.array().map(Self::new)
+    }
+}
+
+choice! {
+    /// What tells one source from another without reading it.
+    pub(crate) enum SourceMark {
+        File = 1 { path: Vec<u8>, length: u64, inode: u64, modified_ns: [u8; 16] },
+        Stream = 2,
+        Bytes = 3 { hash: Hash },
+    }
+}
+
+choice! {
+    /// Why a file is stored.
+    #[derive(Copy)]
+    pub enum FileKind {
+        /// The user put it.
+        Own = 1,
+        /// The public description of a listing.
+        Document = 2 {
+            /// Which.
+            listing: ListingId,
+        },
+        /// The opened preview cells of a listing.
+        Preview = 3 {
+            /// Which.
+            listing: ListingId,
+        },
+    }
+}
+
+record! {
+    /// A stored file.
+    pub(crate) struct FileEntry {
+        pub(crate) name: String,
+        pub(crate) kind: FileKind,
+        pub(crate) key: KeyBytes,
+        pub(crate) manifest: Manifest,
+        pub(crate) stored_ms: u64,
+        pub(crate) cost: Amount,
+        pub(crate) source: SourceMark,
+    }
+}
+
+record! {
+    /// An upload that has begun: written before the first byte leaves, removed when the name is.
+    pub(crate) struct UploadEntry {
+        pub(crate) name: String,
+        pub(crate) kind: FileKind,
+        pub(crate) key: KeyBytes,
+        pub(crate) scheme: Scheme,
+        pub(crate) mask: MaskMode,
+        pub(crate) access: Access,
+        pub(crate) epochs: u64,
+        pub(crate) source: SourceMark,
+    }
+}
+
+record! {
+    /// A purchase: written before the order is sent.
+    pub(crate) struct PurchaseEntry {
+        pub(crate) order: OrderId,
+        pub(crate) listing: ListingId,
+        pub(crate) title: String,
+        pub(crate) price: Amount,
+        pub(crate) token: Option<String>,
+        pub(crate) custodians: Vec<u8>,
+    }
+}
+
+record! {
+    /// A grant somebody gave or this identity gave away.
+    pub(crate) struct GrantEntry {
+        pub(crate) label: String,
+        pub(crate) token: String,
+    }
+}
+
+/// The kinds of rows.
+pub(crate) trait Kind {
+    const TABLE: u8;
+    type Row: Encode + Decode;
+}
+
+macro_rules! kinds {
+    ($($name:ident = $table:literal => $row:ty),* $(,)?) => {$(
+        #[derive(Clone, Copy, Debug)]
+        pub(crate) struct $name;
+        impl Kind for $name {
+            const TABLE: u8 = $table;
+            type Row = $row;
+        }
+    )*};
+}
+
+kinds! {
+    Files = 1 => FileEntry,
+    Uploads = 2 => UploadEntry,
+    Purchases = 3 => PurchaseEntry,
+    Grants = 4 => GrantEntry,
+}
+
+/// Changes that take effect together.
+#[derive(Debug, Default)]
+pub(crate) struct Batch(Vec<(u8, Vec<u8>, Option<Vec<u8>>)>);
+
+impl Batch {
+    pub(crate) fn put<K: Kind>(&mut self, _: K, key: &[u8], row: &K::Row) {
+        self.0.push((K::TABLE, key.to_vec(), Some(row.to_bytes())));
+    }
+
+    pub(crate) fn remove<K: Kind>(&mut self, _: K, key: &[u8]) {
+        self.0.push((K::TABLE, key.to_vec(), None));
+    }
+}
+
+/// The index. It is opened for each use and closed again, so that several processes of one identity
+/// can work side by side.
+pub(crate) struct Catalog {
+    path: PathBuf,
+    key: Zeroizing<[u8; 32]>,
+    host: Host,
+}
+
+impl std::fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Catalog").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Catalog {
+    pub(crate) fn new(path: PathBuf, key: Zeroizing<[u8; 32]>, host: Host) -> Self {
+        Self { path, key, host }
+    }
+
+    fn open(&self) -> Result<Rows, ClientError> {
+        Rows::open(&self.path, LOCK_WAIT).map_err(index_error)
+    }
+
+    /// Where a row lies: keys are hashed, so that the file shows no name.
+    fn place(&self, table: u8, key: &[u8]) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(&[table]).update(key);
+        *hasher.finalize().as_bytes()
+    }
+
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        let key = blake3::derive_key("symbolon 2026 local index v1", self.key.as_slice());
+        XChaCha20Poly1305::new((&key).into())
+    }
+
+    fn seal(&self, table: u8, place: &[u8; 32], row: &[u8]) -> Vec<u8> {
+        let nonce: [u8; 24] = self.host.random();
+        let aad = [&[table], place.as_slice()].concat();
+        let sealed = self.cipher().encrypt((&nonce).into(), Payload { msg: row, aad: &aad });
+        [nonce.as_slice(), &sealed.expect("rows are far below the cipher's limit")].concat()
+    }
+
+    fn unseal<K: Kind>(&self, place: &[u8], sealed: &[u8]) -> Result<K::Row, ClientError> {
+        let damaged =
+            || ClientError::Index(String::from("a row is damaged or of another identity"));
+        let (nonce, sealed) = sealed.split_first_chunk::<24>().ok_or_else(damaged)?;
+        let aad = [&[K::TABLE], place].concat();
+        let row = self.cipher().decrypt(nonce.into(), Payload { msg: sealed, aad: &aad });
+        let row = Zeroizing::new(row.map_err(|_| damaged())?);
+        K::Row::from_bytes(&row).map_err(|error| ClientError::Index(error.to_string()))
+    }
+
+    /// One row.
+    pub(crate) fn row<K: Kind>(&self, _: K, key: &[u8]) -> Result<Option<K::Row>, ClientError> {
+        let place = self.place(K::TABLE, key);
+        let found = self.open()?.get(K::TABLE, &place);
+        match found.map_err(index_error)? {
+            None => Ok(None),
+            Some(sealed) => self.unseal::<K>(&place, &sealed).map(Some),
+        }
+    }
+
+    /// All rows of a kind.
+    pub(crate) fn rows<K: Kind>(&self, _: K) -> Result<Vec<K::Row>, ClientError> {
+        let rows = self.open()?.scan(K::TABLE, &[], None, usize::MAX).map_err(index_error)?;
+        rows.iter().map(|(place, sealed)| self.unseal::<K>(place, sealed)).collect()
+    }
+
+    /// Writes a batch, all of it or nothing.
+    pub(crate) fn write(&self, batch: &Batch) -> Result<(), ClientError> {
+        let sealed = batch.0.iter().map(|(table, key, row)| {
+            let (table, key) = (*table, self.place(*table, key));
+            match row {
+                Some(row) => {
+                    let value = self.seal(table, &key, row);
+                    CatalogChange::Put { table, key: key.to_vec(), value }
+                }
+                None => CatalogChange::Remove { table, key: key.to_vec() },
+            }
+        });
+        let sealed: Vec<_> = sealed.collect();
+        self.open()?.write(&sealed).map_err(index_error)
+    }
+}
+
+fn index_error(error: CatalogError) -> ClientError {
+    match error {
+        CatalogError::InUse { .. } => ClientError::Locked { what: String::from("the local index") },
+        CatalogError::Full(source) => ClientError::Io { path: "the local index".into(), source },
+        error => ClientError::Index(error.to_string()),
+    }
+}

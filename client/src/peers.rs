@@ -1,0 +1,129 @@
+//! Connections to storage nodes: opened once, used for every stream, opened anew when they broke.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use symbolon_net::{Alpn, Connection, Endpoint, Host, NetError, PeerAddress, Receiver, Sender};
+use symbolon_protocol::{
+    id::NodeId,
+    session::NodeFault,
+    wire::storage::{Refusal, RefusalCode, Request, Response},
+};
+use tokio::sync::Mutex;
+
+/// Why an exchange with a node failed.
+#[derive(Debug)]
+pub(crate) enum PeerError {
+    Net(NetError),
+    Refused(Refusal),
+    /// An answer that does not fit the question.
+    Confused,
+    TimedOut,
+}
+
+impl PeerError {
+    pub(crate) fn fault(&self) -> NodeFault {
+        match self {
+            Self::Net(error) => {
+                tracing::debug!(%error, "a node did not answer");
+                NodeFault::Offline
+            }
+            Self::Refused(refusal) => NodeFault::Refused { code: refusal.code },
+            Self::Confused => NodeFault::Refused { code: RefusalCode::Malformed },
+            Self::TimedOut => NodeFault::Slow,
+        }
+    }
+}
+
+impl From<NetError> for PeerError {
+    fn from(error: NetError) -> Self {
+        Self::Net(error)
+    }
+}
+
+type Slot = Arc<Mutex<Option<Connection>>>;
+
+/// One connection per node.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    endpoint: Endpoint,
+    host: Host,
+    slots: Mutex<BTreeMap<NodeId, Slot>>,
+}
+
+impl Peers {
+    pub(crate) fn new(endpoint: Endpoint, host: Host) -> Self {
+        Self { endpoint, host, slots: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// The connection to a node, dialled when there is none. Nodes are dialled side by side; callers
+    /// for the same node share one dial.
+    async fn connection(&self, node: &PeerAddress) -> Result<Connection, NetError> {
+        let slot = self.slots.lock().await.entry(node.id).or_default().clone();
+        let mut slot = slot.lock().await;
+        if let Some(connection) = slot.as_ref().filter(|open| open.close_reason().is_none()) {
+            return Ok(connection.clone());
+        }
+        let connection = self.endpoint.connect(node, Alpn::Storage).await?;
+        *slot = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// Whether a node can be reached now.
+    pub(crate) async fn reach(&self, node: &PeerAddress) -> Result<(), NetError> {
+        self.connection(node).await.map(drop)
+    }
+
+    /// Opens a stream and sends a request.
+    pub(crate) async fn request(
+        &self,
+        node: &PeerAddress,
+        request: &Request,
+    ) -> Result<(Sender, Receiver), PeerError> {
+        let connection = self.connection(node).await?;
+        let (mut sender, receiver) = connection.open().await?;
+        sender.send(request).await?;
+        Ok((sender, receiver))
+    }
+
+    /// Sends a request that has one answer.
+    pub(crate) async fn ask(
+        &self,
+        node: &PeerAddress,
+        request: &Request,
+        patience: Duration,
+    ) -> Result<Response, PeerError> {
+        let exchange = async {
+            let (mut sender, mut receiver) = self.request(node, request).await?;
+            sender.finish();
+            response(&mut receiver).await
+        };
+        self.within(patience, exchange).await
+    }
+
+    /// Bounds an exchange in time.
+    pub(crate) async fn within<T>(
+        &self,
+        patience: Duration,
+        exchange: impl Future<Output = Result<T, PeerError>>,
+    ) -> Result<T, PeerError> {
+        let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        let until = self.host.now_ms().saturating_add(patience_ms);
+        tokio::select! {
+            biased;
+            done = exchange => done,
+            () = self.host.sleep_until_ms(until) => Err(PeerError::TimedOut),
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        self.endpoint.close().await;
+    }
+}
+
+/// Reads an answer; a refusal is an error.
+pub(crate) async fn response(receiver: &mut Receiver) -> Result<Response, PeerError> {
+    match receiver.receive::<Response>().await? {
+        Response::Refused { refusal } => Err(PeerError::Refused(refusal)),
+        response => Ok(response),
+    }
+}

@@ -1,0 +1,215 @@
+//! Which nodes there are, which answer, what storing on them costs.
+
+use std::collections::BTreeMap;
+
+use symbolon_net::PeerAddress;
+use symbolon_protocol::{
+    Amount,
+    content::{Layout, Scheme},
+    id::NodeId,
+    ledger::{
+        Params, deal_cost,
+        rows::{Chains, Node, Nodes, Table},
+    },
+};
+use tokio::task::JoinSet;
+
+use crate::{Client, error::ClientError, upload::PutOptions};
+
+/// How many rows one question to the ledger asks for.
+const PAGE: usize = 500;
+
+/// How long to wait for more nodes once enough have answered, in milliseconds.
+const LINGER_MS: u64 = 300;
+
+/// A node as the ledger knows it.
+#[derive(Clone, Debug)]
+pub struct NodeView {
+    /// Its identity.
+    pub id: NodeId,
+    /// Its row.
+    pub row: Node,
+}
+
+/// What storing would cost, before anything is spent.
+#[derive(Clone, Debug)]
+pub struct Quote {
+    /// The scheme for the nodes that answer now.
+    pub scheme: Scheme,
+    /// How many nodes answer.
+    pub nodes: usize,
+    /// Segments, each a deal of its own.
+    pub segments: u32,
+    /// Bytes on all nodes together.
+    pub stored_bytes: u64,
+    /// For how many epochs.
+    pub epochs: u64,
+    /// Goes to nodes, epoch by epoch, as they prove.
+    pub storage: Amount,
+    /// Comes back at the end unless repairs needed it.
+    pub reserve: Amount,
+    /// Goes to the network's treasury.
+    pub fee: Amount,
+    /// All of it.
+    pub total: Amount,
+    /// What the user should know first.
+    pub warning: Option<String>,
+}
+
+/// A node that answers, and what it asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) address: PeerAddress,
+    pub(crate) price: Amount,
+    pub(crate) free: u64,
+}
+
+pub(crate) fn address(id: NodeId, row: &Node) -> PeerAddress {
+    PeerAddress { id, addresses: row.addresses.clone() }
+}
+
+impl Client {
+    /// All nodes the ledger knows.
+    pub async fn nodes(&self) -> Result<Vec<NodeView>, ClientError> {
+        let mut nodes = Vec::new();
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = self.ledger().scan(Nodes, &[], after.as_deref(), PAGE).await?;
+            let full = page.len() == PAGE;
+            for (key, row) in page {
+                if let Some(id) = Nodes::parse(&key) {
+                    nodes.push(NodeView { id, row });
+                }
+                after = Some(key);
+            }
+            if !full {
+                return Ok(nodes);
+            }
+        }
+    }
+
+    pub(crate) async fn params(&self) -> Result<Params, ClientError> {
+        Ok(self.chain_row().await?.params)
+    }
+
+    pub(crate) async fn chain_row(
+        &self,
+    ) -> Result<symbolon_protocol::ledger::rows::Chain, ClientError> {
+        let chain = self.ledger().row(Chains, &()).await?;
+        chain.ok_or_else(|| ClientError::Internal("a ledger always has its own row".into()))
+    }
+
+    /// The nodes that answer now, cheapest first; among equals, those with more free space and then in
+    /// an order that differs from file to file, so that load spreads.
+    pub(crate) async fn candidates(&self, salt: &[u8]) -> Result<Vec<Candidate>, ClientError> {
+        let known = self.nodes().await?;
+        let known_count = known.len();
+        let mut dials = JoinSet::new();
+        for node in known {
+            let free = node.row.capacity.saturating_sub(node.row.used);
+            let address = address(node.id, &node.row);
+            let candidate = Candidate { address, price: node.row.price, free };
+            let client = self.clone();
+            dials.spawn(async move {
+                client.peers().reach(&candidate.address).await.ok().map(|()| candidate)
+            });
+        }
+        let mut reached = Vec::new();
+        let mut linger = None;
+        loop {
+            let next = tokio::select! {
+                biased;
+                next = dials.join_next() => next,
+                () = self.sleep_until(linger) => None,
+            };
+            match next {
+                None => break,
+                Some(Ok(Some(candidate))) => reached.push(candidate),
+                Some(_) => {}
+            }
+            // One dead node must not hold up a put: most answered, the rest has a moment more.
+            if linger.is_none() && reached.len() * 4 >= known_count * 3 {
+                linger = Some(self.host().now_ms() + LINGER_MS);
+            }
+        }
+        dials.abort_all();
+        if reached.is_empty() {
+            return Err(ClientError::NoNodes { known: known_count });
+        }
+        reached.sort_by_cached_key(|candidate| {
+            let spread = blake3::keyed_hash(&blake3::hash(salt).into(), &candidate.address.id.0);
+            (candidate.price, *spread.as_bytes())
+        });
+        Ok(reached)
+    }
+
+    pub(crate) async fn sleep_until(&self, deadline_ms: Option<u64>) {
+        match deadline_ms {
+            Some(deadline_ms) => self.host().sleep_until_ms(deadline_ms).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What storing `length` bytes would cost.
+    pub async fn quote(&self, length: u64, options: &PutOptions) -> Result<Quote, ClientError> {
+        let candidates = self.candidates(b"quote").await?;
+        let scheme = choose_scheme(options.scheme, candidates.len())?;
+        quote(&self.params().await?, &candidates, scheme, length, options.epochs)
+    }
+}
+
+/// The scheme asked for, or the widest that the nodes allow.
+pub(crate) fn choose_scheme(wanted: Option<Scheme>, nodes: usize) -> Result<Scheme, ClientError> {
+    match wanted {
+        None => Ok(Scheme::for_nodes(nodes)),
+        Some(scheme) if usize::from(scheme.total) <= nodes => Ok(scheme),
+        Some(scheme) => Err(ClientError::SchemeTooWide { scheme, reachable: nodes }),
+    }
+}
+
+pub(crate) fn quote(
+    params: &Params,
+    candidates: &[Candidate],
+    scheme: Scheme,
+    length: u64,
+    epochs: u64,
+) -> Result<Quote, ClientError> {
+    let layout =
+        Layout::new(scheme, length).map_err(|error| ClientError::Usage(error.to_string()))?;
+    let too_much = || ClientError::Usage(String::from("the price exceeds every amount"));
+    let mut sums = [Amount::ZERO; 4];
+    let mut stored_bytes = 0;
+    let mut by_length: BTreeMap<u64, u64> = BTreeMap::new();
+    for segment in layout.iter() {
+        *by_length.entry(segment.shard_length).or_default() += 1;
+    }
+    for (shard_length, count) in by_length {
+        let prices = candidates.iter().take(usize::from(scheme.total)).map(|node| node.price);
+        let cost = deal_cost(params, shard_length, epochs, prices).ok_or_else(too_much)?;
+        let parts = [cost.storage, cost.reserve, cost.fee, cost.total];
+        for (sum, part) in sums.iter_mut().zip(parts) {
+            let part = part.checked_mul(count).ok_or_else(too_much)?;
+            *sum = sum.checked_add(part).ok_or_else(too_much)?;
+        }
+        stored_bytes += shard_length * u64::from(scheme.total) * count;
+    }
+    let [storage, reserve, fee, total] = sums;
+    let nodes = candidates.len();
+    let warning = (scheme.total - scheme.required <= 1).then(|| {
+        let lost = if scheme.total == scheme.required { "any node" } else { "two nodes" };
+        format!("only {nodes} nodes answer: losing {lost} loses the file; run more nodes")
+    });
+    let segments = layout.segments();
+    Ok(Quote {
+        scheme,
+        nodes,
+        segments,
+        stored_bytes,
+        epochs,
+        storage,
+        reserve,
+        fee,
+        total,
+        warning,
+    })
+}

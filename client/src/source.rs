@@ -1,0 +1,224 @@
+//! Where the bytes of a put come from, segment by segment, readable more than once.
+//!
+//! A segment may have to be sent twice (a node failed, another takes its shard), so a stream is
+//! spooled one segment at a time into a nameless file of the identity's own folder: at most one
+//! segment of it is ever on disk, and a crash leaves nothing behind.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+
+use crate::{catalog::SourceMark, error::ClientError};
+
+/// What is put.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A file.
+    File(PathBuf),
+    /// Standard input, to its end.
+    Stdin,
+    /// Bytes in memory.
+    Bytes(Bytes),
+}
+
+/// An opened source.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    File { file: Arc<File>, path: PathBuf, mark: SourceMark, length: u64 },
+    Bytes { bytes: Bytes },
+    Stream { spool: Arc<File>, path: PathBuf, read: u64, lookahead: Vec<u8>, over: bool },
+}
+
+/// One segment of a source: bytes at offsets from the segment's beginning.
+#[derive(Clone, Debug)]
+pub(crate) enum SegmentBytes {
+    File { file: Arc<File>, start: u64, length: u64 },
+    Bytes(Bytes),
+}
+
+impl SegmentBytes {
+    /// Bytes of user data in the segment.
+    pub(crate) fn length(&self) -> u64 {
+        match self {
+            Self::File { length, .. } => *length,
+            Self::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// Fills `out` from `offset` on as far as the segment goes; says how many bytes that were.
+    pub(crate) fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        let left = self.length().saturating_sub(offset);
+        let count = usize::try_from(left).unwrap_or(usize::MAX).min(out.len());
+        match self {
+            Self::File { file, start, .. } => {
+                file.read_exact_at(&mut out[..count], start + offset)?
+            }
+            Self::Bytes(bytes) => {
+                let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                out[..count].copy_from_slice(&bytes[from..from + count]);
+            }
+        }
+        Ok(count)
+    }
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> ClientError + '_ {
+    move |source| ClientError::Io { path: path.to_owned(), source }
+}
+
+impl Opened {
+    /// Opens a source; `spool` is the folder a stream may use.
+    pub(crate) fn open(source: &Source, spool: &Path) -> Result<Self, ClientError> {
+        match source {
+            Source::File(path) => {
+                let file = File::open(path).map_err(io_error(path))?;
+                let data = file.metadata().map_err(io_error(path))?;
+                if data.is_dir() {
+                    let error = io::Error::from(io::ErrorKind::IsADirectory);
+                    return Err(ClientError::Io { path: path.clone(), source: error });
+                }
+                if !data.is_file() {
+                    // A pipe or device has no length to trust: read it as a stream.
+                    return Self::stream(spool);
+                }
+                let mark = file_mark(path, &data);
+                let length = data.len();
+                Ok(Self::File { file: Arc::new(file), path: path.clone(), mark, length })
+            }
+            Source::Stdin => Self::stream(spool),
+            Source::Bytes(bytes) => Ok(Self::Bytes { bytes: bytes.clone() }),
+        }
+    }
+
+    fn stream(folder: &Path) -> Result<Self, ClientError> {
+        std::fs::create_dir_all(folder).map_err(io_error(folder))?;
+        let path = folder.join(format!("spool-{}", std::process::id()));
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        let spool = options.open(&path).map_err(io_error(&path))?;
+        // Nameless from here on: gone when this process is.
+        std::fs::remove_file(&path).map_err(io_error(&path))?;
+        Ok(Self::Stream {
+            spool: Arc::new(spool),
+            path,
+            read: 0,
+            lookahead: Vec::new(),
+            over: false,
+        })
+    }
+
+    /// What tells this source from another one.
+    pub(crate) fn mark(&self) -> SourceMark {
+        match self {
+            Self::File { mark, .. } => mark.clone(),
+            Self::Bytes { bytes } => SourceMark::Bytes {
+                hash: symbolon_protocol::id::Hash(*blake3::hash(bytes).as_bytes()),
+            },
+            Self::Stream { .. } => SourceMark::Stream,
+        }
+    }
+
+    /// Bytes of user data, when that is known.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match self {
+            Self::File { length, .. } => Some(*length),
+            Self::Bytes { bytes } => Some(bytes.len() as u64),
+            Self::Stream { .. } => None,
+        }
+    }
+
+    /// The segment that begins at `start` and holds at most `capacity` bytes, and whether it is the last.
+    /// Segments of a stream must be asked for in order. Blocks.
+    pub(crate) fn segment(
+        &mut self,
+        start: u64,
+        capacity: u64,
+    ) -> Result<(SegmentBytes, bool), ClientError> {
+        match self {
+            Self::File { file, length, .. } => {
+                let here = length.saturating_sub(start).min(capacity);
+                let bytes = SegmentBytes::File { file: file.clone(), start, length: here };
+                Ok((bytes, start + here >= *length))
+            }
+            Self::Bytes { bytes } => {
+                let from = usize::try_from(start).unwrap_or(usize::MAX).min(bytes.len());
+                let rest = bytes.slice(from..);
+                let here = usize::try_from(capacity).unwrap_or(usize::MAX).min(rest.len());
+                Ok((SegmentBytes::Bytes(rest.slice(..here)), here == rest.len()))
+            }
+            Self::Stream { spool, path, read, lookahead, over } => {
+                assert_eq!(*read, start, "segments of a stream are read in order");
+                let length =
+                    spool_segment(spool, lookahead, over, capacity).map_err(io_error(path))?;
+                *read += length;
+                let bytes = SegmentBytes::File { file: spool.clone(), start: 0, length };
+                Ok((bytes, *over))
+            }
+        }
+    }
+
+    /// Refuses a file that is not what it was when it was opened.
+    pub(crate) fn check_unchanged(&self) -> Result<(), ClientError> {
+        let Self::File { file, path, mark, .. } = self else { return Ok(()) };
+        let data = file.metadata().map_err(io_error(path))?;
+        if file_mark(path, &data) == *mark {
+            return Ok(());
+        }
+        Err(ClientError::SourceChanged { path: path.clone() })
+    }
+}
+
+fn file_mark(path: &Path, data: &std::fs::Metadata) -> SourceMark {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let modified_ns = i128::from(data.mtime()) * 1_000_000_000 + i128::from(data.mtime_nsec());
+    SourceMark::File {
+        path: absolute.into_os_string().into_encoded_bytes(),
+        length: data.len(),
+        inode: data.ino(),
+        modified_ns: modified_ns.to_le_bytes(),
+    }
+}
+
+/// Copies the next segment of standard input into the spool; notices the end one byte ahead, so that
+/// the last segment is known to be the last.
+fn spool_segment(
+    mut spool: &File,
+    lookahead: &mut Vec<u8>,
+    over: &mut bool,
+    capacity: u64,
+) -> io::Result<u64> {
+    spool.set_len(0)?;
+    spool.seek(SeekFrom::Start(0))?;
+    let mut stdin = io::stdin().lock();
+    let mut length = lookahead.len() as u64;
+    spool.write_all(lookahead)?;
+    lookahead.clear();
+    let mut buffer = vec![0; 1 << 20];
+    while !*over {
+        let wanted = (capacity + 1 - length).min(buffer.len() as u64);
+        let wanted = usize::try_from(wanted).expect("at most a mebibyte");
+        match stdin.read(&mut buffer[..wanted]) {
+            Ok(0) => *over = true,
+            Ok(count) => {
+                spool.write_all(&buffer[..count])?;
+                length += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if length > capacity {
+            // One byte too many: it begins the next segment.
+            let mut last = [0];
+            spool.read_exact_at(&mut last, capacity)?;
+            lookahead.extend_from_slice(&last);
+            return Ok(capacity);
+        }
+    }
+    Ok(length)
+}

@@ -1,0 +1,361 @@
+//! Put: a source becomes segments, each is placed on nodes and paid for by one deal.
+//!
+//! The journal row is written before the first byte leaves and removed together with writing the
+//! name. Object and deal ids derive from the file key in it, so a put that is run again after a crash
+//! asks for the same deals: what is on the ledger is not sent, what nodes hold is not sent again.
+
+mod encode;
+pub(crate) mod leaves;
+mod segment;
+
+use std::fs::{File, TryLockError};
+
+use symbolon_protocol::{
+    Amount,
+    content::{FileKey, Layout, LayoutError, Manifest, MaskMode, Scheme},
+    id::{DealId, ObjectId},
+    ledger::{
+        rows::{Access, Deal, Deals},
+        transaction::Action,
+    },
+};
+
+use crate::{
+    Client,
+    account::transaction_id,
+    catalog::{Batch, FileEntry, FileKind, Files, KeyBytes, UploadEntry, Uploads},
+    error::ClientError,
+    place::{Candidate, choose_scheme, quote},
+    progress::{Progress, Step},
+    source::{Opened, Source},
+};
+use leaves::Leaves;
+
+/// What to do when the name or file is already there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Replace {
+    /// Refuse.
+    #[default]
+    Refuse,
+    /// Put the new one in its place, then let the old one go.
+    Replace,
+}
+
+/// How to put.
+#[derive(Clone, Debug)]
+pub struct PutOptions {
+    /// For how many epochs to pay.
+    pub epochs: u64,
+    /// The most to spend, all-in.
+    pub cost_max: Option<Amount>,
+    /// The scheme, when the one that fits the network is not wanted.
+    pub scheme: Option<Scheme>,
+    /// What to do when the name is taken.
+    pub replace: Replace,
+}
+
+/// How a put ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// The file is stored.
+    Stored,
+    /// An earlier put was continued; the file is stored.
+    Resumed,
+    /// The same file was stored before; nothing was sent or paid.
+    Already,
+}
+
+/// What a put did.
+#[derive(Clone, Debug)]
+pub struct PutReport {
+    /// The name.
+    pub name: String,
+    /// The object's id.
+    pub object: ObjectId,
+    /// Bytes of the file.
+    pub length: u64,
+    /// Required and total shards.
+    pub scheme: Scheme,
+    /// Segments, each a deal.
+    pub segments: u32,
+    /// Shards with a receipt.
+    pub shards: u32,
+    /// What was paid, all-in, by this put and the ones it continued.
+    pub cost: Amount,
+    /// How it ended.
+    pub outcome: PutOutcome,
+}
+
+/// A put of any kind.
+pub(crate) struct Request<'a> {
+    pub(crate) source: Source,
+    pub(crate) name: &'a str,
+    pub(crate) kind: FileKind,
+    pub(crate) access: Access,
+    pub(crate) mask: MaskMode,
+    pub(crate) options: &'a PutOptions,
+}
+
+/// What stays the same for all segments of one put.
+pub(crate) struct Job {
+    pub(crate) entry: UploadEntry,
+    pub(crate) key: FileKey,
+    pub(crate) object: ObjectId,
+    pub(crate) candidates: Vec<Candidate>,
+}
+
+/// What the segments added up to.
+struct Stored {
+    layout: Layout,
+    segments: u32,
+    shards: u32,
+    cost: Amount,
+    leaves: Leaves,
+}
+
+/// Held while a name is worked on.
+struct NameLock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
+
+impl Client {
+    /// Stores a file under a name.
+    pub async fn put(
+        &self,
+        source: Source,
+        name: &str,
+        options: &PutOptions,
+        progress: &Progress,
+    ) -> Result<PutReport, ClientError> {
+        let (kind, access, mask) = (FileKind::Own, Access::Granted, MaskMode::ChaCha20);
+        self.store(Request { source, name, kind, access, mask, options }, progress).await
+    }
+
+    /// Stores anything.
+    pub(crate) async fn store(
+        &self,
+        request: Request<'_>,
+        progress: &Progress,
+    ) -> Result<PutReport, ClientError> {
+        let name = request.name;
+        let _lock = self.lock(name)?;
+        let spool = self.inner.dir.join("spool");
+        let opened = Opened::open(&request.source, &spool)?;
+        let old = self.catalog().row(Files, name.as_bytes())?;
+        if let Some(old) = &old {
+            if old.source == opened.mark() && opened.length().is_some() {
+                return Ok(already(old));
+            }
+            if request.options.replace == Replace::Refuse {
+                return Err(ClientError::Exists { name: name.to_owned() });
+            }
+        }
+        let (job, outcome) = self.begin(&request, &opened, progress).await?;
+        progress.step(Step::Planned { total_bytes: opened.length() });
+        let stored = self.segments(&job, opened, request.options, progress).await?;
+        let entry = self.file_entry(&job, &stored)?;
+        let mut batch = Batch::default();
+        batch.remove(Uploads, name.as_bytes());
+        batch.put(Files, name.as_bytes(), &entry);
+        self.catalog().write(&batch)?;
+        if let Some(old) = old {
+            progress.note("letting the replaced version go");
+            self.end_deals(&old.manifest, &old.key).await?;
+        }
+        Ok(PutReport {
+            name: name.to_owned(),
+            object: job.object,
+            length: entry.manifest.length,
+            scheme: job.entry.scheme,
+            segments: stored.segments,
+            shards: stored.shards,
+            cost: stored.cost,
+            outcome,
+        })
+    }
+
+    fn lock(&self, name: &str) -> Result<NameLock, ClientError> {
+        let folder = self.inner.dir.join("locks");
+        let path = folder.join(&blake3::hash(name.as_bytes()).to_hex()[..32]);
+        let open = std::fs::create_dir_all(&folder).and_then(|()| File::create(&path));
+        let file = open.map_err(|source| ClientError::Io { path: path.clone(), source })?;
+        match file.try_lock() {
+            Ok(()) => Ok(NameLock(file)),
+            Err(TryLockError::WouldBlock) => Err(ClientError::Locked { what: format!("{name:?}") }),
+            Err(TryLockError::Error(source)) => Err(ClientError::Io { path, source }),
+        }
+    }
+
+    /// Continues the upload the journal has for this name and source, or begins one.
+    async fn begin(
+        &self,
+        request: &Request<'_>,
+        opened: &Opened,
+        progress: &Progress,
+    ) -> Result<(Job, PutOutcome), ClientError> {
+        let key = request.name.as_bytes();
+        let candidates = self.candidates(key).await?;
+        if let Some(entry) = self.catalog().row(Uploads, key)? {
+            if entry.source == opened.mark() && opened.length().is_some() {
+                progress.note("continuing an earlier upload");
+                return Ok((job(entry, candidates), PutOutcome::Resumed));
+            }
+            progress.note("letting an unfinished upload of another source go");
+            self.end_upload(&entry).await?;
+        }
+        let scheme = choose_scheme(request.options.scheme, candidates.len())?;
+        let epochs = request.options.epochs;
+        if let Some(length) = opened.length() {
+            let quote = quote(&self.params().await?, &candidates, scheme, length, epochs)?;
+            if let Some(limit) = request.options.cost_max.filter(|limit| quote.total > *limit) {
+                return Err(ClientError::CostTooHigh { cost: quote.total, limit });
+            }
+            let balance = self.account().await?.balance;
+            if quote.total > balance {
+                return Err(ClientError::BalanceTooLow { needed: quote.total, balance });
+            }
+        }
+        let entry = UploadEntry {
+            name: request.name.to_owned(),
+            kind: request.kind,
+            key: KeyBytes::new(self.host().random()),
+            scheme,
+            mask: request.mask,
+            access: request.access,
+            epochs,
+            source: opened.mark(),
+        };
+        let mut batch = Batch::default();
+        batch.put(Uploads, key, &entry);
+        self.catalog().write(&batch)?;
+        Ok((job(entry, candidates), PutOutcome::Stored))
+    }
+
+    async fn segments(
+        &self,
+        job: &Job,
+        mut opened: Opened,
+        options: &PutOptions,
+        progress: &Progress,
+    ) -> Result<Stored, ClientError> {
+        let scheme = job.entry.scheme;
+        let mut leaves = Leaves::open(&self.inner.dir, &job.object)?;
+        let (mut length, mut shards, mut cost) = (0, 0, Amount::ZERO);
+        let layout_of = |length| Layout::new(scheme, length).map_err(invalid);
+        let mut layout = opened.length().map(layout_of).transpose()?;
+        for segment in 0.. {
+            // Until a stream has ended, its segments are those of a file without end.
+            let full = Layout::full_segment(scheme, segment).map_err(invalid)?;
+            // A stream is waited for and spooled here, which may take as long as its writer likes.
+            let (start, capacity) = (full.plain_start, full.plain_length);
+            let reading = self.host().blocking(move || (opened.segment(start, capacity), opened));
+            let (read, back) = reading.await;
+            opened = back;
+            let (bytes, last) = read?;
+            length += bytes.length();
+            if last && layout.is_none() {
+                layout = Some(layout_of(length)?);
+            }
+            let here = match &layout {
+                Some(layout) => layout.segment(segment).map_err(invalid)?,
+                None => full,
+            };
+            let left =
+                options.cost_max.map(|limit| limit.checked_sub(cost).unwrap_or(Amount::ZERO));
+            let placed = self.place_segment(job, here, &bytes, left, progress).await?;
+            leaves.rewind(here.first_cell)?;
+            leaves.append(&placed.leaves)?;
+            cost = cost.checked_add(placed.cost).unwrap_or(cost);
+            shards += placed.shards;
+            if last {
+                opened.check_unchanged()?;
+                let layout = layout_of(length)?;
+                assert_eq!(layout.segments(), segment + 1, "padding never adds a segment");
+                return Ok(Stored { layout, segments: segment + 1, shards, cost, leaves });
+            }
+        }
+        unreachable!("a source ends before its segments run out of numbers")
+    }
+
+    fn file_entry(&self, job: &Job, stored: &Stored) -> Result<FileEntry, ClientError> {
+        let root = stored.leaves.root()?;
+        let manifest = Manifest::new(&job.key, job.entry.mask, &stored.layout, root);
+        Ok(FileEntry {
+            name: job.entry.name.clone(),
+            kind: job.entry.kind,
+            key: job.entry.key.clone(),
+            manifest,
+            stored_ms: self.host().now_ms(),
+            cost: stored.cost,
+            source: job.entry.source.clone(),
+        })
+    }
+
+    /// A deal's row.
+    pub(crate) async fn deal(&self, deal: &DealId) -> Result<Option<Deal>, ClientError> {
+        Ok(self.ledger().row(Deals, deal).await?)
+    }
+
+    /// Ends the deals of an upload that never got a name.
+    async fn end_upload(&self, entry: &UploadEntry) -> Result<(), ClientError> {
+        let key = FileKey::from_bytes(entry.key.expose());
+        for segment in 0.. {
+            let deal = key.deal(segment);
+            match self.deal(&deal).await? {
+                Some(_) => self.end_deal(deal).await?,
+                None => break,
+            };
+        }
+        let mut batch = Batch::default();
+        batch.remove(Uploads, entry.name.as_bytes());
+        self.catalog().write(&batch)
+    }
+
+    /// Ends all deals of a file.
+    pub(crate) async fn end_deals(
+        &self,
+        manifest: &Manifest,
+        key: &KeyBytes,
+    ) -> Result<u32, ClientError> {
+        let layout = Layout::new(manifest.scheme, manifest.length)
+            .map_err(|error| ClientError::Internal(error.to_string()))?;
+        let key = FileKey::from_bytes(key.expose());
+        let mut ended = 0;
+        for segment in 0..layout.segments() {
+            ended += u32::from(self.end_deal(key.deal(segment)).await?);
+        }
+        Ok(ended)
+    }
+
+    /// Ends one deal; `false` when it is over already.
+    async fn end_deal(&self, deal: DealId) -> Result<bool, ClientError> {
+        use symbolon_protocol::ledger::Status;
+        match self.send(transaction_id("end deal", &deal.0), Action::EndDeal { deal }).await {
+            Ok(_) => Ok(true),
+            Err(ClientError::LedgerRefused(Status::DealClosed | Status::UnknownDeal)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn job(entry: UploadEntry, candidates: Vec<Candidate>) -> Job {
+    let key = FileKey::from_bytes(entry.key.expose());
+    let object = key.object();
+    Job { entry, key, object, candidates }
+}
+
+fn already(old: &FileEntry) -> PutReport {
+    let layout = Layout::new(old.manifest.scheme, old.manifest.length);
+    PutReport {
+        name: old.name.clone(),
+        object: old.manifest.object,
+        length: old.manifest.length,
+        scheme: old.manifest.scheme,
+        segments: layout.map_or(0, |layout| layout.segments()),
+        shards: 0,
+        cost: Amount::ZERO,
+        outcome: PutOutcome::Already,
+    }
+}
+
+fn invalid(error: LayoutError) -> ClientError {
+    ClientError::Usage(error.to_string())
+}

@@ -1,0 +1,202 @@
+//! Encoding a segment once and feeding its shards to the nodes that need them.
+//!
+//! Stripes are encoded in batches on the blocking pool, a few batches at a time, and forwarded in
+//! order. A lane is one shard on its way to one node; it holds a few cells and then makes the feeder
+//! wait. A lane that makes it wait for too long is dropped: one slow node must not slow the others.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+use symbolon_net::Host;
+use symbolon_protocol::{
+    content::{SegmentCoder, SegmentLayout},
+    id::Hash,
+    proof::{cell_node, root_of_cells},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+use crate::{
+    error::ClientError,
+    progress::{Progress, Step},
+    source::SegmentBytes,
+};
+
+/// Data cells per batch, 64 KiB each: large enough to amortise a task, small enough for memory.
+const BATCH_CELLS: u32 = 64;
+
+/// Batches in work at once: both cores busy and one batch ahead.
+const BATCHES_AHEAD: usize = 3;
+
+/// Cells a lane holds: 2 MiB.
+pub(crate) const LANE_CELLS: usize = 32;
+
+/// How long, in milliseconds, a lane may block the others altogether, on top of a quarter of the time
+/// the segment took so far.
+const LANE_BLOCK_MS: u64 = 3_000;
+
+/// One shard on its way to one node.
+pub(crate) struct Lane {
+    pub(crate) index: u8,
+    /// Whether the node wants the bytes; it may have them already.
+    pub(crate) wanted: oneshot::Receiver<bool>,
+    pub(crate) cells: mpsc::Sender<Bytes>,
+    pub(crate) root: oneshot::Sender<Hash>,
+}
+
+/// What encoding a segment tells about it.
+pub(crate) struct Encoded {
+    /// A leaf per data cell, in file order.
+    pub(crate) leaves: Vec<Hash>,
+    /// The root of each shard.
+    pub(crate) roots: Vec<Hash>,
+}
+
+struct Batch {
+    stripes: Vec<(Bytes, usize)>,
+    leaves: Vec<Hash>,
+    chains: Vec<Vec<Hash>>,
+    plain_bytes: u64,
+}
+
+pub(crate) struct Feeder {
+    pub(crate) host: Host,
+    pub(crate) coder: Arc<SegmentCoder>,
+    pub(crate) layout: SegmentLayout,
+    pub(crate) bytes: SegmentBytes,
+    pub(crate) progress: Progress,
+}
+
+struct OpenLane {
+    index: usize,
+    cells: mpsc::Sender<Bytes>,
+    blocked_ms: u64,
+}
+
+impl Feeder {
+    /// Encodes the segment and feeds the lanes.
+    pub(crate) async fn run(self, lanes: Vec<Lane>) -> Result<Encoded, ClientError> {
+        let mut open = Vec::new();
+        let mut roots_wanted = Vec::new();
+        for lane in lanes {
+            if lane.wanted.await.unwrap_or(false) {
+                open.push(OpenLane { index: lane.index.into(), cells: lane.cells, blocked_ms: 0 });
+            }
+            roots_wanted.push((usize::from(lane.index), lane.root));
+        }
+        let started_ms = self.host.now_ms();
+        let mut leaves = Vec::new();
+        let mut chains = vec![Vec::new(); usize::from(self.layout.total)];
+        let mut ahead = VecDeque::new();
+        let mut next = 0;
+        loop {
+            while next < self.layout.stripes && ahead.len() < BATCHES_AHEAD {
+                let count = (BATCH_CELLS / u32::from(self.layout.required)).max(1);
+                let end = self.layout.stripes.min(next + count);
+                ahead.push_back(self.encode(next, end));
+                next = end;
+            }
+            let Some(batch) = ahead.pop_front() else { break };
+            let batch = batch.await.map_err(|error| {
+                ClientError::Internal(format!("an encoding task died: {error}"))
+            })??;
+            leaves.extend(batch.leaves);
+            for (all, new) in chains.iter_mut().zip(batch.chains) {
+                all.extend(new);
+            }
+            for (cells, cell_bytes) in batch.stripes {
+                self.forward(&mut open, &cells, cell_bytes, started_ms).await;
+            }
+            self.progress.step(Step::Moved { bytes: batch.plain_bytes });
+        }
+        // The lanes see their end before they see their root.
+        drop(open);
+        let roots: Vec<_> = chains.into_iter().map(root_of_cells).collect();
+        for (index, root) in roots_wanted {
+            // A lane whose task ended wants no root.
+            root.send(roots[index]).ok();
+        }
+        Ok(Encoded { leaves, roots })
+    }
+
+    fn encode(&self, first: u32, end: u32) -> JoinHandle<Result<Batch, ClientError>> {
+        let (coder, layout, bytes) = (self.coder.clone(), self.layout, self.bytes.clone());
+        let host = self.host.clone();
+        tokio::spawn(async move {
+            host.blocking(move || encode_batch(&coder, &layout, &bytes, first, end)).await
+        })
+    }
+
+    async fn forward(&self, open: &mut Vec<OpenLane>, cells: &Bytes, size: usize, started_ms: u64) {
+        let mut index = 0;
+        while index < open.len() {
+            let lane = &mut open[index];
+            let cell = cells.slice(lane.index * size..(lane.index + 1) * size);
+            if self.offer(lane, cell, started_ms).await {
+                index += 1;
+            } else {
+                open.swap_remove(index);
+            }
+        }
+    }
+
+    /// Hands a cell to a lane; `false` when the lane is closed or too slow.
+    async fn offer(&self, lane: &mut OpenLane, cell: Bytes, started_ms: u64) -> bool {
+        let cell = match lane.cells.try_send(cell) {
+            Ok(()) => return true,
+            Err(mpsc::error::TrySendError::Closed(_)) => return false,
+            Err(mpsc::error::TrySendError::Full(cell)) => cell,
+        };
+        let from_ms = self.host.now_ms();
+        let allowed_ms = LANE_BLOCK_MS + from_ms.saturating_sub(started_ms) / 4;
+        let until_ms = from_ms + allowed_ms.saturating_sub(lane.blocked_ms);
+        let sent = tokio::select! {
+            biased;
+            sent = lane.cells.send(cell) => sent.is_ok(),
+            () = self.host.sleep_until_ms(until_ms) => false,
+        };
+        lane.blocked_ms += self.host.now_ms().saturating_sub(from_ms);
+        sent
+    }
+}
+
+fn encode_batch(
+    coder: &SegmentCoder,
+    layout: &SegmentLayout,
+    bytes: &SegmentBytes,
+    first: u32,
+    end: u32,
+) -> Result<Batch, ClientError> {
+    let total = usize::from(layout.total);
+    let mut batch = Batch {
+        stripes: Vec::new(),
+        leaves: Vec::new(),
+        chains: vec![Vec::new(); total],
+        plain_bytes: 0,
+    };
+    let mut plain = Vec::new();
+    for number in first..end {
+        let stripe = layout.stripe(number).ok_or_else(out_of_layout)?;
+        plain.resize(stripe.capacity(), 0);
+        let offset = stripe.plain_start - layout.plain_start;
+        let count = bytes
+            .read_at(offset, &mut plain)
+            .map_err(|source| ClientError::Io { path: "the file being stored".into(), source })?;
+        let mut cells = vec![0; stripe.cell_bytes * total];
+        coder
+            .encode(number, &plain[..count], &mut cells, &mut batch.leaves)
+            .map_err(|error| ClientError::Internal(error.to_string()))?;
+        for (chain, cell) in batch.chains.iter_mut().zip(cells.chunks_exact(stripe.cell_bytes)) {
+            chain.push(cell_node(cell, stripe.shard_offset, layout.shard_length));
+        }
+        batch.plain_bytes += count as u64;
+        batch.stripes.push((Bytes::from(cells), stripe.cell_bytes));
+    }
+    Ok(batch)
+}
+
+fn out_of_layout() -> ClientError {
+    ClientError::Internal(String::from("a stripe lies outside its segment"))
+}

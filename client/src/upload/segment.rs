@@ -1,0 +1,358 @@
+//! Placing one segment: the upload session's outputs carried out on real connections.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use symbolon_protocol::{
+    Amount,
+    content::{SegmentCoder, SegmentLayout},
+    grant::{Caveat, Grant, ability},
+    id::{DealId, Hash, NodeId},
+    ledger::{
+        deal_cost,
+        rows::Deal,
+        transaction::{Acceptance, Action, DealTerms},
+    },
+    session::{
+        NodeFault,
+        upload::{Input, Output, Upload},
+    },
+    wire::storage::{Request, Response},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::AbortHandle,
+};
+
+use super::{
+    Job,
+    encode::{Encoded, Feeder, LANE_CELLS, Lane},
+};
+use crate::{
+    Client,
+    account::transaction_id,
+    error::ClientError,
+    peers::{PeerError, response},
+    place::Candidate,
+    progress::{Progress, Step},
+    source::SegmentBytes,
+};
+
+/// How long a node may take to answer that it is ready, and, after the last byte, to sync the shard.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A segment that is stored and paid for.
+pub(super) struct Placed {
+    /// Its content leaves.
+    pub(super) leaves: Vec<Hash>,
+    pub(super) shards: u32,
+    pub(super) cost: Amount,
+}
+
+enum Event {
+    Shard(u8, Result<Acceptance, NodeFault>),
+    Encoded(Result<Encoded, ClientError>),
+}
+
+/// One segment on its way.
+struct Placing<'a> {
+    client: &'a Client,
+    job: &'a Job,
+    terms: DealTerms,
+    grant: Grant,
+    feeder: FeederParts,
+    nodes: BTreeMap<NodeId, Candidate>,
+    events: mpsc::Sender<Event>,
+    tasks: BTreeMap<u8, AbortHandle>,
+    encoded: Option<Encoded>,
+}
+
+struct FeederParts {
+    coder: Arc<SegmentCoder>,
+    layout: SegmentLayout,
+    bytes: SegmentBytes,
+}
+
+impl Drop for Placing<'_> {
+    fn drop(&mut self) {
+        for task in self.tasks.values() {
+            task.abort();
+        }
+    }
+}
+
+impl Client {
+    /// Stores and pays for one segment, or finds that this was done before.
+    pub(super) async fn place_segment(
+        &self,
+        job: &Job,
+        layout: SegmentLayout,
+        bytes: &SegmentBytes,
+        cost_max: Option<Amount>,
+        progress: &Progress,
+    ) -> Result<Placed, ClientError> {
+        let deal = job.key.deal(layout.segment);
+        let coder = SegmentCoder::new(&job.key, job.entry.mask, layout, deal);
+        let feeder = FeederParts { coder: Arc::new(coder), layout, bytes: bytes.clone() };
+        if let Some(row) = self.deal(&deal).await? {
+            let cost = self.paid(&row).await?;
+            let shards = row.shards.iter().flatten().count();
+            let shards = u32::try_from(shards).expect("at most 128 shards");
+            let encoded = feeder.feeder(self, progress).run(Vec::new()).await?;
+            let mut kept = row.shards.iter().zip(&encoded.roots);
+            if !kept.all(|(shard, root)| shard.is_none_or(|shard| shard.root == *root)) {
+                let path = std::path::PathBuf::from(&job.entry.name);
+                return Err(ClientError::SourceChanged { path });
+            }
+            return Ok(Placed { leaves: encoded.leaves, shards, cost });
+        }
+        let terms = DealTerms {
+            deal,
+            owner: self.me(),
+            object: job.object,
+            segment: layout.segment,
+            required: layout.required,
+            total: layout.total,
+            length: layout.shard_length,
+            access: job.entry.access,
+            epochs: job.entry.epochs,
+        };
+        let (events, inbox) = mpsc::channel(256);
+        let grant = self.own_grant(job.object, ability::STORE)?;
+        let nodes = order(&job.candidates, &deal, layout.shard_length);
+        let wanted: Vec<NodeId> = nodes.iter().map(|node| node.address.id).collect();
+        let nodes = nodes.into_iter().map(|node| (node.address.id, node)).collect();
+        let tasks = BTreeMap::new();
+        let placing = Placing {
+            client: self,
+            job,
+            terms,
+            grant,
+            feeder,
+            nodes,
+            events,
+            tasks,
+            encoded: None,
+        };
+        placing.run(wanted, inbox, cost_max, progress).await
+    }
+
+    /// What a deal that stands on the ledger cost, all-in.
+    async fn paid(&self, deal: &Deal) -> Result<Amount, ClientError> {
+        let params = self.params().await?;
+        let prices = deal.shards.iter().flatten().map(|shard| shard.price);
+        let cost = deal_cost(&params, deal.length, deal.end - deal.start, prices);
+        Ok(cost.map_or(Amount::ZERO, |cost| cost.total))
+    }
+
+    /// A grant of this identity's account to its own access key.
+    pub(crate) fn own_grant(
+        &self,
+        object: symbolon_protocol::id::ObjectId,
+        abilities: u16,
+    ) -> Result<Grant, ClientError> {
+        let identity = self.identity();
+        let caveats = vec![Caveat::Object { object }, Caveat::Abilities { set: abilities }];
+        let entropy = self.host().random();
+        Grant::issue(&identity.account_key(), identity.peer(), caveats, &entropy)
+            .map_err(|error| ClientError::Grant(error.to_string()))
+    }
+}
+
+/// The candidates with room, cheapest first, spread differently for every deal.
+fn order(candidates: &[Candidate], deal: &DealId, length: u64) -> Vec<Candidate> {
+    let mut fit: Vec<_> = candidates.iter().filter(|node| node.free >= length).cloned().collect();
+    fit.sort_by_cached_key(|node| {
+        let spread = blake3::Hasher::new().update(&deal.0).update(&node.address.id.0).finalize();
+        (node.price, *spread.as_bytes())
+    });
+    fit
+}
+
+impl FeederParts {
+    fn feeder(&self, client: &Client, progress: &Progress) -> Feeder {
+        Feeder {
+            host: client.host().clone(),
+            coder: self.coder.clone(),
+            layout: self.layout,
+            bytes: self.bytes.clone(),
+            progress: progress.clone(),
+        }
+    }
+}
+
+impl Placing<'_> {
+    async fn run(
+        mut self,
+        wanted: Vec<NodeId>,
+        mut inbox: mpsc::Receiver<Event>,
+        cost_max: Option<Amount>,
+        progress: &Progress,
+    ) -> Result<Placed, ClientError> {
+        let host = self.client.host().clone();
+        let mut session = Upload::new(self.job.entry.scheme, wanted);
+        session.handle(host.now_ms(), Input::Start);
+        loop {
+            while let Some(output) = session.poll() {
+                match output {
+                    Output::Pass(shards) => self.pass(shards, progress),
+                    Output::Abandon(index) => self.abandon(index),
+                    Output::Placed(acceptances) => {
+                        return self.open_deal(acceptances, cost_max).await;
+                    }
+                    Output::Short { accepted, needed, faults } => {
+                        return Err(ClientError::NotEnoughNodes { accepted, needed, faults });
+                    }
+                }
+            }
+            let event = tokio::select! {
+                biased;
+                event = inbox.recv() => event,
+                () = self.client.sleep_until(session.deadline()) => None,
+            };
+            let input = match event {
+                None => Input::Tick,
+                Some(Event::Shard(_, Ok(acceptance))) => Input::Accepted(acceptance),
+                Some(Event::Shard(index, Err(fault))) => Input::Failed { index, fault },
+                Some(Event::Encoded(encoded)) => {
+                    self.encoded = Some(encoded?);
+                    let what = String::from("receipts");
+                    progress.step(Step::Waiting { node: None, what });
+                    continue;
+                }
+            };
+            session.handle(host.now_ms(), input);
+        }
+    }
+
+    fn abandon(&mut self, index: u8) {
+        if let Some(task) = self.tasks.remove(&index) {
+            task.abort();
+        }
+    }
+
+    /// Starts a pass: a task per shard, and the feeder that all of them draw from.
+    fn pass(&mut self, shards: Vec<(u8, NodeId)>, progress: &Progress) {
+        let again = self.encoded.is_some();
+        let mut lanes = Vec::new();
+        for (index, node) in shards {
+            let (wanted_tx, wanted) = oneshot::channel();
+            let (cells, cells_rx) = mpsc::channel(LANE_CELLS);
+            let (root, root_rx) = oneshot::channel();
+            lanes.push(Lane { index, wanted, cells, root });
+            let candidate = self.nodes[&node].clone();
+            let request = Request::Store {
+                terms: self.terms.clone(),
+                index,
+                price: candidate.price,
+                grant: self.grant.clone(),
+            };
+            let sending = Sending {
+                client: self.client.clone(),
+                terms: self.terms.clone(),
+                index,
+                candidate,
+                wanted: wanted_tx,
+                cells: cells_rx,
+                root: root_rx,
+            };
+            let events = self.events.clone();
+            let task = tokio::spawn(async move {
+                let result = sending.run(&request).await.map_err(|error| error.fault());
+                // Nobody listens any more once the session is over.
+                events.send(Event::Shard(index, result)).await.ok();
+            });
+            self.tasks.insert(index, task.abort_handle());
+        }
+        // A repeated pass sends the same bytes: they are not progress.
+        let silent = Progress::silent();
+        let feeder = self.feeder.feeder(self.client, if again { &silent } else { progress });
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let encoded = feeder.run(lanes).await;
+            events.send(Event::Encoded(encoded)).await.ok();
+        });
+    }
+
+    async fn open_deal(
+        mut self,
+        acceptances: Vec<Acceptance>,
+        cost_max: Option<Amount>,
+    ) -> Result<Placed, ClientError> {
+        let params = self.client.params().await?;
+        let prices = acceptances.iter().map(|acceptance| acceptance.price);
+        let cost = deal_cost(&params, self.terms.length, self.terms.epochs, prices)
+            .ok_or_else(|| ClientError::Usage(String::from("the price exceeds every amount")))?
+            .total;
+        if let Some(limit) = cost_max.filter(|limit| cost > *limit) {
+            return Err(ClientError::CostTooHigh { cost, limit });
+        }
+        let shards = u32::try_from(acceptances.len()).expect("at most 128 shards");
+        let id = transaction_id("open deal", &self.terms.deal.0);
+        let terms = self.terms.clone();
+        let action = Action::OpenDeal { terms, acceptances, cost_max: cost };
+        self.client.send(id, action).await?;
+        let encoded = self.encoded.take();
+        let encoded = encoded.ok_or_else(|| {
+            ClientError::Internal(String::from("shards were accepted before they were encoded"))
+        })?;
+        Ok(Placed { leaves: encoded.leaves, shards, cost })
+    }
+}
+
+/// One shard on its way to one node.
+struct Sending {
+    client: Client,
+    terms: DealTerms,
+    index: u8,
+    candidate: Candidate,
+    wanted: oneshot::Sender<bool>,
+    cells: mpsc::Receiver<Bytes>,
+    root: oneshot::Receiver<Hash>,
+}
+
+impl Sending {
+    async fn run(mut self, request: &Request) -> Result<Acceptance, PeerError> {
+        let client = self.client.clone();
+        let peers = client.peers();
+        let node = &self.candidate.address;
+        let opened = peers.within(PATIENCE, async {
+            let (sender, mut receiver) = peers.request(node, request).await?;
+            let answer = response(&mut receiver).await?;
+            Ok((sender, receiver, answer))
+        });
+        let (mut sender, mut receiver, answer) = opened.await?;
+        let acceptance = match answer {
+            Response::Accepted { acceptance } => {
+                self.wanted.send(false).ok();
+                acceptance
+            }
+            Response::Ready => {
+                self.wanted.send(true).ok();
+                let mut sent = 0;
+                while let Some(cell) = self.cells.recv().await {
+                    sent += cell.len() as u64;
+                    sender.write(cell).await?;
+                }
+                if sent != self.terms.length {
+                    // The feeder dropped this lane: too slow.
+                    sender.reset(0);
+                    return Err(PeerError::TimedOut);
+                }
+                sender.finish();
+                match peers.within(PATIENCE, response(&mut receiver)).await? {
+                    Response::Accepted { acceptance } => acceptance,
+                    _ => return Err(PeerError::Confused),
+                }
+            }
+            _ => return Err(PeerError::Confused),
+        };
+        let root = self.root.await.map_err(|_| PeerError::TimedOut)?;
+        let ours = acceptance.node == node.id
+            && acceptance.index == self.index
+            && acceptance.price == self.candidate.price
+            && acceptance.root == root;
+        let signed = acceptance.verify(&client.ledger().chain(), &self.terms).is_ok();
+        if ours && signed { Ok(acceptance) } else { Err(PeerError::Confused) }
+    }
+}

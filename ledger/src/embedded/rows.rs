@@ -1,0 +1,198 @@
+//! The database of an embedded ledger: its tables, and its rows as the rules read them.
+
+use std::cell::RefCell;
+
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, StorageError, TableDefinition};
+use symbolon_protocol::{
+    codec::{Decode, Encode},
+    id::AccountId,
+    ledger::{
+        block::{Block, Event, Place},
+        state::{RowBytes, State, Update},
+    },
+    wire::ledger::HistoryLine,
+};
+
+use crate::error::LedgerError;
+
+/// Rows by key, those of the state tree included.
+pub(super) const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
+/// Blocks by height, as canonical bytes; the genesis is block 0.
+pub(super) const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
+/// What concerns an account: `account, height, number` (big-endian) to `time_ms, event`.
+const HISTORY: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("history");
+/// What is written once: see [`Meta`].
+pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+
+/// Keys of [`META`].
+pub(super) struct Meta;
+
+impl Meta {
+    /// Version of this layout, a byte.
+    pub(super) const VERSION: &'static str = "version";
+    /// Random bytes that keep the onions of this ledger apart from those of another.
+    pub(super) const SALT: &'static str = "onion salt";
+}
+
+/// The rows of one committed block. An error of the disk is remembered, as [`State`] asks, and found
+/// by [`Rows::checked`].
+pub(super) struct Rows {
+    table: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    error: RefCell<Option<StorageError>>,
+}
+
+impl Rows {
+    pub(super) fn open(read: &ReadTransaction) -> Result<Self, LedgerError> {
+        Ok(Self { table: read.open_table(ROWS).map_err(disk)?, error: RefCell::new(None) })
+    }
+
+    /// `done`, unless the disk failed while it was made.
+    pub(super) fn checked<T>(&self, done: T) -> Result<T, LedgerError> {
+        match self.error.borrow_mut().take() {
+            Some(error) => Err(disk(error)),
+            None => Ok(done),
+        }
+    }
+
+    fn noted<T>(&self, read: Result<T, StorageError>) -> Option<T> {
+        match read {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.error.borrow_mut().get_or_insert(error);
+                None
+            }
+        }
+    }
+
+    fn scan_or_fail(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<RowBytes>, StorageError> {
+        let from = after.map_or(prefix, |after| after.max(prefix));
+        let mut rows = Vec::new();
+        for entry in ReadableTable::range(&self.table, from..)? {
+            if rows.len() == limit {
+                break;
+            }
+            let (key, value) = entry?;
+            if !key.value().starts_with(prefix) {
+                break;
+            }
+            if after != Some(key.value()) {
+                rows.push((key.value().to_vec(), value.value().to_vec()));
+            }
+        }
+        Ok(rows)
+    }
+}
+
+impl State for Rows {
+    fn row(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let read = ReadableTable::get(&self.table, key);
+        self.noted(read.map(|value| value.map(|value| value.value().to_vec())))?
+    }
+
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Vec<RowBytes> {
+        self.noted(self.scan_or_fail(prefix, after, limit)).unwrap_or_default()
+    }
+}
+
+/// Puts a block, its rows and its history into one durable transaction.
+pub(super) fn commit(
+    database: &redb::Database,
+    update: &Update,
+    block: &Block,
+    meta: &[(&str, &[u8])],
+) -> Result<(), LedgerError> {
+    let mut write = database.begin_write().map_err(disk)?;
+    // A crash at any point is repaired at once, not by reading all of a large ledger.
+    write.set_quick_repair(true);
+    {
+        let mut rows = write.open_table(ROWS).map_err(disk)?;
+        for (key, value) in &update.rows {
+            match value {
+                Some(value) => rows.insert(key.as_slice(), value.as_slice()).map_err(disk)?,
+                None => rows.remove(key.as_slice()).map_err(disk)?,
+            };
+        }
+        let header = &block.header.header;
+        let mut blocks = write.open_table(BLOCKS).map_err(disk)?;
+        blocks.insert(header.height, block.to_bytes().as_slice()).map_err(disk)?;
+        let mut history = write.open_table(HISTORY).map_err(disk)?;
+        for (number, event) in (0_u32..).zip(&block.events) {
+            let line = (header.facts.time_ms, event);
+            for account in concerned(event).into_iter().flatten() {
+                let key = history_key(&account, header.height, number);
+                let mut value = line.0.to_bytes();
+                line.1.encode(&mut value);
+                history.insert(key.as_slice(), value.as_slice()).map_err(disk)?;
+            }
+        }
+        let mut table = write.open_table(META).map_err(disk)?;
+        for (key, value) in meta {
+            table.insert(*key, *value).map_err(disk)?;
+        }
+    }
+    write.commit().map_err(disk)
+}
+
+/// Whose history an event belongs to: at most two accounts, each once.
+fn concerned(event: &Event) -> [Option<AccountId>; 2] {
+    let account = |place: &Place| match place {
+        Place::Account { account } => Some(*account),
+        _ => None,
+    };
+    match event {
+        Event::Moved { from, to, .. } => {
+            let (from, to) = (account(from), account(to));
+            [from, to.filter(|_| from != to)]
+        }
+        Event::Revoked { by, .. } => [Some(*by), None],
+        _ => [None, None],
+    }
+}
+
+fn history_key(account: &AccountId, height: u64, number: u32) -> Vec<u8> {
+    let mut key = account.0.to_vec();
+    key.extend_from_slice(&height.to_be_bytes());
+    key.extend_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// Lines of an account's history before a height, newest first. All lines of a block come together,
+/// so that the next question can be for what came before it; so there may be more than `limit`.
+pub(super) fn history(
+    read: &ReadTransaction,
+    account: &AccountId,
+    before: u64,
+    limit: usize,
+) -> Result<Vec<HistoryLine>, LedgerError> {
+    let table = read.open_table(HISTORY).map_err(disk)?;
+    let (from, to) = (history_key(account, 0, 0), history_key(account, before, 0));
+    let mut lines: Vec<HistoryLine> = Vec::new();
+    for entry in ReadableTable::range(&table, from.as_slice()..to.as_slice()).map_err(disk)?.rev() {
+        let (key, value) = entry.map_err(disk)?;
+        let damaged = || LedgerError::Damaged("a history line".into());
+        let (_, rest) = key.value().split_first_chunk::<32>().ok_or_else(damaged)?;
+        let (height, _) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
+        let height = u64::from_be_bytes(*height);
+        let last = lines.last().map(|line| line.height);
+        if limit <= lines.len() && last != Some(height) || lines.len() == LINES_MAX {
+            break;
+        }
+        let (time, event) = value.value().split_first_chunk::<8>().ok_or_else(damaged)?;
+        let event = Event::from_bytes(event).map_err(|_| damaged())?;
+        lines.push(HistoryLine { height, time_ms: u64::from_le_bytes(*time), event });
+    }
+    Ok(lines)
+}
+
+/// Any error of redb.
+pub(super) fn disk(error: impl std::fmt::Display) -> LedgerError {
+    LedgerError::Disk(error.to_string())
+}
+
+/// Lines of one answer, even when one block has more for an account: what fits into a message.
+const LINES_MAX: usize = 8_000;

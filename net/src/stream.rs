@@ -1,0 +1,175 @@
+//! One stream of a connection: framed messages and raw bytes, the same over both transports.
+//!
+//! A frame is the message's length as `u32` in little-endian order and then its canonical bytes. A
+//! frame above [`MESSAGE_BYTES_MAX`] is refused before a byte of it is kept, and memory grows only
+//! with what has arrived. See `spec/wire.md`.
+
+use bytes::{Buf, Bytes};
+use symbolon_protocol::{
+    codec::{Decode, Encode},
+    limits::MESSAGE_BYTES_MAX,
+};
+
+use crate::{error::NetError, memory, quic};
+
+/// The sending half of a stream. Dropping it finishes the stream. Its methods are not cancel-safe:
+/// drop the sender when one was cut short.
+#[derive(Debug)]
+pub struct Sender {
+    kind: SenderKind,
+}
+
+#[derive(Debug)]
+pub(crate) enum SenderKind {
+    Iroh(quic::Sender),
+    Memory(memory::Sender),
+}
+
+impl Sender {
+    pub(crate) fn new(kind: SenderKind) -> Self {
+        Self { kind }
+    }
+
+    /// Sends a message in a frame.
+    pub async fn send(&mut self, message: &impl Encode) -> Result<(), NetError> {
+        let mut frame = vec![0; LENGTH_BYTES];
+        message.encode(&mut frame);
+        let bytes = frame.len() - LENGTH_BYTES;
+        let length = match u32::try_from(bytes) {
+            Ok(length) if bytes <= MESSAGE_BYTES_MAX => length,
+            _ => return Err(NetError::TooLarge { bytes, max: MESSAGE_BYTES_MAX }),
+        };
+        frame[..LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
+        self.write(Bytes::from(frame)).await
+    }
+
+    /// Sends raw bytes.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), NetError> {
+        match &mut self.kind {
+            SenderKind::Iroh(sender) => sender.write(bytes).await,
+            SenderKind::Memory(sender) => sender.write(bytes).await,
+        }
+    }
+
+    /// Says that nothing more comes. What was sent is still delivered, as long as the connection lives.
+    pub fn finish(&mut self) {
+        match &mut self.kind {
+            SenderKind::Iroh(sender) => sender.finish(),
+            SenderKind::Memory(sender) => sender.finish(),
+        }
+    }
+
+    /// Gives the stream up: the other side sees [`NetError::Reset`] instead of an end.
+    pub fn reset(&mut self, code: u32) {
+        match &mut self.kind {
+            SenderKind::Iroh(sender) => sender.reset(code),
+            SenderKind::Memory(sender) => sender.reset(code),
+        }
+    }
+
+    /// Finishes and waits until the peer's machine has everything. To be awaited before a connection
+    /// is closed right after its last answer. A peer that closes the connection as soon as it has read
+    /// its answer may show here as [`NetError::Closed`].
+    pub async fn delivered(&mut self) -> Result<(), NetError> {
+        self.finish();
+        match &mut self.kind {
+            SenderKind::Iroh(sender) => sender.delivered().await,
+            SenderKind::Memory(sender) => sender.delivered().await,
+        }
+    }
+}
+
+/// The receiving half of a stream. Dropping it before the end makes the peer's sending fail. Only
+/// [`Receiver::read`] is cancel-safe.
+#[derive(Debug)]
+pub struct Receiver {
+    kind: ReceiverKind,
+    // What a read returned beyond what was asked for.
+    rest: Bytes,
+}
+
+#[derive(Debug)]
+pub(crate) enum ReceiverKind {
+    Iroh(quic::Receiver),
+    Memory(memory::Receiver),
+}
+
+impl Receiver {
+    pub(crate) fn new(kind: ReceiverKind) -> Self {
+        Self { kind, rest: Bytes::new() }
+    }
+
+    /// The next message; an end of the stream is an error.
+    pub async fn receive<T: Decode>(&mut self) -> Result<T, NetError> {
+        match self.receive_or_end().await? {
+            Some(message) => Ok(message),
+            None => Err(NetError::Ended { missing: LENGTH_BYTES }),
+        }
+    }
+
+    /// The next message, or `None` when the stream ends before one begins.
+    pub async fn receive_or_end<T: Decode>(&mut self) -> Result<Option<T>, NetError> {
+        let mut length = [0; LENGTH_BYTES];
+        let Some(first) = self.read(LENGTH_BYTES).await? else {
+            return Ok(None);
+        };
+        length[..first.len()].copy_from_slice(&first);
+        self.read_exact(&mut length[first.len()..]).await?;
+        let bytes = u32::from_le_bytes(length) as usize;
+        if MESSAGE_BYTES_MAX < bytes {
+            return Err(NetError::TooLarge { bytes, max: MESSAGE_BYTES_MAX });
+        }
+        // Never reserve what the sender merely claims.
+        let mut body = Vec::with_capacity(bytes.min(RESERVE_BYTES));
+        while body.len() < bytes {
+            let missing = bytes - body.len();
+            match self.read(missing).await? {
+                Some(piece) => body.extend_from_slice(&piece),
+                None => return Err(NetError::Ended { missing }),
+            }
+        }
+        T::from_bytes(&body).map(Some).map_err(NetError::Malformed)
+    }
+
+    /// The next piece of raw bytes, at least one and at most `max`; `None` at the end.
+    pub async fn read(&mut self, max: usize) -> Result<Option<Bytes>, NetError> {
+        if self.rest.is_empty() {
+            let piece = match &mut self.kind {
+                ReceiverKind::Iroh(receiver) => receiver.read(max).await?,
+                ReceiverKind::Memory(receiver) => receiver.read().await?,
+            };
+            match piece {
+                Some(piece) => self.rest = piece,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(self.rest.split_to(max.min(self.rest.len()))))
+    }
+
+    /// Fills `out` with raw bytes.
+    pub async fn read_exact(&mut self, out: &mut [u8]) -> Result<(), NetError> {
+        let mut filled = 0;
+        while filled < out.len() {
+            let missing = out.len() - filled;
+            let Some(mut piece) = self.read(missing).await? else {
+                return Err(NetError::Ended { missing });
+            };
+            let count = piece.len();
+            piece.copy_to_slice(&mut out[filled..filled + count]);
+            filled += count;
+        }
+        Ok(())
+    }
+
+    /// Asks the peer to send no more: its sending fails with [`NetError::Reset`].
+    pub fn stop(&mut self, code: u32) {
+        match &mut self.kind {
+            ReceiverKind::Iroh(receiver) => receiver.stop(code),
+            ReceiverKind::Memory(receiver) => receiver.stop(code),
+        }
+    }
+}
+
+const LENGTH_BYTES: usize = 4;
+/// What a frame's buffer starts with: most messages are smaller.
+const RESERVE_BYTES: usize = 16 * 1024;

@@ -1,0 +1,302 @@
+//! The custodian's part of a sale: a release for the buyer who asks, and one on the ledger when half
+//! of the delivery time is over and the sale is not settled. A buyer who was answered directly
+//! acknowledges, and nothing has to be posted; one who was not, or who is silent, costs the seller
+//! nothing this way.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+    sync::{Mutex, MutexGuard},
+};
+
+use symbolon_protocol::{
+    Decode, Encode,
+    custody::{self, CustodyError, Release, ReleaseRequest, Share, VaultKey},
+    id::{AccountId, OrderId, VaultId},
+    ledger::{
+        Status,
+        rows::{Listing, Listings, Order, OrderState, Orders, OrdersDue},
+        transaction::Action,
+    },
+    record,
+};
+use symbolon_store::StoreError;
+use thiserror::Error;
+use tokio::sync::Notify;
+use tracing::{debug, info, warn};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::{
+    follow::for_each,
+    key::transaction_id,
+    shared::{Backoff, Shared, Stopped},
+    submit::submit,
+};
+
+/// Why a release is not made.
+#[derive(Debug, Error)]
+pub(crate) enum ReleaseError {
+    /// The ledger did not answer.
+    #[error("the ledger could not be asked: {0}")]
+    Ledger(String),
+    /// There is no such order, or its vault is not one this node keeps a share of.
+    #[error("this node has no part in order {0}")]
+    NotOurs(OrderId),
+    /// The order is over, or not paid.
+    #[error("the order is {0:?}")]
+    NotPaid(OrderState),
+    /// The capsule, the delivery key or the kept share is not what it should be.
+    #[error("no release: {0}")]
+    Custody(#[from] CustodyError),
+    /// The store failed.
+    #[error("the store failed: {0}")]
+    Store(String),
+}
+
+record! {
+    /// A share as it is kept. The folder is the operator's alone, so it is not sealed again: whoever
+    /// reads the folder reads the node's secret beside it.
+    pub(crate) struct Kept {
+        /// Whose vault.
+        pub(crate) owner: AccountId,
+        /// The vault's public side when the share came.
+        pub(crate) key: VaultKey,
+        /// Which share.
+        pub(crate) index: u8,
+        /// The share's bytes.
+        pub(crate) share: [u8; 32],
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.share.zeroize();
+    }
+}
+
+/// The share this node keeps of a vault, if any.
+pub(crate) async fn kept(shared: &Shared, vault: VaultId) -> Result<Option<Kept>, ReleaseError> {
+    let failed = |error: &dyn Display| ReleaseError::Store(error.to_string());
+    let row = shared.with_store(move |store| store.custody(&vault, OURS)).await;
+    let row = row.map_err(|error| failed(&error))?.map(Zeroizing::new);
+    row.map(|row| Kept::from_bytes(&row)).transpose().map_err(|error| failed(&error))
+}
+
+/// Keeps a share.
+pub(crate) async fn keep(shared: &Shared, vault: VaultId, kept: &Kept) -> Result<(), StoreError> {
+    let row = Zeroizing::new(kept.to_bytes());
+    shared.with_store(move |store| store.put_custody(&vault, OURS, &row)).await
+}
+
+/// The store's key for a share: a node keeps one share of a vault, whichever that is.
+const OURS: u8 = 0;
+
+/// Orders that wait for their release to be posted.
+#[derive(Debug, Default)]
+pub(crate) struct Schedule {
+    waiting: Mutex<Waiting>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Paid, not looked at yet.
+    new: BTreeSet<OrderId>,
+    /// By the time of their posting, in milliseconds since the Unix epoch.
+    due: BTreeSet<(u64, OrderId)>,
+    /// How often posting was tried.
+    tries: BTreeMap<OrderId, u32>,
+}
+
+impl Schedule {
+    /// An order was paid; whether it is ours is found out later.
+    pub(crate) fn paid(&self, order: OrderId) {
+        self.waiting().new.insert(order);
+        self.changed.notify_one();
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().expect("no code that holds the schedule panics")
+    }
+
+    fn take_new(&self) -> Vec<OrderId> {
+        std::mem::take(&mut self.waiting().new).into_iter().collect()
+    }
+
+    fn take_due(&self, now_ms: u64) -> Option<OrderId> {
+        let mut waiting = self.waiting();
+        let first = *waiting.due.first()?;
+        if first.0 > now_ms {
+            return None;
+        }
+        waiting.due.remove(&first);
+        Some(first.1)
+    }
+
+    fn next_ms(&self) -> Option<u64> {
+        self.waiting().due.first().map(|(due_ms, _)| *due_ms)
+    }
+
+    fn at(&self, due_ms: u64, order: OrderId) {
+        self.waiting().due.insert((due_ms, order));
+    }
+
+    fn again(&self, now_ms: u64, order: OrderId) {
+        let mut waiting = self.waiting();
+        let tries = waiting.tries.entry(order).or_default();
+        *tries += 1;
+        let wait_ms = (RETRY_MS << (*tries).min(6)).min(RETRY_MAX_MS);
+        waiting.due.insert((now_ms.saturating_add(wait_ms), order));
+    }
+
+    fn done(&self, order: &OrderId) {
+        self.waiting().tries.remove(order);
+    }
+}
+
+/// Posts releases in time until the node stops.
+pub(crate) async fn post_releases(shared: &Shared) {
+    let mut backoff = Backoff::new(200, 30_000);
+    // Orders paid while this node was down or before its view began.
+    while let Err(why) = find_open_orders(shared).await {
+        warn!(why, "open orders are not known yet");
+        if backoff.wait(shared).await == Err(Stopped) {
+            return;
+        }
+    }
+    loop {
+        for order in shared.schedule.take_new() {
+            enter(shared, order).await;
+        }
+        while let Some(order) = shared.schedule.take_due(shared.host.now_ms()) {
+            post(shared, order).await;
+        }
+        let next_ms = shared.schedule.next_ms().unwrap_or(u64::MAX);
+        tokio::select! {
+            biased;
+            () = shared.stopped() => return,
+            () = shared.schedule.changed.notified() => {}
+            () = sleep_long(shared, next_ms) => {}
+        }
+    }
+}
+
+async fn sleep_long(shared: &Shared, until_ms: u64) {
+    // Timers take no eternity.
+    let longest_ms = shared.host.now_ms().saturating_add(LOOK_AGAIN_MS);
+    shared.host.sleep_until_ms(until_ms.min(longest_ms)).await;
+}
+
+async fn find_open_orders(shared: &Shared) -> Result<(), String> {
+    let visit = |(_, order), _| shared.schedule.paid(order);
+    for_each(&shared.ledger, OrdersDue, visit).await.map_err(|error| error.to_string())
+}
+
+/// Finds out whether an order is ours, and when its release is to be posted.
+async fn enter(shared: &Shared, id: OrderId) {
+    match find(shared, &id).await {
+        Ok((order, _)) if order.state == OrderState::Paid => {
+            let due_ms = order.due_ms.saturating_sub(shared.params.delivery_ms / 2);
+            debug!(order = %id, due_ms, "a release is to be posted unless the sale settles");
+            shared.schedule.at(due_ms, id);
+        }
+        Ok(_) | Err(ReleaseError::NotOurs(_)) => {}
+        Err(error) => {
+            warn!(order = %id, %error, "an order could not be looked at yet");
+            shared.schedule.again(shared.host.now_ms(), id);
+        }
+    }
+}
+
+async fn post(shared: &Shared, id: OrderId) {
+    match try_post(shared, id).await {
+        Ok(Some(status)) => {
+            info!(order = %id, %status, "release posted");
+            shared.schedule.done(&id);
+        }
+        Ok(None) => shared.schedule.done(&id),
+        Err(error) => {
+            warn!(order = %id, error, "release not posted yet");
+            shared.schedule.again(shared.host.now_ms(), id);
+        }
+    }
+}
+
+/// `None` when there is nothing left to post.
+async fn try_post(shared: &Shared, id: OrderId) -> Result<Option<Status>, String> {
+    let (order, listing) = match find(shared, &id).await {
+        Ok(found) => found,
+        Err(ReleaseError::NotOurs(_)) => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    if order.state != OrderState::Paid {
+        return Ok(None);
+    }
+    // Looked at only now because the ledger did not answer before: not every buyer needs a post.
+    let half_ms = order.due_ms.saturating_sub(shared.params.delivery_ms / 2);
+    if shared.host.now_ms() < half_ms {
+        shared.schedule.at(half_ms, id);
+        return Ok(None);
+    }
+    let release = match make(shared, &id, &order, &listing).await {
+        Ok(release) => release,
+        Err(error @ ReleaseError::Custody(_)) => {
+            warn!(order = %id, %error, "this order gets no release");
+            return Ok(None);
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    if order.releases.iter().any(|posted| posted.index == release.index) {
+        return Ok(None);
+    }
+    let transaction = transaction_id("symbolon 2026 release transaction v1", &[&id.0]);
+    let action = Action::PostRelease { order: id, release };
+    // One attempt: the schedule is what tries again, so that no order holds up another.
+    let outcome = submit(shared, transaction, action, 0, Backoff::new(1, 1)).await;
+    outcome.map(Some).map_err(|error| error.to_string())
+}
+
+/// An order and its listing, when this node keeps a share of the listing's vault.
+pub(crate) async fn find(
+    shared: &Shared,
+    id: &OrderId,
+) -> Result<(Order, Listing), ReleaseError> {
+    let unread = |error: symbolon_ledger::LedgerError| ReleaseError::Ledger(error.to_string());
+    let order = shared.ledger.row(Orders, id).await.map_err(unread)?;
+    let order = order.ok_or(ReleaseError::NotOurs(*id))?;
+    let listing = shared.ledger.row(Listings, &order.listing).await.map_err(unread)?;
+    let listing = listing.ok_or(ReleaseError::NotOurs(*id))?;
+    match kept(shared, listing.terms.vault).await? {
+        Some(_) => Ok((order, listing)),
+        None => Err(ReleaseError::NotOurs(*id)),
+    }
+}
+
+/// Makes this node's release of an order. The order must be paid: whoever calls has looked.
+pub(crate) async fn make(
+    shared: &Shared,
+    id: &OrderId,
+    order: &Order,
+    listing: &Listing,
+) -> Result<Release, ReleaseError> {
+    let terms = &listing.terms;
+    let kept = kept(shared, terms.vault).await?.ok_or(ReleaseError::NotOurs(*id))?;
+    let label = custody::label(&listing.seller, &terms.vault, &terms.manifest.content_root);
+    let context = custody::release_context(&shared.chain, id, &order.listing);
+    let request = ReleaseRequest {
+        vault: &kept.key,
+        capsule: &terms.capsule,
+        label: &label,
+        delivery: &order.delivery,
+        context: &context,
+    };
+    let entropy = shared.key.release_entropy(&context);
+    let share = Share::from_bytes(kept.index, &kept.share)?;
+    Ok(Release::make(&share, &request, &entropy)?)
+}
+
+/// How long after a failure posting is tried again, at first and at most, in milliseconds.
+const RETRY_MS: u64 = 500;
+const RETRY_MAX_MS: u64 = 30_000;
+/// The longest sleep, in milliseconds.
+const LOOK_AGAIN_MS: u64 = 60 * 60 * 1000;

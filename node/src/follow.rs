@@ -1,0 +1,255 @@
+//! Follows the ledger: which shards are paid, which deals are over, which grants are dead, which epoch
+//! it is, which sold keys wait for this custodian.
+//!
+//! Blocks are taken in order and each is kept before the next, so a node that crashed sees the same
+//! block again; everything here may be done twice. What a block means is written down in the store in
+//! one transaction with its height.
+
+use symbolon_ledger::{Ledger, LedgerError};
+use symbolon_net::Host;
+use symbolon_protocol::{
+    Amount,
+    id::{AccountId, DealId, LinkId, NodeId, OrderId},
+    ledger::{
+        block::{Block, Event, Reason},
+        rows::{Order, OrderState, Orders, Revocations, Table},
+        transaction::{Acceptance, Action, DealTerms},
+    },
+};
+use symbolon_store::{Change, Shard, ShardState, Shards, StoreError};
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    admission::Paid,
+    node::NodeError,
+    shared::{Backoff, Shared, Stopped},
+    sweep,
+};
+
+/// Follows block after block until the node stops.
+pub(crate) async fn follow_ledger(shared: &Shared) {
+    let mut backoff = Backoff::new(FIRST_RETRY_MS, LAST_RETRY_MS);
+    loop {
+        let mut follow = shared.ledger.follow(shared.view.height() + 1);
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = shared.stopped() => return,
+                next = follow.next() => next,
+            };
+            let taken = match next {
+                Ok(block) => take(shared, &block).await.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            match taken {
+                Ok(()) => backoff = Backoff::new(FIRST_RETRY_MS, LAST_RETRY_MS),
+                Err(why) => {
+                    warn!(height = shared.view.height(), why, "cannot follow the ledger");
+                    break;
+                }
+            }
+        }
+        if backoff.wait(shared).await == Err(Stopped) {
+            return;
+        }
+    }
+}
+
+/// Asks for the head now and then, so that the node knows that its view is complete even while no
+/// blocks come.
+pub(crate) async fn keep_fresh(shared: &Shared) {
+    let every_ms = (shared.options.limits.stale_ms / 4).clamp(MIN_HEAD_MS, MAX_HEAD_MS);
+    loop {
+        if shared.freshen(every_ms / 2).await.is_err() {
+            debug!("the view of the ledger is not complete");
+        }
+        let next_ms = shared.host.now_ms().saturating_add(every_ms);
+        if shared.sleep_until_ms(next_ms).await == Err(Stopped) {
+            return;
+        }
+    }
+}
+
+/// Takes a block: keeps what it means, then acts on it.
+async fn take(shared: &Shared, block: &Block) -> Result<(), StoreError> {
+    let header = &block.header.header;
+    let digest = Digest::of(&shared.key.id(), block);
+    let (height, changes) = (header.height, digest.changes());
+    let opened: Vec<_> = digest.opened.iter().map(|(terms, ours)| (terms.deal, ours.index)).collect();
+    let before = shared.with_store(move |store| {
+        let before: Result<Vec<_>, _> =
+            opened.iter().map(|(deal, index)| store.info(deal, *index)).collect();
+        store.follow(height, &changes)?;
+        before
+    });
+    for (shard, (terms, acceptance)) in before.await?.into_iter().zip(&digest.opened) {
+        count_opened(shared, shard, terms, acceptance);
+    }
+    if !digest.ended.is_empty() {
+        // What cannot be decided now is decided by the next sweep.
+        if let Err(why) = sweep::remove_ended(shared).await {
+            warn!(why, "the shards of ended deals are not deleted yet");
+        }
+    }
+    for order in &digest.paid {
+        shared.schedule.paid(*order);
+    }
+    shared.view.earn(digest.earned);
+    shared.view.reached(height);
+    if let Some(epoch) = digest.epoch {
+        shared.view.epoch_began(epoch);
+    }
+    Ok(())
+}
+
+/// A shard is paid from here on; or the ledger pays for one that is not here, and that has to be said.
+fn count_opened(
+    shared: &Shared,
+    shard: Option<Shard>,
+    terms: &DealTerms,
+    acceptance: &Acceptance,
+) {
+    let (deal, index) = (terms.deal, acceptance.index);
+    match shard {
+        Some(shard) if shard.root == acceptance.root => {
+            // A block that is taken twice finds the shard paid already.
+            if matches!(shard.state, ShardState::Unpaid { .. }) {
+                shared.admission.count_paid(&shard.info.owner, shard.info.length);
+                info!(%deal, index, "deal opened");
+            }
+        }
+        _ => error!(%deal, index, "a deal was opened for a shard this node does not have"),
+    }
+}
+
+/// Whether a shard on disk counts as paid.
+pub(crate) fn paid(shard: &Shard) -> Paid {
+    match shard.state {
+        ShardState::Unpaid { .. } => Paid::No,
+        ShardState::Active | ShardState::Ended => Paid::Yes,
+    }
+}
+
+/// The last height this node need not follow: what the store says, or for a new store the head of the
+/// ledger, once all that is dead by then is remembered.
+pub(crate) async fn first_height(
+    ledger: &Ledger,
+    host: &Host,
+    store: &Shards,
+) -> Result<u64, NodeError> {
+    if let Some(height) = store.height()? {
+        return Ok(height);
+    }
+    // Read before the scans: what dies while they run is in a later block.
+    let height = ledger.head().await?.header.height;
+    let mut changes = Vec::new();
+    for_each(ledger, Revocations, |(link, by), _| {
+        changes.push(Change::Revoked { link, by });
+    })
+    .await?;
+    for_each(ledger, Orders, |order, row: Order| {
+        if row.state == OrderState::Refunded {
+            changes.push(Change::Refunded { order });
+        }
+    })
+    .await?;
+    let store = store.clone();
+    host.blocking(move || store.follow(height, &changes)).await?;
+    Ok(height)
+}
+
+/// All rows of a table, page by page.
+pub(crate) async fn for_each<T: Table + Copy>(
+    ledger: &Ledger,
+    table: T,
+    mut visit: impl FnMut(T::Key, T::Row),
+) -> Result<(), LedgerError> {
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let page = ledger.scan(table, &[], after.as_deref(), PAGE).await?;
+        let Some((last, _)) = page.last() else {
+            return Ok(());
+        };
+        after = Some(last.clone());
+        for (key, row) in page {
+            if let Some(key) = T::parse(&key) {
+                visit(key, row);
+            }
+        }
+    }
+}
+
+/// What a block means to this node.
+#[derive(Debug, Default)]
+struct Digest {
+    /// Deals whose shard here is paid now.
+    opened: Vec<(DealTerms, Acceptance)>,
+    /// Deals that are over.
+    ended: Vec<DealId>,
+    /// Dead grant links, and who killed them.
+    revoked: Vec<(LinkId, AccountId)>,
+    /// Orders whose grants are dead.
+    refunded: Vec<OrderId>,
+    /// Orders whose keys may be released.
+    paid: Vec<OrderId>,
+    /// The last epoch that began.
+    epoch: Option<u64>,
+    /// What this node earned.
+    earned: Amount,
+}
+
+impl Digest {
+    fn of(node: &NodeId, block: &Block) -> Self {
+        let mut digest = Self::default();
+        for transaction in &block.transactions {
+            if let Action::OpenDeal { terms, acceptances, .. } = &transaction.action {
+                let ours = acceptances.iter().filter(|acceptance| acceptance.node == *node);
+                digest.opened.extend(ours.map(|acceptance| (terms.clone(), acceptance.clone())));
+            }
+        }
+        for event in &block.events {
+            digest.add(node, event);
+        }
+        digest
+    }
+
+    /// What the store has to remember of it.
+    fn changes(&self) -> Vec<Change> {
+        let opened = self.opened.iter().map(|(terms, acceptance)| Change::Shard {
+            deal: terms.deal,
+            index: acceptance.index,
+            state: ShardState::Active,
+        });
+        let ended =
+            self.ended.iter().map(|deal| Change::Deal { deal: *deal, state: ShardState::Ended });
+        let revoked = self.revoked.iter().map(|(link, by)| Change::Revoked { link: *link, by: *by });
+        let refunded = self.refunded.iter().map(|order| Change::Refunded { order: *order });
+        // A deal may be opened and ended in one block: opened first.
+        opened.chain(ended).chain(revoked).chain(refunded).collect()
+    }
+
+    fn add(&mut self, node: &NodeId, event: &Event) {
+        match event {
+            Event::EpochBegan { epoch } => self.epoch = Some(*epoch),
+            Event::DealEnded { deal } => self.ended.push(*deal),
+            Event::OrderPaid { order } => self.paid.push(*order),
+            Event::OrderRefunded { order } => self.refunded.push(*order),
+            Event::Revoked { link, by } => self.revoked.push((*link, *by)),
+            Event::Moved { amount, reason: Reason::Proven { node: earner, .. }, .. }
+                if earner == node =>
+            {
+                self.earned = self.earned.checked_add(*amount).unwrap_or(self.earned);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Pauses after a failure, at first and at most, in milliseconds.
+const FIRST_RETRY_MS: u64 = 200;
+const LAST_RETRY_MS: u64 = 30_000;
+/// How often the head is asked for, at most and at least, in milliseconds.
+const MIN_HEAD_MS: u64 = 1_000;
+const MAX_HEAD_MS: u64 = 60_000;
+/// Rows and shards looked at in one go.
+const PAGE: usize = 256;

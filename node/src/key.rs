@@ -1,0 +1,97 @@
+//! What a node derives from its one secret.
+
+use std::fmt;
+
+use ed25519_dalek::SigningKey;
+use symbolon_protocol::{
+    Amount,
+    custody::CustodyTerms,
+    id::{ChainId, Hash, NodeId, PeerId, TransactionId},
+    identity::envelope,
+    ledger::transaction::{Acceptance, Action, CustodyAcceptance, DealTerms, Transaction},
+};
+use zeroize::Zeroizing;
+
+/// A node's keys: its identity on the network and on the ledger is one ed25519 key; everything else
+/// is derived, so that one secret is all an operator has to keep.
+pub(crate) struct NodeKey {
+    signing: SigningKey,
+    custody: Zeroizing<[u8; 32]>,
+    release: Zeroizing<[u8; 32]>,
+}
+
+impl NodeKey {
+    pub(crate) fn new(secret: &[u8; 32]) -> Self {
+        let derive = |context| Zeroizing::new(blake3::derive_key(context, secret));
+        Self {
+            signing: SigningKey::from_bytes(secret),
+            custody: derive("symbolon 2026 node custody key v1"),
+            release: derive("symbolon 2026 node release entropy v1"),
+        }
+    }
+
+    pub(crate) fn id(&self) -> NodeId {
+        PeerId(self.signing.verifying_key().to_bytes())
+    }
+
+    /// Opens what owners seal to [`Self::custody_public`].
+    pub(crate) fn custody_secret(&self) -> &[u8; 32] {
+        &self.custody
+    }
+
+    /// Where vault shares are sealed to.
+    pub(crate) fn custody_public(&self) -> [u8; 32] {
+        envelope::public_key(&self.custody)
+    }
+
+    /// Entropy for the release of an order: the same each time, so that asking twice gives the same
+    /// release, and secret, so that nobody can predict it.
+    pub(crate) fn release_entropy(&self, context: &Hash) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(*blake3::keyed_hash(&self.release, &context.0).as_bytes())
+    }
+
+    /// A signed transaction.
+    pub(crate) fn transaction(
+        &self,
+        chain: ChainId,
+        id: TransactionId,
+        valid_until: u64,
+        action: Action,
+    ) -> Transaction {
+        Transaction::build(chain, &self.signing, id, valid_until, action)
+    }
+
+    /// The node's word that it keeps a shard.
+    pub(crate) fn accept(
+        &self,
+        chain: &ChainId,
+        terms: &DealTerms,
+        shard: (u8, Hash),
+        price: Amount,
+        expires_ms: u64,
+    ) -> Acceptance {
+        Acceptance::build(chain, terms, &self.signing, shard, price, expires_ms)
+    }
+
+    /// The node's word that it keeps a vault share.
+    pub(crate) fn accept_share(&self, terms: &CustodyTerms<'_>) -> CustodyAcceptance {
+        terms.accept(&self.signing)
+    }
+}
+
+impl fmt::Debug for NodeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NodeKey({})", self.id())
+    }
+}
+
+/// A transaction's id as a function of what it is for: sent again, it is the same transaction.
+pub(crate) fn transaction_id(context: &'static str, parts: &[&[u8]]) -> TransactionId {
+    let mut hasher = blake3::Hasher::new_derive_key(context);
+    for part in parts {
+        hasher.update(part);
+    }
+    let mut id = [0; TransactionId::BYTES];
+    hasher.finalize_xof().fill(&mut id);
+    TransactionId(id)
+}

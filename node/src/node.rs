@@ -1,0 +1,326 @@
+//! A node as its operator holds it: start, look, stop.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use symbolon_ledger::{Ledger, LedgerError};
+use symbolon_net::{Endpoint, Host};
+use symbolon_protocol::{
+    Amount,
+    id::{AccountId, ChainId, NodeId},
+    ledger::rows::{Chains, Nodes},
+};
+use symbolon_store::{Shard, Shards, StoreError};
+use thiserror::Error;
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
+use tracing::{error, info};
+
+use crate::{
+    admission::{Admission, Paid},
+    custodian::{self, Schedule},
+    follow,
+    key::NodeKey,
+    options::NodeOptions,
+    prove, register,
+    serve::{self, GrantCache},
+    shared::{Shared, View},
+    sweep,
+};
+
+/// Why a node does not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// The endpoint answers under another key than the node's.
+    #[error("the endpoint answers as {endpoint}, the node is {node}")]
+    WrongEndpoint {
+        /// The endpoint's key.
+        endpoint: NodeId,
+        /// The node's key.
+        node: NodeId,
+    },
+    /// The folder belongs to another node or another ledger.
+    #[error("{} belongs to another node or another ledger", path.display())]
+    WrongFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The ledger did not answer.
+    #[error("the ledger cannot be read")]
+    Ledger(#[from] LedgerError),
+    /// The ledger has no state.
+    #[error("the ledger has no chain row")]
+    EmptyLedger,
+    /// The folder's file that says whose it is cannot be used.
+    #[error("cannot use {}: {source}", path.display())]
+    Folder {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The store cannot be used.
+    #[error("the store cannot be opened")]
+    Store(#[from] StoreError),
+}
+
+/// What a node is and has, at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Its identity.
+    pub id: NodeId,
+    /// Bytes of shards on disk.
+    pub used: u64,
+    /// Bytes offered.
+    pub capacity: u64,
+    /// Shards on disk.
+    pub shards: u64,
+    /// Shards on disk whose deal is not open.
+    pub unpaid_shards: u64,
+    /// Bytes whose deal is not open, uploads under way included.
+    pub unpaid_bytes: u64,
+    /// Asking price per GiB and epoch.
+    pub price: Amount,
+    /// The account that earns.
+    pub payout: AccountId,
+    /// Whether its row on the ledger says what its options say.
+    pub registered: bool,
+    /// The last block it has followed.
+    pub height: u64,
+    /// The current epoch.
+    pub epoch: u64,
+    /// Slots in its table on the ledger.
+    pub slots: u32,
+    /// The last epoch it has proven.
+    pub passed_epoch: Option<u64>,
+    /// Epochs proven.
+    pub passed: u64,
+    /// Epochs missed.
+    pub missed: u64,
+    /// What its whole table earns per proven epoch.
+    pub rate: Amount,
+    /// What it was seen to earn since it was started.
+    pub earned: Amount,
+}
+
+/// A running storage node. Dropping it ends it without waiting; [`Node::stop`] waits.
+#[derive(Debug)]
+pub struct Node {
+    shared: Arc<Shared>,
+    tasks: JoinSet<()>,
+}
+
+impl Node {
+    /// Starts a node: opens its store, catches up on what it must know, and begins to serve, follow,
+    /// prove and register.
+    pub async fn start(
+        options: NodeOptions,
+        secret: [u8; 32],
+        endpoint: Endpoint,
+        ledger: Ledger,
+        host: Host,
+    ) -> Result<Self, NodeError> {
+        let key = NodeKey::new(&secret);
+        if endpoint.id() != key.id() {
+            return Err(NodeError::WrongEndpoint { endpoint: endpoint.id(), node: key.id() });
+        }
+        let chain = ledger.row(Chains, &()).await?.ok_or(NodeError::EmptyLedger)?;
+        let store = open_store(&options, &host, key.id(), chain.id).await?;
+        let height = follow::first_height(&ledger, &host, &store).await?;
+        let shared = Shared {
+            admission: Admission::new(options.capacity, options.limits.clone()),
+            grants: Mutex::new(GrantCache::new(options.limits.grants_cached_max)),
+            schedule: Schedule::default(),
+            view: View::new(height, chain.epoch),
+            stop: watch::Sender::new(false),
+            endpoint_ended: Notify::new(),
+            chain: chain.id,
+            params: chain.params,
+            options,
+            key,
+            endpoint,
+            ledger,
+            host,
+            store,
+        };
+        count_kept(&shared).await?;
+        let shared = Arc::new(shared);
+        info!(node = %shared.key.id(), height, "started");
+        Ok(Self { tasks: spawn(&shared), shared })
+    }
+
+    /// Its identity.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.shared.key.id()
+    }
+
+    /// What it is and has now. What it cannot learn because its ledger does not answer is an error.
+    pub async fn status(&self) -> Result<NodeStatus, NodeError> {
+        let shared = &self.shared;
+        let row = shared.ledger.row(Nodes, &self.id()).await?;
+        let counts = count_shards(shared).await?;
+        Ok(NodeStatus {
+            id: self.id(),
+            used: shared.admission.used(),
+            capacity: shared.options.capacity,
+            shards: counts.0,
+            unpaid_shards: counts.1,
+            unpaid_bytes: shared.admission.unpaid(),
+            price: shared.options.price,
+            payout: shared.options.payout,
+            registered: *shared.view.registered.borrow(),
+            height: shared.view.height(),
+            epoch: *shared.view.epoch.borrow(),
+            slots: row.as_ref().map_or(0, |row| row.slots),
+            passed_epoch: row.as_ref().and_then(|row| row.passed_epoch),
+            passed: row.as_ref().map_or(0, |row| row.passed),
+            missed: row.as_ref().map_or(0, |row| row.missed),
+            rate: row.as_ref().map_or(Amount::ZERO, |row| row.rate),
+            earned: shared.view.earned(),
+        })
+    }
+
+    /// Waits until the node's row on the ledger says what its options say.
+    pub async fn registered(&self) {
+        let mut registered = self.shared.view.registered.subscribe();
+        // The sender lives in `self`.
+        if registered.wait_for(|registered| *registered).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// A handle that tells the node to stop from elsewhere.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Stops: takes no more requests, lets shards that are complete be kept, closes the endpoint.
+    pub async fn stop(mut self) {
+        self.shared.stop.send_replace(true);
+        self.finish().await;
+    }
+
+    /// Runs until something else tells it to stop: see [`Node::stopper`]. Its endpoint's end is one.
+    pub async fn run_until_stopped(mut self) {
+        tokio::select! {
+            biased;
+            () = self.shared.stopped() => {}
+            () = self.shared.endpoint_ended.notified() => {}
+        }
+        self.shared.stop.send_replace(true);
+        self.finish().await;
+    }
+
+    async fn finish(&mut self) {
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                error!(%error, "a part of the node ended badly");
+            }
+        }
+        self.shared.admission.no_uploads().await;
+        self.shared.endpoint.close().await;
+        info!(node = %self.id(), "stopped");
+    }
+}
+
+/// Tells a node to stop.
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    shared: Arc<Shared>,
+}
+
+impl Stopper {
+    /// Tells it. [`Node::run_until_stopped`] returns when it has.
+    pub fn stop(&self) {
+        self.shared.stop.send_replace(true);
+    }
+}
+
+/// Every part of a node, each for itself: one that fails holds up no other.
+fn spawn(shared: &Arc<Shared>) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(serve::accept_connections(Arc::clone(shared)));
+    let here = Arc::clone(shared);
+    tasks.spawn(async move { follow::follow_ledger(&here).await });
+    let here = Arc::clone(shared);
+    tasks.spawn(async move { follow::keep_fresh(&here).await });
+    let here = Arc::clone(shared);
+    tasks.spawn(async move { prove::prove_epochs(&here).await });
+    let here = Arc::clone(shared);
+    tasks.spawn(async move { register::keep_registered(&here).await });
+    let here = Arc::clone(shared);
+    tasks.spawn(async move { sweep::sweep_unpaid(&here).await });
+    if shared.options.custody {
+        let here = Arc::clone(shared);
+        tasks.spawn(async move { custodian::post_releases(&here).await });
+    }
+    tasks
+}
+
+/// Opens the folder's store, once it is clear that the folder is this node's.
+async fn open_store(
+    options: &NodeOptions,
+    host: &Host,
+    node: NodeId,
+    chain: ChainId,
+) -> Result<Shards, NodeError> {
+    let dir = options.dir.clone();
+    host.blocking(move || {
+        let store = Shards::open(&dir)?;
+        let path = dir.join("node");
+        let ours = format!("{node} {chain}\n");
+        let failed = |source| NodeError::Folder { path: path.clone(), source };
+        match std::fs::read_to_string(&path) {
+            Ok(found) if found == ours => Ok(store),
+            Ok(_) => Err(NodeError::WrongFolder { path: dir }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                std::fs::write(&path, ours).map_err(failed)?;
+                Ok(store)
+            }
+            Err(error) => Err(failed(error)),
+        }
+    })
+    .await
+}
+
+/// Counts what is on disk from before.
+async fn count_kept(shared: &Shared) -> Result<(), StoreError> {
+    for_each_shard(shared, |shard| {
+        shared.admission.count_kept(shard.info.owner, shard.info.length, follow::paid(shard));
+    })
+    .await
+}
+
+/// Shards on disk, and those of them that are unpaid.
+async fn count_shards(shared: &Shared) -> Result<(u64, u64), StoreError> {
+    let mut counts = (0, 0);
+    for_each_shard(shared, |shard| {
+        counts.0 += 1;
+        counts.1 += u64::from(follow::paid(shard) == Paid::No);
+    })
+    .await?;
+    Ok(counts)
+}
+
+async fn for_each_shard(shared: &Shared, mut visit: impl FnMut(&Shard)) -> Result<(), StoreError> {
+    let mut after = None;
+    loop {
+        let page = shared.with_store(move |store| store.list(after, PAGE)).await?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        after = Some((last.info.deal, last.info.index));
+        page.iter().for_each(&mut visit);
+    }
+}
+
+/// Shards looked at in one go.
+const PAGE: usize = 4096;

@@ -1,0 +1,77 @@
+//! What an operator decides about a node.
+
+use std::path::PathBuf;
+
+use symbolon_protocol::{Amount, id::AccountId, limits};
+
+/// How a node is set up. Where it listens and what it advertises comes from its endpoint.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// The folder of the node's store: one node, one folder.
+    pub dir: PathBuf,
+    /// Bytes offered.
+    pub capacity: u64,
+    /// Asking price per GiB and epoch.
+    pub price: Amount,
+    /// The account that earns what the node earns.
+    pub payout: AccountId,
+    /// Whether the node keeps shares of vault secrets.
+    pub custody: bool,
+    /// What the node takes on at once.
+    pub limits: Limits,
+}
+
+/// What a node takes on at once: every bound on what strangers can make it hold or do.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections open at once.
+    pub connections_max: usize,
+    /// Streams answered at once for one peer.
+    pub streams_per_peer_max: usize,
+    /// Streams answered at once: each read holds two slices in memory.
+    pub streams_max: usize,
+    /// Shards received at once.
+    pub stores_max: usize,
+    /// Bytes of shards whose deal is not yet open, over all owners.
+    pub unpaid_bytes_max: u64,
+    /// Bytes of shards whose deal is not yet open, per owner.
+    pub unpaid_bytes_per_owner_max: u64,
+    /// Bytes of the disk that stay free whatever the capacity says: other programs need room too.
+    pub disk_reserve_bytes: u64,
+    /// How long an acceptance is good for: the owner has this long to open the deal.
+    pub acceptance_ms: u64,
+    /// How long an unpaid shard is kept after its acceptance expired: blocks may be late.
+    pub unpaid_grace_ms: u64,
+    /// How often expired unpaid shards are looked for.
+    pub sweep_ms: u64,
+    /// How long a peer may stay silent in the middle of a message.
+    pub idle_ms: u64,
+    /// How old the node's view of the ledger may be when it answers a grant that says nothing
+    /// about staleness. Beyond it a revocation may have been missed.
+    pub stale_ms: u64,
+    /// Verified grants remembered.
+    pub grants_cached_max: usize,
+}
+
+impl Limits {
+    /// Limits for a node that offers `capacity` bytes on an ordinary machine.
+    #[must_use]
+    pub fn for_capacity(capacity: u64) -> Self {
+        Self {
+            connections_max: 512,
+            streams_per_peer_max: 64,
+            streams_max: 1024,
+            stores_max: 32,
+            // Strangers can bind half of the disk for an hour, one of them an eighth, at no cost.
+            unpaid_bytes_max: capacity / 2,
+            unpaid_bytes_per_owner_max: (capacity / 8).max(4 * limits::SHARD_BYTES_MAX),
+            disk_reserve_bytes: 256 * 1024 * 1024,
+            acceptance_ms: 60 * 60 * 1000,
+            unpaid_grace_ms: 10 * 60 * 1000,
+            sweep_ms: 60 * 1000,
+            idle_ms: 30 * 1000,
+            stale_ms: 10 * 60 * 1000,
+            grants_cached_max: 1024,
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Proves, once per epoch, that the shards are there: reads what the ledger asks for, opens the leaves,
+//! and sends the proof until the ledger has it or the epoch is over.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use symbolon_protocol::{
+    id::{DealId, Hash, TransactionId},
+    ledger::{
+        Status,
+        rows::{Chain, Chains, Node as NodeRow, Nodes, Slot, Slots},
+        transaction::Action,
+    },
+    proof::{Challenge, LeafProof, challenge_seed, challenges, verify_leaf},
+};
+use thiserror::Error;
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    key::transaction_id,
+    shared::{Backoff, Shared, Stopped},
+    submit::{SubmitError, submit},
+};
+
+/// Why an epoch is not proven by one attempt.
+#[derive(Debug, Error)]
+pub(crate) enum ProveError {
+    /// The ledger did not answer, or its answers were of two epochs.
+    #[error("the ledger's rows could not be read: {0}")]
+    Ledger(String),
+    /// A shard this node is paid for is not there or not what it was.
+    #[error("shard {index} of deal {deal} cannot be opened: {why}")]
+    Shard {
+        /// Of which deal.
+        deal: DealId,
+        /// Which shard.
+        index: u8,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The ledger did not take the proof.
+    #[error("the ledger refused the proof: {0}")]
+    Refused(Status),
+    /// The proof has no outcome.
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+}
+
+/// What came of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proven {
+    /// The ledger has the proof.
+    Now,
+    /// There was nothing to do: no shards, proven before, or the epoch is over.
+    Nothing,
+}
+
+/// Proves epoch after epoch until the node stops.
+pub(crate) async fn prove_epochs(shared: &Shared) {
+    let mut epochs = shared.view.epoch.subscribe();
+    loop {
+        let epoch = *epochs.borrow_and_update();
+        tokio::select! {
+            biased;
+            () = shared.stopped() => return,
+            // A later epoch has begun: what is not proven by now is missed.
+            changed = epochs.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+            () = prove_epoch(shared, epoch) => {}
+        }
+        tokio::select! {
+            biased;
+            () = shared.stopped() => return,
+            changed = epochs.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+async fn prove_epoch(shared: &Shared, epoch: u64) {
+    let length_ms = shared.params.epoch_ms;
+    let mut backoff = Backoff::new((length_ms / 64).clamp(10, 2_000), (length_ms / 8).max(10));
+    loop {
+        match attempt(shared, epoch).await {
+            Ok(Proven::Now) => {
+                info!(epoch, "proven");
+                return;
+            }
+            Ok(Proven::Nothing) => {
+                debug!(epoch, "nothing to prove");
+                return;
+            }
+            Err(ProveError::Submit(SubmitError::Stopped)) => return,
+            Err(ProveError::Shard { deal, index, why }) => {
+                error!(epoch, %deal, index, why, "a shard is missing or damaged: no pay this epoch");
+            }
+            Err(error) => warn!(epoch, %error, "not proven yet"),
+        }
+        if backoff.wait(shared).await == Err(Stopped) {
+            return;
+        }
+    }
+}
+
+/// One attempt. The caller drops it when another epoch begins.
+async fn attempt(shared: &Shared, epoch: u64) -> Result<Proven, ProveError> {
+    let node_id = shared.key.id();
+    let chain = chain(shared).await?;
+    let length_ms = shared.params.epoch_ms;
+    let start_ms = chain.epoch_started_ms.saturating_add(stagger_ms(&node_id.0, epoch, length_ms));
+    if chain.epoch == epoch && shared.sleep_until_ms(start_ms).await == Err(Stopped) {
+        return Err(ProveError::Submit(SubmitError::Stopped));
+    }
+    let node = shared.ledger.row(Nodes, &node_id).await.map_err(unread)?;
+    let Some(node) = node.filter(|node| {
+        chain.epoch == epoch && node.passed_epoch != Some(epoch) && node.slots != 0
+    }) else {
+        return Ok(Proven::Nothing);
+    };
+    let seed = challenge_seed(&chain.id, epoch, &chain.epoch_beacon, &node_id, &node.table);
+    let (picks, slots) = pick(shared, &seed, &node).await?;
+    // Slot tables change between epochs only, so rows of one epoch belong together.
+    if self::chain(shared).await?.epoch != epoch {
+        return Ok(Proven::Nothing);
+    }
+    let mut leaves = Vec::with_capacity(picks.len());
+    for pick in &picks {
+        leaves.push(open(shared, &slots[&pick.slot], pick.leaf).await?);
+    }
+    let id = proof_id(&node_id.0, epoch);
+    let action = Action::Prove { epoch, leaves };
+    let backoff = Backoff::new(100, (length_ms / 8).clamp(100, 60_000));
+    let until_ms = shared.host.now_ms().saturating_add(length_ms);
+    match submit(shared, id, action, until_ms, backoff).await? {
+        Status::Applied | Status::AlreadyProven => Ok(Proven::Now),
+        // The same id with another last height: an answer was lost, and the proof is there.
+        Status::IdReused => Ok(Proven::Now),
+        Status::WrongEpoch => Ok(Proven::Nothing),
+        status => Err(ProveError::Refused(status)),
+    }
+}
+
+async fn chain(shared: &Shared) -> Result<Chain, ProveError> {
+    let row = shared.ledger.row(Chains, &()).await.map_err(unread)?;
+    row.ok_or_else(|| ProveError::Ledger(String::from("it has no chain row")))
+}
+
+/// Which leaves are asked for, and the rows of their slots.
+///
+/// Picking needs the lengths of slots that only picking names. So it is done with what is known;
+/// while it asks for unknown slots, those are fetched and it is done again. Up to the first unknown
+/// slot the picks are right, so every round brings the end nearer.
+async fn pick(
+    shared: &Shared,
+    seed: &Hash,
+    node: &NodeRow,
+) -> Result<(Vec<Challenge>, BTreeMap<u32, Slot>), ProveError> {
+    let node_id = shared.key.id();
+    let mut slots: BTreeMap<u32, Slot> = BTreeMap::new();
+    loop {
+        let mut unknown = BTreeSet::new();
+        let picks = challenges(seed, node.slots, node.longest, node.slot_bytes, |position| {
+            match slots.get(&position) {
+                Some(slot) => slot.length,
+                None => {
+                    unknown.insert(position);
+                    node.longest
+                }
+            }
+        });
+        if unknown.is_empty() {
+            return Ok((picks, slots));
+        }
+        let keys: Vec<_> = unknown.iter().map(|position| (node_id, *position)).collect();
+        let rows = shared.ledger.rows(Slots, &keys).await.map_err(unread)?;
+        for (position, row) in unknown.into_iter().zip(rows) {
+            let row = row.ok_or_else(|| ProveError::Ledger(format!("no slot {position}")))?;
+            slots.insert(position, row);
+        }
+    }
+}
+
+/// Opens a leaf and checks it: a proof that does not verify is worth nothing to anyone.
+async fn open(shared: &Shared, slot: &Slot, leaf: u64) -> Result<LeafProof, ProveError> {
+    let Slot { deal, index, root, length, .. } = *slot;
+    let failed = |why: String| ProveError::Shard { deal, index, why };
+    let opened = shared
+        .with_store(move |store| store.open_shard(&deal, index)?.leaf_proof(leaf))
+        .await;
+    let proof = opened.map_err(|error| failed(error.to_string()))?;
+    verify_leaf(&root, length, leaf, &proof).map_err(|error| failed(error.to_string()))?;
+    Ok(proof)
+}
+
+fn unread(error: impl std::fmt::Display) -> ProveError {
+    ProveError::Ledger(error.to_string())
+}
+
+/// The same for every attempt at an epoch, so that the ledger takes one proof once.
+fn proof_id(node: &[u8; 32], epoch: u64) -> TransactionId {
+    transaction_id("symbolon 2026 prove transaction v1", &[node, &epoch.to_le_bytes()])
+}
+
+/// How long after its beginning a node begins to prove an epoch: somewhere in its first half, so
+/// that the nodes of a network do not all send at once. Short epochs have no time for that.
+fn stagger_ms(node: &[u8; 32], epoch: u64, epoch_ms: u64) -> u64 {
+    if epoch_ms <= STAGGER_FROM_MS {
+        return 0;
+    }
+    let mut hasher = blake3::Hasher::new_derive_key("symbolon 2026 prove stagger v1");
+    hasher.update(node).update(&epoch.to_le_bytes());
+    let mut number = [0; 8];
+    hasher.finalize_xof().fill(&mut number);
+    u64::from_le_bytes(number) % (epoch_ms / 2)
+}
+
+/// Epochs up to this long, in milliseconds, are proven at once.
+const STAGGER_FROM_MS: u64 = 60_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_epochs_are_staggered_in_their_first_half_and_short_ones_are_not() {
+        let node = [7; 32];
+        assert_eq!(stagger_ms(&node, 1, 60_000), 0);
+        let day = 86_400_000;
+        let offsets: Vec<_> = (0..50).map(|epoch| stagger_ms(&node, epoch, day)).collect();
+        assert!(offsets.iter().all(|offset| *offset < day / 2));
+        let distinct: BTreeSet<_> = offsets.iter().collect();
+        assert_eq!(distinct.len(), offsets.len());
+    }
+
+    #[test]
+    fn a_retry_has_the_same_id_and_another_epoch_or_node_has_not() {
+        assert_eq!(proof_id(&[1; 32], 5), proof_id(&[1; 32], 5));
+        assert_ne!(proof_id(&[1; 32], 5), proof_id(&[1; 32], 6));
+        assert_ne!(proof_id(&[1; 32], 5), proof_id(&[2; 32], 5));
+    }
+}

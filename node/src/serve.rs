@@ -1,0 +1,254 @@
+//! Answers peers: one task per connection, one per stream, one request per stream.
+//!
+//! Whatever a peer sends, the worst that happens is a refusal and the end of its own stream. A stream
+//! that was answered in full is finished; one whose request was refused is told to send no more; one
+//! that broke off in the middle of an answer is reset, so that no peer takes half an answer for all.
+
+mod custody;
+mod grants;
+mod info;
+mod read;
+mod store;
+
+use std::{fmt::Display, future::Future, sync::Arc, time::Duration};
+
+use symbolon_net::{Alpn, Connection, NetError, Receiver, Sender};
+use symbolon_protocol::{
+    Decode,
+    id::{DealId, PeerId},
+    ledger::transaction::DealTerms,
+    wire::storage::{Refusal, RefusalCode, Request, Response},
+};
+use symbolon_store::{Shard, StoreError};
+use tokio::{task::JoinSet, time::timeout};
+use tracing::{debug, error, warn};
+
+pub(crate) use self::grants::GrantCache;
+use crate::shared::Shared;
+
+/// Why a request ends without its answer.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// It is refused; nothing of an answer was sent yet.
+    Refused(Refusal),
+    /// The peer is gone, silent, or was sent part of an answer that cannot be completed.
+    Broken(String),
+}
+
+impl Stop {
+    /// A refusal with its usual fault.
+    pub(crate) fn refused(code: RefusalCode, message: impl Into<String>) -> Self {
+        Self::Refused(Refusal::new(code, message))
+    }
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<NetError> for Stop {
+    fn from(error: NetError) -> Self {
+        match error {
+            NetError::Malformed(_) | NetError::TooLarge { .. } => {
+                Self::refused(RefusalCode::Malformed, error.to_string())
+            }
+            other => Self::Broken(other.to_string()),
+        }
+    }
+}
+
+/// One stream under way, as the message families see it.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    /// Whose key the connection proved.
+    pub(crate) peer: PeerId,
+    pub(crate) sender: Sender,
+    pub(crate) receiver: Receiver,
+    idle: Duration,
+}
+
+impl Stream {
+    /// Sends an answer; a peer that does not take it in time is gone.
+    pub(crate) async fn answer(&mut self, response: &Response) -> Result<(), Stop> {
+        within(self.idle, self.sender.send(response)).await
+    }
+
+    /// How long the peer may stay silent.
+    pub(crate) fn idle(&self) -> Duration {
+        self.idle
+    }
+}
+
+/// A deal and a shard index: what a shard is found by.
+pub(crate) type ShardPlace = (DealId, u8);
+
+/// A failure of ours: told to the log in full, and to the peer in a few words.
+pub(crate) fn internal(what: &'static str, error: impl Display) -> Stop {
+    error!(%error, what);
+    Stop::refused(RefusalCode::Internal, what)
+}
+
+/// A failure of the store, as a peer is told of it.
+pub(crate) fn refuse_store(error: StoreError) -> Stop {
+    match error {
+        StoreError::NotFound { .. } => {
+            Stop::refused(RefusalCode::NotFound, "this node has no such shard")
+        }
+        StoreError::Damaged { deal, index, why } => {
+            error!(%deal, index, %why, "a shard is damaged");
+            Stop::refused(RefusalCode::Damaged, "the shard is damaged on this node's disk")
+        }
+        StoreError::Full(_) => Stop::refused(RefusalCode::Full, "the node's disk is full"),
+        other => internal("the node's store failed", other),
+    }
+}
+
+/// The terms a stored shard was accepted under.
+pub(crate) fn terms_of(shard: &Shard) -> Result<DealTerms, Stop> {
+    DealTerms::from_bytes(&shard.info.terms)
+        .map_err(|error| internal("the terms of a stored shard cannot be read", error))
+}
+
+/// Accepts connections until the node stops or its endpoint closes.
+pub(crate) async fn accept_connections(shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = shared.stopped() => break,
+            Some(ended) = connections.join_next() => report(ended.err()),
+            accepted = shared.endpoint.accept() => match accepted {
+                None => {
+                    shared.endpoint_ended.notify_one();
+                    break;
+                }
+                Some(connection) => admit(&shared, connection, &mut connections),
+            },
+        }
+    }
+    connections.shutdown().await;
+}
+
+fn admit(shared: &Arc<Shared>, connection: Connection, connections: &mut JoinSet<()>) {
+    if connection.alpn() != Alpn::Storage {
+        connection.close("this is a storage node");
+        return;
+    }
+    let Some(guard) = shared.admission.connection() else {
+        connection.close("too many connections");
+        return;
+    };
+    let shared = Arc::clone(shared);
+    connections.spawn(async move {
+        serve_connection(&shared, &connection).await;
+        drop(guard);
+    });
+}
+
+async fn serve_connection(shared: &Arc<Shared>, connection: &Connection) {
+    let peer = connection.peer();
+    let idle = Duration::from_millis(shared.options.limits.idle_ms);
+    let mut streams = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            Some(ended) = streams.join_next() => report(ended.err()),
+            accepted = connection.accept() => {
+                let (sender, receiver) = match accepted {
+                    Ok(halves) => halves,
+                    Err(error) => {
+                        debug!(%peer, %error, "connection ended");
+                        break;
+                    }
+                };
+                let mut stream = Stream { peer, sender, receiver, idle };
+                let Some(guard) = shared.admission.stream(peer) else {
+                    refuse(&mut stream, &Refusal::new(RefusalCode::Busy, "too many streams")).await;
+                    continue;
+                };
+                let shared = Arc::clone(shared);
+                streams.spawn(async move {
+                    serve_stream(&shared, stream).await;
+                    drop(guard);
+                });
+            }
+        }
+    }
+    streams.shutdown().await;
+}
+
+async fn serve_stream(shared: &Arc<Shared>, mut stream: Stream) {
+    match answer_request(shared, &mut stream).await {
+        Ok(()) => stream.sender.finish(),
+        Err(Stop::Refused(refusal)) => refuse(&mut stream, &refusal).await,
+        Err(Stop::Broken(why)) => {
+            debug!(peer = %stream.peer, why, "stream broken off");
+            stream.sender.reset(RESET_BROKEN);
+            stream.receiver.stop(RESET_BROKEN);
+        }
+    }
+}
+
+async fn answer_request(shared: &Arc<Shared>, stream: &mut Stream) -> Result<(), Stop> {
+    let request = within(stream.idle, stream.receiver.receive::<Request>()).await?;
+    match request {
+        Request::Info => info::answer(shared, stream).await,
+        Request::Store { terms, index, price, grant } => {
+            let wanted = store::Wanted { terms, index, price };
+            store::answer(shared, stream, wanted, &grant).await
+        }
+        Request::Read { deal, index, first, count, grant } => {
+            let range = read::Range::Slices { first, count };
+            read::answer(shared, stream, (deal, index), range, grant.as_ref()).await
+        }
+        Request::ReadCell { deal, index, cell, grant } => {
+            let range = read::Range::Cell { cell };
+            read::answer(shared, stream, (deal, index), range, grant.as_ref()).await
+        }
+        Request::Check { deal, index, grant } => {
+            info::check(shared, stream, (deal, index), grant.as_ref()).await
+        }
+        Request::KeepShare { vault, owner, key, index, share, signature } => {
+            let offered = custody::Offered { vault, owner, key, index, share, signature };
+            custody::keep_share(shared, stream, offered).await
+        }
+        Request::Release { order } => custody::release(shared, stream, order).await,
+    }
+}
+
+async fn refuse(stream: &mut Stream, refusal: &Refusal) {
+    debug!(peer = %stream.peer, code = ?refusal.code, message = refusal.message, "refused");
+    stream.receiver.stop(RESET_REFUSED);
+    let response = Response::Refused { refusal: refusal.clone() };
+    match within(stream.idle.min(REFUSAL_TIME), stream.sender.send(&response)).await {
+        Ok(()) => stream.sender.finish(),
+        Err(_) => stream.sender.reset(RESET_BROKEN),
+    }
+}
+
+/// A step that waits for the peer, no longer than `limit`.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    step: impl Future<Output = Result<T, NetError>>,
+) -> Result<T, Stop> {
+    match timeout(limit, step).await {
+        Ok(done) => done.map_err(Stop::from),
+        Err(_) => Err(Stop::Broken(String::from("the peer stayed silent too long"))),
+    }
+}
+
+fn report(ended: Option<tokio::task::JoinError>) {
+    if let Some(error) = ended.filter(tokio::task::JoinError::is_panic) {
+        // A bug of ours: it cost one stream, and must not pass unseen.
+        warn!(%error, "a task that served a peer panicked");
+    }
+}
+
+/// Stream code after a refusal: the answer is on the other half.
+const RESET_REFUSED: u32 = 1;
+/// Stream code when an answer could not be completed.
+const RESET_BROKEN: u32 = 2;
+/// How long a refusal may take to be sent while the connection's other streams wait.
+const REFUSAL_TIME: Duration = Duration::from_secs(2);

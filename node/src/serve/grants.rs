@@ -1,0 +1,312 @@
+//! Whether a peer may do what it asks: grants verified once, then judged for each request.
+
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
+
+use symbolon_protocol::{
+    Encode,
+    content::{Scheme, layout::SegmentLayout},
+    grant::{Access, Authorized, Caveat, Grant, GrantError, VerifiedGrant, ability},
+    id::{Hash, PeerId},
+    ledger::transaction::DealTerms,
+    wire::storage::RefusalCode,
+};
+use symbolon_store::{Charge, Counter};
+
+use super::{Stop, refuse_store};
+use crate::shared::Shared;
+
+/// What a request needs a grant for.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted<'a> {
+    /// The terms of the shard it is about.
+    pub(crate) terms: &'a DealTerms,
+    pub(crate) need: Need,
+}
+
+/// What is asked of a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// To store it.
+    Store,
+    /// To be told about it.
+    Verify,
+    /// To read these of its stripes.
+    Read(Range<u32>),
+}
+
+/// Judges a request: `Ok` when the grant allows it now. Quotas are left to [`charge`].
+pub(crate) async fn authorize(
+    shared: &Shared,
+    peer: PeerId,
+    grant: Option<&Grant>,
+    wanted: &Wanted<'_>,
+) -> Result<Authorized, Stop> {
+    let Some(grant) = grant else {
+        return Err(Stop::refused(RefusalCode::NotAllowed, "this needs a grant"));
+    };
+    let verified = verify(shared, grant).map_err(refuse)?;
+    let allowed = judge(&verified, peer, wanted, shared.host.now_ms()).map_err(refuse)?;
+    let limit_ms = shared.options.limits.stale_ms;
+    shared.freshen(allowed.staleness_ms.map_or(limit_ms, |max_ms| max_ms.min(limit_ms))).await?;
+    check_alive(shared, &allowed).await?;
+    Ok(allowed)
+}
+
+/// Counts a read against every quota above its holder, before its first byte is sent.
+pub(crate) async fn charge(shared: &Shared, allowed: &Authorized, bytes: u64) -> Result<(), Stop> {
+    if allowed.quotas.is_empty() {
+        return Ok(());
+    }
+    let quotas = allowed.quotas.clone();
+    let until_ms = allowed.ends_ms.unwrap_or(u64::MAX);
+    let charged = shared.with_store(move |store| {
+        for quota in quotas {
+            let max = Counter {
+                reads: quota.reads.unwrap_or(u64::MAX),
+                bytes: quota.bytes.unwrap_or(u64::MAX),
+            };
+            let more = Counter { reads: 1, bytes };
+            if let Charge::Exceeded(_) = store.charge(&quota.link.0, more, max, until_ms)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    });
+    match charged.await.map_err(refuse_store)? {
+        true => Ok(()),
+        false => Err(Stop::refused(RefusalCode::QuotaUsed, "the grant's quota here is used up")),
+    }
+}
+
+/// The part of judging that needs nothing but the chain and the request.
+fn judge(
+    verified: &VerifiedGrant,
+    peer: PeerId,
+    wanted: &Wanted<'_>,
+    now_ms: u64,
+) -> Result<Authorized, GrantError> {
+    let terms = wanted.terms;
+    let access = |ability, cells| Access {
+        owner: terms.owner,
+        object: terms.object,
+        peer,
+        ability,
+        cells,
+        now_ms,
+    };
+    match &wanted.need {
+        Need::Store => verified.authorize(&access(ability::STORE, None)),
+        Need::Verify => verified.authorize(&access(ability::VERIFY, None)),
+        Need::Read(stripes) => {
+            let cells = readable(verified.grant(), terms, stripes.clone())?;
+            // Shards are ciphertext to both: a reader opens cells, a repairer rebuilds shards.
+            match verified.authorize(&access(ability::READ, Some(cells.clone()))) {
+                Err(GrantError::NotAllowed) => {
+                    verified.authorize(&access(ability::REPAIR, Some(cells)))
+                }
+                judged => judged,
+            }
+        }
+    }
+}
+
+/// The data cells a read of these stripes is about, within what the grant is limited to. Every stripe
+/// must have at least one of them: a parity cell, and a data cell next to an allowed one, serve to
+/// rebuild that one and no other purpose. See `spec/node.md`.
+fn readable(
+    grant: &Grant,
+    terms: &DealTerms,
+    stripes: Range<u32>,
+) -> Result<Range<u64>, GrantError> {
+    let scheme = Scheme { required: terms.required, total: terms.total };
+    let layout = SegmentLayout::from_shard(scheme, terms.segment, terms.length);
+    let layout = layout.map_err(|_| GrantError::WrongCells)?;
+    let required = u64::from(terms.required);
+    let first_of = |stripe: u32| layout.first_cell + u64::from(stripe) * required;
+    let caveats = grant.links.iter().flat_map(|link| &link.caveats);
+    let limits = caveats.filter_map(|caveat| match caveat {
+        Caveat::Cells { first, end } => Some((*first, *end)),
+        _ => None,
+    });
+    let (first, end) =
+        limits.fold((0, u64::MAX), |(first, end), (from, to)| (first.max(from), end.min(to)));
+    // Stripes follow one another, so the first and the last one decide.
+    let last = stripes.end.saturating_sub(1);
+    let touches = |stripe| first < first_of(stripe) + required && first_of(stripe) < end;
+    let all = stripes.start <= last && first < end && touches(stripes.start) && touches(last);
+    match all {
+        true => Ok(first.max(first_of(stripes.start))..end.min(first_of(stripes.end))),
+        false => Err(GrantError::WrongCells),
+    }
+}
+
+fn verify(shared: &Shared, grant: &Grant) -> Result<Arc<VerifiedGrant>, GrantError> {
+    let key = Hash(*blake3::hash(&grant.to_bytes()).as_bytes());
+    if let Some(known) = shared.grants().find(&key) {
+        return known;
+    }
+    // Verified outside the lock: two streams may do it twice, none waits for the other.
+    let verified = grant.verify().map(Arc::new);
+    shared.grants().keep(key, verified.clone());
+    verified
+}
+
+/// Whether something above the holder was revoked, or an order it was paid with refunded.
+async fn check_alive(shared: &Shared, allowed: &Authorized) -> Result<(), Stop> {
+    let (revocations, orders) = (allowed.revocations.clone(), allowed.orders.clone());
+    let dead = shared.with_store(move |store| {
+        for (link, by) in &revocations {
+            if store.is_revoked(link, by)? {
+                return Ok(Some("the grant was revoked"));
+            }
+        }
+        for order in &orders {
+            if store.is_refunded(order)? {
+                return Ok(Some("the grant's order was refunded"));
+            }
+        }
+        Ok(None)
+    });
+    match dead.await.map_err(refuse_store)? {
+        None => Ok(()),
+        Some(message) => Err(Stop::refused(RefusalCode::Revoked, message)),
+    }
+}
+
+fn refuse(error: GrantError) -> Stop {
+    let code = match error {
+        GrantError::NotHolder => RefusalCode::NotYourGrant,
+        GrantError::NotYet { .. } | GrantError::Expired { .. } => RefusalCode::OutOfTime,
+        _ => RefusalCode::NotAllowed,
+    };
+    Stop::refused(code, error.to_string())
+}
+
+/// Results of verifying, the least recently used forgotten first. Bad ones too: a peer that repeats a
+/// bad grant costs a hash, not signatures.
+#[derive(Debug)]
+pub(crate) struct GrantCache {
+    max: usize,
+    clock: u64,
+    entries: BTreeMap<Hash, (u64, Result<Arc<VerifiedGrant>, GrantError>)>,
+    by_use: BTreeMap<u64, Hash>,
+}
+
+impl GrantCache {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { max, clock: 0, entries: BTreeMap::new(), by_use: BTreeMap::new() }
+    }
+
+    fn find(&mut self, key: &Hash) -> Option<Result<Arc<VerifiedGrant>, GrantError>> {
+        let (used, result) = self.entries.get_mut(key)?;
+        self.by_use.remove(used);
+        self.clock += 1;
+        *used = self.clock;
+        self.by_use.insert(self.clock, *key);
+        Some(result.clone())
+    }
+
+    fn keep(&mut self, key: Hash, result: Result<Arc<VerifiedGrant>, GrantError>) {
+        self.clock += 1;
+        if let Some((used, _)) = self.entries.insert(key, (self.clock, result)) {
+            self.by_use.remove(&used);
+        }
+        self.by_use.insert(self.clock, key);
+        while self.entries.len() > self.max {
+            let Some((_, oldest)) = self.by_use.pop_first() else {
+                return;
+            };
+            self.entries.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::SigningKey;
+    use symbolon_protocol::{
+        id::{AccountId, DealId, ObjectId},
+        ledger::rows,
+        limits::CELL_BYTES,
+    };
+
+    use super::*;
+
+    fn terms() -> DealTerms {
+        DealTerms {
+            deal: DealId([1; 16]),
+            owner: AccountId(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes()),
+            object: ObjectId([2; 16]),
+            segment: 0,
+            required: 4,
+            total: 10,
+            length: 48 * CELL_BYTES as u64,
+            access: rows::Access::Granted,
+            epochs: 1,
+        }
+    }
+
+    fn grant(caveats: Vec<Caveat>) -> Grant {
+        Grant::issue(&SigningKey::from_bytes(&[1; 32]), PeerId([9; 32]), caveats, &[0; 32]).unwrap()
+    }
+
+    #[test]
+    fn a_range_opens_the_stripes_it_touches_and_no_other() {
+        let limited = grant(vec![Caveat::Cells { first: 10, end: 12 }]);
+        let readable = |stripes| readable(&limited, &terms(), stripes);
+        assert_eq!(readable(2..3), Ok(10..12));
+        for outside in [1..2, 3..4, 1..3, 2..4, 0..16, 2..2] {
+            assert_eq!(readable(outside.clone()), Err(GrantError::WrongCells), "{outside:?}");
+        }
+        let wider = grant(vec![Caveat::Cells { first: 11, end: 17 }]);
+        assert_eq!(super::readable(&wider, &terms(), 2..5), Ok(11..17));
+        assert_eq!(super::readable(&wider, &terms(), 2..6), Err(GrantError::WrongCells));
+        let both = vec![Caveat::Cells { first: 0, end: 9 }, Caveat::Cells { first: 9, end: 20 }];
+        assert_eq!(super::readable(&grant(both), &terms(), 2..3), Err(GrantError::WrongCells));
+        assert_eq!(super::readable(&grant(vec![]), &terms(), 0..48), Ok(0..192));
+        let later = DealTerms { segment: 2, ..terms() };
+        assert_eq!(super::readable(&grant(vec![]), &later, 0..1), Ok(8192..8196));
+    }
+
+    #[test]
+    fn a_range_does_not_widen_what_authorize_allows() {
+        let limited = grant(vec![Caveat::Cells { first: 10, end: 12 }]).verify().unwrap();
+        let terms = terms();
+        let judge = |need| {
+            let wanted = Wanted { terms: &terms, need };
+            super::judge(&limited, PeerId([9; 32]), &wanted, 0).map(|_| ())
+        };
+        assert_eq!(judge(Need::Read(2..3)), Ok(()));
+        assert_eq!(judge(Need::Read(3..4)), Err(GrantError::WrongCells));
+        // Storing and verifying are about whole shards.
+        assert_eq!(judge(Need::Store), Err(GrantError::WrongCells));
+        assert_eq!(judge(Need::Verify), Err(GrantError::WrongCells));
+    }
+
+    #[test]
+    fn a_repairer_reads_and_a_lister_does_not() {
+        let terms = terms();
+        let judge = |set| {
+            let verified = grant(vec![Caveat::Abilities { set }]).verify().unwrap();
+            let wanted = Wanted { terms: &terms, need: Need::Read(0..1) };
+            super::judge(&verified, PeerId([9; 32]), &wanted, 0).map(|_| ())
+        };
+        assert_eq!(judge(ability::READ), Ok(()));
+        assert_eq!(judge(ability::REPAIR), Ok(()));
+        assert_eq!(judge(ability::LIST | ability::STORE), Err(GrantError::NotAllowed));
+    }
+
+    #[test]
+    fn the_cache_forgets_the_least_recently_used() {
+        let mut cache = GrantCache::new(2);
+        let bad = |link| Err(GrantError::Signature { link });
+        cache.keep(Hash([1; 32]), bad(1));
+        cache.keep(Hash([2; 32]), bad(2));
+        assert!(cache.find(&Hash([1; 32])).is_some());
+        cache.keep(Hash([3; 32]), bad(3));
+        assert!(cache.find(&Hash([2; 32])).is_none());
+        assert_eq!(cache.find(&Hash([1; 32])), Some(bad(1)));
+        assert_eq!(cache.find(&Hash([3; 32])), Some(bad(3)));
+        assert_eq!(cache.by_use.len(), 2);
+    }
+}

@@ -1,0 +1,267 @@
+//! `Store`: takes a shard in, checks everything that can be checked before a byte is sent, and gives
+//! the node's word once the bytes are synced to disk.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use symbolon_protocol::{
+    Amount, Decode, Encode,
+    content::Scheme,
+    grant::Grant,
+    id::{DealId, Hash},
+    ledger::{
+        rows::Accounts,
+        slot_rate,
+        transaction::{Acceptance, DealTerms},
+    },
+    limits::{LEAF_BYTES, SHARD_BYTES_MAX},
+    wire::storage::{RefusalCode, Response},
+};
+use symbolon_store::{Shard, ShardInfo, ShardState, ShardWriter, Shards, StoreError};
+use tracing::info;
+
+use super::{Stop, Stream, grants::{self, Need}, internal, refuse_store, terms_of, within};
+use crate::{
+    admission::{Offer, UploadGuard},
+    shared::Shared,
+};
+
+/// What an owner wants kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) terms: DealTerms,
+    pub(crate) index: u8,
+    pub(crate) price: Amount,
+}
+
+/// Answers a store request.
+pub(crate) async fn answer(
+    shared: &Arc<Shared>,
+    stream: &mut Stream,
+    wanted: Wanted,
+    grant: &Grant,
+) -> Result<(), Stop> {
+    check_terms(shared, &wanted)?;
+    let asked = grants::Wanted { terms: &wanted.terms, need: Need::Store };
+    grants::authorize(shared, stream.peer, Some(grant), &asked).await?;
+    if let Some(acceptance) = kept(shared, &wanted).await? {
+        return stream.answer(&Response::Accepted { acceptance }).await;
+    }
+    check_price(shared, &wanted)?;
+    check_balance(shared, &wanted).await?;
+    let offer = Offer {
+        deal: wanted.terms.deal,
+        index: wanted.index,
+        owner: wanted.terms.owner,
+        length: wanted.terms.length,
+    };
+    let guard = shared.admission.upload(offer, disk_free(shared).await?)?;
+    // The deal's place is ours now; what another stream stored until then is seen here.
+    if let Some(acceptance) = kept(shared, &wanted).await? {
+        return stream.answer(&Response::Accepted { acceptance }).await;
+    }
+    stream.answer(&Response::Ready).await?;
+    let writer = receive(shared, stream, &wanted).await?;
+    // From here on the shard is kept even when the peer goes away: it may ask again.
+    let keeping = tokio::spawn(keep(Arc::clone(shared), writer, wanted, guard));
+    let acceptance = keeping.await.map_err(|error| internal("keeping a shard failed", error))??;
+    stream.answer(&Response::Accepted { acceptance }).await
+}
+
+fn check_terms(shared: &Shared, wanted: &Wanted) -> Result<(), Stop> {
+    let Wanted { terms, index, .. } = wanted;
+    let malformed = |message: &str| Err(Stop::refused(RefusalCode::Malformed, message));
+    if Scheme::new(terms.required, terms.total).is_err() {
+        return malformed("there is no such scheme");
+    }
+    if *index >= terms.total {
+        return malformed("the scheme has no shard of this index");
+    }
+    if !terms.length.is_multiple_of(LEAF_BYTES as u64)
+        || !(LEAF_BYTES as u64..=SHARD_BYTES_MAX).contains(&terms.length)
+    {
+        return malformed("no shard has this length");
+    }
+    if !(1..=shared.params.deal_epochs_max).contains(&terms.epochs) {
+        return malformed("no deal lasts that many epochs");
+    }
+    Ok(())
+}
+
+/// The owner must be able to pay for this shard, or the node would work for nothing. It is no
+/// guarantee: the owner may spend the money before the deal opens, and then the shard is swept.
+async fn check_balance(shared: &Shared, wanted: &Wanted) -> Result<(), Stop> {
+    let row = shared.ledger.row(Accounts, &wanted.terms.owner).await;
+    let row = row.map_err(|error| {
+        Stop::refused(RefusalCode::Stale, format!("this node cannot reach its ledger: {error}"))
+    })?;
+    let balance = row.map_or(Amount::ZERO, |account| account.balance);
+    let rate = slot_rate(wanted.price, wanted.terms.length);
+    let cost = rate.and_then(|rate| rate.checked_mul(wanted.terms.epochs));
+    match cost {
+        Some(cost) if Amount::ZERO < balance && cost <= balance => Ok(()),
+        _ => {
+            let message = "the owner's account cannot pay for this shard";
+            Err(Stop::refused(RefusalCode::CannotPay, message))
+        }
+    }
+}
+
+/// The acceptance of this very shard when it is here, renewed where that helps the owner.
+async fn kept(shared: &Shared, wanted: &Wanted) -> Result<Option<Acceptance>, Stop> {
+    let (deal, index) = (wanted.terms.deal, wanted.index);
+    let found = shared.with_store(move |store| of_deal(store, &deal)).await.map_err(refuse_store)?;
+    let Some(shard) = found.first() else {
+        return Ok(None);
+    };
+    if shard.info.index != index {
+        let message = "this node keeps another shard of the deal: one per segment";
+        return Err(Stop::refused(RefusalCode::Conflict, message));
+    }
+    if terms_of(shard)? != wanted.terms {
+        let message = "this shard was stored with other terms";
+        return Err(Stop::refused(RefusalCode::Conflict, message));
+    }
+    let acceptance = Acceptance::from_bytes(&shard.acceptance)
+        .map_err(|error| internal("a stored acceptance cannot be read", error))?;
+    match shard.state {
+        ShardState::Unpaid { .. } => renew(shared, wanted, acceptance).await.map(Some),
+        _ => Ok(Some(acceptance)),
+    }
+}
+
+/// Signs again over the same root, when less than half of the time is left or the price is another.
+async fn renew(
+    shared: &Shared,
+    wanted: &Wanted,
+    acceptance: Acceptance,
+) -> Result<Acceptance, Stop> {
+    let life_ms = shared.options.limits.acceptance_ms;
+    let left_ms = acceptance.expires_ms.saturating_sub(shared.host.now_ms());
+    let lives = life_ms / 2 <= left_ms;
+    if lives && wanted.price == acceptance.price {
+        return Ok(acceptance);
+    }
+    check_price(shared, wanted)?;
+    let (renewed, until_ms) = accept(shared, wanted, acceptance.root);
+    let (deal, index, bytes) = (wanted.terms.deal, wanted.index, renewed.to_bytes());
+    let written = shared.with_store(move |store| {
+        store.mark(&deal, index, ShardState::Unpaid { until_ms })?;
+        store.set_acceptance(&deal, index, &bytes)
+    });
+    written.await.map_err(refuse_store)?;
+    Ok(renewed)
+}
+
+fn check_price(shared: &Shared, wanted: &Wanted) -> Result<(), Stop> {
+    if wanted.price < shared.options.price {
+        let message = format!("this node asks {} per GiB and epoch", shared.options.price);
+        return Err(Stop::refused(RefusalCode::PriceTooLow, message));
+    }
+    Ok(())
+}
+
+/// An acceptance from now on, and until when the shard waits for its deal.
+fn accept(shared: &Shared, wanted: &Wanted, root: Hash) -> (Acceptance, u64) {
+    let limits = &shared.options.limits;
+    let expires_ms = shared.host.now_ms().saturating_add(limits.acceptance_ms);
+    let shard = (wanted.index, root);
+    let accepted =
+        shared.key.accept(&shared.chain, &wanted.terms, shard, wanted.price, expires_ms);
+    (accepted, expires_ms.saturating_add(limits.unpaid_grace_ms))
+}
+
+/// The shard of a deal that is here, if any.
+fn of_deal(store: &Shards, deal: &DealId) -> Result<Vec<Shard>, StoreError> {
+    if let Some(first) = store.info(deal, 0)? {
+        return Ok(vec![first]);
+    }
+    let mut next = store.list(Some((*deal, 0)), 1)?;
+    next.retain(|shard| shard.info.deal == *deal);
+    Ok(next)
+}
+
+/// Bytes the disk has left.
+pub(crate) async fn disk_free(shared: &Shared) -> Result<u64, Stop> {
+    shared.with_store(Shards::free_bytes).await.map_err(refuse_store)
+}
+
+/// Takes the shard's bytes in. One batch is written and hashed while the next one arrives, so two of
+/// them are in memory at most, and a slow disk slows the sender down.
+async fn receive(
+    shared: &Shared,
+    stream: &mut Stream,
+    wanted: &Wanted,
+) -> Result<ShardWriter, Stop> {
+    let terms = &wanted.terms;
+    let info = ShardInfo {
+        deal: terms.deal,
+        index: wanted.index,
+        owner: terms.owner,
+        object: terms.object,
+        access: terms.access,
+        length: terms.length,
+        terms: terms.to_bytes(),
+    };
+    let begun = shared.with_store(move |store| store.begin(info)).await;
+    let mut writer = begun.map_err(refuse_store)?;
+    let mut left = terms.length;
+    let mut batch = gather(stream, &mut left).await?;
+    while !batch.is_empty() {
+        let writing = shared.host.blocking(move || {
+            for piece in &batch {
+                writer.write(piece)?;
+            }
+            Ok(writer)
+        });
+        let (written, next) = tokio::join!(writing, gather(stream, &mut left));
+        writer = written.map_err(refuse_store)?;
+        batch = next?;
+    }
+    Ok(writer)
+}
+
+/// The next bytes of the shard, at most [`BATCH_BYTES`]; none when there are no more to come.
+async fn gather(stream: &mut Stream, left: &mut u64) -> Result<Vec<Bytes>, Stop> {
+    let mut batch = Vec::new();
+    let mut room = usize::try_from(*left).unwrap_or(BATCH_BYTES).min(BATCH_BYTES);
+    while room > 0 {
+        let idle = stream.idle();
+        let Some(piece) = within(idle, stream.receiver.read(room)).await? else {
+            return Err(Stop::Broken(format!("the shard ended {left} bytes too early")));
+        };
+        room -= piece.len();
+        *left -= piece.len() as u64;
+        batch.push(piece);
+    }
+    Ok(batch)
+}
+
+/// Syncs the shard, enters it with the acceptance, and counts it.
+async fn keep(
+    shared: Arc<Shared>,
+    writer: ShardWriter,
+    wanted: Wanted,
+    guard: UploadGuard,
+) -> Result<Acceptance, Stop> {
+    let (deal, index, length) = (wanted.terms.deal, wanted.index, wanted.terms.length);
+    let here = Arc::clone(&shared);
+    let stored = shared.host.blocking(move || {
+        let limits = &here.options.limits;
+        let wait_ms = limits.acceptance_ms.saturating_add(limits.unpaid_grace_ms);
+        let until_ms = here.host.now_ms().saturating_add(wait_ms);
+        let stored = writer.finish_accepted(ShardState::Unpaid { until_ms }, |root| {
+            accept(&here, &wanted, *root).0.to_bytes()
+        })?;
+        // Counted before anyone can learn of the shard and pay for it.
+        guard.keep();
+        Ok(stored)
+    });
+    let stored = stored.await.map_err(refuse_store)?;
+    info!(%deal, index, length, "stored");
+    Acceptance::from_bytes(&stored.acceptance)
+        .map_err(|error| internal("an acceptance cannot be read back", error))
+}
+
+/// Bytes that are written and hashed in one go: many of BLAKE3's 16 KiB groups, few task switches.
+const BATCH_BYTES: usize = 512 * 1024;

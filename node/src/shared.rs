@@ -1,0 +1,205 @@
+//! What all parts of a running node share.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use symbolon_ledger::Ledger;
+use symbolon_net::{Endpoint, Host};
+use symbolon_protocol::{
+    Amount,
+    id::ChainId,
+    ledger::Params,
+    wire::storage::RefusalCode,
+};
+use symbolon_store::Shards;
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
+
+use crate::{
+    admission::Admission,
+    custodian::Schedule,
+    key::NodeKey,
+    options::NodeOptions,
+    serve::{GrantCache, Stop},
+};
+
+/// A node's parts, made once at its start.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: NodeOptions,
+    pub(crate) key: NodeKey,
+    pub(crate) chain: ChainId,
+    pub(crate) params: Params,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) ledger: Ledger,
+    pub(crate) host: Host,
+    pub(crate) store: Shards,
+    pub(crate) schedule: Schedule,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) grants: Mutex<GrantCache>,
+    pub(crate) view: View,
+    pub(crate) stop: watch::Sender<bool>,
+    /// Told when the endpoint accepts no more.
+    pub(crate) endpoint_ended: Notify,
+}
+
+/// How much of the ledger the node has seen.
+#[derive(Debug)]
+pub(crate) struct View {
+    /// Height of the last block that is followed and kept.
+    height: watch::Sender<u64>,
+    /// When it was last certain that no later block existed, by this machine's clock.
+    fresh_ms: AtomicU64,
+    /// The current epoch, for the prover to wait on.
+    pub(crate) epoch: watch::Sender<u64>,
+    /// Whether the node's row says what its options say.
+    pub(crate) registered: watch::Sender<bool>,
+    earned: Mutex<Amount>,
+}
+
+impl View {
+    pub(crate) fn new(height: u64, epoch: u64) -> Self {
+        Self {
+            height: watch::Sender::new(height),
+            fresh_ms: AtomicU64::new(0),
+            epoch: watch::Sender::new(epoch),
+            registered: watch::Sender::new(false),
+            earned: Mutex::new(Amount::ZERO),
+        }
+    }
+
+    /// Height of the last block that is followed and kept.
+    pub(crate) fn height(&self) -> u64 {
+        *self.height.borrow()
+    }
+
+    /// A block is followed and kept.
+    pub(crate) fn reached(&self, height: u64) {
+        self.height.send_if_modified(|reached| {
+            let further = *reached < height;
+            *reached = height.max(*reached);
+            further
+        });
+    }
+
+    /// An epoch has begun.
+    pub(crate) fn epoch_began(&self, epoch: u64) {
+        self.epoch.send_if_modified(|current| {
+            let later = *current < epoch;
+            *current = epoch.max(*current);
+            later
+        });
+    }
+
+    /// The node was seen to earn more.
+    pub(crate) fn earn(&self, more: Amount) {
+        let mut earned = self.earned.lock().expect("no code that holds the sum panics");
+        *earned = earned.checked_add(more).unwrap_or(*earned);
+    }
+
+    /// What the node was seen to earn for proven epochs since it was started.
+    pub(crate) fn earned(&self) -> Amount {
+        *self.earned.lock().expect("no code that holds the sum panics")
+    }
+
+    /// At `now_ms` there was no block after the last one followed.
+    pub(crate) fn is_fresh(&self, now_ms: u64) {
+        self.fresh_ms.fetch_max(now_ms, Ordering::AcqRel);
+    }
+
+    /// How old the view may be, in milliseconds: an upper bound.
+    pub(crate) fn age_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.fresh_ms.load(Ordering::Acquire))
+    }
+}
+
+impl Shared {
+    /// Waits until the node is told to stop.
+    pub(crate) async fn stopped(&self) {
+        let mut stop = self.stop.subscribe();
+        // The sender lives as long as `self`, so waiting cannot fail before it has succeeded.
+        if stop.wait_for(|stop| *stop).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits, but no longer than until the node is told to stop: then `Err`.
+    pub(crate) async fn sleep_until_ms(&self, time_ms: u64) -> Result<(), Stopped> {
+        tokio::select! {
+            biased;
+            () = self.stopped() => Err(Stopped),
+            () = self.host.sleep_until_ms(time_ms) => Ok(()),
+        }
+    }
+
+    /// Runs work on the store where blocking is allowed.
+    pub(crate) async fn with_store<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shards) -> T + Send + 'static,
+    ) -> T {
+        let store = self.store.clone();
+        self.host.blocking(move || work(&store)).await
+    }
+
+    /// Makes sure that the view is at most `max_ms` old, by asking the ledger when it is not.
+    pub(crate) async fn freshen(&self, max_ms: u64) -> Result<(), Stop> {
+        if self.view.age_ms(self.host.now_ms()) <= max_ms {
+            return Ok(());
+        }
+        let asked_ms = self.host.now_ms();
+        let head = match self.ledger.head().await {
+            Ok(head) => head,
+            Err(error) => {
+                let message = format!("this node cannot reach its ledger: {error}");
+                return Err(Stop::refused(RefusalCode::Stale, message));
+            }
+        };
+        let mut height = self.view.height.subscribe();
+        let caught_up = height.wait_for(|height| head.header.height <= *height);
+        if timeout(CATCH_UP, caught_up).await.is_err() {
+            return Err(Stop::refused(RefusalCode::Stale, "this node has blocks to catch up with"));
+        }
+        self.view.is_fresh(asked_ms);
+        Ok(())
+    }
+
+    pub(crate) fn grants(&self) -> MutexGuard<'_, GrantCache> {
+        self.grants.lock().expect("no code that holds the cache panics")
+    }
+}
+
+/// How long a peer waits for the node to see blocks that are there already.
+const CATCH_UP: Duration = Duration::from_secs(3);
+
+/// The node was told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stopped;
+
+/// Waits between attempts: doubling, with a bound, and never in step with other nodes.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    next_ms: u64,
+    max_ms: u64,
+}
+
+impl Backoff {
+    pub(crate) fn new(first_ms: u64, max_ms: u64) -> Self {
+        Self { next_ms: first_ms, max_ms }
+    }
+
+    /// Waits between half and the whole of the current step, then doubles it.
+    pub(crate) async fn wait(&mut self, shared: &Shared) -> Result<(), Stopped> {
+        let step = self.next_ms;
+        self.next_ms = step.saturating_mul(2).min(self.max_ms);
+        let random = u64::from_le_bytes(shared.host.random());
+        let wait = step / 2 + random % (step / 2 + 1);
+        shared.sleep_until_ms(shared.host.now_ms().saturating_add(wait)).await
+    }
+}

@@ -1,0 +1,166 @@
+//! A listing's key, encrypted to a vault and bound to what is sold (after TDH2).
+
+use alloc::vec::Vec;
+
+use curve25519_dalek::{
+    RistrettoPoint,
+    scalar::Scalar as Number,
+    traits::{IsIdentity, VartimeMultiscalarMul},
+};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::{Capsule, CustodyError, Point, VaultSecret, curve};
+use crate::id::{AccountId, Hash, VaultId};
+
+/// What a capsule is bound to: without it anyone could copy one into a listing of their own, at a
+/// price of nothing, and have the custodians open it.
+#[must_use]
+pub fn label(seller: &AccountId, vault: &VaultId, content_root: &Hash) -> Hash {
+    let mut bytes = Vec::with_capacity(32 + 16 + 32);
+    bytes.extend_from_slice(&seller.0);
+    bytes.extend_from_slice(&vault.0);
+    bytes.extend_from_slice(&content_root.0);
+    Hash(blake3::derive_key("symbolon 2026 capsule label v1", &bytes))
+}
+
+/// The listing key of a key point: what a listing's pad was made with.
+#[must_use]
+pub fn listing_key(point: &Point) -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(blake3::derive_key("symbolon 2026 listing key v1", point))
+}
+
+/// `file_key XOR listing_key`: what a listing shows, so that a file put earlier can be listed later.
+#[must_use]
+pub fn pad(file_key: &[u8; 32], listing_key: &[u8; 32]) -> [u8; 32] {
+    core::array::from_fn(|i| file_key[i] ^ listing_key[i])
+}
+
+/// The file key of a listing's pad. It counts only once it matches the manifest's commitment.
+#[must_use]
+pub fn unpad(pad: &[u8; 32], listing_key: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(self::pad(pad, listing_key))
+}
+
+impl Capsule {
+    /// Encrypts a fresh key point to the vault, and gives the point too.
+    #[must_use]
+    pub fn seal(vault: &VaultSecret, label: &Hash, entropy: &[u8; 32]) -> (Self, Zeroizing<Point>) {
+        let mut stream = curve::Stream::new(
+            "symbolon 2026 capsule nonces v1",
+            &[vault.0.as_bytes(), entropy, &label.0],
+        );
+        let mut key = stream.point();
+        let mut s = stream.number();
+        let mut w = stream.number();
+        let r = RistrettoPoint::mul_base(&s).compress().to_bytes();
+        let r2 = (curve::second_base() * s).compress().to_bytes();
+        let c = (key + RistrettoPoint::mul_base(&(vault.0 * s))).compress().to_bytes();
+        let w1 = RistrettoPoint::mul_base(&w).compress().to_bytes();
+        let w2 = (curve::second_base() * w).compress().to_bytes();
+        let mut capsule = Self { r, r2, c, e: [0; 32], f: [0; 32] };
+        let e = capsule.challenge(label, &w1, &w2);
+        capsule.e = e.to_bytes();
+        capsule.f = (w + s * e).to_bytes();
+        let point = Zeroizing::new(key.compress().to_bytes());
+        key.zeroize();
+        s.zeroize();
+        w.zeroize();
+        (capsule, point)
+    }
+
+    /// Opens a capsule with the whole secret: what a seller can do with her own.
+    pub fn open(&self, vault: &VaultSecret) -> Result<Zeroizing<Point>, CustodyError> {
+        let shared = curve::point(&self.r, "R")? * vault.0;
+        key_point(curve::point(&self.c, "C")? - shared)
+    }
+
+    /// Whether the capsule was made, by someone who knew `s`, for this label.
+    pub fn verify(&self, label: &Hash) -> Result<(), CustodyError> {
+        let r = curve::point(&self.r, "R")?;
+        let r2 = curve::point(&self.r2, "R2")?;
+        curve::point(&self.c, "C")?;
+        let e = curve::number(&self.e, "e")?;
+        let f = curve::number(&self.f, "f")?;
+        let w1 = RistrettoPoint::vartime_double_scalar_mul_basepoint(&-e, &r, &f);
+        let w2 = RistrettoPoint::vartime_multiscalar_mul([f, -e], [curve::second_base(), r2]);
+        let expected = self.challenge(label, &w1.compress().0, &w2.compress().0);
+        if expected == e { Ok(()) } else { Err(CustodyError::Proof { what: "capsule" }) }
+    }
+
+    fn challenge(&self, label: &Hash, w1: &Point, w2: &Point) -> Number {
+        curve::challenge(
+            "symbolon 2026 capsule proof v1",
+            &[&label.0, &self.c, &self.r, &self.r2, w1, w2],
+        )
+    }
+}
+
+/// A recovered key point's bytes. The identity is no key anyone would choose.
+pub(super) fn key_point(mut point: RistrettoPoint) -> Result<Zeroizing<Point>, CustodyError> {
+    if point.is_identity() {
+        return Err(CustodyError::Identity { what: "key point" });
+    }
+    let bytes = Zeroizing::new(point.compress().to_bytes());
+    point.zeroize();
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> (VaultSecret, Hash, Capsule, Zeroizing<Point>) {
+        let vault = VaultSecret::from_seed(&[1; 32]);
+        let label = label(&AccountId([2; 32]), &VaultId([3; 16]), &Hash([4; 32]));
+        let (capsule, key) = Capsule::seal(&vault, &label, &[5; 32]);
+        (vault, label, capsule, key)
+    }
+
+    #[test]
+    fn a_capsule_opens_and_proves_its_label() {
+        let (vault, bound, capsule, key) = example();
+        capsule.verify(&bound).unwrap();
+        assert_eq!(*capsule.open(&vault).unwrap(), *key);
+        // The same capsule in another's listing, in another vault, or for other content.
+        for other in [
+            label(&AccountId([9; 32]), &VaultId([3; 16]), &Hash([4; 32])),
+            label(&AccountId([2; 32]), &VaultId([9; 16]), &Hash([4; 32])),
+            label(&AccountId([2; 32]), &VaultId([3; 16]), &Hash([9; 32])),
+        ] {
+            assert_eq!(capsule.verify(&other), Err(CustodyError::Proof { what: "capsule" }));
+        }
+    }
+
+    #[test]
+    fn every_field_is_bound() {
+        let (_, label, capsule, _) = example();
+        let other = curve::second_base().compress().to_bytes();
+        for change in [
+            Capsule { r: other, ..capsule.clone() },
+            Capsule { r2: other, ..capsule.clone() },
+            Capsule { c: other, ..capsule.clone() },
+            Capsule { e: [1; 32], ..capsule.clone() },
+            Capsule { f: [1; 32], ..capsule.clone() },
+        ] {
+            assert!(change.verify(&label).is_err());
+        }
+        // R = R2 = 0 would prove itself with any e, and show K in the clear.
+        let nothing = Capsule { r: [0; 32], r2: [0; 32], ..capsule };
+        assert_eq!(nothing.verify(&label), Err(CustodyError::Identity { what: "R" }));
+    }
+
+    #[test]
+    fn pads_come_off() {
+        let key = listing_key(&[7; 32]);
+        assert_ne!(pad(&[9; 32], &key), [9; 32]);
+        assert_eq!(*unpad(&pad(&[9; 32], &key), &key), [9; 32]);
+    }
+
+    #[test]
+    fn entropy_makes_another_capsule() {
+        let (vault, label, capsule, key) = example();
+        let (second, other) = Capsule::seal(&vault, &label, &[6; 32]);
+        assert_ne!(capsule.r, second.r);
+        assert_ne!(*key, *other);
+    }
+}

@@ -1,0 +1,162 @@
+//! Whether a verified chain allows one request: the AND of every caveat of every link.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::{Caveat, GrantError, VerifiedGrant, ability};
+use crate::id::{AccountId, Hash, LinkId, ObjectId, OrderId, PeerId};
+
+/// One request, with what the node that gets it knows for itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// The object's owner, as the node recorded it with the shard.
+    pub owner: AccountId,
+    /// The object.
+    pub object: ObjectId,
+    /// The key the request's connection was made with.
+    pub peer: PeerId,
+    /// What is asked: one or more bits of [`ability`], all of which must be allowed.
+    pub ability: u16,
+    /// The cells of the object that are asked for, in file order; absent when the request is not about
+    /// some cells but the whole object.
+    pub cells: Option<Range<u64>>,
+    /// The time, in milliseconds since the Unix epoch.
+    pub now_ms: u64,
+}
+
+/// A request that is allowed, if what is in here holds too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authorized {
+    /// Who asked.
+    pub holder: PeerId,
+    /// What each link leaves, on this node, to everyone below it together.
+    pub quotas: Vec<Quota>,
+    /// Orders none of which may be refunded.
+    pub orders: Vec<OrderId>,
+    /// How old the node's knowledge of revocations may be at most, in milliseconds.
+    pub staleness_ms: Option<u64>,
+    /// What it may be used for. Only the holder can keep this; it is here to be shown and recorded.
+    pub purpose: Option<Hash>,
+    /// Revocations none of which may be there: a link, and a key that may revoke it.
+    pub revocations: Vec<(LinkId, AccountId)>,
+    /// When it ends, in milliseconds since the Unix epoch, unless it never does.
+    pub ends_ms: Option<u64>,
+}
+
+/// A counter of one link. Counting per link, not per holder, is what keeps ten delegates of a link from
+/// having ten times its quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Whose counter.
+    pub link: LinkId,
+    /// Read requests at most.
+    pub reads: Option<u64>,
+    /// Bytes at most.
+    pub bytes: Option<u64>,
+}
+
+impl Authorized {
+    /// The smallest number of read requests any link leaves.
+    #[must_use]
+    pub fn node_reads(&self) -> Option<u64> {
+        self.quotas.iter().filter_map(|quota| quota.reads).min()
+    }
+
+    /// The smallest number of bytes any link leaves.
+    #[must_use]
+    pub fn node_bytes(&self) -> Option<u64> {
+        self.quotas.iter().filter_map(|quota| quota.bytes).min()
+    }
+}
+
+impl VerifiedGrant {
+    /// Whether the request is allowed. Nothing is looked up and nothing counted here: the caller
+    /// enforces what [`Authorized`] says.
+    pub fn authorize(&self, access: &Access) -> Result<Authorized, GrantError> {
+        if access.owner != self.root() {
+            return Err(GrantError::NotOwner);
+        }
+        if access.peer != self.holder() {
+            return Err(GrantError::NotHolder);
+        }
+        if access.ability == 0 || access.ability & !ability::ALL != 0 {
+            return Err(GrantError::NotAllowed);
+        }
+        if access.cells.as_ref().is_some_and(Range::is_empty) {
+            return Err(GrantError::WrongCells);
+        }
+        let mut found = Authorized {
+            holder: access.peer,
+            quotas: Vec::new(),
+            orders: Vec::new(),
+            staleness_ms: None,
+            purpose: None,
+            revocations: self.revocations().collect(),
+            ends_ms: None,
+        };
+        for (link, id) in self.grant().links.iter().zip(self.link_ids()) {
+            let mut quota = Quota { link: id, reads: None, bytes: None };
+            for caveat in &link.caveats {
+                access.check(caveat)?;
+                found.collect(caveat, &mut quota)?;
+            }
+            if quota.reads.is_some() || quota.bytes.is_some() {
+                found.quotas.push(quota);
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Access {
+    /// The part of a caveat that can be judged from the request.
+    fn check(&self, caveat: &Caveat) -> Result<(), GrantError> {
+        match caveat {
+            Caveat::Object { object } if *object != self.object => Err(GrantError::WrongObject),
+            Caveat::Abilities { set } if self.ability & !set != 0 => Err(GrantError::NotAllowed),
+            Caveat::NotBefore { time_ms } if self.now_ms < *time_ms => {
+                Err(GrantError::NotYet { time_ms: *time_ms })
+            }
+            Caveat::NotAfter { time_ms } if *time_ms <= self.now_ms => {
+                Err(GrantError::Expired { time_ms: *time_ms })
+            }
+            Caveat::Cells { first, end } => match &self.cells {
+                Some(cells) if *first <= cells.start && cells.end <= *end => Ok(()),
+                _ => Err(GrantError::WrongCells),
+            },
+            // Judged elsewhere, each by name: a new caveat has to be put somewhere to compile.
+            Caveat::Object { .. }
+            | Caveat::Abilities { .. }
+            | Caveat::NotBefore { .. }
+            | Caveat::NotAfter { .. }
+            | Caveat::NodeReads { .. }
+            | Caveat::NodeBytes { .. }
+            | Caveat::Order { .. }
+            | Caveat::Purpose { .. }
+            | Caveat::Depth { .. }
+            | Caveat::Staleness { .. } => Ok(()),
+        }
+    }
+}
+
+impl Authorized {
+    /// The part of a caveat that is left to the caller.
+    fn collect(&mut self, caveat: &Caveat, quota: &mut Quota) -> Result<(), GrantError> {
+        let least = |old: Option<u64>, new: u64| Some(old.map_or(new, |old| old.min(new)));
+        match caveat {
+            Caveat::NodeReads { count } => quota.reads = least(quota.reads, *count),
+            Caveat::NodeBytes { bytes } => quota.bytes = least(quota.bytes, *bytes),
+            Caveat::Staleness { max_ms } => self.staleness_ms = least(self.staleness_ms, *max_ms),
+            Caveat::NotAfter { time_ms } => self.ends_ms = least(self.ends_ms, *time_ms),
+            Caveat::Order { order } if !self.orders.contains(order) => self.orders.push(*order),
+            Caveat::Purpose { hash } => {
+                if self.purpose.is_some_and(|purpose| purpose != *hash) {
+                    return Err(GrantError::PurposesDiffer);
+                }
+                self.purpose = Some(*hash);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

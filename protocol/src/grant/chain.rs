@@ -1,0 +1,207 @@
+//! Making and verifying chains. What link `i` signs depends on everything before it:
+//!
+//! ```text
+//! m(-1) = derive_key("symbolon 2026 grant root v1", version | root)
+//! m(i)  = derive_key("symbolon 2026 grant link v1", m(i-1) | audience | nonce | caveats)
+//! ```
+
+use alloc::vec::Vec;
+
+use ed25519_dalek::SigningKey;
+
+use super::{Caveat, Grant, GrantError, Link, ability};
+use crate::{
+    codec::Encode,
+    id::{AccountId, Hash, LinkId, PeerId},
+    identity::signature,
+    limits::{GRANT_BYTES_MAX, GRANT_LINKS_MAX},
+};
+
+/// A chain whose form and signatures hold. What it allows is still to be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedGrant {
+    grant: Grant,
+    digests: Vec<Hash>,
+}
+
+impl VerifiedGrant {
+    /// Whose permission it is.
+    #[must_use]
+    pub fn root(&self) -> AccountId {
+        self.grant.root
+    }
+
+    /// Who may use it and pass it on: the last audience.
+    #[must_use]
+    pub fn holder(&self) -> PeerId {
+        self.grant.links.last().expect("a verified chain has a link").audience
+    }
+
+    /// The chain.
+    #[must_use]
+    pub fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// The chain again, as it travels.
+    #[must_use]
+    pub fn into_grant(self) -> Grant {
+        self.grant
+    }
+
+    /// The links' revocation ids, from the root's.
+    #[must_use]
+    pub fn link_ids(&self) -> Vec<LinkId> {
+        self.digests.iter().map(link_id).collect()
+    }
+
+    /// What the last signature is over: it names the whole chain.
+    #[must_use]
+    pub fn digest(&self) -> Hash {
+        *self.digests.last().expect("a verified chain has a link")
+    }
+
+    /// Every revocation that would kill the chain: a link's id, and a key above it who may revoke it.
+    /// At most 36 pairs.
+    pub fn revocations(&self) -> impl Iterator<Item = (LinkId, AccountId)> + '_ {
+        self.digests.iter().enumerate().flat_map(move |(place, digest)| {
+            let above = self.grant.links[..place].iter().map(|link| link.audience.into());
+            core::iter::once(self.grant.root).chain(above).map(move |by| (link_id(digest), by))
+        })
+    }
+}
+
+impl Grant {
+    /// Begins a chain: the owner of objects lets somebody do something with them.
+    pub fn issue(
+        root: &SigningKey,
+        audience: PeerId,
+        caveats: Vec<Caveat>,
+        entropy: &[u8; 32],
+    ) -> Result<Self, GrantError> {
+        let id = AccountId(root.verifying_key().to_bytes());
+        let before = root_digest(&id);
+        let nonce = nonce(&before, &audience, &caveats, entropy);
+        let link = Link::sign(root, &before, audience, nonce, caveats);
+        let grant = Self { version: 1, root: id, links: alloc::vec![link] };
+        grant.verify().map(VerifiedGrant::into_grant)
+    }
+
+    /// Passes part of it on. It needs nobody but the holder.
+    pub fn delegate(
+        &self,
+        holder: &SigningKey,
+        audience: PeerId,
+        caveats: Vec<Caveat>,
+        entropy: &[u8; 32],
+    ) -> Result<Self, GrantError> {
+        let verified = self.verify()?;
+        if holder.verifying_key().to_bytes() != verified.holder().0 {
+            return Err(GrantError::NotHolder);
+        }
+        let before = verified.digest();
+        let nonce = nonce(&before, &audience, &caveats, entropy);
+        let mut longer = verified.into_grant();
+        longer.links.push(Link::sign(holder, &before, audience, nonce, caveats));
+        longer.verify().map(VerifiedGrant::into_grant)
+    }
+
+    /// Checks everything that does not depend on the request, the dear signatures last.
+    pub fn verify(&self) -> Result<VerifiedGrant, GrantError> {
+        self.check_form()?;
+        let mut digests = Vec::with_capacity(self.links.len());
+        let mut before = root_digest(&self.root);
+        let mut issuer = &self.root.0;
+        for (place, link) in self.links.iter().enumerate() {
+            before = link.digest(&before);
+            signature::verify(issuer, &before, &link.signature)
+                .map_err(|_| GrantError::Signature { link: place })?;
+            digests.push(before);
+            issuer = &link.audience.0;
+        }
+        Ok(VerifiedGrant { grant: self.clone(), digests })
+    }
+
+    fn check_form(&self) -> Result<(), GrantError> {
+        if self.version != 1 {
+            return Err(GrantError::Version { version: self.version });
+        }
+        let found = self.links.len();
+        if found == 0 || found > GRANT_LINKS_MAX {
+            return Err(GrantError::Links { found });
+        }
+        let bytes = self.to_bytes().len();
+        if bytes > GRANT_BYTES_MAX {
+            return Err(GrantError::TooLarge { bytes });
+        }
+        for (place, link) in self.links.iter().enumerate() {
+            let mut above = self.links[..place].iter().map(|link| link.audience);
+            if link.audience.0 == self.root.0 || above.any(|key| key == link.audience) {
+                return Err(GrantError::AudienceRepeated { link: place });
+            }
+            let below = found - 1 - place;
+            for caveat in &link.caveats {
+                match caveat {
+                    Caveat::Abilities { set } if set & !ability::ALL != 0 => {
+                        return Err(GrantError::UnknownAbility { link: place });
+                    }
+                    Caveat::Depth { links } if usize::from(*links) < below => {
+                        return Err(GrantError::TooDeep { link: place });
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Link {
+    /// Signs a link that follows the chain with this digest.
+    pub(super) fn sign(
+        issuer: &SigningKey,
+        before: &Hash,
+        audience: PeerId,
+        nonce: [u8; 8],
+        caveats: Vec<Caveat>,
+    ) -> Self {
+        let mut link = Self { audience, nonce, caveats, signature: [0; 64] };
+        link.signature = signature::sign(issuer, &link.digest(before));
+        link
+    }
+
+    pub(super) fn digest(&self, before: &Hash) -> Hash {
+        let mut bytes = before.to_bytes();
+        self.encode_unsigned(&mut bytes);
+        Hash(blake3::derive_key("symbolon 2026 grant link v1", &bytes))
+    }
+}
+
+/// Checks a first link on its own, as the ledger does with a listing's mandate, and gives its id.
+pub fn verify_first_link(root: &AccountId, link: &Link) -> Result<LinkId, GrantError> {
+    let alone = Grant { version: 1, root: *root, links: alloc::vec![link.clone()] };
+    alone.verify().map(|verified| link_id(&verified.digest()))
+}
+
+pub(super) fn root_digest(root: &AccountId) -> Hash {
+    let mut bytes = alloc::vec![1];
+    root.encode(&mut bytes);
+    Hash(blake3::derive_key("symbolon 2026 grant root v1", &bytes))
+}
+
+fn link_id(digest: &Hash) -> LinkId {
+    LinkId(core::array::from_fn(|i| digest.0[i]))
+}
+
+/// Eight bytes nobody has to keep secret; they only have to differ.
+fn nonce(before: &Hash, audience: &PeerId, caveats: &Vec<Caveat>, entropy: &[u8; 32]) -> [u8; 8] {
+    let mut bytes = before.to_bytes();
+    audience.encode(&mut bytes);
+    entropy.encode(&mut bytes);
+    caveats.encode(&mut bytes);
+    let hash = blake3::derive_key("symbolon 2026 grant nonce v1", &bytes);
+    core::array::from_fn(|i| hash[i])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,319 @@
+use std::{vec, vec::Vec};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    codec::{Decode, DecodeError},
+    grant::{Access, Authorized},
+    id::{ObjectId, OrderId},
+};
+
+fn key(number: u8) -> SigningKey {
+    SigningKey::from_bytes(&[number; 32])
+}
+
+fn peer(number: u8) -> PeerId {
+    PeerId(key(number).verifying_key().to_bytes())
+}
+
+fn root() -> AccountId {
+    peer(0).into()
+}
+
+/// A chain 0 -> 1 -> 2 ..., one link per list of caveats.
+fn chain(links: &[Vec<Caveat>]) -> Result<Grant, GrantError> {
+    let mut holders = 1..;
+    let mut issuers = 0..;
+    let mut next = || (key(issuers.next().unwrap()), peer(holders.next().unwrap()));
+    let (issuer, audience) = next();
+    let mut grant = Grant::issue(&issuer, audience, links[0].clone(), &[1; 32])?;
+    for caveats in &links[1..] {
+        let (issuer, audience) = next();
+        grant = grant.delegate(&issuer, audience, caveats.clone(), &[1; 32])?;
+    }
+    Ok(grant)
+}
+
+fn access(holder: u8) -> Access {
+    Access {
+        owner: root(),
+        object: ObjectId([1; 16]),
+        peer: peer(holder),
+        ability: ability::READ,
+        cells: Some(10..20),
+        now_ms: 1000,
+    }
+}
+
+fn ask(links: &[Vec<Caveat>]) -> Result<Authorized, GrantError> {
+    let holder = u8::try_from(links.len()).unwrap();
+    chain(links)?.verify()?.authorize(&access(holder))
+}
+
+#[test]
+fn every_caveat_holds_on_every_link() {
+    let refused = [
+        (Caveat::Object { object: ObjectId([2; 16]) }, GrantError::WrongObject),
+        (Caveat::Abilities { set: ability::ALL & !ability::READ }, GrantError::NotAllowed),
+        (Caveat::Abilities { set: 0 }, GrantError::NotAllowed),
+        (Caveat::NotBefore { time_ms: 1001 }, GrantError::NotYet { time_ms: 1001 }),
+        (Caveat::NotAfter { time_ms: 1000 }, GrantError::Expired { time_ms: 1000 }),
+        (Caveat::Cells { first: 11, end: 20 }, GrantError::WrongCells),
+        (Caveat::Cells { first: 10, end: 19 }, GrantError::WrongCells),
+        (Caveat::Cells { first: 20, end: 10 }, GrantError::WrongCells),
+    ];
+    for (caveat, error) in refused {
+        let with = vec![Caveat::Abilities { set: ability::ALL }, caveat];
+        for links in [
+            vec![with.clone()],
+            vec![with.clone(), vec![], vec![]],
+            vec![vec![], with.clone(), vec![]],
+            vec![vec![], vec![], with],
+        ] {
+            assert_eq!(ask(&links), Err(error));
+        }
+    }
+    let allowed = [
+        Caveat::Object { object: ObjectId([1; 16]) },
+        Caveat::Abilities { set: ability::READ },
+        Caveat::NotBefore { time_ms: 1000 },
+        Caveat::NotAfter { time_ms: 1001 },
+        Caveat::Cells { first: 10, end: 20 },
+        Caveat::NodeReads { count: 0 },
+        Caveat::NodeBytes { bytes: 0 },
+        Caveat::Order { order: OrderId([1; 16]) },
+        Caveat::Purpose { hash: Hash([1; 32]) },
+        Caveat::Depth { links: 0 },
+        Caveat::Staleness { max_ms: 0 },
+    ];
+    assert!(ask(&[allowed.to_vec()]).is_ok());
+}
+
+#[test]
+fn a_link_cannot_widen_what_the_one_before_allows() {
+    let read = Caveat::Abilities { set: ability::READ };
+    let all = Caveat::Abilities { set: ability::ALL };
+    let grant = chain(&[vec![read], vec![all]]).unwrap().verify().unwrap();
+    let delete = Access { ability: ability::DELETE, ..access(2) };
+    assert_eq!(grant.authorize(&delete), Err(GrantError::NotAllowed));
+    let both = Access { ability: ability::READ | ability::DELETE, ..access(2) };
+    assert_eq!(grant.authorize(&both), Err(GrantError::NotAllowed));
+    let narrow = Caveat::Cells { first: 0, end: 15 };
+    let wide = Caveat::Cells { first: 0, end: u64::MAX };
+    assert_eq!(ask(&[vec![narrow], vec![wide]]), Err(GrantError::WrongCells));
+}
+
+#[test]
+fn what_is_left_to_enforce_is_the_least_of_all() {
+    let order = Caveat::Order { order: OrderId([1; 16]) };
+    let found = ask(&[
+        vec![Caveat::NodeReads { count: 5 }, Caveat::Staleness { max_ms: 100 }, order.clone()],
+        vec![Caveat::NodeReads { count: 9 }, Caveat::NodeBytes { bytes: 7 }, order],
+        vec![Caveat::Staleness { max_ms: 50 }, Caveat::Order { order: OrderId([2; 16]) }],
+    ])
+    .unwrap();
+    assert_eq!(found.node_reads(), Some(5));
+    assert_eq!(found.node_bytes(), Some(7));
+    assert_eq!(found.staleness_ms, Some(50));
+    assert_eq!(found.orders, [OrderId([1; 16]), OrderId([2; 16])]);
+    // Each limit is counted by its own link, for all who hold from it.
+    assert_eq!(found.quotas.len(), 2);
+    assert_eq!(found.quotas[0].reads, Some(5));
+    assert_eq!(found.quotas[1].reads, Some(9));
+    assert_eq!(found.revocations.len(), 6);
+}
+
+#[test]
+fn purposes_must_agree() {
+    let purpose = |byte| vec![Caveat::Purpose { hash: Hash([byte; 32]) }];
+    assert_eq!(ask(&[purpose(1), purpose(1)]).unwrap().purpose, Some(Hash([1; 32])));
+    assert_eq!(ask(&[purpose(1), purpose(2)]), Err(GrantError::PurposesDiffer));
+}
+
+#[test]
+fn the_request_itself_must_be_one() {
+    let grant = chain(&[vec![]]).unwrap().verify().unwrap();
+    let ask = |access: Access| grant.authorize(&access).map(|_| ());
+    assert_eq!(ask(access(1)), Ok(()));
+    assert_eq!(ask(Access { peer: peer(2), ..access(1) }), Err(GrantError::NotHolder));
+    assert_eq!(ask(Access { owner: peer(2).into(), ..access(1) }), Err(GrantError::NotOwner));
+    assert_eq!(ask(Access { ability: 0, ..access(1) }), Err(GrantError::NotAllowed));
+    assert_eq!(ask(Access { ability: 1 << 15, ..access(1) }), Err(GrantError::NotAllowed));
+    assert_eq!(ask(Access { cells: Some(5..5), ..access(1) }), Err(GrantError::WrongCells));
+    assert_eq!(ask(Access { cells: None, ..access(1) }), Ok(()));
+    let limited = chain(&[vec![Caveat::Cells { first: 0, end: 99 }]]).unwrap().verify().unwrap();
+    let whole = Access { cells: None, ..access(1) };
+    assert_eq!(limited.authorize(&whole), Err(GrantError::WrongCells));
+}
+
+#[test]
+fn depth_is_kept_by_everyone_below() {
+    let depth = |links| vec![Caveat::Depth { links }];
+    assert!(ask(&[depth(0)]).is_ok());
+    assert_eq!(ask(&[depth(0), vec![]]), Err(GrantError::TooDeep { link: 0 }));
+    assert!(ask(&[depth(2), vec![], vec![]]).is_ok());
+    assert_eq!(ask(&[depth(1), depth(9), vec![]]), Err(GrantError::TooDeep { link: 0 }));
+    assert_eq!(ask(&[depth(9), depth(0), vec![]]), Err(GrantError::TooDeep { link: 1 }));
+}
+
+#[test]
+fn form_is_bounded() {
+    let nine = vec![vec![]; 9];
+    assert_eq!(chain(&nine), Err(GrantError::Links { found: 9 }));
+    assert!(ask(&nine[..8]).is_ok());
+    let none = Grant { version: 1, root: root(), links: vec![] };
+    assert_eq!(none.verify(), Err(GrantError::Links { found: 0 }));
+    let grant = chain(&[vec![]]).unwrap();
+    let later = Grant { version: 2, ..grant.clone() };
+    assert_eq!(later.verify(), Err(GrantError::Version { version: 2 }));
+    assert!(matches!(Grant::from_bytes(&later.to_bytes()), Err(DecodeError::Tag { tag: 2, .. })));
+    let huge = vec![Caveat::Purpose { hash: Hash([0; 32]) }; 64];
+    assert!(matches!(ask(&[huge]), Err(GrantError::TooLarge { .. })));
+    let unknown = vec![Caveat::Abilities { set: ability::ALL + 1 }];
+    assert_eq!(ask(&[unknown]), Err(GrantError::UnknownAbility { link: 0 }));
+}
+
+#[test]
+fn no_key_appears_twice() {
+    let grant = chain(&[vec![], vec![]]).unwrap();
+    for audience in [root().into(), peer(1), peer(2)] {
+        assert_eq!(
+            grant.delegate(&key(2), audience, vec![], &[9; 32]),
+            Err(GrantError::AudienceRepeated { link: 2 })
+        );
+    }
+    assert_eq!(grant.delegate(&key(1), peer(3), vec![], &[9; 32]), Err(GrantError::NotHolder));
+}
+
+#[test]
+fn links_cannot_be_cut_out_swapped_or_moved() {
+    let grant = chain(&[vec![], vec![Caveat::NodeReads { count: 1 }], vec![]]).unwrap();
+    let mut cut = grant.clone();
+    cut.links.remove(1);
+    assert_eq!(cut.verify(), Err(GrantError::Signature { link: 1 }));
+    let mut swapped = grant.clone();
+    swapped.links.swap(1, 2);
+    assert_eq!(swapped.verify(), Err(GrantError::Signature { link: 1 }));
+    // The holder cannot drop the caveat of the link before by putting an older chain in front.
+    let other = Grant::issue(&key(0), peer(1), vec![], &[2; 32]).unwrap();
+    let mut moved = grant.clone();
+    moved.links[0] = other.links[0].clone();
+    assert_eq!(moved.verify(), Err(GrantError::Signature { link: 1 }));
+    let mut shorter = grant;
+    shorter.links.pop();
+    // A prefix is what its holder had all along.
+    assert_eq!(shorter.verify().unwrap().holder(), peer(2));
+}
+
+#[test]
+fn link_ids_name_the_whole_chain_before_them() {
+    let one = chain(&[vec![], vec![]]).unwrap().verify().unwrap();
+    let two = chain(&[vec![Caveat::Depth { links: 3 }], vec![]]).unwrap().verify().unwrap();
+    assert_ne!(one.link_ids()[0], two.link_ids()[0]);
+    assert_ne!(one.link_ids()[1], two.link_ids()[1]);
+    let pairs: Vec<_> = one.revocations().collect();
+    let ids = one.link_ids();
+    assert_eq!(pairs, [(ids[0], root()), (ids[1], root()), (ids[1], peer(1).into())]);
+    assert_eq!(verify_first_link(&root(), &one.grant().links[0]), Ok(ids[0]));
+    assert!(verify_first_link(&root(), &one.grant().links[1]).is_err());
+}
+
+fn caveats() -> impl Strategy<Value = Vec<Caveat>> {
+    let near = || 0_u64..40;
+    let caveat = prop_oneof![
+        (0_u8..2).prop_map(|byte| Caveat::Object { object: ObjectId([byte; 16]) }),
+        (0..=ability::ALL).prop_map(|set| Caveat::Abilities { set }),
+        near().prop_map(|time_ms| Caveat::NotBefore { time_ms }),
+        near().prop_map(|time_ms| Caveat::NotAfter { time_ms }),
+        (near(), near()).prop_map(|(first, end)| Caveat::Cells { first, end }),
+        near().prop_map(|count| Caveat::NodeReads { count }),
+        near().prop_map(|bytes| Caveat::NodeBytes { bytes }),
+        (0_u8..4).prop_map(|byte| Caveat::Order { order: OrderId([byte; 16]) }),
+        (0_u8..2).prop_map(|byte| Caveat::Purpose { hash: Hash([byte; 32]) }),
+        (0_u8..9).prop_map(|links| Caveat::Depth { links }),
+        near().prop_map(|max_ms| Caveat::Staleness { max_ms }),
+    ];
+    prop::collection::vec(caveat, 0..4)
+}
+
+fn requests() -> impl Strategy<Value = Access> {
+    let cells = prop::option::of((0_u64..40, 1_u64..10).prop_map(|(at, count)| at..at + count));
+    (0_u8..2, 0..=ability::ALL, cells, 0_u64..40).prop_map(|(object, ability, cells, now_ms)| {
+        Access { object: ObjectId([object; 16]), ability, cells, now_ms, ..access(1) }
+    })
+}
+
+/// Whether everything the parent leaves to enforce still stands, at least as strictly, in the child.
+fn no_wider(child: &Authorized, parent: &Authorized) -> bool {
+    let least = |child: Option<u64>, parent: Option<u64>| match (child, parent) {
+        (_, None) => true,
+        (Some(child), Some(parent)) => child <= parent,
+        (None, Some(_)) => false,
+    };
+    parent.quotas.iter().all(|quota| child.quotas.contains(quota))
+        && parent.orders.iter().all(|order| child.orders.contains(order))
+        && parent.revocations.iter().all(|pair| child.revocations.contains(pair))
+        && least(child.staleness_ms, parent.staleness_ms)
+        && least(child.ends_ms, parent.ends_ms)
+        && (parent.purpose.is_none() || child.purpose == parent.purpose)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn no_delegate_ever_gains_a_right(
+        links in prop::collection::vec(caveats(), 1..5),
+        requests in prop::collection::vec(requests(), 24),
+    ) {
+        let grants: Vec<VerifiedGrant> = (1..=links.len())
+            .map_while(|count| chain(&links[..count]).ok())
+            .map(|grant| grant.verify().unwrap())
+            .collect();
+        for request in requests {
+            let answers: Vec<_> = grants
+                .iter()
+                .map(|grant| grant.authorize(&Access { peer: grant.holder(), ..request.clone() }))
+                .collect();
+            for pair in answers.windows(2) {
+                if let Ok(child) = &pair[1] {
+                    let parent = pair[0].as_ref();
+                    prop_assert!(parent.is_ok_and(|parent| no_wider(child, parent)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_changed_byte_is_noticed(
+        links in prop::collection::vec(caveats(), 1..4),
+        place in any::<prop::sample::Index>(),
+        change in 1_u8..,
+    ) {
+        let Ok(grant) = chain(&links) else { return Ok(()) };
+        let mut bytes = grant.to_bytes();
+        prop_assert_eq!(Grant::from_bytes(&bytes), Ok(grant));
+        let place = place.index(bytes.len());
+        bytes[place] ^= change;
+        if let Ok(changed) = Grant::from_bytes(&bytes) {
+            // The last audience is not a signer, so only the signature over it can tell.
+            prop_assert!(changed.verify().is_err());
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        let mut with_head = vec![1];
+        with_head.extend_from_slice(&[7; 32]);
+        with_head.extend_from_slice(&[2, 0, 0, 0]);
+        with_head.extend_from_slice(&bytes);
+        for bytes in [&bytes, &with_head] {
+            if let Ok(grant) = Grant::from_bytes(bytes) {
+                prop_assert_eq!(&grant.to_bytes(), bytes);
+                prop_assert!(grant.verify().is_err());
+                prop_assert!(!grant.words().is_empty());
+            }
+        }
+    }
+}

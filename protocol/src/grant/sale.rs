@@ -1,0 +1,194 @@
+//! The two first links of a sale: the seller's mandate to the ledger, and the ledger's to the buyer.
+
+use alloc::vec::Vec;
+
+use ed25519_dalek::SigningKey;
+
+use super::{
+    Caveat, Grant, GrantError, Link, ability,
+    chain::{root_digest, verify_first_link},
+};
+use crate::{
+    codec::Encode,
+    id::{AccountId, LinkId, ObjectId, OrderId, PeerId},
+};
+
+/// What a sale's link is made from: all of it stands in the ledger's rows, so the same order always has
+/// the same link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sale {
+    /// The order.
+    pub order: OrderId,
+    /// The buyer's peer key.
+    pub holder: PeerId,
+    /// When access ends, in milliseconds since the Unix epoch.
+    pub ends_ms: u64,
+}
+
+/// The seller's delegation to the ledger's signing key, made once per listing: what lets a sale happen
+/// while the seller sleeps.
+pub fn mandate(
+    seller: &SigningKey,
+    authority: &AccountId,
+    object: ObjectId,
+    entropy: &[u8; 32],
+) -> Result<Link, GrantError> {
+    let caveats = alloc::vec![
+        Caveat::Object { object },
+        Caveat::Abilities { set: ability::READ | ability::HEAD },
+    ];
+    let grant = Grant::issue(seller, (*authority).into(), caveats, entropy)?;
+    grant.links.into_iter().next().ok_or(GrantError::NotAMandate)
+}
+
+/// What the ledger checks before it takes a listing: the seller's signature, and that every buyer could
+/// read the whole object under it. Limits that would kill or share out what buyers pay for are refused.
+pub fn verify_mandate(
+    seller: &AccountId,
+    link: &Link,
+    authority: &AccountId,
+    object: &ObjectId,
+) -> Result<LinkId, GrantError> {
+    let harmless = link.caveats.iter().all(|caveat| match caveat {
+        Caveat::Object { object: named } => named == object,
+        Caveat::Abilities { set } => set & ability::READ != 0,
+        Caveat::Depth { links } => 1 <= *links,
+        Caveat::Purpose { .. } | Caveat::Staleness { .. } => true,
+        Caveat::NotBefore { .. }
+        | Caveat::NotAfter { .. }
+        | Caveat::Cells { .. }
+        | Caveat::NodeReads { .. }
+        | Caveat::NodeBytes { .. }
+        | Caveat::Order { .. } => false,
+    });
+    // A mandate without an object would let the ledger sell everything the seller has.
+    let narrow = link.caveats.contains(&Caveat::Object { object: *object });
+    if !harmless || !narrow || link.audience != PeerId::from(*authority) {
+        return Err(GrantError::NotAMandate);
+    }
+    verify_first_link(seller, link)
+}
+
+/// The ledger's link to a buyer: the receipt of the order. Its nonce follows from the order, so it can
+/// be made again and is the same.
+pub fn sale_link(
+    seller: &AccountId,
+    mandate: &Link,
+    authority: &SigningKey,
+    sale: &Sale,
+) -> Result<Link, GrantError> {
+    let before = mandate.digest(&root_digest(seller));
+    let caveats: Vec<Caveat> = alloc::vec![
+        Caveat::Order { order: sale.order },
+        Caveat::NotAfter { time_ms: sale.ends_ms },
+    ];
+    let hash = blake3::derive_key("symbolon 2026 grant sale nonce v1", &sale.order.to_bytes());
+    let nonce = core::array::from_fn(|i| hash[i]);
+    let link = Link::sign(authority, &before, sale.holder, nonce, caveats);
+    // Verified whole: an authority that is not the mandate's, or a holder above itself, fails here.
+    let chain =
+        Grant { version: 1, root: *seller, links: alloc::vec![mandate.clone(), link.clone()] };
+    chain.verify().map(|_| link)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{grant::Access, identity::Identity};
+
+    #[test]
+    fn a_sale_is_a_chain_the_buyer_can_use_and_pass_on() {
+        let (seller, buyer) = (Identity::from_seed(&[1; 64]), Identity::from_seed(&[2; 64]));
+        let ledger = SigningKey::from_bytes(&[3; 32]);
+        let authority = AccountId(ledger.verifying_key().to_bytes());
+        let object = ObjectId([4; 16]);
+        let first = mandate(&seller.account_key(), &authority, object, &[5; 32]).unwrap();
+        verify_mandate(&seller.account(), &first, &authority, &object).unwrap();
+
+        let sale = Sale { order: OrderId([6; 16]), holder: buyer.peer(), ends_ms: 1000 };
+        let link = sale_link(&seller.account(), &first, &ledger, &sale).unwrap();
+        assert_eq!(sale_link(&seller.account(), &first, &ledger, &sale), Ok(link.clone()));
+        let grant =
+            Grant { version: 1, root: seller.account(), links: alloc::vec![first.clone(), link] };
+        let access = Access {
+            owner: seller.account(),
+            object,
+            peer: buyer.peer(),
+            ability: ability::READ,
+            cells: Some(0..10),
+            now_ms: 999,
+        };
+        let found = grant.verify().unwrap().authorize(&access).unwrap();
+        assert_eq!(found.orders, [OrderId([6; 16])]);
+        assert_eq!(found.ends_ms, Some(1000));
+        assert_eq!(found.revocations.len(), 3);
+
+        let employee = Identity::from_seed(&[7; 64]);
+        let longer = grant
+            .delegate(&buyer.access_key(), employee.peer(), alloc::vec![], &[8; 32])
+            .unwrap()
+            .verify()
+            .unwrap();
+        let theirs = Access { peer: employee.peer(), ..access.clone() };
+        assert_eq!(longer.authorize(&theirs).unwrap().orders, found.orders);
+        assert_eq!(longer.authorize(&access), Err(GrantError::NotHolder));
+    }
+
+    #[test]
+    fn a_sale_by_another_ledger_or_to_the_seller_fails() {
+        let seller = Identity::from_seed(&[1; 64]);
+        let ledger = SigningKey::from_bytes(&[3; 32]);
+        let authority = AccountId(ledger.verifying_key().to_bytes());
+        let first =
+            mandate(&seller.account_key(), &authority, ObjectId([4; 16]), &[5; 32]).unwrap();
+        let sale = Sale { order: OrderId([6; 16]), holder: PeerId([9; 32]), ends_ms: 1000 };
+        let rogue = SigningKey::from_bytes(&[9; 32]);
+        assert_eq!(
+            sale_link(&seller.account(), &first, &rogue, &sale),
+            Err(GrantError::Signature { link: 1 })
+        );
+        for holder in [seller.account().into(), authority.into()] {
+            assert_eq!(
+                sale_link(&seller.account(), &first, &ledger, &Sale { holder, ..sale }),
+                Err(GrantError::AudienceRepeated { link: 1 })
+            );
+        }
+    }
+
+    #[test]
+    fn a_mandate_that_cheats_buyers_is_refused() {
+        let seller = Identity::from_seed(&[1; 64]);
+        let authority = AccountId([3; 32]);
+        let object = ObjectId([4; 16]);
+        let named = Caveat::Object { object };
+        let check = |caveats: Vec<Caveat>| {
+            let grant =
+                Grant::issue(&seller.account_key(), authority.into(), caveats, &[0; 32]).unwrap();
+            verify_mandate(&seller.account(), &grant.links[0], &authority, &object).map(|_| ())
+        };
+        assert_eq!(check(alloc::vec![named.clone()]), Ok(()));
+        assert_eq!(check(alloc::vec![]), Err(GrantError::NotAMandate));
+        for bad in [
+            Caveat::Object { object: ObjectId([9; 16]) },
+            Caveat::Abilities { set: ability::HEAD },
+            Caveat::NotAfter { time_ms: u64::MAX },
+            Caveat::NotBefore { time_ms: 0 },
+            Caveat::Cells { first: 0, end: 1 },
+            Caveat::NodeReads { count: 1 },
+            Caveat::NodeBytes { bytes: 1 },
+            Caveat::Order { order: OrderId([1; 16]) },
+            Caveat::Depth { links: 0 },
+        ] {
+            assert_eq!(check(alloc::vec![named.clone(), bad]), Err(GrantError::NotAMandate));
+        }
+        let link = mandate(&seller.account_key(), &authority, object, &[0; 32]).unwrap();
+        assert_eq!(
+            verify_mandate(&AccountId([8; 32]), &link, &authority, &object),
+            Err(GrantError::Signature { link: 0 })
+        );
+        assert_eq!(
+            verify_mandate(&seller.account(), &link, &AccountId([8; 32]), &object),
+            Err(GrantError::NotAMandate)
+        );
+    }
+}

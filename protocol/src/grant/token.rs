@@ -1,0 +1,285 @@
+//! A grant as text, `grant1...`: the chain, the manifest it is about, and the file key sealed to the
+//! holder.
+
+use alloc::{string::String, vec::Vec};
+
+use ed25519_dalek::SigningKey;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::{Caveat, Grant, GrantError, VerifiedGrant};
+use crate::{
+    codec::{Decode, DecodeError, Encode},
+    content::Manifest,
+    id::{ChainId, Hash},
+    identity::{
+        Recipient, RecipientError, envelope,
+        text::{self, TextError},
+    },
+    record,
+};
+
+const PREFIX: &str = "grant";
+const BOX_INFO: &[u8] = b"symbolon 2026 grant key box v1";
+const BOX_BYTES: usize = 32 + envelope::OVERHEAD_BYTES;
+
+record! {
+    /// Everything a holder needs to fetch and open a file.
+    pub struct GrantToken {
+        /// Version of this layout: 1.
+        pub version: u8,
+        /// The ledger where the object's deals stand.
+        pub chain: ChainId,
+        /// The permission.
+        pub grant: Grant,
+        /// The file.
+        pub manifest: Manifest,
+        /// The file key, sealed to the holder's wrap key and bound to all of the above.
+        pub key_box: Vec<u8>,
+    }
+}
+
+/// Why a token is not made, read or opened.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenError {
+    /// The text is not one.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// The bytes are not one.
+    #[error("this is not a grant: {0}")]
+    Layout(#[from] DecodeError),
+    /// A layout this program does not know.
+    #[error("grant token version {version} is not known; a newer program is needed")]
+    Version {
+        /// What was found.
+        version: u8,
+    },
+    /// The chain does not hold.
+    #[error(transparent)]
+    Grant(#[from] GrantError),
+    /// The recipient's keys are not vouched for.
+    #[error(transparent)]
+    Recipient(#[from] RecipientError),
+    /// A recipient whose key cannot receive, or who is not the grant's holder.
+    #[error("the file key cannot be sealed to this recipient")]
+    CannotSeal,
+    /// The key box opens for somebody else, or the token was changed.
+    #[error("the file key in this grant is not sealed to your key")]
+    Sealed,
+    /// The key in the box is not the manifest's: whoever made the token made it wrong.
+    #[error("the key in this grant does not open the file it names")]
+    WrongKey,
+}
+
+impl GrantToken {
+    /// Begins a chain and packs it: an owner shares a file.
+    pub fn issue(
+        chain: ChainId,
+        owner: &SigningKey,
+        file: (&Manifest, &[u8; 32]),
+        to: &Recipient,
+        caveats: Vec<Caveat>,
+        entropy: &[u8; 32],
+    ) -> Result<Self, TokenError> {
+        to.verify()?;
+        let grant = Grant::issue(owner, to.access, caveats, entropy)?;
+        Self::pack(chain, grant, file, &to.wrap, entropy)
+    }
+
+    /// Packs a chain that exists, such as a sale's, for its holder.
+    pub fn pack(
+        chain: ChainId,
+        grant: Grant,
+        (manifest, file_key): (&Manifest, &[u8; 32]),
+        wrap: &[u8; 32],
+        entropy: &[u8; 32],
+    ) -> Result<Self, TokenError> {
+        if commitment(file_key) != manifest.commitment {
+            return Err(TokenError::WrongKey);
+        }
+        let aad = box_aad(&chain, &grant.verify()?, manifest);
+        let key_box = envelope::seal(wrap, BOX_INFO, &aad, file_key, entropy)
+            .map_err(|_| TokenError::CannotSeal)?;
+        Ok(Self { version: 1, chain, grant, manifest: manifest.clone(), key_box })
+    }
+
+    /// Passes part of it on: one more link, and the key sealed to the next holder. It needs nobody but
+    /// the holder, whose access key and wrap secret are handed in.
+    pub fn delegate(
+        &self,
+        holder: &SigningKey,
+        wrap_secret: &[u8; 32],
+        to: &Recipient,
+        caveats: Vec<Caveat>,
+        entropy: &[u8; 32],
+    ) -> Result<Self, TokenError> {
+        to.verify()?;
+        let file_key = self.open(wrap_secret)?;
+        let grant = self.grant.delegate(holder, to.access, caveats, entropy)?;
+        Self::pack(self.chain, grant, (&self.manifest, &file_key), &to.wrap, entropy)
+    }
+
+    /// The file key, checked against the manifest.
+    pub fn open(&self, wrap_secret: &[u8; 32]) -> Result<Zeroizing<[u8; 32]>, TokenError> {
+        let aad = box_aad(&self.chain, &self.verify()?, &self.manifest);
+        let plain = envelope::open(wrap_secret, BOX_INFO, &aad, &self.key_box)
+            .map_err(|_| TokenError::Sealed)?;
+        let key: [u8; 32] = plain.as_slice().try_into().map_err(|_| TokenError::Sealed)?;
+        let key = Zeroizing::new(key);
+        if commitment(&key) != self.manifest.commitment {
+            return Err(TokenError::WrongKey);
+        }
+        Ok(key)
+    }
+
+    /// Checks version and chain: what can be known without the holder's secret.
+    pub fn verify(&self) -> Result<VerifiedGrant, TokenError> {
+        if self.version != 1 {
+            return Err(TokenError::Version { version: self.version });
+        }
+        if self.key_box.len() != BOX_BYTES {
+            return Err(TokenError::Sealed);
+        }
+        Ok(self.grant.verify()?)
+    }
+
+    /// The text. The token must have been made or verified by this program.
+    ///
+    /// # Panics
+    ///
+    /// When a token was put together by hand and is larger than any verified one.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        text::encode(PREFIX, &self.to_bytes())
+    }
+
+    /// Reads and verifies a text.
+    pub fn parse(text: &str) -> Result<Self, TokenError> {
+        let bytes = text::decode(PREFIX, text)?;
+        if let Some(version) = bytes.first().copied().filter(|version| *version != 1) {
+            return Err(TokenError::Version { version });
+        }
+        let token = Self::from_bytes(&bytes)?;
+        token.verify()?;
+        Ok(token)
+    }
+}
+
+/// What every file's manifest commits to its key with. See `spec/content.md`.
+fn commitment(file_key: &[u8; 32]) -> Hash {
+    Hash(blake3::derive_key("symbolon 2026 commit v1", file_key))
+}
+
+fn box_aad(chain: &ChainId, verified: &VerifiedGrant, manifest: &Manifest) -> Vec<u8> {
+    let mut aad = chain.to_bytes();
+    verified.digest().encode(&mut aad);
+    manifest.encode(&mut aad);
+    aad
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        content::{
+            Scheme,
+            manifest::{Codec, MaskMode},
+        },
+        grant::{Caveat, ability},
+        id::ObjectId,
+        identity::Identity,
+    };
+
+    const KEY: [u8; 32] = [42; 32];
+
+    fn manifest() -> Manifest {
+        Manifest {
+            version: 1,
+            codec: Codec::ReedSolomon8,
+            mask: MaskMode::ChaCha20,
+            scheme: Scheme { required: 3, total: 5 },
+            object: ObjectId([7; 16]),
+            length: 1000,
+            commitment: commitment(&KEY),
+            content_root: Hash([9; 32]),
+        }
+    }
+
+    fn example() -> (Identity, Identity, GrantToken) {
+        let (owner, friend) = (Identity::from_seed(&[1; 64]), Identity::from_seed(&[2; 64]));
+        let caveats = alloc::vec![
+            Caveat::Object { object: ObjectId([7; 16]) },
+            Caveat::Abilities { set: ability::READ },
+        ];
+        let token = GrantToken::issue(
+            ChainId([3; 32]),
+            &owner.account_key(),
+            (&manifest(), &KEY),
+            &friend.recipient(),
+            caveats,
+            &[4; 32],
+        )
+        .unwrap();
+        (owner, friend, token)
+    }
+
+    #[test]
+    fn a_token_travels_opens_and_is_passed_on() {
+        let (owner, friend, token) = example();
+        let read = GrantToken::parse(&token.to_text()).unwrap();
+        assert_eq!(read, token);
+        assert_eq!(*read.open(&friend.wrap_secret()).unwrap(), KEY);
+        assert_eq!(read.open(&owner.wrap_secret()), Err(TokenError::Sealed));
+
+        let third = Identity::from_seed(&[5; 64]);
+        let (key, wrap) = (friend.access_key(), friend.wrap_secret());
+        let next = read.delegate(&key, &wrap, &third.recipient(), alloc::vec![], &[6; 32]).unwrap();
+        let next = GrantToken::parse(&next.to_text()).unwrap();
+        assert_eq!(*next.open(&third.wrap_secret()).unwrap(), KEY);
+        assert_eq!(next.open(&friend.wrap_secret()), Err(TokenError::Sealed));
+        // A stranger can neither pass it on nor lend a false recipient.
+        let stranger = Identity::from_seed(&[8; 64]);
+        assert_eq!(
+            read.delegate(&stranger.access_key(), &wrap, &third.recipient(), Vec::new(), &[6; 32]),
+            Err(TokenError::Grant(GrantError::NotHolder))
+        );
+        let forged = Recipient { wrap: stranger.wrap_key(), ..third.recipient() };
+        assert_eq!(
+            read.delegate(&key, &wrap, &forged, Vec::new(), &[6; 32]),
+            Err(TokenError::Recipient(RecipientError::Signature))
+        );
+    }
+
+    #[test]
+    fn the_box_is_bound_to_chain_grant_and_manifest() {
+        let (_, friend, token) = example();
+        let secret = friend.wrap_secret();
+        let other_chain = GrantToken { chain: ChainId([9; 32]), ..token.clone() };
+        assert_eq!(other_chain.open(&secret), Err(TokenError::Sealed));
+        let other_file =
+            GrantToken { manifest: Manifest { length: 1, ..manifest() }, ..token.clone() };
+        assert_eq!(other_file.open(&secret), Err(TokenError::Sealed));
+        let owner = Identity::from_seed(&[1; 64]).account_key();
+        let grant = Grant::issue(&owner, friend.peer(), Vec::new(), &[9; 32]).unwrap();
+        let other_grant = GrantToken { grant, ..token.clone() };
+        assert_eq!(other_grant.open(&secret), Err(TokenError::Sealed));
+        let later = GrantToken { version: 2, ..token };
+        assert_eq!(GrantToken::parse(&later.to_text()), Err(TokenError::Version { version: 2 }));
+    }
+
+    #[test]
+    fn a_key_that_is_not_the_files_is_not_packed() {
+        let (_, friend, token) = example();
+        assert_eq!(
+            GrantToken::pack(
+                token.chain,
+                token.grant,
+                (&manifest(), &[1; 32]),
+                &friend.wrap_key(),
+                &[0; 32]
+            ),
+            Err(TokenError::WrongKey)
+        );
+    }
+}

@@ -1,0 +1,44 @@
+//! Ed25519 over digests. What is signed is always a 32-byte hash with its own context string, so one
+//! kind of statement can never be taken for another.
+
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use thiserror::Error;
+
+use crate::id::Hash;
+
+/// A signature that does not hold, or a key that is none.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("the signature does not hold")]
+pub struct SignatureError;
+
+/// Signs a digest.
+#[must_use]
+pub fn sign(key: &SigningKey, digest: &Hash) -> [u8; 64] {
+    key.sign(&digest.0).to_bytes()
+}
+
+/// Checks a signature by the strict rules: canonical `S`, no small-order key or `R`, no cofactor. All
+/// who check a signature agree about it.
+pub fn verify(key: &[u8; 32], digest: &Hash, signature: &[u8; 64]) -> Result<(), SignatureError> {
+    let key = VerifyingKey::from_bytes(key).map_err(|_| SignatureError)?;
+    key.verify_strict(&digest.0, &Signature::from_bytes(signature)).map_err(|_| SignatureError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_one_signature_holds() {
+        let key = SigningKey::from_bytes(&[1; 32]);
+        let public = key.verifying_key().to_bytes();
+        let mut signature = sign(&key, &Hash([2; 32]));
+        verify(&public, &Hash([2; 32]), &signature).unwrap();
+        assert_eq!(verify(&public, &Hash([3; 32]), &signature), Err(SignatureError));
+        assert_eq!(verify(&[0xff; 32], &Hash([2; 32]), &signature), Err(SignatureError));
+        // A key of small order would accept anything.
+        assert_eq!(verify(&[0; 32], &Hash([2; 32]), &[0; 64]), Err(SignatureError));
+        signature[63] |= 0x80;
+        assert_eq!(verify(&public, &Hash([2; 32]), &signature), Err(SignatureError));
+    }
+}

@@ -1,0 +1,162 @@
+//! Bytes as text a person can copy: bech32m with a prefix that says what it is, at lengths the
+//! original format does not allow.
+
+use alloc::{string::String, vec::Vec};
+use core::ops::RangeInclusive;
+
+use bech32::{
+    Bech32m, Checksum, Fe1024, Hrp,
+    primitives::decode::{
+        CheckedHrpstring, CheckedHrpstringError, ChecksumError, UncheckedHrpstring,
+    },
+};
+use thiserror::Error;
+
+/// Characters of one text at most: a grant of the largest size, its manifest and its key box.
+pub const TEXT_LENGTH_MAX: usize = 4096;
+
+/// Why a text is not what it should be.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TextError {
+    /// It is something else.
+    #[error("this begins with {found:?}, a {expected:?} text was expected")]
+    Prefix {
+        /// What it begins with.
+        found: String,
+        /// What it should begin with.
+        expected: &'static str,
+    },
+    /// It is no such text at all.
+    #[error(
+        "this is not a {expected:?} text: it should be {expected}1 and then letters and digits"
+    )]
+    Form {
+        /// What it should begin with.
+        expected: &'static str,
+    },
+    /// A character was changed, lost or added.
+    #[error("the text is damaged: its checksum does not match; was it copied whole?")]
+    Damaged,
+    /// Longer than any.
+    #[error("the text is {length} characters, at most {TEXT_LENGTH_MAX} are allowed")]
+    TooLong {
+        /// How long it is.
+        length: usize,
+    },
+}
+
+/// The text of some bytes.
+///
+/// # Panics
+///
+/// When the prefix is none or the bytes do not fit in [`TEXT_LENGTH_MAX`]: both are this program's own.
+#[must_use]
+pub fn encode(prefix: &'static str, bytes: &[u8]) -> String {
+    let prefix = Hrp::parse(prefix).expect("prefixes are constants of this program");
+    bech32::encode_lower::<LongBech32m>(prefix, bytes)
+        .expect("what this program writes is bounded below the longest text")
+}
+
+/// The bytes of a text. Only the one text of those bytes is accepted, in one case throughout.
+pub fn decode(prefix: &'static str, text: &str) -> Result<Vec<u8>, TextError> {
+    let text = text.trim();
+    if text.len() > TEXT_LENGTH_MAX {
+        return Err(TextError::TooLong { length: text.len() });
+    }
+    let form = TextError::Form { expected: prefix };
+    let unchecked = UncheckedHrpstring::new(text).map_err(|_| form.clone())?;
+    let found = unchecked.hrp().to_lowercase();
+    if found != prefix {
+        return Err(TextError::Prefix { found, expected: prefix });
+    }
+    let checked = CheckedHrpstring::new::<LongBech32m>(text).map_err(|error| match error {
+        CheckedHrpstringError::Checksum(ChecksumError::InvalidResidue(_)) => TextError::Damaged,
+        _ => form,
+    })?;
+    let bytes: Vec<u8> = checked.byte_iter().collect();
+    // The last character carries padding bits, which could say anything.
+    if encode(prefix, &bytes).eq_ignore_ascii_case(text) {
+        Ok(bytes)
+    } else {
+        Err(TextError::Damaged)
+    }
+}
+
+/// Bech32m (BIP-350) for longer texts. Past 1023 characters the code no longer promises to find every
+/// four changed characters, only all but one in 2^30 of random changes; what is inside is signed.
+enum LongBech32m {}
+
+impl Checksum for LongBech32m {
+    type MidstateRepr = u32;
+    type CorrectionField = Fe1024;
+
+    const ROOT_GENERATOR: Fe1024 = Bech32m::ROOT_GENERATOR;
+    const ROOT_EXPONENTS: RangeInclusive<usize> = Bech32m::ROOT_EXPONENTS;
+    const CODE_LENGTH: usize = TEXT_LENGTH_MAX;
+    const CHECKSUM_LENGTH: usize = Bech32m::CHECKSUM_LENGTH;
+    const GENERATOR_SH: [u32; 5] = Bech32m::GENERATOR_SH;
+    const TARGET_RESIDUE: u32 = Bech32m::TARGET_RESIDUE;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{format, string::ToString};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let text = encode("grant", &[7; 40]);
+        assert!(text.starts_with("grant1"));
+        assert_eq!(decode("grant", &text), Ok([7; 40].to_vec()));
+        assert_eq!(decode("grant", &format!(" {}\n", text.to_uppercase())), Ok([7; 40].to_vec()));
+        assert_eq!(
+            decode("recipient", &text),
+            Err(TextError::Prefix { found: "grant".to_string(), expected: "recipient" })
+        );
+        assert_eq!(decode("grant", &text[..text.len() - 1]), Err(TextError::Damaged));
+        assert_eq!(decode("grant", "hello"), Err(TextError::Form { expected: "grant" }));
+        assert_eq!(decode("grant", ""), Err(TextError::Form { expected: "grant" }));
+        let mixed = text.replace('q', "Q");
+        assert_eq!(decode("grant", &mixed), Err(TextError::Form { expected: "grant" }));
+        let long = "q".repeat(5000);
+        assert_eq!(decode("grant", &long), Err(TextError::TooLong { length: 5000 }));
+    }
+
+    #[test]
+    fn padding_bits_must_be_zero() {
+        // One byte is two characters; the second one's lowest two bits are padding.
+        let prefix = Hrp::parse("grant").unwrap();
+        let mut found = 0;
+        for padding in 0_u8..4 {
+            let symbols = [0_u8, padding].map(|symbol| bech32::Fe32::try_from(symbol).unwrap());
+            let text: String = bech32::primitives::iter::Fe32IterExt::with_checksum::<LongBech32m>(
+                symbols.into_iter(),
+                &prefix,
+            )
+            .chars()
+            .collect();
+            found += usize::from(decode("grant", &text).is_ok());
+        }
+        assert_eq!(found, 1);
+    }
+
+    proptest! {
+        #[test]
+        fn texts_go_there_and_back(bytes in prop::collection::vec(any::<u8>(), 0..2400)) {
+            prop_assert_eq!(decode("grant", &encode("grant", &bytes)), Ok(bytes));
+        }
+
+        #[test]
+        fn one_changed_character_is_found(place in any::<prop::sample::Index>(), other in "[02-9ac-hj-np-z]") {
+            let mut text = encode("grant", &[3; 60]);
+            let place = 6 + place.index(text.len() - 6);
+            prop_assume!(text[place..=place] != other);
+            text.replace_range(place..=place, &other);
+            prop_assert_eq!(decode("grant", &text), Err(TextError::Damaged));
+        }
+    }
+}

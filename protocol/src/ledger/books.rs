@@ -1,0 +1,340 @@
+//! The only place that moves money.
+//!
+//! Every movement takes from one place, gives to another and says so in an [`Event::Moved`]; nothing
+//! else can write a row that holds money, since [`Books::put`] takes only tables without any. When the
+//! books are closed, the changed rows must add up to what was issued.
+
+use alloc::vec::Vec;
+
+use crate::{
+    amount::Amount,
+    codec::Decode,
+    id::{AccountId, ChainId},
+    ledger::{
+        block::{Event, Place, Reason},
+        rows::{
+            Account, Accounts, AwaitBeacon, Chain, Chains, Changes, DealEnds, Deals, DealsOf, Hold,
+            HoldKey, Holds, Listings, Nodes, Orders, OrdersDue, OrdersOf, Pools, PoolsTable,
+            Revocations, SeenTable, SeenUntil, Slots, Table, Vaults,
+        },
+        state::{Overlay, State, StateExt, Update},
+    },
+};
+
+/// How many rows are read at a time when a whole table is walked.
+const SCAN_ROWS: usize = 256;
+
+/// A table whose rows hold no money.
+pub(super) trait NoMoney: Table {}
+
+macro_rules! no_money {
+    ($($table:ty),*) => {$(impl NoMoney for $table {})*};
+}
+
+no_money!(
+    SeenTable,
+    SeenUntil,
+    Nodes,
+    Slots,
+    Changes,
+    Deals,
+    DealEnds,
+    DealsOf,
+    Vaults,
+    Listings,
+    AwaitBeacon,
+    Orders,
+    OrdersDue,
+    Revocations,
+    OrdersOf
+);
+
+/// The ledger while a block is made: the rows before it, and what changes.
+#[derive(Debug)]
+pub(super) struct Books<'a, S: State + ?Sized> {
+    base: &'a S,
+    rows: Overlay<'a, S>,
+    /// The ledger's own row; written when the books are closed.
+    pub(super) chain: Chain,
+    pools: Pools,
+    pools_before: Pools,
+    events: Vec<Event>,
+}
+
+impl<'a, S: State + ?Sized> Books<'a, S> {
+    /// Opens the books after the last block; `None` when there was no genesis.
+    pub(super) fn open(base: &'a S) -> Option<Self> {
+        let chain = base.get(Chains, &())?;
+        let pools = base.get(PoolsTable, &())?;
+        let rows = Overlay::new(base);
+        Some(Self { base, rows, chain, pools, pools_before: pools, events: Vec::new() })
+    }
+
+    /// Opens the books of a ledger that has no row yet.
+    pub(super) fn genesis(base: &'a S, chain: Chain) -> Self {
+        let zero = Amount::ZERO;
+        let pools = Pools { storage: zero, repair: zero, treasury: zero, issued: zero };
+        let rows = Overlay::new(base);
+        Self { base, rows, chain, pools, pools_before: pools, events: Vec::new() }
+    }
+
+    /// The row of `table` under `key`.
+    pub(super) fn get<T: Table>(&self, table: T, key: &T::Key) -> Option<T::Row> {
+        self.rows.get(table, key)
+    }
+
+    /// Whether there is such a row.
+    pub(super) fn has<T: Table>(&self, _table: T, key: &T::Key) -> bool {
+        self.rows.row(&T::key(key)).is_some()
+    }
+
+    /// The keys that begin with `prefix` (the table's tag included), in order, one after another.
+    pub(super) fn next_key<T: Table>(
+        &self,
+        _table: T,
+        prefix: &[u8],
+        after: Option<&T::Key>,
+    ) -> Option<T::Key> {
+        let after = after.map(T::key);
+        let rows = self.rows.scan(prefix, after.as_deref(), 1);
+        rows.first().map(|(key, _)| T::parse(key).expect("keys are written by these rules"))
+    }
+
+    /// All rows whose keys begin with `prefix` (the table's tag included), as they are now.
+    pub(super) fn all<T: Table>(&self, _table: T, prefix: &[u8]) -> Vec<(T::Key, T::Row)> {
+        walk::<T, _>(&self.rows, prefix)
+    }
+
+    /// Writes a row that holds no money.
+    pub(super) fn put<T: NoMoney>(&mut self, table: T, key: &T::Key, row: &T::Row) {
+        self.rows.put(table, key, row);
+    }
+
+    /// Removes a row that holds no money.
+    pub(super) fn remove<T: NoMoney>(&mut self, table: T, key: &T::Key) {
+        self.rows.remove(table, key);
+    }
+
+    /// Reports what happened.
+    pub(super) fn report(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    /// An account; an empty one when nobody has paid it yet.
+    pub(super) fn account(&self, id: &AccountId) -> Account {
+        let none = Account { balance: Amount::ZERO, faucet_height: 0 };
+        self.get(Accounts, id).unwrap_or(none)
+    }
+
+    /// Whether `amount` more could be issued without passing what can be counted.
+    pub(super) fn can_issue(&self, amount: Amount) -> bool {
+        self.pools.issued.checked_add(amount).is_some()
+    }
+
+    /// Notes that the faucet gave to an account in this block.
+    pub(super) fn mark_faucet(&mut self, id: &AccountId) {
+        let mut account = self.account(id);
+        assert!(account.faucet_height < self.chain.height, "one faucet request per block");
+        account.faucet_height = self.chain.height;
+        self.rows.put(Accounts, id, &account);
+    }
+
+    /// Moves money. Whoever calls has checked that it is there.
+    ///
+    /// # Panics
+    /// When it is not: a rule is wrong, and nothing of the block may be kept.
+    pub(super) fn transfer(&mut self, from: Place, to: Place, amount: Amount, reason: Reason) {
+        assert!(from != to, "money moves between two places");
+        if amount == Amount::ZERO {
+            return;
+        }
+        self.debit(&from, amount);
+        self.credit(&to, amount);
+        self.report(Event::Moved { from, to, amount, reason });
+    }
+
+    /// Places a hold: reserves `amount` of the payer's balance.
+    pub(super) fn place_hold(&mut self, key: HoldKey, hold: &Hold, reason: Reason) {
+        assert!(!self.has(Holds, &key), "a hold is placed once");
+        let from = Place::Account { account: hold.payer };
+        self.rows.put(Holds, &key, &Hold { amount: Amount::ZERO, ..*hold });
+        self.transfer(from, Place::Hold { hold: key }, hold.amount, reason);
+        let placed = self.get(Holds, &key).expect("it was placed above");
+        assert!(placed.amount == hold.amount, "a hold holds what was placed");
+    }
+
+    /// Gives what is left of a hold to an account, and removes it.
+    pub(super) fn close_hold(&mut self, key: HoldKey, to: AccountId, reason: Reason) {
+        let hold = self.get(Holds, &key).expect("only placed holds are closed");
+        let from = Place::Hold { hold: key };
+        self.transfer(from, Place::Account { account: to }, hold.amount, reason);
+        let left = self.get(Holds, &key).expect("moving money removes no row");
+        assert!(left.amount == Amount::ZERO, "a hold is empty when it is removed");
+        self.rows.remove(Holds, &key);
+    }
+
+    fn debit(&mut self, place: &Place, amount: Amount) {
+        const THERE: &str = "money is checked before it moves";
+        match place {
+            Place::Outside => {
+                self.pools.issued = self.pools.issued.checked_add(amount).expect(THERE);
+            }
+            Place::Account { account: id } => {
+                let mut account = self.account(id);
+                account.balance = account.balance.checked_sub(amount).expect(THERE);
+                self.rows.put(Accounts, id, &account);
+            }
+            Place::Hold { hold: key } => {
+                let mut hold = self.get(Holds, key).expect("only placed holds are debited");
+                hold.amount = hold.amount.checked_sub(amount).expect(THERE);
+                self.rows.put(Holds, key, &hold);
+            }
+            Place::Storage | Place::Repair | Place::Treasury => {
+                let pool = self.pool(place);
+                *pool = pool.checked_sub(amount).expect(THERE);
+            }
+        }
+    }
+
+    fn credit(&mut self, place: &Place, amount: Amount) {
+        const FITS: &str = "no place holds more than was issued, and that is counted";
+        match place {
+            Place::Outside => {
+                self.pools.issued = self.pools.issued.checked_sub(amount).expect(FITS);
+            }
+            Place::Account { account: id } => {
+                let mut account = self.account(id);
+                account.balance = account.balance.checked_add(amount).expect(FITS);
+                self.rows.put(Accounts, id, &account);
+            }
+            Place::Hold { hold: key } => {
+                let mut hold = self.get(Holds, key).expect("only placed holds are credited");
+                hold.amount = hold.amount.checked_add(amount).expect(FITS);
+                self.rows.put(Holds, key, &hold);
+            }
+            Place::Storage | Place::Repair | Place::Treasury => {
+                let pool = self.pool(place);
+                *pool = pool.checked_add(amount).expect(FITS);
+            }
+        }
+    }
+
+    fn pool(&mut self, place: &Place) -> &mut Amount {
+        match place {
+            Place::Storage => &mut self.pools.storage,
+            Place::Repair => &mut self.pools.repair,
+            Place::Treasury => &mut self.pools.treasury,
+            Place::Outside | Place::Account { .. } | Place::Hold { .. } => {
+                unreachable!("only pools are asked for")
+            }
+        }
+    }
+
+    /// Closes the books: what changed, and what happened.
+    ///
+    /// # Panics
+    /// When the changed rows do not add up to the change of what was issued.
+    pub(super) fn close(mut self) -> (Update, Vec<Event>) {
+        self.rows.put(Chains, &(), &self.chain);
+        self.rows.put(PoolsTable, &(), &self.pools);
+        let (mut before, mut after) = (Sum::of(&self.pools_before), Sum::of(&self.pools));
+        for (key, new) in &self.rows.update().rows {
+            if matches!(key.first(), Some(&(Accounts::TAG | Holds::TAG))) {
+                before.add(key, self.base.row(key).as_deref());
+                after.add(key, new.as_deref());
+            }
+        }
+        // Changed rows only, so both differences are what the unchanged rows hold.
+        let rest_before = self.pools_before.issued.checked_sub(before.0);
+        let rest_after = self.pools.issued.checked_sub(after.0);
+        assert!(rest_after.is_some(), "no more money than was issued");
+        assert!(rest_before == rest_after, "a block makes and loses no money");
+        (self.rows.into_update(), self.events)
+    }
+
+    /// The ledger's identity.
+    pub(super) fn id(&self) -> &ChainId {
+        &self.chain.id
+    }
+
+    /// Time of the block.
+    pub(super) fn now(&self) -> u64 {
+        self.chain.time_ms
+    }
+}
+
+/// A sum of money that is known to be less than what was issued.
+struct Sum(Amount);
+
+impl Sum {
+    fn of(pools: &Pools) -> Self {
+        let mut sum = Self(Amount::ZERO);
+        for amount in [pools.storage, pools.repair, pools.treasury] {
+            sum.put(amount);
+        }
+        sum
+    }
+
+    fn put(&mut self, amount: Amount) {
+        self.0 = self.0.checked_add(amount).expect("never more than was issued");
+    }
+
+    fn add(&mut self, key: &[u8], row: Option<&[u8]>) {
+        const DECODES: &str = "rows are written by these rules and decode";
+        let Some(row) = row else { return };
+        if key.first() == Some(&Accounts::TAG) {
+            self.put(Account::from_bytes(row).expect(DECODES).balance);
+        } else {
+            self.put(Hold::from_bytes(row).expect(DECODES).amount);
+        }
+    }
+}
+
+/// Where all money is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sheet {
+    /// On accounts.
+    pub accounts: Amount,
+    /// In holds.
+    pub holds: Amount,
+    /// In pools, and what was issued.
+    pub pools: Pools,
+}
+
+impl Sheet {
+    /// Whether all places together hold what was issued.
+    #[must_use]
+    pub fn balanced(&self) -> bool {
+        let pools = [self.pools.storage, self.pools.repair, self.pools.treasury, self.holds];
+        let total = pools.iter().try_fold(self.accounts, |sum, &pool| sum.checked_add(pool));
+        total == Some(self.pools.issued)
+    }
+}
+
+/// Adds up every row that holds money: what an auditor does. `None` when there is no ledger, or when
+/// the rows hold more than can be counted.
+pub fn sheet<S: State + ?Sized>(state: &S) -> Option<Sheet> {
+    let pools = state.get(PoolsTable, &())?;
+    let accounts = walk::<Accounts, _>(state, &[Accounts::TAG]);
+    let holds = walk::<Holds, _>(state, &[Holds::TAG]);
+    let zero = Some(Amount::ZERO);
+    Some(Sheet {
+        accounts: accounts.iter().fold(zero, |sum, (_, row)| sum?.checked_add(row.balance))?,
+        holds: holds.iter().fold(zero, |sum, (_, row)| sum?.checked_add(row.amount))?,
+        pools,
+    })
+}
+
+fn walk<T: Table, S: State + ?Sized>(state: &S, prefix: &[u8]) -> Vec<(T::Key, T::Row)> {
+    const OURS: &str = "rows are written by these rules";
+    let mut out = Vec::new();
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let rows = state.scan(prefix, after.as_deref(), SCAN_ROWS);
+        let Some((last, _)) = rows.last() else { return out };
+        after = Some(last.clone());
+        for (key, row) in &rows {
+            out.push((T::parse(key).expect(OURS), T::Row::from_bytes(row).expect(OURS)));
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The market up to a sale: vaults, listings, previews, orders.
+
+use alloc::{boxed::Box, collections::BTreeSet, vec::Vec};
+
+use crate::{
+    amount::Amount,
+    codec::Encode,
+    custody::{self, CustodyTerms, VaultKey},
+    grant::{self, Caveat},
+    id::{AccountId, Hash, ListingId, NodeId, OrderId, PeerId, VaultId},
+    ledger::{
+        account::can_pay,
+        block::{Event, Reason},
+        books::Books,
+        params::{BP, WINDOW_MS_MAX},
+        rows::{
+            AwaitBeacon, Hold, HoldKey, Listing, ListingState, Listings, Node, Nodes, Nothing,
+            Order, OrderState, Orders, OrdersDue, OrdersOf, PublicRef, Table, Terms, Vault, Vaults,
+        },
+        signing,
+        state::State,
+        status::Status,
+        transaction::{Action, CustodyAcceptance},
+    },
+    limits::{SPLITS_MAX, TITLE_BYTES_MAX},
+};
+
+/// Preview cells of a listing at most: 64 picks miss 5 % of junk with 3.8 %.
+const PREVIEW_CELLS_MAX: u8 = 64;
+
+/// Bytes of a listing's mandate at most: a grant has 2 KiB, and the sale's link and those of the
+/// buyer's own people follow.
+const MANDATE_BYTES_MAX: usize = 512;
+
+/// A checked market action.
+#[derive(Debug)]
+pub(super) enum Effect {
+    OpenVault { id: VaultId, vault: Vault },
+    List { id: ListingId, listing: Box<Listing> },
+    Preview { id: ListingId, listing: Box<Listing> },
+    EndListing { id: ListingId, listing: Box<Listing> },
+    Order { id: OrderId, order: Box<Order>, seller: AccountId },
+}
+
+pub(super) fn check_vault<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    sender: AccountId,
+    id: VaultId,
+    key: &VaultKey,
+    custodians: &[CustodyAcceptance],
+) -> Result<Effect, Status> {
+    let nodes: Vec<NodeId> = custodians.iter().map(|accepted| accepted.node).collect();
+    let distinct: BTreeSet<&NodeId> = nodes.iter().collect();
+    let in_order = (1..).zip(custodians).all(|(index, accepted)| accepted.index == index);
+    if distinct.len() != nodes.len() || !in_order || key.verify(custodians.len()).is_err() {
+        return Err(Status::BadField);
+    }
+    let signed = |accepted: &CustodyAcceptance| {
+        let (chain, index, node) = (books.id(), accepted.index, &accepted.node);
+        CustodyTerms { chain, vault: &id, owner: &sender, key, index, node }
+            .verify_acceptance(accepted)
+            .is_ok()
+    };
+    let rows: Vec<Option<Node>> = nodes.iter().map(|node| books.get(Nodes, node)).collect();
+    let keeps_custody = |node: &Node| node.custody_key.is_some();
+    if !custodians.iter().all(signed) || !rows.iter().flatten().all(keeps_custody) {
+        return Err(Status::BadAcceptance);
+    }
+    if rows.iter().any(Option::is_none) {
+        return Err(Status::UnknownNode);
+    }
+    if books.has(Vaults, &id) {
+        return Err(Status::Exists);
+    }
+    let vault = Vault { owner: sender, key: key.clone(), custodians: nodes };
+    Ok(Effect::OpenVault { id, vault })
+}
+
+pub(super) fn check_list<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    seller: AccountId,
+    id: ListingId,
+    terms: &Terms,
+) -> Result<Effect, Status> {
+    if !terms_in_range(terms, books.chain.params.window_ms_min) {
+        return Err(Status::BadField);
+    }
+    let (authority, object) = (&books.chain.authority, &terms.manifest.object);
+    grant::verify_mandate(&seller, &terms.mandate, authority, object)
+        .map_err(|_| Status::BadProof)?;
+    // A mandate that names no abilities grants all of them, deleting too.
+    if !terms.mandate.caveats.iter().any(|caveat| matches!(caveat, Caveat::Abilities { .. })) {
+        return Err(Status::BadProof);
+    }
+    let label = custody::label(&seller, &terms.vault, &terms.manifest.content_root);
+    terms.capsule.verify(&label).map_err(|_| Status::BadLabel)?;
+    let vault = books.get(Vaults, &terms.vault).ok_or(Status::UnknownVault)?;
+    if vault.owner != seller {
+        return Err(Status::NotYours);
+    }
+    if books.has(Listings, &id) {
+        return Err(Status::Exists);
+    }
+    let listing = Listing {
+        seller,
+        terms: terms.clone(),
+        state: ListingState::Open,
+        listed_ms: books.now(),
+        preview_seed: None,
+        preview: None,
+        sold: 0,
+    };
+    Ok(Effect::List { id, listing: Box::new(listing) })
+}
+
+fn terms_in_range(terms: &Terms, window_ms_min: u64) -> bool {
+    let shares: u64 = terms.splits.iter().map(|split| u64::from(split.share_bp)).sum();
+    (1..=TITLE_BYTES_MAX).contains(&terms.title.len())
+        && terms.splits.len() <= SPLITS_MAX
+        && terms.splits.iter().all(|split| 0 < split.share_bp)
+        && shares <= BP
+        && window_ms_min <= terms.window_ms
+        && terms.window_ms <= WINDOW_MS_MAX
+        && terms.mandate.to_bytes().len() <= MANDATE_BYTES_MAX
+        && 0 < terms.access_ms
+        && 0 < terms.cells
+        && terms.preview_cells <= PREVIEW_CELLS_MAX
+        && u64::from(terms.preview_cells) <= terms.cells
+}
+
+pub(super) fn check_preview<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    sender: AccountId,
+    id: ListingId,
+    preview: &PublicRef,
+) -> Result<Effect, Status> {
+    let listing = books.get(Listings, &id);
+    if listing.as_ref().is_some_and(|listing| listing.terms.preview_cells == 0) {
+        return Err(Status::BadField);
+    }
+    let mut listing = listing.ok_or(Status::UnknownListing)?;
+    if listing.seller != sender {
+        return Err(Status::NotYours);
+    }
+    if listing.preview.is_some() {
+        return Err(Status::Exists);
+    }
+    if listing.preview_seed.is_none() {
+        return Err(Status::TooEarly);
+    }
+    listing.preview = Some(preview.clone());
+    Ok(Effect::Preview { id, listing: Box::new(listing) })
+}
+
+pub(super) fn check_end_listing<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    sender: AccountId,
+    id: ListingId,
+) -> Result<Effect, Status> {
+    let mut listing = books.get(Listings, &id).ok_or(Status::UnknownListing)?;
+    if listing.seller != sender {
+        return Err(Status::NotYours);
+    }
+    if listing.state == ListingState::Ended {
+        return Err(Status::ListingEnded);
+    }
+    listing.state = ListingState::Ended;
+    Ok(Effect::EndListing { id, listing: Box::new(listing) })
+}
+
+pub(super) fn check_order<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    buyer: AccountId,
+    action: &Action,
+) -> Result<Effect, Status> {
+    let Action::Order { order: id, listing: of, holder, delivery, price, licence } = action else {
+        unreachable!("only orders come here");
+    };
+    let listing = books.get(Listings, of);
+    // No key stands twice in a grant, so a sale to these could not be signed.
+    let above = |listing: &Listing| {
+        *holder == PeerId::from(listing.seller) || *holder == PeerId::from(books.chain.authority)
+    };
+    if listing.as_ref().is_some_and(above) {
+        return Err(Status::BadField);
+    }
+    let context = custody::release_context(books.id(), id, of);
+    delivery.verify(&context).map_err(|_| Status::BadProof)?;
+    let listing = listing.ok_or(Status::UnknownListing)?;
+    if books.has(Orders, id) {
+        return Err(Status::Exists);
+    }
+    if listing.state == ListingState::Ended {
+        return Err(Status::ListingEnded);
+    }
+    let terms = &listing.terms;
+    if terms.price != *price || terms.licence != *licence {
+        return Err(Status::TermsChanged);
+    }
+    can_pay(books, &buyer, *price)?;
+    let now = books.now();
+    let order = Order {
+        listing: *of,
+        buyer,
+        holder: *holder,
+        delivery: delivery.clone(),
+        amount: *price,
+        state: OrderState::Paid,
+        ordered_ms: now,
+        access_until_ms: now.saturating_add(terms.access_ms),
+        due_ms: now.saturating_add(books.chain.params.delivery_ms),
+        releases: Vec::new(),
+    };
+    Ok(Effect::Order { id: *id, order: Box::new(order), seller: listing.seller })
+}
+
+pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, effect: Effect) {
+    match effect {
+        Effect::OpenVault { id, vault } => books.put(Vaults, &id, &vault),
+        Effect::List { id, listing } => {
+            books.put(Listings, &id, &listing);
+            if 0 < listing.terms.preview_cells {
+                books.put(AwaitBeacon, &id, &Nothing {});
+            }
+        }
+        Effect::Preview { id, listing } | Effect::EndListing { id, listing } => {
+            books.put(Listings, &id, &listing);
+        }
+        Effect::Order { id, order, seller } => {
+            assert!(order.state == OrderState::Paid, "an order begins paid");
+            let before = books.account(&order.buyer).balance;
+            let hold = Hold {
+                payer: order.buyer,
+                payee: None,
+                amount: order.amount,
+                expires_ms: u64::MAX,
+            };
+            books.place_hold(HoldKey::Order { order: id }, &hold, Reason::Sale { order: id });
+            let paid: Option<Amount> = before.checked_sub(books.account(&order.buyer).balance);
+            assert!(paid == Some(order.amount), "the buyer pays the price");
+            books.put(OrdersDue, &(order.due_ms, id), &Nothing {});
+            books.put(OrdersOf, &(order.buyer, id), &Nothing {});
+            books.put(OrdersOf, &(seller, id), &Nothing {});
+            books.put(Orders, &id, &order);
+            books.report(Event::OrderPaid { order: id });
+        }
+    }
+}
+
+/// Listings that were made before this block's beacon was known get the cells of their preview picked.
+pub(super) fn pick_previews<S: State + ?Sized>(books: &mut Books<'_, S>) {
+    for (id, _) in books.all(AwaitBeacon, &[AwaitBeacon::TAG]) {
+        let mut listing = books.get(Listings, &id).expect("what waits was listed");
+        assert!(listing.preview_seed.is_none(), "a preview is picked once");
+        listing.preview_seed = Some(preview_seed(&books.chain.beacon, &id));
+        books.put(Listings, &id, &listing);
+        books.remove(AwaitBeacon, &id);
+        books.report(Event::PreviewPicked { listing: id });
+    }
+}
+
+fn preview_seed(beacon: &Hash, listing: &ListingId) -> Hash {
+    signing::hash_parts("symbolon 2026 preview v1", &[beacon, listing])
+}

@@ -1,0 +1,215 @@
+//! The market from a sale on: releases, settlement, refunds, revocation.
+
+use alloc::{boxed::Box, collections::BTreeSet, vec::Vec};
+
+use crate::{
+    amount::Amount,
+    custody::{self, Release},
+    id::{AccountId, LinkId, NodeId, OrderId},
+    ledger::{
+        block::{Event, Place, Reason},
+        books::Books,
+        params::BP,
+        rows::{
+            HoldKey, Listings, Nodes, Nothing, Order, OrderState, Orders, OrdersDue, PostedRelease,
+            Revocation, Revocations, Table, Vaults,
+        },
+        state::State,
+        status::Status,
+    },
+};
+
+/// A checked action on an order, or a revocation.
+#[derive(Debug)]
+pub(super) enum Effect {
+    Release { id: OrderId, order: Box<Order>, posted: PostedRelease, enough: bool },
+    Settle { id: OrderId, order: Box<Order>, custodians: Vec<u8> },
+    Revoke { link: LinkId, by: AccountId },
+}
+
+pub(super) fn check_release<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    sender: AccountId,
+    id: OrderId,
+    release: &Release,
+) -> Result<Effect, Status> {
+    let order = books.get(Orders, &id).ok_or(Status::UnknownOrder)?;
+    let listing = books.get(Listings, &order.listing).expect("an order names a listing");
+    let vault = books.get(Vaults, &listing.terms.vault).expect("a listing names a vault");
+    let context = custody::release_context(books.id(), &id, &order.listing);
+    release
+        .verify(&vault.key, &listing.terms.capsule, &order.delivery, &context)
+        .map_err(|_| Status::BadProof)?;
+    let place = usize::from(release.index).checked_sub(1);
+    let custodian = place.and_then(|place| vault.custodians.get(place));
+    if custodian != Some(&NodeId::from(sender)) {
+        return Err(Status::NotYours);
+    }
+    if order.releases.iter().any(|posted| posted.index == release.index) {
+        return Err(Status::Exists);
+    }
+    match order.state {
+        OrderState::Paid => {}
+        OrderState::Settled | OrderState::Refunded => return Err(Status::OrderClosed),
+        OrderState::Delivered => return Err(Status::TooLate),
+    }
+    let enough = vault.key.commitments.len() <= order.releases.len() + 1;
+    let posted = PostedRelease { index: release.index, u: release.u, v: release.v };
+    Ok(Effect::Release { id, order: Box::new(order), posted, enough })
+}
+
+pub(super) fn check_acknowledge<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    sender: AccountId,
+    id: OrderId,
+    custodians: &[u8],
+) -> Result<Effect, Status> {
+    let order = books.get(Orders, &id).ok_or(Status::UnknownOrder);
+    let distinct: BTreeSet<u8> = custodians.iter().copied().collect();
+    let exist = order.as_ref().map_or(usize::MAX, |order| custodian_count(books, order));
+    let known = distinct.iter().all(|index| 1 <= *index && usize::from(*index) <= exist);
+    if distinct.len() != custodians.len() || !known {
+        return Err(Status::BadField);
+    }
+    let order = order?;
+    if order.buyer != sender {
+        return Err(Status::NotYours);
+    }
+    if !open(order.state) {
+        return Err(Status::OrderClosed);
+    }
+    Ok(Effect::Settle { id, order: Box::new(order), custodians: custodians.to_vec() })
+}
+
+fn custodian_count<S: State + ?Sized>(books: &Books<'_, S>, order: &Order) -> usize {
+    let listing = books.get(Listings, &order.listing).expect("an order names a listing");
+    let vault = books.get(Vaults, &listing.terms.vault).expect("a listing names a vault");
+    vault.custodians.len()
+}
+
+fn open(state: OrderState) -> bool {
+    matches!(state, OrderState::Paid | OrderState::Delivered)
+}
+
+pub(super) fn check_revoke<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    by: AccountId,
+    link: LinkId,
+) -> Result<Effect, Status> {
+    if books.has(Revocations, &(link, by)) {
+        return Err(Status::Exists);
+    }
+    Ok(Effect::Revoke { link, by })
+}
+
+pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, effect: Effect) {
+    match effect {
+        Effect::Release { id, mut order, posted, enough } => {
+            assert!(order.state == OrderState::Paid, "releases are for paid orders");
+            order.releases.push(posted);
+            if enough {
+                deliver(books, id, &mut order);
+            }
+            books.put(Orders, &id, &order);
+        }
+        Effect::Settle { id, order, custodians } => settle(books, id, *order, &custodians),
+        Effect::Revoke { link, by } => {
+            let height = books.chain.height;
+            books.put(Revocations, &(link, by), &Revocation { height });
+            books.report(Event::Revoked { link, by });
+        }
+    }
+}
+
+/// The buyer can open the key now: the window begins.
+fn deliver<S: State + ?Sized>(books: &mut Books<'_, S>, id: OrderId, order: &mut Order) {
+    let listing = books.get(Listings, &order.listing).expect("an order names a listing");
+    books.remove(OrdersDue, &(order.due_ms, id));
+    order.state = OrderState::Delivered;
+    order.due_ms = books.now().saturating_add(listing.terms.window_ms);
+    books.put(OrdersDue, &(order.due_ms, id), &Nothing {});
+    books.report(Event::OrderDelivered { order: id });
+}
+
+/// Pays out an order's escrow: fee, custodians, splits, and the rest to the seller. All parts are
+/// rounded down, so what rounding leaves is the seller's.
+fn settle<S: State + ?Sized>(
+    books: &mut Books<'_, S>,
+    id: OrderId,
+    mut order: Order,
+    named: &[u8],
+) {
+    assert!(open(order.state), "an order is settled once");
+    let mut listing = books.get(Listings, &order.listing).expect("an order names a listing");
+    let vault = books.get(Vaults, &listing.terms.vault).expect("a listing names a vault");
+    let params = &books.chain.params;
+    let fee = part(order.amount, params.sale_fee_bp);
+    let custody = part(order.amount, params.custody_fee_bp);
+    let posted: Vec<u8> = order.releases.iter().map(|posted| posted.index).collect();
+    let indexes = if named.is_empty() { &posted } else { named };
+    let each = custody.fraction(1, indexes.len() as u64).unwrap_or(Amount::ZERO);
+
+    let hold = HoldKey::Order { order: id };
+    let from = Place::Hold { hold };
+    let reason = Reason::Sale { order: id };
+    books.transfer(from, Place::Treasury, fee, Reason::Fee);
+    for index in indexes {
+        let custodian = &vault.custodians[usize::from(*index) - 1];
+        let node = books.get(Nodes, custodian).expect("nodes are never removed");
+        books.transfer(from, Place::Account { account: node.payout }, each, reason);
+    }
+    let custody_paid = each.checked_mul(indexes.len() as u64).expect("at most the custody fee");
+    let rest = order.amount.checked_sub(fee).and_then(|left| left.checked_sub(custody_paid));
+    let rest = rest.expect("fees are a small part of the amount");
+    for split in &listing.terms.splits {
+        let to = Place::Account { account: split.account };
+        books.transfer(from, to, part(rest, split.share_bp), reason);
+    }
+    books.close_hold(hold, listing.seller, reason);
+
+    listing.sold += 1;
+    books.put(Listings, &order.listing, &listing);
+    books.remove(OrdersDue, &(order.due_ms, id));
+    order.state = OrderState::Settled;
+    books.put(Orders, &id, &order);
+    books.report(Event::OrderSettled { order: id });
+}
+
+/// Hundredths of a percent of an amount, rounded down, without passing the largest amount.
+fn part(amount: Amount, share_bp: u16) -> Amount {
+    let (whole, rest) = (amount.0 / u128::from(BP), amount.0 % u128::from(BP));
+    let share = u128::from(share_bp);
+    assert!(share <= u128::from(BP), "a part is at most the whole");
+    Amount(whole * share + rest * share / u128::from(BP))
+}
+
+fn refund<S: State + ?Sized>(books: &mut Books<'_, S>, id: OrderId, mut order: Order) {
+    assert!(order.state == OrderState::Paid, "only undelivered orders are refunded");
+    let before = books.account(&order.buyer).balance;
+    books.close_hold(HoldKey::Order { order: id }, order.buyer, Reason::Sale { order: id });
+    let back = books.account(&order.buyer).balance.checked_sub(before);
+    assert!(back == Some(order.amount), "a refund is the whole amount");
+    books.remove(OrdersDue, &(order.due_ms, id));
+    order.state = OrderState::Refunded;
+    books.put(Orders, &id, &order);
+    books.report(Event::OrderRefunded { order: id });
+}
+
+/// Does what fell due up to this block's time: refunds what was not delivered, settles what was.
+pub(super) fn overdue<S: State + ?Sized>(books: &mut Books<'_, S>) {
+    let mut after = None;
+    while let Some(key) = books.next_key(OrdersDue, &[OrdersDue::TAG], after.as_ref()) {
+        let (due_ms, id) = key;
+        if books.now() < due_ms {
+            return;
+        }
+        let order = books.get(Orders, &id).expect("what is due was ordered");
+        assert!(order.due_ms == due_ms, "an order is due once");
+        match order.state {
+            OrderState::Paid => refund(books, id, order),
+            OrderState::Delivered => settle(books, id, order, &[]),
+            OrderState::Settled | OrderState::Refunded => unreachable!("closed orders are not due"),
+        }
+        after = Some(key);
+    }
+}

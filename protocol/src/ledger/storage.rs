@@ -1,0 +1,294 @@
+//! Nodes and deals: who keeps bytes, for whom, for how long, and what it costs.
+
+use alloc::{boxed::Box, collections::BTreeSet, vec, vec::Vec};
+
+use crate::{
+    amount::Amount,
+    id::{AccountId, DealId, Hash, NodeId},
+    ledger::{
+        Params,
+        account::can_pay,
+        block::{Event, Place, Reason},
+        books::Books,
+        params::BP,
+        rows::{
+            Change, Changes, Deal, DealEnds, DealSlot, DealState, Deals, DealsOf, Hold, HoldKey,
+            Node, Nodes, Nothing,
+        },
+        state::State,
+        status::Status,
+        transaction::{Acceptance, Action, DealTerms},
+    },
+    limits::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, LEAF_BYTES, SHARD_BYTES_MAX, SHARDS_MAX},
+};
+
+/// Prices are per this many bytes and epoch.
+const GIB: u64 = 1 << 30;
+
+/// What a deal costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// What all shards together earn per proven epoch.
+    pub rate: Amount,
+    /// The rate for all epochs: what nodes can earn, and the owner gets back for epochs not begun.
+    pub storage: Amount,
+    /// The repair reserve, which comes back when the deal ends.
+    pub reserve: Amount,
+    /// The fee.
+    pub fee: Amount,
+    /// All of it: what leaves the owner's balance.
+    pub total: Amount,
+}
+
+/// What one shard earns per proven epoch: price per GiB by length, rounded up. `None` past the
+/// largest amount.
+#[must_use]
+pub fn slot_rate(price: Amount, length: u64) -> Option<Amount> {
+    price.fraction_up(length, GIB)
+}
+
+/// What a deal costs whose nodes ask these prices; reserve and fee are rounded down. `None` past the
+/// largest amount.
+pub fn deal_cost(
+    params: &Params,
+    length: u64,
+    epochs: u64,
+    prices: impl IntoIterator<Item = Amount>,
+) -> Option<Cost> {
+    let mut rate = Amount::ZERO;
+    for price in prices {
+        rate = rate.checked_add(slot_rate(price, length)?)?;
+    }
+    let storage = rate.checked_mul(epochs)?;
+    let reserve = storage.fraction(u64::from(params.repair_reserve_bp), BP)?;
+    let fee = storage.fraction(u64::from(params.storage_fee_bp), BP)?;
+    let total = storage.checked_add(reserve)?.checked_add(fee)?;
+    Some(Cost { rate, storage, reserve, fee, total })
+}
+
+/// A checked storage action.
+#[derive(Debug)]
+pub(super) enum Effect {
+    Register { id: NodeId, node: Box<Node> },
+    Open { id: DealId, deal: Box<Deal>, cost: Cost },
+    End { id: DealId, deal: Box<Deal>, refund: Amount },
+}
+
+pub(super) fn check_register<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    sender: AccountId,
+    action: &Action,
+) -> Result<Effect, Status> {
+    let Action::RegisterNode { payout, addresses, custody_key, price, capacity } = action else {
+        unreachable!("only registrations come here");
+    };
+    let fits = |text: &str| (1..=ADDRESS_BYTES_MAX).contains(&text.len());
+    if addresses.len() > ADDRESSES_MAX || !addresses.iter().all(|text| fits(text)) {
+        return Err(Status::BadField);
+    }
+    let id = NodeId::from(sender);
+    let mut node = books.get(Nodes, &id).unwrap_or_else(|| new_node(*payout));
+    if *capacity < node.used {
+        return Err(Status::NodeFull);
+    }
+    node.payout = *payout;
+    node.addresses.clone_from(addresses);
+    node.custody_key = *custody_key;
+    node.price = *price;
+    node.capacity = *capacity;
+    Ok(Effect::Register { id, node: Box::new(node) })
+}
+
+fn new_node(payout: AccountId) -> Node {
+    Node {
+        payout,
+        addresses: Vec::new(),
+        custody_key: None,
+        price: Amount::ZERO,
+        capacity: 0,
+        used: 0,
+        slots: 0,
+        longest: 0,
+        slot_bytes: 0,
+        table: Hash([0; 32]),
+        rate: Amount::ZERO,
+        passed_epoch: None,
+        passed: 0,
+        missed: 0,
+        missed_in_row: 0,
+    }
+}
+
+pub(super) fn check_open<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    sender: AccountId,
+    terms: &DealTerms,
+    acceptances: &[Acceptance],
+    cost_max: Amount,
+) -> Result<Effect, Status> {
+    let params = &books.chain.params;
+    if !terms_in_range(terms, params) || !acceptances_in_range(terms, acceptances) {
+        return Err(Status::BadField);
+    }
+    if acceptances.iter().any(|accepted| accepted.verify(books.id(), terms).is_err()) {
+        return Err(Status::BadAcceptance);
+    }
+    let nodes: Option<Vec<Node>> =
+        acceptances.iter().map(|accepted| books.get(Nodes, &accepted.node)).collect();
+    let nodes = nodes.ok_or(Status::UnknownNode)?;
+    if terms.owner != sender {
+        return Err(Status::NotYours);
+    }
+    if books.has(Deals, &terms.deal) {
+        return Err(Status::Exists);
+    }
+    let prices = acceptances.iter().map(|accepted| accepted.price);
+    let cost = deal_cost(params, terms.length, terms.epochs, prices);
+    if cost.is_some_and(|cost| cost_max < cost.total) {
+        return Err(Status::TermsChanged);
+    }
+    let free = |node: &Node| node.capacity.saturating_sub(node.used);
+    if nodes.iter().any(|node| free(node) < terms.length) {
+        return Err(Status::NodeFull);
+    }
+    if acceptances.iter().any(|accepted| accepted.expires_ms < books.now()) {
+        return Err(Status::AcceptanceExpired);
+    }
+    // A price nobody can count in cannot be compared with a balance either.
+    let cost = cost.ok_or(Status::Overflow)?;
+    can_pay(books, &sender, cost.total)?;
+    let deal = Box::new(new_deal(terms, acceptances, cost.rate, books.chain.epoch + 1));
+    Ok(Effect::Open { id: terms.deal, deal, cost })
+}
+
+fn terms_in_range(terms: &DealTerms, params: &Params) -> bool {
+    1 <= terms.required
+        && terms.required <= terms.total
+        && terms.total <= SHARDS_MAX
+        && 1 <= terms.epochs
+        && terms.epochs <= params.deal_epochs_max
+        && 0 < terms.length
+        && terms.length <= SHARD_BYTES_MAX
+        && terms.length.is_multiple_of(LEAF_BYTES as u64)
+}
+
+fn acceptances_in_range(terms: &DealTerms, acceptances: &[Acceptance]) -> bool {
+    let indexes: BTreeSet<u8> = acceptances.iter().map(|accepted| accepted.index).collect();
+    let nodes: BTreeSet<NodeId> = acceptances.iter().map(|accepted| accepted.node).collect();
+    usize::from(terms.required) <= acceptances.len()
+        && indexes.len() == acceptances.len()
+        && nodes.len() == acceptances.len()
+        && indexes.iter().all(|index| *index < terms.total)
+}
+
+fn new_deal(terms: &DealTerms, acceptances: &[Acceptance], rate: Amount, start: u64) -> Deal {
+    let mut shards = vec![None; usize::from(terms.total)];
+    for Acceptance { node, index, root, price, .. } in acceptances {
+        let slot = DealSlot { node: *node, root: *root, price: *price, position: None };
+        shards[usize::from(*index)] = Some(slot);
+    }
+    Deal {
+        owner: terms.owner,
+        object: terms.object,
+        segment: terms.segment,
+        required: terms.required,
+        length: terms.length,
+        access: terms.access,
+        start,
+        end: start + terms.epochs,
+        rate,
+        shards,
+        state: DealState::Offered,
+    }
+}
+
+pub(super) fn check_end<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    sender: AccountId,
+    id: DealId,
+) -> Result<Effect, Status> {
+    let deal = books.get(Deals, &id).ok_or(Status::UnknownDeal)?;
+    if deal.owner != sender {
+        return Err(Status::NotYours);
+    }
+    let left = match deal.state {
+        DealState::Offered => deal.end - deal.start,
+        // The current epoch is still proven and paid.
+        DealState::Active => deal.end - (books.chain.epoch + 1),
+        DealState::Completed | DealState::Cancelled => return Err(Status::DealClosed),
+    };
+    let refund = deal.rate.checked_mul(left).expect("no more than was paid when it was opened");
+    Ok(Effect::End { id, deal: Box::new(deal), refund })
+}
+
+pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, effect: Effect) {
+    match effect {
+        Effect::Register { id, node } => {
+            assert!(node.used <= node.capacity, "a node offers what is bound already");
+            books.put(Nodes, &id, &node);
+        }
+        Effect::Open { id, deal, cost } => open(books, id, &deal, &cost),
+        Effect::End { id, deal, refund } => end(books, id, *deal, refund),
+    }
+}
+
+fn open<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, deal: &Deal, cost: &Cost) {
+    let before = books.account(&deal.owner).balance;
+    assert!(cost.total <= before, "the owner can pay");
+    let owner = Place::Account { account: deal.owner };
+    let reason = Reason::Deal { deal: id };
+    books.transfer(owner, Place::Storage, cost.storage, reason);
+    books.transfer(owner, Place::Treasury, cost.fee, Reason::Fee);
+    // The rules release it, never an account, so it does not expire.
+    let hold = Hold { payer: deal.owner, payee: None, amount: cost.reserve, expires_ms: u64::MAX };
+    books.place_hold(HoldKey::Deal { deal: id }, &hold, reason);
+    let paid = before.checked_sub(books.account(&deal.owner).balance);
+    assert!(paid == Some(cost.total), "the owner pays what was said");
+
+    for slot in deal.shards.iter().flatten() {
+        let mut node = books.get(Nodes, &slot.node).expect("checked to be registered");
+        node.used += deal.length;
+        assert!(node.used <= node.capacity, "checked to have room");
+        books.put(Nodes, &slot.node, &node);
+    }
+    books.put(Deals, &id, deal);
+    books.put(DealsOf, &(deal.owner, id), &Nothing {});
+    books.put(DealEnds, &(deal.end - 1, id), &Nothing {});
+    queue(books, &Change::Join { deal: id });
+}
+
+fn end<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, mut deal: Deal, refund: Amount) {
+    let reason = Reason::Deal { deal: id };
+    let owner = Place::Account { account: deal.owner };
+    books.transfer(Place::Storage, owner, refund, reason);
+    books.close_hold(HoldKey::Deal { deal: id }, deal.owner, reason);
+    books.remove(DealEnds, &(deal.end - 1, id));
+    let offered = deal.state == DealState::Offered;
+    deal.state = DealState::Cancelled;
+    if offered {
+        // Its join still waits in the queue and passes over a cancelled deal.
+        deal.end = deal.start;
+        free(books, &deal);
+        books.report(Event::DealEnded { deal: id });
+    } else {
+        deal.end = books.chain.epoch + 1;
+        queue(books, &Change::Leave { deal: id });
+    }
+    assert!(deal.start <= deal.end, "a deal does not end before it starts");
+    books.put(Deals, &id, &deal);
+}
+
+/// Gives the nodes of a deal their room back.
+pub(super) fn free<S: State + ?Sized>(books: &mut Books<'_, S>, deal: &Deal) {
+    for slot in deal.shards.iter().flatten() {
+        let mut node = books.get(Nodes, &slot.node).expect("nodes are never removed");
+        node.used = node.used.checked_sub(deal.length).expect("bound when the deal was opened");
+        books.put(Nodes, &slot.node, &node);
+    }
+}
+
+fn queue<S: State + ?Sized>(books: &mut Books<'_, S>, change: &Change) {
+    let sequence = books.chain.change_next;
+    books.chain.change_next += 1;
+    books.put(Changes, &sequence, change);
+}
