@@ -85,7 +85,13 @@ impl Asked {
         drop(self.ledger);
         loop {
             match blocks.next().await {
-                Ok(block) => self.sender.send(&Response::Block { block }).await?,
+                Ok(block) => match self.sender.send(&Response::Block { block }).await {
+                    Err(error @ NetError::TooLarge { .. }) => {
+                        let message = error.to_string();
+                        return self.sender.send(&Response::Refused { message }).await;
+                    }
+                    sent => sent?,
+                },
                 Err(error) => return self.sender.send(&refused(&error)).await,
             }
         }
