@@ -85,6 +85,9 @@ pub enum CatalogChange {
     },
 }
 
+/// A row's key and value.
+pub type CatalogRow = (Vec<u8>, Vec<u8>);
+
 /// A client's local index.
 #[derive(Debug)]
 pub struct Catalog {
@@ -169,7 +172,7 @@ impl Catalog {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, CatalogError> {
+    ) -> Result<Vec<CatalogRow>, CatalogError> {
         let rows = self.database.begin_read()?.open_table(ROWS)?;
         let first = row_key(table, prefix);
         let after = after.map(|after| row_key(table, after));

@@ -18,7 +18,7 @@ mod error;
 mod files;
 mod shards;
 
-pub use catalog::{Catalog, CatalogChange, CatalogError};
+pub use catalog::{Catalog, CatalogChange, CatalogError, CatalogRow};
 pub use error::{Damage, StoreError};
 pub use files::free_bytes;
 pub use shards::{

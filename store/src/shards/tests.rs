@@ -146,6 +146,7 @@ fn wrong_lengths_and_dropped_writers_leave_nothing() {
     let short = writer.finish(UNPAID);
     assert!(matches!(short, Err(StoreError::Length { expected: 2048, found: 2000 })));
     drop(coming(&shards, 1, 0, 70_000));
+    assert_eq!(files_in(&dir.path().join("temporary")), 0);
     assert!(shards.info(&deal(1), 0).unwrap().is_none());
     assert!(matches!(shards.read(&deal(1), 0, 0, 1), Err(StoreError::NotFound { .. })));
     drop(shards);
@@ -337,6 +338,65 @@ fn a_full_disk_is_told_and_leaves_nothing() {
     assert_eq!(shards.coming_bytes(), 0);
     drop(shards);
     assert_eq!(audit(dir.path()).len(), 0);
+}
+
+/// A directory on a file system of a few megabytes, for a disk that really fills up:
+/// `mount -t tmpfs -o size=6m tmpfs DIR`.
+const SMALL_DISK: &str = "SYMBOLON_TEST_SMALL_DISK";
+
+#[test]
+fn a_disk_that_fills_up_goes_on_once_there_is_space() {
+    let Some(disk) = std::env::var_os(SMALL_DISK) else { return };
+    let dir = Path::new(&disk).join("node");
+    let shards = Shards::open(&dir).unwrap();
+    let ballast = Path::new(&disk).join("ballast");
+    for (round, length) in [(0, 200_000), (1, 1024), (2, 50_000)] {
+        let mut stored = 0;
+        let full = loop {
+            let mut writer = match shards.begin(info(round, stored, length)) {
+                Ok(writer) => writer,
+                Err(error) => break error,
+            };
+            let whole = writer.write(&bytes(length)).and_then(|()| writer.finish(UNPAID));
+            match whole {
+                Ok(_) => stored += 1,
+                Err(error) => break error,
+            }
+            // Small shards would take long to fill it: help them.
+            if stored == 50 {
+                let free = shards.free_bytes().unwrap();
+                fs::write(&ballast, vec![1; usize::try_from(free).unwrap()]).ok();
+            }
+        };
+        println!("{stored} shards of {length}, then: {full} {full:?}");
+        assert!(matches!(full, StoreError::Full(_)), "{full}");
+        assert_eq!(files_in(&dir.join("temporary")), 0);
+        files::remove_if_there(&ballast).unwrap();
+        let all = shards.list(None, usize::MAX).unwrap();
+        assert_eq!(
+            all.iter().filter(|shard| shard.info.deal == deal(round)).count(),
+            stored.into()
+        );
+        for shard in all {
+            shards.open_shard(&shard.info.deal, shard.info.index).unwrap().check().unwrap();
+            shards.remove(&shard.info.deal, shard.info.index).unwrap();
+        }
+        assert_eq!(shards.used_bytes().unwrap(), 0);
+    }
+    // Now the index itself has no room to grow.
+    fs::write(&ballast, vec![1; usize::try_from(shards.free_bytes().unwrap()).unwrap()]).ok();
+    let put = |number: u8| shards.put_custody(&VaultId([number; 16]), 1, &[number; 100_000]);
+    let (kept, full) = (0..).find_map(|number| Some((number, put(number).err()?))).unwrap();
+    assert!(matches!(full, StoreError::Full(_)), "after {kept}: {full} {full:?}");
+    println!("{kept} custody shares, then: {full}");
+    files::remove_if_there(&ballast).unwrap();
+    put(kept).unwrap();
+    drop(shards);
+    assert_eq!(audit(&dir).len(), 0);
+    let shards = Shards::open(&dir).unwrap();
+    for number in 0..=kept {
+        assert!(shards.custody(&VaultId([number; 16]), 1).unwrap().is_some());
+    }
 }
 
 #[test]
