@@ -75,7 +75,7 @@ impl Client {
         let head = ledger.head().await?;
         let valid_until = head.header.height + VALID_BLOCKS;
         let key = self.identity().account_key();
-        let transaction = Transaction::build(ledger.chain(), key, id, valid_until, action);
+        let transaction = Transaction::build(ledger.chain(), &key, id, valid_until, action);
         let outcome = ledger.submit(transaction).await?;
         match outcome.status {
             Status::Applied => Ok(outcome),

@@ -16,7 +16,7 @@ use symbolon_protocol::{
     ledger::rows::Access,
     record,
 };
-use symbolon_store::Catalog as Rows;
+use symbolon_store::{Catalog as Rows, CatalogChange, CatalogError};
 use zeroize::Zeroizing;
 
 use crate::error::ClientError;
@@ -119,7 +119,7 @@ record! {
         pub(crate) title: String,
         pub(crate) price: Amount,
         pub(crate) token: Option<String>,
-        pub(crate) acknowledged: bool,
+        pub(crate) custodians: Vec<u8>,
     }
 }
 
@@ -189,7 +189,7 @@ impl Catalog {
     }
 
     fn open(&self) -> Result<Rows, ClientError> {
-        Rows::open(&self.path, LOCK_WAIT).map_err(|error| ClientError::Index(error.to_string()))
+        Rows::open(&self.path, LOCK_WAIT).map_err(index_error)
     }
 
     /// Where a row lies: keys are hashed, so that the file shows no name.
@@ -212,7 +212,8 @@ impl Catalog {
     }
 
     fn unseal<K: Kind>(&self, place: &[u8], sealed: &[u8]) -> Result<K::Row, ClientError> {
-        let damaged = || ClientError::Index(String::from("a row is damaged or of another identity"));
+        let damaged =
+            || ClientError::Index(String::from("a row is damaged or of another identity"));
         let (nonce, sealed) = sealed.split_first_chunk::<24>().ok_or_else(damaged)?;
         let aad = [&[K::TABLE], place].concat();
         let row = self.cipher().decrypt(nonce.into(), Payload { msg: sealed, aad: &aad });
@@ -224,7 +225,7 @@ impl Catalog {
     pub(crate) fn row<K: Kind>(&self, _: K, key: &[u8]) -> Result<Option<K::Row>, ClientError> {
         let place = self.place(K::TABLE, key);
         let found = self.open()?.get(K::TABLE, &place);
-        match found.map_err(|error| ClientError::Index(error.to_string()))? {
+        match found.map_err(index_error)? {
             None => Ok(None),
             Some(sealed) => self.unseal::<K>(&place, &sealed).map(Some),
         }
@@ -232,21 +233,32 @@ impl Catalog {
 
     /// All rows of a kind.
     pub(crate) fn rows<K: Kind>(&self, _: K) -> Result<Vec<K::Row>, ClientError> {
-        let rows = self.open()?.scan(K::TABLE).map_err(|error| ClientError::Index(error.to_string()))?;
+        let rows =
+            self.open()?.scan(K::TABLE).map_err(|error| ClientError::Index(error.to_string()))?;
         rows.iter().map(|(place, sealed)| self.unseal::<K>(place, sealed)).collect()
     }
 
     /// Writes a batch, all of it or nothing.
     pub(crate) fn write(&self, batch: &Batch) -> Result<(), ClientError> {
-        let sealed: Vec<_> = batch
-            .0
-            .iter()
-            .map(|(table, key, row)| {
-                let place = self.place(*table, key);
-                let row = row.as_ref().map(|row| self.seal(*table, &place, row));
-                (*table, place.to_vec(), row)
-            })
-            .collect();
-        self.open()?.write(&sealed).map_err(|error| ClientError::Index(error.to_string()))
+        let sealed = batch.0.iter().map(|(table, key, row)| {
+            let (table, key) = (*table, self.place(*table, key));
+            match row {
+                Some(row) => {
+                    let value = self.seal(table, &key, row);
+                    CatalogChange::Put { table, key: key.to_vec(), value }
+                }
+                None => CatalogChange::Remove { table, key: key.to_vec() },
+            }
+        });
+        let sealed: Vec<_> = sealed.collect();
+        self.open()?.write(&sealed).map_err(index_error)
+    }
+}
+
+fn index_error(error: CatalogError) -> ClientError {
+    match error {
+        CatalogError::InUse { .. } => ClientError::Locked { what: String::from("the local index") },
+        CatalogError::Full(source) => ClientError::Io { path: "the local index".into(), source },
+        error => ClientError::Index(error.to_string()),
     }
 }

@@ -74,13 +74,17 @@ pub enum ClientError {
         why: String,
     },
     /// What arrived is not what was listed.
-    #[error("the data is not what was listed: its content root is another one; do not acknowledge order {order}")]
+    #[error(
+        "the data is not what was listed: its content root is another one; do not acknowledge order {order}"
+    )]
     NotAsListed {
         /// The order.
         order: OrderId,
     },
     /// The deal of a segment is not on the ledger.
-    #[error("the ledger knows no deal {deal} for segment {segment}: the file was removed, or its deals ended")]
+    #[error(
+        "the ledger knows no deal {deal} for segment {segment}: the file was removed, or its deals ended"
+    )]
     DealGone {
         /// Which segment.
         segment: u32,
@@ -159,7 +163,10 @@ pub enum ClientError {
         reachable: usize,
     },
     /// Too few shards to read.
-    #[error("segment {segment} cannot be read: {usable} of the {required} shards needed answer{}", tell(faults))]
+    #[error(
+        "segment {segment} cannot be read: {usable} of the {required} shards needed answer{}",
+        tell(faults)
+    )]
     NotEnoughShards {
         /// Which segment.
         segment: u32,

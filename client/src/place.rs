@@ -10,7 +10,7 @@ use symbolon_protocol::{
     ledger::{
         Params,
         rows::{Chains, Node, Nodes, Table},
-        storage::{deal_cost, slot_rate},
+        storage::deal_cost,
     },
 };
 use tokio::task::JoinSet;
@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::{Client, error::ClientError, upload::PutOptions};
 
 /// How many rows one question to the ledger asks for.
-const PAGE: u32 = 500;
+const PAGE: usize = 500;
 
 /// How long to wait for more nodes once enough have answered, in milliseconds.
 const LINGER_MS: u64 = 300;
@@ -75,13 +75,12 @@ impl Client {
         let mut nodes = Vec::new();
         let mut after: Option<Vec<u8>> = None;
         loop {
-            let page =
-                self.ledger().scan(Nodes, &[Nodes::TAG], after.as_deref(), PAGE).await?;
-            let full = page.len() == PAGE as usize;
+            let page = self.ledger().scan(Nodes, &[], after.as_deref(), PAGE).await?;
+            let full = page.len() == PAGE;
             for (key, row) in page {
-                let id = key.get(1..).and_then(|id| <[u8; 32]>::try_from(id).ok());
-                let id = id.ok_or_else(|| ClientError::Internal("a node key is 33 bytes".into()))?;
-                nodes.push(NodeView { id: symbolon_protocol::id::PeerId(id), row });
+                if let Some(id) = Nodes::parse(&key) {
+                    nodes.push(NodeView { id, row });
+                }
                 after = Some(key);
             }
             if !full {
@@ -186,12 +185,8 @@ pub(crate) fn quote(
         *by_length.entry(segment.shard_length).or_default() += 1;
     }
     for (shard_length, count) in by_length {
-        let mut rate = Amount::ZERO;
-        for candidate in candidates.iter().take(usize::from(scheme.total)) {
-            let shard = slot_rate(candidate.price, shard_length).ok_or_else(too_much)?;
-            rate = rate.checked_add(shard).ok_or_else(too_much)?;
-        }
-        let cost = deal_cost(params, rate, epochs).ok_or_else(too_much)?;
+        let prices = candidates.iter().take(usize::from(scheme.total)).map(|node| node.price);
+        let cost = deal_cost(params, shard_length, epochs, prices).ok_or_else(too_much)?;
         let parts = [cost.storage, cost.reserve, cost.fee, cost.total];
         for (sum, part) in sums.iter_mut().zip(parts) {
             let part = part.checked_mul(count).ok_or_else(too_much)?;
@@ -206,5 +201,16 @@ pub(crate) fn quote(
         format!("only {nodes} nodes answer: losing {lost} loses the file; run more nodes")
     });
     let segments = layout.segments();
-    Ok(Quote { scheme, nodes, segments, stored_bytes, epochs, storage, reserve, fee, total, warning })
+    Ok(Quote {
+        scheme,
+        nodes,
+        segments,
+        stored_bytes,
+        epochs,
+        storage,
+        reserve,
+        fee,
+        total,
+        warning,
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use symbolon_protocol::id::NodeId;
+use symbolon_protocol::{id::NodeId, session::NodeFault};
 
 /// A step of a long operation.
 #[derive(Clone, Debug)]
@@ -24,6 +24,15 @@ pub enum Step {
         node: Option<NodeId>,
         /// For what.
         what: String,
+    },
+    /// A node did not do what it should; others did.
+    Fault {
+        /// Which node.
+        node: NodeId,
+        /// Which shard it was asked for.
+        index: u8,
+        /// What it did.
+        fault: NodeFault,
     },
     /// Something worth telling.
     Note(String),

@@ -56,7 +56,9 @@ impl SegmentBytes {
         let left = self.length().saturating_sub(offset);
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(out.len());
         match self {
-            Self::File { file, start, .. } => file.read_exact_at(&mut out[..count], start + offset)?,
+            Self::File { file, start, .. } => {
+                file.read_exact_at(&mut out[..count], start + offset)?
+            }
             Self::Bytes(bytes) => {
                 let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
                 out[..count].copy_from_slice(&bytes[from..from + count]);
@@ -102,7 +104,13 @@ impl Opened {
         let spool = options.open(&path).map_err(io_error(&path))?;
         // Nameless from here on: gone when this process is.
         std::fs::remove_file(&path).map_err(io_error(&path))?;
-        Ok(Self::Stream { spool: Arc::new(spool), path, read: 0, lookahead: Vec::new(), over: false })
+        Ok(Self::Stream {
+            spool: Arc::new(spool),
+            path,
+            read: 0,
+            lookahead: Vec::new(),
+            over: false,
+        })
     }
 
     /// What tells this source from another one.
@@ -144,7 +152,8 @@ impl Opened {
             }
             Self::Stream { spool, path, read, lookahead, over } => {
                 assert_eq!(*read, start, "segments of a stream are read in order");
-                let length = spool_segment(spool, lookahead, over, capacity).map_err(io_error(path))?;
+                let length =
+                    spool_segment(spool, lookahead, over, capacity).map_err(io_error(path))?;
                 *read += length;
                 let bytes = SegmentBytes::File { file: spool.clone(), start: 0, length };
                 Ok((bytes, *over))

@@ -5,7 +5,7 @@
 //! asks for the same deals: what is on the ledger is not sent, what nodes hold is not sent again.
 
 mod encode;
-mod leaves;
+pub(crate) mod leaves;
 mod segment;
 
 use std::fs::{File, TryLockError};
@@ -180,9 +180,7 @@ impl Client {
         let file = open.map_err(|source| ClientError::Io { path: path.clone(), source })?;
         match file.try_lock() {
             Ok(()) => Ok(NameLock(file)),
-            Err(TryLockError::WouldBlock) => {
-                Err(ClientError::Locked { what: format!("{name:?}") })
-            }
+            Err(TryLockError::WouldBlock) => Err(ClientError::Locked { what: format!("{name:?}") }),
             Err(TryLockError::Error(source)) => Err(ClientError::Io { path, source }),
         }
     }
@@ -256,7 +254,8 @@ impl Client {
                 Some(layout) => layout.segment(segment).map_err(invalid)?,
                 None => full,
             };
-            let left = options.cost_max.map(|limit| limit.checked_sub(cost).unwrap_or(Amount::ZERO));
+            let left =
+                options.cost_max.map(|limit| limit.checked_sub(cost).unwrap_or(Amount::ZERO));
             let placed = self.place_segment(job, here, &bytes, left, progress).await?;
             leaves.rewind(here.first_cell)?;
             leaves.append(&placed.leaves)?;

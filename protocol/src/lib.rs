@@ -25,6 +25,7 @@ pub mod identity;
 pub mod ledger;
 pub mod limits;
 pub mod merkle;
+pub mod preview;
 pub mod proof;
 pub mod session;
 pub mod wire;

@@ -99,9 +99,9 @@ impl Feeder {
                 next = end;
             }
             let Some(batch) = ahead.pop_front() else { break };
-            let batch = batch
-                .await
-                .map_err(|error| ClientError::Internal(format!("an encoding task died: {error}")))??;
+            let batch = batch.await.map_err(|error| {
+                ClientError::Internal(format!("an encoding task died: {error}"))
+            })??;
             leaves.extend(batch.leaves);
             for (all, new) in chains.iter_mut().zip(batch.chains) {
                 all.extend(new);
@@ -170,17 +170,20 @@ fn encode_batch(
     end: u32,
 ) -> Result<Batch, ClientError> {
     let total = usize::from(layout.total);
-    let mut batch =
-        Batch { stripes: Vec::new(), leaves: Vec::new(), chains: vec![Vec::new(); total], plain_bytes: 0 };
+    let mut batch = Batch {
+        stripes: Vec::new(),
+        leaves: Vec::new(),
+        chains: vec![Vec::new(); total],
+        plain_bytes: 0,
+    };
     let mut plain = Vec::new();
     for number in first..end {
         let stripe = layout.stripe(number).ok_or_else(out_of_layout)?;
         plain.resize(stripe.capacity(), 0);
         let offset = stripe.plain_start - layout.plain_start;
-        let count = bytes.read_at(offset, &mut plain).map_err(|source| ClientError::Io {
-            path: "the file being stored".into(),
-            source,
-        })?;
+        let count = bytes
+            .read_at(offset, &mut plain)
+            .map_err(|source| ClientError::Io { path: "the file being stored".into(), source })?;
         let mut cells = vec![0; stripe.cell_bytes * total];
         coder
             .encode(number, &plain[..count], &mut cells, &mut batch.leaves)

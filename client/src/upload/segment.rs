@@ -10,7 +10,7 @@ use symbolon_protocol::{
     id::{DealId, Hash, NodeId},
     ledger::{
         rows::Deal,
-        storage::{deal_cost, slot_rate},
+        storage::deal_cost,
         transaction::{Acceptance, Action, DealTerms},
     },
     session::{
@@ -123,15 +123,25 @@ impl Client {
         let wanted: Vec<NodeId> = nodes.iter().map(|node| node.address.id).collect();
         let nodes = nodes.into_iter().map(|node| (node.address.id, node)).collect();
         let tasks = BTreeMap::new();
-        let placing =
-            Placing { client: self, job, terms, grant, feeder, nodes, events, tasks, encoded: None };
+        let placing = Placing {
+            client: self,
+            job,
+            terms,
+            grant,
+            feeder,
+            nodes,
+            events,
+            tasks,
+            encoded: None,
+        };
         placing.run(wanted, inbox, cost_max, progress).await
     }
 
     /// What a deal that stands on the ledger cost, all-in.
     async fn paid(&self, deal: &Deal) -> Result<Amount, ClientError> {
         let params = self.params().await?;
-        let cost = deal_cost(&params, deal.rate, deal.end - deal.start);
+        let prices = deal.shards.iter().flatten().map(|shard| shard.price);
+        let cost = deal_cost(&params, deal.length, deal.end - deal.start, prices);
         Ok(cost.map_or(Amount::ZERO, |cost| cost.total))
     }
 
@@ -143,8 +153,8 @@ impl Client {
     ) -> Result<Grant, ClientError> {
         let identity = self.identity();
         let caveats = vec![Caveat::Object { object }, Caveat::Abilities { set: abilities }];
-        let nonce = self.host().random();
-        Grant::issue(identity.account_key(), identity.access(), nonce, caveats)
+        let entropy = self.host().random();
+        Grant::issue(&identity.account_key(), identity.peer(), caveats, &entropy)
             .map_err(|error| ClientError::Grant(error.to_string()))
     }
 }
@@ -270,13 +280,10 @@ impl Placing<'_> {
         cost_max: Option<Amount>,
     ) -> Result<Placed, ClientError> {
         let params = self.client.params().await?;
-        let too_much = || ClientError::Usage(String::from("the price exceeds every amount"));
-        let mut rate = Amount::ZERO;
-        for acceptance in &acceptances {
-            let shard = slot_rate(acceptance.price, self.terms.length).ok_or_else(too_much)?;
-            rate = rate.checked_add(shard).ok_or_else(too_much)?;
-        }
-        let cost = deal_cost(&params, rate, self.terms.epochs).ok_or_else(too_much)?.total;
+        let prices = acceptances.iter().map(|acceptance| acceptance.price);
+        let cost = deal_cost(&params, self.terms.length, self.terms.epochs, prices)
+            .ok_or_else(|| ClientError::Usage(String::from("the price exceeds every amount")))?
+            .total;
         if let Some(limit) = cost_max.filter(|limit| cost > *limit) {
             return Err(ClientError::CostTooHigh { cost, limit });
         }

@@ -1,0 +1,348 @@
+//! Buying: escrow, the custodians' releases, the key, the grant.
+//!
+//! The order's id is written down before it is sent, and its one-time key derives from the id and the
+//! identity, so a purchase that was cut short goes on and pays once.
+
+use std::time::Duration;
+
+use symbolon_protocol::{
+    Amount,
+    content::FileKey,
+    custody::{self, DeliveryKey, Release},
+    grant::{Grant, GrantToken},
+    id::{AccountId, ListingId, NodeId, OrderId, TransactionId},
+    ledger::{
+        rows::{Listing, ListingState, Order, OrderState, Orders, OrdersOf, RowKey, Table, Vaults},
+        transaction::Action,
+    },
+    session::NodeFault,
+    wire::storage::{Request, Response},
+};
+use tokio::task::JoinSet;
+
+use crate::{
+    Client,
+    catalog::{Batch, PurchaseEntry, Purchases},
+    error::ClientError,
+    place::address,
+    progress::{Progress, Step},
+};
+
+/// How long a custodian has to release.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long to wait between two rounds of asking the custodians, in milliseconds.
+const ROUND_MS: u64 = 500;
+
+/// How a purchase ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuyOutcome {
+    /// Paid, and the key is here.
+    Bought,
+    /// An earlier purchase was continued; it was paid once.
+    Resumed,
+    /// It was bought before; the grant is the one from then.
+    Already,
+}
+
+/// What buying did.
+#[derive(Clone, Debug)]
+pub struct BuyReport {
+    /// The order.
+    pub order: OrderId,
+    /// What was bought.
+    pub listing: ListingId,
+    /// What was paid into escrow.
+    pub paid: Amount,
+    /// The grant, bound to this identity.
+    pub token: Box<GrantToken>,
+    /// The custodians whose releases made the key.
+    pub custodians: Vec<u8>,
+    /// How it ended.
+    pub outcome: BuyOutcome,
+}
+
+/// An order as it is shown.
+#[derive(Clone, Debug)]
+pub struct OrderView {
+    /// Its id.
+    pub id: OrderId,
+    /// What is bought.
+    pub listing: ListingId,
+    /// Who buys.
+    pub buyer: AccountId,
+    /// What is or was in escrow.
+    pub amount: Amount,
+    /// Where it stands.
+    pub state: OrderState,
+    /// When it was made, in milliseconds since the Unix epoch.
+    pub ordered_ms: u64,
+    /// Deadline of the current state, in milliseconds since the Unix epoch.
+    pub due_ms: u64,
+}
+
+fn refused(error: impl ToString) -> ClientError {
+    ClientError::Grant(error.to_string())
+}
+
+impl Client {
+    /// Buys access: pays into escrow, collects the key from the custodians and the grant from the ledger.
+    pub async fn buy(
+        &self,
+        id: &ListingId,
+        price_max: Amount,
+        progress: &Progress,
+    ) -> Result<BuyReport, ClientError> {
+        let listing = self.listing_row(id).await?;
+        let (mut entry, mut outcome) = self.purchase(id, &listing, price_max).await?;
+        if let Some(token) = &entry.token {
+            let token = GrantToken::parse(token).map_err(refused)?;
+            let custodians = entry.custodians.clone();
+            return Ok(BuyReport {
+                order: entry.order,
+                listing: *id,
+                paid: entry.price,
+                token: Box::new(token),
+                custodians,
+                outcome: BuyOutcome::Already,
+            });
+        }
+        let order = match self.ledger().row(Orders, &entry.order).await? {
+            Some(order) => {
+                outcome = BuyOutcome::Resumed;
+                order
+            }
+            None => self.place_order(&entry, &listing, progress).await?,
+        };
+        if order.state == OrderState::Refunded {
+            self.forget_purchase(&entry)?;
+            return Err(ClientError::OrderRefunded(entry.order));
+        }
+        let (key, custodians) = self.collect_key(&entry.order, &listing, progress).await?;
+        let sale = self.ledger().sale(&entry.order).await?;
+        let links = vec![listing.terms.mandate.clone(), sale];
+        let grant = Grant { version: 1, root: listing.seller, links };
+        let file = (&listing.terms.manifest, key.as_bytes());
+        let (chain, wrap) = (self.ledger().chain(), self.identity().wrap_key());
+        let token = GrantToken::pack(chain, grant, file, &wrap, &self.host().random())
+            .map_err(refused)?;
+        entry.token = Some(token.to_text());
+        entry.custodians.clone_from(&custodians);
+        let mut batch = Batch::default();
+        batch.put(Purchases, &id.0, &entry);
+        self.catalog().write(&batch)?;
+        self.remember_grant(&format!("bought: {}", entry.title), &token)?;
+        Ok(BuyReport {
+            order: entry.order,
+            listing: *id,
+            paid: order.amount,
+            token: Box::new(token),
+            custodians,
+            outcome,
+        })
+    }
+
+    /// The purchase the index has for this listing, or a new one, written down.
+    async fn purchase(
+        &self,
+        id: &ListingId,
+        listing: &Listing,
+        price_max: Amount,
+    ) -> Result<(PurchaseEntry, BuyOutcome), ClientError> {
+        if let Some(entry) = self.catalog().row(Purchases, &id.0)? {
+            let row = self.ledger().row(Orders, &entry.order).await?;
+            let refunded = row.is_some_and(|row| row.state == OrderState::Refunded);
+            if !refunded {
+                return Ok((entry, BuyOutcome::Bought));
+            }
+        }
+        if listing.state == ListingState::Ended {
+            return Err(ClientError::ListingEnded(*id));
+        }
+        let price = listing.terms.price;
+        if price > price_max {
+            return Err(ClientError::CostTooHigh { cost: price, limit: price_max });
+        }
+        let balance = self.account().await?.balance;
+        if price > balance {
+            return Err(ClientError::BalanceTooLow { needed: price, balance });
+        }
+        let entry = PurchaseEntry {
+            order: OrderId(self.host().random()),
+            listing: *id,
+            title: listing.terms.title.clone(),
+            price,
+            token: None,
+            custodians: Vec::new(),
+        };
+        let mut batch = Batch::default();
+        batch.put(Purchases, &id.0, &entry);
+        self.catalog().write(&batch)?;
+        Ok((entry, BuyOutcome::Bought))
+    }
+
+    fn forget_purchase(&self, entry: &PurchaseEntry) -> Result<(), ClientError> {
+        let mut batch = Batch::default();
+        batch.remove(Purchases, &entry.listing.0);
+        self.catalog().write(&batch)
+    }
+
+    async fn place_order(
+        &self,
+        entry: &PurchaseEntry,
+        listing: &Listing,
+        progress: &Progress,
+    ) -> Result<Order, ClientError> {
+        let chain = self.ledger().chain();
+        let context = custody::release_context(&chain, &entry.order, &entry.listing);
+        let secret = self.identity().delivery_secret(&entry.order);
+        let delivery = DeliveryKey::make(&secret, &context, &self.host().random());
+        let action = Action::Order {
+            order: entry.order,
+            listing: entry.listing,
+            holder: self.identity().peer(),
+            delivery,
+            price: entry.price,
+            licence: listing.terms.licence,
+        };
+        progress.note(format!("paying {} credits into escrow", entry.price));
+        self.send(TransactionId(entry.order.0), action).await?;
+        let order = self.ledger().row(Orders, &entry.order).await?;
+        order.ok_or(ClientError::NoOrder(entry.order))
+    }
+
+    /// Collects releases until the key opens; gives up when the ledger has refunded the order.
+    async fn collect_key(
+        &self,
+        id: &OrderId,
+        listing: &Listing,
+        progress: &Progress,
+    ) -> Result<(FileKey, Vec<u8>), ClientError> {
+        let vault = self.ledger().row(Vaults, &listing.terms.vault).await?;
+        let vault = vault.ok_or_else(|| ClientError::Internal("a listing has a vault".into()))?;
+        let secret = self.identity().delivery_secret(id);
+        let needed = vault.key.required();
+        loop {
+            let order = self.ledger().row(Orders, id).await?.ok_or(ClientError::NoOrder(*id))?;
+            if order.state == OrderState::Refunded {
+                return Err(ClientError::OrderRefunded(*id));
+            }
+            let capsule = &listing.terms.capsule;
+            let (point, used) = if order.releases.len() >= needed {
+                let posted = &order.releases[..needed];
+                let point = custody::combine_posted(capsule, posted, &secret, &vault.key);
+                (point, posted.iter().map(|release| release.index).collect())
+            } else {
+                let (releases, faults) =
+                    self.ask_custodians(id, &order, listing, &vault.custodians).await?;
+                if releases.len() < needed {
+                    let (released, due_ms) = (releases.len(), order.due_ms);
+                    if self.host().now_ms() > due_ms {
+                        return Err(ClientError::NotEnoughCustodians { released, needed, faults });
+                    }
+                    let what = format!("{released} of {needed} custodians released");
+                    progress.step(Step::Waiting { node: None, what });
+                    self.host().sleep_until_ms(self.host().now_ms() + ROUND_MS).await;
+                    continue;
+                }
+                let point = custody::combine(capsule, &releases[..needed], &secret, &vault.key);
+                (point, releases[..needed].iter().map(|release| release.index).collect())
+            };
+            let point = point.map_err(refused)?;
+            let listing_key = custody::listing_key(&point);
+            let key = FileKey::from_bytes(*custody::unpad(&listing.terms.pad, &listing_key));
+            listing
+                .terms
+                .manifest
+                .check_key(&key)
+                .map_err(|_| ClientError::NotAsListed { order: *id })?;
+            return Ok((key, used));
+        }
+    }
+
+    /// Asks all custodians side by side; keeps what verifies.
+    async fn ask_custodians(
+        &self,
+        id: &OrderId,
+        order: &Order,
+        listing: &Listing,
+        custodians: &[NodeId],
+    ) -> Result<(Vec<Release>, Vec<(NodeId, NodeFault)>), ClientError> {
+        let vault = self.ledger().row(Vaults, &listing.terms.vault).await?;
+        let vault = vault.ok_or_else(|| ClientError::Internal("a listing has a vault".into()))?;
+        let rows = self.ledger().rows(symbolon_protocol::ledger::rows::Nodes, custodians).await?;
+        let context = custody::release_context(&self.ledger().chain(), id, &order.listing);
+        let mut asks = JoinSet::new();
+        let mut faults = Vec::new();
+        for (node, row) in custodians.iter().zip(rows) {
+            let Some(row) = row else {
+                faults.push((*node, NodeFault::Offline));
+                continue;
+            };
+            let (client, node, order) = (self.clone(), address(*node, &row), *id);
+            asks.spawn(async move {
+                let request = Request::Release { order };
+                (node.id, client.peers().ask(&node, &request, PATIENCE).await)
+            });
+        }
+        let mut releases = Vec::new();
+        while let Some(answer) = asks.join_next().await {
+            let Ok((node, answer)) = answer else { continue };
+            match answer {
+                Ok(Response::Released { release }) => {
+                    let capsule = &listing.terms.capsule;
+                    let checked = release.verify(&vault.key, capsule, &order.delivery, &context);
+                    match checked {
+                        Ok(()) => releases.push(release),
+                        Err(_) => faults.push((node, NodeFault::Corrupt)),
+                    }
+                }
+                Ok(_) => faults.push((node, NodeFault::Corrupt)),
+                Err(error) => faults.push((node, error.fault())),
+            }
+            if releases.len() == vault.key.required() {
+                break;
+            }
+        }
+        // Two custodians cannot answer with one index: each proves its own share.
+        releases.sort_by_key(|release| release.index);
+        releases.dedup_by_key(|release| release.index);
+        Ok((releases, faults))
+    }
+
+    /// The custodians whose releases made the key of an order.
+    pub(crate) fn purchase_custodians(&self, order: &OrderId) -> Result<Vec<u8>, ClientError> {
+        let purchases = self.catalog().rows(Purchases)?;
+        let found = purchases.into_iter().find(|entry| entry.order == *order);
+        Ok(found.map(|entry| entry.custodians).unwrap_or_default())
+    }
+
+    /// Orders this account made or received, newest first.
+    pub async fn orders(&self) -> Result<Vec<OrderView>, ClientError> {
+        let prefix = self.me().0;
+        let keys = self.ledger().scan(OrdersOf, &prefix, None, 1_000).await?;
+        let ids: Vec<OrderId> = keys
+            .iter()
+            .filter_map(|(key, _)| OrdersOf::parse(key).map(|(_, order)| order))
+            .collect();
+        let rows = self.ledger().rows(Orders, &ids).await?;
+        let mut views: Vec<_> = ids
+            .into_iter()
+            .zip(rows)
+            .filter_map(|(id, row)| {
+                let row = row?;
+                Some(OrderView {
+                    id,
+                    listing: row.listing,
+                    buyer: row.buyer,
+                    amount: row.amount,
+                    state: row.state,
+                    ordered_ms: row.ordered_ms,
+                    due_ms: row.due_ms,
+                })
+            })
+            .collect();
+        views.sort_by_key(|view| std::cmp::Reverse((view.ordered_ms, view.id)));
+        Ok(views)
+    }
+}

@@ -1,0 +1,236 @@
+//! Reading a file: segment by segment, group by group, in order, from whoever is fastest.
+//!
+//! A group is the same slice of a segment's shards: 16 stripes. Slices are verified against the root
+//! on the ledger before anything is done with them, so a node that lies is known by name; what is
+//! decoded from them is opened cell by cell, so a wrong key or a dishonest owner is known too.
+
+mod slices;
+
+use bytes::Bytes;
+use symbolon_protocol::{
+    content::{ContentError, FileKey, Manifest, SegmentCoder, SegmentLayout},
+    grant::Grant,
+    id::{Hash, NodeId},
+    ledger::rows::{Deal, Nodes},
+    session::{
+        NodeFault,
+        download::{Download, Input, Output},
+    },
+};
+use tokio::sync::mpsc;
+
+use crate::{Client, error::ClientError, progress::Progress};
+pub(crate) use slices::ShardAt;
+use slices::{SLICE_STRIPES, Slices};
+
+/// Groups in flight: one being read by the user, one being decoded, the others on their way.
+const WINDOW: u32 = 4;
+
+/// Plain bytes of one group and the content leaves of its cells.
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// Which segment.
+    pub(crate) segment: u32,
+    /// First stripe of it in this group.
+    pub(crate) first_stripe: u32,
+    /// The file's bytes, padding cut off.
+    pub(crate) plain: Vec<u8>,
+    /// One leaf per data cell, when they were asked for.
+    pub(crate) leaves: Vec<Hash>,
+}
+
+/// Whether content leaves are computed while reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeavesWanted {
+    No,
+    Yes,
+}
+
+/// What is read, and by what right.
+#[derive(Clone)]
+pub(crate) struct Reading {
+    pub(crate) manifest: Manifest,
+    pub(crate) key: FileKey,
+    pub(crate) grant: Option<Grant>,
+    pub(crate) leaves: LeavesWanted,
+}
+
+/// Where reading begins and ends, in groups of one segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) segment: u32,
+    pub(crate) first: u32,
+    pub(crate) end: u32,
+}
+
+/// The groups of a file on their way. Dropping it stops the reading.
+pub(crate) struct Groups {
+    inbox: mpsc::Receiver<Result<Group, ClientError>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Groups {
+    /// The next group, in order.
+    pub(crate) async fn next(&mut self) -> Option<Result<Group, ClientError>> {
+        self.inbox.recv().await
+    }
+}
+
+/// Groups of a segment.
+pub(crate) fn group_count(layout: &SegmentLayout) -> u32 {
+    layout.stripes.div_ceil(SLICE_STRIPES)
+}
+
+impl Client {
+    /// Reads spans one after the other.
+    pub(crate) fn read(&self, reading: Reading, spans: Vec<Span>, progress: &Progress) -> Groups {
+        let (outbox, inbox) = mpsc::channel(1);
+        let (client, progress) = (self.clone(), progress.clone());
+        let task = tokio::spawn(async move {
+            for span in spans {
+                if let Err(error) = client.read_span(&reading, span, &outbox, &progress).await {
+                    // A reader that has gone wants no error.
+                    outbox.send(Err(error)).await.ok();
+                    return;
+                }
+            }
+        });
+        Groups { inbox, task }
+    }
+
+    async fn read_span(
+        &self,
+        reading: &Reading,
+        span: Span,
+        outbox: &mpsc::Sender<Result<Group, ClientError>>,
+        progress: &Progress,
+    ) -> Result<(), ClientError> {
+        let segment = span.segment;
+        let coder = reading.manifest.coder(&reading.key, segment).map_err(|error| match error {
+            ContentError::Key => ClientError::Grant("its key is not the file's key".into()),
+            error => ClientError::Corrupt { segment, why: error.to_string() },
+        })?;
+        let id = reading.key.deal(segment);
+        let deal = self.deal(&id).await?.ok_or(ClientError::DealGone { segment, deal: id })?;
+        if deal.length != coder.layout().shard_length {
+            let why = String::from("the deal is for shards of another length");
+            return Err(ClientError::Corrupt { segment, why });
+        }
+        let required = coder.layout().required;
+        let mut slices = Slices::new(self, id, &deal, coder, reading);
+        let shards = slices.connectable().await?;
+        let mut session = Download::new(required, shards, (span.first, span.end), WINDOW);
+        session.handle(self.host().now_ms(), Input::Start);
+        loop {
+            while let Some(output) = session.poll() {
+                match output {
+                    Output::Fetch { index, slice, .. } => slices.fetch(index, slice),
+                    Output::Cancel { index, slice } => slices.cancel(index, slice),
+                    Output::Ready { slice, indexes } => slices.decode(slice, &indexes),
+                    Output::Complete => {
+                        tell_faults(&session, progress);
+                        return Ok(());
+                    }
+                    Output::Short { usable, required, faults } => {
+                        let faults = faults.into_iter().map(|(_, node, fault)| (node, fault));
+                        let faults = faults.chain(slices.absent.clone()).collect();
+                        return Err(ClientError::NotEnoughShards {
+                            segment,
+                            usable,
+                            required,
+                            faults,
+                        });
+                    }
+                }
+            }
+            let input = tokio::select! {
+                biased;
+                event = slices.next() => event?,
+                () = self.sleep_until(session.deadline()) => Some(Input::Tick),
+            };
+            if let Some(input) = input {
+                session.handle(self.host().now_ms(), input);
+            }
+            while let Some(group) = slices.deliverable(span.first) {
+                let slice = group.first_stripe / SLICE_STRIPES;
+                if outbox.send(Ok(group)).await.is_err() {
+                    return Ok(());
+                }
+                session.handle(self.host().now_ms(), Input::Consumed { slice });
+            }
+        }
+    }
+
+    /// Where the nodes of a deal answer.
+    pub(crate) async fn deal_nodes(
+        &self,
+        deal: &Deal,
+    ) -> Result<Vec<(u8, symbolon_net::PeerAddress, Hash)>, ClientError> {
+        let kept: Vec<_> = deal.shards.iter().enumerate().collect();
+        let kept: Vec<(u8, NodeId, Hash)> = kept
+            .into_iter()
+            .filter_map(|(index, shard)| {
+                let shard = (*shard)?;
+                Some((u8::try_from(index).ok()?, shard.node, shard.root))
+            })
+            .collect();
+        let ids: Vec<NodeId> = kept.iter().map(|(_, node, _)| *node).collect();
+        let rows = self.ledger().rows(Nodes, &ids).await?;
+        let found = kept.into_iter().zip(rows).filter_map(|((index, node, root), row)| {
+            Some((index, crate::place::address(node, &row?), root))
+        });
+        Ok(found.collect())
+    }
+}
+
+fn tell_faults(session: &Download, progress: &Progress) {
+    for (index, node, fault) in session.faults() {
+        let name = node.to_string();
+        progress.step(crate::progress::Step::Fault { node, index, fault });
+        if fault == NodeFault::Corrupt {
+            progress.note(format!("node {} sent corrupt bytes of shard {index}", &name[..8]));
+        }
+    }
+}
+
+/// Decodes the stripes of a group.
+fn decode_group(
+    coder: &SegmentCoder,
+    segment: u32,
+    slice: u32,
+    slices: &[Option<Bytes>],
+    wanted: LeavesWanted,
+) -> Result<Group, ClientError> {
+    let layout = *coder.layout();
+    let first_stripe = slice * SLICE_STRIPES;
+    let end = layout.stripes.min(first_stripe + SLICE_STRIPES);
+    let corrupt = |error: ContentError| ClientError::Corrupt { segment, why: error.to_string() };
+    let outside = || ClientError::Internal(String::from("a stripe lies outside its segment"));
+    let mut group = Group { segment, first_stripe, plain: Vec::new(), leaves: Vec::new() };
+    let start = layout.stripe(first_stripe).ok_or_else(outside)?.shard_offset;
+    for number in first_stripe..end {
+        let stripe = layout.stripe(number).ok_or_else(outside)?;
+        let from = usize::try_from(stripe.shard_offset - start).map_err(|_| outside())?;
+        let range = from..from + stripe.cell_bytes;
+        let cells: Vec<Option<&[u8]>> = slices
+            .iter()
+            .map(|slice| slice.as_ref().and_then(|slice| slice.get(range.clone())))
+            .collect();
+        let filled = group.plain.len();
+        group.plain.resize(filled + stripe.capacity(), 0);
+        let out = &mut group.plain[filled..];
+        match wanted {
+            LeavesWanted::No => coder.decode(number, &cells, out),
+            LeavesWanted::Yes => coder.decode_with_leaves(number, &cells, out, &mut group.leaves),
+        }
+        .map_err(corrupt)?;
+        group.plain.truncate(filled + stripe.plain_length);
+    }
+    Ok(group)
+}

@@ -1,0 +1,229 @@
+//! The slices of one segment: asked for, verified, decoded, put in order.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use symbolon_net::PeerAddress;
+use symbolon_protocol::{
+    content::SegmentCoder,
+    grant::Grant,
+    id::{DealId, Hash, NodeId},
+    limits::{CELL_BYTES, SLICE_BYTES},
+    proof,
+    session::{NodeFault, download::Input},
+    wire::storage::{Request, Response, SliceHead},
+};
+use tokio::{sync::mpsc, task::AbortHandle};
+
+use super::{Deal, Group, Reading, decode_group};
+use crate::{
+    Client,
+    error::ClientError,
+    peers::{PeerError, response},
+};
+
+/// Stripes of a group: as many as a slice has cells.
+pub(super) const SLICE_STRIPES: u32 = (SLICE_BYTES / CELL_BYTES) as u32;
+
+enum Event {
+    Slice { index: u8, slice: u32, result: Result<Bytes, NodeFault> },
+    Group { slice: u32, result: Result<Group, ClientError> },
+}
+
+struct Source {
+    address: PeerAddress,
+    root: Hash,
+}
+
+pub(super) struct Slices {
+    client: Client,
+    id: DealId,
+    deal: Deal,
+    coder: Arc<SegmentCoder>,
+    reading: Reading,
+    sources: BTreeMap<u8, Source>,
+    /// Nodes of the deal that the ledger has no address for.
+    pub(super) absent: Vec<(NodeId, NodeFault)>,
+    arrived: BTreeMap<(u32, u8), Bytes>,
+    decoded: BTreeMap<u32, Group>,
+    delivered: Option<u32>,
+    fetching: BTreeMap<(u8, u32), AbortHandle>,
+    outbox: mpsc::UnboundedSender<Event>,
+    inbox: mpsc::UnboundedReceiver<Event>,
+}
+
+impl Drop for Slices {
+    fn drop(&mut self) {
+        for task in self.fetching.values() {
+            task.abort();
+        }
+    }
+}
+
+impl Slices {
+    pub(super) fn new(
+        client: &Client,
+        id: DealId,
+        deal: &Deal,
+        coder: SegmentCoder,
+        reading: &Reading,
+    ) -> Self {
+        // Unbounded in type only: the session never has more than a window of requests under way.
+        let (outbox, inbox) = mpsc::unbounded_channel();
+        Self {
+            client: client.clone(),
+            id,
+            deal: deal.clone(),
+            coder: Arc::new(coder),
+            reading: reading.clone(),
+            sources: BTreeMap::new(),
+            absent: Vec::new(),
+            arrived: BTreeMap::new(),
+            decoded: BTreeMap::new(),
+            delivered: None,
+            fetching: BTreeMap::new(),
+            outbox,
+            inbox,
+        }
+    }
+
+    /// The shards whose nodes the ledger knows.
+    pub(super) async fn connectable(&mut self) -> Result<Vec<(u8, NodeId)>, ClientError> {
+        let found = self.client.deal_nodes(&self.deal).await?;
+        let shards = found.iter().map(|(index, address, _)| (*index, address.id)).collect();
+        self.sources = found
+            .into_iter()
+            .map(|(index, address, root)| (index, Source { address, root }))
+            .collect();
+        let kept = self.deal.shards.iter().flatten();
+        let known = |node: &NodeId| self.sources.values().any(|source| source.address.id == *node);
+        self.absent = kept
+            .filter(|shard| !known(&shard.node))
+            .map(|shard| (shard.node, NodeFault::Offline))
+            .collect();
+        Ok(shards)
+    }
+
+    pub(super) fn fetch(&mut self, index: u8, slice: u32) {
+        let source = &self.sources[&index];
+        let shard = ShardAt {
+            address: source.address.clone(),
+            deal: self.id,
+            index,
+            root: source.root,
+            length: self.deal.length,
+            grant: self.reading.grant.clone(),
+        };
+        let client = self.client.clone();
+        let outbox = self.outbox.clone();
+        let task = tokio::spawn(async move {
+            let result = shard.slice(&client, slice).await;
+            // Nobody listens any more once the segment is read.
+            outbox.send(Event::Slice { index, slice, result }).ok();
+        });
+        self.fetching.insert((index, slice), task.abort_handle());
+    }
+
+    pub(super) fn cancel(&mut self, index: u8, slice: u32) {
+        if let Some(task) = self.fetching.remove(&(index, slice)) {
+            task.abort();
+        }
+    }
+
+    pub(super) fn decode(&mut self, slice: u32, indexes: &[u8]) {
+        let mut slices: Vec<Option<Bytes>> = vec![None; self.deal.shards.len()];
+        for index in indexes {
+            slices[usize::from(*index)] = self.arrived.remove(&(slice, *index));
+        }
+        let (coder, outbox) = (self.coder.clone(), self.outbox.clone());
+        let (host, wanted) = (self.client.host().clone(), self.reading.leaves);
+        let segment = self.deal.segment;
+        tokio::spawn(async move {
+            let work = move || decode_group(&coder, segment, slice, &slices, wanted);
+            let result = host.blocking(work).await;
+            outbox.send(Event::Group { slice, result }).ok();
+        });
+    }
+
+    /// Waits for the next event; tells the session what it has to know.
+    pub(super) async fn next(&mut self) -> Result<Option<Input>, ClientError> {
+        let event = self.inbox.recv().await.expect("this side holds a sender itself");
+        match event {
+            Event::Slice { index, slice, result } => {
+                if self.fetching.remove(&(index, slice)).is_none() {
+                    return Ok(None);
+                }
+                Ok(Some(match result {
+                    Ok(bytes) => {
+                        self.arrived.insert((slice, index), bytes);
+                        Input::Arrived { index, slice }
+                    }
+                    Err(fault) => Input::Failed { index, slice, fault },
+                }))
+            }
+            Event::Group { slice, result } => {
+                self.decoded.insert(slice, result?);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The next group in order, when it is decoded.
+    pub(super) fn deliverable(&mut self, first: u32) -> Option<Group> {
+        let next = self.delivered.map_or(first, |last| last + 1);
+        let group = self.decoded.remove(&next)?;
+        self.delivered = Some(next);
+        Some(group)
+    }
+}
+
+/// One shard at one node, and the root its slices are verified against.
+#[derive(Clone)]
+pub(crate) struct ShardAt {
+    pub(crate) address: PeerAddress,
+    pub(crate) deal: DealId,
+    pub(crate) index: u8,
+    pub(crate) root: Hash,
+    pub(crate) length: u64,
+    pub(crate) grant: Option<Grant>,
+}
+
+impl ShardAt {
+    /// Reads one slice and verifies it.
+    pub(crate) async fn slice(self, client: &Client, slice: u32) -> Result<Bytes, NodeFault> {
+        let (head, bytes) = self.exchange(client, slice).await.map_err(|error| error.fault())?;
+        let (root, length) = (self.root, self.length);
+        let verified = client.host().blocking(move || {
+            proof::verify_slice(&root, length, u64::from(slice), &bytes, &head.path).map(|()| bytes)
+        });
+        verified.await.map(Bytes::from).map_err(|_| NodeFault::Corrupt)
+    }
+
+    async fn exchange(
+        &self,
+        client: &Client,
+        slice: u32,
+    ) -> Result<(SliceHead, Vec<u8>), PeerError> {
+        let request = Request::Read {
+            deal: self.deal,
+            index: self.index,
+            first: slice,
+            count: 1,
+            grant: self.grant.clone(),
+        };
+        let (mut sender, mut receiver) = client.peers().request(&self.address, &request).await?;
+        sender.finish();
+        let Response::Slices { count: 1 } = response(&mut receiver).await? else {
+            return Err(PeerError::Confused);
+        };
+        let head: SliceHead = receiver.receive().await?;
+        let start = u64::from(slice) * SLICE_BYTES as u64;
+        let expected = self.length.saturating_sub(start).min(SLICE_BYTES as u64);
+        if u64::from(head.length) != expected {
+            return Err(PeerError::Confused);
+        }
+        let mut bytes = vec![0; head.length as usize];
+        receiver.read_exact(&mut bytes).await?;
+        Ok((head, bytes))
+    }
+}

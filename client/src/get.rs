@@ -1,0 +1,499 @@
+//! Get: groups become a file, standard output or memory.
+//!
+//! A file is written beside its destination and moved there when it is complete and synced. Every few
+//! groups the part is synced and a small note beside it says how far it is good, so that the same get
+//! after a crash goes on from there.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use symbolon_protocol::{
+    content::{FileKey, Layout, Manifest},
+    grant::{Caveat, Grant, GrantToken, ability},
+    id::{Hash, NodeId, ObjectId, OrderId, TransactionId},
+    ledger::{
+        Status,
+        rows::{Deals, OrderState, Orders, Table},
+        transaction::Action,
+    },
+    merkle,
+    session::NodeFault,
+    wire::storage::{Request, Response},
+};
+
+use crate::{
+    Client,
+    catalog::Files,
+    download::{Group, LeavesWanted, Reading, Span, group_count},
+    error::ClientError,
+    progress::{Progress, Step},
+    upload::Replace,
+};
+
+/// Groups between two syncs of a part: 64 MiB at four required shards.
+const SYNC_GROUPS: u64 = 16;
+
+/// What is read.
+#[derive(Clone, Debug)]
+pub enum Readable {
+    /// An own file.
+    Name(String),
+    /// What a grant is for.
+    Token(Box<GrantToken>),
+}
+
+/// Where it goes.
+#[derive(Clone, Debug)]
+pub enum Sink {
+    /// A file.
+    File(PathBuf),
+    /// Standard output.
+    Stdout,
+    /// The report.
+    Memory,
+}
+
+/// How to get.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GetOptions {
+    /// Only these bytes: from the first up to and without the second.
+    pub range: Option<(u64, u64)>,
+    /// What to do when the file is already there.
+    pub replace: Replace,
+}
+
+/// What a get did.
+#[derive(Clone, Debug)]
+pub struct GetReport {
+    /// Bytes written, or kept from an earlier get.
+    pub length: u64,
+    /// Of these, bytes an earlier get had already written.
+    pub kept: u64,
+    /// Whether the whole content was compared with the content root.
+    pub checked_root: bool,
+    /// The order that was acknowledged because of that.
+    pub acknowledged: Option<OrderId>,
+    /// The bytes, when they were to go to memory.
+    pub bytes: Option<Vec<u8>>,
+}
+
+/// What a name or grant resolves to.
+pub(crate) struct Resolved {
+    pub(crate) reading: Reading,
+    pub(crate) order: Option<OrderId>,
+}
+
+impl Client {
+    /// Reads a file.
+    pub async fn get(
+        &self,
+        what: &Readable,
+        sink: Sink,
+        options: &GetOptions,
+        progress: &Progress,
+    ) -> Result<GetReport, ClientError> {
+        let mut resolved = self.resolve(what).await?;
+        let manifest = resolved.reading.manifest.clone();
+        let layout = manifest.layout().map_err(|error| ClientError::Grant(error.to_string()))?;
+        let (from, to) = options.range.unwrap_or((0, manifest.length));
+        if from > to || to > manifest.length {
+            let length = manifest.length;
+            return Err(ClientError::Usage(format!(
+                "the range {from}-{to} lies outside the file, which has {length} bytes"
+            )));
+        }
+        let whole = (from, to) == (0, manifest.length);
+        // A buyer compares everything with what was listed, the first time it reads everything.
+        let check_root = whole && resolved.order.is_some();
+        resolved.reading.leaves = if check_root { LeavesWanted::Yes } else { LeavesWanted::No };
+        let resumable = whole && matches!(sink, Sink::File(_));
+        let mut output = Output::open(sink, options.replace, &manifest.object, resumable)?;
+        let (spans, skipped) = spans(&layout, from, to, output.groups_done());
+        progress.step(Step::Planned { total_bytes: Some(to - from) });
+        progress.step(Step::Moved { bytes: skipped });
+        let mut groups = self.read(resolved.reading.clone(), spans, progress);
+        while let Some(group) = groups.next().await {
+            let group = group?;
+            let plain = clip(&layout, &group, from, to)?;
+            let count = plain.len() as u64;
+            output = self.host().blocking(move || output.write(group, plain)).await?;
+            progress.step(Step::Moved { bytes: count });
+        }
+        if check_root && output.root() != manifest.content_root {
+            output.discard();
+            let order = resolved.order.expect("the root is checked for orders");
+            return Err(ClientError::NotAsListed { order });
+        }
+        let mut report = output.finish(to - from, skipped)?;
+        report.checked_root = check_root;
+        if let Some(order) = resolved.order.filter(|_| check_root) {
+            report.acknowledged = self.acknowledge_checked(&order).await?;
+        }
+        Ok(report)
+    }
+
+    /// What a name or grant gives the right and the key to read.
+    pub(crate) async fn resolve(&self, what: &Readable) -> Result<Resolved, ClientError> {
+        let leaves = LeavesWanted::No;
+        match what {
+            Readable::Name(name) => {
+                let entry = self.catalog().row(Files, name.as_bytes())?;
+                let entry = entry.ok_or_else(|| ClientError::NoName { name: name.clone() })?;
+                let key = FileKey::from_bytes(entry.key.expose());
+                let grant = Some(self.own_grant(entry.manifest.object, ability::READ)?);
+                let reading = Reading { manifest: entry.manifest, key, grant, leaves };
+                Ok(Resolved { reading, order: None })
+            }
+            Readable::Token(token) => {
+                let (manifest, key) = self.open_token(token)?;
+                let order =
+                    token.grant.links.iter().flat_map(|link| &link.caveats).find_map(|caveat| {
+                        match caveat {
+                            Caveat::Order { order } => Some(*order),
+                            _ => None,
+                        }
+                    });
+                if let Some(order) = &order {
+                    let row = self.ledger().row(Orders, order).await?;
+                    if row.is_some_and(|row| row.state == OrderState::Refunded) {
+                        return Err(ClientError::OrderRefunded(*order));
+                    }
+                }
+                let grant = Some(token.grant.clone());
+                Ok(Resolved { reading: Reading { manifest, key, grant, leaves }, order })
+            }
+        }
+    }
+
+    /// Unwraps the key of a grant that is bound to this identity.
+    pub(crate) fn open_token(
+        &self,
+        token: &GrantToken,
+    ) -> Result<(Manifest, FileKey), ClientError> {
+        if token.chain != self.ledger().chain() {
+            return Err(ClientError::Grant(String::from("it is for another network")));
+        }
+        let holder = token.grant.links.last().map(|link| link.audience);
+        if holder != Some(self.identity().peer()) {
+            return Err(ClientError::Grant(String::from("it is bound to another key")));
+        }
+        let key =
+            token.open(self.identity()).map_err(|error| ClientError::Grant(error.to_string()))?;
+        Ok((token.manifest.clone(), key))
+    }
+
+    /// Tells the ledger that the data is what was listed, unless that is settled already.
+    async fn acknowledge_checked(&self, order: &OrderId) -> Result<Option<OrderId>, ClientError> {
+        let row = self.ledger().row(Orders, order).await?;
+        let open = row.as_ref().is_some_and(|row| {
+            row.buyer == self.me() && matches!(row.state, OrderState::Paid | OrderState::Delivered)
+        });
+        if !open {
+            return Ok(None);
+        }
+        self.acknowledge(order).await?;
+        Ok(Some(*order))
+    }
+
+    /// Tells the ledger that the data is what was listed: the seller is paid now.
+    pub async fn acknowledge(&self, order: &OrderId) -> Result<(), ClientError> {
+        let used = self.purchase_custodians(order)?;
+        let action = Action::Acknowledge { order: *order, custodians: used };
+        let id = crate::account::transaction_id("acknowledge", &order.0);
+        match self.send(TransactionId(id.0), action).await {
+            Ok(_) | Err(ClientError::LedgerRefused(Status::OrderClosed)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Shows a grant to the nodes that keep an object, whoever the grant is bound to, and reports what
+    /// each answered: `None` where it served. What a thief would try.
+    pub async fn knock(
+        &self,
+        grant: &Grant,
+        object: ObjectId,
+    ) -> Result<Vec<(NodeId, Option<NodeFault>)>, ClientError> {
+        let mut answers = Vec::new();
+        let deals = self.ledger().scan(Deals, &[], None, 1_000).await?;
+        for (key, deal) in deals.into_iter().filter(|(_, deal)| deal.object == object) {
+            let Some(deal_id) = Deals::parse(&key) else { continue };
+            for (index, address, _) in self.deal_nodes(&deal).await? {
+                let grant = Some(grant.clone());
+                let request = Request::Read { deal: deal_id, index, first: 0, count: 1, grant };
+                let patience = std::time::Duration::from_secs(5);
+                let answer = self.peers().ask(&address, &request, patience).await;
+                let fault = match answer {
+                    Ok(Response::Slices { .. }) => None,
+                    Ok(_) => Some(NodeFault::Corrupt),
+                    Err(error) => Some(error.fault()),
+                };
+                answers.push((address.id, fault));
+            }
+        }
+        Ok(answers)
+    }
+}
+
+/// Plain bytes of a full group.
+fn group_bytes(layout: &Layout) -> u64 {
+    use symbolon_protocol::limits::{CELL_BYTES, CELL_PLAIN_BYTES, SLICE_BYTES};
+    let cells = (SLICE_BYTES / CELL_BYTES) as u64 * u64::from(layout.scheme().required);
+    cells * CELL_PLAIN_BYTES as u64
+}
+
+/// The groups that hold bytes `from` up to `to`, without the first `done`, and how many plain bytes
+/// those were.
+fn spans(layout: &Layout, from: u64, to: u64, done: u64) -> (Vec<Span>, u64) {
+    let group = group_bytes(layout);
+    let (mut spans, mut left, mut skipped) = (Vec::new(), done, 0);
+    for segment in layout.iter() {
+        let start = segment.plain_start;
+        let count = u64::from(group_count(&segment));
+        let first = from.saturating_sub(start) / group;
+        let end = to.saturating_sub(start).div_ceil(group).min(count);
+        // A file without bytes still has one group, and reading it checks that it is there.
+        let end = if layout.length() == 0 { 1 } else { end };
+        if first >= end {
+            continue;
+        }
+        let skip = left.min(end - first);
+        left -= skip;
+        skipped += ((first + skip) * group).min(layout.length() - start.min(layout.length()))
+            - (first * group).min(layout.length() - start.min(layout.length()));
+        let narrow = |number: u64| u32::try_from(number).expect("a segment has at most 64 groups");
+        if first + skip < end {
+            let (first, end) = (narrow(first + skip), narrow(end));
+            spans.push(Span { segment: segment.segment, first, end });
+        }
+    }
+    (spans, skipped)
+}
+
+/// The bytes of a group that lie between `from` and `to`.
+fn clip(
+    layout: &Layout,
+    group: &Group,
+    from: u64,
+    to: u64,
+) -> Result<std::ops::Range<usize>, ClientError> {
+    let segment = layout.segment(group.segment).ok();
+    let start = segment.and_then(|segment| segment.stripe(group.first_stripe));
+    let start =
+        start.ok_or_else(|| ClientError::Internal("a group lies outside its file".into()))?;
+    let start = start.plain_start;
+    let inside = |at: u64| {
+        let at = at.saturating_sub(start).min(group.plain.len() as u64);
+        usize::try_from(at).expect("a group is in memory")
+    };
+    Ok(inside(from)..inside(to))
+}
+
+/// Where bytes go, and how far they are.
+enum Output {
+    Part(Part),
+    Stdout(Tally),
+    Memory(Vec<u8>, Tally),
+}
+
+#[derive(Default)]
+struct Tally {
+    groups: u64,
+    leaves: Vec<Hash>,
+}
+
+/// A file that is not complete yet.
+struct Part {
+    target: PathBuf,
+    path: PathBuf,
+    file: File,
+    note: Option<Note>,
+    tally: Tally,
+}
+
+/// How far a part is good: object, groups, length, then the leaves of those groups.
+struct Note {
+    path: PathBuf,
+    file: File,
+    leaves_written: usize,
+    object: ObjectId,
+}
+
+const NOTE_HEAD: usize = 16 + 8 + 8;
+
+fn beside(target: &Path, ending: &str) -> PathBuf {
+    let mut name = target.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> ClientError + '_ {
+    move |source| ClientError::Io { path: path.to_owned(), source }
+}
+
+impl Output {
+    fn open(
+        sink: Sink,
+        replace: Replace,
+        object: &ObjectId,
+        resumable: bool,
+    ) -> Result<Self, ClientError> {
+        match sink {
+            Sink::Stdout => Ok(Self::Stdout(Tally::default())),
+            Sink::Memory => Ok(Self::Memory(Vec::new(), Tally::default())),
+            Sink::File(target) => {
+                if replace == Replace::Refuse && target.exists() {
+                    return Err(ClientError::Exists { name: target.display().to_string() });
+                }
+                Part::open(target, object, resumable).map(Self::Part)
+            }
+        }
+    }
+
+    fn tally(&mut self) -> &mut Tally {
+        match self {
+            Self::Part(part) => &mut part.tally,
+            Self::Stdout(tally) | Self::Memory(_, tally) => tally,
+        }
+    }
+
+    fn groups_done(&mut self) -> u64 {
+        self.tally().groups
+    }
+
+    /// Blocks.
+    fn write(mut self, group: Group, plain: std::ops::Range<usize>) -> Result<Self, ClientError> {
+        let bytes = &group.plain[plain];
+        match &mut self {
+            Self::Part(part) => part.file.write_all(bytes).map_err(at(&part.path))?,
+            Self::Stdout(_) => {
+                let stdout = Path::new("standard output");
+                io::stdout().lock().write_all(bytes).map_err(at(stdout))?;
+            }
+            Self::Memory(out, _) => out.extend_from_slice(bytes),
+        }
+        let tally = self.tally();
+        tally.groups += 1;
+        tally.leaves.extend(group.leaves);
+        if let Self::Part(part) = &mut self {
+            if part.tally.groups % SYNC_GROUPS == 0 {
+                part.sync()?;
+            }
+        }
+        Ok(self)
+    }
+
+    fn root(&mut self) -> Hash {
+        let mut builder = merkle::Builder::new();
+        for leaf in &self.tally().leaves {
+            builder.push(*leaf);
+        }
+        builder.finish()
+    }
+
+    fn discard(self) {
+        if let Self::Part(part) = self {
+            // What cannot be removed now is overwritten by the next get.
+            std::fs::remove_file(&part.path).ok();
+            if let Some(note) = part.note {
+                std::fs::remove_file(note.path).ok();
+            }
+        }
+    }
+
+    fn finish(self, length: u64, kept: u64) -> Result<GetReport, ClientError> {
+        let bytes = match self {
+            Self::Part(part) => {
+                part.finish()?;
+                None
+            }
+            Self::Stdout(_) => {
+                io::stdout().lock().flush().map_err(at(Path::new("standard output")))?;
+                None
+            }
+            Self::Memory(bytes, _) => Some(bytes),
+        };
+        Ok(GetReport { length, kept, checked_root: false, acknowledged: None, bytes })
+    }
+}
+
+impl Part {
+    fn open(target: PathBuf, object: &ObjectId, resumable: bool) -> Result<Self, ClientError> {
+        let path = beside(&target, ".symbolon-part");
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = options.open(&path).map_err(at(&path))?;
+        let note_path = beside(&target, ".symbolon-note");
+        let mut tally = Tally::default();
+        let mut good = 0;
+        let note = if resumable {
+            let mut note = options.open(&note_path).map_err(at(&note_path))?;
+            if let Some((groups, length, leaves)) = read_note(&mut note, object) {
+                if file.metadata().map_err(at(&path))?.len() >= length {
+                    (good, tally) = (length, Tally { groups, leaves });
+                }
+            }
+            let leaves_written = tally.leaves.len();
+            let path = note_path;
+            Some(Note { path, file: note, leaves_written, object: *object })
+        } else {
+            None
+        };
+        file.set_len(good).map_err(at(&path))?;
+        file.seek(SeekFrom::Start(good)).map_err(at(&path))?;
+        Ok(Self { target, path, file, note, tally })
+    }
+
+    /// Syncs the bytes first, then the note that vouches for them.
+    fn sync(&mut self) -> Result<(), ClientError> {
+        let Some(note) = &mut self.note else { return Ok(()) };
+        self.file.sync_data().map_err(at(&self.path))?;
+        let length = self.file.stream_position().map_err(at(&self.path))?;
+        note.write(&self.tally, length).map_err(at(&note.path))
+    }
+
+    fn finish(self) -> Result<(), ClientError> {
+        self.file.sync_all().map_err(at(&self.path))?;
+        std::fs::rename(&self.path, &self.target).map_err(at(&self.target))?;
+        if let Some(note) = self.note {
+            std::fs::remove_file(&note.path).map_err(at(&note.path))?;
+        }
+        let folder = self.target.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(at(folder))
+    }
+}
+
+impl Note {
+    fn write(&mut self, tally: &Tally, length: u64) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        let leaves: Vec<u8> =
+            tally.leaves[self.leaves_written..].iter().flat_map(|leaf| leaf.0).collect();
+        let place = (NOTE_HEAD + 32 * self.leaves_written) as u64;
+        self.file.write_all_at(&leaves, place)?;
+        self.file.sync_data()?;
+        let mut head = [0; NOTE_HEAD];
+        head[..16].copy_from_slice(&self.object.0);
+        head[16..24].copy_from_slice(&tally.groups.to_le_bytes());
+        head[24..].copy_from_slice(&length.to_le_bytes());
+        self.file.write_all_at(&head, 0)?;
+        self.file.sync_data()?;
+        self.leaves_written = tally.leaves.len();
+        Ok(())
+    }
+}
+
+/// A note that is for this object and whole.
+fn read_note(file: &mut File, object: &ObjectId) -> Option<(u64, u64, Vec<Hash>)> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).ok()?;
+    let (head, leaves) = bytes.split_first_chunk::<NOTE_HEAD>()?;
+    if head[..16] != object.0 {
+        return None;
+    }
+    let number = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
+    let (leaves, _) = leaves.as_chunks::<32>();
+    Some((number(16), number(24), leaves.iter().map(|leaf| Hash(*leaf)).collect()))
+}

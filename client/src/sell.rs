@@ -1,0 +1,444 @@
+//! Selling: a vault among custodians once, then per listing a description, the terms, the preview.
+//!
+//! Every id derives from the identity and what is sold, so that a sale that was cut short goes on
+//! where it stopped when it is asked for again.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use symbolon_protocol::{
+    Amount, Encode,
+    content::{FileKey, Manifest, MaskMode},
+    custody::{self, Capsule, CustodyTerms, VaultKey},
+    grant,
+    id::{Hash, ListingId, NodeId, VaultId},
+    ledger::{
+        rows::{Access, Listing, ListingState, Listings, PublicRef, Split, Terms, Vault, Vaults},
+        transaction::{Action, CustodyAcceptance},
+    },
+    preview::{Preview, PreviewCell, cell_range, picks},
+    session::NodeFault,
+    wire::storage::{Request, Response},
+};
+
+use crate::{
+    Client,
+    account::transaction_id,
+    catalog::{FileEntry, FileKind, Files},
+    download::{LeavesWanted, Reading, Span, group_count},
+    error::ClientError,
+    get::{GetOptions, Readable, Sink},
+    place::address,
+    progress::Progress,
+    source::Source,
+    upload::{PutOptions, Replace, leaves::Leaves},
+};
+
+/// Custodians of a vault, where there are so many nodes: three of five open it, so any two may be
+/// lost and no two suffice.
+const CUSTODIANS: usize = 5;
+
+/// How long a custodian has to accept its share.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long to wait between two looks at the ledger for the beacon, in milliseconds.
+const LOOK_MS: u64 = 50;
+
+/// How to sell.
+#[derive(Clone, Debug)]
+pub struct SellOptions {
+    /// What it is called.
+    pub title: String,
+    /// What it is.
+    pub description: String,
+    /// What one access costs.
+    pub price: Amount,
+    /// What a buyer may do with it.
+    pub licence_text: String,
+    /// How long a grant lives, in milliseconds.
+    pub access_ms: u64,
+    /// How long a buyer has to check a delivery, in milliseconds.
+    pub window_ms: u64,
+    /// Who else is paid.
+    pub splits: Vec<Split>,
+    /// Cells to open as a preview.
+    pub preview_cells: u8,
+    /// For how many epochs to store the description and the preview.
+    pub epochs: u64,
+}
+
+/// How a sale ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SellOutcome {
+    /// It is listed.
+    Listed,
+    /// It was listed before, on the same terms.
+    Already,
+}
+
+/// What selling did.
+#[derive(Clone, Debug)]
+pub struct SellReport {
+    /// The listing.
+    pub listing: ListingId,
+    /// The vault that guards its key.
+    pub vault: VaultId,
+    /// The custodians.
+    pub custodians: Vec<NodeId>,
+    /// How many of them open it.
+    pub threshold: usize,
+    /// The cells that are opened as a preview.
+    pub preview_cells: Vec<u64>,
+    /// How it ended.
+    pub outcome: SellOutcome,
+}
+
+impl Client {
+    /// Lists a file for sale.
+    pub async fn sell(
+        &self,
+        name: &str,
+        options: &SellOptions,
+        progress: &Progress,
+    ) -> Result<SellReport, ClientError> {
+        let entry = self.entry(name)?;
+        let (vault_id, vault) = self.vault(progress).await?;
+        let (id, listing, outcome) = self.list_file(&entry, vault_id, options, progress).await?;
+        let preview_cells = self.post_preview(&entry, id, listing, options, progress).await?;
+        Ok(SellReport {
+            listing: id,
+            vault: vault_id,
+            threshold: vault.key.required(),
+            custodians: vault.custodians,
+            preview_cells,
+            outcome,
+        })
+    }
+
+    /// Takes a listing off the market.
+    pub async fn end_listing(&self, id: &ListingId) -> Result<(), ClientError> {
+        self.listing_row(id).await?;
+        self.send(transaction_id("end listing", &id.0), Action::EndListing { listing: *id })
+            .await?;
+        Ok(())
+    }
+
+    /// An id that only this identity could have chosen, and chooses again for the same thing.
+    fn own_id(&self, what: &str, about: &[u8]) -> [u8; 16] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.identity().names_key());
+        hasher.update(what.as_bytes()).update(&[0]).update(about);
+        let mut id = [0; 16];
+        id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        id
+    }
+
+    /// This identity's vault, opened when there is none.
+    async fn vault(&self, progress: &Progress) -> Result<(VaultId, Vault), ClientError> {
+        let id = VaultId(self.own_id("vault", &[]));
+        if let Some(vault) = self.ledger().row(Vaults, &id).await? {
+            return Ok((id, vault));
+        }
+        progress.note("sharing a vault among custodians");
+        let mut nodes = self.nodes().await?;
+        nodes.retain(|node| node.row.custody_key.is_some());
+        // Different sellers trust different custodians first.
+        nodes.sort_by_cached_key(|node| {
+            *blake3::Hasher::new().update(&id.0).update(&node.id.0).finalize().as_bytes()
+        });
+        let mut faults = Vec::new();
+        let mut reachable = Vec::new();
+        for node in nodes {
+            if reachable.len() == CUSTODIANS {
+                break;
+            }
+            match self.peers().reach(&address(node.id, &node.row)).await {
+                Ok(()) => reachable.push(node),
+                Err(_) => faults.push((node.id, NodeFault::Offline)),
+            }
+        }
+        let total = reachable.len();
+        let required = total / 2 + 1;
+        if total == 0 {
+            return Err(ClientError::NotEnoughCustodians { released: 0, needed: 1, faults });
+        }
+        let narrow = |count: usize| u8::try_from(count).expect("at most five custodians");
+        let secret = self.identity().vault_secret(&id);
+        let (key, shares) =
+            custody::share(&secret, narrow(required), narrow(total), &self.host().random())
+                .map_err(|error| ClientError::Internal(error.to_string()))?;
+        let mut custodians = Vec::new();
+        for (node, share) in reachable.iter().zip(&shares) {
+            custodians.push(self.keep_share(id, &key, node, share).await?);
+        }
+        let nodes = reachable.iter().map(|node| node.id).collect();
+        let action = Action::OpenVault { vault: id, key: key.clone(), custodians };
+        self.send(transaction_id("open vault", &id.0), action).await?;
+        Ok((id, Vault { owner: self.me(), key, custodians: nodes }))
+    }
+
+    async fn keep_share(
+        &self,
+        vault: VaultId,
+        key: &VaultKey,
+        node: &crate::NodeView,
+        share: &custody::Share,
+    ) -> Result<CustodyAcceptance, ClientError> {
+        let (chain, owner) = (self.ledger().chain(), self.me());
+        let index = share.index();
+        let terms = CustodyTerms {
+            chain: &chain,
+            vault: &vault,
+            owner: &owner,
+            key,
+            index,
+            node: &node.id,
+        };
+        let custody_key = node.row.custody_key.expect("only nodes that keep custody are asked");
+        let sealed = terms
+            .seal(share, &custody_key, &self.host().random())
+            .map_err(|error| ClientError::Internal(error.to_string()))?;
+        let signature = terms.sign_request(&self.identity().account_key());
+        let request =
+            Request::KeepShare { vault, owner, key: key.clone(), index, share: sealed, signature };
+        let to = address(node.id, &node.row);
+        let fault = match self.peers().ask(&to, &request, PATIENCE).await {
+            Ok(Response::InCustody { acceptance })
+                if terms.verify_acceptance(&acceptance).is_ok() =>
+            {
+                return Ok(acceptance);
+            }
+            Ok(_) => NodeFault::Corrupt,
+            Err(error) => error.fault(),
+        };
+        let (needed, faults) = (key.required(), vec![(node.id, fault)]);
+        Err(ClientError::NotEnoughCustodians { released: usize::from(index) - 1, needed, faults })
+    }
+
+    /// Puts a listing on the ledger, or finds the one that is there.
+    async fn list_file(
+        &self,
+        entry: &FileEntry,
+        vault: VaultId,
+        options: &SellOptions,
+        progress: &Progress,
+    ) -> Result<(ListingId, Listing, SellOutcome), ClientError> {
+        let object = entry.manifest.object;
+        for count in 0_u32.. {
+            let about = [object.0.as_slice(), &count.to_le_bytes()].concat();
+            let id = ListingId(self.own_id("listing", &about));
+            match self.ledger().row(Listings, &id).await? {
+                Some(listing) if listing.state == ListingState::Ended => {}
+                Some(listing) if same_terms(&listing, options) => {
+                    return Ok((id, listing, SellOutcome::Already));
+                }
+                Some(_) => {
+                    let what = format!("a listing of {:?} on other terms ({id})", entry.name);
+                    return Err(ClientError::Exists { name: what });
+                }
+                None => {
+                    let terms = self.terms(entry, id, vault, options, progress).await?;
+                    let action = Action::List { listing: id, terms };
+                    self.send(transaction_id("list", &id.0), action).await?;
+                    let listing = self.listing_row(&id).await?;
+                    return Ok((id, listing, SellOutcome::Listed));
+                }
+            }
+        }
+        unreachable!("nobody ends four thousand million listings")
+    }
+
+    async fn terms(
+        &self,
+        entry: &FileEntry,
+        id: ListingId,
+        vault: VaultId,
+        options: &SellOptions,
+        progress: &Progress,
+    ) -> Result<Terms, ClientError> {
+        progress.note("publishing the description");
+        let kind = FileKind::Document { listing: id };
+        let document = document(entry, options).into_bytes();
+        let document = self.publish(kind, document, options.epochs).await?;
+        let manifest = entry.manifest.clone();
+        let cells = layout(&manifest)?.cells();
+        let label = custody::label(&self.me(), &vault, &manifest.content_root);
+        let secret = self.identity().vault_secret(&vault);
+        let (capsule, point) = Capsule::seal(&secret, &label, &self.host().random());
+        let pad = custody::pad(&entry.key.expose(), &custody::listing_key(&point));
+        let key = self.identity().account_key();
+        let authority = self.ledger().authority();
+        let mandate = grant::mandate(&key, &authority, manifest.object, &self.host().random())
+            .map_err(|error| ClientError::Grant(error.to_string()))?;
+        Ok(Terms {
+            title: options.title.clone(),
+            price: options.price,
+            licence: Hash(*blake3::hash(options.licence_text.as_bytes()).as_bytes()),
+            access_ms: options.access_ms,
+            window_ms: options.window_ms,
+            splits: options.splits.clone(),
+            preview_cells: u8::try_from(cells.min(u64::from(options.preview_cells)))
+                .expect("at most what was asked for"),
+            document,
+            manifest,
+            cells,
+            vault,
+            capsule,
+            pad,
+            mandate,
+        })
+    }
+
+    /// Stores public content under a name of its own.
+    async fn publish(
+        &self,
+        kind: FileKind,
+        bytes: Vec<u8>,
+        epochs: u64,
+    ) -> Result<PublicRef, ClientError> {
+        let name = match kind {
+            FileKind::Document { listing } => format!("listing {listing} description"),
+            FileKind::Preview { listing } => format!("listing {listing} preview"),
+            FileKind::Own => return Err(ClientError::Internal("own files are not public".into())),
+        };
+        let hash = Hash(*blake3::hash(&bytes).as_bytes());
+        let replace = Replace::Replace;
+        let options = PutOptions { epochs, cost_max: None, scheme: None, replace };
+        let request = crate::upload::Request {
+            source: Source::Bytes(Bytes::from(bytes)),
+            name: &name,
+            kind,
+            access: Access::Public,
+            // Anyone may repair what anyone may read.
+            mask: MaskMode::None,
+            options: &options,
+        };
+        self.store(request, &Progress::silent()).await?;
+        let entry = self.catalog().row(Files, name.as_bytes())?;
+        let entry = entry.ok_or_else(|| ClientError::Internal("a stored file has a row".into()))?;
+        Ok(PublicRef { manifest: entry.manifest, key: entry.key.expose(), hash })
+    }
+
+    /// Waits for the beacon and opens the cells it picks.
+    async fn post_preview(
+        &self,
+        entry: &FileEntry,
+        id: ListingId,
+        listing: Listing,
+        options: &SellOptions,
+        progress: &Progress,
+    ) -> Result<Vec<u64>, ClientError> {
+        let count = listing.terms.preview_cells;
+        let seed = self.preview_seed(&id, listing.preview_seed).await?;
+        let layout = layout(&entry.manifest)?;
+        let cells = picks(&seed, layout.cells(), count);
+        if listing.preview.is_some() || count == 0 {
+            return Ok(cells);
+        }
+        progress.note(format!("opening {} preview cells the beacon picked", cells.len()));
+        let key = FileKey::from_bytes(entry.key.expose());
+        let leaves = self.leaves_of(entry).await?;
+        let missing = || ClientError::Internal(String::from("a picked cell is not in the file"));
+        let mut opened = Vec::new();
+        for cell in &cells {
+            let (start, length) = cell_range(&layout, *cell).ok_or_else(missing)?;
+            let plain = self.read_range(&entry.name, start, start + length as u64).await?;
+            let made = PreviewCell::make(&layout, &key, *cell, &plain, &leaves);
+            opened.push(made.ok_or_else(missing)?);
+        }
+        let kind = FileKind::Preview { listing: id };
+        let bytes = Preview { cells: opened }.to_bytes();
+        let preview = self.publish(kind, bytes, options.epochs).await?;
+        let action = Action::Preview { listing: id, preview };
+        self.send(transaction_id("preview", &id.0), action).await?;
+        Ok(cells)
+    }
+
+    async fn preview_seed(
+        &self,
+        id: &ListingId,
+        mut seed: Option<Hash>,
+    ) -> Result<Hash, ClientError> {
+        loop {
+            if let Some(seed) = seed {
+                return Ok(seed);
+            }
+            self.host().sleep_until_ms(self.host().now_ms() + LOOK_MS).await;
+            seed = self.listing_row(id).await?.preview_seed;
+        }
+    }
+
+    /// Some bytes of an own file.
+    async fn read_range(&self, name: &str, from: u64, to: u64) -> Result<Vec<u8>, ClientError> {
+        let options = GetOptions { range: Some((from, to)), replace: Replace::Refuse };
+        let what = Readable::Name(name.to_owned());
+        let report = self.get(&what, Sink::Memory, &options, &Progress::silent()).await?;
+        Ok(report.bytes.unwrap_or_default())
+    }
+
+    /// All content leaves of an own file: those kept since it was put, or read anew.
+    async fn leaves_of(&self, entry: &FileEntry) -> Result<Vec<Hash>, ClientError> {
+        let manifest = &entry.manifest;
+        let layout = layout(manifest)?;
+        let mut kept = Leaves::open(&self.inner.dir, &manifest.object)?;
+        if kept.count() == layout.cells() && kept.root()? == manifest.content_root {
+            return kept.all();
+        }
+        kept.rewind(0)?;
+        let what = Readable::Name(entry.name.clone());
+        let mut reading: Reading = self.resolve(&what).await?.reading;
+        reading.leaves = LeavesWanted::Yes;
+        let spans = layout.iter().map(|segment| Span {
+            segment: segment.segment,
+            first: 0,
+            end: group_count(&segment),
+        });
+        let mut groups = self.read(reading, spans.collect(), &Progress::silent());
+        while let Some(group) = groups.next().await {
+            kept.append(&group?.leaves)?;
+        }
+        kept.all()
+    }
+}
+
+fn layout(manifest: &Manifest) -> Result<symbolon_protocol::content::Layout, ClientError> {
+    manifest.layout().map_err(|error| ClientError::Index(error.to_string()))
+}
+
+/// Whether an open listing already says what is asked for.
+fn same_terms(listing: &Listing, options: &SellOptions) -> bool {
+    let terms = &listing.terms;
+    terms.title == options.title
+        && terms.price == options.price
+        && terms.splits == options.splits
+        && terms.licence.0 == *blake3::hash(options.licence_text.as_bytes()).as_bytes()
+}
+
+/// The description of a listing, as schema.org `Dataset` JSON-LD.
+fn document(entry: &FileEntry, options: &SellOptions) -> String {
+    let text = |text: &str| {
+        let mut out = String::from('"');
+        for letter in text.chars() {
+            match letter {
+                '"' => out.push_str("\\\""),
+                '\\' => out.push_str("\\\\"),
+                control if control.is_control() => {
+                    out.push_str(&format!("\\u{:04x}", u32::from(control)));
+                }
+                letter => out.push(letter),
+            }
+        }
+        out.push('"');
+        out
+    };
+    let file = entry.name.rsplit('/').next().unwrap_or(&entry.name);
+    format!(
+        "{{\"@context\":\"https://schema.org/\",\"@type\":\"Dataset\",\"name\":{},\
+         \"description\":{},\"license\":{},\"distribution\":[{{\"@type\":\"DataDownload\",\
+         \"name\":{},\"contentSize\":{}}}]}}",
+        text(&options.title),
+        text(&options.description),
+        text(&options.licence_text),
+        text(file),
+        text(&format!("{} B", entry.manifest.length)),
+    )
+}

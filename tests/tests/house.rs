@@ -1,0 +1,146 @@
+//! The rules of the house, checked: who may know whom, one copy of what must be one, licences, words.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn metadata() -> Value {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version=1", "--locked", "--offline"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON")
+}
+
+fn sources(under: &Path, out: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(under).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, out);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            out.push(path);
+        }
+    }
+}
+
+fn room(package: &str) -> String {
+    match package {
+        "symbolon" => "cli".into(),
+        other => other.trim_start_matches("symbolon-").into(),
+    }
+}
+
+const ROOMS: [&str; 8] = ["protocol", "store", "net", "ledger", "client", "node", "cli", "tests"];
+
+#[test]
+fn arrows_are_those_of_the_architecture() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let table = text.split("<!-- arrows -->").nth(1).unwrap().split("<!-- /arrows -->").next().unwrap();
+    let mut allowed = BTreeMap::new();
+    for line in table.lines().filter(|line| line.starts_with('|')).skip(2) {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let may: BTreeSet<_> = cells[3].split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+        allowed.insert(cells[1].to_owned(), may.into_iter().map(str::to_owned).collect());
+    }
+    assert_eq!(allowed.keys().cloned().collect::<BTreeSet<_>>(), ROOMS.map(String::from).into());
+    let metadata = metadata();
+    for package in metadata["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        if !name.starts_with("symbolon") {
+            continue;
+        }
+        let from = room(name);
+        let none = BTreeSet::new();
+        let may: &BTreeSet<String> = allowed.get(&from).unwrap_or(&none);
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let to = dependency["name"].as_str().unwrap();
+            let dev = dependency["kind"].as_str() == Some("dev");
+            if to.starts_with("symbolon") && !(dev && from != "tests") {
+                assert!(may.contains(&room(to)), "{from} may not know {}", room(to));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_must_be_one_is_one() {
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let names = lock.lines().filter_map(|line| line.strip_prefix("name = "));
+    let mut count: BTreeMap<&str, u32> = BTreeMap::new();
+    names.clone().for_each(|name| *count.entry(name.trim_matches('"')).or_default() += 1);
+    for name in [
+        "blake3", "chacha20poly1305", "curve25519-dalek", "ed25519-dalek", "iroh", "redb", "rustls", "tokio",
+        "x25519-dalek",
+    ] {
+        assert_eq!(count.get(name), Some(&1), "{name}");
+    }
+    // A package more is a package somebody has to trust: raise this knowingly.
+    assert!(names.count() <= 600, "Cargo.lock has grown past 600 packages");
+}
+
+#[test]
+fn every_licence_is_allowed() {
+    let deny = fs::read_to_string(root().join("deny.toml")).unwrap();
+    let list = deny.split("allow = [").nth(1).unwrap().split(']').next().unwrap();
+    let allowed: BTreeSet<_> = list.split('"').skip(1).step_by(2).collect();
+    let one = |term: &str| allowed.contains(term.trim().trim_matches(['(', ')']).trim());
+    for package in metadata()["packages"].as_array().unwrap() {
+        let licence = package["license"].as_str().unwrap_or("none").replace('/', " OR ");
+        // Good enough for the expressions there are: each AND part needs one allowed OR part.
+        let fine = licence.split(" AND ").all(|part| part.split(" OR ").any(one));
+        assert!(fine, "{} is under {licence}", package["name"]);
+    }
+}
+
+#[test]
+fn only_those_name_the_outside_who_may() {
+    let may = |name: &str, path: &str| match name {
+        "iroh::" => path.starts_with("net/"),
+        "redb::" => path.starts_with("store/") || path.starts_with("ledger/src/embedded"),
+        "println!" | "eprintln!" | "process::exit" | "env::var" => path.starts_with("cli/"),
+        _ => false,
+    };
+    let root = root();
+    for room in ROOMS.iter().filter(|room| **room != "tests") {
+        let mut files = Vec::new();
+        sources(&root.join(room).join("src"), &mut files);
+        for file in files {
+            let path = file.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+            let text = fs::read_to_string(&file).unwrap();
+            assert!(text.starts_with("//!"), "{path} does not say what it is");
+            let code: String =
+                text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+            for name in ["iroh::", "redb::", "println!", "eprintln!", "process::exit", "env::var", "todo!("] {
+                assert!(!code.contains(name) || may(name, &path), "{path} names {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_specification_is_whole() {
+    // A spec page for each area, and no page that the index does not name.
+    let index = fs::read_to_string(root().join("spec/README.md")).unwrap();
+    for entry in fs::read_dir(root().join("spec")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".md") && name != "README.md" {
+            assert!(index.contains(&format!("({name})")), "spec/README.md does not name {name}");
+        }
+    }
+    for page in index.split('(').skip(1).filter_map(|rest| rest.split(')').next()) {
+        if page.ends_with(".md") {
+            assert!(root().join("spec").join(page).exists(), "spec/{page} is missing");
+        }
+    }
+}
