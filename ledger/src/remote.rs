@@ -359,6 +359,7 @@ impl Follower {
                 pause = PAUSE_MIN;
             }
             tokio::select! {
+                biased;
                 () = blocks.closed() => return,
                 () = sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
             }
@@ -380,6 +381,7 @@ impl Follower {
         let (_sender, mut receiver) = self.remote.open(&request).await.map_err(lost)?;
         loop {
             let response = tokio::select! {
+                biased;
                 () = blocks.closed() => return Ok(()),
                 response = receiver.receive::<Response>() => response.map_err(lost)?,
             };

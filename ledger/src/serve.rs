@@ -25,6 +25,7 @@ pub async fn serve(ledger: Embedded, connection: Connection) {
     loop {
         // What is not accepted waits in the transport, which has a limit of its own.
         let streams = tokio::select! {
+            biased;
             Some(_) = answers.join_next() => continue,
             streams = connection.accept(), if answers.len() < REQUESTS_MAX => streams,
             _ = connection.closed() => return,
