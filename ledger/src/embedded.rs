@@ -14,6 +14,7 @@
 
 mod onion;
 mod rows;
+mod sale;
 mod writer;
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
@@ -23,7 +24,8 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 use symbolon_net::Host;
 use symbolon_protocol::{
     codec::{Decode, Encode},
-    id::{AccountId, ChainId, Hash},
+    grant::Link,
+    id::{AccountId, ChainId, Hash, OrderId},
     ledger::{
         Params,
         block::{Block, Facts, Genesis, Header, SignedHeader, transactions_root, validators_hash},
@@ -232,16 +234,14 @@ impl Reader {
         self.read(move |read| rows::history(read, &account, before, limit)).await
     }
 
-    /// What the rules' row readers need and the authority's key, for what it signs on request.
-    pub(crate) async fn with_state<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&dyn State, &SigningKey) -> T + Send + 'static,
-    ) -> Result<T, LedgerError> {
+    /// Link 1 of an order's grant, and the block it is signed after.
+    pub(crate) async fn sale(&self, order: OrderId) -> Result<(Link, Hash), LedgerError> {
         let core = self.core.clone();
         self.read(move |read| {
             let rows = Rows::open(read)?;
-            let done = work(&rows, &core.key);
-            rows.checked(done)
+            let link = sale::link(&rows, &core.key, order);
+            let block = last_block(read)?.header.header.digest();
+            rows.checked((link?, block))
         })
         .await
     }
@@ -388,10 +388,7 @@ fn seal(
 }
 
 /// Whether the database is one this program with this key can continue.
-fn check(
-    database: &Database,
-    key: &SigningKey,
-) -> Result<(ChainId, Block, [u8; 32]), LedgerError> {
+fn check(database: &Database, key: &SigningKey) -> Result<(ChainId, Block, [u8; 32]), LedgerError> {
     let damaged = |what: &str| LedgerError::Damaged(what.into());
     let read = database.begin_read().map_err(disk)?;
     let meta = read.open_table(META).map_err(disk)?;

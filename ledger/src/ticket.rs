@@ -48,6 +48,9 @@ enum LongBech32m {}
 
 impl Checksum for LongBech32m {
     type MidstateRepr = <Bech32m as Checksum>::MidstateRepr;
+    type CorrectionField = <Bech32m as Checksum>::CorrectionField;
+    const ROOT_GENERATOR: Self::CorrectionField = Bech32m::ROOT_GENERATOR;
+    const ROOT_EXPONENTS: std::ops::RangeInclusive<usize> = Bech32m::ROOT_EXPONENTS;
     const CODE_LENGTH: usize = 8192;
     const CHECKSUM_LENGTH: usize = Bech32m::CHECKSUM_LENGTH;
     const GENERATOR_SH: [u32; 5] = Bech32m::GENERATOR_SH;
@@ -88,7 +91,10 @@ mod tests {
         LedgerTicket {
             chain: ChainId([1; 32]),
             authority: AccountId([2; 32]),
-            address: PeerAddress { id: PeerId([3; 32]), addresses: vec!["a".repeat(256); addresses] },
+            address: PeerAddress {
+                id: PeerId([3; 32]),
+                addresses: vec!["a".repeat(256); addresses],
+            },
         }
     }
 

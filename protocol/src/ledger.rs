@@ -25,3 +25,6 @@ pub use books::{Sheet, sheet};
 pub use params::Params;
 pub use status::Status;
 pub use storage::{Cost, deal_cost, slot_rate};
+
+#[cfg(test)]
+mod tests;

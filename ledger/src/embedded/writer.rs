@@ -3,6 +3,7 @@
 use std::{future::pending, sync::Arc};
 
 use redb::ReadableDatabase;
+use symbolon_protocol::ledger::transaction::Transaction;
 use symbolon_protocol::{
     ledger::{
         Status,
@@ -11,7 +12,6 @@ use symbolon_protocol::{
     },
     limits::{BLOCK_BYTES_MAX, TRANSACTION_BYTES_MAX},
 };
-use symbolon_protocol::ledger::transaction::Transaction;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, timeout_at},

@@ -274,7 +274,7 @@ mod tests {
         let terms = terms();
         let judge = |need| {
             let wanted = Wanted { terms: &terms, need };
-            super::judge(&limited, PeerId([9; 32]), &wanted, 0).map(|_| ())
+            self::judge(&limited, PeerId([9; 32]), &wanted, 0).map(|_| ())
         };
         assert_eq!(judge(Need::Read(2..3)), Ok(()));
         assert_eq!(judge(Need::Read(3..4)), Err(GrantError::WrongCells));
@@ -289,7 +289,7 @@ mod tests {
         let judge = |set| {
             let verified = grant(vec![Caveat::Abilities { set }]).verify().unwrap();
             let wanted = Wanted { terms: &terms, need: Need::Read(0..1) };
-            super::judge(&verified, PeerId([9; 32]), &wanted, 0).map(|_| ())
+            self::judge(&verified, PeerId([9; 32]), &wanted, 0).map(|_| ())
         };
         assert_eq!(judge(ability::READ), Ok(()));
         assert_eq!(judge(ability::REPAIR), Ok(()));

@@ -1,11 +1,12 @@
 //! The market up to a sale: vaults, listings, previews, orders.
 
-use alloc::{boxed::Box, collections::BTreeSet, vec, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeSet, vec::Vec};
 
 use crate::{
     amount::Amount,
+    codec::Encode,
     custody::{self, CustodyTerms, VaultKey},
-    grant::{Caveat, Grant, ability},
+    grant::{self, Caveat},
     id::{AccountId, Hash, ListingId, NodeId, OrderId, PeerId, VaultId},
     ledger::{
         account::can_pay,
@@ -26,6 +27,10 @@ use crate::{
 
 /// Preview cells of a listing at most: 64 picks miss 5 % of junk with 3.8 %.
 const PREVIEW_CELLS_MAX: u8 = 64;
+
+/// Bytes of a listing's mandate at most: a grant has 2 KiB, and the sale's link and those of the
+/// buyer's own people follow.
+const MANDATE_BYTES_MAX: usize = 512;
 
 /// A checked market action.
 #[derive(Debug)]
@@ -80,7 +85,13 @@ pub(super) fn check_list<S: State + ?Sized>(
     if !terms_in_range(terms, books.chain.params.window_ms_min) {
         return Err(Status::BadField);
     }
-    check_mandate(terms, seller, books.chain.authority)?;
+    let (authority, object) = (&books.chain.authority, &terms.manifest.object);
+    grant::verify_mandate(&seller, &terms.mandate, authority, object)
+        .map_err(|_| Status::BadProof)?;
+    // A mandate that names no abilities grants all of them, deleting too.
+    if !terms.mandate.caveats.iter().any(|caveat| matches!(caveat, Caveat::Abilities { .. })) {
+        return Err(Status::BadProof);
+    }
     let label = custody::label(&seller, &terms.vault, &terms.manifest.content_root);
     terms.capsule.verify(&label).map_err(|_| Status::BadLabel)?;
     let vault = books.get(Vaults, &terms.vault).ok_or(Status::UnknownVault)?;
@@ -110,38 +121,11 @@ fn terms_in_range(terms: &Terms, window_ms_min: u64) -> bool {
         && shares <= BP
         && window_ms_min <= terms.window_ms
         && terms.window_ms <= WINDOW_MS_MAX
+        && terms.mandate.to_bytes().len() <= MANDATE_BYTES_MAX
         && 0 < terms.access_ms
         && 0 < terms.cells
         && terms.preview_cells <= PREVIEW_CELLS_MAX
         && u64::from(terms.preview_cells) <= terms.cells
-}
-
-/// The mandate must let the ledger pass on reading of what is sold, and must hold nothing that could
-/// end or shrink a buyer's access behind the buyer's back.
-fn check_mandate(terms: &Terms, seller: AccountId, authority: AccountId) -> Result<(), Status> {
-    let mandate = &terms.mandate;
-    let object = terms.manifest.object;
-    let mut names_object = false;
-    let mut reads = false;
-    for caveat in &mandate.caveats {
-        match caveat {
-            Caveat::Object { object: named } if *named == object => names_object = true,
-            Caveat::Abilities { set } if set & ability::READ != 0 => reads = true,
-            Caveat::Depth { links } if 1 <= *links => {}
-            Caveat::Purpose { .. } => {}
-            _ => return Err(Status::BadProof),
-        }
-    }
-    if !names_object || !reads || mandate.audience != PeerId::from(authority) {
-        return Err(Status::BadProof);
-    }
-    let grant = Grant { version: 1, root: seller, links: vec![mandate.clone()] };
-    grant_holds(&grant).then_some(()).ok_or(Status::BadProof)
-}
-
-// Until grants can be verified, none holds.
-fn grant_holds(_: &Grant) -> bool {
-    false
 }
 
 pub(super) fn check_preview<S: State + ?Sized>(
@@ -192,9 +176,17 @@ pub(super) fn check_order<S: State + ?Sized>(
     let Action::Order { order: id, listing: of, holder, delivery, price, licence } = action else {
         unreachable!("only orders come here");
     };
+    let listing = books.get(Listings, of);
+    // No key stands twice in a grant, so a sale to these could not be signed.
+    let above = |listing: &Listing| {
+        *holder == PeerId::from(listing.seller) || *holder == PeerId::from(books.chain.authority)
+    };
+    if listing.as_ref().is_some_and(above) {
+        return Err(Status::BadField);
+    }
     let context = custody::release_context(books.id(), id, of);
     delivery.verify(&context).map_err(|_| Status::BadProof)?;
-    let listing = books.get(Listings, of).ok_or(Status::UnknownListing)?;
+    let listing = listing.ok_or(Status::UnknownListing)?;
     if books.has(Orders, id) {
         return Err(Status::Exists);
     }

@@ -146,6 +146,7 @@ fn wrong_lengths_and_dropped_writers_leave_nothing() {
     let short = writer.finish(UNPAID);
     assert!(matches!(short, Err(StoreError::Length { expected: 2048, found: 2000 })));
     drop(coming(&shards, 1, 0, 70_000));
+    assert_eq!(files_in(&dir.path().join("temporary")), 0);
     assert!(shards.info(&deal(1), 0).unwrap().is_none());
     assert!(matches!(shards.read(&deal(1), 0, 0, 1), Err(StoreError::NotFound { .. })));
     drop(shards);

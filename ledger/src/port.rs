@@ -1,0 +1,223 @@
+//! The ledger port: all that the rest of the system sees of a ledger.
+
+use symbolon_protocol::{
+    codec::Decode,
+    grant::Link,
+    id::{AccountId, ChainId, OrderId},
+    ledger::{
+        Status,
+        block::{Block, SignedHeader},
+        rows::Table,
+        transaction::Transaction,
+    },
+    wire::ledger::{HistoryLine, ProvenRow},
+};
+
+use crate::{
+    embedded::{Blocks, Embedded, Paths},
+    error::LedgerError,
+    remote::{Remote, RemoteBlocks},
+};
+
+/// Rows one scan gives at most, and keys one question may have.
+pub const ROWS_MAX: usize = 1_000;
+
+/// What came of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Height of the block it is in, or of the last block when it was refused.
+    pub height: u64,
+    /// What came of it.
+    pub status: Status,
+}
+
+/// Rows of one block.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) header: SignedHeader,
+    pub(crate) rows: Vec<ProvenRow>,
+    pub(crate) more: bool,
+}
+
+/// A ledger, here or elsewhere. Clones are the same one.
+#[derive(Clone, Debug)]
+pub enum Ledger {
+    /// In this process.
+    Embedded(Embedded),
+    /// Somebody else's.
+    Remote(Remote),
+}
+
+impl From<Embedded> for Ledger {
+    fn from(embedded: Embedded) -> Self {
+        Self::Embedded(embedded)
+    }
+}
+
+impl From<Remote> for Ledger {
+    fn from(remote: Remote) -> Self {
+        Self::Remote(remote)
+    }
+}
+
+impl Ledger {
+    /// Which ledger it is.
+    #[must_use]
+    pub fn chain(&self) -> ChainId {
+        match self {
+            Self::Embedded(ledger) => ledger.chain(),
+            Self::Remote(ledger) => ledger.chain(),
+        }
+    }
+
+    /// Whose signature stands under its blocks and sales.
+    #[must_use]
+    pub fn authority(&self) -> AccountId {
+        match self {
+            Self::Embedded(ledger) => ledger.authority(),
+            Self::Remote(ledger) => ledger.authority(),
+        }
+    }
+
+    /// Asks for a transaction to be applied; answers once it is on disk, or refused. Submitting the
+    /// same transaction again, at any time before its last valid height, gives the same outcome.
+    pub async fn submit(&self, transaction: Transaction) -> Result<Outcome, LedgerError> {
+        match self {
+            Self::Embedded(ledger) => ledger.submit(transaction).await,
+            Self::Remote(ledger) => ledger.submit(transaction).await,
+        }
+    }
+
+    /// The header of the last block.
+    pub async fn head(&self) -> Result<SignedHeader, LedgerError> {
+        match self {
+            Self::Embedded(ledger) => Ok(ledger.head()),
+            Self::Remote(ledger) => ledger.head().await,
+        }
+    }
+
+    /// One row; `None` when there is none.
+    pub async fn row<T: Table>(
+        &self,
+        _table: T,
+        key: &T::Key,
+    ) -> Result<Option<T::Row>, LedgerError> {
+        let rows = self.values(vec![T::key(key)]).await?;
+        rows.into_iter().next().flatten().map(|bytes| decode::<T>(&bytes)).transpose()
+    }
+
+    /// Rows by key, in the order of the keys.
+    pub async fn rows<T: Table>(
+        &self,
+        _table: T,
+        keys: &[T::Key],
+    ) -> Result<Vec<Option<T::Row>>, LedgerError> {
+        let values = self.values(keys.iter().map(T::key).collect()).await?;
+        let rows = values.into_iter();
+        rows.map(|value| value.map(|bytes| decode::<T>(&bytes)).transpose()).collect()
+    }
+
+    /// Up to `limit` rows (at most [`ROWS_MAX`]) whose keys begin with the table's tag and `prefix`,
+    /// and come after the whole key `after`, each with its whole key: see [`Table::parse`]. Over a
+    /// remote ledger every row is proven, but that none was left out is the server's word.
+    pub async fn scan<T: Table>(
+        &self,
+        _table: T,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, T::Row)>, LedgerError> {
+        let (prefix, after) = ([&[T::TAG], prefix].concat(), after.map(<[u8]>::to_vec));
+        let limit = limit.min(ROWS_MAX);
+        let rows = match self {
+            Self::Embedded(ledger) => {
+                ledger.reader().scan(prefix, after, limit, Paths::Without).await?.rows
+            }
+            Self::Remote(ledger) => ledger.scan(prefix, after, limit).await?,
+        };
+        let row = |row: ProvenRow| match row.value {
+            Some(value) => Ok((row.key, decode::<T>(&value)?)),
+            None => Err(LedgerError::Forged { what: "a scan gave an absent row" }),
+        };
+        rows.into_iter().map(row).collect()
+    }
+
+    /// What moved an account's money before a height, newest first; `u64::MAX` begins with the last
+    /// block. A block's lines come together, so there may be more than `limit`; to go on, ask for what
+    /// came before the last line's height. A remote ledger's history is its word: it is not proven.
+    pub async fn history(
+        &self,
+        account: &AccountId,
+        before: u64,
+        limit: usize,
+    ) -> Result<Vec<HistoryLine>, LedgerError> {
+        let limit = limit.min(ROWS_MAX);
+        match self {
+            Self::Embedded(ledger) => ledger.reader().history(*account, before, limit).await,
+            Self::Remote(ledger) => ledger.history(*account, before, limit).await,
+        }
+    }
+
+    /// The ledger's signature under a sale: link 1 of its grant. Only while the order is not refunded.
+    pub async fn sale(&self, order: &OrderId) -> Result<Link, LedgerError> {
+        match self {
+            Self::Embedded(ledger) => Ok(ledger.reader().sale(*order).await?.0),
+            Self::Remote(ledger) => ledger.sale(*order).await,
+        }
+    }
+
+    /// All blocks from a height on, each once, as they come. Block 0 is the genesis.
+    #[must_use]
+    pub fn follow(&self, from_height: u64) -> Follow {
+        match self {
+            Self::Embedded(ledger) => {
+                Follow { kind: FollowKind::Embedded(ledger.follow(from_height)) }
+            }
+            Self::Remote(ledger) => {
+                Follow { kind: FollowKind::Remote(Box::new(ledger.follow(from_height))) }
+            }
+        }
+    }
+
+    async fn values(&self, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>, LedgerError> {
+        match self {
+            Self::Embedded(ledger) => ledger.reader().values(keys).await,
+            Self::Remote(ledger) => ledger.values(keys).await,
+        }
+    }
+}
+
+fn decode<T: Table>(bytes: &[u8]) -> Result<T::Row, LedgerError> {
+    T::Row::from_bytes(bytes).map_err(|error| LedgerError::Damaged(format!("a row: {error}")))
+}
+
+/// Blocks as they come. Holds one block, however slow its reader; what was missed is read later.
+#[derive(Debug)]
+pub struct Follow {
+    kind: FollowKind,
+}
+
+enum FollowKind {
+    Embedded(Blocks),
+    Remote(Box<RemoteBlocks>),
+}
+
+impl std::fmt::Debug for FollowKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Embedded(_) => "Embedded",
+            Self::Remote(_) => "Remote",
+        })
+    }
+}
+
+impl Follow {
+    /// The next block; waits for it. From a remote ledger its header is the authority's, follows the
+    /// one before and covers its transactions; its events are the server's word.
+    pub async fn next(&mut self) -> Result<Block, LedgerError> {
+        match &mut self.kind {
+            FollowKind::Embedded(blocks) => blocks.next().await,
+            FollowKind::Remote(blocks) => blocks.next().await,
+        }
+    }
+}

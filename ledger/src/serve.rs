@@ -1,0 +1,171 @@
+//! The serving side: answers `wire::ledger` requests on one connection.
+//!
+//! Everybody may read and submit; what a peer may make this machine do is bounded. Requests beyond the
+//! limits wait, malformed ones are refused and their stream is given up.
+
+use std::{sync::Arc, time::Duration};
+
+use symbolon_net::{Connection, NetError, Receiver, Sender};
+use symbolon_protocol::{
+    codec::Encode,
+    wire::ledger::{Request, Response},
+};
+use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
+
+use crate::{
+    embedded::{Embedded, Paths},
+    error::LedgerError,
+    port::{ROWS_MAX, Snapshot},
+};
+
+/// Answers a peer until its connection ends.
+pub async fn serve(ledger: Embedded, connection: Connection) {
+    let follows = Arc::new(Semaphore::new(FOLLOWS_MAX));
+    let mut answers = JoinSet::new();
+    loop {
+        // What is not accepted waits in the transport, which has a limit of its own.
+        let streams = tokio::select! {
+            biased;
+            Some(_) = answers.join_next() => continue,
+            streams = connection.accept(), if answers.len() < REQUESTS_MAX => streams,
+            _ = connection.closed() => return,
+        };
+        let Ok((sender, receiver)) = streams else {
+            return;
+        };
+        let asked = Asked { ledger: ledger.clone(), follows: follows.clone(), sender };
+        let peer = connection.peer();
+        answers.spawn(async move {
+            if let Err(error) = asked.answer(receiver).await {
+                tracing::debug!(%peer, %error, "a request was not answered");
+            }
+        });
+    }
+}
+
+/// One request and where its answer goes.
+struct Asked {
+    ledger: Embedded,
+    follows: Arc<Semaphore>,
+    sender: Sender,
+}
+
+impl Asked {
+    async fn answer(mut self, mut receiver: Receiver) -> Result<(), NetError> {
+        let request = match timeout(REQUEST, receiver.receive::<Request>()).await {
+            Ok(Ok(request)) => request,
+            Ok(Err(error)) if error.peers_fault() => {
+                receiver.stop(MALFORMED);
+                let message = error.to_string();
+                return self.sender.send(&Response::Refused { message }).await;
+            }
+            Ok(Err(error)) => return Err(error),
+            Err(_) => {
+                receiver.stop(TOO_SLOW);
+                self.sender.reset(TOO_SLOW);
+                return Ok(());
+            }
+        };
+        let response = match request {
+            Request::Follow { height } => return self.follow(height).await,
+            request => respond(&self.ledger, request).await,
+        };
+        let response = response.unwrap_or_else(|error| refused(&error));
+        self.sender.send(&response).await?;
+        self.sender.finish();
+        Ok(())
+    }
+
+    async fn follow(mut self, height: u64) -> Result<(), NetError> {
+        let Ok(_permit) = self.follows.clone().try_acquire_owned() else {
+            let message = format!("at most {FOLLOWS_MAX} follows on one connection");
+            return self.sender.send(&Response::Refused { message }).await;
+        };
+        let mut blocks = self.ledger.follow(height);
+        // Only the reader's side is held from here on: a follower does not keep the engine running.
+        drop(self.ledger);
+        loop {
+            match blocks.next().await {
+                Ok(block) => match self.sender.send(&Response::Block { block }).await {
+                    Err(error @ NetError::TooLarge { .. }) => {
+                        let message = error.to_string();
+                        return self.sender.send(&Response::Refused { message }).await;
+                    }
+                    sent => sent?,
+                },
+                Err(error) => return self.sender.send(&refused(&error)).await,
+            }
+        }
+    }
+}
+
+async fn respond(ledger: &Embedded, request: Request) -> Result<Response, LedgerError> {
+    let reader = ledger.reader();
+    match request {
+        Request::Submit { transaction } => {
+            let outcome = ledger.submit(transaction).await?;
+            Ok(Response::Outcome { height: outcome.height, status: outcome.status })
+        }
+        Request::Head => Ok(Response::Head { header: ledger.head() }),
+        Request::Rows { keys } => {
+            if keys.is_empty() || ROWS_MAX < keys.len() {
+                let message = format!("1 to {ROWS_MAX} keys at once");
+                return Ok(Response::Refused { message });
+            }
+            Ok(fitting(reader.rows(keys).await?))
+        }
+        Request::Scan { prefix, after, limit } => {
+            if prefix.is_empty() || prefix[0] == 0 {
+                let message = "a scan is of one table".into();
+                return Ok(Response::Refused { message });
+            }
+            let limit = usize::try_from(limit).unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
+            Ok(fitting(reader.scan(prefix, after, limit, Paths::With).await?))
+        }
+        Request::History { account, before, limit } => {
+            let limit = usize::try_from(limit).unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
+            Ok(Response::History { lines: reader.history(account, before, limit).await? })
+        }
+        Request::Sale { order } => {
+            let (link, block) = reader.sale(order).await?;
+            Ok(Response::Sale { link, block })
+        }
+        Request::Follow { .. } => unreachable!("follows are answered on their own"),
+    }
+}
+
+/// As many of the rows, from the first on, as fit into a message; at least one.
+fn fitting(snapshot: Snapshot) -> Response {
+    let Snapshot { header, mut rows, mut more } = snapshot;
+    let mut bytes = 0;
+    let fit = rows.iter().take_while(|row| {
+        let first = bytes == 0;
+        bytes += row.to_bytes().len();
+        first || bytes <= ROWS_BYTES_MAX
+    });
+    let fit = fit.count();
+    more |= fit < rows.len();
+    rows.truncate(fit);
+    Response::Rows { header, rows, more }
+}
+
+fn refused(error: &LedgerError) -> Response {
+    let message = match error {
+        // What a disk says is nobody else's business.
+        LedgerError::Disk(_) | LedgerError::Damaged(_) => "the ledger failed".into(),
+        error => error.to_string(),
+    };
+    Response::Refused { message }
+}
+
+/// Requests of one connection that are answered at once.
+const REQUESTS_MAX: usize = 64;
+/// Follows of one connection.
+const FOLLOWS_MAX: usize = 8;
+/// How long a request may take to arrive.
+const REQUEST: Duration = Duration::from_secs(10);
+/// Bytes of rows in one answer: well below a message, whose other parts are small.
+const ROWS_BYTES_MAX: usize = 1024 * 1024;
+/// Why a stream was given up.
+const MALFORMED: u32 = 1;
+const TOO_SLOW: u32 = 2;

@@ -1,0 +1,64 @@
+//! What the ledger's tests share: keys, transactions, and a server.
+
+#![allow(clippy::unwrap_used, dead_code, reason = "shared by tests that use parts of it")]
+
+use std::path::Path;
+
+use ed25519_dalek::SigningKey;
+use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Options, serve};
+use symbolon_net::{Alpn, Endpoint, Host};
+use symbolon_protocol::{
+    Amount,
+    id::{AccountId, ChainId, TransactionId},
+    ledger::{
+        Params,
+        rows::{Account, Accounts},
+        transaction::{Action, Transaction},
+    },
+};
+
+pub(crate) const AUTHORITY: [u8; 32] = [42; 32];
+
+pub(crate) fn key(number: u8) -> SigningKey {
+    SigningKey::from_bytes(&[number; 32])
+}
+
+pub(crate) fn account(number: u8) -> AccountId {
+    AccountId(key(number).verifying_key().to_bytes())
+}
+
+/// A transaction of an account, under an id of its own.
+pub(crate) fn transaction(chain: ChainId, from: u8, id: u8, action: Action) -> Transaction {
+    Transaction::build(chain, &key(from), TransactionId([id; 16]), 500, action)
+}
+
+pub(crate) fn transfer(chain: ChainId, from: u8, id: u8, to: u8, credits: u64) -> Transaction {
+    let action = Action::Transfer { to: account(to), amount: Amount::credits(credits) };
+    transaction(chain, from, id, action)
+}
+
+pub(crate) async fn open(folder: &Path, host: Host) -> Embedded {
+    let options = Options { key: AUTHORITY, params: Params::development(), host };
+    Embedded::open(folder, options).await.unwrap()
+}
+
+pub(crate) async fn balance(ledger: &Ledger, number: u8) -> Amount {
+    let row = ledger.row(Accounts, &account(number)).await.unwrap();
+    row.map_or(Amount::ZERO, |row: Account| row.balance)
+}
+
+/// Answers every caller of an endpoint.
+pub(crate) fn answer(ledger: Embedded, endpoint: Endpoint) -> LedgerTicket {
+    let ticket = LedgerTicket {
+        chain: ledger.chain(),
+        authority: ledger.authority(),
+        address: endpoint.address(),
+    };
+    tokio::spawn(async move {
+        while let Some(connection) = endpoint.accept().await {
+            assert_eq!(connection.alpn(), Alpn::Ledger);
+            tokio::spawn(serve(ledger.clone(), connection));
+        }
+    });
+    ticket
+}

@@ -1,0 +1,390 @@
+//! The remote engine: the same answers as at home, and none of a liar's.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::{sync::Arc, time::Duration};
+
+use common::{AUTHORITY, account, answer, balance, key, open, transaction, transfer};
+use symbolon_ledger::{Embedded, Ledger, LedgerError, LedgerTicket, Outcome, Remote};
+use symbolon_net::{Alpn, BindOptions, Endpoint, Host, MemoryNetwork, NetError};
+use symbolon_protocol::{
+    Amount,
+    id::Hash,
+    ledger::{
+        Status,
+        block::SignedHeader,
+        rows::{Accounts, Chains, PoolsTable},
+        transaction::Action,
+    },
+    wire::ledger::{Request, Response},
+};
+use tokio::time::timeout;
+
+/// A ledger where account 1 has 990 credits and account 2 has 10.
+async fn founded() -> (tempfile::TempDir, Embedded) {
+    let folder = tempfile::tempdir().unwrap();
+    let embedded = open(folder.path(), Host::system()).await;
+    let ledger = Ledger::from(embedded.clone());
+    let chain = ledger.chain();
+    ledger.submit(transaction(chain, 1, 1, Action::Faucet)).await.unwrap();
+    ledger.submit(transfer(chain, 1, 2, 2, 10)).await.unwrap();
+    (folder, embedded)
+}
+
+async fn answers_alike(home: Embedded, ledger: Ledger) {
+    let home = Ledger::from(home);
+    assert_eq!(ledger.head().await.unwrap(), home.head().await.unwrap());
+    let keys: Vec<_> = (1..=200).map(account).collect();
+    let rows = ledger.rows(Accounts, &keys).await.unwrap();
+    assert_eq!(rows, home.rows(Accounts, &keys).await.unwrap());
+    assert_eq!(rows.iter().flatten().count(), 2);
+    assert_eq!(ledger.row(Chains, &()).await.unwrap(), home.row(Chains, &()).await.unwrap());
+    let scan = ledger.scan(Accounts, &[], None, 1_000).await.unwrap();
+    assert_eq!(scan, home.scan(Accounts, &[], None, 1_000).await.unwrap());
+    assert_eq!(scan.len(), 2);
+    assert_eq!(ledger.scan(Accounts, &[], None, 1).await.unwrap(), scan[..1]);
+    let lines = ledger.history(&account(1), u64::MAX, 10).await.unwrap();
+    assert_eq!(lines, home.history(&account(1), u64::MAX, 10).await.unwrap());
+    assert_eq!(lines.len(), 2);
+
+    let chain = ledger.chain();
+    let send = transfer(chain, 2, 7, 3, 4);
+    let outcome = ledger.submit(send.clone()).await.unwrap();
+    assert_eq!(outcome, Outcome { height: 3, status: Status::Applied });
+    assert_eq!(ledger.submit(send.clone()).await.unwrap(), outcome);
+    assert_eq!(home.submit(send).await.unwrap(), outcome);
+    assert_eq!(balance(&ledger, 3).await, Amount::credits(4));
+    let refused = ledger.submit(transfer(chain, 2, 8, 3, 7)).await.unwrap();
+    assert_eq!(refused, Outcome { height: 3, status: Status::BalanceTooLow });
+
+    let (mut there, mut here) = (ledger.follow(0), home.follow(0));
+    for _ in 0..=3 {
+        assert_eq!(there.next().await.unwrap(), here.next().await.unwrap());
+    }
+    assert!(timeout(Duration::from_millis(100), there.next()).await.is_err());
+}
+
+#[tokio::test]
+async fn memory_answers_as_at_home() {
+    let (_folder, home) = founded().await;
+    let network = MemoryNetwork::new();
+    let ticket = answer(home.clone(), network.endpoint([1; 32]));
+    let remote = Remote::new(network.endpoint([2; 32]), ticket);
+    answers_alike(home, remote.into()).await;
+}
+
+#[tokio::test]
+async fn iroh_answers_as_at_home() {
+    let (_folder, home) = founded().await;
+    let bind = |number| Endpoint::iroh(BindOptions::new([number; 32]));
+    let ticket = answer(home.clone(), bind(1).await.unwrap());
+    let text = ticket.to_string();
+    let remote = Remote::new(bind(2).await.unwrap(), text.parse().unwrap());
+    answers_alike(home, remote.into()).await;
+}
+
+type Twist = dyn Fn(Response) -> Response + Send + Sync;
+
+/// A server that passes requests on to the true ledger and twists its answers.
+fn liar(network: &MemoryNetwork, truth: LedgerTicket, twist: Arc<Twist>) -> LedgerTicket {
+    let endpoint = network.endpoint([66; 32]);
+    let ticket = LedgerTicket { address: endpoint.address(), ..truth.clone() };
+    tokio::spawn(async move {
+        let connection = endpoint.accept().await.unwrap();
+        let honest = endpoint.connect(&truth.address, Alpn::Ledger).await.unwrap();
+        while let Ok((mut back, mut from)) = connection.accept().await {
+            let request: Request = from.receive().await.unwrap();
+            let (mut there, mut answers) = honest.open().await.unwrap();
+            there.send(&request).await.unwrap();
+            let twist = twist.clone();
+            tokio::spawn(async move {
+                while let Ok(Some(response)) = answers.receive_or_end().await {
+                    if back.send(&twist(response)).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    ticket
+}
+
+async fn lied_to(twist: impl Fn(Response) -> Response + Send + Sync + 'static) -> Ledger {
+    let (folder, home) = founded().await;
+    // The folder is needed until the test ends, and the operating system cleans up after it.
+    std::mem::forget(folder);
+    let network = MemoryNetwork::new();
+    let truth = answer(home, network.endpoint([1; 32]));
+    let ticket = liar(&network, truth, Arc::new(twist));
+    Remote::new(network.endpoint([2; 32]), ticket).into()
+}
+
+fn forged<T>(answer: Result<T, LedgerError>) -> bool {
+    matches!(answer, Err(LedgerError::Forged { .. }))
+}
+
+#[tokio::test]
+async fn the_truth_passes_a_liars_hands() {
+    let ledger = lied_to(|response| response).await;
+    assert_eq!(balance(&ledger, 2).await, Amount::credits(10));
+    let sent = transfer(ledger.chain(), 2, 7, 3, 4);
+    assert_eq!(ledger.submit(sent).await.unwrap().status, Status::Applied);
+}
+
+#[tokio::test]
+async fn a_forged_row_is_refused() {
+    let ledger = lied_to(|response| match response {
+        Response::Rows { header, mut rows, more } => {
+            let value = rows[0].value.get_or_insert_default();
+            value.resize(24, 0);
+            value[0] ^= 1;
+            Response::Rows { header, rows, more }
+        }
+        other => other,
+    })
+    .await;
+    // Both a changed one and one that is not there.
+    assert!(forged(ledger.row(Accounts, &account(2)).await));
+    assert!(forged(ledger.row(Accounts, &account(9)).await));
+    assert!(forged(ledger.scan(Accounts, &[], None, 9).await));
+}
+
+#[tokio::test]
+async fn a_row_kept_back_is_noticed_when_asked_for() {
+    let ledger = lied_to(|response| match response {
+        Response::Rows { header, mut rows, more } => {
+            rows[0].value = None;
+            Response::Rows { header, rows, more }
+        }
+        other => other,
+    })
+    .await;
+    assert!(forged(ledger.row(Accounts, &account(2)).await));
+}
+
+#[tokio::test]
+async fn another_row_an_empty_answer_and_a_broken_path_are_refused() {
+    let other_key = lied_to(|response| match response {
+        Response::Rows { header, mut rows, more } => {
+            rows[0].key[5] ^= 1;
+            Response::Rows { header, rows, more }
+        }
+        other => other,
+    });
+    assert!(forged(other_key.await.row(Accounts, &account(2)).await));
+    let empty = lied_to(|response| match response {
+        Response::Rows { header, .. } => Response::Rows { header, rows: Vec::new(), more: true },
+        other => other,
+    });
+    let empty = empty.await;
+    assert!(forged(empty.row(Accounts, &account(2)).await));
+    assert!(forged(empty.scan(Accounts, &[], None, 9).await));
+    let broken = lied_to(|response| match response {
+        Response::Rows { header, mut rows, more } => {
+            rows[0].path.pop();
+            Response::Rows { header, rows, more }
+        }
+        other => other,
+    });
+    assert!(forged(broken.await.row(PoolsTable, &()).await));
+    let twice = lied_to(|response| match response {
+        Response::Rows { header, mut rows, more } => {
+            let again = rows[0].clone();
+            rows.insert(0, again);
+            Response::Rows { header, rows, more }
+        }
+        other => other,
+    });
+    assert!(forged(twice.await.scan(Accounts, &[], None, 9).await));
+}
+
+fn twist_header(response: Response, twist: impl Fn(SignedHeader) -> SignedHeader) -> Response {
+    match response {
+        Response::Head { header } => Response::Head { header: twist(header) },
+        Response::Rows { header, rows, more } => {
+            Response::Rows { header: twist(header), rows, more }
+        }
+        Response::Block { mut block } => {
+            block.header = twist(block.header);
+            Response::Block { block }
+        }
+        other => other,
+    }
+}
+
+#[tokio::test]
+async fn a_forged_header_is_refused() {
+    let changed = lied_to(|response| {
+        twist_header(response, |mut header| {
+            header.header.state_root = Hash([7; 32]);
+            header
+        })
+    })
+    .await;
+    assert!(forged(changed.head().await));
+    assert!(forged(changed.row(Accounts, &account(2)).await));
+    assert!(forged(changed.follow(0).next().await));
+
+    let by_another = lied_to(|response| {
+        twist_header(response, |header| SignedHeader::build(header.header, &key(66)))
+    })
+    .await;
+    assert!(forged(by_another.head().await));
+
+    let of_another_ledger = lied_to(|response| {
+        twist_header(response, |mut header| {
+            header.header.chain.0[0] ^= 1;
+            SignedHeader::build(header.header, &ed25519_dalek::SigningKey::from_bytes(&AUTHORITY))
+        })
+    })
+    .await;
+    assert!(forged(of_another_ledger.head().await));
+}
+
+#[tokio::test]
+async fn a_stale_head_and_a_fork_are_refused() {
+    let first: Arc<std::sync::Mutex<Option<Response>>> = Arc::default();
+    let kept = first.clone();
+    let stale = lied_to(move |response| match response {
+        Response::Head { .. } => kept.lock().unwrap().get_or_insert(response).clone(),
+        other => other,
+    })
+    .await;
+    stale.head().await.unwrap();
+    stale.submit(transfer(stale.chain(), 2, 7, 3, 4)).await.unwrap();
+    let answer = stale.head().await;
+    assert!(matches!(answer, Err(LedgerError::Stale { height: 2, known: 3 })), "{answer:?}");
+    assert!(answer.unwrap_err().servers_fault());
+
+    let times = std::sync::atomic::AtomicU64::new(0);
+    let forked = lied_to(move |response| {
+        let time = times.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        twist_header(response, |mut header| {
+            header.header.facts.time_ms += time;
+            SignedHeader::build(header.header, &ed25519_dalek::SigningKey::from_bytes(&AUTHORITY))
+        })
+    })
+    .await;
+    forked.head().await.unwrap();
+    assert!(matches!(forked.head().await, Err(LedgerError::Forked { height: 2 })));
+}
+
+#[tokio::test]
+async fn a_forged_outcome_and_twisted_blocks_are_refused() {
+    let ledger = lied_to(|response| match response {
+        Response::Outcome { height, .. } => Response::Outcome { height, status: Status::Applied },
+        other => other,
+    })
+    .await;
+    // More than account 2 has: refused by the ledger, "applied" by the liar.
+    assert!(forged(ledger.submit(transfer(ledger.chain(), 2, 7, 3, 11)).await));
+
+    let emptied = lied_to(|response| match response {
+        Response::Block { mut block } => {
+            block.transactions.clear();
+            Response::Block { block }
+        }
+        other => other,
+    })
+    .await;
+    let mut follow = emptied.follow(0);
+    follow.next().await.unwrap();
+    assert!(forged(follow.next().await));
+
+    let other_kind = lied_to(|_| Response::History { lines: Vec::new() }).await;
+    assert!(forged(other_kind.head().await));
+    let refusing = lied_to(|_| Response::Refused { message: "no".into() }).await;
+    assert!(matches!(refusing.head().await, Err(LedgerError::Refused { .. })));
+}
+
+#[tokio::test]
+async fn a_follower_and_a_submitter_outlive_a_restart_of_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = MemoryNetwork::new();
+    let mut home = open(folder.path(), Host::system()).await;
+    let server = network.endpoint([1; 32]);
+    let ticket = answer(home.clone(), server.clone());
+    let ledger = Ledger::from(Remote::new(network.endpoint([2; 32]), ticket));
+    let chain = ledger.chain();
+    let mut follow = ledger.follow(0);
+    let mut heights = Vec::new();
+    ledger.submit(transaction(chain, 1, 99, Action::Faucet)).await.unwrap();
+    for round in 0..3 {
+        let last = ledger.submit(transfer(chain, 1, round, 2, 1)).await.unwrap();
+        while heights.last() != Some(&last.height) {
+            heights.push(follow.next().await.unwrap().header.header.height);
+        }
+        network.kill(&server.id());
+        // A submission while nobody answers: retried until somebody does, and applied once.
+        let pending = tokio::spawn({
+            let (ledger, lost) = (ledger.clone(), transfer(chain, 1, 50 + round, 2, 1));
+            async move { ledger.submit(lost).await }
+        });
+        home.close().await;
+        home = open(folder.path(), Host::system()).await;
+        answer(home.clone(), network.endpoint([1; 32]));
+        assert_eq!(pending.await.unwrap().unwrap().status, Status::Applied);
+    }
+    let head = ledger.head().await.unwrap().header.height;
+    while heights.last() != Some(&head) {
+        heights.push(follow.next().await.unwrap().header.header.height);
+    }
+    assert_eq!(heights, (0..=7).collect::<Vec<_>>());
+    assert_eq!(balance(&ledger, 2).await, Amount::credits(6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_there_is_said_in_bounded_time() {
+    let network = MemoryNetwork::new();
+    let gone = network.endpoint([1; 32]);
+    let ticket = LedgerTicket {
+        chain: symbolon_protocol::id::ChainId([1; 32]),
+        authority: account(1),
+        address: gone.address(),
+    };
+    network.kill(&gone.id());
+    let ledger = Ledger::from(Remote::new(network.endpoint([2; 32]), ticket));
+    let answer = timeout(Duration::from_secs(60), ledger.head()).await.unwrap();
+    assert!(matches!(answer, Err(LedgerError::Unreachable { attempts: 7, .. })));
+}
+
+#[tokio::test]
+async fn malformed_requests_and_too_much_at_once_are_refused() {
+    let (_folder, home) = founded().await;
+    let network = MemoryNetwork::new();
+    let ticket = answer(home, network.endpoint([1; 32]));
+    let client = network.endpoint([2; 32]);
+    let connection = client.connect(&ticket.address, Alpn::Ledger).await.unwrap();
+    let refused =
+        |response: Result<Response, NetError>| matches!(response, Ok(Response::Refused { .. }));
+    for bytes in [&[1, 0, 0, 0, 99][..], &[0, 0, 0, 0], &[255; 4], &[2, 0, 0, 0, 2, 2]] {
+        let (mut sender, mut receiver) = connection.open().await.unwrap();
+        sender.write(bytes::Bytes::copy_from_slice(bytes)).await.unwrap();
+        assert!(refused(receiver.receive().await), "{bytes:?}");
+    }
+    let requests = [
+        Request::Rows { keys: Vec::new() },
+        Request::Rows { keys: vec![vec![3]; 1_001] },
+        Request::Scan { prefix: Vec::new(), after: None, limit: 5 },
+        Request::Scan { prefix: vec![0], after: None, limit: 5 },
+    ];
+    for request in requests {
+        let (mut sender, mut receiver) = connection.open().await.unwrap();
+        sender.send(&request).await.unwrap();
+        assert!(refused(receiver.receive().await), "{request:?}");
+    }
+    let mut follows = Vec::new();
+    for number in 0..12 {
+        let (mut sender, mut receiver) = connection.open().await.unwrap();
+        sender.send(&Request::Follow { height: 0 }).await.unwrap();
+        let response: Response = receiver.receive().await.unwrap();
+        assert_eq!(matches!(response, Response::Block { .. }), number < 8, "{number}");
+        follows.push((sender, receiver));
+    }
+    // All the same, the connection answers.
+    let (mut sender, mut receiver) = connection.open().await.unwrap();
+    sender.send(&Request::Head).await.unwrap();
+    assert!(matches!(receiver.receive().await, Ok(Response::Head { .. })));
+}

@@ -1,0 +1,10 @@
+//! The ledger's rules on a real state: every status, random histories, epochs, sales, vectors.
+
+mod audit;
+mod epochs;
+mod random;
+mod sales;
+mod seller;
+mod statuses;
+mod vectors;
+mod world;

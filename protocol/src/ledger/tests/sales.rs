@@ -1,0 +1,292 @@
+//! Sales: who is paid what, who gets it back, and which listings are refused.
+
+use std::{vec, vec::Vec};
+
+use super::{
+    seller::{link, list, listing_terms, mandate},
+    world::{AUTHORITY, World, account, register},
+};
+use crate::{
+    custody::VaultKey,
+    grant::{Caveat, ability},
+    id::{Hash, ListingId, ObjectId, OrderId, PeerId},
+    ledger::{
+        Status,
+        block::Event,
+        execute::next_due,
+        rows::{Listings, OrderState, Orders, Split},
+        state::StateExt,
+        transaction::Action,
+    },
+};
+
+const SELLER: u8 = 1;
+const BUYER: u8 = 2;
+const LISTING: ListingId = ListingId([7; 16]);
+const ORDER: OrderId = OrderId([7; 16]);
+const NODES: [u8; 3] = [11, 12, 13];
+const PRICE: u128 = 10_007;
+const FAUCET: u128 = 10_000_000_000;
+
+fn listed() -> World {
+    let mut world = World::new();
+    world.fund(&[SELLER, BUYER]);
+    world.nodes(&NODES);
+    let vault = world.vault(SELLER, 2, &NODES);
+    world.must(SELLER, vault);
+    world.must(SELLER, list(SELLER, LISTING, PRICE));
+    world
+}
+
+fn ordered() -> World {
+    let mut world = listed();
+    let order = world.order(ORDER, LISTING, PRICE);
+    world.must(BUYER, order);
+    assert!(world.events.contains(&Event::OrderPaid { order: ORDER }));
+    assert_eq!(world.balance(BUYER), FAUCET - PRICE);
+    world
+}
+
+fn state_of(world: &World) -> OrderState {
+    world.state.get(Orders, &ORDER).unwrap().state
+}
+
+/// What the seller, the two in the split, and the three custodians have of the sale.
+fn shares(world: &World) -> [u128; 6] {
+    let seller = world.balance(SELLER) - FAUCET;
+    let [thirty, thirty_one, first, second, third] =
+        [30, 31, 111, 112, 113].map(|number| world.balance(number));
+    [seller, thirty, thirty_one, first, second, third]
+}
+
+#[test]
+fn acknowledging_pays_everyone() {
+    let mut world = ordered();
+    world.must(BUYER, Action::Acknowledge { order: ORDER, custodians: vec![1, 3] });
+    assert_eq!(state_of(&world), OrderState::Settled);
+    // 10007: a fee of 200, custodians share 100; of the 9707 left 1941, 1386, and the rest.
+    assert_eq!(shares(&world), [6380, 1941, 1386, 50, 0, 50]);
+    assert_eq!(crate::ledger::sheet(&world.state).unwrap().pools.treasury.0, 200);
+    assert_eq!(world.state.get(Listings, &LISTING).unwrap().sold, 1);
+}
+
+#[test]
+fn an_odd_custody_fee_leaves_its_rest_with_the_seller() {
+    let mut world = ordered();
+    world.must(BUYER, Action::Acknowledge { order: ORDER, custodians: vec![1, 2, 3] });
+    let [seller, thirty, thirty_one, first, second, third] = shares(&world);
+    assert_eq!([first, second, third], [33; 3]);
+    assert_eq!(seller + thirty + thirty_one, PRICE - 200 - 99);
+}
+
+#[test]
+fn a_silent_buyer_pays_when_the_window_closes() {
+    let mut world = ordered();
+    for (index, number) in [(2, 12), (1, 11)] {
+        let release = world.release(ORDER, (2, 3), index);
+        assert_eq!(world.act(13, release.clone()), Status::NotYours);
+        world.must(number, release.clone());
+        assert_eq!(world.act(number, release), Status::Exists);
+    }
+    assert_eq!(state_of(&world), OrderState::Delivered);
+    let due = world.now + 2000;
+    assert_eq!(next_due(&world.state), Some(due));
+    world.wait(1999);
+    assert_eq!(state_of(&world), OrderState::Delivered);
+    world.wait(1);
+    assert_eq!(state_of(&world), OrderState::Settled);
+    assert!(world.events.contains(&Event::OrderSettled { order: ORDER }));
+    assert_eq!(shares(&world), [6380, 1941, 1386, 50, 50, 0]);
+}
+
+#[test]
+fn too_few_releases_refund_everything() {
+    let mut world = ordered();
+    let release = world.release(ORDER, (2, 3), 1);
+    world.must(11, release);
+    world.wait(2999);
+    assert_eq!(state_of(&world), OrderState::Paid);
+    let late = world.release(ORDER, (2, 3), 2);
+    world.now += 1;
+    assert_eq!(world.act(12, late), Status::OrderClosed);
+    assert_eq!(state_of(&world), OrderState::Refunded);
+    assert_eq!(world.balance(BUYER), FAUCET);
+    assert_eq!(shares(&world), [0; 6]);
+    let late = Action::Acknowledge { order: ORDER, custodians: vec![1] };
+    assert_eq!(world.act(BUYER, late), Status::OrderClosed);
+}
+
+#[test]
+fn a_release_is_for_one_order() {
+    let mut world = ordered();
+    let other = OrderId([8; 16]);
+    let second = world.order(other, LISTING, PRICE);
+    world.must(BUYER, second);
+    let Action::PostRelease { release, .. } = world.release(ORDER, (2, 3), 1) else {
+        unreachable!()
+    };
+    let replayed = Action::PostRelease { order: other, release };
+    assert_eq!(world.act(11, replayed), Status::BadProof);
+    let Action::Order { delivery, holder, price, licence, .. } =
+        world.order(OrderId([9; 16]), LISTING, PRICE)
+    else {
+        unreachable!()
+    };
+    let order = OrderId([10; 16]);
+    let stolen = Action::Order { order, listing: LISTING, holder, delivery, price, licence };
+    assert_eq!(world.act(SELLER, stolen), Status::BadProof);
+}
+
+#[test]
+fn nobody_buys_what_no_grant_could_be_signed_for() {
+    let mut world = listed();
+    for above in [SELLER, AUTHORITY] {
+        let mut order = world.order(ORDER, LISTING, PRICE);
+        let Action::Order { holder, .. } = &mut order else { unreachable!() };
+        *holder = PeerId::from(account(above));
+        assert_eq!(world.act(BUYER, order), Status::BadField);
+    }
+    let listing = ListingId([8; 16]);
+    let mut terms = listing_terms(SELLER, 5);
+    let purpose = Caveat::Purpose { hash: Hash([1; 32]) };
+    terms.mandate.caveats.extend(vec![purpose; 20]);
+    let large = Action::List { listing, terms: terms.into() };
+    assert_eq!(world.act(SELLER, large), Status::BadField);
+}
+
+#[test]
+fn acknowledgements_name_custodians_there_are() {
+    let mut world = ordered();
+    for custodians in [vec![0], vec![4], vec![1, 1]] {
+        let wrong = Action::Acknowledge { order: ORDER, custodians };
+        assert_eq!(world.act(BUYER, wrong), Status::BadField);
+    }
+    let by_seller = Action::Acknowledge { order: ORDER, custodians: vec![] };
+    assert_eq!(world.act(SELLER, by_seller.clone()), Status::NotYours);
+    world.must(BUYER, by_seller);
+    // Nobody named and nothing posted: no custody fee.
+    assert_eq!(shares(&world)[3..], [0; 3]);
+}
+
+#[test]
+fn what_is_free_moves_nothing() {
+    let mut world = listed();
+    let free = ListingId([8; 16]);
+    world.must(SELLER, list(SELLER, free, 0));
+    let order = world.order(ORDER, free, 0);
+    world.must(40, order);
+    world.must(40, Action::Acknowledge { order: ORDER, custodians: vec![1] });
+    assert_eq!(state_of(&world), OrderState::Settled);
+    assert_eq!(shares(&world), [0; 6]);
+}
+
+#[test]
+fn the_beacon_after_a_listing_picks_its_preview() {
+    let mut world = listed();
+    assert_eq!(world.state.get(Listings, &LISTING).unwrap().preview_seed, None);
+    assert_eq!(next_due(&world.state), Some(world.now));
+    world.block(&[]);
+    assert!(world.events.contains(&Event::PreviewPicked { listing: LISTING }));
+    assert!(world.state.get(Listings, &LISTING).unwrap().preview_seed.is_some());
+    let boundary = world.chain().epoch_started_ms + 10_000;
+    assert_eq!(next_due(&world.state), Some(boundary));
+}
+
+#[test]
+fn listings_have_bounds() {
+    let mut world = listed();
+    let good = listing_terms(SELLER, 5);
+    let mut bad = [(); 8].map(|()| good.clone());
+    bad[0].title.clear();
+    bad[1].title = "x".repeat(121);
+    bad[2].window_ms = 999;
+    bad[3].window_ms = u64::MAX;
+    bad[4].preview_cells = 10;
+    bad[5].cells = 0;
+    bad[6].splits.push(Split { account: account(9), share_bp: 6573 });
+    bad[7].splits = vec![Split { account: account(9), share_bp: 1 }; 33];
+    for terms in bad {
+        let listing = ListingId([8; 16]);
+        let list = Action::List { listing, terms: terms.clone().into() };
+        assert_eq!(world.act(SELLER, list), Status::BadField, "{terms:?}");
+    }
+    world.must(SELLER, list(SELLER, ListingId([8; 16]), 5));
+    assert_eq!(world.act(SELLER, list(SELLER, LISTING, 5)), Status::Exists);
+    // A copied capsule is bound to its seller.
+    let vault = world.vault(BUYER, 1, &[11]);
+    world.must(BUYER, vault);
+    let mut copied = listing_terms(BUYER, 0);
+    copied.capsule = good.capsule.clone();
+    let (listing, terms) = (ListingId([9; 16]), copied.into());
+    assert_eq!(world.act(BUYER, Action::List { listing, terms }), Status::BadLabel);
+}
+
+#[test]
+fn mandates_must_let_the_ledger_sell_without_strings() {
+    let mut world = listed();
+    let object = ObjectId([SELLER; 16]);
+    let ledger = PeerId::from(account(AUTHORITY));
+    let names = Caveat::Object { object };
+    let reads = Caveat::Abilities { set: ability::READ };
+    let with = |caveat: Caveat| link(SELLER, ledger, vec![names.clone(), reads.clone(), caveat]);
+    let mut forged = mandate(SELLER, object);
+    forged.signature[0] ^= 1;
+    let bad = [
+        forged,
+        mandate(BUYER, object),
+        mandate(SELLER, ObjectId([9; 16])),
+        link(SELLER, PeerId::from(account(BUYER)), vec![names.clone(), reads.clone()]),
+        link(SELLER, ledger, vec![names.clone()]),
+        link(SELLER, ledger, vec![reads.clone()]),
+        with(Caveat::NotAfter { time_ms: u64::MAX }),
+        with(Caveat::Depth { links: 0 }),
+        with(Caveat::NotBefore { time_ms: 0 }),
+        with(Caveat::Cells { first: 0, end: 1 }),
+        with(Caveat::NodeBytes { bytes: 1 }),
+        with(Caveat::Abilities { set: ability::HEAD }),
+    ];
+    let listing = ListingId([8; 16]);
+    let mut act = |link| {
+        let mut terms = listing_terms(SELLER, 5);
+        terms.mandate = link;
+        world.act(SELLER, Action::List { listing, terms: terms.into() })
+    };
+    for link in bad {
+        assert_eq!(act(link.clone()), Status::BadProof, "{link:?}");
+    }
+    assert_eq!(act(with(Caveat::Depth { links: 1 })), Status::Applied);
+}
+
+#[test]
+fn vaults_have_true_custodians() {
+    let mut world = listed();
+    let Action::OpenVault { vault, key, custodians } = world.vault(BUYER, 2, &NODES) else {
+        unreachable!()
+    };
+    let mut open = |key: &VaultKey, custodians: &[_]| {
+        let custodians = custodians.to_vec();
+        world.act(BUYER, Action::OpenVault { vault, key: key.clone(), custodians })
+    };
+    let swapped: Vec<_> = [1, 0, 2].map(|place: usize| custodians[place].clone()).into();
+    assert_eq!(open(&key, &swapped), Status::BadField);
+    assert_eq!(open(&key, &custodians[..1]), Status::BadField, "fewer than open it");
+    assert_eq!(open(&key, &[]), Status::BadField);
+    let mut identity = key.clone();
+    identity.commitments[1] = [0; 32];
+    assert_eq!(open(&identity, &custodians), Status::BadField);
+    let mut other = key.clone();
+    other.commitments.pop();
+    assert_eq!(open(&other, &custodians), Status::BadAcceptance);
+
+    let stranger = world.vault(BUYER, 1, &[14]);
+    assert_eq!(world.act(BUYER, stranger.clone()), Status::UnknownNode);
+    let Action::RegisterNode { payout, addresses, price, capacity, .. } = register(14, 1) else {
+        unreachable!()
+    };
+    let custody_key = None;
+    world.must(14, Action::RegisterNode { payout, addresses, custody_key, price, capacity });
+    assert_eq!(world.act(BUYER, stranger.clone()), Status::BadAcceptance);
+    world.must(14, register(14, 1));
+    world.must(BUYER, stranger.clone());
+    assert_eq!(world.act(BUYER, stranger), Status::Exists);
+}

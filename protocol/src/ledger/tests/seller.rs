@@ -1,0 +1,96 @@
+//! What a seller makes: vault shares, capsules, mandates, listings.
+
+use std::vec::Vec;
+
+use super::world::{AUTHORITY, account, key};
+use crate::{
+    amount::Amount,
+    content::{
+        Manifest, Scheme,
+        manifest::{Codec, MaskMode},
+    },
+    custody::{self, Capsule, Share, VaultKey, VaultSecret},
+    grant::{self, Caveat, Grant, Link},
+    id::{Hash, ListingId, ObjectId, PeerId, VaultId},
+    ledger::{
+        rows::{PublicRef, Split, Terms},
+        transaction::Action,
+    },
+};
+
+/// What the test listings are licensed under.
+pub(super) const LICENCE: Hash = Hash([0x11; 32]);
+
+pub(super) fn vault_id(owner: u8) -> VaultId {
+    VaultId([owner; 16])
+}
+
+fn secret(owner: u8) -> VaultSecret {
+    VaultSecret::from_seed(&[owner; 32])
+}
+
+pub(super) fn sharing(owner: u8, required: u8, total: usize) -> (VaultKey, Vec<Share>) {
+    let total = u8::try_from(total).unwrap();
+    custody::share(&secret(owner), required, total, &[77; 32]).unwrap()
+}
+
+pub(super) fn manifest(number: u8) -> Manifest {
+    Manifest {
+        version: 1,
+        codec: Codec::ReedSolomon8,
+        mask: MaskMode::ChaCha20,
+        scheme: Scheme { required: 2, total: 4 },
+        object: ObjectId([number; 16]),
+        length: 1000,
+        commitment: Hash([number; 32]),
+        content_root: Hash([number; 32]),
+    }
+}
+
+pub(super) fn label(seller: u8, manifest: &Manifest) -> Hash {
+    custody::label(&account(seller), &vault_id(seller), &manifest.content_root)
+}
+
+pub(super) fn public_ref() -> PublicRef {
+    PublicRef { manifest: manifest(99), key: [1; 32], hash: Hash([2; 32]) }
+}
+
+/// A listing of the seller's object, with a fifth for account 30 and a seventh or so for account 31.
+pub(super) fn listing_terms(seller: u8, price: u128) -> Terms {
+    let manifest = manifest(seller);
+    let (capsule, _) = Capsule::seal(&secret(seller), &label(seller, &manifest), &[5; 32]);
+    let splits = [(30, 2000), (31, 1428)];
+    Terms {
+        title: "Wind over the Aegean, 2020 to 2025".into(),
+        price: Amount(price),
+        licence: LICENCE,
+        access_ms: 1_000_000,
+        window_ms: 2000,
+        splits: splits
+            .iter()
+            .map(|(number, share_bp)| Split { account: account(*number), share_bp: *share_bp })
+            .collect(),
+        preview_cells: 2,
+        document: public_ref(),
+        mandate: mandate(seller, manifest.object),
+        manifest,
+        cells: 9,
+        vault: vault_id(seller),
+        capsule,
+        pad: [6; 32],
+    }
+}
+
+pub(super) fn list(seller: u8, listing: ListingId, price: u128) -> Action {
+    Action::List { listing, terms: listing_terms(seller, price).into() }
+}
+
+/// The seller's delegation to the ledger.
+pub(super) fn mandate(seller: u8, object: ObjectId) -> Link {
+    grant::mandate(&key(seller), &account(AUTHORITY), object, &[1; 32]).unwrap()
+}
+
+/// Any first link.
+pub(super) fn link(seller: u8, audience: PeerId, caveats: Vec<Caveat>) -> Link {
+    Grant::issue(&key(seller), audience, caveats, &[1; 32]).unwrap().links.remove(0)
+}

@@ -1,0 +1,358 @@
+//! Every status is reached, by the smallest action that should reach it.
+
+use std::{slice, string::String, vec, vec::Vec};
+
+use super::{
+    seller::{list, listing_terms, public_ref},
+    world::{START_MS, World, account, key, params, register, status, terms},
+};
+use crate::{
+    amount::Amount,
+    id::{ChainId, DealId, LinkId, ListingId, OrderId, TransactionId},
+    ledger::{
+        Status,
+        transaction::{Action, Transaction},
+    },
+};
+
+const SELLER: u8 = 1;
+const BUYER: u8 = 2;
+const DEAL: DealId = DealId([7; 16]);
+const LISTING: ListingId = ListingId([7; 16]);
+const ORDER: OrderId = OrderId([7; 16]);
+const NODES: [u8; 3] = [11, 12, 13];
+
+type Case = (Status, fn() -> Status);
+
+const CASES: &[Case] = &[
+    (Status::Applied, || funded().act(SELLER, transfer(BUYER, 1))),
+    (Status::WrongChain, wrong_chain),
+    (Status::TooLarge, too_large),
+    (Status::BadSignature, bad_signature),
+    (Status::Expired, || valid_until(|height| height - 1)),
+    (Status::TooFarAhead, || valid_until(|height| height + 21)),
+    (Status::IdReused, id_reused),
+    (Status::BadField, || funded().act(SELLER, transfer(BUYER, 0))),
+    (Status::BadProof, bad_proof),
+    (Status::BadAcceptance, bad_acceptance),
+    (Status::BadLabel, bad_label),
+    (Status::UnknownNode, || funded().act(SELLER, Action::Prove { epoch: 0, leaves: vec![] })),
+    (Status::UnknownDeal, || funded().act(SELLER, Action::EndDeal { deal: DEAL })),
+    (Status::UnknownVault, || funded().act(SELLER, list(SELLER, LISTING, 5))),
+    (Status::UnknownListing, || funded().act(SELLER, Action::EndListing { listing: LISTING })),
+    (Status::UnknownOrder, || {
+        funded().act(BUYER, Action::Acknowledge { order: ORDER, custodians: vec![] })
+    }),
+    (Status::UnknownHold, || {
+        let id = TransactionId([1; 16]);
+        funded().act(SELLER, Action::VoidHold { payer: account(SELLER), id })
+    }),
+    (Status::NotYours, || stored().act(BUYER, Action::EndDeal { deal: DEAL })),
+    (Status::Exists, exists),
+    (Status::ListingEnded, || {
+        let mut world = listed();
+        world.must(SELLER, Action::EndListing { listing: LISTING });
+        let order = world.order(ORDER, LISTING, 500);
+        world.act(BUYER, order)
+    }),
+    (Status::TermsChanged, || {
+        let mut world = listed();
+        let order = world.order(ORDER, LISTING, 499);
+        world.act(BUYER, order)
+    }),
+    (Status::OrderClosed, order_closed),
+    (Status::DealClosed, || {
+        let mut world = stored();
+        world.must(SELLER, Action::EndDeal { deal: DEAL });
+        world.act(SELLER, Action::EndDeal { deal: DEAL })
+    }),
+    (Status::WrongEpoch, || {
+        let mut world = stored();
+        let proof = world.prove(11);
+        world.next_epoch();
+        world.act(11, proof)
+    }),
+    (Status::AlreadyProven, || {
+        let mut world = stored();
+        let proof = world.prove(11);
+        world.must(11, proof.clone());
+        world.act(11, proof)
+    }),
+    (Status::NodeFull, node_full),
+    (Status::AcceptanceExpired, || {
+        let mut world = funded();
+        let deal = world.deal(SELLER, DEAL, &NODES, 3);
+        world.now += 60_001;
+        world.act(SELLER, deal)
+    }),
+    (Status::TooEarly, too_early),
+    (Status::TooLate, too_late),
+    (Status::FaucetClosed, || {
+        let mut closed = params();
+        closed.faucet = Amount::ZERO;
+        World::with(closed).act(SELLER, Action::Faucet)
+    }),
+    (Status::FaucetEmpty, || funded().act(3, Action::Faucet)),
+    (Status::BalanceTooLow, || {
+        let mut world = funded();
+        let all = world.balance(SELLER);
+        world.act(SELLER, transfer(BUYER, all + 1))
+    }),
+    (Status::Overflow, || {
+        let mut endless = params();
+        endless.faucet = Amount(u128::MAX);
+        let mut world = World::with(endless);
+        world.must(SELLER, Action::Faucet);
+        world.act(BUYER, Action::Faucet)
+    }),
+];
+
+#[test]
+fn every_status_is_reached() {
+    let listed: Vec<Status> = CASES.iter().map(|(status, _)| *status).collect();
+    assert_eq!(listed, Status::ALL);
+    for (expected, reach) in CASES {
+        assert_eq!(reach(), *expected);
+    }
+}
+
+fn transfer(to: u8, amount: u128) -> Action {
+    Action::Transfer { to: account(to), amount: Amount(amount) }
+}
+
+fn funded() -> World {
+    let mut world = World::new();
+    world.fund(&[SELLER, BUYER]);
+    world.nodes(&NODES[..1]);
+    world.nodes(&NODES[1..2]);
+    world.must(13, register(13, 1 << 20));
+    world.fund(&[3]);
+    world
+}
+
+/// A deal that is in its nodes' tables.
+fn stored() -> World {
+    let mut world = funded();
+    let deal = world.deal(SELLER, DEAL, &NODES, 3);
+    world.must(SELLER, deal);
+    world.next_epoch();
+    world
+}
+
+/// A listing at 500, guarded by two of three nodes.
+fn listed() -> World {
+    let mut world = funded();
+    let vault = world.vault(SELLER, 2, &NODES);
+    world.must(SELLER, vault);
+    world.must(SELLER, list(SELLER, LISTING, 500));
+    world
+}
+
+fn ordered() -> World {
+    let mut world = listed();
+    let order = world.order(ORDER, LISTING, 500);
+    world.must(BUYER, order);
+    world
+}
+
+fn wrong_chain() -> Status {
+    let mut world = funded();
+    let id = TransactionId([1; 16]);
+    let other = ChainId([1; 32]);
+    // Everything else is wrong too, and less important.
+    let mut foreign = Transaction::build(other, &key(SELLER), id, 0, transfer(BUYER, 0));
+    foreign.signature = [0; 64];
+    status(world.block(&[foreign])[0])
+}
+
+fn too_large() -> Status {
+    let addresses = vec![String::from_utf8(vec![b'a'; 128 * 1024]).unwrap()];
+    let Action::RegisterNode { payout, custody_key, price, capacity, .. } = register(11, 1) else {
+        unreachable!()
+    };
+    let action = Action::RegisterNode { payout, addresses, custody_key, price, capacity };
+    funded().act(11, action)
+}
+
+fn bad_signature() -> Status {
+    let mut world = funded();
+    let mut forged = world.sign(SELLER, transfer(BUYER, 5));
+    forged.action = transfer(BUYER, 6);
+    status(world.block(&[forged])[0])
+}
+
+fn valid_until(at: fn(u64) -> u64) -> Status {
+    let mut world = funded();
+    let id = TransactionId([1; 16]);
+    let until = at(world.chain().height + 1);
+    let action = transfer(BUYER, 0);
+    let transaction = Transaction::build(world.id(), &key(SELLER), id, until, action);
+    status(world.block(&[transaction])[0])
+}
+
+fn id_reused() -> Status {
+    let mut world = funded();
+    let first = world.sign(SELLER, transfer(BUYER, 5));
+    let other = transfer(BUYER, 6);
+    let second = Transaction::build(first.chain, &key(SELLER), first.id, first.valid_until, other);
+    world.block(&[first]);
+    status(world.block(&[second])[0])
+}
+
+fn bad_proof() -> Status {
+    let mut world = stored();
+    let mut leaves = world.leaves(11);
+    leaves[0].leaf[0] ^= 1;
+    let epoch = world.chain().epoch;
+    world.act(11, Action::Prove { epoch, leaves })
+}
+
+fn bad_acceptance() -> Status {
+    let mut world = funded();
+    let Action::OpenDeal { terms, mut acceptances, cost_max } = world.deal(SELLER, DEAL, &NODES, 3)
+    else {
+        unreachable!()
+    };
+    acceptances[1].price = Amount::ZERO;
+    world.act(SELLER, Action::OpenDeal { terms, acceptances, cost_max })
+}
+
+fn bad_label() -> Status {
+    let mut world = listed();
+    let mut copied = listing_terms(SELLER, 500);
+    copied.manifest.content_root.0[0] ^= 1;
+    let (listing, terms) = (ListingId([8; 16]), copied.into());
+    world.act(SELLER, Action::List { listing, terms })
+}
+
+fn exists() -> Status {
+    let mut world = stored();
+    // The identical terms and acceptances under another transaction.
+    let again = world.deal(SELLER, DEAL, &NODES, 3);
+    world.act(SELLER, again)
+}
+
+fn order_closed() -> Status {
+    let mut world = ordered();
+    let done = Action::Acknowledge { order: ORDER, custodians: vec![1, 2] };
+    world.must(BUYER, done.clone());
+    world.act(BUYER, done)
+}
+
+fn node_full() -> Status {
+    let mut world = funded();
+    world.must(11, register(11, 1024));
+    let mut long = terms(SELLER, DEAL, 3, 3);
+    long.length = 2048;
+    let deal = world.deal_on(&long, &NODES);
+    world.act(SELLER, deal)
+}
+
+fn too_early() -> Status {
+    let mut world = funded();
+    let (payee, amount) = (account(BUYER), Amount(5));
+    let expires_ms = START_MS + 1000;
+    let hold = world.sign(SELLER, Action::PlaceHold { payee, amount, expires_ms });
+    world.block(slice::from_ref(&hold));
+    world.now += 999;
+    world.act(SELLER, Action::VoidHold { payer: hold.sender, id: hold.id })
+}
+
+fn too_late() -> Status {
+    let mut world = ordered();
+    for index in [1, 2] {
+        let release = world.release(ORDER, (2, 3), index);
+        world.must(10 + index, release);
+    }
+    let release = world.release(ORDER, (2, 3), 3);
+    world.act(13, release)
+}
+
+#[test]
+fn a_refusal_names_the_most_important_reason() {
+    let mut world = funded();
+    let mut everything_wrong = world.deal(BUYER, DEAL, &[14, 15, 16], 51);
+    assert_eq!(world.act(SELLER, everything_wrong.clone()), Status::BadField);
+    everything_wrong = world.deal(BUYER, DEAL, &[14, 15, 16], 3);
+    assert_eq!(world.act(SELLER, everything_wrong), Status::UnknownNode);
+    let others = world.deal(BUYER, DEAL, &NODES, 3);
+    assert_eq!(world.act(SELLER, others.clone()), Status::NotYours);
+    let Action::OpenDeal { terms, acceptances, .. } = others else { unreachable!() };
+    let cheap = Action::OpenDeal { terms, acceptances, cost_max: Amount(1) };
+    assert_eq!(world.act(BUYER, cheap), Status::TermsChanged);
+}
+
+#[test]
+fn the_same_transaction_is_applied_once() {
+    let mut world = funded();
+    let paid = world.sign(SELLER, transfer(BUYER, 5));
+    let before = world.balance(BUYER);
+    let twice = world.block(&[paid.clone(), paid.clone()]);
+    let height = world.chain().height;
+    let already = crate::ledger::execute::Pushed::Already { height };
+    assert_eq!(twice, [Ok(crate::ledger::execute::Pushed::Applied), Ok(already)]);
+    assert_eq!(world.block(slice::from_ref(&paid)), [Ok(already)]);
+    assert_eq!(world.balance(BUYER), before + 5);
+    // Once its last height is over it is forgotten, and refused for its age.
+    while world.chain().height < paid.valid_until {
+        world.block(&[]);
+    }
+    assert_eq!(world.block(&[paid]), [Err(Status::Expired)]);
+    assert_eq!(world.balance(BUYER), before + 5);
+}
+
+#[test]
+fn holds_are_released_voided_and_never_twice() {
+    let mut world = funded();
+    let (payee, amount) = (account(BUYER), Amount(50));
+    let start = (world.balance(SELLER), world.balance(BUYER));
+    let mut place = |expires_ms| {
+        let hold = world.sign(SELLER, Action::PlaceHold { payee, amount, expires_ms });
+        assert_eq!(status(world.block(slice::from_ref(&hold))[0]), Status::Applied);
+        (hold.sender, hold.id)
+    };
+    let (payer, first) = place(START_MS + 10);
+    let (_, second) = place(START_MS + 10);
+    assert_eq!(world.balance(SELLER), start.0 - 100);
+
+    let take = |amount| Action::ReleaseHold { payer, id: first, amount: Amount(amount) };
+    assert_eq!(world.act(BUYER, take(51)), Status::BadField);
+    assert_eq!(world.act(SELLER, take(20)), Status::NotYours);
+    world.must(BUYER, take(20));
+    assert_eq!(world.act(BUYER, take(20)), Status::UnknownHold);
+    assert_eq!((world.balance(SELLER), world.balance(BUYER)), (start.0 - 70, start.1 + 20));
+
+    let void = Action::VoidHold { payer, id: second };
+    assert_eq!(world.act(3, void.clone()), Status::NotYours);
+    assert_eq!(world.act(SELLER, void.clone()), Status::TooEarly);
+    world.now += 10;
+    world.must(SELLER, void.clone());
+    assert_eq!(world.act(SELLER, void), Status::UnknownHold);
+    assert_eq!(world.balance(SELLER), start.0 - 20);
+}
+
+#[test]
+fn a_link_is_revoked_once_by_each() {
+    let mut world = funded();
+    let revoke = Action::Revoke { link: LinkId([4; 16]) };
+    world.must(SELLER, revoke.clone());
+    assert_eq!(world.act(SELLER, revoke.clone()), Status::Exists);
+    world.must(BUYER, revoke);
+}
+
+#[test]
+fn a_preview_is_posted_once_by_the_seller_after_its_beacon() {
+    let mut world = listed();
+    let preview = Action::Preview { listing: LISTING, preview: public_ref() };
+    // The listing's own block cannot know its beacon; the next one does before any transaction.
+    assert_eq!(world.act(BUYER, preview.clone()), Status::NotYours);
+    world.must(SELLER, preview.clone());
+    assert_eq!(world.act(SELLER, preview), Status::Exists);
+
+    let listing = ListingId([8; 16]);
+    let both = [
+        world.sign(SELLER, list(SELLER, listing, 1)),
+        world.sign(SELLER, Action::Preview { listing, preview: public_ref() }),
+    ];
+    assert_eq!(status(world.block(&both)[1]), Status::TooEarly);
+}

@@ -1,0 +1,450 @@
+//! Writes `spec/vectors/ledger/*.json` when `SYMBOLON_REGENERATE=1` is set, and otherwise holds the
+//! files against what it would write: regenerating is approving.
+
+use std::{env, format, fs, path::Path, string::String, string::ToString, vec, vec::Vec};
+
+use serde_json::{Value, json};
+
+use super::{
+    seller::{LICENCE, list, listing_terms, public_ref},
+    world::{PRICE, World, account, key, register, status, terms},
+};
+use crate::{
+    amount::Amount,
+    codec::Encode,
+    id::{ChainId, DealId, Hash, LinkId, ListingId, OrderId, TransactionId, hex},
+    ledger::{
+        Status,
+        block::Facts,
+        deal_cost,
+        execute::BlockBuilder,
+        params::Params,
+        rows::{Chains, Terms},
+        state::StateExt,
+        transaction::{Action, Transaction},
+    },
+};
+
+const DEAL: DealId = DealId([4; 16]);
+const LISTING: ListingId = ListingId([7; 16]);
+const ORDER: OrderId = OrderId([7; 16]);
+const NODES: [u8; 3] = [11, 12, 13];
+
+#[test]
+fn the_files_are_what_the_rules_say() {
+    let text = |value: &Value| serde_json::to_string_pretty(value).unwrap() + "\n";
+    check("history", &text(&Value::Array(history())));
+    check("prices", &text(&Value::Array(prices())));
+}
+
+fn check(name: &str, text: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spec/vectors/ledger");
+    let path = folder.join(format!("{name}.json"));
+    if env::var_os("SYMBOLON_REGENERATE").is_some() {
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(&path, text).unwrap();
+    }
+    let found = fs::read_to_string(&path).unwrap();
+    assert!(found == text, "{} differs: set SYMBOLON_REGENERATE=1 to approve", path.display());
+    assert!(text.len() < 200 << 10);
+}
+
+/// A history under construction: accepted blocks lengthen it, refused ones are only written down.
+struct Writer {
+    world: World,
+    entries: Vec<Value>,
+}
+
+impl Writer {
+    fn ok(&mut self, name: &str, why: &str, signed: &[Transaction]) {
+        let facts = self.world.facts();
+        for outcome in self.world.block(signed) {
+            assert_eq!(status(outcome), Status::Applied, "{name}");
+        }
+        let (_, applied, state_root) = self.world.blocks.last().unwrap();
+        assert_eq!(applied, signed, "{name}");
+        self.entries.push(json!({
+            "name": name,
+            "why": why,
+            "facts": hex(&facts.to_bytes()),
+            "transactions": hexes(signed),
+            "outcome": "ok",
+            "state_root": state_root.to_string(),
+        }));
+    }
+
+    fn act(&mut self, name: &str, why: &str, who: u8, action: Action) {
+        let signed = self.world.sign(who, action);
+        self.ok(name, why, &[signed]);
+    }
+
+    fn no(&mut self, expected: Status, name: &str, why: &str, refused: &Transaction) {
+        let facts = self.world.facts();
+        let builder = BlockBuilder::new(&self.world.state, &facts).unwrap();
+        assert_eq!(builder.check(refused), Err(expected), "{name}");
+        self.entries.push(json!({
+            "name": name,
+            "why": why,
+            "facts": hex(&facts.to_bytes()),
+            "transactions": hexes(std::slice::from_ref(refused)),
+            "outcome": format!("{expected:?}"),
+        }));
+    }
+
+    fn refuse(&mut self, expected: Status, name: &str, why: &str, (who, action): (u8, Action)) {
+        let signed = self.world.sign(who, action);
+        self.no(expected, name, why, &signed);
+    }
+
+    fn bad_facts(&mut self, name: &str, why: &str, facts: Facts) {
+        let error = BlockBuilder::new(&self.world.state, &facts).unwrap_err();
+        let words = format!("{error:?}");
+        self.entries.push(json!({
+            "name": name,
+            "why": why,
+            "facts": hex(&facts.to_bytes()),
+            "transactions": Value::Array(vec![]),
+            "outcome": words.split([' ', '{']).next().unwrap(),
+        }));
+    }
+}
+
+fn hexes(transactions: &[Transaction]) -> Vec<String> {
+    transactions.iter().map(|transaction| hex(&transaction.to_bytes())).collect()
+}
+
+fn transfer(to: u8, amount: u128) -> Action {
+    Action::Transfer { to: account(to), amount: Amount(amount) }
+}
+
+fn history() -> Vec<Value> {
+    let world = World::new();
+    let root = crate::ledger::execute::genesis(&world.genesis).state_root;
+    let first = json!({
+        "name": "genesis",
+        "why": "the chain's identity is a hash of these bytes, the state root covers its two rows",
+        "genesis": hex(&world.genesis.to_bytes()),
+        "chain": world.id().to_string(),
+        "outcome": "ok",
+        "state_root": root.to_string(),
+    });
+    let mut writer = Writer { world, entries: vec![first] };
+    accounts(&mut writer);
+    envelopes(&mut writer);
+    deals(&mut writer);
+    epochs(&mut writer);
+    vaults(&mut writer);
+    listings(&mut writer);
+    sales(&mut writer);
+    assert_eq!(writer.world.state.get(Chains, &()).unwrap(), writer.world.chain());
+    writer.entries
+}
+
+fn accounts(writer: &mut Writer) {
+    let why = "play money on a development network";
+    let both = [1, 2].map(|who| writer.world.sign(who, Action::Faucet));
+    writer.ok("faucet", why, &both);
+    let why = "an account waits between two requests";
+    writer.refuse(Status::FaucetEmpty, "faucet too soon", why, (1, Action::Faucet));
+    writer.act("transfer", "moves five units", 1, transfer(3, 5));
+    let why = "a transfer of nothing is a mistake";
+    writer.refuse(Status::BadField, "transfer of nothing", why, (1, transfer(3, 0)));
+    let why = "a transfer to oneself moves nothing";
+    writer.refuse(Status::BadField, "transfer to oneself", why, (3, transfer(3, 1)));
+    let why = "account 3 has five units";
+    writer.refuse(Status::BalanceTooLow, "overdraft", why, (3, transfer(1, 6)));
+    let why = "amounts have 128 bits; no sum may wrap";
+    writer.refuse(Status::BalanceTooLow, "largest amount", why, (3, transfer(1, u128::MAX)));
+    let (payer, id) = (account(1), TransactionId([9; 16]));
+    let void = Action::VoidHold { payer, id };
+    writer.refuse(Status::UnknownHold, "void of no hold", "there is no such hold", (1, void));
+    let place = |expires_ms| Action::PlaceHold { payee: account(2), amount: Amount(7), expires_ms };
+    let now = writer.world.now;
+    let why = "a hold that its payer may void at once reserves nothing";
+    writer.refuse(Status::BadField, "hold that has expired", why, (1, place(now)));
+    let hold = writer.world.sign(1, place(now + 1));
+    writer.ok("hold", "reserves seven units for account 2", std::slice::from_ref(&hold));
+    let (payer, id) = (hold.sender, hold.id);
+    let take = |amount| Action::ReleaseHold { payer, id, amount: Amount(amount) };
+    writer.refuse(Status::BadField, "release of too much", "it holds seven", (2, take(8)));
+    writer.refuse(Status::NotYours, "release by the payer", "only the payee takes", (1, take(7)));
+    let void = Action::VoidHold { payer, id };
+    let why = "it has not expired yet";
+    writer.refuse(Status::TooEarly, "void before expiry", why, (1, void.clone()));
+    writer.refuse(Status::NotYours, "void by a stranger", "only its two parties may", (3, void));
+    writer.act("release", "takes three, four go back", 2, take(3));
+}
+
+fn envelopes(writer: &mut Writer) {
+    let good = writer.world.sign(1, transfer(3, 1));
+    let sign = |chain, id, until| Transaction::build(chain, &key(1), id, until, transfer(3, 1));
+    let other = sign(ChainId([1; 32]), good.id, good.valid_until);
+    let why = "signed for another ledger";
+    writer.no(Status::WrongChain, "wrong chain", why, &other);
+    let mut forged = good.clone();
+    forged.action = transfer(3, 2);
+    let why = "the amount was changed after signing";
+    writer.no(Status::BadSignature, "changed amount", why, &forged);
+    let mut stolen = good.clone();
+    stolen.sender = account(2);
+    writer.no(Status::BadSignature, "changed sender", "account 2 did not sign", &stolen);
+    let mut weak = good.clone();
+    weak.sender.0 = [0; 32];
+    weak.signature = [0; 64];
+    let why = "a key of small order accepts anything";
+    writer.no(Status::BadSignature, "weak key", why, &weak);
+    let height = writer.world.chain().height;
+    let old = sign(good.chain, good.id, height);
+    writer.no(Status::Expired, "expired", "valid until the block before", &old);
+    let far = sign(good.chain, good.id, height + 1 + 21);
+    let why = "at most 20 blocks after the next one on this ledger";
+    writer.no(Status::TooFarAhead, "too far ahead", why, &far);
+    writer.ok("valid for ten blocks", "an ordinary transfer", std::slice::from_ref(&good));
+    let again = Transaction::build(good.chain, &key(1), good.id, good.valid_until, transfer(3, 2));
+    let why = "the id was used for one unit, not for two";
+    writer.no(Status::IdReused, "id reused", why, &again);
+
+    let facts = writer.world.facts();
+    let time_ms = writer.world.now - 1;
+    writer.bad_facts("time backwards", "before its parent's time", Facts { time_ms, ..facts });
+    let reveal = writer.world.chain().onion;
+    let why = "the layer that is already known is not the next one";
+    writer.bad_facts("onion not peeled", why, Facts { reveal, ..facts });
+}
+
+fn deals(writer: &mut Writer) {
+    let prove = Action::Prove { epoch: 0, leaves: vec![] };
+    let why = "this account is not a storage node";
+    writer.refuse(Status::UnknownNode, "proof by no node", why, (1, prove.clone()));
+    let open = writer.world.deal(1, DEAL, &NODES, 3);
+    let why = "the acceptances are by keys that are no nodes";
+    writer.refuse(Status::UnknownNode, "deal with strangers", why, (1, open.clone()));
+    let nodes = NODES.map(|number| writer.world.sign(number, register(number, 4096)));
+    writer.ok("nodes", "three nodes of four leaves each", &nodes);
+    writer.refuse(Status::BadField, "proof of nothing", "its table is empty", (11, prove));
+
+    let mut odd = terms(1, DEAL, 3, 3);
+    odd.length = 1000;
+    let offer = writer.world.deal_on(&odd, &NODES);
+    let why = "shards are whole leaves of 1024 bytes";
+    writer.refuse(Status::BadField, "odd length", why, (1, offer));
+    let offer = writer.world.deal(1, DEAL, &NODES, 51);
+    let why = "at most 50 epochs on this ledger";
+    writer.refuse(Status::BadField, "too many epochs", why, (1, offer));
+    let offer = writer.world.deal(1, DEAL, &[11, 11, 12], 3);
+    writer.refuse(Status::BadField, "one node twice", "one node holds one shard", (1, offer));
+    let why = "somebody else's deal cannot be opened, even for one's own money";
+    writer.refuse(Status::NotYours, "deal of another owner", why, (2, open.clone()));
+    let Action::OpenDeal { terms: of, acceptances, .. } = open.clone() else { unreachable!() };
+    let mut cheaper = acceptances.clone();
+    cheaper[2].price = Amount(PRICE.0 - 1);
+    let cost_max = Amount(u128::MAX);
+    let forged = Action::OpenDeal { terms: of.clone(), acceptances: cheaper, cost_max };
+    let why = "the price was changed after the node signed";
+    writer.refuse(Status::BadAcceptance, "price changed", why, (1, forged));
+    let capped = Action::OpenDeal { terms: of, acceptances, cost_max: Amount(31) };
+    let why = "rate 9, three epochs 27, reserve 5, fee 0: 32";
+    writer.refuse(Status::TermsChanged, "dearer than accepted", why, (1, capped));
+    let mut long = terms(1, DealId([8; 16]), 3, 3);
+    long.length = 5120;
+    let offer = writer.world.deal_on(&long, &NODES);
+    writer.refuse(Status::NodeFull, "node full", "five leaves, room for four", (1, offer));
+    let expensive = writer.world.deal(3, DealId([5; 16]), &NODES, 3);
+    let why = "account 3 has six units, a deal of two-leaf shards costs more";
+    writer.refuse(Status::BalanceTooLow, "deal too dear", why, (3, expensive));
+    writer.act("deal", "three shards of one leaf for three epochs", 1, open.clone());
+    let why = "the same deal is never paid twice";
+    writer.refuse(Status::Exists, "deal opened again", why, (1, open));
+    let end = Action::EndDeal { deal: DealId([1; 16]) };
+    writer.refuse(Status::UnknownDeal, "end of no deal", "there is no such deal", (1, end));
+    let end = Action::EndDeal { deal: DEAL };
+    writer.refuse(Status::NotYours, "end by a stranger", "only its owner may", (2, end));
+}
+
+fn epochs(writer: &mut Writer) {
+    writer.world.now += 10_000;
+    writer.ok("epoch 1", "the deal joins its nodes' tables, the beacon picks leaves", &[]);
+    let leaves = writer.world.leaves(11);
+    let mut bent = leaves.clone();
+    bent[9].leaf[1023] ^= 1;
+    let forged = Action::Prove { epoch: 1, leaves: bent };
+    let why = "one bit of the last leaf is wrong";
+    writer.refuse(Status::BadProof, "wrong leaf", why, (11, forged));
+    let few = Action::Prove { epoch: 1, leaves: leaves[..1].to_vec() };
+    writer.refuse(Status::BadProof, "too few leaves", "ten are asked", (11, few));
+    let late = Action::Prove { epoch: 0, leaves: vec![] };
+    writer.refuse(Status::WrongEpoch, "proof for epoch 0", "it is over", (11, late));
+    let proof = Action::Prove { epoch: 1, leaves };
+    writer.act("proof", "pays three units to the node's account", 11, proof.clone());
+    writer.refuse(Status::AlreadyProven, "proof again", "an epoch is paid once", (11, proof));
+    let end = Action::EndDeal { deal: DEAL };
+    let why = "two epochs of 9 and the reserve of 5 come back";
+    writer.act("deal ended", why, 1, end.clone());
+    writer.refuse(Status::DealClosed, "deal ended again", "it has ended", (1, end));
+    writer.world.now += 12_500;
+    let why = "the boundary is a quarter of an epoch late: the epoch begins its time again";
+    writer.ok("ledger stood still", why, &[]);
+    writer.world.now += 10_000;
+    let why = "two nodes did not prove: six units go to repair; the shards leave";
+    writer.ok("epoch 2", why, &[]);
+    let smaller = register(11, 0);
+    writer.act("node shrinks", "nothing is bound any more", 11, smaller);
+}
+
+fn vaults(writer: &mut Writer) {
+    let vault = writer.world.vault(1, 2, &NODES);
+    let Action::OpenVault { vault: id, key, custodians } = vault.clone() else { unreachable!() };
+    let mut few = key.clone();
+    few.commitments.clear();
+    let open = |key, custodians| Action::OpenVault { vault: id, key, custodians };
+    let no_key = open(few, custodians.clone());
+    let why = "nothing would open it";
+    writer.refuse(Status::BadField, "vault without commitments", why, (1, no_key));
+    let mut neutral = key.clone();
+    neutral.commitments[0] = [0; 32];
+    let neutral = open(neutral, custodians.clone());
+    let why = "the identity as public key hides nothing";
+    writer.refuse(Status::BadField, "identity commitment", why, (1, neutral));
+    let mut no_point = key.clone();
+    no_point.commitments[1] = [0xff; 32];
+    let no_point = open(no_point, custodians.clone());
+    writer.refuse(
+        Status::BadField,
+        "no point",
+        "not a canonical ristretto255 point",
+        (1, no_point),
+    );
+    let swapped = open(key, vec![custodians[1].clone(), custodians[0].clone()]);
+    let why = "share indexes count from 1";
+    writer.refuse(Status::BadField, "custodians out of order", why, (1, swapped));
+    let why = "the custodians accepted the vault of account 1";
+    writer.refuse(Status::BadAcceptance, "vault of another", why, (2, vault.clone()));
+    let why = "there is no vault yet";
+    writer.refuse(Status::UnknownVault, "no vault", why, (1, list(1, LISTING, 10_007)));
+    writer.act("vault", "two of three nodes open a capsule", 1, vault);
+}
+
+fn listings(writer: &mut Writer) {
+    let good = listing_terms(1, 10_007);
+    let list_of = |terms: Terms| Action::List { listing: LISTING, terms: terms.into() };
+    let mut greedy = good.clone();
+    greedy.splits[0].share_bp = 8573;
+    let why = "8573 and 1428 are more than all";
+    writer.refuse(Status::BadField, "splits over 100 %", why, (1, list_of(greedy)));
+    let mut hasty = good.clone();
+    hasty.window_ms = 999;
+    let why = "buyers have at least 1000 ms on this ledger";
+    writer.refuse(Status::BadField, "window too short", why, (1, list_of(hasty)));
+    let mut forged = good.clone();
+    forged.mandate.signature[0] ^= 1;
+    let why = "the ledger could not sell for the seller";
+    writer.refuse(Status::BadProof, "forged mandate", why, (1, list_of(forged)));
+    let mut swapped = good.clone();
+    swapped.manifest.content_root = Hash([9; 32]);
+    let why = "the capsule was made for other content";
+    writer.refuse(Status::BadLabel, "capsule for other content", why, (1, list_of(swapped)));
+    writer.act("listing", "takes orders at once", 1, list(1, LISTING, 10_007));
+    let preview = Action::Preview { listing: LISTING, preview: public_ref() };
+    let why = "only the seller opens cells";
+    writer.refuse(Status::NotYours, "preview by a stranger", why, (2, preview.clone()));
+    let both =
+        [writer.world.sign(1, preview), writer.world.sign(1, list(1, ListingId([8; 16]), 0))];
+    writer.ok("preview", "the beacon of this block picked its cells", &both);
+    let preview = Action::Preview { listing: LISTING, preview: public_ref() };
+    writer.refuse(Status::Exists, "preview again", "it is posted once", (1, preview));
+    let end = Action::EndListing { listing: ListingId([8; 16]) };
+    writer.act("listing ended", "takes no more orders", 1, end);
+}
+
+fn sales(writer: &mut Writer) {
+    let buy = |world: &World, order, listing, price| world.order(order, listing, price);
+    let ended = buy(&writer.world, ORDER, ListingId([8; 16]), 0);
+    writer.refuse(Status::ListingEnded, "order of an ended listing", "it ended", (2, ended));
+    let lower = buy(&writer.world, ORDER, LISTING, 10_006);
+    let why = "the buyer saw another price";
+    writer.refuse(Status::TermsChanged, "another price", why, (2, lower));
+    let good = buy(&writer.world, ORDER, LISTING, 10_007);
+    let Action::Order { holder, delivery, price, .. } = good.clone() else { unreachable!() };
+    let order = OrderId([8; 16]);
+    let (listing, licence) = (LISTING, LICENCE);
+    let stolen = Action::Order { order, listing, holder, delivery, price, licence };
+    let why = "the delivery key's proof is for another order";
+    writer.refuse(Status::BadProof, "delivery key of another order", why, (2, stolen));
+    writer.act("order", "the price goes into escrow", 2, good.clone());
+    writer.refuse(Status::Exists, "order again", "it is paid once", (2, good));
+    let second = buy(&writer.world, order, LISTING, 10_007);
+    writer.act("second order", "one release does not fit another order", 2, second);
+
+    let release = |world: &World, index| world.release(ORDER, (2, 3), index);
+    let first = release(&writer.world, 1);
+    let Action::PostRelease { release: of_first, .. } = first.clone() else { unreachable!() };
+    let why = "node 12 is not custodian 1";
+    writer.refuse(Status::NotYours, "release by another node", why, (12, first.clone()));
+    let replayed = Action::PostRelease { order, release: of_first.clone() };
+    let why = "it was made for the first order";
+    writer.refuse(Status::BadProof, "release replayed", why, (11, replayed));
+    let mut other_index = of_first;
+    other_index.index = 2;
+    let other_index = Action::PostRelease { order: ORDER, release: other_index };
+    let why = "share 1 does not verify as share 2";
+    writer.refuse(Status::BadProof, "release under another index", why, (12, other_index));
+    writer.act("release 1", "one of two", 11, first.clone());
+    writer.refuse(Status::Exists, "release again", "it stands already", (11, first));
+    let last = release(&writer.world, 3);
+    writer.act("release 3", "the window begins", 13, last);
+    let late = release(&writer.world, 2);
+    writer.refuse(Status::TooLate, "release after delivery", "two are enough", (12, late));
+    let ack = |order, custodians| Action::Acknowledge { order, custodians };
+    let why = "there are three custodians";
+    writer.refuse(Status::BadField, "custodian 4", why, (2, ack(order, vec![4])));
+    writer.refuse(
+        Status::NotYours,
+        "the seller says it is fine",
+        "only the buyer",
+        (1, ack(order, vec![])),
+    );
+    writer.world.now += 2000;
+    let why = "the silent buyer's window is over: fee 200, custodians 50 each, splits, seller";
+    writer.ok("settled", why, &[]);
+    let why = "the order is settled";
+    writer.refuse(Status::OrderClosed, "too late to acknowledge", why, (2, ack(ORDER, vec![])));
+    writer.world.now += 1000;
+    writer.ok("refunded", "nobody released the second order in time", &[]);
+    let revoke = Action::Revoke { link: LinkId([3; 16]) };
+    writer.act("revoked", "kills a grant link", 1, revoke.clone());
+    writer.refuse(Status::Exists, "revoked again", "it is dead already", (1, revoke));
+}
+
+fn prices() -> Vec<Value> {
+    let mut params = Params::development();
+    let mut out = Vec::new();
+    let mut price =
+        |name: &str, why: &str, (reserve_bp, fee_bp), length, epochs, prices: &[u128]| {
+            (params.repair_reserve_bp, params.storage_fee_bp) = (reserve_bp, fee_bp);
+            let amounts = prices.iter().map(|price| Amount(*price));
+            let cost = deal_cost(&params, length, epochs, amounts);
+            let texts: Vec<String> = prices.iter().map(u128::to_string).collect();
+            let units = |amount: fn(&crate::ledger::Cost) -> Amount| {
+                cost.as_ref().map(|cost| amount(cost).0.to_string())
+            };
+            out.push(json!({
+                "name": name, "why": why, "length": length, "epochs": epochs, "prices": texts,
+                "repair_reserve_bp": reserve_bp, "storage_fee_bp": fee_bp,
+                "rate": units(|cost| cost.rate), "total": units(|cost| cost.total),
+                "outcome": if cost.is_some() { "ok" } else { "Overflow" },
+            }));
+        };
+    let max = u128::MAX;
+    price("one leaf", "a leaf of a GiB, rounded up", (2000, 200), 1024, 1, &[1]);
+    price("each shard alone", "three roundings, not one", (0, 0), 1024, 1, &[1, 1, 1]);
+    price("a GiB", "no rounding; reserve and fee on top", (2000, 200), 1 << 30, 10, &[100]);
+    price("rounded down", "a fee of 1.99 is 1", (0, 199), 1 << 30, 1, &[100]);
+    price("free", "nothing costs nothing", (2000, 200), 1 << 26, 1000, &[0, 0]);
+    price("the most for a GiB", "price times length", (0, 0), 1 << 30, 1, &[max >> 30]);
+    price("over that", "price times length", (0, 0), 1 << 30, 1, &[(max >> 30) + 1]);
+    price("two large shards", "the sum of rates", (0, 0), 1, 1, &[max, max]);
+    price("a long time", "rate times epochs", (0, 0), 1 << 30, u64::MAX, &[max >> 30]);
+    price("the whole reserve", "reserve times 10000", (10_000, 0), 1 << 30, 1, &[max >> 31]);
+    price("the fee", "fee times 1000", (0, 1000), 1 << 30, 1, &[max >> 31]);
+    out
+}

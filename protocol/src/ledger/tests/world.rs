@@ -1,0 +1,362 @@
+//! A whole small ledger in memory: it makes keys, shards, proofs, capsules and blocks, and audits
+//! itself after each block.
+
+use std::{format, vec, vec::Vec};
+
+use ed25519_dalek::SigningKey;
+
+use super::audit::audit;
+use crate::{
+    amount::Amount,
+    custody::{self, CustodyTerms, DeliveryKey, DeliverySecret, Release, ReleaseRequest, VaultKey},
+    id::{
+        AccountId, ChainId, DealId, Hash, ListingId, NodeId, ObjectId, OrderId, PeerId,
+        TransactionId,
+    },
+    ledger::{
+        Params, Status, beacon,
+        block::{Event, Facts, Genesis},
+        execute::{self, BlockBuilder, Executed, Pushed},
+        rows::{Access, Accounts, Chain, Chains, Listings, Node, Nodes, Orders, Slots},
+        state::{MemoryState, StateExt},
+        tests::seller::{LICENCE, label, sharing, vault_id},
+        transaction::{Acceptance, Action, CustodyAcceptance, DealTerms, Transaction},
+        tree,
+    },
+    proof::{self, LeafProof, ShardHasher},
+};
+
+/// Layers of an onion: few enough that tests meet its end.
+const ONION_LAYERS: u64 = 40;
+
+/// When the test ledgers begin.
+pub(super) const START_MS: u64 = 1_000_000;
+
+/// Price per GiB and epoch that makes a 1 KiB shard earn 3 units, rounded up from 2.9.
+pub(super) const PRICE: Amount = Amount(3_000_000);
+
+/// The key that stands under blocks and sales.
+pub(super) const AUTHORITY: u8 = 200;
+
+/// Distinct parties: their keys are their numbers.
+pub(super) fn key(number: u8) -> SigningKey {
+    SigningKey::from_bytes(&[number; 32])
+}
+
+pub(super) fn account(number: u8) -> AccountId {
+    AccountId(key(number).verifying_key().to_bytes())
+}
+
+pub(super) fn node(number: u8) -> NodeId {
+    NodeId::from(account(number))
+}
+
+pub(super) fn params() -> Params {
+    let mut params = Params::development();
+    params.epoch_ms = 10_000;
+    params.delivery_ms = 3000;
+    params.window_ms_min = 1000;
+    params.faucet = Amount::credits(10);
+    params.faucet_blocks = 3;
+    params.deal_epochs_max = 50;
+    params.validity_blocks_max = 20;
+    params
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct World {
+    pub(super) state: MemoryState,
+    pub(super) genesis: Genesis,
+    pub(super) now: u64,
+    pub(super) events: Vec<Event>,
+    pub(super) blocks: Vec<(Facts, Vec<Transaction>, Hash)>,
+    layers: Vec<Hash>,
+    onions: u8,
+    next_id: u64,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self::with(params())
+    }
+
+    pub(super) fn with(params: Params) -> Self {
+        let mut layers = onion(0);
+        let onion = layers.pop().unwrap();
+        let genesis = Genesis { params, authority: account(AUTHORITY), time_ms: START_MS, onion };
+        let mut state = MemoryState::default();
+        let first = execute::genesis(&genesis);
+        state.commit(&first.update);
+        assert_eq!(tree::root(&state), first.state_root);
+        Self {
+            state,
+            genesis,
+            now: START_MS,
+            events: Vec::new(),
+            blocks: Vec::new(),
+            layers,
+            onions: 1,
+            next_id: 0,
+        }
+    }
+
+    pub(super) fn chain(&self) -> Chain {
+        self.state.get(Chains, &()).unwrap()
+    }
+
+    pub(super) fn id(&self) -> ChainId {
+        self.genesis.chain()
+    }
+
+    pub(super) fn node(&self, number: u8) -> Node {
+        self.state.get(Nodes, &node(number)).unwrap()
+    }
+
+    pub(super) fn balance(&self, number: u8) -> u128 {
+        self.state.get(Accounts, &account(number)).map_or(0, |row| row.balance.0)
+    }
+
+    /// The facts of the next block; the last layer of an onion brings the next onion.
+    pub(super) fn facts(&self) -> Facts {
+        let (reveal, left) = self.layers.split_last().unwrap();
+        let onion_next = left.is_empty().then(|| *onion(self.onions).last().unwrap());
+        Facts { time_ms: self.now, reveal: *reveal, onion_next }
+    }
+
+    /// Signs an action under a fresh id, valid for ten blocks.
+    pub(super) fn sign(&mut self, who: u8, action: Action) -> Transaction {
+        self.next_id += 1;
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&self.next_id.to_be_bytes());
+        let valid_until = self.chain().height + 10;
+        Transaction::build(self.id(), &key(who), TransactionId(id), valid_until, action)
+    }
+
+    /// Makes a block of what the rules accept of `transactions`, checks it, and commits it.
+    pub(super) fn block(&mut self, transactions: &[Transaction]) -> Vec<Result<Pushed, Status>> {
+        let facts = self.facts();
+        let mut builder = BlockBuilder::new(&self.state, &facts).unwrap();
+        let mut outcomes = Vec::new();
+        let mut applied = Vec::new();
+        for transaction in transactions {
+            let expected = builder.check(transaction);
+            let outcome = builder.push(transaction);
+            assert_eq!(outcome, expected);
+            if outcome == Ok(Pushed::Applied) {
+                applied.push(transaction.clone());
+            }
+            outcomes.push(outcome);
+        }
+        let executed = builder.finish();
+        // What was refused left no trace: the block is what the accepted ones alone give.
+        assert_eq!(execute::replay(&self.state, &facts, &applied), Ok(executed.clone()));
+        self.commit(facts, applied, executed);
+        outcomes
+    }
+
+    fn commit(&mut self, facts: Facts, applied: Vec<Transaction>, executed: Executed) {
+        self.state.commit(&executed.update);
+        assert_eq!(tree::root(&self.state), executed.state_root);
+        audit(&self.state);
+        self.events = executed.events;
+        self.blocks.push((facts, applied, executed.state_root));
+        self.layers.pop();
+        if self.layers.is_empty() {
+            self.layers = onion(self.onions);
+            self.layers.pop();
+            self.onions += 1;
+        }
+    }
+
+    /// A block with one action.
+    pub(super) fn act(&mut self, who: u8, action: Action) -> Status {
+        let transaction = self.sign(who, action);
+        status(self.block(&[transaction])[0])
+    }
+
+    /// A block with one action that must be applied.
+    #[track_caller]
+    pub(super) fn must(&mut self, who: u8, action: Action) {
+        assert_eq!(self.act(who, action), Status::Applied);
+    }
+
+    /// An empty block after a while.
+    pub(super) fn wait(&mut self, ms: u64) {
+        self.now += ms;
+        self.block(&[]);
+    }
+
+    /// A block in which the next epoch begins.
+    #[track_caller]
+    pub(super) fn next_epoch(&mut self) {
+        let before = self.chain();
+        self.now = before.epoch_started_ms + before.params.epoch_ms;
+        self.block(&[]);
+        assert_eq!(self.chain().epoch, before.epoch + 1);
+    }
+
+    /// Opens accounts with faucet money.
+    pub(super) fn fund(&mut self, accounts: &[u8]) {
+        let signed: Vec<_> =
+            accounts.iter().map(|number| self.sign(*number, Action::Faucet)).collect();
+        for outcome in self.block(&signed) {
+            assert_eq!(outcome, Ok(Pushed::Applied));
+        }
+    }
+
+    /// Registers nodes that keep custody too; each earns for the account 100 above it.
+    pub(super) fn nodes(&mut self, numbers: &[u8]) {
+        for number in numbers {
+            self.must(*number, register(*number, 1 << 20));
+        }
+    }
+
+    pub(super) fn prove(&self, number: u8) -> Action {
+        Action::Prove { epoch: self.chain().epoch, leaves: self.leaves(number) }
+    }
+
+    /// Answers a node's challenges of the current epoch.
+    pub(super) fn leaves(&self, number: u8) -> Vec<LeafProof> {
+        let (chain, id, node) = (self.chain(), node(number), self.node(number));
+        let slot = |position| self.state.get(Slots, &(id, position)).unwrap();
+        let beacon = &chain.epoch_beacon;
+        let seed = proof::challenge_seed(&chain.id, chain.epoch, beacon, &id, &node.table);
+        let (slots, bytes) = (node.slots, node.slot_bytes);
+        let asked = proof::challenges(&seed, slots, node.longest, bytes, |at| slot(at).length);
+        let answer = |challenge: &proof::Challenge| {
+            let slot = slot(challenge.slot);
+            let shard = shard(&slot.deal, slot.index, slot.length);
+            let mut hasher = ShardHasher::new();
+            hasher.update(&shard);
+            let (_, outboard) = hasher.finish();
+            let group = proof::group_range(slot.length, challenge.leaf).unwrap();
+            let group = &shard[to_usize(group.start)..to_usize(group.end)];
+            proof::leaf_proof(&outboard, slot.length, challenge.leaf, group).unwrap()
+        };
+        asked.iter().map(answer).collect()
+    }
+
+    /// Opens a deal of `owner`, shard `i` at `nodes[i]`, accepted by all of them.
+    pub(super) fn deal(&self, owner: u8, deal: DealId, nodes: &[u8], epochs: u64) -> Action {
+        self.deal_on(&terms(owner, deal, nodes.len(), epochs), nodes)
+    }
+
+    pub(super) fn deal_on(&self, terms: &DealTerms, nodes: &[u8]) -> Action {
+        let accept = |(index, number): (u8, &u8)| {
+            let root = root(&terms.deal, index, terms.length);
+            let expires_ms = self.now + 60_000;
+            Acceptance::build(&self.id(), terms, &key(*number), (index, root), PRICE, expires_ms)
+        };
+        let acceptances = (0..).zip(nodes).map(accept).collect();
+        Action::OpenDeal { terms: terms.clone(), acceptances, cost_max: Amount(u128::MAX) }
+    }
+
+    /// Opens a vault whose custodians are the given nodes, any `required` of which open a capsule.
+    pub(super) fn vault(&self, owner: u8, required: u8, nodes: &[u8]) -> Action {
+        let (key, _) = sharing(owner, required, nodes.len());
+        let accept = |(index, number): (u8, &u8)| self.accept_share(owner, &key, index, *number);
+        let custodians = (1..).zip(nodes).map(accept).collect();
+        Action::OpenVault { vault: vault_id(owner), key, custodians }
+    }
+
+    pub(super) fn accept_share(
+        &self,
+        owner: u8,
+        vault_key: &VaultKey,
+        index: u8,
+        number: u8,
+    ) -> CustodyAcceptance {
+        let (chain, vault, owner) = (&self.id(), &vault_id(owner), &account(owner));
+        let terms =
+            CustodyTerms { chain, vault, owner, key: vault_key, index, node: &node(number) };
+        terms.accept(&key(number))
+    }
+
+    pub(super) fn order(&self, order: OrderId, listing: ListingId, price: u128) -> Action {
+        let context = custody::release_context(&self.id(), &order, &listing);
+        let delivery = DeliveryKey::make(&delivery_secret(&order), &context, &[3; 32]);
+        let (holder, price, licence) = (PeerId([9; 32]), Amount(price), LICENCE);
+        Action::Order { order, listing, holder, delivery, price, licence }
+    }
+
+    /// The release of custodian `index` of a vault with `required` of `total` shares.
+    pub(super) fn release(
+        &self,
+        order: OrderId,
+        (required, total): (u8, usize),
+        index: u8,
+    ) -> Action {
+        let row = self.state.get(Orders, &order).unwrap();
+        let listing = self.state.get(Listings, &row.listing).unwrap();
+        let seller = (1..=255).find(|number| account(*number) == listing.seller).unwrap();
+        let (vault, shares) = sharing(seller, required, total);
+        let request = ReleaseRequest {
+            vault: &vault,
+            capsule: &listing.terms.capsule,
+            label: &label(seller, &listing.terms.manifest),
+            delivery: &row.delivery,
+            context: &custody::release_context(&self.id(), &order, &row.listing),
+        };
+        let share = &shares[usize::from(index) - 1];
+        let release = Release::make(share, &request, &[index; 32]).unwrap();
+        Action::PostRelease { order, release }
+    }
+}
+
+/// What came of it, as a client is told.
+pub(super) fn status(outcome: Result<Pushed, Status>) -> Status {
+    outcome.map_or_else(|status| status, |_| Status::Applied)
+}
+
+fn onion(number: u8) -> Vec<Hash> {
+    let core = Hash([number; 32]);
+    (0..ONION_LAYERS).map(|depth| beacon::layer(&core, depth)).collect()
+}
+
+fn to_usize(value: u64) -> usize {
+    usize::try_from(value).unwrap()
+}
+
+/// The bytes of a shard.
+pub(super) fn shard(deal: &DealId, index: u8, length: u64) -> Vec<u8> {
+    let mut bytes = vec![0; to_usize(length)];
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&deal.0).update(&[index]).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+fn root(deal: &DealId, index: u8, length: u64) -> Hash {
+    Hash(*blake3::hash(&shard(deal, index, length)).as_bytes())
+}
+
+pub(super) fn register(number: u8, capacity: u64) -> Action {
+    Action::RegisterNode {
+        payout: account(number + 100),
+        addresses: vec![format!("127.0.0.1:{}", 4000 + u16::from(number))],
+        custody_key: Some([number; 32]),
+        price: PRICE,
+        capacity,
+    }
+}
+
+pub(super) fn terms(owner: u8, deal: DealId, total: usize, epochs: u64) -> DealTerms {
+    let total = u8::try_from(total).unwrap();
+    DealTerms {
+        deal,
+        owner: account(owner),
+        object: ObjectId([owner; 16]),
+        segment: 0,
+        required: total.div_ceil(2),
+        total,
+        // Of different lengths, from one leaf to four.
+        length: 1024 * (1 + u64::from(deal.0[0] % 4)),
+        access: Access::Granted,
+        epochs,
+    }
+}
+
+fn delivery_secret(order: &OrderId) -> DeliverySecret {
+    let mut seed = [0; 32];
+    seed[..16].copy_from_slice(&order.0);
+    DeliverySecret::from_seed(&seed)
+}

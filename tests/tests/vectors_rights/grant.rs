@@ -1,0 +1,396 @@
+//! Vectors of grant chains, requests and tokens.
+
+use serde_json::{Value, json};
+use symbolon_protocol::{
+    Decode, Encode,
+    content::{
+        Manifest, Scheme,
+        manifest::{Codec, MaskMode},
+    },
+    grant::{Access, Caveat, Grant, GrantToken, Link, Sale, ability, mandate, sale_link},
+    id::{AccountId, ChainId, Hash, LinkId, ObjectId, OrderId, PeerId, hex, unhex},
+    identity::{Identity, text},
+};
+
+use crate::{array, bytes, number, outcome, replay, text as field_text};
+
+const OBJECT: ObjectId = ObjectId([7; 16]);
+const KEY: [u8; 32] = [42; 32];
+/// `derive_key("symbolon 2026 commit v1", KEY)`.
+const COMMITMENT: &str = "22153e95b73ee7fd8185528c05104f2df46db59ff1cb27d966e832596598f444";
+
+fn who(number: u8) -> Identity {
+    Identity::from_seed(&[number; 64])
+}
+
+/// Root 0, then 1, 2, ...: a link per list of caveats.
+fn chain(links: &[Vec<Caveat>]) -> Grant {
+    let mut grant =
+        Grant::issue(&who(0).account_key(), who(1).peer(), links[0].clone(), &[1; 32]).unwrap();
+    for (caveats, holder) in links[1..].iter().zip(1..) {
+        let next = who(holder + 1).peer();
+        grant = grant.delegate(&who(holder).access_key(), next, caveats.clone(), &[1; 32]).unwrap();
+    }
+    grant
+}
+
+fn usual() -> Grant {
+    chain(&[
+        vec![
+            Caveat::Object { object: OBJECT },
+            Caveat::Abilities { set: ability::READ | ability::HEAD },
+            Caveat::NotBefore { time_ms: 1_000 },
+        ],
+        vec![Caveat::NotAfter { time_ms: 2_000 }, Caveat::NodeReads { count: 9 }],
+        vec![Caveat::Cells { first: 10, end: 20 }, Caveat::Depth { links: 1 }],
+    ])
+}
+
+#[test]
+fn chains() {
+    replay("grant/verify.json", verify_cases, |case| {
+        let verified = match Grant::from_bytes(&bytes(case, "grant")) {
+            Ok(grant) => grant.verify(),
+            Err(error) => return format!("Decode.{}", outcome::<(), _>(Err(error))),
+        };
+        if let Ok(verified) = &verified {
+            let ids: Vec<LinkId> = case["link_ids"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|id| id.as_str().unwrap().parse().unwrap())
+                .collect();
+            assert_eq!(verified.link_ids(), ids);
+        }
+        outcome(verified)
+    });
+}
+
+fn verify_cases() -> Vec<Value> {
+    let grant = usual();
+    let case = |name: &str, why: &str, grant: &[u8], outcome: &str| json!({ "name": name, "why": why, "grant": hex(grant), "outcome": outcome });
+    let good = |name: &str, why: &str, grant: &Grant| {
+        let mut case = case(name, why, &grant.to_bytes(), "ok");
+        let ids = grant.verify().unwrap().link_ids();
+        case["link_ids"] = json!(ids.iter().map(ToString::to_string).collect::<Vec<_>>());
+        case
+    };
+    let edit = |name: &str, why: &str, outcome: &str, change: &dyn Fn(&mut Grant)| {
+        let mut changed = grant.clone();
+        change(&mut changed);
+        case(name, why, &changed.to_bytes(), outcome)
+    };
+    let mut cases = vec![
+        good("three links", "root, holder, delegate, delegate", &grant),
+        good("one link", "what an owner gives a friend", &chain(&[vec![]])),
+        good("sale", "mandate and sale link, minted by the ledger", &sale()),
+    ];
+    cases.extend(tampered(&edit));
+    cases.extend(malformed(&grant, &case));
+    cases
+}
+
+type Edit<'a> = &'a dyn Fn(&str, &str, &str, &dyn Fn(&mut Grant)) -> Value;
+
+fn tampered(edit: Edit<'_>) -> Vec<Value> {
+    let rogue = |grant: &mut Grant| {
+        // Everything as it was, but the first signature by somebody else.
+        let caveats = grant.links[0].caveats.clone();
+        let forged = Grant::issue(&who(9).account_key(), who(1).peer(), caveats, &[1; 32]).unwrap();
+        grant.links[0] = forged.links[0].clone();
+    };
+    let other_front = |grant: &mut Grant| {
+        let bare = Grant::issue(&who(0).account_key(), who(1).peer(), vec![], &[1; 32]).unwrap();
+        grant.links[0] = bare.links[0].clone();
+    };
+    let widen = |grant: &mut Grant| {
+        grant.links[0].caveats[1] = Caveat::Abilities { set: ability::ALL };
+    };
+    let longer = |grant: &mut Grant| {
+        grant.links[1].caveats[0] = Caveat::NotAfter { time_ms: u64::MAX };
+    };
+    let repeat = |audience: PeerId| {
+        move |grant: &mut Grant| {
+            grant.links.push(Link { audience, nonce: [0; 8], caveats: vec![], signature: [0; 64] });
+        }
+    };
+    vec![
+        edit("rogue root", "signed by a key that is not the root", "Signature", &rogue),
+        edit("other root", "the same links under another owner", "Signature", &|grant| {
+            grant.root = who(9).account();
+        }),
+        edit("widened right", "the first link's abilities made all", "Signature", &widen),
+        edit("lengthened", "the second link's end moved", "Signature", &longer),
+        edit("caveat dropped", "the last link without its cells", "Signature", &|grant| {
+            grant.links[2].caveats.remove(0);
+        }),
+        edit("stolen", "the last audience replaced by the thief", "Signature", &|grant| {
+            grant.links[2].audience = who(9).peer();
+        }),
+        edit("link cut out", "the second link removed", "Signature", &|grant| {
+            grant.links.remove(1);
+        }),
+        edit("links swapped", "second and third", "Signature", &|grant| grant.links.swap(1, 2)),
+        edit("other front", "an older, wider first link in front", "Signature", &other_front),
+        edit("nonce changed", "another revocation id", "Signature", &|grant| {
+            grant.links[1].nonce[0] ^= 1;
+        }),
+        edit("signature changed", "one bit", "Signature", &|grant| {
+            grant.links[2].signature[0] ^= 1;
+        }),
+        edit("malleable signature", "S plus 2^255", "Signature", &|grant| {
+            grant.links[2].signature[63] |= 0x80;
+        }),
+        edit("small order root", "a key that accepts anything", "Signature", &|grant| {
+            grant.root = AccountId([0; 32]);
+        }),
+        edit(
+            "audience repeated",
+            "back to the first holder",
+            "AudienceRepeated",
+            &repeat(who(1).peer()),
+        ),
+        edit(
+            "back to the root",
+            "the owner's own key",
+            "AudienceRepeated",
+            &repeat(who(0).account().into()),
+        ),
+        edit("too deep", "two links below a depth of one", "TooDeep", &|grant| {
+            repeat(who(4).peer())(grant);
+            repeat(who(5).peer())(grant);
+        }),
+        edit("no link", "a root alone allows nothing", "Links", &|grant| grant.links.clear()),
+    ]
+}
+
+type Case<'a> = &'a dyn Fn(&str, &str, &[u8], &str) -> Value;
+
+fn malformed(grant: &Grant, case: Case<'_>) -> Vec<Value> {
+    let good = grant.to_bytes();
+    let patched = |at: usize, value: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = value;
+        bytes
+    };
+    // version 1 | root 32 | count 4 | audience 32 | nonce 8 | caveat count 4 | tag
+    let (count, first_tag) = (33, 81);
+    let unknown_ability = {
+        let mut changed = grant.clone();
+        changed.links[0].caveats[1] = Caveat::Abilities { set: 1 << 15 };
+        changed.to_bytes()
+    };
+    let mut huge = grant.clone();
+    huge.links[0].caveats = vec![Caveat::Purpose { hash: Hash([0; 32]) }; 64];
+    let mut trailing = good.clone();
+    trailing.push(0);
+    let mut nine = patched(count, 9);
+    nine.extend_from_slice(&[0; 1000]);
+    vec![
+        case("version 2", "a layout of the future", &patched(0, 2), "Decode.Tag"),
+        case(
+            "unknown caveat",
+            "what it forbids is not known",
+            &patched(first_tag, 99),
+            "Decode.Tag",
+        ),
+        case("caveat 0", "no caveat has this tag", &patched(first_tag, 0), "Decode.Tag"),
+        case("unknown ability", "what it allows is not known", &unknown_ability, "UnknownAbility"),
+        case("nine links", "more than any chain", &nine, "Decode.TooMany"),
+        case("too large", "more than 2048 bytes", &huge.to_bytes(), "Decode.TooMany"),
+        case("cut", "the last byte is missing", &good[..good.len() - 1], "Decode.Short"),
+        case("trailing", "a byte too many", &trailing, "Decode.Trailing"),
+        case("empty", "nothing", &[], "Decode.Short"),
+    ]
+}
+
+fn sale() -> Grant {
+    let ledger = who(50);
+    let first = mandate(&who(0).account_key(), &ledger.account(), OBJECT, &[1; 32]).unwrap();
+    let sale = Sale { order: OrderId([6; 16]), holder: who(1).peer(), ends_ms: 2_000 };
+    let second = sale_link(&who(0).account(), &first, &ledger.account_key(), &sale).unwrap();
+    Grant { version: 1, root: who(0).account(), links: vec![first, second] }
+}
+
+#[test]
+fn requests() {
+    replay("grant/authorize.json", request_cases, |case| {
+        let grant = Grant::from_bytes(&bytes(case, "grant")).unwrap().verify().unwrap();
+        let cells = case["cells"].as_array();
+        let access = Access {
+            owner: AccountId(array(case, "owner")),
+            object: ObjectId(array(case, "object")),
+            peer: PeerId(array(case, "peer")),
+            ability: u16::try_from(number(case, "ability")).unwrap(),
+            cells: cells.map(|ends| ends[0].as_u64().unwrap()..ends[1].as_u64().unwrap()),
+            now_ms: number(case, "now_ms"),
+        };
+        let found = grant.authorize(&access);
+        if let Ok(found) = &found {
+            assert_eq!(json!(found.node_reads()), case["node_reads"]);
+            let orders: Vec<String> = found.orders.iter().map(ToString::to_string).collect();
+            assert_eq!(json!(orders), case["orders"]);
+        }
+        outcome(found)
+    });
+}
+
+fn request_cases() -> Vec<Value> {
+    let good = json!({
+        "name": "good", "why": "all caveats of all links hold", "grant": hex(&usual().to_bytes()),
+        "owner": hex(&who(0).account().0), "object": hex(&OBJECT.0), "peer": hex(&who(3).peer().0),
+        "ability": ability::READ, "cells": [10, 20], "now_ms": 1_500, "node_reads": 9, "orders": [],
+        "outcome": "ok",
+    });
+    let change = |name: &str, why: &str, fields: Value, outcome: &str| {
+        let mut case = good.clone();
+        case["name"] = json!(name);
+        case["why"] = json!(why);
+        case["outcome"] = json!(outcome);
+        for (field, value) in fields.as_object().unwrap() {
+            case[field] = value.clone();
+        }
+        case
+    };
+    let mut cases = vec![good.clone()];
+    cases.extend(other_grants(&change));
+    cases.extend(other_askers(&change));
+    cases.extend(other_wishes(&change));
+    cases
+}
+
+type Change<'a> = &'a dyn Fn(&str, &str, Value, &str) -> Value;
+
+fn other_grants(change: Change<'_>) -> Vec<Value> {
+    let purposes = chain(&[
+        vec![Caveat::Purpose { hash: Hash([1; 32]) }],
+        vec![Caveat::Purpose { hash: Hash([2; 32]) }],
+        vec![],
+    ]);
+    let purposes = json!({ "grant": hex(&purposes.to_bytes()) });
+    let refilled = chain(&[
+        vec![Caveat::NodeReads { count: 2 }],
+        vec![Caveat::NodeReads { count: 100 }],
+        vec![],
+    ]);
+    let refilled = json!({ "grant": hex(&refilled.to_bytes()), "node_reads": 2 });
+    let bought = json!({
+        "grant": hex(&sale().to_bytes()), "peer": hex(&who(1).peer().0), "node_reads": null,
+        "orders": [hex(&[6; 16])],
+    });
+    vec![
+        change("bought", "the order is there to be checked", bought, "ok"),
+        change("no refill", "a later, larger quota does not count", refilled, "ok"),
+        change("purposes differ", "no use can have both", purposes, "PurposesDiffer"),
+    ]
+}
+
+fn other_askers(change: Change<'_>) -> Vec<Value> {
+    let peer = |seed| json!({ "peer": hex(&who(seed).peer().0) });
+    let owner = json!({ "owner": hex(&who(9).account().0) });
+    let object = json!({ "object": "42".repeat(16) });
+    vec![
+        change("stolen", "another peer's connection", peer(9), "NotHolder"),
+        change("given away", "a holder above has passed it on", peer(2), "NotHolder"),
+        change("owner of another", "the shard is not the root's", owner, "NotOwner"),
+        change("other object", "another file of the owner", object, "WrongObject"),
+    ]
+}
+
+fn other_wishes(change: Change<'_>) -> Vec<Value> {
+    let able = |ability: u16| json!({ "ability": ability });
+    let at = |now_ms: u64| json!({ "now_ms": now_ms });
+    let cells = |first: u64, end: u64| json!({ "cells": [first, end] });
+    let both = able(ability::READ | ability::DELETE);
+    vec![
+        change("last moment", "the end is not in it", at(1_999), "ok"),
+        change("sizes", "a second ability of the set", able(ability::HEAD), "ok"),
+        change("delete", "not in the set", able(ability::DELETE), "NotAllowed"),
+        change("read and delete", "all asked bits must be allowed", both, "NotAllowed"),
+        change("no ability", "a request for nothing", able(0), "NotAllowed"),
+        change("unknown ability", "a bit without a meaning", able(1 << 15), "NotAllowed"),
+        change("too early", "a millisecond", at(999), "NotYet"),
+        change("expired", "at the very end", at(2_000), "Expired"),
+        change("cell before", "one too early", cells(9, 12), "WrongCells"),
+        change("cell after", "one too late", cells(19, 21), "WrongCells"),
+        change("no cells", "an empty range", cells(15, 15), "WrongCells"),
+        change("all cells", "about the whole object", json!({ "cells": null }), "WrongCells"),
+    ]
+}
+
+#[test]
+fn tokens() {
+    replay("grant/token.json", token_cases, |case| {
+        let opened = GrantToken::parse(field_text(case, "token"))
+            .and_then(|token| token.open(&array(case, "wrap_secret")));
+        if let Ok(key) = &opened {
+            assert_eq!(hex(&**key), case["file_key"]);
+        }
+        outcome(opened)
+    });
+}
+
+fn token_cases() -> Vec<Value> {
+    let manifest = Manifest {
+        version: 1,
+        codec: Codec::ReedSolomon8,
+        mask: MaskMode::ChaCha20,
+        scheme: Scheme { required: 3, total: 5 },
+        object: OBJECT,
+        length: 1000,
+        commitment: COMMITMENT.parse().unwrap(),
+        content_root: Hash([9; 32]),
+    };
+    let good = GrantToken::pack(
+        ChainId([3; 32]),
+        usual(),
+        (&manifest, &KEY),
+        &who(3).wrap_key(),
+        &[4; 32],
+    )
+    .unwrap();
+    let case = |name: &str, why: &str, token: &str, outcome: &str| {
+        json!({
+            "name": name, "why": why, "token": token, "wrap_secret": hex(&*who(3).wrap_secret()),
+            "file_key": hex(&KEY), "outcome": outcome,
+        })
+    };
+    let edit = |name: &str, why: &str, outcome: &str, change: &dyn Fn(&mut GrantToken)| {
+        let mut changed = good.clone();
+        change(&mut changed);
+        case(name, why, &changed.to_text(), outcome)
+    };
+    let whole = good.to_text();
+    let mut stranger = case("stranger", "another's secret", &whole, "Sealed");
+    stranger["wrap_secret"] = json!(hex(&*who(9).wrap_secret()));
+    let swapped = format!("{}{}", &whole[..100], whole[100..].replacen('q', "p", 1));
+    let other_prefix = text::encode("recipient", &good.to_bytes());
+    let mixed = whole.replacen('q', "Q", 1);
+    let short = text::encode("grant", &unhex("0102").unwrap());
+    vec![
+        case("good", "the holder opens it", &whole, "ok"),
+        case("capitals", "as a QR code carries it", &whole.to_uppercase(), "ok"),
+        stranger,
+        case("one letter", "a typing error", &swapped, "Text.Damaged"),
+        case("cut", "not copied whole", &whole[..whole.len() - 5], "Text.Damaged"),
+        case("mixed case", "refused by bech32", &mixed, "Text.Form"),
+        case("other kind", "a recipient is no grant", &other_prefix, "Text.Prefix"),
+        case("no text", "something else", "hello", "Text.Form"),
+        case("too short", "two bytes", &short, "Layout.Short"),
+        edit("version 2", "a layout of the future", "Version", &|token| token.version = 2),
+        edit("other chain", "the box is bound to the ledger", "Sealed", &|token| {
+            token.chain = ChainId([9; 32]);
+        }),
+        edit("other file", "the box is bound to the manifest", "Sealed", &|token| {
+            token.manifest.content_root = Hash([1; 32]);
+        }),
+        edit("other grant", "the box is bound to the last link", "Sealed", &|token| {
+            token.grant.links.pop();
+        }),
+        edit("changed grant", "the chain is checked first", "Grant.Signature", &|token| {
+            token.grant.links[2].caveats.clear();
+        }),
+        edit("changed box", "one bit of the sealed key", "Sealed", &|token| token.key_box[40] ^= 1),
+        edit("short box", "a box of another size", "Sealed", &|token| token.key_box.truncate(79)),
+    ]
+}
