@@ -3,7 +3,10 @@
 use symbolon_node::Node;
 use symbolon_protocol::{
     Amount,
-    content::{Manifest, Scheme, manifest::{Codec, MaskMode}},
+    content::{
+        Manifest, Scheme,
+        manifest::{Codec, MaskMode},
+    },
     custody::{
         self, Capsule, CustodyTerms, DeliveryKey, DeliverySecret, Release, Share, VaultKey,
         VaultSecret,
@@ -102,8 +105,7 @@ impl Market {
             content_root: Hash([2; 32]),
         };
         let label = custody::label(&seller, &VAULT, &manifest.content_root);
-        let document =
-            PublicRef { manifest: manifest.clone(), key: [0; 32], hash: Hash([3; 32]) };
+        let document = PublicRef { manifest: manifest.clone(), key: [0; 32], hash: Hash([3; 32]) };
         let signer = world.owner.account_key();
         let terms = Terms {
             title: "measurements".to_owned(),
@@ -250,8 +252,15 @@ async fn a_share_is_kept_for_its_owner_only() {
         let node = *node;
         let key = market.key.clone();
         move |acceptance: &CustodyAcceptance| {
-            CustodyTerms { chain: &chain, vault: &VAULT, owner: &owner, key: &key, index: 1, node: &node }
-                .verify_acceptance(acceptance)
+            CustodyTerms {
+                chain: &chain,
+                vault: &VAULT,
+                owner: &owner,
+                key: &key,
+                index: 1,
+                node: &node,
+            }
+            .verify_acceptance(acceptance)
         }
     };
     terms(&market.nodes[0].id())(&first).unwrap();

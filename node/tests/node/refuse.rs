@@ -60,8 +60,12 @@ async fn bytes_that_are_no_request_cost_one_stream() {
     let node = world.node().await;
     let owner = world.peer(&world.owner, &node).await;
     let grant = world.own_grant();
-    let store =
-        Request::Store { terms: world.terms(1, 4096), index: 0, price: PRICE, grant: grant.clone() };
+    let store = Request::Store {
+        terms: world.terms(1, 4096),
+        index: 0,
+        price: PRICE,
+        grant: grant.clone(),
+    };
     let whole = store.to_bytes();
     let framed = |body: &[u8]| {
         let length = u32::try_from(body.len()).unwrap();
@@ -127,8 +131,7 @@ async fn a_store_is_refused_for_each_reason() {
     // Someone with a good key and no money.
     let poor_id = Identity::from_seed(&[33; 64]);
     let poor = world.peer(&poor_id, &node).await;
-    let own =
-        Grant::issue(&poor_id.account_key(), poor_id.peer(), vec![], &[0; 32]).unwrap();
+    let own = Grant::issue(&poor_id.account_key(), poor_id.peer(), vec![], &[0; 32]).unwrap();
     let mut theirs = world.terms(2, 4096);
     theirs.owner = poor_id.account();
     assert_eq!(code(poor.store(&theirs, 0, PRICE, &own, &[]).await), RefusalCode::CannotPay);
