@@ -120,7 +120,7 @@ impl World {
             total: 3,
             length,
             access: Access::Granted,
-            epochs: 10,
+            epochs: 1000,
         }
     }
 
