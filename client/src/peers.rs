@@ -10,6 +10,9 @@ use symbolon_protocol::{
 };
 use tokio::sync::Mutex;
 
+/// How long a node has to say that it is there.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
+
 /// Why an exchange with a node failed.
 #[derive(Debug)]
 pub(crate) enum PeerError {
@@ -68,9 +71,15 @@ impl Peers {
         Ok(connection)
     }
 
-    /// Whether a node can be reached now.
-    pub(crate) async fn reach(&self, node: &PeerAddress) -> Result<(), NetError> {
-        self.connection(node).await.map(drop)
+    /// Whether a node answers now. A connection alone says little: one to a machine that was switched
+    /// off looks open until it times out.
+    pub(crate) async fn answers(&self, node: &PeerAddress) -> bool {
+        let answer = self.ask(node, &Request::Info, ANSWER_PATIENCE).await;
+        if matches!(answer, Err(PeerError::TimedOut)) {
+            // Whoever asks this node next dials anew.
+            self.slots.lock().await.remove(&node.id);
+        }
+        matches!(answer, Ok(Response::Info { .. }))
     }
 
     /// Opens a stream and sends a request.
