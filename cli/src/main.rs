@@ -1,2 +1,88 @@
-//! The one binary.
-fn main() {}
+//! The one binary: arguments in, words and exit codes out.
+
+mod args;
+mod client_error;
+mod commands;
+mod context;
+mod env;
+mod error;
+mod grants;
+mod home;
+mod keys;
+mod nodes;
+mod output;
+mod progress;
+mod serve;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    args::Args,
+    context::Context,
+    error::{Error, Kind},
+    output::{Chatter, Format, Output},
+};
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return explain(&error),
+    };
+    let out = context::output(&args.global);
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            out.error(&error);
+            ExitCode::from(error.kind as u8)
+        }
+    }
+}
+
+fn run(args: Args) -> Result<(), Error> {
+    log(args.global.verbose);
+    let context = Context::new(&args.global)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::internal(format!("cannot start threads: {error}")))?;
+    runtime.block_on(commands::run(args.verb, &context))
+}
+
+/// Help, version, or what is wrong with the command line.
+fn explain(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().any(|arg| arg == "--json");
+    if error.use_stderr() && json {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        let message = first.strip_prefix("error: ").unwrap_or(first);
+        let out = Output::new(Format::Json, Chatter::Normal, true);
+        out.error(&Error::usage(message).hint("see: symbolon --help"));
+    } else if error.print().is_err() {
+        // Nobody reads; the exit code still says it.
+    }
+    ExitCode::from(if error.use_stderr() { Kind::Usage as u8 } else { 0 })
+}
+
+/// What happens inside, on stderr.
+fn log(verbose: u8) {
+    let default = match verbose {
+        0 => "error",
+        1 => "warn,symbolon=info,symbolon_node=info,symbolon_ledger=info,symbolon_client=info",
+        2 => {
+            "info,symbolon=debug,symbolon_node=debug,symbolon_ledger=debug,symbolon_client=debug,\
+              symbolon_net=debug"
+        }
+        _ => "trace",
+    };
+    let filter = env::log_filter().unwrap_or_else(|| default.to_owned());
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(!env::no_colour() && std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+}

@@ -44,7 +44,7 @@ impl Client {
     }
 
     /// What moved the account's money, newest first.
-    pub async fn history(&self, limit: u32) -> Result<Vec<HistoryLine>, ClientError> {
+    pub async fn history(&self, limit: usize) -> Result<Vec<HistoryLine>, ClientError> {
         Ok(self.ledger().history(&self.me(), u64::MAX, limit).await?)
     }
 

@@ -12,7 +12,7 @@ use symbolon_protocol::{
     grant::{Grant, GrantToken},
     id::{AccountId, ListingId, NodeId, OrderId, TransactionId},
     ledger::{
-        rows::{Listing, ListingState, Order, OrderState, Orders, OrdersOf, RowKey, Table, Vaults},
+        rows::{Listing, ListingState, Order, OrderState, Orders, OrdersOf, Table, Vaults},
         transaction::Action,
     },
     session::NodeFault,
@@ -124,8 +124,8 @@ impl Client {
         let grant = Grant { version: 1, root: listing.seller, links };
         let file = (&listing.terms.manifest, key.as_bytes());
         let (chain, wrap) = (self.ledger().chain(), self.identity().wrap_key());
-        let token = GrantToken::pack(chain, grant, file, &wrap, &self.host().random())
-            .map_err(refused)?;
+        let token =
+            GrantToken::pack(chain, grant, file, &wrap, &self.host().random()).map_err(refused)?;
         entry.token = Some(token.to_text());
         entry.custodians.clone_from(&custodians);
         let mut batch = Batch::default();

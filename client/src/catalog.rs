@@ -233,8 +233,7 @@ impl Catalog {
 
     /// All rows of a kind.
     pub(crate) fn rows<K: Kind>(&self, _: K) -> Result<Vec<K::Row>, ClientError> {
-        let rows =
-            self.open()?.scan(K::TABLE).map_err(|error| ClientError::Index(error.to_string()))?;
+        let rows = self.open()?.scan(K::TABLE, &[], None, usize::MAX).map_err(index_error)?;
         rows.iter().map(|(place, sealed)| self.unseal::<K>(place, sealed)).collect()
     }
 

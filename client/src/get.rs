@@ -180,9 +180,10 @@ impl Client {
         if holder != Some(self.identity().peer()) {
             return Err(ClientError::Grant(String::from("it is bound to another key")));
         }
-        let key =
-            token.open(self.identity()).map_err(|error| ClientError::Grant(error.to_string()))?;
-        Ok((token.manifest.clone(), key))
+        let key = token
+            .open(&self.identity().wrap_secret())
+            .map_err(|error| ClientError::Grant(error.to_string()))?;
+        Ok((token.manifest.clone(), FileKey::from_bytes(*key)))
     }
 
     /// Tells the ledger that the data is what was listed, unless that is settled already.
@@ -377,10 +378,10 @@ impl Output {
         let tally = self.tally();
         tally.groups += 1;
         tally.leaves.extend(group.leaves);
-        if let Self::Part(part) = &mut self {
-            if part.tally.groups % SYNC_GROUPS == 0 {
-                part.sync()?;
-            }
+        if let Self::Part(part) = &mut self
+            && part.tally.groups.is_multiple_of(SYNC_GROUPS)
+        {
+            part.sync()?;
         }
         Ok(self)
     }
@@ -430,10 +431,10 @@ impl Part {
         let mut good = 0;
         let note = if resumable {
             let mut note = options.open(&note_path).map_err(at(&note_path))?;
-            if let Some((groups, length, leaves)) = read_note(&mut note, object) {
-                if file.metadata().map_err(at(&path))?.len() >= length {
-                    (good, tally) = (length, Tally { groups, leaves });
-                }
+            if let Some((groups, length, leaves)) = read_note(&mut note, object)
+                && file.metadata().map_err(at(&path))?.len() >= length
+            {
+                (good, tally) = (length, Tally { groups, leaves });
             }
             let leaves_written = tally.leaves.len();
             let path = note_path;

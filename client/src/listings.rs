@@ -124,8 +124,7 @@ impl Client {
         let mut views = Vec::new();
         let mut after: Option<Vec<u8>> = None;
         loop {
-            let page =
-                self.ledger().scan(Listings, &[], after.as_deref(), PAGE).await?;
+            let page = self.ledger().scan(Listings, &[], after.as_deref(), PAGE).await?;
             let full = page.len() == PAGE;
             for (key, listing) in page {
                 if let Some(id) = Listings::parse(&key) {

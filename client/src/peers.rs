@@ -23,7 +23,10 @@ pub(crate) enum PeerError {
 impl PeerError {
     pub(crate) fn fault(&self) -> NodeFault {
         match self {
-            Self::Net(_) => NodeFault::Offline,
+            Self::Net(error) => {
+                tracing::debug!(%error, "a node did not answer");
+                NodeFault::Offline
+            }
             Self::Refused(refusal) => NodeFault::Refused { code: refusal.code },
             Self::Confused => NodeFault::Refused { code: RefusalCode::Malformed },
             Self::TimedOut => NodeFault::Slow,
@@ -91,7 +94,7 @@ impl Peers {
     ) -> Result<Response, PeerError> {
         let exchange = async {
             let (mut sender, mut receiver) = self.request(node, request).await?;
-            sender.finish().map_err(PeerError::Net)?;
+            sender.finish();
             response(&mut receiver).await
         };
         self.within(patience, exchange).await

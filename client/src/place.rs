@@ -8,9 +8,8 @@ use symbolon_protocol::{
     content::{Layout, Scheme},
     id::NodeId,
     ledger::{
-        Params,
+        Params, deal_cost,
         rows::{Chains, Node, Nodes, Table},
-        storage::deal_cost,
     },
 };
 use tokio::task::JoinSet;

@@ -237,7 +237,7 @@ impl Client {
                 }
                 None => {
                     let terms = self.terms(entry, id, vault, options, progress).await?;
-                    let action = Action::List { listing: id, terms };
+                    let action = Action::List { listing: id, terms: Box::new(terms) };
                     self.send(transaction_id("list", &id.0), action).await?;
                     let listing = self.listing_row(&id).await?;
                     return Ok((id, listing, SellOutcome::Listed));

@@ -117,7 +117,9 @@ impl Opened {
     pub(crate) fn mark(&self) -> SourceMark {
         match self {
             Self::File { mark, .. } => mark.clone(),
-            Self::Bytes { bytes } => SourceMark::Bytes { hash: blake3::hash(bytes).into() },
+            Self::Bytes { bytes } => SourceMark::Bytes {
+                hash: symbolon_protocol::id::Hash(*blake3::hash(bytes).as_bytes()),
+            },
             Self::Stream { .. } => SourceMark::Stream,
         }
     }

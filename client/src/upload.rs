@@ -138,7 +138,7 @@ impl Client {
         let name = request.name;
         let _lock = self.lock(name)?;
         let spool = self.inner.dir.join("spool");
-        let mut opened = Opened::open(&request.source, &spool)?;
+        let opened = Opened::open(&request.source, &spool)?;
         let old = self.catalog().row(Files, name.as_bytes())?;
         if let Some(old) = &old {
             if old.source == opened.mark() && opened.length().is_some() {
@@ -150,9 +150,8 @@ impl Client {
         }
         let (job, outcome) = self.begin(&request, &opened, progress).await?;
         progress.step(Step::Planned { total_bytes: opened.length() });
-        let stored = self.segments(&job, &mut opened, request.options, progress).await?;
-        opened.check_unchanged()?;
-        let entry = self.entry(&job, &stored)?;
+        let stored = self.segments(&job, opened, request.options, progress).await?;
+        let entry = self.file_entry(&job, &stored)?;
         let mut batch = Batch::default();
         batch.remove(Uploads, name.as_bytes());
         batch.put(Files, name.as_bytes(), &entry);
@@ -233,24 +232,29 @@ impl Client {
     async fn segments(
         &self,
         job: &Job,
-        opened: &mut Opened,
+        mut opened: Opened,
         options: &PutOptions,
         progress: &Progress,
     ) -> Result<Stored, ClientError> {
         let scheme = job.entry.scheme;
         let mut leaves = Leaves::open(&self.inner.dir, &job.object)?;
         let (mut length, mut shards, mut cost) = (0, 0, Amount::ZERO);
-        let mut layout = opened.length().map(|length| Layout::new(scheme, length));
+        let layout_of = |length| Layout::new(scheme, length).map_err(invalid);
+        let mut layout = opened.length().map(layout_of).transpose()?;
         for segment in 0.. {
             // Until a stream has ended, its segments are those of a file without end.
             let full = Layout::full_segment(scheme, segment).map_err(invalid)?;
-            let (bytes, last) = opened.segment(full.plain_start, full.plain_length)?;
+            // A stream is waited for and spooled here, which may take as long as its writer likes.
+            let (start, capacity) = (full.plain_start, full.plain_length);
+            let reading = self.host().blocking(move || (opened.segment(start, capacity), opened));
+            let (read, back) = reading.await;
+            opened = back;
+            let (bytes, last) = read?;
             length += bytes.length();
-            if last {
-                layout.get_or_insert_with(|| Layout::new(scheme, length));
+            if last && layout.is_none() {
+                layout = Some(layout_of(length)?);
             }
-            let known = layout.clone().transpose().map_err(invalid)?;
-            let here = match known {
+            let here = match &layout {
                 Some(layout) => layout.segment(segment).map_err(invalid)?,
                 None => full,
             };
@@ -262,14 +266,16 @@ impl Client {
             cost = cost.checked_add(placed.cost).unwrap_or(cost);
             shards += placed.shards;
             if last {
-                let layout = Layout::new(scheme, length).map_err(invalid)?;
+                opened.check_unchanged()?;
+                let layout = layout_of(length)?;
+                assert_eq!(layout.segments(), segment + 1, "padding never adds a segment");
                 return Ok(Stored { layout, segments: segment + 1, shards, cost, leaves });
             }
         }
         unreachable!("a source ends before its segments run out of numbers")
     }
 
-    fn entry(&self, job: &Job, stored: &Stored) -> Result<FileEntry, ClientError> {
+    fn file_entry(&self, job: &Job, stored: &Stored) -> Result<FileEntry, ClientError> {
         let root = stored.leaves.root()?;
         let manifest = Manifest::new(&job.key, job.entry.mask, &stored.layout, root);
         Ok(FileEntry {

@@ -54,6 +54,9 @@ pub enum DecodeError {
     },
 }
 
+/// What canonical bytes are written to.
+pub type Buffer = Vec<u8>;
+
 /// What can be written as canonical bytes.
 pub trait Encode {
     /// Appends the value's bytes.
@@ -275,7 +278,7 @@ macro_rules! record {
         $vis struct $name { $($(#[$field_meta])* $field_vis $field: $type),* }
 
         impl $crate::codec::Encode for $name {
-            fn encode(&self, out: &mut alloc::vec::Vec<u8>) {
+            fn encode(&self, out: &mut $crate::codec::Buffer) {
                 $($crate::codec::Encode::encode(&self.$field, out);)*
                 let _ = out;
             }
@@ -304,7 +307,7 @@ macro_rules! choice {
         $vis enum $name { $($(#[$variant_meta])* $variant $({ $($(#[$field_meta])* $field: $type),* })?),* }
 
         impl $crate::codec::Encode for $name {
-            fn encode(&self, out: &mut alloc::vec::Vec<u8>) {
+            fn encode(&self, out: &mut $crate::codec::Buffer) {
                 match self {
                     $(Self::$variant $({ $($field),* })? => {
                         out.push($tag);

@@ -23,7 +23,9 @@ use crate::{
 };
 
 /// Stripes of a group: as many as a slice has cells.
-pub(super) const SLICE_STRIPES: u32 = (SLICE_BYTES / CELL_BYTES) as u32;
+pub(super) const SLICE_STRIPES: u32 = 16;
+
+const _: () = assert!(SLICE_BYTES == SLICE_STRIPES as usize * CELL_BYTES);
 
 enum Event {
     Slice { index: u8, slice: u32, result: Result<Bytes, NodeFault> },

@@ -9,8 +9,8 @@ use symbolon_protocol::{
     grant::{Caveat, Grant, ability},
     id::{DealId, Hash, NodeId},
     ledger::{
+        deal_cost,
         rows::Deal,
-        storage::deal_cost,
         transaction::{Acceptance, Action, DealTerms},
     },
     session::{

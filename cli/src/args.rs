@@ -1,0 +1,114 @@
+//! The command line: verbs, and the options that every verb has.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser, Subcommand};
+
+use crate::{commands, env};
+
+/// Store files encrypted on independent nodes that prove they keep them, and sell access to them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "symbolon",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "\
+A first look, nothing to set up:
+  symbolon demo
+
+A network of your own on this machine:
+  symbolon up
+  symbolon put report.pdf        (in another terminal)
+
+Exit codes: 0 done, 2 usage, 3 not found, 4 exists, 5 not allowed, 6 unreachable, 7 not enough
+nodes or shards, 8 corrupt, 9 balance too low, 10 refused by the ledger, 11 input/output, 12 disk
+full, 13 in use, 14 passphrase or key, 15 partly done, 130 interrupted, 1 anything else."
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What every verb understands.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Global {
+    /// Keep everything in this folder instead of the platform's data folder
+    #[arg(long, global = true, value_name = "DIR", env = env::HOME, hide_env_values = true)]
+    pub(crate) home: Option<PathBuf>,
+
+    /// Use the identity of this name
+    #[arg(long = "as", global = true, value_name = "NAME", env = env::AS, hide_env_values = true)]
+    pub(crate) who: Option<String>,
+
+    /// Use the ledger with this ticket: `ledger1...`, @FILE
+    #[arg(long, global = true, value_name = "TICKET", env = env::LEDGER, hide_env_values = true)]
+    pub(crate) ledger: Option<String>,
+
+    /// Print one JSON document instead of words
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// Print nothing but what was asked for
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+
+    /// Log more: -v what happens, -vv details, -vvv everything
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Show everything once, with real processes, in a home that is thrown away
+    Demo(commands::demo::Args),
+    /// Run a network of your own on this machine
+    Up(commands::up::Args),
+    /// Stop the network that `up` runs
+    Down(commands::down::Args),
+    /// Make an identity
+    Init(commands::init::Args),
+    /// Bring an identity back from its recovery phrase
+    Restore(commands::restore::Args),
+    /// Show who you are, and what others need to share with you
+    Id(commands::id::Args),
+    /// Store a file
+    Put(commands::put::Args),
+    /// Fetch a file, by name or with a grant
+    Get(commands::get::Args),
+    /// List stored files
+    #[command(visible_alias = "list")]
+    Ls(commands::ls::Args),
+    /// Show where a file is and how well it is
+    Stat(commands::stat::Args),
+    /// Stop paying for a file and have it deleted
+    Rm(commands::rm::Args),
+    /// Check that a file's shards are there and unharmed
+    Verify(commands::verify::Args),
+    /// Let somebody read a file
+    Share(commands::share::Args),
+    /// Look into grants, narrow them, or take them back
+    Grant(commands::grant::Args),
+    /// Offer access to a file for money
+    Sell(commands::sell::Args),
+    /// See what is for sale
+    Market(commands::market::Args),
+    /// Buy access, and fetch what was bought
+    Buy(commands::buy::Args),
+    /// List what you bought and sold
+    Orders(commands::orders::Args),
+    /// Money: balance, history, faucet, send
+    Account(commands::account::Args),
+    /// Run a storage node, or see how the nodes do
+    Node(commands::node::Args),
+    /// Run a ledger, or see how it does
+    Ledger(commands::ledger::Args),
+    /// Show everything at a glance
+    Status(commands::status::Args),
+    /// Print a completion script for a shell
+    Completions(commands::completions::Args),
+}

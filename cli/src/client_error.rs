@@ -1,0 +1,75 @@
+//! What the crates below report, as the user meets it.
+
+use symbolon_client::{ClientError, ErrorKind};
+use symbolon_ledger::LedgerError;
+use symbolon_net::NetError;
+use symbolon_protocol::ledger::Status;
+
+use crate::error::{Error, Kind};
+
+impl From<ClientError> for Error {
+    fn from(error: ClientError) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::Usage => Kind::Usage,
+            ErrorKind::NotFound => Kind::NotFound,
+            ErrorKind::Exists => Kind::Exists,
+            ErrorKind::NotAllowed => Kind::NotAllowed,
+            ErrorKind::Unreachable => Kind::Unreachable,
+            ErrorKind::NotEnough => Kind::NotEnough,
+            ErrorKind::Corrupt => Kind::Corrupt,
+            ErrorKind::BalanceTooLow => Kind::BalanceTooLow,
+            ErrorKind::LedgerRefused => Kind::LedgerRefused,
+            ErrorKind::Io => Kind::Io,
+            ErrorKind::DiskFull => Kind::DiskFull,
+            ErrorKind::Locked => Kind::InUse,
+            _ => Kind::Internal,
+        };
+        let mut out = Self::new(kind, error.to_string());
+        out.hint = hint(&error).map(str::to_owned);
+        out
+    }
+}
+
+fn hint(error: &ClientError) -> Option<&'static str> {
+    Some(match error {
+        ClientError::BalanceTooLow { .. } | ClientError::LedgerRefused(Status::BalanceTooLow) => {
+            "on a development network: symbolon account faucet"
+        }
+        ClientError::CostTooHigh { .. } => {
+            "allow more with --max-cost, or keep it for a shorter time"
+        }
+        ClientError::Exists { .. } => "use another name, or --replace",
+        ClientError::NoName { .. } => "see what is stored with: symbolon ls",
+        ClientError::NoListing(_) | ClientError::ListingEnded(_) => {
+            "see what is for sale with: symbolon market list"
+        }
+        ClientError::NoOrder(_) => "see your orders with: symbolon orders",
+        ClientError::NotEnoughShards { .. } => {
+            "nothing was written that could be wrong; nodes may only be away: try again later"
+        }
+        ClientError::NotEnoughNodes { .. } | ClientError::NoNodes { .. } => {
+            "see the nodes with: symbolon node status; the same command again goes on, and pays once"
+        }
+        ClientError::Locked { .. } => "wait until it has ended",
+        _ => return None,
+    })
+}
+
+impl From<LedgerError> for Error {
+    fn from(error: LedgerError) -> Self {
+        ClientError::from(error).into()
+    }
+}
+
+impl From<NetError> for Error {
+    fn from(error: NetError) -> Self {
+        match &error {
+            NetError::Bind { why } if why.contains("in use") => {
+                Self::new(Kind::InUse, error.to_string())
+                    .hint("another program has the port; choose one with --listen")
+            }
+            NetError::Bind { .. } => Self::new(Kind::Io, error.to_string()),
+            _ => ClientError::from(error).into(),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The verbs, one file each: arguments, what is done, and what is said about it.
+
+pub(crate) mod account;
+pub(crate) mod buy;
+pub(crate) mod completions;
+pub(crate) mod demo;
+pub(crate) mod down;
+pub(crate) mod get;
+pub(crate) mod grant;
+pub(crate) mod id;
+pub(crate) mod init;
+pub(crate) mod ledger;
+pub(crate) mod ls;
+pub(crate) mod market;
+pub(crate) mod node;
+pub(crate) mod orders;
+pub(crate) mod put;
+pub(crate) mod restore;
+pub(crate) mod rm;
+pub(crate) mod sell;
+pub(crate) mod share;
+pub(crate) mod stat;
+pub(crate) mod status;
+pub(crate) mod up;
+pub(crate) mod verify;
+
+use crate::{args::Verb, context::Context, error::Error};
+
+/// Does what the verb says and prints what came of it.
+pub(crate) async fn run(verb: Verb, context: &Context) -> Result<(), Error> {
+    dispatch(verb, context).await.map_err(|error| context.explain(error))
+}
+
+async fn dispatch(verb: Verb, context: &Context) -> Result<(), Error> {
+    let report = match verb {
+        // These speak while they run.
+        Verb::Demo(args) => return demo::run(args, context).await,
+        Verb::Up(args) => return up::run(args, context).await,
+        Verb::Node(args) => return node::run(args, context).await,
+        Verb::Ledger(args) => return ledger::run(args, context).await,
+        Verb::Verify(args) => return verify::run(args, context).await,
+        Verb::Completions(args) => return completions::run(&args, context),
+        // These say one thing at the end.
+        Verb::Down(args) => down::run(&args, context).await,
+        Verb::Init(args) => init::run(&args, context),
+        Verb::Restore(args) => restore::run(&args, context),
+        Verb::Id(args) => id::run(&args, context),
+        Verb::Put(args) => put::run(args, context).await,
+        Verb::Get(args) => get::run(args, context).await,
+        Verb::Ls(args) => ls::run(&args, context).await,
+        Verb::Stat(args) => stat::run(&args, context).await,
+        Verb::Rm(args) => rm::run(&args, context).await,
+        Verb::Share(args) => share::run(args, context).await,
+        Verb::Grant(args) => grant::run(args, context).await,
+        Verb::Sell(args) => sell::run(args, context).await,
+        Verb::Market(args) => market::run(args, context).await,
+        Verb::Buy(args) => buy::run(args, context).await,
+        Verb::Orders(args) => orders::run(&args, context).await,
+        Verb::Account(args) => account::run(args, context).await,
+        Verb::Status(args) => status::run(&args, context).await,
+    }?;
+    context.out.report(&report)
+}

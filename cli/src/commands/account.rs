@@ -1,0 +1,188 @@
+//! `symbolon account`: balance, history, faucet, send.
+
+use serde_json::json;
+use symbolon_client::Client;
+use symbolon_protocol::{
+    Amount,
+    id::AccountId,
+    ledger::block::{Event, Place, Reason},
+    wire::ledger::HistoryLine,
+};
+
+use crate::{
+    context::{Consent, Context},
+    error::Error,
+    grants,
+    output::{Align, Report, Table},
+    units::{self, show_amount, show_time},
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  symbolon account                       the balance
+  symbolon account faucet                play money, on a development network
+  symbolon account send bob 2.5
+  symbolon account history --limit 50")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Show what the account can spend
+    #[command(after_help = "Example:\n  symbolon account balance")]
+    Balance,
+    /// Show what moved the account's money, newest first
+    #[command(after_help = "Example:\n  symbolon account history --limit 50")]
+    History {
+        /// How many lines at most
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Ask a development network for play money
+    #[command(after_help = "Example:\n  symbolon account faucet")]
+    Faucet,
+    /// Send money to another account
+    #[command(after_help = "\
+Examples:
+  symbolon account send bob 2.5
+  symbolon account send recipient1qq... 10 --yes")]
+    Send {
+        /// Whose: an account's 64 digits, recipient1..., @FILE, or an identity in this home
+        to: String,
+        /// How much, in credits
+        #[arg(value_parser = units::amount)]
+        amount: Amount,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> {
+    let client = context.client().await?;
+    let report = match args.verb.unwrap_or(Verb::Balance) {
+        Verb::Balance => balance(&client).await,
+        Verb::History { limit } => history(&client, limit).await,
+        Verb::Faucet => faucet(&client).await,
+        Verb::Send { to, amount, yes } => {
+            send(&client, context, &to, amount, Consent::from(yes, None)).await
+        }
+    };
+    client.close().await;
+    report
+}
+
+async fn balance(client: &Client) -> Result<Report, Error> {
+    let view = client.account().await?;
+    let json = json!({
+        "account": view.account.to_string(),
+        "balance": view.balance.to_string(),
+    });
+    Ok(Report::new(json)
+        .field("account", view.account.to_string())
+        .field("balance", show_amount(view.balance).to_string())
+        .essence(view.balance.to_string()))
+}
+
+async fn faucet(client: &Client) -> Result<Report, Error> {
+    let balance = client.faucet().await?;
+    let json = json!({
+        "account": client.identity().account().to_string(),
+        "balance": balance.to_string(),
+    });
+    Ok(Report::new(json).text(format!("The balance is now {}.", show_amount(balance))))
+}
+
+async fn send(
+    client: &Client,
+    context: &Context,
+    to: &str,
+    amount: Amount,
+    consent: Consent,
+) -> Result<Report, Error> {
+    let account = grants::account(to, &context.home)?;
+    if amount == Amount::ZERO {
+        return Err(Error::usage("there is nothing to send"));
+    }
+    let chain = context.chain(client).await?;
+    let question = format!("Send {} to {to}?", show_amount(amount));
+    context.consent(&chain, &question, consent)?;
+    let outcome = client.transfer(account, amount, None).await?;
+    let json = json!({
+        "to": account.to_string(),
+        "amount": amount.to_string(),
+        "height": outcome.height,
+    });
+    let height = outcome.height;
+    Ok(Report::new(json).text(format!("Sent {} to {to}, in block {height}.", show_amount(amount))))
+}
+
+async fn history(client: &Client, limit: usize) -> Result<Report, Error> {
+    let me = client.identity().account();
+    let lines = client.history(limit).await?;
+    let mut table = Table::new(&[
+        ("TIME", Align::Left),
+        ("BLOCK", Align::Right),
+        ("CREDITS", Align::Right),
+        ("WHAT", Align::Left),
+    ]);
+    let mut list = Vec::new();
+    for line in &lines {
+        let Some(moved) = moved(line, me) else { continue };
+        table.row(vec![
+            show_time(line.time_ms),
+            line.height.to_string(),
+            format!("{}{}", moved.sign, moved.amount),
+            moved.what.clone(),
+        ]);
+        list.push(json!({
+            "height": line.height,
+            "time_ms": line.time_ms,
+            "amount": format!("{}{}", moved.sign, moved.amount),
+            "what": moved.what,
+        }));
+    }
+    let empty = list.is_empty();
+    let report = Report::new(json!({ "account": me.to_string(), "lines": list }));
+    Ok(if empty { report.text("Nothing has moved yet.") } else { report.table(table) })
+}
+
+struct Moved {
+    sign: char,
+    amount: Amount,
+    what: String,
+}
+
+/// A movement as the account sees it.
+fn moved(line: &HistoryLine, me: AccountId) -> Option<Moved> {
+    let Event::Moved { from, to, amount, reason } = &line.event else { return None };
+    let mine = |place: &Place| matches!(place, Place::Account { account } if *account == me);
+    let (sign, other) = if mine(to) { ('+', from) } else { ('-', to) };
+    Some(Moved { sign, amount: *amount, what: format!("{}{}", words(reason), party(sign, other)) })
+}
+
+fn words(reason: &Reason) -> String {
+    let short = |id: &dyn ToString| id.to_string()[..8].to_owned();
+    match reason {
+        Reason::Faucet => "faucet".into(),
+        Reason::Transfer => "transfer".into(),
+        Reason::Hold => "hold".into(),
+        Reason::Deal { deal } => format!("storage, deal {}", short(deal)),
+        Reason::Proven { node, epoch } => format!("epoch {epoch} proven by node {}", short(node)),
+        Reason::Missed { node, epoch } => format!("epoch {epoch} missed by node {}", short(node)),
+        Reason::Sale { order } => format!("sale, order {}", short(order)),
+        Reason::Fee => "fee".into(),
+    }
+}
+
+fn party(sign: char, place: &Place) -> String {
+    let word = if sign == '+' { "from" } else { "to" };
+    match place {
+        Place::Account { account } => format!(", {word} account {}", &account.to_string()[..8]),
+        Place::Hold { .. } => format!(", {word} escrow"),
+        _ => String::new(),
+    }
+}

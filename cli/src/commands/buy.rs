@@ -1,0 +1,118 @@
+//! `symbolon buy`: buy access, and fetch what was bought.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use symbolon_client::{BuyOutcome, BuyReport, Readable};
+use symbolon_protocol::Amount;
+
+use crate::{
+    commands::{get::Fetch, market},
+    context::{Consent, Context},
+    error::{Error, Kind},
+    output::Report,
+    progress,
+    units::{self, show_amount, show_size},
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  symbolon buy 3f2a
+  symbolon buy 3f2a -o penguins.csv      buy, fetch, check, and pay the seller
+  symbolon buy 3f2a --max-price 5 --yes
+
+The money waits in escrow. It goes to the seller when you have fetched the file and it is what was
+listed, or when the checking time is over; if no key is delivered, it comes back.")]
+pub(crate) struct Args {
+    /// A listing's digits, as many as tell it apart
+    listing: String,
+    /// Fetch the file to this path right away
+    #[arg(long, short, value_name = "PATH")]
+    output: Option<PathBuf>,
+    /// Refuse to pay more than this
+    #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
+    max_price: Option<Amount>,
+    /// Write over a file that is there
+    #[arg(long)]
+    replace: bool,
+    /// Do not ask before paying
+    #[arg(long, short)]
+    yes: bool,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> {
+    if let Some(path) = args.output.as_ref().filter(|path| path.exists() && !args.replace) {
+        // Before any money moves.
+        return Err(Error::new(Kind::Exists, format!("{} already exists", path.display()))
+            .hint("choose another path with -o, or --replace"));
+    }
+    let client = context.client().await?;
+    let chain = context.chain(&client).await?;
+    let id = market::find(&client, &args.listing).await?;
+    let view = client.listing(&id).await?.view;
+    let question = format!(
+        "Buy {:?} ({}) for {}?",
+        view.title,
+        show_size(view.length),
+        show_amount(view.price)
+    );
+    context.consent(&chain, &question, Consent::from(args.yes, args.max_price))?;
+    let limit = args.max_price.unwrap_or(view.price);
+    let bar = progress::bar(&context.out, "buying");
+    let bought = client.buy(&id, limit, &bar.progress()).await;
+    bar.finish();
+    let bought = bought?;
+    let report = report(&view.title, &bought);
+    let fetched = match args.output {
+        None => None,
+        Some(output) => {
+            let what = Readable::Token(bought.token.clone());
+            let fetch = Fetch { what, output, range: None, replace: args.replace };
+            Some(fetch.run_json(&client, &context.out).await)
+        }
+    };
+    client.close().await;
+    match fetched {
+        None => Ok(report.text(format!(
+            "Fetch it with: symbolon buy {} -o PATH; nothing is paid twice.",
+            &id.to_string()[..12]
+        ))),
+        Some(Ok((json, sentence))) => Ok(report.with("fetched", json).text(sentence)),
+        Some(Err(error)) => Err(partly(error, &bought)),
+    }
+}
+
+/// Paid, and not fetched: the purchase must not get lost in the error.
+fn partly(error: Error, bought: &BuyReport) -> Error {
+    let message = format!("bought (order {}), but not fetched: {}", bought.order, error.message);
+    Error::new(Kind::Partial, message)
+        .hint("the same command again fetches it and pays nothing twice")
+        .details(json!({ "order": bought.order.to_string(), "grant": bought.token.to_text() }))
+}
+
+fn report(title: &str, bought: &BuyReport) -> Report {
+    let grant = bought.token.to_text();
+    let json = json!({
+        "order": bought.order.to_string(),
+        "listing": bought.listing.to_string(),
+        "paid": bought.paid.to_string(),
+        "custodians": bought.custodians,
+        "grant": grant,
+        "outcome": match bought.outcome {
+            BuyOutcome::Bought => "bought",
+            BuyOutcome::Resumed => "resumed",
+            BuyOutcome::Already => "already",
+        },
+        "fetched": null,
+    });
+    let paid = show_amount(bought.paid);
+    let did = match bought.outcome {
+        BuyOutcome::Bought => format!("Bought {title:?} for {paid}, now in escrow."),
+        BuyOutcome::Resumed => format!("Bought {title:?} for {paid}, now in escrow, paid once."),
+        BuyOutcome::Already => {
+            format!("{title:?} was bought before, for {paid}; nothing was paid now.")
+        }
+    };
+    Report::new(json).text(did).field("order", bought.order.to_string()).essence(grant)
+}

@@ -1,0 +1,161 @@
+//! `symbolon demo`: everything once, with real processes, in a home that is thrown away.
+//!
+//! One ledger and eight nodes run as processes of their own, started from this very binary; the
+//! owner, the buyer and the thief are three clients in this one. Every step is checked, and the first
+//! one that does not hold ends the demo with an error.
+
+mod network;
+mod play;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    context::Context,
+    error::{Error, Kind},
+    home::{self, Home},
+    serve::{Leash, told_to_stop},
+    units::{self, show_duration},
+};
+
+/// The Palmer penguins table (Horst, Hill, Gorman; CC0), from the PyPI package `palmerpenguins` 0.1.6.
+const PENGUINS: &[u8] = include_bytes!("../../data/penguins.csv");
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  symbolon demo                          with a small real data set (Palmer penguins, CC0)
+  symbolon demo big.iso
+  symbolon demo --keep                   leave the home behind, to look into it
+
+Nothing outside a temporary folder is touched, nothing outside this machine is contacted, and
+everything is cleared away at the end. Exit code 0 means that every step held.")]
+pub(crate) struct Args {
+    /// The file to use
+    file: Option<PathBuf>,
+    /// Length of an epoch
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = units::duration)]
+    epoch: u64,
+    /// Leave the temporary home behind
+    #[arg(long)]
+    keep: bool,
+}
+
+/// What is carried from step to step, and what `--json` prints at the end.
+struct Stage {
+    context: Context,
+    home: Home,
+    epoch_ms: u64,
+    began: Instant,
+    steps: Vec<Value>,
+}
+
+impl Stage {
+    /// Tells that a step held: a heading and what was seen, with figures.
+    fn held(&mut self, step: &str, words: &[String], figures: Value) -> Result<(), Error> {
+        let at = millis(self.began);
+        let number = self.steps.len() + 1;
+        let heading = self.context.out.bold(&format!("{number}. {step}"));
+        let time = self.context.out.dim(&show_duration(at));
+        self.context.out.say(&format!("{heading}  {time}"))?;
+        for line in words {
+            self.context.out.say(&format!("   {line}"))?;
+        }
+        self.steps.push(json!({ "step": step, "at_ms": at, "figures": figures }));
+        Ok(())
+    }
+}
+
+/// A step that does not hold.
+fn broken(step: &str, why: impl Into<String>) -> Error {
+    Error::new(Kind::Internal, format!("{step}: {}", why.into()))
+        .hint("the demo found something broken; run it again with -v, and please report it")
+}
+
+/// Milliseconds since a moment.
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
+    let folder = temporary(context)?;
+    let played = tokio::select! {
+        played = play(&args, context, &folder) => played,
+        told = told_to_stop(Leash::Signals) => {
+            told.and(Err(Error::new(Kind::Interrupted, "the demo was stopped")))
+        }
+    };
+    // The children are gone: the select dropped what held them, and they end with their stdin.
+    if args.keep {
+        context.out.note(&format!("The home is left in {}.", folder.display()));
+        return played;
+    }
+    let cleared = clear(&folder).await;
+    played.and(cleared)
+}
+
+async fn play(args: &Args, context: &Context, folder: &Path) -> Result<(), Error> {
+    let file = source(args, folder)?;
+    let home = Home::at(folder.join("home"));
+    let mut stage = Stage {
+        context: context.clone(),
+        home,
+        epoch_ms: args.epoch,
+        began: Instant::now(),
+        steps: Vec::new(),
+    };
+    let ended = play::all(&mut stage, &file).await;
+    let took = millis(stage.began);
+    if let Err(error) = ended {
+        return Err(error.details(json!({ "took_ms": took, "steps": stage.steps })));
+    }
+    let done = context.out.good(&format!("Everything held, in {}.", show_duration(took)));
+    context.out.say(&format!("\n{done}"))?;
+    context.out.say("Start a network of your own with: symbolon up")?;
+    if context.out.is_json() {
+        context.out.event(&json!({ "held": true, "took_ms": took, "steps": stage.steps }))?;
+    }
+    Ok(())
+}
+
+/// The file to use: the user's, or the one that ships with the program.
+fn source(args: &Args, folder: &Path) -> Result<PathBuf, Error> {
+    let Some(path) = &args.file else {
+        let path = folder.join("penguins.csv");
+        home::write_whole(&path, PENGUINS)?;
+        return Ok(path);
+    };
+    let about = fs::metadata(path).map_err(|error| Error::io("read", path, &error))?;
+    if !about.is_file() {
+        return Err(Error::usage(format!("{} is not a file", path.display())));
+    }
+    if about.len() == 0 {
+        return Err(Error::usage(format!("{} is empty, and nobody buys that", path.display())));
+    }
+    Ok(path.clone())
+}
+
+fn temporary(context: &Context) -> Result<PathBuf, Error> {
+    let name = format!("symbolon-demo-{:016x}", u64::from_le_bytes(context.host.random()));
+    let folder = std::env::temp_dir().join(name);
+    home::make_folder(&folder)?;
+    Ok(folder)
+}
+
+/// Removes the folder; nodes that are just ending may still write a last file.
+async fn clear(folder: &Path) -> Result<(), Error> {
+    const TRIES: u32 = 40;
+    const PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+    for _ in 1..TRIES {
+        if fs::remove_dir_all(folder).is_ok() || !folder.exists() {
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    fs::remove_dir_all(folder).map_err(|error| Error::io("remove", folder, &error))
+}

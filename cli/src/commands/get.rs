@@ -1,0 +1,130 @@
+//! `symbolon get`: fetch a file, by name or with a grant.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use symbolon_client::{Client, GetOptions, GetReport, Readable, Replace, Sink};
+
+use crate::{
+    context::Context,
+    error::Error,
+    grants,
+    output::{Output, Report},
+    progress,
+    units::{self, show_size},
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  symbolon get report.pdf
+  symbolon get report.pdf -o /tmp/copy.pdf
+  symbolon get photos.tar -o - | tar t
+  symbolon get @grant.txt -o data.csv
+  symbolon get big.iso --range 0..1MiB -o head.bin
+
+Every byte is checked before it is written; what cannot be proven right is never written.")]
+pub(crate) struct Args {
+    /// A file's name, a grant (grant1..., @FILE), or - for a grant from stdin
+    what: String,
+    /// Where to write it; - writes to stdout. Without it, the name's last part in this folder
+    #[arg(long, short, value_name = "PATH")]
+    output: Option<PathBuf>,
+    /// Only these bytes: 0..1MiB, 4096..
+    #[arg(long, value_name = "RANGE", value_parser = units::range)]
+    range: Option<(u64, u64)>,
+    /// Write over a file that is there
+    #[arg(long)]
+    replace: bool,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> {
+    let (what, own_name) = readable(&args.what)?;
+    let output = args.output.unwrap_or_else(|| PathBuf::from(own_name));
+    let client = context.client().await?;
+    let fetch = Fetch { what, output, range: args.range, replace: args.replace };
+    let report = fetch.run(&client, &context.out).await;
+    client.close().await;
+    report
+}
+
+/// What the text names, and what its file would be called.
+fn readable(text: &str) -> Result<(Readable, String), Error> {
+    if grants::looks_like_one(text) {
+        let token = grants::parse(text)?;
+        let object = token.manifest.object.to_string();
+        return Ok((Readable::Token(Box::new(token)), format!("grant-{}", &object[..8])));
+    }
+    let name = Path::new(text).file_name().and_then(|name| name.to_str()).unwrap_or(text);
+    Ok((Readable::Name(text.to_owned()), name.to_owned()))
+}
+
+/// A fetch to be done; `buy` does one too.
+#[derive(Debug)]
+pub(crate) struct Fetch {
+    pub(crate) what: Readable,
+    pub(crate) output: PathBuf,
+    pub(crate) range: Option<(u64, u64)>,
+    pub(crate) replace: bool,
+}
+
+impl Fetch {
+    /// Does it.
+    pub(crate) async fn run(self, client: &Client, out: &Output) -> Result<Report, Error> {
+        let stdout = self.output.as_os_str() == "-";
+        let (json, sentence) = self.run_json(client, out).await?;
+        if stdout {
+            out.note(&sentence);
+            // Nothing may follow the file's bytes on stdout.
+            return Ok(Report::new(Value::Null).silent());
+        }
+        Ok(Report::new(json).text(sentence))
+    }
+
+    /// Does it; what came of it as JSON and as a sentence.
+    pub(crate) async fn run_json(
+        self,
+        client: &Client,
+        out: &Output,
+    ) -> Result<(Value, String), Error> {
+        let stdout = self.output.as_os_str() == "-";
+        if stdout && out.is_json() {
+            return Err(Error::usage("stdout cannot take both the file and a JSON document")
+                .hint("write the file somewhere: -o PATH"));
+        }
+        let sink = if stdout { Sink::Stdout } else { Sink::File(self.output.clone()) };
+        let options = GetOptions {
+            range: self.range,
+            replace: if self.replace { Replace::Replace } else { Replace::Refuse },
+        };
+        let bar = progress::bar(out, "fetching");
+        let got = client.get(&self.what, sink, &options, &bar.progress()).await;
+        bar.finish();
+        let got = got?;
+        let path = if stdout { "stdout".into() } else { self.output.display().to_string() };
+        Ok((json(&got, &path), sentence(&got, &path)))
+    }
+}
+
+fn sentence(got: &GetReport, path: &str) -> String {
+    let checked = if got.checked_root { ", checked against its content root" } else { "" };
+    let paid = match got.acknowledged {
+        Some(_) => "; the purchase is acknowledged",
+        None => "",
+    };
+    let kept = match got.kept {
+        0 => String::new(),
+        kept => format!(" ({} of it were there from an earlier get)", show_size(kept)),
+    };
+    format!("Wrote {} to {path}{kept}{checked}{paid}.", show_size(got.length))
+}
+
+fn json(got: &GetReport, path: &str) -> Value {
+    json!({
+        "path": path,
+        "length": got.length,
+        "kept": got.kept,
+        "checked_root": got.checked_root,
+        "acknowledged": got.acknowledged.map(|order| order.to_string()),
+    })
+}

@@ -1,0 +1,246 @@
+//! `symbolon grant`: look into grants, narrow them, take them back.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use symbolon_protocol::{
+    grant::{Caveat, GrantToken, Link, ability},
+    id::LinkId,
+};
+
+use crate::{
+    context::Context,
+    error::{Error, Kind},
+    grants::{self, Limits},
+    home,
+    output::{Align, Report, Table},
+    units::show_size,
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  symbolon grant inspect @report.grant
+  symbolon grant attenuate @report.grant --to carol --until 7d
+  symbolon grant revoke @report.grant")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Say what a grant allows, to whom, and until when; needs no network
+    #[command(after_help = "Example:\n  symbolon grant inspect @report.grant")]
+    Inspect {
+        /// grant1..., @FILE, or - for stdin
+        grant: String,
+    },
+    /// Pass a grant on, with less than you have
+    #[command(after_help = "\
+Example:
+  symbolon grant attenuate @report.grant --to recipient1qq... --until 7d --cells 0..16")]
+    Attenuate {
+        /// grant1..., @FILE, or - for stdin
+        grant: String,
+        /// Who may use it: recipient1..., @FILE, or the name of an identity in this home
+        #[arg(long, value_name = "RECIPIENT")]
+        to: String,
+        #[command(flatten)]
+        limits: Limits,
+        /// Write the grant to this file instead of printing it
+        #[arg(long, short, value_name = "PATH")]
+        output: Option<PathBuf>,
+    },
+    /// Take back a grant you gave, and all that was made from it
+    #[command(after_help = "\
+Examples:
+  symbolon grant revoke @report.grant
+  symbolon grant revoke 00112233445566778899aabbccddeeff   a link, as inspect shows it")]
+    Revoke {
+        /// grant1..., @FILE, - for stdin, or a link's 32 digits
+        grant: String,
+    },
+    /// List the grants you hold
+    #[command(after_help = "Example:\n  symbolon grant ls")]
+    Ls,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> {
+    match args.verb {
+        Verb::Inspect { grant } => inspect(&grants::parse(&grant)?, context),
+        Verb::Attenuate { grant, to, limits, output } => {
+            attenuate(&grants::parse(&grant)?, &to, &limits, output, context).await
+        }
+        Verb::Revoke { grant } => revoke(&grant, context).await,
+        Verb::Ls => list(context).await,
+    }
+}
+
+fn inspect(token: &GrantToken, context: &Context) -> Result<Report, Error> {
+    let verified = token.verify();
+    let now_ms = context.host.now_ms();
+    let manifest = &token.manifest;
+    let ids = verified.as_ref().map(|verified| verified.link_ids()).unwrap_or_default();
+    let holder = token.grant.links.last().map(|link| link.audience.to_string());
+    let links = token.grant.links.iter().zip(&ids).map(|(link, id)| {
+        json!({
+            "link": id.to_string(),
+            "audience": link.audience.to_string(),
+            "caveats": link.caveats.iter().map(caveat_json).collect::<Vec<_>>(),
+        })
+    });
+    let fault = verified.as_ref().err().map(ToString::to_string);
+    let json = json!({
+        "valid": verified.is_ok(),
+        "fault": fault,
+        "expired": expired(token, now_ms),
+        "root": token.grant.root.to_string(),
+        "holder": holder,
+        "object": manifest.object.to_string(),
+        "length": manifest.length,
+        "links": links.collect::<Vec<_>>(),
+    });
+    if let Some(fault) = fault {
+        return Err(Error::new(Kind::NotAllowed, format!("this grant is not valid: {fault}"))
+            .hint("ask whoever gave it for a new one")
+            .details(json));
+    }
+    let mut table =
+        Table::new(&[("LINK", Align::Left), ("TO", Align::Left), ("ONLY", Align::Left)]);
+    for (link, id) in token.grant.links.iter().zip(&ids) {
+        table.row(vec![id.to_string(), link.audience.to_string()[..16].to_owned(), only(link)]);
+    }
+    let state =
+        if expired(token, now_ms) { "signatures are right; its time is over" } else { "valid" };
+    Ok(Report::new(json)
+        .field("grant", state)
+        .field("owner", token.grant.root.to_string())
+        .field("holder", holder.unwrap_or_default())
+        .field("object", manifest.object.to_string())
+        .field("size", show_size(manifest.length))
+        .table(table)
+        .text("Whether a link was revoked is known to the ledger and the nodes, not to the grant."))
+}
+
+fn expired(token: &GrantToken, now_ms: u64) -> bool {
+    let mut caveats = token.grant.links.iter().flat_map(|link| &link.caveats);
+    caveats.any(|caveat| matches!(caveat, Caveat::NotAfter { time_ms } if *time_ms <= now_ms))
+}
+
+fn only(link: &Link) -> String {
+    let words: Vec<_> = link.caveats.iter().map(ToString::to_string).collect();
+    if words.is_empty() { "no limits of its own".into() } else { words.join("; ") }
+}
+
+fn abilities(set: u16) -> Vec<&'static str> {
+    let names = [
+        (ability::READ, "read"),
+        (ability::LIST, "list"),
+        (ability::HEAD, "head"),
+        (ability::VERIFY, "verify"),
+        (ability::REPAIR, "repair"),
+        (ability::STORE, "store"),
+        (ability::DELETE, "delete"),
+    ];
+    names.iter().filter(|(bit, _)| set & bit != 0).map(|(_, name)| *name).collect()
+}
+
+fn caveat_json(caveat: &Caveat) -> Value {
+    match caveat {
+        Caveat::Object { object } => json!({ "object": object.to_string() }),
+        Caveat::Abilities { set } => json!({ "abilities": abilities(*set) }),
+        Caveat::NotBefore { time_ms } => json!({ "not_before_ms": time_ms }),
+        Caveat::NotAfter { time_ms } => json!({ "not_after_ms": time_ms }),
+        Caveat::Cells { first, end } => json!({ "cells": [first, end] }),
+        Caveat::NodeReads { count } => json!({ "node_reads": count }),
+        Caveat::NodeBytes { bytes } => json!({ "node_bytes": bytes }),
+        Caveat::Order { order } => json!({ "order": order.to_string() }),
+        Caveat::Purpose { hash } => json!({ "purpose": hash.to_string() }),
+        Caveat::Depth { links } => json!({ "depth": links }),
+        Caveat::Staleness { max_ms } => json!({ "staleness_ms": max_ms }),
+    }
+}
+
+async fn attenuate(
+    token: &GrantToken,
+    to: &str,
+    limits: &Limits,
+    output: Option<PathBuf>,
+    context: &Context,
+) -> Result<Report, Error> {
+    let recipient = grants::recipient(to, &context.home)?;
+    let caveats = limits.caveats(context.host.now_ms())?;
+    let client = context.client().await?;
+    let narrowed = client.attenuate(token, &recipient, caveats);
+    client.close().await;
+    let narrowed = narrowed?;
+    let text = narrowed.to_text();
+    let json = json!({
+        "grant": text,
+        "holder": recipient.access.to_string(),
+        "link": grants::last_link(&narrowed.grant).to_string(),
+        "path": output.as_ref().map(|path| path.display().to_string()),
+    });
+    let report = Report::new(json);
+    let Some(path) = output else {
+        return Ok(report.text(text.clone()).essence(text));
+    };
+    home::write_whole(&path, format!("{text}\n").as_bytes())?;
+    Ok(report.text(format!("Wrote the grant to {}.", path.display())))
+}
+
+async fn revoke(text: &str, context: &Context) -> Result<Report, Error> {
+    let link: LinkId = match text.parse() {
+        Ok(link) => link,
+        Err(_) => grants::last_link(&grants::parse(text)?.grant),
+    };
+    let client = context.client().await?;
+    let outcome = client.revoke(link).await;
+    client.close().await;
+    let outcome = outcome?;
+    let json = json!({ "link": link.to_string(), "height": outcome.height });
+    Ok(Report::new(json).text(format!(
+        "Link {link} is revoked, in block {}. Nodes refuse it as soon as they see the block.",
+        outcome.height
+    )))
+}
+
+async fn list(context: &Context) -> Result<Report, Error> {
+    let client = context.client().await?;
+    let grants = client.grants();
+    client.close().await;
+    let grants = grants?;
+    let now_ms = context.host.now_ms();
+    let mut table = Table::new(&[
+        ("SIZE", Align::Right),
+        ("OBJECT", Align::Left),
+        ("STATE", Align::Left),
+        ("LABEL", Align::Left),
+    ]);
+    let mut list = Vec::new();
+    for (label, token) in &grants {
+        let object = token.manifest.object.to_string();
+        let expired = expired(token, now_ms);
+        table.row(vec![
+            show_size(token.manifest.length),
+            object.clone(),
+            if expired { "expired".into() } else { "valid".into() },
+            label.clone(),
+        ]);
+        list.push(json!({
+            "label": label,
+            "object": object,
+            "length": token.manifest.length,
+            "expired": expired,
+            "grant": token.to_text(),
+        }));
+    }
+    let empty = list.is_empty();
+    let report = Report::new(json!({ "grants": list }));
+    Ok(if empty {
+        report.text("No grants yet. They come from: symbolon buy LISTING")
+    } else {
+        report.table(table)
+    })
+}

@@ -1,0 +1,77 @@
+//! `symbolon init`: make an identity, and say which network it is for.
+
+use serde_json::json;
+use symbolon_protocol::identity::{Identity, Phrase};
+
+use crate::{
+    context::Context,
+    error::Error,
+    keys::{self, Protection},
+    output::Report,
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  symbolon init
+  symbolon init --as bob --no-passphrase
+  symbolon init --ledger ledger1qq...     for the network with this ticket
+
+The recovery phrase is shown once. Write it down: with it everything can be brought back
+(symbolon restore), without it nobody can help, and whoever has it has everything.
+On machines, SYMBOLON_PASSPHRASE_FILE names a file with the passphrase.")]
+pub(crate) struct Args {
+    /// Protect the key by file permissions alone
+    #[arg(long)]
+    no_passphrase: bool,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<Report, Error> {
+    let name = context.name()?;
+    let ticket = context.named_ticket()?;
+    let phrase = Phrase::from_entropy(&context.host.random());
+    let protection = protection(args.no_passphrase);
+    let identity =
+        keys::create(&context.home, &name, &phrase, protection, &context.out, &context.host)?;
+    if let Some(ticket) = &ticket {
+        context.home.set_ticket(ticket)?;
+    }
+    let words = phrase.words();
+    let report = made(&name, &identity, Some(&words))
+        .text(format!("Made identity {name}."))
+        .heading("Your recovery phrase. Write it down; it is not shown again:")
+        .text(lines(&words))
+        .text("What others need to share files with you:")
+        .text(identity.recipient().to_text());
+    Ok(if context.home.ticket()?.is_some() {
+        report
+    } else {
+        report.text("Next: symbolon up, for a network of your own on this machine.")
+    })
+}
+
+/// From `--no-passphrase`.
+pub(crate) fn protection(none: bool) -> Protection {
+    if none { Protection::FilePermissions } else { Protection::Passphrase }
+}
+
+/// The report about a new identity, without its words.
+pub(crate) fn made(name: &str, identity: &Identity, phrase: Option<&str>) -> Report {
+    let recipient = identity.recipient().to_text();
+    let mut json = json!({
+        "name": name,
+        "account": identity.account().to_string(),
+        "recipient": recipient,
+    });
+    if let Some(phrase) = phrase {
+        json["phrase"] = phrase.into();
+    }
+    Report::new(json).essence(recipient)
+}
+
+/// 24 words in four lines of six.
+fn lines(words: &str) -> String {
+    let words: Vec<_> = words.split(' ').collect();
+    let lines = words.chunks(6).map(|six| format!("  {}", six.join(" ")));
+    lines.collect::<Vec<_>>().join("\n")
+}

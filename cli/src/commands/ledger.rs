@@ -1,0 +1,147 @@
+//! `symbolon ledger`: run a ledger, or see how it does.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use symbolon_protocol::{Amount, ledger::rows::Chain};
+
+use crate::{
+    context::{self, Context},
+    error::Error,
+    home,
+    output::Report,
+    serve::{Leash, LedgerPlan, Network, RunningLedger, told_to_stop},
+    units::{self, count, show_amount, show_duration, show_time},
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  symbolon ledger run --dir /srv/ledger --listen 0.0.0.0:4150
+  symbolon ledger status")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Run a ledger until it is told to stop
+    Run(RunArgs),
+    /// Show how the ledger does, and check that its money adds up
+    #[command(after_help = "\
+Examples:
+  symbolon ledger status
+  symbolon ledger status --ledger ledger1qq...")]
+    Status,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  symbolon ledger run --dir /srv/ledger --listen 0.0.0.0:4150 --announce 203.0.113.7:4150
+  symbolon ledger run --dir /tmp/l --epoch 2s --json
+
+Once it answers, it prints its ticket: what nodes and users need to join.
+With --json: {\"event\":\"ready\",\"ticket\":\"ledger1...\"} on one line.")]
+pub(crate) struct RunArgs {
+    /// Where it keeps everything; made when it is not there
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    #[command(flatten)]
+    network: Network,
+    /// Length of an epoch, in which every node proves once: fixed when the ledger is made [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    epoch: Option<u64>,
+    /// Play money that one faucet request gives, 0 for none: fixed when the ledger is made [default: 1000]
+    #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
+    faucet: Option<Amount>,
+    /// End when stdin ends: with the process that started this one
+    #[arg(long, hide = true)]
+    leashed: bool,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
+    match args.verb {
+        Verb::Run(args) => serve(args, context).await,
+        Verb::Status => status(context).await.and_then(|report| context.out.report(&report)),
+    }
+}
+
+async fn serve(args: RunArgs, context: &Context) -> Result<(), Error> {
+    home::make_folder(&args.dir)?;
+    let _lock = home::Home::at(args.dir.clone()).lock()?;
+    let plan = LedgerPlan {
+        dir: args.dir,
+        network: args.network,
+        epoch_ms: args.epoch,
+        faucet: args.faucet,
+    };
+    let running = RunningLedger::start(&plan, &context.host).await?;
+    let ticket = running.ticket.to_string();
+    let chain = running.ticket.chain;
+    context.out.say(&format!("Ledger {chain} answers. Its ticket:\n{ticket}"))?;
+    if context.out.is_json() {
+        context.out.event(&json!({
+            "event": "ready",
+            "ticket": ticket,
+            "chain": chain.to_string(),
+            "epoch_ms": running.params.epoch_ms,
+        }))?;
+    }
+    context.out.note("Stop it with Ctrl-C; nothing is lost.");
+    let told = told_to_stop(if args.leashed { Leash::Stdin } else { Leash::Signals }).await;
+    running.stop().await;
+    told
+}
+
+async fn status(context: &Context) -> Result<Report, Error> {
+    let (ledger, endpoint) = context.ledger().await?;
+    let chain = context::chain(&ledger).await?;
+    let books = context::books(&ledger).await?;
+    endpoint.close().await;
+    let params = &chain.params;
+    let sound = books.sum() == Some(books.issued);
+    let json = json!({
+        "chain": chain.id.to_string(),
+        "authority": chain.authority.to_string(),
+        "height": chain.height,
+        "time_ms": chain.time_ms,
+        "epoch": chain.epoch,
+        "epoch_ms": params.epoch_ms,
+        "faucet": params.faucet.to_string(),
+        "fees_bp": fees(&chain),
+        "money": {
+            "accounts": books.accounts.to_string(),
+            "holds": books.holds.to_string(),
+            "storage": books.storage.to_string(),
+            "repair": books.repair.to_string(),
+            "treasury": books.treasury.to_string(),
+            "issued": books.issued.to_string(),
+            "adds_up": sound,
+        },
+    });
+    let adds_up = if sound { "adds up" } else { "DOES NOT ADD UP" };
+    Ok(Report::new(json)
+        .field("ledger", chain.id.to_string())
+        .field("height", format!("block {} of {}", chain.height, show_time(chain.time_ms)))
+        .field("epoch", format!("{}, each {}", chain.epoch, show_duration(params.epoch_ms)))
+        .field(
+            "in accounts",
+            format!("{} in {}", show_amount(books.accounts), count(books.account_count, "account")),
+        )
+        .field("in escrow", show_amount(books.holds).to_string())
+        .field("for proofs", show_amount(books.storage).to_string())
+        .field("for repair", show_amount(books.repair).to_string())
+        .field("treasury", show_amount(books.treasury).to_string())
+        .field("issued", format!("{}; it {adds_up}", show_amount(books.issued))))
+}
+
+fn fees(chain: &Chain) -> Value {
+    json!({
+        "storage": chain.params.storage_fee_bp,
+        "repair_reserve": chain.params.repair_reserve_bp,
+        "sale": chain.params.sale_fee_bp,
+        "custody": chain.params.custody_fee_bp,
+    })
+}

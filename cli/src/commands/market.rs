@@ -1,0 +1,261 @@
+//! `symbolon market`: what is for sale.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use symbolon_client::{Client, ListingFilter, ListingView};
+use symbolon_protocol::{
+    Amount,
+    id::{AccountId, ListingId},
+};
+
+use crate::{
+    context::Context,
+    error::{Error, Kind},
+    grants, home,
+    output::{Align, Report, Table},
+    units::{self, count, show_amount, show_duration, show_size, show_time},
+};
+
+/// Fewest digits that a listing is named by.
+const ID_DIGITS_MIN: usize = 4;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  symbolon market list
+  symbolon market list penguins --max-price 10
+  symbolon market show 3f2a
+  symbolon market preview 3f2a
+  symbolon market end 3f2a")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// List what is for sale
+    #[command(after_help = "Example:\n  symbolon market list penguins --max-price 10")]
+    List(ListArgs),
+    /// Show one listing with its whole description
+    #[command(after_help = "Example:\n  symbolon market show 3f2a")]
+    Show {
+        /// A listing's digits, as many as tell it apart
+        listing: String,
+    },
+    /// Show the cells of the file that are open to everyone, checked against what is sold
+    #[command(after_help = "Example:\n  symbolon market preview 3f2a --output cells/")]
+    Preview {
+        /// A listing's digits, as many as tell it apart
+        listing: String,
+        /// Write each cell to a file in this folder
+        #[arg(long, short, value_name = "DIR")]
+        output: Option<PathBuf>,
+    },
+    /// End a listing of yours; orders already made go on
+    #[command(after_help = "Example:\n  symbolon market end 3f2a")]
+    End {
+        /// A listing's digits, as many as tell it apart
+        listing: String,
+    },
+}
+
+#[derive(Debug, Default, clap::Args)]
+struct ListArgs {
+    /// Only titles with all these words, in any case
+    words: Vec<String>,
+    /// Only what costs at most this
+    #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
+    max_price: Option<Amount>,
+    /// Only this seller's: account, recipient1..., or an identity in this home
+    #[arg(long, value_name = "WHO")]
+    seller: Option<String>,
+    /// Also listings that have ended
+    #[arg(long)]
+    ended: bool,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> {
+    let verb = args.verb.unwrap_or_else(|| Verb::List(ListArgs::default()));
+    let client = context.client().await?;
+    let report = match verb {
+        Verb::List(args) => list(&client, args, context).await,
+        Verb::Show { listing } => show(&client, &listing).await,
+        Verb::Preview { listing, output } => preview(&client, &listing, output).await,
+        Verb::End { listing } => end(&client, &listing).await,
+    };
+    client.close().await;
+    report
+}
+
+/// The listing whose digits begin with `text`, when exactly one does.
+pub(crate) async fn find(client: &Client, text: &str) -> Result<ListingId, Error> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    let digits = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !digits || text.len() < ID_DIGITS_MIN || text.len() > 2 * ListingId::BYTES {
+        return Err(Error::usage(format!("{text:?} is not a listing"))
+            .hint("name it by its first digits, at least 4, as symbolon market list shows them"));
+    }
+    let text = text.to_ascii_lowercase();
+    let all = client.listings(&ListingFilter { ended: true, ..ListingFilter::default() }).await?;
+    let ids: Vec<_> = all.iter().map(|view| view.id).collect();
+    let mut fitting = ids.into_iter().filter(|id| id.to_string().starts_with(&text));
+    match (fitting.next(), fitting.next()) {
+        (Some(id), None) => Ok(id),
+        (None, _) => Err(Error::new(Kind::NotFound, format!("no listing begins with {text}"))
+            .hint("see what is for sale with: symbolon market list")),
+        (Some(_), Some(_)) => {
+            Err(Error::usage(format!("several listings begin with {text}")).hint("use more digits"))
+        }
+    }
+}
+
+async fn list(client: &Client, args: ListArgs, context: &Context) -> Result<Report, Error> {
+    let seller: Option<AccountId> =
+        args.seller.as_deref().map(|who| grants::account(who, &context.home)).transpose()?;
+    let filter =
+        ListingFilter { words: args.words, price_max: args.max_price, seller, ended: args.ended };
+    let listings = client.listings(&filter).await?;
+    let mut table = Table::new(&[
+        ("LISTING", Align::Left),
+        ("PRICE", Align::Right),
+        ("SIZE", Align::Right),
+        ("SOLD", Align::Right),
+        ("TITLE", Align::Left),
+    ]);
+    for view in &listings {
+        let title = if view.open { view.title.clone() } else { format!("{} (ended)", view.title) };
+        table.row(vec![
+            view.id.to_string()[..12].to_owned(),
+            view.price.to_string(),
+            show_size(view.length),
+            view.sold.to_string(),
+            title,
+        ]);
+    }
+    let ids: Vec<_> = listings.iter().map(|view| view.id.to_string()).collect();
+    let json = json!({ "listings": listings.iter().map(json).collect::<Vec<_>>() });
+    let report = Report::new(json);
+    Ok(if listings.is_empty() {
+        report.text("Nothing is for sale that fits.")
+    } else {
+        report.table(table).essence(ids.join("\n"))
+    })
+}
+
+fn json(view: &ListingView) -> Value {
+    json!({
+        "listing": view.id.to_string(),
+        "seller": view.seller.to_string(),
+        "title": view.title,
+        "price": view.price.to_string(),
+        "length": view.length,
+        "cells": view.cells,
+        "sold": view.sold,
+        "open": view.open,
+        "previewed": view.previewed,
+        "licence": view.licence.to_string(),
+        "listed_ms": view.listed_ms,
+        "access_ms": view.access_ms,
+        "window_ms": view.window_ms,
+    })
+}
+
+async fn show(client: &Client, listing: &str) -> Result<Report, Error> {
+    let id = find(client, listing).await?;
+    let detail = client.listing(&id).await?;
+    let view = &detail.view;
+    let document: Value = serde_json::from_str(&detail.document)
+        .unwrap_or_else(|_| Value::String(detail.document.clone()));
+    let mut json = json(view);
+    json["document"] = document.clone();
+    let splits = detail
+        .splits
+        .iter()
+        .map(|split| json!({ "account": split.account.to_string(), "share_bp": split.share_bp }));
+    json["splits"] = splits.collect();
+    json["vault"] = detail.vault.to_string().into();
+    json["content_root"] = detail.content_root.to_string().into();
+    let mut report = Report::new(json)
+        .heading(view.title.clone())
+        .field("listing", view.id.to_string())
+        .field("seller", view.seller.to_string())
+        .field("price", show_amount(view.price).to_string())
+        .field("size", format!("{}, {}", show_size(view.length), count(view.cells, "cell")))
+        .field("access", format!("for {} from the order", show_duration(view.access_ms)))
+        .field(
+            "check",
+            format!("{} after delivery, before the seller is paid", show_duration(view.window_ms)),
+        )
+        .field("licence", view.licence.to_string())
+        .field("listed", show_time(view.listed_ms))
+        .field("sold", count(view.sold, "time"))
+        .field("state", if view.open { "takes orders" } else { "ended" });
+    for (key, name) in [("description", "about"), ("licence", "terms")] {
+        if let Some(text) =
+            document.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
+        {
+            report = report.field(name, text);
+        }
+    }
+    Ok(report)
+}
+
+async fn preview(client: &Client, listing: &str, output: Option<PathBuf>) -> Result<Report, Error> {
+    let id = find(client, listing).await?;
+    let cells = client.preview(&id).await?;
+    if cells.is_empty() {
+        return Err(Error::new(Kind::NotFound, "this listing has no preview yet")
+            .hint("the seller opens it once the network has picked the cells; try again later"));
+    }
+    if let Some(folder) = &output {
+        home::make_folder(folder)?;
+        for cell in &cells {
+            home::write_whole(&folder.join(format!("cell-{}", cell.cell)), &cell.plain)?;
+        }
+    }
+    let json = cells.iter().map(|cell| {
+        json!({
+            "cell": cell.cell,
+            "offset": cell.offset,
+            "length": cell.plain.len(),
+            "text": std::str::from_utf8(&cell.plain).ok(),
+        })
+    });
+    let json = json!({ "listing": id.to_string(), "cells": json.collect::<Vec<_>>() });
+    let mut report = Report::new(json);
+    for cell in &cells {
+        let size = show_size(cell.plain.len() as u64);
+        report = report.heading(format!(
+            "Cell {}, {size} from byte {} on, proven part of what is sold:",
+            cell.cell, cell.offset
+        ));
+        report = report.text(glimpse(&cell.plain));
+    }
+    Ok(report)
+}
+
+/// The beginning of a cell as a terminal can bear it.
+fn glimpse(bytes: &[u8]) -> String {
+    const SHOWN: usize = 800;
+    let shown = &bytes[..bytes.len().min(SHOWN)];
+    let text = String::from_utf8_lossy(shown);
+    let printable = text.chars().filter(|c| !c.is_control() || *c == '\n' || *c == '\t').count();
+    // Seven in eight readable characters: a text, perhaps cut in the middle of one.
+    if printable * 8 < text.chars().count() * 7 || text.contains('\u{1b}') {
+        return format!("  (not text: {})", show_size(bytes.len() as u64));
+    }
+    let clean = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
+    let lines: Vec<_> = text.lines().map(|line| format!("  {}", clean(line))).collect();
+    lines.join("\n")
+}
+
+async fn end(client: &Client, listing: &str) -> Result<Report, Error> {
+    let id = find(client, listing).await?;
+    client.end_listing(&id).await?;
+    let json = json!({ "listing": id.to_string() });
+    Ok(Report::new(json).text(format!("Listing {id} takes no more orders.")))
+}

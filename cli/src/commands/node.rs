@@ -1,0 +1,189 @@
+//! `symbolon node`: run a storage node, or see how the nodes do.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::{
+    context::{self, Context},
+    error::Error,
+    grants,
+    home::{self, Home},
+    nodes,
+    output::{Align, Report, Table},
+    serve::{self, Leash, Network, NodePlan, RunningNode, told_to_stop},
+    units::{self, Price, count, show_amount, show_size},
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  symbolon node run --ledger ledger1qq... --capacity 100GiB --dir /srv/node
+  symbolon node status")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Run a storage node until it is told to stop
+    Run(RunArgs),
+    /// Show every node: space, price, proofs, whether it answers
+    #[command(after_help = "\
+Examples:
+  symbolon node status
+  symbolon node status 3f2a              only nodes whose digits begin so")]
+    Status {
+        /// Only nodes whose digits begin so
+        node: Option<String>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  symbolon node run --ledger ledger1qq... --capacity 100GiB --dir /srv/node
+  symbolon node run --ledger @ticket.txt --capacity 2TiB --dir /srv/node \\
+      --listen 0.0.0.0:4160 --announce 203.0.113.7:4160 --price 1.5 --payout recipient1qq...
+
+Once the ledger knows the node, it prints the node's identity.
+With --json: {\"event\":\"ready\",\"node\":\"...\"} on one line.")]
+pub(crate) struct RunArgs {
+    /// Where it keeps everything; made when it is not there. One node, one folder
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// How much it keeps for others at most
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    capacity: u64,
+    /// What it asks, in credits per GiB and month; or exactly, per epoch: 0.001/epoch
+    #[arg(long, value_name = "PRICE", default_value = "1", value_parser = units::price)]
+    price: Price,
+    /// Who earns: an account, recipient1..., @FILE, or an identity in this home; else the node's own key
+    #[arg(long, value_name = "WHO")]
+    payout: Option<String>,
+    #[command(flatten)]
+    network: Network,
+    /// End when stdin ends: with the process that started this one
+    #[arg(long, hide = true)]
+    leashed: bool,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
+    match args.verb {
+        Verb::Run(args) => run_node(args, context).await,
+        Verb::Status { node } => {
+            context.out.report(&status(node.as_deref().unwrap_or(""), context).await?)
+        }
+    }
+}
+
+async fn run_node(args: RunArgs, context: &Context) -> Result<(), Error> {
+    let payout = args.payout.as_deref().map(|who| grants::account(who, &context.home));
+    let payout = payout.transpose()?;
+    let ticket = context.ticket()?;
+    home::make_folder(&args.dir)?;
+    let _lock = Home::at(args.dir.clone()).lock()?;
+    let mut network = args.network;
+    network.relay.extend(context::relays(&ticket));
+    let plan =
+        NodePlan { dir: args.dir, network, capacity: args.capacity, price: args.price, payout };
+    let (secret, endpoint) = serve::node_endpoint(&plan, &context.host).await?;
+    let ledger = Context::reach(&ticket, &endpoint);
+    let running = RunningNode::start(&plan, secret, endpoint, &ledger, &context.host).await?;
+    let leash = if args.leashed { Leash::Stdin } else { Leash::Signals };
+    let told = tokio::select! {
+        told = told_to_stop(leash) => told,
+        told = async {
+            running.registered().await;
+            ready(&running, &plan, context)?;
+            told_to_stop(leash).await
+        } => told,
+    };
+    running.stop().await;
+    told
+}
+
+fn ready(running: &RunningNode, plan: &NodePlan, context: &Context) -> Result<(), Error> {
+    let id = running.id().to_string();
+    let addresses = running.endpoint.address().addresses;
+    let capacity = show_size(plan.capacity);
+    context.out.say(&format!("Node {id} keeps up to {capacity}, at {}.", addresses.join(", ")))?;
+    if context.out.is_json() {
+        context.out.event(&json!({
+            "event": "ready",
+            "node": id,
+            "addresses": addresses,
+            "capacity": plan.capacity,
+        }))?;
+    }
+    if plan.payout.is_none() {
+        context
+            .out
+            .note("It earns for its own key, kept in its folder. Name another with --payout.");
+    }
+    context.out.note("Stop it with Ctrl-C; a node that is away misses its pay.");
+    Ok(())
+}
+
+async fn status(prefix: &str, context: &Context) -> Result<Report, Error> {
+    let (ledger, endpoint) = context.ledger().await?;
+    let chain = context::chain(&ledger).await?;
+    let all = nodes::all(&ledger).await?;
+    let wanted: Vec<_> =
+        all.into_iter().filter(|(id, _)| id.to_string().starts_with(prefix)).collect();
+    let answers = nodes::call(&wanted, &endpoint).await;
+    endpoint.close().await;
+    let mut table = Table::new(&[
+        ("NODE", Align::Left),
+        ("ANSWERS", Align::Left),
+        ("USED", Align::Right),
+        ("OF", Align::Right),
+        ("SHARDS", Align::Right),
+        ("PROVEN", Align::Right),
+        ("MISSED", Align::Right),
+        ("LAST PROOF", Align::Left),
+        ("EARNS PER EPOCH", Align::Right),
+        ("ADDRESS", Align::Left),
+    ]);
+    let mut list = Vec::new();
+    for ((id, row), answer) in wanted.iter().zip(&answers) {
+        table.row(vec![
+            id.to_string()[..16].to_owned(),
+            if *answer { "yes".into() } else { "no".into() },
+            show_size(row.used),
+            show_size(row.capacity),
+            row.slots.to_string(),
+            row.passed.to_string(),
+            row.missed.to_string(),
+            row.passed_epoch.map_or_else(|| "none yet".into(), |epoch| format!("epoch {epoch}")),
+            row.rate.to_string(),
+            row.addresses.first().cloned().unwrap_or_default(),
+        ]);
+        list.push(json!({
+            "node": id.to_string(),
+            "answers": answer,
+            "addresses": row.addresses,
+            "payout": row.payout.to_string(),
+            "price": row.price.to_string(),
+            "capacity": row.capacity,
+            "used": row.used,
+            "shards": row.slots,
+            "rate": row.rate.to_string(),
+            "proven": row.passed,
+            "missed": row.missed,
+            "missed_in_row": row.missed_in_row,
+            "last_proof_epoch": row.passed_epoch,
+            "custody": row.custody_key.is_some(),
+        }));
+    }
+    let up = answers.iter().filter(|answer| **answer).count();
+    let price = wanted.iter().map(|(_, row)| row.price).min().unwrap_or_default();
+    let json = json!({ "epoch": chain.epoch, "nodes": list });
+    let total = count(wanted.len(), "node");
+    Ok(Report::new(json).table(table).text(format!(
+        "{total}, {up} answering; epoch {}; from {} per GiB and epoch.",
+        chain.epoch,
+        show_amount(price)
+    )))
+}

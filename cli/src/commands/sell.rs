@@ -1,0 +1,151 @@
+//! `symbolon sell`: offer access to a file for money.
+
+use serde_json::json;
+use symbolon_client::{SellOptions, SellOutcome, SellReport};
+use symbolon_protocol::{Amount, ledger::rows::Split};
+
+use crate::{
+    context::{Consent, Context},
+    error::Error,
+    grants, home,
+    home::Home,
+    output::Report,
+    progress,
+    units::{self, DAY_MS, Term, count, show_amount},
+};
+
+/// Bytes read of a description or licence.
+const TEXT_BYTES_MAX: u64 = 256 * 1024;
+
+/// Hundredths of a percent in the whole.
+const WHOLE_BP: u64 = 10_000;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  symbolon sell penguins.csv --price 5 --title \"Palmer penguins\"
+  symbolon sell scans.tar --price 40 --licence @licence.txt --access 365d --split carol:20
+
+The key is shared among storage nodes as custodians, so sales go on while you are offline: a
+buyer pays into escrow, the custodians release the key to the buyer, you are paid.")]
+pub(crate) struct Args {
+    /// The stored file's name
+    name: String,
+    /// Price of one access, in credits
+    #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
+    price: Amount,
+    /// What it is called in the market; without it, the file's name
+    #[arg(long)]
+    title: Option<String>,
+    /// What it is: text, or @FILE
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    description: String,
+    /// The licence a buyer accepts: text, or @FILE
+    #[arg(
+        long,
+        default_value = "All rights reserved; for the buyer's own use.",
+        value_name = "TEXT"
+    )]
+    licence: String,
+    /// How long a buyer may read
+    #[arg(long, default_value = "30d", value_name = "TIME", value_parser = units::duration)]
+    access: u64,
+    /// How long a buyer has to check the delivery before you are paid
+    #[arg(long, default_value = "1d", value_name = "TIME", value_parser = units::duration)]
+    window: u64,
+    /// Somebody else's part of the income in percent, WHO:PERCENT; may be given several times
+    #[arg(long = "split", value_name = "WHO:PERCENT")]
+    splits: Vec<String>,
+    /// How many cells anyone may see; which ones is not yours to pick
+    #[arg(long, default_value_t = 1, value_name = "CELLS")]
+    preview: u8,
+    /// How long the description and preview are stored
+    #[arg(long = "for", value_name = "TERM", default_value = "30d", value_parser = units::term)]
+    term: Term,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> {
+    let splits = splits(&args.splits, &context.home)?;
+    let description = home::text_or_file(&args.description, TEXT_BYTES_MAX)?;
+    let licence_text = home::text_or_file(&args.licence, TEXT_BYTES_MAX)?;
+    let client = context.client().await?;
+    let chain = context.chain(&client).await?;
+    let question = format!("List {} at {}?", args.name, show_amount(args.price));
+    context.consent(&chain, &question, Consent::from(args.yes, None))?;
+    let options = SellOptions {
+        title: args.title.unwrap_or_else(|| args.name.clone()),
+        description,
+        price: args.price,
+        licence_text,
+        access_ms: args.access,
+        window_ms: args.window.min(30 * DAY_MS),
+        splits,
+        preview_cells: args.preview,
+        epochs: args.term.epochs(chain.params.epoch_ms),
+    };
+    let bar = progress::bar(&context.out, "listing");
+    let listed = client.sell(&args.name, &options, &bar.progress()).await;
+    bar.finish();
+    client.close().await;
+    Ok(report(&args.name, args.price, &listed?))
+}
+
+/// Reads `WHO:PERCENT` texts.
+fn splits(texts: &[String], home: &Home) -> Result<Vec<Split>, Error> {
+    let problem = |text: &str| {
+        Error::usage(format!("{text:?} is not a split"))
+            .hint("it looks like carol:20 or carol:12.5")
+    };
+    let mut splits = Vec::new();
+    let mut total = 0;
+    for text in texts {
+        let (who, percent) = text.rsplit_once(':').ok_or_else(|| problem(text))?;
+        let (whole, part) = percent.split_once('.').unwrap_or((percent, ""));
+        if part.len() > 2 {
+            return Err(problem(text));
+        }
+        let digits = format!("{whole}{part:0<2}");
+        let share: u64 = digits.parse().map_err(|_| problem(text))?;
+        total += share;
+        let share_bp = u16::try_from(share).map_err(|_| problem(text))?;
+        splits.push(Split { account: grants::account(who, home)?, share_bp });
+    }
+    if total > WHOLE_BP {
+        return Err(Error::usage("the splits are more than the whole income"));
+    }
+    Ok(splits)
+}
+
+fn report(name: &str, price: Amount, listed: &SellReport) -> Report {
+    let json = json!({
+        "name": name,
+        "listing": listed.listing.to_string(),
+        "vault": listed.vault.to_string(),
+        "custodians": listed.custodians.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "threshold": listed.threshold,
+        "preview_cells": listed.preview_cells,
+        "price": price.to_string(),
+        "outcome": match listed.outcome {
+            SellOutcome::Listed => "listed",
+            SellOutcome::Already => "already",
+        },
+    });
+    let listing = listed.listing.to_string();
+    Report::new(json)
+        .text(format!("{name} is for sale at {}.", show_amount(price)))
+        .field("listing", listing.clone())
+        .field(
+            "custody",
+            format!(
+                "{}, any {} release the key to who paid",
+                count(listed.custodians.len(), "node"),
+                listed.threshold
+            ),
+        )
+        .text("You can go offline now; sales go on.")
+        .text(format!("End it with: symbolon market end {}", &listing[..12]))
+        .essence(listing)
+}

@@ -1,0 +1,62 @@
+//! `symbolon share`: let somebody read a file.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::{
+    context::Context,
+    error::Error,
+    grants::{self, Limits},
+    home,
+    output::Report,
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  symbolon share report.pdf --to recipient1qq... --until 30d
+  symbolon share report.pdf --to @bob.txt --output report.grant
+  symbolon share big.csv --to bob --cells 0..16 --reads 100
+
+The recipient's text is what `symbolon id` prints on their machine. A grant is useless to anyone
+but the recipient, so it may travel by mail or chat: get @report.grant")]
+pub(crate) struct Args {
+    /// The file's name
+    name: String,
+    /// Who may read it: recipient1..., @FILE, - for stdin, or the name of an identity in this home
+    #[arg(long, value_name = "RECIPIENT")]
+    to: String,
+    #[command(flatten)]
+    limits: Limits,
+    /// Write the grant to this file instead of printing it
+    #[arg(long, short, value_name = "PATH")]
+    output: Option<PathBuf>,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> {
+    let recipient = grants::recipient(&args.to, &context.home)?;
+    let caveats = args.limits.caveats(context.host.now_ms())?;
+    let client = context.client().await?;
+    let token = client.share(&args.name, &recipient, caveats);
+    client.close().await;
+    let token = token?;
+    let text = token.to_text();
+    let json = json!({
+        "name": args.name,
+        "grant": text,
+        "holder": recipient.access.to_string(),
+        "link": grants::last_link(&token.grant).to_string(),
+        "path": args.output.as_ref().map(|path| path.display().to_string()),
+    });
+    let report = Report::new(json);
+    let Some(path) = &args.output else {
+        // Only the grant, so that `share .. > file` and `share .. | mail` work.
+        return Ok(report.text(text.clone()).essence(text));
+    };
+    home::write_whole(path, format!("{text}\n").as_bytes())?;
+    let shown = path.display();
+    Ok(report
+        .text(format!("Wrote the grant to {shown}."))
+        .text(format!("Send it to its recipient; they fetch the file with: symbolon get @{shown}")))
+}

@@ -1,0 +1,80 @@
+//! `symbolon status`: everything at a glance.
+
+use serde_json::{Value, json};
+
+use crate::{
+    context::Context,
+    error::{Error, Kind},
+    nodes,
+    output::Report,
+    units::{count, show_amount, show_duration, show_size},
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  symbolon status
+  symbolon status --json")]
+pub(crate) struct Args {}
+
+pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
+    let name = context.name()?;
+    let home = context.home.root().display().to_string();
+    let pid = context.home.running();
+    let identities = context.home.identities()?;
+    if !identities.contains(&name) {
+        return Err(Error::new(Kind::NotFound, format!("there is no identity {name} in {home}"))
+            .hint("for a network of your own: symbolon up; for another network: symbolon init --ledger TICKET"));
+    }
+    let client = context.client().await?;
+    let chain = context.chain(&client).await?;
+    let account = client.account().await?;
+    let known = nodes::all(client.ledger()).await?;
+    let ticket = context.ticket()?;
+    let endpoint = context.endpoint(&ticket, context.host.random()).await?;
+    let answers = nodes::call(&known, &endpoint).await;
+    endpoint.close().await;
+    let files = client.list();
+    client.close().await;
+    let files = files?;
+    let up = answers.iter().filter(|answer| **answer).count();
+    let capacity = known.iter().map(|(_, row)| row.capacity).fold(0, u64::saturating_add);
+    let used = known.iter().map(|(_, row)| row.used).fold(0, u64::saturating_add);
+    let bytes = files.iter().map(|file| file.length).fold(0, u64::saturating_add);
+    let json = json!({
+        "home": home,
+        "identity": name,
+        "account": account.account.to_string(),
+        "balance": account.balance.to_string(),
+        "network": {
+            "chain": chain.id.to_string(),
+            "height": chain.height,
+            "epoch": chain.epoch,
+            "epoch_ms": chain.params.epoch_ms,
+            "own": pid.map_or(Value::Null, |pid| json!({ "pid": pid })),
+        },
+        "nodes": { "known": known.len(), "answering": up, "capacity": capacity, "used": used },
+        "files": { "count": files.len(), "length": bytes },
+    });
+    let runs = match pid {
+        Some(pid) => format!("its own, process {pid}"),
+        None => "not run from this home".into(),
+    };
+    let epoch = show_duration(chain.params.epoch_ms);
+    Ok(Report::new(json)
+        .field("home", home)
+        .field("identity", format!("{name}, account {}", account.account))
+        .field("balance", show_amount(account.balance).to_string())
+        .field("network", runs)
+        .field("ledger", format!("block {}, epoch {} of {epoch} each", chain.height, chain.epoch))
+        .field(
+            "nodes",
+            format!(
+                "{up} of {} answer; {} of {} used",
+                count(known.len(), "node"),
+                show_size(used),
+                show_size(capacity)
+            ),
+        )
+        .field("files", format!("{}, {}", count(files.len(), "file"), show_size(bytes))))
+}

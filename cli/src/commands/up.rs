@@ -1,0 +1,289 @@
+//! `symbolon up`: a network of one's own on this machine, one process for all of it.
+
+use std::{
+    fs::OpenOptions,
+    net::SocketAddr,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use symbolon_client::{Client, Setup};
+use symbolon_ledger::Ledger;
+use symbolon_net::{BindOptions, Endpoint};
+use symbolon_protocol::{Amount, identity::Phrase};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::Command,
+};
+
+use crate::{
+    context::Context,
+    error::{Error, Kind},
+    home::{self, DEFAULT_IDENTITY},
+    keys::{self, Protection},
+    output::Report,
+    serve::{
+        Leash, LedgerPlan, Network, NodePlan, RunningLedger, RunningNode, node_endpoint,
+        told_to_stop,
+    },
+    units::{self, Price, count, show_amount, show_duration},
+};
+
+/// Nodes of a new network.
+const NODES: u32 = 8;
+
+/// How long the start may take before it is given up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  symbolon up                            stop it with Ctrl-C
+  symbolon up --detach                   stop it with: symbolon down
+  symbolon up --nodes 20 --epoch 1m --home /tmp/net
+
+The first time it makes everything: a ledger, storage nodes, and an identity with play money.
+Later it brings everything back, however it was stopped.")]
+pub(crate) struct Args {
+    /// Run in the background; the log is in the home, in run/log
+    #[arg(long)]
+    detach: bool,
+    /// How many storage nodes [default: 8, or as many as there are]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=200))]
+    nodes: Option<u32>,
+    /// Length of an epoch, in which every node proves once: fixed when the network is made [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    epoch: Option<u64>,
+    /// Where the ledger listens [default: this machine only, on a port that stays]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// How much each node offers
+    #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = units::size)]
+    capacity: u64,
+    /// This process is the one in the background
+    #[arg(long, hide = true)]
+    detached: bool,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
+    if args.detach {
+        return detach(&args, context).await;
+    }
+    #[cfg(unix)]
+    if args.detached {
+        // Leaves the terminal's session: closing the terminal must not end the network.
+        rustix::process::setsid()
+            .map_err(|error| Error::new(Kind::Io, format!("cannot leave the session: {error}")))?;
+    }
+    let lock = context.home.lock()?;
+    let running = tokio::select! {
+        running = tokio::time::timeout(PATIENCE, Up::start(&args, context)) => running,
+        told = told_to_stop(Leash::Signals) => return told,
+    };
+    let running = running.map_err(|_| {
+        Error::new(Kind::Unreachable, "the nodes did not come up in a minute")
+            .hint("run it again with -v to see what they wait for")
+    })??;
+    if context.out.is_json() {
+        context.out.event(&running.ready)?;
+    } else {
+        context.out.report(&running.report(context))?;
+    }
+    let told = told_to_stop(Leash::Signals).await;
+    context.out.note("Stopping.");
+    running.stop().await;
+    drop(lock);
+    told
+}
+
+/// Everything that runs.
+struct Up {
+    ledger: RunningLedger,
+    nodes: Vec<RunningNode>,
+    made: Option<Made>,
+    took: Duration,
+    ready: Value,
+}
+
+/// The identity of a first run.
+struct Made {
+    balance: Amount,
+}
+
+impl Up {
+    async fn start(args: &Args, context: &Context) -> Result<Self, Error> {
+        let began = Instant::now();
+        let network = Network { listen: args.listen, ..Network::default() };
+        let plan =
+            LedgerPlan { dir: context.home.ledger(), network, epoch_ms: args.epoch, faucet: None };
+        let ledger = RunningLedger::start(&plan, &context.host).await?;
+        context.home.set_ticket(&ledger.ticket)?;
+        let nodes = start_nodes(args, context, &ledger.ledger).await?;
+        let made = first_identity(context, &ledger.ledger).await?;
+        for node in &nodes {
+            node.registered().await;
+        }
+        let mut up = Self { ledger, nodes, made, took: began.elapsed(), ready: Value::Null };
+        up.ready = up.json(context);
+        Ok(up)
+    }
+
+    fn json(&self, context: &Context) -> Value {
+        json!({
+            "event": "ready",
+            "home": context.home.root().display().to_string(),
+            "pid": std::process::id(),
+            "ticket": self.ledger.ticket.to_string(),
+            "chain": self.ledger.ticket.chain.to_string(),
+            "epoch_ms": self.ledger.params.epoch_ms,
+            "nodes": self.nodes.iter().map(|node| node.id().to_string()).collect::<Vec<_>>(),
+            "identity": self.made.as_ref().map(|_| DEFAULT_IDENTITY),
+        })
+    }
+
+    fn report(&self, context: &Context) -> Report {
+        let nodes = count(self.nodes.len(), "storage node");
+        let epoch = show_duration(self.ledger.params.epoch_ms);
+        let took = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
+        let home = context.home.root().display();
+        let mut report = Report::new(self.ready.clone()).text(format!(
+            "A network is running: one ledger and {nodes}, ready after {}.",
+            show_duration(took)
+        ));
+        report = report.field("home", home.to_string()).field(
+            "epoch",
+            format!("{epoch}: each node proves once per epoch, and is paid for it"),
+        );
+        if let Some(made) = &self.made {
+            report = report.field(
+                "identity",
+                format!(
+                    "{DEFAULT_IDENTITY}, new, with {} of play money",
+                    show_amount(made.balance)
+                ),
+            );
+        }
+        report
+            .text("")
+            .text("In another terminal:")
+            .text("  symbolon put FILE        store a file")
+            .text("  symbolon ls              list what is stored")
+            .text("  symbolon get FILE -o -   read it")
+            .text("  symbolon status          see how everything is")
+            .text("")
+            .text("Stop it with Ctrl-C. Everything comes back with: symbolon up")
+    }
+
+    async fn stop(self) {
+        let mut stopping = tokio::task::JoinSet::new();
+        for node in self.nodes {
+            stopping.spawn(node.stop());
+        }
+        while stopping.join_next().await.is_some() {}
+        self.ledger.stop().await;
+    }
+}
+
+async fn start_nodes(
+    args: &Args,
+    context: &Context,
+    ledger: &Ledger,
+) -> Result<Vec<RunningNode>, Error> {
+    let there = context.home.nodes();
+    let wanted = args.nodes.unwrap_or(if there == 0 { NODES } else { there });
+    if wanted < there {
+        context.out.warn(&format!(
+            "this network has {}; all of them are started, because files are on them",
+            count(there, "node")
+        ));
+    }
+    let mut nodes = Vec::new();
+    for number in 1..=wanted.max(there) {
+        let plan = NodePlan {
+            dir: context.home.node(number),
+            network: Network::default(),
+            capacity: args.capacity,
+            price: Price::Month(Amount::credits(1)),
+            payout: None,
+        };
+        let (secret, endpoint) = node_endpoint(&plan, &context.host).await?;
+        nodes.push(RunningNode::start(&plan, secret, endpoint, ledger, &context.host).await?);
+    }
+    Ok(nodes)
+}
+
+/// Makes the first identity of a home, without a passphrase and with play money: it is only good on
+/// this network.
+async fn first_identity(context: &Context, ledger: &Ledger) -> Result<Option<Made>, Error> {
+    if !context.home.identities()?.is_empty() {
+        return Ok(None);
+    }
+    let phrase = Phrase::from_entropy(&context.host.random());
+    let none = Protection::FilePermissions;
+    let home = &context.home;
+    let identity =
+        keys::create(home, DEFAULT_IDENTITY, &phrase, none, &context.out, &context.host)?;
+    let mut options = BindOptions::new(identity.access_key().to_bytes());
+    options.accept = Vec::new();
+    let client = Client::new(Setup {
+        endpoint: Endpoint::iroh(options).await?,
+        identity,
+        ledger: ledger.clone(),
+        host: context.host.clone(),
+        dir: home.identity(DEFAULT_IDENTITY)?,
+    })?;
+    let balance = client.faucet().await;
+    client.close().await;
+    Ok(Some(Made { balance: balance? }))
+}
+
+/// Starts this program again in the background and waits until it is ready, or says why it is not.
+async fn detach(args: &Args, context: &Context) -> Result<(), Error> {
+    let log = context.home.log();
+    home::make_folder(log.parent().unwrap_or(context.home.root()))?;
+    let out = OpenOptions::new().create(true).append(true).open(&log);
+    let out = out.map_err(|error| Error::io("write", &log, &error))?;
+    let exe = std::env::current_exe()
+        .map_err(|error| Error::internal(format!("cannot find this program: {error}")))?;
+    let mut command = Command::new(exe);
+    command.args(["up", "--detached", "--json", "-v", "--home"]).arg(context.home.root());
+    command.arg("--capacity").arg(args.capacity.to_string());
+    if let Some(nodes) = args.nodes {
+        command.arg("--nodes").arg(nodes.to_string());
+    }
+    if let Some(epoch_ms) = args.epoch {
+        command.arg("--epoch").arg(format!("{epoch_ms}ms"));
+    }
+    if let Some(listen) = args.listen {
+        command.arg("--listen").arg(listen.to_string());
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::from(out));
+    let mut child = command.spawn().map_err(|error| {
+        Error::internal(format!("cannot start the background process: {error}"))
+    })?;
+    let stdout = child.stdout.take().ok_or_else(|| Error::internal("the child has no stdout"))?;
+    let line = BufReader::new(stdout).lines().next_line().await;
+    let said: Option<Value> = line.ok().flatten().and_then(|line| serde_json::from_str(&line).ok());
+    let shown = log.display();
+    match said {
+        Some(said) if said["event"] == "ready" => context.out.report(&detached(said, context)),
+        Some(said) => Err(Error::from_json(&said)),
+        None => Err(Error::internal("the background process ended without a word")
+            .hint(format!("its log is {shown}"))),
+    }
+}
+
+fn detached(said: Value, context: &Context) -> Report {
+    let nodes = said["nodes"].as_array().map_or(0, Vec::len);
+    let pid = said["pid"].to_string();
+    let home = context.home.root().display().to_string();
+    let log = context.home.log().display().to_string();
+    Report::new(said)
+        .text(format!("A network is running: one ledger and {}.", count(nodes, "storage node")))
+        .field("home", home)
+        .field("process", pid.clone())
+        .field("log", log)
+        .text("Store a file with: symbolon put FILE. Stop the network with: symbolon down")
+        .essence(pid)
+}

@@ -1,0 +1,299 @@
+//! What every verb works with: the home, the identity, the ledger, and a client made of them.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use symbolon_client::{Client, Setup};
+use symbolon_ledger::{Ledger, LedgerTicket, ROWS_MAX, Remote, TicketError};
+use symbolon_net::{BindOptions, Endpoint, Host};
+use symbolon_protocol::{
+    Amount,
+    identity::Identity,
+    ledger::rows::{Accounts, Chain, Chains, Holds, PoolsTable, Table},
+};
+
+use crate::{
+    args::Global,
+    env,
+    error::{Error, Kind},
+    home::{self, DEFAULT_IDENTITY, Home},
+    keys,
+    output::{Chatter, Format, Output},
+};
+
+/// Bytes read of a ticket's file.
+const TICKET_BYTES_MAX: u64 = 16 * 1024;
+
+/// What every verb works with.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    pub(crate) home: Home,
+    pub(crate) out: Output,
+    pub(crate) host: Host,
+    who: Option<String>,
+    ledger: Option<String>,
+}
+
+/// What the user has said about paying.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Consent {
+    /// Nothing yet.
+    Open,
+    /// Yes, or a limit the cost must keep.
+    Given,
+}
+
+impl Consent {
+    /// From `--yes` and a limit.
+    pub(crate) fn from(yes: bool, limit: Option<Amount>) -> Self {
+        if yes || limit.is_some() { Self::Given } else { Self::Open }
+    }
+}
+
+impl Context {
+    /// From the options every verb has.
+    pub(crate) fn new(global: &Global) -> Result<Self, Error> {
+        Ok(Self {
+            home: Home::find(global.home.clone())?,
+            out: output(global),
+            host: Host::system(),
+            who: global.who.clone(),
+            ledger: global.ledger.clone(),
+        })
+    }
+
+    /// The same with another home and identity: what `demo` does as several people.
+    pub(crate) fn of(&self, home: &Home, who: &str) -> Self {
+        Self { home: home.clone(), who: Some(who.to_owned()), ledger: None, ..self.clone() }
+    }
+
+    /// Whose identity is used: the one that was named, the only one, or the default one.
+    pub(crate) fn name(&self) -> Result<String, Error> {
+        if let Some(name) = &self.who {
+            return Ok(name.clone());
+        }
+        let mut names = self.home.identities()?;
+        match names.len() {
+            1 => Ok(names.remove(0)),
+            0 => Ok(DEFAULT_IDENTITY.to_owned()),
+            _ if names.iter().any(|name| name == DEFAULT_IDENTITY) => {
+                Ok(DEFAULT_IDENTITY.to_owned())
+            }
+            _ => Err(Error::usage(
+                "this home has several identities and none of them is named default",
+            )
+            .hint(format!("say which one with --as: {}", names.join(", ")))),
+        }
+    }
+
+    /// The identity, opened with its passphrase when it has one.
+    pub(crate) fn identity(&self) -> Result<Identity, Error> {
+        let name = self.name()?;
+        keys::open(&self.home, &name, &self.out)
+    }
+
+    /// The ledger that was named, if one was.
+    pub(crate) fn named_ticket(&self) -> Result<Option<LedgerTicket>, Error> {
+        let Some(text) = &self.ledger else { return Ok(None) };
+        let text = home::text_or_file(text, TICKET_BYTES_MAX)?;
+        let ticket = text.parse().map_err(|error: TicketError| {
+            Error::usage(error.to_string())
+                .hint("a ticket is one line, printed by: symbolon ledger run")
+        })?;
+        Ok(Some(ticket))
+    }
+
+    /// The ledger that was named, or the home's.
+    pub(crate) fn ticket(&self) -> Result<LedgerTicket, Error> {
+        if let Some(ticket) = self.named_ticket()? {
+            return Ok(ticket);
+        }
+        self.home.ticket()?.ok_or_else(|| {
+            let home = self.home.root().display();
+            Error::new(Kind::NotFound, format!("no network is known in {home}")).hint(
+                "start one of your own with: symbolon up; or join one with: symbolon init --ledger TICKET",
+            )
+        })
+    }
+
+    /// An endpoint that calls others and is never called.
+    pub(crate) async fn endpoint(
+        &self,
+        ticket: &LedgerTicket,
+        secret: [u8; 32],
+    ) -> Result<Endpoint, Error> {
+        let mut options = BindOptions::new(secret);
+        options.accept = Vec::new();
+        options.relays = relays(ticket);
+        if !is_local(ticket) {
+            options.listen = vec![
+                SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+                SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+            ];
+        }
+        Ok(Endpoint::iroh(options).await?)
+    }
+
+    /// The ledger and an endpoint, for what needs no identity.
+    pub(crate) async fn ledger(&self) -> Result<(Ledger, Endpoint), Error> {
+        let ticket = self.ticket()?;
+        let endpoint = self.endpoint(&ticket, self.host.random()).await?;
+        let ledger = Self::reach(&ticket, &endpoint);
+        Ok((ledger, endpoint))
+    }
+
+    /// A client of the chosen identity.
+    pub(crate) async fn client(&self) -> Result<Client, Error> {
+        let name = self.name()?;
+        let ticket = self.ticket()?;
+        let identity = keys::open(&self.home, &name, &self.out)?;
+        let endpoint = self.endpoint(&ticket, identity.access_key().to_bytes()).await?;
+        let ledger = Self::reach(&ticket, &endpoint);
+        let dir = self.home.identity(&name)?;
+        let host = self.host.clone();
+        Ok(Client::new(Setup { identity, ledger, endpoint, host, dir })?)
+    }
+
+    /// The ledger of a ticket, called through an endpoint. Nothing is sent before the first question.
+    pub(crate) fn reach(ticket: &LedgerTicket, endpoint: &Endpoint) -> Ledger {
+        Remote::new(endpoint.clone(), ticket.clone()).into()
+    }
+
+    /// What an error means in this home: a network of its own that is not running is a common one.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        if error.kind != Kind::Unreachable {
+            return error;
+        }
+        let own = self.ledger.is_none() && self.home.ledger().is_dir();
+        if own && self.home.running().is_none() {
+            let home = self.home.root().display();
+            return Error::new(Kind::Unreachable, format!("the network on {home} is not running"))
+                .hint("start it with: symbolon up");
+        }
+        if error.hint.is_some() {
+            return error;
+        }
+        error.hint("is the ledger running, and is this the right ticket?")
+    }
+
+    /// The ledger's own row.
+    pub(crate) async fn chain(&self, client: &Client) -> Result<Chain, Error> {
+        chain(client.ledger()).await
+    }
+
+    /// Asks before money is spent, unless it was allowed already. On a network with a faucet all money
+    /// is play money, and nothing is asked.
+    pub(crate) fn consent(&self, chain: &Chain, what: &str, given: Consent) -> Result<(), Error> {
+        if chain.params.faucet > Amount::ZERO {
+            return Ok(());
+        }
+        self.consent_to_loss(what, given)
+    }
+
+    /// Asks before something is done that cannot be taken back.
+    pub(crate) fn consent_to_loss(&self, what: &str, given: Consent) -> Result<(), Error> {
+        if given == Consent::Given {
+            return Ok(());
+        }
+        if !self.out.can_ask() {
+            return Err(Error::usage("nobody can be asked here, and nothing was done")
+                .hint("say yes in advance with --yes, or set a limit where the command has one"));
+        }
+        if self.out.ask(what)? {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Interrupted, "nothing was done"))
+    }
+}
+
+/// Whether a ledger can only be used on this machine.
+pub(crate) fn is_local(ticket: &LedgerTicket) -> bool {
+    let mut sockets = ticket.address.sockets().peekable();
+    sockets.peek().is_some() && sockets.all(|socket| socket.ip().is_loopback())
+}
+
+/// The relays that a ledger's addresses name: those who use it need them too.
+pub(crate) fn relays(ticket: &LedgerTicket) -> Vec<String> {
+    let is_url = |text: &&String| text.starts_with("https://") || text.starts_with("http://");
+    ticket.address.addresses.iter().filter(is_url).cloned().collect()
+}
+
+/// The ledger's own row.
+pub(crate) async fn chain(ledger: &Ledger) -> Result<Chain, Error> {
+    let row = ledger.row(Chains, &()).await?;
+    row.ok_or_else(|| Error::new(Kind::Corrupt, "the ledger has no row about itself"))
+}
+
+/// Where results of a command line go.
+pub(crate) fn output(global: &Global) -> Output {
+    let format = if global.json { Format::Json } else { Format::Human };
+    let chatter = if global.quiet { Chatter::Quiet } else { Chatter::Normal };
+    Output::new(format, chatter, env::no_colour())
+}
+
+/// All rows of a table.
+pub(crate) async fn table<T>(ledger: &Ledger, table: T) -> Result<Vec<(Vec<u8>, T::Row)>, Error>
+where
+    T: Table + Copy,
+{
+    let mut rows = Vec::new();
+    loop {
+        let after = rows.last().map(|(key, _): &(Vec<u8>, T::Row)| key.clone());
+        let page = ledger.scan(table, &[], after.as_deref(), ROWS_MAX).await?;
+        let last = page.len() < ROWS_MAX;
+        rows.extend(page);
+        if last {
+            return Ok(rows);
+        }
+    }
+}
+
+/// Where all the money is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Books {
+    pub(crate) accounts: Amount,
+    pub(crate) account_count: usize,
+    pub(crate) holds: Amount,
+    pub(crate) storage: Amount,
+    pub(crate) repair: Amount,
+    pub(crate) treasury: Amount,
+    pub(crate) issued: Amount,
+}
+
+impl Books {
+    /// What all places hold together; it must be what was issued.
+    pub(crate) fn sum(&self) -> Option<Amount> {
+        let places = [self.accounts, self.holds, self.storage, self.repair, self.treasury];
+        places.into_iter().try_fold(Amount::ZERO, Amount::checked_add)
+    }
+}
+
+/// Counts the money in all rows of a ledger at one height; tries again when a block came in between.
+pub(crate) async fn books(ledger: &Ledger) -> Result<Books, Error> {
+    const TRIES: u32 = 20;
+    for _ in 0..TRIES {
+        let before = chain(ledger).await?.height;
+        let too_much = || Error::new(Kind::Corrupt, "the ledger holds more than can be counted");
+        let add = |sum: Amount, amount| sum.checked_add(amount).ok_or_else(too_much);
+        let accounts = table(ledger, Accounts).await?;
+        let holds = table(ledger, Holds).await?;
+        let pools = ledger.row(PoolsTable, &()).await?;
+        if chain(ledger).await?.height != before {
+            continue;
+        }
+        let pools =
+            pools.ok_or_else(|| Error::new(Kind::Corrupt, "the ledger has no row of its pools"))?;
+        return Ok(Books {
+            account_count: accounts.len(),
+            accounts: accounts.iter().map(|(_, row)| row.balance).try_fold(Amount::ZERO, add)?,
+            holds: holds.iter().map(|(_, row)| row.amount).try_fold(Amount::ZERO, add)?,
+            storage: pools.storage,
+            repair: pools.repair,
+            treasury: pools.treasury,
+            issued: pools.issued,
+        });
+    }
+    Err(Error::new(
+        Kind::Unreachable,
+        "the ledger makes blocks faster than its money can be counted",
+    ))
+}

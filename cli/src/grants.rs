@@ -1,0 +1,111 @@
+//! Grants, recipients and accounts as they are typed.
+
+use symbolon_protocol::{
+    grant::{Caveat, Grant, GrantToken},
+    id::{AccountId, LinkId},
+    identity::Recipient,
+};
+
+use crate::{
+    error::{Error, Kind},
+    home::{self, Home},
+    units::{self, When},
+};
+
+/// Bytes read of a file or of stdin for a grant or recipient: several times the longest text.
+const TEXT_BYTES_MAX: u64 = 64 * 1024;
+
+/// How a grant may be narrowed.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct Limits {
+    /// Until when: 30d, 2026-12-31
+    #[arg(long, value_name = "WHEN", value_parser = units::when)]
+    until: Option<When>,
+    /// From when on: 1h, 2026-12-31
+    #[arg(long, value_name = "WHEN", value_parser = units::when)]
+    from: Option<When>,
+    /// Only these cells of the file, in file order: 0..16
+    #[arg(long, value_name = "RANGE", value_parser = units::cells)]
+    cells: Option<(u64, u64)>,
+    /// At most this many reads on any one node
+    #[arg(long, value_name = "COUNT")]
+    reads: Option<u64>,
+    /// At most this many bytes from any one node
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    bytes: Option<u64>,
+    /// How often it may be passed on, 0 for never
+    #[arg(long, value_name = "TIMES")]
+    pass_on: Option<u8>,
+}
+
+impl Limits {
+    /// As caveats.
+    pub(crate) fn caveats(&self, now_ms: u64) -> Result<Vec<Caveat>, Error> {
+        let not_after = self.until.map(|when| when.at(now_ms));
+        let not_before = self.from.map(|when| when.at(now_ms));
+        if not_after.is_some_and(|end| end <= now_ms.max(not_before.unwrap_or(0))) {
+            return Err(Error::usage("the grant would end before it begins"));
+        }
+        let mut caveats = Vec::new();
+        caveats.extend(not_before.map(|time_ms| Caveat::NotBefore { time_ms }));
+        caveats.extend(not_after.map(|time_ms| Caveat::NotAfter { time_ms }));
+        caveats.extend(self.cells.map(|(first, end)| Caveat::Cells { first, end }));
+        caveats.extend(self.reads.map(|count| Caveat::NodeReads { count }));
+        caveats.extend(self.bytes.map(|bytes| Caveat::NodeBytes { bytes }));
+        caveats.extend(self.pass_on.map(|links| Caveat::Depth { links }));
+        Ok(caveats)
+    }
+}
+
+/// Whether a text names a grant rather than a file.
+pub(crate) fn looks_like_one(text: &str) -> bool {
+    text == "-" || text.starts_with('@') || text.starts_with("grant1")
+}
+
+/// The grant in a text, a file or stdin.
+pub(crate) fn parse(text: &str) -> Result<GrantToken, Error> {
+    let token = home::text_or_file(text, TEXT_BYTES_MAX)?;
+    GrantToken::parse(&token).map_err(|error| {
+        Error::new(Kind::Corrupt, format!("this is not a grant: {error}"))
+            .hint("a grant is one line that begins with grant1; check that it was copied whole")
+    })
+}
+
+/// The recipient in a text, a file, stdin, or of an identity in this home.
+pub(crate) fn recipient(text: &str, home: &Home) -> Result<Recipient, Error> {
+    let text = if text == "-" || text.starts_with('@') {
+        home::text_or_file(text, TEXT_BYTES_MAX)?
+    } else {
+        text.to_owned()
+    };
+    if text.starts_with("recipient1") {
+        return Recipient::parse(&text).map_err(|error| {
+            Error::new(Kind::Corrupt, format!("this is not a recipient: {error}"))
+                .hint("it is one line, printed by: symbolon id")
+        });
+    }
+    let local = home.identity(&text).map(|folder| folder.join("recipient"));
+    match local.and_then(|path| home::read_if_there(&path)) {
+        Ok(Some(bytes)) => Recipient::parse(&String::from_utf8_lossy(&bytes)).map_err(|error| {
+            Error::new(Kind::Corrupt, format!("the recipient file of {text} is damaged: {error}"))
+                .hint(format!("run: symbolon id --as {text}"))
+        }),
+        _ => Err(Error::new(Kind::NotFound, format!("{text:?} is nobody known here"))
+            .hint("give the recipient1... text that `symbolon id` prints on their machine")),
+    }
+}
+
+/// The account in a text: 64 hexadecimal digits, or whatever names a recipient.
+pub(crate) fn account(text: &str, home: &Home) -> Result<AccountId, Error> {
+    match text.parse() {
+        Ok(account) => Ok(account),
+        Err(_) => recipient(text, home).map(|recipient| recipient.account),
+    }
+}
+
+/// The link that makes a grant the holder's own; revoking it kills this grant and all made from it.
+pub(crate) fn last_link(grant: &Grant) -> LinkId {
+    let ids = grant.verify().map(|verified| verified.link_ids()).unwrap_or_default();
+    ids.last().copied().unwrap_or(LinkId([0; 16]))
+}

@@ -1,0 +1,383 @@
+//! Ledgers and nodes of this process: started on a folder, stopped by a signal.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    path::{Path, PathBuf},
+};
+
+use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Options};
+use symbolon_net::{Alpn, BindOptions, Endpoint, Host};
+use symbolon_node::{Limits, Node, NodeError, NodeOptions};
+use symbolon_protocol::{
+    Amount,
+    id::{AccountId, NodeId},
+    ledger::Params,
+};
+use tokio::{
+    io::AsyncReadExt as _,
+    task::{JoinHandle, JoinSet},
+};
+
+use crate::{
+    context,
+    error::{Error, Kind},
+    home,
+    units::{DAY_MS, Price},
+};
+
+/// Ports that are picked from: below the range from which systems take ports for outgoing traffic
+/// (32768 and up on Linux), so that the port is still free after a restart.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// How many ports are tried before giving up.
+const PORT_TRIES: u32 = 50;
+
+/// Longest deal of a network of one's own: ten years, in milliseconds.
+const DEAL_MS_MAX: u64 = 3650 * DAY_MS;
+
+/// Where to answer, and what to tell others about it.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Network {
+    /// Where to listen, for example 0.0.0.0:4150; without it, this machine only, on a port that stays
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// An address under which others reach this from outside; may be given several times
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) announce: Vec<SocketAddr>,
+    /// A relay server for peers that cannot be reached directly; may be given several times
+    #[arg(long, value_name = "URL")]
+    pub(crate) relay: Vec<String>,
+}
+
+/// A ledger to be started.
+#[derive(Clone, Debug)]
+pub(crate) struct LedgerPlan {
+    pub(crate) dir: PathBuf,
+    pub(crate) network: Network,
+    /// Length of an epoch; `None` for what the ledger has, or ten seconds.
+    pub(crate) epoch_ms: Option<u64>,
+    /// What a faucet request gives; `None` for what the ledger has, or the development default.
+    pub(crate) faucet: Option<Amount>,
+}
+
+/// Length of an epoch when nothing is said.
+pub(crate) const EPOCH_MS: u64 = 10_000;
+
+/// A ledger in this process, answering others.
+#[derive(Debug)]
+pub(crate) struct RunningLedger {
+    pub(crate) ledger: Ledger,
+    pub(crate) ticket: LedgerTicket,
+    pub(crate) params: Params,
+    endpoint: Endpoint,
+    server: JoinHandle<()>,
+    embedded: Embedded,
+}
+
+impl RunningLedger {
+    /// Starts it, making it first when the folder has none.
+    pub(crate) async fn start(plan: &LedgerPlan, host: &Host) -> Result<Self, Error> {
+        home::make_folder(&plan.dir)?;
+        let secret = home::secret(&plan.dir.join("key"), host.random())?;
+        let address = address(&plan.dir, plan.network.listen, IfTaken::Fail, host)?;
+        let endpoint = endpoint(secret, address, &plan.network, Alpn::Ledger).await?;
+        let options = Options { key: secret, params: params(plan), host: host.clone() };
+        let embedded = Embedded::open(&plan.dir, options).await?;
+        let ledger = Ledger::from(embedded.clone());
+        let server = tokio::spawn(answer(embedded.clone(), endpoint.clone()));
+        let chain = context::chain(&ledger).await?;
+        if let Some(epoch_ms) = plan.epoch_ms.filter(|epoch_ms| *epoch_ms != chain.params.epoch_ms)
+        {
+            let has = crate::units::show_duration(chain.params.epoch_ms);
+            let asked = crate::units::show_duration(epoch_ms);
+            return Err(Error::usage(format!("this ledger's epoch is {has}, not {asked}"))
+                .hint("it is fixed when a ledger is made; use another folder for another epoch"));
+        }
+        let ticket = LedgerTicket {
+            chain: ledger.chain(),
+            authority: ledger.authority(),
+            address: endpoint.address(),
+        };
+        Ok(Self { ledger, ticket, params: chain.params, endpoint, server, embedded })
+    }
+
+    /// Stops it; everything it said is on disk already.
+    pub(crate) async fn stop(self) {
+        self.endpoint.close().await;
+        self.server.abort();
+        drop(self.ledger);
+        self.embedded.close().await;
+    }
+}
+
+/// Answers every connection until the endpoint is closed.
+async fn answer(ledger: Embedded, endpoint: Endpoint) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(_) = connections.join_next() => {}
+            connection = endpoint.accept() => match connection {
+                Some(connection) => {
+                    connections.spawn(symbolon_ledger::serve(ledger.clone(), connection));
+                }
+                None => return,
+            },
+        }
+    }
+}
+
+fn params(plan: &LedgerPlan) -> Params {
+    let epoch_ms = plan.epoch_ms.unwrap_or(EPOCH_MS);
+    let development = Params::development();
+    Params {
+        epoch_ms,
+        faucet: plan.faucet.unwrap_or(development.faucet),
+        // The rules take at most a hundred million.
+        deal_epochs_max: (DEAL_MS_MAX / epoch_ms.max(1)).clamp(1, 100_000_000),
+        ..development
+    }
+}
+
+/// A node to be started.
+#[derive(Clone, Debug)]
+pub(crate) struct NodePlan {
+    pub(crate) dir: PathBuf,
+    pub(crate) network: Network,
+    pub(crate) capacity: u64,
+    pub(crate) price: Price,
+    /// Who earns; `None` for the node's own account.
+    pub(crate) payout: Option<AccountId>,
+}
+
+/// A node in this process.
+#[derive(Debug)]
+pub(crate) struct RunningNode {
+    pub(crate) node: Node,
+    pub(crate) endpoint: Endpoint,
+}
+
+impl RunningNode {
+    /// Starts it, making its key first when the folder has none.
+    pub(crate) async fn start(
+        plan: &NodePlan,
+        secret: [u8; 32],
+        endpoint: Endpoint,
+        ledger: &Ledger,
+        host: &Host,
+    ) -> Result<Self, Error> {
+        let epoch_ms = context::chain(ledger).await?.params.epoch_ms;
+        let options = NodeOptions {
+            dir: plan.dir.clone(),
+            capacity: plan.capacity,
+            price: plan.price.per_epoch(epoch_ms),
+            payout: plan.payout.unwrap_or(endpoint.id().into()),
+            custody: true,
+            limits: Limits::for_capacity(plan.capacity),
+        };
+        let node =
+            Node::start(options, secret, endpoint.clone(), ledger.clone(), host.clone()).await?;
+        Ok(Self { node, endpoint })
+    }
+
+    /// Its identity.
+    pub(crate) fn id(&self) -> NodeId {
+        self.node.id()
+    }
+
+    /// Waits until the ledger knows it.
+    pub(crate) async fn registered(&self) {
+        self.node.registered().await;
+    }
+
+    /// Stops it gracefully.
+    pub(crate) async fn stop(self) {
+        self.node.stop().await;
+    }
+}
+
+/// The secret and endpoint of a node's folder.
+pub(crate) async fn node_endpoint(
+    plan: &NodePlan,
+    host: &Host,
+) -> Result<([u8; 32], Endpoint), Error> {
+    home::make_folder(&plan.dir)?;
+    let secret = home::secret(&plan.dir.join("key"), host.random())?;
+    let address = address(&plan.dir, plan.network.listen, IfTaken::Move, host)?;
+    let endpoint = endpoint(secret, address, &plan.network, Alpn::Storage).await?;
+    Ok((secret, endpoint))
+}
+
+async fn endpoint(
+    secret: [u8; 32],
+    address: SocketAddr,
+    network: &Network,
+    alpn: Alpn,
+) -> Result<Endpoint, Error> {
+    let mut options = BindOptions::new(secret);
+    options.listen = vec![address];
+    options.announce.clone_from(&network.announce);
+    options.relays.clone_from(&network.relay);
+    options.accept = vec![alpn];
+    Ok(Endpoint::iroh(options).await?)
+}
+
+/// What to do when the port kept from last time is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IfTaken {
+    /// Say so: others know the port.
+    Fail,
+    /// Take another one, which the ledger will tell everybody.
+    Move,
+}
+
+/// Where to listen: what was asked for, else what was used last time, else a free port.
+fn address(
+    dir: &Path,
+    asked: Option<SocketAddr>,
+    if_taken: IfTaken,
+    host: &Host,
+) -> Result<SocketAddr, Error> {
+    let path = dir.join("listen");
+    let kept = home::read_if_there(&path)?
+        .and_then(|bytes| String::from_utf8(bytes).ok()?.trim().parse::<SocketAddr>().ok());
+    let wanted = match (asked, kept) {
+        (Some(asked), _) if asked.port() != 0 => Some(asked),
+        (Some(asked), Some(kept)) if asked.ip() == kept.ip() => Some(kept),
+        (None, kept) => kept,
+        _ => None,
+    };
+    let ip = asked.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |asked| asked.ip());
+    let address = match wanted.map(|wanted| (wanted, probe(wanted))) {
+        None => free(ip, host)?,
+        Some((wanted, Ok(()))) => wanted,
+        Some((_, Err(_))) if if_taken == IfTaken::Move && asked.is_none_or(|a| a.port() == 0) => {
+            free(ip, host)?
+        }
+        Some((wanted, Err(error))) => return Err(taken(wanted, &error)),
+    };
+    if kept != Some(address) {
+        home::write_whole(&path, format!("{address}\n").as_bytes())?;
+    }
+    Ok(address)
+}
+
+/// Whether an address can be bound right now.
+fn probe(address: SocketAddr) -> io::Result<()> {
+    UdpSocket::bind(address).map(drop)
+}
+
+fn free(ip: IpAddr, host: &Host) -> Result<SocketAddr, Error> {
+    let width = u32::from(PORTS.end - PORTS.start);
+    for _ in 0..PORT_TRIES {
+        let offset = u32::from_le_bytes(host.random()) % width;
+        let port = PORTS.start + u16::try_from(offset).unwrap_or(0);
+        let address = SocketAddr::new(ip, port);
+        match probe(address) {
+            Ok(()) => return Ok(address),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err(taken(address, &error)),
+        }
+    }
+    Err(Error::new(Kind::InUse, format!("no free port found in {PORTS:?} on {ip}")))
+}
+
+fn taken(address: SocketAddr, error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => Error::new(
+            Kind::InUse,
+            format!("port {} on {} is in use", address.port(), address.ip()),
+        )
+        .hint("stop the program that has it, or choose another with --listen ADDRESS:PORT"),
+        io::ErrorKind::AddrNotAvailable => {
+            Error::usage(format!("{} is not an address of this machine", address.ip()))
+        }
+        _ => Error::new(Kind::Io, format!("cannot listen on {address}: {error}")),
+    }
+}
+
+/// What ends a running command besides its own end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leash {
+    /// A signal: Ctrl-C or a request to terminate.
+    Signals,
+    /// Also the end of stdin: the parent is gone, however it went.
+    Stdin,
+}
+
+/// Waits until this process is told to stop.
+pub(crate) async fn told_to_stop(leash: Leash) -> Result<(), Error> {
+    let problem = |error: io::Error| Error::internal(format!("cannot wait for signals: {error}"));
+    let stdin_ended = async {
+        if leash == Leash::Signals {
+            return std::future::pending().await;
+        }
+        let mut stdin = tokio::io::stdin();
+        let mut waste = [0; 64];
+        while stdin.read(&mut waste).await.is_ok_and(|count| count > 0) {}
+    };
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).map_err(problem)?;
+        tokio::select! {
+            result = tokio::signal::ctrl_c() => result.map_err(problem),
+            _ = terminate.recv() => Ok(()),
+            () = stdin_ended => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result.map_err(problem),
+        () = stdin_ended => Ok(()),
+    }
+}
+
+impl From<NodeError> for Error {
+    fn from(error: NodeError) -> Self {
+        match error {
+            NodeError::Ledger(error) => error.into(),
+            NodeError::WrongFolder { .. } => Self::new(Kind::Exists, error.to_string())
+                .hint("every node and ledger needs a folder of its own: choose another with --dir"),
+            NodeError::Store(ref store) => Self::new(Kind::Io, format!("{error}: {store}")),
+            _ => Self::internal(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Host::system();
+        let first = address(folder.path(), None, IfTaken::Fail, &host).unwrap();
+        assert!(PORTS.contains(&first.port()));
+        assert_eq!(address(folder.path(), None, IfTaken::Fail, &host).unwrap(), first);
+
+        let _occupied = UdpSocket::bind(first).unwrap();
+        let error = address(folder.path(), None, IfTaken::Fail, &host).unwrap_err();
+        assert_eq!(error.kind, Kind::InUse);
+        let error = address(folder.path(), Some(first), IfTaken::Move, &host).unwrap_err();
+        assert_eq!(error.kind, Kind::InUse, "what was asked for is never replaced");
+        let moved = address(folder.path(), None, IfTaken::Move, &host).unwrap();
+        assert_ne!(moved, first);
+        assert_eq!(address(folder.path(), None, IfTaken::Move, &host).unwrap(), moved);
+    }
+
+    #[test]
+    fn deals_can_last_ten_years_whatever_the_epoch() {
+        let plan = |epoch_ms| LedgerPlan {
+            dir: PathBuf::new(),
+            network: Network::default(),
+            epoch_ms: Some(epoch_ms),
+            faucet: None,
+        };
+        for epoch_ms in [1000, EPOCH_MS, DAY_MS] {
+            assert_eq!(params(&plan(epoch_ms)).check(), Ok(()));
+        }
+        assert_eq!(params(&plan(DAY_MS)).deal_epochs_max, 3650);
+    }
+}

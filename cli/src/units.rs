@@ -1,0 +1,437 @@
+//! Sizes, durations, prices and dates as people write them, and back. Whole numbers throughout.
+
+use std::fmt;
+
+use symbolon_protocol::{Amount, amount::CREDIT};
+
+/// Bytes in a GiB: what storage prices are for.
+pub(crate) const GIB: u64 = 1 << 30;
+
+/// Milliseconds in a day.
+pub(crate) const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// The month of "credits per GiB and month": 30 days.
+pub(crate) const MONTH_MS: u64 = 30 * DAY_MS;
+
+/// For how long, as a user says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Term {
+    /// That many epochs of the network, however long they are.
+    Epochs(u64),
+    /// That many milliseconds, rounded up to whole epochs.
+    Time(u64),
+}
+
+impl Term {
+    /// In epochs of a network.
+    pub(crate) fn epochs(self, epoch_ms: u64) -> u64 {
+        match self {
+            Self::Epochs(count) => count,
+            Self::Time(ms) => ms.div_ceil(epoch_ms.max(1)),
+        }
+    }
+}
+
+/// A storage price as an operator says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Price {
+    /// Per GiB and month of 30 days.
+    Month(Amount),
+    /// Per GiB and epoch: what the ledger counts in.
+    Epoch(Amount),
+}
+
+impl Price {
+    /// Per GiB and epoch, rounded up: a price is never less than what was asked.
+    pub(crate) fn per_epoch(self, epoch_ms: u64) -> Amount {
+        match self {
+            Self::Epoch(price) => price,
+            Self::Month(price) => price.fraction_up(epoch_ms, MONTH_MS).unwrap_or(price),
+        }
+    }
+}
+
+/// A point in time as a user says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    /// So many milliseconds from now.
+    After(u64),
+    /// Milliseconds since the Unix epoch.
+    At(u64),
+}
+
+impl When {
+    /// Milliseconds since the Unix epoch.
+    pub(crate) fn at(self, now_ms: u64) -> u64 {
+        match self {
+            Self::After(ms) => now_ms.saturating_add(ms),
+            Self::At(ms) => ms,
+        }
+    }
+}
+
+/// Splits a leading decimal number off: the number times `10^18`, and the rest without spaces.
+fn number(text: &str) -> Option<(u128, &str)> {
+    const SCALE_DIGITS: usize = 18;
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (digits, rest) = text.split_at(end);
+    let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));
+    if whole.is_empty() || part.contains('.') || part.len() > SCALE_DIGITS || digits.ends_with('.')
+    {
+        return None;
+    }
+    format!("{whole}{part:0<SCALE_DIGITS$}").parse().ok().map(|value| (value, rest.trim()))
+}
+
+/// `number * unit`, rounded down; `None` past `u64`.
+fn scaled(number: u128, unit: u64) -> Option<u64> {
+    const SCALE: u128 = 1_000_000_000_000_000_000;
+    let (whole, part) = (number / SCALE, number % SCALE);
+    // The part is below 10^18 < 2^60, so its product with any u64 unit fits.
+    let value = whole.checked_mul(u128::from(unit))? + part * u128::from(unit) / SCALE;
+    u64::try_from(value).ok()
+}
+
+/// Reads `100GiB`, `1.5 MB` or plain bytes.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let problem = || "a size looks like 4096, 500MB or 100GiB".to_owned();
+    let (value, unit) = number(text.trim()).ok_or_else(problem)?;
+    let unit = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => GIB,
+        "t" | "tib" => 1 << 40,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "tb" => 1_000_000_000_000,
+        _ => return Err(problem()),
+    };
+    scaled(value, unit).ok_or_else(|| "that is more bytes than can be counted".into())
+}
+
+/// Reads `10s`, `90 min`, `30d` or `1h30m`, in milliseconds.
+pub(crate) fn duration(text: &str) -> Result<u64, String> {
+    let problem = || "a duration looks like 10s, 1h30m or 30d".to_owned();
+    let too_long = || "that is longer than can be counted".to_owned();
+    let (mut rest, mut total) = (text.trim(), 0_u64);
+    if rest.is_empty() {
+        return Err(problem());
+    }
+    while !rest.is_empty() {
+        let (value, after) = number(rest).ok_or_else(problem)?;
+        let end = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(end);
+        let unit = match unit.to_ascii_lowercase().as_str() {
+            "ms" => 1,
+            "s" | "sec" | "second" | "seconds" => 1_000,
+            "m" | "min" | "minute" | "minutes" => 60_000,
+            "h" | "hour" | "hours" => 3_600_000,
+            "d" | "day" | "days" => DAY_MS,
+            "w" | "week" | "weeks" => 7 * DAY_MS,
+            "mo" | "month" | "months" => MONTH_MS,
+            "y" | "year" | "years" => 365 * DAY_MS,
+            _ => return Err(problem()),
+        };
+        let part = scaled(value, unit).ok_or_else(too_long)?;
+        total = total.checked_add(part).ok_or_else(too_long)?;
+        rest = after.trim_start();
+    }
+    Ok(total)
+}
+
+/// Reads a term: `30d`, or `100 epochs`.
+pub(crate) fn term(text: &str) -> Result<Term, String> {
+    let trimmed = text.trim();
+    let digits = trimmed.trim_end_matches(|c: char| c.is_ascii_alphabetic()).trim_end();
+    let unit = trimmed[digits.len()..].trim().to_ascii_lowercase();
+    let term = match unit.as_str() {
+        "epoch" | "epochs" | "e" => {
+            Term::Epochs(digits.parse().map_err(|_| "a term looks like 30d or 100epochs")?)
+        }
+        "" => return Err("say the unit: 30d for days, 30epochs for epochs".into()),
+        _ => Term::Time(duration(trimmed).map_err(|_| "a term looks like 30d or 100epochs")?),
+    };
+    match term {
+        Term::Epochs(0) | Term::Time(0) => Err("it has to be longer than nothing".into()),
+        term => Ok(term),
+    }
+}
+
+/// Reads `2.5` or `2.5 credits`.
+pub(crate) fn amount(text: &str) -> Result<Amount, String> {
+    let text = text.trim();
+    let bare = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    match text[bare.len()..].to_ascii_lowercase().as_str() {
+        "" | "credit" | "credits" | "cr" => {
+            Amount::parse(bare.trim_end()).map_err(|error| error.to_string())
+        }
+        other => Err(format!("{other} is not a unit of money; write 2.5 or 2.5credits")),
+    }
+}
+
+/// Reads a storage price: `1`, `1/month` or `0.001/epoch`.
+pub(crate) fn price(text: &str) -> Result<Price, String> {
+    match text.split_once('/') {
+        None => amount(text).map(Price::Month),
+        Some((value, "month" | "mo" | "30d")) => amount(value).map(Price::Month),
+        Some((value, "epoch")) => amount(value).map(Price::Epoch),
+        Some(_) => Err("a storage price looks like 1, 1/month or 0.001/epoch".into()),
+    }
+}
+
+/// Reads a byte range: `0..1MiB`, `4096..` (to the end is `u64::MAX`).
+pub(crate) fn range(text: &str) -> Result<(u64, u64), String> {
+    let (start, end) = text.split_once("..").ok_or("a range looks like 0..1MiB or 4096..")?;
+    let start = if start.is_empty() { 0 } else { size(start)? };
+    let end = if end.is_empty() { u64::MAX } else { size(end)? };
+    if start < end { Ok((start, end)) } else { Err("the range is empty".into()) }
+}
+
+/// Reads a range of whole numbers: `0..16`.
+pub(crate) fn cells(text: &str) -> Result<(u64, u64), String> {
+    let problem = || "cells look like 0..16: the first, and the first one after".to_owned();
+    let (first, end) = text.split_once("..").ok_or_else(problem)?;
+    let first = first.parse().map_err(|_| problem())?;
+    let end = end.parse().map_err(|_| problem())?;
+    if first < end { Ok((first, end)) } else { Err("the range is empty".into()) }
+}
+
+/// Reads `2026-12-31`, `2026-12-31T18:00Z`, or a duration from now.
+pub(crate) fn when(text: &str) -> Result<When, String> {
+    let problem = || "a time looks like 30d, 2026-12-31 or 2026-12-31T18:00Z".to_owned();
+    if let Ok(ms) = duration(text) {
+        return Ok(When::After(ms));
+    }
+    let (date, time) = text.trim().split_once(['T', ' ']).unwrap_or((text.trim(), "00:00Z"));
+    let fields = |text: &str, by: char| -> Option<Vec<u64>> {
+        text.split(by).map(|field| field.parse().ok()).collect()
+    };
+    let date = fields(date, '-').ok_or_else(problem)?;
+    let time = fields(time.strip_suffix('Z').ok_or_else(problem)?, ':').ok_or_else(problem)?;
+    let (&[year, month, day], [hour, minute, rest @ ..]) = (&date[..], &time[..]) else {
+        return Err(problem());
+    };
+    let second = match rest {
+        [] => 0,
+        [second] => *second,
+        _ => return Err(problem()),
+    };
+    let in_range = (1970..10_000).contains(&year)
+        && (1..=12).contains(&month)
+        && (1..=days_in(year, month)).contains(&day)
+        && *hour < 24
+        && *minute < 60
+        && second < 60;
+    if !in_range {
+        return Err(problem());
+    }
+    let seconds = days_before(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
+    Ok(When::At(seconds * 1000))
+}
+
+fn leap(year: u64) -> bool {
+    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+}
+
+fn days_in(year: u64, month: u64) -> u64 {
+    match month {
+        4 | 6 | 9 | 11 => 30,
+        2 => 28 + u64::from(leap(year)),
+        _ => 31,
+    }
+}
+
+/// Days from 1970-01-01 to a date not before it.
+fn days_before(year: u64, month: u64, day: u64) -> u64 {
+    let years: u64 = (1970..year).map(|year| 365 + u64::from(leap(year))).sum();
+    let months: u64 = (1..month).map(|month| days_in(year, month)).sum();
+    years + months + day - 1
+}
+
+/// A time as `2026-11-22 17:34:48Z`.
+pub(crate) fn show_time(ms: u64) -> String {
+    let seconds = ms / 1000;
+    let (mut days, clock) = (seconds / 86_400, seconds % 86_400);
+    if days > 2_932_896 {
+        return "never".into(); // Past the year 9999.
+    }
+    let mut year = 1970;
+    while days >= 365 + u64::from(leap(year)) {
+        days -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let mut month = 1;
+    while days >= days_in(year, month) {
+        days -= days_in(year, month);
+        month += 1;
+    }
+    let (hour, minute, second) = (clock / 3600, clock / 60 % 60, clock % 60);
+    format!("{year:04}-{month:02}-{:02} {hour:02}:{minute:02}:{second:02}Z", days + 1)
+}
+
+/// A size with its unit: `15241 B`, `1.4 MiB`.
+pub(crate) fn show_size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1 << 10 {
+        return format!("{bytes} B");
+    }
+    let mut unit = 0;
+    // In 1024ths of the unit shown.
+    let mut value = u128::from(bytes);
+    while value >= 1024 * 1024 && unit + 1 < UNITS.len() {
+        value /= 1024;
+        unit += 1;
+    }
+    let tenths = (value * 10 + 512) / 1024;
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
+/// A duration in its two largest units: `30d`, `1h 30m`, `1.4s`.
+pub(crate) fn show_duration(ms: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [(DAY_MS, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
+    if ms < 1000 {
+        return format!("{ms} ms");
+    }
+    if ms < 60_000 {
+        let tenths = ms / 100;
+        return if ms % 1000 < 100 {
+            format!("{}s", ms / 1000)
+        } else {
+            format!("{}.{}s", tenths / 10, tenths % 10)
+        };
+    }
+    let first = UNITS.iter().position(|(unit, _)| ms >= *unit).unwrap_or(UNITS.len() - 1);
+    let (unit, name) = UNITS[first];
+    let rest = ms % unit;
+    match UNITS.get(first + 1).filter(|(unit, _)| rest >= *unit) {
+        Some((small, small_name)) => format!("{}{name} {}{small_name}", ms / unit, rest / small),
+        None => format!("{}{name}", ms / unit),
+    }
+}
+
+/// Money with its unit: `2.5 credits`, `1 credit`.
+pub(crate) fn show_amount(amount: Amount) -> Credits {
+    Credits(amount)
+}
+
+/// Money that prints with its unit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Credits(Amount);
+
+impl fmt::Display for Credits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = if self.0.0 == CREDIT { "credit" } else { "credits" };
+        f.pad(&format!("{} {unit}", self.0))
+    }
+}
+
+/// `1 node`, `8 nodes`.
+pub(crate) fn count(number: impl fmt::Display, thing: &str) -> String {
+    let number = number.to_string();
+    let plural = if number == "1" { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("4096", 4096),
+            ("1.5KiB", 1536),
+            ("100GiB", 100 * GIB),
+            ("100 gib", 100 * GIB),
+            ("2g", 2 * GIB),
+            ("500MB", 500_000_000),
+            ("0.1k", 102),
+        ] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "GiB", "-1", "1e3", "5.", "1.2.3", "10 furlongs", "99999999999TiB"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (15_241, "14.9 KiB"),
+            (100 * GIB, "100.0 GiB"),
+            (u64::MAX, "16384.0 PiB"),
+        ] {
+            assert_eq!(show_size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn durations() {
+        for (text, ms) in [
+            ("10s", 10_000),
+            ("1h30m", 5_400_000),
+            ("1h 30m", 5_400_000),
+            ("0.5s", 500),
+            ("250ms", 250),
+            ("30d", MONTH_MS),
+            ("2 weeks", 14 * DAY_MS),
+        ] {
+            assert_eq!(duration(text), Ok(ms), "{text}");
+        }
+        for text in ["", "10", "s", "10 parsecs", "1h30", "-1s", "99999999999999y"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        for (ms, text) in [
+            (12, "12 ms"),
+            (1_000, "1s"),
+            (1_450, "1.4s"),
+            (5_400_000, "1h 30m"),
+            (MONTH_MS, "30d"),
+            (DAY_MS + 1, "1d"),
+        ] {
+            assert_eq!(show_duration(ms), text);
+        }
+    }
+
+    #[test]
+    fn terms_and_prices() {
+        assert_eq!(term("30d"), Ok(Term::Time(MONTH_MS)));
+        assert_eq!(term("12epochs"), Ok(Term::Epochs(12)));
+        assert_eq!(term("12 epochs"), Ok(Term::Epochs(12)));
+        assert!(term("12").unwrap_err().contains("unit"));
+        assert!(term("0s").is_err());
+        assert!(term("-3epochs").is_err());
+        assert_eq!(Term::Time(10_001).epochs(10_000), 2);
+        assert_eq!(amount("2.5 credits"), Ok(Amount(2_500_000_000)));
+        assert!(amount("2.5 euro").is_err());
+        assert_eq!(price("1"), Ok(Price::Month(Amount::credits(1))));
+        assert_eq!(price("0.5/epoch"), Ok(Price::Epoch(Amount(CREDIT / 2))));
+        assert!(price("1/year").is_err());
+        // One credit a month is 3858.02.. units per 10 s: rounded up.
+        assert_eq!(Price::Month(Amount::credits(1)).per_epoch(10_000), Amount(3859));
+    }
+
+    #[test]
+    fn ranges() {
+        assert_eq!(range("0..1MiB"), Ok((0, 1 << 20)));
+        assert_eq!(range("4096.."), Ok((4096, u64::MAX)));
+        assert!(range("5..5").is_err());
+        assert!(range("5-6").is_err());
+        assert_eq!(cells("0..16"), Ok((0, 16)));
+        assert!(cells("3..3").is_err());
+    }
+
+    #[test]
+    fn times_go_there_and_back() {
+        assert_eq!(when("1h"), Ok(When::After(3_600_000)));
+        assert_eq!(when("1970-01-01"), Ok(When::At(0)));
+        assert_eq!(when("2000-03-01T12:30:05Z"), Ok(When::At(951_913_805_000)));
+        assert_eq!(show_time(951_913_805_000), "2000-03-01 12:30:05Z");
+        assert_eq!(show_time(u64::MAX), "never");
+        for text in ["2026-02-29", "2026-13-01", "2026-12-31T18:00", "tomorrow", "2026-12"] {
+            assert!(when(text).is_err(), "{text}");
+        }
+        assert!(when("2028-02-29").is_ok());
+    }
+}
