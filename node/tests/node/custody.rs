@@ -11,17 +11,17 @@ use symbolon_protocol::{
         self, Capsule, CustodyTerms, DeliveryKey, DeliverySecret, Release, Share, VaultKey,
         VaultSecret,
     },
-    grant::mandate,
+    grant::{Grant, mandate},
     id::{Hash, ListingId, NodeId, ObjectId, OrderId, VaultId},
     identity::Identity,
     ledger::{
-        rows::{Nodes, Order, OrderState, Orders, PublicRef, Terms},
+        rows::{Listings, Nodes, Order, OrderState, Orders, PublicRef, Terms},
         transaction::{Action, CustodyAcceptance},
     },
     wire::storage::{Refusal, RefusalCode, Request, Response},
 };
 
-use crate::world::{Peer, World, code};
+use crate::world::{PRICE, Peer, World, code, shard};
 
 const VAULT: VaultId = VaultId([41; 16]);
 const LISTING: ListingId = ListingId([42; 16]);
@@ -160,7 +160,6 @@ impl Market {
     }
 
     async fn capsule(&self) -> Capsule {
-        use symbolon_protocol::ledger::rows::Listings;
         let row = self.world.ledger.row(Listings, &LISTING).await.unwrap().unwrap();
         row.terms.capsule
     }
@@ -335,4 +334,28 @@ async fn a_node_without_custody_keeps_no_share() {
     };
     assert_eq!(code(owner.ask(&request).await), RefusalCode::NotAllowed);
     node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refunded_order_ends_the_buyers_access() {
+    let mut market = Market::new().await;
+    market.open_vault().await;
+    market.list().await;
+    let world = &market.world;
+    let seller = market.seller(0).await;
+    let terms = world.terms(1, 4096);
+    seller.store(&terms, 0, PRICE, &world.own_grant(), &shard(4096)).await.unwrap();
+    // One custodian of two is not enough: the money goes back.
+    market.nodes.remove(1).stop().await;
+    market.buy().await;
+    let row = market.world.ledger.row(Listings, &LISTING).await.unwrap().unwrap();
+    let sale = market.world.ledger.sale(&ORDER).await.unwrap();
+    let root = market.world.owner.account();
+    let grant = Some(Grant { version: 1, root, links: vec![row.terms.mandate, sale] });
+    let buyer = market.world.peer(&market.buyer, &market.nodes[0]).await;
+    let request = Request::Read { deal: terms.deal, index: 0, first: 0, count: 1, grant };
+    buyer.read(&request).await.unwrap();
+    market.world.pass(11 * 60_000).await;
+    assert_eq!(market.order().await.state, OrderState::Refunded);
+    assert_eq!(code(buyer.read(&request).await), RefusalCode::Revoked);
 }
