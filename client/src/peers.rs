@@ -10,6 +10,9 @@ use symbolon_protocol::{
 };
 use tokio::sync::Mutex;
 
+/// How long a node has to say that it is there: enough for any link, short enough to go on without it.
+const REACH: Duration = Duration::from_secs(2);
+
 /// Why an exchange with a node failed.
 #[derive(Debug)]
 pub(crate) enum PeerError {
@@ -68,9 +71,9 @@ impl Peers {
         Ok(connection)
     }
 
-    /// Whether a node can be reached now.
-    pub(crate) async fn reach(&self, node: &PeerAddress) -> Result<(), NetError> {
-        self.connection(node).await.map(drop)
+    /// Whether a node answers now. A connection from earlier is no sign: the node may be gone since.
+    pub(crate) async fn reach(&self, node: &PeerAddress) -> Result<(), PeerError> {
+        self.ask(node, &Request::Info, REACH).await.map(drop)
     }
 
     /// Opens a stream and sends a request.
