@@ -70,8 +70,11 @@ fn explain(error: &clap::Error) -> ExitCode {
 /// What happens inside, on stderr.
 fn log(verbose: u8) {
     let default = match verbose {
-        0 => "error",
-        1 => "warn,symbolon=info,symbolon_node=info,symbolon_ledger=info,symbolon_client=info",
+        // The transport complains about every peer that vanishes; what that means is said elsewhere.
+        0 => "error,iroh=off,noq=off",
+        1 => {
+            "warn,iroh=off,noq=off,symbolon=info,symbolon_node=info,symbolon_ledger=info,symbolon_client=info"
+        }
         2 => {
             "info,symbolon=debug,symbolon_node=debug,symbolon_ledger=debug,symbolon_client=debug,\
               symbolon_net=debug"
