@@ -49,7 +49,10 @@ fn run(args: Args) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(|error| Error::internal(format!("cannot start threads: {error}")))?;
-    runtime.block_on(commands::run(args.verb, &context))
+    let result = runtime.block_on(commands::run(args.verb, &context));
+    // What matters was waited for; a read of stdin that never ends must not be.
+    runtime.shutdown_background();
+    result
 }
 
 /// Help, version, or what is wrong with the command line.
