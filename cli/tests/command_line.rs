@@ -81,7 +81,8 @@ fn every_verb_has_help_with_an_example() {
         let text = stdout(&output);
         let example = format!("  symbolon {}", verb.join(" "));
         // `put -` style examples begin with another program.
-        let shown = text.contains(&example) || text.contains(&format!("symbolon {}", verb.join(" ")));
+        let shown =
+            text.contains(&example) || text.contains(&format!("symbolon {}", verb.join(" ")));
         assert!(text.contains("Example") && shown, "{verb:?} has no example:\n{text}");
         assert!(text.contains("--json") && text.contains("--home"), "{verb:?}");
         assert_eq!(stderr(&output), "", "{verb:?}");

@@ -29,7 +29,11 @@ impl Puts {
     }
 
     /// Puts a file, disturbed at `part`/`parts` of its time; then puts it again and checks everything.
-    fn disturbed(&mut self, (part, parts): (u32, u32), disturb: impl FnOnce(&mut Network) -> Disturbed) {
+    fn disturbed(
+        &mut self,
+        (part, parts): (u32, u32),
+        disturb: impl FnOnce(&mut Network) -> Disturbed,
+    ) {
         self.files += 1;
         let name = format!("file{}", self.files);
         let path = self.network.file(&name, LENGTH, self.files);

@@ -90,7 +90,8 @@ fn text(path: &Path) -> &str {
 fn files_survive_a_crash_of_everything() {
     let home = Home::new();
     let file = home.path("data");
-    let bytes: Vec<u8> = (0..300_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let bytes: Vec<u8> =
+        (0..300_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     fs::write(&file, &bytes).unwrap();
 
     let up = home.up(&["--nodes", "5"]);
@@ -151,7 +152,8 @@ fn a_grant_is_for_one_reader_and_can_be_taken_back() {
     let copy = home.path("copy");
     home.run(&["--as", "bob", "get", &grant, "-o", text(&copy)]);
     assert_eq!(fs::read(&copy).unwrap(), b"for bob's eyes only");
-    let (code, error) = home.fail(&["--as", "eve", "get", &grant, "-o", text(&home.path("stolen"))]);
+    let (code, error) =
+        home.fail(&["--as", "eve", "get", &grant, "-o", text(&home.path("stolen"))]);
     assert_eq!(code, 5, "{error}");
     assert!(!home.path("stolen").exists());
 

@@ -223,7 +223,8 @@ impl Network {
 pub fn bytes(length: usize, seed: u8) -> Vec<u8> {
     let mut state = u64::from(seed) + 1;
     let next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33).to_le_bytes()[0]
     };
     std::iter::repeat_with(next).take(length).collect()
