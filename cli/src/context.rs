@@ -1,6 +1,9 @@
 //! What every verb works with: the home, the identity, the ledger, and a client made of them.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use symbolon_client::{Client, Setup};
 use symbolon_ledger::{Ledger, LedgerTicket, ROWS_MAX, Remote, TicketError};
@@ -203,6 +206,20 @@ impl Context {
         }
         Err(Error::new(Kind::Interrupted, "nothing was done"))
     }
+}
+
+/// How long to wait for a goodbye to arrive. Everything that matters was answered before; a peer that
+/// vanished would be waited for in vain.
+const GOODBYE: Duration = Duration::from_millis(300);
+
+/// Ends a client's connections.
+pub(crate) async fn close(client: Client) {
+    drop(tokio::time::timeout(GOODBYE, client.close()).await);
+}
+
+/// Ends an endpoint's connections.
+pub(crate) async fn hang_up(endpoint: Endpoint) {
+    drop(tokio::time::timeout(GOODBYE, endpoint.close()).await);
 }
 
 /// Whether a ledger can only be used on this machine.

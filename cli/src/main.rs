@@ -49,7 +49,10 @@ fn run(args: Args) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(|error| Error::internal(format!("cannot start threads: {error}")))?;
-    runtime.block_on(commands::run(args.verb, &context))
+    let result = runtime.block_on(commands::run(args.verb, &context));
+    // What matters was waited for; a read of stdin that never ends must not be.
+    runtime.shutdown_background();
+    result
 }
 
 /// Help, version, or what is wrong with the command line.
@@ -70,8 +73,11 @@ fn explain(error: &clap::Error) -> ExitCode {
 /// What happens inside, on stderr.
 fn log(verbose: u8) {
     let default = match verbose {
-        0 => "error",
-        1 => "warn,symbolon=info,symbolon_node=info,symbolon_ledger=info,symbolon_client=info",
+        // The transport complains about every peer that vanishes; what that means is said elsewhere.
+        0 => "error,iroh=off,noq=off",
+        1 => {
+            "warn,iroh=off,noq=off,symbolon=info,symbolon_node=info,symbolon_ledger=info,symbolon_client=info"
+        }
         2 => {
             "info,symbolon=debug,symbolon_node=debug,symbolon_ledger=debug,symbolon_client=debug,\
               symbolon_net=debug"

@@ -12,7 +12,7 @@ use symbolon_protocol::{
     Amount, Decode, DecodeError, Encode, choice,
     codec::Reader,
     content::{Manifest, MaskMode, Scheme},
-    id::{Hash, ListingId, OrderId},
+    id::{Hash, ListingId, NodeId, OrderId},
     ledger::rows::Access,
     record,
 };
@@ -112,6 +112,21 @@ record! {
 }
 
 record! {
+    /// Which node was asked for which shard of a segment whose deal is not open yet.
+    pub(crate) struct PlacementEntry {
+        pub(crate) shards: Vec<Asked>,
+    }
+}
+
+record! {
+    #[derive(Copy)]
+    pub(crate) struct Asked {
+        pub(crate) index: u8,
+        pub(crate) node: NodeId,
+    }
+}
+
+record! {
     /// A purchase: written before the order is sent.
     pub(crate) struct PurchaseEntry {
         pub(crate) order: OrderId,
@@ -153,6 +168,7 @@ kinds! {
     Uploads = 2 => UploadEntry,
     Purchases = 3 => PurchaseEntry,
     Grants = 4 => GrantEntry,
+    Placements = 5 => PlacementEntry,
 }
 
 /// Changes that take effect together.

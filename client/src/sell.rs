@@ -145,20 +145,13 @@ impl Client {
         nodes.sort_by_cached_key(|node| {
             *blake3::Hasher::new().update(&id.0).update(&node.id.0).finalize().as_bytes()
         });
-        let mut faults = Vec::new();
-        let mut reachable = Vec::new();
-        for node in nodes {
-            if reachable.len() == CUSTODIANS {
-                break;
-            }
-            match self.peers().reach(&address(node.id, &node.row)).await {
-                Ok(()) => reachable.push(node),
-                Err(_) => faults.push((node.id, NodeFault::Offline)),
-            }
-        }
+        let ids: Vec<_> = nodes.iter().map(|node| node.id).collect();
+        let mut reachable = self.answering(nodes).await;
+        reachable.truncate(CUSTODIANS);
         let total = reachable.len();
         let required = total / 2 + 1;
         if total == 0 {
+            let faults = ids.into_iter().map(|node| (node, NodeFault::Offline)).collect();
             return Err(ClientError::NotEnoughCustodians { released: 0, needed: 1, faults });
         }
         let narrow = |count: usize| u8::try_from(count).expect("at most five custodians");

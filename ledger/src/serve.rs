@@ -86,7 +86,13 @@ impl Asked {
         drop(self.ledger);
         loop {
             match blocks.next().await {
-                Ok(block) => self.sender.send(&Response::Block { block }).await?,
+                Ok(block) => match self.sender.send(&Response::Block { block }).await {
+                    Err(error @ NetError::TooLarge { .. }) => {
+                        let message = error.to_string();
+                        return self.sender.send(&Response::Refused { message }).await;
+                    }
+                    sent => sent?,
+                },
                 Err(error) => return self.sender.send(&refused(&error)).await,
             }
         }
@@ -97,7 +103,7 @@ async fn respond(ledger: &Embedded, request: Request) -> Result<Response, Ledger
     let reader = ledger.reader();
     match request {
         Request::Submit { transaction } => {
-            let outcome = ledger.submit(transaction).await?;
+            let outcome = ledger.submit(*transaction).await?;
             Ok(Response::Outcome { height: outcome.height, status: outcome.status })
         }
         Request::Head => Ok(Response::Head { header: ledger.head() }),

@@ -378,3 +378,17 @@ async fn a_restarted_peer_answers_in_its_place_and_a_cut_heals() {
     drop(restarted);
     assert!(client.connect(&server.address(), Alpn::Ledger).await.is_err());
 }
+
+#[tokio::test]
+async fn what_a_dead_connection_leaves_is_no_end() {
+    let network = MemoryNetwork::new();
+    let (_server, client, theirs, ours) = pair(&Transport::Memory(network.clone())).await;
+    let (mut sender, _receiver) = ours.open().await.unwrap();
+    sender.send(&1_u8).await.unwrap();
+    let (_back, mut there) = theirs.accept().await.unwrap();
+    network.kill(&client.id());
+    drop(sender);
+    // What had arrived is there; then the loss shows, not an end.
+    assert_eq!(there.receive::<u8>().await, Ok(1));
+    assert!(matches!(there.read(1).await, Err(NetError::Lost { .. })));
+}

@@ -120,7 +120,7 @@ impl fmt::Debug for Identity {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, format};
+    use std::{collections::BTreeSet, format, string::ToString};
 
     use super::*;
 
@@ -144,6 +144,24 @@ mod tests {
         };
         assert_ne!(key(&first), key(&second));
         assert_ne!(Identity::from_seed(&[2; 64]).account(), identity.account());
+    }
+
+    /// The worked example of `spec/identity.md`.
+    #[test]
+    fn the_example_of_the_spec() {
+        let identity = Identity::from_phrase(&Phrase::from_entropy(&[0; 32]));
+        assert_eq!(
+            identity.account().to_string(),
+            "17a1eeb8a623936c54fd8132dbda4927c84c0239937e7fa4c21986bf7ab927df"
+        );
+        assert_eq!(
+            identity.peer().to_string(),
+            "dd38ce94d684e7b9b9ff816b5df803ffb8bda30ded127030f5a1ff890b092d7f"
+        );
+        assert_eq!(
+            crate::id::hex(&identity.wrap_key()),
+            "ae74c858334fabacbdd65816543fa3ea0f96618724896b4bf3730a09ea3a066a"
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use symbolon_protocol::{
 };
 
 use crate::{
-    context::{Consent, Context},
+    context::{self, Consent, Context},
     error::Error,
     grants,
     output::{Align, Report, Table},
@@ -71,7 +71,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
             send(&client, context, &to, amount, Consent::from(yes, None)).await
         }
     };
-    client.close().await;
+    context::close(client).await;
     report
 }
 

@@ -8,7 +8,7 @@ use symbolon_protocol::Amount;
 
 use crate::{
     commands::{get::Fetch, market},
-    context::{Consent, Context},
+    context::{self, Consent, Context},
     error::{Error, Kind},
     output::Report,
     progress,
@@ -72,7 +72,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
             Some(fetch.run_json(&client, &context.out).await)
         }
     };
-    client.close().await;
+    context::close(client).await;
     match fetched {
         None => Ok(report.text(format!(
             "Fetch it with: symbolon buy {} -o PATH; nothing is paid twice.",

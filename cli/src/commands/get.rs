@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use symbolon_client::{Client, GetOptions, GetReport, Readable, Replace, Sink};
 
 use crate::{
-    context::Context,
+    context::{self, Context},
     error::Error,
     grants,
     output::{Output, Report},
@@ -44,7 +44,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let client = context.client().await?;
     let fetch = Fetch { what, output, range: args.range, replace: args.replace };
     let report = fetch.run(&client, &context.out).await;
-    client.close().await;
+    context::close(client).await;
     report
 }
 

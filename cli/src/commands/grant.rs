@@ -9,7 +9,7 @@ use symbolon_protocol::{
 };
 
 use crate::{
-    context::Context,
+    context::{self, Context},
     error::{Error, Kind},
     grants::{self, Limits},
     home,
@@ -173,7 +173,7 @@ async fn attenuate(
     let caveats = limits.caveats(context.host.now_ms())?;
     let client = context.client().await?;
     let narrowed = client.attenuate(token, &recipient, caveats);
-    client.close().await;
+    context::close(client).await;
     let narrowed = narrowed?;
     let text = narrowed.to_text();
     let json = json!({
@@ -197,7 +197,7 @@ async fn revoke(text: &str, context: &Context) -> Result<Report, Error> {
     };
     let client = context.client().await?;
     let outcome = client.revoke(link).await;
-    client.close().await;
+    context::close(client).await;
     let outcome = outcome?;
     let json = json!({ "link": link.to_string(), "height": outcome.height });
     Ok(Report::new(json).text(format!(
@@ -209,7 +209,7 @@ async fn revoke(text: &str, context: &Context) -> Result<Report, Error> {
 async fn list(context: &Context) -> Result<Report, Error> {
     let client = context.client().await?;
     let grants = client.grants();
-    client.close().await;
+    context::close(client).await;
     let grants = grants?;
     let now_ms = context.host.now_ms();
     let mut table = Table::new(&[

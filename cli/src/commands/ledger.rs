@@ -99,7 +99,7 @@ async fn status(context: &Context) -> Result<Report, Error> {
     let (ledger, endpoint) = context.ledger().await?;
     let chain = context::chain(&ledger).await?;
     let books = context::books(&ledger).await?;
-    endpoint.close().await;
+    context::hang_up(endpoint).await;
     let params = &chain.params;
     let sound = books.sum() == Some(books.issued);
     let json = json!({

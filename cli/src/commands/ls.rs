@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::{
-    context::Context,
+    context::{self, Context},
     error::Error,
     output::{Align, Report, Table},
     units::{count, show_size, show_time},
@@ -26,7 +26,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
     let client = context.client().await?;
     let prefix = args.prefix.as_deref().unwrap_or("");
     let files = client.list();
-    client.close().await;
+    context::close(client).await;
     let files: Vec<_> = files?.into_iter().filter(|file| file.name.starts_with(prefix)).collect();
     let mut table = Table::new(&[
         ("SIZE", Align::Right),
@@ -51,6 +51,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
             "scheme": { "required": file.scheme.required, "total": file.scheme.total },
             "segments": file.segments,
             "stored_ms": file.stored_ms,
+            "cost": file.cost.to_string(),
         })
     });
     let names: Vec<_> = files.iter().map(|file| file.name.as_str()).collect();

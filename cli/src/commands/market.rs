@@ -10,7 +10,7 @@ use symbolon_protocol::{
 };
 
 use crate::{
-    context::Context,
+    context::{self, Context},
     error::{Error, Kind},
     grants, home,
     output::{Align, Report, Table},
@@ -85,7 +85,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         Verb::Preview { listing, output } => preview(&client, &listing, output).await,
         Verb::End { listing } => end(&client, &listing).await,
     };
-    client.close().await;
+    context::close(client).await;
     report
 }
 

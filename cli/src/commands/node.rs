@@ -133,7 +133,7 @@ async fn status(prefix: &str, context: &Context) -> Result<Report, Error> {
     let wanted: Vec<_> =
         all.into_iter().filter(|(id, _)| id.to_string().starts_with(prefix)).collect();
     let answers = nodes::call(&wanted, &endpoint).await;
-    endpoint.close().await;
+    context::hang_up(endpoint).await;
     let mut table = Table::new(&[
         ("NODE", Align::Left),
         ("ANSWERS", Align::Left),

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::{
-    context::Context,
+    context::{self, Context},
     error::Error,
     output::{Align, Report, Table},
     units::show_time,
@@ -20,7 +20,7 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
     let client = context.client().await?;
     let me = client.identity().account();
     let orders = client.orders().await;
-    client.close().await;
+    context::close(client).await;
     let orders = orders?;
     let mut table = Table::new(&[
         ("ORDER", Align::Left),

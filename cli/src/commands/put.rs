@@ -7,7 +7,7 @@ use symbolon_client::{PutOptions, PutOutcome, PutReport, Quote, Replace, Source,
 use symbolon_protocol::Amount;
 
 use crate::{
-    context::{Consent, Context},
+    context::{self, Consent, Context},
     error::Error,
     output::Report,
     progress,
@@ -63,7 +63,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
             context.out.warn(warning);
         }
         if args.dry_run {
-            client.close().await;
+            context::close(client).await;
             return Ok(quote_report(&name, length, &quote, epoch_ms));
         }
         let question = format!(
@@ -82,7 +82,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     bar.finish();
     let stored = stored?;
     let stat = client.stat(&name).await;
-    client.close().await;
+    context::close(client).await;
     Ok(put_report(&stored, &stat?, epoch_ms))
 }
 

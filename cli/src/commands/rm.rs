@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::{
-    context::{Consent, Context},
+    context::{self, Consent, Context},
     error::Error,
     output::Report,
     units::{count, show_amount},
@@ -30,7 +30,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
     let question = format!("Delete {name} from every node, for good?");
     context.consent_to_loss(&question, Consent::from(args.yes, None))?;
     let removed = client.remove(name).await;
-    client.close().await;
+    context::close(client).await;
     let removed = removed?;
     let json = json!({
         "name": name,

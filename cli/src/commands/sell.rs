@@ -5,7 +5,7 @@ use symbolon_client::{SellOptions, SellOutcome, SellReport};
 use symbolon_protocol::{Amount, ledger::rows::Split};
 
 use crate::{
-    context::{Consent, Context},
+    context::{self, Consent, Context},
     error::Error,
     grants, home,
     home::Home,
@@ -89,7 +89,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let bar = progress::bar(&context.out, "listing");
     let listed = client.sell(&args.name, &options, &bar.progress()).await;
     bar.finish();
-    client.close().await;
+    context::close(client).await;
     Ok(report(&args.name, args.price, &listed?))
 }
 

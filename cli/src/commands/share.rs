@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::{
-    context::Context,
+    context::{self, Context},
     error::Error,
     grants::{self, Limits},
     home,
@@ -39,7 +39,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let caveats = args.limits.caveats(context.host.now_ms())?;
     let client = context.client().await?;
     let token = client.share(&args.name, &recipient, caveats);
-    client.close().await;
+    context::close(client).await;
     let token = token?;
     let text = token.to_text();
     let json = json!({

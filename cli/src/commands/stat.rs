@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use symbolon_client::{SegmentView, StatView};
 
 use crate::{
-    context::Context,
+    context::{self, Context},
     error::Error,
     output::{Align, Report, Table},
     units::{show_duration, show_size, show_time},
@@ -27,7 +27,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
     let client = context.client().await?;
     let chain = context.chain(&client).await?;
     let stat = client.stat(&args.name).await;
-    client.close().await;
+    context::close(client).await;
     let stat = stat?;
     let file = &stat.file;
     let mut table = Table::new(&[

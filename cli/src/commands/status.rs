@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    context::Context,
+    context::{self, Context},
     error::{Error, Kind},
     nodes,
     output::Report,
@@ -33,9 +33,9 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
     let ticket = context.ticket()?;
     let endpoint = context.endpoint(&ticket, context.host.random()).await?;
     let answers = nodes::call(&known, &endpoint).await;
-    endpoint.close().await;
+    context::hang_up(endpoint).await;
     let files = client.list();
-    client.close().await;
+    context::close(client).await;
     let files = files?;
     let up = answers.iter().filter(|answer| **answer).count();
     let capacity = known.iter().map(|(_, row)| row.capacity).fold(0, u64::saturating_add);

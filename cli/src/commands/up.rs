@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    context::Context,
+    context::{self, Context},
     error::{Error, Kind},
     home::{self, DEFAULT_IDENTITY},
     keys::{self, Protection},
@@ -234,7 +234,7 @@ async fn first_identity(context: &Context, ledger: &Ledger) -> Result<Option<Mad
         dir: home.identity(DEFAULT_IDENTITY)?,
     })?;
     let balance = client.faucet().await;
-    client.close().await;
+    context::close(client).await;
     Ok(Some(Made { balance: balance? }))
 }
 

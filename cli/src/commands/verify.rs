@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use symbolon_client::{Depth, VerifyReport};
 
 use crate::{
-    context::Context,
+    context::{self, Context},
     error::{Error, Kind},
     output::{Align, Report, Table},
     progress,
@@ -33,7 +33,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     let bar = progress::bar(&context.out, "checking");
     let checked = client.verify(&args.name, depth, &bar.progress()).await;
     bar.finish();
-    client.close().await;
+    context::close(client).await;
     let checked = checked?;
     let bad = checked.shards.iter().filter(|shard| shard.fault.is_some()).count();
     let json = json(&args.name, depth, &checked);

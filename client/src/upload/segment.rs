@@ -31,6 +31,7 @@ use super::{
 use crate::{
     Client,
     account::transaction_id,
+    catalog::{Asked, Batch, PlacementEntry, Placements},
     error::ClientError,
     peers::{PeerError, response},
     place::Candidate,
@@ -65,6 +66,8 @@ struct Placing<'a> {
     events: mpsc::Sender<Event>,
     tasks: BTreeMap<u8, AbortHandle>,
     encoded: Option<Encoded>,
+    /// Everyone who was asked for a shard of the segment, in this put or an earlier one.
+    asked: Vec<Asked>,
 }
 
 struct FeederParts {
@@ -123,7 +126,9 @@ impl Client {
         let wanted: Vec<NodeId> = nodes.iter().map(|node| node.address.id).collect();
         let nodes = nodes.into_iter().map(|node| (node.address.id, node)).collect();
         let tasks = BTreeMap::new();
+        let asked = self.catalog().row(Placements, &deal.0)?.map_or(Vec::new(), |row| row.shards);
         let placing = Placing {
+            asked,
             client: self,
             job,
             terms,
@@ -190,12 +195,13 @@ impl Placing<'_> {
         progress: &Progress,
     ) -> Result<Placed, ClientError> {
         let host = self.client.host().clone();
-        let mut session = Upload::new(self.job.entry.scheme, wanted);
+        let held = self.asked.iter().map(|asked| (asked.index, asked.node));
+        let mut session = Upload::new(self.job.entry.scheme, wanted, held);
         session.handle(host.now_ms(), Input::Start);
         loop {
             while let Some(output) = session.poll() {
                 match output {
-                    Output::Pass(shards) => self.pass(shards, progress),
+                    Output::Pass(shards) => self.pass(shards, progress)?,
                     Output::Abandon(index) => self.abandon(index),
                     Output::Placed(acceptances) => {
                         return self.open_deal(acceptances, cost_max).await;
@@ -232,7 +238,8 @@ impl Placing<'_> {
     }
 
     /// Starts a pass: a task per shard, and the feeder that all of them draw from.
-    fn pass(&mut self, shards: Vec<(u8, NodeId)>, progress: &Progress) {
+    fn pass(&mut self, shards: Vec<(u8, NodeId)>, progress: &Progress) -> Result<(), ClientError> {
+        self.note_asked(&shards)?;
         let again = self.encoded.is_some();
         let mut lanes = Vec::new();
         for (index, node) in shards {
@@ -272,6 +279,26 @@ impl Placing<'_> {
             let encoded = feeder.run(lanes).await;
             events.send(Event::Encoded(encoded)).await.ok();
         });
+        Ok(())
+    }
+
+    /// Writes down who is asked for what before asking: a node keeps one shard of a segment, so a put
+    /// that goes on later has to ask it for the same one.
+    fn note_asked(&mut self, shards: &[(u8, NodeId)]) -> Result<(), ClientError> {
+        let before = self.asked.len();
+        for (index, node) in shards {
+            let asked = Asked { index: *index, node: *node };
+            if !self.asked.contains(&asked) {
+                self.asked.push(asked);
+            }
+        }
+        if self.asked.len() == before {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        let entry = PlacementEntry { shards: self.asked.clone() };
+        batch.put(Placements, &self.terms.deal.0, &entry);
+        self.client.catalog().write(&batch)
     }
 
     async fn open_deal(
@@ -292,6 +319,9 @@ impl Placing<'_> {
         let terms = self.terms.clone();
         let action = Action::OpenDeal { terms, acceptances, cost_max: cost };
         self.client.send(id, action).await?;
+        let mut batch = Batch::default();
+        batch.remove(Placements, &self.terms.deal.0);
+        self.client.catalog().write(&batch)?;
         let encoded = self.encoded.take();
         let encoded = encoded.ok_or_else(|| {
             ClientError::Internal(String::from("shards were accepted before they were encoded"))

@@ -30,3 +30,95 @@ pub(super) fn link<S: State>(
     sale_link(&listing.seller, &listing.terms.mandate, key, &sale)
         .map_err(|error| damaged(&error.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use symbolon_protocol::{
+        Amount, Decode, Encode,
+        content::{FileKey, Layout, Manifest, MaskMode, Scheme},
+        grant::{Caveat, Grant, mandate},
+        id::{AccountId, Hash, ListingId, PeerId, VaultId},
+        ledger::{
+            rows::{Listing, ListingState, Order, PublicRef, Table, Terms},
+            state::{MemoryState, Update},
+        },
+    };
+
+    use super::*;
+
+    fn rows(authority: &SigningKey, seller: &SigningKey, order_state: OrderState) -> MemoryState {
+        let authority = AccountId(authority.verifying_key().to_bytes());
+        let key = FileKey::from_bytes([1; 32]);
+        let layout = Layout::new(Scheme::for_nodes(3), 5).unwrap();
+        let manifest = Manifest::new(&key, MaskMode::None, &layout, Hash([2; 32]));
+        let mandate = mandate(seller, &authority, manifest.object, &[3; 32]).unwrap();
+        let document = PublicRef { manifest: manifest.clone(), key: [0; 32], hash: Hash([0; 32]) };
+        let terms = Terms {
+            title: "weather".into(),
+            price: Amount::credits(1),
+            licence: Hash([0; 32]),
+            access_ms: 1,
+            window_ms: 1,
+            splits: Vec::new(),
+            preview_cells: 0,
+            document,
+            manifest,
+            cells: 1,
+            vault: VaultId([0; 16]),
+            capsule: Decode::from_bytes(&[0; 160]).unwrap(),
+            pad: [0; 32],
+            mandate,
+        };
+        let listing = Listing {
+            seller: AccountId(seller.verifying_key().to_bytes()),
+            terms,
+            state: ListingState::Open,
+            listed_ms: 0,
+            preview_seed: None,
+            preview: None,
+            sold: 0,
+        };
+        let order = Order {
+            listing: ListingId([4; 16]),
+            buyer: AccountId([5; 32]),
+            holder: PeerId([6; 32]),
+            delivery: Decode::from_bytes(&[0; 96]).unwrap(),
+            amount: Amount::credits(1),
+            state: order_state,
+            ordered_ms: 0,
+            access_until_ms: 77,
+            due_ms: 0,
+            releases: Vec::new(),
+        };
+        let listed = (Listings::key(&order.listing), Some(listing.to_bytes()));
+        let ordered = (Orders::key(&OrderId([7; 16])), Some(order.to_bytes()));
+        let mut state = MemoryState::default();
+        state.commit(&Update { rows: [listed, ordered].into() });
+        state
+    }
+
+    #[test]
+    fn a_sale_is_signed_until_it_is_refunded() {
+        let (authority, seller) =
+            (SigningKey::from_bytes(&[8; 32]), SigningKey::from_bytes(&[9; 32]));
+        let id = OrderId([7; 16]);
+        for order_state in [OrderState::Paid, OrderState::Delivered, OrderState::Settled] {
+            let state = rows(&authority, &seller, order_state);
+            let link = link(&state, &authority, id).unwrap();
+            assert_eq!(link.audience, PeerId([6; 32]));
+            assert!(link.caveats.contains(&Caveat::Order { order: id }));
+            assert!(link.caveats.contains(&Caveat::NotAfter { time_ms: 77 }));
+            let listing = state.get(Listings, &ListingId([4; 16])).unwrap();
+            let links = vec![listing.terms.mandate, link];
+            Grant { version: 1, root: listing.seller, links }.verify().unwrap();
+        }
+        let state = rows(&authority, &seller, OrderState::Refunded);
+        let refused = link(&state, &authority, id);
+        assert!(matches!(refused, Err(LedgerError::OrderRefunded { order }) if order == id));
+        let unknown = link(&state, &authority, OrderId([1; 16]));
+        assert!(matches!(unknown, Err(LedgerError::UnknownOrder { .. })));
+        // A mandate for another ledger's authority signs nothing.
+        let state = rows(&seller, &authority, OrderState::Paid);
+        assert!(matches!(link(&state, &authority, id), Err(LedgerError::Damaged(_))));
+    }
+}

@@ -229,13 +229,12 @@ impl SegmentCoder {
             return Err(ContentError::Buffer { what: "the stripe's bytes", found, expected });
         }
         check_buffer("the stripe's cells", cells.len(), usize::from(total) * layout.cell_bytes)?;
-        let (data, parity) = cells.split_at_mut(usize::from(required) * layout.cell_bytes);
-        for (index, cell) in (0..required).zip(data.chunks_exact_mut(layout.cell_bytes)) {
+        for (index, cell) in (0..required).zip(cells.chunks_exact_mut(layout.cell_bytes)) {
             let start = found.min(usize::from(index) * layout.plain_bytes);
             let plain = &plain[start..found.min(start + layout.plain_bytes)];
             leaves.push(self.seal(&layout, index, plain, cell));
         }
-        self.cells.code.encode(data, parity, layout.cell_bytes);
+        self.cells.code.encode(cells, layout.cell_bytes);
         for (shard, cell) in (0..total).zip(cells.chunks_exact_mut(layout.cell_bytes)) {
             self.cells.mask.shard(shard).apply(layout.shard_offset, cell);
         }
@@ -426,7 +425,7 @@ impl<'a> Blocks<'a> {
             let rows = self.recipe.rows.chunks_exact(self.inputs.len());
             let at = start - bytes.start;
             for (row, cell) in rows.zip(out.chunks_exact_mut(bytes.len())) {
-                combine(row, &self.unmasked, BLOCK_BYTES, 0, &mut cell[at..at + length]);
+                combine(row, &self.unmasked, &mut cell[at..at + length]);
             }
             start += length;
         }

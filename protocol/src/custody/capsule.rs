@@ -70,13 +70,19 @@ impl Capsule {
 
     /// Opens a capsule with the whole secret: what a seller can do with her own.
     pub fn open(&self, vault: &VaultSecret) -> Result<Zeroizing<Point>, CustodyError> {
-        let shared = curve::point(&self.r, "R")? * vault.0;
+        let shared = curve::point(
+            &self.r,
+            "84d1fefaf3d1a7b0d24d88831ddacf999ebf7c69ce3c5050e6bada43101ea94d",
+        )? * vault.0;
         key_point(curve::point(&self.c, "C")? - shared)
     }
 
     /// Whether the capsule was made, by someone who knew `s`, for this label.
     pub fn verify(&self, label: &Hash) -> Result<(), CustodyError> {
-        let r = curve::point(&self.r, "R")?;
+        let r = curve::point(
+            &self.r,
+            "84d1fefaf3d1a7b0d24d88831ddacf999ebf7c69ce3c5050e6bada43101ea94d",
+        )?;
         let r2 = curve::point(&self.r2, "R2")?;
         curve::point(&self.c, "C")?;
         let e = curve::number(&self.e, "e")?;
@@ -107,6 +113,10 @@ pub(super) fn key_point(mut point: RistrettoPoint) -> Result<Zeroizing<Point>, C
 
 #[cfg(test)]
 mod tests {
+    use std::string::ToString;
+
+    use curve25519_dalek::constants::RISTRETTO_BASEPOINT_POINT;
+
     use super::*;
 
     fn example() -> (VaultSecret, Hash, Capsule, Zeroizing<Point>) {
@@ -146,7 +156,79 @@ mod tests {
         }
         // R = R2 = 0 would prove itself with any e, and show K in the clear.
         let nothing = Capsule { r: [0; 32], r2: [0; 32], ..capsule };
-        assert_eq!(nothing.verify(&label), Err(CustodyError::Identity { what: "R" }));
+        assert_eq!(
+            nothing.verify(&label),
+            Err(CustodyError::Identity {
+                what: "84d1fefaf3d1a7b0d24d88831ddacf999ebf7c69ce3c5050e6bada43101ea94d"
+            })
+        );
+    }
+
+    /// What plain ElGamal would allow: the same key under a fresh `s`, for one's own label.
+    #[test]
+    fn a_capsule_cannot_be_made_ones_own() {
+        let (vault, bound, capsule, _) = example();
+        let y = curve::point(&vault.public(), "").unwrap();
+        let shift = Number::from(7_u8);
+        let add = |bytes: &Point, base: RistrettoPoint| {
+            (curve::point(bytes, "").unwrap() + base * shift).compress().0
+        };
+        let mut shifted = Capsule {
+            r: add(&capsule.r, RISTRETTO_BASEPOINT_POINT),
+            r2: add(&capsule.r2, curve::second_base()),
+            c: add(&capsule.c, y),
+            ..capsule.clone()
+        };
+        assert_eq!(*shifted.open(&vault).unwrap(), *capsule.open(&vault).unwrap());
+        assert!(shifted.verify(&bound).is_err());
+        // The response moves with `s`, but the challenge was about the old points.
+        let (e, f) =
+            (Number::from_bytes_mod_order(capsule.e), Number::from_bytes_mod_order(capsule.f));
+        shifted.f = (f + e * shift).to_bytes();
+        assert!(shifted.verify(&bound).is_err());
+    }
+
+    /// A second point with another logarithm would let one copy `R` without knowing its own.
+    #[test]
+    fn both_points_must_share_one_logarithm() {
+        let (_, bound, capsule, _) = example();
+        let [s, w] = [3_u8, 4].map(Number::from);
+        let prove = |r: RistrettoPoint, r2: RistrettoPoint| {
+            let points = [r, r2].map(|point| point.compress().to_bytes());
+            let mut made = Capsule { r: points[0], r2: points[1], ..capsule.clone() };
+            let w1 = RistrettoPoint::mul_base(&w).compress().to_bytes();
+            let w2 = (curve::second_base() * w).compress().to_bytes();
+            let e = made.challenge(&bound, &w1, &w2);
+            (made.e, made.f) = (e.to_bytes(), (w + s * e).to_bytes());
+            made.verify(&bound)
+        };
+        let (r, r2) = (RistrettoPoint::mul_base(&s), curve::second_base() * s);
+        let refused = Err(CustodyError::Proof { what: "capsule" });
+        assert_eq!(prove(r, r2), Ok(()));
+        assert_eq!(prove(r, r2 + r), refused);
+        assert_eq!(prove(r + r2, r2), refused);
+    }
+
+    /// The worked example of `spec/market.md`.
+    #[test]
+    fn the_example_of_the_spec() {
+        let (_, bound, capsule, key) = example();
+        assert_eq!(
+            bound.to_string(),
+            "87b06783b10f392a0e5c11eb4c82ceb25eacd4f2f69c3957a1a046d0f8c95743"
+        );
+        assert_eq!(
+            crate::id::hex(&capsule.r),
+            "84d1fefaf3d1a7b0d24d88831ddacf999ebf7c69ce3c5050e6bada43101ea94d"
+        );
+        assert_eq!(
+            crate::id::hex(&capsule.e),
+            "627cfd6819a5f80e555a130abb14f16662068fb7edbbb7a7840faec2c7ed4305"
+        );
+        assert_eq!(
+            crate::id::hex(&*listing_key(&key)),
+            "2afe80107456bda2fa05516f297645c1a387a72132473da26be01fa65cd68176"
+        );
     }
 
     #[test]

@@ -89,44 +89,40 @@ pub fn path_entries(length: u64, unit_bytes: u64, unit: u64) -> Result<Vec<usize
 }
 
 /// Hashes a shard as it streams in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ShardHasher {
-    /// The group that is being filled.
-    group: Hasher,
-    /// Nodes of the groups that are full and not the last.
-    groups: Vec<Hash>,
-    length: u64,
-}
-
-impl Default for ShardHasher {
-    fn default() -> Self {
-        Self::new()
-    }
+    /// Nodes of the groups that are known not to be the last.
+    nodes: Vec<Hash>,
+    /// The group that comes, kept back until it is full and another byte follows: BLAKE3 is fast on
+    /// whole groups only, and the only group of a shard is its root.
+    group: Vec<u8>,
 }
 
 impl ShardHasher {
     /// Nothing hashed yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { group: Hasher::new(), groups: Vec::new(), length: 0 }
+        Self::default()
     }
 
-    /// Takes the next bytes. Fastest in multiples of [`GROUP_BYTES`].
+    /// Takes the next bytes.
     pub fn update(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let filled = self.group.count();
-            // A group is only closed when another byte follows: the only group of a shard is its root.
-            if filled == GROUP_BYTES as u64 {
-                self.groups.push(Hash(self.group.finalize_non_root()));
-                // Not `reset`: blake3 1.8.7 keeps the old offset through it.
-                self.group = Hasher::new();
-                self.group.set_input_offset(self.length);
-                continue;
+            if self.group.len() == GROUP_BYTES {
+                let group = core::mem::take(&mut self.group);
+                self.close(&group);
+                self.group = group;
+                self.group.clear();
             }
-            let room = usize::try_from(GROUP_BYTES as u64 - filled).expect("at most a group");
+            // Groups that lie whole in `bytes`, with more to follow, need not be copied.
+            while self.group.is_empty() && bytes.len() > GROUP_BYTES {
+                let (group, later) = bytes.split_at(GROUP_BYTES);
+                self.close(group);
+                bytes = later;
+            }
+            let room = GROUP_BYTES - self.group.len();
             let (now, later) = bytes.split_at(room.min(bytes.len()));
-            self.group.update(now);
-            self.length += now.len() as u64;
+            self.group.extend_from_slice(now);
             bytes = later;
         }
     }
@@ -134,18 +130,19 @@ impl ShardHasher {
     /// How many bytes were taken.
     #[must_use]
     pub fn length(&self) -> u64 {
-        self.length
+        (self.nodes.len() * GROUP_BYTES + self.group.len()) as u64
     }
 
     /// The root and the outboard. Of no bytes at all, BLAKE3's hash of nothing; such a shard has no
     /// proofs and the protocol refuses it.
     #[must_use]
-    pub fn finish(self) -> (Hash, Outboard) {
-        let Self { group, groups: mut nodes, .. } = self;
-        if nodes.is_empty() {
-            return (Hash(group.finalize().into()), Outboard::default());
+    pub fn finish(mut self) -> (Hash, Outboard) {
+        let group = core::mem::take(&mut self.group);
+        if self.nodes.is_empty() {
+            return (Hash(blake3::hash(&group).into()), Outboard::default());
         }
-        nodes.push(Hash(group.finalize_non_root()));
+        self.close(&group);
+        let mut nodes = self.nodes;
         let mut start = 0;
         while nodes.len() - start > 2 {
             let end = nodes.len();
@@ -159,6 +156,13 @@ impl ShardHasher {
             start = end;
         }
         (join_root(&nodes[start], &nodes[start + 1]), Outboard { nodes })
+    }
+
+    /// Hashes a group that is not the only one.
+    fn close(&mut self, group: &[u8]) {
+        let offset = (self.nodes.len() * GROUP_BYTES) as u64;
+        let node = Hasher::new().set_input_offset(offset).update(group).finalize_non_root();
+        self.nodes.push(Hash(node));
     }
 }
 

@@ -66,6 +66,7 @@ enum Shard {
 pub struct Upload {
     enough: u8,
     shards: Vec<Shard>,
+    first: BTreeMap<u8, NodeId>,
     spare: VecDeque<NodeId>,
     faults: BTreeMap<NodeId, NodeFault>,
     started_ms: u64,
@@ -76,12 +77,27 @@ pub struct Upload {
 
 impl Upload {
     /// Places `scheme.total` shards on `nodes`, the most wanted first; each node gets one at most.
+    /// `held` says what an earlier upload of the segment asked of whom: these nodes may have their
+    /// shard already and take no other one.
     #[must_use]
-    pub fn new(scheme: Scheme, nodes: impl IntoIterator<Item = NodeId>) -> Self {
+    pub fn new(
+        scheme: Scheme,
+        nodes: impl IntoIterator<Item = NodeId>,
+        held: impl IntoIterator<Item = (u8, NodeId)>,
+    ) -> Self {
+        let mut spare: VecDeque<NodeId> = nodes.into_iter().collect();
+        let mut first = BTreeMap::new();
+        for (index, node) in held {
+            if let Some(place) = spare.iter().position(|spare| *spare == node) {
+                spare.remove(place);
+                first.insert(index, node);
+            }
+        }
         Self {
             enough: scheme.enough(),
             shards: (0..scheme.total).map(|_| Shard::Open).collect(),
-            spare: nodes.into_iter().collect(),
+            first,
+            spare,
             faults: BTreeMap::new(),
             started_ms: 0,
             deadline_ms: None,
@@ -125,11 +141,11 @@ impl Upload {
     }
 
     fn fail(&mut self, index: u8, fault: NodeFault) {
-        if let Some(shard) = self.shards.get_mut(usize::from(index)) {
-            if let Shard::Sending(node) = *shard {
-                self.faults.insert(node, fault);
-                *shard = Shard::Open;
-            }
+        if let Some(shard) = self.shards.get_mut(usize::from(index))
+            && let Shard::Sending(node) = *shard
+        {
+            self.faults.insert(node, fault);
+            *shard = Shard::Open;
         }
     }
 
@@ -182,9 +198,11 @@ impl Upload {
         let mut pass = Vec::new();
         for (index, shard) in self.shards.iter_mut().enumerate() {
             if matches!(shard, Shard::Open) {
-                let Some(node) = self.spare.pop_front() else { break };
+                let index = u8::try_from(index).expect("at most 128 shards");
+                let node = self.first.remove(&index).or_else(|| self.spare.pop_front());
+                let Some(node) = node else { continue };
                 *shard = Shard::Sending(node);
-                pass.push((u8::try_from(index).expect("at most 128 shards"), node));
+                pass.push((index, node));
             }
         }
         pass
@@ -217,7 +235,7 @@ mod tests {
     }
 
     fn start(scheme: Scheme, nodes: u8) -> Upload {
-        let mut upload = Upload::new(scheme, (0..nodes).map(node));
+        let mut upload = Upload::new(scheme, (0..nodes).map(node), []);
         upload.handle(0, Input::Start);
         upload
     }
@@ -248,6 +266,18 @@ mod tests {
         assert_eq!(upload.poll(), Some(Output::Pass(vec![(3, node(8))])));
         upload.handle(20, receipt(3, 8));
         assert!(matches!(upload.poll(), Some(Output::Placed(placed)) if placed.len() == 8));
+    }
+
+    #[test]
+    fn a_node_asked_before_is_asked_for_the_same_shard_again() {
+        // Node 3 is gone; nodes 5 and 7 were asked for shards 0 and 6 before, node 3 for shard 1.
+        let nodes = [0, 1, 2, 4, 5, 6, 7].map(node);
+        let held = [(0, node(5)), (1, node(3)), (6, node(7))];
+        let mut upload = Upload::new(SCHEME, nodes, held);
+        upload.handle(0, Input::Start);
+        let pass = [(0, 5), (1, 0), (2, 1), (3, 2), (4, 4), (5, 6), (6, 7)];
+        let pass = pass.map(|(index, byte)| (index, node(byte))).to_vec();
+        assert_eq!(upload.poll(), Some(Output::Pass(pass)));
     }
 
     #[test]

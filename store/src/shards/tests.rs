@@ -333,7 +333,11 @@ fn a_full_disk_is_told_and_leaves_nothing() {
     let mut writer = shards.begin(info(1, 0, 4096)).unwrap();
     // The device that is always full stands in for the shard's file.
     writer.set_file(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
-    assert!(matches!(writer.write(&[1; 4096]), Err(StoreError::Full(_))));
+    writer.write(&[1; 4096]).unwrap();
+    assert!(matches!(writer.finish(UNPAID), Err(StoreError::Full(_))));
+    let mut writer = shards.begin(info(1, 0, 400_000)).unwrap();
+    writer.set_file(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    assert!(matches!(writer.write(&[1; 400_000]), Err(StoreError::Full(_))));
     drop(writer);
     assert_eq!(shards.coming_bytes(), 0);
     drop(shards);

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::Write,
+    io::{BufWriter, Write},
     sync::{Arc, atomic::Ordering},
 };
 
@@ -16,6 +16,9 @@ use super::{
     rows::{Row, ShardInfo, ShardState},
 };
 use crate::{StoreError, files};
+
+/// Bytes that are gathered before a write: pieces from the network may be a packet each.
+const BUFFER_BYTES: usize = 1 << 16;
 
 /// A shard that is on disk now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +36,7 @@ pub struct ShardWriter {
     info: ShardInfo,
     /// The number of the file.
     number: u64,
-    file: File,
+    file: BufWriter<File>,
     hasher: ShardHasher,
     /// Whether the index knows the file, which then is no longer the writer's to remove.
     is_known: bool,
@@ -51,6 +54,7 @@ impl ShardWriter {
         let path = inner.temporary_path(number);
         let file =
             files::private_file(&path).map_err(|error| StoreError::io("make", path, error))?;
+        let file = BufWriter::with_capacity(BUFFER_BYTES, file);
         inner.coming.fetch_add(info.length, Ordering::Relaxed);
         Ok(Self { inner, info, number, file, hasher: ShardHasher::new(), is_known: false })
     }
@@ -67,7 +71,7 @@ impl ShardWriter {
         self.info.length - self.hasher.length()
     }
 
-    /// Takes the next bytes. Fastest in large multiples of 16 KiB.
+    /// Takes the next bytes, however few.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         let found = self.hasher.length().saturating_add(bytes.len() as u64);
         if found > self.info.length {
@@ -98,7 +102,7 @@ impl ShardWriter {
 
     #[cfg(test)]
     pub(super) fn set_file(&mut self, file: File) {
-        self.file = file;
+        self.file = BufWriter::with_capacity(BUFFER_BYTES, file);
     }
 
     /// Writes the outboard and syncs the file and its name.
@@ -111,14 +115,16 @@ impl ShardWriter {
         self.append(&outboard.to_bytes())?;
         let dir = self.inner.temporary_dir();
         let path = self.inner.temporary_path(self.number);
-        self.file.sync_all().map_err(|error| StoreError::io("sync", path, error))?;
+        let flushed = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
+        flushed.map_err(|error| StoreError::io("sync", path, error))?;
         files::sync_dir(&dir).map_err(|error| StoreError::io("sync", dir, error))?;
         Ok(Sealed { writer: self, root })
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let path = || self.inner.temporary_path(self.number);
-        (&self.file).write_all(bytes).map_err(|error| StoreError::io("write", path(), error))
+        self.file
+            .write_all(bytes)
+            .map_err(|error| StoreError::io("write", self.inner.temporary_path(self.number), error))
     }
 
     /// Moves the file to where it is read from. If that fails, the shard is taken out of the index

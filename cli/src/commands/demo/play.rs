@@ -1,7 +1,7 @@
 //! The demo's story, step by step.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::Read as _,
     path::{Path, PathBuf},
@@ -13,12 +13,14 @@ use symbolon_client::{
     Client, ErrorKind, GetOptions, ListingFilter, Progress, PutOptions, Readable, Replace,
     SellOptions, Sink, Source,
 };
+use symbolon_net::PeerAddress;
 use symbolon_protocol::{
     Amount,
     grant::GrantToken,
     id::{AccountId, ListingId, NodeId},
     identity::Phrase,
-    ledger::rows::{Accounts, OrderState},
+    ledger::rows::{Accounts, Deals, OrderState, Table as _},
+    wire::storage::{RefusalCode, Request, Response},
 };
 
 use super::{Stage, broken, millis, network::Network};
@@ -68,20 +70,19 @@ pub(super) async fn all(stage: &mut Stage, file: &Path) -> Result<(), Error> {
     let owner = cast.owner.identity().account();
     let listing = sell(stage, &cast).await?;
     let Cast { network, owner: offline, buyer, thief, file, name, length, hash } = cast;
-    offline.close().await;
-    let cast = Audience { _network: network, buyer, thief, file, name, length, hash };
+    context::close(offline).await;
+    let cast = Audience { network, buyer, thief, file, name, length, hash };
     find(stage, &cast, &listing).await?;
     let token = buy(stage, &cast, &listing, owner, before).await?;
     steal(stage, &cast, &token).await?;
     add_up(stage, &cast).await?;
-    cast.buyer.close().await;
-    cast.thief.close().await;
+    tokio::join!(context::close(cast.buyer), context::close(cast.thief));
     Ok(())
 }
 
 /// Who is left when the owner has gone offline.
 struct Audience {
-    _network: Network,
+    network: Network,
     buyer: Client,
     thief: Client,
     file: PathBuf,
@@ -387,13 +388,10 @@ async fn steal(stage: &mut Stage, cast: &Audience, token: &GrantToken) -> Result
     if out.exists() {
         return Err(broken("Steal", "the thief has a file"));
     }
-    let knocked = cast.thief.knock(&token.grant, token.manifest.object).await?;
-    let refused = knocked.iter().filter(|(_, fault)| refused(fault.as_ref())).count();
-    if let Some((node, _)) = knocked.iter().find(|(_, fault)| fault.is_none()) {
-        return Err(broken("Steal", format!("node {node} served the thief")));
-    }
-    if refused == 0 {
-        return Err(broken("Steal", "no node was there to refuse"));
+    let answers = knock(stage, cast, token).await?;
+    let refused = answers.iter().filter(|code| **code == Some(RefusalCode::NotYourGrant)).count();
+    if refused == 0 || refused < answers.len() {
+        return Err(broken("Steal", format!("nodes did not all refuse the thief: {answers:?}")));
     }
     let words = [
         "A thief has a copy of the buyer's grant. It cannot open the key in it,".to_owned(),
@@ -405,10 +403,41 @@ async fn steal(stage: &mut Stage, cast: &Audience, token: &GrantToken) -> Result
     stage.held("Steal", &words, json!({ "refused": refused }))
 }
 
-/// Whether a node said that the grant is somebody else's.
-fn refused(fault: Option<&symbolon_protocol::session::NodeFault>) -> bool {
-    use symbolon_protocol::{session::NodeFault, wire::storage::RefusalCode};
-    matches!(fault, Some(NodeFault::Refused { code: RefusalCode::NotYourGrant }))
+/// Shows the grant, over a connection of the thief's, to every node that is left with a shard of the
+/// file; with which code each refuses.
+async fn knock(
+    stage: &Stage,
+    cast: &Audience,
+    token: &GrantToken,
+) -> Result<Vec<Option<RefusalCode>>, Error> {
+    let ledger = cast.thief.ledger();
+    let alive: BTreeSet<_> = cast.network.nodes.iter().map(|(id, _)| *id).collect();
+    let rows: BTreeMap<_, _> = nodes::all(ledger).await?.into_iter().collect();
+    let ticket = stage.home.ticket()?.ok_or_else(|| broken("Steal", "the ticket is gone"))?;
+    let secret = cast.thief.identity().access_key().to_bytes();
+    let endpoint = stage.context.endpoint(&ticket, secret).await?;
+    let mut answers = Vec::new();
+    for (key, deal) in context::table(ledger, Deals).await? {
+        let Some(id) = Deals::parse(&key).filter(|_| deal.object == token.manifest.object) else {
+            continue;
+        };
+        for (index, slot) in (0_u8..).zip(&deal.shards) {
+            let Some(node) = slot.map(|slot| slot.node).filter(|node| alive.contains(node)) else {
+                continue;
+            };
+            let addresses = rows.get(&node).map_or_else(Vec::new, |row| row.addresses.clone());
+            let grant = Some(token.grant.clone());
+            let request = Request::Read { deal: id, index, first: 0, count: 1, grant };
+            let answer =
+                nodes::ask(&endpoint, &PeerAddress { id: node, addresses }, &request).await?;
+            answers.push(match answer {
+                Response::Refused { refusal } => Some(refusal.code),
+                _ => None,
+            });
+        }
+    }
+    context::hang_up(endpoint).await;
+    Ok(answers)
 }
 
 async fn add_up(stage: &mut Stage, cast: &Audience) -> Result<(), Error> {

@@ -138,6 +138,39 @@ fn every_field_is_bound() {
     );
 }
 
+/// A custodian who knows everything a custodian knows, but releases something else and proves it as well
+/// as can be: the challenge is over the false points, only the relation is not true.
+#[test]
+fn a_cheating_custodian_is_found() {
+    let sale = sale(2, 3);
+    let [blind, a, b, lie] = [11_u8, 12, 13, 14].map(Number::from);
+    let r = curve::point(&sale.capsule.r, "").unwrap();
+    let yb = curve::point(&sale.delivery.point, "").unwrap();
+    let statement = Statement::new(&sale.vault, &sale.capsule, &sale.delivery, &sale.context);
+    let first = [
+        RistrettoPoint::mul_base(&a),
+        RistrettoPoint::mul_base(&b),
+        RistrettoPoint::multiscalar_mul([a, b], [r, yb]),
+    ];
+    let prove = |share: Number, u: RistrettoPoint, v: RistrettoPoint| {
+        let (u, v) = (u.compress().to_bytes(), v.compress().to_bytes());
+        let e = statement.challenge(1, &u, &v, &first);
+        let (z_share, z_blind) = ((a + e * share).to_bytes(), (b + e * blind).to_bytes());
+        Release { index: 1, u, v, e: e.to_bytes(), z_share, z_blind }
+    };
+    let share = sale.shares[0].number;
+    let u = RistrettoPoint::mul_base(&blind);
+    let v = r * share + yb * blind;
+    let refused = Err(CustodyError::Proof { what: "release" });
+    assert_eq!(sale.verify(&prove(share, u, v)), Ok(()));
+    // Junk instead of the share of the key.
+    assert_eq!(sale.verify(&prove(share, u, v + r * lie)), refused);
+    // A true relation, but for a share that was never dealt.
+    assert_eq!(sale.verify(&prove(share + lie, u, r * (share + lie) + yb * blind)), refused);
+    // A blind the buyer cannot take off.
+    assert_eq!(sale.verify(&prove(share, u + r * lie, v)), refused);
+}
+
 #[test]
 fn a_custodian_does_not_release_what_it_should_not() {
     let sale = sale(2, 3);

@@ -1,4 +1,4 @@
-use std::{vec, vec::Vec};
+use std::{string::ToString, vec, vec::Vec};
 
 use proptest::prelude::*;
 
@@ -217,6 +217,35 @@ fn link_ids_name_the_whole_chain_before_them() {
     assert_eq!(pairs, [(ids[0], root()), (ids[1], root()), (ids[1], peer(1).into())]);
     assert_eq!(verify_first_link(&root(), &one.grant().links[0]), Ok(ids[0]));
     assert!(verify_first_link(&root(), &one.grant().links[1]).is_err());
+}
+
+/// The worked example of `spec/grant.md`.
+#[test]
+fn the_example_of_the_spec() {
+    let signer = SigningKey::from_bytes(&[1; 32]);
+    let root = AccountId(signer.verifying_key().to_bytes());
+    assert_eq!(
+        root.to_string(),
+        "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c"
+    );
+    let before = root_digest(&root);
+    assert_eq!(
+        before.to_string(),
+        "70c49894d9f507e9189e8273eb04e0c42412a16c59462ad5b1750f009fbc5b2b"
+    );
+    let caveats = vec![Caveat::Abilities { set: ability::READ }];
+    let link = Link::sign(&signer, &before, PeerId([2; 32]), [3; 8], caveats);
+    let digest = link.digest(&before);
+    assert_eq!(
+        digest.to_string(),
+        "6ee282f6c7298af2334c1346689cff78fbef2791672e0e35bbf55cb96dc54b68"
+    );
+    let grant = Grant { version: 1, root, links: vec![link] };
+    assert_eq!(
+        grant.verify().unwrap().link_ids()[0].to_string(),
+        "6ee282f6c7298af2334c1346689cff78fbef2791672e0e35bbf55cb96dc54b68"[..32]
+    );
+    assert_eq!(grant.to_bytes().len(), 37 + 32 + 8 + 4 + 3 + 64);
 }
 
 fn caveats() -> impl Strategy<Value = Vec<Caveat>> {

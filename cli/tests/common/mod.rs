@@ -1,0 +1,237 @@
+//! A network of real processes for the tests: one ledger, some nodes, and commands run against them.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long anything may take before the test says that it hangs.
+const HANG: Duration = Duration::from_secs(120);
+
+/// Between two looks at something that will happen.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// A process that serves until it is killed.
+pub struct Server {
+    child: Child,
+    _stdin: ChildStdin,
+    arguments: Vec<String>,
+    pub ready: Value,
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub struct Done {
+    pub code: Option<i32>,
+    pub out: Vec<u8>,
+    pub error: String,
+}
+
+impl Done {
+    pub fn ok(self) -> Value {
+        assert_eq!(self.code, Some(0), "{}{}", String::from_utf8_lossy(&self.out), self.error);
+        serde_json::from_slice(&self.out).unwrap_or(Value::Null)
+    }
+}
+
+pub struct Network {
+    pub folder: TempDir,
+    pub ledger: Server,
+    pub nodes: Vec<Server>,
+    pub ticket: String,
+}
+
+fn command(home: &Path, arguments: &[String]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_symbolon"));
+    command.args(arguments).arg("--json").arg("--home").arg(home);
+    command.env_remove("SYMBOLON_AS").env_remove("SYMBOLON_LEDGER");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+pub fn words(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
+}
+
+impl Server {
+    pub fn start(home: &Path, arguments: Vec<String>) -> Self {
+        let mut all = arguments.clone();
+        all.push("--leashed".into());
+        let mut command = command(home, &all);
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let stdin = child.stdin.take().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            lines.read_line(&mut line).unwrap();
+            tell.send(line).ok();
+            // Keeps the pipe open, so that the server never writes into nothing.
+            let mut rest = Vec::new();
+            lines.read_to_end(&mut rest).ok();
+        });
+        let line = told.recv_timeout(HANG).expect("a server gets ready");
+        let ready: Value = serde_json::from_str(&line).expect("a server's first line is JSON");
+        assert_eq!(ready["event"], "ready", "{line}");
+        Self { child, _stdin: stdin, arguments, ready }
+    }
+
+    /// Ends it as a power cut would, and starts it again on the same folder.
+    pub fn kill_and_restart(&mut self, home: &Path) {
+        self.kill();
+        *self = Self::start(home, self.arguments.clone());
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A command that runs.
+pub struct Running {
+    child: Child,
+    out: mpsc::Receiver<Vec<u8>>,
+    error: mpsc::Receiver<Vec<u8>>,
+}
+
+fn reader(mut from: impl std::io::Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).ok();
+        tell.send(bytes).ok();
+    });
+    told
+}
+
+impl Running {
+    /// Waits until it ends by itself, at most `time`; says whether it did.
+    pub fn ends_within(&mut self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        let (_keep, never) = mpsc::channel::<()>();
+        loop {
+            if self.child.try_wait().unwrap().is_some() {
+                return true;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            never.recv_timeout(left.min(LOOK)).ok();
+        }
+    }
+
+    pub fn kill(mut self) {
+        self.child.kill().ok();
+        self.child.wait().unwrap();
+    }
+
+    pub fn finish(mut self) -> Done {
+        if !self.ends_within(HANG) {
+            self.child.kill().ok();
+            let error = self.error.recv().unwrap();
+            panic!("a command hangs: {}", String::from_utf8_lossy(&error));
+        }
+        let code = self.child.wait().unwrap().code();
+        let error = String::from_utf8_lossy(&self.error.recv().unwrap()).into_owned();
+        Done { code, out: self.out.recv().unwrap(), error }
+    }
+}
+
+impl Network {
+    pub fn start(nodes: usize, epoch: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().join("home");
+        let dir = folder.path().join("ledger").display().to_string();
+        let ledger =
+            Server::start(&home, words(&format!("ledger run --dir {dir} --epoch {epoch}")));
+        let ticket = ledger.ready["ticket"].as_str().unwrap().to_owned();
+        let nodes = (0..nodes)
+            .map(|number| {
+                let dir = folder.path().join(format!("node{number}")).display().to_string();
+                let line = format!(
+                    "node run --ledger {ticket} --capacity 2GiB --price 1/epoch --dir {dir}"
+                );
+                Server::start(&home, words(&line))
+            })
+            .collect();
+        Self { folder, ledger, nodes, ticket }
+    }
+
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    /// Makes an identity with money.
+    pub fn identity(&self, name: &str) {
+        let ticket = &self.ticket;
+        self.run(&format!("init --as {name} --no-passphrase --ledger {ticket}")).ok();
+        self.run(&format!("account faucet --as {name}")).ok();
+    }
+
+    pub fn spawn(&self, line: &str) -> Running {
+        let mut command = command(&self.home(), &words(line));
+        let mut child = command.stdin(Stdio::null()).spawn().unwrap();
+        let out = reader(child.stdout.take().unwrap());
+        let error = reader(child.stderr.take().unwrap());
+        Running { child, out, error }
+    }
+
+    pub fn run(&self, line: &str) -> Done {
+        self.spawn(line).finish()
+    }
+
+    /// An account's balance in the smallest unit.
+    pub fn balance(&self, name: &str) -> u128 {
+        let account = self.run(&format!("account balance --as {name}")).ok();
+        units(account["balance"].as_str().unwrap())
+    }
+
+    /// Runs a command until it does not fail for want of someone who is just coming back.
+    pub fn run_until_ok(&self, line: &str) -> Value {
+        let until = Instant::now() + HANG;
+        loop {
+            let done = self.run(line);
+            // 6: unreachable, 7: not enough nodes: the one that was restarted is not back yet.
+            if !matches!(done.code, Some(6 | 7)) || until < Instant::now() {
+                return done.ok();
+            }
+        }
+    }
+
+    /// A file of bytes that follow from `seed`.
+    pub fn file(&self, name: &str, length: usize, seed: u8) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, bytes(length, seed)).unwrap();
+        path
+    }
+}
+
+pub fn bytes(length: usize, seed: u8) -> Vec<u8> {
+    let mut state = u64::from(seed) + 1;
+    let next = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33).to_le_bytes()[0]
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+/// Credits as text, in the smallest unit.
+pub fn units(text: &str) -> u128 {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    format!("{whole}{part:0<9}").parse().unwrap()
+}

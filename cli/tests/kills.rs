@@ -1,0 +1,215 @@
+//! kill -9 of any process at any moment of put, epoch, buy or get, then the same command again: it goes
+//! on, pays once, and loses nothing. Real processes, real QUIC, real disks.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Network, bytes, units};
+use serde_json::Value;
+
+/// Bytes of each file: two slices of each shard and an odd tail, so that there is a middle to kill in.
+const LENGTH: usize = 9_000_001;
+
+struct Puts {
+    network: Network,
+    /// How long an undisturbed put takes.
+    time: Duration,
+    files: u8,
+}
+
+impl Puts {
+    fn new() -> Self {
+        let network = Network::start(8, "2s");
+        network.identity("owner");
+        let path = network.file("warm", LENGTH, 255);
+        let started = Instant::now();
+        network.run(&format!("put {} warm --as owner --yes", path.display())).ok();
+        Self { network, time: started.elapsed(), files: 0 }
+    }
+
+    /// Puts a file, disturbed at `part`/`parts` of its time; then puts it again and checks everything.
+    fn disturbed(
+        &mut self,
+        (part, parts): (u32, u32),
+        disturb: impl FnOnce(&mut Network) -> Disturbed,
+    ) {
+        self.files += 1;
+        let name = format!("file{}", self.files);
+        let path = self.network.file(&name, LENGTH, self.files);
+        let before = self.network.balance("owner");
+        let line = format!("put {} {name} --as owner --yes", path.display());
+        let mut put = self.network.spawn(&line);
+        put.ends_within(self.time * part / parts);
+        match disturb(&mut self.network) {
+            Disturbed::Client => put.kill(),
+            Disturbed::Other => drop(put.finish()),
+        }
+        let stored = self.network.run_until_ok(&line);
+        let again = self.network.run_until_ok(&line);
+        assert_eq!(again["outcome"], "already", "{again}");
+        let spent = before - self.network.balance("owner");
+        // A put that ended before it was killed has said what it cost; the second one then paid nothing.
+        let cost = match stored["outcome"].as_str().unwrap() {
+            "already" => self.listed_cost(&name),
+            _ => units(stored["cost"].as_str().unwrap()),
+        };
+        assert_eq!(spent, cost, "paid once: {stored}");
+        self.reads_back(&name, self.files);
+    }
+
+    fn listed_cost(&self, name: &str) -> u128 {
+        let list = self.network.run("ls --as owner").ok();
+        let files = list["files"].as_array().unwrap();
+        let file = files.iter().find(|file| file["name"] == name).expect("the file is listed");
+        units(file["cost"].as_str().unwrap())
+    }
+
+    fn reads_back(&self, name: &str, seed: u8) {
+        let out = self.network.folder.path().join("out");
+        let line = format!("get {name} -o {} --replace --as owner", out.display());
+        self.network.run_until_ok(&line);
+        assert!(std::fs::read(&out).unwrap() == bytes(LENGTH, seed), "{name} reads back");
+    }
+}
+
+enum Disturbed {
+    Client,
+    Other,
+}
+
+#[test]
+fn put_survives_every_kill() {
+    let mut puts = Puts::new();
+    for part in 0..8 {
+        puts.disturbed((part, 8), |_| Disturbed::Client);
+    }
+    for part in 0..4 {
+        puts.disturbed((part, 4), |network| {
+            let home = network.home();
+            network.nodes[part as usize].kill_and_restart(&home);
+            Disturbed::Other
+        });
+    }
+    for part in 0..4 {
+        puts.disturbed((part, 4), |network| {
+            let home = network.home();
+            network.ledger.kill_and_restart(&home);
+            Disturbed::Other
+        });
+    }
+}
+
+#[test]
+fn get_and_epochs_survive_every_kill() {
+    let mut network = Network::start(8, "1s");
+    network.identity("owner");
+    let path = network.file("file", LENGTH, 1);
+    network.run(&format!("put {} file --as owner --yes", path.display())).ok();
+    let out = network.folder.path().join("out");
+    let line = format!("get file -o {} --as owner", out.display());
+    let started = Instant::now();
+    network.run(&line).ok();
+    let time = started.elapsed();
+    let home = network.home();
+    let check = |network: &Network| {
+        if !out.exists() {
+            network.run_until_ok(&line);
+        }
+        assert!(std::fs::read(&out).unwrap() == bytes(LENGTH, 1));
+        std::fs::remove_file(&out).unwrap();
+    };
+    check(&network);
+    for part in 0..4 {
+        let mut get = network.spawn(&line);
+        get.ends_within(time * part / 4);
+        get.kill();
+        check(&network);
+    }
+    for part in 0..2 {
+        let mut get = network.spawn(&line);
+        get.ends_within(time * part / 2);
+        network.nodes[part as usize].kill_and_restart(&home);
+        get.finish();
+        check(&network);
+    }
+    let mut get = network.spawn(&line);
+    get.ends_within(time / 2);
+    network.ledger.kill_and_restart(&home);
+    get.finish();
+    check(&network);
+
+    // Epochs go on: whoever is killed proves again once it is back, and is paid for it.
+    let proven = |network: &Network, node: &str| -> u64 {
+        let status = network.run_until_ok("node status --as owner");
+        let nodes = status["nodes"].as_array().unwrap();
+        let node = nodes.iter().find(|row| row["node"] == node).expect("the node is listed");
+        node["proven"].as_u64().unwrap()
+    };
+    for number in 0..3 {
+        let node = network.nodes[number].ready["node"].as_str().unwrap().to_owned();
+        let before = proven(&network, &node);
+        if number == 2 {
+            network.ledger.kill_and_restart(&home);
+        } else {
+            network.nodes[number].kill_and_restart(&home);
+        }
+        let until = Instant::now() + Duration::from_secs(60);
+        while proven(&network, &node) <= before {
+            assert!(Instant::now() < until, "node {node} proves no epoch after the kill");
+        }
+    }
+}
+
+#[test]
+fn buy_survives_every_kill() {
+    let mut network = Network::start(8, "1s");
+    network.identity("seller");
+    let path = network.file("file", 1_500_000, 1);
+    network.run(&format!("put {} file --as seller --yes", path.display())).ok();
+    let sale = network.run("sell file --price 2.5 --as seller --yes").ok();
+    let listing = sale["listing"].as_str().unwrap().to_owned();
+    let out = network.folder.path().join("out");
+    let home = network.home();
+    let line = |buyer: &str| format!("buy {listing} -o {} --as {buyer} --yes", out.display());
+    network.identity("warm");
+    let started = Instant::now();
+    network.run(&line("warm")).ok();
+    let time = started.elapsed();
+    std::fs::remove_file(&out).unwrap();
+    for part in 0..7 {
+        let buyer = format!("buyer{part}");
+        network.identity(&buyer);
+        let before = network.balance(&buyer);
+        let mut buy = network.spawn(&line(&buyer));
+        match part {
+            0..4 => {
+                buy.ends_within(time * part / 4);
+                buy.kill();
+            }
+            4 | 5 => {
+                buy.ends_within(time * (part - 4) / 2);
+                network.ledger.kill_and_restart(&home);
+                buy.finish();
+            }
+            _ => {
+                buy.ends_within(time / 3);
+                network.nodes[0].kill_and_restart(&home);
+                buy.finish();
+            }
+        }
+        if !out.exists() {
+            network.run_until_ok(&line(&buyer));
+        }
+        assert!(std::fs::read(&out).unwrap() == bytes(1_500_000, 1));
+        std::fs::remove_file(&out).unwrap();
+        assert_eq!(before - network.balance(&buyer), units("2.5"), "{buyer} paid once");
+        let orders = network.run_until_ok(&format!("orders --as {buyer}"));
+        assert_eq!(orders["orders"].as_array().map(Vec::len), Some(1), "{orders}");
+    }
+    let income = network.balance("seller");
+    let seller: Value = network.run("account history --as seller --limit 100").ok();
+    let sales = seller["lines"].as_array().unwrap().iter();
+    let sales = sales.filter(|line| line["what"].as_str().unwrap().starts_with("sale"));
+    assert_eq!(sales.count(), 8, "eight sales, each paid out once; balance {income}");
+}

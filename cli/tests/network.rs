@@ -1,0 +1,213 @@
+//! `symbolon up` and what is done with it, as real processes: files, grants, crash and return. Each test
+//! has a home and a network of its own, and waits for what processes say, never for a time.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_symbolon");
+
+/// A home folder, and files beside it.
+struct Home {
+    folder: TempDir,
+}
+
+impl Home {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command.env_clear().env("SYMBOLON_HOME", self.path("home")).args(args);
+        command.stdin(Stdio::null()).current_dir(self.folder.path());
+        command
+    }
+
+    fn output(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Runs a command that has to succeed; its JSON document.
+    fn run(&self, args: &[&str]) -> Value {
+        let output = self.output(&[args, &["--json"][..]].concat());
+        let text = String::from_utf8(output.stdout).unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {text}{errors}");
+        assert_eq!(text.lines().count(), 1, "{args:?}: {text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Runs a command that has to fail; its exit code and error.
+    fn fail(&self, args: &[&str]) -> (i32, Value) {
+        let output = self.output(&[args, &["--json"][..]].concat());
+        let text = String::from_utf8(output.stdout).unwrap();
+        let json: Value = serde_json::from_str(&text).expect(&text);
+        (output.status.code().expect("it was not killed"), json["error"].clone())
+    }
+
+    /// Starts `symbolon up` and waits until it is ready.
+    fn up(&self, args: &[&str]) -> Up {
+        let arguments = [&["up", "--json", "--epoch", "2s"][..], args].concat();
+        let mut child = self.command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let ready: Value = serde_json::from_str(&line).expect(&line);
+        assert_eq!(ready["event"], "ready", "{ready}");
+        Up { child, ready }
+    }
+}
+
+/// A running network; killed when dropped.
+struct Up {
+    child: Child,
+    ready: Value,
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        // As a power cut would: no test may depend on a graceful end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn files_survive_a_crash_of_everything() {
+    let home = Home::new();
+    let file = home.path("data");
+    let bytes: Vec<u8> =
+        (0..300_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    fs::write(&file, &bytes).unwrap();
+
+    let up = home.up(&["--nodes", "5"]);
+    let ticket = up.ready["ticket"].clone();
+    assert_eq!(up.ready["nodes"].as_array().unwrap().len(), 5);
+    let quote = home.run(&["put", text(&file), "--dry-run", "--for", "10epochs"]);
+    let put = home.run(&["put", text(&file), "--for", "10000epochs"]);
+    assert_eq!(put["outcome"], "stored");
+    assert_eq!(put["scheme"], quote["scheme"]);
+    assert_eq!(home.run(&["put", text(&file), "--for", "10000epochs"])["outcome"], "already");
+    let balance = home.run(&["account"])["balance"].clone();
+    drop(up);
+
+    let (code, error) = home.fail(&["account"]);
+    assert_eq!(code, 6, "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("symbolon up"), "{error}");
+
+    let up = home.up(&[]);
+    assert_eq!(up.ready["ticket"], ticket, "the ticket stays valid");
+    assert_eq!(up.ready["nodes"].as_array().unwrap().len(), 5, "all nodes come back");
+    let copy = home.path("copy");
+    home.run(&["get", "data", "-o", text(&copy)]);
+    assert_eq!(fs::read(&copy).unwrap(), bytes);
+    assert_eq!(home.run(&["account"])["balance"], balance, "nothing was paid twice");
+    assert_eq!(home.fail(&["get", "data", "-o", text(&copy)]).0, 4, "never written over unasked");
+    assert_eq!(home.run(&["ledger", "status"])["money"]["adds_up"], true);
+
+    let (code, error) = home.fail(&["up"]);
+    assert_eq!(code, 13, "two networks on one home: {error}");
+    let stdout = home.output(&["get", "data", "-o", "-"]);
+    assert_eq!(stdout.stdout, bytes);
+    let part = home.path("part");
+    home.run(&["get", "data", "--range", "1000..2000", "-o", text(&part)]);
+    assert_eq!(fs::read(&part).unwrap(), bytes[1000..2000]);
+
+    let removed = home.run(&["rm", "data", "--yes"]);
+    assert_eq!(removed["deals"], 1);
+    assert_eq!(home.run(&["ls"])["files"].as_array().unwrap().len(), 0);
+    assert_eq!(home.fail(&["get", "data", "-o", "x"]).0, 3);
+    assert_eq!(home.fail(&["rm", "data"]).0, 2, "nobody can be asked here");
+}
+
+#[test]
+fn a_grant_is_for_one_reader_and_can_be_taken_back() {
+    let home = Home::new();
+    let file = home.path("data");
+    fs::write(&file, b"for bob's eyes only").unwrap();
+    let _up = home.up(&["--nodes", "3"]);
+    for name in ["bob", "eve"] {
+        home.run(&["init", "--as", name, "--no-passphrase"]);
+    }
+    home.run(&["put", text(&file), "--for", "10000epochs"]);
+    let grant = home.path("grant");
+    home.run(&["share", "data", "--to", "bob", "--until", "1h", "-o", text(&grant)]);
+    let grant = format!("@{}", text(&grant));
+    assert_eq!(home.run(&["grant", "inspect", &grant])["valid"], true);
+
+    let copy = home.path("copy");
+    home.run(&["--as", "bob", "get", &grant, "-o", text(&copy)]);
+    assert_eq!(fs::read(&copy).unwrap(), b"for bob's eyes only");
+    let (code, error) =
+        home.fail(&["--as", "eve", "get", &grant, "-o", text(&home.path("stolen"))]);
+    assert_eq!(code, 5, "{error}");
+    assert!(!home.path("stolen").exists());
+
+    home.run(&["grant", "revoke", &grant]);
+    let (code, error) = home.fail(&["--as", "bob", "get", &grant, "-o", text(&home.path("late"))]);
+    assert_eq!(code, 5, "{error}");
+}
+
+#[test]
+fn a_sale_needs_no_seller_and_pays_once() {
+    let home = Home::new();
+    let file = home.path("data");
+    fs::write(&file, vec![b'x'; 100_000]).unwrap();
+    let _up = home.up(&["--nodes", "5"]);
+    home.run(&["init", "--as", "buyer", "--no-passphrase"]);
+    home.run(&["put", text(&file), "--for", "10000epochs"]);
+    let sold = home.run(&["sell", "data", "--price", "5", "--title", "Many x"]);
+    let listing = &sold["listing"].as_str().unwrap()[..8];
+    let found = home.run(&["--as", "buyer", "market", "list", "many"]);
+    assert_eq!(found["listings"][0]["listing"], sold["listing"]);
+    let copy = home.path("copy");
+
+    let (code, error) = home.fail(&["--as", "buyer", "buy", listing, "-o", text(&copy)]);
+    assert_eq!(code, 9, "an empty account buys nothing: {error}");
+    home.run(&["--as", "buyer", "account", "faucet"]);
+    let bought = home.run(&["--as", "buyer", "buy", listing, "-o", text(&copy)]);
+    assert_eq!(bought["paid"], "5");
+    assert_eq!(fs::read(&copy).unwrap(), fs::read(&file).unwrap());
+    let again = home.run(&["--as", "buyer", "buy", listing]);
+    assert_eq!(again["outcome"], "already");
+    assert_eq!(home.run(&["--as", "buyer", "account"])["balance"], "995");
+    let orders = home.run(&["--as", "buyer", "orders"]);
+    assert_eq!(orders["orders"][0]["state"], "settled");
+    assert_eq!(orders["orders"].as_array().unwrap().len(), 1);
+
+    home.run(&["market", "end", listing]);
+    home.run(&["init", "--as", "late", "--no-passphrase"]);
+    home.run(&["--as", "late", "account", "faucet"]);
+    let (code, error) = home.fail(&["--as", "late", "buy", listing]);
+    assert_eq!(code, 10, "{error}");
+    assert_eq!(home.run(&["--as", "late", "account"])["balance"], "1000");
+    assert_eq!(home.run(&["ledger", "status"])["money"]["adds_up"], true);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_detached_network_says_when_it_is_ready_and_stops_when_told() {
+    let home = Home::new();
+    let up = home.run(&["up", "--detach", "--nodes", "2"]);
+    assert_eq!(up["event"], "ready");
+    assert_eq!(home.fail(&["up", "--detach"]).0, 13);
+    assert_eq!(home.run(&["status"])["network"]["own"]["pid"], up["pid"]);
+    let down = home.run(&["down"]);
+    assert_eq!(down["pid"], up["pid"]);
+    assert_eq!(down["forced"], false);
+    assert_eq!(home.fail(&["down"]).0, 3);
+}

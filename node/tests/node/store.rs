@@ -1,0 +1,170 @@
+//! Shards come in, are accepted once, and leave nothing when they do not.
+
+use bytes::Bytes;
+use symbolon_protocol::{
+    Amount,
+    id::Hash,
+    limits::{CELL_BYTES, SLICE_BYTES},
+    wire::storage::{RefusalCode, Request, Response},
+};
+
+use crate::world::{PRICE, START_MS, World, code, shard, verify};
+
+#[tokio::test(start_paused = true)]
+async fn what_is_stored_can_be_read() {
+    let world = World::new().await;
+    let node = world.node().await;
+    let owner = world.peer(&world.owner, &node).await;
+    let length = 2 * SLICE_BYTES as u64 + 3 * CELL_BYTES as u64 + 1024;
+    let (terms, grant, bytes) = (world.terms(1, length), world.own_grant(), shard(length));
+
+    let acceptance = owner.store(&terms, 2, PRICE, &grant, &bytes).await.unwrap();
+    acceptance.verify(&world.ledger.chain(), &terms).unwrap();
+    assert_eq!(acceptance.node, node.id());
+    assert_eq!((acceptance.index, acceptance.price), (2, PRICE));
+    assert_eq!(acceptance.root, Hash(*blake3::hash(&bytes).as_bytes()));
+    assert!(START_MS + 3_600_000 <= acceptance.expires_ms);
+
+    let deal = terms.deal;
+    let read =
+        |first, count| Request::Read { deal, index: 2, first, count, grant: Some(grant.clone()) };
+    let pieces = owner.read(&read(0, 3)).await.unwrap();
+    verify(&acceptance, length, SLICE_BYTES, 0, &pieces);
+    assert_eq!(pieces.iter().flat_map(|piece| piece.0.clone()).collect::<Vec<_>>(), bytes);
+    let middle = owner.read(&read(1, 1)).await.unwrap();
+    verify(&acceptance, length, SLICE_BYTES, 1, &middle);
+
+    for cell in [0_u32, 31, 35] {
+        let grant = Some(grant.clone());
+        let request = Request::ReadCell { deal, index: 2, cell, grant };
+        let pieces = owner.read(&request).await.unwrap();
+        verify(&acceptance, length, CELL_BYTES, u64::from(cell), &pieces);
+        assert!(bytes[cell as usize * CELL_BYTES..].starts_with(&pieces[0].0));
+    }
+
+    let held = owner.ask(&Request::Check { deal, index: 2, grant: Some(grant) }).await.unwrap();
+    assert_eq!(held, Response::Held { length: Some(length), root: Some(acceptance.root) });
+    let held = owner.ask(&Request::Check { deal, index: 0, grant: None }).await.unwrap();
+    assert_eq!(held, Response::Held { length: None, root: None });
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_terms_are_told() {
+    let world = World::new().await;
+    let node = world.node().await;
+    let owner = world.peer(&world.owner, &node).await;
+    let Response::Info { chain, node: id, price, free } = owner.ask(&Request::Info).await.unwrap()
+    else {
+        panic!("not the terms");
+    };
+    assert_eq!((chain, id, price), (world.ledger.chain(), node.id(), PRICE));
+    let (terms, grant) = (world.terms(1, 4096), world.own_grant());
+    owner.store(&terms, 0, PRICE, &grant, &shard(4096)).await.unwrap();
+    let Response::Info { free: after, .. } = owner.ask(&Request::Info).await.unwrap() else {
+        panic!("not the terms");
+    };
+    assert_eq!(free - after, 4096);
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn asking_again_gives_the_same_word() {
+    let world = World::new().await;
+    let node = world.node().await;
+    let owner = world.peer(&world.owner, &node).await;
+    let (terms, grant, bytes) = (world.terms(1, 8192), world.own_grant(), shard(8192));
+    let first = owner.store(&terms, 0, PRICE, &grant, &bytes).await.unwrap();
+    // No bytes are asked for: the answer is there at once.
+    let request = Request::Store { terms: terms.clone(), index: 0, price: PRICE, grant };
+    let again = owner.ask(&request).await.unwrap();
+    assert_eq!(again, Response::Accepted { acceptance: first.clone() });
+
+    // Another price that is enough is signed over the same root.
+    let grant = world.own_grant();
+    let dearer = Amount(PRICE.0 + 1);
+    let repriced = owner.store(&terms, 0, dearer, &grant, &[]).await.unwrap();
+    assert_eq!((repriced.root, repriced.price), (first.root, dearer));
+    repriced.verify(&world.ledger.chain(), &terms).unwrap();
+
+    // Past half of its life it is renewed, over the same root.
+    world.pass(31 * 60 * 1000).await;
+    let renewed = owner.store(&terms, 0, PRICE, &grant, &[]).await.unwrap();
+    renewed.verify(&world.ledger.chain(), &terms).unwrap();
+    assert_eq!(renewed.root, first.root);
+    assert!(first.expires_ms + 30 * 60 * 1000 <= renewed.expires_ms);
+
+    // Once paid it stays as it is.
+    world.open_deal(&terms, renewed.clone()).await;
+    world.pass(40 * 60 * 1000).await;
+    assert_eq!(owner.store(&terms, 0, dearer, &grant, &[]).await.unwrap(), renewed);
+
+    let mut other = terms.clone();
+    other.epochs += 1;
+    assert_eq!(code(owner.store(&other, 0, PRICE, &grant, &[]).await), RefusalCode::Conflict);
+    assert_eq!(code(owner.store(&terms, 1, PRICE, &grant, &[]).await), RefusalCode::Conflict);
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_goes_away_leaves_nothing() {
+    let world = World::new().await;
+    let node = world.node().await;
+    let owner = world.peer(&world.owner, &node).await;
+    let length = 3 * SLICE_BYTES as u64;
+    let (terms, grant, bytes) = (world.terms(1, length), world.own_grant(), shard(length));
+    let request = Request::Store { terms: terms.clone(), index: 0, price: PRICE, grant };
+
+    // One ends its stream early, one drops the connection, one falls silent.
+    let (mut sender, mut receiver) = owner.open(&request).await;
+    assert_eq!(receiver.receive::<Response>().await.unwrap(), Response::Ready);
+    sender.write(Bytes::copy_from_slice(&bytes[..SLICE_BYTES + 5])).await.unwrap();
+    sender.finish();
+    assert!(receiver.receive::<Response>().await.is_err());
+
+    let (mut sender, mut receiver) = owner.open(&request).await;
+    assert_eq!(receiver.receive::<Response>().await.unwrap(), Response::Ready);
+    sender.write(Bytes::copy_from_slice(&bytes[..2 * SLICE_BYTES])).await.unwrap();
+    owner.connection.close("gone");
+    world.pass(10).await;
+
+    let owner = world.peer(&world.owner, &node).await;
+    let (_sender, mut receiver) = owner.open(&request).await;
+    assert_eq!(receiver.receive::<Response>().await.unwrap(), Response::Ready);
+    assert_eq!(node.status().await.unwrap().unpaid_bytes, length);
+    let busy = owner.ask(&request).await;
+    assert_eq!(code(busy), RefusalCode::Busy);
+    world.pass(31_000).await;
+    assert!(receiver.receive::<Response>().await.is_err());
+
+    let status = node.status().await.unwrap();
+    assert_eq!((status.used, status.shards, status.unpaid_bytes), (0, 0, 0));
+    let temporary = world.dir.path().join("node/temporary");
+    assert_eq!(std::fs::read_dir(temporary).unwrap().count(), 0);
+    // And the place is free again.
+    owner.store(&terms, 0, PRICE, &world.own_grant(), &bytes).await.unwrap();
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_nobody_pays_for_is_swept() {
+    let world = World::new().await;
+    let node = world.node().await;
+    let owner = world.peer(&world.owner, &node).await;
+    let grant = world.own_grant();
+    let (paid, unpaid) = (world.terms(1, 4096), world.terms(2, 8192));
+    let accepted = owner.store(&paid, 0, PRICE, &grant, &shard(4096)).await.unwrap();
+    owner.store(&unpaid, 0, PRICE, &grant, &shard(8192)).await.unwrap();
+    assert_eq!(node.status().await.unwrap().unpaid_shards, 2);
+    world.open_deal(&paid, accepted).await;
+    world.pass(1000).await;
+    let status = node.status().await.unwrap();
+    assert_eq!((status.shards, status.unpaid_shards, status.unpaid_bytes), (2, 1, 8192));
+
+    world.pass(69 * 60 * 1000).await;
+    assert_eq!(node.status().await.unwrap().shards, 2, "the grace is not over");
+    world.pass(3 * 60 * 1000).await;
+    let status = node.status().await.unwrap();
+    assert_eq!((status.used, status.shards, status.unpaid_bytes), (4096, 1, 0));
+    node.stop().await;
+}
