@@ -26,6 +26,7 @@ use symbolon_protocol::{
     identity::Identity,
     ledger::{
         Params,
+        block::Block,
         rows::{Chains, Node as NodeRow, Nodes},
     },
     session::NodeFault,
@@ -75,7 +76,7 @@ impl Trace {
 }
 
 /// Runs a scenario in a runtime of its own: one thread, time paused.
-pub fn run<F: Future<Output = Trace>>(scenario: impl FnOnce() -> F) -> Trace {
+pub fn run<F: Future>(scenario: impl FnOnce() -> F) -> F::Output {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build();
     runtime.expect("a runtime of one thread can be made").block_on(async { scenario().await })
@@ -124,6 +125,8 @@ pub struct World {
     pub stations: Vec<Station>,
     /// The auditor.
     pub auditor: Auditor,
+    /// The blocks the auditor has seen.
+    pub blocks: Vec<Block>,
     folder: TempDir,
     clock: Host,
     authority: Option<Authority>,
@@ -161,6 +164,7 @@ impl World {
             network,
             stations: Vec::new(),
             auditor,
+            blocks: Vec::new(),
             folder,
             clock,
             authority,
@@ -274,6 +278,12 @@ impl World {
         found.expect("the world knows its nodes")
     }
 
+    /// Whose signature stands under the blocks.
+    #[must_use]
+    pub fn authority(&self) -> AccountId {
+        self.ticket.authority
+    }
+
     /// The ledger, asked at home.
     #[must_use]
     pub fn ledger(&self) -> Ledger {
@@ -376,6 +386,7 @@ impl World {
                 panic!("the auditor found: {finding}");
             }
             self.trace.lines.push(line);
+            self.blocks.push(block);
         }
         if let Err(finding) = self.auditor.compare_rows(&ledger).await {
             panic!("the auditor found: {finding}");

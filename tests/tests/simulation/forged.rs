@@ -1,2 +1,178 @@
-//! Placeholder.
-pub(super) fn forged() {}
+//! The auditor is worth something only if it finds what is wrong. Blocks of a real run are forged, one
+//! way after the other, and each time it must say so, at the right block.
+
+use symbolon_client::{Progress, Readable, SellOptions, Sink, Source};
+use symbolon_protocol::{
+    Amount,
+    id::AccountId,
+    ledger::block::{Block, Event, Place, Reason},
+};
+use symbolon_tests::{
+    auditor::{Auditor, Finding},
+    sim::{World, params, run},
+};
+
+use super::put_options;
+
+/// The blocks of a put, two proven epochs and a sale, and who signs them.
+async fn record() -> (AccountId, Vec<Block>) {
+    let mut world = World::found(1, 8).await;
+    let (owner, buyer) = (world.client("owner"), world.client("buyer"));
+    owner.faucet().await.unwrap();
+    buyer.faucet().await.unwrap();
+    let (source, quiet) = (Source::Bytes(world.bytes("goods", 70_000).into()), Progress::silent());
+    owner.put(source, "goods", &put_options(2), &quiet).await.unwrap();
+    let options = SellOptions {
+        title: "Goods".into(),
+        description: "x".into(),
+        price: Amount(1_000_000_007),
+        licence_text: "x".into(),
+        access_ms: 600_000,
+        window_ms: 10_000,
+        splits: Vec::new(),
+        preview_cells: 1,
+        epochs: 2,
+    };
+    let sold = owner.sell("goods", &options, &quiet).await.unwrap();
+    let bought = buyer.buy(&sold.listing, options.price, &quiet).await.unwrap();
+    let token = Readable::Token(bought.token.clone());
+    buyer.get(&token, Sink::Memory, &Default::default(), &quiet).await.unwrap();
+    // To the end of the deal, where its reserve comes back.
+    world.pass_epochs(4).await;
+    (world.authority(), world.blocks)
+}
+
+fn audit(authority: AccountId, blocks: &[Block]) -> Result<(), Finding> {
+    let mut auditor = Auditor::new(params(), authority);
+    blocks.iter().try_for_each(|block| auditor.take(block))
+}
+
+/// The first event that `is` what is looked for: block and place.
+fn find(blocks: &[Block], is: impl Fn(&Event) -> bool) -> (usize, usize) {
+    let found = blocks.iter().enumerate().find_map(|(height, block)| {
+        block.events.iter().position(&is).map(|place| (height, place))
+    });
+    found.expect("the run has one")
+}
+
+fn moved(event: &Event, why: impl Fn(&Reason) -> bool) -> bool {
+    matches!(event, Event::Moved { reason, .. } if why(reason))
+}
+
+fn alter(event: &mut Event, change: impl FnOnce(&mut Place, &mut Place, &mut u128)) {
+    let Event::Moved { from, to, amount, .. } = event else { panic!("no movement: {event:?}") };
+    change(from, to, &mut amount.0);
+}
+
+type Forgery = (&'static str, fn(&mut Vec<Block>) -> usize);
+
+fn proven(blocks: &[Block]) -> (usize, usize) {
+    find(blocks, |event| moved(event, |reason| matches!(reason, Reason::Proven { .. })))
+}
+
+fn sale(blocks: &[Block]) -> (usize, usize) {
+    find(blocks, |event| matches!(event, Event::OrderSettled { .. }))
+}
+
+const FORGERIES: &[Forgery] = &[
+    ("an epoch is paid twice", |blocks| {
+        let (height, place) = proven(blocks);
+        let again = blocks[height].events[place].clone();
+        blocks[height].events.push(again);
+        height
+    }),
+    ("a proof is not paid", |blocks| {
+        let (height, place) = proven(blocks);
+        blocks[height].events.remove(place);
+        height
+    }),
+    ("a proof is paid a unit too much", |blocks| {
+        let (height, place) = proven(blocks);
+        alter(&mut blocks[height].events[place], |_, _, amount| *amount += 1);
+        height
+    }),
+    ("a node's pay goes to somebody else", |blocks| {
+        let (height, place) = proven(blocks);
+        let thief = Place::Account { account: AccountId([9; 32]) };
+        alter(&mut blocks[height].events[place], |_, to, _| *to = thief);
+        height
+    }),
+    ("a proof is paid in another epoch's name", |blocks| {
+        let (height, place) = proven(blocks);
+        if let Event::Moved { reason: Reason::Proven { epoch, .. }, .. } =
+            &mut blocks[height].events[place]
+        {
+            *epoch += 1;
+        }
+        height
+    }),
+    ("storage is sold without the fee", |blocks| {
+        let (height, place) = find(blocks, |event| moved(event, |why| *why == Reason::Fee));
+        blocks[height].events.remove(place);
+        height
+    }),
+    ("a deal is paid from the treasury", |blocks| {
+        let deal = |why: &Reason| matches!(why, Reason::Deal { .. });
+        let (height, place) = find(blocks, |event| moved(event, deal));
+        alter(&mut blocks[height].events[place], |from, _, _| *from = Place::Treasury);
+        height
+    }),
+    ("a reserve does not come back", |blocks| {
+        let height = find(blocks, |event| matches!(event, Event::DealEnded { .. })).0;
+        let deal = |event: &Event| moved(event, |why| matches!(why, Reason::Deal { .. }));
+        blocks[height].events.retain(|event| !deal(event));
+        height
+    }),
+    ("a sale is settled and refunded", |blocks| {
+        let (height, place) = sale(blocks);
+        let Event::OrderSettled { order } = blocks[height].events[place] else { unreachable!() };
+        blocks[height].events.push(Event::OrderRefunded { order });
+        height
+    }),
+    ("a unit of the fee goes to the seller", |blocks| {
+        let height = sale(blocks).0;
+        let mut moves = blocks[height].events.iter_mut().filter(|event| moved(event, |_| true));
+        alter(moves.next().unwrap(), |_, _, amount| *amount -= 1);
+        alter(moves.next_back().unwrap(), |_, _, amount| *amount += 1);
+        height
+    }),
+    ("money from nowhere", |blocks| {
+        let faucet = |why: &Reason| *why == Reason::Faucet;
+        let (height, place) = find(blocks, |event| moved(event, faucet));
+        let again = blocks[height].events[place].clone();
+        blocks[height + 1].events.push(again);
+        height + 1
+    }),
+    ("an epoch begins twice", |blocks| {
+        let (height, place) = find(blocks, |event| matches!(event, Event::EpochBegan { .. }));
+        let again = blocks[height].events[place].clone();
+        blocks[height].events.push(again);
+        height
+    }),
+    ("a transaction is left out", |blocks| {
+        let height = blocks.iter().position(|block| !block.transactions.is_empty()).unwrap();
+        blocks[height].transactions.pop();
+        height
+    }),
+    ("a block is left out", |blocks| {
+        blocks.remove(5);
+        5
+    }),
+    ("a header is changed", |blocks| {
+        blocks[4].header.header.facts.time_ms += 1;
+        4
+    }),
+];
+
+pub(super) fn forged() {
+    let (authority, blocks) = run(record);
+    assert_eq!(audit(authority, &blocks), Ok(()));
+    for (what, forge) in FORGERIES {
+        let mut blocks = blocks.clone();
+        let height = forge(&mut blocks) as u64;
+        match audit(authority, &blocks) {
+            Err(finding) => assert_eq!(finding.height, height, "{what}: {finding}"),
+            Ok(()) => panic!("{what}, and the auditor finds nothing"),
+        }
+    }
+}

@@ -121,7 +121,8 @@ async fn buy(world: &mut World, buyer: &Client, listing: ListingId, data: &[u8])
     let preview = buyer.preview(&listing).await.unwrap();
     assert_eq!(preview.len(), 3);
     for cell in &preview {
-        let from = usize::try_from(cell.offset).unwrap();
+        // A cell of the padding begins beyond the file's end and shows nothing.
+        let from = usize::try_from(cell.offset).unwrap().min(data.len());
         assert!(cell.plain == data[from..from + cell.plain.len()], "a preview shows the file");
         world.note(format!("preview of cell {}: {}", cell.cell, blake3::hash(&cell.plain)));
     }
