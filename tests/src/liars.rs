@@ -3,9 +3,14 @@
 use std::{fs, io, path::Path};
 
 use bytes::Bytes;
+use ed25519_dalek::SigningKey;
 use symbolon_net::{Connection, Endpoint, NetError};
 use symbolon_protocol::{
-    id::Hash,
+    id::{AccountId, Hash, TransactionId},
+    ledger::{
+        Status,
+        transaction::{Action, Transaction},
+    },
     limits::SLICE_BYTES,
     wire::storage::{Refusal, RefusalCode, Request, Response, SliceHead},
 };
@@ -14,7 +19,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::{
     auditor,
-    sim::{Station, World, settle},
+    sim::{Station, World, derive, settle},
 };
 
 /// What a liar does with a request to read.
@@ -97,6 +102,27 @@ async fn answer(connection: &Connection, store: &Shards, habit: Habit) -> Result
     sender.write(Bytes::from(bytes)).await?;
     sender.finish();
     Ok(())
+}
+
+/// A node that lost its shards and sends its last proof again, in the current epoch's name.
+pub async fn prove_again(world: &World, station: &Station) -> Status {
+    let sender = AccountId::from(station.id);
+    let proofs = world.blocks.iter().rev().flat_map(|block| &block.transactions);
+    let mut old = proofs.filter(|transaction| transaction.sender == sender);
+    let leaves = old.find_map(|transaction| match &transaction.action {
+        Action::Prove { leaves, .. } => Some(leaves.clone()),
+        _ => None,
+    });
+    let action = Action::Prove {
+        epoch: world.epoch().await,
+        leaves: leaves.expect("the node has proven an epoch"),
+    };
+    let ledger = world.ledger();
+    let height = ledger.head().await.expect("the ledger answers").header.height;
+    let id = TransactionId(derive(height, "an old proof")[..16].try_into().expect("16 bytes"));
+    let key = SigningKey::from_bytes(&station.secret);
+    let transaction = Transaction::build(ledger.chain(), &key, id, height + 10, action);
+    ledger.submit(transaction).await.expect("the ledger answers").status
 }
 
 /// Turns every bit of a shard in a node's folder; done again, they are right again.

@@ -428,7 +428,19 @@ impl World {
             self.note(format!("{status:?}"));
             node.stop().await;
         }
-        self.trace
+        std::mem::take(&mut self.trace)
+    }
+}
+
+impl Drop for World {
+    /// A run that fails shows how it came to that.
+    #[expect(clippy::print_stderr, reason = "for whoever looks at a failed test")]
+    fn drop(&mut self) {
+        const SHOWN: usize = 25;
+        if std::thread::panicking() {
+            let from = self.trace.lines.len().saturating_sub(SHOWN);
+            eprintln!("the last of the trace:\n{}", self.trace.lines[from..].join("\n"));
+        }
     }
 }
 

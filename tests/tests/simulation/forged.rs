@@ -39,7 +39,7 @@ async fn record() -> (AccountId, Vec<Block>) {
     buyer.get(&token, Sink::Memory, &Default::default(), &quiet).await.unwrap();
     // To the end of the deal, where its reserve comes back.
     world.pass_epochs(4).await;
-    (world.authority(), world.blocks)
+    (world.authority(), std::mem::take(&mut world.blocks))
 }
 
 fn audit(authority: AccountId, blocks: &[Block]) -> Result<(), Finding> {

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use symbolon_client::{Client, Depth, GetOptions, Progress, Readable, Sink, Source};
 use symbolon_protocol::{
     id::{Hash, NodeId},
+    ledger::Status,
     session::NodeFault,
     wire::storage::RefusalCode,
 };
 use symbolon_tests::{
-    liars::{Habit, Liar, spoil},
+    liars::{Habit, Liar, prove_again, spoil},
     sim::{Faults, Trace, World, short},
 };
 
@@ -147,6 +148,10 @@ async fn impostors(world: &mut World, stage: &Stage, habit: Habit, faults: &[Nod
         false => assert_eq!(blamed, stage.suspects.map(|(number, _)| number), "{what}"),
     }
     suspects_miss(world, stage, &what).await;
+    for (number, _) in stage.suspects {
+        let status = prove_again(world, &world.stations[number]).await;
+        assert_eq!(status, Status::BadProof, "an old proof answers other challenges");
+    }
     for liar in liars {
         liar.stop().await;
     }
