@@ -40,11 +40,12 @@ impl Done {
     }
 }
 
+/// Servers end before the folder goes: fields are dropped in this order.
 pub struct Network {
-    pub folder: TempDir,
-    pub ledger: Server,
     pub nodes: Vec<Server>,
+    pub ledger: Server,
     pub ticket: String,
+    pub folder: TempDir,
 }
 
 fn command(home: &Path, arguments: &[String]) -> Command {
@@ -163,7 +164,7 @@ impl Network {
             .map(|number| {
                 let dir = folder.path().join(format!("node{number}")).display().to_string();
                 let line = format!(
-                    "node run --ledger {ticket} --capacity 2GiB --price 1/epoch --dir {dir}"
+                    "node run --ledger {ticket} --capacity 2GiB --price 0.0001/epoch --dir {dir}"
                 );
                 Server::start(&home, words(&line))
             })
