@@ -226,6 +226,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         fs::rename(&beside, path)?;
         match path.parent() {
             // A rename is on disk when its folder is.
+            Some(folder) if cfg!(unix) && folder == Path::new("") => File::open(".")?.sync_all(),
             Some(folder) if cfg!(unix) => File::open(folder)?.sync_all(),
             _ => Ok(()),
         }

@@ -71,7 +71,7 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
             "nodes",
             format!(
                 "{up} of {} answer; {} of {} used",
-                count(known.len(), "node"),
+                known.len(),
                 show_size(used),
                 show_size(capacity)
             ),
