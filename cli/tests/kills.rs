@@ -144,7 +144,7 @@ fn get_and_epochs_survive_every_kill() {
         let status = network.run_until_ok("node status --as owner");
         let nodes = status["nodes"].as_array().unwrap();
         let node = nodes.iter().find(|row| row["node"] == node).expect("the node is listed");
-        node["passed"].as_u64().unwrap()
+        node["proven"].as_u64().unwrap()
     };
     for number in 0..3 {
         let node = network.nodes[number].ready["node"].as_str().unwrap().to_owned();

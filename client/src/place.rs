@@ -111,7 +111,7 @@ impl Client {
             let candidate = Candidate { address, price: node.row.price, free };
             let client = self.clone();
             dials.spawn(async move {
-                client.peers().reach(&candidate.address).await.ok().map(|()| candidate)
+                client.peers().answers(&candidate.address).await.then_some(candidate)
             });
         }
         let mut reached = Vec::new();

@@ -21,6 +21,8 @@ use symbolon_protocol::{
     wire::storage::{Request, Response},
 };
 
+use tokio::task::JoinSet;
+
 use crate::{
     Client,
     account::transaction_id,
@@ -145,17 +147,21 @@ impl Client {
         nodes.sort_by_cached_key(|node| {
             *blake3::Hasher::new().update(&id.0).update(&node.id.0).finalize().as_bytes()
         });
-        let mut faults = Vec::new();
-        let mut reachable = Vec::new();
-        for node in nodes {
-            if reachable.len() == CUSTODIANS {
-                break;
-            }
-            match self.peers().reach(&address(node.id, &node.row)).await {
-                Ok(()) => reachable.push(node),
-                Err(_) => faults.push((node.id, NodeFault::Offline)),
-            }
+        let mut asks = JoinSet::new();
+        for (place, node) in nodes.into_iter().enumerate() {
+            let client = self.clone();
+            asks.spawn(async move {
+                let answers = client.peers().answers(&address(node.id, &node.row)).await;
+                (place, node, answers)
+            });
         }
+        let mut asked = asks.join_all().await;
+        asked.sort_by_key(|(place, ..)| *place);
+        let faults = asked.iter().filter(|(.., answers)| !answers);
+        let faults = faults.map(|(_, node, _)| (node.id, NodeFault::Offline)).collect();
+        asked.retain(|(.., answers)| *answers);
+        let reachable: Vec<_> =
+            asked.into_iter().map(|(_, node, _)| node).take(CUSTODIANS).collect();
         let total = reachable.len();
         let required = total / 2 + 1;
         if total == 0 {

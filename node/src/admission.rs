@@ -158,7 +158,10 @@ impl Admission {
         let mut counts = self.counts();
         match counts.uploads.get(&offer.deal) {
             Some(index) if *index == offer.index => {
-                return Err(Refusal::new(RefusalCode::Busy, "this shard is being received already"));
+                return Err(Refusal::new(
+                    RefusalCode::Busy,
+                    "this shard is being received already",
+                ));
             }
             Some(_) => {
                 let message = "another shard of this deal is being received";

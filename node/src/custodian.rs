@@ -257,10 +257,7 @@ async fn try_post(shared: &Shared, id: OrderId) -> Result<Option<Status>, String
 }
 
 /// An order and its listing, when this node keeps a share of the listing's vault.
-pub(crate) async fn find(
-    shared: &Shared,
-    id: &OrderId,
-) -> Result<(Order, Listing), ReleaseError> {
+pub(crate) async fn find(shared: &Shared, id: &OrderId) -> Result<(Order, Listing), ReleaseError> {
     let unread = |error: symbolon_ledger::LedgerError| ReleaseError::Ledger(error.to_string());
     let order = shared.ledger.row(Orders, id).await.map_err(unread)?;
     let order = order.ok_or(ReleaseError::NotOurs(*id))?;

@@ -75,7 +75,8 @@ async fn take(shared: &Shared, block: &Block) -> Result<(), StoreError> {
     let header = &block.header.header;
     let digest = Digest::of(&shared.key.id(), block);
     let (height, changes) = (header.height, digest.changes());
-    let opened: Vec<_> = digest.opened.iter().map(|(terms, ours)| (terms.deal, ours.index)).collect();
+    let opened: Vec<_> =
+        digest.opened.iter().map(|(terms, ours)| (terms.deal, ours.index)).collect();
     let before = shared.with_store(move |store| {
         let before: Result<Vec<_>, _> =
             opened.iter().map(|(deal, index)| store.info(deal, *index)).collect();
@@ -103,12 +104,7 @@ async fn take(shared: &Shared, block: &Block) -> Result<(), StoreError> {
 }
 
 /// A shard is paid from here on; or the ledger pays for one that is not here, and that has to be said.
-fn count_opened(
-    shared: &Shared,
-    shard: Option<Shard>,
-    terms: &DealTerms,
-    acceptance: &Acceptance,
-) {
+fn count_opened(shared: &Shared, shard: Option<Shard>, terms: &DealTerms, acceptance: &Acceptance) {
     let (deal, index) = (terms.deal, acceptance.index);
     match shard {
         Some(shard) if shard.root == acceptance.root => {
@@ -222,7 +218,8 @@ impl Digest {
         });
         let ended =
             self.ended.iter().map(|deal| Change::Deal { deal: *deal, state: ShardState::Ended });
-        let revoked = self.revoked.iter().map(|(link, by)| Change::Revoked { link: *link, by: *by });
+        let revoked =
+            self.revoked.iter().map(|(link, by)| Change::Revoked { link: *link, by: *by });
         let refunded = self.refunded.iter().map(|order| Change::Refunded { order: *order });
         // A deal may be opened and ended in one block: opened first.
         opened.chain(ended).chain(revoked).chain(refunded).collect()

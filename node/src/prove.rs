@@ -112,9 +112,9 @@ async fn attempt(shared: &Shared, epoch: u64) -> Result<Proven, ProveError> {
         return Err(ProveError::Submit(SubmitError::Stopped));
     }
     let node = shared.ledger.row(Nodes, &node_id).await.map_err(unread)?;
-    let Some(node) = node.filter(|node| {
-        chain.epoch == epoch && node.passed_epoch != Some(epoch) && node.slots != 0
-    }) else {
+    let Some(node) = node
+        .filter(|node| chain.epoch == epoch && node.passed_epoch != Some(epoch) && node.slots != 0)
+    else {
         return Ok(Proven::Nothing);
     };
     let seed = challenge_seed(&chain.id, epoch, &chain.epoch_beacon, &node_id, &node.table);
@@ -184,9 +184,8 @@ async fn pick(
 async fn open(shared: &Shared, slot: &Slot, leaf: u64) -> Result<LeafProof, ProveError> {
     let Slot { deal, index, root, length, .. } = *slot;
     let failed = |why: String| ProveError::Shard { deal, index, why };
-    let opened = shared
-        .with_store(move |store| store.open_shard(&deal, index)?.leaf_proof(leaf))
-        .await;
+    let opened =
+        shared.with_store(move |store| store.open_shard(&deal, index)?.leaf_proof(leaf)).await;
     let proof = opened.map_err(|error| failed(error.to_string()))?;
     verify_leaf(&root, length, leaf, &proof).map_err(|error| failed(error.to_string()))?;
     Ok(proof)

@@ -10,12 +10,7 @@ use std::{
 
 use symbolon_ledger::Ledger;
 use symbolon_net::{Endpoint, Host};
-use symbolon_protocol::{
-    Amount,
-    id::ChainId,
-    ledger::Params,
-    wire::storage::RefusalCode,
-};
+use symbolon_protocol::{Amount, id::ChainId, ledger::Params, wire::storage::RefusalCode};
 use symbolon_store::Shards;
 use tokio::{
     sync::{Notify, watch},

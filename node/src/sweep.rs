@@ -16,7 +16,7 @@ use crate::{
 
 /// Looks for expired unpaid shards until the node stops.
 pub(crate) async fn sweep_unpaid(shared: &Shared) {
-    loop {
+    for round in 1_u64.. {
         let next_ms = shared.host.now_ms().saturating_add(shared.options.limits.sweep_ms);
         if shared.sleep_until_ms(next_ms).await == Err(Stopped) {
             return;
@@ -24,17 +24,17 @@ pub(crate) async fn sweep_unpaid(shared: &Shared) {
         if let Err(why) = sweep(shared).await {
             warn!(why, "expired shards are not looked for");
         }
+        if round.is_multiple_of(COUNTERS_EVERY) {
+            sweep_counters(shared).await;
+        }
     }
 }
 
 async fn sweep(shared: &Shared) -> Result<(), String> {
     remove_ended(shared).await?;
     let now_ms = shared.host.now_ms();
-    let due = shared.with_store(move |store| {
-        store.sweep_counters(now_ms)?;
-        store.expired(now_ms, SWEEP_MAX)
-    });
-    let due = due.await.map_err(|error| error.to_string())?;
+    let due = shared.with_store(move |store| store.expired(now_ms, SWEEP_MAX)).await;
+    let due = due.map_err(|error| error.to_string())?;
     if due.is_empty() {
         return Ok(());
     }
@@ -46,6 +46,14 @@ async fn sweep(shared: &Shared) -> Result<(), String> {
         sweep_shard(shared, deal, index).await?;
     }
     Ok(())
+}
+
+/// Forgets what was counted under grants that have ended.
+async fn sweep_counters(shared: &Shared) {
+    let now_ms = shared.host.now_ms();
+    if let Err(error) = shared.with_store(move |store| store.sweep_counters(now_ms)).await {
+        warn!(%error, "counters are not swept");
+    }
 }
 
 /// Deletes the shards of deals that are over.
@@ -96,5 +104,7 @@ fn names(deal: &Deal, shared: &Shared, index: u8) -> bool {
     slot.is_some_and(|slot| slot.node == shared.key.id() && (open || slot.position.is_some()))
 }
 
+/// Rounds between two sweeps of counters: that one always writes to disk.
+const COUNTERS_EVERY: u64 = 60;
 /// Shards deleted in one sweep at most; the next one goes on.
 const SWEEP_MAX: usize = 1024;

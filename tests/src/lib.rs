@@ -1,1 +1,9 @@
 //! The whole: simulator, end to end, vectors, house rules.
+//!
+//! - [`sim`]: a network in one thread and in virtual time, made of the production parts;
+//! - [`auditor`]: books of its own, kept from blocks alone, that must agree with the ledger's;
+//! - [`liars`]: nodes and disks that misbehave, one way each.
+
+pub mod auditor;
+pub mod liars;
+pub mod sim;

@@ -51,6 +51,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
             "scheme": { "required": file.scheme.required, "total": file.scheme.total },
             "segments": file.segments,
             "stored_ms": file.stored_ms,
+            "cost": file.cost.to_string(),
         })
     });
     let names: Vec<_> = files.iter().map(|file| file.name.as_str()).collect();

@@ -45,12 +45,12 @@ pub(crate) async fn keep_share(
     if !(1..=CUSTODIANS_MAX).contains(&key.commitments.len()) {
         return Err(Stop::refused(RefusalCode::Malformed, "no vault has that many commitments"));
     }
-    let terms = CustodyTerms { chain: &shared.chain, vault, owner, key, index: *index, node: &node };
+    let terms =
+        CustodyTerms { chain: &shared.chain, vault, owner, key, index: *index, node: &node };
     terms.verify_request(&offered.signature).map_err(refuse_share)?;
     check_vault(shared, &offered).await?;
     let share = terms.open(&offered.share, shared.key.custody_secret()).map_err(refuse_share)?;
-    let fresh =
-        Kept { owner: *owner, key: key.clone(), index: *index, share: *share.as_bytes() };
+    let fresh = Kept { owner: *owner, key: key.clone(), index: *index, share: *share.as_bytes() };
     let before = custodian::kept(shared, *vault).await.map_err(refuse_release)?;
     if before.as_ref() != Some(&fresh) {
         if before.is_some_and(|before| before.owner != *owner) {

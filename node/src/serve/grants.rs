@@ -272,28 +272,28 @@ mod tests {
     fn a_range_does_not_widen_what_authorize_allows() {
         let limited = grant(vec![Caveat::Cells { first: 10, end: 12 }]).verify().unwrap();
         let terms = terms();
-        let judge = |need| {
+        let judged = |need| {
             let wanted = Wanted { terms: &terms, need };
-            self::judge(&limited, PeerId([9; 32]), &wanted, 0).map(|_| ())
+            judge(&limited, PeerId([9; 32]), &wanted, 0).map(|_| ())
         };
-        assert_eq!(judge(Need::Read(2..3)), Ok(()));
-        assert_eq!(judge(Need::Read(3..4)), Err(GrantError::WrongCells));
+        assert_eq!(judged(Need::Read(2..3)), Ok(()));
+        assert_eq!(judged(Need::Read(3..4)), Err(GrantError::WrongCells));
         // Storing and verifying are about whole shards.
-        assert_eq!(judge(Need::Store), Err(GrantError::WrongCells));
-        assert_eq!(judge(Need::Verify), Err(GrantError::WrongCells));
+        assert_eq!(judged(Need::Store), Err(GrantError::WrongCells));
+        assert_eq!(judged(Need::Verify), Err(GrantError::WrongCells));
     }
 
     #[test]
     fn a_repairer_reads_and_a_lister_does_not() {
         let terms = terms();
-        let judge = |set| {
+        let judged = |set| {
             let verified = grant(vec![Caveat::Abilities { set }]).verify().unwrap();
             let wanted = Wanted { terms: &terms, need: Need::Read(0..1) };
-            self::judge(&verified, PeerId([9; 32]), &wanted, 0).map(|_| ())
+            judge(&verified, PeerId([9; 32]), &wanted, 0).map(|_| ())
         };
-        assert_eq!(judge(ability::READ), Ok(()));
-        assert_eq!(judge(ability::REPAIR), Ok(()));
-        assert_eq!(judge(ability::LIST | ability::STORE), Err(GrantError::NotAllowed));
+        assert_eq!(judged(ability::READ), Ok(()));
+        assert_eq!(judged(ability::REPAIR), Ok(()));
+        assert_eq!(judged(ability::LIST | ability::STORE), Err(GrantError::NotAllowed));
     }
 
     #[test]

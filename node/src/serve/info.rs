@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use symbolon_protocol::{
-    grant::Grant,
-    ledger::rows::Access,
-    wire::storage::Response,
-};
+use symbolon_protocol::{grant::Grant, ledger::rows::Access, wire::storage::Response};
 
-use super::{ShardPlace, Stop, Stream, grants::{self, Need}, refuse_store, store::disk_free, terms_of};
+use super::{
+    ShardPlace, Stop, Stream,
+    grants::{self, Need},
+    refuse_store,
+    store::disk_free,
+    terms_of,
+};
 use crate::shared::Shared;
 
 /// Answers a request for the node's terms.

@@ -159,11 +159,9 @@ async fn read_piece(
         let Shard { info, root, .. } = file.shard();
         match verify_unit(root, info.length, unit_bytes, unit, &bytes, &path) {
             Ok(()) => Ok(Piece { bytes: Bytes::from(bytes), path }),
-            Err(_) => Err(StoreError::Damaged {
-                deal: info.deal,
-                index: info.index,
-                why: Damage::Root,
-            }),
+            Err(_) => {
+                Err(StoreError::Damaged { deal: info.deal, index: info.index, why: Damage::Root })
+            }
         }
     });
     read.await.map_err(refuse_store)
@@ -195,7 +193,8 @@ mod tests {
         assert_eq!(slices(2, 1).map(|pieces| pieces.stripes(length)), Some(32..38));
         assert_eq!(cell(37).map(|pieces| pieces.bytes(length)), Some(1024));
         assert_eq!(cell(37).map(|pieces| pieces.stripes(length)), Some(37..38));
-        for none in [slices(0, 0), slices(0, 4), slices(3, 1), slices(u32::MAX, u32::MAX), cell(38)] {
+        for none in [slices(0, 0), slices(0, 4), slices(3, 1), slices(u32::MAX, u32::MAX), cell(38)]
+        {
             assert_eq!(none, None);
         }
     }

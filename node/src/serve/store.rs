@@ -20,7 +20,11 @@ use symbolon_protocol::{
 use symbolon_store::{Shard, ShardInfo, ShardState, ShardWriter, Shards, StoreError};
 use tracing::info;
 
-use super::{Stop, Stream, grants::{self, Need}, internal, refuse_store, terms_of, within};
+use super::{
+    Stop, Stream,
+    grants::{self, Need},
+    internal, refuse_store, terms_of, within,
+};
 use crate::{
     admission::{Offer, UploadGuard},
     shared::Shared,
@@ -110,7 +114,8 @@ async fn check_balance(shared: &Shared, wanted: &Wanted) -> Result<(), Stop> {
 /// The acceptance of this very shard when it is here, renewed where that helps the owner.
 async fn kept(shared: &Shared, wanted: &Wanted) -> Result<Option<Acceptance>, Stop> {
     let (deal, index) = (wanted.terms.deal, wanted.index);
-    let found = shared.with_store(move |store| of_deal(store, &deal)).await.map_err(refuse_store)?;
+    let found =
+        shared.with_store(move |store| of_deal(store, &deal)).await.map_err(refuse_store)?;
     let Some(shard) = found.first() else {
         return Ok(None);
     };
@@ -166,8 +171,7 @@ fn accept(shared: &Shared, wanted: &Wanted, root: Hash) -> (Acceptance, u64) {
     let limits = &shared.options.limits;
     let expires_ms = shared.host.now_ms().saturating_add(limits.acceptance_ms);
     let shard = (wanted.index, root);
-    let accepted =
-        shared.key.accept(&shared.chain, &wanted.terms, shard, wanted.price, expires_ms);
+    let accepted = shared.key.accept(&shared.chain, &wanted.terms, shard, wanted.price, expires_ms);
     (accepted, expires_ms.saturating_add(limits.unpaid_grace_ms))
 }
 

@@ -1,0 +1,361 @@
+//! Shares come to custodians, and parts of sold keys go to buyers who paid.
+
+use symbolon_node::Node;
+use symbolon_protocol::{
+    Amount,
+    content::{
+        Manifest, Scheme,
+        manifest::{Codec, MaskMode},
+    },
+    custody::{
+        self, Capsule, CustodyTerms, DeliveryKey, DeliverySecret, Release, Share, VaultKey,
+        VaultSecret,
+    },
+    grant::{Grant, mandate},
+    id::{Hash, ListingId, NodeId, ObjectId, OrderId, VaultId},
+    identity::Identity,
+    ledger::{
+        rows::{Listings, Nodes, Order, OrderState, Orders, PublicRef, Terms},
+        transaction::{Action, CustodyAcceptance},
+    },
+    wire::storage::{Refusal, RefusalCode, Request, Response},
+};
+
+use crate::world::{PRICE, Peer, World, code, shard};
+
+const VAULT: VaultId = VaultId([41; 16]);
+const LISTING: ListingId = ListingId([42; 16]);
+const ORDER: OrderId = OrderId([43; 16]);
+
+/// A vault of two custodians, both of whom are needed, a listing in it, and a buyer with money.
+struct Market {
+    world: World,
+    nodes: Vec<Node>,
+    secret: VaultSecret,
+    key: VaultKey,
+    shares: Vec<Share>,
+    buyer: Identity,
+    delivery: DeliverySecret,
+}
+
+impl Market {
+    async fn new() -> Self {
+        let world = World::new().await;
+        let mut nodes = Vec::new();
+        for (name, secret) in [("node", [11; 32]), ("second", [12; 32])] {
+            nodes.push(world.node_with(world.options(name), secret).await);
+        }
+        let secret = VaultSecret::from_seed(&[44; 32]);
+        let (key, shares) = custody::share(&secret, 2, 2, &[45; 32]).unwrap();
+        let buyer = Identity::from_seed(&[46; 64]);
+        world.apply(&buyer.account_key(), Action::Faucet).await;
+        let delivery = DeliverySecret::from_seed(&[47; 32]);
+        Self { world, nodes, secret, key, shares, buyer, delivery }
+    }
+
+    /// The request that gives a node its share.
+    async fn keep_share(&self, place: usize) -> Request {
+        let node = self.nodes[place].id();
+        let row = self.world.ledger.row(Nodes, &node).await.unwrap().unwrap();
+        let owner = self.world.owner.account();
+        let terms = CustodyTerms {
+            chain: &self.world.ledger.chain(),
+            vault: &VAULT,
+            owner: &owner,
+            key: &self.key,
+            index: self.shares[place].index(),
+            node: &node,
+        };
+        let sealed = terms.seal(&self.shares[place], &row.custody_key.unwrap(), &[48; 32]).unwrap();
+        Request::KeepShare {
+            vault: VAULT,
+            owner,
+            key: self.key.clone(),
+            index: terms.index,
+            share: sealed,
+            signature: terms.sign_request(&self.world.owner.account_key()),
+        }
+    }
+
+    async fn seller(&self, place: usize) -> Peer {
+        self.world.peer(&self.world.owner, &self.nodes[place]).await
+    }
+
+    async fn open_vault(&self) {
+        let mut custodians = Vec::new();
+        for place in 0..self.nodes.len() {
+            let request = self.keep_share(place).await;
+            custodians.push(accepted(self.seller(place).await.ask(&request).await).unwrap());
+        }
+        let action = Action::OpenVault { vault: VAULT, key: self.key.clone(), custodians };
+        self.world.apply(&self.world.owner.account_key(), action).await;
+    }
+
+    async fn list(&self) {
+        let world = &self.world;
+        let (seller, object) = (world.owner.account(), ObjectId([5; 16]));
+        let manifest = Manifest {
+            version: 1,
+            codec: Codec::ReedSolomon8,
+            mask: MaskMode::None,
+            scheme: Scheme { required: 1, total: 3 },
+            object,
+            length: 100,
+            commitment: Hash([1; 32]),
+            content_root: Hash([2; 32]),
+        };
+        let label = custody::label(&seller, &VAULT, &manifest.content_root);
+        let document = PublicRef { manifest: manifest.clone(), key: [0; 32], hash: Hash([3; 32]) };
+        let signer = world.owner.account_key();
+        let terms = Terms {
+            title: "measurements".to_owned(),
+            price: Amount::credits(10),
+            licence: Hash([4; 32]),
+            access_ms: 3_600_000,
+            window_ms: 60_000,
+            splits: Vec::new(),
+            preview_cells: 0,
+            document,
+            manifest,
+            cells: 1,
+            vault: VAULT,
+            capsule: Capsule::seal(&self.secret, &label, &[49; 32]).0,
+            pad: [0; 32],
+            mandate: mandate(&signer, &world.ledger.authority(), object, &[50; 32]).unwrap(),
+        };
+        world.apply(&signer, Action::List { listing: LISTING, terms: Box::new(terms) }).await;
+    }
+
+    fn context(&self) -> Hash {
+        custody::release_context(&self.world.ledger.chain(), &ORDER, &LISTING)
+    }
+
+    fn delivery_key(&self) -> DeliveryKey {
+        DeliveryKey::make(&self.delivery, &self.context(), &[51; 32])
+    }
+
+    async fn buy(&self) {
+        let action = Action::Order {
+            order: ORDER,
+            listing: LISTING,
+            holder: self.buyer.peer(),
+            delivery: self.delivery_key(),
+            price: Amount::credits(10),
+            licence: Hash([4; 32]),
+        };
+        self.world.apply(&self.buyer.account_key(), action).await;
+    }
+
+    async fn order(&self) -> Order {
+        self.world.ledger.row(Orders, &ORDER).await.unwrap().unwrap()
+    }
+
+    /// Asks a custodian for its part, as somebody.
+    async fn release(&self, place: usize, who: &Identity) -> Result<Release, Refusal> {
+        let peer = self.world.peer(who, &self.nodes[place]).await;
+        match peer.ask(&Request::Release { order: ORDER }).await? {
+            Response::Released { release } => Ok(release),
+            other => panic!("not a release: {other:?}"),
+        }
+    }
+
+    async fn capsule(&self) -> Capsule {
+        let row = self.world.ledger.row(Listings, &LISTING).await.unwrap().unwrap();
+        row.terms.capsule
+    }
+}
+
+fn accepted(answer: Result<Response, Refusal>) -> Result<CustodyAcceptance, Refusal> {
+    match answer? {
+        Response::InCustody { acceptance } => Ok(acceptance),
+        other => panic!("not an acceptance: {other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn releases_of_a_paid_order_open_the_capsule() {
+    let market = Market::new().await;
+    market.open_vault().await;
+    market.list().await;
+    assert_eq!(code(market.release(0, &market.buyer).await), RefusalCode::NotFound);
+    market.buy().await;
+    let capsule = market.capsule().await;
+    let mut releases = Vec::new();
+    for place in 0..2 {
+        let release = market.release(place, &market.buyer).await.unwrap();
+        let verified =
+            release.verify(&market.key, &capsule, &market.delivery_key(), &market.context());
+        verified.unwrap();
+        // Asked again, the very same.
+        assert_eq!(market.release(place, &market.buyer).await.unwrap(), release);
+        releases.push(release);
+    }
+    let point = custody::combine(&capsule, &releases, &market.delivery, &market.key).unwrap();
+    assert_eq!(*point, *capsule.open(&market.secret).unwrap());
+
+    // The seller, a stranger, and the custodian's neighbour get nothing.
+    for who in [&market.world.owner, &Identity::from_seed(&[60; 64])] {
+        assert_eq!(code(market.release(0, who).await), RefusalCode::NotAllowed);
+    }
+    // Acknowledged, the order is over, and no release is posted later.
+    let acknowledge = Action::Acknowledge { order: ORDER, custodians: vec![1, 2] };
+    market.world.apply(&market.buyer.account_key(), acknowledge).await;
+    assert_eq!(code(market.release(0, &market.buyer).await), RefusalCode::NotPaid);
+    market.world.pass(10 * 60_000).await;
+    assert_eq!(market.order().await.state, OrderState::Settled);
+    assert!(market.order().await.releases.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_buyer_is_delivered_on_the_ledger_at_half_time() {
+    let market = Market::new().await;
+    market.open_vault().await;
+    market.list().await;
+    market.buy().await;
+    market.world.pass(4 * 60_000 + 50_000).await;
+    assert!(market.order().await.releases.is_empty(), "half of the time is not over");
+    market.world.pass(20_000).await;
+    let order = market.order().await;
+    assert_eq!((order.state, order.releases.len()), (OrderState::Delivered, 2));
+    let capsule = market.capsule().await;
+    let point =
+        custody::combine_posted(&capsule, &order.releases, &market.delivery, &market.key).unwrap();
+    assert_eq!(*point, *capsule.open(&market.secret).unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_custodian_that_was_down_posts_when_it_is_back() {
+    let mut market = Market::new().await;
+    market.open_vault().await;
+    market.list().await;
+    let options = market.world.options("node");
+    market.nodes.remove(0).stop().await;
+    market.buy().await;
+    market.world.pass(6 * 60_000).await;
+    assert_eq!(market.order().await.releases.len(), 1);
+    let back = market.world.node_with(options, [11; 32]).await;
+    market.world.pass(1000).await;
+    assert_eq!(market.order().await.state, OrderState::Delivered);
+    back.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_share_is_kept_for_its_owner_only() {
+    let market = Market::new().await;
+    let seller = market.seller(0).await;
+    let good = market.keep_share(0).await;
+    let first = accepted(seller.ask(&good).await).unwrap();
+    assert_eq!(accepted(seller.ask(&good).await).unwrap(), first, "the same word again");
+    let (chain, owner) = (market.world.ledger.chain(), market.world.owner.account());
+    let terms = |node: &NodeId| {
+        let node = *node;
+        let key = market.key.clone();
+        move |acceptance: &CustodyAcceptance| {
+            CustodyTerms {
+                chain: &chain,
+                vault: &VAULT,
+                owner: &owner,
+                key: &key,
+                index: 1,
+                node: &node,
+            }
+            .verify_acceptance(acceptance)
+        }
+    };
+    terms(&market.nodes[0].id())(&first).unwrap();
+
+    let Request::KeepShare { vault, owner, key, index, share, signature } = good.clone() else {
+        panic!("not a share");
+    };
+    let offer = |index, share: &[u8], signature| Request::KeepShare {
+        vault,
+        owner,
+        key: key.clone(),
+        index,
+        share: share.to_vec(),
+        signature,
+    };
+    let mut torn = share.clone();
+    torn[40] ^= 1;
+    for bad in [
+        offer(index, &share, [0; 64]),
+        offer(2, &share, signature),
+        offer(index, &torn, signature),
+        offer(index, &[], signature),
+    ] {
+        assert_eq!(code(seller.ask(&bad).await), RefusalCode::NotAllowed);
+    }
+    // A share for the other node does not open here.
+    let other = market.keep_share(1).await;
+    assert_eq!(code(seller.ask(&other).await), RefusalCode::NotAllowed);
+
+    // Someone else with money and the same vault id.
+    let rival = Market { secret: VaultSecret::from_seed(&[61; 32]), ..market };
+    let (key, shares) = custody::share(&rival.secret, 1, 1, &[62; 32]).unwrap();
+    let node = rival.nodes[0].id();
+    let theirs = rival.buyer.account();
+    let terms = CustodyTerms {
+        chain: &chain,
+        vault: &VAULT,
+        owner: &theirs,
+        key: &key,
+        index: 1,
+        node: &node,
+    };
+    let row = rival.world.ledger.row(Nodes, &node).await.unwrap().unwrap();
+    let stolen = Request::KeepShare {
+        vault: VAULT,
+        owner: theirs,
+        key: key.clone(),
+        index: 1,
+        share: terms.seal(&shares[0], &row.custody_key.unwrap(), &[63; 32]).unwrap(),
+        signature: terms.sign_request(&rival.buyer.account_key()),
+    };
+    assert_eq!(code(seller.ask(&stolen).await), RefusalCode::Conflict);
+    assert_eq!(accepted(seller.ask(&good).await).unwrap(), first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_without_custody_keeps_no_share() {
+    let world = World::new().await;
+    let mut options = world.options("node");
+    options.custody = false;
+    let node = world.node_with(options, [11; 32]).await;
+    assert_eq!(world.ledger.row(Nodes, &node.id()).await.unwrap().unwrap().custody_key, None);
+    let owner = world.peer(&world.owner, &node).await;
+    let (key, _) = custody::share(&VaultSecret::from_seed(&[1; 32]), 1, 1, &[2; 32]).unwrap();
+    let request = Request::KeepShare {
+        vault: VAULT,
+        owner: world.owner.account(),
+        key,
+        index: 1,
+        share: vec![0; 80],
+        signature: [0; 64],
+    };
+    assert_eq!(code(owner.ask(&request).await), RefusalCode::NotAllowed);
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refunded_order_ends_the_buyers_access() {
+    let mut market = Market::new().await;
+    market.open_vault().await;
+    market.list().await;
+    let world = &market.world;
+    let seller = market.seller(0).await;
+    let terms = world.terms(1, 4096);
+    seller.store(&terms, 0, PRICE, &world.own_grant(), &shard(4096)).await.unwrap();
+    // One custodian of two is not enough: the money goes back.
+    market.nodes.remove(1).stop().await;
+    market.buy().await;
+    let row = market.world.ledger.row(Listings, &LISTING).await.unwrap().unwrap();
+    let sale = market.world.ledger.sale(&ORDER).await.unwrap();
+    let root = market.world.owner.account();
+    let grant = Some(Grant { version: 1, root, links: vec![row.terms.mandate, sale] });
+    let buyer = market.world.peer(&market.buyer, &market.nodes[0]).await;
+    let request = Request::Read { deal: terms.deal, index: 0, first: 0, count: 1, grant };
+    buyer.read(&request).await.unwrap();
+    market.world.pass(11 * 60_000).await;
+    assert_eq!(market.order().await.state, OrderState::Refunded);
+    assert_eq!(code(buyer.read(&request).await), RefusalCode::Revoked);
+}

@@ -130,7 +130,8 @@ async fn a_node_that_starts_again_goes_on() {
 
     let owner = world.peer(&world.owner, &node).await;
     assert_eq!(owner.store(&kept, 1, PRICE, &grant, &[]).await.unwrap(), accepted);
-    let request = Request::Read { deal: kept.deal, index: 1, first: 0, count: 1, grant: Some(grant) };
+    let request =
+        Request::Read { deal: kept.deal, index: 1, first: 0, count: 1, grant: Some(grant) };
     let pieces = owner.read(&request).await.unwrap();
     verify(&accepted, 4096, SLICE_BYTES, 0, &pieces);
     world.pass(EPOCH_MS).await;

@@ -1,9 +1,12 @@
 //! A real node over a memory network, an embedded ledger and a store in a temporary folder, in virtual
 //! time: what `spec/node.md` says, seen from outside.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod custody;
 mod life;
 mod read;
+mod real;
 mod refuse;
 mod store;
 mod world;

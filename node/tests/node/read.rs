@@ -38,10 +38,8 @@ async fn a_stolen_grant_opens_nothing() {
     let (friend_id, thief_id) = (Identity::from_seed(&[31; 64]), Identity::from_seed(&[32; 64]));
     let friend = world.peer(&friend_id, &node).await;
     let thief = world.peer(&thief_id, &node).await;
-    let caveats = vec![
-        Caveat::Abilities { set: ability::READ },
-        Caveat::Object { object: terms.object },
-    ];
+    let caveats =
+        vec![Caveat::Abilities { set: ability::READ }, Caveat::Object { object: terms.object }];
     let grant = world.grant(friend_id.peer(), caveats);
     let pieces = friend.read(&slice(0, 2, Some(&grant))).await.unwrap();
     verify(&accepted, LENGTH, SLICE_BYTES, 0, &pieces);
@@ -50,8 +48,7 @@ async fn a_stolen_grant_opens_nothing() {
     assert_eq!(code(stolen), RefusalCode::NotYourGrant);
     assert_eq!(code(thief.read(&slice(0, 1, None)).await), RefusalCode::NotAllowed);
     // One the thief signs itself is of somebody who owns nothing here.
-    let forged =
-        Grant::issue(&thief_id.account_key(), thief_id.peer(), vec![], &[0; 32]).unwrap();
+    let forged = Grant::issue(&thief_id.account_key(), thief_id.peer(), vec![], &[0; 32]).unwrap();
     assert_eq!(code(thief.read(&slice(0, 1, Some(&forged))).await), RefusalCode::NotAllowed);
     let mut renamed = forged.clone();
     renamed.root = world.owner.account();

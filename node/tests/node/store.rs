@@ -26,13 +26,8 @@ async fn what_is_stored_can_be_read() {
     assert!(START_MS + 3_600_000 <= acceptance.expires_ms);
 
     let deal = terms.deal;
-    let read = |first, count| Request::Read {
-        deal,
-        index: 2,
-        first,
-        count,
-        grant: Some(grant.clone()),
-    };
+    let read =
+        |first, count| Request::Read { deal, index: 2, first, count, grant: Some(grant.clone()) };
     let pieces = owner.read(&read(0, 3)).await.unwrap();
     verify(&acceptance, length, SLICE_BYTES, 0, &pieces);
     assert_eq!(pieces.iter().flat_map(|piece| piece.0.clone()).collect::<Vec<_>>(), bytes);

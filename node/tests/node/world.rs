@@ -84,7 +84,7 @@ impl World {
         let endpoint = self.network.endpoint(identity.access_key().to_bytes());
         let address = symbolon_net::PeerAddress { id: node.id(), addresses: Vec::new() };
         let connection = endpoint.connect(&address, Alpn::Storage).await.unwrap();
-        Peer { _endpoint: endpoint, connection }
+        Peer { endpoint, connection }
     }
 
     /// Submits an action and says what came of it.
@@ -152,7 +152,7 @@ impl World {
 
 /// Someone who talks to a node.
 pub(crate) struct Peer {
-    _endpoint: Endpoint,
+    pub(crate) endpoint: Endpoint,
     pub(crate) connection: Connection,
 }
 
@@ -186,8 +186,7 @@ impl Peer {
         grant: &Grant,
         bytes: &[u8],
     ) -> Result<Acceptance, Refusal> {
-        let request =
-            Request::Store { terms: terms.clone(), index, price, grant: grant.clone() };
+        let request = Request::Store { terms: terms.clone(), index, price, grant: grant.clone() };
         let (mut sender, mut receiver) = self.open(&request).await;
         match refused(receiver.receive().await.unwrap())? {
             Response::Ready => {

@@ -11,7 +11,7 @@ use zeroize::Zeroize;
 use super::{CustodyError, Point, Scalar};
 
 /// `B2`, the second base: nobody knows its logarithm to the base `B`, since it is a hash of a constant.
-/// `RistrettoPoint::from_uniform_bytes` of 64 bytes of [`SECOND_BASE`]'s output over nothing; a test
+/// `RistrettoPoint::from_uniform_bytes` of 64 bytes of `derive_key` output over nothing; a test
 /// computes it again.
 pub(super) const B2: Point = [
     0xf4, 0xbc, 0x33, 0x33, 0xf8, 0x27, 0x3b, 0xaf, 0x10, 0xe1, 0xad, 0x8e, 0x90, 0xd3, 0x6d, 0x8a,

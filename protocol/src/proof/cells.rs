@@ -50,7 +50,8 @@ mod tests {
         for cells in 1..=33_usize {
             for last in [1024, 3 * 1024, CELL_BYTES] {
                 let length = (cells - 1) * CELL_BYTES + last;
-                let shard: Vec<u8> = (0..length).map(|at| (at / 7) as u8 ^ at as u8).collect();
+                let shard: Vec<u8> =
+                    (0..length).map(|at| u8::try_from(((at / 7) ^ at) % 256).unwrap()).collect();
                 let nodes = shard.chunks(CELL_BYTES).enumerate().map(|(number, cell)| {
                     cell_node(cell, (number * CELL_BYTES) as u64, length as u64)
                 });

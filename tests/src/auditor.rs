@@ -1,0 +1,324 @@
+//! An auditor who trusts nobody: it reads blocks and keeps books of its own.
+//!
+//! From a block's transactions and time alone it works out, by arithmetic of its own, every event the
+//! block must report: who pays whom how much and why, which epoch begins, which deal ends, which order
+//! is delivered, settled or refunded. A block that reports anything else is a [`Finding`]. The money
+//! that moved is then added up place by place: nothing may go below zero, everything together must be
+//! what was issued, and the storage pool must hold exactly what is promised for epochs not yet proven.
+//!
+//! It shares types and encodings with the rules, and not one line of what they compute. It knows what
+//! the ledger is for, so that a rule that changes must be changed here too, on purpose.
+
+mod disk;
+mod market;
+mod storage;
+
+use std::collections::BTreeMap;
+
+use symbolon_ledger::{Ledger, LedgerError};
+use symbolon_protocol::{
+    Encode,
+    id::{AccountId, DealId, Hash, ListingId, NodeId, OrderId, VaultId},
+    ledger::{
+        Params,
+        block::{Block, Event, Place, Reason, transactions_root},
+        rows::{Accounts, Holds, Nodes, PoolsTable, Table},
+        transaction::{Action, Transaction},
+    },
+};
+use thiserror::Error;
+
+pub use disk::{check_disk, find_file};
+pub use storage::Held;
+
+/// Something that is not as it must be.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("block {height}: {what}")]
+pub struct Finding {
+    /// In which block, or after which.
+    pub height: u64,
+    /// What.
+    pub what: String,
+}
+
+/// The books.
+#[derive(Debug)]
+pub struct Auditor {
+    params: Params,
+    authority: AccountId,
+    next: u64,
+    parent: Hash,
+    time_ms: u64,
+    epoch: u64,
+    epoch_started_ms: u64,
+    /// Money by place, the place's bytes being the key.
+    money: BTreeMap<Vec<u8>, u128>,
+    issued: u128,
+    nodes: BTreeMap<NodeId, storage::NodeBook>,
+    deals: BTreeMap<DealId, storage::DealBook>,
+    vaults: BTreeMap<VaultId, market::VaultBook>,
+    listings: BTreeMap<ListingId, market::ListingBook>,
+    orders: BTreeMap<OrderId, market::OrderBook>,
+    /// What the block at hand must report.
+    expected: Vec<Event>,
+}
+
+/// `part` hundredths of a percent of an amount, rounded down.
+fn hundredths(amount: u128, part: u16) -> u128 {
+    amount * u128::from(part) / 10_000
+}
+
+impl Auditor {
+    /// Books of a ledger with these parameters, before its first block.
+    #[must_use]
+    pub fn new(params: Params, authority: AccountId) -> Self {
+        Self {
+            params,
+            authority,
+            next: 0,
+            parent: Hash([0; 32]),
+            time_ms: 0,
+            epoch: 0,
+            epoch_started_ms: 0,
+            money: BTreeMap::new(),
+            issued: 0,
+            nodes: BTreeMap::new(),
+            deals: BTreeMap::new(),
+            vaults: BTreeMap::new(),
+            listings: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            expected: Vec::new(),
+        }
+    }
+
+    /// The height of the next block to audit.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The epoch after the last block.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// What an account has, by these books.
+    #[must_use]
+    pub fn balance(&self, account: &AccountId) -> u128 {
+        let place = Place::Account { account: *account };
+        self.money.get(&place.to_bytes()).copied().unwrap_or(0)
+    }
+
+    fn finding(&self, what: impl Into<String>) -> Finding {
+        Finding { height: self.next, what: what.into() }
+    }
+
+    /// Audits the next block.
+    pub fn take(&mut self, block: &Block) -> Result<(), Finding> {
+        self.check_header(block)?;
+        self.expected.clear();
+        if block.header.header.height > 0 {
+            self.fall_due();
+            self.turn_epoch();
+        }
+        for transaction in &block.transactions {
+            self.apply(transaction).map_err(|what| self.finding(what))?;
+        }
+        self.compare_events(&block.events)?;
+        for event in &block.events {
+            if let Event::Moved { from, to, amount, .. } = event {
+                self.transfer(from, to, amount.0)?;
+            }
+        }
+        self.check_sums()?;
+        self.next += 1;
+        Ok(())
+    }
+
+    fn check_header(&mut self, block: &Block) -> Result<(), Finding> {
+        let header = &block.header.header;
+        let facts = [
+            (header.height == self.next, "it is not the next block"),
+            (header.parent == self.parent, "its parent is another block"),
+            (self.time_ms <= header.facts.time_ms, "its time is before its parent's"),
+            (block.header.verify(&self.authority).is_ok(), "the authority did not sign it"),
+            (
+                header.transactions_root == transactions_root(&block.transactions),
+                "its header is for other transactions",
+            ),
+            (
+                block.transactions.iter().all(|transaction| transaction.verify().is_ok()),
+                "a sender did not sign",
+            ),
+        ];
+        if let Some((_, what)) = facts.iter().find(|(holds, _)| !holds) {
+            return Err(self.finding(*what));
+        }
+        self.parent = header.digest();
+        self.time_ms = header.facts.time_ms;
+        if header.height == 0 {
+            self.epoch_started_ms = header.facts.time_ms;
+        }
+        Ok(())
+    }
+
+    /// Notes a movement that the block must report. No movement is reported when nothing moves.
+    fn expect(&mut self, from: Place, to: Place, amount: u128, reason: Reason) {
+        if amount > 0 {
+            let amount = symbolon_protocol::Amount(amount);
+            self.expected.push(Event::Moved { from, to, amount, reason });
+        }
+    }
+
+    fn apply(&mut self, transaction: &Transaction) -> Result<(), String> {
+        let sender = transaction.sender;
+        let mine = Place::Account { account: sender };
+        match &transaction.action {
+            Action::Faucet => {
+                self.expect(Place::Outside, mine, self.params.faucet.0, Reason::Faucet);
+                Ok(())
+            }
+            Action::Transfer { to, amount } => {
+                self.expect(mine, Place::Account { account: *to }, amount.0, Reason::Transfer);
+                Ok(())
+            }
+            Action::RegisterNode { .. }
+            | Action::OpenDeal { .. }
+            | Action::EndDeal { .. }
+            | Action::Prove { .. } => self.apply_storage(sender, &transaction.action),
+            Action::PlaceHold { .. } | Action::ReleaseHold { .. } | Action::VoidHold { .. } => {
+                Err("reservations between accounts are not in these books".into())
+            }
+            action => self.apply_market(sender, action),
+        }
+    }
+
+    fn compare_events(&self, reported: &[Event]) -> Result<(), Finding> {
+        let sorted = |events: &[Event]| {
+            let mut keyed: Vec<_> =
+                events.iter().map(|event| (event.to_bytes(), format!("{event:?}"))).collect();
+            keyed.sort();
+            keyed
+        };
+        let (mut due, mut said) = (sorted(&self.expected), sorted(reported));
+        let both = due.clone();
+        for event in both {
+            if let Ok(place) = said.binary_search(&event) {
+                said.remove(place);
+                let place = due.binary_search(&event).expect("it was taken from there");
+                due.remove(place);
+            }
+        }
+        match (due.first(), said.first()) {
+            (None, None) => Ok(()),
+            (Some((_, event)), None) => Err(self.finding(format!("it must report {event}"))),
+            (None, Some((_, event))) => Err(self.finding(format!("nothing explains {event}"))),
+            (Some((_, due)), Some((_, said))) => {
+                Err(self.finding(format!("it reports {said}, these books say {due}")))
+            }
+        }
+    }
+
+    fn transfer(&mut self, from: &Place, to: &Place, amount: u128) -> Result<(), Finding> {
+        match from {
+            Place::Outside => self.issued += amount,
+            place => {
+                let there = self.money.entry(place.to_bytes()).or_default();
+                let Some(left) = there.checked_sub(amount) else {
+                    let what = format!("{amount} leave {place:?}, which has {there}");
+                    return Err(self.finding(what));
+                };
+                *there = left;
+            }
+        }
+        if *to == Place::Outside {
+            return Err(self.finding("money leaves circulation"));
+        }
+        *self.money.entry(to.to_bytes()).or_default() += amount;
+        Ok(())
+    }
+
+    fn check_sums(&self) -> Result<(), Finding> {
+        let total: u128 = self.money.values().sum();
+        if total != self.issued {
+            let issued = self.issued;
+            return Err(self.finding(format!("{issued} were issued, all places hold {total}")));
+        }
+        let (pool, promised) = (self.place(&Place::Storage), self.promised());
+        if pool != promised {
+            let what = format!("the storage pool holds {pool}, {promised} are promised to nodes");
+            return Err(self.finding(what));
+        }
+        for (id, order) in &self.orders {
+            let hold = symbolon_protocol::ledger::rows::HoldKey::Order { order: *id };
+            let held = self.place(&Place::Hold { hold });
+            let due = if order.open() { order.amount } else { 0 };
+            if held != due {
+                return Err(self.finding(format!("order {id} has {held} in escrow, not {due}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&self, place: &Place) -> u128 {
+        self.money.get(&place.to_bytes()).copied().unwrap_or(0)
+    }
+
+    /// Compares the books with every row of the ledger that holds money, and with what it says of
+    /// its nodes. The ledger must be at the last audited block.
+    pub async fn compare_rows(&self, ledger: &Ledger) -> Result<(), Finding> {
+        let asked = |error: LedgerError| self.finding(format!("the ledger cannot be read: {error}"));
+        let mut rows: BTreeMap<Vec<u8>, u128> = BTreeMap::new();
+        for (key, row) in all(ledger, Accounts).await.map_err(asked)? {
+            let account = Accounts::parse(&key).ok_or_else(|| self.finding("an account's key"))?;
+            rows.insert(Place::Account { account }.to_bytes(), row.balance.0);
+        }
+        for (key, row) in all(ledger, Holds).await.map_err(asked)? {
+            let hold = Holds::parse(&key).ok_or_else(|| self.finding("a hold's key"))?;
+            rows.insert(Place::Hold { hold }.to_bytes(), row.amount.0);
+        }
+        let pools = ledger.row(PoolsTable, &()).await.map_err(asked)?;
+        let pools = pools.ok_or_else(|| self.finding("there is no row of pools"))?;
+        for (place, amount) in [
+            (Place::Storage, pools.storage),
+            (Place::Repair, pools.repair),
+            (Place::Treasury, pools.treasury),
+        ] {
+            rows.insert(place.to_bytes(), amount.0);
+        }
+        if pools.issued.0 != self.issued {
+            return Err(self.finding("the row says that something else was issued"));
+        }
+        rows.retain(|_, amount| *amount > 0);
+        let ours: BTreeMap<_, _> =
+            self.money.iter().filter(|(_, amount)| **amount > 0).map(|(k, v)| (k.clone(), *v)).collect();
+        if rows != ours {
+            return Err(self.finding("the rows that hold money are not these books"));
+        }
+        for (key, row) in all(ledger, Nodes).await.map_err(asked)? {
+            let id = Nodes::parse(&key).ok_or_else(|| self.finding("a node's key"))?;
+            let book = self.nodes.get(&id).ok_or_else(|| self.finding("a node nobody announced"))?;
+            if (row.passed, row.missed) != (book.passed, book.missed) {
+                return Err(self.finding(format!("node {id} has proven and missed other epochs")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All rows of a table.
+async fn all<T: Table + Copy>(
+    ledger: &Ledger,
+    table: T,
+) -> Result<Vec<(Vec<u8>, T::Row)>, LedgerError> {
+    let mut rows: Vec<(Vec<u8>, T::Row)> = Vec::new();
+    loop {
+        let after = rows.last().map(|(key, _)| key.clone());
+        let page = ledger.scan(table, &[], after.as_deref(), 500).await?;
+        if page.is_empty() {
+            return Ok(rows);
+        }
+        rows.extend(page);
+    }
+}

@@ -1,0 +1,224 @@
+//! The auditor's books of vaults, listings and orders: what is in escrow, and who gets it.
+
+use std::collections::BTreeSet;
+
+use symbolon_protocol::{
+    id::{AccountId, ListingId, NodeId, OrderId},
+    ledger::{
+        block::{Event, Place, Reason},
+        rows::{HoldKey, Split},
+        transaction::Action,
+    },
+};
+
+use super::{Auditor, hundredths};
+
+#[derive(Debug)]
+pub(super) struct VaultBook {
+    custodians: Vec<NodeId>,
+    required: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct ListingBook {
+    seller: AccountId,
+    price: u128,
+    window_ms: u64,
+    splits: Vec<Split>,
+    vault: symbolon_protocol::id::VaultId,
+    awaits_beacon: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Paid,
+    Delivered,
+    Settled,
+    Refunded,
+}
+
+#[derive(Debug)]
+pub(super) struct OrderBook {
+    listing: ListingId,
+    buyer: AccountId,
+    pub(super) amount: u128,
+    stage: Stage,
+    due_ms: u64,
+    releases: Vec<u8>,
+}
+
+impl OrderBook {
+    pub(super) fn open(&self) -> bool {
+        matches!(self.stage, Stage::Paid | Stage::Delivered)
+    }
+}
+
+impl Auditor {
+    /// Orders whose time is over: what was not delivered is refunded, what was is settled. And
+    /// listings made in an earlier block get their preview picked.
+    pub(super) fn fall_due(&mut self) {
+        let now = self.time_ms;
+        let due = self.orders.iter().filter(|(_, order)| order.open() && order.due_ms <= now);
+        let due: Vec<(OrderId, Stage)> = due.map(|(id, order)| (*id, order.stage)).collect();
+        for (id, stage) in due {
+            match stage {
+                Stage::Delivered => self.settle(id, &[]),
+                _ => self.refund(id),
+            }
+        }
+        for (id, listing) in &mut self.listings {
+            if listing.awaits_beacon {
+                listing.awaits_beacon = false;
+                self.expected.push(Event::PreviewPicked { listing: *id });
+            }
+        }
+    }
+
+    pub(super) fn apply_market(
+        &mut self,
+        sender: AccountId,
+        action: &Action,
+    ) -> Result<(), String> {
+        match action {
+            Action::OpenVault { vault, key, custodians } => {
+                let required = key.commitments.len();
+                let custodians = custodians.iter().map(|accepted| accepted.node).collect();
+                let new = self.vaults.insert(*vault, VaultBook { custodians, required });
+                new.map_or(Ok(()), |_| Err(format!("vault {vault} is opened twice")))
+            }
+            Action::List { listing, terms } => {
+                let book = ListingBook {
+                    seller: sender,
+                    price: terms.price.0,
+                    window_ms: terms.window_ms,
+                    splits: terms.splits.clone(),
+                    vault: terms.vault,
+                    awaits_beacon: terms.preview_cells > 0,
+                };
+                let new = self.listings.insert(*listing, book);
+                new.map_or(Ok(()), |_| Err(format!("listing {listing} is listed twice")))
+            }
+            Action::Preview { .. } | Action::EndListing { .. } => Ok(()),
+            Action::Order { order, listing, price, .. } => {
+                self.order(sender, *order, *listing, price.0)
+            }
+            Action::PostRelease { order, release } => self.release(sender, *order, release.index),
+            Action::Acknowledge { order, custodians } => {
+                self.acknowledge(sender, *order, custodians)
+            }
+            Action::Revoke { link } => {
+                self.expected.push(Event::Revoked { link: *link, by: sender });
+                Ok(())
+            }
+            other => Err(format!("these books do not know {other:?}")),
+        }
+    }
+
+    fn order(
+        &mut self,
+        buyer: AccountId,
+        id: OrderId,
+        listing: ListingId,
+        price: u128,
+    ) -> Result<(), String> {
+        let terms = self.listings.get(&listing).ok_or_else(|| format!("no listing {listing}"))?;
+        if terms.price != price || self.orders.contains_key(&id) {
+            return Err(format!("order {id} is made twice or at another price"));
+        }
+        let hold = HoldKey::Order { order: id };
+        let (from, to) = (Place::Account { account: buyer }, Place::Hold { hold });
+        self.expect(from, to, price, Reason::Sale { order: id });
+        self.expected.push(Event::OrderPaid { order: id });
+        let due_ms = self.time_ms + self.params.delivery_ms;
+        let (stage, releases) = (Stage::Paid, Vec::new());
+        let book = OrderBook { listing, buyer, amount: price, stage, due_ms, releases };
+        self.orders.insert(id, book);
+        Ok(())
+    }
+
+    fn release(&mut self, sender: AccountId, id: OrderId, index: u8) -> Result<(), String> {
+        let now = self.time_ms;
+        let order = self.orders.get_mut(&id).ok_or_else(|| format!("no order {id}"))?;
+        let listing = &self.listings[&order.listing];
+        let vault = &self.vaults[&listing.vault];
+        let place = usize::from(index).wrapping_sub(1);
+        if vault.custodians.get(place) != Some(&NodeId::from(sender)) {
+            return Err(format!("order {id} gets a release of somebody who is no custodian"));
+        }
+        if order.stage != Stage::Paid || order.releases.contains(&index) {
+            return Err(format!("order {id} gets a release it does not wait for"));
+        }
+        order.releases.push(index);
+        if order.releases.len() == vault.required {
+            order.stage = Stage::Delivered;
+            order.due_ms = now + listing.window_ms;
+            self.expected.push(Event::OrderDelivered { order: id });
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, sender: AccountId, id: OrderId, named: &[u8]) -> Result<(), String> {
+        let order = self.orders.get(&id).ok_or_else(|| format!("no order {id}"))?;
+        if order.buyer != sender || !order.open() {
+            return Err(format!("order {id} is not this sender's to acknowledge"));
+        }
+        let distinct: BTreeSet<&u8> = named.iter().collect();
+        if distinct.len() != named.len() {
+            return Err(format!("order {id} pays a custodian twice"));
+        }
+        self.settle(id, named);
+        Ok(())
+    }
+
+    /// What is in escrow goes out, to the last unit: fee, custodians, others, seller.
+    fn settle(&mut self, id: OrderId, named: &[u8]) {
+        let order = self.orders.get_mut(&id).expect("whoever calls has seen it");
+        order.stage = Stage::Settled;
+        let price = order.amount;
+        let indexes = if named.is_empty() { order.releases.clone() } else { named.to_vec() };
+        let listing = &self.listings[&order.listing];
+        let (seller, splits) = (listing.seller, listing.splits.clone());
+        let custodians = self.vaults[&listing.vault].custodians.clone();
+
+        let hold = HoldKey::Order { order: id };
+        let (from, reason) = (Place::Hold { hold }, Reason::Sale { order: id });
+        let fee = hundredths(price, self.params.sale_fee_bp);
+        self.expect(from, Place::Treasury, fee, Reason::Fee);
+        let mut left = price - fee;
+        let custody = hundredths(price, self.params.custody_fee_bp);
+        let count = indexes.len() as u128;
+        for index in indexes {
+            let each = custody / count;
+            let custodian = custodians.get(usize::from(index) - 1);
+            let payout = custodian.and_then(|node| self.payout(node));
+            let account = payout.expect("custodians are nodes of the ledger");
+            self.expect(from, Place::Account { account }, each, reason);
+            left -= each;
+        }
+        let shared = left;
+        for Split { account, share_bp } in splits {
+            let part = hundredths(shared, share_bp);
+            self.expect(from, Place::Account { account }, part, reason);
+            left -= part;
+        }
+        self.expect(from, Place::Account { account: seller }, left, reason);
+        self.expected.push(Event::OrderSettled { order: id });
+    }
+
+    fn refund(&mut self, id: OrderId) {
+        let order = self.orders.get_mut(&id).expect("whoever calls has seen it");
+        order.stage = Stage::Refunded;
+        let (account, amount) = (order.buyer, order.amount);
+        let hold = HoldKey::Order { order: id };
+        let (from, to) = (Place::Hold { hold }, Place::Account { account });
+        self.expect(from, to, amount, Reason::Sale { order: id });
+        self.expected.push(Event::OrderRefunded { order: id });
+    }
+
+    /// How many orders were made, settled and refunded.
+    #[must_use]
+    pub fn orders(&self) -> (usize, usize, usize) {
+        let count = |stage| self.orders.values().filter(|order| order.stage == stage).count();
+        (self.orders.len(), count(Stage::Settled), count(Stage::Refunded))
+    }
+}

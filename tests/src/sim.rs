@@ -1,0 +1,485 @@
+//! A whole network in one thread and in virtual time.
+//!
+//! Everything in a [`World`] is production code: nodes, the embedded ledger, which the others use over
+//! the network, and clients, with real databases and shard files in a temporary folder. What is not
+//! real is what a run must not depend on: bytes travel through memory with a latency drawn from the
+//! seed, the clock is tokio's, paused, and every party draws its randomness from a seed of its own.
+//! So the seed decides everything, and the same seed gives the same [`Trace`].
+//!
+//! One thing is the machine's: how many bytes its disk has left. The nodes of a world keep none of
+//! them free, so it decides nothing unless the disk is full.
+
+use std::{fmt::Write, future::Future, path::PathBuf, sync::Arc, sync::Mutex};
+
+use symbolon_client::{Client, Progress, Setup, Step};
+use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Options, Remote, serve};
+use symbolon_net::{Alpn, Endpoint, Host, Latency, MemoryNetwork, PeerAddress, peer_id};
+use symbolon_node::{Limits, Node, NodeOptions};
+use symbolon_protocol::{
+    Amount,
+    id::{AccountId, Hash, NodeId, PeerId},
+    identity::Identity,
+    ledger::{
+        Params,
+        rows::{Chains, Node as NodeRow, Nodes},
+    },
+    session::NodeFault,
+};
+use tempfile::TempDir;
+use tokio::{
+    task::{JoinHandle, JoinSet},
+    time::{Duration, sleep},
+};
+
+use crate::auditor::{Auditor, check_disk};
+
+/// When worlds begin: 2026-01-01 in milliseconds.
+const START_MS: u64 = 1_767_225_600_000;
+
+/// Bytes a node offers.
+const CAPACITY: u64 = 1 << 30;
+
+/// Parameters of a world's ledger: epochs of twenty seconds, and a minute to deliver.
+#[must_use]
+pub fn params() -> Params {
+    Params {
+        epoch_ms: 20_000,
+        delivery_ms: 60_000,
+        window_ms_min: 10_000,
+        ..Params::development()
+    }
+}
+
+/// What happened in a run, line by line: equal for equal seeds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trace {
+    /// The lines.
+    pub lines: Vec<String>,
+}
+
+impl Trace {
+    /// One hash over all lines.
+    #[must_use]
+    pub fn digest(&self) -> Hash {
+        Hash(*blake3::hash(self.lines.join("\n").as_bytes()).as_bytes())
+    }
+
+    /// The first line in which another trace differs.
+    #[must_use]
+    pub fn first_difference(&self, other: &Self) -> Option<String> {
+        let longest = self.lines.len().max(other.lines.len());
+        let differs = (0..longest).find(|at| self.lines.get(*at) != other.lines.get(*at))?;
+        let (one, other) = (self.lines.get(differs), other.lines.get(differs));
+        Some(format!("line {differs}:\n  {one:?}\n  {other:?}"))
+    }
+}
+
+/// Runs a scenario in a runtime of its own: one thread, time paused.
+pub fn run<F: Future<Output = Trace>>(scenario: impl FnOnce() -> F) -> Trace {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build();
+    runtime.expect("a runtime of one thread can be made").block_on(async { scenario().await })
+}
+
+/// A node of the world, running or not.
+#[derive(Debug)]
+pub struct Station {
+    /// Its identity.
+    pub id: NodeId,
+    /// Its secret.
+    pub secret: [u8; 32],
+    /// Its folder.
+    pub dir: PathBuf,
+    /// Where its pay goes.
+    pub payout: AccountId,
+    /// Its price.
+    pub price: Amount,
+    node: Option<Node>,
+    starts: u32,
+}
+
+impl Station {
+    /// Whether it runs.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.node.is_some()
+    }
+}
+
+/// The ledger while it runs.
+#[derive(Debug)]
+struct Authority {
+    embedded: Embedded,
+    server: JoinHandle<()>,
+}
+
+/// A network, its nodes, its ledger, and the auditor who watches it.
+#[derive(Debug)]
+pub struct World {
+    /// What decides everything.
+    pub seed: u64,
+    /// Who can talk to whom.
+    pub network: MemoryNetwork,
+    /// The nodes.
+    pub stations: Vec<Station>,
+    /// The auditor.
+    pub auditor: Auditor,
+    folder: TempDir,
+    clock: Host,
+    authority: Option<Authority>,
+    ticket: LedgerTicket,
+    trace: Trace,
+    incarnations: u32,
+}
+
+impl World {
+    /// Founds a ledger and starts nodes; returns once all are registered.
+    pub async fn found(seed: u64, nodes: usize) -> Self {
+        let ms = Duration::from_millis;
+        let network = MemoryNetwork::with_latency(Latency { seed, min: ms(2), max: ms(40) });
+        let folder = tempfile::tempdir().expect("there is room for temporary files");
+        let clock = Host::seeded(sub_seed(seed, "clock"), START_MS);
+        let key = derive(seed, "ledger authority");
+        let options = Options {
+            key,
+            params: params(),
+            host: Host::seeded(sub_seed(seed, "ledger 0"), START_MS),
+        };
+        let embedded = Embedded::open(&folder.path().join("ledger"), options).await;
+        let embedded = embedded.expect("a ledger can be founded in an empty folder");
+        let secret = derive(seed, "ledger endpoint");
+        let ticket = LedgerTicket {
+            chain: embedded.chain(),
+            authority: embedded.authority(),
+            address: PeerAddress { id: peer_id(&secret), addresses: vec!["memory".into()] },
+        };
+        let auditor = Auditor::new(params(), embedded.authority());
+        let server = tokio::spawn(answer(embedded.clone(), network.endpoint(secret)));
+        let authority = Some(Authority { embedded, server });
+        let mut world = Self {
+            seed,
+            network,
+            stations: Vec::new(),
+            auditor,
+            folder,
+            clock,
+            authority,
+            ticket,
+            trace: Trace::default(),
+            incarnations: 0,
+        };
+        for number in 0..nodes {
+            let station = world.station(number);
+            world.stations.push(station);
+            world.start_node(number).await;
+        }
+        for station in &world.stations {
+            station.node.as_ref().expect("it was just started").registered().await;
+        }
+        world
+    }
+
+    fn station(&self, number: usize) -> Station {
+        let secret = derive(self.seed, &format!("node {number}"));
+        // Prices that divide nothing evenly, so that every rounding shows.
+        let spread = self.dice(&format!("price {number}"), 1_000_000_007);
+        Station {
+            id: peer_id(&secret),
+            secret,
+            dir: self.folder.path().join(format!("node-{number}")),
+            payout: AccountId(derive(self.seed, &format!("payout {number}"))),
+            price: Amount(50_000_000_000 + u128::from(spread)),
+            node: None,
+            starts: 0,
+        }
+    }
+
+    /// A number below `below` that only the seed and `what` decide.
+    #[must_use]
+    pub fn dice(&self, what: &str, below: u64) -> u64 {
+        sub_seed(self.seed, what) % below
+    }
+
+    /// Bytes that only the seed and `what` decide.
+    #[must_use]
+    pub fn bytes(&self, what: &str, length: u64) -> Vec<u8> {
+        let mut hasher = blake3::Hasher::new_derive_key("symbolon 2026 simulated file v1");
+        hasher.update(&self.seed.to_le_bytes()).update(what.as_bytes());
+        let mut bytes = vec![0; usize::try_from(length).expect("simulated files are small")];
+        hasher.finalize_xof().fill(&mut bytes);
+        bytes
+    }
+
+    /// Now, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
+    fn host(&mut self, who: &str) -> Host {
+        self.incarnations += 1;
+        let what = format!("{who} {}", self.incarnations);
+        Host::seeded(sub_seed(self.seed, &what), self.now_ms())
+    }
+
+    /// Writes a line into the trace.
+    pub fn note(&mut self, line: impl Into<String>) {
+        let now_ms = self.now_ms() - START_MS;
+        self.trace.lines.push(format!("{now_ms:>8} ms  {}", line.into()));
+    }
+
+    /// Starts a node that does not run; on its own folder, as after a crash.
+    pub async fn start_node(&mut self, number: usize) {
+        let host = self.host(&format!("node {number}"));
+        let ticket = self.ticket.clone();
+        let station = &mut self.stations[number];
+        assert!(station.node.is_none(), "it runs already");
+        let endpoint = self.network.endpoint(station.secret);
+        let mut limits = Limits::for_capacity(CAPACITY);
+        limits.disk_reserve_bytes = 0;
+        let options = NodeOptions {
+            dir: station.dir.clone(),
+            capacity: CAPACITY,
+            price: station.price,
+            payout: station.payout,
+            custody: true,
+            limits,
+        };
+        let ledger = Ledger::Remote(Remote::new(endpoint.clone(), ticket));
+        let node = Node::start(options, station.secret, endpoint, ledger, host).await;
+        station.node = Some(node.expect("a node starts on its own folder"));
+        station.starts += 1;
+        let line = format!("node {number} starts for the {}. time", station.starts);
+        self.note(line);
+    }
+
+    /// Ends a node as a power cut would: its connections are lost, and what it was at is not finished.
+    pub async fn kill_node(&mut self, number: usize) {
+        let station = &mut self.stations[number];
+        self.network.kill(&station.id);
+        drop(station.node.take());
+        // Its tasks are dropped when they are scheduled next.
+        settle().await;
+        self.note(format!("node {number} is killed"));
+    }
+
+    /// The number of a node.
+    #[must_use]
+    pub fn number_of(&self, id: &NodeId) -> usize {
+        let found = self.stations.iter().position(|station| station.id == *id);
+        found.expect("the world knows its nodes")
+    }
+
+    /// The ledger, asked at home.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        let authority = self.authority.as_ref().expect("the ledger runs");
+        Ledger::Embedded(authority.embedded.clone())
+    }
+
+    /// Ends the ledger: everybody's connections are lost, and what waits is not answered.
+    pub async fn kill_ledger(&mut self) {
+        self.network.kill(&self.ticket.address.id);
+        let authority = self.authority.take().expect("the ledger runs");
+        authority.server.abort();
+        drop(authority);
+        settle().await;
+        self.note("the ledger is killed");
+    }
+
+    /// Opens the ledger again from its disk.
+    pub async fn start_ledger(&mut self) {
+        let options = Options {
+            key: derive(self.seed, "ledger authority"),
+            params: params(),
+            host: self.host("ledger"),
+        };
+        let opened = Embedded::open(&self.folder.path().join("ledger"), options).await;
+        let embedded = opened.expect("a ledger opens again");
+        let endpoint = self.network.endpoint(derive(self.seed, "ledger endpoint"));
+        let server = tokio::spawn(answer(embedded.clone(), endpoint));
+        self.authority = Some(Authority { embedded, server });
+        self.note("the ledger is back");
+    }
+
+    /// Somebody's client, on that one's own folder. A second one of the same name takes the place of
+    /// the first, as a program that is started again does.
+    pub fn client(&mut self, name: &str) -> Client {
+        let identity = self.identity(name);
+        let endpoint = self.network.endpoint(identity.access_key().to_bytes());
+        let ledger = Ledger::Remote(Remote::new(endpoint.clone(), self.ticket.clone()));
+        let (host, dir) = (self.host(name), self.folder.path().join(name));
+        let client = Client::new(Setup { identity, ledger, endpoint, host, dir });
+        client.expect("a client can be made in an empty folder")
+    }
+
+    /// Somebody's identity.
+    #[must_use]
+    pub fn identity(&self, name: &str) -> Identity {
+        let mut seed = [0; 64];
+        seed[..32].copy_from_slice(&derive(self.seed, name));
+        seed[32..].copy_from_slice(&derive(self.seed, &format!("{name}, second half")));
+        Identity::from_seed(&seed)
+    }
+
+    /// Ends a client's program at once.
+    pub async fn kill_client(&mut self, name: &str) {
+        let peer = self.identity(name).peer();
+        self.network.kill(&peer);
+        settle().await;
+        self.note(format!("the client of the {name} is killed"));
+    }
+
+    /// The current epoch.
+    pub async fn epoch(&self) -> u64 {
+        let chain = self.ledger().row(Chains, &()).await.expect("the ledger answers");
+        chain.expect("a ledger has its own row").epoch
+    }
+
+    /// Waits until so many more epochs have passed, and audits them.
+    pub async fn pass_epochs(&mut self, count: u64) {
+        let until = self.epoch().await + count;
+        while self.epoch().await < until {
+            sleep(Duration::from_secs(1)).await;
+        }
+        // In short epochs nodes prove at once: a second is many round trips.
+        sleep(Duration::from_secs(2)).await;
+        self.audit().await;
+    }
+
+    /// A node's row.
+    pub async fn row(&self, number: usize) -> NodeRow {
+        let id = self.stations[number].id;
+        let row = self.ledger().row(Nodes, &id).await.expect("the ledger answers");
+        row.expect("the node is registered")
+    }
+
+    /// Shows the auditor every block that was made since, writes them into the trace, and compares
+    /// the auditor's books with the ledger's rows.
+    pub async fn audit(&mut self) {
+        let ledger = self.ledger();
+        let head = ledger.head().await.expect("the ledger answers").header.height;
+        let mut blocks = ledger.follow(self.auditor.next());
+        while self.auditor.next() <= head {
+            let block = blocks.next().await.expect("blocks are there");
+            let header = &block.header.header;
+            let mut line = format!("block {} {}", header.height, header.digest());
+            let (root, count) = (header.state_root, block.transactions.len());
+            let events = block.events.len();
+            write!(line, " state {root} transactions {count} events {events}")
+                .expect("a string takes what is written");
+            if let Err(finding) = self.auditor.take(&block) {
+                panic!("the auditor found: {finding}");
+            }
+            self.trace.lines.push(line);
+        }
+        if let Err(finding) = self.auditor.compare_rows(&ledger).await {
+            panic!("the auditor found: {finding}");
+        }
+    }
+
+    /// Compares the disks of the nodes that run with what they are paid for.
+    pub fn audit_disks(&mut self) {
+        let held = self.auditor.held();
+        for station in self.stations.iter().filter(|station| station.runs()) {
+            let mine: Vec<_> =
+                held.iter().filter(|shard| shard.node == station.id).copied().collect();
+            if let Err(why) = check_disk(&station.dir, &mine) {
+                panic!("the auditor found: {why}");
+            }
+        }
+        self.note(format!("{} shards are where they are paid for", held.len()));
+    }
+
+    /// A last audit, what every node and account has, and the trace.
+    pub async fn finish(mut self) -> Trace {
+        self.audit().await;
+        self.audit_disks();
+        for number in 0..self.stations.len() {
+            let row = self.row(number).await;
+            let earned = self.auditor.balance(&self.stations[number].payout);
+            let (passed, missed) = (row.passed, row.missed);
+            self.note(format!("node {number}: proven {passed}, missed {missed}, has {earned}"));
+        }
+        let running = (0..self.stations.len()).filter(|number| self.stations[*number].runs());
+        for number in running.collect::<Vec<_>>() {
+            let node = self.stations[number].node.take().expect("it runs");
+            let status = node.status().await.expect("its ledger answers");
+            assert_eq!((status.shards, status.unpaid_shards, status.unpaid_bytes), {
+                let held = self.auditor.held();
+                let mine = held.iter().filter(|shard| shard.node == status.id).count();
+                (mine as u64, 0, 0)
+            });
+            self.note(format!("{status:?}"));
+            node.stop().await;
+        }
+        self.trace
+    }
+}
+
+/// Faults that a client was told of, as they came.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    told: Arc<Mutex<Vec<(NodeId, NodeFault)>>>,
+}
+
+impl Faults {
+    /// A listener that writes down faults.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let told = self.told.clone();
+        Progress::new(move |step| {
+            if let Step::Fault { node, fault, .. } = step {
+                told.lock().expect("no listener panics").push((node, fault));
+            }
+        })
+    }
+
+    /// What was told since it was asked last.
+    #[must_use]
+    pub fn take(&self) -> Vec<(NodeId, NodeFault)> {
+        std::mem::take(&mut *self.told.lock().expect("no listener panics"))
+    }
+}
+
+/// Lets everything that is ready run, and a moment pass.
+pub async fn settle() {
+    sleep(Duration::from_millis(1)).await;
+}
+
+/// Answers everybody who asks the ledger.
+async fn answer(ledger: Embedded, endpoint: Endpoint) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            Some(_) = connections.join_next() => {}
+            connection = endpoint.accept() => match connection {
+                None => return,
+                Some(connection) if connection.alpn() == Alpn::Ledger => {
+                    connections.spawn(serve(ledger.clone(), connection));
+                }
+                Some(connection) => connection.close("this is a ledger"),
+            },
+        }
+    }
+}
+
+/// A secret that only the seed and `what` decide.
+#[must_use]
+pub fn derive(seed: u64, what: &str) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key("symbolon 2026 simulated secret v1");
+    hasher.update(&seed.to_le_bytes()).update(what.as_bytes());
+    *hasher.finalize().as_bytes()
+}
+
+fn sub_seed(seed: u64, what: &str) -> u64 {
+    let bytes = derive(seed, what);
+    u64::from_le_bytes(*bytes.first_chunk().expect("a hash has more than eight bytes"))
+}
+
+/// A peer's short name.
+#[must_use]
+pub fn short(peer: &PeerId) -> String {
+    peer.to_string()[..8].to_owned()
+}

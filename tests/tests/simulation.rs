@@ -1,0 +1,92 @@
+//! The whole system from a seed: production parts, one thread, virtual time, an auditor who watches.
+//!
+//! Every scenario runs for several seeds, and each run twice: both must leave the same trace, bit for
+//! bit. `SYMBOLON_SEED=7` runs one seed only, `SYMBOLON_SEEDS=100` so many. What fails names its seed.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+#[path = "simulation/crash.rs"]
+mod crash;
+#[path = "simulation/forged.rs"]
+mod forged;
+#[path = "simulation/liars.rs"]
+mod liars;
+#[path = "simulation/refund.rs"]
+mod refund;
+#[path = "simulation/road.rs"]
+mod road;
+
+use std::{future::Future, panic::AssertUnwindSafe};
+
+use symbolon_client::{PutOptions, Replace};
+use symbolon_protocol::content::Scheme;
+use symbolon_tests::sim::{Trace, run};
+
+/// Seeds that are run when nothing else is asked for.
+const SEEDS: u64 = 3;
+
+fn seeds() -> Vec<u64> {
+    let number = |name| std::env::var(name).ok().map(|text: String| text.parse().expect(name));
+    match number("SYMBOLON_SEED") {
+        Some(seed) => vec![seed],
+        None => (1..=number("SYMBOLON_SEEDS").unwrap_or(SEEDS)).collect(),
+    }
+}
+
+/// Runs a scenario, and says which seed it was when it fails.
+fn once<F: Future<Output = Trace>>(name: &str, seed: u64, scenario: fn(u64) -> F) -> Trace {
+    let run = AssertUnwindSafe(|| run(|| scenario(seed)));
+    std::panic::catch_unwind(run).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        let text = text.unwrap_or_default();
+        panic!("seed {seed}: {text}\nagain: SYMBOLON_SEED={seed} cargo test -p symbolon-tests {name}")
+    })
+}
+
+/// Runs a scenario twice for every seed.
+fn repeat<F: Future<Output = Trace>>(name: &str, scenario: fn(u64) -> F) {
+    let mut digests = std::collections::BTreeSet::new();
+    let seeds = seeds();
+    for seed in &seeds {
+        let first = once(name, *seed, scenario);
+        let second = once(name, *seed, scenario);
+        if let Some(difference) = first.first_difference(&second) {
+            panic!("seed {seed} does not repeat itself, {name}, {difference}");
+        }
+        assert!(first.lines.len() > 20, "a trace says what happened");
+        digests.insert(first.digest());
+    }
+    assert_eq!(digests.len(), seeds.len(), "every seed is a run of its own");
+}
+
+/// Four of eight, for so many epochs.
+fn put_options(epochs: u64) -> PutOptions {
+    let scheme = Some(Scheme::new(4, 8).unwrap());
+    PutOptions { epochs, cost_max: None, scheme, replace: Replace::Refuse }
+}
+
+#[test]
+fn the_whole_road() {
+    repeat("the_whole_road", road::whole_road);
+}
+
+#[test]
+fn liars_are_named_and_not_paid() {
+    repeat("liars_are_named_and_not_paid", liars::liars);
+}
+
+#[test]
+fn a_sale_without_custodians_is_refunded() {
+    repeat("a_sale_without_custodians_is_refunded", refund::refund);
+}
+
+#[test]
+fn what_is_cut_short_goes_on_and_is_paid_once() {
+    repeat("what_is_cut_short_goes_on_and_is_paid_once", crash::crash);
+}
+
+#[test]
+fn the_auditor_finds_what_is_forged() {
+    forged::forged();
+}

@@ -1,0 +1,72 @@
+//! A sale whose custodians are gone: three of five open the vault, three are dead. The buyer gets the
+//! money back at the deadline, without asking, and the grant of that order is worth nothing.
+
+use symbolon_client::{
+    ClientError, Progress, Readable, SellOptions, Sink, Source,
+};
+use symbolon_protocol::{Amount, ledger::rows::OrderState};
+use symbolon_tests::sim::{Trace, World};
+use tokio::time::{Duration, sleep};
+
+use super::put_options;
+
+const PRICE: Amount = Amount(7_000_000_001);
+
+pub(super) async fn refund(seed: u64) -> Trace {
+    let mut world = World::found(seed, 8).await;
+    let (owner, buyer) = (world.client("owner"), world.client("buyer"));
+    owner.faucet().await.unwrap();
+    let before = buyer.faucet().await.unwrap();
+    let data = world.bytes("goods", 300_000 + world.dice("length", 50_000));
+    let source = Source::Bytes(data.into());
+    owner.put(source, "goods", &put_options(40), &Progress::silent()).await.unwrap();
+    let options = SellOptions {
+        title: "Goods".into(),
+        description: String::new(),
+        price: PRICE,
+        licence_text: String::new(),
+        access_ms: 3_600_000,
+        window_ms: 10_000,
+        splits: Vec::new(),
+        preview_cells: 0,
+        epochs: 40,
+    };
+    let sold = owner.sell("goods", &options, &Progress::silent()).await.unwrap();
+    assert_eq!((sold.custodians.len(), sold.threshold), (5, 3));
+    let spared = usize::try_from(world.dice("who survives", 3)).unwrap();
+    for custodian in sold.custodians.iter().skip(spared).take(3) {
+        let number = world.number_of(custodian);
+        world.kill_node(number).await;
+    }
+    world.audit().await;
+
+    // The buyer asks until the ledger has given the money back.
+    let bought = buyer.buy(&sold.listing, PRICE, &Progress::silent()).await;
+    world.note(format!("bought: {bought:?}"));
+    match bought {
+        Err(ClientError::OrderRefunded(_) | ClientError::NotEnoughCustodians { .. }) => {}
+        other => panic!("two of five custodians made a key: {other:?}"),
+    }
+    sleep(Duration::from_secs(2)).await;
+    world.audit().await;
+    assert_eq!(world.auditor.orders(), (1, 0, 1), "refunded, not settled");
+    assert_eq!(world.auditor.balance(&world.identity("buyer").account()), before.0);
+    let orders = buyer.orders().await.unwrap();
+    assert_eq!((orders.len(), orders[0].state), (1, OrderState::Refunded));
+    assert!(world.ledger().sale(&orders[0].id).await.is_err(), "no grant of a refunded order");
+
+    // With one custodian back there are three, and a new order is delivered.
+    let back = world.number_of(&sold.custodians[spared]);
+    world.start_node(back).await;
+    world.pass_epochs(1).await;
+    let bought = buyer.buy(&sold.listing, PRICE, &Progress::silent()).await.unwrap();
+    assert_ne!(bought.order, orders[0].id);
+    let token = Readable::Token(bought.token.clone());
+    let got = buyer.get(&token, Sink::Memory, &Default::default(), &Progress::silent()).await;
+    assert_eq!(got.unwrap().acknowledged, Some(bought.order));
+    world.audit().await;
+    assert_eq!(world.auditor.orders(), (2, 1, 1));
+    owner.close().await;
+    buyer.close().await;
+    world.finish().await
+}

@@ -1,0 +1,211 @@
+//! The whole road: put, prove, lose two nodes, get, sell while offline, buy, a thief, the books.
+
+use std::collections::BTreeSet;
+
+use symbolon_client::{
+    BuyOutcome, BuyReport, Client, ClientError, GetOptions, ListingFilter, Progress, PutOutcome,
+    Readable, SellOptions, Sink, Source,
+};
+use symbolon_protocol::{
+    Amount,
+    grant::GrantToken,
+    id::{AccountId, ListingId},
+    ledger::rows::Split,
+    session::NodeFault,
+    wire::storage::RefusalCode,
+};
+use symbolon_tests::sim::{Trace, World, derive, short};
+
+use super::put_options;
+
+const NODES: usize = 8;
+
+pub(super) async fn whole_road(seed: u64) -> Trace {
+    let mut world = World::found(seed, NODES).await;
+    let (owner, buyer) = (world.client("owner"), world.client("buyer"));
+    let faucet = owner.faucet().await.unwrap();
+    assert_eq!(buyer.faucet().await.unwrap(), faucet);
+
+    let data = store(&mut world, &owner).await;
+    world.pass_epochs(2).await;
+    for number in 0..NODES {
+        let row = world.row(number).await;
+        assert_eq!((row.passed, row.missed), (2, 0), "node {number} proves what it keeps");
+        assert_eq!(world.auditor.balance(&world.stations[number].payout), row.rate.0 * 2);
+    }
+    let dead = lose_two(&mut world).await;
+    read_back(&mut world, &owner, &data).await;
+
+    let listing = offer(&mut world, &owner, &data).await;
+    owner.close().await;
+    world.kill_client("owner").await;
+
+    let bought = buy(&mut world, &buyer, listing, &data).await;
+    steal(&mut world, &bought, &dead, &buyer).await;
+    the_dead_earn_nothing(&mut world, &dead).await;
+    settle_up(&mut world, &bought, faucet);
+    buyer.close().await;
+    world.finish().await
+}
+
+/// A file with a tail that fills no stripe.
+async fn store(world: &mut World, owner: &Client) -> Vec<u8> {
+    let length = 1_300_000 + world.dice("length", 100_000);
+    let data = world.bytes("survey", length);
+    let source = Source::Bytes(data.clone().into());
+    let before = owner.account().await.unwrap().balance;
+    let report =
+        owner.put(source, "survey.bin", &put_options(60), &Progress::silent()).await.unwrap();
+    assert_eq!((report.outcome, report.shards, report.segments), (PutOutcome::Stored, 8, 1));
+    let after = owner.account().await.unwrap().balance;
+    assert_eq!(before.checked_sub(after), Some(report.cost));
+    world.note(format!("put {report:?}"));
+    world.audit().await;
+    world.audit_disks();
+    data
+}
+
+async fn lose_two(world: &mut World) -> BTreeSet<usize> {
+    let first = usize::try_from(world.dice("first to die", 8)).unwrap();
+    let step = usize::try_from(1 + world.dice("second to die", 7)).unwrap();
+    let dead = BTreeSet::from([first, (first + step) % NODES]);
+    for number in &dead {
+        world.kill_node(*number).await;
+    }
+    dead
+}
+
+async fn read_back(world: &mut World, owner: &Client, data: &[u8]) {
+    let (name, options) = (Readable::Name("survey.bin".into()), GetOptions::default());
+    let report = owner.get(&name, Sink::Memory, &options, &Progress::silent()).await.unwrap();
+    let bytes = report.bytes.unwrap();
+    assert!(bytes == data, "what was read is what was put");
+    world.note(format!("read {} bytes: {}", bytes.len(), blake3::hash(&bytes)));
+    // A part that begins and ends within cells.
+    let range = GetOptions { range: Some((65_000, 400_001)), ..options };
+    let report = owner.get(&name, Sink::Memory, &range, &Progress::silent()).await.unwrap();
+    assert!(report.bytes.unwrap() == data[65_000..400_001], "a part is that part");
+}
+
+fn royalty() -> AccountId {
+    AccountId(derive(0, "the one who has a share"))
+}
+
+async fn offer(world: &mut World, owner: &Client, data: &[u8]) -> ListingId {
+    let options = SellOptions {
+        title: "Survey 2025".into(),
+        description: "What was \"measured\".".into(),
+        // Divides by nothing that it is divided by.
+        price: Amount(3_333_333_337),
+        licence_text: "For study.".into(),
+        access_ms: 3_600_000,
+        window_ms: 30_000,
+        splits: vec![Split { account: royalty(), share_bp: 1_234 }],
+        preview_cells: 3,
+        epochs: 50,
+    };
+    let report = owner.sell("survey.bin", &options, &Progress::silent()).await.unwrap();
+    assert_eq!((report.custodians.len(), report.threshold, report.preview_cells.len()), (5, 3, 3));
+    world.note(format!("listed {report:?}"));
+    assert!(data.len() > 1_000_000);
+    world.audit().await;
+    report.listing
+}
+
+async fn buy(
+    world: &mut World,
+    buyer: &Client,
+    listing: ListingId,
+    data: &[u8],
+) -> BuyReport {
+    let filter = ListingFilter { words: vec!["survey".into()], ..ListingFilter::default() };
+    let shown = buyer.listings(&filter).await.unwrap();
+    assert_eq!(shown.iter().map(|view| view.id).collect::<Vec<_>>(), [listing]);
+    let detail = buyer.listing(&listing).await.unwrap();
+    assert!(detail.document.contains("What was \\\"measured\\\"."), "{}", detail.document);
+    let preview = buyer.preview(&listing).await.unwrap();
+    assert_eq!(preview.len(), 3);
+    for cell in &preview {
+        let from = usize::try_from(cell.offset).unwrap();
+        assert!(cell.plain == data[from..from + cell.plain.len()], "a preview shows the file");
+        world.note(format!("preview of cell {}: {}", cell.cell, blake3::hash(&cell.plain)));
+    }
+    let price = Amount(3_333_333_337);
+    let cheap = buyer.buy(&listing, Amount(3_333_333_336), &Progress::silent()).await;
+    assert!(matches!(cheap, Err(ClientError::CostTooHigh { .. })), "{cheap:?}");
+    let bought = buyer.buy(&listing, price, &Progress::silent()).await.unwrap();
+    assert_eq!((bought.outcome, bought.paid), (BuyOutcome::Bought, price));
+    world.audit().await;
+    assert_eq!(world.auditor.orders(), (1, 0, 0));
+
+    let token = Readable::Token(bought.token.clone());
+    let options = GetOptions::default();
+    let report = buyer.get(&token, Sink::Memory, &options, &Progress::silent()).await.unwrap();
+    assert!(report.bytes.unwrap() == data, "what was bought is what was put");
+    assert_eq!((report.checked_root, report.acknowledged), (true, Some(bought.order)));
+    let again = buyer.buy(&listing, price, &Progress::silent()).await.unwrap();
+    assert_eq!((again.outcome, again.order), (BuyOutcome::Already, bought.order));
+    world.audit().await;
+    assert_eq!(world.auditor.orders(), (1, 1, 0), "sold once, settled once");
+    world.note(format!("bought {} by {:?}", bought.order, bought.custodians));
+    bought
+}
+
+/// Somebody has the text of the grant, and no more.
+async fn steal(world: &mut World, bought: &BuyReport, dead: &BTreeSet<usize>, buyer: &Client) {
+    let thief = world.client("thief");
+    let stolen = GrantToken::parse(&bought.token.to_text()).unwrap();
+    let object = stolen.manifest.object;
+    let mut refused = BTreeSet::new();
+    for (node, fault) in thief.knock(&stolen.grant, object).await.unwrap() {
+        let number = world.number_of(&node);
+        let due = match dead.contains(&number) {
+            true => NodeFault::Offline,
+            false => NodeFault::Refused { code: RefusalCode::NotYourGrant },
+        };
+        assert_eq!(fault, Some(due), "node {number}");
+        refused.insert(number);
+        world.note(format!("the thief at {}: {due}", short(&node)));
+    }
+    assert_eq!(refused.len(), NODES, "the thief has tried every node");
+    assert!(stolen.open(&thief.identity().wrap_secret()).is_err());
+    let (token, options) = (Readable::Token(Box::new(stolen.clone())), GetOptions::default());
+    let read = thief.get(&token, Sink::Memory, &options, &Progress::silent()).await;
+    assert!(matches!(read, Err(ClientError::Grant(_))), "{read:?}");
+    thief.close().await;
+    // The same grant at the same nodes, in the right hands.
+    for (node, fault) in buyer.knock(&stolen.grant, object).await.unwrap() {
+        assert_eq!(fault.is_none(), !dead.contains(&world.number_of(&node)), "{fault:?}");
+    }
+}
+
+async fn the_dead_earn_nothing(world: &mut World, dead: &BTreeSet<usize>) {
+    world.audit().await;
+    let earned = |world: &World, number: usize| {
+        world.auditor.balance(&world.stations[number].payout)
+    };
+    let before: Vec<u128> = (0..NODES).map(|number| earned(world, number)).collect();
+    world.pass_epochs(3).await;
+    for number in 0..NODES {
+        let row = world.row(number).await;
+        let gained = earned(world, number) - before[number];
+        match dead.contains(&number) {
+            // What a node had proven of the epoch it died in was paid before.
+            true => assert!(row.passed == 2 && gained == 0 && row.missed_in_row >= 2),
+            false => assert!(row.missed == 0 && gained > 0, "node {number} goes on"),
+        }
+    }
+}
+
+/// The sale, in figures worked out by hand from 3.333333337 credits.
+fn settle_up(world: &mut World, bought: &BuyReport, faucet: Amount) {
+    let price = bought.paid.0;
+    assert_eq!(price, 3_333_333_337);
+    let books = &world.auditor;
+    let buyer = books.balance(&world.identity("buyer").account());
+    assert_eq!(buyer, faucet.0 - price);
+    // 2 % fee is 66666666, 1 % for three custodians 3 × 11111111; of the rest 12.34 % are a share.
+    let rest = price - 66_666_666 - 3 * 11_111_111;
+    assert_eq!(books.balance(&royalty()), rest * 1_234 / 10_000);
+    assert_eq!(rest * 1_234 / 10_000, 398_993_333);
+}
