@@ -58,7 +58,7 @@ fn hint(error: &ClientError) -> Option<&'static str> {
             "on a development network: symbolon account faucet"
         }
         ClientError::CostTooHigh { .. } => {
-            "allow more with --max-cost, or keep it for a shorter time"
+            "allow more with --max-cost or --max-price, or do without"
         }
         ClientError::Exists { .. } => "use another name, or --replace",
         ClientError::NoName { .. } => "see what is stored with: symbolon ls",

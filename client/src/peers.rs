@@ -10,13 +10,8 @@ use symbolon_protocol::{
 };
 use tokio::sync::Mutex;
 
-<<<<<<< HEAD
 /// How long a node has to say that it is there.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
-=======
-/// How long a node has to say that it is there: enough for any link, short enough to go on without it.
-const REACH: Duration = Duration::from_secs(2);
->>>>>>> hg
 
 /// Why an exchange with a node failed.
 #[derive(Debug)]
@@ -76,7 +71,6 @@ impl Peers {
         Ok(connection)
     }
 
-<<<<<<< HEAD
     /// Whether a node answers now. A connection alone says little: one to a machine that was switched
     /// off looks open until it times out.
     pub(crate) async fn answers(&self, node: &PeerAddress) -> bool {
@@ -86,11 +80,6 @@ impl Peers {
             self.slots.lock().await.remove(&node.id);
         }
         matches!(answer, Ok(Response::Info { .. }))
-=======
-    /// Whether a node answers now. A connection from earlier is no sign: the node may be gone since.
-    pub(crate) async fn reach(&self, node: &PeerAddress) -> Result<(), PeerError> {
-        self.ask(node, &Request::Info, REACH).await.map(drop)
->>>>>>> hg
     }
 
     /// Opens a stream and sends a request.
