@@ -24,6 +24,8 @@ use symbolon_protocol::{
     wire::storage::{Request, Response},
 };
 
+use tokio::task::JoinSet;
+
 use crate::{
     Client,
     catalog::Files,
@@ -32,6 +34,9 @@ use crate::{
     progress::{Progress, Step},
     upload::Replace,
 };
+
+/// How long a node has to answer somebody who only tries.
+const KNOCK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Groups between two syncs of a part: 64 MiB at four required shards.
 const SYNC_GROUPS: u64 = 16;
@@ -217,23 +222,27 @@ impl Client {
         grant: &Grant,
         object: ObjectId,
     ) -> Result<Vec<(NodeId, Option<NodeFault>)>, ClientError> {
-        let mut answers = Vec::new();
+        let mut asks = JoinSet::new();
         let deals = self.ledger().scan(Deals, &[], None, 1_000).await?;
         for (key, deal) in deals.into_iter().filter(|(_, deal)| deal.object == object) {
             let Some(deal_id) = Deals::parse(&key) else { continue };
             for (index, address, _) in self.deal_nodes(&deal).await? {
                 let grant = Some(grant.clone());
                 let request = Request::Read { deal: deal_id, index, first: 0, count: 1, grant };
-                let patience = std::time::Duration::from_secs(5);
-                let answer = self.peers().ask(&address, &request, patience).await;
-                let fault = match answer {
-                    Ok(Response::Slices { .. }) => None,
-                    Ok(_) => Some(NodeFault::Corrupt),
-                    Err(error) => Some(error.fault()),
-                };
-                answers.push((address.id, fault));
+                let client = self.clone();
+                asks.spawn(async move {
+                    let answer = client.peers().ask(&address, &request, KNOCK_PATIENCE).await;
+                    let fault = match answer {
+                        Ok(Response::Slices { .. }) => None,
+                        Ok(_) => Some(NodeFault::Corrupt),
+                        Err(error) => Some(error.fault()),
+                    };
+                    (address.id, fault)
+                });
             }
         }
+        let mut answers = asks.join_all().await;
+        answers.sort_by_key(|(node, _)| *node);
         Ok(answers)
     }
 }

@@ -43,7 +43,17 @@ impl From<NetError> for PeerError {
     }
 }
 
-type Slot = Arc<Mutex<Option<Connection>>>;
+/// For how long a node that could not be reached is not tried again, in milliseconds: many streams
+/// want it at once, and each would wait for the same silence.
+const DOWN_MS: u64 = 5_000;
+
+#[derive(Debug, Default)]
+struct State {
+    open: Option<Connection>,
+    down_until_ms: u64,
+}
+
+type Slot = Arc<Mutex<State>>;
 
 /// One connection per node.
 #[derive(Debug)]
@@ -63,12 +73,22 @@ impl Peers {
     async fn connection(&self, node: &PeerAddress) -> Result<Connection, NetError> {
         let slot = self.slots.lock().await.entry(node.id).or_default().clone();
         let mut slot = slot.lock().await;
-        if let Some(connection) = slot.as_ref().filter(|open| open.close_reason().is_none()) {
+        if let Some(connection) = slot.open.as_ref().filter(|open| open.close_reason().is_none()) {
             return Ok(connection.clone());
         }
-        let connection = self.endpoint.connect(node, Alpn::Storage).await?;
-        *slot = Some(connection.clone());
-        Ok(connection)
+        if self.host.now_ms() < slot.down_until_ms {
+            let peer = node.id;
+            return Err(NetError::Unreachable {
+                peer,
+                why: "it did not answer a moment ago".into(),
+            });
+        }
+        let dialled = self.endpoint.connect(node, Alpn::Storage).await;
+        match &dialled {
+            Ok(connection) => slot.open = Some(connection.clone()),
+            Err(_) => slot.down_until_ms = self.host.now_ms() + DOWN_MS,
+        }
+        dialled
     }
 
     /// Whether a node answers now. A connection alone says little: one to a machine that was switched
@@ -76,8 +96,8 @@ impl Peers {
     pub(crate) async fn answers(&self, node: &PeerAddress) -> bool {
         let answer = self.ask(node, &Request::Info, ANSWER_PATIENCE).await;
         if matches!(answer, Err(PeerError::TimedOut)) {
-            // Whoever asks this node next dials anew.
-            self.slots.lock().await.remove(&node.id);
+            let down = State { open: None, down_until_ms: self.host.now_ms() + DOWN_MS };
+            self.slots.lock().await.insert(node.id, Arc::new(Mutex::new(down)));
         }
         matches!(answer, Ok(Response::Info { .. }))
     }

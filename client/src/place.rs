@@ -99,48 +99,60 @@ impl Client {
         chain.ok_or_else(|| ClientError::Internal("a ledger always has its own row".into()))
     }
 
-    /// The nodes that answer now, cheapest first; among equals, those with more free space and then in
-    /// an order that differs from file to file, so that load spreads.
-    pub(crate) async fn candidates(&self, salt: &[u8]) -> Result<Vec<Candidate>, ClientError> {
-        let known = self.nodes().await?;
-        let known_count = known.len();
-        let mut dials = JoinSet::new();
-        for node in known {
-            let free = node.row.capacity.saturating_sub(node.row.used);
-            let address = address(node.id, &node.row);
-            let candidate = Candidate { address, price: node.row.price, free };
+    /// Those of `nodes` that answer now, in the order given. One dead node must not hold everything
+    /// up: when three quarters have answered, the rest has a moment more.
+    pub(crate) async fn answering(&self, nodes: Vec<NodeView>) -> Vec<NodeView> {
+        let known = nodes.len();
+        let mut asks = JoinSet::new();
+        for (place, node) in nodes.into_iter().enumerate() {
             let client = self.clone();
-            dials.spawn(async move {
-                client.peers().answers(&candidate.address).await.then_some(candidate)
+            asks.spawn(async move {
+                let answers = client.peers().answers(&address(node.id, &node.row)).await;
+                answers.then_some((place, node))
             });
         }
-        let mut reached = Vec::new();
+        let mut answered = Vec::new();
         let mut linger = None;
         loop {
             let next = tokio::select! {
                 biased;
-                next = dials.join_next() => next,
+                next = asks.join_next() => next,
                 () = self.sleep_until(linger) => None,
             };
             match next {
                 None => break,
-                Some(Ok(Some(candidate))) => reached.push(candidate),
+                Some(Ok(Some(node))) => answered.push(node),
                 Some(_) => {}
             }
-            // One dead node must not hold up a put: most answered, the rest has a moment more.
-            if linger.is_none() && reached.len() * 4 >= known_count * 3 {
+            if linger.is_none() && answered.len() * 4 >= known * 3 {
                 linger = Some(self.host().now_ms() + LINGER_MS);
             }
         }
-        dials.abort_all();
-        if reached.is_empty() {
+        asks.abort_all();
+        answered.sort_by_key(|(place, _)| *place);
+        answered.into_iter().map(|(_, node)| node).collect()
+    }
+
+    /// The nodes that answer now, cheapest first; among equals, in an order that differs from file to
+    /// file, so that load spreads.
+    pub(crate) async fn candidates(&self, salt: &[u8]) -> Result<Vec<Candidate>, ClientError> {
+        let known = self.nodes().await?;
+        let known_count = known.len();
+        let answering = self.answering(known).await;
+        if answering.is_empty() {
             return Err(ClientError::NoNodes { known: known_count });
         }
-        reached.sort_by_cached_key(|candidate| {
+        let candidates = answering.into_iter().map(|node| Candidate {
+            address: address(node.id, &node.row),
+            price: node.row.price,
+            free: node.row.capacity.saturating_sub(node.row.used),
+        });
+        let mut candidates: Vec<_> = candidates.collect();
+        candidates.sort_by_cached_key(|candidate| {
             let spread = blake3::keyed_hash(&blake3::hash(salt).into(), &candidate.address.id.0);
             (candidate.price, *spread.as_bytes())
         });
-        Ok(reached)
+        Ok(candidates)
     }
 
     pub(crate) async fn sleep_until(&self, deadline_ms: Option<u64>) {

@@ -21,8 +21,6 @@ use symbolon_protocol::{
     wire::storage::{Request, Response},
 };
 
-use tokio::task::JoinSet;
-
 use crate::{
     Client,
     account::transaction_id,
@@ -147,24 +145,13 @@ impl Client {
         nodes.sort_by_cached_key(|node| {
             *blake3::Hasher::new().update(&id.0).update(&node.id.0).finalize().as_bytes()
         });
-        let mut asks = JoinSet::new();
-        for (place, node) in nodes.into_iter().enumerate() {
-            let client = self.clone();
-            asks.spawn(async move {
-                let answers = client.peers().answers(&address(node.id, &node.row)).await;
-                (place, node, answers)
-            });
-        }
-        let mut asked = asks.join_all().await;
-        asked.sort_by_key(|(place, ..)| *place);
-        let faults = asked.iter().filter(|(.., answers)| !answers);
-        let faults = faults.map(|(_, node, _)| (node.id, NodeFault::Offline)).collect();
-        asked.retain(|(.., answers)| *answers);
-        let reachable: Vec<_> =
-            asked.into_iter().map(|(_, node, _)| node).take(CUSTODIANS).collect();
+        let ids: Vec<_> = nodes.iter().map(|node| node.id).collect();
+        let mut reachable = self.answering(nodes).await;
+        reachable.truncate(CUSTODIANS);
         let total = reachable.len();
         let required = total / 2 + 1;
         if total == 0 {
+            let faults = ids.into_iter().map(|node| (node, NodeFault::Offline)).collect();
             return Err(ClientError::NotEnoughCustodians { released: 0, needed: 1, faults });
         }
         let narrow = |count: usize| u8::try_from(count).expect("at most five custodians");
