@@ -265,7 +265,7 @@ const FIRST_ANSWER: Duration = Duration::from_secs(10);
 /// Waits until a ledger answers, and not for ever.
 async fn first_answer(ledger: &Ledger) -> Result<(), Error> {
     match tokio::time::timeout(FIRST_ANSWER, ledger.head()).await {
-        Ok(head) => Ok(drop(head?)),
+        Ok(head) => head.map(drop).map_err(Error::from),
         Err(_) => {
             let after = FIRST_ANSWER.as_secs();
             Err(Error::new(
