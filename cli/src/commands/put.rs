@@ -57,11 +57,13 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         scheme: None,
         replace: if args.replace { Replace::Replace } else { Replace::Refuse },
     };
+    let mut warning = None;
     if let Some(length) = length {
         let quote = client.quote(length, &options).await?;
         if let Some(warning) = &quote.warning {
             context.out.warn(warning);
         }
+        warning.clone_from(&quote.warning);
         if args.dry_run {
             context::close(client).await;
             return Ok(quote_report(&name, length, &quote, epoch_ms));
@@ -83,7 +85,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let stored = stored?;
     let stat = client.stat(&name).await;
     context::close(client).await;
-    Ok(put_report(&stored, &stat?, epoch_ms))
+    Ok(put_report(&stored, &stat?, epoch_ms).with("warning", warning.into()))
 }
 
 fn source(args: &Args) -> Result<(Source, Option<u64>), Error> {
