@@ -85,10 +85,11 @@ impl Remote {
 
     pub(crate) async fn submit(&self, transaction: Transaction) -> Result<Outcome, LedgerError> {
         let (sender, id, digest) = (transaction.sender, transaction.id, transaction.digest());
-        let outcome = match self.ask(&Request::Submit { transaction }).await?.0 {
-            Response::Outcome { height, status } => Outcome { height, status },
-            other => return Err(unexpected(other)),
-        };
+        let outcome =
+            match self.ask(&Request::Submit { transaction: Box::new(transaction) }).await?.0 {
+                Response::Outcome { height, status } => Outcome { height, status },
+                other => return Err(unexpected(other)),
+            };
         let authority_itself = AccountId::from(self.inner.ticket.address.id) == self.authority();
         if outcome.status == Status::Applied && !authority_itself {
             let values = self.values(vec![SeenTable::key(&(sender, id))]).await?;

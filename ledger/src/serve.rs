@@ -103,7 +103,7 @@ async fn respond(ledger: &Embedded, request: Request) -> Result<Response, Ledger
     let reader = ledger.reader();
     match request {
         Request::Submit { transaction } => {
-            let outcome = ledger.submit(transaction).await?;
+            let outcome = ledger.submit(*transaction).await?;
             Ok(Response::Outcome { height: outcome.height, status: outcome.status })
         }
         Request::Head => Ok(Response::Head { header: ledger.head() }),

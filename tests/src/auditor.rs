@@ -268,7 +268,8 @@ impl Auditor {
     /// Compares the books with every row of the ledger that holds money, and with what it says of
     /// its nodes. The ledger must be at the last audited block.
     pub async fn compare_rows(&self, ledger: &Ledger) -> Result<(), Finding> {
-        let asked = |error: LedgerError| self.finding(format!("the ledger cannot be read: {error}"));
+        let asked =
+            |error: LedgerError| self.finding(format!("the ledger cannot be read: {error}"));
         let mut rows: BTreeMap<Vec<u8>, u128> = BTreeMap::new();
         for (key, row) in all(ledger, Accounts).await.map_err(asked)? {
             let account = Accounts::parse(&key).ok_or_else(|| self.finding("an account's key"))?;
@@ -291,14 +292,19 @@ impl Auditor {
             return Err(self.finding("the row says that something else was issued"));
         }
         rows.retain(|_, amount| *amount > 0);
-        let ours: BTreeMap<_, _> =
-            self.money.iter().filter(|(_, amount)| **amount > 0).map(|(k, v)| (k.clone(), *v)).collect();
+        let ours: BTreeMap<_, _> = self
+            .money
+            .iter()
+            .filter(|(_, amount)| **amount > 0)
+            .map(|(k, v)| (k.clone(), *v))
+            .collect();
         if rows != ours {
             return Err(self.finding("the rows that hold money are not these books"));
         }
         for (key, row) in all(ledger, Nodes).await.map_err(asked)? {
             let id = Nodes::parse(&key).ok_or_else(|| self.finding("a node's key"))?;
-            let book = self.nodes.get(&id).ok_or_else(|| self.finding("a node nobody announced"))?;
+            let book =
+                self.nodes.get(&id).ok_or_else(|| self.finding("a node nobody announced"))?;
             if (row.passed, row.missed) != (book.passed, book.missed) {
                 return Err(self.finding(format!("node {id} has proven and missed other epochs")));
             }

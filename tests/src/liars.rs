@@ -100,7 +100,11 @@ async fn answer(connection: &Connection, store: &Shards, habit: Habit) -> Result
 }
 
 /// Turns every bit of a shard in a node's folder; done again, they are right again.
-pub fn spoil(dir: &Path, root: &Hash, length: u64) -> io::Result<impl Fn() -> io::Result<()> + use<>> {
+pub fn spoil(
+    dir: &Path,
+    root: &Hash,
+    length: u64,
+) -> io::Result<impl Fn() -> io::Result<()> + use<>> {
     let found = auditor::find_file(dir, root, length);
     let path = found.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
     let turn = move || {

@@ -42,12 +42,7 @@ const CAPACITY: u64 = 1 << 30;
 /// Parameters of a world's ledger: epochs of twenty seconds, and a minute to deliver.
 #[must_use]
 pub fn params() -> Params {
-    Params {
-        epoch_ms: 20_000,
-        delivery_ms: 60_000,
-        window_ms_min: 10_000,
-        ..Params::development()
-    }
+    Params { epoch_ms: 20_000, delivery_ms: 60_000, window_ms_min: 10_000, ..Params::development() }
 }
 
 /// What happened in a run, line by line: equal for equal seeds.

@@ -46,11 +46,13 @@ const ROOMS: [&str; 8] = ["protocol", "store", "net", "ledger", "client", "node"
 #[test]
 fn arrows_are_those_of_the_architecture() {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    let table = text.split("<!-- arrows -->").nth(1).unwrap().split("<!-- /arrows -->").next().unwrap();
+    let table =
+        text.split("<!-- arrows -->").nth(1).unwrap().split("<!-- /arrows -->").next().unwrap();
     let mut allowed = BTreeMap::new();
     for line in table.lines().filter(|line| line.starts_with('|')).skip(2) {
         let cells: Vec<_> = line.split('|').map(str::trim).collect();
-        let may: BTreeSet<_> = cells[3].split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+        let may: BTreeSet<_> =
+            cells[3].split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
         allowed.insert(cells[1].to_owned(), may.into_iter().map(str::to_owned).collect());
     }
     assert_eq!(allowed.keys().cloned().collect::<BTreeSet<_>>(), ROOMS.map(String::from).into());
@@ -80,7 +82,14 @@ fn what_must_be_one_is_one() {
     let mut count: BTreeMap<&str, u32> = BTreeMap::new();
     names.clone().for_each(|name| *count.entry(name.trim_matches('"')).or_default() += 1);
     for name in [
-        "blake3", "chacha20poly1305", "curve25519-dalek", "ed25519-dalek", "iroh", "redb", "rustls", "tokio",
+        "blake3",
+        "chacha20poly1305",
+        "curve25519-dalek",
+        "ed25519-dalek",
+        "iroh",
+        "redb",
+        "rustls",
+        "tokio",
         "x25519-dalek",
     ] {
         assert_eq!(count.get(name), Some(&1), "{name}");
@@ -119,9 +128,14 @@ fn only_those_name_the_outside_who_may() {
             let path = file.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
             let text = fs::read_to_string(&file).unwrap();
             assert!(text.starts_with("//!"), "{path} does not say what it is");
-            let code: String =
-                text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-            for name in ["iroh::", "redb::", "println!", "eprintln!", "process::exit", "env::var", "todo!("] {
+            let code: String = text
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+                .collect::<Vec<_>>()
+                .join("\n");
+            for name in
+                ["iroh::", "redb::", "println!", "eprintln!", "process::exit", "env::var", "todo!("]
+            {
                 assert!(!code.contains(name) || may(name, &path), "{path} names {name}");
             }
         }

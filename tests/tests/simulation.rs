@@ -40,7 +40,9 @@ fn once<F: Future<Output = Trace>>(name: &str, seed: u64, scenario: fn(u64) -> F
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         let text = text.unwrap_or_default();
-        panic!("seed {seed}: {text}\nagain: SYMBOLON_SEED={seed} cargo test -p symbolon-tests {name}")
+        panic!(
+            "seed {seed}: {text}\nagain: SYMBOLON_SEED={seed} cargo test -p symbolon-tests {name}"
+        )
     })
 }
 

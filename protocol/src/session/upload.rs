@@ -141,11 +141,11 @@ impl Upload {
     }
 
     fn fail(&mut self, index: u8, fault: NodeFault) {
-        if let Some(shard) = self.shards.get_mut(usize::from(index)) {
-            if let Shard::Sending(node) = *shard {
-                self.faults.insert(node, fault);
-                *shard = Shard::Open;
-            }
+        if let Some(shard) = self.shards.get_mut(usize::from(index))
+            && let Shard::Sending(node) = *shard
+        {
+            self.faults.insert(node, fault);
+            *shard = Shard::Open;
         }
     }
 

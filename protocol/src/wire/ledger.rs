@@ -1,7 +1,7 @@
 //! What a ledger is asked and answers. One request per QUIC stream; each message is framed by its
 //! length as `u32`.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 
 use crate::{
     choice,
@@ -21,7 +21,7 @@ choice! {
         /// Apply this. Answered by [`Response::Outcome`] once the block is on disk.
         Submit = 1 {
             /// What.
-            transaction: Transaction,
+            transaction: Box<Transaction>,
         },
         /// The last block. Answered by [`Response::Head`].
         Head = 2,

@@ -159,12 +159,8 @@ impl Auditor {
     ) -> Result<(), String> {
         match action {
             Action::RegisterNode { payout, .. } => {
-                let new = NodeBook {
-                    payout: *payout,
-                    proven: BTreeSet::new(),
-                    passed: 0,
-                    missed: 0,
-                };
+                let new =
+                    NodeBook { payout: *payout, proven: BTreeSet::new(), passed: 0, missed: 0 };
                 self.nodes.entry(NodeId::from(sender)).or_insert(new).payout = *payout;
                 Ok(())
             }
@@ -194,7 +190,8 @@ impl Auditor {
             })
             .collect();
         let keepers: BTreeSet<_> = shards.iter().map(|(node, ..)| node).collect();
-        if keepers.len() != shards.len() || keepers.iter().any(|node| !self.nodes.contains_key(node))
+        if keepers.len() != shards.len()
+            || keepers.iter().any(|node| !self.nodes.contains_key(node))
         {
             return Err(format!("deal {id} names a node twice, or one that is not there"));
         }
@@ -213,8 +210,7 @@ impl Auditor {
         let (start, length) = (self.epoch + 1, terms.length);
         let end = start + terms.epochs;
         let (cancelled, over) = (false, false);
-        let book =
-            DealBook { owner: sender, start, end, reserve, length, shards, cancelled, over };
+        let book = DealBook { owner: sender, start, end, reserve, length, shards, cancelled, over };
         self.deals.insert(id, book);
         Ok(())
     }

@@ -1,9 +1,7 @@
 //! A sale whose custodians are gone: three of five open the vault, three are dead. The buyer gets the
 //! money back at the deadline, without asking, and the grant of that order is worth nothing.
 
-use symbolon_client::{
-    ClientError, Progress, Readable, SellOptions, Sink, Source,
-};
+use symbolon_client::{ClientError, Progress, Readable, SellOptions, Sink, Source};
 use symbolon_protocol::{Amount, ledger::rows::OrderState};
 use symbolon_tests::sim::{Trace, World};
 use tokio::time::{Duration, sleep};

@@ -112,12 +112,7 @@ async fn offer(world: &mut World, owner: &Client, data: &[u8]) -> ListingId {
     report.listing
 }
 
-async fn buy(
-    world: &mut World,
-    buyer: &Client,
-    listing: ListingId,
-    data: &[u8],
-) -> BuyReport {
+async fn buy(world: &mut World, buyer: &Client, listing: ListingId, data: &[u8]) -> BuyReport {
     let filter = ListingFilter { words: vec!["survey".into()], ..ListingFilter::default() };
     let shown = buyer.listings(&filter).await.unwrap();
     assert_eq!(shown.iter().map(|view| view.id).collect::<Vec<_>>(), [listing]);
@@ -181,9 +176,8 @@ async fn steal(world: &mut World, bought: &BuyReport, dead: &BTreeSet<usize>, bu
 
 async fn the_dead_earn_nothing(world: &mut World, dead: &BTreeSet<usize>) {
     world.audit().await;
-    let earned = |world: &World, number: usize| {
-        world.auditor.balance(&world.stations[number].payout)
-    };
+    let earned =
+        |world: &World, number: usize| world.auditor.balance(&world.stations[number].payout);
     let before: Vec<u128> = (0..NODES).map(|number| earned(world, number)).collect();
     world.pass_epochs(3).await;
     for number in 0..NODES {
