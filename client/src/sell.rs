@@ -321,10 +321,14 @@ impl Client {
         progress: &Progress,
     ) -> Result<Vec<u64>, ClientError> {
         let count = listing.terms.preview_cells;
+        if count == 0 {
+            // No beacon picks for a listing that shows nothing: there is nothing to wait for.
+            return Ok(Vec::new());
+        }
         let seed = self.preview_seed(&id, listing.preview_seed).await?;
         let layout = layout(&entry.manifest)?;
         let cells = picks(&seed, layout.cells(), count);
-        if listing.preview.is_some() || count == 0 {
+        if listing.preview.is_some() {
             return Ok(cells);
         }
         progress.note(format!("opening {} preview cells the beacon picked", cells.len()));
@@ -334,7 +338,11 @@ impl Client {
         let mut opened = Vec::new();
         for cell in &cells {
             let (start, length) = cell_range(&layout, *cell).ok_or_else(missing)?;
-            let plain = self.read_range(&entry.name, start, start + length as u64).await?;
+            // A cell that lies in the padding holds none of the file, and begins beyond its end.
+            let plain = match length {
+                0 => Vec::new(),
+                _ => self.read_range(&entry.name, start, start + length as u64).await?,
+            };
             let made = PreviewCell::make(&layout, &key, *cell, &plain, &leaves);
             opened.push(made.ok_or_else(missing)?);
         }

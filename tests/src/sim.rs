@@ -9,7 +9,12 @@
 //! One thing is the machine's: how many bytes its disk has left. The nodes of a world keep none of
 //! them free, so it decides nothing unless the disk is full.
 
-use std::{fmt::Write, future::Future, path::PathBuf, sync::Arc, sync::Mutex};
+use std::{
+    fmt::Write,
+    future::Future,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
 
 use symbolon_client::{Client, Progress, Setup, Step};
 use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Options, Remote, serve};
@@ -39,10 +44,10 @@ const START_MS: u64 = 1_767_225_600_000;
 /// Bytes a node offers.
 const CAPACITY: u64 = 1 << 30;
 
-/// Parameters of a world's ledger: epochs of twenty seconds, and a minute to deliver.
+/// Parameters of a world's ledger: epochs of twenty seconds, and sixteen to deliver.
 #[must_use]
 pub fn params() -> Params {
-    Params { epoch_ms: 20_000, delivery_ms: 60_000, window_ms_min: 10_000, ..Params::development() }
+    Params { epoch_ms: 20_000, delivery_ms: 16_000, window_ms_min: 10_000, ..Params::development() }
 }
 
 /// What happened in a run, line by line: equal for equal seeds.
@@ -132,7 +137,7 @@ impl World {
     pub async fn found(seed: u64, nodes: usize) -> Self {
         let ms = Duration::from_millis;
         let network = MemoryNetwork::with_latency(Latency { seed, min: ms(2), max: ms(40) });
-        let folder = tempfile::tempdir().expect("there is room for temporary files");
+        let folder = folder();
         let clock = Host::seeded(sub_seed(seed, "clock"), START_MS);
         let key = derive(seed, "ledger authority");
         let options = Options {
@@ -232,6 +237,10 @@ impl World {
         let endpoint = self.network.endpoint(station.secret);
         let mut limits = Limits::for_capacity(CAPACITY);
         limits.disk_reserve_bytes = 0;
+        // What is sent and never paid for goes within minutes instead of an hour.
+        limits.acceptance_ms = 60_000;
+        limits.unpaid_grace_ms = 20_000;
+        limits.sweep_ms = 5_000;
         let options = NodeOptions {
             dir: station.dir.clone(),
             capacity: CAPACITY,
@@ -435,6 +444,15 @@ impl Faults {
     pub fn take(&self) -> Vec<(NodeId, NodeFault)> {
         std::mem::take(&mut *self.told.lock().expect("no listener panics"))
     }
+}
+
+/// A folder in memory where there is one with room: a world syncs a great many small files.
+fn folder() -> TempDir {
+    const ROOM: u64 = 4 << 30;
+    let memory = Path::new("/dev/shm");
+    let roomy = symbolon_store::free_bytes(memory).is_ok_and(|free| ROOM <= free);
+    let made = if roomy { TempDir::new_in(memory) } else { TempDir::new() };
+    made.or_else(|_| TempDir::new()).expect("there is room for temporary files")
 }
 
 /// Lets everything that is ready run, and a moment pass.

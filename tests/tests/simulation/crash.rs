@@ -28,7 +28,7 @@ pub(super) async fn crash(seed: u64) -> Trace {
     }
     world.pass_epochs(2).await;
     // A shard that was sent and not paid for is swept when its acceptance has long expired.
-    sleep(Duration::from_secs(80 * 60)).await;
+    sleep(Duration::from_secs(100)).await;
     world.audit().await;
     let owner = world.client("owner");
     for (round, data) in files.iter().enumerate() {
