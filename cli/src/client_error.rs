@@ -3,7 +3,7 @@
 use symbolon_client::{ClientError, ErrorKind};
 use symbolon_ledger::LedgerError;
 use symbolon_net::NetError;
-use symbolon_protocol::ledger::Status;
+use symbolon_protocol::{ledger::Status, session::NodeFault, wire::storage::RefusalCode};
 
 use crate::error::{Error, Kind};
 
@@ -26,8 +26,30 @@ impl From<ClientError> for Error {
         };
         let mut out = Self::new(kind, error.to_string());
         out.hint = hint(&error).map(str::to_owned);
-        out
+        match (kind, denied(&error)) {
+            (Kind::NotAllowed, Some(why)) => Self::new(kind, format!("the nodes refuse: {why}"))
+                .hint("see what the grant allows with: symbolon grant inspect GRANT"),
+            _ => out,
+        }
     }
+}
+
+/// Why nodes do not let a reader in, when that is what they said.
+fn denied(error: &ClientError) -> Option<&'static str> {
+    let ClientError::NotEnoughShards { faults, .. } = error else { return None };
+    let codes = faults.iter().filter_map(|(_, fault)| match fault {
+        NodeFault::Refused { code } => Some(*code),
+        _ => None,
+    });
+    let words = |code| match code {
+        RefusalCode::Revoked => Some("the grant was revoked, or its order refunded"),
+        RefusalCode::OutOfTime => Some("the grant's time is over, or has not come"),
+        RefusalCode::QuotaUsed => Some("the grant's reads are used up"),
+        RefusalCode::NotYourGrant => Some("the grant is bound to somebody else's key"),
+        RefusalCode::NotAllowed => Some("the grant does not allow this"),
+        _ => None,
+    };
+    codes.filter_map(words).next()
 }
 
 fn hint(error: &ClientError) -> Option<&'static str> {
@@ -36,7 +58,7 @@ fn hint(error: &ClientError) -> Option<&'static str> {
             "on a development network: symbolon account faucet"
         }
         ClientError::CostTooHigh { .. } => {
-            "allow more with --max-cost, or keep it for a shorter time"
+            "allow more with --max-cost or --max-price, or do without"
         }
         ClientError::Exists { .. } => "use another name, or --replace",
         ClientError::NoName { .. } => "see what is stored with: symbolon ls",

@@ -140,12 +140,22 @@ impl Context {
     pub(crate) async fn ledger(&self) -> Result<(Ledger, Endpoint), Error> {
         let ticket = self.ticket()?;
         let endpoint = self.endpoint(&ticket, self.host.random()).await?;
+        self.check_running(&ticket)?;
         let ledger = Self::reach(&ticket, &endpoint);
+        first_answer(&ledger).await?;
         Ok((ledger, endpoint))
     }
 
-    /// A client of the chosen identity.
+    /// A client of the chosen identity, once the ledger has answered.
     pub(crate) async fn client(&self) -> Result<Client, Error> {
+        self.check_running(&self.ticket()?)?;
+        let client = self.client_offline().await?;
+        first_answer(client.ledger()).await?;
+        Ok(client)
+    }
+
+    /// A client of the chosen identity, for what needs no network.
+    pub(crate) async fn client_offline(&self) -> Result<Client, Error> {
         let name = self.name()?;
         let ticket = self.ticket()?;
         let identity = keys::open(&self.home, &name, &self.out)?;
@@ -161,6 +171,23 @@ impl Context {
         Remote::new(endpoint.clone(), ticket.clone()).into()
     }
 
+    /// A network of this home's own that is not running needs no waiting to be noticed.
+    fn check_running(&self, ticket: &LedgerTicket) -> Result<(), Error> {
+        let own = home::read_if_there(&self.home.ledger().join("listen"))?
+            .and_then(|bytes| String::from_utf8(bytes).ok()?.trim().parse::<SocketAddr>().ok());
+        let is_own = own.is_some_and(|own| ticket.address.sockets().any(|socket| socket == own));
+        if is_own && self.home.running().is_none() {
+            return Err(self.not_running());
+        }
+        Ok(())
+    }
+
+    fn not_running(&self) -> Error {
+        let home = self.home.root().display();
+        Error::new(Kind::Unreachable, format!("the network on {home} is not running"))
+            .hint("start it with: symbolon up")
+    }
+
     /// What an error means in this home: a network of its own that is not running is a common one.
     pub(crate) fn explain(&self, error: Error) -> Error {
         if error.kind != Kind::Unreachable {
@@ -168,9 +195,7 @@ impl Context {
         }
         let own = self.ledger.is_none() && self.home.ledger().is_dir();
         if own && self.home.running().is_none() {
-            let home = self.home.root().display();
-            return Error::new(Kind::Unreachable, format!("the network on {home} is not running"))
-                .hint("start it with: symbolon up");
+            return self.not_running();
         }
         if error.hint.is_some() {
             return error;
@@ -232,6 +257,23 @@ pub(crate) fn is_local(ticket: &LedgerTicket) -> bool {
 pub(crate) fn relays(ticket: &LedgerTicket) -> Vec<String> {
     let is_url = |text: &&String| text.starts_with("https://") || text.starts_with("http://");
     ticket.address.addresses.iter().filter(is_url).cloned().collect()
+}
+
+/// How long a ledger may take to answer for the first time.
+const FIRST_ANSWER: Duration = Duration::from_secs(10);
+
+/// Waits until a ledger answers, and not for ever.
+async fn first_answer(ledger: &Ledger) -> Result<(), Error> {
+    match tokio::time::timeout(FIRST_ANSWER, ledger.head()).await {
+        Ok(head) => head.map(drop).map_err(Error::from),
+        Err(_) => {
+            let after = FIRST_ANSWER.as_secs();
+            Err(Error::new(
+                Kind::Unreachable,
+                format!("the ledger did not answer in {after} seconds"),
+            ))
+        }
+    }
 }
 
 /// The ledger's own row.

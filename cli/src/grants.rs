@@ -25,7 +25,8 @@ pub(crate) struct Limits {
     /// From when on: 1h, 2026-12-31
     #[arg(long, value_name = "WHEN", value_parser = units::when)]
     from: Option<When>,
-    /// Only these cells of the file, in file order: 0..16
+    /// Only these cells of the file, in file order: 0..16. Nodes serve whole rows of cells, as many as
+    /// shards suffice, so neighbours in the first and last row are readable too
     #[arg(long, value_name = "RANGE", value_parser = units::cells)]
     cells: Option<(u64, u64)>,
     /// At most this many reads on any one node

@@ -143,6 +143,25 @@ impl Home {
 
     /// Makes this process the one that runs the home's network.
     pub(crate) fn lock(&self) -> Result<RunLock, Error> {
+        self.lock_or(|home| {
+            let pid = home.pid_file().map_or(String::new(), |pid| format!(" (process {pid})"));
+            let shown = home.root.display();
+            Error::new(Kind::InUse, format!("a network is already running on {shown}{pid}"))
+                .hint("stop it with: symbolon down; or use another folder with --home DIR")
+        })
+    }
+
+    /// Makes this process the one that runs the ledger or node of a folder.
+    pub(crate) fn lock_folder(root: &Path) -> Result<RunLock, Error> {
+        Self::at(root.to_owned()).lock_or(|home| {
+            let pid = home.pid_file().map_or(String::new(), |pid| format!(" {pid}"));
+            let shown = home.root.display();
+            Error::new(Kind::InUse, format!("process{pid} is already running on {shown}"))
+                .hint("every ledger and node needs a folder of its own: choose another with --dir")
+        })
+    }
+
+    fn lock_or(&self, taken: impl Fn(&Self) -> Error) -> Result<RunLock, Error> {
         let run = self.root.join("run");
         make_folder(&run)?;
         let path = run.join("lock");
@@ -150,19 +169,12 @@ impl Home {
             .map_err(|error| Error::io("open", &path, &error))?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(self.already_up()),
+            Err(TryLockError::WouldBlock) => return Err(taken(self)),
             Err(TryLockError::Error(error)) => return Err(Error::io("lock", &path, &error)),
         }
         let pid = run.join("pid");
         write_whole(&pid, format!("{}\n", std::process::id()).as_bytes())?;
         Ok(RunLock { file, pid })
-    }
-
-    fn already_up(&self) -> Error {
-        let pid = self.pid_file().map_or(String::new(), |pid| format!(" (process {pid})"));
-        let home = self.root.display();
-        Error::new(Kind::InUse, format!("a network is already running on {home}{pid}"))
-            .hint("stop it with: symbolon down; or use another folder with --home DIR")
     }
 
     fn pid_file(&self) -> Option<u32> {
@@ -226,6 +238,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         fs::rename(&beside, path)?;
         match path.parent() {
             // A rename is on disk when its folder is.
+            Some(folder) if cfg!(unix) && folder == Path::new("") => File::open(".")?.sync_all(),
             Some(folder) if cfg!(unix) => File::open(folder)?.sync_all(),
             _ => Ok(()),
         }

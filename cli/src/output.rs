@@ -219,8 +219,11 @@ impl Output {
         }
     }
 
-    /// Tells a person something that needs care.
+    /// Tells a person something that needs care; a program finds it in the document.
     pub(crate) fn warn(&self, text: &str) {
+        if self.is_json() {
+            return;
+        }
         let word = paint(self.error_colour, "1;33", "warning:");
         complain(&format!("{word} {text}\n"));
     }

@@ -9,7 +9,7 @@ use common::{Network, bytes, units};
 use serde_json::Value;
 
 /// Bytes of each file: two slices of each shard and an odd tail, so that there is a middle to kill in.
-const LENGTH: usize = 9_000_001;
+const LENGTH: usize = 5_000_001;
 
 struct Puts {
     network: Network,
@@ -20,11 +20,11 @@ struct Puts {
 
 impl Puts {
     fn new() -> Self {
-        let network = Network::start(8, "2s");
+        let network = Network::start(8, "5s");
         network.identity("owner");
         let path = network.file("warm", LENGTH, 255);
         let started = Instant::now();
-        network.run(&format!("put {} warm --as owner --yes", path.display())).ok();
+        network.run(&format!("put {} warm --for 1h --as owner --yes", path.display())).ok();
         Self { network, time: started.elapsed(), files: 0 }
     }
 
@@ -38,7 +38,7 @@ impl Puts {
         let name = format!("file{}", self.files);
         let path = self.network.file(&name, LENGTH, self.files);
         let before = self.network.balance("owner");
-        let line = format!("put {} {name} --as owner --yes", path.display());
+        let line = format!("put {} {name} --for 1h --as owner --yes", path.display());
         let mut put = self.network.spawn(&line);
         put.ends_within(self.time * part / parts);
         match disturb(&mut self.network) {
@@ -105,7 +105,7 @@ fn get_and_epochs_survive_every_kill() {
     let mut network = Network::start(8, "1s");
     network.identity("owner");
     let path = network.file("file", LENGTH, 1);
-    network.run(&format!("put {} file --as owner --yes", path.display())).ok();
+    network.run(&format!("put {} file --for 1h --as owner --yes", path.display())).ok();
     let out = network.folder.path().join("out");
     let line = format!("get file -o {} --as owner", out.display());
     let started = Instant::now();
@@ -166,8 +166,8 @@ fn buy_survives_every_kill() {
     let mut network = Network::start(8, "1s");
     network.identity("seller");
     let path = network.file("file", 1_500_000, 1);
-    network.run(&format!("put {} file --as seller --yes", path.display())).ok();
-    let sale = network.run("sell file --price 2.5 --as seller --yes").ok();
+    network.run(&format!("put {} file --for 1h --as seller --yes", path.display())).ok();
+    let sale = network.run("sell file --price 2.5 --for 1h --as seller --yes").ok();
     let listing = sale["listing"].as_str().unwrap().to_owned();
     let out = network.folder.path().join("out");
     let home = network.home();

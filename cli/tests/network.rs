@@ -1,6 +1,8 @@
 //! `symbolon up` and what is done with it, as real processes: files, grants, crash and return. Each test
 //! has a home and a network of its own, and waits for what processes say, never for a time.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, where a panic is the message")]
+
 use std::{
     fs,
     io::{BufRead as _, BufReader},
@@ -77,8 +79,8 @@ struct Up {
 impl Drop for Up {
     fn drop(&mut self) {
         // As a power cut would: no test may depend on a graceful end.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }
 
@@ -91,7 +93,7 @@ fn files_survive_a_crash_of_everything() {
     let home = Home::new();
     let file = home.path("data");
     let bytes: Vec<u8> =
-        (0..300_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        (0..300_000_u32).map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()[2]).collect();
     fs::write(&file, &bytes).unwrap();
 
     let up = home.up(&["--nodes", "5"]);

@@ -9,6 +9,65 @@
 //! - [`custody`]: keys held by strangers, released against a receipt;
 //! - [`ledger`]: money, deals, epochs, listings and orders as `validate` and `apply`;
 //! - [`session`]: upload and download as pure procedures; [`wire`]: the messages between parties.
+//!
+//! One file, all the way:
+//!
+//! ```
+//! use ed25519_dalek::SigningKey;
+//! use symbolon_protocol::{
+//!     Amount,
+//!     content::{FileKey, Layout, Manifest, MaskMode, Scheme, SegmentCoder},
+//!     grant::{Caveat, Grant, ability},
+//!     id::{ChainId, Hash, PeerId},
+//!     ledger::slot_rate,
+//!     merkle, proof,
+//! };
+//!
+//! // Cut, seal, shard: any two of three shards will do.
+//! let file = b"a symbolon was a token broken in pieces".repeat(50);
+//! let key = FileKey::from_bytes([7; 32]);
+//! let layout = Layout::new(Scheme::new(2, 3)?, file.len() as u64)?;
+//! let segment = layout.segment(0)?;
+//! let coder = SegmentCoder::new(&key, MaskMode::ChaCha20, segment, key.deal(0));
+//! let cell = segment.stripe(0).unwrap().cell_bytes;
+//! let (mut shards, mut leaves) = (vec![0; 3 * cell], Vec::new());
+//! coder.encode(0, &file, &mut shards, &mut leaves)?;
+//! let mut tree = merkle::Builder::new();
+//! tree.extend(leaves);
+//! let manifest = Manifest::new(&key, MaskMode::ChaCha20, &layout, tree.finish());
+//!
+//! // A node keeps the last shard and vouches for it by its root.
+//! let shard = &shards[2 * cell..];
+//! let mut hasher = proof::ShardHasher::new();
+//! hasher.update(shard);
+//! let (root, outboard) = hasher.finish();
+//!
+//! // Lose the first shard, rebuild what was in it, open.
+//! let cells = [None, Some(&shards[cell..2 * cell]), Some(shard)];
+//! let mut plain = vec![0; segment.stripe(0).unwrap().capacity()];
+//! manifest.coder(&key, 0)?.decode(0, &cells, &mut plain)?;
+//! assert_eq!(plain[..file.len()], file);
+//!
+//! // Grant a friend the right to read it; the chain is checked by nothing but itself.
+//! let owner = SigningKey::from_bytes(&[1; 32]);
+//! let friend = PeerId(SigningKey::from_bytes(&[2; 32]).verifying_key().to_bytes());
+//! let object = Caveat::Object { object: manifest.object };
+//! let caveats = vec![object, Caveat::Abilities { set: ability::READ }];
+//! let grant = Grant::issue(&owner, friend, caveats, &[3; 32])?;
+//! assert_eq!(grant.verify()?.holder(), friend);
+//!
+//! // An epoch begins: the beacon picks leaves, the node opens them, anyone checks, the node earns.
+//! let (chain, length) = (ChainId([0; 32]), shard.len() as u64);
+//! let seed = proof::challenge_seed(&chain, 1, &Hash([9; 32]), &friend, &Hash([0; 32]));
+//! for challenge in proof::challenges(&seed, 1, length, length, |_| length) {
+//!     let group = proof::group_range(length, challenge.leaf)?;
+//!     let group = &shard[group.start as usize..group.end as usize];
+//!     let opened = proof::leaf_proof(&outboard, length, challenge.leaf, group)?;
+//!     proof::verify_leaf(&root, length, challenge.leaf, &opened)?;
+//! }
+//! assert_eq!(slot_rate(Amount::credits(1), length), Some(Amount(954)));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![no_std]
 
 extern crate alloc;

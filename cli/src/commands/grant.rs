@@ -171,7 +171,7 @@ async fn attenuate(
 ) -> Result<Report, Error> {
     let recipient = grants::recipient(to, &context.home)?;
     let caveats = limits.caveats(context.host.now_ms())?;
-    let client = context.client().await?;
+    let client = context.client_offline().await?;
     let narrowed = client.attenuate(token, &recipient, caveats);
     context::close(client).await;
     let narrowed = narrowed?;
@@ -207,7 +207,7 @@ async fn revoke(text: &str, context: &Context) -> Result<Report, Error> {
 }
 
 async fn list(context: &Context) -> Result<Report, Error> {
-    let client = context.client().await?;
+    let client = context.client_offline().await?;
     let grants = client.grants();
     context::close(client).await;
     let grants = grants?;

@@ -70,7 +70,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
 
 async fn serve(args: RunArgs, context: &Context) -> Result<(), Error> {
     home::make_folder(&args.dir)?;
-    let _lock = home::Home::at(args.dir.clone()).lock()?;
+    let _lock = home::Home::lock_folder(&args.dir)?;
     let plan = LedgerPlan {
         dir: args.dir,
         network: args.network,

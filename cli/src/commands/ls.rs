@@ -1,6 +1,7 @@
 //! `symbolon ls`: list stored files.
 
 use serde_json::json;
+use symbolon_client::FileKind;
 
 use crate::{
     context::{self, Context},
@@ -20,14 +21,21 @@ The list is this identity's own, kept on this machine; it needs no network.")]
 pub(crate) struct Args {
     /// Only names that begin with this
     prefix: Option<String>,
+    /// Also what is stored for listings: descriptions and previews
+    #[arg(long)]
+    all: bool,
 }
 
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
-    let client = context.client().await?;
+    let client = context.client_offline().await?;
     let prefix = args.prefix.as_deref().unwrap_or("");
     let files = client.list();
     context::close(client).await;
-    let files: Vec<_> = files?.into_iter().filter(|file| file.name.starts_with(prefix)).collect();
+    let files: Vec<_> = files?
+        .into_iter()
+        .filter(|file| args.all || file.kind == FileKind::Own)
+        .filter(|file| file.name.starts_with(prefix))
+        .collect();
     let mut table = Table::new(&[
         ("SIZE", Align::Right),
         ("STORED", Align::Left),
@@ -46,6 +54,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
     let json = files.iter().map(|file| {
         json!({
             "name": file.name,
+            "kind": kind(file.kind),
             "object": file.object.to_string(),
             "length": file.length,
             "scheme": { "required": file.scheme.required, "total": file.scheme.total },
@@ -63,4 +72,12 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
         let total = format!("{}, {}", count(files.len(), "file"), show_size(total));
         report.table(table).text(total).essence(names)
     })
+}
+
+fn kind(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::Own => "own",
+        FileKind::Document { .. } => "listing_description",
+        FileKind::Preview { .. } => "listing_preview",
+    }
 }

@@ -194,7 +194,7 @@ async fn show(client: &Client, listing: &str) -> Result<Report, Error> {
         .field("listed", show_time(view.listed_ms))
         .field("sold", count(view.sold, "time"))
         .field("state", if view.open { "takes orders" } else { "ended" });
-    for (key, name) in [("description", "about"), ("licence", "terms")] {
+    for (key, name) in [("description", "about"), ("license", "terms")] {
         if let Some(text) =
             document.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
         {

@@ -83,7 +83,7 @@ async fn run_node(args: RunArgs, context: &Context) -> Result<(), Error> {
     let payout = payout.transpose()?;
     let ticket = context.ticket()?;
     home::make_folder(&args.dir)?;
-    let _lock = Home::at(args.dir.clone()).lock()?;
+    let _lock = Home::lock_folder(&args.dir)?;
     let mut network = args.network;
     network.relay.extend(context::relays(&ticket));
     let plan =

@@ -57,11 +57,13 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         scheme: None,
         replace: if args.replace { Replace::Replace } else { Replace::Refuse },
     };
+    let mut warning = None;
     if let Some(length) = length {
         let quote = client.quote(length, &options).await?;
         if let Some(warning) = &quote.warning {
             context.out.warn(warning);
         }
+        warning.clone_from(&quote.warning);
         if args.dry_run {
             context::close(client).await;
             return Ok(quote_report(&name, length, &quote, epoch_ms));
@@ -83,7 +85,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let stored = stored?;
     let stat = client.stat(&name).await;
     context::close(client).await;
-    Ok(put_report(&stored, &stat?, epoch_ms))
+    Ok(put_report(&stored, &stat?, epoch_ms).with("warning", warning.into()))
 }
 
 fn source(args: &Args) -> Result<(Source, Option<u64>), Error> {
@@ -174,6 +176,7 @@ fn put_report(stored: &PutReport, stat: &StatView, epoch_ms: u64) -> Report {
     };
     let nodes: std::collections::BTreeSet<_> =
         stat.segments.iter().flat_map(|segment| &segment.shards).map(|shard| shard.node).collect();
+    let shards: usize = stat.segments.iter().map(|segment| segment.shards.len()).sum();
     let paid_until = stat.segments.iter().map(|segment| segment.end).min().unwrap_or(0);
     let json = json!({
         "outcome": outcome,
@@ -182,30 +185,32 @@ fn put_report(stored: &PutReport, stat: &StatView, epoch_ms: u64) -> Report {
         "length": stored.length,
         "scheme": scheme_json(stored.scheme),
         "segments": stored.segments,
-        "shards": stored.shards,
+        "shards": shards,
         "nodes": nodes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "cost": stored.cost.to_string(),
         "paid_until_epoch": paid_until,
     });
     let scheme = stored.scheme;
     let did = match stored.outcome {
-        PutOutcome::Already => "is stored already, nothing was paid",
+        PutOutcome::Already => "is stored already; nothing was sent or paid",
         PutOutcome::Resumed => "is stored; the upload went on where it had stopped",
         PutOutcome::Stored => "is stored",
+    };
+    let price = match stored.outcome {
+        PutOutcome::Already => "Paid".to_owned(),
+        _ => format!("Paid {} in all,", show_amount(stored.cost)),
     };
     Report::new(json)
         .text(format!("{} ({}) {did}.", stored.name, show_size(stored.length)))
         .text(format!(
             "{} on {}; any {} of {} give it back.",
-            count(stored.shards, "shard"),
+            count(shards, "shard"),
             count(nodes.len(), "node"),
             scheme.required,
             scheme.total
         ))
         .text(format!(
-            "Paid {} in all, until epoch {} (one epoch is {}).",
-            show_amount(stored.cost),
-            paid_until,
+            "{price} until epoch {paid_until} (one epoch is {}).",
             show_duration(epoch_ms)
         ))
 }

@@ -37,7 +37,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> {
     let recipient = grants::recipient(&args.to, &context.home)?;
     let caveats = args.limits.caveats(context.host.now_ms())?;
-    let client = context.client().await?;
+    let client = context.client_offline().await?;
     let token = client.share(&args.name, &recipient, caveats);
     context::close(client).await;
     let token = token?;

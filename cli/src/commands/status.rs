@@ -1,6 +1,7 @@
 //! `symbolon status`: everything at a glance.
 
 use serde_json::{Value, json};
+use symbolon_client::FileKind;
 
 use crate::{
     context::{self, Context},
@@ -36,7 +37,7 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
     context::hang_up(endpoint).await;
     let files = client.list();
     context::close(client).await;
-    let files = files?;
+    let files: Vec<_> = files?.into_iter().filter(|file| file.kind == FileKind::Own).collect();
     let up = answers.iter().filter(|answer| **answer).count();
     let capacity = known.iter().map(|(_, row)| row.capacity).fold(0, u64::saturating_add);
     let used = known.iter().map(|(_, row)| row.used).fold(0, u64::saturating_add);
@@ -71,7 +72,7 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
             "nodes",
             format!(
                 "{up} of {} answer; {} of {} used",
-                count(known.len(), "node"),
+                known.len(),
                 show_size(used),
                 show_size(capacity)
             ),

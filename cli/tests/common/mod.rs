@@ -40,18 +40,28 @@ impl Done {
     }
 }
 
+/// Servers end before the folder goes: fields are dropped in this order.
 pub struct Network {
-    pub folder: TempDir,
-    pub ledger: Server,
     pub nodes: Vec<Server>,
+    pub ledger: Server,
     pub ticket: String,
+    pub folder: TempDir,
 }
 
-fn command(home: &Path, arguments: &[String]) -> Command {
+/// A command line as a person types it, with nothing of the tester's environment and nothing to read.
+pub fn plain(home: &Path, arguments: &[String]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_symbolon"));
-    command.args(arguments).arg("--json").arg("--home").arg(home);
+    command.args(arguments).arg("--home").arg(home);
     command.env_remove("SYMBOLON_AS").env_remove("SYMBOLON_LEDGER");
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env_remove("SYMBOLON_PASSPHRASE_FILE");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// The same as a program runs it.
+pub fn command(home: &Path, arguments: &[String]) -> Command {
+    let mut command = plain(home, arguments);
+    command.arg("--json");
     command
 }
 
@@ -118,6 +128,14 @@ fn reader(mut from: impl std::io::Read + Send + 'static) -> mpsc::Receiver<Vec<u
 }
 
 impl Running {
+    /// Starts a command whose outputs are pipes.
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let out = reader(child.stdout.take().unwrap());
+        let error = reader(child.stderr.take().unwrap());
+        Self { child, out, error }
+    }
+
     /// Waits until it ends by itself, at most `time`; says whether it did.
     pub fn ends_within(&mut self, time: Duration) -> bool {
         let until = Instant::now() + time;
@@ -163,7 +181,7 @@ impl Network {
             .map(|number| {
                 let dir = folder.path().join(format!("node{number}")).display().to_string();
                 let line = format!(
-                    "node run --ledger {ticket} --capacity 2GiB --price 1/epoch --dir {dir}"
+                    "node run --ledger {ticket} --capacity 2GiB --price 0.0001/epoch --dir {dir}"
                 );
                 Server::start(&home, words(&line))
             })
@@ -183,11 +201,7 @@ impl Network {
     }
 
     pub fn spawn(&self, line: &str) -> Running {
-        let mut command = command(&self.home(), &words(line));
-        let mut child = command.stdin(Stdio::null()).spawn().unwrap();
-        let out = reader(child.stdout.take().unwrap());
-        let error = reader(child.stderr.take().unwrap());
-        Running { child, out, error }
+        Running::start(command(&self.home(), &words(line)))
     }
 
     pub fn run(&self, line: &str) -> Done {

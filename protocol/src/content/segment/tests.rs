@@ -179,6 +179,20 @@ fn a_flipped_bit_in_any_cell_is_an_error_that_names_it() {
 }
 
 #[test]
+fn a_stripe_that_fails_late_leaves_no_leaves() {
+    let stored = store(3, scheme(2, 4), 1_500, 0, 0);
+    let size = out_size(&stored, 0);
+    let mut bent = stored.cells.clone();
+    bent[size] ^= 1;
+    let cells: Vec<Option<&[u8]>> = bent.chunks_exact(size).map(Some).collect();
+    let mut out = vec![0xee; stored.layout.stripe(0).unwrap().capacity()];
+    let mut leaves = vec![Hash([1; 32])];
+    let done = stored.coder().decode_with_leaves(0, &cells, &mut out, &mut leaves);
+    assert_eq!(done, Err(ContentError::CellForged { cell: 1, shard: 1 }));
+    assert_eq!(leaves, [Hash([1; 32])]);
+}
+
+#[test]
 fn every_wrong_key_length_deal_mask_or_place_is_an_error() {
     let scheme = scheme(2, 3);
     let stored = store(4, scheme, 1_500, 0, 0);
