@@ -21,7 +21,7 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use ed25519_dalek::SigningKey;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
-use symbolon_net::Host;
+use symbolon_net::{Host, watch};
 use symbolon_protocol::{
     codec::{Decode, Encode},
     grant::Link,
@@ -37,7 +37,7 @@ use symbolon_protocol::{
     },
     wire::ledger::{HistoryLine, ProvenRow},
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use crate::{

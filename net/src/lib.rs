@@ -17,6 +17,7 @@ mod host;
 mod memory;
 mod quic;
 mod stream;
+pub mod watch;
 
 pub use address::{Alpn, PeerAddress};
 pub use endpoint::{Connection, Endpoint};

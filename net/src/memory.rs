@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use symbolon_protocol::id::PeerId;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{Instant, sleep, sleep_until},
 };
 
@@ -24,6 +24,7 @@ use crate::{
     endpoint::{self, ConnectionKind},
     error::NetError,
     quic::peer_id,
+    watch,
 };
 
 /// How long a byte travels one way. Every pair of peers has one fixed latency between `min` and `max`,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use symbolon_ledger::{Ledger, LedgerError};
-use symbolon_net::{Endpoint, Host};
+use symbolon_net::{Endpoint, Host, watch};
 use symbolon_protocol::{
     Amount,
     id::{AccountId, ChainId, NodeId},
@@ -16,7 +16,7 @@ use symbolon_protocol::{
 use symbolon_store::{Shard, Shards, StoreError};
 use thiserror::Error;
 use tokio::{
-    sync::{Notify, watch},
+    sync::Notify,
     task::JoinSet,
 };
 use tracing::{error, info};

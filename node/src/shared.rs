@@ -9,11 +9,11 @@ use std::{
 };
 
 use symbolon_ledger::Ledger;
-use symbolon_net::{Endpoint, Host};
+use symbolon_net::{Endpoint, Host, watch};
 use symbolon_protocol::{Amount, id::ChainId, ledger::Params, wire::storage::RefusalCode};
 use symbolon_store::Shards;
 use tokio::{
-    sync::{Notify, watch},
+    sync::Notify,
     time::timeout,
 };
 

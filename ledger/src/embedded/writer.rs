@@ -3,6 +3,7 @@
 use std::{future::pending, sync::Arc};
 
 use redb::ReadableDatabase;
+use symbolon_net::watch;
 use symbolon_protocol::ledger::transaction::Transaction;
 use symbolon_protocol::{
     ledger::{
@@ -13,7 +14,7 @@ use symbolon_protocol::{
     limits::{BLOCK_BYTES_MAX, TRANSACTION_BYTES_MAX},
 };
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, oneshot},
     time::{Instant, timeout_at},
 };
 
