@@ -116,7 +116,9 @@ impl Client {
         resolved.reading.leaves = if check_root { LeavesWanted::Yes } else { LeavesWanted::No };
         let resumable = whole && matches!(sink, Sink::File(_));
         let mut output = Output::open(sink, options.replace, &manifest.object, resumable)?;
-        let (spans, skipped) = spans(&layout, from, to, output.groups_done());
+        // The content root is over all cells, those that hold nothing but padding too.
+        let end = if check_root { u64::MAX } else { to };
+        let (spans, skipped) = spans(&layout, from, end, output.groups_done());
         progress.step(Step::Planned { total_bytes: Some(to - from) });
         progress.step(Step::Moved { bytes: skipped });
         let mut groups = self.read(resolved.reading.clone(), spans, progress);
@@ -506,4 +508,46 @@ fn read_note(file: &mut File, object: &ObjectId) -> Option<(u64, u64, Vec<Hash>)
     let number = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
     let (leaves, _) = leaves.as_chunks::<32>();
     Some((number(16), number(24), leaves.iter().map(|leaf| Hash(*leaf)).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use symbolon_protocol::content::Scheme;
+
+    use super::*;
+
+    fn groups(spans: &[Span]) -> u64 {
+        spans.iter().map(|span| u64::from(span.end - span.first)).sum()
+    }
+
+    #[test]
+    fn the_whole_content_is_read_where_its_root_is_checked() {
+        let scheme = Scheme { required: 4, total: 8 };
+        let group = 16 * 4 * 65_520;
+        let mut padding_groups = 0;
+        for length in [0, 1, group, group + 1, 70_000_000, 319_333_084, 1_000_000_000] {
+            let layout = Layout::new(scheme, length).unwrap();
+            let all: u64 = layout.iter().map(|segment| u64::from(group_count(&segment))).sum();
+            let (checked, _) = spans(&layout, 0, u64::MAX, 0);
+            assert_eq!(groups(&checked), all, "{length}");
+            let (read, _) = spans(&layout, 0, length, 0);
+            assert_eq!(groups(&read), length.div_ceil(group).max(1), "{length}");
+            padding_groups += all - groups(&read);
+        }
+        assert!(padding_groups > 0, "some of these files have groups of nothing but padding");
+    }
+
+    #[test]
+    fn what_an_earlier_get_has_is_not_read_again() {
+        let layout = Layout::new(Scheme { required: 4, total: 8 }, 319_333_084).unwrap();
+        let (all, none) = spans(&layout, 0, u64::MAX, 0);
+        assert_eq!(none, 0);
+        for done in [1, 63, 64, 65, 70] {
+            let (rest, skipped) = spans(&layout, 0, u64::MAX, done);
+            assert_eq!(groups(&rest), groups(&all) - done);
+            assert_eq!(skipped, done * 16 * 4 * 65_520);
+        }
+        let (rest, skipped) = spans(&layout, 0, u64::MAX, groups(&all));
+        assert_eq!((groups(&rest), skipped), (0, 319_333_084));
+    }
 }

@@ -263,7 +263,8 @@ mod tests {
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..8 {
             let mut receiver = receiver.clone();
-            tasks.spawn(async move { receiver.wait_for(|value| *value == 2_000).await.map(|v| *v) });
+            tasks
+                .spawn(async move { receiver.wait_for(|value| *value == 2_000).await.map(|v| *v) });
         }
         let rest = sender.clone();
         tasks.spawn(async move {

@@ -15,10 +15,7 @@ use symbolon_protocol::{
 };
 use symbolon_store::{Shard, Shards, StoreError};
 use thiserror::Error;
-use tokio::{
-    sync::Notify,
-    task::JoinSet,
-};
+use tokio::{sync::Notify, task::JoinSet};
 use tracing::{error, info};
 
 use crate::{

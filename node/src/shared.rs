@@ -12,10 +12,7 @@ use symbolon_ledger::Ledger;
 use symbolon_net::{Endpoint, Host, watch};
 use symbolon_protocol::{Amount, id::ChainId, ledger::Params, wire::storage::RefusalCode};
 use symbolon_store::Shards;
-use tokio::{
-    sync::Notify,
-    time::timeout,
-};
+use tokio::{sync::Notify, time::timeout};
 
 use crate::{
     admission::Admission,

@@ -49,9 +49,10 @@ fn audit(authority: AccountId, blocks: &[Block]) -> Result<(), Finding> {
 
 /// The first event that `is` what is looked for: block and place.
 fn find(blocks: &[Block], is: impl Fn(&Event) -> bool) -> (usize, usize) {
-    let found = blocks.iter().enumerate().find_map(|(height, block)| {
-        block.events.iter().position(&is).map(|place| (height, place))
-    });
+    let found = blocks
+        .iter()
+        .enumerate()
+        .find_map(|(height, block)| block.events.iter().position(&is).map(|place| (height, place)));
     found.expect("the run has one")
 }
 
