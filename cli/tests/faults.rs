@@ -5,7 +5,7 @@ mod common;
 
 use std::{
     fs,
-    io::{Seek as _, SeekFrom, Write as _},
+    io::Write as _,
     net::{SocketAddr, UdpSocket},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
@@ -192,7 +192,7 @@ fn a_passphrase_that_is_wrong_opens_nothing_and_spoils_nothing() {
         let mut bad = good.clone();
         bad[place] ^= 0x10;
         fs::write(&key, bad).unwrap();
-        fails(run("id", &file), 14, "damaged");
+        fails(run("id", &file), 14, "cannot open identity default");
     }
     fs::write(&key, &good).unwrap();
     assert_eq!(run("id", &file).ok()["account"], made["account"]);
@@ -237,7 +237,8 @@ fn ports_and_folders_are_not_shared() {
     fails(network.run("account --as owner"), 6, "ledger");
     fails(network.run(&node("node0")), 6, "ledger");
     assert_eq!(fs::read_dir(dir("node0")).unwrap().count(), before);
-    fails(network.run(&node("ledger")), 4, "");
+    fails(network.run(&node("ledger")), 4, "is the folder of a ledger");
+    fails(network.run(&format!("ledger run --dir {}", dir("node0"))), 4, "is the folder of a node");
     network.ledger.kill_and_restart(&home);
     network.nodes[0].kill_and_restart(&home);
     assert!(network.balance("owner") > 0);
@@ -279,6 +280,11 @@ fn files_come_back_whatever_their_size_and_are_paid_once() {
     let late = network.run(&format!("{line} --max-cost 0.000000001 --replace"));
     fails(late, 2, "more than the 0.000000001 allowed");
     assert_eq!(belongings(&network, "owner"), (paid, list));
+
+    // A put that is killed before it has read anything stores and pays nothing.
+    let waiting = network.spawn(&format!("put {} killed --as owner --yes", path.display()));
+    waiting.kill();
+    assert_eq!(network.run("rm killed --as owner --yes").code, Some(3));
 
     // What was not used comes back.
     fails(network.run("rm data --as owner"), 2, "nothing was done");
@@ -539,7 +545,7 @@ fn a_purchase_that_cannot_be_costs_nothing() {
     for node in &mut network.nodes {
         node.kill();
     }
-    fails(network.run(&format!("market preview {listing} --as late")), 3, "");
+    fails(network.run(&format!("market preview {listing} --as late")), 7, "offline");
     adds_up(&network);
 }
 

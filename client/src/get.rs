@@ -158,6 +158,8 @@ impl Client {
             )));
         }
         let whole = (from, to) == (0, manifest.length);
+        let narrowed = resolved.reading.grant.as_ref().is_some_and(is_for_cells);
+        resolved.reading.only = narrowed.then_some((from, to));
         // A buyer compares everything with what was listed, the first time it reads everything.
         let check_root = whole && resolved.order.is_some();
         resolved.reading.leaves = if check_root { LeavesWanted::Yes } else { LeavesWanted::No };
@@ -198,7 +200,7 @@ impl Client {
                 let entry = entry.ok_or_else(|| ClientError::NoName { name: name.clone() })?;
                 let key = FileKey::from_bytes(entry.key.expose());
                 let grant = Some(self.own_grant(entry.manifest.object, ability::READ)?);
-                let reading = Reading { manifest: entry.manifest, key, grant, leaves };
+                let reading = Reading { manifest: entry.manifest, key, grant, leaves, only: None };
                 Ok(Resolved { reading, order: None })
             }
             Readable::Token(token) => {
@@ -217,7 +219,8 @@ impl Client {
                     }
                 }
                 let grant = Some(token.grant.clone());
-                Ok(Resolved { reading: Reading { manifest, key, grant, leaves }, order })
+                let reading = Reading { manifest, key, grant, leaves, only: None };
+                Ok(Resolved { reading, order })
             }
         }
     }
@@ -294,6 +297,12 @@ impl Client {
         answers.sort_by_key(|(node, _)| *node);
         Ok(answers)
     }
+}
+
+/// Whether a grant is for some of a file's cells only.
+fn is_for_cells(grant: &Grant) -> bool {
+    let mut caveats = grant.links.iter().flat_map(|link| &link.caveats);
+    caveats.any(|caveat| matches!(caveat, Caveat::Cells { .. }))
 }
 
 /// Plain bytes of a full group.
