@@ -400,12 +400,12 @@ fn a_grant_gives_what_it_says_to_whom_it_says_and_no_more() {
     // Cells 0 and 1 are the first two of 65520 bytes each.
     shared.share("bob", "cells", " --cells 0..2");
     shared.gets_range("bob", "cells", (10, 2 * 65_520));
-    shared.refused("bob", "cells", "refused");
+    shared.refused("bob", "cells", "the nodes refuse: the grant does not allow this");
 
     // Each shard of this file takes two reads.
     shared.share("bob", "reads", " --reads 2");
     shared.gets("bob", "reads");
-    shared.refused("bob", "reads", "refused");
+    shared.refused("bob", "reads", "reads are used up");
 
     passed_on(&shared);
 
@@ -414,7 +414,7 @@ fn a_grant_gives_what_it_says_to_whom_it_says_and_no_more() {
         let inspect = format!("grant inspect {}", shared.grant("soon"));
         shared.network.run(&inspect).ok()["expired"] == true
     });
-    shared.refused("bob", "soon", "refused");
+    shared.refused("bob", "soon", "time is over");
     fails(shared.network.run("share data --to bob --until 2020-01-01 --as owner"), 2, "end before");
 
     revoked(&shared);
@@ -444,13 +444,13 @@ fn tampered(shared: &Shared) {
 fn passed_on(shared: &Shared) {
     shared.attenuate("bob", "whole", "carol", "carols", " --cells 0..2").ok();
     shared.gets_range("carol", "carols", (0, 2 * 65_520));
-    shared.refused("carol", "carols", "refused");
+    shared.refused("carol", "carols", "does not allow this");
     shared.refused("bob", "carols", "bound to another key");
     shared.refused("eve", "carols", "bound to another key");
     // More than one has is not to be had by asking for more.
     shared.attenuate("carol", "carols", "eve", "eves", " --cells 0..50").ok();
     shared.gets_range("eve", "eves", (0, 2 * 65_520));
-    shared.refused("eve", "eves", "refused");
+    shared.refused("eve", "eves", "does not allow this");
     shared.share("bob", "once", " --pass-on 0");
     shared.gets("bob", "once");
     match shared.attenuate("bob", "once", "carol", "twice", "") {
@@ -476,7 +476,7 @@ fn revoked(shared: &Shared) {
             if done.code == Some(0) {
                 return false;
             }
-            fails(done, 5, "refused");
+            fails(done, 5, "was revoked");
             assert!(!out.exists());
             true
         });
