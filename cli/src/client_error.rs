@@ -69,10 +69,27 @@ fn hint(error: &ClientError) -> Option<&'static str> {
         ClientError::NotEnoughShards { .. } => {
             "nothing was written that could be wrong; nodes may only be away: try again later"
         }
+        ClientError::NoRoom { .. } => {
+            "see how full the nodes are with: symbolon node status; nothing was stored or paid here"
+        }
         ClientError::NotEnoughNodes { .. } | ClientError::NoNodes { .. } => {
             "see the nodes with: symbolon node status; the same command again goes on, and pays once"
         }
         ClientError::Locked { .. } => "wait until it has ended",
+        ClientError::Grant(_) => {
+            "see whose it is with: symbolon grant inspect GRANT; and who you are with: symbolon id"
+        }
+        ClientError::OrderRefunded(_) => "the money is back; the same command again buys anew",
+        ClientError::LedgerRefused(Status::NotYours) => {
+            "nothing was changed; use the identity it belongs to: --as NAME"
+        }
+        ClientError::LedgerRefused(_) => "nothing was changed, and nothing was paid",
+        ClientError::DealGone { .. } => "put the file again to have it stored again",
+        ClientError::SourceChanged { .. } => "run the command again when nobody writes to the file",
+        ClientError::Corrupt { .. } | ClientError::NotAsListed { .. } => {
+            "nothing was written that could be wrong"
+        }
+        ClientError::Io { .. } => "see that the path is right, may be used, and has room",
         _ => return None,
     })
 }

@@ -127,7 +127,14 @@ impl Error {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::DiskFull,
             _ => Kind::Io,
         };
-        Self::new(kind, format!("cannot {doing} {}: {}", path.display(), plain(error)))
+        let hint = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "make room and run it again"
+            }
+            io::ErrorKind::PermissionDenied => "see who may use it with: ls -l",
+            _ => "see that the path is right",
+        };
+        Self::new(kind, format!("cannot {doing} {}: {}", path.display(), plain(error))).hint(hint)
     }
 
     /// With what to try next.
@@ -175,6 +182,7 @@ fn plain(error: &io::Error) -> String {
         io::ErrorKind::AlreadyExists => "it exists already".into(),
         io::ErrorKind::StorageFull => "the disk is full".into(),
         io::ErrorKind::IsADirectory => "it is a folder".into(),
+        io::ErrorKind::NotADirectory => "part of the path is not a folder".into(),
         _ => error.to_string(),
     }
 }

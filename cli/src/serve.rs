@@ -79,6 +79,7 @@ impl RunningLedger {
     /// Starts it, making it first when the folder has none.
     pub(crate) async fn start(plan: &LedgerPlan, host: &Host) -> Result<Self, Error> {
         home::make_folder(&plan.dir)?;
+        not_anothers(&plan.dir, "node", "a node")?;
         let secret = home::secret(&plan.dir.join("key"), host.random())?;
         let address = address(&plan.dir, plan.network.listen, IfTaken::Fail, host)?;
         let endpoint = endpoint(secret, address, &plan.network, Alpn::Ledger).await?;
@@ -202,10 +203,20 @@ pub(crate) async fn node_endpoint(
     host: &Host,
 ) -> Result<([u8; 32], Endpoint), Error> {
     home::make_folder(&plan.dir)?;
+    not_anothers(&plan.dir, "ledger.redb", "a ledger")?;
     let secret = home::secret(&plan.dir.join("key"), host.random())?;
     let address = address(&plan.dir, plan.network.listen, IfTaken::Move, host)?;
     let endpoint = endpoint(secret, address, &plan.network, Alpn::Storage).await?;
     Ok((secret, endpoint))
+}
+
+/// Refuses a folder in which a file says that it is somebody else's: both keep a key and a port there.
+fn not_anothers(dir: &Path, file: &str, whose: &str) -> Result<(), Error> {
+    if !dir.join(file).exists() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Exists, format!("{} is the folder of {whose}", dir.display()))
+        .hint("every node and ledger needs a folder of its own: choose another with --dir"))
 }
 
 async fn endpoint(

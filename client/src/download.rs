@@ -6,6 +6,8 @@
 
 mod slices;
 
+use core::ops::Range;
+
 use bytes::Bytes;
 use symbolon_protocol::{
     content::{ContentError, FileKey, Manifest, SegmentCoder, SegmentLayout},
@@ -53,6 +55,10 @@ pub(crate) struct Reading {
     pub(crate) key: FileKey,
     pub(crate) grant: Option<Grant>,
     pub(crate) leaves: LeavesWanted,
+    /// Under a grant for some cells only: the bytes that are wanted, from the first up to and without
+    /// the second. Whole slices would be refused, so only cells around these bytes are asked for, and
+    /// everything else in the groups is zeros.
+    pub(crate) only: Option<(u64, u64)>,
 }
 
 /// Where reading begins and ends, in groups of one segment.
@@ -205,7 +211,7 @@ fn decode_group(
     segment: u32,
     slice: u32,
     slices: &[Option<Bytes>],
-    wanted: LeavesWanted,
+    (wanted, needed): (LeavesWanted, Range<u32>),
 ) -> Result<Group, ClientError> {
     let layout = *coder.layout();
     let first_stripe = slice * SLICE_STRIPES;
@@ -216,6 +222,10 @@ fn decode_group(
     let start = layout.stripe(first_stripe).ok_or_else(outside)?.shard_offset;
     for number in first_stripe..end {
         let stripe = layout.stripe(number).ok_or_else(outside)?;
+        if !needed.contains(&number) {
+            group.plain.resize(group.plain.len() + stripe.plain_length, 0);
+            continue;
+        }
         let from = usize::try_from(stripe.shard_offset - start).map_err(|_| outside())?;
         let range = from..from + stripe.cell_bytes;
         let cells: Vec<Option<&[u8]>> = slices

@@ -148,6 +148,16 @@ pub enum ClientError {
         /// What the others did.
         faults: Vec<(NodeId, NodeFault)>,
     },
+    /// Enough nodes, but too few with room.
+    #[error("{fitting} of the {needed} nodes needed have room for a shard of {bytes} bytes")]
+    NoRoom {
+        /// How many have room.
+        fitting: usize,
+        /// How many are needed.
+        needed: u8,
+        /// Bytes of a shard.
+        bytes: u64,
+    },
     /// No node at all.
     #[error("no storage node can be reached; the ledger knows {known}")]
     NoNodes {
@@ -231,6 +241,7 @@ impl ClientError {
             }
             Self::NotEnoughShards { faults, .. } if all_refused(faults) => ErrorKind::NotAllowed,
             Self::NotEnoughNodes { .. }
+            | Self::NoRoom { .. }
             | Self::NotEnoughShards { .. }
             | Self::NotEnoughCustodians { .. }
             | Self::SchemeTooWide { .. } => ErrorKind::NotEnough,

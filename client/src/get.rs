@@ -8,6 +8,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use symbolon_protocol::{
@@ -64,7 +65,7 @@ pub enum Sink {
 /// How to get.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GetOptions {
-    /// Only these bytes: from the first up to and without the second.
+    /// Only these bytes: from the first up to and without the second; `u64::MAX` stands for the end.
     pub range: Option<(u64, u64)>,
     /// What to do when the file is already there.
     pub replace: Replace,
@@ -81,8 +82,53 @@ pub struct GetReport {
     pub checked_root: bool,
     /// The order that was acknowledged because of that.
     pub acknowledged: Option<OrderId>,
+    /// Nodes that were asked and did not do what they should; others did.
+    pub faults: Vec<ReadFault>,
     /// The bytes, when they were to go to memory.
     pub bytes: Option<Vec<u8>>,
+}
+
+/// A node that was not needed in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadFault {
+    /// Which node.
+    pub node: NodeId,
+    /// Which shard it was asked for.
+    pub index: u8,
+    /// What it did.
+    pub fault: NodeFault,
+}
+
+/// Hears of faults on their way to whoever shows them.
+#[derive(Clone, Default)]
+struct Faults(Arc<Mutex<Vec<ReadFault>>>);
+
+impl Faults {
+    fn heard(&self, progress: &Progress) -> Progress {
+        let (faults, progress) = (self.clone(), progress.clone());
+        Progress::new(move |step| {
+            if let Step::Fault { node, index, fault } = step {
+                faults.lock().push(ReadFault { node, index, fault });
+            }
+            progress.step(step);
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<ReadFault>> {
+        // A list is whole whatever happened to whoever held it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Each once: a file has many segments.
+    fn all(&self) -> Vec<ReadFault> {
+        let mut all: Vec<ReadFault> = Vec::new();
+        for fault in self.lock().iter() {
+            if !all.contains(fault) {
+                all.push(*fault);
+            }
+        }
+        all
+    }
 }
 
 /// What a name or grant resolves to.
@@ -103,7 +149,8 @@ impl Client {
         let mut resolved = self.resolve(what).await?;
         let manifest = resolved.reading.manifest.clone();
         let layout = manifest.layout().map_err(|error| ClientError::Grant(error.to_string()))?;
-        let (from, to) = options.range.unwrap_or((0, manifest.length));
+        let (from, to) = options.range.unwrap_or((0, u64::MAX));
+        let to = if to == u64::MAX { manifest.length } else { to };
         if from > to || to > manifest.length {
             let length = manifest.length;
             return Err(ClientError::Usage(format!(
@@ -111,6 +158,8 @@ impl Client {
             )));
         }
         let whole = (from, to) == (0, manifest.length);
+        let narrowed = resolved.reading.grant.as_ref().is_some_and(is_for_cells);
+        resolved.reading.only = narrowed.then_some((from, to));
         // A buyer compares everything with what was listed, the first time it reads everything.
         let check_root = whole && resolved.order.is_some();
         resolved.reading.leaves = if check_root { LeavesWanted::Yes } else { LeavesWanted::No };
@@ -121,7 +170,8 @@ impl Client {
         let (spans, skipped) = spans(&layout, from, end, output.groups_done());
         progress.step(Step::Planned { total_bytes: Some(to - from) });
         progress.step(Step::Moved { bytes: skipped });
-        let mut groups = self.read(resolved.reading.clone(), spans, progress);
+        let faults = Faults::default();
+        let mut groups = self.read(resolved.reading.clone(), spans, &faults.heard(progress));
         while let Some(group) = groups.next().await {
             let group = group?;
             let plain = clip(&layout, &group, from, to)?;
@@ -136,6 +186,7 @@ impl Client {
         }
         let mut report = output.finish(to - from, skipped)?;
         report.checked_root = check_root;
+        report.faults = faults.all();
         if let Some(order) = resolved.order.filter(|_| check_root) {
             report.acknowledged = self.acknowledge_checked(&order).await?;
         }
@@ -151,7 +202,7 @@ impl Client {
                 let entry = entry.ok_or_else(|| ClientError::NoName { name: name.clone() })?;
                 let key = FileKey::from_bytes(entry.key.expose());
                 let grant = Some(self.own_grant(entry.manifest.object, ability::READ)?);
-                let reading = Reading { manifest: entry.manifest, key, grant, leaves };
+                let reading = Reading { manifest: entry.manifest, key, grant, leaves, only: None };
                 Ok(Resolved { reading, order: None })
             }
             Readable::Token(token) => {
@@ -170,7 +221,8 @@ impl Client {
                     }
                 }
                 let grant = Some(token.grant.clone());
-                Ok(Resolved { reading: Reading { manifest, key, grant, leaves }, order })
+                let reading = Reading { manifest, key, grant, leaves, only: None };
+                Ok(Resolved { reading, order })
             }
         }
     }
@@ -247,6 +299,12 @@ impl Client {
         answers.sort_by_key(|(node, _)| *node);
         Ok(answers)
     }
+}
+
+/// Whether a grant is for some of a file's cells only.
+fn is_for_cells(grant: &Grant) -> bool {
+    let mut caveats = grant.links.iter().flat_map(|link| &link.caveats);
+    caveats.any(|caveat| matches!(caveat, Caveat::Cells { .. }))
 }
 
 /// Plain bytes of a full group.
@@ -427,7 +485,14 @@ impl Output {
             }
             Self::Memory(bytes, _) => Some(bytes),
         };
-        Ok(GetReport { length, kept, checked_root: false, acknowledged: None, bytes })
+        Ok(GetReport {
+            length,
+            kept,
+            checked_root: false,
+            acknowledged: None,
+            faults: Vec::new(),
+            bytes,
+        })
     }
 }
 

@@ -199,7 +199,7 @@ impl Client {
             end: group_count(&segment),
         });
         let key = FileKey::from_bytes(public.key);
-        let reading = Reading { manifest, key, grant: None, leaves: LeavesWanted::No };
+        let reading = Reading { manifest, key, grant: None, leaves: LeavesWanted::No, only: None };
         let mut groups = self.read(reading, spans.collect(), &Progress::silent());
         let mut bytes = Vec::new();
         while let Some(group) = groups.next().await {

@@ -165,9 +165,32 @@ impl Client {
     /// What storing `length` bytes would cost.
     pub async fn quote(&self, length: u64, options: &PutOptions) -> Result<Quote, ClientError> {
         let candidates = self.candidates(b"quote").await?;
+        let candidates = with_room(candidates, options.scheme, Some(length));
         let scheme = choose_scheme(options.scheme, candidates.len())?;
         quote(&self.params().await?, &candidates, scheme, length, options.epochs)
     }
+}
+
+/// The nodes that have room for a shard of a file of `length` bytes, when a scheme may still be chosen: a
+/// full node is not one to count on. All of them when none has, so that the error can tell.
+pub(crate) fn with_room(
+    candidates: Vec<Candidate>,
+    wanted: Option<Scheme>,
+    length: Option<u64>,
+) -> Vec<Candidate> {
+    let (None, Some(length)) = (wanted, length) else { return candidates };
+    let mut count = candidates.len();
+    // Fewer nodes mean a narrower scheme and larger shards, which may fit fewer nodes still.
+    while count > 0 {
+        let Ok(layout) = Layout::new(Scheme::for_nodes(count), length) else { break };
+        let shard = layout.iter().map(|segment| segment.shard_length).max().unwrap_or(0);
+        let fit = candidates.iter().filter(|node| node.free >= shard).count();
+        if fit >= count {
+            return candidates.into_iter().filter(|node| node.free >= shard).collect();
+        }
+        count = fit;
+    }
+    candidates
 }
 
 /// The scheme asked for, or the widest that the nodes allow.

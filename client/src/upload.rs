@@ -25,7 +25,7 @@ use crate::{
     account::transaction_id,
     catalog::{Batch, FileEntry, FileKind, Files, KeyBytes, UploadEntry, Uploads},
     error::ClientError,
-    place::{Candidate, choose_scheme, quote},
+    place::{Candidate, choose_scheme, quote, with_room},
     progress::{Progress, Step},
     source::{Opened, Source},
 };
@@ -194,13 +194,19 @@ impl Client {
         let key = request.name.as_bytes();
         let candidates = self.candidates(key).await?;
         if let Some(entry) = self.catalog().row(Uploads, key)? {
-            if entry.source == opened.mark() && opened.length().is_some() {
+            let same = entry.source == opened.mark() && opened.length().is_some();
+            if same && !self.is_stuck(&entry, candidates.len()).await? {
                 progress.note("continuing an earlier upload");
                 return Ok((job(entry, candidates), PutOutcome::Resumed));
             }
-            progress.note("letting an unfinished upload of another source go");
+            progress.note(if same {
+                "letting an unfinished upload for more nodes than there are now go"
+            } else {
+                "letting an unfinished upload of another source go"
+            });
             self.end_upload(&entry).await?;
         }
+        let candidates = with_room(candidates, request.options.scheme, opened.length());
         let scheme = choose_scheme(request.options.scheme, candidates.len())?;
         let epochs = request.options.epochs;
         if let Some(length) = opened.length() {
@@ -227,6 +233,14 @@ impl Client {
         batch.put(Uploads, key, &entry);
         self.catalog().write(&batch)?;
         Ok((job(entry, candidates), PutOutcome::Stored))
+    }
+
+    /// Whether an unfinished upload of which nothing is paid yet wants more nodes than answer: it would
+    /// wait for them for ever, and a new one for those that are there loses nothing.
+    async fn is_stuck(&self, entry: &UploadEntry, nodes: usize) -> Result<bool, ClientError> {
+        let key = FileKey::from_bytes(entry.key.expose());
+        let short = nodes < usize::from(entry.scheme.enough());
+        Ok(short && self.deal(&key.deal(0)).await?.is_none())
     }
 
     async fn segments(

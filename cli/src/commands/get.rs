@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use symbolon_client::{Client, GetOptions, GetReport, Readable, Replace, Sink};
+use symbolon_protocol::session::NodeFault;
 
 use crate::{
     context::{self, Context},
@@ -101,6 +102,13 @@ impl Fetch {
         let got = client.get(&self.what, sink, &options, &bar.progress()).await;
         bar.finish();
         let got = got?;
+        for fault in got.faults.iter().filter(|fault| fault.fault == NodeFault::Corrupt) {
+            let node = &fault.node.to_string()[..16];
+            out.note(&format!(
+                "Node {node} sent damaged bytes of shard {}; other nodes gave what was needed.",
+                fault.index
+            ));
+        }
         let path = if stdout { "stdout".into() } else { self.output.display().to_string() };
         Ok((json(&got, &path), sentence(&got, &path)))
     }
@@ -125,6 +133,11 @@ fn json(got: &GetReport, path: &str) -> Value {
         "length": got.length,
         "kept": got.kept,
         "checked_root": got.checked_root,
+        "faults": got.faults.iter().map(|fault| json!({
+            "node": fault.node.to_string(),
+            "shard": fault.index,
+            "fault": fault.fault.to_string(),
+        })).collect::<Vec<_>>(),
         "acknowledged": got.acknowledged.map(|order| order.to_string()),
     })
 }

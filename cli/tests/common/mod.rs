@@ -18,38 +18,38 @@ const HANG: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// A process that serves until it is killed.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     _stdin: ChildStdin,
     arguments: Vec<String>,
-    pub ready: Value,
+    pub(crate) ready: Value,
 }
 
 /// What a command did.
 #[derive(Debug)]
-pub struct Done {
-    pub code: Option<i32>,
-    pub out: Vec<u8>,
-    pub error: String,
+pub(crate) struct Done {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: Vec<u8>,
+    pub(crate) error: String,
 }
 
 impl Done {
-    pub fn ok(self) -> Value {
+    pub(crate) fn ok(self) -> Value {
         assert_eq!(self.code, Some(0), "{}{}", String::from_utf8_lossy(&self.out), self.error);
         serde_json::from_slice(&self.out).unwrap_or(Value::Null)
     }
 }
 
 /// Servers end before the folder goes: fields are dropped in this order.
-pub struct Network {
-    pub nodes: Vec<Server>,
-    pub ledger: Server,
-    pub ticket: String,
-    pub folder: TempDir,
+pub(crate) struct Network {
+    pub(crate) nodes: Vec<Server>,
+    pub(crate) ledger: Server,
+    pub(crate) ticket: String,
+    pub(crate) folder: TempDir,
 }
 
 /// A command line as a person types it, with nothing of the tester's environment and nothing to read.
-pub fn plain(home: &Path, arguments: &[String]) -> Command {
+pub(crate) fn plain(home: &Path, arguments: &[String]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_symbolon"));
     command.args(arguments).arg("--home").arg(home);
     command.env_remove("SYMBOLON_AS").env_remove("SYMBOLON_LEDGER");
@@ -59,18 +59,18 @@ pub fn plain(home: &Path, arguments: &[String]) -> Command {
 }
 
 /// The same as a program runs it.
-pub fn command(home: &Path, arguments: &[String]) -> Command {
+pub(crate) fn command(home: &Path, arguments: &[String]) -> Command {
     let mut command = plain(home, arguments);
     command.arg("--json");
     command
 }
 
-pub fn words(text: &str) -> Vec<String> {
+pub(crate) fn words(text: &str) -> Vec<String> {
     text.split(' ').map(str::to_owned).collect()
 }
 
 impl Server {
-    pub fn start(home: &Path, arguments: Vec<String>) -> Self {
+    pub(crate) fn start(home: &Path, arguments: Vec<String>) -> Self {
         let mut all = arguments.clone();
         all.push("--leashed".into());
         let mut command = command(home, &all);
@@ -93,12 +93,12 @@ impl Server {
     }
 
     /// Ends it as a power cut would, and starts it again on the same folder.
-    pub fn kill_and_restart(&mut self, home: &Path) {
+    pub(crate) fn kill_and_restart(&mut self, home: &Path) {
         self.kill();
         *self = Self::start(home, self.arguments.clone());
     }
 
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().ok();
         self.child.wait().unwrap();
     }
@@ -111,7 +111,7 @@ impl Drop for Server {
 }
 
 /// A command that runs.
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     out: mpsc::Receiver<Vec<u8>>,
     error: mpsc::Receiver<Vec<u8>>,
@@ -129,7 +129,7 @@ fn reader(mut from: impl std::io::Read + Send + 'static) -> mpsc::Receiver<Vec<u
 
 impl Running {
     /// Starts a command whose outputs are pipes.
-    pub fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let out = reader(child.stdout.take().unwrap());
         let error = reader(child.stderr.take().unwrap());
@@ -137,7 +137,7 @@ impl Running {
     }
 
     /// Waits until it ends by itself, at most `time`; says whether it did.
-    pub fn ends_within(&mut self, time: Duration) -> bool {
+    pub(crate) fn ends_within(&mut self, time: Duration) -> bool {
         let until = Instant::now() + time;
         let (_keep, never) = mpsc::channel::<()>();
         loop {
@@ -152,12 +152,12 @@ impl Running {
         }
     }
 
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().ok();
         self.child.wait().unwrap();
     }
 
-    pub fn finish(mut self) -> Done {
+    pub(crate) fn finish(mut self) -> Done {
         if !self.ends_within(HANG) {
             self.child.kill().ok();
             let error = self.error.recv().unwrap();
@@ -170,7 +170,7 @@ impl Running {
 }
 
 impl Network {
-    pub fn start(nodes: usize, epoch: &str) -> Self {
+    pub(crate) fn start(nodes: usize, epoch: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let home = folder.path().join("home");
         let dir = folder.path().join("ledger").display().to_string();
@@ -189,33 +189,33 @@ impl Network {
         Self { folder, ledger, nodes, ticket }
     }
 
-    pub fn home(&self) -> PathBuf {
+    pub(crate) fn home(&self) -> PathBuf {
         self.folder.path().join("home")
     }
 
     /// Makes an identity with money.
-    pub fn identity(&self, name: &str) {
+    pub(crate) fn identity(&self, name: &str) {
         let ticket = &self.ticket;
         self.run(&format!("init --as {name} --no-passphrase --ledger {ticket}")).ok();
         self.run(&format!("account faucet --as {name}")).ok();
     }
 
-    pub fn spawn(&self, line: &str) -> Running {
+    pub(crate) fn spawn(&self, line: &str) -> Running {
         Running::start(command(&self.home(), &words(line)))
     }
 
-    pub fn run(&self, line: &str) -> Done {
+    pub(crate) fn run(&self, line: &str) -> Done {
         self.spawn(line).finish()
     }
 
     /// An account's balance in the smallest unit.
-    pub fn balance(&self, name: &str) -> u128 {
+    pub(crate) fn balance(&self, name: &str) -> u128 {
         let account = self.run(&format!("account balance --as {name}")).ok();
         units(account["balance"].as_str().unwrap())
     }
 
     /// Runs a command until it does not fail for want of someone who is just coming back.
-    pub fn run_until_ok(&self, line: &str) -> Value {
+    pub(crate) fn run_until_ok(&self, line: &str) -> Value {
         let until = Instant::now() + HANG;
         loop {
             let done = self.run(line);
@@ -227,14 +227,14 @@ impl Network {
     }
 
     /// A file of bytes that follow from `seed`.
-    pub fn file(&self, name: &str, length: usize, seed: u8) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, length: usize, seed: u8) -> PathBuf {
         let path = self.folder.path().join(name);
         std::fs::write(&path, bytes(length, seed)).unwrap();
         path
     }
 }
 
-pub fn bytes(length: usize, seed: u8) -> Vec<u8> {
+pub(crate) fn bytes(length: usize, seed: u8) -> Vec<u8> {
     let mut state = u64::from(seed) + 1;
     let next = || {
         state =
@@ -245,7 +245,7 @@ pub fn bytes(length: usize, seed: u8) -> Vec<u8> {
 }
 
 /// Credits as text, in the smallest unit.
-pub fn units(text: &str) -> u128 {
+pub(crate) fn units(text: &str) -> u128 {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     format!("{whole}{part:0<9}").parse().unwrap()
 }

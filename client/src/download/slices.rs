@@ -1,6 +1,6 @@
 //! The slices of one segment: asked for, verified, decoded, put in order.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use symbolon_net::PeerAddress;
@@ -118,12 +118,39 @@ impl Slices {
         };
         let client = self.client.clone();
         let outbox = self.outbox.clone();
+        let (all, needed) = (self.stripes(slice), self.needed(slice));
         let task = tokio::spawn(async move {
-            let result = shard.slice(&client, slice).await;
+            let result = if needed == all {
+                shard.slice(&client, slice).await
+            } else {
+                shard.cells(&client, slice, needed).await
+            };
             // Nobody listens any more once the segment is read.
             outbox.send(Event::Slice { index, slice, result }).ok();
         });
         self.fetching.insert((index, slice), task.abort_handle());
+    }
+
+    /// The stripes of a slice.
+    fn stripes(&self, slice: u32) -> Range<u32> {
+        let first = slice * SLICE_STRIPES;
+        first..self.coder.layout().stripes.min(first + SLICE_STRIPES)
+    }
+
+    /// Those of them that the reader wants and may ask for.
+    fn needed(&self, slice: u32) -> Range<u32> {
+        let all = self.stripes(slice);
+        let Some((from, to)) = self.reading.only else { return all };
+        let wanted = |number: &u32| {
+            let stripe = self.coder.layout().stripe(*number);
+            stripe.is_some_and(|stripe| {
+                let start = stripe.plain_start;
+                start < to && from < start + stripe.capacity() as u64
+            })
+        };
+        let first = all.clone().find(wanted).unwrap_or(all.start);
+        let last = all.clone().rev().find(wanted).unwrap_or(first);
+        first..last + 1
     }
 
     pub(super) fn cancel(&mut self, index: u8, slice: u32) {
@@ -140,6 +167,7 @@ impl Slices {
         let (coder, outbox) = (self.coder.clone(), self.outbox.clone());
         let (host, wanted) = (self.client.host().clone(), self.reading.leaves);
         let segment = self.deal.segment;
+        let wanted = (wanted, self.needed(slice));
         tokio::spawn(async move {
             let work = move || decode_group(&coder, segment, slice, &slices, wanted);
             let result = host.blocking(work).await;
@@ -193,19 +221,6 @@ pub(crate) struct ShardAt {
 impl ShardAt {
     /// Reads one slice and verifies it.
     pub(crate) async fn slice(self, client: &Client, slice: u32) -> Result<Bytes, NodeFault> {
-        let (head, bytes) = self.exchange(client, slice).await.map_err(|error| error.fault())?;
-        let (root, length) = (self.root, self.length);
-        let verified = client.host().blocking(move || {
-            proof::verify_slice(&root, length, u64::from(slice), &bytes, &head.path).map(|()| bytes)
-        });
-        verified.await.map(Bytes::from).map_err(|_| NodeFault::Corrupt)
-    }
-
-    async fn exchange(
-        &self,
-        client: &Client,
-        slice: u32,
-    ) -> Result<(SliceHead, Vec<u8>), PeerError> {
         let request = Request::Read {
             deal: self.deal,
             index: self.index,
@@ -213,14 +228,62 @@ impl ShardAt {
             count: 1,
             grant: self.grant.clone(),
         };
-        let (mut sender, mut receiver) = client.peers().request(&self.address, &request).await?;
+        let start = u64::from(slice) * SLICE_BYTES as u64;
+        let expected = self.length.saturating_sub(start).min(SLICE_BYTES as u64);
+        let answer = self.exchange(client, &request, expected).await;
+        let (head, bytes) = answer.map_err(|error| error.fault())?;
+        let (root, length) = (self.root, self.length);
+        let verified = client.host().blocking(move || {
+            proof::verify_slice(&root, length, u64::from(slice), &bytes, &head.path).map(|()| bytes)
+        });
+        verified.await.map(Bytes::from).map_err(|_| NodeFault::Corrupt)
+    }
+
+    /// Reads some cells of a slice and verifies them; the rest of the slice is zeros.
+    async fn cells(
+        self,
+        client: &Client,
+        slice: u32,
+        stripes: Range<u32>,
+    ) -> Result<Bytes, NodeFault> {
+        let start = u64::from(slice) * SLICE_BYTES as u64;
+        let length = self.length.saturating_sub(start).min(SLICE_BYTES as u64);
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(SLICE_BYTES)];
+        for stripe in stripes {
+            let cell = self.cell(client, stripe).await?;
+            let from = (stripe % SLICE_STRIPES) as usize * CELL_BYTES;
+            let place = bytes.get_mut(from..from + cell.len()).ok_or(NodeFault::Corrupt)?;
+            place.copy_from_slice(&cell);
+        }
+        Ok(Bytes::from(bytes))
+    }
+
+    /// Reads one cell, which is a stripe's part of the shard, and verifies it.
+    async fn cell(&self, client: &Client, cell: u32) -> Result<Vec<u8>, NodeFault> {
+        let (deal, index, grant) = (self.deal, self.index, self.grant.clone());
+        let request = Request::ReadCell { deal, index, cell, grant };
+        let start = u64::from(cell) * CELL_BYTES as u64;
+        let expected = self.length.saturating_sub(start).min(CELL_BYTES as u64);
+        let answer = self.exchange(client, &request, expected).await;
+        let (head, bytes) = answer.map_err(|error| error.fault())?;
+        proof::verify_cell(&self.root, self.length, u64::from(cell), &bytes, &head.path)
+            .map_err(|_| NodeFault::Corrupt)?;
+        Ok(bytes)
+    }
+
+    /// Asks for one piece of `expected` bytes.
+    async fn exchange(
+        &self,
+        client: &Client,
+        request: &Request,
+        expected: u64,
+    ) -> Result<(SliceHead, Vec<u8>), PeerError> {
+        let (mut sender, mut receiver) = client.peers().request(&self.address, request).await?;
         sender.finish();
         let Response::Slices { count: 1 } = response(&mut receiver).await? else {
             return Err(PeerError::Confused);
         };
         let head: SliceHead = receiver.receive().await?;
-        let start = u64::from(slice) * SLICE_BYTES as u64;
-        let expected = self.length.saturating_sub(start).min(SLICE_BYTES as u64);
         if u64::from(head.length) != expected {
             return Err(PeerError::Confused);
         }

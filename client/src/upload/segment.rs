@@ -123,6 +123,11 @@ impl Client {
         let (events, inbox) = mpsc::channel(256);
         let grant = self.own_grant(job.object, ability::STORE)?;
         let nodes = order(&job.candidates, &deal, layout.shard_length);
+        let (needed, fitting) = (job.entry.scheme.enough(), nodes.len());
+        if fitting < usize::from(needed) && fitting < job.candidates.len() {
+            let bytes = layout.shard_length;
+            return Err(ClientError::NoRoom { fitting, needed, bytes });
+        }
         let wanted: Vec<NodeId> = nodes.iter().map(|node| node.address.id).collect();
         let nodes = nodes.into_iter().map(|node| (node.address.id, node)).collect();
         let tasks = BTreeMap::new();
