@@ -246,7 +246,8 @@ mod tests {
         assert_eq!(sender.send_replace(2), 1);
         assert!(!sender.send_if_modified(|_| false));
         assert_eq!(receiver.changed().await, Ok(()));
-        assert_eq!((*receiver.borrow(), *receiver.borrow_and_update()), (2, 2));
+        assert_eq!(*receiver.borrow(), 2);
+        assert_eq!(*receiver.borrow_and_update(), 2);
         drop(sender);
         other.send_replace(3);
         assert_eq!(receiver.wait_for(|value| *value == 3).await.map(|value| *value), Ok(3));
