@@ -26,6 +26,15 @@ pub struct AccountView {
     pub balance: Amount,
 }
 
+/// Which of its keys an identity speaks with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Key {
+    /// The one its money belongs to.
+    Account,
+    /// The one it holds grants with.
+    Access,
+}
+
 /// The id a transaction has when its content says all that tells it from another one.
 pub(crate) fn transaction_id(what: &str, about: &[u8]) -> TransactionId {
     let mut hasher = blake3::Hasher::new_derive_key("symbolon 2026 client transaction id v1");
@@ -71,10 +80,37 @@ impl Client {
         id: TransactionId,
         action: Action,
     ) -> Result<Outcome, ClientError> {
+        self.send_as(Key::Account, id, action).await
+    }
+
+    /// Submits an action whose id says all there is to say: done before is as good as done now.
+    pub(crate) async fn send_once(
+        &self,
+        key: Key,
+        id: TransactionId,
+        action: Action,
+    ) -> Result<(), ClientError> {
+        match self.send_as(key, id, action).await {
+            // Only what was applied uses its id up.
+            Ok(_) | Err(ClientError::LedgerRefused(Status::IdReused)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same as [`Client::send`] in the name of another key of this identity.
+    pub(crate) async fn send_as(
+        &self,
+        key: Key,
+        id: TransactionId,
+        action: Action,
+    ) -> Result<Outcome, ClientError> {
         let ledger = self.ledger();
         let head = ledger.head().await?;
         let valid_until = head.header.height + VALID_BLOCKS;
-        let key = self.identity().account_key();
+        let key = match key {
+            Key::Account => self.identity().account_key(),
+            Key::Access => self.identity().access_key(),
+        };
         let transaction = Transaction::build(ledger.chain(), &key, id, valid_until, action);
         let outcome = ledger.submit(transaction).await?;
         match outcome.status {

@@ -264,7 +264,9 @@ impl Client {
         let action = Action::Acknowledge { order: *order, custodians: used };
         let id = crate::account::transaction_id("acknowledge", &order.0);
         match self.send(TransactionId(id.0), action).await {
-            Ok(_) | Err(ClientError::LedgerRefused(Status::OrderClosed)) => Ok(()),
+            Ok(_) | Err(ClientError::LedgerRefused(Status::OrderClosed | Status::IdReused)) => {
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }

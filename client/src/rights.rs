@@ -1,18 +1,17 @@
 //! Giving others the right to read, narrowing it, taking it back.
 
-use symbolon_ledger::Outcome;
 use symbolon_protocol::{
     grant::{Caveat, GrantToken, ability},
     id::{LinkId, ObjectId},
     identity::Recipient,
-    ledger::transaction::Action,
+    ledger::{Status, transaction::Action},
 };
 
 use zeroize::Zeroizing;
 
 use crate::{
     Client,
-    account::transaction_id,
+    account::{Key, transaction_id},
     catalog::{Batch, GrantEntry, Grants},
     error::ClientError,
 };
@@ -63,9 +62,40 @@ impl Client {
         token.delegate(&holder, &wrap, to, caveats, &self.host().random()).map_err(refused)
     }
 
-    /// Kills a link and everything below it. Works for links this identity's account stands above.
-    pub async fn revoke(&self, link: LinkId) -> Result<Outcome, ClientError> {
-        self.send(transaction_id("revoke", &link.0), Action::Revoke { link }).await
+    /// Kills the last link of a grant and everything made from it, when this identity stands above it.
+    /// Gives the link and the height at which it is revoked at the latest.
+    pub async fn revoke(&self, token: &GrantToken) -> Result<(LinkId, u64), ClientError> {
+        let verified = token.verify().map_err(refused)?;
+        let links = &token.grant.links;
+        let link = verified.link_ids().last().copied();
+        let link = link.ok_or_else(|| refused("it has no link"))?;
+        let above = &links[..links.len() - 1];
+        let height = if token.grant.root == self.me() {
+            self.revoke_as(Key::Account, link).await?
+        } else if above.iter().any(|above| above.audience == self.identity().peer()) {
+            self.revoke_as(Key::Access, link).await?
+        } else {
+            return Err(refused("only those who gave it or passed it on can take it back"));
+        };
+        Ok((link, height))
+    }
+
+    /// Kills a link and everything made from it. Whether this identity stands above it as its owner or
+    /// as a holder is not known from the link alone, so both say it; who does not stand above it
+    /// revokes nothing.
+    pub async fn revoke_link(&self, link: LinkId) -> Result<u64, ClientError> {
+        self.revoke_as(Key::Access, link).await?;
+        self.revoke_as(Key::Account, link).await
+    }
+
+    /// A holder is known by the access key: that is the one its links are signed with.
+    async fn revoke_as(&self, key: Key, link: LinkId) -> Result<u64, ClientError> {
+        let id = transaction_id("revoke", &link.0);
+        match self.send_once(key, id, Action::Revoke { link }).await {
+            Ok(()) | Err(ClientError::LedgerRefused(Status::Exists)) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(self.ledger().head().await?.header.height)
     }
 
     /// Keeps a grant in the index.

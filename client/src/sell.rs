@@ -23,7 +23,7 @@ use symbolon_protocol::{
 
 use crate::{
     Client,
-    account::transaction_id,
+    account::{Key, transaction_id},
     catalog::{FileEntry, FileKind, Files},
     download::{LeavesWanted, Reading, Span, group_count},
     error::ClientError,
@@ -118,9 +118,8 @@ impl Client {
     /// Takes a listing off the market.
     pub async fn end_listing(&self, id: &ListingId) -> Result<(), ClientError> {
         self.listing_row(id).await?;
-        self.send(transaction_id("end listing", &id.0), Action::EndListing { listing: *id })
-            .await?;
-        Ok(())
+        let action = Action::EndListing { listing: *id };
+        self.send_once(Key::Account, transaction_id("end listing", &id.0), action).await
     }
 
     /// An id that only this identity could have chosen, and chooses again for the same thing.

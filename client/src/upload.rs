@@ -344,7 +344,10 @@ impl Client {
         use symbolon_protocol::ledger::Status;
         match self.send(transaction_id("end deal", &deal.0), Action::EndDeal { deal }).await {
             Ok(_) => Ok(true),
-            Err(ClientError::LedgerRefused(Status::DealClosed | Status::UnknownDeal)) => Ok(false),
+            // Ended before: by an `rm` that came no further, or by its time.
+            Err(ClientError::LedgerRefused(
+                Status::DealClosed | Status::UnknownDeal | Status::IdReused,
+            )) => Ok(false),
             Err(error) => Err(error),
         }
     }

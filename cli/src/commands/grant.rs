@@ -191,18 +191,20 @@ async fn attenuate(
 }
 
 async fn revoke(text: &str, context: &Context) -> Result<Report, Error> {
-    let link: LinkId = match text.parse() {
-        Ok(link) => link,
-        Err(_) => grants::last_link(&grants::parse(text)?.grant),
+    let wanted = match text.parse::<LinkId>() {
+        Ok(link) => Ok(link),
+        Err(_) => Err(grants::parse(text)?),
     };
     let client = context.client().await?;
-    let outcome = client.revoke(link).await;
+    let revoked = match &wanted {
+        Ok(link) => client.revoke_link(*link).await.map(|height| (*link, height)),
+        Err(token) => client.revoke(token).await,
+    };
     context::close(client).await;
-    let outcome = outcome?;
-    let json = json!({ "link": link.to_string(), "height": outcome.height });
+    let (link, height) = revoked?;
+    let json = json!({ "link": link.to_string(), "height": height });
     Ok(Report::new(json).text(format!(
-        "Link {link} is revoked, in block {}. Nodes refuse it as soon as they see the block.",
-        outcome.height
+        "Link {link} is revoked, as of block {height}. Nodes refuse it as soon as they see the block.",
     )))
 }
 
