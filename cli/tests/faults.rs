@@ -1,6 +1,8 @@
 //! Bad input and faults, with real processes: each ends with its documented exit code and words that say
 //! what is wrong and what to do; nothing is lost, and nothing is paid for what did not happen.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use std::{

@@ -1,6 +1,8 @@
 //! kill -9 of any process at any moment of put, epoch, buy or get, then the same command again: it goes
 //! on, pays once, and loses nothing. Real processes, real QUIC, real disks.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use std::time::{Duration, Instant};

@@ -1,6 +1,8 @@
 //! What the content pipeline costs, each stage beside its floor: the raw primitive over the same
 //! bytes in the same run. Throughput counts plain bytes, one core, buffers made beforehand.
 
+#![allow(clippy::unwrap_used, reason = "a benchmark")]
+
 use std::{hint::black_box, time::Duration};
 
 use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, Key, KeyInit, Nonce};

@@ -1,5 +1,7 @@
 //! What a ledger's rules cost, beside the signature checks no ledger can do without.
 
+#![allow(clippy::unwrap_used, reason = "a benchmark")]
+
 use std::{hint::black_box, time::Duration};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

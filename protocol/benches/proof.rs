@@ -1,5 +1,7 @@
 //! Storage proofs and the state tree, each beside the bare hash over the same bytes.
 
+#![allow(clippy::unwrap_used, reason = "a benchmark")]
+
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

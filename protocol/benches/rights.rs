@@ -1,5 +1,7 @@
 //! Grants and releases beside the raw signatures and scalar multiplications under them.
 
+#![allow(clippy::unwrap_used, reason = "a benchmark")]
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use curve25519_dalek::{
     RistrettoPoint,

@@ -189,7 +189,7 @@ mod tests {
 
     fn file(length: usize) -> (FileKey, Vec<u8>, Manifest, Vec<Hash>) {
         let key = FileKey::from_bytes([9; 32]);
-        let plain: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+        let plain: Vec<u8> = (0..=250).cycle().take(length).collect();
         let scheme = Scheme { required: 2, total: 3 };
         let layout = Layout::new(scheme, length as u64).unwrap();
         let mut leaves = Vec::new();

@@ -1,5 +1,7 @@
 //! The rules of the house, checked: who may know whom, one copy of what must be one, licences, words.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

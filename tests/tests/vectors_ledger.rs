@@ -1,5 +1,7 @@
 //! Replays `spec/vectors/ledger/*.json` against the rules, through nothing but their public face.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::{fs, path::Path};
 
 use serde_json::Value;

@@ -1,6 +1,8 @@
 //! Replays `spec/vectors/proof` and `spec/vectors/tree`. With `SYMBOLON_REGENERATE=1` writes them
 //! first: to approve a change of the format, regenerate, and read the difference.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use serde_json::{Value, json};

@@ -181,9 +181,9 @@ async fn the_dead_earn_nothing(world: &mut World, dead: &BTreeSet<usize>) {
         |world: &World, number: usize| world.auditor.balance(&world.stations[number].payout);
     let before: Vec<u128> = (0..NODES).map(|number| earned(world, number)).collect();
     world.pass_epochs(3).await;
-    for number in 0..NODES {
+    for (number, before) in before.into_iter().enumerate() {
         let row = world.row(number).await;
-        let gained = earned(world, number) - before[number];
+        let gained = earned(world, number) - before;
         match dead.contains(&number) {
             // What a node had proven of the epoch it died in was paid before.
             true => assert!(row.passed == 2 && gained == 0 && row.missed_in_row >= 2),
