@@ -14,6 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use etcetera::BaseStrategy as _;
 use serde::{Deserialize, Serialize};
 
 use symbolon_ledger::{LedgerTicket, TicketError};
@@ -47,11 +48,11 @@ impl Home {
             let root = std::path::absolute(&root).map_err(|e| Error::io("use", &root, &e))?;
             return Ok(Self { root });
         }
-        let dirs = directories::ProjectDirs::from("", "", "symbolon").ok_or_else(|| {
+        let folders = etcetera::choose_base_strategy().map_err(|_| {
             Error::new(Kind::NotFound, "this account has no home folder")
                 .hint("say where to keep things with --home DIR")
         })?;
-        Ok(Self { root: dirs.data_dir().to_owned() })
+        Ok(Self { root: folders.data_dir().join("symbolon") })
     }
 
     /// A home that is known to be right.

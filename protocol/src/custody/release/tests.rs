@@ -1,3 +1,5 @@
+//! Releases: what combines, and every way to cheat.
+
 use std::{vec, vec::Vec};
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Chains: what holds, and what must not.
+
 use std::{string::ToString, vec, vec::Vec};
 
 use proptest::prelude::*;
