@@ -25,8 +25,7 @@ fn output(program: &str, arguments: &[&str]) -> Vec<u8> {
 fn metadata() -> Value {
     let about = String::from_utf8(output("rustc", &["-vV"])).unwrap();
     let host = about.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
-    let arguments =
-        ["metadata", "--format-version=1", "--locked", "--filter-platform", host];
+    let arguments = ["metadata", "--format-version=1", "--locked", "--filter-platform", host];
     serde_json::from_slice(&output(env!("CARGO"), &arguments)).unwrap()
 }
 
