@@ -288,6 +288,19 @@ fn files_come_back_whatever_their_size_and_are_paid_once() {
     waiting.kill();
     assert_eq!(network.run("rm killed --as owner --yes").code, Some(3));
 
+    let copy = network.folder.path().join("copy");
+    let line = format!("get data -o {} --as owner", copy.display());
+    for (run, outcome) in ["fetched", "already"].into_iter().enumerate() {
+        let got = network.run(&line).ok();
+        assert_eq!(got["outcome"], outcome, "run {run}: {got}");
+    }
+    // One byte is another: what is there is not what is stored, and stays.
+    let mut other = bytes(100_000, 9);
+    other[99_999] ^= 1;
+    fs::write(&copy, &other).unwrap();
+    fails(network.run(&line), 4, "already exists");
+    assert!(fs::read(&copy).unwrap() == other);
+
     // What was not used comes back.
     fails(network.run("rm data --as owner"), 2, "nothing was done");
     let gone = network.run("rm data --as owner --yes").ok();

@@ -181,6 +181,11 @@ impl Client {
         Ok((entry, BuyOutcome::Bought))
     }
 
+    /// Whether this identity has begun to buy a listing: the order is written down.
+    pub fn has_bought(&self, id: &ListingId) -> Result<bool, ClientError> {
+        Ok(self.catalog().row(Purchases, &id.0)?.is_some())
+    }
+
     fn forget_purchase(&self, entry: &PurchaseEntry) -> Result<(), ClientError> {
         let mut batch = Batch::default();
         batch.remove(Purchases, &entry.listing.0);

@@ -1,6 +1,7 @@
 //! Get: groups become a file, standard output or memory.
 
 mod output;
+mod same;
 
 use std::{
     path::PathBuf,
@@ -64,9 +65,20 @@ pub struct GetOptions {
     pub replace: Replace,
 }
 
+/// How a get ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GetOutcome {
+    /// The bytes were fetched.
+    Fetched,
+    /// The file was there, byte for byte; nothing was fetched or written.
+    Already,
+}
+
 /// What a get did.
 #[derive(Clone, Debug)]
 pub struct GetReport {
+    /// How it ended.
+    pub outcome: GetOutcome,
     /// Bytes written, or kept from an earlier get.
     pub length: u64,
     /// Of these, bytes an earlier get had already written.
@@ -156,6 +168,13 @@ impl Client {
         // A buyer compares everything with what was listed, the first time it reads everything.
         let check_root = whole && resolved.order.is_some();
         resolved.reading.leaves = if check_root { LeavesWanted::Yes } else { LeavesWanted::No };
+        if let Sink::File(path) = &sink
+            && whole
+            && options.replace == Replace::Refuse
+            && self.is_same(path, &resolved.reading).await?
+        {
+            return self.already(&resolved).await;
+        }
         let resumable = whole && matches!(sink, Sink::File(_));
         let mut output = Output::open(sink, options.replace, &manifest.object, resumable)?;
         // The content root is over all cells, those that hold nothing but padding too.
@@ -184,6 +203,24 @@ impl Client {
             report.acknowledged = self.acknowledge_checked(&order).await?;
         }
         Ok(report)
+    }
+
+    /// The file is there: for a buyer that is as good as having fetched it, down to the seller's pay.
+    async fn already(&self, resolved: &Resolved) -> Result<GetReport, ClientError> {
+        let acknowledged = match &resolved.order {
+            Some(order) => self.acknowledge_checked(order).await?,
+            None => None,
+        };
+        let length = resolved.reading.manifest.length;
+        Ok(GetReport {
+            outcome: GetOutcome::Already,
+            length,
+            kept: length,
+            checked_root: true,
+            acknowledged,
+            faults: Vec::new(),
+            bytes: None,
+        })
     }
 
     /// What a name or grant gives the right and the key to read.

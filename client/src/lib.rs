@@ -34,7 +34,7 @@ pub use account::AccountView;
 pub use buy::{BuyOutcome, BuyReport, OrderView};
 pub use catalog::FileKind;
 pub use error::{ClientError, ErrorKind};
-pub use get::{GetOptions, GetReport, ReadFault, Readable, Sink};
+pub use get::{GetOptions, GetOutcome, GetReport, ReadFault, Readable, Sink};
 pub use listings::{ListingDetail, ListingFilter, ListingView, PreviewCell};
 pub use place::{NodeView, Quote};
 pub use progress::{Progress, Step};

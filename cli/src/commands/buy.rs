@@ -42,14 +42,17 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> {
-    if let Some(path) = args.output.as_ref().filter(|path| path.exists() && !args.replace) {
-        // Before any money moves.
-        return Err(Error::new(Kind::Exists, format!("{} already exists", path.display()))
-            .hint("choose another path with -o, or --replace"));
-    }
     let client = context.client().await?;
     let chain = context.chain(&client).await?;
     let id = market::find(&client, &args.listing).await?;
+    // Before any money moves. After that, the file may be there because an earlier run fetched it.
+    let taken = args.output.as_ref().filter(|path| path.exists() && !args.replace);
+    if let Some(path) = taken
+        && !client.has_bought(&id)?
+    {
+        return Err(Error::new(Kind::Exists, format!("{} already exists", path.display()))
+            .hint("choose another path with -o, or --replace"));
+    }
     let view = client.listing(&id).await?.view;
     let question = format!(
         "Buy {:?} ({}) for {}?",

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use symbolon_client::{Client, GetOptions, GetReport, Readable, Replace, Sink};
+use symbolon_client::{Client, GetOptions, GetOutcome, GetReport, Readable, Replace, Sink};
 use symbolon_protocol::session::NodeFault;
 
 use crate::{
@@ -24,7 +24,8 @@ Examples:
   symbolon get @grant.txt -o data.csv
   symbolon get big.iso --range 0..1MiB -o head.bin
 
-Every byte is checked before it is written; what cannot be proven right is never written.")]
+Every byte is checked before it is written; what cannot be proven right is never written. A file that
+is there and has the same content already is left alone.")]
 pub(crate) struct Args {
     /// A file's name, a grant (grant1..., @FILE), or - for a grant from stdin
     what: String,
@@ -115,6 +116,13 @@ impl Fetch {
 }
 
 fn sentence(got: &GetReport, path: &str) -> String {
+    if got.outcome == GetOutcome::Already {
+        let paid = if got.acknowledged.is_some() { " The purchase is acknowledged." } else { "" };
+        let size = show_size(got.length);
+        return format!(
+            "{path} is there already, all {size} of it as stored; nothing was fetched.{paid}"
+        );
+    }
     let checked = if got.checked_root { ", checked against its content root" } else { "" };
     let paid = match got.acknowledged {
         Some(_) => "; the purchase is acknowledged",
@@ -130,6 +138,10 @@ fn sentence(got: &GetReport, path: &str) -> String {
 fn json(got: &GetReport, path: &str) -> Value {
     json!({
         "path": path,
+        "outcome": match got.outcome {
+            GetOutcome::Fetched => "fetched",
+            GetOutcome::Already => "already",
+        },
         "length": got.length,
         "kept": got.kept,
         "checked_root": got.checked_root,

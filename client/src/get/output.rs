@@ -15,7 +15,7 @@ use symbolon_protocol::{
     merkle,
 };
 
-use super::{GetReport, Sink};
+use super::{GetOutcome, GetReport, Sink};
 use crate::{download::Group, error::ClientError, upload::Replace};
 
 /// Groups between two syncs of a part: 64 MiB at four required shards.
@@ -150,6 +150,7 @@ impl Output {
             Self::Memory(bytes, _) => Some(bytes),
         };
         Ok(GetReport {
+            outcome: GetOutcome::Fetched,
             length,
             kept,
             checked_root: false,

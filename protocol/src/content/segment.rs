@@ -222,21 +222,46 @@ impl SegmentCoder {
         leaves: &mut Vec<Hash>,
     ) -> Result<(), ContentError> {
         let layout = self.cells.stripe(stripe)?;
-        let Scheme { required, total } = self.cells.scheme();
+        let total = self.cells.scheme().total;
+        check_buffer("the stripe's cells", cells.len(), usize::from(total) * layout.cell_bytes)?;
+        self.seal_stripe(&layout, plain, cells, leaves)?;
+        self.cells.code.encode(cells, layout.cell_bytes);
+        for (shard, cell) in (0..total).zip(cells.chunks_exact_mut(layout.cell_bytes)) {
+            self.cells.mask.shard(shard).apply(layout.shard_offset, cell);
+        }
+        Ok(())
+    }
+
+    /// Appends the leaves that [`Self::encode`] would, and neither codes nor masks: whoever has the
+    /// plain bytes and the key finds out whether they are a manifest's content.
+    pub fn leaves(
+        &self,
+        stripe: u32,
+        plain: &[u8],
+        leaves: &mut Vec<Hash>,
+    ) -> Result<(), ContentError> {
+        let layout = self.cells.stripe(stripe)?;
+        let mut cells = vec![0; usize::from(layout.required) * layout.cell_bytes];
+        self.seal_stripe(&layout, plain, &mut cells, leaves)
+    }
+
+    /// Seals a stripe's bytes into the first `required` of `cells`.
+    fn seal_stripe(
+        &self,
+        layout: &StripeLayout,
+        plain: &[u8],
+        cells: &mut [u8],
+        leaves: &mut Vec<Hash>,
+    ) -> Result<(), ContentError> {
         let found = plain.len();
         if found < layout.plain_length || layout.capacity() < found {
             let expected = layout.plain_length;
             return Err(ContentError::Buffer { what: "the stripe's bytes", found, expected });
         }
-        check_buffer("the stripe's cells", cells.len(), usize::from(total) * layout.cell_bytes)?;
-        for (index, cell) in (0..required).zip(cells.chunks_exact_mut(layout.cell_bytes)) {
+        for (index, cell) in (0..layout.required).zip(cells.chunks_exact_mut(layout.cell_bytes)) {
             let start = found.min(usize::from(index) * layout.plain_bytes);
             let plain = &plain[start..found.min(start + layout.plain_bytes)];
-            leaves.push(self.seal(&layout, index, plain, cell));
-        }
-        self.cells.code.encode(cells, layout.cell_bytes);
-        for (shard, cell) in (0..total).zip(cells.chunks_exact_mut(layout.cell_bytes)) {
-            self.cells.mask.shard(shard).apply(layout.shard_offset, cell);
+            leaves.push(self.seal(layout, index, plain, cell));
         }
         Ok(())
     }

@@ -68,6 +68,9 @@ impl Stored {
         let mut leaves = Vec::new();
         let cells = self.cells(stripe, there);
         self.coder().decode_with_leaves(stripe, &cells, &mut out, &mut leaves).unwrap();
+        let mut from_plain = Vec::new();
+        self.coder().leaves(stripe, &self.plain, &mut from_plain).unwrap();
+        assert_eq!(from_plain, self.leaves, "leaves without coding");
         assert!(out[..sizes.plain_length] == self.plain);
         assert!(out[sizes.plain_length..] == vec![0; out.len() - sizes.plain_length], "padding");
         assert_eq!(leaves, self.leaves);
