@@ -11,6 +11,7 @@
 extern crate alloc;
 
 mod address;
+mod cipher;
 mod endpoint;
 mod error;
 mod host;
@@ -20,6 +21,7 @@ mod stream;
 pub mod watch;
 
 pub use address::{Alpn, PeerAddress};
+pub use cipher::Cipher;
 pub use endpoint::{Connection, Endpoint};
 pub use error::NetError;
 pub use host::Host;

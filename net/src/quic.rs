@@ -32,6 +32,7 @@ use tokio::{
 
 use crate::{
     address::{Alpn, PeerAddress},
+    cipher::Cipher,
     endpoint::{self, ConnectionKind},
     error::NetError,
 };
@@ -53,6 +54,8 @@ pub struct BindOptions {
     pub pkarr: Vec<String>,
     /// DNS origin domains that addresses are resolved from.
     pub dns: Vec<String>,
+    /// The cipher that is proposed first when a peer is dialled.
+    pub cipher: Cipher,
 }
 
 impl BindOptions {
@@ -67,6 +70,7 @@ impl BindOptions {
             relays: Vec::new(),
             pkarr: Vec::new(),
             dns: Vec::new(),
+            cipher: Cipher::Fastest,
         }
     }
 
@@ -86,6 +90,7 @@ impl BindOptions {
             false => RelayMode::custom(relays),
         };
         let mut builder = quic::Builder::new(presets::Minimal)
+            .crypto_provider(self.cipher.provider())
             .secret_key(SecretKey::from_bytes(&self.secret))
             .alpns(alpns)
             .relay_mode(relay_mode)
@@ -124,6 +129,7 @@ impl std::fmt::Debug for BindOptions {
             .field("relays", &self.relays)
             .field("pkarr", &self.pkarr)
             .field("dns", &self.dns)
+            .field("cipher", &self.cipher)
             .finish_non_exhaustive()
     }
 }
@@ -359,17 +365,25 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     pub(crate) async fn read(&mut self, max: usize) -> Result<Option<Bytes>, NetError> {
-        self.inner.read_chunk(max).await.map_err(|error| match error {
-            ReadError::Reset(code) => NetError::Reset { code: code_of(code) },
-            ReadError::ConnectionLost(error) => connection_error(&error),
-            error => NetError::Closed { why: error.to_string() },
-        })
+        self.inner.read_chunk(max).await.map_err(read_error)
+    }
+
+    pub(crate) async fn read_into(&mut self, out: &mut [u8]) -> Result<usize, NetError> {
+        Ok(self.inner.read(out).await.map_err(read_error)?.unwrap_or(0))
     }
 
     pub(crate) fn stop(&mut self, code: u32) {
         if let Err(error) = self.inner.stop(VarInt::from_u32(code)) {
             tracing::trace!(%error, "stop");
         }
+    }
+}
+
+fn read_error(error: ReadError) -> NetError {
+    match error {
+        ReadError::Reset(code) => NetError::Reset { code: code_of(code) },
+        ReadError::ConnectionLost(error) => connection_error(&error),
+        error => NetError::Closed { why: error.to_string() },
     }
 }
 

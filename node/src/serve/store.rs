@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use symbolon_protocol::{
     Amount, Decode, Encode,
     content::Scheme,
@@ -190,8 +189,8 @@ pub(crate) async fn disk_free(shared: &Shared) -> Result<u64, Stop> {
     shared.with_store(Shards::free_bytes).await.map_err(refuse_store)
 }
 
-/// Takes the shard's bytes in. One batch is written and hashed while the next one arrives, so two of
-/// them are in memory at most, and a slow disk slows the sender down.
+/// Takes the shard's bytes in. One batch is written and hashed while the next one arrives, in two
+/// buffers that take turns: a slow disk slows the sender down, and memory is the same for any shard.
 async fn receive(
     shared: &Shared,
     stream: &mut Stream,
@@ -210,35 +209,37 @@ async fn receive(
     let begun = shared.with_store(move |store| store.begin(info)).await;
     let mut writer = begun.map_err(refuse_store)?;
     let mut left = terms.length;
-    let mut batch = gather(stream, &mut left).await?;
-    while !batch.is_empty() {
+    let mut batch = vec![0; BATCH_BYTES];
+    let mut filled = gather(stream, &mut batch, &mut left).await?;
+    let mut spare = vec![0; BATCH_BYTES];
+    while filled > 0 {
         let writing = shared.host.blocking(move || {
-            for piece in &batch {
-                writer.write(piece)?;
-            }
-            Ok(writer)
+            writer.write(&batch[..filled])?;
+            Ok((writer, batch))
         });
-        let (written, next) = tokio::join!(writing, gather(stream, &mut left));
-        writer = written.map_err(refuse_store)?;
-        batch = next?;
+        let (written, next) = tokio::join!(writing, gather(stream, &mut spare, &mut left));
+        (writer, batch) = written.map_err(refuse_store)?;
+        std::mem::swap(&mut batch, &mut spare);
+        filled = next?;
     }
     Ok(writer)
 }
 
-/// The next bytes of the shard, at most [`BATCH_BYTES`]; none when there are no more to come.
-async fn gather(stream: &mut Stream, left: &mut u64) -> Result<Vec<Bytes>, Stop> {
-    let mut batch = Vec::new();
-    let mut room = usize::try_from(*left).unwrap_or(BATCH_BYTES).min(BATCH_BYTES);
-    while room > 0 {
+/// Fills the batch with the shard's next bytes, as far as there are any to come; says how many.
+async fn gather(stream: &mut Stream, batch: &mut [u8], left: &mut u64) -> Result<usize, Stop> {
+    let wanted = usize::try_from(*left).unwrap_or(usize::MAX).min(batch.len());
+    let mut filled = 0;
+    while filled < wanted {
         let idle = stream.idle();
-        let Some(piece) = within(idle, stream.receiver.read(room)).await? else {
-            return Err(Stop::Broken(format!("the shard ended {left} bytes too early")));
-        };
-        room -= piece.len();
-        *left -= piece.len() as u64;
-        batch.push(piece);
+        match within(idle, stream.receiver.read_into(&mut batch[filled..wanted])).await? {
+            0 => return Err(Stop::Broken(format!("the shard ended {left} bytes too early"))),
+            count => {
+                filled += count;
+                *left -= count as u64;
+            }
+        }
     }
-    Ok(batch)
+    Ok(filled)
 }
 
 /// Syncs the shard, enters it with the acceptance, and counts it.
