@@ -21,6 +21,10 @@ use crate::{download::Group, error::ClientError, upload::Replace};
 /// Groups between two syncs of a part: 64 MiB at four required shards.
 const SYNC_GROUPS: u64 = 16;
 
+/// Bytes per write. The kernel takes memory for its cache in units of one write, and on a virtual
+/// machine whose free memory is given back to its host, large units are dear: see the node's writer.
+const WRITE_BYTES: usize = 1 << 16;
+
 /// Where bytes go, and how far they are.
 pub(super) enum Output {
     Part(Part),
@@ -101,7 +105,11 @@ impl Output {
     ) -> Result<Self, ClientError> {
         let bytes = &group.plain[plain];
         match &mut self {
-            Self::Part(part) => part.file.write_all(bytes).map_err(at(&part.path))?,
+            Self::Part(part) => {
+                for piece in bytes.chunks(WRITE_BYTES) {
+                    part.file.write_all(piece).map_err(at(&part.path))?;
+                }
+            }
             Self::Stdout(_) => {
                 let stdout = Path::new("standard output");
                 io::stdout().lock().write_all(bytes).map_err(at(stdout))?;

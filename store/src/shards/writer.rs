@@ -17,7 +17,9 @@ use super::{
 };
 use crate::{StoreError, files};
 
-/// Bytes that are gathered before a write: pieces from the network may be a packet each.
+/// Bytes per write. Fewer would be gathered first; more are written in such steps, because the kernel
+/// takes memory for its cache in units of one write: on a virtual machine whose free memory is given
+/// back to its host, the steps of 64 KiB cost a fifth of the processor time that 512 KiB did.
 const BUFFER_BYTES: usize = 1 << 16;
 
 /// A shard that is on disk now.
@@ -77,8 +79,10 @@ impl ShardWriter {
         if found > self.info.length {
             return Err(StoreError::Length { expected: self.info.length, found });
         }
-        self.append(bytes)?;
-        self.hasher.update(bytes);
+        for piece in bytes.chunks(BUFFER_BYTES) {
+            self.append(piece)?;
+            self.hasher.update(piece);
+        }
         Ok(())
     }
 
