@@ -9,6 +9,7 @@
 //! knows the ledger only as a port, and prints nothing.
 
 mod account;
+mod buffers;
 mod buy;
 mod catalog;
 mod download;
@@ -45,7 +46,7 @@ pub use upkeep::{
 };
 pub use upload::{PutOptions, PutOutcome, PutReport, Replace};
 
-use crate::{catalog::Catalog, peers::Peers};
+use crate::{buffers::Buffers, catalog::Catalog, peers::Peers};
 
 /// What a client is made of.
 #[derive(Debug)]
@@ -76,6 +77,7 @@ struct Inner {
     dir: PathBuf,
     catalog: Catalog,
     peers: Peers,
+    buffers: Buffers,
 }
 
 impl Client {
@@ -86,7 +88,8 @@ impl Client {
             .map_err(|source| ClientError::Io { path: dir.clone(), source })?;
         let catalog = Catalog::new(dir.join("index.redb"), identity.names_key(), host.clone());
         let peers = Peers::new(endpoint, host.clone());
-        let inner = Inner { identity, ledger, host, dir, catalog, peers };
+        let buffers = Buffers::default();
+        let inner = Inner { identity, ledger, host, dir, catalog, peers, buffers };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -121,5 +124,9 @@ impl Client {
 
     fn peers(&self) -> &Peers {
         &self.inner.peers
+    }
+
+    fn buffers(&self) -> &Buffers {
+        &self.inner.buffers
     }
 }

@@ -15,8 +15,9 @@ use ::iroh::{
     address_lookup::{DnsAddressLookup, PkarrPublisher, PkarrResolver},
     endpoint::{
         self as quic, AckFrequencyConfig, BindOpts, ConnectError, ConnectWithOptsError,
-        ConnectingError, ConnectionError, Incoming, NetReportConfig, PortmapperConfig,
-        QuicTransportConfig, ReadError, StoppedError, VarInt, WriteError, presets,
+        ConnectingError, ConnectionError, Incoming, MtuDiscoveryConfig, NetReportConfig,
+        PortmapperConfig, QuicTransportConfig, ReadError, StoppedError, VarInt, WriteError,
+        presets,
     },
 };
 use bytes::Bytes;
@@ -143,6 +144,8 @@ pub fn peer_id(secret: &[u8; 32]) -> PeerId {
 fn transport() -> Result<QuicTransportConfig, NetError> {
     let mut acks = AckFrequencyConfig::default();
     acks.ack_eliciting_threshold(VarInt::from_u32(PACKETS_PER_ACK));
+    let mut sizes = MtuDiscoveryConfig::default();
+    sizes.upper_bound(DATAGRAM_BYTES_MAX);
     let idle = IDLE.try_into().map_err(|_| NetError::Bind { why: "idle timeout".into() })?;
     Ok(QuicTransportConfig::builder()
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
@@ -153,6 +156,7 @@ fn transport() -> Result<QuicTransportConfig, NetError> {
         .keep_alive_interval(KEEP_ALIVE)
         .max_idle_timeout(Some(idle))
         .ack_frequency_config(Some(acks))
+        .mtu_discovery_config(Some(sizes))
         .build())
 }
 
@@ -449,6 +453,9 @@ const IDLE: Duration = Duration::from_secs(15);
 /// acknowledgement is made once per batch and not once per two packets (RFC 9000, section 13.2.2, names
 /// both). A lone packet is acknowledged after 25 ms as ever.
 const PACKETS_PER_ACK: u32 = 10;
+/// The largest datagram that is tried on a path: what an Ethernet frame holds over IPv4, and what iroh
+/// tells peers it takes. Paths that carry less show it, and get less.
+const DATAGRAM_BYTES_MAX: u16 = 1472;
 /// Streams a peer may have open at once.
 const STREAMS_MAX: u32 = 256;
 /// One stream: 160 Mbit/s at a round trip of 100 ms; whoever wants more opens several. It cannot be

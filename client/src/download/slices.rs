@@ -18,6 +18,7 @@ use tokio::{sync::mpsc, task::AbortHandle};
 use super::{Deal, Group, Reading, decode_group};
 use crate::{
     Client,
+    buffers::Buffer,
     error::ClientError,
     peers::{PeerError, response},
 };
@@ -236,7 +237,7 @@ impl ShardAt {
         let verified = client.host().blocking(move || {
             proof::verify_slice(&root, length, u64::from(slice), &bytes, &head.path).map(|()| bytes)
         });
-        verified.await.map(Bytes::from).map_err(|_| NodeFault::Corrupt)
+        verified.await.map(Buffer::share).map_err(|_| NodeFault::Corrupt)
     }
 
     /// Reads some cells of a slice and verifies them; the rest of the slice is zeros.
@@ -268,7 +269,7 @@ impl ShardAt {
         let (head, bytes) = answer.map_err(|error| error.fault())?;
         proof::verify_cell(&self.root, self.length, u64::from(cell), &bytes, &head.path)
             .map_err(|_| NodeFault::Corrupt)?;
-        Ok(bytes)
+        Ok(bytes.to_vec())
     }
 
     /// Asks for one piece of `expected` bytes.
@@ -277,7 +278,7 @@ impl ShardAt {
         client: &Client,
         request: &Request,
         expected: u64,
-    ) -> Result<(SliceHead, Vec<u8>), PeerError> {
+    ) -> Result<(SliceHead, Buffer), PeerError> {
         let (mut sender, mut receiver) = client.peers().request(&self.address, request).await?;
         sender.finish();
         let Response::Slices { count: 1 } = response(&mut receiver).await? else {
@@ -287,7 +288,7 @@ impl ShardAt {
         if u64::from(head.length) != expected {
             return Err(PeerError::Confused);
         }
-        let mut bytes = vec![0; head.length as usize];
+        let mut bytes = client.buffers().take(head.length as usize);
         receiver.read_exact(&mut bytes).await?;
         Ok((head, bytes))
     }

@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use crate::{
+    buffers::Buffers,
     error::ClientError,
     progress::{Progress, Step},
     source::SegmentBytes,
@@ -66,6 +67,7 @@ pub(crate) struct Feeder {
     pub(crate) coder: Arc<SegmentCoder>,
     pub(crate) layout: SegmentLayout,
     pub(crate) bytes: SegmentBytes,
+    pub(crate) buffers: Buffers,
     pub(crate) progress: Progress,
 }
 
@@ -123,9 +125,10 @@ impl Feeder {
 
     fn encode(&self, first: u32, end: u32) -> JoinHandle<Result<Batch, ClientError>> {
         let (coder, layout, bytes) = (self.coder.clone(), self.layout, self.bytes.clone());
-        let host = self.host.clone();
+        let (host, buffers) = (self.host.clone(), self.buffers.clone());
         tokio::spawn(async move {
-            host.blocking(move || encode_batch(&coder, &layout, &bytes, first, end)).await
+            let encode = move || encode_batch(&coder, &layout, &bytes, &buffers, (first, end));
+            host.blocking(encode).await
         })
     }
 
@@ -166,8 +169,8 @@ fn encode_batch(
     coder: &SegmentCoder,
     layout: &SegmentLayout,
     bytes: &SegmentBytes,
-    first: u32,
-    end: u32,
+    buffers: &Buffers,
+    (first, end): (u32, u32),
 ) -> Result<Batch, ClientError> {
     let total = usize::from(layout.total);
     let mut batch = Batch {
@@ -184,7 +187,7 @@ fn encode_batch(
         let count = bytes
             .read_at(offset, &mut plain)
             .map_err(|source| ClientError::Io { path: "the file being stored".into(), source })?;
-        let mut cells = vec![0; stripe.cell_bytes * total];
+        let mut cells = buffers.take(stripe.cell_bytes * total);
         coder
             .encode(number, &plain[..count], &mut cells, &mut batch.leaves)
             .map_err(|error| ClientError::Internal(error.to_string()))?;
@@ -192,7 +195,7 @@ fn encode_batch(
             chain.push(cell_node(cell, stripe.shard_offset, layout.shard_length));
         }
         batch.plain_bytes += count as u64;
-        batch.stripes.push((Bytes::from(cells), stripe.cell_bytes));
+        batch.stripes.push((cells.share(), stripe.cell_bytes));
     }
     Ok(batch)
 }

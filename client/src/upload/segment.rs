@@ -186,6 +186,7 @@ impl FeederParts {
             coder: self.coder.clone(),
             layout: self.layout,
             bytes: self.bytes.clone(),
+            buffers: client.buffers().clone(),
             progress: progress.clone(),
         }
     }
