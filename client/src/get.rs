@@ -2,6 +2,7 @@
 
 mod output;
 mod same;
+mod short;
 
 use std::{
     path::PathBuf,
@@ -163,6 +164,9 @@ impl Client {
             )));
         }
         let whole = (from, to) == (0, manifest.length);
+        if !whole && short::is_short(from, to) {
+            return self.get_short(resolved.reading, sink, options, (from, to), progress).await;
+        }
         let narrowed = resolved.reading.grant.as_ref().is_some_and(is_for_cells);
         resolved.reading.only = narrowed.then_some((from, to));
         // A buyer compares everything with what was listed, the first time it reads everything.
@@ -334,7 +338,7 @@ impl Client {
 }
 
 /// Whether a grant is for some of a file's cells only.
-fn is_for_cells(grant: &Grant) -> bool {
+pub(crate) fn is_for_cells(grant: &Grant) -> bool {
     let mut caveats = grant.links.iter().flat_map(|link| &link.caveats);
     caveats.any(|caveat| matches!(caveat, Caveat::Cells { .. }))
 }

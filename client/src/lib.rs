@@ -2,6 +2,7 @@
 //!
 //! - [`upload`](Client::put): source -> segments -> stripes -> shards -> nodes -> deal, one journal;
 //! - [`download`](Client::get): deals -> slices from the fastest nodes -> stripes -> sink;
+//! - [`Reader`]: anywhere in a file, one cell at a time;
 //! - upkeep: what is stored where, whether it is still there, removing it;
 //! - rights: sharing, narrowing and revoking grants; market: selling and buying access.
 //!
@@ -19,6 +20,7 @@ mod listings;
 mod peers;
 mod place;
 mod progress;
+mod reader;
 mod rights;
 mod sell;
 mod source;
@@ -39,6 +41,7 @@ pub use get::{GetOptions, GetOutcome, GetReport, ReadFault, Readable, Sink};
 pub use listings::{ListingDetail, ListingFilter, ListingView, PreviewCell};
 pub use place::{NodeView, Quote};
 pub use progress::{Progress, Step};
+pub use reader::{ReadCost, Reader};
 pub use sell::{SellOptions, SellOutcome, SellReport};
 pub use source::Source;
 pub use upkeep::{

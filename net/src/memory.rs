@@ -297,7 +297,15 @@ struct Streams {
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     side: Arc<Side>,
-    incoming: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Streams>>>,
+    incoming: Arc<tokio::sync::Mutex<Incoming>>,
+}
+
+/// Streams that the other end opened. The one that is on its way stays here until it is given out, so
+/// that whoever waits for it may stop waiting and lose nothing.
+#[derive(Debug)]
+struct Incoming {
+    announced: mpsc::UnboundedReceiver<Streams>,
+    next: Option<Streams>,
 }
 
 fn connection_pair(one: PeerId, other: PeerId, latency: Duration) -> (Connection, Connection) {
@@ -309,7 +317,10 @@ fn connection_pair(one: PeerId, other: PeerId, latency: Duration) -> (Connection
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
         Connection {
             side: Arc::new(Side { me, link: link.clone(), streams, announce }),
-            incoming: Arc::new(tokio::sync::Mutex::new(incoming)),
+            incoming: Arc::new(tokio::sync::Mutex::new(Incoming {
+                announced: incoming,
+                next: None,
+            })),
         }
     };
     (end(one, to_other, from_other), end(other, to_one, from_one))
@@ -337,16 +348,21 @@ impl Connection {
 
     pub(crate) async fn accept(&self) -> Result<(Sender, Receiver), NetError> {
         let mut incoming = self.incoming.lock().await;
-        let streams = tokio::select! {
-            biased;
-            error = self.side.dead() => return Err(error),
-            Some(streams) = incoming.recv() => streams,
-        };
+        let Incoming { announced, next } = &mut *incoming;
+        if next.is_none() {
+            tokio::select! {
+                biased;
+                error = self.side.dead() => return Err(error),
+                Some(streams) = announced.recv() => *next = Some(streams),
+            }
+        }
+        let arrives = next.as_ref().map_or_else(Instant::now, |streams| streams.arrives);
         tokio::select! {
             biased;
             error = self.side.dead() => return Err(error),
-            () = sleep_until(streams.arrives) => {}
+            () = sleep_until(arrives) => {}
         }
+        let streams = next.take().expect("it was waited for under the lock");
         let side = &self.side;
         let sender =
             Sender { side: side.clone(), pipe: streams.sender, announce: None, _permit: None };

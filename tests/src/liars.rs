@@ -11,7 +11,7 @@ use symbolon_protocol::{
         Status,
         transaction::{Action, Transaction},
     },
-    limits::SLICE_BYTES,
+    limits::{CELL_BYTES, SLICE_BYTES},
     wire::storage::{Refusal, RefusalCode, Request, Response, SliceHead},
 };
 use symbolon_store::Shards;
@@ -25,12 +25,14 @@ use crate::{
 /// What a liar does with a request to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Habit {
-    /// Sends the slice with one bit turned, and the true path.
+    /// Sends the piece with one bit turned, and the true path.
     Flips,
     /// Sends what is asked, to anybody; it only never proves.
     Idles,
     /// Refuses, whoever asks.
     Refuses,
+    /// Takes every request and never answers one.
+    Stalls,
     /// Sends one byte less than it announces, then nothing.
     Truncates,
 }
@@ -74,22 +76,31 @@ async fn answer_one(connection: Connection, store: Shards, habit: Habit) {
 async fn answer(connection: &Connection, store: &Shards, habit: Habit) -> Result<(), NetError> {
     let (mut sender, mut receiver) = connection.accept().await?;
     let request = receiver.receive::<Request>().await?;
-    let Request::Read { deal, index, first, count: 1, .. } = request else {
-        let refusal = Refusal::new(RefusalCode::Busy, "not today");
-        return sender.send(&Response::Refused { refusal }).await;
+    let (deal, index, unit_bytes, unit) = match request {
+        Request::Read { deal, index, first, count: 1, .. } => (deal, index, SLICE_BYTES, first),
+        Request::ReadCell { deal, index, cell, .. } => (deal, index, CELL_BYTES, cell),
+        _ => {
+            let refusal = Refusal::new(RefusalCode::Busy, "not today");
+            return sender.send(&Response::Refused { refusal }).await;
+        }
     };
+    if habit == Habit::Stalls {
+        // The answer is owed for as long as the connection lasts.
+        connection.closed().await;
+        return Ok(());
+    }
     if habit == Habit::Refuses {
         let refusal = Refusal::new(RefusalCode::NotAllowed, "I do not like you");
         return sender.send(&Response::Refused { refusal }).await;
     }
     let shard = store.open_shard(&deal, index);
-    let slice = shard.and_then(|shard| shard.unit(SLICE_BYTES as u64, u64::from(first)));
-    let Ok((mut bytes, path)) = slice else {
+    let piece = shard.and_then(|shard| shard.unit(unit_bytes as u64, u64::from(unit)));
+    let Ok((mut bytes, path)) = piece else {
         let refusal = Refusal::new(RefusalCode::NotFound, "I never had it");
         return sender.send(&Response::Refused { refusal }).await;
     };
     sender.send(&Response::Slices { count: 1 }).await?;
-    let length = u32::try_from(bytes.len()).expect("a slice has a megabyte");
+    let length = u32::try_from(bytes.len()).expect("a piece has at most a mebibyte");
     sender.send(&SliceHead { length, path }).await?;
     match habit {
         Habit::Flips => {
@@ -97,7 +108,7 @@ async fn answer(connection: &Connection, store: &Shards, habit: Habit) -> Result
             bytes[middle] ^= 1;
         }
         Habit::Truncates => bytes.truncate(bytes.len() - 1),
-        Habit::Idles | Habit::Refuses => {}
+        Habit::Idles | Habit::Refuses | Habit::Stalls => {}
     }
     sender.write(Bytes::from(bytes)).await?;
     sender.finish();

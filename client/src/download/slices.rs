@@ -260,7 +260,7 @@ impl ShardAt {
     }
 
     /// Reads one cell, which is a stripe's part of the shard, and verifies it.
-    async fn cell(&self, client: &Client, cell: u32) -> Result<Vec<u8>, NodeFault> {
+    pub(crate) async fn cell(&self, client: &Client, cell: u32) -> Result<Vec<u8>, NodeFault> {
         let (deal, index, grant) = (self.deal, self.index, self.grant.clone());
         let request = Request::ReadCell { deal, index, cell, grant };
         let start = u64::from(cell) * CELL_BYTES as u64;

@@ -1,0 +1,42 @@
+//! A get of a few cells: the cells themselves, not the groups around them.
+
+use super::{GetOptions, GetReport, Output, Sink};
+use crate::{
+    Client,
+    download::{Group, Reading},
+    error::ClientError,
+    progress::{Progress, Step},
+    reader::Reader,
+};
+
+/// Longest range that is read cell by cell: what a reader has under way at once.
+const SHORT_BYTES: u64 = 16 * symbolon_protocol::limits::CELL_PLAIN_BYTES as u64;
+
+/// Whether a range is read cell by cell.
+pub(super) const fn is_short(from: u64, to: u64) -> bool {
+    to - from <= SHORT_BYTES
+}
+
+impl Client {
+    /// Reads a short range: one request for a range within one cell.
+    pub(super) async fn get_short(
+        &self,
+        reading: Reading,
+        sink: Sink,
+        options: &GetOptions,
+        (from, to): (u64, u64),
+        progress: &Progress,
+    ) -> Result<GetReport, ClientError> {
+        let output = Output::open(sink, options.replace, &reading.manifest.object, false)?;
+        progress.step(Step::Planned { total_bytes: Some(to - from) });
+        let reader = Reader::new(self, reading, progress)?;
+        let plain = reader.read_at(from, to).await?;
+        let count = plain.len();
+        let group = Group { segment: 0, first_stripe: 0, plain, leaves: Vec::new() };
+        let output = self.host().blocking(move || output.write(group, 0..count)).await?;
+        progress.step(Step::Moved { bytes: count as u64 });
+        let mut report = output.finish(to - from, 0)?;
+        report.faults = reader.faults();
+        Ok(report)
+    }
+}

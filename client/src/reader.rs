@@ -1,0 +1,309 @@
+//! Reading anywhere in a file: tokio's `AsyncRead` and `AsyncSeek` over a stored object.
+//!
+//! Unlike a get, which reads whole groups of stripes from many nodes at once, a reader asks for single
+//! cells of 64 KiB. A read that lies within one cell is one request to one node. Read on in order, it
+//! asks for more and more cells ahead, up to a mebibyte. Every byte is verified before it is given out.
+
+mod cells;
+
+use std::{
+    collections::VecDeque,
+    fmt, io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use symbolon_protocol::grant::Grant;
+use tokio::{
+    io::{AsyncRead, AsyncSeek, ReadBuf, SeekFrom},
+    task::JoinHandle,
+};
+
+use crate::{
+    Client,
+    download::Reading,
+    error::ClientError,
+    get::{ReadFault, Readable, is_for_cells},
+    progress::Progress,
+};
+use cells::Cells;
+pub use cells::ReadCost;
+
+/// Cells that are under way at most: a mebibyte.
+const AHEAD_MAX: usize = 16;
+
+/// A stored file, opened for reading. Nothing is asked of anybody before the first read.
+///
+/// Cheap to keep, not to be cloned: what it has read ahead belongs to one position. Several readers of
+/// one file are independent of each other.
+pub struct Reader {
+    cells: Arc<Cells>,
+    position: u64,
+    /// The cell that is being given out: its number, where it begins, its bytes.
+    current: Option<(u64, u64, Bytes)>,
+    ahead: VecDeque<(u64, Fetch)>,
+    /// How many cells to have under way, the current one not counted.
+    window: usize,
+    /// Where a seek leads that needs the file's end to be certain.
+    seeking: Option<u64>,
+    /// On the way to make sure of the end.
+    ending: Option<Fetch>,
+    /// Whether the file's length is from somebody who may be wrong about it.
+    doubted: bool,
+}
+
+/// A cell on its way. Dropping it stops the reading.
+struct Fetch(JoinHandle<Result<Bytes, ClientError>>);
+
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Fetch {
+    fn start(cells: &Arc<Cells>, number: u64) -> Self {
+        let cells = Arc::clone(cells);
+        Self(tokio::spawn(async move { cells.plain(number).await }))
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, ClientError>> {
+        Pin::new(&mut self.0).poll(context).map(|joined| match joined {
+            Ok(read) => read,
+            Err(error) => Err(ClientError::Internal(format!("a reading task died: {error}"))),
+        })
+    }
+
+    async fn finish(mut self) -> Result<Bytes, ClientError> {
+        std::future::poll_fn(|context| self.poll(context)).await
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("length", &self.length())
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Opens a file for reading, by its name or with a grant.
+    ///
+    /// `progress` hears of nodes that did not do what they should; the bytes then come from others.
+    pub async fn open(&self, what: &Readable, progress: &Progress) -> Result<Reader, ClientError> {
+        Reader::new(self, self.resolve(what).await?.reading, progress)
+    }
+}
+
+impl Reader {
+    /// A reader of what a name or grant resolved to.
+    pub(crate) fn new(
+        client: &Client,
+        reading: Reading,
+        progress: &Progress,
+    ) -> Result<Self, ClientError> {
+        let layout = reading.manifest.layout();
+        let layout = layout.map_err(|error| ClientError::Grant(error.to_string()))?;
+        // An own file's length is known. Who has it from a grant compares it with the file's last
+        // cell, unless the grant does not reach that far.
+        let own = |grant: &Grant| grant.root == client.me();
+        let doubted = reading.grant.as_ref().is_some_and(|grant| !own(grant) && !is_for_cells(grant));
+        Ok(Self {
+            cells: Arc::new(Cells::new(client, reading, layout, progress)),
+            position: 0,
+            current: None,
+            ahead: VecDeque::new(),
+            window: 1,
+            seeking: None,
+            ending: None,
+            doubted,
+        })
+    }
+
+    /// Bytes of the file.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.cells.length()
+    }
+
+    /// What the reader has asked of others so far.
+    #[must_use]
+    pub fn cost(&self) -> ReadCost {
+        self.cells.cost()
+    }
+
+    /// Nodes that were asked and did not do what they should; others did.
+    #[must_use]
+    pub fn faults(&self) -> Vec<ReadFault> {
+        self.cells.faults()
+    }
+
+    /// The bytes from `from` up to and without `to`, wherever the reader stands. They are all held in
+    /// memory; what lies behind the file's end is left out.
+    pub async fn read_at(&self, from: u64, to: u64) -> Result<Vec<u8>, ClientError> {
+        let to = to.min(self.length());
+        let mut out = Vec::new();
+        let mut ahead = VecDeque::new();
+        let at_end = to == self.length() && self.is_end_open();
+        let ending = at_end.then(|| Fetch::start(&self.cells, self.cells.last()));
+        if from < to {
+            let last = self.cells.number_at(to - 1);
+            for number in self.cells.number_at(from)..=last {
+                ahead.push_back((number, Fetch::start(&self.cells, number)));
+                if ahead.len() == AHEAD_MAX || number == last {
+                    let keep = if number == last { 0 } else { AHEAD_MAX - 1 };
+                    while ahead.len() > keep {
+                        let Some((number, fetch)) = ahead.pop_front() else { break };
+                        let plain = fetch.finish().await?;
+                        out.extend_from_slice(self.clip(number, &plain, from, to));
+                    }
+                }
+            }
+        }
+        if let Some(ending) = ending {
+            ending.finish().await?;
+        }
+        Ok(out)
+    }
+
+    /// The part of a cell's bytes that lies between `from` and `to`.
+    fn clip<'a>(&self, number: u64, plain: &'a [u8], from: u64, to: u64) -> &'a [u8] {
+        let start = self.cells.place(number).map_or(0, |place| place.start);
+        let inside = |at: u64| {
+            let at = at.saturating_sub(start).min(plain.len() as u64);
+            usize::try_from(at).unwrap_or(plain.len())
+        };
+        &plain[inside(from)..inside(to)]
+    }
+
+    /// Whether the end is not certain yet.
+    fn is_end_open(&self) -> bool {
+        self.doubted && !self.cells.is_ended()
+    }
+
+    /// Makes sure of the end: the file's length is sealed into its last cell.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.is_end_open() {
+            return Poll::Ready(Ok(()));
+        }
+        let cells = &self.cells;
+        let ending = self.ending.get_or_insert_with(|| Fetch::start(cells, cells.last()));
+        let done = ready!(ending.poll(context));
+        self.ending = None;
+        Poll::Ready(done.map(drop).map_err(io_error))
+    }
+
+    /// Starts what is to be under way when `wanted` is read next, and `more` cells may follow.
+    fn look_ahead(&mut self, wanted: u64, more: u64) {
+        while self.ahead.front().is_some_and(|(number, _)| *number != wanted) {
+            self.ahead.pop_front();
+        }
+        if self.ahead.is_empty()
+            && self.current.as_ref().is_none_or(|(number, ..)| number + 1 != wanted)
+        {
+            // Somewhere else: nobody knows yet whether reading goes on from here.
+            self.window = 1;
+        }
+        let more = usize::try_from(more).unwrap_or(AHEAD_MAX).saturating_add(1);
+        let count = self.window.max(more).min(AHEAD_MAX);
+        let last = self.cells.number_at(self.length() - 1);
+        let mut next = self.ahead.back().map_or(wanted, |(number, _)| number + 1);
+        while self.ahead.len() < count && next <= last {
+            self.ahead.push_back((next, Fetch::start(&self.cells, next)));
+            next += 1;
+        }
+    }
+}
+
+impl AsyncRead for Reader {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if out.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if this.position >= this.length() {
+            return this.poll_end(context);
+        }
+        loop {
+            if let Some((_, start, plain)) = &this.current
+                && let Some(skip) = this.position.checked_sub(*start)
+                && skip < plain.len() as u64
+            {
+                let rest = &plain[usize::try_from(skip).unwrap_or(plain.len())..];
+                let count = rest.len().min(out.remaining());
+                out.put_slice(&rest[..count]);
+                this.position += count as u64;
+                return Poll::Ready(Ok(()));
+            }
+            let wanted = this.cells.number_at(this.position);
+            let end = this.position.saturating_add(out.remaining() as u64).min(this.length());
+            let more = this.cells.number_at(end - 1).saturating_sub(wanted);
+            this.look_ahead(wanted, more);
+            let Some((_, fetch)) = this.ahead.front_mut() else {
+                let lost = ClientError::Internal(String::from("a cell was not asked for"));
+                return Poll::Ready(Err(io_error(lost)));
+            };
+            let read = ready!(fetch.poll(context));
+            this.ahead.pop_front();
+            let plain = read.map_err(io_error)?;
+            let on = this.current.as_ref().is_some_and(|(number, ..)| number + 1 == wanted);
+            this.window = if on { (this.window * 2).min(AHEAD_MAX) } else { 1 };
+            let start = this.cells.place(wanted).map_or(0, |place| place.start);
+            if plain.is_empty() {
+                let lost = ClientError::Internal(String::from("a cell has no bytes of the file"));
+                return Poll::Ready(Err(io_error(lost)));
+            }
+            this.current = Some((wanted, start, plain));
+        }
+    }
+}
+
+impl AsyncSeek for Reader {
+    fn start_seek(self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
+        let this = self.get_mut();
+        let target = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::Current(by) => this.position.checked_add_signed(by),
+            SeekFrom::End(by) => this.length().checked_add_signed(by),
+        };
+        let target = target.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, "a seek to before the file's beginning")
+        })?;
+        match to {
+            SeekFrom::End(_) => this.seeking = Some(target),
+            SeekFrom::Start(_) | SeekFrom::Current(_) => this.position = target,
+        }
+        Ok(())
+    }
+
+    fn poll_complete(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        let this = self.get_mut();
+        if let Some(target) = this.seeking {
+            let ended = ready!(this.poll_end(context));
+            this.seeking = None;
+            ended?;
+            this.position = target;
+        }
+        Poll::Ready(Ok(this.position))
+    }
+}
+
+fn io_error(error: ClientError) -> io::Error {
+    use crate::error::ErrorKind;
+    let kind = match error.kind() {
+        ErrorKind::NotFound => io::ErrorKind::NotFound,
+        ErrorKind::NotAllowed => io::ErrorKind::PermissionDenied,
+        ErrorKind::Unreachable | ErrorKind::NotEnough => io::ErrorKind::NotConnected,
+        ErrorKind::Corrupt => io::ErrorKind::InvalidData,
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error)
+}
