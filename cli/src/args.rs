@@ -52,9 +52,13 @@ pub(crate) struct Global {
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
-    /// Print nothing but what was asked for
+    /// Print nothing but what was asked for, and errors
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
+
+    /// Tell how far it is also where nobody watches: lines on stderr, JSON lines with --json
+    #[arg(long, global = true, conflicts_with = "quiet")]
+    pub(crate) progress: bool,
 
     /// Log more: -v what happens, -vv details, -vvv everything
     #[arg(long, short, global = true, action = ArgAction::Count)]

@@ -286,7 +286,7 @@ pub(crate) async fn chain(ledger: &Ledger) -> Result<Chain, Error> {
 pub(crate) fn output(global: &Global) -> Output {
     let format = if global.json { Format::Json } else { Format::Human };
     let chatter = if global.quiet { Chatter::Quiet } else { Chatter::Normal };
-    Output::new(format, chatter, env::no_colour())
+    Output::new(format, chatter, env::no_colour()).with_progress(global.progress)
 }
 
 /// All rows of a table.

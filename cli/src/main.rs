@@ -8,6 +8,7 @@ mod env;
 mod error;
 mod grants;
 mod home;
+mod interrupt;
 mod keys;
 mod nodes;
 mod output;
@@ -15,7 +16,7 @@ mod progress;
 mod serve;
 mod units;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
@@ -26,6 +27,9 @@ use crate::{
     error::{Error, Kind},
     output::{Chatter, Format, Output},
 };
+
+/// How long a command that was stopped may take to put down what it has in hand.
+const LAST_WRITES: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -50,8 +54,13 @@ fn run(args: Args) -> Result<(), Error> {
         .build()
         .map_err(|error| Error::internal(format!("cannot start threads: {error}")))?;
     let result = runtime.block_on(commands::run(args.verb, &context));
-    // What matters was waited for; a read of stdin that never ends must not be.
-    runtime.shutdown_background();
+    if result.as_ref().is_err_and(|error| error.kind == Kind::Interrupted) {
+        // What was being written when it was stopped is finished, so that it can be gone on from.
+        runtime.shutdown_timeout(LAST_WRITES);
+    } else {
+        // What matters was waited for; a read of stdin that never ends must not be.
+        runtime.shutdown_background();
+    }
     result
 }
 

@@ -7,7 +7,10 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use serde_json::Value;
 
-use crate::error::{Error, Kind};
+use crate::{
+    error::{Error, Kind},
+    progress::Show,
+};
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +162,8 @@ pub(crate) struct Output {
     chatter: Chatter,
     colour: bool,
     error_colour: bool,
+    /// Progress is told also where nobody watches.
+    progress: bool,
 }
 
 impl Output {
@@ -169,6 +174,24 @@ impl Output {
             chatter,
             colour: !plain && io::stdout().is_terminal(),
             error_colour: !plain && io::stderr().is_terminal(),
+            progress: false,
+        }
+    }
+
+    /// With progress told also where nobody watches.
+    pub(crate) fn with_progress(mut self, progress: bool) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// How progress is shown.
+    pub(crate) fn progress(&self) -> Show {
+        match (self.is_json(), self.progress) {
+            (true, true) => Show::Events,
+            (true, false) => Show::Nothing,
+            (false, _) if self.is_watched() => Show::Bar,
+            (false, true) => Show::Lines,
+            (false, false) => Show::Nothing,
         }
     }
 
@@ -219,9 +242,14 @@ impl Output {
         }
     }
 
+    /// Writes a line about what goes on beside the result, whoever reads it.
+    pub(crate) fn aside(&self, line: &str) {
+        complain(&format!("{line}\n"));
+    }
+
     /// Tells a person something that needs care; a program finds it in the document.
     pub(crate) fn warn(&self, text: &str) {
-        if self.is_json() {
+        if self.is_json() || self.chatter == Chatter::Quiet {
             return;
         }
         let word = paint(self.error_colour, "1;33", "warning:");

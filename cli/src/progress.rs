@@ -1,67 +1,199 @@
-//! A bar on stderr while bytes move, when a person looks on.
+//! What is going on, shown while it goes on: a bar for people, JSON lines for programs, or nothing.
+//!
+//! What is shown is what is done, how fast, how long it will take, and, when nothing moves, who is
+//! waited for.
+
+mod tracker;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use symbolon_client::{Progress, Step};
+use tokio::task::JoinHandle;
 
 use crate::output::Output;
+pub(crate) use tracker::Tracker;
 
 /// How often the bar is drawn, per second: enough to see it move, little to draw.
 const DRAWS_PER_SECOND: u8 = 8;
 
-/// How often the bar shows signs of life while nothing moves, in milliseconds.
-const TICK_MS: u64 = 200;
+/// How often the bar is looked after.
+const LOOK: Duration = Duration::from_millis(200);
 
-/// A bar, or nothing when nobody looks.
-#[derive(Debug)]
-pub(crate) struct Bar {
-    bar: Option<ProgressBar>,
+/// Between two JSON events.
+const EVENT: Duration = Duration::from_millis(500);
+
+/// Between two lines of words.
+const LINE: Duration = Duration::from_secs(5);
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Show {
+    /// A bar on a terminal.
+    Bar,
+    /// JSON lines on stderr.
+    Events,
+    /// Now and then a line on stderr.
+    Lines,
+    /// Nothing.
+    Nothing,
 }
 
-/// Starts a bar; `doing` is what it says.
+/// Something long that goes on. What it shows ends with it.
+#[derive(Debug)]
+pub(crate) struct Bar {
+    shared: Arc<Shared>,
+    ticker: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    out: Output,
+    show: Show,
+    bar: Option<ProgressBar>,
+    began: Instant,
+    tracker: Mutex<Tracker>,
+}
+
+/// Starts showing something; `doing` is what it says.
 pub(crate) fn bar(out: &Output, doing: &'static str) -> Bar {
-    if !out.is_watched() {
-        return Bar { bar: None };
-    }
-    let bar =
-        ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND));
-    bar.set_style(style("{spinner} {prefix} {bytes} {bytes_per_sec} {msg}"));
-    bar.set_prefix(doing);
-    bar.enable_steady_tick(std::time::Duration::from_millis(TICK_MS));
-    Bar { bar: Some(bar) }
+    let show = out.progress();
+    let bar = (show == Show::Bar).then(|| {
+        let target = ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND);
+        let bar = ProgressBar::with_draw_target(None, target);
+        bar.set_style(style("{spinner} {prefix} {msg}"));
+        bar.set_prefix(doing);
+        bar
+    });
+    let tracker = Mutex::new(Tracker::new(doing));
+    let shared = Arc::new(Shared { out: out.clone(), show, bar, began: Instant::now(), tracker });
+    let pace = match show {
+        Show::Bar => Some(LOOK),
+        Show::Events => Some(EVENT),
+        Show::Lines => Some(LINE),
+        Show::Nothing => None,
+    };
+    let ticker = pace.map(|pace| {
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(pace);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            // The first tick is at once, when there is nothing to tell yet.
+            ticks.tick().await;
+            loop {
+                ticks.tick().await;
+                shared.look();
+            }
+        })
+    });
+    Bar { shared, ticker }
 }
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
+impl Shared {
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn tracker(&self) -> MutexGuard<'_, Tracker> {
+        // Counts are whole whatever happened to whoever held them.
+        self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hear(&self, step: &Step) {
+        let now_ms = self.now_ms();
+        let first = self.tracker().hear(now_ms, step);
+        match (self.show, step) {
+            (Show::Bar, Step::Planned { total_bytes: Some(total) }) => {
+                if let Some(bar) = &self.bar {
+                    bar.set_length(*total);
+                    bar.set_style(style("{prefix} [{bar:30}] {msg}"));
+                }
+            }
+            (Show::Bar, Step::Note(text)) => {
+                if let Some(bar) = &self.bar {
+                    bar.println(text);
+                }
+            }
+            (Show::Lines, Step::Note(text)) => self.out.aside(text),
+            (Show::Events, Step::Note(_) | Step::Fault { .. }) => {
+                if let Some(event) = tracker::aside(step) {
+                    self.out.aside(&event.to_string());
+                }
+            }
+            // Whoever waits for a sign of life has one at once.
+            (Show::Events, _) if first => self.look(),
+            _ => {}
+        }
+    }
+
+    /// Shows how it stands.
+    fn look(&self) {
+        let now_ms = self.now_ms();
+        match self.show {
+            Show::Bar => {
+                if let Some(bar) = &self.bar {
+                    let (done, line) = {
+                        let tracker = self.tracker();
+                        (tracker.done(), tracker.line(now_ms))
+                    };
+                    bar.set_position(done);
+                    bar.set_message(line);
+                    bar.tick();
+                }
+            }
+            Show::Events => {
+                let event = self.tracker().event(now_ms);
+                self.out.aside(&event.to_string());
+            }
+            Show::Lines => {
+                let line = {
+                    let tracker = self.tracker();
+                    format!("{} {}", tracker.doing(), tracker.line(now_ms))
+                };
+                self.out.aside(&line);
+            }
+            Show::Nothing => {}
+        }
+    }
+}
+
 impl Bar {
     /// Where the client tells its steps.
     pub(crate) fn progress(&self) -> Progress {
-        let Some(bar) = self.bar.clone() else { return Progress::silent() };
-        Progress::new(move |step| match step {
-            Step::Planned { total_bytes: Some(total) } => {
-                bar.set_length(total);
-                bar.set_style(style(
-                    "{prefix} [{bar:30}] {bytes} of {total_bytes} {bytes_per_sec} {eta} left {msg}",
-                ));
-            }
-            Step::Moved { bytes } => {
-                bar.inc(bytes);
-                bar.set_message("");
-            }
-            Step::Waiting { node, what } => bar.set_message(match node {
-                Some(node) => format!("{what} (node {})", &node.to_string()[..8]),
-                None => what,
-            }),
-            Step::Note(text) => bar.println(text),
-            _ => {}
-        })
+        let shared = Arc::clone(&self.shared);
+        Progress::new(move |step| shared.hear(&step))
     }
 
-    /// Takes the bar away: the result follows.
+    /// How far it has come, for whoever is told that it stopped: `312.0 MiB of 1.0 GiB`.
+    pub(crate) fn so_far(&self) -> String {
+        self.shared.tracker().so_far()
+    }
+
+    /// Shows the last of it and takes the bar away: the result follows.
     pub(crate) fn finish(&self) {
-        if let Some(bar) = &self.bar {
+        if let Some(ticker) = &self.ticker {
+            ticker.abort();
+        }
+        if self.shared.show == Show::Events {
+            self.shared.look();
+        }
+        if let Some(bar) = &self.shared.bar {
             bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if let Some(ticker) = &self.ticker {
+            ticker.abort();
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use symbolon_protocol::{Amount, amount::CREDIT};
+use symbolon_protocol::{Amount, amount::CREDIT, content::Scheme};
 
 /// Bytes in a GiB: what storage prices are for.
 pub(crate) const GIB: u64 = 1 << 30;
@@ -47,6 +47,26 @@ impl Price {
         match self {
             Self::Epoch(price) => price,
             Self::Month(price) => price.fraction_up(epoch_ms, MONTH_MS).unwrap_or(price),
+        }
+    }
+}
+
+/// A part of a file as a user says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ByteRange {
+    /// From the first up to and without the second; `u64::MAX` stands for the end.
+    Between(u64, u64),
+    /// The last so many bytes.
+    Last(u64),
+}
+
+impl ByteRange {
+    /// First byte, and the first one after, in a file of `length` bytes.
+    pub(crate) fn within(self, length: u64) -> (u64, u64) {
+        match self {
+            Self::Between(from, u64::MAX) => (from, length),
+            Self::Between(from, to) => (from, to),
+            Self::Last(count) => (length.saturating_sub(count), length),
         }
     }
 }
@@ -181,12 +201,35 @@ pub(crate) fn price(text: &str) -> Result<Price, String> {
     }
 }
 
-/// Reads a byte range: `0..1MiB`, `4096..` (to the end is `u64::MAX`).
-pub(crate) fn range(text: &str) -> Result<(u64, u64), String> {
-    let (start, end) = text.split_once("..").ok_or("a range looks like 0..1MiB or 4096..")?;
-    let start = if start.is_empty() { 0 } else { size(start)? };
-    let end = if end.is_empty() { u64::MAX } else { size(end)? };
-    if start < end { Ok((start, end)) } else { Err("the range is empty".into()) }
+/// Reads a byte range: `1MiB-2MiB` or `1MiB..2MiB`, `4096-` to the end, `-1MiB` for the last of it.
+pub(crate) fn range(text: &str) -> Result<ByteRange, String> {
+    let problem = "a range looks like 1MiB-2MiB, 0..1MiB, 4096- or -1MiB (the last MiB)";
+    let parts = text.split_once("..").or_else(|| text.split_once('-'));
+    let (start, end) = parts.ok_or(problem)?;
+    let dashed = !text.contains("..");
+    let number = |text: &str| size(text).map_err(|_| problem.to_owned());
+    let range = match (start.trim(), end.trim()) {
+        ("", "") => return Err(problem.into()),
+        ("", last) if dashed => ByteRange::Last(number(last)?),
+        ("", end) => ByteRange::Between(0, number(end)?),
+        (start, "") => ByteRange::Between(number(start)?, u64::MAX),
+        (start, end) => ByteRange::Between(number(start)?, number(end)?),
+    };
+    match range {
+        ByteRange::Between(start, end) if end <= start => Err("the range is empty".into()),
+        ByteRange::Last(0) => Err("the range is empty".into()),
+        range => Ok(range),
+    }
+}
+
+/// Reads a scheme: `16/32`.
+pub(crate) fn scheme(text: &str) -> Result<Scheme, String> {
+    let problem =
+        || "a scheme looks like 16/32: the shards that suffice, and all of them".to_owned();
+    let (required, total) = text.trim().split_once('/').ok_or_else(problem)?;
+    let required = required.trim().parse().map_err(|_| problem())?;
+    let total = total.trim().parse().map_err(|_| problem())?;
+    Scheme::new(required, total).map_err(|error| error.to_string())
 }
 
 /// Reads a range of whole numbers: `0..16`.
@@ -414,10 +457,27 @@ mod tests {
 
     #[test]
     fn ranges() {
-        assert_eq!(range("0..1MiB"), Ok((0, 1 << 20)));
-        assert_eq!(range("4096.."), Ok((4096, u64::MAX)));
-        assert!(range("5..5").is_err());
-        assert!(range("5-6").is_err());
+        use ByteRange::{Between, Last};
+        for (text, range_of, within) in [
+            ("0..1MiB", Between(0, 1 << 20), (0, 1 << 20)),
+            ("1MiB-2MiB", Between(1 << 20, 2 << 20), (1 << 20, 2 << 20)),
+            ("5-6", Between(5, 6), (5, 6)),
+            ("..10", Between(0, 10), (0, 10)),
+            ("4096..", Between(4096, u64::MAX), (4096, 5_000_000)),
+            ("4096-", Between(4096, u64::MAX), (4096, 5_000_000)),
+            ("-1MiB", Last(1 << 20), (5_000_000 - (1 << 20), 5_000_000)),
+            ("-1GiB", Last(1 << 30), (0, 5_000_000)),
+        ] {
+            assert_eq!(range(text), Ok(range_of), "{text}");
+            assert_eq!(range_of.within(5_000_000), within, "{text}");
+        }
+        for text in ["5..5", "6-5", "-", "..", "", "-0", "5", "x-y", "1-2-3"] {
+            assert!(range(text).is_err(), "{text}");
+        }
+        assert_eq!(scheme("16/32").map(|scheme| (scheme.required, scheme.total)), Ok((16, 32)));
+        for text in ["16", "0/4", "5/4", "1/200", "4/8/9", "a/b"] {
+            assert!(scheme(text).is_err(), "{text}");
+        }
         assert_eq!(cells("0..16"), Ok((0, 16)));
         assert!(cells("3..3").is_err());
     }

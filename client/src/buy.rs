@@ -25,7 +25,7 @@ use crate::{
     catalog::{Batch, PurchaseEntry, Purchases},
     error::ClientError,
     place::address,
-    progress::{Progress, Step},
+    progress::{Awaited, Progress, Step, Wait},
 };
 
 /// How long a custodian has to release.
@@ -245,8 +245,13 @@ impl Client {
                     if self.host().now_ms() > due_ms {
                         return Err(ClientError::NotEnoughCustodians { released, needed, faults });
                     }
-                    let what = format!("{released} of {needed} custodians released");
-                    progress.step(Step::Waiting { node: None, what });
+                    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+                    progress.step(Step::Waiting(Wait {
+                        what: Awaited::Custodians,
+                        nodes: faults.iter().map(|(node, _)| *node).collect(),
+                        done: count(released),
+                        of: count(needed),
+                    }));
                     self.host().sleep_until_ms(self.host().now_ms() + ROUND_MS).await;
                     continue;
                 }

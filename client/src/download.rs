@@ -155,6 +155,7 @@ impl Client {
                     }
                 }
             }
+            slices.tell_waiting(span.first, required, progress);
             let input = tokio::select! {
                 biased;
                 event = slices.next() => event?,

@@ -185,7 +185,7 @@ impl Client {
         let end = if check_root { u64::MAX } else { to };
         let (spans, skipped) = spans(&layout, from, end, output.groups_done());
         progress.step(Step::Planned { total_bytes: Some(to - from) });
-        progress.step(Step::Moved { bytes: skipped });
+        progress.step(Step::Kept { bytes: skipped });
         let faults = Faults::default();
         let mut groups = self.read(resolved.reading.clone(), spans, &faults.heard(progress));
         while let Some(group) = groups.next().await {

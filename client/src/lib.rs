@@ -14,6 +14,7 @@ mod buffers;
 mod buy;
 mod catalog;
 mod download;
+mod durability;
 mod error;
 mod get;
 mod listings;
@@ -26,6 +27,7 @@ mod sell;
 mod source;
 mod upkeep;
 mod upload;
+mod verify;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -36,18 +38,18 @@ use symbolon_protocol::{id::AccountId, identity::Identity};
 pub use account::AccountView;
 pub use buy::{BuyOutcome, BuyReport, OrderView};
 pub use catalog::FileKind;
+pub use durability::{Durability, HISTORY_EPOCHS, Record, UNAVAILABLE_MAX, durability};
 pub use error::{ClientError, ErrorKind};
 pub use get::{GetOptions, GetOutcome, GetReport, ReadFault, Readable, Sink};
 pub use listings::{ListingDetail, ListingFilter, ListingView, PreviewCell};
 pub use place::{NodeView, Quote};
-pub use progress::{Progress, Step};
+pub use progress::{Awaited, Progress, Step, Wait};
 pub use reader::{ReadCost, Reader};
 pub use sell::{SellOptions, SellOutcome, SellReport};
 pub use source::Source;
-pub use upkeep::{
-    Depth, FileView, RemoveReport, SegmentView, ShardCheck, ShardView, StatView, VerifyReport,
-};
+pub use upkeep::{FileView, RemoveReport, SegmentView, ShardHealth, ShardView, StatView};
 pub use upload::{PutOptions, PutOutcome, PutReport, Replace};
+pub use verify::{Depth, ShardCheck, VerifyReport};
 
 use crate::{buffers::Buffers, catalog::Catalog, peers::Peers};
 

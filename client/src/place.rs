@@ -14,13 +14,21 @@ use symbolon_protocol::{
 };
 use tokio::task::JoinSet;
 
-use crate::{Client, error::ClientError, upload::PutOptions};
+use crate::{
+    Client,
+    durability::{Durability, Record, durability},
+    error::ClientError,
+    upload::PutOptions,
+};
 
 /// How many rows one question to the ledger asks for.
 const PAGE: usize = 500;
 
 /// How long to wait for more nodes once enough have answered, in milliseconds.
 const LINGER_MS: u64 = 300;
+
+/// The month that prices are shown for: 30 days, in milliseconds.
+const MONTH_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 
 /// A node as the ledger knows it.
 #[derive(Clone, Debug)]
@@ -52,6 +60,10 @@ pub struct Quote {
     pub fee: Amount,
     /// All of it.
     pub total: Amount,
+    /// What thirty days cost, all-in.
+    pub month: Amount,
+    /// How likely the file is to be there, from how often these nodes proved.
+    pub durability: Durability,
     /// What the user should know first.
     pub warning: Option<String>,
 }
@@ -62,6 +74,7 @@ pub(crate) struct Candidate {
     pub(crate) address: PeerAddress,
     pub(crate) price: Amount,
     pub(crate) free: u64,
+    pub(crate) record: Record,
 }
 
 pub(crate) fn address(id: NodeId, row: &Node) -> PeerAddress {
@@ -136,7 +149,14 @@ impl Client {
     /// The nodes that answer now, cheapest first; among equals, in an order that differs from file to
     /// file, so that load spreads.
     pub(crate) async fn candidates(&self, salt: &[u8]) -> Result<Vec<Candidate>, ClientError> {
-        let known = self.nodes().await?;
+        self.candidates_of(self.nodes().await?, salt).await
+    }
+
+    async fn candidates_of(
+        &self,
+        known: Vec<NodeView>,
+        salt: &[u8],
+    ) -> Result<Vec<Candidate>, ClientError> {
         let known_count = known.len();
         let answering = self.answering(known).await;
         if answering.is_empty() {
@@ -146,6 +166,7 @@ impl Client {
             address: address(node.id, &node.row),
             price: node.row.price,
             free: node.row.capacity.saturating_sub(node.row.used),
+            record: Record::of(&node.row),
         });
         let mut candidates: Vec<_> = candidates.collect();
         candidates.sort_by_cached_key(|candidate| {
@@ -164,10 +185,19 @@ impl Client {
 
     /// What storing `length` bytes would cost.
     pub async fn quote(&self, length: u64, options: &PutOptions) -> Result<Quote, ClientError> {
-        let candidates = self.candidates(b"quote").await?;
+        let known = self.nodes().await?;
+        let network: Vec<Record> = known.iter().map(|node| Record::of(&node.row)).collect();
+        let candidates = self.candidates_of(known, b"quote").await?;
         let candidates = with_room(candidates, options.scheme, Some(length));
         let scheme = choose_scheme(options.scheme, candidates.len())?;
-        quote(&self.params().await?, &candidates, scheme, length, options.epochs)
+        let params = self.params().await?;
+        let month = MONTH_MS.div_ceil(params.epoch_ms.max(1));
+        let month = quote(&params, &candidates, scheme, length, month)?.total;
+        let cost = quote(&params, &candidates, scheme, length, options.epochs)?;
+        let records: Vec<Record> = candidates.iter().map(|node| node.record).collect();
+        let times = (params.epoch_ms, options.epochs.saturating_mul(params.epoch_ms));
+        let durability = durability(scheme, &records, &network, cost.segments, times);
+        Ok(cost.quote(month, durability))
     }
 }
 
@@ -202,13 +232,48 @@ pub(crate) fn choose_scheme(wanted: Option<Scheme>, nodes: usize) -> Result<Sche
     }
 }
 
+/// What storing costs, and in what shape.
+pub(crate) struct Priced {
+    scheme: Scheme,
+    nodes: usize,
+    segments: u32,
+    stored_bytes: u64,
+    epochs: u64,
+    storage: Amount,
+    reserve: Amount,
+    fee: Amount,
+    pub(crate) total: Amount,
+    warning: Option<String>,
+}
+
+impl Priced {
+    fn quote(self, month: Amount, durability: Durability) -> Quote {
+        let Self { scheme, nodes, segments, stored_bytes, epochs, .. } = self;
+        let Self { storage, reserve, fee, total, warning, .. } = self;
+        Quote {
+            scheme,
+            nodes,
+            segments,
+            stored_bytes,
+            epochs,
+            storage,
+            reserve,
+            fee,
+            total,
+            month,
+            durability,
+            warning,
+        }
+    }
+}
+
 pub(crate) fn quote(
     params: &Params,
     candidates: &[Candidate],
     scheme: Scheme,
     length: u64,
     epochs: u64,
-) -> Result<Quote, ClientError> {
+) -> Result<Priced, ClientError> {
     let layout =
         Layout::new(scheme, length).map_err(|error| ClientError::Usage(error.to_string()))?;
     let too_much = || ClientError::Usage(String::from("the price exceeds every amount"));
@@ -235,7 +300,7 @@ pub(crate) fn quote(
         format!("only {nodes} nodes answer: losing {lost} loses the file; run more nodes")
     });
     let segments = layout.segments();
-    Ok(Quote {
+    Ok(Priced {
         scheme,
         nodes,
         segments,

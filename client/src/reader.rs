@@ -5,6 +5,7 @@
 //! asks for more and more cells ahead, up to a mebibyte. Every byte is verified before it is given out.
 
 mod cells;
+mod race;
 
 use std::{
     collections::VecDeque,
@@ -111,7 +112,8 @@ impl Reader {
         // An own file's length is known. Who has it from a grant compares it with the file's last
         // cell, unless the grant does not reach that far.
         let own = |grant: &Grant| grant.root == client.me();
-        let doubted = reading.grant.as_ref().is_some_and(|grant| !own(grant) && !is_for_cells(grant));
+        let doubted =
+            reading.grant.as_ref().is_some_and(|grant| !own(grant) && !is_for_cells(grant));
         Ok(Self {
             cells: Arc::new(Cells::new(client, reading, layout, progress)),
             position: 0,

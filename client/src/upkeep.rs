@@ -1,25 +1,20 @@
-//! What is stored where, whether it is still there, and letting it go.
+//! What is stored where, how it does, and letting it go.
 
 use symbolon_protocol::{
     Amount,
     content::{FileKey, Layout, Scheme},
-    grant::ability,
     id::{DealId, Hash, NodeId, ObjectId},
-    ledger::rows::{Deal, DealState, Nodes},
-    limits::SLICE_BYTES,
-    session::NodeFault,
+    ledger::rows::{Chain, Deal, DealState, Node, Nodes},
 };
 
 use crate::{
     Client,
     catalog::{Batch, FileEntry, FileKind, Files, Uploads},
-    download::ShardAt,
     error::ClientError,
-    progress::{Progress, Step},
 };
 
-/// How long a node has to answer a check, in milliseconds.
-const PATIENCE_MS: u64 = 10_000;
+/// A node that missed so many epochs in a row is taken to be gone.
+const GONE_EPOCHS: u32 = 10;
 
 /// A stored file.
 #[derive(Clone, Debug)]
@@ -53,10 +48,37 @@ pub struct ShardView {
     pub node: NodeId,
     /// Its root.
     pub root: Hash,
-    /// The last epoch its node has proven.
+    /// The last epoch in which its node has proven this shard among its others.
     pub last_proof: Option<u64>,
+    /// When that epoch began, in milliseconds since the Unix epoch, reckoned back from the current one.
+    pub last_proof_ms: Option<u64>,
     /// Epochs its node has missed in a row.
     pub missed_in_row: u32,
+    /// How it does.
+    pub health: ShardHealth,
+}
+
+/// How a shard does, by what the ledger saw of its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShardHealth {
+    /// Proven in the last epoch that is over, or in the current one.
+    Proven,
+    /// Too new to have been proven.
+    New,
+    /// Its node missed the last epoch that is over.
+    Missed,
+    /// Its node missed so many epochs in a row that it will hardly come back, or is not on the ledger.
+    Gone,
+    /// Its deal is over: nobody proves it or is paid for it.
+    Over,
+}
+
+impl ShardHealth {
+    /// Whether the shard counts as one that can be read.
+    #[must_use]
+    pub const fn is_well(self) -> bool {
+        matches!(self, Self::Proven | Self::New)
+    }
 }
 
 /// A segment of a file.
@@ -76,8 +98,12 @@ pub struct SegmentView {
     pub required: u8,
     /// Bytes of each shard.
     pub shard_length: u64,
+    /// Until when it is paid, in milliseconds since the Unix epoch, reckoned from the current epoch.
+    pub paid_until_ms: u64,
     /// Its shards.
     pub shards: Vec<ShardView>,
+    /// Shards that no node keeps: not placed when the file was stored.
+    pub absent: Vec<u8>,
 }
 
 /// Everything about a file.
@@ -85,6 +111,8 @@ pub struct SegmentView {
 pub struct StatView {
     /// The file.
     pub file: FileView,
+    /// The root over all its cells.
+    pub content_root: Hash,
     /// The current epoch.
     pub epoch: u64,
     /// Its segments.
@@ -100,42 +128,35 @@ pub struct RemoveReport {
     pub refunded: Amount,
 }
 
-/// How much of a file is checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
-    /// One slice of every shard, chosen at random.
-    Sample,
-    /// Every slice of every shard.
-    Deep,
+/// When an epoch began or will begin, by the length of epochs; the ledger may have stood still between.
+fn epoch_ms(chain: &Chain, epoch: u64) -> u64 {
+    let length = chain.params.epoch_ms;
+    let now = chain.epoch_started_ms;
+    match epoch.checked_sub(chain.epoch) {
+        Some(ahead) => now.saturating_add(ahead.saturating_mul(length)),
+        None => now.saturating_sub((chain.epoch - epoch).saturating_mul(length)),
+    }
 }
 
-/// What checking one shard found.
-#[derive(Clone, Debug)]
-pub struct ShardCheck {
-    /// Its segment.
-    pub segment: u32,
-    /// Its index.
-    pub index: u8,
-    /// Who keeps it.
-    pub node: NodeId,
-    /// What is wrong with it, if anything.
-    pub fault: Option<String>,
+fn health(chain: &Chain, deal: &Deal, node: Option<&Node>, proof: Option<u64>) -> ShardHealth {
+    if matches!(deal.state, DealState::Completed | DealState::Cancelled) {
+        return ShardHealth::Over;
+    }
+    let Some(node) = node.filter(|node| node.missed_in_row < GONE_EPOCHS) else {
+        return ShardHealth::Gone;
+    };
+    let last_over = chain.epoch.saturating_sub(1);
+    if proof.is_some_and(|proof| last_over <= proof) {
+        return ShardHealth::Proven;
+    }
+    // The deal's first epoch is not over, so nothing was missed for it.
+    if chain.epoch <= deal.start {
+        return if node.missed_in_row == 0 { ShardHealth::New } else { ShardHealth::Missed };
+    }
+    ShardHealth::Missed
 }
 
-/// What checking a file found.
-#[derive(Clone, Debug)]
-pub struct VerifyReport {
-    /// Slices read and compared with their roots.
-    pub checked_slices: u64,
-    /// Their bytes.
-    pub checked_bytes: u64,
-    /// Every shard.
-    pub shards: Vec<ShardCheck>,
-    /// Whether every segment has enough good shards.
-    pub readable: bool,
-}
-
-fn view(entry: &FileEntry) -> Result<FileView, ClientError> {
+pub(crate) fn view(entry: &FileEntry) -> Result<FileView, ClientError> {
     let manifest = &entry.manifest;
     let layout = Layout::new(manifest.scheme, manifest.length)
         .map_err(|error| ClientError::Index(error.to_string()))?;
@@ -175,19 +196,21 @@ impl Client {
     pub async fn stat(&self, name: &str) -> Result<StatView, ClientError> {
         let entry = self.entry(name)?;
         let file = view(&entry)?;
-        let epoch = self.chain_row().await?.epoch;
+        let chain = self.chain_row().await?;
+        let (epoch, content_root) = (chain.epoch, entry.manifest.content_root);
         let key = FileKey::from_bytes(entry.key.expose());
         let mut segments = Vec::new();
         for segment in 0..file.segments {
             let id = key.deal(segment);
             let deal = self.deal(&id).await?.ok_or(ClientError::DealGone { segment, deal: id })?;
-            segments.push(self.segment_view(segment, id, &deal).await?);
+            segments.push(self.segment_view(&chain, segment, id, &deal).await?);
         }
-        Ok(StatView { file, epoch, segments })
+        Ok(StatView { file, content_root, epoch, segments })
     }
 
     async fn segment_view(
         &self,
+        chain: &Chain,
         segment: u32,
         id: DealId,
         deal: &Deal,
@@ -196,13 +219,21 @@ impl Client {
             (0..).zip(&deal.shards).filter_map(|(i, shard)| Some((i, (*shard)?))).collect();
         let ids: Vec<NodeId> = kept.iter().map(|(_, shard)| shard.node).collect();
         let nodes = self.ledger().rows(Nodes, &ids).await?;
-        let shards = kept.into_iter().zip(nodes).map(|((index, shard), node)| ShardView {
-            index,
-            node: shard.node,
-            root: shard.root,
-            last_proof: node.as_ref().and_then(|node| node.passed_epoch),
-            missed_in_row: node.as_ref().map_or(0, |node| node.missed_in_row),
+        let shards = kept.into_iter().zip(nodes).map(|((index, shard), node)| {
+            // What the node proved before the deal began or after it ended was not this shard.
+            let in_deal = |epoch: &u64| deal.start <= *epoch && *epoch < deal.end;
+            let last_proof = node.as_ref().and_then(|node| node.passed_epoch).filter(in_deal);
+            ShardView {
+                index,
+                node: shard.node,
+                root: shard.root,
+                last_proof,
+                last_proof_ms: last_proof.map(|epoch| epoch_ms(chain, epoch)),
+                missed_in_row: node.as_ref().map_or(0, |node| node.missed_in_row),
+                health: health(chain, deal, node.as_ref(), last_proof),
+            }
         });
+        let absent = (0..).zip(&deal.shards).filter(|(_, shard)| shard.is_none());
         Ok(SegmentView {
             segment,
             deal: id,
@@ -211,7 +242,9 @@ impl Client {
             end: deal.end,
             required: deal.required,
             shard_length: deal.length,
+            paid_until_ms: epoch_ms(chain, deal.end),
             shards: shards.collect(),
+            absent: absent.map(|(index, _)| index).collect(),
         })
     }
 
@@ -228,78 +261,5 @@ impl Client {
         // Leaves can be computed again; a file that is not there is as good as removed.
         std::fs::remove_file(leaves).ok();
         Ok(RemoveReport { deals, refunded: after.checked_sub(before).unwrap_or(Amount::ZERO) })
-    }
-
-    /// Reads shards from their nodes and compares them with the roots on the ledger.
-    pub async fn verify(
-        &self,
-        name: &str,
-        depth: Depth,
-        progress: &Progress,
-    ) -> Result<VerifyReport, ClientError> {
-        let entry = self.entry(name)?;
-        let file = view(&entry)?;
-        let key = FileKey::from_bytes(entry.key.expose());
-        let grant = self.own_grant(file.object, ability::READ)?;
-        let total_bytes = (depth == Depth::Deep).then_some(file.stored_bytes);
-        progress.step(Step::Planned { total_bytes });
-        let mut report = VerifyReport {
-            checked_slices: 0,
-            checked_bytes: 0,
-            shards: Vec::new(),
-            readable: true,
-        };
-        for segment in 0..file.segments {
-            let id = key.deal(segment);
-            let deal = self.deal(&id).await?.ok_or(ClientError::DealGone { segment, deal: id })?;
-            let mut good = 0_u8;
-            let kept = self.deal_nodes(&deal).await?;
-            for (index, node, root) in kept {
-                let (name, grant, length) = (node.id, Some(grant.clone()), deal.length);
-                let shard = ShardAt { address: node, deal: id, index, root, length, grant };
-                let (slices, bytes, fault) = self.check(shard, depth, progress).await;
-                report.checked_slices += slices;
-                report.checked_bytes += bytes;
-                good += u8::from(fault.is_none());
-                report.shards.push(ShardCheck { segment, index, node: name, fault });
-            }
-            report.readable &= good >= deal.required;
-        }
-        Ok(report)
-    }
-
-    async fn check(
-        &self,
-        shard: ShardAt,
-        depth: Depth,
-        progress: &Progress,
-    ) -> (u64, u64, Option<String>) {
-        let slices = shard.length.div_ceil(SLICE_BYTES as u64);
-        let slices = u32::try_from(slices).expect("a shard has at most 64 slices");
-        let chosen = match depth {
-            Depth::Deep => 0..slices,
-            Depth::Sample => {
-                let draw = u32::from_le_bytes(self.host().random()) % slices;
-                draw..draw + 1
-            }
-        };
-        let (mut done, mut bytes) = (0, 0);
-        for slice in chosen {
-            let until_ms = self.host().now_ms() + PATIENCE_MS;
-            let read = tokio::select! {
-                biased;
-                read = shard.clone().slice(self, slice) => read,
-                () = self.host().sleep_until_ms(until_ms) => Err(NodeFault::Slow),
-            };
-            match read {
-                Ok(good) => {
-                    done += 1;
-                    bytes += good.len() as u64;
-                    progress.step(Step::Moved { bytes: good.len() as u64 });
-                }
-                Err(fault) => return (done, bytes, Some(format!("slice {slice}: {fault}"))),
-            }
-        }
-        (done, bytes, None)
     }
 }

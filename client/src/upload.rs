@@ -7,6 +7,7 @@
 mod encode;
 pub(crate) mod leaves;
 mod segment;
+mod tally;
 
 use std::fs::{File, TryLockError};
 

@@ -185,7 +185,10 @@ async fn misbehaving(habit: Habit, fault: impl Fn(NodeFault) -> bool) {
     let lying = Liar::start(&world, &world.stations[liar], habit);
     let mut reader = open(&owner).await;
     // Cell 6 is in shard 2: what its node does not give is made from others.
-    assert!(reader.read_at(6 * CELL, 6 * CELL + 1000).await.unwrap() == part(&data, 6 * CELL, 6 * CELL + 1000));
+    assert!(
+        reader.read_at(6 * CELL, 6 * CELL + 1000).await.unwrap()
+            == part(&data, 6 * CELL, 6 * CELL + 1000)
+    );
     let faults = reader.faults();
     assert_eq!(faults.len(), 1, "{habit:?}: {faults:?}");
     assert_eq!((faults[0].node, faults[0].index), (world.stations[liar].id, 2));

@@ -10,6 +10,7 @@ use crate::{
     commands::{get::Fetch, market},
     context::{self, Consent, Context},
     error::{Error, Kind},
+    interrupt::{self, Interrupt},
     output::Report,
     progress,
     units::{self, show_amount, show_size},
@@ -63,8 +64,14 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     context.consent(&chain, &question, Consent::from(args.yes, args.max_price))?;
     let limit = args.max_price.unwrap_or(view.price);
     let bar = progress::bar(&context.out, "buying");
-    let bought = client.buy(&id, limit, &bar.progress()).await;
+    let mut interrupt = Interrupt::listen();
+    let bought = interrupt.or(client.buy(&id, limit, &bar.progress())).await;
     bar.finish();
+    let Some(bought) = bought else {
+        context::close(client).await;
+        let hint = "run the same command again to go on; nothing is paid twice";
+        return Err(interrupt::stopped(String::from("buy stopped before the key was there"), hint));
+    };
     let bought = bought?;
     let report = report(&view.title, &bought);
     let fetched = match args.output {
@@ -72,7 +79,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         Some(output) => {
             let what = Readable::Token(bought.token.clone());
             let fetch = Fetch { what, output, range: None, replace: args.replace };
-            Some(fetch.run_json(&client, &context.out).await)
+            Some(fetch.run_json(&client, &context.out, &mut interrupt).await)
         }
     };
     context::close(client).await;
@@ -89,7 +96,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
 /// Paid, and not fetched: the purchase must not get lost in the error.
 fn partly(error: Error, bought: &BuyReport) -> Error {
     let message = format!("bought (order {}), but not fetched: {}", bought.order, error.message);
-    Error::new(Kind::Partial, message)
+    // Who stopped it knows that it is not done: that keeps its own code.
+    let kind = if error.kind == Kind::Interrupted { error.kind } else { Kind::Partial };
+    Error::new(kind, message)
         .hint("the same command again fetches it and pays nothing twice")
         .details(json!({ "order": bought.order.to_string(), "grant": bought.token.to_text() }))
 }

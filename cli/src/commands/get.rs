@@ -3,16 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use symbolon_client::{Client, GetOptions, GetOutcome, GetReport, Readable, Replace, Sink};
+use symbolon_client::{
+    Client, GetOptions, GetOutcome, GetReport, Progress, Readable, Replace, Sink,
+};
 use symbolon_protocol::session::NodeFault;
 
 use crate::{
     context::{self, Context},
     error::Error,
     grants,
+    interrupt::{self, Interrupt},
     output::{Output, Report},
     progress,
-    units::{self, show_size},
+    units::{self, ByteRange, show_size},
 };
 
 #[derive(Debug, clap::Args)]
@@ -22,8 +25,10 @@ Examples:
   symbolon get report.pdf -o /tmp/copy.pdf
   symbolon get photos.tar -o - | tar t
   symbolon get @grant.txt -o data.csv
-  symbolon get big.iso --range 0..1MiB -o head.bin
+  symbolon get big.iso --range 1MiB-2MiB -o part.bin
+  symbolon get log.txt --range -64KiB -o -        the last of it
 
+A whole file that was interrupted (Ctrl-C, a crash) goes on with the same command.
 Every byte is checked before it is written; what cannot be proven right is never written. A file that
 is there and has the same content already is left alone.")]
 pub(crate) struct Args {
@@ -32,9 +37,14 @@ pub(crate) struct Args {
     /// Where to write it; - writes to stdout. Without it, the name's last part in this folder
     #[arg(long, short, value_name = "PATH")]
     output: Option<PathBuf>,
-    /// Only these bytes: 0..1MiB, 4096..
-    #[arg(long, value_name = "RANGE", value_parser = units::range)]
-    range: Option<(u64, u64)>,
+    /// Only these bytes, without the end: 1MiB-2MiB, 0..1MiB, 4096- (from there), -1MiB (the last)
+    #[arg(
+        long,
+        value_name = "RANGE",
+        value_parser = units::range,
+        allow_hyphen_values = true
+    )]
+    range: Option<ByteRange>,
     /// Write over a file that is there
     #[arg(long)]
     replace: bool,
@@ -45,7 +55,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let output = args.output.unwrap_or_else(|| PathBuf::from(own_name));
     let client = context.client().await?;
     let fetch = Fetch { what, output, range: args.range, replace: args.replace };
-    let report = fetch.run(&client, &context.out).await;
+    let report = fetch.run(&client, &context.out, &mut Interrupt::listen()).await;
     context::close(client).await;
     report
 }
@@ -66,15 +76,20 @@ fn readable(text: &str) -> Result<(Readable, String), Error> {
 pub(crate) struct Fetch {
     pub(crate) what: Readable,
     pub(crate) output: PathBuf,
-    pub(crate) range: Option<(u64, u64)>,
+    pub(crate) range: Option<ByteRange>,
     pub(crate) replace: bool,
 }
 
 impl Fetch {
     /// Does it.
-    pub(crate) async fn run(self, client: &Client, out: &Output) -> Result<Report, Error> {
+    pub(crate) async fn run(
+        self,
+        client: &Client,
+        out: &Output,
+        interrupt: &mut Interrupt,
+    ) -> Result<Report, Error> {
         let stdout = self.output.as_os_str() == "-";
-        let (json, sentence) = self.run_json(client, out).await?;
+        let (json, sentence) = self.run_json(client, out, interrupt).await?;
         if stdout {
             out.note(&sentence);
             // Nothing may follow the file's bytes on stdout.
@@ -88,6 +103,7 @@ impl Fetch {
         self,
         client: &Client,
         out: &Output,
+        interrupt: &mut Interrupt,
     ) -> Result<(Value, String), Error> {
         let stdout = self.output.as_os_str() == "-";
         if stdout && out.is_json() {
@@ -95,13 +111,30 @@ impl Fetch {
                 .hint("write the file somewhere: -o PATH"));
         }
         let sink = if stdout { Sink::Stdout } else { Sink::File(self.output.clone()) };
+        let range = match self.range {
+            Some(range) => {
+                Some(range.within(client.open(&self.what, &Progress::silent()).await?.length()))
+            }
+            None => None,
+        };
         let options = GetOptions {
-            range: self.range,
+            range,
             replace: if self.replace { Replace::Replace } else { Replace::Refuse },
         };
         let bar = progress::bar(out, "fetching");
-        let got = client.get(&self.what, sink, &options, &bar.progress()).await;
+        let got = interrupt.or(client.get(&self.what, sink, &options, &bar.progress())).await;
         bar.finish();
+        let Some(got) = got else {
+            let message = format!("get stopped at {}", bar.so_far());
+            let goes_on = !stdout && range.is_none();
+            return Err(interrupt::stopped(
+                message,
+                match goes_on {
+                    true => "run the same command again to go on with what is here already",
+                    false => "the same command again starts from the beginning",
+                },
+            ));
+        };
         let got = got?;
         for fault in got.faults.iter().filter(|fault| fault.fault == NodeFault::Corrupt) {
             let node = &fault.node.to_string()[..16];

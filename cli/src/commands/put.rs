@@ -1,18 +1,22 @@
 //! `symbolon put`: store a file.
 
+mod preview;
+
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use symbolon_client::{PutOptions, PutOutcome, PutReport, Quote, Replace, Source, StatView};
-use symbolon_protocol::Amount;
+use symbolon_client::{Client, PutOptions, PutOutcome, PutReport, Replace, Source, StatView};
+use symbolon_protocol::{Amount, content::Scheme, ledger::rows::Chain};
 
 use crate::{
     context::{self, Consent, Context},
     error::Error,
+    interrupt::{self, Interrupt},
     output::Report,
     progress,
-    units::{self, Term, count, show_amount, show_duration, show_size},
+    units::{self, GIB, Term, count, show_amount, show_duration, show_size},
 };
+use preview::{Preview, guard};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -20,9 +24,11 @@ Examples:
   symbolon put report.pdf
   symbolon put report.pdf reports/2026.pdf --for 1y --max-cost 2.5
   tar c photos | symbolon put - photos.tar
-  symbolon put big.iso --dry-run          what it would cost
+  symbolon put big.iso --dry-run          what it would cost, and how sure it would be
+  symbolon put big.iso --scheme 16/32     any 16 of 32 shards give it back
 
-The same command again after an interruption goes on where it stopped and pays once.")]
+The same command again after an interruption (Ctrl-C, a crash) goes on where it stopped and pays once.
+A scheme that would too often be out of reach, by how often the nodes proved so far, is refused.")]
 pub(crate) struct Args {
     /// The file to store; - reads stdin
     path: PathBuf,
@@ -34,7 +40,13 @@ pub(crate) struct Args {
     /// Refuse to pay more than this, all-in
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     max_cost: Option<Amount>,
-    /// Say what it would cost, and store nothing
+    /// How many shards suffice, of how many; without it, what fits the number of nodes
+    #[arg(long, value_name = "REQUIRED/TOTAL", value_parser = units::scheme)]
+    scheme: Option<Scheme>,
+    /// Store it even where it would be out of reach too often
+    #[arg(long)]
+    accept_risk: bool,
+    /// Say what it would cost and how sure it would be, and store nothing
     #[arg(long)]
     dry_run: bool,
     /// Take the place of the file that has the name now
@@ -54,38 +66,82 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let options = PutOptions {
         epochs: args.term.epochs(epoch_ms),
         cost_max: args.max_cost,
-        scheme: None,
+        scheme: args.scheme,
         replace: if args.replace { Replace::Replace } else { Replace::Refuse },
     };
-    let mut warning = None;
-    if let Some(length) = length {
-        let quote = client.quote(length, &options).await?;
-        if let Some(warning) = &quote.warning {
-            context.out.warn(warning);
-        }
-        warning.clone_from(&quote.warning);
-        if args.dry_run {
-            context::close(client).await;
-            return Ok(quote_report(&name, length, &quote, epoch_ms));
-        }
-        let question = format!(
-            "Store {} for {} at {} all-in?",
-            show_size(length),
-            show_duration(quote.epochs.saturating_mul(epoch_ms)),
-            show_amount(quote.total),
-        );
-        context.consent(&chain, &question, Consent::from(args.yes, args.max_cost))?;
-    } else {
-        let question = format!("Store what comes from stdin as {name}, whatever its size costs?");
-        context.consent(&chain, &question, Consent::from(args.yes, args.max_cost))?;
+    let quote = client.quote(length.unwrap_or(GIB), &options).await?;
+    if let Some(warning) = &quote.warning {
+        context.out.warn(warning);
     }
-    let bar = progress::bar(&context.out, "storing");
-    let stored = client.put(source, &name, &options, &bar.progress()).await;
-    bar.finish();
-    let stored = stored?;
-    let stat = client.stat(&name).await;
+    // Of what comes from stdin nobody knows the size: it is shown for a GiB.
+    let shown = Preview { name: &name, length: length.unwrap_or(GIB), quote: &quote, epoch_ms };
+    if args.dry_run {
+        context::close(client).await;
+        return Ok(shown.report());
+    }
+    if !args.accept_risk && is_new(&client, &name, args.replace)? {
+        guard(&quote)?;
+    }
+    ask(&args, context, &chain, &shown)?;
+    let stored = store(&client, source, &name, &options, context).await;
+    let stat = match &stored {
+        Ok(_) => Some(client.stat(&name).await),
+        Err(_) => None,
+    };
     context::close(client).await;
-    Ok(put_report(&stored, &stat?, epoch_ms).with("warning", warning.into()))
+    let stored = stored?;
+    let stat = stat.transpose()?;
+    Ok(put_report(&stored, stat.as_ref(), epoch_ms).with("warning", quote.warning.into()))
+}
+
+/// Whether something new would be stored: what has begun was judged when it began, and a name that is
+/// taken is either the same file or refused.
+fn is_new(client: &Client, name: &str, replace: bool) -> Result<bool, Error> {
+    let taken = !replace && client.list()?.iter().any(|file| file.name == name);
+    Ok(!taken && !client.unfinished()?.iter().any(|begun| begun == name))
+}
+
+/// Asks before paying, and shows first what for.
+fn ask(args: &Args, context: &Context, chain: &Chain, shown: &Preview<'_>) -> Result<(), Error> {
+    let given = Consent::from(args.yes, args.max_cost);
+    let question = if args.path.as_os_str() == "-" {
+        let cost = show_amount(shown.quote.total);
+        format!("Store what comes from stdin as {}, at {cost} all-in for each GiB?", shown.name)
+    } else {
+        shown.question()
+    };
+    if given == Consent::Open && chain.params.faucet == Amount::ZERO {
+        context.out.note(&shown.lines());
+    }
+    context.consent(chain, &question, given)
+}
+
+/// Stores it, unless it is stopped on the way.
+async fn store(
+    client: &Client,
+    source: Source,
+    name: &str,
+    options: &PutOptions,
+    context: &Context,
+) -> Result<PutReport, Error> {
+    let from_stdin = matches!(source, Source::Stdin);
+    let mut interrupt = Interrupt::listen();
+    let bar = progress::bar(&context.out, "storing");
+    let stored = interrupt.or(client.put(source, name, options, &bar.progress())).await;
+    bar.finish();
+    let Some(stored) = stored else {
+        let message = format!("put stopped at {}", bar.so_far());
+        return Err(interrupt::stopped(
+            message,
+            match from_stdin {
+                true => {
+                    "stdin cannot be read again: the same command stores it anew, and what is paid for unused comes back"
+                }
+                false => "run the same command again to go on; nothing is paid twice",
+            },
+        ));
+    };
+    Ok(stored?)
 }
 
 fn source(args: &Args) -> Result<(Source, Option<u64>), Error> {
@@ -126,58 +182,21 @@ fn name(args: &Args) -> Result<String, Error> {
     }
 }
 
-fn quote_report(name: &str, length: u64, quote: &Quote, epoch_ms: u64) -> Report {
-    let lasts = show_duration(quote.epochs.saturating_mul(epoch_ms));
-    let json = json!({
-        "name": name,
-        "length": length,
-        "scheme": scheme_json(quote.scheme),
-        "nodes": quote.nodes,
-        "segments": quote.segments,
-        "stored_bytes": quote.stored_bytes,
-        "epochs": quote.epochs,
-        "cost": {
-            "storage": quote.storage.to_string(),
-            "reserve": quote.reserve.to_string(),
-            "fee": quote.fee.to_string(),
-            "total": quote.total.to_string(),
-        },
-        "warning": quote.warning,
-    });
-    Report::new(json)
-        .text(format!("Storing {name} would cost {} all-in.", show_amount(quote.total)))
-        .field("file", show_size(length))
-        .field("on the nodes", format!("{} in {}", show_size(quote.stored_bytes), shards(quote)))
-        .field("for", format!("{lasts} ({})", count(quote.epochs, "epoch")))
-        .field("storage", format!("{}, paid to nodes epoch by epoch", show_amount(quote.storage)))
-        .field(
-            "reserve",
-            format!("{}, for repair; unused it comes back", show_amount(quote.reserve)),
-        )
-        .field("fee", show_amount(quote.fee).to_string())
-        .essence(quote.total.to_string())
-}
-
-fn shards(quote: &Quote) -> String {
-    let scheme = quote.scheme;
-    let segments = count(quote.segments, "segment");
-    format!("{segments} of {} shards, any {} suffice", scheme.total, scheme.required)
-}
-
-fn scheme_json(scheme: symbolon_protocol::content::Scheme) -> Value {
+fn scheme_json(scheme: Scheme) -> Value {
     json!({ "required": scheme.required, "total": scheme.total })
 }
 
-fn put_report(stored: &PutReport, stat: &StatView, epoch_ms: u64) -> Report {
+fn put_report(stored: &PutReport, stat: Option<&StatView>, epoch_ms: u64) -> Report {
+    let segments = stat.map_or(&[][..], |stat| &stat.segments);
     let outcome = match stored.outcome {
         PutOutcome::Stored => "stored",
         PutOutcome::Resumed => "resumed",
         PutOutcome::Already => "already",
     };
     let nodes: std::collections::BTreeSet<_> =
-        stat.segments.iter().flat_map(|segment| &segment.shards).map(|shard| shard.node).collect();
-    let shards: usize = stat.segments.iter().map(|segment| segment.shards.len()).sum();
-    let paid_until = stat.segments.iter().map(|segment| segment.end).min().unwrap_or(0);
+        segments.iter().flat_map(|segment| &segment.shards).map(|shard| shard.node).collect();
+    let shards: usize = segments.iter().map(|segment| segment.shards.len()).sum();
+    let paid_until = segments.iter().map(|segment| segment.end).min().unwrap_or(0);
     let json = json!({
         "outcome": outcome,
         "name": stored.name,

@@ -1,13 +1,13 @@
 //! `symbolon stat`: where a file is and how well it is.
 
 use serde_json::{Value, json};
-use symbolon_client::{SegmentView, StatView};
+use symbolon_client::{SegmentView, ShardHealth, ShardView, StatView};
 
 use crate::{
     context::{self, Context},
     error::Error,
     output::{Align, Report, Table},
-    units::{show_duration, show_size, show_time},
+    units::{count, show_amount, show_duration, show_size, show_time},
 };
 
 #[derive(Debug, clap::Args)]
@@ -16,7 +16,8 @@ Examples:
   symbolon stat report.pdf
   symbolon stat report.pdf --json
 
-Health comes from the ledger: which shard's node proved it last, and when. To ask the nodes
+Health comes from the ledger: proven in the last epoch, new, missed, gone (ten epochs in a row), or
+over. Dates are reckoned from the length of epochs. To ask the nodes
 themselves and check bytes, use: symbolon verify NAME")]
 pub(crate) struct Args {
     /// The file's name
@@ -30,59 +31,104 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
     context::close(client).await;
     let stat = stat?;
     let file = &stat.file;
-    let mut table = Table::new(&[
-        ("SEGMENT", Align::Right),
-        ("SHARD", Align::Right),
-        ("NODE", Align::Left),
-        ("LAST PROOF", Align::Left),
-    ]);
-    for segment in &stat.segments {
-        for shard in &segment.shards {
-            table.row(vec![
-                segment.segment.to_string(),
-                shard.index.to_string(),
-                shard.node.to_string(),
-                shard
-                    .last_proof
-                    .map_or_else(|| "none yet".into(), |epoch| format!("epoch {epoch}")),
-            ]);
-        }
-    }
     let paid_until = stat.segments.iter().map(|segment| segment.end).min().unwrap_or(0);
+    let paid_until_ms = stat.segments.iter().map(|segment| segment.paid_until_ms).min();
     let left = paid_until.saturating_sub(stat.epoch).saturating_mul(chain.params.epoch_ms);
     let scheme = file.scheme;
     Ok(Report::new(json(&stat))
         .field("name", file.name.clone())
         .field("object", file.object.to_string())
+        .field("content root", stat.content_root.to_string())
         .field(
             "size",
             format!("{}, {} on the nodes", show_size(file.length), show_size(file.stored_bytes)),
         )
         .field("stored", show_time(file.stored_ms))
-        .field("code", format!("any {} of {} shards", scheme.required, scheme.total))
-        .field("paid", format!("until epoch {paid_until}, {} from now", show_duration(left)))
+        .field("scheme", format!("{scheme}: any {} of {} shards", scheme.required, scheme.total))
+        .field("cost", format!("{} all-in", show_amount(file.cost)))
+        .field(
+            "paid",
+            format!(
+                "until {} (epoch {paid_until}), {} from now",
+                show_time(paid_until_ms.unwrap_or(0)),
+                show_duration(left)
+            ),
+        )
         .field("health", health(&stat.segments))
-        .table(table))
+        .table(table(&stat)))
+}
+
+fn table(stat: &StatView) -> Table {
+    let mut table = Table::new(&[
+        ("SEGMENT", Align::Right),
+        ("SHARD", Align::Right),
+        ("NODE", Align::Left),
+        ("HEALTH", Align::Left),
+        ("LAST PROOF", Align::Left),
+    ]);
+    for segment in &stat.segments {
+        let number = segment.segment.to_string();
+        for shard in &segment.shards {
+            let proof = shard.last_proof.zip(shard.last_proof_ms);
+            table.row(vec![
+                number.clone(),
+                shard.index.to_string(),
+                shard.node.to_string(),
+                words(shard),
+                proof.map_or_else(
+                    || "none yet".into(),
+                    |(epoch, ms)| format!("epoch {epoch}, {}", show_time(ms)),
+                ),
+            ]);
+        }
+        for index in &segment.absent {
+            let (index, none) = (index.to_string(), String::from("-"));
+            table.row(vec![number.clone(), index, none.clone(), "not placed".into(), none]);
+        }
+    }
+    table
+}
+
+/// How a shard does, for a person.
+fn words(shard: &ShardView) -> String {
+    match shard.health {
+        ShardHealth::Missed => format!("missed {}", count(shard.missed_in_row, "epoch")),
+        ShardHealth::Gone => format!("gone, missed {}", count(shard.missed_in_row, "epoch")),
+        health => name(health).into(),
+    }
+}
+
+fn name(health: ShardHealth) -> &'static str {
+    match health {
+        ShardHealth::Proven => "proven",
+        ShardHealth::New => "new",
+        ShardHealth::Missed => "missed",
+        ShardHealth::Gone => "gone",
+        ShardHealth::Over => "over",
+    }
 }
 
 fn health(segments: &[SegmentView]) -> String {
     let spare = |segment: &&SegmentView| healthy(segment).saturating_sub(segment.required.into());
     let Some(worst) = segments.iter().min_by_key(spare) else { return "no segments".into() };
     let (healthy, required) = (healthy(worst), usize::from(worst.required));
+    if worst.shards.iter().all(|shard| shard.health == ShardHealth::Over) {
+        return "over: nobody is paid for it any more".into();
+    }
     if healthy < required {
         let segment = worst.segment;
         return format!(
             "in danger: the nodes of segment {segment} that prove hold {healthy} shards, {required} are needed"
         );
     }
-    let of = worst.shards.len();
+    let of = worst.shards.len() + worst.absent.len();
     let spare = healthy - required;
     format!("good; {healthy} of {of} shards are on nodes that prove, {spare} more may be lost")
 }
 
-/// Shards whose node did not miss its last epoch.
+/// Shards that can be counted on, as far as the ledger knows.
 fn healthy(segment: &SegmentView) -> usize {
-    segment.shards.iter().filter(|shard| shard.missed_in_row == 0).count()
+    segment.shards.iter().filter(|shard| shard.health.is_well()).count()
 }
 
 fn json(stat: &StatView) -> Value {
@@ -93,7 +139,9 @@ fn json(stat: &StatView) -> Value {
                 "index": shard.index,
                 "node": shard.node.to_string(),
                 "root": shard.root.to_string(),
+                "health": name(shard.health),
                 "last_proof_epoch": shard.last_proof,
+                "last_proof_ms": shard.last_proof_ms,
                 "missed_in_row": shard.missed_in_row,
             })
         });
@@ -103,10 +151,12 @@ fn json(stat: &StatView) -> Value {
             "state": format!("{:?}", segment.state).to_lowercase(),
             "start_epoch": segment.start,
             "end_epoch": segment.end,
+            "paid_until_ms": segment.paid_until_ms,
             "healthy": healthy(segment),
             "shard_length": segment.shard_length,
             "required": segment.required,
             "shards": shards.collect::<Vec<_>>(),
+            "absent": segment.absent,
         })
     });
     json!({
@@ -117,6 +167,7 @@ fn json(stat: &StatView) -> Value {
         "stored_bytes": file.stored_bytes,
         "stored_ms": file.stored_ms,
         "cost": file.cost.to_string(),
+        "content_root": stat.content_root.to_string(),
         "epoch": stat.epoch,
         "segments": segments.collect::<Vec<_>>(),
     })

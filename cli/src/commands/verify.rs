@@ -15,7 +15,7 @@ use crate::{
 #[command(after_help = "\
 Examples:
   symbolon verify report.pdf             a sample of every shard
-  symbolon verify report.pdf --deep      every byte of every shard
+  symbolon verify report.pdf --deep      every byte of every shard; names each damaged cell of 64 KiB
 
 Exit codes: 0 all shards are well; 15 the file reads, but shards are missing or damaged;
 7 too few shards are left to read it.")]
@@ -70,11 +70,12 @@ fn report(json: Value, checked: &VerifyReport) -> Report {
             shard.fault.clone().unwrap_or_else(|| "well".into()),
         ]);
     }
-    let slices = count(checked.checked_slices, "slice");
+    let cells = count(checked.checked_cells, "cell");
+    let shards = count(checked.shards.len(), "shard");
     let read = show_size(checked.checked_bytes);
-    Report::new(json)
-        .table(table)
-        .text(format!("Checked {slices}, {read}, against the shards' roots."))
+    Report::new(json).table(table).text(format!(
+        "Checked {cells} of {shards} against the shards' roots; {read} are what they should be."
+    ))
 }
 
 fn json(name: &str, depth: Depth, checked: &VerifyReport) -> Value {
@@ -84,6 +85,8 @@ fn json(name: &str, depth: Depth, checked: &VerifyReport) -> Value {
             "index": shard.index,
             "node": shard.node.to_string(),
             "well": shard.fault.is_none(),
+            "cells": shard.good_cells + shard.bad_cells.len() as u64,
+            "bad_cells": shard.bad_cells,
             "fault": shard.fault,
         })
     });
@@ -92,6 +95,7 @@ fn json(name: &str, depth: Depth, checked: &VerifyReport) -> Value {
         "depth": match depth { Depth::Deep => "deep", Depth::Sample => "sample" },
         "readable": checked.readable,
         "checked_slices": checked.checked_slices,
+        "checked_cells": checked.checked_cells,
         "checked_bytes": checked.checked_bytes,
         "shards": shards.collect::<Vec<_>>(),
     })

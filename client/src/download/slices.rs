@@ -21,6 +21,7 @@ use crate::{
     buffers::Buffer,
     error::ClientError,
     peers::{PeerError, response},
+    progress::{Awaited, Progress, Step, Wait},
 };
 
 /// Stripes of a group: as many as a slice has cells.
@@ -197,6 +198,20 @@ impl Slices {
                 Ok(None)
             }
         }
+    }
+
+    /// Tells who is waited for before the next group can be given out.
+    pub(super) fn tell_waiting(&self, first: u32, required: u8, progress: &Progress) {
+        if !progress.is_heard() {
+            return;
+        }
+        let next = self.delivered.map_or(first, |last| last + 1);
+        let asked = self.fetching.keys().filter(|(_, slice)| *slice == next);
+        let nodes = asked.map(|(index, _)| self.sources[index].address.id).collect();
+        let done = self.arrived.range((next, 0)..=(next, u8::MAX)).count();
+        let done = u32::try_from(done).unwrap_or(u32::MAX);
+        let (what, of) = (Awaited::Bytes, u32::from(required));
+        progress.step(Step::Waiting(Wait { what, nodes, done, of }));
     }
 
     /// The next group in order, when it is decoded.

@@ -45,6 +45,8 @@ pub(super) struct Part {
     file: File,
     note: Option<Note>,
     tally: Tally,
+    /// Bytes of the whole groups in the file.
+    length: u64,
 }
 
 /// How far a part is good: object, groups, length, then the leaves of those groups.
@@ -109,6 +111,7 @@ impl Output {
                 for piece in bytes.chunks(WRITE_BYTES) {
                     part.file.write_all(piece).map_err(at(&part.path))?;
                 }
+                part.length += bytes.len() as u64;
             }
             Self::Stdout(_) => {
                 let stdout = Path::new("standard output");
@@ -136,11 +139,11 @@ impl Output {
     }
 
     pub(super) fn discard(self) {
-        if let Self::Part(part) = self {
+        if let Self::Part(mut part) = self {
             // What cannot be removed now is overwritten by the next get.
             std::fs::remove_file(&part.path).ok();
-            if let Some(note) = part.note {
-                std::fs::remove_file(note.path).ok();
+            if let Some(note) = part.note.take() {
+                std::fs::remove_file(&note.path).ok();
             }
         }
     }
@@ -169,6 +172,14 @@ impl Output {
     }
 }
 
+/// A get that ends early leaves what it has: the next one goes on from the last group.
+impl Drop for Part {
+    fn drop(&mut self) {
+        // What cannot be synced now is read again.
+        self.sync().ok();
+    }
+}
+
 impl Part {
     fn open(target: PathBuf, object: &ObjectId, resumable: bool) -> Result<Self, ClientError> {
         let path = beside(&target, ".symbolon-part");
@@ -193,21 +204,20 @@ impl Part {
         };
         file.set_len(good).map_err(at(&path))?;
         file.seek(SeekFrom::Start(good)).map_err(at(&path))?;
-        Ok(Self { target, path, file, note, tally })
+        Ok(Self { target, path, file, note, tally, length: good })
     }
 
     /// Syncs the bytes first, then the note that vouches for them.
     fn sync(&mut self) -> Result<(), ClientError> {
         let Some(note) = &mut self.note else { return Ok(()) };
         self.file.sync_data().map_err(at(&self.path))?;
-        let length = self.file.stream_position().map_err(at(&self.path))?;
-        note.write(&self.tally, length).map_err(at(&note.path))
+        note.write(&self.tally, self.length).map_err(at(&note.path))
     }
 
-    fn finish(self) -> Result<(), ClientError> {
+    fn finish(mut self) -> Result<(), ClientError> {
         self.file.sync_all().map_err(at(&self.path))?;
         std::fs::rename(&self.path, &self.target).map_err(at(&self.target))?;
-        if let Some(note) = self.note {
+        if let Some(note) = self.note.take() {
             std::fs::remove_file(&note.path).map_err(at(&note.path))?;
         }
         let folder = self.target.parent().filter(|folder| !folder.as_os_str().is_empty());

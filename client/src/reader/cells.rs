@@ -6,7 +6,7 @@
 //! of the ledger once, and a node that failed is not asked first again.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -20,18 +20,16 @@ use symbolon_protocol::{
     id::{DealId, Hash, NodeId},
     session::NodeFault,
 };
-use tokio::{sync::OnceCell, task::JoinSet};
+use tokio::sync::OnceCell;
 
+use super::race::Race;
 use crate::{
     Client,
-    download::{Reading, ShardAt},
+    download::Reading,
     error::ClientError,
     get::ReadFault,
     progress::{Progress, Step},
 };
-
-/// How long a node has to send a cell, in milliseconds.
-const PATIENCE_MS: u64 = 10_000;
 
 /// How long one node is waited for before others are asked too, in milliseconds: at first, and the
 /// least and the most of what follows from how long answers take.
@@ -59,24 +57,24 @@ pub struct ReadCost {
 }
 
 /// What a segment's cells are asked with.
-struct Segment {
-    coder: SegmentCoder,
-    deal: DealId,
-    length: u64,
-    sources: BTreeMap<u8, (PeerAddress, Hash)>,
-    absent: Vec<(NodeId, NodeFault)>,
+pub(super) struct Segment {
+    pub(super) coder: SegmentCoder,
+    pub(super) deal: DealId,
+    pub(super) length: u64,
+    pub(super) sources: BTreeMap<u8, (PeerAddress, Hash)>,
+    pub(super) absent: Vec<(NodeId, NodeFault)>,
 }
 
 /// The data cells of one file.
 pub(super) struct Cells {
-    client: Client,
-    reading: Reading,
+    pub(super) client: Client,
+    pub(super) reading: Reading,
     layout: Layout,
     progress: Progress,
     segments: Mutex<BTreeMap<u32, Arc<OnceCell<Segment>>>>,
     shunned: Mutex<BTreeMap<NodeId, u64>>,
     faults: Mutex<Vec<ReadFault>>,
-    node_requests: AtomicU64,
+    pub(super) node_requests: AtomicU64,
     ledger_requests: AtomicU64,
     usual_ms: AtomicU64,
     /// Whether the file's last cell was opened, which is sealed together with the file's length.
@@ -86,9 +84,9 @@ pub(super) struct Cells {
 /// Where a data cell lies.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
-    segment: u32,
-    stripe: StripeLayout,
-    shard: u8,
+    pub(super) segment: u32,
+    pub(super) stripe: StripeLayout,
+    pub(super) shard: u8,
     /// Where its first byte is in the file.
     pub(super) start: u64,
 }
@@ -203,12 +201,12 @@ impl Cells {
         Ok(Segment { coder, deal: id, length: deal.length, sources, absent })
     }
 
-    fn is_shunned(&self, node: &NodeId) -> bool {
+    pub(super) fn is_shunned(&self, node: &NodeId) -> bool {
         let now_ms = self.client.host().now_ms();
         lock(&self.shunned).get(node).is_some_and(|until_ms| now_ms < *until_ms)
     }
 
-    fn note_fault(&self, node: NodeId, index: u8, fault: NodeFault) {
+    pub(super) fn note_fault(&self, node: NodeId, index: u8, fault: NodeFault) {
         let until_ms = match fault {
             NodeFault::Corrupt => u64::MAX,
             _ => self.client.host().now_ms() + SHUN_MS,
@@ -223,193 +221,17 @@ impl Cells {
         }
     }
 
-    fn note_time(&self, took_ms: u64) {
+    pub(super) fn note_time(&self, took_ms: u64) {
         // A running mean over about eight answers; a lost update between two of them does no harm.
         let usual = self.usual_ms.load(Ordering::Relaxed);
         let next = if usual == 0 { took_ms } else { (usual * 7 + took_ms) / 8 };
         self.usual_ms.store(next.max(1), Ordering::Relaxed);
     }
 
-    fn hedge_ms(&self) -> u64 {
+    pub(super) fn hedge_ms(&self) -> u64 {
         match self.usual_ms.load(Ordering::Relaxed) {
             0 => HEDGE_MS,
             usual => (usual * HEDGE_TIMES).clamp(HEDGE_MS_MIN, HEDGE_MS_MAX),
-        }
-    }
-}
-
-/// What a node sent, or did instead, and how long that took.
-struct Answer {
-    index: u8,
-    result: Result<Vec<u8>, NodeFault>,
-    took_ms: u64,
-}
-
-/// One cell on its way, from one node or from several.
-struct Race<'a> {
-    cells: &'a Cells,
-    segment: &'a Segment,
-    place: Place,
-    asks: JoinSet<Answer>,
-    /// The shard that was asked for first and alone, when there is one.
-    first: Option<u8>,
-    /// Others that were asked and have not answered.
-    others_out: usize,
-    rest: VecDeque<u8>,
-    have: Vec<Option<Vec<u8>>>,
-    faults: Vec<(NodeId, NodeFault)>,
-}
-
-impl<'a> Race<'a> {
-    fn new(cells: &'a Cells, segment: &'a Segment, place: Place) -> Self {
-        let total = segment.coder.layout().total;
-        // Begins elsewhere for every stripe, so that the work of a lost node falls on all others.
-        let turn = u8::try_from(place.stripe.stripe % u32::from(total)).unwrap_or(0);
-        let mut rest: Vec<u8> = (0..total)
-            .map(|index| (index + turn) % total)
-            .filter(|index| *index != place.shard && segment.sources.contains_key(index))
-            .collect();
-        let own = segment.sources.get(&place.shard);
-        let first = own.filter(|(node, _)| !cells.is_shunned(&node.id)).map(|_| place.shard);
-        if own.is_some() && first.is_none() {
-            rest.push(place.shard);
-        }
-        rest.sort_by_key(|index| cells.is_shunned(&segment.sources[index].0.id));
-        Self {
-            cells,
-            segment,
-            place,
-            asks: JoinSet::new(),
-            first,
-            others_out: 0,
-            rest: rest.into(),
-            have: vec![None; usize::from(total)],
-            faults: segment.absent.clone(),
-        }
-    }
-
-    /// The plain bytes of the cell, padding included.
-    async fn run(mut self) -> Result<Vec<u8>, ClientError> {
-        let mut alone = self.first.is_some();
-        if let Some(first) = self.first {
-            self.ask(first);
-        }
-        loop {
-            if self.is_there(self.place.shard) || self.there() >= self.required() {
-                return self.decode();
-            }
-            if !alone {
-                while self.others_out + self.there() < self.required() && self.ask_next() {}
-            }
-            if self.asks.is_empty() {
-                return Err(self.short());
-            }
-            let patience_ms = self.cells.client.host().now_ms() + self.cells.hedge_ms();
-            let answer = tokio::select! {
-                biased;
-                answer = self.asks.join_next() => answer,
-                () = self.cells.client.host().sleep_until_ms(patience_ms) => None,
-            };
-            match answer {
-                // Somebody takes long: one more is asked, or as many as give the cell back.
-                None if !alone => drop(self.ask_next()),
-                None => alone = false,
-                Some(Ok(answer)) => alone &= self.take(answer),
-                Some(Err(error)) => {
-                    return Err(ClientError::Internal(format!("a reading task died: {error}")));
-                }
-            }
-        }
-    }
-
-    fn required(&self) -> usize {
-        usize::from(self.segment.coder.layout().required)
-    }
-
-    fn is_there(&self, index: u8) -> bool {
-        self.have[usize::from(index)].is_some()
-    }
-
-    fn there(&self) -> usize {
-        self.have.iter().flatten().count()
-    }
-
-    fn ask_next(&mut self) -> bool {
-        let Some(index) = self.rest.pop_front() else { return false };
-        self.others_out += 1;
-        self.ask(index);
-        true
-    }
-
-    fn ask(&mut self, index: u8) {
-        let (address, root) = self.segment.sources[&index].clone();
-        let shard = ShardAt {
-            address,
-            deal: self.segment.deal,
-            index,
-            root,
-            length: self.segment.length,
-            grant: self.cells.reading.grant.clone(),
-        };
-        self.cells.node_requests.fetch_add(1, Ordering::Relaxed);
-        let (client, cell) = (self.cells.client.clone(), self.place.stripe.stripe);
-        self.asks.spawn(async move {
-            let host = client.host();
-            let asked_ms = host.now_ms();
-            let result = tokio::select! {
-                biased;
-                read = shard.cell(&client, cell) => read,
-                () = host.sleep_until_ms(asked_ms + PATIENCE_MS) => Err(NodeFault::Slow),
-            };
-            Answer { index, result, took_ms: host.now_ms().saturating_sub(asked_ms) }
-        });
-    }
-
-    /// Takes note of an answer; says whether it was a good one.
-    fn take(&mut self, answer: Answer) -> bool {
-        let Answer { index, result, took_ms } = answer;
-        if self.first != Some(index) {
-            self.others_out -= 1;
-        }
-        match result {
-            Ok(cell) => {
-                self.cells.note_time(took_ms);
-                self.have[usize::from(index)] = Some(cell);
-                true
-            }
-            Err(fault) => {
-                let node = self.segment.sources[&index].0.id;
-                self.cells.note_fault(node, index, fault);
-                self.faults.push((node, fault));
-                false
-            }
-        }
-    }
-
-    fn decode(mut self) -> Result<Vec<u8>, ClientError> {
-        if let Some(first) = self.first.filter(|first| !self.is_there(*first)) {
-            let node = self.segment.sources[&first].0.id;
-            if self.faults.iter().all(|(faulty, _)| *faulty != node) {
-                // The others were faster although they were asked later.
-                self.cells.note_fault(node, first, NodeFault::Slow);
-            }
-        }
-        self.asks.abort_all();
-        let have: Vec<Option<&[u8]>> = self.have.iter().map(Option::as_deref).collect();
-        let mut plain = vec![0; self.place.stripe.plain_bytes];
-        let (stripe, shard) = (self.place.stripe.stripe, self.place.shard);
-        let opened = self.segment.coder.decode_cell(stripe, shard, &have, &mut plain);
-        let segment = self.place.segment;
-        opened.map_err(|error| ClientError::Corrupt { segment, why: error.to_string() })?;
-        Ok(plain)
-    }
-
-    fn short(self) -> ClientError {
-        ClientError::NotEnoughShards {
-            segment: self.place.segment,
-            usable: u8::try_from(self.there()).unwrap_or(u8::MAX),
-            required: self.segment.coder.layout().required,
-            faults: self.faults,
         }
     }
 }

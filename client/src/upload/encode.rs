@@ -68,6 +68,7 @@ pub(crate) struct Feeder {
     pub(crate) layout: SegmentLayout,
     pub(crate) bytes: SegmentBytes,
     pub(crate) buffers: Buffers,
+    /// Hears of what is encoded: when all of it was stored before, and nothing has to be sent.
     pub(crate) progress: Progress,
 }
 
@@ -111,7 +112,7 @@ impl Feeder {
             for (cells, cell_bytes) in batch.stripes {
                 self.forward(&mut open, &cells, cell_bytes, started_ms).await;
             }
-            self.progress.step(Step::Moved { bytes: batch.plain_bytes });
+            self.progress.step(Step::Kept { bytes: batch.plain_bytes });
         }
         // The lanes see their end before they see their root.
         drop(open);

@@ -27,6 +27,7 @@ use tokio::{
 use super::{
     Job,
     encode::{Encoded, Feeder, LANE_CELLS, Lane},
+    tally::Tally,
 };
 use crate::{
     Client,
@@ -35,7 +36,7 @@ use crate::{
     error::ClientError,
     peers::{PeerError, response},
     place::Candidate,
-    progress::{Progress, Step},
+    progress::{Awaited, Progress, Step, Wait},
     source::SegmentBytes,
 };
 
@@ -65,6 +66,10 @@ struct Placing<'a> {
     nodes: BTreeMap<NodeId, Candidate>,
     events: mpsc::Sender<Event>,
     tasks: BTreeMap<u8, AbortHandle>,
+    /// Who has been asked for a shard and has not signed for it.
+    pending: BTreeMap<u8, NodeId>,
+    signed: u32,
+    tally: Arc<Tally>,
     encoded: Option<Encoded>,
     /// Everyone who was asked for a shard of the segment, in this put or an earlier one.
     asked: Vec<Asked>,
@@ -130,6 +135,9 @@ impl Client {
         }
         let wanted: Vec<NodeId> = nodes.iter().map(|node| node.address.id).collect();
         let nodes = nodes.into_iter().map(|node| (node.address.id, node)).collect();
+        let plain_length = bytes.length();
+        let lengths = (plain_length, layout.shard_length);
+        let tally = Arc::new(Tally::new(progress, job.entry.scheme.enough(), lengths));
         let tasks = BTreeMap::new();
         let asked = self.catalog().row(Placements, &deal.0)?.map_or(Vec::new(), |row| row.shards);
         let placing = Placing {
@@ -142,6 +150,9 @@ impl Client {
             nodes,
             events,
             tasks,
+            pending: BTreeMap::new(),
+            signed: 0,
+            tally,
             encoded: None,
         };
         placing.run(wanted, inbox, cost_max, progress).await
@@ -207,10 +218,14 @@ impl Placing<'_> {
         loop {
             while let Some(output) = session.poll() {
                 match output {
-                    Output::Pass(shards) => self.pass(shards, progress)?,
+                    Output::Pass(shards) => self.pass(shards)?,
                     Output::Abandon(index) => self.abandon(index),
                     Output::Placed(acceptances) => {
-                        return self.open_deal(acceptances, cost_max).await;
+                        self.tell_waiting(Awaited::Ledger, progress);
+                        let tally = self.tally.clone();
+                        let placed = self.open_deal(acceptances, cost_max).await?;
+                        tally.done();
+                        return Ok(placed);
                     }
                     Output::Short { accepted, needed, faults } => {
                         return Err(ClientError::NotEnoughNodes { accepted, needed, faults });
@@ -224,29 +239,52 @@ impl Placing<'_> {
             };
             let input = match event {
                 None => Input::Tick,
-                Some(Event::Shard(_, Ok(acceptance))) => Input::Accepted(acceptance),
-                Some(Event::Shard(index, Err(fault))) => Input::Failed { index, fault },
+                Some(Event::Shard(index, result)) => self.answered(index, result),
                 Some(Event::Encoded(encoded)) => {
                     self.encoded = Some(encoded?);
-                    let what = String::from("receipts");
-                    progress.step(Step::Waiting { node: None, what });
+                    self.tell_waiting(Awaited::Receipts, progress);
                     continue;
                 }
             };
             session.handle(host.now_ms(), input);
+            self.tell_waiting(Awaited::Receipts, progress);
+        }
+    }
+
+    /// Takes note of what a node did.
+    fn answered(&mut self, index: u8, result: Result<Acceptance, NodeFault>) -> Input {
+        self.pending.remove(&index);
+        match result {
+            Ok(acceptance) => {
+                self.signed += 1;
+                Input::Accepted(acceptance)
+            }
+            Err(fault) => {
+                self.tally.failed(index);
+                Input::Failed { index, fault }
+            }
+        }
+    }
+
+    fn tell_waiting(&self, what: Awaited, progress: &Progress) {
+        if progress.is_heard() {
+            let nodes = self.pending.values().copied().collect();
+            let of = u32::from(self.terms.total);
+            progress.step(Step::Waiting(Wait { what, nodes, done: self.signed, of }));
         }
     }
 
     fn abandon(&mut self, index: u8) {
+        self.pending.remove(&index);
         if let Some(task) = self.tasks.remove(&index) {
             task.abort();
         }
     }
 
     /// Starts a pass: a task per shard, and the feeder that all of them draw from.
-    fn pass(&mut self, shards: Vec<(u8, NodeId)>, progress: &Progress) -> Result<(), ClientError> {
+    fn pass(&mut self, shards: Vec<(u8, NodeId)>) -> Result<(), ClientError> {
         self.note_asked(&shards)?;
-        let again = self.encoded.is_some();
+        self.pending.extend(shards.iter().copied());
         let mut lanes = Vec::new();
         for (index, node) in shards {
             let (wanted_tx, wanted) = oneshot::channel();
@@ -268,6 +306,7 @@ impl Placing<'_> {
                 wanted: wanted_tx,
                 cells: cells_rx,
                 root: root_rx,
+                tally: self.tally.clone(),
             };
             let events = self.events.clone();
             let task = tokio::spawn(async move {
@@ -277,9 +316,8 @@ impl Placing<'_> {
             });
             self.tasks.insert(index, task.abort_handle());
         }
-        // A repeated pass sends the same bytes: they are not progress.
-        let silent = Progress::silent();
-        let feeder = self.feeder.feeder(self.client, if again { &silent } else { progress });
+        // What is encoded is no progress yet: what is sent is, and the tally counts it.
+        let feeder = self.feeder.feeder(self.client, &Progress::silent());
         let events = self.events.clone();
         tokio::spawn(async move {
             let encoded = feeder.run(lanes).await;
@@ -345,6 +383,7 @@ struct Sending {
     wanted: oneshot::Sender<bool>,
     cells: mpsc::Receiver<Bytes>,
     root: oneshot::Receiver<Hash>,
+    tally: Arc<Tally>,
 }
 
 impl Sending {
@@ -361,14 +400,17 @@ impl Sending {
         let acceptance = match answer {
             Response::Accepted { acceptance } => {
                 self.wanted.send(false).ok();
+                self.tally.held(self.index);
                 acceptance
             }
             Response::Ready => {
                 self.wanted.send(true).ok();
                 let mut sent = 0;
                 while let Some(cell) = self.cells.recv().await {
-                    sent += cell.len() as u64;
+                    let bytes = cell.len() as u64;
                     sender.write(cell).await?;
+                    sent += bytes;
+                    self.tally.sent(self.index, bytes);
                 }
                 if sent != self.terms.length {
                     // The feeder dropped this lane: too slow.

@@ -1,0 +1,213 @@
+//! How likely stored bytes are to be there: reckoned from how often nodes proved, before anything is paid.
+//!
+//! Floating point is good enough here: these figures inform a person and guard a put; no rule of the
+//! network and no money depends on them.
+
+use symbolon_protocol::{content::Scheme, ledger::rows::Node};
+
+/// Epochs of history below which a node's record says little.
+pub const HISTORY_EPOCHS: u64 = 20;
+
+/// What is assumed of a node nobody knows, and how many epochs of its own outweigh the assumption.
+const UP_PRIOR: f64 = 0.999;
+const UP_PRIOR_EPOCHS: f64 = HISTORY_EPOCHS as f64;
+
+/// A node that missed so many epochs in a row has left for good.
+const GONE_EPOCHS: u32 = 20;
+
+/// How long nodes are assumed to stay where nothing is known of it, in milliseconds: three years. It
+/// counts as one departure in that time.
+const LIFE_PRIOR_MS: f64 = 3.0 * 365.0 * 24.0 * 3_600_000.0;
+
+/// How often a file may be out of reach when its repair is due, at most: one time in ten thousand.
+pub const UNAVAILABLE_MAX: f64 = 0.0001;
+
+/// What a node's row says of how reliable it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Epochs it proved.
+    pub passed: u64,
+    /// Epochs it missed.
+    pub missed: u64,
+    /// Epochs it missed in a row, up to now.
+    pub missed_in_row: u32,
+}
+
+impl Record {
+    pub(crate) fn of(row: &Node) -> Self {
+        Self { passed: row.passed, missed: row.missed, missed_in_row: row.missed_in_row }
+    }
+
+    /// Epochs in which it had something to prove.
+    #[must_use]
+    pub fn epochs(&self) -> u64 {
+        self.passed.saturating_add(self.missed)
+    }
+
+    /// The share of epochs it is expected to be up in, as far as its record goes.
+    #[must_use]
+    pub fn up(&self) -> f64 {
+        (float(self.passed) + UP_PRIOR * UP_PRIOR_EPOCHS) / (float(self.epochs()) + UP_PRIOR_EPOCHS)
+    }
+}
+
+/// What a scheme on certain nodes promises.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Durability {
+    /// The mean up-time of the nodes that would keep shards, from 0 to 1.
+    pub up: f64,
+    /// Epochs of history that the least known of them has.
+    pub epochs: u64,
+    /// The probability that the file is out of reach at a given moment, with all shards placed.
+    pub unavailable: f64,
+    /// The same when so few are left that repair is due, on the worst of these nodes.
+    pub unavailable_at_repair: f64,
+    /// The probability that too many nodes leave for good while it is paid for, without any repair.
+    pub loss: f64,
+    /// Whether the file is in reach often enough when its repair is due.
+    pub safe: bool,
+}
+
+/// Reckons what `scheme` promises on nodes with these records. `network` are the records of all nodes
+/// there are or were; `segments` lie apart from each other for `term_ms`.
+#[must_use]
+pub fn durability(
+    scheme: Scheme,
+    nodes: &[Record],
+    network: &[Record],
+    segments: u32,
+    (epoch_ms, term_ms): (u64, u64),
+) -> Durability {
+    let chosen = &nodes[..nodes.len().min(usize::from(scheme.total))];
+    let mut ups: Vec<f64> = chosen.iter().map(Record::up).collect();
+    let up = ups.iter().sum::<f64>() / float(ups.len().max(1) as u64);
+    let required = usize::from(scheme.required);
+    let any = |lost: f64| -f64::exp_m1(f64::from(segments) * f64::ln_1p(-lost.min(1.0)));
+    let unavailable = any(fewer_than(required, &ups));
+    // Two and three shards are repaired when none is to spare: then one more is counted.
+    let left = usize::from(scheme.repair_at()).max(required + 1).min(ups.len());
+    ups.sort_by(f64::total_cmp);
+    let unavailable_at_repair = fewer_than(required, &ups[..left]);
+    let gone = network.iter().filter(|record| record.missed_in_row >= GONE_EPOCHS).count();
+    let seen_ms =
+        network.iter().map(|record| float(record.epochs())).sum::<f64>() * float(epoch_ms);
+    let rate = (float(gone as u64) + 1.0) / (seen_ms + LIFE_PRIOR_MS);
+    let stays = f64::exp(-rate * float(term_ms));
+    let loss = any(fewer_than(required, &vec![stays; usize::from(scheme.total)]));
+    Durability {
+        up,
+        epochs: chosen.iter().map(Record::epochs).min().unwrap_or(0),
+        unavailable,
+        unavailable_at_repair,
+        loss,
+        // A single node is warned of by itself: there is nothing to choose.
+        safe: scheme.total == 1 || unavailable_at_repair <= UNAVAILABLE_MAX,
+    }
+}
+
+/// The probability that fewer than `required` of independent nodes are up.
+fn fewer_than(required: usize, ups: &[f64]) -> f64 {
+    // `exactly[n]`: that n of the nodes looked at so far are up; n from `required` on is of no interest.
+    let mut exactly = vec![0.0; required];
+    let Some(none) = exactly.first_mut() else { return 0.0 };
+    *none = 1.0;
+    for up in ups {
+        for count in (0..required).rev() {
+            let before = if count == 0 { 0.0 } else { exactly[count - 1] };
+            exactly[count] = exactly[count] * (1.0 - up) + before * up;
+        }
+    }
+    exactly.iter().sum::<f64>().clamp(0.0, 1.0)
+}
+
+/// Counts are far below 2^53, and this is only an estimate.
+fn float(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(passed: u64, missed: u64) -> Record {
+        Record { passed, missed, missed_in_row: 0 }
+    }
+
+    fn scheme(required: u8, total: u8) -> Scheme {
+        Scheme { required, total }
+    }
+
+    const DAY: u64 = 24 * 3_600_000;
+
+    fn of(required: u8, total: u8, nodes: &[Record]) -> Durability {
+        durability(scheme(required, total), nodes, nodes, 1, (3_600_000, 30 * DAY))
+    }
+
+    fn near(one: f64, other: f64) -> bool {
+        (one - other).abs() <= other.abs() * 1e-6
+    }
+
+    #[test]
+    fn the_binomial_is_right() {
+        // One of two up with 0.9: both down.
+        assert!(near(fewer_than(1, &[0.9, 0.9]), 0.01));
+        // Two of three up with 0.9, 0.8, 0.5: by hand.
+        let none = 0.1 * 0.2 * 0.5;
+        let one = 0.9 * 0.2 * 0.5 + 0.1 * 0.8 * 0.5 + 0.1 * 0.2 * 0.5;
+        assert!(near(fewer_than(2, &[0.9, 0.8, 0.5]), none + one));
+        assert!(near(fewer_than(3, &[0.9, 0.9]), 1.0), "more than there are");
+        // Tails far below what 1 - x could tell.
+        let tail = fewer_than(4, &[0.9999; 8]);
+        assert!(0.9 * 56e-20 < tail && tail < 56e-20, "{tail}");
+    }
+
+    #[test]
+    fn a_record_outweighs_the_assumption() {
+        assert!(near(record(0, 0).up(), 0.999));
+        assert!(record(20, 0).up() > 0.999);
+        assert!(record(0, 20).up() < 0.51);
+        assert!((record(9_000, 1_000).up() - 0.9).abs() < 0.001);
+    }
+
+    #[test]
+    fn a_network_that_never_missed_is_safe_with_every_scheme_it_chooses() {
+        for epochs in [0, 1, 20, 10_000] {
+            for nodes in 1..100 {
+                let scheme = Scheme::for_nodes(nodes);
+                let records = vec![record(epochs, 0); nodes];
+                let times = (3_600_000, 30 * DAY);
+                let found = durability(scheme, &records, &records, 1, times);
+                assert!(found.safe, "{nodes} nodes of {epochs} epochs: {found:?}");
+                assert_eq!(found.epochs, epochs);
+            }
+        }
+    }
+
+    #[test]
+    fn nodes_that_miss_are_not_safe() {
+        // Up nine times in ten: six left of 4/8 are fewer than four once in sixty times.
+        let bad = of(4, 8, &[record(900, 100); 8]);
+        assert!(!bad.safe && bad.unavailable_at_repair > 0.01, "{bad:?}");
+        assert!(bad.unavailable < bad.unavailable_at_repair);
+        // One bad node among good ones is what the spare shards are for.
+        let mut mixed = vec![record(1_000, 0); 7];
+        mixed.push(record(500, 500));
+        assert!(of(4, 8, &mixed).safe);
+        assert!(!of(8, 8, &mixed).safe, "nothing to spare");
+    }
+
+    #[test]
+    fn loss_grows_with_time_segments_and_departures() {
+        let nodes = [record(1_000, 0); 8];
+        let reckon = |segments, days, network: &[Record]| {
+            durability(scheme(4, 8), &nodes, network, segments, (3_600_000, days * DAY)).loss
+        };
+        let month = reckon(1, 30, &nodes);
+        assert!(month > 0.0 && month < 1e-5, "{month}");
+        assert!(reckon(1, 365, &nodes) > 100.0 * month);
+        assert!(near(reckon(10, 30, &nodes), 10.0 * month) || reckon(10, 30, &nodes) > 9.9 * month);
+        let left = Record { missed_in_row: 500, ..record(500, 500) };
+        let network = [nodes.as_slice(), &[left; 4]].concat();
+        assert!(reckon(1, 30, &network) > 10.0 * month);
+    }
+}
