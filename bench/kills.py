@@ -1,0 +1,255 @@
+#!/usr/bin/env python3
+"""kill -9 of the client, a node or the ledger at random points of put and get, then the same command again.
+
+After every point: the bytes are the file's, the same command once more does nothing, and the bill is the
+file's price to the unit. At the end, from the nodes' own logs and disks:
+
+- no node took in a shard a second time that it had given its word for;
+- there is one deal per segment and no other;
+- all that was paid is what the files cost;
+- once the nodes' grace is over no disk holds a shard that belongs to no file, and the ledger counts no more
+  room as taken than the files need.
+
+The seed is printed; the same seed picks the same points, though no two runs of real processes are alike. A put
+is continued from the home it was begun in: its journal is local, so another device cannot continue it.
+
+    python3 bench/kills.py
+    python3 bench/kills.py --points 20 --seed 7 --symbolon target/debug/symbolon
+"""
+
+import argparse
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+
+import common
+
+PATIENCE = 180
+AWAY = (6, 7)
+PAY_WITHIN, GRACE = "60s", "4s"
+NODES = 8
+
+
+class Failed(Exception):
+    """What must hold does not."""
+
+
+def need(holds, words):
+    if not holds:
+        raise Failed(words)
+
+
+def units(text):
+    whole, _, part = text.partition(".")
+    return int(whole + part.ljust(9, "0"))
+
+
+class Kills:
+    def __init__(self, network, folder, stream, length):
+        self.network, self.folder, self.stream, self.length = network, folder, stream, length
+        self.files = {}
+        self.times = {}
+        self.counts = {"put": 0, "get": 0, "client": 0, "node": 0, "ledger": 0}
+        self.kept = self.interrupted = self.resumed = 0
+        self.start = self.balance()
+
+    def balance(self):
+        return units(self.until_ok("account", "balance")["balance"])
+
+    def until_ok(self, *line):
+        """Runs a command until it does not fail for want of someone who is just coming back."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            done = self.network.run(*line)
+            if done.code not in AWAY or until < time.monotonic():
+                return done.document()
+
+    def put_line(self, name):
+        return ("put", self.folder.file(name), name, "--for", "2h", "--yes")
+
+    def get_line(self, name):
+        return ("get", name, "-o", self.folder.file("out"))
+
+    def warm(self):
+        """How long the commands take when nobody disturbs them."""
+        self.make("warm")
+        began = time.monotonic()
+        stored = self.network.do(*self.put_line("warm"))
+        self.times["put"] = time.monotonic() - began
+        self.files["warm"] = units(stored["cost"])
+        began = time.monotonic()
+        self.network.do(*self.get_line("warm"))
+        self.times["get"] = time.monotonic() - began
+        self.check_out("warm")
+
+    def make(self, name):
+        common.make(self.folder.file(name), self.length, name)
+
+    def check_out(self, name):
+        out = self.folder.file("out")
+        need(common.same(self.folder.file(name), out), f"{name} did not come back as it was")
+        os.remove(out)
+
+    def disturb(self, line, verb):
+        """Starts a command and kills somebody in the middle of it; whether the client was killed."""
+        victim = self.stream.choice(("client", "client", "node", "ledger"))
+        moment = self.times[verb] * self.stream.random()
+        server = self.network.ledger if victim == "ledger" else self.stream.choice(self.network.nodes)
+        self.counts[verb] += 1
+        self.counts[victim] += 1
+        child = subprocess.Popen(
+            self.network.command(*line), env=self.network.env,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+        try:
+            child.wait(moment)
+        except subprocess.TimeoutExpired:
+            self.interrupted += 1
+        if victim == "client":
+            child.kill()
+        else:
+            server.kill()
+            server.start()
+        try:
+            child.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise Failed(f"{verb} hangs after the {victim} was killed") from None
+        return victim, moment
+
+    def put(self, number):
+        name = f"file{number}"
+        self.make(name)
+        before = self.balance()
+        told = self.disturb(self.put_line(name), "put")
+        stored = self.until_ok(*self.put_line(name))
+        self.resumed += stored["outcome"] == "resumed"
+        again = self.until_ok(*self.put_line(name))
+        need(again["outcome"] == "already", f"{name} was stored again: {again['outcome']}")
+        cost = {file["name"]: file["cost"] for file in self.until_ok("ls")["files"]}[name]
+        self.files[name] = units(cost)
+        paid = before - self.balance()
+        need(paid == units(cost), f"{name} cost {cost} and {paid} units were paid")
+        self.until_ok(*self.get_line(name))
+        self.check_out(name)
+        return told
+
+    def get(self):
+        name = self.stream.choice(sorted(self.files))
+        told = self.disturb(self.get_line(name), "get")
+        if not os.path.exists(self.folder.file("out")):
+            got = self.until_ok(*self.get_line(name))
+            self.kept += got["kept"] > 0
+        self.check_out(name)
+        return told
+
+    def logs(self):
+        """Per node: what it took in and let go, in order, and the deals all saw opened."""
+        deals = set()
+        for number in range(NODES):
+            held = {}
+            with open(self.network.node_dir(number) + ".log", errors="replace") as log:
+                for line in log:
+                    line = re.sub(r"\x1b\[[0-9;]*m", "", line)
+                    found = re.search(r"(stored|shard deleted|deal opened) .*?deal=(\w+) index=(\d+)", line)
+                    if not found:
+                        continue
+                    what, place = found[1], (found[2], found[3])
+                    if what == "stored":
+                        need(place not in held, f"node {number} took shard {place} in twice")
+                        held[place] = True
+                    elif what == "shard deleted":
+                        held.pop(place, None)
+                    else:
+                        deals.add(found[2])
+        return deals
+
+    def wanted(self):
+        """Deals of all files, and the shards and bytes that each node has to have for them."""
+        deals, shards, room = set(), {}, {}
+        for name in self.files:
+            for segment in self.until_ok("stat", name)["segments"]:
+                deals.add(segment["deal"])
+                for shard in segment["shards"]:
+                    shards[shard["node"]] = shards.get(shard["node"], 0) + 1
+                    room[shard["node"]] = room.get(shard["node"], 0) + segment["shard_length"]
+        return deals, shards, room
+
+    def on_disk(self, number):
+        top = os.path.join(self.network.node_dir(number))
+        folders = [os.path.join(top, "shards"), os.path.join(top, "temporary")]
+        return sum(len(files) for folder in folders for _, _, files in os.walk(folder))
+
+    def finish(self):
+        deals, shards, room = self.wanted()
+        opened = self.logs()
+        need(opened == deals, f"{len(opened ^ deals)} deals are not one per segment")
+        spent = self.start - self.balance()
+        need(spent == sum(self.files.values()), f"{spent} units spent, the files cost {sum(self.files.values())}")
+        orphans = self.orphans(shards)
+        until = time.monotonic() + 60 + 4 + PATIENCE
+        while self.orphans(shards):
+            need(time.monotonic() < until, f"orphans stay: {self.orphans(shards)}")
+            time.sleep(0.5)
+        for node in self.until_ok("node", "status")["nodes"]:
+            need(node["used"] == room.get(node["node"], 0), f"node {node['node'][:8]}: {node['used']} bytes taken")
+        self.logs()
+        return {"deals": len(deals), "shards": sum(shards.values()), "orphans_swept": sum(orphans.values())}
+
+    def orphans(self, shards):
+        """Files on each node's disk beyond those that some deal names."""
+        found = {}
+        for number, node in enumerate(self.network.nodes):
+            more = self.on_disk(number) - shards.get(node.ready["node"], 0)
+            need(0 <= more, f"node {number} misses {-more} shards")
+            if more:
+                found[number] = more
+        return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    common.arguments(parser)
+    parser.add_argument("--points", type=int, default=100, help="how many kills (default 100)")
+    parser.add_argument("--seed", type=int, help="which points (default: another one each time)")
+    parser.add_argument("--size", type=common.size, default=5_000_001, help="bytes of each file")
+    options = parser.parse_args()
+    common.files_limit()
+    seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
+    print(f"seed {seed}, {options.points} points", flush=True)
+    stream, began = random.Random(seed), time.monotonic()
+    waits = ["--pay-within", PAY_WITHIN, "--grace", GRACE]
+    with common.Folder(options.dir) as folder:
+        home = folder.file("network")
+        os.makedirs(home)
+        program = common.binary(options.symbolon)
+        with common.Network(program, home, NODES, "2GiB", "5s", node_options=lambda _: waits) as network:
+            kills = Kills(network, folder, stream, options.size)
+            try:
+                kills.warm()
+                for number in range(options.points):
+                    verb = stream.choice(("put", "get"))
+                    victim, moment = kills.put(number) if verb == "put" else kills.get()
+                    if sys.stdout.isatty() or not options.json:
+                        print(f"{number + 1:4}  {verb}  {victim:6}  after {moment * 1000:.0f} ms: held", flush=True)
+                end = kills.finish()
+            except Failed as why:
+                sys.exit(f"seed {seed}: {why}")
+    took = time.monotonic() - began
+    print(
+        f"all held: {kills.counts['put']} puts, {kills.counts['get']} gets; killed: {kills.counts['client']} clients, "
+        f"{kills.counts['node']} nodes, {kills.counts['ledger']} ledgers, {kills.interrupted} in the middle; "
+        f"{kills.resumed} puts resumed, {kills.kept} gets kept bytes; {end['deals']} deals, {end['shards']} shards, "
+        f"{end['orphans_swept']} orphans swept; {took:.0f} s"
+    )
+    if options.json:
+        print(json.dumps({"seed": seed, "points": options.points, "seconds": took, "resumed": kills.resumed,
+                          "kept": kills.kept, "interrupted": kills.interrupted, **kills.counts, **end}))
+
+
+if __name__ == "__main__":
+    main()

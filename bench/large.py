@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+"""Puts and gets large files: throughput, peak memory and CPU of the client and of every node.
+
+A ledger and 8 nodes run as processes of their own on loopback and on this machine's cores. The disk's floor (a
+plain sequential write with fsync) and, when the example is given, the floor of one plain stream over loopback
+(`cargo build --release -p symbolon-net --example throughput`) are measured in the same run.
+
+    python3 bench/large.py 1GiB
+    python3 bench/large.py 1GiB 10GiB --stream target/release/examples/throughput --json
+"""
+
+import argparse
+import json
+import os
+import re
+import sys
+
+import common
+
+
+def stream_floor(program):
+    """MB/s of the plain stream, as the example says it."""
+    done = common.run([program])
+    found = re.findall(r"iroh: +([0-9.]+) MB/s", done.out.decode())
+    if done.code != 0 or not found:
+        sys.exit(f"{program} did not say how fast it was: {done.out.decode()}{done.error.decode()}")
+    return float(found[0])
+
+
+def measure(program, folder, length, nodes):
+    source, out = folder.file("source"), folder.file("out")
+    common.make(source, length, length)
+    home = folder.file("network")
+    os.makedirs(home)
+    with common.Network(program, home, nodes) as network:
+        put = network.measure("put", source, "file", "--for", "1h", "--yes")
+        get = network.measure("get", "file", "-o", out)
+        if not common.same(source, out):
+            sys.exit("the bytes that came back are others")
+        os.remove(out)
+        network.do("rm", "file", "--yes")
+    os.remove(source)
+    return common.rate(put, length), common.rate(get, length)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    common.arguments(parser)
+    parser.add_argument("sizes", nargs="+", type=common.size, metavar="SIZE", help="for example 1GiB")
+    parser.add_argument("--nodes", type=int, default=8, help="storage nodes (default 8)")
+    parser.add_argument("--stream", metavar="PATH", help="the built example `throughput` of the crate net")
+    options = parser.parse_args()
+    common.files_limit()
+    program, document = common.binary(options.symbolon), {"nodes": options.nodes, "sizes": []}
+    rows = [("size", "step", "seconds", "MB/s", "CPU s/GiB", "of it client", "client peak", "largest node peak")]
+    with common.Folder(options.dir) as folder:
+        document["disk_mb_per_s"] = common.sync_disk(folder.file("floor"), common.GIB)
+        if options.stream:
+            document["stream_mb_per_s"] = stream_floor(options.stream)
+        for length in options.sizes:
+            load = common.load()
+            put, get = measure(program, folder, length, options.nodes)
+            document["sizes"].append({"length": length, "load": load, "put": put, "get": get})
+            for step, one in (("put", put), ("get", get)):
+                rows.append((
+                    common.show(length), step, f"{one['seconds']:.2f}", f"{one['mb_per_s']:.1f}",
+                    f"{one['cpu_per_gib']:.1f}", f"{one['client_cpu'] * common.GIB / length:.1f}",
+                    common.show(one["client_peak"]), common.show(one["node_peak"]),
+                ))
+    common.table(rows)
+    disk = document["disk_mb_per_s"]
+    print(f"floor: disk {disk:.0f} MB/s written and synced; with scheme 4/8 every byte is written twice")
+    if options.stream:
+        print(f"floor: one plain stream over loopback {document['stream_mb_per_s']:.0f} MB/s")
+    print(f"{os.cpu_count()} cores; load before each size: {[round(one['load'], 1) for one in document['sizes']]}")
+    if options.json:
+        print(json.dumps(document))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""Put and get with one bad node among eight, beside the same without: slowed, delayed, and lying.
+
+The slow node runs behind `link.py`, in a network namespace that has no other way out. That the link does slow is
+shown first: a file is stored on and read from that kind of node alone. The lying node has one byte in each MiB
+of its shards turned over on its disk; the get must still be right and name it whenever it asked it, and only
+those gets are counted.
+
+    python3 bench/slow_node.py --size 64MiB
+    python3 bench/slow_node.py --size 256MiB --rate 100kB --delay 0.5 --json
+"""
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import sys
+
+import common
+
+ROUNDS = 3
+ROUNDS_MAX = 12
+ALONE_BYTES = 1_000_000
+
+
+def free_port():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class LinkedNetwork(common.Network):
+    """A network whose first node is behind a link."""
+
+    def __init__(self, program, folder, nodes, rate, delay):
+        self.rate, self.delay, self.linked = rate, delay, rate > 0 or delay > 0
+        super().__init__(program, folder, nodes)
+
+    def serve(self, line, log):
+        if not (self.linked and log == "node0.log"):
+            return super().serve(line, log)
+        port = free_port()
+        ledger = os.path.join(self.folder, "ledger", "listen")
+        with open(ledger) as file:
+            reach = file.read().strip().rsplit(":", 1)[1]
+        link = os.path.join(os.path.dirname(os.path.abspath(__file__)), "link.py")
+        command = [sys.executable, link, "--port", str(port), "--reach", reach]
+        command += ["--rate", str(self.rate), "--delay", str(self.delay), "--", self.program]
+        command += ["--home", self.home, "--json", *line, "--leashed", "--listen", f"127.0.0.1:{port}"]
+        server = common.Server(command, os.path.join(self.folder, log), self.env)
+        self.servers.append(server)
+        return server
+
+
+def rounds(network, folder, source, damage=None):
+    """Puts and gets the file some times under new names; the middle of the times, and faults that were named."""
+    puts, gets, faults = [], [], []
+    for number in range(ROUNDS if damage is None else ROUNDS_MAX):
+        name, out = f"file{number}", folder.file("out")
+        # The same file under another name is stored again, under another key.
+        puts.append(network.measure("put", source, name, "--for", "1h", "--yes")["seconds"])
+        if damage:
+            damage()
+        got = network.measure("get", name, "-o", out)
+        gets.append(got["seconds"])
+        faults.append(got["document"]["faults"])
+        if damage and not faults[-1]:
+            gets.pop()  # a get asks five of eight nodes: this one did not meet the bad one
+        if not common.same(source, out):
+            sys.exit("the bytes that came back are others")
+        os.remove(out)
+        if len(gets) == ROUNDS:
+            break
+    if not gets:
+        sys.exit(f"the node that lies was not named in {len(faults)} gets")
+    return {"put": statistics.median(puts), "get": statistics.median(gets), "faults": faults}
+
+
+def lie(network):
+    """Turns one byte in each MiB of every shard file of the first node over."""
+    for folder, _, names in os.walk(os.path.join(network.node_dir(0), "shards")):
+        for name in names:
+            with open(os.path.join(folder, name), "r+b") as file:
+                length = os.fstat(file.fileno()).st_size
+                for at in range(100, length, common.MIB):
+                    file.seek(at)
+                    byte = file.read(1)
+                    file.seek(at)
+                    file.write(bytes([byte[0] ^ 0xFF]))
+
+
+def with_network(program, folder, what, nodes, rate, delay, work):
+    home = folder.file(what)
+    os.makedirs(home)
+    with LinkedNetwork(program, home, nodes, rate, delay) as network:
+        return work(network)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    common.arguments(parser)
+    parser.add_argument("--size", type=common.size, default=64 * common.MIB, help="bytes of the file (default 64MiB)")
+    parser.add_argument("--rate", type=common.size, default=100_000, help="bytes per second of the slow node")
+    parser.add_argument("--delay", type=float, default=0.5, help="seconds by which the other node is late")
+    options = parser.parse_args()
+    common.files_limit()
+    program, load = common.binary(options.symbolon), common.load()
+    results = {}
+    with common.Folder(options.dir) as folder:
+        small, source = folder.file("small"), folder.file("source")
+        common.make(small, ALONE_BYTES, 3)
+        common.make(source, options.size, 4)
+        bad = {"slowed": (options.rate, 0.0), "delayed": (0, options.delay)}
+        for what, (rate, delay) in {"healthy": (0, 0.0), **bad}.items():
+            alone = with_network(
+                program, folder, what + "-alone", 1, rate, delay, lambda network: rounds(network, folder, small)
+            )
+            many = with_network(
+                program, folder, what, 8, rate, delay, lambda network: rounds(network, folder, source)
+            )
+            results[what] = {"alone": alone, "among": many}
+        results["lying"] = {"among": with_network(
+            program, folder, "lying", 8, 0, 0.0,
+            lambda network: rounds(network, folder, source, lambda: lie(network)),
+        )}
+    rows = [("node 1 of 8", "put s", "get s", "put ratio", "get ratio", "alone: put s", "get s of 1 MB", "faults named")]
+    healthy = results["healthy"]["among"]
+    for what, one in results.items():
+        among, alone = one["among"], one.get("alone")
+        ratios = {step: among[step] / healthy[step] for step in ("put", "get")}
+        one["ratios"] = ratios
+        rows.append((
+            what, f"{among['put']:.2f}", f"{among['get']:.2f}", f"{ratios['put']:.2f}", f"{ratios['get']:.2f}",
+            f"{alone['put']:.2f}" if alone else "-", f"{alone['get']:.2f}" if alone else "-",
+            sum(len(faults) for faults in among["faults"]),
+        ))
+    print(f"{common.show(options.size)}, medians of {ROUNDS}, {os.cpu_count()} cores, load before: {load:.1f}")
+    common.table(rows)
+    if options.json:
+        print(json.dumps({"length": options.size, "load": load, **results}))
+
+
+if __name__ == "__main__":
+    main()
