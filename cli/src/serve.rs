@@ -149,6 +149,17 @@ pub(crate) struct NodePlan {
     pub(crate) price: Price,
     /// Who earns; `None` for the node's own account.
     pub(crate) payout: Option<AccountId>,
+    /// How long a shard waits for its deal; `None` for what is usual.
+    pub(crate) unpaid: Option<Unpaid>,
+}
+
+/// How long a shard waits whose deal is not open.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unpaid {
+    /// Until its owner has to open the deal.
+    pub(crate) acceptance_ms: u64,
+    /// Until it is deleted after that.
+    pub(crate) grace_ms: u64,
 }
 
 /// A node in this process.
@@ -174,7 +185,12 @@ impl RunningNode {
             price: plan.price.per_epoch(epoch_ms),
             payout: plan.payout.unwrap_or(endpoint.id().into()),
             custody: true,
-            limits: Limits::for_capacity(plan.capacity),
+            limits: match plan.unpaid {
+                Some(Unpaid { acceptance_ms, grace_ms }) => {
+                    Limits::for_capacity(plan.capacity).unpaid_for(acceptance_ms, grace_ms)
+                }
+                None => Limits::for_capacity(plan.capacity),
+            },
         };
         let node =
             Node::start(options, secret, endpoint.clone(), ledger.clone(), host.clone()).await?;

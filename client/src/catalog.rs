@@ -12,6 +12,7 @@ use symbolon_protocol::{
     Amount, Decode, DecodeError, Encode, choice,
     codec::Reader,
     content::{Manifest, MaskMode, Scheme},
+    deletion::DeletionReceipt,
     id::{Hash, ListingId, NodeId, OrderId},
     ledger::rows::Access,
     record,
@@ -169,6 +170,7 @@ kinds! {
     Purchases = 3 => PurchaseEntry,
     Grants = 4 => GrantEntry,
     Placements = 5 => PlacementEntry,
+    Receipts = 16 => DeletionReceipt,
 }
 
 /// Changes that take effect together.

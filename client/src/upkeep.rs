@@ -10,6 +10,7 @@ use symbolon_protocol::{
 use crate::{
     Client,
     catalog::{Batch, FileEntry, FileKind, Files, Uploads},
+    deletion::Deletion,
     error::ClientError,
 };
 
@@ -120,12 +121,14 @@ pub struct StatView {
 }
 
 /// What removing did.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RemoveReport {
     /// Deals that were ended.
     pub deals: u32,
     /// What came back at once.
     pub refunded: Amount,
+    /// What the nodes said.
+    pub deletion: Deletion,
 }
 
 /// When an epoch began or will begin, by the length of epochs; the ledger may have stood still between.
@@ -248,18 +251,21 @@ impl Client {
         })
     }
 
-    /// Ends a file's deals and forgets its name and key. What was paid for later epochs comes back.
+    /// Ends a file's deals, has its shards deleted, and forgets its name and key. What was paid for
+    /// later epochs comes back. Nodes that are away delete by themselves when they are back.
     pub async fn remove(&self, name: &str) -> Result<RemoveReport, ClientError> {
         let entry = self.entry(name)?;
         let before = self.account().await?.balance;
         let deals = self.end_deals(&entry.manifest, &entry.key).await?;
         let after = self.account().await?.balance;
+        let deletion = self.delete_shards(&entry.manifest, &entry.key).await?;
         let mut batch = Batch::default();
         batch.remove(Files, name.as_bytes());
         self.catalog().write(&batch)?;
         let leaves = self.inner.dir.join("leaves").join(entry.manifest.object.to_string());
         // Leaves can be computed again; a file that is not there is as good as removed.
         std::fs::remove_file(leaves).ok();
-        Ok(RemoveReport { deals, refunded: after.checked_sub(before).unwrap_or(Amount::ZERO) })
+        let refunded = after.checked_sub(before).unwrap_or(Amount::ZERO);
+        Ok(RemoveReport { deals, refunded, deletion })
     }
 }

@@ -160,6 +160,7 @@ impl Client {
         if let Some(old) = old {
             progress.note("letting the replaced version go");
             self.end_deals(&old.manifest, &old.key).await?;
+            self.delete_shards(&old.manifest, &old.key).await?;
         }
         Ok(PutReport {
             name: name.to_owned(),

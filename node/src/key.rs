@@ -6,7 +6,8 @@ use ed25519_dalek::SigningKey;
 use symbolon_protocol::{
     Amount,
     custody::CustodyTerms,
-    id::{ChainId, Hash, NodeId, PeerId, TransactionId},
+    deletion::DeletionReceipt,
+    id::{ChainId, DealId, Hash, NodeId, PeerId, TransactionId},
     identity::envelope,
     ledger::transaction::{Acceptance, Action, CustodyAcceptance, DealTerms, Transaction},
 };
@@ -71,6 +72,17 @@ impl NodeKey {
         expires_ms: u64,
     ) -> Acceptance {
         Acceptance::build(chain, terms, &self.signing, shard, price, expires_ms)
+    }
+
+    /// The node's word that it keeps a shard no more.
+    pub(crate) fn deleted(
+        &self,
+        chain: &ChainId,
+        place: (DealId, u8),
+        root: Hash,
+        time_ms: u64,
+    ) -> DeletionReceipt {
+        DeletionReceipt::build(chain, &self.signing, place, root, time_ms)
     }
 
     /// The node's word that it keeps a vault share.

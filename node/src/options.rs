@@ -74,4 +74,15 @@ impl Limits {
             grants_cached_max: 1024,
         }
     }
+
+    /// With other times for shards whose deal is not open: how long an owner has to open it, and how
+    /// long the shard is kept after that. Short ones are looked after more often.
+    #[must_use]
+    pub fn unpaid_for(self, acceptance_ms: u64, unpaid_grace_ms: u64) -> Self {
+        let sweep_ms = (unpaid_grace_ms / 4).clamp(MIN_SWEEP_MS, self.sweep_ms);
+        Self { acceptance_ms, unpaid_grace_ms, sweep_ms, ..self }
+    }
 }
+
+/// Looking for expired shards more often than this, in milliseconds, finds nothing but itself.
+const MIN_SWEEP_MS: u64 = 1_000;

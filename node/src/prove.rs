@@ -83,6 +83,7 @@ async fn prove_epoch(shared: &Shared, epoch: u64) {
     loop {
         match attempt(shared, epoch).await {
             Ok(Proven::Now) => {
+                shared.view.proven.send_replace(Some(epoch));
                 info!(epoch, "proven");
                 return;
             }
@@ -108,8 +109,15 @@ async fn attempt(shared: &Shared, epoch: u64) -> Result<Proven, ProveError> {
     let chain = chain(shared).await?;
     let length_ms = shared.params.epoch_ms;
     let start_ms = chain.epoch_started_ms.saturating_add(stagger_ms(&node_id.0, epoch, length_ms));
-    if chain.epoch == epoch && shared.sleep_until_ms(start_ms).await == Err(Stopped) {
-        return Err(ProveError::Submit(SubmitError::Stopped));
+    if chain.epoch == epoch {
+        tokio::select! {
+            biased;
+            waited = shared.sleep_until_ms(start_ms) => if waited == Err(Stopped) {
+                return Err(ProveError::Submit(SubmitError::Stopped));
+            },
+            // Somebody waits for the proof.
+            () = shared.view.prove_now.notified() => {}
+        }
     }
     let node = shared.ledger.row(Nodes, &node_id).await.map_err(unread)?;
     let Some(node) = node

@@ -5,6 +5,7 @@
 //! that broke off in the middle of an answer is reset, so that no peer takes half an answer for all.
 
 mod custody;
+mod delete;
 mod grants;
 mod info;
 mod read;
@@ -209,6 +210,9 @@ async fn answer_request(shared: &Arc<Shared>, stream: &mut Stream) -> Result<(),
         }
         Request::Check { deal, index, grant } => {
             info::check(shared, stream, (deal, index), grant.as_ref()).await
+        }
+        Request::Delete { deal, index, grant } => {
+            delete::answer(shared, stream, (deal, index), &grant).await
         }
         Request::KeepShare { vault, owner, key, index, share, signature } => {
             let offered = custody::Offered { vault, owner, key, index, share, signature };

@@ -51,6 +51,10 @@ pub(crate) struct View {
     fresh_ms: AtomicU64,
     /// The current epoch, for the prover to wait on.
     pub(crate) epoch: watch::Sender<u64>,
+    /// The last epoch this process has proven, for who waits for it.
+    pub(crate) proven: watch::Sender<Option<u64>>,
+    /// Tells a prover that waits for its turn to begin at once.
+    pub(crate) prove_now: Notify,
     /// Whether the node's row says what its options say.
     pub(crate) registered: watch::Sender<bool>,
     earned: Mutex<Amount>,
@@ -62,6 +66,8 @@ impl View {
             height: watch::Sender::new(height),
             fresh_ms: AtomicU64::new(0),
             epoch: watch::Sender::new(epoch),
+            proven: watch::Sender::new(None),
+            prove_now: Notify::new(),
             registered: watch::Sender::new(false),
             earned: Mutex::new(Amount::ZERO),
         }

@@ -83,12 +83,13 @@ async fn sweep_shard(shared: &Shared, deal: DealId, index: u8) -> Result<(), Str
         }
         return Ok(());
     }
-    let removed = shared.with_store(move |store| {
-        let shard = store.info(&deal, index)?;
-        store.remove(&deal, index)?;
-        Ok::<_, StoreError>(shard)
-    });
-    if let Some(shard) = removed.await.map_err(|error| error.to_string())? {
+    remove(shared, deal, index).await.map_err(|error| error.to_string())
+}
+
+/// Deletes a shard, if it is there, and gives back what it took.
+pub(crate) async fn remove(shared: &Shared, deal: DealId, index: u8) -> Result<(), StoreError> {
+    let removed = shared.with_store(move |store| store.remove(&deal, index));
+    if let Some(shard) = removed.await? {
         let paid = follow::paid(&shard);
         shared.admission.count_deleted(&shard.info.owner, shard.info.length, paid);
         info!(%deal, index, ?paid, "shard deleted");

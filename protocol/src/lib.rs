@@ -78,6 +78,7 @@ pub mod amount;
 pub mod codec;
 pub mod content;
 pub mod custody;
+pub mod deletion;
 pub mod grant;
 pub mod id;
 pub mod identity;

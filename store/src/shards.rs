@@ -118,14 +118,15 @@ impl Shards {
         self.open_shard(deal, index)?.outboard()
     }
 
-    /// Removes a shard; nothing happens when it is not there.
-    pub fn remove(&self, deal: &DealId, index: u8) -> Result<(), StoreError> {
+    /// Removes a shard and says what it was; `None` when it is not there. Of several who remove it at
+    /// the same time one gets it.
+    pub fn remove(&self, deal: &DealId, index: u8) -> Result<Option<Shard>, StoreError> {
         let key = ShardKey::new(deal, index);
         let removed = self.inner.index.write(|transaction| index::remove(transaction, &key))?;
         if removed.is_some() {
             self.inner.collect_garbage()?;
         }
-        Ok(())
+        Ok(removed.map(Row::into_shard))
     }
 
     /// Sets where a shard stands.

@@ -1,4 +1,4 @@
-//! Replays the vectors of custody, grants and identities, most of which must be refused.
+//! Replays the vectors of custody, deletion, grants and identities, most of which must be refused.
 //!
 //! `SYMBOLON_REGENERATE=1` writes the files again from the cases here; a changed file in a commit is a
 //! changed format.
@@ -12,6 +12,8 @@ use symbolon_protocol::id::unhex;
 
 #[path = "vectors_rights/custody.rs"]
 mod custody;
+#[path = "vectors_rights/deletion.rs"]
+mod deletion;
 #[path = "vectors_rights/grant.rs"]
 mod grant;
 #[path = "vectors_rights/identity.rs"]

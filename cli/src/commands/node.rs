@@ -11,7 +11,7 @@ use crate::{
     home::{self, Home},
     nodes,
     output::{Align, Report, Table},
-    serve::{self, Leash, Network, NodePlan, RunningNode, told_to_stop},
+    serve::{self, Leash, Network, NodePlan, RunningNode, Unpaid, told_to_stop},
     units::{self, Price, count, show_amount, show_size},
 };
 
@@ -62,6 +62,12 @@ pub(crate) struct RunArgs {
     /// Who earns: an account, recipient1..., @FILE, or an identity in this home; else the node's own key
     #[arg(long, value_name = "WHO")]
     payout: Option<String>,
+    /// How long an owner has to pay for a shard that this node has taken
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = units::duration)]
+    pay_within: u64,
+    /// How long a shard that was not paid in time is kept before it is deleted
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = units::duration)]
+    grace: u64,
     #[command(flatten)]
     network: Network,
     /// End when stdin ends: with the process that started this one
@@ -86,8 +92,14 @@ async fn run_node(args: RunArgs, context: &Context) -> Result<(), Error> {
     let _lock = Home::lock_folder(&args.dir)?;
     let mut network = args.network;
     network.relay.extend(context::relays(&ticket));
-    let plan =
-        NodePlan { dir: args.dir, network, capacity: args.capacity, price: args.price, payout };
+    let plan = NodePlan {
+        dir: args.dir,
+        network,
+        capacity: args.capacity,
+        price: args.price,
+        payout,
+        unpaid: Some(Unpaid { acceptance_ms: args.pay_within, grace_ms: args.grace }),
+    };
     let (secret, endpoint) = serve::node_endpoint(&plan, &context.host).await?;
     let ledger = Context::reach(&ticket, &endpoint);
     let running = RunningNode::start(&plan, secret, endpoint, &ledger, &context.host).await?;

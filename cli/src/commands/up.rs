@@ -206,6 +206,7 @@ async fn start_nodes(
             capacity: args.capacity,
             price: Price::Month(Amount::credits(1)),
             payout: None,
+            unpaid: None,
         };
         let (secret, endpoint) = node_endpoint(&plan, &context.host).await?;
         nodes.push(RunningNode::start(&plan, secret, endpoint, ledger, &context.host).await?);

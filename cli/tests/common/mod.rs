@@ -1,5 +1,7 @@
 //! A network of real processes for the tests: one ledger, some nodes, and commands run against them.
 
+#![allow(dead_code, reason = "every test file uses a part of it")]
+
 use std::{
     io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
@@ -12,10 +14,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long anything may take before the test says that it hangs.
-const HANG: Duration = Duration::from_secs(120);
+pub(crate) const HANG: Duration = Duration::from_secs(120);
 
 /// Between two looks at something that will happen.
-const LOOK: Duration = Duration::from_millis(10);
+pub(crate) const LOOK: Duration = Duration::from_millis(10);
 
 /// A process that serves until it is killed.
 pub(crate) struct Server {
@@ -90,6 +92,11 @@ impl Server {
         let ready: Value = serde_json::from_str(&line).expect("a server's first line is JSON");
         assert_eq!(ready["event"], "ready", "{line}");
         Self { child, _stdin: stdin, arguments, ready }
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Ends it as a power cut would, and starts it again on the same folder.

@@ -26,6 +26,8 @@ pub(crate) struct Wanted<'a> {
 /// What is asked of a shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
+    /// To have it deleted.
+    Delete,
     /// To store it.
     Store,
     /// To be told about it.
@@ -95,6 +97,7 @@ fn judge(
         now_ms,
     };
     match &wanted.need {
+        Need::Delete => verified.authorize(&access(ability::DELETE, None)),
         Need::Store => verified.authorize(&access(ability::STORE, None)),
         Need::Verify => verified.authorize(&access(ability::VERIFY, None)),
         Need::Read(stripes) => {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod custody;
+mod delete;
 mod life;
 mod read;
 mod real;

@@ -140,6 +140,7 @@ fn complete<S: State + ?Sized>(books: &mut Books<'_, S>, epoch: u64) {
         let mut deal = books.get(Deals, &id).expect("what ends was opened");
         assert!(deal.state == DealState::Active, "only active deals complete");
         leave(books, id, &mut deal);
+        free(books, &deal);
         deal.state = DealState::Completed;
         books.put(Deals, &id, &deal);
         let reason = Reason::Deal { deal: id };
@@ -218,7 +219,6 @@ fn leave<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, deal: &mut Dea
         }
         books.put(Nodes, &shard.node, &node);
     }
-    free(books, deal);
     books.report(Event::DealEnded { deal: id });
 }
 

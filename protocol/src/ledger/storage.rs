@@ -265,10 +265,11 @@ fn end<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, mut deal: Deal, 
     books.remove(DealEnds, &(deal.end - 1, id));
     let offered = deal.state == DealState::Offered;
     deal.state = DealState::Cancelled;
+    // Whoever ended it needs the room no more, whatever the tables still say until the epoch is over.
+    free(books, &deal);
     if offered {
         // Its join still waits in the queue and passes over a cancelled deal.
         deal.end = deal.start;
-        free(books, &deal);
         books.report(Event::DealEnded { deal: id });
     } else {
         deal.end = books.chain.epoch + 1;

@@ -7,6 +7,7 @@ use crate::{
     amount::Amount,
     choice,
     custody::{Release, VaultKey},
+    deletion::DeletionReceipt,
     grant::Grant,
     id::{AccountId, ChainId, DealId, Hash, NodeId, OrderId, VaultId},
     ledger::transaction::{Acceptance, CustodyAcceptance, DealTerms},
@@ -65,6 +66,15 @@ choice! {
             index: u8,
             /// A grant bound to this peer with the verify ability; absent for public content.
             grant: Option<Grant>,
+        },
+        /// The deal is over: delete this shard now. Answered by [`Response::Deleted`].
+        Delete = 6 {
+            /// Which deal.
+            deal: DealId,
+            /// Which shard.
+            index: u8,
+            /// A grant bound to this peer with the delete ability; public content needs one too.
+            grant: Grant,
         },
         /// Keep this share of a vault's secret. Answered by [`Response::InCustody`].
         KeepShare = 10 {
@@ -126,6 +136,11 @@ choice! {
             length: Option<u64>,
             /// The root they had when they were stored.
             root: Option<Hash>,
+        },
+        /// The shard is gone from the node's disk.
+        Deleted = 6 {
+            /// The node's word.
+            receipt: DeletionReceipt,
         },
         /// The share is kept.
         InCustody = 10 {
@@ -201,6 +216,8 @@ choice! {
         Conflict = 16,
         /// The order is not one that may be released.
         NotPaid = 17,
+        /// The shard's deal is open, or may still be opened: the shard is not deleted.
+        Bound = 18,
     }
 }
 
@@ -222,7 +239,9 @@ impl RefusalCode {
     pub fn fault(self) -> Fault {
         match self {
             Self::Damaged | Self::Internal | Self::Stale => Fault::Ours,
-            Self::Busy | Self::Full | Self::NotFound | Self::NotPaid => Fault::Nobodys,
+            Self::Bound | Self::Busy | Self::Full | Self::NotFound | Self::NotPaid => {
+                Fault::Nobodys
+            }
             _ => Fault::Yours,
         }
     }

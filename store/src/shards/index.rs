@@ -266,7 +266,7 @@ pub(super) fn insert(transaction: &WriteTransaction, row: &Row) -> Result<(), St
 pub(super) fn remove(
     transaction: &WriteTransaction,
     key: &ShardKey,
-) -> Result<Option<()>, StoreError> {
+) -> Result<Option<Row>, StoreError> {
     let mut shards = transaction.open_table(SHARDS)?;
     let row = shards.remove(key.bytes())?.map(|row| Row::from_bytes(row.value())).transpose()?;
     let Some(row) = row else { return Ok(None) };
@@ -276,7 +276,7 @@ pub(super) fn remove(
     let mut numbers = transaction.open_table(NUMBERS)?;
     let used = numbers.get(USED)?.map_or(0, |used| used.value());
     numbers.insert(USED, used.saturating_sub(row.info.length))?;
-    Ok(Some(()))
+    Ok(Some(row))
 }
 
 /// Sets where a shard stands. Says whether it was there.

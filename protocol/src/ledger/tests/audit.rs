@@ -57,12 +57,11 @@ fn audit_tables(state: &MemoryState) {
         assert_eq!(node.rate.0, table.iter().map(|slot| slot.rate.0).sum::<u128>());
         assert!(table.iter().all(|slot| slot.length <= node.longest));
         let bound = |deal: &&Deal| {
-            let offered = deal.state == DealState::Offered;
-            let mut here = deal.shards.iter().flatten().filter(|shard| shard.node == id);
-            here.any(|shard| offered || shard.position.is_some())
+            let open = matches!(deal.state, DealState::Offered | DealState::Active);
+            open && deal.shards.iter().flatten().any(|shard| shard.node == id)
         };
         let used: u64 = deals.values().filter(bound).map(|deal| deal.length).sum();
-        assert_eq!(node.used, used, "room is bound while a shard waits or stands in a table");
+        assert_eq!(node.used, used, "room is bound while a deal is open");
         assert!(node.used <= node.capacity);
     }
     assert!(slots.is_empty(), "tables of nodes that are not there");

@@ -81,12 +81,14 @@ fn ending_an_active_deal_pays_the_current_epoch_and_returns_the_rest() {
     // Nine epochs at 9, and the reserve of a fifth of ten.
     assert_eq!(world.balance(OWNER), all + 81 + 18);
     assert_eq!(state_of(&world, 4), DealState::Cancelled);
+    // The room is free at once, for a deal that begins with the next epoch.
+    assert_eq!((world.node(11).used, world.node(11).slots), (0, 1));
     // The current epoch is still proven and paid.
     let proof = world.prove(11);
     world.must(11, proof);
     assert_eq!(world.balance(111), 3);
     world.next_epoch();
-    assert_eq!(world.node(11).slots, 0);
+    assert_eq!((world.node(11).used, world.node(11).slots), (0, 0));
     assert!(world.events.contains(&Event::DealEnded { deal: deal(4) }));
 }
 

@@ -1,0 +1,123 @@
+//! `Delete`: lets a shard go at its owner's word, at once instead of at the epoch's end, and signs that
+//! it is gone.
+//!
+//! The ledger's own row decides: whose shard it is, that its deal is over, and which root the receipt
+//! names. So a node that has deleted the shard before, by itself or at an earlier request whose answer
+//! was lost, gives the same word again without having to remember anything.
+
+use std::{sync::Arc, time::Duration};
+
+use symbolon_protocol::{
+    grant::Grant,
+    id::DealId,
+    ledger::{
+        rows::{Chains, Deal, DealSlot, DealState, Deals, Nodes},
+        transaction::DealTerms,
+    },
+    wire::storage::{RefusalCode, Response},
+};
+use tokio::time::timeout;
+use tracing::info;
+
+use super::{
+    ShardPlace, Stop, Stream,
+    grants::{self, Need},
+    refuse_store,
+};
+use crate::{shared::Shared, sweep};
+
+/// Answers a request to delete a shard.
+pub(crate) async fn answer(
+    shared: &Arc<Shared>,
+    stream: &mut Stream,
+    (deal, index): ShardPlace,
+    grant: &Grant,
+) -> Result<(), Stop> {
+    let Some(row) = shared.ledger.row(Deals, &deal).await.map_err(unreachable)? else {
+        return Err(without_deal(shared, (deal, index)).await);
+    };
+    let terms = terms(&row, deal);
+    let wanted = grants::Wanted { terms: &terms, need: Need::Delete };
+    grants::authorize(shared, stream.peer, Some(grant), &wanted).await?;
+    let slot = row.shards.get(usize::from(index)).and_then(Option::as_ref);
+    let Some(slot) = slot.filter(|slot| slot.node == shared.key.id()) else {
+        return Err(Stop::refused(RefusalCode::NotFound, "the deal has no such shard here"));
+    };
+    if matches!(row.state, DealState::Offered | DealState::Active) {
+        return Err(Stop::refused(RefusalCode::Bound, "the shard's deal is open: end it first"));
+    }
+    free_of_proof(shared, slot).await?;
+    sweep::remove(shared, deal, index).await.map_err(refuse_store)?;
+    let time_ms = shared.host.now_ms();
+    let receipt = shared.key.deleted(&shared.chain, (deal, index), slot.root, time_ms);
+    info!(%deal, index, "deleted at its owner's word");
+    stream.answer(&Response::Deleted { receipt }).await
+}
+
+/// What is asked about a shard whose deal the ledger does not have. A shard that was accepted stays as
+/// long as its acceptance does: with it the deal may be opened still, and then has to be proven.
+async fn without_deal(shared: &Shared, (deal, index): ShardPlace) -> Stop {
+    match shared.with_store(move |store| store.info(&deal, index)).await {
+        Ok(Some(_)) => {
+            let message = "the shard's deal may still be opened: it goes when its acceptance ends";
+            Stop::refused(RefusalCode::Bound, message)
+        }
+        Ok(None) => Stop::refused(RefusalCode::NotFound, "there is no such deal"),
+        Err(error) => refuse_store(error),
+    }
+}
+
+/// Waits until the ledger asks for nothing of the shard any more: it stands in no table, or this
+/// epoch's proof is there and the table changes before the next one. A proof that waits for its turn
+/// in a long epoch is given now.
+async fn free_of_proof(shared: &Shared, slot: &DealSlot) -> Result<(), Stop> {
+    if slot.position.is_none() {
+        return Ok(());
+    }
+    let mut proven = shared.view.proven.subscribe();
+    let mut epochs = shared.view.epoch.subscribe();
+    let chain = shared.ledger.row(Chains, &()).await.map_err(unreachable)?;
+    let node = shared.ledger.row(Nodes, &shared.key.id()).await.map_err(unreachable)?;
+    let Some((chain, node)) = chain.zip(node) else {
+        return Err(unreachable("it has no row of this node"));
+    };
+    if node.passed_epoch == Some(chain.epoch) {
+        return Ok(());
+    }
+    shared.view.prove_now.notify_waiters();
+    let done = async {
+        tokio::select! {
+            proven = proven.wait_for(|proven| Some(chain.epoch) <= *proven) => proven.is_ok(),
+            // Proven or missed: the table has changed.
+            epoch = epochs.wait_for(|epoch| chain.epoch < *epoch) => epoch.is_ok(),
+        }
+    };
+    match timeout(PROOF_PATIENCE, done).await {
+        Ok(true) => Ok(()),
+        _ => {
+            let message = "the shard is part of this epoch's proof: it goes when that is over";
+            Err(Stop::refused(RefusalCode::Busy, message))
+        }
+    }
+}
+
+fn terms(row: &Deal, deal: DealId) -> DealTerms {
+    DealTerms {
+        deal,
+        owner: row.owner,
+        object: row.object,
+        segment: row.segment,
+        required: row.required,
+        total: u8::try_from(row.shards.len()).unwrap_or(u8::MAX),
+        length: row.length,
+        access: row.access,
+        epochs: row.end.saturating_sub(row.start),
+    }
+}
+
+fn unreachable(error: impl std::fmt::Display) -> Stop {
+    Stop::refused(RefusalCode::Stale, format!("this node cannot reach its ledger: {error}"))
+}
+
+/// How long a peer waits for a proof that is under way.
+const PROOF_PATIENCE: Duration = Duration::from_secs(5);
