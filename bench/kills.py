@@ -32,6 +32,8 @@ PATIENCE = 180
 AWAY = (6, 7)
 PAY_WITHIN, GRACE = "60s", "4s"
 NODES = 8
+# A get of a small file is over before it has written anything worth keeping.
+LARGER = 12
 
 
 class Failed(Exception):
@@ -75,19 +77,20 @@ class Kills:
         return ("get", name, "-o", self.folder.file("out"))
 
     def warm(self):
-        """How long the commands take when nobody disturbs them."""
-        self.make("warm")
+        """How long the commands take when nobody disturbs them: the put of a small file, the get of a large one."""
+        for name, length in (("small", self.length), ("large", LARGER * self.length)):
+            self.make(name, length)
+            began = time.monotonic()
+            stored = self.network.do(*self.put_line(name))
+            self.times.setdefault("put", time.monotonic() - began)
+            self.files[name] = units(stored["cost"])
         began = time.monotonic()
-        stored = self.network.do(*self.put_line("warm"))
-        self.times["put"] = time.monotonic() - began
-        self.files["warm"] = units(stored["cost"])
-        began = time.monotonic()
-        self.network.do(*self.get_line("warm"))
+        self.network.do(*self.get_line("large"))
         self.times["get"] = time.monotonic() - began
-        self.check_out("warm")
+        self.check_out("large")
 
-    def make(self, name):
-        common.make(self.folder.file(name), self.length, name)
+    def make(self, name, length):
+        common.make(self.folder.file(name), length, name)
 
     def check_out(self, name):
         out = self.folder.file("out")
@@ -123,7 +126,7 @@ class Kills:
 
     def put(self, number):
         name = f"file{number}"
-        self.make(name)
+        self.make(name, self.length)
         before = self.balance()
         told = self.disturb(self.put_line(name), "put")
         stored = self.until_ok(*self.put_line(name))
@@ -139,17 +142,19 @@ class Kills:
         return told
 
     def get(self):
-        name = self.stream.choice(sorted(self.files))
+        name = "large"
         told = self.disturb(self.get_line(name), "get")
         if not os.path.exists(self.folder.file("out")):
             got = self.until_ok(*self.get_line(name))
             self.kept += got["kept"] > 0
+        again = self.until_ok(*self.get_line(name))
+        need(again["outcome"] == "already", f"{name} was fetched again: {again['outcome']}")
         self.check_out(name)
         return told
 
     def logs(self):
-        """Per node: what it took in and let go, in order, and the deals all saw opened."""
-        deals = set()
+        """Deals the nodes saw opened, and how many orphans they let go; fails when one took a shard twice."""
+        deals, swept = set(), 0
         for number in range(NODES):
             held = {}
             with open(self.network.node_dir(number) + ".log", errors="replace") as log:
@@ -164,9 +169,10 @@ class Kills:
                         held[place] = True
                     elif what == "shard deleted":
                         held.pop(place, None)
+                        swept += 1
                     else:
                         deals.add(found[2])
-        return deals
+        return deals, swept
 
     def wanted(self):
         """Deals of all files, and the shards and bytes that each node has to have for them."""
@@ -186,19 +192,18 @@ class Kills:
 
     def finish(self):
         deals, shards, room = self.wanted()
-        opened = self.logs()
+        opened, _ = self.logs()
         need(opened == deals, f"{len(opened ^ deals)} deals are not one per segment")
         spent = self.start - self.balance()
         need(spent == sum(self.files.values()), f"{spent} units spent, the files cost {sum(self.files.values())}")
-        orphans = self.orphans(shards)
         until = time.monotonic() + 60 + 4 + PATIENCE
         while self.orphans(shards):
             need(time.monotonic() < until, f"orphans stay: {self.orphans(shards)}")
             time.sleep(0.5)
         for node in self.until_ok("node", "status")["nodes"]:
             need(node["used"] == room.get(node["node"], 0), f"node {node['node'][:8]}: {node['used']} bytes taken")
-        self.logs()
-        return {"deals": len(deals), "shards": sum(shards.values()), "orphans_swept": sum(orphans.values())}
+        _, swept = self.logs()
+        return {"deals": len(deals), "shards": sum(shards.values()), "orphans_swept": swept}
 
     def orphans(self, shards):
         """Files on each node's disk beyond those that some deal names."""
