@@ -118,6 +118,8 @@ fn files_survive_a_crash_of_everything() {
     home.run(&["get", "data", "-o", text(&copy)]);
     assert_eq!(fs::read(&copy).unwrap(), bytes);
     assert_eq!(home.run(&["account"])["balance"], balance, "nothing was paid twice");
+    assert_eq!(home.run(&["get", "data", "-o", text(&copy)])["outcome"], "already");
+    fs::write(&copy, b"something else").unwrap();
     assert_eq!(home.fail(&["get", "data", "-o", text(&copy)]).0, 4, "never written over unasked");
     assert_eq!(home.run(&["ledger", "status"])["money"]["adds_up"], true);
 

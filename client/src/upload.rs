@@ -31,6 +31,7 @@ use crate::{
     source::{Opened, Source},
 };
 use leaves::Leaves;
+use segment::{Fed, Placed};
 
 /// What to do when the name or file is already there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,6 +113,33 @@ struct Stored {
     shards: u32,
     cost: Amount,
     leaves: Leaves,
+}
+
+/// What the segments that are paid for add up to.
+struct Sum {
+    leaves: Leaves,
+    shards: u32,
+    cost: Amount,
+    cost_max: Option<Amount>,
+}
+
+impl Sum {
+    fn new(cost_max: Option<Amount>, leaves: Leaves) -> Self {
+        Self { leaves, shards: 0, cost: Amount::ZERO, cost_max }
+    }
+
+    /// What the next one may cost.
+    fn left(&self) -> Option<Amount> {
+        self.cost_max.map(|limit| limit.checked_sub(self.cost).unwrap_or(Amount::ZERO))
+    }
+
+    fn add(&mut self, first_cell: u64, placed: Placed) -> Result<(), ClientError> {
+        self.leaves.rewind(first_cell)?;
+        self.leaves.append(&placed.leaves)?;
+        self.cost = self.cost.checked_add(placed.cost).unwrap_or(self.cost);
+        self.shards += placed.shards;
+        Ok(())
+    }
 }
 
 /// Held while a name is worked on.
@@ -245,6 +273,8 @@ impl Client {
         Ok(short && self.deal(&key.deal(0)).await?.is_none())
     }
 
+    /// Sends the segments one after the other. While the next one is encoded and sent, the nodes sync
+    /// the one before and its deal is opened; a stream's segments share one spool and cannot overlap.
     async fn segments(
         &self,
         job: &Job,
@@ -253,11 +283,17 @@ impl Client {
         progress: &Progress,
     ) -> Result<Stored, ClientError> {
         let scheme = job.entry.scheme;
-        let mut leaves = Leaves::open(&self.inner.dir, &job.object)?;
-        let (mut length, mut shards, mut cost) = (0, 0, Amount::ZERO);
+        let mut sum = Sum::new(options.cost_max, Leaves::open(&self.inner.dir, &job.object)?);
+        let mut length = 0;
         let layout_of = |length| Layout::new(scheme, length).map_err(invalid);
         let mut layout = opened.length().map(layout_of).transpose()?;
+        let mut before: Option<(u64, Fed<'_>)> = None;
         for segment in 0.. {
+            if opened.length().is_none()
+                && let Some((first_cell, fed)) = before.take()
+            {
+                sum.add(first_cell, fed.settle(sum.left()).await?)?;
+            }
             // Until a stream has ended, its segments are those of a file without end.
             let full = Layout::full_segment(scheme, segment).map_err(invalid)?;
             // A stream is waited for and spooled here, which may take as long as its writer likes.
@@ -274,19 +310,24 @@ impl Client {
                 Some(layout) => layout.segment(segment).map_err(invalid)?,
                 None => full,
             };
-            let left =
-                options.cost_max.map(|limit| limit.checked_sub(cost).unwrap_or(Amount::ZERO));
-            let placed = self.place_segment(job, here, &bytes, left, progress).await?;
-            leaves.rewind(here.first_cell)?;
-            leaves.append(&placed.leaves)?;
-            cost = cost.checked_add(placed.cost).unwrap_or(cost);
-            shards += placed.shards;
+            let feeding = self.feed_segment(job, here, &bytes, progress);
+            let fed = match before.take() {
+                None => feeding.await?,
+                Some((first_cell, fed)) => {
+                    let (placed, next) = tokio::try_join!(fed.settle(sum.left()), feeding)?;
+                    sum.add(first_cell, placed)?;
+                    next
+                }
+            };
             if last {
+                sum.add(here.first_cell, fed.settle(sum.left()).await?)?;
                 opened.check_unchanged()?;
                 let layout = layout_of(length)?;
                 assert_eq!(layout.segments(), segment + 1, "padding never adds a segment");
+                let Sum { leaves, shards, cost, .. } = sum;
                 return Ok(Stored { layout, segments: segment + 1, shards, cost, leaves });
             }
+            before = Some((here.first_cell, fed));
         }
         unreachable!("a source ends before its segments run out of numbers")
     }

@@ -34,9 +34,12 @@ const BATCHES_AHEAD: usize = 3;
 /// Cells a lane holds: 2 MiB.
 pub(crate) const LANE_CELLS: usize = 32;
 
-/// How long, in milliseconds, a lane may block the others altogether, on top of a quarter of the time
-/// the segment took so far.
-const LANE_BLOCK_MS: u64 = 3_000;
+/// How long, in milliseconds, a lane may keep the others waiting altogether, on top of a quarter of the
+/// time the segment took so far.
+const LANE_BLOCK_MS: u64 = 1_500;
+
+/// How often, in milliseconds, it is looked at who waits for whom.
+const LANE_LOOK_MS: u64 = 50;
 
 /// One shard on its way to one node.
 pub(crate) struct Lane {
@@ -134,35 +137,53 @@ impl Feeder {
     }
 
     async fn forward(&self, open: &mut Vec<OpenLane>, cells: &Bytes, size: usize, started_ms: u64) {
-        let mut index = 0;
-        while index < open.len() {
-            let lane = &mut open[index];
-            let cell = cells.slice(lane.index * size..(lane.index + 1) * size);
-            if self.offer(lane, cell, started_ms).await {
-                index += 1;
+        let mut at = 0;
+        while at < open.len() {
+            let index = open[at].index;
+            let cell = cells.slice(index * size..(index + 1) * size);
+            if self.offer(open, at, cell, started_ms).await {
+                at += 1;
             } else {
-                open.swap_remove(index);
+                open.swap_remove(at);
             }
         }
     }
 
     /// Hands a cell to a lane; `false` when the lane is closed or too slow.
-    async fn offer(&self, lane: &mut OpenLane, cell: Bytes, started_ms: u64) -> bool {
-        let cell = match lane.cells.try_send(cell) {
+    ///
+    /// Waiting counts against a lane only while most of the others have run dry: where all are slow, it
+    /// is the link or this machine, and nobody is dropped for that.
+    async fn offer(&self, open: &mut [OpenLane], at: usize, cell: Bytes, started_ms: u64) -> bool {
+        let mut cell = match open[at].cells.try_send(cell) {
             Ok(()) => return true,
             Err(mpsc::error::TrySendError::Closed(_)) => return false,
             Err(mpsc::error::TrySendError::Full(cell)) => cell,
         };
-        let from_ms = self.host.now_ms();
-        let allowed_ms = LANE_BLOCK_MS + from_ms.saturating_sub(started_ms) / 4;
-        let until_ms = from_ms + allowed_ms.saturating_sub(lane.blocked_ms);
-        let sent = tokio::select! {
-            biased;
-            sent = lane.cells.send(cell) => sent.is_ok(),
-            () = self.host.sleep_until_ms(until_ms) => false,
-        };
-        lane.blocked_ms += self.host.now_ms().saturating_sub(from_ms);
-        sent
+        loop {
+            let from_ms = self.host.now_ms();
+            let lane = &open[at];
+            let sent = tokio::select! {
+                biased;
+                room = lane.cells.reserve() => Some(room.is_ok_and(|room| {
+                    room.send(std::mem::take(&mut cell));
+                    true
+                })),
+                () = self.host.sleep_until_ms(from_ms + LANE_LOOK_MS) => None,
+            };
+            if let Some(sent) = sent {
+                return sent;
+            }
+            let others = open.iter().enumerate().filter(|(other, _)| *other != at);
+            let dry = others.filter(|(_, lane)| lane.cells.capacity() > LANE_CELLS / 2).count();
+            if 2 * dry >= open.len() {
+                let now_ms = self.host.now_ms();
+                open[at].blocked_ms += now_ms.saturating_sub(from_ms);
+                let allowed_ms = LANE_BLOCK_MS + now_ms.saturating_sub(started_ms) / 4;
+                if open[at].blocked_ms > allowed_ms {
+                    return false;
+                }
+            }
+        }
     }
 }
 

@@ -56,10 +56,17 @@ enum Event {
     Encoded(Result<Encoded, ClientError>),
 }
 
+/// A segment whose shards have been sent, or that was stored before.
+pub(super) enum Fed<'a> {
+    /// Its receipts, and then its deal, are still to come.
+    Placing(Box<Placing<'a>>),
+    /// It was paid for by an earlier put.
+    Placed(Placed),
+}
+
 /// One segment on its way.
-struct Placing<'a> {
+pub(super) struct Placing<'a> {
     client: &'a Client,
-    job: &'a Job,
     terms: DealTerms,
     grant: Grant,
     feeder: FeederParts,
@@ -70,6 +77,11 @@ struct Placing<'a> {
     pending: BTreeMap<u8, NodeId>,
     signed: u32,
     tally: Arc<Tally>,
+    progress: Progress,
+    session: Upload,
+    inbox: mpsc::Receiver<Event>,
+    /// What the nodes signed, once they are enough.
+    accepted: Option<Vec<Acceptance>>,
     encoded: Option<Encoded>,
     /// Everyone who was asked for a shard of the segment, in this put or an earlier one.
     asked: Vec<Asked>,
@@ -90,15 +102,14 @@ impl Drop for Placing<'_> {
 }
 
 impl Client {
-    /// Stores and pays for one segment, or finds that this was done before.
-    pub(super) async fn place_segment(
-        &self,
-        job: &Job,
+    /// Sends one segment's shards, or finds that they were stored and paid for before.
+    pub(super) async fn feed_segment<'a>(
+        &'a self,
+        job: &'a Job,
         layout: SegmentLayout,
         bytes: &SegmentBytes,
-        cost_max: Option<Amount>,
         progress: &Progress,
-    ) -> Result<Placed, ClientError> {
+    ) -> Result<Fed<'a>, ClientError> {
         let deal = job.key.deal(layout.segment);
         let coder = SegmentCoder::new(&job.key, job.entry.mask, layout, deal);
         let feeder = FeederParts { coder: Arc::new(coder), layout, bytes: bytes.clone() };
@@ -112,7 +123,7 @@ impl Client {
                 let path = std::path::PathBuf::from(&job.entry.name);
                 return Err(ClientError::SourceChanged { path });
             }
-            return Ok(Placed { leaves: encoded.leaves, shards, cost });
+            return Ok(Fed::Placed(Placed { leaves: encoded.leaves, shards, cost }));
         }
         let terms = DealTerms {
             deal,
@@ -140,10 +151,15 @@ impl Client {
         let tally = Arc::new(Tally::new(progress, job.entry.scheme.enough(), lengths));
         let tasks = BTreeMap::new();
         let asked = self.catalog().row(Placements, &deal.0)?.map_or(Vec::new(), |row| row.shards);
-        let placing = Placing {
+        let held = asked.iter().map(|asked: &Asked| (asked.index, asked.node));
+        let session = Upload::new(job.entry.scheme, wanted, held);
+        let mut placing = Box::new(Placing {
+            session,
+            inbox,
+            accepted: None,
+            progress: progress.clone(),
             asked,
             client: self,
-            job,
             terms,
             grant,
             feeder,
@@ -154,8 +170,12 @@ impl Client {
             signed: 0,
             tally,
             encoded: None,
-        };
-        placing.run(wanted, inbox, cost_max, progress).await
+        });
+        placing.session.handle(self.host().now_ms(), Input::Start);
+        while placing.encoded.is_none() && placing.accepted.is_none() {
+            placing.step().await?;
+        }
+        Ok(Fed::Placing(placing))
     }
 
     /// What a deal that stands on the ledger cost, all-in.
@@ -203,52 +223,61 @@ impl FeederParts {
     }
 }
 
+impl Fed<'_> {
+    /// Waits for the receipts and pays.
+    pub(super) async fn settle(self, cost_max: Option<Amount>) -> Result<Placed, ClientError> {
+        match self {
+            Self::Placed(placed) => Ok(placed),
+            Self::Placing(mut placing) => {
+                let accepted = loop {
+                    match placing.accepted.take() {
+                        Some(accepted) => break accepted,
+                        None => placing.step().await?,
+                    }
+                };
+                placing.tell_waiting(Awaited::Ledger);
+                let tally = placing.tally.clone();
+                let placed = placing.open_deal(accepted, cost_max).await?;
+                tally.done();
+                Ok(placed)
+            }
+        }
+    }
+}
+
 impl Placing<'_> {
-    async fn run(
-        mut self,
-        wanted: Vec<NodeId>,
-        mut inbox: mpsc::Receiver<Event>,
-        cost_max: Option<Amount>,
-        progress: &Progress,
-    ) -> Result<Placed, ClientError> {
-        let host = self.client.host().clone();
-        let held = self.asked.iter().map(|asked| (asked.index, asked.node));
-        let mut session = Upload::new(self.job.entry.scheme, wanted, held);
-        session.handle(host.now_ms(), Input::Start);
-        loop {
-            while let Some(output) = session.poll() {
-                match output {
-                    Output::Pass(shards) => self.pass(shards)?,
-                    Output::Abandon(index) => self.abandon(index),
-                    Output::Placed(acceptances) => {
-                        self.tell_waiting(Awaited::Ledger, progress);
-                        let tally = self.tally.clone();
-                        let placed = self.open_deal(acceptances, cost_max).await?;
-                        tally.done();
-                        return Ok(placed);
-                    }
-                    Output::Short { accepted, needed, faults } => {
-                        return Err(ClientError::NotEnoughNodes { accepted, needed, faults });
-                    }
+    /// Does what the session wants; if that is nothing, waits for the next thing to happen.
+    async fn step(&mut self) -> Result<(), ClientError> {
+        while let Some(output) = self.session.poll() {
+            match output {
+                Output::Pass(shards) => self.pass(shards)?,
+                Output::Abandon(index) => self.abandon(index),
+                Output::Placed(acceptances) => {
+                    self.accepted = Some(acceptances);
+                    return Ok(());
+                }
+                Output::Short { accepted, needed, faults } => {
+                    return Err(ClientError::NotEnoughNodes { accepted, needed, faults });
                 }
             }
-            let event = tokio::select! {
-                biased;
-                event = inbox.recv() => event,
-                () = self.client.sleep_until(session.deadline()) => None,
-            };
-            let input = match event {
-                None => Input::Tick,
-                Some(Event::Shard(index, result)) => self.answered(index, result),
-                Some(Event::Encoded(encoded)) => {
-                    self.encoded = Some(encoded?);
-                    self.tell_waiting(Awaited::Receipts, progress);
-                    continue;
-                }
-            };
-            session.handle(host.now_ms(), input);
-            self.tell_waiting(Awaited::Receipts, progress);
         }
+        let event = tokio::select! {
+            biased;
+            event = self.inbox.recv() => event,
+            () = self.client.sleep_until(self.session.deadline()) => None,
+        };
+        let input = match event {
+            None => Input::Tick,
+            Some(Event::Shard(index, result)) => self.answered(index, result),
+            Some(Event::Encoded(encoded)) => {
+                self.encoded = Some(encoded?);
+                self.tell_waiting(Awaited::Receipts);
+                return Ok(());
+            }
+        };
+        self.session.handle(self.client.host().now_ms(), input);
+        self.tell_waiting(Awaited::Receipts);
+        Ok(())
     }
 
     /// Takes note of what a node did.
@@ -266,11 +295,11 @@ impl Placing<'_> {
         }
     }
 
-    fn tell_waiting(&self, what: Awaited, progress: &Progress) {
-        if progress.is_heard() {
+    fn tell_waiting(&self, what: Awaited) {
+        if self.progress.is_heard() {
             let nodes = self.pending.values().copied().collect();
             let of = u32::from(self.terms.total);
-            progress.step(Step::Waiting(Wait { what, nodes, done: self.signed, of }));
+            self.progress.step(Step::Waiting(Wait { what, nodes, done: self.signed, of }));
         }
     }
 
