@@ -43,7 +43,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<(), Error> {
         // These say one thing at the end.
         Verb::Down(args) => down::run(&args, context).await,
         Verb::Init(args) => init::run(&args, context),
-        Verb::Restore(args) => restore::run(&args, context),
+        Verb::Restore(args) => restore::run(&args, context).await,
         Verb::Id(args) => id::run(&args, context),
         Verb::Put(args) => put::run(args, context).await,
         Verb::Get(args) => get::run(args, context).await,

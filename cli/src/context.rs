@@ -19,7 +19,7 @@ use crate::{
     env,
     error::{Error, Kind},
     home::{self, DEFAULT_IDENTITY, Home},
-    keys,
+    keys, names,
     output::{Chatter, Format, Output},
 };
 
@@ -154,11 +154,42 @@ impl Context {
         Ok(client)
     }
 
+    /// The same for an identity that was opened before.
+    pub(crate) async fn client_reaching(&self, identity: Identity) -> Result<Client, Error> {
+        self.check_running(&self.ticket()?)?;
+        let client = self.client_of(identity).await?;
+        first_answer(client.ledger()).await?;
+        Ok(client)
+    }
+
+    /// A client that has taken over what other devices of the identity changed.
+    pub(crate) async fn client_synced(&self) -> Result<Client, Error> {
+        let client = self.client().await?;
+        names::catch_up(&client, &self.out).await;
+        Ok(client)
+    }
+
+    /// A client of the chosen identity for what works without a network, with what other devices
+    /// changed as far as the ledger answers at once.
+    pub(crate) async fn client_local(&self) -> Result<Client, Error> {
+        let client = self.client_offline().await?;
+        if self.check_running(&self.ticket()?).is_ok() {
+            names::catch_up_soon(&client, &self.out).await;
+        }
+        Ok(client)
+    }
+
     /// A client of the chosen identity, for what needs no network.
     pub(crate) async fn client_offline(&self) -> Result<Client, Error> {
         let name = self.name()?;
-        let ticket = self.ticket()?;
+        self.ticket()?;
         let identity = keys::open(&self.home, &name, &self.out)?;
+        self.client_of(identity).await
+    }
+
+    /// A client of the chosen identity that was opened before. Nothing is sent.
+    pub(crate) async fn client_of(&self, identity: Identity) -> Result<Client, Error> {
+        let (name, ticket) = (self.name()?, self.ticket()?);
         let endpoint = self.endpoint(&ticket, identity.access_key().to_bytes()).await?;
         let ledger = Self::reach(&ticket, &endpoint);
         let dir = self.home.identity(&name)?;

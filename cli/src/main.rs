@@ -10,6 +10,7 @@ mod grants;
 mod home;
 mod interrupt;
 mod keys;
+mod names;
 mod nodes;
 mod output;
 mod progress;

@@ -1,6 +1,8 @@
 //! The identity's local index: names, unfinished uploads, own listings, purchases. Every row is sealed
 //! under a key that only the identity has; the file shows how many rows there are and nothing else.
 
+mod published;
+
 use std::{path::PathBuf, time::Duration};
 
 use chacha20poly1305::{
@@ -15,12 +17,14 @@ use symbolon_protocol::{
     deletion::DeletionReceipt,
     id::{Hash, ListingId, NodeId, OrderId},
     ledger::rows::Access,
+    names::{Part, RootRecord},
     record,
 };
 use symbolon_store::{Catalog as Rows, CatalogChange, CatalogError};
 use zeroize::Zeroizing;
 
 use crate::error::ClientError;
+pub(crate) use published::Unpublished;
 
 /// How long to wait for another process that holds the index open.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -82,6 +86,8 @@ choice! {
             /// Which.
             listing: ListingId,
         },
+        /// A piece of the names index itself. It has no name, so it is in no list of files.
+        Index = 4,
     }
 }
 
@@ -147,30 +153,66 @@ record! {
     }
 }
 
+record! {
+    /// A published row that changed here and is not on the network yet.
+    pub(crate) struct DirtyEntry {
+        pub(crate) table: u8,
+        pub(crate) key: Vec<u8>,
+        /// Another one with every change: what was published is clean unless it changed meanwhile.
+        pub(crate) mark: u64,
+    }
+}
+
+record! {
+    /// How far this machine is with the names index of one ledger.
+    pub(crate) struct KnownEntry {
+        /// The version of the root record whose rows are here.
+        pub(crate) version: u64,
+        pub(crate) record: RootRecord,
+        /// Parts that no root record names any more, whose deals are still to be ended.
+        pub(crate) dropped: Vec<Part>,
+    }
+}
+
 /// The kinds of rows.
 pub(crate) trait Kind {
     const TABLE: u8;
+    /// Whether the rows belong to the names index on the network, or to this machine alone.
+    const PUBLISHED: bool;
     type Row: Encode + Decode;
 }
 
 macro_rules! kinds {
-    ($($name:ident = $table:literal => $row:ty),* $(,)?) => {$(
+    ($($name:ident = $table:literal, $published:literal => $row:ty),* $(,)?) => {$(
         #[derive(Clone, Copy, Debug)]
         pub(crate) struct $name;
         impl Kind for $name {
             const TABLE: u8 = $table;
+            const PUBLISHED: bool = $published;
             type Row = $row;
         }
-    )*};
+    )*
+
+        /// Tables whose rows stay on this machine.
+        fn is_local(table: u8) -> bool {
+            LOCAL_FROM <= table || [$(($name::TABLE, $name::PUBLISHED)),*].contains(&(table, false))
+        }
+    };
 }
 
+/// From this table on, all are this machine's own. Tables below it that this program does not know are
+/// another version's, and travel with the index.
+const LOCAL_FROM: u8 = 200;
+
 kinds! {
-    Files = 1 => FileEntry,
-    Uploads = 2 => UploadEntry,
-    Purchases = 3 => PurchaseEntry,
-    Grants = 4 => GrantEntry,
-    Placements = 5 => PlacementEntry,
-    Receipts = 16 => DeletionReceipt,
+    Files = 1, true => FileEntry,
+    Uploads = 2, false => UploadEntry,
+    Purchases = 3, true => PurchaseEntry,
+    Grants = 4, true => GrantEntry,
+    Placements = 5, false => PlacementEntry,
+    Receipts = 16, false => DeletionReceipt,
+    Dirty = 200, false => DirtyEntry,
+    Known = 201, false => KnownEntry,
 }
 
 /// Changes that take effect together.
@@ -186,6 +228,9 @@ impl Batch {
         self.0.push((K::TABLE, key.to_vec(), None));
     }
 }
+
+/// A row's key, and its bytes.
+type KeyAndRow = (Vec<u8>, Zeroizing<Vec<u8>>);
 
 /// The index. It is opened for each use and closed again, so that several processes of one identity
 /// can work side by side.
@@ -218,25 +263,37 @@ impl Catalog {
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
-        let key = blake3::derive_key("symbolon 2026 local index v1", self.key.as_slice());
+        let key = blake3::derive_key("symbolon 2026 local index v2", self.key.as_slice());
         XChaCha20Poly1305::new((&key).into())
     }
 
-    fn seal(&self, table: u8, place: &[u8; 32], row: &[u8]) -> Vec<u8> {
+    /// A row as it lies on the disk: with its key, so that it can be told from its place again.
+    fn seal(&self, table: u8, place: &[u8; 32], key: &[u8], row: &[u8]) -> Vec<u8> {
         let nonce: [u8; 24] = self.host.random();
         let aad = [&[table], place.as_slice()].concat();
-        let sealed = self.cipher().encrypt((&nonce).into(), Payload { msg: row, aad: &aad });
+        let length = u32::try_from(key.len()).expect("keys are far below 4 GiB");
+        let plain = Zeroizing::new([&length.to_le_bytes(), key, row].concat());
+        let sealed = self.cipher().encrypt((&nonce).into(), Payload { msg: &plain, aad: &aad });
         [nonce.as_slice(), &sealed.expect("rows are far below the cipher's limit")].concat()
     }
 
     fn unseal<K: Kind>(&self, place: &[u8], sealed: &[u8]) -> Result<K::Row, ClientError> {
+        let (_, row) = self.unseal_any(K::TABLE, place, sealed)?;
+        K::Row::from_bytes(&row).map_err(|error| ClientError::Index(error.to_string()))
+    }
+
+    /// Key and bytes of a row of any table.
+    fn unseal_any(&self, table: u8, place: &[u8], sealed: &[u8]) -> Result<KeyAndRow, ClientError> {
         let damaged =
             || ClientError::Index(String::from("a row is damaged or of another identity"));
         let (nonce, sealed) = sealed.split_first_chunk::<24>().ok_or_else(damaged)?;
-        let aad = [&[K::TABLE], place].concat();
+        let aad = [&[table], place].concat();
         let row = self.cipher().decrypt(nonce.into(), Payload { msg: sealed, aad: &aad });
-        let row = Zeroizing::new(row.map_err(|_| damaged())?);
-        K::Row::from_bytes(&row).map_err(|error| ClientError::Index(error.to_string()))
+        let plain = Zeroizing::new(row.map_err(|_| damaged())?);
+        let (length, rest) = plain.split_first_chunk::<4>().ok_or_else(damaged)?;
+        let length = u32::from_le_bytes(*length) as usize;
+        let (key, row) = rest.split_at_checked(length).ok_or_else(damaged)?;
+        Ok((key.to_vec(), Zeroizing::new(row.to_vec())))
     }
 
     /// One row.
@@ -257,18 +314,25 @@ impl Catalog {
 
     /// Writes a batch, all of it or nothing.
     pub(crate) fn write(&self, batch: &Batch) -> Result<(), ClientError> {
-        let sealed = batch.0.iter().map(|(table, key, row)| {
-            let (table, key) = (*table, self.place(*table, key));
-            match row {
-                Some(row) => {
-                    let value = self.seal(table, &key, row);
-                    CatalogChange::Put { table, key: key.to_vec(), value }
-                }
-                None => CatalogChange::Remove { table, key: key.to_vec() },
+        let mut sealed = Vec::with_capacity(batch.0.len());
+        for (table, key, row) in &batch.0 {
+            sealed.push(self.change(*table, key, row.as_deref()));
+            if !is_local(*table) {
+                sealed.push(self.mark_dirty(*table, key));
             }
-        });
-        let sealed: Vec<_> = sealed.collect();
+        }
         self.open()?.write(&sealed).map_err(index_error)
+    }
+
+    fn change(&self, table: u8, key: &[u8], row: Option<&[u8]>) -> CatalogChange {
+        let place = self.place(table, key);
+        match row {
+            Some(row) => {
+                let value = self.seal(table, &place, key, row);
+                CatalogChange::Put { table, key: place.to_vec(), value }
+            }
+            None => CatalogChange::Remove { table, key: place.to_vec() },
+        }
     }
 }
 

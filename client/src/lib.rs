@@ -3,6 +3,7 @@
 //! - [`upload`](Client::put): source -> segments -> stripes -> shards -> nodes -> deal, one journal;
 //! - [`download`](Client::get): deals -> slices from the fastest nodes -> stripes -> sink;
 //! - [`Reader`]: anywhere in a file, one cell at a time;
+//! - names: the index of all that on the network, so that every device of an identity sees it;
 //! - upkeep: what is stored where, whether it is still there, removing it;
 //! - rights: sharing, narrowing and revoking grants; market: selling and buying access.
 //!
@@ -19,6 +20,7 @@ mod durability;
 mod error;
 mod get;
 mod listings;
+mod names;
 mod peers;
 mod place;
 mod progress;
@@ -44,6 +46,7 @@ pub use durability::{Durability, HISTORY_EPOCHS, Record, UNAVAILABLE_MAX, durabi
 pub use error::{ClientError, ErrorKind};
 pub use get::{GetOptions, GetOutcome, GetReport, ReadFault, Readable, Sink};
 pub use listings::{ListingDetail, ListingFilter, ListingView, PreviewCell};
+pub use names::{IndexView, PublishReport, PullReport};
 pub use place::{NodeView, Quote};
 pub use progress::{Awaited, Progress, Step, Wait};
 pub use reader::{ReadCost, Reader};

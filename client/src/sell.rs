@@ -290,7 +290,9 @@ impl Client {
         let name = match kind {
             FileKind::Document { listing } => format!("listing {listing} description"),
             FileKind::Preview { listing } => format!("listing {listing} preview"),
-            FileKind::Own => return Err(ClientError::Internal("own files are not public".into())),
+            FileKind::Own | FileKind::Index => {
+                return Err(ClientError::Internal("own files are not public".into()));
+            }
         };
         let hash = Hash(*blake3::hash(&bytes).as_bytes());
         let replace = Replace::Replace;

@@ -187,7 +187,9 @@ impl Client {
 
     /// Names of uploads that have begun and not ended.
     pub fn unfinished(&self) -> Result<Vec<String>, ClientError> {
-        Ok(self.catalog().rows(Uploads)?.into_iter().map(|entry| entry.name).collect())
+        let uploads = self.catalog().rows(Uploads)?.into_iter();
+        let named = uploads.filter(|entry| entry.kind != FileKind::Index);
+        Ok(named.map(|entry| entry.name).collect())
     }
 
     pub(crate) fn entry(&self, name: &str) -> Result<FileEntry, ClientError> {

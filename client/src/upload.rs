@@ -107,7 +107,7 @@ pub(crate) struct Job {
 }
 
 /// What the segments added up to.
-struct Stored {
+pub(crate) struct Stored {
     layout: Layout,
     segments: u32,
     shards: u32,
@@ -143,7 +143,9 @@ impl Sum {
 }
 
 /// Held while a name is worked on.
-struct NameLock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
+pub(crate) struct NameLock(
+    #[expect(dead_code, reason = "the lock lives as long as the open file")] File,
+);
 
 impl Client {
     /// Stores a file under a name.
@@ -202,7 +204,7 @@ impl Client {
         })
     }
 
-    fn lock(&self, name: &str) -> Result<NameLock, ClientError> {
+    pub(crate) fn lock(&self, name: &str) -> Result<NameLock, ClientError> {
         let folder = self.inner.dir.join("locks");
         let path = folder.join(&blake3::hash(name.as_bytes()).to_hex()[..32]);
         let open = std::fs::create_dir_all(&folder).and_then(|()| File::create(&path));
@@ -215,7 +217,7 @@ impl Client {
     }
 
     /// Continues the upload the journal has for this name and source, or begins one.
-    async fn begin(
+    pub(crate) async fn begin(
         &self,
         request: &Request<'_>,
         opened: &Opened,
@@ -275,7 +277,7 @@ impl Client {
 
     /// Sends the segments one after the other. While the next one is encoded and sent, the nodes sync
     /// the one before and its deal is opened; a stream's segments share one spool and cannot overlap.
-    async fn segments(
+    pub(crate) async fn segments(
         &self,
         job: &Job,
         mut opened: Opened,
@@ -332,7 +334,7 @@ impl Client {
         unreachable!("a source ends before its segments run out of numbers")
     }
 
-    fn file_entry(&self, job: &Job, stored: &Stored) -> Result<FileEntry, ClientError> {
+    pub(crate) fn file_entry(&self, job: &Job, stored: &Stored) -> Result<FileEntry, ClientError> {
         let root = stored.leaves.root()?;
         let manifest = Manifest::new(&job.key, job.entry.mask, &stored.layout, root);
         Ok(FileEntry {
@@ -352,7 +354,7 @@ impl Client {
     }
 
     /// Ends the deals of an upload that never got a name.
-    async fn end_upload(&self, entry: &UploadEntry) -> Result<(), ClientError> {
+    pub(crate) async fn end_upload(&self, entry: &UploadEntry) -> Result<(), ClientError> {
         let key = FileKey::from_bytes(entry.key.expose());
         for segment in 0.. {
             let deal = key.deal(segment);

@@ -13,6 +13,7 @@ pub mod execute;
 mod market;
 pub mod params;
 mod release;
+mod root;
 pub mod rows;
 mod signing;
 pub mod state;

@@ -8,6 +8,7 @@
 //! - [`grant`]: permission as a signed chain that only narrows;
 //! - [`custody`]: keys held by strangers, released against a receipt;
 //! - [`ledger`]: money, deals, epochs, listings and orders as `validate` and `apply`;
+//! - [`names`]: the index of an owner's names as it lies on the network;
 //! - [`session`]: upload and download as pure procedures; [`wire`]: the messages between parties.
 //!
 //! One file, all the way:
@@ -85,6 +86,7 @@ pub mod identity;
 pub mod ledger;
 pub mod limits;
 pub mod merkle;
+pub mod names;
 pub mod preview;
 pub mod proof;
 pub mod session;

@@ -56,3 +56,28 @@ pub const ADDRESSES_MAX: usize = 16;
 
 /// Bytes of one address text at most: a bracketed IPv6 socket address or a relay URL.
 pub const ADDRESS_BYTES_MAX: usize = 256;
+
+/// Bytes of an account's sealed root record at most: it is one row among many on the ledger.
+pub const ROOT_BYTES_MAX: usize = 4096;
+
+/// A root record's size is a multiple of this, so that it tells little of what is in it.
+pub const ROOT_STEP_BYTES: usize = 512;
+
+/// Runs of a names index at most: a reader that knows none of them fetches all.
+pub const INDEX_RUNS_MAX: usize = 6;
+
+/// Parts of all runs of a names index at most: each takes 125 bytes of the root record, and the half
+/// of the record is left for the newest changes.
+pub const INDEX_PARTS_MAX: usize = 16;
+
+/// Bytes of one part of a run at most: it is held in memory whole.
+pub const INDEX_PART_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Changes in one list of a names index at most: what a part has room for, each of at least 16 bytes.
+pub const INDEX_CHANGES_MAX: u32 = 1 << 22;
+
+/// Bytes of a row's key in a names index at most: twice the longest name.
+pub const INDEX_KEY_BYTES_MAX: usize = 8192;
+
+/// Bytes of a row in a names index at most: thousands of versions of one name.
+pub const INDEX_VALUE_BYTES_MAX: usize = 1 << 20;

@@ -22,7 +22,7 @@ use symbolon_protocol::{
     ledger::{
         Params,
         block::{Block, Event, Place, Reason, transactions_root},
-        rows::{Accounts, Holds, Nodes, PoolsTable, Table},
+        rows::{Accounts, Holds, Nodes, PoolsTable, Roots, Table},
         transaction::{Action, Transaction},
     },
 };
@@ -59,6 +59,8 @@ pub struct Auditor {
     vaults: BTreeMap<VaultId, market::VaultBook>,
     listings: BTreeMap<ListingId, market::ListingBook>,
     orders: BTreeMap<OrderId, market::OrderBook>,
+    /// How often each account has set its root record.
+    roots: BTreeMap<AccountId, u64>,
     /// What the block at hand must report.
     expected: Vec<Event>,
 }
@@ -87,6 +89,7 @@ impl Auditor {
             vaults: BTreeMap::new(),
             listings: BTreeMap::new(),
             orders: BTreeMap::new(),
+            roots: BTreeMap::new(),
             expected: Vec::new(),
         }
     }
@@ -189,6 +192,14 @@ impl Auditor {
             | Action::Prove { .. } => self.apply_storage(sender, &transaction.action),
             Action::PlaceHold { .. } | Action::ReleaseHold { .. } | Action::VoidHold { .. } => {
                 Err("reservations between accounts are not in these books".into())
+            }
+            Action::SetRoot { expected_version, .. } => {
+                let version = self.roots.entry(sender).or_default();
+                if version != expected_version {
+                    return Err(format!("{sender} replaces root {expected_version} of {version}"));
+                }
+                *version += 1;
+                Ok(())
             }
             action => self.apply_market(sender, action),
         }
@@ -300,6 +311,12 @@ impl Auditor {
             .collect();
         if rows != ours {
             return Err(self.finding("the rows that hold money are not these books"));
+        }
+        for (key, row) in all(ledger, Roots).await.map_err(asked)? {
+            let id = Roots::parse(&key).ok_or_else(|| self.finding("a root's key"))?;
+            if self.roots.get(&id) != Some(&row.version) {
+                return Err(self.finding(format!("the root of {id} is at {}", row.version)));
+            }
         }
         for (key, row) in all(ledger, Nodes).await.map_err(asked)? {
             let id = Nodes::parse(&key).ok_or_else(|| self.finding("a node's key"))?;

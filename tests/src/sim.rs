@@ -319,10 +319,16 @@ impl World {
     /// Somebody's client, on that one's own folder. A second one of the same name takes the place of
     /// the first, as a program that is started again does.
     pub fn client(&mut self, name: &str) -> Client {
+        self.device(name, name)
+    }
+
+    /// The same on a device of its own folder: a second one of the same identity. It takes the place of
+    /// the first too, since both answer with one key.
+    pub fn device(&mut self, name: &str, device: &str) -> Client {
         let identity = self.identity(name);
         let endpoint = self.network.endpoint(identity.access_key().to_bytes());
         let ledger = Ledger::Remote(Remote::new(endpoint.clone(), self.ticket.clone()));
-        let (host, dir) = (self.host(name), self.folder.path().join(name));
+        let (host, dir) = (self.host(device), self.folder.path().join(device));
         let client = Client::new(Setup { identity, ledger, endpoint, host, dir });
         client.expect("a client can be made in an empty folder")
     }

@@ -11,6 +11,8 @@ mod crash;
 mod forged;
 #[path = "simulation/liars.rs"]
 mod liars;
+#[path = "simulation/names.rs"]
+mod names;
 #[path = "simulation/refund.rs"]
 mod refund;
 #[path = "simulation/road.rs"]
@@ -86,6 +88,11 @@ fn a_sale_without_custodians_is_refunded() {
 #[test]
 fn what_is_cut_short_goes_on_and_is_paid_once() {
     repeat("what_is_cut_short_goes_on_and_is_paid_once", crash::crash);
+}
+
+#[test]
+fn names_cut_short_are_the_same_on_every_device() {
+    repeat("names_cut_short_are_the_same_on_every_device", names::names);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Replays the vectors of custody, deletion, grants and identities, most of which must be refused.
+//! Replays the vectors of custody, deletion, grants, identities and names indexes, most of which must
+//! be refused.
 //!
 //! `SYMBOLON_REGENERATE=1` writes the files again from the cases here; a changed file in a commit is a
 //! changed format.
@@ -18,6 +19,8 @@ mod deletion;
 mod grant;
 #[path = "vectors_rights/identity.rs"]
 mod identity;
+#[path = "vectors_rights/names.rs"]
+mod names;
 
 /// Writes the cases when asked to, then replays the file: every outcome must be the one it names.
 fn replay(file: &str, cases: impl FnOnce() -> Vec<Value>, run: impl Fn(&Value) -> String) {

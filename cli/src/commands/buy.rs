@@ -8,9 +8,10 @@ use symbolon_protocol::Amount;
 
 use crate::{
     commands::{get::Fetch, market},
-    context::{self, Consent, Context},
+    context::{Consent, Context},
     error::{Error, Kind},
     interrupt::{self, Interrupt},
+    names,
     output::Report,
     progress,
     units::{self, show_amount, show_size},
@@ -43,7 +44,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> {
-    let client = context.client().await?;
+    let client = context.client_synced().await?;
     let chain = context.chain(&client).await?;
     let id = market::find(&client, &args.listing).await?;
     // Before any money moves. After that, the file may be there because an earlier run fetched it.
@@ -82,7 +83,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
             Some(fetch.run_json(&client, &context.out, &mut interrupt).await)
         }
     };
-    context::close(client).await;
+    names::publish_and_close(client, 0, &context.out).await;
     match fetched {
         None => Ok(report.text(format!(
             "Fetch it with: symbolon buy {} -o PATH; nothing is paid twice.",

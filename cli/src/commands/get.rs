@@ -53,7 +53,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> {
     let (what, own_name) = readable(&args.what)?;
     let output = args.output.unwrap_or_else(|| PathBuf::from(own_name));
-    let client = context.client().await?;
+    let client = context.client_synced().await?;
     let fetch = Fetch { what, output, range: args.range, replace: args.replace };
     let report = fetch.run(&client, &context.out, &mut Interrupt::listen()).await;
     context::close(client).await;

@@ -209,7 +209,7 @@ async fn revoke(text: &str, context: &Context) -> Result<Report, Error> {
 }
 
 async fn list(context: &Context) -> Result<Report, Error> {
-    let client = context.client_offline().await?;
+    let client = context.client_local().await?;
     let grants = client.grants();
     context::close(client).await;
     let grants = grants?;

@@ -17,7 +17,8 @@ Examples:
   symbolon ls reports/
   symbolon ls --json
 
-The list is this identity's own, kept on this machine; it needs no network.")]
+The list is this identity's own, kept on this machine: it needs no network, and is brought up to
+what your other devices stored when the ledger answers.")]
 pub(crate) struct Args {
     /// Only names that begin with this
     prefix: Option<String>,
@@ -27,7 +28,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
-    let client = context.client_offline().await?;
+    let client = context.client_local().await?;
     let prefix = args.prefix.as_deref().unwrap_or("");
     let files = client.list();
     context::close(client).await;
@@ -79,5 +80,6 @@ fn kind(kind: FileKind) -> &'static str {
         FileKind::Own => "own",
         FileKind::Document { .. } => "listing_description",
         FileKind::Preview { .. } => "listing_preview",
+        FileKind::Index => "index",
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     context::{self, Consent, Context},
     error::Error,
     interrupt::{self, Interrupt},
+    names,
     output::Report,
     progress,
     units::{self, GIB, Term, count, show_amount, show_duration, show_size},
@@ -60,7 +61,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> {
     let (source, length) = source(&args)?;
     let name = name(&args)?;
-    let client = context.client().await?;
+    let client = context.client_synced().await?;
     let chain = context.chain(&client).await?;
     let epoch_ms = chain.params.epoch_ms;
     let options = PutOptions {
@@ -88,7 +89,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         Ok(_) => Some(client.stat(&name).await),
         Err(_) => None,
     };
-    context::close(client).await;
+    names::publish_and_close(client, options.epochs, &context.out).await;
     let stored = stored?;
     let stat = stat.transpose()?;
     Ok(put_report(&stored, stat.as_ref(), epoch_ms).with("warning", quote.warning.into()))

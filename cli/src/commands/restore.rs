@@ -1,22 +1,28 @@
 //! `symbolon restore`: bring an identity back from its recovery phrase.
 
+use serde_json::{Value, json};
+use symbolon_client::IndexView;
+use symbolon_protocol::{Amount, identity::Identity};
+
 use crate::{
     commands::init::{made, protection},
-    context::Context,
+    context::{self, Context},
     error::Error,
     keys,
     output::Report,
+    units::{count, show_amount},
 };
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  symbolon restore
+  symbolon restore --ledger ledger1qq...
   symbolon restore --as work < phrase.txt
   symbolon restore --from phrase.txt --no-passphrase
 
-The phrase brings back the account and all keys. The list of file names is kept on the machine
-where files were stored; it is not on the network.")]
+The phrase brings back the account and all keys. The names of your files, your grants and purchases
+are fetched from the network whose ticket is given, or is known in this home. Where it cannot be
+reached now, the next command that reaches it fetches them.")]
 pub(crate) struct Args {
     /// Read the phrase from this file; - for stdin
     #[arg(long, value_name = "FILE")]
@@ -26,7 +32,7 @@ pub(crate) struct Args {
     no_passphrase: bool,
 }
 
-pub(crate) fn run(args: &Args, context: &Context) -> Result<Report, Error> {
+pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
     let name = context.name()?;
     let ticket = context.named_ticket()?;
     let phrase = keys::read_phrase(args.from.as_deref(), &context.out)?;
@@ -36,6 +42,48 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Report, Error> {
     if let Some(ticket) = &ticket {
         context.home.set_ticket(ticket)?;
     }
-    Ok(made(&name, &identity, None)
-        .text(format!("Identity {name} is back: account {}.", identity.account())))
+    let report = made(&name, &identity, None)
+        .text(format!("Identity {name} is back: account {}.", identity.account()));
+    if context.ticket().is_err() {
+        return Ok(report.with("index", Value::Null).text(
+            "Its files come back on the network they are stored on: symbolon ls --ledger TICKET",
+        ));
+    }
+    match fetch(context, identity).await {
+        Ok((index, balance)) => {
+            let json = json!({
+                "names": index.names,
+                "grants": index.grants,
+                "purchases": index.purchases,
+            });
+            Ok(report.with("index", json).with("balance", balance.to_string().into()).text(
+                format!(
+                    "Back with it: {}, {}, {}, and {}.",
+                    count(index.names, "name"),
+                    count(index.grants, "grant"),
+                    count(index.purchases, "purchase"),
+                    show_amount(balance),
+                ),
+            ))
+        }
+        Err(error) => {
+            let why = context.explain(error).message;
+            context.out.warn(&format!("the names of its files are not back yet: {why}"));
+            Ok(report
+                .with("index", Value::Null)
+                .text("The next command that reaches the network fetches them: symbolon ls"))
+        }
+    }
+}
+
+/// Fetches the index and the balance.
+async fn fetch(context: &Context, identity: Identity) -> Result<(IndexView, Amount), Error> {
+    let client = context.client_reaching(identity).await?;
+    let fetched = async {
+        client.pull_names(&symbolon_client::Progress::silent()).await?;
+        Ok::<_, Error>((client.index()?, client.account().await?.balance))
+    };
+    let fetched = fetched.await;
+    context::close(client).await;
+    fetched
 }

@@ -5,8 +5,9 @@ use symbolon_client::Deletion;
 use symbolon_protocol::{deletion::DeletionReceipt, id::hex};
 
 use crate::{
-    context::{self, Consent, Context},
+    context::{Consent, Context},
     error::Error,
+    names,
     output::Report,
     units::{count, show_amount},
 };
@@ -28,12 +29,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
-    let client = context.client().await?;
+    let client = context.client_synced().await?;
     let name = &args.name;
     let question = format!("Delete {name} from every node, for good?");
     context.consent_to_loss(&question, Consent::from(args.yes, None))?;
     let removed = client.remove(name).await;
-    context::close(client).await;
+    names::publish_and_close(client, 0, &context.out).await;
     let removed = removed?;
     let json = json!({
         "name": name,

@@ -5,10 +5,11 @@ use symbolon_client::{SellOptions, SellOutcome, SellReport};
 use symbolon_protocol::{Amount, ledger::rows::Split};
 
 use crate::{
-    context::{self, Consent, Context},
+    context::{Consent, Context},
     error::Error,
     grants, home,
     home::Home,
+    names,
     output::Report,
     progress,
     units::{self, DAY_MS, Term, count, show_amount},
@@ -71,7 +72,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let splits = splits(&args.splits, &context.home)?;
     let description = home::text_or_file(&args.description, TEXT_BYTES_MAX)?;
     let licence_text = home::text_or_file(&args.licence, TEXT_BYTES_MAX)?;
-    let client = context.client().await?;
+    let client = context.client_synced().await?;
     let chain = context.chain(&client).await?;
     let question = format!("List {} at {}?", args.name, show_amount(args.price));
     context.consent(&chain, &question, Consent::from(args.yes, None))?;
@@ -89,7 +90,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let bar = progress::bar(&context.out, "listing");
     let listed = client.sell(&args.name, &options, &bar.progress()).await;
     bar.finish();
-    context::close(client).await;
+    names::publish_and_close(client, options.epochs, &context.out).await;
     Ok(report(&args.name, args.price, &listed?))
 }
 

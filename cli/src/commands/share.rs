@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::{
-    context::{self, Context},
+    context::Context,
     error::Error,
     grants::{self, Limits},
-    home,
+    home, names,
     output::Report,
 };
 
@@ -37,9 +37,9 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> {
     let recipient = grants::recipient(&args.to, &context.home)?;
     let caveats = args.limits.caveats(context.host.now_ms())?;
-    let client = context.client_offline().await?;
+    let client = context.client_local().await?;
     let token = client.share(&args.name, &recipient, caveats);
-    context::close(client).await;
+    names::publish_and_close(client, 0, &context.out).await;
     let token = token?;
     let text = token.to_text();
     let json = json!({

@@ -25,7 +25,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
-    let client = context.client().await?;
+    let client = context.client_synced().await?;
     let chain = context.chain(&client).await?;
     let stat = client.stat(&args.name).await;
     context::close(client).await;

@@ -27,7 +27,7 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
         return Err(Error::new(Kind::NotFound, format!("there is no identity {name} in {home}"))
             .hint("for a network of your own: symbolon up; for another network: symbolon init --ledger TICKET"));
     }
-    let client = context.client().await?;
+    let client = context.client_synced().await?;
     let chain = context.chain(&client).await?;
     let account = client.account().await?;
     let known = nodes::all(client.ledger()).await?;
@@ -36,7 +36,9 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
     let answers = nodes::call(&known, &endpoint).await;
     context::hang_up(endpoint).await;
     let files = client.list();
+    let index = client.index();
     context::close(client).await;
+    let index = index?;
     let files: Vec<_> = files?.into_iter().filter(|file| file.kind == FileKind::Own).collect();
     let up = answers.iter().filter(|answer| **answer).count();
     let capacity = known.iter().map(|(_, row)| row.capacity).fold(0, u64::saturating_add);
@@ -56,6 +58,12 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
         },
         "nodes": { "known": known.len(), "answering": up, "capacity": capacity, "used": used },
         "files": { "count": files.len(), "length": bytes },
+        "index": {
+            "names": index.names,
+            "grants": index.grants,
+            "purchases": index.purchases,
+            "unpublished": index.unpublished,
+        },
     });
     let runs = match pid {
         Some(pid) => format!("its own, process {pid}"),
@@ -77,5 +85,12 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
                 show_size(capacity)
             ),
         )
-        .field("files", format!("{}, {}", count(files.len(), "file"), show_size(bytes))))
+        .field("files", format!("{}, {}", count(files.len(), "file"), show_size(bytes)))
+        .field(
+            "index",
+            match index.unpublished {
+                0 => "on the network; 24 words bring it back".to_owned(),
+                rows => format!("{} of it not on the network yet", count(rows, "row")),
+            },
+        ))
 }

@@ -28,7 +28,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
-    let client = context.client().await?;
+    let client = context.client_synced().await?;
     let depth = if args.deep { Depth::Deep } else { Depth::Sample };
     let bar = progress::bar(&context.out, "checking");
     let checked = client.verify(&args.name, depth, &bar.progress()).await;

@@ -15,7 +15,7 @@ use crate::{
         rows::{
             Account, Accounts, AwaitBeacon, Chain, Chains, Changes, DealEnds, Deals, DealsOf, Hold,
             HoldKey, Holds, Listings, Nodes, Orders, OrdersDue, OrdersOf, Pools, PoolsTable,
-            Revocations, SeenTable, SeenUntil, Slots, Table, Vaults,
+            Revocations, Roots, SeenTable, SeenUntil, Slots, Table, Vaults,
         },
         state::{Overlay, State, StateExt, Update},
     },
@@ -46,7 +46,8 @@ no_money!(
     Orders,
     OrdersDue,
     Revocations,
-    OrdersOf
+    OrdersOf,
+    Roots
 );
 
 /// The ledger while a block is made: the rows before it, and what changes.

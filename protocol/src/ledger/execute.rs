@@ -17,7 +17,7 @@ use crate::{
         account, beacon,
         block::{Event, Facts, Genesis},
         books::Books,
-        epoch, market, release,
+        epoch, market, release, root,
         rows::{AwaitBeacon, Chain, Chains, Nothing, OrdersDue, Seen, SeenTable, SeenUntil, Table},
         state::{MemoryState, State, StateExt, Update},
         status::Status,
@@ -101,6 +101,7 @@ enum Effect {
     Epoch(epoch::Effect),
     Market(market::Effect),
     Release(release::Effect),
+    Root(root::Effect),
     Storage(storage::Effect),
 }
 
@@ -353,6 +354,9 @@ fn validate_action<S: State + ?Sized>(
             release::check_acknowledge(books, sender, *order, custodians).map(Effect::Release)
         }
         Action::Revoke { link } => release::check_revoke(books, sender, *link).map(Effect::Release),
+        Action::SetRoot { expected_version, blob } => {
+            root::check(books, sender, *expected_version, blob).map(Effect::Root)
+        }
     }
 }
 
@@ -369,6 +373,7 @@ fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, checked: Checked) {
         Effect::Epoch(effect) => epoch::apply(books, effect),
         Effect::Market(effect) => market::apply(books, effect),
         Effect::Release(effect) => release::apply(books, effect),
+        Effect::Root(effect) => root::apply(books, effect),
         Effect::Storage(effect) => storage::apply(books, effect),
     }
 }

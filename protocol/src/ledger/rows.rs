@@ -167,6 +167,8 @@ tables! {
     Revocations = 18, (LinkId, AccountId) => Revocation;
     /// Orders by buyer or seller: `(account, order)`.
     OrdersOf = 19, (AccountId, OrderId) => Nothing;
+    /// Sealed root records of names indexes, one per account.
+    Roots = 20, AccountId => Root;
 }
 
 record! {
@@ -595,6 +597,16 @@ record! {
     pub struct Revocation {
         /// Height of the block.
         pub height: u64,
+    }
+}
+
+record! {
+    /// An account's root record: what leads to its names, readable to nobody else.
+    pub struct Root {
+        /// How often it was set.
+        pub version: u64,
+        /// The sealed record.
+        pub blob: Vec<u8>,
     }
 }
 

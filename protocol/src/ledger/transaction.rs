@@ -226,6 +226,13 @@ choice! {
             /// Which link.
             link: LinkId,
         },
+        /// Puts the sender's root record in the place of the one it has read.
+        SetRoot = 31 {
+            /// The version that is replaced; 0 when there is no record yet.
+            expected_version: u64,
+            /// The sealed record.
+            blob: Vec<u8>,
+        },
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     id::{DealId, LinkId, ListingId, OrderId, TransactionId},
     ledger::{
         Status, execute,
-        rows::{DealState, Deals, Listings, Nodes, OrderState, Orders, Vaults},
+        rows::{DealState, Deals, Listings, Nodes, OrderState, Orders, Roots, Vaults},
         state::{MemoryState, StateExt},
         tests::{audit::rows, seller::vault_id, world::node},
         transaction::{Action, Transaction},
@@ -39,7 +39,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (9000..13_000_u16).prop_map(Some),
     ];
     // Proofs are by far the most frequent transactions of a living ledger.
-    let kind = prop_oneof![3 => 0..16_u8, 1 => Just(7)];
+    let kind = prop_oneof![3 => 0..17_u8, 1 => Just(7)];
     let step = (kind, 0..4_u8, 0..6_u8, any::<u16>(), wait)
         .prop_map(|(kind, a, b, amount, wait)| Step { kind, a, b, amount, wait });
     prop::collection::vec(step, 1..120)
@@ -103,7 +103,13 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
             let custodians = if amount % 7 < 3 { vec![index] } else { vec![] };
             (user, Action::Acknowledge { order, custodians })
         }
-        _ => (user, Action::Revoke { link: LinkId([b; 16]) }),
+        15 => (user, Action::Revoke { link: LinkId([b; 16]) }),
+        _ => {
+            let version = world.state.get(Roots, &account(user)).map_or(0, |row| row.version);
+            // Every third one was made from a record that is gone.
+            let expected_version = if amount % 3 == 0 { u64::from(b) } else { version };
+            (user, Action::SetRoot { expected_version, blob: vec![b; 512] })
+        }
     })
 }
 
@@ -168,7 +174,7 @@ fn a_long_history_reaches_everything() {
     };
     let steps: Vec<Step> = (0..900)
         .map(|_| Step {
-            kind: byte() % 18 % 16,
+            kind: byte() % 19 % 17,
             a: byte() % 4,
             b: byte() % 6,
             amount: u16::from(byte()),
@@ -189,5 +195,6 @@ fn a_long_history_reaches_everything() {
     }
     assert!(rows(&world.state, Nodes).iter().any(|(_, node)| node.passed > 0));
     assert!(rows(&world.state, Nodes).iter().any(|(_, node)| node.missed > 0));
+    assert!(rows(&world.state, Roots).iter().any(|(_, root)| root.version > 1));
     assert!(world.chain().epoch > 3);
 }

@@ -11,6 +11,8 @@ use crate::{
     id::{ChainId, DealId, LinkId, ListingId, OrderId, TransactionId},
     ledger::{
         Status,
+        rows::Roots,
+        state::StateExt,
         transaction::{Action, Transaction},
     },
 };
@@ -49,6 +51,7 @@ const CASES: &[Case] = &[
     }),
     (Status::NotYours, || stored().act(BUYER, Action::EndDeal { deal: DEAL })),
     (Status::Exists, exists),
+    (Status::RootMoved, || funded().act(SELLER, set_root(1, 512))),
     (Status::ListingEnded, || {
         let mut world = listed();
         world.must(SELLER, Action::EndListing { listing: LISTING });
@@ -114,6 +117,10 @@ fn every_status_is_reached() {
     for (expected, reach) in CASES {
         assert_eq!(reach(), *expected);
     }
+}
+
+fn set_root(expected_version: u64, bytes: usize) -> Action {
+    Action::SetRoot { expected_version, blob: vec![7; bytes] }
 }
 
 fn transfer(to: u8, amount: u128) -> Action {
@@ -339,6 +346,27 @@ fn a_link_is_revoked_once_by_each() {
     world.must(SELLER, revoke.clone());
     assert_eq!(world.act(SELLER, revoke.clone()), Status::Exists);
     world.must(BUYER, revoke);
+}
+
+#[test]
+fn a_root_record_takes_the_place_of_the_one_that_was_read() {
+    let mut world = funded();
+    for bytes in [0, 1, 511, 513, 4097, 4608] {
+        assert_eq!(world.act(SELLER, set_root(0, bytes)), Status::BadField, "{bytes}");
+    }
+    assert_eq!(world.act(SELLER, set_root(u64::MAX, 512)), Status::BadField);
+    assert_eq!(world.act(SELLER, set_root(1, 512)), Status::RootMoved);
+    let first = world.sign(SELLER, set_root(0, 512));
+    let lost = world.sign(SELLER, set_root(0, 1024));
+    let both = world.block(&[first.clone(), lost]);
+    assert_eq!([status(both[0]), status(both[1])], [Status::Applied, Status::RootMoved]);
+    // Each account has its own, with or without money.
+    world.must(9, set_root(0, 4096));
+    world.must(SELLER, set_root(1, 1024));
+    // Sent again, it stays where it was and undoes nothing.
+    assert_eq!(status(world.block(&[first])[0]), Status::Applied);
+    let row = world.state.get(Roots, &account(SELLER)).unwrap();
+    assert_eq!((row.version, row.blob.len()), (2, 1024));
 }
 
 #[test]

@@ -410,9 +410,29 @@ fn sales(writer: &mut Writer) {
     writer.refuse(Status::OrderClosed, "too late to acknowledge", why, (2, ack(ORDER, vec![])));
     writer.world.now += 1000;
     writer.ok("refunded", "nobody released the second order in time", &[]);
+    roots(writer);
     let revoke = Action::Revoke { link: LinkId([3; 16]) };
     writer.act("revoked", "kills a grant link", 1, revoke.clone());
     writer.refuse(Status::Exists, "revoked again", "it is dead already", (1, revoke));
+}
+
+fn roots(writer: &mut Writer) {
+    let set = |expected_version, bytes: usize| Action::SetRoot {
+        expected_version,
+        blob: vec![0xab; bytes],
+    };
+    let why = "a record has 512 bytes or a multiple, up to 4096";
+    writer.refuse(Status::BadField, "root of odd size", why, (1, set(0, 500)));
+    writer.refuse(Status::BadField, "root without bytes", why, (1, set(0, 0)));
+    writer.refuse(Status::BadField, "root too large", why, (1, set(0, 4608)));
+    let why = "there is none of version 1 yet";
+    writer.refuse(Status::RootMoved, "root from nowhere", why, (1, set(1, 512)));
+    writer.act("root", "the first record of account 1", 1, set(0, 512));
+    let why = "another device was first";
+    writer.refuse(Status::RootMoved, "root set twice", why, (1, set(0, 1024)));
+    let why = "no version follows the last one";
+    writer.refuse(Status::BadField, "root beyond the last", why, (1, set(u64::MAX, 512)));
+    writer.act("root replaced", "version 2, made from version 1", 1, set(1, 1024));
 }
 
 fn prices() -> Vec<Value> {

@@ -1,0 +1,156 @@
+//! The names index with real processes: a second device, a machine that is lost, a command that is
+//! killed between storing a run and setting the record that names it.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+#[allow(dead_code, reason = "every test uses its own part")]
+mod common;
+
+use std::{fs, path::Path};
+
+use common::{Network, Running, bytes, command, words};
+use serde_json::Value;
+
+/// Runs a command in another home than the network's own.
+fn at(home: &Path, line: &str) -> Value {
+    Running::start(command(home, &words(line))).finish().ok()
+}
+
+fn names(list: &Value) -> Vec<(String, String)> {
+    let files = list["files"].as_array().unwrap().iter();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    files.map(|file| (text(&file["name"]), text(&file["object"]))).collect()
+}
+
+/// What an identity has, as its commands say it.
+fn belongings(home: &Path) -> Vec<Value> {
+    let all = ["ls --all", "grant ls", "orders", "account balance", "market list --ended"];
+    all.iter().map(|line| at(home, line)).collect()
+}
+
+#[test]
+fn everything_comes_back_from_24_words() {
+    let network = Network::start(5, "5s");
+    let ticket = &network.ticket;
+    let old = network.folder.path().join("machine");
+    let made = at(&old, &format!("init --no-passphrase --ledger {ticket}"));
+    at(&old, "account faucet");
+    for (name, seed) in [("one", 1), ("two", 2), ("three", 3)] {
+        let path = network.file(name, 20_000, seed);
+        at(&old, &format!("put {} {name} --for 1h --yes", path.display()));
+    }
+    at(&old, "rm two --yes");
+    network.identity("bob");
+    let bob = network.run("id --as bob").ok()["recipient"].as_str().unwrap().to_owned();
+    at(&old, &format!("share one --to {bob}"));
+    let mine = at(&old, "sell three --price 2 --for 1h --yes");
+    let path = network.file("data", 9_000, 9);
+    network.run(&format!("put {} data --for 1h --as bob --yes", path.display())).ok();
+    let sale = network.run("sell data --price 3 --for 1h --as bob --yes").ok();
+    let bought = at(&old, &format!("buy {} --yes", sale["listing"].as_str().unwrap()));
+    let before = belongings(&old);
+    assert_eq!(before[0]["files"].as_array().unwrap().len(), 4, "{}", before[0]);
+    assert_eq!(before[1]["grants"].as_array().unwrap().len(), 2, "{}", before[1]);
+    assert_eq!(at(&old, "status")["index"]["unpublished"], 0);
+
+    let phrase = network.folder.path().join("phrase");
+    fs::write(&phrase, made["phrase"].as_str().unwrap()).unwrap();
+    fs::remove_dir_all(&old).unwrap();
+    let new = network.folder.path().join("other machine");
+    let back = Running::start(command(&new, &{
+        let mut line = words(&format!("restore --no-passphrase --ledger {ticket} --from"));
+        line.push(phrase.display().to_string());
+        line
+    }));
+    let back = back.finish().ok();
+    assert_eq!(back["account"], made["account"]);
+    assert_eq!(back["index"]["names"], 2, "{back}");
+    assert_eq!(back["index"]["grants"], 2, "{back}");
+    assert_eq!(back["index"]["purchases"], 1, "{back}");
+    assert_eq!(belongings(&new), before);
+    let out = network.folder.path().join("out");
+    for (name, seed) in [("one", 1), ("three", 3)] {
+        at(&new, &format!("get {name} -o {} --replace", out.display()));
+        assert!(fs::read(&out).unwrap() == bytes(20_000, seed), "{name}");
+    }
+    // What was bought is still bought, and what was for sale is still the same listing.
+    let again = at(&new, &format!("buy {} --yes", sale["listing"].as_str().unwrap()));
+    assert_eq!((&again["outcome"], &again["order"]), (&"already".into(), &bought["order"]));
+    let same = at(&new, "sell three --price 2 --for 1h --yes");
+    assert_eq!((&same["outcome"], &same["listing"]), (&"already".into(), &mine["listing"]));
+    // The leaves of its cells lie on no disk any more: they are read.
+    let fresh = at(&new, "sell one --price 1 --for 1h --yes");
+    assert_eq!(fresh["outcome"], "listed");
+    assert_eq!(at(&new, "verify one --deep")["readable"], true);
+}
+
+#[test]
+fn two_devices_see_the_same_names() {
+    let network = Network::start(3, "5s");
+    let [desk, phone] = ["desk", "phone"].map(|name| network.folder.path().join(name));
+    let made = at(&desk, &format!("init --no-passphrase --ledger {}", network.ticket));
+    at(&desk, "account faucet");
+    let phrase = network.folder.path().join("phrase");
+    fs::write(&phrase, made["phrase"].as_str().unwrap()).unwrap();
+    let from = phrase.display();
+    let line = format!("restore --no-passphrase --ledger {} --from {from}", network.ticket);
+    let empty = at(&phone, &line);
+    assert_eq!(empty["index"]["names"], 0, "{empty}");
+    // More than a record holds, from both sides in turn.
+    for number in 0..24_u8 {
+        let (home, name) = (if number % 3 == 0 { &phone } else { &desk }, format!("file{number}"));
+        let path = network.file(&name, 100 + usize::from(number), number);
+        at(home, &format!("put {} --for 1h --yes", path.display()));
+        if number % 6 == 5 {
+            at(&phone, &format!("rm file{} --yes", number - 1));
+        }
+    }
+    let (one, other) = (names(&at(&desk, "ls")), names(&at(&phone, "ls")));
+    assert_eq!(one.len(), 20);
+    assert_eq!(one, other);
+    let out = network.folder.path().join("out");
+    at(&phone, &format!("get file23 -o {}", out.display()));
+    assert!(fs::read(&out).unwrap() == bytes(123, 23));
+    // A third one has only what is on the network.
+    let third = network.folder.path().join("third");
+    assert_eq!(at(&third, &line)["index"]["names"], 20);
+    assert_eq!(names(&at(&third, "ls")), one);
+}
+
+#[test]
+fn a_command_killed_while_it_publishes_loses_nothing() {
+    let network = Network::start(3, "5s");
+    let home = network.folder.path().join("machine");
+    let made = at(&home, &format!("init --no-passphrase --ledger {}", network.ticket));
+    at(&home, "account faucet");
+    // Large titles fill the record, so that every other command stores a run.
+    let long = "x".repeat(120);
+    let path = network.file("data", 1000, 1);
+    let line = |number: usize| {
+        format!("put {} {long}{long}{long}{long}{number} --for 1h --yes", path.display())
+    };
+    at(&home, &line(0));
+    let started = std::time::Instant::now();
+    at(&home, &line(1));
+    let time = started.elapsed();
+    for number in 2..16 {
+        let mut put = Running::start(command(&home, &words(&line(number))));
+        // Most of the time goes into the put itself; its end is where the index is published.
+        put.ends_within(time * (16 + u32::try_from(number).unwrap() % 8) / 24);
+        put.kill();
+        at(&home, &line(number));
+    }
+    let last = network.file("last", 10, 2);
+    at(&home, &format!("put {} last --for 1h --yes", last.display()));
+    assert_eq!(at(&home, "status")["index"]["unpublished"], 0);
+    let mine = names(&at(&home, "ls"));
+    assert_eq!(mine.len(), 17);
+    let phrase = network.folder.path().join("phrase");
+    fs::write(&phrase, made["phrase"].as_str().unwrap()).unwrap();
+    let other = network.folder.path().join("other");
+    let from = phrase.display();
+    let line = format!("restore --no-passphrase --ledger {} --from {from}", network.ticket);
+    assert_eq!(at(&other, &line)["index"]["names"], 17);
+    assert_eq!(names(&at(&other, "ls")), mine);
+    assert_eq!(at(&home, "ledger status")["money"]["adds_up"], true);
+}

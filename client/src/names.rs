@@ -1,0 +1,98 @@
+//! The names index on the network, from an owner's side: what one device stored, the others see, and 24
+//! words bring everything back. See `spec/names.md`.
+//!
+//! - [`pull`](Client::pull_names): a newer root record on the ledger -> runs -> the local index;
+//! - [`publish`](Client::publish_names): rows that changed here -> tail or a new run -> root record.
+//!
+//! The local index is always enough to work with. Publishing that fails leaves its rows marked, and the
+//! next one takes them along.
+
+mod publish;
+mod pull;
+mod runs;
+
+use std::time::Duration;
+
+use symbolon_protocol::Amount;
+
+use crate::{
+    Client,
+    catalog::{FileKind, Files, Grants, Purchases},
+    error::ClientError,
+    upload::NameLock,
+};
+
+/// What is locked while the index is pulled or published: no name of a file begins like that.
+const LOCK: &str = "\0names";
+
+/// How long to wait for another command of this identity that is at the index.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long to wait between two tries of the lock, in milliseconds.
+const LOCK_RETRY_MS: u64 = 20;
+
+/// What pulling the index did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PullReport {
+    /// The version that is here now.
+    pub version: u64,
+    /// Rows that another device had changed.
+    pub rows: u64,
+}
+
+/// What publishing the index did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublishReport {
+    /// The version that is on the ledger now.
+    pub version: u64,
+    /// Rows of this device that went there.
+    pub rows: usize,
+    /// What storing runs cost, all-in: nothing as long as the newest changes fit into the root record.
+    pub cost: Amount,
+}
+
+/// What is in the index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IndexView {
+    /// Files under names of their own.
+    pub names: usize,
+    /// Grants given and received.
+    pub grants: usize,
+    /// Purchases.
+    pub purchases: usize,
+    /// Objects that hold the index on the network, besides the newest changes.
+    pub runs: usize,
+    /// Rows that changed on this machine and are not on the network yet.
+    pub unpublished: usize,
+}
+
+impl Client {
+    /// Counts what is in the index.
+    pub fn index(&self) -> Result<IndexView, ClientError> {
+        let files = self.catalog().rows(Files)?;
+        Ok(IndexView {
+            names: files.iter().filter(|file| file.kind == FileKind::Own).count(),
+            grants: self.catalog().rows(Grants)?.len(),
+            purchases: self.catalog().rows(Purchases)?.len(),
+            runs: self.standing()?.known.record.runs.iter().map(|run| run.parts.len()).sum(),
+            unpublished: self.catalog().dirty_count()?,
+        })
+    }
+
+    /// Waits until no other command of this identity is at the index.
+    async fn lock_names(&self) -> Result<NameLock, ClientError> {
+        let patience = u64::try_from(LOCK_PATIENCE.as_millis()).unwrap_or(u64::MAX);
+        let until_ms = self.host().now_ms().saturating_add(patience);
+        loop {
+            match self.lock(LOCK) {
+                Err(ClientError::Locked { .. }) if self.host().now_ms() < until_ms => {
+                    self.host().sleep_until_ms(self.host().now_ms() + LOCK_RETRY_MS).await;
+                }
+                Err(ClientError::Locked { .. }) => {
+                    return Err(ClientError::Locked { what: String::from("the names index") });
+                }
+                locked => return locked,
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Runs as stored objects: each part is put and read like a file, without a name.
+
+use bytes::Bytes;
+use symbolon_protocol::{
+    Amount,
+    content::{FileKey, MaskMode},
+    grant::ability,
+    ledger::rows::Access,
+    names::{Change, Part, Run, cut, decode_run, encode_run},
+};
+
+use crate::{
+    Client,
+    catalog::FileKind,
+    download::{LeavesWanted, Reading, Span, group_count},
+    error::ClientError,
+    progress::Progress,
+    source::{Opened, Source},
+    upload::{PutOptions, Replace, Request},
+};
+
+/// A run that is stored and not in any record yet.
+pub(super) struct StoredRun {
+    pub(super) run: Run,
+    pub(super) cost: Amount,
+    /// Under which names its uploads are in the journal.
+    pub(super) uploads: Vec<String>,
+}
+
+fn damaged(what: &str) -> ClientError {
+    ClientError::Index(format!("a run of the names on the network is damaged: {what}"))
+}
+
+impl Client {
+    /// Reads all changes of a run.
+    pub(super) async fn read_run(&self, run: &Run) -> Result<Vec<Change>, ClientError> {
+        let mut changes: Vec<Change> = Vec::new();
+        for part in &run.parts {
+            let next = self.read_part(part).await?;
+            let next = decode_run(&next).map_err(|error| damaged(&error.to_string()))?;
+            let ends = changes.last().zip(next.first());
+            if ends.is_some_and(|(last, first)| first.place() <= last.place()) {
+                return Err(damaged("its parts are not in order"));
+            }
+            changes.extend(next);
+        }
+        if changes.len() as u64 != run.entries {
+            return Err(damaged("it has another number of rows"));
+        }
+        Ok(changes)
+    }
+
+    async fn read_part(&self, part: &Part) -> Result<Vec<u8>, ClientError> {
+        let manifest = part.manifest.clone();
+        let layout = manifest.layout().map_err(|error| damaged(&error.to_string()))?;
+        let spans = layout.iter().map(|segment| Span {
+            segment: segment.segment,
+            first: 0,
+            end: group_count(&segment),
+        });
+        let spans = spans.collect();
+        let grant = Some(self.own_grant(manifest.object, ability::READ)?);
+        let (key, leaves) = (part.key.clone(), LeavesWanted::No);
+        let reading = Reading { manifest, key, grant, leaves, only: None };
+        let mut groups = self.read(reading, spans, &Progress::silent());
+        let mut bytes = Vec::new();
+        while let Some(group) = groups.next().await {
+            bytes.extend_from_slice(&group?.plain);
+        }
+        Ok(bytes)
+    }
+
+    /// Stores changes as a run. Its journal rows stay until the record that names it is on the ledger,
+    /// so that the same changes after a crash find what is stored and paid.
+    pub(super) async fn store_run(
+        &self,
+        changes: Vec<Change>,
+        epochs: u64,
+    ) -> Result<StoredRun, ClientError> {
+        let entries = changes.len() as u64;
+        let (mut end, mut parts, mut uploads) = (u64::MAX, Vec::new(), Vec::new());
+        let mut cost = Amount::ZERO;
+        for part in cut(changes) {
+            let bytes = encode_run(&part);
+            let name = format!("index {}", blake3::hash(&bytes).to_hex());
+            let (part, paid, until) = self.store_part(&name, bytes.into(), epochs).await?;
+            cost = cost.checked_add(paid).unwrap_or(cost);
+            end = end.min(until);
+            parts.push(part);
+            uploads.push(name);
+        }
+        Ok(StoredRun { run: Run { end, entries, parts }, cost, uploads })
+    }
+
+    /// The part, what it cost, and the epoch it is paid until.
+    async fn store_part(
+        &self,
+        name: &str,
+        bytes: Bytes,
+        epochs: u64,
+    ) -> Result<(Part, Amount, u64), ClientError> {
+        let replace = Replace::Refuse;
+        let options = PutOptions { epochs, cost_max: None, scheme: None, replace };
+        let request = Request {
+            source: Source::Bytes(bytes),
+            name,
+            kind: FileKind::Index,
+            access: Access::Granted,
+            mask: MaskMode::ChaCha20,
+            options: &options,
+        };
+        let entry = self.store_nameless(&request).await?;
+        let key = FileKey::from_bytes(entry.key.expose());
+        let layout = entry.manifest.layout().map_err(|error| damaged(&error.to_string()))?;
+        let mut end = u64::MAX;
+        for segment in 0..layout.segments() {
+            let id = key.deal(segment);
+            let deal = self.deal(&id).await?.ok_or(ClientError::DealGone { segment, deal: id })?;
+            end = end.min(deal.end);
+        }
+        Ok((Part { key, manifest: entry.manifest }, entry.cost, end))
+    }
+
+    /// Puts a source without a name: its row stays in the journal.
+    async fn store_nameless(
+        &self,
+        request: &Request<'_>,
+    ) -> Result<crate::catalog::FileEntry, ClientError> {
+        let silent = Progress::silent();
+        let opened = Opened::open(&request.source, &self.inner.dir.join("spool"))?;
+        let (job, _) = self.begin(request, &opened, &silent).await?;
+        let stored = self.segments(&job, opened, request.options, &silent).await?;
+        let entry = self.file_entry(&job, &stored)?;
+        // Nobody sells an index: what its cells could be proven with is not needed.
+        std::fs::remove_file(self.inner.dir.join("leaves").join(job.object.to_string())).ok();
+        Ok(entry)
+    }
+}

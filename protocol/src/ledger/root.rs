@@ -1,0 +1,46 @@
+//! Root records: one small sealed row per account, set in the place of the one its owner has read.
+
+use alloc::vec::Vec;
+
+use crate::{
+    id::AccountId,
+    ledger::{
+        books::Books,
+        rows::{Root, Roots},
+        state::State,
+        status::Status,
+    },
+    limits::{ROOT_BYTES_MAX, ROOT_STEP_BYTES},
+};
+
+/// A checked root record.
+#[derive(Debug)]
+pub(super) struct Effect {
+    account: AccountId,
+    root: Root,
+}
+
+pub(super) fn check<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    account: AccountId,
+    expected_version: u64,
+    blob: &[u8],
+) -> Result<Effect, Status> {
+    let bytes = blob.len();
+    let version = expected_version.checked_add(1).ok_or(Status::BadField)?;
+    if bytes == 0 || ROOT_BYTES_MAX < bytes || !bytes.is_multiple_of(ROOT_STEP_BYTES) {
+        return Err(Status::BadField);
+    }
+    let before = books.get(Roots, &account).map_or(0, |root| root.version);
+    if before != expected_version {
+        return Err(Status::RootMoved);
+    }
+    Ok(Effect { account, root: Root { version, blob: Vec::from(blob) } })
+}
+
+pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, effect: Effect) {
+    let Effect { account, root } = effect;
+    let before = books.get(Roots, &account).map_or(0, |root| root.version);
+    assert!(before + 1 == root.version, "a root record follows the one it was made from");
+    books.put(Roots, &account, &root);
+}

@@ -1,0 +1,83 @@
+//! How runs come together: newer changes hide older ones, and each run is several times the next.
+
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+
+use crate::{
+    limits::{INDEX_CHANGES_MAX, INDEX_PART_BYTES_MAX, INDEX_RUNS_MAX},
+    names::{Change, RootRecord},
+};
+
+/// How many times the next newer run a run is at least: every change is written again about as often
+/// as there are levels, and there are few of them.
+const GROWTH: u64 = 4;
+
+/// Brings two lists together; where both speak of a key the newer one holds.
+#[must_use]
+pub fn merge(older: Vec<Change>, newer: Vec<Change>) -> Vec<Change> {
+    let mut out = Vec::with_capacity(older.len() + newer.len());
+    let (mut older, mut newer) = (older.into_iter().peekable(), newer.into_iter().peekable());
+    loop {
+        let order = match (older.peek(), newer.peek()) {
+            (None, None) => return out,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(old), Some(new)) => old.place().cmp(&new.place()),
+        };
+        match order {
+            Ordering::Less => out.extend(older.next()),
+            Ordering::Greater => out.extend(newer.next()),
+            Ordering::Equal => {
+                older.next();
+                out.extend(newer.next());
+            }
+        }
+    }
+}
+
+/// The changes that are rows: below the oldest run there is nothing that a removal could hide.
+#[must_use]
+pub fn without_removed(mut changes: Vec<Change>) -> Vec<Change> {
+    changes.retain(|change| change.value.is_some());
+    changes
+}
+
+/// How many of the newest runs go into the run that is made of `fresh` bytes of changes: those that
+/// would be less than four times what comes after them, and as many as keep the list short.
+#[must_use]
+pub fn runs_to_merge(record: &RootRecord, fresh: u64) -> usize {
+    let (mut bytes, mut taken) = (fresh, 0);
+    for run in record.runs.iter().rev() {
+        let too_small = run.bytes() < bytes.saturating_mul(GROWTH);
+        let too_many = INDEX_RUNS_MAX <= record.runs.len() - taken;
+        if !too_small && !too_many {
+            break;
+        }
+        bytes = bytes.saturating_add(run.bytes());
+        taken += 1;
+    }
+    taken
+}
+
+/// Cuts changes into parts that a reader can hold in memory, in order. No part is empty.
+#[must_use]
+pub fn cut(changes: Vec<Change>) -> Vec<Vec<Change>> {
+    let (mut parts, mut part, mut bytes) = (Vec::new(), Vec::new(), PART_HEAD);
+    for change in changes {
+        let full = INDEX_PART_BYTES_MAX < bytes + change.size() as u64
+            || part.len() == INDEX_CHANGES_MAX as usize;
+        if full && !part.is_empty() {
+            parts.push(core::mem::take(&mut part));
+            bytes = PART_HEAD;
+        }
+        bytes += change.size() as u64;
+        part.push(change);
+    }
+    if !part.is_empty() {
+        parts.push(part);
+    }
+    parts
+}
+
+/// Bytes before the changes of a part: version and count.
+const PART_HEAD: u64 = 5;
