@@ -39,8 +39,11 @@ impl Puts {
         self.files += 1;
         let name = format!("file{}", self.files);
         let path = self.network.file(&name, LENGTH, self.files);
-        let before = self.network.balance("owner");
-        let line = format!("put {} {name} --for 1h --as owner --yes", path.display());
+        // Somebody new each time: the names of many files would be stored too, and paid for.
+        let who = format!("owner{}", self.files);
+        self.network.identity(&who);
+        let before = self.network.balance(&who);
+        let line = format!("put {} {name} --for 1h --as {who} --yes", path.display());
         let mut put = self.network.spawn(&line);
         put.ends_within(self.time * part / parts);
         match disturb(&mut self.network) {
@@ -50,26 +53,26 @@ impl Puts {
         let stored = self.network.run_until_ok(&line);
         let again = self.network.run_until_ok(&line);
         assert_eq!(again["outcome"], "already", "{again}");
-        let spent = before - self.network.balance("owner");
+        let spent = before - self.network.balance(&who);
         // A put that ended before it was killed has said what it cost; the second one then paid nothing.
         let cost = match stored["outcome"].as_str().unwrap() {
-            "already" => self.listed_cost(&name),
+            "already" => self.listed_cost(&who, &name),
             _ => units(stored["cost"].as_str().unwrap()),
         };
         assert_eq!(spent, cost, "paid once: {stored}");
-        self.reads_back(&name, self.files);
+        self.reads_back(&who, &name, self.files);
     }
 
-    fn listed_cost(&self, name: &str) -> u128 {
-        let list = self.network.run("ls --as owner").ok();
+    fn listed_cost(&self, who: &str, name: &str) -> u128 {
+        let list = self.network.run(&format!("ls --as {who}")).ok();
         let files = list["files"].as_array().unwrap();
         let file = files.iter().find(|file| file["name"] == name).expect("the file is listed");
         units(file["cost"].as_str().unwrap())
     }
 
-    fn reads_back(&self, name: &str, seed: u8) {
+    fn reads_back(&self, who: &str, name: &str, seed: u8) {
         let out = self.network.folder.path().join("out");
-        let line = format!("get {name} -o {} --replace --as owner", out.display());
+        let line = format!("get {name} -o {} --replace --as {who}", out.display());
         self.network.run_until_ok(&line);
         assert!(std::fs::read(&out).unwrap() == bytes(LENGTH, seed), "{name} reads back");
     }

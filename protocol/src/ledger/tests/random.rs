@@ -174,13 +174,15 @@ fn a_long_history_reaches_everything() {
     };
     let steps: Vec<Step> = (0..900)
         .map(|_| Step {
-            kind: byte() % 19 % 17,
+            kind: byte() % 18 % 16,
             a: byte() % 4,
             b: byte() % 6,
             amount: u16::from(byte()),
             wait: (byte() % 3 > 0).then(|| u16::from(byte()) * 12),
         })
         .collect();
+    let roots = (0..9).map(|n| Step { kind: 16, a: n % 2, b: n, amount: n.into(), wait: Some(9) });
+    let steps: Vec<Step> = steps.into_iter().chain(roots).collect();
     let (world, applied) = run(&steps);
     assert_eq!(replayed(&world), world.state);
     assert!(applied > 200, "{applied}");
