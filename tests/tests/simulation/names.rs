@@ -37,7 +37,7 @@ pub(super) async fn names(seed: u64) -> Trace {
     let here = rows(&phone);
     let index = phone.index().unwrap();
     assert_eq!((index.names, index.grants, index.unpublished), (1, given, 0));
-    assert!(index.runs > 1, "{index:?}");
+    assert!(index.runs > 0, "{index:?}");
     phone.close().await;
     let owner = world.device("owner", "owner");
     owner.pull_names(&Progress::silent()).await.unwrap();
