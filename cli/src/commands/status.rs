@@ -1,7 +1,7 @@
 //! `symbolon status`: everything at a glance.
 
 use serde_json::{Value, json};
-use symbolon_client::FileKind;
+use symbolon_client::{FileKind, IndexView};
 
 use crate::{
     context::{self, Context},
@@ -58,12 +58,7 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
         },
         "nodes": { "known": known.len(), "answering": up, "capacity": capacity, "used": used },
         "files": { "count": files.len(), "length": bytes },
-        "index": {
-            "names": index.names,
-            "grants": index.grants,
-            "purchases": index.purchases,
-            "unpublished": index.unpublished,
-        },
+        "index": index_json(&index),
     });
     let runs = match pid {
         Some(pid) => format!("its own, process {pid}"),
@@ -86,11 +81,21 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
             ),
         )
         .field("files", format!("{}, {}", count(files.len(), "file"), show_size(bytes)))
-        .field(
-            "index",
-            match index.unpublished {
-                0 => "on the network; 24 words bring it back".to_owned(),
-                rows => format!("{} of it not on the network yet", count(rows, "row")),
-            },
-        ))
+        .field("index", index_words(&index)))
+}
+
+fn index_json(index: &IndexView) -> Value {
+    json!({
+        "names": index.names,
+        "grants": index.grants,
+        "purchases": index.purchases,
+        "unpublished": index.unpublished,
+    })
+}
+
+fn index_words(index: &IndexView) -> String {
+    match index.unpublished {
+        0 => "on the network; 24 words bring it back".to_owned(),
+        rows => format!("{} of it not on the network yet", count(rows, "row")),
+    }
 }
