@@ -8,7 +8,7 @@ use symbolon_protocol::Amount;
 
 use crate::{
     commands::{get::Fetch, market},
-    context::{Consent, Context},
+    context::{self, Consent, Context},
     error::{Error, Kind},
     interrupt::{self, Interrupt},
     names,
