@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-#[allow(dead_code, reason = "every test uses its own part")]
 mod common;
 
 use std::{fs, path::Path};
