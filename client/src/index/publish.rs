@@ -15,7 +15,7 @@ use crate::{
     account::transaction_id,
     catalog::{FileKind, KeyBytes, KnownEntry, Unpublished, UploadEntry, Uploads},
     error::ClientError,
-    names::pull::Standing,
+    index::pull::Standing,
     progress::Progress,
 };
 
