@@ -80,16 +80,26 @@ pub(crate) enum Verb {
     Restore(commands::restore::Args),
     /// Show who you are, and what others need to share with you
     Id(commands::id::Args),
-    /// Store a file
+    /// Store a file or a folder
     Put(commands::put::Args),
-    /// Fetch a file, by name or with a grant
+    /// Fetch a file or a folder, by name, pattern or with a grant
     Get(commands::get::Args),
+    /// Make a folder and stored names the same, moving only what differs
+    Sync(commands::folder::sync::Args),
     /// List stored files
     #[command(visible_alias = "list")]
     Ls(commands::ls::Args),
     /// Show where a file is and how well it is
     Stat(commands::stat::Args),
-    /// Stop paying for a file and have it deleted
+    /// Give a file or folder another name
+    Mv(commands::mv::Args),
+    /// Show what files and folders take, and what they cost
+    Du(commands::du::Args),
+    /// List the versions of a file
+    Versions(commands::versions::Args),
+    /// Bring back a removed file, or an older version
+    Undelete(commands::versions::UndeleteArgs),
+    /// Stop paying for files and have them deleted
     Rm(commands::rm::Args),
     /// Check that a file's shards are there and unharmed
     Verify(commands::verify::Args),

@@ -5,6 +5,8 @@ pub(crate) mod buy;
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod down;
+pub(crate) mod du;
+pub(crate) mod folder;
 pub(crate) mod get;
 pub(crate) mod grant;
 pub(crate) mod id;
@@ -12,6 +14,7 @@ pub(crate) mod init;
 pub(crate) mod ledger;
 pub(crate) mod ls;
 pub(crate) mod market;
+pub(crate) mod mv;
 pub(crate) mod node;
 pub(crate) mod orders;
 pub(crate) mod put;
@@ -23,6 +26,7 @@ pub(crate) mod stat;
 pub(crate) mod status;
 pub(crate) mod up;
 pub(crate) mod verify;
+pub(crate) mod versions;
 
 use crate::{args::Verb, context::Context, error::Error};
 
@@ -49,6 +53,11 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<(), Error> {
         Verb::Get(args) => get::run(args, context).await,
         Verb::Ls(args) => ls::run(&args, context).await,
         Verb::Stat(args) => stat::run(&args, context).await,
+        Verb::Mv(args) => mv::run(&args, context).await,
+        Verb::Du(args) => du::run(&args, context).await,
+        Verb::Sync(args) => folder::sync::run(&args, context).await,
+        Verb::Versions(args) => versions::run(&args, context).await,
+        Verb::Undelete(args) => versions::undelete(&args, context).await,
         Verb::Rm(args) => rm::run(&args, context).await,
         Verb::Share(args) => share::run(args, context).await,
         Verb::Grant(args) => grant::run(args, context).await,

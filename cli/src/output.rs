@@ -119,6 +119,11 @@ impl Report {
         self
     }
 
+    /// Only the JSON document.
+    pub(crate) fn into_json(self) -> Value {
+        self.json
+    }
+
     /// Prints nothing at all: stdout was used for something else.
     #[must_use]
     pub(crate) fn silent(mut self) -> Self {

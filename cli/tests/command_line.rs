@@ -112,7 +112,7 @@ const BAD: &[(&[&str], i32, &str)] = &[
     (&["put"], 2, "required arguments were not provided"),
     (&["put", "-"], 2, "has no name of its own"),
     (&["put", "/nowhere/at/all"], 3, "there is no such file"),
-    (&["put", "/"], 2, "is a folder"),
+    (&["put", "/"], 2, "has no name of its own"),
     (&["put", "Cargo.toml", "--for", "30"], 2, "say the unit"),
     (&["put", "Cargo.toml", "--for=-3d"], 2, "invalid value"),
     (&["put", "Cargo.toml", "--max-cost", "1e9"], 2, "invalid value"),

@@ -15,7 +15,7 @@ use symbolon_protocol::{
     codec::Reader,
     content::{Manifest, MaskMode, Scheme},
     deletion::DeletionReceipt,
-    id::{Hash, ListingId, NodeId, OrderId},
+    id::{Hash, ListingId, NodeId, ObjectId, OrderId},
     ledger::rows::Access,
     names::{Part, RootRecord},
     record,
@@ -88,25 +88,67 @@ choice! {
         },
         /// A piece of the names index itself. It has no name, so it is in no list of files.
         Index = 4,
+        /// Small files of the user, one after another.
+        Pack = 5,
     }
 }
 
 record! {
-    /// A stored file.
-    pub(crate) struct FileEntry {
-        pub(crate) name: String,
+    /// A stored object: what is needed to read it, and what it cost. Which names are in it is not
+    /// written here: that follows from the names, and so cannot contradict them.
+    pub(crate) struct ObjectEntry {
         pub(crate) kind: FileKind,
         pub(crate) key: KeyBytes,
         pub(crate) manifest: Manifest,
         pub(crate) stored_ms: u64,
         pub(crate) cost: Amount,
+        /// What it was made from.
         pub(crate) source: SourceMark,
     }
 }
 
+choice! {
+    /// What a name stands for.
+    pub(crate) enum Content {
+        /// Bytes: a range of an object.
+        File = 1 { object: ObjectId, first: u64, length: u64 },
+        /// A symbolic link.
+        Link = 2 { target: Vec<u8> },
+        /// A folder that has a mode and a time of its own, or nothing in it.
+        Folder = 3,
+    }
+}
+
 record! {
-    /// An upload that has begun: written before the first byte leaves, removed when the name is.
+    /// One version of a name.
+    pub(crate) struct Version {
+        pub(crate) number: u64,
+        pub(crate) stored_ms: u64,
+        pub(crate) mode: u32,
+        pub(crate) modified_ns: [u8; 16],
+        pub(crate) content: Content,
+    }
+}
+
+record! {
+    /// A name and its versions, the newest first.
+    pub(crate) struct NameEntry {
+        pub(crate) path: Vec<u8>,
+        /// How many versions are kept besides the newest.
+        pub(crate) keep: u32,
+        /// When the name was removed, if only its versions are left.
+        pub(crate) deleted_ms: Option<u64>,
+        pub(crate) versions: Vec<Version>,
+    }
+}
+
+record! {
+    /// An upload that has begun: written before the first byte leaves, removed when the object has its
+    /// row.
     pub(crate) struct UploadEntry {
+        /// The row's key: the name, or what tells a pack from others.
+        pub(crate) slot: Vec<u8>,
+        /// The name as it is shown; of a pack, the folder it is for.
         pub(crate) name: String,
         pub(crate) kind: FileKind,
         pub(crate) key: KeyBytes,
@@ -205,11 +247,12 @@ macro_rules! kinds {
 const LOCAL_FROM: u8 = 200;
 
 kinds! {
-    Files = 1, true => FileEntry,
     Uploads = 2, false => UploadEntry,
     Purchases = 3, true => PurchaseEntry,
     Grants = 4, true => GrantEntry,
     Placements = 5, false => PlacementEntry,
+    Names = 6, true => NameEntry,
+    Objects = 7, true => ObjectEntry,
     Receipts = 16, false => DeletionReceipt,
     Dirty = 200, false => DirtyEntry,
     Known = 201, false => KnownEntry,
@@ -304,6 +347,21 @@ impl Catalog {
             None => Ok(None),
             Some(sealed) => self.unseal::<K>(&place, &sealed).map(Some),
         }
+    }
+
+    /// Several rows of a kind, in the order of `keys`.
+    pub(crate) fn rows_at<'a, K: Kind>(
+        &self,
+        _: K,
+        keys: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Vec<Option<K::Row>>, ClientError> {
+        let rows = self.open()?;
+        let row = |key| {
+            let place = self.place(K::TABLE, key);
+            let sealed = rows.get(K::TABLE, &place).map_err(index_error)?;
+            sealed.map(|sealed| self.unseal::<K>(&place, &sealed)).transpose()
+        };
+        keys.map(row).collect()
     }
 
     /// All rows of a kind.

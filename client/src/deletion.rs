@@ -46,6 +46,13 @@ impl Deletion {
         let signed = self.receipts.iter().map(|receipt| receipt.node);
         signed.filter(|node| !self.unconfirmed.contains(node)).collect()
     }
+
+    /// Takes in what nodes said about more shards.
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.shards += more.shards;
+        self.receipts.extend(more.receipts);
+        self.unconfirmed.extend(more.unconfirmed);
+    }
 }
 
 /// A shard to be deleted.

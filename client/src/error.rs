@@ -138,6 +138,28 @@ pub enum ClientError {
         /// The name.
         name: String,
     },
+    /// A name that stands for something, but not for a file.
+    #[error("{name:?} is no file but a folder or a link")]
+    NotAFile {
+        /// The name.
+        name: String,
+    },
+    /// A name that something was to lie in.
+    #[error("{name:?} is a file; nothing can lie in it")]
+    NotAFolder {
+        /// The name.
+        name: String,
+    },
+    /// A version that is not kept.
+    #[error("{name:?} has no version {number}; there is {}", list(kept))]
+    NoVersion {
+        /// The name.
+        name: String,
+        /// The version.
+        number: u64,
+        /// Those there are.
+        kept: Vec<u64>,
+    },
     /// Too few nodes to store on.
     #[error("{accepted} of the {needed} nodes needed took a shard{}", tell(faults))]
     NotEnoughNodes {
@@ -225,20 +247,22 @@ impl ClientError {
             Self::BalanceTooLow { .. } | Self::LedgerRefused(Status::BalanceTooLow) => {
                 ErrorKind::BalanceTooLow
             }
-            Self::CostTooHigh { .. } | Self::Usage(_) => ErrorKind::Usage,
+            Self::CostTooHigh { .. } | Self::Usage(_) | Self::NotAFile { .. } => ErrorKind::Usage,
             Self::Corrupt { .. } | Self::NotAsListed { .. } | Self::SourceChanged { .. } => {
                 ErrorKind::Corrupt
             }
-            Self::Exists { .. } => ErrorKind::Exists,
+            Self::Exists { .. } | Self::NotAFolder { .. } => ErrorKind::Exists,
             Self::Grant(_) | Self::OrderRefunded(_) => ErrorKind::NotAllowed,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 ErrorKind::DiskFull
             }
             Self::Io { .. } => ErrorKind::Io,
             Self::LedgerRefused(_) | Self::ListingEnded(_) => ErrorKind::LedgerRefused,
-            Self::NoListing(_) | Self::NoOrder(_) | Self::NoName { .. } | Self::DealGone { .. } => {
-                ErrorKind::NotFound
-            }
+            Self::NoListing(_)
+            | Self::NoOrder(_)
+            | Self::NoName { .. }
+            | Self::NoVersion { .. }
+            | Self::DealGone { .. } => ErrorKind::NotFound,
             Self::NotEnoughShards { faults, .. } if all_refused(faults) => ErrorKind::NotAllowed,
             Self::NotEnoughNodes { .. }
             | Self::NoRoom { .. }
@@ -267,6 +291,11 @@ fn all_refused(faults: &[(NodeId, NodeFault)]) -> bool {
         )
     };
     !faults.is_empty() && faults.iter().any(|(_, fault)| denied(fault))
+}
+
+fn list(numbers: &[u64]) -> String {
+    let numbers: Vec<_> = numbers.iter().map(u64::to_string).collect();
+    if numbers.is_empty() { String::from("none") } else { numbers.join(", ") }
 }
 
 fn tell(faults: &[(NodeId, NodeFault)]) -> String {

@@ -1,6 +1,7 @@
 //! Get: groups become a file, standard output or memory.
 
 mod output;
+mod resolve;
 mod same;
 mod short;
 
@@ -10,8 +11,8 @@ use std::{
 };
 
 use symbolon_protocol::{
-    content::{FileKey, Layout, Manifest},
-    grant::{Caveat, Grant, GrantToken, ability},
+    content::Layout,
+    grant::{Caveat, Grant, GrantToken},
     id::{NodeId, ObjectId, OrderId, TransactionId},
     ledger::{
         Status,
@@ -26,13 +27,13 @@ use tokio::task::JoinSet;
 
 use crate::{
     Client,
-    catalog::Files,
-    download::{Group, LeavesWanted, Reading, Span, group_count},
+    download::{Group, LeavesWanted, Span, group_count},
     error::ClientError,
     progress::{Progress, Step},
     upload::Replace,
 };
 use output::Output;
+pub(crate) use resolve::Resolved;
 
 /// How long a node has to answer somebody who only tries.
 const KNOCK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
@@ -40,8 +41,10 @@ const KNOCK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
 /// What is read.
 #[derive(Clone, Debug)]
 pub enum Readable {
-    /// An own file.
-    Name(String),
+    /// An own file, by the bytes of its name.
+    Name(Vec<u8>),
+    /// A version of an own file: the bytes of its name, and its number.
+    Version(Vec<u8>, u64),
     /// What a grant is for.
     Token(Box<GrantToken>),
 }
@@ -137,12 +140,6 @@ impl Faults {
     }
 }
 
-/// What a name or grant resolves to.
-pub(crate) struct Resolved {
-    pub(crate) reading: Reading,
-    pub(crate) order: Option<OrderId>,
-}
-
 impl Client {
     /// Reads a file.
     pub async fn get(
@@ -152,23 +149,40 @@ impl Client {
         options: &GetOptions,
         progress: &Progress,
     ) -> Result<GetReport, ClientError> {
-        let mut resolved = self.resolve(what).await?;
+        let resolved = self.resolve(what).await?;
+        self.fetch(resolved, sink, options, progress).await
+    }
+
+    /// Reads what was resolved.
+    pub(crate) async fn fetch(
+        &self,
+        mut resolved: Resolved,
+        sink: Sink,
+        options: &GetOptions,
+        progress: &Progress,
+    ) -> Result<GetReport, ClientError> {
         let manifest = resolved.reading.manifest.clone();
         let layout = manifest.layout().map_err(|error| ClientError::Grant(error.to_string()))?;
         let (from, to) = options.range.unwrap_or((0, u64::MAX));
-        let to = if to == u64::MAX { manifest.length } else { to };
-        if from > to || to > manifest.length {
-            let length = manifest.length;
+        let (start, length) = resolved.place;
+        let to = if to == u64::MAX { length } else { to };
+        if from > to || to > length {
             return Err(ClientError::Usage(format!(
                 "the range {from}-{to} lies outside the file, which has {length} bytes"
             )));
         }
+        let (from, to) = (start + from, start + to);
         let whole = (from, to) == (0, manifest.length);
+        let among_others = length < manifest.length;
+        if among_others && self.is_same_part(&resolved, &sink, options).await? {
+            return self.already(&resolved).await;
+        }
         if !whole && short::is_short(from, to) {
             return self.get_short(resolved.reading, sink, options, (from, to), progress).await;
         }
         let narrowed = resolved.reading.grant.as_ref().is_some_and(is_for_cells);
-        resolved.reading.only = narrowed.then_some((from, to));
+        // Of a file among others, only the cells around it.
+        resolved.reading.only = (narrowed || among_others).then_some((from, to));
         // A buyer compares everything with what was listed, the first time it reads everything.
         let check_root = whole && resolved.order.is_some();
         resolved.reading.leaves = if check_root { LeavesWanted::Yes } else { LeavesWanted::No };
@@ -215,7 +229,7 @@ impl Client {
             Some(order) => self.acknowledge_checked(order).await?,
             None => None,
         };
-        let length = resolved.reading.manifest.length;
+        let (_, length) = resolved.place;
         Ok(GetReport {
             outcome: GetOutcome::Already,
             length,
@@ -225,58 +239,6 @@ impl Client {
             faults: Vec::new(),
             bytes: None,
         })
-    }
-
-    /// What a name or grant gives the right and the key to read.
-    pub(crate) async fn resolve(&self, what: &Readable) -> Result<Resolved, ClientError> {
-        let leaves = LeavesWanted::No;
-        match what {
-            Readable::Name(name) => {
-                let entry = self.catalog().row(Files, name.as_bytes())?;
-                let entry = entry.ok_or_else(|| ClientError::NoName { name: name.clone() })?;
-                let key = FileKey::from_bytes(entry.key.expose());
-                let grant = Some(self.own_grant(entry.manifest.object, ability::READ)?);
-                let reading = Reading { manifest: entry.manifest, key, grant, leaves, only: None };
-                Ok(Resolved { reading, order: None })
-            }
-            Readable::Token(token) => {
-                let (manifest, key) = self.open_token(token)?;
-                let order =
-                    token.grant.links.iter().flat_map(|link| &link.caveats).find_map(|caveat| {
-                        match caveat {
-                            Caveat::Order { order } => Some(*order),
-                            _ => None,
-                        }
-                    });
-                if let Some(order) = &order {
-                    let row = self.ledger().row(Orders, order).await?;
-                    if row.is_some_and(|row| row.state == OrderState::Refunded) {
-                        return Err(ClientError::OrderRefunded(*order));
-                    }
-                }
-                let grant = Some(token.grant.clone());
-                let reading = Reading { manifest, key, grant, leaves, only: None };
-                Ok(Resolved { reading, order })
-            }
-        }
-    }
-
-    /// Unwraps the key of a grant that is bound to this identity.
-    pub(crate) fn open_token(
-        &self,
-        token: &GrantToken,
-    ) -> Result<(Manifest, FileKey), ClientError> {
-        if token.chain != self.ledger().chain() {
-            return Err(ClientError::Grant(String::from("it is for another network")));
-        }
-        let holder = token.grant.links.last().map(|link| link.audience);
-        if holder != Some(self.identity().peer()) {
-            return Err(ClientError::Grant(String::from("it is bound to another key")));
-        }
-        let key = token
-            .open(&self.identity().wrap_secret())
-            .map_err(|error| ClientError::Grant(error.to_string()))?;
-        Ok((token.manifest.clone(), FileKey::from_bytes(*key)))
     }
 
     /// Tells the ledger that the data is what was listed, unless that is settled already.
@@ -352,7 +314,7 @@ fn group_bytes(layout: &Layout) -> u64 {
 
 /// The groups that hold bytes `from` up to `to`, without the first `done`, and how many plain bytes
 /// those were.
-fn spans(layout: &Layout, from: u64, to: u64, done: u64) -> (Vec<Span>, u64) {
+pub(crate) fn spans(layout: &Layout, from: u64, to: u64, done: u64) -> (Vec<Span>, u64) {
     let group = group_bytes(layout);
     let (mut spans, mut left, mut skipped) = (Vec::new(), done, 0);
     for segment in layout.iter() {

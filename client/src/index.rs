@@ -17,13 +17,13 @@ use symbolon_protocol::Amount;
 
 use crate::{
     Client,
-    catalog::{FileKind, Files, Grants, Purchases},
+    catalog::{Grants, Names, Purchases},
     error::ClientError,
     upload::NameLock,
 };
 
 /// What is locked while the index is pulled or published: no name of a file begins like that.
-const LOCK: &str = "\0names";
+const LOCK: &[u8] = b"\0index";
 
 /// How long to wait for another command of this identity that is at the index.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
@@ -54,7 +54,7 @@ pub struct PublishReport {
 /// What is in the index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IndexView {
-    /// Files under names of their own.
+    /// Names: of files, links and folders.
     pub names: usize,
     /// Grants given and received.
     pub grants: usize,
@@ -69,9 +69,9 @@ pub struct IndexView {
 impl Client {
     /// Counts what is in the index.
     pub fn index(&self) -> Result<IndexView, ClientError> {
-        let files = self.catalog().rows(Files)?;
+        let names = self.catalog().rows(Names)?;
         Ok(IndexView {
-            names: files.iter().filter(|file| file.kind == FileKind::Own).count(),
+            names: names.iter().filter(|name| name.deleted_ms.is_none()).count(),
             grants: self.catalog().rows(Grants)?.len(),
             purchases: self.catalog().rows(Purchases)?.len(),
             runs: self.standing()?.known.record.runs.iter().map(|run| run.parts.len()).sum(),
@@ -80,11 +80,11 @@ impl Client {
     }
 
     /// Waits until no other command of this identity is at the index.
-    async fn lock_names(&self) -> Result<NameLock, ClientError> {
+    async fn lock_index(&self) -> Result<NameLock, ClientError> {
         let patience = u64::try_from(LOCK_PATIENCE.as_millis()).unwrap_or(u64::MAX);
         let until_ms = self.host().now_ms().saturating_add(patience);
         loop {
-            match self.lock(LOCK) {
+            match self.lock(LOCK, "the names index") {
                 Err(ClientError::Locked { .. }) if self.host().now_ms() < until_ms => {
                     self.host().sleep_until_ms(self.host().now_ms() + LOCK_RETRY_MS).await;
                 }

@@ -3,8 +3,9 @@
 //! - [`upload`](Client::put): source -> segments -> stripes -> shards -> nodes -> deal, one journal;
 //! - [`download`](Client::get): deals -> slices from the fastest nodes -> stripes -> sink;
 //! - [`Reader`]: anywhere in a file, one cell at a time;
-//! - names: the index of all that on the network, so that every device of an identity sees it;
-//! - upkeep: what is stored where, whether it is still there, removing it;
+//! - folder: many files at once, small ones in packs; names, versions, moving, removing;
+//! - index: all of that on the network, so that every device of an identity sees it;
+//! - upkeep: what is stored where, whether it is still there;
 //! - rights: sharing, narrowing and revoking grants; market: selling and buying access.
 //!
 //! Decisions are taken by the pure sessions of `protocol::session`; this crate carries them out. It
@@ -18,12 +19,15 @@ mod deletion;
 mod download;
 mod durability;
 mod error;
+mod folder;
 mod get;
 mod index;
 mod listings;
+mod names;
 mod peers;
 mod place;
 mod progress;
+mod put;
 mod reader;
 mod rights;
 mod sell;
@@ -44,15 +48,20 @@ pub use catalog::FileKind;
 pub use deletion::Deletion;
 pub use durability::{Durability, HISTORY_EPOCHS, Record, UNAVAILABLE_MAX, durability};
 pub use error::{ClientError, ErrorKind};
+pub use folder::{
+    FileFault, FolderGot, FolderOptions, FolderPlan, FolderQuote, FolderStored, GetPlan, Moved,
+    Removed, Selection, Usage,
+};
 pub use get::{GetOptions, GetOutcome, GetReport, ReadFault, Readable, Sink};
 pub use index::{IndexView, PublishReport, PullReport};
 pub use listings::{ListingDetail, ListingFilter, ListingView, PreviewCell};
+pub use names::{Name, NameError, NameKind, NameView, Pattern, VersionView, shown};
 pub use place::{NodeView, Quote};
 pub use progress::{Awaited, Progress, Step, Wait};
 pub use reader::{ReadCost, Reader};
 pub use sell::{SellOptions, SellOutcome, SellReport};
 pub use source::Source;
-pub use upkeep::{FileView, RemoveReport, SegmentView, ShardHealth, ShardView, StatView};
+pub use upkeep::{FileView, SegmentView, ShardHealth, ShardView, StatView};
 pub use upload::{PutOptions, PutOutcome, PutReport, Replace};
 pub use verify::{Depth, ShardCheck, VerifyReport};
 

@@ -234,16 +234,16 @@ pub(crate) fn choose_scheme(wanted: Option<Scheme>, nodes: usize) -> Result<Sche
 
 /// What storing costs, and in what shape.
 pub(crate) struct Priced {
-    scheme: Scheme,
-    nodes: usize,
-    segments: u32,
-    stored_bytes: u64,
-    epochs: u64,
-    storage: Amount,
-    reserve: Amount,
-    fee: Amount,
+    pub(crate) scheme: Scheme,
+    pub(crate) nodes: usize,
+    pub(crate) segments: u32,
+    pub(crate) stored_bytes: u64,
+    pub(crate) epochs: u64,
+    pub(crate) storage: Amount,
+    pub(crate) reserve: Amount,
+    pub(crate) fee: Amount,
     pub(crate) total: Amount,
-    warning: Option<String>,
+    pub(crate) warning: Option<String>,
 }
 
 impl Priced {

@@ -41,6 +41,9 @@ const AHEAD_MAX: usize = 16;
 /// one file are independent of each other.
 pub struct Reader {
     cells: Arc<Cells>,
+    /// Where in its object the file begins and ends: it may share it with others.
+    first: u64,
+    end: u64,
     position: u64,
     /// The cell that is being given out: its number, where it begins, its bytes.
     current: Option<(u64, u64, Bytes)>,
@@ -96,7 +99,11 @@ impl Client {
     ///
     /// `progress` hears of nodes that did not do what they should; the bytes then come from others.
     pub async fn open(&self, what: &Readable, progress: &Progress) -> Result<Reader, ClientError> {
-        Reader::new(self, self.resolve(what).await?.reading, progress)
+        let resolved = self.resolve(what).await?;
+        let (first, length) = resolved.place;
+        let mut reader = Reader::new(self, resolved.reading, progress)?;
+        (reader.first, reader.end) = (first, first.saturating_add(length));
+        Ok(reader)
     }
 }
 
@@ -114,8 +121,11 @@ impl Reader {
         let own = |grant: &Grant| grant.root == client.me();
         let doubted =
             reading.grant.as_ref().is_some_and(|grant| !own(grant) && !is_for_cells(grant));
+        let cells = Arc::new(Cells::new(client, reading, layout, progress));
         Ok(Self {
-            cells: Arc::new(Cells::new(client, reading, layout, progress)),
+            first: 0,
+            end: cells.length(),
+            cells,
             position: 0,
             current: None,
             ahead: VecDeque::new(),
@@ -129,7 +139,7 @@ impl Reader {
     /// Bytes of the file.
     #[must_use]
     pub fn length(&self) -> u64 {
-        self.cells.length()
+        self.end - self.first
     }
 
     /// What the reader has asked of others so far.
@@ -147,10 +157,11 @@ impl Reader {
     /// The bytes from `from` up to and without `to`, wherever the reader stands. They are all held in
     /// memory; what lies behind the file's end is left out.
     pub async fn read_at(&self, from: u64, to: u64) -> Result<Vec<u8>, ClientError> {
-        let to = to.min(self.length());
+        let to = self.first + to.min(self.length());
+        let from = self.first.saturating_add(from);
         let mut out = Vec::new();
         let mut ahead = VecDeque::new();
-        let at_end = to == self.length() && self.is_end_open();
+        let at_end = to == self.cells.length() && self.is_end_open();
         let ending = at_end.then(|| Fetch::start(&self.cells, self.cells.last()));
         if from < to {
             let last = self.cells.number_at(to - 1);
@@ -212,7 +223,7 @@ impl Reader {
         }
         let more = usize::try_from(more).unwrap_or(AHEAD_MAX).saturating_add(1);
         let count = self.window.max(more).min(AHEAD_MAX);
-        let last = self.cells.number_at(self.length() - 1);
+        let last = self.cells.number_at(self.end - 1);
         let mut next = self.ahead.back().map_or(wanted, |(number, _)| number + 1);
         while self.ahead.len() < count && next <= last {
             self.ahead.push_back((next, Fetch::start(&self.cells, next)));
@@ -235,18 +246,20 @@ impl AsyncRead for Reader {
             return this.poll_end(context);
         }
         loop {
+            let at = this.first + this.position;
             if let Some((_, start, plain)) = &this.current
-                && let Some(skip) = this.position.checked_sub(*start)
+                && let Some(skip) = at.checked_sub(*start)
                 && skip < plain.len() as u64
             {
                 let rest = &plain[usize::try_from(skip).unwrap_or(plain.len())..];
-                let count = rest.len().min(out.remaining());
+                let left = usize::try_from(this.end - at).unwrap_or(usize::MAX);
+                let count = rest.len().min(out.remaining()).min(left);
                 out.put_slice(&rest[..count]);
                 this.position += count as u64;
                 return Poll::Ready(Ok(()));
             }
-            let wanted = this.cells.number_at(this.position);
-            let end = this.position.saturating_add(out.remaining() as u64).min(this.length());
+            let wanted = this.cells.number_at(at);
+            let end = at.saturating_add(out.remaining() as u64).min(this.end);
             let more = this.cells.number_at(end - 1).saturating_sub(wanted);
             this.look_ahead(wanted, more);
             let Some((_, fetch)) = this.ahead.front_mut() else {

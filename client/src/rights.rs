@@ -14,6 +14,7 @@ use crate::{
     account::{Key, transaction_id},
     catalog::{Batch, GrantEntry, Grants},
     error::ClientError,
+    progress::Progress,
 };
 
 fn refused(error: impl ToString) -> ClientError {
@@ -22,13 +23,18 @@ fn refused(error: impl ToString) -> ClientError {
 
 impl Client {
     /// Grants reading a file to somebody, within `caveats`.
-    pub fn share(
+    ///
+    /// A file that shares its object with others gets one of its own first: whoever holds the key of an
+    /// object can read all of it.
+    pub async fn share(
         &self,
-        name: &str,
+        name: &(impl AsRef<[u8]> + Sync + ?Sized),
         to: &Recipient,
         caveats: Vec<Caveat>,
+        progress: &Progress,
     ) -> Result<GrantToken, ClientError> {
-        let entry = self.entry(name)?;
+        let name = Self::name(name.as_ref())?;
+        let entry = self.object_of_its_own(&name, progress).await?;
         let mut all = Vec::with_capacity(caveats.len() + 2);
         all.push(Caveat::Object { object: entry.manifest.object });
         if !caveats.iter().any(|caveat| matches!(caveat, Caveat::Abilities { .. })) {

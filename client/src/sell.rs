@@ -24,13 +24,15 @@ use symbolon_protocol::{
 use crate::{
     Client,
     account::{Key, transaction_id},
-    catalog::{FileEntry, FileKind, Files},
+    catalog::FileKind,
     download::{LeavesWanted, Reading, Span, group_count},
     error::ClientError,
     get::{GetOptions, Readable, Sink},
+    names::{Found, Name},
     place::address,
     progress::Progress,
     source::Source,
+    upkeep::public_name,
     upload::{PutOptions, Replace, leaves::Leaves},
 };
 
@@ -97,11 +99,12 @@ impl Client {
     /// Lists a file for sale.
     pub async fn sell(
         &self,
-        name: &str,
+        name: &(impl AsRef<[u8]> + Sync + ?Sized),
         options: &SellOptions,
         progress: &Progress,
     ) -> Result<SellReport, ClientError> {
-        let entry = self.entry(name)?;
+        let name = Self::name(name.as_ref())?;
+        let entry = self.object_of_its_own(&name, progress).await?;
         let (vault_id, vault) = self.vault(progress).await?;
         let (id, listing, outcome) = self.list_file(&entry, vault_id, options, progress).await?;
         let preview_cells = self.post_preview(&entry, id, listing, options, progress).await?;
@@ -209,7 +212,7 @@ impl Client {
     /// Puts a listing on the ledger, or finds the one that is there.
     async fn list_file(
         &self,
-        entry: &FileEntry,
+        entry: &Found,
         vault: VaultId,
         options: &SellOptions,
         progress: &Progress,
@@ -224,7 +227,8 @@ impl Client {
                     return Ok((id, listing, SellOutcome::Already));
                 }
                 Some(_) => {
-                    let what = format!("a listing of {:?} on other terms ({id})", entry.name);
+                    let what =
+                        format!("a listing of {:?} on other terms ({id})", entry.name.to_string());
                     return Err(ClientError::Exists { name: what });
                 }
                 None => {
@@ -241,7 +245,7 @@ impl Client {
 
     async fn terms(
         &self,
-        entry: &FileEntry,
+        entry: &Found,
         id: ListingId,
         vault: VaultId,
         options: &SellOptions,
@@ -287,35 +291,30 @@ impl Client {
         bytes: Vec<u8>,
         epochs: u64,
     ) -> Result<PublicRef, ClientError> {
-        let name = match kind {
-            FileKind::Document { listing } => format!("listing {listing} description"),
-            FileKind::Preview { listing } => format!("listing {listing} preview"),
-            FileKind::Own | FileKind::Index => {
-                return Err(ClientError::Internal("own files are not public".into()));
-            }
-        };
+        let name = public_name(kind)
+            .ok_or_else(|| ClientError::Internal("own files are not public".into()))?;
         let hash = Hash(*blake3::hash(&bytes).as_bytes());
         let replace = Replace::Replace;
-        let options = PutOptions { epochs, cost_max: None, scheme: None, replace };
+        let options = PutOptions { epochs, cost_max: None, scheme: None, replace, keep: None };
         let request = crate::upload::Request {
-            source: Source::Bytes(Bytes::from(bytes)),
-            name: &name,
+            // No name has a zero byte, so no name is in the way.
+            slot: [b"\0", name.as_bytes()].concat(),
+            name,
             kind,
             access: Access::Public,
             // Anyone may repair what anyone may read.
             mask: MaskMode::None,
             options: &options,
         };
-        self.store(request, &Progress::silent()).await?;
-        let entry = self.catalog().row(Files, name.as_bytes())?;
-        let entry = entry.ok_or_else(|| ClientError::Internal("a stored file has a row".into()))?;
+        let source = Source::Bytes(Bytes::from(bytes));
+        let entry = self.store_public(source, &request, &Progress::silent()).await?;
         Ok(PublicRef { manifest: entry.manifest, key: entry.key.expose(), hash })
     }
 
     /// Waits for the beacon and opens the cells it picks.
     async fn post_preview(
         &self,
-        entry: &FileEntry,
+        entry: &Found,
         id: ListingId,
         listing: Listing,
         options: &SellOptions,
@@ -370,15 +369,15 @@ impl Client {
     }
 
     /// Some bytes of an own file.
-    async fn read_range(&self, name: &str, from: u64, to: u64) -> Result<Vec<u8>, ClientError> {
+    async fn read_range(&self, name: &Name, from: u64, to: u64) -> Result<Vec<u8>, ClientError> {
         let options = GetOptions { range: Some((from, to)), replace: Replace::Refuse };
-        let what = Readable::Name(name.to_owned());
+        let what = Readable::Name(name.as_bytes().to_vec());
         let report = self.get(&what, Sink::Memory, &options, &Progress::silent()).await?;
         Ok(report.bytes.unwrap_or_default())
     }
 
     /// All content leaves of an own file: those kept since it was put, or read anew.
-    async fn leaves_of(&self, entry: &FileEntry) -> Result<Vec<Hash>, ClientError> {
+    async fn leaves_of(&self, entry: &Found) -> Result<Vec<Hash>, ClientError> {
         let manifest = &entry.manifest;
         let layout = layout(manifest)?;
         let mut kept = Leaves::open(&self.inner.dir, &manifest.object)?;
@@ -386,7 +385,7 @@ impl Client {
             return kept.all();
         }
         kept.rewind(0)?;
-        let what = Readable::Name(entry.name.clone());
+        let what = Readable::Name(entry.name.as_bytes().to_vec());
         let mut reading: Reading = self.resolve(&what).await?.reading;
         reading.leaves = LeavesWanted::Yes;
         let spans = layout.iter().map(|segment| Span {
@@ -416,7 +415,7 @@ fn same_terms(listing: &Listing, options: &SellOptions) -> bool {
 }
 
 /// The description of a listing, as schema.org `Dataset` JSON-LD.
-fn document(entry: &FileEntry, options: &SellOptions) -> String {
+fn document(entry: &Found, options: &SellOptions) -> String {
     let text = |text: &str| {
         let mut out = String::from('"');
         for letter in text.chars() {
@@ -432,7 +431,7 @@ fn document(entry: &FileEntry, options: &SellOptions) -> String {
         out.push('"');
         out
     };
-    let file = entry.name.rsplit('/').next().unwrap_or(&entry.name);
+    let file = &crate::names::shown(entry.name.last());
     format!(
         "{{\"@context\":\"https://schema.org/\",\"@type\":\"Dataset\",\"name\":{},\
          \"description\":{},\"license\":{},\"distribution\":[{{\"@type\":\"DataDownload\",\

@@ -9,12 +9,19 @@ use std::{
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
+use symbolon_protocol::id::Hash;
 
 use crate::{catalog::SourceMark, error::ClientError};
+
+/// The bits of a mode that are kept: permissions, without those that lend somebody's rights.
+pub(crate) const MODE_BITS: u32 = 0o777;
 
 /// What is put.
 #[derive(Clone, Debug)]
@@ -30,9 +37,28 @@ pub enum Source {
 /// An opened source.
 #[derive(Debug)]
 pub(crate) enum Opened {
-    File { file: Arc<File>, path: PathBuf, mark: SourceMark, length: u64 },
-    Bytes { bytes: Bytes },
-    Stream { spool: Arc<File>, path: PathBuf, read: u64, lookahead: Vec<u8>, over: bool },
+    File {
+        file: Arc<File>,
+        path: PathBuf,
+        mark: SourceMark,
+        length: u64,
+    },
+    Bytes {
+        bytes: Bytes,
+    },
+    /// A pack that was written to a nameless file: it cannot change while it is stored.
+    Spooled {
+        file: Arc<File>,
+        hash: Hash,
+        length: u64,
+    },
+    Stream {
+        spool: Arc<File>,
+        path: PathBuf,
+        read: u64,
+        lookahead: Vec<u8>,
+        over: bool,
+    },
 }
 
 /// One segment of a source: bytes at offsets from the segment's beginning.
@@ -97,16 +123,9 @@ impl Opened {
     }
 
     fn stream(folder: &Path) -> Result<Self, ClientError> {
-        std::fs::create_dir_all(folder).map_err(io_error(folder))?;
-        let path = folder.join(format!("spool-{}", std::process::id()));
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true).mode(0o600);
-        let spool = options.open(&path).map_err(io_error(&path))?;
-        // Nameless from here on: gone when this process is.
-        std::fs::remove_file(&path).map_err(io_error(&path))?;
         Ok(Self::Stream {
-            spool: Arc::new(spool),
-            path,
+            spool: Arc::new(nameless(folder, "stream")?),
+            path: folder.to_owned(),
             read: 0,
             lookahead: Vec::new(),
             over: false,
@@ -117,17 +136,25 @@ impl Opened {
     pub(crate) fn mark(&self) -> SourceMark {
         match self {
             Self::File { mark, .. } => mark.clone(),
-            Self::Bytes { bytes } => SourceMark::Bytes {
-                hash: symbolon_protocol::id::Hash(*blake3::hash(bytes).as_bytes()),
-            },
+            Self::Bytes { bytes } => {
+                SourceMark::Bytes { hash: Hash(*blake3::hash(bytes).as_bytes()) }
+            }
+            Self::Spooled { hash, .. } => SourceMark::Bytes { hash: *hash },
             Self::Stream { .. } => SourceMark::Stream,
         }
+    }
+
+    /// The permissions of a file, and when it was changed, in nanoseconds since the Unix epoch.
+    pub(crate) fn about(&self) -> Option<(u32, i128)> {
+        let Self::File { file, .. } = self else { return None };
+        let data = file.metadata().ok()?;
+        Some((data.mode() & MODE_BITS, modified_ns(&data)))
     }
 
     /// Bytes of user data, when that is known.
     pub(crate) fn length(&self) -> Option<u64> {
         match self {
-            Self::File { length, .. } => Some(*length),
+            Self::File { length, .. } | Self::Spooled { length, .. } => Some(*length),
             Self::Bytes { bytes } => Some(bytes.len() as u64),
             Self::Stream { .. } => None,
         }
@@ -141,7 +168,7 @@ impl Opened {
         capacity: u64,
     ) -> Result<(SegmentBytes, bool), ClientError> {
         match self {
-            Self::File { file, length, .. } => {
+            Self::File { file, length, .. } | Self::Spooled { file, length, .. } => {
                 let here = length.saturating_sub(start).min(capacity);
                 let bytes = SegmentBytes::File { file: file.clone(), start, length: here };
                 Ok((bytes, start + here >= *length))
@@ -174,14 +201,32 @@ impl Opened {
     }
 }
 
+/// A file without a name, gone when this process is.
+pub(crate) fn nameless(folder: &Path, what: &str) -> Result<File, ClientError> {
+    std::fs::create_dir_all(folder).map_err(io_error(folder))?;
+    // Two of one process are two, even between being made and losing their names.
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path = folder.join(format!("{what}-{}-{number}", std::process::id()));
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(true).mode(0o600);
+    let file = options.open(&path).map_err(io_error(&path))?;
+    std::fs::remove_file(&path).map_err(io_error(&path))?;
+    Ok(file)
+}
+
+/// When a file was changed, in nanoseconds since the Unix epoch.
+pub(crate) fn modified_ns(data: &std::fs::Metadata) -> i128 {
+    i128::from(data.mtime()) * 1_000_000_000 + i128::from(data.mtime_nsec())
+}
+
 fn file_mark(path: &Path, data: &std::fs::Metadata) -> SourceMark {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let modified_ns = i128::from(data.mtime()) * 1_000_000_000 + i128::from(data.mtime_nsec());
     SourceMark::File {
         path: absolute.into_os_string().into_encoded_bytes(),
         length: data.len(),
         inode: data.ino(),
-        modified_ns: modified_ns.to_le_bytes(),
+        modified_ns: modified_ns(data).to_le_bytes(),
     }
 }
 

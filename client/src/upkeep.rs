@@ -2,16 +2,16 @@
 
 use symbolon_protocol::{
     Amount,
-    content::{FileKey, Layout, Scheme},
+    content::{FileKey, Scheme},
     id::{DealId, Hash, NodeId, ObjectId},
     ledger::rows::{Chain, Deal, DealState, Node, Nodes},
 };
 
 use crate::{
     Client,
-    catalog::{Batch, FileEntry, FileKind, Files, Uploads},
-    deletion::Deletion,
+    catalog::{Content, FileKind, ObjectEntry, Uploads, Version},
     error::ClientError,
+    names::{Found, Name},
 };
 
 /// A node that missed so many epochs in a row is taken to be gone.
@@ -20,8 +20,12 @@ const GONE_EPOCHS: u32 = 10;
 /// A stored file.
 #[derive(Clone, Debug)]
 pub struct FileView {
-    /// Its name.
+    /// Its name as it is shown.
     pub name: String,
+    /// Its name as it is.
+    pub path: Vec<u8>,
+    /// Whether it shares its object with other files.
+    pub packed: bool,
     /// Why it is stored.
     pub kind: FileKind,
     /// Its object id.
@@ -32,11 +36,11 @@ pub struct FileView {
     pub scheme: Scheme,
     /// Segments, each a deal.
     pub segments: u32,
-    /// Bytes on all nodes together.
+    /// Bytes on all nodes together; its part of them where it shares its object.
     pub stored_bytes: u64,
     /// When it was stored, in milliseconds since the Unix epoch.
     pub stored_ms: u64,
-    /// What was paid for it, all-in.
+    /// What was paid for it, all-in; its part of that where it shares its object.
     pub cost: Amount,
 }
 
@@ -120,17 +124,6 @@ pub struct StatView {
     pub segments: Vec<SegmentView>,
 }
 
-/// What removing did.
-#[derive(Clone, Debug)]
-pub struct RemoveReport {
-    /// Deals that were ended.
-    pub deals: u32,
-    /// What came back at once.
-    pub refunded: Amount,
-    /// What the nodes said.
-    pub deletion: Deletion,
-}
-
 /// When an epoch began or will begin, by the length of epochs; the ledger may have stood still between.
 fn epoch_ms(chain: &Chain, epoch: u64) -> u64 {
     let length = chain.params.epoch_ms;
@@ -159,28 +152,44 @@ fn health(chain: &Chain, deal: &Deal, node: Option<&Node>, proof: Option<u64>) -
     ShardHealth::Missed
 }
 
-pub(crate) fn view(entry: &FileEntry) -> Result<FileView, ClientError> {
-    let manifest = &entry.manifest;
-    let layout = Layout::new(manifest.scheme, manifest.length)
-        .map_err(|error| ClientError::Index(error.to_string()))?;
-    Ok(FileView {
-        name: entry.name.clone(),
+fn is_file(version: &Version) -> bool {
+    matches!(version.content, Content::File { .. })
+}
+
+/// What an object that belongs to a listing is called.
+pub(crate) fn public_name(kind: FileKind) -> Option<String> {
+    match kind {
+        FileKind::Document { listing } => Some(format!("listing {listing} description")),
+        FileKind::Preview { listing } => Some(format!("listing {listing} preview")),
+        FileKind::Own | FileKind::Pack | FileKind::Index => None,
+    }
+}
+
+fn public(name: Name, entry: &ObjectEntry) -> Found {
+    Found {
+        name,
+        key: entry.key.clone(),
         kind: entry.kind,
-        object: manifest.object,
-        length: manifest.length,
-        scheme: manifest.scheme,
-        segments: layout.segments(),
-        stored_bytes: layout.stored_bytes(),
+        manifest: entry.manifest.clone(),
         stored_ms: entry.stored_ms,
         cost: entry.cost,
-    })
+        first: 0,
+        length: entry.manifest.length,
+    }
 }
 
 impl Client {
     /// All stored files by name, those that belong to listings included.
     pub fn list(&self) -> Result<Vec<FileView>, ClientError> {
-        let mut views: Vec<_> =
-            self.catalog().rows(Files)?.iter().map(view).collect::<Result<_, _>>()?;
+        let tree = self.tree()?;
+        let files = tree.live().filter(|(_, version)| is_file(version));
+        let files = files.map(|(name, version)| tree.found(name, version)?.view());
+        let mut views = files.collect::<Result<Vec<_>, _>>()?;
+        for entry in tree.objects.values() {
+            if let Some(name) = public_name(entry.kind) {
+                views.push(public(Self::name(name.as_bytes())?, entry).view()?);
+            }
+        }
         views.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(views)
     }
@@ -192,15 +201,13 @@ impl Client {
         Ok(named.map(|entry| entry.name).collect())
     }
 
-    pub(crate) fn entry(&self, name: &str) -> Result<FileEntry, ClientError> {
-        let entry = self.catalog().row(Files, name.as_bytes())?;
-        entry.ok_or_else(|| ClientError::NoName { name: name.to_owned() })
-    }
-
     /// Everything about a file, as the ledger has it now.
-    pub async fn stat(&self, name: &str) -> Result<StatView, ClientError> {
-        let entry = self.entry(name)?;
-        let file = view(&entry)?;
+    pub async fn stat(
+        &self,
+        name: &(impl AsRef<[u8]> + Sync + ?Sized),
+    ) -> Result<StatView, ClientError> {
+        let entry = self.find(&Self::name(name.as_ref())?)?;
+        let file = entry.view()?;
         let chain = self.chain_row().await?;
         let (epoch, content_root) = (chain.epoch, entry.manifest.content_root);
         let key = FileKey::from_bytes(entry.key.expose());
@@ -251,23 +258,5 @@ impl Client {
             shards: shards.collect(),
             absent: absent.map(|(index, _)| index).collect(),
         })
-    }
-
-    /// Ends a file's deals, has its shards deleted, and forgets its name and key. What was paid for
-    /// later epochs comes back. Nodes that are away delete by themselves when they are back.
-    pub async fn remove(&self, name: &str) -> Result<RemoveReport, ClientError> {
-        let entry = self.entry(name)?;
-        let before = self.account().await?.balance;
-        let deals = self.end_deals(&entry.manifest, &entry.key).await?;
-        let after = self.account().await?.balance;
-        let deletion = self.delete_shards(&entry.manifest, &entry.key).await?;
-        let mut batch = Batch::default();
-        batch.remove(Files, name.as_bytes());
-        self.catalog().write(&batch)?;
-        let leaves = self.inner.dir.join("leaves").join(entry.manifest.object.to_string());
-        // Leaves can be computed again; a file that is not there is as good as removed.
-        std::fs::remove_file(leaves).ok();
-        let refunded = after.checked_sub(before).unwrap_or(Amount::ZERO);
-        Ok(RemoveReport { deals, refunded, deletion })
     }
 }

@@ -24,11 +24,11 @@ use symbolon_protocol::{
 use crate::{
     Client,
     account::transaction_id,
-    catalog::{Batch, FileEntry, FileKind, Files, KeyBytes, UploadEntry, Uploads},
+    catalog::{Batch, FileKind, KeyBytes, ObjectEntry, Objects, UploadEntry, Uploads},
     error::ClientError,
     place::{Candidate, choose_scheme, quote, with_room},
     progress::{Progress, Step},
-    source::{Opened, Source},
+    source::Opened,
 };
 use leaves::Leaves;
 use segment::{Fed, Placed};
@@ -54,6 +54,9 @@ pub struct PutOptions {
     pub scheme: Option<Scheme>,
     /// What to do when the name is taken.
     pub replace: Replace,
+    /// How many older versions of the name to keep besides the newest; what was said before, else none,
+    /// when nothing is said. Where versions are kept, a taken name gets a new one.
+    pub keep: Option<u32>,
 }
 
 /// How a put ended.
@@ -90,12 +93,59 @@ pub struct PutReport {
 
 /// A put of any kind.
 pub(crate) struct Request<'a> {
-    pub(crate) source: Source,
-    pub(crate) name: &'a str,
+    /// The journal's key for it.
+    pub(crate) slot: Vec<u8>,
+    /// What it is called where it is spoken of.
+    pub(crate) name: String,
     pub(crate) kind: FileKind,
     pub(crate) access: Access,
     pub(crate) mask: MaskMode,
     pub(crate) options: &'a PutOptions,
+}
+
+impl<'a> Request<'a> {
+    /// The user's own: readable under grants, each shard under a mask of its own.
+    pub(crate) fn own(slot: &[u8], name: String, kind: FileKind, options: &'a PutOptions) -> Self {
+        let (access, mask) = (Access::Granted, MaskMode::ChaCha20);
+        Self { slot: slot.to_vec(), name, kind, access, mask, options }
+    }
+}
+
+/// An object that is stored and has no row yet.
+pub(crate) struct Uploaded {
+    pub(crate) entry: ObjectEntry,
+    pub(crate) outcome: PutOutcome,
+    segments: u32,
+    shards: u32,
+    slot: Vec<u8>,
+}
+
+impl Uploaded {
+    /// The rows that turn the upload into an object.
+    pub(crate) fn batch(&self) -> Batch {
+        let mut batch = Batch::default();
+        batch.remove(Uploads, &self.slot);
+        batch.put(Objects, &self.entry.manifest.object.0, &self.entry);
+        batch
+    }
+
+    /// The journal's key it had.
+    pub(crate) fn slot(&self) -> &[u8] {
+        &self.slot
+    }
+
+    pub(crate) fn report(&self, name: String) -> PutReport {
+        PutReport {
+            name,
+            object: self.entry.manifest.object,
+            length: self.entry.manifest.length,
+            scheme: self.entry.manifest.scheme,
+            segments: self.segments,
+            shards: self.shards,
+            cost: self.entry.cost,
+            outcome: self.outcome,
+        }
+    }
 }
 
 /// What stays the same for all segments of one put.
@@ -148,65 +198,25 @@ pub(crate) struct NameLock(
 );
 
 impl Client {
-    /// Stores a file under a name.
-    pub async fn put(
+    /// Stores an object. Its row is still to be written, with the names that it is for.
+    pub(crate) async fn upload(
         &self,
-        source: Source,
-        name: &str,
-        options: &PutOptions,
+        request: &Request<'_>,
+        opened: Opened,
         progress: &Progress,
-    ) -> Result<PutReport, ClientError> {
-        let (kind, access, mask) = (FileKind::Own, Access::Granted, MaskMode::ChaCha20);
-        self.store(Request { source, name, kind, access, mask, options }, progress).await
-    }
-
-    /// Stores anything.
-    pub(crate) async fn store(
-        &self,
-        request: Request<'_>,
-        progress: &Progress,
-    ) -> Result<PutReport, ClientError> {
-        let name = request.name;
-        let _lock = self.lock(name)?;
-        let spool = self.inner.dir.join("spool");
-        let opened = Opened::open(&request.source, &spool)?;
-        let old = self.catalog().row(Files, name.as_bytes())?;
-        if let Some(old) = &old {
-            if old.source == opened.mark() && opened.length().is_some() {
-                return Ok(already(old));
-            }
-            if request.options.replace == Replace::Refuse {
-                return Err(ClientError::Exists { name: name.to_owned() });
-            }
-        }
-        let (job, outcome) = self.begin(&request, &opened, progress).await?;
+    ) -> Result<Uploaded, ClientError> {
+        let (job, outcome) = self.begin(request, &opened, progress).await?;
         progress.step(Step::Planned { total_bytes: opened.length() });
         let stored = self.segments(&job, opened, request.options, progress).await?;
-        let entry = self.file_entry(&job, &stored)?;
-        let mut batch = Batch::default();
-        batch.remove(Uploads, name.as_bytes());
-        batch.put(Files, name.as_bytes(), &entry);
-        self.catalog().write(&batch)?;
-        if let Some(old) = old {
-            progress.note("letting the replaced version go");
-            self.end_deals(&old.manifest, &old.key).await?;
-            self.delete_shards(&old.manifest, &old.key).await?;
-        }
-        Ok(PutReport {
-            name: name.to_owned(),
-            object: job.object,
-            length: entry.manifest.length,
-            scheme: job.entry.scheme,
-            segments: stored.segments,
-            shards: stored.shards,
-            cost: stored.cost,
-            outcome,
-        })
+        let entry = self.object_entry(&job, &stored)?;
+        let Stored { segments, shards, .. } = stored;
+        Ok(Uploaded { entry, outcome, segments, shards, slot: job.entry.slot })
     }
 
-    pub(crate) fn lock(&self, name: &str) -> Result<NameLock, ClientError> {
+    /// Refuses to work on what another process works on.
+    pub(crate) fn lock(&self, slot: &[u8], name: &str) -> Result<NameLock, ClientError> {
         let folder = self.inner.dir.join("locks");
-        let path = folder.join(&blake3::hash(name.as_bytes()).to_hex()[..32]);
+        let path = folder.join(&blake3::hash(slot).to_hex()[..32]);
         let open = std::fs::create_dir_all(&folder).and_then(|()| File::create(&path));
         let file = open.map_err(|source| ClientError::Io { path: path.clone(), source })?;
         match file.try_lock() {
@@ -223,7 +233,7 @@ impl Client {
         opened: &Opened,
         progress: &Progress,
     ) -> Result<(Job, PutOutcome), ClientError> {
-        let key = request.name.as_bytes();
+        let key = request.slot.as_slice();
         let candidates = self.candidates(key).await?;
         if let Some(entry) = self.catalog().row(Uploads, key)? {
             let same = entry.source == opened.mark() && opened.length().is_some();
@@ -252,7 +262,8 @@ impl Client {
             }
         }
         let entry = UploadEntry {
-            name: request.name.to_owned(),
+            slot: request.slot.clone(),
+            name: request.name.clone(),
             kind: request.kind,
             key: KeyBytes::new(self.host().random()),
             scheme,
@@ -334,11 +345,10 @@ impl Client {
         unreachable!("a source ends before its segments run out of numbers")
     }
 
-    pub(crate) fn file_entry(&self, job: &Job, stored: &Stored) -> Result<FileEntry, ClientError> {
+    fn object_entry(&self, job: &Job, stored: &Stored) -> Result<ObjectEntry, ClientError> {
         let root = stored.leaves.root()?;
         let manifest = Manifest::new(&job.key, job.entry.mask, &stored.layout, root);
-        Ok(FileEntry {
-            name: job.entry.name.clone(),
+        Ok(ObjectEntry {
             kind: job.entry.kind,
             key: job.entry.key.clone(),
             manifest,
@@ -364,7 +374,7 @@ impl Client {
             };
         }
         let mut batch = Batch::default();
-        batch.remove(Uploads, entry.name.as_bytes());
+        batch.remove(Uploads, &entry.slot);
         self.catalog().write(&batch)
     }
 
@@ -402,20 +412,6 @@ fn job(entry: UploadEntry, candidates: Vec<Candidate>) -> Job {
     let key = FileKey::from_bytes(entry.key.expose());
     let object = key.object();
     Job { entry, key, object, candidates }
-}
-
-fn already(old: &FileEntry) -> PutReport {
-    let layout = Layout::new(old.manifest.scheme, old.manifest.length);
-    PutReport {
-        name: old.name.clone(),
-        object: old.manifest.object,
-        length: old.manifest.length,
-        scheme: old.manifest.scheme,
-        segments: layout.map_or(0, |layout| layout.segments()),
-        shards: 0,
-        cost: Amount::ZERO,
-        outcome: PutOutcome::Already,
-    }
 }
 
 fn invalid(error: LayoutError) -> ClientError {

@@ -20,7 +20,6 @@ use crate::{
     download::ShardAt,
     error::ClientError,
     progress::{Awaited, Progress, Step, Wait},
-    upkeep::view,
 };
 
 /// How long a node has to answer a check, in milliseconds.
@@ -83,15 +82,15 @@ impl Client {
     /// Reads shards from their nodes and compares them with the roots on the ledger.
     pub async fn verify(
         &self,
-        name: &str,
+        name: &(impl AsRef<[u8]> + Sync + ?Sized),
         depth: Depth,
         progress: &Progress,
     ) -> Result<VerifyReport, ClientError> {
-        let entry = self.entry(name)?;
-        let file = view(&entry)?;
+        let entry = self.find(&Self::name(name.as_ref())?)?;
+        let file = entry.view()?;
         let key = FileKey::from_bytes(entry.key.expose());
         let grant = self.own_grant(file.object, ability::READ)?;
-        let total_bytes = (depth == Depth::Deep).then_some(file.stored_bytes);
+        let total_bytes = (depth == Depth::Deep).then_some(entry.object_bytes()?);
         progress.step(Step::Planned { total_bytes });
         let mut shards = Vec::new();
         let mut readable = true;

@@ -67,7 +67,7 @@ fn repeat<F: Future<Output = Trace>>(name: &str, scenario: fn(u64) -> F) {
 /// Four of eight, for so many epochs.
 fn put_options(epochs: u64) -> PutOptions {
     let scheme = Some(Scheme::new(4, 8).unwrap());
-    PutOptions { epochs, cost_max: None, scheme, replace: Replace::Refuse }
+    PutOptions { epochs, cost_max: None, scheme, replace: Replace::Refuse, keep: None }
 }
 
 #[test]

@@ -1,6 +1,10 @@
-//! `symbolon get`: fetch a file, by name or with a grant.
+//! `symbolon get`: fetch a file, by name or with a grant, or hand a folder on.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsString,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Value, json};
 use symbolon_client::{
@@ -8,6 +12,7 @@ use symbolon_client::{
 };
 use symbolon_protocol::session::NodeFault;
 
+use super::folder::{self, bytes};
 use crate::{
     context::{self, Context},
     error::Error,
@@ -27,13 +32,16 @@ Examples:
   symbolon get @grant.txt -o data.csv
   symbolon get big.iso --range 1MiB-2MiB -o part.bin
   symbolon get log.txt --range -64KiB -o -        the last of it
+  symbolon get photos -o ~/restored          a folder, with all that is in it
+  symbolon get 'photos/**/*.jpg' -o jpgs     what a pattern matches
+  symbolon get notes.txt --number 3 -o old.txt
 
 A whole file that was interrupted (Ctrl-C, a crash) goes on with the same command.
 Every byte is checked before it is written; what cannot be proven right is never written. A file that
 is there and has the same content already is left alone.")]
 pub(crate) struct Args {
-    /// A file's name, a grant (grant1..., @FILE), or - for a grant from stdin
-    what: String,
+    /// A name, folder or pattern, a grant (grant1..., @FILE), or - for a grant from stdin
+    what: OsString,
     /// Where to write it; - writes to stdout. Without it, the name's last part in this folder
     #[arg(long, short, value_name = "PATH")]
     output: Option<PathBuf>,
@@ -48,27 +56,55 @@ pub(crate) struct Args {
     /// Write over a file that is there
     #[arg(long)]
     replace: bool,
+    /// This version of the file, from symbolon versions
+    #[arg(long, value_name = "NUMBER")]
+    number: Option<u64>,
+    /// Of a folder, leave out what matches: *.tmp, build/, photos/**/raw
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<OsString>,
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> {
-    let (what, own_name) = readable(&args.what)?;
-    let output = args.output.unwrap_or_else(|| PathBuf::from(own_name));
+    let (what, own_name) = readable(&args)?;
     let client = context.client_synced().await?;
+    if let Readable::Name(name) = &what {
+        let options = folder::options(&args.exclude, false, None);
+        if let Some(plan) = client.plan_get(name, args.output.as_deref(), &options)? {
+            if args.range.is_some() || args.output.as_deref() == Some(Path::new("-")) {
+                return Err(Error::usage("a folder has no range, and cannot go to stdout")
+                    .hint("write it somewhere: -o DIR"));
+            }
+            let bring =
+                folder::get::Bring { plan, replace: args.replace, dry_run: false, yes: true };
+            let report = bring.run(&client, context).await;
+            context::close(client).await;
+            return report;
+        }
+    }
+    let output = args.output.unwrap_or(own_name);
     let fetch = Fetch { what, output, range: args.range, replace: args.replace };
     let report = fetch.run(&client, &context.out, &mut Interrupt::listen()).await;
     context::close(client).await;
     report
 }
 
-/// What the text names, and what its file would be called.
-fn readable(text: &str) -> Result<(Readable, String), Error> {
-    if grants::looks_like_one(text) {
+/// What was named, and what its file would be called.
+fn readable(args: &Args) -> Result<(Readable, PathBuf), Error> {
+    if let Some(text) = args.what.to_str()
+        && grants::looks_like_one(text)
+    {
         let token = grants::parse(text)?;
         let object = token.manifest.object.to_string();
-        return Ok((Readable::Token(Box::new(token)), format!("grant-{}", &object[..8])));
+        let own = PathBuf::from(format!("grant-{}", &object[..8]));
+        return Ok((Readable::Token(Box::new(token)), own));
     }
-    let name = Path::new(text).file_name().and_then(|name| name.to_str()).unwrap_or(text);
-    Ok((Readable::Name(text.to_owned()), name.to_owned()))
+    let name = bytes(&args.what);
+    let last = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
+    let own = PathBuf::from(std::ffi::OsStr::from_bytes(last));
+    Ok(match args.number {
+        Some(number) => (Readable::Version(name.to_vec(), number), own),
+        None => (Readable::Name(name.to_vec()), own),
+    })
 }
 
 /// A fetch to be done; `buy` does one too.

@@ -1,8 +1,11 @@
-//! `symbolon ls`: list stored files.
+//! `symbolon ls`: list stored names.
 
-use serde_json::json;
-use symbolon_client::FileKind;
+use std::{collections::BTreeMap, ffi::OsString};
 
+use serde_json::{Value, json};
+use symbolon_client::{Client, FileKind, FileView, NameKind, NameView, shown};
+
+use super::folder::bytes;
 use crate::{
     context::{self, Context},
     error::Error,
@@ -14,72 +17,283 @@ use crate::{
 #[command(after_help = "\
 Examples:
   symbolon ls
-  symbolon ls reports/
+  symbolon ls photos -l
+  symbolon ls -r 'photos/**/*.jpg'
   symbolon ls --json
 
 The list is this identity's own, kept on this machine: it needs no network, and is brought up to
-what your other devices stored when the ledger answers.")]
+what your other devices stored when the ledger answers. Bytes that are no text are shown as \\xHH, a
+backslash as two.")]
 pub(crate) struct Args {
-    /// Only names that begin with this
-    prefix: Option<String>,
+    /// A name, folder or pattern: *, ?, [a-z], ** for any folders
+    name: Option<OsString>,
+    /// With permissions, times and versions
+    #[arg(long, short)]
+    long: bool,
+    /// Also what lies in folders, all the way down
+    #[arg(long, short)]
+    recursive: bool,
+    /// Only names that are removed and of which versions are kept
+    #[arg(long)]
+    deleted: bool,
     /// Also what is stored for listings: descriptions and previews
     #[arg(long)]
     all: bool,
 }
 
+/// A line: a name, or a folder with what lies in it.
+enum Line {
+    Name(NameView),
+    Folder { name: String, files: u64, bytes: u64, own: Option<NameView> },
+}
+
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
     let client = context.client_local().await?;
-    let prefix = args.prefix.as_deref().unwrap_or("");
-    let files = client.list();
+    let lines = lines(args, &client);
+    let public = if args.all { client.list() } else { Ok(Vec::new()) };
     context::close(client).await;
-    let files: Vec<_> = files?
-        .into_iter()
-        .filter(|file| args.all || file.kind == FileKind::Own)
-        .filter(|file| file.name.starts_with(prefix))
-        .collect();
+    let mut lines = lines?;
+    let public = public?.into_iter().filter(|file| file.kind != FileKind::Own);
+    let public: Vec<FileView> = public.collect();
+    let mut files = 0;
+    let mut bytes = 0;
+    for line in &lines {
+        let (one, length) = match line {
+            Line::Folder { files, bytes, .. } => (*files, *bytes),
+            Line::Name(NameView { kind: NameKind::File(file), .. }) => (1, file.length),
+            Line::Name(_) => (0, 0),
+        };
+        files += one;
+        bytes += length;
+    }
+    files += public.len() as u64;
+    bytes += public.iter().map(|file| file.length).sum::<u64>();
+    lines.sort_by_cached_key(Line::name);
+    let json: Vec<_> = lines.iter().map(Line::json).chain(public.iter().map(file_json)).collect();
+    let names: Vec<_> = lines.iter().map(Line::name).collect();
+    let report = Report::new(json!({ "files": json }));
+    if lines.is_empty() && public.is_empty() {
+        return Ok(report.text(if args.deleted {
+            "Nothing is removed and kept."
+        } else {
+            "No files yet. Store one: symbolon put PATH"
+        }));
+    }
+    let table = if args.long { long_table(&lines, &public) } else { table(&lines, &public) };
+    let total = format!("{}, {}", count(files, "file"), show_size(bytes));
+    Ok(report.table(table).text(total).essence(names.join("\n")))
+}
+
+/// What is listed: what was asked for, and of folders what lies directly in them.
+fn lines(args: &Args, client: &Client) -> Result<Vec<Line>, Error> {
+    let what = args.name.as_deref().map(bytes);
+    let what = what.map(|what| what.strip_suffix(b"/").unwrap_or(what));
+    let views = client.names(what, args.deleted)?;
+    if args.recursive || args.deleted {
+        return Ok(views.into_iter().map(Line::Name).collect());
+    }
+    // One name that is a folder is opened; what a pattern matches is not.
+    let opened = match what {
+        None => Some(&b""[..]),
+        Some(what) if client.is_folder(what)? => Some(what),
+        Some(_) => None,
+    };
+    let depth = match (opened, what) {
+        (Some(b""), _) => 1,
+        (Some(folder), _) => parts(folder) + 1,
+        (None, Some(pattern)) => parts(pattern),
+        (None, None) => 1,
+    };
+    let mut lines = Vec::new();
+    let mut folders: BTreeMap<Vec<u8>, (u64, u64, Option<NameView>)> = BTreeMap::new();
+    for view in views {
+        let name = view.name.as_bytes();
+        let is_folder = matches!(view.kind, NameKind::Folder);
+        if opened == Some(name) && is_folder {
+            continue;
+        }
+        if parts(name) <= depth && !is_folder {
+            lines.push(Line::Name(view));
+            continue;
+        }
+        let folder = folders.entry(first_parts(name, depth)).or_default();
+        match view.kind {
+            NameKind::Folder if parts(name) <= depth => folder.2 = Some(view),
+            NameKind::File(file) => {
+                folder.0 += 1;
+                folder.1 += file.length;
+            }
+            _ => {}
+        }
+    }
+    lines.extend(folders.into_iter().map(|(name, (files, bytes, own))| Line::Folder {
+        name: shown(&name),
+        files,
+        bytes,
+        own,
+    }));
+    Ok(lines)
+}
+
+fn parts(name: &[u8]) -> usize {
+    name.split(|byte| *byte == b'/').count()
+}
+
+fn first_parts(name: &[u8], count: usize) -> Vec<u8> {
+    let parts: Vec<_> = name.split(|byte| *byte == b'/').take(count).collect();
+    parts.join(&b'/')
+}
+
+fn kind(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::Own | FileKind::Pack => "own",
+        FileKind::Document { .. } => "listing_description",
+        FileKind::Preview { .. } => "listing_preview",
+        FileKind::Index => "index",
+    }
+}
+
+fn file_json(file: &FileView) -> Value {
+    json!({
+        "name": file.name,
+        "type": "file",
+        "kind": kind(file.kind),
+        "object": file.object.to_string(),
+        "packed": file.packed,
+        "length": file.length,
+        "scheme": { "required": file.scheme.required, "total": file.scheme.total },
+        "segments": file.segments,
+        "stored_ms": file.stored_ms,
+        "cost": file.cost.to_string(),
+    })
+}
+
+fn permissions(view: &NameView) -> String {
+    let letter = match view.kind {
+        NameKind::File(_) => '-',
+        NameKind::Link { .. } => 'l',
+        NameKind::Folder => 'd',
+    };
+    let mut text = String::from(letter);
+    for shift in [6, 3, 0] {
+        let bits = view.mode >> shift;
+        for (bit, letter) in [(4, 'r'), (2, 'w'), (1, 'x')] {
+            text.push(if bits & bit == 0 { '-' } else { letter });
+        }
+    }
+    text
+}
+
+fn changed(view: &NameView) -> String {
+    show_time(u64::try_from(view.modified_ns / 1_000_000).unwrap_or(0))
+}
+
+impl Line {
+    fn name(&self) -> String {
+        match self {
+            Self::Name(view) => match &view.kind {
+                NameKind::Folder => format!("{}/", view.name),
+                _ => view.name.to_string(),
+            },
+            Self::Folder { name, .. } => format!("{name}/"),
+        }
+    }
+
+    fn view(&self) -> Option<&NameView> {
+        match self {
+            Self::Name(view) => Some(view),
+            Self::Folder { own, .. } => own.as_ref(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let mut json = match self {
+            Self::Name(NameView { kind: NameKind::File(file), .. }) => file_json(file),
+            Self::Name(NameView { name, kind: NameKind::Link { target }, .. }) => {
+                json!({ "name": name.to_string(), "type": "link", "target": shown(target) })
+            }
+            Self::Name(view) => json!({ "name": view.name.to_string(), "type": "folder" }),
+            Self::Folder { name, files, bytes, .. } => {
+                json!({ "name": name, "type": "folder", "files": files, "length": bytes })
+            }
+        };
+        if let Some(view) = self.view() {
+            json["mode"] = Value::from(format!("{:04o}", view.mode));
+            json["modified_ms"] =
+                Value::from(i64::try_from(view.modified_ns / 1_000_000).unwrap_or(0));
+            json["versions"] = Value::from(view.versions);
+            json["deleted_ms"] = Value::from(view.deleted_ms);
+        }
+        json
+    }
+}
+
+fn size(line: &Line) -> String {
+    match line {
+        Line::Name(NameView { kind: NameKind::File(file), .. }) => show_size(file.length),
+        Line::Folder { bytes, .. } => show_size(*bytes),
+        Line::Name(_) => String::new(),
+    }
+}
+
+fn table(lines: &[Line], public: &[FileView]) -> Table {
     let mut table = Table::new(&[
         ("SIZE", Align::Right),
         ("STORED", Align::Left),
         ("SHARDS", Align::Right),
         ("NAME", Align::Left),
     ]);
-    for file in &files {
-        table.row(vec![
+    let file_row = |file: &FileView| {
+        vec![
             show_size(file.length),
             show_time(file.stored_ms),
             format!("{} of {}", file.scheme.required, file.scheme.total),
             file.name.clone(),
-        ]);
+        ]
+    };
+    for line in lines {
+        table.row(match line {
+            Line::Name(NameView { kind: NameKind::File(file), .. }) => file_row(file),
+            line => vec![size(line), String::new(), String::new(), line.name()],
+        });
     }
-    let total = files.iter().map(|file| file.length).sum();
-    let json = files.iter().map(|file| {
-        json!({
-            "name": file.name,
-            "kind": kind(file.kind),
-            "object": file.object.to_string(),
-            "length": file.length,
-            "scheme": { "required": file.scheme.required, "total": file.scheme.total },
-            "segments": file.segments,
-            "stored_ms": file.stored_ms,
-            "cost": file.cost.to_string(),
-        })
-    });
-    let names: Vec<_> = files.iter().map(|file| file.name.as_str()).collect();
-    let report = Report::new(json!({ "files": json.collect::<Vec<_>>() }));
-    Ok(if files.is_empty() {
-        report.text("No files yet. Store one: symbolon put PATH")
-    } else {
-        let names = names.join("\n");
-        let total = format!("{}, {}", count(files.len(), "file"), show_size(total));
-        report.table(table).text(total).essence(names)
-    })
+    for file in public {
+        table.row(file_row(file));
+    }
+    table
 }
 
-fn kind(kind: FileKind) -> &'static str {
-    match kind {
-        FileKind::Own => "own",
-        FileKind::Document { .. } => "listing_description",
-        FileKind::Preview { .. } => "listing_preview",
-        FileKind::Index => "index",
+fn long_table(lines: &[Line], public: &[FileView]) -> Table {
+    let mut table = Table::new(&[
+        ("MODE", Align::Left),
+        ("SIZE", Align::Right),
+        ("VERSIONS", Align::Right),
+        ("CHANGED", Align::Left),
+        ("NAME", Align::Left),
+    ]);
+    for line in lines {
+        let view = line.view();
+        let target = match view.map(|view| &view.kind) {
+            Some(NameKind::Link { target }) => format!(" -> {}", shown(target)),
+            _ => String::new(),
+        };
+        table.row(vec![
+            view.map_or_else(String::new, permissions),
+            size(line),
+            view.map_or_else(String::new, |view| view.versions.to_string()),
+            view.map_or_else(String::new, changed),
+            line.name() + &target,
+        ]);
     }
+    for file in public {
+        let stored = show_time(file.stored_ms);
+        table.row(vec![
+            String::new(),
+            show_size(file.length),
+            String::new(),
+            stored,
+            file.name.clone(),
+        ]);
+    }
+    table
 }

@@ -1,13 +1,16 @@
-//! `symbolon put`: store a file.
+//! `symbolon put`: store a file, or hand a folder on.
 
 mod preview;
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use serde_json::{Value, json};
-use symbolon_client::{Client, PutOptions, PutOutcome, PutReport, Replace, Source, StatView};
+use symbolon_client::{
+    Client, PutOptions, PutOutcome, PutReport, Replace, Source, StatView, shown,
+};
 use symbolon_protocol::{Amount, content::Scheme, ledger::rows::Chain};
 
+use super::folder::{self, bytes};
 use crate::{
     context::{self, Consent, Context},
     error::Error,
@@ -27,14 +30,17 @@ Examples:
   tar c photos | symbolon put - photos.tar
   symbolon put big.iso --dry-run          what it would cost, and how sure it would be
   symbolon put big.iso --scheme 16/32     any 16 of 32 shards give it back
+  symbolon put photos                     a folder, with all that is in it
+  symbolon put src code --exclude target --exclude '*.o'
+  symbolon put notes.txt --keep 5         from now on, five older versions stay
 
 The same command again after an interruption (Ctrl-C, a crash) goes on where it stopped and pays once.
 A scheme that would too often be out of reach, by how often the nodes proved so far, is refused.")]
 pub(crate) struct Args {
-    /// The file to store; - reads stdin
+    /// The file or folder to store; - reads stdin
     path: PathBuf,
-    /// The name to store it under; without it, the file's own
-    name: Option<String>,
+    /// The name to store it under; without it, its own
+    name: Option<OsString>,
     /// How long to keep it: 30d, 1y, 100epochs
     #[arg(long = "for", value_name = "TERM", default_value = "30d", value_parser = units::term)]
     term: Term,
@@ -53,14 +59,24 @@ pub(crate) struct Args {
     /// Take the place of the file that has the name now
     #[arg(long)]
     replace: bool,
+    /// Keep this many older versions of each file; a name that is taken then gets a new version
+    #[arg(long, value_name = "NUMBER")]
+    keep: Option<u32>,
+    /// Of a folder, leave out what matches: *.tmp, build/, photos/**/raw
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<OsString>,
     /// Do not ask before paying
     #[arg(long, short)]
     yes: bool,
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> {
+    if args.path.is_dir() {
+        return run_folder(args, context).await;
+    }
     let (source, length) = source(&args)?;
     let name = name(&args)?;
+    let shown_name = shown(bytes(&name));
     let client = context.client_synced().await?;
     let chain = context.chain(&client).await?;
     let epoch_ms = chain.params.epoch_ms;
@@ -69,24 +85,26 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         cost_max: args.max_cost,
         scheme: args.scheme,
         replace: if args.replace { Replace::Replace } else { Replace::Refuse },
+        keep: args.keep,
     };
     let quote = client.quote(length.unwrap_or(GIB), &options).await?;
     if let Some(warning) = &quote.warning {
         context.out.warn(warning);
     }
     // Of what comes from stdin nobody knows the size: it is shown for a GiB.
-    let shown = Preview { name: &name, length: length.unwrap_or(GIB), quote: &quote, epoch_ms };
+    let preview =
+        Preview { name: &shown_name, length: length.unwrap_or(GIB), quote: &quote, epoch_ms };
     if args.dry_run {
         context::close(client).await;
-        return Ok(shown.report());
+        return Ok(preview.report());
     }
-    if !args.accept_risk && is_new(&client, &name, args.replace)? {
+    if !args.accept_risk && is_new(&client, &shown_name, args.replace)? {
         guard(&quote)?;
     }
-    ask(&args, context, &chain, &shown)?;
-    let stored = store(&client, source, &name, &options, context).await;
+    ask(&args, context, &chain, &preview)?;
+    let stored = store(&client, source, bytes(&name), &options, context).await;
     let stat = match &stored {
-        Ok(_) => Some(client.stat(&name).await),
+        Ok(_) => Some(client.stat(bytes(&name)).await),
         Err(_) => None,
     };
     names::publish_and_close(client, options.epochs, &context.out).await;
@@ -121,7 +139,7 @@ fn ask(args: &Args, context: &Context, chain: &Chain, shown: &Preview<'_>) -> Re
 async fn store(
     client: &Client,
     source: Source,
-    name: &str,
+    name: &[u8],
     options: &PutOptions,
     context: &Context,
 ) -> Result<PutReport, Error> {
@@ -154,11 +172,6 @@ fn source(args: &Args) -> Result<(Source, Option<u64>), Error> {
     }
     let path = &args.path;
     let about = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?;
-    if about.is_dir() {
-        let shown = path.display();
-        return Err(Error::usage(format!("{shown} is a folder; put stores one file"))
-            .hint(format!("pack it on the way: tar c {shown} | symbolon put - {shown}.tar")));
-    }
     if !about.is_file() {
         return Err(Error::usage(format!("{} is not a file", path.display()))
             .hint("send it through stdin: symbolon put - NAME"));
@@ -168,18 +181,45 @@ fn source(args: &Args) -> Result<(Source, Option<u64>), Error> {
     Ok((Source::File(path.clone()), Some(about.len())))
 }
 
-fn name(args: &Args) -> Result<String, Error> {
-    if let Some(name) = &args.name {
-        return Ok(name.clone());
-    }
+async fn run_folder(args: Args, context: &Context) -> Result<Report, Error> {
+    let own = match &args.name {
+        Some(name) => name.clone(),
+        None => folder::put::own_name(&args.path)?,
+    };
+    let client = context.client_synced().await?;
+    let chain = context.chain(&client).await?;
+    let epochs = args.term.epochs(chain.params.epoch_ms);
+    let store = folder::put::Store {
+        root: &args.path,
+        to: bytes(&own),
+        folder: folder::options(&args.exclude, false, args.keep),
+        options: PutOptions {
+            epochs,
+            cost_max: args.max_cost,
+            scheme: args.scheme,
+            replace: Replace::Replace,
+            keep: args.keep,
+        },
+        dry_run: args.dry_run,
+        yes: args.yes,
+    };
+    let report = store.run(&client, context).await;
+    names::publish_and_close(client, epochs, &context.out).await;
+    report
+}
+
+fn name(args: &Args) -> Result<OsString, Error> {
     let own = args.path.file_name().filter(|_| args.path.as_os_str() != "-");
-    match own {
-        None => Err(Error::usage("what comes from stdin has no name of its own")
+    match (&args.name, own) {
+        (Some(name), own) if bytes(name).ends_with(b"/") => {
+            let mut name = name.clone();
+            name.push(own.unwrap_or_default());
+            Ok(name)
+        }
+        (Some(name), _) => Ok(name.clone()),
+        (None, Some(own)) => Ok(own.to_owned()),
+        (None, None) => Err(Error::usage("what comes from stdin has no name of its own")
             .hint("name it: symbolon put - NAME")),
-        Some(name) => name.to_str().map(str::to_owned).ok_or_else(|| {
-            Error::usage("the file's name is not Unicode")
-                .hint("name it yourself: symbolon put PATH NAME")
-        }),
     }
 }
 

@@ -1,15 +1,19 @@
-//! `symbolon rm`: stop paying for a file and have it deleted.
+//! `symbolon rm`: stop paying for files and have them deleted.
+
+use std::{collections::BTreeSet, ffi::OsString};
 
 use serde_json::{Value, json};
-use symbolon_client::Deletion;
+use symbolon_client::{Client, Deletion, ErrorKind, Name, shown};
 use symbolon_protocol::{deletion::DeletionReceipt, id::hex};
 
+use super::folder::bytes;
 use crate::{
     context::{Consent, Context},
     error::Error,
     names,
     output::Report,
-    units::{count, show_amount},
+    progress,
+    units::{count, show_amount, show_size},
 };
 
 #[derive(Debug, clap::Args)]
@@ -17,34 +21,77 @@ use crate::{
 Examples:
   symbolon rm report.pdf
   symbolon rm report.pdf --yes
+  symbolon rm -r photos/2019
+  symbolon rm 'photos/*.tmp'
+  symbolon rm notes.txt --forever          its kept versions too
 
 What was paid for later epochs comes back. Every node is asked to delete its shards now and signs that it
-has; one that is away deletes them when it is back. Grants to the file are dead.")]
+has; one that is away deletes them when it is back. Grants to the file are dead.
+Files of which versions are kept (put --keep) can be brought back with: symbolon undelete")]
 pub(crate) struct Args {
-    /// The file's name
-    name: String,
+    /// Names, folders or patterns
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<OsString>,
+    /// Also folders, with all that is in them
+    #[arg(long, short)]
+    recursive: bool,
+    /// Also kept versions
+    #[arg(long)]
+    forever: bool,
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
 }
 
+/// What is to go.
+#[derive(Default)]
+struct Chosen {
+    names: BTreeSet<Name>,
+    files: u64,
+    bytes: u64,
+}
+
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
     let client = context.client_synced().await?;
-    let name = &args.name;
-    let question = format!("Delete {name} from every node, for good?");
-    context.consent_to_loss(&question, Consent::from(args.yes, None))?;
-    let removed = client.remove(name).await;
+    let report = remove(args, &client, context).await;
     names::publish_and_close(client, 0, &context.out).await;
+    report
+}
+
+async fn remove(args: &Args, client: &Client, context: &Context) -> Result<Report, Error> {
+    let chosen = choose(args, client).await?;
+    let what = match args.names.as_slice() {
+        [one] => shown(bytes(one)),
+        more => count(more.len(), "name"),
+    };
+    let size = match chosen.names.len() {
+        1 => String::new(),
+        _ => format!(" ({}, {})", count(chosen.files, "file"), show_size(chosen.bytes)),
+    };
+    let question = format!("Delete {what}{size} from every node, for good?");
+    context.consent_to_loss(&question, Consent::from(args.yes, None))?;
+    let names: Vec<_> = chosen.names.into_iter().collect();
+    let bar = progress::bar(&context.out, "removing");
+    let removed = client.remove(&names, args.forever, &bar.progress()).await;
+    bar.finish();
     let removed = removed?;
     let json = json!({
-        "name": name,
+        "name": what,
+        "names": removed.names,
+        "files": chosen.files,
+        "length": chosen.bytes,
+        "kept": removed.kept,
         "deals": removed.deals,
         "refunded": removed.refunded.to_string(),
         "deletion": deletion_json(&removed.deletion),
     });
     let deals = count(removed.deals, "deal");
+    let kept = match removed.kept {
+        0 => String::new(),
+        kept => format!(" Versions of {} are kept.", count(kept, "name")),
+    };
     Ok(Report::new(json).text(format!(
-        "{name} is gone: {deals} ended, {} came back. {}",
+        "{what}{size} is gone: {deals} ended, {} came back.{kept} {}",
         show_amount(removed.refunded),
         deletion_words(&removed.deletion),
     )))
@@ -80,4 +127,29 @@ fn deletion_words(deletion: &Deletion) -> String {
             "{confirmed} of {nodes} signed that their shards are deleted; the rest will when they are back."
         ),
     }
+}
+
+async fn choose(args: &Args, client: &Client) -> Result<Chosen, Error> {
+    let mut chosen = Chosen::default();
+    for name in &args.names {
+        let selection = match client.select(bytes(name), args.forever) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                // An earlier removal may have been cut short after the name was gone.
+                client.tidy().await?;
+                return Err(error.into());
+            }
+            selection => selection?,
+        };
+        if selection.has_folder && !args.recursive {
+            let shown = shown(bytes(name));
+            return Err(Error::usage(format!(
+                "{shown} is a folder, or there is one among what matches"
+            ))
+            .hint("with all that is in it: symbolon rm -r NAME"));
+        }
+        chosen.files += selection.files;
+        chosen.bytes += selection.bytes;
+        chosen.names.extend(selection.names);
+    }
+    Ok(chosen)
 }

@@ -1,9 +1,12 @@
 //! `symbolon sell`: offer access to a file for money.
 
+use std::ffi::OsString;
+
 use serde_json::json;
-use symbolon_client::{SellOptions, SellOutcome, SellReport};
+use symbolon_client::{SellOptions, SellOutcome, SellReport, shown};
 use symbolon_protocol::{Amount, ledger::rows::Split};
 
+use super::folder::bytes;
 use crate::{
     context::{Consent, Context},
     error::Error,
@@ -31,7 +34,7 @@ The key is shared among storage nodes as custodians, so sales go on while you ar
 buyer pays into escrow, the custodians release the key to the buyer, you are paid.")]
 pub(crate) struct Args {
     /// The stored file's name
-    name: String,
+    name: OsString,
     /// Price of one access, in credits
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     price: Amount,
@@ -74,10 +77,11 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let licence_text = home::text_or_file(&args.licence, TEXT_BYTES_MAX)?;
     let client = context.client_synced().await?;
     let chain = context.chain(&client).await?;
-    let question = format!("List {} at {}?", args.name, show_amount(args.price));
+    let name = shown(bytes(&args.name));
+    let question = format!("List {name} at {}?", show_amount(args.price));
     context.consent(&chain, &question, Consent::from(args.yes, None))?;
     let options = SellOptions {
-        title: args.title.unwrap_or_else(|| args.name.clone()),
+        title: args.title.unwrap_or_else(|| name.clone()),
         description,
         price: args.price,
         licence_text,
@@ -88,10 +92,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         epochs: args.term.epochs(chain.params.epoch_ms),
     };
     let bar = progress::bar(&context.out, "listing");
-    let listed = client.sell(&args.name, &options, &bar.progress()).await;
+    let listed = client.sell(bytes(&args.name), &options, &bar.progress()).await;
     bar.finish();
     names::publish_and_close(client, options.epochs, &context.out).await;
-    Ok(report(&args.name, args.price, &listed?))
+    Ok(report(&name, args.price, &listed?))
 }
 
 /// Reads `WHO:PERCENT` texts.

@@ -1,15 +1,18 @@
 //! `symbolon share`: let somebody read a file.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use serde_json::json;
+use symbolon_client::shown;
 
+use super::folder::bytes;
 use crate::{
     context::Context,
     error::Error,
     grants::{self, Limits},
     home, names,
     output::Report,
+    progress,
 };
 
 #[derive(Debug, clap::Args)]
@@ -20,10 +23,13 @@ Examples:
   symbolon share big.csv --to bob --cells 0..16 --reads 100
 
 The recipient's text is what `symbolon id` prints on their machine. A grant is useless to anyone
-but the recipient, so it may travel by mail or chat: get @report.grant")]
+but the recipient, so it may travel by mail or chat: get @report.grant
+
+A small file that shares an object with others is stored once more by itself first, so that the
+grant is for it alone.")]
 pub(crate) struct Args {
     /// The file's name
-    name: String,
+    name: OsString,
     /// Who may read it: recipient1..., @FILE, - for stdin, or the name of an identity in this home
     #[arg(long, value_name = "RECIPIENT")]
     to: String,
@@ -38,12 +44,14 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let recipient = grants::recipient(&args.to, &context.home)?;
     let caveats = args.limits.caveats(context.host.now_ms())?;
     let client = context.client_local().await?;
-    let token = client.share(&args.name, &recipient, caveats);
+    let bar = progress::bar(&context.out, "sharing");
+    let token = client.share(bytes(&args.name), &recipient, caveats, &bar.progress()).await;
+    bar.finish();
     names::publish_and_close(client, 0, &context.out).await;
     let token = token?;
     let text = token.to_text();
     let json = json!({
-        "name": args.name,
+        "name": shown(bytes(&args.name)),
         "grant": text,
         "holder": recipient.access.to_string(),
         "link": grants::last_link(&token.grant).to_string(),

@@ -1,8 +1,11 @@
 //! `symbolon stat`: where a file is and how well it is.
 
+use std::ffi::OsString;
+
 use serde_json::{Value, json};
 use symbolon_client::{SegmentView, ShardHealth, ShardView, StatView};
 
+use super::folder::bytes;
 use crate::{
     context::{self, Context},
     error::Error,
@@ -21,13 +24,13 @@ over. Dates are reckoned from the length of epochs. To ask the nodes
 themselves and check bytes, use: symbolon verify NAME")]
 pub(crate) struct Args {
     /// The file's name
-    name: String,
+    name: OsString,
 }
 
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
     let client = context.client_synced().await?;
     let chain = context.chain(&client).await?;
-    let stat = client.stat(&args.name).await;
+    let stat = client.stat(bytes(&args.name)).await;
     context::close(client).await;
     let stat = stat?;
     let file = &stat.file;

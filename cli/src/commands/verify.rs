@@ -1,8 +1,11 @@
 //! `symbolon verify`: check that a file's shards are there and unharmed.
 
-use serde_json::{Value, json};
-use symbolon_client::{Depth, VerifyReport};
+use std::ffi::OsString;
 
+use serde_json::{Value, json};
+use symbolon_client::{Depth, VerifyReport, shown};
+
+use super::folder::bytes;
 use crate::{
     context::{self, Context},
     error::{Error, Kind},
@@ -21,7 +24,7 @@ Exit codes: 0 all shards are well; 15 the file reads, but shards are missing or 
 7 too few shards are left to read it.")]
 pub(crate) struct Args {
     /// The file's name
-    name: String,
+    name: OsString,
     /// Fetch and check every byte of every shard, not a sample
     #[arg(long)]
     deep: bool,
@@ -31,12 +34,13 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     let client = context.client_synced().await?;
     let depth = if args.deep { Depth::Deep } else { Depth::Sample };
     let bar = progress::bar(&context.out, "checking");
-    let checked = client.verify(&args.name, depth, &bar.progress()).await;
+    let checked = client.verify(bytes(&args.name), depth, &bar.progress()).await;
     bar.finish();
     context::close(client).await;
     let checked = checked?;
+    let name = shown(bytes(&args.name));
     let bad = checked.shards.iter().filter(|shard| shard.fault.is_some()).count();
-    let json = json(&args.name, depth, &checked);
+    let json = json(&name, depth, &checked);
     if bad == 0 {
         return context.out.report(&report(json, &checked));
     }
@@ -44,7 +48,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
         context.out.report(&report(json.clone(), &checked))?;
     }
     let total = checked.shards.len();
-    let message = format!("{bad} of {} of {} did not pass", count(total, "shard"), args.name);
+    let message = format!("{bad} of {} of {name} did not pass", count(total, "shard"));
     Err(if checked.readable {
         Error::new(Kind::Partial, message)
             .hint("the file still reads; store it anew to have all its shards back: get, then put --replace")

@@ -147,7 +147,7 @@ impl Catalog {
     pub(crate) fn settle(
         &self,
         published: &[Unpublished],
-        uploads: &[String],
+        uploads: &[Vec<u8>],
         (chain, known): (&ChainId, &KnownEntry),
     ) -> Result<(), ClientError> {
         let rows = self.open()?;
@@ -159,8 +159,8 @@ impl Catalog {
                 out.push(self.change(Dirty::TABLE, &key, None));
             }
         }
-        for name in uploads {
-            out.push(self.change(Uploads::TABLE, name.as_bytes(), None));
+        for slot in uploads {
+            out.push(self.change(Uploads::TABLE, slot, None));
         }
         rows.write(&out).map_err(index_error)
     }

@@ -5,7 +5,8 @@ use std::{collections::VecDeque, fs::File, os::unix::fs::FileExt, path::Path, sy
 
 use symbolon_protocol::{content::SegmentCoder, id::Hash, merkle};
 
-use crate::{Client, download::Reading, error::ClientError};
+use super::{GetOptions, Resolved, Sink};
+use crate::{Client, download::Reading, error::ClientError, progress::Progress, upload::Replace};
 
 /// Stripes per task: 4 MiB at four required shards.
 const BATCH_STRIPES: u32 = 16;
@@ -14,6 +15,25 @@ const BATCH_STRIPES: u32 = 16;
 const BATCHES_AHEAD: usize = 4;
 
 impl Client {
+    /// Whether a file that shares its object is there already. It is small: it is read and compared.
+    pub(super) async fn is_same_part(
+        &self,
+        resolved: &Resolved,
+        sink: &Sink,
+        options: &GetOptions,
+    ) -> Result<bool, ClientError> {
+        let Sink::File(path) = sink else { return Ok(false) };
+        let (_, length) = resolved.place;
+        let there = std::fs::metadata(path).is_ok_and(|at| at.is_file() && at.len() == length);
+        if !there || options.range.is_some() || options.replace == Replace::Replace {
+            return Ok(false);
+        }
+        let again = Resolved { reading: resolved.reading.clone(), order: None, ..*resolved };
+        let (memory, whole) = (Sink::Memory, GetOptions::default());
+        let read = Box::pin(self.fetch(again, memory, &whole, &Progress::silent())).await?;
+        Ok(std::fs::read(path).is_ok_and(|here| Some(here) == read.bytes))
+    }
+
     /// Whether the file at `path` has exactly the content of what is to be read.
     pub(super) async fn is_same(
         &self,

@@ -31,7 +31,7 @@ struct Draft {
     blob: Vec<u8>,
     cost: Amount,
     /// Uploads that are part of it.
-    uploads: Vec<String>,
+    uploads: Vec<Vec<u8>>,
     /// Parts that it no longer names.
     dropped: Vec<Part>,
 }
@@ -55,7 +55,7 @@ impl Client {
         if !self.has_unpublished(&standing)? && standing.known.dropped.is_empty() {
             return Ok(None);
         }
-        let _lock = self.lock_names().await?;
+        let _lock = self.lock_index().await?;
         for _ in 0..TRIES {
             let standing = self.pull_locked(progress).await?.0;
             let rows = self.to_publish(&standing)?;
@@ -214,7 +214,7 @@ impl Client {
         if parts.any(|part| part.manifest.object == object) {
             // Its record was set by a command that did not live to write it down.
             let standing = self.standing()?;
-            let (chain, names) = (self.ledger().chain(), [entry.name.clone()]);
+            let (chain, names) = (self.ledger().chain(), [entry.slot.clone()]);
             return self.catalog().settle(&[], &names, (&chain, &standing.known));
         }
         self.end_upload(entry).await

@@ -34,7 +34,7 @@ impl Client {
         if version == known {
             return Ok(None);
         }
-        let _lock = self.lock_names().await?;
+        let _lock = self.lock_index().await?;
         Ok(self.pull_locked(progress).await?.1)
     }
 

@@ -3,9 +3,8 @@
 use bytes::Bytes;
 use symbolon_protocol::{
     Amount,
-    content::{FileKey, MaskMode},
+    content::FileKey,
     grant::ability,
-    ledger::rows::Access,
     names::{Change, Part, Run, cut, decode_run, encode_run},
 };
 
@@ -24,7 +23,7 @@ pub(super) struct StoredRun {
     pub(super) run: Run,
     pub(super) cost: Amount,
     /// Under which names its uploads are in the journal.
-    pub(super) uploads: Vec<String>,
+    pub(super) uploads: Vec<Vec<u8>>,
 }
 
 fn damaged(what: &str) -> ClientError {
@@ -82,12 +81,13 @@ impl Client {
         let mut cost = Amount::ZERO;
         for part in cut(changes) {
             let bytes = encode_run(&part);
-            let name = format!("index {}", blake3::hash(&bytes).to_hex());
-            let (part, paid, until) = self.store_part(&name, bytes.into(), epochs).await?;
+            // No name of a file has a zero byte, so none is in the way.
+            let slot = format!("\0index {}", blake3::hash(&bytes).to_hex()).into_bytes();
+            let (part, paid, until) = self.store_part(&slot, bytes.into(), epochs).await?;
             cost = cost.checked_add(paid).unwrap_or(cost);
             end = end.min(until);
             parts.push(part);
-            uploads.push(name);
+            uploads.push(slot);
         }
         Ok(StoredRun { run: Run { end, entries, parts }, cost, uploads })
     }
@@ -95,21 +95,19 @@ impl Client {
     /// The part, what it cost, and the epoch it is paid until.
     async fn store_part(
         &self,
-        name: &str,
+        slot: &[u8],
         bytes: Bytes,
         epochs: u64,
     ) -> Result<(Part, Amount, u64), ClientError> {
         let replace = Replace::Refuse;
-        let options = PutOptions { epochs, cost_max: None, scheme: None, replace };
-        let request = Request {
-            source: Source::Bytes(bytes),
-            name,
-            kind: FileKind::Index,
-            access: Access::Granted,
-            mask: MaskMode::ChaCha20,
-            options: &options,
-        };
-        let entry = self.store_nameless(&request).await?;
+        let options = PutOptions { epochs, cost_max: None, scheme: None, replace, keep: None };
+        let request = Request::own(slot, String::from("the index"), FileKind::Index, &options);
+        // Its row stays in the journal: the record that names it is its row.
+        let opened = Opened::open(&Source::Bytes(bytes), &self.inner.dir.join("spool"))?;
+        let entry = self.upload(&request, opened, &Progress::silent()).await?.entry;
+        // Nobody sells an index: what its cells could be proven with is not needed.
+        let leaves = self.inner.dir.join("leaves").join(entry.manifest.object.to_string());
+        std::fs::remove_file(leaves).ok();
         let key = FileKey::from_bytes(entry.key.expose());
         let layout = entry.manifest.layout().map_err(|error| damaged(&error.to_string()))?;
         let mut end = u64::MAX;
@@ -119,20 +117,5 @@ impl Client {
             end = end.min(deal.end);
         }
         Ok((Part { key, manifest: entry.manifest }, entry.cost, end))
-    }
-
-    /// Puts a source without a name: its row stays in the journal.
-    async fn store_nameless(
-        &self,
-        request: &Request<'_>,
-    ) -> Result<crate::catalog::FileEntry, ClientError> {
-        let silent = Progress::silent();
-        let opened = Opened::open(&request.source, &self.inner.dir.join("spool"))?;
-        let (job, _) = self.begin(request, &opened, &silent).await?;
-        let stored = self.segments(&job, opened, request.options, &silent).await?;
-        let entry = self.file_entry(&job, &stored)?;
-        // Nobody sells an index: what its cells could be proven with is not needed.
-        std::fs::remove_file(self.inner.dir.join("leaves").join(job.object.to_string())).ok();
-        Ok(entry)
     }
 }

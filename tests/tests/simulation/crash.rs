@@ -32,7 +32,7 @@ pub(super) async fn crash(seed: u64) -> Trace {
     world.audit().await;
     let owner = world.client("owner");
     for (round, data) in files.iter().enumerate() {
-        let (name, options) = (Readable::Name(name(round)), GetOptions::default());
+        let (name, options) = (Readable::Name(name(round).into_bytes()), GetOptions::default());
         let read = owner.get(&name, Sink::Memory, &options, &Progress::silent()).await.unwrap();
         assert!(read.bytes.unwrap() == *data, "file {round} is whole");
     }

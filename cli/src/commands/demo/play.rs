@@ -140,8 +140,13 @@ async fn person(stage: &Stage, name: &str) -> Result<Client, Error> {
 
 async fn put(stage: &mut Stage, cast: &Cast) -> Result<BTreeSet<NodeId>, Error> {
     let began = Instant::now();
-    let options =
-        PutOptions { epochs: EPOCHS, cost_max: None, scheme: None, replace: Replace::Refuse };
+    let options = PutOptions {
+        epochs: EPOCHS,
+        cost_max: None,
+        scheme: None,
+        replace: Replace::Refuse,
+        keep: None,
+    };
     let source = Source::File(cast.file.clone());
     let stored = cast.owner.put(source, &cast.name, &options, &Progress::silent()).await?;
     let took = millis(began);
@@ -236,7 +241,7 @@ async fn kill(stage: &mut Stage, cast: &mut Cast, holders: &BTreeSet<NodeId>) ->
     let out = stage.home.root().join("read-by-owner");
     let began = Instant::now();
     let options = GetOptions { range: None, replace: Replace::Refuse };
-    let what = Readable::Name(cast.name.clone());
+    let what = Readable::Name(cast.name.clone().into_bytes());
     let sink = Sink::File(out.clone());
     cast.owner.get(&what, sink, &options, &Progress::silent()).await?;
     let took = millis(began);

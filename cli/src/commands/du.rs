@@ -1,0 +1,87 @@
+//! `symbolon du`: what stored names add up to.
+
+use std::ffi::OsString;
+
+use serde_json::{Value, json};
+use symbolon_client::{Usage, shown};
+
+use super::folder::bytes;
+use crate::{
+    context::{self, Context},
+    error::Error,
+    output::{Align, Report, Table},
+    units::{count, show_amount, show_size},
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  symbolon du
+  symbolon du photos
+  symbolon du 'photos/**/*.raw'
+
+ON NODES counts all shards, and for a file in a pack its part of them. OLDER is what kept versions
+and removed names take. It needs no network.")]
+pub(crate) struct Args {
+    /// A name, folder or pattern; without it, everything
+    name: Option<OsString>,
+}
+
+pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
+    let client = context.client_local().await?;
+    let what = args.name.as_deref().map_or(&b""[..], bytes);
+    let usage = client.usage(what);
+    context::close(client).await;
+    let (each, all) = usage?;
+    let mut table = Table::new(&[
+        ("SIZE", Align::Right),
+        ("OLDER", Align::Right),
+        ("ON NODES", Align::Right),
+        ("PAID", Align::Right),
+        ("FILES", Align::Right),
+        ("NAME", Align::Left),
+    ]);
+    for (name, usage) in &each {
+        table.row(row(usage, name.to_string()));
+    }
+    table.row(row(&all, String::from("in all")));
+    let names = each.iter().map(|(name, usage)| {
+        let mut one = usage_json(usage);
+        one["name"] = Value::from(name.to_string());
+        one
+    });
+    let json = json!({
+        "name": shown(what),
+        "names": names.collect::<Vec<_>>(),
+        "total": usage_json(&all),
+    });
+    let text = format!(
+        "{}, {} of files, {} on nodes, {} paid.",
+        count(all.files, "file"),
+        show_size(all.bytes),
+        show_size(all.stored_bytes),
+        show_amount(all.cost)
+    );
+    Ok(Report::new(json).table(table).text(text).essence(all.bytes.to_string()))
+}
+
+fn row(usage: &Usage, name: String) -> Vec<String> {
+    vec![
+        show_size(usage.bytes),
+        show_size(usage.older_bytes),
+        show_size(usage.stored_bytes),
+        usage.cost.to_string(),
+        usage.files.to_string(),
+        name,
+    ]
+}
+
+fn usage_json(usage: &Usage) -> Value {
+    json!({
+        "files": usage.files,
+        "length": usage.bytes,
+        "older_length": usage.older_bytes,
+        "stored_bytes": usage.stored_bytes,
+        "cost": usage.cost.to_string(),
+    })
+}

@@ -1,0 +1,110 @@
+//! What `put`, `get` and `sync` do with whole folders.
+
+pub(crate) mod get;
+pub(crate) mod put;
+pub(crate) mod sync;
+
+use std::{
+    ffi::{OsStr, OsString},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use symbolon_client::{FileFault, FolderOptions, Pattern};
+
+use crate::{
+    error::{Error, Kind},
+    output::{Output, Report},
+    units::{count, show_size},
+};
+
+/// How many paths of a long list are named in a sentence.
+const NAMED: usize = 10;
+
+/// The bytes of a name as they were typed.
+pub(crate) fn bytes(name: &OsStr) -> &[u8] {
+    name.as_encoded_bytes()
+}
+
+/// What is left alone.
+pub(crate) fn exclude(globs: &[OsString]) -> Vec<Pattern> {
+    globs.iter().map(|glob| Pattern::exclude(bytes(glob))).collect()
+}
+
+/// How a folder is compared.
+pub(crate) fn options(globs: &[OsString], delete: bool, keep: Option<u32>) -> FolderOptions {
+    FolderOptions { exclude: exclude(globs), delete, keep }
+}
+
+/// Measures how long something takes, to say how fast it was.
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn time(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// `3 files, 12.0 KiB in 0.4 s (7 files/s, 30 KiB/s)`.
+pub(crate) fn pace(files: u64, bytes: u64, time: Duration) -> String {
+    let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
+    let per_second =
+        |number: u64| u64::try_from(u128::from(number) * 1000 / u128::from(ms)).unwrap_or(u64::MAX);
+    format!(
+        "{}, {} in {}.{} s ({} files/s, {}/s)",
+        count(files, "file"),
+        show_size(bytes),
+        ms / 1000,
+        ms % 1000 / 100,
+        per_second(files),
+        show_size(per_second(bytes))
+    )
+}
+
+/// Faults as a program reads them.
+pub(crate) fn faults_json(faults: &[FileFault]) -> Value {
+    faults.iter().map(|fault| json!({ "path": fault.path, "why": fault.why })).collect()
+}
+
+/// The report, or, where some files were left out, the error that names them. The report then goes
+/// into its details.
+pub(crate) fn partial(
+    out: &Output,
+    report: Report,
+    done: &str,
+    faults: &[FileFault],
+) -> Result<Report, Error> {
+    if faults.is_empty() {
+        return Ok(report);
+    }
+    out.note(done);
+    let named: Vec<_> =
+        faults.iter().take(NAMED).map(|fault| format!("{}: {}", fault.path, fault.why)).collect();
+    let more = match faults.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!("; and {more} more, all of them named with --json"),
+    };
+    let message = format!("{} left out: {}{more}", count(faults.len(), "path"), named.join("; "));
+    Err(Error::new(Kind::Partial, message)
+        .hint("the rest is done; the same command again does what is left")
+        .details(report.into_json()))
+}
+
+/// Says what cannot be stored at all.
+pub(crate) fn tell_special(out: &Output, special: &[String]) {
+    if !special.is_empty() {
+        let named = special.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+        out.note(&format!("Not stored, because no file, folder or link: {named}"));
+    }
+}
+
+/// Says what a command would remove.
+pub(crate) fn first_few(paths: &[String]) -> String {
+    let more = paths.len().saturating_sub(NAMED);
+    let named = paths.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    if more == 0 { named } else { format!("{named} and {more} more") }
+}

@@ -1,0 +1,172 @@
+//! `symbolon put DIR`: store a folder.
+
+use std::{ffi::OsString, path::Path};
+
+use serde_json::json;
+use symbolon_client::{
+    Client, FolderOptions, FolderPlan, FolderQuote, FolderStored, PutOptions, shown,
+};
+
+use super::{Clock, faults_json, first_few, pace, partial, tell_special};
+use crate::{
+    context::{Consent, Context},
+    error::Error,
+    output::Report,
+    progress,
+    units::{count, show_amount, show_duration, show_size},
+};
+
+/// A folder to be stored.
+#[derive(Debug)]
+pub(crate) struct Store<'a> {
+    pub(crate) root: &'a Path,
+    /// The name it gets; nothing for the top.
+    pub(crate) to: &'a [u8],
+    pub(crate) folder: FolderOptions,
+    pub(crate) options: PutOptions,
+    pub(crate) dry_run: bool,
+    pub(crate) yes: bool,
+}
+
+/// The name of a folder that was given none.
+pub(crate) fn own_name(path: &Path) -> Result<OsString, Error> {
+    let real = path.canonicalize().map_err(|error| Error::io("read", path, &error))?;
+    let own = path.file_name().or_else(|| real.file_name()).map(OsString::from);
+    own.ok_or_else(|| {
+        Error::usage(format!("{} has no name of its own", path.display()))
+            .hint("name it: symbolon put DIR NAME")
+    })
+}
+
+impl Store<'_> {
+    /// Does it.
+    pub(crate) async fn run(self, client: &Client, context: &Context) -> Result<Report, Error> {
+        let plan = client.plan_folder(self.root, self.to, &self.folder)?;
+        let chain = context.chain(client).await?;
+        let epoch_ms = chain.params.epoch_ms;
+        let quote = client.quote_folder(&plan, &self.options).await?;
+        tell_special(&context.out, &plan.special);
+        if self.dry_run {
+            return Ok(self.preview(&plan, &quote, epoch_ms));
+        }
+        if let Some(warning) = &quote.warning {
+            context.out.warn(warning);
+        }
+        if plan.files() > 0 {
+            let question = format!(
+                "Store {}, {}, for {} at {} all-in?",
+                count(plan.files(), "file"),
+                show_size(plan.bytes()),
+                show_duration(quote.epochs.saturating_mul(epoch_ms)),
+                show_amount(quote.total),
+            );
+            let consent = Consent::from(self.yes, self.options.cost_max);
+            context.consent(&chain, &question, consent)?;
+        }
+        if !plan.removed().is_empty() {
+            let names: Vec<_> = plan.removed().iter().map(ToString::to_string).collect();
+            let question = format!("Remove what is not in the folder: {}?", first_few(&names));
+            context.consent_to_loss(&question, Consent::from(self.yes, None))?;
+        }
+        let nothing_to_do = plan.is_done();
+        let (clock, bar) = (Clock::start(), progress::bar(&context.out, "storing"));
+        let stored = client.store_folder(plan, &quote, &self.options, &bar.progress()).await;
+        bar.finish();
+        let stored = stored?;
+        let report = self.report(&stored, nothing_to_do, &clock);
+        partial(&context.out, report.0, &report.1, &stored.faults)
+    }
+
+    fn report(&self, stored: &FolderStored, nothing: bool, clock: &Clock) -> (Report, String) {
+        let time = clock.time();
+        let name = shown(self.to);
+        let outcome = match (nothing, stored.resumed) {
+            (true, _) => "already",
+            (false, 0) => "stored",
+            (false, _) => "resumed",
+        };
+        let json = json!({
+            "outcome": outcome,
+            "name": name,
+            "files": stored.files,
+            "length": stored.bytes,
+            "packs": stored.packs,
+            "unchanged": stored.unchanged,
+            "others": stored.others,
+            "removed": stored.removed,
+            "cost": stored.cost.to_string(),
+            "refunded": stored.refunded.to_string(),
+            "took_ms": u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+            "special": stored.special,
+            "faults": faults_json(&stored.faults),
+        });
+        let report = Report::new(json);
+        let shown = if name.is_empty() { String::from("The folder") } else { name };
+        if nothing {
+            let all = count(stored.unchanged, "file");
+            let text = format!("{shown} is stored already ({all}); nothing was sent or paid.");
+            return (report.text(text.clone()), text);
+        }
+        let resumed = if stored.resumed > 0 { " It went on where it had stopped." } else { "" };
+        let text = format!(
+            "{shown} is stored: {}; {} in {}.{resumed}",
+            pace(stored.files, stored.bytes, time),
+            count(stored.unchanged, "file") + " unchanged, small files",
+            count(stored.packs, "pack"),
+        );
+        let mut report = report.text(text.clone());
+        if stored.removed > 0 {
+            report = report.text(format!("{} removed.", count(stored.removed, "name")));
+        }
+        let back = match stored.refunded.0 {
+            0 => String::new(),
+            _ => format!(
+                " {} came back for what was replaced or removed.",
+                show_amount(stored.refunded)
+            ),
+        };
+        (report.text(format!("Paid {} in all.{back}", show_amount(stored.cost))), text)
+    }
+
+    fn preview(&self, plan: &FolderPlan, quote: &FolderQuote, epoch_ms: u64) -> Report {
+        let name = shown(self.to);
+        let removed: Vec<_> = plan.removed().iter().map(ToString::to_string).collect();
+        let json = json!({
+            "name": name,
+            "files": plan.files(),
+            "length": plan.bytes(),
+            "packs": plan.packs(),
+            "unchanged": plan.unchanged,
+            "others": plan.others(),
+            "removed": removed,
+            "deals": quote.deals,
+            "stored_bytes": quote.stored_bytes,
+            "scheme": { "required": quote.scheme.required, "total": quote.scheme.total },
+            "nodes": quote.nodes,
+            "epochs": quote.epochs,
+            "cost": quote.total.to_string(),
+            "warning": quote.warning,
+            "special": plan.special,
+            "faults": faults_json(&plan.faults),
+        });
+        let lasts = show_duration(quote.epochs.saturating_mul(epoch_ms));
+        let mut report = Report::new(json)
+            .text(format!("Storing {name} would cost {} all-in.", show_amount(quote.total)))
+            .field("files", format!("{}, {}", plan.files(), show_size(plan.bytes())))
+            .field("unchanged", plan.unchanged.to_string())
+            .field("packs", plan.packs().to_string())
+            .field(
+                "on the nodes",
+                format!("{} in {}", show_size(quote.stored_bytes), count(quote.deals, "deal")),
+            )
+            .field("for", lasts)
+            .essence(quote.total.to_string());
+        if !removed.is_empty() {
+            report = report.field("would go", first_few(&removed));
+        }
+        for fault in &plan.faults {
+            report = report.field("left out", format!("{}: {}", fault.path, fault.why));
+        }
+        report
+    }
+}

@@ -1,0 +1,99 @@
+//! `symbolon sync`: make one side what the other is, moving only what differs.
+
+use std::{ffi::OsString, path::Path};
+
+use symbolon_client::{PutOptions, Replace};
+use symbolon_protocol::Amount;
+
+use super::{bytes, get::Bring, options, put::Store};
+use crate::{
+    context::{self, Context},
+    error::Error,
+    names,
+    output::Report,
+    units::{self, Term},
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  symbolon sync ~/photos :photos              up: store what is new or changed
+  symbolon sync :photos ~/photos              down: write what is new or changed
+  symbolon sync ~/photos :photos --delete     also remove what is no longer there
+  symbolon sync . : --exclude target --dry-run
+
+Stored names begin with a colon; a colon alone stands for all of them. A file is taken as unchanged
+when its length and time are. Nothing is removed on the other side without --delete.")]
+pub(crate) struct Args {
+    /// What is copied: a folder, or :NAME
+    source: OsString,
+    /// What becomes the same: :NAME, or a folder
+    target: OsString,
+    /// Remove what the source does not have
+    #[arg(long)]
+    delete: bool,
+    /// Leave alone what matches: *.tmp, build/, photos/**/raw
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<OsString>,
+    /// Keep this many older versions of each file
+    #[arg(long, value_name = "NUMBER")]
+    keep: Option<u32>,
+    /// How long to keep it: 30d, 1y, 100epochs
+    #[arg(long = "for", value_name = "TERM", default_value = "30d", value_parser = units::term)]
+    term: Term,
+    /// Refuse to pay more than this, all-in
+    #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
+    max_cost: Option<Amount>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// A stored name: what comes after the colon.
+fn stored(argument: &OsString) -> Option<&[u8]> {
+    let name = bytes(argument).strip_prefix(b":")?;
+    Some(name.strip_suffix(b"/").unwrap_or(name))
+}
+
+pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
+    let sides = (stored(&args.source), stored(&args.target));
+    let folder = options(&args.exclude, args.delete, args.keep);
+    match sides {
+        (None, Some(to)) => {
+            let client = context.client_synced().await?;
+            let chain = context.chain(&client).await?;
+            let epochs = args.term.epochs(chain.params.epoch_ms);
+            let options = PutOptions {
+                epochs,
+                cost_max: args.max_cost,
+                scheme: None,
+                replace: Replace::Replace,
+                keep: args.keep,
+            };
+            let (root, dry_run, yes) = (Path::new(&args.source), args.dry_run, args.yes);
+            let store = Store { root, to, folder, options, dry_run, yes };
+            let report = store.run(&client, context).await;
+            names::publish_and_close(client, epochs, &context.out).await;
+            report
+        }
+        (Some(from), None) => {
+            let client = context.client_synced().await?;
+            let plan = client.plan_get(from, Some(Path::new(&args.target)), &folder);
+            let plan = plan?.ok_or_else(|| {
+                Error::usage("that is a single file; sync is for folders")
+                    .hint("fetch it with: symbolon get NAME")
+            })?;
+            let bring = Bring { plan, replace: true, dry_run: args.dry_run, yes: args.yes };
+            let report = bring.run(&client, context).await;
+            context::close(client).await;
+            report
+        }
+        _ => Err(Error::usage(
+            "one side has to be a folder here, the other a stored name with a colon",
+        )
+        .hint("up: symbolon sync DIR :NAME; down: symbolon sync :NAME DIR")),
+    }
+}

@@ -1,0 +1,34 @@
+//! `symbolon mv`: give a file or folder another name.
+
+use std::ffi::OsString;
+
+use serde_json::json;
+use symbolon_client::shown;
+
+use super::folder::bytes;
+use crate::{context::Context, error::Error, names, output::Report};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  symbolon mv report.pdf reports/2026.pdf
+  symbolon mv photos/2025 archive/photos-2025
+  symbolon mv report.pdf reports/          into a folder that is there
+
+Only names change: nothing is sent or paid, and grants stay what they are.")]
+pub(crate) struct Args {
+    /// The name it has
+    from: OsString,
+    /// The name it gets; a folder that is there takes it in
+    to: OsString,
+}
+
+pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
+    let client = context.client_local().await?;
+    let moved = client.rename(bytes(&args.from), bytes(&args.to));
+    names::publish_and_close(client, 0, &context.out).await;
+    let moved = moved?;
+    let from = shown(bytes(&args.from));
+    let json = json!({ "from": from, "to": moved.to.to_string(), "names": moved.names });
+    Ok(Report::new(json).text(format!("{from} is {} now.", moved.to)))
+}

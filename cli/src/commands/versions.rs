@@ -1,0 +1,103 @@
+//! `symbolon versions` and `symbolon undelete`: older versions of a name, and bringing them back.
+
+use std::ffi::OsString;
+
+use serde_json::json;
+use symbolon_client::shown;
+
+use super::folder::bytes;
+use crate::{
+    context::{self, Context},
+    error::Error,
+    names,
+    output::{Align, Report, Table},
+    progress,
+    units::{show_size, show_time},
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  symbolon put notes.txt --keep 5            from now on, five older versions stay
+  symbolon versions notes.txt
+  symbolon get notes.txt --number 3 -o old.txt
+  symbolon undelete notes.txt --number 3     make it the newest again
+
+Each version is paid for like a file of its own.")]
+pub(crate) struct Args {
+    /// The file's name; it may be removed
+    name: OsString,
+}
+
+pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
+    let client = context.client_local().await?;
+    let versions = client.versions(bytes(&args.name));
+    context::close(client).await;
+    let versions = versions?;
+    let mut table = Table::new(&[
+        ("NUMBER", Align::Right),
+        ("SIZE", Align::Right),
+        ("CHANGED", Align::Left),
+        ("STORED", Align::Left),
+        ("", Align::Left),
+    ]);
+    for version in &versions {
+        let changed_ms = u64::try_from(version.modified_ns / 1_000_000).unwrap_or(0);
+        table.row(vec![
+            version.number.to_string(),
+            version.length.map_or_else(String::new, show_size),
+            show_time(changed_ms),
+            show_time(version.stored_ms),
+            String::from(if version.current { "current" } else { "" }),
+        ]);
+    }
+    let list = versions.iter().map(|version| {
+        json!({
+            "number": version.number,
+            "length": version.length,
+            "modified_ms": i64::try_from(version.modified_ns / 1_000_000).unwrap_or(0),
+            "stored_ms": version.stored_ms,
+            "current": version.current,
+        })
+    });
+    let removed = !versions.iter().any(|version| version.current);
+    let json = json!({
+        "name": shown(bytes(&args.name)),
+        "removed": removed,
+        "versions": list.collect::<Vec<_>>(),
+    });
+    let report = Report::new(json).table(table);
+    Ok(if removed {
+        report.text("It is removed; bring it back with: symbolon undelete NAME")
+    } else {
+        report
+    })
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  symbolon undelete notes.txt
+  symbolon undelete notes.txt --number 3
+
+A removed name comes back as it was. With a number, that version becomes the newest, whether or not
+the name was removed. Only versions that are kept can come back: see put --keep. See what is removed
+with: symbolon ls --deleted")]
+pub(crate) struct UndeleteArgs {
+    /// The file's name
+    name: OsString,
+    /// Which version, from symbolon versions
+    #[arg(long, value_name = "NUMBER")]
+    number: Option<u64>,
+}
+
+pub(crate) async fn undelete(args: &UndeleteArgs, context: &Context) -> Result<Report, Error> {
+    let client = context.client_local().await?;
+    let bar = progress::bar(&context.out, "bringing back");
+    let number = client.undelete(bytes(&args.name), args.number, &bar.progress()).await;
+    bar.finish();
+    names::publish_and_close(client, 0, &context.out).await;
+    let (name, number) = (shown(bytes(&args.name)), number?);
+    let text = format!("{name} is back, as version {number}.");
+    Ok(Report::new(json!({ "name": name, "number": number })).text(text))
+}

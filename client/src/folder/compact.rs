@@ -1,0 +1,217 @@
+//! Packs that are mostly dead, and files that leave their pack.
+//!
+//! In both, bytes of a pack are stored once more in another object, and then all names that stood for
+//! the old range stand for the new one, in one step. What is left without a name is swept.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use symbolon_protocol::{content::FileKey, id::ObjectId};
+
+use super::{
+    one_of_many,
+    pack::Builder,
+    ranges::{Taker, Wanted},
+};
+use crate::{
+    Client,
+    catalog::{Batch, Content, FileKind, Names, ObjectEntry},
+    error::{ClientError, ErrorKind},
+    get::{GetOptions, Sink},
+    names::{Found, Name, Tree},
+    progress::Progress,
+    source::Opened,
+    upload::{PutOptions, Replace, Request},
+};
+
+/// A pack is left alone when less than this would be freed: a deal costs something too.
+const DEAD_BYTES_MIN: u64 = 256 * 1024;
+
+/// A range of an object: the object, where the range begins, its bytes.
+type Range = (ObjectId, u64, u64);
+
+/// A new pack, the journal's key for it, and where each old range begins in it.
+type Rebuilt = (Opened, Vec<u8>, Vec<(Range, u64)>);
+
+/// The journal's key for a file that leaves its pack: no name has a zero byte, so no name is in the way.
+pub(super) fn own_slot(name: &Name) -> Vec<u8> {
+    [b"\0own", name.as_bytes()].concat()
+}
+
+/// Writes living members into a new pack as they come in.
+struct Rebuild {
+    builder: Builder,
+    living: Vec<(Range, Name)>,
+    /// Old ranges and where they begin now.
+    moves: Vec<(Range, u64)>,
+    bytes: Vec<u8>,
+    error: Option<ClientError>,
+}
+
+impl Taker for Rebuild {
+    fn take(&mut self, number: usize, bytes: &[u8], last: bool) {
+        self.bytes.extend_from_slice(bytes);
+        if last {
+            let (range, name) = &self.living[number];
+            match self.builder.append(name, &self.bytes) {
+                Ok(first) => self.moves.push((*range, first)),
+                Err(error) => self.error = Some(error),
+            }
+            self.bytes.clear();
+        }
+    }
+}
+
+impl Rebuild {
+    fn finish(self) -> Result<Rebuilt, ClientError> {
+        let Self { mut builder, living, mut moves, error, .. } = self;
+        if let Some(error) = error {
+            return Err(error);
+        }
+        for (range, name) in living.iter().filter(|(range, _)| range.2 == 0) {
+            moves.push((*range, builder.append(name, &[])?));
+        }
+        if moves.len() != living.len() {
+            return Err(ClientError::Internal("a pack was read and is not complete".into()));
+        }
+        let (opened, slot) = builder.finish();
+        Ok((opened, slot, moves))
+    }
+}
+
+impl Client {
+    /// A file in an object of its own. One that shares its object is stored once more first.
+    pub(crate) async fn object_of_its_own(
+        &self,
+        name: &Name,
+        progress: &Progress,
+    ) -> Result<Found, ClientError> {
+        let found = self.find(name)?;
+        if found.is_whole() {
+            return Ok(found);
+        }
+        progress.note(format!("storing {name} as an object of its own first: it was in a pack"));
+        let (resolved, options) = (self.resolve_own(&found)?, GetOptions::default());
+        let read = self.fetch(resolved, Sink::Memory, &options, &Progress::silent()).await?;
+        let bytes = bytes::Bytes::from(read.bytes.unwrap_or_default());
+        let slot = own_slot(name);
+        let _lock = self.lock(&slot, &name.to_string())?;
+        let options = self.rest_of(&found.key).await?;
+        let request = Request::own(&slot, name.to_string(), FileKind::Own, &options);
+        let opened = Opened::Bytes { bytes };
+        let stored = self.upload(&request, opened, &one_of_many(progress)).await?;
+        let old = (found.manifest.object, found.first, found.length);
+        let new = (stored.entry.manifest.object, 0, found.length);
+        self.relocate(&BTreeMap::from([(old, new)]), stored.batch(), Some(name))?;
+        self.find(name)
+    }
+
+    /// Options for storing again what is paid for already: for as long as that is.
+    async fn rest_of(&self, key: &crate::catalog::KeyBytes) -> Result<PutOptions, ClientError> {
+        let deal = FileKey::from_bytes(key.expose()).deal(0);
+        let row = self.deal(&deal).await?;
+        let row = row.ok_or(ClientError::DealGone { segment: 0, deal })?;
+        let epoch = self.chain_row().await?.epoch;
+        let epochs = row.end.saturating_sub(epoch).max(1);
+        let replace = Replace::Refuse;
+        Ok(PutOptions { epochs, cost_max: None, scheme: None, replace, keep: None })
+    }
+
+    /// Lets all names that stand for old ranges stand for new ones, or only one name.
+    fn relocate(
+        &self,
+        moves: &BTreeMap<Range, Range>,
+        mut batch: Batch,
+        only: Option<&Name>,
+    ) -> Result<(), ClientError> {
+        let _lock = self.lock_names()?;
+        let rows = match only {
+            Some(name) => self.catalog().row(Names, name.as_bytes())?.into_iter().collect(),
+            None => self.catalog().rows(Names)?,
+        };
+        for mut row in rows {
+            let mut moved = false;
+            for version in &mut row.versions {
+                if let Content::File { object, first, length } = &mut version.content
+                    && let Some(new) = moves.get(&(*object, *first, *length))
+                {
+                    (*object, *first, *length) = *new;
+                    moved = true;
+                }
+            }
+            if moved {
+                batch.put(Names, &row.path, &row);
+            }
+        }
+        self.catalog().write(&batch)
+    }
+
+    /// Stores what lives in packs that are mostly dead again, and lets those go. That it cannot be done
+    /// now is a note, and not an error: the next removal tries again.
+    pub(crate) async fn compact(&self, progress: &Progress) -> Result<(), ClientError> {
+        let tree = self.tree()?;
+        let used = tree.used();
+        let mut done = false;
+        for (object, entry) in &tree.objects {
+            let length = entry.manifest.length;
+            let live = used.get(object).copied().unwrap_or(0);
+            let dead = length.saturating_sub(live);
+            if entry.kind != FileKind::Pack || dead <= live || dead < DEAD_BYTES_MIN {
+                continue;
+            }
+            match self.compact_pack(&tree, entry, progress).await {
+                Ok(()) => done = true,
+                Err(error) if error.kind() == ErrorKind::Internal => return Err(error),
+                Err(error) => progress.note(format!("a pack could not be compacted: {error}")),
+            }
+        }
+        if done {
+            self.sweep().await?;
+        }
+        Ok(())
+    }
+
+    async fn compact_pack(
+        &self,
+        tree: &Tree,
+        entry: &ObjectEntry,
+        progress: &Progress,
+    ) -> Result<(), ClientError> {
+        let pack = entry.manifest.object;
+        progress.note("compacting a pack of which less than half is in use");
+        let mut ranges: BTreeMap<Range, (Name, Found)> = BTreeMap::new();
+        for (name, row) in &tree.names {
+            for version in &row.versions {
+                if let Content::File { object, first, length } = version.content
+                    && object == pack
+                {
+                    let found = tree.found(name, version)?;
+                    ranges.entry((object, first, length)).or_insert((name.clone(), found));
+                }
+            }
+        }
+        let label = format!("pack {pack}");
+        let builder = Builder::new(&self.spool(), "compact", &label)?;
+        let mut living = Vec::with_capacity(ranges.len());
+        let mut wanted = Vec::with_capacity(ranges.len());
+        let mut any = None;
+        for (number, (range, (name, found))) in ranges.into_iter().enumerate() {
+            wanted.push(Wanted { number, first: range.1, length: range.2 });
+            living.push((range, name));
+            any = Some(found);
+        }
+        let Some(any) = any else { return Ok(()) };
+        let rebuild =
+            Rebuild { builder, living, moves: Vec::new(), bytes: Vec::new(), error: None };
+        let (rebuild, read) = self.read_ranges(&any, wanted, rebuild, &Progress::silent()).await;
+        read?;
+        let (opened, slot, moves) = rebuild.finish()?;
+        let _lock = self.lock(&slot, &label)?;
+        let options = self.rest_of(&entry.key).await?;
+        let request = Request::own(&slot, label.clone(), FileKind::Pack, &options);
+        let stored = self.upload(&request, opened, &one_of_many(progress)).await?;
+        let new = stored.entry.manifest.object;
+        let moves = moves.into_iter().map(|(range, first)| (range, (new, first, range.2)));
+        self.relocate(&moves.collect(), stored.batch(), None)?;
+        self.end_orphans(&label, &BTreeSet::from([slot]), progress).await
+    }
+}

@@ -1,0 +1,281 @@
+//! Bringing folders back: what is not there yet is read object by object and written file by file.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    path::PathBuf,
+};
+
+use symbolon_protocol::id::ObjectId;
+
+use super::{
+    AT_ONCE, FileFault, Task,
+    get_plan::{GetPlan, Item},
+    io_why, one_of_many,
+    pack::PACKED_BELOW,
+    place::{Part, Place},
+    ranges::{Taker, Wanted},
+};
+use crate::{
+    Client,
+    error::{ClientError, ErrorKind},
+    get::{GetOptions, Sink},
+    names::path_of,
+    progress::{Progress, Step},
+    upload::Replace,
+};
+
+/// What bringing a folder back came to.
+#[derive(Clone, Debug, Default)]
+pub struct FolderGot {
+    /// Files that were written.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Links that were made.
+    pub links: u64,
+    /// Files that were there as they should be.
+    pub unchanged: u64,
+    /// Local files, links and folders that went.
+    pub removed: u64,
+    /// What was not written.
+    pub faults: Vec<FileFault>,
+}
+
+impl FolderGot {
+    fn fault(&mut self, path: &[u8], why: impl std::fmt::Display) {
+        self.faults.push(FileFault::new(path, why));
+    }
+}
+
+impl Client {
+    /// Writes what was planned. What cannot be written is reported, the rest is written.
+    pub async fn fetch_folder(
+        &self,
+        plan: GetPlan,
+        replace: Replace,
+        progress: &Progress,
+    ) -> Result<FolderGot, ClientError> {
+        let total_bytes = Some(plan.bytes());
+        let mut got = FolderGot { unchanged: plan.unchanged, ..FolderGot::default() };
+        got.faults.clone_from(&plan.faults);
+        if replace == Replace::Refuse
+            && let Some(first) = plan.in_the_way.first()
+        {
+            let more = match plan.in_the_way.len() - 1 {
+                0 => String::new(),
+                more => format!(" (and {more} more)"),
+            };
+            let path = plan.root.join(path_of(first));
+            return Err(ClientError::Exists { name: format!("{}{more}", path.display()) });
+        }
+        progress.step(Step::Planned { total_bytes });
+        let mut place = Place::new(plan.root.clone());
+        let at_root = |source| ClientError::Io { path: plan.root.clone(), source };
+        place.folder(b"").map_err(at_root)?;
+        for (path, is_folder) in &plan.removed {
+            match place.remove(path, *is_folder) {
+                Ok(()) => got.removed += 1,
+                Err(error) => got.fault(path, io_why(&error)),
+            }
+        }
+        let mut made = Vec::new();
+        for (path, mode, ns) in &plan.folders {
+            if let Err(error) = place.folder(path) {
+                got.fault(path, io_why(&error));
+            } else {
+                made.push((path, *mode, *ns));
+            }
+        }
+        self.fetch_items(&plan, &mut got, progress).await?;
+        for (path, target) in &plan.links {
+            match place.link(path, target) {
+                Ok(()) => got.links += 1,
+                Err(error) => got.fault(path, io_why(&error)),
+            }
+        }
+        for (path, mode, ns) in &plan.undressed {
+            if let Err(error) = place.dress(path, *mode, *ns) {
+                got.fault(path, io_why(&error));
+            }
+        }
+        // The deepest first: writing in a folder gives it another time.
+        for (path, mode, ns) in made.into_iter().rev() {
+            if !place.is_dressed(path, mode, ns)
+                && let Err(error) = place.dress(path, mode, ns)
+            {
+                got.fault(path, io_why(&error));
+            }
+        }
+        let changed = got.files + got.links + got.removed > 0;
+        if changed {
+            let synced = self.host().blocking(move || place.sync());
+            synced.await.map_err(at_root)?;
+        }
+        Ok(got)
+    }
+
+    /// Reads files, two objects at once.
+    async fn fetch_items(
+        &self,
+        plan: &GetPlan,
+        got: &mut FolderGot,
+        progress: &Progress,
+    ) -> Result<(), ClientError> {
+        let mut by_object: BTreeMap<ObjectId, Vec<Item>> = BTreeMap::new();
+        for item in plan.items.iter().cloned() {
+            by_object.entry(item.found.manifest.object).or_default().push(item);
+        }
+        let mut objects = by_object.into_values();
+        let mut running = VecDeque::new();
+        loop {
+            while running.len() < AT_ONCE
+                && let Some(items) = objects.next()
+            {
+                let (client, root) = (self.clone(), plan.root.clone());
+                let progress = one_of_many(progress);
+                running.push_back(Task::spawn(async move {
+                    match items.as_slice() {
+                        [one] if one.found.is_whole() && one.found.length >= PACKED_BELOW => {
+                            client.fetch_large(root, one, &progress).await
+                        }
+                        _ => client.fetch_small(root, items, &progress).await,
+                    }
+                }));
+            }
+            let Some(task) = running.pop_front() else { return Ok(()) };
+            let part = task.join().await??;
+            got.files += part.files;
+            got.bytes += part.bytes;
+            got.faults.extend(part.faults);
+        }
+    }
+
+    /// One file with an object of its own: goes on where an earlier get stopped.
+    async fn fetch_large(
+        &self,
+        root: PathBuf,
+        item: &Item,
+        progress: &Progress,
+    ) -> Result<FolderGot, ClientError> {
+        let mut got = FolderGot::default();
+        let mut place = Place::new(root);
+        if let Err(error) = place.may_be_written_beside(&item.relative) {
+            got.fault(&item.relative, io_why(&error));
+            return Ok(got);
+        }
+        let sink = Sink::File(place.path(&item.relative));
+        let options = GetOptions { range: None, replace: Replace::Replace };
+        let resolved = self.resolve_own(&item.found)?;
+        match self.fetch(resolved, sink, &options, progress).await {
+            Ok(_) => match place.dress(&item.relative, item.mode, item.modified_ns) {
+                Ok(()) => (got.files, got.bytes) = (1, item.found.length),
+                Err(error) => got.fault(&item.relative, io_why(&error)),
+            },
+            Err(error) if ends_all(&error) => return Err(error),
+            Err(error) => got.fault(&item.relative, error),
+        }
+        Ok(got)
+    }
+
+    /// Files that share an object.
+    async fn fetch_small(
+        &self,
+        root: PathBuf,
+        items: Vec<Item>,
+        progress: &Progress,
+    ) -> Result<FolderGot, ClientError> {
+        let wanted = items.iter().enumerate().map(|(number, item)| Wanted {
+            number,
+            first: item.found.first,
+            length: item.found.length,
+        });
+        let wanted: Vec<_> = wanted.collect();
+        let Some(any) = items.first().map(|item| item.found.clone()) else {
+            return Ok(FolderGot::default());
+        };
+        let mut files = Files {
+            place: Place::new(root),
+            open: None,
+            done: BTreeSet::new(),
+            got: FolderGot::default(),
+            items,
+        };
+        for number in 0..files.items.len() {
+            if files.items[number].found.length == 0 {
+                files.take(number, &[], true);
+            }
+        }
+        let (files, read) = self.read_ranges(&any, wanted, files, progress).await;
+        let mut got = files.got;
+        if let Some((_, part)) = files.open {
+            part.discard();
+        }
+        match read {
+            Err(error) if ends_all(&error) => return Err(error),
+            Err(error) => {
+                let missing = files.items.iter().enumerate();
+                for (_, item) in missing.filter(|(number, _)| !files.done.contains(number)) {
+                    got.fault(&item.relative, &error);
+                }
+            }
+            Ok(()) => {}
+        }
+        Ok(got)
+    }
+}
+
+/// Whether no other file can be expected to do better.
+fn ends_all(error: &ClientError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Unreachable | ErrorKind::DiskFull | ErrorKind::Internal | ErrorKind::Locked
+    )
+}
+
+/// Writes files as their bytes come in.
+struct Files {
+    place: Place,
+    items: Vec<Item>,
+    open: Option<(usize, Part)>,
+    /// Those that are written, or cannot be.
+    done: BTreeSet<usize>,
+    got: FolderGot,
+}
+
+impl Taker for Files {
+    fn take(&mut self, number: usize, bytes: &[u8], last: bool) {
+        if self.done.contains(&number) {
+            return;
+        }
+        if let Err(error) = self.write(number, bytes, last) {
+            self.done.insert(number);
+            if let Some((_, part)) = self.open.take() {
+                part.discard();
+            }
+            self.got.fault(&self.items[number].relative, io_why(&error));
+        }
+    }
+}
+
+impl Files {
+    fn write(&mut self, number: usize, bytes: &[u8], last: bool) -> std::io::Result<()> {
+        let item = &self.items[number];
+        let mut part = match self.open.take() {
+            Some((open, part)) if open == number => part,
+            _ => self.place.part(&item.relative)?,
+        };
+        if let Err(error) = part.write(bytes) {
+            part.discard();
+            return Err(error);
+        }
+        if !last {
+            self.open = Some((number, part));
+            return Ok(());
+        }
+        self.place.finish(part, &item.relative, item.mode, item.modified_ns)?;
+        self.done.insert(number);
+        self.got.files += 1;
+        self.got.bytes += item.found.length;
+        Ok(())
+    }
+}

@@ -1,0 +1,218 @@
+//! What bringing a folder back means here: what is there already, what is in the way, what goes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    FileFault, FolderOptions,
+    place::{Place, There, is_folder_or_nothing},
+    walk::{Kind, walk},
+};
+use crate::{
+    Client,
+    catalog::{Content, NameEntry, Names, Version},
+    error::ClientError,
+    names::{Found, Name, Tree, below, path_of, shown},
+};
+
+/// A file to be written.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    pub(super) relative: Vec<u8>,
+    pub(super) found: Found,
+    pub(super) mode: u32,
+    pub(super) modified_ns: i128,
+}
+
+/// What is to be written, found out before anything is.
+#[derive(Debug)]
+pub struct GetPlan {
+    pub(super) root: PathBuf,
+    pub(super) items: Vec<Item>,
+    /// Path and target.
+    pub(super) links: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Path, mode and time.
+    pub(super) folders: Vec<(Vec<u8>, u32, i128)>,
+    /// Paths of local things that go, and whether they are folders; what lies deepest comes first.
+    pub(super) removed: Vec<(Vec<u8>, bool)>,
+    /// Files of which only permissions are other than they should be.
+    pub(super) undressed: Vec<(Vec<u8>, u32, i128)>,
+    /// Where something else lies.
+    pub(super) in_the_way: Vec<Vec<u8>>,
+    /// Files that are there as they should be.
+    pub unchanged: u64,
+    /// What cannot be written.
+    pub faults: Vec<FileFault>,
+}
+
+impl GetPlan {
+    /// Where it goes.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Files to be written.
+    #[must_use]
+    pub fn files(&self) -> u64 {
+        self.items.len() as u64
+    }
+
+    /// Their bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.items.iter().map(|item| item.found.length).sum()
+    }
+
+    /// Local paths that go, as they are shown.
+    #[must_use]
+    pub fn removed(&self) -> Vec<String> {
+        self.removed.iter().map(|(path, _)| shown(path)).collect()
+    }
+
+    /// Local paths of the files to be written, as they are shown.
+    #[must_use]
+    pub fn paths(&self) -> Vec<String> {
+        self.items.iter().map(|item| shown(&item.relative)).collect()
+    }
+}
+
+impl Client {
+    /// What bringing back a folder, or what a pattern matches, means below `output`, or below the
+    /// folder's own name here. Nothing when `what` is a single file.
+    pub fn plan_get(
+        &self,
+        what: &[u8],
+        output: Option<&Path>,
+        options: &FolderOptions,
+    ) -> Result<Option<GetPlan>, ClientError> {
+        let what = what.strip_suffix(b"/").unwrap_or(what);
+        let row = self.catalog().row(Names, what)?;
+        let now = row.as_ref().and_then(NameEntry::current);
+        if now.is_some_and(|now| matches!(now.content, Content::File { .. })) {
+            return Ok(None);
+        }
+        let tree = self.tree()?;
+        let is_folder = what.is_empty() || tree.is_folder(what);
+        let (base, names) = match tree.select(what, false) {
+            Ok((_, names)) if is_folder => (what.to_vec(), names),
+            Ok(chosen) => chosen,
+            Err(error) => return Err(error),
+        };
+        let own = match base.as_slice() {
+            folder if is_folder => {
+                path_of(folder.rsplit(|byte| *byte == b'/').next().unwrap_or(folder))
+            }
+            _ => PathBuf::from("."),
+        };
+        let mut plan = GetPlan::new(output.map_or(own, Path::to_owned))?;
+        let place = Place::new(plan.root.clone());
+        let mut wanted = BTreeMap::new();
+        for name in &names {
+            let Some(version) = tree.names[name].current() else { continue };
+            let relative = below(name.as_bytes(), &base).unwrap_or(name.as_bytes()).to_vec();
+            if options.excludes(&relative) {
+                continue;
+            }
+            wanted.insert(relative.clone(), version.content == Content::Folder);
+            plan.add(&tree, &place, name, version, relative)?;
+        }
+        if options.delete && plan.root.is_dir() {
+            plan.find_removed(&wanted, options)?;
+        }
+        Ok(Some(plan))
+    }
+}
+
+impl GetPlan {
+    fn new(root: PathBuf) -> Result<Self, ClientError> {
+        if root.as_os_str().is_empty() || !is_folder_or_nothing(&root) {
+            let why = format!("{} is a file; a folder is needed", root.display());
+            return Err(ClientError::Usage(why));
+        }
+        Ok(Self {
+            root,
+            items: Vec::new(),
+            links: Vec::new(),
+            folders: Vec::new(),
+            removed: Vec::new(),
+            undressed: Vec::new(),
+            in_the_way: Vec::new(),
+            unchanged: 0,
+            faults: Vec::new(),
+        })
+    }
+
+    /// Compares a stored name with what is at its place.
+    fn add(
+        &mut self,
+        tree: &Tree,
+        place: &Place,
+        name: &Name,
+        version: &Version,
+        relative: Vec<u8>,
+    ) -> Result<(), ClientError> {
+        let (mode, ns) = (version.mode, i128::from_le_bytes(version.modified_ns));
+        let there = match &version.content {
+            Content::Folder => {
+                self.folders.push((relative, mode, ns));
+                return Ok(());
+            }
+            Content::Link { target } => place.link_there(&relative, target),
+            Content::File { length, .. } => place.file_there(&relative, *length, ns),
+        };
+        if there == There::Other {
+            self.in_the_way.push(relative.clone());
+        }
+        match &version.content {
+            Content::File { .. } if there == There::Same => {
+                self.unchanged += 1;
+                if !place.is_dressed(&relative, mode, ns) {
+                    self.undressed.push((relative, mode, ns));
+                }
+            }
+            Content::File { .. } => {
+                let found = tree.found(name, version)?;
+                self.items.push(Item { relative, found, mode, modified_ns: ns });
+            }
+            Content::Link { target } if there != There::Same => {
+                self.links.push((relative, target.clone()));
+            }
+            Content::Link { .. } | Content::Folder => {}
+        }
+        Ok(())
+    }
+
+    /// What lies here and is not wanted.
+    fn find_removed(
+        &mut self,
+        wanted: &BTreeMap<Vec<u8>, bool>,
+        options: &FolderOptions,
+    ) -> Result<(), ClientError> {
+        let walk = walk(&self.root, options)?;
+        self.faults.extend(walk.faults);
+        // A folder that something wanted lies in is wanted.
+        let mut folders: BTreeSet<&[u8]> = BTreeSet::new();
+        for path in wanted.keys() {
+            let slashes = (0..path.len()).filter(|at| path[*at] == b'/');
+            folders.extend(slashes.map(|at| &path[..at]));
+        }
+        for entry in walk.entries.into_iter().rev().filter(|entry| !entry.relative.is_empty()) {
+            let is_folder = entry.kind == Kind::Folder;
+            let stays = match wanted.get(&entry.relative) {
+                Some(wanted_folder) => {
+                    *wanted_folder == is_folder || (!is_folder && !*wanted_folder)
+                }
+                None => is_folder && folders.contains(entry.relative.as_slice()),
+            };
+            if !stays {
+                self.removed.push((entry.relative, is_folder));
+            }
+        }
+        let gone: BTreeSet<_> = self.removed.iter().map(|(path, _)| path).collect();
+        self.in_the_way.retain(|path| !gone.contains(path));
+        Ok(())
+    }
+}

@@ -1,0 +1,331 @@
+//! What changes names and nothing else: moving, removing, versions; and what names add up to.
+
+use std::collections::BTreeMap;
+
+use symbolon_protocol::Amount;
+
+use super::compact::own_slot;
+use crate::{
+    Client,
+    catalog::{Batch, Content, FileKind, NameEntry, Names, Uploads, Version},
+    deletion::Deletion,
+    error::ClientError,
+    names::{Name, NameView, Tree, VersionView, below, trim},
+    progress::Progress,
+};
+
+/// Names a user means, and what they come to.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// The names.
+    pub names: Vec<Name>,
+    /// How many are files.
+    pub files: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+    /// Whether a folder is among them, or something that was reached through one.
+    pub has_folder: bool,
+}
+
+/// What removing did.
+#[derive(Clone, Debug, Default)]
+pub struct Removed {
+    /// Names that are gone, or only have versions left.
+    pub names: u64,
+    /// Names of which versions are kept.
+    pub kept: u64,
+    /// Objects of which nothing is left.
+    pub objects: u32,
+    /// Deals that were ended.
+    pub deals: u32,
+    /// What came back at once.
+    pub refunded: Amount,
+    /// What the nodes said.
+    pub deletion: Deletion,
+}
+
+/// What moving did.
+#[derive(Clone, Debug)]
+pub struct Moved {
+    /// Where it is now.
+    pub to: Name,
+    /// Names that changed.
+    pub names: u64,
+}
+
+/// What names add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes of older versions and of removed names.
+    pub older_bytes: u64,
+    /// Bytes on all nodes for all of these.
+    pub stored_bytes: u64,
+    /// What was paid for all of these.
+    pub cost: Amount,
+}
+
+impl Usage {
+    fn add(&mut self, tree: &Tree, name: &Name, entry: &NameEntry) -> Result<(), ClientError> {
+        for (place, version) in entry.versions.iter().enumerate() {
+            if !matches!(version.content, Content::File { .. }) {
+                continue;
+            }
+            let view = tree.found(name, version)?.view()?;
+            if place == 0 && entry.deleted_ms.is_none() {
+                self.files += 1;
+                self.bytes += view.length;
+            } else {
+                self.older_bytes += view.length;
+            }
+            self.stored_bytes += view.stored_bytes;
+            self.cost = self.cost.checked_add(view.cost).unwrap_or(self.cost);
+        }
+        Ok(())
+    }
+}
+
+impl Client {
+    /// What a name, folder or pattern stands for.
+    pub fn select(&self, what: &[u8], also_deleted: bool) -> Result<Selection, ClientError> {
+        let tree = self.tree()?;
+        let (_, names) = tree.select(what, also_deleted)?;
+        let mut selection = Selection::default();
+        for name in &names {
+            let entry = &tree.names[name];
+            match entry.versions.first().map(|version| &version.content) {
+                Some(Content::File { length, .. }) => {
+                    selection.files += 1;
+                    selection.bytes += length;
+                }
+                Some(Content::Folder) => selection.has_folder = true,
+                _ => {}
+            }
+        }
+        let whole = crate::names::Pattern::whole(what);
+        let direct = |name: &Name| name.as_bytes() == what || whole.matches(name.as_bytes());
+        selection.has_folder |= !names.iter().all(direct);
+        selection.names = names;
+        Ok(selection)
+    }
+
+    /// Names and what they stand for: all of them, or those that `what` stands for.
+    pub fn names(&self, what: Option<&[u8]>, deleted: bool) -> Result<Vec<NameView>, ClientError> {
+        let tree = self.tree()?;
+        let chosen = match what {
+            Some(what) => tree.select(what, deleted)?.1,
+            None => tree.names.keys().cloned().collect(),
+        };
+        let views = chosen.iter().map(|name| (name, &tree.names[name]));
+        let views = views.filter(|(_, entry)| deleted == entry.deleted_ms.is_some());
+        views.map(|(name, entry)| tree.view(name, entry)).collect()
+    }
+
+    /// Whether there is a folder of that name.
+    pub fn is_folder(&self, name: &[u8]) -> Result<bool, ClientError> {
+        let name = name.strip_suffix(b"/").unwrap_or(name);
+        let row = self.catalog().row(Names, name)?;
+        match row.as_ref().and_then(NameEntry::current) {
+            Some(version) => Ok(version.content == Content::Folder),
+            None => Ok(self.tree()?.is_folder(name)),
+        }
+    }
+
+    /// Removes names. Files of which versions are to be kept lose only the newest place, unless it is
+    /// `forever`. What no name stands for any more is paid back.
+    pub async fn remove(
+        &self,
+        names: &[Name],
+        forever: bool,
+        progress: &Progress,
+    ) -> Result<Removed, ClientError> {
+        self.drop_names(names, forever)?;
+        let rows = self.catalog().rows_at(Names, names.iter().map(Name::as_bytes))?;
+        let kept = rows.iter().flatten().count() as u64;
+        self.end_uploads(names).await?;
+        let swept = self.sweep().await?;
+        self.compact(progress).await?;
+        Ok(Removed {
+            names: names.len() as u64,
+            kept,
+            objects: swept.objects,
+            deals: swept.deals,
+            refunded: swept.refunded,
+            deletion: swept.deletion,
+        })
+    }
+
+    /// Does what an earlier removal, cut short, left undone.
+    pub async fn tidy(&self) -> Result<(), ClientError> {
+        self.sweep().await.map(drop)
+    }
+
+    /// Ends unfinished uploads of names that are removed.
+    async fn end_uploads(&self, names: &[Name]) -> Result<(), ClientError> {
+        for entry in self.catalog().rows(Uploads)? {
+            let is_for = |name: &Name| match entry.kind {
+                FileKind::Pack => name.to_string() == entry.name,
+                _ => entry.slot == name.as_bytes() || entry.slot == own_slot(name),
+            };
+            if names.iter().any(is_for) {
+                self.end_upload(&entry).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes names away; says whether a version went with them.
+    pub(crate) fn drop_names(&self, names: &[Name], forever: bool) -> Result<bool, ClientError> {
+        let _lock = self.lock_names()?;
+        let rows = self.catalog().rows_at(Names, names.iter().map(Name::as_bytes))?;
+        let now_ms = self.host().now_ms();
+        let (mut batch, mut dropped) = (Batch::default(), false);
+        for mut row in rows.into_iter().flatten() {
+            let is_file = |version: &Version| matches!(version.content, Content::File { .. });
+            row.versions.retain(is_file);
+            row.deleted_ms = row.deleted_ms.or(Some(now_ms));
+            if forever {
+                row.keep = 0;
+            }
+            dropped |= trim(&mut row);
+            if row.versions.is_empty() {
+                batch.remove(Names, &row.path);
+            } else {
+                batch.put(Names, &row.path, &row);
+            }
+        }
+        self.catalog().write(&batch)?;
+        Ok(dropped)
+    }
+
+    /// Gives a file or folder another name. Where the new name is a folder, it goes into that.
+    pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<Moved, ClientError> {
+        let trimmed = to.strip_suffix(b"/").unwrap_or(to);
+        let from = Self::name(from.strip_suffix(b"/").unwrap_or(from))?;
+        let mut to = Self::name(trimmed)?;
+        let _lock = self.lock_names()?;
+        let tree = self.tree()?;
+        if tree.is_folder(to.as_bytes()) {
+            to = to.join(from.last()).map_err(|error| ClientError::Usage(error.to_string()))?;
+        }
+        if to == from {
+            return Ok(Moved { to, names: 0 });
+        }
+        if to.is_at_or_below(from.as_bytes()) {
+            return Err(ClientError::Usage(format!("{from} cannot go into itself")));
+        }
+        if tree.names.keys().any(|name| name.is_at_or_below(to.as_bytes())) {
+            return Err(ClientError::Exists { name: to.to_string() });
+        }
+        self.check_place(&to)?;
+        let mut batch = Batch::default();
+        let (mut names, mut live) = (0, false);
+        for (name, row) in &tree.names {
+            let Some(rest) = below(name.as_bytes(), from.as_bytes()) else { continue };
+            let new = if rest.is_empty() { Ok(to.clone()) } else { to.join(rest) };
+            let new = new.map_err(|error| ClientError::Usage(format!("{name}: {error}")))?;
+            let row = NameEntry { path: new.as_bytes().to_vec(), ..row.clone() };
+            batch.remove(Names, name.as_bytes());
+            batch.put(Names, new.as_bytes(), &row);
+            live |= row.current().is_some();
+            names += 1;
+        }
+        if !live {
+            return Err(ClientError::NoName { name: from.to_string() });
+        }
+        self.catalog().write(&batch)?;
+        Ok(Moved { to, names })
+    }
+
+    /// The versions of a name, the newest first.
+    pub fn versions(&self, name: &[u8]) -> Result<Vec<VersionView>, ClientError> {
+        let name = Self::name(name)?;
+        let row = self.catalog().row(Names, name.as_bytes())?;
+        let row = row.ok_or_else(|| ClientError::NoName { name: name.to_string() })?;
+        let views = row.versions.iter().enumerate().map(|(place, version)| VersionView {
+            number: version.number,
+            length: match version.content {
+                Content::File { length, .. } => Some(length),
+                _ => None,
+            },
+            stored_ms: version.stored_ms,
+            modified_ns: i128::from_le_bytes(version.modified_ns),
+            current: place == 0 && row.deleted_ms.is_none(),
+        });
+        Ok(views.collect())
+    }
+
+    /// Brings a removed name back, or makes an older version the newest one. Gives the version's number.
+    pub async fn undelete(
+        &self,
+        name: &[u8],
+        number: Option<u64>,
+        progress: &Progress,
+    ) -> Result<u64, ClientError> {
+        let name = Self::name(name)?;
+        self.check_place(&name)?;
+        let (number, dropped) = self.bring_back(&name, number)?;
+        if dropped {
+            self.sweep().await?;
+            self.compact(progress).await?;
+        }
+        Ok(number)
+    }
+
+    fn bring_back(&self, name: &Name, number: Option<u64>) -> Result<(u64, bool), ClientError> {
+        let _lock = self.lock_names()?;
+        let row = self.catalog().row(Names, name.as_bytes())?;
+        let mut row = row.ok_or_else(|| ClientError::NoName { name: name.to_string() })?;
+        let newest = row.versions.first().map_or(0, |version| version.number);
+        let number = match number {
+            Some(number) => number,
+            None if row.deleted_ms.is_some() => newest,
+            None => return Err(ClientError::Exists { name: name.to_string() }),
+        };
+        let kept = row.versions.iter().map(|version| version.number).collect();
+        let found = row.versions.iter().find(|version| version.number == number).cloned();
+        let found = found.ok_or(ClientError::NoVersion { name: name.to_string(), number, kept })?;
+        if number != newest {
+            let stored_ms = self.host().now_ms();
+            let version = Version { number: newest + 1, stored_ms, ..found };
+            row.versions.insert(0, version);
+        }
+        row.deleted_ms = None;
+        let dropped = trim(&mut row);
+        let mut batch = Batch::default();
+        batch.put(Names, name.as_bytes(), &row);
+        self.catalog().write(&batch)?;
+        Ok((row.versions.first().map_or(0, |version| version.number), dropped))
+    }
+
+    /// What the names below a name add up to: of each thing that lies directly in it, and of all. A file
+    /// is the only thing in itself.
+    pub fn usage(&self, what: &[u8]) -> Result<(Vec<(Name, Usage)>, Usage), ClientError> {
+        let tree = self.tree()?;
+        let (_, names) = tree.select(what, true)?;
+        let what = what.strip_suffix(b"/").unwrap_or(what);
+        let (mut each, mut all) = (BTreeMap::<Name, Usage>::new(), Usage::default());
+        for name in &names {
+            let entry = &tree.names[name];
+            all.add(&tree, name, entry)?;
+            let first = match below(name.as_bytes(), what) {
+                None => name.clone(),
+                Some([]) if matches!(entry.current(), Some(now) if now.content == Content::Folder) =>
+                {
+                    continue;
+                }
+                Some([]) => name.clone(),
+                Some(rest) => {
+                    let length = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
+                    let end = name.as_bytes().len() - rest.len() + length;
+                    Self::name(&name.as_bytes()[..end])?
+                }
+            };
+            each.entry(first).or_default().add(&tree, name, entry)?;
+        }
+        Ok((each.into_iter().collect(), all))
+    }
+}

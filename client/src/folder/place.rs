@@ -1,0 +1,275 @@
+//! Writing files below a folder, and nowhere else.
+//!
+//! Every folder on the way to a file must be a real one, not a link; a file is written beside its place
+//! under a name of its own and then moved there, so that a place never holds half a file, and what
+//! follows a link that lies in the way is never written through it.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use crate::{
+    names::{Name, path_of},
+    source::{MODE_BITS, modified_ns},
+};
+
+/// How the name of a file that is being written begins and ends.
+const PART_BEGINS: &str = ".symbolon-";
+const PART_ENDS: &str = "-part";
+
+/// What a place holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum There {
+    Nothing,
+    /// What is wanted there.
+    Same,
+    /// Something else.
+    Other,
+}
+
+/// A folder that is written to.
+#[derive(Debug)]
+pub(super) struct Place {
+    root: PathBuf,
+    /// Folders that were looked at.
+    sound: BTreeSet<Vec<u8>>,
+}
+
+/// A file that is being written.
+#[derive(Debug)]
+pub(super) struct Part {
+    file: File,
+    path: PathBuf,
+}
+
+fn refuse(why: &str) -> io::Error {
+    io::Error::other(why.to_owned())
+}
+
+fn time(ns: i128) -> SystemTime {
+    let size = Duration::new(
+        u64::try_from(ns.unsigned_abs() / 1_000_000_000).unwrap_or(u64::MAX),
+        u32::try_from(ns.unsigned_abs() % 1_000_000_000).unwrap_or(0),
+    );
+    let time = if ns < 0 { UNIX_EPOCH.checked_sub(size) } else { UNIX_EPOCH.checked_add(size) };
+    time.unwrap_or(UNIX_EPOCH)
+}
+
+impl Place {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root, sound: BTreeSet::new() }
+    }
+
+    pub(super) fn path(&self, relative: &[u8]) -> PathBuf {
+        // An empty path joined would end in a slash.
+        if relative.is_empty() { self.root.clone() } else { self.root.join(path_of(relative)) }
+    }
+
+    /// What lies where a file of this length and time is wanted.
+    pub(super) fn file_there(&self, relative: &[u8], length: u64, ns: i128) -> There {
+        match fs::symlink_metadata(self.path(relative)) {
+            Err(_) => There::Nothing,
+            Ok(about) if about.is_file() && about.len() == length && modified_ns(&about) == ns => {
+                There::Same
+            }
+            Ok(_) => There::Other,
+        }
+    }
+
+    /// What lies where a link is wanted.
+    pub(super) fn link_there(&self, relative: &[u8], target: &[u8]) -> There {
+        let path = self.path(relative);
+        match fs::symlink_metadata(&path) {
+            Err(_) => There::Nothing,
+            Ok(about) if about.is_symlink() => match fs::read_link(&path) {
+                Ok(found) if found == path_of(target) => There::Same,
+                _ => There::Other,
+            },
+            Ok(_) => There::Other,
+        }
+    }
+
+    /// Makes a folder and those it lies in, where they are not there; refuses anything else that is.
+    pub(super) fn folder(&mut self, relative: &[u8]) -> io::Result<()> {
+        if self.sound.contains(relative) {
+            return Ok(());
+        }
+        if relative.is_empty() {
+            fs::create_dir_all(&self.root)?;
+            self.sound.insert(Vec::new());
+            return Ok(());
+        }
+        // Checked here once more, whoever made the path.
+        Name::new(relative).map_err(|error| refuse(&error.to_string()))?;
+        self.folder(parent(relative))?;
+        let path = self.path(relative);
+        match fs::symlink_metadata(&path) {
+            Ok(about) if about.is_dir() => {}
+            Ok(_) => return Err(refuse("a file or link is where its folder should be")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir(&path)?,
+            Err(error) => return Err(error),
+        }
+        self.sound.insert(relative.to_vec());
+        Ok(())
+    }
+
+    /// Refuses a file whose parts, under the names a single get gives them, would be links.
+    pub(super) fn may_be_written_beside(&mut self, relative: &[u8]) -> io::Result<()> {
+        Name::new(relative).map_err(|error| refuse(&error.to_string()))?;
+        self.folder(parent(relative))?;
+        for ending in [".symbolon-part", ".symbolon-note"] {
+            let mut path = self.path(relative).into_os_string();
+            path.push(ending);
+            if fs::symlink_metadata(path).is_ok_and(|about| !about.is_file()) {
+                return Err(refuse("what lies beside it under the name of its part is no file"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a file.
+    pub(super) fn part(&mut self, relative: &[u8]) -> io::Result<Part> {
+        Name::new(relative).map_err(|error| refuse(&error.to_string()))?;
+        self.folder(parent(relative))?;
+        let own = blake3::hash(relative).to_hex();
+        let beside = format!("{PART_BEGINS}{}{PART_ENDS}", &own[..16]);
+        let path = self.path(parent(relative)).join(beside);
+        let mut options = OpenOptions::new();
+        // Made anew, or not at all: what lies there already is not written to.
+        options.write(true).create_new(true).mode(0o600);
+        let file = match options.open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_file(&path)?;
+                options.open(&path)?
+            }
+            opened => opened?,
+        };
+        Ok(Part { file, path })
+    }
+
+    /// Puts a part in its place.
+    pub(super) fn finish(&self, part: Part, to: &[u8], mode: u32, ns: i128) -> io::Result<()> {
+        part.file.set_permissions(Permissions::from_mode(mode & MODE_BITS))?;
+        part.file.set_modified(time(ns))?;
+        fs::rename(&part.path, self.path(to))
+    }
+
+    /// Gives a file its permissions and time.
+    pub(super) fn dress(&self, relative: &[u8], mode: u32, ns: i128) -> io::Result<()> {
+        let path = self.path(relative);
+        let file = File::open(&path)?;
+        file.set_modified(time(ns))?;
+        file.set_permissions(Permissions::from_mode(mode & MODE_BITS))
+    }
+
+    /// Whether a file or folder has its permissions and, for a folder, its time.
+    pub(super) fn is_dressed(&self, relative: &[u8], mode: u32, ns: i128) -> bool {
+        fs::symlink_metadata(self.path(relative)).is_ok_and(|about| {
+            about.permissions().mode() & MODE_BITS == mode & MODE_BITS && modified_ns(&about) == ns
+        })
+    }
+
+    /// Makes a link.
+    pub(super) fn link(&mut self, relative: &[u8], target: &[u8]) -> io::Result<()> {
+        Name::new(relative).map_err(|error| refuse(&error.to_string()))?;
+        self.folder(parent(relative))?;
+        let path = self.path(relative);
+        match fs::symlink_metadata(&path) {
+            Ok(about) if !about.is_dir() => fs::remove_file(&path)?,
+            Ok(_) => return Err(refuse("a folder is where the link should be")),
+            Err(_) => {}
+        }
+        symlink(path_of(target), path)
+    }
+
+    /// Removes a file, link or empty folder.
+    pub(super) fn remove(&mut self, relative: &[u8], is_folder: bool) -> io::Result<()> {
+        self.folder(parent(relative))?;
+        self.sound.remove(relative);
+        let path = self.path(relative);
+        if is_folder { fs::remove_dir(path) } else { fs::remove_file(path) }
+    }
+
+    /// Waits until everything is on the disk: one call for the file system where there is one, else one
+    /// for every folder that was used.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        rustix::fs::syncfs(File::open(&self.root)?)?;
+        #[cfg(not(target_os = "linux"))]
+        for folder in &self.sound {
+            File::open(self.path(folder))?.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+impl Part {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
+    }
+
+    pub(super) fn discard(self) {
+        // What cannot be removed now is written over by the next get.
+        fs::remove_file(&self.path).ok();
+    }
+}
+
+/// Whether a file's own name is that of a part.
+pub(super) fn is_part(own: &[u8]) -> bool {
+    let inner = own.strip_prefix(PART_BEGINS.as_bytes());
+    let inner = inner.and_then(|inner| inner.strip_suffix(PART_ENDS.as_bytes()));
+    inner.is_some_and(|inner| inner.len() == 16 && inner.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// The folder a path lies in.
+pub(super) fn parent(relative: &[u8]) -> &[u8] {
+    relative.iter().rposition(|byte| *byte == b'/').map_or(&[], |at| &relative[..at])
+}
+
+/// Whether a place can be written to at all.
+pub(super) fn is_folder_or_nothing(path: &Path) -> bool {
+    fs::metadata(path).map_or(true, |about| about.is_dir())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_written_outside() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, outside) = (folder.path().join("root"), folder.path().join("outside"));
+        fs::create_dir(&root).unwrap();
+        fs::create_dir(&outside).unwrap();
+        symlink(&outside, root.join("link")).unwrap();
+        fs::write(outside.join("file"), "theirs").unwrap();
+        symlink(outside.join("file"), root.join("alias")).unwrap();
+        let mut place = Place::new(root.clone());
+        for path in [&b"../x"[..], b"/x", b"a/../../x", b"", b"a//x", b"link/x", b"link/deep/x"] {
+            assert!(place.part(path).is_err(), "{}", crate::names::shown(path));
+            assert!(path.is_empty() || place.folder(path).is_err());
+            assert!(place.link(path, b"x").is_err());
+        }
+        // A link in a file's own place is replaced, not followed.
+        let mut part = place.part(b"alias").unwrap();
+        part.write(b"ours").unwrap();
+        place.finish(part, b"alias", 0o640, 1_000_000_007).unwrap();
+        assert_eq!(fs::read(outside.join("file")).unwrap(), b"theirs");
+        assert_eq!(fs::read(root.join("alias")).unwrap(), b"ours");
+        assert_eq!(place.file_there(b"alias", 4, 1_000_000_007), There::Same);
+        assert!(place.is_dressed(b"alias", 0o640, 1_000_000_007));
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(&root).unwrap().count(), 2, "no part is left");
+    }
+
+    #[test]
+    fn times_before_the_epoch_are_times() {
+        assert_eq!(time(-1_500_000_000), UNIX_EPOCH - Duration::from_millis(1500));
+        assert_eq!(time(i128::MAX), UNIX_EPOCH);
+    }
+}

@@ -1,0 +1,322 @@
+//! What of a folder is not stored yet, and what storing it takes. No network, no bytes read.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use symbolon_protocol::{Amount, content::Scheme};
+
+use super::{
+    FileFault, FolderOptions,
+    pack::{Member, PACKED_BELOW, cut},
+    walk::{Entry, Kind, walk},
+};
+use crate::{
+    Client,
+    catalog::{Content, Version},
+    error::ClientError,
+    names::{Name, NewVersion, Tree, below},
+    place::{choose_scheme, quote, with_room},
+    upload::PutOptions,
+};
+
+/// Something that becomes one object.
+#[derive(Clone, Debug)]
+pub(super) enum Unit {
+    Pack(Vec<Member>),
+    File(Member),
+}
+
+impl Unit {
+    pub(super) fn length(&self) -> u64 {
+        match self {
+            Self::Pack(members) => members.iter().map(|member| member.length).sum(),
+            Self::File(member) => member.length,
+        }
+    }
+}
+
+/// What storing a folder means, found out before anything is done.
+#[derive(Debug)]
+pub struct FolderPlan {
+    pub(super) root: PathBuf,
+    /// The name the folder gets; nothing when its files go to the top.
+    pub(super) to: Vec<u8>,
+    pub(super) keep: Option<u32>,
+    pub(super) units: Vec<Unit>,
+    /// Folders and links.
+    pub(super) rows: Vec<NewVersion>,
+    /// Files of which only the permissions changed.
+    pub(super) modes: Vec<(Name, u32)>,
+    pub(super) removed: Vec<Name>,
+    /// Files that are stored as they are.
+    pub unchanged: u64,
+    /// Neither file nor folder nor link: not stored.
+    pub special: Vec<String>,
+    /// What cannot be stored.
+    pub faults: Vec<FileFault>,
+}
+
+/// What storing a folder would cost.
+#[derive(Clone, Debug)]
+pub struct FolderQuote {
+    /// The scheme of the largest object.
+    pub scheme: Scheme,
+    /// How many nodes answer.
+    pub nodes: usize,
+    /// Deals: one for each segment of each object.
+    pub deals: u64,
+    /// Bytes on all nodes together.
+    pub stored_bytes: u64,
+    /// For how many epochs.
+    pub epochs: u64,
+    /// All of it.
+    pub total: Amount,
+    /// What the user should know first.
+    pub warning: Option<String>,
+    /// The price of each object.
+    pub(super) each: Vec<Amount>,
+}
+
+impl FolderPlan {
+    /// Files to be stored.
+    #[must_use]
+    pub fn files(&self) -> u64 {
+        let count = |unit: &Unit| match unit {
+            Unit::Pack(members) => members.len() as u64,
+            Unit::File(_) => 1,
+        };
+        self.units.iter().map(count).sum()
+    }
+
+    /// Their bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.units.iter().map(Unit::length).sum()
+    }
+
+    /// Packs that small files go into.
+    #[must_use]
+    pub fn packs(&self) -> u64 {
+        self.units.iter().filter(|unit| matches!(unit, Unit::Pack(_))).count() as u64
+    }
+
+    /// Folders and links that are new or other than they were.
+    #[must_use]
+    pub fn others(&self) -> u64 {
+        (self.rows.len() + self.modes.len()) as u64
+    }
+
+    /// Names that go.
+    #[must_use]
+    pub fn removed(&self) -> &[Name] {
+        &self.removed
+    }
+
+    /// Names of the files to be stored.
+    pub fn names(&self) -> impl Iterator<Item = &Name> {
+        self.units
+            .iter()
+            .flat_map(|unit| match unit {
+                Unit::Pack(members) => members.as_slice(),
+                Unit::File(member) => std::slice::from_ref(member),
+            })
+            .map(|member| &member.name)
+    }
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.units.is_empty()
+            && self.rows.is_empty()
+            && self.modes.is_empty()
+            && self.removed.is_empty()
+    }
+}
+
+/// Sorts what was found into what has to be done.
+struct Planner<'a> {
+    tree: &'a Tree,
+    plan: FolderPlan,
+    delete: bool,
+    changed: Vec<Member>,
+}
+
+impl Client {
+    /// Compares a local folder with the names below `to`. An empty `to` stands for the top.
+    pub fn plan_folder(
+        &self,
+        root: &Path,
+        to: &[u8],
+        options: &FolderOptions,
+    ) -> Result<FolderPlan, ClientError> {
+        if !to.is_empty() {
+            self.check_place(&Self::name(to)?)?;
+        }
+        let walk = walk(root, options)?;
+        let tree = self.tree()?;
+        let plan = FolderPlan {
+            root: root.to_owned(),
+            to: to.to_vec(),
+            keep: options.keep,
+            units: Vec::new(),
+            rows: Vec::new(),
+            modes: Vec::new(),
+            removed: Vec::new(),
+            unchanged: 0,
+            special: walk.special,
+            faults: walk.faults,
+        };
+        let delete = options.delete;
+        let mut planner = Planner { tree: &tree, plan, delete, changed: Vec::new() };
+        let mut seen = BTreeSet::new();
+        for entry in walk.entries {
+            let name = match (to, entry.relative.as_slice()) {
+                ([], []) => continue,
+                (to, []) => Name::new(to),
+                ([], relative) => Name::new(relative),
+                (to, relative) => Name::new([to, relative].join(&b'/')),
+            };
+            match name {
+                Ok(name) => {
+                    planner.entry(name.clone(), entry);
+                    seen.insert(name);
+                }
+                Err(error) => planner.fault(&entry.relative, error),
+            }
+        }
+        let Planner { mut plan, changed, .. } = planner;
+        plan.units = units(changed);
+        if options.delete {
+            let unread = |path: &[u8]| walk.unread.iter().any(|at| below(path, at).is_some());
+            for (name, _) in tree.live() {
+                let Some(path) = below(name.as_bytes(), to).filter(|path| !path.is_empty()) else {
+                    continue;
+                };
+                if !seen.contains(name) && !unread(path) && !options.excludes(path) {
+                    plan.removed.push(name.clone());
+                }
+            }
+        }
+        Ok(plan)
+    }
+
+    /// What carrying a plan out would cost.
+    pub async fn quote_folder(
+        &self,
+        plan: &FolderPlan,
+        options: &PutOptions,
+    ) -> Result<FolderQuote, ClientError> {
+        let candidates = self.candidates(b"quote").await?;
+        let params = self.params().await?;
+        let too_much = || ClientError::Usage(String::from("the price exceeds every amount"));
+        let mut all = FolderQuote {
+            scheme: choose_scheme(options.scheme, candidates.len())?,
+            nodes: candidates.len(),
+            deals: 0,
+            stored_bytes: 0,
+            epochs: options.epochs,
+            total: Amount::ZERO,
+            warning: None,
+            each: Vec::with_capacity(plan.units.len()),
+        };
+        let mut longest = 0;
+        for unit in &plan.units {
+            let length = unit.length();
+            let candidates = with_room(candidates.clone(), options.scheme, Some(length));
+            let scheme = choose_scheme(options.scheme, candidates.len())?;
+            let one = quote(&params, &candidates, scheme, length, options.epochs)?;
+            all.total = all.total.checked_add(one.total).ok_or_else(too_much)?;
+            all.deals += u64::from(one.segments);
+            all.stored_bytes = all.stored_bytes.saturating_add(one.stored_bytes);
+            all.each.push(one.total);
+            all.warning = all.warning.or(one.warning);
+            if length >= longest {
+                (longest, all.scheme) = (length, scheme);
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// Small files in packs, large ones each by itself; a pack of one file is that file.
+fn units(changed: Vec<Member>) -> Vec<Unit> {
+    let (small, large): (Vec<_>, Vec<_>) =
+        changed.into_iter().partition(|member| member.length < PACKED_BELOW);
+    let packs = cut(small).into_iter().map(|mut pack| match pack.pop() {
+        Some(only) if pack.is_empty() => Unit::File(only),
+        last => {
+            pack.extend(last);
+            Unit::Pack(pack)
+        }
+    });
+    packs.chain(large.into_iter().map(Unit::File)).collect()
+}
+
+impl Planner<'_> {
+    fn fault(&mut self, path: &[u8], why: impl std::fmt::Display) {
+        self.plan.faults.push(FileFault::new(path, why));
+    }
+
+    fn entry(&mut self, name: Name, entry: Entry) {
+        let current = self.tree.names.get(&name).and_then(|row| row.current());
+        let content = match entry.kind {
+            Kind::File { length } => {
+                return self.file(name, current, length, &entry);
+            }
+            Kind::Link { ref target } => Content::Link { target: target.clone() },
+            Kind::Folder => Content::Folder,
+        };
+        if content != Content::Folder && !self.may_cover(&name, &entry) {
+            return;
+        }
+        let (mode, modified_ns) = (entry.mode, entry.modified_ns);
+        let same = current.is_some_and(|version| {
+            version.content == content
+                && (version.mode, i128::from_le_bytes(version.modified_ns)) == (mode, modified_ns)
+        });
+        if !same {
+            self.plan.rows.push(NewVersion { name, content, mode, modified_ns, keep: None });
+        }
+    }
+
+    fn file(&mut self, name: Name, current: Option<&Version>, length: u64, entry: &Entry) {
+        let same = current.is_some_and(|version| {
+            let stored = match version.content {
+                Content::File { length, .. } => Some(length),
+                _ => None,
+            };
+            stored == Some(length) && i128::from_le_bytes(version.modified_ns) == entry.modified_ns
+        });
+        if same {
+            self.plan.unchanged += 1;
+            if current.is_some_and(|version| version.mode != entry.mode) {
+                self.plan.modes.push((name, entry.mode));
+            }
+            return;
+        }
+        if self.may_cover(&name, entry) {
+            let (relative, mode) = (entry.relative.clone(), entry.mode);
+            let modified_ns = entry.modified_ns;
+            self.changed.push(Member { name, relative, length, mode, modified_ns });
+        }
+    }
+
+    /// Refuses a file where stored names lie in a folder of that name and are to stay.
+    fn may_cover(&mut self, name: &Name, entry: &Entry) -> bool {
+        let after = self.tree.names.range(name.clone()..).skip_while(|(at, _)| *at == name);
+        // Names between `a` and `a/` sort in between, so look past them.
+        let mut near = after.take_while(|(at, _)| at.as_bytes().starts_with(name.as_bytes()));
+        let covered = near.any(|(at, row)| name_is_inside(at, name) && row.current().is_some());
+        if covered && !self.delete {
+            self.fault(&entry.relative, "names are stored below it; sync --delete removes them");
+            return false;
+        }
+        true
+    }
+}
+
+fn name_is_inside(name: &Name, folder: &Name) -> bool {
+    name != folder && name.is_at_or_below(folder.as_bytes())
+}

@@ -1,0 +1,84 @@
+//! What a name or a grant stands for: an object, the key to it, the right to read it.
+
+use symbolon_protocol::{
+    content::{FileKey, Manifest},
+    grant::{Caveat, GrantToken, ability},
+    id::OrderId,
+    ledger::rows::{OrderState, Orders},
+};
+
+use super::Readable;
+use crate::{
+    Client,
+    download::{LeavesWanted, Reading},
+    error::ClientError,
+    names::Found,
+};
+
+/// What a name or grant resolves to.
+pub(crate) struct Resolved {
+    pub(crate) reading: Reading,
+    pub(crate) order: Option<OrderId>,
+    /// Where in its object the file begins, and its bytes.
+    pub(crate) place: (u64, u64),
+}
+
+impl Client {
+    /// What a name or grant gives the right and the key to read.
+    pub(crate) async fn resolve(&self, what: &Readable) -> Result<Resolved, ClientError> {
+        let leaves = LeavesWanted::No;
+        match what {
+            Readable::Name(name) => self.resolve_own(&self.find(&Self::name(name)?)?),
+            Readable::Version(name, number) => {
+                self.resolve_own(&self.find_version(&Self::name(name)?, *number)?)
+            }
+            Readable::Token(token) => {
+                let (manifest, key) = self.open_token(token)?;
+                let order =
+                    token.grant.links.iter().flat_map(|link| &link.caveats).find_map(|caveat| {
+                        match caveat {
+                            Caveat::Order { order } => Some(*order),
+                            _ => None,
+                        }
+                    });
+                if let Some(order) = &order {
+                    let row = self.ledger().row(Orders, order).await?;
+                    if row.is_some_and(|row| row.state == OrderState::Refunded) {
+                        return Err(ClientError::OrderRefunded(*order));
+                    }
+                }
+                let grant = Some(token.grant.clone());
+                let reading = Reading { manifest, key, grant, leaves, only: None };
+                let place = (0, reading.manifest.length);
+                Ok(Resolved { reading, order, place })
+            }
+        }
+    }
+
+    /// The right and the key to read an own file.
+    pub(crate) fn resolve_own(&self, file: &Found) -> Result<Resolved, ClientError> {
+        let key = FileKey::from_bytes(file.key.expose());
+        let grant = Some(self.own_grant(file.manifest.object, ability::READ)?);
+        let (manifest, leaves) = (file.manifest.clone(), LeavesWanted::No);
+        let reading = Reading { manifest, key, grant, leaves, only: None };
+        Ok(Resolved { reading, order: None, place: (file.first, file.length) })
+    }
+
+    /// Unwraps the key of a grant that is bound to this identity.
+    pub(crate) fn open_token(
+        &self,
+        token: &GrantToken,
+    ) -> Result<(Manifest, FileKey), ClientError> {
+        if token.chain != self.ledger().chain() {
+            return Err(ClientError::Grant(String::from("it is for another network")));
+        }
+        let holder = token.grant.links.last().map(|link| link.audience);
+        if holder != Some(self.identity().peer()) {
+            return Err(ClientError::Grant(String::from("it is bound to another key")));
+        }
+        let key = token
+            .open(&self.identity().wrap_secret())
+            .map_err(|error| ClientError::Grant(error.to_string()))?;
+        Ok((token.manifest.clone(), FileKey::from_bytes(*key)))
+    }
+}

@@ -1,0 +1,140 @@
+//! Changing names: new versions, and letting go of what no name stands for any more.
+//!
+//! What is read and then written is read and written under a lock, so that two commands of one identity
+//! do not undo each other. Objects carry no count of the names in them: what is in use follows from all
+//! names, so a crash between two writes, or a second device, can never leave a count that is wrong.
+
+use std::fs::File;
+
+use symbolon_protocol::{Amount, id::ObjectId};
+
+use super::Name;
+use crate::{
+    Client,
+    catalog::{Batch, Content, FileKind, NameEntry, Names, ObjectEntry, Objects, Version},
+    deletion::Deletion,
+    error::ClientError,
+};
+
+/// Held while names are read in order to be written.
+pub(crate) struct NamesLock(
+    #[expect(dead_code, reason = "the lock lives as long as the open file")] File,
+);
+
+/// What a name is to stand for from now on.
+#[derive(Clone, Debug)]
+pub(crate) struct NewVersion {
+    pub(crate) name: Name,
+    pub(crate) content: Content,
+    pub(crate) mode: u32,
+    pub(crate) modified_ns: i128,
+    /// How many older versions stay; what it was before when nothing is said.
+    pub(crate) keep: Option<u32>,
+}
+
+/// What letting go came to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Swept {
+    pub(crate) objects: u32,
+    pub(crate) deals: u32,
+    pub(crate) refunded: Amount,
+    pub(crate) deletion: Deletion,
+}
+
+impl Client {
+    /// Waits for whoever changes names just now. It is held for reads and writes of local rows only.
+    pub(crate) fn lock_names(&self) -> Result<NamesLock, ClientError> {
+        let folder = self.inner.dir.join("locks");
+        let path = folder.join("names");
+        let locked = std::fs::create_dir_all(&folder).and_then(|()| {
+            let file = File::create(&path)?;
+            file.lock()?;
+            Ok(file)
+        });
+        locked.map(NamesLock).map_err(|source| ClientError::Io { path, source })
+    }
+
+    /// Gives names new versions, together with the rest of `batch`. Says whether an older version went.
+    pub(crate) fn record(
+        &self,
+        new: Vec<NewVersion>,
+        mut batch: Batch,
+    ) -> Result<bool, ClientError> {
+        let _lock = self.lock_names()?;
+        let now_ms = self.host().now_ms();
+        let keys = new.iter().map(|new| new.name.as_bytes());
+        let rows = self.catalog().rows_at(Names, keys)?;
+        let mut dropped = false;
+        for (new, row) in new.into_iter().zip(rows) {
+            let path = new.name.as_bytes().to_vec();
+            let fresh = NameEntry { path, keep: 0, deleted_ms: None, versions: Vec::new() };
+            let mut row = row.unwrap_or(fresh);
+            row.keep = new.keep.unwrap_or(row.keep);
+            let number = row.versions.iter().map(|version| version.number).max().unwrap_or(0) + 1;
+            let version = Version {
+                number,
+                stored_ms: now_ms,
+                mode: new.mode,
+                modified_ns: new.modified_ns.to_le_bytes(),
+                content: new.content,
+            };
+            let is_file = |version: &Version| matches!(version.content, Content::File { .. });
+            // Only files have a past: a folder's or link's older self is of no use.
+            row.versions.retain(is_file);
+            row.versions.insert(0, version);
+            row.deleted_ms = None;
+            dropped |= trim(&mut row);
+            batch.put(Names, new.name.as_bytes(), &row);
+        }
+        self.catalog().write(&batch)?;
+        Ok(dropped)
+    }
+
+    /// Ends the deals of all objects that no name stands for, and forgets their keys.
+    pub(crate) async fn sweep(&self) -> Result<Swept, ClientError> {
+        let unused = {
+            let _lock = self.lock_names()?;
+            let tree = self.tree()?;
+            let used = tree.used();
+            let user = |entry: &ObjectEntry| matches!(entry.kind, FileKind::Own | FileKind::Pack);
+            let unused = tree.objects.into_iter().filter(|(id, _)| !used.contains_key(id));
+            unused.filter(|(_, entry)| user(entry)).collect::<Vec<_>>()
+        };
+        let mut swept = Swept::default();
+        if unused.is_empty() {
+            return Ok(swept);
+        }
+        let before = self.account().await?.balance;
+        let mut batch = Batch::default();
+        for (id, entry) in &unused {
+            swept.deals += self.end_deals(&entry.manifest, &entry.key).await?;
+            swept.objects += 1;
+            batch.remove(Objects, &id.0);
+        }
+        for (_, entry) in &unused {
+            swept.deletion.extend(self.delete_shards(&entry.manifest, &entry.key).await?);
+        }
+        self.catalog().write(&batch)?;
+        for (id, _) in &unused {
+            self.forget_leaves(id);
+        }
+        let after = self.account().await?.balance;
+        swept.refunded = after.checked_sub(before).unwrap_or(Amount::ZERO);
+        Ok(swept)
+    }
+
+    pub(crate) fn forget_leaves(&self, object: &ObjectId) {
+        let leaves = self.inner.dir.join("leaves").join(object.to_string());
+        // Leaves can be computed again; a file that is not there is as good as removed.
+        std::fs::remove_file(leaves).ok();
+    }
+}
+
+/// Drops the versions beyond those that are kept; says whether there were any.
+pub(crate) fn trim(row: &mut NameEntry) -> bool {
+    let kept = usize::try_from(row.keep).unwrap_or(usize::MAX);
+    let kept = kept.saturating_add(usize::from(row.deleted_ms.is_none()));
+    let dropped = row.versions.len() > kept;
+    row.versions.truncate(kept);
+    dropped
+}

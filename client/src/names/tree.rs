@@ -1,0 +1,311 @@
+//! All names at once, for what is about folders and patterns.
+//!
+//! Rows lie under hashed keys, so a folder cannot be looked up: whoever asks for one reads all names,
+//! which takes a moment per hundred thousand, and is done once per command.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use symbolon_protocol::{
+    Amount,
+    content::{Layout, Manifest},
+    id::ObjectId,
+};
+
+use super::{Name, NameError, Pattern, glob::is_pattern, shown};
+use crate::{
+    Client,
+    catalog::{Content, FileKind, KeyBytes, NameEntry, Names, ObjectEntry, Objects, Version},
+    error::ClientError,
+    upkeep::FileView,
+};
+
+/// A file and the object it lies in.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) name: Name,
+    pub(crate) key: KeyBytes,
+    pub(crate) kind: FileKind,
+    pub(crate) manifest: Manifest,
+    pub(crate) stored_ms: u64,
+    pub(crate) cost: Amount,
+    pub(crate) first: u64,
+    pub(crate) length: u64,
+}
+
+impl Found {
+    /// Whether the file is all there is in its object.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.kind != FileKind::Pack && (self.first, self.length) == (0, self.manifest.length)
+    }
+
+    /// What the file's part of its object is, as `(part, whole)`, for sharing out what is the object's.
+    fn part(&self) -> (u64, u64) {
+        if self.is_whole() { (1, 1) } else { (self.length, self.manifest.length.max(1)) }
+    }
+
+    fn layout(&self) -> Result<Layout, ClientError> {
+        Layout::new(self.manifest.scheme, self.manifest.length)
+            .map_err(|error| ClientError::Index(error.to_string()))
+    }
+
+    /// Bytes of its whole object on all nodes together.
+    pub(crate) fn object_bytes(&self) -> Result<u64, ClientError> {
+        Ok(self.layout()?.stored_bytes())
+    }
+
+    pub(crate) fn view(&self) -> Result<FileView, ClientError> {
+        let (manifest, layout) = (&self.manifest, self.layout()?);
+        let (part, whole) = self.part();
+        let stored = u128::from(layout.stored_bytes()) * u128::from(part) / u128::from(whole);
+        Ok(FileView {
+            name: self.name.to_string(),
+            path: self.name.as_bytes().to_vec(),
+            kind: if self.kind == FileKind::Pack { FileKind::Own } else { self.kind },
+            packed: !self.is_whole(),
+            object: manifest.object,
+            length: self.length,
+            scheme: manifest.scheme,
+            segments: layout.segments(),
+            stored_bytes: u64::try_from(stored).unwrap_or(u64::MAX),
+            stored_ms: self.stored_ms,
+            cost: self.cost.fraction(part, whole).unwrap_or(Amount::ZERO),
+        })
+    }
+}
+
+/// What a name stands for.
+#[derive(Clone, Debug)]
+pub enum NameKind {
+    /// A file; boxed, because it has the most to say.
+    File(Box<FileView>),
+    /// A symbolic link.
+    Link {
+        /// Where it points.
+        target: Vec<u8>,
+    },
+    /// A folder.
+    Folder,
+}
+
+/// A name and what is known of it here.
+#[derive(Clone, Debug)]
+pub struct NameView {
+    /// The name.
+    pub name: Name,
+    /// What it stands for.
+    pub kind: NameKind,
+    /// Its permissions.
+    pub mode: u32,
+    /// When it was changed before it was stored, in nanoseconds since the Unix epoch.
+    pub modified_ns: i128,
+    /// How many versions there are, this one included.
+    pub versions: usize,
+    /// When it was removed, in milliseconds since the Unix epoch, if only versions are left of it.
+    pub deleted_ms: Option<u64>,
+}
+
+/// A version of a name.
+#[derive(Clone, Debug)]
+pub struct VersionView {
+    /// Its number.
+    pub number: u64,
+    /// Bytes of the file; nothing for links and folders.
+    pub length: Option<u64>,
+    /// When it was stored, in milliseconds since the Unix epoch.
+    pub stored_ms: u64,
+    /// When it was changed before it was stored, in nanoseconds since the Unix epoch.
+    pub modified_ns: i128,
+    /// Whether it is what the name stands for now.
+    pub current: bool,
+}
+
+/// All names and objects.
+pub(crate) struct Tree {
+    pub(crate) names: BTreeMap<Name, NameEntry>,
+    pub(crate) objects: BTreeMap<ObjectId, ObjectEntry>,
+}
+
+impl NameEntry {
+    /// What the name stands for, unless it was removed.
+    pub(crate) fn current(&self) -> Option<&Version> {
+        self.versions.first().filter(|_| self.deleted_ms.is_none())
+    }
+}
+
+fn bad_row(path: &[u8], why: impl std::fmt::Display) -> ClientError {
+    ClientError::Index(format!("a row is named {:?}, which is no name: {why}", shown(path)))
+}
+
+impl Client {
+    /// A name from what a user typed or a file system has.
+    pub(crate) fn name(bytes: &[u8]) -> Result<Name, ClientError> {
+        Name::new(bytes).map_err(|error: NameError| {
+            ClientError::Usage(format!("{:?} is no name: {error}", shown(bytes)))
+        })
+    }
+
+    /// All names and objects.
+    pub(crate) fn tree(&self) -> Result<Tree, ClientError> {
+        let mut names = BTreeMap::new();
+        for row in self.catalog().rows(Names)? {
+            let name = Name::new(row.path.as_slice()).map_err(|error| bad_row(&row.path, error))?;
+            names.insert(name, row);
+        }
+        let objects = self.catalog().rows(Objects)?;
+        let objects = objects.into_iter().map(|row| (row.manifest.object, row)).collect();
+        Ok(Tree { names, objects })
+    }
+
+    /// The file of a name.
+    pub(crate) fn find(&self, name: &Name) -> Result<Found, ClientError> {
+        let row = self.catalog().row(Names, name.as_bytes())?;
+        let version = row.as_ref().and_then(NameEntry::current);
+        let version = version.ok_or_else(|| ClientError::NoName { name: name.to_string() })?;
+        self.found(name, version)
+    }
+
+    /// One version of a name.
+    pub(crate) fn find_version(&self, name: &Name, number: u64) -> Result<Found, ClientError> {
+        let row = self.catalog().row(Names, name.as_bytes())?;
+        let row = row.ok_or_else(|| ClientError::NoName { name: name.to_string() })?;
+        let version = row.versions.iter().find(|version| version.number == number);
+        let version = version.ok_or_else(|| ClientError::NoVersion {
+            name: name.to_string(),
+            number,
+            kept: row.versions.iter().map(|version| version.number).collect(),
+        })?;
+        self.found(name, version)
+    }
+
+    fn found(&self, name: &Name, version: &Version) -> Result<Found, ClientError> {
+        let Content::File { object, first, length } = version.content else {
+            return Err(ClientError::NotAFile { name: name.to_string() });
+        };
+        let entry = self.catalog().row(Objects, &object.0)?;
+        let entry =
+            entry.ok_or_else(|| ClientError::Index(format!("object {object} is missing")))?;
+        place(name, &entry, version, first, length)
+    }
+}
+
+/// A file in its object, once the range is one of the object.
+fn place(
+    name: &Name,
+    entry: &ObjectEntry,
+    version: &Version,
+    first: u64,
+    length: u64,
+) -> Result<Found, ClientError> {
+    if first.checked_add(length).is_none_or(|end| end > entry.manifest.length) {
+        let why = format!("the range of {:?} lies outside its object", name.to_string());
+        return Err(ClientError::Index(why));
+    }
+    Ok(Found {
+        name: name.clone(),
+        key: entry.key.clone(),
+        kind: entry.kind,
+        manifest: entry.manifest.clone(),
+        stored_ms: version.stored_ms,
+        cost: entry.cost,
+        first,
+        length,
+    })
+}
+
+impl Tree {
+    /// The file of one version.
+    pub(crate) fn found(&self, name: &Name, version: &Version) -> Result<Found, ClientError> {
+        let Content::File { object, first, length } = version.content else {
+            return Err(ClientError::NotAFile { name: name.to_string() });
+        };
+        let entry = self.objects.get(&object);
+        let entry =
+            entry.ok_or_else(|| ClientError::Index(format!("object {object} is missing")))?;
+        place(name, entry, version, first, length)
+    }
+
+    /// Names that stand for something, with what they stand for.
+    pub(crate) fn live(&self) -> impl Iterator<Item = (&Name, &Version)> {
+        self.names.iter().filter_map(|(name, entry)| Some((name, entry.current()?)))
+    }
+
+    /// Whether there is a folder of that name: one of its own, or one that something lies in.
+    pub(crate) fn is_folder(&self, folder: &[u8]) -> bool {
+        let mut inside = self.live().filter(|(name, _)| name.is_at_or_below(folder));
+        inside
+            .any(|(name, version)| name.as_bytes() != folder || version.content == Content::Folder)
+    }
+
+    /// The names a user means: one name, a folder and all that lies in it, or what a pattern matches and
+    /// all that lies in that. With it comes the folder that they are reached from.
+    pub(crate) fn select(
+        &self,
+        what: &[u8],
+        also_deleted: bool,
+    ) -> Result<(Vec<u8>, Vec<Name>), ClientError> {
+        let what = what.strip_suffix(b"/").unwrap_or(what);
+        let there = |entry: &NameEntry| also_deleted || entry.current().is_some();
+        let names = || self.names.iter().filter(|(_, entry)| there(entry)).map(|(name, _)| name);
+        let plain: Vec<Name> = names().filter(|name| name.is_at_or_below(what)).cloned().collect();
+        let (base, selected) = if !plain.is_empty() || !is_pattern(what) {
+            if what.is_empty() {
+                return Ok((Vec::new(), plain));
+            }
+            let name = Client::name(what)?;
+            let base = name.folders().next().map(<[u8]>::to_vec).unwrap_or_default();
+            (base, plain)
+        } else {
+            let pattern = Pattern::whole(what);
+            let mut folders: BTreeMap<&[u8], bool> = BTreeMap::new();
+            let mut chosen = Vec::new();
+            for name in names() {
+                let by_folder = name.folders().any(|folder| {
+                    *folders.entry(folder).or_insert_with(|| pattern.matches(folder))
+                });
+                if by_folder || pattern.matches(name.as_bytes()) {
+                    chosen.push(name.clone());
+                }
+            }
+            (pattern.base(), chosen)
+        };
+        if selected.is_empty() {
+            return Err(ClientError::NoName { name: shown(what) });
+        }
+        Ok((base, selected))
+    }
+
+    /// Objects that any version of any name lies in, and how many bytes of each.
+    pub(crate) fn used(&self) -> BTreeMap<ObjectId, u64> {
+        // A range counts once, however many versions stand for it.
+        let mut ranges = BTreeSet::new();
+        for version in self.names.values().flat_map(|entry| &entry.versions) {
+            if let Content::File { object, first, length } = version.content {
+                ranges.insert((object, first, length));
+            }
+        }
+        let mut used = BTreeMap::new();
+        for (object, _, length) in ranges {
+            *used.entry(object).or_insert(0) += length;
+        }
+        used
+    }
+
+    /// A name as it is shown.
+    pub(crate) fn view(&self, name: &Name, entry: &NameEntry) -> Result<NameView, ClientError> {
+        let version = entry.versions.first();
+        let version = version.ok_or_else(|| bad_row(name.as_bytes(), "it has no version"))?;
+        let kind = match &version.content {
+            Content::File { .. } => NameKind::File(Box::new(self.found(name, version)?.view()?)),
+            Content::Link { target } => NameKind::Link { target: target.clone() },
+            Content::Folder => NameKind::Folder,
+        };
+        Ok(NameView {
+            name: name.clone(),
+            kind,
+            mode: version.mode,
+            modified_ns: i128::from_le_bytes(version.modified_ns),
+            versions: entry.versions.len(),
+            deleted_ms: entry.deleted_ms,
+        })
+    }
+}

@@ -1,0 +1,131 @@
+//! Put: what is stored gets its name, and what the name stood for before goes.
+
+use symbolon_protocol::{Amount, content::Layout};
+
+use crate::{
+    Client,
+    catalog::{Content, FileKind, NameEntry, Names, ObjectEntry, Objects},
+    error::ClientError,
+    names::{Name, NewVersion},
+    progress::Progress,
+    source::{Opened, Source},
+    upload::{PutOptions, PutOutcome, PutReport, Replace, Request},
+};
+
+/// The permissions of a file that had none.
+const PLAIN_MODE: u32 = 0o644;
+
+impl Client {
+    /// Stores a file under a name.
+    pub async fn put(
+        &self,
+        source: Source,
+        name: &(impl AsRef<[u8]> + Sync + ?Sized),
+        options: &PutOptions,
+        progress: &Progress,
+    ) -> Result<PutReport, ClientError> {
+        let name = Self::name(name.as_ref())?;
+        let _lock = self.lock(name.as_bytes(), &name.to_string())?;
+        let opened = self.open_source(&source)?;
+        self.check_place(&name)?;
+        let row = self.catalog().row(Names, name.as_bytes())?;
+        let keep = options.keep.or(row.as_ref().map(|row| row.keep)).unwrap_or(0);
+        if let Some(old) = row.as_ref().and_then(|row| row.current()) {
+            if let Content::File { object, first: 0, .. } = old.content
+                && let Some(entry) = self.catalog().row(Objects, &object.0)?
+                && is_made_from(&entry, &opened)
+            {
+                return Ok(already(&entry, name.to_string()));
+            }
+            if old.content == Content::Folder || (keep == 0 && options.replace == Replace::Refuse) {
+                return Err(ClientError::Exists { name: name.to_string() });
+            }
+        }
+        let (mode, modified_ns) = opened
+            .about()
+            .unwrap_or_else(|| (PLAIN_MODE, i128::from(self.host().now_ms()) * 1_000_000));
+        let shown = name.to_string();
+        let request = Request::own(name.as_bytes(), shown, FileKind::Own, options);
+        let stored = self.upload(&request, opened, progress).await?;
+        let content = Content::File {
+            object: stored.entry.manifest.object,
+            first: 0,
+            length: stored.entry.manifest.length,
+        };
+        let report = stored.report(name.to_string());
+        let version = NewVersion { name, content, mode, modified_ns, keep: options.keep };
+        if self.record(vec![version], stored.batch())? {
+            progress.note("letting the replaced version go");
+            self.sweep().await?;
+        }
+        Ok(report)
+    }
+
+    /// Refuses a name that would lie in a file.
+    pub(crate) fn check_place(&self, name: &Name) -> Result<(), ClientError> {
+        let rows = self.catalog().rows_at(Names, name.folders())?;
+        let current = |row: &NameEntry| row.current().cloned();
+        for row in rows.into_iter().flatten() {
+            if current(&row).is_some_and(|version| version.content != Content::Folder) {
+                return Err(ClientError::NotAFolder { name: crate::names::shown(&row.path) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a source; a stream may use the identity's own folder.
+    pub(crate) fn open_source(&self, source: &Source) -> Result<Opened, ClientError> {
+        Opened::open(source, &self.spool())
+    }
+
+    /// Where bytes may lie for the time of a put.
+    pub(crate) fn spool(&self) -> std::path::PathBuf {
+        self.inner.dir.join("spool")
+    }
+
+    /// Stores what belongs to a listing; at most one object of each such kind stays.
+    pub(crate) async fn store_public(
+        &self,
+        source: Source,
+        request: &Request<'_>,
+        progress: &Progress,
+    ) -> Result<ObjectEntry, ClientError> {
+        let _lock = self.lock(&request.slot, &request.name)?;
+        let opened = self.open_source(&source)?;
+        let old: Vec<ObjectEntry> = self.catalog().rows(Objects)?;
+        let old: Vec<_> = old.into_iter().filter(|old| old.kind == request.kind).collect();
+        if let Some(old) = old.iter().find(|old| is_made_from(old, &opened)) {
+            return Ok(old.clone());
+        }
+        let stored = self.upload(request, opened, progress).await?;
+        let mut batch = stored.batch();
+        for old in &old {
+            batch.remove(Objects, &old.manifest.object.0);
+        }
+        self.catalog().write(&batch)?;
+        for old in &old {
+            self.end_deals(&old.manifest, &old.key).await?;
+            self.delete_shards(&old.manifest, &old.key).await?;
+        }
+        Ok(stored.entry)
+    }
+}
+
+/// Whether an object was made from this very source, as far as that can be told.
+fn is_made_from(entry: &ObjectEntry, opened: &Opened) -> bool {
+    opened.length().is_some() && entry.kind != FileKind::Pack && entry.source == opened.mark()
+}
+
+fn already(old: &ObjectEntry, name: String) -> PutReport {
+    let layout = Layout::new(old.manifest.scheme, old.manifest.length);
+    PutReport {
+        name,
+        object: old.manifest.object,
+        length: old.manifest.length,
+        scheme: old.manifest.scheme,
+        segments: layout.map_or(0, |layout| layout.segments()),
+        shards: 0,
+        cost: Amount::ZERO,
+        outcome: PutOutcome::Already,
+    }
+}
