@@ -143,7 +143,16 @@ fn a_folder_goes_there_and_back() {
     assert_eq!(network.json(&format!("{get} --replace"))["files"], 1);
     assert!(snapshot(&out) == snapshot(&root));
 
-    // One file of the pack, by bytes that are no text; then what patterns match.
+    single_files(&network);
+    what_is_there_stays_outside(&network);
+    network.json("mv tree/small moved --as owner");
+    let after = network.path("after");
+    network.json(&format!("get moved -o {} --as owner", after.display()));
+    assert!(snapshot(&after) == snapshot(&root.join("small")), "only its name changed");
+}
+
+/// One file of the pack, by bytes that are no text; then what patterns match, and a file that leaves it.
+fn single_files(network: &Network) {
     let odd = network.path("odd");
     let name = [b"tree/", odd_name().as_bytes()].concat();
     network.os(&format!("get -o {} --as owner", odd.display()), &[OsStr::from_bytes(&name)]).ok();
@@ -179,8 +188,10 @@ fn a_folder_goes_there_and_back() {
     assert_eq!(fs::read(&shared).unwrap(), bytes(10 + 17 * 7, 17));
     let length = network.json("ls tree/small/3/file17 --as owner")["files"][0]["packed"].clone();
     assert_eq!(length, false);
+}
 
-    // Where a link lies in the way of a folder, nothing goes through it.
+/// Where a link lies in the way of a folder, nothing goes through it.
+fn what_is_there_stays_outside(network: &Network) {
     let (trap, outside) = (network.path("trap"), network.path("outside"));
     fs::create_dir_all(&trap).unwrap();
     fs::create_dir_all(&outside).unwrap();
@@ -190,11 +201,6 @@ fn a_folder_goes_there_and_back() {
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
     assert_eq!(fs::read(trap.join("script")).unwrap(), b"#!/bin/sh\n");
     assert!(error(&trapped)["details"]["faults"].as_array().unwrap().len() > SMALL);
-
-    network.json("mv tree/small moved --as owner");
-    let after = network.path("after");
-    network.json(&format!("get moved -o {} --as owner", after.display()));
-    assert!(snapshot(&after) == snapshot(&root.join("small")), "only its name changed");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use symbolon_client::{FileFault, FolderOptions, Pattern};
 
 use crate::{
     error::{Error, Kind},
+    interrupt,
     output::{Output, Report},
     units::{count, show_size},
 };
@@ -92,6 +93,12 @@ pub(crate) fn partial(
     Err(Error::new(Kind::Partial, message)
         .hint("the rest is done; the same command again does what is left")
         .details(report.into_json()))
+}
+
+/// What a command ends with that was stopped on its way.
+fn stopped(doing: &str, so_far: &str) -> Error {
+    let message = format!("{doing} stopped at {so_far}");
+    interrupt::stopped(message, "run the same command again to go on; nothing is paid twice")
 }
 
 /// Says what cannot be stored at all.

@@ -3,10 +3,11 @@
 use serde_json::json;
 use symbolon_client::{Client, FolderGot, GetPlan, Replace};
 
-use super::{Clock, faults_json, first_few, pace, partial};
+use super::{Clock, faults_json, first_few, pace, partial, stopped};
 use crate::{
     context::{Consent, Context},
     error::Error,
+    interrupt::Interrupt,
     output::Report,
     progress,
     units::{count, show_size},
@@ -36,9 +37,10 @@ impl Bring {
         let path = plan.root().display().to_string();
         let (clock, bar) = (Clock::start(), progress::bar(&context.out, "fetching"));
         let replace = if self.replace { Replace::Replace } else { Replace::Refuse };
-        let got = client.fetch_folder(plan, replace, &bar.progress()).await;
+        let (mut interrupt, progress) = (Interrupt::listen(), bar.progress());
+        let got = interrupt.or(client.fetch_folder(plan, replace, &progress)).await;
         bar.finish();
-        let got = got?;
+        let got = got.ok_or_else(|| stopped("fetching", &bar.so_far()))??;
         let (report, done) = report(&got, &path, &clock);
         partial(&context.out, report, &done, &got.faults)
     }

@@ -7,10 +7,11 @@ use symbolon_client::{
     Client, FolderOptions, FolderPlan, FolderQuote, FolderStored, PutOptions, shown,
 };
 
-use super::{Clock, faults_json, first_few, pace, partial, tell_special};
+use super::{Clock, faults_json, first_few, pace, partial, stopped, tell_special};
 use crate::{
     context::{Consent, Context},
     error::Error,
+    interrupt::Interrupt,
     output::Report,
     progress,
     units::{count, show_amount, show_duration, show_size},
@@ -70,9 +71,11 @@ impl Store<'_> {
         }
         let nothing_to_do = plan.is_done();
         let (clock, bar) = (Clock::start(), progress::bar(&context.out, "storing"));
-        let stored = client.store_folder(plan, &quote, &self.options, &bar.progress()).await;
+        let (mut interrupt, progress) = (Interrupt::listen(), bar.progress());
+        let storing = client.store_folder(plan, &quote, &self.options, &progress);
+        let stored = interrupt.or(storing).await;
         bar.finish();
-        let stored = stored?;
+        let stored = stored.ok_or_else(|| stopped("storing", &bar.so_far()))??;
         let report = self.report(&stored, nothing_to_do, &clock);
         partial(&context.out, report.0, &report.1, &stored.faults)
     }
