@@ -324,7 +324,6 @@ fn no_such_thing(network: &Network) {
     fails(network.run("sell nothing --price 1 --as owner --yes"), 3, "no file named");
     fails(network.run("account --as nobody"), 3, "no identity nobody");
     fails(network.run(&format!("put {folder}/nothing --as owner")), 3, "no such file");
-    fails(network.run(&format!("put {folder} --as owner")), 2, "is a folder");
     fails(network.run(&format!("get data -o {folder}/no/where --as owner")), 11, "no/where");
     let there = network.file("there", 3, 1);
     let line = format!("get data -o {} --as owner", there.display());
