@@ -131,11 +131,11 @@ fn files_survive_a_crash_of_everything() {
     home.run(&["get", "data", "--range", "1000..2000", "-o", text(&part)]);
     assert_eq!(fs::read(&part).unwrap(), bytes[1000..2000]);
 
+    assert_eq!(home.fail(&["rm", "data"]).0, 2, "nobody can be asked here");
     let removed = home.run(&["rm", "data", "--yes"]);
     assert_eq!(removed["deals"], 1);
     assert_eq!(home.run(&["ls"])["files"].as_array().unwrap().len(), 0);
     assert_eq!(home.fail(&["get", "data", "-o", "x"]).0, 3);
-    assert_eq!(home.fail(&["rm", "data"]).0, 2, "nobody can be asked here");
 }
 
 #[test]

@@ -126,7 +126,7 @@ fn a_command_killed_while_it_publishes_loses_nothing() {
     let long = "x".repeat(120);
     let path = network.file("data", 1000, 1);
     let line = |number: usize| {
-        format!("put {} {long}{long}{long}{long}{number} --for 1h --yes", path.display())
+        format!("put {} {long}/{long}/{long}/{long}{number} --for 1h --yes", path.display())
     };
     at(&home, &line(0));
     let started = std::time::Instant::now();
@@ -142,7 +142,7 @@ fn a_command_killed_while_it_publishes_loses_nothing() {
     let last = network.file("last", 10, 2);
     at(&home, &format!("put {} last --for 1h --yes", last.display()));
     assert_eq!(at(&home, "status")["index"]["unpublished"], 0);
-    let mine = names(&at(&home, "ls"));
+    let mine = names(&at(&home, "ls -r"));
     assert_eq!(mine.len(), 17);
     let phrase = network.folder.path().join("phrase");
     fs::write(&phrase, made["phrase"].as_str().unwrap()).unwrap();
@@ -150,6 +150,6 @@ fn a_command_killed_while_it_publishes_loses_nothing() {
     let from = phrase.display();
     let line = format!("restore --no-passphrase --ledger {} --from {from}", network.ticket);
     assert_eq!(at(&other, &line)["index"]["names"], 17);
-    assert_eq!(names(&at(&other, "ls")), mine);
+    assert_eq!(names(&at(&other, "ls -r")), mine);
     assert_eq!(at(&home, "ledger status")["money"]["adds_up"], true);
 }
