@@ -14,10 +14,9 @@ use ::iroh::{
     EndpointAddr, EndpointId, RelayMode, RelayUrl, SecretKey, TransportAddr,
     address_lookup::{DnsAddressLookup, PkarrPublisher, PkarrResolver},
     endpoint::{
-        self as quic, AckFrequencyConfig, BindOpts, ConnectError, ConnectWithOptsError,
-        ConnectingError, ConnectionError, Incoming, MtuDiscoveryConfig, NetReportConfig,
-        PortmapperConfig, QuicTransportConfig, ReadError, StoppedError, VarInt, WriteError,
-        presets,
+        self as quic, BindOpts, ConnectError, ConnectWithOptsError, ConnectingError,
+        ConnectionError, Incoming, MtuDiscoveryConfig, NetReportConfig, PortmapperConfig,
+        QuicTransportConfig, ReadError, StoppedError, VarInt, WriteError, presets,
     },
 };
 use bytes::Bytes;
@@ -142,8 +141,6 @@ pub fn peer_id(secret: &[u8; 32]) -> PeerId {
 }
 
 fn transport() -> Result<QuicTransportConfig, NetError> {
-    let mut acks = AckFrequencyConfig::default();
-    acks.ack_eliciting_threshold(VarInt::from_u32(PACKETS_PER_ACK));
     let mut sizes = MtuDiscoveryConfig::default();
     sizes.upper_bound(DATAGRAM_BYTES_MAX);
     let idle = IDLE.try_into().map_err(|_| NetError::Bind { why: "idle timeout".into() })?;
@@ -155,7 +152,6 @@ fn transport() -> Result<QuicTransportConfig, NetError> {
         .send_window(u64::from(CONNECTION_WINDOW_BYTES))
         .keep_alive_interval(KEEP_ALIVE)
         .max_idle_timeout(Some(idle))
-        .ack_frequency_config(Some(acks))
         .mtu_discovery_config(Some(sizes))
         .build())
 }
@@ -449,10 +445,6 @@ const ACCEPT_QUEUE: usize = 256;
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// How long a silent peer is believed to be alive.
 const IDLE: Duration = Duration::from_secs(15);
-/// Packets a receiver may take before it acknowledges them: what one system call sends, so that an
-/// acknowledgement is made once per batch and not once per two packets (RFC 9000, section 13.2.2, names
-/// both). A lone packet is acknowledged after 25 ms as ever.
-const PACKETS_PER_ACK: u32 = 10;
 /// The largest datagram that is tried on a path: what an Ethernet frame holds over IPv4, and what iroh
 /// tells peers it takes. Paths that carry less show it, and get less.
 const DATAGRAM_BYTES_MAX: u16 = 1472;
