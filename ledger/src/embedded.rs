@@ -299,7 +299,7 @@ async fn open_database(host: &Host, folder: std::path::PathBuf) -> Result<Databa
         let opened = host.blocking(move || -> Result<_, LedgerError> {
             std::fs::create_dir_all(&folder).map_err(disk)?;
             let path = folder.join("ledger.redb");
-            Ok(Database::builder().set_cache_size(CACHE_BYTES).create(path))
+            Ok(symbolon_store::open_database(&path, CACHE_BYTES))
         });
         match opened.await? {
             Ok(database) => return Ok(database),

@@ -11,12 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redb::{Database, DatabaseError, ReadableDatabase, TableDefinition};
+use redb::{Database, DatabaseError, ReadableDatabase, StorageError, TableDefinition};
 use thiserror::Error;
 
 use crate::{
     error::{index_errors, is_full},
-    files,
+    files, open_database,
 };
 
 /// How long to sleep between two attempts to open a catalog that is in use.
@@ -62,7 +62,7 @@ impl CatalogError {
     }
 }
 
-index_errors!(CatalogError: redb::CommitError, redb::StorageError, redb::TableError, redb::TransactionError);
+index_errors!(CatalogError: redb::CommitError, StorageError, redb::TableError, redb::TransactionError);
 
 /// A change of a catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,10 +105,9 @@ impl Catalog {
         if let Some(parent) = path.parent() {
             files::private_dir(parent).map_err(io)?;
         }
-        files::database_file(path).map_err(io)?;
         let start = Instant::now();
         loop {
-            match Database::builder().set_cache_size(CACHE_BYTES).create(path) {
+            match open_database(path, CACHE_BYTES) {
                 Ok(database) => return Self::ready(database),
                 Err(DatabaseError::DatabaseAlreadyOpen) if start.elapsed() < wait => {
                     thread::sleep(RETRY.min(wait));
@@ -116,6 +115,7 @@ impl Catalog {
                 Err(DatabaseError::DatabaseAlreadyOpen) => {
                     return Err(CatalogError::InUse { path: path.to_owned() });
                 }
+                Err(DatabaseError::Storage(StorageError::Io(error))) => return Err(io(error)),
                 Err(error) => return Err(CatalogError::index(error.into())),
             }
         }

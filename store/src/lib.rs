@@ -1,7 +1,8 @@
 //! What lies on disk: a node's shard files with their redb index, and a client's catalog.
 //!
 //! Two rooms that share nothing but this crate's habits (files 0600, directories 0700, one durable
-//! commit per change, everything blocking; callers run it where blocking is allowed):
+//! commit per change, everything blocking; callers run it where blocking is allowed) and how they open
+//! their database, [`open_database`], which the embedded ledger opens its own with:
 //!
 //! - [`Shards`]: a node's disk. Shards stream in through a [`ShardWriter`] and out through a
 //!   [`ShardFile`]; beside them the small tables a node needs to remember. A shard is there whole or
@@ -14,11 +15,13 @@
 extern crate alloc;
 
 mod catalog;
+mod database;
 mod error;
 mod files;
 mod shards;
 
 pub use catalog::{Catalog, CatalogChange, CatalogError, CatalogRow};
+pub use database::open_database;
 pub use error::{Damage, StoreError};
 pub use files::free_bytes;
 pub use shards::{

@@ -6,8 +6,8 @@ use std::{
 };
 
 use redb::{
-    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition,
-    WriteTransaction,
+    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError,
+    TableDefinition, WriteTransaction,
 };
 use symbolon_protocol::{
     codec::{Decode, Encode, Reader},
@@ -15,7 +15,7 @@ use symbolon_protocol::{
 };
 
 use super::rows::{Row, ShardKey, ShardState};
-use crate::{StoreError, files};
+use crate::StoreError;
 
 type Table<'a> = TableDefinition<'a, &'static [u8], &'static [u8]>;
 
@@ -63,7 +63,6 @@ pub(super) struct Index {
 
 impl Index {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        files::database_file(path).map_err(|error| StoreError::io("open", path, error))?;
         let database = RwLock::new(Some(open_database(path)?));
         let index = Self { path: path.to_owned(), database };
         index.write(create_tables)?;
@@ -343,8 +342,11 @@ fn is_broken(error: &StoreError) -> bool {
 }
 
 fn open_database(path: &Path) -> Result<Database, StoreError> {
-    match Database::builder().set_cache_size(CACHE_BYTES).create(path) {
+    match crate::open_database(path, CACHE_BYTES) {
         Err(DatabaseError::DatabaseAlreadyOpen) => Err(StoreError::InUse { path: path.to_owned() }),
+        Err(DatabaseError::Storage(StorageError::Io(error))) => {
+            Err(StoreError::io("open", path, error))
+        }
         opened => opened.map_err(|error| StoreError::index(error.into())),
     }
 }
