@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Put and get with one bad node among eight, beside the same without: slowed, delayed, and lying.
+"""Put and get with bad nodes among eight, beside the same without: one slowed, one late, one lying, two killed.
 
 The slow node runs behind `link.py`, in a network namespace that has no other way out. That the link does slow is
 shown first: a file is stored on and read from that kind of node alone. The lying node has one byte in each MiB
 of its shards turned over on its disk; the get must still be right and name it whenever it asked it, and only
-those gets are counted.
+those gets are counted. The killed ones die by SIGKILL when the file has been stored, and stay dead.
 
     python3 bench/slow_node.py --size 64MiB
     python3 bench/slow_node.py --size 256MiB --rate 100kB --delay 0.5 --json
@@ -90,6 +90,22 @@ def lie(network):
                     file.write(bytes([byte[0] ^ 0xFF]))
 
 
+def killed(network, folder, source):
+    """Gets a file when two of its nodes are gone, each time by a process that has yet to find that out."""
+    out, gets, faults = folder.file("out"), [], []
+    put = network.measure("put", source, "file", "--for", "1h", "--yes")["seconds"]
+    for server in network.nodes[:2]:
+        server.kill()
+    for _ in range(ROUNDS):
+        got = network.measure("get", "file", "-o", out)
+        gets.append(got["seconds"])
+        faults.append(got["document"]["faults"])
+        if not common.same(source, out):
+            sys.exit("the bytes that came back are others")
+        os.remove(out)
+    return {"put": put, "get": statistics.median(gets), "faults": faults}
+
+
 def with_network(program, folder, what, nodes, rate, delay, work):
     home = folder.file(what)
     os.makedirs(home)
@@ -124,7 +140,10 @@ def main():
             program, folder, "lying", 8, 0, 0.0,
             lambda network: rounds(network, folder, source, lambda: lie(network)),
         )}
-    rows = [("node 1 of 8", "put s", "get s", "put ratio", "get ratio", "alone: put s", "get s of 1 MB", "faults named")]
+        results["two killed"] = {"among": with_network(
+            program, folder, "killed", 8, 0, 0.0, lambda network: killed(network, folder, source)
+        )}
+    rows = [("of 8 nodes", "put s", "get s", "put ratio", "get ratio", "alone: put s", "get s of 1 MB", "faults named")]
     healthy = results["healthy"]["among"]
     for what, one in results.items():
         among, alone = one["among"], one.get("alone")

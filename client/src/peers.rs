@@ -69,10 +69,12 @@ impl Peers {
     }
 
     /// The connection to a node, dialled when there is none. Nodes are dialled side by side; callers
-    /// for the same node share one dial.
+    /// for the same node share one dial. It goes on when who waits for it gives up, as readers do that
+    /// have enough without this node: else a node that is gone would be dialled for ever and never be
+    /// known to be gone.
     async fn connection(&self, node: &PeerAddress) -> Result<Connection, NetError> {
         let slot = self.slots.lock().await.entry(node.id).or_default().clone();
-        let mut slot = slot.lock().await;
+        let mut slot = slot.lock_owned().await;
         if let Some(connection) = slot.open.as_ref().filter(|open| open.close_reason().is_none()) {
             return Ok(connection.clone());
         }
@@ -83,12 +85,18 @@ impl Peers {
                 why: "it did not answer a moment ago".into(),
             });
         }
-        let dialled = self.endpoint.connect(node, Alpn::Storage).await;
-        match &dialled {
-            Ok(connection) => slot.open = Some(connection.clone()),
-            Err(_) => slot.down_until_ms = self.host.now_ms() + DOWN_MS,
-        }
-        dialled
+        let (endpoint, host, address) = (self.endpoint.clone(), self.host.clone(), node.clone());
+        let dial = tokio::spawn(async move {
+            let dialled = endpoint.connect(&address, Alpn::Storage).await;
+            match &dialled {
+                Ok(connection) => slot.open = Some(connection.clone()),
+                Err(_) => slot.down_until_ms = host.now_ms() + DOWN_MS,
+            }
+            dialled
+        });
+        dial.await.unwrap_or_else(|error| {
+            Err(NetError::Unreachable { peer: node.id, why: error.to_string() })
+        })
     }
 
     /// Whether a node answers now. A connection alone says little: one to a machine that was switched

@@ -4,7 +4,8 @@
 //! session keeps a window of groups in flight, asks data shards first (they need no decoding), asks a
 //! quarter more than required for the first group to learn who is fast, and afterwards asks for
 //! another slice only when one is late (half as long again as the 95th percentile) and its group is
-//! the one the reader waits for, so that hedging never takes capacity from useful work.
+//! the one the reader waits for, so that hedging never takes capacity from useful work. Who was late
+//! is asked last from then on: a node that is gone costs one wait, not one per group.
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -105,6 +106,8 @@ struct Shard {
     strikes: u8,
     waiting: u32,
     mean_ms: u64,
+    /// The last time it was asked, another had to be asked in its place.
+    late: bool,
 }
 
 #[derive(Debug, Default)]
@@ -141,7 +144,7 @@ impl Download {
         window: u32,
     ) -> Self {
         let shards = shards.into_iter().map(|(index, node)| {
-            (index, Shard { node, fault: None, strikes: 0, waiting: 0, mean_ms: 0 })
+            (index, Shard { node, fault: None, strikes: 0, waiting: 0, mean_ms: 0, late: false })
         });
         Self {
             required,
@@ -203,13 +206,15 @@ impl Download {
         let Some(group) = self.groups.get_mut(&slice) else { return };
         let Some(since) = group.asked.remove(&index) else { return };
         group.arrived.push(index);
-        let took = now_ms.saturating_sub(since);
+        // A mean of zero says that there was no answer yet.
+        let took = now_ms.saturating_sub(since).max(1);
         if self.samples.len() == SAMPLES {
             self.samples.pop_front();
         }
         self.samples.push_back(took);
         if let Some(shard) = self.shards.get_mut(&index) {
             shard.waiting = shard.waiting.saturating_sub(1);
+            shard.late = false;
             shard.mean_ms = if shard.mean_ms == 0 { took } else { (3 * shard.mean_ms + took) / 4 };
         }
         if !group.ready && group.arrived.len() >= usize::from(self.required) {
@@ -286,7 +291,7 @@ impl Download {
                 shard.fault.is_none() && !asked
             })
             .min_by_key(|(index, shard)| {
-                let slow = shard.mean_ms > slow_ms;
+                let slow = shard.late || shard.mean_ms > slow_ms;
                 (slow, **index >= self.required, shard.waiting, shard.mean_ms, **index)
             })
             .map(|(index, _)| *index)
@@ -343,8 +348,13 @@ impl Download {
         let Some(slice) = self.head() else { return };
         let late = self.late_ms();
         let group = &self.groups[&slice];
-        let late_count = group.asked.values().filter(|since| *since + late <= now_ms).count();
-        let in_time = group.asked.len() - late_count + group.arrived.len();
+        let asked = group.asked.iter();
+        let overdue = asked.filter(|(_, since)| **since + late <= now_ms).map(|(index, _)| *index);
+        let overdue: Vec<u8> = overdue.collect();
+        let in_time = group.asked.len() - overdue.len() + group.arrived.len();
+        for index in overdue {
+            self.shards.get_mut(&index).expect("only shards are asked").late = true;
+        }
         for _ in in_time..usize::from(self.required) {
             if !self.ask(now_ms, slice) {
                 break;
@@ -363,9 +373,14 @@ impl Download {
         self.outputs.push_back(Output::Short { usable, required: self.required, faults });
     }
 
-    /// Which nodes failed, and how.
+    /// Which nodes failed, and how. One that was asked, kept the reader waiting, and has not answered
+    /// anything is too slow, whether or not it is known yet that it is gone.
     pub fn faults(&self) -> impl Iterator<Item = (u8, NodeId, NodeFault)> {
-        self.shards.iter().filter_map(|(index, shard)| Some((*index, shard.node, shard.fault?)))
+        self.shards.iter().filter_map(|(index, shard)| {
+            let silent = shard.late && shard.mean_ms == 0;
+            let fault = shard.fault.or(silent.then_some(NodeFault::Slow))?;
+            Some((*index, shard.node, fault))
+        })
     }
 }
 
@@ -460,6 +475,48 @@ mod tests {
         download.handle(late, Input::Tick);
         let (fetches, _) = drain(&mut download);
         assert!(!fetches.is_empty() && fetches.iter().all(|(_, slice)| *slice == 0), "{fetches:?}");
+    }
+
+    #[test]
+    fn a_silent_node_is_waited_for_once() {
+        const SLICES: u32 = 200;
+        let (mut download, mut fetches) = start(4, 8, SLICES);
+        let silent = [1, 2];
+        let (mut now, mut waits, mut asked_in_vain) = (0, 0, 0);
+        loop {
+            // The answers of a moment arrive together, none of them from those that are gone.
+            asked_in_vain += fetches.iter().filter(|(index, _)| silent.contains(index)).count();
+            let answers: Vec<_> =
+                fetches.drain(..).filter(|(index, _)| !silent.contains(index)).collect();
+            if answers.is_empty() {
+                waits += 1;
+                now = download.deadline().expect("the reader waits for somebody");
+                download.handle(now, Input::Tick);
+            }
+            now += 20;
+            for (index, slice) in answers {
+                download.handle(now, Input::Arrived { index, slice });
+            }
+            let (mut more, mut others) = drain(&mut download);
+            while let Some(other) = others.pop() {
+                if let Output::Ready { slice, .. } = other {
+                    download.handle(now, Input::Consumed { slice });
+                    let (further, last) = drain(&mut download);
+                    more.extend(further);
+                    others.extend(last);
+                } else if other == Output::Complete {
+                    let named: Vec<u8> = download.faults().map(|(index, ..)| index).collect();
+                    assert_eq!(named, silent);
+                    assert!(waits <= 2, "{waits} waits for nodes that are gone");
+                    assert!(
+                        asked_in_vain <= 8,
+                        "{asked_in_vain} slices asked of nodes that are gone"
+                    );
+                    return;
+                }
+            }
+            fetches.extend(more);
+        }
     }
 
     #[test]
