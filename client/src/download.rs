@@ -7,6 +7,7 @@
 mod slices;
 
 use core::ops::Range;
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use symbolon_protocol::{
@@ -99,8 +100,11 @@ impl Client {
         let (outbox, inbox) = mpsc::channel(1);
         let (client, progress) = (self.clone(), progress.clone());
         let task = tokio::spawn(async move {
+            // Who failed in one segment is asked last in the next ones.
+            let mut suspects = BTreeSet::new();
             for span in spans {
-                if let Err(error) = client.read_span(&reading, span, &outbox, &progress).await {
+                let read = client.read_span(&reading, span, &mut suspects, &outbox, &progress);
+                if let Err(error) = read.await {
                     // A reader that has gone wants no error.
                     outbox.send(Err(error)).await.ok();
                     return;
@@ -114,6 +118,7 @@ impl Client {
         &self,
         reading: &Reading,
         span: Span,
+        suspects: &mut BTreeSet<NodeId>,
         outbox: &mpsc::Sender<Result<Group, ClientError>>,
         progress: &Progress,
     ) -> Result<(), ClientError> {
@@ -131,7 +136,8 @@ impl Client {
         let required = coder.layout().required;
         let mut slices = Slices::new(self, id, &deal, coder, reading);
         let shards = slices.connectable().await?;
-        let mut session = Download::new(required, shards, (span.first, span.end), WINDOW);
+        let session = Download::new(required, shards, (span.first, span.end), WINDOW);
+        let mut session = session.suspecting(suspects);
         session.handle(self.host().now_ms(), Input::Start);
         loop {
             while let Some(output) = session.poll() {
@@ -141,6 +147,7 @@ impl Client {
                     Output::Ready { slice, indexes } => slices.decode(slice, &indexes),
                     Output::Complete => {
                         tell_faults(&session, progress);
+                        suspects.extend(session.faults().map(|(_, node, _)| node));
                         return Ok(());
                     }
                     Output::Short { usable, required, faults } => {

@@ -8,7 +8,7 @@
 //! is asked last from then on: a node that is gone costs one wait, not one per group.
 
 use alloc::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     vec::Vec,
 };
 
@@ -106,8 +106,16 @@ struct Shard {
     strikes: u8,
     waiting: u32,
     mean_ms: u64,
+    /// It failed or was late in another session, and has not answered in this one.
+    suspect: bool,
     /// The last time it was asked, another had to be asked in its place.
     late: bool,
+}
+
+impl Shard {
+    fn new(node: NodeId) -> Self {
+        Self { node, fault: None, strikes: 0, waiting: 0, mean_ms: 0, suspect: false, late: false }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -143,9 +151,7 @@ impl Download {
         (first, end): (u32, u32),
         window: u32,
     ) -> Self {
-        let shards = shards.into_iter().map(|(index, node)| {
-            (index, Shard { node, fault: None, strikes: 0, waiting: 0, mean_ms: 0, late: false })
-        });
+        let shards = shards.into_iter().map(|(index, node)| (index, Shard::new(node)));
         Self {
             required,
             shards: shards.collect(),
@@ -159,6 +165,15 @@ impl Download {
             now_ms: 0,
             over: false,
         }
+    }
+
+    /// Asks these nodes last: they failed or kept a reader waiting in another session.
+    #[must_use]
+    pub fn suspecting(mut self, nodes: &BTreeSet<NodeId>) -> Self {
+        for shard in self.shards.values_mut() {
+            shard.suspect = nodes.contains(&shard.node);
+        }
+        self
     }
 
     /// Takes note of what happened.
@@ -214,7 +229,7 @@ impl Download {
         self.samples.push_back(took);
         if let Some(shard) = self.shards.get_mut(&index) {
             shard.waiting = shard.waiting.saturating_sub(1);
-            shard.late = false;
+            (shard.suspect, shard.late) = (false, false);
             shard.mean_ms = if shard.mean_ms == 0 { took } else { (3 * shard.mean_ms + took) / 4 };
         }
         if !group.ready && group.arrived.len() >= usize::from(self.required) {
@@ -291,7 +306,7 @@ impl Download {
                 shard.fault.is_none() && !asked
             })
             .min_by_key(|(index, shard)| {
-                let slow = shard.late || shard.mean_ms > slow_ms;
+                let slow = shard.suspect || shard.late || shard.mean_ms > slow_ms;
                 (slow, **index >= self.required, shard.waiting, shard.mean_ms, **index)
             })
             .map(|(index, _)| *index)
@@ -475,6 +490,18 @@ mod tests {
         download.handle(late, Input::Tick);
         let (fetches, _) = drain(&mut download);
         assert!(!fetches.is_empty() && fetches.iter().all(|(_, slice)| *slice == 0), "{fetches:?}");
+    }
+
+    #[test]
+    fn suspects_are_asked_last() {
+        let shards = (0..6).map(|index| (index, PeerId([index; 32])));
+        let suspects = BTreeSet::from([PeerId([0; 32]), PeerId([3; 32])]);
+        let mut download = Download::new(4, shards, (0, 1), 1).suspecting(&suspects);
+        download.handle(0, Input::Start);
+        let (fetches, _) = drain(&mut download);
+        // Five are wanted of the first group, and only four are beyond suspicion.
+        assert_eq!(fetches, vec![(1, 0), (2, 0), (4, 0), (5, 0), (0, 0)]);
+        assert_eq!(download.faults().count(), 0, "a suspicion is no fault of this session");
     }
 
     #[test]
