@@ -8,6 +8,7 @@ that closes when the script ends, however it ends, and only those children are e
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import subprocess
@@ -293,6 +294,18 @@ def table(rows):
     for row in rows:
         cells = [str(cell).ljust(width) for cell, width in zip(row, widths)]
         print("  ".join(cells).rstrip())
+
+
+def stream(program):
+    """One plain stream over loopback, as the example `throughput` of the crate net has it: MB/s, and ns of
+    processor time per byte, both ends together."""
+    done = run([program])
+    found = re.search(
+        r"aes: +([0-9.]+) MB/s, +([0-9.]+) ns of processor time per byte", done.out.decode()
+    )
+    if done.code != 0 or not found:
+        sys.exit(f"{program} did not say how fast it was: {done.out.decode()}{done.error.decode()}")
+    return float(found[1]), float(found[2])
 
 
 def sync_disk(path, length):

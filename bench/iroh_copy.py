@@ -79,15 +79,10 @@ def ticket_of(sender, patience=600):
 
 
 def stream(program, length):
-    """The plain stream's time for that many bytes, from its rate; the bytes are those of the example."""
-    done = common.run([program])
-    found = re.search(r"iroh: +([0-9.]+) MB/s, ([0-9]+) MiB", done.out.decode())
-    if done.code != 0 or not found:
-        sys.exit(f"{program} did not say how fast it was: {done.out.decode()}{done.error.decode()}")
-    seconds = length / 1e6 / float(found[1])
-    # Its other half, a stream in memory, is counted too: the CPU is an upper bound.
-    cpu = done.cpu * length / (int(found[2]) * common.MIB)
-    return common.rate({"seconds": seconds, "cpu": cpu, "client_peak": done.peak, "node_peak": 0}, length)
+    """The plain stream's time and processor time for that many bytes, from its rates."""
+    mb_per_s, ns_per_byte = common.stream(program)
+    figures = {"seconds": length / 1e6 / mb_per_s, "cpu": ns_per_byte * length / 1e9}
+    return common.rate({**figures, "client_peak": 0, "node_peak": 0}, length)
 
 
 def symbolon(program, folder, source, length, nodes):

@@ -12,25 +12,15 @@ plain sequential write with fsync) and, when the example is given, the floor of 
 import argparse
 import json
 import os
-import re
 import sys
 
 import common
 
 
-def stream_floor(program):
-    """MB/s of the plain stream, as the example says it."""
-    done = common.run([program])
-    found = re.findall(r"iroh: +([0-9.]+) MB/s", done.out.decode())
-    if done.code != 0 or not found:
-        sys.exit(f"{program} did not say how fast it was: {done.out.decode()}{done.error.decode()}")
-    return float(found[0])
-
-
-def measure(program, folder, length, nodes):
+def measure(program, folder, run, length, nodes):
     source, out = folder.file("source"), folder.file("out")
     common.make(source, length, length)
-    home = folder.file("network")
+    home = folder.file(f"network{run}")
     os.makedirs(home)
     with common.Network(program, home, nodes) as network:
         put = network.measure("put", source, "file", "--for", "1h", "--yes")
@@ -56,10 +46,10 @@ def main():
     with common.Folder(options.dir) as folder:
         document["disk_mb_per_s"] = common.sync_disk(folder.file("floor"), common.GIB)
         if options.stream:
-            document["stream_mb_per_s"] = stream_floor(options.stream)
-        for length in options.sizes:
+            document["stream_mb_per_s"], document["stream_ns_per_byte"] = common.stream(options.stream)
+        for run, length in enumerate(options.sizes):
             load = common.load()
-            put, get = measure(program, folder, length, options.nodes)
+            put, get = measure(program, folder, run, length, options.nodes)
             document["sizes"].append({"length": length, "load": load, "put": put, "get": get})
             for step, one in (("put", put), ("get", get)):
                 rows.append((
@@ -71,7 +61,8 @@ def main():
     disk = document["disk_mb_per_s"]
     print(f"floor: disk {disk:.0f} MB/s written and synced; with scheme 4/8 every byte is written twice")
     if options.stream:
-        print(f"floor: one plain stream over loopback {document['stream_mb_per_s']:.0f} MB/s")
+        print(f"floor: one plain stream over loopback {document['stream_mb_per_s']:.0f} MB/s, "
+              f"{document['stream_ns_per_byte']:.2f} ns of processor time per byte")
     print(f"{os.cpu_count()} cores; load before each size: {[round(one['load'], 1) for one in document['sizes']]}")
     if options.json:
         print(json.dumps(document))
