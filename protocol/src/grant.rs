@@ -24,7 +24,7 @@ use crate::{
 
 pub use authorize::{Access, Authorized, Quota};
 pub use chain::{VerifiedGrant, verify_first_link};
-pub use sale::{Sale, mandate, sale_link, verify_mandate};
+pub use sale::{Sale, mandate, mandate_id, sale_link, verify_mandate};
 pub use token::{GrantToken, TokenError};
 
 choice! {

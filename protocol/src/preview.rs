@@ -103,7 +103,12 @@ struct Place {
 }
 
 fn place(layout: &Layout, cell: u64) -> Option<Place> {
-    let segment = layout.iter().find(|segment| cell < segment.first_cell + segment.cells())?;
+    // All segments but the last are full, so no list of them has to be walked.
+    let full = Layout::full_segment(layout.scheme(), 0).ok()?.cells();
+    let segment = layout.segment(u32::try_from(cell / full).ok()?).ok()?;
+    if segment.first_cell + segment.cells() <= cell {
+        return None;
+    }
     let in_segment = cell.checked_sub(segment.first_cell)?;
     let stripe = u32::try_from(in_segment / u64::from(segment.required)).ok()?;
     let stripe = segment.stripe(stripe)?;

@@ -189,7 +189,7 @@ pub(super) fn root_digest(root: &AccountId) -> Hash {
     Hash(blake3::derive_key("symbolon 2026 grant root v1", &bytes))
 }
 
-fn link_id(digest: &Hash) -> LinkId {
+pub(super) fn link_id(digest: &Hash) -> LinkId {
     LinkId(core::array::from_fn(|i| digest.0[i]))
 }
 

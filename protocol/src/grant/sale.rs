@@ -1,12 +1,12 @@
 //! The two first links of a sale: the seller's mandate to the ledger, and the ledger's to the buyer.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeSet, vec::Vec};
 
 use ed25519_dalek::SigningKey;
 
 use super::{
     Caveat, Grant, GrantError, Link, ability,
-    chain::{root_digest, verify_first_link},
+    chain::{link_id, root_digest, verify_first_link},
 };
 use crate::{
     codec::Encode,
@@ -49,16 +49,23 @@ pub fn verify_mandate(
     authority: &AccountId,
     object: &ObjectId,
 ) -> Result<LinkId, GrantError> {
+    let mut purposes = BTreeSet::new();
     let harmless = link.caveats.iter().all(|caveat| match caveat {
         Caveat::Object { object: named } => named == object,
         Caveat::Abilities { set } => set & ability::READ != 0,
         Caveat::Depth { links } => 1 <= *links,
-        Caveat::Purpose { .. } | Caveat::Staleness { .. } => true,
+        // Two of them allow no read at all.
+        Caveat::Purpose { .. } => {
+            purposes.insert(caveat.to_bytes());
+            purposes.len() == 1
+        }
         Caveat::NotBefore { .. }
         | Caveat::NotAfter { .. }
         | Caveat::Cells { .. }
         | Caveat::NodeReads { .. }
         | Caveat::NodeBytes { .. }
+        // How fresh a node's view of revocations has to be is for the buyer to say.
+        | Caveat::Staleness { .. }
         | Caveat::Order { .. } => false,
     });
     // A mandate without an object would let the ledger sell everything the seller has.
@@ -67,6 +74,12 @@ pub fn verify_mandate(
         return Err(GrantError::NotAMandate);
     }
     verify_first_link(seller, link)
+}
+
+/// The id under which a seller would revoke a mandate.
+#[must_use]
+pub fn mandate_id(seller: &AccountId, link: &Link) -> LinkId {
+    link_id(&link.digest(&root_digest(seller)))
 }
 
 /// The ledger's link to a buyer: the receipt of the order. Its nonce follows from the order, so it can

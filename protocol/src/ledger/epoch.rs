@@ -22,7 +22,7 @@ use crate::{
 
 /// A boundary that comes later than this part of an epoch after its time is nobody's miss but the
 /// ledger's: it stood still, and nodes could not prove.
-const LATE_PARTS: u64 = 4;
+pub(super) const LATE_PARTS: u64 = 4;
 
 /// A checked storage proof.
 #[derive(Debug)]

@@ -15,7 +15,8 @@ use crate::{
         params::{BP, WINDOW_MS_MAX},
         rows::{
             AwaitBeacon, Hold, HoldKey, Listing, ListingState, Listings, Node, Nodes, Nothing,
-            Order, OrderState, Orders, OrdersDue, OrdersOf, PublicRef, Table, Terms, Vault, Vaults,
+            Order, OrderState, Orders, OrdersDue, OrdersOf, PublicRef, Revocations, Table, Terms,
+            Vault, Vaults,
         },
         signing,
         state::State,
@@ -86,8 +87,11 @@ pub(super) fn check_list<S: State + ?Sized>(
         return Err(Status::BadField);
     }
     let (authority, object) = (&books.chain.authority, &terms.manifest.object);
-    grant::verify_mandate(&seller, &terms.mandate, authority, object)
+    let mandate = grant::verify_mandate(&seller, &terms.mandate, authority, object)
         .map_err(|_| Status::BadProof)?;
+    if books.has(Revocations, &(mandate, seller)) {
+        return Err(Status::BadProof);
+    }
     // A mandate that names no abilities grants all of them, deleting too.
     if !terms.mandate.caveats.iter().any(|caveat| matches!(caveat, Caveat::Abilities { .. })) {
         return Err(Status::BadProof);
@@ -123,7 +127,8 @@ fn terms_in_range(terms: &Terms, window_ms_min: u64) -> bool {
         && terms.window_ms <= WINDOW_MS_MAX
         && terms.mandate.to_bytes().len() <= MANDATE_BYTES_MAX
         && 0 < terms.access_ms
-        && 0 < terms.cells
+        && !terms.title.chars().any(char::is_control)
+        && terms.manifest.layout().is_ok_and(|layout| layout.cells() == terms.cells)
         && terms.preview_cells <= PREVIEW_CELLS_MAX
         && u64::from(terms.preview_cells) <= terms.cells
 }
@@ -190,10 +195,12 @@ pub(super) fn check_order<S: State + ?Sized>(
     if books.has(Orders, id) {
         return Err(Status::Exists);
     }
-    if listing.state == ListingState::Ended {
+    let terms = &listing.terms;
+    let mandate = grant::mandate_id(&listing.seller, &terms.mandate);
+    let revoked = books.has(Revocations, &(mandate, listing.seller));
+    if listing.state == ListingState::Ended || revoked {
         return Err(Status::ListingEnded);
     }
-    let terms = &listing.terms;
     if terms.price != *price || terms.licence != *licence {
         return Err(Status::TermsChanged);
     }

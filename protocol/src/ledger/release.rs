@@ -9,6 +9,7 @@ use crate::{
     ledger::{
         block::{Event, Place, Reason},
         books::Books,
+        epoch::LATE_PARTS,
         params::BP,
         rows::{
             HoldKey, Listings, Nodes, Nothing, Order, OrderState, Orders, OrdersDue, PostedRelease,
@@ -195,7 +196,21 @@ fn refund<S: State + ?Sized>(books: &mut Books<'_, S>, id: OrderId, mut order: O
     books.report(Event::OrderRefunded { order: id });
 }
 
-/// Does what fell due up to this block's time: refunds what was not delivered, settles what was.
+/// Whether so much time has passed that a block was missed: an engine that runs makes one when it is due.
+fn stood_still<S: State + ?Sized>(books: &Books<'_, S>, due_ms: u64) -> bool {
+    books.now() - due_ms >= (books.chain.params.delivery_ms / LATE_PARTS).max(1)
+}
+
+fn wait_again<S: State + ?Sized>(books: &mut Books<'_, S>, id: OrderId, mut order: Order) {
+    books.remove(OrdersDue, &(order.due_ms, id));
+    order.due_ms = books.now().saturating_add(books.chain.params.delivery_ms);
+    books.put(OrdersDue, &(order.due_ms, id), &Nothing {});
+    books.put(Orders, &id, &order);
+}
+
+/// Does what fell due up to this block's time: refunds what was not delivered, settles what was. Where the
+/// ledger itself stood still when a delivery was due, nobody could post a release: the order gets its full
+/// time once more.
 pub(super) fn overdue<S: State + ?Sized>(books: &mut Books<'_, S>) {
     let mut after = None;
     while let Some(key) = books.next_key(OrdersDue, &[OrdersDue::TAG], after.as_ref()) {
@@ -206,6 +221,7 @@ pub(super) fn overdue<S: State + ?Sized>(books: &mut Books<'_, S>) {
         let order = books.get(Orders, &id).expect("what is due was ordered");
         assert!(order.due_ms == due_ms, "an order is due once");
         match order.state {
+            OrderState::Paid if stood_still(books, due_ms) => wait_again(books, id, order),
             OrderState::Paid => refund(books, id, order),
             OrderState::Delivered => settle(books, id, order, &[]),
             OrderState::Settled | OrderState::Refunded => unreachable!("closed orders are not due"),

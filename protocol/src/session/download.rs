@@ -229,7 +229,7 @@ impl Download {
         self.samples.push_back(took);
         if let Some(shard) = self.shards.get_mut(&index) {
             shard.waiting = shard.waiting.saturating_sub(1);
-            (shard.suspect, shard.late) = (false, false);
+            (shard.suspect, shard.late, shard.strikes) = (false, false, 0);
             shard.mean_ms = if shard.mean_ms == 0 { took } else { (3 * shard.mean_ms + took) / 4 };
         }
         if !group.ready && group.arrived.len() >= usize::from(self.required) {
@@ -257,6 +257,8 @@ impl Download {
         }
         self.forget(index);
         if let Some(shard) = self.shards.get_mut(&index) {
+            // Who was busy a moment ago is asked last.
+            shard.late = true;
             shard.strikes += 1;
             if !fault.transient() || shard.strikes >= STRIKES {
                 shard.fault = Some(fault);

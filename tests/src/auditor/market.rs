@@ -61,8 +61,13 @@ impl Auditor {
         let due = self.orders.iter().filter(|(_, order)| order.open() && order.due_ms <= now);
         let due: Vec<(OrderId, Stage)> = due.map(|(id, order)| (*id, order.stage)).collect();
         for (id, stage) in due {
+            let order = self.orders.get_mut(&id).expect("it is due");
+            // A quarter of the time too late: the ledger stood still, and the order waits once more.
+            let stood_still =
+                4 * (now - order.due_ms) >= self.params.delivery_ms && now > order.due_ms;
             match stage {
                 Stage::Delivered => self.settle(id, &[]),
+                Stage::Paid if stood_still => order.due_ms = now + self.params.delivery_ms,
                 _ => self.refund(id),
             }
         }

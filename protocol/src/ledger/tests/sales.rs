@@ -117,6 +117,39 @@ fn too_few_releases_refund_everything() {
 }
 
 #[test]
+fn a_ledger_that_stood_still_refunds_no_sale() {
+    let mut world = ordered();
+    // A quarter of the delivery time too late: no custodian could have posted anything.
+    world.wait(3000 + 750);
+    assert_eq!(state_of(&world), OrderState::Paid);
+    assert_eq!(next_due(&world.state), Some(world.now + 3000));
+    for (index, number) in [(1, 11), (2, 12)] {
+        let release = world.release(ORDER, (2, 3), index);
+        world.must(number, release);
+    }
+    assert_eq!(state_of(&world), OrderState::Delivered);
+    // And where they post nothing although the ledger runs, the money goes back.
+    let mut world = ordered();
+    world.wait(3000 + 750);
+    world.wait(3000);
+    assert_eq!(state_of(&world), OrderState::Refunded);
+    assert_eq!(world.balance(BUYER), FAUCET);
+}
+
+#[test]
+fn nobody_buys_under_a_mandate_that_was_taken_back() {
+    let mut world = listed();
+    let terms = listing_terms(SELLER, PRICE);
+    let link = crate::grant::mandate_id(&account(SELLER), &terms.mandate);
+    world.must(SELLER, Action::Revoke { link });
+    let order = world.order(ORDER, LISTING, PRICE);
+    assert_eq!(world.act(BUYER, order), Status::ListingEnded);
+    assert_eq!(world.balance(BUYER), FAUCET);
+    let again = list(SELLER, ListingId([8; 16]), PRICE);
+    assert_eq!(world.act(SELLER, again), Status::BadProof);
+}
+
+#[test]
 fn a_release_is_for_one_order() {
     let mut world = ordered();
     let other = OrderId([8; 16]);
@@ -196,7 +229,7 @@ fn the_beacon_after_a_listing_picks_its_preview() {
 fn listings_have_bounds() {
     let mut world = listed();
     let good = listing_terms(SELLER, 5);
-    let mut bad = [(); 8].map(|()| good.clone());
+    let mut bad = [(); 10].map(|()| good.clone());
     bad[0].title.clear();
     bad[1].title = "x".repeat(121);
     bad[2].window_ms = 999;
@@ -205,6 +238,8 @@ fn listings_have_bounds() {
     bad[5].cells = 0;
     bad[6].splits.push(Split { account: account(9), share_bp: 6573 });
     bad[7].splits = vec![Split { account: account(9), share_bp: 1 }; 33];
+    bad[8].title = "cheap\u{1b}[2J".into();
+    bad[9].cells = 3;
     for terms in bad {
         let listing = ListingId([8; 16]);
         let list = Action::List { listing, terms: terms.clone().into() };
@@ -244,6 +279,11 @@ fn mandates_must_let_the_ledger_sell_without_strings() {
         with(Caveat::Cells { first: 0, end: 1 }),
         with(Caveat::NodeBytes { bytes: 1 }),
         with(Caveat::Abilities { set: ability::HEAD }),
+        with(Caveat::Staleness { max_ms: u64::MAX }),
+        link(SELLER, ledger, {
+            let purposes = [1, 2].map(|byte| Caveat::Purpose { hash: Hash([byte; 32]) });
+            [names.clone(), reads.clone()].into_iter().chain(purposes).collect()
+        }),
     ];
     let listing = ListingId([8; 16]);
     let mut act = |link| {

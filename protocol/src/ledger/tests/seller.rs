@@ -74,7 +74,7 @@ pub(super) fn listing_terms(seller: u8, price: u128) -> Terms {
         document: public_ref(),
         mandate: mandate(seller, manifest.object),
         manifest,
-        cells: 9,
+        cells: 2,
         vault: vault_id(seller),
         capsule,
         pad: [6; 32],
