@@ -96,7 +96,12 @@ pub(crate) fn group_count(layout: &SegmentLayout) -> u32 {
 
 impl Client {
     /// Reads spans one after the other.
-    pub(crate) fn read(&self, reading: Reading, spans: Vec<Span>, progress: &Progress) -> Groups {
+    pub(crate) fn read(
+        &self,
+        reading: Reading,
+        spans: impl Iterator<Item = Span> + Send + 'static,
+        progress: &Progress,
+    ) -> Groups {
         let (outbox, inbox) = mpsc::channel(1);
         let (client, progress) = (self.clone(), progress.clone());
         let task = tokio::spawn(async move {

@@ -103,6 +103,12 @@ pub enum ClientError {
         /// The file.
         path: PathBuf,
     },
+    /// A part of an upload that was begun before is no longer kept.
+    #[error("the upload of {name:?} that was begun before is no longer kept by the nodes")]
+    UploadLapsed {
+        /// The name.
+        name: String,
+    },
     /// A grant that cannot be used here.
     #[error("the grant cannot be used: {0}")]
     Grant(String),
@@ -262,6 +268,7 @@ impl ClientError {
             | Self::NoOrder(_)
             | Self::NoName { .. }
             | Self::NoVersion { .. }
+            | Self::UploadLapsed { .. }
             | Self::DealGone { .. } => ErrorKind::NotFound,
             Self::NotEnoughShards { faults, .. } if all_refused(faults) => ErrorKind::NotAllowed,
             Self::NotEnoughNodes { .. }

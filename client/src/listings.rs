@@ -10,8 +10,9 @@ use symbolon_protocol::{
 
 use crate::{
     Client,
-    download::{LeavesWanted, Reading, Span, group_count},
+    download::{LeavesWanted, Reading},
     error::ClientError,
+    get::spans,
     progress::Progress,
 };
 
@@ -193,14 +194,10 @@ impl Client {
             return Err(corrupt("public content is larger than this program reads"));
         }
         let layout = manifest.layout().map_err(|error| corrupt(&error.to_string()))?;
-        let spans = layout.iter().map(|segment| Span {
-            segment: segment.segment,
-            first: 0,
-            end: group_count(&segment),
-        });
+        let (spans, _) = spans(&layout, 0, u64::MAX, 0);
         let key = FileKey::from_bytes(public.key);
         let reading = Reading { manifest, key, grant: None, leaves: LeavesWanted::No, only: None };
-        let mut groups = self.read(reading, spans.collect(), &Progress::silent());
+        let mut groups = self.read(reading, spans, &Progress::silent());
         let mut bytes = Vec::new();
         while let Some(group) = groups.next().await {
             bytes.extend(group?.plain);

@@ -25,9 +25,9 @@ use crate::{
     Client,
     account::{Key, transaction_id},
     catalog::FileKind,
-    download::{LeavesWanted, Reading, Span, group_count},
+    download::{LeavesWanted, Reading},
     error::ClientError,
-    get::{GetOptions, Readable, Sink},
+    get::{GetOptions, Readable, Sink, spans},
     names::{Found, Name},
     place::address,
     progress::Progress,
@@ -136,9 +136,14 @@ impl Client {
 
     /// This identity's vault, opened when there is none.
     async fn vault(&self, progress: &Progress) -> Result<(VaultId, Vault), ClientError> {
-        let id = VaultId(self.own_id("vault", &[]));
-        if let Some(vault) = self.ledger().row(Vaults, &id).await? {
-            return Ok((id, vault));
+        let mut id = VaultId(self.own_id("vault", &[]));
+        for number in 1_u8.. {
+            match self.ledger().row(Vaults, &id).await? {
+                None => break,
+                Some(vault) if vault.owner == self.me() => return Ok((id, vault)),
+                // Custodians learn the id before the ledger does, and one has taken it for itself.
+                Some(_) => id = VaultId(self.own_id("vault", &[number])),
+            }
         }
         progress.note("sharing a vault among custodians");
         let mut nodes = self.nodes().await?;
@@ -388,12 +393,8 @@ impl Client {
         let what = Readable::Name(entry.name.as_bytes().to_vec());
         let mut reading: Reading = self.resolve(&what).await?.reading;
         reading.leaves = LeavesWanted::Yes;
-        let spans = layout.iter().map(|segment| Span {
-            segment: segment.segment,
-            first: 0,
-            end: group_count(&segment),
-        });
-        let mut groups = self.read(reading, spans.collect(), &Progress::silent());
+        let (spans, _) = spans(&layout, 0, u64::MAX, 0);
+        let mut groups = self.read(reading, spans, &Progress::silent());
         while let Some(group) = groups.next().await {
             kept.append(&group?.leaves)?;
         }

@@ -237,11 +237,14 @@ impl Client {
         let candidates = self.candidates(key).await?;
         if let Some(entry) = self.catalog().row(Uploads, key)? {
             let same = entry.source == opened.mark() && opened.length().is_some();
-            if same && !self.is_stuck(&entry, candidates.len()).await? {
+            let lapsed = self.is_lapsed(&entry, opened.length()).await?;
+            if same && !lapsed && !self.is_stuck(&entry, candidates.len()).await? {
                 progress.note("continuing an earlier upload");
                 return Ok((job(entry, candidates), PutOutcome::Resumed));
             }
-            progress.note(if same {
+            progress.note(if same && lapsed {
+                "letting an unfinished upload that is no longer kept go"
+            } else if same {
                 "letting an unfinished upload for more nodes than there are now go"
             } else {
                 "letting an unfinished upload of another source go"
@@ -284,6 +287,28 @@ impl Client {
         let key = FileKey::from_bytes(entry.key.expose());
         let short = nodes < usize::from(entry.scheme.enough());
         Ok(short && self.deal(&key.deal(0)).await?.is_none())
+    }
+
+    /// Whether something of an unfinished upload that was paid for is no longer kept: what is stored under
+    /// its key would never be whole.
+    async fn is_lapsed(
+        &self,
+        entry: &UploadEntry,
+        length: Option<u64>,
+    ) -> Result<bool, ClientError> {
+        // A stream is never continued.
+        let Some(length) = length else { return Ok(false) };
+        let layout = Layout::new(entry.scheme, length).map_err(invalid)?;
+        let job = job(entry.clone(), Vec::new());
+        for segment in layout.iter() {
+            match self.deal(&job.key.deal(segment.segment)).await? {
+                Some(deal) if self.keeps(&deal, &job, &segment) => {}
+                Some(_) => return Ok(true),
+                // Segments are paid for one after the other.
+                None => break,
+            }
+        }
+        Ok(false)
     }
 
     /// Sends the segments one after the other. While the next one is encoded and sent, the nodes sync
@@ -399,9 +424,9 @@ impl Client {
         use symbolon_protocol::ledger::Status;
         match self.send(transaction_id("end deal", &deal.0), Action::EndDeal { deal }).await {
             Ok(_) => Ok(true),
-            // Ended before: by an `rm` that came no further, or by its time.
+            // Ended before: by an `rm` that came no further, or by its time. Or it is somebody else's.
             Err(ClientError::LedgerRefused(
-                Status::DealClosed | Status::UnknownDeal | Status::IdReused,
+                Status::DealClosed | Status::UnknownDeal | Status::IdReused | Status::NotYours,
             )) => Ok(false),
             Err(error) => Err(error),
         }

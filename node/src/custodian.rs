@@ -5,12 +5,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Display,
+    fmt::{self, Display},
     sync::{Mutex, MutexGuard},
 };
 
 use symbolon_protocol::{
     Decode, Encode,
+    codec::{DecodeError, Reader},
     custody::{self, CustodyError, Release, ReleaseRequest, Share, VaultKey},
     id::{AccountId, OrderId, VaultId},
     ledger::{
@@ -64,13 +65,35 @@ record! {
         /// Which share.
         pub(crate) index: u8,
         /// The share's bytes.
-        pub(crate) share: [u8; 32],
+        pub(crate) share: ShareBytes,
     }
 }
 
-impl Drop for Kept {
+/// The bytes of a share: wiped when they are no longer needed, and never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct ShareBytes(pub(crate) [u8; 32]);
+
+impl fmt::Debug for ShareBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ShareBytes(..)")
+    }
+}
+
+impl Encode for ShareBytes {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+}
+
+impl Decode for ShareBytes {
+    fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Decode::decode(input).map(Self)
+    }
+}
+
+impl Drop for ShareBytes {
     fn drop(&mut self) {
-        self.share.zeroize();
+        self.0.zeroize();
     }
 }
 
@@ -288,7 +311,7 @@ pub(crate) async fn make(
         context: &context,
     };
     let entropy = shared.key.release_entropy(&context);
-    let share = Share::from_bytes(kept.index, &kept.share)?;
+    let share = Share::from_bytes(kept.index, &kept.share.0)?;
     Ok(Release::make(&share, &request, &entropy)?)
 }
 

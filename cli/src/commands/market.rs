@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Kind},
     grants, home,
     output::{Align, Report, Table},
-    units::{self, count, show_amount, show_duration, show_size, show_time},
+    units::{self, count, show_amount, show_duration, show_size, show_text, show_time},
 };
 
 /// Fewest digits that a listing is named by.
@@ -198,7 +198,7 @@ async fn show(client: &Client, listing: &str) -> Result<Report, Error> {
         if let Some(text) =
             document.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
         {
-            report = report.field(name, text);
+            report = report.field(name, show_text(text));
         }
     }
     Ok(report)

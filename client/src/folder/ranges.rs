@@ -139,7 +139,7 @@ impl Client {
             reading.only = Some((first.first, last.end()));
         }
         let spans = spans_of(&layout, &wanted);
-        let mut groups = self.read(reading, spans, &one_of_many(progress));
+        let mut groups = self.read(reading, spans.into_iter(), &one_of_many(progress));
         let mut cutter = Cutter { wanted, next: 0 };
         while let Some(group) = groups.next().await {
             let start = group.as_ref().ok().and_then(|group| start_of(&layout, group));

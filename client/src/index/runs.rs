@@ -11,8 +11,9 @@ use symbolon_protocol::{
 use crate::{
     Client,
     catalog::FileKind,
-    download::{LeavesWanted, Reading, Span, group_count},
+    download::{LeavesWanted, Reading},
     error::ClientError,
+    get::spans,
     progress::Progress,
     source::{Opened, Source},
     upload::{PutOptions, Replace, Request},
@@ -52,12 +53,7 @@ impl Client {
     async fn read_part(&self, part: &Part) -> Result<Vec<u8>, ClientError> {
         let manifest = part.manifest.clone();
         let layout = manifest.layout().map_err(|error| damaged(&error.to_string()))?;
-        let spans = layout.iter().map(|segment| Span {
-            segment: segment.segment,
-            first: 0,
-            end: group_count(&segment),
-        });
-        let spans = spans.collect();
+        let (spans, _) = spans(&layout, 0, u64::MAX, 0);
         let grant = Some(self.own_grant(manifest.object, ability::READ)?);
         let (key, leaves) = (part.key.clone(), LeavesWanted::No);
         let reading = Reading { manifest, key, grant, leaves, only: None };

@@ -9,8 +9,8 @@ use symbolon_protocol::{
     grant::{Caveat, Grant, ability},
     id::{DealId, Hash, NodeId},
     ledger::{
-        deal_cost,
-        rows::Deal,
+        Status, deal_cost,
+        rows::{Deal, DealState},
         transaction::{Acceptance, Action, DealTerms},
     },
     session::{
@@ -68,6 +68,8 @@ pub(super) enum Fed<'a> {
 pub(super) struct Placing<'a> {
     client: &'a Client,
     terms: DealTerms,
+    /// What is being stored.
+    name: String,
     grant: Grant,
     feeder: FeederParts,
     nodes: BTreeMap<NodeId, Candidate>,
@@ -114,6 +116,10 @@ impl Client {
         let coder = SegmentCoder::new(&job.key, job.entry.mask, layout, deal);
         let feeder = FeederParts { coder: Arc::new(coder), layout, bytes: bytes.clone() };
         if let Some(row) = self.deal(&deal).await? {
+            if !self.keeps(&row, job, &layout) {
+                let name = job.entry.name.clone();
+                return Err(ClientError::UploadLapsed { name });
+            }
             let cost = self.paid(&row).await?;
             let shards = row.shards.iter().flatten().count();
             let shards = u32::try_from(shards).expect("at most 128 shards");
@@ -161,6 +167,7 @@ impl Client {
             asked,
             client: self,
             terms,
+            name: job.entry.name.clone(),
             grant,
             feeder,
             nodes,
@@ -176,6 +183,20 @@ impl Client {
             placing.step().await?;
         }
         Ok(Fed::Placing(placing))
+    }
+
+    /// Whether a deal keeps this segment. Under its id may stand one that has ended, of a put that was cut
+    /// off long ago, or one that a node opened for itself: nodes learn the id before the ledger does.
+    pub(super) fn keeps(&self, deal: &Deal, job: &Job, layout: &SegmentLayout) -> bool {
+        let alive = matches!(deal.state, DealState::Offered | DealState::Active);
+        let same = deal.owner == self.me()
+            && deal.object == job.object
+            && deal.segment == layout.segment
+            && deal.required == layout.required
+            && deal.shards.len() == usize::from(layout.total)
+            && deal.length == layout.shard_length;
+        let kept = deal.shards.iter().flatten().count();
+        alive && same && kept >= usize::from(job.entry.scheme.enough())
     }
 
     /// What a deal that stands on the ledger cost, all-in.
@@ -391,7 +412,13 @@ impl Placing<'_> {
         let id = transaction_id("open deal", &self.terms.deal.0);
         let terms = self.terms.clone();
         let action = Action::OpenDeal { terms, acceptances, cost_max: cost };
-        self.client.send(id, action).await?;
+        self.client.send(id, action).await.map_err(|error| match error {
+            // Somebody else, a node that knew the id, has opened a deal under it meanwhile.
+            ClientError::LedgerRefused(Status::Exists) => {
+                ClientError::UploadLapsed { name: self.name.clone() }
+            }
+            error => error,
+        })?;
         let mut batch = Batch::default();
         batch.remove(Placements, &self.terms.deal.0);
         self.client.catalog().write(&batch)?;

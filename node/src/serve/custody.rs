@@ -15,7 +15,7 @@ use tracing::info;
 
 use super::{Stop, Stream, internal, refuse_store};
 use crate::{
-    custodian::{self, Kept, ReleaseError},
+    custodian::{self, Kept, ReleaseError, ShareBytes},
     shared::Shared,
 };
 
@@ -50,7 +50,12 @@ pub(crate) async fn keep_share(
     terms.verify_request(&offered.signature).map_err(refuse_share)?;
     check_vault(shared, &offered).await?;
     let share = terms.open(&offered.share, shared.key.custody_secret()).map_err(refuse_share)?;
-    let fresh = Kept { owner: *owner, key: key.clone(), index: *index, share: *share.as_bytes() };
+    let fresh = Kept {
+        owner: *owner,
+        key: key.clone(),
+        index: *index,
+        share: ShareBytes(*share.as_bytes()),
+    };
     let before = custodian::kept(shared, *vault).await.map_err(refuse_release)?;
     if before.as_ref() != Some(&fresh) {
         if before.is_some_and(|before| before.owner != *owner) {
