@@ -9,6 +9,8 @@
 mod crash;
 #[path = "simulation/forged.rs"]
 mod forged;
+#[path = "simulation/lapsed.rs"]
+mod lapsed;
 #[path = "simulation/liars.rs"]
 mod liars;
 #[path = "simulation/names.rs"]
@@ -88,6 +90,11 @@ fn a_sale_without_custodians_is_refunded() {
 #[test]
 fn what_is_cut_short_goes_on_and_is_paid_once() {
     repeat("what_is_cut_short_goes_on_and_is_paid_once", crash::crash);
+}
+
+#[test]
+fn a_put_whose_deal_has_ended_begins_anew() {
+    repeat("a_put_whose_deal_has_ended_begins_anew", lapsed::lapsed);
 }
 
 #[test]

@@ -116,20 +116,8 @@ impl Client {
         let coder = SegmentCoder::new(&job.key, job.entry.mask, layout, deal);
         let feeder = FeederParts { coder: Arc::new(coder), layout, bytes: bytes.clone() };
         if let Some(row) = self.deal(&deal).await? {
-            if !self.keeps(&row, job, &layout) {
-                let name = job.entry.name.clone();
-                return Err(ClientError::UploadLapsed { name });
-            }
-            let cost = self.paid(&row).await?;
-            let shards = row.shards.iter().flatten().count();
-            let shards = u32::try_from(shards).expect("at most 128 shards");
-            let encoded = feeder.feeder(self, progress).run(Vec::new()).await?;
-            let mut kept = row.shards.iter().zip(&encoded.roots);
-            if !kept.all(|(shard, root)| shard.is_none_or(|shard| shard.root == *root)) {
-                let path = std::path::PathBuf::from(&job.entry.name);
-                return Err(ClientError::SourceChanged { path });
-            }
-            return Ok(Fed::Placed(Placed { leaves: encoded.leaves, shards, cost }));
+            let placed = self.placed_before(job, &row, &feeder, progress).await?;
+            return Ok(Fed::Placed(placed));
         }
         let terms = DealTerms {
             deal,
@@ -183,6 +171,30 @@ impl Client {
             placing.step().await?;
         }
         Ok(Fed::Placing(placing))
+    }
+
+    /// A segment that an earlier put stored and paid for. It is encoded again: its content leaves are
+    /// wanted, and whether the file is still the same.
+    async fn placed_before(
+        &self,
+        job: &Job,
+        row: &Deal,
+        feeder: &FeederParts,
+        progress: &Progress,
+    ) -> Result<Placed, ClientError> {
+        if !self.keeps(row, job, &feeder.layout) {
+            return Err(ClientError::UploadLapsed { name: job.entry.name.clone() });
+        }
+        let cost = self.paid(row).await?;
+        let shards = row.shards.iter().flatten().count();
+        let shards = u32::try_from(shards).expect("at most 128 shards");
+        let encoded = feeder.feeder(self, progress).run(Vec::new()).await?;
+        let mut kept = row.shards.iter().zip(&encoded.roots);
+        if !kept.all(|(shard, root)| shard.is_none_or(|shard| shard.root == *root)) {
+            let path = std::path::PathBuf::from(&job.entry.name);
+            return Err(ClientError::SourceChanged { path });
+        }
+        Ok(Placed { leaves: encoded.leaves, shards, cost })
     }
 
     /// Whether a deal keeps this segment. Under its id may stand one that has ended, of a put that was cut

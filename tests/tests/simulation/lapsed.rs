@@ -1,0 +1,52 @@
+//! A put that was cut off when its deal was open already, and that goes on when the deal has ended: the
+//! nodes have deleted the shards, so it begins anew and is paid for anew.
+
+use std::time::Duration;
+
+use symbolon_client::{GetOptions, Progress, PutOutcome, Readable, Sink, Source};
+use symbolon_protocol::ledger::rows::Deals;
+use symbolon_tests::sim::{Trace, World};
+use tokio::time::sleep;
+
+use super::put_options;
+
+const EPOCHS: u64 = 2;
+
+pub(super) async fn lapsed(seed: u64) -> Trace {
+    let mut world = World::found(seed, 8).await;
+    let owner = world.client("owner");
+    owner.faucet().await.unwrap();
+    let data = world.bytes("file", 300_000 + world.dice("length", 90_000));
+    let bytes = data.clone();
+    let put = tokio::spawn(async move {
+        let source = Source::Bytes(bytes.into());
+        owner.put(source, "file", &put_options(EPOCHS), &Progress::silent()).await
+    });
+    // The deal stands on the ledger before the client hears of it.
+    let ledger = world.ledger();
+    while ledger.scan(Deals, &[], None, 1).await.unwrap().is_empty() {
+        assert!(!put.is_finished(), "the put is cut off before it ends");
+        sleep(Duration::from_millis(1)).await;
+    }
+    put.abort();
+    world.kill_client("owner").await;
+    assert!(put.await.is_err());
+    world.pass_epochs(EPOCHS + 2).await;
+    world.audit().await;
+
+    let owner = world.client("owner");
+    assert_eq!(owner.unfinished().unwrap(), ["file"]);
+    let source = Source::Bytes(data.clone().into());
+    let again = owner.put(source, "file", &put_options(40), &Progress::silent()).await.unwrap();
+    world.note(format!("put again: {again:?}"));
+    assert_eq!(again.outcome, PutOutcome::Stored);
+    assert_eq!(again.shards, 8);
+    world.audit().await;
+    assert_eq!(world.auditor.deals_opened(), 2);
+    let (name, options) = (Readable::Name(b"file".to_vec()), GetOptions::default());
+    let read = owner.get(&name, Sink::Memory, &options, &Progress::silent()).await.unwrap();
+    assert!(read.bytes.unwrap() == data, "the file is whole");
+    assert!(owner.unfinished().unwrap().is_empty());
+    owner.close().await;
+    world.finish().await
+}
