@@ -4,6 +4,7 @@ mod args;
 mod client_error;
 mod commands;
 mod context;
+mod durability;
 mod env;
 mod error;
 mod grants;

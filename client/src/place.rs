@@ -152,6 +152,16 @@ impl Client {
         self.candidates_of(self.nodes().await?, salt).await
     }
 
+    /// The same, with the records of all nodes there are or were.
+    pub(crate) async fn candidates_and_records(
+        &self,
+        salt: &[u8],
+    ) -> Result<(Vec<Candidate>, Vec<Record>), ClientError> {
+        let known = self.nodes().await?;
+        let network = known.iter().map(|node| Record::of(&node.row)).collect();
+        Ok((self.candidates_of(known, salt).await?, network))
+    }
+
     async fn candidates_of(
         &self,
         known: Vec<NodeView>,
@@ -185,9 +195,7 @@ impl Client {
 
     /// What storing `length` bytes would cost.
     pub async fn quote(&self, length: u64, options: &PutOptions) -> Result<Quote, ClientError> {
-        let known = self.nodes().await?;
-        let network: Vec<Record> = known.iter().map(|node| Record::of(&node.row)).collect();
-        let candidates = self.candidates_of(known, b"quote").await?;
+        let (candidates, network) = self.candidates_and_records(b"quote").await?;
         let candidates = with_room(candidates, options.scheme, Some(length));
         let scheme = choose_scheme(options.scheme, candidates.len())?;
         let params = self.params().await?;

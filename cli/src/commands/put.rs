@@ -13,6 +13,7 @@ use symbolon_protocol::{Amount, content::Scheme, ledger::rows::Chain};
 use super::folder::{self, bytes};
 use crate::{
     context::{self, Consent, Context},
+    durability,
     error::Error,
     interrupt::{self, Interrupt},
     names,
@@ -20,7 +21,7 @@ use crate::{
     progress,
     units::{self, GIB, Term, count, show_amount, show_duration, show_size},
 };
-use preview::{Preview, guard};
+use preview::Preview;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -99,12 +100,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         return Ok(preview.report());
     }
     if !args.accept_risk && is_new(&client, &shown_name, args.replace)? {
-        // Nodes of one's own are away when the machine sleeps: that is told, and forbids nothing.
-        let own = chain.params.faucet > Amount::ZERO && args.scheme.is_none();
-        match guard(&quote) {
-            Err(error) if own => context.out.warn(&error.message),
-            checked => checked?,
-        }
+        let scheme = (quote.scheme, args.scheme);
+        durability::judge(&context.out, &chain.params, scheme, &quote.durability)?;
     }
     ask(&args, context, &chain, &preview)?;
     let stored = store(&client, source, bytes(&name), &options, context).await;
@@ -205,6 +202,7 @@ async fn run_folder(args: Args, context: &Context) -> Result<Report, Error> {
             replace: Replace::Replace,
             keep: args.keep,
         },
+        accept_risk: args.accept_risk,
         dry_run: args.dry_run,
         yes: args.yes,
     };

@@ -15,7 +15,7 @@ use crate::{
     names,
     output::Report,
     progress,
-    units::{self, DAY_MS, Term, count, show_amount},
+    units::{self, Term, count, show_amount},
 };
 
 /// Bytes read of a description or licence.
@@ -86,7 +86,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         price: args.price,
         licence_text,
         access_ms: args.access,
-        window_ms: args.window.min(30 * DAY_MS),
+        window_ms: args.window,
         splits,
         preview_cells: args.preview,
         epochs: args.term.epochs(chain.params.epoch_ms),

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     Client,
     catalog::{Content, Version},
+    durability::{Durability, Record, durability},
     error::ClientError,
     names::{Name, NewVersion, Tree, below},
     place::{choose_scheme, quote, with_room},
@@ -73,6 +74,8 @@ pub struct FolderQuote {
     pub epochs: u64,
     /// All of it.
     pub total: Amount,
+    /// How sure the least sure object would be; nothing when there are none.
+    pub durability: Option<Durability>,
     /// What the user should know first.
     pub warning: Option<String>,
     /// The price of each object.
@@ -208,8 +211,9 @@ impl Client {
         plan: &FolderPlan,
         options: &PutOptions,
     ) -> Result<FolderQuote, ClientError> {
-        let candidates = self.candidates(b"quote").await?;
+        let (candidates, network) = self.candidates_and_records(b"quote").await?;
         let params = self.params().await?;
+        let times = (params.epoch_ms, options.epochs.saturating_mul(params.epoch_ms));
         let too_much = || ClientError::Usage(String::from("the price exceeds every amount"));
         let mut all = FolderQuote {
             scheme: choose_scheme(options.scheme, candidates.len())?,
@@ -218,6 +222,7 @@ impl Client {
             stored_bytes: 0,
             epochs: options.epochs,
             total: Amount::ZERO,
+            durability: None,
             warning: None,
             each: Vec::with_capacity(plan.units.len()),
         };
@@ -232,6 +237,12 @@ impl Client {
             all.stored_bytes = all.stored_bytes.saturating_add(one.stored_bytes);
             all.each.push(one.total);
             all.warning = all.warning.or(one.warning);
+            let records: Vec<Record> = candidates.iter().map(|node| node.record).collect();
+            let sure = durability(scheme, &records, &network, one.segments, times);
+            let worst = all.durability.map_or(0.0, |worst| worst.unavailable_at_repair);
+            if all.durability.is_none() || worst < sure.unavailable_at_repair {
+                all.durability = Some(sure);
+            }
             if length >= longest {
                 (longest, all.scheme) = (length, scheme);
             }

@@ -10,6 +10,7 @@ use symbolon_client::{
 use super::{Clock, faults_json, first_few, pace, partial, stopped, tell_special};
 use crate::{
     context::{Consent, Context},
+    durability,
     error::Error,
     interrupt::Interrupt,
     output::Report,
@@ -25,6 +26,8 @@ pub(crate) struct Store<'a> {
     pub(crate) to: &'a [u8],
     pub(crate) folder: FolderOptions,
     pub(crate) options: PutOptions,
+    /// Also where it would be out of reach too often.
+    pub(crate) accept_risk: bool,
     pub(crate) dry_run: bool,
     pub(crate) yes: bool,
 }
@@ -53,6 +56,13 @@ impl Store<'_> {
         if let Some(warning) = &quote.warning {
             context.out.warn(warning);
         }
+        if let Some(durability) = &quote.durability
+            && !self.accept_risk
+            && !self.is_begun(client)?
+        {
+            let scheme = (quote.scheme, self.options.scheme);
+            durability::judge(&context.out, &chain.params, scheme, durability)?;
+        }
         if plan.files() > 0 {
             let question = format!(
                 "Store {}, {}, for {} at {} all-in?",
@@ -78,6 +88,13 @@ impl Store<'_> {
         let stored = stored.ok_or_else(|| stopped("storing", &bar.so_far()))??;
         let report = self.report(&stored, nothing_to_do, &clock);
         partial(&context.out, report.0, &report.1, &stored.faults)
+    }
+
+    /// Whether it goes on with what was begun, and judged, before.
+    fn is_begun(&self, client: &Client) -> Result<bool, Error> {
+        let (name, below) = (shown(self.to), shown(&[self.to, b"/"].concat()));
+        let begun = client.unfinished()?;
+        Ok(begun.iter().any(|begun| *begun == name || begun.starts_with(&below)))
     }
 
     fn report(&self, stored: &FolderStored, nothing: bool, clock: &Clock) -> (Report, String) {
@@ -148,6 +165,7 @@ impl Store<'_> {
             "nodes": quote.nodes,
             "epochs": quote.epochs,
             "cost": quote.total.to_string(),
+            "durability": quote.durability.as_ref().map(durability::json),
             "warning": quote.warning,
             "special": plan.special,
             "faults": faults_json(&plan.faults),
@@ -162,8 +180,13 @@ impl Store<'_> {
                 "on the nodes",
                 format!("{} in {}", show_size(quote.stored_bytes), count(quote.deals, "deal")),
             )
-            .field("for", lasts)
+            .field("for", lasts.clone())
             .essence(quote.total.to_string());
+        for (name, value) in
+            quote.durability.iter().flat_map(|found| durability::fields(found, &lasts))
+        {
+            report = report.field(name, value);
+        }
         if !removed.is_empty() {
             report = report.field("would go", first_few(&removed));
         }

@@ -44,6 +44,9 @@ pub(crate) struct Args {
     /// Refuse to pay more than this, all-in
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     max_cost: Option<Amount>,
+    /// Store it even where it would be out of reach too often
+    #[arg(long)]
+    accept_risk: bool,
     /// Say what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -74,7 +77,8 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
                 keep: args.keep,
             };
             let (root, dry_run, yes) = (Path::new(&args.source), args.dry_run, args.yes);
-            let store = Store { root, to, folder, options, dry_run, yes };
+            let accept_risk = args.accept_risk;
+            let store = Store { root, to, folder, options, accept_risk, dry_run, yes };
             let report = store.run(&client, context).await;
             names::publish_and_close(client, epochs, &context.out).await;
             report

@@ -2,11 +2,11 @@
 //! the question before a real one.
 
 use serde_json::{Value, json};
-use symbolon_client::{Durability, HISTORY_EPOCHS, Quote, UNAVAILABLE_MAX};
+use symbolon_client::Quote;
 use symbolon_protocol::content::Scheme;
 
 use crate::{
-    error::{Error, Kind},
+    durability,
     output::Report,
     units::{count, show_amount, show_duration, show_size},
 };
@@ -29,8 +29,8 @@ impl Preview<'_> {
     /// Name and value of everything there is to know.
     fn fields(&self) -> Vec<(&'static str, String)> {
         let quote = self.quote;
-        let (scheme, durability) = (quote.scheme, &quote.durability);
-        vec![
+        let scheme = quote.scheme;
+        let mut fields = vec![
             ("file", show_size(self.length)),
             ("on the nodes", format!("{} in {}", show_size(quote.stored_bytes), shards(quote))),
             (
@@ -48,20 +48,9 @@ impl Preview<'_> {
                 "all-in",
                 format!("{}; 30 days are {}", show_amount(quote.total), show_amount(quote.month)),
             ),
-            ("up-time", up_time(durability)),
-            (
-                "out of reach",
-                format!(
-                    "{} at a given moment; {} when repair is due",
-                    chance(durability.unavailable),
-                    chance(durability.unavailable_at_repair)
-                ),
-            ),
-            (
-                "lost",
-                format!("{} within {}, without any repair", chance(durability.loss), self.lasts()),
-            ),
-        ]
+        ];
+        fields.extend(durability::fields(&quote.durability, &self.lasts()));
+        fields
     }
 
     /// As the result of a dry run.
@@ -101,39 +90,10 @@ impl Preview<'_> {
                 "total": quote.total.to_string(),
                 "month": quote.month.to_string(),
             },
-            "durability": durability_json(&quote.durability),
+            "durability": durability::json(&quote.durability),
             "warning": quote.warning,
         })
     }
-}
-
-fn durability_json(durability: &Durability) -> Value {
-    json!({
-        "up_time": durability.up,
-        "history_epochs": durability.epochs,
-        "unavailable": durability.unavailable,
-        "unavailable_at_repair": durability.unavailable_at_repair,
-        "loss": durability.loss,
-        "safe": durability.safe,
-    })
-}
-
-/// Refuses what would too often be out of reach.
-pub(super) fn guard(quote: &Quote) -> Result<(), Error> {
-    let durability = &quote.durability;
-    if durability.safe {
-        return Ok(());
-    }
-    let message = format!(
-        "{} on these nodes would be out of reach {} when repair is due, more than {}: their up-time is {}",
-        quote.scheme,
-        chance(durability.unavailable_at_repair),
-        chance(UNAVAILABLE_MAX),
-        up_time(durability),
-    );
-    Err(Error::new(Kind::NotEnough, message)
-        .hint("choose a scheme with more shards to spare (--scheme), wait for better nodes, or say --accept-risk")
-        .details(json!({ "durability": durability_json(durability) })))
 }
 
 fn shards(quote: &Quote) -> String {
@@ -152,53 +112,9 @@ fn expansion(scheme: Scheme) -> String {
     format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 
-fn up_time(durability: &Durability) -> String {
-    let percent = format!("{:.2} %", durability.up * 100.0);
-    let epochs = count(durability.epochs, "epoch");
-    if durability.epochs < HISTORY_EPOCHS {
-        return format!("{percent} assumed: not enough history ({epochs})");
-    }
-    format!("{percent}, measured over at least {epochs}")
-}
-
-/// A probability for people: `1 in 12000`.
-fn chance(probability: f64) -> String {
-    if probability <= 0.0 {
-        return "never".into();
-    }
-    if probability >= 0.5 {
-        return format!("{:.0} in 100", probability * 100.0);
-    }
-    let one_in = probability.recip();
-    let (value, unit) = match one_in {
-        one_in if one_in >= 1e15 => return "less than 1 in 1000 trillion".into(),
-        one_in if one_in >= 1e12 => (one_in / 1e12, " trillion"),
-        one_in if one_in >= 1e9 => (one_in / 1e9, " billion"),
-        one_in if one_in >= 1e6 => (one_in / 1e6, " million"),
-        _ => (one_in, ""),
-    };
-    // Two digits are more than the estimate is worth.
-    let scale = if value >= 100.0 { 10.0_f64.powf(value.log10().floor() - 1.0) } else { 1.0 };
-    format!("1 in {:.0}{unit}", (value / scale).round() * scale)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn chances_are_put_in_words() {
-        for (probability, text) in [
-            (0.0, "never"),
-            (1.0, "100 in 100"),
-            (0.25, "1 in 4"),
-            (1.0 / 12_345.0, "1 in 12000"),
-            (1.0 / 3_400_000.0, "1 in 3 million"),
-            (1e-20, "less than 1 in 1000 trillion"),
-        ] {
-            assert_eq!(chance(probability), text);
-        }
-    }
 
     #[test]
     fn expansions_have_two_digits() {
