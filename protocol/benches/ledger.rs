@@ -124,10 +124,11 @@ fn shard(index: u8) -> Vec<u8> {
 }
 
 fn open_deal(world: &World, number: u64) -> Action {
-    let mut deal = [0; 16];
-    deal[..8].copy_from_slice(&number.to_le_bytes());
+    let mut bytes = [0; Hash::BYTES];
+    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    let opening = Hash(bytes);
     let terms = DealTerms {
-        deal: DealId(deal),
+        deal: DealId::of(&opening),
         owner: account(1),
         object: ObjectId([1; 16]),
         segment: 0,
@@ -144,7 +145,7 @@ fn open_deal(world: &World, number: u64) -> Action {
         Acceptance::build(&world.chain, &terms, &node, (index, root), Amount(1000), expires_ms)
     };
     let acceptances = (0..NODES).map(accept).collect();
-    Action::OpenDeal { terms, acceptances, cost_max: Amount(u128::MAX) }
+    Action::OpenDeal { opening, terms, acceptances, cost_max: Amount(u128::MAX) }
 }
 
 fn storage_world() -> World {

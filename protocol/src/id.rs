@@ -96,7 +96,7 @@ ids! {
     Hash[32];
     /// The identity of one ledger: the hash of its genesis. Every signature is bound to one.
     ChainId[32];
-    /// A storage agreement for one segment, chosen by the owner.
+    /// A storage agreement for one segment: see [`DealId::of`].
     DealId[16];
     /// One stored file version, as nodes and the ledger know it: random to everyone but the owner.
     ObjectId[16];
@@ -110,6 +110,16 @@ ids! {
     TransactionId[16];
     /// A grant link's revocation id.
     LinkId[16];
+}
+
+impl DealId {
+    /// The id of the deal that `opening` opens. A node learns the id when it is asked for a shard, the opening
+    /// only when the deal stands on the ledger: it cannot open a deal of its own under the id before that.
+    #[must_use]
+    pub fn of(opening: &Hash) -> Self {
+        let hash = blake3::derive_key("symbolon 2026 deal id v1", &opening.0);
+        Self(core::array::from_fn(|at| hash[at]))
+    }
 }
 
 /// A storage node is known by the key its endpoint answers with.

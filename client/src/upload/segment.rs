@@ -68,6 +68,8 @@ pub(super) enum Fed<'a> {
 pub(super) struct Placing<'a> {
     client: &'a Client,
     terms: DealTerms,
+    /// What opens its deal.
+    opening: Hash,
     /// What is being stored.
     name: String,
     grant: Grant,
@@ -155,6 +157,7 @@ impl Client {
             asked,
             client: self,
             terms,
+            opening: job.key.deal_opening(layout.segment),
             name: job.entry.name.clone(),
             grant,
             feeder,
@@ -423,7 +426,8 @@ impl Placing<'_> {
         let shards = u32::try_from(acceptances.len()).expect("at most 128 shards");
         let id = transaction_id("open deal", &self.terms.deal.0);
         let terms = self.terms.clone();
-        let action = Action::OpenDeal { terms, acceptances, cost_max: cost };
+        let opening = self.opening;
+        let action = Action::OpenDeal { opening, terms, acceptances, cost_max: cost };
         self.client.send(id, action).await.map_err(|error| match error {
             // Somebody else, a node that knew the id, has opened a deal under it meanwhile.
             ClientError::LedgerRefused(Status::Exists) => {

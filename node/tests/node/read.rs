@@ -11,18 +11,18 @@ use symbolon_protocol::{
 
 use crate::{
     life::damage,
-    world::{PRICE, World, code, shard, verify},
+    world::{PRICE, World, code, deal_id, shard, verify},
 };
 
 const LENGTH: u64 = SLICE_BYTES as u64 + 8 * CELL_BYTES as u64;
 
 fn slice(first: u32, count: u32, grant: Option<&Grant>) -> Request {
-    let deal = symbolon_protocol::id::DealId([1; 16]);
+    let deal = deal_id(1);
     Request::Read { deal, index: 0, first, count, grant: grant.cloned() }
 }
 
 fn cell(cell: u32, grant: &Grant) -> Request {
-    let deal = symbolon_protocol::id::DealId([1; 16]);
+    let deal = deal_id(1);
     Request::ReadCell { deal, index: 0, cell, grant: Some(grant.clone()) }
 }
 

@@ -10,7 +10,7 @@ use symbolon_node::{Limits, Node, NodeOptions};
 use symbolon_protocol::{
     Amount,
     grant::{Caveat, Grant, ability},
-    id::{AccountId, DealId, ObjectId, PeerId, TransactionId},
+    id::{AccountId, DealId, Hash, ObjectId, PeerId, TransactionId},
     identity::Identity,
     ledger::{
         Params, Status,
@@ -101,7 +101,9 @@ impl World {
 
     /// Opens a deal over one shard.
     pub(crate) async fn open_deal(&self, terms: &DealTerms, acceptance: Acceptance) {
+        let opening = (0..=u8::MAX).map(opening).find(|opening| DealId::of(opening) == terms.deal);
         let action = Action::OpenDeal {
+            opening: opening.expect("terms are of a numbered deal"),
             terms: terms.clone(),
             acceptances: vec![acceptance],
             cost_max: Amount::credits(1000),
@@ -112,7 +114,7 @@ impl World {
     /// Terms for one shard of one segment, of which one suffices.
     pub(crate) fn terms(&self, deal: u8, length: u64) -> DealTerms {
         DealTerms {
-            deal: DealId([deal; 16]),
+            deal: deal_id(deal),
             owner: self.owner.account(),
             object: ObjectId([5; 16]),
             segment: 0,
@@ -249,4 +251,14 @@ pub(crate) fn verify(
     for (unit, (bytes, path)) in (first..).zip(pieces) {
         verify_unit(&acceptance.root, length, unit_bytes as u64, unit, bytes, path).unwrap();
     }
+}
+
+/// The id of deal `number`.
+pub(crate) fn deal_id(number: u8) -> DealId {
+    DealId::of(&opening(number))
+}
+
+/// What opens deal `number`.
+fn opening(number: u8) -> Hash {
+    Hash([number; 32])
 }

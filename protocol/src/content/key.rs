@@ -100,13 +100,19 @@ impl FileKey {
         ObjectId(half(&blake3::derive_key("symbolon 2026 object v1", &self.0)))
     }
 
+    /// What opens one segment's deal on the ledger, and nobody else can know before it stands there.
+    #[must_use]
+    pub fn deal_opening(&self, segment: u32) -> Hash {
+        let mut hasher = blake3::Hasher::new_derive_key("symbolon 2026 deal v1");
+        hasher.update(&self.0).update(&segment.to_le_bytes());
+        Hash(*hasher.finalize().as_bytes())
+    }
+
     /// The name of one segment's deal. It follows from the key, so an upload that was cut off finds
     /// what it has already stored, and pays for it once.
     #[must_use]
     pub fn deal(&self, segment: u32) -> DealId {
-        let mut hasher = blake3::Hasher::new_derive_key("symbolon 2026 deal v1");
-        hasher.update(&self.0).update(&segment.to_le_bytes());
-        DealId(half(hasher.finalize().as_bytes()))
+        DealId::of(&self.deal_opening(segment))
     }
 }
 

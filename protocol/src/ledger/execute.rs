@@ -327,8 +327,9 @@ fn validate_action<S: State + ?Sized>(
         Action::RegisterNode { .. } => {
             storage::check_register(books, sender, action).map(Effect::Storage)
         }
-        Action::OpenDeal { terms, acceptances, cost_max } => {
-            storage::check_open(books, sender, terms, acceptances, *cost_max).map(Effect::Storage)
+        Action::OpenDeal { opening, terms, acceptances, cost_max } => {
+            let accepted = (acceptances.as_slice(), *cost_max);
+            storage::check_open(books, sender, opening, terms, accepted).map(Effect::Storage)
         }
         Action::EndDeal { deal } => storage::check_end(books, sender, *deal).map(Effect::Storage),
         Action::Prove { epoch, leaves } => {

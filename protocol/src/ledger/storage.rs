@@ -122,13 +122,16 @@ fn new_node(payout: AccountId) -> Node {
 pub(super) fn check_open<S: State + ?Sized>(
     books: &Books<'_, S>,
     sender: AccountId,
+    opening: &Hash,
     terms: &DealTerms,
-    acceptances: &[Acceptance],
-    cost_max: Amount,
+    (acceptances, cost_max): (&[Acceptance], Amount),
 ) -> Result<Effect, Status> {
     let params = &books.chain.params;
     if !terms_in_range(terms, params) || !acceptances_in_range(terms, acceptances) {
         return Err(Status::BadField);
+    }
+    if DealId::of(opening) != terms.deal {
+        return Err(Status::BadProof);
     }
     if acceptances.iter().any(|accepted| accepted.verify(books.id(), terms).is_err()) {
         return Err(Status::BadAcceptance);

@@ -42,7 +42,7 @@ record! {
 record! {
     /// The terms of a deal, all but who keeps which shard: what a node accepts and an owner opens.
     pub struct DealTerms {
-        /// Chosen by the owner.
+        /// Made of an opening that the owner chose.
         pub deal: DealId,
         /// Who pays.
         pub owner: AccountId,
@@ -145,6 +145,8 @@ choice! {
         },
         /// Opens a deal and pays for all of it.
         OpenDeal = 11 {
+            /// What the deal's id is made of.
+            opening: Hash,
             /// The terms.
             terms: DealTerms,
             /// The nodes that keep the shards.

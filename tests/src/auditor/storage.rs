@@ -172,12 +172,16 @@ impl Auditor {
     }
 
     fn open(&mut self, sender: AccountId, action: &Action) -> Result<(), String> {
-        let Action::OpenDeal { terms, acceptances, cost_max } = action else {
+        let Action::OpenDeal { opening, terms, acceptances, cost_max } = action else {
             unreachable!("only deals come here");
         };
         let id = terms.deal;
         if self.deals.contains_key(&id) {
             return Err(format!("deal {id} is opened and paid twice"));
+        }
+        let named = blake3::derive_key("symbolon 2026 deal id v1", &opening.0);
+        if named[..16] != id.0 {
+            return Err(format!("deal {id} is opened by who does not know its opening"));
         }
         if terms.owner != sender {
             return Err(format!("deal {id} is opened by somebody else than its owner"));

@@ -1,9 +1,9 @@
 //! Deals and epochs: who is paid when, what comes back, and whose fault it is when nobody could prove.
 
-use super::world::{START_MS, World, account, node, terms};
+use super::world::{START_MS, World, account, deal_id, node, opening, terms};
 use crate::{
     amount::Amount,
-    id::{DealId, Hash},
+    id::Hash,
     ledger::{
         Status, beacon,
         block::{Event, Facts},
@@ -19,21 +19,17 @@ const OWNER: u8 = 1;
 const NODES: [u8; 3] = [11, 12, 13];
 
 /// An identifier whose first byte says the length of its shards: one leaf more than it modulo 4.
-fn deal(number: u8) -> DealId {
-    DealId([number; 16])
-}
-
 fn opened(epochs: u64) -> World {
     let mut world = World::new();
     world.fund(&[OWNER]);
     world.nodes(&NODES);
-    let open = world.deal(OWNER, deal(4), &NODES, epochs);
+    let open = world.deal(OWNER, opening(4), &NODES, epochs);
     world.must(OWNER, open);
     world
 }
 
 fn state_of(world: &World, number: u8) -> DealState {
-    world.state.get(Deals, &deal(number)).unwrap().state
+    world.state.get(Deals, &deal_id(number)).unwrap().state
 }
 
 #[test]
@@ -61,7 +57,7 @@ fn a_deal_is_paid_proven_and_completed() {
     world.must(12, proof);
     world.next_epoch();
     assert_eq!(state_of(&world, 4), DealState::Completed);
-    assert!(world.events.contains(&Event::DealEnded { deal: deal(4) }));
+    assert!(world.events.contains(&Event::DealEnded { deal: deal_id(4) }));
     assert_eq!([111, 112, 113].map(|number| world.balance(number)), [3, 6, 3]);
     let pools = crate::ledger::sheet(&world.state).unwrap().pools;
     assert_eq!((pools.storage, pools.repair), (Amount::ZERO, Amount(6)));
@@ -69,7 +65,7 @@ fn a_deal_is_paid_proven_and_completed() {
     assert_eq!((world.node(11).missed, world.node(11).missed_in_row), (1, 1));
     assert_eq!((world.node(12).passed, world.node(12).missed_in_row), (2, 0));
     assert_eq!((world.node(12).used, world.node(12).slots), (0, 0));
-    assert_eq!(world.act(OWNER, Action::EndDeal { deal: deal(4) }), Status::DealClosed);
+    assert_eq!(world.act(OWNER, Action::EndDeal { deal: deal_id(4) }), Status::DealClosed);
 }
 
 #[test]
@@ -77,7 +73,7 @@ fn ending_an_active_deal_pays_the_current_epoch_and_returns_the_rest() {
     let mut world = opened(10);
     let all = world.balance(OWNER);
     world.next_epoch();
-    world.must(OWNER, Action::EndDeal { deal: deal(4) });
+    world.must(OWNER, Action::EndDeal { deal: deal_id(4) });
     // Nine epochs at 9, and the reserve of a fifth of ten.
     assert_eq!(world.balance(OWNER), all + 81 + 18);
     assert_eq!(state_of(&world, 4), DealState::Cancelled);
@@ -89,7 +85,7 @@ fn ending_an_active_deal_pays_the_current_epoch_and_returns_the_rest() {
     assert_eq!(world.balance(111), 3);
     world.next_epoch();
     assert_eq!((world.node(11).used, world.node(11).slots), (0, 0));
-    assert!(world.events.contains(&Event::DealEnded { deal: deal(4) }));
+    assert!(world.events.contains(&Event::DealEnded { deal: deal_id(4) }));
 }
 
 #[test]
@@ -97,15 +93,15 @@ fn a_deal_ended_before_it_began_never_begins() {
     let mut world = opened(10);
     let used = world.node(11).used;
     assert_eq!(used, 1024);
-    world.must(OWNER, Action::EndDeal { deal: deal(4) });
-    assert!(world.events.contains(&Event::DealEnded { deal: deal(4) }));
+    world.must(OWNER, Action::EndDeal { deal: deal_id(4) });
+    assert!(world.events.contains(&Event::DealEnded { deal: deal_id(4) }));
     // All but the fee of 1, a fiftieth of 90 rounded down.
     assert_eq!(world.balance(OWNER), 10_000_000_000 - 1);
     assert_eq!(world.node(11).used, 0);
     world.next_epoch();
     assert_eq!(world.node(11).slots, 0);
-    assert_eq!(world.state.get(Deals, &deal(4)).unwrap().state, DealState::Cancelled);
-    let again = world.deal(OWNER, deal(4), &NODES, 10);
+    assert_eq!(world.state.get(Deals, &deal_id(4)).unwrap().state, DealState::Cancelled);
+    let again = world.deal(OWNER, opening(4), &NODES, 10);
     assert_eq!(world.act(OWNER, again), Status::Exists);
 }
 
@@ -113,19 +109,19 @@ fn a_deal_ended_before_it_began_never_begins() {
 fn the_last_row_fills_the_gap() {
     let mut world = opened(10);
     for number in [5, 6] {
-        let open = world.deal(OWNER, deal(number), &NODES, 10);
+        let open = world.deal(OWNER, opening(number), &NODES, 10);
         world.must(OWNER, open);
     }
     world.next_epoch();
     let table = world.node(11).table;
     assert_eq!(world.node(11).slots, 3);
-    world.must(OWNER, Action::EndDeal { deal: deal(4) });
+    world.must(OWNER, Action::EndDeal { deal: deal_id(4) });
     assert_eq!(world.node(11).table, table, "a table is frozen for its epoch");
     world.next_epoch();
     assert_eq!(world.node(11).slots, 2);
     assert_ne!(world.node(11).table, table);
     let first = world.state.get(Slots, &(node(11), 0)).unwrap();
-    assert_eq!(first.deal, deal(6));
+    assert_eq!(first.deal, deal_id(6));
     for number in NODES {
         let proof = world.prove(number);
         world.must(number, proof);
@@ -161,7 +157,7 @@ fn a_boundary_the_ledger_slept_through_costs_nobody() {
 fn proofs_are_only_for_whom_and_when_they_were_asked() {
     let mut world = opened(5);
     // Four leaves each, so that two epochs hardly ask for the same ten.
-    let long = world.deal(OWNER, deal(7), &NODES, 5);
+    let long = world.deal(OWNER, opening(7), &NODES, 5);
     world.must(OWNER, long);
     world.next_epoch();
     let stolen = world.prove(12);
@@ -181,7 +177,7 @@ fn proofs_are_only_for_whom_and_when_they_were_asked() {
 #[test]
 fn terms_have_bounds() {
     let mut world = opened(1);
-    let good = terms(OWNER, deal(9), 3, 5);
+    let good = terms(OWNER, deal_id(9), 3, 5);
     let mut bad = [(); 8].map(|()| good.clone());
     bad[0].length = 1000;
     bad[1].length = 0;
@@ -192,16 +188,18 @@ fn terms_have_bounds() {
     bad[6].required = 4;
     bad[7].total = 2;
     for terms in bad {
-        let open = world.deal_on(&terms, &NODES);
+        let open = world.deal_on(opening(9), &terms, &NODES);
         assert_eq!(world.act(OWNER, open), Status::BadField, "{terms:?}");
     }
     // Two shards at one node, too few shards.
-    let twice = world.deal_on(&good, &[11, 11, 12]);
+    let guessed = world.deal_on(opening(10), &good, &NODES);
+    assert_eq!(world.act(OWNER, guessed), Status::BadProof);
+    let twice = world.deal_on(opening(9), &good, &[11, 11, 12]);
     assert_eq!(world.act(OWNER, twice), Status::BadField);
-    let one = world.deal_on(&good, &[11]);
+    let one = world.deal_on(opening(9), &good, &[11]);
     assert_eq!(world.act(OWNER, one), Status::BadField);
     // Fewer than all is fine, as long as they give the segment back.
-    let two = world.deal_on(&good, &[11, 12]);
+    let two = world.deal_on(opening(9), &good, &[11, 12]);
     world.must(OWNER, two);
     world.next_epoch();
     assert_eq!((world.node(11).slots, world.node(13).slots), (2, 1));

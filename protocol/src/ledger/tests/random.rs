@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     amount::Amount,
-    id::{DealId, LinkId, ListingId, OrderId, TransactionId},
+    id::{DealId, Hash, LinkId, ListingId, OrderId, TransactionId},
     ledger::{
         Status, execute,
         rows::{DealState, Deals, Listings, Nodes, OrderState, Orders, Roots, Vaults},
@@ -54,7 +54,12 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
     let age = u8::try_from(world.chain().height / 50).unwrap();
     let mut id = [b; 16];
     id[15] = age;
-    let deal = DealId(id);
+    let opening = {
+        let mut bytes = [b; Hash::BYTES];
+        bytes[0] = age;
+        Hash(bytes)
+    };
+    let deal = DealId::of(&opening);
     let listing = ListingId([b % 3; 16]);
     let order = OrderId(id);
     let hold = TransactionId([0, 0, 0, 0, 0, 0, 0, b, 0, 0, 0, 0, 0, 0, 0, 0]);
@@ -75,7 +80,7 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
         6 => {
             let nodes = [11, 12, 13, 14];
             let (_, some) = nodes.split_at(usize::from(b % 3));
-            (user, world.deal(user, deal, some, 1 + u64::from(amount % 5)))
+            (user, world.deal(user, opening, some, 1 + u64::from(amount % 5)))
         }
         7 => {
             world.state.get(Nodes, &node(storer))?;

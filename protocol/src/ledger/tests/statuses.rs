@@ -4,11 +4,11 @@ use std::{slice, string::String, vec, vec::Vec};
 
 use super::{
     seller::{list, listing_terms, public_ref},
-    world::{START_MS, World, account, key, params, register, status, terms},
+    world::{START_MS, World, account, deal_id, key, opening, params, register, status, terms},
 };
 use crate::{
     amount::Amount,
-    id::{ChainId, DealId, LinkId, ListingId, OrderId, TransactionId},
+    id::{ChainId, LinkId, ListingId, OrderId, TransactionId},
     ledger::{
         Status,
         rows::Roots,
@@ -19,7 +19,8 @@ use crate::{
 
 const SELLER: u8 = 1;
 const BUYER: u8 = 2;
-const DEAL: DealId = DealId([7; 16]);
+/// The number of the deal.
+const DEAL: u8 = 7;
 const LISTING: ListingId = ListingId([7; 16]);
 const ORDER: OrderId = OrderId([7; 16]);
 const NODES: [u8; 3] = [11, 12, 13];
@@ -39,7 +40,7 @@ const CASES: &[Case] = &[
     (Status::BadAcceptance, bad_acceptance),
     (Status::BadLabel, bad_label),
     (Status::UnknownNode, || funded().act(SELLER, Action::Prove { epoch: 0, leaves: vec![] })),
-    (Status::UnknownDeal, || funded().act(SELLER, Action::EndDeal { deal: DEAL })),
+    (Status::UnknownDeal, || funded().act(SELLER, Action::EndDeal { deal: deal_id(DEAL) })),
     (Status::UnknownVault, || funded().act(SELLER, list(SELLER, LISTING, 5))),
     (Status::UnknownListing, || funded().act(SELLER, Action::EndListing { listing: LISTING })),
     (Status::UnknownOrder, || {
@@ -49,7 +50,7 @@ const CASES: &[Case] = &[
         let id = TransactionId([1; 16]);
         funded().act(SELLER, Action::VoidHold { payer: account(SELLER), id })
     }),
-    (Status::NotYours, || stored().act(BUYER, Action::EndDeal { deal: DEAL })),
+    (Status::NotYours, || stored().act(BUYER, Action::EndDeal { deal: deal_id(DEAL) })),
     (Status::Exists, exists),
     (Status::RootMoved, || funded().act(SELLER, set_root(1, 512))),
     (Status::ListingEnded, || {
@@ -66,8 +67,8 @@ const CASES: &[Case] = &[
     (Status::OrderClosed, order_closed),
     (Status::DealClosed, || {
         let mut world = stored();
-        world.must(SELLER, Action::EndDeal { deal: DEAL });
-        world.act(SELLER, Action::EndDeal { deal: DEAL })
+        world.must(SELLER, Action::EndDeal { deal: deal_id(DEAL) });
+        world.act(SELLER, Action::EndDeal { deal: deal_id(DEAL) })
     }),
     (Status::WrongEpoch, || {
         let mut world = stored();
@@ -84,7 +85,7 @@ const CASES: &[Case] = &[
     (Status::NodeFull, node_full),
     (Status::AcceptanceExpired, || {
         let mut world = funded();
-        let deal = world.deal(SELLER, DEAL, &NODES, 3);
+        let deal = world.deal(SELLER, opening(DEAL), &NODES, 3);
         world.now += 60_001;
         world.act(SELLER, deal)
     }),
@@ -140,7 +141,7 @@ fn funded() -> World {
 /// A deal that is in its nodes' tables.
 fn stored() -> World {
     let mut world = funded();
-    let deal = world.deal(SELLER, DEAL, &NODES, 3);
+    let deal = world.deal(SELLER, opening(DEAL), &NODES, 3);
     world.must(SELLER, deal);
     world.next_epoch();
     world
@@ -216,12 +217,13 @@ fn bad_proof() -> Status {
 
 fn bad_acceptance() -> Status {
     let mut world = funded();
-    let Action::OpenDeal { terms, mut acceptances, cost_max } = world.deal(SELLER, DEAL, &NODES, 3)
+    let Action::OpenDeal { opening, terms, mut acceptances, cost_max } =
+        world.deal(SELLER, opening(DEAL), &NODES, 3)
     else {
         unreachable!()
     };
     acceptances[1].price = Amount::ZERO;
-    world.act(SELLER, Action::OpenDeal { terms, acceptances, cost_max })
+    world.act(SELLER, Action::OpenDeal { opening, terms, acceptances, cost_max })
 }
 
 fn bad_label() -> Status {
@@ -235,7 +237,7 @@ fn bad_label() -> Status {
 fn exists() -> Status {
     let mut world = stored();
     // The identical terms and acceptances under another transaction.
-    let again = world.deal(SELLER, DEAL, &NODES, 3);
+    let again = world.deal(SELLER, opening(DEAL), &NODES, 3);
     world.act(SELLER, again)
 }
 
@@ -249,9 +251,9 @@ fn order_closed() -> Status {
 fn node_full() -> Status {
     let mut world = funded();
     world.must(11, register(11, 1024));
-    let mut long = terms(SELLER, DEAL, 3, 3);
+    let mut long = terms(SELLER, deal_id(DEAL), 3, 3);
     long.length = 2048;
-    let deal = world.deal_on(&long, &NODES);
+    let deal = world.deal_on(opening(DEAL), &long, &NODES);
     world.act(SELLER, deal)
 }
 
@@ -278,14 +280,14 @@ fn too_late() -> Status {
 #[test]
 fn a_refusal_names_the_most_important_reason() {
     let mut world = funded();
-    let mut everything_wrong = world.deal(BUYER, DEAL, &[14, 15, 16], 51);
+    let mut everything_wrong = world.deal(BUYER, opening(DEAL), &[14, 15, 16], 51);
     assert_eq!(world.act(SELLER, everything_wrong.clone()), Status::BadField);
-    everything_wrong = world.deal(BUYER, DEAL, &[14, 15, 16], 3);
+    everything_wrong = world.deal(BUYER, opening(DEAL), &[14, 15, 16], 3);
     assert_eq!(world.act(SELLER, everything_wrong), Status::UnknownNode);
-    let others = world.deal(BUYER, DEAL, &NODES, 3);
+    let others = world.deal(BUYER, opening(DEAL), &NODES, 3);
     assert_eq!(world.act(SELLER, others.clone()), Status::NotYours);
-    let Action::OpenDeal { terms, acceptances, .. } = others else { unreachable!() };
-    let cheap = Action::OpenDeal { terms, acceptances, cost_max: Amount(1) };
+    let Action::OpenDeal { opening, terms, acceptances, .. } = others else { unreachable!() };
+    let cheap = Action::OpenDeal { opening, terms, acceptances, cost_max: Amount(1) };
     assert_eq!(world.act(BUYER, cheap), Status::TermsChanged);
 }
 

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use super::{
     seller::{LICENCE, list, listing_terms, public_ref},
-    world::{PRICE, World, account, key, register, status, terms},
+    world::{PRICE, World, account, deal_id, key, opening, register, status, terms},
 };
 use crate::{
     amount::Amount,
     codec::Encode,
-    id::{ChainId, DealId, Hash, LinkId, ListingId, OrderId, TransactionId, hex},
+    id::{ChainId, Hash, LinkId, ListingId, OrderId, TransactionId, hex},
     ledger::{
         Status,
         block::Facts,
@@ -25,7 +25,8 @@ use crate::{
     },
 };
 
-const DEAL: DealId = DealId([4; 16]);
+/// The number of the deal.
+const DEAL: u8 = 4;
 const LISTING: ListingId = ListingId([7; 16]);
 const ORDER: OrderId = OrderId([7; 16]);
 const NODES: [u8; 3] = [11, 12, 13];
@@ -216,48 +217,59 @@ fn deals(writer: &mut Writer) {
     let prove = Action::Prove { epoch: 0, leaves: vec![] };
     let why = "this account is not a storage node";
     writer.refuse(Status::UnknownNode, "proof by no node", why, (1, prove.clone()));
-    let open = writer.world.deal(1, DEAL, &NODES, 3);
+    let open = writer.world.deal(1, opening(DEAL), &NODES, 3);
     let why = "the acceptances are by keys that are no nodes";
     writer.refuse(Status::UnknownNode, "deal with strangers", why, (1, open.clone()));
     let nodes = NODES.map(|number| writer.world.sign(number, register(number, 4096)));
     writer.ok("nodes", "three nodes of four leaves each", &nodes);
     writer.refuse(Status::BadField, "proof of nothing", "its table is empty", (11, prove));
 
-    let mut odd = terms(1, DEAL, 3, 3);
+    let mut odd = terms(1, deal_id(DEAL), 3, 3);
     odd.length = 1000;
-    let offer = writer.world.deal_on(&odd, &NODES);
+    let offer = writer.world.deal_on(opening(DEAL), &odd, &NODES);
     let why = "shards are whole leaves of 1024 bytes";
     writer.refuse(Status::BadField, "odd length", why, (1, offer));
-    let offer = writer.world.deal(1, DEAL, &NODES, 51);
+    let offer = writer.world.deal(1, opening(DEAL), &NODES, 51);
     let why = "at most 50 epochs on this ledger";
     writer.refuse(Status::BadField, "too many epochs", why, (1, offer));
-    let offer = writer.world.deal(1, DEAL, &[11, 11, 12], 3);
+    let offer = writer.world.deal(1, opening(DEAL), &[11, 11, 12], 3);
     writer.refuse(Status::BadField, "one node twice", "one node holds one shard", (1, offer));
     let why = "somebody else's deal cannot be opened, even for one's own money";
     writer.refuse(Status::NotYours, "deal of another owner", why, (2, open.clone()));
-    let Action::OpenDeal { terms: of, acceptances, .. } = open.clone() else { unreachable!() };
+    let Action::OpenDeal { opening: opens, terms: of, acceptances, .. } = open.clone() else {
+        unreachable!()
+    };
+    let (terms_of, signed, cost_max) = (of.clone(), acceptances.clone(), Amount(u128::MAX));
+    let guessed = Action::OpenDeal {
+        opening: opening(DEAL + 1),
+        terms: terms_of,
+        acceptances: signed,
+        cost_max,
+    };
+    let why = "who knows a deal's id does not know what opens it";
+    writer.refuse(Status::BadProof, "another opening", why, (1, guessed));
     let mut cheaper = acceptances.clone();
     cheaper[2].price = Amount(PRICE.0 - 1);
-    let cost_max = Amount(u128::MAX);
-    let forged = Action::OpenDeal { terms: of.clone(), acceptances: cheaper, cost_max };
+    let forged =
+        Action::OpenDeal { opening: opens, terms: of.clone(), acceptances: cheaper, cost_max };
     let why = "the price was changed after the node signed";
     writer.refuse(Status::BadAcceptance, "price changed", why, (1, forged));
-    let capped = Action::OpenDeal { terms: of, acceptances, cost_max: Amount(31) };
+    let capped = Action::OpenDeal { opening: opens, terms: of, acceptances, cost_max: Amount(31) };
     let why = "rate 9, three epochs 27, reserve 5, fee 0: 32";
     writer.refuse(Status::TermsChanged, "dearer than accepted", why, (1, capped));
-    let mut long = terms(1, DealId([8; 16]), 3, 3);
+    let mut long = terms(1, deal_id(8), 3, 3);
     long.length = 5120;
-    let offer = writer.world.deal_on(&long, &NODES);
+    let offer = writer.world.deal_on(opening(8), &long, &NODES);
     writer.refuse(Status::NodeFull, "node full", "five leaves, room for four", (1, offer));
-    let expensive = writer.world.deal(3, DealId([5; 16]), &NODES, 3);
+    let expensive = writer.world.deal(3, opening(5), &NODES, 3);
     let why = "account 3 has six units, a deal of two-leaf shards costs more";
     writer.refuse(Status::BalanceTooLow, "deal too dear", why, (3, expensive));
     writer.act("deal", "three shards of one leaf for three epochs", 1, open.clone());
     let why = "the same deal is never paid twice";
     writer.refuse(Status::Exists, "deal opened again", why, (1, open));
-    let end = Action::EndDeal { deal: DealId([1; 16]) };
+    let end = Action::EndDeal { deal: deal_id(1) };
     writer.refuse(Status::UnknownDeal, "end of no deal", "there is no such deal", (1, end));
-    let end = Action::EndDeal { deal: DEAL };
+    let end = Action::EndDeal { deal: deal_id(DEAL) };
     writer.refuse(Status::NotYours, "end by a stranger", "only its owner may", (2, end));
 }
 
@@ -277,7 +289,7 @@ fn epochs(writer: &mut Writer) {
     let proof = Action::Prove { epoch: 1, leaves };
     writer.act("proof", "pays three units to the node's account", 11, proof.clone());
     writer.refuse(Status::AlreadyProven, "proof again", "an epoch is paid once", (11, proof));
-    let end = Action::EndDeal { deal: DEAL };
+    let end = Action::EndDeal { deal: deal_id(DEAL) };
     let why = "two epochs of 9 and the reserve of 5 come back";
     writer.act("deal ended", why, 1, end.clone());
     writer.refuse(Status::DealClosed, "deal ended again", "it has ended", (1, end));

@@ -237,18 +237,19 @@ impl World {
     }
 
     /// Opens a deal of `owner`, shard `i` at `nodes[i]`, accepted by all of them.
-    pub(super) fn deal(&self, owner: u8, deal: DealId, nodes: &[u8], epochs: u64) -> Action {
-        self.deal_on(&terms(owner, deal, nodes.len(), epochs), nodes)
+    pub(super) fn deal(&self, owner: u8, opening: Hash, nodes: &[u8], epochs: u64) -> Action {
+        self.deal_on(opening, &terms(owner, DealId::of(&opening), nodes.len(), epochs), nodes)
     }
 
-    pub(super) fn deal_on(&self, terms: &DealTerms, nodes: &[u8]) -> Action {
+    pub(super) fn deal_on(&self, opening: Hash, terms: &DealTerms, nodes: &[u8]) -> Action {
         let accept = |(index, number): (u8, &u8)| {
             let root = root(&terms.deal, index, terms.length);
             let expires_ms = self.now + 60_000;
             Acceptance::build(&self.id(), terms, &key(*number), (index, root), PRICE, expires_ms)
         };
         let acceptances = (0..).zip(nodes).map(accept).collect();
-        Action::OpenDeal { terms: terms.clone(), acceptances, cost_max: Amount(u128::MAX) }
+        let cost_max = Amount(u128::MAX);
+        Action::OpenDeal { opening, terms: terms.clone(), acceptances, cost_max }
     }
 
     /// Opens a vault whose custodians are the given nodes, any `required` of which open a capsule.
@@ -337,6 +338,21 @@ pub(super) fn register(number: u8, capacity: u64) -> Action {
         price: PRICE,
         capacity,
     }
+}
+
+/// What opens deal `number`: chosen so that the deal's length follows from the number, see [`terms`].
+pub(super) fn opening(number: u8) -> Hash {
+    let salted = |salt| {
+        let mut bytes = [number; Hash::BYTES];
+        bytes[0] = salt;
+        Hash(bytes)
+    };
+    let fits = |opening: &Hash| DealId::of(opening).0[0] % 4 == number % 4;
+    (0..=u8::MAX).map(salted).find(fits).expect("one in four fits")
+}
+
+pub(super) fn deal_id(number: u8) -> DealId {
+    DealId::of(&opening(number))
 }
 
 pub(super) fn terms(owner: u8, deal: DealId, total: usize, epochs: u64) -> DealTerms {
