@@ -164,7 +164,7 @@ pub(crate) fn code<T: std::fmt::Debug>(answer: Result<T, Refusal>) -> RefusalCod
 }
 
 /// A part of a shard as a reader gets it.
-pub(crate) type Piece = (Vec<u8>, Vec<symbolon_protocol::id::Hash>);
+pub(crate) type Piece = (Vec<u8>, Vec<Hash>);
 
 impl Peer {
     pub(crate) async fn open(&self, request: &Request) -> (Sender, Receiver) {
