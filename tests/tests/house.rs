@@ -164,4 +164,21 @@ fn the_specification_is_whole() {
             assert!(root().join("spec").join(page).exists(), "spec/{page} is missing");
         }
     }
+    // Every page that is named anywhere is there.
+    let pages = fs::read_dir(root().join("spec")).unwrap().map(|entry| entry.unwrap().path());
+    let texts = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"];
+    let texts = texts.map(|name| root().join(name)).into_iter().chain(pages);
+    let mut named = 0;
+    for path in texts.filter(|path| path.extension().is_some_and(|end| end == "md")) {
+        let text = fs::read_to_string(&path).unwrap();
+        let starts = text.match_indices("spec/").map(|(at, _)| &text[at..]);
+        for name in starts.filter_map(|rest| rest.split_once(".md").map(|(name, _)| name)) {
+            if name.chars().all(|letter| letter.is_ascii_lowercase() || "/-".contains(letter)) {
+                let page = format!("{name}.md");
+                assert!(root().join(&page).exists(), "{} names {page}", path.display());
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 20, "pages name each other");
 }

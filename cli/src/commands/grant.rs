@@ -43,7 +43,7 @@ Example:
     Attenuate {
         /// grant1..., @FILE, or - for stdin
         grant: String,
-        /// Who may use it: recipient1..., @FILE, or the name of an identity in this home
+        /// Who may use it: recipient1..., @FILE, - for stdin, or the name of an identity in this home
         #[arg(long, value_name = "RECIPIENT")]
         to: String,
         #[command(flatten)]
