@@ -113,12 +113,16 @@ impl RunningLedger {
 }
 
 /// Answers every connection until the endpoint is closed.
+/// Connections that a ledger answers at once: each may have 64 requests and their answers in memory.
+const CONNECTIONS_MAX: usize = 1024;
+
 async fn answer(ledger: Embedded, endpoint: Endpoint) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             Some(_) = connections.join_next() => {}
             connection = endpoint.accept() => match connection {
+                Some(connection) if CONNECTIONS_MAX <= connections.len() => connection.close("busy"),
                 Some(connection) => {
                     connections.spawn(symbolon_ledger::serve(ledger.clone(), connection));
                 }

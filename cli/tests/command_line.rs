@@ -2,6 +2,7 @@
 //! no network.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::Path,
     process::{Command, Output, Stdio},
@@ -39,8 +40,13 @@ const VERBS: &[&[&str]] = &[
     &["id"],
     &["put"],
     &["get"],
+    &["sync"],
     &["ls"],
     &["stat"],
+    &["mv"],
+    &["du"],
+    &["versions"],
+    &["undelete"],
     &["rm"],
     &["verify"],
     &["share"],
@@ -79,15 +85,20 @@ fn every_verb_has_help_with_an_example() {
         let output = symbolon(home.path(), &[verb, &["--help"][..]].concat());
         assert_eq!(code(&output), 0, "{verb:?}");
         let text = stdout(&output);
-        let example = format!("  symbolon {}", verb.join(" "));
-        // `put -` style examples begin with another program.
-        let shown =
-            text.contains(&example) || text.contains(&format!("symbolon {}", verb.join(" ")));
-        assert!(text.contains("Example") && shown, "{verb:?} has no example:\n{text}");
+        // The usage line names the verb too: it has to stand among the examples.
+        let examples = text.split_once("\nExample").map_or("", |(_, examples)| examples);
+        let shown = examples.contains(&format!("symbolon {}", verb.join(" ")));
+        assert!(shown, "{verb:?} has no example:\n{text}");
         assert!(text.contains("--json") && text.contains("--home"), "{verb:?}");
         assert_eq!(stderr(&output), "", "{verb:?}");
     }
     assert!(!home.path().join("identities").exists(), "help makes nothing");
+    let help = stdout(&symbolon(home.path(), &["--help"]));
+    let listed = help.split_once("Commands:\n").and_then(|(_, rest)| rest.split_once("\n\n"));
+    let lines = listed.expect("the help lists the commands").0.lines();
+    let shown: BTreeSet<&str> = lines.filter_map(|line| line.split_whitespace().next()).collect();
+    let known: BTreeSet<&str> = VERBS.iter().map(|verb| verb[0]).chain(["help"]).collect();
+    assert_eq!(shown, known, "these are all commands");
 }
 
 #[test]

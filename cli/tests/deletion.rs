@@ -5,9 +5,9 @@
 
 mod common;
 
-use std::{collections::BTreeSet, path::Path, process::Command, time::Instant};
+use std::{collections::BTreeSet, path::Path, process::Command};
 
-use common::{Network, Server, words};
+use common::{Network, Server, until, words};
 use serde_json::Value;
 
 /// Files below a folder of a node.
@@ -18,15 +18,6 @@ fn files(network: &Network, number: usize, below: &str) -> usize {
         entries.map(|path| if path.is_dir() { count(&path) } else { 1 }).sum()
     }
     count(&network.folder.path().join(format!("node{number}")).join(below))
-}
-
-/// Waits for what other processes do, by looking.
-fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + common::HANG;
-    while !holds() {
-        assert!(Instant::now() < until, "{what}: not after {:?}", common::HANG);
-        std::thread::park_timeout(common::LOOK);
-    }
 }
 
 fn used(network: &Network) -> Vec<u64> {
@@ -41,7 +32,7 @@ fn removing_a_file_frees_the_disks_of_all_nodes_that_answer_at_once() {
     network.identity("owner");
     let path = network.file("file", 3_000_000, 1);
     network.run(&format!("put {} file --for 1h --as owner --yes", path.display())).ok();
-    wait_for("the deal begins", || {
+    until("the deal begins", || {
         let stat = network.run_until_ok("stat file --as owner");
         stat["segments"][0]["state"] == "active"
     });
@@ -66,7 +57,7 @@ fn removing_a_file_frees_the_disks_of_all_nodes_that_answer_at_once() {
 
     let home = network.home();
     network.nodes[3].kill_and_restart(&home);
-    wait_for("the node that was away deletes", || files(&network, 3, "shards") == 0);
+    until("the node that was away deletes", || files(&network, 3, "shards") == 0);
 }
 
 /// Tells a process to stand still, or to go on.
@@ -92,11 +83,11 @@ fn what_a_killed_put_left_unpaid_goes_after_the_grace_and_its_room_is_free() {
     let path = network.file("file", 40_000_000, 1);
     let line = format!("put {} lost --for 1h --as owner --yes", path.display());
     let put = network.spawn(&line);
-    wait_for("shards come in", || 0 < files(&network, 0, "temporary"));
+    until("shards come in", || 0 < files(&network, 0, "temporary"));
     // With two of eight nodes standing still there are not enough receipts to open the deal.
     signal(&network.nodes[0], "-STOP");
     signal(&network.nodes[1], "-STOP");
-    wait_for("the others have their shards", || {
+    until("the others have their shards", || {
         (2..8).all(|number| files(&network, number, "shards") == 1)
     });
     put.kill();
@@ -108,7 +99,7 @@ fn what_a_killed_put_left_unpaid_goes_after_the_grace_and_its_room_is_free() {
     let other = network.file("other", 40_000_000, 2);
     let line = format!("put {} other --for 1h --as owner --yes", other.display());
     assert_eq!(network.run(&line).code, Some(7), "there is no room for a second file of that size");
-    wait_for("the orphans go", || {
+    until("the orphans go", || {
         (0..8).all(|number| {
             files(&network, number, "shards") == 0 && files(&network, number, "temporary") == 0
         })

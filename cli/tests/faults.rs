@@ -12,17 +12,15 @@ use std::{
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use common::{Done, Network, Running, Server, bytes, command, plain, units, words};
+use common::{Done, Network, Running, Server, bytes, command, moves, plain, units, until, words};
+use rustix::process::Signal;
 use serde_json::Value;
 use symbolon_ledger::LedgerTicket;
 use symbolon_net::{Alpn, BindOptions, Endpoint, PeerAddress};
-
-/// How long something may take to come about before the test says that it never does.
-const HANG: Duration = Duration::from_secs(60);
 
 /// An epoch that does not end during a test: what a put costs is then what is missing.
 const LONG: &str = "1h";
@@ -82,16 +80,6 @@ fn piped(network: &Network, line: &str, input: &[u8]) -> Done {
     let done = Running::start(command).finish();
     feeding.join().unwrap();
     done
-}
-
-/// Asks until `reached` says so.
-#[track_caller]
-fn until(what: &str, mut reached: impl FnMut() -> bool) {
-    let end = Instant::now() + HANG;
-    while !reached() {
-        assert!(Instant::now() < end, "it never comes to this: {what}");
-        std::thread::yield_now();
-    }
 }
 
 /// What somebody has: money and files.
@@ -379,8 +367,8 @@ impl Shared {
 
     fn share(&self, to: &str, name: &str, limits: &str) -> Value {
         let path = self.network.folder.path().join(name).display().to_string();
-        let line = format!("share data --to {to}{limits} -o {path} --replace --as owner");
-        self.network.run(&line.replace(" --replace", "")).ok()
+        let line = format!("share data --to {to}{limits} -o {path} --as owner");
+        self.network.run(&line).ok()
     }
 
     fn attenuate(&self, who: &str, from: &str, to: &str, name: &str, limits: &str) -> Done {
@@ -893,4 +881,122 @@ fn a_network_comes_back_after_kill_9_with_everything() {
     assert_eq!(at(&home, "down").ok()["pid"], second["pid"]);
     fails(at(&home, "down"), 3, "no network is running");
     drop(guard);
+}
+
+/// A file system of some MiB, where this user may mount one; gone when it is dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// Says why there is none where this user may not mount one.
+    fn mount(at: PathBuf, mebibytes: u32) -> Result<Self, String> {
+        fs::create_dir_all(&at).unwrap();
+        let size = format!("size={mebibytes}m");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&at);
+        match mount.output() {
+            Ok(done) if done.status.success() => Ok(Self(at)),
+            Ok(done) => Err(String::from_utf8_lossy(&done.stderr).into_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a command that was killed may be in it still.
+        Command::new("umount").arg("-l").arg(&self.0).output().ok();
+    }
+}
+
+#[test]
+fn a_full_disk_here_loses_nothing_and_the_same_command_goes_on() {
+    let network = Network::start(3, LONG);
+    network.identity("owner");
+    let disk = match SmallDisk::mount(network.folder.path().join("small"), 4) {
+        Ok(disk) => disk,
+        Err(why) => return eprintln!("skipped, no small file system can be mounted: {why}"),
+    };
+    let path = network.file("file", 3_000_000, 7);
+    network.run(&format!("put {} file --for 2h --as owner --yes", path.display())).ok();
+    let (ballast, out) = (disk.0.join("ballast"), disk.0.join("out"));
+    fs::write(&ballast, vec![1; 3 << 20]).unwrap();
+    let get = format!("get file -o {} --as owner", out.display());
+    fails(network.run(&get), 12, "No space left");
+    assert!(!out.exists(), "half a file has no name");
+    let elsewhere = network.folder.path().join("elsewhere");
+    network.run(&format!("get file -o {} --as owner", elsewhere.display())).ok();
+    assert!(fs::read(&elsewhere).unwrap() == bytes(3_000_000, 7), "there is room elsewhere");
+    fs::remove_file(&ballast).unwrap();
+    network.run(&get).ok();
+    assert!(fs::read(&out).unwrap() == bytes(3_000_000, 7));
+
+    // A whole home on it: what cannot be written down is neither stored nor paid.
+    let home = disk.0.join("home");
+    at(&home, &format!("init --no-passphrase --ledger {}", network.ticket)).ok();
+    at(&home, "account faucet").ok();
+    let before = at(&home, "account balance").ok()["balance"].clone();
+    fs::remove_file(&out).unwrap();
+    let mut fill = fs::File::create(&ballast).unwrap();
+    while fill.write_all(&[1; 4096]).is_ok() {}
+    drop(fill);
+    let put = format!("put {} file --for 2h --yes", path.display());
+    // Where it comes to a stop depends on what is written first.
+    fails(at(&home, &put), 12, "");
+    fs::remove_file(&ballast).unwrap();
+    assert_eq!(at(&home, "account balance").ok()["balance"], before);
+    at(&home, &put).ok();
+    assert_eq!(at(&home, &put).ok()["outcome"], "already");
+    adds_up(&network);
+}
+
+#[test]
+fn a_sparse_file_comes_back_with_its_holes_as_zeros() {
+    let network = Network::start(3, LONG);
+    network.identity("owner");
+    let path = network.folder.path().join("sparse");
+    let file = fs::File::create(&path).unwrap();
+    file.set_len(9_000_001).unwrap();
+    file.write_all_at(b"in the middle", 4_321_000).unwrap();
+    network.run(&format!("put {} sparse --for 2h --as owner --yes", path.display())).ok();
+    let out = network.folder.path().join("out");
+    network.run(&format!("get sparse -o {} --as owner", out.display())).ok();
+    assert!(fs::read(&out).unwrap() == fs::read(&path).unwrap());
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_stored_is_refused() {
+    let length = 24_000_000;
+    let network = Network::start(3, LONG);
+    network.identity("owner");
+    let path = network.file("file", length, 3);
+    let line = format!("put {} file --for 2h --as owner --yes", path.display());
+    let changes: [fn(&fs::File) -> std::io::Result<()>; 3] = [
+        |file| file.set_len(1_000_000),
+        |file| file.write_all_at(b"other bytes", 20_000_000),
+        |file| file.write_all_at(b"one more", 24_000_000),
+    ];
+    for change in changes {
+        fs::write(&path, bytes(length, 3)).unwrap();
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        let mut put = network.watched(&line);
+        put.wait_for(|event| {
+            let half = event["total"].as_u64().map(|total| total / 2);
+            assert!(event["done"].as_u64() <= half, "too late to change it: {event}");
+            moves(event)
+        });
+        put.signal(Signal::STOP);
+        change(&file).unwrap();
+        put.signal(Signal::CONT);
+        let before = network.balance("owner");
+        let (done, _) = put.finish();
+        let error = fails(done, 8, "changed while it was being stored");
+        assert!(field(&error, "hint").contains("when nobody writes"), "{error}");
+        println!("DEBUG {before} {}", network.balance("owner"));
+        assert_eq!(network.run("ls --as owner").ok()["files"], serde_json::json!([]));
+    }
+    network.run(&line).ok();
+    let out = network.folder.path().join("out");
+    network.run(&format!("get file -o {} --as owner", out.display())).ok();
+    assert!(fs::read(&out).unwrap() == fs::read(&path).unwrap());
+    adds_up(&network);
 }

@@ -7,74 +7,19 @@ mod common;
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use common::{Done, Network, Running, bytes, command, plain, words};
-use rustix::process::{Pid, Signal, kill_process};
+use common::{Done, HANG, Network, Running, bytes, moves, plain, until, words};
+use rustix::process::Signal;
 use serde_json::Value;
-
-/// How long something may take to come about before the test says that it never does.
-const HANG: Duration = Duration::from_secs(90);
 
 /// An epoch that does not end during a test.
 const LONG: &str = "1h";
 
 const CELL: usize = 65_536;
-
-/// A command whose events are read while it runs.
-struct Watched {
-    child: Child,
-    events: std::io::Lines<BufReader<std::process::ChildStderr>>,
-    seen: Vec<Value>,
-}
-
-impl Watched {
-    fn start(mut command: Command) -> Self {
-        let mut child = command.arg("--progress").spawn().unwrap();
-        let events = BufReader::new(child.stderr.take().unwrap()).lines();
-        Self { child, events, seen: Vec::new() }
-    }
-
-    /// Waits for an event; the command ends before that when there never is one.
-    fn wait_for(&mut self, wanted: impl Fn(&Value) -> bool) {
-        for line in self.events.by_ref() {
-            let event: Value = serde_json::from_str(&line.unwrap()).expect("stderr has JSON lines");
-            let found = wanted(&event);
-            self.seen.push(event);
-            if found {
-                return;
-            }
-        }
-        panic!("it ended without: {:?}", self.seen);
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    fn finish(mut self) -> (Done, Vec<Value>) {
-        let mut out = Vec::new();
-        self.child.stdout.take().unwrap().read_to_end(&mut out).unwrap();
-        for line in self.events {
-            self.seen.push(serde_json::from_str(&line.unwrap()).expect("stderr has JSON lines"));
-        }
-        let code = self.child.wait().unwrap().code();
-        (Done { code, out, error: String::new() }, self.seen)
-    }
-}
-
-fn watched(network: &Network, line: &str) -> Watched {
-    Watched::start(command(&network.home(), &words(line)))
-}
-
-fn moves(event: &Value) -> bool {
-    event["event"] == "progress" && event["done"].as_u64() > Some(0)
-}
 
 /// Runs without `--json`: what a person sees when nobody is at a terminal.
 fn spoken(network: &Network, line: &str) -> Done {
@@ -98,16 +43,17 @@ fn ctrl_c_leaves_something_to_go_on_from() {
     let before = network.balance("owner");
     let line = format!("put {} big --for 2h --as owner --yes", path.display());
     for signal in [Signal::INT, Signal::TERM] {
-        let mut put = watched(&network, &line);
+        let mut put = network.watched(&line);
         put.wait_for(moves);
         put.signal(signal);
         interrupted(&put.finish().0, "put stopped at");
         assert_eq!(network.run("ls --as owner").ok()["files"], serde_json::json!([]));
     }
+    let end = Instant::now() + HANG;
     let (stored, events) = loop {
-        let (done, events) = watched(&network, &line).finish();
+        let (done, events) = network.watched(&line).finish();
         // 7: on a machine that is very busy nodes may be too slow to take a shard.
-        if done.code != Some(7) {
+        if done.code != Some(7) || end < Instant::now() {
             break (done.ok(), events);
         }
     };
@@ -119,7 +65,7 @@ fn ctrl_c_leaves_something_to_go_on_from() {
 
     let out = network.folder.path().join("out");
     let line = format!("get big -o {} --as owner", out.display());
-    let mut get = watched(&network, &line);
+    let mut get = network.watched(&line);
     get.wait_for(moves);
     get.signal(Signal::INT);
     interrupted(&get.finish().0, "get stopped at");
@@ -214,14 +160,12 @@ fn stat_verify_and_ranges_tell_the_truth() {
 /// Asks how the file does until it is as it should be.
 #[track_caller]
 fn stat_until(network: &Network, what: &str, reached: impl Fn(&Value) -> bool) -> Value {
-    let end = Instant::now() + HANG;
-    loop {
-        let stat = network.run("stat file --as owner").ok();
-        if reached(&stat) {
-            return stat;
-        }
-        assert!(Instant::now() < end, "it never comes to this: {what}: {stat}");
-    }
+    let mut stat = Value::Null;
+    until(what, || {
+        stat = network.run("stat file --as owner").ok();
+        reached(&stat)
+    });
+    stat
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod common;
 
 use std::{fs, path::Path};
 
-use common::{Network, Running, bytes, command, words};
+use common::{Hits, Network, Running, bytes, command, words};
 use serde_json::Value;
 
 /// Runs a command in another home than the network's own.
@@ -132,13 +132,15 @@ fn a_command_killed_while_it_publishes_loses_nothing() {
     let started = std::time::Instant::now();
     at(&home, &line(1));
     let time = started.elapsed();
+    let mut hits = Hits::default();
     for number in 2..16 {
         let mut put = Running::start(command(&home, &words(&line(number))));
         // Most of the time goes into the put itself; its end is where the index is published.
-        put.ends_within(time * (16 + u32::try_from(number).unwrap() % 8) / 24);
+        put.reaches(time * (16 + u32::try_from(number).unwrap() % 8) / 24, &mut hits);
         put.kill();
         at(&home, &line(number));
     }
+    hits.are_most();
     let last = network.file("last", 10, 2);
     at(&home, &format!("put {} last --for 1h --yes", last.display()));
     assert_eq!(at(&home, "status")["index"]["unpublished"], 0);

@@ -49,6 +49,8 @@ pub(crate) enum Opened {
     /// A pack that was written to a nameless file: it cannot change while it is stored.
     Spooled {
         file: Arc<File>,
+        /// The folder it lies in.
+        path: PathBuf,
         hash: Hash,
         length: u64,
     },
@@ -64,7 +66,7 @@ pub(crate) enum Opened {
 /// One segment of a source: bytes at offsets from the segment's beginning.
 #[derive(Clone, Debug)]
 pub(crate) enum SegmentBytes {
-    File { file: Arc<File>, start: u64, length: u64 },
+    File { file: Arc<File>, path: Arc<Path>, start: u64, length: u64 },
     Bytes(Bytes),
 }
 
@@ -77,13 +79,20 @@ impl SegmentBytes {
         }
     }
 
-    /// Fills `out` from `offset` on as far as the segment goes; says how many bytes that were.
-    pub(crate) fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+    /// Fills `out` from `offset` on as far as the segment goes; says how many bytes that were. A file that
+    /// has become shorter has changed.
+    pub(crate) fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize, ClientError> {
         let left = self.length().saturating_sub(offset);
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(out.len());
         match self {
-            Self::File { file, start, .. } => {
-                file.read_exact_at(&mut out[..count], start + offset)?
+            Self::File { file, path, start, .. } => {
+                let read = file.read_exact_at(&mut out[..count], start + offset);
+                read.map_err(|source| match source.kind() {
+                    io::ErrorKind::UnexpectedEof => {
+                        ClientError::SourceChanged { path: path.to_path_buf() }
+                    }
+                    _ => ClientError::Io { path: path.to_path_buf(), source },
+                })?;
             }
             Self::Bytes(bytes) => {
                 let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
@@ -168,9 +177,10 @@ impl Opened {
         capacity: u64,
     ) -> Result<(SegmentBytes, bool), ClientError> {
         match self {
-            Self::File { file, length, .. } | Self::Spooled { file, length, .. } => {
+            Self::File { file, length, path, .. } | Self::Spooled { file, length, path, .. } => {
+                let (file, path) = (file.clone(), Arc::from(path.as_path()));
                 let here = length.saturating_sub(start).min(capacity);
-                let bytes = SegmentBytes::File { file: file.clone(), start, length: here };
+                let bytes = SegmentBytes::File { file, path, start, length: here };
                 Ok((bytes, start + here >= *length))
             }
             Self::Bytes { bytes } => {
@@ -184,7 +194,8 @@ impl Opened {
                 let length =
                     spool_segment(spool, lookahead, over, capacity).map_err(io_error(path))?;
                 *read += length;
-                let bytes = SegmentBytes::File { file: spool.clone(), start: 0, length };
+                let (file, path) = (spool.clone(), Arc::from(path.as_path()));
+                let bytes = SegmentBytes::File { file, path, start: 0, length };
                 Ok((bytes, *over))
             }
         }
@@ -266,4 +277,48 @@ fn spool_segment(
         }
     }
     Ok(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened(path: &Path) -> (Opened, SegmentBytes) {
+        let mut opened =
+            Opened::open(&Source::File(path.to_owned()), path.parent().unwrap()).unwrap();
+        let (bytes, last) = opened.segment(0, 1 << 20).unwrap();
+        assert!(last);
+        (opened, bytes)
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_stored_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let changed = |result: Result<(), ClientError>| matches!(result, Err(ClientError::SourceChanged { path: of }) if of == path);
+        std::fs::write(&path, [7; 5000]).unwrap();
+        let (whole, bytes) = opened(&path);
+        let mut out = [0; 6000];
+        assert_eq!(bytes.read_at(0, &mut out).unwrap(), 5000);
+        whole.check_unchanged().unwrap();
+
+        // As long as before, and written later.
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(&[8], 2500).unwrap();
+        file.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(9))
+            .unwrap();
+        assert!(changed(whole.check_unchanged()));
+        let (whole, bytes) = opened(&path);
+        file.set_len(4000).unwrap();
+        assert!(changed(bytes.read_at(0, &mut out).map(|_| ())));
+        assert!(changed(whole.check_unchanged()));
+        // Another file of the same length in its place: it is the one that was opened that is stored.
+        let (whole, bytes) = opened(&path);
+        let other = dir.path().join("other");
+        std::fs::write(&other, [9; 4000]).unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        assert_eq!(bytes.read_at(0, &mut out).unwrap(), 4000);
+        assert_eq!(out[0], 7);
+        whole.check_unchanged().unwrap();
+    }
 }

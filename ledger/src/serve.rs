@@ -8,6 +8,8 @@ use std::{sync::Arc, time::Duration};
 use symbolon_net::{Connection, NetError, Receiver, Sender};
 use symbolon_protocol::{
     codec::Encode,
+    ledger::Status,
+    limits::TRANSACTION_BYTES_MAX,
     wire::ledger::{Request, Response},
 };
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
@@ -71,7 +73,7 @@ impl Asked {
             request => respond(&self.ledger, request).await,
         };
         let response = response.unwrap_or_else(|error| refused(&error));
-        self.sender.send(&response).await?;
+        send(&mut self.sender, &response).await?;
         self.sender.finish();
         Ok(())
     }
@@ -86,15 +88,27 @@ impl Asked {
         drop(self.ledger);
         loop {
             match blocks.next().await {
-                Ok(block) => match self.sender.send(&Response::Block { block }).await {
+                Ok(block) => match send(&mut self.sender, &Response::Block { block }).await {
                     Err(error @ NetError::TooLarge { .. }) => {
                         let message = error.to_string();
-                        return self.sender.send(&Response::Refused { message }).await;
+                        return send(&mut self.sender, &Response::Refused { message }).await;
                     }
                     sent => sent?,
                 },
-                Err(error) => return self.sender.send(&refused(&error)).await,
+                Err(error) => return send(&mut self.sender, &refused(&error)).await,
             }
+        }
+    }
+}
+
+/// Sends an answer. Who does not take it in time gives up the rest: answers take memory.
+async fn send(sender: &mut Sender, response: &Response) -> Result<(), NetError> {
+    match timeout(ANSWER, sender.send(response)).await {
+        Ok(sent) => sent,
+        Err(_) => {
+            sender.reset(TOO_SLOW);
+            let after_ms = u64::try_from(ANSWER.as_millis()).unwrap_or(u64::MAX);
+            Err(NetError::TimedOut { after_ms })
         }
     }
 }
@@ -102,6 +116,11 @@ impl Asked {
 async fn respond(ledger: &Embedded, request: Request) -> Result<Response, LedgerError> {
     let reader = ledger.reader();
     match request {
+        Request::Submit { transaction } if TRANSACTION_BYTES_MAX < transaction.to_bytes().len() => {
+            // It would wait in the queue at its full size.
+            let height = ledger.head().header.height;
+            Ok(Response::Outcome { height, status: Status::TooLarge })
+        }
         Request::Submit { transaction } => {
             let outcome = ledger.submit(*transaction).await?;
             Ok(Response::Outcome { height: outcome.height, status: outcome.status })
@@ -162,6 +181,8 @@ fn refused(error: &LedgerError) -> Response {
 const REQUESTS_MAX: usize = 64;
 /// Follows of one connection.
 const FOLLOWS_MAX: usize = 8;
+/// How long a peer may take to take an answer in.
+const ANSWER: Duration = Duration::from_secs(30);
 /// How long a request may take to arrive.
 const REQUEST: Duration = Duration::from_secs(10);
 /// Bytes of rows in one answer: well below a message, whose other parts are small.

@@ -145,10 +145,8 @@ mod tests {
         assert_ne!(bytes, one.random::<32>());
         assert_ne!(bytes, other.random::<32>());
 
-        let began = std::time::Instant::now();
         one.sleep_until_ms(1_000 + 86_400_000).await;
         assert_eq!(one.now_ms(), 86_401_000);
-        assert!(began.elapsed() < Duration::from_secs(5));
         one.sleep_until_ms(5).await;
         assert_eq!(one.blocking(|| 3).await, 3);
     }

@@ -2,11 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::{
-    future::Future,
-    net::UdpSocket,
-    time::{Duration, Instant},
-};
+use std::{future::Future, net::UdpSocket, time::Duration};
 
 use bytes::Bytes;
 use symbolon_net::{
@@ -290,13 +286,12 @@ async fn a_dead_address_and_a_wrong_key_fail_in_bounded_time() {
             id: peer_id(&[9; 32]),
             addresses: vec![silent.local_addr().unwrap().to_string()],
         };
-        let began = Instant::now();
-        let failed = client.connect(&dead, Alpn::Storage).await.unwrap_err();
+        let failed = timeout(LONGEST, client.connect(&dead, Alpn::Storage)).await;
+        let failed = failed.expect("a dial ends").unwrap_err();
         assert!(
             matches!(failed, NetError::TimedOut { .. } | NetError::Unreachable { .. }),
             "{failed:?}"
         );
-        assert!(began.elapsed() < Duration::from_secs(7));
 
         let nowhere = PeerAddress { id: dead.id, addresses: vec!["no address".into()] };
         let failed = client.connect(&nowhere, Alpn::Storage).await;
@@ -336,7 +331,6 @@ async fn latency_passes_in_virtual_time() {
     let latency =
         Latency { seed: 3, min: Duration::from_millis(200), max: Duration::from_millis(300) };
     let transport = Transport::Memory(MemoryNetwork::with_latency(latency));
-    let real = Instant::now();
     let began = tokio::time::Instant::now();
     let (_server, _client, theirs, ours) = pair(&transport).await;
     let (mut sender, mut receiver) = ours.open().await.unwrap();
@@ -348,7 +342,6 @@ async fn latency_passes_in_virtual_time() {
     // A round trip for the handshake, one for the question.
     let took = began.elapsed();
     assert!(Duration::from_millis(800) <= took && took <= Duration::from_millis(1_210), "{took:?}");
-    assert!(real.elapsed() < Duration::from_secs(2));
 
     // What has not arrived when the power goes is lost.
     back.send(&3_u8).await.unwrap();
@@ -391,4 +384,28 @@ async fn what_a_dead_connection_leaves_is_no_end() {
     // What had arrived is there; then the loss shows, not an end.
     assert_eq!(there.receive::<u8>().await, Ok(1));
     assert!(matches!(there.read(1).await, Err(NetError::Lost { .. })));
+}
+
+#[tokio::test]
+async fn many_who_call_at_once_are_all_answered() {
+    // More than are begun without a question: the others are asked to come again, and do.
+    const CALLERS: usize = 150;
+    on_both(|transport| async move {
+        let server = transport.endpoint(1, &[Alpn::Storage]).await;
+        let address = server.address();
+        let mut calls = tokio::task::JoinSet::new();
+        for number in 0..3 {
+            let client = transport.endpoint(2 + number, &[]).await;
+            for _ in 0..CALLERS / 3 {
+                let (client, address) = (client.clone(), address.clone());
+                calls.spawn(async move { client.connect(&address, Alpn::Storage).await });
+            }
+        }
+        let mut answered = Vec::new();
+        while answered.len() < CALLERS {
+            answered.push(server.accept().await.unwrap());
+        }
+        assert!(calls.join_all().await.iter().all(Result::is_ok));
+    })
+    .await;
 }

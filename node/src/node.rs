@@ -1,8 +1,9 @@
 //! A node as its operator holds it: start, look, stop.
 
 use std::{
-    io,
-    path::PathBuf,
+    fs::File,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
 
@@ -279,13 +280,23 @@ async fn open_store(
             Ok(found) if found == ours => Ok(store),
             Ok(_) => Err(NodeError::WrongFolder { path: dir }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                std::fs::write(&path, ours).map_err(failed)?;
+                write_whole(&path, &ours).map_err(failed)?;
                 Ok(store)
             }
             Err(error) => Err(failed(error)),
         }
     })
     .await
+}
+
+/// Writes a small file that is there whole or not at all, whenever the machine stops.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let fresh = path.with_extension("new");
+    let mut file = File::create(&fresh)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&fresh, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Counts what is on disk from before.

@@ -108,7 +108,10 @@ async fn attempt(shared: &Shared, epoch: u64) -> Result<Proven, ProveError> {
     let node_id = shared.key.id();
     let chain = chain(shared).await?;
     let length_ms = shared.params.epoch_ms;
-    let start_ms = chain.epoch_started_ms.saturating_add(stagger_ms(&node_id.0, epoch, length_ms));
+    let stagger_ms = stagger_ms(&node_id.0, epoch, length_ms);
+    // Never later than that from now: this machine's clock may be behind the ledger's.
+    let latest_ms = shared.host.now_ms().saturating_add(stagger_ms);
+    let start_ms = chain.epoch_started_ms.saturating_add(stagger_ms).min(latest_ms);
     if chain.epoch == epoch {
         tokio::select! {
             biased;

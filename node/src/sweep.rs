@@ -4,7 +4,7 @@ use symbolon_protocol::{
     id::DealId,
     ledger::rows::{Deal, DealState, Deals},
 };
-use symbolon_store::{ShardState, StoreError};
+use symbolon_store::{Shard, ShardState, Shards, StoreError};
 use tracing::{info, warn};
 
 use crate::{
@@ -43,7 +43,7 @@ async fn sweep(shared: &Shared) -> Result<(), String> {
         return Err(refusal.message);
     }
     for (deal, index) in due {
-        sweep_shard(shared, deal, index).await?;
+        sweep_shard(shared, deal, index, now_ms).await?;
     }
     Ok(())
 }
@@ -61,14 +61,14 @@ pub(crate) async fn remove_ended(shared: &Shared) -> Result<(), String> {
     // At time zero only ended deals are due.
     let ended = shared.with_store(|store| store.expired(0, SWEEP_MAX)).await;
     for (deal, index) in ended.map_err(|error| error.to_string())? {
-        sweep_shard(shared, deal, index).await?;
+        sweep_shard(shared, deal, index, 0).await?;
     }
     Ok(())
 }
 
-/// Deletes a shard, unless the ledger's own row says that it is paid for. Events are the word of the
+/// Deletes a shard that was due at `now_ms` and still is, unless the ledger's own row says that it is paid for. Events are the word of the
 /// server they came from, rows are proven; and bytes that are gone do not come back.
-async fn sweep_shard(shared: &Shared, deal: DealId, index: u8) -> Result<(), String> {
+async fn sweep_shard(shared: &Shared, deal: DealId, index: u8, now_ms: u64) -> Result<(), String> {
     let row = shared.ledger.row(Deals, &deal).await.map_err(|error| error.to_string())?;
     if row.is_some_and(|row| names(&row, shared, index)) {
         warn!(%deal, index, "a shard that was to be deleted is paid for");
@@ -83,18 +83,24 @@ async fn sweep_shard(shared: &Shared, deal: DealId, index: u8) -> Result<(), Str
         }
         return Ok(());
     }
-    remove(shared, deal, index).await.map_err(|error| error.to_string())
+    // Meanwhile its owner may have asked for it again, and got the node's word.
+    let removed = shared.with_store(move |store| store.remove_expired(&deal, index, now_ms)).await;
+    count_removed(shared, removed.map_err(|error| error.to_string())?);
+    Ok(())
 }
 
-/// Deletes a shard, if it is there, and gives back what it took.
+/// Deletes a shard, if it is there, and gives back what it took. When this returns, its bytes are gone.
 pub(crate) async fn remove(shared: &Shared, deal: DealId, index: u8) -> Result<(), StoreError> {
-    let removed = shared.with_store(move |store| store.remove(&deal, index));
-    if let Some(shard) = removed.await? {
-        let paid = follow::paid(&shard);
-        shared.admission.count_deleted(&shard.info.owner, shard.info.length, paid);
-        info!(%deal, index, ?paid, "shard deleted");
-    }
-    Ok(())
+    let removed = shared.with_store(move |store| store.remove(&deal, index)).await?;
+    count_removed(shared, removed);
+    shared.with_store(Shards::clear).await
+}
+
+fn count_removed(shared: &Shared, removed: Option<Shard>) {
+    let Some(shard) = removed else { return };
+    let paid = follow::paid(&shard);
+    shared.admission.count_deleted(&shard.info.owner, shard.info.length, paid);
+    info!(deal = %shard.info.deal, index = shard.info.index, ?paid, "shard deleted");
 }
 
 /// Whether an open deal counts on this node for the shard.

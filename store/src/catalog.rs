@@ -251,11 +251,17 @@ mod tests {
         let first = Catalog::open(&path, Duration::ZERO).unwrap();
         let refused = Catalog::open(&path, Duration::from_millis(60));
         assert!(matches!(refused, Err(CatalogError::InUse { .. })));
+        let (tell, told) = std::sync::mpsc::channel();
         let waiting = thread::spawn({
             let path = path.clone();
-            move || Catalog::open(&path, Duration::from_secs(60)).map(|_| ())
+            move || {
+                // Only one that was refused has something to wait for.
+                let refused = Catalog::open(&path, Duration::ZERO);
+                tell.send(matches!(refused, Err(CatalogError::InUse { .. }))).unwrap();
+                Catalog::open(&path, Duration::from_secs(60)).map(|_| ())
+            }
         });
-        thread::sleep(Duration::from_millis(60));
+        assert_eq!(told.recv(), Ok(true));
         drop(first);
         waiting.join().unwrap().unwrap();
     }

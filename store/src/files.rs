@@ -4,6 +4,8 @@
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io,
+    num::NonZeroU64,
+    ops::Range,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
 };
@@ -27,6 +29,14 @@ pub(crate) fn private_file(path: &Path) -> io::Result<File> {
 /// Opens the file of a database for this user alone; makes an empty one if there is none.
 pub(crate) fn database_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// Asks the kernel to begin writing a part of a file to disk, and does not wait for it. Said as «not needed»,
+/// which is how Linux takes that: pages that are being written stay in its cache.
+pub(crate) fn begin_writing(file: &File, range: Range<u64>) {
+    let length = NonZeroU64::new(range.end - range.start);
+    // It is a hint: where it cannot be taken, the sync does all the work, as it did before.
+    rustix::fs::fadvise(file, range.start, length, rustix::fs::Advice::DontNeed).ok();
 }
 
 /// Makes the names in a directory durable.

@@ -36,13 +36,8 @@ use std::{
 };
 
 use index::Index;
-use redb::ReadableTable;
 use rows::{Row, ShardKey};
-use symbolon_protocol::{
-    codec::{Decode, Encode},
-    id::DealId,
-    proof::Outboard,
-};
+use symbolon_protocol::{id::DealId, proof::Outboard};
 
 use crate::{StoreError, files};
 
@@ -77,7 +72,8 @@ impl Shards {
         let next = AtomicU64::new(index.next_file()?);
         let inner = Inner { dir: dir.to_owned(), index, next, coming: AtomicU64::new(0) };
         inner.finish_moves()?;
-        inner.collect_garbage()?;
+        // A file that cannot be removed keeps no node from starting.
+        inner.collect_garbage().ok();
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -121,12 +117,67 @@ impl Shards {
     /// Removes a shard and says what it was; `None` when it is not there. Of several who remove it at
     /// the same time one gets it.
     pub fn remove(&self, deal: &DealId, index: u8) -> Result<Option<Shard>, StoreError> {
+        self.remove_if(deal, index, |_| true)
+    }
+
+    /// Removes a shard that nobody pays for at `now_ms`, as [`expired`](Self::expired) has it; `None` also
+    /// when somebody does by now.
+    pub fn remove_expired(
+        &self,
+        deal: &DealId,
+        index: u8,
+        now_ms: u64,
+    ) -> Result<Option<Shard>, StoreError> {
+        self.remove_if(deal, index, |state| state.due_ms().is_some_and(|due_ms| due_ms <= now_ms))
+    }
+
+    fn remove_if(
+        &self,
+        deal: &DealId,
+        index: u8,
+        goes: impl Fn(ShardState) -> bool,
+    ) -> Result<Option<Shard>, StoreError> {
         let key = ShardKey::new(deal, index);
-        let removed = self.inner.index.write(|transaction| index::remove(transaction, &key))?;
+        let removed = self.inner.index.write(|transaction| {
+            let state = index::state(transaction, &key)?;
+            match state.is_some_and(&goes) {
+                true => index::remove(transaction, &key),
+                false => Ok(None),
+            }
+        })?;
         if removed.is_some() {
-            self.inner.collect_garbage()?;
+            // The shard is gone whether or not its file could be removed: that is tried again with the
+            // next one, and at the next start.
+            self.inner.collect_garbage().ok();
         }
         Ok(removed.map(Row::into_shard))
+    }
+
+    /// Makes sure that no file of a removed shard is left.
+    pub fn clear(&self) -> Result<(), StoreError> {
+        self.inner.collect_garbage()
+    }
+
+    /// Gives an unpaid shard more time, with the acceptance that goes with it; `false` when it is not
+    /// unpaid any more.
+    pub fn renew(
+        &self,
+        deal: &DealId,
+        index: u8,
+        until_ms: u64,
+        acceptance: &[u8],
+    ) -> Result<bool, StoreError> {
+        let key = ShardKey::new(deal, index);
+        self.inner.index.write(|transaction| {
+            match index::state(transaction, &key)? {
+                Some(ShardState::Unpaid { .. }) => {}
+                Some(_) => return Ok(false),
+                None => return Err(StoreError::NotFound { deal: *deal, index }),
+            }
+            index::set_acceptance(transaction, &key, acceptance)?;
+            index::mark(transaction, &key, ShardState::Unpaid { until_ms })?;
+            Ok(true)
+        })
     }
 
     /// Sets where a shard stands.
@@ -147,14 +198,10 @@ impl Shards {
     ) -> Result<(), StoreError> {
         let key = ShardKey::new(deal, index);
         self.inner.index.write(|transaction| {
-            let mut shards = transaction.open_table(index::SHARDS)?;
-            let row = shards.get(key.bytes())?.map(|row| Row::from_bytes(row.value()));
-            let Some(row) = row else {
-                return Err(StoreError::NotFound { deal: *deal, index });
-            };
-            let row = Row { acceptance: acceptance.to_vec(), ..row? };
-            shards.insert(key.bytes(), row.to_bytes().as_slice())?;
-            Ok(())
+            match index::set_acceptance(transaction, &key, acceptance)? {
+                Some(()) => Ok(()),
+                None => Err(StoreError::NotFound { deal: *deal, index }),
+            }
         })
     }
 

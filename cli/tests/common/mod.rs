@@ -5,11 +5,12 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, ChildStderr, ChildStdin, Command, Stdio},
     sync::mpsc,
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -39,6 +40,24 @@ impl Done {
     pub(crate) fn ok(self) -> Value {
         assert_eq!(self.code, Some(0), "{}{}", String::from_utf8_lossy(&self.out), self.error);
         serde_json::from_slice(&self.out).unwrap_or(Value::Null)
+    }
+}
+
+/// How many of those that were to be disturbed at their work were still at it. One that was just begun always
+/// is, and does not count.
+#[derive(Debug, Default)]
+pub(crate) struct Hits {
+    tried: usize,
+    hit: usize,
+}
+
+impl Hits {
+    /// A disturbance that mostly comes too late shows nothing.
+    #[track_caller]
+    pub(crate) fn are_most(&self) {
+        println!("{} of {} were disturbed at their work", self.hit, self.tried);
+        assert!(0 < self.tried, "nobody was disturbed");
+        assert!(2 * self.hit >= self.tried, "most had ended before they were disturbed: {self:?}");
     }
 }
 
@@ -164,6 +183,15 @@ impl Running {
         self.child.wait().unwrap();
     }
 
+    /// Waits for a moment in the middle of its work, and notes whether it was still at it then.
+    pub(crate) fn reaches(&mut self, moment: Duration, hits: &mut Hits) {
+        let still = !self.ends_within(moment);
+        if !moment.is_zero() {
+            hits.tried += 1;
+            hits.hit += usize::from(still);
+        }
+    }
+
     pub(crate) fn finish(mut self) -> Done {
         if !self.ends_within(HANG) {
             self.child.kill().ok();
@@ -174,6 +202,53 @@ impl Running {
         let error = String::from_utf8_lossy(&self.error.recv().unwrap()).into_owned();
         Done { code, out: self.out.recv().unwrap(), error }
     }
+}
+
+/// A command whose events are read while it runs.
+pub(crate) struct Watched {
+    child: Child,
+    events: std::io::Lines<BufReader<ChildStderr>>,
+    seen: Vec<Value>,
+}
+
+impl Watched {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.arg("--progress").spawn().unwrap();
+        let events = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { child, events, seen: Vec::new() }
+    }
+
+    /// Waits for an event; the command ends before that when there never is one.
+    pub(crate) fn wait_for(&mut self, wanted: impl Fn(&Value) -> bool) {
+        for line in self.events.by_ref() {
+            let event: Value = serde_json::from_str(&line.unwrap()).expect("stderr has JSON lines");
+            let found = wanted(&event);
+            self.seen.push(event);
+            if found {
+                return;
+            }
+        }
+        panic!("it ended without: {:?}", self.seen);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    pub(crate) fn finish(mut self) -> (Done, Vec<Value>) {
+        let mut out = Vec::new();
+        self.child.stdout.take().unwrap().read_to_end(&mut out).unwrap();
+        for line in self.events {
+            self.seen.push(serde_json::from_str(&line.unwrap()).expect("stderr has JSON lines"));
+        }
+        let code = self.child.wait().unwrap().code();
+        (Done { code, out, error: String::new() }, self.seen)
+    }
+}
+
+/// Whether a part of the work is done.
+pub(crate) fn moves(event: &Value) -> bool {
+    event["event"] == "progress" && event["done"].as_u64() > Some(0)
 }
 
 impl Network {
@@ -209,6 +284,10 @@ impl Network {
 
     pub(crate) fn spawn(&self, line: &str) -> Running {
         Running::start(command(&self.home(), &words(line)))
+    }
+
+    pub(crate) fn watched(&self, line: &str) -> Watched {
+        Watched::start(command(&self.home(), &words(line)))
     }
 
     pub(crate) fn run(&self, line: &str) -> Done {
@@ -249,6 +328,16 @@ pub(crate) fn bytes(length: usize, seed: u8) -> Vec<u8> {
         (state >> 33).to_le_bytes()[0]
     };
     std::iter::repeat_with(next).take(length).collect()
+}
+
+/// Waits until something has happened.
+#[track_caller]
+pub(crate) fn until(what: &str, mut reached: impl FnMut() -> bool) {
+    let end = Instant::now() + HANG;
+    while !reached() {
+        assert!(Instant::now() < end, "it never came about: {what}");
+        std::thread::park_timeout(LOOK);
+    }
 }
 
 /// Credits as text, in the smallest unit.

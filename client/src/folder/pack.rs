@@ -105,7 +105,8 @@ impl Builder {
         // No name has a zero byte, so no name is in the way.
         let what = self.what.as_bytes();
         let slot = [b"\0", what, self.slot.finalize().as_bytes().as_slice()].concat();
-        (Opened::Spooled { file: Arc::new(self.file), hash, length: self.length }, slot)
+        let (file, path, length) = (Arc::new(self.file), self.path, self.length);
+        (Opened::Spooled { file, path, hash, length }, slot)
     }
 }
 

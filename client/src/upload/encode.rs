@@ -206,9 +206,7 @@ fn encode_batch(
         let stripe = layout.stripe(number).ok_or_else(out_of_layout)?;
         plain.resize(stripe.capacity(), 0);
         let offset = stripe.plain_start - layout.plain_start;
-        let count = bytes
-            .read_at(offset, &mut plain)
-            .map_err(|source| ClientError::Io { path: "the file being stored".into(), source })?;
+        let count = bytes.read_at(offset, &mut plain)?;
         let mut cells = buffers.take(stripe.cell_bytes * total);
         coder
             .encode(number, &plain[..count], &mut cells, &mut batch.leaves)

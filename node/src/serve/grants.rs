@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 use symbolon_protocol::{
     Encode,
     content::{Scheme, layout::SegmentLayout},
-    grant::{Access, Authorized, Caveat, Grant, GrantError, VerifiedGrant, ability},
+    grant::{Access, Authorized, Caveat, Grant, GrantError, Quota, VerifiedGrant, ability},
     id::{Hash, PeerId},
     ledger::transaction::DealTerms,
     wire::storage::RefusalCode,
@@ -62,17 +62,13 @@ pub(crate) async fn charge(shared: &Shared, allowed: &Authorized, bytes: u64) ->
     let quotas = allowed.quotas.clone();
     let until_ms = allowed.ends_ms.unwrap_or(u64::MAX);
     let charged = shared.with_store(move |store| {
-        for quota in quotas {
-            let max = Counter {
-                reads: quota.reads.unwrap_or(u64::MAX),
-                bytes: quota.bytes.unwrap_or(u64::MAX),
-            };
-            let more = Counter { reads: 1, bytes };
-            if let Charge::Exceeded(_) = store.charge(&quota.link.0, more, max, until_ms)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        let max = |quota: &Quota| Counter {
+            reads: quota.reads.unwrap_or(u64::MAX),
+            bytes: quota.bytes.unwrap_or(u64::MAX),
+        };
+        let keys: Vec<_> = quotas.iter().map(|quota| (&quota.link.0[..], max(quota))).collect();
+        let charged = store.charge(&keys, Counter { reads: 1, bytes }, until_ms)?;
+        Ok(matches!(charged, Charge::Counted(_)))
     });
     match charged.await.map_err(refuse_store)? {
         true => Ok(()),

@@ -172,7 +172,13 @@ async fn send(stream: &mut Stream, piece: Piece) -> Result<(), Stop> {
         .map_err(|error| internal("a piece is larger than any slice", error))?;
     let idle = stream.idle();
     within(idle, stream.sender.send(&SliceHead { length, path: piece.path })).await?;
-    within(idle, stream.sender.write(piece.bytes)).await
+    // Slow is allowed, silent is not: each part has its own time.
+    let mut rest = piece.bytes;
+    while !rest.is_empty() {
+        let part = rest.split_to(rest.len().min(CELL_BYTES));
+        within(idle, stream.sender.write(part)).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -128,6 +128,9 @@ async fn kept(shared: &Shared, wanted: &Wanted) -> Result<Option<Acceptance>, St
     }
     let acceptance = Acceptance::from_bytes(&shard.acceptance)
         .map_err(|error| internal("a stored acceptance cannot be read", error))?;
+    // The node's word is for bytes that are there.
+    let there = shared.with_store(move |store| store.open_shard(&deal, index)).await;
+    there.map_err(refuse_store)?;
     match shard.state {
         ShardState::Unpaid { .. } => renew(shared, wanted, acceptance).await.map(Some),
         _ => Ok(Some(acceptance)),
@@ -149,12 +152,12 @@ async fn renew(
     check_price(shared, wanted)?;
     let (renewed, until_ms) = accept(shared, wanted, acceptance.root);
     let (deal, index, bytes) = (wanted.terms.deal, wanted.index, renewed.to_bytes());
-    let written = shared.with_store(move |store| {
-        store.mark(&deal, index, ShardState::Unpaid { until_ms })?;
-        store.set_acceptance(&deal, index, &bytes)
-    });
-    written.await.map_err(refuse_store)?;
-    Ok(renewed)
+    let written = shared.with_store(move |store| store.renew(&deal, index, until_ms, &bytes)).await;
+    match written.map_err(refuse_store)? {
+        true => Ok(renewed),
+        // Its deal has opened meanwhile, with the acceptance that it has.
+        false => Ok(acceptance),
+    }
 }
 
 fn check_price(shared: &Shared, wanted: &Wanted) -> Result<(), Stop> {
@@ -209,6 +212,8 @@ async fn receive(
     let begun = shared.with_store(move |store| store.begin(info)).await;
     let mut writer = begun.map_err(refuse_store)?;
     let mut left = terms.length;
+    // However it trickles, an upload ends: there are few places.
+    let until_ms = shared.host.now_ms().saturating_add(UPLOAD_MS + terms.length / BYTES_PER_MS_MIN);
     let mut batch = vec![0; BATCH_BYTES];
     let mut filled = gather(stream, &mut batch, &mut left).await?;
     let mut spare = vec![0; BATCH_BYTES];
@@ -221,6 +226,9 @@ async fn receive(
         (writer, batch) = written.map_err(refuse_store)?;
         std::mem::swap(&mut batch, &mut spare);
         filled = next?;
+        if filled > 0 && until_ms < shared.host.now_ms() {
+            return Err(Stop::Broken(String::from("the shard came too slowly")));
+        }
     }
     Ok(writer)
 }
@@ -267,6 +275,11 @@ async fn keep(
     Acceptance::from_bytes(&stored.acceptance)
         .map_err(|error| internal("an acceptance cannot be read back", error))
 }
+
+/// Longest time for an upload, in milliseconds, on top of what its bytes take at the slowest rate: 16 KiB/s
+/// make 68 minutes for the largest shard.
+const UPLOAD_MS: u64 = 60_000;
+const BYTES_PER_MS_MIN: u64 = 16;
 
 /// Bytes that are written and hashed in one go: many of BLAKE3's 16 KiB groups, few task switches.
 const BATCH_BYTES: usize = 512 * 1024;

@@ -121,6 +121,11 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
         self.events.push(event);
     }
 
+    /// How much has been reported.
+    pub(super) fn events(&self) -> usize {
+        self.events.len()
+    }
+
     /// An account; an empty one when nobody has paid it yet.
     pub(super) fn account(&self, id: &AccountId) -> Account {
         let none = Account { balance: Amount::ZERO, faucet_height: 0 };

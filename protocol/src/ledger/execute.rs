@@ -25,7 +25,7 @@ use crate::{
         transaction::{Action, Transaction},
         tree,
     },
-    limits::{BLOCK_BYTES_MAX, TRANSACTION_BYTES_MAX},
+    limits::{BLOCK_BYTES_MAX, EVENTS_FULL, TRANSACTION_BYTES_MAX},
 };
 
 /// What a block did.
@@ -187,10 +187,11 @@ impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
         self.books.chain.height
     }
 
-    /// Whether a transaction of so many bytes still fits into the block.
+    /// Whether a transaction of so many bytes still fits into the block. One that already reports much is
+    /// closed early: it has to reach followers in one message.
     #[must_use]
     pub fn fits(&self, bytes: usize) -> bool {
-        bytes <= BLOCK_BYTES_MAX - self.bytes
+        bytes <= BLOCK_BYTES_MAX - self.bytes && self.books.events() < EVENTS_FULL
     }
 
     /// What would come of a transaction, without applying it.

@@ -278,6 +278,30 @@ pub(super) fn remove(
     Ok(Some(row))
 }
 
+/// Where a shard stands; `None` when it is not there.
+pub(super) fn state(
+    transaction: &WriteTransaction,
+    key: &ShardKey,
+) -> Result<Option<ShardState>, StoreError> {
+    let shards = transaction.open_table(SHARDS)?;
+    let row = shards.get(key.bytes())?.map(|row| Row::from_bytes(row.value())).transpose()?;
+    Ok(row.map(|row| row.state))
+}
+
+/// Replaces a shard's acceptance. Says whether it was there.
+pub(super) fn set_acceptance(
+    transaction: &WriteTransaction,
+    key: &ShardKey,
+    acceptance: &[u8],
+) -> Result<Option<()>, StoreError> {
+    let mut shards = transaction.open_table(SHARDS)?;
+    let row = shards.get(key.bytes())?.map(|row| Row::from_bytes(row.value())).transpose()?;
+    let Some(row) = row else { return Ok(None) };
+    let row = Row { acceptance: acceptance.to_vec(), ..row };
+    shards.insert(key.bytes(), row.to_bytes().as_slice())?;
+    Ok(Some(()))
+}
+
 /// Sets where a shard stands. Says whether it was there.
 pub(super) fn mark(
     transaction: &WriteTransaction,

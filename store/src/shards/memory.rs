@@ -60,11 +60,11 @@ record! {
 }
 
 /// Whether a read still fits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Charge {
-    /// It does and is counted; this is all that was read so far.
-    Counted(Counter),
-    /// It does not, and nothing was counted; this is all that was read so far.
+    /// It does and is counted; this is all that was read so far, for each key.
+    Counted(Vec<Counter>),
+    /// It does not, and nothing was counted; this is all that was read so far under the key that refused.
     Exceeded(Counter),
 }
 
@@ -150,31 +150,38 @@ impl Shards {
         Ok(row.map_or(Counter::default(), |row| row.counter))
     }
 
-    /// Counts `more` if the sums stay within `max`, in one step: reads at the same time cannot both
-    /// take the last place. Kept until `until_ms`, when the grant is over.
+    /// Counts `more` under each key if all sums stay within the key's `max`, in one step: reads at the same
+    /// time cannot both take the last place, and what one key refuses counts under none. Kept until
+    /// `until_ms`, when the grant is over.
     ///
     /// For speed it is on disk only after the next durable change or an orderly end: a crash may
     /// forget the last reads, in the reader's favour.
     pub fn charge(
         &self,
-        key: &[u8],
+        keys: &[(&[u8], Counter)],
         more: Counter,
-        max: Counter,
         until_ms: u64,
     ) -> Result<Charge, StoreError> {
         self.inner.index.write_soon(|transaction| {
             let mut counters = transaction.open_table(COUNTERS)?;
-            let row = counters.get(key)?.map(|row| CounterRow::from_bytes(row.value()));
-            let before = row.transpose()?.map_or(Counter::default(), |row| row.counter);
-            let counter = Counter {
-                reads: before.reads.saturating_add(more.reads),
-                bytes: before.bytes.saturating_add(more.bytes),
-            };
-            if counter.reads > max.reads || counter.bytes > max.bytes {
-                return Ok(Charge::Exceeded(before));
+            let mut counted = Vec::with_capacity(keys.len());
+            for (key, max) in keys {
+                let row = counters.get(*key)?.map(|row| CounterRow::from_bytes(row.value()));
+                let before = row.transpose()?.map_or(Counter::default(), |row| row.counter);
+                let counter = Counter {
+                    reads: before.reads.saturating_add(more.reads),
+                    bytes: before.bytes.saturating_add(more.bytes),
+                };
+                if counter.reads > max.reads || counter.bytes > max.bytes {
+                    return Ok(Charge::Exceeded(before));
+                }
+                counted.push(counter);
             }
-            counters.insert(key, CounterRow { counter, until_ms }.to_bytes().as_slice())?;
-            Ok(Charge::Counted(counter))
+            for ((key, _), counter) in keys.iter().zip(&counted) {
+                let row = CounterRow { counter: *counter, until_ms };
+                counters.insert(*key, row.to_bytes().as_slice())?;
+            }
+            Ok(Charge::Counted(counted))
         })
     }
 
