@@ -30,7 +30,7 @@ pub const TRANSACTION_BYTES_MAX: usize = 128 * 1024;
 /// Bytes of one block's transactions at most.
 pub const BLOCK_BYTES_MAX: usize = 1024 * 1024;
 
-/// Events after which a block takes no more transactions. One has some 85 bytes, and one transaction reports 66
+/// Events after which a block takes no more transactions. One has some 85 bytes, and one transaction reports 67
 /// at most: with the transactions themselves that stays below a message.
 pub const EVENTS_FULL: usize = 10_000;
 

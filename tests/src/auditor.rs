@@ -49,6 +49,7 @@ pub struct Auditor {
     next: u64,
     parent: Hash,
     time_ms: u64,
+    parent_ms: u64,
     epoch: u64,
     epoch_started_ms: u64,
     /// Money by place, the place's bytes being the key.
@@ -80,6 +81,7 @@ impl Auditor {
             next: 0,
             parent: Hash([0; 32]),
             time_ms: 0,
+            parent_ms: 0,
             epoch: 0,
             epoch_started_ms: 0,
             money: BTreeMap::new(),
@@ -159,7 +161,7 @@ impl Auditor {
             return Err(self.finding(*what));
         }
         self.parent = header.digest();
-        self.time_ms = header.facts.time_ms;
+        self.parent_ms = std::mem::replace(&mut self.time_ms, header.facts.time_ms);
         if header.height == 0 {
             self.epoch_started_ms = header.facts.time_ms;
         }

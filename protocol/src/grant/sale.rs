@@ -52,7 +52,10 @@ pub fn verify_mandate(
     let mut purposes = BTreeSet::new();
     let harmless = link.caveats.iter().all(|caveat| match caveat {
         Caveat::Object { object: named } => named == object,
-        Caveat::Abilities { set } => set & ability::READ != 0,
+        // One buyer must not delete what the next one pays for.
+        Caveat::Abilities { set } => {
+            set & ability::READ != 0 && set & (ability::STORE | ability::DELETE) == 0
+        }
         Caveat::Depth { links } => 1 <= *links,
         // Two of them allow no read at all.
         Caveat::Purpose { .. } => {

@@ -22,7 +22,7 @@ use crate::{
 
 /// A boundary that comes later than this part of an epoch after its time is nobody's miss but the
 /// ledger's: it stood still, and nodes could not prove.
-pub(super) const LATE_PARTS: u64 = 4;
+const LATE_PARTS: u64 = 4;
 
 /// A checked storage proof.
 #[derive(Debug)]
@@ -59,6 +59,11 @@ fn check_leaves<S: State + ?Sized>(
     node: &Node,
     leaves: &[LeafProof],
 ) -> Result<(), Status> {
+    // Drawing them reads many rows: what cannot be the answer is refused before that.
+    let (weighted, uniform) = proof::challenge_counts(node.slot_bytes);
+    if leaves.len() != weighted + uniform {
+        return Err(Status::BadProof);
+    }
     let chain = &books.chain;
     let slot = |position| {
         books.get(Slots, &(*id, position)).expect("slot tables are dense below their count")

@@ -63,6 +63,12 @@ pub enum BlockError {
         /// How many.
         bytes: usize,
     },
+    /// A transaction in a block that takes no more.
+    #[error("transaction {index} stands in a block that was full before it")]
+    Full {
+        /// Which, from 0.
+        index: usize,
+    },
     /// A transaction in a finished block that the rules refuse.
     #[error("transaction {index} of the block is refused: {status}")]
     NotApplied {
@@ -170,11 +176,12 @@ impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
         if beacon::wrap(&facts.reveal) != chain.onion {
             return Err(BlockError::WrongReveal);
         }
+        let parent_ms = chain.time_ms;
         chain.height += 1;
         chain.time_ms = facts.time_ms;
         chain.beacon = beacon::next(&chain.beacon, &facts.reveal);
         chain.onion = facts.onion_next.unwrap_or(facts.reveal);
-        release::overdue(&mut books);
+        release::overdue(&mut books, parent_ms);
         market::pick_previews(&mut books);
         forget_seen(&mut books);
         epoch::turn(&mut books);
@@ -239,6 +246,9 @@ pub fn replay<S: State + ?Sized>(
     }
     let mut builder = BlockBuilder::new(state, facts)?;
     for (index, transaction) in transactions.iter().enumerate() {
+        if !builder.fits(transaction.to_bytes().len()) {
+            return Err(BlockError::Full { index });
+        }
         match builder.push(transaction) {
             Ok(Pushed::Applied) => {}
             Ok(Pushed::Already { .. }) => {

@@ -86,7 +86,7 @@ impl Params {
             // With the custody fee at most a fifth: a seller always gets something.
             ("sale_fee_bp", u64::from(self.sale_fee_bp), 0, 1000),
             ("custody_fee_bp", u64::from(self.custody_fee_bp), 0, 1000),
-            ("delivery_ms", self.delivery_ms, 1, 30 * DAY_MS),
+            ("delivery_ms", self.delivery_ms, 1_000, 30 * DAY_MS),
             ("window_ms_min", self.window_ms_min, 0, WINDOW_MS_MAX),
             // A hundred years of days.
             ("deal_epochs_max", self.deal_epochs_max, 1, 100_000_000),

@@ -9,7 +9,6 @@ use crate::{
     ledger::{
         block::{Event, Place, Reason},
         books::Books,
-        epoch::LATE_PARTS,
         params::BP,
         rows::{
             HoldKey, Listings, Nodes, Nothing, Order, OrderState, Orders, OrdersDue, PostedRelease,
@@ -196,9 +195,58 @@ fn refund<S: State + ?Sized>(books: &mut Books<'_, S>, id: OrderId, mut order: O
     books.report(Event::OrderRefunded { order: id });
 }
 
-/// Whether so much time has passed that a block was missed: an engine that runs makes one when it is due.
-fn stood_still<S: State + ?Sized>(books: &Books<'_, S>, due_ms: u64) -> bool {
-    books.now() - due_ms >= (books.chain.params.delivery_ms / LATE_PARTS).max(1)
+/// Orders closed by one block at most: each reports up to 67 events, and a block has to reach followers in one
+/// message. The others stay due, and the next block is made at once.
+const CLOSED_MAX: usize = 100;
+
+/// Does what fell due up to this block's time: refunds what was not delivered, settles what was. Where the
+/// ledger itself stood still when a delivery was due, nobody could post a release: the order gets its full
+/// time once more, if the buyer's access outlives that. `parent_ms` is the time of the block before.
+pub(super) fn overdue<S: State + ?Sized>(books: &mut Books<'_, S>, parent_ms: u64) {
+    let mut closed = 0;
+    for (due_ms, id) in due(books, parent_ms) {
+        let order = books.get(Orders, &id).expect("what is due was ordered");
+        assert!(order.due_ms == due_ms, "an order is due once");
+        let waits = stood_still(books, due_ms, parent_ms)
+            && books.now().saturating_add(books.chain.params.delivery_ms) < order.access_until_ms;
+        match order.state {
+            OrderState::Paid if waits => wait_again(books, id, order),
+            OrderState::Settled | OrderState::Refunded => unreachable!("closed orders are not due"),
+            _ if closed == CLOSED_MAX => {}
+            OrderState::Paid => {
+                closed += 1;
+                refund(books, id, order);
+            }
+            OrderState::Delivered => {
+                closed += 1;
+                settle(books, id, order, &[]);
+            }
+        }
+    }
+}
+
+/// What is due by now, earliest first: of what was due at the block before, and was left, no more than can be
+/// closed; and all that fell due since.
+fn due<S: State + ?Sized>(books: &Books<'_, S>, parent_ms: u64) -> Vec<(u64, OrderId)> {
+    let (mut due, mut after) = (Vec::new(), None);
+    while let Some(key) = books.next_key(OrdersDue, &[OrdersDue::TAG], after.as_ref()) {
+        if books.now() < key.0 {
+            break;
+        }
+        after = Some(key);
+        if key.0 <= parent_ms && due.len() == CLOSED_MAX {
+            after = Some((parent_ms, OrderId([0xff; OrderId::BYTES])));
+            continue;
+        }
+        due.push(key);
+    }
+    due
+}
+
+/// Whether no block was made when the order was due, and for a while after: an engine that runs makes one.
+fn stood_still<S: State + ?Sized>(books: &Books<'_, S>, due_ms: u64, parent_ms: u64) -> bool {
+    let late_ms = (books.chain.params.delivery_ms / 64).max(1_000);
+    parent_ms < due_ms && late_ms <= books.now() - due_ms
 }
 
 fn wait_again<S: State + ?Sized>(books: &mut Books<'_, S>, id: OrderId, mut order: Order) {
@@ -206,26 +254,4 @@ fn wait_again<S: State + ?Sized>(books: &mut Books<'_, S>, id: OrderId, mut orde
     order.due_ms = books.now().saturating_add(books.chain.params.delivery_ms);
     books.put(OrdersDue, &(order.due_ms, id), &Nothing {});
     books.put(Orders, &id, &order);
-}
-
-/// Does what fell due up to this block's time: refunds what was not delivered, settles what was. Where the
-/// ledger itself stood still when a delivery was due, nobody could post a release: the order gets its full
-/// time once more.
-pub(super) fn overdue<S: State + ?Sized>(books: &mut Books<'_, S>) {
-    let mut after = None;
-    while let Some(key) = books.next_key(OrdersDue, &[OrdersDue::TAG], after.as_ref()) {
-        let (due_ms, id) = key;
-        if books.now() < due_ms {
-            return;
-        }
-        let order = books.get(Orders, &id).expect("what is due was ordered");
-        assert!(order.due_ms == due_ms, "an order is due once");
-        match order.state {
-            OrderState::Paid if stood_still(books, due_ms) => wait_again(books, id, order),
-            OrderState::Paid => refund(books, id, order),
-            OrderState::Delivered => settle(books, id, order, &[]),
-            OrderState::Settled | OrderState::Refunded => unreachable!("closed orders are not due"),
-        }
-        after = Some(key);
-    }
 }

@@ -118,7 +118,10 @@ fn audit_indexes(state: &MemoryState) {
     let orders = rows(state, Orders);
     let expected = orders.iter().filter(|(_, order)| open(order));
     assert_eq!(due, expected.map(|(id, order)| (order.due_ms, *id)).collect());
-    assert!(due.iter().all(|(due_ms, _)| chain.time_ms < *due_ms), "nothing is overdue");
+    // A block that leaves something overdue has closed as many as one block may.
+    let closed = orders.iter().filter(|(_, order)| !open(order)).count();
+    let overdue = due.iter().any(|(due_ms, _)| *due_ms <= chain.time_ms);
+    assert!(!overdue || 100 <= closed, "nothing is overdue");
 
     let ends: BTreeSet<(u64, DealId)> =
         rows(state, DealEnds).into_iter().map(|(key, _)| key).collect();
