@@ -87,6 +87,9 @@ fn hint(error: &ClientError) -> Option<&'static str> {
             "nothing was changed; use the identity it belongs to: --as NAME"
         }
         ClientError::LedgerRefused(_) => "nothing was changed, and nothing was paid",
+        ClientError::NothingStored { .. } => {
+            "see what is stored with: symbolon ls -r; without --delete nothing is removed"
+        }
         ClientError::UploadLapsed { .. } => "run the command again: it begins anew",
         ClientError::DealGone { .. } => "put the file again to have it stored again",
         ClientError::SourceChanged { .. } => "run the command again when nobody writes to the file",

@@ -1,5 +1,11 @@
 //! Grants, recipients and accounts as they are typed.
 
+use std::{
+    fs::File,
+    io::{ErrorKind, Read as _},
+    path::Path,
+};
+
 use symbolon_protocol::{
     grant::{Caveat, Grant, GrantToken},
     id::{AccountId, LinkId},
@@ -14,6 +20,26 @@ use crate::{
 
 /// Bytes read of a file or of stdin for a grant or recipient: several times the longest text.
 const TEXT_BYTES_MAX: u64 = 64 * 1024;
+
+/// Writes a grant to a file. What lies there already is taken away only when it is a grant too.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), Error> {
+    let mut begins = [0; GRANT_BEGINS.len()];
+    let found = File::open(path).and_then(|mut file| file.read_exact(&mut begins));
+    let is_other = match found {
+        Ok(()) => begins != *GRANT_BEGINS,
+        Err(error) => error.kind() != ErrorKind::NotFound,
+    };
+    if is_other {
+        return Err(Error::new(
+            Kind::Exists,
+            format!("{} is there and is no grant", path.display()),
+        )
+        .hint("write the grant to another file: -o NAME.grant"));
+    }
+    home::write_whole(path, format!("{text}\n").as_bytes())
+}
+
+const GRANT_BEGINS: &[u8; 6] = b"grant1";
 
 /// How a grant may be narrowed.
 #[derive(Debug, clap::Args)]

@@ -231,7 +231,9 @@ pub(crate) fn make_folder(path: &Path) -> Result<(), Error> {
 
 /// Writes a file for its owner's eyes only, wholly or not at all.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let beside = path.with_extension("new");
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".symbolon-new");
+    let beside = PathBuf::from(beside);
     let write = || -> io::Result<()> {
         let mut file = open_private(&beside, OpenOptions::new().create(true).truncate(true))?;
         file.write_all(bytes)?;

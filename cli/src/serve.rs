@@ -103,6 +103,13 @@ impl RunningLedger {
         Ok(Self { ledger, ticket, params: chain.params, endpoint, server, embedded })
     }
 
+    /// Waits until it cannot go on; it never does while its disk is well.
+    pub(crate) async fn failed(&self) -> Error {
+        self.embedded.stopped().await;
+        Error::new(Kind::Io, "the ledger has stopped: its disk is full or failed")
+            .hint("make room, then start it again: nothing that was acknowledged is lost")
+    }
+
     /// Stops it; everything it said is on disk already.
     pub(crate) async fn stop(self) {
         self.endpoint.close().await;
@@ -112,10 +119,10 @@ impl RunningLedger {
     }
 }
 
-/// Answers every connection until the endpoint is closed.
 /// Connections that a ledger answers at once: each may have 64 requests and their answers in memory.
 const CONNECTIONS_MAX: usize = 1024;
 
+/// Answers every connection until the endpoint is closed.
 async fn answer(ledger: Embedded, endpoint: Endpoint) {
     let mut connections = JoinSet::new();
     loop {
@@ -370,7 +377,14 @@ impl From<NodeError> for Error {
             NodeError::Ledger(error) => error.into(),
             NodeError::WrongFolder { .. } => Self::new(Kind::Exists, error.to_string())
                 .hint("every node and ledger needs a folder of its own: choose another with --dir"),
-            NodeError::Store(ref store) => Self::new(Kind::Io, format!("{error}: {store}")),
+            NodeError::Store(ref store) => {
+                let kind = match (error.is_disk_full(), error.is_in_use()) {
+                    (true, _) => Kind::DiskFull,
+                    (_, true) => Kind::InUse,
+                    _ => Kind::Io,
+                };
+                Self::new(kind, format!("{error}: {store}"))
+            }
             _ => Self::internal(error.to_string()),
         }
     }

@@ -965,15 +965,16 @@ fn a_sparse_file_comes_back_with_its_holes_as_zeros() {
 
 #[test]
 fn a_file_that_changes_while_it_is_stored_is_refused() {
-    let length = 24_000_000;
+    let length = 60_000_000;
     let network = Network::start(3, LONG);
     network.identity("owner");
     let path = network.file("file", length, 3);
     let line = format!("put {} file --for 2h --as owner --yes", path.display());
+    let rich = network.balance("owner");
     let changes: [fn(&fs::File) -> std::io::Result<()>; 3] = [
         |file| file.set_len(1_000_000),
-        |file| file.write_all_at(b"other bytes", 20_000_000),
-        |file| file.write_all_at(b"one more", 24_000_000),
+        |file| file.write_all_at(b"other bytes", 40_000_000),
+        |file| file.write_all_at(b"and more", 60_000_000),
     ];
     for change in changes {
         fs::write(&path, bytes(length, 3)).unwrap();
@@ -987,16 +988,18 @@ fn a_file_that_changes_while_it_is_stored_is_refused() {
         put.signal(Signal::STOP);
         change(&file).unwrap();
         put.signal(Signal::CONT);
-        let before = network.balance("owner");
         let (done, _) = put.finish();
         let error = fails(done, 8, "changed while it was being stored");
         assert!(field(&error, "hint").contains("when nobody writes"), "{error}");
-        println!("DEBUG {before} {}", network.balance("owner"));
         assert_eq!(network.run("ls --as owner").ok()["files"], serde_json::json!([]));
     }
-    network.run(&line).ok();
+    let quote = network.run(&format!("{line} --dry-run")).ok();
+    let stored = network.run(&line).ok();
     let out = network.folder.path().join("out");
     network.run(&format!("get file -o {} --as owner", out.display())).ok();
     assert!(fs::read(&out).unwrap() == fs::read(&path).unwrap());
+    // Where all was sent before the change was seen a deal was paid: it is let go, and costs the fee.
+    let lost = rich - network.balance("owner") - units(field(&stored, "cost"));
+    assert!(lost <= 2 * units(field(&quote["cost"], "fee")), "{lost} lost: {quote}");
     adds_up(&network);
 }

@@ -103,6 +103,12 @@ pub enum ClientError {
         /// The file.
         path: PathBuf,
     },
+    /// All of a folder here would go, because nothing is stored there.
+    #[error("nothing is stored as {name:?}: that would delete all that is here")]
+    NothingStored {
+        /// The name.
+        name: String,
+    },
     /// A part of an upload that was begun before is no longer kept.
     #[error("the upload of {name:?} that was begun before is no longer kept by the nodes")]
     UploadLapsed {
@@ -269,6 +275,7 @@ impl ClientError {
             | Self::NoName { .. }
             | Self::NoVersion { .. }
             | Self::UploadLapsed { .. }
+            | Self::NothingStored { .. }
             | Self::DealGone { .. } => ErrorKind::NotFound,
             Self::NotEnoughShards { faults, .. } if all_refused(faults) => ErrorKind::NotAllowed,
             Self::NotEnoughNodes { .. }

@@ -193,7 +193,7 @@ impl Client {
         {
             return self.already(&resolved).await;
         }
-        let resumable = whole && matches!(sink, Sink::File(_));
+        let resumable = (whole && matches!(sink, Sink::File(_))).then_some(resolved.reading.leaves);
         let mut output = Output::open(sink, options.replace, &manifest.object, resumable)?;
         // The content root is over all cells, those that hold nothing but padding too.
         let end = if check_root { u64::MAX } else { to };

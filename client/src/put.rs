@@ -1,6 +1,13 @@
 //! Put: what is stored gets its name, and what the name stood for before goes.
 
-use symbolon_protocol::{Amount, content::Layout};
+use std::collections::BTreeSet;
+
+use symbolon_protocol::{
+    Amount,
+    content::{FileKey, Layout},
+    id::ObjectId,
+    ledger::rows::{Deal, DealState, Deals},
+};
 
 use crate::{
     Client,
@@ -30,14 +37,22 @@ impl Client {
         self.check_place(&name)?;
         let row = self.catalog().row(Names, name.as_bytes())?;
         let keep = options.keep.or(row.as_ref().map(|row| row.keep)).unwrap_or(0);
+        let mut lapsed = false;
         if let Some(old) = row.as_ref().and_then(|row| row.current()) {
             if let Content::File { object, first: 0, .. } = old.content
                 && let Some(entry) = self.catalog().row(Objects, &object.0)?
                 && is_made_from(&entry, &opened)
             {
-                return Ok(already(&entry, name.to_string()));
+                if self.is_kept(&entry).await? {
+                    return Ok(already(&entry, name.to_string()));
+                }
+                progress.note(
+                    "what was stored under this name is not paid for any more: storing it anew",
+                );
+                lapsed = true;
             }
-            if old.content == Content::Folder || (keep == 0 && options.replace == Replace::Refuse) {
+            let refuse = keep == 0 && options.replace == Replace::Refuse && !lapsed;
+            if old.content == Content::Folder || refuse {
                 return Err(ClientError::Exists { name: name.to_string() });
             }
         }
@@ -59,6 +74,35 @@ impl Client {
             self.sweep().await?;
         }
         Ok(report)
+    }
+
+    /// Whether all deals of an object run: nodes delete what no deal is for.
+    pub(crate) async fn is_kept(&self, entry: &ObjectEntry) -> Result<bool, ClientError> {
+        /// Rows asked for at once.
+        const ROWS: usize = 500;
+        let layout = Layout::new(entry.manifest.scheme, entry.manifest.length)
+            .map_err(|error| ClientError::Internal(error.to_string()))?;
+        let key = FileKey::from_bytes(entry.key.expose());
+        let deals: Vec<_> = (0..layout.segments()).map(|segment| key.deal(segment)).collect();
+        let runs = |deal: &Deal| matches!(deal.state, DealState::Offered | DealState::Active);
+        for some in deals.chunks(ROWS) {
+            let rows = self.ledger().rows(Deals, some).await?;
+            if !rows.iter().all(|row| row.as_ref().is_some_and(runs)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The objects that are not kept any more.
+    pub(crate) async fn lapsed(&self) -> Result<BTreeSet<ObjectId>, ClientError> {
+        let mut lapsed = BTreeSet::new();
+        for entry in self.catalog().rows(Objects)? {
+            if !self.is_kept(&entry).await? {
+                lapsed.insert(entry.manifest.object);
+            }
+        }
+        Ok(lapsed)
     }
 
     /// Refuses a name that would lie in a file.

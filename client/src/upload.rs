@@ -238,12 +238,19 @@ impl Client {
         if let Some(entry) = self.catalog().row(Uploads, key)? {
             let same = entry.source == opened.mark() && opened.length().is_some();
             let lapsed = self.is_lapsed(&entry, opened.length()).await?;
-            if same && !lapsed && !self.is_stuck(&entry, candidates.len()).await? {
+            // A file is paid for as it was asked for now, not as it was when it was begun.
+            let asked = request.options;
+            let other_terms = entry.kind == FileKind::Own
+                && (entry.epochs != asked.epochs
+                    || asked.scheme.is_some_and(|scheme| scheme != entry.scheme));
+            if same && !lapsed && !other_terms && !self.is_stuck(&entry, candidates.len()).await? {
                 progress.note("continuing an earlier upload");
                 return Ok((job(entry, candidates), PutOutcome::Resumed));
             }
             progress.note(if same && lapsed {
                 "letting an unfinished upload that is no longer kept go"
+            } else if same && other_terms {
+                "letting an unfinished upload on other terms go"
             } else if same {
                 "letting an unfinished upload for more nodes than there are now go"
             } else {

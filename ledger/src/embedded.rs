@@ -136,6 +136,12 @@ impl Embedded {
         while stopped.changed().await.is_ok() {}
     }
 
+    /// Waits until the engine has stopped by itself, which it does when its disk fails.
+    pub async fn stopped(&self) {
+        let mut stopped = self.stopped.clone();
+        while stopped.changed().await.is_ok() {}
+    }
+
     pub(crate) async fn submit(&self, transaction: Transaction) -> Result<Outcome, LedgerError> {
         let (answer, outcome) = oneshot::channel();
         let submission = Submission { transaction, answer };

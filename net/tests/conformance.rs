@@ -388,7 +388,6 @@ async fn what_a_dead_connection_leaves_is_no_end() {
 
 #[tokio::test]
 async fn many_who_call_at_once_are_all_answered() {
-    // More than are begun without a question: the others are asked to come again, and do.
     const CALLERS: usize = 150;
     on_both(|transport| async move {
         let server = transport.endpoint(1, &[Alpn::Storage]).await;

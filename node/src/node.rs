@@ -68,6 +68,20 @@ pub enum NodeError {
     Store(#[from] StoreError),
 }
 
+impl NodeError {
+    /// Whether the disk is full.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Full(_)))
+    }
+
+    /// Whether another process has the folder.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::Store(StoreError::InUse { .. }))
+    }
+}
+
 /// What a node is and has, at a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeStatus {

@@ -109,12 +109,12 @@ impl View {
 
     /// At `now_ms` there was no block after the last one followed.
     pub(crate) fn is_fresh(&self, now_ms: u64) {
-        self.fresh_ms.fetch_max(now_ms, Ordering::AcqRel);
+        self.fresh_ms.store(now_ms, Ordering::Release);
     }
 
-    /// How old the view may be, in milliseconds: an upper bound.
+    /// How old the view may be, in milliseconds: an upper bound. A clock that was set back says nothing.
     pub(crate) fn age_ms(&self, now_ms: u64) -> u64 {
-        now_ms.saturating_sub(self.fresh_ms.load(Ordering::Acquire))
+        now_ms.checked_sub(self.fresh_ms.load(Ordering::Acquire)).unwrap_or(u64::MAX)
     }
 }
 

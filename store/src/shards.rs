@@ -288,7 +288,8 @@ impl Inner {
             return Ok(());
         }
         for file in &garbage {
-            for path in [self.final_path(*file), self.temporary_path(*file)] {
+            // In the order in which a writer moves it.
+            for path in [self.temporary_path(*file), self.final_path(*file)] {
                 files::remove_if_there(&path)
                     .map_err(|error| StoreError::io("remove", path, error))?;
             }

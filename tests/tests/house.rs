@@ -149,6 +149,17 @@ fn only_those_name_the_outside_who_may() {
     }
 }
 
+/// Where the links of a page lead, and pages it names beside itself: `[text](target)`, `(page.md)`.
+fn targets(text: &str) -> impl Iterator<Item = &str> {
+    let opened = text.match_indices('(').filter_map(|(at, _)| {
+        let target = text[at + 1..].split([')', '#']).next()?;
+        let is_link = text[..at].ends_with(']');
+        let is_page = target.ends_with(".md") && !target.starts_with("spec/");
+        (is_link || is_page).then_some(target)
+    });
+    opened.filter(|target| !target.contains("://") && !target.contains(char::is_whitespace))
+}
+
 #[test]
 fn the_specification_is_whole() {
     // A spec page for each area, and no page that the index does not name.
@@ -159,12 +170,7 @@ fn the_specification_is_whole() {
             assert!(index.contains(&format!("({name})")), "spec/README.md does not name {name}");
         }
     }
-    for page in index.split('(').skip(1).filter_map(|rest| rest.split(')').next()) {
-        if page.ends_with(".md") {
-            assert!(root().join("spec").join(page).exists(), "spec/{page} is missing");
-        }
-    }
-    // Every page that is named anywhere is there.
+    // Every page that is named anywhere is there, and so is whatever a link leads to.
     let pages = fs::read_dir(root().join("spec")).unwrap().map(|entry| entry.unwrap().path());
     let texts = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"];
     let texts = texts.map(|name| root().join(name)).into_iter().chain(pages);
@@ -173,11 +179,15 @@ fn the_specification_is_whole() {
         let text = fs::read_to_string(&path).unwrap();
         let starts = text.match_indices("spec/").map(|(at, _)| &text[at..]);
         for name in starts.filter_map(|rest| rest.split_once(".md").map(|(name, _)| name)) {
-            if name.chars().all(|letter| letter.is_ascii_lowercase() || "/-".contains(letter)) {
+            if name.chars().all(|letter| letter.is_ascii_alphabetic() || "/-".contains(letter)) {
                 let page = format!("{name}.md");
                 assert!(root().join(&page).exists(), "{} names {page}", path.display());
                 named += 1;
             }
+        }
+        for target in targets(&text) {
+            let there = path.parent().unwrap().join(target).exists();
+            assert!(there, "{} leads to {target}", path.display());
         }
     }
     assert!(named > 20, "pages name each other");

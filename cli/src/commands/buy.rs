@@ -44,6 +44,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> {
+    let to_stdout = args.output.as_ref().is_some_and(|path| path.as_os_str() == "-");
+    if to_stdout && context.out.is_json() {
+        return Err(Error::usage("the file and the JSON document would share stdout")
+            .hint("choose a path with -o"));
+    }
     let client = context.client_synced().await?;
     let chain = context.chain(&client).await?;
     let id = market::find(&client, &args.listing).await?;
@@ -89,6 +94,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
             "Fetch it with: symbolon buy {} -o PATH; nothing is paid twice.",
             &id.to_string()[..12]
         ))),
+        Some(Ok(_)) if to_stdout => Ok(report.silent()),
         Some(Ok((json, sentence))) => Ok(report.with("fetched", json).text(sentence)),
         Some(Err(error)) => Err(partly(error, &bought)),
     }

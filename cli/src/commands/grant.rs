@@ -12,7 +12,6 @@ use crate::{
     context::{self, Context},
     error::{Error, Kind},
     grants::{self, Limits},
-    home,
     output::{Align, Report, Table},
     units::show_size,
 };
@@ -186,7 +185,7 @@ async fn attenuate(
     let Some(path) = output else {
         return Ok(report.text(text.clone()).essence(text));
     };
-    home::write_whole(&path, format!("{text}\n").as_bytes())?;
+    grants::write(&path, &text)?;
     Ok(report.text(format!("Wrote the grant to {}.", path.display())))
 }
 

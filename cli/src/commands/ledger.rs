@@ -90,7 +90,11 @@ async fn serve(args: RunArgs, context: &Context) -> Result<(), Error> {
         }))?;
     }
     context.out.note("Stop it with Ctrl-C; nothing is lost.");
-    let told = told_to_stop(if args.leashed { Leash::Stdin } else { Leash::Signals }).await;
+    // One that answered and took nothing more would look alive to whoever watches it.
+    let told = tokio::select! {
+        told = told_to_stop(if args.leashed { Leash::Stdin } else { Leash::Signals }) => told,
+        error = running.failed() => Err(error),
+    };
     running.stop().await;
     told
 }

@@ -10,7 +10,7 @@ use crate::{
     context::Context,
     error::Error,
     grants::{self, Limits},
-    home, names,
+    names,
     output::Report,
     progress,
 };
@@ -62,7 +62,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         // Only the grant, so that `share .. > file` and `share .. | mail` work.
         return Ok(report.text(text.clone()).essence(text));
     };
-    home::write_whole(path, format!("{text}\n").as_bytes())?;
+    grants::write(path, &text)?;
     let shown = path.display();
     Ok(report
         .text(format!("Wrote the grant to {shown}."))

@@ -118,6 +118,15 @@ impl Up {
         let plan =
             LedgerPlan { dir: context.home.ledger(), network, epoch_ms: args.epoch, faucet: None };
         let ledger = RunningLedger::start(&plan, &context.host).await?;
+        // What is stored on another network would be looked for, and let go, on this one.
+        if let Some(other) =
+            context.home.ticket()?.filter(|other| other.chain != ledger.ticket.chain)
+        {
+            let message =
+                format!("this home belongs to another network, the ledger {}", other.chain);
+            return Err(Error::new(Kind::Exists, message)
+                .hint("run a network of your own in another folder: symbolon up --home DIR"));
+        }
         context.home.set_ticket(&ledger.ticket)?;
         let nodes = start_nodes(args, context, &ledger.ledger).await?;
         let made = first_identity(context, &ledger.ledger).await?;

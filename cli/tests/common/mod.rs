@@ -52,12 +52,10 @@ pub(crate) struct Hits {
 }
 
 impl Hits {
-    /// A disturbance that mostly comes too late shows nothing.
+    /// Disturbances that all come too late show nothing. How many do depends on how busy the machine is.
     #[track_caller]
-    pub(crate) fn are_most(&self) {
-        println!("{} of {} were disturbed at their work", self.hit, self.tried);
-        assert!(0 < self.tried, "nobody was disturbed");
-        assert!(2 * self.hit >= self.tried, "most had ended before they were disturbed: {self:?}");
+    pub(crate) fn are_some(&self) {
+        assert!(0 < self.hit, "all had ended before they were disturbed: {self:?}");
     }
 }
 

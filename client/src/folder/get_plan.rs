@@ -119,6 +119,11 @@ impl Client {
             wanted.insert(relative.clone(), version.content == Content::Folder);
             plan.add(&tree, &place, name, version, relative)?;
         }
+        if options.delete && names.is_empty() {
+            // Rather a wrong name, or an index that has not come yet, than a wish to lose everything.
+            let name = String::from_utf8_lossy(what).into_owned();
+            return Err(ClientError::NothingStored { name });
+        }
         if options.delete && plan.root.is_dir() {
             plan.find_removed(&wanted, options)?;
         }

@@ -221,6 +221,10 @@ impl Part {
 
 /// Whether a file's own name is that of a part.
 pub(super) fn is_part(own: &[u8]) -> bool {
+    // What a get of a large file leaves beside it.
+    if own.ends_with(b".symbolon-part") || own.ends_with(b".symbolon-note") {
+        return true;
+    }
     let inner = own.strip_prefix(PART_BEGINS.as_bytes());
     let inner = inner.and_then(|inner| inner.strip_suffix(PART_ENDS.as_bytes()));
     inner.is_some_and(|inner| inner.len() == 16 && inner.iter().all(u8::is_ascii_hexdigit))

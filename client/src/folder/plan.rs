@@ -1,11 +1,12 @@
-//! What of a folder is not stored yet, and what storing it takes. No network, no bytes read.
+//! What of a folder is not stored yet, and what storing it takes. No bytes are read; the ledger is asked what of
+//! it is still paid for.
 
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
 };
 
-use symbolon_protocol::{Amount, content::Scheme};
+use symbolon_protocol::{Amount, content::Scheme, id::ObjectId};
 
 use super::{
     FileFault, FolderOptions,
@@ -141,6 +142,8 @@ impl FolderPlan {
 /// Sorts what was found into what has to be done.
 struct Planner<'a> {
     tree: &'a Tree,
+    /// Objects that nobody is paid for any more: what lies in them is to be stored anew.
+    lapsed: BTreeSet<ObjectId>,
     plan: FolderPlan,
     delete: bool,
     changed: Vec<Member>,
@@ -148,7 +151,7 @@ struct Planner<'a> {
 
 impl Client {
     /// Compares a local folder with the names below `to`. An empty `to` stands for the top.
-    pub fn plan_folder(
+    pub async fn plan_folder(
         &self,
         root: &Path,
         to: &[u8],
@@ -158,6 +161,7 @@ impl Client {
             self.check_place(&Self::name(to)?)?;
         }
         let walk = walk(root, options)?;
+        let lapsed = self.lapsed().await?;
         let tree = self.tree()?;
         let plan = FolderPlan {
             root: root.to_owned(),
@@ -172,7 +176,7 @@ impl Client {
             faults: walk.faults,
         };
         let delete = options.delete;
-        let mut planner = Planner { tree: &tree, plan, delete, changed: Vec::new() };
+        let mut planner = Planner { tree: &tree, lapsed, plan, delete, changed: Vec::new() };
         let mut seen = BTreeSet::new();
         for entry in walk.entries {
             let name = match (to, entry.relative.as_slice()) {
@@ -295,7 +299,9 @@ impl Planner<'_> {
     fn file(&mut self, name: Name, current: Option<&Version>, length: u64, entry: &Entry) {
         let same = current.is_some_and(|version| {
             let stored = match version.content {
-                Content::File { length, .. } => Some(length),
+                Content::File { length, object, .. } if !self.lapsed.contains(&object) => {
+                    Some(length)
+                }
                 _ => None,
             };
             stored == Some(length) && i128::from_le_bytes(version.modified_ns) == entry.modified_ns

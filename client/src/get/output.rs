@@ -5,8 +5,9 @@
 //! after a crash goes on from there.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, TryLockError},
     io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -16,7 +17,11 @@ use symbolon_protocol::{
 };
 
 use super::{GetOutcome, GetReport, Sink};
-use crate::{download::Group, error::ClientError, upload::Replace};
+use crate::{
+    download::{Group, LeavesWanted},
+    error::ClientError,
+    upload::Replace,
+};
 
 /// Groups between two syncs of a part: 64 MiB at four required shards.
 const SYNC_GROUPS: u64 = 16;
@@ -49,7 +54,8 @@ pub(super) struct Part {
     length: u64,
 }
 
-/// How far a part is good: object, groups, length, then the leaves of those groups.
+/// How far a part is good: object, groups, length, count of leaves, then the leaves of those groups. Leaves
+/// behind the count were written by a get that was killed before its head was.
 struct Note {
     path: PathBuf,
     file: File,
@@ -57,7 +63,7 @@ struct Note {
     object: ObjectId,
 }
 
-const NOTE_HEAD: usize = 16 + 8 + 8;
+const NOTE_HEAD: usize = 16 + 8 + 8 + 8;
 
 fn beside(target: &Path, ending: &str) -> PathBuf {
     let mut name = target.as_os_str().to_owned();
@@ -74,7 +80,7 @@ impl Output {
         sink: Sink,
         replace: Replace,
         object: &ObjectId,
-        resumable: bool,
+        resumable: Option<LeavesWanted>,
     ) -> Result<Self, ClientError> {
         match sink {
             Sink::Stdout => Ok(Self::Stdout(Tally::default())),
@@ -181,26 +187,54 @@ impl Drop for Part {
 }
 
 impl Part {
-    fn open(target: PathBuf, object: &ObjectId, resumable: bool) -> Result<Self, ClientError> {
+    fn open(
+        target: PathBuf,
+        object: &ObjectId,
+        resumable: Option<LeavesWanted>,
+    ) -> Result<Self, ClientError> {
         let path = beside(&target, ".symbolon-part");
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        let mut file = options.open(&path).map_err(at(&path))?;
+        let mut file = loop {
+            let file = options.open(&path).map_err(at(&path))?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    return Err(ClientError::Locked { what: target.display().to_string() });
+                }
+                Err(TryLockError::Error(error)) => return Err(at(&path)(error)),
+            }
+            // Whoever had it may have finished it meanwhile, and it has its own name by now.
+            let still = std::fs::metadata(&path).map(|there| there.ino());
+            if still.ok() == Some(file.metadata().map_err(at(&path))?.ino()) {
+                break file;
+            }
+        };
         let note_path = beside(&target, ".symbolon-note");
         let mut tally = Tally::default();
         let mut good = 0;
-        let note = if resumable {
+        let note = if let Some(leaves_wanted) = resumable {
             let mut note = options.open(&note_path).map_err(at(&note_path))?;
             if let Some((groups, length, leaves)) = read_note(&mut note, object)
+                // A get that wanted no leaves has none to go on from.
+                && (leaves_wanted == LeavesWanted::No || groups == 0 || !leaves.is_empty())
                 && file.metadata().map_err(at(&path))?.len() >= length
             {
                 (good, tally) = (length, Tally { groups, leaves });
+            } else {
+                // It vouches for bytes that are about to go.
+                note.set_len(0).and_then(|()| note.sync_data()).map_err(at(&note_path))?;
             }
             let leaves_written = tally.leaves.len();
             let path = note_path;
             Some(Note { path, file: note, leaves_written, object: *object })
         } else {
-            None
+            match std::fs::remove_file(&note_path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(at(&note_path)(error));
+                }
+                _ => None,
+            }
         };
         file.set_len(good).map_err(at(&path))?;
         file.seek(SeekFrom::Start(good)).map_err(at(&path))?;
@@ -237,7 +271,8 @@ impl Note {
         let mut head = [0; NOTE_HEAD];
         head[..16].copy_from_slice(&self.object.0);
         head[16..24].copy_from_slice(&tally.groups.to_le_bytes());
-        head[24..].copy_from_slice(&length.to_le_bytes());
+        head[24..32].copy_from_slice(&length.to_le_bytes());
+        head[32..].copy_from_slice(&(tally.leaves.len() as u64).to_le_bytes());
         self.file.write_all_at(&head, 0)?;
         self.file.sync_data()?;
         self.leaves_written = tally.leaves.len();
@@ -255,5 +290,6 @@ fn read_note(file: &mut File, object: &ObjectId) -> Option<(u64, u64, Vec<Hash>)
     }
     let number = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
     let (leaves, _) = leaves.as_chunks::<32>();
+    let leaves = leaves.get(..usize::try_from(number(32)).ok()?)?;
     Some((number(16), number(24), leaves.iter().map(|leaf| Hash(*leaf)).collect()))
 }

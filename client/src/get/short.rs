@@ -27,7 +27,7 @@ impl Client {
         (from, to): (u64, u64),
         progress: &Progress,
     ) -> Result<GetReport, ClientError> {
-        let output = Output::open(sink, options.replace, &reading.manifest.object, false)?;
+        let output = Output::open(sink, options.replace, &reading.manifest.object, None)?;
         progress.step(Step::Planned { total_bytes: Some(to - from) });
         let reader = Reader::new(self, reading, progress)?;
         let plain = reader.read_at(from, to).await?;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use symbolon_net::Host;
 use symbolon_protocol::{
     Amount, Decode, Encode,
     content::Scheme,
@@ -214,30 +215,37 @@ async fn receive(
     let mut left = terms.length;
     // However it trickles, an upload ends: there are few places.
     let until_ms = shared.host.now_ms().saturating_add(UPLOAD_MS + terms.length / BYTES_PER_MS_MIN);
+    let until = (&shared.host, until_ms);
     let mut batch = vec![0; BATCH_BYTES];
-    let mut filled = gather(stream, &mut batch, &mut left).await?;
+    let mut filled = gather(stream, until, &mut batch, &mut left).await?;
     let mut spare = vec![0; BATCH_BYTES];
     while filled > 0 {
         let writing = shared.host.blocking(move || {
             writer.write(&batch[..filled])?;
             Ok((writer, batch))
         });
-        let (written, next) = tokio::join!(writing, gather(stream, &mut spare, &mut left));
+        let (written, next) = tokio::join!(writing, gather(stream, until, &mut spare, &mut left));
         (writer, batch) = written.map_err(refuse_store)?;
         std::mem::swap(&mut batch, &mut spare);
         filled = next?;
-        if filled > 0 && until_ms < shared.host.now_ms() {
-            return Err(Stop::Broken(String::from("the shard came too slowly")));
-        }
     }
     Ok(writer)
 }
 
 /// Fills the batch with the shard's next bytes, as far as there are any to come; says how many.
-async fn gather(stream: &mut Stream, batch: &mut [u8], left: &mut u64) -> Result<usize, Stop> {
+async fn gather(
+    stream: &mut Stream,
+    (host, until_ms): (&Host, u64),
+    batch: &mut [u8],
+    left: &mut u64,
+) -> Result<usize, Stop> {
     let wanted = usize::try_from(*left).unwrap_or(usize::MAX).min(batch.len());
     let mut filled = 0;
     while filled < wanted {
+        // Silence is bounded by itself, and so is a trickle.
+        if until_ms < host.now_ms() {
+            return Err(Stop::Broken(String::from("the shard came too slowly")));
+        }
         let idle = stream.idle();
         match within(idle, stream.receiver.read_into(&mut batch[filled..wanted])).await? {
             0 => return Err(Stop::Broken(format!("the shard ended {left} bytes too early"))),
@@ -276,8 +284,8 @@ async fn keep(
         .map_err(|error| internal("an acceptance cannot be read back", error))
 }
 
-/// Longest time for an upload, in milliseconds, on top of what its bytes take at the slowest rate: 16 KiB/s
-/// make 68 minutes for the largest shard.
+/// Longest time for an upload, in milliseconds, on top of what its bytes take at the slowest rate: 16 kB/s
+/// make 70 minutes for the largest shard.
 const UPLOAD_MS: u64 = 60_000;
 const BYTES_PER_MS_MIN: u64 = 16;
 

@@ -14,7 +14,7 @@ use symbolon_protocol::{
     wire::storage::{Fault, RefusalCode, Request, Response},
 };
 
-use crate::world::{CAPACITY, PRICE, World, code, shard};
+use crate::world::{PRICE, World, code, shard};
 
 #[tokio::test(start_paused = true)]
 async fn terms_that_cannot_be_are_malformed() {
@@ -306,11 +306,4 @@ async fn serve_ledger(ledger: Ledger, endpoint: Endpoint) {
     while let Some(connection) = endpoint.accept().await {
         tokio::spawn(symbolon_ledger::serve(embedded.clone(), connection));
     }
-}
-
-#[test]
-fn the_limits_of_a_node_of_this_size_are_sane() {
-    let limits = Limits::for_capacity(CAPACITY);
-    assert!(limits.unpaid_bytes_max <= CAPACITY);
-    assert!(4 * SHARD_BYTES_MAX <= limits.unpaid_bytes_per_owner_max);
 }

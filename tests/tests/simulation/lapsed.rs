@@ -1,5 +1,5 @@
 //! A put that was cut off when its deal was open already, and that goes on when the deal has ended: the
-//! nodes have deleted the shards, so it begins anew and is paid for anew.
+//! nodes have deleted the shards, so it begins anew and is paid for anew. So does a file whose time is over.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ pub(super) async fn lapsed(seed: u64) -> Trace {
     let owner = world.client("owner");
     assert_eq!(owner.unfinished().unwrap(), ["file"]);
     let source = Source::Bytes(data.clone().into());
-    let again = owner.put(source, "file", &put_options(40), &Progress::silent()).await.unwrap();
+    let again = owner.put(source, "file", &put_options(9), &Progress::silent()).await.unwrap();
     world.note(format!("put again: {again:?}"));
     assert_eq!(again.outcome, PutOutcome::Stored);
     assert_eq!(again.shards, 8);
@@ -47,6 +47,18 @@ pub(super) async fn lapsed(seed: u64) -> Trace {
     let read = owner.get(&name, Sink::Memory, &options, &Progress::silent()).await.unwrap();
     assert!(read.bytes.unwrap() == data, "the file is whole");
     assert!(owner.unfinished().unwrap().is_empty());
+
+    // The same again is nothing to do while it is paid for, and stored anew when that is over.
+    let put = async || {
+        let source = Source::Bytes(data.clone().into());
+        owner.put(source, "file", &put_options(9), &Progress::silent()).await.unwrap()
+    };
+    assert_eq!(put().await.outcome, PutOutcome::Already);
+    world.pass_epochs(11).await;
+    world.audit().await;
+    assert_eq!(put().await.outcome, PutOutcome::Stored);
+    let read = owner.get(&name, Sink::Memory, &options, &Progress::silent()).await.unwrap();
+    assert!(read.bytes.unwrap() == data, "the file is whole again");
     owner.close().await;
     world.finish().await
 }

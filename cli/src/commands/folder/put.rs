@@ -45,7 +45,7 @@ pub(crate) fn own_name(path: &Path) -> Result<OsString, Error> {
 impl Store<'_> {
     /// Does it.
     pub(crate) async fn run(self, client: &Client, context: &Context) -> Result<Report, Error> {
-        let plan = client.plan_folder(self.root, self.to, &self.folder)?;
+        let plan = client.plan_folder(self.root, self.to, &self.folder).await?;
         let chain = context.chain(client).await?;
         let epoch_ms = chain.params.epoch_ms;
         let quote = client.quote_folder(&plan, &self.options).await?;
