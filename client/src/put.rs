@@ -77,30 +77,32 @@ impl Client {
     }
 
     /// Whether all deals of an object run: nodes delete what no deal is for.
-    pub(crate) async fn is_kept(&self, entry: &ObjectEntry) -> Result<bool, ClientError> {
-        /// Rows asked for at once.
-        const ROWS: usize = 500;
-        let layout = Layout::new(entry.manifest.scheme, entry.manifest.length)
-            .map_err(|error| ClientError::Internal(error.to_string()))?;
-        let key = FileKey::from_bytes(entry.key.expose());
-        let deals: Vec<_> = (0..layout.segments()).map(|segment| key.deal(segment)).collect();
-        let runs = |deal: &Deal| matches!(deal.state, DealState::Offered | DealState::Active);
-        for some in deals.chunks(ROWS) {
-            let rows = self.ledger().rows(Deals, some).await?;
-            if !rows.iter().all(|row| row.as_ref().is_some_and(runs)) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    async fn is_kept(&self, entry: &ObjectEntry) -> Result<bool, ClientError> {
+        Ok(self.lapsed_of(core::slice::from_ref(entry)).await?.is_empty())
     }
 
     /// The objects that are not kept any more.
     pub(crate) async fn lapsed(&self) -> Result<BTreeSet<ObjectId>, ClientError> {
+        self.lapsed_of(&self.catalog().rows(Objects)?).await
+    }
+
+    async fn lapsed_of(&self, entries: &[ObjectEntry]) -> Result<BTreeSet<ObjectId>, ClientError> {
+        /// Rows asked for at once.
+        const ROWS: usize = 500;
+        let (mut objects, mut deals) = (Vec::new(), Vec::new());
+        for entry in entries {
+            let layout = Layout::new(entry.manifest.scheme, entry.manifest.length)
+                .map_err(|error| ClientError::Internal(error.to_string()))?;
+            let key = FileKey::from_bytes(entry.key.expose());
+            deals.extend((0..layout.segments()).map(|segment| key.deal(segment)));
+            objects.resize(deals.len(), entry.manifest.object);
+        }
+        let runs = |deal: &Deal| matches!(deal.state, DealState::Offered | DealState::Active);
         let mut lapsed = BTreeSet::new();
-        for entry in self.catalog().rows(Objects)? {
-            if !self.is_kept(&entry).await? {
-                lapsed.insert(entry.manifest.object);
-            }
+        for (objects, deals) in objects.chunks(ROWS).zip(deals.chunks(ROWS)) {
+            let rows = self.ledger().rows(Deals, deals).await?;
+            let gone = objects.iter().zip(&rows).filter(|(_, row)| !row.as_ref().is_some_and(runs));
+            lapsed.extend(gone.map(|(object, _)| *object));
         }
         Ok(lapsed)
     }
