@@ -62,6 +62,9 @@ fn hint(error: &ClientError) -> Option<&'static str> {
         }
         ClientError::Exists { .. } => "use another name, or --replace",
         ClientError::NoName { .. } => "see what is stored with: symbolon ls",
+        ClientError::Lost { .. } => {
+            "put the file again, or take the name away with: symbolon rm NAME"
+        }
         ClientError::NotAFile { .. } => "see what is in it with: symbolon ls NAME",
         ClientError::NotAFolder { .. } => "use another name, or move the file away: symbolon mv",
         ClientError::NoVersion { .. } => "see what is kept with: symbolon versions NAME",

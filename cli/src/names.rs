@@ -34,8 +34,7 @@ pub(crate) async fn publish_and_close(client: Client, epochs: u64, out: &Output)
 
 /// Publishes what this verb changed.
 pub(crate) async fn publish(client: &Client, epochs: u64, out: &Output) {
-    let pending = client.index().is_ok_and(|index| index.unpublished > 0);
-    if !pending {
+    if client.unpublished().is_ok_and(|rows| rows == 0) {
         return;
     }
     let why = if answers(client).await {

@@ -236,6 +236,43 @@ fn what_cannot_be_stored_is_named_and_the_rest_is_stored() {
     assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
 }
 
+#[test]
+fn a_folder_takes_no_files_place_unasked() {
+    let network = Network::start(3, "5s");
+    network.identity("owner");
+    let (root, plain) = (network.path("root"), network.path("plain"));
+    write(&plain, b"a file that has a folder's name", 1);
+    write(&root.join("sub/inner"), b"inner", 2);
+    write(&root.join("beside"), b"beside", 3);
+    let put = |what: &Path, name: &str, more: &str| {
+        network.run(&format!("put {} {name} --for 1h --as owner --yes{more}", what.display()))
+    };
+    put(&plain, "taken", "").ok();
+    put(&plain, "box/sub", "").ok();
+    // The folder itself, something in it, and a file where other names lie.
+    let refused = put(&root, "taken", "");
+    assert_eq!(refused.code, Some(4), "{}", refused.error);
+    let partly = put(&root, "box", "");
+    assert_eq!(partly.code, Some(15), "{}", partly.error);
+    let faults = error(&partly)["details"]["faults"].clone();
+    assert_eq!(faults.as_array().map(Vec::len), Some(1), "{faults}");
+    assert_eq!(faults[0]["path"], "sub");
+    let refused = put(&plain, "box", "");
+    assert_eq!(refused.code, Some(4), "{}", refused.error);
+    let out = network.path("out");
+    for name in ["taken", "box/sub"] {
+        network.json(&format!("get {name} -o {} --replace --as owner", out.display()));
+        assert!(fs::read(&out).unwrap() == fs::read(&plain).unwrap(), "{name} is what it was");
+    }
+    put(&root, "taken", " --replace").ok();
+    put(&root, "box", " --replace").ok();
+    for name in ["taken", "box"] {
+        let back = network.path(name);
+        network.json(&format!("get {name} -o {} --as owner", back.display()));
+        assert_eq!(snapshot(&back), snapshot(&root), "{name}");
+    }
+}
+
 /// Runs a command as a user for whom a file can be closed: nothing is for root. What the command needs then
 /// becomes that user's, and the program lies where they reach it.
 fn by_somebody(network: &Network, line: &str) -> Done {

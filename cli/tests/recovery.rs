@@ -7,7 +7,8 @@ mod common;
 
 use std::{fs, path::Path};
 
-use common::{Hits, Network, Running, bytes, command, words};
+use common::{Hits, Network, Running, Watched, bytes, command, moves, words};
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// Runs a command in another home than the network's own.
@@ -114,6 +115,63 @@ fn two_devices_see_the_same_names() {
     let third = network.folder.path().join("third");
     assert_eq!(at(&third, &line)["index"]["names"], 20);
     assert_eq!(names(&at(&third, "ls")), one);
+}
+
+/// A put that is stopped on one device, and both ways to go on with it on another one.
+#[test]
+fn what_one_device_began_another_ends() {
+    let network = Network::start(6, "5s");
+    let [desk, phone] = ["desk", "phone"].map(|name| network.folder.path().join(name));
+    let made = at(&desk, &format!("init --no-passphrase --ledger {}", network.ticket));
+    at(&desk, "account faucet");
+    let phrase = network.folder.path().join("phrase");
+    fs::write(&phrase, made["phrase"].as_str().unwrap()).unwrap();
+    let from = phrase.display();
+    at(&phone, &format!("restore --no-passphrase --ledger {} --from {from}", network.ticket));
+    let length = 24_000_000;
+    let stop = |name: &str, seed: u8| {
+        let path = network.file(name, length, seed);
+        let line = format!("put {} {name} --for 1h --yes", path.display());
+        let mut put = Watched::start(command(&desk, &words(&line)));
+        put.wait_for(moves);
+        put.signal(Signal::INT);
+        let (done, _) = put.finish();
+        assert_eq!(done.code, Some(130), "it was stopped on its way");
+        assert_eq!(at(&desk, "status")["unfinished"], serde_json::json!([name]));
+        line
+    };
+
+    // The same file, copied with its times, at another path.
+    let line = stop("film", 7);
+    assert_eq!(at(&phone, "status")["unfinished"], serde_json::json!(["film"]));
+    let copy = network.folder.path().join("copy");
+    let there = network.folder.path().join("film");
+    fs::copy(&there, &copy).unwrap();
+    let time = fs::metadata(&there).unwrap().modified().unwrap();
+    fs::File::options().append(true).open(&copy).unwrap().set_modified(time).unwrap();
+    let stored = at(&phone, &format!("put {} film --for 1h --yes", copy.display()));
+    assert_eq!(stored["outcome"], "resumed", "{stored}");
+    assert_eq!(at(&phone, "status")["unfinished"], serde_json::json!([]));
+    let again = at(&desk, &line);
+    assert_eq!((&again["outcome"], &again["cost"]), (&"already".into(), &"0".into()), "{again}");
+    let out = network.folder.path().join("out");
+    at(&desk, &format!("get film -o {}", out.display()));
+    assert!(fs::read(&out).unwrap() == bytes(length, 7));
+
+    // Another one is given up from the other device.
+    let line = stop("rushes", 8);
+    let before = at(&phone, "account balance")["balance"].clone();
+    let gone = at(&phone, "rm rushes --yes");
+    assert_eq!(gone["uploads"], 1, "{gone}");
+    assert_eq!(at(&phone, "status")["unfinished"], serde_json::json!([]));
+    let refunded = common::units(gone["refunded"].as_str().unwrap());
+    let after = at(&phone, "account balance")["balance"].clone();
+    let units = |balance: &Value| common::units(balance.as_str().unwrap());
+    assert_eq!(units(&after), units(&before) + refunded, "{gone}");
+    assert_eq!(at(&desk, &line)["name"], "rushes");
+    at(&phone, &format!("get rushes -o {} --replace", out.display()));
+    assert!(fs::read(&out).unwrap() == bytes(length, 8));
+    assert_eq!(at(&desk, "ledger status")["money"]["adds_up"], true);
 }
 
 #[test]

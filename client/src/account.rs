@@ -1,5 +1,7 @@
 //! Money: what there is, what moved it, and asking the ledger to move it.
 
+mod transfer;
+
 use symbolon_ledger::Outcome;
 use symbolon_protocol::{
     Amount,
@@ -13,6 +15,7 @@ use symbolon_protocol::{
 };
 
 use crate::{Client, error::ClientError};
+pub use transfer::Sent;
 
 /// For how many blocks a transaction may wait for its turn.
 const VALID_BLOCKS: u64 = 500;
@@ -61,17 +64,6 @@ impl Client {
     pub async fn faucet(&self) -> Result<Amount, ClientError> {
         self.send(TransactionId(self.host().random()), Action::Faucet).await?;
         Ok(self.account().await?.balance)
-    }
-
-    /// Sends money. Calling again with the same id sends nothing more.
-    pub async fn transfer(
-        &self,
-        to: AccountId,
-        amount: Amount,
-        id: Option<TransactionId>,
-    ) -> Result<Outcome, ClientError> {
-        let id = id.unwrap_or_else(|| TransactionId(self.host().random()));
-        self.send(id, Action::Transfer { to, amount }).await
     }
 
     /// Submits an action under an id; a refusal is an error.

@@ -1,7 +1,7 @@
 //! Buying: escrow, the custodians' releases, the key, the grant.
 //!
-//! The order's id is written down before it is sent, and its one-time key derives from the id and the
-//! identity, so a purchase that was cut short goes on and pays once.
+//! The order's id derives from the identity and the listing, and its one-time key from that, so a purchase
+//! that was cut short goes on and pays once, on this device or another.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use symbolon_protocol::{
     grant::{Grant, GrantToken},
     id::{AccountId, ListingId, NodeId, OrderId, TransactionId},
     ledger::{
+        Status,
         rows::{Listing, ListingState, Order, OrderState, Orders, OrdersOf, Table, Vaults},
         transaction::Action,
     },
@@ -128,9 +129,7 @@ impl Client {
             GrantToken::pack(chain, grant, file, &wrap, &self.host().random()).map_err(refused)?;
         entry.token = Some(token.to_text());
         entry.custodians.clone_from(&custodians);
-        let mut batch = Batch::default();
-        batch.put(Purchases, &id.0, &entry);
-        self.catalog().write(&batch)?;
+        self.write_purchase(&entry)?;
         self.remember_grant(&format!("bought: {}", entry.title), &token)?;
         Ok(BuyReport {
             order: entry.order,
@@ -149,17 +148,32 @@ impl Client {
         listing: &Listing,
         price_max: Amount,
     ) -> Result<(PurchaseEntry, BuyOutcome), ClientError> {
-        if let Some(entry) = self.catalog().row(Purchases, &id.0)? {
+        let known = self.catalog().row(Purchases, &id.0)?;
+        if let Some(entry) = known {
             let row = self.ledger().row(Orders, &entry.order).await?;
-            let refunded = row.is_some_and(|row| row.state == OrderState::Refunded);
-            if !refunded {
+            if row.is_some_and(|row| row.state != OrderState::Refunded) {
                 return Ok((entry, BuyOutcome::Bought));
             }
+        }
+        let (order, placed) = self.next_order(id).await?;
+        let mut entry = PurchaseEntry {
+            order,
+            listing: *id,
+            title: listing.terms.title.clone(),
+            price: listing.terms.price,
+            token: None,
+            custodians: Vec::new(),
+        };
+        if let Some(placed) = placed {
+            // Another device has paid for it.
+            entry.price = placed.amount;
+            self.write_purchase(&entry)?;
+            return Ok((entry, BuyOutcome::Bought));
         }
         if listing.state == ListingState::Ended {
             return Err(ClientError::ListingEnded(*id));
         }
-        let price = listing.terms.price;
+        let price = entry.price;
         if price > price_max {
             return Err(ClientError::CostTooHigh { cost: price, limit: price_max });
         }
@@ -167,18 +181,27 @@ impl Client {
         if price > balance {
             return Err(ClientError::BalanceTooLow { needed: price, balance });
         }
-        let entry = PurchaseEntry {
-            order: OrderId(self.host().random()),
-            listing: *id,
-            title: listing.terms.title.clone(),
-            price,
-            token: None,
-            custodians: Vec::new(),
-        };
-        let mut batch = Batch::default();
-        batch.put(Purchases, &id.0, &entry);
-        self.catalog().write(&batch)?;
+        self.write_purchase(&entry)?;
         Ok((entry, BuyOutcome::Bought))
+    }
+
+    /// The order this identity's next purchase of a listing has: one that is paid for already, or the
+    /// first id that was never used.
+    async fn next_order(&self, id: &ListingId) -> Result<(OrderId, Option<Order>), ClientError> {
+        for attempt in 0.. {
+            let order = self.identity().order_id(id, attempt);
+            match self.ledger().row(Orders, &order).await? {
+                Some(row) if row.state == OrderState::Refunded => {}
+                row => return Ok((order, row)),
+            }
+        }
+        unreachable!("each attempt before was paid for and refunded")
+    }
+
+    fn write_purchase(&self, entry: &PurchaseEntry) -> Result<(), ClientError> {
+        let mut batch = Batch::default();
+        batch.put(Purchases, &entry.listing.0, entry);
+        self.catalog().write(&batch)
     }
 
     /// Whether this identity has begun to buy a listing: the order is written down.
@@ -211,7 +234,11 @@ impl Client {
             licence: listing.terms.licence,
         };
         progress.note(format!("paying {} credits into escrow", entry.price));
-        self.send(TransactionId(entry.order.0), action).await?;
+        match self.send(TransactionId(entry.order.0), action).await {
+            // Another device was at it at the same moment.
+            Ok(_) | Err(ClientError::LedgerRefused(Status::IdReused | Status::Exists)) => {}
+            Err(error) => return Err(error),
+        }
         let order = self.ledger().row(Orders, &entry.order).await?;
         order.ok_or(ClientError::NoOrder(entry.order))
     }

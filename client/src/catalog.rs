@@ -16,7 +16,7 @@ use symbolon_protocol::{
     content::{Manifest, MaskMode, Scheme},
     deletion::DeletionReceipt,
     id::{Hash, ListingId, NodeId, ObjectId, OrderId},
-    ledger::rows::Access,
+    ledger::{rows::Access, transaction::Transaction},
     names::{Part, RootRecord},
     record,
 };
@@ -67,6 +67,40 @@ choice! {
         File = 1 { path: Vec<u8>, length: u64, inode: u64, modified_ns: [u8; 16] },
         Stream = 2,
         Bytes = 3 { hash: Hash },
+    }
+}
+
+impl MovedEntry {
+    /// The row's key: the object, and the first of the ranges, since an object can have several rows.
+    pub(crate) fn key(&self) -> Vec<u8> {
+        let first = self.ranges.first().map_or((0, 0), |range| (range.first, range.length));
+        [&self.from.0[..], &first.0.to_le_bytes(), &first.1.to_le_bytes()].concat()
+    }
+}
+
+impl SourceMark {
+    /// Whether two marks are of one source, whichever device saw it: on another one its path or its
+    /// inode differs. Both do where a program made two files of one length at one moment.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::File { path, inode, .. },
+                Self::File { path: other_path, inode: other_inode, .. },
+            ) => self.is_alike(other) && (path == other_path || inode == other_inode),
+            _ => self.is_alike(other),
+        }
+    }
+
+    /// Whether two sources of one name are taken for the same: files by length and time, as rsync does.
+    pub(crate) fn is_alike(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::File { length, modified_ns, .. },
+                Self::File { length: other_length, modified_ns: other_ns, .. },
+            ) => (length, modified_ns) == (other_length, other_ns),
+            (Self::Stream, _) => false,
+            _ => self == other,
+        }
     }
 }
 
@@ -188,10 +222,40 @@ record! {
 }
 
 record! {
+    /// Money that was sent: written before the ledger is asked, so that a lost answer is no second payment.
+    pub(crate) struct TransferEntry {
+        pub(crate) transaction: Transaction,
+        /// The last block before it.
+        pub(crate) after: u64,
+        /// The block it is in, once that is known.
+        pub(crate) height: Option<u64>,
+    }
+}
+
+record! {
     /// A grant somebody gave or this identity gave away.
     pub(crate) struct GrantEntry {
         pub(crate) label: String,
         pub(crate) token: String,
+    }
+}
+
+record! {
+    /// Where ranges of an object went that were stored once more elsewhere. A device that did not know when
+    /// it gave a range another name finds the bytes by it.
+    pub(crate) struct MovedEntry {
+        pub(crate) from: ObjectId,
+        pub(crate) ranges: Vec<MovedRange>,
+    }
+}
+
+record! {
+    #[derive(Copy)]
+    pub(crate) struct MovedRange {
+        pub(crate) first: u64,
+        pub(crate) length: u64,
+        pub(crate) object: ObjectId,
+        pub(crate) at: u64,
     }
 }
 
@@ -253,6 +317,9 @@ kinds! {
     Placements = 5, false => PlacementEntry,
     Names = 6, true => NameEntry,
     Objects = 7, true => ObjectEntry,
+    Begun = 8, true => UploadEntry,
+    Moved = 9, true => MovedEntry,
+    Transfers = 10, false => TransferEntry,
     Receipts = 16, false => DeletionReceipt,
     Dirty = 200, false => DirtyEntry,
     Known = 201, false => KnownEntry,
@@ -265,6 +332,10 @@ pub(crate) struct Batch(Vec<(u8, Vec<u8>, Option<Vec<u8>>)>);
 impl Batch {
     pub(crate) fn put<K: Kind>(&mut self, _: K, key: &[u8], row: &K::Row) {
         self.0.push((K::TABLE, key.to_vec(), Some(row.to_bytes())));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub(crate) fn remove<K: Kind>(&mut self, _: K, key: &[u8]) {
@@ -372,14 +443,22 @@ impl Catalog {
 
     /// Writes a batch, all of it or nothing.
     pub(crate) fn write(&self, batch: &Batch) -> Result<(), ClientError> {
+        let rows = self.open()?;
         let mut sealed = Vec::with_capacity(batch.0.len());
         for (table, key, row) in &batch.0 {
-            sealed.push(self.change(*table, key, row.as_deref()));
+            let change = self.change(*table, key, row.as_deref());
+            // That a row is gone which never was is no news for other devices.
+            if let CatalogChange::Remove { key: place, .. } = &change
+                && rows.get(*table, place).map_err(index_error)?.is_none()
+            {
+                continue;
+            }
+            sealed.push(change);
             if !is_local(*table) {
                 sealed.push(self.mark_dirty(*table, key));
             }
         }
-        self.open()?.write(&sealed).map_err(index_error)
+        rows.write(&sealed).map_err(index_error)
     }
 
     fn change(&self, table: u8, key: &[u8], row: Option<&[u8]>) -> CatalogChange {

@@ -150,6 +150,14 @@ pub enum ClientError {
         /// The name.
         name: String,
     },
+    /// A name of which the bytes are gone.
+    #[error(
+        "the bytes of {name:?} are gone: another device removed them while they got this name here"
+    )]
+    Lost {
+        /// The name.
+        name: String,
+    },
     /// A name that stands for something, but not for a file.
     #[error("{name:?} is no file but a folder or a link")]
     NotAFile {
@@ -274,6 +282,7 @@ impl ClientError {
             | Self::NoOrder(_)
             | Self::NoName { .. }
             | Self::NoVersion { .. }
+            | Self::Lost { .. }
             | Self::UploadLapsed { .. }
             | Self::NothingStored { .. }
             | Self::DealGone { .. } => ErrorKind::NotFound,

@@ -55,6 +55,8 @@ pub struct FolderOptions {
     pub exclude: Vec<Pattern>,
     /// Whether what is not on the side that is copied goes from the other.
     pub delete: bool,
+    /// Whether a folder or link may take the place of a file: what is in that file would go.
+    pub replace: bool,
     /// How many older versions of each file to keep; see [`crate::PutOptions::keep`].
     pub keep: Option<u32>,
 }

@@ -42,7 +42,7 @@ use symbolon_ledger::Ledger;
 use symbolon_net::{Endpoint, Host};
 use symbolon_protocol::{id::AccountId, identity::Identity};
 
-pub use account::AccountView;
+pub use account::{AccountView, Sent};
 pub use buy::{BuyOutcome, BuyReport, OrderView};
 pub use catalog::FileKind;
 pub use deletion::Deletion;

@@ -16,7 +16,7 @@ pub use glob::Pattern;
 pub use tree::{NameKind, NameView, VersionView};
 
 pub(crate) use change::{NewVersion, trim};
-pub(crate) use tree::{Found, Tree};
+pub(crate) use tree::{Found, Range, Tree};
 
 /// Bytes of a name at most.
 pub(crate) const NAME_BYTES_MAX: usize = 4096;

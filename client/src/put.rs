@@ -11,7 +11,7 @@ use symbolon_protocol::{
 
 use crate::{
     Client,
-    catalog::{Content, FileKind, NameEntry, Names, ObjectEntry, Objects},
+    catalog::{Content, FileKind, NameEntry, Names, ObjectEntry, Objects, Uploads},
     error::ClientError,
     names::{Name, NewVersion},
     progress::Progress,
@@ -41,7 +41,7 @@ impl Client {
         if let Some(old) = row.as_ref().and_then(|row| row.current()) {
             if let Content::File { object, first: 0, .. } = old.content
                 && let Some(entry) = self.catalog().row(Objects, &object.0)?
-                && is_made_from(&entry, &opened)
+                && (is_made_from(&entry, &opened) || self.was_begun_here(&entry, &name, &opened)?)
             {
                 if self.is_kept(&entry).await? {
                     return Ok(already(&entry, name.to_string()));
@@ -51,17 +51,22 @@ impl Client {
                 );
                 lapsed = true;
             }
-            let refuse = keep == 0 && options.replace == Replace::Refuse && !lapsed;
+            let lost = || Ok::<_, ClientError>(self.tree()?.is_lost(old));
+            let refuse = keep == 0 && options.replace == Replace::Refuse && !lapsed && !lost()?;
             if old.content == Content::Folder || refuse {
                 return Err(ClientError::Exists { name: name.to_string() });
             }
+        } else if self.tree()?.is_folder(name.as_bytes()) {
+            // Nothing has the name, but other names lie in it.
+            return Err(ClientError::Exists { name: name.to_string() });
         }
         let (mode, modified_ns) = opened
             .about()
             .unwrap_or_else(|| (PLAIN_MODE, i128::from(self.host().now_ms()) * 1_000_000));
         let shown = name.to_string();
         let request = Request::own(name.as_bytes(), shown, FileKind::Own, options);
-        let stored = self.upload(&request, opened, progress).await?;
+        let uploading = self.upload(&request, opened, progress);
+        let stored = self.telling(options.epochs, uploading).await?;
         let content = Content::File {
             object: stored.entry.manifest.object,
             first: 0,
@@ -71,9 +76,22 @@ impl Client {
         let version = NewVersion { name, content, mode, modified_ns, keep: options.keep };
         if self.record(vec![version], stored.batch())? {
             progress.note("letting the replaced version go");
-            self.sweep().await?;
+            self.sweep(options.epochs).await?;
         }
         Ok(report)
+    }
+
+    /// Whether this machine began to store the object from the same source, and another one finished it.
+    fn was_begun_here(
+        &self,
+        entry: &ObjectEntry,
+        name: &Name,
+        opened: &Opened,
+    ) -> Result<bool, ClientError> {
+        let begun = self.catalog().row(Uploads, name.as_bytes())?;
+        Ok(begun.is_some_and(|begun| {
+            begun.object() == entry.manifest.object && begun.source == opened.mark()
+        }))
     }
 
     /// Whether all deals of an object run: nodes delete what no deal is for.
@@ -159,7 +177,9 @@ impl Client {
 
 /// Whether an object was made from this very source, as far as that can be told.
 fn is_made_from(entry: &ObjectEntry, opened: &Opened) -> bool {
-    opened.length().is_some() && entry.kind != FileKind::Pack && entry.source == opened.mark()
+    opened.length().is_some()
+        && entry.kind != FileKind::Pack
+        && entry.source.is_same(&opened.mark())
 }
 
 fn already(old: &ObjectEntry, name: String) -> PutReport {

@@ -9,7 +9,7 @@ use symbolon_protocol::{
 
 use crate::{
     Client,
-    catalog::{Content, FileKind, ObjectEntry, Uploads, Version},
+    catalog::{Content, FileKind, ObjectEntry, Version},
     error::ClientError,
     names::{Found, Name},
 };
@@ -182,7 +182,7 @@ impl Client {
     /// All stored files by name, those that belong to listings included.
     pub fn list(&self) -> Result<Vec<FileView>, ClientError> {
         let tree = self.tree()?;
-        let files = tree.live().filter(|(_, version)| is_file(version));
+        let files = tree.live().filter(|(_, version)| is_file(version) && !tree.is_lost(version));
         let files = files.map(|(name, version)| tree.found(name, version)?.view());
         let mut views = files.collect::<Result<Vec<_>, _>>()?;
         for entry in tree.objects.values() {
@@ -194,11 +194,13 @@ impl Client {
         Ok(views)
     }
 
-    /// Names of uploads that have begun and not ended.
+    /// Names of uploads that have begun and not ended, on any device.
     pub fn unfinished(&self) -> Result<Vec<String>, ClientError> {
-        let uploads = self.catalog().rows(Uploads)?.into_iter();
-        let named = uploads.filter(|entry| entry.kind != FileKind::Index);
-        Ok(named.map(|entry| entry.name).collect())
+        let mut names: Vec<_> =
+            self.all_unfinished()?.into_iter().map(|entry| entry.name).collect();
+        names.sort();
+        names.dedup();
+        Ok(names)
     }
 
     /// Everything about a file, as the ledger has it now.

@@ -4,6 +4,7 @@
 //! name. Object and deal ids derive from the file key in it, so a put that is run again after a crash
 //! asks for the same deals: what is on the ledger is not sent, what nodes hold is not sent again.
 
+mod elsewhere;
 mod encode;
 pub(crate) mod leaves;
 mod segment;
@@ -24,7 +25,7 @@ use symbolon_protocol::{
 use crate::{
     Client,
     account::transaction_id,
-    catalog::{Batch, FileKind, KeyBytes, ObjectEntry, Objects, UploadEntry, Uploads},
+    catalog::{Batch, Begun, FileKind, KeyBytes, ObjectEntry, Objects, UploadEntry, Uploads},
     error::ClientError,
     place::{Candidate, choose_scheme, quote, with_room},
     progress::{Progress, Step},
@@ -125,6 +126,7 @@ impl Uploaded {
     pub(crate) fn batch(&self) -> Batch {
         let mut batch = Batch::default();
         batch.remove(Uploads, &self.slot);
+        batch.remove(Begun, &self.entry.manifest.object.0);
         batch.put(Objects, &self.entry.manifest.object.0, &self.entry);
         batch
     }
@@ -235,14 +237,10 @@ impl Client {
     ) -> Result<(Job, PutOutcome), ClientError> {
         let key = request.slot.as_slice();
         let candidates = self.candidates(key).await?;
-        if let Some(entry) = self.catalog().row(Uploads, key)? {
+        if let Some(entry) = self.begun_here(key)? {
             let same = entry.source == opened.mark() && opened.length().is_some();
             let lapsed = self.is_lapsed(&entry, opened.length()).await?;
-            // A file is paid for as it was asked for now, not as it was when it was begun.
-            let asked = request.options;
-            let other_terms = entry.kind == FileKind::Own
-                && (entry.epochs != asked.epochs
-                    || asked.scheme.is_some_and(|scheme| scheme != entry.scheme));
+            let other_terms = is_on_other_terms(&entry, request.options);
             if same && !lapsed && !other_terms && !self.is_stuck(&entry, candidates.len()).await? {
                 progress.note("continuing an earlier upload");
                 return Ok((job(entry, candidates), PutOutcome::Resumed));
@@ -257,6 +255,9 @@ impl Client {
                 "letting an unfinished upload of another source go"
             });
             self.end_upload(&entry).await?;
+        } else if let Some(entry) = self.begun_elsewhere(request, opened, candidates.len()).await? {
+            progress.note("continuing an upload that another device began");
+            return Ok((job(entry, candidates), PutOutcome::Resumed));
         }
         let candidates = with_room(candidates, request.options.scheme, opened.length());
         let scheme = choose_scheme(request.options.scheme, candidates.len())?;
@@ -395,21 +396,6 @@ impl Client {
         Ok(self.ledger().row(Deals, deal).await?)
     }
 
-    /// Ends the deals of an upload that never got a name.
-    pub(crate) async fn end_upload(&self, entry: &UploadEntry) -> Result<(), ClientError> {
-        let key = FileKey::from_bytes(entry.key.expose());
-        for segment in 0.. {
-            let deal = key.deal(segment);
-            match self.deal(&deal).await? {
-                Some(_) => self.end_deal(deal).await?,
-                None => break,
-            };
-        }
-        let mut batch = Batch::default();
-        batch.remove(Uploads, &entry.slot);
-        self.catalog().write(&batch)
-    }
-
     /// Ends all deals of a file.
     pub(crate) async fn end_deals(
         &self,
@@ -427,7 +413,7 @@ impl Client {
     }
 
     /// Ends one deal; `false` when it is over already.
-    async fn end_deal(&self, deal: DealId) -> Result<bool, ClientError> {
+    pub(crate) async fn end_deal(&self, deal: DealId) -> Result<bool, ClientError> {
         use symbolon_protocol::ledger::Status;
         match self.send(transaction_id("end deal", &deal.0), Action::EndDeal { deal }).await {
             Ok(_) => Ok(true),
@@ -438,6 +424,13 @@ impl Client {
             Err(error) => Err(error),
         }
     }
+}
+
+/// A file is paid for as it is asked for now, not as it was when it was begun.
+fn is_on_other_terms(entry: &UploadEntry, asked: &PutOptions) -> bool {
+    entry.kind == FileKind::Own
+        && (entry.epochs != asked.epochs
+            || asked.scheme.is_some_and(|scheme| scheme != entry.scheme))
 }
 
 fn job(entry: UploadEntry, candidates: Vec<Candidate>) -> Job {

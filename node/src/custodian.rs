@@ -43,7 +43,7 @@ pub(crate) enum ReleaseError {
     /// There is no such order, or its vault is not one this node keeps a share of.
     #[error("this node has no part in order {0}")]
     NotOurs(OrderId),
-    /// The order is over, or not paid.
+    /// The money of the order went back.
     #[error("the order is {0:?}")]
     NotPaid(OrderState),
     /// The capsule, the delivery key or the kept share is not what it should be.

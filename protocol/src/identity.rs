@@ -22,7 +22,7 @@ pub use recipient::{Recipient, RecipientError};
 
 use crate::{
     custody::{DeliverySecret, VaultSecret},
-    id::{AccountId, OrderId, PeerId, VaultId},
+    id::{AccountId, ListingId, OrderId, PeerId, VaultId},
 };
 
 /// The seed every key of one person or machine follows from.
@@ -98,6 +98,17 @@ impl Identity {
         DeliverySecret::from_seed(&self.derive("symbolon 2026 identity delivery v1", &order.0))
     }
 
+    /// The id of an order for a listing, the same on every device: so no two of them pay. `attempt` counts
+    /// the orders for it that were refunded before. Nobody else can know it before it is on the ledger.
+    #[must_use]
+    pub fn order_id(&self, listing: &ListingId, attempt: u32) -> OrderId {
+        let about = [&listing.0[..], &attempt.to_le_bytes()].concat();
+        let whole = self.derive("symbolon 2026 identity order v1", &about);
+        let mut id = [0; 16];
+        id.copy_from_slice(&whole[..16]);
+        OrderId(id)
+    }
+
     /// What others need to grant something to this identity.
     #[must_use]
     pub fn recipient(&self) -> Recipient {
@@ -143,6 +154,16 @@ mod tests {
             crate::custody::DeliveryKey::make(&secret, &crate::id::Hash([0; 32]), &[0; 32]).point
         };
         assert_ne!(key(&first), key(&second));
+        let listings = [ListingId([1; 16]), ListingId([2; 16])];
+        let orders = [(0, 0), (0, 1), (1, 0)].map(|(at, attempt)| {
+            assert_eq!(
+                identity.order_id(&listings[at], attempt),
+                identity.order_id(&listings[at], attempt)
+            );
+            identity.order_id(&listings[at], attempt)
+        });
+        assert_eq!(orders.iter().collect::<BTreeSet<_>>().len(), orders.len());
+        assert_ne!(Identity::from_seed(&[2; 64]).order_id(&listings[0], 0), orders[0]);
         assert_ne!(Identity::from_seed(&[2; 64]).account(), identity.account());
     }
 

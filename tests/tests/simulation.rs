@@ -7,12 +7,16 @@
 
 #[path = "simulation/crash.rs"]
 mod crash;
+#[path = "simulation/devices.rs"]
+mod devices;
 #[path = "simulation/forged.rs"]
 mod forged;
 #[path = "simulation/lapsed.rs"]
 mod lapsed;
 #[path = "simulation/liars.rs"]
 mod liars;
+#[path = "simulation/money.rs"]
+mod money;
 #[path = "simulation/names.rs"]
 mod names;
 #[path = "simulation/refund.rs"]
@@ -100,6 +104,16 @@ fn a_put_whose_deal_has_ended_begins_anew() {
 #[test]
 fn names_cut_short_are_the_same_on_every_device() {
     repeat("names_cut_short_are_the_same_on_every_device", names::names);
+}
+
+#[test]
+fn two_devices_lose_and_pay_nothing_twice() {
+    repeat("two_devices_lose_and_pay_nothing_twice", devices::devices);
+}
+
+#[test]
+fn money_is_sent_once_whatever_is_lost() {
+    repeat("money_is_sent_once_whatever_is_lost", money::money);
 }
 
 #[test]

@@ -48,13 +48,19 @@ enum Verb {
     #[command(after_help = "\
 Examples:
   symbolon account send bob 2.5
-  symbolon account send recipient1qq... 10 --yes")]
+  symbolon account send recipient1qq... 10 --yes
+  symbolon account send bob 2.5 --id invoice-17      once, however often it is run
+
+When the answer got lost, the same command again finds out whether the money went, and sends it once.")]
     Send {
         /// Whose: an account's 64 digits, recipient1..., @FILE, or an identity in this home
         to: String,
         /// How much, in credits
         #[arg(value_parser = units::amount)]
         amount: Amount,
+        /// A word that names this payment: whatever was sent under it once is not sent again
+        #[arg(long, value_name = "WORD")]
+        id: Option<String>,
         /// Do not ask
         #[arg(long, short)]
         yes: bool,
@@ -67,8 +73,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         Verb::Balance => balance(&client).await,
         Verb::History { limit } => history(&client, limit).await,
         Verb::Faucet => faucet(&client).await,
-        Verb::Send { to, amount, yes } => {
-            send(&client, context, &to, amount, Consent::from(yes, None)).await
+        Verb::Send { to, amount, id, yes } => {
+            let payment = Payment { to, amount, id };
+            payment.send(&client, context, Consent::from(yes, None)).await
         }
     };
     context::close(client).await;
@@ -96,28 +103,43 @@ async fn faucet(client: &Client) -> Result<Report, Error> {
     Ok(Report::new(json).text(format!("The balance is now {}.", show_amount(balance))))
 }
 
-async fn send(
-    client: &Client,
-    context: &Context,
-    to: &str,
+/// Money to be sent.
+struct Payment {
+    to: String,
     amount: Amount,
-    consent: Consent,
-) -> Result<Report, Error> {
-    let account = grants::account(to, &context.home)?;
-    if amount == Amount::ZERO {
-        return Err(Error::usage("there is nothing to send"));
+    id: Option<String>,
+}
+
+impl Payment {
+    async fn send(
+        self,
+        client: &Client,
+        context: &Context,
+        consent: Consent,
+    ) -> Result<Report, Error> {
+        let Self { to, amount, id } = self;
+        let account = grants::account(&to, &context.home)?;
+        if amount == Amount::ZERO {
+            return Err(Error::usage("there is nothing to send"));
+        }
+        let chain = context.chain(client).await?;
+        let question = format!("Send {} to {to}?", show_amount(amount));
+        context.consent(&chain, &question, consent)?;
+        let sent = client.transfer(account, amount, id.as_deref()).await?;
+        let json = json!({
+            "to": account.to_string(),
+            "amount": amount.to_string(),
+            "height": sent.height,
+            "outcome": if sent.before { "already" } else { "sent" },
+        });
+        let (money, height) = (show_amount(amount), sent.height);
+        Ok(Report::new(json).text(match sent.before {
+            false => format!("Sent {money} to {to}, in block {height}."),
+            true => {
+                format!("{money} had gone to {to} before, in block {height}; nothing was sent now.")
+            }
+        }))
     }
-    let chain = context.chain(client).await?;
-    let question = format!("Send {} to {to}?", show_amount(amount));
-    context.consent(&chain, &question, consent)?;
-    let outcome = client.transfer(account, amount, None).await?;
-    let json = json!({
-        "to": account.to_string(),
-        "amount": amount.to_string(),
-        "height": outcome.height,
-    });
-    let height = outcome.height;
-    Ok(Report::new(json).text(format!("Sent {} to {to}, in block {height}.", show_amount(amount))))
 }
 
 async fn history(client: &Client, limit: usize) -> Result<Report, Error> {

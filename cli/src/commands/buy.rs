@@ -8,7 +8,7 @@ use symbolon_protocol::Amount;
 
 use crate::{
     commands::{get::Fetch, market},
-    context::{self, Consent, Context},
+    context::{Consent, Context},
     error::{Error, Kind},
     interrupt::{self, Interrupt},
     names,
@@ -74,11 +74,18 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let bought = interrupt.or(client.buy(&id, limit, &bar.progress())).await;
     bar.finish();
     let Some(bought) = bought else {
-        context::close(client).await;
+        names::publish_and_close(client, 0, &context.out).await;
         let hint = "run the same command again to go on; nothing is paid twice";
         return Err(interrupt::stopped(String::from("buy stopped before the key was there"), hint));
     };
-    let bought = bought?;
+    let bought = match bought {
+        Ok(bought) => bought,
+        Err(error) => {
+            // An order that is paid for is known to other devices too.
+            names::publish_and_close(client, 0, &context.out).await;
+            return Err(error.into());
+        }
+    };
     let report = report(&view.title, &bought);
     let fetched = match args.output {
         None => None,

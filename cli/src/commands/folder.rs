@@ -32,9 +32,9 @@ pub(crate) fn exclude(globs: &[OsString]) -> Vec<Pattern> {
     globs.iter().map(|glob| Pattern::exclude(bytes(glob))).collect()
 }
 
-/// How a folder is compared.
-pub(crate) fn options(globs: &[OsString], delete: bool, keep: Option<u32>) -> FolderOptions {
-    FolderOptions { exclude: exclude(globs), delete, keep }
+/// How a folder is compared when nothing may go.
+pub(crate) fn options(globs: &[OsString], keep: Option<u32>) -> FolderOptions {
+    FolderOptions { exclude: exclude(globs), delete: false, replace: false, keep }
 }
 
 /// Measures how long something takes, to say how fast it was.

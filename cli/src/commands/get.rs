@@ -68,7 +68,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let (what, own_name) = readable(&args)?;
     let client = context.client_synced().await?;
     if let Readable::Name(name) = &what {
-        let options = folder::options(&args.exclude, false, None);
+        let options = folder::options(&args.exclude, None);
         if let Some(plan) = client.plan_get(name, args.output.as_deref(), &options)? {
             if args.range.is_some() || args.output.as_deref() == Some(Path::new("-")) {
                 return Err(Error::usage("a folder has no range, and cannot go to stdout")

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ffi::OsString};
 use serde_json::{Value, json};
 use symbolon_client::{Client, FileKind, FileView, NameKind, NameView, shown};
 
-use super::folder::bytes;
+use super::folder::{bytes, first_few};
 use crate::{
     context::{self, Context},
     error::Error,
@@ -51,8 +51,16 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
     let client = context.client_local().await?;
     let lines = lines(args, &client);
     let public = if args.all { client.list() } else { Ok(Vec::new()) };
+    let unfinished = client.unfinished();
     context::close(client).await;
     let mut lines = lines?;
+    let unfinished = unfinished?;
+    if !unfinished.is_empty() {
+        let names = first_few(&unfinished);
+        context
+            .out
+            .note(&format!("Not stored to its end: {names}. The same put goes on, rm ends it."));
+    }
     let public = public?.into_iter().filter(|file| file.kind != FileKind::Own);
     let public: Vec<FileView> = public.collect();
     let mut files = 0;
@@ -170,7 +178,7 @@ fn file_json(file: &FileView) -> Value {
 
 fn permissions(view: &NameView) -> String {
     let letter = match view.kind {
-        NameKind::File(_) => '-',
+        NameKind::File(_) | NameKind::Lost { .. } => '-',
         NameKind::Link { .. } => 'l',
         NameKind::Folder => 'd',
     };
@@ -212,6 +220,9 @@ impl Line {
             Self::Name(NameView { name, kind: NameKind::Link { target }, .. }) => {
                 json!({ "name": name.to_string(), "type": "link", "target": shown(target) })
             }
+            Self::Name(NameView { name, kind: NameKind::Lost { length }, .. }) => {
+                json!({ "name": name.to_string(), "type": "lost", "length": length })
+            }
             Self::Name(view) => json!({ "name": view.name.to_string(), "type": "folder" }),
             Self::Folder { name, files, bytes, .. } => {
                 json!({ "name": name, "type": "folder", "files": files, "length": bytes })
@@ -232,6 +243,7 @@ fn size(line: &Line) -> String {
     match line {
         Line::Name(NameView { kind: NameKind::File(file), .. }) => show_size(file.length),
         Line::Folder { bytes, .. } => show_size(*bytes),
+        Line::Name(NameView { kind: NameKind::Lost { .. }, .. }) => "lost".to_owned(),
         Line::Name(_) => String::new(),
     }
 }

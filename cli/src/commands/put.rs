@@ -6,7 +6,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use serde_json::{Value, json};
 use symbolon_client::{
-    Client, PutOptions, PutOutcome, PutReport, Replace, Source, StatView, shown,
+    Client, FolderOptions, PutOptions, PutOutcome, PutReport, Replace, Source, StatView, shown,
 };
 use symbolon_protocol::{Amount, content::Scheme, ledger::rows::Chain};
 
@@ -57,7 +57,7 @@ pub(crate) struct Args {
     /// Say what it would cost and how sure it would be, and store nothing
     #[arg(long)]
     dry_run: bool,
-    /// Take the place of the file that has the name now
+    /// Take the place of the file that has the name now; of a folder, also where a file has a folder's name
     #[arg(long)]
     replace: bool,
     /// Keep this many older versions of each file; a name that is taken then gets a new version
@@ -194,7 +194,10 @@ async fn run_folder(args: Args, context: &Context) -> Result<Report, Error> {
     let store = folder::put::Store {
         root: &args.path,
         to: bytes(&own),
-        folder: folder::options(&args.exclude, false, args.keep),
+        folder: FolderOptions {
+            replace: args.replace,
+            ..folder::options(&args.exclude, args.keep)
+        },
         options: PutOptions {
             epochs,
             cost_max: args.max_cost,

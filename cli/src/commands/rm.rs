@@ -24,6 +24,7 @@ Examples:
   symbolon rm -r photos/2019
   symbolon rm 'photos/*.tmp'
   symbolon rm notes.txt --forever          its kept versions too
+  symbolon rm big.iso                      also what a put began and did not end
 
 What was paid for later epochs comes back. Every node is asked to delete its shards now and signs that it
 has; one that is away deletes them when it is back. Grants to the file are dead.
@@ -49,6 +50,7 @@ struct Chosen {
     names: BTreeSet<Name>,
     files: u64,
     bytes: u64,
+    uploads: usize,
 }
 
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
@@ -64,8 +66,9 @@ async fn remove(args: &Args, client: &Client, context: &Context) -> Result<Repor
         [one] => shown(bytes(one)),
         more => count(more.len(), "name"),
     };
-    let size = match chosen.names.len() {
-        1 => String::new(),
+    let size = match (chosen.names.len(), chosen.files) {
+        (1, 0) if chosen.uploads > 0 => String::from(" (not stored to its end)"),
+        (1, _) => String::new(),
         _ => format!(" ({}, {})", count(chosen.files, "file"), show_size(chosen.bytes)),
     };
     let question = format!("Delete {what}{size} from every node, for good?");
@@ -81,6 +84,7 @@ async fn remove(args: &Args, client: &Client, context: &Context) -> Result<Repor
         "files": chosen.files,
         "length": chosen.bytes,
         "kept": removed.kept,
+        "uploads": removed.uploads,
         "deals": removed.deals,
         "refunded": removed.refunded.to_string(),
         "deletion": deletion_json(&removed.deletion),
@@ -149,6 +153,7 @@ async fn choose(args: &Args, client: &Client) -> Result<Chosen, Error> {
         }
         chosen.files += selection.files;
         chosen.bytes += selection.bytes;
+        chosen.uploads += selection.uploads;
         chosen.names.extend(selection.names);
     }
     Ok(chosen)

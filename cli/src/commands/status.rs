@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use symbolon_client::{FileKind, IndexView};
 
+use super::folder::first_few;
 use crate::{
     context::{self, Context},
     error::{Error, Kind},
@@ -36,9 +37,9 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
     let answers = nodes::call(&known, &endpoint).await;
     context::hang_up(endpoint).await;
     let files = client.list();
-    let index = client.index();
+    let (index, unfinished) = (client.index(), client.unfinished());
     context::close(client).await;
-    let index = index?;
+    let (index, unfinished) = (index?, unfinished?);
     let files: Vec<_> = files?.into_iter().filter(|file| file.kind == FileKind::Own).collect();
     let up = answers.iter().filter(|answer| **answer).count();
     let capacity = known.iter().map(|(_, row)| row.capacity).fold(0, u64::saturating_add);
@@ -58,30 +59,35 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
         },
         "nodes": { "known": known.len(), "answering": up, "capacity": capacity, "used": used },
         "files": { "count": files.len(), "length": bytes },
+        "unfinished": unfinished,
         "index": index_json(&index),
     });
     let runs = match pid {
         Some(pid) => format!("its own, process {pid}"),
         None => "not run from this home".into(),
     };
+    let (used, capacity) = (show_size(used), show_size(capacity));
+    let nodes = format!("{up} of {} answer; {used} of {capacity} used", known.len());
     let epoch = show_duration(chain.params.epoch_ms);
-    Ok(Report::new(json)
+    let ledger = format!("block {}, epoch {} of {epoch} each", chain.height, chain.epoch);
+    let report = Report::new(json)
         .field("home", home)
         .field("identity", format!("{name}, account {}", account.account))
         .field("balance", show_amount(account.balance).to_string())
         .field("network", runs)
-        .field("ledger", format!("block {}, epoch {} of {epoch} each", chain.height, chain.epoch))
-        .field(
-            "nodes",
-            format!(
-                "{up} of {} answer; {} of {} used",
-                known.len(),
-                show_size(used),
-                show_size(capacity)
-            ),
-        )
-        .field("files", format!("{}, {}", count(files.len(), "file"), show_size(bytes)))
-        .field("index", index_words(&index)))
+        .field("ledger", ledger)
+        .field("nodes", nodes)
+        .field("files", format!("{}, {}", count(files.len(), "file"), show_size(bytes)));
+    let report = with_unfinished(report, &unfinished);
+    Ok(report.field("index", index_words(&index)))
+}
+
+fn with_unfinished(report: Report, names: &[String]) -> Report {
+    if names.is_empty() {
+        return report;
+    }
+    let words = format!("{}; the same put goes on, rm ends it", first_few(names));
+    report.field("unfinished", words)
 }
 
 fn index_json(index: &IndexView) -> Value {

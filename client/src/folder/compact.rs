@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use symbolon_protocol::{content::FileKey, id::ObjectId};
+use symbolon_protocol::content::FileKey;
 
 use super::{
     one_of_many,
@@ -14,20 +14,20 @@ use super::{
 };
 use crate::{
     Client,
-    catalog::{Batch, Content, FileKind, Names, ObjectEntry},
+    catalog::{Batch, Content, FileKind, Moved, MovedEntry, MovedRange, Names, ObjectEntry},
     error::{ClientError, ErrorKind},
     get::{GetOptions, Sink},
-    names::{Found, Name, Tree},
+    names::{Found, Name, Range, Tree},
     progress::Progress,
     source::Opened,
     upload::{PutOptions, Replace, Request},
 };
 
+/// Ranges of one object in one row: with it a row of the index stays below a MiB, and so in one change.
+const MOVES_IN_ROW: usize = 16_384;
+
 /// A pack is left alone when less than this would be freed: a deal costs something too.
 const DEAD_BYTES_MIN: u64 = 256 * 1024;
-
-/// A range of an object: the object, where the range begins, its bytes.
-type Range = (ObjectId, u64, u64);
 
 /// A new pack, the journal's key for it, and where each old range begins in it.
 type Rebuilt = (Opened, Vec<u8>, Vec<(Range, u64)>);
@@ -78,6 +78,21 @@ impl Rebuild {
     }
 }
 
+/// Old places and new ones as rows: of one object each, and none empty.
+fn moved_rows(moves: &BTreeMap<Range, Range>) -> Vec<MovedEntry> {
+    let mut rows: Vec<MovedEntry> = Vec::new();
+    for ((from, first, length), (object, at, _)) in moves {
+        let range = MovedRange { first: *first, length: *length, object: *object, at: *at };
+        match rows.last_mut() {
+            Some(row) if row.from == *from && row.ranges.len() < MOVES_IN_ROW => {
+                row.ranges.push(range);
+            }
+            _ => rows.push(MovedEntry { from: *from, ranges: vec![range] }),
+        }
+    }
+    rows
+}
+
 impl Client {
     /// A file in an object of its own. One that shares its object is stored once more first.
     pub(crate) async fn object_of_its_own(
@@ -116,7 +131,8 @@ impl Client {
         Ok(PutOptions { epochs, cost_max: None, scheme: None, replace, keep: None })
     }
 
-    /// Lets all names that stand for old ranges stand for new ones, or only one name.
+    /// Lets all names that stand for old ranges stand for new ones, or only one name. What another device
+    /// does with the old ranges meanwhile, it does not know of the new ones: where they went is written down.
     fn relocate(
         &self,
         moves: &BTreeMap<Range, Range>,
@@ -142,6 +158,9 @@ impl Client {
                 batch.put(Names, &row.path, &row);
             }
         }
+        for row in moved_rows(moves) {
+            batch.put(Moved, &row.key(), &row);
+        }
         self.catalog().write(&batch)
     }
 
@@ -165,7 +184,7 @@ impl Client {
             }
         }
         if done {
-            self.sweep().await?;
+            self.sweep(0).await?;
         }
         Ok(())
     }
@@ -182,10 +201,11 @@ impl Client {
         for (name, row) in &tree.names {
             for version in &row.versions {
                 if let Content::File { object, first, length } = version.content
-                    && object == pack
+                    && let Some(range) = tree.place_of((object, first, length))
+                    && range.0 == pack
                 {
                     let found = tree.found(name, version)?;
-                    ranges.entry((object, first, length)).or_insert((name.clone(), found));
+                    ranges.entry(range).or_insert((name.clone(), found));
                 }
             }
         }

@@ -178,10 +178,13 @@ impl GetPlan {
                     self.undressed.push((relative, mode, ns));
                 }
             }
-            Content::File { .. } => {
-                let found = tree.found(name, version)?;
-                self.items.push(Item { relative, found, mode, modified_ns: ns });
-            }
+            Content::File { .. } => match tree.found(name, version) {
+                Ok(found) => self.items.push(Item { relative, found, mode, modified_ns: ns }),
+                Err(error @ ClientError::Lost { .. }) => {
+                    self.faults.push(FileFault::new(&relative, error));
+                }
+                Err(error) => return Err(error),
+            },
             Content::Link { target } if there != There::Same => {
                 self.links.push((relative, target.clone()));
             }

@@ -7,7 +7,7 @@ use symbolon_protocol::Amount;
 use super::compact::own_slot;
 use crate::{
     Client,
-    catalog::{Batch, Content, FileKind, NameEntry, Names, Uploads, Version},
+    catalog::{Batch, Content, FileKind, NameEntry, Names, UploadEntry, Version},
     deletion::Deletion,
     error::ClientError,
     names::{Name, NameView, Tree, VersionView, below, trim},
@@ -25,6 +25,8 @@ pub struct Selection {
     pub bytes: u64,
     /// Whether a folder is among them, or something that was reached through one.
     pub has_folder: bool,
+    /// Unfinished uploads for any of the names.
+    pub uploads: usize,
 }
 
 /// What removing did.
@@ -36,6 +38,8 @@ pub struct Removed {
     pub kept: u64,
     /// Objects of which nothing is left.
     pub objects: u32,
+    /// Unfinished uploads that were ended.
+    pub uploads: u32,
     /// Deals that were ended.
     pub deals: u32,
     /// What came back at once.
@@ -71,7 +75,7 @@ pub struct Usage {
 impl Usage {
     fn add(&mut self, tree: &Tree, name: &Name, entry: &NameEntry) -> Result<(), ClientError> {
         for (place, version) in entry.versions.iter().enumerate() {
-            if !matches!(version.content, Content::File { .. }) {
+            if !matches!(version.content, Content::File { .. }) || tree.is_lost(version) {
                 continue;
             }
             let view = tree.found(name, version)?.view()?;
@@ -92,8 +96,22 @@ impl Client {
     /// What a name, folder or pattern stands for.
     pub fn select(&self, what: &[u8], also_deleted: bool) -> Result<Selection, ClientError> {
         let tree = self.tree()?;
-        let (_, names) = tree.select(what, also_deleted)?;
         let mut selection = Selection::default();
+        let names = match tree.select(what, also_deleted) {
+            Ok((_, names)) => names,
+            // Nothing is stored under it, but something may have begun to be.
+            Err(error @ ClientError::NoName { .. }) => {
+                let name = Self::name(what.strip_suffix(b"/").unwrap_or(what))?;
+                selection.uploads = self.uploads_of(core::slice::from_ref(&name))?.len();
+                if selection.uploads == 0 {
+                    return Err(error);
+                }
+                selection.names.push(name);
+                return Ok(selection);
+            }
+            Err(error) => return Err(error),
+        };
+        selection.uploads = self.uploads_of(&names)?.len();
         for name in &names {
             let entry = &tree.names[name];
             match entry.versions.first().map(|version| &version.content) {
@@ -145,36 +163,53 @@ impl Client {
         self.drop_names(names, forever)?;
         let rows = self.catalog().rows_at(Names, names.iter().map(Name::as_bytes))?;
         let kept = rows.iter().flatten().count() as u64;
-        self.end_uploads(names).await?;
-        let swept = self.sweep().await?;
+        let (uploads, ended, refunded) = self.end_uploads(names).await?;
+        let swept = self.sweep(0).await?;
         self.compact(progress).await?;
         Ok(Removed {
             names: names.len() as u64,
             kept,
             objects: swept.objects,
-            deals: swept.deals,
-            refunded: swept.refunded,
+            uploads,
+            deals: swept.deals + ended,
+            refunded: swept.refunded.checked_add(refunded).unwrap_or(swept.refunded),
             deletion: swept.deletion,
         })
     }
 
     /// Does what an earlier removal, cut short, left undone.
     pub async fn tidy(&self) -> Result<(), ClientError> {
-        self.sweep().await.map(drop)
+        self.sweep(0).await.map(drop)
     }
 
-    /// Ends unfinished uploads of names that are removed.
-    async fn end_uploads(&self, names: &[Name]) -> Result<(), ClientError> {
-        for entry in self.catalog().rows(Uploads)? {
+    /// Ends unfinished uploads of names that are removed; says how many, how many deals of theirs, and what
+    /// came back.
+    async fn end_uploads(&self, names: &[Name]) -> Result<(u32, u32, Amount), ClientError> {
+        let all = self.uploads_of(names)?;
+        if all.is_empty() {
+            return Ok((0, 0, Amount::ZERO));
+        }
+        let before = self.account().await?.balance;
+        let (mut uploads, mut deals) = (0, 0);
+        for entry in all {
+            deals += self.end_upload(&entry).await?;
+            uploads += 1;
+        }
+        let after = self.account().await?.balance;
+        Ok((uploads, deals, after.checked_sub(before).unwrap_or(Amount::ZERO)))
+    }
+
+    /// Unfinished uploads for any of these names, and of what lies below them.
+    fn uploads_of(&self, names: &[Name]) -> Result<Vec<UploadEntry>, ClientError> {
+        let mut all = self.all_unfinished()?;
+        all.retain(|entry| {
             let is_for = |name: &Name| match entry.kind {
                 FileKind::Pack => name.to_string() == entry.name,
-                _ => entry.slot == name.as_bytes() || entry.slot == own_slot(name),
+                _ => below(&entry.slot, name.as_bytes()).is_some() || entry.slot == own_slot(name),
             };
-            if names.iter().any(is_for) {
-                self.end_upload(&entry).await?;
-            }
-        }
-        Ok(())
+            names.iter().any(is_for)
+        });
+        Ok(all)
     }
 
     /// Takes names away; says whether a version went with them.
@@ -269,7 +304,7 @@ impl Client {
         self.check_place(&name)?;
         let (number, dropped) = self.bring_back(&name, number)?;
         if dropped {
-            self.sweep().await?;
+            self.sweep(0).await?;
             self.compact(progress).await?;
         }
         Ok(number)

@@ -15,10 +15,10 @@ use super::{
 };
 use crate::{
     Client,
-    catalog::{Content, Version},
+    catalog::{Content, NameEntry, Version},
     durability::{Durability, Record, durability},
     error::ClientError,
-    names::{Name, NewVersion, Tree, below},
+    names::{Name, NewVersion, Tree, below, shown},
     place::{choose_scheme, quote, with_room},
     upload::PutOptions,
 };
@@ -145,8 +145,10 @@ struct Planner<'a> {
     /// Objects that nobody is paid for any more: what lies in them is to be stored anew.
     lapsed: BTreeSet<ObjectId>,
     plan: FolderPlan,
-    delete: bool,
+    options: &'a FolderOptions,
     changed: Vec<Member>,
+    /// Folders that are left out, so what lies in them is too.
+    left_out: Vec<Vec<u8>>,
 }
 
 impl Client {
@@ -163,6 +165,10 @@ impl Client {
         let walk = walk(root, options)?;
         let lapsed = self.lapsed().await?;
         let tree = self.tree()?;
+        let own = if to.is_empty() { None } else { tree.names.get(&Self::name(to)?) };
+        if let Some(row) = own.filter(|row| !may_give_way(row, options)) {
+            return Err(ClientError::Exists { name: shown(&row.path) });
+        }
         let plan = FolderPlan {
             root: root.to_owned(),
             to: to.to_vec(),
@@ -175,8 +181,8 @@ impl Client {
             special: walk.special,
             faults: walk.faults,
         };
-        let delete = options.delete;
-        let mut planner = Planner { tree: &tree, lapsed, plan, delete, changed: Vec::new() };
+        let (changed, left_out) = (Vec::new(), Vec::new());
+        let mut planner = Planner { tree: &tree, lapsed, plan, options, changed, left_out };
         let mut seen = BTreeSet::new();
         for entry in walk.entries {
             let name = match (to, entry.relative.as_slice()) {
@@ -275,7 +281,11 @@ impl Planner<'_> {
     }
 
     fn entry(&mut self, name: Name, entry: Entry) {
-        let current = self.tree.names.get(&name).and_then(|row| row.current());
+        if self.left_out.iter().any(|folder| below(&entry.relative, folder).is_some()) {
+            return;
+        }
+        let row = self.tree.names.get(&name);
+        let current = row.and_then(|row| row.current());
         let content = match entry.kind {
             Kind::File { length } => {
                 return self.file(name, current, length, &entry);
@@ -283,6 +293,13 @@ impl Planner<'_> {
             Kind::Link { ref target } => Content::Link { target: target.clone() },
             Kind::Folder => Content::Folder,
         };
+        if row.is_some_and(|row| !may_give_way(row, self.options)) {
+            let why = "a file is stored under this name; put --replace takes its place";
+            self.fault(&entry.relative, why);
+            // What is stored there stays, also where names go that are not in the folder.
+            self.left_out.push(entry.relative);
+            return;
+        }
         if content != Content::Folder && !self.may_cover(&name, &entry) {
             return;
         }
@@ -299,7 +316,9 @@ impl Planner<'_> {
     fn file(&mut self, name: Name, current: Option<&Version>, length: u64, entry: &Entry) {
         let same = current.is_some_and(|version| {
             let stored = match version.content {
-                Content::File { length, object, .. } if !self.lapsed.contains(&object) => {
+                Content::File { length, object, .. }
+                    if !self.lapsed.contains(&object) && !self.tree.is_lost(version) =>
+                {
                     Some(length)
                 }
                 _ => None,
@@ -326,12 +345,19 @@ impl Planner<'_> {
         // Names between `a` and `a/` sort in between, so look past them.
         let mut near = after.take_while(|(at, _)| at.as_bytes().starts_with(name.as_bytes()));
         let covered = near.any(|(at, row)| name_is_inside(at, name) && row.current().is_some());
-        if covered && !self.delete {
+        if covered && !self.options.delete {
             self.fault(&entry.relative, "names are stored below it; sync --delete removes them");
             return false;
         }
         true
     }
+}
+
+/// Whether a folder or link may have the name: no file has it, or one that is not lost with it.
+fn may_give_way(row: &NameEntry, options: &FolderOptions) -> bool {
+    let is_file = |version: &Version| matches!(version.content, Content::File { .. });
+    let kept = options.keep.unwrap_or(row.keep) > 0;
+    !row.current().is_some_and(is_file) || options.delete || options.replace || kept
 }
 
 fn name_is_inside(name: &Name, folder: &Name) -> bool {

@@ -79,8 +79,20 @@ impl Purse {
 }
 
 impl Client {
-    /// Carries a plan out. What cannot be read is reported, the rest is stored.
+    /// Carries a plan out. What cannot be read is reported, the rest is stored. What takes long shows on
+    /// other devices while it goes on.
     pub async fn store_folder(
+        &self,
+        plan: FolderPlan,
+        quote: &FolderQuote,
+        options: &PutOptions,
+        progress: &Progress,
+    ) -> Result<FolderStored, ClientError> {
+        let storing = self.store_planned(plan, quote, options, progress);
+        self.telling(options.epochs, storing).await
+    }
+
+    async fn store_planned(
         &self,
         plan: FolderPlan,
         quote: &FolderQuote,
@@ -134,7 +146,7 @@ impl Client {
         }
         self.end_orphans(&worker.label, &slots, progress).await?;
         if dropped {
-            report.refunded = self.sweep().await?.refunded;
+            report.refunded = self.sweep(options.epochs).await?.refunded;
             self.compact(progress).await?;
         }
         Ok(report)

@@ -51,6 +51,7 @@ impl Client {
         epochs: u64,
         progress: &Progress,
     ) -> Result<Option<PublishReport>, ClientError> {
+        self.share_unfinished()?;
         let standing = self.standing()?;
         if !self.has_unpublished(&standing)? && standing.known.dropped.is_empty() {
             return Ok(None);
@@ -85,6 +86,12 @@ impl Client {
             return Ok(Some(PublishReport { version, rows: rows.len(), cost: draft.cost }));
         }
         Err(ClientError::Locked { what: String::from("the names index, on another device") })
+    }
+
+    /// How many rows changed here and are not on the network yet, those of unfinished uploads included.
+    pub fn unpublished(&self) -> Result<usize, ClientError> {
+        self.share_unfinished()?;
+        self.catalog().dirty_count()
     }
 
     fn has_unpublished(&self, standing: &Standing) -> Result<bool, ClientError> {
@@ -217,7 +224,7 @@ impl Client {
             let (chain, names) = (self.ledger().chain(), [entry.slot.clone()]);
             return self.catalog().settle(&[], &names, (&chain, &standing.known));
         }
-        self.end_upload(entry).await
+        self.end_upload(entry).await.map(drop)
     }
 }
 

@@ -11,9 +11,13 @@ use symbolon_protocol::{Amount, id::ObjectId};
 use super::Name;
 use crate::{
     Client,
-    catalog::{Batch, Content, FileKind, NameEntry, Names, ObjectEntry, Objects, Version},
+    catalog::{
+        Batch, Content, FileKind, Moved, MovedEntry, NameEntry, Names, ObjectEntry, Objects,
+        Version,
+    },
     deletion::Deletion,
     error::ClientError,
+    progress::Progress,
 };
 
 /// Held while names are read in order to be written.
@@ -39,6 +43,13 @@ pub(crate) struct Swept {
     pub(crate) deals: u32,
     pub(crate) refunded: Amount,
     pub(crate) deletion: Deletion,
+}
+
+/// What may go.
+struct Unused {
+    objects: Vec<ObjectEntry>,
+    /// Keys of rows.
+    moves: Vec<Vec<u8>>,
 }
 
 impl Client {
@@ -90,37 +101,54 @@ impl Client {
         Ok(dropped)
     }
 
-    /// Ends the deals of all objects that no name stands for, and forgets their keys.
-    pub(crate) async fn sweep(&self) -> Result<Swept, ClientError> {
-        let unused = {
-            let _lock = self.lock_names()?;
-            let tree = self.tree()?;
-            let used = tree.used();
-            let user = |entry: &ObjectEntry| matches!(entry.kind, FileKind::Own | FileKind::Pack);
-            let unused = tree.objects.into_iter().filter(|(id, _)| !used.contains_key(id));
-            unused.filter(|(_, entry)| user(entry)).collect::<Vec<_>>()
-        };
+    /// Ends the deals of all objects that no name stands for, and forgets their keys. Before that, the
+    /// names are put on the network, to be kept for so many epochs at least: another device may have given
+    /// what is to go a name of its own.
+    pub(crate) async fn sweep(&self, epochs: u64) -> Result<Swept, ClientError> {
         let mut swept = Swept::default();
-        if unused.is_empty() {
+        if self.unused()?.objects.is_empty() {
             return Ok(swept);
         }
+        let published = self.publish_names(epochs, &Progress::silent()).await;
+        // Where they cannot be now, letting go what was removed here still gives its money back.
+        if let Err(error) = published {
+            tracing::debug!(%error, "names could not be published before a sweep");
+        }
+        let unused = self.unused()?;
         let before = self.account().await?.balance;
         let mut batch = Batch::default();
-        for (id, entry) in &unused {
+        for entry in &unused.objects {
             swept.deals += self.end_deals(&entry.manifest, &entry.key).await?;
             swept.objects += 1;
-            batch.remove(Objects, &id.0);
+            batch.remove(Objects, &entry.manifest.object.0);
         }
-        for (_, entry) in &unused {
+        for key in &unused.moves {
+            batch.remove(Moved, key);
+        }
+        for entry in &unused.objects {
             swept.deletion.extend(self.delete_shards(&entry.manifest, &entry.key).await?);
         }
         self.catalog().write(&batch)?;
-        for (id, _) in &unused {
-            self.forget_leaves(id);
+        for entry in &unused.objects {
+            self.forget_leaves(&entry.manifest.object);
         }
         let after = self.account().await?.balance;
         swept.refunded = after.checked_sub(before).unwrap_or(Amount::ZERO);
         Ok(swept)
+    }
+
+    /// Objects of the user's that no name stands for, and moves that would lead nowhere without them.
+    fn unused(&self) -> Result<Unused, ClientError> {
+        let _lock = self.lock_names()?;
+        let tree = self.tree()?;
+        let used = tree.used();
+        let user = |entry: &ObjectEntry| matches!(entry.kind, FileKind::Own | FileKind::Pack);
+        let goes = |id: &ObjectId| !used.contains_key(id) && tree.objects.get(id).is_some_and(user);
+        let moves = self.catalog().rows(Moved)?;
+        let moves = moves.iter().filter(|row| !tree.leads_on(row, |id| !goes(id)));
+        let moves = moves.map(MovedEntry::key).collect();
+        let objects = tree.objects.values().filter(|entry| goes(&entry.manifest.object));
+        Ok(Unused { objects: objects.cloned().collect(), moves })
     }
 
     pub(crate) fn forget_leaves(&self, object: &ObjectId) {

@@ -14,7 +14,10 @@ use symbolon_protocol::{
 use super::{Name, NameError, Pattern, glob::is_pattern, shown};
 use crate::{
     Client,
-    catalog::{Content, FileKind, KeyBytes, NameEntry, Names, ObjectEntry, Objects, Version},
+    catalog::{
+        Content, FileKind, KeyBytes, Moved, MovedEntry, MovedRange, NameEntry, Names, ObjectEntry,
+        Objects, Version,
+    },
     error::ClientError,
     upkeep::FileView,
 };
@@ -78,6 +81,11 @@ impl Found {
 pub enum NameKind {
     /// A file; boxed, because it has the most to say.
     File(Box<FileView>),
+    /// A file whose bytes are gone: another device removed them while this one gave them another name.
+    Lost {
+        /// Bytes it had.
+        length: u64,
+    },
     /// A symbolic link.
     Link {
         /// Where it points.
@@ -119,10 +127,43 @@ pub struct VersionView {
     pub current: bool,
 }
 
+/// A stretch of an object: the object, where it begins, its bytes.
+pub(crate) type Range = (ObjectId, u64, u64);
+
+/// How often the same bytes are looked for elsewhere: packs are compacted a few times in their life, and
+/// rows that lead in a circle are nobody's honest work.
+const MOVES_MAX: usize = 64;
+
 /// All names and objects.
 pub(crate) struct Tree {
     pub(crate) names: BTreeMap<Name, NameEntry>,
     pub(crate) objects: BTreeMap<ObjectId, ObjectEntry>,
+    moved: BTreeMap<Range, Range>,
+}
+
+/// Old places and new ones.
+fn moves(rows: &[MovedEntry]) -> BTreeMap<Range, Range> {
+    let each = rows.iter().flat_map(|row| {
+        let new =
+            |to: &MovedRange| ((row.from, to.first, to.length), (to.object, to.at, to.length));
+        row.ranges.iter().map(new)
+    });
+    each.collect()
+}
+
+/// Where a range lies now.
+fn follow(
+    mut range: Range,
+    moved: &BTreeMap<Range, Range>,
+    is_there: impl Fn(&ObjectId) -> bool,
+) -> Option<Range> {
+    for _ in 0..MOVES_MAX {
+        if is_there(&range.0) {
+            return Some(range);
+        }
+        range = *moved.get(&range)?;
+    }
+    None
 }
 
 impl NameEntry {
@@ -153,7 +194,7 @@ impl Client {
         }
         let objects = self.catalog().rows(Objects)?;
         let objects = objects.into_iter().map(|row| (row.manifest.object, row)).collect();
-        Ok(Tree { names, objects })
+        Ok(Tree { names, objects, moved: moves(&self.catalog().rows(Moved)?) })
     }
 
     /// The file of a name.
@@ -181,10 +222,11 @@ impl Client {
         let Content::File { object, first, length } = version.content else {
             return Err(ClientError::NotAFile { name: name.to_string() });
         };
-        let entry = self.catalog().row(Objects, &object.0)?;
-        let entry =
-            entry.ok_or_else(|| ClientError::Index(format!("object {object} is missing")))?;
-        place(name, &entry, version, first, length)
+        if let Some(entry) = self.catalog().row(Objects, &object.0)? {
+            return place(name, &entry, version, (first, length));
+        }
+        // It was stored once more elsewhere, or it is gone.
+        self.tree()?.found(name, version)
     }
 }
 
@@ -193,8 +235,7 @@ fn place(
     name: &Name,
     entry: &ObjectEntry,
     version: &Version,
-    first: u64,
-    length: u64,
+    (first, length): (u64, u64),
 ) -> Result<Found, ClientError> {
     if first.checked_add(length).is_none_or(|end| end > entry.manifest.length) {
         let why = format!("the range of {:?} lies outside its object", name.to_string());
@@ -218,10 +259,31 @@ impl Tree {
         let Content::File { object, first, length } = version.content else {
             return Err(ClientError::NotAFile { name: name.to_string() });
         };
-        let entry = self.objects.get(&object);
-        let entry =
-            entry.ok_or_else(|| ClientError::Index(format!("object {object} is missing")))?;
-        place(name, entry, version, first, length)
+        let lost = || ClientError::Lost { name: name.to_string() };
+        let (object, first, length) = self.place_of((object, first, length)).ok_or_else(lost)?;
+        place(name, &self.objects[&object], version, (first, length))
+    }
+
+    /// Where a range lies now: where it was stored, or where it went since.
+    pub(crate) fn place_of(&self, range: Range) -> Option<Range> {
+        follow(range, &self.moved, |object| self.objects.contains_key(object))
+    }
+
+    /// Whether a version stands for bytes that are gone.
+    pub(crate) fn is_lost(&self, version: &Version) -> bool {
+        match version.content {
+            Content::File { object, first, length } => {
+                self.place_of((object, first, length)).is_none()
+            }
+            Content::Link { .. } | Content::Folder => false,
+        }
+    }
+
+    /// Whether any of the moves still leads to bytes, were only the objects there that `stays`.
+    pub(crate) fn leads_on(&self, row: &MovedEntry, stays: impl Fn(&ObjectId) -> bool) -> bool {
+        let there = |object: &ObjectId| self.objects.contains_key(object) && stays(object);
+        let mut old = row.ranges.iter().map(|range| (row.from, range.first, range.length));
+        old.any(|range| follow(range, &self.moved, there).is_some())
     }
 
     /// Names that stand for something, with what they stand for.
@@ -280,7 +342,7 @@ impl Tree {
         let mut ranges = BTreeSet::new();
         for version in self.names.values().flat_map(|entry| &entry.versions) {
             if let Content::File { object, first, length } = version.content {
-                ranges.insert((object, first, length));
+                ranges.extend(self.place_of((object, first, length)));
             }
         }
         let mut used = BTreeMap::new();
@@ -295,6 +357,9 @@ impl Tree {
         let version = entry.versions.first();
         let version = version.ok_or_else(|| bad_row(name.as_bytes(), "it has no version"))?;
         let kind = match &version.content {
+            Content::File { length, .. } if self.is_lost(version) => {
+                NameKind::Lost { length: *length }
+            }
             Content::File { .. } => NameKind::File(Box::new(self.found(name, version)?.view()?)),
             Content::Link { target } => NameKind::Link { target: target.clone() },
             Content::Folder => NameKind::Folder,
@@ -307,5 +372,31 @@ impl Tree {
             versions: entry.versions.len(),
             deleted_ms: entry.deleted_ms,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(number: u8) -> ObjectId {
+        ObjectId([number; 16])
+    }
+
+    #[test]
+    fn a_range_is_followed_as_far_as_it_goes_and_not_in_circles() {
+        let row = |from, to, at| MovedEntry {
+            from: object(from),
+            ranges: vec![MovedRange { first: 5, length: 7, object: object(to), at }],
+        };
+        let there = |wanted: u8| move |found: &ObjectId| *found == object(wanted);
+        let (old, moved) = ((object(1), 5, 7), moves(&[row(1, 2, 5), row(2, 3, 9)]));
+        assert_eq!(follow(old, &moved, there(1)), Some(old));
+        assert_eq!(follow(old, &moved, there(2)), Some((object(2), 5, 7)));
+        assert_eq!(follow(old, &moved, there(3)), Some((object(3), 9, 7)));
+        assert_eq!(follow(old, &moved, there(4)), None);
+        assert_eq!(follow((object(1), 5, 6), &moved, there(3)), None, "another range");
+        let circle = moves(&[row(1, 2, 5), row(2, 1, 5)]);
+        assert_eq!(follow(old, &circle, there(3)), None);
     }
 }

@@ -90,8 +90,8 @@ fn refuse_share(error: CustodyError) -> Stop {
     Stop::refused(RefusalCode::NotAllowed, error.to_string())
 }
 
-/// Answers a release request: the peer must be the order's holder, the order paid, and its vault one
-/// this node keeps a share of.
+/// Answers a release request: the peer must be the order's holder, the order paid and not refunded, and its
+/// vault one this node keeps a share of.
 pub(crate) async fn release(
     shared: &Arc<Shared>,
     stream: &mut Stream,
@@ -101,7 +101,8 @@ pub(crate) async fn release(
     if order.holder != stream.peer {
         return Err(Stop::refused(RefusalCode::NotAllowed, "the order is somebody else's"));
     }
-    if !matches!(order.state, OrderState::Paid | OrderState::Delivered) {
+    // Who has paid and lost the key, or has another device, may have it once more: also when all is settled.
+    if order.state == OrderState::Refunded {
         return Err(refuse_release(ReleaseError::NotPaid(order.state)));
     }
     let made = custodian::make(shared, &id, &order, &listing).await;

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::Path};
 
-use symbolon_client::{PutOptions, Replace};
+use symbolon_client::{FolderOptions, PutOptions, Replace};
 use symbolon_protocol::Amount;
 
 use super::{bytes, get::Bring, options, put::Store};
@@ -63,7 +63,8 @@ fn stored(argument: &OsString) -> Option<&[u8]> {
 
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
     let sides = (stored(&args.source), stored(&args.target));
-    let folder = options(&args.exclude, args.delete, args.keep);
+    let (delete, replace) = (args.delete, args.delete);
+    let folder = FolderOptions { delete, replace, ..options(&args.exclude, args.keep) };
     match sides {
         (None, Some(to)) => {
             let client = context.client_synced().await?;

@@ -1,0 +1,181 @@
+//! Unfinished uploads across devices: what one has begun, another of the same identity goes on with, or ends.
+//!
+//! The journal is this machine's own. An upload that takes long, or that was stopped, gets a row of the
+//! names index beside it: its key and terms. Whoever has that row asks for the same deals and the same
+//! shards, so both devices together send and pay once. Two that are at one upload at the same time do no
+//! harm: every step of theirs is the same step.
+
+use std::{collections::BTreeSet, pin::pin, time::Duration};
+
+use symbolon_protocol::{
+    content::FileKey,
+    id::{DealId, ObjectId},
+};
+
+use super::{PutOptions, Request, is_on_other_terms};
+use crate::{
+    Client,
+    catalog::{Batch, Begun, FileKind, Objects, UploadEntry, Uploads},
+    error::ClientError,
+    progress::Progress,
+    source::Opened,
+};
+
+/// How long a put goes on before other devices hear of it: most are over by then, and cost nothing more.
+const TELL_AFTER: Duration = Duration::from_secs(10);
+
+/// How often they hear of it from then on: at most so much of its work is theirs to do again.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+impl UploadEntry {
+    pub(crate) fn object(&self) -> ObjectId {
+        FileKey::from_bytes(self.key.expose()).object()
+    }
+
+    fn deal(&self, segment: u32) -> DealId {
+        FileKey::from_bytes(self.key.expose()).deal(segment)
+    }
+
+    /// Whether it is the user's, and not something that goes with a listing or the index.
+    pub(crate) fn is_users(&self) -> bool {
+        matches!(self.kind, FileKind::Own | FileKind::Pack)
+    }
+}
+
+impl Client {
+    /// Does long work, and tells other devices now and then what was begun and stored so far. That they
+    /// cannot be told stops nothing.
+    pub(crate) async fn telling<T>(&self, epochs: u64, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        let mut wait = TELL_AFTER;
+        loop {
+            let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            let next_ms = self.host().now_ms().saturating_add(wait_ms);
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = self.host().sleep_until_ms(next_ms) => {}
+            }
+            let silent = Progress::silent();
+            let telling = Box::pin(self.publish_names(epochs, &silent));
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                told = telling => {
+                    if let Err(error) = told {
+                        tracing::debug!(%error, "other devices could not be told of a put");
+                    }
+                }
+            }
+            wait = TELL_EVERY;
+        }
+    }
+
+    /// Gives every unfinished upload of this machine its row in the index. Says whether any is new.
+    pub(crate) fn share_unfinished(&self) -> Result<bool, ClientError> {
+        // Whoever finishes an upload takes its rows away under the same lock.
+        let _lock = self.lock_names()?;
+        let uploads = self.catalog().rows(Uploads)?;
+        let mut batch = Batch::default();
+        for entry in uploads.into_iter().filter(UploadEntry::is_users) {
+            let object = entry.object();
+            let known = self.catalog().row(Begun, &object.0)?.is_some();
+            if !known && self.catalog().row(Objects, &object.0)?.is_none() {
+                batch.put(Begun, &object.0, &entry);
+            }
+        }
+        let any = !batch.is_empty();
+        if any {
+            self.catalog().write(&batch)?;
+        }
+        Ok(any)
+    }
+
+    /// Every unfinished upload of the user's, of this machine and of others, each once.
+    pub(crate) fn all_unfinished(&self) -> Result<Vec<UploadEntry>, ClientError> {
+        let here = self.catalog().rows(Uploads)?.into_iter().filter(UploadEntry::is_users);
+        let mut seen = BTreeSet::new();
+        let mut all = Vec::new();
+        for entry in here.chain(self.catalog().rows(Begun)?) {
+            // One that another device has finished is a file.
+            let object = entry.object();
+            if self.catalog().row(Objects, &object.0)?.is_none() && seen.insert(object) {
+                all.push(entry);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The upload of this name that was begun on this machine, unless another one has finished it.
+    pub(super) fn begun_here(&self, slot: &[u8]) -> Result<Option<UploadEntry>, ClientError> {
+        let Some(entry) = self.catalog().row(Uploads, slot)? else { return Ok(None) };
+        if self.catalog().row(Objects, &entry.object().0)?.is_none() {
+            return Ok(Some(entry));
+        }
+        let mut batch = Batch::default();
+        batch.remove(Uploads, slot);
+        self.catalog().write(&batch)?;
+        Ok(None)
+    }
+
+    /// The upload of this name and source that another device began, if it can go on; it is this
+    /// machine's too from then on. Those that cannot are left alone: the other one may be at work.
+    pub(super) async fn begun_elsewhere(
+        &self,
+        request: &Request<'_>,
+        opened: &Opened,
+        nodes: usize,
+    ) -> Result<Option<UploadEntry>, ClientError> {
+        if opened.length().is_none() {
+            return Ok(None);
+        }
+        let (mark, asked): (_, &PutOptions) = (opened.mark(), request.options);
+        for mut entry in self.catalog().rows(Begun)? {
+            let fits = (&entry.slot, entry.kind) == (&request.slot, request.kind)
+                && entry.source.is_alike(&mark)
+                && !is_on_other_terms(&entry, asked)
+                && self.catalog().row(Objects, &entry.object().0)?.is_none();
+            if !fits
+                || self.is_lapsed(&entry, opened.length()).await?
+                || self.is_stuck(&entry, nodes).await?
+            {
+                continue;
+            }
+            entry.source = mark;
+            let mut batch = Batch::default();
+            batch.put(Uploads, &entry.slot, &entry);
+            self.catalog().write(&batch)?;
+            return Ok(Some(entry));
+        }
+        Ok(None)
+    }
+
+    /// Ends the deals of an upload that never got a name; says how many. One that has a name by now,
+    /// given by another device, is only forgotten here.
+    pub(crate) async fn end_upload(&self, entry: &UploadEntry) -> Result<u32, ClientError> {
+        let object = entry.object();
+        if self.catalog().row(Begun, &object.0)?.is_some() {
+            // Rather none is ended than one that is a file since: so this must not fail.
+            self.pull_names(&Progress::silent()).await?;
+        }
+        let mut ended = 0;
+        if self.catalog().row(Objects, &object.0)?.is_none() {
+            for segment in 0.. {
+                let deal = entry.deal(segment);
+                match self.deal(&deal).await? {
+                    Some(_) => ended += u32::from(self.end_deal(deal).await?),
+                    None => break,
+                }
+            }
+        }
+        let mut batch = Batch::default();
+        batch.remove(Begun, &object.0);
+        // Under the same name another one may have begun here.
+        let here = self.catalog().row(Uploads, &entry.slot)?;
+        if here.is_some_and(|here| here.key == entry.key) {
+            batch.remove(Uploads, &entry.slot);
+        }
+        self.catalog().write(&batch)?;
+        Ok(ended)
+    }
+}
