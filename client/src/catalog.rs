@@ -20,7 +20,7 @@ use symbolon_protocol::{
     names::{Part, RootRecord},
     record,
 };
-use symbolon_store::{Catalog as Rows, CatalogChange, CatalogError};
+use symbolon_store::{Catalog as Rows, CatalogChange, CatalogError, CatalogReader};
 use zeroize::Zeroizing;
 
 use crate::error::ClientError;
@@ -369,6 +369,10 @@ impl Catalog {
         Rows::open(&self.path, LOCK_WAIT).map_err(index_error)
     }
 
+    fn reader(&self) -> Result<CatalogReader, ClientError> {
+        CatalogReader::open(&self.path, LOCK_WAIT).map_err(index_error)
+    }
+
     /// Where a row lies: keys are hashed, so that the file shows no name.
     fn place(&self, table: u8, key: &[u8]) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
@@ -413,7 +417,7 @@ impl Catalog {
     /// One row.
     pub(crate) fn row<K: Kind>(&self, _: K, key: &[u8]) -> Result<Option<K::Row>, ClientError> {
         let place = self.place(K::TABLE, key);
-        let found = self.open()?.get(K::TABLE, &place);
+        let found = self.reader()?.get(K::TABLE, &place);
         match found.map_err(index_error)? {
             None => Ok(None),
             Some(sealed) => self.unseal::<K>(&place, &sealed).map(Some),
@@ -426,7 +430,7 @@ impl Catalog {
         _: K,
         keys: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Vec<Option<K::Row>>, ClientError> {
-        let rows = self.open()?;
+        let rows = self.reader()?;
         let row = |key| {
             let place = self.place(K::TABLE, key);
             let sealed = rows.get(K::TABLE, &place).map_err(index_error)?;
@@ -437,7 +441,7 @@ impl Catalog {
 
     /// All rows of a kind.
     pub(crate) fn rows<K: Kind>(&self, _: K) -> Result<Vec<K::Row>, ClientError> {
-        let rows = self.open()?.scan(K::TABLE, &[], None, usize::MAX).map_err(index_error)?;
+        let rows = self.reader()?.scan(K::TABLE, &[], None, usize::MAX).map_err(index_error)?;
         rows.iter().map(|(place, sealed)| self.unseal::<K>(place, sealed)).collect()
     }
 

@@ -1,17 +1,22 @@
 //! A client's local index: rows of opaque bytes in numbered tables.
 //!
 //! Values are sealed by the caller, keys are whatever the caller chooses; nothing here knows what they
-//! mean. A command opens the catalog, does its work and drops it, so that commands can run side by
-//! side: whoever comes second waits.
+//! mean. A command opens the catalog for each use and drops it, so that commands can run side by side:
+//! one that writes waits for the others, those that only read do not wait for one another. Opening to
+//! read writes nothing, and so waits for no disk.
 
 use std::{
-    io,
+    fmt, io,
+    ops::Deref,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
-use redb::{Database, DatabaseError, ReadableDatabase, StorageError, TableDefinition};
+use redb::{
+    Database, DatabaseError, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction, ReadableDatabase,
+    StorageError, TableDefinition, TableError, TransactionError,
+};
 use thiserror::Error;
 
 use crate::{
@@ -62,7 +67,7 @@ impl CatalogError {
     }
 }
 
-index_errors!(CatalogError: redb::CommitError, StorageError, redb::TableError, redb::TransactionError);
+index_errors!(CatalogError: redb::CommitError, StorageError, TableError, TransactionError);
 
 /// A change of a catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,44 +93,97 @@ pub enum CatalogChange {
 /// A row's key and value.
 pub type CatalogRow = (Vec<u8>, Vec<u8>);
 
-/// A client's local index.
+/// A client's local index, to be read.
 #[derive(Debug)]
-pub struct Catalog {
-    database: Database,
+pub struct CatalogReader {
+    handle: Handle,
+}
+
+enum Handle {
+    Shared(ReadOnlyDatabase),
+    Own(Database),
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Shared(_) => "Shared",
+            Self::Own(_) => "Own",
+        })
+    }
+}
+
+/// A client's local index, to be read and written.
+#[derive(Debug)]
+pub struct Catalog(CatalogReader);
+
+impl Deref for Catalog {
+    type Target = CatalogReader;
+
+    fn deref(&self) -> &CatalogReader {
+        &self.0
+    }
+}
+
+impl CatalogReader {
+    /// Opens the catalog in the file `path` to read it. While another process has it open to write,
+    /// tries again for as long as `wait`.
+    pub fn open(path: &Path, wait: Duration) -> Result<Self, CatalogError> {
+        patiently(path, wait, |path| {
+            let mut builder = Database::builder();
+            builder.set_cache_size(CACHE_BYTES);
+            match builder.open_read_only(path) {
+                Ok(database) => Ok(Self { handle: Handle::Shared(database) }),
+                Err(DatabaseError::DatabaseAlreadyOpen) => Err(DatabaseError::DatabaseAlreadyOpen),
+                // There is none yet, or it has to be repaired first; or what is wrong is said better.
+                Err(_) => Ok(Self { handle: Handle::Own(open_database(path, CACHE_BYTES)?) }),
+            }
+        })
+    }
+
+    fn begin(&self) -> Result<ReadTransaction, TransactionError> {
+        match &self.handle {
+            Handle::Shared(database) => database.begin_read(),
+            Handle::Own(database) => database.begin_read(),
+        }
+    }
+}
+
+/// Tries to open as long as somebody else is in the way.
+fn patiently<T>(
+    path: &Path,
+    wait: Duration,
+    open: impl Fn(&Path) -> Result<T, DatabaseError>,
+) -> Result<T, CatalogError> {
+    let io = |source| match is_full(&source) {
+        true => CatalogError::Full(source),
+        false => CatalogError::Io { path: path.to_owned(), source },
+    };
+    if let Some(parent) = path.parent() {
+        files::private_dir(parent).map_err(io)?;
+    }
+    let start = Instant::now();
+    loop {
+        match open(path) {
+            Ok(opened) => return Ok(opened),
+            Err(DatabaseError::DatabaseAlreadyOpen) if start.elapsed() < wait => {
+                thread::sleep(RETRY.min(wait));
+            }
+            Err(DatabaseError::DatabaseAlreadyOpen) => {
+                return Err(CatalogError::InUse { path: path.to_owned() });
+            }
+            Err(DatabaseError::Storage(StorageError::Io(error))) => return Err(io(error)),
+            Err(error) => return Err(CatalogError::index(error.into())),
+        }
+    }
 }
 
 impl Catalog {
     /// Opens the catalog in the file `path`, and makes one if there is none. While another process
     /// has it open, tries again for as long as `wait`.
     pub fn open(path: &Path, wait: Duration) -> Result<Self, CatalogError> {
-        let io = |source| match is_full(&source) {
-            true => CatalogError::Full(source),
-            false => CatalogError::Io { path: path.to_owned(), source },
-        };
-        if let Some(parent) = path.parent() {
-            files::private_dir(parent).map_err(io)?;
-        }
-        let start = Instant::now();
-        loop {
-            match open_database(path, CACHE_BYTES) {
-                Ok(database) => return Self::ready(database),
-                Err(DatabaseError::DatabaseAlreadyOpen) if start.elapsed() < wait => {
-                    thread::sleep(RETRY.min(wait));
-                }
-                Err(DatabaseError::DatabaseAlreadyOpen) => {
-                    return Err(CatalogError::InUse { path: path.to_owned() });
-                }
-                Err(DatabaseError::Storage(StorageError::Io(error))) => return Err(io(error)),
-                Err(error) => return Err(CatalogError::index(error.into())),
-            }
-        }
-    }
-
-    fn ready(database: Database) -> Result<Self, CatalogError> {
-        let transaction = database.begin_write()?;
-        transaction.open_table(ROWS)?;
-        transaction.commit()?;
-        Ok(Self { database })
+        let database = patiently(path, wait, |path| open_database(path, CACHE_BYTES))?;
+        Ok(Self(CatalogReader { handle: Handle::Own(database) }))
     }
 
     /// Writes one row.
@@ -140,7 +198,10 @@ impl Catalog {
 
     /// Makes all changes, in order, or none. They are on disk when this returns.
     pub fn write(&self, changes: &[CatalogChange]) -> Result<(), CatalogError> {
-        let transaction = self.database.begin_write()?;
+        let Handle::Own(database) = &self.0.handle else {
+            unreachable!("a catalog is opened to write");
+        };
+        let transaction = database.begin_write()?;
         {
             let mut rows = transaction.open_table(ROWS)?;
             for change in changes {
@@ -156,10 +217,21 @@ impl Catalog {
         }
         Ok(transaction.commit()?)
     }
+}
+
+impl CatalogReader {
+    /// The table; none where nothing was ever written.
+    fn rows(&self) -> Result<Option<ReadOnlyTable<&'static [u8], &'static [u8]>>, CatalogError> {
+        match self.begin()?.open_table(ROWS) {
+            Ok(rows) => Ok(Some(rows)),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
 
     /// The value of a row.
     pub fn get(&self, table: u8, key: &[u8]) -> Result<Option<Vec<u8>>, CatalogError> {
-        let rows = self.database.begin_read()?.open_table(ROWS)?;
+        let Some(rows) = self.rows()? else { return Ok(None) };
         let value = rows.get(row_key(table, key).as_slice())?;
         Ok(value.map(|value| value.value().to_vec()))
     }
@@ -173,7 +245,7 @@ impl Catalog {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<CatalogRow>, CatalogError> {
-        let rows = self.database.begin_read()?.open_table(ROWS)?;
+        let Some(rows) = self.rows()? else { return Ok(Vec::new()) };
         let first = row_key(table, prefix);
         let after = after.map(|after| row_key(table, after));
         let from = after.as_ref().map_or(&first, |after| after.max(&first));
@@ -242,6 +314,46 @@ mod tests {
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&path), 0o600);
         assert_eq!(mode(path.parent().unwrap()), 0o700);
+    }
+
+    #[test]
+    fn those_who_read_wait_for_nobody_but_who_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog");
+        let read = || CatalogReader::open(&path, Duration::ZERO);
+        assert_eq!(read().unwrap().get(1, b"key").unwrap(), None, "an empty one is made");
+        assert!(read().unwrap().scan(1, b"", None, 9).unwrap().is_empty());
+        Catalog::open(&path, Duration::ZERO).unwrap().put(1, b"key", b"value").unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let (one, other) = (read().unwrap(), read().unwrap());
+        for reader in [&one, &other] {
+            assert_eq!(reader.get(1, b"key").unwrap().unwrap(), b"value");
+        }
+        let in_use = |opened| matches!(opened, Err(CatalogError::InUse { .. }));
+        assert!(in_use(Catalog::open(&path, Duration::ZERO).map(drop)));
+        drop((one, other));
+        assert!(std::fs::read(&path).unwrap() == before, "reading writes nothing");
+        let writer = Catalog::open(&path, Duration::ZERO).unwrap();
+        assert!(in_use(read().map(drop)));
+        drop(writer);
+    }
+
+    #[test]
+    fn one_that_was_left_open_is_repaired_by_who_reads() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog");
+        let writer = Catalog::open(&path, Duration::ZERO).unwrap();
+        writer.put(1, b"key", b"value").unwrap();
+        // What is on the disk when the process dies now.
+        let left = dir.path().join("left");
+        std::fs::copy(&path, &left).unwrap();
+        drop(writer);
+        let reader = CatalogReader::open(&left, Duration::ZERO).unwrap();
+        assert!(matches!(reader.handle, Handle::Own(_)), "it had to be repaired");
+        assert_eq!(reader.get(1, b"key").unwrap().unwrap(), b"value");
+        drop(reader);
+        let reader = CatalogReader::open(&left, Duration::ZERO).unwrap();
+        assert!(matches!(reader.handle, Handle::Shared(_)));
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod error;
 mod files;
 mod shards;
 
-pub use catalog::{Catalog, CatalogChange, CatalogError, CatalogRow};
+pub use catalog::{Catalog, CatalogChange, CatalogError, CatalogReader, CatalogRow};
 pub use database::open_database;
 pub use error::{Damage, StoreError};
 pub use files::free_bytes;

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use symbolon_protocol::{Encode, id::ChainId, names::Change};
-use symbolon_store::{Catalog as Rows, CatalogChange};
+use symbolon_store::{CatalogChange, CatalogReader};
 
 use super::{
     Catalog, Dirty, DirtyEntry, Kind, Known, KnownEntry, LOCAL_FROM, Uploads, index_error, is_local,
@@ -41,12 +41,17 @@ impl Catalog {
         self.change(Dirty::TABLE, &dirty_key(table, key), Some(&entry.to_bytes()))
     }
 
-    fn dirty_entries(&self, rows: &Rows) -> Result<Vec<DirtyEntry>, ClientError> {
+    fn dirty_entries(&self, rows: &CatalogReader) -> Result<Vec<DirtyEntry>, ClientError> {
         let sealed = rows.scan(Dirty::TABLE, &[], None, usize::MAX).map_err(index_error)?;
         sealed.iter().map(|(place, sealed)| self.unseal::<Dirty>(place, sealed)).collect()
     }
 
-    fn value(&self, rows: &Rows, table: u8, key: &[u8]) -> Result<Option<Vec<u8>>, ClientError> {
+    fn value(
+        &self,
+        rows: &CatalogReader,
+        table: u8,
+        key: &[u8],
+    ) -> Result<Option<Vec<u8>>, ClientError> {
         let place = self.place(table, key);
         match rows.get(table, &place).map_err(index_error)? {
             None => Ok(None),
@@ -58,13 +63,13 @@ impl Catalog {
 
     /// How many rows changed here and are not on the network.
     pub(crate) fn dirty_count(&self) -> Result<usize, ClientError> {
-        let rows = self.open()?.scan(Dirty::TABLE, &[], None, usize::MAX);
+        let rows = self.reader()?.scan(Dirty::TABLE, &[], None, usize::MAX);
         Ok(rows.map_err(index_error)?.len())
     }
 
     /// All rows that changed here, in the order of changes.
     pub(crate) fn unpublished(&self) -> Result<Vec<Unpublished>, ClientError> {
-        let rows = self.open()?;
+        let rows = self.reader()?;
         let mut out = Vec::new();
         for dirty in self.dirty_entries(&rows)? {
             let (table, key) = (dirty.table, dirty.key.clone());
@@ -77,7 +82,7 @@ impl Catalog {
 
     /// Every row that belongs to the index, in the order of changes.
     pub(crate) fn published_rows(&self) -> Result<Vec<Change>, ClientError> {
-        let rows = self.open()?;
+        let rows = self.reader()?;
         let mut out = Vec::new();
         for table in (0..LOCAL_FROM).filter(|table| !is_local(*table)) {
             for (place, sealed) in rows.scan(table, &[], None, usize::MAX).map_err(index_error)? {
