@@ -32,6 +32,8 @@ const CACHE_BYTES: usize = 16 << 20;
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 
+type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
 /// Why a catalog did not do what it was asked.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -221,7 +223,7 @@ impl Catalog {
 
 impl CatalogReader {
     /// The table; none where nothing was ever written.
-    fn rows(&self) -> Result<Option<ReadOnlyTable<&'static [u8], &'static [u8]>>, CatalogError> {
+    fn rows(&self) -> Result<Option<Rows>, CatalogError> {
         match self.begin()?.open_table(ROWS) {
             Ok(rows) => Ok(Some(rows)),
             Err(TableError::TableDoesNotExist(_)) => Ok(None),
