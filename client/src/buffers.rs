@@ -42,6 +42,12 @@ impl Buffers {
         Buffer { bytes, home: self.clone() }
     }
 
+    /// Lets go what waits.
+    pub(crate) fn clear(&self) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = Kept::default();
+    }
+
     fn fitting(&self, length: usize) -> Option<Vec<u8>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let at = kept.buffers.iter().rposition(|bytes| bytes.capacity() >= length)?;

@@ -448,21 +448,21 @@ impl Catalog {
     /// Writes a batch, all of it or nothing.
     pub(crate) fn write(&self, batch: &Batch) -> Result<(), ClientError> {
         let rows = self.open()?;
-        let mut sealed = Vec::with_capacity(batch.0.len());
-        for (table, key, row) in &batch.0 {
-            let change = self.change(*table, key, row.as_deref());
+        let mut changes = Vec::with_capacity(batch.0.len());
+        for change @ (table, key, row) in &batch.0 {
             // That a row is gone which never was is no news for other devices.
-            if let CatalogChange::Remove { key: place, .. } = &change
-                && rows.get(*table, place).map_err(index_error)?.is_none()
-            {
-                continue;
-            }
-            sealed.push(change);
-            if !is_local(*table) {
-                sealed.push(self.mark_dirty(*table, key));
+            let news = row.is_some()
+                || rows.get(*table, &self.place(*table, key)).map_err(index_error)?.is_some();
+            if news {
+                changes.push(change);
             }
         }
-        rows.write(&sealed).map_err(index_error)
+        // Sealed as they are written: a folder's rows are many.
+        let sealed = changes.into_iter().flat_map(|(table, key, row)| {
+            let mark = (!is_local(*table)).then(|| self.mark_dirty(*table, key));
+            [Some(self.change(*table, key, row.as_deref())), mark].into_iter().flatten()
+        });
+        rows.write(sealed).map_err(index_error)
     }
 
     fn change(&self, table: u8, key: &[u8], row: Option<&[u8]>) -> CatalogChange {

@@ -36,17 +36,17 @@ impl Client {
         let name = Self::name(name.as_ref())?;
         let entry = self.object_of_its_own(&name, progress).await?;
         let mut all = Vec::with_capacity(caveats.len() + 2);
-        all.push(Caveat::Object { object: entry.manifest.object });
+        all.push(Caveat::Object { object: entry.manifest().object });
         if !caveats.iter().any(|caveat| matches!(caveat, Caveat::Abilities { .. })) {
             all.push(Caveat::Abilities { set: ability::READ | ability::HEAD | ability::VERIFY });
         }
         all.extend(caveats);
         let (chain, entropy) = (self.ledger().chain(), self.host().random());
-        let key = Zeroizing::new(entry.key.expose());
+        let key = Zeroizing::new(entry.object.key.expose());
         let token = GrantToken::issue(
             chain,
             &self.identity().account_key(),
-            (&entry.manifest, &key),
+            (entry.manifest(), &key),
             to,
             all,
             &entropy,

@@ -222,7 +222,7 @@ impl Client {
         options: &SellOptions,
         progress: &Progress,
     ) -> Result<(ListingId, Listing, SellOutcome), ClientError> {
-        let object = entry.manifest.object;
+        let object = entry.manifest().object;
         for count in 0_u32.. {
             let about = [object.0.as_slice(), &count.to_le_bytes()].concat();
             let id = ListingId(self.own_id("listing", &about));
@@ -260,12 +260,12 @@ impl Client {
         let kind = FileKind::Document { listing: id };
         let document = document(entry, options).into_bytes();
         let document = self.publish(kind, document, options.epochs).await?;
-        let manifest = entry.manifest.clone();
+        let manifest = entry.manifest().clone();
         let cells = layout(&manifest)?.cells();
         let label = custody::label(&self.me(), &vault, &manifest.content_root);
         let secret = self.identity().vault_secret(&vault);
         let (capsule, point) = Capsule::seal(&secret, &label, &self.host().random());
-        let pad = custody::pad(&entry.key.expose(), &custody::listing_key(&point));
+        let pad = custody::pad(&entry.object.key.expose(), &custody::listing_key(&point));
         let key = self.identity().account_key();
         let authority = self.ledger().authority();
         let mandate = grant::mandate(&key, &authority, manifest.object, &self.host().random())
@@ -331,13 +331,13 @@ impl Client {
             return Ok(Vec::new());
         }
         let seed = self.preview_seed(&id, listing.preview_seed).await?;
-        let layout = layout(&entry.manifest)?;
+        let layout = layout(entry.manifest())?;
         let cells = picks(&seed, layout.cells(), count);
         if listing.preview.is_some() {
             return Ok(cells);
         }
         progress.note(format!("opening {} preview cells the beacon picked", cells.len()));
-        let key = FileKey::from_bytes(entry.key.expose());
+        let key = FileKey::from_bytes(entry.object.key.expose());
         let leaves = self.leaves_of(entry).await?;
         let missing = || ClientError::Internal(String::from("a picked cell is not in the file"));
         let mut opened = Vec::new();
@@ -383,7 +383,7 @@ impl Client {
 
     /// All content leaves of an own file: those kept since it was put, or read anew.
     async fn leaves_of(&self, entry: &Found) -> Result<Vec<Hash>, ClientError> {
-        let manifest = &entry.manifest;
+        let manifest = entry.manifest();
         let layout = layout(manifest)?;
         let mut kept = Leaves::open(&self.inner.dir, &manifest.object)?;
         if kept.count() == layout.cells() && kept.root()? == manifest.content_root {
@@ -441,6 +441,6 @@ fn document(entry: &Found, options: &SellOptions) -> String {
         text(&options.description),
         text(&options.licence_text),
         text(file),
-        text(&format!("{} B", entry.manifest.length)),
+        text(&format!("{} B", entry.manifest().length)),
     )
 }

@@ -1,5 +1,7 @@
 //! What is stored where, how it does, and letting it go.
 
+use std::sync::Arc;
+
 use symbolon_protocol::{
     Amount,
     content::{FileKey, Scheme},
@@ -165,17 +167,9 @@ pub(crate) fn public_name(kind: FileKind) -> Option<String> {
     }
 }
 
-fn public(name: Name, entry: &ObjectEntry) -> Found {
-    Found {
-        name,
-        key: entry.key.clone(),
-        kind: entry.kind,
-        manifest: entry.manifest.clone(),
-        stored_ms: entry.stored_ms,
-        cost: entry.cost,
-        first: 0,
-        length: entry.manifest.length,
-    }
+fn public(name: Name, object: &Arc<ObjectEntry>) -> Found {
+    let (stored_ms, length) = (object.stored_ms, object.manifest.length);
+    Found { name, object: object.clone(), stored_ms, first: 0, length }
 }
 
 impl Client {
@@ -211,8 +205,8 @@ impl Client {
         let entry = self.find(&Self::name(name.as_ref())?)?;
         let file = entry.view()?;
         let chain = self.chain_row().await?;
-        let (epoch, content_root) = (chain.epoch, entry.manifest.content_root);
-        let key = FileKey::from_bytes(entry.key.expose());
+        let (epoch, content_root) = (chain.epoch, entry.manifest().content_root);
+        let key = FileKey::from_bytes(entry.object.key.expose());
         let mut segments = Vec::new();
         for segment in 0..file.segments {
             let id = key.deal(segment);

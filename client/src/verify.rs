@@ -88,7 +88,7 @@ impl Client {
     ) -> Result<VerifyReport, ClientError> {
         let entry = self.find(&Self::name(name.as_ref())?)?;
         let file = entry.view()?;
-        let key = FileKey::from_bytes(entry.key.expose());
+        let key = FileKey::from_bytes(entry.object.key.expose());
         let grant = self.own_grant(file.object, ability::READ)?;
         let total_bytes = (depth == Depth::Deep).then_some(entry.object_bytes()?);
         progress.step(Step::Planned { total_bytes });

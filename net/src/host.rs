@@ -5,11 +5,13 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread,
     time::{Duration, SystemTime},
 };
 
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
 /// Clock, randomness and blocking work. Cheap to clone; clones share one clock and one random stream.
 #[derive(Clone)]
@@ -19,7 +21,7 @@ pub struct Host {
 
 #[derive(Clone)]
 enum Kind {
-    System,
+    System(Arc<Clerk>),
     Seeded(Arc<Seeded>),
 }
 
@@ -29,11 +31,31 @@ struct Seeded {
     random: Mutex<blake3::OutputReader>,
 }
 
+type Job = Box<dyn FnOnce() + Send>;
+
+/// One thread for work that takes turns. It ends with the last host that could give it any.
+#[derive(Default)]
+struct Clerk(Mutex<Option<mpsc::Sender<Job>>>);
+
+impl Clerk {
+    fn take(&self, job: Job) {
+        let mut jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let jobs = jobs.get_or_insert_with(|| {
+            let (sender, receiver) = mpsc::channel::<Job>();
+            let thread = thread::Builder::new().name(String::from("in turn"));
+            let started = thread.spawn(move || receiver.into_iter().for_each(|job| job()));
+            started.expect("the operating system gives one more thread");
+            sender
+        });
+        jobs.send(job).expect("the thread lives as long as its sender");
+    }
+}
+
 impl Host {
     /// The real machine.
     #[must_use]
     pub fn system() -> Self {
-        Self { kind: Kind::System }
+        Self { kind: Kind::System(Arc::default()) }
     }
 
     /// A machine whose randomness is a function of `seed` and whose clock starts at `start_ms` and
@@ -53,7 +75,7 @@ impl Host {
     pub fn now_ms(&self) -> u64 {
         match &self.kind {
             // A clock before 1970 is read as 1970: blocks are never dated before their parent anyway.
-            Kind::System => {
+            Kind::System(_) => {
                 SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, millis)
             }
             Kind::Seeded(seeded) => {
@@ -68,7 +90,7 @@ impl Host {
     /// When the operating system has no randomness: there is nothing safe left to do.
     pub fn fill(&self, out: &mut [u8]) {
         match &self.kind {
-            Kind::System => getrandom::fill(out).expect("the operating system gives randomness"),
+            Kind::System(_) => getrandom::fill(out).expect("the operating system gives randomness"),
             Kind::Seeded(seeded) => {
                 seeded.random.lock().unwrap_or_else(PoisonError::into_inner).fill(out);
             }
@@ -90,12 +112,31 @@ impl Host {
     ) -> T {
         match &self.kind {
             Kind::Seeded(_) => work(),
-            Kind::System => match tokio::task::spawn_blocking(work).await {
+            Kind::System(_) => match tokio::task::spawn_blocking(work).await {
                 Ok(done) => done,
-                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
                 // The runtime is shutting down: this task is about to be dropped as well.
                 Err(_) => std::future::pending().await,
             },
+        }
+    }
+
+    /// The same for work that goes on one at a time anyway and takes much memory: it has one thread, because
+    /// the system's allocator keeps for each thread what that one gave back.
+    pub async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let clerk = match &self.kind {
+            Kind::Seeded(_) => return work(),
+            Kind::System(clerk) => clerk,
+        };
+        let (done, ended) = oneshot::channel();
+        clerk.take(Box::new(move || {
+            // Whoever waits for it has its panic; the others have their turn.
+            done.send(catch_unwind(AssertUnwindSafe(work))).ok();
+        }));
+        match ended.await {
+            Ok(Ok(out)) => out,
+            Ok(Err(panic)) => resume_unwind(panic),
+            Err(_) => std::future::pending().await,
         }
     }
 
@@ -109,7 +150,7 @@ impl Host {
             let wait = Duration::from_millis(time_ms - now_ms);
             let wait = match self.kind {
                 // A wall clock may be set; look at it again now and then.
-                Kind::System => wait.min(LOOK_AGAIN),
+                Kind::System(_) => wait.min(LOOK_AGAIN),
                 Kind::Seeded(_) => wait,
             };
             tokio::time::sleep(wait).await;
@@ -120,7 +161,7 @@ impl Host {
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
-            Kind::System => "Host::System",
+            Kind::System(_) => "Host::System",
             Kind::Seeded(_) => "Host::Seeded",
         })
     }
@@ -160,5 +201,18 @@ mod tests {
         host.sleep_until_ms(until).await;
         assert!(until <= host.now_ms());
         assert_eq!(host.blocking(|| 3).await, 3);
+    }
+
+    #[tokio::test]
+    async fn work_takes_turns_on_one_thread_and_outlives_a_panic() {
+        let host = Host::system();
+        let here = || thread::current().id();
+        let clone = host.clone();
+        let (one, other) = tokio::join!(host.in_turn(here), clone.in_turn(here));
+        assert!(one == other && one != here());
+        let failing = host.clone();
+        let failed = tokio::spawn(async move { failing.in_turn(|| panic!("as it should")).await });
+        assert!(failed.await.unwrap_err().is_panic());
+        assert_eq!(host.in_turn(here).await, one);
     }
 }

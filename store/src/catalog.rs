@@ -190,16 +190,20 @@ impl Catalog {
 
     /// Writes one row.
     pub fn put(&self, table: u8, key: &[u8], value: &[u8]) -> Result<(), CatalogError> {
-        self.write(&[CatalogChange::Put { table, key: key.to_vec(), value: value.to_vec() }])
+        self.write([CatalogChange::Put { table, key: key.to_vec(), value: value.to_vec() }])
     }
 
     /// Removes one row, if it is there.
     pub fn remove(&self, table: u8, key: &[u8]) -> Result<(), CatalogError> {
-        self.write(&[CatalogChange::Remove { table, key: key.to_vec() }])
+        self.write([CatalogChange::Remove { table, key: key.to_vec() }])
     }
 
     /// Makes all changes, in order, or none. They are on disk when this returns.
-    pub fn write(&self, changes: &[CatalogChange]) -> Result<(), CatalogError> {
+    /// They are taken one by one, so that whoever makes them need not have all of them at once.
+    pub fn write(
+        &self,
+        changes: impl IntoIterator<Item = CatalogChange>,
+    ) -> Result<(), CatalogError> {
         let Handle::Own(database) = &self.0.handle else {
             unreachable!("a catalog is opened to write");
         };
@@ -209,10 +213,10 @@ impl Catalog {
             for change in changes {
                 match change {
                     CatalogChange::Put { table, key, value } => {
-                        rows.insert(row_key(*table, key).as_slice(), value.as_slice())?;
+                        rows.insert(row_key(table, &key).as_slice(), value.as_slice())?;
                     }
                     CatalogChange::Remove { table, key } => {
-                        rows.remove(row_key(*table, key).as_slice())?;
+                        rows.remove(row_key(table, &key).as_slice())?;
                     }
                 }
             }
@@ -286,7 +290,7 @@ mod tests {
         let path = dir.path().join("deep/catalog");
         let catalog = Catalog::open(&path, Duration::ZERO).unwrap();
         catalog
-            .write(&[
+            .write([
                 put(1, b"aa", b"1"),
                 put(1, b"ab", b"2"),
                 put(1, b"b", b"3"),

@@ -19,19 +19,11 @@ const CHANGES_AT_ONCE: usize = 8192;
 
 type Place = (u8, [u8; 32]);
 
-/// A row that changed here, as it is now.
-#[derive(Clone, Debug)]
+/// Rows that changed here: what is written down of each, and each as it is now, both in one order.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Unpublished {
-    pub(crate) dirty: DirtyEntry,
-    pub(crate) change: Change,
-}
-
-impl Unpublished {
-    /// A row that no mark is waiting for.
-    pub(crate) fn clean(change: Change) -> Self {
-        let dirty = DirtyEntry { table: change.table, key: change.key.clone(), mark: 0 };
-        Self { dirty, change }
-    }
+    pub(crate) marks: Vec<DirtyEntry>,
+    pub(crate) changes: Vec<Change>,
 }
 
 impl Catalog {
@@ -68,16 +60,16 @@ impl Catalog {
     }
 
     /// All rows that changed here, in the order of changes.
-    pub(crate) fn unpublished(&self) -> Result<Vec<Unpublished>, ClientError> {
+    pub(crate) fn unpublished(&self) -> Result<Unpublished, ClientError> {
         let rows = self.reader()?;
-        let mut out = Vec::new();
-        for dirty in self.dirty_entries(&rows)? {
-            let (table, key) = (dirty.table, dirty.key.clone());
-            let value = self.value(&rows, table, &key)?;
-            out.push(Unpublished { dirty, change: Change { table, key, value } });
-        }
-        out.sort_by(|one, other| one.change.place().cmp(&other.change.place()));
-        Ok(out)
+        let mut marks = self.dirty_entries(&rows)?;
+        marks.sort_by(|one, other| (one.table, &one.key).cmp(&(other.table, &other.key)));
+        let change = |mark: &DirtyEntry| {
+            let value = self.value(&rows, mark.table, &mark.key)?;
+            Ok(Change { table: mark.table, key: mark.key.clone(), value })
+        };
+        let changes = marks.iter().map(change).collect::<Result<_, ClientError>>()?;
+        Ok(Unpublished { marks, changes })
     }
 
     /// Every row that belongs to the index, in the order of changes.
@@ -130,7 +122,7 @@ impl Catalog {
             out.push(self.change(change.table, &change.key, change.value.as_deref()));
             taken += 1;
             if out.len() >= CHANGES_AT_ONCE {
-                rows.write(&std::mem::take(&mut out)).map_err(index_error)?;
+                rows.write(std::mem::take(&mut out)).map_err(index_error)?;
             }
         }
         for table in (0..LOCAL_FROM).filter(|table| whole && !is_local(*table)) {
@@ -143,7 +135,7 @@ impl Catalog {
             }
         }
         out.push(self.change(Known::TABLE, &chain.0, Some(&known.to_bytes())));
-        rows.write(&out).map_err(index_error)?;
+        rows.write(out).map_err(index_error)?;
         Ok(taken)
     }
 
@@ -151,23 +143,23 @@ impl Catalog {
     /// uploads of these names are part of it.
     pub(crate) fn settle(
         &self,
-        published: &[Unpublished],
+        published: &[DirtyEntry],
         uploads: &[Vec<u8>],
         (chain, known): (&ChainId, &KnownEntry),
     ) -> Result<(), ClientError> {
         let rows = self.open()?;
         let mut out = vec![self.change(Known::TABLE, &chain.0, Some(&known.to_bytes()))];
-        for row in published {
-            let key = dirty_key(row.dirty.table, &row.dirty.key);
+        for mark in published {
+            let key = dirty_key(mark.table, &mark.key);
             let now = self.value(&rows, Dirty::TABLE, &key)?;
-            if now.as_deref() == Some(&row.dirty.to_bytes()) {
+            if now.as_deref() == Some(&mark.to_bytes()) {
                 out.push(self.change(Dirty::TABLE, &key, None));
             }
         }
         for slot in uploads {
             out.push(self.change(Uploads::TABLE, slot, None));
         }
-        rows.write(&out).map_err(index_error)
+        rows.write(out).map_err(index_error)
     }
 }
 

@@ -110,11 +110,11 @@ impl Client {
         let bytes = bytes::Bytes::from(read.bytes.unwrap_or_default());
         let slot = own_slot(name);
         let _lock = self.lock(&slot, &name.to_string())?;
-        let options = self.rest_of(&found.key).await?;
+        let options = self.rest_of(&found.object.key).await?;
         let request = Request::own(&slot, name.to_string(), FileKind::Own, &options);
         let opened = Opened::Bytes { bytes };
         let stored = self.upload(&request, opened, &one_of_many(progress)).await?;
-        let old = (found.manifest.object, found.first, found.length);
+        let old = (found.manifest().object, found.first, found.length);
         let new = (stored.entry.manifest.object, 0, found.length);
         self.relocate(&BTreeMap::from([(old, new)]), stored.batch(), Some(name))?;
         self.find(name)

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use symbolon_protocol::id::ObjectId;
@@ -51,7 +51,7 @@ impl Client {
     /// Writes what was planned. What cannot be written is reported, the rest is written.
     pub async fn fetch_folder(
         &self,
-        plan: GetPlan,
+        mut plan: GetPlan,
         replace: Replace,
         progress: &Progress,
     ) -> Result<FolderGot, ClientError> {
@@ -69,6 +69,7 @@ impl Client {
             return Err(ClientError::Exists { name: format!("{}{more}", path.display()) });
         }
         progress.step(Step::Planned { total_bytes });
+        let items = std::mem::take(&mut plan.items);
         let mut place = Place::new(plan.root.clone());
         let at_root = |source| ClientError::Io { path: plan.root.clone(), source };
         place.folder(b"").map_err(at_root)?;
@@ -86,7 +87,7 @@ impl Client {
                 made.push((path, *mode, *ns));
             }
         }
-        self.fetch_items(&plan, &mut got, progress).await?;
+        self.fetch_items(items, &plan.root, &mut got, progress).await?;
         for (path, target) in &plan.links {
             match place.link(path, target) {
                 Ok(()) => got.links += 1,
@@ -117,13 +118,14 @@ impl Client {
     /// Reads files, two objects at once.
     async fn fetch_items(
         &self,
-        plan: &GetPlan,
+        items: Vec<Item>,
+        root: &Path,
         got: &mut FolderGot,
         progress: &Progress,
     ) -> Result<(), ClientError> {
         let mut by_object: BTreeMap<ObjectId, Vec<Item>> = BTreeMap::new();
-        for item in plan.items.iter().cloned() {
-            by_object.entry(item.found.manifest.object).or_default().push(item);
+        for item in items {
+            by_object.entry(item.found.manifest().object).or_default().push(item);
         }
         let mut objects = by_object.into_values();
         let mut running = VecDeque::new();
@@ -131,7 +133,7 @@ impl Client {
             while running.len() < AT_ONCE
                 && let Some(items) = objects.next()
             {
-                let (client, root) = (self.clone(), plan.root.clone());
+                let (client, root) = (self.clone(), root.to_owned());
                 let progress = one_of_many(progress);
                 running.push_back(Task::spawn(async move {
                     match items.as_slice() {

@@ -125,7 +125,7 @@ impl Client {
         progress: &Progress,
     ) -> (T, Result<(), ClientError>) {
         let prepared = self.resolve_own(file).and_then(|resolved| {
-            let layout = file.manifest.layout();
+            let layout = file.manifest().layout();
             let layout = layout.map_err(|error| ClientError::Index(error.to_string()))?;
             Ok((resolved.reading, layout))
         });

@@ -57,9 +57,9 @@ impl Client {
 
     /// The right and the key to read an own file.
     pub(crate) fn resolve_own(&self, file: &Found) -> Result<Resolved, ClientError> {
-        let key = FileKey::from_bytes(file.key.expose());
-        let grant = Some(self.own_grant(file.manifest.object, ability::READ)?);
-        let (manifest, leaves) = (file.manifest.clone(), LeavesWanted::No);
+        let key = FileKey::from_bytes(file.object.key.expose());
+        let grant = Some(self.own_grant(file.manifest().object, ability::READ)?);
+        let (manifest, leaves) = (file.manifest().clone(), LeavesWanted::No);
         let reading = Reading { manifest, key, grant, leaves, only: None };
         Ok(Resolved { reading, order: None, place: (file.first, file.length) })
     }

@@ -4,6 +4,7 @@ use symbolon_protocol::{
     Amount,
     content::FileKey,
     ledger::{Status, transaction::Action},
+    limits::ROOT_BYTES_MAX,
     names::{
         Change, Part, Place, RootError, RootRecord, merge, runs_to_merge, seal, without_removed,
     },
@@ -59,14 +60,18 @@ impl Client {
         let _lock = self.lock_index().await?;
         for _ in 0..TRIES {
             let standing = self.pull_locked(progress).await?.0;
-            let rows = self.to_publish(&standing)?;
-            if rows.is_empty() {
+            let (client, fresh) = (self.clone(), standing.fresh);
+            let rows = self.host().in_turn(move || client.to_publish(fresh)).await?;
+            if rows.changes.is_empty() {
                 self.end_dropped(standing.known).await?;
                 return Ok(None);
             }
             let version = standing.known.version + 1;
             let term = self.term(epochs, &standing.known.record).await?;
-            let draft = self.draft(&standing.known.record, version, &rows, term, progress).await?;
+            let Unpublished { marks, changes } = rows;
+            let count = changes.len();
+            let draft =
+                self.draft(&standing.known.record, version, changes, term, progress).await?;
             let id = transaction_id("set root", &draft.blob);
             let (expected_version, blob) = (standing.known.version, draft.blob);
             match self.send(id, Action::SetRoot { expected_version, blob }).await {
@@ -81,9 +86,9 @@ impl Client {
             dropped.extend(draft.dropped);
             let known = KnownEntry { version, record: draft.record, dropped };
             let chain = self.ledger().chain();
-            self.catalog().settle(&rows, &draft.uploads, (&chain, &known))?;
+            self.catalog().settle(&marks, &draft.uploads, (&chain, &known))?;
             self.end_dropped(known).await?;
-            return Ok(Some(PublishReport { version, rows: rows.len(), cost: draft.cost }));
+            return Ok(Some(PublishReport { version, rows: count, cost: draft.cost }));
         }
         Err(ClientError::Locked { what: String::from("the names index, on another device") })
     }
@@ -102,21 +107,16 @@ impl Client {
     }
 
     /// What changed here; everything, where this ledger has no record yet.
-    fn to_publish(&self, standing: &Standing) -> Result<Vec<Unpublished>, ClientError> {
+    fn to_publish(&self, fresh: bool) -> Result<Unpublished, ClientError> {
         let mut rows = self.catalog().unpublished()?;
-        if standing.fresh {
-            for change in self.catalog().published_rows()? {
-                if rows.binary_search_by(|row| row.change.place().cmp(&change.place())).is_err() {
-                    rows.push(Unpublished::clean(change));
-                    rows.sort_by(|one, other| one.change.place().cmp(&other.change.place()));
-                }
-            }
+        if fresh {
+            rows.changes = merge(self.catalog().published_rows()?, rows.changes);
         }
-        match rows.iter().find(|row| !row.change.fits()) {
+        match rows.changes.iter().find(|change| !change.fits()) {
             None => Ok(rows),
-            Some(row) => Err(ClientError::Index(format!(
+            Some(change) => Err(ClientError::Index(format!(
                 "a row of table {} is too large for the names index",
-                row.change.table
+                change.table
             ))),
         }
     }
@@ -133,24 +133,30 @@ impl Client {
         &self,
         before: &RootRecord,
         version: u64,
-        rows: &[Unpublished],
+        fresh: Vec<Change>,
         term: Term,
         progress: &Progress,
     ) -> Result<Draft, ClientError> {
         let place = Place { chain: self.ledger().chain(), account: self.me(), version };
         let (names_key, nonce) = (self.identity().names_key(), self.host().random());
-        let fresh = rows.iter().map(|row| row.change.clone()).collect();
         let tail = merge(before.tail.clone(), fresh);
         let mut record = RootRecord { until: term.until, runs: before.runs.clone(), tail };
         // Runs whose time is half over are written again, and paid for the whole of it.
         let wanted = term.until - term.now;
         let old = record.runs.iter().any(|run| run.end.saturating_sub(term.now) < wanted / 2);
-        let inline = if old { None } else { fitting(seal(&names_key, &place, &record, &nonce))? };
+        // Many rows are not sealed only to see that they do not fit.
+        let large = ROOT_BYTES_MAX < record.tail.iter().map(Change::size).sum();
+        let inline = match old || large {
+            true => None,
+            false => fitting(seal(&names_key, &place, &record, &nonce))?,
+        };
         if let Some(blob) = inline {
             let (uploads, dropped) = (Vec::new(), Vec::new());
             return Ok(Draft { record, blob, cost: Amount::ZERO, uploads, dropped });
         }
         progress.note("storing the list of names");
+        // What a put or get had under way is of no use now, and the rows of a great folder want the room.
+        self.inner.buffers.clear();
         let fresh = std::mem::take(&mut record.tail);
         let taken = match old {
             true => record.runs.len(),

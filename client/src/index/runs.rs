@@ -77,6 +77,7 @@ impl Client {
         let mut cost = Amount::ZERO;
         for part in cut(changes) {
             let bytes = encode_run(&part);
+            drop(part);
             // No name of a file has a zero byte, so none is in the way.
             let slot = format!("\0index {}", blake3::hash(&bytes).to_hex()).into_bytes();
             let (part, paid, until) = self.store_part(&slot, bytes.into(), epochs).await?;

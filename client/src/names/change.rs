@@ -4,7 +4,7 @@
 //! do not undo each other. Objects carry no count of the names in them: what is in use follows from all
 //! names, so a crash between two writes, or a second device, can never leave a count that is wrong.
 
-use std::fs::File;
+use std::{fs::File, sync::Arc};
 
 use symbolon_protocol::{Amount, id::ObjectId};
 
@@ -47,7 +47,7 @@ pub(crate) struct Swept {
 
 /// What may go.
 struct Unused {
-    objects: Vec<ObjectEntry>,
+    objects: Vec<Arc<ObjectEntry>>,
     /// Keys of rows.
     moves: Vec<Vec<u8>>,
 }
@@ -142,7 +142,7 @@ impl Client {
         let _lock = self.lock_names()?;
         let tree = self.tree()?;
         let used = tree.used();
-        let user = |entry: &ObjectEntry| matches!(entry.kind, FileKind::Own | FileKind::Pack);
+        let user = |entry: &Arc<ObjectEntry>| matches!(entry.kind, FileKind::Own | FileKind::Pack);
         let goes = |id: &ObjectId| !used.contains_key(id) && tree.objects.get(id).is_some_and(user);
         let moves = self.catalog().rows(Moved)?;
         let moves = moves.iter().filter(|row| !tree.leads_on(row, |id| !goes(id)));

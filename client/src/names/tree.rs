@@ -3,7 +3,10 @@
 //! Rows lie under hashed keys, so a folder cannot be looked up: whoever asks for one reads all names,
 //! which takes a moment per hundred thousand, and is done once per command.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use symbolon_protocol::{
     Amount,
@@ -15,8 +18,8 @@ use super::{Name, NameError, Pattern, glob::is_pattern, shown};
 use crate::{
     Client,
     catalog::{
-        Content, FileKind, KeyBytes, Moved, MovedEntry, MovedRange, NameEntry, Names, ObjectEntry,
-        Objects, Version,
+        Content, FileKind, Moved, MovedEntry, MovedRange, NameEntry, Names, ObjectEntry, Objects,
+        Version,
     },
     error::ClientError,
     upkeep::FileView,
@@ -26,28 +29,31 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub(crate) name: Name,
-    pub(crate) key: KeyBytes,
-    pub(crate) kind: FileKind,
-    pub(crate) manifest: Manifest,
+    /// The object's row: files of one pack share it.
+    pub(crate) object: Arc<ObjectEntry>,
     pub(crate) stored_ms: u64,
-    pub(crate) cost: Amount,
     pub(crate) first: u64,
     pub(crate) length: u64,
 }
 
 impl Found {
+    pub(crate) fn manifest(&self) -> &Manifest {
+        &self.object.manifest
+    }
+
     /// Whether the file is all there is in its object.
     pub(crate) fn is_whole(&self) -> bool {
-        self.kind != FileKind::Pack && (self.first, self.length) == (0, self.manifest.length)
+        self.object.kind != FileKind::Pack
+            && (self.first, self.length) == (0, self.manifest().length)
     }
 
     /// What the file's part of its object is, as `(part, whole)`, for sharing out what is the object's.
     fn part(&self) -> (u64, u64) {
-        if self.is_whole() { (1, 1) } else { (self.length, self.manifest.length.max(1)) }
+        if self.is_whole() { (1, 1) } else { (self.length, self.manifest().length.max(1)) }
     }
 
     fn layout(&self) -> Result<Layout, ClientError> {
-        Layout::new(self.manifest.scheme, self.manifest.length)
+        Layout::new(self.manifest().scheme, self.manifest().length)
             .map_err(|error| ClientError::Index(error.to_string()))
     }
 
@@ -57,13 +63,16 @@ impl Found {
     }
 
     pub(crate) fn view(&self) -> Result<FileView, ClientError> {
-        let (manifest, layout) = (&self.manifest, self.layout()?);
+        let (manifest, layout) = (self.manifest(), self.layout()?);
         let (part, whole) = self.part();
         let stored = u128::from(layout.stored_bytes()) * u128::from(part) / u128::from(whole);
         Ok(FileView {
             name: self.name.to_string(),
             path: self.name.as_bytes().to_vec(),
-            kind: if self.kind == FileKind::Pack { FileKind::Own } else { self.kind },
+            kind: match self.object.kind {
+                FileKind::Pack => FileKind::Own,
+                kind => kind,
+            },
             packed: !self.is_whole(),
             object: manifest.object,
             length: self.length,
@@ -71,7 +80,7 @@ impl Found {
             segments: layout.segments(),
             stored_bytes: u64::try_from(stored).unwrap_or(u64::MAX),
             stored_ms: self.stored_ms,
-            cost: self.cost.fraction(part, whole).unwrap_or(Amount::ZERO),
+            cost: self.object.cost.fraction(part, whole).unwrap_or(Amount::ZERO),
         })
     }
 }
@@ -137,7 +146,7 @@ const MOVES_MAX: usize = 64;
 /// All names and objects.
 pub(crate) struct Tree {
     pub(crate) names: BTreeMap<Name, NameEntry>,
-    pub(crate) objects: BTreeMap<ObjectId, ObjectEntry>,
+    pub(crate) objects: BTreeMap<ObjectId, Arc<ObjectEntry>>,
     moved: BTreeMap<Range, Range>,
 }
 
@@ -193,7 +202,7 @@ impl Client {
             names.insert(name, row);
         }
         let objects = self.catalog().rows(Objects)?;
-        let objects = objects.into_iter().map(|row| (row.manifest.object, row)).collect();
+        let objects = objects.into_iter().map(|row| (row.manifest.object, Arc::new(row))).collect();
         Ok(Tree { names, objects, moved: moves(&self.catalog().rows(Moved)?) })
     }
 
@@ -223,7 +232,7 @@ impl Client {
             return Err(ClientError::NotAFile { name: name.to_string() });
         };
         if let Some(entry) = self.catalog().row(Objects, &object.0)? {
-            return place(name, &entry, version, (first, length));
+            return place(name, &Arc::new(entry), version, (first, length));
         }
         // It was stored once more elsewhere, or it is gone.
         self.tree()?.found(name, version)
@@ -233,21 +242,18 @@ impl Client {
 /// A file in its object, once the range is one of the object.
 fn place(
     name: &Name,
-    entry: &ObjectEntry,
+    object: &Arc<ObjectEntry>,
     version: &Version,
     (first, length): (u64, u64),
 ) -> Result<Found, ClientError> {
-    if first.checked_add(length).is_none_or(|end| end > entry.manifest.length) {
+    if first.checked_add(length).is_none_or(|end| end > object.manifest.length) {
         let why = format!("the range of {:?} lies outside its object", name.to_string());
         return Err(ClientError::Index(why));
     }
     Ok(Found {
         name: name.clone(),
-        key: entry.key.clone(),
-        kind: entry.kind,
-        manifest: entry.manifest.clone(),
+        object: object.clone(),
         stored_ms: version.stored_ms,
-        cost: entry.cost,
         first,
         length,
     })
