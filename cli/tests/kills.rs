@@ -8,6 +8,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Hits, Network, bytes, units};
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// Bytes of each file: two slices of each shard and an odd tail, so that there is a middle to kill in.
@@ -105,6 +106,58 @@ fn put_survives_every_kill() {
         });
     }
     puts.hits.are_some();
+}
+
+/// Several segments, each with a deal of its own: what is paid for is not sent again, and what is written is
+/// not read again.
+#[test]
+fn a_file_of_six_segments_goes_on_behind_its_first() {
+    // One required shard holds 1,024 cells of 65,520 bytes.
+    const SEGMENT: usize = 1024 * 65_520;
+    let length = 5 * SEGMENT + 1;
+    let network = Network::start(3, "5s");
+    network.identity("owner");
+    let path = network.file("file", length, 1);
+    let line =
+        format!("put {} file --scheme 1/2 --accept-risk --for 1h --as owner --yes", path.display());
+    let before = network.balance("owner");
+    let beyond_the_first = |event: &Value| {
+        event["event"] == "progress" && event["done"].as_u64() > Some(SEGMENT as u64 + 20_000_000)
+    };
+    let mut put = network.watched(&line);
+    put.wait_for(beyond_the_first);
+    put.signal(Signal::KILL);
+    assert_eq!(put.finish().0.code, None, "it was killed on its way");
+    let (done, events) = network.watched(&line).finish();
+    let stored = done.ok();
+    assert_eq!(
+        (&stored["outcome"], &stored["segments"]),
+        (&"resumed".into(), &6.into()),
+        "{stored}"
+    );
+    let kept = events.iter().filter_map(|event| event["kept"].as_u64()).max();
+    assert!(kept >= Some(SEGMENT as u64), "the first segment is kept: {kept:?}");
+    let spent = before - network.balance("owner");
+    assert_eq!(spent, units(stored["cost"].as_str().unwrap()), "paid once: {stored}");
+
+    let out = network.folder.path().join("out");
+    let get = format!("get file -o {} --as owner", out.display());
+    let mut getting = network.watched(&get);
+    getting.wait_for(beyond_the_first);
+    getting.signal(Signal::KILL);
+    assert_eq!(getting.finish().0.code, None, "it was killed on its way");
+    let (done, events) = network.watched(&get).finish();
+    done.ok();
+    let kept = events.iter().filter_map(|event| event["kept"].as_u64()).max();
+    assert!(kept > Some(0), "what was written is kept: {kept:?}");
+    let data = bytes(length, 1);
+    assert!(std::fs::read(&out).unwrap() == data);
+    // Over two borders.
+    let (first, end) = (4 * SEGMENT - 10, length);
+    let range = format!("get file --range {first}- -o {} --replace --as owner", out.display());
+    network.run(&range).ok();
+    assert!(std::fs::read(&out).unwrap() == data[first..end]);
+    assert_eq!(network.run("ledger status").ok()["money"]["adds_up"], true);
 }
 
 #[test]

@@ -279,7 +279,7 @@ impl Client {
                         done: count(released),
                         of: count(needed),
                     }));
-                    self.host().sleep_until_ms(self.host().now_ms() + ROUND_MS).await;
+                    self.host().sleep_ms(ROUND_MS).await;
                     continue;
                 }
                 let point = custody::combine(capsule, &releases[..needed], &secret, &vault.key);

@@ -143,7 +143,7 @@ impl Client {
         let shards = slices.connectable().await?;
         let session = Download::new(required, shards, (span.first, span.end), WINDOW);
         let mut session = session.suspecting(suspects);
-        session.handle(self.host().now_ms(), Input::Start);
+        session.handle(self.host().ticks_ms(), Input::Start);
         loop {
             while let Some(output) = session.poll() {
                 match output {
@@ -174,14 +174,14 @@ impl Client {
                 () = self.sleep_until(session.deadline()) => Some(Input::Tick),
             };
             if let Some(input) = input {
-                session.handle(self.host().now_ms(), input);
+                session.handle(self.host().ticks_ms(), input);
             }
             while let Some(group) = slices.deliverable(span.first) {
                 let slice = group.first_stripe / SLICE_STRIPES;
                 if outbox.send(Ok(group)).await.is_err() {
                     return Ok(());
                 }
-                session.handle(self.host().now_ms(), Input::Consumed { slice });
+                session.handle(self.host().ticks_ms(), Input::Consumed { slice });
             }
         }
     }

@@ -82,11 +82,11 @@ impl Client {
     /// Waits until no other command of this identity is at the index.
     async fn lock_index(&self) -> Result<NameLock, ClientError> {
         let patience = u64::try_from(LOCK_PATIENCE.as_millis()).unwrap_or(u64::MAX);
-        let until_ms = self.host().now_ms().saturating_add(patience);
+        let until_ms = self.host().ticks_ms().saturating_add(patience);
         loop {
             match self.lock(LOCK, "the names index") {
-                Err(ClientError::Locked { .. }) if self.host().now_ms() < until_ms => {
-                    self.host().sleep_until_ms(self.host().now_ms() + LOCK_RETRY_MS).await;
+                Err(ClientError::Locked { .. }) if self.host().ticks_ms() < until_ms => {
+                    self.host().sleep_ms(LOCK_RETRY_MS).await;
                 }
                 Err(ClientError::Locked { .. }) => {
                     return Err(ClientError::Locked { what: String::from("the names index") });

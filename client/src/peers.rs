@@ -10,8 +10,9 @@ use symbolon_protocol::{
 };
 use tokio::sync::Mutex;
 
-/// How long a node has to say that it is there.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a node has to say that it is there, where all are that slow. Whoever asks several gives up on
+/// those that are much slower than the others.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Why an exchange with a node failed.
 #[derive(Debug)]
@@ -78,7 +79,7 @@ impl Peers {
         if let Some(connection) = slot.open.as_ref().filter(|open| open.close_reason().is_none()) {
             return Ok(connection.clone());
         }
-        if self.host.now_ms() < slot.down_until_ms {
+        if self.host.ticks_ms() < slot.down_until_ms {
             let peer = node.id;
             return Err(NetError::Unreachable {
                 peer,
@@ -90,7 +91,7 @@ impl Peers {
             let dialled = endpoint.connect(&address, Alpn::Storage).await;
             match &dialled {
                 Ok(connection) => slot.open = Some(connection.clone()),
-                Err(_) => slot.down_until_ms = host.now_ms() + DOWN_MS,
+                Err(_) => slot.down_until_ms = host.ticks_ms() + DOWN_MS,
             }
             dialled
         });
@@ -104,7 +105,7 @@ impl Peers {
     pub(crate) async fn answers(&self, node: &PeerAddress) -> bool {
         let answer = self.ask(node, &Request::Info, ANSWER_PATIENCE).await;
         if matches!(answer, Err(PeerError::TimedOut)) {
-            let down = State { open: None, down_until_ms: self.host.now_ms() + DOWN_MS };
+            let down = State { open: None, down_until_ms: self.host.ticks_ms() + DOWN_MS };
             self.slots.lock().await.insert(node.id, Arc::new(Mutex::new(down)));
         }
         matches!(answer, Ok(Response::Info { .. }))
@@ -144,11 +145,11 @@ impl Peers {
         exchange: impl Future<Output = Result<T, PeerError>>,
     ) -> Result<T, PeerError> {
         let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-        let until = self.host.now_ms().saturating_add(patience_ms);
+        let until = self.host.ticks_ms().saturating_add(patience_ms);
         tokio::select! {
             biased;
             done = exchange => done,
-            () = self.host.sleep_until_ms(until) => Err(PeerError::TimedOut),
+            () = self.host.sleep_until_tick(until) => Err(PeerError::TimedOut),
         }
     }
 

@@ -24,8 +24,14 @@ use crate::{
 /// How many rows one question to the ledger asks for.
 const PAGE: usize = 500;
 
-/// How long to wait for more nodes once enough have answered, in milliseconds.
+/// How long to wait for more nodes once enough have answered, in milliseconds: at least this, and at least
+/// half as long as it took until then.
 const LINGER_MS: u64 = 300;
+
+/// How long to wait for more nodes while few have answered, in milliseconds: at least this, and at least so
+/// many times as long as the slowest of them took.
+const LINGER_LONG_MS: u64 = 2_000;
+const LINGER_TIMES: u64 = 3;
 
 /// The month that prices are shown for: 30 days, in milliseconds.
 const MONTH_MS: u64 = 30 * 24 * 60 * 60 * 1000;
@@ -112,10 +118,11 @@ impl Client {
         chain.ok_or_else(|| ClientError::Internal("a ledger always has its own row".into()))
     }
 
-    /// Those of `nodes` that answer now, in the order given. One dead node must not hold everything
-    /// up: when three quarters have answered, the rest has a moment more.
+    /// Those of `nodes` that answer now, in the order given. Dead nodes must not hold everything up:
+    /// when three quarters have answered, the rest has a moment more; and when fewer have, as long as
+    /// those who are there let expect.
     pub(crate) async fn answering(&self, nodes: Vec<NodeView>) -> Vec<NodeView> {
-        let known = nodes.len();
+        let (known, began_ms) = (nodes.len(), self.host().ticks_ms());
         let mut asks = JoinSet::new();
         for (place, node) in nodes.into_iter().enumerate() {
             let client = self.clone();
@@ -125,21 +132,30 @@ impl Client {
             });
         }
         let mut answered = Vec::new();
-        let mut linger = None;
+        let (mut enough, mut until) = (false, None);
         loop {
             let next = tokio::select! {
                 biased;
                 next = asks.join_next() => next,
-                () = self.sleep_until(linger) => None,
+                () = self.sleep_until(until) => None,
             };
             match next {
                 None => break,
                 Some(Ok(Some(node))) => answered.push(node),
-                Some(_) => {}
+                Some(_) => continue,
             }
-            if linger.is_none() && answered.len() * 4 >= known * 3 {
-                linger = Some(self.host().now_ms() + LINGER_MS);
+            if enough {
+                continue;
             }
+            enough = answered.len() * 4 >= known * 3;
+            let now_ms = self.host().ticks_ms();
+            let took_ms = now_ms - began_ms;
+            let more_ms = if enough {
+                LINGER_MS.max(took_ms / 2)
+            } else {
+                LINGER_LONG_MS.max(took_ms.saturating_mul(LINGER_TIMES))
+            };
+            until = Some(now_ms + more_ms);
         }
         asks.abort_all();
         answered.sort_by_key(|(place, _)| *place);
@@ -188,7 +204,7 @@ impl Client {
 
     pub(crate) async fn sleep_until(&self, deadline_ms: Option<u64>) {
         match deadline_ms {
-            Some(deadline_ms) => self.host().sleep_until_ms(deadline_ms).await,
+            Some(deadline_ms) => self.host().sleep_until_tick(deadline_ms).await,
             None => std::future::pending().await,
         }
     }

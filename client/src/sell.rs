@@ -368,7 +368,7 @@ impl Client {
             if let Some(seed) = seed {
                 return Ok(seed);
             }
-            self.host().sleep_until_ms(self.host().now_ms() + LOOK_MS).await;
+            self.host().sleep_ms(LOOK_MS).await;
             seed = self.listing_row(id).await?.preview_seed;
         }
     }

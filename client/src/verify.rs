@@ -213,11 +213,11 @@ impl Check {
         &self,
         read: impl Future<Output = Result<T, NodeFault>>,
     ) -> Result<T, NodeFault> {
-        let until_ms = self.client.host().now_ms() + PATIENCE_MS;
+        let until_ms = self.client.host().ticks_ms() + PATIENCE_MS;
         tokio::select! {
             biased;
             read = read => read,
-            () = self.client.host().sleep_until_ms(until_ms) => Err(NodeFault::Slow),
+            () = self.client.host().sleep_until_tick(until_ms) => Err(NodeFault::Slow),
         }
     }
 }

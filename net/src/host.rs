@@ -6,7 +6,11 @@
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, SystemTime},
 };
@@ -21,12 +25,18 @@ pub struct Host {
 
 #[derive(Clone)]
 enum Kind {
-    System(Arc<Clerk>),
+    System(Arc<System>),
     Seeded(Arc<Seeded>),
 }
 
+struct System {
+    started: Instant,
+    clerk: Clerk,
+}
+
 struct Seeded {
-    start_ms: u64,
+    /// What the clock showed at the start; moved when somebody sets the clock.
+    start_ms: AtomicU64,
     started: Instant,
     random: Mutex<blake3::OutputReader>,
 }
@@ -55,7 +65,8 @@ impl Host {
     /// The real machine.
     #[must_use]
     pub fn system() -> Self {
-        Self { kind: Kind::System(Arc::default()) }
+        let system = System { started: Instant::now(), clerk: Clerk::default() };
+        Self { kind: Kind::System(Arc::new(system)) }
     }
 
     /// A machine whose randomness is a function of `seed` and whose clock starts at `start_ms` and
@@ -66,7 +77,8 @@ impl Host {
         let mut hasher = blake3::Hasher::new_derive_key("symbolon 2026 simulated randomness v1");
         hasher.update(&seed.to_le_bytes());
         let random = Mutex::new(hasher.finalize_xof());
-        let seeded = Seeded { start_ms, started: Instant::now(), random };
+        let (start_ms, started) = (AtomicU64::new(start_ms), Instant::now());
+        let seeded = Seeded { start_ms, started, random };
         Self { kind: Kind::Seeded(Arc::new(seeded)) }
     }
 
@@ -79,9 +91,40 @@ impl Host {
                 SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, millis)
             }
             Kind::Seeded(seeded) => {
-                seeded.start_ms.saturating_add(millis(seeded.started.elapsed()))
+                let start_ms = seeded.start_ms.load(Ordering::Relaxed);
+                start_ms.saturating_add(millis(seeded.started.elapsed()))
             }
         }
+    }
+
+    /// Sets the clock of a seeded host forward or back, as somebody might do with a real one; the real
+    /// machine's is left alone.
+    pub fn set_clock(&self, by_ms: i64) {
+        if let Kind::Seeded(seeded) = &self.kind {
+            let start_ms = seeded.start_ms.load(Ordering::Relaxed);
+            seeded.start_ms.store(start_ms.saturating_add_signed(by_ms), Ordering::Relaxed);
+        }
+    }
+
+    /// Milliseconds since this host was made, by a clock that nobody sets: what durations are measured
+    /// with. The other one jumps when somebody sets it.
+    #[must_use]
+    pub fn ticks_ms(&self) -> u64 {
+        let started = match &self.kind {
+            Kind::System(system) => system.started,
+            Kind::Seeded(seeded) => seeded.started,
+        };
+        millis(started.elapsed())
+    }
+
+    /// Waits until so many ticks have passed; returns at once when they have already.
+    pub async fn sleep_until_tick(&self, tick_ms: u64) {
+        self.sleep_ms(tick_ms.saturating_sub(self.ticks_ms())).await;
+    }
+
+    /// Waits for so many milliseconds, whatever the clock shows.
+    pub async fn sleep_ms(&self, wait_ms: u64) {
+        tokio::time::sleep(Duration::from_millis(wait_ms)).await;
     }
 
     /// Fills `out` with unpredictable bytes.
@@ -126,7 +169,7 @@ impl Host {
     pub async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let clerk = match &self.kind {
             Kind::Seeded(_) => return work(),
-            Kind::System(clerk) => clerk,
+            Kind::System(system) => &system.clerk,
         };
         let (done, ended) = oneshot::channel();
         clerk.take(Box::new(move || {
@@ -189,6 +232,14 @@ mod tests {
         one.sleep_until_ms(1_000 + 86_400_000).await;
         assert_eq!(one.now_ms(), 86_401_000);
         one.sleep_until_ms(5).await;
+        assert_eq!(one.ticks_ms(), 86_400_000);
+        one.sleep_until_tick(86_400_007).await;
+        one.sleep_until_tick(3).await;
+        one.sleep_ms(3).await;
+        assert_eq!(one.ticks_ms(), 86_400_010);
+        let before = one.now_ms();
+        one.set_clock(-5_000);
+        assert_eq!((one.now_ms(), one.ticks_ms()), (before - 5_000, 86_400_010));
         assert_eq!(one.blocking(|| 3).await, 3);
     }
 
@@ -197,6 +248,9 @@ mod tests {
         let host = Host::system();
         assert!(1_700_000_000_000 < host.now_ms());
         assert_ne!(host.random::<32>(), host.random::<32>());
+        let tick = host.ticks_ms() + 20;
+        host.sleep_until_tick(tick).await;
+        assert!(tick <= host.ticks_ms());
         let until = host.now_ms() + 20;
         host.sleep_until_ms(until).await;
         assert!(until <= host.now_ms());

@@ -5,7 +5,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use symbolon_protocol::{
@@ -33,7 +36,7 @@ struct Counts {
     streams: BTreeMap<PeerId, usize>,
     streams_in_all: usize,
     /// Uploads under way: at most one shard of a deal.
-    uploads: BTreeMap<DealId, u8>,
+    uploads: BTreeMap<DealId, Arc<Upload>>,
     /// Bytes promised to uploads under way.
     reserved: u64,
     /// Bytes of shards on disk.
@@ -78,6 +81,32 @@ pub(crate) struct Offer {
     pub(crate) index: u8,
     pub(crate) owner: AccountId,
     pub(crate) length: u64,
+}
+
+/// An upload under way.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    offer: Offer,
+    /// The tick at which its last bytes came.
+    heard_tick: AtomicU64,
+    /// Told when it has to give way.
+    give_way: Notify,
+}
+
+impl Upload {
+    /// Bytes came.
+    pub(crate) fn heard(&self, tick_ms: u64) {
+        self.heard_tick.store(tick_ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn heard_tick(&self) -> u64 {
+        self.heard_tick.load(Ordering::Relaxed)
+    }
+
+    /// Waits until it has to give way.
+    pub(crate) async fn gives_way(&self) {
+        self.give_way.notified().await;
+    }
 }
 
 impl Admission {
@@ -154,10 +183,11 @@ impl Admission {
         self: &Arc<Self>,
         offer: Offer,
         disk_free: u64,
+        tick_ms: u64,
     ) -> Result<UploadGuard, Refusal> {
         let mut counts = self.counts();
         match counts.uploads.get(&offer.deal) {
-            Some(index) if *index == offer.index => {
+            Some(upload) if upload.offer.index == offer.index => {
                 return Err(Refusal::new(
                     RefusalCode::Busy,
                     "this shard is being received already",
@@ -188,10 +218,31 @@ impl Admission {
             let message = "the node keeps too many bytes whose deals are not open";
             return Err(Refusal::new(RefusalCode::Busy, message));
         }
-        counts.uploads.insert(offer.deal, offer.index);
+        let heard_tick = AtomicU64::new(tick_ms);
+        let upload = Arc::new(Upload { offer, heard_tick, give_way: Notify::new() });
+        counts.uploads.insert(offer.deal, Arc::clone(&upload));
         counts.reserved += offer.length;
         counts.add_unpaid(offer.owner, offer.length);
-        Ok(UploadGuard { admission: Arc::clone(self), offer, kept: false })
+        Ok(UploadGuard { admission: Arc::clone(self), upload, kept: false })
+    }
+
+    /// The upload of a deal that is under way for an owner.
+    pub(crate) fn under_way(&self, deal: &DealId, owner: &AccountId) -> Option<Arc<Upload>> {
+        let counts = self.counts();
+        counts.uploads.get(deal).filter(|upload| upload.offer.owner == *owner).cloned()
+    }
+
+    /// Has an upload give way, and waits until it has.
+    pub(crate) async fn displace(&self, upload: &Arc<Upload>) {
+        upload.give_way.notify_one();
+        loop {
+            let ended = self.ended.notified();
+            let there = self.counts().uploads.get(&upload.offer.deal).cloned();
+            if !there.is_some_and(|there| Arc::ptr_eq(&there, upload)) {
+                return;
+            }
+            ended.await;
+        }
     }
 
     /// Waits until no upload is under way.
@@ -252,14 +303,18 @@ impl Drop for StreamGuard {
 #[derive(Debug)]
 pub(crate) struct UploadGuard {
     admission: Arc<Admission>,
-    offer: Offer,
+    upload: Arc<Upload>,
     kept: bool,
 }
 
 impl UploadGuard {
+    pub(crate) fn upload(&self) -> &Upload {
+        &self.upload
+    }
+
     /// The shard is on disk: its bytes are used now, no longer reserved. They stay unpaid.
     pub(crate) fn keep(mut self) {
-        self.admission.counts().used += self.offer.length;
+        self.admission.counts().used += self.upload.offer.length;
         self.kept = true;
     }
 }
@@ -267,10 +322,11 @@ impl UploadGuard {
 impl Drop for UploadGuard {
     fn drop(&mut self) {
         let mut counts = self.admission.counts();
-        counts.uploads.remove(&self.offer.deal);
-        counts.reserved -= self.offer.length;
+        let Offer { deal, owner, length, .. } = self.upload.offer;
+        counts.uploads.remove(&deal);
+        counts.reserved -= length;
         if !self.kept {
-            counts.take_unpaid(&self.offer.owner, self.offer.length);
+            counts.take_unpaid(&owner, length);
         }
         drop(counts);
         self.admission.ended.notify_waiters();
@@ -306,7 +362,7 @@ mod tests {
     #[test]
     fn a_dropped_upload_leaves_nothing() {
         let admission = Admission::new(100, limits());
-        let guard = admission.upload(offer(1, 1, 40), PLENTY).unwrap();
+        let guard = admission.upload(offer(1, 1, 40), PLENTY, 0).unwrap();
         assert_eq!((admission.free(PLENTY), admission.unpaid()), (60, 40));
         drop(guard);
         assert_eq!((admission.free(PLENTY), admission.unpaid(), admission.used()), (100, 0, 0));
@@ -315,7 +371,7 @@ mod tests {
     #[test]
     fn a_kept_upload_is_unpaid_until_its_deal_opens_and_used_until_deleted() {
         let admission = Admission::new(100, limits());
-        admission.upload(offer(1, 1, 40), PLENTY).unwrap().keep();
+        admission.upload(offer(1, 1, 40), PLENTY, 0).unwrap().keep();
         assert_eq!((admission.used(), admission.unpaid()), (40, 40));
         let owner = AccountId([1; 32]);
         admission.count_paid(&owner, 40);
@@ -327,16 +383,16 @@ mod tests {
     #[test]
     fn every_bound_refuses() {
         let admission = Admission::new(100, limits());
-        assert_eq!(refused(admission.upload(offer(1, 1, 101), PLENTY)), RefusalCode::Full);
-        assert_eq!(refused(admission.upload(offer(1, 1, 40), 1039)), RefusalCode::Full);
-        assert_eq!(refused(admission.upload(offer(1, 1, 51), PLENTY)), RefusalCode::Busy);
-        let first = admission.upload(offer(1, 1, 40), PLENTY).unwrap();
-        assert_eq!(refused(admission.upload(offer(1, 1, 1), PLENTY)), RefusalCode::Busy);
+        assert_eq!(refused(admission.upload(offer(1, 1, 101), PLENTY, 0)), RefusalCode::Full);
+        assert_eq!(refused(admission.upload(offer(1, 1, 40), 1039, 0)), RefusalCode::Full);
+        assert_eq!(refused(admission.upload(offer(1, 1, 51), PLENTY, 0)), RefusalCode::Busy);
+        let first = admission.upload(offer(1, 1, 40), PLENTY, 0).unwrap();
+        assert_eq!(refused(admission.upload(offer(1, 1, 1), PLENTY, 0)), RefusalCode::Busy);
         let other_index = Offer { index: 1, ..offer(1, 1, 1) };
-        assert_eq!(refused(admission.upload(other_index, PLENTY)), RefusalCode::Conflict);
-        assert_eq!(refused(admission.upload(offer(2, 2, 31), PLENTY)), RefusalCode::Busy);
-        let second = admission.upload(offer(2, 2, 1), PLENTY).unwrap();
-        assert_eq!(refused(admission.upload(offer(3, 3, 1), PLENTY)), RefusalCode::Busy);
+        assert_eq!(refused(admission.upload(other_index, PLENTY, 0)), RefusalCode::Conflict);
+        assert_eq!(refused(admission.upload(offer(2, 2, 31), PLENTY, 0)), RefusalCode::Busy);
+        let second = admission.upload(offer(2, 2, 1), PLENTY, 0).unwrap();
+        assert_eq!(refused(admission.upload(offer(3, 3, 1), PLENTY, 0)), RefusalCode::Busy);
         drop((first, second));
 
         let peer = PeerId([7; 32]);

@@ -191,7 +191,7 @@ pub(crate) async fn post_releases(shared: &Shared) {
         for order in shared.schedule.take_new() {
             enter(shared, order).await;
         }
-        while let Some(order) = shared.schedule.take_due(shared.host.now_ms()) {
+        while let Some(order) = shared.schedule.take_due(shared.now_ms()) {
             post(shared, order).await;
         }
         let next_ms = shared.schedule.next_ms().unwrap_or(u64::MAX);
@@ -206,8 +206,8 @@ pub(crate) async fn post_releases(shared: &Shared) {
 
 async fn sleep_long(shared: &Shared, until_ms: u64) {
     // Timers take no eternity.
-    let longest_ms = shared.host.now_ms().saturating_add(LOOK_AGAIN_MS);
-    shared.host.sleep_until_ms(until_ms.min(longest_ms)).await;
+    let wait_ms = until_ms.saturating_sub(shared.now_ms());
+    shared.host.sleep_ms(wait_ms.min(LOOK_AGAIN_MS)).await;
 }
 
 async fn find_open_orders(shared: &Shared) -> Result<(), String> {
@@ -226,7 +226,7 @@ async fn enter(shared: &Shared, id: OrderId) {
         Ok(_) | Err(ReleaseError::NotOurs(_)) => {}
         Err(error) => {
             warn!(order = %id, %error, "an order could not be looked at yet");
-            shared.schedule.again(shared.host.now_ms(), id);
+            shared.schedule.again(shared.now_ms(), id);
         }
     }
 }
@@ -240,7 +240,7 @@ async fn post(shared: &Shared, id: OrderId) {
         Ok(None) => shared.schedule.done(&id),
         Err(error) => {
             warn!(order = %id, error, "release not posted yet");
-            shared.schedule.again(shared.host.now_ms(), id);
+            shared.schedule.again(shared.now_ms(), id);
         }
     }
 }
@@ -257,7 +257,7 @@ async fn try_post(shared: &Shared, id: OrderId) -> Result<Option<Status>, String
     }
     // Looked at only now because the ledger did not answer before: not every buyer needs a post.
     let half_ms = order.due_ms.saturating_sub(shared.params.delivery_ms / 2);
-    if shared.host.now_ms() < half_ms {
+    if shared.now_ms() < half_ms {
         shared.schedule.at(half_ms, id);
         return Ok(None);
     }

@@ -63,8 +63,7 @@ pub(crate) async fn keep_fresh(shared: &Shared) {
         if shared.freshen(every_ms / 2).await.is_err() {
             debug!("the view of the ledger is not complete");
         }
-        let next_ms = shared.host.now_ms().saturating_add(every_ms);
-        if shared.sleep_until_ms(next_ms).await == Err(Stopped) {
+        if shared.sleep_ms(every_ms).await == Err(Stopped) {
             return;
         }
     }
@@ -96,7 +95,7 @@ async fn take(shared: &Shared, block: &Block) -> Result<(), StoreError> {
         shared.schedule.paid(*order);
     }
     shared.view.earn(digest.earned);
-    shared.view.reached(height);
+    shared.view.reached(height, header.facts.time_ms, shared.host.ticks_ms());
     if let Some(epoch) = digest.epoch {
         shared.view.epoch_began(epoch);
     }

@@ -109,13 +109,13 @@ async fn attempt(shared: &Shared, epoch: u64) -> Result<Proven, ProveError> {
     let chain = chain(shared).await?;
     let length_ms = shared.params.epoch_ms;
     let stagger_ms = stagger_ms(&node_id.0, epoch, length_ms);
-    // Never later than that from now: this machine's clock may be behind the ledger's.
-    let latest_ms = shared.host.now_ms().saturating_add(stagger_ms);
-    let start_ms = chain.epoch_started_ms.saturating_add(stagger_ms).min(latest_ms);
+    // Never longer than that: this machine's clock may be behind the ledger's.
+    let start_ms = chain.epoch_started_ms.saturating_add(stagger_ms);
+    let wait_ms = start_ms.saturating_sub(shared.host.now_ms()).min(stagger_ms);
     if chain.epoch == epoch {
         tokio::select! {
             biased;
-            waited = shared.sleep_until_ms(start_ms) => if waited == Err(Stopped) {
+            waited = shared.sleep_ms(wait_ms) => if waited == Err(Stopped) {
                 return Err(ProveError::Submit(SubmitError::Stopped));
             },
             // Somebody waits for the proof.
@@ -141,8 +141,8 @@ async fn attempt(shared: &Shared, epoch: u64) -> Result<Proven, ProveError> {
     let id = proof_id(&node_id.0, epoch);
     let action = Action::Prove { epoch, leaves };
     let backoff = Backoff::new(100, (length_ms / 8).clamp(100, 60_000));
-    let until_ms = shared.host.now_ms().saturating_add(length_ms);
-    match submit(shared, id, action, until_ms, backoff).await? {
+    let until_tick = shared.host.ticks_ms().saturating_add(length_ms);
+    match submit(shared, id, action, until_tick, backoff).await? {
         Status::Applied | Status::AlreadyProven => Ok(Proven::Now),
         // The same id with another last height: an answer was lost, and the proof is there.
         Status::IdReused => Ok(Proven::Now),

@@ -20,15 +20,15 @@ use crate::{
 /// changes networks, a port is given anew after a restart.
 pub(crate) async fn keep_registered(shared: &Shared) {
     loop {
-        let next_ms = match register(shared).await {
-            Ok(()) => shared.host.now_ms().saturating_add(LOOK_AGAIN_MS),
+        let wait_ms = match register(shared).await {
+            Ok(()) => LOOK_AGAIN_MS,
             Err(SubmitError::Stopped) => return,
             Err(SubmitError::OutOfTime(why)) => {
                 warn!(why, "the node is not registered yet");
-                shared.host.now_ms().saturating_add(RETRY_MS)
+                RETRY_MS
             }
         };
-        if shared.sleep_until_ms(next_ms).await == Err(Stopped) {
+        if shared.sleep_ms(wait_ms).await == Err(Stopped) {
             return;
         }
     }
@@ -45,8 +45,8 @@ async fn register(shared: &Shared) -> Result<(), SubmitError> {
         return Ok(());
     }
     let id = TransactionId(shared.host.random());
-    let until_ms = shared.host.now_ms().saturating_add(LOOK_AGAIN_MS);
-    let status = submit(shared, id, wanted, until_ms, Backoff::new(500, 30_000)).await?;
+    let until_tick = shared.host.ticks_ms().saturating_add(LOOK_AGAIN_MS);
+    let status = submit(shared, id, wanted, until_tick, Backoff::new(500, 30_000)).await?;
     if status != Status::Applied {
         return Err(SubmitError::OutOfTime(status.to_string()));
     }

@@ -47,8 +47,10 @@ pub(crate) struct Shared {
 pub(crate) struct View {
     /// Height of the last block that is followed and kept.
     height: watch::Sender<u64>,
-    /// When it was last certain that no later block existed, by this machine's clock.
-    fresh_ms: AtomicU64,
+    /// The ledger's time at tick 0, as far as it is known from blocks: in milliseconds since the Unix epoch.
+    ledger_start_ms: AtomicU64,
+    /// The tick at which it was last certain that no later block existed; `u64::MAX` before the first.
+    fresh_tick: AtomicU64,
     /// The current epoch, for the prover to wait on.
     pub(crate) epoch: watch::Sender<u64>,
     /// The last epoch this process has proven, for who waits for it.
@@ -64,7 +66,8 @@ impl View {
     pub(crate) fn new(height: u64, epoch: u64) -> Self {
         Self {
             height: watch::Sender::new(height),
-            fresh_ms: AtomicU64::new(0),
+            ledger_start_ms: AtomicU64::new(0),
+            fresh_tick: AtomicU64::new(u64::MAX),
             epoch: watch::Sender::new(epoch),
             proven: watch::Sender::new(None),
             prove_now: Notify::new(),
@@ -78,8 +81,10 @@ impl View {
         *self.height.borrow()
     }
 
-    /// A block is followed and kept.
-    pub(crate) fn reached(&self, height: u64) {
+    /// A block of this time is followed and kept.
+    pub(crate) fn reached(&self, height: u64, time_ms: u64, tick_ms: u64) {
+        // It was made before it came, some time before: the latest guess is the best.
+        self.ledger_start_ms.fetch_max(time_ms.saturating_sub(tick_ms), Ordering::AcqRel);
         self.height.send_if_modified(|reached| {
             let further = *reached < height;
             *reached = height.max(*reached);
@@ -107,14 +112,14 @@ impl View {
         *self.earned.lock().expect("no code that holds the sum panics")
     }
 
-    /// At `now_ms` there was no block after the last one followed.
-    pub(crate) fn is_fresh(&self, now_ms: u64) {
-        self.fresh_ms.store(now_ms, Ordering::Release);
+    /// At this tick there was no block after the last one followed.
+    pub(crate) fn is_fresh(&self, tick_ms: u64) {
+        self.fresh_tick.store(tick_ms, Ordering::Release);
     }
 
-    /// How old the view may be, in milliseconds: an upper bound. A clock that was set back says nothing.
-    pub(crate) fn age_ms(&self, now_ms: u64) -> u64 {
-        now_ms.checked_sub(self.fresh_ms.load(Ordering::Acquire)).unwrap_or(u64::MAX)
+    /// How old the view may be, in milliseconds: an upper bound.
+    pub(crate) fn age_ms(&self, tick_ms: u64) -> u64 {
+        tick_ms.checked_sub(self.fresh_tick.load(Ordering::Acquire)).unwrap_or(u64::MAX)
     }
 }
 
@@ -129,12 +134,19 @@ impl Shared {
     }
 
     /// Waits, but no longer than until the node is told to stop: then `Err`.
-    pub(crate) async fn sleep_until_ms(&self, time_ms: u64) -> Result<(), Stopped> {
+    pub(crate) async fn sleep_ms(&self, wait_ms: u64) -> Result<(), Stopped> {
         tokio::select! {
             biased;
             () = self.stopped() => Err(Stopped),
-            () = self.host.sleep_until_ms(time_ms) => Ok(()),
+            () = self.host.sleep_ms(wait_ms) => Ok(()),
         }
+    }
+
+    /// Milliseconds since the Unix epoch, for whatever the ledger judges too: this machine's clock, which is
+    /// not believed when it is behind the ledger's.
+    pub(crate) fn now_ms(&self) -> u64 {
+        let ledger_ms = self.view.ledger_start_ms.load(Ordering::Acquire) + self.host.ticks_ms();
+        self.host.now_ms().max(ledger_ms)
     }
 
     /// Runs work on the store where blocking is allowed.
@@ -148,10 +160,10 @@ impl Shared {
 
     /// Makes sure that the view is at most `max_ms` old, by asking the ledger when it is not.
     pub(crate) async fn freshen(&self, max_ms: u64) -> Result<(), Stop> {
-        if self.view.age_ms(self.host.now_ms()) <= max_ms {
+        if self.view.age_ms(self.host.ticks_ms()) <= max_ms {
             return Ok(());
         }
-        let asked_ms = self.host.now_ms();
+        let asked_ms = self.host.ticks_ms();
         let head = match self.ledger.head().await {
             Ok(head) => head,
             Err(error) => {
@@ -198,6 +210,6 @@ impl Backoff {
         self.next_ms = step.saturating_mul(2).min(self.max_ms);
         let random = u64::from_le_bytes(shared.host.random());
         let wait = step / 2 + random % (step / 2 + 1);
-        shared.sleep_until_ms(shared.host.now_ms().saturating_add(wait)).await
+        shared.sleep_ms(wait).await
     }
 }

@@ -29,13 +29,13 @@ impl From<Stopped> for SubmitError {
     }
 }
 
-/// Sends an action until it is applied, refused for good, or `until_ms` has passed. The same bytes are
+/// Sends an action until it is applied, refused for good, or `until_tick` has passed. The same bytes are
 /// sent again after a lost answer, so nothing is done twice.
 pub(crate) async fn submit(
     shared: &Shared,
     id: TransactionId,
     action: Action,
-    until_ms: u64,
+    until_tick: u64,
     mut backoff: Backoff,
 ) -> Result<Status, SubmitError> {
     let mut signed = None;
@@ -51,7 +51,7 @@ pub(crate) async fn submit(
             Err(why) => why,
         };
         debug!(?id, why, "transaction not applied yet");
-        if until_ms <= shared.host.now_ms() {
+        if until_tick <= shared.host.ticks_ms() {
             return Err(SubmitError::OutOfTime(why));
         }
         backoff.wait(shared).await?;

@@ -17,8 +17,7 @@ use crate::{
 /// Looks for expired unpaid shards until the node stops.
 pub(crate) async fn sweep_unpaid(shared: &Shared) {
     for round in 1_u64.. {
-        let next_ms = shared.host.now_ms().saturating_add(shared.options.limits.sweep_ms);
-        if shared.sleep_until_ms(next_ms).await == Err(Stopped) {
+        if shared.sleep_ms(shared.options.limits.sweep_ms).await == Err(Stopped) {
             return;
         }
         if let Err(why) = sweep(shared).await {

@@ -10,8 +10,10 @@
 //! them free, so it decides nothing unless the disk is full.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write,
     future::Future,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -132,14 +134,22 @@ pub struct World {
     authority: Option<Authority>,
     ticket: LedgerTicket,
     trace: Trace,
+    /// The machines, by who they are, for whoever sets a clock.
+    hosts: BTreeMap<String, Host>,
     incarnations: u32,
 }
 
 impl World {
     /// Founds a ledger and starts nodes; returns once all are registered.
     pub async fn found(seed: u64, nodes: usize) -> Self {
+        Self::found_apart(seed, nodes, 2..=40).await
+    }
+
+    /// The same, with so many milliseconds for one way between any two.
+    pub async fn found_apart(seed: u64, nodes: usize, apart_ms: RangeInclusive<u64>) -> Self {
+        let (min, max) = apart_ms.into_inner();
         let ms = Duration::from_millis;
-        let network = MemoryNetwork::with_latency(Latency { seed, min: ms(2), max: ms(40) });
+        let network = MemoryNetwork::with_latency(Latency { seed, min: ms(min), max: ms(max) });
         let folder = folder();
         let clock = Host::seeded(sub_seed(seed, "clock"), START_MS);
         let key = derive(seed, "ledger authority");
@@ -170,6 +180,7 @@ impl World {
             authority,
             ticket,
             trace: Trace::default(),
+            hosts: BTreeMap::new(),
             incarnations: 0,
         };
         for number in 0..nodes {
@@ -223,7 +234,15 @@ impl World {
     fn host(&mut self, who: &str) -> Host {
         self.incarnations += 1;
         let what = format!("{who} {}", self.incarnations);
-        Host::seeded(sub_seed(self.seed, &what), self.now_ms())
+        let host = Host::seeded(sub_seed(self.seed, &what), self.now_ms());
+        self.hosts.insert(who.to_owned(), host.clone());
+        host
+    }
+
+    /// Sets the clock of somebody's machine forward or back: `node 3`, a client's device, `ledger`.
+    pub fn set_clock(&mut self, who: &str, by_ms: i64) {
+        self.hosts[who].set_clock(by_ms);
+        self.note(format!("the clock of the {who} is set by {by_ms} ms"));
     }
 
     /// Writes a line into the trace.

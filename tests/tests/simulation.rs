@@ -5,10 +5,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "simulation/clocks.rs"]
+mod clocks;
 #[path = "simulation/crash.rs"]
 mod crash;
 #[path = "simulation/devices.rs"]
 mod devices;
+#[path = "simulation/far.rs"]
+mod far;
 #[path = "simulation/forged.rs"]
 mod forged;
 #[path = "simulation/lapsed.rs"]
@@ -114,6 +118,16 @@ fn two_devices_lose_and_pay_nothing_twice() {
 #[test]
 fn money_is_sent_once_whatever_is_lost() {
     repeat("money_is_sent_once_whatever_is_lost", money::money);
+}
+
+#[test]
+fn clocks_that_jump_hold_nothing_up() {
+    repeat("clocks_that_jump_hold_nothing_up", clocks::clocks);
+}
+
+#[test]
+fn where_all_are_slow_nobody_is_too_slow() {
+    repeat("where_all_are_slow_nobody_is_too_slow", far::far);
 }
 
 #[test]

@@ -202,14 +202,14 @@ impl Cells {
     }
 
     pub(super) fn is_shunned(&self, node: &NodeId) -> bool {
-        let now_ms = self.client.host().now_ms();
+        let now_ms = self.client.host().ticks_ms();
         lock(&self.shunned).get(node).is_some_and(|until_ms| now_ms < *until_ms)
     }
 
     pub(super) fn note_fault(&self, node: NodeId, index: u8, fault: NodeFault) {
         let until_ms = match fault {
             NodeFault::Corrupt => u64::MAX,
-            _ => self.client.host().now_ms() + SHUN_MS,
+            _ => self.client.host().ticks_ms() + SHUN_MS,
         };
         lock(&self.shunned).insert(node, until_ms);
         let heard = ReadFault { node, index, fault };

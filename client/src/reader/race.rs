@@ -77,11 +77,11 @@ impl<'a> Race<'a> {
             if self.asks.is_empty() {
                 return Err(self.short());
             }
-            let patience_ms = self.cells.client.host().now_ms() + self.cells.hedge_ms();
+            let patience_ms = self.cells.client.host().ticks_ms() + self.cells.hedge_ms();
             let answer = tokio::select! {
                 biased;
                 answer = self.asks.join_next() => answer,
-                () = self.cells.client.host().sleep_until_ms(patience_ms) => None,
+                () = self.cells.client.host().sleep_until_tick(patience_ms) => None,
             };
             match answer {
                 // Somebody takes long: one more is asked, or as many as give the cell back.
@@ -128,13 +128,13 @@ impl<'a> Race<'a> {
         let (client, cell) = (self.cells.client.clone(), self.place.stripe.stripe);
         self.asks.spawn(async move {
             let host = client.host();
-            let asked_ms = host.now_ms();
+            let asked_ms = host.ticks_ms();
             let result = tokio::select! {
                 biased;
                 read = shard.cell(&client, cell) => read,
-                () = host.sleep_until_ms(asked_ms + PATIENCE_MS) => Err(NodeFault::Slow),
+                () = host.sleep_until_tick(asked_ms + PATIENCE_MS) => Err(NodeFault::Slow),
             };
-            Answer { index, result, took_ms: host.now_ms().saturating_sub(asked_ms) }
+            Answer { index, result, took_ms: host.ticks_ms().saturating_sub(asked_ms) }
         });
     }
 

@@ -5,7 +5,7 @@
 //! shards, so both devices together send and pay once. Two that are at one upload at the same time do no
 //! harm: every step of theirs is the same step.
 
-use std::{collections::BTreeSet, pin::pin, time::Duration};
+use std::{collections::BTreeSet, pin::pin};
 
 use symbolon_protocol::{
     content::FileKey,
@@ -21,11 +21,11 @@ use crate::{
     source::Opened,
 };
 
-/// How long a put goes on before other devices hear of it: most are over by then, and cost nothing more.
-const TELL_AFTER: Duration = Duration::from_secs(10);
+/// How long a put goes on before other devices hear of it, in milliseconds: most are over by then, and cost nothing more.
+const TELL_AFTER_MS: u64 = 10_000;
 
-/// How often they hear of it from then on: at most so much of its work is theirs to do again.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+/// How often they hear of it from then on, in milliseconds: at most so much of its work is theirs to do again.
+const TELL_EVERY_MS: u64 = 60_000;
 
 impl UploadEntry {
     pub(crate) fn object(&self) -> ObjectId {
@@ -47,14 +47,12 @@ impl Client {
     /// cannot be told stops nothing.
     pub(crate) async fn telling<T>(&self, epochs: u64, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
-        let mut wait = TELL_AFTER;
+        let mut wait_ms = TELL_AFTER_MS;
         loop {
-            let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            let next_ms = self.host().now_ms().saturating_add(wait_ms);
             tokio::select! {
                 biased;
                 done = &mut work => return done,
-                () = self.host().sleep_until_ms(next_ms) => {}
+                () = self.host().sleep_ms(wait_ms) => {}
             }
             let silent = Progress::silent();
             let telling = Box::pin(self.publish_names(epochs, &silent));
@@ -67,7 +65,7 @@ impl Client {
                     }
                 }
             }
-            wait = TELL_EVERY;
+            wait_ms = TELL_EVERY_MS;
         }
     }
 

@@ -92,7 +92,7 @@ impl Feeder {
             }
             roots_wanted.push((usize::from(lane.index), lane.root));
         }
-        let started_ms = self.host.now_ms();
+        let started_ms = self.host.ticks_ms();
         let mut leaves = Vec::new();
         let mut chains = vec![Vec::new(); usize::from(self.layout.total)];
         let mut ahead = VecDeque::new();
@@ -160,7 +160,7 @@ impl Feeder {
             Err(mpsc::error::TrySendError::Full(cell)) => cell,
         };
         loop {
-            let from_ms = self.host.now_ms();
+            let from_ms = self.host.ticks_ms();
             let lane = &open[at];
             let sent = tokio::select! {
                 biased;
@@ -168,7 +168,7 @@ impl Feeder {
                     room.send(std::mem::take(&mut cell));
                     true
                 })),
-                () = self.host.sleep_until_ms(from_ms + LANE_LOOK_MS) => None,
+                () = self.host.sleep_until_tick(from_ms + LANE_LOOK_MS) => None,
             };
             if let Some(sent) = sent {
                 return sent;
@@ -176,7 +176,7 @@ impl Feeder {
             let others = open.iter().enumerate().filter(|(other, _)| *other != at);
             let dry = others.filter(|(_, lane)| lane.cells.capacity() > LANE_CELLS / 2).count();
             if 2 * dry >= open.len() {
-                let now_ms = self.host.now_ms();
+                let now_ms = self.host.ticks_ms();
                 open[at].blocked_ms += now_ms.saturating_sub(from_ms);
                 let allowed_ms = LANE_BLOCK_MS + now_ms.saturating_sub(started_ms) / 4;
                 if open[at].blocked_ms > allowed_ms {

@@ -43,6 +43,10 @@ use crate::{
 /// How long a node may take to answer that it is ready, and, after the last byte, to sync the shard.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long a receipt must be good for at least, by the ledger's clock, in milliseconds: to open the deal with
+/// it takes a moment.
+const GOOD_FOR_MS: u64 = 2_000;
+
 /// A segment that is stored and paid for.
 pub(super) struct Placed {
     /// Its content leaves.
@@ -70,6 +74,8 @@ pub(super) struct Placing<'a> {
     terms: DealTerms,
     /// What opens its deal.
     opening: Hash,
+    /// The ledger's time when it was begun.
+    ledger_ms: u64,
     /// What is being stored.
     name: String,
     grant: Grant,
@@ -158,6 +164,7 @@ impl Client {
             client: self,
             terms,
             opening: job.key.deal_opening(layout.segment),
+            ledger_ms: self.ledger().head().await?.header.facts.time_ms,
             name: job.entry.name.clone(),
             grant,
             feeder,
@@ -169,7 +176,7 @@ impl Client {
             tally,
             encoded: None,
         });
-        placing.session.handle(self.host().now_ms(), Input::Start);
+        placing.session.handle(self.host().ticks_ms(), Input::Start);
         while placing.encoded.is_none() && placing.accepted.is_none() {
             placing.step().await?;
         }
@@ -311,7 +318,7 @@ impl Placing<'_> {
                 return Ok(());
             }
         };
-        self.session.handle(self.client.host().now_ms(), input);
+        self.session.handle(self.client.host().ticks_ms(), input);
         self.tell_waiting(Awaited::Receipts);
         Ok(())
     }
@@ -368,6 +375,7 @@ impl Placing<'_> {
                 terms: self.terms.clone(),
                 index,
                 candidate,
+                good_until_ms: self.ledger_ms.saturating_add(GOOD_FOR_MS),
                 wanted: wanted_tx,
                 cells: cells_rx,
                 root: root_rx,
@@ -452,6 +460,8 @@ struct Sending {
     terms: DealTerms,
     index: u8,
     candidate: Candidate,
+    /// What its receipt must at least be good for.
+    good_until_ms: u64,
     wanted: oneshot::Sender<bool>,
     cells: mpsc::Receiver<Bytes>,
     root: oneshot::Receiver<Hash>,
@@ -501,7 +511,9 @@ impl Sending {
         let ours = acceptance.node == node.id
             && acceptance.index == self.index
             && acceptance.price == self.candidate.price
-            && acceptance.root == root;
+            && acceptance.root == root
+            // One that has expired would be refused by the ledger, and the others' with it.
+            && self.good_until_ms <= acceptance.expires_ms;
         let signed = acceptance.verify(&client.ledger().chain(), &self.terms).is_ok();
         if ours && signed { Ok(acceptance) } else { Err(PeerError::Confused) }
     }

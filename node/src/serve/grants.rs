@@ -47,7 +47,7 @@ pub(crate) async fn authorize(
         return Err(Stop::refused(RefusalCode::NotAllowed, "this needs a grant"));
     };
     let verified = verify(shared, grant).map_err(refuse)?;
-    let allowed = judge(&verified, peer, wanted, shared.host.now_ms()).map_err(refuse)?;
+    let allowed = judge(&verified, peer, wanted, shared.now_ms()).map_err(refuse)?;
     let limit_ms = shared.options.limits.stale_ms;
     shared.freshen(allowed.staleness_ms.map_or(limit_ms, |max_ms| max_ms.min(limit_ms))).await?;
     check_alive(shared, &allowed).await?;

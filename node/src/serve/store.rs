@@ -26,7 +26,7 @@ use super::{
     internal, refuse_store, terms_of, within,
 };
 use crate::{
-    admission::{Offer, UploadGuard},
+    admission::{Offer, Upload, UploadGuard},
     shared::Shared,
 };
 
@@ -59,17 +59,44 @@ pub(crate) async fn answer(
         owner: wanted.terms.owner,
         length: wanted.terms.length,
     };
-    let guard = shared.admission.upload(offer, disk_free(shared).await?)?;
+    let guard = place(shared, offer).await?;
     // The deal's place is ours now; what another stream stored until then is seen here.
     if let Some(acceptance) = kept(shared, &wanted).await? {
         return stream.answer(&Response::Accepted { acceptance }).await;
     }
     stream.answer(&Response::Ready).await?;
-    let writer = receive(shared, stream, &wanted).await?;
+    let writer = tokio::select! {
+        biased;
+        writer = receive(shared, stream, &wanted, guard.upload()) => writer?,
+        () = guard.upload().gives_way() => {
+            return Err(Stop::Broken(String::from("its owner sends the shard anew")));
+        }
+    };
     // From here on the shard is kept even when the peer goes away: it may ask again.
     let keeping = tokio::spawn(keep(Arc::clone(shared), writer, wanted, guard));
     let acceptance = keeping.await.map_err(|error| internal("keeping a shard failed", error))??;
     stream.answer(&Response::Accepted { acceptance }).await
+}
+
+/// Takes the deal's place. One upload of it that has gone silent gives way: its owner was cut off in the
+/// middle and is back before the node has noticed.
+async fn place(shared: &Shared, offer: Offer) -> Result<UploadGuard, Stop> {
+    let free = disk_free(shared).await?;
+    let ask = || shared.admission.upload(offer, free, shared.host.ticks_ms());
+    let refusal = match ask() {
+        Ok(guard) => return Ok(guard),
+        Err(refusal) => refusal,
+    };
+    let Some(other) = shared.admission.under_way(&offer.deal, &offer.owner) else {
+        return Err(refusal.into());
+    };
+    let heard = other.heard_tick();
+    shared.host.sleep_until_tick(heard.saturating_add(SILENT_MS)).await;
+    if other.heard_tick() != heard {
+        return Err(refusal.into());
+    }
+    shared.admission.displace(&other).await;
+    Ok(ask()?)
 }
 
 fn check_terms(shared: &Shared, wanted: &Wanted) -> Result<(), Stop> {
@@ -145,7 +172,7 @@ async fn renew(
     acceptance: Acceptance,
 ) -> Result<Acceptance, Stop> {
     let life_ms = shared.options.limits.acceptance_ms;
-    let left_ms = acceptance.expires_ms.saturating_sub(shared.host.now_ms());
+    let left_ms = acceptance.expires_ms.saturating_sub(shared.now_ms());
     let lives = life_ms / 2 <= left_ms;
     if lives && wanted.price == acceptance.price {
         return Ok(acceptance);
@@ -172,7 +199,7 @@ fn check_price(shared: &Shared, wanted: &Wanted) -> Result<(), Stop> {
 /// An acceptance from now on, and until when the shard waits for its deal.
 fn accept(shared: &Shared, wanted: &Wanted, root: Hash) -> (Acceptance, u64) {
     let limits = &shared.options.limits;
-    let expires_ms = shared.host.now_ms().saturating_add(limits.acceptance_ms);
+    let expires_ms = shared.now_ms().saturating_add(limits.acceptance_ms);
     let shard = (wanted.index, root);
     let accepted = shared.key.accept(&shared.chain, &wanted.terms, shard, wanted.price, expires_ms);
     (accepted, expires_ms.saturating_add(limits.unpaid_grace_ms))
@@ -199,6 +226,7 @@ async fn receive(
     shared: &Shared,
     stream: &mut Stream,
     wanted: &Wanted,
+    upload: &Upload,
 ) -> Result<ShardWriter, Stop> {
     let terms = &wanted.terms;
     let info = ShardInfo {
@@ -214,8 +242,8 @@ async fn receive(
     let mut writer = begun.map_err(refuse_store)?;
     let mut left = terms.length;
     // However it trickles, an upload ends: there are few places.
-    let until_ms = shared.host.now_ms().saturating_add(UPLOAD_MS + terms.length / BYTES_PER_MS_MIN);
-    let until = (&shared.host, until_ms);
+    let until = shared.host.ticks_ms().saturating_add(UPLOAD_MS + terms.length / BYTES_PER_MS_MIN);
+    let until = (&shared.host, until, upload);
     let mut batch = vec![0; BATCH_BYTES];
     let mut filled = gather(stream, until, &mut batch, &mut left).await?;
     let mut spare = vec![0; BATCH_BYTES];
@@ -235,7 +263,7 @@ async fn receive(
 /// Fills the batch with the shard's next bytes, as far as there are any to come; says how many.
 async fn gather(
     stream: &mut Stream,
-    (host, until_ms): (&Host, u64),
+    (host, until_tick, upload): (&Host, u64, &Upload),
     batch: &mut [u8],
     left: &mut u64,
 ) -> Result<usize, Stop> {
@@ -243,13 +271,14 @@ async fn gather(
     let mut filled = 0;
     while filled < wanted {
         // Silence is bounded by itself, and so is a trickle.
-        if until_ms < host.now_ms() {
+        if until_tick < host.ticks_ms() {
             return Err(Stop::Broken(String::from("the shard came too slowly")));
         }
         let idle = stream.idle();
         match within(idle, stream.receiver.read_into(&mut batch[filled..wanted])).await? {
             0 => return Err(Stop::Broken(format!("the shard ended {left} bytes too early"))),
             count => {
+                upload.heard(host.ticks_ms());
                 filled += count;
                 *left -= count as u64;
             }
@@ -270,7 +299,7 @@ async fn keep(
     let stored = shared.host.blocking(move || {
         let limits = &here.options.limits;
         let wait_ms = limits.acceptance_ms.saturating_add(limits.unpaid_grace_ms);
-        let until_ms = here.host.now_ms().saturating_add(wait_ms);
+        let until_ms = here.now_ms().saturating_add(wait_ms);
         let stored = writer.finish_accepted(ShardState::Unpaid { until_ms }, |root| {
             accept(&here, &wanted, *root).0.to_bytes()
         })?;
@@ -283,6 +312,9 @@ async fn keep(
     Acceptance::from_bytes(&stored.acceptance)
         .map_err(|error| internal("an acceptance cannot be read back", error))
 }
+
+/// How long an upload may be silent, in milliseconds, when its owner comes and sends the shard anew.
+const SILENT_MS: u64 = 1_500;
 
 /// Longest time for an upload, in milliseconds, on top of what its bytes take at the slowest rate: 16 kB/s
 /// make 70 minutes for the largest shard.

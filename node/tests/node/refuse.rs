@@ -1,5 +1,7 @@
 //! Every refusal a node can give, each for its reason; and bytes that are no request.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use symbolon_ledger::{Ledger, LedgerTicket, Remote};
@@ -202,10 +204,24 @@ async fn too_much_at_once_is_busy() {
         price: PRICE,
         grant: grant.clone(),
     };
-    let (first, mut ready) = owner.open(&request(1, 0)).await;
+    let (mut first, mut ready) = owner.open(&request(1, 0)).await;
     assert_eq!(ready.receive::<Response>().await.unwrap(), Response::Ready);
-    assert_eq!(code(owner.ask(&request(1, 0)).await), RefusalCode::Busy, "the same shard");
-    assert_eq!(code(owner.ask(&request(1, 1)).await), RefusalCode::Conflict, "the same deal");
+    // One that is not silent gives way to nobody.
+    let mut while_it_comes = async |request: Request| {
+        let trickle = async {
+            loop {
+                first.write(Bytes::from_static(&[7; 16])).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(400)).await;
+            }
+        };
+        tokio::select! {
+            answer = owner.ask(&request) => code(answer),
+            () = trickle => unreachable!("it trickles for ever"),
+        }
+    };
+    let (same_shard, same_deal) = (request(1, 0), request(1, 1));
+    assert_eq!(while_it_comes(same_shard).await, RefusalCode::Busy, "the same shard");
+    assert_eq!(while_it_comes(same_deal).await, RefusalCode::Conflict, "the same deal");
     assert_eq!(code(owner.ask(&request(2, 0)).await), RefusalCode::Busy, "one store at a time");
     // A second open stream is the last one this peer gets.
     let second = owner.connection.open().await.unwrap();
