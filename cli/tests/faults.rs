@@ -926,7 +926,28 @@ fn a_full_disk_here_loses_nothing_and_the_same_command_goes_on() {
     let elsewhere = network.folder.path().join("elsewhere");
     network.run(&format!("get file -o {} --as owner", elsewhere.display())).ok();
     assert!(fs::read(&elsewhere).unwrap() == bytes(3_000_000, 7), "there is room elsewhere");
+    // A folder's small files: those that fitted are whole, the rest has no name.
+    let root = network.folder.path().join("root");
+    fs::create_dir(&root).unwrap();
+    for number in 0..30_u8 {
+        fs::write(root.join(format!("{number:02}")), bytes(90_000, number)).unwrap();
+    }
+    network.run(&format!("put {} box --for 2h --as owner --yes", root.display())).ok();
+    let folder = disk.0.join("box");
+    let get_folder = format!("get box -o {} --as owner", folder.display());
+    fails(network.run(&get_folder), 12, "No space left");
+    let whole = |number: u8| {
+        let there = fs::read(folder.join(format!("{number:02}")));
+        there.is_ok_and(|there| there == bytes(90_000, number))
+    };
+    let names = fs::read_dir(&folder).unwrap().count();
+    assert_eq!((0..30).filter(|number| whole(*number)).count(), names, "no file is half there");
+    assert!(names < 30);
     fs::remove_file(&ballast).unwrap();
+    let got = network.run(&get_folder).ok();
+    assert_eq!(got["unchanged"], names, "{got}");
+    assert!((0..30).all(whole));
+    fs::remove_dir_all(&folder).unwrap();
     network.run(&get).ok();
     assert!(fs::read(&out).unwrap() == bytes(3_000_000, 7));
 

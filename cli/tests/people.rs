@@ -6,10 +6,10 @@
 mod common;
 
 use std::{
-    fs,
-    os::unix::fs::FileExt as _,
+    fs::{self, Permissions},
+    os::unix::fs::{FileExt as _, PermissionsExt as _, symlink},
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use common::{Done, HANG, Network, Running, bytes, moves, plain, until, words};
@@ -225,4 +225,59 @@ fn a_preview_says_what_and_how_sure() {
     assert_eq!(network.run(&format!("{put} --scheme 4 --yes")).code, Some(2));
     let stored = network.run(&format!("{put} --scheme 3/3 --accept-risk --yes")).ok();
     assert_eq!(stored["scheme"], serde_json::json!({ "required": 3, "total": 3 }));
+}
+
+/// Permissions and time of a single file come back too, and it goes into a folder, under any name, but never
+/// through a link or over what is there.
+#[test]
+fn a_single_file_comes_back_as_it_was() {
+    let network = Network::start(3, "5s");
+    network.identity("owner");
+    let folder = network.folder.path();
+    let (time, there) =
+        (UNIX_EPOCH + Duration::new(1_600_000_000, 987_654_321), folder.join("there"));
+    fs::create_dir(&there).unwrap();
+    let long = "n".repeat(250);
+    let own = folder.join("own");
+    fs::create_dir(&own).unwrap();
+    for (name, length) in [("large", 3_000_000), (long.as_str(), 100_000), ("empty", 0)] {
+        let path = own.join(name);
+        fs::write(&path, bytes(length, 5)).unwrap();
+        let file = fs::File::options().append(true).open(&path).unwrap();
+        file.set_permissions(Permissions::from_mode(0o640)).unwrap();
+        file.set_modified(time).unwrap();
+        // One alone, and one that shares a pack.
+        network.run(&format!("put {} {name} --for 1h --as owner --yes", path.display())).ok();
+    }
+    network.run(&format!("put {} packed --for 1h --as owner --yes", own.display())).ok();
+    for name in ["large", &long, "empty"] {
+        for stored in [name.to_owned(), format!("packed/{name}")] {
+            let line = format!("get {stored} -o {} --replace --as owner", there.display());
+            network.run(&line).ok();
+            let path = there.join(name);
+            let about = fs::metadata(&path).unwrap();
+            assert_eq!(about.permissions().mode() & 0o777, 0o640, "{stored}");
+            assert_eq!(about.modified().unwrap(), time, "{stored}");
+            assert!(fs::read(&path).unwrap() == fs::read(own.join(name)).unwrap(), "{stored}");
+        }
+    }
+    assert_eq!(fs::read_dir(&there).unwrap().count(), 3, "nothing is left beside them");
+    // What is there is not written to, a link is not written through.
+    let (out, theirs) = (folder.join("out"), folder.join("theirs"));
+    fs::write(&theirs, b"theirs").unwrap();
+    let get = |more: &str| network.run(&format!("get large -o {} --as owner{more}", out.display()));
+    symlink(&theirs, &out).unwrap();
+    assert_eq!(get("").code, Some(4));
+    fs::remove_file(&out).unwrap();
+    symlink(folder.join("nowhere"), &out).unwrap();
+    assert_eq!(get("").code, Some(4), "a link to nothing is something too");
+    fs::remove_file(&out).unwrap();
+    symlink(&theirs, folder.join("out.symbolon-part")).unwrap();
+    assert_eq!(get("").code, Some(11));
+    fs::remove_file(folder.join("out.symbolon-part")).unwrap();
+    symlink(&theirs, &out).unwrap();
+    get(" --replace").ok();
+    assert!(fs::read(&out).unwrap() == bytes(3_000_000, 5));
+    assert!(!fs::symlink_metadata(&out).unwrap().is_symlink());
+    assert_eq!(fs::read(&theirs).unwrap(), b"theirs");
 }

@@ -273,9 +273,7 @@ impl ClientError {
             }
             Self::Exists { .. } | Self::NotAFolder { .. } => ErrorKind::Exists,
             Self::Grant(_) | Self::OrderRefunded(_) => ErrorKind::NotAllowed,
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                ErrorKind::DiskFull
-            }
+            Self::Io { source, .. } if is_full(source) => ErrorKind::DiskFull,
             Self::Io { .. } => ErrorKind::Io,
             Self::LedgerRefused(_) | Self::ListingEnded(_) => ErrorKind::LedgerRefused,
             Self::NoListing(_)
@@ -297,6 +295,11 @@ impl ClientError {
             Self::Index(_) | Self::Internal(_) => ErrorKind::Internal,
         }
     }
+}
+
+/// Whether no more can be written: the disk is full, or what this user may have of it.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn all_refused(faults: &[(NodeId, NodeFault)]) -> bool {

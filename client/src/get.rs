@@ -32,7 +32,7 @@ use crate::{
     progress::{Progress, Step},
     upload::Replace,
 };
-use output::Output;
+use output::{Making, Output};
 pub(crate) use resolve::Resolved;
 
 /// How long a node has to answer somebody who only tries.
@@ -173,12 +173,15 @@ impl Client {
         }
         let (from, to) = (start + from, start + to);
         let whole = (from, to) == (0, manifest.length);
+        // A part of a file has neither its permissions nor its time.
+        let dress = resolved.dress.filter(|_| options.range.is_none());
         let among_others = length < manifest.length;
         if among_others && self.is_same_part(&resolved, &sink, options).await? {
             return self.already(&resolved).await;
         }
         if !whole && short::is_short(from, to) {
-            return self.get_short(resolved.reading, sink, options, (from, to), progress).await;
+            let making = Making::new(options, &manifest.object, dress);
+            return self.get_short(resolved.reading, sink, making, (from, to), progress).await;
         }
         let narrowed = resolved.reading.grant.as_ref().is_some_and(is_for_cells);
         // Of a file among others, only the cells around it.
@@ -194,7 +197,9 @@ impl Client {
             return self.already(&resolved).await;
         }
         let resumable = (whole && matches!(sink, Sink::File(_))).then_some(resolved.reading.leaves);
-        let mut output = Output::open(sink, options.replace, &manifest.object, resumable)?;
+        let mut making = Making::new(options, &manifest.object, dress);
+        making.resumable = resumable;
+        let mut output = Output::open(sink, making)?;
         // The content root is over all cells, those that hold nothing but padding too.
         let end = if check_root { u64::MAX } else { to };
         let (spans, skipped) = spans(&layout, from, end, output.groups_done());

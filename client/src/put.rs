@@ -15,12 +15,9 @@ use crate::{
     error::ClientError,
     names::{Name, NewVersion},
     progress::Progress,
-    source::{Opened, Source},
+    source::{Opened, PLAIN_MODE, Source},
     upload::{PutOptions, PutOutcome, PutReport, Replace, Request},
 };
-
-/// The permissions of a file that had none.
-const PLAIN_MODE: u32 = 0o644;
 
 impl Client {
     /// Stores a file under a name.

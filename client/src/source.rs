@@ -5,14 +5,15 @@
 //! segment of it is ever on disk, and a crash leaves nothing behind.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, Permissions},
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -22,6 +23,33 @@ use crate::{catalog::SourceMark, error::ClientError};
 
 /// The bits of a mode that are kept: permissions, without those that lend somebody's rights.
 pub(crate) const MODE_BITS: u32 = 0o777;
+
+/// The permissions of a file that had none.
+pub(crate) const PLAIN_MODE: u32 = 0o644;
+
+/// What a file has beside its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dress {
+    pub(crate) mode: u32,
+    pub(crate) modified_ns: i128,
+}
+
+impl Dress {
+    /// Gives a file its permissions and time: the time last, since whoever writes gives it another one.
+    pub(crate) fn put_on(self, file: &File) -> io::Result<()> {
+        file.set_permissions(Permissions::from_mode(self.mode & MODE_BITS))?;
+        file.set_modified(time(self.modified_ns))
+    }
+}
+
+fn time(ns: i128) -> SystemTime {
+    let size = Duration::new(
+        u64::try_from(ns.unsigned_abs() / 1_000_000_000).unwrap_or(u64::MAX),
+        u32::try_from(ns.unsigned_abs() % 1_000_000_000).unwrap_or(0),
+    );
+    let time = if ns < 0 { UNIX_EPOCH.checked_sub(size) } else { UNIX_EPOCH.checked_add(size) };
+    time.unwrap_or(UNIX_EPOCH)
+}
 
 /// What is put.
 #[derive(Clone, Debug)]
@@ -281,6 +309,12 @@ fn spool_segment(
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn times_before_the_epoch_are_times() {
+        assert_eq!(time(-1_500_000_000), UNIX_EPOCH - Duration::from_millis(1500));
+        assert_eq!(time(i128::MAX), UNIX_EPOCH);
+    }
+
     use super::*;
 
     fn opened(path: &Path) -> (Opened, SegmentBytes) {
@@ -305,8 +339,7 @@ mod tests {
         // As long as before, and written later.
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.write_all_at(&[8], 2500).unwrap();
-        file.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(9))
-            .unwrap();
+        file.set_modified(SystemTime::now() + Duration::from_secs(9)).unwrap();
         assert!(changed(whole.check_unchanged()));
         let (whole, bytes) = opened(&path);
         file.set_len(4000).unwrap();

@@ -14,6 +14,7 @@ use crate::{
     catalog::{Content, FileKind, ObjectEntry, Version},
     error::ClientError,
     names::{Found, Name},
+    source::{Dress, PLAIN_MODE},
 };
 
 /// A node that missed so many epochs in a row is taken to be gone.
@@ -169,7 +170,8 @@ pub(crate) fn public_name(kind: FileKind) -> Option<String> {
 
 fn public(name: Name, object: &Arc<ObjectEntry>) -> Found {
     let (stored_ms, length) = (object.stored_ms, object.manifest.length);
-    Found { name, object: object.clone(), stored_ms, first: 0, length }
+    let dress = Dress { mode: PLAIN_MODE, modified_ns: i128::from(stored_ms) * 1_000_000 };
+    Found { name, object: object.clone(), stored_ms, first: 0, length, dress }
 }
 
 impl Client {

@@ -42,7 +42,8 @@ is there and has the same content already is left alone.")]
 pub(crate) struct Args {
     /// A name, folder or pattern, a grant (grant1..., @FILE), or - for a grant from stdin
     what: OsString,
-    /// Where to write it; - writes to stdout. Without it, the name's last part in this folder
+    /// Where to write it: a file, or a folder that is there; - writes to stdout. Without it, the name's last
+    /// part in this folder
     #[arg(long, short, value_name = "PATH")]
     output: Option<PathBuf>,
     /// Only these bytes, without the end: 1MiB-2MiB, 0..1MiB, 4096- (from there), -1MiB (the last)
@@ -81,7 +82,12 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
             return report;
         }
     }
-    let output = args.output.unwrap_or(own_name);
+    let output = match args.output {
+        // Into a folder that is there, under its own name.
+        Some(path) if path.is_dir() => path.join(own_name),
+        Some(path) => path,
+        None => own_name,
+    };
     let fetch = Fetch { what, output, range: args.range, replace: args.replace };
     let report = fetch.run(&client, &context.out, &mut Interrupt::listen()).await;
     context::close(client).await;

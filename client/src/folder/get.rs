@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Client,
-    error::{ClientError, ErrorKind},
+    error::{ClientError, ErrorKind, is_full},
     get::{GetOptions, Sink},
     names::path_of,
     progress::{Progress, Step},
@@ -201,13 +201,17 @@ impl Client {
             done: BTreeSet::new(),
             got: FolderGot::default(),
             items,
+            full: None,
         };
         for number in 0..files.items.len() {
             if files.items[number].found.length == 0 {
                 files.take(number, &[], true);
             }
         }
-        let (files, read) = self.read_ranges(&any, wanted, files, progress).await;
+        let (mut files, read) = self.read_ranges(&any, wanted, files, progress).await;
+        if let Some(source) = files.full.take() {
+            return Err(ClientError::Io { path: files.place.path(b""), source });
+        }
         let mut got = files.got;
         if let Some((_, part)) = files.open {
             part.discard();
@@ -242,17 +246,23 @@ struct Files {
     /// Those that are written, or cannot be.
     done: BTreeSet<usize>,
     got: FolderGot,
+    /// Why nothing more can be written.
+    full: Option<std::io::Error>,
 }
 
 impl Taker for Files {
     fn take(&mut self, number: usize, bytes: &[u8], last: bool) {
-        if self.done.contains(&number) {
+        if self.full.is_some() || self.done.contains(&number) {
             return;
         }
         if let Err(error) = self.write(number, bytes, last) {
             self.done.insert(number);
             if let Some((_, part)) = self.open.take() {
                 part.discard();
+            }
+            if is_full(&error) {
+                self.full = Some(error);
+                return;
             }
             self.got.fault(&self.items[number].relative, io_why(&error));
         }

@@ -6,16 +6,15 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File, OpenOptions, Permissions},
+    fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use crate::{
     names::{Name, path_of},
-    source::{MODE_BITS, modified_ns},
+    source::{Dress, MODE_BITS, modified_ns},
 };
 
 /// How the name of a file that is being written begins and ends.
@@ -49,15 +48,6 @@ pub(super) struct Part {
 
 fn refuse(why: &str) -> io::Error {
     io::Error::other(why.to_owned())
-}
-
-fn time(ns: i128) -> SystemTime {
-    let size = Duration::new(
-        u64::try_from(ns.unsigned_abs() / 1_000_000_000).unwrap_or(u64::MAX),
-        u32::try_from(ns.unsigned_abs() % 1_000_000_000).unwrap_or(0),
-    );
-    let time = if ns < 0 { UNIX_EPOCH.checked_sub(size) } else { UNIX_EPOCH.checked_add(size) };
-    time.unwrap_or(UNIX_EPOCH)
 }
 
 impl Place {
@@ -154,17 +144,13 @@ impl Place {
 
     /// Puts a part in its place.
     pub(super) fn finish(&self, part: Part, to: &[u8], mode: u32, ns: i128) -> io::Result<()> {
-        part.file.set_permissions(Permissions::from_mode(mode & MODE_BITS))?;
-        part.file.set_modified(time(ns))?;
+        Dress { mode, modified_ns: ns }.put_on(&part.file)?;
         fs::rename(&part.path, self.path(to))
     }
 
     /// Gives a file its permissions and time.
     pub(super) fn dress(&self, relative: &[u8], mode: u32, ns: i128) -> io::Result<()> {
-        let path = self.path(relative);
-        let file = File::open(&path)?;
-        file.set_modified(time(ns))?;
-        file.set_permissions(Permissions::from_mode(mode & MODE_BITS))
+        Dress { mode, modified_ns: ns }.put_on(&File::open(self.path(relative))?)
     }
 
     /// Whether a file or folder has its permissions and, for a folder, its time.
@@ -226,7 +212,9 @@ pub(super) fn is_part(own: &[u8]) -> bool {
         return true;
     }
     let inner = own.strip_prefix(PART_BEGINS.as_bytes());
-    let inner = inner.and_then(|inner| inner.strip_suffix(PART_ENDS.as_bytes()));
+    let inner = inner.and_then(|inner| {
+        inner.strip_suffix(PART_ENDS.as_bytes()).or_else(|| inner.strip_suffix(b"-note"))
+    });
     inner.is_some_and(|inner| inner.len() == 16 && inner.iter().all(u8::is_ascii_hexdigit))
 }
 
@@ -269,11 +257,5 @@ mod tests {
         assert!(place.is_dressed(b"alias", 0o640, 1_000_000_007));
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
         assert_eq!(fs::read_dir(&root).unwrap().count(), 2, "no part is left");
-    }
-
-    #[test]
-    fn times_before_the_epoch_are_times() {
-        assert_eq!(time(-1_500_000_000), UNIX_EPOCH - Duration::from_millis(1500));
-        assert_eq!(time(i128::MAX), UNIX_EPOCH);
     }
 }

@@ -7,7 +7,10 @@
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::MetadataExt as _,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt as _, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -16,10 +19,11 @@ use symbolon_protocol::{
     merkle,
 };
 
-use super::{GetOutcome, GetReport, Sink};
+use super::{GetOptions, GetOutcome, GetReport, Sink};
 use crate::{
     download::{Group, LeavesWanted},
     error::ClientError,
+    source::Dress,
     upload::Replace,
 };
 
@@ -43,9 +47,26 @@ pub(super) struct Tally {
     leaves: Vec<Hash>,
 }
 
+/// How a file is made.
+pub(super) struct Making {
+    replace: Replace,
+    object: ObjectId,
+    dress: Option<Dress>,
+    /// Whether an earlier get may be gone on from, and whether that needs leaves.
+    pub(super) resumable: Option<LeavesWanted>,
+}
+
+impl Making {
+    pub(super) fn new(options: &GetOptions, object: &ObjectId, dress: Option<Dress>) -> Self {
+        Self { replace: options.replace, object: *object, dress, resumable: None }
+    }
+}
+
 /// A file that is not complete yet.
 pub(super) struct Part {
     target: PathBuf,
+    replace: Replace,
+    dress: Option<Dress>,
     path: PathBuf,
     file: File,
     note: Option<Note>,
@@ -65,10 +86,33 @@ struct Note {
 
 const NOTE_HEAD: usize = 16 + 8 + 8 + 8;
 
-fn beside(target: &Path, ending: &str) -> PathBuf {
+/// Longest name of a file that a part's or note's ending still fits behind.
+const OWN_NAME_BYTES_MAX: usize = 255 - ".symbolon-part".len();
+
+/// The path of what lies beside a file while it is made.
+fn beside(target: &Path, what: &str) -> PathBuf {
+    let own = target.file_name().map_or(&[][..], OsStrExt::as_bytes);
+    if own.len() > OWN_NAME_BYTES_MAX {
+        let hash = blake3::hash(own).to_hex();
+        return target.with_file_name(format!(".symbolon-{}-{what}", &hash[..16]));
+    }
     let mut name = target.as_os_str().to_owned();
-    name.push(ending);
+    name.push(".symbolon-");
+    name.push(what);
     PathBuf::from(name)
+}
+
+/// Opens what lies beside a file, or makes it; whatever else has its name there is not written to.
+fn open_beside(path: &Path, mode: u32) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(mode);
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    options.custom_flags(flags.bits().cast_signed());
+    let file = options.open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("what has the name of its part is no file"));
+    }
+    Ok(file)
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> ClientError + '_ {
@@ -76,20 +120,15 @@ fn at(path: &Path) -> impl Fn(io::Error) -> ClientError + '_ {
 }
 
 impl Output {
-    pub(super) fn open(
-        sink: Sink,
-        replace: Replace,
-        object: &ObjectId,
-        resumable: Option<LeavesWanted>,
-    ) -> Result<Self, ClientError> {
+    pub(super) fn open(sink: Sink, making: Making) -> Result<Self, ClientError> {
         match sink {
             Sink::Stdout => Ok(Self::Stdout(Tally::default())),
             Sink::Memory => Ok(Self::Memory(Vec::new(), Tally::default())),
             Sink::File(target) => {
-                if replace == Replace::Refuse && target.exists() {
+                if making.replace == Replace::Refuse && target.symlink_metadata().is_ok() {
                     return Err(ClientError::Exists { name: target.display().to_string() });
                 }
-                Part::open(target, object, resumable).map(Self::Part)
+                Part::open(target, making).map(Self::Part)
             }
         }
     }
@@ -187,16 +226,13 @@ impl Drop for Part {
 }
 
 impl Part {
-    fn open(
-        target: PathBuf,
-        object: &ObjectId,
-        resumable: Option<LeavesWanted>,
-    ) -> Result<Self, ClientError> {
-        let path = beside(&target, ".symbolon-part");
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
+    fn open(target: PathBuf, making: Making) -> Result<Self, ClientError> {
+        let Making { replace, object, dress, resumable } = making;
+        // One with permissions of its own gets them when it is whole; until then it is its owner's.
+        let mode = if dress.is_some() { 0o600 } else { 0o666 };
+        let path = beside(&target, "part");
         let mut file = loop {
-            let file = options.open(&path).map_err(at(&path))?;
+            let file = open_beside(&path, mode).map_err(at(&path))?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -210,12 +246,12 @@ impl Part {
                 break file;
             }
         };
-        let note_path = beside(&target, ".symbolon-note");
+        let note_path = beside(&target, "note");
         let mut tally = Tally::default();
         let mut good = 0;
         let note = if let Some(leaves_wanted) = resumable {
-            let mut note = options.open(&note_path).map_err(at(&note_path))?;
-            if let Some((groups, length, leaves)) = read_note(&mut note, object)
+            let mut note = open_beside(&note_path, 0o600).map_err(at(&note_path))?;
+            if let Some((groups, length, leaves)) = read_note(&mut note, &object)
                 // A get that wanted no leaves has none to go on from.
                 && (leaves_wanted == LeavesWanted::No || groups == 0 || !leaves.is_empty())
                 && file.metadata().map_err(at(&path))?.len() >= length
@@ -227,7 +263,7 @@ impl Part {
             }
             let leaves_written = tally.leaves.len();
             let path = note_path;
-            Some(Note { path, file: note, leaves_written, object: *object })
+            Some(Note { path, file: note, leaves_written, object })
         } else {
             match std::fs::remove_file(&note_path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -238,7 +274,7 @@ impl Part {
         };
         file.set_len(good).map_err(at(&path))?;
         file.seek(SeekFrom::Start(good)).map_err(at(&path))?;
-        Ok(Self { target, path, file, note, tally, length: good })
+        Ok(Self { target, replace, dress, path, file, note, tally, length: good })
     }
 
     /// Syncs the bytes first, then the note that vouches for them.
@@ -249,14 +285,39 @@ impl Part {
     }
 
     fn finish(mut self) -> Result<(), ClientError> {
+        if let Some(dress) = self.dress {
+            dress.put_on(&self.file).map_err(at(&self.path))?;
+        }
         self.file.sync_all().map_err(at(&self.path))?;
-        std::fs::rename(&self.path, &self.target).map_err(at(&self.target))?;
+        match self.replace {
+            Replace::Replace => {
+                std::fs::rename(&self.path, &self.target).map_err(at(&self.target))?;
+            }
+            Replace::Refuse => self.take_free_place()?,
+        }
         if let Some(note) = self.note.take() {
             std::fs::remove_file(&note.path).map_err(at(&note.path))?;
         }
         let folder = self.target.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(at(folder))
+    }
+}
+
+impl Part {
+    /// Gives the part its name, unless something has it by now.
+    fn take_free_place(&self) -> Result<(), ClientError> {
+        match std::fs::hard_link(&self.path, &self.target) {
+            Ok(()) => std::fs::remove_file(&self.path).map_err(at(&self.path)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(ClientError::Exists { name: self.target.display().to_string() })
+            }
+            // A file system without links: looked at a moment before is the best it can do.
+            Err(_) if self.target.symlink_metadata().is_err() => {
+                std::fs::rename(&self.path, &self.target).map_err(at(&self.target))
+            }
+            Err(error) => Err(at(&self.target)(error)),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     download::{LeavesWanted, Reading},
     error::ClientError,
     names::Found,
+    source::Dress,
 };
 
 /// What a name or grant resolves to.
@@ -21,6 +22,8 @@ pub(crate) struct Resolved {
     pub(crate) order: Option<OrderId>,
     /// Where in its object the file begins, and its bytes.
     pub(crate) place: (u64, u64),
+    /// What an own file has beside its bytes; a grant says nothing of that.
+    pub(crate) dress: Option<Dress>,
 }
 
 impl Client {
@@ -50,7 +53,7 @@ impl Client {
                 let grant = Some(token.grant.clone());
                 let reading = Reading { manifest, key, grant, leaves, only: None };
                 let place = (0, reading.manifest.length);
-                Ok(Resolved { reading, order, place })
+                Ok(Resolved { reading, order, place, dress: None })
             }
         }
     }
@@ -61,7 +64,8 @@ impl Client {
         let grant = Some(self.own_grant(file.manifest().object, ability::READ)?);
         let (manifest, leaves) = (file.manifest().clone(), LeavesWanted::No);
         let reading = Reading { manifest, key, grant, leaves, only: None };
-        Ok(Resolved { reading, order: None, place: (file.first, file.length) })
+        let (place, dress) = ((file.first, file.length), Some(file.dress));
+        Ok(Resolved { reading, order: None, place, dress })
     }
 
     /// Unwraps the key of a grant that is bound to this identity.

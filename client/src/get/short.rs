@@ -1,6 +1,9 @@
 //! A get of a few cells: the cells themselves, not the groups around them.
 
-use super::{GetOptions, GetReport, Output, Sink};
+use super::{
+    GetReport, Sink,
+    output::{Making, Output},
+};
 use crate::{
     Client,
     download::{Group, Reading},
@@ -23,11 +26,11 @@ impl Client {
         &self,
         reading: Reading,
         sink: Sink,
-        options: &GetOptions,
+        making: Making,
         (from, to): (u64, u64),
         progress: &Progress,
     ) -> Result<GetReport, ClientError> {
-        let output = Output::open(sink, options.replace, &reading.manifest.object, None)?;
+        let output = Output::open(sink, making)?;
         progress.step(Step::Planned { total_bytes: Some(to - from) });
         let reader = Reader::new(self, reading, progress)?;
         let plain = reader.read_at(from, to).await?;

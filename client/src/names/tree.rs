@@ -22,6 +22,7 @@ use crate::{
         Version,
     },
     error::ClientError,
+    source::Dress,
     upkeep::FileView,
 };
 
@@ -34,6 +35,7 @@ pub(crate) struct Found {
     pub(crate) stored_ms: u64,
     pub(crate) first: u64,
     pub(crate) length: u64,
+    pub(crate) dress: Dress,
 }
 
 impl Found {
@@ -256,6 +258,7 @@ fn place(
         stored_ms: version.stored_ms,
         first,
         length,
+        dress: Dress { mode: version.mode, modified_ns: i128::from_le_bytes(version.modified_ns) },
     })
 }
 
