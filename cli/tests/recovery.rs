@@ -5,7 +5,10 @@
 
 mod common;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use common::{Hits, Network, Running, Watched, bytes, command, moves, words};
 use rustix::process::Signal;
@@ -84,9 +87,8 @@ fn everything_comes_back_from_24_words() {
     assert_eq!(at(&new, "verify one --deep")["readable"], true);
 }
 
-#[test]
-fn two_devices_see_the_same_names() {
-    let network = Network::start(3, "5s");
+/// Two homes of one new identity with money, and the command that makes a third.
+fn two_devices(network: &Network) -> ([PathBuf; 2], String) {
     let [desk, phone] = ["desk", "phone"].map(|name| network.folder.path().join(name));
     let made = at(&desk, &format!("init --no-passphrase --ledger {}", network.ticket));
     at(&desk, "account faucet");
@@ -96,6 +98,13 @@ fn two_devices_see_the_same_names() {
     let line = format!("restore --no-passphrase --ledger {} --from {from}", network.ticket);
     let empty = at(&phone, &line);
     assert_eq!(empty["index"]["names"], 0, "{empty}");
+    ([desk, phone], line)
+}
+
+#[test]
+fn two_devices_see_the_same_names() {
+    let network = Network::start(3, "5s");
+    let ([desk, phone], line) = two_devices(&network);
     // More than a record holds, from both sides in turn.
     for number in 0..24_u8 {
         let (home, name) = (if number % 3 == 0 { &phone } else { &desk }, format!("file{number}"));
@@ -121,13 +130,7 @@ fn two_devices_see_the_same_names() {
 #[test]
 fn what_one_device_began_another_ends() {
     let network = Network::start(6, "5s");
-    let [desk, phone] = ["desk", "phone"].map(|name| network.folder.path().join(name));
-    let made = at(&desk, &format!("init --no-passphrase --ledger {}", network.ticket));
-    at(&desk, "account faucet");
-    let phrase = network.folder.path().join("phrase");
-    fs::write(&phrase, made["phrase"].as_str().unwrap()).unwrap();
-    let from = phrase.display();
-    at(&phone, &format!("restore --no-passphrase --ledger {} --from {from}", network.ticket));
+    let ([desk, phone], _) = two_devices(&network);
     let length = 24_000_000;
     let stop = |name: &str, seed: u8| {
         let path = network.file(name, length, seed);

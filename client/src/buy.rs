@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     Client,
-    catalog::{Batch, PurchaseEntry, Purchases},
+    catalog::{PurchaseEntry, Purchases},
     error::ClientError,
     place::address,
     progress::{Awaited, Progress, Step, Wait},
@@ -148,8 +148,7 @@ impl Client {
         listing: &Listing,
         price_max: Amount,
     ) -> Result<(PurchaseEntry, BuyOutcome), ClientError> {
-        let known = self.catalog().row(Purchases, &id.0)?;
-        if let Some(entry) = known {
+        if let Some(entry) = self.catalog().row(Purchases, &id.0)? {
             let row = self.ledger().row(Orders, &entry.order).await?;
             if row.is_some_and(|row| row.state != OrderState::Refunded) {
                 return Ok((entry, BuyOutcome::Bought));
@@ -199,9 +198,7 @@ impl Client {
     }
 
     fn write_purchase(&self, entry: &PurchaseEntry) -> Result<(), ClientError> {
-        let mut batch = Batch::default();
-        batch.put(Purchases, &entry.listing.0, entry);
-        self.catalog().write(&batch)
+        self.catalog().put(Purchases, &entry.listing.0, entry)
     }
 
     /// Whether this identity has begun to buy a listing: the order is written down.
@@ -210,9 +207,7 @@ impl Client {
     }
 
     fn forget_purchase(&self, entry: &PurchaseEntry) -> Result<(), ClientError> {
-        let mut batch = Batch::default();
-        batch.remove(Purchases, &entry.listing.0);
-        self.catalog().write(&batch)
+        self.catalog().remove(Purchases, &entry.listing.0)
     }
 
     async fn place_order(

@@ -70,14 +70,6 @@ choice! {
     }
 }
 
-impl MovedEntry {
-    /// The row's key: the object, and the first of the ranges, since an object can have several rows.
-    pub(crate) fn key(&self) -> Vec<u8> {
-        let first = self.ranges.first().map_or((0, 0), |range| (range.first, range.length));
-        [&self.from.0[..], &first.0.to_le_bytes(), &first.1.to_le_bytes()].concat()
-    }
-}
-
 impl SourceMark {
     /// Whether two marks are of one source, whichever device saw it: on another one its path or its
     /// inode differs. Both do where a program made two files of one length at one moment.
@@ -256,6 +248,14 @@ record! {
         pub(crate) length: u64,
         pub(crate) object: ObjectId,
         pub(crate) at: u64,
+    }
+}
+
+impl MovedEntry {
+    /// The row's key: the object, and the first of the ranges, since an object can have several rows.
+    pub(crate) fn key(&self) -> Vec<u8> {
+        let first = self.ranges.first().map_or((0, 0), |range| (range.first, range.length));
+        [&self.from.0[..], &first.0.to_le_bytes(), &first.1.to_le_bytes()].concat()
     }
 }
 
@@ -443,6 +443,25 @@ impl Catalog {
     pub(crate) fn rows<K: Kind>(&self, _: K) -> Result<Vec<K::Row>, ClientError> {
         let rows = self.reader()?.scan(K::TABLE, &[], None, usize::MAX).map_err(index_error)?;
         rows.iter().map(|(place, sealed)| self.unseal::<K>(place, sealed)).collect()
+    }
+
+    /// Writes one row.
+    pub(crate) fn put<K: Kind>(
+        &self,
+        kind: K,
+        key: &[u8],
+        row: &K::Row,
+    ) -> Result<(), ClientError> {
+        let mut batch = Batch::default();
+        batch.put(kind, key, row);
+        self.write(&batch)
+    }
+
+    /// Removes one row, if it is there.
+    pub(crate) fn remove<K: Kind>(&self, kind: K, key: &[u8]) -> Result<(), ClientError> {
+        let mut batch = Batch::default();
+        batch.remove(kind, key);
+        self.write(&batch)
     }
 
     /// Writes a batch, all of it or nothing.

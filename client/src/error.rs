@@ -11,6 +11,7 @@ use symbolon_protocol::{
     ledger::Status,
     session::NodeFault,
 };
+use symbolon_store::is_full;
 use thiserror::Error;
 
 /// The kind of an error: what a program would branch on. Exit codes follow it.
@@ -295,11 +296,6 @@ impl ClientError {
             Self::Index(_) | Self::Internal(_) => ErrorKind::Internal,
         }
     }
-}
-
-/// Whether no more can be written: the disk is full, or what this user may have of it.
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn all_refused(faults: &[(NodeId, NodeFault)]) -> bool {

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::{
     Client,
     account::{Key, transaction_id},
-    catalog::{Batch, GrantEntry, Grants},
+    catalog::{GrantEntry, Grants},
     error::ClientError,
     progress::Progress,
 };
@@ -111,11 +111,9 @@ impl Client {
         token: &GrantToken,
     ) -> Result<(), ClientError> {
         let text = token.to_text();
-        let mut batch = Batch::default();
         let entry = GrantEntry { label: label.to_owned(), token: text.clone() };
         // By its hash: the text is in the row, and a key as long as that would be in it twice.
-        batch.put(Grants, blake3::hash(text.as_bytes()).as_bytes(), &entry);
-        self.catalog().write(&batch)
+        self.catalog().put(Grants, blake3::hash(text.as_bytes()).as_bytes(), &entry)
     }
 
     /// All grants in the index, given and received, with what they are.

@@ -19,7 +19,10 @@ use std::{
 use bytes::Bytes;
 use symbolon_protocol::id::Hash;
 
-use crate::{catalog::SourceMark, error::ClientError};
+use crate::{
+    catalog::{SourceMark, Version},
+    error::ClientError,
+};
 
 /// The bits of a mode that are kept: permissions, without those that lend somebody's rights.
 pub(crate) const MODE_BITS: u32 = 0o777;
@@ -35,6 +38,11 @@ pub(crate) struct Dress {
 }
 
 impl Dress {
+    pub(crate) fn of(version: &Version) -> Self {
+        let modified_ns = i128::from_le_bytes(version.modified_ns);
+        Self { mode: version.mode, modified_ns }
+    }
+
     /// Gives a file its permissions and time: the time last, since whoever writes gives it another one.
     pub(crate) fn put_on(self, file: &File) -> io::Result<()> {
         file.set_permissions(Permissions::from_mode(self.mode & MODE_BITS))?;

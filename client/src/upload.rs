@@ -283,18 +283,15 @@ impl Client {
             epochs,
             source: opened.mark(),
         };
-        let mut batch = Batch::default();
-        batch.put(Uploads, key, &entry);
-        self.catalog().write(&batch)?;
+        self.catalog().put(Uploads, key, &entry)?;
         Ok((job(entry, candidates), PutOutcome::Stored))
     }
 
     /// Whether an unfinished upload of which nothing is paid yet wants more nodes than answer: it would
     /// wait for them for ever, and a new one for those that are there loses nothing.
     async fn is_stuck(&self, entry: &UploadEntry, nodes: usize) -> Result<bool, ClientError> {
-        let key = FileKey::from_bytes(entry.key.expose());
         let short = nodes < usize::from(entry.scheme.enough());
-        Ok(short && self.deal(&key.deal(0)).await?.is_none())
+        Ok(short && self.deal(&entry.deal(0)).await?.is_none())
     }
 
     /// Whether something of an unfinished upload that was paid for is no longer kept: what is stored under

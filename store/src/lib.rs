@@ -22,7 +22,7 @@ mod shards;
 
 pub use catalog::{Catalog, CatalogChange, CatalogError, CatalogReader, CatalogRow};
 pub use database::open_database;
-pub use error::{Damage, StoreError};
+pub use error::{Damage, StoreError, is_full};
 pub use files::free_bytes;
 pub use shards::{
     Change, Charge, Counter, Shard, ShardFile, ShardInfo, ShardState, ShardWriter, Shards, Stored,

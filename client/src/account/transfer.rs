@@ -15,7 +15,7 @@ use symbolon_protocol::{
 use super::VALID_BLOCKS;
 use crate::{
     Client,
-    catalog::{Batch, TransferEntry, Transfers},
+    catalog::{TransferEntry, Transfers},
     error::ClientError,
 };
 
@@ -66,9 +66,7 @@ impl Client {
             Action::Transfer { to, amount },
         );
         let entry = TransferEntry { transaction: transaction.clone(), after, height: None };
-        let mut batch = Batch::default();
-        batch.put(Transfers, &key, &entry);
-        self.catalog().write(&batch)?;
+        self.catalog().put(Transfers, &key, &entry)?;
         let Outcome { height, status } = ledger.submit(transaction).await?;
         match status {
             Status::Applied => {
@@ -76,9 +74,7 @@ impl Client {
                 Ok(Sent { height, before: false })
             }
             status => {
-                let mut batch = Batch::default();
-                batch.remove(Transfers, &key);
-                self.catalog().write(&batch)?;
+                self.catalog().remove(Transfers, &key)?;
                 Err(ClientError::LedgerRefused(status))
             }
         }
@@ -123,12 +119,10 @@ impl Client {
         height: u64,
         keep: bool,
     ) -> Result<(), ClientError> {
-        let mut batch = Batch::default();
         if keep {
-            batch.put(Transfers, key, &TransferEntry { height: Some(height), ..entry });
+            self.catalog().put(Transfers, key, &TransferEntry { height: Some(height), ..entry })
         } else {
-            batch.remove(Transfers, key);
+            self.catalog().remove(Transfers, key)
         }
-        self.catalog().write(&batch)
     }
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use symbolon_protocol::id::ObjectId;
+use symbolon_store::is_full;
 
 use super::{
     AT_ONCE, FileFault, Task,
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     Client,
-    error::{ClientError, ErrorKind, is_full},
+    error::{ClientError, ErrorKind},
     get::{GetOptions, Sink},
     names::path_of,
     progress::{Progress, Step},
@@ -80,11 +81,11 @@ impl Client {
             }
         }
         let mut made = Vec::new();
-        for (path, mode, ns) in &plan.folders {
+        for (path, dress) in &plan.folders {
             if let Err(error) = place.folder(path) {
                 got.fault(path, io_why(&error));
             } else {
-                made.push((path, *mode, *ns));
+                made.push((path, *dress));
             }
         }
         self.fetch_items(items, &plan.root, &mut got, progress).await?;
@@ -94,15 +95,15 @@ impl Client {
                 Err(error) => got.fault(path, io_why(&error)),
             }
         }
-        for (path, mode, ns) in &plan.undressed {
-            if let Err(error) = place.dress(path, *mode, *ns) {
+        for (path, dress) in &plan.undressed {
+            if let Err(error) = place.dress(path, *dress) {
                 got.fault(path, io_why(&error));
             }
         }
         // The deepest first: writing in a folder gives it another time.
-        for (path, mode, ns) in made.into_iter().rev() {
-            if !place.is_dressed(path, mode, ns)
-                && let Err(error) = place.dress(path, mode, ns)
+        for (path, dress) in made.into_iter().rev() {
+            if !place.is_dressed(path, dress)
+                && let Err(error) = place.dress(path, dress)
             {
                 got.fault(path, io_why(&error));
             }
@@ -161,7 +162,7 @@ impl Client {
     ) -> Result<FolderGot, ClientError> {
         let mut got = FolderGot::default();
         let mut place = Place::new(root);
-        if let Err(error) = place.may_be_written_beside(&item.relative) {
+        if let Err(error) = place.prepare(&item.relative) {
             got.fault(&item.relative, io_why(&error));
             return Ok(got);
         }
@@ -169,10 +170,7 @@ impl Client {
         let options = GetOptions { range: None, replace: Replace::Replace };
         let resolved = self.resolve_own(&item.found)?;
         match self.fetch(resolved, sink, &options, progress).await {
-            Ok(_) => match place.dress(&item.relative, item.mode, item.modified_ns) {
-                Ok(()) => (got.files, got.bytes) = (1, item.found.length),
-                Err(error) => got.fault(&item.relative, io_why(&error)),
-            },
+            Ok(_) => (got.files, got.bytes) = (1, item.found.length),
             Err(error) if ends_all(&error) => return Err(error),
             Err(error) => got.fault(&item.relative, error),
         }
@@ -284,7 +282,7 @@ impl Files {
             self.open = Some((number, part));
             return Ok(());
         }
-        self.place.finish(part, &item.relative, item.mode, item.modified_ns)?;
+        self.place.finish(part, &item.relative, item.found.dress)?;
         self.done.insert(number);
         self.got.files += 1;
         self.got.bytes += item.found.length;

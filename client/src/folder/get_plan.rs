@@ -15,6 +15,7 @@ use crate::{
     catalog::{Content, NameEntry, Names, Version},
     error::ClientError,
     names::{Found, Name, Tree, below, path_of, shown},
+    source::Dress,
 };
 
 /// A file to be written.
@@ -22,8 +23,6 @@ use crate::{
 pub(super) struct Item {
     pub(super) relative: Vec<u8>,
     pub(super) found: Found,
-    pub(super) mode: u32,
-    pub(super) modified_ns: i128,
 }
 
 /// What is to be written, found out before anything is.
@@ -33,12 +32,12 @@ pub struct GetPlan {
     pub(super) items: Vec<Item>,
     /// Path and target.
     pub(super) links: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Path, mode and time.
-    pub(super) folders: Vec<(Vec<u8>, u32, i128)>,
+    /// Paths, and what each has beside what is in it.
+    pub(super) folders: Vec<(Vec<u8>, Dress)>,
     /// Paths of local things that go, and whether they are folders; what lies deepest comes first.
     pub(super) removed: Vec<(Vec<u8>, bool)>,
     /// Files of which only permissions are other than they should be.
-    pub(super) undressed: Vec<(Vec<u8>, u32, i128)>,
+    pub(super) undressed: Vec<(Vec<u8>, Dress)>,
     /// Where something else lies.
     pub(super) in_the_way: Vec<Vec<u8>>,
     /// Files that are there as they should be.
@@ -159,14 +158,14 @@ impl GetPlan {
         version: &Version,
         relative: Vec<u8>,
     ) -> Result<(), ClientError> {
-        let (mode, ns) = (version.mode, i128::from_le_bytes(version.modified_ns));
+        let dress = Dress::of(version);
         let there = match &version.content {
             Content::Folder => {
-                self.folders.push((relative, mode, ns));
+                self.folders.push((relative, dress));
                 return Ok(());
             }
             Content::Link { target } => place.link_there(&relative, target),
-            Content::File { length, .. } => place.file_there(&relative, *length, ns),
+            Content::File { length, .. } => place.file_there(&relative, *length, dress.modified_ns),
         };
         if there == There::Other {
             self.in_the_way.push(relative.clone());
@@ -174,12 +173,12 @@ impl GetPlan {
         match &version.content {
             Content::File { .. } if there == There::Same => {
                 self.unchanged += 1;
-                if !place.is_dressed(&relative, mode, ns) {
-                    self.undressed.push((relative, mode, ns));
+                if !place.is_dressed(&relative, dress) {
+                    self.undressed.push((relative, dress));
                 }
             }
             Content::File { .. } => match tree.found(name, version) {
-                Ok(found) => self.items.push(Item { relative, found, mode, modified_ns: ns }),
+                Ok(found) => self.items.push(Item { relative, found }),
                 Err(error @ ClientError::Lost { .. }) => {
                     self.faults.push(FileFault::new(&relative, error));
                 }

@@ -330,9 +330,7 @@ impl Client {
         }
         row.deleted_ms = None;
         let dropped = trim(&mut row);
-        let mut batch = Batch::default();
-        batch.put(Names, name.as_bytes(), &row);
-        self.catalog().write(&batch)?;
+        self.catalog().put(Names, name.as_bytes(), &row)?;
         Ok((row.versions.first().map_or(0, |version| version.number), dropped))
     }
 

@@ -108,24 +108,15 @@ impl Place {
         Ok(())
     }
 
-    /// Refuses a file whose parts, under the names a single get gives them, would be links.
-    pub(super) fn may_be_written_beside(&mut self, relative: &[u8]) -> io::Result<()> {
+    /// Makes the folder of a file or link that is about to be made; refuses a path that leads elsewhere.
+    pub(super) fn prepare(&mut self, relative: &[u8]) -> io::Result<()> {
         Name::new(relative).map_err(|error| refuse(&error.to_string()))?;
-        self.folder(parent(relative))?;
-        for ending in [".symbolon-part", ".symbolon-note"] {
-            let mut path = self.path(relative).into_os_string();
-            path.push(ending);
-            if fs::symlink_metadata(path).is_ok_and(|about| !about.is_file()) {
-                return Err(refuse("what lies beside it under the name of its part is no file"));
-            }
-        }
-        Ok(())
+        self.folder(parent(relative))
     }
 
     /// Begins a file.
     pub(super) fn part(&mut self, relative: &[u8]) -> io::Result<Part> {
-        Name::new(relative).map_err(|error| refuse(&error.to_string()))?;
-        self.folder(parent(relative))?;
+        self.prepare(relative)?;
         let own = blake3::hash(relative).to_hex();
         let beside = format!("{PART_BEGINS}{}{PART_ENDS}", &own[..16]);
         let path = self.path(parent(relative)).join(beside);
@@ -143,27 +134,27 @@ impl Place {
     }
 
     /// Puts a part in its place.
-    pub(super) fn finish(&self, part: Part, to: &[u8], mode: u32, ns: i128) -> io::Result<()> {
-        Dress { mode, modified_ns: ns }.put_on(&part.file)?;
+    pub(super) fn finish(&self, part: Part, to: &[u8], dress: Dress) -> io::Result<()> {
+        dress.put_on(&part.file)?;
         fs::rename(&part.path, self.path(to))
     }
 
     /// Gives a file its permissions and time.
-    pub(super) fn dress(&self, relative: &[u8], mode: u32, ns: i128) -> io::Result<()> {
-        Dress { mode, modified_ns: ns }.put_on(&File::open(self.path(relative))?)
+    pub(super) fn dress(&self, relative: &[u8], dress: Dress) -> io::Result<()> {
+        dress.put_on(&File::open(self.path(relative))?)
     }
 
     /// Whether a file or folder has its permissions and, for a folder, its time.
-    pub(super) fn is_dressed(&self, relative: &[u8], mode: u32, ns: i128) -> bool {
+    pub(super) fn is_dressed(&self, relative: &[u8], dress: Dress) -> bool {
         fs::symlink_metadata(self.path(relative)).is_ok_and(|about| {
-            about.permissions().mode() & MODE_BITS == mode & MODE_BITS && modified_ns(&about) == ns
+            about.permissions().mode() & MODE_BITS == dress.mode & MODE_BITS
+                && modified_ns(&about) == dress.modified_ns
         })
     }
 
     /// Makes a link.
     pub(super) fn link(&mut self, relative: &[u8], target: &[u8]) -> io::Result<()> {
-        Name::new(relative).map_err(|error| refuse(&error.to_string()))?;
-        self.folder(parent(relative))?;
+        self.prepare(relative)?;
         let path = self.path(relative);
         match fs::symlink_metadata(&path) {
             Ok(about) if !about.is_dir() => fs::remove_file(&path)?,
@@ -250,11 +241,12 @@ mod tests {
         // A link in a file's own place is replaced, not followed.
         let mut part = place.part(b"alias").unwrap();
         part.write(b"ours").unwrap();
-        place.finish(part, b"alias", 0o640, 1_000_000_007).unwrap();
+        let dress = Dress { mode: 0o640, modified_ns: 1_000_000_007 };
+        place.finish(part, b"alias", dress).unwrap();
         assert_eq!(fs::read(outside.join("file")).unwrap(), b"theirs");
         assert_eq!(fs::read(root.join("alias")).unwrap(), b"ours");
         assert_eq!(place.file_there(b"alias", 4, 1_000_000_007), There::Same);
-        assert!(place.is_dressed(b"alias", 0o640, 1_000_000_007));
+        assert!(place.is_dressed(b"alias", dress));
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
         assert_eq!(fs::read_dir(&root).unwrap().count(), 2, "no part is left");
     }

@@ -108,11 +108,15 @@ fn open_beside(path: &Path, mode: u32) -> io::Result<File> {
     options.read(true).write(true).create(true).truncate(false).mode(mode);
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     options.custom_flags(flags.bits().cast_signed());
-    let file = options.open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("what has the name of its part is no file"));
+    let no_file = || io::Error::other("what lies beside it under the name of its part is no file");
+    let is_link =
+        |error: &io::Error| error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    match options.open(path) {
+        Ok(file) if file.metadata()?.is_file() => Ok(file),
+        Ok(_) => Err(no_file()),
+        Err(error) if is_link(&error) => Err(no_file()),
+        Err(error) => Err(error),
     }
-    Ok(file)
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> ClientError + '_ {
@@ -302,9 +306,7 @@ impl Part {
         let folder = folder.unwrap_or(Path::new("."));
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(at(folder))
     }
-}
 
-impl Part {
     /// Gives the part its name, unless something has it by now.
     fn take_free_place(&self) -> Result<(), ClientError> {
         match std::fs::hard_link(&self.path, &self.target) {

@@ -2,7 +2,6 @@
 
 use symbolon_protocol::{
     Amount,
-    content::FileKey,
     ledger::{Status, transaction::Action},
     limits::ROOT_BYTES_MAX,
     names::{
@@ -222,7 +221,7 @@ impl Client {
     }
 
     async fn end_stray(&self, entry: &UploadEntry, record: &RootRecord) -> Result<(), ClientError> {
-        let object = FileKey::from_bytes(entry.key.expose()).object();
+        let object = entry.object();
         let mut parts = record.runs.iter().flat_map(|run| &run.parts);
         if parts.any(|part| part.manifest.object == object) {
             // Its record was set by a command that did not live to write it down.

@@ -258,7 +258,7 @@ fn place(
         stored_ms: version.stored_ms,
         first,
         length,
-        dress: Dress { mode: version.mode, modified_ns: i128::from_le_bytes(version.modified_ns) },
+        dress: Dress::of(version),
     })
 }
 

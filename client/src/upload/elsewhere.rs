@@ -12,7 +12,7 @@ use symbolon_protocol::{
     id::{DealId, ObjectId},
 };
 
-use super::{PutOptions, Request, is_on_other_terms};
+use super::{Request, is_on_other_terms};
 use crate::{
     Client,
     catalog::{Batch, Begun, FileKind, Objects, UploadEntry, Uploads},
@@ -32,7 +32,7 @@ impl UploadEntry {
         FileKey::from_bytes(self.key.expose()).object()
     }
 
-    fn deal(&self, segment: u32) -> DealId {
+    pub(super) fn deal(&self, segment: u32) -> DealId {
         FileKey::from_bytes(self.key.expose()).deal(segment)
     }
 
@@ -78,7 +78,7 @@ impl Client {
         for entry in uploads.into_iter().filter(UploadEntry::is_users) {
             let object = entry.object();
             let known = self.catalog().row(Begun, &object.0)?.is_some();
-            if !known && self.catalog().row(Objects, &object.0)?.is_none() {
+            if !known && !self.is_stored(&object)? {
                 batch.put(Begun, &object.0, &entry);
             }
         }
@@ -89,6 +89,11 @@ impl Client {
         Ok(any)
     }
 
+    /// Whether an upload came to its end, on this device or another: its object has a row.
+    fn is_stored(&self, object: &ObjectId) -> Result<bool, ClientError> {
+        Ok(self.catalog().row(Objects, &object.0)?.is_some())
+    }
+
     /// Every unfinished upload of the user's, of this machine and of others, each once.
     pub(crate) fn all_unfinished(&self) -> Result<Vec<UploadEntry>, ClientError> {
         let here = self.catalog().rows(Uploads)?.into_iter().filter(UploadEntry::is_users);
@@ -97,7 +102,7 @@ impl Client {
         for entry in here.chain(self.catalog().rows(Begun)?) {
             // One that another device has finished is a file.
             let object = entry.object();
-            if self.catalog().row(Objects, &object.0)?.is_none() && seen.insert(object) {
+            if !self.is_stored(&object)? && seen.insert(object) {
                 all.push(entry);
             }
         }
@@ -107,12 +112,10 @@ impl Client {
     /// The upload of this name that was begun on this machine, unless another one has finished it.
     pub(super) fn begun_here(&self, slot: &[u8]) -> Result<Option<UploadEntry>, ClientError> {
         let Some(entry) = self.catalog().row(Uploads, slot)? else { return Ok(None) };
-        if self.catalog().row(Objects, &entry.object().0)?.is_none() {
+        if !self.is_stored(&entry.object())? {
             return Ok(Some(entry));
         }
-        let mut batch = Batch::default();
-        batch.remove(Uploads, slot);
-        self.catalog().write(&batch)?;
+        self.catalog().remove(Uploads, slot)?;
         Ok(None)
     }
 
@@ -127,12 +130,12 @@ impl Client {
         if opened.length().is_none() {
             return Ok(None);
         }
-        let (mark, asked): (_, &PutOptions) = (opened.mark(), request.options);
+        let (mark, asked) = (opened.mark(), request.options);
         for mut entry in self.catalog().rows(Begun)? {
             let fits = (&entry.slot, entry.kind) == (&request.slot, request.kind)
                 && entry.source.is_alike(&mark)
                 && !is_on_other_terms(&entry, asked)
-                && self.catalog().row(Objects, &entry.object().0)?.is_none();
+                && !self.is_stored(&entry.object())?;
             if !fits
                 || self.is_lapsed(&entry, opened.length()).await?
                 || self.is_stuck(&entry, nodes).await?
@@ -140,9 +143,7 @@ impl Client {
                 continue;
             }
             entry.source = mark;
-            let mut batch = Batch::default();
-            batch.put(Uploads, &entry.slot, &entry);
-            self.catalog().write(&batch)?;
+            self.catalog().put(Uploads, &entry.slot, &entry)?;
             return Ok(Some(entry));
         }
         Ok(None)
@@ -157,7 +158,7 @@ impl Client {
             self.pull_names(&Progress::silent()).await?;
         }
         let mut ended = 0;
-        if self.catalog().row(Objects, &object.0)?.is_none() {
+        if !self.is_stored(&object)? {
             for segment in 0.. {
                 let deal = entry.deal(segment);
                 match self.deal(&deal).await? {

@@ -32,7 +32,7 @@ use super::{
 use crate::{
     Client,
     account::transaction_id,
-    catalog::{Asked, Batch, PlacementEntry, Placements},
+    catalog::{Asked, PlacementEntry, Placements},
     error::ClientError,
     peers::{PeerError, response},
     place::Candidate,
@@ -412,10 +412,8 @@ impl Placing<'_> {
         if self.asked.len() == before {
             return Ok(());
         }
-        let mut batch = Batch::default();
         let entry = PlacementEntry { shards: self.asked.clone() };
-        batch.put(Placements, &self.terms.deal.0, &entry);
-        self.client.catalog().write(&batch)
+        self.client.catalog().put(Placements, &self.terms.deal.0, &entry)
     }
 
     async fn open_deal(
@@ -443,9 +441,7 @@ impl Placing<'_> {
             }
             error => error,
         })?;
-        let mut batch = Batch::default();
-        batch.remove(Placements, &self.terms.deal.0);
-        self.client.catalog().write(&batch)?;
+        self.client.catalog().remove(Placements, &self.terms.deal.0)?;
         let encoded = self.encoded.take();
         let encoded = encoded.ok_or_else(|| {
             ClientError::Internal(String::from("shards were accepted before they were encoded"))

@@ -242,8 +242,8 @@ async fn receive(
     let mut writer = begun.map_err(refuse_store)?;
     let mut left = terms.length;
     // However it trickles, an upload ends: there are few places.
-    let until = shared.host.ticks_ms().saturating_add(UPLOAD_MS + terms.length / BYTES_PER_MS_MIN);
-    let until = (&shared.host, until, upload);
+    let longest_ms = UPLOAD_MS + terms.length / BYTES_PER_MS_MIN;
+    let until = (&shared.host, shared.host.ticks_ms().saturating_add(longest_ms), upload);
     let mut batch = vec![0; BATCH_BYTES];
     let mut filled = gather(stream, until, &mut batch, &mut left).await?;
     let mut spare = vec![0; BATCH_BYTES];

@@ -52,6 +52,14 @@ async fn tell(client: &Client) {
     client.publish_names(500, &Progress::silent()).await.unwrap();
 }
 
+/// The phone learns what the desk has; the desk again.
+async fn both_know(world: &mut World, desk: Client) -> Client {
+    tell(&desk).await;
+    desk.close().await;
+    phone(world).await.close().await;
+    self::desk(world)
+}
+
 async fn put(client: &Client, name: &str, data: &[u8]) -> Result<PutReport, ClientError> {
     let source = Source::Bytes(data.to_vec().into());
     client.put(source, name, &put_options(500), &Progress::silent()).await
@@ -75,13 +83,8 @@ async fn lose(world: &mut World) {
     for name in ["kept", "gone"] {
         put(&desk, name, &data).await.unwrap();
     }
-    tell(&desk).await;
-    desk.close().await;
-
+    let desk = both_know(world, desk).await;
     // The new name is on the network before the other device lets the bytes go.
-    let phone = phone(world).await;
-    phone.close().await;
-    let desk = self::desk(world);
     desk.rename(b"kept", b"still kept").unwrap();
     tell(&desk).await;
     desk.rename(b"gone", b"also gone").unwrap();
@@ -139,11 +142,7 @@ async fn compact(world: &mut World) {
     set_time(folder.path());
     let desk = desk(world);
     put_folder(&desk, folder.path()).await;
-    tell(&desk).await;
-    desk.close().await;
-    let phone = phone(world).await;
-    phone.close().await;
-    let desk = self::desk(world);
+    let desk = both_know(world, desk).await;
     desk.rename(b"box/03", b"other").unwrap();
     desk.close().await;
 

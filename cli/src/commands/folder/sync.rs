@@ -63,8 +63,7 @@ fn stored(argument: &OsString) -> Option<&[u8]> {
 
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
     let sides = (stored(&args.source), stored(&args.target));
-    let (delete, replace) = (args.delete, args.delete);
-    let folder = FolderOptions { delete, replace, ..options(&args.exclude, args.keep) };
+    let folder = FolderOptions { delete: args.delete, ..options(&args.exclude, args.keep) };
     match sides {
         (None, Some(to)) => {
             let client = context.client_synced().await?;
