@@ -1,0 +1,298 @@
+"""grant.md: chains of links, requests, revocations, sales, tokens."""
+
+from codec import GUARDS, Reader, concat, decode, encode, layout
+from identity import TEXT_MAX
+from primitives import No, bech32m, derive, hpke_open, signed
+
+LINKS_MAX = 8
+BYTES_MAX = 2048
+ABILITIES = 1 | 2 | 4 | 8 | 16 | 32 | 64
+READ, STORE, DELETE = 1, 32, 64
+
+layout("""
+choice Caveat: 1 object id b16; 2 abilities set u16; 3 not_before ms u64; 4 not_after ms u64; \\
+  5 cells first u64, end u64; 6 node_reads count u64; 7 node_bytes bytes u64; 8 order id b16; \\
+  9 purpose hash b32; 10 depth links u8; 11 staleness ms u64
+record Link: audience b32, nonce b8, caveats [Caveat], signature b64
+record Grant: version u8, root b32, links [Link]
+record Token: version u8, chain b32, grant Grant, manifest Manifest, key_box bytes
+""")
+
+
+def _link(reader):
+    """A link, bounded while it is read."""
+    begin = reader.at
+    out = {"audience": reader.take(32), "nonce": reader.take(8), "caveats": []}
+    for _ in range(reader.count(BYTES_MAX // 2)):
+        out["caveats"].append(reader.value("Caveat"))
+        if reader.at - begin > BYTES_MAX:
+            raise No("TooMany")
+    out["signature"] = reader.take(64)
+    return out
+
+
+def _grant(reader):
+    begin = reader.at
+    out = {"version": reader.number("u8")}
+    if out["version"] != 1:
+        raise No("Tag")
+    out |= {"root": reader.take(32), "links": []}
+    for _ in range(reader.count(LINKS_MAX)):
+        out["links"].append(reader.value("Link"))
+        if reader.at - begin > BYTES_MAX:
+            raise No("TooMany")
+    return out
+
+
+GUARDS["Link"] = _link
+GUARDS["Grant"] = _grant
+
+
+def root_digest(root):
+    return derive("symbolon 2026 grant root v1", concat(("u8", 1), root))
+
+
+def link_digest(before, link):
+    signed_part = concat(link["audience"], link["nonce"], ("[Caveat]", link["caveats"]))
+    return derive("symbolon 2026 grant link v1", before + signed_part)
+
+
+def digests(grant):
+    out, before = [], root_digest(grant["root"])
+    for link in grant["links"]:
+        before = link_digest(before, link)
+        out.append(before)
+    return out
+
+
+def verify(grant):
+    """Refuses what is no chain; gives the links' digests."""
+    links = grant["links"]
+    if not 1 <= len(links) <= LINKS_MAX:
+        raise No("Links")
+    if len(encode("Grant", grant)) > BYTES_MAX:
+        raise No("TooLarge")
+    for place, link in enumerate(links):
+        above = [grant["root"]] + [one["audience"] for one in links[:place]]
+        if link["audience"] in above:
+            raise No("AudienceRepeated")
+        for caveat in link["caveats"]:
+            if caveat["_"] == "abilities" and caveat["set"] & ~ABILITIES:
+                raise No("UnknownAbility")
+            if caveat["_"] == "depth" and len(links) - 1 - place > caveat["links"]:
+                raise No("TooDeep")
+    found = digests(grant)
+    issuers = [grant["root"]] + [link["audience"] for link in links]
+    for issuer, digest, link in zip(issuers, found, links):
+        if not signed(issuer, digest, link["signature"]):
+            raise No("Signature")
+    return found
+
+
+def revocations(grant):
+    """Pairs of link id and account, none of which may be on the ledger."""
+    above, out = [grant["root"]], []
+    for digest, link in zip(digests(grant), grant["links"]):
+        out += [(digest[:16], account) for account in above]
+        above.append(link["audience"])
+    return out
+
+
+def authorize(grant, owner, object_id, peer, ability, cells, now):
+    """Refuses a request that a verified chain does not allow; gives what is left to the node."""
+    links = grant["links"]
+    if owner != grant["root"]:
+        raise No("NotOwner")
+    if peer != links[-1]["audience"]:
+        raise No("NotHolder")
+    if ability == 0 or ability & ~ABILITIES:
+        raise No("NotAllowed")
+    if cells is not None and cells[0] >= cells[1]:
+        raise No("WrongCells")
+    left = {"quotas": [], "orders": [], "staleness": None, "purpose": None, "revocations": revocations(grant)}
+    for digest, link in zip(digests(grant), links):
+        reads = sizes = None
+        for caveat in link["caveats"]:
+            kind = caveat["_"]
+            if kind == "object" and caveat["id"] != object_id:
+                raise No("WrongObject")
+            if kind == "abilities" and ability & ~caveat["set"]:
+                raise No("NotAllowed")
+            if kind == "not_before" and now < caveat["ms"]:
+                raise No("NotYet")
+            if kind == "not_after" and now >= caveat["ms"]:
+                raise No("Expired")
+            if kind == "cells" and cells is None:
+                raise No("WrongCells")
+            if kind == "cells" and not (caveat["first"] <= cells[0] and cells[1] <= caveat["end"]):
+                raise No("WrongCells")
+            if kind == "node_reads":
+                reads = least(reads, caveat["count"])
+            if kind == "node_bytes":
+                sizes = least(sizes, caveat["bytes"])
+            if kind == "staleness":
+                left["staleness"] = least(left["staleness"], caveat["ms"])
+            if kind == "order" and caveat["id"] not in left["orders"]:
+                left["orders"].append(caveat["id"])
+            if kind == "purpose":
+                if left["purpose"] not in (None, caveat["hash"]):
+                    raise No("PurposesDiffer")
+                left["purpose"] = caveat["hash"]
+        if reads is not None or sizes is not None:
+            left["quotas"].append((digest[:16], reads, sizes))
+    return left
+
+
+def least(one, other):
+    return other if one is None else min(one, other)
+
+
+# Sales.
+
+
+def mandate_holds(seller, link, authority, object_id):
+    """Whether a ledger takes a mandate for a listing."""
+    caveats = link["caveats"]
+    named = {kind: [caveat for caveat in caveats if caveat["_"] == kind] for kind in {c["_"] for c in caveats}}
+    forbidden = {"not_before", "not_after", "cells", "node_reads", "node_bytes", "staleness", "order"}
+    if link["audience"] != authority:
+        return False
+    if not named.get("object") or any(caveat["id"] != object_id for caveat in named["object"]):
+        return False
+    if not named.get("abilities"):
+        return False
+    if any(not caveat["set"] & READ for caveat in named["abilities"]):
+        return False
+    if any(caveat["set"] & (STORE | DELETE) for caveat in named["abilities"]):
+        return False
+    if any(caveat["links"] == 0 for caveat in named.get("depth", [])):
+        return False
+    if len({caveat["hash"] for caveat in named.get("purpose", [])}) > 1:
+        return False
+    if forbidden & set(named):
+        return False
+    try:
+        verify({"version": 1, "root": seller, "links": [link]})
+    except No:
+        return False
+    return True
+
+
+def mandate_id(seller, link):
+    return link_digest(root_digest(seller), link)[:16]
+
+
+def sale_nonce(order):
+    return derive("symbolon 2026 grant sale nonce v1", order)[:8]
+
+
+def sale_caveats(order, ends):
+    return [{"_": "order", "id": order}, {"_": "not_after", "ms": ends}]
+
+
+# Tokens.
+
+
+def token(text, wrap_secret, chain=None):
+    """The file key in a token, and the token."""
+    data = bech32m("grant", text, TEXT_MAX)
+    if data[:1] not in (b"", b"\x01"):
+        raise No("Version")
+    try:
+        read = decode("Token", data)
+    except No as no:
+        raise No(f"Layout.{no.name}") from None
+    if chain is not None and read["chain"] != chain:
+        raise No("OtherChain")
+    if len(read["key_box"]) != 80:
+        raise No("Sealed")
+    try:
+        last = verify(read["grant"])[-1]
+    except No as no:
+        raise No(f"Grant.{no.name}") from None
+    aad = concat(read["chain"], last, ("Manifest", read["manifest"]))
+    key = hpke_open(wrap_secret, b"symbolon 2026 grant key box v1", aad, read["key_box"])
+    if key is None or len(key) != 32:
+        raise No("Sealed")
+    if derive("symbolon 2026 commit v1", key) != read["manifest"]["commitment"]:
+        raise No("WrongKey")
+    return key, read
+
+
+# Vectors.
+
+
+def _hex(case, name):
+    return bytes.fromhex(case[name])
+
+
+def _same(holds):
+    return "ok" if holds else "mismatch"
+
+
+def run_verify(case):
+    reader = Reader(_hex(case, "grant"))
+    try:
+        grant = reader.value("Grant")
+        reader.finish()
+    except No as no:
+        raise No(f"Decode.{no.name}") from None
+    found = verify(grant)
+    if [digest[:16].hex() for digest in found] != case["link_ids"]:
+        return "mismatch"
+    if "revocations" in case:
+        pairs = [[link.hex(), account.hex()] for link, account in revocations(grant)]
+        return _same(pairs == case["revocations"])
+    return "ok"
+
+
+def run_authorize(case):
+    grant = decode("Grant", _hex(case, "grant"))
+    verify(grant)
+    left = authorize(
+        grant, _hex(case, "owner"), _hex(case, "object"), _hex(case, "peer"), case["ability"], case["cells"],
+        case["now_ms"])
+    reads = [reads for _, reads, _ in left["quotas"] if reads is not None]
+    sizes = [sizes for _, _, sizes in left["quotas"] if sizes is not None]
+    found = {"node_reads": min(reads, default=None), "orders": [order.hex() for order in left["orders"]]}
+    if "quotas" in case:
+        found["quotas"] = [[link.hex(), reads, sizes] for link, reads, sizes in left["quotas"]]
+        found["node_bytes"] = min(sizes, default=None)
+        found["staleness_ms"] = left["staleness"]
+        found["purpose"] = left["purpose"] and left["purpose"].hex()
+        found["revocations"] = [[link.hex(), account.hex()] for link, account in left["revocations"]]
+    return _same(all(case[name] == value for name, value in found.items()))
+
+
+def run_token(case):
+    text = ("TooLong", "Form", "Prefix", "Damaged")
+    chain = _hex(case, "chain") if "chain" in case else None
+    try:
+        key, _ = token(case["token"], _hex(case, "wrap_secret"), chain)
+    except No as no:
+        raise No(f"Text.{no.name}" if no.name in text else no.name) from None
+    return _same(key.hex() == case["file_key"])
+
+
+def run_sale(case):
+    """A mandate by itself, and the sale's link that follows from an order."""
+    mandate = decode("Link", _hex(case, "mandate"))
+    seller, authority = _hex(case, "seller"), _hex(case, "authority")
+    if not mandate_holds(seller, mandate, authority, _hex(case, "object")):
+        return "NotAMandate"
+    if mandate_id(seller, mandate) != _hex(case, "mandate_id"):
+        return "mismatch"
+    link = decode("Link", _hex(case, "sale"))
+    order = _hex(case, "order")
+    if link["nonce"] != sale_nonce(order) or link["caveats"] != sale_caveats(order, case["ends_ms"]):
+        return "OtherLink"
+    if link["audience"] != _hex(case, "holder"):
+        return "OtherLink"
+    verify({"version": 1, "root": seller, "links": [mandate, link]})
+    return "ok"
+
+
+VECTORS = {
+    "grant/verify.json": run_verify, "grant/authorize.json": run_authorize, "grant/token.json": run_token,
+    "grant/sale.json": run_sale,
+}

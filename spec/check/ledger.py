@@ -1,0 +1,1011 @@
+"""ledger.md: from one state to the next."""
+
+import layouts  # noqa: F401
+from codec import TYPES, concat, decode, encode
+from content import Layout, deal_id
+from custody import (
+    acceptance_holds, capsule_holds, custody_terms, delivery_holds, label, release_context, release_holds,
+    vault_refused,
+)
+from grant import mandate_holds, mandate_id
+from primitives import No, derive, signed
+from proof import challenge_seed, challenges, counts, part_holds, state_root
+
+ZERO = bytes(32)
+U32, U64, U128 = 2**32 - 1, 2**64 - 1, 2**128 - 1
+BP = 10_000
+DAY_MS = 86_400_000
+WINDOW_MAX = 365 * DAY_MS
+TRANSACTION_MAX, BLOCK_MAX, EVENTS_FULL = 131_072, 1_048_576, 10_000
+SHARD_MAX, LEAF, GIB = 64 << 20, 1024, 1 << 30
+CLOSED_MAX = 100
+CODES = {name: code for code, name, _ in TYPES["Status"][1]}
+CHAIN, POOLS, ACCOUNTS, SEEN, SEEN_UNTIL, HOLDS, NODES, SLOTS, CHANGES, DEALS, DEAL_ENDS, DEALS_OF, VAULTS, \
+    LISTINGS, AWAIT, ORDERS, DUE, REVOCATIONS, ORDERS_OF, ROOTS = range(1, 21)
+ROWS = {
+    CHAIN: "Chain", POOLS: "Pools", ACCOUNTS: "Account", SEEN: "Seen", SEEN_UNTIL: "Nothing", HOLDS: "Hold",
+    NODES: "Node", SLOTS: "Slot", CHANGES: "SlotChange", DEALS: "Deal", DEAL_ENDS: "Nothing", DEALS_OF: "Nothing",
+    VAULTS: "Vault", LISTINGS: "Listing", AWAIT: "Nothing", ORDERS: "Order", DUE: "Nothing",
+    REVOCATIONS: "Revocation", ORDERS_OF: "Nothing", ROOTS: "Root",
+}
+
+
+def big(number, size=8):
+    return number.to_bytes(size, "big")
+
+
+class Broken(Exception):
+    """The rules have come to what they say cannot be."""
+
+
+class State:
+    """Rows by key, with what a block has changed on top."""
+
+    def __init__(self, rows):
+        self.rows = dict(rows)
+
+    def get(self, table, key=b""):
+        found = self.rows.get(bytes([table]) + key)
+        return None if found is None else decode(ROWS[table], found)
+
+    def has(self, table, key):
+        return bytes([table]) + key in self.rows
+
+    def put(self, table, key, value):
+        self.rows[bytes([table]) + key] = encode(ROWS[table], value)
+
+    def drop(self, table, key):
+        del self.rows[bytes([table]) + key]
+
+    def keys(self, table, prefix=b""):
+        start = bytes([table]) + prefix
+        return sorted(key[1:] for key in self.rows if key.startswith(start))
+
+
+# Genesis.
+
+RANGES = {
+    "epoch_ms": (1000, 30 * DAY_MS), "validity_blocks_max": (1, 10_000_000), "storage_fee_bp": (0, 1000),
+    "sale_fee_bp": (0, 1000), "custody_fee_bp": (0, 1000), "repair_reserve_bp": (0, BP),
+    "delivery_ms": (1000, 30 * DAY_MS), "window_ms_min": (0, WINDOW_MAX), "deal_epochs_max": (1, 100_000_000),
+}
+
+
+def genesis(data):
+    """The first rows of a ledger."""
+    of = decode("Genesis", data)
+    for name, (least, most) in RANGES.items():
+        if not least <= of["params"][name] <= most:
+            raise No(name)
+    chain = derive("symbolon 2026 genesis v1", data)
+    beacon = derive("symbolon 2026 beacon genesis v1", chain)
+    state = State({})
+    state.put(CHAIN, b"", {
+        "id": chain, "params": of["params"], "authority": of["authority"], "genesis_ms": of["time_ms"],
+        "time_ms": of["time_ms"], "height": 0, "epoch": 0, "epoch_started_ms": of["time_ms"],
+        "epoch_beacon": beacon, "beacon": beacon, "onion": of["onion"], "change_next": 0,
+    })
+    state.put(POOLS, b"", {"storage": 0, "repair": 0, "treasury": 0, "issued": 0})
+    return state
+
+
+# Prices.
+
+
+def counted(number):
+    """All arithmetic is checked, that of products before a division too."""
+    if number > U128:
+        raise OverflowError
+    return number
+
+
+def slot_rate(price, length):
+    return -(-counted(price * length) // GIB)
+
+
+def deal_cost(params, length, epochs, prices):
+    """Rate, storage, reserve, fee and total, or None where a number is past what can be counted."""
+    try:
+        rate = 0
+        for price in prices:
+            rate = counted(rate + slot_rate(price, length))
+        storage = counted(rate * epochs)
+        reserve = counted(storage * params["repair_reserve_bp"]) // BP
+        fee = counted(storage * params["storage_fee_bp"]) // BP
+        return rate, storage, reserve, fee, counted(counted(storage + reserve) + fee)
+    except OverflowError:
+        return None
+
+
+def part(amount, bp):
+    return amount * bp // BP
+
+
+# A block.
+
+
+class Block:
+    """A block that is being made on top of a state."""
+
+    def __init__(self, state, facts):
+        self.state = State(state.rows)
+        self.chain = self.state.get(CHAIN)
+        self.pools = self.state.get(POOLS)
+        self.events = []
+        self.bytes = 0
+        chain = self.chain
+        if facts["time_ms"] < chain["time_ms"]:
+            raise No("TimeBackwards")
+        if derive("symbolon 2026 onion v1", facts["reveal"]) != chain["onion"]:
+            raise No("WrongReveal")
+        parent_ms = chain["time_ms"]
+        chain["height"] += 1
+        chain["time_ms"] = facts["time_ms"]
+        chain["beacon"] = derive("symbolon 2026 beacon v1", chain["beacon"] + facts["reveal"])
+        chain["onion"] = facts["onion_next"] or facts["reveal"]
+        self.close_due(parent_ms)
+        self.pick_previews()
+        self.forget_seen()
+        self.turn_epoch()
+
+    @property
+    def now(self):
+        return self.chain["time_ms"]
+
+    def report(self, kind, **fields):
+        self.events.append({"_": kind} | fields)
+
+    # Money.
+
+    def account(self, who):
+        return self.state.get(ACCOUNTS, who) or {"balance": 0, "faucet_height": 0}
+
+    def balance(self, who):
+        return self.account(who)["balance"]
+
+    def _change(self, place, by):
+        kind = place["_"]
+        if kind == "outside":
+            self.pools["issued"] -= by
+        elif kind == "account":
+            row = self.account(place["account"])
+            row["balance"] += by
+            if row["balance"] < 0:
+                raise Broken("an account below zero")
+            self.state.put(ACCOUNTS, place["account"], row)
+        elif kind == "hold":
+            key = encode("HoldKey", place["hold"])
+            row = self.state.get(HOLDS, key)
+            row["amount"] += by
+            self.state.put(HOLDS, key, row)
+        else:
+            self.pools[kind] += by
+            if self.pools[kind] < 0:
+                raise Broken("a pool below zero")
+
+    def move(self, source, to, amount, reason):
+        if amount == 0:
+            return
+        self._change(source, -amount)
+        self._change(to, amount)
+        self.events.append({"_": "moved", "from": source, "to": to, "amount": amount, "reason": reason})
+
+    def place_hold(self, hold, payer, payee, amount, expires_ms, reason):
+        row = {"payer": payer, "payee": payee, "amount": 0, "expires_ms": expires_ms}
+        self.state.put(HOLDS, encode("HoldKey", hold), row)
+        self.move(of_account(payer), {"_": "hold", "hold": hold}, amount, reason)
+
+    def close_hold(self, hold, to, reason):
+        key = encode("HoldKey", hold)
+        self.move({"_": "hold", "hold": hold}, of_account(to), self.state.get(HOLDS, key)["amount"], reason)
+        self.state.drop(HOLDS, key)
+
+    # What falls due.
+
+    def close_due(self, parent_ms):
+        params, closed = self.chain["params"], 0
+        for key in self.state.keys(DUE):
+            due_ms, order_id = int.from_bytes(key[:8], "big"), key[8:]
+            if due_ms > self.now:
+                break
+            order = self.state.get(ORDERS, order_id)
+            late = max(params["delivery_ms"] // 64, 1000)
+            stood_still = parent_ms < due_ms and self.now - due_ms >= late
+            again = min(self.now + params["delivery_ms"], U64)
+            if order["state"]["_"] == "paid" and stood_still and again < order["access_until_ms"]:
+                self.state.drop(DUE, key)
+                order["due_ms"] = again
+                self.state.put(DUE, big(again) + order_id, {})
+                self.state.put(ORDERS, order_id, order)
+                continue
+            if closed == CLOSED_MAX:
+                continue
+            closed += 1
+            if order["state"]["_"] == "paid":
+                self.refund(order_id, order)
+            else:
+                self.settle(order_id, order, b"")
+
+    def refund(self, order_id, order):
+        self.close_hold({"_": "order", "order": order_id}, order["buyer"], {"_": "sale", "order": order_id})
+        self.state.drop(DUE, big(order["due_ms"]) + order_id)
+        order["state"] = {"_": "refunded"}
+        self.state.put(ORDERS, order_id, order)
+        self.report("order_refunded", order=order_id)
+
+    def settle(self, order_id, order, named):
+        listing = self.state.get(LISTINGS, order["listing"])
+        vault = self.state.get(VAULTS, listing["terms"]["vault"])
+        amount, params = order["amount"], self.chain["params"]
+        hold = {"_": "order", "order": order_id}
+        source, reason = {"_": "hold", "hold": hold}, {"_": "sale", "order": order_id}
+        fee = part(amount, params["sale_fee_bp"])
+        custody = part(amount, params["custody_fee_bp"])
+        indexes = list(named) or [one["index"] for one in order["releases"]]
+        each = custody // len(indexes) if indexes else 0
+        rest = amount - fee - each * len(indexes)
+        self.move(source, {"_": "treasury"}, fee, {"_": "fee"})
+        for index in indexes:
+            node = self.state.get(NODES, vault["custodians"][index - 1])
+            self.move(source, of_account(node["payout"]), each, reason)
+        for split in listing["terms"]["splits"]:
+            self.move(source, of_account(split["account"]), part(rest, split["share_bp"]), reason)
+        self.close_hold(hold, listing["seller"], reason)
+        listing["sold"] += 1
+        self.state.put(LISTINGS, order["listing"], listing)
+        self.state.drop(DUE, big(order["due_ms"]) + order_id)
+        order["state"] = {"_": "settled"}
+        self.state.put(ORDERS, order_id, order)
+        self.report("order_settled", order=order_id)
+
+    def pick_previews(self):
+        for listing_id in self.state.keys(AWAIT):
+            listing = self.state.get(LISTINGS, listing_id)
+            listing["preview_seed"] = derive("symbolon 2026 preview v1", self.chain["beacon"] + listing_id)
+            self.state.put(LISTINGS, listing_id, listing)
+            self.state.drop(AWAIT, listing_id)
+            self.report("preview_picked", listing=listing_id)
+
+    def forget_seen(self):
+        for key in self.state.keys(SEEN_UNTIL):
+            if int.from_bytes(key[:8], "big") >= self.chain["height"]:
+                break
+            self.state.drop(SEEN_UNTIL, key)
+            self.state.drop(SEEN, key[8:])
+
+    # Epochs.
+
+    def turn_epoch(self):
+        chain, length = self.chain, self.chain["params"]["epoch_ms"]
+        boundary = min(chain["epoch_started_ms"] + length, U64)
+        if self.now < boundary:
+            return
+        chain["epoch_started_ms"] = self.now
+        if self.now - boundary >= length // 4:
+            return
+        epoch = chain["epoch"]
+        for node_id in self.state.keys(NODES):
+            node = self.state.get(NODES, node_id)
+            if node["slots"] == 0 or node["passed_epoch"] == epoch:
+                continue
+            node["missed"] += 1
+            node["missed_in_row"] = min(node["missed_in_row"] + 1, U32)
+            self.state.put(NODES, node_id, node)
+            reason = {"_": "missed", "node": node_id, "epoch": epoch}
+            self.move({"_": "storage"}, {"_": "repair"}, node["rate"], reason)
+        for key in self.state.keys(DEAL_ENDS, big(epoch)):
+            deal = key[8:]
+            self.state.drop(DEAL_ENDS, key)
+            self.leave(deal)
+            row = self.state.get(DEALS, deal)
+            self.free(row)
+            row["state"] = {"_": "completed"}
+            self.state.put(DEALS, deal, row)
+            self.close_hold({"_": "deal", "deal": deal}, row["owner"], {"_": "deal", "deal": deal})
+        for key in self.state.keys(CHANGES):
+            change = self.state.get(CHANGES, key)
+            self.state.drop(CHANGES, key)
+            if change["_"] == "leave":
+                self.leave(change["deal"])
+            elif self.state.get(DEALS, change["deal"])["state"]["_"] == "offered":
+                self.join(change["deal"])
+        chain["epoch"] += 1
+        chain["epoch_beacon"] = chain["beacon"]
+        self.report("epoch_began", epoch=chain["epoch"])
+
+    def join(self, deal):
+        row = self.state.get(DEALS, deal)
+        for index, shard in enumerate(row["shards"]):
+            if shard is None:
+                continue
+            node = self.state.get(NODES, shard["node"])
+            rate, position = slot_rate(shard["price"], row["length"]), node["slots"]
+            slot = {"deal": deal, "index": index, "root": shard["root"], "length": row["length"], "rate": rate}
+            shard["position"] = position
+            node["slots"] += 1
+            node["slot_bytes"] += row["length"]
+            node["longest"] = max(node["longest"], row["length"])
+            node["rate"] += rate
+            node["table"] = slot_joins(node["table"], position, slot)
+            self.state.put(SLOTS, shard["node"] + big(position, 4), slot)
+            self.state.put(NODES, shard["node"], node)
+        row["state"] = {"_": "active"}
+        self.state.put(DEALS, deal, row)
+
+    def leave(self, deal):
+        row = self.state.get(DEALS, deal)
+        for shard in row["shards"]:
+            if shard is None:
+                continue
+            node, position = self.state.get(NODES, shard["node"]), shard["position"]
+            last = node["slots"] - 1
+            gone = self.state.get(SLOTS, shard["node"] + big(position, 4))
+            if position != last:
+                moved = self.state.get(SLOTS, shard["node"] + big(last, 4))
+                other = self.state.get(DEALS, moved["deal"])
+                other["shards"][moved["index"]]["position"] = position
+                self.state.put(DEALS, moved["deal"], other)
+                self.state.put(SLOTS, shard["node"] + big(position, 4), moved)
+            self.state.drop(SLOTS, shard["node"] + big(last, 4))
+            shard["position"] = None
+            node["slots"] = last
+            node["slot_bytes"] -= row["length"]
+            node["rate"] -= gone["rate"]
+            node["table"] = slot_leaves(node["table"], position)
+            if last == 0:
+                node["longest"] = 0
+            self.state.put(NODES, shard["node"], node)
+        self.state.put(DEALS, deal, row)
+        self.report("deal_ended", deal=deal)
+
+    def free(self, row):
+        for shard in row["shards"]:
+            if shard is not None:
+                node = self.state.get(NODES, shard["node"])
+                node["used"] -= row["length"]
+                self.state.put(NODES, shard["node"], node)
+
+    def queue(self, kind, deal):
+        self.state.put(CHANGES, big(self.chain["change_next"]), {"_": kind, "deal": deal})
+        self.chain["change_next"] += 1
+
+    # Transactions.
+
+    def push(self, data):
+        """Applies a transaction; refuses with the status of the lowest code."""
+        of = decode("Transaction", data)
+        if self.bytes + len(data) > BLOCK_MAX:
+            raise No("Full")
+        if len(self.events) >= EVENTS_FULL:
+            raise No("Full")
+        self.envelope(of, data)
+        bad, apply = ACTIONS[of["action"]["_"]](self, of["sender"], of["action"], of)
+        if bad:
+            raise No(min(bad, key=CODES.get))
+        self.bytes += len(data)
+        height = self.chain["height"]
+        key = of["sender"] + of["id"]
+        self.state.put(SEEN, key, {"digest": transaction_digest(of), "height": height})
+        self.state.put(SEEN_UNTIL, big(of["valid_until"]) + key, {})
+        apply()
+
+    def envelope(self, of, data):
+        chain = self.chain
+        if of["chain"] != chain["id"]:
+            raise No("WrongChain")
+        if len(data) > TRANSACTION_MAX:
+            raise No("TooLarge")
+        digest = transaction_digest(of)
+        if not signed(of["sender"], digest, of["signature"]):
+            raise No("BadSignature")
+        if of["valid_until"] < chain["height"]:
+            raise No("Expired")
+        if of["valid_until"] - chain["height"] > chain["params"]["validity_blocks_max"]:
+            raise No("TooFarAhead")
+        seen = self.state.get(SEEN, of["sender"] + of["id"])
+        if seen and seen["digest"] != digest:
+            raise No("IdReused")
+        if seen:
+            # It is in a block already and does not go into another: a replay says this of it.
+            raise No("IdReused")
+
+    def finish(self):
+        self.state.put(CHAIN, b"", self.chain)
+        self.state.put(POOLS, b"", self.pools)
+        money = sum(self.state.get(ACCOUNTS, key)["balance"] for key in self.state.keys(ACCOUNTS))
+        money += sum(self.state.get(HOLDS, key)["amount"] for key in self.state.keys(HOLDS))
+        money += self.pools["storage"] + self.pools["repair"] + self.pools["treasury"]
+        if money != self.pools["issued"]:
+            raise Broken("money was made or lost")
+        return self.state, state_root(self.state.rows.items())
+
+
+def of_account(account):
+    return {"_": "account", "account": account}
+
+
+def slot_joins(table, position, slot):
+    return derive("symbolon 2026 slot table v1", concat(table, ("u8", 1), ("u32", position), ("Slot", slot)))
+
+
+def slot_leaves(table, position):
+    return derive("symbolon 2026 slot table v1", concat(table, ("u8", 2), ("u32", position)))
+
+
+def transaction_digest(of):
+    return derive("symbolon 2026 transaction v1", concat(
+        of["chain"], of["sender"], of["id"], ("u64", of["valid_until"]), ("Action", of["action"])))
+
+
+def acceptance_digest(chain, terms, of):
+    return derive("symbolon 2026 acceptance v1", concat(
+        chain, ("DealTerms", terms), of["node"], ("u8", of["index"]), of["root"], ("u128", of["price"]),
+        ("u64", of["expires_ms"])))
+
+
+# Actions: each gives the statuses that apply, and what to do when none does.
+
+
+def faucet(block, sender, action, of):
+    params, bad, row = block.chain["params"], set(), block.account(sender)
+    if params["faucet"] == 0:
+        bad.add("FaucetClosed")
+    waited = block.chain["height"] - row["faucet_height"]
+    if row["faucet_height"] != 0 and waited < max(params["faucet_blocks"], 1):
+        bad.add("FaucetEmpty")
+    if block.pools["issued"] + params["faucet"] > U128:
+        bad.add("Overflow")
+
+    def apply():
+        row["faucet_height"] = block.chain["height"]
+        block.state.put(ACCOUNTS, sender, row)
+        block.move({"_": "outside"}, of_account(sender), params["faucet"], {"_": "faucet"})
+
+    return bad, apply
+
+
+def transfer(block, sender, action, of):
+    bad = set()
+    if action["amount"] == 0:
+        bad.add("BadField")
+    if action["to"] == sender:
+        bad.add("BadField")
+    if block.balance(sender) < action["amount"]:
+        bad.add("BalanceTooLow")
+    apply = lambda: block.move(of_account(sender), of_account(action["to"]), action["amount"], {"_": "transfer"})
+    return bad, apply
+
+
+def hold_key(payer, transaction):
+    return {"_": "request", "payer": payer, "id": transaction}
+
+
+def place_hold(block, sender, action, of):
+    bad, hold = set(), hold_key(sender, of["id"])
+    if action["amount"] == 0:
+        bad.add("BadField")
+    if action["payee"] == sender:
+        bad.add("BadField")
+    if action["expires_ms"] <= block.now:
+        bad.add("BadField")
+    if block.state.has(HOLDS, encode("HoldKey", hold)):
+        bad.add("Exists")
+    if block.balance(sender) < action["amount"]:
+        bad.add("BalanceTooLow")
+    apply = lambda: block.place_hold(
+        hold, sender, action["payee"], action["amount"], action["expires_ms"], {"_": "hold"})
+    return bad, apply
+
+
+def release_hold(block, sender, action, of):
+    bad, hold = set(), hold_key(action["payer"], action["id"])
+    row = block.state.get(HOLDS, encode("HoldKey", hold))
+    if action["amount"] == 0:
+        bad.add("BadField")
+    if row and action["amount"] > row["amount"]:
+        bad.add("BadField")
+    if not row:
+        bad.add("UnknownHold")
+    if row and row["payee"] != sender:
+        bad.add("NotYours")
+
+    def apply():
+        block.move({"_": "hold", "hold": hold}, of_account(sender), action["amount"], {"_": "hold"})
+        block.close_hold(hold, action["payer"], {"_": "hold"})
+
+    return bad, apply
+
+
+def void_hold(block, sender, action, of):
+    bad, hold = set(), hold_key(action["payer"], action["id"])
+    row = block.state.get(HOLDS, encode("HoldKey", hold))
+    if not row:
+        return {"UnknownHold"}, None
+    if sender not in (row["payer"], row["payee"]):
+        bad.add("NotYours")
+    if sender == row["payer"] and block.now < row["expires_ms"]:
+        bad.add("TooEarly")
+    return bad, lambda: block.close_hold(hold, action["payer"], {"_": "hold"})
+
+
+def register_node(block, sender, action, of):
+    bad = set()
+    if len(action["addresses"]) > 16:
+        bad.add("BadField")
+    if any(not 1 <= len(text.encode()) <= 256 for text in action["addresses"]):
+        bad.add("BadField")
+    row = block.state.get(NODES, sender) or {
+        "used": 0, "slots": 0, "longest": 0, "slot_bytes": 0, "table": ZERO, "rate": 0, "passed_epoch": None,
+        "passed": 0, "missed": 0, "missed_in_row": 0,
+    }
+    if action["capacity"] < row["used"]:
+        bad.add("NodeFull")
+    for name in ("payout", "addresses", "custody_key", "price", "capacity"):
+        row[name] = action[name]
+    return bad, lambda: block.state.put(NODES, sender, row)
+
+
+def open_deal(block, sender, action, of):
+    bad, params, terms, acceptances = set(), block.chain["params"], action["terms"], action["acceptances"]
+    if not 1 <= terms["required"] <= terms["total"] <= 128:
+        bad.add("BadField")
+    if not 1 <= terms["epochs"] <= params["deal_epochs_max"]:
+        bad.add("BadField")
+    if not LEAF <= terms["length"] <= SHARD_MAX or terms["length"] % LEAF:
+        bad.add("BadField")
+    if len(acceptances) < terms["required"]:
+        bad.add("BadField")
+    if any(one["index"] >= terms["total"] for one in acceptances):
+        bad.add("BadField")
+    if len({one["index"] for one in acceptances}) < len(acceptances):
+        bad.add("BadField")
+    if len({one["node"] for one in acceptances}) < len(acceptances):
+        bad.add("BadField")
+    if deal_id(action["opening"]) != terms["deal"]:
+        bad.add("BadProof")
+    if not all(signed(one["node"], acceptance_digest(block.chain["id"], terms, one), one["signature"])
+               for one in acceptances):
+        bad.add("BadAcceptance")
+    nodes = [block.state.get(NODES, one["node"]) for one in acceptances]
+    if not all(nodes):
+        bad.add("UnknownNode")
+    if terms["owner"] != sender:
+        bad.add("NotYours")
+    if block.state.has(DEALS, terms["deal"]):
+        bad.add("Exists")
+    cost = deal_cost(params, terms["length"], terms["epochs"], [one["price"] for one in acceptances])
+    if cost and cost[4] > action["cost_max"]:
+        bad.add("TermsChanged")
+    if any(node and node["capacity"] - node["used"] < terms["length"] for node in nodes):
+        bad.add("NodeFull")
+    if any(one["expires_ms"] < block.now for one in acceptances):
+        bad.add("AcceptanceExpired")
+    if cost and block.balance(sender) < cost[4]:
+        bad.add("BalanceTooLow")
+    if not cost:
+        bad.add("Overflow")
+
+    def apply():
+        rate, storage, reserve, fee, _ = cost
+        deal, reason = terms["deal"], {"_": "deal", "deal": terms["deal"]}
+        start = block.chain["epoch"] + 1
+        shards = [None] * terms["total"]
+        for one in acceptances:
+            shards[one["index"]] = {"node": one["node"], "root": one["root"], "price": one["price"], "position": None}
+        block.move(of_account(sender), {"_": "storage"}, storage, reason)
+        block.place_hold({"_": "deal", "deal": deal}, sender, None, reserve, U64, reason)
+        block.move(of_account(sender), {"_": "treasury"}, fee, {"_": "fee"})
+        for one in acceptances:
+            node = block.state.get(NODES, one["node"])
+            node["used"] += terms["length"]
+            block.state.put(NODES, one["node"], node)
+        block.state.put(DEALS, deal, {
+            "owner": sender, "object": terms["object"], "segment": terms["segment"], "required": terms["required"],
+            "length": terms["length"], "access": terms["access"], "start": start, "end": start + terms["epochs"],
+            "rate": rate, "shards": shards, "state": {"_": "offered"},
+        })
+        block.state.put(DEALS_OF, sender + deal, {})
+        block.state.put(DEAL_ENDS, big(start + terms["epochs"] - 1) + deal, {})
+        block.queue("join", deal)
+
+    return bad, apply
+
+
+def end_deal(block, sender, action, of):
+    bad, deal = set(), action["deal"]
+    row = block.state.get(DEALS, deal)
+    if not row:
+        return {"UnknownDeal"}, None
+    if row["owner"] != sender:
+        bad.add("NotYours")
+    state = row["state"]["_"]
+    if state in ("completed", "cancelled"):
+        bad.add("DealClosed")
+
+    def apply():
+        epoch, reason = block.chain["epoch"], {"_": "deal", "deal": deal}
+        left = row["end"] - row["start"] if state == "offered" else row["end"] - (epoch + 1)
+        block.move({"_": "storage"}, of_account(sender), row["rate"] * left, reason)
+        block.close_hold({"_": "deal", "deal": deal}, sender, reason)
+        block.state.drop(DEAL_ENDS, big(row["end"] - 1) + deal)
+        row["state"] = {"_": "cancelled"}
+        block.free(row)
+        if state == "offered":
+            row["end"] = row["start"]
+            block.report("deal_ended", deal=deal)
+        else:
+            row["end"] = epoch + 1
+            block.queue("leave", deal)
+        block.state.put(DEALS, deal, row)
+
+    return bad, apply
+
+
+def prove(block, sender, action, of):
+    node, chain = block.state.get(NODES, sender), block.chain
+    if not node:
+        return {"UnknownNode"}, None
+    if node["slots"] == 0:
+        return {"BadField"}, None
+    bad = set()
+    if action["epoch"] != chain["epoch"]:
+        # Whether it is right for another epoch cannot be said.
+        return {"WrongEpoch"}, None
+    slot = lambda position: block.state.get(SLOTS, sender + big(position, 4))
+    if len(action["leaves"]) != sum(counts(node["slot_bytes"])):
+        bad.add("BadProof")
+    else:
+        seed = challenge_seed(chain["id"], chain["epoch"], chain["epoch_beacon"], sender, node["table"])
+        asked = challenges(
+            seed, node["slots"], node["longest"], node["slot_bytes"], lambda position: slot(position)["length"])
+        for (position, leaf), proof in zip(asked, action["leaves"]):
+            row = slot(position)
+            try:
+                part_holds(row["root"], row["length"], LEAF, leaf, proof["leaf"], proof["path"])
+            except No:
+                bad.add("BadProof")
+    if node["passed_epoch"] == chain["epoch"]:
+        bad.add("AlreadyProven")
+
+    def apply():
+        node["passed_epoch"] = chain["epoch"]
+        node["passed"] += 1
+        node["missed_in_row"] = 0
+        block.state.put(NODES, sender, node)
+        reason = {"_": "proven", "node": sender, "epoch": chain["epoch"]}
+        block.move({"_": "storage"}, of_account(node["payout"]), node["rate"], reason)
+
+    return bad, apply
+
+
+def open_vault(block, sender, action, of):
+    bad, key, custodians = set(), action["key"], action["custodians"]
+    if [one["index"] for one in custodians] != list(range(1, len(custodians) + 1)):
+        bad.add("BadField")
+    if len({one["node"] for one in custodians}) < len(custodians):
+        bad.add("BadField")
+    if vault_refused(key, len(custodians)):
+        bad.add("BadField")
+    nodes = [block.state.get(NODES, one["node"]) for one in custodians]
+    for one, node in zip(custodians, nodes):
+        terms = custody_terms(block.chain["id"], action["vault"], sender, key, one["index"], one["node"])
+        try:
+            acceptance_holds(terms, one["node"], one["index"], one)
+        except No:
+            bad.add("BadAcceptance")
+        if node and node["custody_key"] is None:
+            bad.add("BadAcceptance")
+        if not node:
+            bad.add("UnknownNode")
+    if block.state.has(VAULTS, action["vault"]):
+        bad.add("Exists")
+    row = {"owner": sender, "key": key, "custodians": [one["node"] for one in custodians]}
+    return bad, lambda: block.state.put(VAULTS, action["vault"], row)
+
+
+def control(letter):
+    """Unicode's general category Cc."""
+    return ord(letter) < 0x20 or 0x7F <= ord(letter) <= 0x9F
+
+
+def list_for_sale(block, sender, action, of):
+    bad, terms, chain = set(), action["terms"], block.chain
+    if not 1 <= len(terms["title"].encode()) <= 120:
+        bad.add("BadField")
+    if any(control(letter) for letter in terms["title"]):
+        bad.add("BadField")
+    plan = Layout(terms["manifest"]["required"], terms["manifest"]["total"], terms["manifest"]["length"])
+    if plan.cells != terms["cells"]:
+        bad.add("BadField")
+    if len(terms["splits"]) > 32:
+        bad.add("BadField")
+    if any(split["share_bp"] == 0 for split in terms["splits"]):
+        bad.add("BadField")
+    if sum(split["share_bp"] for split in terms["splits"]) > BP:
+        bad.add("BadField")
+    if terms["window_ms"] < chain["params"]["window_ms_min"]:
+        bad.add("BadField")
+    if terms["window_ms"] > WINDOW_MAX:
+        bad.add("BadField")
+    if terms["access_ms"] == 0:
+        bad.add("BadField")
+    if terms["preview_cells"] > 64:
+        bad.add("BadField")
+    if terms["preview_cells"] > terms["cells"]:
+        bad.add("BadField")
+    if len(encode("Link", terms["mandate"])) > 512:
+        bad.add("BadField")
+    if not mandate_holds(sender, terms["mandate"], chain["authority"], terms["manifest"]["object"]):
+        bad.add("BadProof")
+    if block.state.has(REVOCATIONS, mandate_id(sender, terms["mandate"]) + sender):
+        bad.add("BadProof")
+    try:
+        capsule_holds(terms["capsule"], label(sender, terms["vault"], terms["manifest"]["content_root"]))
+    except No:
+        bad.add("BadLabel")
+    vault = block.state.get(VAULTS, terms["vault"])
+    if not vault:
+        bad.add("UnknownVault")
+    if vault and vault["owner"] != sender:
+        bad.add("NotYours")
+    if block.state.has(LISTINGS, action["listing"]):
+        bad.add("Exists")
+
+    def apply():
+        block.state.put(LISTINGS, action["listing"], {
+            "seller": sender, "terms": terms, "state": {"_": "open"}, "listed_ms": block.now,
+            "preview_seed": None, "preview": None, "sold": 0,
+        })
+        if terms["preview_cells"]:
+            block.state.put(AWAIT, action["listing"], {})
+
+    return bad, apply
+
+
+def post_preview(block, sender, action, of):
+    bad, row = set(), block.state.get(LISTINGS, action["listing"])
+    if not row:
+        return {"UnknownListing"}, None
+    if row["terms"]["preview_cells"] == 0:
+        bad.add("BadField")
+    if row["seller"] != sender:
+        bad.add("NotYours")
+    if row["preview"]:
+        bad.add("Exists")
+    if not row["preview_seed"]:
+        bad.add("TooEarly")
+    row["preview"] = action["preview"]
+    return bad, lambda: block.state.put(LISTINGS, action["listing"], row)
+
+
+def end_listing(block, sender, action, of):
+    bad, row = set(), block.state.get(LISTINGS, action["listing"])
+    if not row:
+        return {"UnknownListing"}, None
+    if row["seller"] != sender:
+        bad.add("NotYours")
+    if row["state"]["_"] == "ended":
+        bad.add("ListingEnded")
+    row["state"] = {"_": "ended"}
+    return bad, lambda: block.state.put(LISTINGS, action["listing"], row)
+
+
+def place_order(block, sender, action, of):
+    bad, chain = set(), block.chain
+    listing = block.state.get(LISTINGS, action["listing"])
+    if listing and action["holder"] == listing["seller"]:
+        bad.add("BadField")
+    if listing and action["holder"] == chain["authority"]:
+        bad.add("BadField")
+    try:
+        delivery_holds(action["delivery"], release_context(chain["id"], action["order"], action["listing"]))
+    except No:
+        bad.add("BadProof")
+    if block.state.has(ORDERS, action["order"]):
+        bad.add("Exists")
+    if block.balance(sender) < action["price"]:
+        bad.add("BalanceTooLow")
+    if not listing:
+        return bad | {"UnknownListing"}, None
+    terms, seller = listing["terms"], listing["seller"]
+    if listing["state"]["_"] == "ended":
+        bad.add("ListingEnded")
+    if block.state.has(REVOCATIONS, mandate_id(seller, terms["mandate"]) + seller):
+        bad.add("ListingEnded")
+    if terms["price"] != action["price"]:
+        bad.add("TermsChanged")
+    if terms["licence"] != action["licence"]:
+        bad.add("TermsChanged")
+
+    def apply():
+        order, due = action["order"], min(block.now + chain["params"]["delivery_ms"], U64)
+        block.place_hold(
+            {"_": "order", "order": order}, sender, None, action["price"], U64, {"_": "sale", "order": order})
+        block.state.put(DUE, big(due) + order, {})
+        block.state.put(ORDERS_OF, sender + order, {})
+        block.state.put(ORDERS_OF, seller + order, {})
+        block.state.put(ORDERS, order, {
+            "listing": action["listing"], "buyer": sender, "holder": action["holder"], "delivery": action["delivery"],
+            "amount": action["price"], "state": {"_": "paid"}, "ordered_ms": block.now,
+            "access_until_ms": min(block.now + terms["access_ms"], U64), "due_ms": due, "releases": [],
+        })
+        block.report("order_paid", order=order)
+
+    return bad, apply
+
+
+def post_release(block, sender, action, of):
+    bad, order, release = set(), block.state.get(ORDERS, action["order"]), action["release"]
+    if not order:
+        return {"UnknownOrder"}, None
+    listing = block.state.get(LISTINGS, order["listing"])
+    vault = block.state.get(VAULTS, listing["terms"]["vault"])
+    context = release_context(block.chain["id"], action["order"], order["listing"])
+    try:
+        release_holds(release, vault["key"], listing["terms"]["capsule"], order["delivery"], context)
+    except No:
+        bad.add("BadProof")
+    if vault["custodians"][release["index"] - 1 : release["index"]] != [sender]:
+        bad.add("NotYours")
+    if any(one["index"] == release["index"] for one in order["releases"]):
+        bad.add("Exists")
+    if order["state"]["_"] in ("settled", "refunded"):
+        bad.add("OrderClosed")
+    if order["state"]["_"] == "delivered":
+        bad.add("TooLate")
+
+    def apply():
+        order["releases"].append({"index": release["index"], "u": release["u"], "v": release["v"]})
+        if len(order["releases"]) >= len(vault["key"]["commitments"]):
+            block.state.drop(DUE, big(order["due_ms"]) + action["order"])
+            order["state"] = {"_": "delivered"}
+            order["due_ms"] = min(block.now + listing["terms"]["window_ms"], U64)
+            block.state.put(DUE, big(order["due_ms"]) + action["order"], {})
+            block.report("order_delivered", order=action["order"])
+        block.state.put(ORDERS, action["order"], order)
+
+    return bad, apply
+
+
+def acknowledge(block, sender, action, of):
+    bad, order, named = set(), block.state.get(ORDERS, action["order"]), action["custodians"]
+    if len(set(named)) < len(named):
+        bad.add("BadField")
+    if 0 in named:
+        bad.add("BadField")
+    if not order:
+        return bad | {"UnknownOrder"}, None
+    vault = block.state.get(VAULTS, block.state.get(LISTINGS, order["listing"])["terms"]["vault"])
+    if any(index > len(vault["custodians"]) for index in named):
+        bad.add("BadField")
+    if order["buyer"] != sender:
+        bad.add("NotYours")
+    if order["state"]["_"] in ("settled", "refunded"):
+        bad.add("OrderClosed")
+    return bad, lambda: block.settle(action["order"], order, named)
+
+
+def revoke(block, sender, action, of):
+    key, bad = action["link"] + sender, set()
+    if block.state.has(REVOCATIONS, key):
+        bad.add("Exists")
+
+    def apply():
+        block.state.put(REVOCATIONS, key, {"height": block.chain["height"]})
+        block.report("revoked", link=action["link"], by=sender)
+
+    return bad, apply
+
+
+def set_root(block, sender, action, of):
+    bad, expected, size = set(), action["expected_version"], len(action["blob"])
+    if size == 0 or size > 4096 or size % 512:
+        bad.add("BadField")
+    if expected == U64:
+        bad.add("BadField")
+    row = block.state.get(ROOTS, sender)
+    if (row["version"] if row else 0) != expected:
+        bad.add("RootMoved")
+    return bad, lambda: block.state.put(ROOTS, sender, {"version": expected + 1, "blob": action["blob"]})
+
+
+ACTIONS = {
+    "Faucet": faucet, "Transfer": transfer, "PlaceHold": place_hold, "ReleaseHold": release_hold,
+    "VoidHold": void_hold, "RegisterNode": register_node, "OpenDeal": open_deal, "EndDeal": end_deal,
+    "Prove": prove, "OpenVault": open_vault, "List": list_for_sale, "Preview": post_preview,
+    "EndListing": end_listing, "Order": place_order, "PostRelease": post_release, "Acknowledge": acknowledge,
+    "Revoke": revoke, "SetRoot": set_root,
+}
+
+
+def transactions_root(transactions):
+    leaves = [derive("symbolon 2026 block transaction v1", data) for data in transactions]
+    return derive("symbolon 2026 block transactions v1", b"".join(leaves))
+
+
+def validators_hash(keys):
+    return derive("symbolon 2026 validators v1", encode("[b32]", sorted(keys)))
+
+
+def header_digest(header):
+    return derive("symbolon 2026 header v1", encode("Header", header))
+
+
+# Vectors.
+
+
+class History:
+    """A ledger from its genesis on: accepted blocks lengthen it, refused ones are only looked at."""
+
+    def __init__(self):
+        self.state = None
+        self.parent = ZERO
+
+    def __call__(self, case):
+        if "genesis" in case:
+            data = bytes.fromhex(case["genesis"])
+            self.state = genesis(data)
+            if self.state.get(CHAIN)["id"].hex() != case["chain"]:
+                return "OtherChain"
+            return self.same(case, state_root(self.state.rows.items()))
+        data = bytes.fromhex(case["facts"])
+        facts = decode("Facts", data)
+        transactions = [bytes.fromhex(one) for one in case["transactions"]]
+        if sum(map(len, transactions)) > BLOCK_MAX:
+            raise No("TooLarge")
+        block = Block(self.state, facts)
+        for one in transactions:
+            block.push(one)
+        state, root = block.finish()
+        found = self.same(case, root)
+        if found == "ok" and "block" in case:
+            found = self.block(case, facts, transactions, block, root)
+        if found == "ok":
+            self.state = state
+        return found
+
+    def same(self, case, root):
+        return "ok" if root.hex() == case["state_root"] else f"root {root.hex()[:8]}"
+
+    def block(self, case, facts, transactions, block, root):
+        """The block as it is kept: header, signature, transactions, events."""
+        data = bytes.fromhex(case["block"])
+        kept = decode("Block", data)
+        chain = block.chain
+        header = {
+            "chain": chain["id"], "height": chain["height"], "parent": self.parent, "facts": facts,
+            "transactions_root": transactions_root(transactions), "state_root": root,
+            "validators": validators_hash([chain["authority"]]),
+        }
+        if kept["header"]["header"] != header:
+            return "OtherHeader"
+        if header_digest(header).hex() != case["digest"]:
+            return "OtherDigest"
+        if not signed(chain["authority"], header_digest(header), kept["header"]["signature"]):
+            return "Signature"
+        if [encode("Transaction", one) for one in kept["transactions"]] != transactions:
+            return "OtherTransactions"
+        if kept["events"] != block.events:
+            return "OtherEvents"
+        if encode("Block", kept) != data:
+            return "mismatch"
+        self.parent = header_digest(header)
+        return "ok"
+
+
+def run_prices(case):
+    params = {"repair_reserve_bp": case["repair_reserve_bp"], "storage_fee_bp": case["storage_fee_bp"]}
+    cost = deal_cost(params, case["length"], case["epochs"], map(int, case["prices"]))
+    if not cost:
+        return "Overflow"
+    return "ok" if (str(cost[0]), str(cost[4])) == (case["rate"], case["total"]) else "mismatch"
+
+
+def run_genesis(case):
+    state = genesis(bytes.fromhex(case["genesis"]))
+    return "ok" if state.get(CHAIN)["id"].hex() == case["chain"] else "OtherChain"
+
+
+VECTORS = {
+    "ledger/history.json": History, "ledger/prices.json": run_prices, "ledger/genesis.json": run_genesis,
+}
