@@ -7,7 +7,7 @@ use std::{
 };
 
 use symbolon_protocol::{
-    grant::{Caveat, Grant, GrantToken},
+    grant::{Caveat, GrantToken},
     id::{AccountId, LinkId},
     identity::Recipient,
 };
@@ -132,7 +132,7 @@ pub(crate) fn account(text: &str, home: &Home) -> Result<AccountId, Error> {
 }
 
 /// The link that makes a grant the holder's own; revoking it kills this grant and all made from it.
-pub(crate) fn last_link(grant: &Grant) -> LinkId {
-    let ids = grant.verify().map(|verified| verified.link_ids()).unwrap_or_default();
+pub(crate) fn last_link(token: &GrantToken) -> LinkId {
+    let ids = token.verify().map(|verified| verified.link_ids()).unwrap_or_default();
     ids.last().copied().unwrap_or(LinkId([0; 16]))
 }

@@ -188,7 +188,7 @@ impl Client {
     /// first id that was never used.
     async fn next_order(&self, id: &ListingId) -> Result<(OrderId, Option<Order>), ClientError> {
         for attempt in 0.. {
-            let order = self.identity().order_id(id, attempt);
+            let order = self.identity().order_id(&self.ledger().chain(), id, attempt);
             match self.ledger().row(Orders, &order).await? {
                 Some(row) if row.state == OrderState::Refunded => {}
                 row => return Ok((order, row)),
@@ -218,7 +218,7 @@ impl Client {
     ) -> Result<Order, ClientError> {
         let chain = self.ledger().chain();
         let context = custody::release_context(&chain, &entry.order, &entry.listing);
-        let secret = self.identity().delivery_secret(&entry.order);
+        let secret = self.identity().delivery_secret(&chain, &entry.order);
         let delivery = DeliveryKey::make(&secret, &context, &self.host().random());
         let action = Action::Order {
             order: entry.order,
@@ -247,7 +247,7 @@ impl Client {
     ) -> Result<(FileKey, Vec<u8>), ClientError> {
         let vault = self.ledger().row(Vaults, &listing.terms.vault).await?;
         let vault = vault.ok_or_else(|| ClientError::Internal("a listing has a vault".into()))?;
-        let secret = self.identity().delivery_secret(id);
+        let secret = self.identity().delivery_secret(&self.ledger().chain(), id);
         let needed = vault.key.required();
         loop {
             let order = self.ledger().row(Orders, id).await?.ok_or(ClientError::NoOrder(*id))?;

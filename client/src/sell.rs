@@ -125,9 +125,11 @@ impl Client {
         self.send_once(Key::Account, transaction_id("end listing", &id.0), action).await
     }
 
-    /// An id that only this identity could have chosen, and chooses again for the same thing.
+    /// An id that only this identity could have chosen, and chooses again for the same thing on this
+    /// ledger. On another one it is another: who sees it there cannot take it here.
     fn own_id(&self, what: &str, about: &[u8]) -> [u8; 16] {
         let mut hasher = blake3::Hasher::new_keyed(&self.identity().names_key());
+        hasher.update(&self.ledger().chain().0);
         hasher.update(what.as_bytes()).update(&[0]).update(about);
         let mut id = [0; 16];
         id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
@@ -162,7 +164,7 @@ impl Client {
             return Err(ClientError::NotEnoughCustodians { released: 0, needed: 1, faults });
         }
         let narrow = |count: usize| u8::try_from(count).expect("at most five custodians");
-        let secret = self.identity().vault_secret(&id);
+        let secret = self.identity().vault_secret(&self.ledger().chain(), &id);
         let (key, shares) =
             custody::share(&secret, narrow(required), narrow(total), &self.host().random())
                 .map_err(|error| ClientError::Internal(error.to_string()))?;
@@ -262,14 +264,16 @@ impl Client {
         let document = self.publish(kind, document, options.epochs).await?;
         let manifest = entry.manifest().clone();
         let cells = layout(&manifest)?.cells();
-        let label = custody::label(&self.me(), &vault, &manifest.content_root);
-        let secret = self.identity().vault_secret(&vault);
+        let chain = self.ledger().chain();
+        let label = custody::label(&chain, &self.me(), &vault, &manifest.content_root);
+        let secret = self.identity().vault_secret(&chain, &vault);
         let (capsule, point) = Capsule::seal(&secret, &label, &self.host().random());
         let pad = custody::pad(&entry.object.key.expose(), &custody::listing_key(&point));
         let key = self.identity().account_key();
         let authority = self.ledger().authority();
-        let mandate = grant::mandate(&key, &authority, manifest.object, &self.host().random())
-            .map_err(|error| ClientError::Grant(error.to_string()))?;
+        let mandate =
+            grant::mandate(&chain, &key, &authority, manifest.object, &self.host().random())
+                .map_err(|error| ClientError::Grant(error.to_string()))?;
         Ok(Terms {
             title: options.title.clone(),
             price: options.price,

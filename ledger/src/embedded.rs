@@ -245,7 +245,7 @@ impl Reader {
         let core = self.core.clone();
         self.read(move |read| {
             let rows = Rows::open(read)?;
-            let link = sale::link(&rows, &core.key, order);
+            let link = sale::link(&core.chain, &rows, &core.key, order);
             let block = last_block(read)?.header.header.digest();
             rows.checked((link?, block))
         })

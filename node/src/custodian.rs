@@ -301,7 +301,8 @@ pub(crate) async fn make(
 ) -> Result<Release, ReleaseError> {
     let terms = &listing.terms;
     let kept = kept(shared, terms.vault).await?.ok_or(ReleaseError::NotOurs(*id))?;
-    let label = custody::label(&listing.seller, &terms.vault, &terms.manifest.content_root);
+    let label =
+        custody::label(&shared.chain, &listing.seller, &terms.vault, &terms.manifest.content_root);
     let context = custody::release_context(&shared.chain, id, &order.listing);
     let request = ReleaseRequest {
         vault: &kept.key,

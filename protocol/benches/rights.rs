@@ -30,12 +30,13 @@ fn grants(criterion: &mut Criterion) {
         Caveat::Abilities { set: ability::READ },
         Caveat::NotAfter { time_ms: 1 << 50 },
     ];
-    let grant = Grant::issue(&owner.account_key(), one.peer(), caveats, &[1; 32])
-        .and_then(|grant| grant.delegate(&one.access_key(), two.peer(), vec![], &[1; 32]))
-        .and_then(|grant| grant.delegate(&two.access_key(), three.peer(), vec![], &[1; 32]))
+    let chain = ChainId([1; 32]);
+    let grant = Grant::issue(&chain, &owner.account_key(), one.peer(), caveats, &[1; 32])
+        .and_then(|grant| grant.delegate(&chain, &one.access_key(), two.peer(), vec![], &[1; 32]))
+        .and_then(|grant| grant.delegate(&chain, &two.access_key(), three.peer(), vec![], &[1; 32]))
         .expect("the chain is well formed");
     let bytes = grant.to_bytes();
-    let verified = grant.verify().expect("the chain was just made");
+    let verified = grant.verify(&chain).expect("the chain was just made");
     let access = Access {
         owner: owner.account(),
         object,
@@ -61,8 +62,9 @@ fn grants(criterion: &mut Criterion) {
         });
     });
     group.bench_function("decode and verify", |bencher| {
-        bencher
-            .iter(|| Grant::from_bytes(black_box(&bytes)).expect("it was just encoded").verify());
+        bencher.iter(|| {
+            Grant::from_bytes(black_box(&bytes)).expect("it was just encoded").verify(&chain)
+        });
     });
     group.bench_function("authorize, once verified", |bencher| {
         bencher.iter(|| verified.authorize(black_box(&access)));
@@ -138,7 +140,7 @@ fn floors(criterion: &mut Criterion) {
 fn custody(criterion: &mut Criterion) {
     let secret = VaultSecret::from_seed(&[1; 32]);
     let (vault, shares) = share(&secret, 3, 5, &[2; 32]).expect("3 of 5 is a sharing");
-    let label = label(&AccountId([3; 32]), &VaultId([4; 16]), &Hash([5; 32]));
+    let label = label(&ChainId([1; 32]), &AccountId([3; 32]), &VaultId([4; 16]), &Hash([5; 32]));
     let (capsule, _) = Capsule::seal(&secret, &label, &[6; 32]);
     let context = release_context(&ChainId([1; 32]), &OrderId([2; 16]), &ListingId([3; 16]));
     let buyer = DeliverySecret::from_seed(&[7; 32]);

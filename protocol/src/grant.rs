@@ -35,7 +35,8 @@ choice! {
             /// Which.
             object: ObjectId,
         },
-        /// Only these abilities: a set of the bits in [`ability`].
+        /// Only these abilities: a set of the bits in [`ability`]. A first link without this caveat, or
+        /// without [`Caveat::Object`], allows nothing.
         Abilities = 2 {
             /// The bits.
             set: u16,
@@ -189,6 +190,12 @@ pub enum GrantError {
     /// Another object.
     #[error("the grant is for another object")]
     WrongObject,
+    /// A first link that does not say what the grant is for.
+    #[error("the grant's first link names no {what}, so the grant allows nothing")]
+    Unnamed {
+        /// What is missing.
+        what: &'static str,
+    },
     /// An ability it does not have, or a request for none.
     #[error("the grant does not allow this")]
     NotAllowed,

@@ -22,7 +22,7 @@ pub use recipient::{Recipient, RecipientError};
 
 use crate::{
     custody::{DeliverySecret, VaultSecret},
-    id::{AccountId, ListingId, OrderId, PeerId, VaultId},
+    id::{AccountId, ChainId, ListingId, OrderId, PeerId, VaultId},
 };
 
 /// The seed every key of one person or machine follows from.
@@ -86,24 +86,27 @@ impl Identity {
         self.derive("symbolon 2026 identity names v1", &[])
     }
 
-    /// The secret of one vault.
+    /// The secret of one vault on one ledger: what custodians of a test network hold opens nothing elsewhere.
     #[must_use]
-    pub fn vault_secret(&self, vault: &VaultId) -> VaultSecret {
-        VaultSecret::from_seed(&self.derive("symbolon 2026 identity vault v1", &vault.0))
+    pub fn vault_secret(&self, chain: &ChainId, vault: &VaultId) -> VaultSecret {
+        let parts: [&[u8]; 2] = [&chain.0, &vault.0];
+        VaultSecret::from_seed(&self.derive("symbolon 2026 identity vault v2", &parts))
     }
 
     /// The one-time secret of one order.
     #[must_use]
-    pub fn delivery_secret(&self, order: &OrderId) -> DeliverySecret {
-        DeliverySecret::from_seed(&self.derive("symbolon 2026 identity delivery v1", &order.0))
+    pub fn delivery_secret(&self, chain: &ChainId, order: &OrderId) -> DeliverySecret {
+        let parts: [&[u8]; 2] = [&chain.0, &order.0];
+        DeliverySecret::from_seed(&self.derive("symbolon 2026 identity delivery v2", &parts))
     }
 
     /// The id of an order for a listing, the same on every device: so no two of them pay. `attempt` counts
-    /// the orders for it that were refunded before. Nobody else can know it before it is on the ledger.
+    /// the orders for it that were refunded before. Nobody else can know it before it is on the ledger, and
+    /// no other ledger shows it: a stranger could take it there.
     #[must_use]
-    pub fn order_id(&self, listing: &ListingId, attempt: u32) -> OrderId {
-        let about = [&listing.0[..], &attempt.to_le_bytes()].concat();
-        let whole = self.derive("symbolon 2026 identity order v1", &about);
+    pub fn order_id(&self, chain: &ChainId, listing: &ListingId, attempt: u32) -> OrderId {
+        let parts: [&[u8]; 3] = [&chain.0, &listing.0, &attempt.to_le_bytes()];
+        let whole = self.derive("symbolon 2026 identity order v2", &parts);
         let mut id = [0; 16];
         id.copy_from_slice(&whole[..16]);
         OrderId(id)
@@ -115,10 +118,14 @@ impl Identity {
         Recipient::sign(&self.account_key(), self.peer(), self.wrap_key())
     }
 
-    fn derive(&self, context: &str, id: &[u8]) -> Zeroizing<[u8; 32]> {
-        let mut material = Zeroizing::new(Vec::with_capacity(self.seed.len() + id.len()));
+    /// `parts` have fixed sizes, so that no two lists of them are the same bytes.
+    fn derive(&self, context: &str, parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
+        let size = self.seed.len() + parts.iter().map(|part| part.len()).sum::<usize>();
+        let mut material = Zeroizing::new(Vec::with_capacity(size));
         material.extend_from_slice(&self.seed);
-        material.extend_from_slice(id);
+        for part in parts {
+            material.extend_from_slice(part);
+        }
         Zeroizing::new(blake3::derive_key(context, &material))
     }
 }
@@ -138,6 +145,7 @@ mod tests {
     #[test]
     fn every_purpose_has_its_own_key() {
         let identity = Identity::from_seed(&[1; 64]);
+        let (here, there) = (ChainId([1; 32]), ChainId([2; 32]));
         let (one, two) = (VaultId([1; 16]), VaultId([2; 16]));
         let (first, second) = (OrderId([1; 16]), OrderId([2; 16]));
         let secrets = [
@@ -145,25 +153,27 @@ mod tests {
             identity.access_key().to_bytes(),
             *identity.wrap_secret(),
             *identity.names_key(),
-            identity.vault_secret(&one).public(),
-            identity.vault_secret(&two).public(),
+            identity.vault_secret(&here, &one).public(),
+            identity.vault_secret(&here, &two).public(),
+            identity.vault_secret(&there, &one).public(),
         ];
         assert_eq!(secrets.iter().collect::<BTreeSet<_>>().len(), secrets.len());
-        let key = |order| {
-            let secret = identity.delivery_secret(order);
+        let key = |chain, order| {
+            let secret = identity.delivery_secret(chain, order);
             crate::custody::DeliveryKey::make(&secret, &crate::id::Hash([0; 32]), &[0; 32]).point
         };
-        assert_ne!(key(&first), key(&second));
+        assert_ne!(key(&here, &first), key(&here, &second));
+        assert_ne!(key(&here, &first), key(&there, &first));
         let listings = [ListingId([1; 16]), ListingId([2; 16])];
-        let orders = [(0, 0), (0, 1), (1, 0)].map(|(at, attempt)| {
-            assert_eq!(
-                identity.order_id(&listings[at], attempt),
-                identity.order_id(&listings[at], attempt)
-            );
-            identity.order_id(&listings[at], attempt)
-        });
+        let orders = [(&here, 0, 0), (&here, 0, 1), (&here, 1, 0), (&there, 0, 0)].map(
+            |(chain, at, attempt)| {
+                let id = identity.order_id(chain, &listings[at], attempt);
+                assert_eq!(identity.order_id(chain, &listings[at], attempt), id);
+                id
+            },
+        );
         assert_eq!(orders.iter().collect::<BTreeSet<_>>().len(), orders.len());
-        assert_ne!(Identity::from_seed(&[2; 64]).order_id(&listings[0], 0), orders[0]);
+        assert_ne!(Identity::from_seed(&[2; 64]).order_id(&here, &listings[0], 0), orders[0]);
         assert_ne!(Identity::from_seed(&[2; 64]).account(), identity.account());
     }
 

@@ -49,16 +49,16 @@
 //! manifest.coder(&key, 0)?.decode(0, &cells, &mut plain)?;
 //! assert_eq!(plain[..file.len()], file);
 //!
-//! // Grant a friend the right to read it; the chain is checked by nothing but itself.
-//! let owner = SigningKey::from_bytes(&[1; 32]);
+//! // Grant a friend the right to read it on this ledger; nobody has to be asked to check it.
+//! let (chain, owner) = (ChainId([0; 32]), SigningKey::from_bytes(&[1; 32]));
 //! let friend = PeerId(SigningKey::from_bytes(&[2; 32]).verifying_key().to_bytes());
 //! let object = Caveat::Object { object: manifest.object };
 //! let caveats = vec![object, Caveat::Abilities { set: ability::READ }];
-//! let grant = Grant::issue(&owner, friend, caveats, &[3; 32])?;
-//! assert_eq!(grant.verify()?.holder(), friend);
+//! let grant = Grant::issue(&chain, &owner, friend, caveats, &[3; 32])?;
+//! assert_eq!(grant.verify(&chain)?.holder(), friend);
 //!
 //! // An epoch begins: the beacon picks leaves, the node opens them, anyone checks, the node earns.
-//! let (chain, length) = (ChainId([0; 32]), shard.len() as u64);
+//! let length = shard.len() as u64;
 //! let seed = proof::challenge_seed(&chain, 1, &Hash([9; 32]), &friend, &Hash([0; 32]));
 //! for challenge in proof::challenges(&seed, 1, length, length, |_| length) {
 //!     let group = proof::group_range(length, challenge.leaf)?;

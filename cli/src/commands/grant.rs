@@ -178,7 +178,7 @@ async fn attenuate(
     let json = json!({
         "grant": text,
         "holder": recipient.access.to_string(),
-        "link": grants::last_link(&narrowed.grant).to_string(),
+        "link": grants::last_link(&narrowed).to_string(),
         "path": output.as_ref().map(|path| path.display().to_string()),
     });
     let report = Report::new(json);

@@ -54,7 +54,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         "name": shown(bytes(&args.name)),
         "grant": text,
         "holder": recipient.access.to_string(),
-        "link": grants::last_link(&token.grant).to_string(),
+        "link": grants::last_link(&token).to_string(),
         "path": args.output.as_ref().map(|path| path.display().to_string()),
     });
     let report = Report::new(json);

@@ -238,8 +238,14 @@ impl Client {
         let identity = self.identity();
         let caveats = vec![Caveat::Object { object }, Caveat::Abilities { set: abilities }];
         let entropy = self.host().random();
-        Grant::issue(&identity.account_key(), identity.peer(), caveats, &entropy)
-            .map_err(|error| ClientError::Grant(error.to_string()))
+        Grant::issue(
+            &self.ledger().chain(),
+            &identity.account_key(),
+            identity.peer(),
+            caveats,
+            &entropy,
+        )
+        .map_err(|error| ClientError::Grant(error.to_string()))
     }
 }
 

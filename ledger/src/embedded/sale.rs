@@ -3,7 +3,7 @@
 use ed25519_dalek::SigningKey;
 use symbolon_protocol::{
     grant::{Link, Sale, sale_link},
-    id::OrderId,
+    id::{ChainId, OrderId},
     ledger::{
         rows::{Listings, OrderState, Orders},
         state::{State, StateExt},
@@ -15,6 +15,7 @@ use crate::error::LedgerError;
 /// Link 1 of an order's grant: the seller's mandate, passed on to the order's holder until its access
 /// ends. The same order gives the same link.
 pub(super) fn link<S: State>(
+    chain: &ChainId,
     state: &S,
     key: &SigningKey,
     id: OrderId,
@@ -27,7 +28,7 @@ pub(super) fn link<S: State>(
     let damaged = |what: &str| LedgerError::Damaged(format!("order {id}: {what}"));
     let listing = state.get(Listings, &order.listing).ok_or_else(|| damaged("no listing"))?;
     let sale = Sale { order: id, holder: order.holder, ends_ms: order.access_until_ms };
-    sale_link(&listing.seller, &listing.terms.mandate, key, &sale)
+    sale_link(chain, &listing.seller, &listing.terms.mandate, key, &sale)
         .map_err(|error| damaged(&error.to_string()))
 }
 
@@ -46,12 +47,14 @@ mod tests {
 
     use super::*;
 
+    const CHAIN: ChainId = ChainId([77; 32]);
+
     fn rows(authority: &SigningKey, seller: &SigningKey, order_state: OrderState) -> MemoryState {
         let authority = AccountId(authority.verifying_key().to_bytes());
         let key = FileKey::from_bytes([1; 32]);
         let layout = Layout::new(Scheme::for_nodes(3), 5).unwrap();
         let manifest = Manifest::new(&key, MaskMode::None, &layout, Hash([2; 32]));
-        let mandate = mandate(seller, &authority, manifest.object, &[3; 32]).unwrap();
+        let mandate = mandate(&CHAIN, seller, &authority, manifest.object, &[3; 32]).unwrap();
         let document = PublicRef { manifest: manifest.clone(), key: [0; 32], hash: Hash([0; 32]) };
         let terms = Terms {
             title: "weather".into(),
@@ -104,21 +107,21 @@ mod tests {
         let id = OrderId([7; 16]);
         for order_state in [OrderState::Paid, OrderState::Delivered, OrderState::Settled] {
             let state = rows(&authority, &seller, order_state);
-            let link = link(&state, &authority, id).unwrap();
+            let link = link(&CHAIN, &state, &authority, id).unwrap();
             assert_eq!(link.audience, PeerId([6; 32]));
             assert!(link.caveats.contains(&Caveat::Order { order: id }));
             assert!(link.caveats.contains(&Caveat::NotAfter { time_ms: 77 }));
             let listing = state.get(Listings, &ListingId([4; 16])).unwrap();
             let links = vec![listing.terms.mandate, link];
-            Grant { version: 1, root: listing.seller, links }.verify().unwrap();
+            Grant { version: 1, root: listing.seller, links }.verify(&CHAIN).unwrap();
         }
         let state = rows(&authority, &seller, OrderState::Refunded);
-        let refused = link(&state, &authority, id);
+        let refused = link(&CHAIN, &state, &authority, id);
         assert!(matches!(refused, Err(LedgerError::OrderRefunded { order }) if order == id));
-        let unknown = link(&state, &authority, OrderId([1; 16]));
+        let unknown = link(&CHAIN, &state, &authority, OrderId([1; 16]));
         assert!(matches!(unknown, Err(LedgerError::UnknownOrder { .. })));
         // A mandate for another ledger's authority signs nothing.
         let state = rows(&seller, &authority, OrderState::Paid);
-        assert!(matches!(link(&state, &authority, id), Err(LedgerError::Damaged(_))));
+        assert!(matches!(link(&CHAIN, &state, &authority, id), Err(LedgerError::Damaged(_))));
     }
 }

@@ -145,7 +145,7 @@ fn verify(shared: &Shared, grant: &Grant) -> Result<Arc<VerifiedGrant>, GrantErr
         return known;
     }
     // Verified outside the lock: two streams may do it twice, none waits for the other.
-    let verified = grant.verify().map(Arc::new);
+    let verified = grant.verify(&shared.chain).map(Arc::new);
     shared.grants().keep(key, verified.clone());
     verified
 }
@@ -224,7 +224,7 @@ impl GrantCache {
 mod tests {
     use ed25519_dalek::SigningKey;
     use symbolon_protocol::{
-        id::{AccountId, DealId, ObjectId},
+        id::{AccountId, ChainId, DealId, ObjectId},
         ledger::rows,
         limits::CELL_BYTES,
     };
@@ -245,8 +245,17 @@ mod tests {
         }
     }
 
+    const CHAIN: ChainId = ChainId([7; 32]);
+
     fn grant(caveats: Vec<Caveat>) -> Grant {
-        Grant::issue(&SigningKey::from_bytes(&[1; 32]), PeerId([9; 32]), caveats, &[0; 32]).unwrap()
+        let owner = SigningKey::from_bytes(&[1; 32]);
+        Grant::issue(&CHAIN, &owner, PeerId([9; 32]), caveats, &[0; 32]).unwrap()
+    }
+
+    /// The same of the object of [`terms`].
+    fn of_object(mut caveats: Vec<Caveat>) -> Grant {
+        caveats.push(Caveat::Object { object: terms().object });
+        grant(caveats)
     }
 
     #[test]
@@ -269,7 +278,9 @@ mod tests {
 
     #[test]
     fn a_range_does_not_widen_what_authorize_allows() {
-        let limited = grant(vec![Caveat::Cells { first: 10, end: 12 }]).verify().unwrap();
+        let caveats =
+            vec![Caveat::Abilities { set: ability::ALL }, Caveat::Cells { first: 10, end: 12 }];
+        let limited = of_object(caveats).verify(&CHAIN).unwrap();
         let terms = terms();
         let judged = |need| {
             let wanted = Wanted { terms: &terms, need };
@@ -286,7 +297,7 @@ mod tests {
     fn a_repairer_reads_and_a_lister_does_not() {
         let terms = terms();
         let judged = |set| {
-            let verified = grant(vec![Caveat::Abilities { set }]).verify().unwrap();
+            let verified = of_object(vec![Caveat::Abilities { set }]).verify(&CHAIN).unwrap();
             let wanted = Wanted { terms: &terms, need: Need::Read(0..1) };
             judge(&verified, PeerId([9; 32]), &wanted, 0).map(|_| ())
         };

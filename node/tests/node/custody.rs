@@ -104,7 +104,7 @@ impl Market {
             commitment: Hash([1; 32]),
             content_root: Hash([2; 32]),
         };
-        let label = custody::label(&seller, &VAULT, &manifest.content_root);
+        let label = custody::label(&world.ledger.chain(), &seller, &VAULT, &manifest.content_root);
         let document = PublicRef { manifest: manifest.clone(), key: [0; 32], hash: Hash([3; 32]) };
         let signer = world.owner.account_key();
         let terms = Terms {
@@ -121,7 +121,14 @@ impl Market {
             vault: VAULT,
             capsule: Capsule::seal(&self.secret, &label, &[49; 32]).0,
             pad: [0; 32],
-            mandate: mandate(&signer, &world.ledger.authority(), object, &[50; 32]).unwrap(),
+            mandate: mandate(
+                &world.ledger.chain(),
+                &signer,
+                &world.ledger.authority(),
+                object,
+                &[50; 32],
+            )
+            .unwrap(),
         };
         world.apply(&signer, Action::List { listing: LISTING, terms: Box::new(terms) }).await;
     }

@@ -14,7 +14,7 @@ use symbolon_protocol::{
     wire::storage::{Refusal, RefusalCode, Request, Response},
 };
 
-use crate::world::{CAPACITY, NODE_SECRET, PRICE, Peer, World, code, shard};
+use crate::world::{CAPACITY, NODE_SECRET, PRICE, Peer, World, code, named, shard};
 
 const EPOCH_MS: u64 = 60_000;
 const DAY_MS: u64 = 86_400_000;
@@ -149,9 +149,10 @@ async fn what_is_not_over_or_not_the_askers_stays() {
     let to_read = kept.world.own_grant();
     assert_eq!(code(kept.ask(1, to_read).await), RefusalCode::NotAllowed, "no such ability");
     let stranger = Identity::from_seed(&[99; 64]);
-    let caveats = vec![Caveat::Abilities { set: ability::DELETE }];
-    let nonce = kept.world.host.random();
-    let own = Grant::issue(&stranger.account_key(), kept.world.owner.peer(), caveats, &nonce);
+    let caveats = named(vec![Caveat::Abilities { set: ability::DELETE }]);
+    let (chain, nonce) = (kept.world.ledger.chain(), kept.world.host.random());
+    let own =
+        Grant::issue(&chain, &stranger.account_key(), kept.world.owner.peer(), caveats, &nonce);
     assert_eq!(code(kept.ask(1, own.unwrap()).await), RefusalCode::NotAllowed, "of another owner");
     let others = kept.world.grant(stranger.peer(), Vec::new());
     assert_eq!(code(kept.ask(1, others).await), RefusalCode::NotYourGrant);

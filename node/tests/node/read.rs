@@ -2,7 +2,7 @@
 
 use symbolon_protocol::{
     grant::{Caveat, Grant, ability},
-    id::ObjectId,
+    id::{ChainId, ObjectId},
     identity::Identity,
     ledger::{rows::Access, transaction::Action},
     limits::{CELL_BYTES, SLICE_BYTES},
@@ -11,7 +11,7 @@ use symbolon_protocol::{
 
 use crate::{
     life::damage,
-    world::{PRICE, World, code, deal_id, shard, verify},
+    world::{PRICE, World, code, deal_id, named, shard, verify},
 };
 
 const LENGTH: u64 = SLICE_BYTES as u64 + 8 * CELL_BYTES as u64;
@@ -48,19 +48,39 @@ async fn a_stolen_grant_opens_nothing() {
     assert_eq!(code(stolen), RefusalCode::NotYourGrant);
     assert_eq!(code(thief.read(&slice(0, 1, None)).await), RefusalCode::NotAllowed);
     // One the thief signs itself is of somebody who owns nothing here.
-    let forged = Grant::issue(&thief_id.account_key(), thief_id.peer(), vec![], &[0; 32]).unwrap();
+    let chain = world.ledger.chain();
+    let caveats = named(vec![]);
+    let forged =
+        Grant::issue(&chain, &thief_id.account_key(), thief_id.peer(), caveats, &[0; 32]).unwrap();
     assert_eq!(code(thief.read(&slice(0, 1, Some(&forged))).await), RefusalCode::NotAllowed);
     let mut renamed = forged.clone();
     renamed.root = world.owner.account();
     assert_eq!(code(thief.read(&slice(0, 1, Some(&renamed))).await), RefusalCode::NotAllowed);
     // The friend passes it on, and may take it back.
     let passed =
-        grant.delegate(&friend_id.access_key(), thief_id.peer(), vec![], &[1; 32]).unwrap();
+        grant.delegate(&chain, &friend_id.access_key(), thief_id.peer(), vec![], &[1; 32]).unwrap();
     assert!(thief.read(&slice(0, 1, Some(&passed))).await.is_ok());
-    let link = passed.verify().unwrap().link_ids()[1];
+    let link = passed.verify(&chain).unwrap().link_ids()[1];
     world.apply(&friend_id.access_key(), Action::Revoke { link }).await;
     assert_eq!(code(thief.read(&slice(0, 1, Some(&passed))).await), RefusalCode::Revoked);
     assert!(friend.read(&slice(0, 1, Some(&grant))).await.is_ok());
+    // What names nothing allows nothing, and what was signed for another ledger is not signed.
+    let whole = named(vec![]);
+    let nonce = [7; 32];
+    let issue = |chain: &ChainId, caveats: &[Caveat]| {
+        let owner = world.owner.account_key();
+        Grant::issue(chain, &owner, friend_id.peer(), caveats.to_vec(), &nonce).unwrap()
+    };
+    for grant in [
+        issue(&chain, &[]),
+        issue(&chain, &whole[..1]),
+        issue(&chain, &whole[1..]),
+        issue(&ChainId([9; 32]), &whole),
+    ] {
+        let refused = friend.read(&slice(0, 1, Some(&grant))).await;
+        assert_eq!(code(refused), RefusalCode::NotAllowed, "{grant:?}");
+    }
+    assert!(friend.read(&slice(0, 1, Some(&issue(&chain, &whole)))).await.is_ok());
     node.stop().await;
 }
 
@@ -105,8 +125,10 @@ async fn quotas_are_shared_below_a_link_and_outlive_a_restart() {
     let caveats =
         vec![Caveat::NodeReads { count: 4 }, Caveat::NodeBytes { bytes: SLICE_BYTES as u64 * 2 }];
     let grant = world.grant(friend_id.peer(), caveats);
-    let passed =
-        grant.delegate(&friend_id.access_key(), second_id.peer(), vec![], &[1; 32]).unwrap();
+    let chain = world.ledger.chain();
+    let passed = grant
+        .delegate(&chain, &friend_id.access_key(), second_id.peer(), vec![], &[1; 32])
+        .unwrap();
     friend.read(&slice(0, 1, Some(&grant))).await.unwrap();
     second.read(&cell(0, &passed)).await.unwrap();
     let refused = friend.read(&slice(0, 1, Some(&grant))).await;

@@ -16,7 +16,7 @@ use symbolon_protocol::{
     wire::storage::{Fault, RefusalCode, Request, Response},
 };
 
-use crate::world::{PRICE, World, code, shard};
+use crate::world::{PRICE, World, code, named, shard};
 
 #[tokio::test(start_paused = true)]
 async fn terms_that_cannot_be_are_malformed() {
@@ -133,7 +133,9 @@ async fn a_store_is_refused_for_each_reason() {
     // Someone with a good key and no money.
     let poor_id = Identity::from_seed(&[33; 64]);
     let poor = world.peer(&poor_id, &node).await;
-    let own = Grant::issue(&poor_id.account_key(), poor_id.peer(), vec![], &[0; 32]).unwrap();
+    let (chain, caveats) = (world.ledger.chain(), named(vec![]));
+    let own =
+        Grant::issue(&chain, &poor_id.account_key(), poor_id.peer(), caveats, &[0; 32]).unwrap();
     let mut theirs = world.terms(2, 4096);
     theirs.owner = poor_id.account();
     assert_eq!(code(poor.store(&theirs, 0, PRICE, &own, &[]).await), RefusalCode::CannotPay);
@@ -243,7 +245,7 @@ async fn a_revoked_grant_is_dead_even_for_a_node_that_starts_later() {
     let friend_id = Identity::from_seed(&[31; 64]);
     let before = world.grant(friend_id.peer(), vec![]);
     let after = world.grant(friend_id.peer(), vec![]);
-    let link = |grant: &Grant| grant.verify().unwrap().link_ids()[0];
+    let link = |grant: &Grant| grant.verify(&world.ledger.chain()).unwrap().link_ids()[0];
     let revoke = async |key: &SigningKey, grant: &Grant| {
         world.apply(key, Action::Revoke { link: link(grant) }).await;
     };

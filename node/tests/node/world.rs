@@ -126,9 +126,12 @@ impl World {
         }
     }
 
-    /// The owner's grant to a peer key.
+    /// The owner's grant to a peer key. It names the object of [`Self::terms`] and every ability where
+    /// the caveats do not say otherwise.
     pub(crate) fn grant(&self, to: PeerId, caveats: Vec<Caveat>) -> Grant {
-        Grant::issue(&self.owner.account_key(), to, caveats, &self.host.random()).unwrap()
+        let caveats = named(caveats);
+        let chain = self.ledger.chain();
+        Grant::issue(&chain, &self.owner.account_key(), to, caveats, &self.host.random()).unwrap()
     }
 
     /// The owner's grant to itself to store and read.
@@ -261,4 +264,20 @@ pub(crate) fn deal_id(number: u8) -> DealId {
 /// What opens deal `number`.
 fn opening(number: u8) -> Hash {
     Hash([number; 32])
+}
+
+/// The caveats, and what a first link has to name where they do not.
+pub(crate) fn named(mut caveats: Vec<Caveat>) -> Vec<Caveat> {
+    let has = |kind: fn(&Caveat) -> bool| caveats.iter().any(kind);
+    let (object, abilities) = (
+        has(|caveat| matches!(caveat, Caveat::Object { .. })),
+        has(|caveat| matches!(caveat, Caveat::Abilities { .. })),
+    );
+    if !object {
+        caveats.push(Caveat::Object { object: ObjectId([5; 16]) });
+    }
+    if !abilities {
+        caveats.push(Caveat::Abilities { set: ability::ALL });
+    }
+    caveats
 }

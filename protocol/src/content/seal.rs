@@ -7,6 +7,7 @@ use chacha20poly1305::{
     AeadInOut, ChaCha20Poly1305, Key, KeyInit, Nonce, Tag, aead::inout::InOutBuf,
 };
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::{id::Hash, limits::TAG_BYTES, record};
 
@@ -91,7 +92,8 @@ record! {
         pub key: Hash,
         /// Hash of the sealed cell, tag included.
         pub sealed: Hash,
-        /// Hash of the plain cell, padding included.
+        /// Hash of the plain cell, padding included, under a key that follows from the cell's: nobody
+        /// else can try out what the cell says.
         pub plain: Hash,
     }
 }
@@ -100,7 +102,7 @@ impl LeafParts {
     /// The parts of a cell.
     #[must_use]
     pub fn new(key: &[u8; 32], sealed: &[u8], plain: &[u8]) -> Self {
-        Self { key: key_hash(key), sealed: sealed_hash(&[sealed]), plain: plain_hash(plain) }
+        Self { key: key_hash(key), sealed: sealed_hash(&[sealed]), plain: plain_hash(key, plain) }
     }
 
     /// The leaf under the content root of the cell with this number, counted over the whole file.
@@ -133,8 +135,9 @@ pub(crate) fn sealed_hash(pieces: &[&[u8]]) -> Hash {
 
 /// What a leaf says of a plain cell.
 #[must_use]
-pub(crate) fn plain_hash(plain: &[u8]) -> Hash {
-    Hash(blake3::derive_key("symbolon 2026 plain cell v1", plain))
+pub(crate) fn plain_hash(key: &[u8; 32], plain: &[u8]) -> Hash {
+    let key = Zeroizing::new(blake3::derive_key("symbolon 2026 plain cell key v1", key));
+    Hash(*blake3::keyed_hash(&key, plain).as_bytes())
 }
 
 #[cfg(test)]

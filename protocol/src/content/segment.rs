@@ -336,7 +336,7 @@ impl SegmentCoder {
         let (body, tag) = cell.split_at_mut(layout.plain_bytes);
         body[..plain.len()].copy_from_slice(plain);
         body[plain.len()..].fill(0);
-        let plain = seal::plain_hash(body);
+        let plain = seal::plain_hash(&key, body);
         tag.copy_from_slice(&seal::seal(&key, layout.end_at(index), body));
         let parts = seal::LeafParts {
             key: seal::key_hash(&key),
@@ -373,7 +373,7 @@ impl SegmentCoder {
                 });
             }
             if let (Some(leaves), Some(sealed)) = (&mut leaves, sealed) {
-                let (key, plain) = (seal::key_hash(&key), seal::plain_hash(body));
+                let (key, plain) = (seal::key_hash(&key), seal::plain_hash(&key, body));
                 leaves.push(seal::LeafParts { key, sealed, plain }.leaf(cell));
             }
         }

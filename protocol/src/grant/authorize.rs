@@ -85,6 +85,7 @@ impl VerifiedGrant {
         if access.cells.as_ref().is_some_and(Range::is_empty) {
             return Err(GrantError::WrongCells);
         }
+        self.check_named()?;
         let mut found = Authorized {
             holder: access.peer,
             quotas: Vec::new(),
@@ -105,6 +106,19 @@ impl VerifiedGrant {
             }
         }
         Ok(found)
+    }
+
+    /// A grant allows what its first link names, and nothing by default: a link that forgot to say what
+    /// it is for would else let its holder delete everything the owner has.
+    fn check_named(&self) -> Result<(), GrantError> {
+        let first = &self.grant().links[0].caveats;
+        if !first.iter().any(|caveat| matches!(caveat, Caveat::Object { .. })) {
+            return Err(GrantError::Unnamed { what: "object" });
+        }
+        if !first.iter().any(|caveat| matches!(caveat, Caveat::Abilities { .. })) {
+            return Err(GrantError::Unnamed { what: "abilities" });
+        }
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Making and verifying chains. What link `i` signs depends on everything before it:
 //!
 //! ```text
-//! m(-1) = derive_key("symbolon 2026 grant root v1", version | root)
+//! m(-1) = derive_key("symbolon 2026 grant root v2", version | chain | root)
 //! m(i)  = derive_key("symbolon 2026 grant link v1", m(i-1) | audience | nonce | caveats)
 //! ```
 
@@ -12,7 +12,7 @@ use ed25519_dalek::SigningKey;
 use super::{Caveat, Grant, GrantError, Link, ability};
 use crate::{
     codec::Encode,
-    id::{AccountId, Hash, LinkId, PeerId},
+    id::{AccountId, ChainId, Hash, LinkId, PeerId},
     identity::signature,
     limits::{GRANT_BYTES_MAX, GRANT_LINKS_MAX},
 };
@@ -72,30 +72,32 @@ impl VerifiedGrant {
 }
 
 impl Grant {
-    /// Begins a chain: the owner of objects lets somebody do something with them.
+    /// Begins a chain of links: the owner of objects on one ledger lets somebody do something with them.
     pub fn issue(
+        chain: &ChainId,
         root: &SigningKey,
         audience: PeerId,
         caveats: Vec<Caveat>,
         entropy: &[u8; 32],
     ) -> Result<Self, GrantError> {
         let id = AccountId(root.verifying_key().to_bytes());
-        let before = root_digest(&id);
+        let before = root_digest(chain, &id);
         let nonce = nonce(&before, &audience, &caveats, entropy);
         let link = Link::sign(root, &before, audience, nonce, caveats);
         let grant = Self { version: 1, root: id, links: alloc::vec![link] };
-        grant.verify().map(VerifiedGrant::into_grant)
+        grant.verify(chain).map(VerifiedGrant::into_grant)
     }
 
     /// Passes part of it on. It needs nobody but the holder.
     pub fn delegate(
         &self,
+        chain: &ChainId,
         holder: &SigningKey,
         audience: PeerId,
         caveats: Vec<Caveat>,
         entropy: &[u8; 32],
     ) -> Result<Self, GrantError> {
-        let verified = self.verify()?;
+        let verified = self.verify(chain)?;
         if holder.verifying_key().to_bytes() != verified.holder().0 {
             return Err(GrantError::NotHolder);
         }
@@ -103,14 +105,15 @@ impl Grant {
         let nonce = nonce(&before, &audience, &caveats, entropy);
         let mut longer = verified.into_grant();
         longer.links.push(Link::sign(holder, &before, audience, nonce, caveats));
-        longer.verify().map(VerifiedGrant::into_grant)
+        longer.verify(chain).map(VerifiedGrant::into_grant)
     }
 
-    /// Checks everything that does not depend on the request, the dear signatures last.
-    pub fn verify(&self) -> Result<VerifiedGrant, GrantError> {
+    /// Checks everything that does not depend on the request, the dear signatures last. What was signed
+    /// for another ledger than `chain` has no signature here that holds.
+    pub fn verify(&self, chain: &ChainId) -> Result<VerifiedGrant, GrantError> {
         self.check_form()?;
         let mut digests = Vec::with_capacity(self.links.len());
-        let mut before = root_digest(&self.root);
+        let mut before = root_digest(chain, &self.root);
         let mut issuer = &self.root.0;
         for (place, link) in self.links.iter().enumerate() {
             before = link.digest(&before);
@@ -178,15 +181,20 @@ impl Link {
 }
 
 /// Checks a first link on its own, as the ledger does with a listing's mandate, and gives its id.
-pub fn verify_first_link(root: &AccountId, link: &Link) -> Result<LinkId, GrantError> {
+pub fn verify_first_link(
+    chain: &ChainId,
+    root: &AccountId,
+    link: &Link,
+) -> Result<LinkId, GrantError> {
     let alone = Grant { version: 1, root: *root, links: alloc::vec![link.clone()] };
-    alone.verify().map(|verified| link_id(&verified.digest()))
+    alone.verify(chain).map(|verified| link_id(&verified.digest()))
 }
 
-pub(super) fn root_digest(root: &AccountId) -> Hash {
+pub(super) fn root_digest(chain: &ChainId, root: &AccountId) -> Hash {
     let mut bytes = alloc::vec![1];
+    chain.encode(&mut bytes);
     root.encode(&mut bytes);
-    Hash(blake3::derive_key("symbolon 2026 grant root v1", &bytes))
+    Hash(blake3::derive_key("symbolon 2026 grant root v2", &bytes))
 }
 
 pub(super) fn link_id(digest: &Hash) -> LinkId {

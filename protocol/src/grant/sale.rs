@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     codec::Encode,
-    id::{AccountId, LinkId, ObjectId, OrderId, PeerId},
+    id::{AccountId, ChainId, LinkId, ObjectId, OrderId, PeerId},
 };
 
 /// What a sale's link is made from: all of it stands in the ledger's rows, so the same order always has
@@ -28,6 +28,7 @@ pub struct Sale {
 /// The seller's delegation to the ledger's signing key, made once per listing: what lets a sale happen
 /// while the seller sleeps.
 pub fn mandate(
+    chain: &ChainId,
     seller: &SigningKey,
     authority: &AccountId,
     object: ObjectId,
@@ -37,13 +38,14 @@ pub fn mandate(
         Caveat::Object { object },
         Caveat::Abilities { set: ability::READ | ability::HEAD },
     ];
-    let grant = Grant::issue(seller, (*authority).into(), caveats, entropy)?;
+    let grant = Grant::issue(chain, seller, (*authority).into(), caveats, entropy)?;
     grant.links.into_iter().next().ok_or(GrantError::NotAMandate)
 }
 
 /// What the ledger checks before it takes a listing: the seller's signature, and that every buyer could
 /// read the whole object under it. Limits that would kill or share out what buyers pay for are refused.
 pub fn verify_mandate(
+    chain: &ChainId,
     seller: &AccountId,
     link: &Link,
     authority: &AccountId,
@@ -71,29 +73,31 @@ pub fn verify_mandate(
         | Caveat::Staleness { .. }
         | Caveat::Order { .. } => false,
     });
-    // A mandate without an object would let the ledger sell everything the seller has.
-    let narrow = link.caveats.contains(&Caveat::Object { object: *object });
-    if !harmless || !narrow || link.audience != PeerId::from(*authority) {
+    // What a first link does not name is not allowed, so it could not be sold.
+    let object_named = link.caveats.contains(&Caveat::Object { object: *object });
+    let abilities_named = link.caveats.iter().any(|one| matches!(one, Caveat::Abilities { .. }));
+    if !harmless || !object_named || !abilities_named || link.audience != PeerId::from(*authority) {
         return Err(GrantError::NotAMandate);
     }
-    verify_first_link(seller, link)
+    verify_first_link(chain, seller, link)
 }
 
 /// The id under which a seller would revoke a mandate.
 #[must_use]
-pub fn mandate_id(seller: &AccountId, link: &Link) -> LinkId {
-    link_id(&link.digest(&root_digest(seller)))
+pub fn mandate_id(chain: &ChainId, seller: &AccountId, link: &Link) -> LinkId {
+    link_id(&link.digest(&root_digest(chain, seller)))
 }
 
 /// The ledger's link to a buyer: the receipt of the order. Its nonce follows from the order, so it can
 /// be made again and is the same.
 pub fn sale_link(
+    chain: &ChainId,
     seller: &AccountId,
     mandate: &Link,
     authority: &SigningKey,
     sale: &Sale,
 ) -> Result<Link, GrantError> {
-    let before = mandate.digest(&root_digest(seller));
+    let before = mandate.digest(&root_digest(chain, seller));
     let caveats: Vec<Caveat> = alloc::vec![
         Caveat::Order { order: sale.order },
         Caveat::NotAfter { time_ms: sale.ends_ms },
@@ -102,9 +106,9 @@ pub fn sale_link(
     let nonce = core::array::from_fn(|i| hash[i]);
     let link = Link::sign(authority, &before, sale.holder, nonce, caveats);
     // Verified whole: an authority that is not the mandate's, or a holder above itself, fails here.
-    let chain =
+    let grant =
         Grant { version: 1, root: *seller, links: alloc::vec![mandate.clone(), link.clone()] };
-    chain.verify().map(|_| link)
+    grant.verify(chain).map(|_| link)
 }
 
 #[cfg(test)]
@@ -112,18 +116,20 @@ mod tests {
     use super::*;
     use crate::{grant::Access, identity::Identity};
 
+    const CHAIN: ChainId = ChainId([77; 32]);
+
     #[test]
     fn a_sale_is_a_chain_the_buyer_can_use_and_pass_on() {
         let (seller, buyer) = (Identity::from_seed(&[1; 64]), Identity::from_seed(&[2; 64]));
         let ledger = SigningKey::from_bytes(&[3; 32]);
         let authority = AccountId(ledger.verifying_key().to_bytes());
         let object = ObjectId([4; 16]);
-        let first = mandate(&seller.account_key(), &authority, object, &[5; 32]).unwrap();
-        verify_mandate(&seller.account(), &first, &authority, &object).unwrap();
+        let first = mandate(&CHAIN, &seller.account_key(), &authority, object, &[5; 32]).unwrap();
+        verify_mandate(&CHAIN, &seller.account(), &first, &authority, &object).unwrap();
 
         let sale = Sale { order: OrderId([6; 16]), holder: buyer.peer(), ends_ms: 1000 };
-        let link = sale_link(&seller.account(), &first, &ledger, &sale).unwrap();
-        assert_eq!(sale_link(&seller.account(), &first, &ledger, &sale), Ok(link.clone()));
+        let link = sale_link(&CHAIN, &seller.account(), &first, &ledger, &sale).unwrap();
+        assert_eq!(sale_link(&CHAIN, &seller.account(), &first, &ledger, &sale), Ok(link.clone()));
         let grant =
             Grant { version: 1, root: seller.account(), links: alloc::vec![first.clone(), link] };
         let access = Access {
@@ -134,16 +140,16 @@ mod tests {
             cells: Some(0..10),
             now_ms: 999,
         };
-        let found = grant.verify().unwrap().authorize(&access).unwrap();
+        let found = grant.verify(&CHAIN).unwrap().authorize(&access).unwrap();
         assert_eq!(found.orders, [OrderId([6; 16])]);
         assert_eq!(found.ends_ms, Some(1000));
         assert_eq!(found.revocations.len(), 3);
 
         let employee = Identity::from_seed(&[7; 64]);
         let longer = grant
-            .delegate(&buyer.access_key(), employee.peer(), alloc::vec![], &[8; 32])
+            .delegate(&CHAIN, &buyer.access_key(), employee.peer(), alloc::vec![], &[8; 32])
             .unwrap()
-            .verify()
+            .verify(&CHAIN)
             .unwrap();
         let theirs = Access { peer: employee.peer(), ..access.clone() };
         assert_eq!(longer.authorize(&theirs).unwrap().orders, found.orders);
@@ -155,17 +161,17 @@ mod tests {
         let seller = Identity::from_seed(&[1; 64]);
         let ledger = SigningKey::from_bytes(&[3; 32]);
         let authority = AccountId(ledger.verifying_key().to_bytes());
-        let first =
-            mandate(&seller.account_key(), &authority, ObjectId([4; 16]), &[5; 32]).unwrap();
+        let first = mandate(&CHAIN, &seller.account_key(), &authority, ObjectId([4; 16]), &[5; 32])
+            .unwrap();
         let sale = Sale { order: OrderId([6; 16]), holder: PeerId([9; 32]), ends_ms: 1000 };
         let rogue = SigningKey::from_bytes(&[9; 32]);
         assert_eq!(
-            sale_link(&seller.account(), &first, &rogue, &sale),
+            sale_link(&CHAIN, &seller.account(), &first, &rogue, &sale),
             Err(GrantError::Signature { link: 1 })
         );
         for holder in [seller.account().into(), authority.into()] {
             assert_eq!(
-                sale_link(&seller.account(), &first, &ledger, &Sale { holder, ..sale }),
+                sale_link(&CHAIN, &seller.account(), &first, &ledger, &Sale { holder, ..sale }),
                 Err(GrantError::AudienceRepeated { link: 1 })
             );
         }
@@ -179,11 +185,16 @@ mod tests {
         let named = Caveat::Object { object };
         let check = |caveats: Vec<Caveat>| {
             let grant =
-                Grant::issue(&seller.account_key(), authority.into(), caveats, &[0; 32]).unwrap();
-            verify_mandate(&seller.account(), &grant.links[0], &authority, &object).map(|_| ())
+                Grant::issue(&CHAIN, &seller.account_key(), authority.into(), caveats, &[0; 32])
+                    .unwrap();
+            verify_mandate(&CHAIN, &seller.account(), &grant.links[0], &authority, &object)
+                .map(|_| ())
         };
-        assert_eq!(check(alloc::vec![named.clone()]), Ok(()));
-        assert_eq!(check(alloc::vec![]), Err(GrantError::NotAMandate));
+        let read = Caveat::Abilities { set: ability::READ };
+        assert_eq!(check(alloc::vec![named.clone(), read.clone()]), Ok(()));
+        for bare in [alloc::vec![], alloc::vec![named.clone()], alloc::vec![read.clone()]] {
+            assert_eq!(check(bare), Err(GrantError::NotAMandate));
+        }
         for bad in [
             Caveat::Object { object: ObjectId([9; 16]) },
             Caveat::Abilities { set: ability::HEAD },
@@ -195,16 +206,23 @@ mod tests {
             Caveat::Order { order: OrderId([1; 16]) },
             Caveat::Depth { links: 0 },
         ] {
-            assert_eq!(check(alloc::vec![named.clone(), bad]), Err(GrantError::NotAMandate));
+            let caveats = alloc::vec![named.clone(), read.clone(), bad];
+            assert_eq!(check(caveats), Err(GrantError::NotAMandate));
         }
-        let link = mandate(&seller.account_key(), &authority, object, &[0; 32]).unwrap();
+        let link = mandate(&CHAIN, &seller.account_key(), &authority, object, &[0; 32]).unwrap();
         assert_eq!(
-            verify_mandate(&AccountId([8; 32]), &link, &authority, &object),
+            verify_mandate(&CHAIN, &AccountId([8; 32]), &link, &authority, &object),
             Err(GrantError::Signature { link: 0 })
         );
         assert_eq!(
-            verify_mandate(&seller.account(), &link, &AccountId([8; 32]), &object),
+            verify_mandate(&CHAIN, &seller.account(), &link, &AccountId([8; 32]), &object),
             Err(GrantError::NotAMandate)
+        );
+        // What a seller signed on a test ledger whose operator runs this one too sells nothing here.
+        let elsewhere = ChainId([78; 32]);
+        assert_eq!(
+            verify_mandate(&elsewhere, &seller.account(), &link, &authority, &object),
+            Err(GrantError::Signature { link: 0 })
         );
     }
 }

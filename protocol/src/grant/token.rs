@@ -83,7 +83,7 @@ impl GrantToken {
         entropy: &[u8; 32],
     ) -> Result<Self, TokenError> {
         to.verify()?;
-        let grant = Grant::issue(owner, to.access, caveats, entropy)?;
+        let grant = Grant::issue(&chain, owner, to.access, caveats, entropy)?;
         Self::pack(chain, grant, file, &to.wrap, entropy)
     }
 
@@ -98,7 +98,7 @@ impl GrantToken {
         if commitment(file_key) != manifest.commitment {
             return Err(TokenError::WrongKey);
         }
-        let aad = box_aad(&chain, &grant.verify()?, manifest);
+        let aad = box_aad(&chain, &grant.verify(&chain)?, manifest);
         let key_box = envelope::seal(wrap, BOX_INFO, &aad, file_key, entropy)
             .map_err(|_| TokenError::CannotSeal)?;
         Ok(Self { version: 1, chain, grant, manifest: manifest.clone(), key_box })
@@ -116,7 +116,7 @@ impl GrantToken {
     ) -> Result<Self, TokenError> {
         to.verify()?;
         let file_key = self.open(wrap_secret)?;
-        let grant = self.grant.delegate(holder, to.access, caveats, entropy)?;
+        let grant = self.grant.delegate(&self.chain, holder, to.access, caveats, entropy)?;
         Self::pack(self.chain, grant, (&self.manifest, &file_key), &to.wrap, entropy)
     }
 
@@ -141,7 +141,7 @@ impl GrantToken {
         if self.key_box.len() != BOX_BYTES {
             return Err(TokenError::Sealed);
         }
-        Ok(self.grant.verify()?)
+        Ok(self.grant.verify(&self.chain)?)
     }
 
     /// The text. The token must have been made or verified by this program.
@@ -256,12 +256,16 @@ mod tests {
         let (_, friend, token) = example();
         let secret = friend.wrap_secret();
         let other_chain = GrantToken { chain: ChainId([9; 32]), ..token.clone() };
-        assert_eq!(other_chain.open(&secret), Err(TokenError::Sealed));
+        assert_eq!(
+            other_chain.open(&secret),
+            Err(TokenError::Grant(GrantError::Signature { link: 0 }))
+        );
         let other_file =
             GrantToken { manifest: Manifest { length: 1, ..manifest() }, ..token.clone() };
         assert_eq!(other_file.open(&secret), Err(TokenError::Sealed));
         let owner = Identity::from_seed(&[1; 64]).account_key();
-        let grant = Grant::issue(&owner, friend.peer(), Vec::new(), &[9; 32]).unwrap();
+        let grant =
+            Grant::issue(&token.chain, &owner, friend.peer(), Vec::new(), &[9; 32]).unwrap();
         let other_grant = GrantToken { grant, ..token.clone() };
         assert_eq!(other_grant.open(&secret), Err(TokenError::Sealed));
         let later = GrantToken { version: 2, ..token };

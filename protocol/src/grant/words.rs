@@ -52,17 +52,17 @@ impl Grant {
             lines.extend(link.caveats.iter().map(|caveat| format!("  {caveat}")));
             issuer = format!("{}", link.audience);
         }
-        let limited =
-            |kind: fn(&Caveat) -> bool| self.links.iter().any(|link| link.caveats.iter().any(kind));
-        if !limited(|caveat| matches!(caveat, Caveat::Object { .. })) {
-            lines.push(String::from(
-                "no link names an object: it holds for everything of the owner",
-            ));
+        let named = |kind: fn(&Caveat) -> bool| {
+            self.links.first().is_some_and(|link| link.caveats.iter().any(kind))
+        };
+        if !named(|caveat| matches!(caveat, Caveat::Object { .. })) {
+            lines.push(String::from("the first link names no object: it allows nothing"));
         }
-        if !limited(|caveat| matches!(caveat, Caveat::Abilities { .. })) {
-            lines.push(String::from("no link limits what may be done: also storing and deleting"));
+        if !named(|caveat| matches!(caveat, Caveat::Abilities { .. })) {
+            lines.push(String::from("the first link names no abilities: it allows nothing"));
         }
-        if !limited(|caveat| matches!(caveat, Caveat::NotAfter { .. })) {
+        let ends = |caveat: &Caveat| matches!(caveat, Caveat::NotAfter { .. });
+        if !self.links.iter().any(|link| link.caveats.iter().any(ends)) {
             lines.push(String::from("no link ends it: it holds until it is revoked"));
         }
         lines

@@ -17,11 +17,22 @@ pub fn sign(key: &SigningKey, digest: &Hash) -> [u8; 64] {
     key.sign(&digest.0).to_bytes()
 }
 
-/// Checks a signature by the strict rules: canonical `S`, no small-order key or `R`, no cofactor. All
-/// who check a signature agree about it.
+/// Checks a signature by the strict rules: canonical `S`, no small-order key or `R`, no cofactor, and
+/// one encoding of a key and of `R`. All who check a signature agree about it.
 pub fn verify(key: &[u8; 32], digest: &Hash, signature: &[u8; 64]) -> Result<(), SignatureError> {
+    if !is_reduced(key) {
+        return Err(SignatureError);
+    }
     let key = VerifyingKey::from_bytes(key).map_err(|_| SignatureError)?;
     key.verify_strict(&digest.0, &Signature::from_bytes(signature)).map_err(|_| SignatureError)
+}
+
+/// Whether a point's `y`, the lower 255 bits, is below the prime 2^255 - 19. The library reads larger
+/// ones as well, so one key would have two names. An `R` like that is found by the library, which
+/// compares encodings.
+fn is_reduced(point: &[u8; 32]) -> bool {
+    let top = point[31] & 0x7f == 0x7f && point[1..31].iter().all(|byte| *byte == 0xff);
+    !(top && 0xed <= point[0])
 }
 
 #[cfg(test)]
@@ -40,5 +51,23 @@ mod tests {
         assert_eq!(verify(&[0; 32], &Hash([2; 32]), &[0; 64]), Err(SignatureError));
         signature[63] |= 0x80;
         assert_eq!(verify(&public, &Hash([2; 32]), &signature), Err(SignatureError));
+    }
+
+    #[test]
+    fn a_key_has_one_encoding() {
+        let prime = |first, last| {
+            let mut bytes = [0xff; 32];
+            (bytes[0], bytes[31]) = (first, last);
+            bytes
+        };
+        // 2^255 - 19 + 3 is read as 3, the `y` of a point of large order.
+        assert!(VerifyingKey::from_bytes(&prime(0xf0, 0x7f)).is_ok_and(|key| !key.is_weak()));
+        for last in [0x7f, 0xff] {
+            assert!(is_reduced(&prime(0xec, last)));
+            for first in 0xed..=0xff {
+                assert!(!is_reduced(&prime(first, last)));
+            }
+        }
+        assert!(is_reduced(&prime(0xff, 0x7e)));
     }
 }

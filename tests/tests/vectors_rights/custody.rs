@@ -38,7 +38,7 @@ struct Sale {
 fn sale() -> Sale {
     let secret = VaultSecret::from_seed(&[1; 32]);
     let (vault, shares) = share(&secret, 2, 3, &[2; 32]).unwrap();
-    let label = label(&SELLER, &VAULT, &CONTENT);
+    let label = label(&CHAIN, &SELLER, &VAULT, &CONTENT);
     let (capsule, _) = Capsule::seal(&secret, &label, &[6; 32]);
     let context = release_context(&CHAIN, &ORDER, &LISTING);
     let buyer = DeliverySecret::from_seed(&[7; 32]);
@@ -72,6 +72,7 @@ fn zero() -> String {
 fn capsules() {
     replay("custody/capsule.json", capsule_cases, |case| {
         let label = label(
+            &ChainId(array(case, "chain")),
             &AccountId(array(case, "seller")),
             &VaultId(array(case, "vault")),
             &Hash(array(case, "content_root")),
@@ -84,8 +85,9 @@ fn capsule_cases() -> Vec<Value> {
     let good = hex(&sale().capsule.to_bytes());
     let case = |name: &str, why: &str, capsule: &str, outcome: &str| {
         json!({
-            "name": name, "why": why, "seller": hex(&SELLER.0), "vault": hex(&VAULT.0),
-            "content_root": hex(&CONTENT.0), "capsule": capsule, "outcome": outcome,
+            "name": name, "why": why, "chain": hex(&CHAIN.0), "seller": hex(&SELLER.0),
+            "vault": hex(&VAULT.0), "content_root": hex(&CONTENT.0), "capsule": capsule,
+            "outcome": outcome,
         })
     };
     let relabel = |name: &str, why: &str, field: &str, value: &str| {
@@ -98,6 +100,7 @@ fn capsule_cases() -> Vec<Value> {
     let not_a_point = "ff".repeat(32);
     vec![
         case("good", "the seller's own capsule in her own listing", &good, "ok"),
+        relabel("other ledger", "the seller's own, from a test ledger", "chain", &"42".repeat(32)),
         relabel("copied", "a thief lists the capsule as his", "seller", &"42".repeat(32)),
         relabel("other vault", "the capsule is for another vault", "vault", &"42".repeat(16)),
         relabel("other content", "the capsule is for other content", "content_root", &zero()),

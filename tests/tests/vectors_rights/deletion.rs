@@ -30,7 +30,8 @@ fn request() -> Request {
         Caveat::Object { object: ObjectId([4; 16]) },
         Caveat::Abilities { set: ability::DELETE },
     ];
-    let grant = Grant::issue(&owner.account_key(), owner.peer(), caveats, &[9; 32]).unwrap();
+    let grant =
+        Grant::issue(&CHAIN, &owner.account_key(), owner.peer(), caveats, &[9; 32]).unwrap();
     Request::Delete { deal: DEAL, index: INDEX, grant }
 }
 

@@ -16,6 +16,8 @@ use crate::{array, bytes, number, outcome, replay, text as field_text};
 
 const OBJECT: ObjectId = ObjectId([7; 16]);
 const KEY: [u8; 32] = [42; 32];
+/// The ledger of every case that names none.
+const LEDGER: ChainId = ChainId([3; 32]);
 /// `derive_key("symbolon 2026 commit v1", KEY)`.
 const COMMITMENT: &str = "22153e95b73ee7fd8185528c05104f2df46db59ff1cb27d966e832596598f444";
 
@@ -26,10 +28,13 @@ fn who(number: u8) -> Identity {
 /// Root 0, then 1, 2, ...: a link per list of caveats.
 fn chain(links: &[Vec<Caveat>]) -> Grant {
     let mut grant =
-        Grant::issue(&who(0).account_key(), who(1).peer(), links[0].clone(), &[1; 32]).unwrap();
+        Grant::issue(&LEDGER, &who(0).account_key(), who(1).peer(), links[0].clone(), &[1; 32])
+            .unwrap();
     for (caveats, holder) in links[1..].iter().zip(1..) {
         let next = who(holder + 1).peer();
-        grant = grant.delegate(&who(holder).access_key(), next, caveats.clone(), &[1; 32]).unwrap();
+        grant = grant
+            .delegate(&LEDGER, &who(holder).access_key(), next, caveats.clone(), &[1; 32])
+            .unwrap();
     }
     grant
 }
@@ -50,7 +55,7 @@ fn usual() -> Grant {
 fn chains() {
     replay("grant/verify.json", verify_cases, |case| {
         let verified = match Grant::from_bytes(&bytes(case, "grant")) {
-            Ok(grant) => grant.verify(),
+            Ok(grant) => grant.verify(&ChainId(array(case, "chain"))),
             Err(error) => return format!("Decode.{}", outcome::<(), _>(Err(error))),
         };
         if let Ok(verified) = &verified {
@@ -68,10 +73,10 @@ fn chains() {
 
 fn verify_cases() -> Vec<Value> {
     let grant = usual();
-    let case = |name: &str, why: &str, grant: &[u8], outcome: &str| json!({ "name": name, "why": why, "grant": hex(grant), "outcome": outcome });
+    let case = |name: &str, why: &str, grant: &[u8], outcome: &str| json!({ "name": name, "why": why, "chain": hex(&LEDGER.0), "grant": hex(grant), "outcome": outcome });
     let good = |name: &str, why: &str, grant: &Grant| {
         let mut case = case(name, why, &grant.to_bytes(), "ok");
-        let ids = grant.verify().unwrap().link_ids();
+        let ids = grant.verify(&LEDGER).unwrap().link_ids();
         case["link_ids"] = json!(ids.iter().map(ToString::to_string).collect::<Vec<_>>());
         case
     };
@@ -85,6 +90,10 @@ fn verify_cases() -> Vec<Value> {
         good("one link", "what an owner gives a friend", &chain(&[vec![]])),
         good("sale", "mandate and sale link, minted by the ledger", &sale()),
     ];
+    let mut elsewhere = good("other ledger", "signed for a test ledger of the same people", &grant);
+    elsewhere["chain"] = json!(hex(&[9; 32]));
+    elsewhere["outcome"] = json!("Signature");
+    cases.push(elsewhere);
     cases.extend(tampered(&edit));
     cases.extend(malformed(&grant, &case));
     cases
@@ -96,11 +105,13 @@ fn tampered(edit: Edit<'_>) -> Vec<Value> {
     let rogue = |grant: &mut Grant| {
         // Everything as it was, but the first signature by somebody else.
         let caveats = grant.links[0].caveats.clone();
-        let forged = Grant::issue(&who(9).account_key(), who(1).peer(), caveats, &[1; 32]).unwrap();
+        let forged =
+            Grant::issue(&LEDGER, &who(9).account_key(), who(1).peer(), caveats, &[1; 32]).unwrap();
         grant.links[0] = forged.links[0].clone();
     };
     let other_front = |grant: &mut Grant| {
-        let bare = Grant::issue(&who(0).account_key(), who(1).peer(), vec![], &[1; 32]).unwrap();
+        let bare =
+            Grant::issue(&LEDGER, &who(0).account_key(), who(1).peer(), vec![], &[1; 32]).unwrap();
         grant.links[0] = bare.links[0].clone();
     };
     let widen = |grant: &mut Grant| {
@@ -206,16 +217,19 @@ fn malformed(grant: &Grant, case: Case<'_>) -> Vec<Value> {
 
 fn sale() -> Grant {
     let ledger = who(50);
-    let first = mandate(&who(0).account_key(), &ledger.account(), OBJECT, &[1; 32]).unwrap();
+    let first =
+        mandate(&LEDGER, &who(0).account_key(), &ledger.account(), OBJECT, &[1; 32]).unwrap();
     let sale = Sale { order: OrderId([6; 16]), holder: who(1).peer(), ends_ms: 2_000 };
-    let second = sale_link(&who(0).account(), &first, &ledger.account_key(), &sale).unwrap();
+    let second =
+        sale_link(&LEDGER, &who(0).account(), &first, &ledger.account_key(), &sale).unwrap();
     Grant { version: 1, root: who(0).account(), links: vec![first, second] }
 }
 
 #[test]
 fn requests() {
     replay("grant/authorize.json", request_cases, |case| {
-        let grant = Grant::from_bytes(&bytes(case, "grant")).unwrap().verify().unwrap();
+        let grant = Grant::from_bytes(&bytes(case, "grant")).unwrap();
+        let grant = grant.verify(&LEDGER).unwrap();
         let cells = case["cells"].as_array();
         let access = Access {
             owner: AccountId(array(case, "owner")),
@@ -262,23 +276,38 @@ fn request_cases() -> Vec<Value> {
 type Change<'a> = &'a dyn Fn(&str, &str, Value, &str) -> Value;
 
 fn other_grants(change: Change<'_>) -> Vec<Value> {
+    let named = |more: &[Caveat]| {
+        let mut all =
+            vec![Caveat::Object { object: OBJECT }, Caveat::Abilities { set: ability::READ }];
+        all.extend_from_slice(more);
+        all
+    };
     let purposes = chain(&[
-        vec![Caveat::Purpose { hash: Hash([1; 32]) }],
+        named(&[Caveat::Purpose { hash: Hash([1; 32]) }]),
         vec![Caveat::Purpose { hash: Hash([2; 32]) }],
         vec![],
     ]);
     let purposes = json!({ "grant": hex(&purposes.to_bytes()) });
     let refilled = chain(&[
-        vec![Caveat::NodeReads { count: 2 }],
+        named(&[Caveat::NodeReads { count: 2 }]),
         vec![Caveat::NodeReads { count: 100 }],
         vec![],
     ]);
     let refilled = json!({ "grant": hex(&refilled.to_bytes()), "node_reads": 2 });
+    let of = |first: &[Caveat]| {
+        let grant = chain(&[first.to_vec(), vec![], vec![]]);
+        json!({ "grant": hex(&grant.to_bytes()) })
+    };
+    let later = json!({ "grant": hex(&chain(&[vec![], named(&[]), vec![]]).to_bytes()) });
     let bought = json!({
         "grant": hex(&sale().to_bytes()), "peer": hex(&who(1).peer().0), "node_reads": null,
         "orders": [hex(&[6; 16])],
     });
     vec![
+        change("nothing named", "what link 0 does not name is not allowed", of(&[]), "Unnamed"),
+        change("no object", "link 0 names abilities alone", of(&named(&[])[1..]), "Unnamed"),
+        change("no abilities", "link 0 names an object alone", of(&named(&[])[..1]), "Unnamed"),
+        change("named later", "a holder names what the owner did not", later, "Unnamed"),
         change("bought", "the order is there to be checked", bought, "ok"),
         change("no refill", "a later, larger quota does not count", refilled, "ok"),
         change("purposes differ", "no use can have both", purposes, "PurposesDiffer"),
@@ -341,14 +370,8 @@ fn token_cases() -> Vec<Value> {
         commitment: COMMITMENT.parse().unwrap(),
         content_root: Hash([9; 32]),
     };
-    let good = GrantToken::pack(
-        ChainId([3; 32]),
-        usual(),
-        (&manifest, &KEY),
-        &who(3).wrap_key(),
-        &[4; 32],
-    )
-    .unwrap();
+    let good =
+        GrantToken::pack(LEDGER, usual(), (&manifest, &KEY), &who(3).wrap_key(), &[4; 32]).unwrap();
     let case = |name: &str, why: &str, token: &str, outcome: &str| {
         json!({
             "name": name, "why": why, "token": token, "wrap_secret": hex(&*who(3).wrap_secret()),
@@ -378,7 +401,7 @@ fn token_cases() -> Vec<Value> {
         case("no text", "something else", "hello", "Text.Form"),
         case("too short", "two bytes", &short, "Layout.Short"),
         edit("version 2", "a layout of the future", "Version", &|token| token.version = 2),
-        edit("other chain", "the box is bound to the ledger", "Sealed", &|token| {
+        edit("other chain", "every link is bound to its ledger", "Grant.Signature", &|token| {
             token.chain = ChainId([9; 32]);
         }),
         edit("other file", "the box is bound to the manifest", "Sealed", &|token| {

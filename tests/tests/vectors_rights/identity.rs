@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use symbolon_protocol::{
     Encode,
-    id::{OrderId, VaultId, hex},
+    id::{ChainId, ListingId, OrderId, VaultId, hex},
     identity::{Identity, Phrase, Recipient, envelope, keyfile, text},
 };
 
@@ -126,8 +126,9 @@ fn keys() {
 fn derived(seed: &str) -> Value {
     let seed_bytes: [u8; 64] = symbolon_protocol::id::unhex(seed).unwrap().try_into().unwrap();
     let identity = Identity::from_seed(&seed_bytes);
+    let chain = ChainId([5; 32]);
     let delivery = symbolon_protocol::custody::DeliveryKey::make(
-        &identity.delivery_secret(&OrderId([2; 16])),
+        &identity.delivery_secret(&chain, &OrderId([2; 16])),
         &symbolon_protocol::id::Hash([0; 32]),
         &[0; 32],
     );
@@ -137,8 +138,11 @@ fn derived(seed: &str) -> Value {
         "peer": hex(&identity.peer().0),
         "wrap": hex(&identity.wrap_key()),
         "names": hex(&*identity.names_key()),
-        "vault_01": hex(&identity.vault_secret(&VaultId([1; 16])).public()),
+        "chain": hex(&chain.0),
+        "vault_01": hex(&identity.vault_secret(&chain, &VaultId([1; 16])).public()),
         "delivery_02": hex(&delivery.point),
+        "order_03_0": hex(&identity.order_id(&chain, &ListingId([3; 16]), 0).0),
+        "order_03_1": hex(&identity.order_id(&chain, &ListingId([3; 16]), 1).0),
         "outcome": "ok",
     })
 }

@@ -69,6 +69,11 @@ fn a_leaf_says_all_of_its_cell() {
     assert_ne!(leaf, LeafParts::new(&KEY, b"scaled", b"plain").leaf(7));
     assert_ne!(leaf, LeafParts::new(&KEY, b"sealed", b"plane").leaf(7));
     assert_ne!(leaf, LeafParts { sealed: parts.plain, plain: parts.sealed, ..parts }.leaf(7));
+    // Who does not know the cell's key cannot try out what the cell says.
+    let guessed = LeafParts::new(&[0; 32], b"sealed", b"plain");
+    assert_ne!(guessed.plain, parts.plain);
+    let unkeyed = blake3::derive_key("symbolon 2026 plain cell v1", b"plain");
+    assert!(![unkeyed, *blake3::hash(b"plain").as_bytes()].contains(&parts.plain.0));
     // The same bytes are another hash in another place.
     let same = LeafParts::new(&KEY, &KEY, &KEY);
     assert!(same.key != same.sealed && same.sealed != same.plain && same.key != same.plain);

@@ -28,7 +28,7 @@ fn context(order: u8) -> Hash {
 fn sale(required: u8, total: u8) -> Sale {
     let secret = VaultSecret::from_seed(&[1; 32]);
     let (vault, shares) = share(&secret, required, total, &[2; 32]).unwrap();
-    let label = label(&AccountId([3; 32]), &VaultId([4; 16]), &Hash([5; 32]));
+    let label = label(&ChainId([1; 32]), &AccountId([3; 32]), &VaultId([4; 16]), &Hash([5; 32]));
     let (capsule, key) = Capsule::seal(&secret, &label, &[6; 32]);
     let context = context(2);
     let buyer = DeliverySecret::from_seed(&[7; 32]);
@@ -180,7 +180,7 @@ fn a_custodian_does_not_release_what_it_should_not() {
         Release::make(&sale.shares[0], request, &[0; 32]).map(|_| ())
     };
     // A capsule copied into a thief's listing.
-    let stolen = label(&AccountId([66; 32]), &VaultId([4; 16]), &Hash([5; 32]));
+    let stolen = label(&ChainId([1; 32]), &AccountId([66; 32]), &VaultId([4; 16]), &Hash([5; 32]));
     assert_eq!(
         make(&ReleaseRequest { label: &stolen, ..sale.request() }),
         Err(CustodyError::Proof { what: "capsule" })

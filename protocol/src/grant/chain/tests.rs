@@ -11,6 +11,8 @@ use crate::{
     id::{ObjectId, OrderId},
 };
 
+const LEDGER: ChainId = ChainId([77; 32]);
+
 fn key(number: u8) -> SigningKey {
     SigningKey::from_bytes(&[number; 32])
 }
@@ -29,10 +31,10 @@ fn chain(links: &[Vec<Caveat>]) -> Result<Grant, GrantError> {
     let mut issuers = 0..;
     let mut next = || (key(issuers.next().unwrap()), peer(holders.next().unwrap()));
     let (issuer, audience) = next();
-    let mut grant = Grant::issue(&issuer, audience, links[0].clone(), &[1; 32])?;
+    let mut grant = Grant::issue(&LEDGER, &issuer, audience, links[0].clone(), &[1; 32])?;
     for caveats in &links[1..] {
         let (issuer, audience) = next();
-        grant = grant.delegate(&issuer, audience, caveats.clone(), &[1; 32])?;
+        grant = grant.delegate(&LEDGER, &issuer, audience, caveats.clone(), &[1; 32])?;
     }
     Ok(grant)
 }
@@ -48,9 +50,17 @@ fn access(holder: u8) -> Access {
     }
 }
 
+/// What a first link has to name.
+fn named(set: u16) -> [Caveat; 2] {
+    [Caveat::Object { object: ObjectId([1; 16]) }, Caveat::Abilities { set }]
+}
+
+/// Asks a chain whose first link names everything before its own caveats.
 fn ask(links: &[Vec<Caveat>]) -> Result<Authorized, GrantError> {
     let holder = u8::try_from(links.len()).unwrap();
-    chain(links)?.verify()?.authorize(&access(holder))
+    let mut links = links.to_vec();
+    links[0].splice(0..0, named(ability::ALL));
+    chain(&links)?.verify(&LEDGER)?.authorize(&access(holder))
 }
 
 #[test]
@@ -94,9 +104,9 @@ fn every_caveat_holds_on_every_link() {
 
 #[test]
 fn a_link_cannot_widen_what_the_one_before_allows() {
-    let read = Caveat::Abilities { set: ability::READ };
     let all = Caveat::Abilities { set: ability::ALL };
-    let grant = chain(&[vec![read], vec![all]]).unwrap().verify().unwrap();
+    let grant =
+        chain(&[named(ability::READ).to_vec(), vec![all]]).unwrap().verify(&LEDGER).unwrap();
     let delete = Access { ability: ability::DELETE, ..access(2) };
     assert_eq!(grant.authorize(&delete), Err(GrantError::NotAllowed));
     let both = Access { ability: ability::READ | ability::DELETE, ..access(2) };
@@ -127,6 +137,35 @@ fn what_is_left_to_enforce_is_the_least_of_all() {
 }
 
 #[test]
+fn what_the_first_link_does_not_name_is_not_allowed() {
+    let [object, abilities] = named(ability::ALL);
+    let ask = |first: &[Caveat], second: &[Caveat]| {
+        let grant = chain(&[first.to_vec(), second.to_vec()]).unwrap().verify(&LEDGER).unwrap();
+        grant.authorize(&access(2)).map(|_| ())
+    };
+    let both = [object.clone(), abilities.clone()];
+    assert_eq!(ask(&both, &[]), Ok(()));
+    assert_eq!(ask(&[], &[]), Err(GrantError::Unnamed { what: "object" }));
+    assert_eq!(ask(&[abilities], &[]), Err(GrantError::Unnamed { what: "object" }));
+    assert_eq!(ask(&[object], &[]), Err(GrantError::Unnamed { what: "abilities" }));
+    // A holder cannot name what the owner did not.
+    assert_eq!(ask(&[], &both), Err(GrantError::Unnamed { what: "object" }));
+}
+
+#[test]
+fn a_grant_is_for_one_ledger() {
+    let grant = chain(&[named(ability::READ).to_vec(), vec![]]).unwrap();
+    let elsewhere = ChainId([78; 32]);
+    assert_eq!(grant.verify(&elsewhere), Err(GrantError::Signature { link: 0 }));
+    let first = &grant.links[0];
+    assert!(verify_first_link(&elsewhere, &root(), first).is_err());
+    assert_eq!(
+        grant.delegate(&elsewhere, &key(2), peer(3), vec![], &[1; 32]),
+        Err(GrantError::Signature { link: 0 })
+    );
+}
+
+#[test]
 fn purposes_must_agree() {
     let purpose = |byte| vec![Caveat::Purpose { hash: Hash([byte; 32]) }];
     assert_eq!(ask(&[purpose(1), purpose(1)]).unwrap().purpose, Some(Hash([1; 32])));
@@ -135,7 +174,7 @@ fn purposes_must_agree() {
 
 #[test]
 fn the_request_itself_must_be_one() {
-    let grant = chain(&[vec![]]).unwrap().verify().unwrap();
+    let grant = chain(&[named(ability::ALL).to_vec()]).unwrap().verify(&LEDGER).unwrap();
     let ask = |access: Access| grant.authorize(&access).map(|_| ());
     assert_eq!(ask(access(1)), Ok(()));
     assert_eq!(ask(Access { peer: peer(2), ..access(1) }), Err(GrantError::NotHolder));
@@ -144,7 +183,9 @@ fn the_request_itself_must_be_one() {
     assert_eq!(ask(Access { ability: 1 << 15, ..access(1) }), Err(GrantError::NotAllowed));
     assert_eq!(ask(Access { cells: Some(5..5), ..access(1) }), Err(GrantError::WrongCells));
     assert_eq!(ask(Access { cells: None, ..access(1) }), Ok(()));
-    let limited = chain(&[vec![Caveat::Cells { first: 0, end: 99 }]]).unwrap().verify().unwrap();
+    let mut narrow = named(ability::READ).to_vec();
+    narrow.push(Caveat::Cells { first: 0, end: 99 });
+    let limited = chain(&[narrow]).unwrap().verify(&LEDGER).unwrap();
     let whole = Access { cells: None, ..access(1) };
     assert_eq!(limited.authorize(&whole), Err(GrantError::WrongCells));
 }
@@ -165,10 +206,10 @@ fn form_is_bounded() {
     assert_eq!(chain(&nine), Err(GrantError::Links { found: 9 }));
     assert!(ask(&nine[..8]).is_ok());
     let none = Grant { version: 1, root: root(), links: vec![] };
-    assert_eq!(none.verify(), Err(GrantError::Links { found: 0 }));
+    assert_eq!(none.verify(&LEDGER), Err(GrantError::Links { found: 0 }));
     let grant = chain(&[vec![]]).unwrap();
     let later = Grant { version: 2, ..grant.clone() };
-    assert_eq!(later.verify(), Err(GrantError::Version { version: 2 }));
+    assert_eq!(later.verify(&LEDGER), Err(GrantError::Version { version: 2 }));
     assert!(matches!(Grant::from_bytes(&later.to_bytes()), Err(DecodeError::Tag { tag: 2, .. })));
     let huge = vec![Caveat::Purpose { hash: Hash([0; 32]) }; 64];
     assert!(matches!(ask(&[huge]), Err(GrantError::TooLarge { .. })));
@@ -181,11 +222,14 @@ fn no_key_appears_twice() {
     let grant = chain(&[vec![], vec![]]).unwrap();
     for audience in [root().into(), peer(1), peer(2)] {
         assert_eq!(
-            grant.delegate(&key(2), audience, vec![], &[9; 32]),
+            grant.delegate(&LEDGER, &key(2), audience, vec![], &[9; 32]),
             Err(GrantError::AudienceRepeated { link: 2 })
         );
     }
-    assert_eq!(grant.delegate(&key(1), peer(3), vec![], &[9; 32]), Err(GrantError::NotHolder));
+    assert_eq!(
+        grant.delegate(&LEDGER, &key(1), peer(3), vec![], &[9; 32]),
+        Err(GrantError::NotHolder)
+    );
 }
 
 #[test]
@@ -193,32 +237,32 @@ fn links_cannot_be_cut_out_swapped_or_moved() {
     let grant = chain(&[vec![], vec![Caveat::NodeReads { count: 1 }], vec![]]).unwrap();
     let mut cut = grant.clone();
     cut.links.remove(1);
-    assert_eq!(cut.verify(), Err(GrantError::Signature { link: 1 }));
+    assert_eq!(cut.verify(&LEDGER), Err(GrantError::Signature { link: 1 }));
     let mut swapped = grant.clone();
     swapped.links.swap(1, 2);
-    assert_eq!(swapped.verify(), Err(GrantError::Signature { link: 1 }));
+    assert_eq!(swapped.verify(&LEDGER), Err(GrantError::Signature { link: 1 }));
     // The holder cannot drop the caveat of the link before by putting an older chain in front.
-    let other = Grant::issue(&key(0), peer(1), vec![], &[2; 32]).unwrap();
+    let other = Grant::issue(&LEDGER, &key(0), peer(1), vec![], &[2; 32]).unwrap();
     let mut moved = grant.clone();
     moved.links[0] = other.links[0].clone();
-    assert_eq!(moved.verify(), Err(GrantError::Signature { link: 1 }));
+    assert_eq!(moved.verify(&LEDGER), Err(GrantError::Signature { link: 1 }));
     let mut shorter = grant;
     shorter.links.pop();
     // A prefix is what its holder had all along.
-    assert_eq!(shorter.verify().unwrap().holder(), peer(2));
+    assert_eq!(shorter.verify(&LEDGER).unwrap().holder(), peer(2));
 }
 
 #[test]
 fn link_ids_name_the_whole_chain_before_them() {
-    let one = chain(&[vec![], vec![]]).unwrap().verify().unwrap();
-    let two = chain(&[vec![Caveat::Depth { links: 3 }], vec![]]).unwrap().verify().unwrap();
+    let one = chain(&[vec![], vec![]]).unwrap().verify(&LEDGER).unwrap();
+    let two = chain(&[vec![Caveat::Depth { links: 3 }], vec![]]).unwrap().verify(&LEDGER).unwrap();
     assert_ne!(one.link_ids()[0], two.link_ids()[0]);
     assert_ne!(one.link_ids()[1], two.link_ids()[1]);
     let pairs: Vec<_> = one.revocations().collect();
     let ids = one.link_ids();
     assert_eq!(pairs, [(ids[0], root()), (ids[1], root()), (ids[1], peer(1).into())]);
-    assert_eq!(verify_first_link(&root(), &one.grant().links[0]), Ok(ids[0]));
-    assert!(verify_first_link(&root(), &one.grant().links[1]).is_err());
+    assert_eq!(verify_first_link(&LEDGER, &root(), &one.grant().links[0]), Ok(ids[0]));
+    assert!(verify_first_link(&LEDGER, &root(), &one.grant().links[1]).is_err());
 }
 
 /// The worked example of `spec/grant.md`.
@@ -230,24 +274,22 @@ fn the_example_of_the_spec() {
         root.to_string(),
         "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c"
     );
-    let before = root_digest(&root);
-    assert_eq!(
-        before.to_string(),
-        "70c49894d9f507e9189e8273eb04e0c42412a16c59462ad5b1750f009fbc5b2b"
-    );
-    let caveats = vec![Caveat::Abilities { set: ability::READ }];
+    let chain = ChainId([4; 32]);
+    let before = root_digest(&chain, &root);
+    let caveats = vec![
+        Caveat::Object { object: ObjectId([5; 16]) },
+        Caveat::Abilities { set: ability::READ },
+    ];
     let link = Link::sign(&signer, &before, PeerId([2; 32]), [3; 8], caveats);
     let digest = link.digest(&before);
     assert_eq!(
-        digest.to_string(),
-        "6ee282f6c7298af2334c1346689cff78fbef2791672e0e35bbf55cb96dc54b68"
+        [before, digest].map(|hash| hash.to_string()),
+        ["b76b6063696731d03669465f79e78e90825be175ba3dcd27faa9645a126ca2c0", "",]
     );
     let grant = Grant { version: 1, root, links: vec![link] };
-    assert_eq!(
-        grant.verify().unwrap().link_ids()[0].to_string(),
-        "6ee282f6c7298af2334c1346689cff78fbef2791672e0e35bbf55cb96dc54b68"[..32]
-    );
-    assert_eq!(grant.to_bytes().len(), 37 + 32 + 8 + 4 + 3 + 64);
+    let id = grant.verify(&chain).unwrap().link_ids()[0].to_string();
+    assert_eq!(id, digest.to_string()[..32]);
+    assert_eq!(grant.to_bytes().len(), 37 + 32 + 8 + 4 + 17 + 3 + 64);
 }
 
 fn caveats() -> impl Strategy<Value = Vec<Caveat>> {
@@ -300,7 +342,7 @@ proptest! {
     ) {
         let grants: Vec<VerifiedGrant> = (1..=links.len())
             .map_while(|count| chain(&links[..count]).ok())
-            .map(|grant| grant.verify().unwrap())
+            .map(|grant| grant.verify(&LEDGER).unwrap())
             .collect();
         for request in requests {
             let answers: Vec<_> = grants
@@ -329,7 +371,7 @@ proptest! {
         bytes[place] ^= change;
         if let Ok(changed) = Grant::from_bytes(&bytes) {
             // The last audience is not a signer, so only the signature over it can tell.
-            prop_assert!(changed.verify().is_err());
+            prop_assert!(changed.verify(&LEDGER).is_err());
         }
     }
 
@@ -342,7 +384,7 @@ proptest! {
         for bytes in [&bytes, &with_head] {
             if let Ok(grant) = Grant::from_bytes(bytes) {
                 prop_assert_eq!(&grant.to_bytes(), bytes);
-                prop_assert!(grant.verify().is_err());
+                prop_assert!(grant.verify(&LEDGER).is_err());
                 prop_assert!(!grant.words().is_empty());
             }
         }

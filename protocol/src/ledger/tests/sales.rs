@@ -173,7 +173,7 @@ fn many_orders_that_fall_due_together_are_closed_over_several_blocks() {
 fn nobody_buys_under_a_mandate_that_was_taken_back() {
     let mut world = listed();
     let terms = listing_terms(SELLER, PRICE);
-    let link = crate::grant::mandate_id(&account(SELLER), &terms.mandate);
+    let link = crate::grant::mandate_id(&world.id(), &account(SELLER), &terms.mandate);
     world.must(SELLER, Action::Revoke { link });
     let order = world.order(ORDER, LISTING, PRICE);
     assert_eq!(world.act(BUYER, order), Status::ListingEnded);

@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use super::world::{AUTHORITY, account, key};
+use super::world::{AUTHORITY, account, chain_id, key};
 use crate::{
     amount::Amount,
     content::{
@@ -48,7 +48,7 @@ pub(super) fn manifest(number: u8) -> Manifest {
 }
 
 pub(super) fn label(seller: u8, manifest: &Manifest) -> Hash {
-    custody::label(&account(seller), &vault_id(seller), &manifest.content_root)
+    custody::label(&chain_id(), &account(seller), &vault_id(seller), &manifest.content_root)
 }
 
 pub(super) fn public_ref() -> PublicRef {
@@ -87,10 +87,10 @@ pub(super) fn list(seller: u8, listing: ListingId, price: u128) -> Action {
 
 /// The seller's delegation to the ledger.
 pub(super) fn mandate(seller: u8, object: ObjectId) -> Link {
-    grant::mandate(&key(seller), &account(AUTHORITY), object, &[1; 32]).unwrap()
+    grant::mandate(&chain_id(), &key(seller), &account(AUTHORITY), object, &[1; 32]).unwrap()
 }
 
 /// Any first link.
 pub(super) fn link(seller: u8, audience: PeerId, caveats: Vec<Caveat>) -> Link {
-    Grant::issue(&key(seller), audience, caveats, &[1; 32]).unwrap().links.remove(0)
+    Grant::issue(&chain_id(), &key(seller), audience, caveats, &[1; 32]).unwrap().links.remove(0)
 }

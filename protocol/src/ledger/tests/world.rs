@@ -63,6 +63,16 @@ pub(super) fn params() -> Params {
     params
 }
 
+/// The genesis of every test's ledger but for its parameters.
+fn genesis(params: Params, onion: Hash) -> Genesis {
+    Genesis { params, authority: account(AUTHORITY), time_ms: START_MS, onion }
+}
+
+/// The ledger of [`World::new`].
+pub(super) fn chain_id() -> ChainId {
+    genesis(params(), onion(0).pop().unwrap()).chain()
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct World {
     pub(super) state: MemoryState,
@@ -83,7 +93,7 @@ impl World {
     pub(super) fn with(params: Params) -> Self {
         let mut layers = onion(0);
         let onion = layers.pop().unwrap();
-        let genesis = Genesis { params, authority: account(AUTHORITY), time_ms: START_MS, onion };
+        let genesis = genesis(params, onion);
         let mut state = MemoryState::default();
         let first = execute::genesis(&genesis);
         state.commit(&first.update);
