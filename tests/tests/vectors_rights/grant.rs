@@ -229,7 +229,7 @@ fn sale() -> Grant {
 fn requests() {
     replay("grant/authorize.json", request_cases, |case| {
         let grant = Grant::from_bytes(&bytes(case, "grant")).unwrap();
-        let grant = grant.verify(&LEDGER).unwrap();
+        let grant = grant.verify(&ChainId(array(case, "chain"))).unwrap();
         let cells = case["cells"].as_array();
         let access = Access {
             owner: AccountId(array(case, "owner")),
@@ -251,7 +251,8 @@ fn requests() {
 
 fn request_cases() -> Vec<Value> {
     let good = json!({
-        "name": "good", "why": "all caveats of all links hold", "grant": hex(&usual().to_bytes()),
+        "name": "good", "why": "all caveats of all links hold", "chain": hex(&LEDGER.0),
+        "grant": hex(&usual().to_bytes()),
         "owner": hex(&who(0).account().0), "object": hex(&OBJECT.0), "peer": hex(&who(3).peer().0),
         "ability": ability::READ, "cells": [10, 20], "now_ms": 1_500, "node_reads": 9, "orders": [],
         "outcome": "ok",
