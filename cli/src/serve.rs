@@ -8,7 +8,7 @@ use std::{
 
 use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Options};
 use symbolon_net::{Alpn, BindOptions, Endpoint, Host};
-use symbolon_node::{Limits, Node, NodeError, NodeOptions};
+use symbolon_node::{Limits, Node, NodeError, NodeFailure, NodeOptions};
 use symbolon_protocol::{
     Amount,
     id::{AccountId, NodeId},
@@ -368,6 +368,13 @@ pub(crate) async fn told_to_stop(leash: Leash) -> Result<(), Error> {
     tokio::select! {
         result = tokio::signal::ctrl_c() => result.map_err(problem),
         () = stdin_ended => Ok(()),
+    }
+}
+
+impl From<NodeFailure> for Error {
+    fn from(failure: NodeFailure) -> Self {
+        Self::new(Kind::Unreachable, failure.to_string())
+            .hint("ask who runs the ledger; started again, the node tries again")
     }
 }
 

@@ -57,7 +57,17 @@ impl Client {
 
     /// What moved the account's money, newest first.
     pub async fn history(&self, limit: usize) -> Result<Vec<HistoryLine>, ClientError> {
-        Ok(self.ledger().history(&self.me(), u64::MAX, limit).await?)
+        let (ledger, me) = (self.ledger(), self.me());
+        let mut lines = ledger.history(&me, u64::MAX, limit).await?;
+        // A ledger gives so many at once.
+        while let Some(last) = lines.last().filter(|_| lines.len() < limit) {
+            let earlier = ledger.history(&me, last.place(), limit - lines.len()).await?;
+            if earlier.is_empty() {
+                break;
+            }
+            lines.extend(earlier);
+        }
+        Ok(lines)
     }
 
     /// Asks a development network for play money; the new balance.

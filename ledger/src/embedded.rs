@@ -12,6 +12,7 @@
 //! is made exactly when `next_due` asks for one. After an error of the disk the engine stops; nothing
 //! is answered that might not be kept.
 
+mod blocks;
 mod onion;
 mod rows;
 mod sale;
@@ -23,7 +24,7 @@ use ed25519_dalek::SigningKey;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 use symbolon_net::{Host, watch};
 use symbolon_protocol::{
-    codec::{Decode, Encode},
+    codec::Encode,
     grant::Link,
     id::{AccountId, ChainId, Hash, OrderId},
     ledger::{
@@ -31,11 +32,11 @@ use symbolon_protocol::{
         block::{Block, Facts, Genesis, Header, SignedHeader, transactions_root, validators_hash},
         execute::{self, Executed},
         rows::Chains,
-        state::{State, StateExt},
+        state::{State, StateExt, Update},
         transaction::Transaction,
         tree,
     },
-    wire::ledger::{HistoryLine, ProvenRow},
+    wire::ledger::{HistoryLine, HistoryPlace, ProvenRow},
 };
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
@@ -44,8 +45,10 @@ use crate::{
     error::LedgerError,
     port::{Outcome, Snapshot},
 };
+use blocks::BLOCKS;
+pub(crate) use blocks::Blocks;
 use onion::Onions;
-use rows::{BLOCKS, META, Meta, Rows, disk};
+use rows::{META, Meta, Rows, disk};
 use writer::{Submission, Writer};
 
 /// How to open an embedded ledger.
@@ -94,7 +97,7 @@ impl Embedded {
         let now_ms = host.now_ms();
         let opening = move || -> Result<_, LedgerError> {
             let signing = SigningKey::from_bytes(&key);
-            if tip(&database)?.is_none() {
+            if !is_founded(&database)? {
                 found(&database, &signing, &key, params, salt, now_ms)?;
             }
             let (chain, block, salt) = check(&database, &signing)?;
@@ -149,17 +152,13 @@ impl Embedded {
         outcome.await.map_err(|_| LedgerError::Closed)?
     }
 
-    pub(crate) fn head(&self) -> SignedHeader {
-        self.core.tip.borrow().header.clone()
-    }
-
     pub(crate) fn reader(&self) -> Reader {
         Reader { core: self.core.clone() }
     }
 
-    /// Blocks from `height` on.
-    pub(crate) fn follow(&self, height: u64) -> Blocks {
-        Blocks { next: height, tip: self.core.tip.clone(), core: self.core.clone() }
+    /// Blocks from `height` on, and of the first one the events that follow the `known` ones.
+    pub(crate) fn follow(&self, height: u64, known: u64) -> Blocks {
+        Blocks::new(self.core.clone(), height, known)
     }
 }
 
@@ -176,17 +175,28 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Rows by key, all from one block.
-    pub(crate) async fn rows(&self, keys: Vec<Vec<u8>>) -> Result<Snapshot, LedgerError> {
+    /// The header of the last block: of the same one that rows are read from, which is committed a moment
+    /// before followers see it.
+    pub(crate) async fn head(&self) -> Result<SignedHeader, LedgerError> {
+        self.read(blocks::last_header).await
+    }
+
+    /// Rows by key, all from one block: as many, from the first on, as fit into `bytes_max`; at least one.
+    pub(crate) async fn rows(
+        &self,
+        keys: Vec<Vec<u8>>,
+        bytes_max: usize,
+    ) -> Result<Snapshot, LedgerError> {
         self.read(move |read| {
             let rows = Rows::open(read)?;
+            let asked = keys.len();
             let found = keys.into_iter().map(|key| {
                 let value = rows.row(&key);
                 ProvenRow { path: tree::prove(&rows, &key), value, key }
             });
-            let found = found.collect();
-            let header = last_block(read)?.header;
-            rows.checked(Snapshot { header, rows: found, more: false })
+            let found = fitting(found, bytes_max);
+            let (header, more) = (blocks::last_header(read)?, found.len() < asked);
+            rows.checked(Snapshot { header, rows: found, more })
         })
         .await
     }
@@ -217,16 +227,21 @@ impl Reader {
             let mut found = rows.scan(&prefix, after.as_deref(), limit.saturating_add(1));
             let more = limit < found.len();
             found.truncate(limit);
-            let proven = found.into_iter().map(|(key, value)| {
-                let path = match paths {
-                    Paths::With => tree::prove(&rows, &key),
-                    Paths::Without => Vec::new(),
-                };
-                ProvenRow { path, value: Some(value), key }
-            });
-            let proven = proven.collect();
-            let header = last_block(read)?.header;
-            rows.checked(Snapshot { header, rows: proven, more })
+            let count = found.len();
+            let bare = |(key, value)| ProvenRow { path: Vec::new(), value: Some(value), key };
+            let found: Vec<_> = match paths {
+                Paths::Without => found.into_iter().map(bare).collect(),
+                Paths::With(bytes_max) => {
+                    let proven = found
+                        .into_iter()
+                        .map(bare)
+                        .map(|row| ProvenRow { path: tree::prove(&rows, &row.key), ..row });
+                    fitting(proven, bytes_max)
+                }
+            };
+            let more = more || found.len() < count;
+            let header = blocks::last_header(read)?;
+            rows.checked(Snapshot { header, rows: found, more })
         })
         .await
     }
@@ -234,7 +249,7 @@ impl Reader {
     pub(crate) async fn history(
         &self,
         account: AccountId,
-        before: u64,
+        before: HistoryPlace,
         limit: usize,
     ) -> Result<Vec<HistoryLine>, LedgerError> {
         self.read(move |read| rows::history(read, &account, before, limit)).await
@@ -246,14 +261,10 @@ impl Reader {
         self.read(move |read| {
             let rows = Rows::open(read)?;
             let link = sale::link(&core.chain, &rows, &core.key, order);
-            let block = last_block(read)?.header.header.digest();
+            let block = blocks::last_header(read)?.header.digest();
             rows.checked((link?, block))
         })
         .await
-    }
-
-    async fn block(&self, height: u64) -> Result<Block, LedgerError> {
-        self.read(move |read| block_at(read, height)).await
     }
 
     async fn read<T: Send + 'static>(
@@ -269,32 +280,24 @@ impl Reader {
 /// Whether a scan comes with paths.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Paths {
-    /// For somebody else.
-    With,
+    /// For somebody else, and as many rows, from the first on, as fit into so many bytes; at least one.
+    With(usize),
     /// For this process.
     Without,
 }
 
-/// Blocks as they are committed: read from disk until the tip is reached, then as it moves. However
-/// slow its reader, it holds one block.
-pub(crate) struct Blocks {
-    next: u64,
-    tip: watch::Receiver<Arc<Block>>,
-    core: Arc<Core>,
-}
-
-impl Blocks {
-    pub(crate) async fn next(&mut self) -> Result<Block, LedgerError> {
-        let next = self.next;
-        let reached = |tip: &Arc<Block>| next <= tip.header.header.height;
-        let tip = self.tip.wait_for(reached).await.map_err(|_| LedgerError::Closed)?.clone();
-        let block = match tip.header.header.height == next {
-            true => tip.as_ref().clone(),
-            false => Reader { core: self.core.clone() }.block(next).await?,
-        };
-        self.next += 1;
-        Ok(block)
+/// The first of the rows that fit into so many bytes together; at least one. No more of them are made than
+/// that takes.
+fn fitting(rows: impl Iterator<Item = ProvenRow>, bytes_max: usize) -> Vec<ProvenRow> {
+    let (mut fit, mut bytes) = (Vec::new(), 0);
+    for row in rows {
+        bytes += row.to_bytes().len();
+        if !fit.is_empty() && bytes_max < bytes {
+            break;
+        }
+        fit.push(row);
     }
+    fit
 }
 
 /// Opens the file. One that was let go of a moment ago, by an engine that is just stopping, is waited
@@ -316,32 +319,14 @@ async fn open_database(host: &Host, folder: std::path::PathBuf) -> Result<Databa
     Err(LedgerError::Disk("another process has this ledger open".into()))
 }
 
-/// The last block; `None` in a new database.
-fn tip(database: &Database) -> Result<Option<Block>, LedgerError> {
+/// Whether the database holds a ledger.
+fn is_founded(database: &Database) -> Result<bool, LedgerError> {
     let read = database.begin_read().map_err(disk)?;
     match read.open_table(BLOCKS) {
-        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(false),
         Err(error) => Err(disk(error)),
-        Ok(_) => last_block(&read).map(Some),
+        Ok(_) => Ok(true),
     }
-}
-
-fn last_block(read: &ReadTransaction) -> Result<Block, LedgerError> {
-    let blocks = read.open_table(BLOCKS).map_err(disk)?;
-    let last = ReadableTable::last(&blocks).map_err(disk)?;
-    let (_, bytes) = last.ok_or_else(|| LedgerError::Damaged("it has no blocks".into()))?;
-    decode(bytes.value())
-}
-
-fn block_at(read: &ReadTransaction, height: u64) -> Result<Block, LedgerError> {
-    let blocks = read.open_table(BLOCKS).map_err(disk)?;
-    let found = ReadableTable::get(&blocks, height).map_err(disk)?;
-    let bytes = found.ok_or_else(|| LedgerError::Damaged(format!("block {height} is missing")))?;
-    decode(bytes.value())
-}
-
-fn decode(bytes: &[u8]) -> Result<Block, LedgerError> {
-    Block::from_bytes(bytes).map_err(|error| LedgerError::Damaged(format!("a block: {error}")))
 }
 
 /// Makes the genesis block.
@@ -360,9 +345,9 @@ fn found(
     let facts = Facts { time_ms, reveal: Hash([0; 32]), onion_next: Some(onion) };
     let executed = execute::genesis(&genesis);
     let place = Position { chain: genesis.chain(), height: 0, parent: Hash([0; 32]) };
-    let block = seal(signing, place, facts, Vec::new(), &executed);
+    let (block, update) = seal(signing, place, facts, Vec::new(), executed);
     let meta: [(&str, &[u8]); 2] = [(Meta::VERSION, &[VERSION]), (Meta::SALT, &salt)];
-    rows::commit(database, &executed.update, &block, &meta)
+    rows::commit(database, &update, &block, &meta)
 }
 
 /// Where a block stands.
@@ -378,8 +363,8 @@ fn seal(
     place: Position,
     facts: Facts,
     transactions: Vec<Transaction>,
-    executed: &Executed,
-) -> Block {
+    executed: Executed,
+) -> (Block, Update) {
     let header = Header {
         chain: place.chain,
         height: place.height,
@@ -390,7 +375,7 @@ fn seal(
         validators: validators_hash(&[AccountId(key.verifying_key().to_bytes())]),
     };
     let header = SignedHeader::build(header, key);
-    Block { header, transactions, events: executed.events.clone() }
+    (Block { header, transactions, events: executed.events }, executed.update)
 }
 
 /// Whether the database is one this program with this key can continue.
@@ -410,7 +395,7 @@ fn check(database: &Database, key: &SigningKey) -> Result<(ChainId, Block, [u8; 
     if chain.authority.0 != key.verifying_key().to_bytes() {
         return Err(LedgerError::WrongKey { authority: chain.authority });
     }
-    let block = last_block(&read)?;
+    let block = blocks::last(&read)?;
     let header = &block.header.header;
     let root = tree::root(&rows);
     if (header.chain, header.height, header.state_root) != (chain.id, chain.height, root) {
@@ -431,7 +416,7 @@ fn size(transaction: &Transaction) -> usize {
 }
 
 /// Version of the database layout.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Submissions that wait: more hold up their senders.
 const QUEUE: usize = 4_096;
 /// How long a block waits for company.

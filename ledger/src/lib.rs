@@ -16,7 +16,7 @@ mod ticket;
 
 pub use embedded::{Embedded, Options};
 pub use error::LedgerError;
-pub use port::{Follow, Ledger, Outcome, ROWS_MAX};
+pub use port::{BlockPage, Follow, Ledger, Outcome, ROWS_MAX};
 pub use remote::Remote;
 pub use serve::serve;
 pub use ticket::{LedgerTicket, TicketError};

@@ -6,11 +6,11 @@ use symbolon_protocol::{
     id::{AccountId, ChainId, OrderId},
     ledger::{
         Status,
-        block::{Block, SignedHeader},
+        block::{Block, Event, SignedHeader},
         rows::Table,
         transaction::Transaction,
     },
-    wire::ledger::{HistoryLine, ProvenRow},
+    wire::ledger::{HistoryLine, HistoryPlace, ProvenRow},
 };
 
 use crate::{
@@ -29,6 +29,21 @@ pub struct Outcome {
     pub height: u64,
     /// What came of it.
     pub status: Status,
+}
+
+/// A block, or a part of one that reports much.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockPage {
+    /// The block's header.
+    pub header: SignedHeader,
+    /// Whether this is the first page of its block.
+    pub begins: bool,
+    /// The block's transactions; empty on all pages but the first.
+    pub transactions: Vec<Transaction>,
+    /// The next of the block's events.
+    pub events: Vec<Event>,
+    /// Whether pages of this block follow.
+    pub more: bool,
 }
 
 /// Rows of one block.
@@ -91,7 +106,7 @@ impl Ledger {
     /// The header of the last block.
     pub async fn head(&self) -> Result<SignedHeader, LedgerError> {
         match self {
-            Self::Embedded(ledger) => Ok(ledger.head()),
+            Self::Embedded(ledger) => ledger.reader().head().await,
             Self::Remote(ledger) => ledger.head().await,
         }
     }
@@ -142,16 +157,16 @@ impl Ledger {
         rows.into_iter().map(row).collect()
     }
 
-    /// What moved an account's money before a height, newest first; `u64::MAX` begins with the last
-    /// block. A block's lines come together, so there may be more than `limit`; to go on, ask for what
-    /// came before the last line's height. A remote ledger's history is its word: it is not proven.
+    /// What moved an account's money before a height or a [place](HistoryLine::place), newest first; `u64::MAX`
+    /// begins with the last block. Up to `limit` lines, at most [`ROWS_MAX`]; to go on, ask for what came
+    /// before the last line's place. A remote ledger's history is its word: it is not proven.
     pub async fn history(
         &self,
         account: &AccountId,
-        before: u64,
+        before: impl Into<HistoryPlace>,
         limit: usize,
     ) -> Result<Vec<HistoryLine>, LedgerError> {
-        let limit = limit.min(ROWS_MAX);
+        let (before, limit) = (before.into(), limit.min(ROWS_MAX));
         match self {
             Self::Embedded(ledger) => ledger.reader().history(*account, before, limit).await,
             Self::Remote(ledger) => ledger.history(*account, before, limit).await,
@@ -169,14 +184,11 @@ impl Ledger {
     /// All blocks from a height on, each once, as they come. Block 0 is the genesis.
     #[must_use]
     pub fn follow(&self, from_height: u64) -> Follow {
-        match self {
-            Self::Embedded(ledger) => {
-                Follow { kind: FollowKind::Embedded(ledger.follow(from_height)) }
-            }
-            Self::Remote(ledger) => {
-                Follow { kind: FollowKind::Remote(Box::new(ledger.follow(from_height))) }
-            }
-        }
+        let kind = match self {
+            Self::Embedded(ledger) => FollowKind::Embedded(ledger.follow(from_height, 0)),
+            Self::Remote(ledger) => FollowKind::Remote(Box::new(ledger.follow(from_height))),
+        };
+        Follow { kind, begun: None }
     }
 
     async fn values(&self, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>, LedgerError> {
@@ -191,10 +203,12 @@ fn decode<T: Table>(bytes: &[u8]) -> Result<T::Row, LedgerError> {
     T::Row::from_bytes(bytes).map_err(|error| LedgerError::Damaged(format!("a row: {error}")))
 }
 
-/// Blocks as they come. Holds one block, however slow its reader; what was missed is read later.
+/// Blocks as they come. Holds one page, however slow its reader; what was missed is read later.
 #[derive(Debug)]
 pub struct Follow {
     kind: FollowKind,
+    // What `next` has of a block so far.
+    begun: Option<Block>,
 }
 
 enum FollowKind {
@@ -212,12 +226,26 @@ impl std::fmt::Debug for FollowKind {
 }
 
 impl Follow {
-    /// The next block; waits for it. From a remote ledger its header is the authority's, follows the
+    /// The next page; waits for it. From a remote ledger the block's header is the authority's, follows the
     /// one before and covers its transactions; its events are the server's word.
-    pub async fn next(&mut self) -> Result<Block, LedgerError> {
+    pub async fn page(&mut self) -> Result<BlockPage, LedgerError> {
         match &mut self.kind {
             FollowKind::Embedded(blocks) => blocks.next().await,
             FollowKind::Remote(blocks) => blocks.next().await,
+        }
+    }
+
+    /// The next block as a whole, in memory, however large it is: for ledgers that are trusted. Not to be mixed
+    /// with [`Follow::page`].
+    pub async fn next(&mut self) -> Result<Block, LedgerError> {
+        loop {
+            let BlockPage { header, transactions, events, more, .. } = self.page().await?;
+            let begun =
+                self.begun.get_or_insert(Block { header, transactions, events: Vec::new() });
+            begun.events.extend(events);
+            if let Some(block) = self.begun.take_if(|_| !more) {
+                return Ok(block);
+            }
         }
     }
 }

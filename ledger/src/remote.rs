@@ -6,7 +6,7 @@
 //! block follows the one before and its header covers its transactions. What is not, and cannot be
 //! with today's headers: events, history lines, and that a scan left nothing out.
 //!
-//! A lost connection is made again, with growing pauses, and the question repeated. That is safe for
+//! An answer from before what is known is asked for again: a server may be a moment behind itself. A lost connection is made again, with growing pauses, and the question repeated. That is safe for
 //! submissions too: the same transaction is applied once, however often it is sent.
 
 use std::{
@@ -26,7 +26,8 @@ use symbolon_protocol::{
         transaction::Transaction,
         tree,
     },
-    wire::ledger::{HistoryLine, ProvenRow, Request, Response},
+    limits::EVENTS_PAGE,
+    wire::ledger::{HistoryLine, HistoryPlace, ProvenRow, Request, Response},
 };
 use tokio::{
     sync::mpsc,
@@ -34,7 +35,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{error::LedgerError, port::Outcome, ticket::LedgerTicket};
+use crate::{
+    error::LedgerError,
+    port::{BlockPage, Outcome},
+    ticket::LedgerTicket,
+};
 
 /// Somebody's ledger. Clones share one connection and what is known of the head.
 #[derive(Clone, Debug)]
@@ -85,11 +90,12 @@ impl Remote {
 
     pub(crate) async fn submit(&self, transaction: Transaction) -> Result<Outcome, LedgerError> {
         let (sender, id, digest) = (transaction.sender, transaction.id, transaction.digest());
-        let outcome =
-            match self.ask(&Request::Submit { transaction: Box::new(transaction) }).await?.0 {
-                Response::Outcome { height, status } => Outcome { height, status },
-                other => return Err(unexpected(other)),
-            };
+        let request = Request::Submit { transaction: Box::new(transaction) };
+        let outcome = self.ask(&request, |response, _| match response {
+            Response::Outcome { height, status } => Ok(Outcome { height, status }),
+            other => Err(unexpected(other)),
+        });
+        let outcome = outcome.await?;
         let authority_itself = AccountId::from(self.inner.ticket.address.id) == self.authority();
         if outcome.status == Status::Applied && !authority_itself {
             let values = self.values(vec![SeenTable::key(&(sender, id))]).await?;
@@ -103,13 +109,14 @@ impl Remote {
     }
 
     pub(crate) async fn head(&self) -> Result<SignedHeader, LedgerError> {
-        match self.ask(&Request::Head).await? {
-            (Response::Head { header }, floor) => {
+        let head = self.ask(&Request::Head, |response, floor| match response {
+            Response::Head { header } => {
                 self.believe(&header, floor)?;
                 Ok(header)
             }
-            (other, _) => Err(unexpected(other)),
-        }
+            other => Err(unexpected(other)),
+        });
+        head.await
     }
 
     pub(crate) async fn values(
@@ -120,12 +127,7 @@ impl Remote {
         while values.len() < keys.len() {
             let rest = &keys[values.len()..];
             let asked = rest[..rest.len().min(KEYS_AT_ONCE)].to_vec();
-            let request = Request::Rows { keys: asked };
-            let (header, rows, floor) = match self.ask(&request).await? {
-                (Response::Rows { header, rows, .. }, floor) => (header, rows, floor),
-                (other, _) => return Err(unexpected(other)),
-            };
-            self.believe(&header, floor)?;
+            let (header, rows, _) = self.ask_rows(&Request::Rows { keys: asked }).await?;
             // An answer may be shorter than the question when the rows are large, but never empty.
             if rows.is_empty() || KEYS_AT_ONCE.min(rest.len()) < rows.len() {
                 return Err(LedgerError::Forged { what: "not the rows that were asked for" });
@@ -155,11 +157,7 @@ impl Remote {
                 after: after.clone(),
                 limit: u32::try_from(left).unwrap_or(u32::MAX),
             };
-            let (header, rows, more, floor) = match self.ask(&request).await? {
-                (Response::Rows { header, rows, more }, floor) => (header, rows, more, floor),
-                (other, _) => return Err(unexpected(other)),
-            };
-            self.believe(&header, floor)?;
+            let (header, rows, more) = self.ask_rows(&request).await?;
             if left < rows.len() || (more && rows.is_empty()) {
                 return Err(LedgerError::Forged { what: "not the scan that was asked for" });
             }
@@ -182,40 +180,78 @@ impl Remote {
     pub(crate) async fn history(
         &self,
         account: AccountId,
-        before: u64,
+        before: HistoryPlace,
         limit: usize,
     ) -> Result<Vec<HistoryLine>, LedgerError> {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        match self.ask(&Request::History { account, before, limit }).await?.0 {
-            Response::History { lines } => Ok(lines),
-            other => Err(unexpected(other)),
-        }
+        let request = Request::History { account, before, limit };
+        let lines = self.ask(&request, |response, _| {
+            let Response::History { lines } = response else { return Err(unexpected(response)) };
+            // Who asks for the next ones goes on before the last of these.
+            let earlier = lines.iter().map(HistoryLine::place);
+            let places: Vec<_> = [before].into_iter().chain(earlier).collect();
+            match places.is_sorted_by(|later, place| place < later) {
+                true => Ok(lines),
+                false => Err(LedgerError::Forged { what: "not the history that was asked for" }),
+            }
+        });
+        lines.await
     }
 
     pub(crate) async fn sale(&self, order: OrderId) -> Result<Link, LedgerError> {
-        match self.ask(&Request::Sale { order }).await?.0 {
+        let request = Request::Sale { order };
+        let link = self.ask(&request, |response, _| match response {
             Response::Sale { link, .. } => Ok(link),
             other => Err(unexpected(other)),
-        }
+        });
+        link.await
+    }
+
+    async fn ask_rows(
+        &self,
+        request: &Request,
+    ) -> Result<(SignedHeader, Vec<ProvenRow>, bool), LedgerError> {
+        let rows = self.ask(request, |response, floor| match response {
+            Response::Rows { header, rows, more } => {
+                self.believe(&header, floor)?;
+                Ok((header, rows, more))
+            }
+            other => Err(unexpected(other)),
+        });
+        rows.await
     }
 
     /// Blocks from `height` on.
     pub(crate) fn follow(&self, height: u64) -> RemoteBlocks {
         let (sender, blocks) = mpsc::channel(BLOCKS_AHEAD);
-        let follower = Follower { remote: self.clone(), next: height, parent: None };
+        let follower =
+            Follower { remote: self.clone(), next: height, events: 0, open: None, parent: None };
         let task = tokio::spawn(follower.run(sender));
         RemoteBlocks { blocks, task }
     }
 
-    /// Asks until there is an answer, and says what was known of the head when it was asked.
-    async fn ask(&self, request: &Request) -> Result<(Response, Option<Known>), LedgerError> {
+    /// Asks until there is an answer, which `read` reads, given what was known of the head when it was asked.
+    /// One from before that is asked for again: who answers may be a block behind for a moment.
+    async fn ask<T>(
+        &self,
+        request: &Request,
+        read: impl Fn(Response, Option<Known>) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
         let mut pause = PAUSE_MIN;
         let mut attempts = 0;
         loop {
             let floor = self.known();
             attempts += 1;
             let error = match timeout(ANSWER, self.ask_once(request)).await {
-                Ok(Ok(response)) => return Ok((response, floor)),
+                Ok(Ok(response)) => match read(response, floor) {
+                    Err(LedgerError::Stale { height, known }) if attempts < STALE_ATTEMPTS => {
+                        tracing::debug!(height, known, "asking the ledger again for what is newer");
+                        sleep(pause).await;
+                        pause *= 2;
+                        continue;
+                    }
+                    answer => return answer,
+                },
                 Ok(Err(error)) => error,
                 Err(_) => NetError::TimedOut { after_ms: ANSWER_MS },
             };
@@ -314,12 +350,12 @@ fn unexpected(response: Response) -> LedgerError {
 
 /// Followed blocks, fetched a few ahead by a task of their own so that waiting can be cut short.
 pub(crate) struct RemoteBlocks {
-    blocks: mpsc::Receiver<Result<Block, LedgerError>>,
+    blocks: mpsc::Receiver<Result<BlockPage, LedgerError>>,
     task: JoinHandle<()>,
 }
 
 impl RemoteBlocks {
-    pub(crate) async fn next(&mut self) -> Result<Block, LedgerError> {
+    pub(crate) async fn next(&mut self) -> Result<BlockPage, LedgerError> {
         self.blocks.recv().await.unwrap_or(Err(LedgerError::Closed))
     }
 }
@@ -333,15 +369,18 @@ impl Drop for RemoteBlocks {
 struct Follower {
     remote: Remote,
     next: u64,
+    /// How many events of the next block came already, and its header, when some of it did.
+    events: u64,
+    open: Option<SignedHeader>,
     parent: Option<Hash>,
 }
 
 impl Follower {
     /// Follows until nobody wants more or the server is found to lie.
-    async fn run(mut self, blocks: mpsc::Sender<Result<Block, LedgerError>>) {
+    async fn run(mut self, blocks: mpsc::Sender<Result<BlockPage, LedgerError>>) {
         let mut pause = PAUSE_MIN;
         loop {
-            let before = self.next;
+            let before = (self.next, self.events);
             let error = match self.stream(&blocks).await {
                 Ok(()) => return,
                 Err(error) => error,
@@ -356,7 +395,7 @@ impl Follower {
                     return;
                 }
             }
-            if before < self.next {
+            if before < (self.next, self.events) {
                 pause = PAUSE_MIN;
             }
             tokio::select! {
@@ -370,7 +409,7 @@ impl Follower {
     /// One connection's worth of blocks; `Ok` when nobody wants more.
     async fn stream(
         &mut self,
-        blocks: &mpsc::Sender<Result<Block, LedgerError>>,
+        blocks: &mpsc::Sender<Result<BlockPage, LedgerError>>,
     ) -> Result<(), LedgerError> {
         let lost = |last| match last {
             NetError::Malformed(_) | NetError::TooLarge { .. } => {
@@ -378,25 +417,58 @@ impl Follower {
             }
             last => LedgerError::Unreachable { attempts: 1, last },
         };
-        let request = Request::Follow { height: self.next };
+        let request = Request::Follow { height: self.next, events: self.events };
         let (_sender, mut receiver) = self.remote.open(&request).await.map_err(lost)?;
+        let mut first = true;
         loop {
             let response = tokio::select! {
                 biased;
                 () = blocks.closed() => return Ok(()),
                 response = receiver.receive::<Response>() => response.map_err(lost)?,
             };
-            let block = match response {
-                Response::Block { block } => block,
-                other => return Err(unexpected(other)),
-            };
-            self.check(&block)?;
-            self.next += 1;
-            self.parent = Some(block.header.header.digest());
-            if blocks.send(Ok(block)).await.is_err() {
+            let page = self.take(response, std::mem::take(&mut first))?;
+            if blocks.send(Ok(page)).await.is_err() {
                 return Ok(());
             }
         }
+    }
+
+    /// Checks an answer, the first one on its stream or a later one, and goes on by it.
+    fn take(&mut self, response: Response, first: bool) -> Result<BlockPage, LedgerError> {
+        let forged = |what| Err(LedgerError::Forged { what });
+        let (header, begins, transactions, events, more) = match (response, self.open.take()) {
+            (Response::Block { block, more }, open) if first || open.is_none() => {
+                self.check(&block)?;
+                let Block { header, transactions, events } = block;
+                match open {
+                    Some(open) if open != header => {
+                        return Err(LedgerError::Forked { height: self.next });
+                    }
+                    // Its transactions came before the connection was lost.
+                    Some(_) => (header, false, Vec::new(), events, more),
+                    None => (header, true, transactions, events, more),
+                }
+            }
+            (Response::Events { events, more }, Some(header)) if !first => {
+                (header, false, Vec::new(), events, more)
+            }
+            (Response::Block { .. } | Response::Events { .. }, _) => {
+                return forged("a page of another block");
+            }
+            (other, _) => return Err(unexpected(other)),
+        };
+        if EVENTS_PAGE < events.len() || more && events.is_empty() {
+            return forged("a page of no size that pages have");
+        }
+        if more {
+            self.events += events.len() as u64;
+            self.open = Some(header.clone());
+        } else {
+            self.next += 1;
+            self.events = 0;
+            self.parent = Some(header.header.digest());
+        }
+        Ok(BlockPage { header, begins, transactions, events, more })
     }
 
     fn check(&self, block: &Block) -> Result<(), LedgerError> {
@@ -418,6 +490,8 @@ impl Follower {
 /// How long one answer may take, a block commit included.
 const ANSWER: Duration = Duration::from_millis(ANSWER_MS);
 const ANSWER_MS: u64 = 20_000;
+/// Attempts before an answer from the past is believed to be all there is: about a second and a half of pauses.
+const STALE_ATTEMPTS: u32 = 5;
 /// Attempts before a question fails: about six seconds of pauses.
 const ATTEMPTS: u32 = 7;
 const PAUSE_MIN: Duration = Duration::from_millis(100);

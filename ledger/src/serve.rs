@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use symbolon_net::{Connection, NetError, Receiver, Sender};
 use symbolon_protocol::{
     codec::Encode,
-    ledger::Status,
+    ledger::{Status, block::Block},
     limits::TRANSACTION_BYTES_MAX,
     wire::ledger::{Request, Response},
 };
@@ -17,7 +17,7 @@ use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use crate::{
     embedded::{Embedded, Paths},
     error::LedgerError,
-    port::{ROWS_MAX, Snapshot},
+    port::{BlockPage, ROWS_MAX, Snapshot},
 };
 
 /// Answers a peer until its connection ends.
@@ -69,34 +69,43 @@ impl Asked {
             }
         };
         let response = match request {
-            Request::Follow { height } => return self.follow(height).await,
+            Request::Follow { height, events } => return self.follow(height, events).await,
             request => respond(&self.ledger, request).await,
         };
+        if matches!(response, Err(LedgerError::Closed)) {
+            // No answer of the ledger's: who waits for one asks whoever comes after it.
+            self.sender.reset(CLOSING);
+            return Ok(());
+        }
         let response = response.unwrap_or_else(|error| refused(&error));
         send(&mut self.sender, &response).await?;
         self.sender.finish();
         Ok(())
     }
 
-    async fn follow(mut self, height: u64) -> Result<(), NetError> {
+    async fn follow(mut self, height: u64, events: u64) -> Result<(), NetError> {
         let Ok(_permit) = self.follows.clone().try_acquire_owned() else {
             let message = format!("at most {FOLLOWS_MAX} follows on one connection");
             return self.sender.send(&Response::Refused { message }).await;
         };
-        let mut blocks = self.ledger.follow(height);
+        let mut blocks = self.ledger.follow(height, events);
         // Only the reader's side is held from here on: a follower does not keep the engine running.
         drop(self.ledger);
         loop {
-            match blocks.next().await {
-                Ok(block) => match send(&mut self.sender, &Response::Block { block }).await {
-                    Err(error @ NetError::TooLarge { .. }) => {
-                        let message = error.to_string();
-                        return send(&mut self.sender, &Response::Refused { message }).await;
-                    }
-                    sent => sent?,
-                },
+            let BlockPage { header, begins, transactions, events, more } = match blocks.next().await
+            {
+                Ok(page) => page,
+                Err(LedgerError::Closed) => {
+                    self.sender.reset(CLOSING);
+                    return Ok(());
+                }
                 Err(error) => return send(&mut self.sender, &refused(&error)).await,
-            }
+            };
+            let response = match begins {
+                true => Response::Block { block: Block { header, transactions, events }, more },
+                false => Response::Events { events, more },
+            };
+            send(&mut self.sender, &response).await?;
         }
     }
 }
@@ -118,20 +127,20 @@ async fn respond(ledger: &Embedded, request: Request) -> Result<Response, Ledger
     match request {
         Request::Submit { transaction } if TRANSACTION_BYTES_MAX < transaction.to_bytes().len() => {
             // It would wait in the queue at its full size.
-            let height = ledger.head().header.height;
+            let height = reader.head().await?.header.height;
             Ok(Response::Outcome { height, status: Status::TooLarge })
         }
         Request::Submit { transaction } => {
             let outcome = ledger.submit(*transaction).await?;
             Ok(Response::Outcome { height: outcome.height, status: outcome.status })
         }
-        Request::Head => Ok(Response::Head { header: ledger.head() }),
+        Request::Head => Ok(Response::Head { header: reader.head().await? }),
         Request::Rows { keys } => {
             if keys.is_empty() || ROWS_MAX < keys.len() {
                 let message = format!("1 to {ROWS_MAX} keys at once");
                 return Ok(Response::Refused { message });
             }
-            Ok(fitting(reader.rows(keys).await?))
+            Ok(rows(reader.rows(keys, ROWS_BYTES_MAX).await?))
         }
         Request::Scan { prefix, after, limit } => {
             if prefix.is_empty() || prefix[0] == 0 {
@@ -139,7 +148,7 @@ async fn respond(ledger: &Embedded, request: Request) -> Result<Response, Ledger
                 return Ok(Response::Refused { message });
             }
             let limit = usize::try_from(limit).unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
-            Ok(fitting(reader.scan(prefix, after, limit, Paths::With).await?))
+            Ok(rows(reader.scan(prefix, after, limit, Paths::With(ROWS_BYTES_MAX)).await?))
         }
         Request::History { account, before, limit } => {
             let limit = usize::try_from(limit).unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
@@ -153,18 +162,7 @@ async fn respond(ledger: &Embedded, request: Request) -> Result<Response, Ledger
     }
 }
 
-/// As many of the rows, from the first on, as fit into a message; at least one.
-fn fitting(snapshot: Snapshot) -> Response {
-    let Snapshot { header, mut rows, mut more } = snapshot;
-    let mut bytes = 0;
-    let fit = rows.iter().take_while(|row| {
-        let first = bytes == 0;
-        bytes += row.to_bytes().len();
-        first || bytes <= ROWS_BYTES_MAX
-    });
-    let fit = fit.count();
-    more |= fit < rows.len();
-    rows.truncate(fit);
+fn rows(Snapshot { header, rows, more }: Snapshot) -> Response {
     Response::Rows { header, rows, more }
 }
 
@@ -190,3 +188,4 @@ const ROWS_BYTES_MAX: usize = 1024 * 1024;
 /// Why a stream was given up.
 const MALFORMED: u32 = 1;
 const TOO_SLOW: u32 = 2;
+const CLOSING: u32 = 3;

@@ -166,7 +166,7 @@ async fn a_full_block_holds_the_rest_over() {
 }
 
 #[tokio::test]
-async fn history_is_newest_first_and_whole_blocks() {
+async fn history_is_newest_first_and_goes_on_where_it_ended() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::from(open(folder.path(), Host::system()).await);
     let chain = ledger.chain();
@@ -184,11 +184,35 @@ async fn history_is_newest_first_and_whole_blocks() {
         reason: Reason::Transfer,
     };
     assert_eq!(history[0].event, expected);
-    let earlier = ledger.history(&account(2), 3, 3).await.unwrap();
+    let earlier = ledger.history(&account(2), history[2].place(), 3).await.unwrap();
     assert_eq!(earlier.len(), 1);
     let other = ledger.history(&account(1), u64::MAX, 100).await.unwrap();
     assert_eq!(other.len(), 5);
     assert!(ledger.history(&account(3), u64::MAX, 100).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_head_is_never_behind_a_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::from(open(folder.path(), Host::system()).await);
+    let chain = ledger.chain();
+    ledger.submit(transaction(chain, 1, 255, Action::Faucet)).await.unwrap();
+    let asking = |ledger: Ledger| async move {
+        let mut height = 0;
+        while height <= 200 {
+            height = ledger.row(Chains, &()).await.unwrap().unwrap().height;
+            let head = ledger.head().await.unwrap().header.height;
+            assert!(height <= head, "a row of block {height}, and then a head of block {head}");
+        }
+    };
+    let mut askers = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        askers.spawn(asking(ledger.clone()));
+    }
+    for id in 0..=200 {
+        ledger.submit(transfer(chain, 1, id, 2, 1)).await.unwrap();
+    }
+    askers.join_all().await;
 }
 
 #[tokio::test(start_paused = true)]

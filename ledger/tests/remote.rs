@@ -206,9 +206,9 @@ fn twist_header(response: Response, twist: impl Fn(SignedHeader) -> SignedHeader
         Response::Rows { header, rows, more } => {
             Response::Rows { header: twist(header), rows, more }
         }
-        Response::Block { mut block } => {
+        Response::Block { mut block, more } => {
             block.header = twist(block.header);
-            Response::Block { block }
+            Response::Block { block, more }
         }
         other => other,
     }
@@ -258,6 +258,21 @@ async fn a_stale_head_and_a_fork_are_refused() {
     assert!(matches!(answer, Err(LedgerError::Stale { height: 2, known: 3 })), "{answer:?}");
     assert!(answer.unwrap_err().servers_fault());
 
+    // One that is behind for a moment is asked again.
+    let behind: Arc<std::sync::Mutex<Vec<Response>>> = Arc::default();
+    let late = lied_to(move |response| match response {
+        Response::Head { .. } => {
+            let mut heads = behind.lock().unwrap();
+            heads.push(response.clone());
+            if heads.len() == 2 { heads[0].clone() } else { response }
+        }
+        other => other,
+    })
+    .await;
+    late.head().await.unwrap();
+    late.submit(transfer(late.chain(), 2, 7, 3, 4)).await.unwrap();
+    assert_eq!(late.head().await.unwrap().header.height, 3);
+
     let times = std::sync::atomic::AtomicU64::new(0);
     let forked = lied_to(move |response| {
         let time = times.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -282,9 +297,9 @@ async fn a_forged_outcome_and_twisted_blocks_are_refused() {
     assert!(forged(ledger.submit(transfer(ledger.chain(), 2, 7, 3, 11)).await));
 
     let emptied = lied_to(|response| match response {
-        Response::Block { mut block } => {
+        Response::Block { mut block, more } => {
             block.transactions.clear();
-            Response::Block { block }
+            Response::Block { block, more }
         }
         other => other,
     })
@@ -292,6 +307,37 @@ async fn a_forged_outcome_and_twisted_blocks_are_refused() {
     let mut follow = emptied.follow(0);
     follow.next().await.unwrap();
     assert!(forged(follow.next().await));
+
+    // Pages that are none: empty ones without an end, and those of no block.
+    let endless = lied_to(|response| match response {
+        Response::Block { mut block, .. } => {
+            block.events.clear();
+            Response::Block { block, more: true }
+        }
+        other => other,
+    });
+    assert!(forged(endless.await.follow(1).next().await));
+    let headless = lied_to(|response| match response {
+        Response::Block { block, .. } => Response::Events { events: block.events, more: false },
+        other => other,
+    });
+    assert!(forged(headless.await.follow(1).next().await));
+    let bodiless = lied_to(|response| match response {
+        Response::Block { block, .. } => Response::Block { block, more: true },
+        other => other,
+    });
+    let mut follow = bodiless.await.follow(1);
+    assert!(follow.page().await.unwrap().more);
+    assert!(forged(follow.page().await), "another block where the rest of one is due");
+
+    let backwards = lied_to(|response| match response {
+        Response::History { mut lines } => {
+            lines.reverse();
+            Response::History { lines }
+        }
+        other => other,
+    });
+    assert!(forged(backwards.await.history(&account(1), u64::MAX, 10).await));
 
     let other_kind = lied_to(|_| Response::History { lines: Vec::new() }).await;
     assert!(forged(other_kind.head().await));
@@ -378,7 +424,7 @@ async fn malformed_requests_and_too_much_at_once_are_refused() {
     let mut follows = Vec::new();
     for number in 0..12 {
         let (mut sender, mut receiver) = connection.open().await.unwrap();
-        sender.send(&Request::Follow { height: 0 }).await.unwrap();
+        sender.send(&Request::Follow { height: 0, events: 0 }).await.unwrap();
         let response: Response = receiver.receive().await.unwrap();
         assert_eq!(matches!(response, Response::Block { .. }), number < 8, "{number}");
         follows.push((sender, receiver));

@@ -5,52 +5,96 @@
 //! block again; everything here may be done twice. What a block means is written down in the store in
 //! one transaction with its height.
 
-use symbolon_ledger::{Ledger, LedgerError};
+use symbolon_ledger::{BlockPage, Ledger, LedgerError};
 use symbolon_net::Host;
 use symbolon_protocol::{
     Amount,
     id::{AccountId, DealId, LinkId, NodeId, OrderId},
     ledger::{
-        block::{Block, Event, Reason},
+        block::{Event, Header, Reason},
         rows::{Order, OrderState, Orders, Revocations, Table},
         transaction::{Acceptance, Action, DealTerms},
     },
 };
 use symbolon_store::{Change, Shard, ShardState, Shards, StoreError};
+use thiserror::Error;
 use tracing::{debug, error, info, warn};
 
 use crate::{
     admission::Paid,
-    node::NodeError,
+    node::{NodeError, NodeFailure},
     shared::{Backoff, Shared, Stopped},
     sweep,
 };
 
-/// Follows block after block until the node stops.
+/// Follows block after block until the node stops. Where it cannot go on because of what it is told, and not
+/// because nobody answers, it says so, and in the end it fails: it would neither be paid nor know what is revoked.
 pub(crate) async fn follow_ledger(shared: &Shared) {
     let mut backoff = Backoff::new(FIRST_RETRY_MS, LAST_RETRY_MS);
+    let mut refused = 0;
     loop {
         let mut follow = shared.ledger.follow(shared.view.height() + 1);
-        loop {
+        let mut digest = Digest::default();
+        let error = loop {
             let next = tokio::select! {
                 biased;
                 () = shared.stopped() => return,
-                next = follow.next() => next,
+                next = follow.page() => next,
             };
             let taken = match next {
-                Ok(block) => take(shared, &block).await.map_err(|error| error.to_string()),
-                Err(error) => Err(error.to_string()),
+                Ok(page) => {
+                    digest.add_page(&shared.key.id(), &page);
+                    if page.more {
+                        continue;
+                    }
+                    let whole = std::mem::take(&mut digest);
+                    take(shared, &page.header.header, &whole).await.map_err(CannotFollow::Store)
+                }
+                Err(error) => Err(CannotFollow::Ledger(error)),
             };
             match taken {
-                Ok(()) => backoff = Backoff::new(FIRST_RETRY_MS, LAST_RETRY_MS),
-                Err(why) => {
-                    warn!(height = shared.view.height(), why, "cannot follow the ledger");
-                    break;
+                Ok(()) => {
+                    backoff = Backoff::new(FIRST_RETRY_MS, LAST_RETRY_MS);
+                    refused = 0;
                 }
+                Err(error) => break error,
             }
+        };
+        let height = shared.view.height() + 1;
+        if error.is_said() {
+            refused += 1;
+            error!(height, attempts = refused, %error, "what the ledger says of this block cannot be followed");
+            if refused == REFUSED_MAX {
+                let why = error.to_string();
+                shared.view.failed.send_replace(Some(NodeFailure { height, why }));
+                return;
+            }
+        } else {
+            warn!(height, %error, "cannot follow the ledger");
         }
         if backoff.wait(shared).await == Err(Stopped) {
             return;
+        }
+    }
+}
+
+/// Why a block was not taken.
+#[derive(Debug, Error)]
+enum CannotFollow {
+    #[error("{0}")]
+    Ledger(LedgerError),
+    #[error("{0}")]
+    Store(StoreError),
+}
+
+impl CannotFollow {
+    /// Whether the ledger answered, and asking again only helps when it answers otherwise.
+    fn is_said(&self) -> bool {
+        match self {
+            Self::Ledger(error) => {
+                error.servers_fault() || matches!(error, LedgerError::Refused { .. })
+            }
+            Self::Store(_) => false,
         }
     }
 }
@@ -70,9 +114,7 @@ pub(crate) async fn keep_fresh(shared: &Shared) {
 }
 
 /// Takes a block: keeps what it means, then acts on it.
-async fn take(shared: &Shared, block: &Block) -> Result<(), StoreError> {
-    let header = &block.header.header;
-    let digest = Digest::of(&shared.key.id(), block);
+async fn take(shared: &Shared, header: &Header, digest: &Digest) -> Result<(), StoreError> {
     let (height, changes) = (header.height, digest.changes());
     let opened: Vec<_> =
         digest.opened.iter().map(|(terms, ours)| (terms.deal, ours.index)).collect();
@@ -174,7 +216,7 @@ pub(crate) async fn for_each<T: Table + Copy>(
     }
 }
 
-/// What a block means to this node.
+/// What a block means to this node: gathered page by page, and kept as a whole.
 #[derive(Debug, Default)]
 struct Digest {
     /// Deals whose shard here is paid now.
@@ -194,18 +236,16 @@ struct Digest {
 }
 
 impl Digest {
-    fn of(node: &NodeId, block: &Block) -> Self {
-        let mut digest = Self::default();
-        for transaction in &block.transactions {
+    fn add_page(&mut self, node: &NodeId, page: &BlockPage) {
+        for transaction in &page.transactions {
             if let Action::OpenDeal { terms, acceptances, .. } = &transaction.action {
                 let ours = acceptances.iter().filter(|acceptance| acceptance.node == *node);
-                digest.opened.extend(ours.map(|acceptance| (terms.clone(), acceptance.clone())));
+                self.opened.extend(ours.map(|acceptance| (terms.clone(), acceptance.clone())));
             }
         }
-        for event in &block.events {
-            digest.add(node, event);
+        for event in &page.events {
+            self.add(node, event);
         }
-        digest
     }
 
     /// What the store has to remember of it.
@@ -241,6 +281,8 @@ impl Digest {
     }
 }
 
+/// How often what is said of one block is asked for before the node fails: some two minutes of pauses.
+const REFUSED_MAX: u32 = 12;
 /// Pauses after a failure, at first and at most, in milliseconds.
 const FIRST_RETRY_MS: u64 = 200;
 const LAST_RETRY_MS: u64 = 30_000;

@@ -23,5 +23,5 @@ mod shared;
 mod submit;
 mod sweep;
 
-pub use node::{Node, NodeError, NodeStatus, Stopper};
+pub use node::{Node, NodeError, NodeFailure, NodeStatus, Stopper};
 pub use options::{Limits, NodeOptions};

@@ -82,6 +82,16 @@ impl NodeError {
     }
 }
 
+/// Why a running node cannot go on.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("this node cannot follow its ledger at block {height}: {why}")]
+pub struct NodeFailure {
+    /// The block it does not get past.
+    pub height: u64,
+    /// What is wrong with it.
+    pub why: String,
+}
+
 /// What a node is and has, at a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeStatus {
@@ -205,6 +215,18 @@ impl Node {
         // The sender lives in `self`.
         if registered.wait_for(|registered| *registered).await.is_err() {
             std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits until the node cannot go on, which it can as long as its ledger is one: then it still answers, but is
+    /// not paid, and should be stopped and looked at.
+    pub async fn failed(&self) -> NodeFailure {
+        let mut failed = self.shared.view.failed.subscribe();
+        let failure = failed.wait_for(Option::is_some).await.ok().and_then(|failed| failed.clone());
+        match failure {
+            Some(failure) => failure,
+            // The sender lives in `self`.
+            None => std::future::pending().await,
         }
     }
 

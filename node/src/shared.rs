@@ -18,6 +18,7 @@ use crate::{
     admission::Admission,
     custodian::Schedule,
     key::NodeKey,
+    node::NodeFailure,
     options::NodeOptions,
     serve::{GrantCache, Stop},
 };
@@ -59,6 +60,8 @@ pub(crate) struct View {
     pub(crate) prove_now: Notify,
     /// Whether the node's row says what its options say.
     pub(crate) registered: watch::Sender<bool>,
+    /// Why the node cannot go on, when it cannot.
+    pub(crate) failed: watch::Sender<Option<NodeFailure>>,
     earned: Mutex<Amount>,
 }
 
@@ -72,6 +75,7 @@ impl View {
             proven: watch::Sender::new(None),
             prove_now: Notify::new(),
             registered: watch::Sender::new(false),
+            failed: watch::Sender::new(None),
             earned: Mutex::new(Amount::ZERO),
         }
     }

@@ -31,10 +31,14 @@ pub const TRANSACTION_BYTES_MAX: usize = 128 * 1024;
 pub const BLOCK_BYTES_MAX: usize = 1024 * 1024;
 
 /// Events after which a block takes no more transactions. One has some 85 bytes, and one transaction reports 67
-/// at most: with the transactions themselves that stays below a message.
+/// at most: what an engine holds in memory for its transactions stays near a megabyte.
 pub const EVENTS_FULL: usize = 10_000;
 
-/// Bytes of one framed message at most: a block and its frame.
+/// Events of a block that travel together: with all the transactions a block may have, the largest ones stay
+/// below a message.
+pub const EVENTS_PAGE: usize = 4_096;
+
+/// Bytes of one framed message at most: a full block with a page of its events.
 pub const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Links of a grant at most.

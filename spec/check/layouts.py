@@ -70,13 +70,15 @@ record Block: header SignedHeader, transactions [Transaction], events [Event]
 record PeerAddress: id b32, addresses [text]
 record LedgerTicket: chain b32, authority b32, address PeerAddress
 
+record HistoryPlace: height u64, number u32
 choice LedgerRequest: 1 Submit transaction Transaction; 2 Head; 3 Rows keys [bytes]; \\
-  4 Scan prefix bytes, after ?bytes, limit u32; 5 Follow height u64; \\
-  6 History account b32, before u64, limit u32; 7 Sale order b16
+  4 Scan prefix bytes, after ?bytes, limit u32; 5 Follow height u64, events u64; \\
+  6 History account b32, before HistoryPlace, limit u32; 7 Sale order b16
 record ProvenRow: key bytes, value ?bytes, path bytes
-record HistoryLine: height u64, time_ms u64, event Event
+record HistoryLine: height u64, number u32, time_ms u64, event Event
 choice LedgerResponse: 0 Refused message text; 1 Outcome height u64, status Status; 2 Head header SignedHeader; \\
-  3 Rows header SignedHeader, rows [ProvenRow], more bool; 4 Block block Block; 6 History lines [HistoryLine]; \\
+  3 Rows header SignedHeader, rows [ProvenRow], more bool; 4 Block block Block, more bool; \\
+  5 Events events [Event], more bool; 6 History lines [HistoryLine]; \\
   7 Sale link Link, block b32
 
 record DeletionReceipt: deal b16, index u8, node b32, root b32, time_ms u64, signature b64

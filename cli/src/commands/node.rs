@@ -106,6 +106,7 @@ async fn run_node(args: RunArgs, context: &Context) -> Result<(), Error> {
     let leash = if args.leashed { Leash::Stdin } else { Leash::Signals };
     let told = tokio::select! {
         told = told_to_stop(leash) => told,
+        failure = running.node.failed() => Err(failure.into()),
         told = async {
             running.registered().await;
             ready(&running, &plan, context)?;

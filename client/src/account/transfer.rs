@@ -10,6 +10,7 @@ use symbolon_protocol::{
         block::{Event, Place, Reason},
         transaction::{Action, Transaction},
     },
+    wire::ledger::HistoryPlace,
 };
 
 use super::VALID_BLOCKS;
@@ -19,8 +20,8 @@ use crate::{
     error::ClientError,
 };
 
-/// Lines of history that are read to find a transfer whose time is over.
-const LINES_MAX: usize = 1_000;
+/// Lines of history that are read in one go to find a transfer whose time is over.
+const LINES_AT_ONCE: usize = 1_000;
 
 /// Money that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,9 +107,18 @@ impl Client {
                     && *to == Place::Account { account: *receiver }
                     && amount == sum)
         };
-        let lines = self.ledger().history(&me, valid_until.saturating_add(1), LINES_MAX).await?;
-        let found = lines.iter().find(|line| entry.after < line.height && ours(&line.event));
-        Ok(found.map(|line| line.height))
+        let mut before = HistoryPlace::from(valid_until.saturating_add(1));
+        loop {
+            let lines = self.ledger().history(&me, before, LINES_AT_ONCE).await?;
+            let mut since = lines.iter().take_while(|line| entry.after < line.height);
+            if let Some(line) = since.find(|line| ours(&line.event)) {
+                return Ok(Some(line.height));
+            }
+            match lines.last().filter(|line| entry.after < line.height) {
+                Some(line) => before = line.place(),
+                None => return Ok(None),
+            }
+        }
     }
 
     /// What has an id of its caller's is remembered; otherwise the next request is another one.

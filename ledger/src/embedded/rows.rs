@@ -10,15 +10,14 @@ use symbolon_protocol::{
         block::{Block, Event, Place},
         state::{RowBytes, State, Update},
     },
-    wire::ledger::HistoryLine,
+    wire::ledger::{HistoryLine, HistoryPlace},
 };
 
+use super::blocks;
 use crate::error::LedgerError;
 
 /// Rows by key, those of the state tree included.
 pub(super) const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
-/// Blocks by height, as canonical bytes; the genesis is block 0.
-pub(super) const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
 /// What concerns an account: `account, height, number` (big-endian) to `time_ms, event`.
 const HISTORY: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("history");
 /// What is written once: see [`Meta`].
@@ -118,8 +117,7 @@ pub(super) fn commit(
             };
         }
         let header = &block.header.header;
-        let mut blocks = write.open_table(BLOCKS).map_err(disk)?;
-        blocks.insert(header.height, block.to_bytes().as_slice()).map_err(disk)?;
+        blocks::put(&write, block)?;
         let mut history = write.open_table(HISTORY).map_err(disk)?;
         for (number, event) in (0_u32..).zip(&block.events) {
             let line = (header.facts.time_ms, event);
@@ -161,30 +159,31 @@ fn history_key(account: &AccountId, height: u64, number: u32) -> Vec<u8> {
     key
 }
 
-/// Lines of an account's history before a height, newest first. All lines of a block come together,
-/// so that the next question can be for what came before it; so there may be more than `limit`.
+/// Lines of an account's history before a place, newest first.
 pub(super) fn history(
     read: &ReadTransaction,
     account: &AccountId,
-    before: u64,
+    before: HistoryPlace,
     limit: usize,
 ) -> Result<Vec<HistoryLine>, LedgerError> {
     let table = read.open_table(HISTORY).map_err(disk)?;
-    let (from, to) = (history_key(account, 0, 0), history_key(account, before, 0));
-    let mut lines: Vec<HistoryLine> = Vec::new();
-    for entry in ReadableTable::range(&table, from.as_slice()..to.as_slice()).map_err(disk)?.rev() {
+    let from = history_key(account, 0, 0);
+    let to = history_key(account, before.height, before.number);
+    let mut lines = Vec::new();
+    let entries = ReadableTable::range(&table, from.as_slice()..to.as_slice()).map_err(disk)?;
+    for entry in entries.rev().take(limit) {
         let (key, value) = entry.map_err(disk)?;
         let damaged = || LedgerError::Damaged("a history line".into());
-        let (_, rest) = key.value().split_first_chunk::<32>().ok_or_else(damaged)?;
-        let (height, _) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
-        let height = u64::from_be_bytes(*height);
-        let last = lines.last().map(|line| line.height);
-        if limit <= lines.len() && last != Some(height) || lines.len() == LINES_MAX {
-            break;
-        }
+        let (_, place) = key.value().split_first_chunk::<32>().ok_or_else(damaged)?;
+        let (height, number) = place.split_first_chunk::<8>().ok_or_else(damaged)?;
+        let number = number.try_into().map_err(|_| damaged())?;
         let (time, event) = value.value().split_first_chunk::<8>().ok_or_else(damaged)?;
-        let event = Event::from_bytes(event).map_err(|_| damaged())?;
-        lines.push(HistoryLine { height, time_ms: u64::from_le_bytes(*time), event });
+        lines.push(HistoryLine {
+            height: u64::from_be_bytes(*height),
+            number: u32::from_be_bytes(number),
+            time_ms: u64::from_le_bytes(*time),
+            event: Event::from_bytes(event).map_err(|_| damaged())?,
+        });
     }
     Ok(lines)
 }
@@ -193,6 +192,3 @@ pub(super) fn history(
 pub(super) fn disk(error: impl std::fmt::Display) -> LedgerError {
     LedgerError::Disk(error.to_string())
 }
-
-/// Lines of one answer, even when one block has more for an account: what fits into a message.
-const LINES_MAX: usize = 8_000;

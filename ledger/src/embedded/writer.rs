@@ -181,8 +181,8 @@ fn make(
             let executed = builder.finish();
             state.checked(())?;
             let place = Position { chain: parent.chain, height, parent: parent.digest() };
-            let block = seal(&core.key, place, facts, applied, &executed);
-            rows::commit(&core.database, &executed.update, &block, &[])?;
+            let (block, update) = seal(&core.key, place, facts, applied, executed);
+            rows::commit(&core.database, &update, &block, &[])?;
             Some(block)
         }
     };

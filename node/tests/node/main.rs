@@ -5,6 +5,7 @@
 
 mod custody;
 mod delete;
+mod follow;
 mod life;
 mod read;
 mod real;

@@ -195,7 +195,7 @@ impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
     }
 
     /// Whether a transaction of so many bytes still fits into the block. One that already reports much is
-    /// closed early: it has to reach followers in one message.
+    /// closed early: an engine has all of it in memory.
     #[must_use]
     pub fn fits(&self, bytes: usize) -> bool {
         bytes <= BLOCK_BYTES_MAX - self.bytes && self.books.events() < EVENTS_FULL

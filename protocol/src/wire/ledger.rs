@@ -39,17 +39,21 @@ choice! {
             /// How many at most.
             limit: u32,
         },
-        /// All blocks from a height on, as they come. Answered by one [`Response::Block`] after another.
+        /// All blocks from a height on, as they come. Answered by one [`Response::Block`] after another, each
+        /// followed by as many [`Response::Events`] as it takes.
         Follow = 5 {
             /// The first height wanted.
             height: u64,
+            /// How many of that block's events are known already: who lost its connection in the middle of
+            /// a large block goes on there.
+            events: u64,
         },
         /// What moved an account's money, newest first. Answered by [`Response::History`].
         History = 6 {
             /// Whose.
             account: AccountId,
-            /// Only what came before this height.
-            before: u64,
+            /// Only what came before this.
+            before: HistoryPlace,
             /// How many at most.
             limit: u32,
         },
@@ -74,10 +78,30 @@ record! {
 }
 
 record! {
+    /// A place in the history of all accounts.
+    #[derive(Copy, PartialOrd, Ord)]
+    pub struct HistoryPlace {
+        /// Height of a block.
+        pub height: u64,
+        /// Number of an event in it.
+        pub number: u32,
+    }
+}
+
+impl From<u64> for HistoryPlace {
+    /// Before all that happened in the block of this height.
+    fn from(height: u64) -> Self {
+        Self { height, number: 0 }
+    }
+}
+
+record! {
     /// A line of an account's history.
     pub struct HistoryLine {
         /// Height of the block.
         pub height: u64,
+        /// Number of the event in the block.
+        pub number: u32,
         /// Time of the block.
         pub time_ms: u64,
         /// What happened.
@@ -114,10 +138,21 @@ choice! {
             /// Whether a scan has more.
             more: bool,
         },
-        /// A block.
+        /// A block with the first of its events: [`EVENTS_PAGE`] at most.
+        ///
+        /// [`EVENTS_PAGE`]: crate::limits::EVENTS_PAGE
         Block = 4 {
-            /// The block.
+            /// The block; its events are those that follow the ones that were known.
             block: Block,
+            /// Whether events are left.
+            more: bool,
+        },
+        /// The next events of the block that is being followed: `EVENTS_PAGE` at most.
+        Events = 5 {
+            /// The events.
+            events: Vec<Event>,
+            /// Whether events are left.
+            more: bool,
         },
         /// History lines.
         History = 6 {
@@ -131,5 +166,39 @@ choice! {
             /// Digest of the block the sale is final in.
             block: Hash,
         },
+    }
+}
+
+impl HistoryLine {
+    /// Where the line stands: what came before it is asked for with this.
+    #[must_use]
+    pub fn place(&self) -> HistoryPlace {
+        HistoryPlace { height: self.height, number: self.number }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        amount::Amount,
+        codec::Encode,
+        id::{PeerId, TransactionId},
+        ledger::{
+            block::{Place, Reason},
+            rows::HoldKey,
+        },
+        limits::{BLOCK_BYTES_MAX, EVENTS_PAGE, MESSAGE_BYTES_MAX},
+    };
+
+    #[test]
+    fn the_largest_page_fits_into_a_message() {
+        let key = HoldKey::Request { payer: AccountId([1; 32]), id: TransactionId([2; 16]) };
+        let hold = Place::Hold { hold: key };
+        let reason = Reason::Missed { node: PeerId([3; 32]), epoch: u64::MAX };
+        let moved = Event::Moved { from: hold, to: hold, amount: Amount::ZERO, reason };
+        // A block's transactions, its header and what frames them beside a page of the largest events.
+        let rest = BLOCK_BYTES_MAX + 1024;
+        assert!(rest + moved.to_bytes().len() * EVENTS_PAGE <= MESSAGE_BYTES_MAX);
     }
 }

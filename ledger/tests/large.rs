@@ -1,0 +1,124 @@
+//! Blocks that report more than a message holds: they are kept, followed and read like any other.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use common::{account, answer, key, open, transaction};
+use symbolon_ledger::{Ledger, Remote};
+use symbolon_net::{Host, MemoryNetwork};
+use symbolon_protocol::{
+    Amount, Encode,
+    id::{DealId, Hash, ObjectId, TransactionId},
+    ledger::{
+        Status,
+        block::{Block, Event},
+        rows::{Access, Chains},
+        transaction::{Acceptance, Action, DealTerms, Transaction},
+    },
+    limits::{EVENTS_PAGE, LEAF_BYTES, MESSAGE_BYTES_MAX},
+};
+use tokio::task::JoinSet;
+
+const DEALS: u32 = 25_000;
+
+/// Opens deals of one small shard for one epoch; all of them end together.
+async fn open_deals(ledger: &Ledger, until_ms: u64) {
+    let chain = ledger.chain();
+    let price = Amount::credits(100);
+    let register = Action::RegisterNode {
+        payout: account(2),
+        addresses: Vec::new(),
+        custody_key: None,
+        price,
+        capacity: 1 << 40,
+    };
+    for setup in [transaction(chain, 1, 1, Action::Faucet), transaction(chain, 9, 1, register)] {
+        assert_eq!(ledger.submit(setup).await.unwrap().status, Status::Applied);
+    }
+    let (owner, node) = (key(1), key(9));
+    let mut opened = JoinSet::new();
+    for number in 0..DEALS {
+        let opening = Hash(*blake3::hash(&number.to_le_bytes()).as_bytes());
+        let terms = DealTerms {
+            deal: DealId::of(&opening),
+            owner: account(1),
+            object: ObjectId([5; 16]),
+            segment: number,
+            required: 1,
+            total: 1,
+            length: LEAF_BYTES as u64,
+            access: Access::Public,
+            epochs: 1,
+        };
+        let accepted =
+            Acceptance::build(&chain, &terms, &node, (0, Hash([7; 32])), price, until_ms);
+        let acceptances = vec![accepted];
+        let cost_max = Amount::credits(1);
+        let open = Action::OpenDeal { opening, terms, acceptances, cost_max };
+        let mut id = [2; 16];
+        id[..4].copy_from_slice(&number.to_le_bytes());
+        let (ledger, id) = (ledger.clone(), TransactionId(id));
+        let open = Transaction::build(chain, &owner, id, 500, open);
+        opened.spawn(async move { ledger.submit(open).await.unwrap().status });
+    }
+    assert!(opened.join_all().await.iter().all(|status| *status == Status::Applied));
+}
+
+fn ended(block: &Block) -> usize {
+    block.events.iter().filter(|event| matches!(event, Event::DealEnded { .. })).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn deals_that_end_together_are_followed_whatever_their_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = Host::seeded(1, 1_000_000);
+    let embedded = open(folder.path(), host.clone()).await;
+    let home = Ledger::from(embedded.clone());
+    open_deals(&home, u64::MAX).await;
+    let head = home.head().await.unwrap().header.height;
+
+    let network = MemoryNetwork::new();
+    let (server, client) = (network.endpoint([1; 32]), network.endpoint([2; 32]));
+    let ticket = answer(embedded.clone(), server.clone());
+    let far = Ledger::from(Remote::new(client.clone(), ticket));
+    // The boundary at which they begin, the one at which they end, and one after it.
+    let (mut here, mut there) = (home.follow(head + 1), far.follow(head + 1));
+    let began = here.next().await.unwrap();
+    assert_eq!(there.next().await.unwrap(), began);
+    let large = here.next().await.unwrap();
+    assert_eq!(ended(&large), DEALS as usize);
+    assert!(MESSAGE_BYTES_MAX < large.events.to_bytes().len(), "a message would have held it");
+    let mut pages = Vec::new();
+    while pages.last().is_none_or(|(_, more)| *more) {
+        let page = there.page().await.unwrap();
+        assert_eq!(page.header, large.header);
+        assert_eq!(page.begins, pages.is_empty());
+        assert!(page.events.len() <= EVENTS_PAGE);
+        pages.push((page.events, page.more));
+        // Whoever loses its connection in the middle goes on where it was.
+        network.cut(&server.id(), &client.id());
+    }
+    let events: Vec<_> = pages.iter().flat_map(|(events, _)| events.clone()).collect();
+    assert_eq!(events, large.events);
+    assert!(5 < pages.len());
+    assert_eq!(there.next().await.unwrap(), here.next().await.unwrap());
+
+    // Its owner's history has all of it, line by line.
+    let mut lines = far.history(&account(1), u64::MAX, 1_000).await.unwrap();
+    while let Some(last) = lines.last().filter(|last| last.height == large.header.header.height) {
+        lines.extend(far.history(&account(1), last.place(), 1_000).await.unwrap());
+    }
+    let of_large = lines.iter().filter(|line| line.height == large.header.header.height).count();
+    assert_eq!(of_large, DEALS as usize, "each gives its reserve back");
+
+    // And who comes later, or opens the ledger again, finds it as it was.
+    assert_eq!(far.follow(head + 2).next().await.unwrap(), large);
+    drop((home, here));
+    server.close().await;
+    embedded.close().await;
+    let home = Ledger::from(open(folder.path(), host).await);
+    assert_eq!(home.follow(head + 2).next().await.unwrap(), large);
+    let height = home.row(Chains, &()).await.unwrap().unwrap().height;
+    assert_eq!(height, home.head().await.unwrap().header.height);
+}

@@ -1,0 +1,173 @@
+//! How a node follows a ledger it reaches over the network: through blocks of many pages, and not for ever
+//! where it cannot.
+
+use ed25519_dalek::SigningKey;
+use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Remote, serve};
+use symbolon_net::{Alpn, Endpoint, PeerAddress};
+use symbolon_node::Node;
+use symbolon_protocol::{
+    Amount,
+    id::{AccountId, DealId, Hash},
+    ledger::{
+        Status,
+        block::Event,
+        transaction::{Acceptance, Action, DealTerms},
+    },
+    limits::EVENTS_PAGE,
+    wire::ledger::{Request, Response},
+};
+
+use crate::world::{NODE_SECRET, PRICE, START_MS, World, deal_id, shard};
+
+const EPOCH_MS: u64 = 60_000;
+const SERVER: [u8; 32] = [71; 32];
+const LIAR: [u8; 32] = [72; 32];
+
+fn embedded(world: &World) -> Embedded {
+    let Ledger::Embedded(embedded) = world.ledger.clone() else { panic!("the world has its own") };
+    embedded
+}
+
+fn ticket(world: &World, address: PeerAddress) -> LedgerTicket {
+    let (chain, authority) = (world.ledger.chain(), world.ledger.authority());
+    LedgerTicket { chain, authority, address }
+}
+
+/// Answers as the world's ledger.
+fn answer(world: &World, endpoint: Endpoint) {
+    let ledger = embedded(world);
+    tokio::spawn(async move {
+        while let Some(connection) = endpoint.accept().await {
+            tokio::spawn(serve(ledger.clone(), connection));
+        }
+    });
+}
+
+/// A node that reaches its ledger at an address.
+async fn far_node(world: &World, address: PeerAddress) -> Node {
+    let endpoint = world.network.endpoint(NODE_SECRET);
+    let ledger = Remote::new(endpoint.clone(), ticket(world, address)).into();
+    let (options, host) = (world.options("node"), world.host.clone());
+    let node = Node::start(options, NODE_SECRET, endpoint, ledger, host).await.unwrap();
+    node.registered().await;
+    node
+}
+
+/// Opens deals of one small shard each for one epoch, with a node that is none.
+async fn open_deals(world: &World, count: u32) {
+    let (owner, other) = (world.owner.account_key(), SigningKey::from_bytes(&[33; 32]));
+    let register = Action::RegisterNode {
+        payout: AccountId([78; 32]),
+        addresses: Vec::new(),
+        custody_key: None,
+        price: PRICE,
+        capacity: 1 << 30,
+    };
+    world.apply(&other, register).await;
+    let opened = (0..count).map(|number| {
+        let opening = Hash(*blake3::hash(&number.to_le_bytes()).as_bytes());
+        let (required, total) = (1, 1);
+        let terms =
+            DealTerms { deal: DealId::of(&opening), required, total, ..world.terms(0, 1024) };
+        let terms = DealTerms { segment: number, epochs: 1, ..terms };
+        let until_ms = START_MS * 2;
+        let shard = (0, Hash([7; 32]));
+        let accepted =
+            Acceptance::build(&world.ledger.chain(), &terms, &other, shard, PRICE, until_ms);
+        let (acceptances, cost_max) = (vec![accepted], Amount::credits(1));
+        world.submit(&owner, Action::OpenDeal { opening, terms, acceptances, cost_max })
+    });
+    for status in futures_join(opened).await {
+        assert_eq!(status, Status::Applied);
+    }
+}
+
+/// All of them at once, so that few blocks are made.
+async fn futures_join<T>(tasks: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut tasks: Vec<_> = tasks.map(|task| (Box::pin(task), None)).collect();
+    std::future::poll_fn(|context| {
+        for (task, done) in tasks.iter_mut().filter(|(_, done)| done.is_none()) {
+            if let std::task::Poll::Ready(output) = task.as_mut().poll(context) {
+                *done = Some(output);
+            }
+        }
+        match tasks.iter().all(|(_, done)| done.is_some()) {
+            true => std::task::Poll::Ready(()),
+            false => std::task::Poll::Pending,
+        }
+    })
+    .await;
+    tasks.into_iter().filter_map(|(_, done)| done).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_goes_through_a_block_of_many_pages() {
+    let world = World::new().await;
+    let server = world.network.endpoint(SERVER);
+    answer(&world, server.clone());
+    let node = far_node(&world, server.address()).await;
+    let owner = world.peer(&world.owner, &node).await;
+    let grant = world.own_grant();
+    // One deal that ends with all the others, the last of them, and one that goes on.
+    let last = (1..=u8::MAX).max_by_key(|number| deal_id(*number)).unwrap();
+    let other = if last == 1 { 2 } else { 1 };
+    let ends = DealTerms { epochs: 1, ..world.terms(last, 1024) };
+    for terms in [&ends, &world.terms(other, 4096)] {
+        let bytes = shard(terms.length);
+        let accepted = owner.store(terms, 1, PRICE, &grant, &bytes).await.unwrap();
+        world.open_deal(terms, accepted).await;
+    }
+    open_deals(&world, 3_000).await;
+    let head = world.ledger.head().await.unwrap().header.height;
+    world.pass(4 * EPOCH_MS).await;
+
+    let mut follow = world.ledger.follow(head + 1);
+    let mut page_of_ours = None;
+    while page_of_ours.is_none() {
+        let block = follow.next().await.unwrap();
+        let ended = Event::DealEnded { deal: ends.deal };
+        page_of_ours = block.events.iter().position(|event| *event == ended);
+    }
+    assert!(EVENTS_PAGE < page_of_ours.unwrap(), "it ends on a later page");
+    let status = node.status().await.unwrap();
+    assert_eq!(status.height, world.ledger.head().await.unwrap().header.height);
+    assert_eq!((status.shards, status.slots), (1, 1), "what has ended is deleted");
+    assert_eq!((status.epoch, status.passed, status.missed), (4, 4, 0));
+    node.stop().await;
+}
+
+/// Passes everything on but blocks, which it does not want to send.
+fn liar(endpoint: Endpoint, truth: PeerAddress) {
+    tokio::spawn(async move {
+        while let Some(connection) = endpoint.accept().await {
+            let honest = endpoint.connect(&truth, Alpn::Ledger).await.unwrap();
+            tokio::spawn(async move {
+                while let Ok((mut back, mut from)) = connection.accept().await {
+                    let request: Request = from.receive().await.unwrap();
+                    if matches!(request, Request::Follow { .. }) {
+                        let message = "a frame is too large".into();
+                        back.send(&Response::Refused { message }).await.unwrap();
+                        continue;
+                    }
+                    let (mut there, mut answers) = honest.open().await.unwrap();
+                    there.send(&request).await.unwrap();
+                    back.send(&answers.receive::<Response>().await.unwrap()).await.unwrap();
+                }
+            });
+        }
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_cannot_follow_says_so() {
+    let world = World::new().await;
+    let server = world.network.endpoint(SERVER);
+    answer(&world, server.clone());
+    let between = world.network.endpoint(LIAR);
+    liar(between.clone(), server.address());
+    let node = far_node(&world, between.address()).await;
+    let failure = node.failed().await;
+    assert_eq!(failure.height, node.status().await.unwrap().height + 1);
+    assert!(failure.to_string().contains("a frame is too large"), "{failure}");
+    node.stop().await;
+}
