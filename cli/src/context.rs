@@ -1,7 +1,7 @@
 //! What every verb works with: the home, the identity, the ledger, and a client made of them.
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
@@ -128,10 +128,7 @@ impl Context {
         options.accept = Vec::new();
         options.relays = relays(ticket);
         if !is_local(ticket) {
-            options.listen = vec![
-                SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-                SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-            ];
+            options.listen = vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))];
         }
         Ok(Endpoint::iroh(options).await?)
     }
@@ -281,7 +278,8 @@ pub(crate) async fn hang_up(endpoint: Endpoint) {
 /// Whether a ledger can only be used on this machine.
 pub(crate) fn is_local(ticket: &LedgerTicket) -> bool {
     let mut sockets = ticket.address.sockets().peekable();
-    sockets.peek().is_some() && sockets.all(|socket| socket.ip().is_loopback())
+    let is_named = ticket.address.names().next().is_some();
+    !is_named && sockets.peek().is_some() && sockets.all(|socket| socket.ip().is_loopback())
 }
 
 /// The relays that a ledger's addresses name: those who use it need them too.

@@ -7,17 +7,14 @@ use std::{
 };
 
 use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Options};
-use symbolon_net::{Alpn, BindOptions, Endpoint, Host};
+use symbolon_net::{Alpn, Announced, BindOptions, Endpoint, Host};
 use symbolon_node::{Limits, Node, NodeError, NodeFailure, NodeOptions};
 use symbolon_protocol::{
     Amount,
     id::{AccountId, NodeId},
     ledger::Params,
 };
-use tokio::{
-    io::AsyncReadExt as _,
-    task::{JoinHandle, JoinSet},
-};
+use tokio::{io::AsyncReadExt as _, task::JoinHandle};
 
 use crate::{
     context,
@@ -39,12 +36,12 @@ const DEAL_MS_MAX: u64 = 3650 * DAY_MS;
 /// Where to answer, and what to tell others about it.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Network {
-    /// Where to listen, for example 0.0.0.0:4150; without it, this machine only, on a port that stays
+    /// Where to listen, for example 0.0.0.0:4150, or [::]:4150 for IPv6 and IPv4; without it, this machine only, on a port that stays
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
-    /// An address under which others reach this from outside; may be given several times
+    /// An address, or a name, and a port under which others reach this from outside; may be given several times
     #[arg(long, value_name = "ADDRESS")]
-    pub(crate) announce: Vec<SocketAddr>,
+    pub(crate) announce: Vec<Announced>,
     /// A relay server for peers that cannot be reached directly; may be given several times
     #[arg(long, value_name = "URL")]
     pub(crate) relay: Vec<String>,
@@ -86,7 +83,7 @@ impl RunningLedger {
         let options = Options { key: secret, params: params(plan), host: host.clone() };
         let embedded = Embedded::open(&plan.dir, options).await?;
         let ledger = Ledger::from(embedded.clone());
-        let server = tokio::spawn(answer(embedded.clone(), endpoint.clone()));
+        let server = tokio::spawn(symbolon_ledger::answer(embedded.clone(), endpoint.clone()));
         let chain = context::chain(&ledger).await?;
         if let Some(epoch_ms) = plan.epoch_ms.filter(|epoch_ms| *epoch_ms != chain.params.epoch_ms)
         {
@@ -116,26 +113,6 @@ impl RunningLedger {
         self.server.abort();
         drop(self.ledger);
         self.embedded.close().await;
-    }
-}
-
-/// Connections that a ledger answers at once: each may have 64 requests and their answers in memory.
-const CONNECTIONS_MAX: usize = 1024;
-
-/// Answers every connection until the endpoint is closed.
-async fn answer(ledger: Embedded, endpoint: Endpoint) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            Some(_) = connections.join_next() => {}
-            connection = endpoint.accept() => match connection {
-                Some(connection) if CONNECTIONS_MAX <= connections.len() => connection.close("busy"),
-                Some(connection) => {
-                    connections.spawn(symbolon_ledger::serve(ledger.clone(), connection));
-                }
-                None => return,
-            },
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Everything else sees a [`Ledger`]: submit, read rows, follow blocks. Behind it is either the
 //! [`Embedded`] engine, which makes the blocks in this process and keeps them on this disk, or a
-//! [`Remote`] one, which asks somebody's ledger and believes nothing it has not checked. [`serve`]
+//! [`Remote`] one, which asks somebody's ledger and believes nothing it has not checked. [`answer`]
 //! answers those who ask. The rules are `symbolon_protocol::ledger`; nothing here knows one.
 
 extern crate alloc;
@@ -18,5 +18,5 @@ pub use embedded::{Embedded, Options};
 pub use error::LedgerError;
 pub use port::{BlockPage, Follow, Ledger, Outcome, ROWS_MAX};
 pub use remote::Remote;
-pub use serve::serve;
+pub use serve::answer;
 pub use ticket::{LedgerTicket, TicketError};

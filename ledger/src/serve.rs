@@ -1,18 +1,25 @@
-//! The serving side: answers `wire::ledger` requests on one connection.
+//! The serving side: answers `wire::ledger` requests.
 //!
 //! Everybody may read and submit; what a peer may make this machine do is bounded. Requests beyond the
 //! limits wait, malformed ones are refused and their stream is given up.
 
 use std::{sync::Arc, time::Duration};
 
-use symbolon_net::{Connection, NetError, Receiver, Sender};
+use symbolon_net::{
+    Alpn, Connection, Endpoint, Gate, NetError, Pass, Receiver, Sender,
+    crowd::{Bounds, Group},
+};
 use symbolon_protocol::{
     codec::Encode,
     ledger::{Status, block::Block},
     limits::TRANSACTION_BYTES_MAX,
     wire::ledger::{Request, Response},
 };
-use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use crate::{
     embedded::{Embedded, Paths},
@@ -20,8 +27,43 @@ use crate::{
     port::{BlockPage, ROWS_MAX, Snapshot},
 };
 
-/// Answers a peer until its connection ends.
-pub async fn serve(ledger: Embedded, connection: Connection) {
+/// Answers everybody who calls an endpoint, until it is closed: so many at once, so many of one peer and from one
+/// address. Where there is no room, a connection on which nothing has moved for a while gives way.
+pub async fn answer(ledger: Embedded, endpoint: Endpoint) {
+    let gate = Gate::new(CONNECTIONS);
+    let mut connections = JoinSet::new();
+    loop {
+        let connection = tokio::select! {
+            biased;
+            Some(_) = connections.join_next() => continue,
+            connection = endpoint.accept() => connection,
+        };
+        let Some(connection) = connection else {
+            return;
+        };
+        if connection.alpn() != Alpn::Ledger {
+            connection.close("this is a ledger");
+            continue;
+        }
+        let peer = [Group::Peer(connection.peer())].into_iter();
+        let groups: Vec<_> = peer.chain(connection.remote().map(Group::of_address)).collect();
+        let Ok(pass) = gate.enter(&groups) else {
+            connection.close("busy");
+            continue;
+        };
+        let (ledger, pass) = (ledger.clone(), Arc::new(pass));
+        connections.spawn(async move {
+            tokio::select! {
+                biased;
+                () = pass.gives_way() => connection.close("others wait, and this connection is idle"),
+                () = serve(ledger, connection.clone(), Arc::clone(&pass)) => {}
+            }
+        });
+    }
+}
+
+/// Answers a peer until its connection ends, or nothing has been asked for a while.
+async fn serve(ledger: Embedded, connection: Connection, pass: Arc<Pass>) {
     let follows = Arc::new(Semaphore::new(FOLLOWS_MAX));
     let mut answers = JoinSet::new();
     loop {
@@ -31,11 +73,16 @@ pub async fn serve(ledger: Embedded, connection: Connection) {
             Some(_) = answers.join_next() => continue,
             streams = connection.accept(), if answers.len() < REQUESTS_MAX => streams,
             _ = connection.closed() => return,
+            () = sleep(IDLE), if answers.is_empty() => {
+                connection.close("nothing was asked for a while");
+                return;
+            }
         };
         let Ok((sender, receiver)) = streams else {
             return;
         };
-        let asked = Asked { ledger: ledger.clone(), follows: follows.clone(), sender };
+        let (follows, pass) = (follows.clone(), pass.clone());
+        let asked = Asked { ledger: ledger.clone(), follows, sender, pass };
         let peer = connection.peer();
         answers.spawn(async move {
             if let Err(error) = asked.answer(receiver).await {
@@ -50,6 +97,8 @@ struct Asked {
     ledger: Embedded,
     follows: Arc<Semaphore>,
     sender: Sender,
+    /// The connection's place among the others.
+    pass: Arc<Pass>,
 }
 
 impl Asked {
@@ -79,6 +128,7 @@ impl Asked {
         }
         let response = response.unwrap_or_else(|error| refused(&error));
         send(&mut self.sender, &response).await?;
+        self.pass.achieved(1);
         self.sender.finish();
         Ok(())
     }
@@ -106,6 +156,7 @@ impl Asked {
                 false => Response::Events { events, more },
             };
             send(&mut self.sender, &response).await?;
+            self.pass.achieved(1);
         }
     }
 }
@@ -175,6 +226,18 @@ fn refused(error: &LedgerError) -> Response {
     Response::Refused { message }
 }
 
+/// Connections that are answered at once: each may have 64 requests and their answers in memory. Any answer or
+/// block in five seconds keeps one.
+const CONNECTIONS: Bounds = Bounds {
+    places: 1_024,
+    of_peer: 16,
+    of_owner: 1_024,
+    of_address: 256,
+    window_ms: 5_000,
+    keeps_from: 1,
+};
+/// How long a connection stays open on which nothing is asked.
+const IDLE: Duration = Duration::from_secs(5 * 60);
 /// Requests of one connection that are answered at once.
 const REQUESTS_MAX: usize = 64;
 /// Follows of one connection.

@@ -1,12 +1,13 @@
 //! Whom to call and what to talk about.
 
-use std::net::SocketAddr;
+use std::{fmt, net::SocketAddr, str::FromStr};
 
 use symbolon_protocol::{
     codec::{Decode, DecodeError, Encode, Reader},
     id::PeerId,
     limits::{ADDRESS_BYTES_MAX, ADDRESSES_MAX},
 };
+use thiserror::Error;
 
 /// What a connection is for. Its text is agreed on in the TLS handshake (RFC 7301).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,9 +39,9 @@ impl Alpn {
     }
 }
 
-/// Who a peer is and where it answers: socket addresses such as `10.0.0.7:4433` or `[::1]:4433`, or
-/// relay URLs. A text that is neither is passed over when dialling, so that later kinds of address
-/// can stand beside today's.
+/// Who a peer is and where it answers: socket addresses such as `10.0.0.7:4433` or `[::1]:4433`, names with a port
+/// such as `node.example.org:4433`, which whoever dials looks up, or relay URLs. A text that is none of them is
+/// passed over when dialling, so that later kinds of address can stand beside today's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerAddress {
     /// The key it answers with; a peer with another key is not connected to.
@@ -54,6 +55,72 @@ impl PeerAddress {
     pub fn sockets(&self) -> impl Iterator<Item = SocketAddr> {
         self.addresses.iter().filter_map(|text| text.parse().ok())
     }
+
+    /// The addresses that are names with a port.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let texts = self.addresses.iter().map(String::as_str);
+        texts.filter(|text| matches!(text.parse(), Ok(Announced::Name(_))))
+    }
+}
+
+/// Where an endpoint says that it is reached: an address, or a name that is looked up by whoever dials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Announced {
+    /// An IP address and a port.
+    Socket(SocketAddr),
+    /// A name and a port.
+    Name(String),
+}
+
+/// A text that is no address to announce.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error(
+    "{text:?} is neither an IP address with a port, such as 203.0.113.7:4150 or [2001:db8::1]:4150, \
+     nor a name with a port, such as ledger.example.org:4150"
+)]
+pub struct NotAnAddress {
+    /// The text.
+    pub text: String,
+}
+
+impl FromStr for Announced {
+    type Err = NotAnAddress;
+
+    fn from_str(text: &str) -> Result<Self, NotAnAddress> {
+        if let Ok(socket) = text.parse::<SocketAddr>() {
+            return Ok(Self::Socket(socket));
+        }
+        let name = text.rsplit_once(':').filter(|(name, port)| {
+            let is_port = port.bytes().all(|byte| byte.is_ascii_digit());
+            is_port && port.parse::<u16>().is_ok_and(|port| port != 0) && is_name(name)
+        });
+        match name {
+            Some(_) => Ok(Self::Name(text.into())),
+            None => Err(NotAnAddress { text: text.into() }),
+        }
+    }
+}
+
+impl fmt::Display for Announced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(socket) => socket.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+/// Whether a text is the name of a machine (RFC 1123): labels of letters, digits and hyphens. One whose last label
+/// is a number would be a mistyped IPv4 address.
+fn is_name(text: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !(label.starts_with('-') || label.ends_with('-'))
+    };
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let last = text.rsplit('.').next().unwrap_or(text);
+    text.len() <= 253 && text.split('.').all(label) && last.bytes().any(|b| !b.is_ascii_digit())
 }
 
 impl Encode for PeerAddress {
@@ -98,6 +165,51 @@ mod tests {
             let read = PeerAddress::from_bytes(&bad.to_bytes());
             assert!(matches!(read, Err(DecodeError::TooMany { what: "address", .. })));
         }
+    }
+
+    #[test]
+    fn what_is_announced_is_an_address_or_a_name() {
+        for text in ["203.0.113.7:4150", "[2001:db8::1]:4150", "[::1]:1"] {
+            assert!(matches!(text.parse(), Ok(Announced::Socket(_))), "{text}");
+        }
+        let long = format!("{}:1", ["a".repeat(63), "b".repeat(63), "c".repeat(63)].join("."));
+        for text in ["ledger.example.org:4150", "localhost:65535", "a-1.b2.:9", "4.a:9", &long] {
+            assert_eq!(text.parse(), Ok(Announced::Name(text.into())));
+            assert_eq!(Announced::Name(text.into()).to_string(), text);
+        }
+        let too_long = format!("{}:1", vec!["a".repeat(63); 4].join("."));
+        let none = [
+            "",
+            ":",
+            ":4150",
+            "ledger.example.org",
+            "ledger.example.org:",
+            "ledger.example.org:0",
+            "ledger.example.org:65536",
+            "ledger.example.org:+1",
+            "1.2.3:4150",
+            "1.2.3.4.5:4150",
+            "300.1.1.1:80",
+            "-a.b:1",
+            "a-.b:1",
+            "a..b:1",
+            "a b:1",
+            "a_b:1",
+            "https://a.b:1",
+            "::1:80",
+            "[::1]",
+            "xn--\u{fc}:1",
+            "a.b:1:1",
+            &too_long,
+        ];
+        for text in none {
+            assert_eq!(text.parse::<Announced>(), Err(NotAnAddress { text: text.into() }));
+        }
+        let addresses = ["192.0.2.1:1", "a.example:2", "https://relay.example/", "1.2.3:4", "b:3"];
+        let addresses = addresses.map(String::from).to_vec();
+        let peer = PeerAddress { id: PeerId([7; 32]), addresses };
+        assert_eq!(peer.names().collect::<Vec<_>>(), ["a.example:2", "b:3"]);
+        assert_eq!(peer.sockets().count(), 1);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! An endpoint and its connections, over either transport.
 
+use std::net::IpAddr;
+
 use symbolon_protocol::id::PeerId;
 
 use crate::{
@@ -100,6 +102,15 @@ impl Connection {
     #[must_use]
     pub fn peer(&self) -> PeerId {
         self.peer
+    }
+
+    /// The address from which somebody called; `None` for one that was called from here, over a relay or in memory.
+    #[must_use]
+    pub fn remote(&self) -> Option<IpAddr> {
+        match &self.kind {
+            ConnectionKind::Iroh(connection) => connection.remote(),
+            ConnectionKind::Memory(_) => None,
+        }
     }
 
     /// What the connection is for.

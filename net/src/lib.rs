@@ -12,18 +12,21 @@ extern crate alloc;
 
 mod address;
 mod cipher;
+pub mod crowd;
 mod endpoint;
 mod error;
+mod gate;
 mod host;
 mod memory;
 mod quic;
 mod stream;
 pub mod watch;
 
-pub use address::{Alpn, PeerAddress};
+pub use address::{Alpn, Announced, NotAnAddress, PeerAddress};
 pub use cipher::Cipher;
 pub use endpoint::{Connection, Endpoint};
 pub use error::NetError;
+pub use gate::{Gate, Pass};
 pub use host::Host;
 pub use memory::{Latency, MemoryNetwork};
 pub use quic::{BindOptions, peer_id};

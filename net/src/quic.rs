@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeSet,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -14,9 +14,10 @@ use ::iroh::{
     EndpointAddr, EndpointId, RelayMode, RelayUrl, SecretKey, TransportAddr,
     address_lookup::{DnsAddressLookup, PkarrPublisher, PkarrResolver},
     endpoint::{
-        self as quic, BindOpts, ConnectError, ConnectWithOptsError, ConnectingError,
-        ConnectionError, Incoming, MtuDiscoveryConfig, NetReportConfig, PortmapperConfig,
-        QuicTransportConfig, ReadError, StoppedError, VarInt, WriteError, presets,
+        self as quic, BindOpts, ConnectError, ConnectOptions, ConnectWithOptsError,
+        ConnectingError, ConnectionError, Incoming, IncomingAddr, MtuDiscoveryConfig,
+        NetReportConfig, PortmapperConfig, QuicTransportConfig, ReadError, StoppedError, VarInt,
+        WriteError, presets,
     },
 };
 use bytes::Bytes;
@@ -31,10 +32,12 @@ use tokio::{
 };
 
 use crate::{
-    address::{Alpn, PeerAddress},
+    address::{Alpn, Announced, PeerAddress},
     cipher::Cipher,
+    crowd::{Bounds, Group},
     endpoint::{self, ConnectionKind},
     error::NetError,
+    gate::Gate,
 };
 
 /// How to open a QUIC endpoint.
@@ -42,10 +45,11 @@ use crate::{
 pub struct BindOptions {
     /// The endpoint's ed25519 secret: its public half is the peer id.
     pub secret: [u8; 32],
-    /// Where to listen: at most one IPv4 and one IPv6 address. Port 0 takes any free port.
+    /// Where to listen: at most one IPv4 and one IPv6 address. Port 0 takes any free port; `[::]` alone is all
+    /// addresses of both families. Others are dialled over both families whatever is named here.
     pub listen: Vec<SocketAddr>,
-    /// Addresses under which others reach this endpoint from outside, for example a forwarded port.
-    pub announce: Vec<SocketAddr>,
+    /// Addresses and names under which others reach this endpoint from outside, for example a forwarded port.
+    pub announce: Vec<Announced>,
     /// What is answered; a client that is never called names nothing.
     pub accept: Vec<Alpn>,
     /// Relay servers, for peers that cannot be reached directly. Contacted as soon as any is named.
@@ -74,6 +78,12 @@ impl BindOptions {
         }
     }
 
+    /// Whether peers are answered over a family, and not only dialled.
+    fn answers(&self, v6: bool) -> bool {
+        let everywhere = |address: &SocketAddr| address.is_ipv6() && address.ip().is_unspecified();
+        self.listen.iter().any(|address| address.is_ipv6() == v6 || !v6 && everywhere(address))
+    }
+
     fn looks_up(&self) -> bool {
         !(self.pkarr.is_empty() && self.dns.is_empty())
     }
@@ -97,15 +107,17 @@ impl BindOptions {
             .clear_address_lookup()
             .portmapper_config(PortmapperConfig::Disabled)
             .net_report_config(NetReportConfig::minimal())
-            .transport_config(transport()?)
+            .transport_config(transport(OF_NODES)?)
             .clear_ip_transports();
-        for address in &self.listen {
+        for (address, needed) in sockets(&self.listen) {
             builder = builder
-                .bind_addr_with_opts(*address, BindOpts::default())
+                .bind_addr_with_opts(address, BindOpts::default().set_is_required(needed))
                 .map_err(|error| bind(&address.to_string(), error.to_string()))?;
         }
         for address in &self.announce {
-            builder = builder.external_addr(*address);
+            if let Announced::Socket(address) = address {
+                builder = builder.external_addr(*address);
+            }
         }
         for text in &self.pkarr {
             let bad = |error: &dyn std::fmt::Display| bind(text, error.to_string());
@@ -134,23 +146,51 @@ impl std::fmt::Debug for BindOptions {
     }
 }
 
+/// The sockets of an endpoint that listens at these addresses, and whether it is of no use without them. A family
+/// that none of them is of gets one of its own, to dial from: a peer may be known by addresses of that family
+/// alone. Where all of them are of this machine only, so is that one.
+fn sockets(listen: &[SocketAddr]) -> Vec<(SocketAddr, bool)> {
+    let mut sockets: Vec<_> = listen.iter().map(|address| (*address, true)).collect();
+    let here_only = listen.iter().all(|address| address.ip().is_loopback());
+    let everywhere =
+        listen.iter().find(|address| address.is_ipv6() && address.ip().is_unspecified());
+    if !listen.is_empty() && !listen.iter().any(SocketAddr::is_ipv4) {
+        let ip = if here_only { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
+        sockets.push((SocketAddr::from((ip, everywhere.map_or(0, SocketAddr::port))), false));
+    }
+    if !listen.is_empty() && !listen.iter().any(SocketAddr::is_ipv6) {
+        let ip = if here_only { Ipv6Addr::LOCALHOST } else { Ipv6Addr::UNSPECIFIED };
+        sockets.push((SocketAddr::from((ip, 0)), false));
+    }
+    sockets
+}
+
 /// The peer id of an endpoint with this secret.
 #[must_use]
 pub fn peer_id(secret: &[u8; 32]) -> PeerId {
     PeerId(*SecretKey::from_bytes(secret).public().as_bytes())
 }
 
-fn transport() -> Result<QuicTransportConfig, NetError> {
+/// How soon a peer that fell silent is given up: with what is sent on an idle connection every `keep_alive`, after
+/// at most the sum of both.
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    keep_alive: Duration,
+    idle: Duration,
+}
+
+fn transport(silence: Silence) -> Result<QuicTransportConfig, NetError> {
     let mut sizes = MtuDiscoveryConfig::default();
     sizes.upper_bound(DATAGRAM_BYTES_MAX);
-    let idle = IDLE.try_into().map_err(|_| NetError::Bind { why: "idle timeout".into() })?;
+    let idle =
+        silence.idle.try_into().map_err(|_| NetError::Bind { why: "idle timeout".into() })?;
     Ok(QuicTransportConfig::builder()
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
         .send_window(u64::from(CONNECTION_WINDOW_BYTES))
-        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_interval(silence.keep_alive)
         .max_idle_timeout(Some(idle))
         .mtu_discovery_config(Some(sizes))
         .build())
@@ -193,11 +233,19 @@ impl Endpoint {
     }
 
     pub(crate) fn address(&self) -> PeerAddress {
-        let bound = self.inner.bound_sockets();
-        let mut sockets: BTreeSet<SocketAddr> = self.options.announce.iter().copied().collect();
+        let answered = |address: &SocketAddr| self.options.answers(address.is_ipv6());
+        let bound: Vec<_> = self.inner.bound_sockets().into_iter().filter(answered).collect();
+        let announced = self.options.announce.iter();
+        let (mut sockets, mut names) = (BTreeSet::new(), Vec::new());
+        for announced in announced {
+            match announced {
+                Announced::Socket(socket) => drop(sockets.insert(*socket)),
+                Announced::Name(name) => names.push(name.clone()),
+            }
+        }
         sockets.extend(bound.iter().filter(|address| !address.ip().is_unspecified()));
         let known = self.inner.addr();
-        sockets.extend(known.ip_addrs());
+        sockets.extend(known.ip_addrs().copied().filter(answered));
         if sockets.is_empty() {
             // Bound everywhere, no interface known yet: at least this machine reaches it.
             sockets.extend(bound.iter().map(|address| match address {
@@ -206,7 +254,7 @@ impl Endpoint {
             }));
         }
         let relays = known.relay_urls().map(ToString::to_string);
-        let texts = sockets.iter().map(ToString::to_string).chain(relays);
+        let texts = names.into_iter().chain(sockets.iter().map(ToString::to_string)).chain(relays);
         let addresses = texts.filter(|text| text.len() <= ADDRESS_BYTES_MAX).take(ADDRESSES_MAX);
         PeerAddress { id: self.id(), addresses: addresses.collect() }
     }
@@ -219,7 +267,9 @@ impl Endpoint {
         let unreachable = |why: &str| NetError::Unreachable { peer: peer.id, why: why.into() };
         let id = EndpointId::from_bytes(&peer.id.0)
             .map_err(|_| unreachable("its id is not an ed25519 public key"))?;
-        let mut addresses: Vec<_> = peer.sockets().map(TransportAddr::Ip).collect();
+        let mut sockets: BTreeSet<SocketAddr> = peer.sockets().collect();
+        sockets.extend(look_up(peer).await);
+        let mut addresses: Vec<_> = sockets.into_iter().map(TransportAddr::Ip).collect();
         if !self.options.relays.is_empty() {
             // Without relays of our own, a relay named by somebody else is not contacted either.
             let urls = peer.addresses.iter().filter(|text| text.contains("://"));
@@ -228,12 +278,22 @@ impl Endpoint {
         if addresses.is_empty() && !self.options.looks_up() {
             return Err(unreachable("none of its addresses can be dialled from here"));
         }
-        let dial = self.inner.connect(EndpointAddr::from_parts(id, addresses), alpn.as_bytes());
-        match timeout(CONNECT, dial).await {
-            Err(_) => Err(timed_out(CONNECT)),
-            Ok(Err(error)) => Err(connect_error(peer.id, &error)),
+        let (silence, longest) = match alpn {
+            Alpn::Storage => (OF_NODES, CONNECT),
+            Alpn::Ledger => (OF_LEDGERS, CONNECT_LEDGER),
+        };
+        let options = ConnectOptions::new().with_transport_config(transport(silence)?);
+        let address = EndpointAddr::from_parts(id, addresses);
+        let dial = async {
+            let dialled = self.inner.connect_with_opts(address, alpn.as_bytes(), options).await;
+            let dialled = dialled.map_err(|error| connect_error(peer.id, &error.into()))?;
+            dialled.await.map_err(|error| connect_error(peer.id, &error.into()))
+        };
+        match timeout(longest, dial).await {
+            Err(_) => Err(timed_out(longest)),
+            Ok(Err(error)) => Err(error),
             Ok(Ok(inner)) => {
-                let kind = ConnectionKind::Iroh(Connection { inner });
+                let kind = ConnectionKind::Iroh(Connection { inner, remote: None });
                 Ok(endpoint::Connection::new(alpn, peer.id, kind))
             }
         }
@@ -248,9 +308,38 @@ impl Endpoint {
     }
 }
 
+/// The addresses of a peer's names. Bounded: a few names, a few addresses of each, and not long, least of all where
+/// the peer has addresses without them.
+async fn look_up(peer: &PeerAddress) -> Vec<SocketAddr> {
+    let patience = if peer.sockets().next().is_some() { LOOK_UP_BESIDE } else { LOOK_UP };
+    let mut looking = JoinSet::new();
+    for name in peer.names().take(NAMES_MAX) {
+        let name = name.to_owned();
+        looking.spawn(async move {
+            match timeout(patience, tokio::net::lookup_host(name.as_str())).await {
+                Ok(Ok(found)) => found.take(ADDRESSES_OF_NAME_MAX).collect(),
+                Ok(Err(error)) => {
+                    tracing::debug!(name, %error, "a peer's name was not found");
+                    Vec::new()
+                }
+                Err(_) => {
+                    tracing::debug!(name, "looking up a peer's name took too long");
+                    Vec::new()
+                }
+            }
+        });
+    }
+    let mut found = Vec::new();
+    while let Some(looked) = looking.join_next().await {
+        found.extend(looked.unwrap_or_default());
+    }
+    found
+}
+
 /// Takes in callers until the endpoint closes. Each handshake is a task of its own with a deadline;
-/// whatever goes wrong in it ends with it.
+/// whatever goes wrong in it ends with it, and where there are too many, one that takes long gives way.
 async fn accept_loop(endpoint: quic::Endpoint, accepted: mpsc::Sender<endpoint::Connection>) {
+    let gate = Gate::new(HANDSHAKES);
     let mut handshakes = JoinSet::new();
     loop {
         let incoming = tokio::select! {
@@ -260,14 +349,24 @@ async fn accept_loop(endpoint: quic::Endpoint, accepted: mpsc::Sender<endpoint::
         let Some(incoming) = incoming else {
             return;
         };
-        if HANDSHAKES_MAX <= handshakes.len() {
+        let remote = match incoming.remote_addr() {
+            IncomingAddr::Ip(address) => Some(address.ip()),
+            _ => None,
+        };
+        let groups: Vec<_> = remote.into_iter().map(Group::of_address).collect();
+        let Ok(pass) = gate.enter(&groups) else {
             tracing::debug!("too many handshakes at once: caller refused");
             incoming.refuse();
             continue;
-        }
+        };
         let accepted = accepted.clone();
         handshakes.spawn(async move {
-            match timeout(HANDSHAKE, handshake(incoming)).await {
+            let shaken = tokio::select! {
+                biased;
+                () = pass.gives_way() => return,
+                shaken = timeout(HANDSHAKE, handshake(incoming, remote)) => shaken,
+            };
+            match shaken {
                 Err(_) => tracing::debug!("a caller did not complete its handshake in time"),
                 Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
                 Ok(Ok(connection)) => {
@@ -280,13 +379,16 @@ async fn accept_loop(endpoint: quic::Endpoint, accepted: mpsc::Sender<endpoint::
     }
 }
 
-async fn handshake(incoming: Incoming) -> Result<endpoint::Connection, NetError> {
+async fn handshake(
+    incoming: Incoming,
+    remote: Option<IpAddr>,
+) -> Result<endpoint::Connection, NetError> {
     let accepting = incoming.accept().map_err(|error| connection_error(&error))?;
     let inner = accepting.await.map_err(|error| NetError::Lost { why: error.to_string() })?;
     let peer = PeerId(*inner.remote_id().as_bytes());
     match Alpn::from_bytes(inner.alpn()) {
         Some(alpn) => {
-            let kind = ConnectionKind::Iroh(Connection { inner });
+            let kind = ConnectionKind::Iroh(Connection { inner, remote });
             Ok(endpoint::Connection::new(alpn, peer, kind))
         }
         None => Err(NetError::Refused { peer, why: "unknown protocol".into() }),
@@ -296,9 +398,15 @@ async fn handshake(incoming: Incoming) -> Result<endpoint::Connection, NetError>
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     inner: quic::Connection,
+    // Where the peer called from.
+    remote: Option<IpAddr>,
 }
 
 impl Connection {
+    pub(crate) fn remote(&self) -> Option<IpAddr> {
+        self.remote
+    }
+
     pub(crate) async fn open(&self) -> Result<(Sender, Receiver), NetError> {
         let (sender, receiver) =
             self.inner.open_bi().await.map_err(|error| connection_error(&error))?;
@@ -428,25 +536,45 @@ fn connect_error(peer: PeerId, error: &ConnectError) -> NetError {
         | ConnectionError::TransportError(_) => {
             NetError::Refused { peer, why: connection.to_string() }
         }
-        ConnectionError::TimedOut => timed_out(IDLE),
+        ConnectionError::TimedOut => timed_out(OF_NODES.idle),
         other => NetError::Unreachable { peer, why: other.to_string() },
     }
 }
 
 /// Longest a dialled peer may take: nobody waits longer for one of many nodes.
 const CONNECT: Duration = Duration::from_secs(5);
+/// Longest a ledger may take, which is dialled again at once: a first packet and, after a second, one more.
+const CONNECT_LEDGER: Duration = Duration::from_secs(3);
+/// Longest a name may take to be looked up; where a peer is known by addresses too, those are not kept waiting.
+const LOOK_UP: Duration = Duration::from_secs(2);
+const LOOK_UP_BESIDE: Duration = Duration::from_millis(500);
+/// Names of one peer that are looked up, and addresses of one name that are dialled.
+const NAMES_MAX: usize = 4;
+const ADDRESSES_OF_NAME_MAX: usize = 8;
 /// Longest a caller may take for its handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Handshakes at once: more callers are refused, which costs one packet. Asking them to come again (Retry, RFC
-/// 9000 8.1.2) would keep made-up addresses from taking places; iroh 1.4.1 makes the token's key of 32 bytes with
-/// the first cipher of the provider, and panics where that is AES-128.
-const HANDSHAKES_MAX: usize = 256;
+/// Handshakes at once: more callers are refused, which costs one packet, unless one that has taken two seconds gives
+/// way. Asking them to come again (Retry, RFC 9000 8.1.2) would keep made-up addresses from taking places; iroh
+/// 1.4.1 makes the token's key of 32 bytes with the first cipher of the provider, and panics where that is AES-128.
+const HANDSHAKES: Bounds = Bounds {
+    places: 256,
+    of_peer: 256,
+    of_owner: 256,
+    of_address: 192,
+    window_ms: 2_000,
+    keeps_from: 1,
+};
 /// Connections that wait for [`Endpoint::accept`].
 const ACCEPT_QUEUE: usize = 256;
-/// A third of the idle timeout: two lost keep-alives do not end a connection.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// How long a silent peer is believed to be alive.
-const IDLE: Duration = Duration::from_secs(15);
+/// Between clients and nodes: two lost keep-alives do not end a connection, and a node that is gone is noticed
+/// within an epoch of ten seconds.
+const OF_NODES: Silence =
+    Silence { keep_alive: Duration::from_millis(2_500), idle: Duration::from_millis(7_500) };
+/// From clients and nodes to ledgers, where a lost connection costs a new one and nothing else: a ledger that was
+/// killed, and has forgotten its connections when it is back, is noticed within an epoch of three seconds. A
+/// stateless reset (RFC 9000 10.3) would say it at once; iroh 1.4.1 draws the key for its tokens anew at each start.
+const OF_LEDGERS: Silence =
+    Silence { keep_alive: Duration::from_millis(600), idle: Duration::from_millis(2_000) };
 /// The largest datagram that is tried on a path: what an Ethernet frame holds over IPv4, and what iroh
 /// tells peers it takes. Paths that carry less show it, and get less.
 const DATAGRAM_BYTES_MAX: u16 = 1472;
@@ -459,3 +587,27 @@ const STREAMS_MAX: u32 = 256;
 const STREAM_WINDOW_BYTES: u32 = 2_000_000;
 /// All streams of a connection: what one peer can make this machine hold.
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_socket_for_each_family() {
+        let bound = |listen: &[&str]| {
+            let listen: Vec<_> = listen.iter().map(|text| text.parse().expect("one")).collect();
+            let texts = sockets(&listen).into_iter().map(|(one, needed)| (one.to_string(), needed));
+            texts.collect::<Vec<_>>()
+        };
+        let expected = |texts: &[(&str, bool)]| {
+            texts.iter().map(|(text, needed)| (String::from(*text), *needed)).collect::<Vec<_>>()
+        };
+        assert_eq!(bound(&["127.0.0.1:5"]), expected(&[("127.0.0.1:5", true), ("[::1]:0", false)]));
+        assert_eq!(bound(&["[::1]:5"]), expected(&[("[::1]:5", true), ("127.0.0.1:0", false)]));
+        assert_eq!(bound(&["[::]:5"]), expected(&[("[::]:5", true), ("0.0.0.0:5", false)]));
+        assert_eq!(bound(&["0.0.0.0:5"]), expected(&[("0.0.0.0:5", true), ("[::]:0", false)]));
+        let both = ["192.0.2.1:5", "[2001:db8::1]:6"];
+        assert_eq!(bound(&both), expected(&[(both[0], true), (both[1], true)]));
+        assert_eq!(bound(&[]), expected(&[]));
+    }
+}

@@ -1,21 +1,23 @@
-//! What is taken on: one set of counters that says yes or no before a byte is received.
+//! What is taken on: one set of counters that says yes or no before a byte is received. Connections, streams and
+//! uploads have places each; where those are taken, who achieves least gives way (`symbolon_net::crowd`).
 //!
 //! Every yes is a guard whose drop gives back what it took, so a client that goes away in the middle
 //! of anything leaves nothing behind.
 
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use symbolon_net::{Gate, Pass, crowd::Group};
 use symbolon_protocol::{
     id::{AccountId, DealId, PeerId},
     wire::storage::{Refusal, RefusalCode},
 };
-
 use tokio::sync::Notify;
 
 use crate::options::Limits;
@@ -25,6 +27,9 @@ use crate::options::Limits;
 pub(crate) struct Admission {
     capacity: u64,
     limits: Limits,
+    connections: Gate,
+    streams: Gate,
+    stores: Gate,
     counts: Mutex<Counts>,
     /// Told when an upload ends.
     ended: Notify,
@@ -32,9 +37,6 @@ pub(crate) struct Admission {
 
 #[derive(Debug, Default)]
 struct Counts {
-    connections: usize,
-    streams: BTreeMap<PeerId, usize>,
-    streams_in_all: usize,
     /// Uploads under way: at most one shard of a deal.
     uploads: BTreeMap<DealId, Arc<Upload>>,
     /// Bytes promised to uploads under way.
@@ -77,6 +79,7 @@ pub(crate) enum Paid {
 /// A shard that is about to be received.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Offer {
+    pub(crate) peer: PeerId,
     pub(crate) deal: DealId,
     pub(crate) index: u8,
     pub(crate) owner: AccountId,
@@ -89,14 +92,31 @@ pub(crate) struct Upload {
     offer: Offer,
     /// The tick at which its last bytes came.
     heard_tick: AtomicU64,
-    /// Told when it has to give way.
+    /// Told when it has to give way to another one of its deal.
     give_way: Notify,
+    /// Its place among the others.
+    pass: Pass,
+}
+
+/// Why an upload ends before its shard is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GivesWay {
+    /// Its owner sends the same shard anew.
+    SentAnew,
+    /// Others wait, and it is the slowest.
+    Slowest,
 }
 
 impl Upload {
-    /// Bytes came.
-    pub(crate) fn heard(&self, tick_ms: u64) {
+    /// So many bytes came.
+    pub(crate) fn heard(&self, bytes: u64, tick_ms: u64) {
+        self.pass.achieved(bytes);
         self.heard_tick.store(tick_ms, Ordering::Relaxed);
+    }
+
+    /// Whether it has brought next to nothing for a while.
+    pub(crate) fn is_trickle(&self) -> bool {
+        self.pass.is_slow(TRICKLE_BYTES)
     }
 
     pub(crate) fn heard_tick(&self) -> u64 {
@@ -104,14 +124,21 @@ impl Upload {
     }
 
     /// Waits until it has to give way.
-    pub(crate) async fn gives_way(&self) {
-        self.give_way.notified().await;
+    pub(crate) async fn gives_way(&self) -> GivesWay {
+        tokio::select! {
+            biased;
+            () = self.give_way.notified() => GivesWay::SentAnew,
+            () = self.pass.gives_way() => GivesWay::Slowest,
+        }
     }
 }
 
 impl Admission {
     pub(crate) fn new(capacity: u64, limits: Limits) -> Arc<Self> {
-        Arc::new(Self { capacity, limits, counts: Mutex::default(), ended: Notify::new() })
+        let connections = Gate::new(limits.connections());
+        let (streams, stores) = (Gate::new(limits.streams()), Gate::new(limits.stores()));
+        let (counts, ended) = (Mutex::default(), Notify::new());
+        Arc::new(Self { capacity, limits, connections, streams, stores, counts, ended })
     }
 
     /// Counts a shard that was on disk when the node started.
@@ -154,28 +181,16 @@ impl Admission {
         offered.min(self.disk_room(&counts, disk_free))
     }
 
-    /// Admits a connection, or `None` when there are too many.
-    pub(crate) fn connection(self: &Arc<Self>) -> Option<ConnectionGuard> {
-        let mut counts = self.counts();
-        if counts.connections >= self.limits.connections_max {
-            return None;
-        }
-        counts.connections += 1;
-        Some(ConnectionGuard { admission: Arc::clone(self) })
+    /// Admits a connection of a peer, for which another one may have to give way, or `None` when there are too many.
+    pub(crate) fn connection(&self, peer: PeerId, from: Option<IpAddr>) -> Option<Pass> {
+        let address = from.map(Group::of_address);
+        let groups: Vec<_> = [Group::Peer(peer)].into_iter().chain(address).collect();
+        self.connections.enter(&groups).ok()
     }
 
-    /// Admits a stream of a peer, or `None` when the peer has too many.
-    pub(crate) fn stream(self: &Arc<Self>, peer: PeerId) -> Option<StreamGuard> {
-        let mut counts = self.counts();
-        let open = counts.streams.get(&peer).copied().unwrap_or(0);
-        if open >= self.limits.streams_per_peer_max
-            || counts.streams_in_all >= self.limits.streams_max
-        {
-            return None;
-        }
-        counts.streams.insert(peer, open + 1);
-        counts.streams_in_all += 1;
-        Some(StreamGuard { admission: Arc::clone(self), peer })
+    /// Admits a stream of a peer in the same way.
+    pub(crate) fn stream(&self, peer: PeerId) -> Option<Pass> {
+        self.streams.enter(&[Group::Peer(peer)]).ok()
     }
 
     /// Admits an upload: room for all its bytes is reserved until the guard is dropped.
@@ -199,9 +214,6 @@ impl Admission {
             }
             None => {}
         }
-        if counts.uploads.len() >= self.limits.stores_max {
-            return Err(Refusal::new(RefusalCode::Busy, "too many shards are being received"));
-        }
         let taken = counts.used + counts.reserved;
         if self.capacity.saturating_sub(taken) < offer.length {
             return Err(Refusal::new(RefusalCode::Full, "what this node offers is taken"));
@@ -218,8 +230,14 @@ impl Admission {
             let message = "the node keeps too many bytes whose deals are not open";
             return Err(Refusal::new(RefusalCode::Busy, message));
         }
+        // Last: for what is refused anyway nobody has to give way.
+        let groups = [Group::Peer(offer.peer), Group::Owner(offer.owner)];
+        let pass = self
+            .stores
+            .enter(&groups)
+            .map_err(|_| Refusal::new(RefusalCode::Busy, "too many shards are being received"))?;
         let heard_tick = AtomicU64::new(tick_ms);
-        let upload = Arc::new(Upload { offer, heard_tick, give_way: Notify::new() });
+        let upload = Arc::new(Upload { offer, heard_tick, give_way: Notify::new(), pass });
         counts.uploads.insert(offer.deal, Arc::clone(&upload));
         counts.reserved += offer.length;
         counts.add_unpaid(offer.owner, offer.length);
@@ -267,38 +285,6 @@ impl Admission {
     }
 }
 
-/// A place among the open connections.
-#[derive(Debug)]
-pub(crate) struct ConnectionGuard {
-    admission: Arc<Admission>,
-}
-
-impl Drop for ConnectionGuard {
-    fn drop(&mut self) {
-        self.admission.counts().connections -= 1;
-    }
-}
-
-/// A place among a peer's streams.
-#[derive(Debug)]
-pub(crate) struct StreamGuard {
-    admission: Arc<Admission>,
-    peer: PeerId,
-}
-
-impl Drop for StreamGuard {
-    fn drop(&mut self) {
-        let mut counts = self.admission.counts();
-        counts.streams_in_all -= 1;
-        if let Some(open) = counts.streams.get_mut(&self.peer) {
-            *open -= 1;
-            if *open == 0 {
-                counts.streams.remove(&self.peer);
-            }
-        }
-    }
-}
-
 /// Room reserved for a shard.
 #[derive(Debug)]
 pub(crate) struct UploadGuard {
@@ -333,6 +319,9 @@ impl Drop for UploadGuard {
     }
 }
 
+/// What an upload has to bring in ten to twenty seconds.
+const TRICKLE_BYTES: u64 = 16_384;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -352,7 +341,8 @@ mod tests {
     }
 
     fn offer(deal: u8, owner: u8, length: u64) -> Offer {
-        Offer { deal: DealId([deal; 16]), index: 0, owner: AccountId([owner; 32]), length }
+        let (peer, owner) = (PeerId([owner; 32]), AccountId([owner; 32]));
+        Offer { peer, deal: DealId([deal; 16]), index: 0, owner, length }
     }
 
     fn refused(result: Result<UploadGuard, Refusal>) -> RefusalCode {
@@ -402,9 +392,23 @@ mod tests {
         drop(stream);
         assert!(admission.stream(peer).is_some());
 
-        let connection = admission.connection().unwrap();
-        assert!(admission.connection().is_none());
+        let connection = admission.connection(peer, None).unwrap();
+        assert!(admission.connection(PeerId([8; 32]), None).is_none());
         drop(connection);
-        assert!(admission.connection().is_some());
+        assert!(admission.connection(peer, None).is_some());
+    }
+
+    #[test]
+    fn one_peer_and_one_address_have_so_many_connections() {
+        let mut limits = Limits::for_capacity(100);
+        (limits.connections_per_peer_max, limits.connections_per_address_max) = (2, 3);
+        let admission = Admission::new(100, limits);
+        let from = |text: &str| Some(text.parse().unwrap());
+        let enter = |peer, address| admission.connection(PeerId([peer; 32]), from(address));
+        let _mine = [enter(1, "192.0.2.1"), enter(1, "192.0.2.2")].map(Option::unwrap);
+        assert!(enter(1, "192.0.2.3").is_none());
+        let _others = [enter(2, "192.0.2.1"), enter(3, "192.0.2.1")].map(Option::unwrap);
+        assert!(enter(4, "192.0.2.1").is_none());
+        assert!(enter(4, "192.0.2.2").is_some());
     }
 }

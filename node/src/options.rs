@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use symbolon_net::crowd::Bounds;
 use symbolon_protocol::{Amount, id::AccountId, limits};
 
 /// How a node is set up. Where it listens and what it advertises comes from its endpoint.
@@ -26,12 +27,20 @@ pub struct NodeOptions {
 pub struct Limits {
     /// Connections open at once.
     pub connections_max: usize,
+    /// Connections of one peer.
+    pub connections_per_peer_max: usize,
+    /// Connections from one network address.
+    pub connections_per_address_max: usize,
+    /// How long a connection stays open on which nothing is asked.
+    pub connection_idle_ms: u64,
     /// Streams answered at once for one peer.
     pub streams_per_peer_max: usize,
     /// Streams answered at once: each read holds two slices in memory.
     pub streams_max: usize,
     /// Shards received at once.
     pub stores_max: usize,
+    /// Shards received at once from one peer, and for one owner.
+    pub stores_per_peer_max: usize,
     /// Bytes of shards whose deal is not yet open, over all owners.
     pub unpaid_bytes_max: u64,
     /// Bytes of shards whose deal is not yet open, per owner.
@@ -59,9 +68,14 @@ impl Limits {
     pub fn for_capacity(capacity: u64) -> Self {
         Self {
             connections_max: 512,
+            // Several programs of one identity, and several identities behind one address.
+            connections_per_peer_max: 16,
+            connections_per_address_max: 128,
+            connection_idle_ms: 5 * 60 * 1000,
             streams_per_peer_max: 64,
             streams_max: 1024,
             stores_max: 32,
+            stores_per_peer_max: 16,
             // Strangers can bind half of the disk for an hour, one of them an eighth, at no cost.
             unpaid_bytes_max: capacity / 2,
             unpaid_bytes_per_owner_max: (capacity / 8).max(4 * limits::SHARD_BYTES_MAX),
@@ -83,6 +97,47 @@ impl Limits {
         Self { acceptance_ms, unpaid_grace_ms, sweep_ms, ..self }
     }
 }
+
+impl Limits {
+    pub(crate) fn connections(&self) -> Bounds {
+        Bounds {
+            places: self.connections_max,
+            of_peer: self.connections_per_peer_max,
+            of_owner: self.connections_max,
+            of_address: self.connections_per_address_max,
+            // Anything at all in five seconds keeps a connection.
+            window_ms: 5_000,
+            keeps_from: 1,
+        }
+    }
+
+    pub(crate) fn streams(&self) -> Bounds {
+        Bounds {
+            places: self.streams_max,
+            of_peer: self.streams_per_peer_max,
+            of_owner: self.streams_max,
+            of_address: self.streams_max,
+            window_ms: PACE_MS,
+            keeps_from: PACE_BYTES,
+        }
+    }
+
+    pub(crate) fn stores(&self) -> Bounds {
+        Bounds {
+            places: self.stores_max,
+            of_peer: self.stores_per_peer_max,
+            of_owner: self.stores_per_peer_max,
+            of_address: self.stores_max,
+            window_ms: PACE_MS,
+            keeps_from: PACE_BYTES,
+        }
+    }
+}
+
+/// Over how long the pace of streams and uploads is measured, and what they have to move in it to keep their place
+/// when somebody else wants one: 16 kB/s.
+const PACE_MS: u64 = 10_000;
+const PACE_BYTES: u64 = 160_000;
 
 /// Looking for expired shards more often than this, in milliseconds, finds nothing but itself.
 const MIN_SWEEP_MS: u64 = 1_000;

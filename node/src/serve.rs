@@ -13,7 +13,7 @@ mod store;
 
 use std::{fmt::Display, future::Future, sync::Arc, time::Duration};
 
-use symbolon_net::{Alpn, Connection, NetError, Receiver, Sender};
+use symbolon_net::{Alpn, Connection, NetError, Pass, Receiver, Sender};
 use symbolon_protocol::{
     Decode,
     id::{DealId, PeerId},
@@ -68,12 +68,21 @@ pub(crate) struct Stream {
     pub(crate) sender: Sender,
     pub(crate) receiver: Receiver,
     idle: Duration,
+    /// Its place among the streams, and its connection's among the connections.
+    passes: [Arc<Pass>; 2],
 }
 
 impl Stream {
     /// Sends an answer; a peer that does not take it in time is gone.
     pub(crate) async fn answer(&mut self, response: &Response) -> Result<(), Stop> {
-        within(self.idle, self.sender.send(response)).await
+        within(self.idle, self.sender.send(response)).await?;
+        self.progress(1);
+        Ok(())
+    }
+
+    /// So many bytes went out or came in.
+    pub(crate) fn progress(&self, bytes: usize) {
+        self.passes.iter().for_each(|pass| pass.achieved(bytes as u64));
     }
 
     /// How long the peer may stay silent.
@@ -137,25 +146,27 @@ fn admit(shared: &Arc<Shared>, connection: Connection, connections: &mut JoinSet
         connection.close("this is a storage node");
         return;
     }
-    let Some(guard) = shared.admission.connection() else {
+    let Some(pass) = shared.admission.connection(connection.peer(), connection.remote()) else {
         connection.close("too many connections");
         return;
     };
     let shared = Arc::clone(shared);
-    connections.spawn(async move {
-        serve_connection(&shared, &connection).await;
-        drop(guard);
-    });
+    connections.spawn(async move { serve_connection(&shared, &connection, Arc::new(pass)).await });
 }
 
-async fn serve_connection(shared: &Arc<Shared>, connection: &Connection) {
+async fn serve_connection(shared: &Arc<Shared>, connection: &Connection, place: Arc<Pass>) {
     let peer = connection.peer();
-    let idle = Duration::from_millis(shared.options.limits.idle_ms);
+    let limits = &shared.options.limits;
+    let idle = Duration::from_millis(limits.idle_ms);
     let mut streams = JoinSet::new();
     loop {
         tokio::select! {
             biased;
             Some(ended) = streams.join_next() => report(ended.err()),
+            () = place.gives_way() => {
+                connection.close("others wait, and this connection is idle");
+                break;
+            }
             accepted = connection.accept() => {
                 let (sender, receiver) = match accepted {
                     Ok(halves) => halves,
@@ -164,16 +175,20 @@ async fn serve_connection(shared: &Arc<Shared>, connection: &Connection) {
                         break;
                     }
                 };
-                let mut stream = Stream { peer, sender, receiver, idle };
-                let Some(guard) = shared.admission.stream(peer) else {
+                let Some(pass) = shared.admission.stream(peer) else {
+                    let passes = [Arc::clone(&place), Arc::clone(&place)];
+                    let mut stream = Stream { peer, sender, receiver, idle, passes };
                     refuse(&mut stream, &Refusal::new(RefusalCode::Busy, "too many streams")).await;
                     continue;
                 };
+                let passes = [Arc::new(pass), Arc::clone(&place)];
+                let stream = Stream { peer, sender, receiver, idle, passes };
                 let shared = Arc::clone(shared);
-                streams.spawn(async move {
-                    serve_stream(&shared, stream).await;
-                    drop(guard);
-                });
+                streams.spawn(async move { serve_stream(&shared, stream).await });
+            }
+            () = shared.host.sleep_ms(limits.connection_idle_ms), if streams.is_empty() => {
+                connection.close("nothing was asked for a while");
+                break;
             }
         }
     }
@@ -181,7 +196,15 @@ async fn serve_connection(shared: &Arc<Shared>, connection: &Connection) {
 }
 
 async fn serve_stream(shared: &Arc<Shared>, mut stream: Stream) {
-    match answer_request(shared, &mut stream).await {
+    let pass = Arc::clone(&stream.passes[0]);
+    let answered = tokio::select! {
+        biased;
+        answered = answer_request(shared, &mut stream) => answered,
+        () = pass.gives_way() => {
+            Err(Stop::Broken(String::from("others wait, and it is the slowest stream")))
+        }
+    };
+    match answered {
         Ok(()) => stream.sender.finish(),
         Err(Stop::Refused(refusal)) => refuse(&mut stream, &refusal).await,
         Err(Stop::Broken(why)) => {

@@ -19,8 +19,8 @@ use std::{
 };
 
 use symbolon_client::{Client, Progress, Setup, Step};
-use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Options, Remote, serve};
-use symbolon_net::{Alpn, Endpoint, Host, Latency, MemoryNetwork, PeerAddress, peer_id};
+use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Options, Remote, answer};
+use symbolon_net::{Host, Latency, MemoryNetwork, PeerAddress, peer_id};
 use symbolon_node::{Limits, Node, NodeOptions};
 use symbolon_protocol::{
     Amount,
@@ -35,7 +35,7 @@ use symbolon_protocol::{
 };
 use tempfile::TempDir;
 use tokio::{
-    task::{JoinHandle, JoinSet},
+    task::JoinHandle,
     time::{Duration, sleep},
 };
 
@@ -506,24 +506,6 @@ fn folder() -> TempDir {
 /// Lets everything that is ready run, and a moment pass.
 pub async fn settle() {
     sleep(Duration::from_millis(1)).await;
-}
-
-/// Answers everybody who asks the ledger.
-async fn answer(ledger: Embedded, endpoint: Endpoint) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            biased;
-            Some(_) = connections.join_next() => {}
-            connection = endpoint.accept() => match connection {
-                None => return,
-                Some(connection) if connection.alpn() == Alpn::Ledger => {
-                    connections.spawn(serve(ledger.clone(), connection));
-                }
-                Some(connection) => connection.close("this is a ledger"),
-            },
-        }
-    }
 }
 
 /// A secret that only the seed and `what` decide.

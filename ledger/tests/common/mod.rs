@@ -5,8 +5,8 @@
 use std::path::Path;
 
 use ed25519_dalek::SigningKey;
-use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Options, serve};
-use symbolon_net::{Alpn, Endpoint, Host};
+use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Options};
+use symbolon_net::{Endpoint, Host};
 use symbolon_protocol::{
     Amount,
     id::{AccountId, ChainId, TransactionId},
@@ -54,11 +54,6 @@ pub(crate) fn answer(ledger: Embedded, endpoint: Endpoint) -> LedgerTicket {
         authority: ledger.authority(),
         address: endpoint.address(),
     };
-    tokio::spawn(async move {
-        while let Some(connection) = endpoint.accept().await {
-            assert_eq!(connection.alpn(), Alpn::Ledger);
-            tokio::spawn(serve(ledger.clone(), connection));
-        }
-    });
+    tokio::spawn(symbolon_ledger::answer(ledger, endpoint));
     ticket
 }

@@ -176,7 +176,9 @@ async fn send(stream: &mut Stream, piece: Piece) -> Result<(), Stop> {
     let mut rest = piece.bytes;
     while !rest.is_empty() {
         let part = rest.split_to(rest.len().min(CELL_BYTES));
+        let bytes = part.len();
         within(idle, stream.sender.write(part)).await?;
+        stream.progress(bytes);
     }
     Ok(())
 }

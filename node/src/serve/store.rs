@@ -26,7 +26,7 @@ use super::{
     internal, refuse_store, terms_of, within,
 };
 use crate::{
-    admission::{Offer, Upload, UploadGuard},
+    admission::{GivesWay, Offer, Upload, UploadGuard},
     shared::Shared,
 };
 
@@ -54,6 +54,7 @@ pub(crate) async fn answer(
     check_price(shared, &wanted)?;
     check_balance(shared, &wanted).await?;
     let offer = Offer {
+        peer: stream.peer,
         deal: wanted.terms.deal,
         index: wanted.index,
         owner: wanted.terms.owner,
@@ -68,8 +69,11 @@ pub(crate) async fn answer(
     let writer = tokio::select! {
         biased;
         writer = receive(shared, stream, &wanted, guard.upload()) => writer?,
-        () = guard.upload().gives_way() => {
-            return Err(Stop::Broken(String::from("its owner sends the shard anew")));
+        way = guard.upload().gives_way() => {
+            return Err(Stop::Broken(String::from(match way {
+                GivesWay::SentAnew => "its owner sends the shard anew",
+                GivesWay::Slowest => "others wait, and it is the slowest upload",
+            })));
         }
     };
     // From here on the shard is kept even when the peer goes away: it may ask again.
@@ -271,14 +275,15 @@ async fn gather(
     let mut filled = 0;
     while filled < wanted {
         // Silence is bounded by itself, and so is a trickle.
-        if until_tick < host.ticks_ms() {
+        if until_tick < host.ticks_ms() || upload.is_trickle() {
             return Err(Stop::Broken(String::from("the shard came too slowly")));
         }
         let idle = stream.idle();
         match within(idle, stream.receiver.read_into(&mut batch[filled..wanted])).await? {
             0 => return Err(Stop::Broken(format!("the shard ended {left} bytes too early"))),
             count => {
-                upload.heard(host.ticks_ms());
+                upload.heard(count as u64, host.ticks_ms());
+                stream.progress(count);
                 filled += count;
                 *left -= count as u64;
             }

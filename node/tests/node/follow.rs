@@ -2,7 +2,7 @@
 //! where it cannot.
 
 use ed25519_dalek::SigningKey;
-use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Remote, serve};
+use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Remote};
 use symbolon_net::{Alpn, Endpoint, PeerAddress};
 use symbolon_node::Node;
 use symbolon_protocol::{
@@ -35,12 +35,7 @@ fn ticket(world: &World, address: PeerAddress) -> LedgerTicket {
 
 /// Answers as the world's ledger.
 fn answer(world: &World, endpoint: Endpoint) {
-    let ledger = embedded(world);
-    tokio::spawn(async move {
-        while let Some(connection) = endpoint.accept().await {
-            tokio::spawn(serve(ledger.clone(), connection));
-        }
-    });
+    tokio::spawn(symbolon_ledger::answer(embedded(world), endpoint));
 }
 
 /// A node that reaches its ledger at an address.

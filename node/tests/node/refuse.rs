@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use symbolon_ledger::{Ledger, LedgerTicket, Remote};
-use symbolon_net::{Endpoint, NetError};
+use symbolon_net::{Alpn, Connection, Endpoint, NetError, PeerAddress};
 use symbolon_node::{Limits, Node};
 use symbolon_protocol::{
     Amount, Encode,
@@ -15,8 +15,9 @@ use symbolon_protocol::{
     limits::SHARD_BYTES_MAX,
     wire::storage::{Fault, RefusalCode, Request, Response},
 };
+use tokio::task::JoinHandle;
 
-use crate::world::{PRICE, World, code, named, shard};
+use crate::world::{NODE_SECRET, PRICE, World, code, named, shard};
 
 #[tokio::test(start_paused = true)]
 async fn terms_that_cannot_be_are_malformed() {
@@ -316,12 +317,98 @@ async fn a_node_without_its_ledger_is_stale() {
     node.stop().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_wants_something_gets_a_place_from_a_thousand_who_do_not() {
+    let world = World::new().await;
+    let node = world.node().await;
+    let address = PeerAddress { id: node.id(), addresses: Vec::new() };
+    let mut strangers = Vec::new();
+    for number in 0..1_024_u16 {
+        let mut secret = [3; 32];
+        secret[..2].copy_from_slice(&number.to_le_bytes());
+        let stranger = world.network.endpoint(secret);
+        let connection = stranger.connect(&address, Alpn::Storage).await.unwrap();
+        strangers.push((stranger, connection));
+        world.pass(1).await;
+    }
+    let open = |(_, connection): &&(_, Connection)| connection.close_reason().is_none();
+    assert_eq!(strangers.iter().filter(open).count(), 512);
+    world.pass(6_000).await;
+    let owner = world.peer(&world.owner, &node).await;
+    let terms = world.terms(1, 4096);
+    owner.store(&terms, 0, PRICE, &world.own_grant(), &shard(4096)).await.unwrap();
+    assert_eq!(strangers.iter().filter(open).count(), 511);
+    node.stop().await;
+}
+
+/// Uploads of so many peers, so many of each, that bring a byte a second. Each says in the end for how many
+/// seconds it was borne.
+async fn trickles(world: &World, node: &Node, peers: u8, of_each: u8) -> Vec<JoinHandle<u32>> {
+    let mut uploads = Vec::new();
+    for number in 0..peers {
+        let thief = Identity::from_seed(&[100 + number; 64]);
+        world.apply(&thief.account_key(), Action::Faucet).await;
+        let slow = world.peer(&thief, node).await;
+        let set = ability::STORE;
+        let caveats = named(vec![Caveat::Abilities { set }]);
+        let (chain, entropy) = (world.ledger.chain(), world.host.random());
+        let key = thief.account_key();
+        let grant = Grant::issue(&chain, &key, thief.peer(), caveats, &entropy).unwrap();
+        for deal in 0..of_each {
+            let terms = world.terms(100 + 10 * number + deal, 4096);
+            let terms = DealTerms { owner: thief.account(), ..terms };
+            let request = Request::Store { terms, index: 0, price: PRICE, grant: grant.clone() };
+            let (mut sender, mut ready) = slow.open(&request).await;
+            assert_eq!(ready.receive::<Response>().await.unwrap(), Response::Ready);
+            uploads.push(tokio::spawn(async move {
+                let mut seconds = 0;
+                while sender.write(Bytes::from_static(&[7])).await.is_ok() {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    seconds += 1;
+                }
+                seconds
+            }));
+        }
+    }
+    uploads
+}
+
+fn ended(uploads: &[JoinHandle<u32>]) -> usize {
+    uploads.iter().filter(|upload| upload.is_finished()).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_byte_a_second_holds_no_place_that_somebody_else_wants() {
+    for (peers, of_each) in [(1, 4), (4, 1)] {
+        let world = World::new().await;
+        let mut options = world.options("node");
+        options.limits = Limits { stores_max: 4, stores_per_peer_max: 4, ..options.limits };
+        let node = world.node_with(options, NODE_SECRET).await;
+        let uploads = trickles(&world, &node, peers, of_each).await;
+        let owner = world.peer(&world.owner, &node).await;
+        let (grant, terms) = (world.own_grant(), world.terms(1, 4096));
+        let stored = owner.store(&terms, 0, PRICE, &grant, &shard(4096)).await;
+        if peers == 1 {
+            stored.expect("who has all places gives one to who has none, at once");
+        } else {
+            assert_eq!(code(stored), RefusalCode::Busy, "nobody is slow who has only come");
+            world.pass(11_000).await;
+            owner.store(&terms, 0, PRICE, &grant, &shard(4096)).await.unwrap();
+        }
+        world.pass(1_000).await;
+        assert_eq!(ended(&uploads), 1, "one gave way");
+        // And the others are not borne for long either.
+        for upload in uploads {
+            assert!(upload.await.unwrap() < 30);
+        }
+        node.stop().await;
+    }
+}
+
 /// Answers the ledger's questions on an endpoint.
 async fn serve_ledger(ledger: Ledger, endpoint: Endpoint) {
     let Ledger::Embedded(embedded) = ledger else {
         panic!("the world's ledger is embedded");
     };
-    while let Some(connection) = endpoint.accept().await {
-        tokio::spawn(symbolon_ledger::serve(embedded.clone(), connection));
-    }
+    symbolon_ledger::answer(embedded, endpoint).await;
 }

@@ -62,7 +62,12 @@ impl World {
             price: PRICE,
             payout: AccountId([77; 32]),
             custody: true,
-            limits: Limits { disk_reserve_bytes: 0, ..Limits::for_capacity(CAPACITY) },
+            limits: Limits {
+                disk_reserve_bytes: 0,
+                // Peers of a test may be silent for weeks.
+                connection_idle_ms: 1 << 40,
+                ..Limits::for_capacity(CAPACITY)
+            },
         }
     }
 
