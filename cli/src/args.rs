@@ -23,7 +23,8 @@ A network of your own on this machine:
 
 Exit codes: 0 done, 2 usage, 3 not found, 4 exists, 5 not allowed, 6 unreachable, 7 not enough
 nodes or shards, 8 corrupt, 9 balance too low, 10 refused by the ledger, 11 input/output, 12 disk
-full, 13 in use, 14 passphrase or key, 15 partly done, 130 interrupted, 1 anything else."
+full, 13 in use, 14 passphrase or key, 15 partly done, 130 interrupted,
+141 closed pipe, 1 anything else."
 )]
 pub(crate) struct Args {
     #[command(flatten)]

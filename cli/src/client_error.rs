@@ -9,6 +9,9 @@ use crate::error::{Error, Kind};
 
 impl From<ClientError> for Error {
     fn from(error: ClientError) -> Self {
+        if let ClientError::Io { path, source } = &error {
+            return Self::io("use", path, source);
+        }
         let kind = match error.kind() {
             ErrorKind::Usage => Kind::Usage,
             ErrorKind::NotFound => Kind::NotFound,
@@ -19,13 +22,13 @@ impl From<ClientError> for Error {
             ErrorKind::Corrupt => Kind::Corrupt,
             ErrorKind::BalanceTooLow => Kind::BalanceTooLow,
             ErrorKind::LedgerRefused => Kind::LedgerRefused,
-            ErrorKind::Io => Kind::Io,
-            ErrorKind::DiskFull => Kind::DiskFull,
             ErrorKind::Locked => Kind::InUse,
             _ => Kind::Internal,
         };
         let mut out = Self::new(kind, error.to_string());
-        out.hint = hint(&error).map(str::to_owned);
+        let mut hints = hints(&error).iter().copied();
+        out.hint = hints.next().map(str::to_owned);
+        out = hints.fold(out, Self::or_hint);
         match (kind, denied(&error)) {
             (Kind::NotAllowed, Some(why)) => Self::new(kind, format!("the nodes refuse: {why}"))
                 .hint("see what the grant allows with: symbolon grant inspect GRANT"),
@@ -52,56 +55,60 @@ fn denied(error: &ClientError) -> Option<&'static str> {
     codes.filter_map(words).next()
 }
 
-fn hint(error: &ClientError) -> Option<&'static str> {
-    Some(match error {
+/// What to try next, the best first: the first one is said whose options the command has.
+fn hints(error: &ClientError) -> &'static [&'static str] {
+    match error {
         ClientError::BalanceTooLow { .. } | ClientError::LedgerRefused(Status::BalanceTooLow) => {
-            "on a development network: symbolon account faucet"
+            &["on a development network: symbolon account faucet"]
         }
-        ClientError::CostTooHigh { .. } => {
-            "allow more with --max-cost or --max-price, or do without"
-        }
-        ClientError::Exists { .. } => "use another name, or --replace",
-        ClientError::NoName { .. } => "see what is stored with: symbolon ls",
+        ClientError::CostTooHigh { .. } => &[
+            "allow more with --max-cost, or do without",
+            "allow more with --max-price, or do without",
+            "do without, or try again when it costs less",
+        ],
+        ClientError::Exists { .. } => &["use another name, or --replace", "use another name"],
+        ClientError::NoName { .. } => &["see what is stored with: symbolon ls"],
         ClientError::Lost { .. } => {
-            "put the file again, or take the name away with: symbolon rm NAME"
+            &["put the file again, or take the name away with: symbolon rm NAME"]
         }
-        ClientError::NotAFile { .. } => "see what is in it with: symbolon ls NAME",
-        ClientError::NotAFolder { .. } => "use another name, or move the file away: symbolon mv",
-        ClientError::NoVersion { .. } => "see what is kept with: symbolon versions NAME",
+        ClientError::NotAFile { .. } => &["see what is in it with: symbolon ls NAME"],
+        ClientError::NotAFolder { .. } => &["use another name, or move the file away: symbolon mv"],
+        ClientError::NoVersion { .. } => &["see what is kept with: symbolon versions NAME"],
         ClientError::NoListing(_) | ClientError::ListingEnded(_) => {
-            "see what is for sale with: symbolon market list"
+            &["see what is for sale with: symbolon market list"]
         }
-        ClientError::NoOrder(_) => "see your orders with: symbolon orders",
+        ClientError::NoOrder(_) => &["see your orders with: symbolon orders"],
         ClientError::NotEnoughShards { .. } => {
-            "nothing was written that could be wrong; nodes may only be away: try again later"
+            &["nothing was written that could be wrong; nodes may only be away: try again later"]
         }
-        ClientError::NoRoom { .. } => {
-            "see how full the nodes are with: symbolon node status; nothing was stored or paid here"
-        }
-        ClientError::NotEnoughNodes { .. } | ClientError::NoNodes { .. } => {
-            "see the nodes with: symbolon node status; the same command again goes on, and pays once"
-        }
-        ClientError::Locked { .. } => "wait until it has ended",
-        ClientError::Grant(_) => {
-            "see whose it is with: symbolon grant inspect GRANT; and who you are with: symbolon id"
-        }
-        ClientError::OrderRefunded(_) => "the money is back; the same command again buys anew",
+        ClientError::NoRoom { .. } => &[
+            "see how full the nodes are with: symbolon node status; nothing was stored or paid here",
+        ],
+        ClientError::NotEnoughNodes { .. } | ClientError::NoNodes { .. } => &[
+            "see the nodes with: symbolon node status; the same command again goes on, and pays once",
+        ],
+        ClientError::Locked { .. } => &["wait until it has ended"],
+        ClientError::Grant(_) => &[
+            "see whose it is with: symbolon grant inspect GRANT; and who you are with: symbolon id",
+        ],
+        ClientError::OrderRefunded(_) => &["the money is back; the same command again buys anew"],
         ClientError::LedgerRefused(Status::NotYours) => {
-            "nothing was changed; use the identity it belongs to: --as NAME"
+            &["nothing was changed; use the identity it belongs to: --as NAME"]
         }
-        ClientError::LedgerRefused(_) => "nothing was changed, and nothing was paid",
+        ClientError::LedgerRefused(_) => &["nothing was changed, and nothing was paid"],
         ClientError::NothingStored { .. } => {
-            "see what is stored with: symbolon ls -r; without --delete nothing is removed"
+            &["see what is stored with: symbolon ls -r; without --delete nothing is removed"]
         }
-        ClientError::UploadLapsed { .. } => "run the command again: it begins anew",
-        ClientError::DealGone { .. } => "put the file again to have it stored again",
-        ClientError::SourceChanged { .. } => "run the command again when nobody writes to the file",
+        ClientError::UploadLapsed { .. } => &["run the command again: it begins anew"],
+        ClientError::DealGone { .. } => &["put the file again to have it stored again"],
+        ClientError::SourceChanged { .. } => {
+            &["run the command again when nobody writes to the file"]
+        }
         ClientError::Corrupt { .. } | ClientError::NotAsListed { .. } => {
-            "nothing was written that could be wrong"
+            &["nothing was written that could be wrong"]
         }
-        ClientError::Io { .. } => "see that the path is right, may be used, and has room",
-        _ => return None,
-    })
+        _ => &[],
+    }
 }
 
 impl From<LedgerError> for Error {
@@ -116,6 +123,7 @@ impl From<NetError> for Error {
             NetError::Bind { why } if why.contains("in use") => {
                 Self::new(Kind::InUse, error.to_string())
                     .hint("another program has the port; choose one with --listen")
+                    .or_hint("another program has the port; try again")
             }
             NetError::Bind { .. } => Self::new(Kind::Io, error.to_string()),
             _ => ClientError::from(error).into(),

@@ -30,6 +30,16 @@ pub(crate) mod versions;
 
 use crate::{args::Verb, context::Context, error::Error};
 
+/// Whether a verb runs on until it is told to stop.
+pub(crate) fn runs_on(verb: &Verb) -> bool {
+    match verb {
+        Verb::Up(args) => args.runs_on(),
+        Verb::Node(args) => args.runs_on(),
+        Verb::Ledger(args) => args.runs_on(),
+        _ => false,
+    }
+}
+
 /// Does what the verb says and prints what came of it.
 pub(crate) async fn run(verb: Verb, context: &Context) -> Result<(), Error> {
     dispatch(verb, context).await.map_err(|error| context.explain(error))

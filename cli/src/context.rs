@@ -252,7 +252,9 @@ impl Context {
         }
         if !self.out.can_ask() {
             return Err(Error::usage("nobody can be asked here, and nothing was done")
-                .hint("say yes in advance with --yes, or set a limit where the command has one"));
+                .hint("say yes in advance with --yes, or with a limit: --max-cost")
+                .or_hint("say yes in advance with --yes, or with a limit: --max-price")
+                .or_hint("say yes in advance with --yes"));
         }
         if self.out.ask(what)? {
             return Ok(());

@@ -61,6 +61,7 @@ pub(crate) fn judge(
     }
     Err(Error::new(Kind::NotEnough, message)
         .hint("choose a scheme with more shards to spare (--scheme), wait for better nodes, or say --accept-risk")
+        .or_hint("wait for better nodes, or say --accept-risk")
         .details(serde_json::json!({ "durability": json(durability) })))
 }
 

@@ -7,6 +7,8 @@ use std::{io, path::Path};
 
 use serde_json::{Value, json};
 
+use crate::hints::Verb;
+
 /// What kind of thing went wrong; the number is the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -43,11 +45,13 @@ pub(crate) enum Kind {
     Partial = 15,
     /// Ended by a signal: what a shell reports for Ctrl-C.
     Interrupted = 130,
+    /// Whoever read what was written closed the pipe: what a shell reports for it.
+    ClosedPipe = 141,
 }
 
 impl Kind {
     /// All of them, by exit code.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Internal,
         Self::Usage,
         Self::NotFound,
@@ -64,6 +68,7 @@ impl Kind {
         Self::Key,
         Self::Partial,
         Self::Interrupted,
+        Self::ClosedPipe,
     ];
 
     /// Its name in JSON.
@@ -85,6 +90,7 @@ impl Kind {
             Self::Key => "key",
             Self::Partial => "partial",
             Self::Interrupted => "interrupted",
+            Self::ClosedPipe => "closed_pipe",
         }
     }
 }
@@ -98,6 +104,8 @@ pub(crate) struct Error {
     pub(crate) message: String,
     /// What to try next.
     pub(crate) hint: Option<String>,
+    /// The same for commands that have not the options of that.
+    others: Vec<String>,
     /// What was there when it failed, for a program: goes into the JSON document.
     pub(crate) details: Option<Value>,
 }
@@ -105,7 +113,7 @@ pub(crate) struct Error {
 impl Error {
     /// An error of a kind.
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, details: None }
+        Self { kind, message: message.into(), hint: None, others: Vec::new(), details: None }
     }
 
     /// The command line is not right.
@@ -121,12 +129,7 @@ impl Error {
 
     /// A file or folder that could not be used.
     pub(crate) fn io(doing: &str, path: &Path, error: &io::Error) -> Self {
-        let kind = match error.kind() {
-            io::ErrorKind::NotFound => Kind::NotFound,
-            io::ErrorKind::AlreadyExists => Kind::Exists,
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::DiskFull,
-            _ => Kind::Io,
-        };
+        let kind = io_kind(error);
         let hint = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 "make room and run it again"
@@ -140,6 +143,27 @@ impl Error {
     /// With what to try next.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// With what to try next where a command has not the options that the hint before names.
+    pub(crate) fn or_hint(mut self, hint: impl Into<String>) -> Self {
+        self.others.push(hint.into());
+        self
+    }
+
+    /// With the first hint whose options the command has that was run.
+    pub(crate) fn hint_for(mut self, verb: &Verb) -> Self {
+        let hints = self.hint.take().into_iter().chain(self.others.drain(..));
+        let hints: Vec<_> = hints.collect();
+        let fitting = hints.iter().find(|hint| verb.fits(hint)).cloned();
+        // Every test that sees an error sees this, too.
+        debug_assert_eq!(
+            fitting.is_some(),
+            !hints.is_empty(),
+            "no such command or option: {hints:?}"
+        );
+        self.hint = fitting;
         self
     }
 
@@ -174,8 +198,19 @@ impl Error {
     }
 }
 
+/// What kind of thing went wrong with a file: the same in every command.
+pub(crate) fn io_kind(error: &io::Error) -> Kind {
+    match error.kind() {
+        io::ErrorKind::NotFound => Kind::NotFound,
+        io::ErrorKind::AlreadyExists => Kind::Exists,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::DiskFull,
+        io::ErrorKind::BrokenPipe => Kind::ClosedPipe,
+        _ => Kind::Io,
+    }
+}
+
 /// The system's words without its error number.
-fn plain(error: &io::Error) -> String {
+pub(crate) fn plain(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is no such file or folder".into(),
         io::ErrorKind::PermissionDenied => "permission denied".into(),

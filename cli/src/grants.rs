@@ -1,8 +1,8 @@
 //! Grants, recipients and accounts as they are typed.
 
 use std::{
-    fs::File,
-    io::{ErrorKind, Read as _},
+    fs::{File, OpenOptions},
+    io::{ErrorKind, Read as _, Write as _},
     path::Path,
 };
 
@@ -15,6 +15,7 @@ use symbolon_protocol::{
 use crate::{
     error::{Error, Kind},
     home::{self, Home},
+    target,
     units::{self, When},
 };
 
@@ -23,11 +24,20 @@ const TEXT_BYTES_MAX: u64 = 64 * 1024;
 
 /// Writes a grant to a file. What lies there already is taken away only when it is a grant too.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), Error> {
+    let line = format!("{text}\n");
+    if target::is_stream(path) {
+        let written = OpenOptions::new().write(true).open(path);
+        let written = written.and_then(|mut stream| stream.write_all(line.as_bytes()));
+        return written.map_err(|error| Error::io("write to", path, &error));
+    }
     let mut begins = [0; GRANT_BEGINS.len()];
-    let found = File::open(path).and_then(|mut file| file.read_exact(&mut begins));
-    let is_other = match found {
-        Ok(()) => begins != *GRANT_BEGINS,
+    let is_other = match path.symlink_metadata() {
         Err(error) => error.kind() != ErrorKind::NotFound,
+        Ok(about) if !about.is_file() => true,
+        Ok(_) => {
+            let read = File::open(path).and_then(|mut file| file.read_exact(&mut begins));
+            read.is_err() || begins != *GRANT_BEGINS
+        }
     };
     if is_other {
         return Err(Error::new(
@@ -36,7 +46,7 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), Error> {
         )
         .hint("write the grant to another file: -o NAME.grant"));
     }
-    home::write_whole(path, format!("{text}\n").as_bytes())
+    home::write_whole(path, line.as_bytes())
 }
 
 const GRANT_BEGINS: &[u8; 6] = b"grant1";

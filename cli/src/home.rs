@@ -229,8 +229,14 @@ pub(crate) fn make_folder(path: &Path) -> Result<(), Error> {
     builder.create(path).map_err(|error| Error::io("make the folder", path, &error))
 }
 
-/// Writes a file for its owner's eyes only, wholly or not at all.
+/// Writes a file for its owner's eyes only, wholly or not at all. A pipe, socket or device is left alone.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let about = path.symlink_metadata();
+    if about.is_ok_and(|about| !about.is_file() && !about.is_symlink()) {
+        let shown = path.display();
+        return Err(Error::new(Kind::Exists, format!("{shown} is there and is no file"))
+            .hint("choose another path, or move it away"));
+    }
     let mut beside = path.as_os_str().to_owned();
     beside.push(".symbolon-new");
     let beside = PathBuf::from(beside);
@@ -267,22 +273,29 @@ pub(crate) fn secret(path: &Path, fresh: [u8; 32]) -> Result<[u8; 32], Error> {
     })
 }
 
-/// The text of `-` (stdin), `@FILE`, or the text itself.
-pub(crate) fn text_or_file(text: &str, stdin_max: u64) -> Result<String, Error> {
+/// The text of `-` (stdin), `@FILE`, or the text itself: of at most so many bytes, and never a part of it.
+pub(crate) fn text_or_file(text: &str, bytes_max: u64) -> Result<String, Error> {
     let mut read = String::new();
-    if text == "-" {
+    let shown = if text == "-" {
         io::stdin()
-            .take(stdin_max)
+            .take(bytes_max + 1)
             .read_to_string(&mut read)
-            .map_err(|error| Error::new(Kind::Io, format!("cannot read stdin: {error}")))?;
+            .map_err(|error| Error::io("read", Path::new("stdin"), &error))?;
+        "what comes from stdin"
     } else if let Some(path) = text.strip_prefix('@') {
-        let path = Path::new(path);
-        let file = File::open(path).map_err(|error| Error::io("read", path, &error))?;
-        file.take(stdin_max)
+        let at = Path::new(path);
+        let file = File::open(at).map_err(|error| Error::io("read", at, &error))?;
+        file.take(bytes_max + 1)
             .read_to_string(&mut read)
-            .map_err(|error| Error::io("read", path, &error))?;
+            .map_err(|error| Error::io("read", at, &error))?;
+        path
     } else {
         read.push_str(text);
+        "this text"
+    };
+    if bytes_max < read.len() as u64 {
+        let message = format!("{shown} is longer than the {bytes_max} bytes it may have");
+        return Err(Error::usage(message).hint("see that it is the right file"));
     }
     Ok(read.trim().to_owned())
 }
@@ -347,5 +360,19 @@ mod tests {
         assert_eq!(text_or_file(&at, 100).unwrap(), "grant1abc");
         assert_eq!(text_or_file("grant1xyz", 100).unwrap(), "grant1xyz");
         assert_eq!(text_or_file("@/nowhere", 100).unwrap_err().kind, Kind::NotFound);
+        // Nothing is cut off, and nothing is read for ever.
+        assert_eq!(text_or_file(&at, 10).unwrap(), "grant1abc");
+        assert_eq!(text_or_file(&at, 9).unwrap_err().kind, Kind::Usage);
+        assert_eq!(text_or_file("@/dev/zero", 100).unwrap_err().kind, Kind::Usage);
+    }
+
+    #[test]
+    fn a_device_is_never_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
+        assert_eq!(write_whole(&pipe, b"x").unwrap_err().kind, Kind::Exists);
+        assert!(!pipe.symlink_metadata().unwrap().is_file());
     }
 }

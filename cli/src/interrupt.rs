@@ -1,34 +1,87 @@
-//! Ctrl-C while something long goes on: the first one stops it where it can go on from, the second one
-//! ends the program at once.
+//! Ctrl-C and SIGTERM, from the first moment to the last.
+//!
+//! A thread of its own hears them, so that no wait of a command is deaf. What a command can go on from it
+//! does under an [`Interrupt`]: the first signal is then told to it, and it stops where it is. At any other
+//! moment, and at a second signal, the program ends at once: whatever it was doing is safe to be cut off.
 
-use tokio::sync::watch;
+use std::{
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use rustix::termios::{self, OptionalActions, Termios};
+use tokio::{io::AsyncReadExt as _, sync::watch};
 
 use crate::{
     error::{Error, Kind},
-    serve::{Leash, told_to_stop},
+    output::Output,
 };
 
-/// Hears of SIGINT and SIGTERM from the moment it is made.
+/// What hears signals in this process.
+static EARS: OnceLock<Ears> = OnceLock::new();
+
+/// Taken by whoever writes what a program reads at the end; holds whether that was written.
+static LAST_WORD: Mutex<bool> = Mutex::new(false);
+
+/// How the terminal was before a secret is typed on it.
+static TERMINAL: Mutex<Option<Termios>> = Mutex::new(None);
+
+struct Ears {
+    out: Output,
+    /// Whether the command runs on until it is told to stop: that is how it ends well.
+    serves: bool,
+    /// How many interrupts listen.
+    listening: AtomicUsize,
+    told: watch::Sender<bool>,
+}
+
+/// What ends a running command besides its own end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leash {
+    /// A signal: Ctrl-C or a request to terminate.
+    Signals,
+    /// Also the end of stdin: the parent is gone, however it went.
+    Stdin,
+}
+
+impl Leash {
+    /// From `--leashed`.
+    pub(crate) fn from(leashed: bool) -> Self {
+        if leashed { Self::Stdin } else { Self::Signals }
+    }
+}
+
+/// While it lives, the first signal does not end the program but is told here.
 #[derive(Debug)]
 pub(crate) struct Interrupt {
     told: watch::Receiver<bool>,
 }
 
 impl Interrupt {
-    /// Begins to listen. Before that a signal simply ends the program: nothing has begun.
+    /// Begins to listen.
     pub(crate) fn listen() -> Self {
-        let (tell, told) = watch::channel(false);
-        tokio::spawn(async move {
-            if told_to_stop(Leash::Signals).await.is_err() {
-                // Without a handler the signal ends the program by itself; nobody is told.
-                return std::future::pending().await;
-            }
-            tell.send_replace(true);
-            if told_to_stop(Leash::Signals).await.is_ok() {
-                leave();
-            }
-        });
-        Self { told }
+        Self::on(Leash::Signals)
+    }
+
+    /// The same, perhaps also for the end of stdin.
+    pub(crate) fn on(leash: Leash) -> Self {
+        let Some(ears) = EARS.get() else {
+            // Nobody hears: signals end the program by themselves.
+            return Self { told: watch::channel(false).1 };
+        };
+        ears.listening.fetch_add(1, Ordering::SeqCst);
+        if leash == Leash::Stdin {
+            tokio::spawn(async {
+                let mut stdin = tokio::io::stdin();
+                let mut waste = [0; 64];
+                while stdin.read(&mut waste).await.is_ok_and(|count| count > 0) {}
+                ears.told.send_replace(true);
+            });
+        }
+        Self { told: ears.told.subscribe() }
     }
 
     /// Does something, unless it is told to stop first: then that is dropped where it is.
@@ -36,7 +89,22 @@ impl Interrupt {
         tokio::select! {
             biased;
             done = work => Some(done),
-            Ok(_) = self.told.wait_for(|told| *told) => None,
+            () = self.told() => None,
+        }
+    }
+
+    /// Waits until it is told to stop.
+    pub(crate) async fn told(&mut self) {
+        if self.told.wait_for(|told| *told).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for Interrupt {
+    fn drop(&mut self) {
+        if let Some(ears) = EARS.get() {
+            ears.listening.fetch_sub(1, Ordering::SeqCst);
         }
     }
 }
@@ -46,7 +114,91 @@ pub(crate) fn stopped(message: String, hint: &str) -> Error {
     Error::new(Kind::Interrupted, message).hint(hint)
 }
 
-#[expect(clippy::exit, reason = "who asks twice wants no goodbyes")]
-fn leave() {
-    std::process::exit(Kind::Interrupted as i32);
+/// Whether this process was told to stop.
+pub(crate) fn was_told() -> bool {
+    EARS.get().is_some_and(|ears| *ears.told.borrow())
+}
+
+/// Begins to hear, for the whole process; nothing that waits may come before.
+pub(crate) fn hear(out: &Output, serves: bool) -> Result<(), Error> {
+    let problem = |error: std::io::Error| Error::internal(format!("cannot hear signals: {error}"));
+    let ears = Ears {
+        out: out.clone(),
+        serves,
+        listening: AtomicUsize::new(0),
+        told: watch::channel(false).0,
+    };
+    let ears = EARS.get_or_init(|| ears);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(problem)?;
+    let (mut interrupts, mut requests) = {
+        use tokio::signal::unix::{SignalKind, signal};
+        let _inside = runtime.enter();
+        (
+            signal(SignalKind::interrupt()).map_err(problem)?,
+            signal(SignalKind::terminate()).map_err(problem)?,
+        )
+    };
+    let listening = move || {
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = interrupts.recv() => {}
+                    _ = requests.recv() => {}
+                }
+                heard(ears);
+            }
+        });
+    };
+    thread::Builder::new().name(String::from("signals")).spawn(listening).map_err(problem)?;
+    Ok(())
+}
+
+fn heard(ears: &Ears) {
+    let first = !*ears.told.borrow();
+    if first && 0 < ears.listening.load(Ordering::SeqCst) {
+        ears.told.send_replace(true);
+        return;
+    }
+    restore_terminal();
+    ears.out.clear_line();
+    if first && ears.serves {
+        leave(0);
+    }
+    let error = stopped(
+        String::from("stopped by a signal"),
+        "what is done stays done; the same command again does the rest",
+    );
+    // Whoever writes the last word now, or did, has it.
+    match LAST_WORD.try_lock() {
+        Ok(said) if !*said && (first || ears.out.is_json()) => ears.out.error_at_last(&error),
+        _ => {}
+    }
+    leave(Kind::Interrupted as i32);
+}
+
+/// Writes what a program reads at the end of a command. A signal that comes meanwhile writes nothing.
+pub(crate) fn last_word<T>(write: impl FnOnce() -> T) -> T {
+    let mut said = LAST_WORD.lock().unwrap_or_else(PoisonError::into_inner);
+    *said = true;
+    write()
+}
+
+/// Keeps how the terminal is until [`restore_terminal`], which a signal does too.
+pub(crate) fn keep_terminal(now: Termios) {
+    *TERMINAL.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+}
+
+/// Gives the terminal back what was kept of it.
+pub(crate) fn restore_terminal() {
+    let kept = TERMINAL.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(kept) = kept {
+        // A terminal that is gone needs nothing back.
+        termios::tcsetattr(std::io::stdin(), OptionalActions::Flush, &kept).ok();
+    }
+}
+
+#[expect(clippy::exit, reason = "who does not want to wait wants no goodbyes")]
+fn leave(code: i32) -> ! {
+    std::process::exit(code);
 }

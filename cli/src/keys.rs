@@ -14,6 +14,7 @@ use crate::{
     error::{Error, Kind},
     home::{self, Home},
     output::Output,
+    unseen,
 };
 
 /// Bytes read of a passphrase file.
@@ -147,9 +148,7 @@ fn ask(prompt: &str, out: &Output) -> Result<Zeroizing<String>, Error> {
         return Err(Error::new(Kind::Key, "a passphrase is needed, and nobody can be asked here")
             .hint(format!("put it into a file only you can read, and its path into {name}")));
     }
-    rpassword::prompt_password(prompt)
-        .map(Zeroizing::new)
-        .map_err(|error| Error::new(Kind::Io, format!("cannot read the passphrase: {error}")))
+    unseen::ask(prompt, out)
 }
 
 /// The recovery phrase as the user has it: typed unseen, or read from a file or stdin.

@@ -8,6 +8,7 @@ mod durability;
 mod env;
 mod error;
 mod grants;
+mod hints;
 mod home;
 mod interrupt;
 mod keys;
@@ -16,17 +17,21 @@ mod nodes;
 mod output;
 mod progress;
 mod serve;
+mod target;
 mod units;
+mod unseen;
 
 use std::{process::ExitCode, time::Duration};
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
+use symbolon_client::is_unprintable;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
     args::Args,
     context::Context,
     error::{Error, Kind},
+    hints::Verb,
     output::{Chatter, Format, Output},
 };
 
@@ -34,12 +39,21 @@ use crate::{
 const LAST_WRITES: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
+    let parsed = Args::command().try_get_matches().and_then(|matches| {
+        let args = Args::from_arg_matches(&matches)?;
+        Ok((args, Verb::of(Args::command(), &matches)))
+    });
+    let (args, verb) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return explain(&error),
     };
     let out = context::output(&args.global);
-    match run(args) {
+    ended(run(args).map_err(|error| error.hint_for(&verb)), &out)
+}
+
+/// Says what went wrong, if anything did.
+fn ended(result: Result<(), Error>, out: &Output) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             out.error(&error);
@@ -50,6 +64,7 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<(), Error> {
     log(args.global.verbose);
+    interrupt::hear(&context::output(&args.global), commands::runs_on(&args.verb))?;
     let context = Context::new(&args.global)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -69,16 +84,23 @@ fn run(args: Args) -> Result<(), Error> {
 /// Help, version, or what is wrong with the command line.
 fn explain(error: &clap::Error) -> ExitCode {
     let json = std::env::args_os().any(|arg| arg == "--json");
-    if error.use_stderr() && json {
-        let text = error.to_string();
+    let format = if json { Format::Json } else { Format::Human };
+    let out = Output::new(format, Chatter::Normal, env::no_colour());
+    if !error.use_stderr() {
+        return ended(error.print().or_else(output::stdout_failed), &out);
+    }
+    let text = error.render().to_string();
+    if json {
         let first = text.lines().next().unwrap_or_default();
         let message = first.strip_prefix("error: ").unwrap_or(first);
-        let out = Output::new(Format::Json, Chatter::Normal, true);
         out.error(&Error::usage(message).hint("see: symbolon --help"));
+    } else if text.contains(|letter| letter != '\n' && is_unprintable(letter)) {
+        // It repeats what was typed, or what a shell took from the names of files.
+        out.aside(text.trim_end());
     } else if error.print().is_err() {
         // Nobody reads; the exit code still says it.
     }
-    ExitCode::from(if error.use_stderr() { Kind::Usage as u8 } else { 0 })
+    ExitCode::from(Kind::Usage as u8)
 }
 
 /// What happens inside, on stderr.
@@ -100,6 +122,7 @@ fn log(verbose: u8) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(!env::no_colour() && std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        // Its colours are a feature that is not compiled in; asked for, it complains on every terminal.
+        .with_ansi(false)
         .init();
 }

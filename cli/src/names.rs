@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use symbolon_client::{Client, Progress, Step};
 
-use crate::{context, error::Error, output::Output};
+use crate::{context, error::Error, interrupt, output::Output};
 
 /// How long a verb that needs no network waits for a ledger to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a command that was stopped takes to tell other devices.
+const PATIENCE_STOPPED: Duration = Duration::from_secs(5);
 
 /// Takes over what other devices changed.
 pub(crate) async fn catch_up(client: &Client, out: &Output) {
@@ -37,10 +40,13 @@ pub(crate) async fn publish(client: &Client, epochs: u64, out: &Output) {
     if client.unpublished().is_ok_and(|rows| rows == 0) {
         return;
     }
+    // Who stopped a command does not want to wait for long; what is not told now is told by the next one.
+    let patience = if interrupt::was_told() { PATIENCE_STOPPED } else { Duration::MAX };
     let why = if answers(client).await {
-        match client.publish_names(epochs, &notes()).await {
-            Ok(_) => return,
-            Err(error) => Error::from(error).message,
+        match tokio::time::timeout(patience, client.publish_names(epochs, &notes())).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => Error::from(error).message,
+            Err(_) => "the network takes too long".into(),
         }
     } else {
         "the ledger does not answer".into()

@@ -2,13 +2,21 @@
 //!
 //! Results go to stdout, everything else (questions, notes, progress, errors) to stderr, so that
 //! `symbolon get x -o - | less` and `symbolon ls --json | jq` work. Colours only on a terminal.
+//!
+//! Names, titles and words of others go through here on their way to a terminal: what would move its cursor,
+//! turn the direction of what stands around it or be seen by nobody is escaped, whoever wrote it.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::{
+    io::{self, BufRead as _, IsTerminal as _, Write as _},
+    path::Path,
+};
 
 use serde_json::Value;
+use symbolon_client::{is_unprintable, printable};
 
 use crate::{
     error::{Error, Kind},
+    interrupt,
     progress::Show,
 };
 
@@ -64,7 +72,7 @@ impl Table {
     /// Adds a row with one cell per column.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
         debug_assert_eq!(cells.len(), self.columns.len(), "a table's rows have its columns");
-        self.rows.push(cells);
+        self.rows.push(cells.iter().map(|cell| one_line(cell)).collect());
     }
 
     fn widths(&self) -> Vec<usize> {
@@ -220,7 +228,9 @@ impl Output {
         }
         let mut text = String::new();
         if self.chatter == Chatter::Quiet {
-            text.extend(report.essence.iter().flat_map(|essence| [essence.as_str(), "\n"]));
+            if let Some(essence) = &report.essence {
+                text.extend([lines(essence).as_str(), "\n"]);
+            }
         } else {
             self.render(&report.lines, &mut text);
         }
@@ -229,11 +239,17 @@ impl Output {
 
     /// Prints one JSON document on a line of its own.
     pub(crate) fn event(&self, json: &Value) -> Result<(), Error> {
-        write_out(&format!("{json}\n"))
+        let line = json_line(json);
+        interrupt::last_word(|| write_out(&line))
     }
 
     /// Prints a sentence of a running command's result; nothing in JSON.
     pub(crate) fn say(&self, text: &str) -> Result<(), Error> {
+        self.say_styled(&lines(text))
+    }
+
+    /// The same with text of our own that may stand out.
+    pub(crate) fn say_styled(&self, text: &str) -> Result<(), Error> {
         if self.is_json() || self.chatter == Chatter::Quiet {
             return Ok(());
         }
@@ -243,13 +259,25 @@ impl Output {
     /// Tells a person something beside the result.
     pub(crate) fn note(&self, text: &str) {
         if self.chatter == Chatter::Normal && !self.is_json() {
-            complain(&format!("{text}\n"));
+            complain(&format!("{}\n", lines(text)));
         }
     }
 
     /// Writes a line about what goes on beside the result, whoever reads it.
     pub(crate) fn aside(&self, line: &str) {
-        complain(&format!("{line}\n"));
+        complain(&format!("{}\n", lines(line)));
+    }
+
+    /// Writes a JSON document about what goes on beside the result.
+    pub(crate) fn aside_event(&self, json: &Value) {
+        complain(&json_line(json));
+    }
+
+    /// Clears the terminal's line of what was drawn there and is not finished.
+    pub(crate) fn clear_line(&self) {
+        if self.is_watched() {
+            complain("\r\x1b[2K");
+        }
     }
 
     /// Tells a person something that needs care; a program finds it in the document.
@@ -258,33 +286,56 @@ impl Output {
             return;
         }
         let word = paint(self.error_colour, "1;33", "warning:");
-        complain(&format!("{word} {text}\n"));
+        complain(&format!("{word} {}\n", lines(text)));
     }
 
     /// Prints what ended a command: a JSON document on stdout, or sentences on stderr.
     pub(crate) fn error(&self, error: &Error) {
+        if error.kind == Kind::ClosedPipe {
+            // Whoever closed it has seen enough.
+            return;
+        }
         if self.is_json() {
             // Nothing is left to tell it to when stdout is gone too; the exit code still says it.
             drop(self.event(&error.to_json()));
             return;
         }
+        self.complain_of(error);
+    }
+
+    /// Prints what ended a command, for somebody who has the last word already.
+    pub(crate) fn error_at_last(&self, error: &Error) {
+        if self.is_json() {
+            // As above.
+            drop(write_out(&json_line(&error.to_json())));
+            return;
+        }
+        self.complain_of(error);
+    }
+
+    fn complain_of(&self, error: &Error) {
         let word = paint(self.error_colour, "1;31", "error:");
-        complain(&format!("{word} {}\n", error.message));
+        complain(&format!("{word} {}\n", lines(&error.message)));
         if let Some(hint) = &error.hint {
             let word = paint(self.error_colour, "1;36", "hint:");
-            complain(&format!("{word} {hint}\n"));
+            complain(&format!("{word} {}\n", lines(hint)));
         }
     }
 
     /// Asks a yes-or-no question on the terminal; an answer that is not yes is no.
     pub(crate) fn ask(&self, question: &str) -> Result<bool, Error> {
-        complain(&format!("{question} [y/N] "));
+        complain(&format!("{} [y/N] ", lines(question)));
         let mut answer = String::new();
         io::stdin()
             .lock()
             .read_line(&mut answer)
             .map_err(|error| Error::new(Kind::Io, format!("cannot read the answer: {error}")))?;
         Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Asks for what is typed next.
+    pub(crate) fn prompt(&self, prompt: &str) {
+        complain(&lines(prompt));
     }
 
     /// Whether a question can be asked and will be seen.
@@ -307,19 +358,19 @@ impl Output {
         paint(self.colour, "2", text)
     }
 
-    fn render(&self, lines: &[Line], out: &mut String) {
-        let name_width = lines.iter().filter_map(|line| match line {
+    fn render(&self, all: &[Line], out: &mut String) {
+        let name_width = all.iter().filter_map(|line| match line {
             Line::Field(name, _) => Some(name.chars().count()),
             _ => None,
         });
         let name_width = name_width.max().unwrap_or(0);
-        for line in lines {
+        for line in all {
             match line {
-                Line::Text(text) => out.push_str(text),
-                Line::Heading(text) => out.push_str(&self.bold(text)),
+                Line::Text(text) => out.push_str(&lines(text)),
+                Line::Heading(text) => out.push_str(&self.bold(&one_line(text))),
                 Line::Field(name, value) => {
                     let name = format!("{name:<name_width$}");
-                    out.extend([&self.dim(&name), "  ", value]);
+                    out.extend([&self.dim(&name), "  ", &lines(value)]);
                 }
                 Line::Table(table) => {
                     let widths = table.widths();
@@ -340,14 +391,44 @@ fn paint(colour: bool, code: &str, text: &str) -> String {
     if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
-/// Writes to stdout. Whoever stopped reading has seen enough: a closed pipe is no error.
+/// Text of one line as a terminal may show it.
+pub(crate) fn one_line(text: &str) -> String {
+    printable(text, &[])
+}
+
+/// Text of several lines as a terminal may show it.
+fn lines(text: &str) -> String {
+    printable(text, &['\n', '\t'])
+}
+
+/// A document on one line. What a terminal would not show as it is stands there by its number, which is the
+/// same text to whoever reads JSON.
+fn json_line(json: &Value) -> String {
+    let text = json.to_string();
+    let mut line = String::with_capacity(text.len() + 1);
+    for letter in text.chars() {
+        if is_unprintable(letter) {
+            let units = letter.encode_utf16(&mut [0; 2]).to_vec();
+            line.extend(units.into_iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            line.push(letter);
+        }
+    }
+    line.push('\n');
+    line
+}
+
+/// Writes to stdout.
 fn write_out(text: &str) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::new(Kind::Io, format!("cannot write to stdout: {error}")))
-        }
-        _ => Ok(()),
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).or_else(stdout_failed)
+}
+
+/// What it means that stdout takes no more. Whoever stopped reading has seen enough: a closed pipe is no error.
+pub(crate) fn stdout_failed(error: io::Error) -> Result<(), Error> {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(Error::io("write to", Path::new("stdout"), &error)),
     }
 }
 
@@ -375,5 +456,27 @@ mod tests {
         let expected = "a     1\nlong  2\n\
                         NAME              SIZE\npenguins.csv  14.9 KiB\nünï                3 B\n";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn no_words_of_others_reach_a_terminal_as_they_are() {
+        let out = Output::new(Format::Human, Chatter::Normal, true);
+        let evil = "a\u{202e}b\x1b[2Jc\rd";
+        let mut table = Table::new(&[("NAME", Align::Left)]);
+        table.row(vec![format!("{evil}\nfaked  line")]);
+        let report = Report::new(json!({}))
+            .text(evil)
+            .heading(format!("{evil}\n"))
+            .field("a", evil)
+            .table(table);
+        let mut text = String::new();
+        out.render(&report.lines, &mut text);
+        assert!(!text.contains(|letter| letter != '\n' && is_unprintable(letter)), "{text:?}");
+        assert_eq!(text.lines().count(), 5, "no line is faked: {text:?}");
+        // To a program it is what it was.
+        let json = json!({ "name": evil, "tag": "\u{e0041}" });
+        let line = json_line(&json);
+        assert!(!line.trim_end().contains(is_unprintable), "{line:?}");
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), json);
     }
 }

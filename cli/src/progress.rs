@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use symbolon_client::{Progress, Step};
 use tokio::task::JoinHandle;
 
-use crate::output::Output;
+use crate::output::{Output, one_line};
 pub(crate) use tracker::Tracker;
 
 /// How often the bar is drawn, per second: enough to see it move, little to draw.
@@ -118,13 +118,13 @@ impl Shared {
             }
             (Show::Bar, Step::Note(text)) => {
                 if let Some(bar) = &self.bar {
-                    bar.println(text);
+                    bar.println(one_line(text));
                 }
             }
             (Show::Lines, Step::Note(text)) => self.out.aside(text),
             (Show::Events, Step::Note(_) | Step::Fault { .. }) => {
                 if let Some(event) = tracker::aside(step) {
-                    self.out.aside(&event.to_string());
+                    self.out.aside_event(&event);
                 }
             }
             // Whoever waits for a sign of life has one at once.
@@ -150,7 +150,7 @@ impl Shared {
             }
             Show::Events => {
                 let event = self.tracker().event(now_ms);
-                self.out.aside(&event.to_string());
+                self.out.aside_event(&event);
             }
             Show::Lines => {
                 let line = {

@@ -14,14 +14,29 @@ use symbolon_protocol::{
     id::{AccountId, NodeId},
     ledger::Params,
 };
-use tokio::{io::AsyncReadExt as _, task::JoinHandle};
+use tokio::task::JoinHandle;
 
 use crate::{
     context,
     error::{Error, Kind},
     home,
+    interrupt::Interrupt,
     units::{DAY_MS, Price},
 };
+
+/// Starts something that is to run, unless this process is told to stop first: then it ends, whatever the start
+/// waits for. A start that is cut off is as safe as one that was killed.
+pub(crate) async fn start<T: Send + 'static>(
+    interrupt: &mut Interrupt,
+    starting: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<Option<T>, Error> {
+    // On a thread of its own: opening what lies on a disk blocks.
+    match interrupt.or(tokio::spawn(starting)).await {
+        None => Ok(None),
+        Some(Ok(started)) => started.map(Some),
+        Some(Err(died)) => Err(Error::internal(format!("the start died: {died}"))),
+    }
+}
 
 /// Ports that are picked from: below the range from which systems take ports for outgoing traffic
 /// (32768 and up on Linux), so that the port is still free after a restart.
@@ -220,7 +235,10 @@ fn not_anothers(dir: &Path, file: &str, whose: &str) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::new(Kind::Exists, format!("{} is the folder of {whose}", dir.display()))
-        .hint("every node and ledger needs a folder of its own: choose another with --dir"))
+        .hint("every node and ledger needs a folder of its own: choose another with --dir")
+        .or_hint(
+            "every node and ledger needs a folder of its own: choose another home with --home",
+        ))
 }
 
 async fn endpoint(
@@ -311,43 +329,6 @@ fn taken(address: SocketAddr, error: &io::Error) -> Error {
     }
 }
 
-/// What ends a running command besides its own end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Leash {
-    /// A signal: Ctrl-C or a request to terminate.
-    Signals,
-    /// Also the end of stdin: the parent is gone, however it went.
-    Stdin,
-}
-
-/// Waits until this process is told to stop.
-pub(crate) async fn told_to_stop(leash: Leash) -> Result<(), Error> {
-    let problem = |error: io::Error| Error::internal(format!("cannot wait for signals: {error}"));
-    let stdin_ended = async {
-        if leash == Leash::Signals {
-            return std::future::pending().await;
-        }
-        let mut stdin = tokio::io::stdin();
-        let mut waste = [0; 64];
-        while stdin.read(&mut waste).await.is_ok_and(|count| count > 0) {}
-    };
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate()).map_err(problem)?;
-        tokio::select! {
-            result = tokio::signal::ctrl_c() => result.map_err(problem),
-            _ = terminate.recv() => Ok(()),
-            () = stdin_ended => Ok(()),
-        }
-    }
-    #[cfg(not(unix))]
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => result.map_err(problem),
-        () = stdin_ended => Ok(()),
-    }
-}
-
 impl From<NodeFailure> for Error {
     fn from(failure: NodeFailure) -> Self {
         Self::new(Kind::Unreachable, failure.to_string())
@@ -360,7 +341,8 @@ impl From<NodeError> for Error {
         match error {
             NodeError::Ledger(error) => error.into(),
             NodeError::WrongFolder { .. } => Self::new(Kind::Exists, error.to_string())
-                .hint("every node and ledger needs a folder of its own: choose another with --dir"),
+                .hint("every node and ledger needs a folder of its own: choose another with --dir")
+                .or_hint("every node and ledger needs a folder of its own: choose another home with --home"),
             NodeError::Store(ref store) => {
                 let kind = match (error.is_disk_full(), error.is_in_use()) {
                     (true, _) => Kind::DiskFull,

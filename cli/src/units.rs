@@ -314,16 +314,6 @@ pub(crate) fn show_time(ms: u64) -> String {
     format!("{year:04}-{month:02}-{:02} {hour:02}:{minute:02}:{second:02}Z", days + 1)
 }
 
-/// A stranger's text as a terminal may show it: what would move the cursor or change colours is replaced.
-pub(crate) fn show_text(text: &str) -> String {
-    let shown = |letter: char| match letter {
-        '\n' | '\t' => letter,
-        letter if letter.is_control() => char::REPLACEMENT_CHARACTER,
-        letter => letter,
-    };
-    text.chars().map(shown).collect()
-}
-
 /// A size with its unit: `15241 B`, `1.4 MiB`.
 pub(crate) fn show_size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];

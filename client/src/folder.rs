@@ -3,6 +3,7 @@
 //! - [`walk`]: a local folder as a list, links not followed;
 //! - [`plan`]: what of it is not stored yet, cut into packs and large files;
 //! - [`pack`]: small files one after another as one object;
+//! - [`same`]: whether a file here has the content that is stored;
 //! - [`put`], [`get`]: carrying a plan out; [`place`]: writing below a folder and nowhere else;
 //! - [`compact`]: packs that are mostly dead, and files that leave their pack;
 //! - [`names`]: moving, removing, versions: rows only.
@@ -19,6 +20,7 @@ mod place;
 mod plan;
 mod put;
 mod ranges;
+mod same;
 mod walk;
 
 pub use get::FolderGot;
@@ -26,6 +28,7 @@ pub use get_plan::GetPlan;
 pub use names::{Moved, Removed, Selection, Usage};
 pub use plan::{FolderPlan, FolderQuote};
 pub use put::FolderStored;
+pub use walk::NotKept;
 
 use crate::{
     error::ClientError,
@@ -57,6 +60,8 @@ pub struct FolderOptions {
     pub delete: bool,
     /// Whether a folder or link may take the place of a file: what is in that file would go.
     pub replace: bool,
+    /// Whether files are compared by their content, not by length and time.
+    pub checksum: bool,
     /// How many older versions of each file to keep; see [`crate::PutOptions::keep`].
     pub keep: Option<u32>,
 }

@@ -4,8 +4,10 @@ mod output;
 mod resolve;
 mod same;
 mod short;
+mod target;
 
 use std::{
+    fs::File,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -34,6 +36,7 @@ use crate::{
 };
 use output::{Making, Output};
 pub(crate) use resolve::Resolved;
+pub(crate) use target::{is_special, may_be_replaced};
 
 /// How long a node has to answer somebody who only tries.
 const KNOCK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
@@ -52,8 +55,10 @@ pub enum Readable {
 /// Where it goes.
 #[derive(Clone, Debug)]
 pub enum Sink {
-    /// A file.
+    /// A file. Where a pipe or terminal lies it is written into, and no other device is touched.
     File(PathBuf),
+    /// An open pipe or terminal, and its path.
+    Stream(Arc<File>, PathBuf),
     /// Standard output.
     Stdout,
     /// The report.
@@ -161,6 +166,7 @@ impl Client {
         options: &GetOptions,
         progress: &Progress,
     ) -> Result<GetReport, ClientError> {
+        let sink = self.look(sink).await?;
         let manifest = resolved.reading.manifest.clone();
         let layout = manifest.layout().map_err(|error| ClientError::Grant(error.to_string()))?;
         let (from, to) = options.range.unwrap_or((0, u64::MAX));

@@ -50,12 +50,14 @@ pub use durability::{Durability, HISTORY_EPOCHS, Record, UNAVAILABLE_MAX, durabi
 pub use error::{ClientError, ErrorKind};
 pub use folder::{
     FileFault, FolderGot, FolderOptions, FolderPlan, FolderQuote, FolderStored, GetPlan, Moved,
-    Removed, Selection, Usage,
+    NotKept, Removed, Selection, Usage,
 };
 pub use get::{GetOptions, GetOutcome, GetReport, ReadFault, Readable, Sink};
 pub use index::{IndexView, PublishReport, PullReport};
 pub use listings::{ListingDetail, ListingFilter, ListingView, PreviewCell};
-pub use names::{Name, NameError, NameKind, NameView, Pattern, VersionView, shown};
+pub use names::{
+    Name, NameError, NameKind, NameView, Pattern, VersionView, is_unprintable, printable, shown,
+};
 pub use place::{NodeView, Quote};
 pub use progress::{Awaited, Progress, Step, Wait};
 pub use reader::{ReadCost, Reader};
@@ -63,7 +65,7 @@ pub use sell::{SellOptions, SellOutcome, SellReport};
 pub use source::Source;
 pub use upkeep::{FileView, SegmentView, ShardHealth, ShardView, StatView};
 pub use upload::{PutOptions, PutOutcome, PutReport, Replace};
-pub use verify::{Depth, ShardCheck, VerifyReport};
+pub use verify::{Depth, ShardCheck, VerifiedObject, VerifyReport};
 
 use crate::{buffers::Buffers, catalog::Catalog, peers::Peers};
 

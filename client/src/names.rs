@@ -116,30 +116,59 @@ pub(crate) fn path_of(bytes: &[u8]) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(bytes))
 }
 
+/// Whether a letter is nothing that a terminal may be given: it would move the cursor, turn the direction of
+/// what stands around it, or be seen by nobody. The two joiners are part of how some scripts are written.
+#[must_use]
+pub fn is_unprintable(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
 /// Bytes as people see them: text as it is, everything that is not printable text as `\xHH`, and a
 /// backslash twice, so that the bytes can be told from it.
 #[must_use]
 pub fn shown(bytes: &[u8]) -> String {
-    use fmt::Write as _;
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for letter in chunk.valid().chars() {
             match letter {
                 '\\' => out.push_str("\\\\"),
-                letter if letter.is_control() => {
-                    let mut buffer = [0; 4];
-                    for byte in letter.encode_utf8(&mut buffer).bytes() {
-                        write!(out, "\\x{byte:02x}").ok();
-                    }
-                }
+                letter if is_unprintable(letter) => escape(letter, &mut out),
                 letter => out.push(letter),
             }
         }
-        for byte in chunk.invalid() {
-            write!(out, "\\x{byte:02x}").ok();
+        escape_bytes(chunk.invalid(), &mut out);
+    }
+    out
+}
+
+/// Text as a terminal may show it: what is not printable as `\xHH`, but what `stays` stays.
+#[must_use]
+pub fn printable(text: &str, stays: &[char]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if is_unprintable(letter) && !stays.contains(&letter) {
+            escape(letter, &mut out);
+        } else {
+            out.push(letter);
         }
     }
     out
+}
+
+fn escape(letter: char, out: &mut String) {
+    escape_bytes(letter.encode_utf8(&mut [0; 4]).as_bytes(), out);
+}
+
+fn escape_bytes(bytes: &[u8], out: &mut String) {
+    use fmt::Write as _;
+    for byte in bytes {
+        // Writing to a text cannot fail.
+        write!(out, "\\x{byte:02x}").ok();
+    }
 }
 
 impl fmt::Display for Name {
@@ -197,6 +226,37 @@ mod tests {
         assert!(!name.is_at_or_below(b"a/b/c/d") && !Name::new("ab").unwrap().is_at_or_below(b"a"));
     }
 
+    #[test]
+    fn what_turns_or_hides_letters_is_escaped() {
+        assert_eq!(shown("invoice\u{202e}fdp.exe".as_bytes()), "invoice\\xe2\\x80\\xaefdp.exe");
+        for letter in [
+            '\u{7f}',
+            '\u{9b}',
+            '\u{ad}',
+            '\u{61c}',
+            '\u{200e}',
+            '\u{200f}',
+            '\u{202a}',
+            '\u{202b}',
+            '\u{202c}',
+            '\u{202d}',
+            '\u{2066}',
+            '\u{2067}',
+            '\u{2068}',
+            '\u{2069}',
+            '\u{feff}',
+            '\u{e0041}',
+        ] {
+            assert!(is_unprintable(letter), "{letter:?}");
+            let text = format!("a{letter}b");
+            assert!(!printable(&text, &[]).contains(letter), "{letter:?}");
+            assert_eq!(printable(&text, &[letter]), text);
+        }
+        // Persian and emoji are written with joiners.
+        let text = "می\u{200c}خواهم \u{1f469}\u{200d}\u{1f680} é";
+        assert_eq!((shown(text.as_bytes()).as_str(), printable(text, &[]).as_str()), (text, text));
+    }
+
     fn unshown(text: &str) -> Vec<u8> {
         let mut out = Vec::new();
         let mut rest = text;
@@ -228,8 +288,16 @@ mod tests {
         #[test]
         fn what_is_shown_tells_the_bytes(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
             let text = shown(&bytes);
-            prop_assert!(!text.chars().any(char::is_control));
+            prop_assert!(!text.chars().any(is_unprintable));
             prop_assert_eq!(unshown(&text), bytes);
+        }
+
+        #[test]
+        fn so_do_letters(letters in prop::collection::vec(prop_oneof![any::<char>(), prop::char::range('\u{200a}', '\u{206f}')], 0..40)) {
+            let name: String = letters.into_iter().collect();
+            let text = shown(name.as_bytes());
+            prop_assert!(!text.chars().any(is_unprintable));
+            prop_assert_eq!(unshown(&text), name.into_bytes());
         }
     }
 }

@@ -5,7 +5,7 @@
 //! segment of it is ever on disk, and a crash leaves nothing behind.
 
 use std::{
-    fs::{File, OpenOptions, Permissions},
+    fs::{File, Metadata, OpenOptions, Permissions},
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -139,6 +139,30 @@ impl SegmentBytes {
     }
 }
 
+/// What becomes of a link in the place of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Links {
+    Followed,
+    Refused,
+}
+
+/// Opens a file to be read. Whatever else lies there is refused: opening a pipe would wait for whoever writes to
+/// it, and a device has no end.
+pub(crate) fn open_file(path: &Path, links: Links) -> io::Result<(File, Metadata)> {
+    use rustix::fs::OFlags;
+    let refused = if links == Links::Refused { OFlags::NOFOLLOW } else { OFlags::empty() };
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY | refused;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    let about = file.metadata()?;
+    if about.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if !about.is_file() {
+        return Err(io::Error::other("it is a pipe, socket or device, and no file"));
+    }
+    Ok((file, about))
+}
+
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> ClientError + '_ {
     move |source| ClientError::Io { path: path.to_owned(), source }
 }
@@ -148,16 +172,7 @@ impl Opened {
     pub(crate) fn open(source: &Source, spool: &Path) -> Result<Self, ClientError> {
         match source {
             Source::File(path) => {
-                let file = File::open(path).map_err(io_error(path))?;
-                let data = file.metadata().map_err(io_error(path))?;
-                if data.is_dir() {
-                    let error = io::Error::from(io::ErrorKind::IsADirectory);
-                    return Err(ClientError::Io { path: path.clone(), source: error });
-                }
-                if !data.is_file() {
-                    // A pipe or device has no length to trust: read it as a stream.
-                    return Self::stream(spool);
-                }
+                let (file, data) = open_file(path, Links::Followed).map_err(io_error(path))?;
                 let mark = file_mark(path, &data);
                 let length = data.len();
                 Ok(Self::File { file: Arc::new(file), path: path.clone(), mark, length })
@@ -263,11 +278,11 @@ pub(crate) fn nameless(folder: &Path, what: &str) -> Result<File, ClientError> {
 }
 
 /// When a file was changed, in nanoseconds since the Unix epoch.
-pub(crate) fn modified_ns(data: &std::fs::Metadata) -> i128 {
+pub(crate) fn modified_ns(data: &Metadata) -> i128 {
     i128::from(data.mtime()) * 1_000_000_000 + i128::from(data.mtime_nsec())
 }
 
-fn file_mark(path: &Path, data: &std::fs::Metadata) -> SourceMark {
+fn file_mark(path: &Path, data: &Metadata) -> SourceMark {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     SourceMark::File {
         path: absolute.into_os_string().into_encoded_bytes(),

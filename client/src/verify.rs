@@ -3,12 +3,12 @@
 //! A deep check reads every slice of every shard, which proves every leaf in it. A slice that is not
 //! what it should be is looked at cell by cell, so that what is missing has a name.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use symbolon_protocol::{
     content::FileKey,
     grant::ability,
-    id::NodeId,
+    id::{NodeId, ObjectId},
     limits::{CELL_BYTES, SLICE_BYTES},
     session::NodeFault,
     wire::storage::RefusalCode,
@@ -17,8 +17,10 @@ use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{
     Client,
+    catalog::{Content, NameEntry, Names},
     download::ShardAt,
-    error::ClientError,
+    error::{ClientError, ErrorKind},
+    names::Found,
     progress::{Awaited, Progress, Step, Wait},
 };
 
@@ -78,7 +80,63 @@ pub struct VerifyReport {
     pub readable: bool,
 }
 
+/// What checking one object of several files found.
+#[derive(Debug)]
+pub struct VerifiedObject {
+    /// Which.
+    pub object: ObjectId,
+    /// The names of which bytes lie in it, as they are shown.
+    pub names: Vec<String>,
+    /// What was found, or why nothing could be.
+    pub found: Result<VerifyReport, ClientError>,
+}
+
 impl Client {
+    /// Checks all that a folder or pattern stands for, each object once. Nothing when `what` is a single file.
+    pub async fn verify_all(
+        &self,
+        what: &[u8],
+        depth: Depth,
+        progress: &Progress,
+    ) -> Result<Option<Vec<VerifiedObject>>, ClientError> {
+        let what = what.strip_suffix(b"/").unwrap_or(what);
+        let row = self.catalog().row(Names, what)?;
+        let now = row.as_ref().and_then(NameEntry::current);
+        if now.is_some_and(|now| !matches!(now.content, Content::Folder)) {
+            return Ok(None);
+        }
+        let tree = self.tree()?;
+        let mut objects: BTreeMap<ObjectId, (Vec<String>, Result<Found, ClientError>)> =
+            BTreeMap::new();
+        for name in tree.select(what, false)?.1 {
+            let Some(version) = tree.names[&name].current() else { continue };
+            let Content::File { object, .. } = version.content else { continue };
+            let found = tree.found(&name, version);
+            // What became of it: a file that moved to another pack lies there.
+            let object = found.as_ref().map_or(object, |found| found.manifest().object);
+            let entry = objects.entry(object).or_insert_with(|| (Vec::new(), found));
+            entry.0.push(name.to_string());
+        }
+        let mut total = Some(0_u64);
+        for (_, found) in objects.values() {
+            let bytes = found.as_ref().ok().and_then(|found| found.object_bytes().ok());
+            total = total.and_then(|total| total.checked_add(bytes.unwrap_or(0)));
+        }
+        progress.step(Step::Planned { total_bytes: total.filter(|_| depth == Depth::Deep) });
+        let mut checked = Vec::new();
+        for (object, (names, found)) in objects {
+            let found = match found {
+                Ok(found) => match self.verify_found(&found, depth, progress).await {
+                    Err(error) if !is_about_one(&error) => return Err(error),
+                    found => found,
+                },
+                Err(error) => Err(error),
+            };
+            checked.push(VerifiedObject { object, names, found });
+        }
+        Ok(Some(checked))
+    }
+
     /// Reads shards from their nodes and compares them with the roots on the ledger.
     pub async fn verify(
         &self,
@@ -87,11 +145,20 @@ impl Client {
         progress: &Progress,
     ) -> Result<VerifyReport, ClientError> {
         let entry = self.find(&Self::name(name.as_ref())?)?;
+        let total_bytes = (depth == Depth::Deep).then_some(entry.object_bytes()?);
+        progress.step(Step::Planned { total_bytes });
+        self.verify_found(&entry, depth, progress).await
+    }
+
+    async fn verify_found(
+        &self,
+        entry: &Found,
+        depth: Depth,
+        progress: &Progress,
+    ) -> Result<VerifyReport, ClientError> {
         let file = entry.view()?;
         let key = FileKey::from_bytes(entry.object.key.expose());
         let grant = self.own_grant(file.object, ability::READ)?;
-        let total_bytes = (depth == Depth::Deep).then_some(entry.object_bytes()?);
-        progress.step(Step::Planned { total_bytes });
         let mut shards = Vec::new();
         let mut readable = true;
         for segment in 0..file.segments {
@@ -127,6 +194,11 @@ impl Client {
             readable,
         })
     }
+}
+
+/// Whether an error says something about one object, and not about the way to all of them.
+fn is_about_one(error: &ClientError) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotEnough | ErrorKind::Corrupt)
 }
 
 /// One shard that is being checked.

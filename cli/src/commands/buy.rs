@@ -13,7 +13,7 @@ use crate::{
     interrupt::{self, Interrupt},
     names,
     output::Report,
-    progress,
+    progress, target,
     units::{self, show_amount, show_size},
 };
 
@@ -43,8 +43,9 @@ pub(crate) struct Args {
     yes: bool,
 }
 
-pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> {
-    let to_stdout = args.output.as_ref().is_some_and(|path| path.as_os_str() == "-");
+pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Error> {
+    args.output = args.output.map(target::named);
+    let to_stdout = args.output.as_deref().is_some_and(target::is_stdout);
     if to_stdout && context.out.is_json() {
         return Err(Error::usage("the file and the JSON document would share stdout")
             .hint("choose a path with -o"));
@@ -53,7 +54,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let chain = context.chain(&client).await?;
     let id = market::find(&client, &args.listing).await?;
     // Before any money moves. After that, the file may be there because an earlier run fetched it.
-    let taken = args.output.as_ref().filter(|path| path.exists() && !args.replace);
+    let taken = args.output.as_ref().filter(|path| {
+        path.symlink_metadata().is_ok() && !target::is_stream(path) && !args.replace
+    });
     if let Some(path) = taken
         && !client.has_bought(&id)?
     {
@@ -61,6 +64,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
             .hint("choose another path with -o, or --replace"));
     }
     let view = client.listing(&id).await?.view;
+    if let Some(path) = &args.output {
+        target::check(path, if path.exists() { 0 } else { view.length })?;
+    }
     let question = format!(
         "Buy {:?} ({}) for {}?",
         view.title,

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use crate::{args, context::Context, error::Error};
+use crate::{args, context::Context, error::Error, output::stdout_failed};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -29,7 +29,5 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Error> {
         }));
     }
     let mut stdout = std::io::stdout().lock();
-    // A reader that closes the pipe has what it wanted.
-    drop(stdout.write_all(&script).and_then(|()| stdout.flush()));
-    Ok(())
+    stdout.write_all(&script).and_then(|()| stdout.flush()).or_else(stdout_failed)
 }

@@ -19,7 +19,7 @@ use crate::{
     context::Context,
     error::{Error, Kind},
     home::{self, Home},
-    serve::{Leash, told_to_stop},
+    interrupt::Interrupt,
     units::{self, show_duration},
 };
 
@@ -62,7 +62,7 @@ impl Stage {
         let number = self.steps.len() + 1;
         let heading = self.context.out.bold(&format!("{number}. {step}"));
         let time = self.context.out.dim(&show_duration(at));
-        self.context.out.say(&format!("{heading}  {time}"))?;
+        self.context.out.say_styled(&format!("{heading}  {time}"))?;
         for line in words {
             self.context.out.say(&format!("   {line}"))?;
         }
@@ -84,12 +84,10 @@ fn millis(since: Instant) -> u64 {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     let folder = temporary(context)?;
-    let played = tokio::select! {
-        played = play(&args, context, &folder) => played,
-        told = told_to_stop(Leash::Signals) => {
-            told.and(Err(Error::new(Kind::Interrupted, "the demo was stopped")))
-        }
-    };
+    let mut interrupt = Interrupt::listen();
+    let played = interrupt.or(play(&args, context, &folder)).await;
+    let played =
+        played.unwrap_or_else(|| Err(Error::new(Kind::Interrupted, "the demo was stopped")));
     // The children are gone: the select dropped what held them, and they end with their stdin.
     if args.keep {
         context.out.note(&format!("The home is left in {}.", folder.display()));
@@ -115,7 +113,7 @@ async fn play(args: &Args, context: &Context, folder: &Path) -> Result<(), Error
         return Err(error.details(json!({ "took_ms": took, "steps": stage.steps })));
     }
     let done = context.out.good(&format!("Everything held, in {}.", show_duration(took)));
-    context.out.say(&format!("\n{done}"))?;
+    context.out.say_styled(&format!("\n{done}"))?;
     context.out.say("Start a network of your own with: symbolon up")?;
     if context.out.is_json() {
         context.out.event(&json!({ "held": true, "took_ms": took, "steps": stage.steps }))?;

@@ -10,9 +10,10 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use symbolon_client::{FileFault, FolderOptions, Pattern};
+use symbolon_client::{FileFault, FolderOptions, NotKept, Pattern};
 
 use crate::{
+    context::{Consent, Context},
     error::{Error, Kind},
     interrupt,
     output::{Output, Report},
@@ -34,7 +35,74 @@ pub(crate) fn exclude(globs: &[OsString]) -> Vec<Pattern> {
 
 /// How a folder is compared when nothing may go.
 pub(crate) fn options(globs: &[OsString], keep: Option<u32>) -> FolderOptions {
-    FolderOptions { exclude: exclude(globs), delete: false, replace: false, keep }
+    FolderOptions { exclude: exclude(globs), keep, ..FolderOptions::default() }
+}
+
+/// What would go, and what was said about it.
+pub(crate) struct Removal<'a> {
+    /// The question, without what would go.
+    pub(crate) question: &'a str,
+    pub(crate) paths: Vec<String>,
+    /// The source, when there is nothing in it.
+    pub(crate) empty: Option<String>,
+    pub(crate) yes: bool,
+    pub(crate) max: Option<u64>,
+}
+
+impl Removal<'_> {
+    /// Asks before anything goes. A source without anything in it is rather one that is not there (a disk that is
+    /// not mounted, a wrong path) than a wish to lose everything: a general yes says nothing about that.
+    pub(crate) fn consent(&self, context: &Context) -> Result<(), Error> {
+        let going = self.paths.len() as u64;
+        if going == 0 {
+            return Ok(());
+        }
+        if let Some(max) = self.max {
+            if max < going {
+                let message =
+                    format!("{} would go, more than --max-delete allows", count(going, "name"));
+                return Err(Error::usage(message)
+                    .hint(format!("see which with --dry-run; allow them with --max-delete {going}"))
+                    .or_hint("see what is there first"));
+            }
+            return Ok(());
+        }
+        let named = first_few(&self.paths);
+        let Some(source) = &self.empty else {
+            let question = format!("{}: {named}?", self.question);
+            return context.consent_to_loss(&question, Consent::from(self.yes, None));
+        };
+        if self.yes || !context.out.can_ask() {
+            let message = format!(
+                "there is no file in {source}: that would delete all {}",
+                count(going, "name")
+            );
+            return Err(Error::usage(message)
+                .hint(format!("is it there? If all is to go, say so with --max-delete {going}")));
+        }
+        let question = format!("There is no file in {source}. {}: {named}?", self.question);
+        context.consent_to_loss(&question, Consent::Open)
+    }
+}
+
+/// Says what files have that is not stored.
+pub(crate) fn tell_not_kept(out: &Output, not_kept: &NotKept) {
+    let lists = [
+        ("hard links", &not_kept.hard_links),
+        ("extended attributes and access lists", &not_kept.attributes),
+        ("holes", &not_kept.holes),
+    ];
+    for (what, paths) in lists.into_iter().filter(|(_, paths)| !paths.is_empty()) {
+        out.note(&format!("Stored without {what}: {}", first_few(paths)));
+    }
+}
+
+pub(crate) fn not_kept_json(not_kept: &NotKept) -> Value {
+    json!({
+        "hard_links": not_kept.hard_links,
+        "attributes": not_kept.attributes,
+        "holes": not_kept.holes,
+    })
 }
 
 /// Measures how long something takes, to say how fast it was.

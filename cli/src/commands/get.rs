@@ -1,14 +1,10 @@
 //! `symbolon get`: fetch a file, by name or with a grant, or hand a folder on.
 
-use std::{
-    ffi::OsString,
-    os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::PathBuf};
 
 use serde_json::{Value, json};
 use symbolon_client::{
-    Client, GetOptions, GetOutcome, GetReport, Progress, Readable, Replace, Sink,
+    Client, GetOptions, GetOutcome, GetReport, Progress, Readable, Replace, Sink, shown,
 };
 use symbolon_protocol::session::NodeFault;
 
@@ -19,7 +15,7 @@ use crate::{
     grants,
     interrupt::{self, Interrupt},
     output::{Output, Report},
-    progress,
+    progress, target,
     units::{self, ByteRange, show_size},
 };
 
@@ -65,18 +61,25 @@ pub(crate) struct Args {
     exclude: Vec<OsString>,
 }
 
-pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> {
+pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Error> {
+    args.output = args.output.map(target::named);
     let (what, own_name) = readable(&args)?;
     let client = context.client_synced().await?;
     if let Readable::Name(name) = &what {
         let options = folder::options(&args.exclude, None);
         if let Some(plan) = client.plan_get(name, args.output.as_deref(), &options)? {
-            if args.range.is_some() || args.output.as_deref() == Some(Path::new("-")) {
+            if args.range.is_some() || args.output.as_deref().is_some_and(target::is_stdout) {
                 return Err(Error::usage("a folder has no range, and cannot go to stdout")
                     .hint("write it somewhere: -o DIR"));
             }
-            let bring =
-                folder::get::Bring { plan, replace: args.replace, dry_run: false, yes: true };
+            let bring = folder::get::Bring {
+                plan,
+                replace: args.replace,
+                dry_run: false,
+                yes: true,
+                from: shown(name),
+                max_delete: None,
+            };
             let report = bring.run(&client, context).await;
             context::close(client).await;
             return report;
@@ -130,7 +133,7 @@ impl Fetch {
         out: &Output,
         interrupt: &mut Interrupt,
     ) -> Result<Report, Error> {
-        let stdout = self.output.as_os_str() == "-";
+        let stdout = target::is_stdout(&self.output);
         let (json, sentence) = self.run_json(client, out, interrupt).await?;
         if stdout {
             out.note(&sentence);
@@ -147,7 +150,7 @@ impl Fetch {
         out: &Output,
         interrupt: &mut Interrupt,
     ) -> Result<(Value, String), Error> {
-        let stdout = self.output.as_os_str() == "-";
+        let stdout = target::is_stdout(&self.output);
         if stdout && out.is_json() {
             return Err(Error::usage("stdout cannot take both the file and a JSON document")
                 .hint("write the file somewhere: -o PATH"));

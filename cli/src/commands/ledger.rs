@@ -9,8 +9,9 @@ use crate::{
     context::{self, Context},
     error::Error,
     home,
+    interrupt::{Interrupt, Leash},
     output::Report,
-    serve::{Leash, LedgerPlan, Network, RunningLedger, told_to_stop},
+    serve::{self, LedgerPlan, Network, RunningLedger},
     units::{self, count, show_amount, show_duration, show_time},
 };
 
@@ -22,6 +23,13 @@ Examples:
 pub(crate) struct Args {
     #[command(subcommand)]
     verb: Verb,
+}
+
+impl Args {
+    /// Whether it runs on until it is told to stop.
+    pub(crate) fn runs_on(&self) -> bool {
+        matches!(self.verb, Verb::Run(_))
+    }
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -69,6 +77,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
 }
 
 async fn serve(args: RunArgs, context: &Context) -> Result<(), Error> {
+    let mut interrupt = Interrupt::on(Leash::from(args.leashed));
     home::make_folder(&args.dir)?;
     let _lock = home::Home::lock_folder(&args.dir)?;
     let plan = LedgerPlan {
@@ -77,7 +86,9 @@ async fn serve(args: RunArgs, context: &Context) -> Result<(), Error> {
         epoch_ms: args.epoch,
         faucet: args.faucet,
     };
-    let running = RunningLedger::start(&plan, &context.host).await?;
+    let host = context.host.clone();
+    let starting = async move { RunningLedger::start(&plan, &host).await };
+    let Some(running) = serve::start(&mut interrupt, starting).await? else { return Ok(()) };
     let ticket = running.ticket.to_string();
     let chain = running.ticket.chain;
     context.out.say(&format!("Ledger {chain} answers. Its ticket:\n{ticket}"))?;
@@ -91,12 +102,9 @@ async fn serve(args: RunArgs, context: &Context) -> Result<(), Error> {
     }
     context.out.note("Stop it with Ctrl-C; nothing is lost.");
     // One that answered and took nothing more would look alive to whoever watches it.
-    let told = tokio::select! {
-        told = told_to_stop(if args.leashed { Leash::Stdin } else { Leash::Signals }) => told,
-        error = running.failed() => Err(error),
-    };
+    let failed = interrupt.or(running.failed()).await;
     running.stop().await;
-    told
+    failed.map_or(Ok(()), Err)
 }
 
 async fn status(context: &Context) -> Result<Report, Error> {

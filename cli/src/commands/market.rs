@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Kind},
     grants, home,
     output::{Align, Report, Table},
-    units::{self, count, show_amount, show_duration, show_size, show_text, show_time},
+    units::{self, count, show_amount, show_duration, show_size, show_time},
 };
 
 /// Fewest digits that a listing is named by.
@@ -198,7 +198,7 @@ async fn show(client: &Client, listing: &str) -> Result<Report, Error> {
         if let Some(text) =
             document.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
         {
-            report = report.field(name, show_text(text));
+            report = report.field(name, text);
         }
     }
     Ok(report)
@@ -214,7 +214,15 @@ async fn preview(client: &Client, listing: &str, output: Option<PathBuf>) -> Res
     if let Some(folder) = &output {
         home::make_folder(folder)?;
         for cell in &cells {
-            home::write_whole(&folder.join(format!("cell-{}", cell.cell)), &cell.plain)?;
+            let path = folder.join(format!("cell-{}", cell.cell));
+            match home::read_if_there(&path)? {
+                Some(there) if *there == *cell.plain => {}
+                Some(_) => {
+                    return Err(Error::new(Kind::Exists, format!("{} exists", path.display()))
+                        .hint("write the cells to another folder"));
+                }
+                None => home::write_whole(&path, &cell.plain)?,
+            }
         }
     }
     let json = cells.iter().map(|cell| {

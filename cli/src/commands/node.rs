@@ -9,9 +9,10 @@ use crate::{
     error::Error,
     grants,
     home::{self, Home},
+    interrupt::{Interrupt, Leash},
     nodes,
     output::{Align, Report, Table},
-    serve::{self, Leash, Network, NodePlan, RunningNode, Unpaid, told_to_stop},
+    serve::{self, Network, NodePlan, RunningNode, Unpaid},
     units::{self, Price, count, show_amount, show_size},
 };
 
@@ -23,6 +24,13 @@ Examples:
 pub(crate) struct Args {
     #[command(subcommand)]
     verb: Verb,
+}
+
+impl Args {
+    /// Whether it runs on until it is told to stop.
+    pub(crate) fn runs_on(&self) -> bool {
+        matches!(self.verb, Verb::Run(_))
+    }
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -88,6 +96,7 @@ async fn run_node(args: RunArgs, context: &Context) -> Result<(), Error> {
     let payout = args.payout.as_deref().map(|who| grants::account(who, &context.home));
     let payout = payout.transpose()?;
     let ticket = context.ticket()?;
+    let mut interrupt = Interrupt::on(Leash::from(args.leashed));
     home::make_folder(&args.dir)?;
     let _lock = Home::lock_folder(&args.dir)?;
     let mut network = args.network;
@@ -100,19 +109,25 @@ async fn run_node(args: RunArgs, context: &Context) -> Result<(), Error> {
         payout,
         unpaid: Some(Unpaid { acceptance_ms: args.pay_within, grace_ms: args.grace }),
     };
-    let (secret, endpoint) = serve::node_endpoint(&plan, &context.host).await?;
-    let ledger = Context::reach(&ticket, &endpoint);
-    let running = RunningNode::start(&plan, secret, endpoint, &ledger, &context.host).await?;
-    let leash = if args.leashed { Leash::Stdin } else { Leash::Signals };
-    let told = tokio::select! {
-        told = told_to_stop(leash) => told,
-        failure = running.node.failed() => Err(failure.into()),
-        told = async {
-            running.registered().await;
-            ready(&running, &plan, context)?;
-            told_to_stop(leash).await
-        } => told,
+    let (starting, host) = (plan.clone(), context.host.clone());
+    let starting = async move {
+        let (secret, endpoint) = serve::node_endpoint(&starting, &host).await?;
+        let ledger = Context::reach(&ticket, &endpoint);
+        RunningNode::start(&starting, secret, endpoint, &ledger, &host).await
     };
+    let Some(running) = serve::start(&mut interrupt, starting).await? else { return Ok(()) };
+    let runs = async {
+        running.registered().await;
+        ready(&running, &plan, context)?;
+        std::future::pending::<Result<(), Error>>().await
+    };
+    let ends = async {
+        tokio::select! {
+            failure = running.node.failed() => Err(failure.into()),
+            ended = runs => ended,
+        }
+    };
+    let told = interrupt.or(ends).await.unwrap_or(Ok(()));
     running.stop().await;
     told
 }

@@ -18,7 +18,7 @@ use crate::{
     interrupt::{self, Interrupt},
     names,
     output::Report,
-    progress,
+    progress, target,
     units::{self, GIB, Term, count, show_amount, show_duration, show_size},
 };
 use preview::Preview;
@@ -66,6 +66,9 @@ pub(crate) struct Args {
     /// Of a folder, leave out what matches: *.tmp, build/, photos/**/raw
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<OsString>,
+    /// Of a folder, compare files by their content instead of length and time
+    #[arg(long)]
+    checksum: bool,
     /// Do not ask before paying
     #[arg(long, short)]
     yes: bool,
@@ -125,7 +128,7 @@ fn is_new(client: &Client, name: &str, replace: bool) -> Result<bool, Error> {
 /// Asks before paying, and shows first what for.
 fn ask(args: &Args, context: &Context, chain: &Chain, shown: &Preview<'_>) -> Result<(), Error> {
     let given = Consent::from(args.yes, args.max_cost);
-    let question = if args.path.as_os_str() == "-" {
+    let question = if target::is_stdin(&args.path) {
         let cost = show_amount(shown.quote.total);
         format!("Store what comes from stdin as {}, at {cost} all-in for each GiB?", shown.name)
     } else {
@@ -166,7 +169,7 @@ async fn store(
 }
 
 fn source(args: &Args) -> Result<(Source, Option<u64>), Error> {
-    if args.path.as_os_str() == "-" {
+    if target::is_stdin(&args.path) {
         if args.dry_run {
             return Err(Error::usage("a dry run needs a file, to know its size"));
         }
@@ -175,8 +178,9 @@ fn source(args: &Args) -> Result<(Source, Option<u64>), Error> {
     let path = &args.path;
     let about = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?;
     if !about.is_file() {
-        return Err(Error::usage(format!("{} is not a file", path.display()))
-            .hint("send it through stdin: symbolon put - NAME"));
+        // A pipe may wait for ever, and a device may have no end: who means it says so.
+        return Err(Error::usage(format!("{} is a pipe, socket or device", path.display()))
+            .hint(format!("send it through stdin: symbolon put - NAME < {}", path.display())));
     }
     // Found out before anything is quoted or asked.
     drop(std::fs::File::open(path).map_err(|error| Error::io("read", path, &error))?);
@@ -196,6 +200,7 @@ async fn run_folder(args: Args, context: &Context) -> Result<Report, Error> {
         to: bytes(&own),
         folder: FolderOptions {
             replace: args.replace,
+            checksum: args.checksum,
             ..folder::options(&args.exclude, args.keep)
         },
         options: PutOptions {
@@ -208,6 +213,7 @@ async fn run_folder(args: Args, context: &Context) -> Result<Report, Error> {
         accept_risk: args.accept_risk,
         dry_run: args.dry_run,
         yes: args.yes,
+        max_delete: None,
     };
     let report = store.run(&client, context).await;
     names::publish_and_close(client, epochs, &context.out).await;
@@ -215,7 +221,7 @@ async fn run_folder(args: Args, context: &Context) -> Result<Report, Error> {
 }
 
 fn name(args: &Args) -> Result<OsString, Error> {
-    let own = args.path.file_name().filter(|_| args.path.as_os_str() != "-");
+    let own = args.path.file_name().filter(|_| !target::is_stdin(&args.path));
     match (&args.name, own) {
         (Some(name), own) if bytes(name).ends_with(b"/") => {
             let mut name = name.clone();

@@ -21,12 +21,10 @@ use crate::{
     context::{self, Context},
     error::{Error, Kind},
     home::{self, DEFAULT_IDENTITY},
+    interrupt::{self, Interrupt},
     keys::{self, Protection},
     output::Report,
-    serve::{
-        Leash, LedgerPlan, Network, NodePlan, RunningLedger, RunningNode, node_endpoint,
-        told_to_stop,
-    },
+    serve::{self, LedgerPlan, Network, NodePlan, RunningLedger, RunningNode, node_endpoint},
     units::{self, Price, count, show_amount, show_duration},
 };
 
@@ -66,6 +64,13 @@ pub(crate) struct Args {
     detached: bool,
 }
 
+impl Args {
+    /// Whether it runs on until it is told to stop.
+    pub(crate) fn runs_on(&self) -> bool {
+        !self.detach
+    }
+}
+
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     if args.detach {
         return detach(&args, context).await;
@@ -76,25 +81,27 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
         rustix::process::setsid()
             .map_err(|error| Error::new(Kind::Io, format!("cannot leave the session: {error}")))?;
     }
+    let mut interrupt = Interrupt::listen();
     let lock = context.home.lock()?;
-    let running = tokio::select! {
-        running = tokio::time::timeout(PATIENCE, Up::start(&args, context)) => running,
-        told = told_to_stop(Leash::Signals) => return told,
+    let within = context.clone();
+    let starting = async move {
+        let started = tokio::time::timeout(PATIENCE, Up::start(&args, &within)).await;
+        started.map_err(|_| {
+            Error::new(Kind::Unreachable, "the nodes did not come up in a minute")
+                .hint("run it again with -v to see what they wait for")
+        })?
     };
-    let running = running.map_err(|_| {
-        Error::new(Kind::Unreachable, "the nodes did not come up in a minute")
-            .hint("run it again with -v to see what they wait for")
-    })??;
+    let Some(running) = serve::start(&mut interrupt, starting).await? else { return Ok(()) };
     if context.out.is_json() {
         context.out.event(&running.ready)?;
     } else {
         context.out.report(&running.report(context))?;
     }
-    let told = told_to_stop(Leash::Signals).await;
+    interrupt.told().await;
     context.out.note("Stopping.");
     running.stop().await;
     drop(lock);
-    told
+    Ok(())
 }
 
 /// Everything that runs.
@@ -273,7 +280,14 @@ async fn detach(args: &Args, context: &Context) -> Result<(), Error> {
         Error::internal(format!("cannot start the background process: {error}"))
     })?;
     let stdout = child.stdout.take().ok_or_else(|| Error::internal("the child has no stdout"))?;
-    let line = BufReader::new(stdout).lines().next_line().await;
+    let mut lines = BufReader::new(stdout).lines();
+    let mut interrupt = Interrupt::listen();
+    let Some(line) = interrupt.or(lines.next_line()).await else {
+        // It is in a session of its own, where no Ctrl-C comes; what it has made stays good.
+        child.kill().await.ok();
+        let hint = "nothing runs; the same command again starts it";
+        return Err(interrupt::stopped(String::from("stopped before the network was ready"), hint));
+    };
     let said: Option<Value> = line.ok().flatten().and_then(|line| serde_json::from_str(&line).ok());
     let shown = log.display();
     match said {

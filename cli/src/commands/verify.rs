@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 
 use serde_json::{Value, json};
-use symbolon_client::{Depth, VerifyReport, shown};
+use symbolon_client::{Depth, VerifiedObject, VerifyReport, shown};
 
-use super::folder::bytes;
+use super::folder::{bytes, first_few};
 use crate::{
     context::{self, Context},
     error::{Error, Kind},
@@ -19,11 +19,12 @@ use crate::{
 Examples:
   symbolon verify report.pdf             a sample of every shard
   symbolon verify report.pdf --deep      every byte of every shard; names each damaged cell of 64 KiB
+  symbolon verify photos                 a folder; or 'photos/**/*.jpg', what a pattern matches
 
-Exit codes: 0 all shards are well; 15 the file reads, but shards are missing or damaged;
-7 too few shards are left to read it.")]
+Exit codes: 0 all shards are well; 15 all reads, but shards are missing or damaged;
+7 too few shards are left to read it, or one of several.")]
 pub(crate) struct Args {
-    /// The file's name
+    /// A name, folder or pattern
     name: OsString,
     /// Fetch and check every byte of every shard, not a sample
     #[arg(long)]
@@ -34,6 +35,14 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     let client = context.client_synced().await?;
     let depth = if args.deep { Depth::Deep } else { Depth::Sample };
     let bar = progress::bar(&context.out, "checking");
+    match client.verify_all(bytes(&args.name), depth, &bar.progress()).await {
+        Ok(None) => {}
+        all => {
+            bar.finish();
+            context::close(client).await;
+            return report_all(&args, context, depth, &all?.unwrap_or_default());
+        }
+    }
     let checked = client.verify(bytes(&args.name), depth, &bar.progress()).await;
     bar.finish();
     context::close(client).await;
@@ -59,6 +68,112 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     .details(json))
 }
 
+/// What checking a folder, or what a pattern matches, came to.
+fn report_all(
+    args: &Args,
+    context: &Context,
+    depth: Depth,
+    objects: &[VerifiedObject],
+) -> Result<(), Error> {
+    let name = shown(bytes(&args.name));
+    let reads = |object: &VerifiedObject| object.found.as_ref().is_ok_and(|found| found.readable);
+    let is_well = |object: &VerifiedObject| {
+        let found = object.found.as_ref();
+        found.is_ok_and(|found| found.shards.iter().all(|shard| shard.fault.is_none()))
+    };
+    let files = |wanted: &dyn Fn(&VerifiedObject) -> bool| -> Vec<String> {
+        let wanted = objects.iter().filter(|object| wanted(object));
+        wanted.flat_map(|object| object.names.iter().cloned()).collect()
+    };
+    let (all, unwell) = (files(&|_| true), files(&|object| !is_well(object)));
+    let unreadable = files(&|object| !reads(object));
+    let json = json_all(&name, depth, objects, (&all, &unwell, &unreadable));
+    let mut table = Table::new(&[("VERDICT", Align::Left), ("FILES", Align::Left)]);
+    for object in objects.iter().filter(|object| !is_well(object)) {
+        table.row(vec![verdict(object), first_few(&object.names)]);
+    }
+    let cells: u64 = found(objects).map(|found| found.checked_cells).sum();
+    let read: u64 = found(objects).map(|found| found.checked_bytes).sum();
+    let text = format!(
+        "Checked {} of {}, {} of {name}; {} are what they should be.",
+        count(cells, "cell"),
+        count(objects.len(), "object"),
+        count(all.len(), "file"),
+        show_size(read)
+    );
+    let report = Report::new(json.clone());
+    let report = if unwell.is_empty() { report } else { report.table(table) }.text(text);
+    if unwell.is_empty() {
+        return context.out.report(&report);
+    }
+    if !context.out.is_json() {
+        context.out.report(&report)?;
+    }
+    Err(if unreadable.is_empty() {
+        let message = format!("shards of {} did not pass", count(unwell.len(), "file"));
+        Error::new(Kind::Partial, message)
+            .hint("all of them still read; store them anew to have all their shards back")
+    } else {
+        let message = format!("{} cannot be read", count(unreadable.len(), "file"));
+        Error::new(Kind::NotEnough, format!("{message}: {}", first_few(&unreadable)))
+            .hint("nodes may only be away for a while: try again later")
+    }
+    .details(json))
+}
+
+fn found(objects: &[VerifiedObject]) -> impl Iterator<Item = &VerifyReport> {
+    objects.iter().filter_map(|object| object.found.as_ref().ok())
+}
+
+fn verdict(object: &VerifiedObject) -> String {
+    match &object.found {
+        Err(error) => error.to_string(),
+        Ok(found) => {
+            let bad = found.shards.iter().filter(|shard| shard.fault.is_some()).count();
+            let all = count(found.shards.len(), "shard");
+            let reads = if found.readable { "" } else { "; too few are left to read it" };
+            format!("{bad} of {all} did not pass{reads}")
+        }
+    }
+}
+
+fn json_all(
+    name: &str,
+    depth: Depth,
+    objects: &[VerifiedObject],
+    (all, unwell, unreadable): (&[String], &[String], &[String]),
+) -> Value {
+    let list = objects.iter().map(|object| {
+        let found = object.found.as_ref();
+        json!({
+            "object": object.object.to_string(),
+            "names": object.names,
+            "readable": found.is_ok_and(|found| found.readable),
+            "fault": found.err().map(ToString::to_string),
+            "shards": found.map_or_else(|_| Vec::new(), shards_json),
+        })
+    });
+    json!({
+        "name": name,
+        "depth": depth_name(depth),
+        "files": all.len(),
+        "unwell": unwell,
+        "unreadable": unreadable,
+        "readable": unreadable.is_empty(),
+        "checked_slices": found(objects).map(|found| found.checked_slices).sum::<u64>(),
+        "checked_cells": found(objects).map(|found| found.checked_cells).sum::<u64>(),
+        "checked_bytes": found(objects).map(|found| found.checked_bytes).sum::<u64>(),
+        "objects": list.collect::<Vec<_>>(),
+    })
+}
+
+fn depth_name(depth: Depth) -> &'static str {
+    match depth {
+        Depth::Deep => "deep",
+        Depth::Sample => "sample",
+    }
+}
+
 fn report(json: Value, checked: &VerifyReport) -> Report {
     let mut table = Table::new(&[
         ("SEGMENT", Align::Right),
@@ -82,7 +197,7 @@ fn report(json: Value, checked: &VerifyReport) -> Report {
     ))
 }
 
-fn json(name: &str, depth: Depth, checked: &VerifyReport) -> Value {
+fn shards_json(checked: &VerifyReport) -> Vec<Value> {
     let shards = checked.shards.iter().map(|shard| {
         json!({
             "segment": shard.segment,
@@ -94,13 +209,17 @@ fn json(name: &str, depth: Depth, checked: &VerifyReport) -> Value {
             "fault": shard.fault,
         })
     });
+    shards.collect()
+}
+
+fn json(name: &str, depth: Depth, checked: &VerifyReport) -> Value {
     json!({
         "name": name,
-        "depth": match depth { Depth::Deep => "deep", Depth::Sample => "sample" },
+        "depth": depth_name(depth),
         "readable": checked.readable,
         "checked_slices": checked.checked_slices,
         "checked_cells": checked.checked_cells,
         "checked_bytes": checked.checked_bytes,
-        "shards": shards.collect::<Vec<_>>(),
+        "shards": shards_json(checked),
     })
 }

@@ -56,6 +56,7 @@ impl Client {
         replace: Replace,
         progress: &Progress,
     ) -> Result<FolderGot, ClientError> {
+        self.compare(&mut plan).await?;
         let total_bytes = Some(plan.bytes());
         let mut got = FolderGot { unchanged: plan.unchanged, ..FolderGot::default() };
         got.faults.clone_from(&plan.faults);
@@ -74,6 +75,7 @@ impl Client {
         let mut place = Place::new(plan.root.clone());
         let at_root = |source| ClientError::Io { path: plan.root.clone(), source };
         place.folder(b"").map_err(at_root)?;
+        let mut lent = place.lend(plan.changed(&items, &place));
         for (path, is_folder) in &plan.removed {
             match place.remove(path, *is_folder) {
                 Ok(()) => got.removed += 1,
@@ -106,8 +108,11 @@ impl Client {
                 && let Err(error) = place.dress(path, dress)
             {
                 got.fault(path, io_why(&error));
+            } else {
+                lent.keep(&place.path(path));
             }
         }
+        drop(lent);
         let changed = got.files + got.links + got.removed > 0;
         if changed {
             let synced = self.host().blocking(move || place.sync());

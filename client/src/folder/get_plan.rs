@@ -8,6 +8,7 @@ use std::{
 use super::{
     FileFault, FolderOptions,
     place::{Place, There, is_folder_or_nothing},
+    same::Pair,
     walk::{Kind, walk},
 };
 use crate::{
@@ -40,8 +41,12 @@ pub struct GetPlan {
     pub(super) undressed: Vec<(Vec<u8>, Dress)>,
     /// Where something else lies.
     pub(super) in_the_way: Vec<Vec<u8>>,
+    /// Files as long as they should be, to be compared by content before anything is written.
+    pub(super) doubtful: Vec<Item>,
     /// Files that are there as they should be.
     pub unchanged: u64,
+    /// Whether nothing is to be here but folders.
+    pub is_empty: bool,
     /// What cannot be written.
     pub faults: Vec<FileFault>,
 }
@@ -69,6 +74,21 @@ impl GetPlan {
     #[must_use]
     pub fn removed(&self) -> Vec<String> {
         self.removed.iter().map(|(path, _)| shown(path)).collect()
+    }
+
+    /// Paths that are made, written or removed here.
+    pub(super) fn changed<'a>(
+        &'a self,
+        items: &'a [Item],
+        place: &'a Place,
+    ) -> impl Iterator<Item = &'a [u8]> {
+        let items = items.iter().map(|item| item.relative.as_slice());
+        let links = self.links.iter().map(|(path, _)| path.as_slice());
+        let folders = self.folders.iter().map(|(path, _)| path.as_slice());
+        let folders = folders.filter(|path| place.path(path).symlink_metadata().is_err());
+        let removed = self.removed.iter().map(|(path, _)| path.as_slice());
+        let undressed = self.undressed.iter().map(|(path, _)| path.as_slice());
+        items.chain(links).chain(folders).chain(removed).chain(undressed)
     }
 
     /// Local paths of the files to be written, as they are shown.
@@ -116,7 +136,8 @@ impl Client {
                 continue;
             }
             wanted.insert(relative.clone(), version.content == Content::Folder);
-            plan.add(&tree, &place, name, version, relative)?;
+            plan.is_empty &= version.content == Content::Folder;
+            plan.add(&tree, &place, name, version, relative, options.checksum)?;
         }
         if options.delete && names.is_empty() {
             // Rather a wrong name, or an index that has not come yet, than a wish to lose everything.
@@ -127,6 +148,30 @@ impl Client {
             plan.find_removed(&wanted, options)?;
         }
         Ok(Some(plan))
+    }
+}
+
+impl Client {
+    /// Compares files by their content, where the plan was made so.
+    pub async fn compare(&self, plan: &mut GetPlan) -> Result<(), ClientError> {
+        let place = Place::new(plan.root.clone());
+        let doubtful = std::mem::take(&mut plan.doubtful);
+        let pairs = doubtful
+            .iter()
+            .map(|item| Pair { path: place.path(&item.relative), found: item.found.clone() });
+        let same = self.same_content(pairs.collect()).await?;
+        for (item, same) in doubtful.into_iter().zip(same) {
+            if !same {
+                plan.in_the_way.push(item.relative.clone());
+                plan.items.push(item);
+                continue;
+            }
+            plan.unchanged += 1;
+            if !place.is_dressed(&item.relative, item.found.dress) {
+                plan.undressed.push((item.relative, item.found.dress));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -144,7 +189,9 @@ impl GetPlan {
             removed: Vec::new(),
             undressed: Vec::new(),
             in_the_way: Vec::new(),
+            doubtful: Vec::new(),
             unchanged: 0,
+            is_empty: true,
             faults: Vec::new(),
         })
     }
@@ -157,6 +204,7 @@ impl GetPlan {
         name: &Name,
         version: &Version,
         relative: Vec<u8>,
+        checksum: bool,
     ) -> Result<(), ClientError> {
         let dress = Dress::of(version);
         let there = match &version.content {
@@ -167,6 +215,18 @@ impl GetPlan {
             Content::Link { target } => place.link_there(&relative, target),
             Content::File { length, .. } => place.file_there(&relative, *length, dress.modified_ns),
         };
+        if there == There::Special {
+            self.faults.push(FileFault::new(&relative, "a pipe, socket or device is there"));
+            return Ok(());
+        }
+        if let Content::File { length, .. } = &version.content
+            && checksum
+            && place.is_file_of(&relative, *length)
+            && let Ok(found) = tree.found(name, version)
+        {
+            self.doubtful.push(Item { relative, found });
+            return Ok(());
+        }
         if there == There::Other {
             self.in_the_way.push(relative.clone());
         }

@@ -17,7 +17,7 @@ use super::{FileFault, io_why};
 use crate::{
     error::ClientError,
     names::{Name, path_of},
-    source::{Opened, modified_ns, nameless},
+    source::{Links, Opened, modified_ns, nameless, open_file},
 };
 
 /// Files of fewer bytes go into packs: of larger ones, a deal each costs little beside their bytes.
@@ -137,7 +137,8 @@ pub(super) fn build(
 fn read(root: &Path, member: &Member, bytes: &mut Vec<u8>) -> Result<(), String> {
     bytes.clear();
     let io = |error: std::io::Error| io_why(&error);
-    let file = File::open(root.join(path_of(&member.relative))).map_err(io)?;
+    let path = root.join(path_of(&member.relative));
+    let (file, _) = open_file(&path, Links::Refused).map_err(io)?;
     // One byte more shows that it has grown.
     (&file).take(member.length + 1).read_to_end(bytes).map_err(io)?;
     let about = file.metadata().map_err(io)?;

@@ -13,6 +13,7 @@ use std::{
 };
 
 use crate::{
+    get::{is_special, may_be_replaced},
     names::{Name, path_of},
     source::{Dress, MODE_BITS, modified_ns},
 };
@@ -29,6 +30,8 @@ pub(super) enum There {
     Same,
     /// Something else.
     Other,
+    /// A pipe, socket or device: nothing takes its place.
+    Special,
 }
 
 /// A folder that is written to.
@@ -67,8 +70,15 @@ impl Place {
             Ok(about) if about.is_file() && about.len() == length && modified_ns(&about) == ns => {
                 There::Same
             }
+            Ok(about) if is_special(&about) => There::Special,
             Ok(_) => There::Other,
         }
+    }
+
+    /// Whether a file of this length lies there.
+    pub(super) fn is_file_of(&self, relative: &[u8], length: u64) -> bool {
+        let about = fs::symlink_metadata(self.path(relative));
+        about.is_ok_and(|about| about.is_file() && about.len() == length)
     }
 
     /// What lies where a link is wanted.
@@ -80,6 +90,7 @@ impl Place {
                 Ok(found) if found == path_of(target) => There::Same,
                 _ => There::Other,
             },
+            Ok(about) if is_special(&about) => There::Special,
             Ok(_) => There::Other,
         }
     }
@@ -136,12 +147,54 @@ impl Place {
     /// Puts a part in its place.
     pub(super) fn finish(&self, part: Part, to: &[u8], dress: Dress) -> io::Result<()> {
         dress.put_on(&part.file)?;
+        may_be_replaced(&self.path(to))?;
         fs::rename(&part.path, self.path(to))
     }
 
-    /// Gives a file its permissions and time.
+    /// Gives a file or folder its permissions and time.
     pub(super) fn dress(&self, relative: &[u8], dress: Dress) -> io::Result<()> {
-        dress.put_on(&File::open(self.path(relative))?)
+        let path = self.path(relative);
+        let opened = match open_here(&path) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                // Its owner may not read it as it is, and may change that.
+                let about = fs::symlink_metadata(&path)?;
+                let lent = if about.is_dir() { OWNER_ENTERS } else { OWNER_READS };
+                lend(&path, &about, lent)?;
+                open_here(&path)
+            }
+            opened => opened,
+        };
+        dress.put_on(&opened?)
+    }
+
+    /// Lets this process write in folders that it owns and that are read-only, as their owner may: those that
+    /// these paths lie in. They become what they were when what is given back goes.
+    pub(super) fn lend<'a>(&self, paths: impl Iterator<Item = &'a [u8]>) -> Lent {
+        let mut lent = Lent { folders: Vec::new() };
+        let mut seen = BTreeSet::new();
+        for path in paths {
+            let mut folder = path;
+            while !folder.is_empty() {
+                folder = parent(folder);
+                if !seen.insert(folder) {
+                    break;
+                }
+            }
+        }
+        // The outermost first: it lets in to those inside.
+        for folder in seen {
+            let path = self.path(folder);
+            let Ok(about) = fs::symlink_metadata(&path) else { continue };
+            let mode = about.permissions().mode();
+            // What cannot be lent is told where something is to be written.
+            if about.is_dir()
+                && mode & OWNER_ENTERS != OWNER_ENTERS
+                && lend(&path, &about, OWNER_ENTERS).is_ok()
+            {
+                lent.folders.push((path, mode));
+            }
+        }
+        lent
     }
 
     /// Whether a file or folder has its permissions and, for a folder, its time.
@@ -156,6 +209,7 @@ impl Place {
     pub(super) fn link(&mut self, relative: &[u8], target: &[u8]) -> io::Result<()> {
         self.prepare(relative)?;
         let path = self.path(relative);
+        may_be_replaced(&path)?;
         match fs::symlink_metadata(&path) {
             Ok(about) if !about.is_dir() => fs::remove_file(&path)?,
             Ok(_) => return Err(refuse("a folder is where the link should be")),
@@ -193,6 +247,47 @@ impl Part {
     pub(super) fn discard(self) {
         // What cannot be removed now is written over by the next get.
         fs::remove_file(&self.path).ok();
+    }
+}
+
+/// What the owner of a folder needs to write in it, and of a file to read it.
+const OWNER_ENTERS: u32 = 0o700;
+const OWNER_READS: u32 = 0o400;
+
+/// Opens a file or folder, and follows no link.
+fn open_here(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+}
+
+/// Gives the owner rights to a file or folder.
+fn lend(path: &Path, about: &fs::Metadata, rights: u32) -> io::Result<()> {
+    if about.is_symlink() {
+        return Err(refuse("a link is there"));
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(about.permissions().mode() | rights))
+}
+
+/// Folders whose owner was lent rights, with what they had before. It ends with this.
+#[derive(Debug)]
+pub(super) struct Lent {
+    folders: Vec<(PathBuf, u32)>,
+}
+
+impl Lent {
+    /// Folders that have the permissions they are to keep.
+    pub(super) fn keep(&mut self, path: &Path) {
+        self.folders.retain(|(folder, _)| folder != path);
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // The innermost first: an outer one lets in to it.
+        for (folder, mode) in self.folders.drain(..).rev() {
+            // One that is gone needs nothing.
+            fs::set_permissions(folder, fs::Permissions::from_mode(mode)).ok();
+        }
     }
 }
 

@@ -11,15 +11,17 @@ use symbolon_protocol::{Amount, content::Scheme, id::ObjectId};
 use super::{
     FileFault, FolderOptions,
     pack::{Member, PACKED_BELOW, cut},
-    walk::{Entry, Kind, walk},
+    same::Pair,
+    walk::{Entry, Kind, NotKept, walk},
 };
 use crate::{
     Client,
     catalog::{Content, NameEntry, Version},
     durability::{Durability, Record, durability},
     error::ClientError,
-    names::{Name, NewVersion, Tree, below, shown},
+    names::{Found, Name, NewVersion, Tree, below, path_of, shown},
     place::{choose_scheme, quote, with_room},
+    source::Dress,
     upload::PutOptions,
 };
 
@@ -49,8 +51,8 @@ pub struct FolderPlan {
     pub(super) units: Vec<Unit>,
     /// Folders and links.
     pub(super) rows: Vec<NewVersion>,
-    /// Files of which only the permissions changed.
-    pub(super) modes: Vec<(Name, u32)>,
+    /// Files of which only the permissions or the time changed.
+    pub(super) modes: Vec<(Name, Dress)>,
     pub(super) removed: Vec<Name>,
     /// Files that are stored as they are.
     pub unchanged: u64,
@@ -58,6 +60,10 @@ pub struct FolderPlan {
     pub special: Vec<String>,
     /// What cannot be stored.
     pub faults: Vec<FileFault>,
+    /// What files have that is not stored.
+    pub not_kept: NotKept,
+    /// Whether no file or link is in the folder.
+    pub is_empty: bool,
 }
 
 /// What storing a folder would cost.
@@ -147,6 +153,8 @@ struct Planner<'a> {
     plan: FolderPlan,
     options: &'a FolderOptions,
     changed: Vec<Member>,
+    /// Files as long as what is stored, to be compared by content; and whether something beside it is other.
+    doubtful: Vec<(Member, Found, bool)>,
     /// Folders that are left out, so what lies in them is too.
     left_out: Vec<Vec<u8>>,
 }
@@ -180,9 +188,12 @@ impl Client {
             unchanged: 0,
             special: walk.special,
             faults: walk.faults,
+            not_kept: walk.not_kept,
+            is_empty: !walk.entries.iter().any(|entry| entry.kind != Kind::Folder),
         };
-        let (changed, left_out) = (Vec::new(), Vec::new());
-        let mut planner = Planner { tree: &tree, lapsed, plan, options, changed, left_out };
+        let (changed, doubtful, left_out) = (Vec::new(), Vec::new(), Vec::new());
+        let mut planner =
+            Planner { tree: &tree, lapsed, plan, options, changed, doubtful, left_out };
         let mut seen = BTreeSet::new();
         for entry in walk.entries {
             let name = match (to, entry.relative.as_slice()) {
@@ -199,7 +210,17 @@ impl Client {
                 Err(error) => planner.fault(&entry.relative, error),
             }
         }
-        let Planner { mut plan, changed, .. } = planner;
+        let doubtful = std::mem::take(&mut planner.doubtful);
+        let pairs = doubtful.iter().map(|(member, found, _)| Pair {
+            path: root.join(path_of(&member.relative)),
+            found: found.clone(),
+        });
+        let same = self.same_content(pairs.collect()).await?;
+        for ((member, _, is_other), same) in doubtful.into_iter().zip(same) {
+            planner.compared(member, is_other, same);
+        }
+        let Planner { mut plan, mut changed, .. } = planner;
+        changed.sort_by(|one, other| one.name.cmp(&other.name));
         plan.units = units(changed);
         if options.delete {
             let unread = |path: &[u8]| walk.unread.iter().any(|at| below(path, at).is_some());
@@ -300,7 +321,7 @@ impl Planner<'_> {
             self.left_out.push(entry.relative);
             return;
         }
-        if content != Content::Folder && !self.may_cover(&name, &entry) {
+        if content != Content::Folder && !self.may_cover(&name, &entry.relative) {
             return;
         }
         let (mode, modified_ns) = (entry.mode, entry.modified_ns);
@@ -314,39 +335,54 @@ impl Planner<'_> {
     }
 
     fn file(&mut self, name: Name, current: Option<&Version>, length: u64, entry: &Entry) {
-        let same = current.is_some_and(|version| {
-            let stored = match version.content {
-                Content::File { length, object, .. }
-                    if !self.lapsed.contains(&object) && !self.tree.is_lost(version) =>
-                {
-                    Some(length)
-                }
-                _ => None,
-            };
-            stored == Some(length) && i128::from_le_bytes(version.modified_ns) == entry.modified_ns
+        let stored = current.filter(|version| match version.content {
+            Content::File { length: stored, object, .. } => {
+                stored == length && !self.lapsed.contains(&object) && !self.tree.is_lost(version)
+            }
+            _ => false,
         });
-        if same {
-            self.plan.unchanged += 1;
-            if current.is_some_and(|version| version.mode != entry.mode) {
-                self.plan.modes.push((name, entry.mode));
+        let (relative, mode, modified_ns) = (entry.relative.clone(), entry.mode, entry.modified_ns);
+        let member = Member { name, relative, length, mode, modified_ns };
+        match stored {
+            Some(version) if self.options.checksum => {
+                match self.tree.found(&member.name, version) {
+                    Ok(found) => {
+                        let is_other = Dress::of(version) != Dress { mode, modified_ns };
+                        self.doubtful.push((member, found, is_other));
+                    }
+                    Err(error) => self.fault(&member.relative, error),
+                }
+            }
+            Some(version) if i128::from_le_bytes(version.modified_ns) == modified_ns => {
+                self.compared(member, version.mode != mode, true);
+            }
+            _ => self.compared(member, true, false),
+        }
+    }
+
+    /// A file has the stored content, or it has not.
+    fn compared(&mut self, member: Member, is_other: bool, same: bool) {
+        if !same {
+            if self.may_cover(&member.name, &member.relative) {
+                self.changed.push(member);
             }
             return;
         }
-        if self.may_cover(&name, entry) {
-            let (relative, mode) = (entry.relative.clone(), entry.mode);
-            let modified_ns = entry.modified_ns;
-            self.changed.push(Member { name, relative, length, mode, modified_ns });
+        self.plan.unchanged += 1;
+        if is_other {
+            let dress = Dress { mode: member.mode, modified_ns: member.modified_ns };
+            self.plan.modes.push((member.name, dress));
         }
     }
 
     /// Refuses a file where stored names lie in a folder of that name and are to stay.
-    fn may_cover(&mut self, name: &Name, entry: &Entry) -> bool {
+    fn may_cover(&mut self, name: &Name, relative: &[u8]) -> bool {
         let after = self.tree.names.range(name.clone()..).skip_while(|(at, _)| *at == name);
         // Names between `a` and `a/` sort in between, so look past them.
         let mut near = after.take_while(|(at, _)| at.as_bytes().starts_with(name.as_bytes()));
         let covered = near.any(|(at, row)| name_is_inside(at, name) && row.current().is_some());
         if covered && !self.options.delete {
-            self.fault(&entry.relative, "names are stored below it; sync --delete removes them");
+            self.fault(relative, "names are stored below it; sync --delete removes them");
             return false;
         }
         true

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use symbolon_protocol::Amount;
 
 use super::{
-    AT_ONCE, FileFault, FolderPlan, FolderQuote, Task, is_about_one_file, one_of_many,
+    AT_ONCE, FileFault, FolderPlan, FolderQuote, NotKept, Task, is_about_one_file, one_of_many,
     pack::{Member, build},
     plan::Unit,
 };
@@ -45,6 +45,8 @@ pub struct FolderStored {
     pub special: Vec<String>,
     /// What was not stored.
     pub faults: Vec<FileFault>,
+    /// What files have that is not stored.
+    pub not_kept: NotKept,
 }
 
 /// A unit that is stored and has no names yet.
@@ -107,6 +109,7 @@ impl Client {
             others: plan.others(),
             unchanged: plan.unchanged,
             special: plan.special.clone(),
+            not_kept: plan.not_kept.clone(),
             faults: plan.faults.clone(),
             removed: plan.removed.len() as u64,
             ..FolderStored::default()
@@ -182,10 +185,11 @@ impl Client {
             let keys = plan.modes.iter().map(|(name, _)| name.as_bytes());
             let rows = self.catalog().rows_at(Names, keys)?;
             let mut batch = Batch::default();
-            for (row, (_, mode)) in rows.into_iter().zip(&plan.modes) {
+            for (row, (_, dress)) in rows.into_iter().zip(&plan.modes) {
                 let Some(mut row) = row else { continue };
                 if let Some(version) = row.versions.first_mut() {
-                    version.mode = *mode;
+                    version.mode = dress.mode;
+                    version.modified_ns = dress.modified_ns.to_le_bytes();
                 }
                 batch.put(Names, &row.path, &row);
             }

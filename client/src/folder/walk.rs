@@ -1,6 +1,7 @@
 //! A local folder as a sorted list of what is in it. Links are listed, never followed.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, Metadata},
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::Path,
@@ -10,7 +11,7 @@ use super::{FileFault, FolderOptions, io_why, place::is_part};
 use crate::{
     error::ClientError,
     names::path_of,
-    source::{MODE_BITS, modified_ns},
+    source::{Links, MODE_BITS, modified_ns, open_file},
 };
 
 /// What lies at a path.
@@ -31,6 +32,26 @@ pub(super) struct Entry {
     pub(super) modified_ns: i128,
 }
 
+/// What files have that is not stored, by path as it is shown: of such files the bytes, the permissions and the
+/// time are stored all the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotKept {
+    /// Names in the folder that are one file: they come back as several.
+    pub hard_links: Vec<String>,
+    /// Files and folders with extended attributes or access lists.
+    pub attributes: Vec<String>,
+    /// Files with holes: they come back with zeros written out.
+    pub holes: Vec<String>,
+}
+
+impl NotKept {
+    /// Whether all that there is is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.hard_links.is_empty() && self.attributes.is_empty() && self.holes.is_empty()
+    }
+}
+
 /// What a walk found.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
@@ -42,6 +63,9 @@ pub(super) struct Walk {
     pub(super) unread: Vec<Vec<u8>>,
     /// Neither file nor folder nor link.
     pub(super) special: Vec<String>,
+    pub(super) not_kept: NotKept,
+    /// Files that have other names too, by device and number.
+    linked: BTreeMap<(u64, u64), Vec<Vec<u8>>>,
 }
 
 /// Lists a folder. A folder inside that cannot be read is a fault; this one is an error.
@@ -62,6 +86,12 @@ pub(super) fn walk(root: &Path, options: &FolderOptions) -> Result<Walk, ClientE
         }
     }
     walk.entries.sort_by(|one, other| one.relative.cmp(&other.relative));
+    let linked = std::mem::take(&mut walk.linked).into_values().filter(|names| names.len() > 1);
+    let links = &mut walk.not_kept.hard_links;
+    links.extend(linked.flatten().map(|relative| crate::names::shown(&relative)));
+    for list in [links, &mut walk.not_kept.attributes, &mut walk.not_kept.holes] {
+        list.sort();
+    }
     Ok(walk)
 }
 
@@ -114,7 +144,77 @@ impl Walk {
             self.special.push(crate::names::shown(&relative));
             return Ok(());
         };
+        self.look_for_more(&item.path(), &relative, &kind, &about);
         self.entries.push(entry(relative, kind, &about));
         Ok(())
+    }
+
+    /// Takes note of what is not stored.
+    fn look_for_more(&mut self, path: &Path, relative: &[u8], kind: &Kind, about: &Metadata) {
+        let is_file = matches!(kind, Kind::File { .. });
+        if is_file && about.nlink() > 1 {
+            let names = self.linked.entry((about.dev(), about.ino())).or_default();
+            names.push(relative.to_vec());
+        }
+        if !about.is_symlink() && has_attributes(path) {
+            self.not_kept.attributes.push(crate::names::shown(relative));
+        }
+        if is_file
+            && about.blocks().saturating_mul(512) < about.len()
+            && has_holes(path, about.len())
+        {
+            self.not_kept.holes.push(crate::names::shown(relative));
+        }
+    }
+}
+
+/// Bytes of names of attributes that are looked at; where there are more, there are some that count.
+const ATTRIBUTE_BYTES: usize = 4096;
+
+/// Whether a path has attributes beside those that a system gives every file by itself.
+fn has_attributes(path: &Path) -> bool {
+    let mut names = [0; ATTRIBUTE_BYTES];
+    match rustix::fs::llistxattr(path, &mut names) {
+        Ok(length) => names[..length]
+            .split(|byte| *byte == 0)
+            .any(|name| !name.is_empty() && name != b"security.selinux"),
+        Err(error) => error == rustix::io::Errno::RANGE,
+    }
+}
+
+/// Whether there is a hole before the end. Fewer blocks than bytes can also mean that a file system compresses.
+fn has_holes(path: &Path, length: u64) -> bool {
+    let Ok((file, _)) = open_file(path, Links::Refused) else { return false };
+    rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(0)).is_ok_and(|hole| hole < length)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_stored_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("one"), "1").unwrap();
+        fs::create_dir(at("in")).unwrap();
+        fs::hard_link(at("one"), at("in/other")).unwrap();
+        // The other name of this one lies elsewhere.
+        let outside = tempfile::NamedTempFile::new_in(folder.path().parent().unwrap()).unwrap();
+        fs::hard_link(outside.path(), at("only")).unwrap();
+        let sparse = fs::File::create(at("sparse")).unwrap();
+        sparse.write_all_at(b"end", 1 << 20).unwrap();
+        fs::write(at("plain"), vec![0; 1 << 20]).unwrap();
+        let flags = rustix::fs::XattrFlags::CREATE;
+        let set = rustix::fs::setxattr(at("plain"), "user.note", b"x", flags);
+        let found = walk(folder.path(), &FolderOptions::default()).unwrap().not_kept;
+        assert_eq!(found.hard_links, ["in/other", "one"]);
+        assert_eq!(found.holes, ["sparse"]);
+        // Not every file system has attributes.
+        let attributes = if set.is_ok() { vec!["plain"] } else { Vec::new() };
+        assert_eq!(found.attributes, attributes);
+        assert!(!found.is_empty() && NotKept::default().is_empty());
     }
 }

@@ -12,6 +12,7 @@ use std::{
         fs::{MetadataExt as _, OpenOptionsExt},
     },
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use symbolon_protocol::{
@@ -19,7 +20,7 @@ use symbolon_protocol::{
     merkle,
 };
 
-use super::{GetOptions, GetOutcome, GetReport, Sink};
+use super::{GetOptions, GetOutcome, GetReport, Sink, may_be_replaced};
 use crate::{
     download::{Group, LeavesWanted},
     error::ClientError,
@@ -37,6 +38,7 @@ const WRITE_BYTES: usize = 1 << 16;
 /// Where bytes go, and how far they are.
 pub(super) enum Output {
     Part(Part),
+    Stream(Arc<File>, PathBuf, Tally),
     Stdout(Tally),
     Memory(Vec<u8>, Tally),
 }
@@ -126,6 +128,7 @@ fn at(path: &Path) -> impl Fn(io::Error) -> ClientError + '_ {
 impl Output {
     pub(super) fn open(sink: Sink, making: Making) -> Result<Self, ClientError> {
         match sink {
+            Sink::Stream(file, path) => Ok(Self::Stream(file, path, Tally::default())),
             Sink::Stdout => Ok(Self::Stdout(Tally::default())),
             Sink::Memory => Ok(Self::Memory(Vec::new(), Tally::default())),
             Sink::File(target) => {
@@ -140,7 +143,7 @@ impl Output {
     fn tally(&mut self) -> &mut Tally {
         match self {
             Self::Part(part) => &mut part.tally,
-            Self::Stdout(tally) | Self::Memory(_, tally) => tally,
+            Self::Stream(_, _, tally) | Self::Stdout(tally) | Self::Memory(_, tally) => tally,
         }
     }
 
@@ -162,6 +165,7 @@ impl Output {
                 }
                 part.length += bytes.len() as u64;
             }
+            Self::Stream(file, path, _) => file.as_ref().write_all(bytes).map_err(at(path))?,
             Self::Stdout(_) => {
                 let stdout = Path::new("standard output");
                 io::stdout().lock().write_all(bytes).map_err(at(stdout))?;
@@ -203,6 +207,7 @@ impl Output {
                 part.finish()?;
                 None
             }
+            Self::Stream(..) => None,
             Self::Stdout(_) => {
                 io::stdout().lock().flush().map_err(at(Path::new("standard output")))?;
                 None
@@ -295,6 +300,7 @@ impl Part {
         self.file.sync_all().map_err(at(&self.path))?;
         match self.replace {
             Replace::Replace => {
+                may_be_replaced(&self.target).map_err(at(&self.target))?;
                 std::fs::rename(&self.path, &self.target).map_err(at(&self.target))?;
             }
             Replace::Refuse => self.take_free_place()?,

@@ -3,9 +3,9 @@
 use serde_json::json;
 use symbolon_client::{Client, FolderGot, GetPlan, Replace};
 
-use super::{Clock, faults_json, first_few, pace, partial, stopped};
+use super::{Clock, Removal, faults_json, first_few, pace, partial, stopped};
 use crate::{
-    context::{Consent, Context},
+    context::Context,
     error::Error,
     interrupt::Interrupt,
     output::Report,
@@ -20,20 +20,28 @@ pub(crate) struct Bring {
     pub(crate) replace: bool,
     pub(crate) dry_run: bool,
     pub(crate) yes: bool,
+    /// The stored name it comes from.
+    pub(crate) from: String,
+    /// How many paths may go.
+    pub(crate) max_delete: Option<u64>,
 }
 
 impl Bring {
     /// Does it.
     pub(crate) async fn run(self, client: &Client, context: &Context) -> Result<Report, Error> {
-        let plan = self.plan;
+        let mut plan = self.plan;
+        client.compare(&mut plan).await?;
         if self.dry_run {
             return Ok(preview(&plan));
         }
-        if !plan.removed().is_empty() {
-            let question =
-                format!("Delete here what is not stored: {}?", first_few(&plan.removed()));
-            context.consent_to_loss(&question, Consent::from(self.yes, None))?;
-        }
+        let removal = Removal {
+            question: "Delete here what is not stored",
+            paths: plan.removed(),
+            empty: plan.is_empty.then_some(self.from),
+            yes: self.yes,
+            max: self.max_delete,
+        };
+        removal.consent(context)?;
         let path = plan.root().display().to_string();
         let (clock, bar) = (Clock::start(), progress::bar(&context.out, "fetching"));
         let replace = if self.replace { Replace::Replace } else { Replace::Refuse };

@@ -7,7 +7,10 @@ use symbolon_client::{
     Client, FolderOptions, FolderPlan, FolderQuote, FolderStored, PutOptions, shown,
 };
 
-use super::{Clock, faults_json, first_few, pace, partial, stopped, tell_special};
+use super::{
+    Clock, Removal, faults_json, first_few, not_kept_json, pace, partial, stopped, tell_not_kept,
+    tell_special,
+};
 use crate::{
     context::{Consent, Context},
     durability,
@@ -30,6 +33,8 @@ pub(crate) struct Store<'a> {
     pub(crate) accept_risk: bool,
     pub(crate) dry_run: bool,
     pub(crate) yes: bool,
+    /// How many names may go.
+    pub(crate) max_delete: Option<u64>,
 }
 
 /// The name of a folder that was given none.
@@ -50,6 +55,7 @@ impl Store<'_> {
         let epoch_ms = chain.params.epoch_ms;
         let quote = client.quote_folder(&plan, &self.options).await?;
         tell_special(&context.out, &plan.special);
+        tell_not_kept(&context.out, &plan.not_kept);
         if self.dry_run {
             return Ok(self.preview(&plan, &quote, epoch_ms));
         }
@@ -74,11 +80,14 @@ impl Store<'_> {
             let consent = Consent::from(self.yes, self.options.cost_max);
             context.consent(&chain, &question, consent)?;
         }
-        if !plan.removed().is_empty() {
-            let names: Vec<_> = plan.removed().iter().map(ToString::to_string).collect();
-            let question = format!("Remove what is not in the folder: {}?", first_few(&names));
-            context.consent_to_loss(&question, Consent::from(self.yes, None))?;
-        }
+        let removal = Removal {
+            question: "Remove what is not in the folder",
+            paths: plan.removed().iter().map(ToString::to_string).collect(),
+            empty: plan.is_empty.then(|| self.root.display().to_string()),
+            yes: self.yes,
+            max: self.max_delete,
+        };
+        removal.consent(context)?;
         let nothing_to_do = plan.is_done();
         let (clock, bar) = (Clock::start(), progress::bar(&context.out, "storing"));
         let (mut interrupt, progress) = (Interrupt::listen(), bar.progress());
@@ -118,6 +127,7 @@ impl Store<'_> {
             "refunded": stored.refunded.to_string(),
             "took_ms": u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
             "special": stored.special,
+            "not_kept": not_kept_json(&stored.not_kept),
             "faults": faults_json(&stored.faults),
         });
         let report = Report::new(json);
@@ -168,6 +178,7 @@ impl Store<'_> {
             "durability": quote.durability.as_ref().map(durability::json),
             "warning": quote.warning,
             "special": plan.special,
+            "not_kept": not_kept_json(&plan.not_kept),
             "faults": faults_json(&plan.faults),
         });
         let lasts = show_duration(quote.epochs.saturating_mul(epoch_ms));

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::Path};
 
-use symbolon_client::{FolderOptions, PutOptions, Replace};
+use symbolon_client::{FolderOptions, PutOptions, Replace, shown};
 use symbolon_protocol::Amount;
 
 use super::{bytes, get::Bring, options, put::Store};
@@ -20,10 +20,13 @@ Examples:
   symbolon sync ~/photos :photos              up: store what is new or changed
   symbolon sync :photos ~/photos              down: write what is new or changed
   symbolon sync ~/photos :photos --delete     also remove what is no longer there
+  symbolon sync ~/photos :photos --checksum   compare every byte
   symbolon sync . : --exclude target --dry-run
 
 Stored names begin with a colon; a colon alone stands for all of them. A file is taken as unchanged
-when its length and time are. Nothing is removed on the other side without --delete.")]
+when its length and time are; with --checksum when its content is, for which small files are read back.
+Nothing is removed on the other side without --delete, and not all of it from an empty folder unless
+--max-delete says how much may go.")]
 pub(crate) struct Args {
     /// What is copied: a folder, or :NAME
     source: OsString,
@@ -32,6 +35,12 @@ pub(crate) struct Args {
     /// Remove what the source does not have
     #[arg(long)]
     delete: bool,
+    /// With --delete, remove at most this many, without asking
+    #[arg(long, value_name = "NUMBER", requires = "delete")]
+    max_delete: Option<u64>,
+    /// Compare files by their content instead of length and time
+    #[arg(long)]
+    checksum: bool,
     /// Leave alone what matches: *.tmp, build/, photos/**/raw
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<OsString>,
@@ -63,7 +72,11 @@ fn stored(argument: &OsString) -> Option<&[u8]> {
 
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
     let sides = (stored(&args.source), stored(&args.target));
-    let folder = FolderOptions { delete: args.delete, ..options(&args.exclude, args.keep) };
+    let folder = FolderOptions {
+        delete: args.delete,
+        checksum: args.checksum,
+        ..options(&args.exclude, args.keep)
+    };
     match sides {
         (None, Some(to)) => {
             let client = context.client_synced().await?;
@@ -77,8 +90,8 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
                 keep: args.keep,
             };
             let (root, dry_run, yes) = (Path::new(&args.source), args.dry_run, args.yes);
-            let accept_risk = args.accept_risk;
-            let store = Store { root, to, folder, options, accept_risk, dry_run, yes };
+            let (accept_risk, max_delete) = (args.accept_risk, args.max_delete);
+            let store = Store { root, to, folder, options, accept_risk, dry_run, yes, max_delete };
             let report = store.run(&client, context).await;
             names::publish_and_close(client, epochs, &context.out).await;
             report
@@ -90,7 +103,14 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
                 Error::usage("that is a single file; sync is for folders")
                     .hint("fetch it with: symbolon get NAME")
             })?;
-            let bring = Bring { plan, replace: true, dry_run: args.dry_run, yes: args.yes };
+            let bring = Bring {
+                plan,
+                replace: true,
+                dry_run: args.dry_run,
+                yes: args.yes,
+                from: format!(":{}", shown(from)),
+                max_delete: args.max_delete,
+            };
             let report = bring.run(&client, context).await;
             context::close(client).await;
             report

@@ -1,0 +1,99 @@
+//! What lies where a get is to write: looked at before anything is written, and before it is replaced.
+//!
+//! A pipe or a terminal is written into, as standard output is. A disk, a socket, and a link into the system's
+//! own tree are left alone: whoever means them can open them and hand them over as standard output.
+
+use std::{
+    fs::{File, Metadata, OpenOptions},
+    io,
+    os::unix::fs::{FileTypeExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
+use super::Sink;
+use crate::{Client, error::ClientError};
+
+/// How often it is looked whether somebody reads a pipe by now, in milliseconds.
+const LOOK_MS: u64 = 20;
+
+/// Whether a path lies where the system keeps what only looks like files.
+fn is_of_system(path: &Path) -> bool {
+    let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+    folder.is_some_and(|folder| folder == Path::new("/dev") || folder.starts_with("/proc"))
+}
+
+/// Whether something is neither file, folder nor link, so that nothing may take its place.
+pub(crate) fn is_special(about: &Metadata) -> bool {
+    !(about.is_file() || about.is_dir() || about.is_symlink())
+}
+
+/// Refuses to let a file take the place of what is there, where that is no file or link.
+pub(crate) fn may_be_replaced(path: &Path) -> io::Result<()> {
+    match path.symlink_metadata() {
+        Ok(about) if is_special(&about) => {
+            Err(io::Error::other("a pipe, socket or device is there, and is left alone"))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Client {
+    /// Opens what is no file but can be written to.
+    pub(super) async fn look(&self, sink: Sink) -> Result<Sink, ClientError> {
+        let Sink::File(path) = sink else { return Ok(sink) };
+        let leave = |what: &str| {
+            let shown = path.display();
+            let how = "to write there all the same, hand it over as standard output: -o - > PATH";
+            Err(ClientError::Usage(format!("{shown} is {what}, and is left alone; {how}")))
+        };
+        let is_link = path.is_symlink();
+        if is_link && !is_of_system(&path) {
+            // Never written through, whatever it leads to.
+            return Ok(Sink::File(path));
+        }
+        match path.metadata() {
+            Ok(about) if about.is_file() && is_link => leave("a link of the system"),
+            Ok(about) if about.is_file() => Ok(Sink::File(path)),
+            Ok(about) if about.is_dir() => {
+                let source = io::Error::from(io::ErrorKind::IsADirectory);
+                Err(ClientError::Io { path, source })
+            }
+            Ok(about) if about.file_type().is_block_device() => leave("a disk"),
+            Ok(about) if about.file_type().is_socket() => leave("a socket"),
+            Ok(_) => {
+                let file = self.open_stream(&path).await?;
+                Ok(Sink::Stream(Arc::new(file), path))
+            }
+            Err(_) => Ok(Sink::File(path)),
+        }
+    }
+
+    /// Opens a pipe or terminal for writing, once somebody reads it.
+    async fn open_stream(&self, path: &PathBuf) -> Result<File, ClientError> {
+        let at = |source| ClientError::Io { path: path.clone(), source };
+        let no_reader = rustix::io::Errno::NXIO.raw_os_error();
+        let file = loop {
+            let mut options = OpenOptions::new();
+            options.write(true);
+            let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+            options.custom_flags(flags.bits().cast_signed());
+            match options.open(path) {
+                Err(error) if error.raw_os_error() == Some(no_reader) => {
+                    self.sleep_until(Some(self.host().ticks_ms() + LOOK_MS)).await;
+                }
+                opened => break opened.map_err(at)?,
+            }
+        };
+        // It could have become a file meanwhile, which would be written over from its beginning.
+        if !is_special(&file.metadata().map_err(at)?) {
+            return Err(at(io::Error::from(io::ErrorKind::AlreadyExists)));
+        }
+        let blocking =
+            fcntl_getfl(&file).and_then(|flags| fcntl_setfl(&file, flags - OFlags::NONBLOCK));
+        blocking.map_err(|error| at(error.into()))?;
+        Ok(file)
+    }
+}
