@@ -154,6 +154,8 @@ pub(crate) struct NodePlan {
     pub(crate) payout: Option<AccountId>,
     /// How long a shard waits for its deal; `None` for what is usual.
     pub(crate) unpaid: Option<Unpaid>,
+    /// Whether it goes on when its store is gone.
+    pub(crate) accept_loss: bool,
 }
 
 /// How long a shard waits whose deal is not open.
@@ -194,6 +196,7 @@ impl RunningNode {
                 }
                 None => Limits::for_capacity(plan.capacity),
             },
+            accept_loss: plan.accept_loss,
         };
         let node =
             Node::start(options, secret, endpoint.clone(), ledger.clone(), host.clone()).await?;
@@ -343,6 +346,22 @@ impl From<NodeError> for Error {
             NodeError::WrongFolder { .. } => Self::new(Kind::Exists, error.to_string())
                 .hint("every node and ledger needs a folder of its own: choose another with --dir")
                 .or_hint("every node and ledger needs a folder of its own: choose another home with --home"),
+            _ if error.is_loss() => {
+                let message = match &error {
+                    NodeError::Store(store) => format!("{error}: {store}"),
+                    other => other.to_string(),
+                };
+                Self::new(Kind::Corrupt, message).hint(
+                    "see that its disk is there, or bring the folder back. To go on without what is lost: \
+                     --accept-loss. It then misses the pay of those shards until their deals are over, and \
+                     its shares of vaults are gone",
+                )
+            }
+            NodeError::CapacityTooSmall { bound, .. } => {
+                Self::usage(error.to_string()).hint(format!(
+                    "give it --capacity {bound}B or more; with exactly that it takes nothing new"
+                ))
+            }
             NodeError::Store(ref store) => {
                 let kind = match (error.is_disk_full(), error.is_in_use()) {
                     (true, _) => Kind::DiskFull,

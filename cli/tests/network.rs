@@ -215,3 +215,28 @@ fn a_detached_network_says_when_it_is_ready_and_stops_when_told() {
     assert_eq!(down["forced"], false);
     assert_eq!(home.fail(&["down"]).0, 3);
 }
+
+#[test]
+fn a_node_whose_store_is_gone_does_not_come_up_unasked() {
+    let home = Home::new();
+    let file = home.path("data");
+    fs::write(&file, vec![b'x'; 300_000]).unwrap();
+    let up = home.up(&["--nodes", "3"]);
+    home.run(&["put", text(&file), "--for", "10000epochs"]);
+    drop(up);
+    let (code, error) = home.fail(&["up", "--capacity", "1KiB"]);
+    assert_eq!(code, 2, "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("--capacity"), "{error}");
+
+    let index = fs::read_dir(home.path("home/nodes")).unwrap().next().unwrap().unwrap().path();
+    fs::remove_file(index.join("index.redb")).unwrap();
+    for _ in 0..2 {
+        let (code, error) = home.fail(&["up"]);
+        assert_eq!(code, 8, "{error}");
+        assert!(error["hint"].as_str().unwrap().contains("--accept-loss"), "{error}");
+    }
+    let _up = home.up(&["--accept-loss"]);
+    let copy = home.path("copy");
+    home.run(&["get", "data", "-o", text(&copy)]);
+    assert_eq!(fs::read(&copy).unwrap(), vec![b'x'; 300_000], "the others have enough of it");
+}

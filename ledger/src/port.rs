@@ -132,6 +132,25 @@ impl Ledger {
         rows.map(|value| value.map(|bytes| decode::<T>(&bytes)).transpose()).collect()
     }
 
+    /// A row of each of two tables, both of one block.
+    pub async fn pair<A: Table, B: Table>(
+        &self,
+        (_, first): (A, &A::Key),
+        (_, second): (B, &B::Key),
+    ) -> Result<(Option<A::Row>, Option<B::Row>), LedgerError> {
+        let keys = vec![A::key(first), B::key(second)];
+        let values = match self {
+            Self::Embedded(ledger) => ledger.reader().values(keys).await?,
+            Self::Remote(ledger) => ledger.values_of_one_block(keys).await?,
+        };
+        let [first, second] = <[_; 2]>::try_from(values)
+            .map_err(|_| LedgerError::Forged { what: "not the rows that were asked for" })?;
+        Ok((
+            first.map(|bytes| decode::<A>(&bytes)).transpose()?,
+            second.map(|bytes| decode::<B>(&bytes)).transpose()?,
+        ))
+    }
+
     /// Up to `limit` rows (at most [`ROWS_MAX`]) whose keys begin with the table's tag and `prefix`,
     /// and come after the whole key `after`, each with its whole key: see [`Table::parse`]. Over a
     /// remote ledger every row is proven, but that none was left out is the server's word.

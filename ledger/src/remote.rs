@@ -125,20 +125,39 @@ impl Remote {
     ) -> Result<Vec<Option<Vec<u8>>>, LedgerError> {
         let mut values = Vec::with_capacity(keys.len());
         while values.len() < keys.len() {
-            let rest = &keys[values.len()..];
-            let asked = rest[..rest.len().min(KEYS_AT_ONCE)].to_vec();
-            let (header, rows, _) = self.ask_rows(&Request::Rows { keys: asked }).await?;
-            // An answer may be shorter than the question when the rows are large, but never empty.
-            if rows.is_empty() || KEYS_AT_ONCE.min(rest.len()) < rows.len() {
+            values.extend(self.first_values(&keys[values.len()..]).await?);
+        }
+        Ok(values)
+    }
+
+    /// Values of so few keys that one answer has them all: what they say was so at one moment.
+    pub(crate) async fn values_of_one_block(
+        &self,
+        keys: Vec<Vec<u8>>,
+    ) -> Result<Vec<Option<Vec<u8>>>, LedgerError> {
+        let values = self.first_values(&keys).await?;
+        match values.len() == keys.len() {
+            true => Ok(values),
+            false => Err(LedgerError::Forged { what: "only some of a few small rows" }),
+        }
+    }
+
+    /// Values of the first few keys; an answer may be shorter than the question when the rows are
+    /// large, but never empty.
+    async fn first_values(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, LedgerError> {
+        let asked = &keys[..keys.len().min(KEYS_AT_ONCE)];
+        let request = Request::Rows { keys: asked.to_vec() };
+        let (header, rows, _) = self.ask_rows(&request).await?;
+        if rows.is_empty() || asked.len() < rows.len() {
+            return Err(LedgerError::Forged { what: "not the rows that were asked for" });
+        }
+        let mut values = Vec::with_capacity(rows.len());
+        for (key, row) in asked.iter().zip(rows) {
+            if *key != row.key {
                 return Err(LedgerError::Forged { what: "not the rows that were asked for" });
             }
-            for (key, row) in rest.iter().zip(rows) {
-                if *key != row.key {
-                    return Err(LedgerError::Forged { what: "not the rows that were asked for" });
-                }
-                proven(&header, &row)?;
-                values.push(row.value);
-            }
+            proven(&header, &row)?;
+            values.push(row.value);
         }
         Ok(values)
     }

@@ -16,12 +16,12 @@ use symbolon_protocol::{
     id::{AccountId, OrderId, VaultId},
     ledger::{
         Status,
-        rows::{Listing, Listings, Order, OrderState, Orders, OrdersDue},
+        rows::{Listing, Listings, Order, OrderState, Orders, OrdersDue, Vault, Vaults},
         transaction::Action,
     },
     record,
 };
-use symbolon_store::StoreError;
+use symbolon_store::{CustodyLimits, CustodyWaits, StoreError};
 use thiserror::Error;
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
@@ -69,6 +69,13 @@ record! {
     }
 }
 
+impl Kept {
+    /// Whether the share is one of this vault's.
+    pub(crate) fn is_of(&self, row: &Vault) -> bool {
+        row.owner == self.owner && row.key == self.key
+    }
+}
+
 /// The bytes of a share: wiped when they are no longer needed, and never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct ShareBytes(pub(crate) [u8; 32]);
@@ -105,10 +112,50 @@ pub(crate) async fn kept(shared: &Shared, vault: VaultId) -> Result<Option<Kept>
     row.map(|row| Kept::from_bytes(&row)).transpose().map_err(|error| failed(&error))
 }
 
-/// Keeps a share.
-pub(crate) async fn keep(shared: &Shared, vault: VaultId, kept: &Kept) -> Result<(), StoreError> {
+/// Keeps a share; `false` when too many wait for their vaults to be opened.
+pub(crate) async fn keep(
+    shared: &Shared,
+    vault: VaultId,
+    kept: &Kept,
+    is_open: bool,
+) -> Result<bool, StoreError> {
     let row = Zeroizing::new(kept.to_bytes());
-    shared.with_store(move |store| store.put_custody(&vault, OURS, &row)).await
+    let limits = &shared.options.limits;
+    let waits = CustodyWaits {
+        owner: kept.owner,
+        until_ms: shared.now_ms().saturating_add(limits.vault_ms),
+    };
+    let limits = CustodyLimits {
+        in_all: limits.unopened_shares_max,
+        of_owner: limits.unopened_shares_per_owner_max,
+    };
+    let waits = (!is_open).then_some((waits, limits));
+    shared.with_store(move |store| store.put_custody(&vault, OURS, &row, waits)).await
+}
+
+/// Lets shares go whose vaults were not opened in time, by the ledger's time and by its own row.
+pub(crate) async fn drop_unopened(shared: &Shared) -> Result<(), String> {
+    let now_ms = shared.view.block_ms().saturating_sub(1);
+    let due = shared.with_store(move |store| store.custody_due(now_ms)).await;
+    for (vault, index) in due.map_err(|error| error.to_string())? {
+        let row = shared.ledger.row(Vaults, &vault).await.map_err(|error| error.to_string())?;
+        let ours = kept(shared, vault).await.map_err(|error| error.to_string())?;
+        let opened = ours.zip(row).is_some_and(|(ours, row)| ours.is_of(&row));
+        let settled = shared.with_store(move |store| match opened {
+            true => store.custody_opened(&vault, index),
+            false => store.remove_custody(&vault, index),
+        });
+        settled.await.map_err(|error| error.to_string())?;
+        if !opened {
+            info!(%vault, "the share of a vault that was not opened in time is let go");
+        }
+    }
+    Ok(())
+}
+
+/// A vault was opened with this node among its custodians.
+pub(crate) async fn vault_opened(shared: &Shared, vault: VaultId) -> Result<(), StoreError> {
+    shared.with_store(move |store| store.custody_opened(&vault, OURS)).await
 }
 
 /// The store's key for a share: a node keeps one share of a vault, whichever that is.

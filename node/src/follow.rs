@@ -5,14 +5,17 @@
 //! block again; everything here may be done twice. What a block means is written down in the store in
 //! one transaction with its height.
 
+use std::collections::BTreeSet;
+
 use symbolon_ledger::{BlockPage, Ledger, LedgerError};
 use symbolon_net::Host;
 use symbolon_protocol::{
     Amount,
-    id::{AccountId, DealId, LinkId, NodeId, OrderId},
+    id::{AccountId, DealId, LinkId, NodeId, OrderId, VaultId},
     ledger::{
         block::{Event, Header, Reason},
-        rows::{Order, OrderState, Orders, Revocations, Table},
+        rows::{Order, OrderState, Orders, Revocations, Slot, Table},
+        slot_rate,
         transaction::{Acceptance, Action, DealTerms},
     },
 };
@@ -22,9 +25,10 @@ use tracing::{debug, error, info, warn};
 
 use crate::{
     admission::Paid,
+    custodian,
     node::{NodeError, NodeFailure},
+    register,
     shared::{Backoff, Shared, Stopped},
-    sweep,
 };
 
 /// Follows block after block until the node stops. Where it cannot go on because of what it is told, and not
@@ -116,22 +120,11 @@ pub(crate) async fn keep_fresh(shared: &Shared) {
 /// Takes a block: keeps what it means, then acts on it.
 async fn take(shared: &Shared, header: &Header, digest: &Digest) -> Result<(), StoreError> {
     let (height, changes) = (header.height, digest.changes());
-    let opened: Vec<_> =
-        digest.opened.iter().map(|(terms, ours)| (terms.deal, ours.index)).collect();
-    let before = shared.with_store(move |store| {
-        let before: Result<Vec<_>, _> =
-            opened.iter().map(|(deal, index)| store.info(deal, *index)).collect();
-        store.follow(height, &changes)?;
-        before
-    });
-    for (shard, (terms, acceptance)) in before.await?.into_iter().zip(&digest.opened) {
-        count_opened(shared, shard, terms, acceptance);
-    }
+    let paid = shared.with_store(move |store| store.follow(height, &changes)).await?;
+    count_opened(shared, &paid, &digest.opened).await?;
     if !digest.ended.is_empty() {
-        // What cannot be decided now is decided by the next sweep.
-        if let Err(why) = sweep::remove_ended(shared).await {
-            warn!(why, "the shards of ended deals are not deleted yet");
-        }
+        // That asks the ledger, and blocks do not wait for it.
+        shared.view.deals_ended.notify_one();
     }
     for order in &digest.paid {
         shared.schedule.paid(*order);
@@ -141,22 +134,37 @@ async fn take(shared: &Shared, header: &Header, digest: &Digest) -> Result<(), S
     if let Some(epoch) = digest.epoch {
         shared.view.epoch_began(epoch);
     }
+    for vault in &digest.vaults {
+        custodian::vault_opened(shared, *vault).await?;
+    }
+    for registered in &digest.registered {
+        register::was_registered(shared, registered);
+    }
     Ok(())
 }
 
-/// A shard is paid from here on; or the ledger pays for one that is not here, and that has to be said.
-fn count_opened(shared: &Shared, shard: Option<Shard>, terms: &DealTerms, acceptance: &Acceptance) {
-    let (deal, index) = (terms.deal, acceptance.index);
-    match shard {
-        Some(shard) if shard.root == acceptance.root => {
-            // A block that is taken twice finds the shard paid already.
-            if matches!(shard.state, ShardState::Unpaid { .. }) {
-                shared.admission.count_paid(&shard.info.owner, shard.info.length);
-                info!(%deal, index, "deal opened");
-            }
-        }
-        _ => error!(%deal, index, "a deal was opened for a shard this node does not have"),
+/// Shards are paid from here on; and where the ledger pays for one that is not here, that has to be said.
+async fn count_opened(
+    shared: &Shared,
+    paid: &[Shard],
+    opened: &[(DealTerms, Acceptance)],
+) -> Result<(), StoreError> {
+    for shard in paid {
+        shared.admission.count_paid(&shard.info.owner, shard.info.length);
+        info!(deal = %shard.info.deal, index = shard.info.index, "deal opened");
     }
+    let paid: BTreeSet<_> = paid.iter().map(|shard| (shard.info.deal, shard.info.index)).collect();
+    for (terms, acceptance) in opened {
+        let (deal, index, root) = (terms.deal, acceptance.index, acceptance.root);
+        if paid.contains(&(deal, index)) {
+            continue;
+        }
+        let shard = shared.with_store(move |store| store.info(&deal, index)).await?;
+        if shard.is_none_or(|shard| shard.root != root) {
+            error!(%deal, index, "a deal was opened for a shard this node does not have");
+        }
+    }
+    Ok(())
 }
 
 /// Whether a shard on disk counts as paid.
@@ -233,14 +241,36 @@ struct Digest {
     epoch: Option<u64>,
     /// What this node earned.
     earned: Amount,
+    /// Vaults that were opened with this node as a custodian.
+    vaults: Vec<VaultId>,
+    /// What was registered in this node's name.
+    registered: Vec<Action>,
+    /// Changes of its slot table by the beginning of an epoch, which comes before the transactions.
+    slots_turned: Vec<Change>,
+    /// Changes of its slot table that wait for the next epoch.
+    slots_queued: Vec<Change>,
 }
 
 impl Digest {
     fn add_page(&mut self, node: &NodeId, page: &BlockPage) {
         for transaction in &page.transactions {
-            if let Action::OpenDeal { terms, acceptances, .. } = &transaction.action {
-                let ours = acceptances.iter().filter(|acceptance| acceptance.node == *node);
-                self.opened.extend(ours.map(|acceptance| (terms.clone(), acceptance.clone())));
+            match &transaction.action {
+                Action::OpenDeal { terms, acceptances, .. } => {
+                    let ours = acceptances.iter().filter(|acceptance| acceptance.node == *node);
+                    ours.for_each(|acceptance| self.open(terms, acceptance));
+                }
+                Action::OpenVault { vault, custodians, .. }
+                    if custodians.iter().any(|custodian| custodian.node == *node) =>
+                {
+                    self.vaults.push(*vault);
+                }
+                Action::EndDeal { deal } => {
+                    self.slots_queued.push(Change::SlotLeaves { deal: *deal });
+                }
+                action @ Action::RegisterNode { .. } if transaction.sender == (*node).into() => {
+                    self.registered.push(action.clone());
+                }
+                _ => {}
             }
         }
         for event in &page.events {
@@ -248,26 +278,43 @@ impl Digest {
         }
     }
 
+    fn open(&mut self, terms: &DealTerms, acceptance: &Acceptance) {
+        self.opened.push((terms.clone(), acceptance.clone()));
+        let (deal, length) = (terms.deal, terms.length);
+        let Acceptance { index, root, price, .. } = *acceptance;
+        // The ledger takes no deal whose rate nobody can count in.
+        if let Some(rate) = slot_rate(price, length) {
+            let slot = Slot { deal, index, root, length, rate };
+            self.slots_queued.push(Change::SlotJoins { slot });
+        }
+    }
+
     /// What the store has to remember of it.
     fn changes(&self) -> Vec<Change> {
-        let opened = self.opened.iter().map(|(terms, acceptance)| Change::Shard {
+        let opened = self.opened.iter().map(|(terms, acceptance)| Change::Opened {
             deal: terms.deal,
             index: acceptance.index,
-            state: ShardState::Active,
+            root: acceptance.root,
         });
-        let ended =
-            self.ended.iter().map(|deal| Change::Deal { deal: *deal, state: ShardState::Ended });
+        let ended = self.ended.iter().map(|deal| Change::Ended { deal: *deal });
         let revoked =
             self.revoked.iter().map(|(link, by)| Change::Revoked { link: *link, by: *by });
         let refunded = self.refunded.iter().map(|order| Change::Refunded { order: *order });
+        let slots = self.slots_turned.iter().chain(&self.slots_queued).copied();
         // A deal may be opened and ended in one block: opened first.
-        opened.chain(ended).chain(revoked).chain(refunded).collect()
+        opened.chain(ended).chain(revoked).chain(refunded).chain(slots).collect()
     }
 
     fn add(&mut self, node: &NodeId, event: &Event) {
         match event {
-            Event::EpochBegan { epoch } => self.epoch = Some(*epoch),
-            Event::DealEnded { deal } => self.ended.push(*deal),
+            Event::EpochBegan { epoch } => {
+                self.epoch = Some(*epoch);
+                self.slots_turned.push(Change::SlotsTurn { epoch: *epoch });
+            }
+            Event::DealEnded { deal } => {
+                self.ended.push(*deal);
+                self.slots_turned.push(Change::SlotEnded { deal: *deal });
+            }
             Event::OrderPaid { order } => self.paid.push(*order),
             Event::OrderRefunded { order } => self.refunded.push(*order),
             Event::Revoked { link, by } => self.revoked.push((*link, *by)),

@@ -20,6 +20,7 @@ mod prove;
 mod register;
 mod serve;
 mod shared;
+mod slots;
 mod submit;
 mod sweep;
 

@@ -12,12 +12,12 @@ use symbolon_net::{Endpoint, Host, watch};
 use symbolon_protocol::{
     Amount,
     id::{AccountId, ChainId, NodeId},
-    ledger::rows::{Chains, Nodes},
+    ledger::rows::{Chains, Node as NodeRow, Nodes},
 };
 use symbolon_store::{Shard, Shards, StoreError};
 use thiserror::Error;
 use tokio::{sync::Notify, task::JoinSet};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     admission::{Admission, Paid},
@@ -49,6 +49,27 @@ pub enum NodeError {
         /// The folder.
         path: PathBuf,
     },
+    /// Its key is there, its store is not.
+    #[error(
+        "{} has this node's key, but the store beside it is new: the ledger says that the node keeps {slots} \
+         shards and has {bytes} bytes bound by deals", path.display()
+    )]
+    StoreGone {
+        /// The folder.
+        path: PathBuf,
+        /// Rows of its slot table.
+        slots: u32,
+        /// Bytes bound by deals.
+        bytes: u64,
+    },
+    /// It offers less than it has taken already.
+    #[error("the node keeps {bound} bytes that are paid for, and is to offer {capacity}")]
+    CapacityTooSmall {
+        /// What it is to offer.
+        capacity: u64,
+        /// What is bound.
+        bound: u64,
+    },
     /// The ledger did not answer.
     #[error("the ledger cannot be read")]
     Ledger(#[from] LedgerError),
@@ -73,6 +94,12 @@ impl NodeError {
     #[must_use]
     pub fn is_disk_full(&self) -> bool {
         matches!(self, Self::Store(StoreError::Full(_)))
+    }
+
+    /// Whether shards, or the whole store, are gone.
+    #[must_use]
+    pub fn is_loss(&self) -> bool {
+        matches!(self, Self::StoreGone { .. } | Self::Store(StoreError::ShardsGone { .. }))
     }
 
     /// Whether another process has the folder.
@@ -152,8 +179,9 @@ impl Node {
         if endpoint.id() != key.id() {
             return Err(NodeError::WrongEndpoint { endpoint: endpoint.id(), node: key.id() });
         }
-        let chain = ledger.row(Chains, &()).await?.ok_or(NodeError::EmptyLedger)?;
-        let store = open_store(&options, &host, key.id(), chain.id).await?;
+        let (chain, row) = ledger.pair((Chains, &()), (Nodes, &key.id())).await?;
+        let chain = chain.ok_or(NodeError::EmptyLedger)?;
+        let store = open_store(&options, &host, key.id(), chain.id, row.as_ref()).await?;
         let height = follow::first_height(&ledger, &host, &store).await?;
         let shared = Shared {
             admission: Admission::new(options.capacity, options.limits.clone()),
@@ -172,6 +200,7 @@ impl Node {
             store,
         };
         count_kept(&shared).await?;
+        check_capacity(&shared, row.as_ref())?;
         let shared = Arc::new(shared);
         info!(node = %shared.key.id(), height, "started");
         Ok(Self { tasks: spawn(&shared), shared })
@@ -299,30 +328,74 @@ fn spawn(shared: &Arc<Shared>) -> JoinSet<()> {
     tasks
 }
 
-/// Opens the folder's store, once it is clear that the folder is this node's.
+/// Opens the folder's store, once it is clear that the folder is this node's and the store is the one that
+/// was there before. Both carry a marker; and the ledger knows whether there was a store.
 async fn open_store(
     options: &NodeOptions,
     host: &Host,
     node: NodeId,
     chain: ChainId,
+    row: Option<&NodeRow>,
 ) -> Result<Shards, NodeError> {
-    let dir = options.dir.clone();
+    let (dir, accept_loss) = (options.dir.clone(), options.accept_loss);
+    let (slots, bytes) = row.map_or((0, 0), |row| (row.slots, row.used));
     host.blocking(move || {
-        let store = Shards::open(&dir)?;
         let path = dir.join("node");
         let ours = format!("{node} {chain}\n");
         let failed = |source| NodeError::Folder { path: path.clone(), source };
-        match std::fs::read_to_string(&path) {
-            Ok(found) if found == ours => Ok(store),
-            Ok(_) => Err(NodeError::WrongFolder { path: dir }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                write_whole(&path, &ours).map_err(failed)?;
-                Ok(store)
-            }
-            Err(error) => Err(failed(error)),
+        let in_folder = match std::fs::read_to_string(&path) {
+            Ok(found) => Some(found),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed(error)),
+        };
+        if in_folder.as_ref().is_some_and(|found| *found != ours) {
+            return Err(NodeError::WrongFolder { path: dir });
         }
+        let store = open_shards(&dir, accept_loss)?;
+        match store.marker()? {
+            Some(found) if found != ours.as_bytes() => {
+                return Err(NodeError::WrongFolder { path: dir });
+            }
+            Some(_) => {}
+            None if !store.is_new()? && in_folder.is_none() => {
+                return Err(NodeError::WrongFolder { path: dir });
+            }
+            None => {
+                let was_there = in_folder.is_some() || slots != 0 || bytes != 0;
+                if store.is_new()? && was_there && !accept_loss {
+                    return Err(NodeError::StoreGone { path: dir, slots, bytes });
+                }
+                store.set_marker(ours.as_bytes())?;
+            }
+        }
+        if in_folder.is_none() {
+            write_whole(&path, &ours).map_err(failed)?;
+        }
+        Ok(store)
     })
     .await
+}
+
+fn open_shards(dir: &Path, accept_loss: bool) -> Result<Shards, StoreError> {
+    if !accept_loss {
+        return Shards::open(dir);
+    }
+    let (store, lost) = Shards::open_without_lost(dir)?;
+    if lost > 0 {
+        warn!(lost, "shards whose files are gone are let go");
+    }
+    Ok(store)
+}
+
+/// A node cannot give back what it has taken: it must not offer less.
+fn check_capacity(shared: &Shared, row: Option<&NodeRow>) -> Result<(), NodeError> {
+    let capacity = shared.options.capacity;
+    let kept = shared.admission.used().saturating_sub(shared.admission.unpaid());
+    let bound = row.map_or(0, |row| row.used).max(kept);
+    if capacity < bound {
+        return Err(NodeError::CapacityTooSmall { capacity, bound });
+    }
+    Ok(())
 }
 
 /// Writes a small file that is there whole or not at all, whenever the machine stops.

@@ -20,6 +20,8 @@ pub struct NodeOptions {
     pub custody: bool,
     /// What the node takes on at once.
     pub limits: Limits,
+    /// Whether the node goes on when its store, or part of it, is gone: its operator has said so.
+    pub accept_loss: bool,
 }
 
 /// What a node takes on at once: every bound on what strangers can make it hold or do.
@@ -51,6 +53,12 @@ pub struct Limits {
     pub acceptance_ms: u64,
     /// How long an unpaid shard is kept after its acceptance expired: blocks may be late.
     pub unpaid_grace_ms: u64,
+    /// Vault shares kept whose vaults are not open, over all owners.
+    pub unopened_shares_max: usize,
+    /// The same, per owner.
+    pub unopened_shares_per_owner_max: usize,
+    /// How long the share of a vault is kept that is not opened.
+    pub vault_ms: u64,
     /// How often expired unpaid shards are looked for.
     pub sweep_ms: u64,
     /// How long a peer may stay silent in the middle of a message.
@@ -82,6 +90,10 @@ impl Limits {
             disk_reserve_bytes: 256 * 1024 * 1024,
             acceptance_ms: 60 * 60 * 1000,
             unpaid_grace_ms: 10 * 60 * 1000,
+            // Some 6 MB in all. A seller opens a vault within seconds of its shares.
+            unopened_shares_max: 4096,
+            unopened_shares_per_owner_max: 16,
+            vault_ms: 24 * 60 * 60 * 1000,
             sweep_ms: 60 * 1000,
             idle_ms: 30 * 1000,
             stale_ms: 10 * 60 * 1000,

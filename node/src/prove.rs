@@ -1,23 +1,24 @@
-//! Proves, once per epoch, that the shards are there: reads what the ledger asks for, opens the leaves,
+//! Proves, once per epoch, that the shards are there: draws what the epoch asks for, opens the leaves,
 //! and sends the proof until the ledger has it or the epoch is over.
-
-use std::collections::{BTreeMap, BTreeSet};
+//!
+//! However many shards there are, that takes three questions one after the other: what the epoch and the
+//! node's own row are, the proof, and whether it is on the ledger. Which shards are asked for follows from
+//! the node's own copy of its slot table: see `slots`.
 
 use symbolon_protocol::{
-    id::{DealId, Hash, TransactionId},
-    ledger::{
-        Status,
-        rows::{Chain, Chains, Node as NodeRow, Nodes, Slot, Slots},
-        transaction::Action,
-    },
-    proof::{Challenge, LeafProof, challenge_seed, challenges, verify_leaf},
+    id::{DealId, TransactionId},
+    ledger::{Status, rows::Slot, slots::NEW, transaction::Action},
+    proof::{LeafProof, verify_leaf},
 };
+use symbolon_store::{Shards, SlotsHead};
 use thiserror::Error;
 use tracing::{debug, error, info, warn};
 
 use crate::{
     key::transaction_id,
+    register,
     shared::{Backoff, Shared, Stopped},
+    slots,
     submit::{SubmitError, submit},
 };
 
@@ -37,6 +38,9 @@ pub(crate) enum ProveError {
         /// What is wrong with it.
         why: String,
     },
+    /// The store failed.
+    #[error("the store failed: {0}")]
+    Store(String),
     /// The ledger did not take the proof.
     #[error("the ledger refused the proof: {0}")]
     Refused(Status),
@@ -80,6 +84,7 @@ pub(crate) async fn prove_epochs(shared: &Shared) {
 async fn prove_epoch(shared: &Shared, epoch: u64) {
     let length_ms = shared.params.epoch_ms;
     let mut backoff = Backoff::new((length_ms / 64).clamp(10, 2_000), (length_ms / 8).max(10));
+    let mut doubted = false;
     loop {
         match attempt(shared, epoch).await {
             Ok(Proven::Now) => {
@@ -95,6 +100,14 @@ async fn prove_epoch(shared: &Shared, epoch: u64) {
             Err(ProveError::Shard { deal, index, why }) => {
                 error!(epoch, %deal, index, why, "a shard is missing or damaged: no pay this epoch");
             }
+            Err(error @ ProveError::Refused(Status::BadProof)) if !doubted => {
+                // Every leaf was checked: so the copy named the wrong ones, whatever its hash says.
+                warn!(epoch, %error, "the slot table is read anew");
+                doubted = true;
+                if let Err(error) = shared.with_store(Shards::forget_slots).await {
+                    warn!(%error, "the copy of the slot table cannot be forgotten");
+                }
+            }
             Err(error) => warn!(epoch, %error, "not proven yet"),
         }
         if backoff.wait(shared).await == Err(Stopped) {
@@ -106,38 +119,31 @@ async fn prove_epoch(shared: &Shared, epoch: u64) {
 /// One attempt. The caller drops it when another epoch begins.
 async fn attempt(shared: &Shared, epoch: u64) -> Result<Proven, ProveError> {
     let node_id = shared.key.id();
-    let chain = chain(shared).await?;
-    let length_ms = shared.params.epoch_ms;
-    let stagger_ms = stagger_ms(&node_id.0, epoch, length_ms);
-    // Never longer than that: this machine's clock may be behind the ledger's.
-    let start_ms = chain.epoch_started_ms.saturating_add(stagger_ms);
-    let wait_ms = start_ms.saturating_sub(shared.host.now_ms()).min(stagger_ms);
-    if chain.epoch == epoch {
-        tokio::select! {
-            biased;
-            waited = shared.sleep_ms(wait_ms) => if waited == Err(Stopped) {
-                return Err(ProveError::Submit(SubmitError::Stopped));
-            },
-            // Somebody waits for the proof.
-            () = shared.view.prove_now.notified() => {}
-        }
+    let (chain, node) = slots::ask(shared).await?;
+    register::look_at(shared, node.as_ref());
+    if chain.epoch < epoch {
+        return Err(ProveError::Ledger(String::from("it is behind its own blocks")));
     }
-    let node = shared.ledger.row(Nodes, &node_id).await.map_err(unread)?;
-    let Some(node) = node
-        .filter(|node| chain.epoch == epoch && node.passed_epoch != Some(epoch) && node.slots != 0)
-    else {
+    if chain.epoch != epoch {
+        return Ok(Proven::Nothing);
+    }
+    let Some(node) = node.as_ref().filter(|node| node.slots != 0) else {
+        let table = node.map_or(NEW, |node| node.table);
+        let empty = SlotsHead { epoch, slots: 0, table };
+        let noted = slots::note_empty(shared, empty).await;
+        noted.map_err(|error| ProveError::Store(error.to_string()))?;
         return Ok(Proven::Nothing);
     };
-    let seed = challenge_seed(&chain.id, epoch, &chain.epoch_beacon, &node_id, &node.table);
-    let (picks, slots) = pick(shared, &seed, &node).await?;
-    // Slot tables change between epochs only, so rows of one epoch belong together.
-    if self::chain(shared).await?.epoch != epoch {
+    if node.passed_epoch == Some(epoch) {
         return Ok(Proven::Nothing);
     }
+    wait_for_turn(shared, chain.epoch_started_ms, epoch).await?;
+    let picks = slots::picks(shared, &chain, node).await?;
     let mut leaves = Vec::with_capacity(picks.len());
-    for pick in &picks {
-        leaves.push(open(shared, &slots[&pick.slot], pick.leaf).await?);
+    for (slot, leaf) in &picks {
+        leaves.push(open(shared, slot, *leaf).await?);
     }
+    let length_ms = shared.params.epoch_ms;
     let id = proof_id(&node_id.0, epoch);
     let action = Action::Prove { epoch, leaves };
     let backoff = Backoff::new(100, (length_ms / 8).clamp(100, 60_000));
@@ -151,43 +157,16 @@ async fn attempt(shared: &Shared, epoch: u64) -> Result<Proven, ProveError> {
     }
 }
 
-async fn chain(shared: &Shared) -> Result<Chain, ProveError> {
-    let row = shared.ledger.row(Chains, &()).await.map_err(unread)?;
-    row.ok_or_else(|| ProveError::Ledger(String::from("it has no chain row")))
-}
-
-/// Which leaves are asked for, and the rows of their slots.
-///
-/// Picking needs the lengths of slots that only picking names. So it is done with what is known;
-/// while it asks for unknown slots, those are fetched and it is done again. Up to the first unknown
-/// slot the picks are right, so every round brings the end nearer.
-async fn pick(
-    shared: &Shared,
-    seed: &Hash,
-    node: &NodeRow,
-) -> Result<(Vec<Challenge>, BTreeMap<u32, Slot>), ProveError> {
-    let node_id = shared.key.id();
-    let mut slots: BTreeMap<u32, Slot> = BTreeMap::new();
-    loop {
-        let mut unknown = BTreeSet::new();
-        let picks = challenges(seed, node.slots, node.longest, node.slot_bytes, |position| {
-            match slots.get(&position) {
-                Some(slot) => slot.length,
-                None => {
-                    unknown.insert(position);
-                    node.longest
-                }
-            }
-        });
-        if unknown.is_empty() {
-            return Ok((picks, slots));
-        }
-        let keys: Vec<_> = unknown.iter().map(|position| (node_id, *position)).collect();
-        let rows = shared.ledger.rows(Slots, &keys).await.map_err(unread)?;
-        for (position, row) in unknown.into_iter().zip(rows) {
-            let row = row.ok_or_else(|| ProveError::Ledger(format!("no slot {position}")))?;
-            slots.insert(position, row);
-        }
+/// Waits for the node's turn in the epoch, or until somebody waits for the proof.
+async fn wait_for_turn(shared: &Shared, started_ms: u64, epoch: u64) -> Result<(), SubmitError> {
+    let stagger_ms = stagger_ms(&shared.key.id().0, epoch, shared.params.epoch_ms);
+    // Never longer than that: this machine's clock may be behind the ledger's.
+    let start_ms = started_ms.saturating_add(stagger_ms);
+    let wait_ms = start_ms.saturating_sub(shared.host.now_ms()).min(stagger_ms);
+    tokio::select! {
+        biased;
+        waited = shared.sleep_ms(wait_ms) => Ok(waited?),
+        () = shared.view.prove_now.notified() => Ok(()),
     }
 }
 
@@ -200,10 +179,6 @@ async fn open(shared: &Shared, slot: &Slot, leaf: u64) -> Result<LeafProof, Prov
     let proof = opened.map_err(|error| failed(error.to_string()))?;
     verify_leaf(&root, length, leaf, &proof).map_err(|error| failed(error.to_string()))?;
     Ok(proof)
-}
-
-fn unread(error: impl std::fmt::Display) -> ProveError {
-    ProveError::Ledger(error.to_string())
 }
 
 /// The same for every attempt at an epoch, so that the ledger takes one proof once.
@@ -229,6 +204,8 @@ const STAGGER_FROM_MS: u64 = 60_000;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]

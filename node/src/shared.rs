@@ -10,7 +10,12 @@ use std::{
 
 use symbolon_ledger::Ledger;
 use symbolon_net::{Endpoint, Host, watch};
-use symbolon_protocol::{Amount, id::ChainId, ledger::Params, wire::storage::RefusalCode};
+use symbolon_protocol::{
+    Amount,
+    id::ChainId,
+    ledger::{Params, transaction::Action},
+    wire::storage::RefusalCode,
+};
 use symbolon_store::Shards;
 use tokio::{sync::Notify, time::timeout};
 
@@ -48,6 +53,8 @@ pub(crate) struct Shared {
 pub(crate) struct View {
     /// Height of the last block that is followed and kept.
     height: watch::Sender<u64>,
+    /// The time of the last block that is followed and kept, which the ledger has signed; 0 before the first.
+    block_ms: AtomicU64,
     /// The ledger's time at tick 0, as far as it is known from blocks: in milliseconds since the Unix epoch.
     ledger_start_ms: AtomicU64,
     /// The tick at which it was last certain that no later block existed; `u64::MAX` before the first.
@@ -62,13 +69,20 @@ pub(crate) struct View {
     pub(crate) registered: watch::Sender<bool>,
     /// Why the node cannot go on, when it cannot.
     pub(crate) failed: watch::Sender<Option<NodeFailure>>,
+    /// Tells who deletes shards that deals are over.
+    pub(crate) deals_ended: Notify,
+    /// Tells who keeps the row true to look at it now.
+    pub(crate) row_doubted: Notify,
     earned: Mutex<Amount>,
+    /// What this process has announced of itself, newest last.
+    announced: Mutex<Vec<Action>>,
 }
 
 impl View {
     pub(crate) fn new(height: u64, epoch: u64) -> Self {
         Self {
             height: watch::Sender::new(height),
+            block_ms: AtomicU64::new(0),
             ledger_start_ms: AtomicU64::new(0),
             fresh_tick: AtomicU64::new(u64::MAX),
             epoch: watch::Sender::new(epoch),
@@ -76,7 +90,10 @@ impl View {
             prove_now: Notify::new(),
             registered: watch::Sender::new(false),
             failed: watch::Sender::new(None),
+            deals_ended: Notify::new(),
+            row_doubted: Notify::new(),
             earned: Mutex::new(Amount::ZERO),
+            announced: Mutex::default(),
         }
     }
 
@@ -85,10 +102,22 @@ impl View {
         *self.height.borrow()
     }
 
+    /// The height, for who waits for it.
+    pub(crate) fn height_watch(&self) -> watch::Receiver<u64> {
+        self.height.subscribe()
+    }
+
+    /// The time of the last block that is followed and kept: no later block has an earlier one, and what the
+    /// blocks up to it say is known. 0 while none was followed since the start.
+    pub(crate) fn block_ms(&self) -> u64 {
+        self.block_ms.load(Ordering::Acquire)
+    }
+
     /// A block of this time is followed and kept.
     pub(crate) fn reached(&self, height: u64, time_ms: u64, tick_ms: u64) {
         // It was made before it came, some time before: the latest guess is the best.
         self.ledger_start_ms.fetch_max(time_ms.saturating_sub(tick_ms), Ordering::AcqRel);
+        self.block_ms.fetch_max(time_ms, Ordering::AcqRel);
         self.height.send_if_modified(|reached| {
             let further = *reached < height;
             *reached = height.max(*reached);
@@ -103,6 +132,21 @@ impl View {
             *current = epoch.max(*current);
             later
         });
+    }
+
+    /// The node says this of itself from now on.
+    pub(crate) fn announce(&self, action: &Action) {
+        let mut announced = self.announced.lock().expect("no code that holds the list panics");
+        announced.retain(|said| said != action);
+        announced.push(action.clone());
+        let old = announced.len().saturating_sub(ANNOUNCED_MAX);
+        announced.drain(..old);
+    }
+
+    /// Whether the node has said this of itself.
+    pub(crate) fn has_announced(&self, action: &Action) -> bool {
+        let announced = self.announced.lock().expect("no code that holds the list panics");
+        announced.contains(action)
     }
 
     /// The node was seen to earn more.
@@ -147,10 +191,19 @@ impl Shared {
     }
 
     /// Milliseconds since the Unix epoch, for whatever the ledger judges too: this machine's clock, which is
-    /// not believed when it is behind the ledger's.
+    /// not believed when it is behind the ledger's, nor when it is ahead of it by more than an epoch, in which
+    /// the ledger makes one block at least.
     pub(crate) fn now_ms(&self) -> u64 {
-        let ledger_ms = self.view.ledger_start_ms.load(Ordering::Acquire) + self.host.ticks_ms();
-        self.host.now_ms().max(ledger_ms)
+        let tick_ms = self.host.ticks_ms();
+        let ledger_ms = self.view.ledger_start_ms.load(Ordering::Acquire) + tick_ms;
+        let now_ms = self.host.now_ms().max(ledger_ms);
+        // What the ledger's time is can only be told while its last block is known.
+        let is_known = self.view.age_ms(tick_ms) <= self.options.limits.stale_ms;
+        match self.view.block_ms() {
+            0 => now_ms,
+            _ if !is_known => now_ms,
+            _ => now_ms.min(ledger_ms.saturating_add(self.params.epoch_ms)),
+        }
     }
 
     /// Runs work on the store where blocking is allowed.
@@ -188,6 +241,9 @@ impl Shared {
         self.grants.lock().expect("no code that holds the cache panics")
     }
 }
+
+/// Announcements that are remembered: more are not on their way at once.
+const ANNOUNCED_MAX: usize = 16;
 
 /// How long a peer waits for the node to see blocks that are there already.
 const CATCH_UP: Duration = Duration::from_secs(3);

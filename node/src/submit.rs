@@ -39,11 +39,13 @@ pub(crate) async fn submit(
     mut backoff: Backoff,
 ) -> Result<Status, SubmitError> {
     let mut signed = None;
+    // The last block that was followed is near enough to sign for, and asks nobody.
+    let mut height = Some(shared.view.height());
     loop {
-        let why = match attempt(shared, id, &action, &mut signed).await {
+        let why = match attempt(shared, id, &action, &mut signed, height).await {
             Ok(Status::Expired | Status::TooFarAhead) => {
-                // Height moved on: sign again for the new one.
-                signed = None;
+                // It was not: sign again for the one that the ledger is at.
+                (signed, height) = (None, None);
                 String::from("its height had passed")
             }
             Ok(status) if !status.transient() => return Ok(status),
@@ -63,13 +65,19 @@ async fn attempt(
     id: TransactionId,
     action: &Action,
     signed: &mut Option<Transaction>,
+    height: Option<u64>,
 ) -> Result<Status, String> {
     let transaction = match signed {
         Some(transaction) => transaction,
         None => {
-            let head = shared.ledger.head().await.map_err(|error| error.to_string())?;
-            let ahead = shared.params.validity_blocks_max;
-            let valid_until = head.header.height.saturating_add(ahead);
+            let height = match height {
+                Some(height) => height,
+                None => {
+                    let head = shared.ledger.head().await.map_err(|error| error.to_string())?;
+                    head.header.height
+                }
+            };
+            let valid_until = height.saturating_add(shared.params.validity_blocks_max);
             signed.insert(shared.key.transaction(shared.chain, id, valid_until, action.clone()))
         }
     };

@@ -1,24 +1,42 @@
 //! Deletes shards nobody paid for.
+//!
+//! When that is allowed is for the ledger's time to say, as it stands in blocks that were followed, and never
+//! for the machine's clock: while a block of the ledger may still open a deal with the node's acceptance, the
+//! node is bound to the shard.
 
 use symbolon_protocol::{
     id::DealId,
     ledger::rows::{Deal, DealState, Deals},
 };
-use symbolon_store::{Shard, ShardState, Shards, StoreError};
+use symbolon_store::{Shard, Shards, StoreError};
 use tracing::{info, warn};
 
 use crate::{
-    admission::Paid,
-    follow,
-    serve::Stop,
+    custodian, follow,
     shared::{Shared, Stopped},
 };
 
-/// Looks for expired unpaid shards until the node stops.
+/// Looks for expired unpaid shards until the node stops, and for those of deals that are over when there are any.
 pub(crate) async fn sweep_unpaid(shared: &Shared) {
+    let mut next_tick = shared.host.ticks_ms();
     for round in 1_u64.. {
-        if shared.sleep_ms(shared.options.limits.sweep_ms).await == Err(Stopped) {
-            return;
+        next_tick = next_tick.saturating_add(shared.options.limits.sweep_ms);
+        loop {
+            let wait_ms = next_tick.saturating_sub(shared.host.ticks_ms());
+            tokio::select! {
+                biased;
+                slept = shared.sleep_ms(wait_ms) => match slept {
+                    Ok(()) => break,
+                    Err(Stopped) => return,
+                },
+                () = shared.view.deals_ended.notified() => {
+                    // At time zero only ended deals are due. What cannot be decided now is decided by the
+                    // next sweep.
+                    if let Err(why) = remove_due(shared, 0).await {
+                        warn!(why, "the shards of ended deals are not deleted yet");
+                    }
+                }
+            }
         }
         if let Err(why) = sweep(shared).await {
             warn!(why, "expired shards are not looked for");
@@ -26,58 +44,59 @@ pub(crate) async fn sweep_unpaid(shared: &Shared) {
         if round.is_multiple_of(COUNTERS_EVERY) {
             sweep_counters(shared).await;
         }
+        if let Err(why) = custodian::drop_unopened(shared).await {
+            warn!(why, "shares of vaults that were never opened are not looked for");
+        }
     }
 }
 
 async fn sweep(shared: &Shared) -> Result<(), String> {
-    remove_ended(shared).await?;
-    let now_ms = shared.host.now_ms();
-    let due = shared.with_store(move |store| store.expired(now_ms, SWEEP_MAX)).await;
-    let due = due.map_err(|error| error.to_string())?;
-    if due.is_empty() {
-        return Ok(());
-    }
-    // A deal that opened in a block this node has not seen yet must not lose its shard.
-    if let Err(Stop::Refused(refusal)) = shared.freshen(0).await {
-        return Err(refusal.message);
-    }
-    for (deal, index) in due {
-        sweep_shard(shared, deal, index, now_ms).await?;
-    }
-    Ok(())
+    // A block of the very time an acceptance names may still open its deal: that time has to be over. What
+    // the blocks until then opened is in the store.
+    remove_due(shared, shared.view.block_ms().saturating_sub(1)).await
 }
 
-/// Forgets what was counted under grants that have ended.
+/// Deletes what is due at a time, ended deals first.
+async fn remove_due(shared: &Shared, now_ms: u64) -> Result<(), String> {
+    loop {
+        let due = shared.with_store(move |store| store.expired(now_ms, SWEEP_MAX)).await;
+        let due = due.map_err(|error| error.to_string())?;
+        let keys: Vec<_> = due.iter().map(|(deal, _)| *deal).collect();
+        // Asked together: one after the other, thousands take minutes over a long line.
+        let rows = shared.ledger.rows(Deals, &keys).await.map_err(|error| error.to_string())?;
+        for ((deal, index), row) in due.iter().zip(rows) {
+            remove_one(shared, *deal, *index, now_ms, row).await?;
+        }
+        // Each was deleted or is paid: none comes again.
+        if due.len() < SWEEP_MAX || *shared.stop.borrow() {
+            return Ok(());
+        }
+    }
+}
+
+/// Forgets what was counted under grants that have ended. A clock that is ahead for a while must not give
+/// anyone a quota anew.
 async fn sweep_counters(shared: &Shared) {
-    let now_ms = shared.host.now_ms();
+    let now_ms = shared.view.block_ms();
     if let Err(error) = shared.with_store(move |store| store.sweep_counters(now_ms)).await {
         warn!(%error, "counters are not swept");
     }
 }
 
-/// Deletes the shards of deals that are over.
-pub(crate) async fn remove_ended(shared: &Shared) -> Result<(), String> {
-    // At time zero only ended deals are due.
-    let ended = shared.with_store(|store| store.expired(0, SWEEP_MAX)).await;
-    for (deal, index) in ended.map_err(|error| error.to_string())? {
-        sweep_shard(shared, deal, index, 0).await?;
-    }
-    Ok(())
-}
-
-/// Deletes a shard that was due at `now_ms` and still is, unless the ledger's own row says that it is paid for. Events are the word of the
-/// server they came from, rows are proven; and bytes that are gone do not come back.
-async fn sweep_shard(shared: &Shared, deal: DealId, index: u8, now_ms: u64) -> Result<(), String> {
-    let row = shared.ledger.row(Deals, &deal).await.map_err(|error| error.to_string())?;
+/// Deletes a shard that was due at `now_ms` and still is, unless the ledger's own row says that it is paid
+/// for. Events are the word of the server they came from, rows are proven; and bytes that are gone do not
+/// come back.
+async fn remove_one(
+    shared: &Shared,
+    deal: DealId,
+    index: u8,
+    now_ms: u64,
+    row: Option<Deal>,
+) -> Result<(), String> {
     if row.is_some_and(|row| names(&row, shared, index)) {
         warn!(%deal, index, "a shard that was to be deleted is paid for");
-        let marked = shared.with_store(move |store| {
-            let shard = store.info(&deal, index)?;
-            store.mark(&deal, index, ShardState::Active)?;
-            Ok::<_, StoreError>(shard)
-        });
-        let shard = marked.await.map_err(|error| error.to_string())?;
-        if let Some(shard) = shard.filter(|shard| follow::paid(shard) == Paid::No) {
+        let marked = shared.with_store(move |store| store.mark_paid(&deal, index)).await;
+        if let Some(shard) = marked.map_err(|error| error.to_string())? {
             shared.admission.count_paid(&shard.info.owner, shard.info.length);
         }
         return Ok(());
@@ -112,5 +131,5 @@ fn names(deal: &Deal, shared: &Shared, index: u8) -> bool {
 
 /// Rounds between two sweeps of counters: that one always writes to disk.
 const COUNTERS_EVERY: u64 = 60;
-/// Shards deleted in one sweep at most; the next one goes on.
+/// Shards asked about in one go.
 const SWEEP_MAX: usize = 1024;

@@ -16,6 +16,7 @@ mod release;
 mod root;
 pub mod rows;
 mod signing;
+pub mod slots;
 pub mod state;
 pub mod status;
 mod storage;

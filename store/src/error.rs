@@ -101,6 +101,12 @@ pub enum StoreError {
     /// A row of the index is not what this program wrote.
     #[error("a row of the index cannot be read: {0}")]
     Row(#[from] DecodeError),
+    /// The index knows shards, and the folder that has their files is not there.
+    #[error("{} is gone, and the index beside it has shards in it", path.display())]
+    ShardsGone {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The directory was written by a program with another layout.
     #[error("layout {found} on disk, this program knows {expected}")]
     Version {

@@ -25,5 +25,6 @@ pub use database::open_database;
 pub use error::{Damage, StoreError, is_full};
 pub use files::free_bytes;
 pub use shards::{
-    Change, Charge, Counter, Shard, ShardFile, ShardInfo, ShardState, ShardWriter, Shards, Stored,
+    Change, Charge, Counter, CustodyLimits, CustodyWaits, Shard, ShardFile, ShardInfo, ShardState,
+    ShardWriter, Shards, SlotsHead, SlotsView, Stored,
 };

@@ -19,11 +19,13 @@ mod file;
 mod index;
 mod memory;
 mod rows;
+mod slots;
 mod writer;
 
 pub use file::ShardFile;
-pub use memory::{Change, Charge, Counter};
+pub use memory::{Change, Charge, Counter, CustodyLimits, CustodyWaits};
 pub use rows::{Shard, ShardInfo, ShardState};
+pub use slots::{SlotsHead, SlotsView};
 pub use writer::{ShardWriter, Stored};
 
 use std::{
@@ -61,20 +63,57 @@ impl Shards {
     /// Opens the directory, and makes it if there is none. It is this process's alone from now on.
     /// Clears away what an earlier process left half-done.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        for path in [dir.to_owned(), dir.join("temporary"), dir.join("shards")] {
-            files::private_dir(&path).map_err(|error| StoreError::io("make", path, error))?;
-        }
-        for low in 0..=u8::MAX {
-            let path = dir.join("shards").join(format!("{low:02x}"));
-            files::private_dir(&path).map_err(|error| StoreError::io("make", path, error))?;
-        }
+        make(dir)?;
+        let shards = dir.join("shards");
+        let has_folder = shards.is_dir();
         let index = Index::open(&dir.join("index.redb"))?;
+        if !has_folder && index.number(index::USED)? > 0 {
+            // An empty folder in its place would look as if nothing had ever been stored.
+            return Err(StoreError::ShardsGone { path: shards });
+        }
+        make(&dir.join("temporary"))?;
+        for low in 0..=u8::MAX {
+            make(&shards.join(format!("{low:02x}")))?;
+        }
         let next = AtomicU64::new(index.next_file()?);
         let inner = Inner { dir: dir.to_owned(), index, next, coming: AtomicU64::new(0) };
         inner.finish_moves()?;
         // A file that cannot be removed keeps no node from starting.
         inner.collect_garbage().ok();
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The same, and lets the shards go whose files are gone; says how many.
+    pub fn open_without_lost(dir: &Path) -> Result<(Self, u64), StoreError> {
+        make(&dir.join("shards"))?;
+        let store = Self::open(dir)?;
+        let (mut lost, mut after) = (0, None);
+        loop {
+            let page = store.inner.index.rows_after(after.as_ref(), LOST_PAGE)?;
+            let Some(last) = page.last() else { return Ok((store, lost)) };
+            after = Some(last.info.key());
+            for row in page {
+                if !store.inner.final_path(row.file).exists() {
+                    store.remove(&row.info.deal, row.info.index)?;
+                    lost += 1;
+                }
+            }
+        }
+    }
+
+    /// Whose store it is, in the words of who marked it; `None` when nobody has.
+    pub fn marker(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.index.marker()
+    }
+
+    /// Says whose store it is.
+    pub fn set_marker(&self, marker: &[u8]) -> Result<(), StoreError> {
+        self.inner.index.set_marker(marker)
+    }
+
+    /// Whether nothing was ever kept here: no shard has come and no block was followed.
+    pub fn is_new(&self) -> Result<bool, StoreError> {
+        Ok(self.inner.index.next_file()? == 0 && self.height()?.is_none())
     }
 
     /// Starts to take a shard in. Nothing of it is there before [`ShardWriter::finish`].
@@ -169,12 +208,14 @@ impl Shards {
     ) -> Result<bool, StoreError> {
         let key = ShardKey::new(deal, index);
         self.inner.index.write(|transaction| {
-            match index::state(transaction, &key)? {
-                Some(ShardState::Unpaid { .. }) => {}
+            let before_ms = match index::state(transaction, &key)? {
+                Some(ShardState::Unpaid { until_ms }) => until_ms,
                 Some(_) => return Ok(false),
                 None => return Err(StoreError::NotFound { deal: *deal, index }),
-            }
+            };
             index::set_acceptance(transaction, &key, acceptance)?;
+            // An acceptance that was given before is good for as long as it says.
+            let until_ms = until_ms.max(before_ms);
             index::mark(transaction, &key, ShardState::Unpaid { until_ms })?;
             Ok(true)
         })
@@ -239,6 +280,13 @@ impl Shards {
         self.inner.index.due(now_ms, limit)
     }
 }
+
+fn make(path: &Path) -> Result<(), StoreError> {
+    files::private_dir(path).map_err(|error| StoreError::io("make", path, error))
+}
+
+/// Shards looked at in one go for their files.
+const LOST_PAGE: usize = 1024;
 
 impl Inner {
     fn row(&self, key: ShardKey) -> Result<Option<Row>, StoreError> {

@@ -271,6 +271,7 @@ impl World {
             payout: station.payout,
             custody: true,
             limits,
+            accept_loss: false,
         };
         let ledger = Ledger::Remote(Remote::new(endpoint.clone(), ticket));
         let node = Node::start(options, station.secret, endpoint, ledger, host).await;

@@ -76,6 +76,9 @@ pub(crate) struct RunArgs {
     /// How long a shard that was not paid in time is kept before it is deleted
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = units::duration)]
     grace: u64,
+    /// Go on although the store, or part of it, is gone: what is lost is lost
+    #[arg(long)]
+    accept_loss: bool,
     #[command(flatten)]
     network: Network,
     /// End when stdin ends: with the process that started this one
@@ -108,6 +111,7 @@ async fn run_node(args: RunArgs, context: &Context) -> Result<(), Error> {
         price: args.price,
         payout,
         unpaid: Some(Unpaid { acceptance_ms: args.pay_within, grace_ms: args.grace }),
+        accept_loss: args.accept_loss,
     };
     let (starting, host) = (plan.clone(), context.host.clone());
     let starting = async move {

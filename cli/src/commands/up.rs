@@ -59,6 +59,9 @@ pub(crate) struct Args {
     /// How much each node offers
     #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = units::size)]
     capacity: u64,
+    /// Go on although the store of a node, or part of it, is gone: what is lost is lost
+    #[arg(long)]
+    accept_loss: bool,
     /// This process is the one in the background
     #[arg(long, hide = true)]
     detached: bool,
@@ -97,11 +100,12 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     } else {
         context.out.report(&running.report(context))?;
     }
-    interrupt.told().await;
+    // Nodes without a ledger look alive and take nothing more.
+    let failed = interrupt.or(running.ledger.failed()).await;
     context.out.note("Stopping.");
     running.stop().await;
     drop(lock);
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 /// Everything that runs.
@@ -135,11 +139,18 @@ impl Up {
                 .hint("run a network of your own in another folder: symbolon up --home DIR"));
         }
         context.home.set_ticket(&ledger.ticket)?;
-        let nodes = start_nodes(args, context, &ledger.ledger).await?;
-        let made = first_identity(context, &ledger.ledger).await?;
-        for node in &nodes {
-            node.registered().await;
-        }
+        let rest = async {
+            let nodes = start_nodes(args, context, &ledger.ledger).await?;
+            let made = first_identity(context, &ledger.ledger).await?;
+            for node in &nodes {
+                node.registered().await;
+            }
+            Ok::<_, Error>((nodes, made))
+        };
+        let (nodes, made) = tokio::select! {
+            rest = rest => rest?,
+            error = ledger.failed() => return Err(error),
+        };
         let mut up = Self { ledger, nodes, made, took: began.elapsed(), ready: Value::Null };
         up.ready = up.json(context);
         Ok(up)
@@ -223,6 +234,7 @@ async fn start_nodes(
             price: Price::Month(Amount::credits(1)),
             payout: None,
             unpaid: None,
+            accept_loss: args.accept_loss,
         };
         let (secret, endpoint) = node_endpoint(&plan, &context.host).await?;
         nodes.push(RunningNode::start(&plan, secret, endpoint, ledger, &context.host).await?);
@@ -266,6 +278,9 @@ async fn detach(args: &Args, context: &Context) -> Result<(), Error> {
     let mut command = Command::new(exe);
     command.args(["up", "--detached", "--json", "-v", "--home"]).arg(context.home.root());
     command.arg("--capacity").arg(args.capacity.to_string());
+    if args.accept_loss {
+        command.arg("--accept-loss");
+    }
     if let Some(nodes) = args.nodes {
         command.arg("--nodes").arg(nodes.to_string());
     }

@@ -48,7 +48,7 @@ pub(crate) async fn keep_share(
     let terms =
         CustodyTerms { chain: &shared.chain, vault, owner, key, index: *index, node: &node };
     terms.verify_request(&offered.signature).map_err(refuse_share)?;
-    check_vault(shared, &offered).await?;
+    let is_open = check_vault(shared, &offered).await?;
     let share = terms.open(&offered.share, shared.key.custody_secret()).map_err(refuse_share)?;
     let fresh = Kept {
         owner: *owner,
@@ -62,26 +62,31 @@ pub(crate) async fn keep_share(
             let message = "this node keeps a share of another owner's vault of this id";
             return Err(Stop::refused(RefusalCode::Conflict, message));
         }
-        custodian::keep(shared, *vault, &fresh).await.map_err(refuse_store)?;
+        let kept = custodian::keep(shared, *vault, &fresh, is_open).await.map_err(refuse_store)?;
+        if !kept {
+            let message = "too many shares here are of vaults that are not open: open those first";
+            return Err(Stop::refused(RefusalCode::Busy, message));
+        }
         info!(%vault, index, "share kept");
     }
     let acceptance = shared.key.accept_share(&terms);
     stream.answer(&Response::InCustody { acceptance }).await
 }
 
-/// The ledger has the last word about whose a vault is.
-async fn check_vault(shared: &Shared, offered: &Offered) -> Result<(), Stop> {
+/// The ledger has the last word about whose a vault is; says whether it is open.
+async fn check_vault(shared: &Shared, offered: &Offered) -> Result<bool, Stop> {
     let stale = |error: LedgerError| {
         Stop::refused(RefusalCode::Stale, format!("this node cannot reach its ledger: {error}"))
     };
     let row = shared.ledger.row(Vaults, &offered.vault).await.map_err(stale)?;
+    let is_open = row.is_some();
     if row.is_some_and(|row| row.owner != offered.owner || row.key != offered.key) {
         let message = "the ledger has another vault of this id";
         return Err(Stop::refused(RefusalCode::Conflict, message));
     }
     // Strangers could fill the disk with shares of nothing: an account that was never paid may not.
     match shared.ledger.row(Accounts, &offered.owner).await.map_err(stale)? {
-        Some(_) => Ok(()),
+        Some(_) => Ok(is_open),
         None => Err(Stop::refused(RefusalCode::CannotPay, "the owner has no account")),
     }
 }

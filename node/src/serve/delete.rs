@@ -48,7 +48,7 @@ pub(crate) async fn answer(
     }
     free_of_proof(shared, slot).await?;
     sweep::remove(shared, deal, index).await.map_err(refuse_store)?;
-    let time_ms = shared.host.now_ms();
+    let time_ms = shared.now_ms();
     let receipt = shared.key.deleted(&shared.chain, (deal, index), slot.root, time_ms);
     info!(%deal, index, "deleted at its owner's word");
     stream.answer(&Response::Deleted { receipt }).await

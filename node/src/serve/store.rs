@@ -182,7 +182,9 @@ async fn renew(
         return Ok(acceptance);
     }
     check_price(shared, wanted)?;
-    let (renewed, until_ms) = accept(shared, wanted, acceptance.root);
+    let times = Times::from_now(shared);
+    let renewed = accept(shared, wanted, acceptance.root, times);
+    let until_ms = times.until_ms;
     let (deal, index, bytes) = (wanted.terms.deal, wanted.index, renewed.to_bytes());
     let written = shared.with_store(move |store| store.renew(&deal, index, until_ms, &bytes)).await;
     match written.map_err(refuse_store)? {
@@ -200,13 +202,26 @@ fn check_price(shared: &Shared, wanted: &Wanted) -> Result<(), Stop> {
     Ok(())
 }
 
-/// An acceptance from now on, and until when the shard waits for its deal.
-fn accept(shared: &Shared, wanted: &Wanted, root: Hash) -> (Acceptance, u64) {
-    let limits = &shared.options.limits;
-    let expires_ms = shared.now_ms().saturating_add(limits.acceptance_ms);
+/// How long an acceptance and its shard live.
+#[derive(Clone, Copy)]
+struct Times {
+    /// The last time of a block that may open the deal.
+    expires_ms: u64,
+    /// Until when the shard is kept without one: never less.
+    until_ms: u64,
+}
+
+impl Times {
+    fn from_now(shared: &Shared) -> Self {
+        let limits = &shared.options.limits;
+        let expires_ms = shared.now_ms().saturating_add(limits.acceptance_ms);
+        Self { expires_ms, until_ms: expires_ms.saturating_add(limits.unpaid_grace_ms) }
+    }
+}
+
+fn accept(shared: &Shared, wanted: &Wanted, root: Hash, times: Times) -> Acceptance {
     let shard = (wanted.index, root);
-    let accepted = shared.key.accept(&shared.chain, &wanted.terms, shard, wanted.price, expires_ms);
-    (accepted, expires_ms.saturating_add(limits.unpaid_grace_ms))
+    shared.key.accept(&shared.chain, &wanted.terms, shard, wanted.price, times.expires_ms)
 }
 
 /// The shard of a deal that is here, if any.
@@ -302,12 +317,10 @@ async fn keep(
     let (deal, index, length) = (wanted.terms.deal, wanted.index, wanted.terms.length);
     let here = Arc::clone(&shared);
     let stored = shared.host.blocking(move || {
-        let limits = &here.options.limits;
-        let wait_ms = limits.acceptance_ms.saturating_add(limits.unpaid_grace_ms);
-        let until_ms = here.now_ms().saturating_add(wait_ms);
-        let stored = writer.finish_accepted(ShardState::Unpaid { until_ms }, |root| {
-            accept(&here, &wanted, *root).0.to_bytes()
-        })?;
+        let times = Times::from_now(&here);
+        let state = ShardState::Unpaid { until_ms: times.until_ms };
+        let stored = writer
+            .finish_accepted(state, |root| accept(&here, &wanted, *root, times).to_bytes())?;
         // Counted before anyone can learn of the shard and pay for it.
         guard.keep();
         Ok(stored)

@@ -368,3 +368,55 @@ async fn a_refunded_order_ends_the_buyers_access() {
     assert_eq!(code(buyer.read(&request).await), RefusalCode::Revoked);
     assert_eq!(code(market.release(0, &market.buyer).await), RefusalCode::NotPaid);
 }
+
+#[tokio::test(start_paused = true)]
+async fn shares_of_vaults_that_nobody_opens_are_few_and_go() {
+    let market = Market::new().await;
+    let seller = market.seller(0).await;
+    let (chain, owner) = (market.world.ledger.chain(), market.world.owner.account());
+    let node = market.nodes[0].id();
+    let row = market.world.ledger.row(Nodes, &node).await.unwrap().unwrap();
+    let offer = |number: u8| {
+        let vault = VaultId([number; 16]);
+        let terms = CustodyTerms {
+            chain: &chain,
+            vault: &vault,
+            owner: &owner,
+            key: &market.key,
+            index: market.shares[0].index(),
+            node: &node,
+        };
+        let sealed = terms.seal(&market.shares[0], &row.custody_key.unwrap(), &[48; 32]).unwrap();
+        Request::KeepShare {
+            vault,
+            owner,
+            key: market.key.clone(),
+            index: terms.index,
+            share: sealed,
+            signature: terms.sign_request(&market.world.owner.account_key()),
+        }
+    };
+    // The vault that is opened counts no longer.
+    market.open_vault().await;
+    market.world.pass(1000).await;
+    for number in 100..116 {
+        accepted(seller.ask(&offer(number)).await).unwrap();
+    }
+    assert_eq!(code(seller.ask(&offer(116)).await), RefusalCode::Busy);
+    accepted(seller.ask(&offer(115)).await).unwrap();
+    // A day later they are gone, and the one that was opened is not.
+    market.world.pass(25 * 60 * 60 * 1000).await;
+    let seller = market.seller(0).await;
+    accepted(seller.ask(&offer(116)).await).unwrap();
+    market.list().await;
+    market.buy().await;
+    market.release(0, &market.buyer).await.unwrap();
+    let dir = market.world.dir.path().join("node");
+    let Market { nodes, .. } = market;
+    for node in nodes {
+        node.stop().await;
+    }
+    let store = symbolon_store::Shards::open(&dir).unwrap();
+    let kept = |number| store.custody(&VaultId([number; 16]), 0).unwrap().is_some();
+    assert_eq!((kept(100), kept(115), kept(116), kept(41)), (false, false, true, true));
+}

@@ -3,10 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod counted;
 mod custody;
 mod delete;
+mod far;
 mod follow;
 mod life;
+mod loss;
 mod read;
 mod real;
 mod refuse;

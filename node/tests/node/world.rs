@@ -68,6 +68,7 @@ impl World {
                 connection_idle_ms: 1 << 40,
                 ..Limits::for_capacity(CAPACITY)
             },
+            accept_loss: false,
         }
     }
 

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 
 use crate::{
     amount::Amount,
-    id::{AccountId, DealId, Hash, NodeId},
+    id::{AccountId, DealId, NodeId},
     ledger::{
         block::{Event, Place, Reason},
         books::Books,
@@ -12,7 +12,7 @@ use crate::{
             Change, Changes, Deal, DealEnds, DealState, Deals, HoldKey, Node, Nodes, Slot, Slots,
             Table,
         },
-        signing,
+        slots,
         state::State,
         status::Status,
         storage::{free, slot_rate},
@@ -188,7 +188,7 @@ fn join<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, deal: &mut Deal
         node.slot_bytes += length;
         node.longest = node.longest.max(length);
         node.rate = node.rate.checked_add(rate).expect("part of what was issued");
-        node.table = chain_join(&node.table, position, &slot);
+        node.table = slots::joined(&node.table, position, &slot);
         books.put(Slots, &(shard.node, position), &slot);
         books.put(Nodes, &shard.node, &node);
     }
@@ -216,7 +216,7 @@ fn leave<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, deal: &mut Dea
         node.slots = last;
         node.slot_bytes = node.slot_bytes.checked_sub(deal.length).expect("joined before");
         node.rate = node.rate.checked_sub(gone.rate).expect("joined before");
-        node.table = chain_leave(&node.table, position);
+        node.table = slots::left(&node.table, position);
         if last == 0 {
             // Nothing is left that the longest shard could stand for.
             node.longest = 0;
@@ -225,12 +225,4 @@ fn leave<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, deal: &mut Dea
         books.put(Nodes, &shard.node, &node);
     }
     books.report(Event::DealEnded { deal: id });
-}
-
-fn chain_join(table: &Hash, position: u32, slot: &Slot) -> Hash {
-    signing::hash_parts("symbolon 2026 slot table v1", &[table, &1_u8, &position, slot])
-}
-
-fn chain_leave(table: &Hash, position: u32) -> Hash {
-    signing::hash_parts("symbolon 2026 slot table v1", &[table, &2_u8, &position])
 }

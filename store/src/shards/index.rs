@@ -14,7 +14,10 @@ use symbolon_protocol::{
     id::DealId,
 };
 
-use super::rows::{Row, ShardKey, ShardState};
+use super::{
+    rows::{Row, ShardKey, ShardState},
+    slots::{HEAD, PLACES, QUEUE, QUEUED, SLOTS},
+};
 use crate::StoreError;
 
 type Table<'a> = TableDefinition<'a, &'static [u8], &'static [u8]>;
@@ -31,6 +34,10 @@ const DUE: TableDefinition<'_, &[u8], ()> = TableDefinition::new("due");
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 /// Custody shares: `vault | index` to bytes.
 pub(super) const CUSTODY: Table<'_> = TableDefinition::new("custody");
+/// Custody shares whose vault is not open yet: `vault | index` to whose it is and until when.
+pub(super) const CUSTODY_WAITS: Table<'_> = TableDefinition::new("custody waits");
+/// Whose store this is: one row, in the caller's words.
+const MARKER: TableDefinition<'_, (), &[u8]> = TableDefinition::new("marker");
 /// Revoked links: `link | by`.
 pub(super) const REVOKED: TableDefinition<'_, &[u8], ()> = TableDefinition::new("revoked");
 /// Refunded orders.
@@ -105,7 +112,7 @@ impl Index {
         outcome
     }
 
-    fn read<T>(
+    pub(super) fn read<T>(
         &self,
         work: impl FnOnce(&redb::ReadTransaction) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
@@ -148,6 +155,20 @@ impl Index {
         self.read(|transaction| {
             let number = transaction.open_table(NUMBERS)?.get(name)?;
             Ok(number.map(|number| number.value()))
+        })
+    }
+
+    pub(super) fn marker(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(|transaction| {
+            let marker = transaction.open_table(MARKER)?.get(())?;
+            Ok(marker.map(|marker| marker.value().to_vec()))
+        })
+    }
+
+    pub(super) fn set_marker(&self, marker: &[u8]) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            transaction.open_table(MARKER)?.insert((), marker)?;
+            Ok(())
         })
     }
 
@@ -278,14 +299,21 @@ pub(super) fn remove(
     Ok(Some(row))
 }
 
+/// A shard's row; `None` when it is not there.
+pub(super) fn row(
+    transaction: &WriteTransaction,
+    key: &ShardKey,
+) -> Result<Option<Row>, StoreError> {
+    let shards = transaction.open_table(SHARDS)?;
+    Ok(shards.get(key.bytes())?.map(|row| Row::from_bytes(row.value())).transpose()?)
+}
+
 /// Where a shard stands; `None` when it is not there.
 pub(super) fn state(
     transaction: &WriteTransaction,
     key: &ShardKey,
 ) -> Result<Option<ShardState>, StoreError> {
-    let shards = transaction.open_table(SHARDS)?;
-    let row = shards.get(key.bytes())?.map(|row| Row::from_bytes(row.value())).transpose()?;
-    Ok(row.map(|row| row.state))
+    Ok(row(transaction, key)?.map(|row| row.state))
 }
 
 /// Replaces a shard's acceptance. Says whether it was there.
@@ -376,7 +404,7 @@ fn open_database(path: &Path) -> Result<Database, StoreError> {
 }
 
 fn create_tables(transaction: &WriteTransaction) -> Result<(), StoreError> {
-    for table in [SHARDS, CUSTODY, COUNTERS] {
+    for table in [SHARDS, CUSTODY, CUSTODY_WAITS, COUNTERS] {
         transaction.open_table(table)?;
     }
     for table in [DUE, REVOKED, REFUNDED] {
@@ -384,6 +412,12 @@ fn create_tables(transaction: &WriteTransaction) -> Result<(), StoreError> {
     }
     transaction.open_table(FILES)?;
     transaction.open_table(GARBAGE)?;
+    transaction.open_table(SLOTS)?;
+    transaction.open_table(PLACES)?;
+    transaction.open_table(QUEUE)?;
+    transaction.open_table(QUEUED)?;
+    transaction.open_table(HEAD)?;
+    transaction.open_table(MARKER)?;
     let mut numbers = transaction.open_table(NUMBERS)?;
     let found = numbers.get(VERSION)?.map(|version| version.value());
     match found {

@@ -1,29 +1,39 @@
 //! What a node remembers beside its shards: custody shares, what the ledger has ended, and how much
 //! was read under each grant.
 
-use redb::ReadableTable;
+use redb::{ReadableTable, WriteTransaction};
 use symbolon_protocol::{
-    codec::{Decode, Encode},
-    id::{AccountId, DealId, LinkId, OrderId, VaultId},
+    codec::{Decode, Encode, Reader},
+    id::{AccountId, DealId, Hash, LinkId, OrderId, VaultId},
+    ledger::rows::Slot,
     record,
 };
 
 use super::{
-    Shards,
-    index::{self, COUNTERS, CUSTODY, HEIGHT, REFUNDED, REVOKED},
-    rows::ShardState,
+    Shard, Shards,
+    index::{self, COUNTERS, CUSTODY, CUSTODY_WAITS, HEIGHT, REFUNDED, REVOKED},
+    rows::{ShardKey, ShardState},
+    slots::SlotsCopy,
 };
 use crate::StoreError;
 
 /// What a block changes on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// All shards of a deal that are here stand elsewhere now.
-    Deal {
+    /// A deal is over: its shards that were paid are paid no longer. One that is here without having been
+    /// in the deal stays what it is, since its acceptance is worth what it was worth before.
+    Ended {
         /// Which deal.
         deal: DealId,
-        /// Where they stand.
-        state: ShardState,
+    },
+    /// A deal was opened: its shard is paid, if it is here and is the one that was accepted.
+    Opened {
+        /// Which deal.
+        deal: DealId,
+        /// Which shard.
+        index: u8,
+        /// The root that the deal has.
+        root: Hash,
     },
     /// An order was refunded; its grant is dead.
     Refunded {
@@ -37,15 +47,46 @@ pub enum Change {
         /// By whom.
         by: AccountId,
     },
-    /// One shard stands elsewhere now; nothing happens when it is not here.
-    Shard {
+    /// A deal is over: its shard leaves the slot table, unless it waits for that already.
+    SlotEnded {
         /// Which deal.
         deal: DealId,
-        /// Which shard.
-        index: u8,
-        /// Where it stands.
-        state: ShardState,
     },
+    /// A shard joins the slot table with the next epoch.
+    SlotJoins {
+        /// Which.
+        slot: Slot,
+    },
+    /// A deal's owner has ended it: its shard leaves the slot table with the next epoch.
+    SlotLeaves {
+        /// Which deal.
+        deal: DealId,
+    },
+    /// An epoch has begun: what waits to join the slot table or to leave it does.
+    SlotsTurn {
+        /// Which epoch.
+        epoch: u64,
+    },
+}
+
+record! {
+    /// A custody share whose vault is not open yet.
+    #[derive(Copy)]
+    pub struct CustodyWaits {
+        /// Whose vault it is.
+        pub owner: AccountId,
+        /// Until when it is to be open, in milliseconds since the Unix epoch.
+        pub until_ms: u64,
+    }
+}
+
+/// How many custody shares may wait for their vaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CustodyLimits {
+    /// Of all owners.
+    pub in_all: usize,
+    /// Of one.
+    pub of_owner: usize,
 }
 
 record! {
@@ -77,11 +118,61 @@ record! {
 }
 
 impl Shards {
-    /// Keeps a custody share; the same again replaces it.
-    pub fn put_custody(&self, vault: &VaultId, index: u8, share: &[u8]) -> Result<(), StoreError> {
+    /// Keeps a custody share; the same again replaces it. One whose vault is not open yet waits, and counts
+    /// against `limits`, for all owners and for this one; `false`, and nothing is kept, when there are too many.
+    pub fn put_custody(
+        &self,
+        vault: &VaultId,
+        index: u8,
+        share: &[u8],
+        waits: Option<(CustodyWaits, CustodyLimits)>,
+    ) -> Result<bool, StoreError> {
         self.inner.index.write(|transaction| {
             let key = custody_key(vault, index);
+            let mut waiting = transaction.open_table(CUSTODY_WAITS)?;
+            match waits {
+                None => drop(waiting.remove(key.as_slice())?),
+                Some((waits, limits)) => {
+                    let (mut in_all, mut of_owner) = (0, 0);
+                    for row in waiting.iter()? {
+                        let (other, row) = row?;
+                        if other.value() != key {
+                            in_all += 1;
+                            let row = CustodyWaits::from_bytes(row.value())?;
+                            of_owner += usize::from(row.owner == waits.owner);
+                        }
+                    }
+                    if limits.in_all <= in_all || limits.of_owner <= of_owner {
+                        return Ok(false);
+                    }
+                    waiting.insert(key.as_slice(), waits.to_bytes().as_slice())?;
+                }
+            }
             transaction.open_table(CUSTODY)?.insert(key.as_slice(), share)?;
+            Ok(true)
+        })
+    }
+
+    /// The shares whose vault was not open in time: vault and index.
+    pub fn custody_due(&self, now_ms: u64) -> Result<Vec<(VaultId, u8)>, StoreError> {
+        self.inner.index.read(|transaction| {
+            let mut due = Vec::new();
+            for row in transaction.open_table(CUSTODY_WAITS)?.iter()? {
+                let (key, row) = row?;
+                if CustodyWaits::from_bytes(row.value())?.until_ms <= now_ms {
+                    let mut key = Reader::new(key.value());
+                    due.push((VaultId::decode(&mut key)?, u8::decode(&mut key)?));
+                }
+            }
+            Ok(due)
+        })
+    }
+
+    /// A vault is open: its share is kept for good.
+    pub fn custody_opened(&self, vault: &VaultId, index: u8) -> Result<(), StoreError> {
+        self.inner.index.write(|transaction| {
+            let key = custody_key(vault, index);
+            transaction.open_table(CUSTODY_WAITS)?.remove(key.as_slice())?;
             Ok(())
         })
     }
@@ -95,6 +186,7 @@ impl Shards {
     pub fn remove_custody(&self, vault: &VaultId, index: u8) -> Result<(), StoreError> {
         self.inner.index.write(|transaction| {
             let key = custody_key(vault, index);
+            transaction.open_table(CUSTODY_WAITS)?.remove(key.as_slice())?;
             transaction.open_table(CUSTODY)?.remove(key.as_slice())?;
             Ok(())
         })
@@ -106,15 +198,15 @@ impl Shards {
     }
 
     /// Makes all changes of the blocks up to `height` in one commit, so that none is lost or made
-    /// twice when the node stops.
-    pub fn follow(&self, height: u64, changes: &[Change]) -> Result<(), StoreError> {
+    /// twice when the node stops. Gives back the shards that are paid from now on and were not before.
+    pub fn follow(&self, height: u64, changes: &[Change]) -> Result<Vec<Shard>, StoreError> {
         self.inner.index.write(|transaction| {
+            let mut paid = Vec::new();
             for change in changes {
                 match change {
-                    Change::Deal { deal, state } => {
-                        for key in index::keys_of_deal(transaction, deal)? {
-                            index::mark(transaction, &key, *state)?;
-                        }
+                    Change::Ended { deal } => end(transaction, deal)?,
+                    Change::Opened { deal, index, root } => {
+                        paid.extend(pay(transaction, deal, *index, Some(root))?);
                     }
                     Change::Refunded { order } => {
                         transaction.open_table(REFUNDED)?.insert(&order.0[..], ())?;
@@ -123,14 +215,21 @@ impl Shards {
                         let key = revocation_key(link, by);
                         transaction.open_table(REVOKED)?.insert(key.as_slice(), ())?;
                     }
-                    Change::Shard { deal, index, state } => {
-                        let key = super::ShardKey::new(deal, *index);
-                        index::mark(transaction, &key, *state)?;
-                    }
+                    Change::SlotEnded { .. }
+                    | Change::SlotJoins { .. }
+                    | Change::SlotLeaves { .. }
+                    | Change::SlotsTurn { .. } => {}
                 }
             }
-            index::set_number(transaction, HEIGHT, height)
+            change_slots(transaction, changes)?;
+            index::set_number(transaction, HEIGHT, height)?;
+            Ok(paid)
         })
+    }
+
+    /// Marks a shard as paid, and says what it was if it was unpaid until now.
+    pub fn mark_paid(&self, deal: &DealId, index: u8) -> Result<Option<Shard>, StoreError> {
+        self.inner.index.write(|transaction| pay(transaction, deal, index, None))
     }
 
     /// Whether `by` has revoked the link.
@@ -195,6 +294,60 @@ impl Shards {
             Ok(())
         })
     }
+}
+
+/// A shard is paid from here on. Says what it was if it was unpaid until now; with another root than the
+/// one that is paid for it stays what it is.
+fn pay(
+    transaction: &WriteTransaction,
+    deal: &DealId,
+    index: u8,
+    root: Option<&Hash>,
+) -> Result<Option<Shard>, StoreError> {
+    let key = ShardKey::new(deal, index);
+    let row = index::row(transaction, &key)?;
+    let Some(row) = row.filter(|row| root.is_none_or(|root| row.root == *root)) else {
+        return Ok(None);
+    };
+    index::mark(transaction, &key, ShardState::Active)?;
+    let shard = row.into_shard();
+    Ok(matches!(shard.state, ShardState::Unpaid { .. }).then_some(shard))
+}
+
+/// The paid shards of a deal are paid no longer.
+fn end(transaction: &WriteTransaction, deal: &DealId) -> Result<(), StoreError> {
+    for key in index::keys_of_deal(transaction, deal)? {
+        if index::state(transaction, &key)? == Some(ShardState::Active) {
+            index::mark(transaction, &key, ShardState::Ended)?;
+        }
+    }
+    Ok(())
+}
+
+fn change_slots(transaction: &WriteTransaction, changes: &[Change]) -> Result<(), StoreError> {
+    let is_of_slots = |change: &Change| {
+        matches!(
+            change,
+            Change::SlotEnded { .. }
+                | Change::SlotJoins { .. }
+                | Change::SlotLeaves { .. }
+                | Change::SlotsTurn { .. }
+        )
+    };
+    if !changes.iter().any(is_of_slots) {
+        return Ok(());
+    }
+    let mut copy = SlotsCopy::open(transaction)?;
+    for change in changes {
+        match change {
+            Change::SlotEnded { deal } => copy.ended(deal)?,
+            Change::SlotJoins { slot } => copy.join_soon(slot)?,
+            Change::SlotLeaves { deal } => copy.leave_soon(deal)?,
+            Change::SlotsTurn { epoch } => copy.epoch_began(*epoch)?,
+            _ => {}
+        }
+    }
+    copy.close(transaction)
 }
 
 fn custody_key(vault: &VaultId, index: u8) -> Vec<u8> {

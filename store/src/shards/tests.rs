@@ -220,27 +220,114 @@ fn what_nobody_pays_for_is_found() {
 fn a_block_is_followed_in_one_step() {
     let dir = tempfile::tempdir().unwrap();
     let shards = Shards::open(dir.path()).unwrap();
-    store(&shards, 1, 0, 1024);
-    store(&shards, 1, 7, 1024);
-    store(&shards, 2, 0, 1024);
+    let unpaid = |deal, index| {
+        coming(&shards, deal, index, 1024).finish(ShardState::Unpaid { until_ms: 500 }).unwrap()
+    };
+    let (ours, other, ends) = (unpaid(1, 0), unpaid(1, 7), unpaid(2, 0));
+    unpaid(3, 0);
     assert_eq!(shards.height().unwrap(), None);
     let (link, by, order) = (LinkId([3; 16]), AccountId([4; 32]), OrderId([5; 16]));
+    let opened = |number, index, root| Change::Opened { deal: deal(number), index, root };
     let changes = [
-        Change::Deal { deal: deal(1), state: ShardState::Active },
-        Change::Shard { deal: deal(2), index: 0, state: ShardState::Ended },
-        Change::Shard { deal: deal(9), index: 9, state: ShardState::Ended },
+        opened(1, 0, ours.root),
+        // The deal has another shard than the one that is here; and one that is not here at all.
+        opened(1, 7, Hash([9; 32])),
+        opened(9, 9, ours.root),
+        opened(2, 0, ends.root),
+        Change::Ended { deal: deal(2) },
+        // A deal that ended without the shard that is here.
+        Change::Ended { deal: deal(3) },
         Change::Revoked { link, by },
         Change::Refunded { order },
     ];
-    shards.follow(12, &changes).unwrap();
+    let paid = shards.follow(12, &changes).unwrap();
+    let paid: Vec<_> = paid.iter().map(|shard| (shard.info.deal, shard.info.index)).collect();
+    assert_eq!(paid, [(deal(1), 0), (deal(2), 0)], "each once, and only what was unpaid");
+    assert_eq!(shards.follow(13, &changes[..1]).unwrap(), []);
     drop(shards);
     let shards = Shards::open(dir.path()).unwrap();
-    assert_eq!(shards.height().unwrap(), Some(12));
-    assert_eq!(shards.expired(u64::MAX, 9).unwrap(), [(deal(2), 0)]);
+    assert_eq!(shards.height().unwrap(), Some(13));
+    assert_eq!(shards.expired(499, 9).unwrap(), [(deal(2), 0)]);
+    assert_eq!(
+        shards.expired(u64::MAX, 9).unwrap(),
+        [(deal(2), 0), (deal(1), 7), (deal(3), 0)],
+        "what was never paid is unpaid, whatever ended"
+    );
+    assert_eq!(shards.mark_paid(&deal(1), 0).unwrap(), None);
+    assert_eq!(shards.mark_paid(&deal(1), 7).unwrap().unwrap().root, other.root);
+    assert_eq!(shards.mark_paid(&deal(8), 0).unwrap(), None);
     assert!(shards.is_revoked(&link, &by).unwrap());
     assert!(!shards.is_revoked(&link, &AccountId([9; 32])).unwrap());
     assert!(shards.is_refunded(&order).unwrap());
     assert!(!shards.is_refunded(&OrderId([9; 16])).unwrap());
+}
+
+#[test]
+fn more_time_is_never_less() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = Shards::open(dir.path()).unwrap();
+    coming(&shards, 1, 0, 1024).finish(ShardState::Unpaid { until_ms: 500 }).unwrap();
+    for (until_ms, due_ms) in [(400, 500), (700, 700)] {
+        assert!(shards.renew(&deal(1), 0, until_ms, b"again").unwrap());
+        assert_eq!(shards.expired(due_ms - 1, 9).unwrap(), []);
+        assert_eq!(shards.expired(due_ms, 9).unwrap(), [(deal(1), 0)]);
+    }
+}
+
+#[test]
+fn a_store_knows_whose_it_is_and_that_its_shards_are_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = Shards::open(dir.path()).unwrap();
+    assert!(shards.is_new().unwrap());
+    assert_eq!(shards.marker().unwrap(), None);
+    shards.set_marker(b"mine").unwrap();
+    store(&shards, 1, 0, 1024);
+    store(&shards, 1, 1, 2048);
+    assert!(!shards.is_new().unwrap());
+    drop(shards);
+    let (folder, away) = (dir.path().join("shards"), dir.path().join("away"));
+    fs::rename(&folder, &away).unwrap();
+    for _ in 0..2 {
+        let gone = Shards::open(dir.path()).unwrap_err();
+        assert!(matches!(gone, StoreError::ShardsGone { .. }), "{gone}");
+    }
+    fs::rename(&away, &folder).unwrap();
+    assert_eq!(audit(dir.path()).len(), 2);
+    let (shards, lost) = Shards::open_without_lost(dir.path()).unwrap();
+    assert_eq!((lost, shards.used_bytes().unwrap()), (0, 3072));
+    drop(shards);
+    fs::remove_dir_all(&folder).unwrap();
+    let (shards, lost) = Shards::open_without_lost(dir.path()).unwrap();
+    assert_eq!((lost, shards.used_bytes().unwrap()), (2, 0));
+    assert_eq!(shards.marker().unwrap().unwrap(), b"mine");
+}
+
+#[test]
+fn shares_that_wait_for_their_vaults_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = Shards::open(dir.path()).unwrap();
+    let limits = CustodyLimits { in_all: 3, of_owner: 2 };
+    let put = |vault: u8, owner: u8, until_ms| {
+        let waits = CustodyWaits { owner: AccountId([owner; 32]), until_ms };
+        shards.put_custody(&VaultId([vault; 16]), 0, &[vault], Some((waits, limits))).unwrap()
+    };
+    assert!(put(1, 1, 100) && put(2, 1, 200));
+    assert!(!put(3, 1, 200), "too many of one owner");
+    assert!(put(2, 1, 300), "the same again counts once");
+    assert!(put(4, 2, 100));
+    assert!(!put(5, 3, 100), "too many in all");
+    assert_eq!(shards.custody(&VaultId([5; 16]), 0).unwrap(), None);
+    let due = |now_ms| -> Vec<u8> {
+        shards.custody_due(now_ms).unwrap().iter().map(|(vault, _)| vault.0[0]).collect()
+    };
+    assert_eq!((due(99), due(100), due(300)), (vec![], vec![1, 4], vec![1, 2, 4]));
+    shards.custody_opened(&VaultId([1; 16]), 0).unwrap();
+    shards.remove_custody(&VaultId([4; 16]), 0).unwrap();
+    assert_eq!(due(300), [2]);
+    assert!(shards.put_custody(&VaultId([2; 16]), 0, b"open", None).unwrap());
+    assert_eq!(due(300), []);
+    assert_eq!(shards.custody(&VaultId([1; 16]), 0).unwrap().unwrap(), [1]);
+    assert_eq!(shards.custody(&VaultId([4; 16]), 0).unwrap(), None);
 }
 
 #[test]
@@ -261,7 +348,7 @@ fn quotas_and_custody_are_remembered() {
     assert!(matches!(both, Charge::Exceeded(_)));
     assert_eq!(shards.counter(b"above").unwrap(), Counter::default());
     let vault = VaultId([6; 16]);
-    shards.put_custody(&vault, 1, b"share").unwrap();
+    assert!(shards.put_custody(&vault, 1, b"share", None).unwrap());
     assert_eq!(shards.custody(&vault, 2).unwrap(), None);
     drop(shards);
 
@@ -416,7 +503,7 @@ fn a_disk_that_fills_up_goes_on_once_there_is_space() {
     }
     // Now the index itself has no room to grow.
     fs::write(&ballast, vec![1; usize::try_from(shards.free_bytes().unwrap()).unwrap()]).ok();
-    let put = |number: u8| shards.put_custody(&VaultId([number; 16]), 1, &[number; 100_000]);
+    let put = |number: u8| shards.put_custody(&VaultId([number; 16]), 1, &[number; 100_000], None);
     let (kept, full) = (0..).find_map(|number| Some((number, put(number).err()?))).unwrap();
     assert!(matches!(full, StoreError::Full(_)), "after {kept}: {full} {full:?}");
     println!("{kept} custody shares, then: {full}");

@@ -1,0 +1,179 @@
+//! The node's slot table: which shards an epoch asks about, from the copy that the store keeps of it, and
+//! from the ledger when there is none that fits.
+
+use std::time::Duration;
+
+use symbolon_ledger::{Ledger, ROWS_MAX};
+use symbolon_protocol::{
+    id::NodeId,
+    ledger::rows::{Chain, Chains, Node as NodeRow, Nodes, Slot, Slots, Table as _},
+    proof::{challenge_seed, challenges},
+};
+use symbolon_store::{SlotsHead, SlotsView, StoreError};
+use tokio::{task::JoinSet, time::timeout};
+use tracing::{debug, info, warn};
+
+use crate::{prove::ProveError, shared::Shared};
+
+/// A leaf to be opened, and the shard it is in.
+pub(crate) type Pick = (Slot, u64);
+
+/// What the ledger says of the epoch and of this node, at one moment: one question.
+pub(crate) async fn ask(shared: &Shared) -> Result<(Chain, Option<NodeRow>), ProveError> {
+    let rows = shared.ledger.pair((Chains, &()), (Nodes, &shared.key.id())).await;
+    let (chain, node) = rows.map_err(unread)?;
+    let chain = chain.ok_or_else(|| ProveError::Ledger(String::from("it has no chain row")))?;
+    Ok((chain, node))
+}
+
+/// The leaves that the epoch asks for. The ledger is asked nothing when the copy is right.
+pub(crate) async fn picks(
+    shared: &Shared,
+    chain: &Chain,
+    node: &NodeRow,
+) -> Result<Vec<Pick>, ProveError> {
+    if let Some(picks) = draw(shared, chain, node).await? {
+        return Ok(picks);
+    }
+    if is_behind(shared, chain).await? {
+        // Blocks that are there already bring the copy up to date.
+        let mut height = shared.view.height_watch();
+        let patience = Duration::from_millis(shared.params.epoch_ms / 4).min(CATCH_UP);
+        let caught_up = height.wait_for(|height| chain.height <= *height);
+        let caught_up = timeout(patience, caught_up).await.is_ok();
+        debug!(caught_up, "waited for blocks");
+        if let Some(picks) = draw(shared, chain, node).await? {
+            return Ok(picks);
+        }
+    }
+    read(shared, chain, node).await?;
+    let picks = draw(shared, chain, node).await?;
+    picks.ok_or_else(|| ProveError::Ledger(String::from("the slot table changed meanwhile")))
+}
+
+/// A table without rows needs no reading: what joins it is known from blocks.
+pub(crate) async fn note_empty(shared: &Shared, head: SlotsHead) -> Result<(), StoreError> {
+    shared
+        .with_store(move |store| {
+            if store.view_slots(|view| Ok(view.head()))? == Some(head) {
+                return Ok(());
+            }
+            store.set_slots(head, &[])
+        })
+        .await
+}
+
+fn head(chain: &Chain, node: &NodeRow) -> SlotsHead {
+    SlotsHead { epoch: chain.epoch, slots: node.slots, table: node.table }
+}
+
+/// Whether the copy is of an earlier epoch, and there are blocks to follow.
+async fn is_behind(shared: &Shared, chain: &Chain) -> Result<bool, ProveError> {
+    let copy = shared.with_store(|store| store.view_slots(|view| Ok(view.head()))).await;
+    let copy = copy.map_err(|error| ProveError::Store(error.to_string()))?;
+    Ok(copy.is_some_and(|copy| copy.epoch < chain.epoch) && shared.view.height() < chain.height)
+}
+
+/// Draws the epoch's leaves from the copy; `None` when there is none that is the ledger's.
+async fn draw(
+    shared: &Shared,
+    chain: &Chain,
+    node: &NodeRow,
+) -> Result<Option<Vec<Pick>>, ProveError> {
+    let seed =
+        challenge_seed(&chain.id, chain.epoch, &chain.epoch_beacon, &shared.key.id(), &node.table);
+    let (wanted, longest, bytes) = (head(chain, node), node.longest, node.slot_bytes);
+    let drawn = shared.with_store(move |store| {
+        store.view_slots(|view| {
+            if view.head() != wanted {
+                return Ok(None);
+            }
+            let mut missing = false;
+            let leaves = challenges(&seed, wanted.slots, longest, bytes, |position| {
+                let slot = slot(view, position);
+                missing |= slot.is_none();
+                slot.map_or(0, |slot| slot.length)
+            });
+            if missing {
+                return Ok(None);
+            }
+            let picks = leaves.iter().map(|leaf| Some((slot(view, leaf.slot)?, leaf.leaf)));
+            Ok(picks.collect())
+        })
+    });
+    let drawn = drawn.await.map_err(|error| ProveError::Store(error.to_string()))?;
+    Ok(drawn.flatten())
+}
+
+/// A row of the copy. One that cannot be read is as good as none: the ledger has it.
+fn slot(view: &SlotsView, position: u32) -> Option<Slot> {
+    view.slot(position)
+        .inspect_err(|error| warn!(position, %error, "the copy of the slot table is damaged"))
+        .ok()
+        .flatten()
+}
+
+/// Reads the whole table from the ledger, each row proven, and takes it for the copy. It belongs together
+/// because tables change between epochs only.
+async fn read(shared: &Shared, chain: &Chain, node: &NodeRow) -> Result<(), ProveError> {
+    let wanted = head(chain, node);
+    let mut rows: Vec<Slot> = Vec::new();
+    let mut firsts = (0..wanted.slots).step_by(ROWS_MAX);
+    loop {
+        let mut pages = JoinSet::new();
+        for first in firsts.by_ref().take(PAGES_AT_ONCE) {
+            let (ledger, id) = (shared.ledger.clone(), shared.key.id());
+            let count = ROWS_MAX.min((wanted.slots - first) as usize);
+            pages.spawn(async move { (first, read_page(&ledger, id, first, count).await) });
+        }
+        if pages.is_empty() {
+            break;
+        }
+        let mut read = pages.join_all().await;
+        read.sort_by_key(|(first, _)| *first);
+        for (_, page) in read {
+            rows.extend(page?);
+        }
+    }
+    let bytes = rows.iter().try_fold(0_u64, |sum, slot| sum.checked_add(slot.length));
+    if bytes != Some(node.slot_bytes) {
+        return Err(ProveError::Ledger(String::from("its slots do not add up to its own row")));
+    }
+    let (now, of_now) = ask(shared).await?;
+    if of_now.is_none_or(|of_now| head(&now, &of_now) != wanted) {
+        return Err(ProveError::Ledger(String::from("the slot table changed while it was read")));
+    }
+    let kept = shared.with_store(move |store| store.set_slots(wanted, &rows)).await;
+    kept.map_err(|error| ProveError::Store(error.to_string()))?;
+    info!(epoch = wanted.epoch, slots = wanted.slots, "the slot table was read from the ledger");
+    Ok(())
+}
+
+/// So many rows from a position on.
+async fn read_page(
+    ledger: &Ledger,
+    node: NodeId,
+    first: u32,
+    count: usize,
+) -> Result<Vec<Slot>, ProveError> {
+    let after = first.checked_sub(1).map(|before| Slots::key(&(node, before)));
+    let page = ledger.scan(Slots, &node.0, after.as_deref(), count).await.map_err(unread)?;
+    if page.len() != count {
+        return Err(ProveError::Ledger(format!("{} slots from {first} on", page.len())));
+    }
+    for (position, (key, _)) in (first..).zip(&page) {
+        if Slots::parse(key) != Some((node, position)) {
+            return Err(ProveError::Ledger(format!("no slot {position}")));
+        }
+    }
+    Ok(page.into_iter().map(|(_, slot)| slot).collect())
+}
+
+fn unread(error: impl std::fmt::Display) -> ProveError {
+    ProveError::Ledger(error.to_string())
+}
+
+/// How long blocks that are there already are waited for, before the table is read as a whole.
+const CATCH_UP: Duration = Duration::from_secs(3);
+/// Pages that are asked for at the same time: over a long line one after the other takes minutes.
+const PAGES_AT_ONCE: usize = 4;

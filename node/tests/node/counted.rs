@@ -1,0 +1,260 @@
+//! A ledger in memory that runs the real rules, answers the real messages over a line, writes down what it is
+//! asked, and can be made to lie about events.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use ed25519_dalek::SigningKey;
+use symbolon_ledger::{Ledger, LedgerTicket, Remote};
+use symbolon_net::{Alpn, Connection, Host, MemoryNetwork, PeerAddress};
+use symbolon_protocol::{
+    Encode as _,
+    id::{AccountId, ChainId, Hash, PeerId},
+    ledger::{
+        Params, Status, beacon,
+        block::{
+            Block, Event, Facts, Genesis, Header, SignedHeader, transactions_root, validators_hash,
+        },
+        execute::{self, BlockBuilder, Executed, Pushed},
+        rows::{Chain, Chains, Deals, Slots, Table},
+        state::{MemoryState, State as _, StateExt as _, Update},
+        transaction::Transaction,
+        tree,
+    },
+    wire::ledger::{ProvenRow, Request, Response},
+};
+use tokio::sync::watch;
+
+/// Layers of the one onion: more than blocks of any test.
+const LAYERS: u64 = 3000;
+/// Who signs, and who answers: the server's word alone is not enough for anything.
+const AUTHORITY: [u8; 32] = [1; 32];
+const SERVER: [u8; 32] = [2; 32];
+
+#[derive(Clone)]
+pub(crate) struct Counted {
+    inner: Arc<Mutex<Inner>>,
+    height: Arc<watch::Sender<u64>>,
+    host: Host,
+    ticket: LedgerTicket,
+}
+
+struct Inner {
+    state: MemoryState,
+    blocks: Vec<Block>,
+    key: SigningKey,
+    /// Outermost last.
+    layers: Vec<Hash>,
+    asked: Vec<Asked>,
+}
+
+/// A question, who asked it, and the bytes of question and answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) by: PeerId,
+    pub(crate) what: &'static str,
+    pub(crate) question: usize,
+    pub(crate) answer: usize,
+}
+
+impl Counted {
+    /// A ledger that begins now with these rows on top of its genesis.
+    pub(crate) fn found(
+        network: &MemoryNetwork,
+        host: &Host,
+        params: Params,
+        rows: Update,
+    ) -> Self {
+        let key = SigningKey::from_bytes(&AUTHORITY);
+        let authority = AccountId(key.verifying_key().to_bytes());
+        let mut layers: Vec<_> =
+            std::iter::successors(Some(Hash([9; 32])), |layer| Some(beacon::wrap(layer)))
+                .take(usize::try_from(LAYERS).unwrap())
+                .collect();
+        let onion = layers.pop().unwrap();
+        let genesis = Genesis { params, authority, time_ms: host.now_ms(), onion };
+        let mut state = MemoryState::default();
+        state.commit(&execute::genesis(&genesis).update);
+        let (root, nodes) = tree::update(&state, &rows.rows);
+        state.commit(&rows);
+        state.commit(&Update { rows: nodes });
+        let facts = Facts { time_ms: host.now_ms(), reveal: Hash([0; 32]), onion_next: None };
+        let first = header(genesis.chain(), 0, Hash([0; 32]), facts, &[], root, &key);
+        let block = Block { header: first, transactions: Vec::new(), events: Vec::new() };
+        let endpoint = network.endpoint(SERVER);
+        let address = PeerAddress { id: endpoint.id(), addresses: Vec::new() };
+        let inner = Inner { state, blocks: vec![block], key, layers, asked: Vec::new() };
+        let ledger = Self {
+            inner: Arc::new(Mutex::new(inner)),
+            height: Arc::new(watch::Sender::new(0)),
+            host: host.clone(),
+            ticket: LedgerTicket { chain: genesis.chain(), authority, address },
+        };
+        let serving = ledger.clone();
+        tokio::spawn(async move {
+            while let Some(connection) = endpoint.accept().await {
+                tokio::spawn(serving.clone().serve(connection));
+            }
+        });
+        ledger
+    }
+
+    /// The ledger as it is reached from an endpoint.
+    pub(crate) fn reach(&self, endpoint: &symbolon_net::Endpoint) -> Ledger {
+        Remote::new(endpoint.clone(), self.ticket.clone()).into()
+    }
+
+    pub(crate) fn chain(&self) -> Chain {
+        self.get(Chains, &()).unwrap()
+    }
+
+    pub(crate) fn get<T: Table>(&self, table: T, key: &T::Key) -> Option<T::Row> {
+        self.lock().state.get(table, key)
+    }
+
+    /// What a peer has asked since it was last looked at, besides the head that everybody asks for now and then.
+    pub(crate) fn take_asked(&self, by: PeerId) -> Vec<Asked> {
+        let asked = std::mem::take(&mut self.lock().asked);
+        asked.into_iter().filter(|asked| asked.by == by && asked.what != "head").collect()
+    }
+
+    /// A block of now; what came of its transactions.
+    pub(crate) fn block(&self, transactions: &[Transaction]) -> Vec<Status> {
+        self.block_at(self.host.now_ms(), transactions, Vec::new())
+    }
+
+    /// A block of a time, whose server adds events of its own to it.
+    pub(crate) fn block_at(
+        &self,
+        time_ms: u64,
+        transactions: &[Transaction],
+        lies: Vec<Event>,
+    ) -> Vec<Status> {
+        let mut inner = self.lock();
+        let facts = Facts { time_ms, reveal: inner.layers.pop().unwrap(), onion_next: None };
+        let (mut applied, mut statuses) = (Vec::new(), Vec::new());
+        let mut builder = BlockBuilder::new(&inner.state, &facts).unwrap();
+        for transaction in transactions {
+            statuses.push(match builder.push(transaction) {
+                Ok(Pushed::Applied) => {
+                    applied.push(transaction.clone());
+                    Status::Applied
+                }
+                Ok(Pushed::Already { .. }) => Status::Applied,
+                Err(status) => status,
+            });
+        }
+        let Executed { update, mut events, state_root } = builder.finish();
+        events.extend(lies);
+        inner.state.commit(&update);
+        let parent = &inner.blocks.last().unwrap().header.header;
+        let (height, chain) = (parent.height + 1, parent.chain);
+        let digest = parent.digest();
+        let header = header(chain, height, digest, facts, &applied, state_root, &inner.key);
+        inner.blocks.push(Block { header, transactions: applied, events });
+        drop(inner);
+        self.height.send_replace(height);
+        statuses
+    }
+
+    async fn serve(self, connection: Connection) {
+        assert_eq!(connection.alpn(), Alpn::Ledger);
+        while let Ok((mut sender, mut receiver)) = connection.accept().await {
+            let (ledger, by) = (self.clone(), connection.peer());
+            tokio::spawn(async move {
+                let Ok(request) = receiver.receive::<Request>().await else { return };
+                if let Request::Follow { height, .. } = request {
+                    ledger.feed(height, &mut sender).await;
+                    return;
+                }
+                let (what, response) = ledger.respond(&request);
+                let (question, answer) = (request.to_bytes().len(), response.to_bytes().len());
+                ledger.lock().asked.push(Asked { by, what, question, answer });
+                if sender.send(&response).await.is_ok() {
+                    sender.finish();
+                }
+            });
+        }
+    }
+
+    /// Blocks as they come, until nobody takes them.
+    async fn feed(&self, from: u64, sender: &mut symbolon_net::Sender) {
+        let mut height = self.height.subscribe();
+        let mut next = from;
+        loop {
+            let block = self.lock().blocks.get(usize::try_from(next).unwrap()).cloned();
+            match block {
+                Some(block) => {
+                    let page = Response::Block { block, more: false };
+                    if sender.send(&page).await.is_err() {
+                        return;
+                    }
+                    next += 1;
+                }
+                None => height.changed().await.unwrap(),
+            }
+        }
+    }
+
+    fn respond(&self, request: &Request) -> (&'static str, Response) {
+        match request {
+            Request::Head => ("head", Response::Head { header: self.head() }),
+            Request::Rows { keys } => {
+                let inner = self.lock();
+                let rows = keys.iter().map(|key| proven(&inner.state, key)).collect();
+                let header = inner.blocks.last().unwrap().header.clone();
+                let what = if keys[0][0] == Deals::TAG { "deals" } else { "rows" };
+                (what, Response::Rows { header, rows, more: false })
+            }
+            Request::Scan { prefix, after, limit } => {
+                let inner = self.lock();
+                let limit = usize::try_from(*limit).unwrap();
+                let found = inner.state.scan(prefix, after.as_deref(), limit + 1);
+                let more = limit < found.len();
+                let rows =
+                    found.iter().take(limit).map(|(key, _)| proven(&inner.state, key)).collect();
+                let header = inner.blocks.last().unwrap().header.clone();
+                let what = if prefix[0] == Slots::TAG { "slots" } else { "scan" };
+                (what, Response::Rows { header, rows, more })
+            }
+            Request::Submit { transaction } => {
+                let status = self.block(std::slice::from_ref(transaction))[0];
+                let height = self.head().header.height;
+                ("submit", Response::Outcome { height, status })
+            }
+            other => panic!("a node does not ask this: {other:?}"),
+        }
+    }
+
+    fn head(&self) -> SignedHeader {
+        self.lock().blocks.last().unwrap().header.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap()
+    }
+}
+
+fn proven(state: &MemoryState, key: &[u8]) -> ProvenRow {
+    ProvenRow { key: key.to_vec(), value: state.row(key), path: tree::prove(state, key) }
+}
+
+fn header(
+    chain: ChainId,
+    height: u64,
+    parent: Hash,
+    facts: Facts,
+    transactions: &[Transaction],
+    state_root: Hash,
+    key: &SigningKey,
+) -> SignedHeader {
+    let header = Header {
+        chain,
+        height,
+        parent,
+        facts,
+        transactions_root: transactions_root(transactions),
+        state_root,
+        validators: validators_hash(&[AccountId(key.verifying_key().to_bytes())]),
+    };
+    SignedHeader::build(header, key)
+}

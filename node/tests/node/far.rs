@@ -1,0 +1,361 @@
+//! A node that is far from its ledger, and one whose ledger's server lies to it.
+
+use std::time::Duration;
+
+use symbolon_net::{Endpoint, Host, Latency, MemoryNetwork};
+use symbolon_node::{Limits, Node, NodeOptions};
+use symbolon_protocol::{
+    Amount, Encode as _,
+    id::{AccountId, DealId, Hash, ObjectId, PeerId},
+    identity::Identity,
+    ledger::{
+        Params,
+        block::Event,
+        rows::{Access, Node as NodeRow, Nodes, Pools, PoolsTable, Slot, Slots, Table as _},
+        slot_rate,
+        state::Update,
+        transaction::{Acceptance, Action},
+    },
+    limits::SLICE_BYTES,
+};
+use symbolon_store::{ShardInfo, ShardState, Shards};
+
+use crate::{
+    counted::{Asked, Counted},
+    world::{NODE_SECRET, PRICE, START_MS, World, shard},
+};
+
+const EPOCH_MS: u64 = 60_000;
+
+/// A network whose lines take 150 ms one way, a ledger that counts, and an owner with money.
+struct Far {
+    world: World,
+    ledger: Counted,
+    options: NodeOptions,
+}
+
+impl Far {
+    async fn new(rows: Update) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::seeded(7, START_MS);
+        let one_way = Duration::from_millis(150);
+        let network = MemoryNetwork::with_latency(Latency { seed: 1, min: one_way, max: one_way });
+        let ledger = Counted::found(&network, &host, Params::development(), rows);
+        let owner = Identity::from_seed(&[21; 64]);
+        let reached = ledger.reach(&network.endpoint([99; 32]));
+        let world = World { dir, host, network, ledger: reached, owner };
+        world.apply(&world.owner.account_key(), Action::Faucet).await;
+        let options = NodeOptions {
+            custody: false,
+            capacity: CAPACITY,
+            limits: Limits {
+                disk_reserve_bytes: 0,
+                connection_idle_ms: 1 << 40,
+                ..Limits::for_capacity(CAPACITY)
+            },
+            ..world.options("node")
+        };
+        Self { world, ledger, options }
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        self.world.network.endpoint(NODE_SECRET)
+    }
+
+    async fn node(&self) -> Node {
+        let endpoint = self.endpoint();
+        let (ledger, host) = (self.ledger.reach(&endpoint), self.world.host.clone());
+        let options = self.options.clone();
+        let node = Node::start(options, NODE_SECRET, endpoint, ledger, host).await.unwrap();
+        node.registered().await;
+        node
+    }
+
+    /// Waits for the end of the epoch and has the next one begin; with what a lying server adds.
+    async fn turn(&self, lies: Vec<Event>) {
+        let chain = self.ledger.chain();
+        let ends_ms = chain.epoch_started_ms + chain.params.epoch_ms;
+        self.world.pass(ends_ms.saturating_sub(self.world.host.now_ms())).await;
+        self.ledger.block_at(self.world.host.now_ms(), &[], lies);
+        assert_eq!(self.ledger.chain().epoch, chain.epoch + 1);
+    }
+
+    fn row(&self) -> NodeRow {
+        self.ledger.get(Nodes, &node_id()).unwrap()
+    }
+
+    /// Has an epoch begin, and says what the node asked until it had proven it.
+    async fn proven_epoch(&self) -> Vec<Asked> {
+        self.turn(Vec::new()).await;
+        self.ledger.take_asked(node_id());
+        self.world.pass(5_000).await;
+        assert_eq!(self.row().passed_epoch, Some(self.ledger.chain().epoch));
+        self.ledger.take_asked(node_id())
+    }
+}
+
+const CAPACITY: u64 = 1 << 40;
+
+fn node_id() -> PeerId {
+    PeerId(ed25519_dalek::SigningKey::from_bytes(&NODE_SECRET).verifying_key().to_bytes())
+}
+
+/// Three questions, and besides the proof itself a few kilobytes.
+fn is_little(asked: &[Asked]) {
+    // Deals that are over are looked up before their shards are deleted: that is not proving.
+    let asked: Vec<_> = asked.iter().filter(|asked| asked.what != "deals").collect();
+    let what: Vec<_> = asked.iter().map(|asked| asked.what).collect();
+    assert_eq!(what, ["rows", "submit", "rows"], "{asked:?}");
+    let around: usize = asked.iter().map(|asked| asked.answer).sum();
+    let around = around + asked[0].question + asked[2].question;
+    assert!(around < 8 * 1024, "{asked:?}");
+    println!("{} bytes of proof, {around} bytes around it: {asked:?}", asked[1].question);
+}
+
+/// Shards of many lengths that stand in for 100,000: a slot names one of them.
+const DISTINCT: u32 = 40;
+const MANY: u32 = 100_000;
+
+/// Puts shards into the node's folder, and gives back the slots that name them.
+fn many_slots(dir: &std::path::Path, owner: AccountId) -> Vec<Slot> {
+    let store = Shards::open(dir).unwrap();
+    let distinct: Vec<_> = (0..DISTINCT)
+        .map(|number| {
+            let length = 1024 * (1 + u64::from(number * number));
+            let mut deal = [200; 16];
+            deal[0] = u8::try_from(number).unwrap();
+            let (deal, index) = (DealId(deal), 0);
+            let info = ShardInfo {
+                deal,
+                index,
+                owner,
+                object: ObjectId([5; 16]),
+                access: Access::Granted,
+                length,
+                terms: Vec::new(),
+            };
+            let mut writer = store.begin(info).unwrap();
+            writer.write(&shard(length)).unwrap();
+            let root = writer.finish(ShardState::Active).unwrap().root;
+            Slot { deal, index, root, length, rate: slot_rate(PRICE, length).unwrap() }
+        })
+        .collect();
+    (0..MANY).map(|position| distinct[(position % DISTINCT) as usize]).collect()
+}
+
+/// The rows of a ledger on which the node has these slots.
+fn rows_of(slots: &[Slot]) -> Update {
+    let mut update = Update::default();
+    let mut node = NodeRow {
+        payout: AccountId([77; 32]),
+        addresses: vec!["memory".into()],
+        custody_key: None,
+        price: PRICE,
+        capacity: CAPACITY,
+        used: 0,
+        slots: u32::try_from(slots.len()).unwrap(),
+        longest: 0,
+        slot_bytes: 0,
+        table: Hash([3; 32]),
+        rate: Amount::ZERO,
+        passed_epoch: None,
+        passed: 0,
+        missed: 0,
+        missed_in_row: 0,
+    };
+    for (position, slot) in (0..).zip(slots) {
+        node.used += slot.length;
+        node.slot_bytes += slot.length;
+        node.longest = node.longest.max(slot.length);
+        node.rate = node.rate.checked_add(slot.rate).unwrap();
+        update.rows.insert(Slots::key(&(node_id(), position)), Some(slot.to_bytes()));
+    }
+    update.rows.insert(Nodes::key(&node_id()), Some(node.to_bytes()));
+    let money = Amount::credits(1_000_000);
+    let pools =
+        Pools { storage: money, repair: Amount::ZERO, treasury: Amount::ZERO, issued: money };
+    update.rows.insert(PoolsTable::key(&()), Some(pools.to_bytes()));
+    update
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_thousand_shards_are_proven_over_a_slow_line_in_three_questions() {
+    // The rows name shards that are in the folder already.
+    let there = tempfile::tempdir().unwrap();
+    let owner = Identity::from_seed(&[21; 64]).account();
+    let slots = many_slots(there.path(), owner);
+    let mut far = Far::new(rows_of(&slots)).await;
+    far.options.dir = there.path().to_owned();
+    let marker = format!("{} {}\n", node_id(), far.world.ledger.chain());
+    Shards::open(there.path()).unwrap().set_marker(marker.as_bytes()).unwrap();
+    let node = far.node().await;
+    far.world.pass(EPOCH_MS / 2).await;
+    let first = far.ledger.take_asked(node_id());
+    let scans = first.iter().filter(|asked| asked.what == "slots").count();
+    let bytes: usize = first.iter().map(|asked| asked.answer).sum();
+    println!("the table once: {scans} scans, {bytes} bytes");
+    assert_eq!(scans, 100, "the table is read once, in pages");
+    assert_eq!(far.row().passed_epoch, Some(0));
+    is_little(&far.proven_epoch().await);
+
+    // A deal joins.
+    let peer = far.world.peer(&far.world.owner, &node).await;
+    let (terms, grant) = (far.world.terms(1, 4096), far.world.own_grant());
+    let accepted = peer.store(&terms, 0, PRICE, &grant, &shard(4096)).await.unwrap();
+    far.world.open_deal(&terms, accepted).await;
+    is_little(&far.proven_epoch().await);
+    assert_eq!(far.row().slots, MANY + 1);
+
+    // It starts again, and knows what it knew.
+    far.world.pass(EPOCH_MS / 2).await;
+    node.stop().await;
+    let node = far.node().await;
+    is_little(&far.proven_epoch().await);
+    // The deal leaves.
+    far.world.apply(&far.world.owner.account_key(), Action::EndDeal { deal: terms.deal }).await;
+    is_little(&far.proven_epoch().await);
+    assert_eq!(far.row().slots, MANY);
+    node.stop().await;
+
+    // A copy that is not the ledger's is read anew, and the epoch is proven all the same.
+    let store = Shards::open(there.path()).unwrap();
+    let head = store.view_slots(|view| Ok(view.head())).unwrap().unwrap();
+    store.set_slots(symbolon_store::SlotsHead { table: Hash([4; 32]), ..head }, &slots).unwrap();
+    drop(store);
+    far.turn(Vec::new()).await;
+    far.ledger.take_asked(node_id());
+    let node = far.node().await;
+    far.world.pass(EPOCH_MS / 2).await;
+    let asked = far.ledger.take_asked(node_id());
+    assert_eq!(asked.iter().filter(|asked| asked.what == "slots").count(), 100);
+    assert_eq!(far.row().passed_epoch, Some(far.ledger.chain().epoch));
+    is_little(&far.proven_epoch().await);
+    assert_eq!((far.row().passed, far.row().missed), (7, 0));
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_nodes_own_table_is_the_ledgers_whatever_joins_and_leaves() {
+    let far = Far::new(Update::default()).await;
+    let node = far.node().await;
+    let peer = far.world.peer(&far.world.owner, &node).await;
+    let grant = far.world.own_grant();
+    let end = |deal| Action::EndDeal { deal };
+    let mut number = 0_u8;
+    let mut alive: Vec<DealId> = Vec::new();
+    let draw =
+        |bound: usize| usize::from(u16::from_le_bytes(far.world.host.random())) % bound.max(1);
+    for epoch in 0..10 {
+        for _ in 0..3 + draw(3) {
+            number += 1;
+            let mut terms = far.world.terms(number, 1024 * (1 + draw(40) as u64));
+            terms.epochs = 1 + draw(4) as u64;
+            let bytes = shard(terms.length);
+            let accepted = peer.store(&terms, 1, PRICE, &grant, &bytes).await.unwrap();
+            far.world.open_deal(&terms, accepted).await;
+            alive.push(terms.deal);
+            if draw(4) == 0 {
+                // Ended before it begins.
+                far.world.apply(&far.world.owner.account_key(), end(alive.pop().unwrap())).await;
+            }
+        }
+        for _ in 0..draw(3) {
+            // Ended while it runs, or over already.
+            if alive.is_empty() {
+                break;
+            }
+            let deal = alive.swap_remove(draw(alive.len()));
+            far.world.submit(&far.world.owner.account_key(), end(deal)).await;
+        }
+        is_little(&far.proven_epoch().await);
+        let row = far.row();
+        println!("epoch {epoch}: {} slots", row.slots);
+        assert_eq!((row.passed, row.missed), (epoch + 1, 0));
+    }
+    node.stop().await;
+    let store = Shards::open(&far.options.dir).unwrap();
+    let row = far.row();
+    let same = store.view_slots(|view| {
+        assert_eq!((view.head().slots, view.head().table), (row.slots, row.table));
+        for position in 0..row.slots {
+            let slot = far.ledger.get(Slots, &(node_id(), position)).unwrap();
+            assert_eq!(view.slot(position)?, Some(slot), "{position}");
+        }
+        Ok(view.slot(row.slots)?)
+    });
+    assert_eq!(same.unwrap(), Some(None), "and nothing beyond");
+}
+
+/// Stores a shard and opens its deal when it is to be paid.
+async fn kept(far: &Far, node: &Node, number: u8, paid: bool) -> (DealId, Acceptance) {
+    let peer = far.world.peer(&far.world.owner, node).await;
+    let (terms, grant) = (far.world.terms(number, SLICE_BYTES as u64), far.world.own_grant());
+    let bytes = shard(terms.length);
+    let accepted = peer.store(&terms, 0, PRICE, &grant, &bytes).await.unwrap();
+    if paid {
+        far.world.open_deal(&terms, accepted.clone()).await;
+    }
+    (terms.deal, accepted)
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_were_made_up_delete_nothing() {
+    let far = Far::new(Update::default()).await;
+    let node = far.node().await;
+    let (paid, _) = kept(&far, &node, 1, true).await;
+    let (unpaid, accepted) = kept(&far, &node, 2, false).await;
+    is_little(&far.proven_epoch().await);
+    let lies = [paid, unpaid].map(|deal| Event::DealEnded { deal });
+    far.turn(lies.to_vec()).await;
+    // Several sweeps.
+    far.world.pass(5_000).await;
+    assert_eq!(node.status().await.unwrap().shards, 2, "neither is deleted");
+    far.ledger.block_at(far.world.host.now_ms(), &[], lies.to_vec());
+    far.world.pass(EPOCH_MS / 2).await;
+    let status = node.status().await.unwrap();
+    assert_eq!((status.shards, status.unpaid_shards), (2, 1));
+    assert_eq!(status.unpaid_bytes, SLICE_BYTES as u64);
+    assert_eq!((status.passed, status.missed), (2, 0), "the lie costs a reading, not the epoch");
+    // The one that was accepted may still be paid for, and is there when it is.
+    far.world.open_deal(&far.world.terms(2, SLICE_BYTES as u64), accepted).await;
+    far.turn(Vec::new()).await;
+    far.world.pass(5_000).await;
+    let status = node.status().await.unwrap();
+    assert_eq!((status.slots, status.passed, status.missed), (2, 3, 0));
+    assert_eq!(status.unpaid_bytes, 0);
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_is_kept_until_no_block_can_open_its_deal() {
+    let mut far = Far::new(Update::default()).await;
+    // Without any grace the ledger's time alone decides.
+    far.options.limits.unpaid_grace_ms = 0;
+    far.options.limits.sweep_ms = 1_000;
+    let node = far.node().await;
+    let (first, accepted) = kept(&far, &node, 1, false).await;
+    let (_, later) = kept(&far, &node, 2, false).await;
+    // This machine's clock may say what it likes: the ledger makes no block for hours.
+    far.world.pass(3 * 60 * 60 * 1000).await;
+    assert_eq!(node.status().await.unwrap().shards, 2);
+    // A block of the very time that the acceptance names may still open the deal.
+    let expires_ms = accepted.expires_ms;
+    assert!(expires_ms < later.expires_ms);
+    far.ledger.block_at(expires_ms, &[], Vec::new());
+    far.world.pass(10_000).await;
+    assert_eq!(node.status().await.unwrap().shards, 2);
+    far.ledger.block_at(expires_ms + 1, &[], Vec::new());
+    far.world.pass(10_000).await;
+    let status = node.status().await.unwrap();
+    assert_eq!((status.shards, status.unpaid_bytes), (1, SLICE_BYTES as u64));
+    let store = far.world.peer(&far.world.owner, &node).await;
+    let check = symbolon_protocol::wire::storage::Request::Check {
+        deal: first,
+        index: 0,
+        grant: Some(far.world.own_grant()),
+    };
+    let answer = store.ask(&check).await.unwrap();
+    let gone = symbolon_protocol::wire::storage::Response::Held { length: None, root: None };
+    assert_eq!(answer, gone);
+    node.stop().await;
+}

@@ -1,0 +1,22 @@
+//! The hash chain over the changes of a node's slot table. Whoever has been given the rows once and knows
+//! every change since then knows from one hash whether its copy is the table that the ledger has.
+
+use crate::{
+    id::Hash,
+    ledger::{rows::Slot, signing},
+};
+
+/// The chain before the first change.
+pub const NEW: Hash = Hash([0; 32]);
+
+/// The chain after a shard has joined at a position.
+#[must_use]
+pub fn joined(table: &Hash, position: u32, slot: &Slot) -> Hash {
+    signing::hash_parts("symbolon 2026 slot table v1", &[table, &1_u8, &position, slot])
+}
+
+/// The chain after the shard at a position has left, and the last row has filled its place.
+#[must_use]
+pub fn left(table: &Hash, position: u32) -> Hash {
+    signing::hash_parts("symbolon 2026 slot table v1", &[table, &2_u8, &position])
+}
