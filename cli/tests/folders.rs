@@ -230,10 +230,79 @@ fn what_cannot_be_stored_is_named_and_the_rest_is_stored() {
     assert!(faults.len() == 2 && named("closed") && named("a-name-that-is"), "{details}");
     assert_eq!(details["files"], 1, "{details}");
     assert_eq!(details["special"], serde_json::json!(["pipe"]), "{details}");
+    let message = error(&put)["message"].to_string();
+    assert!(message.contains("pipe: it is neither"), "{message}");
     let out = network.path("out");
     network.json(&format!("get {to} -o {} --as owner", out.display()));
     assert_eq!(fs::read(out.join("good")).unwrap(), b"good");
     assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
+}
+
+/// Names that the program gives to what an interrupted get leaves: stored or named, never passed over.
+#[test]
+fn every_file_is_stored_or_named() {
+    let network = Network::start(3, "5s");
+    network.identity("owner");
+    let root = network.path("tree");
+    write(&root.join("good"), b"good", 1);
+    let put = || network.run(&format!("put {} tree --for 1h --as owner --yes", root.display()));
+    for part in ["my.symbolon-note", "my.symbolon-part", ".symbolon-0123456789abcdef-part"] {
+        write(&root.join(part), b"mine", 1);
+        let done = put();
+        assert_eq!(done.code, Some(15), "{}", done.error);
+        let faults = error(&done)["details"]["faults"].clone();
+        assert_eq!((&faults[0]["path"], faults.as_array().map(Vec::len)), (&part.into(), Some(1)));
+        fs::remove_file(root.join(part)).unwrap();
+    }
+    // A folder of such a name is no part, nor is what only looks like one.
+    write(&root.join("box.symbolon-part/inner"), b"inner", 2);
+    write(&root.join(".symbolon-0123-part"), b"other", 3);
+    put().ok();
+    let made = std::process::Command::new("mkfifo").arg(root.join("pipe")).status().unwrap();
+    assert!(made.success());
+    let done = put();
+    assert_eq!(done.code, Some(15), "less than was asked for is not code 0: {}", done.error);
+    fs::remove_file(root.join("pipe")).unwrap();
+    put().ok();
+    let out = network.path("out");
+    network.json(&format!("get tree -o {} --as owner", out.display()));
+    assert_eq!(snapshot(&out), snapshot(&root));
+}
+
+/// What `verify` says is to be done mends it, of a folder too.
+#[test]
+fn a_damaged_folder_is_mended_by_putting_it_again() {
+    let network = Network::start(3, "5s");
+    network.identity("owner");
+    let root = network.path("tree");
+    for number in 0..5 {
+        write(&root.join(format!("file{number}")), &bytes(40_000, number), 1);
+    }
+    let put = |more: &str| {
+        network.run(&format!("put {} tree --for 1h --as owner --yes{more}", root.display())).ok()
+    };
+    put("");
+    assert_eq!(put("")["outcome"], "already");
+    let shards = network.folder.path().join("node0/shards");
+    let mut files = vec![shards];
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(fs::read_dir(&path).unwrap().map(|item| item.unwrap().path()));
+        } else {
+            let mut all = fs::read(&path).unwrap();
+            all[1000] ^= 1;
+            fs::write(&path, all).unwrap();
+        }
+    }
+    let verify = || network.run("verify tree/file3 --deep --as owner");
+    let found = verify();
+    assert_eq!(found.code, Some(15), "{}", found.error);
+    let hint = error(&found)["hint"].to_string();
+    assert!(hint.contains("put FILE tree/file3 --replace"), "{hint}");
+    let again = put("");
+    assert_eq!((&again["outcome"], &again["files"]), (&"stored".into(), &5.into()), "{again}");
+    verify().ok();
+    assert_eq!(put("")["outcome"], "already");
 }
 
 #[test]

@@ -270,6 +270,15 @@ record! {
 }
 
 record! {
+    /// An object of which shards were found damaged: what is put again from the same source is stored anew.
+    #[derive(Copy)]
+    pub(crate) struct DamagedEntry {
+        pub(crate) object: ObjectId,
+        pub(crate) found_ms: u64,
+    }
+}
+
+record! {
     /// How far this machine is with the names index of one ledger.
     pub(crate) struct KnownEntry {
         /// The version of the root record whose rows are here.
@@ -323,6 +332,7 @@ kinds! {
     Receipts = 16, false => DeletionReceipt,
     Dirty = 200, false => DirtyEntry,
     Known = 201, false => KnownEntry,
+    Damaged = 210, false => DamagedEntry,
 }
 
 /// Changes that take effect together.

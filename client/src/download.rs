@@ -23,8 +23,9 @@ use symbolon_protocol::{
 use tokio::sync::mpsc;
 
 use crate::{Client, error::ClientError, progress::Progress};
+pub(crate) use slices::SLICE_STRIPES;
 pub(crate) use slices::ShardAt;
-use slices::{SLICE_STRIPES, Slices};
+use slices::Slices;
 
 /// Groups in flight: one being read by the user, one being decoded, the others on their way.
 const WINDOW: u32 = 4;

@@ -1,5 +1,7 @@
 //! Get: groups become a file, standard output or memory.
 
+mod kept;
+mod note;
 mod output;
 mod resolve;
 mod same;
@@ -186,7 +188,7 @@ impl Client {
             return self.already(&resolved).await;
         }
         if !whole && short::is_short(from, to) {
-            let making = Making::new(options, &manifest.object, dress);
+            let making = Making::new(options, dress);
             return self.get_short(resolved.reading, sink, making, (from, to), progress).await;
         }
         let narrowed = resolved.reading.grant.as_ref().is_some_and(is_for_cells);
@@ -202,23 +204,31 @@ impl Client {
         {
             return self.already(&resolved).await;
         }
-        let resumable = (whole && matches!(sink, Sink::File(_))).then_some(resolved.reading.leaves);
-        let mut making = Making::new(options, &manifest.object, dress);
-        making.resumable = resumable;
-        let mut output = Output::open(sink, making)?;
+        let mut making = Making::new(options, dress);
+        if whole && matches!(sink, Sink::File(_)) {
+            making = making.resumable(&resolved.reading.key);
+        }
         // The content root is over all cells, those that hold nothing but padding too.
         let end = if check_root { u64::MAX } else { to };
-        let (spans, skipped) = spans(&layout, from, end, output.groups_done());
         progress.step(Step::Planned { total_bytes: Some(to - from) });
+        let output = Output::open(sink, making)?;
+        let mut output = self.take_kept(output, &resolved.reading, (from, end)).await?;
+        let (spans, skipped) = spans(&layout, from, end, output.groups_done());
         progress.step(Step::Kept { bytes: skipped });
         let faults = Faults::default();
         let mut groups = self.read(resolved.reading.clone(), spans, &faults.heard(progress));
+        let mut done = skipped;
         while let Some(group) = groups.next().await {
             let group = group?;
             let plain = clip(&layout, &group, from, to)?;
             let count = plain.len() as u64;
             output = self.host().blocking(move || output.write(group, plain)).await?;
+            done += count;
             progress.step(Step::Moved { bytes: count });
+        }
+        if done != to - from {
+            let why = format!("reading ended after {done} of {} bytes", to - from);
+            return Err(ClientError::Internal(why));
         }
         if check_root && output.root() != manifest.content_root {
             output.discard();

@@ -11,13 +11,26 @@ use symbolon_protocol::{
 
 use crate::{
     Client,
-    catalog::{Content, FileKind, NameEntry, Names, ObjectEntry, Objects, Uploads},
+    catalog::{
+        Content, Damaged, FileKind, NameEntry, Names, ObjectEntry, Objects, Uploads, Version,
+    },
+    download::{LeavesWanted, Reading},
     error::ClientError,
     names::{Name, NewVersion},
     progress::Progress,
     source::{Opened, PLAIN_MODE, Source},
     upload::{PutOptions, PutOutcome, PutReport, Replace, Request},
 };
+
+/// What a name stands for when something is stored under it.
+enum Before {
+    /// Something else.
+    Other,
+    /// The same source, and it has to be stored anew.
+    Stale,
+    /// The same source, and it is well.
+    Well(PutReport),
+}
 
 impl Client {
     /// Stores a file under a name.
@@ -34,22 +47,15 @@ impl Client {
         self.check_place(&name)?;
         let row = self.catalog().row(Names, name.as_bytes())?;
         let keep = options.keep.or(row.as_ref().map(|row| row.keep)).unwrap_or(0);
-        let mut lapsed = false;
+        let mut stale = false;
         if let Some(old) = row.as_ref().and_then(|row| row.current()) {
-            if let Content::File { object, first: 0, .. } = old.content
-                && let Some(entry) = self.catalog().row(Objects, &object.0)?
-                && (is_made_from(&entry, &opened) || self.was_begun_here(&entry, &name, &opened)?)
-            {
-                if self.is_kept(&entry).await? {
-                    return Ok(already(&entry, name.to_string()));
-                }
-                progress.note(
-                    "what was stored under this name is not paid for any more: storing it anew",
-                );
-                lapsed = true;
+            match self.stored_before(&name, old, &opened, progress).await? {
+                Before::Well(report) => return Ok(report),
+                Before::Stale => stale = true,
+                Before::Other => {}
             }
             let lost = || Ok::<_, ClientError>(self.tree()?.is_lost(old));
-            let refuse = keep == 0 && options.replace == Replace::Refuse && !lapsed && !lost()?;
+            let refuse = keep == 0 && options.replace == Replace::Refuse && !stale && !lost()?;
             if old.content == Content::Folder || refuse {
                 return Err(ClientError::Exists { name: name.to_string() });
             }
@@ -78,27 +84,64 @@ impl Client {
         Ok(report)
     }
 
-    /// Whether this machine began to store the object from the same source, and another one finished it.
-    fn was_begun_here(
+    /// What the name stands for, compared with the source.
+    async fn stored_before(
         &self,
-        entry: &ObjectEntry,
         name: &Name,
+        old: &Version,
         opened: &Opened,
-    ) -> Result<bool, ClientError> {
+        progress: &Progress,
+    ) -> Result<Before, ClientError> {
+        let Content::File { object, first: 0, .. } = old.content else { return Ok(Before::Other) };
+        let Some(entry) = self.catalog().row(Objects, &object.0)? else { return Ok(Before::Other) };
+        // This machine began to store the same source, and another one has ended that, or stored a copy.
         let begun = self.catalog().row(Uploads, name.as_bytes())?;
-        Ok(begun.is_some_and(|begun| {
-            begun.object() == entry.manifest.object && begun.source == opened.mark()
-        }))
+        let begun = begun.filter(|begun| begun.source == opened.mark());
+        let elsewhere = match &begun {
+            Some(begun) if begun.object() == object => true,
+            Some(begun) if begun.source.is_alike(&entry.source) => {
+                self.is_content(&entry, opened).await?
+            }
+            _ => false,
+        };
+        if !elsewhere && !is_made_from(&entry, opened) {
+            return Ok(Before::Other);
+        }
+        if let Some(why) = self.why_stale(&entry).await? {
+            progress.note(format!("{why}: storing it anew"));
+            return Ok(Before::Stale);
+        }
+        if let Some(begun) = begun.filter(|begun| begun.object() != object) {
+            progress.note("letting an unfinished upload of what another device has stored go");
+            self.end_upload(&begun).await?;
+        }
+        Ok(Before::Well(already(&entry, name.to_string())))
     }
 
-    /// Whether all deals of an object run: nodes delete what no deal is for.
-    async fn is_kept(&self, entry: &ObjectEntry) -> Result<bool, ClientError> {
-        Ok(self.lapsed_of(core::slice::from_ref(entry)).await?.is_empty())
+    /// Whether a source has exactly the content of an object: it is read and compared with the content root.
+    async fn is_content(&self, entry: &ObjectEntry, opened: &Opened) -> Result<bool, ClientError> {
+        let Opened::File { path, .. } = opened else { return Ok(entry.kind == FileKind::Own) };
+        let (key, leaves) = (FileKey::from_bytes(entry.key.expose()), LeavesWanted::No);
+        let manifest = entry.manifest.clone();
+        self.is_same(path, &Reading { manifest, key, grant: None, leaves, only: None }).await
     }
 
-    /// The objects that are not kept any more.
-    pub(crate) async fn lapsed(&self) -> Result<BTreeSet<ObjectId>, ClientError> {
-        self.lapsed_of(&self.catalog().rows(Objects)?).await
+    /// Why what is stored from the same source is stored anew all the same; `None` when it is well.
+    async fn why_stale(&self, entry: &ObjectEntry) -> Result<Option<&'static str>, ClientError> {
+        // Nodes delete what no deal is for.
+        if !self.lapsed_of(core::slice::from_ref(entry)).await?.is_empty() {
+            return Ok(Some("what was stored under this name is not paid for any more"));
+        }
+        let damaged = self.catalog().row(Damaged, &entry.manifest.object.0)?;
+        Ok(damaged.map(|_| "shards of what was stored under this name were found damaged"))
+    }
+
+    /// The objects of which what is put again is stored anew: they are not kept any more, or were found
+    /// damaged.
+    pub(crate) async fn stale(&self) -> Result<BTreeSet<ObjectId>, ClientError> {
+        let mut stale = self.lapsed_of(&self.catalog().rows(Objects)?).await?;
+        stale.extend(self.catalog().rows(Damaged)?.iter().map(|damaged| damaged.object));
+        Ok(stale)
     }
 
     async fn lapsed_of(&self, entries: &[ObjectEntry]) -> Result<BTreeSet<ObjectId>, ClientError> {

@@ -33,7 +33,10 @@ use crate::{
     progress::Progress,
     source::Source,
     upkeep::public_name,
-    upload::{PutOptions, Replace, leaves::Leaves},
+    upload::{
+        PutOptions, Replace,
+        leaves::{Leaves, root_of},
+    },
 };
 
 /// Custodians of a vault, where there are so many nodes: three of five open it, so any two may be
@@ -389,20 +392,25 @@ impl Client {
     async fn leaves_of(&self, entry: &Found) -> Result<Vec<Hash>, ClientError> {
         let manifest = entry.manifest();
         let layout = layout(manifest)?;
-        let mut kept = Leaves::open(&self.inner.dir, &manifest.object)?;
-        if kept.count() == layout.cells() && kept.root()? == manifest.content_root {
+        let kept = Leaves::open(&self.inner.dir, &manifest.object)?;
+        if kept.count()? == layout.cells() && kept.root()? == manifest.content_root {
             return kept.all();
         }
-        kept.rewind(0)?;
         let what = Readable::Name(entry.name.as_bytes().to_vec());
         let mut reading: Reading = self.resolve(&what).await?.reading;
         reading.leaves = LeavesWanted::Yes;
         let (spans, _) = spans(&layout, 0, u64::MAX, 0);
         let mut groups = self.read(reading, spans, &Progress::silent());
+        let mut leaves = Vec::new();
         while let Some(group) = groups.next().await {
-            kept.append(&group?.leaves)?;
+            leaves.extend(group?.leaves);
         }
-        kept.all()
+        if root_of(&leaves) != manifest.content_root {
+            let why = String::from("its cells do not lead to its content root");
+            return Err(ClientError::Corrupt { segment: 0, why });
+        }
+        kept.replace(&leaves)?;
+        Ok(leaves)
     }
 }
 

@@ -70,6 +70,25 @@ pub enum Source {
     Bytes(Bytes),
 }
 
+/// When anything of a file was changed, its bytes or what is said of it: nobody can set that time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Changed {
+    at: (i64, i64),
+    /// How many names it has: one that comes or goes changes it too, and not its bytes.
+    names: u64,
+}
+
+impl Changed {
+    fn of(data: &std::fs::Metadata) -> Self {
+        Self { at: (data.ctime(), data.ctime_nsec()), names: data.nlink() }
+    }
+
+    fn is_still(self, data: &std::fs::Metadata) -> bool {
+        let now = Self::of(data);
+        now.at == self.at || now.names != self.names
+    }
+}
+
 /// An opened source.
 #[derive(Debug)]
 pub(crate) enum Opened {
@@ -77,6 +96,7 @@ pub(crate) enum Opened {
         file: Arc<File>,
         path: PathBuf,
         mark: SourceMark,
+        changed: Changed,
         length: u64,
     },
     Bytes {
@@ -107,6 +127,14 @@ pub(crate) enum SegmentBytes {
 }
 
 impl SegmentBytes {
+    /// Where the bytes lie, when they are in a file.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        match self {
+            Self::File { path, .. } => Some(path.to_path_buf()),
+            Self::Bytes(_) => None,
+        }
+    }
+
     /// Bytes of user data in the segment.
     pub(crate) fn length(&self) -> u64 {
         match self {
@@ -175,7 +203,8 @@ impl Opened {
                 let (file, data) = open_file(path, Links::Followed).map_err(io_error(path))?;
                 let mark = file_mark(path, &data);
                 let length = data.len();
-                Ok(Self::File { file: Arc::new(file), path: path.clone(), mark, length })
+                let changed = Changed::of(&data);
+                Ok(Self::File { file: Arc::new(file), path: path.clone(), mark, changed, length })
             }
             Source::Stdin => Self::stream(spool),
             Source::Bytes(bytes) => Ok(Self::Bytes { bytes: bytes.clone() }),
@@ -190,6 +219,18 @@ impl Opened {
             lookahead: Vec::new(),
             over: false,
         })
+    }
+
+    /// Whether the bytes may be others when they are read again: those of a file that others can write to.
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self, Self::File { .. })
+    }
+
+    /// The same file once more, to be read from its beginning.
+    pub(crate) fn again(&self) -> Option<Self> {
+        let Self::File { file, path, mark, changed, length } = self else { return None };
+        let (file, path, mark) = (file.clone(), path.clone(), mark.clone());
+        Some(Self::File { file, path, mark, changed: *changed, length: *length })
     }
 
     /// What tells this source from another one.
@@ -252,11 +293,11 @@ impl Opened {
         }
     }
 
-    /// Refuses a file that is not what it was when it was opened.
+    /// Refuses a file that is not what it was when it was opened, also where its time says it is.
     pub(crate) fn check_unchanged(&self) -> Result<(), ClientError> {
-        let Self::File { file, path, mark, .. } = self else { return Ok(()) };
+        let Self::File { file, path, mark, changed, .. } = self else { return Ok(()) };
         let data = file.metadata().map_err(io_error(path))?;
-        if file_mark(path, &data) == *mark {
+        if changed.is_still(&data) && file_mark(path, &data) == *mark {
             return Ok(());
         }
         Err(ClientError::SourceChanged { path: path.clone() })
@@ -363,6 +404,16 @@ mod tests {
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.write_all_at(&[8], 2500).unwrap();
         file.set_modified(SystemTime::now() + Duration::from_secs(9)).unwrap();
+        assert!(changed(whole.check_unchanged()));
+        // As long as before, and as old as before.
+        let (whole, _) = opened(&path);
+        let before = file.metadata().unwrap();
+        let changed_at = |data: &std::fs::Metadata| (data.ctime(), data.ctime_nsec());
+        // The system's clock has ticks, and this is about another one.
+        while changed_at(&file.metadata().unwrap()) == changed_at(&before) {
+            file.write_all_at(&[9], 2500).unwrap();
+            file.set_modified(before.modified().unwrap()).unwrap();
+        }
         assert!(changed(whole.check_unchanged()));
         let (whole, bytes) = opened(&path);
         file.set_len(4000).unwrap();

@@ -2,15 +2,20 @@
 //!
 //! The journal row is written before the first byte leaves and removed together with writing the
 //! name. Object and deal ids derive from the file key in it, so a put that is run again after a crash
-//! asks for the same deals: what is on the ledger is not sent, what nodes hold is not sent again.
+//! asks for the same deals: what is on the ledger is not sent, what nodes hold is not sent again. A source
+//! that is not what it was when a cell of it was first sealed ends the upload and its key: see [`sealed`].
 
 mod elsewhere;
 mod encode;
 pub(crate) mod leaves;
+mod sealed;
 mod segment;
 mod tally;
 
-use std::fs::{File, TryLockError};
+use std::{
+    fs::{File, TryLockError},
+    pin::pin,
+};
 
 use symbolon_protocol::{
     Amount,
@@ -25,7 +30,9 @@ use symbolon_protocol::{
 use crate::{
     Client,
     account::transaction_id,
-    catalog::{Batch, Begun, FileKind, KeyBytes, ObjectEntry, Objects, UploadEntry, Uploads},
+    catalog::{
+        Batch, Begun as BegunRows, FileKind, KeyBytes, ObjectEntry, Objects, UploadEntry, Uploads,
+    },
     error::ClientError,
     place::{Candidate, choose_scheme, quote, with_room},
     progress::{Progress, Step},
@@ -126,7 +133,7 @@ impl Uploaded {
     pub(crate) fn batch(&self) -> Batch {
         let mut batch = Batch::default();
         batch.remove(Uploads, &self.slot);
-        batch.remove(Begun, &self.entry.manifest.object.0);
+        batch.remove(BegunRows, &self.entry.manifest.object.0);
         batch.put(Objects, &self.entry.manifest.object.0, &self.entry);
         batch
     }
@@ -150,9 +157,23 @@ impl Uploaded {
     }
 }
 
+/// Where an upload was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// Here and now.
+    Now,
+    /// On this machine, by an earlier put.
+    Here,
+    /// On another device.
+    Elsewhere,
+}
+
 /// What stays the same for all segments of one put.
 pub(crate) struct Job {
     pub(crate) entry: UploadEntry,
+    pub(crate) begun: Begun,
+    /// Whether the source may have changed since a cell of it was sealed.
+    pub(crate) live: bool,
     pub(crate) key: FileKey,
     pub(crate) object: ObjectId,
     pub(crate) candidates: Vec<Candidate>,
@@ -185,12 +206,9 @@ impl Sum {
         self.cost_max.map(|limit| limit.checked_sub(self.cost).unwrap_or(Amount::ZERO))
     }
 
-    fn add(&mut self, first_cell: u64, placed: Placed) -> Result<(), ClientError> {
-        self.leaves.rewind(first_cell)?;
-        self.leaves.append(&placed.leaves)?;
+    fn add(&mut self, placed: &Placed) {
         self.cost = self.cost.checked_add(placed.cost).unwrap_or(self.cost);
         self.shards += placed.shards;
-        Ok(())
     }
 }
 
@@ -204,14 +222,42 @@ impl Client {
     pub(crate) async fn upload(
         &self,
         request: &Request<'_>,
-        opened: Opened,
+        mut opened: Opened,
         progress: &Progress,
     ) -> Result<Uploaded, ClientError> {
-        let (job, outcome) = self.begin(request, &opened, progress).await?;
-        progress.step(Step::Planned { total_bytes: opened.length() });
-        let stored = self.segments(&job, opened, request.options, progress).await?;
+        // Another device's uploads, until one of them turns out to be of other bytes.
+        let mut others = true;
+        loop {
+            let again = opened.again();
+            let job = self.begin(request, &opened, others, progress).await?;
+            progress.step(Step::Planned { total_bytes: opened.length() });
+            let error = match self.segments(&job, opened, request.options, progress).await {
+                Ok(stored) => return self.uploaded(job, stored),
+                Err(error @ ClientError::SourceChanged { .. }) => error,
+                Err(error) => return Err(error),
+            };
+            // Under this key nothing is sealed any more: what was is of other bytes.
+            if job.begun == Begun::Elsewhere {
+                others = false;
+            } else {
+                self.end_upload(&job.entry).await?;
+            }
+            // It changed before this put began, and not since: then it can be stored as it is now.
+            opened = match again.filter(|_| job.begun != Begun::Now) {
+                Some(again) if again.check_unchanged().is_ok() => again,
+                _ => return Err(error),
+            };
+            progress.note("the file is not what it was when this upload began: beginning anew");
+        }
+    }
+
+    fn uploaded(&self, job: Job, stored: Stored) -> Result<Uploaded, ClientError> {
         let entry = self.object_entry(&job, &stored)?;
         let Stored { segments, shards, .. } = stored;
+        let outcome = match job.begun {
+            Begun::Now => PutOutcome::Stored,
+            Begun::Here | Begun::Elsewhere => PutOutcome::Resumed,
+        };
         Ok(Uploaded { entry, outcome, segments, shards, slot: job.entry.slot })
     }
 
@@ -228,36 +274,31 @@ impl Client {
         }
     }
 
-    /// Continues the upload the journal has for this name and source, or begins one.
+    /// Continues the upload the journal has for this name and source, or one of another device, or begins one.
     pub(crate) async fn begin(
         &self,
         request: &Request<'_>,
         opened: &Opened,
+        others: bool,
         progress: &Progress,
-    ) -> Result<(Job, PutOutcome), ClientError> {
+    ) -> Result<Job, ClientError> {
         let key = request.slot.as_slice();
         let candidates = self.candidates(key).await?;
+        let job = |entry, begun, candidates| Job::new(entry, begun, opened.is_live(), candidates);
         if let Some(entry) = self.begun_here(key)? {
-            let same = entry.source == opened.mark() && opened.length().is_some();
-            let lapsed = self.is_lapsed(&entry, opened.length()).await?;
-            let other_terms = is_on_other_terms(&entry, request.options);
-            if same && !lapsed && !other_terms && !self.is_stuck(&entry, candidates.len()).await? {
-                progress.note("continuing an earlier upload");
-                return Ok((job(entry, candidates), PutOutcome::Resumed));
+            match self.why_not(&entry, request.options, opened, candidates.len()).await? {
+                None => {
+                    progress.note("continuing an earlier upload");
+                    return Ok(job(entry, Begun::Here, candidates));
+                }
+                Some(why) => progress.note(format!("letting an unfinished upload {why} go")),
             }
-            progress.note(if same && lapsed {
-                "letting an unfinished upload that is no longer kept go"
-            } else if same && other_terms {
-                "letting an unfinished upload on other terms go"
-            } else if same {
-                "letting an unfinished upload for more nodes than there are now go"
-            } else {
-                "letting an unfinished upload of another source go"
-            });
             self.end_upload(&entry).await?;
-        } else if let Some(entry) = self.begun_elsewhere(request, opened, candidates.len()).await? {
+        } else if others
+            && let Some(entry) = self.begun_elsewhere(request, opened, candidates.len()).await?
+        {
             progress.note("continuing an upload that another device began");
-            return Ok((job(entry, candidates), PutOutcome::Resumed));
+            return Ok(job(entry, Begun::Elsewhere, candidates));
         }
         let candidates = with_room(candidates, request.options.scheme, opened.length());
         let scheme = choose_scheme(request.options.scheme, candidates.len())?;
@@ -283,8 +324,34 @@ impl Client {
             epochs,
             source: opened.mark(),
         };
+        // Without this file the journal's row is not gone on from.
+        Leaves::open(&self.inner.dir, &entry.object())?;
         self.catalog().put(Uploads, key, &entry)?;
-        Ok((job(entry, candidates), PutOutcome::Stored))
+        Ok(job(entry, Begun::Now, candidates))
+    }
+
+    /// Which unfinished upload it is that cannot be gone on with; nothing, when it can.
+    async fn why_not(
+        &self,
+        entry: &UploadEntry,
+        options: &PutOptions,
+        opened: &Opened,
+        nodes: usize,
+    ) -> Result<Option<&'static str>, ClientError> {
+        let same = entry.source == opened.mark() && opened.length().is_some();
+        Ok(if !same {
+            Some("of another source")
+        } else if self.is_lapsed(entry, opened.length()).await? {
+            Some("that is no longer kept")
+        } else if is_on_other_terms(entry, options) {
+            Some("on other terms")
+        } else if opened.is_live() && !leaves::path(&self.inner.dir, &entry.object()).exists() {
+            Some("of which nobody knows what was sent")
+        } else if self.is_stuck(entry, nodes).await? {
+            Some("for more nodes than there are now")
+        } else {
+            None
+        })
     }
 
     /// Whether an unfinished upload of which nothing is paid yet wants more nodes than answer: it would
@@ -304,16 +371,23 @@ impl Client {
         // A stream is never continued.
         let Some(length) = length else { return Ok(false) };
         let layout = Layout::new(entry.scheme, length).map_err(invalid)?;
-        let job = job(entry.clone(), Vec::new());
         for segment in layout.iter() {
-            match self.deal(&job.key.deal(segment.segment)).await? {
-                Some(deal) if self.keeps(&deal, &job, &segment) => {}
+            match self.deal(&entry.deal(segment.segment)).await? {
+                Some(deal) if self.keeps(&deal, entry, &segment) => {}
                 Some(_) => return Ok(true),
                 // Segments are paid for one after the other.
                 None => break,
             }
         }
         Ok(false)
+    }
+
+    /// Whether all of an unfinished upload is stored and paid for: nothing of it has to be sent.
+    async fn is_placed(&self, entry: &UploadEntry, length: u64) -> Result<bool, ClientError> {
+        let layout = Layout::new(entry.scheme, length).map_err(invalid)?;
+        let last = layout.segments() - 1;
+        // Segments are paid for one after the other, and what is no longer kept was found out before.
+        Ok(self.deal(&entry.deal(last)).await?.is_some())
     }
 
     /// Sends the segments one after the other. While the next one is encoded and sent, the nodes sync
@@ -330,12 +404,12 @@ impl Client {
         let mut length = 0;
         let layout_of = |length| Layout::new(scheme, length).map_err(invalid);
         let mut layout = opened.length().map(layout_of).transpose()?;
-        let mut before: Option<(u64, Fed<'_>)> = None;
+        let mut before: Option<Fed<'_>> = None;
         for segment in 0.. {
             if opened.length().is_none()
-                && let Some((first_cell, fed)) = before.take()
+                && let Some(fed) = before.take()
             {
-                sum.add(first_cell, fed.settle(sum.left()).await?)?;
+                sum.add(&fed.settle(sum.left()).await?);
             }
             // Until a stream has ended, its segments are those of a file without end.
             let full = Layout::full_segment(scheme, segment).map_err(invalid)?;
@@ -353,24 +427,27 @@ impl Client {
                 Some(layout) => layout.segment(segment).map_err(invalid)?,
                 None => full,
             };
-            let feeding = self.feed_segment(job, here, &bytes, progress);
+            let leaves = sum.leaves.clone();
+            let feeding = self.feed_segment(job, here, (&bytes, &leaves), progress);
             let fed = match before.take() {
                 None => feeding.await?,
-                Some((first_cell, fed)) => {
-                    let (placed, next) = tokio::try_join!(fed.settle(sum.left()), feeding)?;
-                    sum.add(first_cell, placed)?;
+                Some(fed) => {
+                    let (placed, next) = both(fed.settle(sum.left()), feeding).await?;
+                    sum.add(&placed);
                     next
                 }
             };
+            // Nothing more is read of it unless a node fails, and then it is compared with what was.
+            opened.check_unchanged()?;
             if last {
-                sum.add(here.first_cell, fed.settle(sum.left()).await?)?;
-                opened.check_unchanged()?;
+                sum.add(&fed.settle(sum.left()).await?);
                 let layout = layout_of(length)?;
                 assert_eq!(layout.segments(), segment + 1, "padding never adds a segment");
                 let Sum { leaves, shards, cost, .. } = sum;
+                leaves.finish(layout.cells())?;
                 return Ok(Stored { layout, segments: segment + 1, shards, cost, leaves });
             }
-            before = Some((here.first_cell, fed));
+            before = Some(fed);
         }
         unreachable!("a source ends before its segments run out of numbers")
     }
@@ -430,10 +507,33 @@ fn is_on_other_terms(entry: &UploadEntry, asked: &PutOptions) -> bool {
             || asked.scheme.is_some_and(|scheme| scheme != entry.scheme))
 }
 
-fn job(entry: UploadEntry, candidates: Vec<Candidate>) -> Job {
-    let key = FileKey::from_bytes(entry.key.expose());
-    let object = key.object();
-    Job { entry, key, object, candidates }
+impl Job {
+    fn new(entry: UploadEntry, begun: Begun, live: bool, candidates: Vec<Candidate>) -> Self {
+        let key = FileKey::from_bytes(entry.key.expose());
+        let object = key.object();
+        Self { entry, begun, live, key, object, candidates }
+    }
+}
+
+/// Pays for one segment while the next one is fed. Where feeding fails, it is waited for what is being paid:
+/// whoever ends the upload then finds its deal.
+async fn both<T, U>(
+    settling: impl Future<Output = Result<T, ClientError>>,
+    feeding: impl Future<Output = Result<U, ClientError>>,
+) -> Result<(T, U), ClientError> {
+    let (mut settling, mut feeding) = (pin!(settling), pin!(feeding));
+    tokio::select! {
+        biased;
+        settled = &mut settling => Ok((settled?, feeding.await?)),
+        fed = &mut feeding => match fed {
+            Ok(fed) => Ok((settling.await?, fed)),
+            Err(error) => {
+                // What became of it is on the ledger.
+                settling.await.ok();
+                Err(error)
+            }
+        },
+    }
 }
 
 fn invalid(error: LayoutError) -> ClientError {

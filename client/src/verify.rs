@@ -3,12 +3,16 @@
 //! A deep check reads every slice of every shard, which proves every leaf in it. A slice that is not
 //! what it should be is looked at cell by cell, so that what is missing has a name.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use symbolon_protocol::{
     content::FileKey,
     grant::ability,
     id::{NodeId, ObjectId},
+    ledger::rows::{Deal, DealState},
     limits::{CELL_BYTES, SLICE_BYTES},
     session::NodeFault,
     wire::storage::RefusalCode,
@@ -17,7 +21,7 @@ use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{
     Client,
-    catalog::{Content, NameEntry, Names},
+    catalog::{Content, Damaged, DamagedEntry, NameEntry, Names},
     download::ShardAt,
     error::{ClientError, ErrorKind},
     names::Found,
@@ -63,6 +67,8 @@ pub struct ShardCheck {
     pub bad_cells: Vec<u32>,
     /// What is wrong with it, if anything.
     pub fault: Option<String>,
+    /// Whether its node has not what it is paid to keep; one that is away may have.
+    pub damaged: bool,
 }
 
 /// What checking a file found.
@@ -78,6 +84,11 @@ pub struct VerifyReport {
     pub shards: Vec<ShardCheck>,
     /// Whether every segment has enough good shards.
     pub readable: bool,
+    /// Whether any shard is not what its node is paid to keep. It is written down on this machine: the same
+    /// file put again is stored anew.
+    pub damaged: bool,
+    /// Whether the time of any segment is over.
+    pub ended: bool,
 }
 
 /// What checking one object of several files found.
@@ -160,10 +171,11 @@ impl Client {
         let key = FileKey::from_bytes(entry.object.key.expose());
         let grant = self.own_grant(file.object, ability::READ)?;
         let mut shards = Vec::new();
-        let mut readable = true;
+        let (mut readable, mut ended) = (true, false);
         for segment in 0..file.segments {
             let id = key.deal(segment);
             let deal = self.deal(&id).await?.ok_or(ClientError::DealGone { segment, deal: id })?;
+            let over = matches!(deal.state, DealState::Completed | DealState::Cancelled);
             let room = Arc::new(Semaphore::new(AT_ONCE));
             let mut checks = JoinSet::new();
             for (index, address, root) in self.deal_nodes(&deal).await? {
@@ -178,11 +190,20 @@ impl Client {
                 });
             }
             let mut found = checks.join_all().await;
+            found.extend(unknown(segment, &deal, &found));
             found.sort_by_key(|check| check.index);
             let good = found.iter().filter(|check| check.fault.is_none()).count();
             readable &= good >= usize::from(deal.required);
+            for check in found.iter_mut().filter(|_| over) {
+                // What is there still may be gone at any moment.
+                check.fault = Some(String::from("its deal has ended: nobody is paid to keep it"));
+            }
+            ended |= over;
             shards.extend(found);
         }
+        let damaged = shards.iter().any(|shard| shard.damaged);
+        let well = depth == Depth::Deep && shards.iter().all(|shard| shard.fault.is_none());
+        self.note_damage(file.object, damaged, well)?;
         Ok(VerifyReport {
             checked_slices: shards.iter().map(|shard| shard.good_slices).sum(),
             checked_cells: shards
@@ -192,7 +213,49 @@ impl Client {
             checked_bytes: shards.iter().map(|shard| shard.good_bytes).sum(),
             shards,
             readable,
+            damaged,
+            ended,
         })
+    }
+
+    /// Writes down that an object is damaged, or that all of it is well.
+    fn note_damage(&self, object: ObjectId, damaged: bool, well: bool) -> Result<(), ClientError> {
+        let known = self.catalog().row(Damaged, &object.0)?.is_some();
+        if damaged && !known {
+            let found_ms = self.host().now_ms();
+            self.catalog().put(Damaged, &object.0, &DamagedEntry { object, found_ms })?;
+        } else if well && known {
+            self.catalog().remove(Damaged, &object.0)?;
+        }
+        Ok(())
+    }
+}
+
+/// Shards of a deal that could not be asked for: the ledger says nothing of where their nodes are.
+fn unknown(segment: u32, deal: &Deal, found: &[ShardCheck]) -> Vec<ShardCheck> {
+    let asked: BTreeSet<u8> = found.iter().map(|check| check.index).collect();
+    let kept = (0..).zip(&deal.shards).filter_map(|(index, shard)| Some((index, (*shard)?.node)));
+    kept.filter(|(index, _)| !asked.contains(index))
+        .map(|(index, node)| ShardCheck {
+            fault: Some(String::from("the ledger knows no address of its node")),
+            ..ShardCheck::new(segment, index, node)
+        })
+        .collect()
+}
+
+impl ShardCheck {
+    fn new(segment: u32, index: u8, node: NodeId) -> Self {
+        Self {
+            segment,
+            index,
+            node,
+            good_slices: 0,
+            good_cells: 0,
+            good_bytes: 0,
+            bad_cells: Vec::new(),
+            fault: None,
+            damaged: false,
+        }
     }
 }
 
@@ -211,16 +274,7 @@ struct Check {
 impl Check {
     async fn run(self, segment: u32, depth: Depth) -> ShardCheck {
         let (index, node) = (self.shard.index, self.shard.address.id);
-        let mut found = ShardCheck {
-            segment,
-            index,
-            node,
-            good_slices: 0,
-            good_cells: 0,
-            good_bytes: 0,
-            bad_cells: Vec::new(),
-            fault: None,
-        };
+        let mut found = ShardCheck::new(segment, index, node);
         let slices = self.shard.length.div_ceil(SLICE_BYTES as u64);
         let slices = u32::try_from(slices).expect("a shard has at most 64 slices");
         let chosen = match depth {
@@ -245,6 +299,7 @@ impl Check {
                 }
                 Err(fault) => {
                     found.fault = Some(format!("slice {slice}: {fault}"));
+                    found.damaged |= is_damage(fault);
                     // A node that is away, or that refuses altogether, says nothing about bytes.
                     if !is_of_bytes(fault) || !self.cells(slice, &mut found).await {
                         return found;
@@ -292,6 +347,11 @@ impl Check {
             () = self.client.host().sleep_until_tick(until_ms) => Err(NodeFault::Slow),
         }
     }
+}
+
+/// Whether a node has not what it is paid to keep: then the shard does not come back by waiting.
+fn is_damage(fault: NodeFault) -> bool {
+    is_of_bytes(fault) || fault == NodeFault::Refused { code: RefusalCode::NotFound }
 }
 
 /// Whether a fault is about the bytes that were asked for, and others may be well.

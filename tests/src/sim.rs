@@ -231,6 +231,18 @@ impl World {
         self.clock.now_ms()
     }
 
+    /// The world's clock, for whoever stands in for somebody.
+    #[must_use]
+    pub fn clock(&self) -> Host {
+        self.clock.clone()
+    }
+
+    /// A folder of the world, gone with it.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     fn host(&mut self, who: &str) -> Host {
         self.incarnations += 1;
         let what = format!("{who} {}", self.incarnations);

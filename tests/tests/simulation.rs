@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "simulation/changing.rs"]
+mod changing;
 #[path = "simulation/clocks.rs"]
 mod clocks;
 #[path = "simulation/crash.rs"]
@@ -19,12 +21,16 @@ mod forged;
 mod lapsed;
 #[path = "simulation/liars.rs"]
 mod liars;
+#[path = "simulation/mended.rs"]
+mod mended;
 #[path = "simulation/money.rs"]
 mod money;
 #[path = "simulation/names.rs"]
 mod names;
 #[path = "simulation/refund.rs"]
 mod refund;
+#[path = "simulation/resumed.rs"]
+mod resumed;
 #[path = "simulation/road.rs"]
 mod road;
 
@@ -128,6 +134,24 @@ fn clocks_that_jump_hold_nothing_up() {
 #[test]
 fn where_all_are_slow_nobody_is_too_slow() {
     repeat("where_all_are_slow_nobody_is_too_slow", far::far);
+}
+
+#[test]
+fn a_source_that_changes_is_never_sealed_twice() {
+    // Once for each seed: what a file is known by, its place and number on the disk, repeats itself nowhere.
+    for seed in seeds() {
+        once("a_source_that_changes_is_never_sealed_twice", seed, changing::changing);
+    }
+}
+
+#[test]
+fn what_an_earlier_get_left_is_checked_before_it_counts() {
+    repeat("what_an_earlier_get_left_is_checked_before_it_counts", resumed::resumed);
+}
+
+#[test]
+fn what_is_damaged_is_stored_anew() {
+    repeat("what_is_damaged_is_stored_anew", mended::mended);
 }
 
 #[test]

@@ -21,6 +21,7 @@ Examples:
   symbolon verify report.pdf --deep      every byte of every shard; names each damaged cell of 64 KiB
   symbolon verify photos                 a folder; or 'photos/**/*.jpg', what a pattern matches
 
+What was found damaged is remembered: the same put again stores it anew, and then ends the old deals.
 Exit codes: 0 all shards are well; 15 all reads, but shards are missing or damaged;
 7 too few shards are left to read it, or one of several.")]
 pub(crate) struct Args {
@@ -58,14 +59,34 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     }
     let total = checked.shards.len();
     let message = format!("{bad} of {} of {name} did not pass", count(total, "shard"));
-    Err(if checked.readable {
+    let error = if checked.readable {
         Error::new(Kind::Partial, message)
-            .hint("the file still reads; store it anew to have all its shards back: get, then put --replace")
     } else {
         Error::new(Kind::NotEnough, format!("{message}; too few are left to read it"))
-            .hint("nodes may only be away for a while: try again later")
+    };
+    Err(error.hint(hint(&name, &checked)).details(json))
+}
+
+/// What mends it.
+fn hint(name: &str, checked: &VerifyReport) -> String {
+    let name = quoted(name);
+    let anew = format!("symbolon put FILE {name} --replace");
+    match (checked.damaged || checked.ended, checked.readable) {
+        (true, true) => format!(
+            "the file still reads. Store it anew, and all its shards are back: {anew}; where FILE is not \
+             here any more, fetch it first: symbolon get {name} -o FILE"
+        ),
+        (true, false) => format!(
+            "what is damaged does not come back by waiting. Where FILE is still here, store it anew: {anew}"
+        ),
+        (false, _) => String::from("nodes may only be away for a while: try again later"),
     }
-    .details(json))
+}
+
+/// A name as a shell takes it.
+fn quoted(name: &str) -> String {
+    let plain = |letter: char| letter.is_alphanumeric() || "._-/+@,=".contains(letter);
+    if name.chars().all(plain) { name.into() } else { format!("'{}'", name.replace('\'', r"'\''")) }
 }
 
 /// What checking a folder, or what a pattern matches, came to.
@@ -112,7 +133,12 @@ fn report_all(
     Err(if unreadable.is_empty() {
         let message = format!("shards of {} did not pass", count(unwell.len(), "file"));
         Error::new(Kind::Partial, message)
-            .hint("all of them still read; store them anew to have all their shards back")
+            .hint(if found(objects).any(|found| found.damaged || found.ended) {
+                "all of them still read. Put them again as they were put: what is damaged or over is stored anew; \
+                 what is not here any more, fetch first"
+            } else {
+                "all of them still read, and nodes may only be away for a while: try again later"
+            })
     } else {
         let message = format!("{} cannot be read", count(unreadable.len(), "file"));
         Error::new(Kind::NotEnough, format!("{message}: {}", first_few(&unreadable)))

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Stripes of a group: as many as a slice has cells.
-pub(super) const SLICE_STRIPES: u32 = 16;
+pub(crate) const SLICE_STRIPES: u32 = 16;
 
 const _: () = assert!(SLICE_BYTES == SLICE_STRIPES as usize * CELL_BYTES);
 

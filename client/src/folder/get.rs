@@ -227,7 +227,12 @@ impl Client {
                     got.fault(&item.relative, &error);
                 }
             }
-            Ok(()) => {}
+            Ok(()) => {
+                let missing = files.items.iter().enumerate();
+                for (_, item) in missing.filter(|(number, _)| !files.done.contains(number)) {
+                    got.fault(&item.relative, "its object ends before it does");
+                }
+            }
         }
         Ok(got)
     }

@@ -260,6 +260,10 @@ impl GetPlan {
     ) -> Result<(), ClientError> {
         let walk = walk(&self.root, options)?;
         self.faults.extend(walk.faults);
+        for path in walk.special {
+            let why = String::from("neither file, folder nor link: it is not removed");
+            self.faults.push(FileFault { path, why });
+        }
         // A folder that something wanted lies in is wanted.
         let mut folders: BTreeSet<&[u8]> = BTreeSet::new();
         for path in wanted.keys() {

@@ -148,8 +148,9 @@ impl FolderPlan {
 /// Sorts what was found into what has to be done.
 struct Planner<'a> {
     tree: &'a Tree,
-    /// Objects that nobody is paid for any more: what lies in them is to be stored anew.
-    lapsed: BTreeSet<ObjectId>,
+    /// Objects that nobody is paid for any more, or that were found damaged: what lies in them is to be
+    /// stored anew.
+    stale: BTreeSet<ObjectId>,
     plan: FolderPlan,
     options: &'a FolderOptions,
     changed: Vec<Member>,
@@ -170,8 +171,14 @@ impl Client {
         if !to.is_empty() {
             self.check_place(&Self::name(to)?)?;
         }
-        let walk = walk(root, options)?;
-        let lapsed = self.lapsed().await?;
+        let mut walk = walk(root, options)?;
+        for path in std::mem::take(&mut walk.parts) {
+            let why = "it has the name of what an interrupted get leaves; rename it, remove it, or \
+                       leave it out with --exclude";
+            walk.faults.push(FileFault::new(&path, why));
+            walk.unread.push(path);
+        }
+        let stale = self.stale().await?;
         let tree = self.tree()?;
         let own = if to.is_empty() { None } else { tree.names.get(&Self::name(to)?) };
         if let Some(row) = own.filter(|row| !may_give_way(row, options)) {
@@ -193,7 +200,7 @@ impl Client {
         };
         let (changed, doubtful, left_out) = (Vec::new(), Vec::new(), Vec::new());
         let mut planner =
-            Planner { tree: &tree, lapsed, plan, options, changed, doubtful, left_out };
+            Planner { tree: &tree, stale, plan, options, changed, doubtful, left_out };
         let mut seen = BTreeSet::new();
         for entry in walk.entries {
             let name = match (to, entry.relative.as_slice()) {
@@ -337,7 +344,7 @@ impl Planner<'_> {
     fn file(&mut self, name: Name, current: Option<&Version>, length: u64, entry: &Entry) {
         let stored = current.filter(|version| match version.content {
             Content::File { length: stored, object, .. } => {
-                stored == length && !self.lapsed.contains(&object) && !self.tree.is_lost(version)
+                stored == length && !self.stale.contains(&object) && !self.tree.is_lost(version)
             }
             _ => false,
         });

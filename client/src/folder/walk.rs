@@ -66,6 +66,9 @@ pub(super) struct Walk {
     pub(super) not_kept: NotKept,
     /// Files that have other names too, by device and number.
     linked: BTreeMap<(u64, u64), Vec<Vec<u8>>>,
+    /// Files whose names are those that an interrupted get gives to what it leaves. What is in them nobody
+    /// can tell from here.
+    pub(super) parts: Vec<Vec<u8>>,
 }
 
 /// Lists a folder. A folder inside that cannot be read is a fault; this one is an error.
@@ -114,8 +117,7 @@ impl Walk {
                 [] => own.as_bytes().to_vec(),
                 folder => [folder, own.as_bytes()].join(&b'/'),
             };
-            // What an interrupted get left is not the user's.
-            if options.excludes(&relative) || is_part(own.as_bytes()) {
+            if options.excludes(&relative) {
                 continue;
             }
             if let Err(error) = self.item(&item, relative.clone(), folders) {
@@ -138,6 +140,9 @@ impl Walk {
             Kind::Folder
         } else if about.is_symlink() {
             Kind::Link { target: fs::read_link(item.path())?.as_os_str().as_bytes().to_vec() }
+        } else if about.is_file() && is_part(item.file_name().as_bytes()) {
+            self.parts.push(relative);
+            return Ok(());
         } else if about.is_file() {
             Kind::File { length: about.len() }
         } else {

@@ -2,11 +2,11 @@
 //!
 //! A file is written beside its destination and moved there when it is complete and synced. Every few
 //! groups the part is synced and a small note beside it says how far it is good, so that the same get
-//! after a crash goes on from there.
+//! after a crash goes on from there. What is found there is checked before it counts: see `note`.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Seek, SeekFrom, Write},
     os::unix::{
         ffi::OsStrExt,
         fs::{MetadataExt as _, OpenOptionsExt},
@@ -15,17 +15,17 @@ use std::{
     sync::Arc,
 };
 
-use symbolon_protocol::{
-    id::{Hash, ObjectId},
-    merkle,
-};
+use symbolon_protocol::{content::FileKey, id::Hash};
 
-use super::{GetOptions, GetOutcome, GetReport, Sink, may_be_replaced};
+use super::{
+    GetOptions, GetOutcome, GetReport, Sink, may_be_replaced,
+    note::{self, Note, Seal},
+};
 use crate::{
-    download::{Group, LeavesWanted},
+    download::Group,
     error::ClientError,
     source::Dress,
-    upload::Replace,
+    upload::{Replace, leaves::root_of},
 };
 
 /// Groups between two syncs of a part: 64 MiB at four required shards.
@@ -52,15 +52,20 @@ pub(super) struct Tally {
 /// How a file is made.
 pub(super) struct Making {
     replace: Replace,
-    object: ObjectId,
     dress: Option<Dress>,
-    /// Whether an earlier get may be gone on from, and whether that needs leaves.
-    pub(super) resumable: Option<LeavesWanted>,
+    /// What the note is sealed with, where an earlier get may be gone on from.
+    seal: Option<Seal>,
 }
 
 impl Making {
-    pub(super) fn new(options: &GetOptions, object: &ObjectId, dress: Option<Dress>) -> Self {
-        Self { replace: options.replace, object: *object, dress, resumable: None }
+    pub(super) fn new(options: &GetOptions, dress: Option<Dress>) -> Self {
+        Self { replace: options.replace, dress, seal: None }
+    }
+
+    /// An earlier get of the file with this key may be gone on from.
+    pub(super) fn resumable(mut self, key: &FileKey) -> Self {
+        self.seal = Some(Seal::new(key));
+        self
     }
 }
 
@@ -76,17 +81,6 @@ pub(super) struct Part {
     /// Bytes of the whole groups in the file.
     length: u64,
 }
-
-/// How far a part is good: object, groups, length, count of leaves, then the leaves of those groups. Leaves
-/// behind the count were written by a get that was killed before its head was.
-struct Note {
-    path: PathBuf,
-    file: File,
-    leaves_written: usize,
-    object: ObjectId,
-}
-
-const NOTE_HEAD: usize = 16 + 8 + 8 + 8;
 
 /// Longest name of a file that a part's or note's ending still fits behind.
 const OWN_NAME_BYTES_MAX: usize = 255 - ".symbolon-part".len();
@@ -151,6 +145,34 @@ impl Output {
         self.tally().groups
     }
 
+    /// The next group that an earlier get wrote and that is still what it was, if any. Blocks.
+    pub(super) fn next_kept(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
+        let Self::Part(part) = self else { return Ok(None) };
+        let Some(note) = &mut part.note else { return Ok(None) };
+        let kept = note.next_kept(&part.file, part.length).map_err(at(&part.path))?;
+        if let Some(bytes) = &kept {
+            part.length += bytes.len() as u64;
+            part.tally.groups += 1;
+        }
+        Ok(kept)
+    }
+
+    /// The leaves of a group that was kept, computed from its bytes.
+    pub(super) fn push_leaves(&mut self, leaves: Vec<Hash>) {
+        self.tally().leaves.extend(leaves);
+    }
+
+    /// Lets go what was found and does not count, to go on behind what does. Blocks.
+    pub(super) fn go_on(&mut self) -> Result<(), ClientError> {
+        let Self::Part(part) = self else { return Ok(()) };
+        if let Some(note) = &part.note {
+            note.cut().map_err(at(&note.path))?;
+        }
+        part.file.set_len(part.length).map_err(at(&part.path))?;
+        part.file.seek(SeekFrom::Start(part.length)).map_err(at(&part.path))?;
+        Ok(())
+    }
+
     /// Blocks.
     pub(super) fn write(
         mut self,
@@ -164,6 +186,9 @@ impl Output {
                     part.file.write_all(piece).map_err(at(&part.path))?;
                 }
                 part.length += bytes.len() as u64;
+                if let Some(note) = &mut part.note {
+                    note.push(bytes);
+                }
             }
             Self::Stream(file, path, _) => file.as_ref().write_all(bytes).map_err(at(path))?,
             Self::Stdout(_) => {
@@ -184,11 +209,7 @@ impl Output {
     }
 
     pub(super) fn root(&mut self) -> Hash {
-        let mut builder = merkle::Builder::new();
-        for leaf in &self.tally().leaves {
-            builder.push(*leaf);
-        }
-        builder.finish()
+        root_of(&self.tally().leaves)
     }
 
     pub(super) fn discard(self) {
@@ -236,11 +257,11 @@ impl Drop for Part {
 
 impl Part {
     fn open(target: PathBuf, making: Making) -> Result<Self, ClientError> {
-        let Making { replace, object, dress, resumable } = making;
+        let Making { replace, dress, seal } = making;
         // One with permissions of its own gets them when it is whole; until then it is its owner's.
         let mode = if dress.is_some() { 0o600 } else { 0o666 };
         let path = beside(&target, "part");
-        let mut file = loop {
+        let file = loop {
             let file = open_beside(&path, mode).map_err(at(&path))?;
             match file.try_lock() {
                 Ok(()) => {}
@@ -256,41 +277,25 @@ impl Part {
             }
         };
         let note_path = beside(&target, "note");
-        let mut tally = Tally::default();
-        let mut good = 0;
-        let note = if let Some(leaves_wanted) = resumable {
-            let mut note = open_beside(&note_path, 0o600).map_err(at(&note_path))?;
-            if let Some((groups, length, leaves)) = read_note(&mut note, &object)
-                // A get that wanted no leaves has none to go on from.
-                && (leaves_wanted == LeavesWanted::No || groups == 0 || !leaves.is_empty())
-                && file.metadata().map_err(at(&path))?.len() >= length
-            {
-                (good, tally) = (length, Tally { groups, leaves });
-            } else {
-                // It vouches for bytes that are about to go.
-                note.set_len(0).and_then(|()| note.sync_data()).map_err(at(&note_path))?;
+        let note = match seal {
+            Some(seal) => {
+                let note = open_beside(&note_path, 0o600).map_err(at(&note_path))?;
+                Some(Note::new(note_path, note, seal))
             }
-            let leaves_written = tally.leaves.len();
-            let path = note_path;
-            Some(Note { path, file: note, leaves_written, object })
-        } else {
-            match std::fs::remove_file(&note_path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(at(&note_path)(error));
-                }
-                _ => None,
+            None => {
+                note::forget(&note_path).map_err(at(&note_path))?;
+                file.set_len(0).map_err(at(&path))?;
+                None
             }
         };
-        file.set_len(good).map_err(at(&path))?;
-        file.seek(SeekFrom::Start(good)).map_err(at(&path))?;
-        Ok(Self { target, replace, dress, path, file, note, tally, length: good })
+        Ok(Self { target, replace, dress, path, file, note, tally: Tally::default(), length: 0 })
     }
 
     /// Syncs the bytes first, then the note that vouches for them.
     fn sync(&mut self) -> Result<(), ClientError> {
         let Some(note) = &mut self.note else { return Ok(()) };
         self.file.sync_data().map_err(at(&self.path))?;
-        note.write(&self.tally, self.length).map_err(at(&note.path))
+        note.write().map_err(at(&note.path))
     }
 
     fn finish(mut self) -> Result<(), ClientError> {
@@ -327,38 +332,4 @@ impl Part {
             Err(error) => Err(at(&self.target)(error)),
         }
     }
-}
-
-impl Note {
-    fn write(&mut self, tally: &Tally, length: u64) -> io::Result<()> {
-        use std::os::unix::fs::FileExt;
-        let leaves: Vec<u8> =
-            tally.leaves[self.leaves_written..].iter().flat_map(|leaf| leaf.0).collect();
-        let place = (NOTE_HEAD + 32 * self.leaves_written) as u64;
-        self.file.write_all_at(&leaves, place)?;
-        self.file.sync_data()?;
-        let mut head = [0; NOTE_HEAD];
-        head[..16].copy_from_slice(&self.object.0);
-        head[16..24].copy_from_slice(&tally.groups.to_le_bytes());
-        head[24..32].copy_from_slice(&length.to_le_bytes());
-        head[32..].copy_from_slice(&(tally.leaves.len() as u64).to_le_bytes());
-        self.file.write_all_at(&head, 0)?;
-        self.file.sync_data()?;
-        self.leaves_written = tally.leaves.len();
-        Ok(())
-    }
-}
-
-/// A note that is for this object and whole.
-fn read_note(file: &mut File, object: &ObjectId) -> Option<(u64, u64, Vec<Hash>)> {
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).ok()?;
-    let (head, leaves) = bytes.split_first_chunk::<NOTE_HEAD>()?;
-    if head[..16] != object.0 {
-        return None;
-    }
-    let number = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
-    let (leaves, _) = leaves.as_chunks::<32>();
-    let leaves = leaves.get(..usize::try_from(number(32)).ok()?)?;
-    Some((number(16), number(24), leaves.iter().map(|leaf| Hash(*leaf)).collect()))
 }

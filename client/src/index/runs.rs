@@ -62,6 +62,9 @@ impl Client {
         while let Some(group) = groups.next().await {
             bytes.extend_from_slice(&group?.plain);
         }
+        if bytes.len() as u64 != layout.length() {
+            return Err(damaged("it was not read to its end"));
+        }
         Ok(bytes)
     }
 
@@ -103,8 +106,7 @@ impl Client {
         let opened = Opened::open(&Source::Bytes(bytes), &self.inner.dir.join("spool"))?;
         let entry = self.upload(&request, opened, &Progress::silent()).await?.entry;
         // Nobody sells an index: what its cells could be proven with is not needed.
-        let leaves = self.inner.dir.join("leaves").join(entry.manifest.object.to_string());
-        std::fs::remove_file(leaves).ok();
+        self.forget_leaves(&entry.manifest.object);
         let key = FileKey::from_bytes(entry.key.expose());
         let layout = entry.manifest.layout().map_err(|error| damaged(&error.to_string()))?;
         let mut end = u64::MAX;

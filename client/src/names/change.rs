@@ -12,8 +12,8 @@ use super::Name;
 use crate::{
     Client,
     catalog::{
-        Batch, Content, FileKind, Moved, MovedEntry, NameEntry, Names, ObjectEntry, Objects,
-        Version,
+        Batch, Content, Damaged, FileKind, Moved, MovedEntry, NameEntry, Names, ObjectEntry,
+        Objects, Version,
     },
     deletion::Deletion,
     error::ClientError,
@@ -121,6 +121,7 @@ impl Client {
             swept.deals += self.end_deals(&entry.manifest, &entry.key).await?;
             swept.objects += 1;
             batch.remove(Objects, &entry.manifest.object.0);
+            batch.remove(Damaged, &entry.manifest.object.0);
         }
         for key in &unused.moves {
             batch.remove(Moved, key);
@@ -152,7 +153,7 @@ impl Client {
     }
 
     pub(crate) fn forget_leaves(&self, object: &ObjectId) {
-        let leaves = self.inner.dir.join("leaves").join(object.to_string());
+        let leaves = crate::upload::leaves::path(&self.inner.dir, object);
         // Leaves can be computed again; a file that is not there is as good as removed.
         std::fs::remove_file(leaves).ok();
     }

@@ -4,6 +4,10 @@
 //! names index beside it: its key and terms. Whoever has that row asks for the same deals and the same
 //! shards, so both devices together send and pay once. Two that are at one upload at the same time do no
 //! harm: every step of theirs is the same step.
+//!
+//! That holds for bytes that are known by their hash. Two files of one name, length and time may differ,
+//! and what the other device has sealed of its own is known there alone: of a file, an upload is only ended
+//! here when nothing has to be sent for it any more, after all roots were compared.
 
 use std::{collections::BTreeSet, pin::pin};
 
@@ -119,19 +123,19 @@ impl Client {
         Ok(None)
     }
 
-    /// The upload of this name and source that another device began, if it can go on; it is this
-    /// machine's too from then on. Those that cannot are left alone: the other one may be at work.
+    /// The upload of this name and source that another device began, if it can go on. Where something is
+    /// sent for it, it is this machine's too from then on. Those that cannot are left alone: the other one
+    /// may be at work.
     pub(super) async fn begun_elsewhere(
         &self,
         request: &Request<'_>,
         opened: &Opened,
         nodes: usize,
     ) -> Result<Option<UploadEntry>, ClientError> {
-        if opened.length().is_none() {
-            return Ok(None);
-        }
-        let (mark, asked) = (opened.mark(), request.options);
+        let Some(length) = opened.length() else { return Ok(None) };
+        let asked = request.options;
         for mut entry in self.catalog().rows(Begun)? {
+            let mark = opened.mark();
             let fits = (&entry.slot, entry.kind) == (&request.slot, request.kind)
                 && entry.source.is_alike(&mark)
                 && !is_on_other_terms(&entry, asked)
@@ -143,7 +147,11 @@ impl Client {
                 continue;
             }
             entry.source = mark;
-            self.catalog().put(Uploads, &entry.slot, &entry)?;
+            if !opened.is_live() {
+                self.catalog().put(Uploads, &entry.slot, &entry)?;
+            } else if !self.is_placed(&entry, length).await? {
+                continue;
+            }
             return Ok(Some(entry));
         }
         Ok(None)
@@ -158,7 +166,8 @@ impl Client {
             self.pull_names(&Progress::silent()).await?;
         }
         let mut ended = 0;
-        if !self.is_stored(&object)? {
+        let stored = self.is_stored(&object)?;
+        if !stored {
             for segment in 0.. {
                 let deal = entry.deal(segment);
                 match self.deal(&deal).await? {
@@ -175,6 +184,10 @@ impl Client {
             batch.remove(Uploads, &entry.slot);
         }
         self.catalog().write(&batch)?;
+        if !stored {
+            // Only now: as long as the journal has the upload, they say what was sealed.
+            self.forget_leaves(&object);
+        }
         Ok(ended)
     }
 }

@@ -18,6 +18,7 @@ use tokio::{
     task::JoinHandle,
 };
 
+use super::sealed::Sealed;
 use crate::{
     buffers::Buffers,
     error::ClientError,
@@ -52,15 +53,12 @@ pub(crate) struct Lane {
 
 /// What encoding a segment tells about it.
 pub(crate) struct Encoded {
-    /// A leaf per data cell, in file order.
-    pub(crate) leaves: Vec<Hash>,
     /// The root of each shard.
     pub(crate) roots: Vec<Hash>,
 }
 
 struct Batch {
     stripes: Vec<(Bytes, usize)>,
-    leaves: Vec<Hash>,
     chains: Vec<Vec<Hash>>,
     plain_bytes: u64,
 }
@@ -71,6 +69,8 @@ pub(crate) struct Feeder {
     pub(crate) layout: SegmentLayout,
     pub(crate) bytes: SegmentBytes,
     pub(crate) buffers: Buffers,
+    /// What was sealed of the segment before: nothing is sent that was sealed otherwise.
+    pub(crate) sealed: Arc<Sealed>,
     /// Hears of what is encoded: when all of it was stored before, and nothing has to be sent.
     pub(crate) progress: Progress,
 }
@@ -93,7 +93,6 @@ impl Feeder {
             roots_wanted.push((usize::from(lane.index), lane.root));
         }
         let started_ms = self.host.ticks_ms();
-        let mut leaves = Vec::new();
         let mut chains = vec![Vec::new(); usize::from(self.layout.total)];
         let mut ahead = VecDeque::new();
         let mut next = 0;
@@ -108,7 +107,6 @@ impl Feeder {
             let batch = batch.await.map_err(|error| {
                 ClientError::Internal(format!("an encoding task died: {error}"))
             })??;
-            leaves.extend(batch.leaves);
             for (all, new) in chains.iter_mut().zip(batch.chains) {
                 all.extend(new);
             }
@@ -124,14 +122,20 @@ impl Feeder {
             // A lane whose task ended wants no root.
             root.send(roots[index]).ok();
         }
-        Ok(Encoded { leaves, roots })
+        Ok(Encoded { roots })
     }
 
     fn encode(&self, first: u32, end: u32) -> JoinHandle<Result<Batch, ClientError>> {
         let (coder, layout, bytes) = (self.coder.clone(), self.layout, self.bytes.clone());
         let (host, buffers) = (self.host.clone(), self.buffers.clone());
+        let sealed = self.sealed.clone();
         tokio::spawn(async move {
-            let encode = move || encode_batch(&coder, &layout, &bytes, &buffers, (first, end));
+            let encode = move || {
+                let (batch, leaves) =
+                    encode_batch(&coder, &layout, &bytes, &buffers, (first, end))?;
+                sealed.note(first as usize * usize::from(layout.required), &leaves)?;
+                Ok(batch)
+            };
             host.blocking(encode).await
         })
     }
@@ -193,15 +197,10 @@ fn encode_batch(
     bytes: &SegmentBytes,
     buffers: &Buffers,
     (first, end): (u32, u32),
-) -> Result<Batch, ClientError> {
+) -> Result<(Batch, Vec<Hash>), ClientError> {
     let total = usize::from(layout.total);
-    let mut batch = Batch {
-        stripes: Vec::new(),
-        leaves: Vec::new(),
-        chains: vec![Vec::new(); total],
-        plain_bytes: 0,
-    };
-    let mut plain = Vec::new();
+    let mut batch = Batch { stripes: Vec::new(), chains: vec![Vec::new(); total], plain_bytes: 0 };
+    let (mut plain, mut leaves) = (Vec::new(), Vec::new());
     for number in first..end {
         let stripe = layout.stripe(number).ok_or_else(out_of_layout)?;
         plain.resize(stripe.capacity(), 0);
@@ -209,7 +208,7 @@ fn encode_batch(
         let count = bytes.read_at(offset, &mut plain)?;
         let mut cells = buffers.take(stripe.cell_bytes * total);
         coder
-            .encode(number, &plain[..count], &mut cells, &mut batch.leaves)
+            .encode(number, &plain[..count], &mut cells, &mut leaves)
             .map_err(|error| ClientError::Internal(error.to_string()))?;
         for (chain, cell) in batch.chains.iter_mut().zip(cells.chunks_exact(stripe.cell_bytes)) {
             chain.push(cell_node(cell, stripe.shard_offset, layout.shard_length));
@@ -217,7 +216,7 @@ fn encode_batch(
         batch.plain_bytes += count as u64;
         batch.stripes.push((cells.share(), stripe.cell_bytes));
     }
-    Ok(batch)
+    Ok((batch, leaves))
 }
 
 fn out_of_layout() -> ClientError {

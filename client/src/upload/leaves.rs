@@ -1,10 +1,15 @@
-//! The content leaves of a file, 32 bytes per cell, in a file beside the index: what the content root
-//! is computed from, and later every Merkle path into it. Lost leaves can be recomputed by reading.
+//! The content leaves of a file, 32 bytes per cell, in a file beside the index: what was sealed so far,
+//! what the content root is computed from, and later every Merkle path into it. Lost leaves can be
+//! recomputed by reading.
 
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use symbolon_protocol::{
@@ -14,59 +19,67 @@ use symbolon_protocol::{
 
 use crate::error::ClientError;
 
-/// The leaves of one object.
-#[derive(Debug)]
+/// The leaves of one object. Clones are the same file.
+#[derive(Clone, Debug)]
 pub(crate) struct Leaves {
-    path: PathBuf,
-    file: File,
-    count: u64,
+    pub(super) path: Arc<Path>,
+    pub(super) file: Arc<File>,
+    /// Whether something was written that is not synced.
+    pub(super) unsynced: Arc<AtomicBool>,
+}
+
+/// Where the leaves of an object lie.
+pub(crate) fn path(dir: &Path, object: &ObjectId) -> PathBuf {
+    dir.join("leaves").join(object.to_string())
 }
 
 impl Leaves {
     /// Opens the leaves of an object, however many there are yet.
     pub(crate) fn open(dir: &Path, object: &ObjectId) -> Result<Self, ClientError> {
-        let folder = dir.join("leaves");
-        let path = folder.join(object.to_string());
+        let path = path(dir, object);
         let error = |source| ClientError::Io { path: path.clone(), source };
-        std::fs::create_dir_all(&folder).map_err(error)?;
+        std::fs::create_dir_all(dir.join("leaves")).map_err(error)?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let file = options.open(&path).map_err(error)?;
-        // A torn last leaf is one that was never counted.
-        let count = file.metadata().map_err(error)?.len() / 32;
-        Ok(Self { path, file, count })
+        Ok(Self { path: path.into(), file: Arc::new(file), unsynced: Arc::default() })
     }
 
-    /// How many there are.
-    pub(crate) fn count(&self) -> u64 {
-        self.count
+    /// How many there are. A torn last one is one that was never counted.
+    pub(crate) fn count(&self) -> Result<u64, ClientError> {
+        Ok(self.file.metadata().map_err(self.error())?.len() / 32)
     }
 
-    fn error(&self) -> impl FnOnce(io::Error) -> ClientError + '_ {
-        |source| ClientError::Io { path: self.path.clone(), source }
+    pub(super) fn error(&self) -> impl FnOnce(io::Error) -> ClientError + '_ {
+        |source| ClientError::Io { path: self.path.to_path_buf(), source }
     }
 
-    /// Keeps the first `count`.
-    pub(crate) fn rewind(&mut self, count: u64) -> Result<(), ClientError> {
-        self.file.set_len(count * 32).map_err(self.error())?;
-        self.count = count;
+    /// Keeps the first `count`, and waits until they are on the disk.
+    pub(crate) fn finish(&self, count: u64) -> Result<(), ClientError> {
+        if self.file.metadata().map_err(self.error())?.len() != count * 32 {
+            self.file.set_len(count * 32).map_err(self.error())?;
+            self.unsynced.store(true, Ordering::Relaxed);
+        }
+        if self.unsynced.swap(false, Ordering::Relaxed) {
+            self.file.sync_data().map_err(self.error())?;
+        }
         Ok(())
     }
 
-    /// Adds leaves and syncs them.
-    pub(crate) fn append(&mut self, leaves: &[Hash]) -> Result<(), ClientError> {
+    /// Takes these in the place of all that are there.
+    pub(crate) fn replace(&self, leaves: &[Hash]) -> Result<(), ClientError> {
         let bytes: Vec<u8> = leaves.iter().flat_map(|leaf| leaf.0).collect();
-        let seek = self.file.seek(SeekFrom::Start(self.count * 32));
-        let written = seek.and_then(|_| self.file.write_all(&bytes));
-        written.and_then(|()| self.file.sync_data()).map_err(self.error())?;
-        self.count += leaves.len() as u64;
-        Ok(())
+        let mut file = &*self.file;
+        let seek = file.seek(SeekFrom::Start(0));
+        seek.and_then(|_| file.write_all(&bytes)).map_err(self.error())?;
+        self.unsynced.store(true, Ordering::Relaxed);
+        self.finish(leaves.len() as u64)
     }
 
     /// All of them.
     pub(crate) fn all(&self) -> Result<Vec<Hash>, ClientError> {
         let mut bytes = Vec::new();
-        let mut file = &self.file;
+        let mut file = &*self.file;
         let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut bytes));
         read.map_err(self.error())?;
         let (leaves, _) = bytes.as_chunks::<32>();
@@ -75,10 +88,15 @@ impl Leaves {
 
     /// Their Merkle root: the content root.
     pub(crate) fn root(&self) -> Result<Hash, ClientError> {
-        let mut builder = merkle::Builder::new();
-        for leaf in self.all()? {
-            builder.push(leaf);
-        }
-        Ok(builder.finish())
+        Ok(root_of(&self.all()?))
     }
+}
+
+/// The Merkle root over leaves.
+pub(crate) fn root_of(leaves: &[Hash]) -> Hash {
+    let mut builder = merkle::Builder::new();
+    for leaf in leaves {
+        builder.push(*leaf);
+    }
+    builder.finish()
 }

@@ -25,14 +25,16 @@ use tokio::{
 };
 
 use super::{
-    Job,
+    Begun, Job,
     encode::{Encoded, Feeder, LANE_CELLS, Lane},
+    leaves::Leaves,
+    sealed::{Sealed, Trust},
     tally::Tally,
 };
 use crate::{
     Client,
     account::transaction_id,
-    catalog::{Asked, PlacementEntry, Placements},
+    catalog::{Asked, PlacementEntry, Placements, UploadEntry},
     error::ClientError,
     peers::{PeerError, response},
     place::Candidate,
@@ -49,8 +51,6 @@ const GOOD_FOR_MS: u64 = 2_000;
 
 /// A segment that is stored and paid for.
 pub(super) struct Placed {
-    /// Its content leaves.
-    pub(super) leaves: Vec<Hash>,
     pub(super) shards: u32,
     pub(super) cost: Amount,
 }
@@ -92,7 +92,7 @@ pub(super) struct Placing<'a> {
     inbox: mpsc::Receiver<Event>,
     /// What the nodes signed, once they are enough.
     accepted: Option<Vec<Acceptance>>,
-    encoded: Option<Encoded>,
+    encoded: bool,
     /// Everyone who was asked for a shard of the segment, in this put or an earlier one.
     asked: Vec<Asked>,
 }
@@ -101,6 +101,7 @@ struct FeederParts {
     coder: Arc<SegmentCoder>,
     layout: SegmentLayout,
     bytes: SegmentBytes,
+    sealed: Arc<Sealed>,
 }
 
 impl Drop for Placing<'_> {
@@ -117,15 +118,27 @@ impl Client {
         &'a self,
         job: &'a Job,
         layout: SegmentLayout,
-        bytes: &SegmentBytes,
+        (bytes, leaves): (&SegmentBytes, &Leaves),
         progress: &Progress,
     ) -> Result<Fed<'a>, ClientError> {
         let deal = job.key.deal(layout.segment);
-        let coder = SegmentCoder::new(&job.key, job.entry.mask, layout, deal);
-        let feeder = FeederParts { coder: Arc::new(coder), layout, bytes: bytes.clone() };
-        if let Some(row) = self.deal(&deal).await? {
+        let row = self.deal(&deal).await?;
+        let trust = match (job.live, &row) {
+            (false, _) => Trust::Fixed,
+            (true, None) => Trust::Live,
+            (true, Some(_)) => Trust::Compared,
+        };
+        let coder = Arc::new(SegmentCoder::new(&job.key, job.entry.mask, layout, deal));
+        let source = bytes.path().unwrap_or_else(|| job.entry.name.clone().into());
+        let sealed = Arc::new(Sealed::open(leaves, &layout, trust, source)?);
+        let feeder = FeederParts { coder, layout, bytes: bytes.clone(), sealed };
+        if let Some(row) = row {
             let placed = self.placed_before(job, &row, &feeder, progress).await?;
             return Ok(Fed::Placed(placed));
+        }
+        if job.begun == Begun::Elsewhere && job.live {
+            // What the other device has sealed is not known here.
+            return Err(ClientError::UploadLapsed { name: job.entry.name.clone() });
         }
         let terms = DealTerms {
             deal,
@@ -174,17 +187,18 @@ impl Client {
             pending: BTreeMap::new(),
             signed: 0,
             tally,
-            encoded: None,
+            encoded: false,
         });
         placing.session.handle(self.host().ticks_ms(), Input::Start);
-        while placing.encoded.is_none() && placing.accepted.is_none() {
+        while !placing.encoded && placing.accepted.is_none() {
             placing.step().await?;
         }
         Ok(Fed::Placing(placing))
     }
 
-    /// A segment that an earlier put stored and paid for. It is encoded again: its content leaves are
-    /// wanted, and whether the file is still the same.
+    /// A segment that an earlier put stored and paid for. It is encoded again, and nothing is sent: its
+    /// content leaves are wanted, and whether the source is still the same. So many roots are compared that
+    /// all data cells follow from them.
     async fn placed_before(
         &self,
         job: &Job,
@@ -192,7 +206,7 @@ impl Client {
         feeder: &FeederParts,
         progress: &Progress,
     ) -> Result<Placed, ClientError> {
-        if !self.keeps(row, job, &feeder.layout) {
+        if !self.keeps(row, &job.entry, &feeder.layout) {
             return Err(ClientError::UploadLapsed { name: job.entry.name.clone() });
         }
         let cost = self.paid(row).await?;
@@ -201,24 +215,24 @@ impl Client {
         let encoded = feeder.feeder(self, progress).run(Vec::new()).await?;
         let mut kept = row.shards.iter().zip(&encoded.roots);
         if !kept.all(|(shard, root)| shard.is_none_or(|shard| shard.root == *root)) {
-            let path = std::path::PathBuf::from(&job.entry.name);
+            let path = feeder.bytes.path().unwrap_or_else(|| job.entry.name.clone().into());
             return Err(ClientError::SourceChanged { path });
         }
-        Ok(Placed { leaves: encoded.leaves, shards, cost })
+        Ok(Placed { shards, cost })
     }
 
     /// Whether a deal keeps this segment. Under its id may stand one that has ended, of a put that was cut
     /// off long ago, or one that a node opened for itself: nodes learn the id before the ledger does.
-    pub(super) fn keeps(&self, deal: &Deal, job: &Job, layout: &SegmentLayout) -> bool {
+    pub(super) fn keeps(&self, deal: &Deal, entry: &UploadEntry, layout: &SegmentLayout) -> bool {
         let alive = matches!(deal.state, DealState::Offered | DealState::Active);
         let same = deal.owner == self.me()
-            && deal.object == job.object
+            && deal.object == entry.object()
             && deal.segment == layout.segment
             && deal.required == layout.required
             && deal.shards.len() == usize::from(layout.total)
             && deal.length == layout.shard_length;
         let kept = deal.shards.iter().flatten().count();
-        alive && same && kept >= usize::from(job.entry.scheme.enough())
+        alive && same && kept >= usize::from(entry.scheme.enough())
     }
 
     /// What a deal that stands on the ledger cost, all-in.
@@ -266,6 +280,7 @@ impl FeederParts {
             coder: self.coder.clone(),
             layout: self.layout,
             bytes: self.bytes.clone(),
+            sealed: self.sealed.clone(),
             buffers: client.buffers().clone(),
             progress: progress.clone(),
         }
@@ -319,7 +334,8 @@ impl Placing<'_> {
             None => Input::Tick,
             Some(Event::Shard(index, result)) => self.answered(index, result),
             Some(Event::Encoded(encoded)) => {
-                self.encoded = Some(encoded?);
+                encoded?;
+                self.encoded = true;
                 self.tell_waiting(Awaited::Receipts);
                 return Ok(());
             }
@@ -423,7 +439,7 @@ impl Placing<'_> {
     }
 
     async fn open_deal(
-        mut self,
+        self,
         acceptances: Vec<Acceptance>,
         cost_max: Option<Amount>,
     ) -> Result<Placed, ClientError> {
@@ -448,11 +464,7 @@ impl Placing<'_> {
             error => error,
         })?;
         self.client.catalog().remove(Placements, &self.terms.deal.0)?;
-        let encoded = self.encoded.take();
-        let encoded = encoded.ok_or_else(|| {
-            ClientError::Internal(String::from("shards were accepted before they were encoded"))
-        })?;
-        Ok(Placed { leaves: encoded.leaves, shards, cost })
+        Ok(Placed { shards, cost })
     }
 }
 

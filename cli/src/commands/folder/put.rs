@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::Path};
 
 use serde_json::json;
 use symbolon_client::{
-    Client, FolderOptions, FolderPlan, FolderQuote, FolderStored, PutOptions, shown,
+    Client, FileFault, FolderOptions, FolderPlan, FolderQuote, FolderStored, PutOptions, shown,
 };
 
 use super::{
@@ -54,9 +54,9 @@ impl Store<'_> {
         let chain = context.chain(client).await?;
         let epoch_ms = chain.params.epoch_ms;
         let quote = client.quote_folder(&plan, &self.options).await?;
-        tell_special(&context.out, &plan.special);
         tell_not_kept(&context.out, &plan.not_kept);
         if self.dry_run {
+            tell_special(&context.out, &plan.special);
             return Ok(self.preview(&plan, &quote, epoch_ms));
         }
         if let Some(warning) = &quote.warning {
@@ -96,7 +96,12 @@ impl Store<'_> {
         bar.finish();
         let stored = stored.ok_or_else(|| stopped("storing", &bar.so_far()))??;
         let report = self.report(&stored, nothing_to_do, &clock);
-        partial(&context.out, report.0, &report.1, &stored.faults)
+        let mut faults = stored.faults;
+        faults.extend(stored.special.into_iter().map(|path| {
+            let why = String::from("it is neither file, folder nor link");
+            FileFault { path, why }
+        }));
+        partial(&context.out, report.0, &report.1, &faults)
     }
 
     /// Whether it goes on with what was begun, and judged, before.

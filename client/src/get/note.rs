@@ -1,0 +1,238 @@
+//! The note beside a part: how far the part is good, group by group.
+//!
+//! For every group the note has its length and a keyed hash of its bytes, under a key that follows from the
+//! file's. So an entry vouches for these bytes at this place of this file and for nothing else: a part that
+//! was written to meanwhile, that is shorter than it was, or whose note is another file's counts up to the
+//! first group that does not agree, and is read again from there. An entry is appended when its bytes are
+//! on the disk; one that was cut off vouches for nothing.
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use symbolon_protocol::content::FileKey;
+use zeroize::Zeroizing;
+
+/// Bytes of an entry: a length, and the hash.
+const ENTRY_BYTES: usize = 8 + 32;
+
+/// Plain bytes of a group at most: what a note may ask to be read in one go.
+const GROUP_BYTES_MAX: u64 = (symbolon_protocol::limits::SLICE_BYTES
+    * symbolon_protocol::limits::SHARDS_MAX as usize) as u64;
+
+/// What a note is written with.
+pub(super) struct Seal(Zeroizing<[u8; 32]>);
+
+impl Seal {
+    pub(super) fn new(key: &FileKey) -> Self {
+        let key = blake3::derive_key("symbolon 2026 part of a get v1", key.as_bytes());
+        Self(Zeroizing::new(key))
+    }
+
+    fn hash(&self, group: u64, bytes: &[u8]) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        // What says which group it is stands last, so that the bytes are hashed where they lie.
+        hasher.update(bytes).update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(&group.to_le_bytes()).finalize()
+    }
+}
+
+/// The groups of a part, and which of them its note vouches for.
+pub(super) struct Note {
+    pub(super) path: PathBuf,
+    file: File,
+    seal: Seal,
+    /// Groups the note has an entry for.
+    written: u64,
+    /// Entries that are not written yet: their bytes are not synced.
+    waiting: Vec<u8>,
+}
+
+impl Note {
+    pub(super) fn new(path: PathBuf, file: File, seal: Seal) -> Self {
+        Self { path, file, seal, written: 0, waiting: Vec::new() }
+    }
+
+    /// The next group an earlier get wrote, where its bytes begin at `at`; `None` when nothing vouches for
+    /// what is there. Blocks.
+    pub(super) fn next_kept(&mut self, part: &File, at: u64) -> io::Result<Option<Vec<u8>>> {
+        let mut entry = [0; ENTRY_BYTES];
+        if !read_whole(&self.file, &mut entry, self.written * ENTRY_BYTES as u64)? {
+            return Ok(None);
+        }
+        let (length, hash) = entry.split_first_chunk::<8>().expect("an entry begins with a length");
+        let length = u64::from_le_bytes(*length);
+        if length > GROUP_BYTES_MAX {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+        let there = read_whole(part, &mut bytes, at)?;
+        // Compared in constant time, as `blake3::Hash` does.
+        let known = blake3::Hash::from_bytes(hash.try_into().expect("the rest is the hash"));
+        if !there || self.seal.hash(self.written, &bytes) != known {
+            return Ok(None);
+        }
+        self.written += 1;
+        Ok(Some(bytes))
+    }
+
+    /// Forgets what nothing vouches for.
+    pub(super) fn cut(&self) -> io::Result<()> {
+        let end = self.written * ENTRY_BYTES as u64;
+        if self.file.metadata()?.len() != end {
+            self.file.set_len(end)?;
+            // It must not be there when other bytes are.
+            self.file.sync_data()?;
+        }
+        Ok(())
+    }
+
+    /// Takes a group that was written, to be vouched for once it is synced.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        let group = self.written + (self.waiting.len() / ENTRY_BYTES) as u64;
+        self.waiting.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        self.waiting.extend_from_slice(self.seal.hash(group, bytes).as_bytes());
+    }
+
+    /// Vouches for what was written: its bytes are synced.
+    pub(super) fn write(&mut self) -> io::Result<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        self.file.write_all_at(&self.waiting, self.written * ENTRY_BYTES as u64)?;
+        self.file.sync_data()?;
+        self.written += (self.waiting.len() / ENTRY_BYTES) as u64;
+        self.waiting.clear();
+        Ok(())
+    }
+}
+
+/// Fills `out` from a place of a file; `false` when the file ends before.
+fn read_whole(file: &File, out: &mut [u8], at: u64) -> io::Result<bool> {
+    match file.read_exact_at(out, at) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a note, if there is one.
+pub(super) fn forget(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn open(path: &Path) -> File {
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).unwrap()
+    }
+
+    fn seal(byte: u8) -> Seal {
+        Seal::new(&FileKey::from_bytes([byte; 32]))
+    }
+
+    /// A part of groups of these lengths, and its note.
+    fn made(folder: &Path, lengths: &[usize]) -> (File, PathBuf, Vec<u8>) {
+        let (part, note_path) = (open(&folder.join("part")), folder.join("note"));
+        let all: Vec<u8> = (0..lengths.iter().sum::<usize>()).map(|at| at as u8 ^ 0x5a).collect();
+        part.write_all_at(&all, 0).unwrap();
+        let mut note = Note::new(note_path.clone(), open(&note_path), seal(1));
+        let mut at = 0;
+        for length in lengths {
+            note.push(&all[at..at + length]);
+            at += length;
+            if length % 2 == 0 {
+                note.write().unwrap();
+            }
+        }
+        note.write().unwrap();
+        (part, note_path, all)
+    }
+
+    /// What counts of a part: how many bytes.
+    fn kept(part: &File, note_path: &Path, seal: Seal) -> u64 {
+        let mut note = Note::new(note_path.to_owned(), open(note_path), seal);
+        let mut at = 0;
+        while let Some(bytes) = note.next_kept(part, at).unwrap() {
+            at += bytes.len() as u64;
+        }
+        note.cut().unwrap();
+        at
+    }
+
+    proptest! {
+        #[test]
+        fn what_counts_is_what_was_written(
+            lengths in prop::collection::vec(0..300_usize, 0..8),
+            harm in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>(), 1..=255_u8), 0..4),
+            cut in prop::option::of((any::<bool>(), any::<prop::sample::Index>())),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let (part, note_path, all) = made(folder.path(), &lengths);
+            let note = open(&note_path);
+            for (in_part, place, bits) in &harm {
+                let file = if *in_part { &part } else { &note };
+                let length = usize::try_from(file.metadata().unwrap().len()).unwrap();
+                if length > 0 {
+                    let (at, mut byte) = (place.index(length) as u64, [0]);
+                    file.read_exact_at(&mut byte, at).unwrap();
+                    file.write_all_at(&[byte[0] ^ bits], at).unwrap();
+                }
+            }
+            if let Some((in_part, place)) = cut {
+                let file = if in_part { &part } else { &note };
+                let length = usize::try_from(file.metadata().unwrap().len()).unwrap();
+                file.set_len(place.index(length + 1) as u64).unwrap();
+            }
+            let counts = kept(&part, &note_path, seal(1));
+            let mut now = vec![0; usize::try_from(counts).unwrap()];
+            part.read_exact_at(&mut now, 0).unwrap();
+            prop_assert!(now[..] == all[..now.len()], "what counts is what was written");
+            if harm.is_empty() && cut.is_none() {
+                prop_assert_eq!(counts, all.len() as u64);
+            }
+            // What was cut off does not come back.
+            prop_assert_eq!(kept(&part, &note_path, seal(1)), counts);
+        }
+    }
+
+    #[test]
+    fn the_note_of_another_file_vouches_for_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (part, note_path, all) = made(folder.path(), &[100, 100]);
+        assert_eq!(kept(&part, &note_path, seal(1)), all.len() as u64);
+        assert_eq!(kept(&part, &note_path, seal(2)), 0);
+    }
+
+    #[test]
+    fn groups_change_places_with_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let (part, note_path, all) = made(folder.path(), &[100, 100, 100]);
+        // The second group's entry and bytes in the place of the first one's.
+        let (note, mut entry) = (open(&note_path), [0; ENTRY_BYTES]);
+        note.read_exact_at(&mut entry, ENTRY_BYTES as u64).unwrap();
+        note.write_all_at(&entry, 0).unwrap();
+        part.write_all_at(&all[100..200], 0).unwrap();
+        assert_eq!(kept(&part, &note_path, seal(1)), 0);
+    }
+
+    #[test]
+    fn a_note_asks_for_no_more_than_a_group() {
+        let folder = tempfile::tempdir().unwrap();
+        let (part, note_path, _) = made(folder.path(), &[100]);
+        open(&note_path).write_all_at(&u64::MAX.to_le_bytes(), 0).unwrap();
+        assert_eq!(kept(&part, &note_path, seal(1)), 0);
+    }
+}

@@ -1,0 +1,211 @@
+//! What was sealed of a segment: the leaf of each cell, written down before the cell leaves this machine.
+//!
+//! A cell has a key of its own and no nonce, so a cell that is sealed twice with different bytes, and
+//! sent, gives away what was in both. A segment is encoded again when a node has failed, and when an
+//! upload goes on after a crash; each time the source is read again. So whoever seals a cell first writes
+//! its leaf down, and whoever seals it again compares: a leaf differs as soon as the sealed bytes do.
+//!
+//! Where the source is a file, which may change while nobody looks, leaves are on the disk before the first
+//! byte is sent. Bytes in memory and spooled ones are known by their hash instead, and cannot change.
+
+use std::{
+    os::unix::fs::FileExt,
+    path::PathBuf,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use symbolon_protocol::{content::SegmentLayout, id::Hash};
+
+use super::leaves::Leaves;
+use crate::error::ClientError;
+
+/// No cell has this leaf: it stands for a cell that was not sealed yet, as holes in a file read.
+const NONE: [u8; 32] = [0; 32];
+
+/// How sure it is that the source has the bytes it had before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// It has: it is known by its hash, or lies in a file that nobody else can open.
+    Fixed,
+    /// Nobody knows. Leaves of earlier runs count, and new ones are synced.
+    Live,
+    /// The same, and nothing is sent: leaves count and need no sync.
+    Compared,
+}
+
+/// The cells of one segment that were sealed, in this run or an earlier one.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    leaves: Leaves,
+    trust: Trust,
+    first_cell: u64,
+    /// What is told to have changed.
+    source: PathBuf,
+    known: Mutex<Vec<[u8; 32]>>,
+    /// How often leaves were written, and how many of these writes are synced.
+    written: AtomicU64,
+    synced: Mutex<u64>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Both are whole whatever happened to whoever held them.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Sealed {
+    /// What is known of a segment. Blocks.
+    pub(crate) fn open(
+        leaves: &Leaves,
+        layout: &SegmentLayout,
+        trust: Trust,
+        source: PathBuf,
+    ) -> Result<Self, ClientError> {
+        let cells = layout.stripes as usize * usize::from(layout.required);
+        let mut known = vec![NONE; cells];
+        if trust != Trust::Fixed {
+            let bytes = known.as_flattened_mut();
+            let mut filled = 0;
+            while filled < bytes.len() {
+                let place = layout.first_cell * 32 + filled as u64;
+                match leaves.file.read_at(&mut bytes[filled..], place).map_err(leaves.error())? {
+                    0 => break,
+                    count => filled += count,
+                }
+            }
+            // A torn leaf is one that nothing was sent after.
+            bytes[filled / 32 * 32..].fill(0);
+        }
+        Ok(Self {
+            leaves: leaves.clone(),
+            trust,
+            first_cell: layout.first_cell,
+            source,
+            known: Mutex::new(known),
+            written: AtomicU64::new(0),
+            synced: Mutex::new(0),
+        })
+    }
+
+    /// Takes note of cells that were sealed, from cell `first` of the segment on: when it returns they
+    /// may be sent. Refuses them when any was sealed before with other bytes. Blocks.
+    pub(crate) fn note(&self, first: usize, leaves: &[Hash]) -> Result<(), ClientError> {
+        let number = {
+            let mut known = lock(&self.known);
+            let outside = || ClientError::Internal(String::from("a cell lies outside its segment"));
+            let here = known.get_mut(first..first + leaves.len()).ok_or_else(outside)?;
+            let differs = |(known, leaf): (&[u8; 32], &Hash)| *known != NONE && *known != leaf.0;
+            if here.iter().zip(leaves).any(differs) {
+                return Err(ClientError::SourceChanged { path: self.source.clone() });
+            }
+            if here.contains(&NONE) {
+                for (known, leaf) in here.iter_mut().zip(leaves) {
+                    *known = leaf.0;
+                }
+                let place = (self.first_cell + first as u64) * 32;
+                let written = self.leaves.file.write_all_at(here.as_flattened(), place);
+                written.map_err(self.leaves.error())?;
+                self.written.fetch_add(1, Ordering::Relaxed);
+            }
+            self.written.load(Ordering::Relaxed)
+        };
+        if self.trust == Trust::Live { self.sync(number) } else { self.owe() }
+    }
+
+    /// Waits until so many writes are on the disk. Whoever waits meanwhile is served by one sync.
+    fn sync(&self, number: u64) -> Result<(), ClientError> {
+        let mut synced = lock(&self.synced);
+        if *synced < number {
+            let now = self.written.load(Ordering::Relaxed);
+            self.leaves.file.sync_data().map_err(self.leaves.error())?;
+            *synced = now;
+        }
+        Ok(())
+    }
+
+    /// Leaves the sync to the end of the upload.
+    fn owe(&self) -> Result<(), ClientError> {
+        self.leaves.unsynced.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use symbolon_protocol::{
+        content::{Layout, Scheme},
+        id::ObjectId,
+    };
+
+    use super::*;
+
+    const OBJECT: ObjectId = ObjectId([7; 16]);
+
+    fn layout() -> SegmentLayout {
+        // Forty stripes of two cells in one segment.
+        Layout::new(Scheme::new(2, 3).unwrap(), 80 * 65_520).unwrap().segment(0).unwrap()
+    }
+
+    fn open(dir: &std::path::Path, trust: Trust) -> Sealed {
+        let leaves = Leaves::open(dir, &OBJECT).unwrap();
+        Sealed::open(&leaves, &layout(), trust, "file".into()).unwrap()
+    }
+
+    fn leaf(cell: usize, state: u8) -> Hash {
+        Hash(*blake3::hash(&[cell.to_le_bytes().as_slice(), &[state]].concat()).as_bytes())
+    }
+
+    proptest! {
+        /// Passes in any order, of any length, over a source that changes at any cell, with crashes in
+        /// between: of no cell two states are let through.
+        #[test]
+        fn no_cell_is_let_through_twice_with_other_bytes(
+            passes in prop::collection::vec((0..80_usize, 1..30_usize, 0..80_usize, any::<bool>()), 1..12),
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let mut sealed = open(dir.path(), Trust::Live);
+            let mut sent = std::collections::BTreeMap::new();
+            for (first, count, changed, crash) in passes {
+                let cells = first..80.min(first + count);
+                // From this cell on the source has its other state.
+                let read: Vec<_> =
+                    cells.clone().map(|cell| leaf(cell, u8::from(cell >= changed))).collect();
+                let agrees = cells.clone().zip(&read).all(|(cell, read)| {
+                    sent.get(&cell).is_none_or(|sent| sent == read)
+                });
+                let noted = sealed.note(first, &read);
+                prop_assert_eq!(noted.is_ok(), agrees, "{:?}", noted);
+                if agrees {
+                    sent.extend(cells.zip(read));
+                }
+                if crash {
+                    sealed = open(dir.path(), Trust::Live);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_known_by_its_hash_is_not_held_against_an_earlier_run() {
+        let dir = tempfile::tempdir().unwrap();
+        open(dir.path(), Trust::Fixed).note(3, &[leaf(3, 0)]).unwrap();
+        let again = open(dir.path(), Trust::Fixed);
+        again.note(3, &[leaf(3, 1)]).unwrap();
+        again.note(3, &[leaf(3, 0)]).unwrap_err();
+    }
+
+    #[test]
+    fn a_torn_leaf_is_none_and_what_is_outside_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        open(dir.path(), Trust::Live).note(0, &[leaf(0, 0), leaf(1, 0)]).unwrap();
+        let leaves = Leaves::open(dir.path(), &OBJECT).unwrap();
+        leaves.file.set_len(60).unwrap();
+        let sealed = open(dir.path(), Trust::Live);
+        sealed.note(1, &[leaf(1, 1)]).unwrap();
+        sealed.note(0, &[leaf(0, 1)]).unwrap_err();
+        sealed.note(10_000, &[leaf(10_000, 0)]).unwrap_err();
+    }
+}
