@@ -77,7 +77,12 @@ impl FromStr for LedgerTicket {
             return Err(TicketError::Kind { prefix });
         }
         let bytes: Vec<u8> = checked.byte_iter().collect();
-        Ok(Self::from_bytes(&bytes)?)
+        let ticket = Self::from_bytes(&bytes)?;
+        // The last character carries padding bits, which could say anything: there is one text for one ticket.
+        if !ticket.to_string().eq_ignore_ascii_case(text.trim()) {
+            return Err(TicketError::Text(String::from("its last character is another")));
+        }
+        Ok(ticket)
     }
 }
 
@@ -106,6 +111,25 @@ mod tests {
             assert_eq!(text.parse(), Ok(ticket(addresses)));
             assert_eq!(text.to_uppercase().parse(), Ok(ticket(addresses)));
         }
+    }
+
+    #[test]
+    fn a_ticket_has_one_text() {
+        use bech32::primitives::iter::{ByteIterExt, Fe32IterExt};
+        // 97 bytes and an empty list: the last of the characters before the checksum has padding bits.
+        let bytes = ticket(0).to_bytes();
+        assert_ne!(bytes.len() % 5, 0);
+        let prefix = Hrp::parse_unchecked(PREFIX);
+        let mut read = 0;
+        for padding in 0_u8..2 {
+            let mut symbols: Vec<bech32::Fe32> = bytes.iter().copied().bytes_to_fes().collect();
+            let last = symbols.last_mut().unwrap();
+            *last = bech32::Fe32::try_from(last.to_u8() | padding).unwrap();
+            let text: String =
+                symbols.into_iter().with_checksum::<LongBech32m>(&prefix).chars().collect();
+            read += usize::from(text.parse::<LedgerTicket>().is_ok());
+        }
+        assert_eq!(read, 1);
     }
 
     #[test]

@@ -277,6 +277,18 @@ macro_rules! record {
         #[derive(Clone, Debug, PartialEq, Eq)]
         $vis struct $name { $($(#[$field_meta])* $field_vis $field: $type),* }
 
+        impl $crate::describe::Described for $name {
+            const DESCRIPTION: $crate::describe::Description = $crate::describe::Description {
+                name: stringify!($name),
+                notes: &[$(stringify!($meta)),*],
+                shape: $crate::describe::Shape::Record(&[$($crate::describe::Field {
+                    name: stringify!($field),
+                    kind: stringify!($type),
+                    notes: &[$(stringify!($field_meta)),*],
+                }),*]),
+            };
+        }
+
         impl $crate::codec::Encode for $name {
             fn encode(&self, out: &mut $crate::codec::Buffer) {
                 $($crate::codec::Encode::encode(&self.$field, out);)*
@@ -305,6 +317,23 @@ macro_rules! choice {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, Eq)]
         $vis enum $name { $($(#[$variant_meta])* $variant $({ $($(#[$field_meta])* $field: $type),* })?),* }
+
+        impl $crate::describe::Described for $name {
+            const DESCRIPTION: $crate::describe::Description = $crate::describe::Description {
+                name: stringify!($name),
+                notes: &[$(stringify!($meta)),*],
+                shape: $crate::describe::Shape::Choice(&[$($crate::describe::Variant {
+                    tag: $tag,
+                    name: stringify!($variant),
+                    notes: &[$(stringify!($variant_meta)),*],
+                    fields: &[$($($crate::describe::Field {
+                        name: stringify!($field),
+                        kind: stringify!($type),
+                        notes: &[$(stringify!($field_meta)),*],
+                    }),*)?],
+                }),*]),
+            };
+        }
 
         impl $crate::codec::Encode for $name {
             fn encode(&self, out: &mut $crate::codec::Buffer) {

@@ -84,7 +84,11 @@ macro_rules! ids {
                 input.array().map(Self)
             }
         }
-    )*};
+    )*
+        /// All of them: name, bytes, and what they are, as source text.
+        pub const IDS: &[(&str, usize, &[&str])] =
+            &[$((stringify!($name), $size, &[$(stringify!($meta)),*])),*];
+    };
 }
 
 ids! {

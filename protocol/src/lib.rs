@@ -80,6 +80,7 @@ pub mod codec;
 pub mod content;
 pub mod custody;
 pub mod deletion;
+pub mod describe;
 pub mod grant;
 pub mod id;
 pub mod identity;

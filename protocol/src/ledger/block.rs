@@ -46,9 +46,9 @@ record! {
     pub struct Header {
         /// The ledger.
         pub chain: ChainId,
-        /// Its number, from 1.
+        /// Its number; the genesis is block 0.
         pub height: u64,
-        /// Digest of the header before it; zero for the first.
+        /// Digest of the header before it; zeros for block 0.
         pub parent: Hash,
         /// What the engine added.
         pub facts: Facts,

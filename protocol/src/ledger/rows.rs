@@ -10,6 +10,7 @@ use crate::{
     codec::{Decode, Encode, Reader},
     content::Manifest,
     custody::{Capsule, DeliveryKey, Point, VaultKey},
+    describe::TableDescription,
     grant::Link,
     id::{
         AccountId, ChainId, DealId, Hash, LinkId, ListingId, NodeId, ObjectId, OrderId, PeerId,
@@ -125,7 +126,16 @@ macro_rules! tables {
             type Key = $key;
             type Row = $row;
         }
-    )*};
+    )*
+        /// All tables, by tag.
+        pub const TABLES: &[TableDescription] = &[$(TableDescription {
+            name: stringify!($name),
+            tag: $tag,
+            key: stringify!($key),
+            row: stringify!($row),
+            notes: &[$(stringify!($meta)),*],
+        }),*];
+    };
 }
 
 tables! {

@@ -1,0 +1,169 @@
+//! Every layout that peers have to agree on.
+
+use symbolon_protocol::{
+    content, custody, deletion,
+    describe::{Described, Description, Field, Shape},
+    grant, identity,
+    ledger::{Params, block, rows, transaction},
+    preview, proof, wire,
+};
+
+/// The layouts of the macros' types, and of the few that read their bytes by hand.
+const ALL: &[Description] = &[
+    Params::DESCRIPTION,
+    block::Block::DESCRIPTION,
+    block::Event::DESCRIPTION,
+    block::Facts::DESCRIPTION,
+    block::Genesis::DESCRIPTION,
+    block::Header::DESCRIPTION,
+    block::Place::DESCRIPTION,
+    block::Reason::DESCRIPTION,
+    block::SignedHeader::DESCRIPTION,
+    content::Codec::DESCRIPTION,
+    content::MaskMode::DESCRIPTION,
+    content::seal::LeafParts::DESCRIPTION,
+    custody::Capsule::DESCRIPTION,
+    custody::DeliveryKey::DESCRIPTION,
+    custody::Release::DESCRIPTION,
+    custody::VaultKey::DESCRIPTION,
+    deletion::DeletionReceipt::DESCRIPTION,
+    grant::Caveat::DESCRIPTION,
+    grant::GrantToken::DESCRIPTION,
+    identity::Recipient::DESCRIPTION,
+    preview::Preview::DESCRIPTION,
+    preview::PreviewCell::DESCRIPTION,
+    proof::Challenge::DESCRIPTION,
+    proof::LeafProof::DESCRIPTION,
+    rows::Access::DESCRIPTION,
+    rows::Account::DESCRIPTION,
+    rows::Chain::DESCRIPTION,
+    rows::Change::DESCRIPTION,
+    rows::Deal::DESCRIPTION,
+    rows::DealSlot::DESCRIPTION,
+    rows::DealState::DESCRIPTION,
+    rows::Hold::DESCRIPTION,
+    rows::HoldKey::DESCRIPTION,
+    rows::Listing::DESCRIPTION,
+    rows::ListingState::DESCRIPTION,
+    rows::Node::DESCRIPTION,
+    rows::Nothing::DESCRIPTION,
+    rows::Order::DESCRIPTION,
+    rows::OrderState::DESCRIPTION,
+    rows::Pools::DESCRIPTION,
+    rows::PostedRelease::DESCRIPTION,
+    rows::PublicRef::DESCRIPTION,
+    rows::Revocation::DESCRIPTION,
+    rows::Root::DESCRIPTION,
+    rows::Seen::DESCRIPTION,
+    rows::Slot::DESCRIPTION,
+    rows::Split::DESCRIPTION,
+    rows::Terms::DESCRIPTION,
+    rows::Vault::DESCRIPTION,
+    transaction::Acceptance::DESCRIPTION,
+    transaction::Action::DESCRIPTION,
+    transaction::CustodyAcceptance::DESCRIPTION,
+    transaction::DealTerms::DESCRIPTION,
+    transaction::Transaction::DESCRIPTION,
+    wire::ledger::HistoryLine::DESCRIPTION,
+    wire::ledger::HistoryPlace::DESCRIPTION,
+    wire::ledger::ProvenRow::DESCRIPTION,
+    named("LedgerRequest", wire::ledger::Request::DESCRIPTION),
+    named("LedgerResponse", wire::ledger::Response::DESCRIPTION),
+    wire::storage::Fault::DESCRIPTION,
+    wire::storage::Refusal::DESCRIPTION,
+    wire::storage::RefusalCode::DESCRIPTION,
+    named("StorageRequest", wire::storage::Request::DESCRIPTION),
+    named("StorageResponse", wire::storage::Response::DESCRIPTION),
+    wire::storage::SliceHead::DESCRIPTION,
+    GRANT,
+    LINK,
+    MANIFEST,
+    SCHEME,
+];
+
+/// All of them.
+pub(crate) fn all() -> impl Iterator<Item = Description> {
+    ALL.iter().copied()
+}
+
+/// Two modules have a `Request` and a `Response`.
+const fn named(name: &'static str, description: Description) -> Description {
+    Description { name, ..description }
+}
+
+/// The layout of a name.
+pub(crate) fn find(name: &str) -> Option<Description> {
+    all().find(|one| one.name == name)
+}
+
+/// The types of all fields of a layout.
+pub(crate) fn kinds(description: &Description) -> Vec<&'static str> {
+    let of = |fields: &'static [Field]| fields.iter().map(|field| field.kind);
+    match description.shape {
+        Shape::Record(fields) => of(fields).collect(),
+        Shape::Choice(variants) => variants.iter().flat_map(|one| of(one.fields)).collect(),
+    }
+}
+
+const fn field(name: &'static str, kind: &'static str, notes: &'static [&'static str]) -> Field {
+    Field { name, kind, notes }
+}
+
+/// Read by hand, because what it says is checked while it is read.
+const MANIFEST: Description = Description {
+    name: "Manifest",
+    notes: &["doc = \"What is needed to read a file, next to its file key.\""],
+    shape: Shape::Record(&[
+        field("version", "u8", &["doc = \"1.\""]),
+        field("codec", "Codec", &["doc = \"Erasure code.\""]),
+        field("mask", "MaskMode", &["doc = \"Mask mode.\""]),
+        field("scheme", "Scheme", &["doc = \"Required and total shards.\""]),
+        field("object", "ObjectId", &["doc = \"The object that the file's deals name.\""]),
+        field("length", "u64", &["doc = \"Bytes of the file, at most 2^56.\""]),
+        field("commitment", "Hash", &["doc = \"To the file key.\""]),
+        field("content_root", "Hash", &["doc = \"Merkle root over all cells.\""]),
+    ]),
+};
+
+const SCHEME: Description = Description {
+    name: "Scheme",
+    notes: &["doc = \"How many shards there are, and how many suffice.\""],
+    shape: Shape::Record(&[
+        field("required", "u8", &["doc = \"At least 1.\""]),
+        field("total", "u8", &["doc = \"At least `required`, at most 128.\""]),
+    ]),
+};
+
+/// Read by hand, because it is bounded while it is read.
+const GRANT: Description = Description {
+    name: "Grant",
+    notes: &["doc = \"A chain as it travels.\""],
+    shape: Shape::Record(&[
+        field("version", "u8", &["doc = \"1.\""]),
+        field("root", "AccountId", &["doc = \"Whose permission it is.\""]),
+        field(
+            "links",
+            "Vec<Link>",
+            &["doc = \"From the root's first delegation to the holder's.\""],
+        ),
+    ]),
+};
+
+const LINK: Description = Description {
+    name: "Link",
+    notes: &["doc = \"One step of delegation.\""],
+    shape: Shape::Record(&[
+        field(
+            "audience",
+            "PeerId",
+            &["doc = \"Who may act on the chain up to here, or pass it on.\""],
+        ),
+        field("nonce", "[u8; 8]", &["doc = \"Makes two otherwise equal links different.\""]),
+        field("caveats", "Vec<Caveat>", &["doc = \"What narrows.\""]),
+        field(
+            "signature",
+            "[u8; 64]",
+            &["doc = \"By the audience of the link before, or the root.\""],
+        ),
+    ]),
+};
