@@ -395,7 +395,8 @@ async fn a_byte_a_second_holds_no_place_that_somebody_else_wants() {
             world.pass(11_000).await;
             owner.store(&terms, 0, PRICE, &grant, &shard(4096)).await.unwrap();
         }
-        world.pass(1_000).await;
+        // Its sender learns of it when it sends its next byte.
+        world.pass(2_500).await;
         assert_eq!(ended(&uploads), 1, "one gave way");
         // And the others are not borne for long either.
         for upload in uploads {
