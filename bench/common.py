@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -44,8 +45,32 @@ def binary(path):
         here = os.path.dirname(os.path.abspath(__file__))
         path = os.path.join(here, "..", "target", "release", "symbolon")
     if not os.access(path, os.X_OK):
-        sys.exit(f"{path} is not there: cargo build --release, or name it with --symbolon")
+        raise Failed(f"{path} is not there: cargo build --release, or name it with --symbolon")
     return os.path.abspath(path)
+
+
+class Failed(Exception):
+    """What must hold does not."""
+
+
+def need(holds, words):
+    if not holds:
+        raise Failed(words)
+
+
+def conclude(main):
+    """Runs a script. Its last line is the verdict, and its code says the same: 0 for what held, 1 for what did
+    not. What held is what `main` returns."""
+    try:
+        held, words = True, main()
+    except Failed as why:
+        held, words = False, why
+    except Exception as error:
+        traceback.print_exc()
+        held, words = False, f"{type(error).__name__}: {error}"
+    sys.stderr.flush()
+    print(f"{'held' if held else 'FAILED'}: {words}", flush=True)
+    sys.exit(0 if held else 1)
 
 
 def arguments(parser):
@@ -304,7 +329,7 @@ def stream(program):
         r"aes: +([0-9.]+) MB/s, +([0-9.]+) ns of processor time per byte", done.out.decode()
     )
     if done.code != 0 or not found:
-        sys.exit(f"{program} did not say how fast it was: {done.out.decode()}{done.error.decode()}")
+        raise Failed(f"{program} did not say how fast it was: {done.out.decode()}{done.error.decode()}")
     return float(found[1]), float(found[2])
 
 

@@ -8,7 +8,6 @@ import argparse
 import json
 import os
 import random
-import sys
 
 import common
 
@@ -74,7 +73,7 @@ def main():
             opened = deals(network)
         path = differs(source, out)
         if path is not None:
-            sys.exit(f"{path} did not come back as it was")
+            raise common.Failed(f"{path} did not come back as it was")
     rows = [("step", "seconds", "files/s", "MB/s", "CPU s", "client peak", "node peak")]
     for name, one in (("put", put), ("put again", again), ("get", get)):
         common.rate(one, length)
@@ -89,7 +88,9 @@ def main():
     if options.json:
         print(json.dumps({"files": options.files, "bytes": options.bytes, "deals": opened,
                           "put": put, "again": again, "get": get, "load": load}))
+    common.need(again["document"]["outcome"] == "already", "the second put stored something")
+    return f"{options.files} files came back as they were, and the second put moved nothing"
 
 
 if __name__ == "__main__":
-    main()
+    common.conclude(main)

@@ -17,7 +17,6 @@ import re
 import select
 import shutil
 import subprocess
-import sys
 import time
 
 import common
@@ -48,7 +47,7 @@ def copy(sendme, folder, source, length):
         before = common.cpu_of(sender.pid)
         done = common.run([sendme, "receive", "--relay", "disabled", ticket], cwd=work)
         if done.code != 0:
-            sys.exit(f"sendme could not receive: {done.error.decode()[-400:]}")
+            raise common.Failed(f"sendme could not receive: {done.error.decode()[-400:]}")
         get = {
             "seconds": done.seconds, "cpu": done.cpu + common.cpu_of(sender.pid) - before,
             "client_peak": done.peak, "node_peak": common.peak_of(sender.pid),
@@ -57,7 +56,7 @@ def copy(sendme, folder, source, length):
         sender.kill()
         sender.wait()
     if not common.same(source, os.path.join(work, os.path.basename(source))):
-        sys.exit("sendme gave other bytes back")
+        raise common.Failed("sendme gave other bytes back")
     shutil.rmtree(work)
     put["node_peak"] = put["client_peak"]
     return common.rate(put, length), common.rate(get, length)
@@ -75,7 +74,7 @@ def ticket_of(sender, patience=600):
             text += piece
             if found := re.search(r"receive (blob\w+)\s", text):
                 return found[1]
-    sys.exit(f"sendme gave no ticket: {text[-400:]}")
+    raise common.Failed(f"sendme gave no ticket: {text[-400:]}")
 
 
 def stream(program, length):
@@ -92,7 +91,7 @@ def symbolon(program, folder, source, length, nodes):
         put = network.measure("put", source, "file", "--for", "1h", "--yes")
         get = network.measure("get", "file", "-o", out)
     if not common.same(source, out):
-        sys.exit("Symbolon gave other bytes back")
+        raise common.Failed("Symbolon gave other bytes back")
     os.remove(out)
     shutil.rmtree(home)
     return common.rate(put, length), common.rate(get, length)
@@ -119,7 +118,7 @@ def main():
             one = stream(options.stream, length)
             results["plain stream"] = (one, one)
         if not results:
-            sys.exit("nothing to compare with: give --sendme, --install or --stream")
+            raise common.Failed("nothing to compare with: give --sendme, --install or --stream")
         results["symbolon 1/1"] = symbolon(program, folder, source, length, 1)
         results["symbolon 4/8"] = symbolon(program, folder, source, length, 8)
     rows = [("what", "put s", "get s", "put MB/s", "get MB/s", "put CPU s/GiB", "get CPU s/GiB")]
@@ -137,7 +136,8 @@ def main():
         print(f"{what}: put and get take {whole[0] / whole[1]:.2f}x the time of {peer}, {work[0] / work[1]:.2f}x its CPU")
     if options.json:
         print(json.dumps({"length": length, "load": load, **results}))
+    return f"{common.show(length)} came back as stored, beside {peer}"
 
 
 if __name__ == "__main__":
-    main()
+    common.conclude(main)

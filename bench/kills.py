@@ -2,11 +2,12 @@
 """kill -9 of the client, a node or the ledger at random points of put and get, then the same command again.
 
 After every point: the bytes are the file's, the same command once more does nothing, and the bill is the
-file's price to the unit. At the end, from the nodes' own logs and disks:
+file's price to the unit, and no more for the names index than each of the commands said it might be. At the end,
+from the nodes' own logs and disks:
 
 - no node took in a shard a second time that it had given its word for;
-- there is one deal per segment and no other;
-- all that was paid is what the files cost;
+- there is one deal per segment, and no other that is not the names index's;
+- all that was paid is what the files cost, and what the index does: it is small beside them;
 - once the nodes' grace is over no disk holds a shard that belongs to no file, and the ledger counts no more
   room as taken than the files need.
 
@@ -27,22 +28,16 @@ import sys
 import time
 
 import common
+from common import Failed, need
 
 PATIENCE = 180
 AWAY = (6, 7)
 PAY_WITHIN, GRACE = "60s", "4s"
 NODES = 8
+# A names index has so many runs at most.
+INDEX_RUNS = 6
 # A get of a small file is over before it has written anything worth keeping.
 LARGER = 12
-
-
-class Failed(Exception):
-    """What must hold does not."""
-
-
-def need(holds, words):
-    if not holds:
-        raise Failed(words)
 
 
 def units(text):
@@ -57,6 +52,7 @@ class Kills:
         self.times = {}
         self.counts = {"put": 0, "get": 0, "client": 0, "node": 0, "ledger": 0}
         self.kept = self.interrupted = self.resumed = 0
+        self.tries, self.most_said, self.runs_paid = 0, 0, 0
         self.start = self.balance()
 
     def balance(self):
@@ -67,6 +63,7 @@ class Kills:
         until = time.monotonic() + PATIENCE
         while True:
             done = self.network.run(*line)
+            self.tries += 1
             if done.code not in AWAY or until < time.monotonic():
                 return done.document()
 
@@ -80,6 +77,7 @@ class Kills:
         """How long the commands take when nobody disturbs them: the put of a small file, the get of a large one."""
         for name, length in (("small", self.length), ("large", LARGER * self.length)):
             self.make(name, length)
+            self.said(name)
             began = time.monotonic()
             stored = self.network.do(*self.put_line(name))
             self.times.setdefault("put", time.monotonic() - began)
@@ -124,11 +122,18 @@ class Kills:
             raise Failed(f"{verb} hangs after the {victim} was killed") from None
         return victim, moment
 
+    def said(self, name):
+        """What a put says that its name may cost at most, beside the file."""
+        said = units(self.until_ok(*self.put_line(name), "--dry-run")["cost"]["index"])
+        self.most_said = max(self.most_said, said)
+        return said
+
     def put(self, number):
         name = f"file{number}"
         self.make(name, self.length)
-        before = self.balance()
+        said, before = self.said(name), self.balance()
         told = self.disturb(self.put_line(name), "put")
+        said, self.tries = max(said, self.said(name)), 0
         stored = self.until_ok(*self.put_line(name))
         self.resumed += stored["outcome"] == "resumed"
         again = self.until_ok(*self.put_line(name))
@@ -136,7 +141,11 @@ class Kills:
         cost = {file["name"]: file["cost"] for file in self.until_ok("ls")["files"]}[name]
         self.files[name] = units(cost)
         paid = before - self.balance()
-        need(paid == units(cost), f"{name} cost {cost} and {paid} units were paid")
+        index = paid - units(cost)
+        # The command that was disturbed, and each one since.
+        most = said * (1 + self.tries)
+        need(index <= most, f"{name} cost {cost}, its name at most {most}, and {paid} units were paid")
+        self.runs_paid += index > 0
         self.until_ok(*self.get_line(name))
         self.check_out(name)
         return told
@@ -153,8 +162,9 @@ class Kills:
         return told
 
     def logs(self):
-        """Deals the nodes saw opened, and how many orphans they let go; fails when one took a shard twice."""
-        deals, swept = set(), 0
+        """Deals the nodes saw opened, what each node holds by its log, and how many shards they let go; fails when
+        one took a shard twice."""
+        deals, holds, swept = set(), [], 0
         for number in range(NODES):
             held = {}
             with open(self.network.node_dir(number) + ".log", errors="replace") as log:
@@ -172,18 +182,20 @@ class Kills:
                         swept += 1
                     else:
                         deals.add(found[2])
-        return deals, swept
+            holds.append(held)
+        return deals, holds, swept
 
     def wanted(self):
-        """Deals of all files, and the shards and bytes that each node has to have for them."""
+        """Deals of all files and of the index, and the shards and bytes of files that each node has to have."""
         deals, shards, room = set(), {}, {}
+        index = set(self.until_ok("status")["index"]["deals"])
         for name in self.files:
             for segment in self.until_ok("stat", name)["segments"]:
                 deals.add(segment["deal"])
                 for shard in segment["shards"]:
                     shards[shard["node"]] = shards.get(shard["node"], 0) + 1
                     room[shard["node"]] = room.get(shard["node"], 0) + segment["shard_length"]
-        return deals, shards, room
+        return deals, index, shards, room
 
     def on_disk(self, number):
         top = os.path.join(self.network.node_dir(number))
@@ -191,25 +203,34 @@ class Kills:
         return sum(len(files) for folder in folders for _, _, files in os.walk(folder))
 
     def finish(self):
-        deals, shards, room = self.wanted()
-        opened, _ = self.logs()
-        need(opened == deals, f"{len(opened ^ deals)} deals are not one per segment")
-        spent = self.start - self.balance()
-        need(spent == sum(self.files.values()), f"{spent} units spent, the files cost {sum(self.files.values())}")
+        deals, index, shards, room = self.wanted()
+        opened, _, _ = self.logs()
+        need(deals <= opened, f"{len(deals - opened)} segments have no deal")
+        need(index <= opened, f"{len(index - opened)} deals of the index are not there")
+        files, spent = sum(self.files.values()), self.start - self.balance()
+        names = spent - files
+        # Each run was said, and what was merged came back but for its fee and the epochs it served.
+        need(0 <= names <= INDEX_RUNS * self.most_said, f"{spent} units spent, the files cost {files}")
         until = time.monotonic() + 60 + 4 + PATIENCE
-        while self.orphans(shards):
-            need(time.monotonic() < until, f"orphans stay: {self.orphans(shards)}")
+        while self.orphans(shards, index):
+            need(time.monotonic() < until, f"orphans stay: {self.orphans(shards, index)}")
             time.sleep(0.5)
+        _, holds, swept = self.logs()
         for node in self.until_ok("node", "status")["nodes"]:
-            need(node["used"] == room.get(node["node"], 0), f"node {node['node'][:8]}: {node['used']} bytes taken")
-        _, swept = self.logs()
-        return {"deals": len(deals), "shards": sum(shards.values()), "orphans_swept": swept}
+            free = room.get(node["node"], 0)
+            of_index = sum(1 for held in holds for deal, _ in held if deal in index)
+            need(free <= node["used"], f"node {node['node'][:8]}: {node['used']} bytes taken, {free} held")
+            need(of_index or free == node["used"], f"node {node['node'][:8]}: {node['used']} bytes taken")
+        return {"deals": len(deals), "shards": sum(shards.values()), "orphans_swept": swept,
+                "index_deals": len(index), "index_units": names, "file_units": files, "index_said": self.most_said}
 
-    def orphans(self, shards):
-        """Files on each node's disk beyond those that some deal names."""
+    def orphans(self, shards, index):
+        """Files on each node's disk beyond those that some deal of a file or of the index names."""
         found = {}
+        _, holds, _ = self.logs()
         for number, node in enumerate(self.network.nodes):
-            more = self.on_disk(number) - shards.get(node.ready["node"], 0)
+            of_index = sum(1 for deal, _ in holds[number] if deal in index)
+            more = self.on_disk(number) - shards.get(node.ready["node"], 0) - of_index
             need(0 <= more, f"node {number} misses {-more} shards")
             if more:
                 found[number] = more
@@ -243,18 +264,20 @@ def main():
                         print(f"{number + 1:4}  {verb}  {victim:6}  after {moment * 1000:.0f} ms: held", flush=True)
                 end = kills.finish()
             except Failed as why:
-                sys.exit(f"seed {seed}: {why}")
+                raise Failed(f"seed {seed}: {why}") from None
     took = time.monotonic() - began
-    print(
-        f"all held: {kills.counts['put']} puts, {kills.counts['get']} gets; killed: {kills.counts['client']} clients, "
-        f"{kills.counts['node']} nodes, {kills.counts['ledger']} ledgers, {kills.interrupted} in the middle; "
-        f"{kills.resumed} puts resumed, {kills.kept} gets kept bytes; {end['deals']} deals, {end['shards']} shards, "
-        f"{end['orphans_swept']} orphans swept; {took:.0f} s"
-    )
     if options.json:
         print(json.dumps({"seed": seed, "points": options.points, "seconds": took, "resumed": kills.resumed,
                           "kept": kills.kept, "interrupted": kills.interrupted, **kills.counts, **end}))
+    print(
+        f"{kills.counts['put']} puts, {kills.counts['get']} gets; killed: {kills.counts['client']} clients, "
+        f"{kills.counts['node']} nodes, {kills.counts['ledger']} ledgers, {kills.interrupted} in the middle; "
+        f"{kills.resumed} puts resumed, {kills.kept} gets kept bytes; {end['deals']} deals, {end['shards']} shards, "
+        f"{end['orphans_swept']} shards let go; the files cost {end['file_units']} units, their names "
+        f"{end['index_units']}; {took:.0f} s"
+    )
+    return f"seed {seed}: the bill and the bytes at {options.points} points"
 
 
 if __name__ == "__main__":
-    main()
+    common.conclude(main)

@@ -12,7 +12,6 @@ plain sequential write with fsync) and, when the example is given, the floor of 
 import argparse
 import json
 import os
-import sys
 
 import common
 
@@ -26,7 +25,7 @@ def measure(program, folder, run, length, nodes):
         put = network.measure("put", source, "file", "--for", "1h", "--yes")
         get = network.measure("get", "file", "-o", out)
         if not common.same(source, out):
-            sys.exit("the bytes that came back are others")
+            raise common.Failed("the bytes that came back are others")
         os.remove(out)
         network.do("rm", "file", "--yes")
     os.remove(source)
@@ -44,7 +43,7 @@ def main():
     program, document = common.binary(options.symbolon), {"nodes": options.nodes, "sizes": []}
     rows = [("size", "step", "seconds", "MB/s", "CPU s/GiB", "of it client", "client peak", "largest node peak")]
     with common.Folder(options.dir) as folder:
-        document["disk_mb_per_s"] = common.sync_disk(folder.file("floor"), common.GIB)
+        document["disk_mb_per_s"] = common.sync_disk(folder.file("floor"), min(common.GIB, 4 * max(options.sizes)))
         if options.stream:
             document["stream_mb_per_s"], document["stream_ns_per_byte"] = common.stream(options.stream)
         for run, length in enumerate(options.sizes):
@@ -66,7 +65,8 @@ def main():
     print(f"{os.cpu_count()} cores; load before each size: {[round(one['load'], 1) for one in document['sizes']]}")
     if options.json:
         print(json.dumps(document))
+    return f"{', '.join(map(common.show, options.sizes))} came back as stored"
 
 
 if __name__ == "__main__":
-    main()
+    common.conclude(main)

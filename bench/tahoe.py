@@ -166,7 +166,7 @@ def tahoe(options, folder, source, length):
         cap, put = grid.measure(lambda: grid.put(source))
         _, get = grid.measure(lambda: grid.get(cap, out))
     if not common.same(source, out):
-        sys.exit("Tahoe-LAFS gave other bytes back")
+        raise common.Failed("Tahoe-LAFS gave other bytes back")
     os.remove(out)
     return common.rate(put, length), common.rate(get, length)
 
@@ -178,7 +178,7 @@ def symbolon(options, folder, source, length):
         put = network.measure("put", source, "file", "--for", "1h", "--yes")
         get = network.measure("get", "file", "-o", out)
     if not common.same(source, out):
-        sys.exit("Symbolon gave other bytes back")
+        raise common.Failed("Symbolon gave other bytes back")
     os.remove(out)
     return common.rate(put, length), common.rate(get, length)
 
@@ -219,7 +219,8 @@ def main():
     if options.json:
         figures = {"length": length, "load": load, "tahoe": theirs, "symbolon": ours, "ratios": ratios}
         print(json.dumps(figures))
+    return f"{common.show(length)} came back as stored from both"
 
 
 if __name__ == "__main__":
-    main()
+    common.conclude(main)

@@ -1,11 +1,15 @@
 //! The names index around a verb: what other devices changed comes first, what this one changed goes
 //! last. Neither ever makes a verb fail: the index on this machine is enough to work with.
+//!
+//! Most of the time publishing costs nothing. Where it does, it is part of the price that was said yes to,
+//! or it is asked about; where nobody can be asked, what changed waits for the next command with a price.
 
 use std::time::Duration;
 
-use symbolon_client::{Client, Progress, Step};
+use symbolon_client::{Client, ClientError, Growth, Name, Progress, PullReport, Step};
+use symbolon_protocol::Amount;
 
-use crate::{context, error::Error, interrupt, output::Output};
+use crate::{context, error::Error, interrupt, output::Output, units::show_amount};
 
 /// How long a verb that needs no network waits for a ledger to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -13,11 +17,41 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a command that was stopped takes to tell other devices.
 const PATIENCE_STOPPED: Duration = Duration::from_secs(5);
 
+/// What publishing may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pay {
+    /// At most so much: it is in the price that was said yes to.
+    Said(Amount),
+    /// The verb has no price: somebody is asked, unless all money is play money.
+    Ask,
+}
+
 /// Takes over what other devices changed.
 pub(crate) async fn catch_up(client: &Client, out: &Output) {
-    if let Err(error) = client.pull_names(&notes()).await {
-        let why = Error::from(error).message;
-        out.note(&format!("Names that other devices may have changed could not be fetched: {why}"));
+    match client.pull_names(&notes()).await {
+        Ok(report) => tell(report.as_ref(), out),
+        Err(error) => {
+            let why = Error::from(error).message;
+            out.note(&format!(
+                "Names that other devices may have changed could not be fetched: {why}"
+            ));
+        }
+    }
+}
+
+/// Says what other devices did that somebody should know of.
+fn tell(report: Option<&PullReport>, out: &Output) {
+    let Some(report) = report else { return };
+    if report.set_back {
+        out.warn(
+            "the ledger had an older or another list of names than this device has seen: it was set back, \
+             or shows you something else than others. Nothing that was here is lost; it is published again",
+        );
+    }
+    for name in &report.merged {
+        out.warn(&format!(
+            "{name} was changed on two devices at once; both contents are kept: symbolon versions"
+        ));
     }
 }
 
@@ -28,24 +62,41 @@ pub(crate) async fn catch_up_soon(client: &Client, out: &Output) {
     }
 }
 
-/// Publishes what this verb changed, to be kept for so many epochs at least, and ends the client's
-/// connections.
-pub(crate) async fn publish_and_close(client: Client, epochs: u64, out: &Output) {
-    publish(&client, epochs, out).await;
+/// Publishes names that this verb gave to what is stored already, and ends the client's connections. Fails when
+/// another device let the bytes go at the same moment; `lost` are names of which it was known before.
+pub(crate) async fn publish_given(
+    client: Client,
+    name: &[u8],
+    lost: &[Name],
+    out: &Output,
+) -> Result<(), Error> {
+    publish(&client, Pay::Ask, out).await;
+    let gone = client.lost(name);
     context::close(client).await;
+    match gone?.into_iter().find(|name| !lost.contains(name)) {
+        None => Ok(()),
+        Some(name) => Err(ClientError::Lost { name: name.to_string() }.into()),
+    }
 }
 
-/// Publishes what this verb changed.
-pub(crate) async fn publish(client: &Client, epochs: u64, out: &Output) {
+/// Publishes what this verb changed and ends the client's connections; what that cost.
+pub(crate) async fn publish_and_close(client: Client, pay: Pay, out: &Output) -> Amount {
+    let cost = publish(&client, pay, out).await;
+    context::close(client).await;
+    cost
+}
+
+/// Publishes what this verb changed; what that cost.
+pub(crate) async fn publish(client: &Client, pay: Pay, out: &Output) -> Amount {
     if client.unpublished().is_ok_and(|rows| rows == 0) {
-        return;
+        return Amount::ZERO;
     }
     // Who stopped a command does not want to wait for long; what is not told now is told by the next one.
     let patience = if interrupt::was_told() { PATIENCE_STOPPED } else { Duration::MAX };
     let why = if answers(client).await {
-        match tokio::time::timeout(patience, client.publish_names(epochs, &notes())).await {
-            Ok(Ok(_)) => return,
-            Ok(Err(error)) => Error::from(error).message,
+        match tokio::time::timeout(patience, try_publish(client, pay, out)).await {
+            Ok(Ok(cost)) => return cost,
+            Ok(Err(error)) => error.message,
             Err(_) => "the network takes too long".into(),
         }
     } else {
@@ -55,6 +106,32 @@ pub(crate) async fn publish(client: &Client, epochs: u64, out: &Output) {
         "Done. Your other devices cannot see it yet ({why}); the next command that changes something \
          will tell them."
     ));
+    Amount::ZERO
+}
+
+async fn try_publish(client: &Client, pay: Pay, out: &Output) -> Result<Amount, Error> {
+    let most = match pay {
+        Pay::Said(most) => most,
+        Pay::Ask => asked(client, out).await?,
+    };
+    let report = client.publish_names(Some(most), &notes()).await?;
+    tell(report.as_ref().and_then(|report| report.pulled.as_ref()), out);
+    Ok(report.map_or(Amount::ZERO, |report| report.cost))
+}
+
+/// What publishing may cost a verb that has no price.
+async fn asked(client: &Client, out: &Output) -> Result<Amount, Error> {
+    let most = client.quote_index(&Growth::default(), 0).await?;
+    if most == Amount::ZERO || context::chain(client.ledger()).await?.params.faucet > Amount::ZERO {
+        return Ok(most);
+    }
+    let cost = show_amount(most);
+    let can_ask = out.can_ask() && !interrupt::was_told();
+    if can_ask && out.ask(&format!("Storing the list of names costs {cost}. Pay?"))? {
+        return Ok(most);
+    }
+    // Without a run there may still be room for it.
+    Ok(Amount::ZERO)
 }
 
 async fn answers(client: &Client) -> bool {

@@ -179,6 +179,58 @@ fn what_one_device_began_another_ends() {
     assert_eq!(at(&desk, "ledger status")["money"]["adds_up"], true);
 }
 
+/// What is stored on one ledger is not there on another, and a home that knows both keeps them apart.
+#[test]
+fn a_home_of_two_ledgers_mixes_nothing_up() {
+    let (network, other) = (Network::start(3, "5s"), Network::start(3, "5s"));
+    network.identity("owner");
+    let path = network.file("file", 50_000, 1);
+    let put = format!("put {} --for 1h --as owner --yes", path.display());
+    network.run(&put).ok();
+    let there = |line: &str| network.run(&format!("{line} --as owner --ledger {}", other.ticket));
+    there("account faucet").ok();
+    assert_eq!(names(&there("ls").ok()), []);
+    assert_eq!(there(&put.replace(" --as owner", "")).ok()["outcome"], "stored");
+    there("rm file --yes").ok();
+    assert_eq!(names(&there("ls").ok()), []);
+    let again = network.run(&put).ok();
+    assert_eq!(again["outcome"], "already", "{again}");
+    let out = network.folder.path().join("out");
+    network.run(&format!("get file -o {} --as owner", out.display())).ok();
+    assert!(fs::read(&out).unwrap() == bytes(50_000, 1));
+}
+
+/// Now and then a run of the index is stored. What that costs was said, and it is kept no longer than the files.
+#[test]
+fn names_cost_what_was_said_and_end_with_the_files() {
+    let network = Network::start(4, "5s");
+    network.identity("owner");
+    let units = |value: &Value| common::units(value.as_str().unwrap());
+    let mut paid_runs = 0;
+    for number in 0..30_u8 {
+        let name = format!("file{number}");
+        let path = network.file(&name, 2_000, number);
+        let line = format!("put {} --for 1h --as owner --yes", path.display());
+        let said = network.run(&format!("{line} --dry-run")).ok()["cost"].clone();
+        let before = network.balance("owner");
+        let stored = network.run(&line).ok();
+        let paid = before - network.balance("owner").min(before);
+        assert!(units(&stored["index_cost"]) <= units(&said["index"]), "{stored}, {said}");
+        assert!(paid <= units(&said["total"]), "{stored}, {said}");
+        paid_runs += u32::from(units(&stored["index_cost"]) > 0);
+        // A run is a small file, and is kept for as long as this one.
+        assert!(units(&said["index"]) <= 2 * units(&stored["cost"]), "{stored}, {said}");
+    }
+    assert!(1 < paid_runs && paid_runs < 8, "{paid_runs} runs for 30 names");
+    let status = network.run("status --as owner").ok();
+    assert!(!status["index"]["deals"].as_array().unwrap().is_empty(), "{status}");
+    // Most of what merged runs had cost has come back.
+    for number in 0..30 {
+        network.run(&format!("rm file{number} --as owner --yes")).ok();
+    }
+    assert_eq!(network.run("ledger status").ok()["money"]["adds_up"], true);
+}
+
 #[test]
 fn a_command_killed_while_it_publishes_loses_nothing() {
     let network = Network::start(3, "5s");

@@ -129,6 +129,7 @@ impl Client {
             GrantToken::pack(chain, grant, file, &wrap, &self.host().random()).map_err(refused)?;
         entry.token = Some(token.to_text());
         entry.custodians.clone_from(&custodians);
+        entry.until_ms = order.access_until_ms;
         self.write_purchase(&entry)?;
         self.remember_grant(&format!("bought: {}", entry.title), &token)?;
         Ok(BuyReport {
@@ -162,6 +163,7 @@ impl Client {
             price: listing.terms.price,
             token: None,
             custodians: Vec::new(),
+            until_ms: 0,
         };
         if let Some(placed) = placed {
             // Another device has paid for it.

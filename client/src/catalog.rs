@@ -1,7 +1,10 @@
 //! The identity's local index: names, unfinished uploads, own listings, purchases. Every row is sealed
 //! under a key that only the identity has; the file shows how many rows there are and nothing else.
 
+mod merge;
 mod published;
+#[cfg(test)]
+mod tests;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -24,7 +27,7 @@ use symbolon_store::{Catalog as Rows, CatalogChange, CatalogError, CatalogReader
 use zeroize::Zeroizing;
 
 use crate::error::ClientError;
-pub(crate) use published::Unpublished;
+pub(crate) use published::{Extent, Taken, Unpublished};
 
 /// How long to wait for another process that holds the index open.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -128,6 +131,8 @@ record! {
         pub(crate) manifest: Manifest,
         pub(crate) stored_ms: u64,
         pub(crate) cost: Amount,
+        /// The first epoch that is not paid for all of it, or one a little before that.
+        pub(crate) end: u64,
         /// What it was made from.
         pub(crate) source: SourceMark,
     }
@@ -210,6 +215,9 @@ record! {
         pub(crate) price: Amount,
         pub(crate) token: Option<String>,
         pub(crate) custodians: Vec<u8>,
+        /// When access ends by the ledger's clock, in milliseconds since the Unix epoch; zero before it has
+        /// begun.
+        pub(crate) until_ms: u64,
     }
 }
 
@@ -266,6 +274,9 @@ record! {
         pub(crate) key: Vec<u8>,
         /// Another one with every change: what was published is clean unless it changed meanwhile.
         pub(crate) mark: u64,
+        /// The digest of what the network last said of the row, as far as this machine knows; nothing, where
+        /// it said that there is none. Whether another device has changed it too is seen by it.
+        pub(crate) base: Option<Hash>,
     }
 }
 
@@ -283,6 +294,12 @@ record! {
     pub(crate) struct KnownEntry {
         /// The version of the root record whose rows are here.
         pub(crate) version: u64,
+        /// The digest of its blob: after a ledger was set back there can be another one of that version.
+        pub(crate) digest: Option<Hash>,
+        /// By which number this device is told from others.
+        pub(crate) device: u64,
+        /// When it has published last, as records say it.
+        pub(crate) moment: u64,
         pub(crate) record: RootRecord,
         /// Parts that no root record names any more, whose deals are still to be ended.
         pub(crate) dropped: Vec<Part>,
@@ -311,6 +328,11 @@ macro_rules! kinds {
         /// Tables whose rows stay on this machine.
         fn is_local(table: u8) -> bool {
             LOCAL_FROM <= table || [$(($name::TABLE, $name::PUBLISHED)),*].contains(&(table, false))
+        }
+
+        /// Tables of another version of this program.
+        fn is_unknown(table: u8) -> bool {
+            table < LOCAL_FROM && ![$($name::TABLE),*].contains(&table)
         }
     };
 }
@@ -455,6 +477,17 @@ impl Catalog {
         rows.iter().map(|(place, sealed)| self.unseal::<K>(place, sealed)).collect()
     }
 
+    /// Whether there are rows of another version of this program.
+    pub(crate) fn has_unknown_rows(&self) -> Result<bool, ClientError> {
+        let rows = self.reader()?;
+        for table in (0..LOCAL_FROM).filter(|table| is_unknown(*table)) {
+            if !rows.scan(table, &[], None, 1).map_err(index_error)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Writes one row.
     pub(crate) fn put<K: Kind>(
         &self,
@@ -479,16 +512,20 @@ impl Catalog {
         let rows = self.open()?;
         let mut changes = Vec::with_capacity(batch.0.len());
         for change @ (table, key, row) in &batch.0 {
+            if is_local(*table) {
+                changes.push((change, None));
+                continue;
+            }
+            let before = self.value(&rows, *table, key)?;
             // That a row is gone which never was is no news for other devices.
-            let news = row.is_some()
-                || rows.get(*table, &self.place(*table, key)).map_err(index_error)?.is_some();
-            if news {
-                changes.push(change);
+            if row.is_some() || before.is_some() {
+                let mark = self.dirty_entry(&rows, *table, key, before.as_deref())?;
+                changes.push((change, Some(mark)));
             }
         }
         // Sealed as they are written: a folder's rows are many.
-        let sealed = changes.into_iter().flat_map(|(table, key, row)| {
-            let mark = (!is_local(*table)).then(|| self.mark_dirty(*table, key));
+        let sealed = changes.into_iter().flat_map(|((table, key, row), mark)| {
+            let mark = mark.map(|mark| self.mark(&mark));
             [Some(self.change(*table, key, row.as_deref())), mark].into_iter().flatten()
         });
         rows.write(sealed).map_err(index_error)

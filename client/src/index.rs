@@ -7,13 +7,14 @@
 //! The local index is always enough to work with. Publishing that fails leaves its rows marked, and the
 //! next one takes them along.
 
+mod cost;
 mod publish;
 mod pull;
 mod runs;
 
 use std::time::Duration;
 
-use symbolon_protocol::Amount;
+use symbolon_protocol::{Amount, id::DealId};
 
 use crate::{
     Client,
@@ -31,17 +32,24 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait between two tries of the lock, in milliseconds.
 const LOCK_RETRY_MS: u64 = 20;
 
+pub use cost::Growth;
+
 /// What pulling the index did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PullReport {
     /// The version that is here now.
     pub version: u64,
     /// Rows that another device had changed.
     pub rows: u64,
+    /// Names that were given or changed on two devices at once. Both contents are there, as versions.
+    pub merged: Vec<String>,
+    /// Whether the ledger had a record that was not made from the one known here: it was set back, or shows
+    /// different devices different things. All that was here still is, and is to be published again.
+    pub set_back: bool,
 }
 
 /// What publishing the index did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishReport {
     /// The version that is on the ledger now.
     pub version: u64,
@@ -49,10 +57,12 @@ pub struct PublishReport {
     pub rows: usize,
     /// What storing runs cost, all-in: nothing as long as the newest changes fit into the root record.
     pub cost: Amount,
+    /// What other devices had changed, when there was something.
+    pub pulled: Option<PullReport>,
 }
 
 /// What is in the index.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IndexView {
     /// Names: of files, links and folders.
     pub names: usize,
@@ -62,6 +72,8 @@ pub struct IndexView {
     pub purchases: usize,
     /// Objects that hold the index on the network, besides the newest changes.
     pub runs: usize,
+    /// The deals of these.
+    pub deals: Vec<DealId>,
     /// Rows that changed on this machine and are not on the network yet.
     pub unpublished: usize,
 }
@@ -70,11 +82,20 @@ impl Client {
     /// Counts what is in the index.
     pub fn index(&self) -> Result<IndexView, ClientError> {
         let names = self.catalog().rows(Names)?;
+        let runs = self.standing()?.known.record.runs;
+        let parts: Vec<_> = runs.iter().flat_map(|run| &run.parts).collect();
+        let mut deals = Vec::new();
+        for part in &parts {
+            let layout = part.manifest.layout();
+            let layout = layout.map_err(|error| ClientError::Index(error.to_string()))?;
+            deals.extend((0..layout.segments()).map(|segment| part.key.deal(segment)));
+        }
         Ok(IndexView {
             names: names.iter().filter(|name| name.deleted_ms.is_none()).count(),
             grants: self.catalog().rows(Grants)?.len(),
             purchases: self.catalog().rows(Purchases)?.len(),
-            runs: self.standing()?.known.record.runs.iter().map(|run| run.parts.len()).sum(),
+            runs: parts.len(),
+            deals,
             unpublished: self.catalog().dirty_count()?,
         })
     }

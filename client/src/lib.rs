@@ -53,7 +53,7 @@ pub use folder::{
     NotKept, Removed, Selection, Usage,
 };
 pub use get::{GetOptions, GetOutcome, GetReport, ReadFault, Readable, Sink};
-pub use index::{IndexView, PublishReport, PullReport};
+pub use index::{Growth, IndexView, PublishReport, PullReport};
 pub use listings::{ListingDetail, ListingFilter, ListingView, PreviewCell};
 pub use names::{
     Name, NameError, NameKind, NameView, Pattern, VersionView, is_unprintable, printable, shown,
@@ -80,7 +80,7 @@ pub struct Setup {
     pub endpoint: Endpoint,
     /// Clock, randomness and blocking work.
     pub host: Host,
-    /// The identity's own folder: index, journal, leaves.
+    /// The identity's own folder. In it each ledger has one: index, journal, leaves.
     pub dir: PathBuf,
 }
 
@@ -105,6 +105,8 @@ impl Client {
     /// Puts a client together.
     pub fn new(setup: Setup) -> Result<Self, ClientError> {
         let Setup { identity, ledger, endpoint, host, dir } = setup;
+        // What is stored on one ledger is not there, or over, on every other.
+        let dir = dir.join(ledger.chain().to_string());
         std::fs::create_dir_all(&dir)
             .map_err(|source| ClientError::Io { path: dir.clone(), source })?;
         let catalog = Catalog::new(dir.join("index.redb"), identity.names_key(), host.clone());

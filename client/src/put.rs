@@ -69,7 +69,7 @@ impl Client {
         let shown = name.to_string();
         let request = Request::own(name.as_bytes(), shown, FileKind::Own, options);
         let uploading = self.upload(&request, opened, progress);
-        let stored = self.telling(options.epochs, uploading).await?;
+        let stored = self.telling(uploading).await?;
         let content = Content::File {
             object: stored.entry.manifest.object,
             first: 0,
@@ -79,7 +79,7 @@ impl Client {
         let version = NewVersion { name, content, mode, modified_ns, keep: options.keep };
         if self.record(vec![version], stored.batch())? {
             progress.note("letting the replaced version go");
-            self.sweep(options.epochs).await?;
+            self.sweep().await?;
         }
         Ok(report)
     }

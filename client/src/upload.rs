@@ -185,6 +185,8 @@ pub(crate) struct Stored {
     segments: u32,
     shards: u32,
     cost: Amount,
+    /// The first epoch that is not paid for all of them.
+    end: u64,
     leaves: Leaves,
 }
 
@@ -193,12 +195,13 @@ struct Sum {
     leaves: Leaves,
     shards: u32,
     cost: Amount,
+    end: u64,
     cost_max: Option<Amount>,
 }
 
 impl Sum {
     fn new(cost_max: Option<Amount>, leaves: Leaves) -> Self {
-        Self { leaves, shards: 0, cost: Amount::ZERO, cost_max }
+        Self { leaves, shards: 0, cost: Amount::ZERO, end: u64::MAX, cost_max }
     }
 
     /// What the next one may cost.
@@ -209,6 +212,7 @@ impl Sum {
     fn add(&mut self, placed: &Placed) {
         self.cost = self.cost.checked_add(placed.cost).unwrap_or(self.cost);
         self.shards += placed.shards;
+        self.end = self.end.min(placed.end);
     }
 }
 
@@ -443,9 +447,9 @@ impl Client {
                 sum.add(&fed.settle(sum.left()).await?);
                 let layout = layout_of(length)?;
                 assert_eq!(layout.segments(), segment + 1, "padding never adds a segment");
-                let Sum { leaves, shards, cost, .. } = sum;
+                let Sum { leaves, shards, cost, end, .. } = sum;
                 leaves.finish(layout.cells())?;
-                return Ok(Stored { layout, segments: segment + 1, shards, cost, leaves });
+                return Ok(Stored { layout, segments: segment + 1, shards, cost, end, leaves });
             }
             before = Some(fed);
         }
@@ -461,6 +465,7 @@ impl Client {
             manifest,
             stored_ms: self.host().now_ms(),
             cost: stored.cost,
+            end: stored.end,
             source: job.entry.source.clone(),
         })
     }

@@ -111,6 +111,15 @@ impl MemoryNetwork {
         endpoint::Endpoint::memory(Endpoint { id, network: self.clone(), accepted, closed })
     }
 
+    /// An endpoint of somebody who is there already: it calls, nobody calls it, and it takes nobody's place.
+    #[must_use]
+    pub fn endpoint_beside(&self, secret: [u8; 32]) -> endpoint::Endpoint {
+        let (_, receiver) = mpsc::channel(1);
+        let accepted = Arc::new(tokio::sync::Mutex::new(receiver));
+        let (id, closed) = (peer_id(&secret), watch::Sender::new(false));
+        endpoint::Endpoint::memory(Endpoint { id, network: self.clone(), accepted, closed })
+    }
+
     /// Ends an endpoint as a power cut would: it answers nobody any more, and all its connections are
     /// lost at once on both sides.
     pub fn kill(&self, peer: &PeerId) {

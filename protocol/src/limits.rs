@@ -71,6 +71,9 @@ pub const ROOT_BYTES_MAX: usize = 4096;
 /// A root record's size is a multiple of this, so that it tells little of what is in it.
 pub const ROOT_STEP_BYTES: usize = 512;
 
+/// Devices that a root record tells apart at most: each takes 16 of its bytes, and few people have more.
+pub const INDEX_DEVICES_MAX: usize = 16;
+
 /// Runs of a names index at most: a reader that knows none of them fetches all.
 pub const INDEX_RUNS_MAX: usize = 6;
 

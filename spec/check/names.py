@@ -6,12 +6,13 @@ from primitives import No, derive, xaead_open
 
 CHANGES_MAX = 1 << 22
 KEY_MAX, VALUE_MAX = 8192, 1 << 20
-RUNS_MAX, PARTS_MAX, PART_BYTES_MAX = 6, 16, 64 << 20
+DEVICES_MAX, RUNS_MAX, PARTS_MAX, PART_BYTES_MAX = 16, 6, 16, 64 << 20
 STEP, BLOB_MAX = 512, 4096
 
 layout("""
 record Change: table u8, key bytes, value ?bytes
 record Part: key b32, manifest Manifest
+record DeviceSeen: device u64, moment u64
 """)
 
 
@@ -67,9 +68,10 @@ def run_holds(entries, parts):
 
 def root_record(data):
     reader = Reader(data)
-    if reader.number("u8") != 1:
+    if reader.number("u8") != 2:
         raise No("Tag")
     out = {"until": reader.number("u64"), "runs": []}
+    out["seen"] = [reader.value("DeviceSeen") for _ in range(reader.number("u8"))]
     for _ in range(reader.number("u8")):
         run = {"end": reader.number("u64"), "entries": reader.number("u64")}
         run["parts"] = [reader.value("Part") for _ in range(reader.number("u8"))]
@@ -81,7 +83,14 @@ def root_record(data):
 
 
 def record_holds(record):
+    devices = [one["device"] for one in record["seen"]]
+    if len(devices) > DEVICES_MAX:
+        raise No("TooMany")
+    if any(one >= other for one, other in zip(devices, devices[1:])):
+        raise No("Invalid")
     runs = record["runs"]
+    if any(one["end"] > other["end"] for one, other in zip(runs, runs[1:])):
+        raise No("Invalid")
     if len(runs) > RUNS_MAX:
         raise No("TooMany")
     if sum(len(run["parts"]) for run in runs) > PARTS_MAX:
@@ -101,7 +110,9 @@ def record_holds(record):
 
 
 def encode_record(record):
-    out = concat(("u8", 1), ("u64", record["until"]), ("u8", len(record["runs"])))
+    out = concat(("u8", 2), ("u64", record["until"]), ("u8", len(record["seen"])))
+    out += b"".join(encode("DeviceSeen", one) for one in record["seen"])
+    out += concat(("u8", len(record["runs"])))
     for run in record["runs"]:
         out += concat(("u64", run["end"]), ("u64", run["entries"]), ("u8", len(run["parts"])))
         out += b"".join(encode("Part", one) for one in run["parts"])

@@ -20,7 +20,7 @@ use std::{
 
 use symbolon_client::{Client, Progress, Setup, Step};
 use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Options, Remote, answer};
-use symbolon_net::{Host, Latency, MemoryNetwork, PeerAddress, peer_id};
+use symbolon_net::{Endpoint, Host, Latency, MemoryNetwork, PeerAddress, peer_id};
 use symbolon_node::{Limits, Node, NodeOptions};
 use symbolon_protocol::{
     Amount,
@@ -348,6 +348,36 @@ impl World {
         self.note("the ledger is back");
     }
 
+    /// A copy of all the ledger has on its disk, as a backup would be.
+    pub async fn back_up_ledger(&mut self) -> TempDir {
+        self.kill_ledger().await;
+        let copy = folder();
+        copy_files(&self.folder.path().join("ledger"), copy.path());
+        self.start_ledger().await;
+        copy
+    }
+
+    /// Sets the ledger back to a backup. What came after it was never there: the auditor begins anew, and so do
+    /// the nodes, whose disks are of a time that has not come.
+    pub async fn set_ledger_back(&mut self, backup: &TempDir) {
+        self.audit().await;
+        let running: Vec<_> =
+            (0..self.stations.len()).filter(|number| self.stations[*number].runs()).collect();
+        for number in &running {
+            self.kill_node(*number).await;
+            std::fs::remove_dir_all(&self.stations[*number].dir).expect("the node has a folder");
+        }
+        self.kill_ledger().await;
+        copy_files(backup.path(), &self.folder.path().join("ledger"));
+        self.start_ledger().await;
+        self.auditor = Auditor::new(params(), self.authority());
+        self.blocks.clear();
+        self.note("the ledger is set back");
+        for number in running {
+            self.start_node(number).await;
+        }
+    }
+
     /// Somebody's client, on that one's own folder. A second one of the same name takes the place of
     /// the first, as a program that is started again does.
     pub fn client(&mut self, name: &str) -> Client {
@@ -357,8 +387,20 @@ impl World {
     /// The same on a device of its own folder: a second one of the same identity. It takes the place of
     /// the first too, since both answer with one key.
     pub fn device(&mut self, name: &str, device: &str) -> Client {
+        let secret = self.identity(name).access_key().to_bytes();
+        let endpoint = self.network.endpoint(secret);
+        self.client_at(name, device, endpoint)
+    }
+
+    /// The same at the same time as another one, whose place it does not take.
+    pub fn device_beside(&mut self, name: &str, device: &str) -> Client {
+        let secret = self.identity(name).access_key().to_bytes();
+        let endpoint = self.network.endpoint_beside(secret);
+        self.client_at(name, device, endpoint)
+    }
+
+    fn client_at(&mut self, name: &str, device: &str, endpoint: Endpoint) -> Client {
         let identity = self.identity(name);
-        let endpoint = self.network.endpoint(identity.access_key().to_bytes());
         let ledger = Ledger::Remote(Remote::new(endpoint.clone(), self.ticket.clone()));
         let (host, dir) = (self.host(device), self.folder.path().join(device));
         let client = Client::new(Setup { identity, ledger, endpoint, host, dir });
@@ -444,6 +486,12 @@ impl World {
         self.note(format!("{} shards are where they are paid for", held.len()));
     }
 
+    /// The trace of a world whose nodes and disks are not looked at any more.
+    #[must_use]
+    pub fn end(mut self) -> Trace {
+        std::mem::take(&mut self.trace)
+    }
+
     /// A last audit, what every node and account has, and the trace.
     pub async fn finish(mut self) -> Trace {
         self.audit().await;
@@ -514,6 +562,17 @@ fn folder() -> TempDir {
     let roomy = symbolon_store::free_bytes(memory).is_ok_and(|free| ROOM <= free);
     let made = if roomy { TempDir::new_in(memory) } else { TempDir::new() };
     made.or_else(|_| TempDir::new()).expect("there is room for temporary files")
+}
+
+/// Copies the files of a folder that has no other folders.
+fn copy_files(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("the folder is there") {
+        let path = entry.expect("the folder can be read").path();
+        if path.is_file() {
+            let name = path.file_name().expect("a file has a name");
+            std::fs::copy(&path, to.join(name)).expect("there is room for a copy");
+        }
+    }
 }
 
 /// Lets everything that is ready run, and a moment pass.

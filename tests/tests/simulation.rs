@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "simulation/at_once.rs"]
+mod at_once;
 #[path = "simulation/changing.rs"]
 mod changing;
 #[path = "simulation/clocks.rs"]
@@ -119,6 +121,11 @@ fn names_cut_short_are_the_same_on_every_device() {
 #[test]
 fn two_devices_lose_and_pay_nothing_twice() {
     repeat("two_devices_lose_and_pay_nothing_twice", devices::devices);
+}
+
+#[test]
+fn a_ledger_that_is_set_back_loses_no_names() {
+    repeat("a_ledger_that_is_set_back_loses_no_names", at_once::set_back);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::{
     context::{Consent, Context},
     error::{Error, Kind},
     interrupt::{self, Interrupt},
-    names,
+    names::{self, Pay},
     output::Report,
     progress, target,
     units::{self, show_amount, show_size},
@@ -80,7 +80,7 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
     let bought = interrupt.or(client.buy(&id, limit, &bar.progress())).await;
     bar.finish();
     let Some(bought) = bought else {
-        names::publish_and_close(client, 0, &context.out).await;
+        names::publish_and_close(client, Pay::Ask, &context.out).await;
         let hint = "run the same command again to go on; nothing is paid twice";
         return Err(interrupt::stopped(String::from("buy stopped before the key was there"), hint));
     };
@@ -88,7 +88,7 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
         Ok(bought) => bought,
         Err(error) => {
             // An order that is paid for is known to other devices too.
-            names::publish_and_close(client, 0, &context.out).await;
+            names::publish_and_close(client, Pay::Ask, &context.out).await;
             return Err(error.into());
         }
     };
@@ -101,7 +101,7 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
             Some(fetch.run_json(&client, &context.out, &mut interrupt).await)
         }
     };
-    names::publish_and_close(client, 0, &context.out).await;
+    names::publish_and_close(client, Pay::Ask, &context.out).await;
     match fetched {
         None => Ok(report.text(format!(
             "Fetch it with: symbolon buy {} -o PATH; nothing is paid twice.",

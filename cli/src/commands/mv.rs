@@ -6,7 +6,12 @@ use serde_json::json;
 use symbolon_client::shown;
 
 use super::folder::bytes;
-use crate::{context::Context, error::Error, names, output::Report};
+use crate::{
+    context::Context,
+    error::Error,
+    names::{self, Pay},
+    output::Report,
+};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -25,9 +30,15 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
     let client = context.client_local().await?;
-    let moved = client.rename(bytes(&args.from), bytes(&args.to));
-    names::publish_and_close(client, 0, &context.out).await;
-    let moved = moved?;
+    let moved = match client.rename(bytes(&args.from), bytes(&args.to)) {
+        Ok(moved) => moved,
+        Err(error) => {
+            names::publish_and_close(client, Pay::Ask, &context.out).await;
+            return Err(error.into());
+        }
+    };
+    let (to, lost) = (moved.to.as_bytes(), client.lost(moved.to.as_bytes())?);
+    names::publish_given(client, to, &lost, &context.out).await?;
     let from = shown(bytes(&args.from));
     let json = json!({ "from": from, "to": moved.to.to_string(), "names": moved.names });
     Ok(Report::new(json).text(format!("{from} is {} now.", moved.to)))

@@ -6,7 +6,8 @@ use std::{ffi::OsString, path::PathBuf};
 
 use serde_json::{Value, json};
 use symbolon_client::{
-    Client, FolderOptions, PutOptions, PutOutcome, PutReport, Replace, Source, StatView, shown,
+    Client, FolderOptions, Growth, PutOptions, PutOutcome, PutReport, Replace, Source, StatView,
+    shown,
 };
 use symbolon_protocol::{Amount, content::Scheme, ledger::rows::Chain};
 
@@ -16,7 +17,7 @@ use crate::{
     durability,
     error::Error,
     interrupt::{self, Interrupt},
-    names,
+    names::{self, Pay},
     output::Report,
     progress, target,
     units::{self, GIB, Term, count, show_amount, show_duration, show_size},
@@ -92,12 +93,19 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         keep: args.keep,
     };
     let quote = client.quote(length.unwrap_or(GIB), &options).await?;
+    let growth = Growth::file(bytes(&name).len(), args.path.as_os_str().len());
+    let index = client.quote_index(&growth, options.epochs).await?;
     if let Some(warning) = &quote.warning {
         context.out.warn(warning);
     }
     // Of what comes from stdin nobody knows the size: it is shown for a GiB.
-    let preview =
-        Preview { name: &shown_name, length: length.unwrap_or(GIB), quote: &quote, epoch_ms };
+    let preview = Preview {
+        name: &shown_name,
+        length: length.unwrap_or(GIB),
+        quote: &quote,
+        index,
+        epoch_ms,
+    };
     if args.dry_run {
         context::close(client).await;
         return Ok(preview.report());
@@ -112,10 +120,11 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         Ok(_) => Some(client.stat(bytes(&name)).await),
         Err(_) => None,
     };
-    names::publish_and_close(client, options.epochs, &context.out).await;
+    let paid = names::publish_and_close(client, Pay::Said(index), &context.out).await;
     let stored = stored?;
     let stat = stat.transpose()?;
-    Ok(put_report(&stored, stat.as_ref(), epoch_ms).with("warning", quote.warning.into()))
+    let report = put_report(&stored, stat.as_ref(), epoch_ms).with("warning", quote.warning.into());
+    Ok(report.with("index_cost", paid.to_string().into()))
 }
 
 /// Whether something new would be stored: what has begun was judged when it began, and a name that is
@@ -129,7 +138,7 @@ fn is_new(client: &Client, name: &str, replace: bool) -> Result<bool, Error> {
 fn ask(args: &Args, context: &Context, chain: &Chain, shown: &Preview<'_>) -> Result<(), Error> {
     let given = Consent::from(args.yes, args.max_cost);
     let question = if target::is_stdin(&args.path) {
-        let cost = show_amount(shown.quote.total);
+        let cost = show_amount(shown.all_in());
         format!("Store what comes from stdin as {}, at {cost} all-in for each GiB?", shown.name)
     } else {
         shown.question()
@@ -215,9 +224,7 @@ async fn run_folder(args: Args, context: &Context) -> Result<Report, Error> {
         yes: args.yes,
         max_delete: None,
     };
-    let report = store.run(&client, context).await;
-    names::publish_and_close(client, epochs, &context.out).await;
-    report
+    store.run_and_close(client, context).await
 }
 
 fn name(args: &Args) -> Result<OsString, Error> {

@@ -10,7 +10,7 @@ use super::folder::bytes;
 use crate::{
     context::{Consent, Context},
     error::Error,
-    names,
+    names::{self, Pay},
     output::Report,
     progress,
     units::{count, show_amount, show_size},
@@ -56,7 +56,7 @@ struct Chosen {
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
     let client = context.client_synced().await?;
     let report = remove(args, &client, context).await;
-    names::publish_and_close(client, 0, &context.out).await;
+    names::publish_and_close(client, Pay::Ask, &context.out).await;
     report
 }
 

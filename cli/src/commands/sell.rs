@@ -12,7 +12,7 @@ use crate::{
     error::Error,
     grants, home,
     home::Home,
-    names,
+    names::{self, Pay},
     output::Report,
     progress,
     units::{self, Term, count, show_amount},
@@ -94,7 +94,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let bar = progress::bar(&context.out, "listing");
     let listed = client.sell(bytes(&args.name), &options, &bar.progress()).await;
     bar.finish();
-    names::publish_and_close(client, options.epochs, &context.out).await;
+    names::publish_and_close(client, Pay::Ask, &context.out).await;
     Ok(report(&name, args.price, &listed?))
 }
 

@@ -10,7 +10,7 @@ use crate::{
     context::Context,
     error::Error,
     grants::{self, Limits},
-    names,
+    names::{self, Pay},
     output::Report,
     progress,
 };
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let bar = progress::bar(&context.out, "sharing");
     let token = client.share(bytes(&args.name), &recipient, caveats, &bar.progress()).await;
     bar.finish();
-    names::publish_and_close(client, 0, &context.out).await;
+    names::publish_and_close(client, Pay::Ask, &context.out).await;
     let token = token?;
     let text = token.to_text();
     let json = json!({

@@ -96,6 +96,7 @@ fn index_json(index: &IndexView) -> Value {
         "grants": index.grants,
         "purchases": index.purchases,
         "unpublished": index.unpublished,
+        "deals": index.deals.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }
 

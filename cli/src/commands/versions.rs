@@ -9,7 +9,7 @@ use super::folder::bytes;
 use crate::{
     context::{self, Context},
     error::Error,
-    names,
+    names::{self, Pay},
     output::{Align, Report, Table},
     progress,
     units::{show_size, show_time},
@@ -96,8 +96,16 @@ pub(crate) async fn undelete(args: &UndeleteArgs, context: &Context) -> Result<R
     let bar = progress::bar(&context.out, "bringing back");
     let number = client.undelete(bytes(&args.name), args.number, &bar.progress()).await;
     bar.finish();
-    names::publish_and_close(client, 0, &context.out).await;
-    let (name, number) = (shown(bytes(&args.name)), number?);
+    let number = match number {
+        Ok(number) => number,
+        Err(error) => {
+            names::publish_and_close(client, Pay::Ask, &context.out).await;
+            return Err(error.into());
+        }
+    };
+    let lost = client.lost(bytes(&args.name))?;
+    names::publish_given(client, bytes(&args.name), &lost, &context.out).await?;
+    let name = shown(bytes(&args.name));
     let text = format!("{name} is back, as version {number}.");
     Ok(Report::new(json!({ "name": name, "number": number })).text(text))
 }

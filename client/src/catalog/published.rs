@@ -4,13 +4,18 @@
 //! A write to a published table marks the row dirty in the same transaction. The mark goes when the row
 //! is on the network, unless the row has changed once more meanwhile.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use symbolon_protocol::{Encode, id::ChainId, names::Change};
+use symbolon_protocol::{
+    Encode,
+    id::{ChainId, Hash},
+    names::Change,
+};
 use symbolon_store::{CatalogChange, CatalogReader};
 
 use super::{
-    Catalog, Dirty, DirtyEntry, Kind, Known, KnownEntry, LOCAL_FROM, Uploads, index_error, is_local,
+    Catalog, Dirty, DirtyEntry, Kind, Known, KnownEntry, LOCAL_FROM, Names, Uploads, index_error,
+    is_local, merge::merge_rows,
 };
 use crate::error::ClientError;
 
@@ -19,18 +24,85 @@ const CHANGES_AT_ONCE: usize = 8192;
 
 type Place = (u8, [u8; 32]);
 
+/// A row that was put on the network: its mark, and the digest of what was said of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Published {
+    mark: DirtyEntry,
+    digest: Option<Hash>,
+}
+
 /// Rows that changed here: what is written down of each, and each as it is now, both in one order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Unpublished {
-    pub(crate) marks: Vec<DirtyEntry>,
+    pub(crate) marks: Vec<Published>,
     pub(crate) changes: Vec<Change>,
 }
 
+/// What changes of the network are, beside the rows here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// What became of some rows since the record that is known here.
+    Some,
+    /// All rows there are, in a record that was made from the one that is known here.
+    Whole,
+    /// All rows there are, in a record that was not: what is known here and not there was lost there.
+    Branch,
+}
+
+/// What the network says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken<'a> {
+    pub(crate) changes: &'a [Change],
+    pub(crate) extent: Extent,
+    /// Whether this device has set the record itself.
+    pub(crate) own: bool,
+}
+
+/// What taking it over did.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TookOver {
+    /// Rows that changed here.
+    pub(crate) rows: u64,
+    /// Names that two devices gave or changed without knowing of one another.
+    pub(crate) merged: Vec<Vec<u8>>,
+}
+
+pub(super) fn digest(row: Option<&[u8]>) -> Option<Hash> {
+    row.map(|row| Hash(*blake3::hash(row).as_bytes()))
+}
+
+fn dirty_key(table: u8, key: &[u8]) -> Vec<u8> {
+    [&[table], key].concat()
+}
+
 impl Catalog {
-    pub(super) fn mark_dirty(&self, table: u8, key: &[u8]) -> CatalogChange {
+    /// What is written down of a row that changes here and is `before` until then.
+    pub(super) fn dirty_entry(
+        &self,
+        rows: &CatalogReader,
+        table: u8,
+        key: &[u8],
+        before: Option<&[u8]>,
+    ) -> Result<DirtyEntry, ClientError> {
+        let known = self.value(rows, Dirty::TABLE, &dirty_key(table, key))?;
+        let base = match known {
+            Some(known) => decode(&known)?.base,
+            None => digest(before),
+        };
+        Ok(self.fresh_entry(table, key, base))
+    }
+
+    fn fresh_entry(&self, table: u8, key: &[u8], base: Option<Hash>) -> DirtyEntry {
         let mark = u64::from_le_bytes(self.host.random());
-        let entry = DirtyEntry { table, key: key.to_vec(), mark };
-        self.change(Dirty::TABLE, &dirty_key(table, key), Some(&entry.to_bytes()))
+        DirtyEntry { table, key: key.to_vec(), mark, base }
+    }
+
+    pub(super) fn mark(&self, entry: &DirtyEntry) -> CatalogChange {
+        self.change(Dirty::TABLE, &dirty_key(entry.table, &entry.key), Some(&entry.to_bytes()))
+    }
+
+    fn unmark(&self, entry: &DirtyEntry) -> CatalogChange {
+        self.change(Dirty::TABLE, &dirty_key(entry.table, &entry.key), None)
     }
 
     fn dirty_entries(&self, rows: &CatalogReader) -> Result<Vec<DirtyEntry>, ClientError> {
@@ -38,7 +110,7 @@ impl Catalog {
         sealed.iter().map(|(place, sealed)| self.unseal::<Dirty>(place, sealed)).collect()
     }
 
-    fn value(
+    pub(super) fn value(
         &self,
         rows: &CatalogReader,
         table: u8,
@@ -62,14 +134,16 @@ impl Catalog {
     /// All rows that changed here, in the order of changes.
     pub(crate) fn unpublished(&self) -> Result<Unpublished, ClientError> {
         let rows = self.reader()?;
-        let mut marks = self.dirty_entries(&rows)?;
-        marks.sort_by(|one, other| (one.table, &one.key).cmp(&(other.table, &other.key)));
-        let change = |mark: &DirtyEntry| {
+        let mut entries = self.dirty_entries(&rows)?;
+        entries.sort_by(|one, other| (one.table, &one.key).cmp(&(other.table, &other.key)));
+        let mut out = Unpublished::default();
+        for mark in entries {
             let value = self.value(&rows, mark.table, &mark.key)?;
-            Ok(Change { table: mark.table, key: mark.key.clone(), value })
-        };
-        let changes = marks.iter().map(change).collect::<Result<_, ClientError>>()?;
-        Ok(Unpublished { marks, changes })
+            let digest = digest(value.as_deref());
+            out.changes.push(Change { table: mark.table, key: mark.key.clone(), value });
+            out.marks.push(Published { mark, digest });
+        }
+        Ok(out)
     }
 
     /// Every row that belongs to the index, in the order of changes.
@@ -86,74 +160,137 @@ impl Catalog {
         Ok(out)
     }
 
-    /// Takes over what changed elsewhere, all but rows that changed here; gives how many rows that were.
-    /// `whole` says that the changes are all rows there are: others that nobody changed here go.
+    /// Takes over what changed elsewhere. A row that changed here too is made of both; nothing that is
+    /// stored is lost by that, see `merge`.
     pub(crate) fn take_over(
         &self,
-        changes: &[Change],
-        whole: bool,
+        taken: Taken<'_>,
         (chain, known): (&ChainId, &KnownEntry),
-    ) -> Result<u64, ClientError> {
+    ) -> Result<TookOver, ClientError> {
         let rows = self.open()?;
+        let dirty = self.dirty_entries(&rows)?.into_iter();
+        let dirty = dirty.map(|entry| ((entry.table, entry.key.clone()), entry)).collect();
+        let mut took = TookOver::default();
+        let mut told: BTreeSet<Place> = BTreeSet::new();
         let mut out = Vec::new();
-        let mut taken = 0;
-        let mut keep: BTreeSet<Place> = BTreeSet::new();
-        for dirty in self.dirty_entries(&rows)? {
-            let at = (dirty.table, dirty.key.as_slice());
-            let found = changes.binary_search_by(|change| change.place().cmp(&at));
-            let same = match found {
-                Ok(place) => self.value(&rows, dirty.table, &dirty.key)? == changes[place].value,
-                Err(_) => false,
-            };
-            // The network has the very row that was to be published: an earlier try came through.
-            if same {
-                out.push(self.change(Dirty::TABLE, &dirty_key(dirty.table, &dirty.key), None));
+        for change in taken.changes.iter().filter(|change| !is_local(change.table)) {
+            if taken.extent != Extent::Some {
+                told.insert((change.table, self.place(change.table, &change.key)));
             }
-            keep.insert((dirty.table, self.place(dirty.table, &dirty.key)));
-        }
-        for change in changes.iter().filter(|change| !is_local(change.table)) {
-            let place = (change.table, self.place(change.table, &change.key));
-            if keep.contains(&place) {
-                continue;
-            }
-            if whole {
-                keep.insert(place);
-            }
-            out.push(self.change(change.table, &change.key, change.value.as_deref()));
-            taken += 1;
+            self.take_change(&rows, &dirty, taken, change, &mut took, &mut out)?;
             if out.len() >= CHANGES_AT_ONCE {
                 rows.write(std::mem::take(&mut out)).map_err(index_error)?;
             }
         }
-        for table in (0..LOCAL_FROM).filter(|table| whole && !is_local(*table)) {
-            for (place, _) in rows.scan(table, &[], None, usize::MAX).map_err(index_error)? {
-                let known = <[u8; 32]>::try_from(place.as_slice());
-                if !known.is_ok_and(|place| keep.contains(&(table, place))) {
-                    out.push(CatalogChange::Remove { table, key: place });
-                    taken += 1;
-                }
-            }
+        if taken.extent != Extent::Some {
+            self.take_absent(&rows, &dirty, taken.extent, &told, &mut took, &mut out)?;
         }
         out.push(self.change(Known::TABLE, &chain.0, Some(&known.to_bytes())));
         rows.write(out).map_err(index_error)?;
-        Ok(taken)
+        Ok(took)
+    }
+
+    /// Takes over what the network says of one row.
+    fn take_change(
+        &self,
+        rows: &CatalogReader,
+        dirty: &BTreeMap<(u8, Vec<u8>), DirtyEntry>,
+        taken: Taken<'_>,
+        change: &Change,
+        took: &mut TookOver,
+        out: &mut Vec<CatalogChange>,
+    ) -> Result<(), ClientError> {
+        let Change { table, key, value: theirs } = change;
+        let mark = dirty.get(&(*table, key.clone()));
+        if mark.is_none() && taken.extent != Extent::Branch {
+            out.push(self.change(*table, key, theirs.as_deref()));
+            took.rows += 1;
+            return Ok(());
+        }
+        let ours = self.value(rows, *table, key)?;
+        if ours == *theirs {
+            // The network has the very row that was to be published: an earlier try came through.
+            out.extend(mark.map(|mark| self.unmark(mark)));
+            return Ok(());
+        }
+        let base = digest(theirs.as_deref());
+        let merged = match mark {
+            // Nobody else has changed it, or this device has set what is there.
+            Some(mark) if taken.own || (taken.extent != Extent::Branch && mark.base == base) => {
+                ours.clone()
+            }
+            // On another branch a row that is not here is news, and one that is here is not gone.
+            None if ours.is_none() => theirs.clone(),
+            _ => merge_rows(*table, ours.as_deref(), theirs.as_deref()),
+        };
+        if merged != ours {
+            out.push(self.change(*table, key, merged.as_deref()));
+            took.rows += 1;
+            if *table == Names::TABLE && mark.is_some() {
+                took.merged.push(key.clone());
+            }
+        }
+        if merged == *theirs {
+            out.extend(mark.map(|mark| self.unmark(mark)));
+        } else {
+            out.push(self.mark(&self.fresh_entry(*table, key, base)));
+        }
+        Ok(())
+    }
+
+    /// Looks at the rows here of which the network says nothing, though it says all there is.
+    fn take_absent(
+        &self,
+        rows: &CatalogReader,
+        dirty: &BTreeMap<(u8, Vec<u8>), DirtyEntry>,
+        extent: Extent,
+        told: &BTreeSet<Place>,
+        took: &mut TookOver,
+        out: &mut Vec<CatalogChange>,
+    ) -> Result<(), ClientError> {
+        for table in (0..LOCAL_FROM).filter(|table| !is_local(*table)) {
+            for (place, sealed) in rows.scan(table, &[], None, usize::MAX).map_err(index_error)? {
+                let known = <[u8; 32]>::try_from(place.as_slice());
+                if known.is_ok_and(|place| told.contains(&(table, place))) {
+                    continue;
+                }
+                let (key, _) = self.unseal_any(table, &place, &sealed)?;
+                match dirty.get(&(table, key.clone())) {
+                    Some(mark) => out.push(self.mark(&DirtyEntry { base: None, ..mark.clone() })),
+                    None if extent == Extent::Branch => {
+                        out.push(self.mark(&self.fresh_entry(table, &key, None)));
+                    }
+                    None => {
+                        out.push(CatalogChange::Remove { table, key: place });
+                        took.rows += 1;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Writes down that rows are on the network as they were when they were looked at, and that the
     /// uploads of these names are part of it.
     pub(crate) fn settle(
         &self,
-        published: &[DirtyEntry],
+        published: &[Published],
         uploads: &[Vec<u8>],
         (chain, known): (&ChainId, &KnownEntry),
     ) -> Result<(), ClientError> {
         let rows = self.open()?;
         let mut out = vec![self.change(Known::TABLE, &chain.0, Some(&known.to_bytes()))];
-        for mark in published {
-            let key = dirty_key(mark.table, &mark.key);
-            let now = self.value(&rows, Dirty::TABLE, &key)?;
-            if now.as_deref() == Some(&mark.to_bytes()) {
-                out.push(self.change(Dirty::TABLE, &key, None));
+        for Published { mark, digest } in published {
+            let Some(now) = self.value(&rows, Dirty::TABLE, &dirty_key(mark.table, &mark.key))?
+            else {
+                continue;
+            };
+            let now = decode(&now)?;
+            if now.mark == mark.mark {
+                out.push(self.unmark(mark));
+            } else {
+                // It has changed once more, from what is on the network now.
+                out.push(self.mark(&DirtyEntry { base: *digest, ..now }));
             }
         }
         for slot in uploads {
@@ -163,6 +300,7 @@ impl Catalog {
     }
 }
 
-fn dirty_key(table: u8, key: &[u8]) -> Vec<u8> {
-    [&[table], key].concat()
+fn decode(bytes: &[u8]) -> Result<DirtyEntry, ClientError> {
+    use symbolon_protocol::Decode;
+    DirtyEntry::from_bytes(bytes).map_err(|error| ClientError::Index(error.to_string()))
 }

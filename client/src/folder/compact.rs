@@ -184,7 +184,7 @@ impl Client {
             }
         }
         if done {
-            self.sweep(0).await?;
+            self.sweep().await?;
         }
         Ok(())
     }

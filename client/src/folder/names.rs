@@ -142,6 +142,15 @@ impl Client {
         views.map(|(name, entry)| tree.view(name, entry)).collect()
     }
 
+    /// The names at or below one that stand for bytes that are gone.
+    pub fn lost(&self, name: &[u8]) -> Result<Vec<Name>, ClientError> {
+        let tree = self.tree()?;
+        let lost = tree
+            .live()
+            .filter(|(found, version)| found.is_at_or_below(name) && tree.is_lost(version));
+        Ok(lost.map(|(name, _)| name.clone()).collect())
+    }
+
     /// Whether there is a folder of that name.
     pub fn is_folder(&self, name: &[u8]) -> Result<bool, ClientError> {
         let name = name.strip_suffix(b"/").unwrap_or(name);
@@ -164,7 +173,7 @@ impl Client {
         let rows = self.catalog().rows_at(Names, names.iter().map(Name::as_bytes))?;
         let kept = rows.iter().flatten().count() as u64;
         let (uploads, ended, refunded) = self.end_uploads(names).await?;
-        let swept = self.sweep(0).await?;
+        let swept = self.sweep().await?;
         self.compact(progress).await?;
         Ok(Removed {
             names: names.len() as u64,
@@ -179,7 +188,7 @@ impl Client {
 
     /// Does what an earlier removal, cut short, left undone.
     pub async fn tidy(&self) -> Result<(), ClientError> {
-        self.sweep(0).await.map(drop)
+        self.sweep().await.map(drop)
     }
 
     /// Ends unfinished uploads of names that are removed; says how many, how many deals of theirs, and what
@@ -304,7 +313,7 @@ impl Client {
         self.check_place(&name)?;
         let (number, dropped) = self.bring_back(&name, number)?;
         if dropped {
-            self.sweep(0).await?;
+            self.sweep().await?;
             self.compact(progress).await?;
         }
         Ok(number)

@@ -19,6 +19,7 @@ use crate::{
     catalog::{Content, NameEntry, Version},
     durability::{Durability, Record, durability},
     error::ClientError,
+    index::Growth,
     names::{Found, Name, NewVersion, Tree, below, path_of, shown},
     place::{choose_scheme, quote, with_room},
     source::Dress,
@@ -122,6 +123,26 @@ impl FolderPlan {
     #[must_use]
     pub fn removed(&self) -> &[Name] {
         &self.removed
+    }
+
+    /// What it adds to the names index at most.
+    #[must_use]
+    pub fn growth(&self) -> Growth {
+        let targets = self.rows.iter().map(|row| match &row.content {
+            Content::Link { target } => target.len(),
+            Content::File { .. } | Content::Folder => 0,
+        });
+        let others = self.rows.iter().map(|row| &row.name);
+        let others = others.chain(self.modes.iter().map(|(name, _)| name)).chain(&self.removed);
+        let all = self.names().chain(others);
+        let bytes = all.map(|name| name.as_bytes().len()).chain(targets).sum::<usize>();
+        let path = self.root.as_os_str().len() as u64;
+        let objects = self.units.len() as u64;
+        Growth {
+            names: self.files() + self.others() + self.removed.len() as u64,
+            name_bytes: bytes as u64 + path.saturating_mul(objects),
+            objects,
+        }
     }
 
     /// Names of the files to be stored.

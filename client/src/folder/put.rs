@@ -91,7 +91,7 @@ impl Client {
         progress: &Progress,
     ) -> Result<FolderStored, ClientError> {
         let storing = self.store_planned(plan, quote, options, progress);
-        self.telling(options.epochs, storing).await
+        self.telling(storing).await
     }
 
     async fn store_planned(
@@ -149,7 +149,7 @@ impl Client {
         }
         self.end_orphans(&worker.label, &slots, progress).await?;
         if dropped {
-            report.refunded = self.sweep(options.epochs).await?.refunded;
+            report.refunded = self.sweep().await?.refunded;
             self.compact(progress).await?;
         }
         Ok(report)

@@ -5,11 +5,12 @@ use symbolon_protocol::{
     ledger::{Status, transaction::Action},
     limits::ROOT_BYTES_MAX,
     names::{
-        Change, Part, Place, RootError, RootRecord, merge, runs_to_merge, seal, without_removed,
+        Change, Part, Place, RootError, RootRecord, Run, merge, runs_to_merge, seal,
+        without_removed,
     },
 };
 
-use super::PublishReport;
+use super::{PublishReport, PullReport, cost::Term, pull::digest};
 use crate::{
     Client,
     account::transaction_id,
@@ -22,8 +23,13 @@ use crate::{
 /// How often to begin again when another device was first.
 const TRIES: u32 = 5;
 
-/// For how long an index is kept at least, in milliseconds: 30 days.
-const TERM_MS: u64 = 30 * 86_400_000;
+/// Whether runs may be stored.
+#[derive(Clone, Copy)]
+enum Runs {
+    None,
+    /// For so much at most, where that is bounded.
+    UpTo(Option<Amount>),
+}
 
 /// A record that is about to be set.
 struct Draft {
@@ -36,19 +42,34 @@ struct Draft {
     dropped: Vec<Part>,
 }
 
-/// For how long runs are paid.
-struct Term {
-    now: u64,
-    until: u64,
+impl Draft {
+    fn of(record: RootRecord) -> Self {
+        let (blob, uploads, dropped) = (Vec::new(), Vec::new(), Vec::new());
+        Self { record, blob, cost: Amount::ZERO, uploads, dropped }
+    }
 }
 
 impl Client {
     /// Puts the rows that changed here on the network: pulls first, and sets the account's root record.
-    /// `epochs` is for how long the caller wants them kept; at least 30 days, and never less than
-    /// before. `None` when there is nothing to publish, which takes no network.
+    /// Where a run has to be stored for that, it costs at most `cost_max`: [`Client::quote_index`] says how
+    /// much that may be. When it is more the rows stay to be published, and nothing is paid. `None` when
+    /// there is nothing to publish, which takes no network.
     pub async fn publish_names(
         &self,
-        epochs: u64,
+        cost_max: Option<Amount>,
+        progress: &Progress,
+    ) -> Result<Option<PublishReport>, ClientError> {
+        self.publish_with(Runs::UpTo(cost_max), progress).await
+    }
+
+    /// The same as far as it costs nothing: other devices are pulled from in any case.
+    pub(crate) async fn publish_inline(&self) -> Result<(), ClientError> {
+        self.publish_with(Runs::None, &Progress::silent()).await.map(drop)
+    }
+
+    async fn publish_with(
+        &self,
+        runs: Runs,
         progress: &Progress,
     ) -> Result<Option<PublishReport>, ClientError> {
         self.share_unfinished()?;
@@ -57,22 +78,24 @@ impl Client {
             return Ok(None);
         }
         let _lock = self.lock_index().await?;
+        let mut pulled: Option<PullReport> = None;
         for _ in 0..TRIES {
-            let standing = self.pull_locked(progress).await?.0;
+            let (standing, report) = self.pull_locked(progress).await?;
+            pulled = join(pulled, report);
             let (client, fresh) = (self.clone(), standing.fresh);
             let rows = self.host().in_turn(move || client.to_publish(fresh)).await?;
             if rows.changes.is_empty() {
                 self.end_dropped(standing.known).await?;
                 return Ok(None);
             }
-            let version = standing.known.version + 1;
-            let term = self.term(epochs, &standing.known.record).await?;
+            let known = standing.known;
             let Unpublished { marks, changes } = rows;
             let count = changes.len();
-            let draft =
-                self.draft(&standing.known.record, version, changes, term, progress).await?;
+            let moment = self.host().now_ms().max(known.moment.saturating_add(1));
+            let draft = self.draft(&known, moment, (changes, runs), progress).await?;
             let id = transaction_id("set root", &draft.blob);
-            let (expected_version, blob) = (standing.known.version, draft.blob);
+            let (expected_version, blob) = (known.version, draft.blob);
+            let digest = Some(digest(&blob));
             match self.send(id, Action::SetRoot { expected_version, blob }).await {
                 Ok(_) => {}
                 Err(ClientError::LedgerRefused(Status::RootMoved)) => {
@@ -81,13 +104,14 @@ impl Client {
                 }
                 Err(error) => return Err(error),
             }
-            let mut dropped = standing.known.dropped;
+            let (version, mut dropped) = (known.version + 1, known.dropped);
             dropped.extend(draft.dropped);
-            let known = KnownEntry { version, record: draft.record, dropped };
+            let (device, record) = (known.device, draft.record);
+            let known = KnownEntry { version, digest, device, moment, record, dropped };
             let chain = self.ledger().chain();
             self.catalog().settle(&marks, &draft.uploads, (&chain, &known))?;
             self.end_dropped(known).await?;
-            return Ok(Some(PublishReport { version, rows: count, cost: draft.cost }));
+            return Ok(Some(PublishReport { version, rows: count, cost: draft.cost, pulled }));
         }
         Err(ClientError::Locked { what: String::from("the names index, on another device") })
     }
@@ -120,66 +144,81 @@ impl Client {
         }
     }
 
-    async fn term(&self, epochs: u64, record: &RootRecord) -> Result<Term, ClientError> {
-        let chain = self.chain_row().await?;
-        let (now, params) = (chain.epoch, &chain.params);
-        let least = TERM_MS.div_ceil(params.epoch_ms);
-        let wanted = now.saturating_add(epochs.max(least)).max(record.until);
-        Ok(Term { now, until: wanted.min(now.saturating_add(params.deal_epochs_max)) })
-    }
-
     async fn draft(
         &self,
-        before: &RootRecord,
-        version: u64,
-        fresh: Vec<Change>,
-        term: Term,
+        known: &KnownEntry,
+        moment: u64,
+        (fresh, runs): (Vec<Change>, Runs),
         progress: &Progress,
     ) -> Result<Draft, ClientError> {
+        let (before, version) = (&known.record, known.version + 1);
         let place = Place { chain: self.ledger().chain(), account: self.me(), version };
         let (names_key, nonce) = (self.identity().names_key(), self.host().random());
-        let tail = merge(before.tail.clone(), fresh);
-        let mut record = RootRecord { until: term.until, runs: before.runs.clone(), tail };
-        // Runs whose time is half over are written again, and paid for the whole of it.
-        let wanted = term.until - term.now;
-        let old = record.runs.iter().any(|run| run.end.saturating_sub(term.now) < wanted / 2);
+        let mut record = before.clone();
+        record.tail = merge(record.tail, fresh);
+        record.mark(known.device, moment);
+        let mut term = None;
+        if !record.runs.is_empty() {
+            term = Some(self.term(&self.chain_row().await?, before)?);
+        }
+        let mut dropped = Vec::new();
+        if term.is_some_and(|term: Term| term.is_stale(before)) {
+            dropped =
+                std::mem::take(&mut record.runs).into_iter().flat_map(|run| run.parts).collect();
+            record.tail = self.catalog().published_rows()?;
+        }
         // Many rows are not sealed only to see that they do not fit.
         let large = ROOT_BYTES_MAX < record.tail.iter().map(Change::size).sum();
-        let inline = match old || large {
+        let inline = match large {
             true => None,
             false => fitting(seal(&names_key, &place, &record, &nonce))?,
         };
         if let Some(blob) = inline {
-            let (uploads, dropped) = (Vec::new(), Vec::new());
-            return Ok(Draft { record, blob, cost: Amount::ZERO, uploads, dropped });
+            return Ok(Draft { blob, dropped, ..Draft::of(record) });
         }
+        let Runs::UpTo(cost_max) = runs else {
+            return Err(ClientError::Index(String::from(
+                "the newest names have no room in the root record",
+            )));
+        };
         progress.note("storing the list of names");
         // What a put or get had under way is of no use now, and the rows of a great folder want the room.
         self.inner.buffers.clear();
-        let fresh = std::mem::take(&mut record.tail);
-        let taken = match old {
-            true => record.runs.len(),
-            false => runs_to_merge(&record, fresh.iter().map(|one| one.size() as u64).sum()),
+        let term = match term {
+            Some(term) => term,
+            None => self.term(&self.chain_row().await?, before)?,
         };
-        let kept = record.runs.len() - taken;
-        let merged = record.runs.split_off(kept);
-        let changes = self.run_content(fresh, &merged, kept).await?;
-        let mut draft = Draft {
-            record,
-            blob: Vec::new(),
-            cost: Amount::ZERO,
-            uploads: Vec::new(),
-            dropped: merged.into_iter().flat_map(|run| run.parts).collect(),
-        };
-        if !changes.is_empty() {
-            let stored = self.store_run(changes, wanted).await?;
-            draft.record.runs.push(stored.run);
-            (draft.cost, draft.uploads) = (stored.cost, stored.uploads);
-        }
+        record.until = term.until;
+        let mut draft = self.with_run(record, term, cost_max).await?;
+        draft.dropped.extend(dropped);
         let sealed = fitting(seal(&names_key, &place, &draft.record, &nonce))?;
         draft.blob = sealed.ok_or_else(|| {
             ClientError::Index(String::from("there are more names than an index has room for"))
         })?;
+        Ok(draft)
+    }
+
+    /// Stores the tail of a record as a run, together with the newest runs.
+    async fn with_run(
+        &self,
+        mut record: RootRecord,
+        term: Term,
+        cost_max: Option<Amount>,
+    ) -> Result<Draft, ClientError> {
+        let fresh = std::mem::take(&mut record.tail);
+        let taken = runs_to_merge(&record, fresh.iter().map(|one| one.size() as u64).sum());
+        let kept = record.runs.len() - taken;
+        let merged = record.runs.split_off(kept);
+        let changes = self.run_content(fresh, &merged, kept).await?;
+        let mut draft = Draft::of(record);
+        draft.dropped = merged.into_iter().flat_map(|run| run.parts).collect();
+        if !changes.is_empty() {
+            let epochs = term.epochs(&draft.record);
+            let until = term.now.saturating_add(1).saturating_add(epochs);
+            let stored = self.store_run(changes, (epochs, until), cost_max).await?;
+            draft.record.runs.push(stored.run);
+            (draft.cost, draft.uploads) = (stored.cost, stored.uploads);
+        }
         Ok(draft)
     }
 
@@ -188,7 +227,7 @@ impl Client {
     async fn run_content(
         &self,
         fresh: Vec<Change>,
-        merged: &[symbolon_protocol::names::Run],
+        merged: &[Run],
         kept: usize,
     ) -> Result<Vec<Change>, ClientError> {
         if kept == 0 && !merged.is_empty() {
@@ -212,9 +251,13 @@ impl Client {
         if known.dropped.is_empty() {
             return Ok(());
         }
+        let named: Vec<_> = known.record.runs.iter().flat_map(|run| &run.parts).cloned().collect();
         for part in std::mem::take(&mut known.dropped) {
-            let key = KeyBytes::new(*part.key.as_bytes());
-            self.end_deals(&part.manifest, &key).await?;
+            // A ledger that was set back, and then was not, names again what another branch did not.
+            if !named.contains(&part) {
+                let key = KeyBytes::new(*part.key.as_bytes());
+                self.end_deals(&part.manifest, &key).await?;
+            }
         }
         let chain = self.ledger().chain();
         self.catalog().settle(&[], &[], (&chain, &known))
@@ -230,6 +273,19 @@ impl Client {
             return self.catalog().settle(&[], &names, (&chain, &standing.known));
         }
         self.end_upload(entry).await.map(drop)
+    }
+}
+
+/// What several pulls of one command did.
+fn join(before: Option<PullReport>, next: Option<PullReport>) -> Option<PullReport> {
+    match (before, next) {
+        (Some(mut before), Some(next)) => {
+            before.merged.extend(next.merged);
+            let set_back = before.set_back || next.set_back;
+            let rows = before.rows + next.rows;
+            Some(PullReport { version: next.version, rows, merged: before.merged, set_back })
+        }
+        (before, next) => next.or(before),
     }
 }
 

@@ -1,15 +1,22 @@
 //! Pulling: what the ledger's record leads to and is not here yet comes into the local index.
+//!
+//! A record is compared with the known one by more than its version. One that was not made from it is
+//! another branch: the ledger was set back, and another device went on from there, or it shows different
+//! devices different records. Then nothing that is here goes; what the branch does not have is put there
+//! again, see `spec/names.md`.
 
 use symbolon_protocol::{
-    ledger::rows::Roots,
-    names::{Place, RootRecord, merge, open},
+    id::Hash,
+    ledger::rows::{Root, Roots},
+    names::{Change, Place, RootRecord, Run, merge, open},
 };
 
 use super::PullReport;
 use crate::{
     Client,
-    catalog::{Known, KnownEntry},
+    catalog::{Extent, Known, KnownEntry, Taken},
     error::ClientError,
+    names::shown,
     progress::Progress,
 };
 
@@ -24,14 +31,38 @@ pub(super) struct Standing {
     pub(super) fresh: bool,
 }
 
+/// A record as the ledger has it.
+struct Found {
+    version: u64,
+    digest: Option<Hash>,
+    record: RootRecord,
+}
+
+/// What a record is known by.
+pub(super) fn digest(blob: &[u8]) -> Hash {
+    Hash(*blake3::hash(blob).as_bytes())
+}
+
+impl Standing {
+    /// Whether the ledger has what is known here.
+    fn is_at(&self, row: Option<&Root>) -> bool {
+        let version = row.map_or(0, |row| row.version);
+        version == self.known.version && row.map(|row| digest(&row.blob)) == self.known.digest
+    }
+
+    /// Whether a record was made from the one that is known here.
+    fn leads_to(&self, found: &Found) -> bool {
+        self.fresh
+            || (self.known.version < found.version && found.record.follows(&self.known.record))
+    }
+}
+
 impl Client {
     /// Brings the local index up to the root record on the ledger; `None` when it is there already.
     /// That takes one row of the ledger. Rows that changed here and are not published stay.
     pub async fn pull_names(&self, progress: &Progress) -> Result<Option<PullReport>, ClientError> {
-        let known = self.standing()?.known.version;
-        let version = self.root_version().await?;
-        check_version(known, version)?;
-        if version == known {
+        let row = self.root_row().await?;
+        if self.standing()?.is_at(row.as_ref()) {
             return Ok(None);
         }
         let _lock = self.lock_index().await?;
@@ -41,14 +72,19 @@ impl Client {
     pub(super) fn standing(&self) -> Result<Standing, ClientError> {
         let known = self.catalog().row(Known, &self.ledger().chain().0)?;
         let fresh = known.is_none();
-        let empty =
-            || KnownEntry { version: 0, record: RootRecord::default(), dropped: Vec::new() };
+        let empty = || KnownEntry {
+            version: 0,
+            digest: None,
+            device: u64::from_le_bytes(self.host().random()),
+            moment: 0,
+            record: RootRecord::default(),
+            dropped: Vec::new(),
+        };
         Ok(Standing { known: known.unwrap_or_else(empty), fresh })
     }
 
-    async fn root_version(&self) -> Result<u64, ClientError> {
-        let row = self.ledger().row(Roots, &self.me()).await?;
-        Ok(row.map_or(0, |row| row.version))
+    async fn root_row(&self) -> Result<Option<Root>, ClientError> {
+        Ok(self.ledger().row(Roots, &self.me()).await?)
     }
 
     /// The same as [`Client::pull_names`], for whoever has the lock.
@@ -60,24 +96,19 @@ impl Client {
         loop {
             tries += 1;
             let standing = self.standing()?;
-            let row = self.ledger().row(Roots, &self.me()).await?;
-            let version = row.as_ref().map_or(0, |row| row.version);
-            check_version(standing.known.version, version)?;
-            let Some(row) = row.filter(|_| version != standing.known.version) else {
+            let row = self.root_row().await?;
+            if standing.is_at(row.as_ref()) {
                 return Ok((standing, None));
-            };
-            let place = Place { chain: self.ledger().chain(), account: self.me(), version };
-            let record =
-                open(&self.identity().names_key(), &place, &row.blob).map_err(|error| {
-                    ClientError::Index(format!(
-                        "version {version} of the names on the ledger: {error}"
-                    ))
-                })?;
-            match self.take_record(standing, version, record, progress).await {
+            }
+            let found = self.open_row(row)?;
+            let (version, digest) = (found.version, found.digest);
+            match self.take_record(standing, found, progress).await {
                 Ok((standing, report)) => return Ok((standing, Some(report))),
                 Err(error) => {
-                    let moved = self.root_version().await? != version;
-                    if !moved || tries == TRIES {
+                    let now = self.root_row().await?;
+                    let same = now.as_ref().map_or(0, |row| row.version) == version
+                        && now.map(|row| self::digest(&row.blob)) == digest;
+                    if same || tries == TRIES {
                         return Err(error);
                     }
                 }
@@ -85,40 +116,78 @@ impl Client {
         }
     }
 
+    fn open_row(&self, row: Option<Root>) -> Result<Found, ClientError> {
+        // A ledger that was set back may know of no record any more.
+        let Some(Root { version, blob }) = row else {
+            return Ok(Found { version: 0, digest: None, record: RootRecord::default() });
+        };
+        let place = Place { chain: self.ledger().chain(), account: self.me(), version };
+        let record = open(&self.identity().names_key(), &place, &blob).map_err(|error| {
+            ClientError::Index(format!("version {version} of the names on the ledger: {error}"))
+        })?;
+        Ok(Found { version, digest: Some(digest(&blob)), record })
+    }
+
     async fn take_record(
         &self,
         standing: Standing,
-        version: u64,
-        record: RootRecord,
+        found: Found,
         progress: &Progress,
     ) -> Result<(Standing, PullReport), ClientError> {
+        let leads = standing.leads_to(&found);
         let Standing { known, fresh } = standing;
+        let Found { version, digest, record } = found;
         // Runs are merged from the newest on: what follows the common ones is newer than all of them.
-        let common = known.record.common(&record);
-        let mut changes = Vec::new();
-        if common < record.runs.len() {
-            progress.note("fetching the list of names");
+        let common = if leads { known.record.common(&record) } else { 0 };
+        let (changes, all) = self.read_runs(&record, common, progress).await?;
+        let changes = merge(changes, record.tail.clone());
+        let extent = match leads {
+            false => Extent::Branch,
+            // With no run in common the record says all there is. Where nothing of it was ever here,
+            // rows that it does not have are another ledger's.
+            true if common == 0 && all && !fresh => Extent::Whole,
+            true => Extent::Some,
+        };
+        // A command of this device was killed before it could write down that it had published.
+        let moment = record.moment_of(known.device).unwrap_or(0);
+        let own = leads && version == known.version + 1 && known.moment < moment;
+        let mut dropped = known.dropped;
+        if !leads {
+            progress.note("the ledger has another list of names than this device knew");
+            // What the branch does not name is named by nothing any more.
+            dropped.extend(known.record.runs.into_iter().flat_map(|run| run.parts));
         }
-        for run in &record.runs[common..] {
+        let (device, moment) = (known.device, known.moment.max(moment));
+        let known = KnownEntry { version, digest, device, moment, record, dropped };
+        let chain = self.ledger().chain();
+        let taken = Taken { changes: &changes, extent, own };
+        let took = {
+            let _names = self.lock_names()?;
+            self.catalog().take_over(taken, (&chain, &known))?
+        };
+        let merged = took.merged.iter().map(|name| shown(name)).collect();
+        let report = PullReport { version, rows: took.rows, merged, set_back: !leads };
+        Ok((Standing { known, fresh: false }, report))
+    }
+
+    /// What the runs from one on say, and whether all of them were read. One that is over is not: all that
+    /// it names is over too, and the nodes have let it go.
+    async fn read_runs(
+        &self,
+        record: &RootRecord,
+        from: usize,
+        progress: &Progress,
+    ) -> Result<(Vec<Change>, bool), ClientError> {
+        let (mut changes, runs) = (Vec::new(), &record.runs[from..]);
+        if runs.is_empty() {
+            return Ok((changes, true));
+        }
+        progress.note("fetching the list of names");
+        let epoch = self.chain_row().await?.epoch;
+        let living: Vec<&Run> = runs.iter().filter(|run| epoch < run.end).collect();
+        for run in &living {
             changes = merge(changes, self.read_run(run).await?);
         }
-        changes = merge(changes, record.tail.clone());
-        // With no run in common the record says all there is. Where nothing of it was ever here, rows
-        // that it does not have are another ledger's.
-        let whole = common == 0 && !fresh;
-        let known = KnownEntry { version, record, dropped: known.dropped };
-        let chain = self.ledger().chain();
-        let rows = self.catalog().take_over(&changes, whole, (&chain, &known))?;
-        Ok((Standing { known, fresh: false }, PullReport { version, rows }))
+        Ok((changes, living.len() == runs.len()))
     }
-}
-
-fn check_version(known: u64, version: u64) -> Result<(), ClientError> {
-    if version < known {
-        return Err(ClientError::Index(format!(
-            "the ledger has version {version} of the names, and had version {known} before: it has \
-             lost blocks, or lies"
-        )));
-    }
-    Ok(())
 }

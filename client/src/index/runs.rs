@@ -68,22 +68,36 @@ impl Client {
         Ok(bytes)
     }
 
-    /// Stores changes as a run. Its journal rows stay until the record that names it is on the ledger,
+    /// Stores changes as a run, for at most so much, or not at all. Its journal rows stay until the record that names it is on the ledger,
     /// so that the same changes after a crash find what is stored and paid.
     pub(super) async fn store_run(
         &self,
         changes: Vec<Change>,
-        epochs: u64,
+        (epochs, until): (u64, u64),
+        cost_max: Option<Amount>,
     ) -> Result<StoredRun, ClientError> {
         let entries = changes.len() as u64;
         let (mut end, mut parts, mut uploads) = (u64::MAX, Vec::new(), Vec::new());
         let mut cost = Amount::ZERO;
-        for part in cut(changes) {
+        let cut = cut(changes);
+        if let Some(limit) = cost_max.filter(|_| cut.len() > 1) {
+            // Rather none is paid than some that are of no use without the others.
+            let length = |part: &Vec<Change>| part.iter().map(|one| one.size() as u64).sum();
+            let lengths: Vec<u64> = cut.iter().map(length).collect();
+            let cost = self.parts_cost(&lengths, epochs).await?;
+            if cost > limit {
+                return Err(ClientError::CostTooHigh { cost, limit });
+            }
+        }
+        for part in cut {
             let bytes = encode_run(&part);
             drop(part);
-            // No name of a file has a zero byte, so none is in the way.
-            let slot = format!("\0index {}", blake3::hash(&bytes).to_hex()).into_bytes();
-            let (part, paid, until) = self.store_part(&slot, bytes.into(), epochs).await?;
+            // No name of a file has a zero byte, so none is in the way. The same rows for another time are
+            // another object.
+            let hash = blake3::hash(&bytes).to_hex();
+            let slot = format!("\0index {until} {hash}").into_bytes();
+            let left = cost_max.map(|limit| limit.checked_sub(cost).unwrap_or(Amount::ZERO));
+            let (part, paid, until) = self.store_part(&slot, bytes.into(), (epochs, left)).await?;
             cost = cost.checked_add(paid).unwrap_or(cost);
             end = end.min(until);
             parts.push(part);
@@ -97,10 +111,10 @@ impl Client {
         &self,
         slot: &[u8],
         bytes: Bytes,
-        epochs: u64,
+        (epochs, cost_max): (u64, Option<Amount>),
     ) -> Result<(Part, Amount, u64), ClientError> {
         let replace = Replace::Refuse;
-        let options = PutOptions { epochs, cost_max: None, scheme: None, replace, keep: None };
+        let options = PutOptions { epochs, cost_max, scheme: None, replace, keep: None };
         let request = Request::own(slot, String::from("the index"), FileKind::Index, &options);
         // Its row stays in the journal: the record that names it is its row.
         let opened = Opened::open(&Source::Bytes(bytes), &self.inner.dir.join("spool"))?;
@@ -108,13 +122,6 @@ impl Client {
         // Nobody sells an index: what its cells could be proven with is not needed.
         self.forget_leaves(&entry.manifest.object);
         let key = FileKey::from_bytes(entry.key.expose());
-        let layout = entry.manifest.layout().map_err(|error| damaged(&error.to_string()))?;
-        let mut end = u64::MAX;
-        for segment in 0..layout.segments() {
-            let id = key.deal(segment);
-            let deal = self.deal(&id).await?.ok_or(ClientError::DealGone { segment, deal: id })?;
-            end = end.min(deal.end);
-        }
-        Ok((Part { key, manifest: entry.manifest }, entry.cost, end))
+        Ok((Part { key, manifest: entry.manifest }, entry.cost, entry.end))
     }
 }

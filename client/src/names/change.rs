@@ -17,7 +17,6 @@ use crate::{
     },
     deletion::Deletion,
     error::ClientError,
-    progress::Progress,
 };
 
 /// Held while names are read in order to be written.
@@ -102,14 +101,14 @@ impl Client {
     }
 
     /// Ends the deals of all objects that no name stands for, and forgets their keys. Before that, the
-    /// names are put on the network, to be kept for so many epochs at least: another device may have given
-    /// what is to go a name of its own.
-    pub(crate) async fn sweep(&self, epochs: u64) -> Result<Swept, ClientError> {
+    /// names are put on the network, where that costs nothing: another device may have given what is to go a
+    /// name of its own.
+    pub(crate) async fn sweep(&self) -> Result<Swept, ClientError> {
         let mut swept = Swept::default();
         if self.unused()?.objects.is_empty() {
             return Ok(swept);
         }
-        let published = self.publish_names(epochs, &Progress::silent()).await;
+        let published = self.publish_inline().await;
         // Where they cannot be now, letting go what was removed here still gives its money back.
         if let Err(error) = published {
             tracing::debug!(%error, "names could not be published before a sweep");

@@ -49,7 +49,8 @@ impl UploadEntry {
 impl Client {
     /// Does long work, and tells other devices now and then what was begun and stored so far. That they
     /// cannot be told stops nothing.
-    pub(crate) async fn telling<T>(&self, epochs: u64, work: impl Future<Output = T>) -> T {
+    /// That costs nothing: what would is left to the end of the command.
+    pub(crate) async fn telling<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         let mut wait_ms = TELL_AFTER_MS;
         loop {
@@ -58,8 +59,7 @@ impl Client {
                 done = &mut work => return done,
                 () = self.host().sleep_ms(wait_ms) => {}
             }
-            let silent = Progress::silent();
-            let telling = Box::pin(self.publish_names(epochs, &silent));
+            let telling = Box::pin(self.publish_inline());
             tokio::select! {
                 biased;
                 done = &mut work => return done,

@@ -53,6 +53,8 @@ const GOOD_FOR_MS: u64 = 2_000;
 pub(super) struct Placed {
     pub(super) shards: u32,
     pub(super) cost: Amount,
+    /// The first epoch that is not paid. What was opened just now may be paid a little longer.
+    pub(super) end: u64,
 }
 
 enum Event {
@@ -218,7 +220,7 @@ impl Client {
             let path = feeder.bytes.path().unwrap_or_else(|| job.entry.name.clone().into());
             return Err(ClientError::SourceChanged { path });
         }
-        Ok(Placed { shards, cost })
+        Ok(Placed { shards, cost, end: row.end })
     }
 
     /// Whether a deal keeps this segment. Under its id may stand one that has ended, of a put that was cut
@@ -443,9 +445,9 @@ impl Placing<'_> {
         acceptances: Vec<Acceptance>,
         cost_max: Option<Amount>,
     ) -> Result<Placed, ClientError> {
-        let params = self.client.params().await?;
+        let chain = self.client.chain_row().await?;
         let prices = acceptances.iter().map(|acceptance| acceptance.price);
-        let cost = deal_cost(&params, self.terms.length, self.terms.epochs, prices)
+        let cost = deal_cost(&chain.params, self.terms.length, self.terms.epochs, prices)
             .ok_or_else(|| ClientError::Usage(String::from("the price exceeds every amount")))?
             .total;
         if let Some(limit) = cost_max.filter(|limit| cost > *limit) {
@@ -464,7 +466,8 @@ impl Placing<'_> {
             error => error,
         })?;
         self.client.catalog().remove(Placements, &self.terms.deal.0)?;
-        Ok(Placed { shards, cost })
+        let end = chain.epoch.saturating_add(1).saturating_add(self.terms.epochs);
+        Ok(Placed { shards, cost, end })
     }
 }
 

@@ -5,12 +5,25 @@ use alloc::vec::Vec;
 use crate::{
     codec::{Decode, DecodeError, Encode, Reader},
     content::{FileKey, Manifest},
-    limits::{INDEX_PART_BYTES_MAX, INDEX_PARTS_MAX, INDEX_RUNS_MAX},
+    limits::{INDEX_DEVICES_MAX, INDEX_PART_BYTES_MAX, INDEX_PARTS_MAX, INDEX_RUNS_MAX},
     names::{Change, decode_changes, encode_changes},
+    record,
 };
 
 /// The version of the record's layout.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+
+record! {
+    /// How far a record knows of what a device has published.
+    #[derive(Copy)]
+    pub struct Seen {
+        /// The device: a number it has drawn for itself.
+        pub device: u64,
+        /// When it has published last, of what led to the record: its clock then, in milliseconds, or one
+        /// more than ever before. It never says the same twice, also where a version has to be set again.
+        pub moment: u64,
+    }
+}
 
 /// A stored object with a piece of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,9 +70,11 @@ impl Run {
 /// What an account's row on the ledger holds, sealed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RootRecord {
-    /// The epoch up to which the owner wants the index kept: runs are paid until then.
+    /// The epoch up to which the index serves: the latest end of what it names, when a run was stored last.
     pub until: u64,
-    /// The runs, oldest first.
+    /// Which publications led to this record, by device in ascending order.
+    pub seen: Vec<Seen>,
+    /// The runs, oldest first. Each is paid for at least as long as the ones before it.
     pub runs: Vec<Run>,
     /// Changes newer than every run.
     pub tail: Vec<Change>,
@@ -74,10 +89,54 @@ impl RootRecord {
         pairs.take_while(|(one, other)| one.parts == other.parts).count()
     }
 
+    /// Whether this record was made from `earlier`, directly or by way of others: whatever a device published
+    /// that led there led here too. A ledger that was set back breaks that, and so does one that shows
+    /// different devices different records.
+    #[must_use]
+    pub fn follows(&self, earlier: &Self) -> bool {
+        earlier.seen.iter().all(|mark| match self.moment_of(mark.device) {
+            Some(moment) => mark.moment <= moment,
+            // The list forgets those who have published nothing for the longest time.
+            None => {
+                self.seen.len() == INDEX_DEVICES_MAX
+                    && self.seen.iter().all(|kept| mark.moment < kept.moment)
+            }
+        })
+    }
+
+    /// When a device published last, of what led to this record.
+    #[must_use]
+    pub fn moment_of(&self, device: u64) -> Option<u64> {
+        let place = self.seen.binary_search_by_key(&device, |mark| mark.device).ok()?;
+        Some(self.seen[place].moment)
+    }
+
+    /// Writes down that a device publishes this record. Where the list is full, who has published nothing
+    /// for the longest time goes.
+    pub fn mark(&mut self, device: u64, moment: u64) {
+        match self.seen.binary_search_by_key(&device, |mark| mark.device) {
+            Ok(place) => self.seen[place].moment = moment,
+            Err(place) => self.seen.insert(place, Seen { device, moment }),
+        }
+        if INDEX_DEVICES_MAX < self.seen.len() {
+            let oldest = self.seen.iter().min_by_key(|mark| mark.moment).map(|mark| mark.device);
+            self.seen.retain(|mark| Some(mark.device) != oldest);
+        }
+    }
+
     fn check(&self) -> Result<(), DecodeError> {
         let too_many = |what, count: usize, max: usize| {
             Err(DecodeError::TooMany { what, count: count as u64, max: max as u64 })
         };
+        if INDEX_DEVICES_MAX < self.seen.len() {
+            return too_many("devices", self.seen.len(), INDEX_DEVICES_MAX);
+        }
+        if !self.seen.is_sorted_by(|one, next| one.device < next.device) {
+            return Err(DecodeError::Invalid { what: "order of devices" });
+        }
+        if !self.runs.is_sorted_by_key(|run| run.end) {
+            return Err(DecodeError::Invalid { what: "order of the ends of runs" });
+        }
         if INDEX_RUNS_MAX < self.runs.len() {
             return too_many("runs", self.runs.len(), INDEX_RUNS_MAX);
         }
@@ -99,7 +158,7 @@ impl RootRecord {
         Ok(())
     }
 
-    /// Whether the record has no more runs and parts than a reader takes.
+    /// Whether the record has no more of anything than a reader takes, and in the order it takes.
     #[must_use]
     pub fn is_bounded(&self) -> bool {
         self.check().is_ok()
@@ -110,7 +169,9 @@ impl Encode for RootRecord {
     fn encode(&self, out: &mut Vec<u8>) {
         VERSION.encode(out);
         self.until.encode(out);
-        let count = |count: usize| u8::try_from(count).expect("runs and parts are few");
+        let count = |count: usize| u8::try_from(count).expect("devices, runs and parts are few");
+        count(self.seen.len()).encode(out);
+        self.seen.iter().for_each(|mark| mark.encode(out));
         count(self.runs.len()).encode(out);
         for run in &self.runs {
             run.end.encode(out);
@@ -131,7 +192,10 @@ impl Decode for RootRecord {
             return Err(DecodeError::Tag { what: "root record version", tag: version });
         }
         let until = u64::decode(input)?;
-        let mut runs = Vec::new();
+        let (mut seen, mut runs) = (Vec::new(), Vec::new());
+        for _ in 0..u8::decode(input)? {
+            seen.push(Seen::decode(input)?);
+        }
         for _ in 0..u8::decode(input)? {
             let (end, entries) = (u64::decode(input)?, u64::decode(input)?);
             let mut parts = Vec::new();
@@ -140,7 +204,7 @@ impl Decode for RootRecord {
             }
             runs.push(Run { end, entries, parts });
         }
-        let record = Self { until, runs, tail: decode_changes(input)? };
+        let record = Self { until, seen, runs, tail: decode_changes(input)? };
         record.check()?;
         Ok(record)
     }

@@ -68,7 +68,7 @@ pub fn seal(
 ) -> Result<Vec<u8>, RootError> {
     let bytes = Zeroizing::new(record.to_bytes());
     let whole = blob_bytes(bytes.len());
-    if ROOT_BYTES_MAX < whole || !record.is_bounded() {
+    if !has_room(bytes.len()) || !record.is_bounded() {
         return Err(RootError::TooLarge { bytes: bytes.len() });
     }
     let length = u16::try_from(bytes.len()).expect("a blob has at most 4096 bytes");
@@ -102,6 +102,12 @@ pub fn open(names_key: &[u8; 32], place: &Place, blob: &[u8]) -> Result<RootReco
         return Err(RootError::Padding);
     }
     Ok(RootRecord::from_bytes(record)?)
+}
+
+/// Whether a record of so many bytes has room in a blob.
+#[must_use]
+pub fn has_room(record: usize) -> bool {
+    blob_bytes(record) <= ROOT_BYTES_MAX
 }
 
 /// The size of the blob of a record of so many bytes.

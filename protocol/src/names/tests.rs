@@ -11,7 +11,7 @@ use crate::{
     codec::Encode,
     content::{FileKey, Layout, Manifest, MaskMode, Scheme},
     id::{AccountId, ChainId, Hash, ObjectId},
-    limits::{INDEX_RUNS_MAX, ROOT_BYTES_MAX},
+    limits::{INDEX_DEVICES_MAX, INDEX_RUNS_MAX, ROOT_BYTES_MAX},
 };
 
 const KEY: [u8; 32] = [5; 32];
@@ -253,4 +253,39 @@ fn changes_have_one_order() {
     assert!(decode_run(&bytes).is_err());
     let merged = merge(vec![twice[1].clone()], vec![twice[0].clone()]);
     assert_eq!(decode_run(&encode_run(&merged)), Ok(merged));
+}
+
+#[test]
+fn a_record_follows_what_led_to_it_and_nothing_else() {
+    let mut first = RootRecord::default();
+    first.mark(7, 1);
+    let mut second = first.clone();
+    second.mark(3, 2);
+    let (mut mine, mut theirs) = (second.clone(), second.clone());
+    mine.mark(7, 3);
+    theirs.mark(3, 3);
+    assert!(second.follows(&first) && mine.follows(&first) && mine.follows(&second));
+    assert!(mine.follows(&mine) && !first.follows(&second), "an older one follows nothing newer");
+    assert!(!mine.follows(&theirs) && !theirs.follows(&mine), "two branches, at one version");
+    let mut later = theirs.clone();
+    later.mark(9, 4);
+    later.mark(3, 5);
+    assert!(later.follows(&theirs) && !later.follows(&mine), "nor when one went on");
+    assert_eq!((later.moment_of(3), later.moment_of(8)), (Some(5), None));
+}
+
+#[test]
+fn who_is_forgotten_is_no_other_branch() {
+    let mut record = RootRecord::default();
+    let devices = INDEX_DEVICES_MAX as u64;
+    for device in 0..devices {
+        record.mark(100 - device, device + 1);
+    }
+    let early = record.clone();
+    record.mark(1, devices + 1);
+    assert_eq!((record.seen.len(), record.moment_of(100)), (INDEX_DEVICES_MAX, None));
+    assert!(record.is_bounded() && record.follows(&early), "the oldest mark made room");
+    let mut branch = early.clone();
+    branch.mark(100, devices + 1);
+    assert!(!record.follows(&branch), "a younger one cannot have");
 }

@@ -212,7 +212,9 @@ fn part_text() -> String {
         names::Change { table: 1, key: b"a/b".to_vec(), value: Some(vec![0xff, 0x00]) },
         names::Change { table: 2, key: vec![9], value: None },
     ];
-    let record = names::RootRecord { until: 100, runs: Vec::new(), tail: changes.to_vec() };
+    let seen = vec![names::Seen { device: 5, moment: 7 }];
+    let tail = changes.to_vec();
+    let record = names::RootRecord { until: 100, seen, tail, ..names::RootRecord::default() };
     let mut text = String::new();
     writeln!(text, "{:<26} {}", "part", hex(&names::encode_run(&changes))).unwrap();
     writeln!(text, "{:<26} {}", "root record without runs", hex(&record.to_bytes())).unwrap();

@@ -220,6 +220,7 @@ fn limits_table() -> String {
         ADDRESS_BYTES_MAX,
         ROOT_BYTES_MAX,
         ROOT_STEP_BYTES,
+        INDEX_DEVICES_MAX,
         INDEX_RUNS_MAX,
         INDEX_PARTS_MAX,
         INDEX_PART_BYTES_MAX,

@@ -129,7 +129,7 @@ async fn disturbed(world: &mut World, given: &Given, number: usize) {
     let read = client.get(&what, Sink::Memory, &whole, &Progress::silent()).await.unwrap();
     let read: [u8; 32] = blake3::hash(&read.bytes.unwrap()).into();
     assert!(round.states.lock().unwrap().contains(&read), "{} is one state of it", round.name);
-    client.publish_names(500, &Progress::silent()).await.unwrap();
+    client.publish_names(None, &Progress::silent()).await.unwrap();
     client.close().await;
     round.world.audit().await;
 }
@@ -157,7 +157,7 @@ async fn ended_elsewhere(world: &mut World, given: &Given, same: bool) {
     putting.abort();
     world.kill_client("owner").await;
     let owner = world.device("owner", "owner");
-    owner.publish_names(500, &Progress::silent()).await.unwrap();
+    owner.publish_names(None, &Progress::silent()).await.unwrap();
     owner.close().await;
 
     let phone = world.device("owner", "phone");
@@ -172,7 +172,7 @@ async fn ended_elsewhere(world: &mut World, given: &Given, same: bool) {
     let (what, whole) = (Readable::Name(name.clone().into()), GetOptions::default());
     let read = phone.get(&what, Sink::Memory, &whole, &Progress::silent()).await.unwrap();
     assert!(read.bytes.unwrap() == other, "{name}");
-    phone.publish_names(500, &Progress::silent()).await.unwrap();
+    phone.publish_names(None, &Progress::silent()).await.unwrap();
     phone.close().await;
     world.audit().await;
 }
@@ -237,7 +237,7 @@ impl Round<'_> {
             let (ended, client) = putting.await.unwrap();
             self.given.nothing_more();
             // What a put that failed does in the end.
-            client.publish_names(500, &Progress::silent()).await.unwrap();
+            client.publish_names(None, &Progress::silent()).await.unwrap();
             client.close().await;
             ended.map_err(|error| error.to_string())
         } else {

@@ -16,7 +16,7 @@ use symbolon_protocol::ledger::rows::{DealState, Deals};
 use symbolon_tests::sim::{Trace, World};
 use tokio::time::sleep;
 
-use super::put_options;
+use super::{at_once::at_once, put_options};
 
 /// Files of the folder, and bytes of each: together a pack of 800 kB.
 const FILES: usize = 40;
@@ -33,6 +33,7 @@ pub(super) async fn devices(seed: u64) -> Trace {
     begin_here_and_end_there(&mut world).await;
     begin_here_and_let_go_there(&mut world).await;
     told_while_it_goes_on(&mut world).await;
+    at_once(&mut world).await;
     // A shard that was sent and not paid for is swept when its acceptance has long expired.
     sleep(Duration::from_secs(100)).await;
     world.finish().await
@@ -49,7 +50,7 @@ async fn phone(world: &mut World) -> Client {
 }
 
 async fn tell(client: &Client) {
-    client.publish_names(500, &Progress::silent()).await.unwrap();
+    client.publish_names(None, &Progress::silent()).await.unwrap();
 }
 
 /// The phone learns what the desk has; the desk again.
@@ -65,7 +66,7 @@ async fn put(client: &Client, name: &str, data: &[u8]) -> Result<PutReport, Clie
     client.put(source, name, &put_options(500), &Progress::silent()).await
 }
 
-async fn get(client: &Client, name: &str) -> Result<Vec<u8>, ClientError> {
+pub(super) async fn get(client: &Client, name: &str) -> Result<Vec<u8>, ClientError> {
     let (name, options) = (Readable::Name(name.into()), GetOptions::default());
     let read = client.get(&name, Sink::Memory, &options, &Progress::silent()).await?;
     Ok(read.bytes.unwrap())
@@ -180,7 +181,9 @@ async fn compact(world: &mut World) {
     let deals = world.ledger().scan(Deals, &[], None, 1000).await.unwrap();
     let open = |state| matches!(state, DealState::Offered | DealState::Active);
     let live = deals.iter().filter(|(_, deal)| open(deal.state)).count();
-    let index = self::desk(world).index().unwrap();
+    let desk = self::desk(world);
+    desk.pull_names(&Progress::silent()).await.unwrap();
+    let index = desk.index().unwrap();
     world.note(format!("{live} deals live of {}, {index:?}", deals.len()));
     assert_eq!(live, index.runs, "nothing is paid for but the index");
 }

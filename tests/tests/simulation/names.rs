@@ -25,7 +25,7 @@ pub(super) async fn names(seed: u64) -> Trace {
     owner.faucet().await.unwrap();
     let file = Source::Bytes(world.bytes("file", 100_000).into());
     owner.put(file, "file", &put_options(500), &Progress::silent()).await.unwrap();
-    owner.publish_names(500, &Progress::silent()).await.unwrap();
+    owner.publish_names(None, &Progress::silent()).await.unwrap();
     owner.close().await;
     let mut given = 0;
     for round in 0..ROUNDS {
@@ -47,7 +47,7 @@ pub(super) async fn names(seed: u64) -> Trace {
         None,
         "there is nothing newer"
     );
-    assert_eq!(owner.publish_names(0, &Progress::silent()).await.unwrap(), None);
+    assert_eq!(owner.publish_names(None, &Progress::silent()).await.unwrap(), None);
     owner.close().await;
 
     let deals = world.ledger().scan(Deals, &[], None, 1000).await.unwrap();
@@ -79,7 +79,7 @@ async fn change_and_cut(world: &mut World, round: usize) -> usize {
         client.share("file", &friend, Vec::new(), &Progress::silent()).await.unwrap();
     }
     let publishing =
-        tokio::spawn(async move { client.publish_names(500, &Progress::silent()).await });
+        tokio::spawn(async move { client.publish_names(None, &Progress::silent()).await });
     sleep(Duration::from_millis(world.dice(&format!("cut {round}"), CUT_MS_MAX))).await;
     publishing.abort();
     world.kill_client("owner").await;
@@ -89,7 +89,7 @@ async fn change_and_cut(world: &mut World, round: usize) -> usize {
         Err(_) => "killed".into(),
     };
     let client = world.device("owner", device);
-    let again = client.publish_names(500, &Progress::silent()).await.unwrap();
+    let again = client.publish_names(None, &Progress::silent()).await.unwrap();
     world.note(format!("round {round} on the {device}: {ended}; again: {again:?}"));
     client.close().await;
     count

@@ -6,7 +6,7 @@ use symbolon_protocol::{
     content::{FileKey, Layout, Manifest, MaskMode, Scheme},
     id::{AccountId, ChainId, Hash, hex},
     identity::Identity,
-    names::{Change, Part, Place, RootRecord, Run, decode_run, encode_run, open, seal},
+    names::{Change, Part, Place, RootRecord, Run, Seen, decode_run, encode_run, open, seal},
 };
 
 use crate::{array, bytes, number, outcome, replay};
@@ -134,8 +134,12 @@ fn root_cases() -> Vec<Value> {
         })
     };
     let sealed = |record: &RootRecord| seal(&names_key, &place(7), record, &[8; 24]).unwrap();
-    let small = RootRecord { until: 60, runs: Vec::new(), tail: rows() };
-    let full = RootRecord { until: 60, runs: vec![run(1, 30_000_000), run(2, 9000)], tail: rows() };
+    let seen = |devices: &[u64]| -> Vec<Seen> {
+        devices.iter().map(|device| Seen { device: *device, moment: 6 }).collect()
+    };
+    let small = RootRecord { until: 60, tail: rows(), ..RootRecord::default() };
+    let runs = vec![run(1, 30_000_000), run(2, 9000)];
+    let full = RootRecord { until: 60, seen: seen(&[5, 1 << 40]), runs, tail: rows() };
     let blob = sealed(&small);
     let ok = |name: &str, why: &str, record: &RootRecord| {
         case(name, why, (place(7), &sealed(record)), &record.to_bytes(), "ok")
@@ -165,13 +169,25 @@ fn root_cases() -> Vec<Value> {
     many.runs = (0..7).map(|key| run(key, 100)).collect();
     let mut hollow = full.clone();
     hollow.runs[0].parts.clear();
+    let mut twice = full.clone();
+    twice.seen = seen(&[5, 5]);
+    let mut crowd = full.clone();
+    crowd.seen = seen(&(0..17).collect::<Vec<_>>());
+    let mut many_devices = full.clone();
+    many_devices.seen = seen(&(0..16).collect::<Vec<_>>());
+    let mut falling = full.clone();
+    falling.runs[1].end = 49;
+    let mut longer = full.clone();
+    longer.runs[1].end = 51;
     let whole = |record: &RootRecord| raw(&record.to_bytes(), 512);
     let chain = ChainId([4; 32]);
     let account = AccountId([5; 32]);
     vec![
         ok("empty", "an index without rows", &RootRecord::default()),
         ok("tail", "three changes and no run", &small),
-        ok("runs", "two runs and a tail", &full),
+        ok("runs", "two devices, two runs and a tail", &full),
+        ok("16 devices", "as many as there may be", &many_devices),
+        ok("longer", "a newer run is paid for longer", &longer),
         no("version 6", "an old record as a new one", place(6), &blob, "Sealed"),
         no("version 8", "a record given out as a newer one", place(8), &blob, "Sealed"),
         no("chain", "of another ledger", Place { chain, ..place(7) }, &blob, "Sealed"),
@@ -183,7 +199,11 @@ fn root_cases() -> Vec<Value> {
         no("padding", "bytes in the padding", place(7), &dirty, "Padding"),
         no("one step more", "padded further than needed", place(7), &raw(&bytes, 1024), "Padding"),
         no("cut record", "ends too early", place(7), &raw(&bytes[..40], 512), "Record.Short"),
-        no("future", "record version 2", place(7), &raw(&[2, 0], 512), "Record.Tag"),
+        no("past", "record version 1", place(7), &raw(&[1, 0], 512), "Record.Tag"),
+        no("future", "record version 3", place(7), &raw(&[3, 0], 512), "Record.Tag"),
+        no("one twice", "a device twice", place(7), &whole(&twice), "Record.Invalid"),
+        no("17 devices", "over 16", place(7), &raw(&crowd.to_bytes(), 1024), "Record.TooMany"),
+        no("falling", "an older run ends later", place(7), &whole(&falling), "Record.Invalid"),
         no("wrong key", "a part's key is another's", place(7), &whole(&swapped), "Record.Invalid"),
         no("huge part", "over 64 MiB", place(7), &whole(&huge), "Record.Invalid"),
         no("no parts", "a run without parts", place(7), &whole(&hollow), "Record.Invalid"),

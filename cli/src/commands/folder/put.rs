@@ -6,6 +6,7 @@ use serde_json::json;
 use symbolon_client::{
     Client, FileFault, FolderOptions, FolderPlan, FolderQuote, FolderStored, PutOptions, shown,
 };
+use symbolon_protocol::Amount;
 
 use super::{
     Clock, Removal, faults_json, first_few, not_kept_json, pace, partial, stopped, tell_not_kept,
@@ -16,6 +17,7 @@ use crate::{
     durability,
     error::Error,
     interrupt::Interrupt,
+    names::{self, Pay},
     output::Report,
     progress,
     units::{count, show_amount, show_duration, show_size},
@@ -48,16 +50,35 @@ pub(crate) fn own_name(path: &Path) -> Result<OsString, Error> {
 }
 
 impl Store<'_> {
-    /// Does it.
-    pub(crate) async fn run(self, client: &Client, context: &Context) -> Result<Report, Error> {
+    /// Does it, tells the other devices, and ends the client's connections.
+    pub(crate) async fn run_and_close(
+        self,
+        client: Client,
+        context: &Context,
+    ) -> Result<Report, Error> {
+        let mut index = Amount::ZERO;
+        let report = self.run(&client, context, &mut index).await;
+        let paid = names::publish_and_close(client, Pay::Said(index), &context.out).await;
+        Ok(report?.with("index_cost", paid.to_string().into()))
+    }
+
+    /// Does it. What telling the other devices may cost is part of the price, and given back as `index`.
+    async fn run(
+        self,
+        client: &Client,
+        context: &Context,
+        index: &mut Amount,
+    ) -> Result<Report, Error> {
         let plan = client.plan_folder(self.root, self.to, &self.folder).await?;
         let chain = context.chain(client).await?;
         let epoch_ms = chain.params.epoch_ms;
         let quote = client.quote_folder(&plan, &self.options).await?;
+        *index = client.quote_index(&plan.growth(), self.options.epochs).await?;
+        let all_in = quote.total.checked_add(*index).unwrap_or(quote.total);
         tell_not_kept(&context.out, &plan.not_kept);
         if self.dry_run {
             tell_special(&context.out, &plan.special);
-            return Ok(self.preview(&plan, &quote, epoch_ms));
+            return Ok(self.preview(&plan, &quote, all_in, epoch_ms));
         }
         if let Some(warning) = &quote.warning {
             context.out.warn(warning);
@@ -75,7 +96,7 @@ impl Store<'_> {
                 count(plan.files(), "file"),
                 show_size(plan.bytes()),
                 show_duration(quote.epochs.saturating_mul(epoch_ms)),
-                show_amount(quote.total),
+                show_amount(all_in),
             );
             let consent = Consent::from(self.yes, self.options.cost_max);
             context.consent(&chain, &question, consent)?;
@@ -163,7 +184,13 @@ impl Store<'_> {
         (report.text(format!("Paid {} in all.{back}", show_amount(stored.cost))), text)
     }
 
-    fn preview(&self, plan: &FolderPlan, quote: &FolderQuote, epoch_ms: u64) -> Report {
+    fn preview(
+        &self,
+        plan: &FolderPlan,
+        quote: &FolderQuote,
+        all_in: Amount,
+        epoch_ms: u64,
+    ) -> Report {
         let name = shown(self.to);
         let removed: Vec<_> = plan.removed().iter().map(ToString::to_string).collect();
         let json = json!({
@@ -179,7 +206,7 @@ impl Store<'_> {
             "scheme": { "required": quote.scheme.required, "total": quote.scheme.total },
             "nodes": quote.nodes,
             "epochs": quote.epochs,
-            "cost": quote.total.to_string(),
+            "cost": all_in.to_string(),
             "durability": quote.durability.as_ref().map(durability::json),
             "warning": quote.warning,
             "special": plan.special,
@@ -188,7 +215,7 @@ impl Store<'_> {
         });
         let lasts = show_duration(quote.epochs.saturating_mul(epoch_ms));
         let mut report = Report::new(json)
-            .text(format!("Storing {name} would cost {} all-in.", show_amount(quote.total)))
+            .text(format!("Storing {name} would cost {} all-in.", show_amount(all_in)))
             .field("files", format!("{}, {}", plan.files(), show_size(plan.bytes())))
             .field("unchanged", plan.unchanged.to_string())
             .field("packs", plan.packs().to_string())
@@ -197,7 +224,7 @@ impl Store<'_> {
                 format!("{} in {}", show_size(quote.stored_bytes), count(quote.deals, "deal")),
             )
             .field("for", lasts.clone())
-            .essence(quote.total.to_string());
+            .essence(all_in.to_string());
         for (name, value) in
             quote.durability.iter().flat_map(|found| durability::fields(found, &lasts))
         {

@@ -9,7 +9,6 @@ use super::{bytes, get::Bring, options, put::Store};
 use crate::{
     context::{self, Context},
     error::Error,
-    names,
     output::Report,
     units::{self, Term},
 };
@@ -92,9 +91,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
             let (root, dry_run, yes) = (Path::new(&args.source), args.dry_run, args.yes);
             let (accept_risk, max_delete) = (args.accept_risk, args.max_delete);
             let store = Store { root, to, folder, options, accept_risk, dry_run, yes, max_delete };
-            let report = store.run(&client, context).await;
-            names::publish_and_close(client, epochs, &context.out).await;
-            report
+            store.run_and_close(client, context).await
         }
         (Some(from), None) => {
             let client = context.client_synced().await?;

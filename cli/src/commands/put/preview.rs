@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 use symbolon_client::Quote;
-use symbolon_protocol::content::Scheme;
+use symbolon_protocol::{Amount, content::Scheme};
 
 use crate::{
     durability,
@@ -18,12 +18,19 @@ pub(super) struct Preview<'a> {
     /// Bytes of the file; those of a GiB when nobody knows yet.
     pub(super) length: u64,
     pub(super) quote: &'a Quote,
+    /// What putting its name on the network may cost.
+    pub(super) index: Amount,
     pub(super) epoch_ms: u64,
 }
 
 impl Preview<'_> {
     fn lasts(&self) -> String {
         show_duration(self.quote.epochs.saturating_mul(self.epoch_ms))
+    }
+
+    /// All that may be paid.
+    pub(super) fn all_in(&self) -> Amount {
+        self.quote.total.checked_add(self.index).unwrap_or(self.quote.total)
     }
 
     /// Name and value of everything there is to know.
@@ -44,20 +51,24 @@ impl Preview<'_> {
                 format!("{}, for repair; unused it comes back", show_amount(quote.reserve)),
             ),
             ("fee", show_amount(quote.fee).to_string()),
-            (
-                "all-in",
-                format!("{}; 30 days are {}", show_amount(quote.total), show_amount(quote.month)),
-            ),
         ];
+        if self.index > Amount::ZERO {
+            fields.push((
+                "names",
+                format!("{} at most, for the list of them", show_amount(self.index)),
+            ));
+        }
+        let (all, month) = (show_amount(self.all_in()), show_amount(quote.month));
+        fields.push(("all-in", format!("{all}; 30 days of the file are {month}")));
         fields.extend(durability::fields(&quote.durability, &self.lasts()));
         fields
     }
 
     /// As the result of a dry run.
     pub(super) fn report(&self) -> Report {
-        let quote = self.quote;
-        let text = format!("Storing {} would cost {} all-in.", self.name, show_amount(quote.total));
-        let report = Report::new(self.json()).text(text).essence(quote.total.to_string());
+        let text =
+            format!("Storing {} would cost {} all-in.", self.name, show_amount(self.all_in()));
+        let report = Report::new(self.json()).text(text).essence(self.all_in().to_string());
         self.fields().into_iter().fold(report, |report, (name, value)| report.field(name, value))
     }
 
@@ -70,7 +81,7 @@ impl Preview<'_> {
     /// What is asked.
     pub(super) fn question(&self) -> String {
         let (size, lasts) = (show_size(self.length), self.lasts());
-        format!("Store {size} for {lasts} at {} all-in?", show_amount(self.quote.total))
+        format!("Store {size} for {lasts} at {} all-in?", show_amount(self.all_in()))
     }
 
     fn json(&self) -> Value {
@@ -87,7 +98,8 @@ impl Preview<'_> {
                 "storage": quote.storage.to_string(),
                 "reserve": quote.reserve.to_string(),
                 "fee": quote.fee.to_string(),
-                "total": quote.total.to_string(),
+                "index": self.index.to_string(),
+                "total": self.all_in().to_string(),
                 "month": quote.month.to_string(),
             },
             "durability": durability::json(&quote.durability),

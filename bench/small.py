@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""Runs every script of this folder that checks something, small: what CI does after the tests.
+
+A script that needs another program beside Symbolon is left out, by name and with the reason; one that is in
+neither list makes this fail, so that none rots unseen.
+
+    python3 bench/small.py --symbolon target/debug/symbolon
+    python3 bench/small.py --only kills.py
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+
+import common
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SMALL = {
+    "folder.py": ["--files", "300", "--bytes", "1KiB"],
+    "kills.py": ["--points", "20", "--size", "200kB", "--seed", "11"],
+    "large.py": ["3MiB"],
+    "slow_node.py": ["--size", "1MiB", "--rate", "2MB", "--delay", "0.05"],
+}
+ELSEWHERE = {
+    "iroh_copy.py": "needs sendme",
+    "tahoe.py": "installs Tahoe-LAFS",
+}
+
+
+def scripts():
+    """Those that give a verdict, but for this one."""
+    for name in sorted(os.listdir(HERE)):
+        if name.endswith(".py") and name != os.path.basename(__file__):
+            with open(os.path.join(HERE, name)) as file:
+                if "conclude(main)\n" in file.read():
+                    yield name
+
+
+def namespaces():
+    """Whether processes can be put behind a slow link here."""
+    try:
+        return common.run(["unshare", "--user", "--map-root-user", "--net", "true"]).code == 0
+    except FileNotFoundError:
+        return False
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--symbolon", metavar="PATH", help="the program (default: target/release/symbolon)")
+    parser.add_argument("--only", metavar="SCRIPT", action="append", help="only this one")
+    options = parser.parse_args()
+    program = common.binary(options.symbolon)
+    unknown = [name for name in scripts() if name not in SMALL and name not in ELSEWHERE]
+    common.need(not unknown, f"{', '.join(unknown)}: in no list of small.py")
+    ran = 0
+    for name, line in SMALL.items():
+        if options.only and name not in options.only:
+            continue
+        if name == "slow_node.py" and not namespaces():
+            print(f"{name}: left out, no network namespaces here", flush=True)
+            continue
+        began = time.monotonic()
+        done = common.run([sys.executable, os.path.join(HERE, name), *line, "--symbolon", program])
+        words = done.out.decode().strip().splitlines()[-1:] or ["it said nothing"]
+        print(f"{name} {' '.join(line)}: {words[0]} ({time.monotonic() - began:.0f} s)", flush=True)
+        if done.code != 0:
+            sys.stderr.write(done.out.decode() + done.error.decode())
+            raise common.Failed(f"{name} ended with {done.code}")
+        common.need(words[0].startswith("held: "), f"{name} gave no verdict")
+        ran += 1
+    return f"{ran} scripts"
+
+
+if __name__ == "__main__":
+    common.conclude(main)

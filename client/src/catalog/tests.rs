@@ -1,0 +1,292 @@
+//! Two devices that publish, in every order their steps can have, with a ledger that may be set back at
+//! every point: what was stored stays, and in the end both have the same rows as the network.
+
+use std::path::Path;
+
+use symbolon_protocol::{
+    id::{ChainId, ObjectId},
+    names::{Change, RootRecord, merge},
+};
+use tempfile::TempDir;
+
+use super::*;
+
+const CHAIN: ChainId = ChainId([1; 32]);
+
+/// What one device does with its names before it publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Act {
+    /// Gives `x` new bytes.
+    Put,
+    /// The same, and keeps what it was.
+    PutKept,
+    /// Takes `x` away.
+    Remove,
+    /// Gives `x` the name `y`.
+    Move,
+    /// Gives `y` bytes.
+    PutOther,
+}
+
+const ACTS: [Act; 5] = [Act::Put, Act::PutKept, Act::Remove, Act::Move, Act::PutOther];
+
+/// The account's row on the ledger; here everything is in the tail.
+#[derive(Clone, Default)]
+struct Network {
+    version: u64,
+    record: RootRecord,
+}
+
+impl Network {
+    fn digest(&self) -> Option<Hash> {
+        let bytes = self.record.to_bytes();
+        (self.version > 0).then(|| Hash(*blake3::hash(&bytes).as_bytes()))
+    }
+}
+
+/// One of the devices, as `Client` uses its catalog.
+struct Device {
+    catalog: Catalog,
+    known: KnownEntry,
+    draft: Option<(Unpublished, Network)>,
+    set: Option<(Unpublished, Network)>,
+}
+
+impl Device {
+    fn new(folder: &Path, number: u64) -> Self {
+        let host = Host::seeded(number, 0);
+        let path = folder.join(format!("device {number}"));
+        let known = KnownEntry {
+            version: 0,
+            digest: None,
+            device: number,
+            moment: 0,
+            record: RootRecord::default(),
+            dropped: Vec::new(),
+        };
+        let catalog = Catalog::new(path, Zeroizing::new([5; 32]), host);
+        catalog.put(Known, &CHAIN.0, &known).unwrap();
+        Self { catalog, known, draft: None, set: None }
+    }
+
+    fn row(&self, name: &[u8]) -> Option<NameEntry> {
+        self.catalog.row(Names, name).unwrap()
+    }
+
+    /// Gives a name new bytes; what was dropped for them.
+    fn put(&self, name: &[u8], object: u8, keep: Option<u32>) -> Vec<u8> {
+        let fresh =
+            || NameEntry { path: name.to_vec(), keep: 0, deleted_ms: None, versions: Vec::new() };
+        let mut row = self.row(name).unwrap_or_else(fresh);
+        let before = objects(Some(&row));
+        row.keep = keep.unwrap_or(row.keep);
+        let number = row.versions.first().map_or(0, |version| version.number) + 1;
+        let content = Content::File { object: ObjectId([object; 16]), first: 0, length: 9 };
+        let version = Version {
+            number,
+            stored_ms: object.into(),
+            mode: 0,
+            modified_ns: [object; 16],
+            content,
+        };
+        row.versions.insert(0, version);
+        crate::names::trim(&mut row);
+        self.catalog.put(Names, name, &row).unwrap();
+        let after = objects(Some(&row));
+        before.into_iter().filter(|object| !after.contains(object)).collect()
+    }
+
+    /// Does something; the objects that it lets go, knowing of them.
+    fn act(&self, act: Act, object: u8) -> Vec<u8> {
+        match act {
+            Act::Put => self.put(b"x", object, None),
+            Act::PutKept => self.put(b"x", object, Some(1)),
+            Act::PutOther => self.put(b"y", object, None),
+            Act::Remove => {
+                let gone = objects(self.row(b"x").as_ref());
+                self.catalog.remove(Names, b"x").unwrap();
+                gone
+            }
+            Act::Move => {
+                // A name that is taken is not taken away.
+                let (Some(row), None) = (self.row(b"x"), self.row(b"y")) else { return Vec::new() };
+                let mut batch = Batch::default();
+                batch.remove(Names, b"x");
+                batch.put(Names, b"y", &NameEntry { path: b"y".to_vec(), ..row });
+                self.catalog.write(&batch).unwrap();
+                Vec::new()
+            }
+        }
+    }
+
+    fn pull(&mut self, network: &Network) {
+        if (network.version, network.digest()) == (self.known.version, self.known.digest) {
+            return;
+        }
+        let (record, version) = (network.record.clone(), network.version);
+        let leads = self.known.version < version && record.follows(&self.known.record);
+        let extent = if leads { Extent::Whole } else { Extent::Branch };
+        let (device, moment) = (self.known.device, self.known.moment);
+        let there = record.moment_of(device).unwrap_or(0);
+        let own = leads && version == self.known.version + 1 && moment < there;
+        let (changes, digest) = (record.tail.clone(), network.digest());
+        let (moment, dropped) = (moment.max(there), Vec::new());
+        self.known = KnownEntry { version, digest, device, moment, record, dropped };
+        let taken = Taken { changes: &changes, extent, own };
+        self.catalog.take_over(taken, (&CHAIN, &self.known)).unwrap();
+    }
+
+    fn draft(&mut self) {
+        let rows = self.catalog.unpublished().unwrap();
+        if rows.changes.is_empty() {
+            return;
+        }
+        let mut record = self.known.record.clone();
+        record.tail = merge(record.tail, rows.changes.clone());
+        let version = self.known.version + 1;
+        record.mark(self.known.device, self.known.moment + 1);
+        self.draft = Some((rows, Network { version, record }));
+    }
+
+    /// Sets the record; begins again when another device was first.
+    fn set(&mut self, network: &mut Network) {
+        loop {
+            let Some((rows, next)) = self.draft.take() else { return };
+            if network.version + 1 == next.version {
+                *network = next.clone();
+                self.set = Some((rows, next));
+                return;
+            }
+            self.pull(network);
+            self.draft();
+        }
+    }
+
+    fn settle(&mut self) {
+        let Some((rows, next)) = self.set.take() else { return };
+        let (digest, device) = (next.digest(), self.known.device);
+        let Network { version, record } = next;
+        let moment = record.moment_of(device).unwrap();
+        self.known = KnownEntry { version, digest, device, moment, record, dropped: Vec::new() };
+        self.catalog.settle(&rows.marks, &[], (&CHAIN, &self.known)).unwrap();
+    }
+
+    fn publish(&mut self, network: &mut Network) {
+        self.pull(network);
+        self.draft();
+        self.set(network);
+        self.settle();
+    }
+
+    /// One of the steps of a command.
+    fn step(&mut self, step: usize, act: (Act, u8), network: &mut Network, gone: &mut Vec<u8>) {
+        match step {
+            0 => gone.extend(self.act(act.0, act.1)),
+            1 => {
+                self.pull(network);
+                self.draft();
+            }
+            2 => self.set(network),
+            _ => self.settle(),
+        }
+    }
+
+    fn names(&self) -> Vec<Change> {
+        self.catalog.published_rows().unwrap()
+    }
+}
+
+fn objects(row: Option<&NameEntry>) -> Vec<u8> {
+    let versions = row.iter().flat_map(|row| &row.versions);
+    let object = |version: &Version| match version.content {
+        Content::File { object, .. } => Some(object.0[0]),
+        Content::Link { .. } | Content::Folder => None,
+    };
+    versions.filter_map(object).collect()
+}
+
+const STEPS: usize = 4;
+
+/// Every order in which the steps of two commands can come: who is next.
+fn orders() -> Vec<Vec<usize>> {
+    let bits = (0..1_u32 << (2 * STEPS)).filter(|bits| bits.count_ones() as usize == STEPS);
+    bits.map(|bits| (0..2 * STEPS).map(|at| ((bits >> at) & 1) as usize).collect()).collect()
+}
+
+/// Runs two commands in one order; the ledger is set back before step `back`, if there is one.
+fn run(folder: &Path, acts: [Act; 2], order: &[usize], back: Option<usize>) {
+    let (mut network, mut gone) = (Network::default(), Vec::new());
+    let mut devices = [Device::new(folder, 1), Device::new(folder, 2)];
+    devices[0].put(b"x", 1, None);
+    devices[0].publish(&mut network);
+    let backup = network.clone();
+    devices[1].pull(&network);
+    if back.is_some() {
+        // There is something that the backup does not have, and the other device does not know.
+        devices[0].put(b"z", 9, None);
+        devices[0].publish(&mut network);
+    }
+    let mut steps = [0, 0];
+    for (place, who) in order.iter().enumerate() {
+        if back == Some(place) {
+            network = backup.clone();
+        }
+        let act = (acts[*who], 2 + u8::try_from(*who).unwrap());
+        devices[*who].step(steps[*who], act, &mut network, &mut gone);
+        steps[*who] += 1;
+    }
+    for _ in 0..3 {
+        devices.iter_mut().for_each(|device| device.publish(&mut network));
+    }
+    let told = format!("{acts:?} in the order {order:?}, set back before {back:?}");
+    let rows = devices[0].names();
+    assert_eq!(rows, devices[1].names(), "{told}");
+    assert_eq!(rows, symbolon_protocol::names::without_removed(network.record.tail), "{told}");
+    let names = devices[0].catalog.rows(Names).unwrap();
+    let there: Vec<u8> = names.iter().flat_map(|row| objects(Some(row))).collect();
+    let mut stored = vec![1];
+    stored.extend(back.map(|_| 9));
+    stored.extend((2..).zip(acts).filter_map(|(object, act)| {
+        matches!(act, Act::Put | Act::PutKept | Act::PutOther).then_some(object)
+    }));
+    for object in stored {
+        let kept = there.contains(&object) || gone.contains(&object);
+        assert!(kept, "{object} is gone: {told}, {names:?}");
+    }
+    for row in &names {
+        let numbers = row.versions.iter().map(|version| version.number);
+        assert!(numbers.is_sorted_by(|newer, older| newer > older), "{told}, {row:?}");
+    }
+}
+
+/// In memory where there is a place for that: there are thousands of small databases.
+fn folder() -> TempDir {
+    TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap()
+}
+
+fn all(runs: impl Fn(&Path, [Act; 2], &[usize])) {
+    let orders = orders();
+    assert_eq!(orders.len(), 70);
+    for one in ACTS {
+        for other in ACTS {
+            for order in &orders {
+                let folder = folder();
+                runs(folder.path(), [one, other], order);
+            }
+        }
+    }
+}
+
+#[test]
+fn two_devices_lose_nothing_in_any_order() {
+    all(|folder, acts, order| run(folder, acts, order, None));
+}
+
+#[test]
+fn a_ledger_that_is_set_back_loses_nothing_in_any_order() {
+    all(|folder, acts, order| {
+        // Another point for each order, and each point for many orders.
+        let seed = order.iter().fold(0, |sum, who| 2 * sum + who) + acts[0] as usize * 3;
+        run(folder, acts, order, Some(seed % (2 * STEPS)));
+    });
+}
