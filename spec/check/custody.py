@@ -86,8 +86,8 @@ def share_holds(vault, index, number):
 # Capsules, delivery keys, releases.
 
 
-def label(seller, vault, root):
-    return derive("symbolon 2026 capsule label v1", concat(seller, vault, root))
+def label(chain, seller, vault, root):
+    return derive("symbolon 2026 capsule label v2", concat(chain, seller, vault, root))
 
 
 def capsule_holds(capsule, of_label):
@@ -207,7 +207,7 @@ def _context(case):
 
 
 def run_capsule(case):
-    found = label(_hex(case, "seller"), _hex(case, "vault"), _hex(case, "content_root"))
+    found = label(*(_hex(case, name) for name in ("chain", "seller", "vault", "content_root")))
     capsule_holds(_of(case, "capsule", "Capsule"), found)
     return "ok"
 
@@ -244,5 +244,7 @@ def run_deposit(case):
 VECTORS = {
     "custody/capsule.json": run_capsule, "custody/delivery.json": run_delivery,
     "custody/release.json": run_release, "custody/combine.json": run_combine,
-    "custody/deposit.json": run_deposit,
+    "custody/deposit.json": run_deposit, "custody/capsule_limits.json": run_capsule,
+    "custody/release_limits.json": run_release, "custody/combine_limits.json": run_combine,
+    "custody/deposit_limits.json": run_deposit,
 }

@@ -48,8 +48,8 @@ GUARDS["Link"] = _link
 GUARDS["Grant"] = _grant
 
 
-def root_digest(root):
-    return derive("symbolon 2026 grant root v1", concat(("u8", 1), root))
+def root_digest(chain, root):
+    return derive("symbolon 2026 grant root v2", concat(("u8", 1), chain, root))
 
 
 def link_digest(before, link):
@@ -57,16 +57,16 @@ def link_digest(before, link):
     return derive("symbolon 2026 grant link v1", before + signed_part)
 
 
-def digests(grant):
-    out, before = [], root_digest(grant["root"])
+def digests(chain, grant):
+    out, before = [], root_digest(chain, grant["root"])
     for link in grant["links"]:
         before = link_digest(before, link)
         out.append(before)
     return out
 
 
-def verify(grant):
-    """Refuses what is no chain; gives the links' digests."""
+def verify(chain, grant):
+    """Refuses what is no chain of links for this ledger; gives the links' digests."""
     links = grant["links"]
     if not 1 <= len(links) <= LINKS_MAX:
         raise No("Links")
@@ -81,7 +81,7 @@ def verify(grant):
                 raise No("UnknownAbility")
             if caveat["_"] == "depth" and len(links) - 1 - place > caveat["links"]:
                 raise No("TooDeep")
-    found = digests(grant)
+    found = digests(chain, grant)
     issuers = [grant["root"]] + [link["audience"] for link in links]
     for issuer, digest, link in zip(issuers, found, links):
         if not signed(issuer, digest, link["signature"]):
@@ -89,16 +89,16 @@ def verify(grant):
     return found
 
 
-def revocations(grant):
+def revocations(chain, grant):
     """Pairs of link id and account, none of which may be on the ledger."""
     above, out = [grant["root"]], []
-    for digest, link in zip(digests(grant), grant["links"]):
+    for digest, link in zip(digests(chain, grant), grant["links"]):
         out += [(digest[:16], account) for account in above]
         above.append(link["audience"])
     return out
 
 
-def authorize(grant, owner, object_id, peer, ability, cells, now):
+def authorize(chain, grant, owner, object_id, peer, ability, cells, now):
     """Refuses a request that a verified chain does not allow; gives what is left to the node."""
     links = grant["links"]
     if owner != grant["root"]:
@@ -109,8 +109,13 @@ def authorize(grant, owner, object_id, peer, ability, cells, now):
         raise No("NotAllowed")
     if cells is not None and cells[0] >= cells[1]:
         raise No("WrongCells")
-    left = {"quotas": [], "orders": [], "staleness": None, "purpose": None, "revocations": revocations(grant)}
-    for digest, link in zip(digests(grant), links):
+    named = {caveat["_"] for caveat in links[0]["caveats"]}
+    if "object" not in named:
+        raise No("Unnamed")
+    if "abilities" not in named:
+        raise No("Unnamed")
+    left = {"quotas": [], "orders": [], "staleness": None, "purpose": None, "revocations": revocations(chain, grant)}
+    for digest, link in zip(digests(chain, grant), links):
         reads = sizes = None
         for caveat in link["caveats"]:
             kind = caveat["_"]
@@ -150,7 +155,7 @@ def least(one, other):
 # Sales.
 
 
-def mandate_holds(seller, link, authority, object_id):
+def mandate_holds(chain, seller, link, authority, object_id):
     """Whether a ledger takes a mandate for a listing."""
     caveats = link["caveats"]
     named = {kind: [caveat for caveat in caveats if caveat["_"] == kind] for kind in {c["_"] for c in caveats}}
@@ -172,14 +177,14 @@ def mandate_holds(seller, link, authority, object_id):
     if forbidden & set(named):
         return False
     try:
-        verify({"version": 1, "root": seller, "links": [link]})
+        verify(chain, {"version": 1, "root": seller, "links": [link]})
     except No:
         return False
     return True
 
 
-def mandate_id(seller, link):
-    return link_digest(root_digest(seller), link)[:16]
+def mandate_id(chain, seller, link):
+    return link_digest(root_digest(chain, seller), link)[:16]
 
 
 def sale_nonce(order):
@@ -193,7 +198,7 @@ def sale_caveats(order, ends):
 # Tokens.
 
 
-def token(text, wrap_secret, chain=None):
+def token(text, wrap_secret):
     """The file key in a token, and the token."""
     data = bech32m("grant", text, TEXT_MAX)
     if data[:1] not in (b"", b"\x01"):
@@ -202,12 +207,10 @@ def token(text, wrap_secret, chain=None):
         read = decode("Token", data)
     except No as no:
         raise No(f"Layout.{no.name}") from None
-    if chain is not None and read["chain"] != chain:
-        raise No("OtherChain")
     if len(read["key_box"]) != 80:
         raise No("Sealed")
     try:
-        last = verify(read["grant"])[-1]
+        last = verify(read["chain"], read["grant"])[-1]
     except No as no:
         raise No(f"Grant.{no.name}") from None
     aad = concat(read["chain"], last, ("Manifest", read["manifest"]))
@@ -237,20 +240,21 @@ def run_verify(case):
         reader.finish()
     except No as no:
         raise No(f"Decode.{no.name}") from None
-    found = verify(grant)
+    chain = _hex(case, "chain")
+    found = verify(chain, grant)
     if [digest[:16].hex() for digest in found] != case["link_ids"]:
         return "mismatch"
     if "revocations" in case:
-        pairs = [[link.hex(), account.hex()] for link, account in revocations(grant)]
+        pairs = [[link.hex(), account.hex()] for link, account in revocations(chain, grant)]
         return _same(pairs == case["revocations"])
     return "ok"
 
 
 def run_authorize(case):
-    grant = decode("Grant", _hex(case, "grant"))
-    verify(grant)
+    chain, grant = _hex(case, "chain"), decode("Grant", _hex(case, "grant"))
+    verify(chain, grant)
     left = authorize(
-        grant, _hex(case, "owner"), _hex(case, "object"), _hex(case, "peer"), case["ability"], case["cells"],
+        chain, grant, _hex(case, "owner"), _hex(case, "object"), _hex(case, "peer"), case["ability"], case["cells"],
         case["now_ms"])
     reads = [reads for _, reads, _ in left["quotas"] if reads is not None]
     sizes = [sizes for _, _, sizes in left["quotas"] if sizes is not None]
@@ -266,9 +270,8 @@ def run_authorize(case):
 
 def run_token(case):
     text = ("TooLong", "Form", "Prefix", "Damaged")
-    chain = _hex(case, "chain") if "chain" in case else None
     try:
-        key, _ = token(case["token"], _hex(case, "wrap_secret"), chain)
+        key, _ = token(case["token"], _hex(case, "wrap_secret"))
     except No as no:
         raise No(f"Text.{no.name}" if no.name in text else no.name) from None
     return _same(key.hex() == case["file_key"])
@@ -276,23 +279,25 @@ def run_token(case):
 
 def run_sale(case):
     """A mandate by itself, and the sale's link that follows from an order."""
-    mandate = decode("Link", _hex(case, "mandate"))
+    chain, mandate = _hex(case, "chain"), decode("Link", _hex(case, "mandate"))
     seller, authority = _hex(case, "seller"), _hex(case, "authority")
-    if not mandate_holds(seller, mandate, authority, _hex(case, "object")):
+    if not mandate_holds(chain, seller, mandate, authority, _hex(case, "object")):
         return "NotAMandate"
-    if mandate_id(seller, mandate) != _hex(case, "mandate_id"):
+    if mandate_id(chain, seller, mandate) != _hex(case, "mandate_id"):
         return "mismatch"
+    if _hex(case, "holder") in (seller, authority):
+        return "AudienceRepeated"
     link = decode("Link", _hex(case, "sale"))
     order = _hex(case, "order")
     if link["nonce"] != sale_nonce(order) or link["caveats"] != sale_caveats(order, case["ends_ms"]):
         return "OtherLink"
     if link["audience"] != _hex(case, "holder"):
         return "OtherLink"
-    verify({"version": 1, "root": seller, "links": [mandate, link]})
+    verify(chain, {"version": 1, "root": seller, "links": [mandate, link]})
     return "ok"
 
 
 VECTORS = {
     "grant/verify.json": run_verify, "grant/authorize.json": run_authorize, "grant/token.json": run_token,
-    "grant/sale.json": run_sale,
+    "grant/limits.json": run_verify, "grant/quotas.json": run_authorize, "grant/sale.json": run_sale,
 }

@@ -78,16 +78,16 @@ def delivery_secret(delivery_bytes):
     return scalar("symbolon 2026 delivery secret v1", delivery_bytes)
 
 
-def vault_bytes(seed, vault):
-    return derive("symbolon 2026 identity vault v1", concat(seed, vault))
+def vault_bytes(seed, chain, vault):
+    return derive("symbolon 2026 identity vault v2", concat(seed, chain, vault))
 
 
-def delivery_bytes(seed, order):
-    return derive("symbolon 2026 identity delivery v1", concat(seed, order))
+def delivery_bytes(seed, chain, order):
+    return derive("symbolon 2026 identity delivery v2", concat(seed, chain, order))
 
 
-def order_id(seed, listing, attempt):
-    return derive("symbolon 2026 identity order v1", concat(seed, listing, ("u32", attempt)))[:16]
+def order_id(seed, chain, listing, attempt):
+    return derive("symbolon 2026 identity order v2", concat(seed, chain, listing, ("u32", attempt)))[:16]
 
 
 # Recipients.
@@ -176,18 +176,23 @@ def public(number):
 
 
 def run_keys(case):
-    seed = _hex(case, "seed")
+    seed, chain = _hex(case, "seed"), _hex(case, "chain")
     found = {
         "account": ed25519_public(account_secret(seed)).hex(),
         "peer": ed25519_public(access_secret(seed)).hex(),
         "wrap": x25519_public(wrap_secret(seed)).hex(),
         "names": names_key(seed).hex(),
-        "vault_01": public(vault_secret(vault_bytes(seed, b"\x01" * 16))),
-        "delivery_02": public(delivery_secret(delivery_bytes(seed, b"\x02" * 16))),
+        "vault_01": public(vault_secret(vault_bytes(seed, chain, b"\x01" * 16))),
+        "delivery_02": public(delivery_secret(delivery_bytes(seed, chain, b"\x02" * 16))),
+        "order_03_0": order_id(seed, chain, b"\x03" * 16, 0).hex(),
+        "order_03_1": order_id(seed, chain, b"\x03" * 16, 1).hex(),
     }
-    if "order_03" in case:
-        found["order_03"] = order_id(seed, b"\x03" * 16, case["attempt"]).hex()
     return _same(all(case[name] == value for name, value in found.items()))
+
+
+def run_orders(case):
+    found = order_id(_hex(case, "seed"), _hex(case, "chain"), _hex(case, "listing"), case["attempt"])
+    return _same(found.hex() == case["order"])
 
 
 def run_recipient(case):
@@ -210,4 +215,6 @@ def run_envelope(case):
 VECTORS = {
     "identity/phrase.json": run_phrase, "identity/keys.json": run_keys, "identity/recipient.json": run_recipient,
     "identity/keyfile.json": run_keyfile, "identity/envelope.json": run_envelope,
+    "identity/orders.json": run_orders, "identity/texts.json": run_recipient,
+    "identity/keyfile_limits.json": run_keyfile, "identity/spacing.json": run_phrase,
 }

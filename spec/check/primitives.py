@@ -222,9 +222,11 @@ BASE = (_recover(BASE_Y, 0), BASE_Y, 1, _recover(BASE_Y, 0) * BASE_Y % P)
 
 @functools.lru_cache(maxsize=1 << 12)
 def small_order(encoding):
-    """Whether eight times a point is the neutral one; None for bytes that are no point."""
+    """Whether eight times a point is the neutral one; None for bytes that are not the one encoding of a point."""
     number = int.from_bytes(encoding, "little")
-    y = (number & (1 << 255) - 1) % P
+    y = number & (1 << 255) - 1
+    if y >= P:
+        return None
     x = _recover(y, number >> 255)
     if x is None:
         return None

@@ -5,11 +5,10 @@ import functools
 from codec import Reader, concat, layout
 from primitives import No, Stream, blake3, derive, join, subtree
 
-LEAF, GROUP, CELL, SLICE = 1 << 10, 1 << 14, 1 << 16, 1 << 20
+LEAF, GROUP = 1 << 10, 1 << 14
 
 layout("""
 record LeafProof: leaf bytes, path [b32]
-record Challenge: slot u32, leaf u64
 """)
 
 
@@ -49,8 +48,6 @@ def part_holds(root, length, size, index, data, path):
 
 def outboard(data):
     """All nodes from the groups up, without the root."""
-    if len(data) <= GROUP:
-        return b""
     level = [subtree(data[at : at + GROUP], at) for at in range(0, len(data), GROUP)]
     out = []
     while len(level) > 1:
@@ -170,16 +167,16 @@ def row_path_holds(root, key, value, data):
     reader = Reader(data)
     try:
         count = reader.number("u32")
-        if count > 256 and 32 * count <= reader.left():
-            raise No("TooDeep")
         path = [reader.take(32) for _ in range(count)]
         end = reader.number("u8")
         if end > 2:
             raise No("Malformed")
         other = reader.take(64) if end == 2 else None
         reader.finish()
-    except No as no:
-        raise No("TooDeep" if no.name == "TooDeep" else "Malformed") from None
+    except No:
+        raise No("Malformed") from None
+    if count > 256:
+        raise No("TooDeep")
     own = tree_path(key)
     if value is not None and end != 1:
         raise No("End")

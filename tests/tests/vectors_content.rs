@@ -18,6 +18,9 @@ use symbolon_protocol::{
     merkle::{self, Builder},
 };
 
+#[path = "vectors_content/stored.rs"]
+mod stored;
+
 /// A vector: its name, why it is there, what goes in, and what comes out.
 fn case(name: &str, why: &str, input: &Value, changes: Value, outcome: &str) -> Value {
     let mut case = json!({ "name": name, "why": why });
@@ -147,12 +150,19 @@ fn no_layout() -> Vec<Value> {
         (0, 0, 5, "Required"),
         (4, 129, 5, "TooMany"),
         (255, 255, 5, "TooMany"),
+        (1, 129, 5, "TooMany"),
         (4, 8, (1 << 56) + 1, "TooLong"),
         (4, 8, u64::MAX, "TooLong"),
     ] {
         let input = json!({ "required": required, "total": total, "length": length });
         let name = format!("{required}/{total} of {length}");
         cases.push(case(&name, "there is no such layout", &input, json!({}), outcome));
+    }
+    for (required, total, outcome) in [(0, 5, "Required"), (6, 5, "Required"), (1, 129, "TooMany")]
+    {
+        let input = json!({ "required": required, "total": total, "shard_length": 1024 });
+        let name = format!("a shard of {required}/{total}");
+        cases.push(case(&name, "there is no such scheme", &input, json!({}), outcome));
     }
     for (shard_length, outcome) in [
         (1024, "ok"),
@@ -185,6 +195,9 @@ fn layout() {
         (16, 32, segment(16) + 1),
         (32, 72, 1 << 40),
         (1, 1, 1 << 56),
+        (1, 128, 1),
+        (128, 128, 2),
+        (1, 1, 3),
     ] {
         let input = json!({ "required": required, "total": total, "length": length });
         let good = case(

@@ -7,18 +7,22 @@ use std::{fs, path::Path};
 use serde_json::Value;
 use symbolon_protocol::{
     Amount, Decode, Encode,
-    id::unhex,
+    id::{Hash, unhex},
     ledger::{
         Params,
-        block::{Facts, Genesis},
+        block::{Event, Facts, Genesis, SignedHeader, transactions_root, validators_hash},
         deal_cost,
-        execute::{self, BlockBuilder, BlockError, Pushed},
+        execute::{self, BlockBuilder, BlockError, Executed, Pushed},
+        rows::Chains,
         sheet,
-        state::MemoryState,
+        state::{MemoryState, StateExt},
         transaction::Transaction,
         tree,
     },
 };
+
+/// Files of ledgers, block by block.
+const HISTORIES: [&str; 3] = ["history.json", "accounts.json", "deals.json"];
 
 fn vectors(name: &str) -> Vec<Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spec/vectors/ledger");
@@ -30,9 +34,21 @@ fn text<'a>(vector: &'a Value, field: &str) -> &'a str {
     vector[field].as_str().unwrap_or_else(|| panic!("{}: no text {field}", vector["name"]))
 }
 
+/// The bytes of hexadecimal digits in which `(00*300)` stands for a byte 300 times.
+fn unfold(text: &str) -> Vec<u8> {
+    let (first, rest) = text.split_once('(').unwrap_or((text, ""));
+    let mut bytes = unhex(first).unwrap();
+    if let Some((run, rest)) = rest.split_once(')') {
+        let (byte, count) = run.split_once('*').unwrap();
+        bytes.extend(unhex(byte).unwrap().repeat(count.parse().unwrap()));
+        bytes.extend(unfold(rest));
+    }
+    bytes
+}
+
 /// A value whose bytes are canonical: encoding it again gives the same.
-fn decode<T: Encode + Decode>(hex: &str) -> T {
-    let bytes = unhex(hex).unwrap();
+fn decode<T: Encode + Decode>(text: &str) -> T {
+    let bytes = unfold(text);
     let value = T::from_bytes(&bytes).unwrap();
     assert_eq!(value.to_bytes(), bytes);
     value
@@ -62,32 +78,64 @@ fn variant(error: &BlockError) -> String {
     words.split([' ', '{']).next().unwrap_or_default().into()
 }
 
+/// What is kept of a block besides its transactions: the signed header, and what happened.
+fn check_header(vector: &Value, state: &MemoryState, parent: Hash, executed: &Executed) -> Hash {
+    let signed: SignedHeader = decode(text(vector, "header"));
+    let chain = state.get(Chains, &()).unwrap();
+    signed.verify(&chain.authority).unwrap();
+    let header = &signed.header;
+    assert_eq!((header.chain, header.height, header.parent), (chain.id, chain.height, parent));
+    assert_eq!(header.facts, decode::<Facts>(text(vector, "facts")));
+    assert_eq!(header.transactions_root, transactions_root(&transactions(vector)));
+    assert_eq!(header.state_root, executed.state_root);
+    assert_eq!(header.validators, validators_hash(&[chain.authority]));
+    assert_eq!(header.digest().to_string(), text(vector, "digest"));
+    assert_eq!(executed.events, decode::<Vec<Event>>(text(vector, "events")));
+    header.digest()
+}
+
 #[test]
-fn a_history_and_all_that_it_refuses() {
-    let vectors = vectors("history.json");
-    let (first, rest) = vectors.split_first().unwrap();
-    let mut state = genesis(first);
+fn histories_and_all_that_they_refuse() {
     let (mut accepted, mut refused) = (0, 0);
-    for vector in rest {
-        let name = text(vector, "name");
-        let facts: Facts = decode(text(vector, "facts"));
-        let outcome = text(vector, "outcome");
-        match execute::replay(&state, &facts, &transactions(vector)) {
-            Ok(executed) => {
-                assert_eq!(outcome, "ok", "{name}");
-                assert_eq!(executed.state_root.to_string(), text(vector, "state_root"), "{name}");
-                state.commit(&executed.update);
-                assert_eq!(tree::root(&state), executed.state_root, "{name}");
-                assert!(sheet(&state).unwrap().balanced(), "{name}");
-                accepted += 1;
+    for file in HISTORIES {
+        let (mut state, mut parent) = (MemoryState::default(), Hash([0; 32]));
+        for vector in vectors(file) {
+            let name = text(&vector, "name");
+            let outcome = text(&vector, "outcome");
+            if vector.get("genesis").is_some() {
+                (state, parent) = (genesis(&vector), Hash([0; 32]));
+                continue;
             }
-            Err(error) => {
-                assert_eq!(outcome, variant(&error), "{name}");
-                refused += 1;
+            let facts: Facts = decode(text(&vector, "facts"));
+            match execute::replay(&state, &facts, &transactions(&vector)) {
+                Ok(executed) => {
+                    assert_eq!(outcome, "ok", "{file}: {name}");
+                    let root = executed.state_root.to_string();
+                    assert_eq!(root, text(&vector, "state_root"), "{file}: {name}");
+                    state.commit(&executed.update);
+                    assert_eq!(tree::root(&state), executed.state_root, "{name}");
+                    assert!(sheet(&state).unwrap().balanced(), "{name}");
+                    parent = check_header(&vector, &state, parent, &executed);
+                    accepted += 1;
+                }
+                Err(error) => {
+                    assert_eq!(outcome, variant(&error), "{file}: {name}");
+                    refused += 1;
+                }
             }
         }
     }
     assert!(accepted < refused, "{accepted} accepted, {refused} refused");
+}
+
+#[test]
+fn parameters_are_in_their_ranges() {
+    for vector in vectors("genesis.json") {
+        let genesis: Genesis = decode(text(&vector, "genesis"));
+        assert_eq!(genesis.chain().to_string(), text(&vector, "chain"));
+        let outcome = genesis.params.check().map_or_else(|error| error.name, |()| "ok");
+        assert_eq!(outcome, text(&vector, "outcome"), "{}", vector["name"]);
+    }
 }
 
 #[test]

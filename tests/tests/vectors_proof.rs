@@ -202,6 +202,12 @@ fn bends() -> Vec<Bend> {
         ("part of no size", "parts have a size", "UnitSize", |case| {
             case["unit_bytes"] = json!(0);
         }),
+        ("part of half a leaf", "a leaf is the smallest part", "UnitSize", |case| {
+            case["unit_bytes"] = json!(512);
+        }),
+        ("part of a leaf and a half", "parts are a power of two", "UnitSize", |case| {
+            case["unit_bytes"] = json!(1536);
+        }),
     ]
 }
 
@@ -358,6 +364,7 @@ fn picks_of(case: &Value) -> Vec<(u32, u64)> {
     let lengths: Vec<u64> = serde_json::from_value(case["lengths"].clone()).unwrap();
     let slots = u32::try_from(case["slots"].as_u64().unwrap()).unwrap();
     let longest = lengths.iter().copied().max().unwrap_or(0);
+    let longest = case["longest"].as_u64().unwrap_or(longest);
     let slot_bytes = case["slot_bytes"].as_u64().unwrap();
     let length_of = |slot: u32| lengths[slot as usize % lengths.len()];
     let picks = challenges(&seed_of(case), slots, longest, slot_bytes, length_of);
@@ -400,6 +407,45 @@ fn make_challenges() -> Vec<Value> {
             3_003_392,
         ),
     ];
+    for (name, why, longest, lengths) in [
+        (
+            "all tries refused",
+            "the longest of those tried, the earliest of equals",
+            1_u64 << 62,
+            vec![1024_u64, 4096, 2048, 4096],
+        ),
+        ("the first of equals", "256 of one length", 1 << 62, vec![1024]),
+        (
+            "draws refused",
+            "half of all numbers are past the last whole run",
+            (1 << 63) + 1,
+            vec![1 << 62, 1 << 63],
+        ),
+        ("longer than any", "what was the longest has left", 8192, vec![1024, 2048]),
+        ("tiny", "one of two bytes is refused half of the time", 2, vec![1, 2]),
+    ] {
+        let mut case = make(name, why, 9, &lengths, 9 << 10);
+        case["longest"] = json!(longest);
+        case["challenges"] = json!(picks_of(&case));
+        let mut other = case.clone();
+        other["name"] = json!(format!("{name}, other leaf"));
+        other["outcome"] = json!("OtherChallenges");
+        other["challenges"][7][1] = json!(case["challenges"][7][1].as_u64().unwrap() ^ 1);
+        cases.push(case);
+        cases.push(other);
+    }
+    for (name, why, slot_bytes) in [
+        ("a byte under 64 GiB", "8 by bytes and 2 by shard", (64_u64 << 30) - 1),
+        ("a byte under 1 TiB", "16 by bytes and 4 by shard", (1 << 40) - 1),
+    ] {
+        let case = make(name, why, 2048, &[33_554_432], slot_bytes);
+        let mut other = case.clone();
+        other["name"] = json!(format!("{name}, with a byte more"));
+        other["slot_bytes"] = json!(slot_bytes + 1);
+        other["outcome"] = json!("OtherChallenges");
+        cases.push(case);
+        cases.push(other);
+    }
     for (field, why) in [
         ("chain", "another ledger"),
         ("beacon", "another beacon"),
@@ -580,6 +626,27 @@ fn bent_paths() -> Vec<Value> {
         }),
         bent(own(), "too deep", "a path has 256 bits", "TooDeep", |case| {
             case["path"] = json!(format!("01010000{}01", "00".repeat(257 * 32)));
+        }),
+        bent(
+            own(),
+            "as deep as can be",
+            "a path of 256 siblings, of no tree",
+            "WrongRoot",
+            |case| {
+                case["path"] = json!(format!("00010000{}01", "00".repeat(256 * 32)));
+            },
+        ),
+        bent(
+            own(),
+            "deep and cut",
+            "257 are said, and the last byte is missing",
+            "Malformed",
+            |case| {
+                case["path"] = json!(format!("01010000{}", "00".repeat(257 * 32 - 1)));
+            },
+        ),
+        bent(own(), "deep and without its end", "257 are there, and no end", "Malformed", |case| {
+            case["path"] = json!(format!("01010000{}", "00".repeat(257 * 32)));
         }),
         bent(own(), "bytes after the end", "one encoding", "Malformed", |case| {
             case["path"] = json!(case["path"].as_str().unwrap().to_owned() + "00");

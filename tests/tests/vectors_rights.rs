@@ -1,5 +1,5 @@
-//! Replays the vectors of custody, deletion, grants, identities and names indexes, most of which must
-//! be refused.
+//! Replays the vectors of custody, deletion, grants, identities, names indexes and the wire, most of
+//! which must be refused.
 //!
 //! `SYMBOLON_REGENERATE=1` writes the files again from the cases here; a changed file in a commit is a
 //! changed format.
@@ -13,14 +13,28 @@ use symbolon_protocol::id::unhex;
 
 #[path = "vectors_rights/custody.rs"]
 mod custody;
+#[path = "vectors_rights/custody_edges.rs"]
+mod custody_edges;
 #[path = "vectors_rights/deletion.rs"]
 mod deletion;
 #[path = "vectors_rights/grant.rs"]
 mod grant;
+#[path = "vectors_rights/grant_edges.rs"]
+mod grant_edges;
 #[path = "vectors_rights/identity.rs"]
 mod identity;
+#[path = "vectors_rights/identity_edges.rs"]
+mod identity_edges;
 #[path = "vectors_rights/names.rs"]
 mod names;
+#[path = "vectors_rights/names_edges.rs"]
+mod names_edges;
+#[path = "vectors_rights/texts.rs"]
+mod texts;
+#[path = "vectors_rights/wire.rs"]
+mod wire;
+#[path = "vectors_rights/wire_values.rs"]
+mod wire_values;
 
 /// Writes the cases when asked to, then replays the file: every outcome must be the one it names.
 fn replay(file: &str, cases: impl FnOnce() -> Vec<Value>, run: impl Fn(&Value) -> String) {

@@ -70,15 +70,30 @@ fn zero() -> String {
 
 #[test]
 fn capsules() {
-    replay("custody/capsule.json", capsule_cases, |case| {
-        let label = label(
-            &ChainId(array(case, "chain")),
-            &AccountId(array(case, "seller")),
-            &VaultId(array(case, "vault")),
-            &Hash(array(case, "content_root")),
-        );
-        outcome(Capsule::from_bytes(&bytes(case, "capsule")).unwrap().verify(&label))
-    });
+    replay("custody/capsule.json", capsule_cases, run_capsule);
+}
+
+pub(crate) fn run_capsule(case: &Value) -> String {
+    let label = label(
+        &ChainId(array(case, "chain")),
+        &AccountId(array(case, "seller")),
+        &VaultId(array(case, "vault")),
+        &Hash(array(case, "content_root")),
+    );
+    outcome(Capsule::from_bytes(&bytes(case, "capsule")).unwrap().verify(&label))
+}
+
+/// What the capsules here are bound to.
+pub(crate) fn sale_label() -> Hash {
+    label(&CHAIN, &SELLER, &VAULT, &CONTENT)
+}
+
+/// The same as a vector has it.
+pub(crate) fn sale_place() -> Value {
+    json!({
+        "chain": hex(&CHAIN.0), "seller": hex(&SELLER.0), "vault": hex(&VAULT.0),
+        "content_root": hex(&CONTENT.0),
+    })
 }
 
 fn capsule_cases() -> Vec<Value> {
@@ -162,13 +177,15 @@ fn delivery_cases() -> Vec<Value> {
 
 #[test]
 fn releases() {
-    replay("custody/release.json", release_cases, |case| {
-        let release = Release::from_bytes(&bytes(case, "release")).unwrap();
-        let vault = VaultKey::from_bytes(&bytes(case, "vault_key")).unwrap();
-        let capsule = Capsule::from_bytes(&bytes(case, "capsule")).unwrap();
-        let delivery = DeliveryKey::from_bytes(&bytes(case, "delivery")).unwrap();
-        outcome(release.verify(&vault, &capsule, &delivery, &context(case)))
-    });
+    replay("custody/release.json", release_cases, run_release);
+}
+
+pub(crate) fn run_release(case: &Value) -> String {
+    let release = Release::from_bytes(&bytes(case, "release")).unwrap();
+    let vault = VaultKey::from_bytes(&bytes(case, "vault_key")).unwrap();
+    let capsule = Capsule::from_bytes(&bytes(case, "capsule")).unwrap();
+    let delivery = DeliveryKey::from_bytes(&bytes(case, "delivery")).unwrap();
+    outcome(release.verify(&vault, &capsule, &delivery, &context(case)))
 }
 
 fn release_cases() -> Vec<Value> {
@@ -227,22 +244,24 @@ fn release_cases() -> Vec<Value> {
 
 #[test]
 fn combinations() {
-    replay("custody/combine.json", combine_cases, |case| {
-        let releases: Vec<Release> = case["releases"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|one| hex_release(one.as_str().unwrap()))
-            .collect();
-        let capsule = Capsule::from_bytes(&bytes(case, "capsule")).unwrap();
-        let secret = DeliverySecret::from_seed(&array(case, "delivery_seed"));
-        let vault = VaultKey::from_bytes(&bytes(case, "vault_key")).unwrap();
-        let key = combine(&capsule, &releases, &secret, &vault);
-        match &key {
-            Ok(key) if hex(&*listing_key(key)) != case["listing_key"] => "WrongKey".into(),
-            _ => outcome(key),
-        }
-    });
+    replay("custody/combine.json", combine_cases, run_combine);
+}
+
+pub(crate) fn run_combine(case: &Value) -> String {
+    let releases: Vec<Release> = case["releases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| hex_release(one.as_str().unwrap()))
+        .collect();
+    let capsule = Capsule::from_bytes(&bytes(case, "capsule")).unwrap();
+    let secret = DeliverySecret::from_seed(&array(case, "delivery_seed"));
+    let vault = VaultKey::from_bytes(&bytes(case, "vault_key")).unwrap();
+    let key = combine(&capsule, &releases, &secret, &vault);
+    match &key {
+        Ok(key) if hex(&*listing_key(key)) != case["listing_key"] => "WrongKey".into(),
+        _ => outcome(key),
+    }
 }
 
 fn hex_release(text: &str) -> Release {
@@ -280,24 +299,26 @@ fn combine_cases() -> Vec<Value> {
 
 #[test]
 fn deposits() {
-    replay("custody/deposit.json", deposit_cases, |case| {
-        let key = VaultKey::from_bytes(&bytes(case, "vault_key")).unwrap();
-        let terms = CustodyTerms {
-            chain: &ChainId(array(case, "chain")),
-            vault: &VaultId(array(case, "vault")),
-            owner: &AccountId(array(case, "owner")),
-            key: &key,
-            index: u8::try_from(number(case, "index")).unwrap(),
-            node: &NodeId::from(AccountId(array(case, "node"))),
-        };
-        let acceptance = CustodyAcceptance::from_bytes(&bytes(case, "acceptance")).unwrap();
-        outcome(
-            terms
-                .verify_request(&array(case, "request"))
-                .and_then(|()| terms.open(&bytes(case, "sealed"), &array(case, "custody_secret")))
-                .and_then(|_| terms.verify_acceptance(&acceptance)),
-        )
-    });
+    replay("custody/deposit.json", deposit_cases, run_deposit);
+}
+
+pub(crate) fn run_deposit(case: &Value) -> String {
+    let key = VaultKey::from_bytes(&bytes(case, "vault_key")).unwrap();
+    let terms = CustodyTerms {
+        chain: &ChainId(array(case, "chain")),
+        vault: &VaultId(array(case, "vault")),
+        owner: &AccountId(array(case, "owner")),
+        key: &key,
+        index: u8::try_from(number(case, "index")).unwrap(),
+        node: &NodeId::from(AccountId(array(case, "node"))),
+    };
+    let acceptance = CustodyAcceptance::from_bytes(&bytes(case, "acceptance")).unwrap();
+    outcome(
+        terms
+            .verify_request(&array(case, "request"))
+            .and_then(|()| terms.open(&bytes(case, "sealed"), &array(case, "custody_secret")))
+            .and_then(|_| terms.verify_acceptance(&acceptance)),
+    )
 }
 
 fn deposit_cases() -> Vec<Value> {

@@ -108,7 +108,7 @@ fn roots() {
 }
 
 /// Seals any bytes as a record's.
-fn seal_raw(place: &Place, plain: &[u8]) -> Vec<u8> {
+pub(crate) fn seal_raw(place: &Place, plain: &[u8]) -> Vec<u8> {
     use chacha20poly1305::{
         XChaCha20Poly1305,
         aead::{Aead, KeyInit, Payload},

@@ -11,7 +11,7 @@ use crate::{
     },
     custody::{self, Capsule, Share, VaultKey, VaultSecret},
     grant::{self, Caveat, Grant, Link},
-    id::{Hash, ListingId, ObjectId, PeerId, VaultId},
+    id::{ChainId, Hash, ListingId, ObjectId, PeerId, VaultId},
     ledger::{
         rows::{PublicRef, Split, Terms},
         transaction::Action,
@@ -47,8 +47,8 @@ pub(super) fn manifest(number: u8) -> Manifest {
     }
 }
 
-pub(super) fn label(seller: u8, manifest: &Manifest) -> Hash {
-    custody::label(&chain_id(), &account(seller), &vault_id(seller), &manifest.content_root)
+pub(super) fn label_on(chain: &ChainId, seller: u8, manifest: &Manifest) -> Hash {
+    custody::label(chain, &account(seller), &vault_id(seller), &manifest.content_root)
 }
 
 pub(super) fn public_ref() -> PublicRef {
@@ -57,8 +57,14 @@ pub(super) fn public_ref() -> PublicRef {
 
 /// A listing of the seller's object, with a fifth for account 30 and a seventh or so for account 31.
 pub(super) fn listing_terms(seller: u8, price: u128) -> Terms {
+    listing_terms_on(&chain_id(), seller, price)
+}
+
+/// The same on a ledger of other parameters.
+pub(super) fn listing_terms_on(chain: &ChainId, seller: u8, price: u128) -> Terms {
     let manifest = manifest(seller);
-    let (capsule, _) = Capsule::seal(&secret(seller), &label(seller, &manifest), &[5; 32]);
+    let (capsule, _) =
+        Capsule::seal(&secret(seller), &label_on(chain, seller, &manifest), &[5; 32]);
     let splits = [(30, 2000), (31, 1428)];
     Terms {
         title: "Wind over the Aegean, 2020 to 2025".into(),
@@ -72,7 +78,7 @@ pub(super) fn listing_terms(seller: u8, price: u128) -> Terms {
             .collect(),
         preview_cells: 2,
         document: public_ref(),
-        mandate: mandate(seller, manifest.object),
+        mandate: mandate_on(chain, seller, manifest.object),
         manifest,
         cells: 2,
         vault: vault_id(seller),
@@ -87,7 +93,11 @@ pub(super) fn list(seller: u8, listing: ListingId, price: u128) -> Action {
 
 /// The seller's delegation to the ledger.
 pub(super) fn mandate(seller: u8, object: ObjectId) -> Link {
-    grant::mandate(&chain_id(), &key(seller), &account(AUTHORITY), object, &[1; 32]).unwrap()
+    mandate_on(&chain_id(), seller, object)
+}
+
+fn mandate_on(chain: &ChainId, seller: u8, object: ObjectId) -> Link {
+    grant::mandate(chain, &key(seller), &account(AUTHORITY), object, &[1; 32]).unwrap()
 }
 
 /// Any first link.

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use super::{
     seller::{LICENCE, list, listing_terms, public_ref},
-    world::{PRICE, World, account, deal_id, key, opening, register, status, terms},
+    world::{
+        AUTHORITY, PRICE, World, account, deal_id, key, opening, params, register, status, terms,
+    },
 };
 use crate::{
     amount::Amount,
@@ -15,15 +17,18 @@ use crate::{
     id::{ChainId, Hash, LinkId, ListingId, OrderId, TransactionId, hex},
     ledger::{
         Status,
-        block::Facts,
+        block::{Facts, Header, SignedHeader, transactions_root, validators_hash},
         deal_cost,
-        execute::BlockBuilder,
-        params::Params,
+        execute::{self, BlockBuilder, BlockError},
+        params::{Params, WINDOW_MS_MAX},
         rows::{Chains, Terms},
         state::StateExt,
         transaction::{Action, Transaction},
     },
 };
+
+mod accounts;
+mod deals;
 
 /// The number of the deal.
 const DEAL: u8 = 4;
@@ -36,6 +41,13 @@ fn the_files_are_what_the_rules_say() {
     let text = |value: &Value| serde_json::to_string_pretty(value).unwrap() + "\n";
     check("history", &text(&Value::Array(history())));
     check("prices", &text(&Value::Array(prices())));
+    check("genesis", &text(&Value::Array(geneses())));
+    for (name, write) in [("accounts", accounts::write as fn(&mut Writer)), ("deals", deals::write)]
+    {
+        let mut writer = Writer::new();
+        write(&mut writer);
+        check(name, &text(&Value::Array(writer.entries)));
+    }
 }
 
 fn check(name: &str, text: &str) {
@@ -47,21 +59,59 @@ fn check(name: &str, text: &str) {
     }
     let found = fs::read_to_string(&path).unwrap();
     assert!(found == text, "{} differs: set SYMBOLON_REGENERATE=1 to approve", path.display());
-    assert!(text.len() < 200 << 10);
+    assert!(text.len() < 512 << 10, "{name} has {} bytes", text.len());
 }
 
 /// A history under construction: accepted blocks lengthen it, refused ones are only written down.
 struct Writer {
     world: World,
     entries: Vec<Value>,
+    /// Digest of the last header.
+    parent: Hash,
 }
 
 impl Writer {
+    fn new() -> Self {
+        Self { world: World::new(), entries: Vec::new(), parent: Hash([0; 32]) }
+    }
+
+    /// Begins a ledger.
+    fn genesis(&mut self, why: &str, world: World) {
+        let root = execute::genesis(&world.genesis).state_root;
+        self.entries.push(json!({
+            "name": "genesis",
+            "why": why,
+            "genesis": hex(&world.genesis.to_bytes()),
+            "chain": world.id().to_string(),
+            "outcome": "ok",
+            "state_root": root.to_string(),
+        }));
+        self.world = world;
+        self.parent = Hash([0; 32]);
+    }
+
+    /// The signed header over the last block.
+    fn header(&mut self) -> SignedHeader {
+        let (facts, transactions, state_root) = self.world.blocks.last().unwrap();
+        let header = Header {
+            chain: self.world.id(),
+            height: self.world.chain().height,
+            parent: self.parent,
+            facts: *facts,
+            transactions_root: transactions_root(transactions),
+            state_root: *state_root,
+            validators: validators_hash(&[self.world.genesis.authority]),
+        };
+        self.parent = header.digest();
+        SignedHeader::build(header, &key(AUTHORITY))
+    }
+
     fn ok(&mut self, name: &str, why: &str, signed: &[Transaction]) {
         let facts = self.world.facts();
         for outcome in self.world.block(signed) {
             assert_eq!(status(outcome), Status::Applied, "{name}");
         }
+        let header = hex(&self.header().to_bytes());
         let (_, applied, state_root) = self.world.blocks.last().unwrap();
         assert_eq!(applied, signed, "{name}");
         self.entries.push(json!({
@@ -71,7 +121,15 @@ impl Writer {
             "transactions": hexes(signed),
             "outcome": "ok",
             "state_root": state_root.to_string(),
+            "header": header,
+            "digest": self.parent.to_string(),
+            "events": folded(&self.world.events.to_bytes()),
         }));
+    }
+
+    /// A block without transactions.
+    fn empty(&mut self, name: &str, why: &str) {
+        self.ok(name, why, &[]);
     }
 
     fn act(&mut self, name: &str, why: &str, who: u8, action: Action) {
@@ -80,15 +138,23 @@ impl Writer {
     }
 
     fn no(&mut self, expected: Status, name: &str, why: &str, refused: &Transaction) {
+        self.none(name, why, std::slice::from_ref(refused), &format!("{expected:?}"));
+    }
+
+    /// Transactions that make no block, and why.
+    fn none(&mut self, name: &str, why: &str, refused: &[Transaction], expected: &str) {
         let facts = self.world.facts();
-        let builder = BlockBuilder::new(&self.world.state, &facts).unwrap();
-        assert_eq!(builder.check(refused), Err(expected), "{name}");
+        let outcome = match execute::replay(&self.world.state, &facts, refused).unwrap_err() {
+            BlockError::NotApplied { status, .. } => format!("{status:?}"),
+            error => first_word(&error),
+        };
+        assert_eq!(outcome, expected, "{name}");
         self.entries.push(json!({
             "name": name,
             "why": why,
             "facts": hex(&facts.to_bytes()),
-            "transactions": hexes(std::slice::from_ref(refused)),
-            "outcome": format!("{expected:?}"),
+            "transactions": hexes(refused),
+            "outcome": outcome,
         }));
     }
 
@@ -99,19 +165,46 @@ impl Writer {
 
     fn bad_facts(&mut self, name: &str, why: &str, facts: Facts) {
         let error = BlockBuilder::new(&self.world.state, &facts).unwrap_err();
-        let words = format!("{error:?}");
         self.entries.push(json!({
             "name": name,
             "why": why,
             "facts": hex(&facts.to_bytes()),
             "transactions": Value::Array(vec![]),
-            "outcome": words.split([' ', '{']).next().unwrap(),
+            "outcome": first_word(&error),
         }));
     }
 }
 
+/// A block whose last transaction is refused.
+fn status_block(
+    writer: &mut Writer,
+    expected: Status,
+    name: &str,
+    why: &str,
+    signed: &[Transaction],
+) {
+    writer.none(name, why, signed, &format!("{expected:?}"));
+}
+
+fn first_word(error: &BlockError) -> String {
+    let words = format!("{error:?}");
+    words.split([' ', '{']).next().unwrap().into()
+}
+
 fn hexes(transactions: &[Transaction]) -> Vec<String> {
-    transactions.iter().map(|transaction| hex(&transaction.to_bytes())).collect()
+    transactions.iter().map(|transaction| folded(&transaction.to_bytes())).collect()
+}
+
+/// The hexadecimal digits of bytes, with a run of many equal ones written as `(byte*count)`.
+fn folded(bytes: &[u8]) -> String {
+    const MANY: usize = 256;
+    bytes
+        .chunk_by(|one, next| one == next)
+        .map(|run| match run.len() {
+            MANY.. => format!("({:02x}*{})", run[0], run.len()),
+            _ => hex(run),
+        })
+        .collect()
 }
 
 fn transfer(to: u8, amount: u128) -> Action {
@@ -119,29 +212,21 @@ fn transfer(to: u8, amount: u128) -> Action {
 }
 
 fn history() -> Vec<Value> {
-    let world = World::new();
-    let root = crate::ledger::execute::genesis(&world.genesis).state_root;
-    let first = json!({
-        "name": "genesis",
-        "why": "the chain's identity is a hash of these bytes, the state root covers its two rows",
-        "genesis": hex(&world.genesis.to_bytes()),
-        "chain": world.id().to_string(),
-        "outcome": "ok",
-        "state_root": root.to_string(),
-    });
-    let mut writer = Writer { world, entries: vec![first] };
-    accounts(&mut writer);
+    let mut writer = Writer::new();
+    let why = "the chain's identity is a hash of these bytes, the state root covers its two rows";
+    writer.genesis(why, World::new());
+    money(&mut writer);
     envelopes(&mut writer);
-    deals(&mut writer);
+    storage(&mut writer);
     epochs(&mut writer);
     vaults(&mut writer);
     listings(&mut writer);
-    sales(&mut writer);
+    purchases(&mut writer);
     assert_eq!(writer.world.state.get(Chains, &()).unwrap(), writer.world.chain());
     writer.entries
 }
 
-fn accounts(writer: &mut Writer) {
+fn money(writer: &mut Writer) {
     let why = "play money on a development network";
     let both = [1, 2].map(|who| writer.world.sign(who, Action::Faucet));
     writer.ok("faucet", why, &both);
@@ -213,7 +298,7 @@ fn envelopes(writer: &mut Writer) {
     writer.bad_facts("onion not peeled", why, Facts { reveal, ..facts });
 }
 
-fn deals(writer: &mut Writer) {
+fn storage(writer: &mut Writer) {
     let prove = Action::Prove { epoch: 0, leaves: vec![] };
     let why = "this account is not a storage node";
     writer.refuse(Status::UnknownNode, "proof by no node", why, (1, prove.clone()));
@@ -368,7 +453,7 @@ fn listings(writer: &mut Writer) {
     writer.act("listing ended", "takes no more orders", 1, end);
 }
 
-fn sales(writer: &mut Writer) {
+fn purchases(writer: &mut Writer) {
     let buy = |world: &World, order, listing, price| world.order(order, listing, price);
     let ended = buy(&writer.world, ORDER, ListingId([8; 16]), 0);
     writer.refuse(Status::ListingEnded, "order of an ended listing", "it ended", (2, ended));
@@ -479,4 +564,49 @@ fn prices() -> Vec<Value> {
     price("the whole reserve", "reserve times 10000", (10_000, 0), 1 << 30, 1, &[max >> 31]);
     price("the fee", "fee times 1000", (0, 1000), 1 << 30, 1, &[max >> 31]);
     out
+}
+
+/// The parameters at the ends of their ranges, and one beyond.
+fn geneses() -> Vec<Value> {
+    let mut out = Vec::new();
+    let mut case = |name: &str, why: &str, of: &Params| {
+        let mut genesis = World::new().genesis;
+        genesis.params = of.clone();
+        let outcome = of.check().map_or_else(|error| error.name.to_string(), |()| "ok".to_string());
+        out.push(json!({
+            "name": name, "why": why, "genesis": hex(&genesis.to_bytes()),
+            "chain": genesis.chain().to_string(), "outcome": outcome,
+        }));
+    };
+    type Set = fn(&mut Params, u64);
+    let month = 30 * 86_400_000;
+    let ranges: [(&str, Set, u64, u64); 9] = [
+        ("epoch_ms", |of, value| of.epoch_ms = value, 1000, month),
+        ("validity_blocks_max", |of, value| of.validity_blocks_max = value, 1, 10_000_000),
+        ("storage_fee_bp", |of, value| of.storage_fee_bp = small(value), 0, 1000),
+        ("repair_reserve_bp", |of, value| of.repair_reserve_bp = small(value), 0, 10_000),
+        ("sale_fee_bp", |of, value| of.sale_fee_bp = small(value), 0, 1000),
+        ("custody_fee_bp", |of, value| of.custody_fee_bp = small(value), 0, 1000),
+        ("delivery_ms", |of, value| of.delivery_ms = value, 1000, month),
+        ("window_ms_min", |of, value| of.window_ms_min = value, 0, WINDOW_MS_MAX),
+        ("deal_epochs_max", |of, value| of.deal_epochs_max = value, 1, 100_000_000),
+    ];
+    for (name, set, least, most) in ranges {
+        let mut with = |why: &str, value: u64| {
+            let mut of = params();
+            set(&mut of, value);
+            case(&format!("{name} {value}"), why, &of);
+        };
+        with("the least there may be", least);
+        with("the most there may be", most);
+        with("one more", most + 1);
+        if let Some(less) = least.checked_sub(1) {
+            with("one less", less);
+        }
+    }
+    out
+}
+
+fn small(value: u64) -> u16 {
+    u16::try_from(value).unwrap()
 }

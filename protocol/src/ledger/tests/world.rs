@@ -19,7 +19,7 @@ use crate::{
         execute::{self, BlockBuilder, Executed, Pushed},
         rows::{Access, Accounts, Chain, Chains, Listings, Node, Nodes, Orders, Slots},
         state::{MemoryState, StateExt},
-        tests::seller::{LICENCE, label, sharing, vault_id},
+        tests::seller::{LICENCE, label_on, sharing, vault_id},
         transaction::{Acceptance, Action, CustodyAcceptance, DealTerms, Transaction},
         tree,
     },
@@ -91,9 +91,14 @@ impl World {
     }
 
     pub(super) fn with(params: Params) -> Self {
+        Self::starting(params, START_MS)
+    }
+
+    /// A ledger that begins at another time.
+    pub(super) fn starting(params: Params, time_ms: u64) -> Self {
         let mut layers = onion(0);
         let onion = layers.pop().unwrap();
-        let genesis = genesis(params, onion);
+        let genesis = Genesis { time_ms, ..genesis(params, onion) };
         let mut state = MemoryState::default();
         let first = execute::genesis(&genesis);
         state.commit(&first.update);
@@ -101,7 +106,7 @@ impl World {
         Self {
             state,
             genesis,
-            now: START_MS,
+            now: time_ms,
             events: Vec::new(),
             blocks: Vec::new(),
             layers,
@@ -304,7 +309,7 @@ impl World {
         let request = ReleaseRequest {
             vault: &vault,
             capsule: &listing.terms.capsule,
-            label: &label(seller, &listing.terms.manifest),
+            label: &label_on(&self.id(), seller, &listing.terms.manifest),
             delivery: &row.delivery,
             context: &custody::release_context(&self.id(), &order, &row.listing),
         };

@@ -1,0 +1,201 @@
+//! Ledgers at the edges of accounts, holds, envelopes and facts.
+
+use std::{vec, vec::Vec};
+
+use super::{World, Writer, account, key, status_block, transfer};
+use crate::{
+    amount::Amount,
+    codec::Encode,
+    id::TransactionId,
+    ledger::{
+        Status,
+        params::Params,
+        tests::world::params,
+        transaction::{Action, Transaction},
+    },
+    limits::{BLOCK_BYTES_MAX, TRANSACTION_BYTES_MAX},
+    proof::LeafProof,
+};
+
+/// The faucet of [`params`].
+const FAUCET: u128 = 10_000_000_000;
+
+pub(super) fn write(writer: &mut Writer) {
+    faucets(writer);
+    holds(writer);
+    sizes(writer);
+    seen(writer);
+    onions(writer);
+    roots(writer);
+}
+
+fn roots(writer: &mut Writer) {
+    writer.genesis("a ledger for root records", World::new());
+    let set = |expected_version, bytes: usize| Action::SetRoot {
+        expected_version,
+        blob: vec![0xab; bytes],
+    };
+    writer.act("the largest root", "4096 bytes", 1, set(0, 4096));
+    let why = "one step more than there may be";
+    writer.refuse(Status::BadField, "root of 4608 bytes", why, (1, set(1, 4608)));
+    let why = "no step ends there";
+    writer.refuse(Status::BadField, "root of 1025 bytes", why, (1, set(1, 1025)));
+    writer.act("another account's root", "is at a version of its own", 2, set(0, 512));
+    let why = "it is at version 1";
+    writer.refuse(Status::RootMoved, "root of version 2", why, (2, set(2, 512)));
+}
+
+fn with_faucet(faucet: u128, faucet_blocks: u64) -> Params {
+    Params { faucet: Amount(faucet), faucet_blocks, ..params() }
+}
+
+fn faucets(writer: &mut Writer) {
+    writer.genesis("a ledger without a faucet", World::with(with_faucet(0, 3)));
+    let why = "it gives nothing";
+    writer.refuse(Status::FaucetClosed, "closed faucet", why, (1, Action::Faucet));
+
+    writer
+        .genesis("a ledger whose faucet gives everything", World::with(with_faucet(u128::MAX, 0)));
+    writer.act("all there can be", "2^128 - 1 units are issued", 1, Action::Faucet);
+    let why = "no more can be counted";
+    writer.refuse(Status::Overflow, "one faucet too many", why, (2, Action::Faucet));
+    writer.act("everything moves", "a whole balance", 1, transfer(2, u128::MAX));
+
+    writer.genesis("a ledger whose faucet waits for nothing", World::with(with_faucet(5, 0)));
+    writer.act("faucet", "the first of this account", 1, Action::Faucet);
+    writer.act("faucet in the next block", "no block has to be waited for", 1, Action::Faucet);
+    let twice = [1, 1].map(|who| writer.world.sign(who, Action::Faucet));
+    let why = "one request of an account in a block in any case";
+    status_block(writer, Status::FaucetEmpty, "faucet twice in a block", why, &twice);
+
+    writer.genesis("a ledger whose faucet waits three blocks", World::new());
+    writer.act("faucet again", "at height 1", 1, Action::Faucet);
+    writer.empty("a block", "height 2");
+    let why = "two blocks after the last one";
+    writer.refuse(Status::FaucetEmpty, "faucet a block early", why, (1, Action::Faucet));
+    writer.empty("another block", "height 3");
+    writer.act("faucet after three blocks", "the wait is over", 1, Action::Faucet);
+}
+
+fn place(payee: u8, amount: u128, expires_ms: u64) -> Action {
+    Action::PlaceHold { payee: account(payee), amount: Amount(amount), expires_ms }
+}
+
+fn holds(writer: &mut Writer) {
+    writer.genesis("a ledger for holds", World::new());
+    writer.act("money", "for holds", 1, Action::Faucet);
+    let later = writer.world.now + 10;
+    let why = "a hold of nothing is a mistake";
+    writer.refuse(Status::BadField, "hold of nothing", why, (1, place(2, 0, later)));
+    let why = "a hold for oneself reserves nothing";
+    writer.refuse(Status::BadField, "hold for oneself", why, (1, place(1, 7, later)));
+    let why = "one unit more than there is";
+    writer.refuse(Status::BalanceTooLow, "hold too large", why, (1, place(2, FAUCET + 1, later)));
+    let hold = writer.world.sign(1, place(2, FAUCET, later));
+    writer.ok("hold of everything", "a whole balance", std::slice::from_ref(&hold));
+    let (payer, id) = (hold.sender, hold.id);
+    let take = |amount| Action::ReleaseHold { payer, id, amount: Amount(amount) };
+    let void = Action::VoidHold { payer, id };
+    let none = Action::ReleaseHold { payer, id: TransactionId([8; 16]), amount: Amount(1) };
+    writer.refuse(Status::UnknownHold, "release of no hold", "there is none", (2, none));
+    let why = "taking nothing is a mistake";
+    writer.refuse(Status::BadField, "release of nothing", why, (2, take(0)));
+    writer.world.now = later - 1;
+    let why = "a millisecond before it expires";
+    writer.refuse(Status::TooEarly, "void a moment early", why, (1, void.clone()));
+    writer.act("void by the payee", "who may at any time", 2, void.clone());
+
+    let hold = writer.world.sign(1, place(2, 9, later));
+    writer.ok("another hold", "of nine units", std::slice::from_ref(&hold));
+    let (payer, id) = (hold.sender, hold.id);
+    writer.world.now = later;
+    writer.act("void at its end", "from that moment on", 1, Action::VoidHold { payer, id });
+
+    let hold = writer.world.sign(1, place(2, 9, later + 1));
+    writer.ok("a third hold", "of nine units", std::slice::from_ref(&hold));
+    let (payer, id) = (hold.sender, hold.id);
+    writer.world.now = later + 100;
+    let all = Action::ReleaseHold { payer, id, amount: Amount(9) };
+    writer.act("release after its end", "all of it, as nobody has voided it", 2, all);
+    again(writer);
+}
+
+/// A hold is found by its transaction's id for longer than the transaction is remembered.
+fn again(writer: &mut Writer) {
+    let expires_ms = writer.world.now + 1_000_000;
+    let hold = writer.world.sign(1, place(2, 9, expires_ms));
+    writer.ok("a hold for long", "of nine units", std::slice::from_ref(&hold));
+    for _ in 0..10 {
+        writer.empty("time goes on", "until its id is forgotten");
+    }
+    let (chain, until) = (writer.world.id(), hold.valid_until);
+    let why = "its last height is the one before";
+    writer.no(Status::Expired, "the same hold, sent late", why, &hold);
+    let action = place(2, 8, expires_ms);
+    let same = Transaction::build(chain, &key(1), hold.id, until + 5, action);
+    let why = "the id is free again, the hold under it is not";
+    writer.no(Status::Exists, "another hold under its id", why, &same);
+    let free = Transaction::build(chain, &key(1), hold.id, until + 5, transfer(2, 1));
+    writer.ok("an id used again", "it was forgotten", &[free]);
+}
+
+/// A transaction of exactly so many bytes.
+fn sized(writer: &mut Writer, bytes: usize) -> Transaction {
+    let prove = |count| {
+        let leaf = LeafProof { leaf: vec![0; count], path: Vec::new() };
+        Action::Prove { epoch: 0, leaves: vec![leaf] }
+    };
+    let head = writer.world.sign(1, prove(0)).to_bytes().len();
+    let signed = writer.world.sign(1, prove(bytes - head));
+    assert_eq!(signed.to_bytes().len(), bytes);
+    signed
+}
+
+fn sizes(writer: &mut Writer) {
+    writer.genesis("a ledger for sizes", World::new());
+    let largest = sized(writer, TRANSACTION_BYTES_MAX);
+    let why = "as large as any, so something else is wrong with it";
+    writer.no(Status::UnknownNode, "largest transaction", why, &largest);
+    let larger = sized(writer, TRANSACTION_BYTES_MAX + 1);
+    writer.no(Status::TooLarge, "a byte larger", "one byte over the limit", &larger);
+    let mut full = vec![largest; BLOCK_BYTES_MAX / TRANSACTION_BYTES_MAX];
+    let why = "as large as any, so its first transaction is looked at";
+    status_block(writer, Status::UnknownNode, "largest block", why, &full);
+    let faucet = writer.world.sign(1, Action::Faucet);
+    let left = TRANSACTION_BYTES_MAX + 1 - faucet.to_bytes().len();
+    *full.last_mut().unwrap() = sized(writer, left);
+    full.push(faucet);
+    let why = "a byte over a mebibyte of transactions";
+    writer.none("a byte more in a block", why, &full, "TooLarge");
+}
+
+fn seen(writer: &mut Writer) {
+    writer.genesis("a ledger for envelopes", World::new());
+    writer.act("faucet once", "for envelopes", 1, Action::Faucet);
+    let (chain, height) = (writer.world.id(), writer.world.chain().height + 1);
+    let build = |id: u8, until| {
+        Transaction::build(chain, &key(1), TransactionId([id; 16]), until, transfer(2, 1))
+    };
+    let now = build(1, height);
+    writer.ok("valid for this block", "its last height is this one", std::slice::from_ref(&now));
+    let far = build(2, height + 1 + 20);
+    writer.ok("valid for as long as can be", "twenty blocks ahead", std::slice::from_ref(&far));
+    let why = "it was applied, and is no part of another block";
+    status_block(writer, Status::IdReused, "applied before", why, std::slice::from_ref(&far));
+    let fresh = writer.world.sign(1, transfer(2, 1));
+    let why = "nor twice of one block";
+    status_block(writer, Status::IdReused, "twice in a block", why, &[fresh.clone(), fresh]);
+    writer.no(Status::Expired, "expired by a block", "its last height was before", &now);
+    let other = Transaction::build(chain, &key(2), far.id, far.valid_until, transfer(1, 1));
+    writer.ok("the same id of another sender", "ids are each sender's own", &[other]);
+}
+
+/// Blocks until an onion is used up and the next one begins.
+fn onions(writer: &mut Writer) {
+    writer.genesis("a ledger that outlives its onion", World::new());
+    while writer.world.facts().onion_next.is_none() {
+        writer.empty("a layer", "of the first onion");
+    }
+    writer.empty("the innermost layer", "and the outermost of the next onion");
+    writer.empty("the next onion", "its first layer");
+}

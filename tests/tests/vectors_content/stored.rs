@@ -1,0 +1,268 @@
+//! Vectors of files of several stripes and segments, of the schemes, and of previews.
+
+use serde_json::{Value, json};
+use symbolon_protocol::{
+    Decode, Encode,
+    content::{FileKey, Layout, Manifest, MaskMode, Scheme, SegmentCoder},
+    id::{Hash, hex},
+    merkle::Builder,
+    preview::{Preview, PreviewCell, PreviewError, cell_range, picks},
+};
+
+use crate::{FILE_KEY, array, bytes, case, counting, flip, key, number, outcome_of, replay, same};
+
+/// A file as it is stored: the shards of each segment, and the leaves of its cells.
+struct Stored {
+    layout: Layout,
+    manifest: Manifest,
+    segments: Vec<(String, Vec<Vec<u8>>)>,
+    leaves: Vec<Hash>,
+}
+
+fn store(key: &FileKey, mask: MaskMode, scheme: Scheme, file: &[u8]) -> Stored {
+    let layout = Layout::new(scheme, file.len() as u64).unwrap();
+    let (mut leaves, mut segments) = (Vec::new(), Vec::new());
+    for segment in layout.iter() {
+        let deal = key.deal(segment.segment);
+        let coder = SegmentCoder::new(key, mask, segment, deal);
+        let mut shards = vec![Vec::new(); usize::from(scheme.total)];
+        for number in 0..segment.stripes {
+            let stripe = segment.stripe(number).unwrap();
+            let from = usize::try_from(stripe.plain_start).unwrap().min(file.len());
+            let plain = &file[from..from + stripe.plain_length];
+            let mut cells = vec![0; usize::from(scheme.total) * stripe.cell_bytes];
+            coder.encode(number, plain, &mut cells, &mut leaves).unwrap();
+            for (shard, cell) in shards.iter_mut().zip(cells.chunks_exact(stripe.cell_bytes)) {
+                shard.extend_from_slice(cell);
+            }
+        }
+        segments.push((deal.to_string(), shards));
+    }
+    let mut builder = Builder::new();
+    builder.extend(leaves.iter().copied());
+    let manifest = Manifest::new(key, mask, &layout, builder.finish());
+    Stored { layout, manifest, segments, leaves }
+}
+
+fn described(case: &Value) -> Value {
+    let mode = MaskMode::from_bytes(&[number(case, "mode")]).unwrap();
+    let scheme = Scheme { required: number(case, "required"), total: number(case, "total") };
+    let stored = store(&key(case), mode, scheme, &counting(number(case, "length")));
+    let root = |shard: &Vec<u8>| hex(blake3::hash(shard).as_bytes());
+    let segment = |(deal, shards): &(String, Vec<Vec<u8>>)| {
+        let roots: Vec<_> = shards.iter().map(root).collect();
+        json!({ "deal": deal, "shard_roots": roots })
+    };
+    json!({
+        "manifest": hex(&stored.manifest.to_bytes()),
+        "segments": stored.segments.iter().map(segment).collect::<Vec<_>>(),
+    })
+}
+
+#[test]
+fn whole_files() {
+    let mut cases = Vec::new();
+    let segment = 1024 * 65_520;
+    for (required, total, mode, length, lost, why) in [
+        (1_u8, 1_u8, 0, 0, json!([[]]), "no byte, one cell"),
+        (1, 2, 1, 70_000, json!([[0]]), "two stripes, the last of small cells"),
+        (2, 3, 0, 131_041, json!([[0], [1]]), "no mask, and a byte in the second stripe"),
+        (3, 5, 1, 500_000, json!([[0, 1], [1, 3], [2, 4]]), "three stripes"),
+        (4, 8, 1, 1, json!([[0, 1, 2, 3]]), "three data cells of padding"),
+        (1, 2, 1, segment, json!([[0]]), "a whole segment"),
+        (1, 2, 1, segment + 1, json!([[0]]), "a byte in the second segment"),
+    ] {
+        let input = json!({
+            "file_key": FILE_KEY, "mode": mode, "required": required, "total": total,
+            "length": length, "lost": lost,
+        });
+        let name = format!("{required}/{total} of {length}, mask mode {mode}");
+        let good = case(&name, why, &input, described(&input), "ok");
+        let mut segments = good["segments"].clone();
+        let last = segments.as_array().unwrap().len() - 1;
+        segments[last]["shard_roots"][usize::from(total) - 1] = json!("00".repeat(32));
+        let bent = json!({ "manifest": flip(&good, "manifest", 92) });
+        let wrong = json!({ "segments": segments });
+        // A segment is a second's work for whoever runs these, so it is stored for one case alone.
+        if length < segment_bytes() {
+            cases.push(case(
+                &format!("{name}, other root"),
+                "of content",
+                &good,
+                bent,
+                "OtherManifest",
+            ));
+            cases.push(case(
+                &format!("{name}, other shard"),
+                "the last",
+                &good,
+                wrong,
+                "OtherShards",
+            ));
+        }
+        cases.push(good);
+    }
+    replay("stored.json", &cases, |case| {
+        let found = described(case);
+        match (found["manifest"] == case["manifest"], found["segments"] == case["segments"]) {
+            (true, true) => "ok".into(),
+            (true, false) => "OtherShards".into(),
+            (false, _) => "OtherManifest".into(),
+        }
+    });
+}
+
+const fn segment_bytes() -> u64 {
+    1024 * 65_520
+}
+
+#[test]
+fn schemes() {
+    let found = |nodes: u64| {
+        let scheme = Scheme::for_nodes(usize::try_from(nodes).unwrap());
+        json!({
+            "required": scheme.required, "total": scheme.total, "repair_at": scheme.repair_at(),
+            "enough": scheme.enough(),
+        })
+    };
+    let mut cases = Vec::new();
+    for nodes in [0, 1, 2, 3, 4, 5, 7, 8, 19, 20, 35, 36, 79, 80, 1_000_000] {
+        let input = json!({ "nodes": nodes });
+        let name = format!("{nodes} nodes");
+        let good = case(&name, "the number of nodes picks the scheme", &input, found(nodes), "ok");
+        for (field, why) in
+            [("repair_at", "repair begins there"), ("enough", "an upload ends there")]
+        {
+            let wrong = json!({ field: good[field].as_u64().unwrap() + 1 });
+            let title = format!("{name}, {field} one more");
+            cases.push(case(&title, why, &good, wrong, "mismatch"));
+        }
+        cases.push(good);
+    }
+    for (required, total, repair_at, enough) in
+        [(1, 128, 64, 96), (128, 128, 127, 128), (5, 6, 5, 6)]
+    {
+        let scheme = Scheme { required, total };
+        assert_eq!((scheme.repair_at(), scheme.enough()), (repair_at, enough));
+    }
+    replay("schemes.json", &cases, |case| {
+        let found = found(number(case, "nodes"));
+        same(found.as_object().unwrap().iter().all(|(name, value)| case[name] == *value))
+    });
+}
+
+#[test]
+fn previews() {
+    let mut cases = picked();
+    cases.extend(opened());
+    replay("preview.json", &cases, |case| {
+        let seed = Hash(array(case, "seed"));
+        let count = number(case, "count");
+        if case.get("picks").is_some() {
+            return same(json!(picks(&seed, number(case, "cells"), count)) == case["picks"]);
+        }
+        let manifest = Manifest::from_bytes(&bytes(case, "manifest")).unwrap();
+        let preview = Preview::from_bytes(&bytes(case, "preview")).unwrap();
+        match preview.open(&manifest, &seed, count) {
+            Ok(cells) => {
+                let plain: Vec<_> = cells.iter().map(|(_, plain)| hex(plain)).collect();
+                same(json!(plain) == case["plain"])
+            }
+            Err(error) => outcome_of::<(), PreviewError>(Err(error)),
+        }
+    });
+}
+
+fn picked() -> Vec<Value> {
+    let mut cases = Vec::new();
+    let seed = Hash([7; 32]);
+    for (cells, count, why) in [
+        (1, 1, "the only cell"),
+        (2, 64, "all there are"),
+        (64, 64, "all of as many"),
+        (65, 64, "all but one"),
+        (1000, 3, "three of a thousand, in file order"),
+        (1 << 40, 64, "of a large file"),
+        // Nearly half of all numbers drawn are refused here.
+        ((1 << 63) + 1, 64, "of more cells than any file has"),
+        (5, 0, "none are wanted"),
+    ] {
+        let input = json!({ "seed": seed.to_string(), "cells": cells, "count": count });
+        let changes = json!({ "picks": picks(&seed, cells, count) });
+        let name = format!("{count} of {cells}");
+        let good = case(&name, why, &input, changes, "ok");
+        let mut other = good["picks"].as_array().unwrap().clone();
+        match other.first().cloned() {
+            Some(first) => other.push(first),
+            None => other.push(json!(0)),
+        }
+        let wrong = json!({ "picks": other });
+        cases.push(case(
+            &format!("{name}, one more"),
+            "a cell that was not picked",
+            &good,
+            wrong,
+            "mismatch",
+        ));
+        if 0 < count && 2 * u64::from(count) < cells {
+            let other = json!({ "seed": "08".repeat(32) });
+            cases.push(case(
+                &format!("{name}, another seed"),
+                "other cells",
+                &good,
+                other,
+                "mismatch",
+            ));
+        }
+        cases.push(good);
+    }
+    cases
+}
+
+/// Previews of small files: a file of one stripe with padding in it, and one of two stripes' cells.
+fn opened() -> Vec<Value> {
+    let mut cases = Vec::new();
+    for (required, total, length, count) in [(4, 8, 1500_usize, 4), (2, 3, 0, 1), (3, 5, 2000, 2)] {
+        let file = counting(length);
+        let file_key = FileKey::from_bytes([9; 32]);
+        let stored = store(&file_key, MaskMode::ChaCha20, Scheme { required, total }, &file);
+        let make = |cell: u64| {
+            let (start, bytes) = cell_range(&stored.layout, cell).unwrap();
+            let start = usize::try_from(start).unwrap().min(length);
+            let plain = &file[start..start + bytes];
+            PreviewCell::make(&stored.layout, &file_key, cell, plain, &stored.leaves).unwrap()
+        };
+        let seed = Hash([7; 32]);
+        let wanted = picks(&seed, stored.layout.cells(), count);
+        let preview = Preview { cells: wanted.iter().map(|cell| make(*cell)).collect() };
+        let plain: Vec<_> = preview.open(&stored.manifest, &seed, count).unwrap();
+        let plain: Vec<_> = plain.iter().map(|(_, bytes)| hex(bytes)).collect();
+        let input = json!({
+            "manifest": hex(&stored.manifest.to_bytes()), "seed": seed.to_string(), "count": count,
+            "preview": hex(&preview.to_bytes()), "plain": plain,
+        });
+        let name = format!("{count} of {required}/{total}, {length} bytes");
+        let good = case(&name, "opened for everyone", &input, json!({}), "ok");
+        let mut add = |what: &str, why: &str, outcome: &str, change: &dyn Fn(&mut Preview)| {
+            let mut other = preview.clone();
+            change(&mut other);
+            let changes = json!({ "preview": hex(&other.to_bytes()) });
+            cases.push(case(&format!("{name}, {what}"), why, &good, changes, outcome));
+        };
+        add("a cell less", "not all that were picked", "OtherCells", &|of| drop(of.cells.pop()));
+        add("a cell twice", "one too many", "OtherCells", &|of| of.cells.push(of.cells[0].clone()));
+        add("another cell", "than was picked", "OtherCells", &|of| of.cells[0].cell += 1);
+        add("another key", "it does not open", "Sealed", &|of| of.cells[0].key[0] ^= 1);
+        add("a bit", "it does not open", "Sealed", &|of| of.cells[0].sealed[3] ^= 1);
+        add("a byte less", "of the cell", "Size", &|of| {
+            of.cells[0].sealed.pop();
+        });
+        add("a byte more", "of the cell", "Size", &|of| of.cells[0].sealed.push(0));
+        add("no path", "not in the file", "NotListed", &|of| of.cells[0].path.clear());
+        add("a path bent", "not in the file", "NotListed", &|of| of.cells[0].path[0].0[0] ^= 1);
+        let other = json!({ "manifest": flip(&good, "manifest", 92) });
+        cases.push(case(&format!("{name}, other root"), "another file", &good, other, "NotListed"));
+        cases.push(good);
+    }
+    cases
+}

@@ -1,0 +1,277 @@
+//! A value of every kind that travels, each variant of each choice once.
+
+use ed25519_dalek::SigningKey;
+use symbolon_protocol::{
+    Amount, Encode,
+    content::{FileKey, Layout, Manifest, MaskMode, Scheme},
+    custody::{Release, VaultKey},
+    deletion::DeletionReceipt,
+    grant::{Caveat, Grant, Link, ability},
+    id::{
+        AccountId, ChainId, DealId, Hash, LinkId, ListingId, NodeId, ObjectId, OrderId, PeerId,
+        TransactionId, VaultId,
+    },
+    ledger::{
+        Status,
+        block::{Block, Event, Facts, Header, Place, Reason, SignedHeader},
+        rows::{Access, HoldKey},
+        transaction::{Acceptance, Action, CustodyAcceptance, DealTerms, Transaction},
+    },
+    preview::{Preview, PreviewCell},
+    wire::{
+        ledger::{
+            HistoryLine, HistoryPlace, ProvenRow, Request as LedgerRequest,
+            Response as LedgerResponse,
+        },
+        storage::{
+            Refusal, RefusalCode, Request as StorageRequest, Response as StorageResponse, SliceHead,
+        },
+    },
+};
+
+const CHAIN: ChainId = ChainId([1; 32]);
+const DEAL: DealId = DealId([2; 16]);
+const ORDER: OrderId = OrderId([3; 16]);
+const NODE: NodeId = PeerId([4; 32]);
+const ROOT: Hash = Hash([5; 32]);
+const ACCOUNT: AccountId = AccountId([6; 32]);
+
+type Values = Vec<(&'static str, String, Vec<u8>)>;
+
+/// Kind, name and bytes of each.
+pub(crate) fn all() -> Values {
+    let mut out = Vec::new();
+    let mut add = |kind: &'static str, values: Vec<Vec<u8>>| {
+        for (number, value) in (1..).zip(values) {
+            out.push((kind, format!("{kind}, {number}"), value));
+        }
+    };
+    add("Transaction", vec![transaction().to_bytes()]);
+    add("SignedHeader", headers().iter().map(Encode::to_bytes).collect());
+    add("Place", places().iter().map(Encode::to_bytes).collect());
+    add("Reason", reasons().iter().map(Encode::to_bytes).collect());
+    add("Event", events().iter().map(Encode::to_bytes).collect());
+    add("Block", vec![block().to_bytes()]);
+    add("Caveat", caveats().iter().map(Encode::to_bytes).collect());
+    add("Link", vec![link().to_bytes()]);
+    add("Manifest", vec![manifest().to_bytes()]);
+    add("Preview", vec![preview().to_bytes()]);
+    add("VaultKey", vec![vault().to_bytes()]);
+    add("SliceHead", vec![SliceHead { length: 1024, path: vec![ROOT, Hash([7; 32])] }.to_bytes()]);
+    add("Refusal", vec![Refusal::new(RefusalCode::Busy, "later, please").to_bytes()]);
+    add("LedgerRequest", ledger_requests().iter().map(Encode::to_bytes).collect());
+    add("LedgerResponse", ledger_responses().iter().map(Encode::to_bytes).collect());
+    add("StorageRequest", storage_requests().iter().map(Encode::to_bytes).collect());
+    add("StorageResponse", storage_responses().iter().map(Encode::to_bytes).collect());
+    out
+}
+
+fn signer() -> SigningKey {
+    SigningKey::from_bytes(&[7; 32])
+}
+
+fn transaction() -> Transaction {
+    let action = Action::Transfer { to: ACCOUNT, amount: Amount(5) };
+    Transaction::build(CHAIN, &signer(), TransactionId([8; 16]), 77, action)
+}
+
+fn headers() -> Vec<SignedHeader> {
+    let header = |onion_next| Header {
+        chain: CHAIN,
+        height: 9,
+        parent: Hash([10; 32]),
+        facts: Facts { time_ms: 1_795_370_000_000, reveal: Hash([11; 32]), onion_next },
+        transactions_root: Hash([12; 32]),
+        state_root: Hash([13; 32]),
+        validators: Hash([14; 32]),
+    };
+    [None, Some(Hash([15; 32]))].map(|next| SignedHeader::build(header(next), &signer())).into()
+}
+
+fn places() -> Vec<Place> {
+    let request = HoldKey::Request { payer: ACCOUNT, id: TransactionId([8; 16]) };
+    vec![
+        Place::Outside,
+        Place::Account { account: ACCOUNT },
+        Place::Hold { hold: HoldKey::Deal { deal: DEAL } },
+        Place::Hold { hold: HoldKey::Order { order: ORDER } },
+        Place::Hold { hold: request },
+        Place::Storage,
+        Place::Repair,
+        Place::Treasury,
+    ]
+}
+
+fn reasons() -> Vec<Reason> {
+    vec![
+        Reason::Faucet,
+        Reason::Transfer,
+        Reason::Hold,
+        Reason::Deal { deal: DEAL },
+        Reason::Proven { node: NODE, epoch: 16 },
+        Reason::Missed { node: NODE, epoch: 17 },
+        Reason::Sale { order: ORDER },
+        Reason::Fee,
+    ]
+}
+
+fn events() -> Vec<Event> {
+    let (from, to) = (Place::Outside, Place::Account { account: ACCOUNT });
+    vec![
+        Event::Moved { from, to, amount: Amount(1 << 100), reason: Reason::Faucet },
+        Event::EpochBegan { epoch: 18 },
+        Event::DealEnded { deal: DEAL },
+        Event::PreviewPicked { listing: ListingId([19; 16]) },
+        Event::OrderPaid { order: ORDER },
+        Event::OrderDelivered { order: ORDER },
+        Event::OrderSettled { order: ORDER },
+        Event::OrderRefunded { order: ORDER },
+        Event::Revoked { link: LinkId([20; 16]), by: ACCOUNT },
+    ]
+}
+
+fn block() -> Block {
+    let header = headers().remove(0);
+    Block { header, transactions: vec![transaction()], events: events() }
+}
+
+fn caveats() -> Vec<Caveat> {
+    vec![
+        Caveat::Object { object: ObjectId([21; 16]) },
+        Caveat::Abilities { set: ability::READ | ability::DELETE },
+        Caveat::NotBefore { time_ms: 22 },
+        Caveat::NotAfter { time_ms: 23 },
+        Caveat::Cells { first: 24, end: 25 },
+        Caveat::NodeReads { count: 26 },
+        Caveat::NodeBytes { bytes: 27 },
+        Caveat::Order { order: ORDER },
+        Caveat::Purpose { hash: ROOT },
+        Caveat::Depth { links: 28 },
+        Caveat::Staleness { max_ms: 29 },
+    ]
+}
+
+fn grant() -> Grant {
+    let caveats = vec![Caveat::Abilities { set: ability::READ }];
+    Grant::issue(&CHAIN, &signer(), NODE, caveats, &[1; 32]).unwrap()
+}
+
+fn link() -> Link {
+    Grant::issue(&CHAIN, &signer(), NODE, caveats(), &[1; 32]).unwrap().links.remove(0)
+}
+
+pub(crate) fn manifest() -> Manifest {
+    let key = FileKey::from_bytes([30; 32]);
+    let layout = Layout::new(Scheme { required: 3, total: 5 }, 1000).unwrap();
+    Manifest::new(&key, MaskMode::ChaCha20, &layout, ROOT)
+}
+
+fn preview() -> Preview {
+    let cell = PreviewCell { cell: 31, key: [32; 32], sealed: vec![33; 16], path: vec![ROOT] };
+    Preview { cells: vec![cell] }
+}
+
+fn vault() -> VaultKey {
+    VaultKey { commitments: vec![[34; 32], [35; 32]] }
+}
+
+fn terms() -> DealTerms {
+    DealTerms {
+        deal: DEAL,
+        owner: ACCOUNT,
+        object: ObjectId([21; 16]),
+        segment: 36,
+        required: 2,
+        total: 3,
+        length: 1024,
+        access: Access::Public,
+        epochs: 37,
+    }
+}
+
+fn row(value: Option<Vec<u8>>) -> ProvenRow {
+    ProvenRow { key: vec![3; 33], value, path: vec![0, 0, 0, 0, 1] }
+}
+
+fn ledger_requests() -> Vec<LedgerRequest> {
+    let scan = |after| LedgerRequest::Scan { prefix: vec![3], after, limit: 100 };
+    vec![
+        LedgerRequest::Submit { transaction: transaction().into() },
+        LedgerRequest::Head,
+        LedgerRequest::Rows { keys: vec![vec![1], vec![3; 33]] },
+        scan(None),
+        scan(Some(vec![3; 33])),
+        LedgerRequest::Follow { height: 38, events: 5000 },
+        LedgerRequest::History {
+            account: ACCOUNT,
+            before: HistoryPlace { height: 39, number: 65 },
+            limit: 40,
+        },
+        LedgerRequest::Sale { order: ORDER },
+    ]
+}
+
+fn ledger_responses() -> Vec<LedgerResponse> {
+    let header = || headers().remove(1);
+    let line = |event| HistoryLine { height: 41, number: 66, time_ms: 42, event };
+    let rows = vec![row(None), row(Some(vec![9; 24]))];
+    vec![
+        LedgerResponse::Refused { message: "ce n’est pas ça".into() },
+        LedgerResponse::Outcome { height: 43, status: Status::RootMoved },
+        LedgerResponse::Head { header: header() },
+        LedgerResponse::Rows { header: header(), rows, more: true },
+        LedgerResponse::Block { block: block(), more: true },
+        LedgerResponse::Events { events: events(), more: false },
+        LedgerResponse::History { lines: events().into_iter().map(line).collect() },
+        LedgerResponse::Sale { link: link(), block: ROOT },
+    ]
+}
+
+fn storage_requests() -> Vec<StorageRequest> {
+    let (deal, index) = (DEAL, 44);
+    vec![
+        StorageRequest::Info,
+        StorageRequest::Store { terms: terms(), index, price: Amount(45), grant: grant() },
+        StorageRequest::Read { deal, index, first: 46, count: 47, grant: Some(grant()) },
+        StorageRequest::Read { deal, index, first: 46, count: 47, grant: None },
+        StorageRequest::ReadCell { deal, index, cell: 48, grant: Some(grant()) },
+        StorageRequest::Check { deal, index, grant: None },
+        StorageRequest::Delete { deal, index, grant: grant() },
+        StorageRequest::KeepShare {
+            vault: VaultId([49; 16]),
+            owner: ACCOUNT,
+            key: vault(),
+            index: 2,
+            share: vec![50; 80],
+            signature: [51; 64],
+        },
+        StorageRequest::Release { order: ORDER },
+    ]
+}
+
+fn storage_responses() -> Vec<StorageResponse> {
+    let place = (2, ROOT);
+    let acceptance = Acceptance::build(&CHAIN, &terms(), &signer(), place, Amount(52), 53);
+    let receipt = DeletionReceipt::build(&CHAIN, &signer(), (DEAL, 2), ROOT, 54);
+    let kept = CustodyAcceptance { node: NODE, index: 2, signature: [55; 64] };
+    let release = Release {
+        index: 2,
+        u: [56; 32],
+        v: [57; 32],
+        e: [58; 32],
+        z_share: [59; 32],
+        z_blind: [60; 32],
+    };
+    vec![
+        StorageResponse::Refused { refusal: Refusal::new(RefusalCode::Bound, "") },
+        StorageResponse::Info { chain: CHAIN, node: NODE, price: Amount(61), free: 62 },
+        StorageResponse::Ready,
+        StorageResponse::Accepted { acceptance },
+        StorageResponse::Slices { count: 63 },
+        StorageResponse::Held { length: Some(64), root: Some(ROOT) },
+        StorageResponse::Held { length: None, root: None },
+        StorageResponse::Deleted { receipt },
+        StorageResponse::InCustody { acceptance: kept },
+        StorageResponse::Released { release },
+    ]
+}
