@@ -238,15 +238,7 @@ impl Client {
                 Err(error) => planner.fault(&entry.relative, error),
             }
         }
-        let doubtful = std::mem::take(&mut planner.doubtful);
-        let pairs = doubtful.iter().map(|(member, found, _)| Pair {
-            path: root.join(path_of(&member.relative)),
-            found: found.clone(),
-        });
-        let same = self.same_content(pairs.collect()).await?;
-        for ((member, _, is_other), same) in doubtful.into_iter().zip(same) {
-            planner.compared(member, is_other, same);
-        }
+        self.compare_doubtful(&mut planner).await?;
         let Planner { mut plan, mut changed, .. } = planner;
         changed.sort_by(|one, other| one.name.cmp(&other.name));
         plan.units = units(changed);
@@ -262,6 +254,20 @@ impl Client {
             }
         }
         Ok(plan)
+    }
+
+    /// Compares by content what is to be compared so.
+    async fn compare_doubtful(&self, planner: &mut Planner<'_>) -> Result<(), ClientError> {
+        let doubtful = std::mem::take(&mut planner.doubtful);
+        let pairs = doubtful.iter().map(|(member, found, _)| Pair {
+            path: planner.plan.root.join(path_of(&member.relative)),
+            found: found.clone(),
+        });
+        let same = self.same_content(pairs.collect()).await?;
+        for ((member, _, is_other), same) in doubtful.into_iter().zip(same) {
+            planner.compared(member, is_other, same);
+        }
+        Ok(())
     }
 
     /// What carrying a plan out would cost.

@@ -7,7 +7,7 @@ use std::{
     fs::{File, Metadata, OpenOptions},
     io,
     os::unix::fs::{FileTypeExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
@@ -72,8 +72,8 @@ impl Client {
     }
 
     /// Opens a pipe or terminal for writing, once somebody reads it.
-    async fn open_stream(&self, path: &PathBuf) -> Result<File, ClientError> {
-        let at = |source| ClientError::Io { path: path.clone(), source };
+    async fn open_stream(&self, path: &Path) -> Result<File, ClientError> {
+        let at = |source| ClientError::Io { path: path.to_owned(), source };
         let no_reader = rustix::io::Errno::NXIO.raw_os_error();
         let file = loop {
             let mut options = OpenOptions::new();
