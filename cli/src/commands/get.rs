@@ -158,7 +158,13 @@ impl Fetch {
         let sink = if stdout { Sink::Stdout } else { Sink::File(self.output.clone()) };
         let range = match self.range {
             Some(range) => {
-                Some(range.within(client.open(&self.what, &Progress::silent()).await?.length()))
+                let silent = Progress::silent();
+                let opened = interrupt.or(client.open(&self.what, &silent)).await;
+                let opened = opened.ok_or_else(|| {
+                    let message = String::from("get stopped before it began");
+                    interrupt::stopped(message, "the same command again starts from the beginning")
+                })??;
+                Some(range.within(opened.length()))
             }
             None => None,
         };
