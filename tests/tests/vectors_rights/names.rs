@@ -70,6 +70,7 @@ fn run_cases() -> Vec<Value> {
         no("long key", "over 8192 bytes", &list(&large), "TooMany"),
         no("a third kind", "neither a row nor none", &edit(5 + 1 + 4 + 12, 2), "Tag"),
         no("many", "says that it has more than a part holds", &[1, 1, 0, 64, 0], "TooMany"),
+        no("as many as can be", "says so, and none follow", &[1, 0, 0, 64, 0], "Short"),
         no("few", "says that it has more than follow", &edit(1, 4), "Short"),
         no("empty", "no bytes", &[], "Short"),
     ]
