@@ -87,7 +87,8 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
     let bought = match bought {
         Ok(bought) => bought,
         Err(error) => {
-            // An order that is paid for is known to other devices too.
+            // An order that is paid for is known to other devices too; who does not wait for that may go.
+            drop(interrupt);
             names::publish_and_close(client, Pay::Ask, &context.out).await;
             return Err(error.into());
         }
@@ -101,6 +102,7 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
             Some(fetch.run_json(&client, &context.out, &mut interrupt).await)
         }
     };
+    drop(interrupt);
     names::publish_and_close(client, Pay::Ask, &context.out).await;
     match fetched {
         None => Ok(report.text(format!(
