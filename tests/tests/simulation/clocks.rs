@@ -40,8 +40,8 @@ pub(super) async fn clocks(seed: u64) -> Trace {
     }
     sell_to_somebody_silent(&mut world, &owner).await;
     owner.close().await;
-    // A shard that was sent and not paid for is swept when its acceptance has long expired.
-    sleep(Duration::from_secs(100)).await;
+    // A shard that was sent and not paid for is swept when a block is later than its acceptance and the grace.
+    sleep(Duration::from_secs(140)).await;
     world.finish().await
 }
 

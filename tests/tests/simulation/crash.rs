@@ -27,8 +27,8 @@ pub(super) async fn crash(seed: u64) -> Trace {
         assert_eq!(world.auditor.deals_opened(), round + 1, "one deal per file, however often put");
     }
     world.pass_epochs(2).await;
-    // A shard that was sent and not paid for is swept when its acceptance has long expired.
-    sleep(Duration::from_secs(100)).await;
+    // A shard that was sent and not paid for is swept when a block is later than its acceptance and the grace.
+    sleep(Duration::from_secs(140)).await;
     world.audit().await;
     let owner = world.client("owner");
     for (round, data) in files.iter().enumerate() {

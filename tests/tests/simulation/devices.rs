@@ -34,8 +34,8 @@ pub(super) async fn devices(seed: u64) -> Trace {
     begin_here_and_let_go_there(&mut world).await;
     told_while_it_goes_on(&mut world).await;
     at_once(&mut world).await;
-    // A shard that was sent and not paid for is swept when its acceptance has long expired.
-    sleep(Duration::from_secs(100)).await;
+    // A shard that was sent and not paid for is swept when a block is later than its acceptance and the grace.
+    sleep(Duration::from_secs(140)).await;
     world.finish().await
 }
 

@@ -35,8 +35,8 @@ pub(super) async fn money(seed: u64) -> Trace {
     send(&mut world).await;
     send_and_forget(&mut world).await;
     buy_on_two_devices(&mut world).await;
-    // A shard that was sent and not paid for is swept when its acceptance has long expired.
-    sleep(Duration::from_secs(100)).await;
+    // A shard that was sent and not paid for is swept when a block is later than its acceptance and the grace.
+    sleep(Duration::from_secs(140)).await;
     world.finish().await
 }
 

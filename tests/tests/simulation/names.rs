@@ -55,8 +55,8 @@ pub(super) async fn names(seed: u64) -> Trace {
     let live = deals.iter().filter(|(_, deal)| open(deal.state)).count();
     world.note(format!("{} deals, {live} of them live, {index:?}", deals.len()));
     assert_eq!(live, 1 + index.runs, "the file, and what the record names");
-    // A shard that was sent and not paid for is swept when its acceptance has long expired.
-    sleep(Duration::from_secs(100)).await;
+    // A shard that was sent and not paid for is swept when a block is later than its acceptance and the grace.
+    sleep(Duration::from_secs(140)).await;
     world.finish().await
 }
 
