@@ -372,7 +372,6 @@ async fn a_refunded_order_ends_the_buyers_access() {
 #[tokio::test(start_paused = true)]
 async fn shares_of_vaults_that_nobody_opens_are_few_and_go() {
     let market = Market::new().await;
-    let seller = market.seller(0).await;
     let (chain, owner) = (market.world.ledger.chain(), market.world.owner.account());
     let node = market.nodes[0].id();
     let row = market.world.ledger.row(Nodes, &node).await.unwrap().unwrap();
@@ -399,6 +398,7 @@ async fn shares_of_vaults_that_nobody_opens_are_few_and_go() {
     // The vault that is opened counts no longer.
     market.open_vault().await;
     market.world.pass(1000).await;
+    let seller = market.seller(0).await;
     for number in 100..116 {
         accepted(seller.ask(&offer(number)).await).unwrap();
     }
