@@ -240,3 +240,37 @@ fn a_node_whose_store_is_gone_does_not_come_up_unasked() {
     home.run(&["get", "data", "-o", text(&copy)]);
     assert_eq!(fs::read(&copy).unwrap(), vec![b'x'; 300_000], "the others have enough of it");
 }
+
+/// A small disk of its own, where this user may mount one.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: PathBuf) -> Option<Self> {
+        fs::create_dir_all(&at).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"]).arg(&at);
+        let mounted = mount.output().is_ok_and(|done| done.status.success());
+        mounted.then_some(Self(at))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        Command::new("umount").arg("-l").arg(&self.0).output().ok();
+    }
+}
+
+#[test]
+fn a_network_whose_ledger_has_failed_ends_with_a_code() {
+    let home = Home::new();
+    let Some(disk) = SmallDisk::mount(home.path("home")) else {
+        println!("this user may not mount a disk: not tested");
+        return;
+    };
+    let mut up = home.up(&["--nodes", "1"]);
+    let filled = fs::write(disk.0.join("ballast"), vec![1; 64 << 20]);
+    assert!(filled.is_err(), "the disk is full");
+    // The next block, at the end of the epoch at the latest, has no room.
+    let ended = up.child.wait().unwrap();
+    assert_eq!(ended.code(), Some(11));
+}
