@@ -380,6 +380,7 @@ fn run_challenge(case: &Value) -> String {
     }
 }
 
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn make_challenges() -> Vec<Value> {
     let make = |name: &str, why: &str, slots: u32, lengths: &[u64], slot_bytes: u64| {
         let text = |byte: u8| Hash([byte; 32]).to_string();

@@ -186,6 +186,7 @@ fn left(found: &Authorized) -> Value {
     })
 }
 
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn quota_cases() -> Vec<Value> {
     let purpose = |byte| Caveat::Purpose { hash: Hash([byte; 32]) };
     let order = |byte| Caveat::Order { order: OrderId([byte; 16]) };
@@ -319,6 +320,7 @@ fn sales() {
     });
 }
 
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn sale_cases() -> Vec<Value> {
     let (seller, ledger) = (who(0).account(), who(50));
     let authority = ledger.account();

@@ -124,6 +124,7 @@ pub(crate) fn seal_raw(place: &Place, plain: &[u8]) -> Vec<u8> {
     [&[8; 24], cipher.encrypt((&[8; 24]).into(), payload).unwrap().as_slice()].concat()
 }
 
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn root_cases() -> Vec<Value> {
     let identity = Identity::from_seed(&[1; 64]);
     let names_key = identity.names_key();

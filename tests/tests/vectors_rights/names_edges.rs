@@ -50,6 +50,7 @@ fn roots() {
     });
 }
 
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn root_cases() -> Vec<Value> {
     let names_key = Identity::from_seed(&[1; 64]).names_key();
     let at = place();
@@ -168,6 +169,7 @@ fn parts(bytes: u64) -> Vec<Part> {
     (0..count).map(|place| part(1, (bytes - place * most).min(most))).collect()
 }
 
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn merge_cases() -> Vec<Value> {
     let older = vec![
         change(1, b"a", Some(b"old a")),
