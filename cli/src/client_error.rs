@@ -5,7 +5,10 @@ use symbolon_ledger::LedgerError;
 use symbolon_net::NetError;
 use symbolon_protocol::{ledger::Status, session::NodeFault, wire::storage::RefusalCode};
 
-use crate::error::{Error, Kind};
+use crate::{
+    error::{Error, Kind},
+    units::{show_duration, show_time},
+};
 
 impl From<ClientError> for Error {
     fn from(error: ClientError) -> Self {
@@ -25,7 +28,7 @@ impl From<ClientError> for Error {
             ErrorKind::Locked => Kind::InUse,
             _ => Kind::Internal,
         };
-        let mut out = Self::new(kind, error.to_string());
+        let mut out = Self::new(kind, message(&error));
         let mut hints = hints(&error).iter().copied();
         out.hint = hints.next().map(str::to_owned);
         out = hints.fold(out, Self::or_hint);
@@ -34,6 +37,37 @@ impl From<ClientError> for Error {
                 .hint("see what the grant allows with: symbolon grant inspect GRANT"),
             _ => out,
         }
+    }
+}
+
+/// What went wrong, with times and durations as people read them.
+fn message(error: &ClientError) -> String {
+    let since = |since_ms: &Option<u64>| {
+        since_ms.map_or(String::new(), |since| format!(", since {}", show_time(since)))
+    };
+    match error {
+        ClientError::OutOfRange(error) => match error.field.strip_suffix("_ms") {
+            Some(field) => {
+                let [value, min, max] = [error.value, error.min, error.max].map(show_duration);
+                format!("{field} is {value}, its range is {min} to {max}")
+            }
+            None => error.to_string(),
+        },
+        ClientError::DealOver { since_ms, .. } => {
+            format!("{error}, since {}", show_time(*since_ms))
+        }
+        ClientError::Over { since_ms, .. } | ClientError::GoodsOver { since_ms, .. } => {
+            format!("{error}{}", since(since_ms))
+        }
+        ClientError::Held { paid_until_ms, .. } => {
+            format!("{error}; it is paid for until {}", show_time(*paid_until_ms))
+        }
+        ClientError::EndsEarly { paid_until_ms: end, wanted_ms: wanted, .. }
+        | ClientError::GoodsEndEarly { paid_until_ms: end, access_until_ms: wanted, .. } => {
+            let (end, wanted) = (show_time(*end), show_time(*wanted));
+            format!("{error}: it is paid for until {end}, and not until {wanted}")
+        }
+        error => error.to_string(),
     }
 }
 
@@ -81,21 +115,24 @@ fn hints(error: &ClientError) -> &'static [&'static str] {
         ClientError::NotEnoughShards { .. } => {
             &["nothing was written that could be wrong; nodes may only be away: try again later"]
         }
-        ClientError::NoRoom { .. } => &[
-            "see how full the nodes are with: symbolon node status; nothing was stored or paid here",
+        ClientError::Held { .. } => &[
+            "store it anew all the same with --replace, or under another name",
+            "store it under another name",
         ],
-        ClientError::NotEnoughNodes { .. } | ClientError::NoNodes { .. } => &[
-            "see the nodes with: symbolon node status; the same command again goes on, and pays once",
-        ],
-        ClientError::Locked { .. } => &["wait until it has ended"],
-        ClientError::Grant(_) => &[
-            "see whose it is with: symbolon grant inspect GRANT; and who you are with: symbolon id",
-        ],
-        ClientError::OrderRefunded(_) => &["the money is back; the same command again buys anew"],
-        ClientError::LedgerRefused(Status::NotYours) => {
-            &["nothing was changed; use the identity it belongs to: --as NAME"]
+        ClientError::OutOfRange(_) => &["choose it within the range"],
+        ClientError::DealOver { .. } => {
+            &["put the file again, or ask whoever gave it, to have it stored again"]
         }
-        ClientError::LedgerRefused(_) => &["nothing was changed, and nothing was paid"],
+        ClientError::Over { .. } => &["put the file again to have it stored again"],
+        ClientError::EndsEarly { .. } => {
+            &["choose a shorter time, or store it for longer first with put"]
+        }
+        ClientError::GoodsOver { .. } | ClientError::GoodsEndEarly { .. } => {
+            &["nothing was ordered; see what else is for sale with: symbolon market list"]
+        }
+        ClientError::NoPreview(_) => {
+            &["the seller opens it once the network has picked the cells; try again later"]
+        }
         ClientError::NothingStored { .. } => {
             &["see what is stored with: symbolon ls -r; without --delete nothing is removed"]
         }

@@ -22,13 +22,10 @@ use crate::{
 /// Bytes read of a file or of stdin for a grant or recipient: several times the longest text.
 const TEXT_BYTES_MAX: u64 = 64 * 1024;
 
-/// Writes a grant to a file. What lies there already is taken away only when it is a grant too.
-pub(crate) fn write(path: &Path, text: &str) -> Result<(), Error> {
-    let line = format!("{text}\n");
+/// Whether a grant could be written to a path. What lies there already may only be a grant too.
+pub(crate) fn check_target(path: &Path) -> Result<(), Error> {
     if target::is_stream(path) {
-        let written = OpenOptions::new().write(true).open(path);
-        let written = written.and_then(|mut stream| stream.write_all(line.as_bytes()));
-        return written.map_err(|error| Error::io("write to", path, &error));
+        return Ok(());
     }
     let mut begins = [0; GRANT_BEGINS.len()];
     let is_other = match path.symlink_metadata() {
@@ -45,6 +42,18 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), Error> {
             format!("{} is there and is no grant", path.display()),
         )
         .hint("write the grant to another file: -o NAME.grant"));
+    }
+    target::check(path, 0)
+}
+
+/// Writes a grant to a file. What lies there already is taken away only when it is a grant too.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), Error> {
+    check_target(path)?;
+    let line = format!("{text}\n");
+    if target::is_stream(path) {
+        let written = OpenOptions::new().write(true).open(path);
+        let written = written.and_then(|mut stream| stream.write_all(line.as_bytes()));
+        return written.map_err(|error| Error::io("write to", path, &error));
     }
     home::write_whole(path, line.as_bytes())
 }

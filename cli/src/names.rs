@@ -6,10 +6,16 @@
 
 use std::time::Duration;
 
-use symbolon_client::{Client, ClientError, Growth, Name, Progress, PullReport, Step};
+use symbolon_client::{Client, ClientError, Growth, LedgerClock, Name, Progress, PullReport, Step};
 use symbolon_protocol::Amount;
 
-use crate::{context, error::Error, interrupt, output::Output, units::show_amount};
+use crate::{
+    context::{self, Context},
+    error::Error,
+    interrupt,
+    output::Output,
+    units::{show_amount, show_duration},
+};
 
 /// How long a verb that needs no network waits for a ledger to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -132,6 +138,28 @@ async fn asked(client: &Client, out: &Output) -> Result<Amount, Error> {
     }
     // Without a run there may still be room for it.
     Ok(Amount::ZERO)
+}
+
+/// What o'clock it is: as the ledger counts where it answers at once, since grants and terms are judged by
+/// that; else as this machine does.
+pub(crate) async fn now_ms(client: &Client, context: &Context) -> u64 {
+    match tokio::time::timeout(PATIENCE, client.clock()).await {
+        Ok(Ok(clock)) => {
+            tell_clock(&clock, &context.out);
+            clock.now_ms
+        }
+        _ => context.host.now_ms(),
+    }
+}
+
+/// Warns of a clock that is wrong.
+pub(crate) fn tell_clock(clock: &LedgerClock, out: &Output) {
+    let Some(off_ms) = clock.off_ms else { return };
+    let by = show_duration(off_ms.unsigned_abs());
+    let side = if off_ms < 0 { "behind" } else { "ahead of" };
+    out.warn(&format!(
+        "this machine's clock is {by} {side} the ledger's; times go by the ledger's"
+    ));
 }
 
 async fn answers(client: &Client) -> bool {

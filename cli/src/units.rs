@@ -32,6 +32,18 @@ impl Term {
     }
 }
 
+/// For how long something is stored when nothing is said.
+pub(crate) const USUAL_TERM: Term = Term::Time(30 * DAY_MS);
+
+/// For how many epochs something is to be stored, and how many of these must be left of what is stored
+/// already. A term that was asked for is kept to within a tenth; what is usual, to within a half: else what
+/// is put every day would be sent every day.
+pub(crate) fn epochs(asked: Option<Term>, epoch_ms: u64) -> (u64, u64) {
+    let epochs = asked.unwrap_or(USUAL_TERM).epochs(epoch_ms);
+    let short = epochs / if asked.is_some() { 10 } else { 2 };
+    (epochs, epochs - short)
+}
+
 /// A storage price as an operator says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Price {

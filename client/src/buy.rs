@@ -86,6 +86,11 @@ fn refused(error: impl ToString) -> ClientError {
     ClientError::Grant(error.to_string())
 }
 
+/// Whether an order still gives access: what was refunded, or is over, is bought anew.
+fn is_good(order: &Order, now_ms: u64) -> bool {
+    order.state != OrderState::Refunded && now_ms < order.access_until_ms
+}
+
 impl Client {
     /// Buys access: pays into escrow, collects the key from the custodians and the grant from the ledger.
     pub async fn buy(
@@ -95,7 +100,7 @@ impl Client {
         progress: &Progress,
     ) -> Result<BuyReport, ClientError> {
         let listing = self.listing_row(id).await?;
-        let (mut entry, mut outcome) = self.purchase(id, &listing, price_max).await?;
+        let (mut entry, mut outcome) = self.purchase(id, &listing, price_max, progress).await?;
         if let Some(token) = &entry.token {
             let token = GrantToken::parse(token).map_err(refused)?;
             let custodians = entry.custodians.clone();
@@ -148,14 +153,16 @@ impl Client {
         id: &ListingId,
         listing: &Listing,
         price_max: Amount,
+        progress: &Progress,
     ) -> Result<(PurchaseEntry, BuyOutcome), ClientError> {
+        let now_ms = self.clock().await?.now_ms;
         if let Some(entry) = self.catalog().row(Purchases, &id.0)? {
             let row = self.ledger().row(Orders, &entry.order).await?;
-            if row.is_some_and(|row| row.state != OrderState::Refunded) {
+            if row.is_some_and(|row| is_good(&row, now_ms)) {
                 return Ok((entry, BuyOutcome::Bought));
             }
         }
-        let (order, placed) = self.next_order(id).await?;
+        let (order, placed) = self.next_order(id, now_ms).await?;
         let mut entry = PurchaseEntry {
             order,
             listing: *id,
@@ -182,21 +189,26 @@ impl Client {
         if price > balance {
             return Err(ClientError::BalanceTooLow { needed: price, balance });
         }
+        self.check_goods(id, listing, progress).await?;
         self.write_purchase(&entry)?;
         Ok((entry, BuyOutcome::Bought))
     }
 
     /// The order this identity's next purchase of a listing has: one that is paid for already, or the
     /// first id that was never used.
-    async fn next_order(&self, id: &ListingId) -> Result<(OrderId, Option<Order>), ClientError> {
+    async fn next_order(
+        &self,
+        id: &ListingId,
+        now_ms: u64,
+    ) -> Result<(OrderId, Option<Order>), ClientError> {
         for attempt in 0.. {
             let order = self.identity().order_id(&self.ledger().chain(), id, attempt);
             match self.ledger().row(Orders, &order).await? {
-                Some(row) if row.state == OrderState::Refunded => {}
+                Some(row) if !is_good(&row, now_ms) => {}
                 row => return Ok((order, row)),
             }
         }
-        unreachable!("each attempt before was paid for and refunded")
+        unreachable!("each attempt before was paid for, and refunded or used up")
     }
 
     fn write_purchase(&self, entry: &PurchaseEntry) -> Result<(), ClientError> {
@@ -353,13 +365,12 @@ impl Client {
 
     /// Orders this account made or received, newest first.
     pub async fn orders(&self) -> Result<Vec<OrderView>, ClientError> {
-        let prefix = self.me().0;
-        let keys = self.ledger().scan(OrdersOf, &prefix, None, 1_000).await?;
+        let keys = self.scan_all(OrdersOf, &self.me().0).await?;
         let ids: Vec<OrderId> = keys
             .iter()
             .filter_map(|(key, _)| OrdersOf::parse(key).map(|(_, order)| order))
             .collect();
-        let rows = self.ledger().rows(Orders, &ids).await?;
+        let rows = self.rows_of(Orders, &ids).await?;
         let mut views: Vec<_> = ids
             .into_iter()
             .zip(rows)

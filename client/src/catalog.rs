@@ -130,6 +130,8 @@ record! {
         pub(crate) key: KeyBytes,
         pub(crate) manifest: Manifest,
         pub(crate) stored_ms: u64,
+        /// Until when it is paid, reckoned from the epoch in which it was stored.
+        pub(crate) paid_until_ms: u64,
         pub(crate) cost: Amount,
         /// The first epoch that is not paid for all of it, or one a little before that.
         pub(crate) end: u64,

@@ -111,6 +111,7 @@ impl Client {
             for span in spans {
                 let read = client.read_span(&reading, span, &mut suspects, &outbox, &progress);
                 if let Err(error) = read.await {
+                    let error = client.over_or(error, &reading.key).await;
                     // A reader that has gone wants no error.
                     outbox.send(Err(error)).await.ok();
                     return;

@@ -8,7 +8,7 @@ use symbolon_protocol::{
     Amount,
     content::Scheme,
     id::{DealId, ListingId, NodeId, OrderId},
-    ledger::Status,
+    ledger::{OutOfRange, Status},
     session::NodeFault,
 };
 use symbolon_store::is_full;
@@ -92,6 +92,14 @@ pub enum ClientError {
         /// Its deal.
         deal: DealId,
     },
+    /// The deal of a segment has ended, and its nodes have deleted what they kept for it.
+    #[error("the time this was stored for is over: its nodes have deleted segment {segment}")]
+    DealOver {
+        /// Which segment.
+        segment: u32,
+        /// Since when, in milliseconds since the Unix epoch.
+        since_ms: u64,
+    },
     /// The name is taken.
     #[error("{name:?} already exists")]
     Exists {
@@ -139,6 +147,58 @@ pub enum ClientError {
     /// A listing that no longer sells.
     #[error("listing {0} has ended")]
     ListingEnded(ListingId),
+    /// A field of what was asked for that the ledger would not take.
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
+    /// A file whose time is over.
+    #[error("the time {name:?} was stored for is over")]
+    Over {
+        /// The name.
+        name: String,
+        /// Since when, in milliseconds since the Unix epoch; nothing where the ledger never knew it.
+        since_ms: Option<u64>,
+    },
+    /// A file that ends sooner than is asked for, and that others have a right to.
+    #[error(
+        "{name:?} ends sooner than asked, and it is shared or for sale: stored anew, that would end"
+    )]
+    Held {
+        /// The name.
+        name: String,
+        /// Until when it is stored, in milliseconds since the Unix epoch.
+        paid_until_ms: u64,
+    },
+    /// A file that is not stored for as long as was to be promised of it.
+    #[error("{name:?} is not stored for so long")]
+    EndsEarly {
+        /// The name.
+        name: String,
+        /// Until when it is, in milliseconds since the Unix epoch.
+        paid_until_ms: u64,
+        /// Until when it would have to be.
+        wanted_ms: u64,
+    },
+    /// What a listing sells is not stored any more.
+    #[error("what listing {listing} sells is not stored any more")]
+    GoodsOver {
+        /// The listing.
+        listing: ListingId,
+        /// Since when, in milliseconds since the Unix epoch; nothing where it never was, or who knows.
+        since_ms: Option<u64>,
+    },
+    /// What a listing sells is not stored for as long as access is sold.
+    #[error("what listing {listing} sells is not stored for as long as access is sold")]
+    GoodsEndEarly {
+        /// The listing.
+        listing: ListingId,
+        /// Until when it is stored, in milliseconds since the Unix epoch.
+        paid_until_ms: u64,
+        /// Until when access would be bought.
+        access_until_ms: u64,
+    },
+    /// A listing whose preview is still to come.
+    #[error("the seller has not posted the preview of listing {0} yet")]
+    NoPreview(ListingId),
     /// An order that does not exist.
     #[error("no order {0}")]
     NoOrder(OrderId),
@@ -268,22 +328,31 @@ impl ClientError {
             Self::BalanceTooLow { .. } | Self::LedgerRefused(Status::BalanceTooLow) => {
                 ErrorKind::BalanceTooLow
             }
-            Self::CostTooHigh { .. } | Self::Usage(_) | Self::NotAFile { .. } => ErrorKind::Usage,
+            Self::CostTooHigh { .. }
+            | Self::Usage(_)
+            | Self::OutOfRange(_)
+            | Self::EndsEarly { .. }
+            | Self::NotAFile { .. } => ErrorKind::Usage,
             Self::Corrupt { .. } | Self::NotAsListed { .. } | Self::SourceChanged { .. } => {
                 ErrorKind::Corrupt
             }
-            Self::Exists { .. } | Self::NotAFolder { .. } => ErrorKind::Exists,
+            Self::Exists { .. } | Self::Held { .. } | Self::NotAFolder { .. } => ErrorKind::Exists,
             Self::Grant(_) | Self::OrderRefunded(_) => ErrorKind::NotAllowed,
             Self::Io { source, .. } if is_full(source) => ErrorKind::DiskFull,
             Self::Io { .. } => ErrorKind::Io,
             Self::LedgerRefused(_) | Self::ListingEnded(_) => ErrorKind::LedgerRefused,
             Self::NoListing(_)
             | Self::NoOrder(_)
+            | Self::Over { .. }
+            | Self::GoodsOver { .. }
+            | Self::GoodsEndEarly { .. }
+            | Self::NoPreview(_)
             | Self::NoName { .. }
             | Self::NoVersion { .. }
             | Self::Lost { .. }
             | Self::UploadLapsed { .. }
             | Self::NothingStored { .. }
+            | Self::DealOver { .. }
             | Self::DealGone { .. } => ErrorKind::NotFound,
             Self::NotEnoughShards { faults, .. } if all_refused(faults) => ErrorKind::NotAllowed,
             Self::NotEnoughNodes { .. }

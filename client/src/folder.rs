@@ -62,6 +62,8 @@ pub struct FolderOptions {
     pub replace: bool,
     /// Whether files are compared by their content, not by length and time.
     pub checksum: bool,
+    /// How many epochs must be left of what is stored already; see [`crate::PutOptions::least`].
+    pub least: u64,
     /// How many older versions of each file to keep; see [`crate::PutOptions::keep`].
     pub keep: Option<u32>,
 }

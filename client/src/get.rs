@@ -296,7 +296,7 @@ impl Client {
         object: ObjectId,
     ) -> Result<Vec<(NodeId, Option<NodeFault>)>, ClientError> {
         let mut asks = JoinSet::new();
-        let deals = self.ledger().scan(Deals, &[], None, 1_000).await?;
+        let deals = self.scan_all(Deals, &[]).await?;
         for (key, deal) in deals.into_iter().filter(|(_, deal)| deal.object == object) {
             let Some(deal_id) = Deals::parse(&key) else { continue };
             for (index, address, _) in self.deal_nodes(&deal).await? {

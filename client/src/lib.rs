@@ -21,6 +21,7 @@ mod durability;
 mod error;
 mod folder;
 mod get;
+mod goods;
 mod index;
 mod listings;
 mod names;
@@ -30,8 +31,10 @@ mod progress;
 mod put;
 mod reader;
 mod rights;
+mod rows;
 mod sell;
 mod source;
+mod term;
 mod upkeep;
 mod upload;
 mod verify;
@@ -53,6 +56,7 @@ pub use folder::{
     NotKept, Removed, Selection, Usage,
 };
 pub use get::{GetOptions, GetOutcome, GetReport, ReadFault, Readable, Sink};
+pub use goods::Sale;
 pub use index::{Growth, IndexView, PublishReport, PullReport};
 pub use listings::{ListingDetail, ListingFilter, ListingView, PreviewCell};
 pub use names::{
@@ -61,8 +65,9 @@ pub use names::{
 pub use place::{NodeView, Quote};
 pub use progress::{Awaited, Progress, Step, Wait};
 pub use reader::{ReadCost, Reader};
-pub use sell::{SellOptions, SellOutcome, SellReport};
+pub use sell::{SalePlan, SellOptions, SellOutcome, SellReport};
 pub use source::Source;
+pub use term::{Kept, LedgerClock};
 pub use upkeep::{FileView, SegmentView, ShardHealth, ShardView, StatView};
 pub use upload::{PutOptions, PutOutcome, PutReport, Replace};
 pub use verify::{Depth, ShardCheck, VerifiedObject, VerifyReport};

@@ -14,6 +14,7 @@ use crate::{
     error::ClientError,
     get::spans,
     progress::Progress,
+    term::Kept,
 };
 
 /// Bytes of a description or preview at most: 64 cells and their paths.
@@ -61,6 +62,22 @@ pub struct ListingView {
     pub access_ms: u64,
     /// How long a buyer has to check a delivery, in milliseconds.
     pub window_ms: u64,
+    /// Until when what it sells is stored; nothing where that is not known.
+    pub kept: Option<Kept>,
+}
+
+impl ListingView {
+    /// Whether it can be bought now: it takes orders, and what it sells is stored for as long as access is
+    /// sold.
+    #[must_use]
+    pub fn can_be_bought(&self, now_ms: u64) -> bool {
+        let stored = match self.kept {
+            None => true,
+            Some(Kept::Over { .. }) => false,
+            Some(Kept::Until { time_ms, .. }) => now_ms.saturating_add(self.access_ms) <= time_ms,
+        };
+        self.open && stored
+    }
 }
 
 /// Everything about a listing.
@@ -105,41 +122,45 @@ pub(crate) fn view(id: ListingId, listing: &Listing) -> ListingView {
         listed_ms: listing.listed_ms,
         access_ms: terms.access_ms,
         window_ms: terms.window_ms,
+        kept: None,
     }
 }
 
 impl ListingFilter {
-    fn shows(&self, view: &ListingView) -> bool {
+    fn shows(&self, view: &ListingView, now_ms: u64) -> bool {
         let title = view.title.to_lowercase();
         self.words.iter().all(|word| title.contains(&word.to_lowercase()))
             && self.seller.is_none_or(|seller| seller == view.seller)
             && self.price_max.is_none_or(|price| view.price <= price)
-            && (self.ended || view.open)
+            && (self.ended || view.can_be_bought(now_ms))
     }
 }
 
 impl Client {
     /// Listings, newest first.
     pub async fn listings(&self, filter: &ListingFilter) -> Result<Vec<ListingView>, ClientError> {
-        const PAGE: usize = 200;
+        let rows = self.scan_all(Listings, &[]).await?;
+        let chain = self.chain_row().await?;
+        let now_ms = self.clock_of(&chain).now_ms;
         let mut views = Vec::new();
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let page = self.ledger().scan(Listings, &[], after.as_deref(), PAGE).await?;
-            let full = page.len() == PAGE;
-            for (key, listing) in page {
-                if let Some(id) = Listings::parse(&key) {
-                    views.push(view(id, &listing));
-                }
-                after = Some(key);
-            }
-            if !full {
-                break;
+        for (key, listing) in rows {
+            let Some(id) = Listings::parse(&key) else { continue };
+            let view = view(id, &listing);
+            if filter.shows(&view, now_ms) {
+                views.push((view, listing));
             }
         }
-        views.retain(|view| filter.shows(view));
+        // Only of those that are shown, because every seller's deals are looked through for it.
+        let mut views = self.with_goods(&chain, views).await?;
+        views.retain(|view| filter.shows(view, now_ms));
         views.sort_by_key(|view| std::cmp::Reverse((view.listed_ms, view.id)));
         Ok(views)
+    }
+
+    /// The ids of all listings, ended ones too.
+    pub async fn listing_ids(&self) -> Result<Vec<ListingId>, ClientError> {
+        let rows = self.scan_all(Listings, &[]).await?;
+        Ok(rows.iter().filter_map(|(key, _)| Listings::parse(key)).collect())
     }
 
     pub(crate) async fn listing_row(&self, id: &ListingId) -> Result<Listing, ClientError> {
@@ -153,8 +174,10 @@ impl Client {
         let document = String::from_utf8(document)
             .map_err(|_| ClientError::Grant(String::from("the description is not text")))?;
         let terms = &listing.terms;
+        let chain = self.chain_row().await?;
+        let kept = self.goods(&chain, &listing.seller, &terms.manifest).await?.kept;
         Ok(ListingDetail {
-            view: view(*id, &listing),
+            view: ListingView { kept: Some(kept), ..view(*id, &listing) },
             document,
             splits: terms.splits.clone(),
             vault: terms.vault,
@@ -166,10 +189,20 @@ impl Client {
     /// what is sold.
     pub async fn preview(&self, id: &ListingId) -> Result<Vec<PreviewCell>, ClientError> {
         let listing = self.listing_row(id).await?;
+        if listing.terms.preview_cells == 0 {
+            return Ok(Vec::new());
+        }
+        self.open_preview(id, &listing).await
+    }
+
+    /// The preview cells of a listing that has some.
+    pub(crate) async fn open_preview(
+        &self,
+        id: &ListingId,
+        listing: &Listing,
+    ) -> Result<Vec<PreviewCell>, ClientError> {
         let (Some(seed), Some(preview)) = (listing.preview_seed, &listing.preview) else {
-            return Err(ClientError::Usage(String::from(
-                "the seller has not posted the preview of this listing yet",
-            )));
+            return Err(ClientError::NoPreview(*id));
         };
         let corrupt = |why: String| ClientError::Corrupt { segment: 0, why };
         let bytes = self.read_public(preview).await?;

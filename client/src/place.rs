@@ -8,7 +8,7 @@ use symbolon_protocol::{
     content::{Layout, Scheme},
     id::NodeId,
     ledger::{
-        Params, deal_cost,
+        Params, check_epochs, deal_cost,
         rows::{Chains, Node, Nodes, Table},
     },
 };
@@ -20,9 +20,6 @@ use crate::{
     error::ClientError,
     upload::PutOptions,
 };
-
-/// How many rows one question to the ledger asks for.
-const PAGE: usize = 500;
 
 /// How long to wait for more nodes once enough have answered, in milliseconds: at least this, and at least
 /// half as long as it took until then.
@@ -90,21 +87,9 @@ pub(crate) fn address(id: NodeId, row: &Node) -> PeerAddress {
 impl Client {
     /// All nodes the ledger knows.
     pub async fn nodes(&self) -> Result<Vec<NodeView>, ClientError> {
-        let mut nodes = Vec::new();
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let page = self.ledger().scan(Nodes, &[], after.as_deref(), PAGE).await?;
-            let full = page.len() == PAGE;
-            for (key, row) in page {
-                if let Some(id) = Nodes::parse(&key) {
-                    nodes.push(NodeView { id, row });
-                }
-                after = Some(key);
-            }
-            if !full {
-                return Ok(nodes);
-            }
-        }
+        let rows = self.scan_all(Nodes, &[]).await?;
+        let nodes = rows.into_iter();
+        Ok(nodes.filter_map(|(key, row)| Some(NodeView { id: Nodes::parse(&key)?, row })).collect())
     }
 
     pub(crate) async fn params(&self) -> Result<Params, ClientError> {
@@ -215,6 +200,7 @@ impl Client {
         let candidates = with_room(candidates, options.scheme, Some(length));
         let scheme = choose_scheme(options.scheme, candidates.len())?;
         let params = self.params().await?;
+        check_epochs(options.epochs, &params)?;
         let month = MONTH_MS.div_ceil(params.epoch_ms.max(1));
         let month = quote(&params, &candidates, scheme, length, month)?.total;
         let cost = quote(&params, &candidates, scheme, length, options.epochs)?;

@@ -1,26 +1,31 @@
 //! Put: what is stored gets its name, and what the name stood for before goes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use symbolon_protocol::{
     Amount,
     content::{FileKey, Layout},
-    id::ObjectId,
-    ledger::rows::{Deal, DealState, Deals},
+    grant::Caveat,
+    id::{DealId, ObjectId},
+    ledger::rows::{Chain, Deals, ListingState},
 };
 
 use crate::{
     Client,
     catalog::{
-        Content, Damaged, FileKind, NameEntry, Names, ObjectEntry, Objects, Uploads, Version,
+        Batch, Content, Damaged, FileKind, NameEntry, Names, ObjectEntry, Objects, Uploads, Version,
     },
     download::{LeavesWanted, Reading},
     error::ClientError,
     names::{Name, NewVersion},
     progress::Progress,
     source::{Opened, PLAIN_MODE, Source},
+    term::Kept,
     upload::{PutOptions, PutOutcome, PutReport, Replace, Request},
 };
+
+/// Objects that are to be stored anew, with when they end; nothing where that is over, or they are damaged.
+pub(crate) type Ending = BTreeMap<ObjectId, Option<u64>>;
 
 /// What a name stands for when something is stored under it.
 enum Before {
@@ -47,15 +52,15 @@ impl Client {
         self.check_place(&name)?;
         let row = self.catalog().row(Names, name.as_bytes())?;
         let keep = options.keep.or(row.as_ref().map(|row| row.keep)).unwrap_or(0);
-        let mut stale = false;
+        let mut renews = false;
         if let Some(old) = row.as_ref().and_then(|row| row.current()) {
-            match self.stored_before(&name, old, &opened, progress).await? {
+            match self.stored_before(&name, old, &opened, options, progress).await? {
                 Before::Well(report) => return Ok(report),
-                Before::Stale => stale = true,
+                Before::Stale => renews = true,
                 Before::Other => {}
             }
             let lost = || Ok::<_, ClientError>(self.tree()?.is_lost(old));
-            let refuse = keep == 0 && options.replace == Replace::Refuse && !stale && !lost()?;
+            let refuse = keep == 0 && options.replace == Replace::Refuse && !renews && !lost()?;
             if old.content == Content::Folder || refuse {
                 return Err(ClientError::Exists { name: name.to_string() });
             }
@@ -76,10 +81,10 @@ impl Client {
             length: stored.entry.manifest.length,
         };
         let report = stored.report(name.to_string());
-        let version = NewVersion { name, content, mode, modified_ns, keep: options.keep };
+        let version = NewVersion { name, content, mode, modified_ns, keep: options.keep, renews };
         if self.record(vec![version], stored.batch())? {
             progress.note("letting the replaced version go");
-            self.sweep().await?;
+            self.sweep(progress).await?;
         }
         Ok(report)
     }
@@ -90,6 +95,7 @@ impl Client {
         name: &Name,
         old: &Version,
         opened: &Opened,
+        options: &PutOptions,
         progress: &Progress,
     ) -> Result<Before, ClientError> {
         let Content::File { object, first: 0, .. } = old.content else { return Ok(Before::Other) };
@@ -107,7 +113,7 @@ impl Client {
         if !elsewhere && !is_made_from(&entry, opened) {
             return Ok(Before::Other);
         }
-        if let Some(why) = self.why_stale(&entry).await? {
+        if let Some(why) = self.why_stale(name, &entry, options).await? {
             progress.note(format!("{why}: storing it anew"));
             return Ok(Before::Stale);
         }
@@ -127,42 +133,117 @@ impl Client {
     }
 
     /// Why what is stored from the same source is stored anew all the same; `None` when it is well.
-    async fn why_stale(&self, entry: &ObjectEntry) -> Result<Option<&'static str>, ClientError> {
-        // Nodes delete what no deal is for.
-        if !self.lapsed_of(core::slice::from_ref(entry)).await?.is_empty() {
-            return Ok(Some("what was stored under this name is not paid for any more"));
+    async fn why_stale(
+        &self,
+        name: &Name,
+        entry: &ObjectEntry,
+        options: &PutOptions,
+    ) -> Result<Option<&'static str>, ClientError> {
+        if !self.is_kept_for(name, entry, options).await? {
+            return Ok(Some("what is stored under this name ends sooner than asked"));
         }
         let damaged = self.catalog().row(Damaged, &entry.manifest.object.0)?;
         Ok(damaged.map(|_| "shards of what was stored under this name were found damaged"))
     }
 
-    /// The objects of which what is put again is stored anew: they are not kept any more, or were found
-    /// damaged.
-    pub(crate) async fn stale(&self) -> Result<BTreeSet<ObjectId>, ClientError> {
-        let mut stale = self.lapsed_of(&self.catalog().rows(Objects)?).await?;
-        stale.extend(self.catalog().rows(Damaged)?.iter().map(|damaged| damaged.object));
-        Ok(stale)
+    /// Whether an object is kept for as long as is asked for now, or nearly. One that is not may only be
+    /// stored anew where nobody has been given a right to it: they would lose it.
+    async fn is_kept_for(
+        &self,
+        name: &Name,
+        entry: &ObjectEntry,
+        options: &PutOptions,
+    ) -> Result<bool, ClientError> {
+        let chain = self.chain_row().await?;
+        let Kept::Until { epoch, time_ms } = self.kept(&chain, entry).await? else {
+            return Ok(false);
+        };
+        if chain.epoch.saturating_add(options.least) <= epoch {
+            return Ok(true);
+        }
+        let held = self.held(&BTreeSet::from([entry.manifest.object])).await?;
+        match held.is_empty() || options.replace == Replace::Replace {
+            true => Ok(false),
+            false => Err(ClientError::Held { name: name.to_string(), paid_until_ms: time_ms }),
+        }
     }
 
-    async fn lapsed_of(&self, entries: &[ObjectEntry]) -> Result<BTreeSet<ObjectId>, ClientError> {
-        /// Rows asked for at once.
-        const ROWS: usize = 500;
+    /// Those of some objects that somebody was given a right to which is not over: with a grant, or by a
+    /// listing.
+    pub(crate) async fn held(
+        &self,
+        objects: &BTreeSet<ObjectId>,
+    ) -> Result<BTreeSet<ObjectId>, ClientError> {
+        if objects.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let now_ms = self.clock().await?.now_ms;
+        let (me, own) = (self.me(), self.identity().peer());
+        let given = self.grants()?.into_iter().map(|(_, token)| token).filter(|token| {
+            let links = &token.grant.links;
+            let over = links
+                .iter()
+                .flat_map(|link| &link.caveats)
+                .any(|caveat| matches!(caveat, Caveat::NotAfter { time_ms } if *time_ms <= now_ms));
+            let to_others = links.last().is_some_and(|link| link.audience != own);
+            token.grant.root == me && to_others && !over
+        });
+        let mut held: BTreeSet<ObjectId> = given.map(|token| token.manifest.object).collect();
+        held.retain(|object| objects.contains(object));
+        let objects: Vec<_> = objects.iter().copied().collect();
+        for (object, _, listing) in self.listings_of(&objects).await? {
+            if listing.state == ListingState::Open {
+                held.insert(object);
+            }
+        }
+        Ok(held)
+    }
+
+    /// Until when an object is kept: nodes delete what no deal is for.
+    pub(crate) async fn kept(
+        &self,
+        chain: &Chain,
+        entry: &ObjectEntry,
+    ) -> Result<Kept, ClientError> {
+        let ids = deals_of(entry)?;
+        let rows = self.rows_of(Deals, &ids).await?;
+        Ok(Kept::of(chain, rows.iter().map(Option::as_ref)))
+    }
+
+    /// The objects that are not kept for so many epochs more, or were found damaged, and those of them that
+    /// somebody was given a right to.
+    pub(crate) async fn ending(
+        &self,
+        least: u64,
+    ) -> Result<(Ending, BTreeSet<ObjectId>), ClientError> {
         let (mut objects, mut deals) = (Vec::new(), Vec::new());
-        for entry in entries {
-            let layout = Layout::new(entry.manifest.scheme, entry.manifest.length)
-                .map_err(|error| ClientError::Internal(error.to_string()))?;
-            let key = FileKey::from_bytes(entry.key.expose());
-            deals.extend((0..layout.segments()).map(|segment| key.deal(segment)));
-            objects.resize(deals.len(), entry.manifest.object);
+        for entry in self.catalog().rows(Objects)? {
+            let ids = deals_of(&entry)?;
+            objects.push((entry.manifest.object, ids.len()));
+            deals.extend(ids);
         }
-        let runs = |deal: &Deal| matches!(deal.state, DealState::Offered | DealState::Active);
-        let mut lapsed = BTreeSet::new();
-        for (objects, deals) in objects.chunks(ROWS).zip(deals.chunks(ROWS)) {
-            let rows = self.ledger().rows(Deals, deals).await?;
-            let gone = objects.iter().zip(&rows).filter(|(_, row)| !row.as_ref().is_some_and(runs));
-            lapsed.extend(gone.map(|(object, _)| *object));
+        let rows = self.rows_of(Deals, &deals).await?;
+        let chain = self.chain_row().await?;
+        let (mut rows, mut ending) = (rows.as_slice(), Ending::new());
+        for (object, count) in objects {
+            let (own, rest) = rows.split_at(count);
+            rows = rest;
+            match Kept::of(&chain, own.iter().map(Option::as_ref)) {
+                Kept::Over { .. } => {
+                    ending.insert(object, None);
+                }
+                Kept::Until { epoch, time_ms } if epoch < chain.epoch.saturating_add(least) => {
+                    ending.insert(object, Some(time_ms));
+                }
+                Kept::Until { .. } => {}
+            }
         }
-        Ok(lapsed)
+        let running = ending.iter().filter(|(_, ends)| ends.is_some()).map(|(object, _)| *object);
+        let held = self.held(&running.collect()).await?;
+        for damaged in self.catalog().rows(Damaged)? {
+            ending.entry(damaged.object).or_insert(None);
+        }
+        Ok((ending, held))
     }
 
     /// Refuses a name that would lie in a file.
@@ -187,19 +268,24 @@ impl Client {
         self.inner.dir.join("spool")
     }
 
-    /// Stores what belongs to a listing; at most one object of each such kind stays.
+    /// Stores what belongs to a listing; at most one object of each such kind stays. With it comes what
+    /// was paid now.
     pub(crate) async fn store_public(
         &self,
         source: Source,
         request: &Request<'_>,
         progress: &Progress,
-    ) -> Result<ObjectEntry, ClientError> {
+    ) -> Result<(ObjectEntry, Amount), ClientError> {
         let _lock = self.lock(&request.slot, &request.name)?;
         let opened = self.open_source(&source)?;
         let old: Vec<ObjectEntry> = self.catalog().rows(Objects)?;
         let old: Vec<_> = old.into_iter().filter(|old| old.kind == request.kind).collect();
         if let Some(old) = old.iter().find(|old| is_made_from(old, &opened)) {
-            return Ok(old.clone());
+            let chain = self.chain_row().await?;
+            let kept = self.kept(&chain, old).await?.end();
+            if kept.is_some_and(|end| chain.epoch.saturating_add(request.options.epochs) <= end) {
+                return Ok((old.clone(), Amount::ZERO));
+            }
         }
         let stored = self.upload(request, opened, progress).await?;
         let mut batch = stored.batch();
@@ -207,12 +293,38 @@ impl Client {
             batch.remove(Objects, &old.manifest.object.0);
         }
         self.catalog().write(&batch)?;
+        self.let_go(&old).await?;
+        let paid = request.paid.sum();
+        Ok((stored.entry, paid))
+    }
+
+    /// Lets what belonged to a listing go.
+    pub(crate) async fn drop_public(&self, kind: FileKind) -> Result<(), ClientError> {
+        let mut old: Vec<ObjectEntry> = self.catalog().rows(Objects)?;
+        old.retain(|old| old.kind == kind);
+        self.let_go(&old).await?;
+        let mut batch = Batch::default();
         for old in &old {
+            batch.remove(Objects, &old.manifest.object.0);
+        }
+        self.catalog().write(&batch)
+    }
+
+    async fn let_go(&self, objects: &[ObjectEntry]) -> Result<(), ClientError> {
+        for old in objects {
             self.end_deals(&old.manifest, &old.key).await?;
             self.delete_shards(&old.manifest, &old.key).await?;
         }
-        Ok(stored.entry)
+        Ok(())
     }
+}
+
+/// The deals that keep an object.
+fn deals_of(entry: &ObjectEntry) -> Result<Vec<DealId>, ClientError> {
+    let layout = Layout::new(entry.manifest.scheme, entry.manifest.length)
+        .map_err(|error| ClientError::Internal(error.to_string()))?;
+    let key = FileKey::from_bytes(entry.key.expose());
+    Ok((0..layout.segments()).map(|segment| key.deal(segment)).collect())
 }
 
 /// Whether an object was made from this very source, as far as that can be told.

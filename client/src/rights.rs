@@ -1,6 +1,7 @@
 //! Giving others the right to read, narrowing it, taking it back.
 
 use symbolon_protocol::{
+    Amount,
     grant::{Caveat, GrantToken, ability},
     id::{LinkId, ObjectId},
     identity::Recipient,
@@ -14,8 +15,13 @@ use crate::{
     account::{Key, transaction_id},
     catalog::{GrantEntry, Grants},
     error::ClientError,
+    names::Found,
     progress::Progress,
+    term::Kept,
 };
+
+/// How long a ledger may take to say until when a file is stored, in milliseconds.
+const LEDGER_PATIENCE_MS: u64 = 2_000;
 
 fn refused(error: impl ToString) -> ClientError {
     ClientError::Grant(error.to_string())
@@ -25,16 +31,61 @@ impl Client {
     /// Grants reading a file to somebody, within `caveats`.
     ///
     /// A file that shares its object with others gets one of its own first: whoever holds the key of an
-    /// object can read all of it.
+    /// object can read all of it. That costs at most `cost_max`.
     pub async fn share(
         &self,
         name: &(impl AsRef<[u8]> + Sync + ?Sized),
         to: &Recipient,
         caveats: Vec<Caveat>,
+        cost_max: Option<Amount>,
         progress: &Progress,
     ) -> Result<GrantToken, ClientError> {
         let name = Self::name(name.as_ref())?;
-        let entry = self.object_of_its_own(&name, progress).await?;
+        self.check_share(&self.find(&name)?, &caveats).await?;
+        // What cannot be granted costs nothing: tried first with what is there.
+        self.grant_for(&self.find(&name)?, to, caveats.clone())?;
+        let (entry, _) = self.object_of_its_own(&name, cost_max, progress).await?;
+        let token = self.grant_for(&entry, to, caveats)?;
+        self.remember_grant(&format!("given: {name}"), &token)?;
+        Ok(token)
+    }
+
+    /// Refuses to promise what is not kept: access to a file for longer than it is stored. Where no ledger
+    /// answers that cannot be told, and the grant is made all the same.
+    async fn check_share(&self, entry: &Found, caveats: &[Caveat]) -> Result<(), ClientError> {
+        let name = entry.name.to_string();
+        let chain = tokio::select! {
+            biased;
+            chain = self.chain_row() => chain,
+            () = self.host().sleep_ms(LEDGER_PATIENCE_MS) => return Ok(()),
+        };
+        let chain = match chain {
+            Ok(chain) => chain,
+            Err(ClientError::Ledger(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let paid_until_ms = match self.kept(&chain, &entry.object).await? {
+            Kept::Until { time_ms, .. } => time_ms,
+            Kept::Over { since_ms } => return Err(ClientError::Over { name, since_ms }),
+        };
+        let ends = caveats.iter().filter_map(|caveat| match caveat {
+            Caveat::NotAfter { time_ms } => Some(*time_ms),
+            _ => None,
+        });
+        match ends.min() {
+            Some(wanted_ms) if paid_until_ms < wanted_ms => {
+                Err(ClientError::EndsEarly { name, paid_until_ms, wanted_ms })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn grant_for(
+        &self,
+        entry: &Found,
+        to: &Recipient,
+        caveats: Vec<Caveat>,
+    ) -> Result<GrantToken, ClientError> {
         let mut all = Vec::with_capacity(caveats.len() + 2);
         all.push(Caveat::Object { object: entry.manifest().object });
         if !caveats.iter().any(|caveat| matches!(caveat, Caveat::Abilities { .. })) {
@@ -43,17 +94,9 @@ impl Client {
         all.extend(caveats);
         let (chain, entropy) = (self.ledger().chain(), self.host().random());
         let key = Zeroizing::new(entry.object.key.expose());
-        let token = GrantToken::issue(
-            chain,
-            &self.identity().account_key(),
-            (entry.manifest(), &key),
-            to,
-            all,
-            &entropy,
-        )
-        .map_err(refused)?;
-        self.remember_grant(&format!("given: {name}"), &token)?;
-        Ok(token)
+        let account = self.identity().account_key();
+        GrantToken::issue(chain, &account, (entry.manifest(), &key), to, all, &entropy)
+            .map_err(refused)
     }
 
     /// Passes a grant on, narrowed by `caveats`. Needs neither the ledger nor the owner.

@@ -8,14 +8,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use symbolon_protocol::{
     Amount, Encode,
-    content::{FileKey, Manifest, MaskMode},
+    content::{FileKey, Layout, LayoutError, Manifest, MaskMode},
     custody::{self, Capsule, CustodyTerms, VaultKey},
     grant,
-    id::{Hash, ListingId, NodeId, VaultId},
+    id::{Hash, ListingId, NodeId, ObjectId, VaultId},
     ledger::{
-        rows::{Access, Listing, ListingState, Listings, PublicRef, Split, Terms, Vault, Vaults},
+        Offer, Params, check_epochs,
+        rows::{
+            Access, Deals, Listing, ListingState, Listings, PublicRef, Split, Terms, Vault, Vaults,
+        },
         transaction::{Action, CustodyAcceptance},
     },
+    limits::CELL_BYTES,
     preview::{Preview, PreviewCell, cell_range, picks},
     session::NodeFault,
     wire::storage::{Request, Response},
@@ -29,12 +33,13 @@ use crate::{
     error::ClientError,
     get::{GetOptions, Readable, Sink, spans},
     names::{Found, Name},
-    place::address,
+    place::{Candidate, address, choose_scheme, quote, with_room},
     progress::Progress,
     source::Source,
+    term::{Kept, runs},
     upkeep::public_name,
     upload::{
-        PutOptions, Replace,
+        Paid, PutOptions, Replace,
         leaves::{Leaves, root_of},
     },
 };
@@ -49,6 +54,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait between two looks at the ledger for the beacon, in milliseconds.
 const LOOK_MS: u64 = 50;
 
+/// Bytes of an opened cell at most: its sealed bytes, its key, and a path longer than any file's.
+const PREVIEW_CELL_BYTES_MAX: u64 = CELL_BYTES as u64 + 4 * 1024;
+
 /// How to sell.
 #[derive(Clone, Debug)]
 pub struct SellOptions {
@@ -60,16 +68,41 @@ pub struct SellOptions {
     pub price: Amount,
     /// What a buyer may do with it.
     pub licence_text: String,
-    /// How long a grant lives, in milliseconds.
-    pub access_ms: u64,
+    /// How long a grant lives, in milliseconds; when nothing is said, half of the time the file is paid
+    /// for, and 30 days at most: so there is as much time to sell it in.
+    pub access_ms: Option<u64>,
     /// How long a buyer has to check a delivery, in milliseconds.
     pub window_ms: u64,
     /// Who else is paid.
     pub splits: Vec<Split>,
     /// Cells to open as a preview.
     pub preview_cells: u8,
-    /// For how many epochs to store the description and the preview.
+    /// For how many epochs to store the description and the preview; as long as the file, when nothing
+    /// is said.
+    pub epochs: Option<u64>,
+    /// The most that storing what belongs to the listing may cost, all-in.
+    pub cost_max: Option<Amount>,
+}
+
+/// What listing a file means, found out before anything is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SalePlan {
+    /// How long a grant lives, in milliseconds.
+    pub access_ms: u64,
+    /// For how many epochs the description and the preview are stored.
     pub epochs: u64,
+    /// Until when it can be bought, in milliseconds since the Unix epoch: from then on the file is not
+    /// paid for as long as access would last.
+    pub sold_until_ms: u64,
+    /// The most that storing what belongs to the listing costs, all-in.
+    pub cost: Amount,
+}
+
+/// Terms that were checked.
+struct Checked {
+    plan: SalePlan,
+    preview_cells: u8,
+    document: Vec<u8>,
 }
 
 /// How a sale ended.
@@ -94,11 +127,110 @@ pub struct SellReport {
     pub threshold: usize,
     /// The cells that are opened as a preview.
     pub preview_cells: Vec<u64>,
+    /// How long a grant lives, in milliseconds.
+    pub access_ms: u64,
+    /// Until when it can be bought, in milliseconds since the Unix epoch.
+    pub sold_until_ms: u64,
+    /// What was paid for storing what belongs to the listing, all-in.
+    pub cost: Amount,
     /// How it ended.
     pub outcome: SellOutcome,
 }
 
+/// What is left of a limit.
+struct Purse {
+    limit: Option<Amount>,
+    paid: Amount,
+}
+
+impl Purse {
+    fn left(&self) -> Option<Amount> {
+        self.limit.map(|limit| limit.checked_sub(self.paid).unwrap_or(Amount::ZERO))
+    }
+
+    fn pay(&mut self, amount: Amount) {
+        self.paid = self.paid.checked_add(amount).unwrap_or(self.paid);
+    }
+}
+
 impl Client {
+    /// What listing a file would mean. Refuses what the ledger or a buyer would refuse; nothing is spent.
+    pub async fn plan_sale(
+        &self,
+        name: &(impl AsRef<[u8]> + Sync + ?Sized),
+        options: &SellOptions,
+    ) -> Result<SalePlan, ClientError> {
+        let entry = self.find(&Self::name(name.as_ref())?)?;
+        let checked = self.check_sale(&entry, options).await?;
+        let lengths = [
+            (!entry.is_whole()).then_some(entry.length),
+            Some(checked.document.len() as u64),
+            (checked.preview_cells > 0)
+                .then_some(u64::from(checked.preview_cells) * PREVIEW_CELL_BYTES_MAX),
+        ];
+        let (candidates, params) = (self.candidates(b"quote").await?, self.params().await?);
+        let mut cost = Amount::ZERO;
+        for length in lengths.into_iter().flatten() {
+            let one = self.price_of(&candidates, &params, length, checked.plan.epochs)?;
+            cost = cost.checked_add(one).ok_or_else(too_much)?;
+        }
+        Ok(SalePlan { cost, ..checked.plan })
+    }
+
+    /// The price of one object on the nodes that answer.
+    pub(crate) fn price_of(
+        &self,
+        candidates: &[Candidate],
+        params: &Params,
+        length: u64,
+        epochs: u64,
+    ) -> Result<Amount, ClientError> {
+        let candidates = with_room(candidates.to_vec(), None, Some(length));
+        let scheme = choose_scheme(None, candidates.len())?;
+        Ok(quote(params, &candidates, scheme, length, epochs)?.total)
+    }
+
+    /// Checks the terms of a sale, and that the file is there to be sold.
+    async fn check_sale(
+        &self,
+        entry: &Found,
+        options: &SellOptions,
+    ) -> Result<Checked, ClientError> {
+        let chain = self.chain_row().await?;
+        let now_ms = self.clock_of(&chain).now_ms;
+        let name = entry.name.to_string();
+        let (end, paid_until_ms) = match self.kept(&chain, &entry.object).await? {
+            Kept::Until { epoch, time_ms } => (epoch, time_ms),
+            Kept::Over { since_ms } => return Err(ClientError::Over { name, since_ms }),
+        };
+        let left_ms = paid_until_ms.saturating_sub(now_ms);
+        let access_ms = options.access_ms.unwrap_or_else(|| half(left_ms));
+        if left_ms < access_ms {
+            let wanted_ms = now_ms.saturating_add(access_ms);
+            return Err(ClientError::EndsEarly { name, paid_until_ms, wanted_ms });
+        }
+        // Of a file in a pack, those it will have by itself.
+        let layout = Layout::new(entry.manifest().scheme, entry.length).map_err(invalid)?;
+        let cells = layout.cells();
+        let preview_cells = u8::try_from(cells.min(u64::from(options.preview_cells)))
+            .expect("at most what was asked for");
+        let offer = Offer {
+            title: &options.title,
+            access_ms,
+            window_ms: options.window_ms,
+            splits: &options.splits,
+            preview_cells,
+            cells,
+        };
+        offer.check(&chain.params)?;
+        let epochs = options.epochs.unwrap_or_else(|| end.saturating_sub(chain.epoch).max(1));
+        check_epochs(epochs, &chain.params)?;
+        let sold_until_ms = paid_until_ms.saturating_sub(access_ms);
+        let plan = SalePlan { access_ms, epochs, sold_until_ms, cost: Amount::ZERO };
+        let document = document(entry, options).into_bytes();
+        Ok(Checked { plan, preview_cells, document })
+    }
+
     /// Lists a file for sale.
     pub async fn sell(
         &self,
@@ -107,11 +239,22 @@ impl Client {
         progress: &Progress,
     ) -> Result<SellReport, ClientError> {
         let name = Self::name(name.as_ref())?;
-        let entry = self.object_of_its_own(&name, progress).await?;
+        let checked = self.check_sale(&self.find(&name)?, options).await?;
+        let mut purse = Purse { limit: options.cost_max, paid: Amount::ZERO };
+        let (entry, paid) = self.object_of_its_own(&name, purse.left(), progress).await?;
+        purse.pay(paid);
         let (vault_id, vault) = self.vault(progress).await?;
-        let (id, listing, outcome) = self.list_file(&entry, vault_id, options, progress).await?;
-        let preview_cells = self.post_preview(&entry, id, listing, options, progress).await?;
+        let listed = self.list_file(&entry, vault_id, (options, &checked), &mut purse, progress);
+        let (id, listing, outcome) = listed.await?;
+        let access_ms = listing.terms.access_ms;
+        let epochs = checked.plan.epochs;
+        let posted = self.post_preview(&entry, (id, listing), epochs, &mut purse, progress);
+        let preview_cells = posted.await?;
+        let paid_until_ms = checked.plan.sold_until_ms.saturating_add(checked.plan.access_ms);
         Ok(SellReport {
+            access_ms,
+            sold_until_ms: paid_until_ms.saturating_sub(access_ms),
+            cost: purse.paid,
             listing: id,
             vault: vault_id,
             threshold: vault.key.required(),
@@ -137,6 +280,12 @@ impl Client {
         let mut id = [0; 16];
         id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
         id
+    }
+
+    /// The id of this identity's listing of an object, the first, second and so on.
+    pub(crate) fn listing_id(&self, object: &ObjectId, count: u32) -> ListingId {
+        let about = [object.0.as_slice(), &count.to_le_bytes()].concat();
+        ListingId(self.own_id("listing", &about))
     }
 
     /// This identity's vault, opened when there is none.
@@ -224,17 +373,23 @@ impl Client {
         &self,
         entry: &Found,
         vault: VaultId,
-        options: &SellOptions,
+        (options, checked): (&SellOptions, &Checked),
+        purse: &mut Purse,
         progress: &Progress,
     ) -> Result<(ListingId, Listing, SellOutcome), ClientError> {
         let object = entry.manifest().object;
         for count in 0_u32.. {
-            let about = [object.0.as_slice(), &count.to_le_bytes()].concat();
-            let id = ListingId(self.own_id("listing", &about));
+            let id = self.listing_id(&object, count);
             match self.ledger().row(Listings, &id).await? {
                 Some(listing) if listing.state == ListingState::Ended => {}
-                Some(listing) if same_terms(&listing, options) => {
-                    return Ok((id, listing, SellOutcome::Already));
+                Some(listing) if same_terms(&listing, options, checked) => {
+                    if self.shows(&listing).await? {
+                        return Ok((id, listing, SellOutcome::Already));
+                    }
+                    progress.note(
+                        "its description or preview is not paid for any more: listing it anew",
+                    );
+                    self.end_listing(&id).await?;
                 }
                 Some(_) => {
                     let what =
@@ -242,9 +397,14 @@ impl Client {
                     return Err(ClientError::Exists { name: what });
                 }
                 None => {
-                    let terms = self.terms(entry, id, vault, options, progress).await?;
-                    let action = Action::List { listing: id, terms: Box::new(terms) };
-                    self.send(transaction_id("list", &id.0), action).await?;
+                    let terms = self.terms(entry, (id, vault), (options, checked), purse, progress);
+                    let action = Action::List { listing: id, terms: Box::new(terms.await?) };
+                    let sent = self.send(transaction_id("list", &id.0), action).await;
+                    if matches!(sent, Err(ClientError::LedgerRefused(_))) {
+                        // What was stored for it is of no use, and its money comes back.
+                        self.drop_public(FileKind::Document { listing: id }).await?;
+                    }
+                    sent?;
                     let listing = self.listing_row(&id).await?;
                     return Ok((id, listing, SellOutcome::Listed));
                 }
@@ -256,15 +416,15 @@ impl Client {
     async fn terms(
         &self,
         entry: &Found,
-        id: ListingId,
-        vault: VaultId,
-        options: &SellOptions,
+        (id, vault): (ListingId, VaultId),
+        (options, checked): (&SellOptions, &Checked),
+        purse: &mut Purse,
         progress: &Progress,
     ) -> Result<Terms, ClientError> {
         progress.note("publishing the description");
         let kind = FileKind::Document { listing: id };
-        let document = document(entry, options).into_bytes();
-        let document = self.publish(kind, document, options.epochs).await?;
+        let document = checked.document.clone();
+        let document = self.publish(kind, document, checked.plan.epochs, purse).await?;
         let manifest = entry.manifest().clone();
         let cells = layout(&manifest)?.cells();
         let chain = self.ledger().chain();
@@ -281,7 +441,7 @@ impl Client {
             title: options.title.clone(),
             price: options.price,
             licence: Hash(*blake3::hash(options.licence_text.as_bytes()).as_bytes()),
-            access_ms: options.access_ms,
+            access_ms: checked.plan.access_ms,
             window_ms: options.window_ms,
             splits: options.splits.clone(),
             preview_cells: u8::try_from(cells.min(u64::from(options.preview_cells)))
@@ -296,18 +456,32 @@ impl Client {
         })
     }
 
+    /// Whether a listing's description and preview are still there to be looked at.
+    async fn shows(&self, listing: &Listing) -> Result<bool, ClientError> {
+        let mut ids = Vec::new();
+        for public in listing.preview.iter().chain([&listing.terms.document]) {
+            let key = FileKey::from_bytes(public.key);
+            let segments = layout(&public.manifest)?.segments();
+            ids.extend((0..segments).map(|segment| key.deal(segment)));
+        }
+        let deals = self.rows_of(Deals, &ids).await?;
+        Ok(deals.iter().all(|deal| deal.as_ref().is_some_and(runs)))
+    }
+
     /// Stores public content under a name of its own.
     async fn publish(
         &self,
         kind: FileKind,
         bytes: Vec<u8>,
         epochs: u64,
+        purse: &mut Purse,
     ) -> Result<PublicRef, ClientError> {
         let name = public_name(kind)
             .ok_or_else(|| ClientError::Internal("own files are not public".into()))?;
         let hash = Hash(*blake3::hash(&bytes).as_bytes());
         let replace = Replace::Replace;
-        let options = PutOptions { epochs, cost_max: None, scheme: None, replace, keep: None };
+        let cost_max = purse.left();
+        let options = PutOptions { epochs, least: 0, cost_max, scheme: None, replace, keep: None };
         let request = crate::upload::Request {
             // No name has a zero byte, so no name is in the way.
             slot: [b"\0", name.as_bytes()].concat(),
@@ -317,9 +491,11 @@ impl Client {
             // Anyone may repair what anyone may read.
             mask: MaskMode::None,
             options: &options,
+            paid: Paid::default(),
         };
         let source = Source::Bytes(Bytes::from(bytes));
-        let entry = self.store_public(source, &request, &Progress::silent()).await?;
+        let (entry, paid) = self.store_public(source, &request, &Progress::silent()).await?;
+        purse.pay(paid);
         Ok(PublicRef { manifest: entry.manifest, key: entry.key.expose(), hash })
     }
 
@@ -327,9 +503,9 @@ impl Client {
     async fn post_preview(
         &self,
         entry: &Found,
-        id: ListingId,
-        listing: Listing,
-        options: &SellOptions,
+        (id, listing): (ListingId, Listing),
+        epochs: u64,
+        purse: &mut Purse,
         progress: &Progress,
     ) -> Result<Vec<u64>, ClientError> {
         let count = listing.terms.preview_cells;
@@ -360,7 +536,7 @@ impl Client {
         }
         let kind = FileKind::Preview { listing: id };
         let bytes = Preview { cells: opened }.to_bytes();
-        let preview = self.publish(kind, bytes, options.epochs).await?;
+        let preview = self.publish(kind, bytes, epochs, purse).await?;
         let action = Action::Preview { listing: id, preview };
         self.send(transaction_id("preview", &id.0), action).await?;
         Ok(cells)
@@ -414,17 +590,39 @@ impl Client {
     }
 }
 
-fn layout(manifest: &Manifest) -> Result<symbolon_protocol::content::Layout, ClientError> {
+/// Half of a time, in whole days, hours, minutes or seconds, and 30 days at most.
+fn half(left_ms: u64) -> u64 {
+    const SECOND: u64 = 1_000;
+    const DAY: u64 = 86_400 * SECOND;
+    let half = (left_ms / 2).min(30 * DAY);
+    let unit = [DAY, 3_600 * SECOND, 60 * SECOND, SECOND].into_iter().find(|unit| *unit <= half);
+    half - half % unit.unwrap_or(1)
+}
+
+fn too_much() -> ClientError {
+    ClientError::Usage(String::from("the price exceeds every amount"))
+}
+
+fn invalid(error: LayoutError) -> ClientError {
+    ClientError::Internal(error.to_string())
+}
+
+fn layout(manifest: &Manifest) -> Result<Layout, ClientError> {
     manifest.layout().map_err(|error| ClientError::Index(error.to_string()))
 }
 
 /// Whether an open listing already says what is asked for.
-fn same_terms(listing: &Listing, options: &SellOptions) -> bool {
+fn same_terms(listing: &Listing, options: &SellOptions, checked: &Checked) -> bool {
     let terms = &listing.terms;
+    let same = |hash: &Hash, bytes: &[u8]| hash.0 == *blake3::hash(bytes).as_bytes();
     terms.title == options.title
         && terms.price == options.price
         && terms.splits == options.splits
-        && terms.licence.0 == *blake3::hash(options.licence_text.as_bytes()).as_bytes()
+        && options.access_ms.is_none_or(|access_ms| access_ms == terms.access_ms)
+        && terms.window_ms == options.window_ms
+        && terms.preview_cells == checked.preview_cells
+        && same(&terms.licence, options.licence_text.as_bytes())
+        && same(&terms.document.hash, &checked.document)
 }
 
 /// The description of a listing, as schema.org `Dataset` JSON-LD.

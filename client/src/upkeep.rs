@@ -15,6 +15,7 @@ use crate::{
     error::ClientError,
     names::{Found, Name},
     source::{Dress, PLAIN_MODE},
+    term::epoch_ms,
 };
 
 /// A node that missed so many epochs in a row is taken to be gone.
@@ -43,6 +44,8 @@ pub struct FileView {
     pub stored_bytes: u64,
     /// When it was stored, in milliseconds since the Unix epoch.
     pub stored_ms: u64,
+    /// Until when it is paid, in milliseconds since the Unix epoch, reckoned when it was stored.
+    pub paid_until_ms: u64,
     /// What was paid for it, all-in; its part of that where it shares its object.
     pub cost: Amount,
 }
@@ -125,16 +128,6 @@ pub struct StatView {
     pub epoch: u64,
     /// Its segments.
     pub segments: Vec<SegmentView>,
-}
-
-/// When an epoch began or will begin, by the length of epochs; the ledger may have stood still between.
-fn epoch_ms(chain: &Chain, epoch: u64) -> u64 {
-    let length = chain.params.epoch_ms;
-    let now = chain.epoch_started_ms;
-    match epoch.checked_sub(chain.epoch) {
-        Some(ahead) => now.saturating_add(ahead.saturating_mul(length)),
-        None => now.saturating_sub((chain.epoch - epoch).saturating_mul(length)),
-    }
 }
 
 fn health(chain: &Chain, deal: &Deal, node: Option<&Node>, proof: Option<u64>) -> ShardHealth {

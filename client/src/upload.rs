@@ -8,6 +8,7 @@
 mod elsewhere;
 mod encode;
 pub(crate) mod leaves;
+mod paid;
 mod sealed;
 mod segment;
 mod tally;
@@ -22,7 +23,8 @@ use symbolon_protocol::{
     content::{FileKey, Layout, LayoutError, Manifest, MaskMode, Scheme},
     id::{DealId, ObjectId},
     ledger::{
-        rows::{Access, Deal, Deals},
+        check_epochs,
+        rows::{Access, Chain, Deal, Deals},
         transaction::Action,
     },
 };
@@ -37,8 +39,10 @@ use crate::{
     place::{Candidate, choose_scheme, quote, with_room},
     progress::{Progress, Step},
     source::Opened,
+    term::{epoch_ms, runs},
 };
 use leaves::Leaves;
+pub(crate) use paid::Paid;
 use segment::{Fed, Placed};
 
 /// What to do when the name or file is already there.
@@ -56,7 +60,9 @@ pub enum Replace {
 pub struct PutOptions {
     /// For how many epochs to pay.
     pub epochs: u64,
-    /// The most to spend, all-in.
+    /// How many of these must be left of what is stored already; what ends sooner is stored anew.
+    pub least: u64,
+    /// The most to spend now, all-in; what an earlier put of the same has paid does not count.
     pub cost_max: Option<Amount>,
     /// The scheme, when the one that fits the network is not wanted.
     pub scheme: Option<Scheme>,
@@ -109,13 +115,20 @@ pub(crate) struct Request<'a> {
     pub(crate) access: Access,
     pub(crate) mask: MaskMode,
     pub(crate) options: &'a PutOptions,
+    /// What is paid now is counted here.
+    pub(crate) paid: Paid,
 }
 
 impl<'a> Request<'a> {
     /// The user's own: readable under grants, each shard under a mask of its own.
     pub(crate) fn own(slot: &[u8], name: String, kind: FileKind, options: &'a PutOptions) -> Self {
         let (access, mask) = (Access::Granted, MaskMode::ChaCha20);
-        Self { slot: slot.to_vec(), name, kind, access, mask, options }
+        Self { slot: slot.to_vec(), name, kind, access, mask, options, paid: Paid::default() }
+    }
+
+    /// The same, with what it pays counted there.
+    pub(crate) fn counting(self, paid: Paid) -> Self {
+        Self { paid, ..self }
     }
 }
 
@@ -177,6 +190,7 @@ pub(crate) struct Job {
     pub(crate) key: FileKey,
     pub(crate) object: ObjectId,
     pub(crate) candidates: Vec<Candidate>,
+    pub(crate) paid: Paid,
 }
 
 /// What the segments added up to.
@@ -197,16 +211,17 @@ struct Sum {
     cost: Amount,
     end: u64,
     cost_max: Option<Amount>,
+    paid: Paid,
 }
 
 impl Sum {
-    fn new(cost_max: Option<Amount>, leaves: Leaves) -> Self {
-        Self { leaves, shards: 0, cost: Amount::ZERO, end: u64::MAX, cost_max }
+    fn new(cost_max: Option<Amount>, leaves: Leaves, paid: Paid) -> Self {
+        Self { leaves, shards: 0, cost: Amount::ZERO, end: u64::MAX, cost_max, paid }
     }
 
-    /// What the next one may cost.
+    /// What the next one may cost. What an earlier put has paid does not count against this one's limit.
     fn left(&self) -> Option<Amount> {
-        self.cost_max.map(|limit| limit.checked_sub(self.cost).unwrap_or(Amount::ZERO))
+        self.paid.left(self.cost_max)
     }
 
     fn add(&mut self, placed: &Placed) {
@@ -229,14 +244,19 @@ impl Client {
         mut opened: Opened,
         progress: &Progress,
     ) -> Result<Uploaded, ClientError> {
+        check_epochs(request.options.epochs, &self.params().await?)?;
         // Another device's uploads, until one of them turns out to be of other bytes.
         let mut others = true;
         loop {
             let again = opened.again();
-            let job = self.begin(request, &opened, others, progress).await?;
+            let mut job = self.begin(request, &opened, others, progress).await?;
+            job.paid = request.paid.clone();
             progress.step(Step::Planned { total_bytes: opened.length() });
             let error = match self.segments(&job, opened, request.options, progress).await {
-                Ok(stored) => return self.uploaded(job, stored),
+                Ok(stored) => {
+                    let chain = self.chain_row().await?;
+                    return self.uploaded(&chain, job, stored);
+                }
                 Err(error @ ClientError::SourceChanged { .. }) => error,
                 Err(error) => return Err(error),
             };
@@ -255,8 +275,8 @@ impl Client {
         }
     }
 
-    fn uploaded(&self, job: Job, stored: Stored) -> Result<Uploaded, ClientError> {
-        let entry = self.object_entry(&job, &stored)?;
+    fn uploaded(&self, chain: &Chain, job: Job, stored: Stored) -> Result<Uploaded, ClientError> {
+        let entry = self.object_entry(chain, &job, &stored)?;
         let Stored { segments, shards, .. } = stored;
         let outcome = match job.begun {
             Begun::Now => PutOutcome::Stored,
@@ -404,7 +424,8 @@ impl Client {
         progress: &Progress,
     ) -> Result<Stored, ClientError> {
         let scheme = job.entry.scheme;
-        let mut sum = Sum::new(options.cost_max, Leaves::open(&self.inner.dir, &job.object)?);
+        let leaves = Leaves::open(&self.inner.dir, &job.object)?;
+        let mut sum = Sum::new(options.cost_max, leaves, job.paid.clone());
         let mut length = 0;
         let layout_of = |length| Layout::new(scheme, length).map_err(invalid);
         let mut layout = opened.length().map(layout_of).transpose()?;
@@ -456,7 +477,12 @@ impl Client {
         unreachable!("a source ends before its segments run out of numbers")
     }
 
-    fn object_entry(&self, job: &Job, stored: &Stored) -> Result<ObjectEntry, ClientError> {
+    fn object_entry(
+        &self,
+        chain: &Chain,
+        job: &Job,
+        stored: &Stored,
+    ) -> Result<ObjectEntry, ClientError> {
         let root = stored.leaves.root()?;
         let manifest = Manifest::new(&job.key, job.entry.mask, &stored.layout, root);
         Ok(ObjectEntry {
@@ -464,10 +490,26 @@ impl Client {
             key: job.entry.key.clone(),
             manifest,
             stored_ms: self.host().now_ms(),
+            paid_until_ms: epoch_ms(chain, stored.end),
             cost: stored.cost,
             end: stored.end,
             source: job.entry.source.clone(),
         })
+    }
+
+    /// What comes back at least when an object's deals end now.
+    pub(crate) async fn refund_of(&self, entry: &ObjectEntry) -> Result<Amount, ClientError> {
+        let layout = Layout::new(entry.manifest.scheme, entry.manifest.length).map_err(invalid)?;
+        let key = FileKey::from_bytes(entry.key.expose());
+        let deals: Vec<_> = (0..layout.segments()).map(|segment| key.deal(segment)).collect();
+        let epoch = self.chain_row().await?.epoch;
+        let mut back = Amount::ZERO;
+        for deal in self.rows_of(Deals, &deals).await?.iter().flatten().filter(|deal| runs(deal)) {
+            let left = deal.end.saturating_sub(deal.start.max(epoch + 1));
+            let part = deal.rate.checked_mul(left).unwrap_or(Amount::ZERO);
+            back = back.checked_add(part).unwrap_or(back);
+        }
+        Ok(back)
     }
 
     /// A deal's row.
@@ -516,7 +558,7 @@ impl Job {
     fn new(entry: UploadEntry, begun: Begun, live: bool, candidates: Vec<Candidate>) -> Self {
         let key = FileKey::from_bytes(entry.key.expose());
         let object = key.object();
-        Self { entry, begun, live, key, object, candidates }
+        Self { entry, begun, live, key, object, candidates, paid: Paid::default() }
     }
 }
 

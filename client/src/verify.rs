@@ -26,6 +26,7 @@ use crate::{
     error::{ClientError, ErrorKind},
     names::Found,
     progress::{Awaited, Progress, Step, Wait},
+    term::Kept,
 };
 
 /// How long a node has to answer a check, in milliseconds.
@@ -168,6 +169,10 @@ impl Client {
         progress: &Progress,
     ) -> Result<VerifyReport, ClientError> {
         let file = entry.view()?;
+        let kept = self.kept(&self.chain_row().await?, &entry.object).await?;
+        if let Kept::Over { since_ms: since_ms @ Some(_) } = kept {
+            return Err(ClientError::Over { name: entry.name.to_string(), since_ms });
+        }
         let key = FileKey::from_bytes(entry.object.key.expose());
         let grant = self.own_grant(file.object, ability::READ)?;
         let mut shards = Vec::new();

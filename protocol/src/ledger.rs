@@ -12,6 +12,7 @@ mod epoch;
 pub mod execute;
 mod market;
 pub mod params;
+mod range;
 mod release;
 mod root;
 pub mod rows;
@@ -25,6 +26,7 @@ pub mod tree;
 
 pub use books::{Sheet, sheet};
 pub use params::Params;
+pub use range::{Offer, OutOfRange, PREVIEW_CELLS_MAX, check_epochs};
 pub use status::Status;
 pub use storage::{Cost, deal_cost, slot_rate};
 

@@ -26,8 +26,14 @@ fn named(name: &str) -> Readable {
 async fn put(world: &World, owner: &Client, scheme: (u8, u8), length: u64) -> Vec<u8> {
     let data = world.bytes("file", length);
     let scheme = Some(Scheme::new(scheme.0, scheme.1).unwrap());
-    let options =
-        PutOptions { epochs: 10, cost_max: None, scheme, replace: Replace::Replace, keep: None };
+    let options = PutOptions {
+        epochs: 10,
+        least: 0,
+        cost_max: None,
+        scheme,
+        replace: Replace::Replace,
+        keep: None,
+    };
     let source = Source::Bytes(data.clone().into());
     owner.put(source, "file", &options, &Progress::silent()).await.unwrap();
     data

@@ -19,6 +19,8 @@ mod devices;
 mod far;
 #[path = "simulation/forged.rs"]
 mod forged;
+#[path = "simulation/goods.rs"]
+mod goods;
 #[path = "simulation/lapsed.rs"]
 mod lapsed;
 #[path = "simulation/liars.rs"]
@@ -85,7 +87,7 @@ fn repeat<F: Future<Output = Trace>>(name: &str, scenario: fn(u64) -> F) {
 /// Four of eight, for so many epochs.
 fn put_options(epochs: u64) -> PutOptions {
     let scheme = Some(Scheme::new(4, 8).unwrap());
-    PutOptions { epochs, cost_max: None, scheme, replace: Replace::Refuse, keep: None }
+    PutOptions { epochs, least: 0, cost_max: None, scheme, replace: Replace::Refuse, keep: None }
 }
 
 #[test]
@@ -101,6 +103,11 @@ fn liars_are_named_and_not_paid() {
 #[test]
 fn a_sale_without_custodians_is_refunded() {
     repeat("a_sale_without_custodians_is_refunded", refund::refund);
+}
+
+#[test]
+fn nobody_pays_for_what_is_not_there() {
+    repeat("nobody_pays_for_what_is_not_there", goods::goods);
 }
 
 #[test]

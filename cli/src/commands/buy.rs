@@ -24,6 +24,8 @@ Examples:
   symbolon buy 3f2a -o penguins.csv      buy, fetch, check, and pay the seller
   symbolon buy 3f2a --max-price 5 --yes
 
+Before anything is paid it is checked that the file is stored for as long as access is sold, that enough of its
+nodes answer, that the preview is part of it, and that PATH can be written.
 The money waits in escrow. It goes to the seller when you have fetched the file and it is what was
 listed, or when the checking time is over; if no key is delivered, it comes back.")]
 pub(crate) struct Args {

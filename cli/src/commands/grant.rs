@@ -12,6 +12,7 @@ use crate::{
     context::{self, Context},
     error::{Error, Kind},
     grants::{self, Limits},
+    names,
     output::{Align, Report, Table},
     units::show_size,
 };
@@ -169,8 +170,8 @@ async fn attenuate(
     context: &Context,
 ) -> Result<Report, Error> {
     let recipient = grants::recipient(to, &context.home)?;
-    let caveats = limits.caveats(context.host.now_ms())?;
     let client = context.client_offline().await?;
+    let caveats = limits.caveats(names::now_ms(&client, context).await)?;
     let narrowed = client.attenuate(token, &recipient, caveats);
     context::close(client).await;
     let narrowed = narrowed?;
@@ -209,10 +210,9 @@ async fn revoke(text: &str, context: &Context) -> Result<Report, Error> {
 
 async fn list(context: &Context) -> Result<Report, Error> {
     let client = context.client_local().await?;
-    let grants = client.grants();
+    let (grants, now_ms) = (client.grants(), names::now_ms(&client, context).await);
     context::close(client).await;
     let grants = grants?;
-    let now_ms = context.host.now_ms();
     let mut table = Table::new(&[
         ("SIZE", Align::Right),
         ("OBJECT", Align::Left),

@@ -9,6 +9,7 @@ use super::folder::{bytes, first_few};
 use crate::{
     context::{self, Context},
     error::Error,
+    names,
     output::{Align, Report, Table},
     units::{count, show_size, show_time},
 };
@@ -44,12 +45,13 @@ pub(crate) struct Args {
 /// A line: a name, or a folder with what lies in it.
 enum Line {
     Name(NameView),
-    Folder { name: String, files: u64, bytes: u64, own: Option<NameView> },
+    Folder { name: String, files: u64, bytes: u64, over: u64, own: Option<NameView> },
 }
 
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
     let client = context.client_local().await?;
-    let lines = lines(args, &client);
+    let now_ms = names::now_ms(&client, context).await;
+    let lines = lines(args, &client, now_ms);
     let public = if args.all { client.list() } else { Ok(Vec::new()) };
     let unfinished = client.unfinished();
     context::close(client).await;
@@ -77,7 +79,8 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
     files += public.len() as u64;
     bytes += public.iter().map(|file| file.length).sum::<u64>();
     lines.sort_by_cached_key(Line::name);
-    let json: Vec<_> = lines.iter().map(Line::json).chain(public.iter().map(file_json)).collect();
+    let json = lines.iter().map(|line| line.json(now_ms));
+    let json: Vec<_> = json.chain(public.iter().map(|file| file_json(file, now_ms))).collect();
     let names: Vec<_> = lines.iter().map(Line::name).collect();
     let report = Report::new(json!({ "files": json }));
     if lines.is_empty() && public.is_empty() {
@@ -87,13 +90,14 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
             "No files yet. Store one: symbolon put PATH"
         }));
     }
-    let table = if args.long { long_table(&lines, &public) } else { table(&lines, &public) };
+    let table =
+        if args.long { long_table(&lines, &public) } else { table(&lines, &public, now_ms) };
     let total = format!("{}, {}", count(files, "file"), show_size(bytes));
     Ok(report.table(table).text(total).essence(names.join("\n")))
 }
 
 /// What is listed: what was asked for, and of folders what lies directly in them.
-fn lines(args: &Args, client: &Client) -> Result<Vec<Line>, Error> {
+fn lines(args: &Args, client: &Client, now_ms: u64) -> Result<Vec<Line>, Error> {
     let what = args.name.as_deref().map(bytes);
     let what = what.map(|what| what.strip_suffix(b"/").unwrap_or(what));
     let views = client.names(what, args.deleted)?;
@@ -113,7 +117,7 @@ fn lines(args: &Args, client: &Client) -> Result<Vec<Line>, Error> {
         (None, None) => 1,
     };
     let mut lines = Vec::new();
-    let mut folders: BTreeMap<Vec<u8>, (u64, u64, Option<NameView>)> = BTreeMap::new();
+    let mut folders: BTreeMap<Vec<u8>, (u64, u64, u64, Option<NameView>)> = BTreeMap::new();
     for view in views {
         let name = view.name.as_bytes();
         let is_folder = matches!(view.kind, NameKind::Folder);
@@ -126,18 +130,20 @@ fn lines(args: &Args, client: &Client) -> Result<Vec<Line>, Error> {
         }
         let folder = folders.entry(first_parts(name, depth)).or_default();
         match view.kind {
-            NameKind::Folder if parts(name) <= depth => folder.2 = Some(view),
+            NameKind::Folder if parts(name) <= depth => folder.3 = Some(view),
             NameKind::File(file) => {
                 folder.0 += 1;
                 folder.1 += file.length;
+                folder.2 += u64::from(file.paid_until_ms <= now_ms);
             }
             _ => {}
         }
     }
-    lines.extend(folders.into_iter().map(|(name, (files, bytes, own))| Line::Folder {
+    lines.extend(folders.into_iter().map(|(name, (files, bytes, over, own))| Line::Folder {
         name: shown(&name),
         files,
         bytes,
+        over,
         own,
     }));
     Ok(lines)
@@ -161,7 +167,7 @@ fn kind(kind: FileKind) -> &'static str {
     }
 }
 
-fn file_json(file: &FileView) -> Value {
+fn file_json(file: &FileView, now_ms: u64) -> Value {
     json!({
         "name": file.name,
         "type": "file",
@@ -172,6 +178,8 @@ fn file_json(file: &FileView) -> Value {
         "scheme": { "required": file.scheme.required, "total": file.scheme.total },
         "segments": file.segments,
         "stored_ms": file.stored_ms,
+        "paid_until_ms": file.paid_until_ms,
+        "over": file.paid_until_ms <= now_ms,
         "cost": file.cost.to_string(),
     })
 }
@@ -214,9 +222,9 @@ impl Line {
         }
     }
 
-    fn json(&self) -> Value {
+    fn json(&self, now_ms: u64) -> Value {
         let mut json = match self {
-            Self::Name(NameView { kind: NameKind::File(file), .. }) => file_json(file),
+            Self::Name(NameView { kind: NameKind::File(file), .. }) => file_json(file, now_ms),
             Self::Name(NameView { name, kind: NameKind::Link { target }, .. }) => {
                 json!({ "name": name.to_string(), "type": "link", "target": shown(target) })
             }
@@ -224,8 +232,8 @@ impl Line {
                 json!({ "name": name.to_string(), "type": "lost", "length": length })
             }
             Self::Name(view) => json!({ "name": view.name.to_string(), "type": "folder" }),
-            Self::Folder { name, files, bytes, .. } => {
-                json!({ "name": name, "type": "folder", "files": files, "length": bytes })
+            Self::Folder { name, files, bytes, over, .. } => {
+                json!({ "name": name, "type": "folder", "files": files, "length": bytes, "over": over })
             }
         };
         if let Some(view) = self.view() {
@@ -248,10 +256,17 @@ fn size(line: &Line) -> String {
     }
 }
 
-fn table(lines: &[Line], public: &[FileView]) -> Table {
+/// Until when something is paid, or since when that is over.
+fn paid(file: &FileView, now_ms: u64) -> String {
+    let time = show_time(file.paid_until_ms);
+    if file.paid_until_ms <= now_ms { format!("over since {time}") } else { time }
+}
+
+fn table(lines: &[Line], public: &[FileView], now_ms: u64) -> Table {
     let mut table = Table::new(&[
         ("SIZE", Align::Right),
         ("STORED", Align::Left),
+        ("PAID UNTIL", Align::Left),
         ("SHARDS", Align::Right),
         ("NAME", Align::Left),
     ]);
@@ -259,6 +274,7 @@ fn table(lines: &[Line], public: &[FileView]) -> Table {
         vec![
             show_size(file.length),
             show_time(file.stored_ms),
+            paid(file, now_ms),
             format!("{} of {}", file.scheme.required, file.scheme.total),
             file.name.clone(),
         ]
@@ -266,7 +282,11 @@ fn table(lines: &[Line], public: &[FileView]) -> Table {
     for line in lines {
         table.row(match line {
             Line::Name(NameView { kind: NameKind::File(file), .. }) => file_row(file),
-            line => vec![size(line), String::new(), String::new(), line.name()],
+            Line::Folder { over, .. } if *over > 0 => {
+                let over = format!("{} over", count(*over, "file"));
+                vec![size(line), String::new(), over, String::new(), line.name()]
+            }
+            line => vec![size(line), String::new(), String::new(), String::new(), line.name()],
         });
     }
     for file in public {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use symbolon_client::{Client, ListingFilter, ListingView};
+use symbolon_client::{Client, Kept, ListingFilter, ListingView};
 use symbolon_protocol::{
     Amount,
     id::{AccountId, ListingId},
@@ -100,8 +100,7 @@ pub(crate) async fn find(client: &Client, text: &str) -> Result<ListingId, Error
             .hint("name it by its first digits, at least 4, as symbolon market list shows them"));
     }
     let text = text.to_ascii_lowercase();
-    let all = client.listings(&ListingFilter { ended: true, ..ListingFilter::default() }).await?;
-    let ids: Vec<_> = all.iter().map(|view| view.id).collect();
+    let ids = client.listing_ids().await?;
     let mut fitting = ids.into_iter().filter(|id| id.to_string().starts_with(&text));
     match (fitting.next(), fitting.next()) {
         (Some(id), None) => Ok(id),
@@ -118,7 +117,7 @@ async fn list(client: &Client, args: ListArgs, context: &Context) -> Result<Repo
         args.seller.as_deref().map(|who| grants::account(who, &context.home)).transpose()?;
     let filter =
         ListingFilter { words: args.words, price_max: args.max_price, seller, ended: args.ended };
-    let listings = client.listings(&filter).await?;
+    let (listings, now_ms) = (client.listings(&filter).await?, client.clock().await?.now_ms);
     let mut table = Table::new(&[
         ("LISTING", Align::Left),
         ("PRICE", Align::Right),
@@ -127,7 +126,10 @@ async fn list(client: &Client, args: ListArgs, context: &Context) -> Result<Repo
         ("TITLE", Align::Left),
     ]);
     for view in &listings {
-        let title = if view.open { view.title.clone() } else { format!("{} (ended)", view.title) };
+        let title = match state(view, now_ms) {
+            None => view.title.clone(),
+            Some(state) => format!("{} ({state})", view.title),
+        };
         table.row(vec![
             view.id.to_string()[..12].to_owned(),
             view.price.to_string(),
@@ -146,6 +148,23 @@ async fn list(client: &Client, args: ListArgs, context: &Context) -> Result<Repo
     })
 }
 
+/// Why a listing cannot be bought, when it cannot.
+fn state(view: &ListingView, now_ms: u64) -> Option<String> {
+    if !view.open {
+        return Some(String::from("ended"));
+    }
+    match view.kept {
+        Some(Kept::Over { since_ms: Some(since) }) => {
+            Some(format!("not stored any more, since {}", show_time(since)))
+        }
+        Some(Kept::Over { since_ms: None }) => Some(String::from("not stored")),
+        Some(Kept::Until { time_ms, .. }) if !view.can_be_bought(now_ms) => {
+            Some(format!("stored until {} only", show_time(time_ms)))
+        }
+        _ => None,
+    }
+}
+
 fn json(view: &ListingView) -> Value {
     json!({
         "listing": view.id.to_string(),
@@ -161,12 +180,17 @@ fn json(view: &ListingView) -> Value {
         "listed_ms": view.listed_ms,
         "access_ms": view.access_ms,
         "window_ms": view.window_ms,
+        "stored_until_ms": match view.kept {
+            Some(Kept::Until { time_ms, .. }) => Some(time_ms),
+            _ => None,
+        },
+        "over": matches!(view.kept, Some(Kept::Over { .. })),
     })
 }
 
 async fn show(client: &Client, listing: &str) -> Result<Report, Error> {
     let id = find(client, listing).await?;
-    let detail = client.listing(&id).await?;
+    let (detail, now_ms) = (client.listing(&id).await?, client.clock().await?.now_ms);
     let view = &detail.view;
     let document: Value = serde_json::from_str(&detail.document)
         .unwrap_or_else(|_| Value::String(detail.document.clone()));
@@ -193,7 +217,7 @@ async fn show(client: &Client, listing: &str) -> Result<Report, Error> {
         .field("licence", view.licence.to_string())
         .field("listed", show_time(view.listed_ms))
         .field("sold", count(view.sold, "time"))
-        .field("state", if view.open { "takes orders" } else { "ended" });
+        .field("state", state(view, now_ms).unwrap_or_else(|| String::from("takes orders")));
     for (key, name) in [("description", "about"), ("license", "terms")] {
         if let Some(text) =
             document.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
@@ -208,8 +232,7 @@ async fn preview(client: &Client, listing: &str, output: Option<PathBuf>) -> Res
     let id = find(client, listing).await?;
     let cells = client.preview(&id).await?;
     if cells.is_empty() {
-        return Err(Error::new(Kind::NotFound, "this listing has no preview yet")
-            .hint("the seller opens it once the network has picked the cells; try again later"));
+        return Err(Error::new(Kind::NotFound, "this listing shows no preview"));
     }
     if let Some(folder) = &output {
         home::make_folder(folder)?;

@@ -43,9 +43,10 @@ pub(crate) struct Args {
     path: PathBuf,
     /// The name to store it under; without it, its own
     name: Option<OsString>,
-    /// How long to keep it: 30d, 1y, 100epochs
-    #[arg(long = "for", value_name = "TERM", default_value = "30d", value_parser = units::term)]
-    term: Term,
+    /// How long to keep it: 30d, 1y, 100epochs; 30d when nothing is said. What is stored already and ends
+    /// sooner, by more than a tenth, is stored anew
+    #[arg(long = "for", value_name = "TERM", value_parser = units::term)]
+    term: Option<Term>,
     /// Refuse to pay more than this, all-in
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     max_cost: Option<Amount>,
@@ -85,8 +86,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let client = context.client_synced().await?;
     let chain = context.chain(&client).await?;
     let epoch_ms = chain.params.epoch_ms;
-    let options = PutOptions {
-        epochs: args.term.epochs(epoch_ms),
+    let (epochs, least) = units::epochs(args.term, epoch_ms);
+    let mut options = PutOptions {
+        epochs,
+        least,
         cost_max: args.max_cost,
         scheme: args.scheme,
         replace: if args.replace { Replace::Replace } else { Replace::Refuse },
@@ -115,6 +118,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         durability::judge(&context.out, &chain.params, scheme, &quote.durability)?;
     }
     ask(&args, context, &chain, &preview)?;
+    // What was said is the most that is paid. Of a stream nobody knows the length.
+    options.cost_max = args.max_cost.or(length.map(|_| quote.total));
     let stored = store(&client, source, bytes(&name), &options, context).await;
     let stat = match &stored {
         Ok(_) => Some(client.stat(bytes(&name)).await),
@@ -203,17 +208,19 @@ async fn run_folder(args: Args, context: &Context) -> Result<Report, Error> {
     };
     let client = context.client_synced().await?;
     let chain = context.chain(&client).await?;
-    let epochs = args.term.epochs(chain.params.epoch_ms);
+    let (epochs, least) = units::epochs(args.term, chain.params.epoch_ms);
     let store = folder::put::Store {
         root: &args.path,
         to: bytes(&own),
         folder: FolderOptions {
             replace: args.replace,
             checksum: args.checksum,
+            least,
             ..folder::options(&args.exclude, args.keep)
         },
         options: PutOptions {
             epochs,
+            least,
             cost_max: args.max_cost,
             scheme: args.scheme,
             replace: Replace::Replace,

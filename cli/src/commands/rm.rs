@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, ffi::OsString};
 
 use serde_json::{Value, json};
-use symbolon_client::{Client, Deletion, ErrorKind, Name, shown};
+use symbolon_client::{Client, Deletion, ErrorKind, Name, Sale, shown};
 use symbolon_protocol::{deletion::DeletionReceipt, id::hex};
 
 use super::folder::bytes;
@@ -13,7 +13,7 @@ use crate::{
     names::{self, Pay},
     output::Report,
     progress,
-    units::{count, show_amount, show_size},
+    units::{count, show_amount, show_size, show_time},
 };
 
 #[derive(Debug, clap::Args)]
@@ -26,6 +26,7 @@ Examples:
   symbolon rm notes.txt --forever          its kept versions too
   symbolon rm big.iso                      also what a put began and did not end
 
+Listings of what goes end, and buyers lose what they paid for: that is asked about too.
 What was paid for later epochs comes back. Every node is asked to delete its shards now and signs that it
 has; one that is away deletes them when it is back. Grants to the file are dead.
 Files of which versions are kept (put --keep) can be brought back with: symbolon undelete")]
@@ -71,9 +72,11 @@ async fn remove(args: &Args, client: &Client, context: &Context) -> Result<Repor
         (1, _) => String::new(),
         _ => format!(" ({}, {})", count(chosen.files, "file"), show_size(chosen.bytes)),
     };
-    let question = format!("Delete {what}{size} from every node, for good?");
-    context.consent_to_loss(&question, Consent::from(args.yes, None))?;
     let names: Vec<_> = chosen.names.into_iter().collect();
+    let sales = client.sales_in(&names, args.forever).await?;
+    let breaks = breaks(&sales);
+    let question = format!("Delete {what}{size} from every node, for good?{breaks}");
+    context.consent_to_loss(&question, Consent::from(args.yes, None))?;
     let bar = progress::bar(&context.out, "removing");
     let removed = client.remove(&names, args.forever, &bar.progress()).await;
     bar.finish();
@@ -88,6 +91,8 @@ async fn remove(args: &Args, client: &Client, context: &Context) -> Result<Repor
         "deals": removed.deals,
         "refunded": removed.refunded.to_string(),
         "deletion": deletion_json(&removed.deletion),
+        "listings": removed.listings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "buyers": sales.iter().map(|sale| sale.buyers).sum::<u64>(),
     });
     let deals = count(removed.deals, "deal");
     let kept = match removed.kept {
@@ -95,10 +100,29 @@ async fn remove(args: &Args, client: &Client, context: &Context) -> Result<Repor
         kept => format!(" Versions of {} are kept.", count(kept, "name")),
     };
     Ok(Report::new(json).text(format!(
-        "{what}{size} is gone: {deals} ended, {} came back.{kept} {}",
+        "{what}{size} is gone: {deals} ended, {} came back.{kept} {}{breaks}",
         show_amount(removed.refunded),
         deletion_words(&removed.deletion),
     )))
+}
+
+/// What goes with the files: listings, and what buyers have paid for.
+fn breaks(sales: &[Sale]) -> String {
+    let open: Vec<_> =
+        sales.iter().filter(|sale| sale.open).map(|sale| sale.listing.to_string()).collect();
+    let mut text = match open.as_slice() {
+        [] => String::new(),
+        [one] => format!(" It is for sale: listing {} ends.", &one[..12]),
+        more => format!(" {} end.", count(more.len(), "listing")),
+    };
+    let buyers = sales.iter().map(|sale| sale.buyers).sum::<u64>();
+    if let Some(until) = sales.iter().map(|sale| sale.access_until_ms).max().filter(|_| buyers > 0)
+    {
+        let lose = if buyers == 1 { "loses" } else { "lose" };
+        let (buyers, until) = (count(buyers, "buyer"), show_time(until));
+        text.push_str(&format!(" {buyers} {lose} what was paid for, until {until}."));
+    }
+    text
 }
 
 fn deletion_json(deletion: &Deletion) -> Value {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use serde_json::json;
-use symbolon_client::{SellOptions, SellOutcome, SellReport, shown};
+use symbolon_client::{ClientError, SellOptions, SellOutcome, SellReport, shown};
 use symbolon_protocol::{Amount, ledger::rows::Split};
 
 use super::folder::bytes;
@@ -15,7 +15,7 @@ use crate::{
     names::{self, Pay},
     output::Report,
     progress,
-    units::{self, Term, count, show_amount},
+    units::{self, Term, count, show_amount, show_duration, show_time},
 };
 
 /// Bytes read of a description or licence.
@@ -51,9 +51,9 @@ pub(crate) struct Args {
         value_name = "TEXT"
     )]
     licence: String,
-    /// How long a buyer may read
-    #[arg(long, default_value = "30d", value_name = "TIME", value_parser = units::duration)]
-    access: u64,
+    /// How long a buyer may read; without it, half of the time the file is paid for, and 30 days at most
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    access: Option<u64>,
     /// How long a buyer has to check the delivery before you are paid
     #[arg(long, default_value = "1d", value_name = "TIME", value_parser = units::duration)]
     window: u64,
@@ -63,9 +63,12 @@ pub(crate) struct Args {
     /// How many cells anyone may see; which ones is not yours to pick
     #[arg(long, default_value_t = 1, value_name = "CELLS")]
     preview: u8,
-    /// How long the description and preview are stored
-    #[arg(long = "for", value_name = "TERM", default_value = "30d", value_parser = units::term)]
-    term: Term,
+    /// How long the description and preview are stored; without it, as long as the file
+    #[arg(long = "for", value_name = "TERM", value_parser = units::term)]
+    term: Option<Term>,
+    /// Refuse to pay more than this, all-in, for storing them
+    #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
+    max_cost: Option<Amount>,
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
@@ -78,9 +81,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let client = context.client_synced().await?;
     let chain = context.chain(&client).await?;
     let name = shown(bytes(&args.name));
-    let question = format!("List {name} at {}?", show_amount(args.price));
-    context.consent(&chain, &question, Consent::from(args.yes, None))?;
-    let options = SellOptions {
+    let mut options = SellOptions {
         title: args.title.unwrap_or_else(|| name.clone()),
         description,
         price: args.price,
@@ -89,8 +90,25 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         window_ms: args.window,
         splits,
         preview_cells: args.preview,
-        epochs: args.term.epochs(chain.params.epoch_ms),
+        epochs: args.term.map(|term| term.epochs(chain.params.epoch_ms)),
+        cost_max: args.max_cost,
     };
+    let plan = client.plan_sale(bytes(&args.name), &options).await?;
+    let cost = plan.cost;
+    if let Some(limit) = args.max_cost.filter(|limit| *limit < cost) {
+        return Err(ClientError::CostTooHigh { cost, limit }.into());
+    }
+    let question = format!(
+        "List {name} at {} for {} of access, to be bought until {}? What belongs to it is stored for at \
+         most {}.",
+        show_amount(args.price),
+        show_duration(plan.access_ms),
+        show_time(plan.sold_until_ms),
+        show_amount(cost),
+    );
+    context.consent(&chain, &question, Consent::from(args.yes, args.max_cost))?;
+    // What was said is the most that is paid.
+    options.cost_max = args.max_cost.or(Some(cost));
     let bar = progress::bar(&context.out, "listing");
     let listed = client.sell(bytes(&args.name), &options, &bar.progress()).await;
     bar.finish();
@@ -133,6 +151,9 @@ fn report(name: &str, price: Amount, listed: &SellReport) -> Report {
         "threshold": listed.threshold,
         "preview_cells": listed.preview_cells,
         "price": price.to_string(),
+        "access_ms": listed.access_ms,
+        "sold_until_ms": listed.sold_until_ms,
+        "cost": listed.cost.to_string(),
         "outcome": match listed.outcome {
             SellOutcome::Listed => "listed",
             SellOutcome::Already => "already",
@@ -149,6 +170,11 @@ fn report(name: &str, price: Amount, listed: &SellReport) -> Report {
                 count(listed.custodians.len(), "node"),
                 listed.threshold
             ),
+        )
+        .field("access", format!("{} from the order", show_duration(listed.access_ms)))
+        .field(
+            "until",
+            format!("{}: then the file is not paid for that long", show_time(listed.sold_until_ms)),
         )
         .text("You can go offline now; sales go on.")
         .text(format!("End it with: symbolon market end {}", &listing[..12]))

@@ -3,16 +3,18 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use serde_json::json;
-use symbolon_client::shown;
+use symbolon_client::{Client, shown};
+use symbolon_protocol::Amount;
 
 use super::folder::bytes;
 use crate::{
-    context::Context,
+    context::{Consent, Context},
     error::Error,
     grants::{self, Limits},
     names::{self, Pay},
     output::Report,
     progress,
+    units::{self, show_amount},
 };
 
 #[derive(Debug, clap::Args)]
@@ -38,14 +40,39 @@ pub(crate) struct Args {
     /// Write the grant to this file instead of printing it
     #[arg(long, short, value_name = "PATH")]
     output: Option<PathBuf>,
+    /// Refuse to pay more than this, all-in, for storing a small file by itself
+    #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
+    max_cost: Option<Amount>,
+    /// Do not ask before paying for that
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// The most that may be paid for an object of its own, once that was agreed to.
+async fn price(args: &Args, client: &Client, context: &Context) -> Result<Option<Amount>, Error> {
+    let Some(price) = client.price_of_its_own(bytes(&args.name)).await? else {
+        return Ok(args.max_cost);
+    };
+    let chain = context.chain(client).await?;
+    let name = shown(bytes(&args.name));
+    let price_shown = show_amount(price);
+    let question =
+        format!("Store {name} by itself, so that it can be shared, at {price_shown} all-in?");
+    context.consent(&chain, &question, Consent::from(args.yes, args.max_cost))?;
+    Ok(args.max_cost.or(Some(price)))
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> {
     let recipient = grants::recipient(&args.to, &context.home)?;
-    let caveats = args.limits.caveats(context.host.now_ms())?;
+    if let Some(path) = &args.output {
+        grants::check_target(path)?;
+    }
     let client = context.client_local().await?;
+    let caveats = args.limits.caveats(names::now_ms(&client, context).await)?;
+    let limit = price(&args, &client, context).await?;
     let bar = progress::bar(&context.out, "sharing");
-    let token = client.share(bytes(&args.name), &recipient, caveats, &bar.progress()).await;
+    let progress = bar.progress();
+    let token = client.share(bytes(&args.name), &recipient, caveats, limit, &progress).await;
     bar.finish();
     names::publish_and_close(client, Pay::Ask, &context.out).await;
     let token = token?;

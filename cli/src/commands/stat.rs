@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use serde_json::{Value, json};
 use symbolon_client::{SegmentView, ShardHealth, ShardView, StatView};
+use symbolon_protocol::ledger::rows::DealState;
 
 use super::folder::bytes;
 use crate::{
@@ -38,6 +39,10 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
     let paid_until_ms = stat.segments.iter().map(|segment| segment.paid_until_ms).min();
     let left = paid_until.saturating_sub(stat.epoch).saturating_mul(chain.params.epoch_ms);
     let scheme = file.scheme;
+    let ended = |segment: &&SegmentView| {
+        matches!(segment.state, DealState::Completed | DealState::Cancelled)
+    };
+    let over_since = stat.segments.iter().filter(ended).map(|one| one.paid_until_ms).min();
     Ok(Report::new(json(&stat))
         .field("name", file.name.clone())
         .field("object", file.object.to_string())
@@ -51,11 +56,14 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
         .field("cost", format!("{} all-in", show_amount(file.cost)))
         .field(
             "paid",
-            format!(
-                "until {} (epoch {paid_until}), {} from now",
-                show_time(paid_until_ms.unwrap_or(0)),
-                show_duration(left)
-            ),
+            match over_since {
+                Some(since) => format!("over since {} (epoch {paid_until})", show_time(since)),
+                None => format!(
+                    "until {} (epoch {paid_until}), {} from now",
+                    show_time(paid_until_ms.unwrap_or(0)),
+                    show_duration(left)
+                ),
+            },
         )
         .field("health", health(&stat.segments))
         .table(table(&stat)))

@@ -7,7 +7,7 @@ use super::folder::first_few;
 use crate::{
     context::{self, Context},
     error::{Error, Kind},
-    nodes,
+    names, nodes,
     output::Report,
     units::{count, show_amount, show_duration, show_size},
 };
@@ -31,6 +31,8 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
     let client = context.client_synced().await?;
     let chain = context.chain(&client).await?;
     let account = client.account().await?;
+    let clock = client.clock().await?;
+    names::tell_clock(&clock, &context.out);
     let known = nodes::all(client.ledger()).await?;
     let ticket = context.ticket()?;
     let endpoint = context.endpoint(&ticket, context.host.random()).await?;
@@ -44,6 +46,8 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
     let up = answers.iter().filter(|answer| **answer).count();
     let capacity = known.iter().map(|(_, row)| row.capacity).fold(0, u64::saturating_add);
     let used = known.iter().map(|(_, row)| row.used).fold(0, u64::saturating_add);
+    let now_ms = clock.now_ms;
+    let over = files.iter().filter(|file| file.paid_until_ms <= now_ms).count();
     let bytes = files.iter().map(|file| file.length).fold(0, u64::saturating_add);
     let json = json!({
         "home": home,
@@ -58,7 +62,7 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
             "own": pid.map_or(Value::Null, |pid| json!({ "pid": pid })),
         },
         "nodes": { "known": known.len(), "answering": up, "capacity": capacity, "used": used },
-        "files": { "count": files.len(), "length": bytes },
+        "files": { "count": files.len(), "length": bytes, "over": over },
         "unfinished": unfinished,
         "index": index_json(&index),
     });
@@ -77,9 +81,19 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
         .field("network", runs)
         .field("ledger", ledger)
         .field("nodes", nodes)
-        .field("files", format!("{}, {}", count(files.len(), "file"), show_size(bytes)));
+        .field(
+            "files",
+            format!("{}, {}{}", count(files.len(), "file"), show_size(bytes), over_words(over)),
+        );
     let report = with_unfinished(report, &unfinished);
     Ok(report.field("index", index_words(&index)))
+}
+
+fn over_words(over: usize) -> String {
+    match over {
+        0 => String::new(),
+        over => format!("; the time of {over} is over: put them again, or rm them"),
+    }
 }
 
 fn with_unfinished(report: Report, names: &[String]) -> Report {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use symbolon_protocol::content::FileKey;
+use symbolon_protocol::Amount;
 
 use super::{
     one_of_many,
@@ -20,6 +20,7 @@ use crate::{
     names::{Found, Name, Range, Tree},
     progress::Progress,
     source::Opened,
+    term::Kept,
     upload::{PutOptions, Replace, Request},
 };
 
@@ -94,15 +95,17 @@ fn moved_rows(moves: &BTreeMap<Range, Range>) -> Vec<MovedEntry> {
 }
 
 impl Client {
-    /// A file in an object of its own. One that shares its object is stored once more first.
+    /// A file in an object of its own, and what was paid for that now. One that shares its object is stored
+    /// once more first.
     pub(crate) async fn object_of_its_own(
         &self,
         name: &Name,
+        cost_max: Option<Amount>,
         progress: &Progress,
-    ) -> Result<Found, ClientError> {
+    ) -> Result<(Found, Amount), ClientError> {
         let found = self.find(name)?;
         if found.is_whole() {
-            return Ok(found);
+            return Ok((found, Amount::ZERO));
         }
         progress.note(format!("storing {name} as an object of its own first: it was in a pack"));
         let (resolved, options) = (self.resolve_own(&found)?, GetOptions::default());
@@ -110,25 +113,47 @@ impl Client {
         let bytes = bytes::Bytes::from(read.bytes.unwrap_or_default());
         let slot = own_slot(name);
         let _lock = self.lock(&slot, &name.to_string())?;
-        let options = self.rest_of(&found.object.key).await?;
+        let options = PutOptions { cost_max, ..self.rest_of(name, &found.object).await? };
         let request = Request::own(&slot, name.to_string(), FileKind::Own, &options);
         let opened = Opened::Bytes { bytes };
         let stored = self.upload(&request, opened, &one_of_many(progress)).await?;
         let old = (found.manifest().object, found.first, found.length);
         let new = (stored.entry.manifest.object, 0, found.length);
+        let paid = request.paid.sum();
         self.relocate(&BTreeMap::from([(old, new)]), stored.batch(), Some(name))?;
-        self.find(name)
+        Ok((self.find(name)?, paid))
+    }
+
+    /// What it costs to give a file an object of its own; nothing when it has one.
+    pub async fn price_of_its_own(
+        &self,
+        name: &(impl AsRef<[u8]> + Sync + ?Sized),
+    ) -> Result<Option<Amount>, ClientError> {
+        let name = Self::name(name.as_ref())?;
+        let found = self.find(&name)?;
+        if found.is_whole() {
+            return Ok(None);
+        }
+        let epochs = self.rest_of(&name, &found.object).await?.epochs;
+        let (candidates, params) = (self.candidates(b"quote").await?, self.params().await?);
+        self.price_of(&candidates, &params, found.length, epochs).map(Some)
     }
 
     /// Options for storing again what is paid for already: for as long as that is.
-    async fn rest_of(&self, key: &crate::catalog::KeyBytes) -> Result<PutOptions, ClientError> {
-        let deal = FileKey::from_bytes(key.expose()).deal(0);
-        let row = self.deal(&deal).await?;
-        let row = row.ok_or(ClientError::DealGone { segment: 0, deal })?;
-        let epoch = self.chain_row().await?.epoch;
-        let epochs = row.end.saturating_sub(epoch).max(1);
+    async fn rest_of(
+        &self,
+        name: &impl ToString,
+        entry: &ObjectEntry,
+    ) -> Result<PutOptions, ClientError> {
+        let chain = self.chain_row().await?;
+        let epochs = match self.kept(&chain, entry).await? {
+            Kept::Until { epoch, .. } => epoch.saturating_sub(chain.epoch).max(1),
+            Kept::Over { since_ms } => {
+                return Err(ClientError::Over { name: name.to_string(), since_ms });
+            }
+        };
         let replace = Replace::Refuse;
-        Ok(PutOptions { epochs, cost_max: None, scheme: None, replace, keep: None })
+        Ok(PutOptions { epochs, least: 0, cost_max: None, scheme: None, replace, keep: None })
     }
 
     /// Lets all names that stand for old ranges stand for new ones, or only one name. What another device
@@ -184,7 +209,7 @@ impl Client {
             }
         }
         if done {
-            self.sweep().await?;
+            self.sweep(progress).await?;
         }
         Ok(())
     }
@@ -226,7 +251,9 @@ impl Client {
         read?;
         let (opened, slot, moves) = rebuild.finish()?;
         let _lock = self.lock(&slot, &label)?;
-        let options = self.rest_of(&entry.key).await?;
+        // Nobody was asked: it may cost no more than comes back when the old one goes.
+        let cost_max = Some(self.refund_of(entry).await?);
+        let options = PutOptions { cost_max, ..self.rest_of(&label, entry).await? };
         let request = Request::own(&slot, label.clone(), FileKind::Pack, &options);
         let stored = self.upload(&request, opened, &one_of_many(progress)).await?;
         let new = stored.entry.manifest.object;

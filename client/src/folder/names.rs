@@ -1,8 +1,8 @@
 //! What changes names and nothing else: moving, removing, versions; and what names add up to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use symbolon_protocol::Amount;
+use symbolon_protocol::{Amount, id::ListingId};
 
 use super::compact::own_slot;
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     catalog::{Batch, Content, FileKind, NameEntry, Names, UploadEntry, Version},
     deletion::Deletion,
     error::ClientError,
+    goods::Sale,
     names::{Name, NameView, Tree, VersionView, below, trim},
     progress::Progress,
 };
@@ -46,6 +47,8 @@ pub struct Removed {
     pub refunded: Amount,
     /// What the nodes said.
     pub deletion: Deletion,
+    /// Listings that ended because what they sold went.
+    pub listings: Vec<ListingId>,
 }
 
 /// What moving did.
@@ -173,7 +176,7 @@ impl Client {
         let rows = self.catalog().rows_at(Names, names.iter().map(Name::as_bytes))?;
         let kept = rows.iter().flatten().count() as u64;
         let (uploads, ended, refunded) = self.end_uploads(names).await?;
-        let swept = self.sweep().await?;
+        let swept = self.sweep(progress).await?;
         self.compact(progress).await?;
         Ok(Removed {
             names: names.len() as u64,
@@ -183,12 +186,28 @@ impl Client {
             deals: swept.deals + ended,
             refunded: swept.refunded.checked_add(refunded).unwrap_or(swept.refunded),
             deletion: swept.deletion,
+            listings: swept.listings,
         })
+    }
+
+    /// The sales that would lose their goods if these names were removed.
+    pub async fn sales_in(&self, names: &[Name], forever: bool) -> Result<Vec<Sale>, ClientError> {
+        let rows = self.catalog().rows_at(Names, names.iter().map(Name::as_bytes))?;
+        let mut objects = BTreeSet::new();
+        for row in rows.into_iter().flatten() {
+            let kept = if forever { 0 } else { usize::try_from(row.keep).unwrap_or(usize::MAX) };
+            for version in row.versions.iter().skip(kept) {
+                if let Content::File { object, first: 0, .. } = version.content {
+                    objects.insert(object);
+                }
+            }
+        }
+        self.sales_of(&objects.into_iter().collect::<Vec<_>>()).await
     }
 
     /// Does what an earlier removal, cut short, left undone.
     pub async fn tidy(&self) -> Result<(), ClientError> {
-        self.sweep().await.map(drop)
+        self.sweep(&Progress::silent()).await.map(drop)
     }
 
     /// Ends unfinished uploads of names that are removed; says how many, how many deals of theirs, and what
@@ -313,7 +332,7 @@ impl Client {
         self.check_place(&name)?;
         let (number, dropped) = self.bring_back(&name, number)?;
         if dropped {
-            self.sweep().await?;
+            self.sweep(progress).await?;
             self.compact(progress).await?;
         }
         Ok(number)

@@ -35,6 +35,8 @@ pub(super) struct Member {
     pub(super) length: u64,
     pub(super) mode: u32,
     pub(super) modified_ns: i128,
+    /// Whether it is stored as it is already, but ends too soon.
+    pub(super) renews: bool,
 }
 
 /// A pack that is ready to be stored.
@@ -157,7 +159,7 @@ mod tests {
     fn member(number: usize, length: u64) -> Member {
         let name = Name::new(format!("f{number:06}")).unwrap();
         let relative = name.as_bytes().to_vec();
-        Member { name, relative, length, mode: 0o644, modified_ns: 0 }
+        Member { name, relative, length, mode: 0o644, modified_ns: 0, renews: false }
     }
 
     proptest! {

@@ -2,11 +2,11 @@
 //! it is still paid for.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
-use symbolon_protocol::{Amount, content::Scheme, id::ObjectId};
+use symbolon_protocol::{Amount, content::Scheme, id::ObjectId, ledger::check_epochs};
 
 use super::{
     FileFault, FolderOptions,
@@ -57,6 +57,8 @@ pub struct FolderPlan {
     pub(super) removed: Vec<Name>,
     /// Files that are stored as they are.
     pub unchanged: u64,
+    /// Files that are stored as they are, and not for as long as is asked for now: they are stored anew.
+    pub renewed: u64,
     /// Neither file nor folder nor link: not stored.
     pub special: Vec<String>,
     /// What cannot be stored.
@@ -169,9 +171,11 @@ impl FolderPlan {
 /// Sorts what was found into what has to be done.
 struct Planner<'a> {
     tree: &'a Tree,
-    /// Objects that nobody is paid for any more, or that were found damaged: what lies in them is to be
-    /// stored anew.
-    stale: BTreeSet<ObjectId>,
+    /// Objects that nobody is paid for any more, or not for long enough, or that were found damaged, with when
+    /// they end where that is to come: what lies in them is to be stored anew.
+    ending: BTreeMap<ObjectId, Option<u64>>,
+    /// Those of them that somebody was given a right to.
+    held: BTreeSet<ObjectId>,
     plan: FolderPlan,
     options: &'a FolderOptions,
     changed: Vec<Member>,
@@ -199,7 +203,7 @@ impl Client {
             walk.faults.push(FileFault::new(&path, why));
             walk.unread.push(path);
         }
-        let stale = self.stale().await?;
+        let (ending, held) = self.ending(options.least).await?;
         let tree = self.tree()?;
         let own = if to.is_empty() { None } else { tree.names.get(&Self::name(to)?) };
         if let Some(row) = own.filter(|row| !may_give_way(row, options)) {
@@ -214,6 +218,7 @@ impl Client {
             modes: Vec::new(),
             removed: Vec::new(),
             unchanged: 0,
+            renewed: 0,
             special: walk.special,
             faults: walk.faults,
             not_kept: walk.not_kept,
@@ -221,7 +226,7 @@ impl Client {
         };
         let (changed, doubtful, left_out) = (Vec::new(), Vec::new(), Vec::new());
         let mut planner =
-            Planner { tree: &tree, stale, plan, options, changed, doubtful, left_out };
+            Planner { tree: &tree, ending, held, plan, options, changed, doubtful, left_out };
         let mut seen = BTreeSet::new();
         for entry in walk.entries {
             let name = match (to, entry.relative.as_slice()) {
@@ -239,8 +244,7 @@ impl Client {
             }
         }
         self.compare_doubtful(&mut planner).await?;
-        let Planner { mut plan, mut changed, .. } = planner;
-        changed.sort_by(|one, other| one.name.cmp(&other.name));
+        let Planner { mut plan, changed, .. } = planner;
         plan.units = units(changed);
         if options.delete {
             let unread = |path: &[u8]| walk.unread.iter().any(|at| below(path, at).is_some());
@@ -278,6 +282,7 @@ impl Client {
     ) -> Result<FolderQuote, ClientError> {
         let (candidates, network) = self.candidates_and_records(b"quote").await?;
         let params = self.params().await?;
+        check_epochs(options.epochs, &params)?;
         let times = (params.epoch_ms, options.epochs.saturating_mul(params.epoch_ms));
         let too_much = || ClientError::Usage(String::from("the price exceeds every amount"));
         let mut all = FolderQuote {
@@ -317,7 +322,8 @@ impl Client {
 }
 
 /// Small files in packs, large ones each by itself; a pack of one file is that file.
-fn units(changed: Vec<Member>) -> Vec<Unit> {
+fn units(mut changed: Vec<Member>) -> Vec<Unit> {
+    changed.sort_by(|one, other| one.name.cmp(&other.name));
     let (small, large): (Vec<_>, Vec<_>) =
         changed.into_iter().partition(|member| member.length < PACKED_BELOW);
     let packs = cut(small).into_iter().map(|mut pack| match pack.pop() {
@@ -364,21 +370,38 @@ impl Planner<'_> {
                 && (version.mode, i128::from_le_bytes(version.modified_ns)) == (mode, modified_ns)
         });
         if !same {
-            self.plan.rows.push(NewVersion { name, content, mode, modified_ns, keep: None });
+            self.plan.rows.push(NewVersion {
+                name,
+                content,
+                mode,
+                modified_ns,
+                keep: None,
+                renews: false,
+            });
         }
     }
 
     fn file(&mut self, name: Name, current: Option<&Version>, length: u64, entry: &Entry) {
         let stored = current.filter(|version| match version.content {
-            Content::File { length: stored, object, .. } => {
-                stored == length && !self.stale.contains(&object) && !self.tree.is_lost(version)
-            }
+            Content::File { length: stored, .. } => stored == length && !self.tree.is_lost(version),
             _ => false,
         });
         let (relative, mode, modified_ns) = (entry.relative.clone(), entry.mode, entry.modified_ns);
-        let member = Member { name, relative, length, mode, modified_ns };
-        match stored {
-            Some(version) if self.options.checksum => {
+        let is_at = |version: &Version| i128::from_le_bytes(version.modified_ns) == modified_ns;
+        let ends_as_it_is = self.ends(stored).map(|held| (held, stored.is_some_and(is_at)));
+        let renews = ends_as_it_is.is_some_and(|(_, same)| same);
+        let member = Member { name, relative, length, mode, modified_ns, renews };
+        match (stored, ends_as_it_is) {
+            (_, Some((true, true))) if !self.options.replace => {
+                let why = "it ends sooner than asked, and is shared or for sale: put --replace stores it \
+                           anew, which ends that";
+                self.fault(&member.relative, why);
+            }
+            (_, Some(_)) => {
+                self.plan.renewed += u64::from(renews);
+                self.compared(member, true, false);
+            }
+            (Some(version), None) if self.options.checksum => {
                 match self.tree.found(&member.name, version) {
                     Ok(found) => {
                         let is_other = Dress::of(version) != Dress { mode, modified_ns };
@@ -387,11 +410,19 @@ impl Planner<'_> {
                     Err(error) => self.fault(&member.relative, error),
                 }
             }
-            Some(version) if i128::from_le_bytes(version.modified_ns) == modified_ns => {
+            (Some(version), None) if is_at(version) => {
                 self.compared(member, version.mode != mode, true);
             }
             _ => self.compared(member, true, false),
         }
+    }
+
+    /// Whether what a version stands for ends too soon, and, where it does, whether somebody was given a right
+    /// to it.
+    fn ends(&self, version: Option<&Version>) -> Option<bool> {
+        let Content::File { object, first, length } = version?.content else { return None };
+        let (object, ..) = self.tree.place_of((object, first, length))?;
+        self.ending.get(&object).map(|_| self.held.contains(&object))
     }
 
     /// A file has the stored content, or it has not.

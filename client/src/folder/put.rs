@@ -17,7 +17,7 @@ use crate::{
     names::{Name, NewVersion, path_of, shown},
     progress::{Progress, Step},
     source::{Source, modified_ns},
-    upload::{PutOptions, PutOutcome, Request, Uploaded},
+    upload::{Paid, PutOptions, PutOutcome, Request, Uploaded},
 };
 
 /// What storing a folder came to.
@@ -33,6 +33,8 @@ pub struct FolderStored {
     pub others: u64,
     /// Files that were stored as they are before.
     pub unchanged: u64,
+    /// Files that were stored as they are before, and anew because they ended too soon.
+    pub renewed: u64,
     /// Names that went.
     pub removed: u64,
     /// Objects of which an earlier put had already sent something.
@@ -108,6 +110,7 @@ impl Client {
         let mut report = FolderStored {
             others: plan.others(),
             unchanged: plan.unchanged,
+            renewed: plan.renewed,
             special: plan.special.clone(),
             not_kept: plan.not_kept.clone(),
             faults: plan.faults.clone(),
@@ -130,18 +133,20 @@ impl Client {
                 let options = PutOptions { cost_max: limit, ..options.clone() };
                 let (worker, unit) = (worker.clone(), unit.clone());
                 let progress = one_of_many(progress);
-                let task = async move { worker.unit(unit, &options, &progress).await };
-                running.push_back((Task::spawn(task), limit));
+                let paid = Paid::default();
+                let counts = paid.clone();
+                let task = async move { worker.unit(unit, &options, counts, &progress).await };
+                running.push_back((Task::spawn(task), limit, paid));
             }
-            let Some((task, limit)) = running.pop_front() else { break };
-            match task.join().await? {
+            let Some((task, limit, paid)) = running.pop_front() else { break };
+            let done = task.join().await?;
+            // Also of one that failed: what it paid is spent.
+            purse.give_back(limit, paid.sum());
+            match done {
                 Ok(done) => {
-                    let spent = done.uploaded.as_ref().map_or(Amount::ZERO, |done| done.entry.cost);
-                    purse.give_back(limit, spent);
                     dropped |= self.write_names(done, &mut report, &mut slots).await?;
                 }
                 Err((path, error)) if !path.is_empty() && is_about_one_file(&error) => {
-                    purse.give_back(limit, Amount::ZERO);
                     report.faults.push(FileFault::new(&path, error));
                 }
                 Err((_, error)) => return Err(error),
@@ -149,7 +154,7 @@ impl Client {
         }
         self.end_orphans(&worker.label, &slots, progress).await?;
         if dropped {
-            report.refunded = self.sweep().await?.refunded;
+            report.refunded = self.sweep(progress).await?.refunded;
             self.compact(progress).await?;
         }
         Ok(report)
@@ -253,15 +258,17 @@ impl Worker {
         self,
         unit: Unit,
         options: &PutOptions,
+        paid: Paid,
         progress: &Progress,
     ) -> Result<Done, (Vec<u8>, ClientError)> {
         match unit {
             Unit::Pack(members) => {
-                self.pack(members, options, progress).await.map_err(|error| (Vec::new(), error))
+                let stored = self.pack(members, options, paid, progress).await;
+                stored.map_err(|error| (Vec::new(), error))
             }
             Unit::File(member) => {
                 let path = member.relative.clone();
-                self.file(member, options, progress).await.map_err(|error| (path, error))
+                self.file(member, options, paid, progress).await.map_err(|error| (path, error))
             }
         }
     }
@@ -270,6 +277,7 @@ impl Worker {
         &self,
         members: Vec<Member>,
         options: &PutOptions,
+        paid: Paid,
         progress: &Progress,
     ) -> Result<Done, ClientError> {
         let (root, spool, label) = (self.root.clone(), self.client.spool(), self.label.clone());
@@ -282,7 +290,7 @@ impl Worker {
         }
         let _lock = self.client.lock(&built.slot, &self.label)?;
         let kind = FileKind::Pack;
-        let request = Request::own(&built.slot, self.label.clone(), kind, options);
+        let request = Request::own(&built.slot, self.label.clone(), kind, options).counting(paid);
         let uploaded = self.client.upload(&request, built.opened, progress).await?;
         let object = uploaded.entry.manifest.object;
         let versions = built.members.into_iter().map(|(member, first)| {
@@ -298,6 +306,7 @@ impl Worker {
         &self,
         member: Member,
         options: &PutOptions,
+        paid: Paid,
         progress: &Progress,
     ) -> Result<Done, ClientError> {
         let path = self.root.join(path_of(&member.relative));
@@ -313,7 +322,8 @@ impl Worker {
         }
         let opened = self.client.open_source(&Source::File(path))?;
         let name = member.name.to_string();
-        let request = Request::own(member.name.as_bytes(), name, FileKind::Own, options);
+        let own = Request::own(member.name.as_bytes(), name, FileKind::Own, options);
+        let request = own.counting(paid);
         let uploaded = self.client.upload(&request, opened, progress).await?;
         let (object, length) = (uploaded.entry.manifest.object, uploaded.entry.manifest.length);
         let content = Content::File { object, first: 0, length };
@@ -322,8 +332,8 @@ impl Worker {
     }
 
     fn version(&self, member: Member, content: Content) -> NewVersion {
-        let Member { name, mode, modified_ns, .. } = member;
+        let Member { name, mode, modified_ns, renews, .. } = member;
         let name: Name = name;
-        NewVersion { name, content, mode, modified_ns, keep: self.keep }
+        NewVersion { name, content, mode, modified_ns, keep: self.keep, renews }
     }
 }

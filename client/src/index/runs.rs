@@ -114,7 +114,7 @@ impl Client {
         (epochs, cost_max): (u64, Option<Amount>),
     ) -> Result<(Part, Amount, u64), ClientError> {
         let replace = Replace::Refuse;
-        let options = PutOptions { epochs, cost_max, scheme: None, replace, keep: None };
+        let options = PutOptions { epochs, least: 0, cost_max, scheme: None, replace, keep: None };
         let request = Request::own(slot, String::from("the index"), FileKind::Index, &options);
         // Its row stays in the journal: the record that names it is its row.
         let opened = Opened::open(&Source::Bytes(bytes), &self.inner.dir.join("spool"))?;

@@ -6,7 +6,10 @@
 
 use std::{fs::File, sync::Arc};
 
-use symbolon_protocol::{Amount, id::ObjectId};
+use symbolon_protocol::{
+    Amount,
+    id::{ListingId, ObjectId},
+};
 
 use super::Name;
 use crate::{
@@ -17,6 +20,7 @@ use crate::{
     },
     deletion::Deletion,
     error::ClientError,
+    progress::Progress,
 };
 
 /// Held while names are read in order to be written.
@@ -33,6 +37,8 @@ pub(crate) struct NewVersion {
     pub(crate) modified_ns: i128,
     /// How many older versions stay; what it was before when nothing is said.
     pub(crate) keep: Option<u32>,
+    /// Whether it is the newest version once more, because the term of that one ends: not another version.
+    pub(crate) renews: bool,
 }
 
 /// What letting go came to.
@@ -42,6 +48,8 @@ pub(crate) struct Swept {
     pub(crate) deals: u32,
     pub(crate) refunded: Amount,
     pub(crate) deletion: Deletion,
+    /// Listings that ended because what they sold went.
+    pub(crate) listings: Vec<ListingId>,
 }
 
 /// What may go.
@@ -91,6 +99,10 @@ impl Client {
             let is_file = |version: &Version| matches!(version.content, Content::File { .. });
             // Only files have a past: a folder's or link's older self is of no use.
             row.versions.retain(is_file);
+            if new.renews && row.deleted_ms.is_none() && !row.versions.is_empty() {
+                row.versions.remove(0);
+                dropped = true;
+            }
             row.versions.insert(0, version);
             row.deleted_ms = None;
             dropped |= trim(&mut row);
@@ -103,7 +115,7 @@ impl Client {
     /// Ends the deals of all objects that no name stands for, and forgets their keys. Before that, the
     /// names are put on the network, where that costs nothing: another device may have given what is to go a
     /// name of its own.
-    pub(crate) async fn sweep(&self) -> Result<Swept, ClientError> {
+    pub(crate) async fn sweep(&self, progress: &Progress) -> Result<Swept, ClientError> {
         let mut swept = Swept::default();
         if self.unused()?.objects.is_empty() {
             return Ok(swept);
@@ -114,6 +126,12 @@ impl Client {
             tracing::debug!(%error, "names could not be published before a sweep");
         }
         let unused = self.unused()?;
+        let ids: Vec<_> = unused.objects.iter().map(|entry| entry.manifest.object).collect();
+        // First of all: nobody may pay for what is about to go.
+        swept.listings = self.end_listings_of(&ids).await?;
+        for listing in &swept.listings {
+            progress.note(format!("listing {listing} ends: what it sold goes"));
+        }
         let before = self.account().await?.balance;
         let mut batch = Batch::default();
         for entry in &unused.objects {

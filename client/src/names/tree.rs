@@ -82,6 +82,7 @@ impl Found {
             segments: layout.segments(),
             stored_bytes: u64::try_from(stored).unwrap_or(u64::MAX),
             stored_ms: self.stored_ms,
+            paid_until_ms: self.object.paid_until_ms,
             cost: self.object.cost.fraction(part, whole).unwrap_or(Amount::ZERO),
         })
     }

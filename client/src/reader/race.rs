@@ -75,7 +75,8 @@ impl<'a> Race<'a> {
                 while self.others_out + self.there() < self.required() && self.ask_next() {}
             }
             if self.asks.is_empty() {
-                return Err(self.short());
+                let cells = self.cells;
+                return Err(cells.client.over_or(self.short(), &cells.reading.key).await);
             }
             let patience_ms = self.cells.client.host().ticks_ms() + self.cells.hedge_ms();
             let answer = tokio::select! {

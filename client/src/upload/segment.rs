@@ -9,7 +9,7 @@ use symbolon_protocol::{
     grant::{Caveat, Grant, ability},
     id::{DealId, Hash, NodeId},
     ledger::{
-        Status, deal_cost,
+        Params, Status, deal_cost,
         rows::{Deal, DealState},
         transaction::{Acceptance, Action, DealTerms},
     },
@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use super::{
-    Begun, Job,
+    Begun, Job, Paid,
     encode::{Encoded, Feeder, LANE_CELLS, Lane},
     leaves::Leaves,
     sealed::{Sealed, Trust},
@@ -89,6 +89,7 @@ pub(super) struct Placing<'a> {
     pending: BTreeMap<u8, NodeId>,
     signed: u32,
     tally: Arc<Tally>,
+    paid: Paid,
     progress: Progress,
     session: Upload,
     inbox: mpsc::Receiver<Event>,
@@ -163,8 +164,7 @@ impl Client {
         }
         let wanted: Vec<NodeId> = nodes.iter().map(|node| node.address.id).collect();
         let nodes = nodes.into_iter().map(|node| (node.address.id, node)).collect();
-        let plain_length = bytes.length();
-        let lengths = (plain_length, layout.shard_length);
+        let lengths = (bytes.length(), layout.shard_length);
         let tally = Arc::new(Tally::new(progress, job.entry.scheme.enough(), lengths));
         let tasks = BTreeMap::new();
         let asked = self.catalog().row(Placements, &deal.0)?.map_or(Vec::new(), |row| row.shards);
@@ -189,6 +189,7 @@ impl Client {
             pending: BTreeMap::new(),
             signed: 0,
             tally,
+            paid: job.paid.clone(),
             encoded: false,
         });
         placing.session.handle(self.host().ticks_ms(), Input::Start);
@@ -211,7 +212,7 @@ impl Client {
         if !self.keeps(row, &job.entry, &feeder.layout) {
             return Err(ClientError::UploadLapsed { name: job.entry.name.clone() });
         }
-        let cost = self.paid(row).await?;
+        let cost = paid(&self.params().await?, row);
         let shards = row.shards.iter().flatten().count();
         let shards = u32::try_from(shards).expect("at most 128 shards");
         let encoded = feeder.feeder(self, progress).run(Vec::new()).await?;
@@ -237,14 +238,6 @@ impl Client {
         alive && same && kept >= usize::from(entry.scheme.enough())
     }
 
-    /// What a deal that stands on the ledger cost, all-in.
-    async fn paid(&self, deal: &Deal) -> Result<Amount, ClientError> {
-        let params = self.params().await?;
-        let prices = deal.shards.iter().flatten().map(|shard| shard.price);
-        let cost = deal_cost(&params, deal.length, deal.end - deal.start, prices);
-        Ok(cost.map_or(Amount::ZERO, |cost| cost.total))
-    }
-
     /// A grant of this identity's account to its own access key.
     pub(crate) fn own_grant(
         &self,
@@ -263,6 +256,13 @@ impl Client {
         )
         .map_err(|error| ClientError::Grant(error.to_string()))
     }
+}
+
+/// What a deal that stands on the ledger cost, all-in.
+fn paid(params: &Params, deal: &Deal) -> Amount {
+    let prices = deal.shards.iter().flatten().map(|shard| shard.price);
+    let cost = deal_cost(params, deal.length, deal.end - deal.start, prices);
+    cost.map_or(Amount::ZERO, |cost| cost.total)
 }
 
 /// The candidates with room, cheapest first, spread differently for every deal.
@@ -458,12 +458,18 @@ impl Placing<'_> {
         let terms = self.terms.clone();
         let opening = self.opening;
         let action = Action::OpenDeal { opening, terms, acceptances, cost_max: cost };
-        self.client.send(id, action).await.map_err(|error| match error {
-            // Somebody else, a node that knew the id, has opened a deal under it meanwhile.
-            ClientError::LedgerRefused(Status::Exists) => {
-                ClientError::UploadLapsed { name: self.name.clone() }
+        self.paid.add(cost);
+        self.client.send(id, action).await.map_err(|error| {
+            if matches!(error, ClientError::LedgerRefused(_)) {
+                self.paid.take_back(cost);
             }
-            error => error,
+            match error {
+                // Somebody else, a node that knew the id, has opened a deal under it meanwhile.
+                ClientError::LedgerRefused(Status::Exists) => {
+                    ClientError::UploadLapsed { name: self.name.clone() }
+                }
+                error => error,
+            }
         })?;
         self.client.catalog().remove(Placements, &self.terms.deal.0)?;
         let end = chain.epoch.saturating_add(1).saturating_add(self.terms.epochs);

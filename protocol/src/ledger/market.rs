@@ -12,7 +12,8 @@ use crate::{
         account::can_pay,
         block::{Event, Reason},
         books::Books,
-        params::{BP, WINDOW_MS_MAX},
+        params::Params,
+        range::Offer,
         rows::{
             AwaitBeacon, Hold, HoldKey, Listing, ListingState, Listings, Node, Nodes, Nothing,
             Order, OrderState, Orders, OrdersDue, OrdersOf, PublicRef, Revocations, Table, Terms,
@@ -23,11 +24,7 @@ use crate::{
         status::Status,
         transaction::{Action, CustodyAcceptance},
     },
-    limits::{SPLITS_MAX, TITLE_BYTES_MAX},
 };
-
-/// Preview cells of a listing at most: 64 picks miss 5 % of junk with 3.8 %.
-const PREVIEW_CELLS_MAX: u8 = 64;
 
 /// Bytes of a listing's mandate at most: a grant has 2 KiB, and the sale's link and those of the
 /// buyer's own people follow.
@@ -83,7 +80,7 @@ pub(super) fn check_list<S: State + ?Sized>(
     id: ListingId,
     terms: &Terms,
 ) -> Result<Effect, Status> {
-    if !terms_in_range(terms, books.chain.params.window_ms_min) {
+    if !terms_in_range(terms, &books.chain.params) {
         return Err(Status::BadField);
     }
     let (authority, object) = (&books.chain.authority, &terms.manifest.object);
@@ -113,20 +110,18 @@ pub(super) fn check_list<S: State + ?Sized>(
     Ok(Effect::List { id, listing: Box::new(listing) })
 }
 
-fn terms_in_range(terms: &Terms, window_ms_min: u64) -> bool {
-    let shares: u64 = terms.splits.iter().map(|split| u64::from(split.share_bp)).sum();
-    (1..=TITLE_BYTES_MAX).contains(&terms.title.len())
-        && terms.splits.len() <= SPLITS_MAX
-        && terms.splits.iter().all(|split| 0 < split.share_bp)
-        && shares <= BP
-        && window_ms_min <= terms.window_ms
-        && terms.window_ms <= WINDOW_MS_MAX
+fn terms_in_range(terms: &Terms, params: &Params) -> bool {
+    let offer = Offer {
+        title: &terms.title,
+        access_ms: terms.access_ms,
+        window_ms: terms.window_ms,
+        splits: &terms.splits,
+        preview_cells: terms.preview_cells,
+        cells: terms.cells,
+    };
+    offer.check(params).is_ok()
         && terms.mandate.to_bytes().len() <= MANDATE_BYTES_MAX
-        && 0 < terms.access_ms
-        && !terms.title.chars().any(char::is_control)
         && terms.manifest.layout().is_ok_and(|layout| layout.cells() == terms.cells)
-        && terms.preview_cells <= PREVIEW_CELLS_MAX
-        && u64::from(terms.preview_cells) <= terms.cells
 }
 
 pub(super) fn check_preview<S: State + ?Sized>(

@@ -11,6 +11,7 @@ use crate::{
         block::{Event, Place, Reason},
         books::Books,
         params::BP,
+        range::check_epochs,
         rows::{
             Change, Changes, Deal, DealEnds, DealSlot, DealState, Deals, DealsOf, Hold, HoldKey,
             Node, Nodes, Nothing,
@@ -169,8 +170,7 @@ fn terms_in_range(terms: &DealTerms, params: &Params) -> bool {
     1 <= terms.required
         && terms.required <= terms.total
         && terms.total <= SHARDS_MAX
-        && 1 <= terms.epochs
-        && terms.epochs <= params.deal_epochs_max
+        && check_epochs(terms.epochs, params).is_ok()
         && 0 < terms.length
         && terms.length <= SHARD_BYTES_MAX
         && terms.length.is_multiple_of(LEAF_BYTES as u64)

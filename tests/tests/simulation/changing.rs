@@ -37,7 +37,14 @@ const NODES: usize = 7;
 
 fn options() -> PutOptions {
     let scheme = Some(Scheme::new(2, 3).unwrap());
-    PutOptions { epochs: 60, cost_max: None, scheme, replace: Replace::Refuse, keep: None }
+    PutOptions {
+        epochs: 60,
+        least: 0,
+        cost_max: None,
+        scheme,
+        replace: Replace::Refuse,
+        keep: None,
+    }
 }
 
 pub(super) async fn changing(seed: u64) -> Trace {

@@ -89,11 +89,12 @@ async fn sell_to_somebody_silent(world: &mut World, owner: &Client) {
         description: String::new(),
         price: Amount(1_000_000_000),
         licence_text: "As you like.".into(),
-        access_ms: 3_600_000,
+        access_ms: Some(3_600_000),
         window_ms: 30_000,
         splits: Vec::new(),
         preview_cells: 0,
-        epochs: 400,
+        epochs: Some(400),
+        cost_max: None,
     };
     let listing = owner.sell("file 0", &options, &Progress::silent()).await.unwrap().listing;
     let buyer = world.client("buyer");

@@ -27,11 +27,12 @@ async fn record() -> (AccountId, Vec<Block>) {
         description: "x".into(),
         price: Amount(1_000_000_007),
         licence_text: "x".into(),
-        access_ms: 600_000,
+        access_ms: Some(20_000),
         window_ms: 10_000,
         splits: Vec::new(),
         preview_cells: 1,
-        epochs: 2,
+        epochs: Some(2),
+        cost_max: None,
     };
     let sold = owner.sell("goods", &options, &quiet).await.unwrap();
     let bought = buyer.buy(&sold.listing, options.price, &quiet).await.unwrap();

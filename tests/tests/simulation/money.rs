@@ -137,11 +137,12 @@ async fn offer(world: &mut World, data: &[u8]) -> ListingId {
         description: String::new(),
         price: PRICE,
         licence_text: "As you like.".into(),
-        access_ms: 3_600_000,
+        access_ms: Some(3_600_000),
         window_ms: 600_000,
         splits: Vec::new(),
         preview_cells: 0,
-        epochs: 400,
+        epochs: Some(400),
+        cost_max: None,
     };
     let report = seller.sell("goods", &options, &Progress::silent()).await.unwrap();
     seller.close().await;

@@ -76,7 +76,7 @@ async fn change_and_cut(world: &mut World, round: usize) -> usize {
     client.pull_names(&Progress::silent()).await.unwrap();
     let count = 1 + usize::try_from(world.dice(&format!("count {round}"), 5)).unwrap();
     for _ in 0..count {
-        client.share("file", &friend, Vec::new(), &Progress::silent()).await.unwrap();
+        client.share("file", &friend, Vec::new(), None, &Progress::silent()).await.unwrap();
     }
     let publishing =
         tokio::spawn(async move { client.publish_names(None, &Progress::silent()).await });

@@ -23,11 +23,12 @@ pub(super) async fn refund(seed: u64) -> Trace {
         description: String::new(),
         price: PRICE,
         licence_text: String::new(),
-        access_ms: 3_600_000,
+        access_ms: Some(300_000),
         window_ms: 10_000,
         splits: Vec::new(),
         preview_cells: 0,
-        epochs: 40,
+        epochs: Some(40),
+        cost_max: None,
     };
     let sold = owner.sell("goods", &options, &Progress::silent()).await.unwrap();
     assert_eq!((sold.custodians.len(), sold.threshold), (5, 3));

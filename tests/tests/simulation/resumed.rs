@@ -83,7 +83,14 @@ const PRICE: Amount = Amount(1_000_000_007);
 
 fn options() -> PutOptions {
     let scheme = Some(Scheme::new(1, 2).unwrap());
-    PutOptions { epochs: 200, cost_max: None, scheme, replace: Replace::Refuse, keep: None }
+    PutOptions {
+        epochs: 200,
+        least: 0,
+        cost_max: None,
+        scheme,
+        replace: Replace::Refuse,
+        keep: None,
+    }
 }
 
 async fn sell(owner: &Client) -> symbolon_protocol::id::ListingId {
@@ -92,11 +99,12 @@ async fn sell(owner: &Client) -> symbolon_protocol::id::ListingId {
         description: String::new(),
         price: PRICE,
         licence_text: String::new(),
-        access_ms: 3_600_000,
+        access_ms: Some(600_000),
         window_ms: 10_000,
         splits: Vec::new(),
         preview_cells: 0,
-        epochs: 200,
+        epochs: Some(200),
+        cost_max: None,
     };
     owner.sell("file", &options, &Progress::silent()).await.unwrap().listing
 }

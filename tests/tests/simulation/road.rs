@@ -98,11 +98,12 @@ async fn offer(world: &mut World, owner: &Client) -> ListingId {
         // Divides by nothing that it is divided by.
         price: Amount(3_333_333_337),
         licence_text: "For study.".into(),
-        access_ms: 3_600_000,
+        access_ms: Some(600_000),
         window_ms: 30_000,
         splits: vec![Split { account: royalty(), share_bp: 1_234 }],
         preview_cells: 3,
-        epochs: 50,
+        epochs: Some(50),
+        cost_max: None,
     };
     let report = owner.sell("survey.bin", &options, &Progress::silent()).await.unwrap();
     assert_eq!((report.custodians.len(), report.threshold, report.preview_cells.len()), (5, 3, 3));

@@ -142,6 +142,7 @@ async fn put(stage: &mut Stage, cast: &Cast) -> Result<BTreeSet<NodeId>, Error> 
     let began = Instant::now();
     let options = PutOptions {
         epochs: EPOCHS,
+        least: 0,
         cost_max: None,
         scheme: None,
         replace: Replace::Refuse,
@@ -267,11 +268,12 @@ async fn sell(stage: &mut Stage, cast: &Cast) -> Result<ListingId, Error> {
         description: "Shown by symbolon demo.".into(),
         price: PRICE,
         licence_text: "CC0 1.0 Universal".into(),
-        access_ms: 24 * 60 * 60 * 1000,
+        access_ms: None,
         window_ms: 60 * 60 * 1000,
         splits: Vec::new(),
         preview_cells: 1,
-        epochs: EPOCHS,
+        epochs: Some(EPOCHS),
+        cost_max: None,
     };
     let listed = cast.owner.sell(&cast.name, &options, &Progress::silent()).await?;
     let words = [

@@ -57,7 +57,13 @@ impl Store<'_> {
         context: &Context,
     ) -> Result<Report, Error> {
         let mut index = Amount::ZERO;
+        let dry_run = self.dry_run;
         let report = self.run(&client, context, &mut index).await;
+        if dry_run {
+            // It changes nothing, and tells nobody of what was pending.
+            crate::context::close(client).await;
+            return report;
+        }
         let paid = names::publish_and_close(client, Pay::Said(index), &context.out).await;
         Ok(report?.with("index_cost", paid.to_string().into()))
     }
@@ -91,8 +97,12 @@ impl Store<'_> {
             durability::judge(&context.out, &chain.params, scheme, durability)?;
         }
         if plan.files() > 0 {
+            let renewed = match plan.renewed {
+                0 => String::new(),
+                anew => format!(" ({anew} of them anew, because they end sooner)"),
+            };
             let question = format!(
-                "Store {}, {}, for {} at {} all-in?",
+                "Store {}{renewed}, {}, for {} at {} all-in?",
                 count(plan.files(), "file"),
                 show_size(plan.bytes()),
                 show_duration(quote.epochs.saturating_mul(epoch_ms)),
@@ -112,7 +122,10 @@ impl Store<'_> {
         let nothing_to_do = plan.is_done();
         let (clock, bar) = (Clock::start(), progress::bar(&context.out, "storing"));
         let (mut interrupt, progress) = (Interrupt::listen(), bar.progress());
-        let storing = client.store_folder(plan, &quote, &self.options, &progress);
+        // What was said is the most that is paid.
+        let cost_max = self.options.cost_max.or(Some(quote.total));
+        let options = PutOptions { cost_max, ..self.options.clone() };
+        let storing = client.store_folder(plan, &quote, &options, &progress);
         let stored = interrupt.or(storing).await;
         bar.finish();
         let stored = stored.ok_or_else(|| stopped("storing", &bar.so_far()))??;
@@ -147,6 +160,7 @@ impl Store<'_> {
             "length": stored.bytes,
             "packs": stored.packs,
             "unchanged": stored.unchanged,
+            "renewed": stored.renewed,
             "others": stored.others,
             "removed": stored.removed,
             "cost": stored.cost.to_string(),
@@ -199,6 +213,7 @@ impl Store<'_> {
             "length": plan.bytes(),
             "packs": plan.packs(),
             "unchanged": plan.unchanged,
+            "renewed": plan.renewed,
             "others": plan.others(),
             "removed": removed,
             "deals": quote.deals,
@@ -218,6 +233,7 @@ impl Store<'_> {
             .text(format!("Storing {name} would cost {} all-in.", show_amount(all_in)))
             .field("files", format!("{}, {}", plan.files(), show_size(plan.bytes())))
             .field("unchanged", plan.unchanged.to_string())
+            .field("stored anew", format!("{}, because they end sooner", plan.renewed))
             .field("packs", plan.packs().to_string())
             .field(
                 "on the nodes",

@@ -46,9 +46,10 @@ pub(crate) struct Args {
     /// Keep this many older versions of each file
     #[arg(long, value_name = "NUMBER")]
     keep: Option<u32>,
-    /// How long to keep it: 30d, 1y, 100epochs
-    #[arg(long = "for", value_name = "TERM", default_value = "30d", value_parser = units::term)]
-    term: Term,
+    /// How long to keep it: 30d, 1y, 100epochs; 30d when nothing is said. What is stored already and ends
+    /// sooner, by more than a tenth, is stored anew
+    #[arg(long = "for", value_name = "TERM", value_parser = units::term)]
+    term: Option<Term>,
     /// Refuse to pay more than this, all-in
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     max_cost: Option<Amount>,
@@ -80,9 +81,11 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
         (None, Some(to)) => {
             let client = context.client_synced().await?;
             let chain = context.chain(&client).await?;
-            let epochs = args.term.epochs(chain.params.epoch_ms);
+            let (epochs, least) = units::epochs(args.term, chain.params.epoch_ms);
+            let folder = FolderOptions { least, ..folder };
             let options = PutOptions {
                 epochs,
+                least,
                 cost_max: args.max_cost,
                 scheme: None,
                 replace: Replace::Replace,

@@ -1,0 +1,273 @@
+//! What a listing sells: whether it is stored, for as long as access is sold, and in reach. Looked at
+//! before any money moves, because whoever pays for what is not there is not paid back.
+//!
+//! A listing names an object and no deals. Only its owner's deals can be for it, so those are looked
+//! through. That the bytes are what is sold is shown by the preview, which is checked here too.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use symbolon_protocol::{
+    content::{Layout, Manifest},
+    id::{AccountId, ListingId, NodeId, ObjectId, OrderId},
+    ledger::rows::{
+        Chain, Deal, Deals, DealsOf, Listing, ListingState, Listings, Nodes, OrderState, Orders,
+        OrdersOf, Table,
+    },
+    session::NodeFault,
+};
+
+use symbolon_ledger::ROWS_MAX;
+
+use crate::{
+    Client, ListingView, NodeView,
+    error::ClientError,
+    progress::Progress,
+    term::{Kept, runs},
+};
+
+/// What stands behind a listing.
+pub(crate) struct Goods {
+    pub(crate) kept: Kept,
+    /// Of every segment: how many shards give it back, and who keeps one.
+    holders: Vec<(u8, Vec<NodeId>)>,
+}
+
+/// A listing of one's own, and what depends on what it sells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sale {
+    /// The listing.
+    pub listing: ListingId,
+    /// Whether it takes orders.
+    pub open: bool,
+    /// How many have paid for access that is not over.
+    pub buyers: u64,
+    /// When the last of them loses it, in milliseconds since the Unix epoch.
+    pub access_until_ms: u64,
+}
+
+/// Whether a deal is for a segment of a file of this layout.
+fn fits(deal: &Deal, layout: &Layout) -> bool {
+    let Ok(segment) = layout.segment(deal.segment) else { return false };
+    let kept = deal.shards.iter().flatten().count();
+    deal.required == segment.required
+        && deal.shards.len() == usize::from(segment.total)
+        && deal.length == segment.shard_length
+        && kept >= usize::from(segment.required)
+}
+
+/// Of two deals for a segment the one that keeps it, and longer.
+fn take_better(found: &mut BTreeMap<u32, Deal>, deal: Deal, layout: &Layout) {
+    let better = |old: &Deal| (runs(old), old.end) < (runs(&deal), deal.end);
+    if fits(&deal, layout) && found.get(&deal.segment).is_none_or(better) {
+        found.insert(deal.segment, deal);
+    }
+}
+
+fn kept_by(chain: &Chain, found: &BTreeMap<u32, Deal>, layout: &Layout) -> Kept {
+    let missing = (found.len() < layout.segments() as usize).then_some(None);
+    Kept::of(chain, found.values().map(Some).chain(missing))
+}
+
+impl Client {
+    /// Refuses a purchase of what is not there: before any money moves.
+    pub(crate) async fn check_goods(
+        &self,
+        id: &ListingId,
+        listing: &Listing,
+        progress: &Progress,
+    ) -> Result<(), ClientError> {
+        progress.note("checking that what is listed is there");
+        let stored = async {
+            let chain = self.chain_row().await?;
+            let goods = self.goods(&chain, &listing.seller, &listing.terms.manifest).await?;
+            let now_ms = self.clock_of(&chain).now_ms;
+            let access_until_ms = now_ms.saturating_add(listing.terms.access_ms);
+            match goods.kept {
+                Kept::Over { since_ms } => {
+                    return Err(ClientError::GoodsOver { listing: *id, since_ms });
+                }
+                Kept::Until { time_ms, .. } if time_ms < access_until_ms => {
+                    return Err(ClientError::GoodsEndEarly {
+                        listing: *id,
+                        paid_until_ms: time_ms,
+                        access_until_ms,
+                    });
+                }
+                Kept::Until { .. } => {}
+            }
+            self.in_reach(&goods).await
+        };
+        let shown = async {
+            match listing.terms.preview_cells {
+                0 => Ok(()),
+                _ => self.open_preview(id, listing).await.map(drop),
+            }
+        };
+        // Of two reasons the one that says more.
+        let (stored, shown) = tokio::join!(stored, shown);
+        stored.and(shown)
+    }
+
+    /// The deals of a seller that keep an object.
+    pub(crate) async fn goods(
+        &self,
+        chain: &Chain,
+        seller: &AccountId,
+        manifest: &Manifest,
+    ) -> Result<Goods, ClientError> {
+        let layout = manifest.layout().map_err(|error| ClientError::Grant(error.to_string()))?;
+        let wanted = layout.segments() as usize;
+        let mut found: BTreeMap<u32, Deal> = BTreeMap::new();
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = self.ledger().scan(DealsOf, &seller.0, after.as_deref(), ROWS_MAX).await?;
+            let ids: Vec<_> =
+                page.iter().filter_map(|(key, _)| Some(DealsOf::parse(key)?.1)).collect();
+            for deal in self.rows_of(Deals, &ids).await?.into_iter().flatten() {
+                if deal.object == manifest.object {
+                    take_better(&mut found, deal, &layout);
+                }
+            }
+            if page.len() < ROWS_MAX || (found.len() == wanted && found.values().all(runs)) {
+                break;
+            }
+            after = page.into_iter().next_back().map(|(key, _)| key);
+        }
+        let kept = kept_by(chain, &found, &layout);
+        let keepers = |deal: &Deal| deal.shards.iter().flatten().map(|shard| shard.node).collect();
+        let holders = found.values().map(|deal| (deal.required, keepers(deal))).collect();
+        Ok(Goods { kept, holders })
+    }
+
+    /// Says of each listing until when what it sells is stored. The deals of a seller are looked through
+    /// once, and of a seller who has very many only the first.
+    pub(crate) async fn with_goods(
+        &self,
+        chain: &Chain,
+        views: Vec<(ListingView, Listing)>,
+    ) -> Result<Vec<ListingView>, ClientError> {
+        let mut sellers: BTreeMap<AccountId, BTreeSet<ObjectId>> = BTreeMap::new();
+        for (view, listing) in &views {
+            sellers.entry(view.seller).or_default().insert(listing.terms.manifest.object);
+        }
+        let mut deals: BTreeMap<ObjectId, Vec<Deal>> = BTreeMap::new();
+        let mut whole = BTreeSet::new();
+        for (seller, objects) in sellers {
+            let keys = self.ledger().scan(DealsOf, &seller.0, None, ROWS_MAX).await?;
+            if keys.len() < ROWS_MAX {
+                whole.insert(seller);
+            }
+            let ids: Vec<_> =
+                keys.iter().filter_map(|(key, _)| Some(DealsOf::parse(key)?.1)).collect();
+            for deal in self.rows_of(Deals, &ids).await?.into_iter().flatten() {
+                if objects.contains(&deal.object) {
+                    deals.entry(deal.object).or_default().push(deal);
+                }
+            }
+        }
+        let views = views.into_iter().map(|(mut view, listing)| {
+            let manifest = &listing.terms.manifest;
+            let found = deals.get(&manifest.object).map_or(&[][..], Vec::as_slice);
+            if let (true, Ok(layout)) = (whole.contains(&view.seller), manifest.layout()) {
+                let mut best = BTreeMap::new();
+                for deal in found {
+                    take_better(&mut best, deal.clone(), &layout);
+                }
+                view.kept = Some(kept_by(chain, &best, &layout));
+            }
+            view
+        });
+        Ok(views.collect())
+    }
+
+    /// Whether enough nodes of every segment answer.
+    async fn in_reach(&self, goods: &Goods) -> Result<(), ClientError> {
+        let all: BTreeSet<NodeId> =
+            goods.holders.iter().flat_map(|(_, nodes)| nodes).copied().collect();
+        let ids: Vec<NodeId> = all.into_iter().collect();
+        let rows = self.rows_of(Nodes, &ids).await?;
+        let known = ids.into_iter().zip(rows);
+        let known = known.filter_map(|(id, row)| Some(NodeView { id, row: row? })).collect();
+        let answering = self.answering(known).await;
+        let answering: BTreeSet<NodeId> = answering.into_iter().map(|node| node.id).collect();
+        for (segment, (required, nodes)) in (0..).zip(&goods.holders) {
+            let there = nodes.iter().filter(|node| answering.contains(node)).count();
+            if there < usize::from(*required) {
+                let away = nodes.iter().filter(|node| !answering.contains(node));
+                return Err(ClientError::NotEnoughShards {
+                    segment,
+                    usable: u8::try_from(there).unwrap_or(u8::MAX),
+                    required: *required,
+                    faults: away.map(|node| (*node, NodeFault::Offline)).collect(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The listings this identity has made of objects, with the object of each.
+    pub(crate) async fn listings_of(
+        &self,
+        objects: &[ObjectId],
+    ) -> Result<Vec<(ObjectId, ListingId, Listing)>, ClientError> {
+        let mut found = Vec::new();
+        let mut left: Vec<ObjectId> = objects.to_vec();
+        // One after another: the next id is used when the listing before it has ended.
+        for count in 0_u32.. {
+            if left.is_empty() {
+                break;
+            }
+            let ids: Vec<_> = left.iter().map(|object| self.listing_id(object, count)).collect();
+            let rows = self.rows_of(Listings, &ids).await?;
+            let mut next = Vec::new();
+            for ((object, id), row) in left.into_iter().zip(ids).zip(rows) {
+                if let Some(listing) = row {
+                    found.push((object, id, listing));
+                    next.push(object);
+                }
+            }
+            left = next;
+        }
+        Ok(found)
+    }
+
+    /// Ends the listings of objects that are about to go: nobody may pay for what will not be there.
+    pub(crate) async fn end_listings_of(
+        &self,
+        objects: &[ObjectId],
+    ) -> Result<Vec<ListingId>, ClientError> {
+        let mut ended = Vec::new();
+        for (_, id, listing) in self.listings_of(objects).await? {
+            if listing.state == ListingState::Open && listing.seller == self.me() {
+                self.end_listing(&id).await?;
+                ended.push(id);
+            }
+        }
+        Ok(ended)
+    }
+
+    /// The sales that would be left without their goods if these objects went.
+    pub(crate) async fn sales_of(&self, objects: &[ObjectId]) -> Result<Vec<Sale>, ClientError> {
+        let listings = self.listings_of(objects).await?;
+        if listings.is_empty() {
+            return Ok(Vec::new());
+        }
+        let now_ms = self.clock().await?.now_ms;
+        let mut sales: BTreeMap<ListingId, Sale> = BTreeMap::new();
+        for (_, listing, row) in listings {
+            let open = row.state == ListingState::Open;
+            sales.insert(listing, Sale { listing, open, buyers: 0, access_until_ms: 0 });
+        }
+        let keys = self.scan_all(OrdersOf, &self.me().0).await?;
+        let ids: Vec<OrderId> =
+            keys.iter().filter_map(|(key, _)| Some(OrdersOf::parse(key)?.1)).collect();
+        for order in self.rows_of(Orders, &ids).await?.into_iter().flatten() {
+            let lives = order.state != OrderState::Refunded && now_ms < order.access_until_ms;
+            if let Some(sale) = sales.get_mut(&order.listing).filter(|_| lives) {
+                sale.buyers += 1;
+                sale.access_until_ms = sale.access_until_ms.max(order.access_until_ms);
+            }
+        }
+        Ok(sales.into_values().filter(|sale| sale.open || sale.buyers > 0).collect())
+    }
+}

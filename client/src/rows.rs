@@ -1,0 +1,39 @@
+//! Rows of the ledger, however many there are: page by page, and so many at once as it answers.
+
+use symbolon_ledger::ROWS_MAX;
+use symbolon_protocol::ledger::rows::Table;
+
+use crate::{Client, error::ClientError};
+
+impl Client {
+    /// All rows of a table whose keys begin with `prefix`, with their whole keys.
+    pub(crate) async fn scan_all<T: Table + Copy>(
+        &self,
+        table: T,
+        prefix: &[u8],
+    ) -> Result<Vec<(Vec<u8>, T::Row)>, ClientError> {
+        let mut rows: Vec<(Vec<u8>, T::Row)> = Vec::new();
+        loop {
+            let after = rows.last().map(|(key, _)| key.clone());
+            let page = self.ledger().scan(table, prefix, after.as_deref(), ROWS_MAX).await?;
+            let full = page.len() == ROWS_MAX;
+            rows.extend(page);
+            if !full {
+                return Ok(rows);
+            }
+        }
+    }
+
+    /// Rows by key, in the order of the keys, more of them than one answer holds.
+    pub(crate) async fn rows_of<T: Table + Copy>(
+        &self,
+        table: T,
+        keys: &[T::Key],
+    ) -> Result<Vec<Option<T::Row>>, ClientError> {
+        let mut rows = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(ROWS_MAX) {
+            rows.extend(self.ledger().rows(table, keys).await?);
+        }
+        Ok(rows)
+    }
+}

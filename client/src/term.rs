@@ -1,0 +1,128 @@
+//! Time as the ledger counts it: what o'clock it is, when an epoch begins, until when something is kept.
+
+use symbolon_protocol::{
+    content::FileKey,
+    ledger::rows::{Chain, Deal, DealState},
+};
+
+use crate::{Client, error::ClientError};
+
+/// How far this machine's clock may be from the ledger's before it is spoken of, in milliseconds.
+const CLOCK_OFF_MS: u64 = 60_000;
+
+/// Until when something is stored, as the ledger has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// All its deals run.
+    Until {
+        /// The first epoch that is not paid.
+        epoch: u64,
+        /// When that begins, in milliseconds since the Unix epoch, reckoned from the current epoch.
+        time_ms: u64,
+    },
+    /// A deal of it is over: nodes delete it.
+    Over {
+        /// Since when; nothing where the ledger has no such deal at all.
+        since_ms: Option<u64>,
+    },
+}
+
+/// What o'clock it is where grants and terms are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerClock {
+    /// Now, in milliseconds since the Unix epoch: this machine's time where the ledger's blocks allow it.
+    pub now_ms: u64,
+    /// By how much this machine's clock is ahead, or behind where it is below zero; nothing when it is
+    /// not wrong as far as the blocks show.
+    pub off_ms: Option<i64>,
+}
+
+impl LedgerClock {
+    /// A live ledger makes a block at least once an epoch, so its time lies between the last block's and
+    /// a little more than an epoch after the last boundary.
+    fn read(chain: &Chain, machine_ms: u64) -> Self {
+        let length = chain.params.epoch_ms;
+        let latest = chain.epoch_started_ms.saturating_add(length).saturating_add(length / 4);
+        let latest = latest.max(chain.time_ms).saturating_add(CLOCK_OFF_MS);
+        let now_ms = machine_ms.clamp(chain.time_ms, latest);
+        let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+        let off_ms = if machine_ms.saturating_add(CLOCK_OFF_MS) < chain.time_ms {
+            Some(-signed(chain.time_ms - machine_ms))
+        } else if latest < machine_ms {
+            Some(signed(machine_ms - latest))
+        } else {
+            None
+        };
+        Self { now_ms, off_ms }
+    }
+}
+
+/// When an epoch began or will begin, by the length of epochs; the ledger may have stood still between.
+pub(crate) fn epoch_ms(chain: &Chain, epoch: u64) -> u64 {
+    let length = chain.params.epoch_ms;
+    let now = chain.epoch_started_ms;
+    match epoch.checked_sub(chain.epoch) {
+        Some(ahead) => now.saturating_add(ahead.saturating_mul(length)),
+        None => now.saturating_sub((chain.epoch - epoch).saturating_mul(length)),
+    }
+}
+
+/// Whether a deal's shards are to be kept.
+pub(crate) fn runs(deal: &Deal) -> bool {
+    matches!(deal.state, DealState::Offered | DealState::Active)
+}
+
+impl Kept {
+    /// Of something that all these deals are for.
+    pub(crate) fn of<'a>(chain: &Chain, deals: impl IntoIterator<Item = Option<&'a Deal>>) -> Self {
+        let (mut first, mut since, mut over) = (u64::MAX, None, false);
+        for deal in deals {
+            match deal {
+                Some(deal) if runs(deal) => first = first.min(deal.end),
+                Some(deal) => {
+                    over = true;
+                    since = Some(since.map_or(deal.end, |since: u64| since.min(deal.end)));
+                }
+                None => over = true,
+            }
+        }
+        match over {
+            true => Self::Over { since_ms: since.map(|epoch| epoch_ms(chain, epoch)) },
+            false => Self::Until { epoch: first, time_ms: epoch_ms(chain, first) },
+        }
+    }
+
+    /// The first epoch that is not paid; nothing when it is over.
+    pub(crate) fn end(self) -> Option<u64> {
+        match self {
+            Self::Until { epoch, .. } => Some(epoch),
+            Self::Over { .. } => None,
+        }
+    }
+}
+
+impl Client {
+    /// Says of a segment that cannot be read that its time is over, where that is why: its nodes are not
+    /// only away.
+    pub(crate) async fn over_or(&self, error: ClientError, key: &FileKey) -> ClientError {
+        let ClientError::NotEnoughShards { segment, .. } = &error else { return error };
+        let segment = *segment;
+        let deal = key.deal(segment);
+        let asked = tokio::join!(self.deal(&deal), self.chain_row());
+        match asked {
+            (Ok(Some(deal)), Ok(chain)) if !runs(&deal) => {
+                ClientError::DealOver { segment, since_ms: epoch_ms(&chain, deal.end) }
+            }
+            _ => error,
+        }
+    }
+
+    /// What o'clock it is on the ledger.
+    pub async fn clock(&self) -> Result<LedgerClock, ClientError> {
+        Ok(self.clock_of(&self.chain_row().await?))
+    }
+
+    pub(crate) fn clock_of(&self, chain: &Chain) -> LedgerClock {
+        LedgerClock::read(chain, self.host().now_ms())
+    }
+}

@@ -1,0 +1,131 @@
+//! The ranges that fields of an action must keep, each with its name: the rules refuse with `BadField`
+//! what lies outside, and whoever builds an action can find out which field it is before anything is spent.
+
+use thiserror::Error;
+
+use crate::{
+    ledger::{
+        params::{BP, Params, WINDOW_MS_MAX},
+        rows::Split,
+    },
+    limits::{SPLITS_MAX, TITLE_BYTES_MAX},
+};
+
+/// Preview cells of a listing at most: 64 picks miss 5 % of junk with 3.8 %.
+pub const PREVIEW_CELLS_MAX: u8 = 64;
+
+/// A field outside its range.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("{field} is {value}, its range is {min} to {max}")]
+pub struct OutOfRange {
+    /// Which, with its unit last.
+    pub field: &'static str,
+    /// What it is.
+    pub value: u64,
+    /// The least it may be.
+    pub min: u64,
+    /// The most it may be.
+    pub max: u64,
+}
+
+fn within(field: &'static str, value: u64, min: u64, max: u64) -> Result<(), OutOfRange> {
+    match (min..=max).contains(&value) {
+        true => Ok(()),
+        false => Err(OutOfRange { field, value, min, max }),
+    }
+}
+
+/// Whether a deal may be for so many epochs.
+pub fn check_epochs(epochs: u64, params: &Params) -> Result<(), OutOfRange> {
+    within("epochs", epochs, 1, params.deal_epochs_max)
+}
+
+/// What a seller chooses of a listing.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer<'a> {
+    /// What it is called.
+    pub title: &'a str,
+    /// How long a grant lives, in milliseconds.
+    pub access_ms: u64,
+    /// How long a buyer has to check a delivery, in milliseconds.
+    pub window_ms: u64,
+    /// Who else is paid.
+    pub splits: &'a [Split],
+    /// Cells that are opened as a preview.
+    pub preview_cells: u8,
+    /// Cells of what is sold.
+    pub cells: u64,
+}
+
+impl Offer<'_> {
+    /// Whether a ledger with these parameters takes it.
+    pub fn check(&self, params: &Params) -> Result<(), OutOfRange> {
+        let controls = self.title.chars().filter(|letter| letter.is_control()).count() as u64;
+        let shares = || self.splits.iter().map(|split| u64::from(split.share_bp));
+        let preview_max = u64::from(PREVIEW_CELLS_MAX).min(self.cells);
+        within("title_bytes", self.title.len() as u64, 1, TITLE_BYTES_MAX as u64)?;
+        within("title_control_characters", controls, 0, 0)?;
+        within("access_ms", self.access_ms, 1, u64::MAX)?;
+        within("window_ms", self.window_ms, params.window_ms_min, WINDOW_MS_MAX)?;
+        within("splits", self.splits.len() as u64, 0, SPLITS_MAX as u64)?;
+        for share in shares() {
+            within("split_bp", share, 1, BP)?;
+        }
+        within("splits_bp", shares().sum(), 0, BP)?;
+        within("preview_cells", u64::from(self.preview_cells), 0, preview_max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::AccountId;
+
+    #[test]
+    fn each_field_is_named_at_both_ends_of_its_range() {
+        let params = Params::development();
+        let split = |share_bp| Split { account: AccountId([1; 32]), share_bp };
+        let good = Offer {
+            title: "t",
+            access_ms: 1,
+            window_ms: params.window_ms_min,
+            splits: &[split(1), split(9_999)],
+            preview_cells: 3,
+            cells: 3,
+        };
+        assert_eq!(good.check(&params), Ok(()));
+        let (long, most) = ("t".repeat(TITLE_BYTES_MAX), [split(1); SPLITS_MAX]);
+        let last = Offer {
+            title: &long,
+            access_ms: u64::MAX,
+            window_ms: WINDOW_MS_MAX,
+            splits: &most,
+            ..good
+        };
+        assert_eq!(last.check(&params), Ok(()));
+        assert_eq!(Offer { preview_cells: 64, cells: 65, ..good }.check(&params), Ok(()));
+        let longer = "t".repeat(TITLE_BYTES_MAX + 1);
+        let bad = [
+            (Offer { title: "", ..good }, "title_bytes"),
+            (Offer { title: &longer, ..good }, "title_bytes"),
+            (Offer { title: "a\nb", ..good }, "title_control_characters"),
+            (Offer { access_ms: 0, ..good }, "access_ms"),
+            (Offer { window_ms: params.window_ms_min - 1, ..good }, "window_ms"),
+            (Offer { window_ms: WINDOW_MS_MAX + 1, ..good }, "window_ms"),
+            (Offer { splits: &[split(1); SPLITS_MAX + 1], ..good }, "splits"),
+            (Offer { splits: &[split(0)], ..good }, "split_bp"),
+            (Offer { splits: &[split(10_001)], ..good }, "split_bp"),
+            (Offer { splits: &[split(2), split(9_999)], ..good }, "splits_bp"),
+            (Offer { preview_cells: 4, ..good }, "preview_cells"),
+            (Offer { preview_cells: 65, cells: 65, ..good }, "preview_cells"),
+        ];
+        for (offer, field) in bad {
+            assert_eq!(offer.check(&params).unwrap_err().field, field);
+        }
+        assert_eq!(check_epochs(1, &params), Ok(()));
+        assert_eq!(check_epochs(params.deal_epochs_max, &params), Ok(()));
+        for epochs in [0, params.deal_epochs_max + 1] {
+            assert_eq!(check_epochs(epochs, &params).unwrap_err().field, "epochs");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Nobody pays for what is not there: listings whose goods were ended by a seller who says nothing, whose
+//! time is over or ends before the access that is sold, whose nodes are away, whose preview was never
+//! shown or is another one's. None is ordered, and nobody's money moves.
+
+use symbolon_client::{Client, ClientError, Progress, SellOptions, Source};
+use symbolon_protocol::{
+    Amount,
+    id::{ListingId, TransactionId},
+    ledger::{
+        Status,
+        rows::{Deals, DealsOf, Listing, ListingState, Listings, Orders, Table},
+        transaction::{Action, Transaction},
+    },
+};
+use symbolon_tests::sim::{Trace, World};
+
+use super::put_options;
+
+const PRICE: Amount = Amount(5_000_000_001);
+
+/// Epochs of twenty seconds that the goods are paid for, and the access that is sold.
+const EPOCHS: u64 = 12;
+const ACCESS_MS: u64 = 60_000;
+
+pub(super) async fn goods(seed: u64) -> Trace {
+    let mut world = World::found(seed, 8).await;
+    let (seller, buyer) = (world.client("seller"), world.client("buyer"));
+    seller.faucet().await.unwrap();
+    let money = buyer.faucet().await.unwrap();
+    removed(&mut world, &seller, &buyer).await;
+    unseen(&mut world, &seller, &buyer).await;
+    out_of_reach(&mut world, &seller, &buyer).await;
+    over(&mut world, &seller, &buyer).await;
+    assert_eq!(buyer.account().await.unwrap().balance, money, "nothing was paid");
+    assert!(world.ledger().scan(Orders, &[], None, 1).await.unwrap().is_empty());
+    seller.close().await;
+    buyer.close().await;
+    world.finish().await
+}
+
+async fn offer(world: &World, seller: &Client, name: &str, preview_cells: u8) -> ListingId {
+    let source = Source::Bytes(world.bytes(name, 2_000_000).into());
+    seller.put(source, name, &put_options(EPOCHS), &Progress::silent()).await.unwrap();
+    let options = SellOptions {
+        title: name.into(),
+        description: String::new(),
+        price: PRICE,
+        licence_text: String::new(),
+        access_ms: Some(ACCESS_MS),
+        window_ms: 10_000,
+        splits: Vec::new(),
+        preview_cells,
+        epochs: None,
+        cost_max: None,
+    };
+    let report = seller.sell(name, &options, &Progress::silent()).await.unwrap();
+    assert_eq!(report.preview_cells.len(), usize::from(preview_cells));
+    report.listing
+}
+
+/// Tries to buy, and gives the reason why not.
+async fn refused(world: &mut World, buyer: &Client, listing: ListingId) -> ClientError {
+    let bought = buyer.buy(&listing, PRICE, &Progress::silent()).await;
+    let error = bought.expect_err("what is not there is not sold");
+    world.note(format!("not bought: {error}"));
+    world.audit().await;
+    assert_eq!(world.auditor.orders(), (0, 0, 0));
+    error
+}
+
+async fn row(world: &World, listing: ListingId) -> Listing {
+    world.ledger().row(Listings, &listing).await.unwrap().unwrap()
+}
+
+/// What a seller's own program would not do.
+async fn act(world: &World, what: u8, action: Action) {
+    let (ledger, key) = (world.ledger(), world.identity("seller").account_key());
+    let until = ledger.head().await.unwrap().header.height + 100;
+    let id = TransactionId([what; 16]);
+    let transaction = Transaction::build(ledger.chain(), &key, id, until, action);
+    assert_eq!(ledger.submit(transaction).await.unwrap().status, Status::Applied);
+}
+
+/// Removing a file ends its listing; a seller who ends the deals alone leaves one that sells nothing.
+async fn removed(world: &mut World, seller: &Client, buyer: &Client) {
+    let listing = offer(world, seller, "removed", 0).await;
+    let names = seller.select(b"removed", false).unwrap().names;
+    let sales = seller.sales_in(&names, false).await.unwrap();
+    assert_eq!(
+        sales.iter().map(|sale| (sale.listing, sale.open)).collect::<Vec<_>>(),
+        [(listing, true)]
+    );
+    let gone = seller.remove(&names, false, &Progress::silent()).await.unwrap();
+    assert_eq!(gone.listings, [listing]);
+    assert_eq!(row(world, listing).await.state, ListingState::Ended);
+    let error = refused(world, buyer, listing).await;
+    assert!(matches!(error, ClientError::ListingEnded(_)), "{error:?}");
+
+    let listing = offer(world, seller, "hollow", 0).await;
+    let object = row(world, listing).await.terms.manifest.object;
+    let ledger = world.ledger();
+    let deals =
+        ledger.scan(DealsOf, &world.identity("seller").account().0, None, 100).await.unwrap();
+    for (key, _) in deals {
+        let (_, deal) = DealsOf::parse(&key).unwrap();
+        if ledger.row(Deals, &deal).await.unwrap().unwrap().object == object {
+            act(world, 1, Action::EndDeal { deal }).await;
+        }
+    }
+    assert_eq!(row(world, listing).await.state, ListingState::Open);
+    let error = refused(world, buyer, listing).await;
+    assert!(matches!(error, ClientError::GoodsOver { since_ms: Some(_), .. }), "{error:?}");
+}
+
+/// A preview that is promised and not shown, and one of other cells than were picked.
+async fn unseen(world: &mut World, seller: &Client, buyer: &Client) {
+    let honest = row(world, offer(world, seller, "shown", 1).await).await;
+    let listing = ListingId([9; 16]);
+    act(world, 2, Action::List { listing, terms: Box::new(honest.terms.clone()) }).await;
+    let error = refused(world, buyer, listing).await;
+    assert!(matches!(error, ClientError::NoPreview(_)), "{error:?}");
+    world.pass_epochs(1).await;
+    let (mine, theirs) = (row(world, listing).await.preview_seed, honest.preview_seed);
+    let cells = honest.terms.cells;
+    let picks = |seed: &_| symbolon_protocol::preview::picks(seed, cells, 1);
+    let preview = honest.preview.unwrap();
+    act(world, 3, Action::Preview { listing, preview }).await;
+    if picks(&mine.unwrap()) != picks(&theirs.unwrap()) {
+        let error = refused(world, buyer, listing).await;
+        assert!(matches!(error, ClientError::Corrupt { .. }), "{error:?}");
+    }
+}
+
+/// All nodes but three are away: no money moves for what cannot be fetched.
+async fn out_of_reach(world: &mut World, seller: &Client, buyer: &Client) {
+    let listing = offer(world, seller, "far", 0).await;
+    for number in 0..5 {
+        world.kill_node(number).await;
+    }
+    let error = refused(world, buyer, listing).await;
+    assert!(matches!(error, ClientError::NotEnoughShards { usable: 3, .. }), "{error:?}");
+    for number in 0..5 {
+        world.start_node(number).await;
+    }
+    world.pass_epochs(1).await;
+}
+
+/// The term of the goods runs out under an open listing, first for the access, then altogether.
+async fn over(world: &mut World, seller: &Client, buyer: &Client) {
+    let listing = offer(world, seller, "late", 1).await;
+    world.pass_epochs(EPOCHS - 1).await;
+    let error = refused(world, buyer, listing).await;
+    assert!(matches!(error, ClientError::GoodsEndEarly { .. }), "{error:?}");
+    world.pass_epochs(3).await;
+    let error = refused(world, buyer, listing).await;
+    assert!(matches!(error, ClientError::GoodsOver { .. }), "{error:?}");
+    assert_eq!(row(world, listing).await.state, ListingState::Open, "and the ledger does not know");
+    // What is over cannot be listed either, and costs nothing.
+    let before = seller.account().await.unwrap().balance;
+    let options = SellOptions {
+        title: "again".into(),
+        description: String::new(),
+        price: PRICE,
+        licence_text: String::new(),
+        access_ms: None,
+        window_ms: 10_000,
+        splits: Vec::new(),
+        preview_cells: 0,
+        epochs: None,
+        cost_max: None,
+    };
+    let again = seller.sell("late", &options, &Progress::silent()).await.unwrap_err();
+    assert!(matches!(again, ClientError::Over { .. }), "{again:?}");
+    assert_eq!(seller.account().await.unwrap().balance, before);
+}
