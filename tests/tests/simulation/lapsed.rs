@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use symbolon_client::{GetOptions, Progress, PutOutcome, Readable, Sink, Source};
+use symbolon_client::{Depth, GetOptions, Progress, PutOutcome, Readable, Sink, Source};
 use symbolon_protocol::ledger::rows::Deals;
 use symbolon_tests::sim::{Trace, World};
 use tokio::time::sleep;
@@ -56,6 +56,9 @@ pub(super) async fn lapsed(seed: u64) -> Trace {
     assert_eq!(put().await.outcome, PutOutcome::Already);
     world.pass_epochs(11).await;
     world.audit().await;
+    // Nodes may still have all of it: nobody is paid for that any more, and so it is not well.
+    let checked = owner.verify("file", Depth::Deep, &Progress::silent()).await.unwrap();
+    assert!(checked.ended && checked.shards.iter().all(|shard| shard.fault.is_some()));
     assert_eq!(put().await.outcome, PutOutcome::Stored);
     let read = owner.get(&name, Sink::Memory, &options, &Progress::silent()).await.unwrap();
     assert!(read.bytes.unwrap() == data, "the file is whole again");
