@@ -171,15 +171,8 @@ impl Client {
         let sink = self.look(sink).await?;
         let manifest = resolved.reading.manifest.clone();
         let layout = manifest.layout().map_err(|error| ClientError::Grant(error.to_string()))?;
-        let (from, to) = options.range.unwrap_or((0, u64::MAX));
-        let (start, length) = resolved.place;
-        let to = if to == u64::MAX { length } else { to };
-        if from > to || to > length {
-            return Err(ClientError::Usage(format!(
-                "the range {from}-{to} lies outside the file, which has {length} bytes"
-            )));
-        }
-        let (from, to) = (start + from, start + to);
+        let (from, to) = asked_range(options, resolved.place)?;
+        let length = resolved.place.1;
         let whole = (from, to) == (0, manifest.length);
         // A part of a file has neither its permissions nor its time.
         let dress = resolved.dress.filter(|_| options.range.is_none());
@@ -378,6 +371,21 @@ fn groups_in(layout: &Layout, segment: &SegmentLayout, from: u64, to: u64) -> (u
     let end = to.saturating_sub(start).div_ceil(group).min(u64::from(group_count(segment)));
     // A file without bytes still has one group, and reading it checks that it is there.
     (first, if layout.length() == 0 { 1 } else { end })
+}
+
+/// From where to where of the object the bytes are that were asked for of a file that begins at `start` in it.
+fn asked_range(
+    options: &GetOptions,
+    (start, length): (u64, u64),
+) -> Result<(u64, u64), ClientError> {
+    let (from, to) = options.range.unwrap_or((0, u64::MAX));
+    let to = if to == u64::MAX { length } else { to };
+    if from > to || to > length {
+        return Err(ClientError::Usage(format!(
+            "the range {from}-{to} lies outside the file, which has {length} bytes"
+        )));
+    }
+    Ok((start + from, start + to))
 }
 
 /// The bytes of a group that lie between `from` and `to`.

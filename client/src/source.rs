@@ -79,11 +79,11 @@ pub(crate) struct Changed {
 }
 
 impl Changed {
-    fn of(data: &std::fs::Metadata) -> Self {
+    fn of(data: &Metadata) -> Self {
         Self { at: (data.ctime(), data.ctime_nsec()), names: data.nlink() }
     }
 
-    fn is_still(self, data: &std::fs::Metadata) -> bool {
+    fn is_still(self, data: &Metadata) -> bool {
         let now = Self::of(data);
         now.at == self.at || now.names != self.names
     }
@@ -408,7 +408,7 @@ mod tests {
         // As long as before, and as old as before.
         let (whole, _) = opened(&path);
         let before = file.metadata().unwrap();
-        let changed_at = |data: &std::fs::Metadata| (data.ctime(), data.ctime_nsec());
+        let changed_at = |data: &Metadata| (data.ctime(), data.ctime_nsec());
         // The system's clock has ticks, and this is about another one.
         while changed_at(&file.metadata().unwrap()) == changed_at(&before) {
             file.write_all_at(&[9], 2500).unwrap();

@@ -143,17 +143,7 @@ impl Client {
             // What the other device has sealed is not known here.
             return Err(ClientError::UploadLapsed { name: job.entry.name.clone() });
         }
-        let terms = DealTerms {
-            deal,
-            owner: self.me(),
-            object: job.object,
-            segment: layout.segment,
-            required: layout.required,
-            total: layout.total,
-            length: layout.shard_length,
-            access: job.entry.access,
-            epochs: job.entry.epochs,
-        };
+        let terms = self.terms(job, &layout);
         let (events, inbox) = mpsc::channel(256);
         let grant = self.own_grant(job.object, ability::STORE)?;
         let nodes = order(&job.candidates, &deal, layout.shard_length);
@@ -197,6 +187,21 @@ impl Client {
             placing.step().await?;
         }
         Ok(Fed::Placing(placing))
+    }
+
+    /// What a segment's deal says.
+    fn terms(&self, job: &Job, layout: &SegmentLayout) -> DealTerms {
+        DealTerms {
+            deal: job.key.deal(layout.segment),
+            owner: self.me(),
+            object: job.object,
+            segment: layout.segment,
+            required: layout.required,
+            total: layout.total,
+            length: layout.shard_length,
+            access: job.entry.access,
+            epochs: job.entry.epochs,
+        }
     }
 
     /// A segment that an earlier put stored and paid for. It is encoded again, and nothing is sent: its
