@@ -143,7 +143,7 @@ impl Client {
             // What the other device has sealed is not known here.
             return Err(ClientError::UploadLapsed { name: job.entry.name.clone() });
         }
-        let terms = self.terms(job, &layout);
+        let terms = self.deal_terms(job, &layout);
         let (events, inbox) = mpsc::channel(256);
         let grant = self.own_grant(job.object, ability::STORE)?;
         let nodes = order(&job.candidates, &deal, layout.shard_length);
@@ -190,7 +190,7 @@ impl Client {
     }
 
     /// What a segment's deal says.
-    fn terms(&self, job: &Job, layout: &SegmentLayout) -> DealTerms {
+    fn deal_terms(&self, job: &Job, layout: &SegmentLayout) -> DealTerms {
         DealTerms {
             deal: job.key.deal(layout.segment),
             owner: self.me(),

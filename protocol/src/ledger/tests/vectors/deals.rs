@@ -15,6 +15,9 @@ use crate::{
     limits::SHARD_BYTES_MAX,
 };
 
+/// What makes good terms others.
+type Change = fn(&mut DealTerms);
+
 const NODES: [u8; 3] = [11, 12, 13];
 /// Prices at which a deal's fee and reserve are more than nothing.
 const DEAR: Amount = Amount(3_000_000_000);
@@ -82,7 +85,7 @@ fn unopened(writer: &Writer, change: fn(&mut DealTerms)) -> Action {
 fn terms_in_range(writer: &mut Writer) {
     writer.genesis("a ledger for terms", World::new());
     let why = "in its range, so that something else is wrong with it";
-    let good: [(&str, fn(&mut DealTerms)); 6] = [
+    let good: [(&str, Change); 6] = [
         ("one of all is required", |of| of.required = 1),
         ("all are required", |of| of.required = 3),
         ("128 shards", |of| of.total = 128),
@@ -94,7 +97,7 @@ fn terms_in_range(writer: &mut Writer) {
         let open = unopened(writer, change);
         writer.refuse(Status::BadProof, name, why, (1, open));
     }
-    let bad: [(&str, &str, fn(&mut DealTerms)); 7] = [
+    let bad: [(&str, &str, Change); 7] = [
         ("none required", "a deal needs shards", |of| of.required = 0),
         ("more required than made", "4 of 3", |of| of.required = 4),
         ("129 shards", "one more than 128", |of| of.total = 129),
