@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand};
+use symbolon_net::Congestion;
 
 use crate::{commands, env};
 
@@ -60,6 +61,10 @@ pub(crate) struct Global {
     /// Tell how far it is also where nobody watches: lines on stderr, JSON lines with --json
     #[arg(long, global = true, conflicts_with = "quiet")]
     pub(crate) progress: bool,
+
+    /// How much may be on its way over a long line: bbr3, or cubic where bbr3 is unfair to others
+    #[arg(long, global = true, value_name = "CONTROL", env = env::CONGESTION, hide_env_values = true)]
+    pub(crate) congestion: Option<Congestion>,
 
     /// Log more: -v what happens, -vv details, -vvv everything
     #[arg(long, short, global = true, action = ArgAction::Count)]

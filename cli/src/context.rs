@@ -7,7 +7,7 @@ use std::{
 
 use symbolon_client::{Client, Setup};
 use symbolon_ledger::{Ledger, LedgerTicket, ROWS_MAX, Remote, TicketError};
-use symbolon_net::{BindOptions, Endpoint, Host};
+use symbolon_net::{BindOptions, Congestion, Endpoint, Host};
 use symbolon_protocol::{
     Amount,
     identity::Identity,
@@ -32,6 +32,8 @@ pub(crate) struct Context {
     pub(crate) home: Home,
     pub(crate) out: Output,
     pub(crate) host: Host,
+    /// How much may be on its way.
+    pub(crate) congestion: Congestion,
     who: Option<String>,
     ledger: Option<String>,
 }
@@ -59,6 +61,7 @@ impl Context {
             home: Home::find(global.home.clone())?,
             out: output(global),
             host: Host::system(),
+            congestion: global.congestion.unwrap_or_default(),
             who: global.who.clone(),
             ledger: global.ledger.clone(),
         })
@@ -127,6 +130,7 @@ impl Context {
         let mut options = BindOptions::new(secret);
         options.accept = Vec::new();
         options.relays = relays(ticket);
+        options.congestion = self.congestion;
         if !is_local(ticket) {
             options.listen = vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))];
         }

@@ -11,6 +11,9 @@ pub(crate) const AS: &str = "SYMBOLON_AS";
 /// Which ledger to use, as a ticket.
 pub(crate) const LEDGER: &str = "SYMBOLON_LEDGER";
 
+/// The congestion control: `bbr3` or `cubic`.
+pub(crate) const CONGESTION: &str = "SYMBOLON_CONGESTION";
+
 /// A file whose first line is the passphrase: for machines, where nobody can be asked.
 pub(crate) const PASSPHRASE_FILE: &str = "SYMBOLON_PASSPHRASE_FILE";
 

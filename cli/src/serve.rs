@@ -7,8 +7,13 @@ use std::{
 };
 
 use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Options};
+<<<<<<< HEAD
 use symbolon_net::{Alpn, Announced, BindOptions, Endpoint, Host};
 use symbolon_node::{Limits, Node, NodeError, NodeFailure, NodeOptions};
+=======
+use symbolon_net::{Alpn, BindOptions, Congestion, Endpoint, Host};
+use symbolon_node::{Limits, Node, NodeError, NodeOptions};
+>>>>>>> 1a9314b (net: the congestion control is an option, BBR version 3 by default; bench: what distance costs)
 use symbolon_protocol::{
     Amount,
     id::{AccountId, NodeId},
@@ -60,6 +65,9 @@ pub(crate) struct Network {
     /// A relay server for peers that cannot be reached directly; may be given several times
     #[arg(long, value_name = "URL")]
     pub(crate) relay: Vec<String>,
+    /// How much may be on its way: an option of every command.
+    #[arg(skip)]
+    pub(crate) congestion: Congestion,
 }
 
 /// A ledger to be started.
@@ -255,6 +263,7 @@ async fn endpoint(
     options.announce.clone_from(&network.announce);
     options.relays.clone_from(&network.relay);
     options.accept = vec![alpn];
+    options.congestion = network.congestion;
     Ok(Endpoint::iroh(options).await?)
 }
 

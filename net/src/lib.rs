@@ -12,6 +12,7 @@ extern crate alloc;
 
 mod address;
 mod cipher;
+mod congestion;
 pub mod crowd;
 mod endpoint;
 mod error;
@@ -24,6 +25,7 @@ pub mod watch;
 
 pub use address::{Alpn, Announced, NotAnAddress, PeerAddress};
 pub use cipher::Cipher;
+pub use congestion::{Congestion, UnknownCongestion};
 pub use endpoint::{Connection, Endpoint};
 pub use error::NetError;
 pub use gate::{Gate, Pass};

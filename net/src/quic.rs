@@ -34,6 +34,7 @@ use tokio::{
 use crate::{
     address::{Alpn, Announced, PeerAddress},
     cipher::Cipher,
+    congestion::Congestion,
     crowd::{Bounds, Group},
     endpoint::{self, ConnectionKind},
     error::NetError,
@@ -60,6 +61,8 @@ pub struct BindOptions {
     pub dns: Vec<String>,
     /// The cipher that is proposed first when a peer is dialled.
     pub cipher: Cipher,
+    /// How much this endpoint lets be on its way.
+    pub congestion: Congestion,
 }
 
 impl BindOptions {
@@ -75,6 +78,7 @@ impl BindOptions {
             pkarr: Vec::new(),
             dns: Vec::new(),
             cipher: Cipher::Fastest,
+            congestion: Congestion::default(),
         }
     }
 
@@ -107,7 +111,7 @@ impl BindOptions {
             .clear_address_lookup()
             .portmapper_config(PortmapperConfig::Disabled)
             .net_report_config(NetReportConfig::minimal())
-            .transport_config(transport(OF_NODES)?)
+            .transport_config(transport(OF_NODES, self.congestion)?)
             .clear_ip_transports();
         for (address, needed) in sockets(&self.listen) {
             builder = builder
@@ -142,6 +146,7 @@ impl std::fmt::Debug for BindOptions {
             .field("pkarr", &self.pkarr)
             .field("dns", &self.dns)
             .field("cipher", &self.cipher)
+            .field("congestion", &self.congestion)
             .finish_non_exhaustive()
     }
 }
@@ -179,7 +184,7 @@ struct Silence {
     idle: Duration,
 }
 
-fn transport(silence: Silence) -> Result<QuicTransportConfig, NetError> {
+fn transport(silence: Silence, congestion: Congestion) -> Result<QuicTransportConfig, NetError> {
     let mut sizes = MtuDiscoveryConfig::default();
     sizes.upper_bound(DATAGRAM_BYTES_MAX);
     let idle =
@@ -193,6 +198,7 @@ fn transport(silence: Silence) -> Result<QuicTransportConfig, NetError> {
         .keep_alive_interval(silence.keep_alive)
         .max_idle_timeout(Some(idle))
         .mtu_discovery_config(Some(sizes))
+        .congestion_controller_factory(congestion.factory())
         .build())
 }
 
@@ -282,7 +288,8 @@ impl Endpoint {
             Alpn::Storage => (OF_NODES, CONNECT),
             Alpn::Ledger => (OF_LEDGERS, CONNECT_LEDGER),
         };
-        let options = ConnectOptions::new().with_transport_config(transport(silence)?);
+        let options = ConnectOptions::new()
+            .with_transport_config(transport(silence, self.options.congestion)?);
         let address = EndpointAddr::from_parts(id, addresses);
         let dial = async {
             let dialled = self.inner.connect_with_opts(address, alpn.as_bytes(), options).await;

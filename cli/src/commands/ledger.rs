@@ -82,7 +82,7 @@ async fn serve(args: RunArgs, context: &Context) -> Result<(), Error> {
     let _lock = home::Home::lock_folder(&args.dir)?;
     let plan = LedgerPlan {
         dir: args.dir,
-        network: args.network,
+        network: Network { congestion: context.congestion, ..args.network },
         epoch_ms: args.epoch,
         faucet: args.faucet,
     };

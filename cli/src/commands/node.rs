@@ -104,6 +104,7 @@ async fn run_node(args: RunArgs, context: &Context) -> Result<(), Error> {
     let _lock = Home::lock_folder(&args.dir)?;
     let mut network = args.network;
     network.relay.extend(context::relays(&ticket));
+    network.congestion = context.congestion;
     let plan = NodePlan {
         dir: args.dir,
         network,

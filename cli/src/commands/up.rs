@@ -125,7 +125,8 @@ struct Made {
 impl Up {
     async fn start(args: &Args, context: &Context) -> Result<Self, Error> {
         let began = Instant::now();
-        let network = Network { listen: args.listen, ..Network::default() };
+        let congestion = context.congestion;
+        let network = Network { listen: args.listen, congestion, ..Network::default() };
         let plan =
             LedgerPlan { dir: context.home.ledger(), network, epoch_ms: args.epoch, faucet: None };
         let ledger = RunningLedger::start(&plan, &context.host).await?;
@@ -229,7 +230,7 @@ async fn start_nodes(
     for number in 1..=wanted.max(there) {
         let plan = NodePlan {
             dir: context.home.node(number),
-            network: Network::default(),
+            network: Network { congestion: context.congestion, ..Network::default() },
             capacity: args.capacity,
             price: Price::Month(Amount::credits(1)),
             payout: None,
@@ -287,6 +288,7 @@ async fn detach(args: &Args, context: &Context) -> Result<(), Error> {
     if let Some(epoch_ms) = args.epoch {
         command.arg("--epoch").arg(format!("{epoch_ms}ms"));
     }
+    command.arg("--congestion").arg(context.congestion.to_string());
     if let Some(listen) = args.listen {
         command.arg("--listen").arg(listen.to_string());
     }

@@ -1,0 +1,316 @@
+#!/usr/bin/env python3
+"""What distance costs: everybody who stores and reads is in one network namespace, the ledger and all nodes in
+another, and between them is a line of a stated round trip, loss and rate.
+
+This kernel has no netem, so `bench/delay` holds each packet of both sides in a netfilter queue for half a round
+trip and drops some; `tc tbf` keeps the rate. The round trip is checked with `ping` before anything is measured.
+
+    python3 bench/distance.py --rtt 100 --steps                 # how many round trips each command waits for
+    python3 bench/distance.py --rtt 20 --loss 0.1 --size 64MiB  # MB/s, beside TCP on the same line
+    python3 bench/distance.py --rtt 100 --size 64MiB --congestion cubic --congestion bbr3 --rounds 3
+
+Round trips are (time at this round trip - time without the line's delay) / round trip, both in one run. They
+are bounds of what a command waits for one after the other; `--most put=10` ends with code 1 where one is passed.
+
+Needs root, and `ip`, `iptables`, `tc` and `ping` (Debian: iproute2, iptables, iputils-ping).
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+
+import common
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+NEAR, FAR = "10.203.0.1", "10.203.0.2"
+PORT = 20_000
+SMALL_BYTES = 2_000
+TCP = """
+import socket, sys, time
+side, host, length, control = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+def open_socket():
+    one = socket.socket()
+    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, control.encode())
+    return one
+if side == "far":
+    door = open_socket()
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    door.bind((host, 19999)); door.listen()
+    print("ready", flush=True)
+    for _ in range(2):
+        peer, _ = door.accept()
+        if peer.recv(1) == b"p":
+            left = length
+            while left: left -= len(peer.recv(1 << 20))
+            peer.sendall(b"!")
+        else:
+            peer.sendall(bytes(length))
+            peer.recv(1)
+        peer.close()
+else:
+    for what in (b"p", b"g"):
+        began = time.monotonic()
+        peer = open_socket(); peer.connect((host, 19999)); peer.sendall(what)
+        if what == b"p":
+            peer.sendall(bytes(length)); peer.recv(1)
+        else:
+            left = length
+            while left: left -= len(peer.recv(1 << 20))
+        print(time.monotonic() - began, flush=True)
+        peer.close()
+"""
+
+
+def sh(*line):
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(line)}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+class Line:
+    """Two namespaces and what lies between them."""
+
+    def __init__(self, tool, rtt_ms, loss, rate):
+        self.near, self.far = f"symnear{os.getpid()}", f"symfar{os.getpid()}"
+        self.holders, self.made = [], []
+        self.tool, self.rtt_ms, self.loss, self.rate = tool, rtt_ms, loss, rate
+
+    def __enter__(self):
+        try:
+            for name in (self.near, self.far):
+                sh("ip", "netns", "add", name)
+                self.made.append(name)
+                sh("ip", "-n", name, "link", "set", "lo", "up")
+            sh("ip", "link", "add", "line", "netns", self.near, "type", "veth",
+               "peer", "name", "line", "netns", self.far)
+            for name, address in ((self.near, NEAR), (self.far, FAR)):
+                sh("ip", "-n", name, "addr", "add", f"{address}/24", "dev", "line")
+                sh("ip", "-n", name, "link", "set", "line", "up")
+                if self.rate:
+                    burst = max(self.rate // 100, 16_000)
+                    sh("ip", "netns", "exec", name, "tc", "qdisc", "add", "dev", "line", "root", "tbf", "rate",
+                       f"{self.rate * 8}bit", "burst", str(burst), "latency", "50ms")
+                if self.rtt_ms or self.loss:
+                    self.hold(name)
+            self.check()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def hold(self, name):
+        """Everything that leaves a side waits for half a round trip."""
+        number = str(len(self.holders) + 1)
+        command = [*self.inside(name), self.tool, number, str(self.rtt_ms / 2), str(self.loss), number]
+        holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.holders.append(holder)
+        if holder.stdout.readline().strip() != b"ready":
+            raise RuntimeError(f"{self.tool} did not start")
+        sh(*self.inside(name), "iptables", "-A", "OUTPUT", "-o", "line", "-j", "NFQUEUE", "--queue-num", number)
+
+    def check(self):
+        """The line is as long as was asked, or nothing is measured."""
+        words = sh(*self.inside(self.near), "ping", "-U", "-c", "5", "-i", "0.2", "-W", "5", FAR)
+        least = float(words.rsplit("= ", 1)[1].split("/")[0])
+        if not self.rtt_ms <= least <= self.rtt_ms * 1.1 + 3:
+            raise RuntimeError(f"the round trip is {least} ms, not {self.rtt_ms}")
+        self.measured_ms = least
+
+    @staticmethod
+    def inside(name):
+        return ["ip", "netns", "exec", name]
+
+    def __exit__(self, *_):
+        for holder in self.holders:
+            holder.stdin.close()
+            holder.wait()
+        for name in self.made:
+            sh("ip", "netns", "del", name)
+
+
+class FarNetwork(common.Network):
+    """A ledger and nodes on the far side; who uses them is on the near one."""
+
+    def __init__(self, line, program, folder, nodes, epoch, env):
+        self.line, self.port = line, PORT
+        super().__init__(program, folder, nodes, epoch=epoch, env=env)
+
+    def serve(self, line, log):
+        self.port += 1
+        own = [self.program, "--home", self.home, "--json", *line, "--leashed", "--listen", f"{FAR}:{self.port}"]
+        command = [*self.line.inside(self.line.far), *own]
+        server = common.Server(command, os.path.join(self.folder, log), self.env)
+        self.servers.append(server)
+        return server
+
+    def command(self, *line):
+        return [*self.line.inside(self.line.near), *super().command(*line)]
+
+    def seconds(self, *line):
+        done = self.run(*line)
+        return done.seconds, done.document()
+
+
+def network(line, options, folder, congestion):
+    # With so long an epoch nothing of what is measured falls into a boundary.
+    env = {"SYMBOLON_CONGESTION": congestion} if congestion else {}
+    os.makedirs(folder)
+    return FarNetwork(line, options.program, folder, options.nodes, "1h", env)
+
+
+def steps(line, options, folder):
+    """Seconds of each command with small things: each is a process of its own, as for a person."""
+    small, out = os.path.join(folder, "small"), os.path.join(folder, "out")
+    times = {}
+
+    def take(what, done):
+        times.setdefault(what, []).append(done[0])
+        return done[1]
+
+    with network(line, options, os.path.join(folder, "net"), None) as far:
+        far.do("init", "--as", "buyer", "--no-passphrase", "--ledger", far.ticket)
+        far.do("account", "faucet", "--as", "buyer")
+        for number in range(options.rounds):
+            name = f"file{number}"
+            common.make(small, SMALL_BYTES, number)
+            take("put", far.seconds("put", small, name, "--for", "40h", "--yes"))
+            take("get", far.seconds("get", name, "-o", out))
+            os.remove(out)
+            take("range", far.seconds("get", name, "--range", "0-99", "-o", out))
+            os.remove(out)
+            take("ls", far.seconds("ls"))
+            sold = far.do("sell", name, "--price", "1", "--title", name, "--window", "1h", "--yes")
+            listing = sold["listing"]
+            take("buy", far.seconds("buy", listing, "-o", out, "--yes", "--as", "buyer"))
+            if not common.same(small, out):
+                sys.exit("the bytes that came back are others")
+            os.remove(out)
+    return {what: statistics.median(some) for what, some in times.items()}
+
+
+def bulk(line, options, folder, congestion):
+    """MB/s of one file there and back."""
+    source, out = os.path.join(folder, "source"), os.path.join(folder, "out")
+    common.make(source, options.size, 4)
+    puts, gets = [], []
+    with network(line, options, os.path.join(folder, "net"), congestion) as far:
+        for number in range(options.rounds):
+            name = f"file{number}"
+            puts.append(far.seconds("put", source, name, "--for", "2h", "--yes")[0])
+            gets.append(far.seconds("get", name, "-o", out)[0])
+            if not common.same(source, out):
+                sys.exit("the bytes that came back are others")
+            os.remove(out)
+    return {"put": puts, "get": gets}
+
+
+def tcp(line, options, control):
+    """One plain TCP connection over the same line, there and back."""
+    puts, gets = [], []
+    for _ in range(options.rounds):
+        words = [sys.executable, "-c", TCP]
+        far = subprocess.Popen(
+            [*line.inside(line.far), *words, "far", FAR, str(options.size), control], stdout=subprocess.PIPE
+        )
+        far.stdout.readline()
+        times = sh(*line.inside(line.near), *words, "near", FAR, str(options.size), control).split()
+        far.wait()
+        puts.append(float(times[0]))
+        gets.append(float(times[1]))
+    return {"put": puts, "get": gets}
+
+
+def delay_tool(path):
+    """The program that holds packets: named, or built here."""
+    if path:
+        return os.path.abspath(path)
+    manifest = os.path.join(HERE, "delay", "Cargo.toml")
+    target = os.path.join(os.path.dirname(HERE), "target", "delay")
+    subprocess.run(
+        ["cargo", "build", "-q", "--release", "--locked", "--manifest-path", manifest, "--target-dir", target],
+        check=True,
+    )
+    return os.path.join(target, "release", "delay")
+
+
+def count_trips(options, tool, folder):
+    """Times without and with the delay, and what lies between them in round trips."""
+    times = {}
+    for what, rtt in (("near", 0), ("far", options.rtt)):
+        at = os.path.join(folder, what)
+        os.makedirs(at)
+        with Line(tool, rtt, 0.0, options.rate) as line:
+            times[what] = steps(line, options, at)
+    trips = {
+        what: (times["far"][what] - times["near"][what]) * 1000 / options.rtt for what in times["near"]
+    }
+    rows = [("command", "s without delay", f"s at {options.rtt:g} ms", "round trips", "at most")]
+    most = dict(options.most)
+    late = [what for what, limit in most.items() if trips[what] > limit]
+    for what, count in trips.items():
+        near, far = times["near"][what], times["far"][what]
+        rows.append((what, f"{near:.2f}", f"{far:.2f}", f"{count:.1f}", f"{most[what]:g}" if what in most else ""))
+    return {"seconds": times, "trips": trips, "late": late}, rows
+
+
+def compare(options, tool, folder):
+    """Bulk with each congestion control and TCP beside it, all over one line."""
+    results, rows = {}, [("over the line", "put MB/s", "get MB/s", "of each round")]
+    with Line(tool, options.rtt, options.loss, options.rate) as line:
+        for control in options.congestion or ["bbr3"]:
+            at = os.path.join(folder, control)
+            os.makedirs(at)
+            results[f"symbolon, {control}"] = bulk(line, options, at, control)
+            shutil.rmtree(at)
+        for control in sh("sysctl", "-n", "net.ipv4.tcp_available_congestion_control").split():
+            if control in ("cubic", "bbr"):
+                results[f"TCP, {control}"] = tcp(line, options, control)
+        for what, times in results.items():
+            speeds = {step: [options.size / 1e6 / each for each in some] for step, some in times.items()}
+            each = ", ".join(f"{put:.1f}/{get:.1f}" for put, get in zip(speeds["put"], speeds["get"]))
+            middle = [f"{statistics.median(speeds[step]):.2f}" for step in ("put", "get")]
+            rows.append((what, *middle, each))
+    return results, rows
+
+
+def limit(text):
+    what, _, count = text.partition("=")
+    return what, float(count)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    common.arguments(parser)
+    parser.add_argument("--rtt", type=float, default=100.0, help="round trip in milliseconds (default 100)")
+    parser.add_argument("--loss", type=float, default=0.0, help="packets lost in each direction, in percent")
+    parser.add_argument("--rate", type=common.size, default=0, help="bytes per second of each direction (default none)")
+    parser.add_argument("--size", type=common.size, default=64 * common.MIB, help="bytes of the file (default 64MiB)")
+    parser.add_argument("--nodes", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3, help="the medians are of so many (default 3)")
+    parser.add_argument("--steps", action="store_true", help="count round trips of small commands instead")
+    parser.add_argument("--most", type=limit, action="append", default=[], metavar="COMMAND=COUNT")
+    parser.add_argument("--congestion", action="append", help="bbr3, cubic; may be given several times")
+    parser.add_argument("--delay", help="the program of bench/delay, if it is built already")
+    options = parser.parse_args()
+    options.program = common.binary(options.symbolon)
+    tool, load = delay_tool(options.delay), common.load()
+    with common.Folder(options.dir) as folder:
+        work = count_trips if options.steps else compare
+        results, rows = work(options, tool, folder.path)
+    late = results.get("late", [])
+    if options.json:
+        print(json.dumps({"load": load, "rtt_ms": options.rtt, "loss": options.loss, "results": results}))
+    else:
+        print(f"round trip {options.rtt:g} ms, loss {options.loss:g} %, load {load:.1f}")
+        common.table(rows)
+        print(f"failed: too many round trips in {', '.join(late)}" if late else "passed")
+    sys.exit(1 if late else 0)
+
+
+if __name__ == "__main__":
+    main()
