@@ -29,6 +29,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 NEAR, FAR = "10.203.0.1", "10.203.0.2"
 PORT = 20_000
 SMALL_BYTES = 2_000
+HEADS_BYTES = 64 * common.MIB
 TCP = """
 import socket, sys, time
 side, host, length, control = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
@@ -104,14 +105,20 @@ class Line:
         return self
 
     def hold(self, name):
-        """Everything that leaves a side waits for half a round trip."""
+        """Everything that comes to a side waits for half a round trip: what waits where it leaves counts as unsent
+        for its sender, who would send less than the line carries."""
         number = str(len(self.holders) + 1)
+        # What the kernel tells this program waits in a socket; what does not fit there would be lost unasked.
+        before = sh("sysctl", "-n", "net.core.rmem_default").strip()
+        sh("sysctl", "-q", "-w", f"net.core.rmem_default={HEADS_BYTES}")
         command = [*self.inside(name), self.tool, number, str(self.rtt_ms / 2), str(self.loss), number]
         holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.holders.append(holder)
-        if holder.stdout.readline().strip() != b"ready":
+        ready = holder.stdout.readline().strip()
+        sh("sysctl", "-q", "-w", f"net.core.rmem_default={before}")
+        if ready != b"ready":
             raise RuntimeError(f"{self.tool} did not start")
-        sh(*self.inside(name), "iptables", "-A", "OUTPUT", "-o", "line", "-j", "NFQUEUE", "--queue-num", number)
+        sh(*self.inside(name), "iptables", "-A", "INPUT", "-i", "line", "-j", "NFQUEUE", "--queue-num", number)
 
     def check(self):
         """The line is as long as was asked, or nothing is measured."""

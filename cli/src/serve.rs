@@ -7,13 +7,8 @@ use std::{
 };
 
 use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Options};
-<<<<<<< HEAD
-use symbolon_net::{Alpn, Announced, BindOptions, Endpoint, Host};
+use symbolon_net::{Alpn, Announced, BindOptions, Congestion, Endpoint, Host};
 use symbolon_node::{Limits, Node, NodeError, NodeFailure, NodeOptions};
-=======
-use symbolon_net::{Alpn, BindOptions, Congestion, Endpoint, Host};
-use symbolon_node::{Limits, Node, NodeError, NodeOptions};
->>>>>>> 1a9314b (net: the congestion control is an option, BBR version 3 by default; bench: what distance costs)
 use symbolon_protocol::{
     Amount,
     id::{AccountId, NodeId},
