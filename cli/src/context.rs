@@ -143,7 +143,7 @@ impl Context {
         let endpoint = self.endpoint(&ticket, self.host.random()).await?;
         self.check_running(&ticket)?;
         let ledger = Self::reach(&ticket, &endpoint);
-        first_answer(&ledger).await?;
+        in_time(ledger.head()).await?;
         Ok((ledger, endpoint))
     }
 
@@ -151,7 +151,7 @@ impl Context {
     pub(crate) async fn client(&self) -> Result<Client, Error> {
         self.check_running(&self.ticket()?)?;
         let client = self.client_offline().await?;
-        first_answer(client.ledger()).await?;
+        in_time(client.recent_chain()).await?;
         Ok(client)
     }
 
@@ -159,14 +159,20 @@ impl Context {
     pub(crate) async fn client_reaching(&self, identity: Identity) -> Result<Client, Error> {
         self.check_running(&self.ticket()?)?;
         let client = self.client_of(identity).await?;
-        first_answer(client.ledger()).await?;
+        in_time(client.recent_chain()).await?;
         Ok(client)
     }
 
     /// A client that has taken over what other devices of the identity changed.
     pub(crate) async fn client_synced(&self) -> Result<Client, Error> {
-        let client = self.client().await?;
-        names::catch_up(&client, &self.out).await;
+        self.check_running(&self.ticket()?)?;
+        let client = self.client_offline().await?;
+        let names = async {
+            names::catch_up(&client, &self.out).await;
+            Ok(())
+        };
+        // Asked at the same time: both answers take as long as one.
+        tokio::try_join!(in_time(client.recent_chain()), names)?;
         Ok(client)
     }
 
@@ -237,7 +243,7 @@ impl Context {
 
     /// The ledger's own row.
     pub(crate) async fn chain(&self, client: &Client) -> Result<Chain, Error> {
-        chain(client.ledger()).await
+        Ok(client.recent_chain().await?)
     }
 
     /// Asks before money is spent, unless it was allowed already. On a network with a faucet all money
@@ -267,9 +273,9 @@ impl Context {
     }
 }
 
-/// How long to wait for a goodbye to arrive. Everything that matters was answered before; a peer that
-/// vanished would be waited for in vain.
-const GOODBYE: Duration = Duration::from_millis(300);
+/// How long to wait until a goodbye has left. Everything that matters was answered before; whether it arrives
+/// takes round trips to find out, which nobody needs to wait for.
+const GOODBYE: Duration = Duration::from_millis(30);
 
 /// Ends a client's connections.
 pub(crate) async fn close(client: Client) {
@@ -297,10 +303,12 @@ pub(crate) fn relays(ticket: &LedgerTicket) -> Vec<String> {
 /// How long a ledger may take to answer for the first time.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
 
-/// Waits until a ledger answers, and not for ever.
-async fn first_answer(ledger: &Ledger) -> Result<(), Error> {
-    match tokio::time::timeout(FIRST_ANSWER, ledger.head()).await {
-        Ok(head) => head.map(drop).map_err(Error::from),
+/// Waits for a ledger's first answer, and not for ever.
+async fn in_time<T, E: Into<Error>>(
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<(), Error> {
+    match tokio::time::timeout(FIRST_ANSWER, answer).await {
+        Ok(answer) => answer.map(drop).map_err(Into::into),
         Err(_) => {
             let after = FIRST_ANSWER.as_secs();
             Err(Error::new(

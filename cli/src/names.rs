@@ -163,7 +163,7 @@ pub(crate) fn tell_clock(clock: &LedgerClock, out: &Output) {
 }
 
 async fn answers(client: &Client) -> bool {
-    matches!(tokio::time::timeout(PATIENCE, client.ledger().head()).await, Ok(Ok(_)))
+    matches!(tokio::time::timeout(PATIENCE, client.ledger().recent_height()).await, Ok(Ok(_)))
 }
 
 fn notes() -> Progress {

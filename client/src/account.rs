@@ -107,8 +107,7 @@ impl Client {
         action: Action,
     ) -> Result<Outcome, ClientError> {
         let ledger = self.ledger();
-        let head = ledger.head().await?;
-        let valid_until = head.header.height + VALID_BLOCKS;
+        let valid_until = ledger.recent_height().await? + VALID_BLOCKS;
         let key = match key {
             Key::Account => self.identity().account_key(),
             Key::Access => self.identity().access_key(),

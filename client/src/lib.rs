@@ -39,7 +39,10 @@ mod upkeep;
 mod upload;
 mod verify;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use symbolon_ledger::Ledger;
 use symbolon_net::{Endpoint, Host};
@@ -72,7 +75,7 @@ pub use upkeep::{FileView, SegmentView, ShardHealth, ShardView, StatView};
 pub use upload::{PutOptions, PutOutcome, PutReport, Replace};
 pub use verify::{Depth, ShardCheck, VerifiedObject, VerifyReport};
 
-use crate::{buffers::Buffers, catalog::Catalog, peers::Peers};
+use crate::{buffers::Buffers, catalog::Catalog, peers::Peers, place::ChainSeen};
 
 /// What a client is made of.
 #[derive(Debug)]
@@ -104,6 +107,7 @@ struct Inner {
     catalog: Catalog,
     peers: Peers,
     buffers: Buffers,
+    chain: Mutex<Option<ChainSeen>>,
 }
 
 impl Client {
@@ -117,7 +121,8 @@ impl Client {
         let catalog = Catalog::new(dir.join("index.redb"), identity.names_key(), host.clone());
         let peers = Peers::new(endpoint, host.clone());
         let buffers = Buffers::default();
-        let inner = Inner { identity, ledger, host, dir, catalog, peers, buffers };
+        let chain = Mutex::default();
+        let inner = Inner { identity, ledger, host, dir, catalog, peers, buffers, chain };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use symbolon_net::{Alpn, Connection, Endpoint, Host, NetError, PeerAddress, Receiver, Sender};
 use symbolon_protocol::{
+    codec::Encode,
     id::NodeId,
     session::NodeFault,
     wire::storage::{Refusal, RefusalCode, Request, Response},
@@ -117,6 +118,7 @@ impl Peers {
         node: &PeerAddress,
         request: &Request,
     ) -> Result<(Sender, Receiver), PeerError> {
+        tracing::trace!(node = %node.id, kind = request.to_bytes().first(), "asking a node");
         let connection = self.connection(node).await?;
         let (mut sender, receiver) = connection.open().await?;
         sender.send(request).await?;

@@ -1,6 +1,6 @@
 //! Which nodes there are, which answer, what storing on them costs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::PoisonError};
 
 use symbolon_net::PeerAddress;
 use symbolon_protocol::{
@@ -9,7 +9,7 @@ use symbolon_protocol::{
     id::NodeId,
     ledger::{
         Params, check_epochs, deal_cost,
-        rows::{Chains, Node, Nodes, Table},
+        rows::{Chain, Chains, Node, Nodes, Table},
     },
 };
 use tokio::task::JoinSet;
@@ -32,6 +32,16 @@ const LINGER_TIMES: u64 = 3;
 
 /// The month that prices are shown for: 30 days, in milliseconds.
 const MONTH_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+
+/// How long the ledger's own row counts as that of a moment ago, in milliseconds.
+const RECENT_MS: u64 = 1_000;
+
+/// The ledger's own row, and when it was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct ChainSeen {
+    row: Chain,
+    at_ms: u64,
+}
 
 /// A node as the ledger knows it.
 #[derive(Clone, Debug)]
@@ -92,15 +102,35 @@ impl Client {
         Ok(nodes.filter_map(|(key, row)| Some(NodeView { id: Nodes::parse(&key)?, row })).collect())
     }
 
+    /// The ledger's parameters: they never change.
     pub(crate) async fn params(&self) -> Result<Params, ClientError> {
-        Ok(self.chain_row().await?.params)
+        match self.chain_seen() {
+            Some(seen) => Ok(seen.row.params),
+            None => Ok(self.chain_row().await?.params),
+        }
     }
 
-    pub(crate) async fn chain_row(
-        &self,
-    ) -> Result<symbolon_protocol::ledger::rows::Chain, ClientError> {
-        let chain = self.ledger().row(Chains, &()).await?;
-        chain.ok_or_else(|| ClientError::Internal("a ledger always has its own row".into()))
+    /// The ledger's own row as it was a moment ago; asks only where that is longer past.
+    pub async fn recent_chain(&self) -> Result<Chain, ClientError> {
+        let now_ms = self.host().ticks_ms();
+        match self.chain_seen() {
+            Some(seen) if now_ms < seen.at_ms + RECENT_MS => Ok(seen.row),
+            _ => self.chain_row().await,
+        }
+    }
+
+    /// The ledger's own row as it is now.
+    pub(crate) async fn chain_row(&self) -> Result<Chain, ClientError> {
+        let row = self.ledger().row(Chains, &()).await?;
+        let row =
+            row.ok_or_else(|| ClientError::Internal("a ledger always has its own row".into()))?;
+        let seen = ChainSeen { row: row.clone(), at_ms: self.host().ticks_ms() };
+        *self.inner.chain.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+        Ok(row)
+    }
+
+    fn chain_seen(&self) -> Option<ChainSeen> {
+        self.inner.chain.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Those of `nodes` that answer now, in the order given. Dead nodes must not hold everything up:

@@ -111,6 +111,16 @@ impl Ledger {
         }
     }
 
+    /// A height that it had reached a moment ago; asks only where it has said nothing for that long.
+    pub async fn recent_height(&self) -> Result<u64, LedgerError> {
+        if let Self::Remote(ledger) = self
+            && let Some(height) = ledger.recent_height()
+        {
+            return Ok(height);
+        }
+        Ok(self.head().await?.header.height)
+    }
+
     /// One row; `None` when there is none.
     pub async fn row<T: Table>(
         &self,

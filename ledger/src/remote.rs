@@ -32,7 +32,7 @@ use symbolon_protocol::{
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
@@ -60,6 +60,8 @@ struct Inner {
 struct Known {
     height: u64,
     digest: Hash,
+    /// When an answer last said that it had come so far.
+    at: Instant,
 }
 
 impl Remote {
@@ -258,6 +260,7 @@ impl Remote {
     ) -> Result<T, LedgerError> {
         let mut pause = PAUSE_MIN;
         let mut attempts = 0;
+        tracing::trace!(question = asked(request), "asking the ledger");
         loop {
             let floor = self.known();
             attempts += 1;
@@ -319,6 +322,11 @@ impl Remote {
         *self.inner.connection.lock().await = None;
     }
 
+    /// A height that the ledger had reached a moment ago, if it said anything since.
+    pub(crate) fn recent_height(&self) -> Option<u64> {
+        self.known().filter(|known| known.at.elapsed() < RECENT).map(|known| known.height)
+    }
+
     fn known(&self) -> Option<Known> {
         *self.inner.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -330,13 +338,14 @@ impl Remote {
         if let Some(floor) = floor.filter(|floor| header.height < floor.height) {
             return Err(LedgerError::Stale { height: header.height, known: floor.height });
         }
-        let now = Known { height: header.height, digest: header.digest() };
+        let (height, digest) = (header.height, header.digest());
+        let now = Known { height, digest, at: Instant::now() };
         let mut known = self.inner.known.lock().unwrap_or_else(PoisonError::into_inner);
         match *known {
             Some(known) if known.height == now.height && known.digest != now.digest => {
                 Err(LedgerError::Forked { height: now.height })
             }
-            Some(known) if now.height <= known.height => Ok(()),
+            Some(known) if now.height < known.height => Ok(()),
             _ => {
                 *known = Some(now);
                 Ok(())
@@ -352,6 +361,26 @@ impl Remote {
         signed
             .verify(&self.authority())
             .map_err(|_| LedgerError::Forged { what: "a header the authority did not sign" })
+    }
+}
+
+/// What is asked, in short, for the log.
+fn asked(request: &Request) -> String {
+    match request {
+        Request::Submit { transaction } => {
+            let action = format!("{:?}", transaction.action);
+            let name = action.split([' ', '(', '{']).next().unwrap_or_default();
+            format!("submit {name}")
+        }
+        Request::Head => "head".to_owned(),
+        Request::Rows { keys } => {
+            let tables: Vec<u8> = keys.iter().filter_map(|key| key.first().copied()).collect();
+            format!("rows of tables {tables:?}")
+        }
+        Request::Scan { prefix, .. } => format!("scan of table {:?}", prefix.first()),
+        Request::Follow { height, .. } => format!("follow from {height}"),
+        Request::History { .. } => "history".to_owned(),
+        Request::Sale { .. } => "sale".to_owned(),
     }
 }
 
@@ -506,6 +535,9 @@ impl Follower {
     }
 }
 
+/// How long a height counts as that of a moment ago: a ledger makes far fewer blocks in that time than a
+/// transaction may wait for.
+const RECENT: Duration = Duration::from_secs(2);
 /// How long one answer may take, a block commit included.
 const ANSWER: Duration = Duration::from_millis(ANSWER_MS);
 const ANSWER_MS: u64 = 20_000;
