@@ -283,7 +283,8 @@ impl World {
             payout: station.payout,
             custody: true,
             limits,
-            accept_loss: false,
+            // Only a ledger that was set back takes a disk away.
+            accept_loss: 0 < station.starts && !station.dir.exists(),
         };
         let ledger = Ledger::Remote(Remote::new(endpoint.clone(), ticket));
         let node = Node::start(options, station.secret, endpoint, ledger, host).await;
