@@ -115,6 +115,18 @@ fn hints(error: &ClientError) -> &'static [&'static str] {
         ClientError::NotEnoughShards { .. } => {
             &["nothing was written that could be wrong; nodes may only be away: try again later"]
         }
+        ClientError::NoRoom { .. } => &["see how full the nodes are with: symbolon node status"],
+        ClientError::NotEnoughNodes { .. } | ClientError::NoNodes { .. } => &[
+            "see the nodes with: symbolon node status; the same command again goes on, and pays once",
+        ],
+        ClientError::Locked { .. } => &["wait until it has ended"],
+        ClientError::Grant(_) => &[
+            "see whose it is with: symbolon grant inspect GRANT; and who you are with: symbolon id",
+        ],
+        ClientError::OrderRefunded(_) => &["the money is back; the same command again buys anew"],
+        ClientError::LedgerRefused(Status::NotYours) => {
+            &["use the identity it belongs to: --as NAME"]
+        }
         ClientError::Held { .. } => &[
             "store it anew all the same with --replace, or under another name",
             "store it under another name",

@@ -127,10 +127,13 @@ fn a_folder_goes_there_and_back() {
     let before = network.balance("owner");
     let stored = network.json(&put);
     assert_eq!((&stored["outcome"], &stored["packs"]), (&"stored".into(), &1.into()), "{stored}");
-    assert_eq!(stored["cost"], quote["cost"], "what was quoted is what is paid");
+    let money = |json: &Value, field: &str| units(json[field].as_str().unwrap());
+    let quoted = money(&quote, "cost") - money(&quote, "index");
+    assert_eq!(money(&stored, "cost"), quoted, "what was quoted is what is paid");
     // So many names make a part of the index of its own, which is paid like a file.
-    let index = before - network.balance("owner") - units(stored["cost"].as_str().unwrap());
-    assert!((0..units("0.01")).contains(&index), "{index} for the index");
+    let index = before - network.balance("owner") - money(&stored, "cost");
+    assert_eq!(index, money(&stored, "index_cost"));
+    assert!((0..=money(&quote, "index")).contains(&index), "{index} for the index");
     let again = network.json(&put);
     assert_eq!(again["outcome"], "already", "{again}");
     assert_eq!(again["unchanged"], SMALL + 6);

@@ -6,6 +6,7 @@ mod common;
 
 use std::{
     fs::{self, File},
+    path::{Path, PathBuf},
     process::Stdio,
 };
 
@@ -83,6 +84,13 @@ fn a_deletion_that_is_asked_about_can_be_left() {
     assert_eq!(network.run("ls").ok()["files"].as_array().unwrap().len(), 1);
 }
 
+/// Where the only identity, on its only ledger, locks what it works on.
+fn locks(home: &Path) -> PathBuf {
+    let folders = fs::read_dir(home.join("identities/default")).unwrap();
+    let mut locks = folders.map(|folder| folder.unwrap().path().join("locks"));
+    locks.find(|locks| locks.is_dir()).expect("the identity has been used")
+}
+
 #[test]
 fn whatever_is_waited_for_a_signal_ends_it() {
     let network = Network::start(3, "1h");
@@ -102,8 +110,7 @@ fn whatever_is_waited_for_a_signal_ends_it() {
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
         is_interrupted(&told(at_once(&format!("get file -o {}", pipe.display())), signal));
         // Another process that has the names.
-        let lock = home.join("identities/default/locks/names");
-        let held = File::create(&lock).unwrap();
+        let held = File::create(locks(&home).join("names")).unwrap();
         held.lock().unwrap();
         is_interrupted(&told(at_once("mv file other"), signal));
         drop(held);

@@ -33,7 +33,9 @@ fn a_longer_term_is_kept_or_refused() {
     network.identity("owner");
     network.identity("bob");
     let path = network.file("f", 200_000, 1);
-    let put = |more: &str| network.run(&format!("put {} --as owner --yes {more}", path.display()));
+    let put = |more: &str| {
+        network.run(format!("put {} --as owner --yes {more}", path.display()).trim_end())
+    };
     let first = put("--for 10epochs --keep 2").ok();
     assert_eq!((&first["outcome"], end(&network, "f")), (&"stored".into(), 11));
     assert_eq!(put("--for 10epochs").ok()["outcome"], "already");

@@ -1,6 +1,10 @@
 //! Both IP families and names, over real sockets of this machine.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test, which says what it leaves out"
+)]
 
 use std::net::{SocketAddr, UdpSocket};
 

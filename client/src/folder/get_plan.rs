@@ -260,7 +260,8 @@ impl GetPlan {
     ) -> Result<(), ClientError> {
         let walk = walk(&self.root, options)?;
         self.faults.extend(walk.faults);
-        for path in walk.special {
+        // What stands where something wanted goes is named already.
+        for path in walk.special.into_iter().filter(|path| !wanted.contains_key(path)) {
             let why = String::from("neither file, folder nor link: it is not removed");
             self.faults.push(FileFault { path, why });
         }

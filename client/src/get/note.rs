@@ -146,7 +146,8 @@ mod tests {
     /// A part of groups of these lengths, and its note.
     fn made(folder: &Path, lengths: &[usize]) -> (File, PathBuf, Vec<u8>) {
         let (part, note_path) = (open(&folder.join("part")), folder.join("note"));
-        let all: Vec<u8> = (0..lengths.iter().sum::<usize>()).map(|at| at as u8 ^ 0x5a).collect();
+        let pattern = (0..=u8::MAX).cycle().map(|byte| byte ^ 0x5a);
+        let all: Vec<u8> = pattern.take(lengths.iter().sum()).collect();
         part.write_all_at(&all, 0).unwrap();
         let mut note = Note::new(note_path.clone(), open(&note_path), seal(1));
         let mut at = 0;

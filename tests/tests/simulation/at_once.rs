@@ -52,8 +52,11 @@ fn lengths(client: &Client, name: &str) -> BTreeSet<u64> {
     versions.iter().filter_map(|version| version.length).collect()
 }
 
-/// Lengths of all versions of all names, with what is current.
-fn all(client: &Client) -> Vec<(String, Vec<(u64, Option<u64>)>)> {
+/// A name, and the number and length of each of its versions.
+type Versions = (String, Vec<(u64, Option<u64>)>);
+
+/// All versions of all names, with what is current.
+fn all(client: &Client) -> Vec<Versions> {
     let names = client.names(None, false).unwrap();
     let versions = names.iter().map(|view| {
         let versions = client.versions(view.name.as_bytes()).unwrap();

@@ -171,14 +171,14 @@ fn parts(bytes: u64) -> Vec<Part> {
 
 #[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn merge_cases() -> Vec<Value> {
-    let older = vec![
+    let older = [
         change(1, b"a", Some(b"old a")),
         change(1, b"b", Some(b"old b")),
         change(1, b"c", None),
         change(2, b"a", Some(b"table 2")),
         change(3, b"z", Some(b"last")),
     ];
-    let newer = vec![
+    let newer = [
         change(0, b"first", Some(b"0")),
         change(1, b"a", Some(b"new a")),
         change(1, b"b", None),

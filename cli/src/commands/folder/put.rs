@@ -84,7 +84,7 @@ impl Store<'_> {
         tell_not_kept(&context.out, &plan.not_kept);
         if self.dry_run {
             tell_special(&context.out, &plan.special);
-            return Ok(self.preview(&plan, &quote, all_in, epoch_ms));
+            return Ok(self.preview(&plan, &quote, (all_in, *index), epoch_ms));
         }
         if let Some(warning) = &quote.warning {
             context.out.warn(warning);
@@ -202,7 +202,7 @@ impl Store<'_> {
         &self,
         plan: &FolderPlan,
         quote: &FolderQuote,
-        all_in: Amount,
+        (all_in, index): (Amount, Amount),
         epoch_ms: u64,
     ) -> Report {
         let name = shown(self.to);
@@ -222,6 +222,7 @@ impl Store<'_> {
             "nodes": quote.nodes,
             "epochs": quote.epochs,
             "cost": all_in.to_string(),
+            "index": index.to_string(),
             "durability": quote.durability.as_ref().map(durability::json),
             "warning": quote.warning,
             "special": plan.special,
