@@ -96,8 +96,8 @@ fn check_header(vector: &Value, state: &MemoryState, parent: Hash, executed: &Ex
 
 #[test]
 fn histories_and_all_that_they_refuse() {
-    let (mut accepted, mut refused) = (0, 0);
     for file in HISTORIES {
+        let (mut accepted, mut refused) = (0, 0);
         let (mut state, mut parent) = (MemoryState::default(), Hash([0; 32]));
         for vector in vectors(file) {
             let name = text(&vector, "name");
@@ -124,8 +124,10 @@ fn histories_and_all_that_they_refuse() {
                 }
             }
         }
+        // What is exactly at a limit is a case too, and each of those is a block that is made.
+        let most = if file == "history.json" { accepted } else { 20 };
+        assert!(most < refused, "{file}: {accepted} accepted, {refused} refused");
     }
-    assert!(accepted < refused, "{accepted} accepted, {refused} refused");
 }
 
 #[test]

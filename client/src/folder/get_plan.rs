@@ -261,7 +261,8 @@ impl GetPlan {
         let walk = walk(&self.root, options)?;
         self.faults.extend(walk.faults);
         // What stands where something wanted goes is named already.
-        for path in walk.special.into_iter().filter(|path| !wanted.contains_key(path)) {
+        let is_named = |path: &String| wanted.keys().any(|one| crate::names::shown(one) == *path);
+        for path in walk.special.into_iter().filter(|path| !is_named(path)) {
             let why = String::from("neither file, folder nor link: it is not removed");
             self.faults.push(FileFault { path, why });
         }

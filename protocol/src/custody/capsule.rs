@@ -207,7 +207,12 @@ mod tests {
         let shown = [&label.0, &capsule.r, &capsule.e, &*listing_key(&key)];
         assert_eq!(
             shown.map(|bytes| crate::id::hex(bytes)),
-            ["c0dbf388ecf0271e4e20e4a2b345ab9e9b34c169871a4b7718dbd6d0b22934f5", "", "", "",]
+            [
+                "c0dbf388ecf0271e4e20e4a2b345ab9e9b34c169871a4b7718dbd6d0b22934f5",
+                "7c0466ba327c4dd3d3b33745688ef6117c7f0604fed3a34fb592a3fa11100e70",
+                "5219e4ab4f5f34fdf4ca0dd376e614e26992f93a2b370bbc7f1f42b8d293b004",
+                "fb53ea727017fa038b35666e0597e64d46fb1ddf8d49255a3a0732681fc5e75c",
+            ]
         );
     }
 

@@ -143,6 +143,19 @@ pub(crate) fn show(lines: &[Line]) -> String {
     out
 }
 
+/// The bytes of hexadecimal digits in which `(00*300)` stands for a byte 300 times.
+fn bytes_of(text: &str) -> Vec<u8> {
+    let mut parts = text.split('(');
+    let mut bytes = unhex(parts.next().unwrap()).unwrap();
+    for part in parts {
+        let (run, rest) = part.split_once(')').unwrap();
+        let (byte, count) = run.split_once('*').unwrap();
+        bytes.extend(unhex(byte).unwrap().repeat(count.parse().unwrap()));
+        bytes.extend(unhex(rest).unwrap());
+    }
+    bytes
+}
+
 fn history() -> Vec<Value> {
     serde_json::from_str(include_str!("../../../spec/vectors/ledger/history.json")).unwrap()
 }
@@ -153,7 +166,7 @@ fn the_tables_read_every_transaction_of_the_vectors() {
     let mut count = 0;
     for entry in &history() {
         for transaction in entry["transactions"].as_array().into_iter().flatten() {
-            let bytes = unhex(transaction.as_str().unwrap()).unwrap();
+            let bytes = bytes_of(transaction.as_str().unwrap());
             let lines = read("Transaction", &bytes);
             let again: Vec<u8> = lines.iter().flat_map(|line| line.bytes.clone()).collect();
             assert_eq!(again, bytes);
@@ -191,7 +204,7 @@ fn the_tables_read_every_row_of_the_vectors() {
                 let facts = Facts::from_bytes(&field("facts").unwrap()).unwrap();
                 let signed = entry["transactions"].as_array().unwrap().iter();
                 let signed: Vec<Transaction> = signed
-                    .map(|text| unhex(text.as_str().unwrap()).unwrap())
+                    .map(|text| bytes_of(text.as_str().unwrap()))
                     .map(|bytes| Transaction::from_bytes(&bytes).unwrap())
                     .collect();
                 execute::replay(&state, &facts, &signed).unwrap()

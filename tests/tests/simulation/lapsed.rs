@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use symbolon_client::{Depth, GetOptions, Progress, PutOutcome, Readable, Sink, Source};
+use symbolon_client::{
+    ClientError, Depth, GetOptions, Progress, PutOutcome, Readable, Sink, Source,
+};
 use symbolon_protocol::ledger::rows::Deals;
 use symbolon_tests::sim::{Trace, World};
 use tokio::time::sleep;
@@ -57,8 +59,8 @@ pub(super) async fn lapsed(seed: u64) -> Trace {
     world.pass_epochs(11).await;
     world.audit().await;
     // Nodes may still have all of it: nobody is paid for that any more, and so it is not well.
-    let checked = owner.verify("file", Depth::Deep, &Progress::silent()).await.unwrap();
-    assert!(checked.ended && checked.shards.iter().all(|shard| shard.fault.is_some()));
+    let checked = owner.verify("file", Depth::Deep, &Progress::silent()).await;
+    assert!(matches!(checked, Err(ClientError::Over { .. })), "{checked:?}");
     assert_eq!(put().await.outcome, PutOutcome::Stored);
     let read = owner.get(&name, Sink::Memory, &options, &Progress::silent()).await.unwrap();
     assert!(read.bytes.unwrap() == data, "the file is whole again");

@@ -284,7 +284,10 @@ fn the_example_of_the_spec() {
     let digest = link.digest(&before);
     assert_eq!(
         [before, digest].map(|hash| hash.to_string()),
-        ["b76b6063696731d03669465f79e78e90825be175ba3dcd27faa9645a126ca2c0", "",]
+        [
+            "b76b6063696731d03669465f79e78e90825be175ba3dcd27faa9645a126ca2c0",
+            "9ef5063aa52ab31a4f0b3662dbdf991fa721bb32dce5c5b37645f1eec068f140",
+        ]
     );
     let grant = Grant { version: 1, root, links: vec![link] };
     let id = grant.verify(&chain).unwrap().link_ids()[0].to_string();
