@@ -10,7 +10,7 @@ trip and drops some; `tc tbf` keeps the rate. The round trip is checked with `pi
     python3 bench/distance.py --rtt 100 --size 64MiB --congestion cubic --congestion bbr3 --rounds 3
 
 Round trips are (time at this round trip - time without the line's delay) / round trip, both in one run. They
-are bounds of what a command waits for one after the other; `--most put=10` ends with code 1 where one is passed.
+are bounds of what a command waits for one after the other; `--most put=10` fails where one is passed.
 
 Needs root, and `ip`, `iptables`, `tc` and `ping` (Debian: iproute2, iptables, iputils-ping).
 """
@@ -195,7 +195,7 @@ def steps(line, options, folder):
             listing = sold["listing"]
             take("buy", far.seconds("buy", listing, "-o", out, "--yes", "--as", "buyer"))
             if not common.same(small, out):
-                sys.exit("the bytes that came back are others")
+                raise common.Failed("the bytes that came back are others")
             os.remove(out)
     return {what: statistics.median(some) for what, some in times.items()}
 
@@ -211,7 +211,7 @@ def bulk(line, options, folder, congestion):
             puts.append(far.seconds("put", source, name, "--for", "2h", "--yes")[0])
             gets.append(far.seconds("get", name, "-o", out)[0])
             if not common.same(source, out):
-                sys.exit("the bytes that came back are others")
+                raise common.Failed("the bytes that came back are others")
             os.remove(out)
     return {"put": puts, "get": gets}
 
@@ -243,6 +243,15 @@ def delay_tool(path):
         check=True,
     )
     return os.path.join(target, "release", "delay")
+
+
+def hindrance():
+    """Why no line can be made here; nothing where one can."""
+    try:
+        with Line(delay_tool(None), 1.0, 0.0, 0):
+            return None
+    except (OSError, RuntimeError, subprocess.CalledProcessError) as why:
+        return str(why)
 
 
 def count_trips(options, tool, folder):
@@ -309,15 +318,14 @@ def main():
     with common.Folder(options.dir) as folder:
         work = count_trips if options.steps else compare
         results, rows = work(options, tool, folder.path)
-    late = results.get("late", [])
+    print(f"round trip {options.rtt:g} ms, loss {options.loss:g} %, load {load:.1f}")
+    common.table(rows)
     if options.json:
         print(json.dumps({"load": load, "rtt_ms": options.rtt, "loss": options.loss, "results": results}))
-    else:
-        print(f"round trip {options.rtt:g} ms, loss {options.loss:g} %, load {load:.1f}")
-        common.table(rows)
-        print(f"failed: too many round trips in {', '.join(late)}" if late else "passed")
-    sys.exit(1 if late else 0)
+    late = results.get("late", [])
+    common.need(not late, f"too many round trips one after the other in {', '.join(late)}")
+    return f"every byte came back as it was over {options.rtt:g} ms"
 
 
 if __name__ == "__main__":
-    main()
+    common.conclude(main)

@@ -261,7 +261,7 @@ impl GetPlan {
         let walk = walk(&self.root, options)?;
         self.faults.extend(walk.faults);
         // What stands where something wanted goes is named already.
-        let is_named = |path: &String| wanted.keys().any(|one| crate::names::shown(one) == *path);
+        let is_named = |path: &String| wanted.keys().any(|one| shown(one) == *path);
         for path in walk.special.into_iter().filter(|path| !is_named(path)) {
             let why = String::from("neither file, folder nor link: it is not removed");
             self.faults.push(FileFault { path, why });
