@@ -104,7 +104,9 @@ fn report_all(
     };
     let files = |wanted: &dyn Fn(&VerifiedObject) -> bool| -> Vec<String> {
         let wanted = objects.iter().filter(|object| wanted(object));
-        wanted.flat_map(|object| object.names.iter().cloned()).collect()
+        let mut names: Vec<_> = wanted.flat_map(|object| object.names.iter().cloned()).collect();
+        names.sort();
+        names
     };
     let (all, unwell) = (files(&|_| true), files(&|object| !is_well(object)));
     let unreadable = files(&|object| !reads(object));
