@@ -62,7 +62,8 @@ pub(crate) struct Global {
     #[arg(long, global = true, conflicts_with = "quiet")]
     pub(crate) progress: bool,
 
-    /// How much may be on its way over a long line: bbr3, or cubic where bbr3 is unfair to others
+    /// How much may be on its way: bbr3, which lost packets do not slow, or cubic [default: bbr3, and cubic on
+    /// one machine]
     #[arg(long, global = true, value_name = "CONTROL", env = env::CONGESTION, hide_env_values = true)]
     pub(crate) congestion: Option<Congestion>,
 

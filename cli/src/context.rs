@@ -32,8 +32,8 @@ pub(crate) struct Context {
     pub(crate) home: Home,
     pub(crate) out: Output,
     pub(crate) host: Host,
-    /// How much may be on its way.
-    pub(crate) congestion: Congestion,
+    /// How much may be on its way, where it was said.
+    pub(crate) congestion: Option<Congestion>,
     who: Option<String>,
     ledger: Option<String>,
 }
@@ -61,7 +61,7 @@ impl Context {
             home: Home::find(global.home.clone())?,
             out: output(global),
             host: Host::system(),
-            congestion: global.congestion.unwrap_or_default(),
+            congestion: global.congestion,
             who: global.who.clone(),
             ledger: global.ledger.clone(),
         })
@@ -130,7 +130,7 @@ impl Context {
         let mut options = BindOptions::new(secret);
         options.accept = Vec::new();
         options.relays = relays(ticket);
-        options.congestion = self.congestion;
+        options.congestion = congestion(self.congestion, is_local(ticket));
         if !is_local(ticket) {
             options.listen = vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))];
         }
@@ -285,6 +285,11 @@ pub(crate) async fn close(client: Client) {
 /// Ends an endpoint's connections.
 pub(crate) async fn hang_up(endpoint: Endpoint) {
     drop(tokio::time::timeout(GOODBYE, endpoint.close()).await);
+}
+
+/// How much an endpoint lets be on its way: on one machine no packet is lost, and CUBIC costs less.
+pub(crate) fn congestion(said: Option<Congestion>, is_local: bool) -> Congestion {
+    said.unwrap_or(if is_local { Congestion::Cubic } else { Congestion::Bbr3 })
 }
 
 /// Whether a ledger can only be used on this machine.

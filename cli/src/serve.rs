@@ -62,7 +62,7 @@ pub(crate) struct Network {
     pub(crate) relay: Vec<String>,
     /// How much may be on its way: an option of every command.
     #[arg(skip)]
-    pub(crate) congestion: Congestion,
+    pub(crate) congestion: Option<Congestion>,
 }
 
 /// A ledger to be started.
@@ -258,7 +258,7 @@ async fn endpoint(
     options.announce.clone_from(&network.announce);
     options.relays.clone_from(&network.relay);
     options.accept = vec![alpn];
-    options.congestion = network.congestion;
+    options.congestion = context::congestion(network.congestion, address.ip().is_loopback());
     Ok(Endpoint::iroh(options).await?)
 }
 

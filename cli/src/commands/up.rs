@@ -288,7 +288,9 @@ async fn detach(args: &Args, context: &Context) -> Result<(), Error> {
     if let Some(epoch_ms) = args.epoch {
         command.arg("--epoch").arg(format!("{epoch_ms}ms"));
     }
-    command.arg("--congestion").arg(context.congestion.to_string());
+    if let Some(congestion) = context.congestion {
+        command.arg("--congestion").arg(congestion.to_string());
+    }
     if let Some(listen) = args.listen {
         command.arg("--listen").arg(listen.to_string());
     }
