@@ -128,7 +128,7 @@ async fn try_publish(client: &Client, pay: Pay, out: &Output) -> Result<Amount, 
 /// What publishing may cost a verb that has no price.
 async fn asked(client: &Client, out: &Output) -> Result<Amount, Error> {
     let most = client.quote_index(&Growth::default(), 0).await?;
-    if most == Amount::ZERO || context::chain(client.ledger()).await?.params.faucet > Amount::ZERO {
+    if most == Amount::ZERO || client.recent_chain().await?.params.faucet > Amount::ZERO {
         return Ok(most);
     }
     let cost = show_amount(most);

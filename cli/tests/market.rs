@@ -7,20 +7,11 @@ mod common;
 
 use std::fs;
 
-use common::{Done, Network, bytes, units};
+use common::{Network, bytes, fails, units};
 use serde_json::Value;
 
 /// An epoch that does not end during a test.
 const LONG: &str = "1h";
-
-#[track_caller]
-fn fails(done: Done, code: i32, says: &str) -> Value {
-    let text = String::from_utf8_lossy(&done.out).into_owned();
-    assert_eq!(done.code, Some(code), "{text}{}", done.error);
-    let error = serde_json::from_str::<Value>(&text).unwrap()["error"].clone();
-    assert!(error["message"].as_str().unwrap().contains(says), "{says}: {error}");
-    error
-}
 
 fn all(network: &Network, who: &str) -> Value {
     network.run(&format!("ls --all --as {who}")).ok()["files"].clone()

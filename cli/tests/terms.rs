@@ -6,20 +6,10 @@ mod common;
 
 use std::fs;
 
-use common::{Done, Network, bytes, units, until};
-use serde_json::Value;
+use common::{Network, bytes, fails, units, until};
 
 /// An epoch that does not end during a test.
 const LONG: &str = "1h";
-
-#[track_caller]
-fn fails(done: Done, code: i32, says: &str) -> Value {
-    let text = String::from_utf8_lossy(&done.out).into_owned();
-    assert_eq!(done.code, Some(code), "{text}{}", done.error);
-    let error = serde_json::from_str::<Value>(&text).unwrap()["error"].clone();
-    assert!(error["message"].as_str().unwrap().contains(says), "{says}: {error}");
-    error
-}
 
 fn end(network: &Network, name: &str) -> u64 {
     let stat = network.run(&format!("stat {name} --as owner")).ok();

@@ -38,6 +38,16 @@ pub(crate) struct Done {
     pub(crate) error: String,
 }
 
+/// A command that ended with this code and a message that says this; its error.
+#[track_caller]
+pub(crate) fn fails(done: Done, code: i32, says: &str) -> Value {
+    let text = String::from_utf8_lossy(&done.out).into_owned();
+    assert_eq!(done.code, Some(code), "{text}{}", done.error);
+    let error = serde_json::from_str::<Value>(&text).unwrap()["error"].clone();
+    assert!(error["message"].as_str().unwrap().contains(says), "{says}: {error}");
+    error
+}
+
 impl Done {
     pub(crate) fn ok(self) -> Value {
         assert_eq!(self.code, Some(0), "{}{}", String::from_utf8_lossy(&self.out), self.error);
