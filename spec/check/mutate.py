@@ -24,6 +24,7 @@ import time
 sys.dont_write_bytecode = True
 
 import check  # noqa: E402
+import layouts  # noqa: E402
 import primitives  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -149,7 +150,9 @@ def layouts_of(tree, module):
         if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != "layout":
             continue
         path = [("body", index), ("value", None), ("args", 0)]
-        text = call.args[0].value.replace("\\\n", " ")
+        # Written here, or read from the tables of the pages.
+        written = call.args[0].value if isinstance(call.args[0], ast.Constant) else layouts.tables()
+        text = written.replace("\\\n", " ")
         for line in filter(None, map(str.strip, text.splitlines())):
             kind, rest = line.split(" ", 1)
             name, body = rest.split(":", 1)
@@ -204,6 +207,9 @@ def breaks_of(module, tree):
         if module == "ledger" and name.startswith(("History", "unfolded")):
             continue
         if name in ("encode", "layout", "_fields") or (module == "wycheproof"):
+            continue
+        # How pages are read is no rule of theirs.
+        if module == "layouts" and name in ("section", "cells", "snake", "type_of", "tables", "one"):
             continue
         for index, part in enumerate(node.body):
             if isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant):

@@ -23,12 +23,11 @@ mod stored;
 
 /// A vector: its name, why it is there, what goes in, and what comes out.
 fn case(name: &str, why: &str, input: &Value, changes: Value, outcome: &str) -> Value {
-    let mut case = json!({ "name": name, "why": why });
-    let fields = case.as_object_mut().unwrap();
-    for source in [input, &changes] {
-        fields.extend(source.as_object().unwrap().clone());
+    let mut case = input.clone();
+    let own = json!({ "name": name, "why": why, "outcome": outcome });
+    for source in [changes, own] {
+        case.as_object_mut().unwrap().extend(source.as_object().unwrap().clone());
     }
-    fields.insert("outcome".into(), outcome.into());
     case
 }
 

@@ -185,6 +185,7 @@ fn picked() -> Vec<Value> {
         (1 << 40, 64, "of a large file"),
         // Nearly half of all numbers drawn are refused here.
         ((1 << 63) + 1, 64, "of more cells than any file has"),
+        (3 << 62, 64, "of so many that a quarter of all numbers are refused"),
         (5, 0, "none are wanted"),
     ] {
         let input = json!({ "seed": seed.to_string(), "cells": cells, "count": count });

@@ -9,7 +9,7 @@ use symbolon_protocol::{
     },
     grant::{Access, Caveat, Grant, GrantToken, Link, Sale, ability, mandate, sale_link},
     id::{AccountId, ChainId, Hash, LinkId, ObjectId, OrderId, PeerId, hex, unhex},
-    identity::{Identity, text},
+    identity::{Identity, envelope, text},
 };
 
 use crate::{array, bytes, number, outcome, replay, text as field_text};
@@ -391,8 +391,17 @@ fn token_cases() -> Vec<Value> {
     let other_prefix = text::encode("recipient", &good.to_bytes());
     let mixed = whole.replacen('q', "Q", 1);
     let short = text::encode("grant", &unhex("0102").unwrap());
+    let mut aad = LEDGER.to_bytes();
+    good.verify().unwrap().digest().encode(&mut aad);
+    manifest.encode(&mut aad);
+    let info = b"symbolon 2026 grant key box v1";
+    let to = who(3).wrap_key();
+    let other_key = envelope::seal(&to, info, &aad, &[43; 32], &[4; 32]).unwrap();
     vec![
         case("good", "the holder opens it", &whole, "ok"),
+        edit("another's key", "sealed well, and not the manifest's", "WrongKey", &|token| {
+            token.key_box.clone_from(&other_key);
+        }),
         case("capitals", "as a QR code carries it", &whole.to_uppercase(), "ok"),
         stranger,
         case("one letter", "a typing error", &swapped, "Text.Damaged"),

@@ -6,7 +6,7 @@ use std::{env, format, fs, path::Path, string::String, string::ToString, vec, ve
 use serde_json::{Value, json};
 
 use super::{
-    seller::{LICENCE, list, listing_terms, public_ref},
+    seller::{LICENCE, list, listing_terms, listing_terms_on, public_ref},
     world::{
         AUTHORITY, PRICE, World, account, deal_id, key, opening, params, register, status, terms,
     },
@@ -29,6 +29,7 @@ use crate::{
 
 mod accounts;
 mod deals;
+mod sales;
 
 /// The number of the deal.
 const DEAL: u8 = 4;
@@ -42,8 +43,12 @@ fn the_files_are_what_the_rules_say() {
     check("history", &text(&Value::Array(history())));
     check("prices", &text(&Value::Array(prices())));
     check("genesis", &text(&Value::Array(geneses())));
-    for (name, write) in [("accounts", accounts::write as fn(&mut Writer)), ("deals", deals::write)]
-    {
+    for (name, write) in [
+        ("accounts", accounts::write as fn(&mut Writer)),
+        ("deals", deals::write),
+        ("sales", sales::write),
+        ("due", sales::due),
+    ] {
         let mut writer = Writer::new();
         write(&mut writer);
         check(name, &text(&Value::Array(writer.entries)));
@@ -125,6 +130,15 @@ impl Writer {
             "digest": self.parent.to_string(),
             "events": folded(&self.world.events.to_bytes()),
         }));
+    }
+
+    /// What account 1 lists on this ledger.
+    fn terms(&self, price: u128) -> Terms {
+        listing_terms_on(&self.world.id(), 1, price)
+    }
+
+    fn list(&self, listing: ListingId, price: u128) -> Action {
+        Action::List { listing, terms: self.terms(price).into() }
     }
 
     /// A block without transactions.

@@ -181,7 +181,8 @@ fn acceptances_in_range(writer: &mut Writer) {
     writer.world.now += 10_000;
     writer.empty("two deals join", "one of them with a gap");
     let proof = writer.world.prove(12);
-    writer.act("proof of one shard", "the node keeps no other", 12, proof);
+    writer.act("proof of one shard", "the node keeps no other", 12, proof.clone());
+    writer.refuse(Status::AlreadyProven, "proven again", "one proof an epoch", (12, proof));
     for epoch in 2..=4 {
         let why = if epoch == 4 { "both deals leave, one of them with a gap" } else { "all miss" };
         boundary(writer, "another epoch", why);
@@ -211,7 +212,8 @@ fn money(writer: &mut Writer) {
     let signed = [poorer, writer.world.sign(1, open.clone())];
     let why = "a unit is missing after the transfer before it";
     super::status_block(writer, Status::BalanceTooLow, "a unit too little", why, &signed);
-    writer.act("deal for everything", "fee and reserve are more than nothing", 1, open);
+    writer.act("deal for everything", "fee and reserve are more than nothing", 1, open.clone());
+    writer.refuse(Status::Exists, "the deal again", "its id is taken", (1, open));
     writer.world.now += 10_000;
     writer.empty("it joins", "epoch 1");
     let proof = writer.world.prove(11);
@@ -290,7 +292,12 @@ fn ends(writer: &mut Writer) {
         writer.act("a deal", "for one epoch", 1, open);
     }
     let end = Action::EndDeal { deal: deal_id(4) };
-    writer.act("ended before it began", "all but the fee comes back", 1, end);
+    let why = "only its owner may";
+    writer.refuse(Status::NotYours, "ended by a stranger", why, (2, end.clone()));
+    let none = Action::EndDeal { deal: deal_id(12) };
+    writer.refuse(Status::UnknownDeal, "end of no deal", "nobody opened it", (1, none));
+    writer.act("ended before it began", "all but the fee comes back", 1, end.clone());
+    writer.refuse(Status::DealClosed, "ended twice", "it has ended", (1, end));
     boundary(writer, "only the other joins", "one that was ended does not");
     prove_all(writer, "one proof each", &NODES);
     writer.world.now = writer.world.chain().epoch_started_ms + 10_000 + 2499;
