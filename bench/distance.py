@@ -8,20 +8,27 @@ trip and drops some; `tc tbf` keeps the rate. The round trip is checked with `pi
     python3 bench/distance.py --rtt 100 --steps                 # how many round trips each command waits for
     python3 bench/distance.py --rtt 20 --loss 0.1 --size 64MiB  # MB/s, beside TCP on the same line
     python3 bench/distance.py --rtt 100 --size 64MiB --congestion cubic --congestion bbr3 --rounds 3
+    python3 bench/distance.py --rtt 100 --deals 3000 --epochs 12  # what two nodes prove, one of them so far away
 
 Round trips are (time at this round trip - time without the line's delay) / round trip, both in one run. They
 are bounds of what a command waits for one after the other; `--most put=10` fails where one is passed.
+
+With `--deals` a ledger of 10 s epochs and one node are on the far side, and another node on the near one. Both are
+filled with the same shards over a line without delay; then the line becomes long, and each epoch that a node does
+not prove makes it fail.
 
 Needs root, and `ip`, `iptables`, `tc` and `ping` (Debian: iproute2, iptables, iputils-ping).
 """
 
 import argparse
+import concurrent.futures
 import json
 import os
 import shutil
 import statistics
 import subprocess
 import sys
+import time
 
 import common
 
@@ -29,6 +36,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 NEAR, FAR = "10.203.0.1", "10.203.0.2"
 PORT = 20_000
 SMALL_BYTES = 2_000
+EPOCH_SECONDS = 10
 HEADS_BYTES = 64 * common.MIB
 TCP = """
 import socket, sys, time
@@ -120,6 +128,18 @@ class Line:
             raise RuntimeError(f"{self.tool} did not start")
         sh(*self.inside(name), "iptables", "-A", "INPUT", "-i", "line", "-j", "NFQUEUE", "--queue-num", number)
 
+    def lengthen(self, rtt_ms):
+        """Makes a line that had no delay as long as this."""
+        self.rtt_ms = rtt_ms
+        for name in (self.near, self.far):
+            self.hold(name)
+        self.check()
+
+    def received(self):
+        """Bytes that came to the near side since the line was there."""
+        text = sh("ip", "-n", self.near, "-s", "-j", "link", "show", "dev", "line")
+        return json.loads(text)[0]["stats64"]["rx"]["bytes"]
+
     def check(self):
         """The line is as long as was asked, or nothing is measured."""
         words = sh(*self.inside(self.near), "ping", "-U", "-c", "5", "-i", "0.2", "-W", "5", FAR)
@@ -144,23 +164,73 @@ class FarNetwork(common.Network):
     """A ledger and nodes on the far side; who uses them is on the near one."""
 
     def __init__(self, line, program, folder, nodes, epoch, env):
-        self.line, self.port = line, PORT
+        self.line, self.port, self.user = line, PORT, line.near
         super().__init__(program, folder, nodes, epoch=epoch, env=env)
+
+    def side(self, _log):
+        """Where a server lives, and its address."""
+        return self.line.far, FAR
 
     def serve(self, line, log):
         self.port += 1
-        own = [self.program, "--home", self.home, "--json", *line, "--leashed", "--listen", f"{FAR}:{self.port}"]
-        command = [*self.line.inside(self.line.far), *own]
+        name, address = self.side(log)
+        own = [self.program, "--home", self.home, "--json", *line, "--leashed", "--listen", f"{address}:{self.port}"]
+        command = [*self.line.inside(name), *own]
         server = common.Server(command, os.path.join(self.folder, log), self.env)
         self.servers.append(server)
         return server
 
     def command(self, *line):
-        return [*self.line.inside(self.line.near), *super().command(*line)]
+        return [*self.line.inside(self.user), *super().command(*line)]
 
     def seconds(self, *line):
         done = self.run(*line)
         return done.seconds, done.document()
+
+
+class SplitNetwork(FarNetwork):
+    """A ledger and a node on the far side, whose user is there too, and a node on the near one."""
+
+    def __init__(self, line, program, folder):
+        super().__init__(line, program, folder, 2, f"{EPOCH_SECONDS}s", {})
+        self.user = line.far
+
+    def side(self, log):
+        return (self.line.near, NEAR) if log == "node1.log" else super().side(log)
+
+    def fill(self, deals, writers=6):
+        """So many deals of a shard on each node, of many lengths, by some people at the same time."""
+        people = [f"writer{number}" for number in range(min(writers, deals))]
+        for who in people:
+            self.do("init", "--as", who, "--no-passphrase", "--ledger", self.ticket)
+            self.do("account", "faucet", "--as", who)
+
+        def write(part):
+            who = people[part]
+            path = os.path.join(self.folder, who)
+            for number in range(part, deals, len(people)):
+                common.make(path, 500 + number * 7919 % 60_000, number)
+                self.do("put", path, f"file{number}", "--scheme", "1/2", "--accept-risk", "--for", "6h", "--yes",
+                        "--as", who)
+
+        with concurrent.futures.ThreadPoolExecutor(len(people)) as pool:
+            for _ in pool.map(write, range(len(people))):
+                pass
+
+    def epoch(self):
+        return self.do("ledger", "status")["epoch"]
+
+    def next_epoch(self):
+        """Asks rarely: that costs the ledger something too."""
+        now = self.epoch()
+        time.sleep(0.8 * EPOCH_SECONDS)
+        while self.epoch() == now:
+            time.sleep(0.2)
+
+    def figures(self):
+        """What the ledger says of both nodes, in the order in which they were started."""
+        rows = {row["node"]: row for row in self.do("node", "status")["nodes"]}
+        return [rows[node.ready["node"]] for node in self.nodes]
 
 
 def network(line, options, folder, congestion):
@@ -214,6 +284,39 @@ def bulk(line, options, folder, congestion):
                 raise common.Failed("the bytes that came back are others")
             os.remove(out)
     return {"put": puts, "get": gets}
+
+
+def prove(options, tool, folder):
+    """What a node beside the ledger proves, and one that is far from it, with the same shards."""
+    at = os.path.join(folder, "net")
+    os.makedirs(at)
+    with Line(tool, 0, 0.0, options.rate) as line, SplitNetwork(line, options.program, at) as net:
+        began = time.monotonic()
+        net.fill(options.deals)
+        filled = time.monotonic() - began
+        # What is stored in one epoch is proven from the next one on.
+        net.next_epoch()
+        net.next_epoch()
+        line.lengthen(options.rtt)
+        net.next_epoch()
+        before, bytes_before, cpu = net.figures(), line.received(), net.ledger.cpu()
+        for _ in range(options.epochs):
+            net.next_epoch()
+        after, received, cpu = net.figures(), line.received() - bytes_before, net.ledger.cpu() - cpu
+    rows = [("node", "round trip ms", "shards", "proven", "missed", "kB to it an epoch")]
+    results = {"filled_s": filled, "ledger_cpu_per_epoch": cpu / options.epochs, "nodes": []}
+    for then, now, rtt in zip(before, after, (0, options.rtt)):
+        proven, missed = (now[what] - then[what] for what in ("proven", "missed"))
+        carried = f"{received / 1e3 / options.epochs:.1f}" if rtt else ""
+        rows.append((now["node"][:8], f"{rtt:g}", now["shards"], proven, missed, carried))
+        results["nodes"].append({"rtt_ms": rtt, "shards": now["shards"], "proven": proven, "missed": missed})
+    print(f"{options.deals} deals stored in {filled:.0f} s; ledger {cpu / options.epochs:.2f} s of processor an epoch")
+    results["kb_per_epoch"] = received / 1e3 / options.epochs
+    for one in results["nodes"]:
+        common.need(options.deals <= one["shards"], f"a node holds {one['shards']} shards")
+        # The proof of the epoch that had just begun may have been there at the first look, and not at the last.
+        one["failed"] = one["missed"] > 0 or one["proven"] < options.epochs - 1
+    return results, rows
 
 
 def tcp(line, options, control):
@@ -309,6 +412,8 @@ def main():
     parser.add_argument("--nodes", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3, help="the medians are of so many (default 3)")
     parser.add_argument("--steps", action="store_true", help="count round trips of small commands instead")
+    parser.add_argument("--deals", type=int, default=0, help="let two nodes prove so many deals instead")
+    parser.add_argument("--epochs", type=int, default=12, help=f"of {EPOCH_SECONDS} s to look at (default 12)")
     parser.add_argument("--most", type=limit, action="append", default=[], metavar="COMMAND=COUNT")
     parser.add_argument("--congestion", action="append", help="bbr3, cubic; may be given several times")
     parser.add_argument("--delay", help="the program of bench/delay, if it is built already")
@@ -316,7 +421,7 @@ def main():
     options.program = common.binary(options.symbolon)
     tool, load = delay_tool(options.delay), common.load()
     with common.Folder(options.dir) as folder:
-        work = count_trips if options.steps else compare
+        work = prove if options.deals else count_trips if options.steps else compare
         results, rows = work(options, tool, folder.path)
     print(f"round trip {options.rtt:g} ms, loss {options.loss:g} %, load {load:.1f}")
     common.table(rows)
@@ -324,6 +429,11 @@ def main():
         print(json.dumps({"load": load, "rtt_ms": options.rtt, "loss": options.loss, "results": results}))
     late = results.get("late", [])
     common.need(not late, f"too many round trips one after the other in {', '.join(late)}")
+    if options.deals:
+        failed = [one for one in results["nodes"] if one["failed"]]
+        common.need(not failed, f"not every epoch was proven: {failed}")
+        what = f"{options.deals} deals in each of {options.epochs} epochs"
+        return f"both nodes proved {what}, one of them over {options.rtt:g} ms"
     return f"every byte came back as it was over {options.rtt:g} ms"
 
 
