@@ -103,11 +103,13 @@ async fn a_node_goes_through_a_block_of_many_pages() {
     let node = far_node(&world, server.address()).await;
     let owner = world.peer(&world.owner, &node).await;
     let grant = world.own_grant();
-    // One deal that ends with all the others, the last of them, and one that goes on.
+    // Two deals that end with all the others, one of the first and one of the last, and one that goes on.
+    let first = (1..=u8::MAX).min_by_key(|number| deal_id(*number)).unwrap();
     let last = (1..=u8::MAX).max_by_key(|number| deal_id(*number)).unwrap();
-    let other = if last == 1 { 2 } else { 1 };
-    let ends = DealTerms { epochs: 1, ..world.terms(last, 1024) };
-    for terms in [&ends, &world.terms(other, 4096)] {
+    let other = (1..=u8::MAX).find(|number| ![first, last].contains(number)).unwrap();
+    let ends = |number| DealTerms { epochs: 1, ..world.terms(number, 1024) };
+    let (early, late) = (ends(first), ends(last));
+    for terms in [&early, &late, &world.terms(other, 4096)] {
         let bytes = shard(terms.length);
         let accepted = owner.store(terms, 1, PRICE, &grant, &bytes).await.unwrap();
         world.open_deal(terms, accepted).await;
@@ -117,13 +119,16 @@ async fn a_node_goes_through_a_block_of_many_pages() {
     world.pass(4 * EPOCH_MS).await;
 
     let mut follow = world.ledger.follow(head + 1);
-    let mut page_of_ours = None;
-    while page_of_ours.is_none() {
+    let (at_first, at_last) = loop {
         let block = follow.next().await.unwrap();
-        let ended = Event::DealEnded { deal: ends.deal };
-        page_of_ours = block.events.iter().position(|event| *event == ended);
-    }
-    assert!(EVENTS_PAGE < page_of_ours.unwrap(), "it ends on a later page");
+        let ended = |terms: &DealTerms| Event::DealEnded { deal: terms.deal };
+        let place = |terms| block.events.iter().position(|event| *event == ended(terms));
+        if let (Some(first), Some(last)) = (place(&early), place(&late)) {
+            break (first, last);
+        }
+    };
+    assert!(at_first < EVENTS_PAGE, "one ends on the first page");
+    assert!(EVENTS_PAGE <= at_last, "one ends on a later page");
     let status = node.status().await.unwrap();
     assert_eq!(status.height, world.ledger.head().await.unwrap().header.height);
     assert_eq!((status.shards, status.slots), (1, 1), "what has ended is deleted");
