@@ -14,6 +14,7 @@
 
 mod blocks;
 mod onion;
+mod queue;
 mod rows;
 mod sale;
 mod writer;
@@ -28,7 +29,7 @@ use symbolon_protocol::{
     grant::Link,
     id::{AccountId, ChainId, Hash, OrderId},
     ledger::{
-        Params,
+        Params, Status,
         block::{Block, Facts, Genesis, Header, SignedHeader, transactions_root, validators_hash},
         execute::{self, Executed},
         rows::Chains,
@@ -36,9 +37,9 @@ use symbolon_protocol::{
         transaction::Transaction,
         tree,
     },
+    limits::TRANSACTION_BYTES_MAX,
     wire::ledger::{HistoryLine, HistoryPlace, ProvenRow},
 };
-use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -48,8 +49,9 @@ use crate::{
 use blocks::BLOCKS;
 pub(crate) use blocks::Blocks;
 use onion::Onions;
+use queue::Queue;
 use rows::{META, Meta, Rows, disk};
-use writer::{Submission, Writer};
+use writer::Writer;
 
 /// How to open an embedded ledger.
 pub struct Options {
@@ -71,7 +73,7 @@ impl fmt::Debug for Options {
 #[derive(Clone)]
 pub struct Embedded {
     core: Arc<Core>,
-    submissions: mpsc::Sender<Submission>,
+    queue: Queue,
     // Every clone holds one; the writer holds the other end and says when it is done.
     stopped: watch::Receiver<()>,
 }
@@ -109,14 +111,14 @@ impl Embedded {
         let authority = AccountId(key.verifying_key().to_bytes());
         let (tip_sender, tip) = watch::channel(Arc::new(block));
         let core = Arc::new(Core { database, chain, authority, key, host, tip });
-        let (submissions, queue) = mpsc::channel(QUEUE);
+        let (queue, submissions) = Queue::new();
         let (done, stopped) = watch::channel(());
-        let writer = Writer::new(core.clone(), onions, tip_sender, queue, due_ms);
+        let writer = Writer::new(core.clone(), onions, tip_sender, submissions, due_ms);
         tokio::spawn(async move {
             writer.run().await;
             drop(done);
         });
-        Ok(Self { core, submissions, stopped })
+        Ok(Self { core, queue, stopped })
     }
 
     /// Which ledger it is.
@@ -133,8 +135,8 @@ impl Embedded {
 
     /// Finishes what was submitted and lets go of the file, as soon as no other clone is left.
     pub async fn close(self) {
-        let Self { core, submissions, mut stopped } = self;
-        drop((core, submissions));
+        let Self { core, queue, mut stopped } = self;
+        drop((core, queue));
         // Fails when the writer is gone, which is what is waited for.
         while stopped.changed().await.is_ok() {}
     }
@@ -146,10 +148,12 @@ impl Embedded {
     }
 
     pub(crate) async fn submit(&self, transaction: Transaction) -> Result<Outcome, LedgerError> {
-        let (answer, outcome) = oneshot::channel();
-        let submission = Submission { transaction, answer };
-        self.submissions.send(submission).await.map_err(|_| LedgerError::Closed)?;
-        outcome.await.map_err(|_| LedgerError::Closed)?
+        if TRANSACTION_BYTES_MAX < size(&transaction) {
+            // It would wait in the queue at its full size.
+            let height = self.reader().head().await?.header.height;
+            return Ok(Outcome { height, status: Status::TooLarge });
+        }
+        self.queue.submit(transaction).await
     }
 
     pub(crate) fn reader(&self) -> Reader {
@@ -417,8 +421,6 @@ fn size(transaction: &Transaction) -> usize {
 
 /// Version of the database layout.
 const VERSION: u8 = 2;
-/// Submissions that wait: more hold up their senders.
-const QUEUE: usize = 4_096;
 /// How long a block waits for company.
 const GATHER: Duration = Duration::from_millis(5);
 /// What redb may keep in memory: hot rows and tree nodes, not the ledger.

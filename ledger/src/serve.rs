@@ -10,9 +10,7 @@ use symbolon_net::{
     crowd::{Bounds, Group},
 };
 use symbolon_protocol::{
-    codec::Encode,
-    ledger::{Status, block::Block},
-    limits::TRANSACTION_BYTES_MAX,
+    ledger::block::Block,
     wire::ledger::{Request, Response},
 };
 use tokio::{
@@ -176,11 +174,6 @@ async fn send(sender: &mut Sender, response: &Response) -> Result<(), NetError> 
 async fn respond(ledger: &Embedded, request: Request) -> Result<Response, LedgerError> {
     let reader = ledger.reader();
     match request {
-        Request::Submit { transaction } if TRANSACTION_BYTES_MAX < transaction.to_bytes().len() => {
-            // It would wait in the queue at its full size.
-            let height = reader.head().await?.header.height;
-            Ok(Response::Outcome { height, status: Status::TooLarge })
-        }
         Request::Submit { transaction } => {
             let outcome = ledger.submit(*transaction).await?;
             Ok(Response::Outcome { height: outcome.height, status: outcome.status })

@@ -4,33 +4,27 @@ use std::{future::pending, sync::Arc};
 
 use redb::ReadableDatabase;
 use symbolon_net::watch;
-use symbolon_protocol::ledger::transaction::Transaction;
 use symbolon_protocol::{
     ledger::{
         Status,
         block::{Block, Facts},
         execute::{self, BlockBuilder, Pushed},
     },
-    limits::{BLOCK_BYTES_MAX, TRANSACTION_BYTES_MAX},
+    limits::BLOCK_BYTES_MAX,
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::mpsc,
     time::{Instant, timeout_at},
 };
 
 use super::{
     Core, GATHER, Position,
     onion::Onions,
+    queue::Submission,
     rows::{self, Rows, disk},
     seal, size,
 };
 use crate::{error::LedgerError, port::Outcome};
-
-/// A transaction and who waits for what comes of it.
-pub(super) struct Submission {
-    pub(super) transaction: Transaction,
-    pub(super) answer: oneshot::Sender<Result<Outcome, LedgerError>>,
-}
 
 pub(super) struct Writer {
     core: Arc<Core>,
@@ -157,15 +151,11 @@ fn make(
     let (mut applied, mut answers, mut held_over) = (Vec::new(), Vec::new(), Vec::new());
     for submission in batch {
         let bytes = size(&submission.transaction);
-        if bytes <= TRANSACTION_BYTES_MAX && !builder.fits(bytes) {
+        if !builder.fits(bytes) {
             held_over.push(submission);
             continue;
         }
-        let pushed = match bytes <= TRANSACTION_BYTES_MAX {
-            true => builder.push(&submission.transaction),
-            false => Err(Status::TooLarge),
-        };
-        let outcome = match pushed {
+        let outcome = match builder.push(&submission.transaction) {
             Ok(Pushed::Applied) => {
                 applied.push(submission.transaction.clone());
                 Outcome { height, status: Status::Applied }
