@@ -15,6 +15,7 @@ use symbolon_protocol::{
     grant::Grant,
     id::{Hash, NodeId},
     ledger::rows::{Deal, Nodes},
+    limits::SLICE_BYTES,
     session::{
         NodeFault,
         download::{Download, Input, Output},
@@ -27,8 +28,20 @@ pub(crate) use slices::SLICE_STRIPES;
 pub(crate) use slices::ShardAt;
 use slices::Slices;
 
-/// Groups in flight: one being read by the user, one being decoded, the others on their way.
-const WINDOW: u32 = 4;
+/// Bytes of shards that are asked for at once, to begin with: what a fast line at home carries in a second.
+const WINDOW_BYTES: usize = 16 * 1024 * 1024;
+
+/// Bytes of shards on their way at most: 1 Gbit/s for a round trip of 200 ms.
+const WINDOW_BYTES_MAX: usize = 25_000_000;
+
+/// Groups in flight of a scheme, to begin with and at most.
+fn windows(required: u8) -> (u32, u32) {
+    let group = usize::from(required.max(1)) * SLICE_BYTES;
+    let groups = |bytes: usize| u32::try_from(bytes.div_ceil(group)).unwrap_or(u32::MAX);
+    // One being read by the user and one being decoded are not on their way.
+    let most = groups(WINDOW_BYTES_MAX) + 2;
+    (groups(WINDOW_BYTES).clamp(2, most), most)
+}
 
 /// Plain bytes of one group and the content leaves of its cells.
 #[derive(Debug)]
@@ -143,8 +156,9 @@ impl Client {
         let required = coder.layout().required;
         let mut slices = Slices::new(self, id, &deal, coder, reading);
         let shards = slices.connectable().await?;
-        let session = Download::new(required, shards, (span.first, span.end), WINDOW);
-        let mut session = session.suspecting(suspects);
+        let (window, most) = windows(required);
+        let session = Download::new(required, shards, (span.first, span.end), window);
+        let mut session = session.growing_to(most).suspecting(suspects);
         session.handle(self.host().ticks_ms(), Input::Start);
         loop {
             while let Some(output) = session.poll() {
@@ -258,4 +272,17 @@ fn decode_group(
         group.plain.truncate(filled + stripe.plain_length);
     }
     Ok(group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_of_bytes() {
+        assert_eq!(windows(1), (16, 26));
+        assert_eq!(windows(4), (4, 8));
+        assert_eq!(windows(16), (2, 4));
+        assert_eq!(windows(32), (2, 3));
+    }
 }

@@ -111,7 +111,7 @@ impl BindOptions {
             .clear_address_lookup()
             .portmapper_config(PortmapperConfig::Disabled)
             .net_report_config(NetReportConfig::minimal())
-            .transport_config(transport(OF_NODES, self.congestion)?)
+            .transport_config(transport(OF_NODES, ANSWERED_WINDOW_BYTES, self.congestion)?)
             .clear_ip_transports();
         for (address, needed) in sockets(&self.listen) {
             builder = builder
@@ -184,7 +184,11 @@ struct Silence {
     idle: Duration,
 }
 
-fn transport(silence: Silence, congestion: Congestion) -> Result<QuicTransportConfig, NetError> {
+fn transport(
+    silence: Silence,
+    window_bytes: u32,
+    congestion: Congestion,
+) -> Result<QuicTransportConfig, NetError> {
     let mut sizes = MtuDiscoveryConfig::default();
     sizes.upper_bound(DATAGRAM_BYTES_MAX);
     let idle =
@@ -193,8 +197,8 @@ fn transport(silence: Silence, congestion: Congestion) -> Result<QuicTransportCo
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
-        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
-        .send_window(u64::from(CONNECTION_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(window_bytes))
+        .send_window(u64::from(SEND_WINDOW_BYTES))
         .keep_alive_interval(silence.keep_alive)
         .max_idle_timeout(Some(idle))
         .mtu_discovery_config(Some(sizes))
@@ -288,8 +292,8 @@ impl Endpoint {
             Alpn::Storage => (OF_NODES, CONNECT),
             Alpn::Ledger => (OF_LEDGERS, CONNECT_LEDGER),
         };
-        let options = ConnectOptions::new()
-            .with_transport_config(transport(silence, self.options.congestion)?);
+        let transport = transport(silence, DIALLED_WINDOW_BYTES, self.options.congestion)?;
+        let options = ConnectOptions::new().with_transport_config(transport);
         let address = EndpointAddr::from_parts(id, addresses);
         let dial = async {
             let dialled = self.inner.connect_with_opts(address, alpn.as_bytes(), options).await;
@@ -587,13 +591,20 @@ const OF_LEDGERS: Silence =
 const DATAGRAM_BYTES_MAX: u16 = 1472;
 /// Streams a peer may have open at once.
 const STREAMS_MAX: u32 = 256;
-/// One stream: 160 Mbit/s at a round trip of 100 ms; whoever wants more opens several. It cannot be
-/// larger: noq 1.4.0 keeps what has not been read packet by packet and ends the whole connection
-/// ("too many gaps in stream buffer") at 2048 packets, so 2048 packets of the smallest full size,
-/// about 1150 bytes, must fill the window.
+/// One stream: 80 Mbit/s at a round trip of 200 ms; whoever wants more opens several. It cannot be much
+/// larger: noq 1.4.0 keeps what has not been read frame by frame, puts together only frames that left a sixth of
+/// their packet empty, and ends the whole connection ("too many gaps in stream buffer") above 2048 of them. After
+/// one lost packet a whole window waits unread, so 2048 of the smallest full packets, about 1150 bytes each, must
+/// fill it.
 const STREAM_WINDOW_BYTES: u32 = 2_000_000;
-/// All streams of a connection: what one peer can make this machine hold.
-const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// All streams of a connection to a peer that was dialled: 1 Gbit/s at a round trip of 200 ms are 25 MB on their
+/// way, and a window is given out again only once an eighth of it was read.
+const DIALLED_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
+/// All streams of a connection from a caller: what a stranger can make this machine hold. Eight shards on their way
+/// at once, each on a stream of its own.
+const ANSWERED_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// What is sent on a connection and not yet acknowledged: as much as whoever dialled takes.
+const SEND_WINDOW_BYTES: u32 = DIALLED_WINDOW_BYTES;
 
 #[cfg(test)]
 mod tests {

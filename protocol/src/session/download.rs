@@ -6,6 +6,9 @@
 //! another slice only when one is late (half as long again as the 95th percentile) and its group is
 //! the one the reader waits for, so that hedging never takes capacity from useful work. Who was late
 //! is asked last from then on: a node that is gone costs one wait, not one per group.
+//!
+//! The window may grow: a long fast path is full only with many groups under way. It follows the time from
+//! asking for a group to having it, which says both that a path is long and that it is full.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -26,6 +29,17 @@ const LATE_MARGIN_MS: u64 = 25;
 
 /// A node that keeps nobody waiting for good: after this long without an answer it counts as failed.
 const GIVE_UP_MS: u64 = 20_000;
+
+/// A group that was here sooner leaves room for one more under way, in milliseconds: several times the longest
+/// round trip there is, so the path is full before this is reached.
+const QUICK_MS: u64 = 1_000;
+
+/// A group that took longer takes one from those under way, in milliseconds: on a slow link many groups at once
+/// bring none of them sooner, and the last would come after [`GIVE_UP_MS`].
+const SLOW_MS: u64 = 4_000;
+
+/// Groups under way at least: one that is read, and one that comes.
+const WINDOW_MIN: u32 = 2;
 
 /// Transient faults a node is forgiven.
 const STRIKES: u8 = 3;
@@ -120,6 +134,7 @@ impl Shard {
 
 #[derive(Debug, Default)]
 struct Group {
+    since_ms: u64,
     asked: BTreeMap<u8, u64>,
     arrived: Vec<u8>,
     ready: bool,
@@ -134,6 +149,7 @@ pub struct Download {
     next: u32,
     end: u32,
     window: u32,
+    window_max: u32,
     first: u32,
     samples: VecDeque<u64>,
     outputs: VecDeque<Output>,
@@ -159,12 +175,21 @@ impl Download {
             next: first,
             end,
             window: window.max(1),
+            window_max: window.max(1),
             first,
             samples: VecDeque::new(),
             outputs: VecDeque::new(),
             now_ms: 0,
             over: false,
         }
+    }
+
+    /// Has as many groups in flight as bring each of them within a time, up to so many.
+    #[must_use]
+    pub fn growing_to(mut self, window_max: u32) -> Self {
+        self.window_max = window_max.max(WINDOW_MIN);
+        self.window = self.window.min(self.window_max);
+        self
     }
 
     /// Asks these nodes last: they failed or kept a reader waiting in another session.
@@ -234,6 +259,7 @@ impl Download {
         }
         if !group.ready && group.arrived.len() >= usize::from(self.required) {
             group.ready = true;
+            let took = now_ms.saturating_sub(group.since_ms);
             let indexes = group.arrived.clone();
             let unwanted: Vec<_> = core::mem::take(&mut group.asked).into_keys().collect();
             self.outputs.push_back(Output::Ready { slice, indexes });
@@ -241,6 +267,16 @@ impl Download {
                 self.forget(index);
                 self.outputs.push_back(Output::Cancel { index, slice });
             }
+            self.fit_window(took);
+        }
+    }
+
+    /// Grows or shrinks the window after a group that took so long.
+    fn fit_window(&mut self, took_ms: u64) {
+        if took_ms < QUICK_MS {
+            self.window = (self.window + 1).min(self.window_max);
+        } else if SLOW_MS < took_ms {
+            self.window = (self.window - 1).max(self.window.min(WINDOW_MIN));
         }
     }
 
@@ -327,7 +363,7 @@ impl Download {
 
     fn advance(&mut self, now_ms: u64) {
         while self.next < self.end && self.groups.len() < self.window as usize {
-            self.groups.insert(self.next, Group::default());
+            self.groups.insert(self.next, Group { since_ms: now_ms, ..Group::default() });
             self.next += 1;
         }
         if self.groups.is_empty() {
@@ -504,6 +540,60 @@ mod tests {
         // Five are wanted of the first group, and only four are beyond suspicion.
         assert_eq!(fetches, vec![(1, 0), (2, 0), (4, 0), (5, 0), (0, 0)]);
         assert_eq!(download.faults().count(), 0, "a suspicion is no fault of this session");
+    }
+
+    /// Reads a segment over a link that carries a slice in so long, one after the other, each of which is so
+    /// long on its way. The window in the end.
+    fn over_a_link(scheme: (u8, u8), windows: (u32, u32), slice_ms: u64, way_ms: u64) -> u32 {
+        let shards = (0..scheme.1).map(|index| (index, PeerId([index; 32])));
+        let download = Download::new(scheme.0, shards, (0, 64), windows.0);
+        let mut download = download.growing_to(windows.1);
+        let (mut now, mut free_at) = (0, 0);
+        let mut coming: VecDeque<(u64, u8, u32)> = VecDeque::new();
+        download.handle(now, Input::Start);
+        loop {
+            while let Some(output) = download.poll() {
+                match output {
+                    Output::Fetch { index, slice, .. } => {
+                        free_at = now.max(free_at) + slice_ms;
+                        coming.push_back((free_at + way_ms, index, slice));
+                    }
+                    // What was asked for takes its time on the link all the same.
+                    Output::Cancel { .. } => {}
+                    Output::Ready { slice, .. } => download.handle(now, Input::Consumed { slice }),
+                    Output::Complete => {
+                        let faults = download.shards.values().filter_map(|shard| shard.fault);
+                        assert_eq!(faults.count(), 0, "nobody is at fault");
+                        return download.window;
+                    }
+                    short @ Output::Short { .. } => panic!("{short:?}"),
+                }
+            }
+            let (at, index, slice) = *coming.front().expect("something was asked for");
+            match download.deadline().filter(|deadline| *deadline < at) {
+                Some(deadline) => {
+                    now = deadline;
+                    download.handle(now, Input::Tick);
+                }
+                None => {
+                    coming.pop_front();
+                    now = at;
+                    download.handle(now, Input::Arrived { index, slice });
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn as_many_groups_are_under_way_as_the_link_takes() {
+        assert_eq!(over_a_link((4, 8), (4, 8), 8, 200), 8, "1 Gbit/s at a round trip of 200 ms");
+        assert_eq!(over_a_link((4, 8), (4, 8), 1_000, 20), WINDOW_MIN, "8 Mbit/s");
+    }
+
+    #[test]
+    fn a_slow_link_is_nobodys_fault() {
+        over_a_link((4, 8), (4, 8), 2_000, 20);
+        over_a_link((16, 32), (2, 4), 300, 20);
     }
 
     #[test]
