@@ -131,6 +131,9 @@ fn what_is_over_looks_over() {
     assert!(!error["hint"].as_str().unwrap().contains("away"), "{error}");
     fails(network.run(&format!("get f --range 0..10 -o {out} --replace --as owner")), 3, "is over");
     fails(network.run("verify f --as owner"), 3, "is over");
+    let all = fails(network.run("verify * --as owner"), 7, "1 file cannot be read: f");
+    assert!(all["hint"].as_str().unwrap().contains("time is over"), "{all}");
+    assert_eq!(all["details"]["over"], serde_json::json!(["f"]));
     fails(network.run("share f --to bob --as owner"), 3, "is over");
     assert_eq!(file(&network)["over"], true);
     let status = network.run("status --as owner").ok();

@@ -12,7 +12,7 @@ use symbolon_protocol::{
     content::FileKey,
     grant::ability,
     id::{NodeId, ObjectId},
-    ledger::rows::{Deal, DealState},
+    ledger::rows::Deal,
     limits::{CELL_BYTES, SLICE_BYTES},
     session::NodeFault,
     wire::storage::RefusalCode,
@@ -26,7 +26,7 @@ use crate::{
     error::{ClientError, ErrorKind},
     names::Found,
     progress::{Awaited, Progress, Step, Wait},
-    term::Kept,
+    term::{Kept, epoch_ms, runs},
 };
 
 /// How long a node has to answer a check, in milliseconds.
@@ -88,8 +88,6 @@ pub struct VerifyReport {
     /// Whether any shard is not what its node is paid to keep. It is written down on this machine: the same
     /// file put again is stored anew.
     pub damaged: bool,
-    /// Whether the time of any segment is over.
-    pub ended: bool,
 }
 
 /// What checking one object of several files found.
@@ -169,18 +167,24 @@ impl Client {
         progress: &Progress,
     ) -> Result<VerifyReport, ClientError> {
         let file = entry.view()?;
-        let kept = self.kept(&self.chain_row().await?, &entry.object).await?;
-        if let Kept::Over { since_ms: since_ms @ Some(_) } = kept {
-            return Err(ClientError::Over { name: entry.name.to_string(), since_ms });
+        let chain = self.chain_row().await?;
+        let over = |since_ms| ClientError::Over { name: entry.name.to_string(), since_ms };
+        // What is there still may be gone at any moment: nobody is paid to keep it.
+        if let Kept::Over { since_ms: since_ms @ Some(_) } =
+            self.kept(&chain, &entry.object).await?
+        {
+            return Err(over(since_ms));
         }
         let key = FileKey::from_bytes(entry.object.key.expose());
         let grant = self.own_grant(file.object, ability::READ)?;
         let mut shards = Vec::new();
-        let (mut readable, mut ended) = (true, false);
+        let mut readable = true;
         for segment in 0..file.segments {
             let id = key.deal(segment);
             let deal = self.deal(&id).await?.ok_or(ClientError::DealGone { segment, deal: id })?;
-            let over = matches!(deal.state, DealState::Completed | DealState::Cancelled);
+            if !runs(&deal) {
+                return Err(over(Some(epoch_ms(&chain, deal.end))));
+            }
             let room = Arc::new(Semaphore::new(AT_ONCE));
             let mut checks = JoinSet::new();
             for (index, address, root) in self.deal_nodes(&deal).await? {
@@ -199,11 +203,6 @@ impl Client {
             found.sort_by_key(|check| check.index);
             let good = found.iter().filter(|check| check.fault.is_none()).count();
             readable &= good >= usize::from(deal.required);
-            for check in found.iter_mut().filter(|_| over) {
-                // What is there still may be gone at any moment.
-                check.fault = Some(String::from("its deal has ended: nobody is paid to keep it"));
-            }
-            ended |= over;
             shards.extend(found);
         }
         let damaged = shards.iter().any(|shard| shard.damaged);
@@ -219,7 +218,6 @@ impl Client {
             shards,
             readable,
             damaged,
-            ended,
         })
     }
 

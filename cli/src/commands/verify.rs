@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use serde_json::{Value, json};
-use symbolon_client::{Depth, VerifiedObject, VerifyReport, shown};
+use symbolon_client::{ClientError, Depth, VerifiedObject, VerifyReport, shown};
 
 use super::folder::{bytes, first_few};
 use crate::{
@@ -71,7 +71,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
 fn hint(name: &str, checked: &VerifyReport) -> String {
     let name = quoted(name);
     let anew = format!("symbolon put FILE {name} --replace");
-    match (checked.damaged || checked.ended, checked.readable) {
+    match (checked.damaged, checked.readable) {
         (true, true) => format!(
             "the file still reads. Store it anew, and all its shards are back: {anew}; where FILE is not \
              here any more, fetch it first: symbolon get {name} -o FILE"
@@ -110,7 +110,8 @@ fn report_all(
     };
     let (all, unwell) = (files(&|_| true), files(&|object| !is_well(object)));
     let unreadable = files(&|object| !reads(object));
-    let json = json_all(&name, depth, objects, (&all, &unwell, &unreadable));
+    let over = files(&|object| matches!(object.found, Err(ClientError::Over { .. })));
+    let json = json_all(&name, depth, objects, [&all, &unwell, &unreadable, &over]);
     let mut table = Table::new(&[("VERDICT", Align::Left), ("FILES", Align::Left)]);
     for object in objects.iter().filter(|object| !is_well(object)) {
         table.row(vec![verdict(object), first_few(&object.names)]);
@@ -135,8 +136,8 @@ fn report_all(
     Err(if unreadable.is_empty() {
         let message = format!("shards of {} did not pass", count(unwell.len(), "file"));
         Error::new(Kind::Partial, message)
-            .hint(if found(objects).any(|found| found.damaged || found.ended) {
-                "all of them still read. Put them again as they were put: what is damaged or over is stored anew; \
+            .hint(if found(objects).any(|found| found.damaged) {
+                "all of them still read. Put them again as they were put: what is damaged is stored anew; \
                  what is not here any more, fetch first"
             } else {
                 "all of them still read, and nodes may only be away for a while: try again later"
@@ -144,9 +145,22 @@ fn report_all(
     } else {
         let message = format!("{} cannot be read", count(unreadable.len(), "file"));
         Error::new(Kind::NotEnough, format!("{message}: {}", first_few(&unreadable)))
-            .hint("nodes may only be away for a while: try again later")
+            .hint(hint_unreadable(unreadable.len(), over.len()))
     }
     .details(json))
+}
+
+/// What helps where so many files cannot be read, and the time of so many of them is over.
+fn hint_unreadable(unreadable: usize, over: usize) -> String {
+    let away = "nodes may only be away for a while: try again later";
+    let again = "put them again to have them stored again";
+    match (over, unreadable - over) {
+        (0, _) => away.into(),
+        (_, 0) => format!("their time is over: {again}"),
+        (over, _) => {
+            format!("the time of {} is over: {again}. Of the others, {away}", count(over, "file"))
+        }
+    }
 }
 
 fn found(objects: &[VerifiedObject]) -> impl Iterator<Item = &VerifyReport> {
@@ -169,7 +183,7 @@ fn json_all(
     name: &str,
     depth: Depth,
     objects: &[VerifiedObject],
-    (all, unwell, unreadable): (&[String], &[String], &[String]),
+    [all, unwell, unreadable, over]: [&[String]; 4],
 ) -> Value {
     let list = objects.iter().map(|object| {
         let found = object.found.as_ref();
@@ -187,6 +201,7 @@ fn json_all(
         "files": all.len(),
         "unwell": unwell,
         "unreadable": unreadable,
+        "over": over,
         "readable": unreadable.is_empty(),
         "checked_slices": found(objects).map(|found| found.checked_slices).sum::<u64>(),
         "checked_cells": found(objects).map(|found| found.checked_cells).sum::<u64>(),

@@ -20,7 +20,7 @@ pub(super) async fn mended(seed: u64) -> Trace {
     let data = world.bytes("file", 700_000);
     assert_eq!(put(&owner, &data).await.outcome, PutOutcome::Stored);
     let well = verify(&owner, Depth::Deep).await;
-    assert!(!well.damaged && !well.ended && well.shards.iter().all(|shard| shard.fault.is_none()));
+    assert!(!well.damaged && well.shards.iter().all(|shard| shard.fault.is_none()));
     assert_eq!(put(&owner, &data).await.outcome, PutOutcome::Already);
 
     // Away is not damaged: nothing is stored anew for that.
