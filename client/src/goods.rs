@@ -25,6 +25,10 @@ use crate::{
     term::{Kept, runs},
 };
 
+/// Pages of a seller's deals that a list of listings is worth, of [`ROWS_MAX`] rows each: who has more deals than
+/// that may slow down nobody who only looks around. Who buys looks through all.
+const PAGES_MAX: usize = 64;
+
 /// What stands behind a listing.
 pub(crate) struct Goods {
     pub(crate) kept: Kept,
@@ -55,11 +59,25 @@ fn fits(deal: &Deal, layout: &Layout) -> bool {
         && kept >= usize::from(segment.required)
 }
 
-/// Of two deals for a segment the one that keeps it, and longer.
-fn take_better(found: &mut BTreeMap<u32, Deal>, deal: Deal, layout: &Layout) {
-    let better = |old: &Deal| (runs(old), old.end) < (runs(&deal), deal.end);
-    if fits(&deal, layout) && found.get(&deal.segment).is_none_or(better) {
-        found.insert(deal.segment, deal);
+/// A file that is for sale, and the deals that keep it.
+struct Sought {
+    layout: Layout,
+    /// One for each segment that has any.
+    found: BTreeMap<u32, Deal>,
+}
+
+impl Sought {
+    /// Of two deals for a segment the one that keeps it, and longer.
+    fn take_better(&mut self, deal: &Deal) {
+        let better = |old: &Deal| (runs(old), old.end) < (runs(deal), deal.end);
+        if fits(deal, &self.layout) && self.found.get(&deal.segment).is_none_or(better) {
+            self.found.insert(deal.segment, deal.clone());
+        }
+    }
+
+    /// Whether every segment is kept.
+    fn is_whole(&self) -> bool {
+        self.found.len() == self.layout.segments() as usize && self.found.values().all(runs)
     }
 }
 
@@ -116,65 +134,70 @@ impl Client {
         manifest: &Manifest,
     ) -> Result<Goods, ClientError> {
         let layout = manifest.layout().map_err(|error| ClientError::Grant(error.to_string()))?;
-        let wanted = layout.segments() as usize;
-        let mut found: BTreeMap<u32, Deal> = BTreeMap::new();
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let page = self.ledger().scan(DealsOf, &seller.0, after.as_deref(), ROWS_MAX).await?;
-            let ids: Vec<_> =
-                page.iter().filter_map(|(key, _)| Some(DealsOf::parse(key)?.1)).collect();
-            for deal in self.rows_of(Deals, &ids).await?.into_iter().flatten() {
-                if deal.object == manifest.object {
-                    take_better(&mut found, deal, &layout);
-                }
-            }
-            if page.len() < ROWS_MAX || (found.len() == wanted && found.values().all(runs)) {
-                break;
-            }
-            after = page.into_iter().next_back().map(|(key, _)| key);
-        }
+        let mut sought =
+            BTreeMap::from([(manifest.object, vec![Sought { layout, found: BTreeMap::new() }])]);
+        self.seek(seller, &mut sought, usize::MAX).await?;
+        let found = sought.into_values().flatten().next().map(|one| one.found).unwrap_or_default();
         let kept = kept_by(chain, &found, &layout);
         let keepers = |deal: &Deal| deal.shards.iter().flatten().map(|shard| shard.node).collect();
         let holders = found.values().map(|deal| (deal.required, keepers(deal))).collect();
         Ok(Goods { kept, holders })
     }
 
-    /// Says of each listing until when what it sells is stored. The deals of a seller are looked through
-    /// once, and of a seller who has very many only the first.
+    /// Looks through a seller's deals for those that keep something, until all of it is found or so many pages
+    /// were read. Whether there were no more of them.
+    async fn seek(
+        &self,
+        seller: &AccountId,
+        sought: &mut BTreeMap<ObjectId, Vec<Sought>>,
+        pages: usize,
+    ) -> Result<bool, ClientError> {
+        let mut after: Option<Vec<u8>> = None;
+        for _ in 0..pages {
+            let page = self.ledger().scan(DealsOf, &seller.0, after.as_deref(), ROWS_MAX).await?;
+            let ids: Vec<_> =
+                page.iter().filter_map(|(key, _)| Some(DealsOf::parse(key)?.1)).collect();
+            for deal in self.rows_of(Deals, &ids).await?.into_iter().flatten() {
+                for one in sought.get_mut(&deal.object).into_iter().flatten() {
+                    one.take_better(&deal);
+                }
+            }
+            if page.len() < ROWS_MAX || sought.values().flatten().all(Sought::is_whole) {
+                return Ok(true);
+            }
+            after = page.into_iter().next_back().map(|(key, _)| key);
+        }
+        Ok(false)
+    }
+
+    /// Says of each listing until when what it sells is stored, as far as [`PAGES_MAX`] pages of its seller's
+    /// deals show it. They are looked through once for all of a seller's listings.
     pub(crate) async fn with_goods(
         &self,
         chain: &Chain,
         views: Vec<(ListingView, Listing)>,
     ) -> Result<Vec<ListingView>, ClientError> {
-        let mut sellers: BTreeMap<AccountId, BTreeSet<ObjectId>> = BTreeMap::new();
+        let mut sellers: BTreeMap<AccountId, BTreeMap<ObjectId, Vec<Sought>>> = BTreeMap::new();
         for (view, listing) in &views {
-            sellers.entry(view.seller).or_default().insert(listing.terms.manifest.object);
+            let manifest = &listing.terms.manifest;
+            let Ok(layout) = manifest.layout() else { continue };
+            let sought = sellers.entry(view.seller).or_default().entry(manifest.object);
+            sought.or_default().push(Sought { layout, found: BTreeMap::new() });
         }
-        let mut deals: BTreeMap<ObjectId, Vec<Deal>> = BTreeMap::new();
         let mut whole = BTreeSet::new();
-        for (seller, objects) in sellers {
-            let keys = self.ledger().scan(DealsOf, &seller.0, None, ROWS_MAX).await?;
-            if keys.len() < ROWS_MAX {
-                whole.insert(seller);
-            }
-            let ids: Vec<_> =
-                keys.iter().filter_map(|(key, _)| Some(DealsOf::parse(key)?.1)).collect();
-            for deal in self.rows_of(Deals, &ids).await?.into_iter().flatten() {
-                if objects.contains(&deal.object) {
-                    deals.entry(deal.object).or_default().push(deal);
-                }
+        for (seller, sought) in &mut sellers {
+            if self.seek(seller, sought, PAGES_MAX).await? {
+                whole.insert(*seller);
             }
         }
         let views = views.into_iter().map(|(mut view, listing)| {
             let manifest = &listing.terms.manifest;
-            let found = deals.get(&manifest.object).map_or(&[][..], Vec::as_slice);
-            if let (true, Ok(layout)) = (whole.contains(&view.seller), manifest.layout()) {
-                let mut best = BTreeMap::new();
-                for deal in found {
-                    take_better(&mut best, deal.clone(), &layout);
-                }
-                view.kept = Some(kept_by(chain, &best, &layout));
-            }
+            let of_object = sellers.get(&view.seller).and_then(|all| all.get(&manifest.object));
+            let layout = manifest.layout().ok();
+            let found =
+                of_object.into_iter().flatten().find(|one| Some(&one.layout) == layout.as_ref());
+            let known = found.filter(|one| one.is_whole() || whole.contains(&view.seller));
+            view.kept = known.map(|one| kept_by(chain, &one.found, &one.layout));
             view
         });
         Ok(views.collect())

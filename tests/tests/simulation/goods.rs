@@ -2,17 +2,20 @@
 //! time is over or ends before the access that is sold, whose nodes are away, whose preview was never
 //! shown or is another one's. None is ordered, and nobody's money moves.
 
-use symbolon_client::{Client, ClientError, Progress, SellOptions, Source};
+use ed25519_dalek::SigningKey;
+use symbolon_client::{Client, ClientError, Kept, ListingFilter, Progress, SellOptions, Source};
+use symbolon_ledger::ROWS_MAX;
 use symbolon_protocol::{
     Amount,
-    id::{ListingId, TransactionId},
+    id::{AccountId, DealId, Hash, ListingId, ObjectId, TransactionId},
     ledger::{
         Status,
-        rows::{Deals, DealsOf, Listing, ListingState, Listings, Orders, Table},
-        transaction::{Action, Transaction},
+        rows::{Access, Deals, DealsOf, Listing, ListingState, Listings, Orders, Table},
+        transaction::{Acceptance, Action, DealTerms, Transaction},
     },
 };
 use symbolon_tests::sim::{Trace, World};
+use tokio::task::JoinSet;
 
 use super::put_options;
 
@@ -31,6 +34,7 @@ pub(super) async fn goods(seed: u64) -> Trace {
     unseen(&mut world, &seller, &buyer).await;
     out_of_reach(&mut world, &seller, &buyer).await;
     over(&mut world, &seller, &buyer).await;
+    among_many(&world, &seller, &buyer).await;
     assert_eq!(buyer.account().await.unwrap().balance, money, "nothing was paid");
     assert!(world.ledger().scan(Orders, &[], None, 1).await.unwrap().is_empty());
     seller.close().await;
@@ -172,4 +176,69 @@ async fn over(world: &mut World, seller: &Client, buyer: &Client) {
     let again = seller.sell("late", &options, &Progress::silent()).await.unwrap_err();
     assert!(matches!(again, ClientError::Over { .. }), "{again:?}");
     assert_eq!(seller.account().await.unwrap().balance, before);
+}
+
+/// A list says of a seller with more deals than one answer holds what it says of others.
+async fn among_many(world: &World, seller: &Client, buyer: &Client) {
+    let listing = offer(world, seller, "behind", 0).await;
+    let object = row(world, listing).await.terms.manifest.object;
+    let (ledger, account) = (world.ledger(), world.identity("seller").account());
+    let mut ours = None;
+    for (key, _) in ledger.scan(DealsOf, &account.0, None, ROWS_MAX).await.unwrap() {
+        let (_, deal) = DealsOf::parse(&key).unwrap();
+        let row = ledger.row(Deals, &deal).await.unwrap().unwrap();
+        ours = ours.or((row.object == object).then_some(deal));
+    }
+    open_before(world, ours.unwrap(), ROWS_MAX + 1).await;
+    let shown = buyer.listings(&ListingFilter { ended: true, ..ListingFilter::default() }).await;
+    let shown = shown.unwrap();
+    let kept = |id: ListingId| shown.iter().find(|view| view.id == id).unwrap().kept;
+    assert!(matches!(kept(listing), Some(Kept::Until { .. })), "{:?}", kept(listing));
+    assert!(shown.iter().all(|view| view.kept.is_some()), "{shown:?}");
+}
+
+/// Opens small deals of the seller, all of which come before another one.
+async fn open_before(world: &World, end: DealId, count: usize) {
+    let (ledger, keeper) = (world.ledger(), SigningKey::from_bytes(&[33; 32]));
+    let until = ledger.head().await.unwrap().header.height + 100;
+    let sign = |key: &SigningKey, number: u64, action: Action| {
+        let mut id = [77; 16];
+        id[..8].copy_from_slice(&number.to_le_bytes());
+        Transaction::build(ledger.chain(), key, TransactionId(id), until, action)
+    };
+    let register = Action::RegisterNode {
+        payout: AccountId([78; 32]),
+        addresses: Vec::new(),
+        custody_key: None,
+        price: Amount(1),
+        capacity: 1 << 30,
+    };
+    let registered = ledger.submit(sign(&keeper, 0, register)).await.unwrap();
+    assert_eq!(registered.status, Status::Applied);
+    let seller = world.identity("seller");
+    let hashes = (0_u64..).map(|number| Hash(*blake3::hash(&number.to_le_bytes()).as_bytes()));
+    let openings = hashes.filter(|opening| DealId::of(opening) < end).take(count);
+    let mut submitted = JoinSet::new();
+    for (number, opening) in (0..).zip(openings) {
+        let terms = DealTerms {
+            deal: DealId::of(&opening),
+            owner: seller.account(),
+            object: ObjectId([7; 16]),
+            segment: number,
+            required: 1,
+            total: 1,
+            length: 1024,
+            access: Access::Granted,
+            epochs: 1,
+        };
+        let (chain, shard) = (ledger.chain(), (0, Hash([7; 32])));
+        let accepted = Acceptance::build(&chain, &terms, &keeper, shard, Amount(1), u64::MAX);
+        let (acceptances, cost_max) = (vec![accepted], Amount::credits(1));
+        let open = Action::OpenDeal { opening, terms, acceptances, cost_max };
+        let open = sign(&seller.account_key(), u64::from(number), open);
+        let ledger = ledger.clone();
+        submitted.spawn(async move { ledger.submit(open).await.unwrap().status });
+    }
+    let outcomes = submitted.join_all().await;
+    assert!(outcomes.iter().all(|status| *status == Status::Applied), "{outcomes:?}");
 }
