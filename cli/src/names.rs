@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use symbolon_client::{Client, ClientError, Growth, LedgerClock, Name, Progress, PullReport, Step};
-use symbolon_protocol::Amount;
+use symbolon_protocol::{Amount, id::ChainId};
 
 use crate::{
     context::{self, Context},
@@ -150,6 +150,22 @@ pub(crate) async fn now_ms(client: &Client, context: &Context) -> u64 {
         }
         _ => context.host.now_ms(),
     }
+}
+
+/// The clock of a ledger that is this home's and answers at once. It needs no identity, so nobody is asked for a
+/// passphrase.
+pub(crate) async fn clock_of(context: &Context, chain: &ChainId) -> Option<LedgerClock> {
+    context.ticket().ok().filter(|ticket| ticket.chain == *chain)?;
+    let asked = async {
+        let (ledger, endpoint) = context.ledger().await.ok()?;
+        let row = context::chain(&ledger).await.ok();
+        Some((row, endpoint))
+    };
+    let (row, endpoint) = tokio::time::timeout(PATIENCE, asked).await.ok()??;
+    context::hang_up(endpoint).await;
+    let clock = LedgerClock::read(&row?, context.host.now_ms());
+    tell_clock(&clock, &context.out);
+    Some(clock)
 }
 
 /// Warns of a clock that is wrong.

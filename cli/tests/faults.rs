@@ -412,10 +412,20 @@ fn a_grant_gives_what_it_says_to_whom_it_says_and_no_more() {
     passed_on(&shared);
 
     shared.share("bob", "soon", " --until 1500ms");
+    let inspect = format!("grant inspect {}", shared.grant("soon"));
     until("the grant's time is over", || {
-        let inspect = format!("grant inspect {}", shared.grant("soon"));
-        shared.network.run(&inspect).ok()["expired"] == true
+        let found = shared.network.run(&inspect).ok();
+        assert_eq!(found["clock"], "ledger", "{found}");
+        found["expired"] == true
     });
+    // Where no ledger is known it says by whose clock instead, and where time plays no part, by none.
+    let elsewhere = shared.network.folder.path().join("elsewhere");
+    let clock = |line: &str| -> Value {
+        let done = command(&elsewhere, &words(line)).output().unwrap();
+        serde_json::from_slice::<Value>(&done.stdout).unwrap()["clock"].clone()
+    };
+    assert_eq!(clock(&inspect), "machine");
+    assert_eq!(clock(&format!("grant inspect {}", shared.grant("cells"))), Value::Null);
     shared.refused("bob", "soon", "time is over");
     fails(shared.network.run("share data --to bob --until 2020-01-01 --as owner"), 2, "end before");
 

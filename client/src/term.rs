@@ -38,9 +38,10 @@ pub struct LedgerClock {
 }
 
 impl LedgerClock {
-    /// A live ledger makes a block at least once an epoch, so its time lies between the last block's and
-    /// a little more than an epoch after the last boundary.
-    fn read(chain: &Chain, machine_ms: u64) -> Self {
+    /// By a ledger's row about itself. A live ledger makes a block at least once an epoch, so its time lies
+    /// between the last block's and a little more than an epoch after the last boundary.
+    #[must_use]
+    pub fn read(chain: &Chain, machine_ms: u64) -> Self {
         let length = chain.params.epoch_ms;
         let latest = chain.epoch_started_ms.saturating_add(length).saturating_add(length / 4);
         let latest = latest.max(chain.time_ms).saturating_add(CLOCK_OFF_MS);

@@ -30,7 +30,8 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Say what a grant allows, to whom, and until when; needs no network
+    /// Say what a grant allows, to whom, and until when; needs no network, and goes by this machine's
+    /// clock without it
     #[command(after_help = "Example:\n  symbolon grant inspect @report.grant")]
     Inspect {
         /// grant1..., @FILE, or - for stdin
@@ -68,7 +69,7 @@ Examples:
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> {
     match args.verb {
-        Verb::Inspect { grant } => inspect(&grants::parse(&grant)?, context),
+        Verb::Inspect { grant } => inspect(&grants::parse(&grant)?, context).await,
         Verb::Attenuate { grant, to, limits, output } => {
             attenuate(&grants::parse(&grant)?, &to, &limits, output, context).await
         }
@@ -77,9 +78,29 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     }
 }
 
-fn inspect(token: &GrantToken, context: &Context) -> Result<Report, Error> {
+/// By whose clock a grant's time is judged.
+enum Clock {
+    Ledgers,
+    /// The grant's ledger is not this home's, or does not answer.
+    Machines,
+}
+
+/// What o'clock it is for a grant, and by whose clock; nothing of that for one that has no limit in time.
+async fn clock(token: &GrantToken, context: &Context) -> (u64, Option<Clock>) {
+    let mut caveats = token.grant.links.iter().flat_map(|link| &link.caveats);
+    let in_time = |of: &Caveat| matches!(of, Caveat::NotBefore { .. } | Caveat::NotAfter { .. });
+    if !caveats.any(in_time) {
+        return (context.host.now_ms(), None);
+    }
+    match names::clock_of(context, &token.chain).await {
+        Some(clock) => (clock.now_ms, Some(Clock::Ledgers)),
+        None => (context.host.now_ms(), Some(Clock::Machines)),
+    }
+}
+
+async fn inspect(token: &GrantToken, context: &Context) -> Result<Report, Error> {
     let verified = token.verify();
-    let now_ms = context.host.now_ms();
+    let (now_ms, clock) = clock(token, context).await;
     let manifest = &token.manifest;
     let ids = verified.as_ref().map(|verified| verified.link_ids()).unwrap_or_default();
     let holder = token.grant.links.last().map(|link| link.audience.to_string());
@@ -95,6 +116,10 @@ fn inspect(token: &GrantToken, context: &Context) -> Result<Report, Error> {
         "valid": verified.is_ok(),
         "fault": fault,
         "expired": expired(token, now_ms),
+        "clock": clock.as_ref().map(|clock| match clock {
+            Clock::Ledgers => "ledger",
+            Clock::Machines => "machine",
+        }),
         "root": token.grant.root.to_string(),
         "holder": holder,
         "object": manifest.object.to_string(),
@@ -113,8 +138,15 @@ fn inspect(token: &GrantToken, context: &Context) -> Result<Report, Error> {
     }
     let state =
         if expired(token, now_ms) { "signatures are right; its time is over" } else { "valid" };
-    Ok(Report::new(json)
-        .field("grant", state)
+    let report = Report::new(json).field("grant", state);
+    let report = match clock {
+        None => report,
+        Some(Clock::Ledgers) => report.field("by", "the ledger's clock"),
+        Some(Clock::Machines) => {
+            report.field("by", "this machine's clock: the grant's ledger was not reached")
+        }
+    };
+    Ok(report
         .field("owner", token.grant.root.to_string())
         .field("holder", holder.unwrap_or_default())
         .field("object", manifest.object.to_string())
