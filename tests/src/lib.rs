@@ -2,10 +2,12 @@
 //!
 //! - [`sim`]: a network in one thread and in virtual time, made of the production parts;
 //! - [`auditor`]: books of its own, kept from blocks alone, that must agree with the ledger's;
-//! - [`liars`]: nodes and disks that misbehave, one way each.
+//! - [`liars`]: nodes and disks that misbehave, one way each;
+//! - [`between`]: liars that change what honest nodes and ledgers answer;
 //! - [`witness`]: nodes that remember all they were given, and compare.
 
 pub mod auditor;
+pub mod between;
 pub mod liars;
 pub mod sim;
 pub mod witness;

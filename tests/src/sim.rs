@@ -39,7 +39,10 @@ use tokio::{
     time::{Duration, sleep},
 };
 
-use crate::auditor::{Auditor, check_disk};
+use crate::{
+    auditor::{Auditor, check_disk},
+    between::{self, Instead, LedgerTwist, Twist},
+};
 
 /// When worlds begin: 2026-01-01 in milliseconds.
 const START_MS: u64 = 1_767_225_600_000;
@@ -265,11 +268,53 @@ impl World {
 
     /// Starts a node that does not run; on its own folder, as after a crash.
     pub async fn start_node(&mut self, number: usize) {
+        let endpoint = self.network.endpoint(self.stations[number].secret);
+        let ledger = Remote::new(endpoint.clone(), self.ticket.clone());
+        self.start_node_at(number, endpoint, ledger).await;
+    }
+
+    /// The same for a node that is told of the ledger by a liar.
+    pub async fn start_node_told(&mut self, number: usize, ticket: LedgerTicket) {
+        let endpoint = self.network.endpoint(self.stations[number].secret);
+        let ledger = Remote::new(endpoint.clone(), ticket);
+        self.start_node_at(number, endpoint, ledger).await;
+    }
+
+    /// The same for a node that has a liar before it: what these people are answered is the liar's.
+    pub async fn start_node_behind(&mut self, number: usize, people: &[&str], twist: Twist) {
+        let secret = self.stations[number].secret;
+        let asker = |name: &&str| self.identity(name).access_key().to_bytes();
+        let askers = people.iter().map(asker).collect();
+        let (front, home) = (self.network.endpoint(secret), MemoryNetwork::new());
+        let endpoint = home.endpoint(secret);
+        let ledger = Remote::new(self.network.endpoint_beside(secret), self.ticket.clone());
+        between::node(front, home, askers, twist);
+        self.start_node_at(number, endpoint, ledger).await;
+    }
+
+    /// The address of somebody who answers as the ledger, and lies.
+    #[must_use]
+    pub fn lying_ledger(&self, name: &str, twist: LedgerTwist) -> LedgerTicket {
+        self.ledger_between(name, (Arc::new(|_| None), twist))
+    }
+
+    /// The same of somebody who keeps things from the ledger.
+    #[must_use]
+    pub fn silent_ledger(&self, name: &str, instead: Instead) -> LedgerTicket {
+        self.ledger_between(name, (instead, Arc::new(|_, answer| answer)))
+    }
+
+    fn ledger_between(&self, name: &str, lies: (Instead, LedgerTwist)) -> LedgerTicket {
+        let front = self.network.endpoint(derive(self.seed, name));
+        let ticket = LedgerTicket { address: front.address(), ..self.ticket.clone() };
+        between::ledger(front, self.ticket.address.clone(), lies);
+        ticket
+    }
+
+    async fn start_node_at(&mut self, number: usize, endpoint: Endpoint, ledger: Remote) {
         let host = self.host(&format!("node {number}"));
-        let ticket = self.ticket.clone();
         let station = &mut self.stations[number];
         assert!(station.node.is_none(), "it runs already");
-        let endpoint = self.network.endpoint(station.secret);
         let mut limits = Limits::for_capacity(CAPACITY);
         limits.disk_reserve_bytes = 0;
         // What is sent and never paid for goes within minutes instead of an hour.
@@ -286,7 +331,7 @@ impl World {
             // Only a ledger that was set back takes a disk away.
             accept_loss: 0 < station.starts && !station.dir.exists(),
         };
-        let ledger = Ledger::Remote(Remote::new(endpoint.clone(), ticket));
+        let ledger = Ledger::Remote(ledger);
         let node = Node::start(options, station.secret, endpoint, ledger, host).await;
         station.node = Some(node.expect("a node starts on its own folder"));
         station.starts += 1;
@@ -400,9 +445,27 @@ impl World {
         self.client_at(name, device, endpoint)
     }
 
+    /// The same as [`Self::device`], told of the ledger by a liar.
+    pub fn device_told(&mut self, name: &str, device: &str, ticket: LedgerTicket) -> Client {
+        let secret = self.identity(name).access_key().to_bytes();
+        let endpoint = self.network.endpoint(secret);
+        self.client_told(name, device, endpoint, ticket)
+    }
+
     fn client_at(&mut self, name: &str, device: &str, endpoint: Endpoint) -> Client {
+        let ticket = self.ticket.clone();
+        self.client_told(name, device, endpoint, ticket)
+    }
+
+    fn client_told(
+        &mut self,
+        name: &str,
+        device: &str,
+        endpoint: Endpoint,
+        ticket: LedgerTicket,
+    ) -> Client {
         let identity = self.identity(name);
-        let ledger = Ledger::Remote(Remote::new(endpoint.clone(), self.ticket.clone()));
+        let ledger = Ledger::Remote(Remote::new(endpoint.clone(), ticket));
         let (host, dir) = (self.host(device), self.folder.path().join(device));
         let client = Client::new(Setup { identity, ledger, endpoint, host, dir });
         client.expect("a client can be made in an empty folder")

@@ -31,6 +31,8 @@ mod mended;
 mod money;
 #[path = "simulation/names.rs"]
 mod names;
+#[path = "simulation/promises.rs"]
+mod promises;
 #[path = "simulation/refund.rs"]
 mod refund;
 #[path = "simulation/resumed.rs"]
@@ -98,6 +100,11 @@ fn the_whole_road() {
 #[test]
 fn liars_are_named_and_not_paid() {
     repeat("liars_are_named_and_not_paid", liars::liars);
+}
+
+#[test]
+fn nobody_is_believed_about_what_it_keeps() {
+    repeat("nobody_is_believed_about_what_it_keeps", promises::promises);
 }
 
 #[test]
