@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
+use symbolon_ledger::LedgerError;
 use symbolon_protocol::{
     Amount,
     content::FileKey,
     custody::{self, DeliveryKey, Release},
-    grant::{Grant, GrantToken},
+    grant::{Caveat, Grant, GrantToken, Link},
     id::{AccountId, ListingId, NodeId, OrderId, TransactionId},
     ledger::{
         Status,
@@ -125,7 +126,7 @@ impl Client {
             return Err(ClientError::OrderRefunded(entry.order));
         }
         let (key, custodians) = self.collect_key(&entry.order, &listing, progress).await?;
-        let sale = self.ledger().sale(&entry.order).await?;
+        let sale = self.sale_of(&entry.order, &order).await?;
         let links = vec![listing.terms.mandate.clone(), sale];
         let grant = Grant { version: 1, root: listing.seller, links };
         let file = (&listing.terms.manifest, key.as_bytes());
@@ -145,6 +146,17 @@ impl Client {
             custodians,
             outcome,
         })
+    }
+
+    /// The ledger's link of an order. That it is signed is seen when the grant is made; but so is that of
+    /// another order, which is another buyer's or over at another time.
+    async fn sale_of(&self, id: &OrderId, order: &Order) -> Result<Link, ClientError> {
+        let sale = self.ledger().sale(id).await?;
+        let ends = Caveat::NotAfter { time_ms: order.access_until_ms };
+        match sale.caveats == [Caveat::Order { order: *id }, ends] {
+            true => Ok(sale),
+            false => Err(LedgerError::Forged { what: "the sale of another order" }.into()),
+        }
     }
 
     /// The purchase the index has for this listing, or a new one, written down.
@@ -320,7 +332,7 @@ impl Client {
         let context = custody::release_context(&self.ledger().chain(), id, &order.listing);
         let mut asks = JoinSet::new();
         let mut faults = Vec::new();
-        for (node, row) in custodians.iter().zip(rows) {
+        for ((index, node), row) in (1_u8..).zip(custodians).zip(rows) {
             let Some(row) = row else {
                 faults.push((*node, NodeFault::Offline));
                 continue;
@@ -328,19 +340,20 @@ impl Client {
             let (client, node, order) = (self.clone(), address(*node, &row), *id);
             asks.spawn(async move {
                 let request = Request::Release { order };
-                (node.id, client.peers().ask(&node, &request, PATIENCE).await)
+                ((index, node.id), client.peers().ask(&node, &request, PATIENCE).await)
             });
         }
         let mut releases = Vec::new();
         while let Some(answer) = asks.join_next().await {
-            let Ok((node, answer)) = answer else { continue };
+            let Ok(((index, node), answer)) = answer else { continue };
             match answer {
                 Ok(Response::Released { release }) => {
                     let capsule = &listing.terms.capsule;
                     let checked = release.verify(&vault.key, capsule, &order.delivery, &context);
-                    match checked {
-                        Ok(()) => releases.push(release),
-                        Err(_) => faults.push((node, NodeFault::Corrupt)),
+                    // Another custodian's release is well made, and would stand in for its own.
+                    match checked.is_ok() && release.index == index {
+                        true => releases.push(release),
+                        false => faults.push((node, NodeFault::Corrupt)),
                     }
                 }
                 Ok(_) => faults.push((node, NodeFault::Corrupt)),
@@ -350,9 +363,7 @@ impl Client {
                 break;
             }
         }
-        // Two custodians cannot answer with one index: each proves its own share.
         releases.sort_by_key(|release| release.index);
-        releases.dedup_by_key(|release| release.index);
         Ok((releases, faults))
     }
 

@@ -26,7 +26,7 @@ use symbolon_protocol::{
 };
 
 use crate::{
-    Client,
+    Client, NodeView,
     account::{Key, transaction_id},
     catalog::FileKind,
     download::{LeavesWanted, Reading},
@@ -136,6 +136,9 @@ pub struct SellReport {
     /// How it ended.
     pub outcome: SellOutcome,
 }
+
+/// A vault's public side and who keeps its shares; or who keeps none, and what it did.
+type Shared = Result<(VaultKey, Vec<CustodyAcceptance>), (NodeId, NodeFault)>;
 
 /// What is left of a limit.
 struct Purse {
@@ -306,37 +309,55 @@ impl Client {
         nodes.sort_by_cached_key(|node| {
             *blake3::Hasher::new().update(&id.0).update(&node.id.0).finalize().as_bytes()
         });
-        let ids: Vec<_> = nodes.iter().map(|node| node.id).collect();
+        let mut faults: Vec<_> = nodes.iter().map(|node| (node.id, NodeFault::Offline)).collect();
         let mut reachable = self.answering(nodes).await;
-        reachable.truncate(CUSTODIANS);
-        let total = reachable.len();
+        faults.retain(|(node, _)| reachable.iter().all(|there| there.id != *node));
+        let (key, custodians) = loop {
+            let chosen = &reachable[..reachable.len().min(CUSTODIANS)];
+            if chosen.is_empty() {
+                return Err(ClientError::NotEnoughCustodians { released: 0, needed: 1, faults });
+            }
+            match self.share_among(id, chosen).await? {
+                Ok(shared) => break shared,
+                // Shared anew without it. Who has kept a share takes the new one in its place.
+                Err((node, fault)) => {
+                    reachable.retain(|there| there.id != node);
+                    faults.push((node, fault));
+                }
+            }
+        };
+        let nodes = custodians.iter().map(|accepted| accepted.node).collect();
+        let action = Action::OpenVault { vault: id, key: key.clone(), custodians };
+        self.send(transaction_id("open vault", &id.0), action).await?;
+        Ok((id, Vault { owner: self.me(), key, custodians: nodes }))
+    }
+
+    /// Shares the vault's secret among these nodes.
+    async fn share_among(&self, id: VaultId, nodes: &[NodeView]) -> Result<Shared, ClientError> {
+        let total = nodes.len();
         let required = total / 2 + 1;
-        if total == 0 {
-            let faults = ids.into_iter().map(|node| (node, NodeFault::Offline)).collect();
-            return Err(ClientError::NotEnoughCustodians { released: 0, needed: 1, faults });
-        }
         let narrow = |count: usize| u8::try_from(count).expect("at most five custodians");
         let secret = self.identity().vault_secret(&self.ledger().chain(), &id);
         let (key, shares) =
             custody::share(&secret, narrow(required), narrow(total), &self.host().random())
                 .map_err(|error| ClientError::Internal(error.to_string()))?;
         let mut custodians = Vec::new();
-        for (node, share) in reachable.iter().zip(&shares) {
-            custodians.push(self.keep_share(id, &key, node, share).await?);
+        for (node, share) in nodes.iter().zip(&shares) {
+            match self.keep_share(id, &key, node, share).await? {
+                Ok(accepted) => custodians.push(accepted),
+                Err(fault) => return Ok(Err((node.id, fault))),
+            }
         }
-        let nodes = reachable.iter().map(|node| node.id).collect();
-        let action = Action::OpenVault { vault: id, key: key.clone(), custodians };
-        self.send(transaction_id("open vault", &id.0), action).await?;
-        Ok((id, Vault { owner: self.me(), key, custodians: nodes }))
+        Ok(Ok((key, custodians)))
     }
 
     async fn keep_share(
         &self,
         vault: VaultId,
         key: &VaultKey,
-        node: &crate::NodeView,
+        node: &NodeView,
         share: &custody::Share,
-    ) -> Result<CustodyAcceptance, ClientError> {
+    ) -> Result<Result<CustodyAcceptance, NodeFault>, ClientError> {
         let (chain, owner) = (self.ledger().chain(), self.me());
         let index = share.index();
         let terms = CustodyTerms {
@@ -355,17 +376,15 @@ impl Client {
         let request =
             Request::KeepShare { vault, owner, key: key.clone(), index, share: sealed, signature };
         let to = address(node.id, &node.row);
-        let fault = match self.peers().ask(&to, &request, PATIENCE).await {
+        Ok(match self.peers().ask(&to, &request, PATIENCE).await {
             Ok(Response::InCustody { acceptance })
                 if terms.verify_acceptance(&acceptance).is_ok() =>
             {
-                return Ok(acceptance);
+                Ok(acceptance)
             }
-            Ok(_) => NodeFault::Corrupt,
-            Err(error) => error.fault(),
-        };
-        let (needed, faults) = (key.required(), vec![(node.id, fault)]);
-        Err(ClientError::NotEnoughCustodians { released: usize::from(index) - 1, needed, faults })
+            Ok(_) => Err(NodeFault::Corrupt),
+            Err(error) => Err(error.fault()),
+        })
     }
 
     /// Puts a listing on the ledger, or finds the one that is there.

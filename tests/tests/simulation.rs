@@ -13,6 +13,8 @@ mod changing;
 mod clocks;
 #[path = "simulation/crash.rs"]
 mod crash;
+#[path = "simulation/custodians.rs"]
+mod custodians;
 #[path = "simulation/devices.rs"]
 mod devices;
 #[path = "simulation/far.rs"]
@@ -105,6 +107,11 @@ fn liars_are_named_and_not_paid() {
 #[test]
 fn nobody_is_believed_about_what_it_keeps() {
     repeat("nobody_is_believed_about_what_it_keeps", promises::promises);
+}
+
+#[test]
+fn custodians_who_lie_hold_up_no_sale() {
+    repeat("custodians_who_lie_hold_up_no_sale", custodians::custodians);
 }
 
 #[test]

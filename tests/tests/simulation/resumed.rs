@@ -28,8 +28,8 @@ const GROUP: u64 = 16 * 65_520;
 const NODES: usize = 5;
 
 /// Everything that may have become of a part, and one get that nothing happened to.
-const HARMS: [Harm; 6] =
-    [Harm::None, Harm::First, Harm::Any, Harm::Shorter, Harm::OtherNote, Harm::NoNote];
+const HARMS: [Harm; 7] =
+    [Harm::None, Harm::First, Harm::Any, Harm::Shorter, Harm::OtherNote, Harm::Other, Harm::NoNote];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Harm {
@@ -40,6 +40,8 @@ enum Harm {
     Any,
     Shorter,
     OtherNote,
+    /// Both part and note are another file's: they agree with each other.
+    Other,
     NoNote,
 }
 
@@ -59,7 +61,9 @@ pub(super) async fn resumed(seed: u64) -> Trace {
     let listing = sell(&owner).await;
     let buyer = world.client("buyer");
     buyer.faucet().await.unwrap();
-    for (number, harm) in [Harm::Any, Harm::OtherNote, Harm::None].into_iter().enumerate() {
+    for (number, harm) in
+        [Harm::Any, Harm::OtherNote, Harm::Other, Harm::None].into_iter().enumerate()
+    {
         if number == 0 {
             let bought = buyer.buy(&listing, PRICE, &Progress::silent()).await.unwrap();
             let token = bought.token.to_text();
@@ -161,19 +165,20 @@ async fn goes_on(
             part.set_len(length).unwrap();
             length / GROUP * GROUP
         }
-        Harm::OtherNote => {
+        Harm::OtherNote | Harm::Other => {
             let other = world.folder().join(format!("{who}-{harm:?}-other"));
             // A buyer has no other file: the owner's own note of one will do.
             let name = Readable::Name(b"other".to_vec());
             if who == "owner" {
                 stopped(client, &name, &other, after).await;
             }
-            let theirs = if who == "owner" {
-                beside(&other, "note")
-            } else {
-                beside(&world.folder().join("owner-OtherNote-other"), "note")
+            let theirs = match who {
+                "owner" => other,
+                _ => world.folder().join("owner-OtherNote-other"),
             };
-            fs::copy(theirs, beside(&target, "note")).unwrap();
+            for file in if harm == Harm::Other { &["note", "part"][..] } else { &["note"] } {
+                fs::copy(beside(&theirs, file), beside(&target, file)).unwrap();
+            }
             0
         }
         Harm::NoNote => {
