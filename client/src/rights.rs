@@ -3,9 +3,9 @@
 use symbolon_protocol::{
     Amount,
     grant::{Caveat, GrantToken, ability},
-    id::{LinkId, ObjectId},
+    id::{AccountId, LinkId, ObjectId},
     identity::Recipient,
-    ledger::{Status, transaction::Action},
+    ledger::{Status, rows::Revocations, transaction::Action},
 };
 
 use zeroize::Zeroizing;
@@ -140,8 +140,15 @@ impl Client {
     /// A holder is known by the access key: that is the one its links are signed with.
     async fn revoke_as(&self, key: Key, link: LinkId) -> Result<u64, ClientError> {
         let id = transaction_id("revoke", &link.0);
+        let by = match key {
+            Key::Account => self.me(),
+            Key::Access => AccountId::from(self.identity().peer()),
+        };
         match self.send_once(key, id, Action::Revoke { link }).await {
-            Ok(()) | Err(ClientError::LedgerRefused(Status::Exists)) => {}
+            Ok(()) => {}
+            // That it was done before is not taken on a server's word.
+            Err(ClientError::LedgerRefused(Status::Exists))
+                if self.ledger().row(Revocations, &(link, by)).await?.is_some() => {}
             Err(error) => return Err(error),
         }
         Ok(self.ledger().head().await?.header.height)

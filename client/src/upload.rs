@@ -539,9 +539,16 @@ impl Client {
         match self.send(transaction_id("end deal", &deal.0), Action::EndDeal { deal }).await {
             Ok(_) => Ok(true),
             // Ended before: by an `rm` that came no further, or by its time. Or it is somebody else's.
-            Err(ClientError::LedgerRefused(
-                Status::DealClosed | Status::UnknownDeal | Status::IdReused | Status::NotYours,
-            )) => Ok(false),
+            Err(
+                error @ ClientError::LedgerRefused(
+                    Status::DealClosed | Status::UnknownDeal | Status::IdReused | Status::NotYours,
+                ),
+            ) => {
+                // Its row says so too, or it would be paid for on a server's word.
+                let row = self.deal(&deal).await?;
+                let ours = row.filter(|row| runs(row) && row.owner == self.me());
+                if ours.is_some() { Err(error) } else { Ok(false) }
+            }
             Err(error) => Err(error),
         }
     }

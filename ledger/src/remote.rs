@@ -2,7 +2,7 @@
 //!
 //! What is checked: a header is the authority's, of this ledger, and not older than what this program
 //! knew when it asked; a row, or its absence, stands under that header's state root; an applied
-//! transaction stands in the table of seen ones, unless the authority's own key answers; a followed
+//! transaction, and one whose id was used, stands in the table of seen ones, unless the authority's own key answers; a followed
 //! block follows the one before and its header covers its transactions. What is not, and cannot be
 //! with today's headers: events, history lines, and that a scan left nothing out.
 //!
@@ -93,21 +93,34 @@ impl Remote {
     pub(crate) async fn submit(&self, transaction: Transaction) -> Result<Outcome, LedgerError> {
         let (sender, id, digest) = (transaction.sender, transaction.id, transaction.digest());
         let request = Request::Submit { transaction: Box::new(transaction) };
-        let outcome = self.ask(&request, |response, _| match response {
-            Response::Outcome { height, status } => Ok(Outcome { height, status }),
-            other => Err(unexpected(other)),
-        });
-        let outcome = outcome.await?;
         let authority_itself = AccountId::from(self.inner.ticket.address.id) == self.authority();
-        if outcome.status == Status::Applied && !authority_itself {
+        for _ in 0..SUBMITTED_TIMES {
+            let outcome = self.ask(&request, |response, _| match response {
+                Response::Outcome { height, status } => Ok(Outcome { height, status }),
+                other => Err(unexpected(other)),
+            });
+            let outcome = outcome.await?;
+            // What both of these say is done: that is not taken on a server's word.
+            let done = matches!(outcome.status, Status::Applied | Status::IdReused);
+            if authority_itself || !done {
+                return Ok(outcome);
+            }
             let values = self.values(vec![SeenTable::key(&(sender, id))]).await?;
             let seen = values.into_iter().next().flatten();
             let seen = seen.and_then(|bytes| Seen::from_bytes(&bytes).ok());
-            if seen.is_none_or(|seen| (seen.digest, seen.height) != (digest, outcome.height)) {
-                return Err(LedgerError::Forged { what: "an outcome that is not on the ledger" });
+            let holds = match (outcome.status, seen) {
+                (Status::Applied, Some(seen)) => {
+                    (seen.digest, seen.height) == (digest, outcome.height)
+                }
+                (_, Some(seen)) => seen.digest != digest,
+                // An id may be forgotten between answer and question: then it is free again.
+                (_, None) => false,
+            };
+            if holds {
+                return Ok(outcome);
             }
         }
-        Ok(outcome)
+        Err(LedgerError::Forged { what: "an outcome that is not on the ledger" })
     }
 
     pub(crate) async fn head(&self) -> Result<SignedHeader, LedgerError> {
@@ -538,6 +551,8 @@ impl Follower {
 /// How long a height counts as that of a moment ago: a ledger makes far fewer blocks in that time than a
 /// transaction may wait for.
 const RECENT: Duration = Duration::from_secs(2);
+/// How often a transaction is sent whose outcome does not hold.
+const SUBMITTED_TIMES: usize = 2;
 /// How long one answer may take, a block commit included.
 const ANSWER: Duration = Duration::from_millis(ANSWER_MS);
 const ANSWER_MS: u64 = 20_000;

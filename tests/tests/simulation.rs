@@ -41,6 +41,8 @@ mod refund;
 mod resumed;
 #[path = "simulation/road.rs"]
 mod road;
+#[path = "simulation/told.rs"]
+mod told;
 
 use std::{future::Future, panic::AssertUnwindSafe};
 
@@ -112,6 +114,11 @@ fn nobody_is_believed_about_what_it_keeps() {
 #[test]
 fn custodians_who_lie_hold_up_no_sale() {
     repeat("custodians_who_lie_hold_up_no_sale", custodians::custodians);
+}
+
+#[test]
+fn what_a_ledger_cannot_prove_costs_nobody_anything() {
+    repeat("what_a_ledger_cannot_prove_costs_nobody_anything", told::told);
 }
 
 #[test]

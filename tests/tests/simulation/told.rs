@@ -1,0 +1,245 @@
+//! A ledger that lies to those who ask it. Events are nobody's but the server's word: no node deletes a paid
+//! shard for one. An older state is proven as well as the newest: no device lets go of what it has published
+//! since. And the sale of another order is not taken for one's own.
+
+use std::sync::{Arc, Mutex};
+
+use symbolon_client::{
+    Client, ClientError, GetOptions, Progress, Readable, SellOptions, Sink, Source,
+};
+use symbolon_ledger::LedgerError;
+use symbolon_protocol::{
+    Amount,
+    id::{DealId, LinkId, OrderId},
+    ledger::{
+        Status,
+        block::Event,
+        rows::{Deal, DealState, Deals, Roots, Table},
+        transaction::Action,
+    },
+    wire::ledger::{Request, Response},
+};
+use symbolon_tests::{
+    between::LedgerTwist,
+    sim::{Trace, World},
+};
+
+use super::put_options;
+
+const PRICE: Amount = Amount(1_000_000_001);
+
+pub(super) async fn told(seed: u64) -> Trace {
+    let mut world = World::found(seed, 8).await;
+    let owner = world.client("owner");
+    owner.faucet().await.unwrap();
+    put(&world, &owner, "file").await;
+    world.pass_epochs(1).await;
+    of_ends(&mut world, &owner).await;
+    of_another_sale(&mut world, &owner).await;
+    owner.close().await;
+    of_what_was_done(&mut world).await;
+    of_older_names(&mut world).await;
+    world.finish().await
+}
+
+async fn put(world: &World, client: &Client, name: &str) {
+    let source = Source::Bytes(world.bytes(name, 200_000).into());
+    client.put(source, name, &put_options(300), &Progress::silent()).await.unwrap();
+}
+
+async fn check(world: &World, client: &Client, name: &str) {
+    let (what, whole) = (Readable::Name(name.into()), GetOptions::default());
+    let read = client.get(&what, Sink::Memory, &whole, &Progress::silent()).await.unwrap();
+    assert!(read.bytes.unwrap() == world.bytes(name, 200_000), "{name}");
+}
+
+/// A node is told, with every block, that all deals have ended and that orders and grants are dead.
+async fn of_ends(world: &mut World, owner: &Client) {
+    let deals = world.ledger().scan(Deals, &[], None, 100).await.unwrap();
+    let deals: Vec<DealId> = deals.iter().map(|(key, _)| Deals::parse(key).unwrap()).collect();
+    let by = world.identity("owner").account();
+    let twist: LedgerTwist = Arc::new(move |_, response| {
+        let Response::Block { mut block, more } = response else { return response };
+        let ended = deals.iter().map(|deal| Event::DealEnded { deal: *deal });
+        block.events.extend(ended);
+        block.events.push(Event::OrderRefunded { order: OrderId([7; 16]) });
+        block.events.push(Event::Revoked { link: LinkId([7; 16]), by });
+        Response::Block { block, more }
+    });
+    let ticket = world.lying_ledger("a ledger that ends all", twist);
+    let victims = [0, 1, 2];
+    for number in victims {
+        world.kill_node(number).await;
+        world.start_node_told(number, ticket.clone()).await;
+    }
+    world.pass_epochs(2).await;
+    world.audit_disks();
+    for number in victims {
+        let row = world.row(number).await;
+        assert_eq!(row.missed_in_row, 0, "node {number} goes on proving");
+    }
+    let stat = owner.stat("file").await.unwrap();
+    assert_eq!(stat.segments[0].shards.len(), 8);
+    check(world, owner, "file").await;
+    for number in victims {
+        world.kill_node(number).await;
+        world.start_node(number).await;
+    }
+    world.pass_epochs(1).await;
+}
+
+/// A buyer is given the sale of another order of the same goods: one of its own that is over, and one of
+/// somebody else. Both are signed as they should be.
+async fn of_another_sale(world: &mut World, owner: &Client) {
+    let options = SellOptions {
+        title: "File".into(),
+        description: String::new(),
+        price: PRICE,
+        licence_text: String::new(),
+        access_ms: Some(60_000),
+        window_ms: 10_000,
+        splits: Vec::new(),
+        preview_cells: 0,
+        epochs: None,
+        cost_max: None,
+    };
+    let listing = owner.sell("file", &options, &Progress::silent()).await.unwrap().listing;
+    let mut sales = Vec::new();
+    for name in ["buyer", "another buyer"] {
+        let client = world.client(name);
+        client.faucet().await.unwrap();
+        let order = client.buy(&listing, PRICE, &Progress::silent()).await.unwrap().order;
+        client.close().await;
+        sales.push(world.ledger().sale(&order).await.unwrap());
+    }
+    world.pass_epochs(4).await;
+    for (number, sale) in sales.into_iter().enumerate() {
+        let twist: LedgerTwist = Arc::new(move |_, response| match response {
+            Response::Sale { block, .. } => Response::Sale { link: sale.clone(), block },
+            response => response,
+        });
+        let ticket = world.lying_ledger(&format!("a ledger with sale {number}"), twist);
+        let told = world.device_told("buyer", "buyer", ticket);
+        let error = told.buy(&listing, PRICE, &Progress::silent()).await.unwrap_err();
+        world.note(format!("the sale of another order: {error}"));
+        assert!(matches!(error, ClientError::Ledger(LedgerError::Forged { .. })), "{error:?}");
+        told.close().await;
+    }
+    // Told the truth, it goes on with the order that it has paid for.
+    let buyer = world.client("buyer");
+    let bought = buyer.buy(&listing, PRICE, &Progress::silent()).await.unwrap();
+    let token = Readable::Token(bought.token.clone());
+    let got = buyer.get(&token, Sink::Memory, &GetOptions::default(), &Progress::silent()).await;
+    assert_eq!(got.unwrap().acknowledged, Some(bought.order));
+    buyer.close().await;
+    world.audit().await;
+    let (orders, _, refunded) = world.auditor.orders();
+    assert_eq!((orders, refunded), (3, 0), "each was paid once");
+}
+
+/// A server says that something was done before, or need not be done, and does nothing. No command says that
+/// it is done: a grant that is to be revoked, and deals that are to be paid back, would stay.
+async fn of_what_was_done(world: &mut World) {
+    let lie: Arc<Mutex<Option<Status>>> = Arc::default();
+    let now = lie.clone();
+    let ticket = world.silent_ledger(
+        "a ledger that does nothing",
+        Arc::new(move |request| {
+            let Request::Submit { transaction } = request else { return None };
+            let swallowed = matches!(
+                transaction.action,
+                Action::Revoke { .. } | Action::EndDeal { .. } | Action::EndListing { .. }
+            );
+            let status = (*now.lock().unwrap()).filter(|_| swallowed)?;
+            Some(Response::Outcome { height: 1, status })
+        }),
+    );
+    let told = world.device_told("owner", "owner", ticket);
+    let friend = world.identity("friend").recipient();
+    let silent = Progress::silent();
+    let token = told.share("file", &friend, Vec::new(), None, &silent).await.unwrap();
+    for status in [Status::Exists, Status::IdReused] {
+        *lie.lock().unwrap() = Some(status);
+        let said = told.revoke(&token).await;
+        world.note(format!("revoked: {said:?}"));
+        assert!(said.is_err(), "{status:?}: {said:?}");
+    }
+    *lie.lock().unwrap() = None;
+    told.revoke(&token).await.unwrap();
+
+    put(world, &told, "to go").await;
+    let deals = async |world: &World| {
+        let deals = world.ledger().scan(Deals, &[], None, 100).await.unwrap();
+        let runs = |deal: &Deal| matches!(deal.state, DealState::Offered | DealState::Active);
+        deals.into_iter().filter(|(_, deal)| runs(deal)).count()
+    };
+    let before = deals(world).await;
+    *lie.lock().unwrap() = Some(Status::DealClosed);
+    let names = told.select(b"to go", false).unwrap().names;
+    told.remove(&names, false, &silent).await.unwrap_err();
+    for status in [Status::UnknownDeal, Status::NotYours, Status::IdReused] {
+        *lie.lock().unwrap() = Some(status);
+        let said = told.tidy().await;
+        world.note(format!("ended: {said:?}"));
+        assert!(said.is_err(), "{status:?}");
+    }
+    assert_eq!(deals(world).await, before, "it runs on");
+    *lie.lock().unwrap() = None;
+    told.tidy().await.unwrap();
+    assert_eq!(deals(world).await, before - 1, "what was not done is done later");
+    told.close().await;
+}
+
+/// A device is shown the names of an earlier time, and that there are none yet: both were true once.
+async fn of_older_names(world: &mut World) {
+    let me = world.identity("owner").account();
+    let key = Roots::key(&me);
+    let asks = move |request: &Request| matches!(request, Request::Rows { keys } if *keys == [key.clone()]);
+    let kept: Arc<Mutex<Vec<Response>>> = Arc::default();
+    let shown: Arc<Mutex<Option<Response>>> = Arc::default();
+    let twist: LedgerTwist = {
+        let (kept, shown) = (kept.clone(), shown.clone());
+        Arc::new(move |request, response| {
+            if !asks(request) {
+                return response;
+            }
+            kept.lock().unwrap().push(response.clone());
+            shown.lock().unwrap().clone().unwrap_or(response)
+        })
+    };
+    let ticket = world.lying_ledger("a ledger of old names", twist);
+    let desk = |world: &mut World| world.device_told("owner", "desk", ticket.clone());
+    let client = desk(world);
+    client.pull_names(&Progress::silent()).await.unwrap();
+    let mut old = vec![kept.lock().unwrap().last().cloned().unwrap()];
+    put(world, &client, "one").await;
+    client.publish_names(None, &Progress::silent()).await.unwrap();
+    client.pull_names(&Progress::silent()).await.unwrap();
+    old.push(kept.lock().unwrap().last().cloned().unwrap());
+    put(world, &client, "two").await;
+    client.publish_names(None, &Progress::silent()).await.unwrap();
+    client.close().await;
+    for (age, answer) in old.into_iter().enumerate() {
+        *shown.lock().unwrap() = Some(answer);
+        let client = desk(world);
+        let pulled = client.pull_names(&Progress::silent()).await.unwrap();
+        world.note(format!("names of time {age}: {pulled:?}"));
+        assert!(pulled.is_some_and(|pulled| pulled.set_back), "it says that they are older");
+        for name in ["one", "two"] {
+            check(world, &client, name).await;
+        }
+        client.close().await;
+        *shown.lock().unwrap() = None;
+        let client = desk(world);
+        client.publish_names(None, &Progress::silent()).await.unwrap();
+        client.pull_names(&Progress::silent()).await.unwrap();
+        assert_eq!(client.index().unwrap().unpublished, 0);
+        let elsewhere = world.device("owner", &format!("restored {age}"));
+        elsewhere.pull_names(&Progress::silent()).await.unwrap();
+        for name in ["one", "two"] {
+            check(world, &elsewhere, name).await;
+        }
+        elsewhere.close().await;
+        client.close().await;
+    }
+}
