@@ -15,7 +15,7 @@ use thiserror::Error;
 pub use glob::Pattern;
 pub use tree::{NameKind, NameView, VersionView};
 
-pub(crate) use change::{NewVersion, trim};
+pub(crate) use change::{NewVersion, VersionMark, trim};
 pub(crate) use tree::{Found, Range, Tree};
 
 /// Bytes of a name at most.

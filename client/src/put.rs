@@ -52,6 +52,7 @@ impl Client {
         self.check_place(&name)?;
         let row = self.catalog().row(Names, name.as_bytes())?;
         let keep = options.keep.or(row.as_ref().map(|row| row.keep)).unwrap_or(0);
+        let over = row.as_ref().and_then(|row| row.current()).map(Version::mark);
         let mut renews = false;
         if let Some(old) = row.as_ref().and_then(|row| row.current()) {
             match self.stored_before(&name, old, &opened, options, progress).await? {
@@ -81,7 +82,8 @@ impl Client {
             length: stored.entry.manifest.length,
         };
         let report = stored.report(name.to_string());
-        let version = NewVersion { name, content, mode, modified_ns, keep: options.keep, renews };
+        let version =
+            NewVersion { name, content, mode, modified_ns, keep: options.keep, renews, over };
         if self.record(vec![version], stored.batch())? {
             progress.note("letting the replaced version go");
             self.sweep(progress).await?;

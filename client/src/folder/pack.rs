@@ -16,7 +16,7 @@ use symbolon_protocol::id::Hash;
 use super::{FileFault, io_why};
 use crate::{
     error::ClientError,
-    names::{Name, path_of},
+    names::{Name, VersionMark, path_of},
     source::{Links, Opened, modified_ns, nameless, open_file},
 };
 
@@ -37,6 +37,8 @@ pub(super) struct Member {
     pub(super) modified_ns: i128,
     /// Whether it is stored as it is already, but ends too soon.
     pub(super) renews: bool,
+    /// What its name stood for when it was decided to store it.
+    pub(super) over: Option<VersionMark>,
 }
 
 /// A pack that is ready to be stored.
@@ -159,7 +161,7 @@ mod tests {
     fn member(number: usize, length: u64) -> Member {
         let name = Name::new(format!("f{number:06}")).unwrap();
         let relative = name.as_bytes().to_vec();
-        Member { name, relative, length, mode: 0o644, modified_ns: 0, renews: false }
+        Member { name, relative, length, mode: 0o644, modified_ns: 0, renews: false, over: None }
     }
 
     proptest! {

@@ -377,6 +377,7 @@ impl Planner<'_> {
                 modified_ns,
                 keep: None,
                 renews: false,
+                over: current.map(Version::mark),
             });
         }
     }
@@ -390,7 +391,8 @@ impl Planner<'_> {
         let is_at = |version: &Version| i128::from_le_bytes(version.modified_ns) == modified_ns;
         let ends_as_it_is = self.ends(stored).map(|held| (held, stored.is_some_and(is_at)));
         let renews = ends_as_it_is.is_some_and(|(_, same)| same);
-        let member = Member { name, relative, length, mode, modified_ns, renews };
+        let over = current.map(Version::mark);
+        let member = Member { name, relative, length, mode, modified_ns, renews, over };
         match (stored, ends_as_it_is) {
             (_, Some((true, true))) if !self.options.replace => {
                 let why = "it ends sooner than asked, and is shared or for sale: put --replace stores it \

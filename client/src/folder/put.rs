@@ -332,8 +332,8 @@ impl Worker {
     }
 
     fn version(&self, member: Member, content: Content) -> NewVersion {
-        let Member { name, mode, modified_ns, renews, .. } = member;
+        let Member { name, mode, modified_ns, renews, over, .. } = member;
         let name: Name = name;
-        NewVersion { name, content, mode, modified_ns, keep: self.keep, renews }
+        NewVersion { name, content, mode, modified_ns, keep: self.keep, renews, over }
     }
 }

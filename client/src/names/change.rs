@@ -39,7 +39,12 @@ pub(crate) struct NewVersion {
     pub(crate) keep: Option<u32>,
     /// Whether it is the newest version once more, because the term of that one ends: not another version.
     pub(crate) renews: bool,
+    /// What the name stood for when it was decided.
+    pub(crate) over: Option<VersionMark>,
 }
+
+/// What a version of a name is known by: its number, and when it was stored.
+pub(crate) type VersionMark = (u64, u64);
 
 /// What letting go came to.
 #[derive(Clone, Debug, Default)]
@@ -72,7 +77,8 @@ impl Client {
         locked.map(NamesLock).map_err(|source| ClientError::Io { path, source })
     }
 
-    /// Gives names new versions, together with the rest of `batch`. Says whether an older version went.
+    /// Gives names new versions, together with the rest of `batch`. Says whether an older version went. What
+    /// came to stand under a name since that was decided, from another device, was called stored: it stays.
     pub(crate) fn record(
         &self,
         new: Vec<NewVersion>,
@@ -88,6 +94,11 @@ impl Client {
             let fresh = NameEntry { path, keep: 0, deleted_ms: None, versions: Vec::new() };
             let mut row = row.unwrap_or(fresh);
             row.keep = new.keep.unwrap_or(row.keep);
+            let is_file = |version: &Version| matches!(version.content, Content::File { .. });
+            let unseen = row.current().is_some_and(|now| {
+                is_file(now) && new.over != Some(now.mark()) && now.content != new.content
+            });
+            row.keep = row.keep.saturating_add(u32::from(unseen));
             let number = row.versions.iter().map(|version| version.number).max().unwrap_or(0) + 1;
             let version = Version {
                 number,
@@ -96,10 +107,9 @@ impl Client {
                 modified_ns: new.modified_ns.to_le_bytes(),
                 content: new.content,
             };
-            let is_file = |version: &Version| matches!(version.content, Content::File { .. });
             // Only files have a past: a folder's or link's older self is of no use.
             row.versions.retain(is_file);
-            if new.renews && row.deleted_ms.is_none() && !row.versions.is_empty() {
+            if new.renews && !unseen && row.deleted_ms.is_none() && !row.versions.is_empty() {
                 row.versions.remove(0);
                 dropped = true;
             }

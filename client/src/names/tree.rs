@@ -14,7 +14,7 @@ use symbolon_protocol::{
     id::ObjectId,
 };
 
-use super::{Name, NameError, Pattern, glob::is_pattern, shown};
+use super::{Name, NameError, Pattern, VersionMark, glob::is_pattern, shown};
 use crate::{
     Client,
     catalog::{
@@ -182,6 +182,12 @@ impl NameEntry {
     /// What the name stands for, unless it was removed.
     pub(crate) fn current(&self) -> Option<&Version> {
         self.versions.first().filter(|_| self.deleted_ms.is_none())
+    }
+}
+
+impl Version {
+    pub(crate) fn mark(&self) -> VersionMark {
+        (self.number, self.stored_ms)
     }
 }
 

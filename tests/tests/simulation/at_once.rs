@@ -47,7 +47,7 @@ async fn tell(client: &Client) {
 }
 
 /// Lengths of all versions of a name.
-fn lengths(client: &Client, name: &str) -> BTreeSet<u64> {
+pub(super) fn lengths(client: &Client, name: &str) -> BTreeSet<u64> {
     let versions = client.versions(name.as_bytes()).unwrap_or_default();
     versions.iter().filter_map(|version| version.length).collect()
 }

@@ -3,6 +3,7 @@
 //! one has removed is said to be lost, and stops nothing else.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::Path,
     time::{Duration, SystemTime},
@@ -16,7 +17,10 @@ use symbolon_protocol::ledger::rows::{DealState, Deals};
 use symbolon_tests::sim::{Trace, World};
 use tokio::time::sleep;
 
-use super::{at_once::at_once, put_options};
+use super::{
+    at_once::{at_once, lengths},
+    put_options,
+};
 
 /// Files of the folder, and bytes of each: together a pack of 800 kB.
 const FILES: usize = 40;
@@ -32,6 +36,7 @@ pub(super) async fn devices(seed: u64) -> Trace {
     compact(&mut world).await;
     begin_here_and_end_there(&mut world).await;
     begin_here_and_let_go_there(&mut world).await;
+    end_what_was_finished_there(&mut world).await;
     told_while_it_goes_on(&mut world).await;
     at_once(&mut world).await;
     // A shard that was sent and not paid for is swept when a block is later than its acceptance and the grace.
@@ -232,6 +237,46 @@ async fn begin_here_and_end_there(world: &mut World) {
     assert!(get(&desk, "begun").await.unwrap() == data);
     tell(&desk).await;
     desk.close().await;
+}
+
+/// One device lets an upload go, in either way there is, that another one has finished meanwhile. What the
+/// other calls stored stays stored, also where this one stores something else under its name.
+async fn end_what_was_finished_there(world: &mut World) {
+    for (name, by_put) in [("removed late", false), ("put otherwise late", true)] {
+        let data = world.bytes(name, 300_000);
+        begin(world, name, &data).await;
+        let phone = phone(world).await;
+        assert_eq!(put(&phone, name, &data).await.unwrap().outcome, PutOutcome::Resumed);
+        tell(&phone).await;
+        phone.close().await;
+        // It was not told.
+        let desk = desk(world);
+        assert_eq!(desk.unfinished().unwrap(), [name]);
+        let mut expected = BTreeSet::from([data.len() as u64]);
+        if by_put {
+            let stored = put(&desk, name, b"something else").await.unwrap();
+            assert_eq!(stored.outcome, PutOutcome::Stored);
+            expected.insert(14);
+        } else {
+            assert_eq!(remove(&desk, name).await.deals, 0, "it ends nothing that is a file by now");
+        }
+        assert!(desk.unfinished().unwrap().is_empty());
+        tell(&desk).await;
+        desk.close().await;
+        for device in ["desk", "phone"] {
+            let client = world.device("owner", device);
+            client.pull_names(&Progress::silent()).await.unwrap();
+            assert_eq!(lengths(&client, name), expected, "{name} on the {device}");
+            let versions = client.versions(name.as_bytes()).unwrap();
+            let whole = versions.iter().find(|version| version.length == Some(300_000)).unwrap();
+            let what = Readable::Version(name.into(), whole.number);
+            let (all, silent) = (GetOptions::default(), Progress::silent());
+            let got = client.get(&what, Sink::Memory, &all, &silent).await.unwrap();
+            assert!(got.bytes.unwrap() == data, "{name} on the {device}");
+            client.close().await;
+        }
+        world.audit().await;
+    }
 }
 
 async fn begin_here_and_let_go_there(world: &mut World) {
