@@ -41,6 +41,8 @@ mod refund;
 mod resumed;
 #[path = "simulation/road.rs"]
 mod road;
+#[path = "simulation/sellers.rs"]
+mod sellers;
 #[path = "simulation/told.rs"]
 mod told;
 
@@ -109,6 +111,11 @@ fn liars_are_named_and_not_paid() {
 #[test]
 fn nobody_is_believed_about_what_it_keeps() {
     repeat("nobody_is_believed_about_what_it_keeps", promises::promises);
+}
+
+#[test]
+fn nobody_is_given_or_pays_out_what_is_not_as_listed() {
+    repeat("nobody_is_given_or_pays_out_what_is_not_as_listed", sellers::sellers);
 }
 
 #[test]

@@ -1,0 +1,262 @@
+//! Sellers who lie about what they sell: the content, the key, the mask, the length, the preview, the
+//! description. Where it can be seen before, nothing is paid; where it is seen when the bytes are here, nobody
+//! is given them and the order is not acknowledged. And what was read only in part acknowledges nothing.
+
+use std::{fs, path::Path, sync::Arc};
+
+use symbolon_client::{
+    Client, ClientError, GetOptions, Progress, Readable, Replace, SellOptions, Sink, Source, Step,
+};
+use symbolon_protocol::{
+    Amount,
+    content::MaskMode,
+    custody::{self, Capsule},
+    id::{Hash, ListingId, OrderId, TransactionId},
+    ledger::{
+        Status,
+        rows::{Listing, Listings, OrderState, Orders, Terms},
+        transaction::{Action, Transaction},
+    },
+};
+use symbolon_tests::sim::{Trace, World, derive};
+use tokio::sync::Notify;
+
+use super::put_options;
+
+const PRICE: Amount = Amount(3_000_000_001);
+
+/// A short range is read cell by cell, and a long one group by group.
+const LENGTH: u64 = 9_000_000;
+
+/// What a listing says that is not so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lie {
+    /// It names the content of another file.
+    Content,
+    /// It is shorter than it is.
+    Length,
+    /// It is stored under no mask.
+    Mask,
+    /// The key is another file's, and said to be.
+    OtherKey,
+    /// The pad hides something that is no key of it.
+    Pad,
+}
+
+/// What the preview of a listing is that it should not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    /// Cells of another file.
+    Other,
+    /// The right cells of the file that is stored, under a content root that is another file's.
+    Stored,
+    /// Something else than was published with it.
+    Hash,
+}
+
+pub(super) async fn sellers(seed: u64) -> Trace {
+    let mut world = World::found(seed, 8).await;
+    let (seller, buyer) = (world.client("seller"), world.client("buyer"));
+    seller.faucet().await.unwrap();
+    buyer.faucet().await.unwrap();
+    let file = offer(&world, &seller, "file", 0).await;
+    let other = offer(&world, &seller, "other", 0).await;
+    let (small, shown) = (row(&world, file).await, row(&world, other).await);
+    for lie in [Lie::Content, Lie::Length, Lie::Mask, Lie::OtherKey, Lie::Pad] {
+        let listing = list(&world, lying(&world, &small, &shown, Some(lie)), lie as u8).await;
+        sold(&mut world, &buyer, listing, lie).await;
+    }
+    previews(&mut world, &seller, &buyer).await;
+    in_part(&mut world, &buyer, file).await;
+    seller.close().await;
+    buyer.close().await;
+    world.audit().await;
+    world.finish().await
+}
+
+async fn offer(world: &World, seller: &Client, name: &str, preview_cells: u8) -> ListingId {
+    let length = if preview_cells == 0 { LENGTH } else { 100_000 };
+    let source = Source::Bytes(world.bytes(name, length).into());
+    seller.put(source, name, &put_options(200), &Progress::silent()).await.unwrap();
+    let options = SellOptions {
+        title: name.into(),
+        description: String::new(),
+        price: PRICE,
+        licence_text: String::new(),
+        access_ms: Some(600_000),
+        window_ms: 10_000,
+        splits: Vec::new(),
+        preview_cells,
+        epochs: None,
+        cost_max: None,
+    };
+    seller.sell(name, &options, &Progress::silent()).await.unwrap().listing
+}
+
+async fn row(world: &World, listing: ListingId) -> Listing {
+    world.ledger().row(Listings, &listing).await.unwrap().unwrap()
+}
+
+/// Terms as an honest seller's, but for one thing. What depends on that is made anew, so that the ledger
+/// takes them.
+fn lying(world: &World, honest: &Listing, other: &Listing, lie: Option<Lie>) -> Terms {
+    let (chain, seller) = (world.ledger().chain(), world.identity("seller"));
+    let secret = seller.vault_secret(&chain, &honest.terms.vault);
+    let key_of = |listing: &Listing| {
+        let point = listing.terms.capsule.open(&secret).unwrap();
+        *custody::unpad(&listing.terms.pad, &custody::listing_key(&point))
+    };
+    let mut terms = honest.terms.clone();
+    let mut key = key_of(honest);
+    match lie {
+        None => {}
+        Some(Lie::Content) => terms.manifest.content_root = other.terms.manifest.content_root,
+        Some(Lie::Length) => terms.manifest.length -= 1,
+        Some(Lie::Mask) => terms.manifest.mask = MaskMode::None,
+        Some(Lie::OtherKey) => {
+            terms.manifest.commitment = other.terms.manifest.commitment;
+            key = key_of(other);
+        }
+        Some(Lie::Pad) => key[0] ^= 1,
+    }
+    let root = &terms.manifest.content_root;
+    let label = custody::label(&chain, &seller.account(), &terms.vault, root);
+    let (capsule, point) = Capsule::seal(&secret, &label, &derive(world.seed, "a lying capsule"));
+    terms.pad = custody::pad(&key, &custody::listing_key(&point));
+    terms.capsule = capsule;
+    terms
+}
+
+/// What a seller's own program would not do.
+async fn act(world: &World, number: u8, action: Action) {
+    let (ledger, key) = (world.ledger(), world.identity("seller").account_key());
+    let until = ledger.head().await.unwrap().header.height + 100;
+    let id = TransactionId([number; 16]);
+    let transaction = Transaction::build(ledger.chain(), &key, id, until, action);
+    assert_eq!(ledger.submit(transaction).await.unwrap().status, Status::Applied);
+}
+
+async fn list(world: &World, terms: Terms, number: u8) -> ListingId {
+    let listing = ListingId([100 + number; 16]);
+    act(world, 100 + number, Action::List { listing, terms: Box::new(terms) }).await;
+    listing
+}
+
+async fn state(world: &World, order: &OrderId) -> OrderState {
+    world.ledger().row(Orders, order).await.unwrap().unwrap().state
+}
+
+/// Buys what is not as listed. Whatever it is that the buyer sees, it has nothing in the end, and the seller
+/// is not told that all is well.
+async fn sold(world: &mut World, buyer: &Client, listing: ListingId, lie: Lie) {
+    let bought = buyer.buy(&listing, PRICE, &Progress::silent()).await;
+    let error = match bought {
+        Err(error) => error,
+        Ok(bought) => {
+            let target = world.folder().join(format!("bought {lie:?}"));
+            let token = Readable::Token(bought.token.clone());
+            let (sink, whole) = (Sink::File(target.clone()), GetOptions::default());
+            let got = buyer.get(&token, sink, &whole, &Progress::silent()).await;
+            assert!(!target.exists(), "{lie:?}");
+            let error = got.expect_err("it is not what was listed");
+            // Nor is what is stored taken for it where that lies there already.
+            if lie == Lie::Content {
+                fs::write(&target, world.bytes("file", LENGTH)).unwrap();
+                let sink = Sink::File(target.clone());
+                let got = buyer.get(&token, sink, &whole, &Progress::silent()).await;
+                assert!(matches!(got, Err(ClientError::Exists { .. })), "{got:?}");
+            }
+            error
+        }
+    };
+    world.note(format!("{lie:?}: {error}"));
+    let seen = match lie {
+        Lie::Content | Lie::Pad | Lie::OtherKey => {
+            matches!(error, ClientError::NotAsListed { .. })
+        }
+        Lie::Length | Lie::Mask => matches!(error, ClientError::Corrupt { .. }),
+    };
+    assert!(seen, "{lie:?}: {error:?}");
+    let orders = buyer.orders().await.unwrap();
+    let order = orders.iter().find(|order| order.listing == listing).unwrap();
+    assert!(matches!(order.state, OrderState::Paid | OrderState::Delivered), "{lie:?}: {order:?}");
+    world.audit().await;
+}
+
+/// What is seen before: nobody orders.
+async fn previews(world: &mut World, seller: &Client, buyer: &Client) {
+    // As many cells as there are, so that every beacon picks the same.
+    let mut honest = Vec::new();
+    for name in ["shown", "another"] {
+        let listing = offer(world, seller, name, u8::MAX / 4).await;
+        honest.push(row(world, listing).await);
+    }
+    let [file, other] = &honest[..] else { unreachable!("there are two") };
+    assert_eq!(u64::from(file.terms.preview_cells), file.terms.cells);
+    let made = world.ledger().scan(Orders, &[], None, 100).await.unwrap().len();
+    let money = buyer.account().await.unwrap().balance;
+    for (number, shown) in (50..).zip([Shown::Other, Shown::Stored, Shown::Hash]) {
+        let lie = (shown == Shown::Stored).then_some(Lie::Content);
+        let listing = list(world, lying(world, file, other, lie), number).await;
+        while row(world, listing).await.preview_seed.is_none() {
+            world.pass_epochs(1).await;
+        }
+        let of = if shown == Shown::Other { other } else { file };
+        let mut preview = of.preview.clone().unwrap();
+        if shown == Shown::Hash {
+            preview.hash = Hash([7; 32]);
+        }
+        act(world, 200 + number, Action::Preview { listing, preview }).await;
+        let error = buyer.buy(&listing, PRICE, &Progress::silent()).await.unwrap_err();
+        world.note(format!("{shown:?}: {error}"));
+        assert!(matches!(error, ClientError::Corrupt { .. }), "{shown:?}: {error:?}");
+    }
+    let mut terms = lying(world, file, other, None);
+    terms.document.hash = Hash([7; 32]);
+    let described = list(world, terms, 60).await;
+    let error = buyer.listing(&described).await.unwrap_err();
+    assert!(matches!(error, ClientError::Corrupt { .. }), "{error:?}");
+    let orders = world.ledger().scan(Orders, &[], None, 100).await.unwrap().len();
+    assert_eq!((orders, buyer.account().await.unwrap().balance), (made, money));
+}
+
+/// An honest listing: reading some of it, or not to its end, is no word about the whole.
+async fn in_part(world: &mut World, buyer: &Client, listing: ListingId) {
+    let bought = buyer.buy(&listing, PRICE, &Progress::silent()).await.unwrap();
+    let (token, data) = (Readable::Token(bought.token.clone()), world.bytes("file", LENGTH));
+    for (from, to) in [(0, 10), (70_000, 200_000), (0, 5_000_000), (1, LENGTH), (0, LENGTH - 1)] {
+        let options = GetOptions { range: Some((from, to)), replace: Replace::Refuse };
+        let got = buyer.get(&token, Sink::Memory, &options, &Progress::silent()).await.unwrap();
+        let place = usize::try_from(from).unwrap()..usize::try_from(to).unwrap();
+        assert!(got.bytes.unwrap() == data[place], "{from}-{to}");
+        assert_eq!((got.acknowledged, got.checked_root), (None, false), "{from}-{to}");
+    }
+    let target = world.folder().join("in part");
+    stopped(buyer, &token, &target).await;
+    let reader = buyer.open(&token, &Progress::silent()).await.unwrap();
+    assert!(reader.read_at(0, LENGTH).await.unwrap() == data);
+    assert_ne!(state(world, &bought.order).await, OrderState::Settled);
+    let whole = GetOptions::default();
+    let got = buyer.get(&token, Sink::File(target), &whole, &Progress::silent()).await.unwrap();
+    assert_eq!((got.acknowledged, got.checked_root), (Some(bought.order), true));
+    assert_eq!(state(world, &bought.order).await, OrderState::Settled);
+}
+
+/// A get that is stopped after its first group.
+async fn stopped(buyer: &Client, token: &Readable, target: &Path) {
+    let moved = Arc::new(Notify::new());
+    let heard = moved.clone();
+    let progress = Progress::new(move |step| {
+        if let Step::Moved { .. } = step {
+            heard.notify_one();
+        }
+    });
+    let (buyer, token, sink) = (buyer.clone(), token.clone(), Sink::File(target.to_owned()));
+    let getting =
+        tokio::spawn(
+            async move { buyer.get(&token, sink, &GetOptions::default(), &progress).await },
+        );
+    moved.notified().await;
+    getting.abort();
+    getting.await.unwrap_err();
+}
