@@ -14,7 +14,7 @@ use symbolon_protocol::{
     id::{AccountId, ChainId, NodeId},
     ledger::rows::{Chains, Node as NodeRow, Nodes},
 };
-use symbolon_store::{Shard, Shards, StoreError};
+use symbolon_store::{Shard, Shards, StoreError, durable};
 use thiserror::Error;
 use tokio::{sync::Notify, task::JoinSet};
 use tracing::{error, info, warn};
@@ -403,9 +403,9 @@ fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     let fresh = path.with_extension("new");
     let mut file = File::create(&fresh)?;
     file.write_all(text.as_bytes())?;
-    file.sync_all()?;
+    durable::sync_all(&file)?;
     std::fs::rename(&fresh, path)?;
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    durable::sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
 /// Counts what is on disk from before.

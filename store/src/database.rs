@@ -6,14 +6,18 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, File, TryLockError},
+    fs::{self, File, OpenOptions, TryLockError},
     io,
+    ops::Bound,
     path::{Path, PathBuf},
 };
 
-use redb::{Builder, Database, DatabaseError, StorageError, backends::FileBackend};
+use redb::{
+    BackendError, Builder, Database, DatabaseError, StorageBackend, StorageError,
+    backends::FileBackend,
+};
 
-use crate::files;
+use crate::{durable, files};
 
 /// Opens the database in the file `path` with a cache of `cache_bytes`; makes one if there is none.
 ///
@@ -26,7 +30,8 @@ pub fn open_database(path: &Path, cache_bytes: usize) -> Result<Database, Databa
     {
         return Ok(made);
     }
-    builder.open(path)
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(disk)?;
+    builder.create_with_backend(Backend::new(file)?)
 }
 
 /// Makes the database; `None` when another process has done so in the meantime.
@@ -44,10 +49,10 @@ fn make(path: &Path, builder: &Builder) -> Result<Option<Database>, DatabaseErro
         return Ok(None);
     }
     file.set_len(0).map_err(disk)?;
-    let database = builder.create_with_backend(FileBackend::new(file)?)?;
+    let database = builder.create_with_backend(Backend::new(file)?)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let named = fs::rename(&fresh, path)
-        .and_then(|()| files::sync_dir(folder.unwrap_or_else(|| Path::new("."))));
+        .and_then(|()| durable::sync_dir(folder.unwrap_or_else(|| Path::new("."))));
     named.map_err(disk)?;
     Ok(Some(database))
 }
@@ -64,6 +69,75 @@ fn has_bytes(path: &Path) -> io::Result<bool> {
         Ok(found) => Ok(found.len() > 0),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// redb's own file, synced by [`durable`].
+#[derive(Debug)]
+struct Backend {
+    inner: FileBackend,
+    /// The same open file.
+    file: File,
+}
+
+impl Backend {
+    fn new(file: File) -> Result<Self, DatabaseError> {
+        let again = file.try_clone().map_err(disk)?;
+        Ok(Self { inner: FileBackend::new(file)?, file: again })
+    }
+}
+
+impl StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.inner.read(offset, out)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.inner.set_len(length)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        durable::sync_data(&self.file)
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.inner.write(offset, bytes)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.inner.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(
+        &self,
+        start: Bound<u64>,
+        end: Bound<u64>,
+    ) -> Result<bool, BackendError> {
+        self.inner.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.query_lock_range(start, end)
     }
 }
 

@@ -1,5 +1,4 @@
-//! The few things asked of the file system: private files and directories, synced directories, free
-//! space.
+//! The few things asked of the file system: private files and directories, free space.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},
@@ -39,15 +38,10 @@ pub(crate) fn begin_writing(file: &File, range: Range<u64>) {
     rustix::fs::fadvise(file, range.start, length, rustix::fs::Advice::DontNeed).ok();
 }
 
-/// Makes the names in a directory durable.
-pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-/// Removes a file that may not be there.
-pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
+/// Removes a file that may not be there; says whether it was.
+pub(crate) fn remove_if_there(path: &Path) -> io::Result<bool> {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        removed => removed.map(|()| true),
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Two rooms that share nothing but this crate's habits (files 0600, directories 0700, one durable
 //! commit per change, everything blocking; callers run it where blocking is allowed) and how they open
-//! their database, [`open_database`], which the embedded ledger opens its own with:
+//! their database, [`open_database`], which the embedded ledger opens its own with. All that is synced is
+//! synced by [`durable`]:
 //!
 //! - [`Shards`]: a node's disk. Shards stream in through a [`ShardWriter`] and out through a
 //!   [`ShardFile`]; beside them the small tables a node needs to remember. A shard is there whole or
@@ -16,6 +17,7 @@ extern crate alloc;
 
 mod catalog;
 mod database;
+pub mod durable;
 mod error;
 mod files;
 mod shards;

@@ -29,6 +29,7 @@ pub use slots::{SlotsHead, SlotsView};
 pub use writer::{ShardWriter, Stored};
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     sync::{
@@ -41,7 +42,7 @@ use index::Index;
 use rows::{Row, ShardKey};
 use symbolon_protocol::{id::DealId, proof::Outboard};
 
-use crate::{StoreError, files};
+use crate::{StoreError, durable, files};
 
 /// A node's disk. Clones share it; the last one to go closes it.
 #[derive(Clone, Debug)]
@@ -74,6 +75,10 @@ impl Shards {
         make(&dir.join("temporary"))?;
         for low in 0..=u8::MAX {
             make(&shards.join(format!("{low:02x}")))?;
+        }
+        // Before anything is kept in them.
+        for made in [&shards, dir] {
+            sync_dir(made)?;
         }
         let next = AtomicU64::new(index.next_file()?);
         let inner = Inner { dir: dir.to_owned(), index, next, coming: AtomicU64::new(0) };
@@ -285,6 +290,10 @@ fn make(path: &Path) -> Result<(), StoreError> {
     files::private_dir(path).map_err(|error| StoreError::io("make", path, error))
 }
 
+fn sync_dir(path: &Path) -> Result<(), StoreError> {
+    durable::sync_dir(path).map_err(|error| StoreError::io("sync", path, error))
+}
+
 /// Shards looked at in one go for their files.
 const LOST_PAGE: usize = 1024;
 
@@ -329,18 +338,26 @@ impl Inner {
         Ok(())
     }
 
-    /// Removes the files whose rows are gone.
+    /// Removes the files whose rows are gone. They are forgotten once their names are gone from the disk too:
+    /// else a power cut could bring them back, and nobody would remove them.
     fn collect_garbage(&self) -> Result<(), StoreError> {
         let garbage = self.index.garbage()?;
         if garbage.is_empty() {
             return Ok(());
         }
+        let mut folders = BTreeSet::new();
         for file in &garbage {
             // In the order in which a writer moves it.
             for path in [self.temporary_path(*file), self.final_path(*file)] {
-                files::remove_if_there(&path)
-                    .map_err(|error| StoreError::io("remove", path, error))?;
+                if files::remove_if_there(&path)
+                    .map_err(|error| StoreError::io("remove", &path, error))?
+                {
+                    folders.extend(path.parent().map(Path::to_owned));
+                }
             }
+        }
+        for folder in &folders {
+            sync_dir(folder)?;
         }
         self.index.forget_garbage(&garbage)
     }

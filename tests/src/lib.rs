@@ -4,10 +4,12 @@
 //! - [`auditor`]: books of its own, kept from blocks alone, that must agree with the ledger's;
 //! - [`liars`]: nodes and disks that misbehave, one way each;
 //! - [`between`]: liars that change what honest nodes and ledgers answer;
+//! - [`power`]: disks that lose what was not synced;
 //! - [`witness`]: nodes that remember all they were given, and compare.
 
 pub mod auditor;
 pub mod between;
 pub mod liars;
+pub mod power;
 pub mod sim;
 pub mod witness;

@@ -49,6 +49,21 @@ fn room(package: &str) -> String {
 
 const ROOMS: [&str; 8] = ["protocol", "store", "net", "ledger", "client", "node", "cli", "tests"];
 
+/// What is promised is on the disk before, and a test can see that: see `symbolon_tests::power`.
+#[test]
+fn one_file_syncs() {
+    let mut paths = Vec::new();
+    for room in ["store", "ledger", "client", "node"] {
+        sources(&root().join(room).join("src"), &mut paths);
+    }
+    let syncs = |path: &PathBuf| {
+        let text = fs::read_to_string(path).unwrap();
+        [".sync_all()", ".sync_data()"].iter().any(|call| text.contains(call))
+    };
+    let found: Vec<_> = paths.into_iter().filter(syncs).collect();
+    assert_eq!(found, [root().join("store/src/durable.rs")]);
+}
+
 #[test]
 fn arrows_are_those_of_the_architecture() {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();

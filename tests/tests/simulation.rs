@@ -33,6 +33,8 @@ mod mended;
 mod money;
 #[path = "simulation/names.rs"]
 mod names;
+#[path = "simulation/power.rs"]
+mod power;
 #[path = "simulation/promises.rs"]
 mod promises;
 #[path = "simulation/refund.rs"]
@@ -183,6 +185,14 @@ fn a_source_that_changes_is_never_sealed_twice() {
     // Once for each seed: what a file is known by, its place and number on the disk, repeats itself nowhere.
     for seed in seeds() {
         once("a_source_that_changes_is_never_sealed_twice", seed, changing::changing);
+    }
+}
+
+#[test]
+fn what_is_promised_outlives_a_power_cut() {
+    // Once for each seed: files are known by their numbers on the disk, which repeat themselves nowhere.
+    for seed in seeds() {
+        once("what_is_promised_outlives_a_power_cut", seed, power::power);
     }
 }
 

@@ -233,7 +233,7 @@ impl Place {
         rustix::fs::syncfs(File::open(&self.root)?)?;
         #[cfg(not(target_os = "linux"))]
         for folder in &self.sound {
-            File::open(self.path(folder))?.sync_all()?;
+            symbolon_store::durable::sync_dir(&self.path(folder))?;
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use std::{
 };
 
 use symbolon_protocol::content::FileKey;
+use symbolon_store::durable;
 use zeroize::Zeroizing;
 
 /// Bytes of an entry: a length, and the hash.
@@ -85,7 +86,7 @@ impl Note {
         if self.file.metadata()?.len() != end {
             self.file.set_len(end)?;
             // It must not be there when other bytes are.
-            self.file.sync_data()?;
+            durable::sync_data(&self.file)?;
         }
         Ok(())
     }
@@ -103,7 +104,7 @@ impl Note {
             return Ok(());
         }
         self.file.write_all_at(&self.waiting, self.written * ENTRY_BYTES as u64)?;
-        self.file.sync_data()?;
+        durable::sync_data(&self.file)?;
         self.written += (self.waiting.len() / ENTRY_BYTES) as u64;
         self.waiting.clear();
         Ok(())

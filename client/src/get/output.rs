@@ -16,6 +16,7 @@ use std::{
 };
 
 use symbolon_protocol::{content::FileKey, id::Hash};
+use symbolon_store::durable;
 
 use super::{
     GetOptions, GetOutcome, GetReport, Sink, may_be_replaced,
@@ -294,7 +295,7 @@ impl Part {
     /// Syncs the bytes first, then the note that vouches for them.
     fn sync(&mut self) -> Result<(), ClientError> {
         let Some(note) = &mut self.note else { return Ok(()) };
-        self.file.sync_data().map_err(at(&self.path))?;
+        durable::sync_data(&self.file).map_err(at(&self.path))?;
         note.write().map_err(at(&note.path))
     }
 
@@ -302,7 +303,7 @@ impl Part {
         if let Some(dress) = self.dress {
             dress.put_on(&self.file).map_err(at(&self.path))?;
         }
-        self.file.sync_all().map_err(at(&self.path))?;
+        durable::sync_all(&self.file).map_err(at(&self.path))?;
         match self.replace {
             Replace::Replace => {
                 may_be_replaced(&self.target).map_err(at(&self.target))?;
@@ -315,7 +316,7 @@ impl Part {
         }
         let folder = self.target.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(at(folder))
+        durable::sync_dir(folder).map_err(at(folder))
     }
 
     /// Gives the part its name, unless something has it by now.

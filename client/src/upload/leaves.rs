@@ -16,6 +16,7 @@ use symbolon_protocol::{
     id::{Hash, ObjectId},
     merkle,
 };
+use symbolon_store::durable;
 
 use crate::error::ClientError;
 
@@ -61,7 +62,7 @@ impl Leaves {
             self.unsynced.store(true, Ordering::Relaxed);
         }
         if self.unsynced.swap(false, Ordering::Relaxed) {
-            self.file.sync_data().map_err(self.error())?;
+            durable::sync_data(&self.file).map_err(self.error())?;
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ use std::{
 };
 
 use symbolon_protocol::{content::SegmentLayout, id::Hash};
+use symbolon_store::durable;
 
 use super::leaves::Leaves;
 use crate::error::ClientError;
@@ -119,7 +120,7 @@ impl Sealed {
         let mut synced = lock(&self.synced);
         if *synced < number {
             let now = self.written.load(Ordering::Relaxed);
-            self.leaves.file.sync_data().map_err(self.leaves.error())?;
+            durable::sync_data(&self.leaves.file).map_err(self.leaves.error())?;
             *synced = now;
         }
         Ok(())

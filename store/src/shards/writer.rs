@@ -15,7 +15,7 @@ use super::{
     Inner, index,
     rows::{Row, ShardInfo, ShardState},
 };
-use crate::{StoreError, files};
+use crate::{StoreError, durable, files};
 
 /// Bytes per write. Fewer would be gathered first; more are written in such steps, because the kernel
 /// takes memory for its cache in units of one write: on a virtual machine whose free memory is given
@@ -140,9 +140,9 @@ impl ShardWriter {
         self.append(&outboard.to_bytes())?;
         let dir = self.inner.temporary_dir();
         let path = self.inner.temporary_path(self.number);
-        let flushed = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
+        let flushed = self.file.flush().and_then(|()| durable::sync_all(self.file.get_ref()));
         flushed.map_err(|error| StoreError::io("sync", path, error))?;
-        files::sync_dir(&dir).map_err(|error| StoreError::io("sync", dir, error))?;
+        durable::sync_dir(&dir).map_err(|error| StoreError::io("sync", dir, error))?;
         Ok(Sealed { writer: self, root })
     }
 

@@ -67,7 +67,7 @@ pub(super) async fn changing(seed: u64) -> Trace {
 }
 
 /// A file of this device, with the time that all of its name have.
-fn write(path: &Path, bytes: &[u8]) {
+pub(super) fn write(path: &Path, bytes: &[u8]) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, bytes).unwrap();
     set_time(&File::open(path).unwrap());
@@ -78,7 +78,7 @@ fn set_time(file: &File) {
 }
 
 /// Changes some bytes of a file in its place, and nothing else of it that can be set back.
-fn change(path: &Path, at: u64, bytes: &[u8], states: &States) {
+pub(super) fn change(path: &Path, at: u64, bytes: &[u8], states: &States) {
     let file = OpenOptions::new().write(true).open(path).unwrap();
     let changed_at = || {
         let data = file.metadata().unwrap();
@@ -94,7 +94,7 @@ fn change(path: &Path, at: u64, bytes: &[u8], states: &States) {
 }
 
 /// What a file was at any time.
-type States = Arc<Mutex<BTreeSet<[u8; 32]>>>;
+pub(super) type States = Arc<Mutex<BTreeSet<[u8; 32]>>>;
 
 struct Round<'a> {
     world: &'a mut World,
@@ -184,7 +184,11 @@ async fn ended_elsewhere(world: &mut World, given: &Given, same: bool) {
     world.audit().await;
 }
 
-async fn put(client: &Client, path: &Path, name: &str) -> Result<PutReport, ClientError> {
+pub(super) async fn put(
+    client: &Client,
+    path: &Path,
+    name: &str,
+) -> Result<PutReport, ClientError> {
     client.put(Source::File(path.to_owned()), name, &options(), &Progress::silent()).await
 }
 
