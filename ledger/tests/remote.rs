@@ -18,6 +18,7 @@ use symbolon_protocol::{
         rows::{Accounts, Chains, PoolsTable},
         transaction::Action,
     },
+    limits::EVENTS_PAGE,
     wire::ledger::{Request, Response},
 };
 use tokio::time::timeout;
@@ -343,6 +344,101 @@ async fn a_forged_outcome_and_twisted_blocks_are_refused() {
     assert!(forged(other_kind.head().await));
     let refusing = lied_to(|_| Response::Refused { message: "no".into() }).await;
     assert!(matches!(refusing.head().await, Err(LedgerError::Refused { .. })));
+}
+
+/// A server that gives the first of some answers again, whatever is asked then.
+async fn repeating(which: fn(&Response) -> bool) -> Ledger {
+    let first: std::sync::Mutex<Option<Response>> = std::sync::Mutex::default();
+    lied_to(move |response| match which(&response) {
+        true => first.lock().unwrap().get_or_insert(response).clone(),
+        false => response,
+    })
+    .await
+}
+
+#[tokio::test]
+async fn proven_rows_that_were_not_asked_for_are_refused() {
+    let rows = |response: &Response| matches!(response, Response::Rows { .. });
+    // Of another key, of another part of the table, of nobody, and more than were asked for.
+    let ledger = repeating(rows).await;
+    assert_eq!(balance(&ledger, 2).await, Amount::credits(10));
+    assert!(forged(ledger.row(Accounts, &account(1)).await));
+    assert!(forged(ledger.scan(Accounts, &account(1).0, None, 9).await));
+    let ledger = repeating(rows).await;
+    assert_eq!(balance(&ledger, 9).await, Amount::ZERO);
+    assert!(forged(ledger.scan(Accounts, &[], None, 9).await));
+    let ledger = repeating(rows).await;
+    ledger.rows(Accounts, &[account(1), account(2)]).await.unwrap();
+    assert!(forged(ledger.row(Accounts, &account(1)).await));
+    let ledger = repeating(rows).await;
+    assert_eq!(ledger.scan(Accounts, &[], None, 9).await.unwrap().len(), 2);
+    assert!(forged(ledger.scan(Accounts, &[], None, 1).await));
+}
+
+#[tokio::test]
+async fn outcomes_of_other_transactions_are_refused() {
+    let later = lied_to(|response| match response {
+        Response::Outcome { height, status } => Response::Outcome { height: height + 1, status },
+        other => other,
+    })
+    .await;
+    assert!(forged(later.submit(transfer(later.chain(), 2, 7, 3, 4)).await), "in another block");
+
+    // Another transaction has its id: one is not the other, whichever of the two is said.
+    let outcomes = |response: &Response| matches!(response, Response::Outcome { .. });
+    let applied = repeating(outcomes).await;
+    let sent = applied.submit(transfer(applied.chain(), 2, 7, 3, 4)).await.unwrap();
+    assert_eq!(sent.status, Status::Applied);
+    assert!(forged(applied.submit(transfer(applied.chain(), 2, 7, 3, 5)).await));
+    let reused = lied_to(|response| match response {
+        Response::Outcome { height, .. } => Response::Outcome { height, status: Status::IdReused },
+        other => other,
+    })
+    .await;
+    assert!(forged(reused.submit(transfer(reused.chain(), 2, 7, 3, 4)).await), "it was applied");
+    let truth = lied_to(|response| response).await;
+    truth.submit(transfer(truth.chain(), 2, 7, 3, 4)).await.unwrap();
+    let again = truth.submit(transfer(truth.chain(), 2, 7, 3, 5)).await.unwrap();
+    assert_eq!(again.status, Status::IdReused);
+}
+
+#[tokio::test]
+async fn blocks_that_do_not_follow_are_refused() {
+    let again = repeating(|response| matches!(response, Response::Block { .. })).await;
+    again.follow(1).next().await.unwrap();
+    assert!(forged(again.follow(2).next().await), "a block of another height");
+
+    let orphaned = lied_to(|response| {
+        let is_second = matches!(&response, Response::Block { block, .. }
+            if block.header.header.height == 2);
+        twist_header(response, |mut header| {
+            if is_second {
+                header.header.parent = Hash([7; 32]);
+            }
+            SignedHeader::build(header.header, &ed25519_dalek::SigningKey::from_bytes(&AUTHORITY))
+        })
+    })
+    .await;
+    let mut follow = orphaned.follow(1);
+    follow.next().await.unwrap();
+    assert!(matches!(follow.next().await, Err(LedgerError::Forked { height: 1 })));
+
+    let crowded = lied_to(|response| match response {
+        Response::Block { mut block, more } => {
+            block.events = vec![block.events[0].clone(); EVENTS_PAGE + 1];
+            Response::Block { block, more }
+        }
+        other => other,
+    });
+    assert!(forged(crowded.await.follow(1).page().await));
+    let empty = lied_to(|response| match response {
+        Response::Block { mut block, .. } => {
+            block.events.clear();
+            Response::Block { block, more: true }
+        }
+        other => other,
+    });
+    assert!(forged(empty.await.follow(1).page().await));
 }
 
 #[tokio::test]
