@@ -187,6 +187,20 @@ class FarNetwork(common.Network):
         done = self.run(*line)
         return done.seconds, done.document()
 
+    def first_byte(self, *line):
+        """Seconds until a command that writes a file to its output has written the first byte of it."""
+        command = [word for word in self.command(*line) if word != "--json"]
+        began = time.monotonic()
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=self.env
+        )
+        first = child.stdout.read(1)
+        seconds = time.monotonic() - began
+        rest = child.stdout.read()
+        if child.wait() != 0:
+            raise common.Failed(f"{' '.join(line)}: code {child.returncode}")
+        return seconds, first + rest
+
 
 class SplitNetwork(FarNetwork):
     """A ledger and a node on the far side, whose user is there too, and a node on the near one."""
@@ -250,8 +264,9 @@ def steps(line, options, folder):
         return done[1]
 
     with network(line, options, os.path.join(folder, "net"), None) as far:
-        far.do("init", "--as", "buyer", "--no-passphrase", "--ledger", far.ticket)
-        far.do("account", "faucet", "--as", "buyer")
+        for buyer in ("buyer", "other"):
+            far.do("init", "--as", buyer, "--no-passphrase", "--ledger", far.ticket)
+            far.do("account", "faucet", "--as", buyer)
         for number in range(options.rounds):
             name = f"file{number}"
             common.make(small, SMALL_BYTES, number)
@@ -266,6 +281,10 @@ def steps(line, options, folder):
             take("buy", far.seconds("buy", listing, "-o", out, "--yes", "--as", "buyer"))
             if not common.same(small, out):
                 raise common.Failed("the bytes that came back are others")
+            line = ("buy", listing, "-o", "-", "--yes", "--as", "other")
+            with open(small, "rb") as source:
+                if take("buy, first byte", far.first_byte(*line)) != source.read():
+                    raise common.Failed("the bytes that came back are others")
             os.remove(out)
     return {what: statistics.median(some) for what, some in times.items()}
 

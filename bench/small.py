@@ -21,7 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SMALL = [
     # Twice what each waits for on an idle machine: more is a question too many, less is the machine.
     ("distance.py", ["--rtt", "100", "--steps", "--rounds", "1", "--nodes", "5"]
-     + ["--most", "put=40", "--most", "buy=50", "--most", "get=12", "--most", "ls=6"]),
+     + ["--most", "put=18", "--most", "buy=24", "--most", "get=8", "--most", "ls=5"]),
     ("distance.py", ["--rtt", "100", "--deals", "30", "--epochs", "2"]),
     ("folder.py", ["--files", "300", "--bytes", "1KiB"]),
     ("kills.py", ["--points", "20", "--size", "200kB", "--seed", "11"]),

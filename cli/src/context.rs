@@ -165,14 +165,22 @@ impl Context {
 
     /// A client that has taken over what other devices of the identity changed.
     pub(crate) async fn client_synced(&self) -> Result<Client, Error> {
+        self.client_synced_ahead(async |_| {}).await
+    }
+
+    /// The same, while it asks ahead for what the verb will want to know: all of that takes as long as one
+    /// answer.
+    pub(crate) async fn client_synced_ahead(
+        &self,
+        ahead: impl AsyncFnOnce(&Client),
+    ) -> Result<Client, Error> {
         self.check_running(&self.ticket()?)?;
         let client = self.client_offline().await?;
-        let names = async {
-            names::catch_up(&client, &self.out).await;
+        let rest = async {
+            tokio::join!(names::catch_up(&client, &self.out), ahead(&client));
             Ok(())
         };
-        // Asked at the same time: both answers take as long as one.
-        tokio::try_join!(in_time(client.recent_chain()), names)?;
+        tokio::try_join!(in_time(client.recent_chain()), rest)?;
         Ok(client)
     }
 
@@ -275,7 +283,7 @@ impl Context {
 
 /// How long to wait until a goodbye has left. Everything that matters was answered before; whether it arrives
 /// takes round trips to find out, which nobody needs to wait for.
-const GOODBYE: Duration = Duration::from_millis(30);
+const GOODBYE: Duration = Duration::from_millis(10);
 
 /// Ends a client's connections.
 pub(crate) async fn close(client: Client) {

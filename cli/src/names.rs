@@ -4,7 +4,7 @@
 //! Most of the time publishing costs nothing. Where it does, it is part of the price that was said yes to,
 //! or it is asked about; where nobody can be asked, what changed waits for the next command with a price.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use symbolon_client::{Client, ClientError, Growth, LedgerClock, Name, Progress, PullReport, Step};
 use symbolon_protocol::{Amount, id::ChainId};
@@ -61,10 +61,21 @@ fn tell(report: Option<&PullReport>, out: &Output) {
     }
 }
 
-/// The same for a verb that works without a network, as far as the ledger answers at once.
+/// The same for a verb that works without a network, as far as the ledger answers at once. With the first
+/// answer comes what o'clock it is there.
 pub(crate) async fn catch_up_soon(client: &Client, out: &Output) {
-    if answers(client).await {
-        catch_up(client, out).await;
+    let mut catching = pin!(catch_up(client, out));
+    let heard = async {
+        let heard = tokio::time::timeout(PATIENCE, client.recent_chain()).await;
+        matches!(heard, Ok(Ok(_)))
+    };
+    let heard = tokio::select! {
+        biased;
+        heard = heard => heard,
+        () = &mut catching => return,
+    };
+    if heard {
+        catching.await;
     }
 }
 
@@ -143,7 +154,7 @@ async fn asked(client: &Client, out: &Output) -> Result<Amount, Error> {
 /// What o'clock it is: as the ledger counts where it answers at once, since grants and terms are judged by
 /// that; else as this machine does.
 pub(crate) async fn now_ms(client: &Client, context: &Context) -> u64 {
-    match tokio::time::timeout(PATIENCE, client.clock()).await {
+    match tokio::time::timeout(PATIENCE, client.recent_clock()).await {
         Ok(Ok(clock)) => {
             tell_clock(&clock, &context.out);
             clock.now_ms

@@ -55,6 +55,13 @@ impl Client {
         Ok(AccountView { account, balance: row.map_or(Amount::ZERO, |row| row.balance) })
     }
 
+    /// The balance as it was a moment ago, with all that was paid from here since: enough to refuse what nobody
+    /// can pay before anything is begun. The ledger looks again.
+    pub(crate) async fn balance_lately(&self) -> Result<Amount, ClientError> {
+        let row = self.ledger().row_lately(Accounts, &self.me()).await?;
+        Ok(row.map_or(Amount::ZERO, |row| row.balance))
+    }
+
     /// What moved the account's money, newest first.
     pub async fn history(&self, limit: usize) -> Result<Vec<HistoryLine>, ClientError> {
         let (ledger, me) = (self.ledger(), self.me());

@@ -14,7 +14,7 @@ use symbolon_protocol::{
     id::{AccountId, ListingId, NodeId, OrderId, TransactionId},
     ledger::{
         Status,
-        rows::{Listing, ListingState, Order, OrderState, Orders, OrdersOf, Table, Vaults},
+        rows::{Listing, ListingState, Order, OrderState, Orders, OrdersOf, Table, Vault, Vaults},
         transaction::Action,
     },
     session::NodeFault,
@@ -26,7 +26,6 @@ use crate::{
     Client,
     catalog::{PurchaseEntry, Purchases},
     error::ClientError,
-    place::address,
     progress::{Awaited, Progress, Step, Wait},
 };
 
@@ -92,6 +91,16 @@ fn is_good(order: &Order, now_ms: u64) -> bool {
     order.state != OrderState::Refunded && now_ms < order.access_until_ms
 }
 
+/// The ledger's link of an order. That it is signed is seen when the grant is made; but so is that of
+/// another order, which is another buyer's or over at another time.
+fn checked_sale(sale: Link, id: &OrderId, order: &Order) -> Result<Link, ClientError> {
+    let ends = Caveat::NotAfter { time_ms: order.access_until_ms };
+    match sale.caveats == [Caveat::Order { order: *id }, ends] {
+        true => Ok(sale),
+        false => Err(LedgerError::Forged { what: "the sale of another order" }.into()),
+    }
+}
+
 impl Client {
     /// Buys access: pays into escrow, collects the key from the custodians and the grant from the ledger.
     pub async fn buy(
@@ -100,7 +109,7 @@ impl Client {
         price_max: Amount,
         progress: &Progress,
     ) -> Result<BuyReport, ClientError> {
-        let listing = self.listing_row(id).await?;
+        let listing = self.listing_lately(id).await?;
         let (mut entry, mut outcome) = self.purchase(id, &listing, price_max, progress).await?;
         if let Some(token) = &entry.token {
             let token = GrantToken::parse(token).map_err(refused)?;
@@ -114,19 +123,21 @@ impl Client {
                 outcome: BuyOutcome::Already,
             });
         }
-        let order = match self.ledger().row(Orders, &entry.order).await? {
-            Some(order) => {
-                outcome = BuyOutcome::Resumed;
-                order
-            }
+        let placed = self.ledger().row_lately(Orders, &entry.order).await?;
+        match &placed {
+            Some(_) => outcome = BuyOutcome::Resumed,
             None => self.place_order(&entry, &listing, progress).await?,
-        };
-        if order.state == OrderState::Refunded {
-            self.forget_purchase(&entry)?;
-            return Err(ClientError::OrderRefunded(entry.order));
         }
-        let (key, custodians) = self.collect_key(&entry.order, &listing, progress).await?;
-        let sale = self.sale_of(&entry.order, &order).await?;
+        let collecting = self.collect_key(&entry.order, placed, &listing, progress);
+        let (collected, sale) = tokio::join!(collecting, self.ledger().sale(&entry.order));
+        let (key, order, custodians) = match collected {
+            Err(ClientError::OrderRefunded(order)) => {
+                self.forget_purchase(&entry)?;
+                return Err(ClientError::OrderRefunded(order));
+            }
+            collected => collected?,
+        };
+        let sale = checked_sale(sale?, &entry.order, &order)?;
         let links = vec![listing.terms.mandate.clone(), sale];
         let grant = Grant { version: 1, root: listing.seller, links };
         let file = (&listing.terms.manifest, key.as_bytes());
@@ -148,17 +159,6 @@ impl Client {
         })
     }
 
-    /// The ledger's link of an order. That it is signed is seen when the grant is made; but so is that of
-    /// another order, which is another buyer's or over at another time.
-    async fn sale_of(&self, id: &OrderId, order: &Order) -> Result<Link, ClientError> {
-        let sale = self.ledger().sale(id).await?;
-        let ends = Caveat::NotAfter { time_ms: order.access_until_ms };
-        match sale.caveats == [Caveat::Order { order: *id }, ends] {
-            true => Ok(sale),
-            false => Err(LedgerError::Forged { what: "the sale of another order" }.into()),
-        }
-    }
-
     /// The purchase the index has for this listing, or a new one, written down.
     async fn purchase(
         &self,
@@ -167,9 +167,9 @@ impl Client {
         price_max: Amount,
         progress: &Progress,
     ) -> Result<(PurchaseEntry, BuyOutcome), ClientError> {
-        let now_ms = self.clock().await?.now_ms;
+        let now_ms = self.recent_clock().await?.now_ms;
         if let Some(entry) = self.catalog().row(Purchases, &id.0)? {
-            let row = self.ledger().row(Orders, &entry.order).await?;
+            let row = self.ledger().row_lately(Orders, &entry.order).await?;
             if row.is_some_and(|row| is_good(&row, now_ms)) {
                 return Ok((entry, BuyOutcome::Bought));
             }
@@ -197,11 +197,12 @@ impl Client {
         if price > price_max {
             return Err(ClientError::CostTooHigh { cost: price, limit: price_max });
         }
-        let balance = self.account().await?.balance;
+        let balance = self.balance_lately().await?;
         if price > balance {
             return Err(ClientError::BalanceTooLow { needed: price, balance });
         }
-        self.check_goods(id, listing, progress).await?;
+        let checking = self.check_goods(id, listing, progress);
+        tokio::join!(checking, self.ahead_of_release(listing)).0?;
         self.write_purchase(&entry)?;
         Ok((entry, BuyOutcome::Bought))
     }
@@ -215,7 +216,7 @@ impl Client {
     ) -> Result<(OrderId, Option<Order>), ClientError> {
         for attempt in 0.. {
             let order = self.identity().order_id(&self.ledger().chain(), id, attempt);
-            match self.ledger().row(Orders, &order).await? {
+            match self.ledger().row_lately(Orders, &order).await? {
                 Some(row) if !is_good(&row, now_ms) => {}
                 row => return Ok((order, row)),
             }
@@ -241,7 +242,7 @@ impl Client {
         entry: &PurchaseEntry,
         listing: &Listing,
         progress: &Progress,
-    ) -> Result<Order, ClientError> {
+    ) -> Result<(), ClientError> {
         let chain = self.ledger().chain();
         let context = custody::release_context(&chain, &entry.order, &entry.listing);
         let secret = self.identity().delivery_secret(&chain, &entry.order);
@@ -257,52 +258,53 @@ impl Client {
         progress.note(format!("paying {} credits into escrow", entry.price));
         match self.send(TransactionId(entry.order.0), action).await {
             // Another device was at it at the same moment.
-            Ok(_) | Err(ClientError::LedgerRefused(Status::IdReused | Status::Exists)) => {}
-            Err(error) => return Err(error),
+            Ok(_) | Err(ClientError::LedgerRefused(Status::IdReused | Status::Exists)) => Ok(()),
+            Err(error) => Err(error),
         }
-        let order = self.ledger().row(Orders, &entry.order).await?;
-        order.ok_or(ClientError::NoOrder(entry.order))
     }
 
-    /// Collects releases until the key opens; gives up when the ledger has refunded the order.
+    /// Collects releases until the key opens; gives up when the ledger has refunded the order. `placed` is the
+    /// order where it was known before.
     async fn collect_key(
         &self,
         id: &OrderId,
+        mut placed: Option<Order>,
         listing: &Listing,
         progress: &Progress,
-    ) -> Result<(FileKey, Vec<u8>), ClientError> {
-        let vault = self.ledger().row(Vaults, &listing.terms.vault).await?;
+    ) -> Result<(FileKey, Order, Vec<u8>), ClientError> {
+        let vault = self.ledger().row_lately(Vaults, &listing.terms.vault).await?;
         let vault = vault.ok_or_else(|| ClientError::Internal("a listing has a vault".into()))?;
         let secret = self.identity().delivery_secret(&self.ledger().chain(), id);
         let needed = vault.key.required();
+        let capsule = &listing.terms.capsule;
         loop {
-            let order = self.ledger().row(Orders, id).await?.ok_or(ClientError::NoOrder(*id))?;
+            let asked = match placed.take().filter(|order| needed <= order.releases.len()) {
+                Some(order) => (order, Vec::new(), Vec::new()),
+                None => self.ask_custodians(id, listing, &vault).await?,
+            };
+            let (order, releases, faults) = asked;
             if order.state == OrderState::Refunded {
                 return Err(ClientError::OrderRefunded(*id));
             }
-            let capsule = &listing.terms.capsule;
             let (point, used) = if order.releases.len() >= needed {
                 let posted = &order.releases[..needed];
                 let point = custody::combine_posted(capsule, posted, &secret, &vault.key);
                 (point, posted.iter().map(|release| release.index).collect())
-            } else {
-                let (releases, faults) =
-                    self.ask_custodians(id, &order, listing, &vault.custodians).await?;
-                if releases.len() < needed {
-                    let (released, due_ms) = (releases.len(), order.due_ms);
-                    if self.host().now_ms() > due_ms {
-                        return Err(ClientError::NotEnoughCustodians { released, needed, faults });
-                    }
-                    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-                    progress.step(Step::Waiting(Wait {
-                        what: Awaited::Custodians,
-                        nodes: faults.iter().map(|(node, _)| *node).collect(),
-                        done: count(released),
-                        of: count(needed),
-                    }));
-                    self.host().sleep_ms(ROUND_MS).await;
-                    continue;
+            } else if releases.len() < needed {
+                let (released, due_ms) = (releases.len(), order.due_ms);
+                if self.host().now_ms() > due_ms {
+                    return Err(ClientError::NotEnoughCustodians { released, needed, faults });
                 }
+                let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+                progress.step(Step::Waiting(Wait {
+                    what: Awaited::Custodians,
+                    nodes: faults.iter().map(|(node, _)| *node).collect(),
+                    done: count(released),
+                    of: count(needed),
+                }));
+                self.host().sleep_ms(ROUND_MS).await;
+                continue;
+            } else {
                 let point = custody::combine(capsule, &releases[..needed], &secret, &vault.key);
                 (point, releases[..needed].iter().map(|release| release.index).collect())
             };
@@ -314,36 +316,39 @@ impl Client {
                 .manifest
                 .check_key(&key)
                 .map_err(|_| ClientError::NotAsListed { order: *id })?;
-            return Ok((key, used));
+            return Ok((key, order, used));
         }
     }
 
-    /// Asks all custodians side by side; keeps what verifies.
+    /// Asks all custodians side by side, and the ledger for the order at the same time; keeps what verifies. Of
+    /// an order whose releases stand on the ledger nobody is waited for.
     async fn ask_custodians(
         &self,
         id: &OrderId,
-        order: &Order,
         listing: &Listing,
-        custodians: &[NodeId],
-    ) -> Result<(Vec<Release>, Vec<(NodeId, NodeFault)>), ClientError> {
-        let vault = self.ledger().row(Vaults, &listing.terms.vault).await?;
-        let vault = vault.ok_or_else(|| ClientError::Internal("a listing has a vault".into()))?;
-        let rows = self.ledger().rows(symbolon_protocol::ledger::rows::Nodes, custodians).await?;
-        let context = custody::release_context(&self.ledger().chain(), id, &order.listing);
+        vault: &Vault,
+    ) -> Result<(Order, Vec<Release>, Vec<(NodeId, NodeFault)>), ClientError> {
+        let places = self.places(&vault.custodians).await?;
         let mut asks = JoinSet::new();
         let mut faults = Vec::new();
-        for ((index, node), row) in (1_u8..).zip(custodians).zip(rows) {
-            let Some(row) = row else {
+        for ((index, node), at) in (1_u8..).zip(&vault.custodians).zip(places) {
+            let Some(at) = at else {
                 faults.push((*node, NodeFault::Offline));
                 continue;
             };
-            let (client, node, order) = (self.clone(), address(*node, &row), *id);
+            let (client, order) = (self.clone(), *id);
             asks.spawn(async move {
                 let request = Request::Release { order };
-                ((index, node.id), client.peers().ask(&node, &request, PATIENCE).await)
+                ((index, at.id), client.peers().ask(&at, &request, PATIENCE).await)
             });
         }
+        let order = self.ledger().row(Orders, id).await?.ok_or(ClientError::NoOrder(*id))?;
+        let needed = vault.key.required();
         let mut releases = Vec::new();
+        if order.state == OrderState::Refunded || needed <= order.releases.len() {
+            return Ok((order, releases, faults));
+        }
+        let context = custody::release_context(&self.ledger().chain(), id, &order.listing);
         while let Some(answer) = asks.join_next().await {
             let Ok(((index, node), answer)) = answer else { continue };
             match answer {
@@ -359,12 +364,12 @@ impl Client {
                 Ok(_) => faults.push((node, NodeFault::Corrupt)),
                 Err(error) => faults.push((node, error.fault())),
             }
-            if releases.len() == vault.key.required() {
+            if releases.len() == needed {
                 break;
             }
         }
         releases.sort_by_key(|release| release.index);
-        Ok((releases, faults))
+        Ok((order, releases, faults))
     }
 
     /// The custodians whose releases made the key of an order.

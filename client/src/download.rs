@@ -10,6 +10,7 @@ use core::ops::Range;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use symbolon_net::PeerAddress;
 use symbolon_protocol::{
     content::{ContentError, FileKey, Manifest, SegmentCoder, SegmentLayout},
     grant::Grant,
@@ -23,7 +24,7 @@ use symbolon_protocol::{
 };
 use tokio::sync::mpsc;
 
-use crate::{Client, error::ClientError, progress::Progress};
+use crate::{Client, error::ClientError, place::address, progress::Progress};
 pub(crate) use slices::SLICE_STRIPES;
 pub(crate) use slices::ShardAt;
 use slices::Slices;
@@ -148,7 +149,8 @@ impl Client {
             error => ClientError::Corrupt { segment, why: error.to_string() },
         })?;
         let id = reading.key.deal(segment);
-        let deal = self.deal(&id).await?.ok_or(ClientError::DealGone { segment, deal: id })?;
+        let deal = self.deal_lately(&id).await?;
+        let deal = deal.ok_or(ClientError::DealGone { segment, deal: id })?;
         if deal.length != coder.layout().shard_length {
             let why = String::from("the deal is for shards of another length");
             return Err(ClientError::Corrupt { segment, why });
@@ -202,11 +204,11 @@ impl Client {
         }
     }
 
-    /// Where the nodes of a deal answer.
+    /// Where the nodes of a deal answer. The ledger is asked for those that are not connected to.
     pub(crate) async fn deal_nodes(
         &self,
         deal: &Deal,
-    ) -> Result<Vec<(u8, symbolon_net::PeerAddress, Hash)>, ClientError> {
+    ) -> Result<Vec<(u8, PeerAddress, Hash)>, ClientError> {
         let kept: Vec<_> = deal.shards.iter().enumerate().collect();
         let kept: Vec<(u8, NodeId, Hash)> = kept
             .into_iter()
@@ -216,11 +218,27 @@ impl Client {
             })
             .collect();
         let ids: Vec<NodeId> = kept.iter().map(|(_, node, _)| *node).collect();
-        let rows = self.ledger().rows(Nodes, &ids).await?;
-        let found = kept.into_iter().zip(rows).filter_map(|((index, node, root), row)| {
-            Some((index, crate::place::address(node, &row?), root))
-        });
-        Ok(found.collect())
+        let places = self.places(&ids).await?.into_iter();
+        let found = kept.into_iter().zip(places);
+        Ok(found.filter_map(|((index, _, root), at)| Some((index, at?, root))).collect())
+    }
+
+    /// Where nodes answer, in the order of their ids; nothing for those that the ledger does not know.
+    pub(crate) async fn places(
+        &self,
+        nodes: &[NodeId],
+    ) -> Result<Vec<Option<PeerAddress>>, ClientError> {
+        let mut places = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            places.push(self.peers().connected(*node).await);
+        }
+        let open = nodes.iter().zip(&places);
+        let unknown: Vec<_> = open.filter(|(_, at)| at.is_none()).map(|(node, _)| *node).collect();
+        let mut rows = self.ledger().rows_lately(Nodes, &unknown).await?.into_iter();
+        for (node, at) in nodes.iter().zip(&mut places).filter(|(_, at)| at.is_none()) {
+            *at = rows.next().flatten().map(|row| address(*node, &row));
+        }
+        Ok(places)
     }
 }
 

@@ -257,7 +257,7 @@ impl Client {
 
     /// Tells the ledger that the data is what was listed, unless that is settled already.
     async fn acknowledge_checked(&self, order: &OrderId) -> Result<Option<OrderId>, ClientError> {
-        let row = self.ledger().row(Orders, order).await?;
+        let row = self.ledger().row_lately(Orders, order).await?;
         let open = row.as_ref().is_some_and(|row| {
             row.buyer == self.me() && matches!(row.state, OrderState::Paid | OrderState::Delivered)
         });

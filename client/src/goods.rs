@@ -10,8 +10,8 @@ use symbolon_protocol::{
     content::{Layout, Manifest},
     id::{AccountId, ListingId, NodeId, ObjectId, OrderId},
     ledger::rows::{
-        Chain, Deal, Deals, DealsOf, Listing, ListingState, Listings, Nodes, OrderState, Orders,
-        OrdersOf, Table,
+        Chain, Deal, Deals, DealsOf, Listing, ListingState, Listings, OrderState, Orders, OrdersOf,
+        Table,
     },
     session::NodeFault,
 };
@@ -19,7 +19,7 @@ use symbolon_protocol::{
 use symbolon_ledger::ROWS_MAX;
 
 use crate::{
-    Client, ListingView, NodeView,
+    Client, ListingView,
     error::ClientError,
     progress::Progress,
     term::{Kept, runs},
@@ -96,7 +96,7 @@ impl Client {
     ) -> Result<(), ClientError> {
         progress.note("checking that what is listed is there");
         let stored = async {
-            let chain = self.chain_row().await?;
+            let chain = self.recent_chain().await?;
             let goods = self.goods(&chain, &listing.seller, &listing.terms.manifest).await?;
             let now_ms = self.clock_of(&chain).now_ms;
             let access_until_ms = now_ms.saturating_add(listing.terms.access_ms);
@@ -208,11 +208,8 @@ impl Client {
         let all: BTreeSet<NodeId> =
             goods.holders.iter().flat_map(|(_, nodes)| nodes).copied().collect();
         let ids: Vec<NodeId> = all.into_iter().collect();
-        let rows = self.rows_of(Nodes, &ids).await?;
-        let known = ids.into_iter().zip(rows);
-        let known = known.filter_map(|(id, row)| Some(NodeView { id, row: row? })).collect();
-        let answering = self.answering(known).await;
-        let answering: BTreeSet<NodeId> = answering.into_iter().map(|node| node.id).collect();
+        let places = self.places(&ids).await?.into_iter().flatten().collect();
+        let answering = self.all_answering(places).await;
         for (segment, (required, nodes)) in (0..).zip(&goods.holders) {
             let there = nodes.iter().filter(|node| answering.contains(node)).count();
             if there < usize::from(*required) {

@@ -14,7 +14,10 @@ mod runs;
 
 use std::time::Duration;
 
-use symbolon_protocol::{Amount, id::DealId};
+use symbolon_protocol::{
+    Amount,
+    id::{DealId, Hash},
+};
 
 use crate::{
     Client,
@@ -33,6 +36,9 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const LOCK_RETRY_MS: u64 = 20;
 
 pub use cost::Growth;
+
+/// A root record by its version and its blob's digest.
+pub(crate) type AtRoot = (u64, Option<Hash>);
 
 /// What pulling the index did.
 #[derive(Clone, Debug, PartialEq, Eq)]

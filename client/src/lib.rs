@@ -5,6 +5,7 @@
 //! - [`Reader`]: anywhere in a file, one cell at a time;
 //! - folder: many files at once, small ones in packs; names, versions, moving, removing;
 //! - index: all of that on the network, so that every device of an identity sees it;
+//! - ahead, survey, met: what is asked for before it is wanted, which nodes answer, which did before;
 //! - upkeep: what is stored where, whether it is still there;
 //! - rights: sharing, narrowing and revoking grants; market: selling and buying access.
 //!
@@ -12,6 +13,7 @@
 //! knows the ledger only as a port, and prints nothing.
 
 mod account;
+mod ahead;
 mod buffers;
 mod buy;
 mod catalog;
@@ -24,6 +26,7 @@ mod get;
 mod goods;
 mod index;
 mod listings;
+mod met;
 mod names;
 mod peers;
 mod place;
@@ -34,6 +37,7 @@ mod rights;
 mod rows;
 mod sell;
 mod source;
+mod survey;
 mod term;
 mod upkeep;
 mod upload;
@@ -75,7 +79,13 @@ pub use upkeep::{FileView, SegmentView, ShardHealth, ShardView, StatView};
 pub use upload::{PutOptions, PutOutcome, PutReport, Replace};
 pub use verify::{Depth, ShardCheck, VerifiedObject, VerifyReport};
 
-use crate::{buffers::Buffers, catalog::Catalog, peers::Peers, place::ChainSeen};
+use crate::{
+    buffers::Buffers, catalog::Catalog, index::AtRoot, met::Acquaintance, peers::Peers,
+    place::ChainSeen, survey::Survey,
+};
+
+/// The file with the nodes that were met.
+const MET: &str = "met";
 
 /// What a client is made of.
 #[derive(Debug)]
@@ -105,9 +115,15 @@ struct Inner {
     host: Host,
     dir: PathBuf,
     catalog: Catalog,
-    peers: Peers,
+    peers: Arc<Peers>,
     buffers: Buffers,
     chain: Mutex<Option<ChainSeen>>,
+    /// Which nodes answered a moment ago.
+    survey: tokio::sync::Mutex<Option<Survey>>,
+    /// Which answered before.
+    met: Mutex<Acquaintance>,
+    /// The root record that was seen on the ledger, or set there, by this process.
+    at_root: Mutex<Option<AtRoot>>,
 }
 
 impl Client {
@@ -119,10 +135,21 @@ impl Client {
         std::fs::create_dir_all(&dir)
             .map_err(|source| ClientError::Io { path: dir.clone(), source })?;
         let catalog = Catalog::new(dir.join("index.redb"), identity.names_key(), host.clone());
-        let peers = Peers::new(endpoint, host.clone());
-        let buffers = Buffers::default();
-        let chain = Mutex::default();
-        let inner = Inner { identity, ledger, host, dir, catalog, peers, buffers, chain };
+        let peers = Arc::new(Peers::new(endpoint, host.clone()));
+        let met = Mutex::new(Acquaintance::read(&dir.join(MET)));
+        let inner = Inner {
+            identity,
+            ledger,
+            host,
+            dir,
+            catalog,
+            peers,
+            buffers: Buffers::default(),
+            chain: Mutex::default(),
+            survey: tokio::sync::Mutex::default(),
+            met,
+            at_root: Mutex::default(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -140,6 +167,7 @@ impl Client {
 
     /// Ends all connections.
     pub async fn close(self) {
+        self.remember_met().await;
         self.inner.peers.close().await;
     }
 
@@ -155,7 +183,7 @@ impl Client {
         &self.inner.catalog
     }
 
-    fn peers(&self) -> &Peers {
+    fn peers(&self) -> &Arc<Peers> {
         &self.inner.peers
     }
 

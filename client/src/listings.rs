@@ -140,7 +140,7 @@ impl Client {
     /// Listings, newest first.
     pub async fn listings(&self, filter: &ListingFilter) -> Result<Vec<ListingView>, ClientError> {
         let rows = self.scan_all(Listings, &[]).await?;
-        let chain = self.chain_row().await?;
+        let chain = self.recent_chain().await?;
         let now_ms = self.clock_of(&chain).now_ms;
         let mut views = Vec::new();
         for (key, listing) in rows {
@@ -167,6 +167,16 @@ impl Client {
         self.ledger().row(Listings, id).await?.ok_or(ClientError::NoListing(*id))
     }
 
+    /// The same as it was a moment ago.
+    pub(crate) async fn listing_lately(&self, id: &ListingId) -> Result<Listing, ClientError> {
+        self.ledger().row_lately(Listings, id).await?.ok_or(ClientError::NoListing(*id))
+    }
+
+    /// What a listing says of itself on the ledger.
+    pub async fn listing_view(&self, id: &ListingId) -> Result<ListingView, ClientError> {
+        Ok(view(*id, &self.listing_lately(id).await?))
+    }
+
     /// A listing with its description.
     pub async fn listing(&self, id: &ListingId) -> Result<ListingDetail, ClientError> {
         let listing = self.listing_row(id).await?;
@@ -174,7 +184,7 @@ impl Client {
         let document = String::from_utf8(document)
             .map_err(|_| ClientError::Grant(String::from("the description is not text")))?;
         let terms = &listing.terms;
-        let chain = self.chain_row().await?;
+        let chain = self.recent_chain().await?;
         let kept = self.goods(&chain, &listing.seller, &terms.manifest).await?.kept;
         Ok(ListingDetail {
             view: ListingView { kept: Some(kept), ..view(*id, &listing) },

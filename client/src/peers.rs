@@ -57,12 +57,24 @@ struct State {
 
 type Slot = Arc<Mutex<State>>;
 
-/// One connection per node.
+/// One connection per node, and per addresses it was dialled at: what was known of a node before the ledger was
+/// asked may be out of date, and then nobody waits for it.
 #[derive(Debug)]
 pub(crate) struct Peers {
     endpoint: Endpoint,
     host: Host,
-    slots: Mutex<BTreeMap<NodeId, Slot>>,
+    slots: Mutex<BTreeMap<PeerAddress, Slot>>,
+}
+
+/// Of all addresses of a node the first in order.
+fn lowest(node: NodeId) -> PeerAddress {
+    PeerAddress { id: node, addresses: Vec::new() }
+}
+
+/// The connection of a slot, if it is open and nobody is dialling.
+fn open_one(slot: &Slot) -> Option<Connection> {
+    let slot = slot.try_lock().ok()?;
+    slot.open.as_ref().filter(|open| open.close_reason().is_none()).cloned()
 }
 
 impl Peers {
@@ -75,7 +87,10 @@ impl Peers {
     /// have enough without this node: else a node that is gone would be dialled for ever and never be
     /// known to be gone.
     async fn connection(&self, node: &PeerAddress) -> Result<Connection, NetError> {
-        let slot = self.slots.lock().await.entry(node.id).or_default().clone();
+        if let Some((_, connection)) = self.open_to(node.id).await {
+            return Ok(connection);
+        }
+        let slot = self.slots.lock().await.entry(node.clone()).or_default().clone();
         let mut slot = slot.lock_owned().await;
         if let Some(connection) = slot.open.as_ref().filter(|open| open.close_reason().is_none()) {
             return Ok(connection.clone());
@@ -101,13 +116,46 @@ impl Peers {
         })
     }
 
+    /// An open connection to a node, whatever address it was dialled at: who answers has proven to be it.
+    async fn open_to(&self, node: NodeId) -> Option<(PeerAddress, Connection)> {
+        let slots = self.slots.lock().await;
+        let own = slots.range(lowest(node)..).take_while(|(address, _)| address.id == node);
+        own.filter_map(|(address, slot)| Some((address.clone(), open_one(slot)?))).next()
+    }
+
+    /// Where a node is connected to just now.
+    pub(crate) async fn connected(&self, node: NodeId) -> Option<PeerAddress> {
+        self.open_to(node).await.map(|(address, _)| address)
+    }
+
+    /// All nodes that are connected to just now.
+    pub(crate) async fn all_connected(&self) -> Vec<PeerAddress> {
+        let slots = self.slots.lock().await;
+        let open = slots.iter().filter(|(_, slot)| open_one(slot).is_some());
+        open.map(|(address, _)| address.clone()).collect()
+    }
+
+    /// Begins to dial nodes that may be wanted soon.
+    pub(crate) fn greet(self: &Arc<Self>, nodes: Vec<PeerAddress>) {
+        for node in nodes {
+            let peers = Arc::clone(self);
+            tokio::spawn(async move {
+                if let Err(error) = peers.connection(&node).await {
+                    tracing::debug!(node = %node.id, %error, "a node that was met before is away");
+                }
+            });
+        }
+    }
+
     /// Whether a node answers now. A connection alone says little: one to a machine that was switched
     /// off looks open until it times out.
     pub(crate) async fn answers(&self, node: &PeerAddress) -> bool {
         let answer = self.ask(node, &Request::Info, ANSWER_PATIENCE).await;
         if matches!(answer, Err(PeerError::TimedOut)) {
             let down = State { open: None, down_until_ms: self.host.ticks_ms() + DOWN_MS };
-            self.slots.lock().await.insert(node.id, Arc::new(Mutex::new(down)));
+            let mut slots = self.slots.lock().await;
+            slots.retain(|address, _| address.id != node.id);
+            slots.insert(node.clone(), Arc::new(Mutex::new(down)));
         }
         matches!(answer, Ok(Response::Info { .. }))
     }

@@ -1,7 +1,8 @@
-//! Which nodes there are, which answer, what storing on them costs.
+//! Which nodes there are, and what storing on them costs.
 
 use std::{collections::BTreeMap, sync::PoisonError};
 
+use symbolon_ledger::RECENT;
 use symbolon_net::PeerAddress;
 use symbolon_protocol::{
     Amount,
@@ -12,29 +13,21 @@ use symbolon_protocol::{
         rows::{Chain, Chains, Node, Nodes, Table},
     },
 };
-use tokio::task::JoinSet;
 
 use crate::{
     Client,
     durability::{Durability, Record, durability},
     error::ClientError,
+    survey::Survey,
     upload::PutOptions,
 };
-
-/// How long to wait for more nodes once enough have answered, in milliseconds: at least this, and at least
-/// half as long as it took until then.
-const LINGER_MS: u64 = 300;
-
-/// How long to wait for more nodes while few have answered, in milliseconds: at least this, and at least so
-/// many times as long as the slowest of them took.
-const LINGER_LONG_MS: u64 = 2_000;
-const LINGER_TIMES: u64 = 3;
 
 /// The month that prices are shown for: 30 days, in milliseconds.
 const MONTH_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 
-/// How long the ledger's own row counts as that of a moment ago, in milliseconds.
-const RECENT_MS: u64 = 1_000;
+/// How long it counts as a moment ago, in milliseconds, what the ledger's own row said and who answered.
+#[expect(clippy::cast_possible_truncation, reason = "it is seconds")]
+pub(crate) const RECENT_MS: u64 = RECENT.as_millis() as u64;
 
 /// The ledger's own row, and when it was asked for.
 #[derive(Clone, Debug)]
@@ -133,54 +126,10 @@ impl Client {
         self.inner.chain.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Those of `nodes` that answer now, in the order given. Dead nodes must not hold everything up:
-    /// when three quarters have answered, the rest has a moment more; and when fewer have, as long as
-    /// those who are there let expect.
-    pub(crate) async fn answering(&self, nodes: Vec<NodeView>) -> Vec<NodeView> {
-        let (known, began_ms) = (nodes.len(), self.host().ticks_ms());
-        let mut asks = JoinSet::new();
-        for (place, node) in nodes.into_iter().enumerate() {
-            let client = self.clone();
-            asks.spawn(async move {
-                let answers = client.peers().answers(&address(node.id, &node.row)).await;
-                answers.then_some((place, node))
-            });
-        }
-        let mut answered = Vec::new();
-        let (mut enough, mut until) = (false, None);
-        loop {
-            let next = tokio::select! {
-                biased;
-                next = asks.join_next() => next,
-                () = self.sleep_until(until) => None,
-            };
-            match next {
-                None => break,
-                Some(Ok(Some(node))) => answered.push(node),
-                Some(_) => continue,
-            }
-            if enough {
-                continue;
-            }
-            enough = answered.len() * 4 >= known * 3;
-            let now_ms = self.host().ticks_ms();
-            let took_ms = now_ms - began_ms;
-            let more_ms = if enough {
-                LINGER_MS.max(took_ms / 2)
-            } else {
-                LINGER_LONG_MS.max(took_ms.saturating_mul(LINGER_TIMES))
-            };
-            until = Some(now_ms + more_ms);
-        }
-        asks.abort_all();
-        answered.sort_by_key(|(place, _)| *place);
-        answered.into_iter().map(|(_, node)| node).collect()
-    }
-
     /// The nodes that answer now, cheapest first; among equals, in an order that differs from file to
     /// file, so that load spreads.
     pub(crate) async fn candidates(&self, salt: &[u8]) -> Result<Vec<Candidate>, ClientError> {
-        self.candidates_of(self.nodes().await?, salt).await
+        Ok(self.candidates_and_records(salt).await?.0)
     }
 
     /// The same, with the records of all nodes there are or were.
@@ -188,21 +137,7 @@ impl Client {
         &self,
         salt: &[u8],
     ) -> Result<(Vec<Candidate>, Vec<Record>), ClientError> {
-        let known = self.nodes().await?;
-        let network = known.iter().map(|node| Record::of(&node.row)).collect();
-        Ok((self.candidates_of(known, salt).await?, network))
-    }
-
-    async fn candidates_of(
-        &self,
-        known: Vec<NodeView>,
-        salt: &[u8],
-    ) -> Result<Vec<Candidate>, ClientError> {
-        let known_count = known.len();
-        let answering = self.answering(known).await;
-        if answering.is_empty() {
-            return Err(ClientError::NoNodes { known: known_count });
-        }
+        let Survey { answering, network, .. } = self.survey().await?;
         let candidates = answering.into_iter().map(|node| Candidate {
             address: address(node.id, &node.row),
             price: node.row.price,
@@ -214,7 +149,7 @@ impl Client {
             let spread = blake3::keyed_hash(&blake3::hash(salt).into(), &candidate.address.id.0);
             (candidate.price, *spread.as_bytes())
         });
-        Ok(candidates)
+        Ok((candidates, network))
     }
 
     pub(crate) async fn sleep_until(&self, deadline_ms: Option<u64>) {

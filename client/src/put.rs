@@ -156,7 +156,7 @@ impl Client {
         entry: &ObjectEntry,
         options: &PutOptions,
     ) -> Result<bool, ClientError> {
-        let chain = self.chain_row().await?;
+        let chain = self.recent_chain().await?;
         let Kept::Until { epoch, time_ms } = self.kept(&chain, entry).await? else {
             return Ok(false);
         };
@@ -345,6 +345,8 @@ fn already(old: &ObjectEntry, name: String) -> PutReport {
         scheme: old.manifest.scheme,
         segments: layout.map_or(0, |layout| layout.segments()),
         shards: 0,
+        nodes: BTreeSet::new(),
+        end: old.end,
         cost: Amount::ZERO,
         outcome: PutOutcome::Already,
     }

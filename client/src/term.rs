@@ -123,6 +123,11 @@ impl Client {
         Ok(self.clock_of(&self.chain_row().await?))
     }
 
+    /// The same by what its row said a moment ago.
+    pub async fn recent_clock(&self) -> Result<LedgerClock, ClientError> {
+        Ok(self.clock_of(&self.recent_chain().await?))
+    }
+
     pub(crate) fn clock_of(&self, chain: &Chain) -> LedgerClock {
         LedgerClock::read(chain, self.host().now_ms())
     }

@@ -14,6 +14,7 @@ mod segment;
 mod tally;
 
 use std::{
+    collections::BTreeSet,
     fs::{File, TryLockError},
     pin::pin,
 };
@@ -21,7 +22,7 @@ use std::{
 use symbolon_protocol::{
     Amount,
     content::{FileKey, Layout, LayoutError, Manifest, MaskMode, Scheme},
-    id::{DealId, ObjectId},
+    id::{DealId, NodeId, ObjectId},
     ledger::{
         check_epochs,
         rows::{Access, Chain, Deal, Deals},
@@ -97,8 +98,12 @@ pub struct PutReport {
     pub scheme: Scheme,
     /// Segments, each a deal.
     pub segments: u32,
-    /// Shards with a receipt.
+    /// Shards with a receipt; none are counted where the file was stored before.
     pub shards: u32,
+    /// Who keeps them.
+    pub nodes: BTreeSet<NodeId>,
+    /// The first epoch that is not paid for all of it, or one a little before that.
+    pub end: u64,
     /// What was paid, all-in, by this put and the ones it continued.
     pub cost: Amount,
     /// How it ended.
@@ -138,6 +143,7 @@ pub(crate) struct Uploaded {
     pub(crate) outcome: PutOutcome,
     segments: u32,
     shards: u32,
+    nodes: BTreeSet<NodeId>,
     slot: Vec<u8>,
 }
 
@@ -164,6 +170,8 @@ impl Uploaded {
             scheme: self.entry.manifest.scheme,
             segments: self.segments,
             shards: self.shards,
+            nodes: self.nodes.clone(),
+            end: self.entry.end,
             cost: self.entry.cost,
             outcome: self.outcome,
         }
@@ -198,6 +206,7 @@ pub(crate) struct Stored {
     layout: Layout,
     segments: u32,
     shards: u32,
+    nodes: BTreeSet<NodeId>,
     cost: Amount,
     /// The first epoch that is not paid for all of them.
     end: u64,
@@ -208,6 +217,7 @@ pub(crate) struct Stored {
 struct Sum {
     leaves: Leaves,
     shards: u32,
+    nodes: BTreeSet<NodeId>,
     cost: Amount,
     end: u64,
     cost_max: Option<Amount>,
@@ -216,7 +226,8 @@ struct Sum {
 
 impl Sum {
     fn new(cost_max: Option<Amount>, leaves: Leaves, paid: Paid) -> Self {
-        Self { leaves, shards: 0, cost: Amount::ZERO, end: u64::MAX, cost_max, paid }
+        let (nodes, cost) = (BTreeSet::new(), Amount::ZERO);
+        Self { leaves, shards: 0, nodes, cost, end: u64::MAX, cost_max, paid }
     }
 
     /// What the next one may cost. What an earlier put has paid does not count against this one's limit.
@@ -226,7 +237,8 @@ impl Sum {
 
     fn add(&mut self, placed: &Placed) {
         self.cost = self.cost.checked_add(placed.cost).unwrap_or(self.cost);
-        self.shards += placed.shards;
+        self.shards += u32::try_from(placed.nodes.len()).expect("at most 128 shards");
+        self.nodes.extend(&placed.nodes);
         self.end = self.end.min(placed.end);
     }
 }
@@ -254,7 +266,7 @@ impl Client {
             progress.step(Step::Planned { total_bytes: opened.length() });
             let error = match self.segments(&job, opened, request.options, progress).await {
                 Ok(stored) => {
-                    let chain = self.chain_row().await?;
+                    let chain = self.recent_chain().await?;
                     return self.uploaded(&chain, job, stored);
                 }
                 Err(error @ ClientError::SourceChanged { .. }) => error,
@@ -277,12 +289,12 @@ impl Client {
 
     fn uploaded(&self, chain: &Chain, job: Job, stored: Stored) -> Result<Uploaded, ClientError> {
         let entry = self.object_entry(chain, &job, &stored)?;
-        let Stored { segments, shards, .. } = stored;
+        let Stored { segments, shards, nodes, .. } = stored;
         let outcome = match job.begun {
             Begun::Now => PutOutcome::Stored,
             Begun::Here | Begun::Elsewhere => PutOutcome::Resumed,
         };
-        Ok(Uploaded { entry, outcome, segments, shards, slot: job.entry.slot })
+        Ok(Uploaded { entry, outcome, segments, shards, nodes, slot: job.entry.slot })
     }
 
     /// Refuses to work on what another process works on.
@@ -332,7 +344,7 @@ impl Client {
             if let Some(limit) = request.options.cost_max.filter(|limit| quote.total > *limit) {
                 return Err(ClientError::CostTooHigh { cost: quote.total, limit });
             }
-            let balance = self.account().await?.balance;
+            let balance = self.balance_lately().await?;
             if quote.total > balance {
                 return Err(ClientError::BalanceTooLow { needed: quote.total, balance });
             }
@@ -468,9 +480,10 @@ impl Client {
                 sum.add(&fed.settle(sum.left()).await?);
                 let layout = layout_of(length)?;
                 assert_eq!(layout.segments(), segment + 1, "padding never adds a segment");
-                let Sum { leaves, shards, cost, end, .. } = sum;
+                let Sum { leaves, shards, nodes, cost, end, .. } = sum;
                 leaves.finish(layout.cells())?;
-                return Ok(Stored { layout, segments: segment + 1, shards, cost, end, leaves });
+                let segments = segment + 1;
+                return Ok(Stored { layout, segments, shards, nodes, cost, end, leaves });
             }
             before = Some(fed);
         }
@@ -515,6 +528,11 @@ impl Client {
     /// A deal's row.
     pub(crate) async fn deal(&self, deal: &DealId) -> Result<Option<Deal>, ClientError> {
         Ok(self.ledger().row(Deals, deal).await?)
+    }
+
+    /// The same as it was a moment ago: for reading, where every byte is checked against it.
+    pub(crate) async fn deal_lately(&self, deal: &DealId) -> Result<Option<Deal>, ClientError> {
+        Ok(self.ledger().row_lately(Deals, deal).await?)
     }
 
     /// Ends all deals of a file.

@@ -16,7 +16,7 @@ mod ticket;
 
 pub use embedded::{Embedded, Options};
 pub use error::LedgerError;
-pub use port::{BlockPage, Follow, Ledger, Outcome, ROWS_MAX};
+pub use port::{BlockPage, Follow, Ledger, Outcome, RECENT, ROWS_MAX};
 pub use remote::Remote;
 pub use serve::answer;
 pub use ticket::{LedgerTicket, TicketError};

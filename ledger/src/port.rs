@@ -1,5 +1,7 @@
 //! The ledger port: all that the rest of the system sees of a ledger.
 
+use std::time::Duration;
+
 use symbolon_protocol::{
     codec::Decode,
     grant::Link,
@@ -21,6 +23,10 @@ use crate::{
 
 /// Rows one scan gives at most, and keys one question may have.
 pub const ROWS_MAX: usize = 1_000;
+
+/// How long what a ledger said counts as that of a moment ago: it makes far fewer blocks in that time than a
+/// transaction may wait for.
+pub const RECENT: Duration = Duration::from_secs(2);
 
 /// What came of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,12 +119,22 @@ impl Ledger {
 
     /// A height that it had reached a moment ago; asks only where it has said nothing for that long.
     pub async fn recent_height(&self) -> Result<u64, LedgerError> {
+        Ok(self.recent_block().await?.0)
+    }
+
+    /// The same of its time, in milliseconds since the Unix epoch.
+    pub async fn recent_time_ms(&self) -> Result<u64, LedgerError> {
+        Ok(self.recent_block().await?.1)
+    }
+
+    async fn recent_block(&self) -> Result<(u64, u64), LedgerError> {
         if let Self::Remote(ledger) = self
-            && let Some(height) = ledger.recent_height()
+            && let Some(block) = ledger.recent_block()
         {
-            return Ok(height);
+            return Ok(block);
         }
-        Ok(self.head().await?.header.height)
+        let head = self.head().await?.header;
+        Ok((head.height, head.facts.time_ms))
     }
 
     /// One row; `None` when there is none.
@@ -140,6 +156,33 @@ impl Ledger {
         let values = self.values(keys.iter().map(T::key).collect()).await?;
         let rows = values.into_iter();
         rows.map(|value| value.map(|bytes| decode::<T>(&bytes)).transpose()).collect()
+    }
+
+    /// Rows by key as they were a moment ago: those that were asked for or scanned since then, at most
+    /// [`RECENT`] ago and not before the last transaction that was submitted from here, are not asked for again.
+    /// For what may be that old anyway when it is used.
+    pub async fn rows_lately<T: Table>(
+        &self,
+        _table: T,
+        keys: &[T::Key],
+    ) -> Result<Vec<Option<T::Row>>, LedgerError> {
+        let keys = keys.iter().map(T::key).collect();
+        let values = match self {
+            Self::Embedded(ledger) => ledger.reader().values(keys).await?,
+            Self::Remote(ledger) => ledger.values_lately(keys).await?,
+        };
+        let rows = values.into_iter();
+        rows.map(|value| value.map(|bytes| decode::<T>(&bytes)).transpose()).collect()
+    }
+
+    /// One such row.
+    pub async fn row_lately<T: Table>(
+        &self,
+        table: T,
+        key: &T::Key,
+    ) -> Result<Option<T::Row>, LedgerError> {
+        let rows = self.rows_lately(table, std::slice::from_ref(key)).await?;
+        Ok(rows.into_iter().next().flatten())
     }
 
     /// A row of each of two tables, both of one block.

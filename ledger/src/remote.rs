@@ -9,8 +9,10 @@
 //! An answer from before what is known is asked for again: a server may be a moment behind itself. A lost connection is made again, with growing pauses, and the question repeated. That is safe for
 //! submissions too: the same transaction is applied once, however often it is sent.
 
+mod lately;
+
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -22,8 +24,8 @@ use symbolon_protocol::{
     ledger::{
         Status,
         block::{Block, SignedHeader, transactions_root},
-        rows::{Seen, SeenTable, Table},
-        transaction::Transaction,
+        rows::{Deals, Nodes, Seen, SeenTable, Table, Vaults},
+        transaction::{Action, Transaction},
         tree,
     },
     limits::EVENTS_PAGE,
@@ -37,9 +39,10 @@ use tokio::{
 
 use crate::{
     error::LedgerError,
-    port::{BlockPage, Outcome},
+    port::{BlockPage, Outcome, RECENT},
     ticket::LedgerTicket,
 };
+use lately::Lately;
 
 /// Somebody's ledger. Clones share one connection and what is known of the head.
 #[derive(Clone, Debug)]
@@ -53,6 +56,7 @@ struct Inner {
     ticket: LedgerTicket,
     connection: tokio::sync::Mutex<Option<Connection>>,
     known: Mutex<Option<Known>>,
+    lately: Mutex<Lately>,
 }
 
 /// The highest header seen.
@@ -60,6 +64,7 @@ struct Inner {
 struct Known {
     height: u64,
     digest: Hash,
+    time_ms: u64,
     /// When an answer last said that it had come so far.
     at: Instant,
 }
@@ -69,7 +74,8 @@ impl Remote {
     #[must_use]
     pub fn new(endpoint: Endpoint, ticket: LedgerTicket) -> Self {
         let connection = tokio::sync::Mutex::default();
-        Self { inner: Arc::new(Inner { endpoint, ticket, connection, known: Mutex::default() }) }
+        let (known, lately) = (Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { endpoint, ticket, connection, known, lately }) }
     }
 
     /// Which ledger it is.
@@ -92,6 +98,7 @@ impl Remote {
 
     pub(crate) async fn submit(&self, transaction: Transaction) -> Result<Outcome, LedgerError> {
         let (sender, id, digest) = (transaction.sender, transaction.id, transaction.digest());
+        let stays = left_alone(&transaction.action);
         let request = Request::Submit { transaction: Box::new(transaction) };
         let authority_itself = AccountId::from(self.inner.ticket.address.id) == self.authority();
         for _ in 0..SUBMITTED_TIMES {
@@ -99,7 +106,11 @@ impl Remote {
                 Response::Outcome { height, status } => Ok(Outcome { height, status }),
                 other => Err(unexpected(other)),
             });
-            let outcome = outcome.await?;
+            // What was asked before it is from before it, whichever answer comes first.
+            self.lately().forget(stays);
+            let outcome = outcome.await;
+            self.lately().forget(stays);
+            let outcome = outcome?;
             // What both of these say is done: that is not taken on a server's word.
             let done = matches!(outcome.status, Status::Applied | Status::IdReused);
             if authority_itself || !done {
@@ -139,10 +150,32 @@ impl Remote {
         keys: Vec<Vec<u8>>,
     ) -> Result<Vec<Option<Vec<u8>>>, LedgerError> {
         let mut values = Vec::with_capacity(keys.len());
+        let since = self.lately().since();
         while values.len() < keys.len() {
             values.extend(self.first_values(&keys[values.len()..]).await?);
         }
+        let told = keys.into_iter().zip(values.iter().cloned());
+        self.lately().take(since, told);
         Ok(values)
+    }
+
+    /// The same, without asking for those that are known as they were a moment ago.
+    pub(crate) async fn values_lately(
+        &self,
+        keys: Vec<Vec<u8>>,
+    ) -> Result<Vec<Option<Vec<u8>>>, LedgerError> {
+        let mut values: Vec<_> = {
+            let lately = self.lately();
+            keys.iter().map(|key| lately.value(key)).collect()
+        };
+        let asked = keys.into_iter().zip(&values);
+        let asked: Vec<_> =
+            asked.filter(|(_, value)| value.is_none()).map(|(key, _)| key).collect();
+        let mut told = self.values(asked).await?.into_iter();
+        for value in values.iter_mut().filter(|value| value.is_none()) {
+            *value = told.next();
+        }
+        Ok(values.into_iter().map(Option::flatten).collect())
     }
 
     /// Values of so few keys that one answer has them all: what they say was so at one moment.
@@ -184,6 +217,7 @@ impl Remote {
         limit: usize,
     ) -> Result<Vec<ProvenRow>, LedgerError> {
         let mut found: Vec<ProvenRow> = Vec::new();
+        let since = self.lately().since();
         while found.len() < limit {
             let left = limit - found.len();
             let request = Request::Scan {
@@ -208,6 +242,8 @@ impl Remote {
                 break;
             }
         }
+        let told = found.iter().map(|row| (row.key.clone(), row.value.clone()));
+        self.lately().take(since, told);
         Ok(found)
     }
 
@@ -335,9 +371,15 @@ impl Remote {
         *self.inner.connection.lock().await = None;
     }
 
-    /// A height that the ledger had reached a moment ago, if it said anything since.
-    pub(crate) fn recent_height(&self) -> Option<u64> {
-        self.known().filter(|known| known.at.elapsed() < RECENT).map(|known| known.height)
+    /// A height that the ledger had reached a moment ago, if it said anything since, and its time then.
+    pub(crate) fn recent_block(&self) -> Option<(u64, u64)> {
+        let known = self.known().filter(|known| known.at.elapsed() < RECENT)?;
+        Some((known.height, known.time_ms))
+    }
+
+    fn lately(&self) -> MutexGuard<'_, Lately> {
+        // Rows are whole whatever happened to whoever held them.
+        self.inner.lately.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self) -> Option<Known> {
@@ -352,7 +394,7 @@ impl Remote {
             return Err(LedgerError::Stale { height: header.height, known: floor.height });
         }
         let (height, digest) = (header.height, header.digest());
-        let now = Known { height, digest, at: Instant::now() };
+        let now = Known { height, digest, time_ms: header.facts.time_ms, at: Instant::now() };
         let mut known = self.inner.known.lock().unwrap_or_else(PoisonError::into_inner);
         match *known {
             Some(known) if known.height == now.height && known.digest != now.digest => {
@@ -374,6 +416,16 @@ impl Remote {
         signed
             .verify(&self.authority())
             .map_err(|_| LedgerError::Forged { what: "a header the authority did not sign" })
+    }
+}
+
+/// The tables of which an action changes no row: what is known of those is as good after it as before.
+fn left_alone(action: &Action) -> &'static [u8] {
+    match action {
+        Action::Order { .. } | Action::Acknowledge { .. } | Action::SetRoot { .. } => {
+            &[Deals::TAG, Nodes::TAG, Vaults::TAG]
+        }
+        _ => &[],
     }
 }
 
@@ -548,9 +600,6 @@ impl Follower {
     }
 }
 
-/// How long a height counts as that of a moment ago: a ledger makes far fewer blocks in that time than a
-/// transaction may wait for.
-const RECENT: Duration = Duration::from_secs(2);
 /// How often a transaction is sent whose outcome does not hold.
 const SUBMITTED_TIMES: usize = 2;
 /// How long one answer may take, a block commit included.

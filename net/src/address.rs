@@ -42,7 +42,7 @@ impl Alpn {
 /// Who a peer is and where it answers: socket addresses such as `10.0.0.7:4433` or `[::1]:4433`, names with a port
 /// such as `node.example.org:4433`, which whoever dials looks up, or relay URLs. A text that is none of them is
 /// passed over when dialling, so that later kinds of address can stand beside today's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PeerAddress {
     /// The key it answers with; a peer with another key is not connected to.
     pub id: PeerId,

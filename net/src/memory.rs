@@ -6,7 +6,7 @@
 //! the order of a hash map or on real time.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
@@ -61,6 +61,7 @@ impl Latency {
 pub struct MemoryNetwork {
     latency: Latency,
     peers: Arc<Mutex<BTreeMap<PeerId, Entry>>>,
+    called: Arc<Mutex<BTreeMap<PeerId, BTreeSet<PeerId>>>>,
 }
 
 /// An endpoint as the network knows it.
@@ -87,7 +88,7 @@ impl MemoryNetwork {
     /// A network with latency.
     #[must_use]
     pub fn with_latency(latency: Latency) -> Self {
-        Self { latency, peers: Arc::default() }
+        Self { latency, ..Self::default() }
     }
 
     /// An endpoint that answers every protocol. One with the same secret that is already there is
@@ -134,6 +135,13 @@ impl MemoryNetwork {
                 link.end(Death::Lost);
             }
         }
+    }
+
+    /// Whom a peer has called since this was asked last, whether or not anybody was there.
+    #[must_use]
+    pub fn called_by(&self, peer: &PeerId) -> BTreeSet<PeerId> {
+        let mut called = self.called.lock().unwrap_or_else(PoisonError::into_inner);
+        called.remove(peer).unwrap_or_default()
     }
 
     fn remove(&self, peer: &PeerId, only: Option<&watch::Sender<bool>>, death: &Death) {
@@ -184,6 +192,10 @@ impl Endpoint {
             |why: &str| Err(NetError::Unreachable { peer: peer.id, why: why.to_string() });
         if peer.id == self.id {
             return unreachable("it is this endpoint itself");
+        }
+        {
+            let mut called = self.network.called.lock().unwrap_or_else(PoisonError::into_inner);
+            called.entry(self.id).or_default().insert(peer.id);
         }
         let latency = self.network.latency.between(self.id, peer.id);
         sleep(latency * 2).await;

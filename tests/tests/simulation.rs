@@ -45,6 +45,8 @@ mod resumed;
 mod road;
 #[path = "simulation/sellers.rs"]
 mod sellers;
+#[path = "simulation/strangers.rs"]
+mod strangers;
 #[path = "simulation/told.rs"]
 mod told;
 
@@ -163,6 +165,11 @@ fn two_devices_lose_and_pay_nothing_twice() {
 #[test]
 fn a_ledger_that_is_set_back_loses_no_names() {
     repeat("a_ledger_that_is_set_back_loses_no_names", at_once::set_back);
+}
+
+#[test]
+fn a_put_asks_a_few_nodes_however_many_are_registered() {
+    repeat("a_put_asks_a_few_nodes_however_many_are_registered", strangers::strangers);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use symbolon_client::{BuyOutcome, BuyReport, Readable};
-use symbolon_protocol::Amount;
+use symbolon_client::{BuyOutcome, BuyReport, Client, Readable};
+use symbolon_protocol::{Amount, id::ListingId};
 
 use crate::{
     commands::{get::Fetch, market},
@@ -52,9 +52,8 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
         return Err(Error::usage("the file and the JSON document would share stdout")
             .hint("choose a path with -o"));
     }
-    let client = context.client_synced().await?;
+    let (client, id) = client_and_listing(&args.listing, context).await?;
     let chain = context.chain(&client).await?;
-    let id = market::find(&client, &args.listing).await?;
     // Before any money moves. After that, the file may be there because an earlier run fetched it.
     let taken = args.output.as_ref().filter(|path| {
         path.symlink_metadata().is_ok() && !target::is_stream(path) && !args.replace
@@ -65,7 +64,7 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
         return Err(Error::new(Kind::Exists, format!("{} already exists", path.display()))
             .hint("choose another path with -o, or --replace"));
     }
-    let view = client.listing(&id).await?.view;
+    let view = client.listing_view(&id).await?;
     if let Some(path) = &args.output {
         target::check(path, if path.exists() { 0 } else { view.length })?;
     }
@@ -115,6 +114,22 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
         Some(Ok((json, sentence))) => Ok(report.with("fetched", json).text(sentence)),
         Some(Err(error)) => Err(partly(error, &bought)),
     }
+}
+
+/// Who buys, and what. What is asked before paying is asked at once where the listing is named in full.
+async fn client_and_listing(text: &str, context: &Context) -> Result<(Client, ListingId), Error> {
+    let named = text.parse::<ListingId>().ok();
+    let ahead = async |client: &Client| {
+        if let Some(id) = &named {
+            client.ahead_of_buy(id).await;
+        }
+    };
+    let client = context.client_synced_ahead(ahead).await?;
+    let id = market::find(&client, text).await?;
+    if named.is_none() {
+        client.ahead_of_buy(&id).await;
+    }
+    Ok((client, id))
 }
 
 /// Paid, and not fetched: the purchase must not get lost in the error.

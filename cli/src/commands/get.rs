@@ -64,7 +64,8 @@ pub(crate) struct Args {
 pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Error> {
     args.output = args.output.map(target::named);
     let (what, own_name) = readable(&args)?;
-    let client = context.client_synced().await?;
+    let ahead = async |client: &Client| client.ahead_of_get(&what).await;
+    let client = context.client_synced_ahead(ahead).await?;
     if let Readable::Name(name) = &what {
         let options = folder::options(&args.exclude, None);
         if let Some(plan) = client.plan_get(name, args.output.as_deref(), &options)? {

@@ -2,7 +2,7 @@
 
 mod preview;
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{collections::BTreeSet, ffi::OsString, path::PathBuf};
 
 use serde_json::{Value, json};
 use symbolon_client::{
@@ -83,7 +83,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let (source, length) = source(&args)?;
     let name = name(&args)?;
     let shown_name = shown(bytes(&name));
-    let client = context.client_synced().await?;
+    let client = context.client_synced_ahead(Client::ahead_of_put).await?;
     let chain = context.chain(&client).await?;
     let epoch_ms = chain.params.epoch_ms;
     let (epochs, least) = units::epochs(args.term, epoch_ms);
@@ -121,9 +121,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     // What was said is the most that is paid. Of a stream nobody knows the length.
     options.cost_max = args.max_cost.or(length.map(|_| quote.total));
     let stored = store(&client, source, bytes(&name), &options, context).await;
+    // Of what is stored now it is known where it is.
     let stat = match &stored {
-        Ok(_) => Some(client.stat(bytes(&name)).await),
-        Err(_) => None,
+        Ok(PutReport { outcome: PutOutcome::Already, .. }) => Some(client.stat(bytes(&name)).await),
+        _ => None,
     };
     let paid = names::publish_and_close(client, Pay::Said(index), &context.out).await;
     let stored = stored?;
@@ -206,7 +207,7 @@ async fn run_folder(args: Args, context: &Context) -> Result<Report, Error> {
         Some(name) => name.clone(),
         None => folder::put::own_name(&args.path)?,
     };
-    let client = context.client_synced().await?;
+    let client = context.client_synced_ahead(Client::ahead_of_put).await?;
     let chain = context.chain(&client).await?;
     let (epochs, least) = units::epochs(args.term, chain.params.epoch_ms);
     let store = folder::put::Store {
@@ -254,16 +255,20 @@ fn scheme_json(scheme: Scheme) -> Value {
 }
 
 fn put_report(stored: &PutReport, stat: Option<&StatView>, epoch_ms: u64) -> Report {
-    let segments = stat.map_or(&[][..], |stat| &stat.segments);
     let outcome = match stored.outcome {
         PutOutcome::Stored => "stored",
         PutOutcome::Resumed => "resumed",
         PutOutcome::Already => "already",
     };
-    let nodes: std::collections::BTreeSet<_> =
-        segments.iter().flat_map(|segment| &segment.shards).map(|shard| shard.node).collect();
-    let shards: usize = segments.iter().map(|segment| segment.shards.len()).sum();
-    let paid_until = segments.iter().map(|segment| segment.end).min().unwrap_or(0);
+    let (nodes, shards, paid_until) = match stat {
+        None => (stored.nodes.clone(), stored.shards as usize, stored.end),
+        Some(StatView { segments, .. }) => {
+            let shards = segments.iter().flat_map(|segment| &segment.shards);
+            let nodes: BTreeSet<_> = shards.clone().map(|shard| shard.node).collect();
+            let paid_until = segments.iter().map(|segment| segment.end).min().unwrap_or(0);
+            (nodes, shards.count(), paid_until)
+        }
+    };
     let json = json!({
         "outcome": outcome,
         "name": stored.name,

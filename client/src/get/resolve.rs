@@ -2,7 +2,7 @@
 
 use symbolon_protocol::{
     content::{FileKey, Manifest},
-    grant::{Caveat, GrantToken, ability},
+    grant::{GrantToken, ability},
     id::OrderId,
     ledger::rows::{OrderState, Orders},
 };
@@ -10,6 +10,7 @@ use symbolon_protocol::{
 use super::Readable;
 use crate::{
     Client,
+    ahead::order_of,
     download::{LeavesWanted, Reading},
     error::ClientError,
     names::Found,
@@ -37,15 +38,9 @@ impl Client {
             }
             Readable::Token(token) => {
                 let (manifest, key) = self.open_token(token)?;
-                let order =
-                    token.grant.links.iter().flat_map(|link| &link.caveats).find_map(|caveat| {
-                        match caveat {
-                            Caveat::Order { order } => Some(*order),
-                            _ => None,
-                        }
-                    });
+                let order = order_of(token);
                 if let Some(order) = &order {
-                    let row = self.ledger().row(Orders, order).await?;
+                    let row = self.ledger().row_lately(Orders, order).await?;
                     if row.is_some_and(|row| row.state == OrderState::Refunded) {
                         return Err(ClientError::OrderRefunded(*order));
                     }

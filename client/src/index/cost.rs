@@ -123,7 +123,7 @@ impl Client {
         if record.runs.is_empty() && has_room_for(&record, fresh) {
             return Ok(Amount::ZERO);
         }
-        let chain = self.chain_row().await?;
+        let chain = self.recent_chain().await?;
         let mut term = self.term(&chain, &record)?;
         term.until = term.until.max((term.now + 1).saturating_add(epochs));
         let (record, fresh) = if term.is_stale(&record) {
@@ -168,7 +168,7 @@ impl Client {
         lengths: &[u64],
         epochs: u64,
     ) -> Result<Amount, ClientError> {
-        let (chain, candidates) = (self.chain_row().await?, self.candidates(b"index").await?);
+        let (chain, candidates) = (self.recent_chain().await?, self.candidates(b"index").await?);
         let mut sum = Amount::ZERO;
         for length in lengths {
             let cost = part_cost(&chain, &candidates, *length, epochs)?;

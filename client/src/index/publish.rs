@@ -50,7 +50,8 @@ impl Draft {
 }
 
 impl Client {
-    /// Puts the rows that changed here on the network: pulls first, and sets the account's root record.
+    /// Puts the rows that changed here on the network: sets the account's root record, after a pull where this
+    /// process has not seen yet that the ledger stands where this machine does, or it no longer does.
     /// Where a run has to be stored for that, it costs at most `cost_max`: [`Client::quote_index`] says how
     /// much that may be. When it is more the rows stay to be published, and nothing is paid. `None` when
     /// there is nothing to publish, which takes no network.
@@ -80,8 +81,14 @@ impl Client {
         let _lock = self.lock_index().await?;
         let mut pulled: Option<PullReport> = None;
         for _ in 0..TRIES {
-            let (standing, report) = self.pull_locked(progress).await?;
-            pulled = join(pulled, report);
+            let standing = match self.stood()? {
+                Some(standing) => standing,
+                None => {
+                    let (standing, report) = self.pull_locked(progress).await?;
+                    pulled = join(pulled, report);
+                    standing
+                }
+            };
             let (client, fresh) = (self.clone(), standing.fresh);
             let rows = self.host().in_turn(move || client.to_publish(fresh)).await?;
             if rows.changes.is_empty() {
@@ -100,6 +107,7 @@ impl Client {
                 Ok(_) => {}
                 Err(ClientError::LedgerRefused(Status::RootMoved)) => {
                     progress.note("another device has changed the names; taking its changes over");
+                    self.root_moved();
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -110,6 +118,7 @@ impl Client {
             let known = KnownEntry { version, digest, device, moment, record, dropped };
             let chain = self.ledger().chain();
             self.catalog().settle(&marks, &draft.uploads, (&chain, &known))?;
+            self.note_at_root(&known);
             self.end_dropped(known).await?;
             return Ok(Some(PublishReport { version, rows: count, cost: draft.cost, pulled }));
         }
@@ -159,7 +168,7 @@ impl Client {
         record.mark(known.device, moment);
         let mut term = None;
         if !record.runs.is_empty() {
-            term = Some(self.term(&self.chain_row().await?, before)?);
+            term = Some(self.term(&self.recent_chain().await?, before)?);
         }
         let mut dropped = Vec::new();
         if term.is_some_and(|term: Term| term.is_stale(before)) {
@@ -186,7 +195,7 @@ impl Client {
         self.inner.buffers.clear();
         let term = match term {
             Some(term) => term,
-            None => self.term(&self.chain_row().await?, before)?,
+            None => self.term(&self.recent_chain().await?, before)?,
         };
         record.until = term.until;
         let mut draft = self.with_run(record, term, cost_max).await?;

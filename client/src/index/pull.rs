@@ -5,6 +5,8 @@
 //! devices different records. Then nothing that is here goes; what the branch does not have is put there
 //! again, see `spec/names.md`.
 
+use std::sync::PoisonError;
+
 use symbolon_protocol::{
     id::Hash,
     ledger::rows::{Root, Roots},
@@ -62,7 +64,9 @@ impl Client {
     /// That takes one row of the ledger. Rows that changed here and are not published stay.
     pub async fn pull_names(&self, progress: &Progress) -> Result<Option<PullReport>, ClientError> {
         let row = self.root_row().await?;
-        if self.standing()?.is_at(row.as_ref()) {
+        let standing = self.standing()?;
+        if standing.is_at(row.as_ref()) {
+            self.note_at_root(&standing.known);
             return Ok(None);
         }
         let _lock = self.lock_index().await?;
@@ -83,6 +87,29 @@ impl Client {
         Ok(Standing { known: known.unwrap_or_else(empty), fresh })
     }
 
+    /// Takes note that the ledger has what is known here.
+    pub(super) fn note_at_root(&self, known: &KnownEntry) {
+        let now = Some((known.version, known.digest));
+        *self.inner.at_root.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    /// Where this machine stands, if this process has seen the ledger stand there too, and has not heard of
+    /// anything else since. Whoever sets the next record may go on from there without asking: where another
+    /// device was faster, or the ledger was set back, the version is another one and the ledger refuses. Where a
+    /// ledger that was set back has come to the same version by another device's record, that one is named by no
+    /// newer one: to its device the new record is a branch, which it takes in whole, see `spec/names.md`.
+    pub(super) fn stood(&self) -> Result<Option<Standing>, ClientError> {
+        let standing = self.standing()?;
+        let known = Some((standing.known.version, standing.known.digest));
+        let seen = *self.inner.at_root.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok((seen.is_some() && seen == known).then_some(standing))
+    }
+
+    /// The ledger has said that it stands elsewhere.
+    pub(super) fn root_moved(&self) {
+        *self.inner.at_root.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     async fn root_row(&self) -> Result<Option<Root>, ClientError> {
         Ok(self.ledger().row(Roots, &self.me()).await?)
     }
@@ -98,12 +125,16 @@ impl Client {
             let standing = self.standing()?;
             let row = self.root_row().await?;
             if standing.is_at(row.as_ref()) {
+                self.note_at_root(&standing.known);
                 return Ok((standing, None));
             }
             let found = self.open_row(row)?;
             let (version, digest) = (found.version, found.digest);
             match self.take_record(standing, found, progress).await {
-                Ok((standing, report)) => return Ok((standing, Some(report))),
+                Ok((standing, report)) => {
+                    self.note_at_root(&standing.known);
+                    return Ok((standing, Some(report)));
+                }
                 Err(error) => {
                     let now = self.root_row().await?;
                     let same = now.as_ref().map_or(0, |row| row.version) == version
@@ -183,7 +214,7 @@ impl Client {
             return Ok((changes, true));
         }
         progress.note("fetching the list of names");
-        let epoch = self.chain_row().await?.epoch;
+        let epoch = self.recent_chain().await?.epoch;
         let living: Vec<&Run> = runs.iter().filter(|run| epoch < run.end).collect();
         for run in &living {
             changes = merge(changes, self.read_run(run).await?);

@@ -185,7 +185,7 @@ impl Cells {
         })?;
         let id = key.deal(segment);
         self.ledger_requests.fetch_add(1, Ordering::Relaxed);
-        let deal = self.client.deal(&id).await?;
+        let deal = self.client.deal_lately(&id).await?;
         let deal = deal.ok_or(ClientError::DealGone { segment, deal: id })?;
         if deal.length != coder.layout().shard_length {
             let why = String::from("the deal is for shards of another length");

@@ -36,6 +36,7 @@ use crate::{
     account::transaction_id,
     catalog::{Asked, PlacementEntry, Placements, UploadEntry},
     error::ClientError,
+    met::spread,
     peers::{PeerError, response},
     place::Candidate,
     progress::{Awaited, Progress, Step, Wait},
@@ -51,7 +52,8 @@ const GOOD_FOR_MS: u64 = 2_000;
 
 /// A segment that is stored and paid for.
 pub(super) struct Placed {
-    pub(super) shards: u32,
+    /// Who keeps a shard of it.
+    pub(super) nodes: Vec<NodeId>,
     pub(super) cost: Amount,
     /// The first epoch that is not paid. What was opened just now may be paid a little longer.
     pub(super) end: u64,
@@ -125,7 +127,11 @@ impl Client {
         progress: &Progress,
     ) -> Result<Fed<'a>, ClientError> {
         let deal = job.key.deal(layout.segment);
-        let row = self.deal(&deal).await?;
+        // Under a key that was drawn just now nothing is stored.
+        let row = match job.begun {
+            Begun::Now => None,
+            Begun::Here | Begun::Elsewhere => self.deal(&deal).await?,
+        };
         let trust = match (job.live, &row) {
             (false, _) => Trust::Fixed,
             (true, None) => Trust::Live,
@@ -169,7 +175,7 @@ impl Client {
             client: self,
             terms,
             opening: job.key.deal_opening(layout.segment),
-            ledger_ms: self.ledger().head().await?.header.facts.time_ms,
+            ledger_ms: self.ledger().recent_time_ms().await?,
             name: job.entry.name.clone(),
             grant,
             feeder,
@@ -218,15 +224,14 @@ impl Client {
             return Err(ClientError::UploadLapsed { name: job.entry.name.clone() });
         }
         let cost = paid(&self.params().await?, row);
-        let shards = row.shards.iter().flatten().count();
-        let shards = u32::try_from(shards).expect("at most 128 shards");
+        let nodes = row.shards.iter().flatten().map(|shard| shard.node).collect();
         let encoded = feeder.feeder(self, progress).run(Vec::new()).await?;
         let mut kept = row.shards.iter().zip(&encoded.roots);
         if !kept.all(|(shard, root)| shard.is_none_or(|shard| shard.root == *root)) {
             let path = feeder.bytes.path().unwrap_or_else(|| job.entry.name.clone().into());
             return Err(ClientError::SourceChanged { path });
         }
-        Ok(Placed { shards, cost, end: row.end })
+        Ok(Placed { nodes, cost, end: row.end })
     }
 
     /// Whether a deal keeps this segment. Under its id may stand one that has ended, of a put that was cut
@@ -273,10 +278,7 @@ fn paid(params: &Params, deal: &Deal) -> Amount {
 /// The candidates with room, cheapest first, spread differently for every deal.
 fn order(candidates: &[Candidate], deal: &DealId, length: u64) -> Vec<Candidate> {
     let mut fit: Vec<_> = candidates.iter().filter(|node| node.free >= length).cloned().collect();
-    fit.sort_by_cached_key(|node| {
-        let spread = blake3::Hasher::new().update(&deal.0).update(&node.address.id.0).finalize();
-        (node.price, *spread.as_bytes())
-    });
+    fit.sort_by_cached_key(|node| (node.price, spread(deal, &node.address.id)));
     fit
 }
 
@@ -450,7 +452,7 @@ impl Placing<'_> {
         acceptances: Vec<Acceptance>,
         cost_max: Option<Amount>,
     ) -> Result<Placed, ClientError> {
-        let chain = self.client.chain_row().await?;
+        let chain = self.client.recent_chain().await?;
         let prices = acceptances.iter().map(|acceptance| acceptance.price);
         let cost = deal_cost(&chain.params, self.terms.length, self.terms.epochs, prices)
             .ok_or_else(|| ClientError::Usage(String::from("the price exceeds every amount")))?
@@ -458,7 +460,7 @@ impl Placing<'_> {
         if let Some(limit) = cost_max.filter(|limit| cost > *limit) {
             return Err(ClientError::CostTooHigh { cost, limit });
         }
-        let shards = u32::try_from(acceptances.len()).expect("at most 128 shards");
+        let nodes: Vec<NodeId> = acceptances.iter().map(|acceptance| acceptance.node).collect();
         let id = transaction_id("open deal", &self.terms.deal.0);
         let terms = self.terms.clone();
         let opening = self.opening;
@@ -478,7 +480,7 @@ impl Placing<'_> {
         })?;
         self.client.catalog().remove(Placements, &self.terms.deal.0)?;
         let end = chain.epoch.saturating_add(1).saturating_add(self.terms.epochs);
-        Ok(Placed { shards, cost, end })
+        Ok(Placed { nodes, cost, end })
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::Path,
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
@@ -303,12 +304,16 @@ async fn begin_here_and_let_go_there(world: &mut World) {
 async fn told_while_it_goes_on(world: &mut World) {
     let data = world.bytes("long", 300_000);
     let desk = desk(world);
-    let (started, begun) = tokio::sync::oneshot::channel();
-    let started = std::sync::Mutex::new(Some(started));
+    // Whoever answers in their place, from the moment on that they are chosen, never says a word.
+    let silent = Arc::new(Mutex::new(Vec::new()));
+    let (network, taking) = (world.network.clone(), silent.clone());
+    let secrets: Vec<_> = world.stations.iter().take(4).map(|station| station.secret).collect();
     let progress = Progress::new(move |step| {
         if matches!(step, symbolon_client::Step::Planned { .. }) {
-            let started = started.lock().unwrap().take();
-            started.map(|started| started.send(()));
+            let mut taking = taking.lock().unwrap();
+            if taking.is_empty() {
+                taking.extend(secrets.iter().map(|secret| network.endpoint(*secret)));
+            }
         }
     });
     let (bytes, source) = (data.clone(), desk.clone());
@@ -316,19 +321,14 @@ async fn told_while_it_goes_on(world: &mut World) {
         let source_bytes = Source::Bytes(bytes.into());
         source.put(source_bytes, "long", &put_options(500), &progress).await
     });
-    begun.await.unwrap();
-    // Whoever answers in their place never says a word.
-    let mut silent = Vec::new();
-    for number in 0..4 {
-        world.kill_node(number).await;
-        silent.push(world.network.endpoint(world.stations[number].secret));
-    }
     sleep(Duration::from_secs(15)).await;
+    assert_eq!(silent.lock().unwrap().len(), 4);
     assert!(!putting.is_finished(), "it waits for the nodes");
     putting.abort();
     world.kill_client("owner").await;
     drop((silent, desk));
     for number in 0..4 {
+        world.kill_node(number).await;
         world.start_node(number).await;
     }
     let phone = phone(world).await;

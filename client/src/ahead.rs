@@ -1,0 +1,112 @@
+//! What a command is going to ask for anyway, asked for while its first questions are on their way: who is far
+//! away waits for a round trip once instead of once for each question.
+//!
+//! Nothing is decided here, and nothing that fails here fails a command: whoever needs an answer finds it known
+//! as of a moment ago, or asks again and gets the error.
+
+use symbolon_net::PeerAddress;
+use symbolon_protocol::{
+    content::{FileKey, Layout},
+    grant::{Caveat, GrantToken},
+    id::{DealId, ListingId, OrderId},
+    ledger::rows::{Listing, Listings, Orders, Vaults},
+};
+
+use crate::{Client, error::ClientError, get::Readable};
+
+fn missed(what: &str, error: &ClientError) {
+    tracing::debug!(what, %error, "nothing could be asked ahead");
+}
+
+/// The order that a grant comes from, if it was bought.
+pub(crate) fn order_of(token: &GrantToken) -> Option<OrderId> {
+    let mut caveats = token.grant.links.iter().flat_map(|link| &link.caveats);
+    caveats.find_map(|caveat| match caveat {
+        Caveat::Order { order } => Some(*order),
+        _ => None,
+    })
+}
+
+impl Client {
+    fn greet(&self, nodes: Vec<PeerAddress>) {
+        self.peers().greet(nodes);
+    }
+
+    /// What storing begins with: which nodes answer, and the balance.
+    pub async fn ahead_of_put(&self) {
+        self.greet(self.met().latest());
+        let (survey, balance) = tokio::join!(self.survey(), self.balance_lately());
+        if let Some(error) = survey.err().or(balance.err()) {
+            missed("put", &error);
+        }
+    }
+
+    /// What reading begins with: the deal of the first segment that is read, and connections to nodes that may
+    /// keep it.
+    pub async fn ahead_of_get(&self, what: &Readable) {
+        let Ok((deal, order)) = self.first_deal(what) else { return };
+        self.greet(self.met().likely_for(&deal));
+        let order = async {
+            match order {
+                Some(order) => self.ledger().row_lately(Orders, &order).await.map(drop),
+                None => Ok(()),
+            }
+        };
+        let (deal, order) = tokio::join!(self.deal_lately(&deal), order);
+        if let Some(error) = deal.err().or(order.err().map(Into::into)) {
+            missed("get", &error);
+        }
+    }
+
+    /// The first deal that is read of a file, as far as this machine knows it, and the order it was bought with.
+    fn first_deal(&self, what: &Readable) -> Result<(DealId, Option<OrderId>), ClientError> {
+        let (key, scheme, first, order) = match what {
+            Readable::Name(name) | Readable::Version(name, _) => {
+                let name = Self::name(name)?;
+                let found = match what {
+                    Readable::Version(_, number) => self.find_version(&name, *number)?,
+                    _ => self.find(&name)?,
+                };
+                let key = FileKey::from_bytes(found.object.key.expose());
+                (key, found.manifest().scheme, found.first, None)
+            }
+            Readable::Token(token) => {
+                let (manifest, key) = self.open_token(token)?;
+                (key, manifest.scheme, 0, order_of(token))
+            }
+        };
+        let full = Layout::full_segment(scheme, 0);
+        let full = full.map_err(|error| ClientError::Internal(error.to_string()))?;
+        let segment = u32::try_from(first / full.plain_length).unwrap_or(u32::MAX);
+        Ok((key.deal(segment), order))
+    }
+
+    /// What buying begins with: the listing, whether it was bought before, and the balance.
+    pub async fn ahead_of_buy(&self, listing: &ListingId) {
+        self.greet(self.met().latest());
+        let ledger = self.ledger();
+        let order = self.identity().order_id(&ledger.chain(), listing, 0);
+        let (listing, order, balance) = tokio::join!(
+            ledger.row_lately(Listings, listing),
+            ledger.row_lately(Orders, &order),
+            self.balance_lately(),
+        );
+        let failed = listing.err().or(order.err()).map(Into::into);
+        if let Some(error) = failed.or(balance.err()) {
+            missed("buy", &error);
+        }
+    }
+
+    /// What comes after paying: the listing's vault, and connections to its custodians.
+    pub(crate) async fn ahead_of_release(&self, listing: &Listing) {
+        let vault = self.ledger().row_lately(Vaults, &listing.terms.vault).await;
+        let custodians = match vault {
+            Ok(vault) => vault.map_or(Vec::new(), |vault| vault.custodians),
+            Err(error) => return missed("release", &error.into()),
+        };
+        match self.places(&custodians).await {
+            Ok(places) => self.greet(places.into_iter().flatten().collect()),
+            Err(error) => missed("release", &error),
+        }
+    }
+}

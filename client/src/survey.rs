@@ -1,0 +1,145 @@
+//! Which nodes answer now.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{MutexGuard, PoisonError},
+};
+
+use symbolon_net::PeerAddress;
+use symbolon_protocol::id::NodeId;
+use tokio::task::JoinSet;
+
+use crate::{
+    Client, NodeView,
+    durability::Record,
+    error::ClientError,
+    met::{ASKED, Acquaintance, Asked},
+    place::{RECENT_MS, address},
+};
+
+/// How long to wait for more nodes once enough have answered, in milliseconds: at least this, and at least
+/// half as long as it took until then.
+const LINGER_MS: u64 = 300;
+
+/// How long to wait for more nodes while few have answered, in milliseconds: at least this, and at least so
+/// many times as long as the slowest of them took.
+const LINGER_LONG_MS: u64 = 2_000;
+const LINGER_TIMES: u64 = 3;
+
+/// Who answered, and when that was asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Survey {
+    pub(crate) answering: Vec<NodeView>,
+    /// The records of all nodes there are or were.
+    pub(crate) network: Vec<Record>,
+    at_ms: u64,
+}
+
+impl Client {
+    /// Who answers, asked a moment ago or now. Whoever else wants to know meanwhile waits for this answer.
+    pub(crate) async fn survey(&self) -> Result<Survey, ClientError> {
+        let mut survey = self.inner.survey.lock().await;
+        let now_ms = self.host().ticks_ms();
+        if let Some(survey) = survey.as_ref().filter(|survey| now_ms < survey.at_ms + RECENT_MS) {
+            return Ok(survey.clone());
+        }
+        *survey = None;
+        let known = self.nodes().await?;
+        let network: Vec<Record> = known.iter().map(|node| Record::of(&node.row)).collect();
+        let answering = self.answering(known).await;
+        if answering.is_empty() {
+            return Err(ClientError::NoNodes { known: network.len() });
+        }
+        let now = Survey { answering, network, at_ms: self.host().ticks_ms() };
+        *survey = Some(now.clone());
+        Ok(now)
+    }
+
+    /// Those of `nodes` that answer now, in the order given: of very many, some that are asked, those first that
+    /// answered before.
+    pub(crate) async fn answering(&self, mut nodes: Vec<NodeView>) -> Vec<NodeView> {
+        let all = nodes.iter().map(|node| address(node.id, &node.row)).collect();
+        let seed: [u8; 32] = self.host().random();
+        let draw = |node: &NodeId| *blake3::keyed_hash(&seed, &node.0).as_bytes();
+        let Asked { first, expected, besides } = self.met().choose(all, |at| at.id, draw);
+        debug_assert!(first.len() <= ASKED, "so many at once");
+        let mut answered = self.answering_of(first, expected).await;
+        let now_ms = self.host().now_ms();
+        let searches = !besides.is_empty() && self.met().is_to_search(answered.len(), now_ms);
+        if searches {
+            let expected = if answered.is_empty() { besides.len() } else { 0 };
+            answered.extend(self.answering_of(besides, expected).await);
+            self.met().searched(now_ms);
+        }
+        nodes.retain(|node| answered.contains(&node.id));
+        nodes
+    }
+
+    /// Those of `nodes` that answer now, however many they are.
+    pub(crate) async fn all_answering(&self, nodes: Vec<PeerAddress>) -> BTreeSet<NodeId> {
+        let all = nodes.len();
+        self.answering_of(nodes, all).await
+    }
+
+    /// Those of `nodes` that answer now. Dead nodes must not hold everything up: when three quarters of those
+    /// that are expected have answered, the rest has a moment more; and when fewer have, as long as those who
+    /// are there let expect. Where none is expected, all have a moment.
+    async fn answering_of(&self, nodes: Vec<PeerAddress>, expected: usize) -> BTreeSet<NodeId> {
+        let began_ms = self.host().ticks_ms();
+        let mut silent: BTreeMap<NodeId, PeerAddress> =
+            nodes.into_iter().map(|node| (node.id, node)).collect();
+        let mut asks = JoinSet::new();
+        for node in silent.values() {
+            let (client, node) = (self.clone(), node.clone());
+            asks.spawn(async move { client.peers().answers(&node).await.then_some(node.id) });
+        }
+        let mut answered = Vec::new();
+        let mut enough = false;
+        let mut until = (expected == 0).then_some(began_ms + LINGER_LONG_MS);
+        loop {
+            let next = tokio::select! {
+                biased;
+                next = asks.join_next() => next,
+                () = self.sleep_until(until) => None,
+            };
+            match next {
+                None => break,
+                Some(Ok(Some(node))) => answered.extend(silent.remove(&node)),
+                Some(_) => continue,
+            }
+            if enough {
+                continue;
+            }
+            enough = expected > 0 && answered.len() * 4 >= expected * 3;
+            let now_ms = self.host().ticks_ms();
+            let took_ms = now_ms - began_ms;
+            let more_ms = if enough {
+                LINGER_MS.max(took_ms / 2)
+            } else {
+                LINGER_LONG_MS.max(took_ms.saturating_mul(LINGER_TIMES))
+            };
+            until = Some(now_ms + more_ms);
+        }
+        asks.abort_all();
+        let ids = answered.iter().map(|node| node.id).collect();
+        let mut met = self.met();
+        met.silent(&silent.into_keys().collect());
+        met.answered(answered, self.host().now_ms());
+        ids
+    }
+
+    pub(crate) fn met(&self) -> MutexGuard<'_, Acquaintance> {
+        // What is remembered is whole whatever happened to whoever held it.
+        self.inner.met.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes down who was met, and where. What cannot be written down is found out again.
+    pub(crate) async fn remember_met(&self) {
+        let reached = self.peers().all_connected().await;
+        let mut met = self.met();
+        met.answered(reached, self.host().now_ms());
+        if let Err(error) = met.write(&self.inner.dir.join(crate::MET)) {
+            tracing::debug!(%error, "who answered is not remembered");
+        }
+    }
+}
