@@ -210,6 +210,18 @@ mod tests {
     }
 
     #[test]
+    fn one_that_another_process_made_in_the_meantime_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rows.redb");
+        put(&open_database(&path, CACHE_BYTES).unwrap());
+        assert!(make(&path, &Builder::new()).unwrap().is_none());
+        assert!(!fresh_path(&path).exists());
+        assert_eq!(get(&open_database(&path, CACHE_BYTES).unwrap()), Some(2));
+        // What cannot be looked at is not taken for nothing.
+        assert!(has_bytes(&path.join("below")).is_err());
+    }
+
+    #[test]
     fn bytes_that_are_no_database_are_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("rows.redb");

@@ -30,9 +30,12 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Say what a grant allows, to whom, and until when; needs no network, and goes by this machine's
-    /// clock without it
-    #[command(after_help = "Example:\n  symbolon grant inspect @report.grant")]
+    /// Say what a grant allows, to whom, and until when; needs no network
+    #[command(after_help = "\
+What is over is told by the clock of the ledger, and by this machine's where the ledger does not answer.
+
+Example:
+  symbolon grant inspect @report.grant")]
     Inspect {
         /// grant1..., @FILE, or - for stdin
         grant: String,

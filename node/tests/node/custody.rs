@@ -420,3 +420,52 @@ async fn shares_of_vaults_that_nobody_opens_are_few_and_go() {
     let kept = |number| store.custody(&VaultId([number; 16]), 0).unwrap().is_some();
     assert_eq!((kept(100), kept(115), kept(116), kept(41)), (false, false, true, true));
 }
+
+/// A share that waits is kept past its day only if its vault was opened with the very key it is of: what the
+/// ledger tells of a vault that names others reaches this node in no event.
+#[tokio::test(start_paused = true)]
+async fn a_waiting_share_goes_unless_its_own_vault_was_opened() {
+    let market = Market::new().await;
+    let (chain, owner) = (market.world.ledger.chain(), market.world.owner.account());
+    let signer = market.world.owner.account_key();
+    let shared = |seed: u8| custody::share(&VaultSecret::from_seed(&[seed; 32]), 1, 1, &[seed; 32]);
+    let ((first, first_shares), (second, second_shares)) =
+        (shared(70).unwrap(), shared(71).unwrap());
+    let offer = async |vault: VaultId, place: usize, key: &VaultKey, share: &Share| {
+        let node = market.nodes[place].id();
+        let row = market.world.ledger.row(Nodes, &node).await.unwrap().unwrap();
+        let index = share.index();
+        let terms =
+            CustodyTerms { chain: &chain, vault: &vault, owner: &owner, key, index, node: &node };
+        let request = Request::KeepShare {
+            vault,
+            owner,
+            key: key.clone(),
+            index,
+            share: terms.seal(share, &row.custody_key.unwrap(), &[72; 32]).unwrap(),
+            signature: terms.sign_request(&signer),
+        };
+        accepted(market.seller(place).await.ask(&request).await).unwrap()
+    };
+    let (same, other) = (VaultId([120; 16]), VaultId([121; 16]));
+    for vault in [same, other] {
+        offer(vault, 0, &first, &first_shares[0]).await;
+    }
+    // Both are opened with the second node, one of them with another key.
+    for (vault, key, share) in
+        [(same, &first, &first_shares[0]), (other, &second, &second_shares[0])]
+    {
+        let custodians = vec![offer(vault, 1, key, share).await];
+        let action = Action::OpenVault { vault, key: key.clone(), custodians };
+        market.world.apply(&signer, action).await;
+    }
+    market.world.pass(25 * 60 * 60 * 1000).await;
+    let dir = market.world.dir.path().join("node");
+    let Market { nodes, .. } = market;
+    for node in nodes {
+        node.stop().await;
+    }
+    let store = symbolon_store::Shards::open(&dir).unwrap();
+    let kept = |vault| store.custody(&vault, 0).unwrap().is_some();
+    assert_eq!((kept(same), kept(other)), (true, false));
+}

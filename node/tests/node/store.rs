@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use symbolon_protocol::{
     Amount,
+    grant::{Caveat, Grant, ability},
     id::Hash,
+    identity::Identity,
+    ledger::transaction::{Action, DealTerms},
     limits::{CELL_BYTES, SLICE_BYTES},
     wire::storage::{RefusalCode, Request, Response},
 };
@@ -146,6 +149,37 @@ async fn a_client_that_goes_away_leaves_nothing() {
     assert_eq!(std::fs::read_dir(temporary).unwrap().count(), 0);
     // And the place is free again.
     owner.store(&terms, 0, PRICE, &world.own_grant(), &bytes).await.unwrap();
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_gives_way_to_its_own_owner_only() {
+    let world = World::new().await;
+    let node = world.node().await;
+    let owner = world.peer(&world.owner, &node).await;
+    let (terms, bytes) = (world.terms(1, 8192), shard(8192));
+    let request =
+        Request::Store { terms: terms.clone(), index: 0, price: PRICE, grant: world.own_grant() };
+    let (mut sender, mut receiver) = owner.open(&request).await;
+    assert_eq!(receiver.receive::<Response>().await.unwrap(), Response::Ready);
+
+    // Somebody with money who has seen the deal's id, while its owner is silent for a moment.
+    let thief = Identity::from_seed(&[34; 64]);
+    world.apply(&thief.account_key(), Action::Faucet).await;
+    let theirs = DealTerms { owner: thief.account(), ..terms.clone() };
+    let caveats =
+        vec![Caveat::Object { object: terms.object }, Caveat::Abilities { set: ability::STORE }];
+    let chain = world.ledger.chain();
+    let grant = Grant::issue(&chain, &thief.account_key(), thief.peer(), caveats, &[35; 32]);
+    let stranger = world.peer(&thief, &node).await;
+    let refused = stranger.store(&theirs, 0, PRICE, &grant.unwrap(), &bytes).await;
+    assert_eq!(code(refused), RefusalCode::Busy);
+
+    sender.write(Bytes::from(bytes)).await.unwrap();
+    sender.finish();
+    let answer = receiver.receive::<Response>().await.unwrap();
+    let Response::Accepted { acceptance } = answer else { panic!("not kept: {answer:?}") };
+    acceptance.verify(&chain, &terms).unwrap();
     node.stop().await;
 }
 

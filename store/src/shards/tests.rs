@@ -125,6 +125,13 @@ fn a_shard_comes_back_as_it_went() {
             let refused = file.read(offset, count);
             assert!(matches!(refused, Err(StoreError::OutOfRange { .. })));
         }
+        // The outboard lies behind the shard in the same file, and is none of its bytes.
+        let mut beyond = [0; 2];
+        assert!(matches!(
+            file.read_at(length - 1, &mut beyond),
+            Err(StoreError::OutOfRange { .. })
+        ));
+        assert_eq!(beyond, [0; 2]);
         assert!(matches!(file.unit(1 << 20, 9), Err(StoreError::OutOfRange { .. })));
         let beyond = file.leaf_proof(leaf_count(length));
         assert!(matches!(beyond, Err(StoreError::OutOfRange { .. })));
@@ -386,6 +393,14 @@ fn damage_is_told_from_absence() {
     fs::remove_file(path(1)).unwrap();
     let gone = shards.open_shard(&deal(1), 1).unwrap_err();
     assert!(matches!(why(gone), Damage::Missing));
+    // What keeps this process from opening a file says nothing about what is in it.
+    let (folder, aside) = (path(1).parent().unwrap().to_owned(), dir.path().join("aside"));
+    fs::rename(&folder, &aside).unwrap();
+    fs::write(&folder, b"no folder").unwrap();
+    let closed = shards.open_shard(&deal(1), 1).unwrap_err();
+    assert!(matches!(closed, StoreError::Io { .. }), "{closed}");
+    fs::remove_file(&folder).unwrap();
+    fs::rename(&aside, &folder).unwrap();
 
     // One byte of the shard, and one of the outboard.
     open(2).write_all_at(&[0x55], 17 * 1024).unwrap();

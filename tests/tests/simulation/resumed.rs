@@ -7,10 +7,9 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use symbolon_client::{
@@ -19,7 +18,7 @@ use symbolon_client::{
 };
 use symbolon_protocol::{Amount, content::Scheme, grant::GrantToken};
 use symbolon_tests::sim::{Trace, World};
-use tokio::time::sleep;
+use tokio::task::AbortHandle;
 
 /// Twelve groups of a mebibyte, and a bit.
 const LENGTH: u64 = 12 * GROUP + 70_000;
@@ -117,24 +116,24 @@ fn beside(target: &Path, what: &str) -> PathBuf {
     target.with_extension(format!("symbolon-{what}"))
 }
 
-/// Begins a get and stops it when so many bytes were written.
-async fn stopped(client: &Client, what: &Readable, target: &Path, after: u64) {
-    let moved = Arc::new(AtomicU64::new(0));
-    let heard = moved.clone();
+/// Begins a get and stops it when so many bytes were written: at that very step, since all that is on its way may
+/// arrive at the same moment.
+pub(super) async fn stopped(client: &Client, what: &Readable, target: &Path, after: u64) {
+    let moved = AtomicU64::new(0);
+    let getting = Arc::new(OnceLock::<AbortHandle>::new());
+    let stop = getting.clone();
     let progress = Progress::new(move |step| {
-        if let Step::Moved { bytes } = step {
-            heard.fetch_add(bytes, Ordering::Relaxed);
+        if let Step::Moved { bytes } = step
+            && after <= moved.fetch_add(bytes, Ordering::Relaxed) + bytes
+        {
+            stop.get().unwrap().abort();
         }
     });
     let (client, what, sink) = (client.clone(), what.clone(), Sink::File(target.to_owned()));
     let options = GetOptions::default();
-    let getting = tokio::spawn(async move { client.get(&what, sink, &options, &progress).await });
-    while moved.load(Ordering::Relaxed) < after {
-        assert!(!getting.is_finished(), "it is stopped before it ends");
-        sleep(Duration::from_millis(1)).await;
-    }
-    getting.abort();
-    getting.await.unwrap_err();
+    let task = tokio::spawn(async move { client.get(&what, sink, &options, &progress).await });
+    getting.set(task.abort_handle()).unwrap();
+    assert!(task.await.unwrap_err().is_cancelled());
 }
 
 async fn goes_on(

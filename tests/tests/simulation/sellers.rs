@@ -2,10 +2,10 @@
 //! description. Where it can be seen before, nothing is paid; where it is seen when the bytes are here, nobody
 //! is given them and the order is not acknowledged. And what was read only in part acknowledges nothing.
 
-use std::{fs, path::Path, sync::Arc};
+use std::fs;
 
 use symbolon_client::{
-    Client, ClientError, GetOptions, Progress, Readable, Replace, SellOptions, Sink, Source, Step,
+    Client, ClientError, GetOptions, Progress, Readable, Replace, SellOptions, Sink, Source,
 };
 use symbolon_protocol::{
     Amount,
@@ -19,9 +19,8 @@ use symbolon_protocol::{
     },
 };
 use symbolon_tests::sim::{Trace, World, derive};
-use tokio::sync::Notify;
 
-use super::put_options;
+use super::{put_options, resumed::stopped};
 
 const PRICE: Amount = Amount(3_000_000_001);
 
@@ -232,7 +231,7 @@ async fn in_part(world: &mut World, buyer: &Client, listing: ListingId) {
         assert_eq!((got.acknowledged, got.checked_root), (None, false), "{from}-{to}");
     }
     let target = world.folder().join("in part");
-    stopped(buyer, &token, &target).await;
+    stopped(buyer, &token, &target, 1).await;
     let reader = buyer.open(&token, &Progress::silent()).await.unwrap();
     assert!(reader.read_at(0, LENGTH).await.unwrap() == data);
     assert_ne!(state(world, &bought.order).await, OrderState::Settled);
@@ -240,23 +239,4 @@ async fn in_part(world: &mut World, buyer: &Client, listing: ListingId) {
     let got = buyer.get(&token, Sink::File(target), &whole, &Progress::silent()).await.unwrap();
     assert_eq!((got.acknowledged, got.checked_root), (Some(bought.order), true));
     assert_eq!(state(world, &bought.order).await, OrderState::Settled);
-}
-
-/// A get that is stopped after its first group.
-async fn stopped(buyer: &Client, token: &Readable, target: &Path) {
-    let moved = Arc::new(Notify::new());
-    let heard = moved.clone();
-    let progress = Progress::new(move |step| {
-        if let Step::Moved { .. } = step {
-            heard.notify_one();
-        }
-    });
-    let (buyer, token, sink) = (buyer.clone(), token.clone(), Sink::File(target.to_owned()));
-    let getting =
-        tokio::spawn(
-            async move { buyer.get(&token, sink, &GetOptions::default(), &progress).await },
-        );
-    moved.notified().await;
-    getting.abort();
-    getting.await.unwrap_err();
 }
