@@ -530,7 +530,8 @@ impl Catalog {
             let mark = mark.map(|mark| self.mark(&mark));
             [Some(self.change(*table, key, row.as_deref())), mark].into_iter().flatten()
         });
-        rows.write(sealed).map_err(index_error)
+        // Sealing looks at no row.
+        rows.write_and_close(sealed).map_err(index_error)
     }
 
     fn change(&self, table: u8, key: &[u8], row: Option<&[u8]>) -> CatalogChange {

@@ -17,6 +17,7 @@ use std::{
     collections::BTreeSet,
     fs::{File, TryLockError},
     pin::pin,
+    sync::Mutex,
 };
 
 use symbolon_protocol::{
@@ -34,7 +35,8 @@ use crate::{
     Client,
     account::transaction_id,
     catalog::{
-        Batch, Begun as BegunRows, FileKind, KeyBytes, ObjectEntry, Objects, UploadEntry, Uploads,
+        Batch, Begun as BegunRows, FileKind, KeyBytes, ObjectEntry, Objects, Placements,
+        UploadEntry, Uploads,
     },
     error::ClientError,
     place::{Candidate, choose_scheme, quote, with_room},
@@ -153,6 +155,9 @@ impl Uploaded {
         let mut batch = Batch::default();
         batch.remove(Uploads, &self.slot);
         batch.remove(BegunRows, &self.entry.manifest.object.0);
+        for segment in 0..self.segments {
+            batch.remove(Placements, &self.entry.deal(segment).0);
+        }
         batch.put(Objects, &self.entry.manifest.object.0, &self.entry);
         batch
     }
@@ -199,6 +204,8 @@ pub(crate) struct Job {
     pub(crate) object: ObjectId,
     pub(crate) candidates: Vec<Candidate>,
     pub(crate) paid: Paid,
+    /// The journal's row, as long as nobody was asked for anything: it is written together with who is.
+    pub(crate) unwritten: Mutex<Option<Batch>>,
 }
 
 /// What the segments added up to.
@@ -362,8 +369,10 @@ impl Client {
         };
         // Without this file the journal's row is not gone on from.
         Leaves::open(&self.inner.dir, &entry.object())?;
-        self.catalog().put(Uploads, key, &entry)?;
-        Ok(job(entry, Begun::Now, candidates))
+        let mut unwritten = Batch::default();
+        unwritten.put(Uploads, key, &entry);
+        let job = job(entry, Begun::Now, candidates);
+        Ok(Job { unwritten: Mutex::new(Some(unwritten)), ..job })
     }
 
     /// Which unfinished upload it is that cannot be gone on with; nothing, when it can.
@@ -583,7 +592,8 @@ impl Job {
     fn new(entry: UploadEntry, begun: Begun, live: bool, candidates: Vec<Candidate>) -> Self {
         let key = FileKey::from_bytes(entry.key.expose());
         let object = key.object();
-        Self { entry, begun, live, key, object, candidates, paid: Paid::default() }
+        let unwritten = Mutex::default();
+        Self { entry, begun, live, key, object, candidates, paid: Paid::default(), unwritten }
     }
 }
 

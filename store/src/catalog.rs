@@ -14,8 +14,8 @@ use std::{
 };
 
 use redb::{
-    Database, DatabaseError, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction, ReadableDatabase,
-    StorageError, TableDefinition, TableError, TransactionError,
+    Database, DatabaseError, Durability, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction,
+    ReadableDatabase, StorageError, TableDefinition, TableError, TransactionError,
 };
 use thiserror::Error;
 
@@ -204,10 +204,37 @@ impl Catalog {
         &self,
         changes: impl IntoIterator<Item = CatalogChange>,
     ) -> Result<(), CatalogError> {
+        self.commit(changes, Durability::Immediate)
+    }
+
+    /// The same, and closes the catalog: a write costs five syncs then instead of six. redb records what is free
+    /// in a commit of its own when it closes, on disk in two phases; a commit before it that waits for no disk is
+    /// on disk with that one, or not at all.
+    pub fn write_and_close(
+        self,
+        changes: impl IntoIterator<Item = CatalogChange>,
+    ) -> Result<(), CatalogError> {
+        self.commit(changes, Durability::None)?;
+        match self.0.handle {
+            Handle::Own(database) => {
+                database.close().map_err(|error| CatalogError::index(error.into()))
+            }
+            Handle::Shared(_) => unreachable!("a catalog is opened to write"),
+        }
+    }
+
+    fn commit(
+        &self,
+        changes: impl IntoIterator<Item = CatalogChange>,
+        durability: Durability,
+    ) -> Result<(), CatalogError> {
         let Handle::Own(database) = &self.0.handle else {
             unreachable!("a catalog is opened to write");
         };
-        let transaction = database.begin_write()?;
+        let mut transaction = database.begin_write()?;
+        transaction
+            .set_durability(durability)
+            .map_err(|error| CatalogError::index(error.into()))?;
         {
             let mut rows = transaction.open_table(ROWS)?;
             for change in changes {
@@ -320,6 +347,32 @@ mod tests {
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&path), 0o600);
         assert_eq!(mode(path.parent().unwrap()), 0o700);
+    }
+
+    #[test]
+    fn what_is_written_with_the_close_is_there_as_a_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog");
+        let put = |key: &[u8]| CatalogChange::Put {
+            table: 1,
+            key: key.to_vec(),
+            value: b"value".to_vec(),
+        };
+        let open = || Catalog::open(&path, Duration::ZERO).unwrap();
+        open().write_and_close([put(b"one"), put(b"two")]).unwrap();
+        let mut left = open();
+        left.commit([put(b"three")], Durability::None).unwrap();
+        // What is on the disk when the process dies before the close.
+        let copy = dir.path().join("copy");
+        std::fs::copy(&path, &copy).unwrap();
+        left = Catalog::open(&copy, Duration::ZERO).unwrap();
+        for (key, there) in [(b"one".as_slice(), true), (b"two", true), (b"three", false)] {
+            assert_eq!(left.get(1, key).unwrap().is_some(), there);
+        }
+        // And after it: no reader has to repair anything.
+        let reader = CatalogReader::open(&path, Duration::ZERO).unwrap();
+        assert!(matches!(reader.handle, Handle::Shared(_)));
+        assert!(reader.get(1, b"three").unwrap().is_some());
     }
 
     #[test]

@@ -186,7 +186,7 @@ impl Catalog {
             self.take_absent(&rows, &dirty, taken.extent, &told, &mut took, &mut out)?;
         }
         out.push(self.change(Known::TABLE, &chain.0, Some(&known.to_bytes())));
-        rows.write(out).map_err(index_error)?;
+        rows.write_and_close(out).map_err(index_error)?;
         Ok(took)
     }
 
@@ -296,7 +296,7 @@ impl Catalog {
         for slot in uploads {
             out.push(self.change(Uploads::TABLE, slot, None));
         }
-        rows.write(out).map_err(index_error)
+        rows.write_and_close(out).map_err(index_error)
     }
 }
 

@@ -19,7 +19,7 @@ use symbolon_protocol::{
 use super::{Request, is_on_other_terms};
 use crate::{
     Client,
-    catalog::{Batch, Begun, FileKind, Objects, UploadEntry, Uploads},
+    catalog::{Batch, Begun, FileKind, ObjectEntry, Objects, Placements, UploadEntry, Uploads},
     error::ClientError,
     progress::Progress,
     source::Opened,
@@ -30,6 +30,12 @@ const TELL_AFTER_MS: u64 = 10_000;
 
 /// How often they hear of it from then on, in milliseconds: at most so much of its work is theirs to do again.
 const TELL_EVERY_MS: u64 = 60_000;
+
+impl ObjectEntry {
+    pub(super) fn deal(&self, segment: u32) -> DealId {
+        FileKey::from_bytes(self.key.expose()).deal(segment)
+    }
+}
 
 impl UploadEntry {
     pub(crate) fn object(&self) -> ObjectId {
@@ -166,17 +172,18 @@ impl Client {
             self.pull_names(&Progress::silent()).await?;
         }
         let mut ended = 0;
+        let mut batch = Batch::default();
         let stored = self.is_stored(&object)?;
         if !stored {
             for segment in 0.. {
                 let deal = entry.deal(segment);
+                batch.remove(Placements, &deal.0);
                 match self.deal(&deal).await? {
                     Some(_) => ended += u32::from(self.end_deal(deal).await?),
                     None => break,
                 }
             }
         }
-        let mut batch = Batch::default();
         batch.remove(Begun, &object.0);
         // Under the same name another one may have begun here.
         let here = self.catalog().row(Uploads, &entry.slot)?;

@@ -1,6 +1,10 @@
 //! Placing one segment: the upload session's outputs carried out on real connections.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use symbolon_protocol::{
@@ -25,7 +29,7 @@ use tokio::{
 };
 
 use super::{
-    Begun, Job, Paid,
+    Begun, Job,
     encode::{Encoded, Feeder, LANE_CELLS, Lane},
     leaves::Leaves,
     sealed::{Sealed, Trust},
@@ -34,7 +38,7 @@ use super::{
 use crate::{
     Client,
     account::transaction_id,
-    catalog::{Asked, PlacementEntry, Placements, UploadEntry},
+    catalog::{Asked, FileKind, PlacementEntry, Placements, UploadEntry},
     error::ClientError,
     met::spread,
     peers::{PeerError, response},
@@ -80,8 +84,6 @@ pub(super) struct Placing<'a> {
     opening: Hash,
     /// The ledger's time when it was begun.
     ledger_ms: u64,
-    /// What is being stored.
-    name: String,
     grant: Grant,
     feeder: FeederParts,
     nodes: BTreeMap<NodeId, Candidate>,
@@ -91,7 +93,6 @@ pub(super) struct Placing<'a> {
     pending: BTreeMap<u8, NodeId>,
     signed: u32,
     tally: Arc<Tally>,
-    paid: Paid,
     progress: Progress,
     session: Upload,
     inbox: mpsc::Receiver<Event>,
@@ -100,6 +101,7 @@ pub(super) struct Placing<'a> {
     encoded: bool,
     /// Everyone who was asked for a shard of the segment, in this put or an earlier one.
     asked: Vec<Asked>,
+    job: &'a Job,
 }
 
 struct FeederParts {
@@ -172,11 +174,11 @@ impl Client {
             accepted: None,
             progress: progress.clone(),
             asked,
+            job,
             client: self,
             terms,
             opening: job.key.deal_opening(layout.segment),
             ledger_ms: self.ledger().recent_time_ms().await?,
-            name: job.entry.name.clone(),
             grant,
             feeder,
             nodes,
@@ -185,7 +187,6 @@ impl Client {
             pending: BTreeMap::new(),
             signed: 0,
             tally,
-            paid: job.paid.clone(),
             encoded: false,
         });
         placing.session.handle(self.host().ticks_ms(), Input::Start);
@@ -444,7 +445,10 @@ impl Placing<'_> {
             return Ok(());
         }
         let entry = PlacementEntry { shards: self.asked.clone() };
-        self.client.catalog().put(Placements, &self.terms.deal.0, &entry)
+        let unwritten = self.job.unwritten.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut batch = unwritten.unwrap_or_default();
+        batch.put(Placements, &self.terms.deal.0, &entry);
+        self.client.catalog().write(&batch)
     }
 
     async fn open_deal(
@@ -465,20 +469,24 @@ impl Placing<'_> {
         let terms = self.terms.clone();
         let opening = self.opening;
         let action = Action::OpenDeal { opening, terms, acceptances, cost_max: cost };
-        self.paid.add(cost);
+        self.job.paid.add(cost);
         self.client.send(id, action).await.map_err(|error| {
             if matches!(error, ClientError::LedgerRefused(_)) {
-                self.paid.take_back(cost);
+                self.job.paid.take_back(cost);
             }
             match error {
                 // Somebody else, a node that knew the id, has opened a deal under it meanwhile.
                 ClientError::LedgerRefused(Status::Exists) => {
-                    ClientError::UploadLapsed { name: self.name.clone() }
+                    ClientError::UploadLapsed { name: self.job.entry.name.clone() }
                 }
                 error => error,
             }
         })?;
-        self.client.catalog().remove(Placements, &self.terms.deal.0)?;
+        // It goes when the object has its row, in the same transaction; until then it does no harm. A part of
+        // the index gets none.
+        if self.job.entry.kind == FileKind::Index {
+            self.client.catalog().remove(Placements, &self.terms.deal.0)?;
+        }
         let end = chain.epoch.saturating_add(1).saturating_add(self.terms.epochs);
         Ok(Placed { nodes, cost, end })
     }
