@@ -45,3 +45,19 @@ pub(crate) fn remove_if_there(path: &Path) -> io::Result<bool> {
         removed => removed.map(|()| true),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_removed_is_not_said_to_be_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, b"here").unwrap();
+        assert!(remove_if_there(&file).unwrap());
+        assert!(!remove_if_there(&file).unwrap());
+        assert!(remove_if_there(dir.path()).is_err());
+        assert!(dir.path().exists());
+    }
+}

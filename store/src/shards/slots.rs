@@ -70,9 +70,6 @@ impl SlotsView {
 
     /// The row at a position; `None` beyond its end.
     pub fn slot(&self, position: u32) -> Result<Option<Slot>, StoreError> {
-        if self.head.slots <= position {
-            return Ok(None);
-        }
         let row = self.rows.get(position)?;
         Ok(row.map(|row| Slot::from_bytes(row.value())).transpose()?)
     }

@@ -23,6 +23,7 @@ fn the_copy_of_the_slot_table_follows_its_changes_or_is_forgotten() {
     let head = || shards.view_slots(|view| Ok(view.head())).unwrap();
     let deals = || {
         let read = shards.view_slots(|view| {
+            assert_eq!(view.slot(view.head().slots)?, None, "beyond the end there is none");
             let slots = (0..view.head().slots).map(|place| Ok(view.slot(place)?.unwrap().index));
             slots.collect::<Result<Vec<u8>, StoreError>>()
         });

@@ -1,0 +1,490 @@
+#!/usr/bin/env python3
+"""Takes the checks of the Rust code out, one at a time, and lists those that no test notices.
+
+    python3 tests/breaks.py                          client, node, store and ledger: hours
+    python3 tests/breaks.py --crates store --near    one crate, by its own tests only: minutes
+    python3 tests/breaks.py --only client/src/buy    the checks of some files
+
+All breaks are compiled into one copy of the code (under target/breaks), each behind a number: one build serves all,
+and `BREAK=7` in the environment takes number 7 out. A first run of every test tells which checks it reaches; a check
+is taken out for the tests that reach it, those of its own crate first. What a run found is kept beside the copy, and
+the same command goes on from it for as long as the code is the same.
+
+A break is a refusal that never comes, one side of an `and` or `or` left out, a call named like a check that always
+passes, a function that always says yes or no. They are made from the code, so a check that is added is broken as
+well. What does not compile without its check is left out and counted. `unnoticed.txt` beside this file names the
+breaks that a crate's own tests may leave unnoticed, under the reason; anything else that goes unnoticed is a failure,
+and with --near so is a name there that is noticed by now or is gone. The last line says the verdict.
+"""
+
+import argparse
+import collections
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+WORK = ROOT / "target" / "breaks"
+CRATES = ["client", "node", "store", "ledger"]
+# What a call is named that checks something.
+CHECKING = re.compile(
+    r"verify|check|ensure|valid|refuse|require|confirm|agree|matches|compare|proven|prove|enough|fits|allow|authori"
+)
+# What the last statement of a block begins with when it refuses or leaves.
+LEAVES = re.compile(r"\s*(return\b|continue\b|break\b|Err\(|Some\(Err|None\b|false\b)")
+OPEN, CLOSE = "([{", ")]}"
+
+# Compiled into the copy beside the code.
+SWITCH = r"""
+use std::{env, fs::OpenOptions, io::Write, process, sync::{OnceLock, atomic::{AtomicBool, Ordering}}};
+
+static OUT: OnceLock<usize> = OnceLock::new();
+static HITS: OnceLock<Option<String>> = OnceLock::new();
+static SEEN: [AtomicBool; 1 << 14] = [const { AtomicBool::new(false) }; 1 << 14];
+
+pub fn off(number: usize) -> bool {
+    if let Some(folder) = HITS.get_or_init(|| env::var("BREAK_HITS").ok())
+        && !SEEN[number].swap(true, Ordering::Relaxed)
+    {
+        let path = format!("{folder}/{}", process::id());
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        let _ = file.and_then(|mut file| file.write_all(format!("{number}\n").as_bytes()));
+    }
+    *OUT.get_or_init(|| env::var("BREAK").ok().and_then(|text| text.parse().ok()).unwrap_or(0)) == number
+}
+pub fn live(number: usize) -> bool { !off(number) }
+pub trait OrPass { fn or_pass(self, number: usize) -> Self; }
+impl<E> OrPass for Result<(), E> {
+    fn or_pass(self, number: usize) -> Self { if off(number) { Ok(()) } else { self } }
+}
+impl OrPass for bool { fn or_pass(self, number: usize) -> Self { off(number) || self } }
+"""
+
+
+# The text of Rust, as far as it is needed.
+
+
+def masked(text):
+    """The text with comments, strings and characters blanked, of the same length."""
+    out, at = list(text), 0
+    raw, character = re.compile(r'b?r(#*)"'), re.compile(r"'(\\.[^']*|[^\\'])'")
+
+    def blank(begin, end):
+        for place in range(begin, min(end, len(out))):
+            if out[place] != "\n":
+                out[place] = " "
+
+    while at < len(text):
+        end = at + 1
+        if text.startswith("//", at):
+            end = text.find("\n", at)
+            end = len(text) if end < 0 else end
+            blank(at, end)
+        elif text.startswith("/*", at):
+            end = text.find("*/", at) + 2
+            blank(at, end)
+        elif (found := raw.match(text, at)) and not (at and (text[at - 1].isalnum() or text[at - 1] == "_")):
+            close = '"' + found.group(1)
+            end = text.find(close, found.end()) + len(close)
+            blank(at, end)
+        elif text[at] == '"':
+            while text[end] != '"':
+                end += 2 if text[end] == "\\" else 1
+            blank(at + 1, end)
+            end += 1
+        elif text[at] == "'" and (found := character.match(text, at)):
+            end = found.end()
+            blank(at, end)
+        at = end
+    return "".join(out)
+
+
+def closing(mask, at):
+    """Where the bracket closes that opens at a place."""
+    depth = 0
+    for place in range(at, len(mask)):
+        if mask[place] in OPEN:
+            depth += 1
+        elif mask[place] in CLOSE:
+            depth -= 1
+            if depth == 0:
+                return place
+    return -1
+
+
+def block(mask, at):
+    """Where the block opens that belongs to what stands at a place; -1 when there is none."""
+    depth = 0
+    for place in range(at, len(mask)):
+        letter = mask[place]
+        if letter == "{" and depth == 0:
+            return place
+        if letter in OPEN:
+            depth += 1
+        elif letter in CLOSE:
+            depth -= 1
+        if depth < 0 or (letter == ";" and depth == 0):
+            return -1
+    return -1
+
+
+def parts(mask, word):
+    """The sides of an operator that stands in no bracket."""
+    found, depth, last, at = [], 0, 0, 0
+    while at < len(mask):
+        if mask[at] in OPEN:
+            depth += 1
+        elif mask[at] in CLOSE:
+            depth -= 1
+        elif depth == 0 and mask.startswith(word, at):
+            found.append((last, at))
+            at += len(word)
+            last = at
+            continue
+        at += 1
+    return [*found, (last, len(mask))]
+
+
+def last_statement(mask):
+    """Where the last statement of the inside of a block begins."""
+    whole, depth, begin = mask.rstrip(), 0, 0
+    for at, letter in enumerate(whole):
+        if letter in OPEN:
+            depth += 1
+        elif letter in CLOSE:
+            depth -= 1
+        elif letter == ";" and depth == 0 and whole[at + 1:].strip():
+            begin = at + 1
+    return begin
+
+
+def leaves(mask):
+    return bool(LEAVES.match(mask[last_statement(mask):]))
+
+
+# Breaks.
+
+
+class File:
+    """One file, and the breaks that are made of it."""
+
+    def __init__(self, path, name, add):
+        self.path, self.name, self.add = path, name, add
+        self.text = path.read_text()
+        self.mask = masked(self.text)
+        self.edits, self.dead = [], []
+        for found in re.finditer(r"#\[cfg\(test\)\]|macro_rules!|\bconst fn\b", self.mask):
+            begin = block(self.mask, found.end())
+            if begin >= 0:
+                self.dead.append((found.start(), closing(self.mask, begin)))
+
+    def places(self, pattern):
+        for found in re.finditer(pattern, self.mask):
+            if not any(begin <= found.start() <= end for begin, end in self.dead):
+                yield found
+
+    def number(self, words, begin, end):
+        text = " ".join(self.text[begin:end].split())
+        return self.add(f"{self.name}: {words} `{text[:90]}`")
+
+    def condition(self, begin, end, never, where):
+        """A condition that never holds, or always; of several, each by itself."""
+        raw = self.mask[begin:end]
+        if re.search(r"\blet\b", raw):
+            if never and (number := self.number(f"{where} never", begin, end)):
+                self.edits.append((begin, f" ::breaks::live({number}) &&"))
+            return
+        for one, other in parts(raw, "||" if never else "&&"):
+            one, other = begin + one, begin + other
+            if number := self.number(f"{where} {'never' if never else 'always'}", one, other):
+                call = f"::breaks::live({number}) && (" if never else f"::breaks::off({number}) || ("
+                self.edits += [(one, f" ({call}"), (other, ")) ")]
+
+    def refusals(self):
+        for found in self.places(r"\bif\b"):
+            begin, arrow = block(self.mask, found.end()), self.mask.find("=>", found.end())
+            if arrow >= 0 and (begin < 0 or arrow < begin):
+                self.guard(found.end(), arrow)
+            elif begin >= 0:
+                end = closing(self.mask, begin)
+                other = re.match(r"\s*else\s*\{", self.mask[end + 1:])
+                if leaves(self.mask[begin + 1:end]):
+                    self.condition(found.end(), begin, True, "if")
+                elif other:
+                    place = end + other.end()
+                    always = leaves(self.mask[place + 1:closing(self.mask, place)])
+                    self.condition(found.end(), begin, not always, "if")
+
+    def guard(self, begin, end):
+        raw = self.mask[begin:end]
+        if ";" in raw or raw.count("(") != raw.count(")"):
+            return
+        refuses = re.match(r"\s*\{?\s*(return\s+)?(Err|None|false|continue|break)", self.mask[end + 2:end + 400])
+        self.condition(begin, end, bool(refuses) or " let " in raw, "guard")
+
+    def filters(self):
+        for found in self.places(r"\.filter\(\s*\|[^|]*\|"):
+            end = closing(self.mask, self.mask.find("(", found.start()))
+            if not self.mask[found.end():end].strip().startswith("{"):
+                self.condition(found.end(), end, False, "filter")
+
+    def calls(self):
+        for found in self.places(r"\b([a-z_0-9]+)\("):
+            if not CHECKING.search(found.group(1)) or re.search(r"\bfn\s+$", self.mask[:found.start()][-8:]):
+                continue
+            end = closing(self.mask, found.end() - 1) + 1
+            awaited = re.match(r"\s*\.await", self.mask[end:])
+            place = end + (awaited.end() if awaited else 0)
+            after = self.mask[place:place + 40].lstrip()
+            if after.startswith(("?", ".map_err", ".is_err", ".is_ok", ";", ")", "}")):
+                if number := self.number("passes", found.start(), end):
+                    self.edits.append((place, f".or_pass({number})"))
+
+    def answers(self):
+        for found in self.places(r"\bfn\s+([a-z_0-9]+)"):
+            begin = block(self.mask, found.end())
+            if begin < 0 or not re.search(r"->\s*bool\s*$", self.mask[found.end():begin]):
+                continue
+            inside = self.mask[begin + 1:closing(self.mask, begin)].rstrip()
+            one, other = begin + 1 + last_statement(inside), begin + 1 + len(inside)
+            last = self.mask[one:other]
+            if re.match(r"\s*(if|match|for|while|loop|return|let)\b", last) or "{" in last.split("(")[0]:
+                continue
+            for says, call in (("yes", "::breaks::off({}) || ("), ("no", "::breaks::live({}) && (")):
+                if number := self.number(f"fn {found.group(1)} says {says}", one, other):
+                    self.edits += [(one, " " + call.format(number)), (other, ")")]
+
+    def write(self):
+        for make in (self.refusals, self.filters, self.calls, self.answers):
+            make()
+        out, last = [], 0
+        for place, text in sorted(self.edits, key=lambda edit: edit[0]):
+            out += [self.text[last:place], text]
+            last = place
+        out.append(self.text[last:])
+        lines = "".join(out).split("\n")
+        if self.edits:
+            head = next(at for at, line in enumerate(lines) if line.strip() and not line.startswith(("//!", "#![")))
+            lines.insert(head, "#[allow(unused_imports)] use ::breaks::OrPass as _;")
+        self.path.write_text("\n".join(lines))
+
+
+# The copy.
+
+
+def tracked():
+    out = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True)
+    return [name for name in out.split("\n") if name and (ROOT / name).is_file()]
+
+
+def digest(crates, near):
+    """What the results are results of."""
+    hasher = hashlib.sha256(repr((crates, near)).encode())
+    for name in sorted(tracked()):
+        if name.endswith((".rs", ".toml", ".lock", "breaks.py")):
+            hasher.update(name.encode() + b"\0" + (ROOT / name).read_bytes())
+    return hasher.hexdigest()
+
+
+def make(crates, skip):
+    """Writes the copy with all breaks but those that do not compile; says which there are."""
+    tree = WORK / "tree"
+    for name in tracked():
+        target = tree / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target)
+    (tree / "breaks/src").mkdir(parents=True, exist_ok=True)
+    (tree / "breaks/src/lib.rs").write_text(SWITCH)
+    package = '[package]\nname = "breaks"\nversion = "0.1.0"\nedition = "2024"\nlicense = "MIT"\n'
+    (tree / "breaks/Cargo.toml").write_text(package)
+    members = tree / "Cargo.toml"
+    members.write_text(members.read_text().replace("members = [", 'members = ["breaks", ', 1))
+    # What a test does with the environment must leave the switch in it.
+    kept = '.env_clear().envs(std::env::vars().filter(|(name, _)| name.starts_with("BREAK")))'
+    for path in (tree / "cli/tests").rglob("*.rs"):
+        path.write_text(path.read_text().replace(".env_clear()", kept))
+    names, counts = {}, collections.Counter()
+
+    def add(name):
+        counts[name] += 1
+        count = counts[name]
+        name = name if count == 1 else f"{name} ({count})"
+        number = sum(counts.values())
+        if name in skip:
+            return None
+        names[number] = name
+        return number
+
+    for crate in crates:
+        manifest = tree / crate / "Cargo.toml"
+        entry = '[dependencies]\nbreaks = { path = "../breaks" }\n'
+        manifest.write_text(manifest.read_text().replace("[dependencies]\n", entry, 1))
+        lints = manifest.read_text().replace("[lints]\nworkspace = true\n", "")
+        manifest.write_text(lints)
+        for path in sorted((tree / crate / "src").rglob("*.rs")):
+            name = str(path.relative_to(tree))
+            if path.name != "tests.rs" and "/tests/" not in name:
+                File(path, name, add).write()
+    return names
+
+
+def cargo(*words, **options):
+    # The same target folder: what is not ours is compiled already.
+    environment = dict(os.environ, CARGO_TARGET_DIR=str(ROOT / "target"))
+    return subprocess.run(["cargo", *words], cwd=WORK / "tree", env=environment, text=True, **options)
+
+
+def build(crates, near):
+    """Compiles the copy; breaks that do not compile are left out. Gives the breaks and the test programs."""
+    selected = [word for crate in crates for word in ("-p", f"symbolon-{crate}")] if near else ["--workspace"]
+    skip = set()
+    while True:
+        names = make(crates, skip)
+        out = cargo("build", "--tests", "--offline", "--keep-going", "--message-format", "json", *selected,
+                    stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        rows = [json.loads(line) for line in out.stdout.split("\n") if line.startswith("{")]
+        faults = [row["message"] for row in rows
+                  if row["reason"] == "compiler-message" and row["message"]["level"] == "error"]
+        bad = set()
+        for span in (span for fault in faults for span in fault["spans"] if span["is_primary"]):
+            path = WORK / "tree" / span["file_name"]
+            if path.is_file():
+                lines = path.read_text().split("\n")[span["line_start"] - 1:span["line_end"]]
+                numbers = re.findall(r"(?:breaks::off|breaks::live|or_pass)\((\d+)\)", "\n".join(lines))
+                bad |= {names[int(number)] for number in numbers if int(number) in names}
+        if out.returncode == 0:
+            programs = [(row["executable"], str(pathlib.Path(row["manifest_path"]).parent), row["target"]["name"])
+                        for row in rows if row["reason"] == "compiler-artifact" and row["executable"]
+                        and row["profile"]["test"]]
+            return names, programs, len(skip)
+        if not bad - skip:
+            sys.exit("\n".join(fault["rendered"] for fault in faults[:3]) or "the copy does not compile")
+        skip |= bad
+
+
+# Tests.
+
+
+def run(program, tests, environment, seconds):
+    """Whether tests pass; they and what they started are gone afterwards."""
+    executable, folder, _ = program
+    scratch = WORK / "scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    scratch.chmod(0o1777)
+    environment = dict(os.environ, CARGO_MANIFEST_DIR=folder, TMPDIR=str(scratch), **environment)
+    child = subprocess.Popen([executable, "--exact", *tests], cwd=folder, env=environment, text=True, errors="replace",
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                             start_new_session=True)
+    try:
+        child.communicate(timeout=seconds)
+        return child.returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        # Its own group, that of a child that was started here.
+        try:
+            os.killpg(child.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        child.communicate()
+
+
+def reached(programs):
+    """For every test how long it takes and which breaks it reaches."""
+    found = []
+    for place, program in enumerate(programs):
+        listed = subprocess.check_output([program[0], "--list", "--format", "terse"], cwd=program[1], text=True)
+        ignored = subprocess.check_output([program[0], "--list", "--format", "terse", "--ignored"], cwd=program[1],
+                                          text=True).split("\n")
+        for line in listed.split("\n"):
+            if not line.endswith(": test") or line in ignored:
+                continue
+            name, hits = line[:-len(": test")], WORK / "hits"
+            shutil.rmtree(hits, ignore_errors=True)
+            hits.mkdir()
+            hits.chmod(0o777)
+            began = time.monotonic()
+            passes = run(program, [name], {"BREAK_HITS": str(hits)}, 600)
+            seconds = time.monotonic() - began
+            numbers = sorted({int(line) for path in hits.iterdir() for line in path.read_text().split()})
+            if not passes:
+                print(f"{program[2]} {name} fails with nothing taken out: it tells nothing here", flush=True)
+            found.append({"program": place, "name": name, "passes": passes, "seconds": seconds, "hits": numbers})
+    return found
+
+
+def notices(number, crate, programs, tests):
+    """The first program whose tests notice that a break is made; none, when all pass."""
+    groups = collections.defaultdict(list)
+    for test in tests:
+        if test["passes"] and number in test["hits"]:
+            groups[test["program"]].append(test)
+
+    def rank(place):
+        own = programs[place][1].endswith(f"/{crate}")
+        return (not own, sum(test["seconds"] for test in groups[place]))
+
+    for place in sorted(groups, key=rank):
+        seconds = sum(test["seconds"] for test in groups[place])
+        if not run(programs[place], [test["name"] for test in groups[place]], {"BREAK": str(number)},
+                   60 + 5 * seconds):
+            return programs[place][2]
+    return None
+
+
+def allowed():
+    lines = (ROOT / "tests" / "unnoticed.txt").read_text().split("\n")
+    return {line for line in lines if line and not line.startswith("#")}
+
+
+def main():
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--crates", default=",".join(CRATES), help="which (default: all four)")
+    words.add_argument("--near", action="store_true", help="only with the tests of these crates themselves")
+    words.add_argument("--only", metavar="TEXT", action="append", help="only breaks whose name contains it")
+    options = words.parse_args()
+    crates = options.crates.split(",")
+    state, kept = WORK / "state.json", {}
+    WORK.mkdir(parents=True, exist_ok=True)
+    now = digest(crates, options.near)
+    if state.is_file():
+        kept = json.loads(state.read_text())
+    if kept.get("digest") != now:
+        names, programs, uncompiled = build(crates, options.near)
+        print(f"{len(names)} breaks compiled, {uncompiled} do not compile", flush=True)
+        kept = {"digest": now, "names": names, "programs": programs, "tests": reached(programs), "by": {}}
+        state.write_text(json.dumps(kept))
+    names = {int(number): name for number, name in kept["names"].items()}
+    chosen = {number: name for number, name in names.items()
+              if not options.only or any(text in name for text in options.only)}
+    missed = []
+    for done, (number, name) in enumerate(sorted(chosen.items()), 1):
+        if name not in kept["by"]:
+            kept["by"][name] = notices(number, name.split("/")[0], kept["programs"], kept["tests"])
+            state.write_text(json.dumps(kept))
+        if kept["by"][name] is None:
+            missed.append(name)
+            if name not in allowed():
+                print(f"unnoticed: {name}", flush=True)
+        if done % 50 == 0:
+            print(f"{done} of {len(chosen)}", flush=True)
+    stale = [name for name in sorted(allowed() - set(missed))
+             if options.near and name.split("/")[0] in crates and (not options.only or any(text in name for text in options.only))]
+    for name in stale:
+        print(f"named in unnoticed.txt, and {'noticed' if name in names.values() else 'gone'}: {name}")
+    new = [name for name in missed if name not in allowed()]
+    print(f"{len(chosen)} checks taken out: {len(chosen) - len(missed)} noticed, {len(missed) - len(new)} need not be, "
+          f"{len(new)} unnoticed, {len(stale)} names that are stale")
+    print("held" if not new and not stale else "FAILED")
+    sys.exit(bool(new or stale))
+
+
+main()
