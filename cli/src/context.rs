@@ -249,11 +249,6 @@ impl Context {
         error.hint("is the ledger running, and is this the right ticket?")
     }
 
-    /// The ledger's own row.
-    pub(crate) async fn chain(&self, client: &Client) -> Result<Chain, Error> {
-        Ok(client.recent_chain().await?)
-    }
-
     /// Asks before money is spent, unless it was allowed already. On a network with a faucet all money
     /// is play money, and nothing is asked.
     pub(crate) fn consent(&self, chain: &Chain, what: &str, given: Consent) -> Result<(), Error> {

@@ -6,25 +6,19 @@
 
 use symbolon_net::PeerAddress;
 use symbolon_protocol::{
-    content::{FileKey, Layout},
-    grant::{Caveat, GrantToken},
+    content::Layout,
     id::{DealId, ListingId, OrderId},
     ledger::rows::{Listing, Listings, Orders, Vaults},
 };
 
-use crate::{Client, error::ClientError, get::Readable};
+use crate::{
+    Client,
+    error::ClientError,
+    get::{Readable, Resolved},
+};
 
 fn missed(what: &str, error: &ClientError) {
     tracing::debug!(what, %error, "nothing could be asked ahead");
-}
-
-/// The order that a grant comes from, if it was bought.
-pub(crate) fn order_of(token: &GrantToken) -> Option<OrderId> {
-    let mut caveats = token.grant.links.iter().flat_map(|link| &link.caveats);
-    caveats.find_map(|caveat| match caveat {
-        Caveat::Order { order } => Some(*order),
-        _ => None,
-    })
 }
 
 impl Client {
@@ -60,25 +54,11 @@ impl Client {
 
     /// The first deal that is read of a file, as far as this machine knows it, and the order it was bought with.
     fn first_deal(&self, what: &Readable) -> Result<(DealId, Option<OrderId>), ClientError> {
-        let (key, scheme, first, order) = match what {
-            Readable::Name(name) | Readable::Version(name, _) => {
-                let name = Self::name(name)?;
-                let found = match what {
-                    Readable::Version(_, number) => self.find_version(&name, *number)?,
-                    _ => self.find(&name)?,
-                };
-                let key = FileKey::from_bytes(found.object.key.expose());
-                (key, found.manifest().scheme, found.first, None)
-            }
-            Readable::Token(token) => {
-                let (manifest, key) = self.open_token(token)?;
-                (key, manifest.scheme, 0, order_of(token))
-            }
-        };
-        let full = Layout::full_segment(scheme, 0);
+        let Resolved { reading, order, place: (first, _), .. } = self.resolve_here(what)?;
+        let full = Layout::full_segment(reading.manifest.scheme, 0);
         let full = full.map_err(|error| ClientError::Internal(error.to_string()))?;
         let segment = u32::try_from(first / full.plain_length).unwrap_or(u32::MAX);
-        Ok((key.deal(segment), order))
+        Ok((reading.key.deal(segment), order))
     }
 
     /// What buying begins with: the listing, whether it was bought before, and the balance.

@@ -6,10 +6,12 @@
 
 use std::{
     ops::{Deref, DerefMut},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
+
+use crate::lock;
 
 /// Bytes kept for later at most: what one put or get has under way.
 const KEPT_BYTES_MAX: usize = 48 << 20;
@@ -44,12 +46,12 @@ impl Buffers {
 
     /// Lets go what waits.
     pub(crate) fn clear(&self) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.kept);
         *kept = Kept::default();
     }
 
     fn fitting(&self, length: usize) -> Option<Vec<u8>> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.kept);
         let at = kept.buffers.iter().rposition(|bytes| bytes.capacity() >= length)?;
         let bytes = kept.buffers.swap_remove(at);
         kept.bytes -= bytes.capacity();
@@ -57,7 +59,7 @@ impl Buffers {
     }
 
     fn give_back(&self, bytes: Vec<u8>) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.kept);
         if kept.bytes + bytes.capacity() <= KEPT_BYTES_MAX {
             kept.bytes += bytes.capacity();
             kept.buffers.push(bytes);

@@ -16,7 +16,7 @@ use symbolon_net::Host;
 use symbolon_protocol::{
     Amount, Decode, DecodeError, Encode, choice,
     codec::Reader,
-    content::{Manifest, MaskMode, Scheme},
+    content::{FileKey, Manifest, MaskMode, Scheme},
     deletion::DeletionReceipt,
     id::{Hash, ListingId, NodeId, ObjectId, OrderId},
     ledger::{rows::Access, transaction::Transaction},
@@ -43,6 +43,10 @@ impl KeyBytes {
 
     pub(crate) fn expose(&self) -> [u8; 32] {
         *self.0
+    }
+
+    pub(crate) fn file_key(&self) -> FileKey {
+        FileKey::from_bytes(self.expose())
     }
 }
 

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use symbolon_net::PeerAddress;
 use symbolon_protocol::{
-    content::{FileKey, Layout, Manifest},
+    content::{Layout, Manifest},
     deletion::DeletionReceipt,
     grant::{Grant, ability},
     id::{DealId, Hash, NodeId},
@@ -73,7 +73,7 @@ impl Client {
     ) -> Result<Deletion, ClientError> {
         let layout = Layout::new(manifest.scheme, manifest.length)
             .map_err(|error| ClientError::Internal(error.to_string()))?;
-        let key = FileKey::from_bytes(key.expose());
+        let key = key.file_key();
         let deals = (0..layout.segments()).map(|segment| key.deal(segment));
         let grant = self.own_grant(manifest.object, ability::DELETE)?;
         let mut doomed = Vec::new();

@@ -15,7 +15,7 @@ use symbolon_protocol::{
     content::{ContentError, FileKey, Manifest, SegmentCoder, SegmentLayout},
     grant::Grant,
     id::{Hash, NodeId},
-    ledger::rows::{Deal, Nodes},
+    ledger::rows::Deal,
     limits::SLICE_BYTES,
     session::{
         NodeFault,
@@ -24,7 +24,7 @@ use symbolon_protocol::{
 };
 use tokio::sync::mpsc;
 
-use crate::{Client, error::ClientError, place::address, progress::Progress};
+use crate::{Client, error::ClientError, progress::Progress};
 pub(crate) use slices::SLICE_STRIPES;
 pub(crate) use slices::ShardAt;
 use slices::Slices;
@@ -221,24 +221,6 @@ impl Client {
         let places = self.places(&ids).await?.into_iter();
         let found = kept.into_iter().zip(places);
         Ok(found.filter_map(|((index, _, root), at)| Some((index, at?, root))).collect())
-    }
-
-    /// Where nodes answer, in the order of their ids; nothing for those that the ledger does not know.
-    pub(crate) async fn places(
-        &self,
-        nodes: &[NodeId],
-    ) -> Result<Vec<Option<PeerAddress>>, ClientError> {
-        let mut places = Vec::with_capacity(nodes.len());
-        for node in nodes {
-            places.push(self.peers().connected(*node).await);
-        }
-        let open = nodes.iter().zip(&places);
-        let unknown: Vec<_> = open.filter(|(_, at)| at.is_none()).map(|(node, _)| *node).collect();
-        let mut rows = self.ledger().rows_lately(Nodes, &unknown).await?.into_iter();
-        for (node, at) in nodes.iter().zip(&mut places).filter(|(_, at)| at.is_none()) {
-            *at = rows.next().flatten().map(|row| address(*node, &row));
-        }
-        Ok(places)
     }
 }
 

@@ -11,7 +11,7 @@ mod target;
 use std::{
     fs::File,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use symbolon_protocol::{
@@ -33,6 +33,7 @@ use crate::{
     Client,
     download::{Group, LeavesWanted, Span, group_count},
     error::ClientError,
+    lock,
     progress::{Progress, Step},
     upload::Replace,
 };
@@ -131,8 +132,7 @@ impl Faults {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<ReadFault>> {
-        // A list is whole whatever happened to whoever held it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Each once: a file has many segments.

@@ -45,7 +45,7 @@ mod verify;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use symbolon_ledger::Ledger;
@@ -86,6 +86,11 @@ use crate::{
 
 /// The file with the nodes that were met.
 const MET: &str = "met";
+
+/// What this crate keeps behind a lock is whole whatever happened to whoever held it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What a client is made of.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Which nodes there are, and what storing on them costs.
 
-use std::{collections::BTreeMap, sync::PoisonError};
+use std::collections::BTreeMap;
 
 use symbolon_ledger::RECENT;
 use symbolon_net::PeerAddress;
@@ -18,6 +18,7 @@ use crate::{
     Client,
     durability::{Durability, Record, durability},
     error::ClientError,
+    lock,
     survey::Survey,
     upload::PutOptions,
 };
@@ -95,6 +96,24 @@ impl Client {
         Ok(nodes.filter_map(|(key, row)| Some(NodeView { id: Nodes::parse(&key)?, row })).collect())
     }
 
+    /// Where nodes answer, in the order of their ids; nothing for those that the ledger does not know.
+    pub(crate) async fn places(
+        &self,
+        nodes: &[NodeId],
+    ) -> Result<Vec<Option<PeerAddress>>, ClientError> {
+        let mut places = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            places.push(self.peers().connected(*node).await);
+        }
+        let open = nodes.iter().zip(&places);
+        let unknown: Vec<_> = open.filter(|(_, at)| at.is_none()).map(|(node, _)| *node).collect();
+        let mut rows = self.ledger().rows_lately(Nodes, &unknown).await?.into_iter();
+        for (node, at) in nodes.iter().zip(&mut places).filter(|(_, at)| at.is_none()) {
+            *at = rows.next().flatten().map(|row| address(*node, &row));
+        }
+        Ok(places)
+    }
+
     /// The ledger's parameters: they never change.
     pub(crate) async fn params(&self) -> Result<Params, ClientError> {
         match self.chain_seen() {
@@ -118,12 +137,12 @@ impl Client {
         let row =
             row.ok_or_else(|| ClientError::Internal("a ledger always has its own row".into()))?;
         let seen = ChainSeen { row: row.clone(), at_ms: self.host().ticks_ms() };
-        *self.inner.chain.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+        *lock(&self.inner.chain) = Some(seen);
         Ok(row)
     }
 
     fn chain_seen(&self) -> Option<ChainSeen> {
-        self.inner.chain.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.inner.chain).clone()
     }
 
     /// The nodes that answer now, cheapest first; among equals, in an order that differs from file to

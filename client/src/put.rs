@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use symbolon_protocol::{
     Amount,
-    content::{FileKey, Layout},
+    content::Layout,
     grant::Caveat,
     id::{DealId, ObjectId},
     ledger::rows::{Chain, Deals, ListingState},
@@ -129,7 +129,7 @@ impl Client {
     /// Whether a source has exactly the content of an object: it is read and compared with the content root.
     async fn is_content(&self, entry: &ObjectEntry, opened: &Opened) -> Result<bool, ClientError> {
         let Opened::File { path, .. } = opened else { return Ok(entry.kind == FileKind::Own) };
-        let (key, leaves) = (FileKey::from_bytes(entry.key.expose()), LeavesWanted::No);
+        let (key, leaves) = (entry.key.file_key(), LeavesWanted::No);
         let manifest = entry.manifest.clone();
         self.is_same(path, &Reading { manifest, key, grant: None, leaves, only: None }).await
     }
@@ -325,7 +325,7 @@ impl Client {
 fn deals_of(entry: &ObjectEntry) -> Result<Vec<DealId>, ClientError> {
     let layout = Layout::new(entry.manifest.scheme, entry.manifest.length)
         .map_err(|error| ClientError::Internal(error.to_string()))?;
-    let key = FileKey::from_bytes(entry.key.expose());
+    let key = entry.key.file_key();
     Ok((0..layout.segments()).map(|segment| key.deal(segment)).collect())
 }
 

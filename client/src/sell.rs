@@ -539,7 +539,7 @@ impl Client {
             return Ok(cells);
         }
         progress.note(format!("opening {} preview cells the beacon picked", cells.len()));
-        let key = FileKey::from_bytes(entry.object.key.expose());
+        let key = entry.object.key.file_key();
         let leaves = self.leaves_of(entry).await?;
         let missing = || ClientError::Internal(String::from("a picked cell is not in the file"));
         let mut opened = Vec::new();

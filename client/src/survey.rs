@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{MutexGuard, PoisonError},
+    sync::MutexGuard,
 };
 
 use symbolon_net::PeerAddress;
@@ -13,6 +13,7 @@ use crate::{
     Client, NodeView,
     durability::Record,
     error::ClientError,
+    lock,
     met::{ASKED, Acquaintance, Asked},
     place::{RECENT_MS, address},
 };
@@ -129,8 +130,7 @@ impl Client {
     }
 
     pub(crate) fn met(&self) -> MutexGuard<'_, Acquaintance> {
-        // What is remembered is whole whatever happened to whoever held it.
-        self.inner.met.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner.met)
     }
 
     /// Writes down who was met, and where. What cannot be written down is found out again.

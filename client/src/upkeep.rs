@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use symbolon_protocol::{
     Amount,
-    content::{FileKey, Scheme},
+    content::Scheme,
     id::{DealId, Hash, NodeId, ObjectId},
     ledger::rows::{Chain, Deal, DealState, Node, Nodes},
 };
@@ -201,7 +201,7 @@ impl Client {
         let file = entry.view()?;
         let chain = self.chain_row().await?;
         let (epoch, content_root) = (chain.epoch, entry.manifest().content_root);
-        let key = FileKey::from_bytes(entry.object.key.expose());
+        let key = entry.object.key.file_key();
         let mut segments = Vec::new();
         for segment in 0..file.segments {
             let id = key.deal(segment);

@@ -155,8 +155,9 @@ impl Uploaded {
         let mut batch = Batch::default();
         batch.remove(Uploads, &self.slot);
         batch.remove(BegunRows, &self.entry.manifest.object.0);
+        let key = self.entry.key.file_key();
         for segment in 0..self.segments {
-            batch.remove(Placements, &self.entry.deal(segment).0);
+            batch.remove(Placements, &key.deal(segment).0);
         }
         batch.put(Objects, &self.entry.manifest.object.0, &self.entry);
         batch
@@ -522,7 +523,7 @@ impl Client {
     /// What comes back at least when an object's deals end now.
     pub(crate) async fn refund_of(&self, entry: &ObjectEntry) -> Result<Amount, ClientError> {
         let layout = Layout::new(entry.manifest.scheme, entry.manifest.length).map_err(invalid)?;
-        let key = FileKey::from_bytes(entry.key.expose());
+        let key = entry.key.file_key();
         let deals: Vec<_> = (0..layout.segments()).map(|segment| key.deal(segment)).collect();
         let epoch = self.chain_row().await?.epoch;
         let mut back = Amount::ZERO;
@@ -552,7 +553,7 @@ impl Client {
     ) -> Result<u32, ClientError> {
         let layout = Layout::new(manifest.scheme, manifest.length)
             .map_err(|error| ClientError::Internal(error.to_string()))?;
-        let key = FileKey::from_bytes(key.expose());
+        let key = key.file_key();
         let mut ended = 0;
         for segment in 0..layout.segments() {
             ended += u32::from(self.end_deal(key.deal(segment)).await?);
@@ -590,7 +591,7 @@ fn is_on_other_terms(entry: &UploadEntry, asked: &PutOptions) -> bool {
 
 impl Job {
     fn new(entry: UploadEntry, begun: Begun, live: bool, candidates: Vec<Candidate>) -> Self {
-        let key = FileKey::from_bytes(entry.key.expose());
+        let key = entry.key.file_key();
         let object = key.object();
         let unwritten = Mutex::default();
         Self { entry, begun, live, key, object, candidates, paid: Paid::default(), unwritten }

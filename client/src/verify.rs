@@ -9,7 +9,6 @@ use std::{
 };
 
 use symbolon_protocol::{
-    content::FileKey,
     grant::ability,
     id::{NodeId, ObjectId},
     ledger::rows::Deal,
@@ -175,7 +174,7 @@ impl Client {
         {
             return Err(over(since_ms));
         }
-        let key = FileKey::from_bytes(entry.object.key.expose());
+        let key = entry.object.key.file_key();
         let grant = self.own_grant(file.object, ability::READ)?;
         let mut shards = Vec::new();
         let mut readable = true;

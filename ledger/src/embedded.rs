@@ -148,12 +148,13 @@ impl Embedded {
     }
 
     pub(crate) async fn submit(&self, transaction: Transaction) -> Result<Outcome, LedgerError> {
-        if TRANSACTION_BYTES_MAX < size(&transaction) {
+        let bytes = size(&transaction);
+        if TRANSACTION_BYTES_MAX < bytes {
             // It would wait in the queue at its full size.
             let height = self.reader().head().await?.header.height;
             return Ok(Outcome { height, status: Status::TooLarge });
         }
-        self.queue.submit(transaction).await
+        self.queue.submit(transaction, bytes).await
     }
 
     pub(crate) fn reader(&self) -> Reader {

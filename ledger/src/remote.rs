@@ -2,9 +2,9 @@
 //!
 //! What is checked: a header is the authority's, of this ledger, and not older than what this program
 //! knew when it asked; a row, or its absence, stands under that header's state root; an applied
-//! transaction, and one whose id was used, stands in the table of seen ones, unless the authority's own key answers; a followed
-//! block follows the one before and its header covers its transactions. What is not, and cannot be
-//! with today's headers: events, history lines, and that a scan left nothing out.
+//! transaction, and one whose id was used, stands in the table of seen ones, unless the authority's own
+//! key answers; a followed block follows the one before and its header covers its transactions. What is
+//! not, and cannot be with today's headers: events, history lines, and that a scan left nothing out.
 //!
 //! An answer from before what is known is asked for again: a server may be a moment behind itself. A lost connection is made again, with growing pauses, and the question repeated. That is safe for
 //! submissions too: the same transaction is applied once, however often it is sent.

@@ -52,8 +52,8 @@ mod told;
 
 use std::{future::Future, panic::AssertUnwindSafe};
 
-use symbolon_client::{PutOptions, Replace};
-use symbolon_protocol::content::Scheme;
+use symbolon_client::{PutOptions, Replace, SellOptions};
+use symbolon_protocol::{Amount, content::Scheme};
 use symbolon_tests::sim::{Trace, run};
 
 /// Seeds that are run when nothing else is asked for.
@@ -100,6 +100,22 @@ fn repeat<F: Future<Output = Trace>>(name: &str, scenario: fn(u64) -> F) {
 fn put_options(epochs: u64) -> PutOptions {
     let scheme = Some(Scheme::new(4, 8).unwrap());
     PutOptions { epochs, least: 0, cost_max: None, scheme, replace: Replace::Refuse, keep: None }
+}
+
+/// Ten minutes of access for a price, as long as the file is there.
+fn sell_options(title: &str, price: Amount) -> SellOptions {
+    SellOptions {
+        title: title.into(),
+        description: String::new(),
+        price,
+        licence_text: String::new(),
+        access_ms: Some(600_000),
+        window_ms: 10_000,
+        splits: Vec::new(),
+        preview_cells: 0,
+        epochs: None,
+        cost_max: None,
+    }
 }
 
 #[test]

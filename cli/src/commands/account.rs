@@ -122,7 +122,7 @@ impl Payment {
         if amount == Amount::ZERO {
             return Err(Error::usage("there is nothing to send"));
         }
-        let chain = context.chain(client).await?;
+        let chain = client.recent_chain().await?;
         let question = format!("Send {} to {to}?", show_amount(amount));
         context.consent(&chain, &question, consent)?;
         let sent = client.transfer(account, amount, id.as_deref()).await?;

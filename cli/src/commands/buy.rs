@@ -53,7 +53,7 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
             .hint("choose a path with -o"));
     }
     let (client, id) = client_and_listing(&args.listing, context).await?;
-    let chain = context.chain(&client).await?;
+    let chain = client.recent_chain().await?;
     // Before any money moves. After that, the file may be there because an earlier run fetched it.
     let taken = args.output.as_ref().filter(|path| {
         path.symlink_metadata().is_ok() && !target::is_stream(path) && !args.replace

@@ -84,7 +84,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let name = name(&args)?;
     let shown_name = shown(bytes(&name));
     let client = context.client_synced_ahead(Client::ahead_of_put).await?;
-    let chain = context.chain(&client).await?;
+    let chain = client.recent_chain().await?;
     let epoch_ms = chain.params.epoch_ms;
     let (epochs, least) = units::epochs(args.term, epoch_ms);
     let mut options = PutOptions {
@@ -208,7 +208,7 @@ async fn run_folder(args: Args, context: &Context) -> Result<Report, Error> {
         None => folder::put::own_name(&args.path)?,
     };
     let client = context.client_synced_ahead(Client::ahead_of_put).await?;
-    let chain = context.chain(&client).await?;
+    let chain = client.recent_chain().await?;
     let (epochs, least) = units::epochs(args.term, chain.params.epoch_ms);
     let store = folder::put::Store {
         root: &args.path,

@@ -79,7 +79,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let description = home::text_or_file(&args.description, TEXT_BYTES_MAX)?;
     let licence_text = home::text_or_file(&args.licence, TEXT_BYTES_MAX)?;
     let client = context.client_synced().await?;
-    let chain = context.chain(&client).await?;
+    let chain = client.recent_chain().await?;
     let name = shown(bytes(&args.name));
     let mut options = SellOptions {
         title: args.title.unwrap_or_else(|| name.clone()),

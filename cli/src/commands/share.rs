@@ -53,7 +53,7 @@ async fn price(args: &Args, client: &Client, context: &Context) -> Result<Option
     let Some(price) = client.price_of_its_own(bytes(&args.name)).await? else {
         return Ok(args.max_cost);
     };
-    let chain = context.chain(client).await?;
+    let chain = client.recent_chain().await?;
     let name = shown(bytes(&args.name));
     let price_shown = show_amount(price);
     let question =

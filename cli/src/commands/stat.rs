@@ -30,7 +30,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
     let client = context.client_synced().await?;
-    let chain = context.chain(&client).await?;
+    let chain = client.recent_chain().await?;
     let stat = client.stat(bytes(&args.name)).await;
     context::close(client).await;
     let stat = stat?;

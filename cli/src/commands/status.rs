@@ -29,7 +29,7 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
             .hint("for a network of your own: symbolon up; for another network: symbolon init --ledger TICKET"));
     }
     let client = context.client_synced().await?;
-    let chain = context.chain(&client).await?;
+    let chain = client.recent_chain().await?;
     let account = client.account().await?;
     let clock = client.clock().await?;
     names::tell_clock(&clock, &context.out);

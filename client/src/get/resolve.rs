@@ -2,7 +2,7 @@
 
 use symbolon_protocol::{
     content::{FileKey, Manifest},
-    grant::{GrantToken, ability},
+    grant::{Caveat, GrantToken, ability},
     id::OrderId,
     ledger::rows::{OrderState, Orders},
 };
@@ -10,7 +10,6 @@ use symbolon_protocol::{
 use super::Readable;
 use crate::{
     Client,
-    ahead::order_of,
     download::{LeavesWanted, Reading},
     error::ClientError,
     names::Found,
@@ -30,7 +29,18 @@ pub(crate) struct Resolved {
 impl Client {
     /// What a name or grant gives the right and the key to read.
     pub(crate) async fn resolve(&self, what: &Readable) -> Result<Resolved, ClientError> {
-        let leaves = LeavesWanted::No;
+        let resolved = self.resolve_here(what)?;
+        if let Some(order) = &resolved.order {
+            let row = self.ledger().row_lately(Orders, order).await?;
+            if row.is_some_and(|row| row.state == OrderState::Refunded) {
+                return Err(ClientError::OrderRefunded(*order));
+            }
+        }
+        Ok(resolved)
+    }
+
+    /// The same as far as this machine knows it: of what was bought, the money may be back.
+    pub(crate) fn resolve_here(&self, what: &Readable) -> Result<Resolved, ClientError> {
         match what {
             Readable::Name(name) => self.resolve_own(&self.find(&Self::name(name)?)?),
             Readable::Version(name, number) => {
@@ -38,14 +48,12 @@ impl Client {
             }
             Readable::Token(token) => {
                 let (manifest, key) = self.open_token(token)?;
-                let order = order_of(token);
-                if let Some(order) = &order {
-                    let row = self.ledger().row_lately(Orders, order).await?;
-                    if row.is_some_and(|row| row.state == OrderState::Refunded) {
-                        return Err(ClientError::OrderRefunded(*order));
-                    }
-                }
-                let grant = Some(token.grant.clone());
+                let mut caveats = token.grant.links.iter().flat_map(|link| &link.caveats);
+                let order = caveats.find_map(|caveat| match caveat {
+                    Caveat::Order { order } => Some(*order),
+                    _ => None,
+                });
+                let (grant, leaves) = (Some(token.grant.clone()), LeavesWanted::No);
                 let reading = Reading { manifest, key, grant, leaves, only: None };
                 let place = (0, reading.manifest.length);
                 Ok(Resolved { reading, order, place, dress: None })
@@ -55,7 +63,7 @@ impl Client {
 
     /// The right and the key to read an own file.
     pub(crate) fn resolve_own(&self, file: &Found) -> Result<Resolved, ClientError> {
-        let key = FileKey::from_bytes(file.object.key.expose());
+        let key = file.object.key.file_key();
         let grant = Some(self.own_grant(file.manifest().object, ability::READ)?);
         let (manifest, leaves) = (file.manifest().clone(), LeavesWanted::No);
         let reading = Reading { manifest, key, grant, leaves, only: None };

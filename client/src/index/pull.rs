@@ -5,8 +5,6 @@
 //! devices different records. Then nothing that is here goes; what the branch does not have is put there
 //! again, see `spec/names.md`.
 
-use std::sync::PoisonError;
-
 use symbolon_protocol::{
     id::Hash,
     ledger::rows::{Root, Roots},
@@ -18,6 +16,7 @@ use crate::{
     Client,
     catalog::{Extent, Known, KnownEntry, Taken},
     error::ClientError,
+    lock,
     names::shown,
     progress::Progress,
 };
@@ -90,7 +89,7 @@ impl Client {
     /// Takes note that the ledger has what is known here.
     pub(super) fn note_at_root(&self, known: &KnownEntry) {
         let now = Some((known.version, known.digest));
-        *self.inner.at_root.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        *lock(&self.inner.at_root) = now;
     }
 
     /// Where this machine stands, if this process has seen the ledger stand there too, and has not heard of
@@ -101,13 +100,13 @@ impl Client {
     pub(super) fn stood(&self) -> Result<Option<Standing>, ClientError> {
         let standing = self.standing()?;
         let known = Some((standing.known.version, standing.known.digest));
-        let seen = *self.inner.at_root.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = *lock(&self.inner.at_root);
         Ok((seen.is_some() && seen == known).then_some(standing))
     }
 
     /// The ledger has said that it stands elsewhere.
     pub(super) fn root_moved(&self) {
-        *self.inner.at_root.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.inner.at_root) = None;
     }
 
     async fn root_row(&self) -> Result<Option<Root>, ClientError> {

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use symbolon_protocol::{
     Amount,
-    content::FileKey,
     grant::ability,
     names::{Change, Part, Run, cut, decode_run, encode_run},
 };
@@ -121,7 +120,7 @@ impl Client {
         let entry = self.upload(&request, opened, &Progress::silent()).await?.entry;
         // Nobody sells an index: what its cells could be proven with is not needed.
         self.forget_leaves(&entry.manifest.object);
-        let key = FileKey::from_bytes(entry.key.expose());
+        let key = entry.key.file_key();
         Ok((Part { key, manifest: entry.manifest }, entry.cost, entry.end))
     }
 }

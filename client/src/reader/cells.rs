@@ -8,7 +8,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -28,6 +28,7 @@ use crate::{
     download::Reading,
     error::ClientError,
     get::ReadFault,
+    lock,
     progress::{Progress, Step},
 };
 
@@ -234,9 +235,4 @@ impl Cells {
             usual => (usual * HEDGE_TIMES).clamp(HEDGE_MS_MIN, HEDGE_MS_MAX),
         }
     }
-}
-
-/// What is kept here is whole whatever happened to whoever held it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

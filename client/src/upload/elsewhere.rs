@@ -11,15 +11,12 @@
 
 use std::{collections::BTreeSet, pin::pin};
 
-use symbolon_protocol::{
-    content::FileKey,
-    id::{DealId, ObjectId},
-};
+use symbolon_protocol::id::{DealId, ObjectId};
 
 use super::{Request, is_on_other_terms};
 use crate::{
     Client,
-    catalog::{Batch, Begun, FileKind, ObjectEntry, Objects, Placements, UploadEntry, Uploads},
+    catalog::{Batch, Begun, FileKind, Objects, Placements, UploadEntry, Uploads},
     error::ClientError,
     progress::Progress,
     source::Opened,
@@ -31,19 +28,13 @@ const TELL_AFTER_MS: u64 = 10_000;
 /// How often they hear of it from then on, in milliseconds: at most so much of its work is theirs to do again.
 const TELL_EVERY_MS: u64 = 60_000;
 
-impl ObjectEntry {
-    pub(super) fn deal(&self, segment: u32) -> DealId {
-        FileKey::from_bytes(self.key.expose()).deal(segment)
-    }
-}
-
 impl UploadEntry {
     pub(crate) fn object(&self) -> ObjectId {
-        FileKey::from_bytes(self.key.expose()).object()
+        self.key.file_key().object()
     }
 
     pub(super) fn deal(&self, segment: u32) -> DealId {
-        FileKey::from_bytes(self.key.expose()).deal(segment)
+        self.key.file_key().deal(segment)
     }
 
     /// Whether it is the user's, and not something that goes with a listing or the index.

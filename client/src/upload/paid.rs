@@ -1,8 +1,10 @@
 //! What an upload pays, counted where it is paid: also where the upload then fails.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use symbolon_protocol::Amount;
+
+use crate::lock;
 
 /// A sum that whoever started the upload can read. Clones count together.
 #[derive(Clone, Debug, Default)]
@@ -10,8 +12,7 @@ pub(crate) struct Paid(Arc<Mutex<Amount>>);
 
 impl Paid {
     fn lock(&self) -> MutexGuard<'_, Amount> {
-        // An amount is whole whatever happened to whoever held it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// What was paid so far, or may have been: an answer can get lost.

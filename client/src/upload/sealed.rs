@@ -12,7 +12,7 @@ use std::{
     os::unix::fs::FileExt,
     path::PathBuf,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -21,7 +21,7 @@ use symbolon_protocol::{content::SegmentLayout, id::Hash};
 use symbolon_store::durable;
 
 use super::leaves::Leaves;
-use crate::error::ClientError;
+use crate::{error::ClientError, lock};
 
 /// No cell has this leaf: it stands for a cell that was not sealed yet, as holes in a file read.
 const NONE: [u8; 32] = [0; 32];
@@ -49,11 +49,6 @@ pub(crate) struct Sealed {
     /// How often leaves were written, and how many of these writes are synced.
     written: AtomicU64,
     synced: Mutex<u64>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Both are whole whatever happened to whoever held them.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Sealed {

@@ -1,10 +1,6 @@
 //! Placing one segment: the upload session's outputs carried out on real connections.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use symbolon_protocol::{
@@ -40,6 +36,7 @@ use crate::{
     account::transaction_id,
     catalog::{Asked, FileKind, PlacementEntry, Placements, UploadEntry},
     error::ClientError,
+    lock,
     met::spread,
     peers::{PeerError, response},
     place::Candidate,
@@ -445,7 +442,7 @@ impl Placing<'_> {
             return Ok(());
         }
         let entry = PlacementEntry { shards: self.asked.clone() };
-        let unwritten = self.job.unwritten.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let unwritten = lock(&self.job.unwritten).take();
         let mut batch = unwritten.unwrap_or_default();
         batch.put(Placements, &self.terms.deal.0, &entry);
         self.client.catalog().write(&batch)

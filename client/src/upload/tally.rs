@@ -6,10 +6,13 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
-use crate::progress::{Progress, Step};
+use crate::{
+    lock,
+    progress::{Progress, Step},
+};
 
 /// Counts for one segment.
 #[derive(Debug)]
@@ -89,8 +92,7 @@ impl Tally {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Counts are whole whatever happened to whoever held them.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -3,18 +3,16 @@
 
 use std::sync::Arc;
 
-use symbolon_protocol::{
-    ledger::transaction::Transaction,
-    limits::{BLOCK_BYTES_MAX, TRANSACTION_BYTES_MAX},
-};
+use symbolon_protocol::{ledger::transaction::Transaction, limits::BLOCK_BYTES_MAX};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::size;
 use crate::{error::LedgerError, port::Outcome};
 
 /// A transaction and who waits for what comes of it.
 pub(super) struct Submission {
     pub(super) transaction: Transaction,
+    /// Of the transaction.
+    pub(super) bytes: usize,
     pub(super) answer: oneshot::Sender<Result<Outcome, LedgerError>>,
     /// Its bytes of the queue, until it is answered.
     _room: OwnedSemaphorePermit,
@@ -33,14 +31,17 @@ impl Queue {
         (Self { submissions, room: Arc::new(Semaphore::new(BYTES)) }, queue)
     }
 
-    /// Waits for room, and then for what comes of a transaction of a size that a block may have.
-    pub(super) async fn submit(&self, transaction: Transaction) -> Result<Outcome, LedgerError> {
-        let bytes = size(&transaction).min(TRANSACTION_BYTES_MAX);
-        let bytes = u32::try_from(bytes).expect("a transaction's limit has 18 bits");
+    /// Waits for room, and then for what comes of a transaction of so many bytes as one may have.
+    pub(super) async fn submit(
+        &self,
+        transaction: Transaction,
+        bytes: usize,
+    ) -> Result<Outcome, LedgerError> {
+        let wanted = u32::try_from(bytes).expect("a transaction's limit has 18 bits");
         let closed = |_| LedgerError::Closed;
-        let room = self.room.clone().acquire_many_owned(bytes).await.map_err(closed)?;
+        let room = self.room.clone().acquire_many_owned(wanted).await.map_err(closed)?;
         let (answer, outcome) = oneshot::channel();
-        let submission = Submission { transaction, answer, _room: room };
+        let submission = Submission { transaction, bytes, answer, _room: room };
         self.submissions.send(submission).await.map_err(|_| LedgerError::Closed)?;
         outcome.await.map_err(|_| LedgerError::Closed)?
     }
@@ -59,11 +60,11 @@ mod tests {
     use symbolon_protocol::{
         id::{ChainId, TransactionId},
         ledger::transaction::Action,
+        limits::TRANSACTION_BYTES_MAX,
     };
-
     use tokio::task::unconstrained;
 
-    use super::*;
+    use super::{super::size, *};
 
     fn transaction(bytes: usize) -> Transaction {
         let (chain, id) = (ChainId([1; 32]), TransactionId([2; 16]));
@@ -80,7 +81,7 @@ mod tests {
         let (way_in, mut queue) = Queue::new();
         let transaction = transaction(bytes);
         // Without the runtime's budget for one task: all of them are polled by this one.
-        let submit = |_| Box::pin(unconstrained(way_in.submit(transaction.clone())));
+        let submit = |_| Box::pin(unconstrained(way_in.submit(transaction.clone(), bytes)));
         let mut waiting: Vec<_> = (0..count).map(submit).collect();
         poll_fn(|context| {
             for submission in &mut waiting {
@@ -112,7 +113,7 @@ mod tests {
     async fn who_waits_hears_that_the_writer_is_gone() {
         let (way_in, queue) = Queue::new();
         drop(queue);
-        let outcome = way_in.submit(transaction(1_000)).await;
+        let outcome = way_in.submit(transaction(1_000), 1_000).await;
         assert!(matches!(outcome, Err(LedgerError::Closed)), "{outcome:?}");
     }
 }

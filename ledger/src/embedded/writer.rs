@@ -22,7 +22,7 @@ use super::{
     onion::Onions,
     queue::Submission,
     rows::{self, Rows, disk},
-    seal, size,
+    seal,
 };
 use crate::{error::LedgerError, port::Outcome};
 
@@ -72,7 +72,7 @@ impl Writer {
     /// The next batch: empty when the rules have something due, `None` when the engine is to stop.
     async fn gather(&mut self) -> Option<Vec<Submission>> {
         let mut batch = std::mem::take(&mut self.held_over);
-        let mut bytes: usize = batch.iter().map(|held| size(&held.transaction)).sum();
+        let mut bytes: usize = batch.iter().map(|held| held.bytes).sum();
         if batch.is_empty() {
             let host = self.core.host.clone();
             let due_ms = self.due_ms;
@@ -86,7 +86,7 @@ impl Writer {
                 biased;
                 first = self.queue.recv() => {
                     let first = first?;
-                    bytes += size(&first.transaction);
+                    bytes += first.bytes;
                     batch.push(first);
                 }
                 () = due => return Some(batch),
@@ -96,7 +96,7 @@ impl Writer {
         while bytes < BLOCK_BYTES_MAX {
             match timeout_at(until, self.queue.recv()).await {
                 Ok(Some(next)) => {
-                    bytes += size(&next.transaction);
+                    bytes += next.bytes;
                     batch.push(next);
                 }
                 Ok(None) | Err(_) => break,
@@ -150,8 +150,7 @@ fn make(
 
     let (mut applied, mut answers, mut held_over) = (Vec::new(), Vec::new(), Vec::new());
     for submission in batch {
-        let bytes = size(&submission.transaction);
-        if !builder.fits(bytes) {
+        if !builder.fits(submission.bytes) {
             held_over.push(submission);
             continue;
         }

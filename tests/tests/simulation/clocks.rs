@@ -14,7 +14,7 @@ use symbolon_protocol::{
 use symbolon_tests::sim::{Trace, World};
 use tokio::{task::JoinHandle, time::sleep};
 
-use super::put_options;
+use super::{put_options, sell_options};
 
 const NODES: usize = 8;
 const HOUR_MS: i64 = 3_600_000;
@@ -85,16 +85,11 @@ async fn there_and_back(world: &mut World, owner: &Client, round: usize, by_ms: 
 /// The buyer pays and is never heard of again: custodians post the key in time, whatever their clocks show.
 async fn sell_to_somebody_silent(world: &mut World, owner: &Client) {
     let options = SellOptions {
-        title: "Readings".into(),
-        description: String::new(),
-        price: Amount(1_000_000_000),
         licence_text: "As you like.".into(),
         access_ms: Some(3_600_000),
         window_ms: 30_000,
-        splits: Vec::new(),
-        preview_cells: 0,
         epochs: Some(400),
-        cost_max: None,
+        ..sell_options("Readings", Amount(1_000_000_000))
     };
     let listing = owner.sell("file 0", &options, &Progress::silent()).await.unwrap().listing;
     let buyer = world.client("buyer");

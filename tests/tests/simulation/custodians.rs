@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 
 use ed25519_dalek::SigningKey;
-use symbolon_client::{Client, Progress, Readable, SellOptions, SellReport, Sink, Source};
+use symbolon_client::{Client, Progress, Readable, SellReport, Sink, Source};
 use symbolon_protocol::{
     Amount,
     custody::{CustodyTerms, Release},
@@ -18,7 +18,7 @@ use symbolon_tests::{
     sim::{Trace, World},
 };
 
-use super::put_options;
+use super::{put_options, sell_options};
 
 const PRICE: Amount = Amount(2_000_000_001);
 
@@ -120,18 +120,7 @@ async fn sell(
 ) -> SellReport {
     let source = Source::Bytes(world.bytes(&format!("{who} {file}"), 120_000).into());
     seller.put(source, file, &put_options(200), &Progress::silent()).await.unwrap();
-    let options = SellOptions {
-        title: file.into(),
-        description: String::new(),
-        price: PRICE,
-        licence_text: String::new(),
-        access_ms: Some(600_000),
-        window_ms: 10_000,
-        splits: Vec::new(),
-        preview_cells: 0,
-        epochs: None,
-        cost_max: None,
-    };
+    let options = sell_options(file, PRICE);
     let first = file == "goods";
     if first {
         let words =

@@ -12,7 +12,7 @@ use symbolon_tests::{
     sim::{World, params, run},
 };
 
-use super::put_options;
+use super::{put_options, sell_options};
 
 /// The blocks of a put, two proven epochs and a sale, and who signs them.
 async fn record() -> (AccountId, Vec<Block>) {
@@ -23,16 +23,12 @@ async fn record() -> (AccountId, Vec<Block>) {
     let (source, quiet) = (Source::Bytes(world.bytes("goods", 70_000).into()), Progress::silent());
     owner.put(source, "goods", &put_options(2), &quiet).await.unwrap();
     let options = SellOptions {
-        title: "Goods".into(),
         description: "x".into(),
-        price: Amount(1_000_000_007),
         licence_text: "x".into(),
         access_ms: Some(20_000),
-        window_ms: 10_000,
-        splits: Vec::new(),
         preview_cells: 1,
         epochs: Some(2),
-        cost_max: None,
+        ..sell_options("Goods", Amount(1_000_000_007))
     };
     let sold = owner.sell("goods", &options, &quiet).await.unwrap();
     let bought = buyer.buy(&sold.listing, options.price, &quiet).await.unwrap();

@@ -17,7 +17,7 @@ use symbolon_protocol::{
 use symbolon_tests::sim::{Trace, World};
 use tokio::task::JoinSet;
 
-use super::put_options;
+use super::{put_options, sell_options};
 
 const PRICE: Amount = Amount(5_000_000_001);
 
@@ -45,18 +45,8 @@ pub(super) async fn goods(seed: u64) -> Trace {
 async fn offer(world: &World, seller: &Client, name: &str, preview_cells: u8) -> ListingId {
     let source = Source::Bytes(world.bytes(name, 2_000_000).into());
     seller.put(source, name, &put_options(EPOCHS), &Progress::silent()).await.unwrap();
-    let options = SellOptions {
-        title: name.into(),
-        description: String::new(),
-        price: PRICE,
-        licence_text: String::new(),
-        access_ms: Some(ACCESS_MS),
-        window_ms: 10_000,
-        splits: Vec::new(),
-        preview_cells,
-        epochs: None,
-        cost_max: None,
-    };
+    let options =
+        SellOptions { access_ms: Some(ACCESS_MS), preview_cells, ..sell_options(name, PRICE) };
     let report = seller.sell(name, &options, &Progress::silent()).await.unwrap();
     assert_eq!(report.preview_cells.len(), usize::from(preview_cells));
     report.listing
@@ -161,18 +151,7 @@ async fn over(world: &mut World, seller: &Client, buyer: &Client) {
     assert_eq!(row(world, listing).await.state, ListingState::Open, "and the ledger does not know");
     // What is over cannot be listed either, and costs nothing.
     let before = seller.account().await.unwrap().balance;
-    let options = SellOptions {
-        title: "again".into(),
-        description: String::new(),
-        price: PRICE,
-        licence_text: String::new(),
-        access_ms: None,
-        window_ms: 10_000,
-        splits: Vec::new(),
-        preview_cells: 0,
-        epochs: None,
-        cost_max: None,
-    };
+    let options = SellOptions { access_ms: None, ..sell_options("again", PRICE) };
     let again = seller.sell("late", &options, &Progress::silent()).await.unwrap_err();
     assert!(matches!(again, ClientError::Over { .. }), "{again:?}");
     assert_eq!(seller.account().await.unwrap().balance, before);

@@ -14,7 +14,7 @@ use symbolon_protocol::{
 use symbolon_tests::sim::{Trace, World};
 use tokio::time::sleep;
 
-use super::put_options;
+use super::{put_options, sell_options};
 
 /// How many transfers are cut short.
 const ROUNDS: u64 = 12;
@@ -133,16 +133,11 @@ async fn offer(world: &mut World, data: &[u8]) -> ListingId {
     let source = Source::Bytes(data.to_vec().into());
     seller.put(source, "goods", &put_options(500), &Progress::silent()).await.unwrap();
     let options = SellOptions {
-        title: "Goods".into(),
-        description: String::new(),
-        price: PRICE,
         licence_text: "As you like.".into(),
         access_ms: Some(3_600_000),
         window_ms: 600_000,
-        splits: Vec::new(),
-        preview_cells: 0,
         epochs: Some(400),
-        cost_max: None,
+        ..sell_options("Goods", PRICE)
     };
     let report = seller.sell("goods", &options, &Progress::silent()).await.unwrap();
     seller.close().await;

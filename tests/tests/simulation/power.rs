@@ -11,8 +11,7 @@ use std::{
 };
 
 use symbolon_client::{
-    Client, GetOptions, Progress, PutOptions, PutOutcome, Readable, Replace, SellOptions, Sink,
-    Source,
+    Client, GetOptions, Progress, PutOptions, PutOutcome, Readable, Replace, Sink, Source,
 };
 use symbolon_protocol::{
     Amount,
@@ -34,7 +33,10 @@ use symbolon_tests::{
 };
 use tokio::time::sleep;
 
-use super::changing::{States, change, put, write};
+use super::{
+    changing::{States, change, put, write},
+    sell_options,
+};
 
 const NODES: usize = 5;
 
@@ -145,7 +147,8 @@ async fn nodes(world: &mut World, victim: usize, names: usize) {
     assert_eq!(world.row(victim).await.missed_in_row, 0, "it proves what it has signed for");
     world.audit_disks();
 
-    let sold = seller.sell("file", &sale(), &Progress::silent()).await.unwrap();
+    let sold =
+        seller.sell("file", &sell_options("File", PRICE), &Progress::silent()).await.unwrap();
     assert!(sold.custodians.contains(&world.stations[victim].id));
     for (_, folder) in left(world, &moments, Word::InCustody) {
         let store = Shards::open(&folder).unwrap();
@@ -184,21 +187,6 @@ fn first(world: &World) {
     for left in [disk.left(), disk.left_with_names().unwrap()] {
         let store = Shards::open(&made(world, &left)).unwrap();
         store.open_shard(&deal, 0).unwrap().check().unwrap();
-    }
-}
-
-fn sale() -> SellOptions {
-    SellOptions {
-        title: "File".into(),
-        description: String::new(),
-        price: PRICE,
-        licence_text: String::new(),
-        access_ms: Some(600_000),
-        window_ms: 10_000,
-        splits: Vec::new(),
-        preview_cells: 0,
-        epochs: None,
-        cost_max: None,
     }
 }
 

@@ -6,7 +6,7 @@ use symbolon_protocol::{Amount, ledger::rows::OrderState};
 use symbolon_tests::sim::{Trace, World};
 use tokio::time::{Duration, sleep};
 
-use super::put_options;
+use super::{put_options, sell_options};
 
 const PRICE: Amount = Amount(7_000_000_001);
 
@@ -18,18 +18,8 @@ pub(super) async fn refund(seed: u64) -> Trace {
     let data = world.bytes("goods", 300_000 + world.dice("length", 50_000));
     let source = Source::Bytes(data.into());
     owner.put(source, "goods", &put_options(40), &Progress::silent()).await.unwrap();
-    let options = SellOptions {
-        title: "Goods".into(),
-        description: String::new(),
-        price: PRICE,
-        licence_text: String::new(),
-        access_ms: Some(300_000),
-        window_ms: 10_000,
-        splits: Vec::new(),
-        preview_cells: 0,
-        epochs: Some(40),
-        cost_max: None,
-    };
+    let options =
+        SellOptions { access_ms: Some(300_000), epochs: Some(40), ..sell_options("Goods", PRICE) };
     let sold = owner.sell("goods", &options, &Progress::silent()).await.unwrap();
     assert_eq!((sold.custodians.len(), sold.threshold), (5, 3));
     let spared = usize::try_from(world.dice("who survives", 3)).unwrap();

@@ -20,6 +20,8 @@ use symbolon_protocol::{Amount, content::Scheme, grant::GrantToken};
 use symbolon_tests::sim::{Trace, World};
 use tokio::task::AbortHandle;
 
+use super::sell_options;
+
 /// Twelve groups of a mebibyte, and a bit.
 const LENGTH: u64 = 12 * GROUP + 70_000;
 const GROUP: u64 = 16 * 65_520;
@@ -97,18 +99,7 @@ fn options() -> PutOptions {
 }
 
 async fn sell(owner: &Client) -> symbolon_protocol::id::ListingId {
-    let options = SellOptions {
-        title: "File".into(),
-        description: String::new(),
-        price: PRICE,
-        licence_text: String::new(),
-        access_ms: Some(600_000),
-        window_ms: 10_000,
-        splits: Vec::new(),
-        preview_cells: 0,
-        epochs: Some(200),
-        cost_max: None,
-    };
+    let options = SellOptions { epochs: Some(200), ..sell_options("File", PRICE) };
     owner.sell("file", &options, &Progress::silent()).await.unwrap().listing
 }
 

@@ -20,7 +20,7 @@ use symbolon_protocol::{
 };
 use symbolon_tests::sim::{Trace, World, derive};
 
-use super::{put_options, resumed::stopped};
+use super::{put_options, resumed::stopped, sell_options};
 
 const PRICE: Amount = Amount(3_000_000_001);
 
@@ -77,18 +77,7 @@ async fn offer(world: &World, seller: &Client, name: &str, preview_cells: u8) ->
     let length = if preview_cells == 0 { LENGTH } else { 100_000 };
     let source = Source::Bytes(world.bytes(name, length).into());
     seller.put(source, name, &put_options(200), &Progress::silent()).await.unwrap();
-    let options = SellOptions {
-        title: name.into(),
-        description: String::new(),
-        price: PRICE,
-        licence_text: String::new(),
-        access_ms: Some(600_000),
-        window_ms: 10_000,
-        splits: Vec::new(),
-        preview_cells,
-        epochs: None,
-        cost_max: None,
-    };
+    let options = SellOptions { preview_cells, ..sell_options(name, PRICE) };
     seller.sell(name, &options, &Progress::silent()).await.unwrap().listing
 }
 

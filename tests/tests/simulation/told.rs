@@ -24,7 +24,7 @@ use symbolon_tests::{
     sim::{Trace, World},
 };
 
-use super::put_options;
+use super::{put_options, sell_options};
 
 const PRICE: Amount = Amount(1_000_000_001);
 
@@ -91,18 +91,7 @@ async fn of_ends(world: &mut World, owner: &Client) {
 /// A buyer is given the sale of another order of the same goods: one of its own that is over, and one of
 /// somebody else. Both are signed as they should be.
 async fn of_another_sale(world: &mut World, owner: &Client) {
-    let options = SellOptions {
-        title: "File".into(),
-        description: String::new(),
-        price: PRICE,
-        licence_text: String::new(),
-        access_ms: Some(60_000),
-        window_ms: 10_000,
-        splits: Vec::new(),
-        preview_cells: 0,
-        epochs: None,
-        cost_max: None,
-    };
+    let options = SellOptions { access_ms: Some(60_000), ..sell_options("File", PRICE) };
     let listing = owner.sell("file", &options, &Progress::silent()).await.unwrap().listing;
     let mut sales = Vec::new();
     for name in ["buyer", "another buyer"] {

@@ -76,7 +76,7 @@ impl Store<'_> {
         index: &mut Amount,
     ) -> Result<Report, Error> {
         let plan = client.plan_folder(self.root, self.to, &self.folder).await?;
-        let chain = context.chain(client).await?;
+        let chain = client.recent_chain().await?;
         let epoch_ms = chain.params.epoch_ms;
         let quote = client.quote_folder(&plan, &self.options).await?;
         *index = client.quote_index(&plan.growth(), self.options.epochs).await?;

@@ -80,7 +80,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
     match sides {
         (None, Some(to)) => {
             let client = context.client_synced().await?;
-            let chain = context.chain(&client).await?;
+            let chain = client.recent_chain().await?;
             let (epochs, least) = units::epochs(args.term, chain.params.epoch_ms);
             let folder = FolderOptions { least, ..folder };
             let options = PutOptions {

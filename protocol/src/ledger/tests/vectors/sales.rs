@@ -130,14 +130,7 @@ fn in_range(writer: &mut Writer) {
         ("the shortest window", forged(|terms| terms.window_ms = 1000)),
         ("the longest window", forged(|terms| terms.window_ms = WINDOW_MS_MAX)),
         ("access for a millisecond", forged(|terms| terms.access_ms = 1)),
-        (
-            "64 preview cells",
-            forged(|terms| {
-                terms.manifest.length = 65_520 * 64;
-                terms.cells = 66;
-                terms.preview_cells = 64;
-            }),
-        ),
+        ("64 preview cells", forged(|terms| many_previews(terms, 64))),
         ("no preview cells", forged(|terms| terms.preview_cells = 0)),
     ];
     for (name, action) in good {
@@ -149,6 +142,13 @@ fn in_range(writer: &mut Writer) {
     writer.refuse(Status::BadProof, "mandate of 512 bytes", why, (1, largest));
     let larger = offer(|terms| terms.mandate = sized(513));
     writer.refuse(Status::BadField, "mandate of 513 bytes", "one too many", (1, larger));
+}
+
+/// So many preview cells, of a manifest with more.
+fn many_previews(terms: &mut Terms, count: u8) {
+    terms.manifest.length = 65_520 * 64;
+    terms.cells = 66;
+    terms.preview_cells = count;
 }
 
 fn out_of_range(writer: &mut Writer) {
@@ -166,14 +166,7 @@ fn out_of_range(writer: &mut Writer) {
         ("no access", offer(|terms| terms.access_ms = 0)),
         ("other cells than the manifest's", offer(|terms| terms.cells = 3)),
         ("more preview cells than cells", offer(|terms| terms.preview_cells = 3)),
-        (
-            "65 preview cells",
-            offer(|terms| {
-                terms.manifest.length = 65_520 * 64;
-                terms.cells = 66;
-                terms.preview_cells = 65;
-            }),
-        ),
+        ("65 preview cells", offer(|terms| many_previews(terms, 65))),
     ];
     for (name, action) in bad {
         writer.refuse(Status::BadField, name, "out of its range", (1, action));
