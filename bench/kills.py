@@ -40,6 +40,13 @@ INDEX_RUNS = 6
 LARGER = 12
 
 
+def has_bytes(path):
+    try:
+        return 0 < os.path.getsize(path)
+    except FileNotFoundError:
+        return False
+
+
 def units(text):
     whole, _, part = text.partition(".")
     return int(whole + part.ljust(9, "0"))
@@ -200,7 +207,9 @@ class Kills:
     def on_disk(self, number):
         top = os.path.join(self.network.node_dir(number))
         folders = [os.path.join(top, "shards"), os.path.join(top, "temporary")]
-        return sum(len(files) for folder in folders for _, _, files in os.walk(folder))
+        paths = (os.path.join(path, name) for folder in folders for path, _, files in os.walk(folder) for name in files)
+        # A node makes files before it needs them: those are empty. A file may go while it is looked at.
+        return sum(1 for path in paths if has_bytes(path))
 
     def finish(self):
         deals, index, shards, room = self.wanted()

@@ -19,19 +19,24 @@ and with --near so is a name there that is noticed by now or is gone. The last l
 
 import argparse
 import collections
+import concurrent.futures
 import hashlib
 import json
 import os
 import pathlib
+import queue
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORK = ROOT / "target" / "breaks"
+# A folder in memory is faster.
+SCRATCH = pathlib.Path(os.environ.get("TMPDIR", WORK))
 CRATES = ["client", "node", "store", "ledger"]
 # What a call is named that checks something.
 CHECKING = re.compile(
@@ -308,8 +313,11 @@ def make(crates, skip):
     members.write_text(members.read_text().replace("members = [", 'members = ["breaks", ', 1))
     # What a test does with the environment must leave the switch in it.
     kept = '.env_clear().envs(std::env::vars().filter(|(name, _)| name.starts_with("BREAK")))'
+    # The binary in the target folder is that of the last build, of whatever tree.
+    ours = json.dumps(str(WORK / "symbolon"))
     for path in (tree / "cli/tests").rglob("*.rs"):
-        path.write_text(path.read_text().replace(".env_clear()", kept))
+        text = path.read_text().replace(".env_clear()", kept)
+        path.write_text(text.replace('env!("CARGO_BIN_EXE_symbolon")', ours))
     names, counts = {}, collections.Counter()
 
     def add(name):
@@ -360,6 +368,8 @@ def build(crates, near):
                 numbers = re.findall(r"(?:breaks::off|breaks::live|or_pass)\((\d+)\)", "\n".join(lines))
                 bad |= {names[int(number)] for number in numbers if int(number) in names}
         if out.returncode == 0:
+            if not near:
+                shutil.copy2(ROOT / "target/debug/symbolon", WORK / "symbolon")
             programs = [(row["executable"], str(pathlib.Path(row["manifest_path"]).parent), row["target"]["name"])
                         for row in rows if row["reason"] == "compiler-artifact" and row["executable"]
                         and row["profile"]["test"]]
@@ -372,72 +382,91 @@ def build(crates, near):
 # Tests.
 
 
-def run(program, tests, environment, seconds):
-    """Whether tests pass; they and what they started are gone afterwards."""
+def run(worker, program, tests, environment, seconds):
+    """Whether tests pass; they and what they started are gone afterwards, with the first that fails."""
     executable, folder, _ = program
-    scratch = WORK / "scratch"
+    scratch = SCRATCH / f"scratch{worker}"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     scratch.chmod(0o1777)
-    environment = dict(os.environ, CARGO_MANIFEST_DIR=folder, TMPDIR=str(scratch), **environment)
-    child = subprocess.Popen([executable, "--exact", *tests], cwd=folder, env=environment, text=True, errors="replace",
-                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                             start_new_session=True)
+    # One seed tells as much as three here: a check is reached by it or is not.
+    environment = dict(os.environ, CARGO_MANIFEST_DIR=folder, TMPDIR=str(scratch), SYMBOLON_SEEDS="1", **environment)
+    child = subprocess.Popen([executable, "--exact", *tests], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    late = threading.Timer(seconds, os.killpg, (child.pid, signal.SIGKILL))
+    late.start()
     try:
-        child.communicate(timeout=seconds)
-        return child.returncode == 0
-    except subprocess.TimeoutExpired:
-        return False
+        if any(line.startswith(b"test ") and line.rstrip().endswith(b"FAILED") for line in child.stdout):
+            return False
+        return child.wait() == 0
     finally:
+        late.cancel()
         # Its own group, that of a child that was started here.
         try:
             os.killpg(child.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        child.communicate()
+        child.stdout.close()
+        child.wait()
 
 
-def reached(programs):
-    """For every test how long it takes and which breaks it reaches."""
-    found = []
+def tests_of(programs):
     for place, program in enumerate(programs):
-        listed = subprocess.check_output([program[0], "--list", "--format", "terse"], cwd=program[1], text=True)
-        ignored = subprocess.check_output([program[0], "--list", "--format", "terse", "--ignored"], cwd=program[1],
-                                          text=True).split("\n")
-        for line in listed.split("\n"):
-            if not line.endswith(": test") or line in ignored:
-                continue
-            name, hits = line[:-len(": test")], WORK / "hits"
-            shutil.rmtree(hits, ignore_errors=True)
-            hits.mkdir()
-            hits.chmod(0o777)
-            began = time.monotonic()
-            passes = run(program, [name], {"BREAK_HITS": str(hits)}, 600)
-            seconds = time.monotonic() - began
-            numbers = sorted({int(line) for path in hits.iterdir() for line in path.read_text().split()})
-            if not passes:
-                print(f"{program[2]} {name} fails with nothing taken out: it tells nothing here", flush=True)
-            found.append({"program": place, "name": name, "passes": passes, "seconds": seconds, "hits": numbers})
-    return found
+        def listed(*more):
+            words = [program[0], "--list", "--format", "terse", *more]
+            return subprocess.check_output(words, cwd=program[1], text=True).split("\n")
+
+        ignored = listed("--ignored")
+        for line in listed():
+            if line.endswith(": test") and line not in ignored:
+                yield place, line[:-len(": test")]
 
 
-def notices(number, crate, programs, tests):
-    """The first program whose tests notice that a break is made; none, when all pass."""
+def reached(worker, program, place, name):
+    """How long a test takes, and which breaks it reaches."""
+    hits = WORK / f"hits{worker}"
+    shutil.rmtree(hits, ignore_errors=True)
+    hits.mkdir()
+    hits.chmod(0o777)
+    began = time.monotonic()
+    passes = run(worker, program, [name], {"BREAK_HITS": str(hits)}, 600)
+    seconds = time.monotonic() - began
+    numbers = sorted({int(line) for path in hits.iterdir() for line in path.read_text().split()})
+    if not passes:
+        print(f"{program[2]} {name} fails with nothing taken out: it tells nothing here", flush=True)
+    return {"program": place, "name": name, "passes": passes, "seconds": seconds, "hits": numbers}
+
+
+def notices(worker, number, programs, tests):
+    """The first program whose tests notice that a break is made; none, when all pass. Quick tests come first."""
     groups = collections.defaultdict(list)
     for test in tests:
         if test["passes"] and number in test["hits"]:
-            groups[test["program"]].append(test)
-
-    def rank(place):
-        own = programs[place][1].endswith(f"/{crate}")
-        return (not own, sum(test["seconds"] for test in groups[place]))
-
-    for place in sorted(groups, key=rank):
-        seconds = sum(test["seconds"] for test in groups[place])
-        if not run(programs[place], [test["name"] for test in groups[place]], {"BREAK": str(number)},
-                   60 + 5 * seconds):
-            return programs[place][2]
+            groups[test["program"], test["seconds"] > 2].append(test)
+    took = {group: sum(test["seconds"] for test in tests) for group, tests in groups.items()}
+    for group in sorted(groups, key=took.get):
+        named = [test["name"] for test in groups[group]]
+        if not run(worker, programs[group[0]], named, {"BREAK": str(number)}, 60 + 5 * took[group]):
+            return programs[group[0]][2]
     return None
+
+
+def at_once(count, work, items):
+    """The answers of a function of a worker's number and an item, as they come, with their items."""
+    free = queue.SimpleQueue()
+    for worker in range(count):
+        free.put(worker)
+
+    def one(item):
+        worker = free.get()
+        try:
+            return item, work(worker, item)
+        finally:
+            free.put(worker)
+
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        begun = [pool.submit(one, item) for item in items]
+        yield from (done.result() for done in concurrent.futures.as_completed(begun))
 
 
 def allowed():
@@ -450,6 +479,7 @@ def main():
     words.add_argument("--crates", default=",".join(CRATES), help="which (default: all four)")
     words.add_argument("--near", action="store_true", help="only with the tests of these crates themselves")
     words.add_argument("--only", metavar="TEXT", action="append", help="only breaks whose name contains it")
+    words.add_argument("--workers", type=int, default=2, help="test programs at once (default: 2)")
     options = words.parse_args()
     crates = options.crates.split(",")
     state, kept = WORK / "state.json", {}
@@ -460,24 +490,28 @@ def main():
     if kept.get("digest") != now:
         names, programs, uncompiled = build(crates, options.near)
         print(f"{len(names)} breaks compiled, {uncompiled} do not compile", flush=True)
-        kept = {"digest": now, "names": names, "programs": programs, "tests": reached(programs), "by": {}}
+        found = at_once(options.workers, lambda worker, test: reached(worker, programs[test[0]], *test),
+                        list(tests_of(programs)))
+        tests = [row for _, row in found]
+        kept = {"digest": now, "names": names, "programs": programs, "tests": tests, "by": {}}
         state.write_text(json.dumps(kept))
     names = {int(number): name for number, name in kept["names"].items()}
     chosen = {number: name for number, name in names.items()
               if not options.only or any(text in name for text in options.only)}
-    missed = []
-    for done, (number, name) in enumerate(sorted(chosen.items()), 1):
-        if name not in kept["by"]:
-            kept["by"][name] = notices(number, name.split("/")[0], kept["programs"], kept["tests"])
-            state.write_text(json.dumps(kept))
-        if kept["by"][name] is None:
-            missed.append(name)
-            if name not in allowed():
-                print(f"unnoticed: {name}", flush=True)
+    left = [number for number, name in sorted(chosen.items()) if name not in kept["by"]]
+    tried = at_once(options.workers,
+                    lambda worker, number: notices(worker, number, kept["programs"], kept["tests"]), left)
+    for done, (number, by) in enumerate(tried, 1):
+        kept["by"][names[number]] = by
+        state.write_text(json.dumps(kept))
+        if by is None and names[number] not in allowed():
+            print(f"unnoticed: {names[number]}", flush=True)
         if done % 50 == 0:
-            print(f"{done} of {len(chosen)}", flush=True)
+            print(f"{done} of {len(left)}", flush=True)
+    missed = [name for _, name in sorted(chosen.items()) if kept["by"][name] is None]
     stale = [name for name in sorted(allowed() - set(missed))
-             if options.near and name.split("/")[0] in crates and (not options.only or any(text in name for text in options.only))]
+             if options.near and name.split("/")[0] in crates
+             and (not options.only or any(text in name for text in options.only))]
     for name in stale:
         print(f"named in unnoticed.txt, and {'noticed' if name in names.values() else 'gone'}: {name}")
     new = [name for name in missed if name not in allowed()]

@@ -11,11 +11,13 @@ use common::{Network, Server, until, words};
 use serde_json::Value;
 
 /// Files below a folder of a node.
+/// Files with bytes: a node makes empty ones before it needs them.
 fn files(network: &Network, number: usize, below: &str) -> usize {
     fn count(path: &Path) -> usize {
         let Ok(entries) = std::fs::read_dir(path) else { return 0 };
-        let entries = entries.map(|entry| entry.unwrap().path());
-        entries.map(|path| if path.is_dir() { count(&path) } else { 1 }).sum()
+        let paths = entries.map(|entry| entry.unwrap().path());
+        let has_bytes = |path: &Path| path.metadata().is_ok_and(|file| 0 < file.len());
+        paths.map(|path| if path.is_dir() { count(&path) } else { has_bytes(&path).into() }).sum()
     }
     count(&network.folder.path().join(format!("node{number}")).join(below))
 }

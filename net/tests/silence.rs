@@ -29,10 +29,12 @@ impl Victim {
         Self { runtime, endpoint, accepted }
     }
 
-    fn kill(self) {
+    /// Kills it once it has accepted so many connections.
+    fn kill(self, connections: usize) {
         // Whatever is dropped in good order would say goodbye.
         let Self { runtime, endpoint, accepted } = self;
-        std::mem::forget((endpoint, accepted.try_iter().collect::<Vec<_>>()));
+        let accepted: Vec<_> = accepted.iter().take(connections).collect();
+        std::mem::forget((endpoint, accepted));
         runtime.shutdown_background();
     }
 }
@@ -45,7 +47,7 @@ fn a_ledger_that_is_gone_is_noticed_before_a_node_is() {
     let client = runtime.block_on(Endpoint::iroh(BindOptions::new([2; 32]))).unwrap();
     let node = runtime.block_on(client.connect(&address, Alpn::Storage)).unwrap();
     let ledger = runtime.block_on(client.connect(&address, Alpn::Ledger)).unwrap();
-    victim.kill();
+    victim.kill(2);
     runtime.block_on(async {
         let first = tokio::select! {
             biased;

@@ -6,12 +6,12 @@
 //! temporary/<number>    a shard that is coming in
 //! ```
 //!
-//! The index is the truth. A shard's file is written under `temporary`, synced, then entered in the
-//! index by one durable commit, then moved to `shards`. So a stop at any moment leaves one of two
-//! things behind: a file under `temporary` that the index does not know, which the next start
-//! removes, or one that it knows, which the next start moves. Removal goes the other way: the commit
-//! that drops the row notes the file's number as garbage, and the file goes after it. A start looks at
-//! `temporary` and at the garbage only, never at all shards.
+//! The index is the truth. Files are made under `temporary`, a few at a time, and their names are synced
+//! together. A shard is written to one of them, synced, then entered in the index by one durable commit,
+//! then moved to `shards`. So a stop at any moment leaves one of two things behind: a file under `temporary`
+//! that the index does not know, which the next start removes, or one that it knows, which the next start
+//! moves. Removal goes the other way: the commit that drops the row notes the file's number as garbage, and
+//! the file goes after it. A start looks at `temporary` and at the garbage only, never at all shards.
 //!
 //! This asks one thing of the file system: that a rename is never half done after a crash.
 
@@ -30,10 +30,10 @@ pub use writer::{ShardWriter, Stored};
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -58,6 +58,8 @@ struct Inner {
     next: AtomicU64,
     /// Bytes announced by writers that are not finished.
     coming: AtomicU64,
+    /// Empty files under `temporary` with their numbers, whose names are on disk.
+    made: Mutex<Vec<(u64, File)>>,
 }
 
 impl Shards {
@@ -81,7 +83,8 @@ impl Shards {
             sync_dir(made)?;
         }
         let next = AtomicU64::new(index.next_file()?);
-        let inner = Inner { dir: dir.to_owned(), index, next, coming: AtomicU64::new(0) };
+        let (dir, coming) = (dir.to_owned(), AtomicU64::new(0));
+        let inner = Inner { dir, index, next, coming, made: Mutex::default() };
         inner.finish_moves()?;
         // A file that cannot be removed keeps no node from starting.
         inner.collect_garbage().ok();
@@ -294,6 +297,9 @@ fn sync_dir(path: &Path) -> Result<(), StoreError> {
     durable::sync_dir(path).map_err(|error| StoreError::io("sync", path, error))
 }
 
+/// Files whose names are synced together.
+const MADE_AT_ONCE: usize = 8;
+
 /// Shards looked at in one go for their files.
 const LOST_PAGE: usize = 1024;
 
@@ -312,6 +318,27 @@ impl Inner {
 
     fn final_path(&self, file: u64) -> PathBuf {
         self.dir.join("shards").join(format!("{:02x}", file & 0xff)).join(format!("{file:016x}"))
+    }
+
+    /// An empty file under `temporary`, and its number. Its name is on disk: one sync serves several.
+    fn new_file(&self) -> Result<(u64, File), StoreError> {
+        // Whoever panicked left files that are there.
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = made.pop() {
+            return Ok(file);
+        }
+        let mut fresh = Vec::with_capacity(MADE_AT_ONCE);
+        for _ in 0..MADE_AT_ONCE {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let path = self.temporary_path(number);
+            let file = files::private_file(&path);
+            fresh.push((number, file.map_err(|error| StoreError::io("make", path, error))?));
+        }
+        sync_dir(&self.temporary_dir())?;
+        fresh.reverse();
+        let first = fresh.pop();
+        *made = fresh;
+        Ok(first.expect("several were made"))
     }
 
     /// Moves a file to where it belongs, once the index knows it.

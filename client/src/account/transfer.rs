@@ -20,6 +20,16 @@ use crate::{
     error::ClientError,
 };
 
+/// An id names one transfer, until it is sure that this one will never be sent.
+fn other_sum(entry: &TransferEntry, head: u64) -> ClientError {
+    let until = entry.transaction.valid_until;
+    let mut why = String::from("this id was used to send another amount, or to somebody else");
+    if entry.height.is_none() && head < until {
+        why += &format!("; that transfer may still be applied until block {until}, now is {head}");
+    }
+    ClientError::Usage(why)
+}
+
 /// Lines of history that are read in one go to find a transfer whose time is over.
 const LINES_AT_ONCE: usize = 1_000;
 
@@ -30,6 +40,16 @@ pub struct Sent {
     pub height: u64,
     /// Whether an earlier request had sent it, and this one sent nothing.
     pub before: bool,
+}
+
+/// What became of a transfer that was written down.
+enum Settled {
+    /// It is in this block.
+    Sent(u64),
+    /// It may be on the ledger, or come to it.
+    Open,
+    /// It is not on the ledger, and never will be.
+    Never,
 }
 
 impl Client {
@@ -47,53 +67,61 @@ impl Client {
             None => [b"to", &to.0[..], &amount.to_bytes()].concat(),
         };
         let _lock = self.lock(&[b"\0transfer", key.as_slice()].concat(), "this transfer")?;
-        if let Some(entry) = self.catalog().row(Transfers, &key)? {
-            if entry.transaction.action != (Action::Transfer { to, amount }) {
-                let why = "this id was used to send another amount, or to somebody else";
-                return Err(ClientError::Usage(String::from(why)));
-            }
-            if let Some(height) = self.sent_before(&entry).await? {
-                self.note_sent(&key, entry, height, id.is_some())?;
-                return Ok(Sent { height, before: true });
-            }
-        }
+        let wanted = Action::Transfer { to, amount };
         let ledger = self.ledger();
-        let after = ledger.head().await?.header.height;
-        let transaction = Transaction::build(
-            ledger.chain(),
-            &self.identity().account_key(),
-            TransactionId(self.host().random()),
-            after + VALID_BLOCKS,
-            Action::Transfer { to, amount },
-        );
-        let entry = TransferEntry { transaction: transaction.clone(), after, height: None };
-        self.catalog().put(Transfers, &key, &entry)?;
-        let Outcome { height, status } = ledger.submit(transaction).await?;
+        let head = ledger.head().await?.header.height;
+        let written = self.catalog().row(Transfers, &key)?;
+        let entry = match written {
+            Some(entry) => match self.settled(&entry, head).await? {
+                Settled::Sent(_) | Settled::Open if entry.transaction.action != wanted => {
+                    return Err(other_sum(&entry, head));
+                }
+                Settled::Sent(height) => {
+                    self.note_sent(&key, entry, height, id.is_some())?;
+                    return Ok(Sent { height, before: true });
+                }
+                Settled::Open => Some(entry),
+                Settled::Never => None,
+            },
+            None => None,
+        };
+        let (entry, before) = match entry {
+            Some(entry) => (entry, true),
+            None => {
+                let transaction = Transaction::build(
+                    ledger.chain(),
+                    &self.identity().account_key(),
+                    TransactionId(self.host().random()),
+                    head + VALID_BLOCKS,
+                    wanted,
+                );
+                let entry = TransferEntry { transaction, after: head, height: None };
+                self.catalog().put(Transfers, &key, &entry)?;
+                (entry, false)
+            }
+        };
+        let Outcome { height, status } = ledger.submit(entry.transaction.clone()).await?;
         match status {
             Status::Applied => {
                 self.note_sent(&key, entry, height, id.is_some())?;
-                Ok(Sent { height, before: false })
+                Ok(Sent { height, before })
             }
-            status => {
-                self.catalog().remove(Transfers, &key)?;
-                Err(ClientError::LedgerRefused(status))
-            }
+            // A refusal is a server's word: the transaction may be on the ledger, or come to it later. It
+            // stays the one that is sent for this request until its last block has passed.
+            status => Err(ClientError::LedgerRefused(status)),
         }
     }
 
-    /// In which block a transfer that was written down before is; none when it is in none, and never
-    /// will be.
-    async fn sent_before(&self, entry: &TransferEntry) -> Result<Option<u64>, ClientError> {
-        if entry.height.is_some() {
-            return Ok(entry.height);
+    /// What is known of a transfer that was written down before, when the ledger is at `head`: blocks are
+    /// signed, so no server brings a transaction to the ledger once the head is behind its last one.
+    async fn settled(&self, entry: &TransferEntry, head: u64) -> Result<Settled, ClientError> {
+        if let Some(height) = entry.height {
+            return Ok(Settled::Sent(height));
         }
-        let outcome = self.ledger().submit(entry.transaction.clone()).await?;
-        match outcome.status {
-            Status::Applied => Ok(Some(outcome.height)),
-            // Then it was not applied before either: the ledger would have said so.
-            Status::Expired => self.find_sent(entry).await,
-            _ => Ok(None),
+        if head < entry.transaction.valid_until {
+            return Ok(Settled::Open);
         }
+        Ok(self.find_sent(entry).await?.map_or(Settled::Never, Settled::Sent))
     }
 
     /// The ledger forgets ids when their time is over; what moved money it does not.

@@ -92,7 +92,7 @@ impl Index {
         self.change(Durability::None, work)
     }
 
-    fn change<T>(
+    pub(super) fn change<T>(
         &self,
         durability: Durability,
         work: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>,

@@ -1,7 +1,7 @@
 //! What a node remembers beside its shards: custody shares, what the ledger has ended, and how much
 //! was read under each grant.
 
-use redb::{ReadableTable, WriteTransaction};
+use redb::{Durability, ReadableTable, WriteTransaction};
 use symbolon_protocol::{
     codec::{Decode, Encode, Reader},
     id::{AccountId, DealId, Hash, LinkId, OrderId, VaultId},
@@ -16,6 +16,12 @@ use super::{
     slots::SlotsCopy,
 };
 use crate::StoreError;
+
+/// Of so many blocks one is followed durably: so many are followed again at most after a crash.
+const DURABLE_EVERY: u64 = 32;
+
+/// A block that changes more is followed durably: what waits for the disk is held in memory.
+const SOON_CHANGES_MAX: usize = 256;
 
 /// What a block changes on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,8 +205,16 @@ impl Shards {
 
     /// Makes all changes of the blocks up to `height` in one commit, so that none is lost or made
     /// twice when the node stops. Gives back the shards that are paid from now on and were not before.
+    ///
+    /// Most commits wait for no disk: after a crash the last few blocks are followed again, from the
+    /// height that is on disk, and that height and what the blocks before it say are on disk together. What is
+    /// written durably meanwhile, such as a shard or its removal, takes along all that was followed before it.
     pub fn follow(&self, height: u64, changes: &[Change]) -> Result<Vec<Shard>, StoreError> {
-        self.inner.index.write(|transaction| {
+        let durable = height.is_multiple_of(DURABLE_EVERY)
+            || SOON_CHANGES_MAX < changes.len()
+            || self.height()?.is_none();
+        let durability = if durable { Durability::Immediate } else { Durability::None };
+        self.inner.index.change(durability, |transaction| {
             let mut paid = Vec::new();
             for change in changes {
                 match change {

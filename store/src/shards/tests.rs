@@ -68,6 +68,12 @@ fn audit(dir: &Path) -> Vec<Shard> {
     all
 }
 
+/// Files with bytes: others wait for theirs.
+fn begun_in(dir: &Path) -> usize {
+    let files = fs::read_dir(dir).unwrap();
+    files.filter(|file| file.as_ref().unwrap().metadata().unwrap().len() > 0).count()
+}
+
 fn files_in(dir: &Path) -> usize {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     entries.map(|path| if path.is_dir() { files_in(&path) } else { 1 }).sum()
@@ -152,7 +158,7 @@ fn wrong_lengths_and_dropped_writers_leave_nothing() {
     let short = writer.finish(UNPAID);
     assert!(matches!(short, Err(StoreError::Length { expected: 2048, found: 2000 })));
     drop(coming(&shards, 1, 0, 70_000));
-    assert_eq!(files_in(&dir.path().join("temporary")), 0);
+    assert_eq!(begun_in(&dir.path().join("temporary")), 0);
     assert!(shards.info(&deal(1), 0).unwrap().is_none());
     assert!(matches!(shards.read(&deal(1), 0, 0, 1), Err(StoreError::NotFound { .. })));
     drop(shards);
@@ -267,6 +273,37 @@ fn a_block_is_followed_in_one_step() {
     assert!(!shards.is_revoked(&link, &AccountId([9; 32])).unwrap());
     assert!(shards.is_refunded(&order).unwrap());
     assert!(!shards.is_refunded(&OrderId([9; 16])).unwrap());
+}
+
+#[test]
+fn blocks_that_no_disk_was_waited_for_are_on_disk_with_what_comes_after_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = Shards::open(dir.path()).unwrap();
+    let revoked = |number: u8| (LinkId([number; 16]), AccountId([number; 32]));
+    let follow = |height: u64, number: u8| {
+        let (link, by) = revoked(number);
+        shards.follow(height, &[Change::Revoked { link, by }]).unwrap();
+    };
+    let left = || {
+        let left = stopped(dir.path());
+        let shards = Shards::open(left.path()).unwrap();
+        let known = |number| {
+            let (link, by) = revoked(number);
+            shards.is_revoked(&link, &by).unwrap()
+        };
+        (shards.height().unwrap(), [known(1), known(2), known(3)])
+    };
+    follow(1, 1);
+    assert_eq!(left(), (Some(1), [true, false, false]), "the first one is waited for");
+    follow(2, 2);
+    assert_eq!(left(), (Some(1), [true, false, false]), "height and what it says go together");
+    store(&shards, 1, 0, 1000);
+    assert_eq!(left(), (Some(2), [true, true, false]));
+    follow(3, 3);
+    for height in 4..=32 {
+        shards.follow(height, &[]).unwrap();
+    }
+    assert_eq!(left(), (Some(32), [true; 3]), "every so often one is waited for");
 }
 
 #[test]
@@ -503,7 +540,7 @@ fn a_disk_that_fills_up_goes_on_once_there_is_space() {
         };
         println!("{stored} shards of {length}, then: {full} {full:?}");
         assert!(matches!(full, StoreError::Full(_)), "{full}");
-        assert_eq!(files_in(&dir.join("temporary")), 0);
+        assert_eq!(begun_in(&dir.join("temporary")), 0);
         files::remove_if_there(&ballast).unwrap();
         let all = shards.list(None, usize::MAX).unwrap();
         assert_eq!(

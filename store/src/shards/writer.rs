@@ -58,10 +58,7 @@ pub(super) struct Sealed {
 
 impl ShardWriter {
     pub(super) fn new(inner: Arc<Inner>, info: ShardInfo) -> Result<Self, StoreError> {
-        let number = inner.next.fetch_add(1, Ordering::Relaxed);
-        let path = inner.temporary_path(number);
-        let file =
-            files::private_file(&path).map_err(|error| StoreError::io("make", path, error))?;
+        let (number, file) = inner.new_file()?;
         let file = BufWriter::with_capacity(BUFFER_BYTES, file);
         inner.coming.fetch_add(info.length, Ordering::Relaxed);
         let hasher = ShardHasher::new();
@@ -130,7 +127,7 @@ impl ShardWriter {
         self.file = BufWriter::with_capacity(BUFFER_BYTES, file);
     }
 
-    /// Writes the outboard and syncs the file and its name.
+    /// Writes the outboard and syncs the file. Its name was synced when it was made.
     pub(super) fn seal(mut self) -> Result<Sealed, StoreError> {
         let (expected, found) = (self.info.length, self.hasher.length());
         if expected != found {
@@ -138,11 +135,9 @@ impl ShardWriter {
         }
         let (root, outboard) = std::mem::take(&mut self.hasher).finish();
         self.append(&outboard.to_bytes())?;
-        let dir = self.inner.temporary_dir();
         let path = self.inner.temporary_path(self.number);
         let flushed = self.file.flush().and_then(|()| durable::sync_all(self.file.get_ref()));
         flushed.map_err(|error| StoreError::io("sync", path, error))?;
-        durable::sync_dir(&dir).map_err(|error| StoreError::io("sync", dir, error))?;
         Ok(Sealed { writer: self, root })
     }
 

@@ -15,12 +15,12 @@ use symbolon_protocol::{
         Status,
         block::Event,
         rows::{Deal, DealState, Deals, Roots, Table},
-        transaction::Action,
+        transaction::{Action, Transaction},
     },
     wire::ledger::{Request, Response},
 };
 use symbolon_tests::{
-    between::LedgerTwist,
+    between::{Instead, LedgerTwist},
     sim::{Trace, World},
 };
 
@@ -38,6 +38,7 @@ pub(super) async fn told(seed: u64) -> Trace {
     of_another_sale(&mut world, &owner).await;
     owner.close().await;
     of_what_was_done(&mut world).await;
+    of_money(&mut world).await;
     of_older_names(&mut world).await;
     world.finish().await
 }
@@ -177,6 +178,59 @@ async fn of_what_was_done(world: &mut World) {
     told.tidy().await.unwrap();
     assert_eq!(deals(world).await, before - 1, "what was not done is done later");
     told.close().await;
+}
+
+/// A server says that a transfer was refused: it has passed it on, or keeps it until its sender has tried
+/// again elsewhere. The money goes once.
+async fn of_money(world: &mut World) {
+    let to = world.authority();
+    let refused = Response::Outcome { height: 1, status: Status::BalanceTooLow };
+    let passed_on: LedgerTwist = {
+        let refused = refused.clone();
+        Arc::new(move |request, response| match request {
+            Request::Submit { .. } => refused.clone(),
+            _ => response,
+        })
+    };
+    let kept: Arc<Mutex<Vec<Transaction>>> = Arc::default();
+    let keeps: Instead = {
+        let kept = kept.clone();
+        Arc::new(move |request| {
+            let Request::Submit { transaction } = request else { return None };
+            kept.lock().unwrap().push((**transaction).clone());
+            Some(refused.clone())
+        })
+    };
+    let liars = [
+        world.lying_ledger("a ledger that denies", passed_on),
+        world.silent_ledger("a ledger that waits", keeps),
+    ];
+    for (number, liar) in liars.into_iter().enumerate() {
+        for id in [None, Some("rent")] {
+            let amount = Amount(1_000 + number as u128);
+            let id = id.map(|id| format!("{id} {number}"));
+            world.audit().await;
+            let before = world.auditor.balance(&to);
+            let told = world.device_told("owner", "owner", liar.clone());
+            let said = told.transfer(to, amount, id.as_deref()).await.unwrap_err();
+            assert!(matches!(said, ClientError::LedgerRefused(Status::BalanceTooLow)), "{said:?}");
+            told.close().await;
+            let owner = world.client("owner");
+            if id.is_some() {
+                let said = owner.transfer(to, Amount(7), id.as_deref()).await.unwrap_err();
+                assert!(matches!(&said, ClientError::Usage(why) if why.contains("until block")));
+            }
+            let sent = owner.transfer(to, amount, id.as_deref()).await.unwrap();
+            world.note(format!("refused, it was said: then {sent:?}"));
+            for transaction in kept.lock().unwrap().drain(..) {
+                world.ledger().submit(transaction).await.unwrap();
+            }
+            owner.close().await;
+            world.audit().await;
+            let got = world.auditor.balance(&to) - before;
+            assert_eq!(got, amount.0, "sent once by liar {number}, id {id:?}");
+        }
+    }
 }
 
 /// A device is shown the names of an earlier time, and that there are none yet: both were true once.
