@@ -222,7 +222,8 @@ async fn of_money(world: &mut World) {
             }
             let sent = owner.transfer(to, amount, id.as_deref()).await.unwrap();
             world.note(format!("refused, it was said: then {sent:?}"));
-            for transaction in kept.lock().unwrap().drain(..) {
+            let late = std::mem::take(&mut *kept.lock().unwrap());
+            for transaction in late {
                 world.ledger().submit(transaction).await.unwrap();
             }
             owner.close().await;
