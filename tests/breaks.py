@@ -437,16 +437,19 @@ def reached(worker, program, place, name):
     return {"program": place, "name": name, "passes": passes, "seconds": seconds, "hits": numbers}
 
 
-def notices(worker, number, programs, tests):
-    """The first program whose tests notice that a break is made; none, when all pass. Quick tests come first."""
-    groups = collections.defaultdict(list)
-    for test in tests:
+def notices(worker, number, programs, tests, budget):
+    """The first program whose tests notice that a break is made; none, when all pass. Quick tests come first, and
+    of those that would take longer than the budget together only the quickest are asked."""
+    groups, took = collections.defaultdict(list), collections.Counter()
+    for test in sorted(tests, key=lambda test: test["seconds"]):
         if test["passes"] and number in test["hits"]:
-            groups[test["program"], test["seconds"] > 2].append(test)
-    took = {group: sum(test["seconds"] for test in tests) for group, tests in groups.items()}
+            if groups and budget < took.total() + test["seconds"]:
+                break
+            group = test["program"], test["seconds"] > 2
+            groups[group].append(test["name"])
+            took[group] += test["seconds"]
     for group in sorted(groups, key=took.get):
-        named = [test["name"] for test in groups[group]]
-        if not run(worker, programs[group[0]], named, {"BREAK": str(number)}, 60 + 5 * took[group]):
+        if not run(worker, programs[group[0]], groups[group], {"BREAK": str(number)}, 60 + 5 * took[group]):
             return programs[group[0]][2]
     return None
 
@@ -479,6 +482,8 @@ def main():
     words.add_argument("--crates", default=",".join(CRATES), help="which (default: all four)")
     words.add_argument("--near", action="store_true", help="only with the tests of these crates themselves")
     words.add_argument("--only", metavar="TEXT", action="append", help="only breaks whose name contains it")
+    words.add_argument("--budget", type=float, default=float("inf"), metavar="SECONDS",
+                       help="how long the tests for one break may take; the quickest come first (default: all)")
     words.add_argument("--workers", type=int, default=2, help="test programs at once (default: 2)")
     options = words.parse_args()
     crates = options.crates.split(",")
@@ -498,9 +503,10 @@ def main():
     names = {int(number): name for number, name in kept["names"].items()}
     chosen = {number: name for number, name in names.items()
               if not options.only or any(text in name for text in options.only)}
-    left = [number for number, name in sorted(chosen.items()) if name not in kept["by"]]
-    tried = at_once(options.workers,
-                    lambda worker, number: notices(worker, number, kept["programs"], kept["tests"]), left)
+    # What a smaller budget left unnoticed is tried again.
+    left = [number for number, name in sorted(chosen.items()) if kept["by"].get(name) is None]
+    tests, programs = kept["tests"], kept["programs"]
+    tried = at_once(options.workers, lambda *item: notices(*item, programs, tests, options.budget), left)
     for done, (number, by) in enumerate(tried, 1):
         kept["by"][names[number]] = by
         state.write_text(json.dumps(kept))

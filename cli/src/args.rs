@@ -15,10 +15,10 @@ use crate::{commands, env};
     propagate_version = true,
     arg_required_else_help = true,
     after_help = "\
-A first look, nothing to set up:
+A first look, with nothing to set up:
   symbolon demo
 
-A network of your own on this machine:
+Your own network on this machine:
   symbolon up
   symbolon put report.pdf        (in another terminal)
 
@@ -50,24 +50,24 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "TICKET", env = env::LEDGER, hide_env_values = true)]
     pub(crate) ledger: Option<String>,
 
-    /// Print one JSON document instead of words
+    /// Print one JSON document instead of text
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
-    /// Print nothing but what was asked for, and errors
+    /// Print only results and errors
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
 
-    /// Tell how far it is also where nobody watches: lines on stderr, JSON lines with --json
+    /// Report progress even when stderr is not a terminal: as lines, or as JSON lines with --json
     #[arg(long, global = true, conflicts_with = "quiet")]
     pub(crate) progress: bool,
 
-    /// How much may be on its way: bbr3, which lost packets do not slow, or cubic [default: bbr3, and cubic on
-    /// one machine]
+    /// Congestion control: bbr3, which packet loss does not slow down, or cubic [default: bbr3; cubic on one
+    /// machine]
     #[arg(long, global = true, value_name = "CONTROL", env = env::CONGESTION, hide_env_values = true)]
     pub(crate) congestion: Option<Congestion>,
 
-    /// Log more: -v what happens, -vv details, -vvv everything
+    /// Log more: -v events, -vv details, -vvv everything
     #[arg(long, short, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 }
@@ -75,46 +75,46 @@ pub(crate) struct Global {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Show everything once, with real processes, in a home that is thrown away
+    /// Run every feature once with real processes, in a temporary home
     Demo(commands::demo::Args),
-    /// Run a network of your own on this machine
+    /// Run your own network on this machine
     Up(commands::up::Args),
     /// Stop the network that `up` runs
     Down(commands::down::Args),
-    /// Make an identity
+    /// Create an identity
     Init(commands::init::Args),
-    /// Bring an identity back from its recovery phrase
+    /// Restore an identity from its recovery phrase
     Restore(commands::restore::Args),
-    /// Show who you are, and what others need to share with you
+    /// Show your identity, and the text that others need to share with you
     Id(commands::id::Args),
     /// Store a file or a folder
     Put(commands::put::Args),
     /// Fetch a file or a folder, by name, pattern or with a grant
     Get(commands::get::Args),
-    /// Make a folder and stored names the same, moving only what differs
+    /// Make a local folder and a stored folder the same, copying only the differences
     Sync(commands::folder::sync::Args),
     /// List stored files
     #[command(visible_alias = "list")]
     Ls(commands::ls::Args),
-    /// Show where a file is and how well it is
+    /// Show which nodes hold a file, and whether enough of them prove it
     Stat(commands::stat::Args),
-    /// Give a file or folder another name
+    /// Rename a file or folder
     Mv(commands::mv::Args),
-    /// Show what files and folders take, and what they cost
+    /// Show the size and cost of files and folders
     Du(commands::du::Args),
     /// List the versions of a file
     Versions(commands::versions::Args),
     /// Bring back a removed file, or an older version
     Undelete(commands::versions::UndeleteArgs),
-    /// Stop paying for files and have them deleted
+    /// Stop paying for files, and delete them from the nodes
     Rm(commands::rm::Args),
-    /// Check that a file's shards are there and unharmed
+    /// Check that the nodes still hold a file's shards undamaged
     Verify(commands::verify::Args),
-    /// Let somebody read a file
+    /// Let somebody else read a file
     Share(commands::share::Args),
-    /// Look into grants, narrow them, or take them back
+    /// Inspect grants, pass them on, or revoke them
     Grant(commands::grant::Args),
-    /// Offer access to a file for money
+    /// Offer access to a file for sale
     Sell(commands::sell::Args),
     /// See what is for sale
     Market(commands::market::Args),
@@ -124,11 +124,11 @@ pub(crate) enum Verb {
     Orders(commands::orders::Args),
     /// Money: balance, history, faucet, send
     Account(commands::account::Args),
-    /// Run a storage node, or see how the nodes do
+    /// Run a storage node, or show the nodes of the network
     Node(commands::node::Args),
-    /// Run a ledger, or see how it does
+    /// Run a ledger, or show its state
     Ledger(commands::ledger::Args),
-    /// Show everything at a glance
+    /// Show a summary of network, account and files
     Status(commands::status::Args),
     /// Print a completion script for a shell
     Completions(commands::completions::Args),

@@ -89,7 +89,7 @@ impl Client {
         let mut all = Vec::with_capacity(caveats.len() + 2);
         all.push(Caveat::Object { object: entry.manifest().object });
         if !caveats.iter().any(|caveat| matches!(caveat, Caveat::Abilities { .. })) {
-            all.push(Caveat::Abilities { set: ability::READ | ability::HEAD | ability::VERIFY });
+            all.push(Caveat::Abilities { set: ability::READ | ability::VERIFY });
         }
         all.extend(caveats);
         let (chain, entropy) = (self.ledger().chain(), self.host().random());

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use symbolon_protocol::{
     Amount, Encode,
     content::{FileKey, Layout, LayoutError, Manifest, MaskMode},
-    custody::{self, Capsule, CustodyTerms, VaultKey},
+    custody::{self, Capsule, CustodyAcceptance, CustodyTerms, VaultKey},
     grant,
     id::{Hash, ListingId, NodeId, ObjectId, VaultId},
     ledger::{
@@ -17,7 +17,7 @@ use symbolon_protocol::{
         rows::{
             Access, Deals, Listing, ListingState, Listings, PublicRef, Split, Terms, Vault, Vaults,
         },
-        transaction::{Action, CustodyAcceptance},
+        transaction::Action,
     },
     limits::CELL_BYTES,
     preview::{Preview, PreviewCell, cell_range, picks},

@@ -5,11 +5,11 @@ use std::fmt;
 use ed25519_dalek::SigningKey;
 use symbolon_protocol::{
     Amount,
-    custody::CustodyTerms,
+    custody::{CustodyAcceptance, CustodyTerms},
     deletion::DeletionReceipt,
+    envelope,
     id::{ChainId, DealId, Hash, NodeId, PeerId, TransactionId},
-    identity::envelope,
-    ledger::transaction::{Acceptance, Action, CustodyAcceptance, DealTerms, Transaction},
+    ledger::transaction::{Acceptance, Action, DealTerms, Transaction},
 };
 use zeroize::Zeroizing;
 

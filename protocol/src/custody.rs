@@ -21,7 +21,7 @@ use alloc::vec::Vec;
 
 use thiserror::Error;
 
-use crate::record;
+use crate::{id::NodeId, record};
 
 pub use capsule::{label, listing_key, pad, unpad};
 pub use delivery::{DeliverySecret, release_context};
@@ -66,6 +66,31 @@ record! {
         pub z_share: Scalar,
         /// Response for `r`.
         pub z_blind: Scalar,
+    }
+}
+
+record! {
+    /// A verified release that stands on the ledger.
+    #[derive(Copy)]
+    pub struct PostedRelease {
+        /// Which custodian, from 1.
+        pub index: u8,
+        /// `U`.
+        pub u: Point,
+        /// `V`.
+        pub v: Point,
+    }
+}
+
+record! {
+    /// A node's word that it keeps one share of a vault's secret, checked against the commitments.
+    pub struct CustodyAcceptance {
+        /// Who accepts.
+        pub node: NodeId,
+        /// Which share, from 1.
+        pub index: u8,
+        /// By the node, over chain, vault, owner, commitments and index.
+        pub signature: [u8; 64],
     }
 }
 

@@ -11,8 +11,8 @@ use ed25519_dalek::SigningKey;
 use crate::{
     codec::Encode,
     id::{ChainId, DealId, Hash, NodeId, PeerId},
-    identity::signature::{self, SignatureError},
     record,
+    signature::{self, SignatureError},
 };
 
 record! {

@@ -95,20 +95,16 @@ choice! {
 pub mod ability {
     /// Read cells.
     pub const READ: u16 = 1;
-    /// List the objects of a collection.
-    pub const LIST: u16 = 1 << 1;
-    /// See sizes and roots.
-    pub const HEAD: u16 = 1 << 2;
     /// Check shards against their roots.
-    pub const VERIFY: u16 = 1 << 3;
+    pub const VERIFY: u16 = 1 << 1;
     /// Rebuild lost shards.
-    pub const REPAIR: u16 = 1 << 4;
+    pub const REPAIR: u16 = 1 << 2;
     /// Store shards of the object and name the price.
-    pub const STORE: u16 = 1 << 5;
+    pub const STORE: u16 = 1 << 3;
     /// Delete shards of the object.
-    pub const DELETE: u16 = 1 << 6;
+    pub const DELETE: u16 = 1 << 4;
     /// Every bit that has a meaning; any other bit refuses the grant.
-    pub const ALL: u16 = (1 << 7) - 1;
+    pub const ALL: u16 = (1 << 5) - 1;
 }
 
 /// One step of delegation: the holder of the step before it passes on part of what it may do.

@@ -4,12 +4,9 @@
 //! Everything secret follows from 24 words. Each purpose has its own key, derived by its own context
 //! string, so that a key lent to one machine or program says nothing about another.
 
-pub mod envelope;
 pub mod keyfile;
 mod phrase;
 mod recipient;
-pub mod signature;
-pub mod text;
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -22,6 +19,7 @@ pub use recipient::{Recipient, RecipientError};
 
 use crate::{
     custody::{DeliverySecret, VaultSecret},
+    envelope,
     id::{AccountId, ChainId, ListingId, OrderId, PeerId, VaultId},
 };
 

@@ -81,6 +81,7 @@ pub mod content;
 pub mod custody;
 pub mod deletion;
 pub mod describe;
+pub mod envelope;
 pub mod grant;
 pub mod id;
 pub mod identity;
@@ -91,6 +92,8 @@ pub mod names;
 pub mod preview;
 pub mod proof;
 pub mod session;
+pub mod signature;
+pub mod text;
 pub mod wire;
 
 pub use amount::Amount;

@@ -6,8 +6,8 @@ from primitives import No, bech32m, derive, hpke_open, signed
 
 LINKS_MAX = 8
 BYTES_MAX = 2048
-ABILITIES = 1 | 2 | 4 | 8 | 16 | 32 | 64
-READ, STORE, DELETE = 1, 32, 64
+ABILITIES = 1 | 2 | 4 | 8 | 16
+READ, STORE, DELETE = 1, 8, 16
 
 layout("""
 choice Caveat: 1 object id b16; 2 abilities set u16; 3 not_before ms u64; 4 not_after ms u64; \\

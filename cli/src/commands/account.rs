@@ -37,7 +37,7 @@ enum Verb {
     /// Show what moved the account's money, newest first
     #[command(after_help = "Example:\n  symbolon account history --limit 50")]
     History {
-        /// How many lines at most
+        /// Show at most this many lines
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
@@ -53,15 +53,15 @@ Examples:
 
 When the answer got lost, the same command again finds out whether the money went, and sends it once.")]
     Send {
-        /// Whose: an account's 64 digits, recipient1..., @FILE, or an identity in this home
+        /// The receiver: an account's 64 digits, recipient1..., @FILE, or an identity in this home
         to: String,
-        /// How much, in credits
+        /// The amount, in credits
         #[arg(value_parser = units::amount)]
         amount: Amount,
-        /// A word that names this payment: whatever was sent under it once is not sent again
+        /// A name for this payment; a second payment with the same name is not sent
         #[arg(long, value_name = "WORD")]
         id: Option<String>,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long, short)]
         yes: bool,
     },

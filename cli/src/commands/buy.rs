@@ -29,15 +29,15 @@ nodes answer, that the preview is part of it, and that PATH can be written.
 The money waits in escrow. It goes to the seller when you have fetched the file and it is what was
 listed, or when the checking time is over; if no key is delivered, it comes back.")]
 pub(crate) struct Args {
-    /// A listing's digits, as many as tell it apart
+    /// The listing's id, or as many of its first digits as are unique
     listing: String,
-    /// Fetch the file to this path right away
+    /// Fetch the file to this path after paying
     #[arg(long, short, value_name = "PATH")]
     output: Option<PathBuf>,
-    /// Refuse to pay more than this
+    /// Do not pay more than this
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     max_price: Option<Amount>,
-    /// Write over a file that is there
+    /// Overwrite an existing file
     #[arg(long)]
     replace: bool,
     /// Do not ask before paying

@@ -14,7 +14,7 @@ Examples:
   symbolon completions zsh > ~/.zfunc/_symbolon
   symbolon completions fish > ~/.config/fish/completions/symbolon.fish")]
 pub(crate) struct Args {
-    /// Which shell
+    /// The shell
     shell: Shell,
 }
 

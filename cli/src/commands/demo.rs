@@ -36,12 +36,12 @@ Examples:
 Nothing outside a temporary folder is touched, nothing outside this machine is contacted, and
 everything is cleared away at the end. Exit code 0 means that every step held.")]
 pub(crate) struct Args {
-    /// The file to use
+    /// The file to store and sell
     file: Option<PathBuf>,
     /// Length of an epoch
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = units::duration)]
     epoch: u64,
-    /// Leave the temporary home behind
+    /// Keep the temporary home
     #[arg(long)]
     keep: bool,
 }

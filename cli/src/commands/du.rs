@@ -23,7 +23,7 @@ Examples:
 ON NODES counts all shards, and for a file in a pack its part of them. OLDER is what kept versions
 and removed names take. It needs no network.")]
 pub(crate) struct Args {
-    /// A name, folder or pattern; without it, everything
+    /// A name, folder or pattern [default: everything]
     name: Option<OsString>,
 }
 

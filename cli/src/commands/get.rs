@@ -36,13 +36,13 @@ A whole file that was interrupted (Ctrl-C, a crash) goes on with the same comman
 Every byte is checked before it is written; what cannot be proven right is never written. A file that
 is there and has the same content already is left alone.")]
 pub(crate) struct Args {
-    /// A name, folder or pattern, a grant (grant1..., @FILE), or - for a grant from stdin
+    /// A name, folder or pattern; or a grant: grant1..., @FILE, - for stdin
     what: OsString,
-    /// Where to write it: a file, or a folder that is there; - writes to stdout. Without it, the name's last
-    /// part in this folder
+    /// Where to write: a file, or an existing folder; - writes to stdout [default: the last part of the
+    /// name, in the current folder]
     #[arg(long, short, value_name = "PATH")]
     output: Option<PathBuf>,
-    /// Only these bytes, without the end: 1MiB-2MiB, 0..1MiB, 4096- (from there), -1MiB (the last)
+    /// Fetch only these bytes (the end is not included): 1MiB-2MiB, 0..1MiB, 4096- (to the end), -1MiB (the last MiB)
     #[arg(
         long,
         value_name = "RANGE",
@@ -50,13 +50,13 @@ pub(crate) struct Args {
         allow_hyphen_values = true
     )]
     range: Option<ByteRange>,
-    /// Write over a file that is there
+    /// Overwrite an existing file
     #[arg(long)]
     replace: bool,
-    /// This version of the file, from symbolon versions
+    /// Fetch this version of the file; `symbolon versions` lists them
     #[arg(long, value_name = "NUMBER")]
     number: Option<u64>,
-    /// Of a folder, leave out what matches: *.tmp, build/, photos/**/raw
+    /// Skip files of a folder that match: *.tmp, build/, photos/**/raw
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<OsString>,
 }

@@ -30,7 +30,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Say what a grant allows, to whom, and until when; needs no network
+    /// Show what a grant allows, to whom, and until when; works without a network
     #[command(after_help = "\
 What is over is told by the clock of the ledger, and by this machine's where the ledger does not answer.
 
@@ -40,14 +40,14 @@ Example:
         /// grant1..., @FILE, or - for stdin
         grant: String,
     },
-    /// Pass a grant on, with less than you have
+    /// Pass a grant on to somebody, with the same rights or fewer
     #[command(after_help = "\
 Example:
   symbolon grant attenuate @report.grant --to recipient1qq... --until 7d --cells 0..16")]
     Attenuate {
         /// grant1..., @FILE, or - for stdin
         grant: String,
-        /// Who may use it: recipient1..., @FILE, - for stdin, or the name of an identity in this home
+        /// The new holder: recipient1..., @FILE, - for stdin, or an identity in this home
         #[arg(long, value_name = "RECIPIENT")]
         to: String,
         #[command(flatten)]
@@ -56,13 +56,13 @@ Example:
         #[arg(long, short, value_name = "PATH")]
         output: Option<PathBuf>,
     },
-    /// Take back a grant you gave, and all that was made from it
+    /// Revoke a grant you gave, and every grant made from it
     #[command(after_help = "\
 Examples:
   symbolon grant revoke @report.grant
   symbolon grant revoke 00112233445566778899aabbccddeeff   a link, as inspect shows it")]
     Revoke {
-        /// grant1..., @FILE, - for stdin, or a link's 32 digits
+        /// grant1..., @FILE, - for stdin, or the 32 digits of a link
         grant: String,
     },
     /// List the grants you hold
@@ -171,8 +171,6 @@ fn only(link: &Link) -> String {
 fn abilities(set: u16) -> Vec<&'static str> {
     let names = [
         (ability::READ, "read"),
-        (ability::LIST, "list"),
-        (ability::HEAD, "head"),
         (ability::VERIFY, "verify"),
         (ability::REPAIR, "repair"),
         (ability::STORE, "store"),

@@ -21,7 +21,7 @@ The recovery phrase is shown once. Write it down: with it everything can be brou
 (symbolon restore), without it nobody can help, and whoever has it has everything.
 On machines, SYMBOLON_PASSPHRASE_FILE names a file with the passphrase.")]
 pub(crate) struct Args {
-    /// Protect the key by file permissions alone
+    /// Do not encrypt the key: only file permissions protect it
     #[arg(long)]
     no_passphrase: bool,
 }

@@ -34,9 +34,9 @@ impl Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Run a ledger until it is told to stop
+    /// Run a ledger, until Ctrl-C or SIGTERM
     Run(RunArgs),
-    /// Show how the ledger does, and check that its money adds up
+    /// Show the state of the ledger, and check that its money adds up
     #[command(after_help = "\
 Examples:
   symbolon ledger status
@@ -53,18 +53,18 @@ Examples:
 Once it answers, it prints its ticket: what nodes and users need to join.
 With --json: {\"event\":\"ready\",\"ticket\":\"ledger1...\"} on one line.")]
 pub(crate) struct RunArgs {
-    /// Where it keeps everything; made when it is not there
+    /// The folder of the ledger; it is created if it does not exist
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
     #[command(flatten)]
     network: Network,
-    /// Length of an epoch, in which every node proves once: fixed when the ledger is made [default: 10s]
+    /// Length of an epoch: every node proves once in each. Cannot be changed later [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     epoch: Option<u64>,
-    /// Play money that one faucet request gives, 0 for none: fixed when the ledger is made [default: 1000]
+    /// Play money that one faucet request gives, 0 for none. Cannot be changed later [default: 1000]
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     faucet: Option<Amount>,
-    /// End when stdin ends: with the process that started this one
+    /// Stop when stdin ends, that is when the process that started this one ends
     #[arg(long, hide = true)]
     leashed: bool,
 }

@@ -26,18 +26,18 @@ The list is this identity's own, kept on this machine: it needs no network, and 
 what your other devices stored when the ledger answers. Bytes that are no text are shown as \\xHH, a
 backslash as two.")]
 pub(crate) struct Args {
-    /// A name, folder or pattern: *, ?, [a-z], ** for any folders
+    /// A name, folder or pattern: *, ?, [a-z], ** for any number of folders
     name: Option<OsString>,
-    /// With permissions, times and versions
+    /// Show permissions, times and versions
     #[arg(long, short)]
     long: bool,
-    /// Also what lies in folders, all the way down
+    /// List folders and everything inside them
     #[arg(long, short)]
     recursive: bool,
-    /// Only names that are removed and of which versions are kept
+    /// List only removed names of which versions are kept
     #[arg(long)]
     deleted: bool,
-    /// Also what is stored for listings: descriptions and previews
+    /// Also list the descriptions and previews that are stored for your listings
     #[arg(long)]
     all: bool,
 }

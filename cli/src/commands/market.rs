@@ -41,37 +41,37 @@ enum Verb {
     /// Show one listing with its whole description
     #[command(after_help = "Example:\n  symbolon market show 3f2a")]
     Show {
-        /// A listing's digits, as many as tell it apart
+        /// The listing's id, or as many of its first digits as are unique
         listing: String,
     },
-    /// Show the cells of the file that are open to everyone, checked against what is sold
+    /// Show the cells of the file that anyone may read, checked against the file that is sold
     #[command(after_help = "Example:\n  symbolon market preview 3f2a --output cells/")]
     Preview {
-        /// A listing's digits, as many as tell it apart
+        /// The listing's id, or as many of its first digits as are unique
         listing: String,
         /// Write each cell to a file in this folder
         #[arg(long, short, value_name = "DIR")]
         output: Option<PathBuf>,
     },
-    /// End a listing of yours; orders already made go on
+    /// End one of your listings; orders that were made before go on
     #[command(after_help = "Example:\n  symbolon market end 3f2a")]
     End {
-        /// A listing's digits, as many as tell it apart
+        /// The listing's id, or as many of its first digits as are unique
         listing: String,
     },
 }
 
 #[derive(Debug, Default, clap::Args)]
 struct ListArgs {
-    /// Only titles with all these words, in any case
+    /// Only listings whose title has all these words, in upper or lower case
     words: Vec<String>,
-    /// Only what costs at most this
+    /// Only listings that cost at most this
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     max_price: Option<Amount>,
-    /// Only this seller's: account, recipient1..., or an identity in this home
+    /// Only listings of this seller: account, recipient1..., or an identity in this home
     #[arg(long, value_name = "WHO")]
     seller: Option<String>,
-    /// Also listings that have ended
+    /// Also show listings that have ended
     #[arg(long)]
     ended: bool,
 }

@@ -22,9 +22,9 @@ Examples:
 
 Only names change: nothing is sent or paid, and grants stay what they are.")]
 pub(crate) struct Args {
-    /// The name it has
+    /// The current name
     from: OsString,
-    /// The name it gets; a folder that is there takes it in
+    /// The new name; if it is an existing folder, the file moves into it
     to: OsString,
 }
 

@@ -35,15 +35,15 @@ impl Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Run a storage node until it is told to stop
+    /// Run a storage node, until Ctrl-C or SIGTERM
     Run(RunArgs),
-    /// Show every node: space, price, proofs, whether it answers
+    /// Show every node: space, price, proofs, and whether it answers
     #[command(after_help = "\
 Examples:
   symbolon node status
   symbolon node status 3f2a              only nodes whose digits begin so")]
     Status {
-        /// Only nodes whose digits begin so
+        /// Only nodes whose id begins with these digits
         node: Option<String>,
     },
 }
@@ -58,30 +58,30 @@ Examples:
 Once the ledger knows the node, it prints the node's identity.
 With --json: {\"event\":\"ready\",\"node\":\"...\"} on one line.")]
 pub(crate) struct RunArgs {
-    /// Where it keeps everything; made when it is not there. One node, one folder
+    /// The folder of the node; it is created if it does not exist. Every node needs its own
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
-    /// How much it keeps for others at most
+    /// How many bytes the node stores for others at most
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     capacity: u64,
-    /// What it asks, in credits per GiB and month; or exactly, per epoch: 0.001/epoch
+    /// The price in credits per GiB and month; or per GiB and epoch: 0.001/epoch
     #[arg(long, value_name = "PRICE", default_value = "1", value_parser = units::price)]
     price: Price,
-    /// Who earns: an account, recipient1..., @FILE, or an identity in this home; else the node's own key
+    /// The account that is paid: its digits, recipient1..., @FILE, or an identity in this home [default: the node's own key]
     #[arg(long, value_name = "WHO")]
     payout: Option<String>,
-    /// How long an owner has to pay for a shard that this node has taken
+    /// How long an owner has to pay for a shard after uploading it
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = units::duration)]
     pay_within: u64,
-    /// How long a shard that was not paid in time is kept before it is deleted
+    /// How long an unpaid shard is kept after that, before it is deleted
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = units::duration)]
     grace: u64,
-    /// Go on although the store, or part of it, is gone: what is lost is lost
+    /// Start even though the store, or a part of it, is gone: those shards are lost for good
     #[arg(long)]
     accept_loss: bool,
     #[command(flatten)]
     network: Network,
-    /// End when stdin ends: with the process that started this one
+    /// Stop when stdin ends, that is when the process that started this one ends
     #[arg(long, hide = true)]
     leashed: bool,
 }

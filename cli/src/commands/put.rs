@@ -41,34 +41,34 @@ A scheme that would too often be out of reach, by how often the nodes proved so 
 pub(crate) struct Args {
     /// The file or folder to store; - reads stdin
     path: PathBuf,
-    /// The name to store it under; without it, its own
+    /// The name to store it under [default: its own name]
     name: Option<OsString>,
-    /// How long to keep it: 30d, 1y, 100epochs; 30d when nothing is said. What is stored already and ends
-    /// sooner, by more than a tenth, is stored anew
+    /// How long to pay for storage: 30d, 1y, 100epochs [default: 30d]. Files that are stored already and
+    /// whose term ends sooner, by more than a tenth, are stored again
     #[arg(long = "for", value_name = "TERM", value_parser = units::term)]
     term: Option<Term>,
-    /// Refuse to pay more than this, all-in
+    /// Do not pay more than this in total
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     max_cost: Option<Amount>,
-    /// How many shards suffice, of how many; without it, what fits the number of nodes
+    /// How many shards are needed to read the file, of how many in total [default: chosen by the number of nodes]
     #[arg(long, value_name = "REQUIRED/TOTAL", value_parser = units::scheme)]
     scheme: Option<Scheme>,
-    /// Store it even where it would be out of reach too often
+    /// Store even when the nodes are offline too often to read it reliably
     #[arg(long)]
     accept_risk: bool,
-    /// Say what it would cost and how sure it would be, and store nothing
+    /// Show the cost and the expected durability, and store nothing
     #[arg(long)]
     dry_run: bool,
-    /// Take the place of the file that has the name now; of a folder, also where a file has a folder's name
+    /// Overwrite a file that has this name; in a folder, also a file whose name is now a folder's
     #[arg(long)]
     replace: bool,
-    /// Keep this many older versions of each file; a name that is taken then gets a new version
+    /// Keep this many older versions of each file; storing under an existing name then adds a version
     #[arg(long, value_name = "NUMBER")]
     keep: Option<u32>,
-    /// Of a folder, leave out what matches: *.tmp, build/, photos/**/raw
+    /// Skip files of a folder that match: *.tmp, build/, photos/**/raw
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<OsString>,
-    /// Of a folder, compare files by their content instead of length and time
+    /// Compare files of a folder by content instead of by size and time
     #[arg(long)]
     checksum: bool,
     /// Do not ask before paying

@@ -24,10 +24,10 @@ The phrase brings back the account and all keys. The names of your files, your g
 are fetched from the network whose ticket is given, or is known in this home. Where it cannot be
 reached now, the next command that reaches it fetches them.")]
 pub(crate) struct Args {
-    /// Read the phrase from this file; - for stdin
+    /// Read the recovery phrase from this file; - for stdin
     #[arg(long, value_name = "FILE")]
     from: Option<String>,
-    /// Protect the key by file permissions alone
+    /// Do not encrypt the key: only file permissions protect it
     #[arg(long)]
     no_passphrase: bool,
 }

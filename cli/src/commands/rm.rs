@@ -31,16 +31,16 @@ What was paid for later epochs comes back. Every node is asked to delete its sha
 has; one that is away deletes them when it is back. Grants to the file are dead.
 Files of which versions are kept (put --keep) can be brought back with: symbolon undelete")]
 pub(crate) struct Args {
-    /// Names, folders or patterns
+    /// The names, folders or patterns to remove
     #[arg(required = true, value_name = "NAME")]
     names: Vec<OsString>,
-    /// Also folders, with all that is in them
+    /// Remove folders with everything inside them
     #[arg(long, short)]
     recursive: bool,
-    /// Also kept versions
+    /// Remove kept versions too
     #[arg(long)]
     forever: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long, short)]
     yes: bool,
 }

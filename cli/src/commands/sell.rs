@@ -33,43 +33,43 @@ Examples:
 The key is shared among storage nodes as custodians, so sales go on while you are offline: a
 buyer pays into escrow, the custodians release the key to the buyer, you are paid.")]
 pub(crate) struct Args {
-    /// The stored file's name
+    /// The name of the stored file
     name: OsString,
-    /// Price of one access, in credits
+    /// The price of one access, in credits
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     price: Amount,
-    /// What it is called in the market; without it, the file's name
+    /// The title in the market [default: the file's name]
     #[arg(long)]
     title: Option<String>,
-    /// What it is: text, or @FILE
+    /// The description: text, or @FILE
     #[arg(long, default_value = "", value_name = "TEXT")]
     description: String,
-    /// The licence a buyer accepts: text, or @FILE
+    /// The licence that a buyer accepts: text, or @FILE
     #[arg(
         long,
         default_value = "All rights reserved; for the buyer's own use.",
         value_name = "TEXT"
     )]
     licence: String,
-    /// How long a buyer may read; without it, half of the time the file is paid for, and 30 days at most
+    /// How long a buyer may read the file [default: half of the time it is paid for, at most 30 days]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     access: Option<u64>,
-    /// How long a buyer has to check the delivery before you are paid
+    /// How long a buyer has to check the file before you are paid
     #[arg(long, default_value = "1d", value_name = "TIME", value_parser = units::duration)]
     window: u64,
-    /// Somebody else's part of the income in percent, WHO:PERCENT; may be given several times
+    /// A share of the income for somebody else, as WHO:PERCENT; can be repeated
     #[arg(long = "split", value_name = "WHO:PERCENT")]
     splits: Vec<String>,
-    /// How many cells anyone may see; which ones is not yours to pick
+    /// How many cells anyone may read as a preview; you cannot choose which
     #[arg(long, default_value_t = 1, value_name = "CELLS")]
     preview: u8,
-    /// How long the description and preview are stored; without it, as long as the file
+    /// How long the description and preview are stored [default: as long as the file]
     #[arg(long = "for", value_name = "TERM", value_parser = units::term)]
     term: Option<Term>,
-    /// Refuse to pay more than this, all-in, for storing them
+    /// Do not pay more than this in total for storing them
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     max_cost: Option<Amount>,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long, short)]
     yes: bool,
 }

@@ -30,9 +30,9 @@ but the recipient, so it may travel by mail or chat: get @report.grant
 A small file that shares an object with others is stored once more by itself first, so that the
 grant is for it alone.")]
 pub(crate) struct Args {
-    /// The file's name
+    /// The name of the file
     name: OsString,
-    /// Who may read it: recipient1..., @FILE, - for stdin, or the name of an identity in this home
+    /// The reader: recipient1..., @FILE, - for stdin, or an identity in this home
     #[arg(long, value_name = "RECIPIENT")]
     to: String,
     #[command(flatten)]
@@ -40,7 +40,7 @@ pub(crate) struct Args {
     /// Write the grant to this file instead of printing it
     #[arg(long, short, value_name = "PATH")]
     output: Option<PathBuf>,
-    /// Refuse to pay more than this, all-in, for storing a small file by itself
+    /// Do not pay more than this in total when a small file must be stored again by itself
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     max_cost: Option<Amount>,
     /// Do not ask before paying for that

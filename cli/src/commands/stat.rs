@@ -24,7 +24,7 @@ Health comes from the ledger: proven in the last epoch, new, missed, gone (ten e
 over. Dates are reckoned from the length of epochs. To ask the nodes
 themselves and check bytes, use: symbolon verify NAME")]
 pub(crate) struct Args {
-    /// The file's name
+    /// The name of the file
     name: OsString,
 }
 

@@ -44,22 +44,22 @@ Examples:
 The first time it makes everything: a ledger, storage nodes, and an identity with play money.
 Later it brings everything back, however it was stopped.")]
 pub(crate) struct Args {
-    /// Run in the background; the log is in the home, in run/log
+    /// Run in the background; the log is run/log in the home
     #[arg(long)]
     detach: bool,
-    /// How many storage nodes [default: 8, or as many as there are]
+    /// The number of storage nodes [default: 8, or the number there were before]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=200))]
     nodes: Option<u32>,
-    /// Length of an epoch, in which every node proves once: fixed when the network is made [default: 10s]
+    /// Length of an epoch: every node proves once in each. Cannot be changed later [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     epoch: Option<u64>,
-    /// Where the ledger listens [default: this machine only, on a port that stays]
+    /// The address the ledger listens on [default: 127.0.0.1, on a port that stays the same]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// How much each node offers
+    /// How many bytes each node offers
     #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = units::size)]
     capacity: u64,
-    /// Go on although the store of a node, or part of it, is gone: what is lost is lost
+    /// Start even though the store of a node, or a part of it, is gone: those shards are lost for good
     #[arg(long)]
     accept_loss: bool,
     /// This process is the one in the background

@@ -27,7 +27,7 @@ Exit codes: 0 all shards are well; 15 all reads, but shards are missing or damag
 pub(crate) struct Args {
     /// A name, folder or pattern
     name: OsString,
-    /// Fetch and check every byte of every shard, not a sample
+    /// Check every byte of every shard instead of a sample
     #[arg(long)]
     deep: bool,
 }

@@ -25,7 +25,7 @@ Examples:
 
 Each version is paid for like a file of its own.")]
 pub(crate) struct Args {
-    /// The file's name; it may be removed
+    /// The name of the file; it may have been removed
     name: OsString,
 }
 
@@ -84,9 +84,9 @@ A removed name comes back as it was. With a number, that version becomes the new
 the name was removed. Only versions that are kept can come back: see put --keep. See what is removed
 with: symbolon ls --deleted")]
 pub(crate) struct UndeleteArgs {
-    /// The file's name
+    /// The name of the file
     name: OsString,
-    /// Which version, from symbolon versions
+    /// The version to bring back; `symbolon versions` lists them
     #[arg(long, value_name = "NUMBER")]
     number: Option<u64>,
 }

@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repairer_reads_and_a_lister_does_not() {
+    fn a_repairer_reads_and_a_storer_does_not() {
         let terms = terms();
         let judged = |set| {
             let verified = of_object(vec![Caveat::Abilities { set }]).verify(&CHAIN).unwrap();
@@ -303,7 +303,7 @@ mod tests {
         };
         assert_eq!(judged(ability::READ), Ok(()));
         assert_eq!(judged(ability::REPAIR), Ok(()));
-        assert_eq!(judged(ability::LIST | ability::STORE), Err(GrantError::NotAllowed));
+        assert_eq!(judged(ability::VERIFY | ability::STORE), Err(GrantError::NotAllowed));
     }
 
     #[test]

@@ -8,15 +8,15 @@ use symbolon_protocol::{
         manifest::{Codec, MaskMode},
     },
     custody::{
-        self, Capsule, CustodyTerms, DeliveryKey, DeliverySecret, Release, Share, VaultKey,
-        VaultSecret,
+        self, Capsule, CustodyAcceptance, CustodyTerms, DeliveryKey, DeliverySecret, Release,
+        Share, VaultKey, VaultSecret,
     },
     grant::{Grant, mandate},
     id::{Hash, ListingId, NodeId, ObjectId, OrderId, VaultId},
     identity::Identity,
     ledger::{
         rows::{Listings, Nodes, Order, OrderState, Orders, PublicRef, Terms},
-        transaction::{Action, CustodyAcceptance},
+        transaction::Action,
     },
     wire::storage::{Refusal, RefusalCode, Request, Response},
 };

@@ -231,6 +231,21 @@ async fn a_hundred_thousand_shards_are_proven_over_a_slow_line_in_three_question
     is_little(&far.proven_epoch().await);
     assert_eq!((far.row().passed, far.row().missed), (7, 0));
     node.stop().await;
+
+    // So is one with other rows under the hash that is the ledger's: its proof is refused.
+    let store = Shards::open(there.path()).unwrap();
+    let head = store.view_slots(|view| Ok(view.head())).unwrap().unwrap();
+    let other: Vec<_> = slots.iter().rev().copied().collect();
+    store.set_slots(head, &other).unwrap();
+    drop(store);
+    far.turn(Vec::new()).await;
+    far.ledger.take_asked(node_id());
+    let node = far.node().await;
+    far.world.pass(EPOCH_MS / 2).await;
+    let asked = far.ledger.take_asked(node_id());
+    assert_eq!(asked.iter().filter(|asked| asked.what == "slots").count(), 100);
+    assert_eq!(far.row().passed_epoch, Some(far.ledger.chain().epoch));
+    node.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

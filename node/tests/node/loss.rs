@@ -190,3 +190,21 @@ async fn a_deal_that_ends_without_a_shard_leaves_it_unpaid() {
     second.stop().await;
     node.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_has_one_node_at_a_time() {
+    let world = World::new().await;
+    let node = world.node().await;
+    let second = world.start(world.options("node"), world.host.clone()).await.err().unwrap();
+    assert!(second.is_in_use(), "{second}");
+    assert!(!second.is_disk_full() && !second.is_loss());
+    node.stop().await;
+    world.start(world.options("node"), world.host.clone()).await.unwrap().stop().await;
+}
+
+#[test]
+fn a_full_disk_is_known_as_one() {
+    let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+    let full = NodeError::from(symbolon_store::StoreError::Full(full));
+    assert!(full.is_disk_full() && !full.is_in_use() && !full.is_loss(), "{full}");
+}

@@ -4,12 +4,12 @@ use alloc::vec::Vec;
 
 use ed25519_dalek::SigningKey;
 
-use super::{CustodyError, Share, VaultKey};
+use super::{CustodyAcceptance, CustodyError, Share, VaultKey};
 use crate::{
     codec::Encode,
+    envelope,
     id::{AccountId, ChainId, Hash, NodeId, VaultId},
-    identity::{envelope, signature},
-    ledger::transaction::CustodyAcceptance,
+    signature,
 };
 
 /// One share of one vault at one node: what the owner signs, the node signs back, and the sealed

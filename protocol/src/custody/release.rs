@@ -10,10 +10,10 @@ use curve25519_dalek::{
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{
-    Capsule, CustodyError, DeliveryKey, DeliverySecret, Point, Release, Share, VaultKey,
-    capsule::key_point, curve, sharing::check_index,
+    Capsule, CustodyError, DeliveryKey, DeliverySecret, Point, PostedRelease, Release, Share,
+    VaultKey, capsule::key_point, curve, sharing::check_index,
 };
-use crate::{codec::Encode, id::Hash, ledger::rows::PostedRelease};
+use crate::{codec::Encode, id::Hash};
 
 /// What a custodian is asked to release: everything comes from the ledger's rows of the order, its
 /// listing and its vault.

@@ -13,8 +13,8 @@ use super::{Caveat, Grant, GrantError, Link, ability};
 use crate::{
     codec::Encode,
     id::{AccountId, ChainId, Hash, LinkId, PeerId},
-    identity::signature,
     limits::{GRANT_BYTES_MAX, GRANT_LINKS_MAX},
+    signature,
 };
 
 /// A chain whose form and signatures hold. What it allows is still to be asked.

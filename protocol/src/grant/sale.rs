@@ -34,10 +34,7 @@ pub fn mandate(
     object: ObjectId,
     entropy: &[u8; 32],
 ) -> Result<Link, GrantError> {
-    let caveats = alloc::vec![
-        Caveat::Object { object },
-        Caveat::Abilities { set: ability::READ | ability::HEAD },
-    ];
+    let caveats = alloc::vec![Caveat::Object { object }, Caveat::Abilities { set: ability::READ },];
     let grant = Grant::issue(chain, seller, (*authority).into(), caveats, entropy)?;
     grant.links.into_iter().next().ok_or(GrantError::NotAMandate)
 }
@@ -197,7 +194,7 @@ mod tests {
         }
         for bad in [
             Caveat::Object { object: ObjectId([9; 16]) },
-            Caveat::Abilities { set: ability::HEAD },
+            Caveat::Abilities { set: ability::VERIFY },
             Caveat::NotAfter { time_ms: u64::MAX },
             Caveat::NotBefore { time_ms: 0 },
             Caveat::Cells { first: 0, end: 1 },

@@ -11,15 +11,13 @@ use super::{Caveat, Grant, GrantError, VerifiedGrant};
 use crate::{
     codec::{Decode, DecodeError, Encode},
     content::Manifest,
+    envelope,
     id::{ChainId, Hash},
-    identity::{
-        Recipient, RecipientError, envelope,
-        text::{self, TextError},
-    },
+    identity::{Recipient, RecipientError},
     record,
+    text::{TextError, TextForm},
 };
 
-const PREFIX: &str = "grant";
 const BOX_INFO: &[u8] = b"symbolon 2026 grant key box v1";
 const BOX_BYTES: usize = 32 + envelope::OVERHEAD_BYTES;
 
@@ -73,6 +71,9 @@ pub enum TokenError {
 }
 
 impl GrantToken {
+    /// Its text form.
+    pub const FORM: TextForm = TextForm { prefix: "grant", length_max: 4096 };
+
     /// Begins a chain and packs it: an owner shares a file.
     pub fn issue(
         chain: ChainId,
@@ -151,12 +152,12 @@ impl GrantToken {
     /// When a token was put together by hand and is larger than any verified one.
     #[must_use]
     pub fn to_text(&self) -> String {
-        text::encode(PREFIX, &self.to_bytes())
+        Self::FORM.encode(&self.to_bytes())
     }
 
     /// Reads and verifies a text.
     pub fn parse(text: &str) -> Result<Self, TokenError> {
-        let bytes = text::decode(PREFIX, text)?;
+        let bytes = Self::FORM.decode(text)?;
         if let Some(version) = bytes.first().copied().filter(|version| *version != 1) {
             return Err(TokenError::Version { version });
         }

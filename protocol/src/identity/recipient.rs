@@ -5,17 +5,12 @@ use alloc::string::String;
 use ed25519_dalek::SigningKey;
 use thiserror::Error;
 
-use super::{
-    signature,
-    text::{self, TextError},
-};
 use crate::{
     codec::{Decode, DecodeError, Encode},
     id::{AccountId, Hash, PeerId},
-    record,
+    record, signature,
+    text::{TextError, TextForm},
 };
-
-const PREFIX: &str = "recipient";
 
 record! {
     /// The public side of an identity. The account vouches for the other two keys.
@@ -55,6 +50,9 @@ pub enum RecipientError {
 }
 
 impl Recipient {
+    /// Its text form.
+    pub const FORM: TextForm = TextForm { prefix: "recipient", length_max: 4096 };
+
     /// Makes one.
     #[must_use]
     pub fn sign(account: &SigningKey, access: PeerId, wrap: [u8; 32]) -> Self {
@@ -76,12 +74,12 @@ impl Recipient {
     /// The text others are given.
     #[must_use]
     pub fn to_text(&self) -> String {
-        text::encode(PREFIX, &self.to_bytes())
+        Self::FORM.encode(&self.to_bytes())
     }
 
     /// Reads and verifies a text.
     pub fn parse(text: &str) -> Result<Self, RecipientError> {
-        let bytes = text::decode(PREFIX, text)?;
+        let bytes = Self::FORM.decode(text)?;
         if let Some(version) = bytes.first().copied().filter(|version| *version != 1) {
             return Err(RecipientError::Version { version });
         }
@@ -119,7 +117,7 @@ mod tests {
         }
         let later = Recipient { version: 2, ..recipient };
         assert_eq!(Recipient::parse(&later.to_text()), Err(RecipientError::Version { version: 2 }));
-        let short = text::encode(PREFIX, &[1, 2, 3]);
+        let short = Recipient::FORM.encode(&[1, 2, 3]);
         assert!(matches!(Recipient::parse(&short), Err(RecipientError::Layout(_))));
     }
 }

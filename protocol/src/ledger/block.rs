@@ -9,9 +9,9 @@ use crate::{
     choice,
     codec::Encode,
     id::{AccountId, ChainId, DealId, Hash, LinkId, ListingId, NodeId, OrderId},
-    identity::signature::{self, SignatureError},
     ledger::{Params, rows::HoldKey, signing, transaction::Transaction},
     record,
+    signature::{self, SignatureError},
 };
 
 record! {

@@ -17,13 +17,13 @@ use crate::{
         account, beacon,
         block::{Event, Facts, Genesis},
         books::Books,
-        epoch, market, release, root,
+        epoch, listing, order, revocation, root,
         rows::{AwaitBeacon, Chain, Chains, Nothing, OrdersDue, Seen, SeenTable, SeenUntil, Table},
         state::{MemoryState, State, StateExt, Update},
         status::Status,
         storage,
         transaction::{Action, Transaction},
-        tree,
+        tree, vault,
     },
     limits::{BLOCK_BYTES_MAX, EVENTS_FULL, TRANSACTION_BYTES_MAX},
 };
@@ -105,8 +105,10 @@ struct Checked {
 enum Effect {
     Account(account::Effect),
     Epoch(epoch::Effect),
-    Market(market::Effect),
-    Release(release::Effect),
+    Vault(vault::Opened),
+    Listing(listing::Effect),
+    Order(order::Effect),
+    Revoke(revocation::Revoked),
     Root(root::Effect),
     Storage(storage::Effect),
 }
@@ -181,8 +183,8 @@ impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
         chain.time_ms = facts.time_ms;
         chain.beacon = beacon::next(&chain.beacon, &facts.reveal);
         chain.onion = facts.onion_next.unwrap_or(facts.reveal);
-        release::overdue(&mut books, parent_ms);
-        market::pick_previews(&mut books);
+        order::overdue(&mut books, parent_ms);
+        listing::pick_previews(&mut books);
         forget_seen(&mut books);
         epoch::turn(&mut books);
         Ok(Self { state, books, bytes: 0 })
@@ -347,25 +349,25 @@ fn validate_action<S: State + ?Sized>(
             epoch::check(books, sender, *epoch, leaves).map(Effect::Epoch)
         }
         Action::OpenVault { vault, key, custodians } => {
-            market::check_vault(books, sender, *vault, key, custodians).map(Effect::Market)
+            vault::check(books, sender, *vault, key, custodians).map(Effect::Vault)
         }
         Action::List { listing, terms } => {
-            market::check_list(books, sender, *listing, terms).map(Effect::Market)
+            listing::check_list(books, sender, *listing, terms).map(Effect::Listing)
         }
         Action::Preview { listing, preview } => {
-            market::check_preview(books, sender, *listing, preview).map(Effect::Market)
+            listing::check_preview(books, sender, *listing, preview).map(Effect::Listing)
         }
         Action::EndListing { listing } => {
-            market::check_end_listing(books, sender, *listing).map(Effect::Market)
+            listing::check_end_listing(books, sender, *listing).map(Effect::Listing)
         }
-        Action::Order { .. } => market::check_order(books, sender, action).map(Effect::Market),
+        Action::Order { .. } => order::check_order(books, sender, action).map(Effect::Order),
         Action::PostRelease { order, release } => {
-            release::check_release(books, sender, *order, release).map(Effect::Release)
+            order::check_release(books, sender, *order, release).map(Effect::Order)
         }
         Action::Acknowledge { order, custodians } => {
-            release::check_acknowledge(books, sender, *order, custodians).map(Effect::Release)
+            order::check_acknowledge(books, sender, *order, custodians).map(Effect::Order)
         }
-        Action::Revoke { link } => release::check_revoke(books, sender, *link).map(Effect::Release),
+        Action::Revoke { link } => revocation::check(books, sender, *link).map(Effect::Revoke),
         Action::SetRoot { expected_version, blob } => {
             root::check(books, sender, *expected_version, blob).map(Effect::Root)
         }
@@ -383,8 +385,10 @@ fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, checked: Checked) {
     match effect {
         Effect::Account(effect) => account::apply(books, effect),
         Effect::Epoch(effect) => epoch::apply(books, effect),
-        Effect::Market(effect) => market::apply(books, effect),
-        Effect::Release(effect) => release::apply(books, effect),
+        Effect::Vault(opened) => vault::apply(books, opened),
+        Effect::Listing(effect) => listing::apply(books, effect),
+        Effect::Order(effect) => order::apply(books, effect),
+        Effect::Revoke(revoked) => revocation::apply(books, revoked),
         Effect::Root(effect) => root::apply(books, effect),
         Effect::Storage(effect) => storage::apply(books, effect),
     }

@@ -9,7 +9,7 @@ use crate::{
     choice,
     codec::{Decode, Encode, Reader},
     content::Manifest,
-    custody::{Capsule, DeliveryKey, Point, VaultKey},
+    custody::{Capsule, DeliveryKey, PostedRelease, VaultKey},
     describe::TableDescription,
     grant::Link,
     id::{
@@ -585,19 +585,6 @@ record! {
         pub due_ms: u64,
         /// Releases on the ledger: `U` and `V` by custodian index.
         pub releases: Vec<PostedRelease>,
-    }
-}
-
-record! {
-    /// A verified release that stands on the ledger.
-    #[derive(Copy)]
-    pub struct PostedRelease {
-        /// Which custodian, from 1.
-        pub index: u8,
-        /// `U`.
-        pub u: Point,
-        /// `V`.
-        pub v: Point,
     }
 }
 

@@ -7,18 +7,18 @@ use ed25519_dalek::SigningKey;
 use crate::{
     amount::Amount,
     choice,
-    custody::{DeliveryKey, Release, VaultKey},
+    custody::{CustodyAcceptance, DeliveryKey, Release, VaultKey},
     id::{
         AccountId, ChainId, DealId, Hash, LinkId, ListingId, NodeId, ObjectId, OrderId, PeerId,
         TransactionId, VaultId,
     },
-    identity::signature::{self, SignatureError},
     ledger::{
         rows::{Access, PublicRef, Terms},
         signing,
     },
     proof::LeafProof,
     record,
+    signature::{self, SignatureError},
 };
 
 record! {
@@ -77,18 +77,6 @@ record! {
         /// Until when the deal must be opened, in milliseconds since the Unix epoch.
         pub expires_ms: u64,
         /// By the node, over chain, terms and everything above.
-        pub signature: [u8; 64],
-    }
-}
-
-record! {
-    /// A node's word that it keeps one share of a vault's secret, checked against the commitments.
-    pub struct CustodyAcceptance {
-        /// Who accepts.
-        pub node: NodeId,
-        /// Which share, from 1.
-        pub index: u8,
-        /// By the node, over chain, vault, owner, commitments and index.
         pub signature: [u8; 64],
     }
 }

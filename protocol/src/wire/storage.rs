@@ -6,11 +6,11 @@ use alloc::{string::String, vec::Vec};
 use crate::{
     amount::Amount,
     choice,
-    custody::{Release, VaultKey},
+    custody::{CustodyAcceptance, Release, VaultKey},
     deletion::DeletionReceipt,
     grant::Grant,
     id::{AccountId, ChainId, DealId, Hash, NodeId, OrderId, VaultId},
-    ledger::transaction::{Acceptance, CustodyAcceptance, DealTerms},
+    ledger::transaction::{Acceptance, DealTerms},
     record,
 };
 

@@ -4,12 +4,13 @@ use serde_json::{Value, json};
 use symbolon_protocol::{
     Decode, Encode,
     custody::{
-        Capsule, CustodyTerms, DeliveryKey, DeliverySecret, Release, ReleaseRequest, Share,
-        VaultKey, VaultSecret, combine, label, listing_key, release_context, share,
+        Capsule, CustodyAcceptance, CustodyTerms, DeliveryKey, DeliverySecret, Release,
+        ReleaseRequest, Share, VaultKey, VaultSecret, combine, label, listing_key, release_context,
+        share,
     },
+    envelope,
     id::{AccountId, ChainId, Hash, ListingId, NodeId, OrderId, VaultId, hex},
-    identity::{Identity, envelope},
-    ledger::transaction::CustodyAcceptance,
+    identity::Identity,
 };
 
 use crate::{array, bytes, number, outcome, replay};

@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use symbolon_protocol::{
     Encode,
     custody::{
-        Capsule, CustodyTerms, DeliveryKey, DeliverySecret, Release, ReleaseRequest, Share,
-        VaultKey, VaultSecret, listing_key, share,
+        Capsule, CustodyAcceptance, CustodyTerms, DeliveryKey, DeliverySecret, Release,
+        ReleaseRequest, Share, VaultKey, VaultSecret, listing_key, share,
     },
+    envelope,
     id::{AccountId, ChainId, Hash, ListingId, NodeId, OrderId, VaultId, hex},
-    identity::{Identity, envelope},
-    ledger::transaction::CustodyAcceptance,
+    identity::Identity,
 };
 
 use crate::{custody, replay};

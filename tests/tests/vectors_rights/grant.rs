@@ -7,9 +7,10 @@ use symbolon_protocol::{
         Manifest, Scheme,
         manifest::{Codec, MaskMode},
     },
+    envelope,
     grant::{Access, Caveat, Grant, GrantToken, Link, Sale, ability, mandate, sale_link},
     id::{AccountId, ChainId, Hash, LinkId, ObjectId, OrderId, PeerId, hex, unhex},
-    identity::{Identity, envelope, text},
+    identity::{Identity, Recipient},
 };
 
 use crate::{array, bytes, number, outcome, replay, text as field_text};
@@ -43,7 +44,7 @@ fn usual() -> Grant {
     chain(&[
         vec![
             Caveat::Object { object: OBJECT },
-            Caveat::Abilities { set: ability::READ | ability::HEAD },
+            Caveat::Abilities { set: ability::READ | ability::VERIFY },
             Caveat::NotBefore { time_ms: 1_000 },
         ],
         vec![Caveat::NotAfter { time_ms: 2_000 }, Caveat::NodeReads { count: 9 }],
@@ -334,7 +335,7 @@ fn other_wishes(change: Change<'_>) -> Vec<Value> {
     let both = able(ability::READ | ability::DELETE);
     vec![
         change("last moment", "the end is not in it", at(1_999), "ok"),
-        change("sizes", "a second ability of the set", able(ability::HEAD), "ok"),
+        change("verify", "a second ability of the set", able(ability::VERIFY), "ok"),
         change("delete", "not in the set", able(ability::DELETE), "NotAllowed"),
         change("read and delete", "all asked bits must be allowed", both, "NotAllowed"),
         change("no ability", "a request for nothing", able(0), "NotAllowed"),
@@ -388,9 +389,9 @@ fn token_cases() -> Vec<Value> {
     let mut stranger = case("stranger", "another's secret", &whole, "Sealed");
     stranger["wrap_secret"] = json!(hex(&*who(9).wrap_secret()));
     let swapped = format!("{}{}", &whole[..100], whole[100..].replacen('q', "p", 1));
-    let other_prefix = text::encode("recipient", &good.to_bytes());
+    let other_prefix = Recipient::FORM.encode(&good.to_bytes());
     let mixed = whole.replacen('q', "Q", 1);
-    let short = text::encode("grant", &unhex("0102").unwrap());
+    let short = GrantToken::FORM.encode(&unhex("0102").unwrap());
     let mut aad = LEDGER.to_bytes();
     good.verify().unwrap().digest().encode(&mut aad);
     manifest.encode(&mut aad);

@@ -112,13 +112,13 @@ fn limit_cases() -> Vec<Value> {
         good("eight links", "as many as a chain has, and 36 revocations", &eight),
         good("2048 bytes", "as large as a chain may be", &sized(2048)),
         good("as deep as allowed", "two links below a depth of two", &deep(2)),
-        good("every ability", "all seven bits", &known),
+        good("every ability", "all five bits", &known),
         case("2049 bytes", "one too many", &sized(2049).to_bytes(), "Decode.TooMany"),
         case("links that do not come", "eight are said", &bare, "Decode.Short"),
         edit("nine links", "one too many", &eight, "Decode.TooMany", &|grant| {
             grant.links.push(link(who(9).peer()));
         }),
-        edit("an ability without a meaning", "bit 7", &known, "UnknownAbility", &|grant| {
+        edit("an ability without a meaning", "bit 5", &known, "UnknownAbility", &|grant| {
             grant.links[0].caveats[0] = Caveat::Abilities { set: ability::ALL + 1 };
         }),
         edit("a link too deep", "three below a depth of two", &deep(2), "TooDeep", &|grant| {
@@ -262,7 +262,7 @@ fn quota_cases() -> Vec<Value> {
             "NotYet",
         ),
         make("owner before peer", "neither is right", &plain, stranger, "NotOwner"),
-        make("an unknown ability beside a known one", "bit 7", &plain, unknown, "NotAllowed"),
+        make("an unknown ability beside a known one", "bit 5", &plain, unknown, "NotAllowed"),
         make(
             "an empty range of an unlimited grant",
             "no cells are asked",
@@ -329,7 +329,7 @@ fn sale_cases() -> Vec<Value> {
         let issued = Grant::issue(&LEDGER, &who(0).account_key(), audience, caveats, &[1; 32]);
         issued.unwrap().links.remove(0)
     };
-    let usual = issue(authority.into(), named(ability::READ | ability::HEAD));
+    let usual = issue(authority.into(), named(ability::READ | ability::VERIFY));
     let case = |name: &str, why: &str, mandate: &Link, outcome: &str| {
         let link = sale_link(&LEDGER, &seller, &usual, &ledger.account_key(), &sale).unwrap();
         let own =
@@ -414,7 +414,7 @@ fn sale_cases() -> Vec<Value> {
             Caveat::Object { object: ObjectId([8; 16]) },
             no,
         ),
-        only("no reading", "only sizes", &[reads[0].clone(), set(ability::HEAD)]),
+        only("no reading", "only verifying", &[reads[0].clone(), set(ability::VERIFY)]),
         only(
             "storing",
             "at the seller's cost",

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 use symbolon_protocol::{
-    Encode,
+    Encode, envelope,
+    grant::GrantToken,
     id::{ChainId, ListingId, OrderId, VaultId, hex},
-    identity::{Identity, Phrase, Recipient, envelope, keyfile, text},
+    identity::{Identity, Phrase, Recipient, keyfile},
 };
 
 use crate::{array, bytes, outcome, replay, text as field_text};
@@ -196,7 +197,7 @@ fn recipient_cases() -> Vec<Value> {
         case(
             "a grant",
             "another kind of text",
-            text::encode("grant", &good.to_bytes()),
+            GrantToken::FORM.encode(&good.to_bytes()),
             "Text.Prefix",
         ),
         case("nothing", "no text", String::new(), "Text.Form"),
@@ -204,7 +205,7 @@ fn recipient_cases() -> Vec<Value> {
         case(
             "short",
             "bytes are missing",
-            text::encode("recipient", &good.to_bytes()[..160]),
+            Recipient::FORM.encode(&good.to_bytes()[..160]),
             "Layout.Short",
         ),
     ]

@@ -19,6 +19,7 @@ use symbolon_protocol::{
     limits::{LIST_MAX, MESSAGE_BYTES_MAX},
     names::Change,
     preview::Preview,
+    text::TextError,
     wire::{
         ledger::{Request as LedgerRequest, Response as LedgerResponse},
         storage::{
@@ -334,7 +335,7 @@ fn tickets() {
                 assert_eq!(json!(ticket.address.addresses), case["addresses"]);
                 "ok".into()
             }
-            Err(TicketError::Kind { .. }) => "Kind".into(),
+            Err(TicketError::Text(TextError::Prefix { .. })) => "Kind".into(),
             Err(TicketError::Bytes(_)) => "Bytes".into(),
             Err(_) => "Text".into(),
         }

@@ -4,7 +4,7 @@ use ed25519_dalek::SigningKey;
 use symbolon_protocol::{
     Amount, Encode,
     content::{FileKey, Layout, Manifest, MaskMode, Scheme},
-    custody::{Release, VaultKey},
+    custody::{CustodyAcceptance, Release, VaultKey},
     deletion::DeletionReceipt,
     grant::{Caveat, Grant, Link, ability},
     id::{
@@ -15,7 +15,7 @@ use symbolon_protocol::{
         Status,
         block::{Block, Event, Facts, Header, Place, Reason, SignedHeader},
         rows::{Access, HoldKey},
-        transaction::{Acceptance, Action, CustodyAcceptance, DealTerms, Transaction},
+        transaction::{Acceptance, Action, DealTerms, Transaction},
     },
     preview::{Preview, PreviewCell},
     wire::{

@@ -27,39 +27,39 @@ when its length and time are; with --checksum when its content is, for which sma
 Nothing is removed on the other side without --delete, and not all of it from an empty folder unless
 --max-delete says how much may go.")]
 pub(crate) struct Args {
-    /// What is copied: a folder, or :NAME
+    /// The source: a local folder, or a stored folder written as :NAME
     source: OsString,
-    /// What becomes the same: :NAME, or a folder
+    /// The target: :NAME, or a local folder
     target: OsString,
-    /// Remove what the source does not have
+    /// Remove from the target what the source does not have
     #[arg(long)]
     delete: bool,
-    /// With --delete, remove at most this many, without asking
+    /// With --delete, remove at most this many files, without asking
     #[arg(long, value_name = "NUMBER", requires = "delete")]
     max_delete: Option<u64>,
-    /// Compare files by their content instead of length and time
+    /// Compare files by content instead of by size and time
     #[arg(long)]
     checksum: bool,
-    /// Leave alone what matches: *.tmp, build/, photos/**/raw
+    /// Skip files that match: *.tmp, build/, photos/**/raw
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<OsString>,
     /// Keep this many older versions of each file
     #[arg(long, value_name = "NUMBER")]
     keep: Option<u32>,
-    /// How long to keep it: 30d, 1y, 100epochs; 30d when nothing is said. What is stored already and ends
-    /// sooner, by more than a tenth, is stored anew
+    /// How long to pay for storage: 30d, 1y, 100epochs [default: 30d]. Files that are stored already and
+    /// whose term ends sooner, by more than a tenth, are stored again
     #[arg(long = "for", value_name = "TERM", value_parser = units::term)]
     term: Option<Term>,
-    /// Refuse to pay more than this, all-in
+    /// Do not pay more than this in total
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     max_cost: Option<Amount>,
-    /// Store it even where it would be out of reach too often
+    /// Store even when the nodes are offline too often to read it reliably
     #[arg(long)]
     accept_risk: bool,
-    /// Say what would be done, and do nothing
+    /// Show what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long, short)]
     yes: bool,
 }

@@ -311,7 +311,7 @@ fn mandates_must_let_the_ledger_sell_without_strings() {
         with(Caveat::NotBefore { time_ms: 0 }),
         with(Caveat::Cells { first: 0, end: 1 }),
         with(Caveat::NodeBytes { bytes: 1 }),
-        with(Caveat::Abilities { set: ability::HEAD }),
+        with(Caveat::Abilities { set: ability::VERIFY }),
         with(Caveat::Abilities { set: ability::READ | ability::DELETE }),
         with(Caveat::Staleness { max_ms: u64::MAX }),
         link(SELLER, ledger, {

@@ -8,7 +8,10 @@ use ed25519_dalek::SigningKey;
 use super::audit::audit;
 use crate::{
     amount::Amount,
-    custody::{self, CustodyTerms, DeliveryKey, DeliverySecret, Release, ReleaseRequest, VaultKey},
+    custody::{
+        self, CustodyAcceptance, CustodyTerms, DeliveryKey, DeliverySecret, Release,
+        ReleaseRequest, VaultKey,
+    },
     id::{
         AccountId, ChainId, DealId, Hash, ListingId, NodeId, ObjectId, OrderId, PeerId,
         TransactionId,
@@ -20,7 +23,7 @@ use crate::{
         rows::{Access, Accounts, Chain, Chains, Listings, Node, Nodes, Orders, Slots},
         state::{MemoryState, StateExt},
         tests::seller::{LICENCE, label_on, sharing, vault_id},
-        transaction::{Acceptance, Action, CustodyAcceptance, DealTerms, Transaction},
+        transaction::{Acceptance, Action, DealTerms, Transaction},
         tree,
     },
     proof::{self, LeafProof, ShardHasher},

@@ -1,30 +1,81 @@
-//! The market from a sale on: releases, settlement, refunds, revocation.
+//! Orders: placed, delivered, settled, refunded.
 
 use alloc::{boxed::Box, collections::BTreeSet, vec::Vec};
 
 use crate::{
     amount::Amount,
-    custody::{self, Release},
-    id::{AccountId, LinkId, NodeId, OrderId},
+    custody::{self, PostedRelease, Release},
+    grant,
+    id::{AccountId, NodeId, OrderId, PeerId},
     ledger::{
+        account::can_pay,
         block::{Event, Place, Reason},
         books::Books,
         params::BP,
         rows::{
-            HoldKey, Listings, Nodes, Nothing, Order, OrderState, Orders, OrdersDue, PostedRelease,
-            Revocation, Revocations, Table, Vaults,
+            Hold, HoldKey, Listing, ListingState, Listings, Nodes, Nothing, Order, OrderState,
+            Orders, OrdersDue, OrdersOf, Revocations, Table, Vaults,
         },
         state::State,
         status::Status,
+        transaction::Action,
     },
 };
 
-/// A checked action on an order, or a revocation.
+/// A checked action on an order.
 #[derive(Debug)]
 pub(super) enum Effect {
+    Order { id: OrderId, order: Box<Order>, seller: AccountId },
     Release { id: OrderId, order: Box<Order>, posted: PostedRelease, enough: bool },
     Settle { id: OrderId, order: Box<Order>, custodians: Vec<u8> },
-    Revoke { link: LinkId, by: AccountId },
+}
+
+pub(super) fn check_order<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    buyer: AccountId,
+    action: &Action,
+) -> Result<Effect, Status> {
+    let Action::Order { order: id, listing: of, holder, delivery, price, licence } = action else {
+        unreachable!("only orders come here");
+    };
+    let listing = books.get(Listings, of);
+    // No key stands twice in a grant, so a sale to these could not be signed.
+    let above = |listing: &Listing| {
+        *holder == PeerId::from(listing.seller) || *holder == PeerId::from(books.chain.authority)
+    };
+    if listing.as_ref().is_some_and(above) {
+        return Err(Status::BadField);
+    }
+    let context = custody::release_context(books.id(), id, of);
+    delivery.verify(&context).map_err(|_| Status::BadProof)?;
+    let listing = listing.ok_or(Status::UnknownListing)?;
+    if books.has(Orders, id) {
+        return Err(Status::Exists);
+    }
+    let terms = &listing.terms;
+    let mandate = grant::mandate_id(books.id(), &listing.seller, &terms.mandate);
+    let revoked = books.has(Revocations, &(mandate, listing.seller));
+    if listing.state == ListingState::Ended || revoked {
+        return Err(Status::ListingEnded);
+    }
+    if terms.price != *price || terms.licence != *licence {
+        return Err(Status::TermsChanged);
+    }
+    can_pay(books, &buyer, *price)?;
+    let now = books.now();
+    let order = Order {
+        listing: *of,
+        buyer,
+        holder: *holder,
+        delivery: delivery.clone(),
+        amount: *price,
+        state: OrderState::Paid,
+        ordered_ms: now,
+        access_until_ms: now.saturating_add(terms.access_ms),
+        due_ms: now.saturating_add(books.chain.params.delivery_ms),
+        releases: Vec::new(),
+    };
+    Ok(Effect::Order { id: *id, order: Box::new(order), seller: listing.seller })
 }
 
 pub(super) fn check_release<S: State + ?Sized>(
@@ -91,19 +142,9 @@ fn open(state: OrderState) -> bool {
     matches!(state, OrderState::Paid | OrderState::Delivered)
 }
 
-pub(super) fn check_revoke<S: State + ?Sized>(
-    books: &Books<'_, S>,
-    by: AccountId,
-    link: LinkId,
-) -> Result<Effect, Status> {
-    if books.has(Revocations, &(link, by)) {
-        return Err(Status::Exists);
-    }
-    Ok(Effect::Revoke { link, by })
-}
-
 pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, effect: Effect) {
     match effect {
+        Effect::Order { id, order, seller } => place(books, id, &order, seller),
         Effect::Release { id, mut order, posted, enough } => {
             assert!(order.state == OrderState::Paid, "releases are for paid orders");
             order.releases.push(posted);
@@ -113,12 +154,27 @@ pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, effect: Effect)
             books.put(Orders, &id, &order);
         }
         Effect::Settle { id, order, custodians } => settle(books, id, *order, &custodians),
-        Effect::Revoke { link, by } => {
-            let height = books.chain.height;
-            books.put(Revocations, &(link, by), &Revocation { height });
-            books.report(Event::Revoked { link, by });
-        }
     }
+}
+
+/// The price goes into escrow.
+fn place<S: State + ?Sized>(
+    books: &mut Books<'_, S>,
+    id: OrderId,
+    order: &Order,
+    seller: AccountId,
+) {
+    assert!(order.state == OrderState::Paid, "an order begins paid");
+    let before = books.account(&order.buyer).balance;
+    let hold = Hold { payer: order.buyer, payee: None, amount: order.amount, expires_ms: u64::MAX };
+    books.place_hold(HoldKey::Order { order: id }, &hold, Reason::Sale { order: id });
+    let paid: Option<Amount> = before.checked_sub(books.account(&order.buyer).balance);
+    assert!(paid == Some(order.amount), "the buyer pays the price");
+    books.put(OrdersDue, &(order.due_ms, id), &Nothing {});
+    books.put(OrdersOf, &(order.buyer, id), &Nothing {});
+    books.put(OrdersOf, &(seller, id), &Nothing {});
+    books.put(Orders, &id, order);
+    books.report(Event::OrderPaid { order: id });
 }
 
 /// The buyer can open the key now: the window begins.

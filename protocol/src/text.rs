@@ -12,8 +12,17 @@ use bech32::{
 };
 use thiserror::Error;
 
-/// Characters of one text at most: a grant of the largest size, its manifest and its key box.
-pub const TEXT_LENGTH_MAX: usize = 4096;
+/// One kind of text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextForm {
+    /// What it begins with, before the `1`.
+    pub prefix: &'static str,
+    /// Characters at most, up to [`TEXT_LENGTH_MAX`].
+    pub length_max: usize,
+}
+
+/// Characters of the longest text of any form.
+pub const TEXT_LENGTH_MAX: usize = 8192;
 
 /// Why a text is not what it should be.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -39,47 +48,51 @@ pub enum TextError {
     #[error("the text is damaged: its checksum does not match; was it copied whole?")]
     Damaged,
     /// Longer than any.
-    #[error("the text is {length} characters, at most {TEXT_LENGTH_MAX} are allowed")]
+    #[error("the text is {length} characters, at most {most} are allowed")]
     TooLong {
         /// How long it is.
         length: usize,
+        /// How long it may be.
+        most: usize,
     },
 }
 
-/// The text of some bytes.
-///
-/// # Panics
-///
-/// When the prefix is none or the bytes do not fit in [`TEXT_LENGTH_MAX`]: both are this program's own.
-#[must_use]
-pub fn encode(prefix: &'static str, bytes: &[u8]) -> String {
-    let prefix = Hrp::parse(prefix).expect("prefixes are constants of this program");
-    bech32::encode_lower::<LongBech32m>(prefix, bytes)
-        .expect("what this program writes is bounded below the longest text")
-}
+impl TextForm {
+    /// The text of some bytes.
+    ///
+    /// # Panics
+    ///
+    /// When the prefix is none or the bytes do not fit into the longest text: both are this program's own.
+    #[must_use]
+    pub fn encode(&self, bytes: &[u8]) -> String {
+        let prefix = Hrp::parse(self.prefix).expect("prefixes are constants of this program");
+        bech32::encode_lower::<LongBech32m>(prefix, bytes)
+            .expect("what this program writes is bounded below the longest text")
+    }
 
-/// The bytes of a text. Only the one text of those bytes is accepted, in one case throughout.
-pub fn decode(prefix: &'static str, text: &str) -> Result<Vec<u8>, TextError> {
-    let text = text.trim();
-    if text.len() > TEXT_LENGTH_MAX {
-        return Err(TextError::TooLong { length: text.len() });
-    }
-    let form = TextError::Form { expected: prefix };
-    let unchecked = UncheckedHrpstring::new(text).map_err(|_| form.clone())?;
-    let found = unchecked.hrp().to_lowercase();
-    if found != prefix {
-        return Err(TextError::Prefix { found, expected: prefix });
-    }
-    let checked = CheckedHrpstring::new::<LongBech32m>(text).map_err(|error| match error {
-        CheckedHrpstringError::Checksum(ChecksumError::InvalidResidue(_)) => TextError::Damaged,
-        _ => form,
-    })?;
-    let bytes: Vec<u8> = checked.byte_iter().collect();
-    // The last character carries padding bits, which could say anything.
-    if encode(prefix, &bytes).eq_ignore_ascii_case(text) {
-        Ok(bytes)
-    } else {
-        Err(TextError::Damaged)
+    /// The bytes of a text. Only the one text of those bytes is accepted, in one case throughout.
+    pub fn decode(&self, text: &str) -> Result<Vec<u8>, TextError> {
+        let (text, expected) = (text.trim(), self.prefix);
+        if self.length_max < text.len() {
+            return Err(TextError::TooLong { length: text.len(), most: self.length_max });
+        }
+        let form = TextError::Form { expected };
+        let unchecked = UncheckedHrpstring::new(text).map_err(|_| form.clone())?;
+        let found = unchecked.hrp().to_lowercase();
+        if found != expected {
+            return Err(TextError::Prefix { found, expected });
+        }
+        let checked = CheckedHrpstring::new::<LongBech32m>(text).map_err(|error| match error {
+            CheckedHrpstringError::Checksum(ChecksumError::InvalidResidue(_)) => TextError::Damaged,
+            _ => form,
+        })?;
+        let bytes: Vec<u8> = checked.byte_iter().collect();
+        // The last character carries padding bits, which could say anything.
+        if self.encode(&bytes).eq_ignore_ascii_case(text) {
+            Ok(bytes)
+        } else {
+            Err(TextError::Damaged)
+        }
     }
 }
 
@@ -107,23 +120,26 @@ mod tests {
 
     use super::*;
 
+    const GRANT: TextForm = TextForm { prefix: "grant", length_max: 4096 };
+    const RECIPIENT: TextForm = TextForm { prefix: "recipient", length_max: 4096 };
+
     #[test]
     fn what_is_wrong_is_said() {
-        let text = encode("grant", &[7; 40]);
+        let text = GRANT.encode(&[7; 40]);
         assert!(text.starts_with("grant1"));
-        assert_eq!(decode("grant", &text), Ok([7; 40].to_vec()));
-        assert_eq!(decode("grant", &format!(" {}\n", text.to_uppercase())), Ok([7; 40].to_vec()));
+        assert_eq!(GRANT.decode(&text), Ok([7; 40].to_vec()));
+        assert_eq!(GRANT.decode(&format!(" {}\n", text.to_uppercase())), Ok([7; 40].to_vec()));
         assert_eq!(
-            decode("recipient", &text),
+            RECIPIENT.decode(&text),
             Err(TextError::Prefix { found: "grant".to_string(), expected: "recipient" })
         );
-        assert_eq!(decode("grant", &text[..text.len() - 1]), Err(TextError::Damaged));
-        assert_eq!(decode("grant", "hello"), Err(TextError::Form { expected: "grant" }));
-        assert_eq!(decode("grant", ""), Err(TextError::Form { expected: "grant" }));
+        assert_eq!(GRANT.decode(&text[..text.len() - 1]), Err(TextError::Damaged));
+        assert_eq!(GRANT.decode("hello"), Err(TextError::Form { expected: "grant" }));
+        assert_eq!(GRANT.decode(""), Err(TextError::Form { expected: "grant" }));
         let mixed = text.replace('q', "Q");
-        assert_eq!(decode("grant", &mixed), Err(TextError::Form { expected: "grant" }));
+        assert_eq!(GRANT.decode(&mixed), Err(TextError::Form { expected: "grant" }));
         let long = "q".repeat(5000);
-        assert_eq!(decode("grant", &long), Err(TextError::TooLong { length: 5000 }));
+        assert_eq!(GRANT.decode(&long), Err(TextError::TooLong { length: 5000, most: 4096 }));
     }
 
     #[test]
@@ -139,7 +155,7 @@ mod tests {
             )
             .chars()
             .collect();
-            found += usize::from(decode("grant", &text).is_ok());
+            found += usize::from(GRANT.decode(&text).is_ok());
         }
         assert_eq!(found, 1);
     }
@@ -147,16 +163,16 @@ mod tests {
     proptest! {
         #[test]
         fn texts_go_there_and_back(bytes in prop::collection::vec(any::<u8>(), 0..2400)) {
-            prop_assert_eq!(decode("grant", &encode("grant", &bytes)), Ok(bytes));
+            prop_assert_eq!(GRANT.decode(&GRANT.encode(&bytes)), Ok(bytes));
         }
 
         #[test]
         fn one_changed_character_is_found(place in any::<prop::sample::Index>(), other in "[02-9ac-hj-np-z]") {
-            let mut text = encode("grant", &[3; 60]);
+            let mut text = GRANT.encode(&[3; 60]);
             let place = 6 + place.index(text.len() - 6);
             prop_assume!(text[place..=place] != other);
             text.replace_range(place..=place, &other);
-            prop_assert_eq!(decode("grant", &text), Err(TextError::Damaged));
+            prop_assert_eq!(GRANT.decode(&text), Err(TextError::Damaged));
         }
     }
 }

@@ -1,0 +1,158 @@
+//! Listings: what is for sale, on which terms, and its preview.
+
+use alloc::boxed::Box;
+
+use crate::{
+    codec::Encode,
+    custody, grant,
+    id::{AccountId, Hash, ListingId},
+    ledger::{
+        block::Event,
+        books::Books,
+        params::Params,
+        range::Offer,
+        rows::{
+            AwaitBeacon, Listing, ListingState, Listings, Nothing, PublicRef, Revocations, Table,
+            Terms, Vaults,
+        },
+        signing,
+        state::State,
+        status::Status,
+    },
+};
+
+/// Bytes of a listing's mandate at most: a grant has 2 KiB, and the sale's link and those of the
+/// buyer's own people follow.
+const MANDATE_BYTES_MAX: usize = 512;
+
+/// A checked action on a listing.
+#[derive(Debug)]
+pub(super) enum Effect {
+    List {
+        id: ListingId,
+        listing: Box<Listing>,
+    },
+    /// The listing is as it says now.
+    Change {
+        id: ListingId,
+        listing: Box<Listing>,
+    },
+}
+
+pub(super) fn check_list<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    seller: AccountId,
+    id: ListingId,
+    terms: &Terms,
+) -> Result<Effect, Status> {
+    if !terms_in_range(terms, &books.chain.params) {
+        return Err(Status::BadField);
+    }
+    let (authority, object) = (&books.chain.authority, &terms.manifest.object);
+    let mandate = grant::verify_mandate(books.id(), &seller, &terms.mandate, authority, object)
+        .map_err(|_| Status::BadProof)?;
+    if books.has(Revocations, &(mandate, seller)) {
+        return Err(Status::BadProof);
+    }
+    let label = custody::label(books.id(), &seller, &terms.vault, &terms.manifest.content_root);
+    terms.capsule.verify(&label).map_err(|_| Status::BadLabel)?;
+    let vault = books.get(Vaults, &terms.vault).ok_or(Status::UnknownVault)?;
+    if vault.owner != seller {
+        return Err(Status::NotYours);
+    }
+    if books.has(Listings, &id) {
+        return Err(Status::Exists);
+    }
+    let listing = Listing {
+        seller,
+        terms: terms.clone(),
+        state: ListingState::Open,
+        listed_ms: books.now(),
+        preview_seed: None,
+        preview: None,
+        sold: 0,
+    };
+    Ok(Effect::List { id, listing: Box::new(listing) })
+}
+
+fn terms_in_range(terms: &Terms, params: &Params) -> bool {
+    let offer = Offer {
+        title: &terms.title,
+        access_ms: terms.access_ms,
+        window_ms: terms.window_ms,
+        splits: &terms.splits,
+        preview_cells: terms.preview_cells,
+        cells: terms.cells,
+    };
+    offer.check(params).is_ok()
+        && terms.mandate.to_bytes().len() <= MANDATE_BYTES_MAX
+        && terms.manifest.layout().is_ok_and(|layout| layout.cells() == terms.cells)
+}
+
+pub(super) fn check_preview<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    sender: AccountId,
+    id: ListingId,
+    preview: &PublicRef,
+) -> Result<Effect, Status> {
+    let listing = books.get(Listings, &id);
+    if listing.as_ref().is_some_and(|listing| listing.terms.preview_cells == 0) {
+        return Err(Status::BadField);
+    }
+    let mut listing = listing.ok_or(Status::UnknownListing)?;
+    if listing.seller != sender {
+        return Err(Status::NotYours);
+    }
+    if listing.preview.is_some() {
+        return Err(Status::Exists);
+    }
+    if listing.preview_seed.is_none() {
+        return Err(Status::TooEarly);
+    }
+    listing.preview = Some(preview.clone());
+    Ok(Effect::Change { id, listing: Box::new(listing) })
+}
+
+pub(super) fn check_end_listing<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    sender: AccountId,
+    id: ListingId,
+) -> Result<Effect, Status> {
+    let mut listing = books.get(Listings, &id).ok_or(Status::UnknownListing)?;
+    if listing.seller != sender {
+        return Err(Status::NotYours);
+    }
+    if listing.state == ListingState::Ended {
+        return Err(Status::ListingEnded);
+    }
+    listing.state = ListingState::Ended;
+    Ok(Effect::Change { id, listing: Box::new(listing) })
+}
+
+pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, effect: Effect) {
+    match effect {
+        Effect::List { id, listing } => {
+            books.put(Listings, &id, &listing);
+            if 0 < listing.terms.preview_cells {
+                books.put(AwaitBeacon, &id, &Nothing {});
+            }
+        }
+        Effect::Change { id, listing } => books.put(Listings, &id, &listing),
+    }
+}
+
+/// Listings that were made before this block's beacon was known get the cells of their preview picked.
+pub(super) fn pick_previews<S: State + ?Sized>(books: &mut Books<'_, S>) {
+    for (id, _) in books.all(AwaitBeacon, &[AwaitBeacon::TAG]) {
+        let mut listing = books.get(Listings, &id).expect("what waits was listed");
+        assert!(listing.preview_seed.is_none(), "a preview is picked once");
+        listing.preview_seed = Some(preview_seed(&books.chain.beacon, &id));
+        books.put(Listings, &id, &listing);
+        books.remove(AwaitBeacon, &id);
+        books.report(Event::PreviewPicked { listing: id });
+    }
+}
+
+fn preview_seed(beacon: &Hash, listing: &ListingId) -> Hash {
+    signing::hash_parts("symbolon 2026 preview v1", &[beacon, listing])
+}

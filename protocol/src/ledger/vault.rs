@@ -1,0 +1,59 @@
+//! Vaults: keys that custodians hold in shares.
+
+use alloc::{collections::BTreeSet, vec::Vec};
+
+use crate::{
+    custody::{CustodyAcceptance, CustodyTerms, VaultKey},
+    id::{AccountId, NodeId, VaultId},
+    ledger::{
+        books::Books,
+        rows::{Node, Nodes, Vault, Vaults},
+        state::State,
+        status::Status,
+    },
+};
+
+/// A checked vault.
+#[derive(Debug)]
+pub(super) struct Opened {
+    id: VaultId,
+    vault: Vault,
+}
+
+pub(super) fn check<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    sender: AccountId,
+    id: VaultId,
+    key: &VaultKey,
+    custodians: &[CustodyAcceptance],
+) -> Result<Opened, Status> {
+    let nodes: Vec<NodeId> = custodians.iter().map(|accepted| accepted.node).collect();
+    let distinct: BTreeSet<&NodeId> = nodes.iter().collect();
+    let in_order = (1..).zip(custodians).all(|(index, accepted)| accepted.index == index);
+    if distinct.len() != nodes.len() || !in_order || key.verify(custodians.len()).is_err() {
+        return Err(Status::BadField);
+    }
+    let signed = |accepted: &CustodyAcceptance| {
+        let (chain, index, node) = (books.id(), accepted.index, &accepted.node);
+        CustodyTerms { chain, vault: &id, owner: &sender, key, index, node }
+            .verify_acceptance(accepted)
+            .is_ok()
+    };
+    let rows: Vec<Option<Node>> = nodes.iter().map(|node| books.get(Nodes, node)).collect();
+    let keeps_custody = |node: &Node| node.custody_key.is_some();
+    if !custodians.iter().all(signed) || !rows.iter().flatten().all(keeps_custody) {
+        return Err(Status::BadAcceptance);
+    }
+    if rows.iter().any(Option::is_none) {
+        return Err(Status::UnknownNode);
+    }
+    if books.has(Vaults, &id) {
+        return Err(Status::Exists);
+    }
+    let vault = Vault { owner: sender, key: key.clone(), custodians: nodes };
+    Ok(Opened { id, vault })
+}
+
+pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, Opened { id, vault }: Opened) {
+    books.put(Vaults, &id, &vault);
+}
