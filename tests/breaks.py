@@ -437,20 +437,22 @@ def reached(worker, program, place, name):
     return {"program": place, "name": name, "passes": passes, "seconds": seconds, "hits": numbers}
 
 
-def notices(worker, number, programs, tests, budget):
-    """The first program whose tests notice that a break is made; none, when all pass. Quick tests come first, and
-    of those that would take longer than the budget together only the quickest are asked."""
+def notices(worker, number, crate, programs, tests, budget):
+    """The first program whose tests notice that a break is made; none, when all pass. The crate's own tests and the
+    simulator come first, and quick ones before slow ones, for as long as the budget lasts."""
+    near = f"symbolon_{crate}", "simulation", crate
     groups, took = collections.defaultdict(list), collections.Counter()
-    for test in sorted(tests, key=lambda test: test["seconds"]):
+    for test in sorted(tests, key=lambda test: (programs[test["program"]][2] not in near, test["seconds"])):
         if test["passes"] and number in test["hits"]:
             if groups and budget < took.total() + test["seconds"]:
                 break
-            group = test["program"], test["seconds"] > 2
+            group = programs[test["program"]][2] not in near, test["program"], test["seconds"] > 2
             groups[group].append(test["name"])
             took[group] += test["seconds"]
-    for group in sorted(groups, key=took.get):
-        if not run(worker, programs[group[0]], groups[group], {"BREAK": str(number)}, 60 + 5 * took[group]):
-            return programs[group[0]][2]
+    for group in sorted(groups, key=lambda group: (group[0], took[group])):
+        program = programs[group[1]]
+        if not run(worker, program, groups[group], {"BREAK": str(number)}, 60 + 5 * took[group]):
+            return program[2]
     return None
 
 
@@ -483,7 +485,7 @@ def main():
     words.add_argument("--near", action="store_true", help="only with the tests of these crates themselves")
     words.add_argument("--only", metavar="TEXT", action="append", help="only breaks whose name contains it")
     words.add_argument("--budget", type=float, default=float("inf"), metavar="SECONDS",
-                       help="how long the tests for one break may take; the quickest come first (default: all)")
+                       help="how long the tests for one break may take together (default: as long as they do)")
     words.add_argument("--workers", type=int, default=2, help="test programs at once (default: 2)")
     options = words.parse_args()
     crates = options.crates.split(",")
@@ -506,7 +508,11 @@ def main():
     # What a smaller budget left unnoticed is tried again.
     left = [number for number, name in sorted(chosen.items()) if kept["by"].get(name) is None]
     tests, programs = kept["tests"], kept["programs"]
-    tried = at_once(options.workers, lambda *item: notices(*item, programs, tests, options.budget), left)
+
+    def tried_by(worker, number):
+        return notices(worker, number, names[number].split("/")[0], programs, tests, options.budget)
+
+    tried = at_once(options.workers, tried_by, left)
     for done, (number, by) in enumerate(tried, 1):
         kept["by"][names[number]] = by
         state.write_text(json.dumps(kept))
