@@ -32,6 +32,9 @@ use crate::{
 /// How long a custodian has to release.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long after an order was due a ledger that has not refunded it is waited for.
+const STANDS_STILL_MS: u64 = 60_000;
+
 /// How long to wait between two rounds of asking the custodians, in milliseconds.
 const ROUND_MS: u64 = 500;
 
@@ -277,6 +280,7 @@ impl Client {
         let secret = self.identity().delivery_secret(&self.ledger().chain(), id);
         let needed = vault.key.required();
         let capsule = &listing.terms.capsule;
+        let mut begun = None;
         loop {
             let asked = match placed.take().filter(|order| needed <= order.releases.len()) {
                 Some(order) => (order, Vec::new(), Vec::new()),
@@ -292,7 +296,15 @@ impl Client {
                 (point, posted.iter().map(|release| release.index).collect())
             } else if releases.len() < needed {
                 let (released, due_ms) = (releases.len(), order.due_ms);
-                if self.host().now_ms() > due_ms {
+                let ticks_ms = self.host().ticks_ms();
+                let (from_ms, time_ms) = match begun {
+                    Some(begun) => begun,
+                    None => *begun.insert((ticks_ms, self.ledger().recent_time_ms().await?)),
+                };
+                // Counted from the ledger's time, whatever this machine's clock shows. A ledger that goes on
+                // has refunded the order by then; this one stands still.
+                let now_ms = time_ms.saturating_add(ticks_ms - from_ms);
+                if due_ms.saturating_add(STANDS_STILL_MS) < now_ms {
                     return Err(ClientError::NotEnoughCustodians { released, needed, faults });
                 }
                 let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);

@@ -9,6 +9,7 @@ extern crate alloc;
 
 mod embedded;
 mod error;
+mod executor;
 mod port;
 mod remote;
 mod serve;
@@ -16,7 +17,8 @@ mod ticket;
 
 pub use embedded::{Embedded, Options};
 pub use error::LedgerError;
+pub use executor::Replica;
 pub use port::{BlockPage, Follow, Ledger, Outcome, RECENT, ROWS_MAX};
 pub use remote::Remote;
-pub use serve::answer;
+pub use serve::{Engine, answer};
 pub use ticket::{LedgerTicket, TicketError};

@@ -16,9 +16,11 @@ use symbolon_protocol::{
 };
 
 use crate::{
-    embedded::{Blocks, Embedded, Paths},
+    embedded::Embedded,
     error::LedgerError,
+    executor::{Blocks, Paths},
     remote::{Remote, RemoteBlocks},
+    serve::Engine,
 };
 
 /// Rows one scan gives at most, and keys one question may have.
@@ -112,7 +114,7 @@ impl Ledger {
     /// The header of the last block.
     pub async fn head(&self) -> Result<SignedHeader, LedgerError> {
         match self {
-            Self::Embedded(ledger) => ledger.reader().head().await,
+            Self::Embedded(ledger) => ledger.replica().head().await,
             Self::Remote(ledger) => ledger.head().await,
         }
     }
@@ -168,7 +170,7 @@ impl Ledger {
     ) -> Result<Vec<Option<T::Row>>, LedgerError> {
         let keys = keys.iter().map(T::key).collect();
         let values = match self {
-            Self::Embedded(ledger) => ledger.reader().values(keys).await?,
+            Self::Embedded(ledger) => ledger.replica().values(keys).await?,
             Self::Remote(ledger) => ledger.values_lately(keys).await?,
         };
         let rows = values.into_iter();
@@ -193,7 +195,7 @@ impl Ledger {
     ) -> Result<(Option<A::Row>, Option<B::Row>), LedgerError> {
         let keys = vec![A::key(first), B::key(second)];
         let values = match self {
-            Self::Embedded(ledger) => ledger.reader().values(keys).await?,
+            Self::Embedded(ledger) => ledger.replica().values(keys).await?,
             Self::Remote(ledger) => ledger.values_of_one_block(keys).await?,
         };
         let [first, second] = <[_; 2]>::try_from(values)
@@ -218,7 +220,7 @@ impl Ledger {
         let limit = limit.min(ROWS_MAX);
         let rows = match self {
             Self::Embedded(ledger) => {
-                ledger.reader().scan(prefix, after, limit, Paths::Without).await?.rows
+                ledger.replica().scan(prefix, after, limit, Paths::Without).await?.rows
             }
             Self::Remote(ledger) => ledger.scan(prefix, after, limit).await?,
         };
@@ -240,7 +242,7 @@ impl Ledger {
     ) -> Result<Vec<HistoryLine>, LedgerError> {
         let (before, limit) = (before.into(), limit.min(ROWS_MAX));
         match self {
-            Self::Embedded(ledger) => ledger.reader().history(*account, before, limit).await,
+            Self::Embedded(ledger) => ledger.replica().history(*account, before, limit).await,
             Self::Remote(ledger) => ledger.history(*account, before, limit).await,
         }
     }
@@ -248,7 +250,7 @@ impl Ledger {
     /// The ledger's signature under a sale: link 1 of its grant. Only while the order is not refunded.
     pub async fn sale(&self, order: &OrderId) -> Result<Link, LedgerError> {
         match self {
-            Self::Embedded(ledger) => Ok(ledger.reader().sale(*order).await?.0),
+            Self::Embedded(ledger) => Ok(ledger.sale(*order).await?.0),
             Self::Remote(ledger) => ledger.sale(*order).await,
         }
     }
@@ -257,7 +259,7 @@ impl Ledger {
     #[must_use]
     pub fn follow(&self, from_height: u64) -> Follow {
         let kind = match self {
-            Self::Embedded(ledger) => FollowKind::Embedded(ledger.follow(from_height, 0)),
+            Self::Embedded(ledger) => FollowKind::Embedded(ledger.replica().follow(from_height, 0)),
             Self::Remote(ledger) => FollowKind::Remote(Box::new(ledger.follow(from_height))),
         };
         Follow { kind, begun: None }
@@ -265,7 +267,7 @@ impl Ledger {
 
     async fn values(&self, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>, LedgerError> {
         match self {
-            Self::Embedded(ledger) => ledger.reader().values(keys).await,
+            Self::Embedded(ledger) => ledger.replica().values(keys).await,
             Self::Remote(ledger) => ledger.values(keys).await,
         }
     }

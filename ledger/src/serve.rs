@@ -10,7 +10,9 @@ use symbolon_net::{
     crowd::{Bounds, Group},
 };
 use symbolon_protocol::{
-    ledger::block::Block,
+    grant::Link,
+    id::{Hash, OrderId},
+    ledger::{block::Block, transaction::Transaction},
     wire::ledger::{Request, Response},
 };
 use tokio::{
@@ -20,14 +22,33 @@ use tokio::{
 };
 
 use crate::{
-    embedded::{Embedded, Paths},
     error::LedgerError,
-    port::{BlockPage, ROWS_MAX, Snapshot},
+    executor::{Paths, Replica},
+    port::{BlockPage, Outcome, ROWS_MAX, Snapshot},
 };
+
+/// What orders transactions, as those see it who serve it. Everything that is read comes from its replica,
+/// whoever orders.
+pub trait Engine: Clone + Send + Sync + 'static {
+    /// Has a transaction applied; answers once it is on disk, or refused.
+    fn submit(
+        &self,
+        transaction: Transaction,
+    ) -> impl Future<Output = Result<Outcome, LedgerError>> + Send;
+
+    /// Link 1 of an order's grant, and the hash of the block it is signed after.
+    fn sale(
+        &self,
+        order: OrderId,
+    ) -> impl Future<Output = Result<(Link, Hash), LedgerError>> + Send;
+
+    /// What is committed. It does not keep the engine running.
+    fn replica(&self) -> &Replica;
+}
 
 /// Answers everybody who calls an endpoint, until it is closed: so many at once, so many of one peer and from one
 /// address. Where there is no room, a connection on which nothing has moved for a while gives way.
-pub async fn answer(ledger: Embedded, endpoint: Endpoint) {
+pub async fn answer(ledger: impl Engine, endpoint: Endpoint) {
     let gate = Gate::new(CONNECTIONS);
     let mut connections = JoinSet::new();
     loop {
@@ -61,7 +82,7 @@ pub async fn answer(ledger: Embedded, endpoint: Endpoint) {
 }
 
 /// Answers a peer until its connection ends, or nothing has been asked for a while.
-async fn serve(ledger: Embedded, connection: Connection, pass: Arc<Pass>) {
+async fn serve(ledger: impl Engine, connection: Connection, pass: Arc<Pass>) {
     let follows = Arc::new(Semaphore::new(FOLLOWS_MAX));
     let mut answers = JoinSet::new();
     loop {
@@ -91,15 +112,15 @@ async fn serve(ledger: Embedded, connection: Connection, pass: Arc<Pass>) {
 }
 
 /// One request and where its answer goes.
-struct Asked {
-    ledger: Embedded,
+struct Asked<E> {
+    ledger: E,
     follows: Arc<Semaphore>,
     sender: Sender,
     /// The connection's place among the others.
     pass: Arc<Pass>,
 }
 
-impl Asked {
+impl<E: Engine> Asked<E> {
     async fn answer(mut self, mut receiver: Receiver) -> Result<(), NetError> {
         let request = match timeout(REQUEST, receiver.receive::<Request>()).await {
             Ok(Ok(request)) => request,
@@ -136,7 +157,7 @@ impl Asked {
             let message = format!("at most {FOLLOWS_MAX} follows on one connection");
             return self.sender.send(&Response::Refused { message }).await;
         };
-        let mut blocks = self.ledger.follow(height, events);
+        let mut blocks = self.ledger.replica().follow(height, events);
         // Only the reader's side is held from here on: a follower does not keep the engine running.
         drop(self.ledger);
         loop {
@@ -171,20 +192,20 @@ async fn send(sender: &mut Sender, response: &Response) -> Result<(), NetError> 
     }
 }
 
-async fn respond(ledger: &Embedded, request: Request) -> Result<Response, LedgerError> {
-    let reader = ledger.reader();
+async fn respond(ledger: &impl Engine, request: Request) -> Result<Response, LedgerError> {
+    let replica = ledger.replica();
     match request {
         Request::Submit { transaction } => {
             let outcome = ledger.submit(*transaction).await?;
             Ok(Response::Outcome { height: outcome.height, status: outcome.status })
         }
-        Request::Head => Ok(Response::Head { header: reader.head().await? }),
+        Request::Head => Ok(Response::Head { header: replica.head().await? }),
         Request::Rows { keys } => {
             if keys.is_empty() || ROWS_MAX < keys.len() {
                 let message = format!("1 to {ROWS_MAX} keys at once");
                 return Ok(Response::Refused { message });
             }
-            Ok(rows(reader.rows(keys, ROWS_BYTES_MAX).await?))
+            Ok(rows(replica.rows(keys, ROWS_BYTES_MAX).await?))
         }
         Request::Scan { prefix, after, limit } => {
             if prefix.is_empty() || prefix[0] == 0 {
@@ -192,14 +213,14 @@ async fn respond(ledger: &Embedded, request: Request) -> Result<Response, Ledger
                 return Ok(Response::Refused { message });
             }
             let limit = usize::try_from(limit).unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
-            Ok(rows(reader.scan(prefix, after, limit, Paths::With(ROWS_BYTES_MAX)).await?))
+            Ok(rows(replica.scan(prefix, after, limit, Paths::With(ROWS_BYTES_MAX)).await?))
         }
         Request::History { account, before, limit } => {
             let limit = usize::try_from(limit).unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
-            Ok(Response::History { lines: reader.history(account, before, limit).await? })
+            Ok(Response::History { lines: replica.history(account, before, limit).await? })
         }
         Request::Sale { order } => {
-            let (link, block) = reader.sale(order).await?;
+            let (link, block) = ledger.sale(order).await?;
             Ok(Response::Sale { link, block })
         }
         Request::Follow { .. } => unreachable!("follows are answered on their own"),

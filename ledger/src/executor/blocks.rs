@@ -14,7 +14,7 @@ use symbolon_protocol::{
     limits::EVENTS_PAGE,
 };
 
-use super::{Core, Reader, rows::disk};
+use super::{Replica, rows::disk};
 use crate::{error::LedgerError, port::BlockPage};
 
 /// Blocks by height, without their events: header and transactions as canonical bytes. The genesis is block 0.
@@ -110,12 +110,12 @@ pub(crate) struct Blocks {
     /// Whether a page of that block was given.
     begun: bool,
     tip: watch::Receiver<Arc<Block>>,
-    core: Arc<Core>,
+    replica: Replica,
 }
 
 impl Blocks {
-    pub(super) fn new(core: Arc<Core>, height: u64, known: u64) -> Self {
-        Self { height, known, begun: false, tip: core.tip.clone(), core }
+    pub(super) fn new(replica: Replica, height: u64, known: u64) -> Self {
+        Self { height, known, begun: false, tip: replica.inner.tip.clone(), replica }
     }
 
     pub(crate) async fn next(&mut self) -> Result<BlockPage, LedgerError> {
@@ -124,10 +124,7 @@ impl Blocks {
         let tip = self.tip.wait_for(reached).await.map_err(|_| LedgerError::Closed)?.clone();
         let mut page = match tip.header.header.height == height {
             true => cut(&tip, known),
-            false => {
-                let reader = Reader { core: self.core.clone() };
-                reader.read(move |read| page(read, height, known)).await?
-            }
+            false => self.replica.read(move |read| page(read, height, known)).await?,
         };
         if self.begun {
             page.begins = false;

@@ -1,4 +1,4 @@
-//! The database of an embedded ledger: its tables, and its rows as the rules read them.
+//! The database of a ledger: its tables, and its rows as the rules read them.
 
 use std::cell::RefCell;
 
@@ -35,18 +35,18 @@ impl Meta {
 
 /// The rows of one committed block. An error of the disk is remembered, as [`State`] asks, and found
 /// by [`Rows::checked`].
-pub(super) struct Rows {
+pub(crate) struct Rows {
     table: ReadOnlyTable<&'static [u8], &'static [u8]>,
     error: RefCell<Option<StorageError>>,
 }
 
 impl Rows {
-    pub(super) fn open(read: &ReadTransaction) -> Result<Self, LedgerError> {
+    pub(crate) fn open(read: &ReadTransaction) -> Result<Self, LedgerError> {
         Ok(Self { table: read.open_table(ROWS).map_err(disk)?, error: RefCell::new(None) })
     }
 
     /// `done`, unless the disk failed while it was made.
-    pub(super) fn checked<T>(&self, done: T) -> Result<T, LedgerError> {
+    pub(crate) fn checked<T>(&self, done: T) -> Result<T, LedgerError> {
         match self.error.borrow_mut().take() {
             Some(error) => Err(disk(error)),
             None => Ok(done),

@@ -1,0 +1,214 @@
+//! The sequencer: one task decides which transactions stand in the next block, in which order, and what time
+//! and beacon it has; it seals what the executor makes of them.
+
+use std::{future::pending, sync::Arc, time::Duration};
+
+use ed25519_dalek::SigningKey;
+use symbolon_net::Host;
+use symbolon_protocol::{
+    id::{AccountId, ChainId, Hash},
+    ledger::{
+        Params,
+        block::{Block, Facts, Genesis, Header, SignedHeader, transactions_root, validators_hash},
+        execute::{self, Executed},
+        state::Update,
+        transaction::Transaction,
+    },
+    limits::BLOCK_BYTES_MAX,
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
+
+use super::{onion::Onions, queue::Submission};
+use crate::{error::LedgerError, executor::Executor, port::Outcome};
+
+pub(super) struct Sequencer {
+    host: Host,
+    queue: mpsc::Receiver<Submission>,
+    // Did not fit into the block before.
+    held_over: Vec<Submission>,
+    // Travels to the blocking thread and back.
+    maker: Option<Maker>,
+    due_ms: Option<u64>,
+}
+
+/// What makes blocks.
+struct Maker {
+    executor: Executor,
+    onions: Onions,
+    key: Arc<SigningKey>,
+}
+
+/// What came of a batch.
+struct Made {
+    /// The block; `None` when nothing was applied and nothing was due.
+    block: Option<Block>,
+    /// Who is answered what. After the block is on disk.
+    answers: Vec<(Submission, Outcome)>,
+    /// Who waits for the next block.
+    held_over: Vec<Submission>,
+    due_ms: Option<u64>,
+}
+
+impl Sequencer {
+    pub(super) fn new(
+        executor: Executor,
+        onions: Onions,
+        key: Arc<SigningKey>,
+        host: Host,
+        queue: mpsc::Receiver<Submission>,
+    ) -> Result<Self, LedgerError> {
+        let due_ms = executor.next_due()?;
+        let maker = Some(Maker { executor, onions, key });
+        Ok(Self { host, queue, held_over: Vec::new(), maker, due_ms })
+    }
+
+    /// Makes blocks until all handles are gone or the disk fails.
+    pub(super) async fn run(mut self) {
+        while let Some(batch) = self.gather().await {
+            if let Err(error) = self.advance(batch).await {
+                tracing::error!(%error, "the ledger stops");
+                return;
+            }
+        }
+    }
+
+    /// The next batch: empty when the rules have something due, `None` when the engine is to stop.
+    async fn gather(&mut self) -> Option<Vec<Submission>> {
+        let mut batch = std::mem::take(&mut self.held_over);
+        let mut bytes: usize = batch.iter().map(|held| held.bytes).sum();
+        if batch.is_empty() {
+            let host = self.host.clone();
+            let due_ms = self.due_ms;
+            let due = async move {
+                match due_ms {
+                    Some(due_ms) => host.sleep_until_ms(due_ms).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                first = self.queue.recv() => {
+                    let first = first?;
+                    bytes += first.bytes;
+                    batch.push(first);
+                }
+                () = due => return Some(batch),
+            }
+        }
+        let until = Instant::now() + GATHER;
+        while bytes < BLOCK_BYTES_MAX {
+            match timeout_at(until, self.queue.recv()).await {
+                Ok(Some(next)) => {
+                    bytes += next.bytes;
+                    batch.push(next);
+                }
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Some(batch)
+    }
+
+    /// Makes and commits a block of the batch, then answers.
+    async fn advance(&mut self, batch: Vec<Submission>) -> Result<(), LedgerError> {
+        let mut maker = self.maker.take().expect("the maker is here between two blocks");
+        let now_ms = self.host.now_ms();
+        let work = move || (maker.make(batch, now_ms), maker);
+        let (made, maker) = self.host.blocking(work).await;
+        let maker = self.maker.insert(maker);
+        let made = made?;
+        self.held_over = made.held_over;
+        self.due_ms = made.due_ms;
+        if let Some(block) = made.block {
+            maker.executor.announce(block);
+        }
+        for (submission, outcome) in made.answers {
+            // Whoever no longer waits asks again by the same id.
+            drop(submission.answer.send(Ok(outcome)));
+        }
+        Ok(())
+    }
+}
+
+impl Maker {
+    /// Has a batch executed, seals and commits what comes of it. On an error nothing is written, and those who
+    /// wait see the ledger close.
+    fn make(&mut self, batch: Vec<Submission>, now_ms: u64) -> Result<Made, LedgerError> {
+        let tip = self.executor.tip();
+        let parent = &tip.header.header;
+        let height = parent.height + 1;
+        let (reveal, onion_next) = self.onions.reveal(height);
+        let time_ms = now_ms.max(parent.facts.time_ms);
+        let facts = Facts { time_ms, reveal, onion_next };
+        let transactions = batch.iter().map(|one| (&one.transaction, one.bytes));
+        let draft = self.executor.execute(&facts, transactions)?;
+        let block = match draft.block {
+            None => None,
+            Some((applied, executed)) => {
+                let place = Position { chain: parent.chain, height, parent: parent.digest() };
+                let (block, update) = seal(&self.key, place, facts, applied, executed);
+                self.executor.commit(&block, &update)?;
+                Some(block)
+            }
+        };
+        let (mut answers, mut held_over) = (Vec::new(), Vec::new());
+        for (submission, outcome) in batch.into_iter().zip(draft.outcomes) {
+            match outcome {
+                Some(outcome) => answers.push((submission, outcome)),
+                None => held_over.push(submission),
+            }
+        }
+        Ok(Made { block, answers, held_over, due_ms: self.executor.next_due()? })
+    }
+}
+
+/// Makes the genesis block.
+pub(super) fn found(
+    signing: &SigningKey,
+    key: &[u8; 32],
+    params: Params,
+    salt: [u8; 32],
+    time_ms: u64,
+) -> Result<(Block, Update), LedgerError> {
+    params.check().map_err(|error| LedgerError::Params(error.to_string()))?;
+    let authority = AccountId(signing.verifying_key().to_bytes());
+    let onion = Onions::new(key, salt).first();
+    let genesis = Genesis { params, authority, time_ms, onion };
+    let facts = Facts { time_ms, reveal: Hash([0; 32]), onion_next: Some(onion) };
+    let executed = execute::genesis(&genesis);
+    let place = Position { chain: genesis.chain(), height: 0, parent: Hash([0; 32]) };
+    Ok(seal(signing, place, facts, Vec::new(), executed))
+}
+
+/// Where a block stands.
+struct Position {
+    chain: ChainId,
+    height: u64,
+    parent: Hash,
+}
+
+/// Signs what was executed as a block.
+fn seal(
+    key: &SigningKey,
+    place: Position,
+    facts: Facts,
+    transactions: Vec<Transaction>,
+    executed: Executed,
+) -> (Block, Update) {
+    let header = Header {
+        chain: place.chain,
+        height: place.height,
+        parent: place.parent,
+        facts,
+        transactions_root: transactions_root(&transactions),
+        state_root: executed.state_root,
+        validators: validators_hash(&[AccountId(key.verifying_key().to_bytes())]),
+    };
+    let header = SignedHeader::build(header, key);
+    (Block { header, transactions, events: executed.events }, executed.update)
+}
+
+/// How long a block waits for company.
+pub(super) const GATHER: Duration = Duration::from_millis(5);
