@@ -6,6 +6,8 @@
 //! Names, titles and words of others go through here on their way to a terminal: what would move its cursor,
 //! turn the direction of what stands around it or be seen by nobody is escaped, whoever wrote it.
 
+mod stream;
+
 use std::{
     io::{self, BufRead as _, IsTerminal as _, Write as _},
     path::Path,
@@ -19,6 +21,8 @@ use crate::{
     interrupt,
     progress::Show,
 };
+
+pub(crate) use stream::{Columns, Stream};
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,10 +3,11 @@
 
 mod merge;
 mod published;
+mod sums;
 #[cfg(test)]
 mod tests;
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, ops::ControlFlow, path::PathBuf, time::Duration};
 
 use chacha20poly1305::{
     XChaCha20Poly1305,
@@ -28,6 +29,8 @@ use zeroize::Zeroizing;
 
 use crate::error::ClientError;
 pub(crate) use published::{Extent, Taken, Unpublished};
+pub(crate) use sums::{FolderSums, Watch};
+use sums::{Sums, TermEntry, UsedEntry, WatchedEntry};
 
 /// How long to wait for another process that holds the index open.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -167,15 +170,30 @@ record! {
     }
 }
 
-record! {
-    /// A name and its versions, the newest first.
-    pub(crate) struct NameEntry {
-        pub(crate) path: Vec<u8>,
-        /// How many versions are kept besides the newest.
-        pub(crate) keep: u32,
-        /// When the name was removed, if only its versions are left.
-        pub(crate) deleted_ms: Option<u64>,
-        pub(crate) versions: Vec<Version>,
+/// A name and its versions, the newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NameEntry {
+    /// The row's key. It is not in the row's bytes as well.
+    pub(crate) path: Vec<u8>,
+    /// How many versions are kept besides the newest.
+    pub(crate) keep: u32,
+    /// When the name was removed, if only its versions are left.
+    pub(crate) deleted_ms: Option<u64>,
+    pub(crate) versions: Vec<Version>,
+}
+
+impl Encode for NameEntry {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.keep.encode(out);
+        self.deleted_ms.encode(out);
+        self.versions.encode(out);
+    }
+}
+
+impl Decode for NameEntry {
+    fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let (keep, deleted_ms) = (Decode::decode(input)?, Decode::decode(input)?);
+        Ok(Self { path: Vec::new(), keep, deleted_ms, versions: Decode::decode(input)? })
     }
 }
 
@@ -318,16 +336,19 @@ pub(crate) trait Kind {
     /// Whether the rows belong to the names index on the network, or to this machine alone.
     const PUBLISHED: bool;
     type Row: Encode + Decode;
+    /// Tells a row its key, where that is not in its bytes as well.
+    fn keyed(_row: &mut Self::Row, _key: &[u8]) {}
 }
 
 macro_rules! kinds {
-    ($($name:ident = $table:literal, $published:literal => $row:ty),* $(,)?) => {$(
+    ($($name:ident = $table:literal, $published:literal => $row:ty $(, { $($keyed:tt)* })?);* $(;)?) => {$(
         #[derive(Clone, Copy, Debug)]
         pub(crate) struct $name;
         impl Kind for $name {
             const TABLE: u8 = $table;
             const PUBLISHED: bool = $published;
             type Row = $row;
+            $($($keyed)*)?
         }
     )*
 
@@ -348,19 +369,44 @@ macro_rules! kinds {
 const LOCAL_FROM: u8 = 200;
 
 kinds! {
-    Uploads = 2, false => UploadEntry,
-    Purchases = 3, true => PurchaseEntry,
-    Grants = 4, true => GrantEntry,
-    Placements = 5, false => PlacementEntry,
-    Names = 6, true => NameEntry,
-    Objects = 7, true => ObjectEntry,
-    Begun = 8, true => UploadEntry,
-    Moved = 9, true => MovedEntry,
-    Transfers = 10, false => TransferEntry,
-    Receipts = 16, false => DeletionReceipt,
-    Dirty = 200, false => DirtyEntry,
-    Known = 201, false => KnownEntry,
-    Damaged = 210, false => DamagedEntry,
+    Uploads = 2, false => UploadEntry;
+    Purchases = 3, true => PurchaseEntry;
+    Grants = 4, true => GrantEntry;
+    Placements = 5, false => PlacementEntry;
+    Names = 6, true => NameEntry, {
+        fn keyed(row: &mut NameEntry, key: &[u8]) {
+            row.path = key.to_vec();
+        }
+    };
+    Objects = 7, true => ObjectEntry;
+    Begun = 8, true => UploadEntry;
+    Moved = 9, true => MovedEntry;
+    Transfers = 10, false => TransferEntry;
+    Receipts = 16, false => DeletionReceipt;
+    Dirty = 200, false => DirtyEntry;
+    Known = 201, false => KnownEntry;
+    Folders = 202, false => FolderSums;
+    Used = 203, false => UsedEntry;
+    Terms = 204, false => TermEntry;
+    Watched = 205, false => WatchedEntry;
+    Damaged = 210, false => DamagedEntry;
+}
+
+/// Bytes of a place that say in which folder it is.
+const NEAR_BYTES: usize = 16;
+
+/// Tables whose keys are names.
+fn is_by_folder(table: u8) -> bool {
+    [Names::TABLE, Folders::TABLE].contains(&table)
+}
+
+/// The folder that a name lies in; nothing holds the top.
+fn parent(name: &[u8]) -> Option<&[u8]> {
+    match name.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => Some(&name[..slash]),
+        None if name.is_empty() => None,
+        None => Some(b""),
+    }
 }
 
 /// Changes that take effect together.
@@ -390,6 +436,9 @@ pub(crate) struct Catalog {
     path: PathBuf,
     key: Zeroizing<[u8; 32]>,
     host: Host,
+    /// How many rows were opened, for tests that look at how much is read.
+    #[cfg(test)]
+    unsealed: std::sync::atomic::AtomicU64,
 }
 
 impl std::fmt::Debug for Catalog {
@@ -400,7 +449,13 @@ impl std::fmt::Debug for Catalog {
 
 impl Catalog {
     pub(crate) fn new(path: PathBuf, key: Zeroizing<[u8; 32]>, host: Host) -> Self {
-        Self { path, key, host }
+        Self {
+            path,
+            key,
+            host,
+            #[cfg(test)]
+            unsealed: Default::default(),
+        }
     }
 
     fn open(&self) -> Result<Rows, ClientError> {
@@ -411,10 +466,31 @@ impl Catalog {
         CatalogReader::open(&self.path, LOCK_WAIT).map_err(index_error)
     }
 
-    /// Where a row lies: keys are hashed, so that the file shows no name.
+    /// Where a row lies: keys are hashed, so that the file shows no name. What lies in one folder lies together,
+    /// so that a folder is read without the rest.
     fn place(&self, table: u8, key: &[u8]) -> [u8; 32] {
+        let own = self.hash(table, key, b"");
+        if !is_by_folder(table) {
+            return own;
+        }
+        let (mut place, near) = (own, self.near(table, parent(key)));
+        place[..NEAR_BYTES].copy_from_slice(&near);
+        place
+    }
+
+    /// What the places of all that lies directly in a folder begin with. The top lies in nothing.
+    fn near(&self, table: u8, folder: Option<&[u8]>) -> [u8; NEAR_BYTES] {
+        let mut near = [0; NEAR_BYTES];
+        if let Some(folder) = folder {
+            // No name ends with a slash: a folder's own place tells nothing of this.
+            near.copy_from_slice(&self.hash(table, folder, b"/")[..NEAR_BYTES]);
+        }
+        near
+    }
+
+    fn hash(&self, table: u8, key: &[u8], end: &[u8]) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(&[table]).update(key);
+        hasher.update(&[table]).update(key).update(end);
         *hasher.finalize().as_bytes()
     }
 
@@ -434,12 +510,17 @@ impl Catalog {
     }
 
     fn unseal<K: Kind>(&self, place: &[u8], sealed: &[u8]) -> Result<K::Row, ClientError> {
-        let (_, row) = self.unseal_any(K::TABLE, place, sealed)?;
-        K::Row::from_bytes(&row).map_err(|error| ClientError::Index(error.to_string()))
+        let (key, row) = self.unseal_any(K::TABLE, place, sealed)?;
+        let row = K::Row::from_bytes(&row);
+        let mut row = row.map_err(|error| ClientError::Index(error.to_string()))?;
+        K::keyed(&mut row, &key);
+        Ok(row)
     }
 
     /// Key and bytes of a row of any table.
     fn unseal_any(&self, table: u8, place: &[u8], sealed: &[u8]) -> Result<KeyAndRow, ClientError> {
+        #[cfg(test)]
+        self.unsealed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let damaged =
             || ClientError::Index(String::from("a row is damaged or of another identity"));
         let (nonce, sealed) = sealed.split_first_chunk::<24>().ok_or_else(damaged)?;
@@ -478,9 +559,30 @@ impl Catalog {
     }
 
     /// All rows of a kind.
-    pub(crate) fn rows<K: Kind>(&self, _: K) -> Result<Vec<K::Row>, ClientError> {
-        let rows = self.reader()?.scan(K::TABLE, &[], None, usize::MAX).map_err(index_error)?;
-        rows.iter().map(|(place, sealed)| self.unseal::<K>(place, sealed)).collect()
+    pub(crate) fn rows<K: Kind>(&self, kind: K) -> Result<Vec<K::Row>, ClientError> {
+        let mut out = Vec::new();
+        self.each_row(&self.reader()?, kind, &[], |row| out.push(row))?;
+        Ok(out)
+    }
+
+    /// Hands out the rows of a kind whose places begin with `prefix`.
+    fn each_row<K: Kind>(
+        &self,
+        rows: &CatalogReader,
+        _: K,
+        prefix: &[u8],
+        mut take: impl FnMut(K::Row),
+    ) -> Result<(), ClientError> {
+        let failed = rows.each(K::TABLE, prefix, None, |place, sealed| {
+            match self.unseal::<K>(place, sealed) {
+                Ok(row) => {
+                    take(row);
+                    ControlFlow::Continue(())
+                }
+                Err(error) => ControlFlow::Break(error),
+            }
+        });
+        failed.map_err(index_error)?.map_or(Ok(()), Err)
     }
 
     /// Whether there are rows of another version of this program.
@@ -516,26 +618,34 @@ impl Catalog {
     /// Writes a batch, all of it or nothing.
     pub(crate) fn write(&self, batch: &Batch) -> Result<(), ClientError> {
         let rows = self.open()?;
-        let mut changes = Vec::with_capacity(batch.0.len());
-        for change @ (table, key, row) in &batch.0 {
-            if is_local(*table) {
-                changes.push((change, None));
+        // What is said last of a row holds.
+        let last: BTreeMap<(u8, &[u8]), Option<&[u8]>> = batch
+            .0
+            .iter()
+            .map(|(table, key, row)| ((*table, key.as_slice()), row.as_deref()))
+            .collect();
+        let (mut changes, mut sums) = (Vec::with_capacity(last.len()), Sums::default());
+        for ((table, key), row) in last {
+            if is_local(table) {
+                changes.push((table, key, row, None));
                 continue;
             }
-            let before = self.value(&rows, *table, key)?;
+            let before = self.value(&rows, table, key)?;
             // That a row is gone which never was is no news for other devices.
             if row.is_some() || before.is_some() {
-                let mark = self.dirty_entry(&rows, *table, key, before.as_deref())?;
-                changes.push((change, Some(mark)));
+                let mark = self.dirty_entry(&rows, table, key, before.as_deref())?;
+                sums.note(table, key, before.as_deref(), row);
+                changes.push((table, key, row, Some(mark)));
             }
         }
+        let sums = self.sum_changes(&rows, sums)?;
         // Sealed as they are written: a folder's rows are many.
-        let sealed = changes.into_iter().flat_map(|((table, key, row), mark)| {
+        let sealed = changes.into_iter().flat_map(|(table, key, row, mark)| {
             let mark = mark.map(|mark| self.mark(&mark));
-            [Some(self.change(*table, key, row.as_deref())), mark].into_iter().flatten()
+            [Some(self.change(table, key, row)), mark].into_iter().flatten()
         });
         // Sealing looks at no row.
-        rows.write_and_close(sealed).map_err(index_error)
+        rows.write_and_close(sealed.chain(sums)).map_err(index_error)
     }
 
     fn change(&self, table: u8, key: &[u8], row: Option<&[u8]>) -> CatalogChange {

@@ -21,7 +21,7 @@ use symbolon_protocol::{
 
 use crate::{
     Client,
-    catalog::{Grants, Names, Purchases},
+    catalog::{Folders, Grants, Purchases},
     error::ClientError,
     upload::NameLock,
 };
@@ -87,7 +87,7 @@ pub struct IndexView {
 impl Client {
     /// Counts what is in the index.
     pub fn index(&self) -> Result<IndexView, ClientError> {
-        let names = self.catalog().rows(Names)?;
+        let names = self.catalog().row(Folders, b"")?.map_or(0, |all| all.live);
         let runs = self.standing()?.known.record.runs;
         let parts: Vec<_> = runs.iter().flat_map(|run| &run.parts).collect();
         let mut deals = Vec::new();
@@ -97,7 +97,7 @@ impl Client {
             deals.extend((0..layout.segments()).map(|segment| part.key.deal(segment)));
         }
         Ok(IndexView {
-            names: names.iter().filter(|name| name.deleted_ms.is_none()).count(),
+            names: usize::try_from(names).unwrap_or(usize::MAX),
             grants: self.catalog().rows(Grants)?.len(),
             purchases: self.catalog().rows(Purchases)?.len(),
             runs: parts.len(),

@@ -26,6 +26,7 @@ mod get;
 mod goods;
 mod index;
 mod listings;
+mod locks;
 mod met;
 mod names;
 mod peers;
@@ -75,7 +76,7 @@ pub use reader::{ReadCost, Reader};
 pub use sell::{SalePlan, SellOptions, SellOutcome, SellReport};
 pub use source::Source;
 pub use term::{Kept, LedgerClock};
-pub use upkeep::{FileView, SegmentView, ShardHealth, ShardView, StatView};
+pub use upkeep::{FileView, FilesView, SegmentView, ShardHealth, ShardView, StatView};
 pub use upload::{PutOptions, PutOutcome, PutReport, Replace};
 pub use verify::{Depth, ShardCheck, VerifiedObject, VerifyReport};
 
@@ -139,7 +140,7 @@ impl Client {
         let dir = dir.join(ledger.chain().to_string());
         std::fs::create_dir_all(&dir)
             .map_err(|source| ClientError::Io { path: dir.clone(), source })?;
-        let catalog = Catalog::new(dir.join("index.redb"), identity.names_key(), host.clone());
+        let catalog = Catalog::new(dir.join("names.redb"), identity.names_key(), host.clone());
         let peers = Arc::new(Peers::new(endpoint, host.clone()));
         let met = Mutex::new(Acquaintance::read(&dir.join(MET)));
         let inner = Inner {

@@ -7,6 +7,7 @@
 mod change;
 mod glob;
 mod tree;
+mod walk;
 
 use std::{ffi::OsStr, fmt, os::unix::ffi::OsStrExt, path::PathBuf};
 

@@ -60,12 +60,12 @@ impl Client {
                 Before::Stale => renews = true,
                 Before::Other => {}
             }
-            let lost = || Ok::<_, ClientError>(self.tree()?.is_lost(old));
+            let lost = || Ok::<_, ClientError>(self.tree_below(name.as_bytes())?.is_lost(old));
             let refuse = keep == 0 && options.replace == Replace::Refuse && !renews && !lost()?;
             if old.content == Content::Folder || refuse {
                 return Err(ClientError::Exists { name: name.to_string() });
             }
-        } else if self.tree()?.is_folder(name.as_bytes()) {
+        } else if self.is_folder_now(name.as_bytes())? {
             // Nothing has the name, but other names lie in it.
             return Err(ClientError::Exists { name: name.to_string() });
         }
@@ -84,7 +84,9 @@ impl Client {
         let report = stored.report(name.to_string());
         let version =
             NewVersion { name, content, mode, modified_ns, keep: options.keep, renews, over };
-        if self.record(vec![version], stored.batch())? {
+        let dropped = self.record(vec![version], stored.batch())?;
+        self.settle_leaves(&stored.entry);
+        if dropped {
             progress.note("letting the replaced version go");
             self.sweep(progress).await?;
         }

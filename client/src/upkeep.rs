@@ -1,6 +1,6 @@
 //! What is stored where, how it does, and letting it go.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use symbolon_protocol::{
     Amount,
@@ -11,7 +11,7 @@ use symbolon_protocol::{
 
 use crate::{
     Client,
-    catalog::{Content, FileKind, ObjectEntry, Version},
+    catalog::{Content, FileKind, Folders, Moved, ObjectEntry, Objects, Version, Watch},
     error::ClientError,
     names::{Found, Name},
     source::{Dress, PLAIN_MODE},
@@ -167,7 +167,75 @@ fn public(name: Name, object: &Arc<ObjectEntry>) -> Found {
     Found { name, object: object.clone(), stored_ms, first: 0, length, dress }
 }
 
+/// What an owner's files come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FilesView {
+    /// How many there are.
+    pub count: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How many of them are not paid any more.
+    pub over: u64,
+}
+
 impl Client {
+    /// What all files come to that are stored under names at a time. Those that are lost do not count.
+    pub fn files(&self, now_ms: u64) -> Result<FilesView, ClientError> {
+        let moved: BTreeSet<_> =
+            self.catalog().rows(Moved)?.into_iter().map(|row| row.from).collect();
+        let mut lost = (0, 0);
+        for watched in self.catalog().watched()? {
+            let Watch::Gone(used) = watched else { continue };
+            if moved.contains(&used.object) {
+                // Some of it may have gone elsewhere: each name is followed.
+                return self.files_one_by_one(now_ms);
+            }
+            lost = (lost.0 + used.files, lost.1 + used.file_bytes);
+        }
+        let all = self.catalog().row(Folders, b"")?;
+        let (count, bytes) = all.map_or((0, 0), |all| (all.files, all.bytes));
+        Ok(FilesView {
+            count: count.saturating_sub(lost.0),
+            bytes: bytes.saturating_sub(lost.1),
+            over: self.catalog().files_over(now_ms)?,
+        })
+    }
+
+    fn files_one_by_one(&self, now_ms: u64) -> Result<FilesView, ClientError> {
+        let mut files = FilesView::default();
+        for file in self.list()?.into_iter().filter(|file| file.kind == FileKind::Own) {
+            files.count += 1;
+            files.bytes = files.bytes.saturating_add(file.length);
+            files.over += u64::from(file.paid_until_ms <= now_ms);
+        }
+        Ok(files)
+    }
+
+    /// Whether a file is stored under a name.
+    pub fn is_file(&self, name: &[u8]) -> Result<bool, ClientError> {
+        match self.find(&Self::name(name)?) {
+            Ok(_) => Ok(true),
+            Err(
+                ClientError::NoName { .. }
+                | ClientError::NotAFile { .. }
+                | ClientError::Lost { .. },
+            ) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is stored for listings: descriptions and previews.
+    pub fn public_files(&self) -> Result<Vec<FileView>, ClientError> {
+        let mut views = Vec::new();
+        for entry in self.catalog().rows(Objects)? {
+            if let Some(name) = public_name(entry.kind) {
+                views.push(public(Self::name(name.as_bytes())?, &Arc::new(entry)).view()?);
+            }
+        }
+        views.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(views)
+    }
+
     /// All stored files by name, those that belong to listings included.
     pub fn list(&self) -> Result<Vec<FileView>, ClientError> {
         let tree = self.tree()?;

@@ -13,12 +13,7 @@ mod sealed;
 mod segment;
 mod tally;
 
-use std::{
-    collections::BTreeSet,
-    fs::{File, TryLockError},
-    pin::pin,
-    sync::Mutex,
-};
+use std::{collections::BTreeSet, pin::pin, sync::Mutex};
 
 use symbolon_protocol::{
     Amount,
@@ -39,6 +34,7 @@ use crate::{
         UploadEntry, Uploads,
     },
     error::ClientError,
+    locks::FileLock,
     place::{Candidate, choose_scheme, quote, with_room},
     progress::{Progress, Step},
     source::Opened,
@@ -253,7 +249,7 @@ impl Sum {
 
 /// Held while a name is worked on.
 pub(crate) struct NameLock(
-    #[expect(dead_code, reason = "the lock lives as long as the open file")] File,
+    #[expect(dead_code, reason = "the name is locked as long as this lives")] FileLock,
 );
 
 impl Client {
@@ -309,12 +305,10 @@ impl Client {
     pub(crate) fn lock(&self, slot: &[u8], name: &str) -> Result<NameLock, ClientError> {
         let folder = self.inner.dir.join("locks");
         let path = folder.join(&blake3::hash(slot).to_hex()[..32]);
-        let open = std::fs::create_dir_all(&folder).and_then(|()| File::create(&path));
-        let file = open.map_err(|source| ClientError::Io { path: path.clone(), source })?;
-        match file.try_lock() {
-            Ok(()) => Ok(NameLock(file)),
-            Err(TryLockError::WouldBlock) => Err(ClientError::Locked { what: format!("{name:?}") }),
-            Err(TryLockError::Error(source)) => Err(ClientError::Io { path, source }),
+        let taken = std::fs::create_dir_all(&folder).and_then(|()| FileLock::take(&path));
+        match taken.map_err(|source| ClientError::Io { path, source })? {
+            Some(lock) => Ok(NameLock(lock)),
+            None => Err(ClientError::Locked { what: format!("{name:?}") }),
         }
     }
 

@@ -114,7 +114,7 @@ impl Client {
         if now.is_some_and(|now| !matches!(now.content, Content::Folder)) {
             return Ok(None);
         }
-        let tree = self.tree()?;
+        let tree = self.tree_for(what, false)?;
         let mut objects: BTreeMap<ObjectId, (Vec<String>, Result<Found, ClientError>)> =
             BTreeMap::new();
         for name in tree.select(what, false)?.1 {

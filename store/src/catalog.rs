@@ -7,7 +7,7 @@
 
 use std::{
     fmt, io,
-    ops::Deref,
+    ops::{ControlFlow, Deref},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -223,6 +223,15 @@ impl Catalog {
         }
     }
 
+    /// Gives the room that removed rows have left in the file back to the disk. It takes as long as writing the
+    /// file takes.
+    pub fn compact(&mut self) -> Result<(), CatalogError> {
+        let Handle::Own(database) = &mut self.0.handle else {
+            unreachable!("a catalog is opened to write");
+        };
+        database.compact().map(drop).map_err(|error| CatalogError::index(error.into()))
+    }
+
     fn commit(
         &self,
         changes: impl IntoIterator<Item = CatalogChange>,
@@ -278,22 +287,42 @@ impl CatalogReader {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<CatalogRow>, CatalogError> {
-        let Some(rows) = self.rows()? else { return Ok(Vec::new()) };
+        let mut out = Vec::new();
+        if limit > 0 {
+            self.each(table, prefix, after, |key, value| {
+                out.push((key.to_vec(), value.to_vec()));
+                if out.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+        }
+        Ok(out)
+    }
+
+    /// Hands out the rows of a table whose keys begin with `prefix` and come after `after`, in key order and one
+    /// at a time, until it is told to stop. Gives what it was stopped with.
+    pub fn each<T>(
+        &self,
+        table: u8,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        mut take: impl FnMut(&[u8], &[u8]) -> ControlFlow<T>,
+    ) -> Result<Option<T>, CatalogError> {
+        let Some(rows) = self.rows()? else { return Ok(None) };
         let first = row_key(table, prefix);
         let after = after.map(|after| row_key(table, after));
         let from = after.as_ref().map_or(&first, |after| after.max(&first));
-        let mut out = Vec::new();
         for row in rows.range(from.as_slice()..)? {
             let (key, value) = row?;
             let key = key.value();
-            if out.len() == limit || !key.starts_with(&first) {
+            if !key.starts_with(&first) {
                 break;
             }
-            if after.as_deref() != Some(key) {
-                out.push((key[1..].to_vec(), value.value().to_vec()));
+            if after.as_deref() != Some(key)
+                && let ControlFlow::Break(out) = take(&key[1..], value.value())
+            {
+                return Ok(Some(out));
             }
         }
-        Ok(out)
+        Ok(None)
     }
 }
 
@@ -347,6 +376,24 @@ mod tests {
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&path), 0o600);
         assert_eq!(mode(path.parent().unwrap()), 0o700);
+    }
+
+    #[test]
+    fn room_that_is_left_is_given_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog");
+        let bytes = || std::fs::metadata(&path).unwrap().len();
+        let mut catalog = Catalog::open(&path, Duration::ZERO).unwrap();
+        let key = |number: u32| number.to_be_bytes();
+        catalog.write((0..20_000).map(|number| put(1, &key(number), &[7; 200]))).unwrap();
+        let remove = |number| CatalogChange::Remove { table: 1, key: key(number).to_vec() };
+        catalog.write((100..20_000).map(remove)).unwrap();
+        let before = bytes();
+        catalog.compact().unwrap();
+        drop(catalog);
+        assert!(bytes() < before / 4, "{} of {before}", bytes());
+        let catalog = Catalog::open(&path, Duration::ZERO).unwrap();
+        assert_eq!(catalog.scan(1, &[], None, usize::MAX).unwrap().len(), 100);
     }
 
     #[test]

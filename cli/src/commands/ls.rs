@@ -1,10 +1,13 @@
 //! `symbolon ls`: list stored names.
 
+mod all;
+
 use std::{collections::BTreeMap, ffi::OsString};
 
 use serde_json::{Value, json};
 use symbolon_client::{Client, FileKind, FileView, NameKind, NameView, shown};
 
+use self::all::Listing;
 use super::folder::{bytes, first_few};
 use crate::{
     context::{self, Context},
@@ -51,20 +54,32 @@ enum Line {
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
     let client = context.client_local().await?;
     let now_ms = names::now_ms(&client, context).await;
-    let lines = lines(args, &client, now_ms);
-    let public = if args.all { client.list() } else { Ok(Vec::new()) };
-    let unfinished = client.unfinished();
+    let listed = list(args, &client, now_ms, context);
     context::close(client).await;
-    let mut lines = lines?;
-    let unfinished = unfinished?;
+    listed
+}
+
+fn list(args: &Args, client: &Client, now_ms: u64, context: &Context) -> Result<Report, Error> {
+    let unfinished = client.unfinished()?;
     if !unfinished.is_empty() {
         let names = first_few(&unfinished);
         context
             .out
             .note(&format!("Not stored to its end: {names}. The same put goes on, rm ends it."));
     }
-    let public = public?.into_iter().filter(|file| file.kind != FileKind::Own);
-    let public: Vec<FileView> = public.collect();
+    let public = if args.all { client.public_files()? } else { Vec::new() };
+    let what = args.name.as_deref().map_or(&b""[..], bytes);
+    // What a pattern matches is sorted as a whole.
+    if args.recursive && !args.deleted && (args.name.is_none() || client.is_there(what)?) {
+        let listing = Listing { client, what, public: &public, long: args.long, now_ms };
+        let any = listing.print(&context.out)?;
+        let report = Report::new(json!({ "files": [] }));
+        return Ok(match any || context.out.is_json() {
+            true => report.silent(),
+            false => report.text(nothing(args)),
+        });
+    }
+    let mut lines = lines(args, client, now_ms)?;
     let mut files = 0;
     let mut bytes = 0;
     for line in &lines {
@@ -84,16 +99,19 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
     let names: Vec<_> = lines.iter().map(Line::name).collect();
     let report = Report::new(json!({ "files": json }));
     if lines.is_empty() && public.is_empty() {
-        return Ok(report.text(if args.deleted {
-            "Nothing is removed and kept."
-        } else {
-            "No files yet. Store one: symbolon put PATH"
-        }));
+        return Ok(report.text(nothing(args)));
     }
     let table =
         if args.long { long_table(&lines, &public) } else { table(&lines, &public, now_ms) };
     let total = format!("{}, {}", count(files, "file"), show_size(bytes));
     Ok(report.table(table).text(total).essence(names.join("\n")))
+}
+
+fn nothing(args: &Args) -> &'static str {
+    match args.deleted {
+        true => "Nothing is removed and kept.",
+        false => "No files yet. Store one: symbolon put PATH",
+    }
 }
 
 /// What is listed: what was asked for, and of folders what lies directly in them.
@@ -262,70 +280,83 @@ fn paid(file: &FileView, now_ms: u64) -> String {
     if file.paid_until_ms <= now_ms { format!("over since {time}") } else { time }
 }
 
-fn table(lines: &[Line], public: &[FileView], now_ms: u64) -> Table {
-    let mut table = Table::new(&[
+fn columns() -> [(&'static str, Align); 5] {
+    [
         ("SIZE", Align::Right),
         ("STORED", Align::Left),
         ("PAID UNTIL", Align::Left),
         ("SHARDS", Align::Right),
         ("NAME", Align::Left),
-    ]);
-    let file_row = |file: &FileView| {
-        vec![
-            show_size(file.length),
-            show_time(file.stored_ms),
-            paid(file, now_ms),
-            format!("{} of {}", file.scheme.required, file.scheme.total),
-            file.name.clone(),
-        ]
-    };
+    ]
+}
+
+fn file_row(file: &FileView, now_ms: u64) -> Vec<String> {
+    vec![
+        show_size(file.length),
+        show_time(file.stored_ms),
+        paid(file, now_ms),
+        format!("{} of {}", file.scheme.required, file.scheme.total),
+        file.name.clone(),
+    ]
+}
+
+fn row(line: &Line, now_ms: u64) -> Vec<String> {
+    let other = |over| vec![size(line), String::new(), over, String::new(), line.name()];
+    match line {
+        Line::Name(NameView { kind: NameKind::File(file), .. }) => file_row(file, now_ms),
+        Line::Folder { over, .. } if *over > 0 => other(format!("{} over", count(*over, "file"))),
+        _ => other(String::new()),
+    }
+}
+
+fn table(lines: &[Line], public: &[FileView], now_ms: u64) -> Table {
+    let mut table = Table::new(&columns());
     for line in lines {
-        table.row(match line {
-            Line::Name(NameView { kind: NameKind::File(file), .. }) => file_row(file),
-            Line::Folder { over, .. } if *over > 0 => {
-                let over = format!("{} over", count(*over, "file"));
-                vec![size(line), String::new(), over, String::new(), line.name()]
-            }
-            line => vec![size(line), String::new(), String::new(), String::new(), line.name()],
-        });
+        table.row(row(line, now_ms));
     }
     for file in public {
-        table.row(file_row(file));
+        table.row(file_row(file, now_ms));
     }
     table
 }
 
-fn long_table(lines: &[Line], public: &[FileView]) -> Table {
-    let mut table = Table::new(&[
+fn long_columns() -> [(&'static str, Align); 5] {
+    [
         ("MODE", Align::Left),
         ("SIZE", Align::Right),
         ("VERSIONS", Align::Right),
         ("CHANGED", Align::Left),
         ("NAME", Align::Left),
-    ]);
+    ]
+}
+
+fn long_file_row(file: &FileView) -> Vec<String> {
+    let stored = show_time(file.stored_ms);
+    vec![String::new(), show_size(file.length), String::new(), stored, file.name.clone()]
+}
+
+fn long_row(line: &Line) -> Vec<String> {
+    let view = line.view();
+    let target = match view.map(|view| &view.kind) {
+        Some(NameKind::Link { target }) => format!(" -> {}", shown(target)),
+        _ => String::new(),
+    };
+    vec![
+        view.map_or_else(String::new, permissions),
+        size(line),
+        view.map_or_else(String::new, |view| view.versions.to_string()),
+        view.map_or_else(String::new, changed),
+        line.name() + &target,
+    ]
+}
+
+fn long_table(lines: &[Line], public: &[FileView]) -> Table {
+    let mut table = Table::new(&long_columns());
     for line in lines {
-        let view = line.view();
-        let target = match view.map(|view| &view.kind) {
-            Some(NameKind::Link { target }) => format!(" -> {}", shown(target)),
-            _ => String::new(),
-        };
-        table.row(vec![
-            view.map_or_else(String::new, permissions),
-            size(line),
-            view.map_or_else(String::new, |view| view.versions.to_string()),
-            view.map_or_else(String::new, changed),
-            line.name() + &target,
-        ]);
+        table.row(long_row(line));
     }
     for file in public {
-        let stored = show_time(file.stored_ms);
-        table.row(vec![
-            String::new(),
-            show_size(file.length),
-            String::new(),
-            stored,
-            file.name.clone(),
-        ]);
+        table.row(long_file_row(file));
     }
     table
 }

@@ -113,7 +113,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         context::close(client).await;
         return Ok(preview.report());
     }
-    if !args.accept_risk && is_new(&client, &shown_name, args.replace)? {
+    if !args.accept_risk && is_new(&client, bytes(&name), args.replace)? {
         let scheme = (quote.scheme, args.scheme);
         durability::judge(&context.out, &chain.params, scheme, &quote.durability)?;
     }
@@ -135,9 +135,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
 
 /// Whether something new would be stored: what has begun was judged when it began, and a name that is
 /// taken is either the same file or refused.
-fn is_new(client: &Client, name: &str, replace: bool) -> Result<bool, Error> {
-    let taken = !replace && client.list()?.iter().any(|file| file.name == name);
-    Ok(!taken && !client.unfinished()?.iter().any(|begun| begun == name))
+fn is_new(client: &Client, name: &[u8], replace: bool) -> Result<bool, Error> {
+    let taken = !replace && client.is_file(name)?;
+    Ok(!taken && !client.unfinished()?.contains(&shown(name)))
 }
 
 /// Asks before paying, and shows first what for.

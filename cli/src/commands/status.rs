@@ -1,7 +1,7 @@
 //! `symbolon status`: everything at a glance.
 
 use serde_json::{Value, json};
-use symbolon_client::{FileKind, IndexView};
+use symbolon_client::{FilesView, IndexView};
 
 use super::folder::first_few;
 use crate::{
@@ -38,17 +38,14 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
     let endpoint = context.endpoint(&ticket, context.host.random()).await?;
     let answers = nodes::call(&known, &endpoint).await;
     context::hang_up(endpoint).await;
-    let files = client.list();
+    let files = client.files(clock.now_ms);
     let (index, unfinished) = (client.index(), client.unfinished());
     context::close(client).await;
     let (index, unfinished) = (index?, unfinished?);
-    let files: Vec<_> = files?.into_iter().filter(|file| file.kind == FileKind::Own).collect();
+    let FilesView { count: files, bytes, over } = files?;
     let up = answers.iter().filter(|answer| **answer).count();
     let capacity = known.iter().map(|(_, row)| row.capacity).fold(0, u64::saturating_add);
     let used = known.iter().map(|(_, row)| row.used).fold(0, u64::saturating_add);
-    let now_ms = clock.now_ms;
-    let over = files.iter().filter(|file| file.paid_until_ms <= now_ms).count();
-    let bytes = files.iter().map(|file| file.length).fold(0, u64::saturating_add);
     let json = json!({
         "home": home,
         "identity": name,
@@ -62,7 +59,7 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
             "own": pid.map_or(Value::Null, |pid| json!({ "pid": pid })),
         },
         "nodes": { "known": known.len(), "answering": up, "capacity": capacity, "used": used },
-        "files": { "count": files.len(), "length": bytes, "over": over },
+        "files": { "count": files, "length": bytes, "over": over },
         "unfinished": unfinished,
         "index": index_json(&index),
     });
@@ -83,13 +80,13 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
         .field("nodes", nodes)
         .field(
             "files",
-            format!("{}, {}{}", count(files.len(), "file"), show_size(bytes), over_words(over)),
+            format!("{}, {}{}", count(files, "file"), show_size(bytes), over_words(over)),
         );
     let report = with_unfinished(report, &unfinished);
     Ok(report.field("index", index_words(&index)))
 }
 
-fn over_words(over: usize) -> String {
+fn over_words(over: u64) -> String {
     match over {
         0 => String::new(),
         over => format!("; the time of {over} is over: put them again, or rm them"),

@@ -14,13 +14,17 @@ use symbolon_protocol::{
 use symbolon_store::{CatalogChange, CatalogReader};
 
 use super::{
-    Catalog, Dirty, DirtyEntry, Kind, Known, KnownEntry, LOCAL_FROM, Names, Uploads, index_error,
-    is_local, merge::merge_rows,
+    Catalog, Dirty, DirtyEntry, Kind, Known, KnownEntry, LOCAL_FROM, Names, Sums, Uploads,
+    index_error, is_local, merge::merge_rows,
 };
 use crate::error::ClientError;
 
 /// Changes that go into one transaction: a great index is taken over in steps that fit into memory.
 const CHANGES_AT_ONCE: usize = 8192;
+
+/// From so many marks on that go at once, their room is given back: that takes as long as writing all rows, which
+/// is what publishing so many takes anyway.
+const MARKS_COMPACTED: usize = 4096;
 
 type Place = (u8, [u8; 32]);
 
@@ -56,6 +60,13 @@ pub(crate) struct Taken<'a> {
     pub(crate) extent: Extent,
     /// Whether this device has set the record itself.
     pub(crate) own: bool,
+}
+
+/// Changes that go into one transaction.
+#[derive(Debug, Default)]
+struct Step {
+    out: Vec<CatalogChange>,
+    sums: Sums,
 }
 
 /// What taking it over did.
@@ -172,22 +183,43 @@ impl Catalog {
         let dirty = dirty.map(|entry| ((entry.table, entry.key.clone()), entry)).collect();
         let mut took = TookOver::default();
         let mut told: BTreeSet<Place> = BTreeSet::new();
-        let mut out = Vec::new();
+        let mut step = Step::default();
         for change in taken.changes.iter().filter(|change| !is_local(change.table)) {
             if taken.extent != Extent::Some {
                 told.insert((change.table, self.place(change.table, &change.key)));
             }
-            self.take_change(&rows, &dirty, taken, change, &mut took, &mut out)?;
-            if out.len() >= CHANGES_AT_ONCE {
-                rows.write(std::mem::take(&mut out)).map_err(index_error)?;
+            self.take_change(&rows, &dirty, taken, change, &mut took, &mut step)?;
+            if step.out.len() >= CHANGES_AT_ONCE {
+                let out = self.finish(&rows, std::mem::take(&mut step))?;
+                rows.write(out).map_err(index_error)?;
             }
         }
         if taken.extent != Extent::Some {
-            self.take_absent(&rows, &dirty, taken.extent, &told, &mut took, &mut out)?;
+            self.take_absent(&rows, &dirty, taken.extent, &told, &mut took, &mut step)?;
         }
+        let mut out = self.finish(&rows, step)?;
         out.push(self.change(Known::TABLE, &chain.0, Some(&known.to_bytes())));
         rows.write_and_close(out).map_err(index_error)?;
         Ok(took)
+    }
+
+    /// The changes of a step, with what follows from them.
+    fn finish(&self, rows: &CatalogReader, step: Step) -> Result<Vec<CatalogChange>, ClientError> {
+        let Step { mut out, sums } = step;
+        out.extend(self.sum_changes(rows, sums)?);
+        Ok(out)
+    }
+
+    /// Has a row written that is `before` until then.
+    fn take_row(
+        &self,
+        step: &mut Step,
+        (table, key): (u8, &[u8]),
+        before: Option<&[u8]>,
+        after: Option<&[u8]>,
+    ) {
+        step.sums.note(table, key, before, after);
+        step.out.push(self.change(table, key, after));
     }
 
     /// Takes over what the network says of one row.
@@ -198,19 +230,19 @@ impl Catalog {
         taken: Taken<'_>,
         change: &Change,
         took: &mut TookOver,
-        out: &mut Vec<CatalogChange>,
+        step: &mut Step,
     ) -> Result<(), ClientError> {
         let Change { table, key, value: theirs } = change;
         let mark = dirty.get(&(*table, key.clone()));
+        let ours = self.value(rows, *table, key)?;
         if mark.is_none() && taken.extent != Extent::Branch {
-            out.push(self.change(*table, key, theirs.as_deref()));
+            self.take_row(step, (*table, key), ours.as_deref(), theirs.as_deref());
             took.rows += 1;
             return Ok(());
         }
-        let ours = self.value(rows, *table, key)?;
         if ours == *theirs {
             // The network has the very row that was to be published: an earlier try came through.
-            out.extend(mark.map(|mark| self.unmark(mark)));
+            step.out.extend(mark.map(|mark| self.unmark(mark)));
             return Ok(());
         }
         let base = digest(theirs.as_deref());
@@ -224,16 +256,16 @@ impl Catalog {
             _ => merge_rows(*table, ours.as_deref(), theirs.as_deref()),
         };
         if merged != ours {
-            out.push(self.change(*table, key, merged.as_deref()));
+            self.take_row(step, (*table, key), ours.as_deref(), merged.as_deref());
             took.rows += 1;
             if *table == Names::TABLE && mark.is_some() {
                 took.merged.push(key.clone());
             }
         }
         if merged == *theirs {
-            out.extend(mark.map(|mark| self.unmark(mark)));
+            step.out.extend(mark.map(|mark| self.unmark(mark)));
         } else {
-            out.push(self.mark(&self.fresh_entry(*table, key, base)));
+            step.out.push(self.mark(&self.fresh_entry(*table, key, base)));
         }
         Ok(())
     }
@@ -246,7 +278,7 @@ impl Catalog {
         extent: Extent,
         told: &BTreeSet<Place>,
         took: &mut TookOver,
-        out: &mut Vec<CatalogChange>,
+        step: &mut Step,
     ) -> Result<(), ClientError> {
         for table in (0..LOCAL_FROM).filter(|table| !is_local(*table)) {
             for (place, sealed) in rows.scan(table, &[], None, usize::MAX).map_err(index_error)? {
@@ -254,14 +286,16 @@ impl Catalog {
                 if known.is_ok_and(|place| told.contains(&(table, place))) {
                     continue;
                 }
-                let (key, _) = self.unseal_any(table, &place, &sealed)?;
+                let (key, row) = self.unseal_any(table, &place, &sealed)?;
                 match dirty.get(&(table, key.clone())) {
-                    Some(mark) => out.push(self.mark(&DirtyEntry { base: None, ..mark.clone() })),
+                    Some(mark) => {
+                        step.out.push(self.mark(&DirtyEntry { base: None, ..mark.clone() }));
+                    }
                     None if extent == Extent::Branch => {
-                        out.push(self.mark(&self.fresh_entry(table, &key, None)));
+                        step.out.push(self.mark(&self.fresh_entry(table, &key, None)));
                     }
                     None => {
-                        out.push(CatalogChange::Remove { table, key: place });
+                        self.take_row(step, (table, &key), Some(&row), None);
                         took.rows += 1;
                     }
                 }
@@ -278,7 +312,7 @@ impl Catalog {
         uploads: &[Vec<u8>],
         (chain, known): (&ChainId, &KnownEntry),
     ) -> Result<(), ClientError> {
-        let rows = self.open()?;
+        let mut rows = self.open()?;
         let mut out = vec![self.change(Known::TABLE, &chain.0, Some(&known.to_bytes()))];
         for Published { mark, digest } in published {
             let Some(now) = self.value(&rows, Dirty::TABLE, &dirty_key(mark.table, &mark.key))?
@@ -296,7 +330,15 @@ impl Catalog {
         for slot in uploads {
             out.push(self.change(Uploads::TABLE, slot, None));
         }
-        rows.write_and_close(out).map_err(index_error)
+        if published.len() < MARKS_COMPACTED {
+            return rows.write_and_close(out).map_err(index_error);
+        }
+        // The marks of a great folder were half of the file.
+        rows.write(out).map_err(index_error)?;
+        if let Err(error) = rows.compact() {
+            tracing::debug!(%error, "the local index keeps room that it does not need");
+        }
+        Ok(())
     }
 }
 

@@ -242,6 +242,7 @@ fn run(folder: &Path, acts: [Act; 2], order: &[usize], back: Option<usize>) {
     let rows = devices[0].names();
     assert_eq!(rows, devices[1].names(), "{told}");
     assert_eq!(rows, symbolon_protocol::names::without_removed(network.record.tail), "{told}");
+    devices.iter().for_each(|device| sums::tests::check(&device.catalog));
     let names = devices[0].catalog.rows(Names).unwrap();
     let there: Vec<u8> = names.iter().flat_map(|row| objects(Some(row))).collect();
     let mut stored = vec![1];

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Client,
-    catalog::{Batch, Content, FileKind, Moved, MovedEntry, MovedRange, Names, ObjectEntry},
+    catalog::{Batch, Content, FileKind, Moved, MovedEntry, MovedRange, Names, ObjectEntry, Watch},
     error::{ClientError, ErrorKind},
     get::{GetOptions, Sink},
     names::{Found, Name, Range, Tree},
@@ -192,6 +192,14 @@ impl Client {
     /// Stores what lives in packs that are mostly dead again, and lets those go. That it cannot be done
     /// now is a note, and not an error: the next removal tries again.
     pub(crate) async fn compact(&self, progress: &Progress) -> Result<(), ClientError> {
+        // Most of the time nothing is mostly dead, and no name has to be read.
+        let sparse = |watched: &Watch| match watched {
+            Watch::Sparse(entry) => entry.manifest.length >= DEAD_BYTES_MIN,
+            Watch::Unused(_) | Watch::Gone(_) => false,
+        };
+        if !self.catalog().watched()?.iter().any(sparse) {
+            return Ok(());
+        }
         let tree = self.tree()?;
         let used = tree.used();
         let mut done = false;
@@ -259,6 +267,7 @@ impl Client {
         let new = stored.entry.manifest.object;
         let moves = moves.into_iter().map(|(range, first)| (range, (new, first, range.2)));
         self.relocate(&moves.collect(), stored.batch(), None)?;
+        self.settle_leaves(&stored.entry);
         self.end_orphans(&label, &BTreeSet::from([slot]), progress).await
     }
 }

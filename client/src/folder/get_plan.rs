@@ -113,7 +113,7 @@ impl Client {
         if now.is_some_and(|now| matches!(now.content, Content::File { .. })) {
             return Ok(None);
         }
-        let tree = self.tree()?;
+        let tree = self.tree_for(what, false)?;
         let is_folder = what.is_empty() || tree.is_folder(what);
         let (base, names) = match tree.select(what, false) {
             Ok((_, names)) if is_folder => (what.to_vec(), names),

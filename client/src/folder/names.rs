@@ -7,7 +7,7 @@ use symbolon_protocol::{Amount, id::ListingId};
 use super::compact::own_slot;
 use crate::{
     Client,
-    catalog::{Batch, Content, FileKind, NameEntry, Names, UploadEntry, Version},
+    catalog::{Batch, Content, FileKind, Folders, NameEntry, Names, UploadEntry, Version},
     deletion::Deletion,
     error::ClientError,
     goods::Sale,
@@ -98,7 +98,7 @@ impl Usage {
 impl Client {
     /// What a name, folder or pattern stands for.
     pub fn select(&self, what: &[u8], also_deleted: bool) -> Result<Selection, ClientError> {
-        let tree = self.tree()?;
+        let tree = self.tree_for(what, also_deleted)?;
         let mut selection = Selection::default();
         let names = match tree.select(what, also_deleted) {
             Ok((_, names)) => names,
@@ -135,7 +135,7 @@ impl Client {
 
     /// Names and what they stand for: all of them, or those that `what` stands for.
     pub fn names(&self, what: Option<&[u8]>, deleted: bool) -> Result<Vec<NameView>, ClientError> {
-        let tree = self.tree()?;
+        let tree = self.tree_for(what.unwrap_or_default(), deleted)?;
         let chosen = match what {
             Some(what) => tree.select(what, deleted)?.1,
             None => tree.names.keys().cloned().collect(),
@@ -147,10 +147,8 @@ impl Client {
 
     /// The names at or below one that stand for bytes that are gone.
     pub fn lost(&self, name: &[u8]) -> Result<Vec<Name>, ClientError> {
-        let tree = self.tree()?;
-        let lost = tree
-            .live()
-            .filter(|(found, version)| found.is_at_or_below(name) && tree.is_lost(version));
+        let tree = self.tree_below(name)?;
+        let lost = tree.live().filter(|(_, version)| tree.is_lost(version));
         Ok(lost.map(|(name, _)| name.clone()).collect())
     }
 
@@ -160,7 +158,7 @@ impl Client {
         let row = self.catalog().row(Names, name)?;
         match row.as_ref().and_then(NameEntry::current) {
             Some(version) => Ok(version.content == Content::Folder),
-            None => Ok(self.tree()?.is_folder(name)),
+            None => self.is_folder_now(name),
         }
     }
 
@@ -270,8 +268,7 @@ impl Client {
         let from = Self::name(from.strip_suffix(b"/").unwrap_or(from))?;
         let mut to = Self::name(trimmed)?;
         let _lock = self.lock_names()?;
-        let tree = self.tree()?;
-        if tree.is_folder(to.as_bytes()) {
+        if self.is_folder_now(to.as_bytes())? {
             to = to.join(from.last()).map_err(|error| ClientError::Usage(error.to_string()))?;
         }
         if to == from {
@@ -280,17 +277,20 @@ impl Client {
         if to.is_at_or_below(from.as_bytes()) {
             return Err(ClientError::Usage(format!("{from} cannot go into itself")));
         }
-        if tree.names.keys().any(|name| name.is_at_or_below(to.as_bytes())) {
+        let taken = self.catalog().row(Names, to.as_bytes())?.is_some()
+            || self.catalog().row(Folders, to.as_bytes())?.is_some();
+        if taken {
             return Err(ClientError::Exists { name: to.to_string() });
         }
         self.check_place(&to)?;
         let mut batch = Batch::default();
         let (mut names, mut live) = (0, false);
-        for (name, row) in &tree.names {
+        for row in self.catalog().names_below(from.as_bytes())? {
+            let name = Self::name(&row.path)?;
             let Some(rest) = below(name.as_bytes(), from.as_bytes()) else { continue };
             let new = if rest.is_empty() { Ok(to.clone()) } else { to.join(rest) };
             let new = new.map_err(|error| ClientError::Usage(format!("{name}: {error}")))?;
-            let row = NameEntry { path: new.as_bytes().to_vec(), ..row.clone() };
+            let row = NameEntry { path: new.as_bytes().to_vec(), ..row };
             batch.remove(Names, name.as_bytes());
             batch.put(Names, new.as_bytes(), &row);
             live |= row.current().is_some();
@@ -365,7 +365,7 @@ impl Client {
     /// What the names below a name add up to: of each thing that lies directly in it, and of all. A file
     /// is the only thing in itself.
     pub fn usage(&self, what: &[u8]) -> Result<(Vec<(Name, Usage)>, Usage), ClientError> {
-        let tree = self.tree()?;
+        let tree = self.tree_for(what, true)?;
         let (_, names) = tree.select(what, true)?;
         let what = what.strip_suffix(b"/").unwrap_or(what);
         let (mut each, mut all) = (BTreeMap::<Name, Usage>::new(), Usage::default());

@@ -204,7 +204,7 @@ impl Client {
             walk.unread.push(path);
         }
         let (ending, held) = self.ending(options.least).await?;
-        let tree = self.tree()?;
+        let tree = self.tree_below(to)?;
         let own = if to.is_empty() { None } else { tree.names.get(&Self::name(to)?) };
         if let Some(row) = own.filter(|row| !may_give_way(row, options)) {
             return Err(ClientError::Exists { name: shown(&row.path) });

@@ -221,7 +221,9 @@ impl Client {
         report.cost = report.cost.checked_add(cost).unwrap_or(report.cost);
         let client = self.clone();
         let (versions, batch) = (done.versions, uploaded.batch());
-        self.host().in_turn(move || client.record(versions, batch)).await
+        let dropped = self.host().in_turn(move || client.record(versions, batch)).await?;
+        self.settle_leaves(&uploaded.entry);
+        Ok(dropped)
     }
 
     /// Lets unfinished packs for a folder go that its files no longer make: they changed in between.

@@ -13,7 +13,7 @@ use symbolon_protocol::{
 
 use crate::{
     Client,
-    catalog::{Begun, Objects, Purchases},
+    catalog::{Begun, Purchases, Terms},
     error::ClientError,
     place::{Candidate, choose_scheme, quote, with_room},
 };
@@ -94,8 +94,8 @@ impl Client {
     pub(super) fn term(&self, chain: &Chain, record: &RootRecord) -> Result<Term, ClientError> {
         let (now, params) = (chain.epoch, &chain.params);
         let mut until = now + 1;
-        for object in self.catalog().rows(Objects)? {
-            until = until.max(object.end);
+        for term in self.catalog().rows(Terms)? {
+            until = until.max(term.end);
         }
         for purchase in self.catalog().rows(Purchases)? {
             let left_ms = purchase.until_ms.saturating_sub(chain.epoch_started_ms);

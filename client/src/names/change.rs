@@ -1,10 +1,14 @@
 //! Changing names: new versions, and letting go of what no name stands for any more.
 //!
 //! What is read and then written is read and written under a lock, so that two commands of one identity
-//! do not undo each other. Objects carry no count of the names in them: what is in use follows from all
-//! names, so a crash between two writes, or a second device, can never leave a count that is wrong.
+//! do not undo each other. What is in use follows from the names, whoever wrote them, and is summed up in the
+//! transaction that writes them: a crash between two writes, or a second device, can never leave a sum that is wrong.
 
-use std::{fs::File, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    sync::Arc,
+};
 
 use symbolon_protocol::{
     Amount,
@@ -16,12 +20,15 @@ use crate::{
     Client,
     catalog::{
         Batch, Content, Damaged, FileKind, Moved, MovedEntry, NameEntry, Names, ObjectEntry,
-        Objects, Version,
+        Objects, Version, Watch,
     },
     deletion::Deletion,
     error::ClientError,
     progress::Progress,
 };
+
+/// Leaves of shorter files are not kept once those are stored, in bytes.
+const LEAVES_KEPT_FROM: u64 = 16 << 20;
 
 /// Held while names are read in order to be written.
 pub(crate) struct NamesLock(
@@ -58,6 +65,7 @@ pub(crate) struct Swept {
 }
 
 /// What may go.
+#[derive(Default)]
 struct Unused {
     objects: Vec<Arc<ObjectEntry>>,
     /// Keys of rows.
@@ -168,15 +176,41 @@ impl Client {
     /// Objects of the user's that no name stands for, and moves that would lead nowhere without them.
     fn unused(&self) -> Result<Unused, ClientError> {
         let _lock = self.lock_names()?;
-        let tree = self.tree()?;
-        let used = tree.used();
-        let user = |entry: &Arc<ObjectEntry>| matches!(entry.kind, FileKind::Own | FileKind::Pack);
-        let goes = |id: &ObjectId| !used.contains_key(id) && tree.objects.get(id).is_some_and(user);
+        let (mut objects, mut gone) = (BTreeMap::new(), BTreeSet::new());
+        for watched in self.catalog().watched()? {
+            match watched {
+                Watch::Unused(entry) => {
+                    objects.insert(entry.manifest.object, Arc::from(entry));
+                }
+                Watch::Gone(used) => {
+                    gone.insert(used.object);
+                }
+                Watch::Sparse(_) => {}
+            }
+        }
+        if objects.is_empty() {
+            return Ok(Unused::default());
+        }
         let moves = self.catalog().rows(Moved)?;
+        let mut tree = self.tree_of_moves(&moves)?;
+        if moves.iter().any(|row| gone.contains(&row.from)) {
+            // Another device gave a range a name that had gone elsewhere: the name stands for that.
+            tree = self.tree()?;
+            let used = tree.used();
+            objects.retain(|id, _| !used.contains_key(id));
+        }
+        let goes = |id: &ObjectId| objects.contains_key(id);
         let moves = moves.iter().filter(|row| !tree.leads_on(row, |id| !goes(id)));
         let moves = moves.map(MovedEntry::key).collect();
-        let objects = tree.objects.values().filter(|entry| goes(&entry.manifest.object));
-        Ok(Unused { objects: objects.cloned().collect(), moves })
+        Ok(Unused { objects: objects.into_values().collect(), moves })
+    }
+
+    /// Forgets the leaves of what is stored, where nobody will miss them: what is in a pack is never sold from it,
+    /// and of a small file they are computed anew in a moment.
+    pub(crate) fn settle_leaves(&self, entry: &ObjectEntry) {
+        if entry.kind == FileKind::Pack || entry.manifest.length < LEAVES_KEPT_FROM {
+            self.forget_leaves(&entry.manifest.object);
+        }
     }
 
     pub(crate) fn forget_leaves(&self, object: &ObjectId) {

@@ -1,7 +1,4 @@
-//! All names at once, for what is about folders and patterns.
-//!
-//! Rows lie under hashed keys, so a folder cannot be looked up: whoever asks for one reads all names,
-//! which takes a moment per hundred thousand, and is done once per command.
+//! Names in memory, for what is about folders and patterns: as many as it is about, and no more.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,8 +15,8 @@ use super::{Name, NameError, Pattern, VersionMark, glob::is_pattern, shown};
 use crate::{
     Client,
     catalog::{
-        Content, FileKind, Moved, MovedEntry, MovedRange, NameEntry, Names, ObjectEntry, Objects,
-        Version,
+        Content, FileKind, Folders, Moved, MovedEntry, MovedRange, NameEntry, Names, ObjectEntry,
+        Objects, Version,
     },
     error::ClientError,
     source::Dress,
@@ -146,11 +143,19 @@ pub(crate) type Range = (ObjectId, u64, u64);
 /// rows that lead in a circle are nobody's honest work.
 const MOVES_MAX: usize = 64;
 
-/// All names and objects.
+/// Names, and the objects that they lie in.
 pub(crate) struct Tree {
     pub(crate) names: BTreeMap<Name, NameEntry>,
     pub(crate) objects: BTreeMap<ObjectId, Arc<ObjectEntry>>,
     moved: BTreeMap<Range, Range>,
+}
+
+fn by_name(rows: Vec<NameEntry>) -> Result<BTreeMap<Name, NameEntry>, ClientError> {
+    let name = |row: NameEntry| {
+        let name = Name::new(row.path.as_slice()).map_err(|error| bad_row(&row.path, error))?;
+        Ok((name, row))
+    };
+    rows.into_iter().map(name).collect()
 }
 
 /// Old places and new ones.
@@ -205,14 +210,75 @@ impl Client {
 
     /// All names and objects.
     pub(crate) fn tree(&self) -> Result<Tree, ClientError> {
-        let mut names = BTreeMap::new();
-        for row in self.catalog().rows(Names)? {
-            let name = Name::new(row.path.as_slice()).map_err(|error| bad_row(&row.path, error))?;
-            names.insert(name, row);
-        }
+        let names = by_name(self.catalog().rows(Names)?)?;
         let objects = self.catalog().rows(Objects)?;
         let objects = objects.into_iter().map(|row| (row.manifest.object, Arc::new(row))).collect();
         Ok(Tree { names, objects, moved: moves(&self.catalog().rows(Moved)?) })
+    }
+
+    /// A name and all that lies below it, and the objects of these.
+    pub(crate) fn tree_below(&self, name: &[u8]) -> Result<Tree, ClientError> {
+        if name.is_empty() {
+            return self.tree();
+        }
+        self.tree_with(self.catalog().names_below(name)?)
+    }
+
+    /// Some names, and the objects of these.
+    pub(super) fn tree_with(&self, rows: Vec<NameEntry>) -> Result<Tree, ClientError> {
+        let names = by_name(rows)?;
+        let versions = names.values().flat_map(|row| &row.versions);
+        let object = |version: &Version| match version.content {
+            Content::File { object, .. } => Some(object),
+            Content::Link { .. } | Content::Folder => None,
+        };
+        let wanted: BTreeSet<ObjectId> = versions.filter_map(object).collect();
+        let objects = self.objects(&wanted)?;
+        if objects.len() == wanted.len() {
+            return Ok(Tree { names, objects, moved: BTreeMap::new() });
+        }
+        // Some were stored once more elsewhere, or are gone.
+        let mut tree = self.tree_of_moves(&self.catalog().rows(Moved)?)?;
+        (tree.names, tree.objects) = (names, tree.objects.into_iter().chain(objects).collect());
+        Ok(tree)
+    }
+
+    /// The names that a user means are among these: see [`Tree::select`].
+    pub(crate) fn tree_for(&self, what: &[u8], also_deleted: bool) -> Result<Tree, ClientError> {
+        let what = what.strip_suffix(b"/").unwrap_or(what);
+        let tree = self.tree_below(what)?;
+        let there = |row: &NameEntry| also_deleted || row.current().is_some();
+        if !is_pattern(what) || tree.names.values().any(there) {
+            return Ok(tree);
+        }
+        self.tree_below(&Pattern::whole(what).base())
+    }
+
+    /// Moves, and the objects that they lead from and to.
+    pub(super) fn tree_of_moves(&self, rows: &[MovedEntry]) -> Result<Tree, ClientError> {
+        let from = rows.iter().map(|row| row.from);
+        let to = rows.iter().flat_map(|row| &row.ranges).map(|range| range.object);
+        let objects = self.objects(&from.chain(to).collect())?;
+        Ok(Tree { names: BTreeMap::new(), objects, moved: moves(rows) })
+    }
+
+    fn objects(
+        &self,
+        wanted: &BTreeSet<ObjectId>,
+    ) -> Result<BTreeMap<ObjectId, Arc<ObjectEntry>>, ClientError> {
+        let rows = self.catalog().rows_at(Objects, wanted.iter().map(|object| &object.0[..]))?;
+        let there = wanted.iter().zip(rows).filter_map(|(id, row)| Some((*id, Arc::new(row?))));
+        Ok(there.collect())
+    }
+
+    /// Whether there is a folder of that name: one of its own, or one that something lies in.
+    pub(crate) fn is_folder_now(&self, name: &[u8]) -> Result<bool, ClientError> {
+        if self.catalog().row(Folders, name)?.is_some_and(|sums| sums.live > 0) {
+            return Ok(true);
+        }
+        let row = self.catalog().row(Names, name)?;
+        let now = row.as_ref().and_then(NameEntry::current);
+        Ok(now.is_some_and(|now| now.content == Content::Folder))
     }
 
     /// The file of a name.
@@ -244,7 +310,7 @@ impl Client {
             return place(name, &Arc::new(entry), version, (first, length));
         }
         // It was stored once more elsewhere, or it is gone.
-        self.tree()?.found(name, version)
+        self.tree_of_moves(&self.catalog().rows(Moved)?)?.found(name, version)
     }
 }
 

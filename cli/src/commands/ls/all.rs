@@ -1,0 +1,105 @@
+//! `symbolon ls -r`: all the way down, printed as it is read.
+
+use std::ops::ControlFlow;
+
+use symbolon_client::{Client, FileView, NameKind, NameView};
+
+use super::{Line, columns, file_json, file_row, long_columns, long_file_row, long_row, row};
+use crate::{
+    error::Error,
+    output::{Columns, Output, Stream},
+    units::{count, show_size},
+};
+
+/// What is listed, and how.
+pub(super) struct Listing<'a> {
+    pub(super) client: &'a Client,
+    /// The name it begins with; nothing for all there is.
+    pub(super) what: &'a [u8],
+    /// What is stored for listings.
+    pub(super) public: &'a [FileView],
+    pub(super) long: bool,
+    pub(super) now_ms: u64,
+}
+
+impl Listing<'_> {
+    /// Prints all of it. Says whether there was anything.
+    pub(super) fn print(&self, out: &Output) -> Result<bool, Error> {
+        let mut stream = out.stream();
+        if out.is_json() {
+            stream.begin_list("files");
+            let mut any = !self.public.is_empty();
+            self.each(&mut stream, |stream, line| {
+                any = true;
+                stream.item(&line.json(self.now_ms))
+            })?;
+            for file in self.public {
+                stream.item(&file_json(file, self.now_ms))?;
+            }
+            stream.end_list();
+            stream.write()?;
+            return Ok(any);
+        }
+        if out.is_quiet() {
+            let mut any = false;
+            self.each(&mut stream, |stream, line| {
+                any = true;
+                stream.line(&line.name())
+            })?;
+            stream.write()?;
+            return Ok(any || !self.public.is_empty());
+        }
+        // How wide the columns are is known when everything was seen.
+        let mut columns = Columns::new(&if self.long { long_columns() } else { columns() });
+        let (mut lines, mut files, mut bytes) = (0_u64, 0_u64, 0_u64);
+        self.each(&mut stream, |_, line| {
+            lines += 1;
+            if let Line::Name(NameView { kind: NameKind::File(file), .. }) = &line {
+                files += 1;
+                bytes = bytes.saturating_add(file.length);
+            }
+            columns.fit(&self.cells(&line));
+            Ok(())
+        })?;
+        for file in self.public {
+            files += 1;
+            bytes = bytes.saturating_add(file.length);
+            columns.fit(&self.file_cells(file));
+        }
+        if lines == 0 && self.public.is_empty() {
+            return Ok(false);
+        }
+        stream.head(&columns);
+        self.each(&mut stream, |stream, line| stream.row(&columns, &self.cells(&line)))?;
+        for file in self.public {
+            stream.row(&columns, &self.file_cells(file))?;
+        }
+        stream.line(&format!("{}, {}", count(files, "file"), show_size(bytes)))?;
+        stream.write()?;
+        Ok(true)
+    }
+
+    fn cells(&self, line: &Line) -> Vec<String> {
+        if self.long { long_row(line) } else { row(line, self.now_ms) }
+    }
+
+    fn file_cells(&self, file: &FileView) -> Vec<String> {
+        if self.long { long_file_row(file) } else { file_row(file, self.now_ms) }
+    }
+
+    fn each<'out>(
+        &self,
+        stream: &mut Stream<'out>,
+        mut take: impl FnMut(&mut Stream<'out>, Line) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut failed = Ok(());
+        self.client.each_name(self.what, |view| {
+            failed = take(stream, Line::Name(view));
+            match failed.is_err() || stream.is_closed() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        })?;
+        failed
+    }
+}
