@@ -26,7 +26,7 @@ SMALL = [
     ("folder.py", ["--files", "300", "--bytes", "1KiB"]),
     ("kills.py", ["--points", "20", "--size", "200kB", "--seed", "11"]),
     ("large.py", ["3MiB"]),
-    ("names.py", ["--names", "100", "--names", "6000", "--rounds", "2", "--most-bytes", "330", "--most-left", "2"]
+    ("names.py", ["--names", "100", "--names", "6000", "--rounds", "2", "--most-bytes", "700", "--most-left", "2"]
      + [more for step in ("put", "put again", "stat", "get", "status", "mv", "rm")
         for more in ("--most", f"{step}=2")]),
     ("slow_node.py", ["--size", "1MiB", "--rate", "2MB", "--delay", "0.05"]),
