@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Takes the checks of the Rust code out, one at a time, and lists those that no test notices.
 
-    python3 tests/breaks.py                          client, node, store and ledger: hours
+    python3 tests/breaks.py                          transfer, client, node, store and ledger: hours
     python3 tests/breaks.py --crates store --near    one crate, by its own tests only: minutes
     python3 tests/breaks.py --only client/src/buy    the checks of some files
 
@@ -37,7 +37,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORK = ROOT / "target" / "breaks"
 # A folder in memory is faster.
 SCRATCH = pathlib.Path(os.environ.get("TMPDIR", WORK))
-CRATES = ["client", "node", "store", "ledger"]
+CRATES = ["transfer", "client", "node", "store", "ledger"]
 # What a call is named that checks something.
 CHECKING = re.compile(
     r"verify|check|ensure|valid|refuse|require|confirm|agree|matches|compare|proven|prove|enough|fits|allow|authori"
@@ -481,7 +481,7 @@ def allowed():
 
 def main():
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("--crates", default=",".join(CRATES), help="which (default: all four)")
+    words.add_argument("--crates", default=",".join(CRATES), help="which (default: all five)")
     words.add_argument("--near", action="store_true", help="only with the tests of these crates themselves")
     words.add_argument("--only", metavar="TEXT", action="append", help="only breaks whose name contains it")
     words.add_argument("--budget", type=float, default=float("inf"), metavar="SECONDS",

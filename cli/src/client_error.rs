@@ -1,6 +1,6 @@
 //! What the crates below report, as the user meets it.
 
-use symbolon_client::{ClientError, ErrorKind};
+use symbolon_client::{ClientError, ErrorKind, TransferError};
 use symbolon_ledger::LedgerError;
 use symbolon_net::NetError;
 use symbolon_protocol::{ledger::Status, session::NodeFault, wire::storage::RefusalCode};
@@ -53,7 +53,7 @@ fn message(error: &ClientError) -> String {
             }
             None => error.to_string(),
         },
-        ClientError::DealOver { since_ms, .. } => {
+        ClientError::Transfer(TransferError::DealOver { since_ms, .. }) => {
             format!("{error}, since {}", show_time(*since_ms))
         }
         ClientError::Over { since_ms, .. } | ClientError::GoodsOver { since_ms, .. } => {
@@ -73,7 +73,9 @@ fn message(error: &ClientError) -> String {
 
 /// Why nodes do not let a reader in, when that is what they said.
 fn denied(error: &ClientError) -> Option<&'static str> {
-    let ClientError::NotEnoughShards { faults, .. } = error else { return None };
+    let ClientError::Transfer(TransferError::NotEnoughShards { faults, .. }) = error else {
+        return None;
+    };
     let codes = faults.iter().filter_map(|(_, fault)| match fault {
         NodeFault::Refused { code } => Some(*code),
         _ => None,
@@ -112,13 +114,7 @@ fn hints(error: &ClientError) -> &'static [&'static str] {
             &["see what is for sale with: symbolon market list"]
         }
         ClientError::NoOrder(_) => &["see your orders with: symbolon orders"],
-        ClientError::NotEnoughShards { .. } => {
-            &["nothing was written that could be wrong; nodes may only be away: try again later"]
-        }
-        ClientError::NoRoom { .. } => &["see how full the nodes are with: symbolon node status"],
-        ClientError::NotEnoughNodes { .. } | ClientError::NoNodes { .. } => &[
-            "see the nodes with: symbolon node status; the same command again goes on, and pays once",
-        ],
+        ClientError::Transfer(error) => transfer_hints(error),
         ClientError::Locked { .. } => &["wait until it has ended"],
         ClientError::Grant(_) => &[
             "see whose it is with: symbolon grant inspect GRANT; and who you are with: symbolon id",
@@ -132,9 +128,6 @@ fn hints(error: &ClientError) -> &'static [&'static str] {
             "store it under another name",
         ],
         ClientError::OutOfRange(_) => &["choose it within the range"],
-        ClientError::DealOver { .. } => {
-            &["put the file again, or ask whoever gave it, to have it stored again"]
-        }
         ClientError::Over { .. } => &["put the file again to have it stored again"],
         ClientError::EndsEarly { .. } => {
             &["choose a shorter time, or store it for longer first with put"]
@@ -149,13 +142,29 @@ fn hints(error: &ClientError) -> &'static [&'static str] {
             &["see what is stored with: symbolon ls -r; without --delete nothing is removed"]
         }
         ClientError::UploadLapsed { .. } => &["run the command again: it begins anew"],
-        ClientError::DealGone { .. } => &["put the file again to have it stored again"],
         ClientError::SourceChanged { .. } => {
             &["run the command again when nobody writes to the file"]
         }
         ClientError::Corrupt { .. } | ClientError::NotAsListed { .. } => {
             &["nothing was written that could be wrong"]
         }
+        _ => &[],
+    }
+}
+
+fn transfer_hints(error: &TransferError) -> &'static [&'static str] {
+    match error {
+        TransferError::NotEnoughShards { .. } => {
+            &["nothing was written that could be wrong; nodes may only be away: try again later"]
+        }
+        TransferError::NoRoom { .. } => &["see how full the nodes are with: symbolon node status"],
+        TransferError::NotEnoughNodes { .. } | TransferError::NoNodes { .. } => &[
+            "see the nodes with: symbolon node status; the same command again goes on, and pays once",
+        ],
+        TransferError::DealOver { .. } => {
+            &["put the file again, or ask whoever gave it, to have it stored again"]
+        }
+        TransferError::DealGone { .. } => &["put the file again to have it stored again"],
         _ => &[],
     }
 }
@@ -175,7 +184,7 @@ impl From<NetError> for Error {
                     .or_hint("another program has the port; try again")
             }
             NetError::Bind { .. } => Self::new(Kind::Io, error.to_string()),
-            _ => ClientError::from(error).into(),
+            _ => ClientError::from(TransferError::from(error)).into(),
         }
     }
 }

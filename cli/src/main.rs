@@ -109,11 +109,12 @@ fn log(verbose: u8) {
         // The transport complains about every peer that vanishes; what that means is said elsewhere.
         0 => "error,iroh=off,noq=off",
         1 => {
-            "warn,iroh=off,noq=off,symbolon=info,symbolon_node=info,symbolon_ledger=info,symbolon_client=info"
+            "warn,iroh=off,noq=off,symbolon=info,symbolon_node=info,symbolon_ledger=info,symbolon_client=info,\
+              symbolon_transfer=info"
         }
         2 => {
             "info,symbolon=debug,symbolon_node=debug,symbolon_ledger=debug,symbolon_client=debug,\
-              symbolon_net=debug"
+              symbolon_transfer=debug,symbolon_net=debug"
         }
         _ => "trace",
     };

@@ -6,19 +6,13 @@ use symbolon_ledger::Outcome;
 use symbolon_protocol::{
     Amount,
     id::{AccountId, TransactionId},
-    ledger::{
-        Status,
-        rows::Accounts,
-        transaction::{Action, Transaction},
-    },
+    ledger::{Status, rows::Accounts, transaction::Action},
     wire::ledger::HistoryLine,
 };
 
 use crate::{Client, error::ClientError};
+pub(crate) use symbolon_transfer::transaction_id;
 pub use transfer::Sent;
-
-/// For how many blocks a transaction may wait for its turn.
-const VALID_BLOCKS: u64 = 500;
 
 /// An account.
 #[derive(Clone, Copy, Debug)]
@@ -36,15 +30,6 @@ pub(crate) enum Key {
     Account,
     /// The one it holds grants with.
     Access,
-}
-
-/// The id a transaction has when its content says all that tells it from another one.
-pub(crate) fn transaction_id(what: &str, about: &[u8]) -> TransactionId {
-    let mut hasher = blake3::Hasher::new_derive_key("symbolon 2026 client transaction id v1");
-    hasher.update(what.as_bytes()).update(&[0]).update(about);
-    let mut id = [0; 16];
-    id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    TransactionId(id)
 }
 
 impl Client {
@@ -113,17 +98,10 @@ impl Client {
         id: TransactionId,
         action: Action,
     ) -> Result<Outcome, ClientError> {
-        let ledger = self.ledger();
-        let valid_until = ledger.recent_height().await? + VALID_BLOCKS;
         let key = match key {
             Key::Account => self.identity().account_key(),
             Key::Access => self.identity().access_key(),
         };
-        let transaction = Transaction::build(ledger.chain(), &key, id, valid_until, action);
-        let outcome = ledger.submit(transaction).await?;
-        match outcome.status {
-            Status::Applied => Ok(outcome),
-            status => Err(ClientError::LedgerRefused(status)),
-        }
+        Ok(self.network().send(&key, id, action).await?)
     }
 }

@@ -4,7 +4,6 @@
 //! Nothing is decided here, and nothing that fails here fails a command: whoever needs an answer finds it known
 //! as of a moment ago, or asks again and gets the error.
 
-use symbolon_net::PeerAddress;
 use symbolon_protocol::{
     content::Layout,
     id::{DealId, ListingId, OrderId},
@@ -22,15 +21,12 @@ fn missed(what: &str, error: &ClientError) {
 }
 
 impl Client {
-    fn greet(&self, nodes: Vec<PeerAddress>) {
-        self.peers().greet(nodes);
-    }
-
     /// What storing begins with: which nodes answer, and the balance.
     pub async fn ahead_of_put(&self) {
-        self.greet(self.met().latest());
-        let (survey, balance) = tokio::join!(self.survey(), self.balance_lately());
-        if let Some(error) = survey.err().or(balance.err()) {
+        self.network().greet_latest();
+        let survey = self.network().ahead_of_upload();
+        let (survey, balance) = tokio::join!(survey, self.balance_lately());
+        if let Some(error) = survey.err().map(Into::into).or(balance.err()) {
             missed("put", &error);
         }
     }
@@ -39,15 +35,15 @@ impl Client {
     /// keep it.
     pub async fn ahead_of_get(&self, what: &Readable) {
         let Ok((deal, order)) = self.first_deal(what) else { return };
-        self.greet(self.met().likely_for(&deal));
+        self.network().greet_likely_for(&deal);
         let order = async {
             match order {
                 Some(order) => self.ledger().row_lately(Orders, &order).await.map(drop),
                 None => Ok(()),
             }
         };
-        let (deal, order) = tokio::join!(self.deal_lately(&deal), order);
-        if let Some(error) = deal.err().or(order.err().map(Into::into)) {
+        let (deal, order) = tokio::join!(self.network().deal_lately(&deal), order);
+        if let Some(error) = deal.err().map(Into::into).or(order.err().map(Into::into)) {
             missed("get", &error);
         }
     }
@@ -63,7 +59,7 @@ impl Client {
 
     /// What buying begins with: the listing, whether it was bought before, and the balance.
     pub async fn ahead_of_buy(&self, listing: &ListingId) {
-        self.greet(self.met().latest());
+        self.network().greet_latest();
         let ledger = self.ledger();
         let order = self.identity().order_id(&ledger.chain(), listing, 0);
         let (listing, order, balance) = tokio::join!(
@@ -84,9 +80,9 @@ impl Client {
             Ok(vault) => vault.map_or(Vec::new(), |vault| vault.custodians),
             Err(error) => return missed("release", &error.into()),
         };
-        match self.places(&custodians).await {
-            Ok(places) => self.greet(places.into_iter().flatten().collect()),
-            Err(error) => missed("release", &error),
+        match self.network().places(&custodians).await {
+            Ok(places) => self.network().peers().greet(places.into_iter().flatten().collect()),
+            Err(error) => missed("release", &error.into()),
         }
     }
 }

@@ -340,7 +340,7 @@ impl Client {
         listing: &Listing,
         vault: &Vault,
     ) -> Result<(Order, Vec<Release>, Vec<(NodeId, NodeFault)>), ClientError> {
-        let places = self.places(&vault.custodians).await?;
+        let places = self.network().places(&vault.custodians).await?;
         let mut asks = JoinSet::new();
         let mut faults = Vec::new();
         for ((index, node), at) in (1_u8..).zip(&vault.custodians).zip(places) {
@@ -351,7 +351,7 @@ impl Client {
             let (client, order) = (self.clone(), *id);
             asks.spawn(async move {
                 let request = Request::Release { order };
-                ((index, at.id), client.peers().ask(&at, &request, PATIENCE).await)
+                ((index, at.id), client.network().peers().ask(&at, &request, PATIENCE).await)
             });
         }
         let order = self.ledger().row(Orders, id).await?.ok_or(ClientError::NoOrder(*id))?;

@@ -1,68 +1,19 @@
-//! Having shards deleted once their deals are over, and keeping what the nodes sign about it.
+//! Keeping what the nodes sign about deleting the shards of a file whose deals are over.
 //!
 //! Nobody depends on it: a node learns from the ledger that a deal has ended and deletes by itself. Asking
 //! makes it happen now, and leaves a word that the node can be held to.
 
-use std::{collections::BTreeSet, time::Duration};
-
-use symbolon_net::PeerAddress;
 use symbolon_protocol::{
     content::{Layout, Manifest},
-    deletion::DeletionReceipt,
-    grant::{Grant, ability},
-    id::{DealId, Hash, NodeId},
-    wire::storage::{Request, Response},
+    grant::ability,
 };
-use tokio::task::JoinSet;
+use symbolon_transfer::delete::Deletion;
 
 use crate::{
     Client,
     catalog::{Batch, KeyBytes, Receipts},
     error::ClientError,
-    peers::PeerError,
 };
-
-/// How long a node may take: it may have to prove its epoch first.
-const PATIENCE: Duration = Duration::from_secs(8);
-
-/// Shards whose nodes are asked at the same time: more than a node's streams would only wait.
-const ASKED_AT_ONCE: usize = 256;
-
-/// What nodes said about deleting.
-#[derive(Clone, Debug, Default)]
-pub struct Deletion {
-    /// Shards that were to be deleted.
-    pub shards: u32,
-    /// The word of each node that has deleted one, checked.
-    pub receipts: Vec<DeletionReceipt>,
-    /// Nodes that gave no receipt for at least one shard: they delete when they see the ledger.
-    pub unconfirmed: BTreeSet<NodeId>,
-}
-
-impl Deletion {
-    /// Nodes with a receipt for all their shards.
-    #[must_use]
-    pub fn confirmed(&self) -> BTreeSet<NodeId> {
-        let signed = self.receipts.iter().map(|receipt| receipt.node);
-        signed.filter(|node| !self.unconfirmed.contains(node)).collect()
-    }
-
-    /// Takes in what nodes said about more shards.
-    pub(crate) fn extend(&mut self, more: Self) {
-        self.shards += more.shards;
-        self.receipts.extend(more.receipts);
-        self.unconfirmed.extend(more.unconfirmed);
-    }
-}
-
-/// A shard to be deleted.
-struct Doomed {
-    address: PeerAddress,
-    deal: DealId,
-    index: u8,
-    root: Hash,
-    grant: Grant,
-}
 
 impl Client {
     /// Has the shards of a file deleted whose deals are over, and keeps the receipts.
@@ -76,14 +27,7 @@ impl Client {
         let key = key.file_key();
         let deals = (0..layout.segments()).map(|segment| key.deal(segment));
         let grant = self.own_grant(manifest.object, ability::DELETE)?;
-        let mut doomed = Vec::new();
-        for deal in deals {
-            let Some(row) = self.deal(&deal).await? else { continue };
-            for (index, address, root) in self.deal_nodes(&row).await? {
-                doomed.push(Doomed { address, deal, index, root, grant: grant.clone() });
-            }
-        }
-        let deletion = self.delete_all(doomed).await;
+        let deletion = self.network().delete_shards(deals, &grant).await?;
         let mut batch = Batch::default();
         for receipt in &deletion.receipts {
             let place = [receipt.deal.0.as_slice(), &[receipt.index]].concat();
@@ -91,44 +35,5 @@ impl Client {
         }
         self.catalog().write(&batch)?;
         Ok(deletion)
-    }
-
-    async fn delete_all(&self, doomed: Vec<Doomed>) -> Deletion {
-        let mut deletion = Deletion::default();
-        let mut asks = JoinSet::new();
-        let mut waiting = doomed.into_iter();
-        loop {
-            while asks.len() < ASKED_AT_ONCE {
-                let Some(shard) = waiting.next() else { break };
-                let (client, node) = (self.clone(), shard.address.id);
-                asks.spawn(async move { (node, client.delete(shard).await) });
-            }
-            let Some(asked) = asks.join_next().await else { return deletion };
-            // A task that panicked counts as a shard without a receipt; the panic was reported.
-            deletion.shards += 1;
-            match asked {
-                Ok((_, Ok(receipt))) => deletion.receipts.push(receipt),
-                Ok((node, Err(error))) => {
-                    tracing::debug!(%node, ?error, "a shard is not confirmed as deleted");
-                    deletion.unconfirmed.insert(node);
-                }
-                Err(_) => {}
-            }
-        }
-    }
-
-    async fn delete(&self, shard: Doomed) -> Result<DeletionReceipt, PeerError> {
-        let Doomed { address, deal, index, root, grant } = shard;
-        let request = Request::Delete { deal, index, grant };
-        let Response::Deleted { receipt } = self.peers().ask(&address, &request, PATIENCE).await?
-        else {
-            return Err(PeerError::Confused);
-        };
-        let ours = receipt.node == address.id
-            && (receipt.deal, receipt.index, receipt.root) == (deal, index, root);
-        match ours && receipt.verify(&self.ledger().chain()).is_ok() {
-            true => Ok(receipt),
-            false => Err(PeerError::Confused),
-        }
     }
 }

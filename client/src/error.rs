@@ -3,15 +3,14 @@
 use std::{io, path::PathBuf};
 
 use symbolon_ledger::LedgerError;
-use symbolon_net::NetError;
 use symbolon_protocol::{
     Amount,
-    content::Scheme,
-    id::{DealId, ListingId, NodeId, OrderId},
+    id::{ListingId, NodeId, OrderId},
     ledger::{OutOfRange, Status},
     session::NodeFault,
 };
 use symbolon_store::is_full;
+use symbolon_transfer::{TransferError, told};
 use thiserror::Error;
 
 /// The kind of an error: what a program would branch on. Exit codes follow it.
@@ -81,24 +80,6 @@ pub enum ClientError {
     NotAsListed {
         /// The order.
         order: OrderId,
-    },
-    /// The deal of a segment is not on the ledger.
-    #[error(
-        "the ledger knows no deal {deal} for segment {segment}: the file was removed, or its deals ended"
-    )]
-    DealGone {
-        /// Which segment.
-        segment: u32,
-        /// Its deal.
-        deal: DealId,
-    },
-    /// The deal of a segment has ended, and its nodes have deleted what they kept for it.
-    #[error("the time this was stored for is over: its nodes have deleted segment {segment}")]
-    DealOver {
-        /// Which segment.
-        segment: u32,
-        /// Since when, in milliseconds since the Unix epoch.
-        since_ms: u64,
     },
     /// The name is taken.
     #[error("{name:?} already exists")]
@@ -241,57 +222,8 @@ pub enum ClientError {
         /// Those there are.
         kept: Vec<u64>,
     },
-    /// Too few nodes to store on.
-    #[error("{accepted} of the {needed} nodes needed took a shard{}", tell(faults))]
-    NotEnoughNodes {
-        /// How many took one.
-        accepted: u8,
-        /// How many are needed.
-        needed: u8,
-        /// What the others did.
-        faults: Vec<(NodeId, NodeFault)>,
-    },
-    /// Enough nodes, but too few with room.
-    #[error("{fitting} of the {needed} nodes needed have room for a shard of {bytes} bytes")]
-    NoRoom {
-        /// How many have room.
-        fitting: usize,
-        /// How many are needed.
-        needed: u8,
-        /// Bytes of a shard.
-        bytes: u64,
-    },
-    /// No node at all.
-    #[error("no storage node can be reached; the ledger knows {known}")]
-    NoNodes {
-        /// How many the ledger knows.
-        known: usize,
-    },
-    /// The scheme asks for more nodes than there are.
-    #[error("scheme {}/{} needs {} nodes, {reachable} can be reached", scheme.required, scheme.total, scheme.total)]
-    SchemeTooWide {
-        /// The scheme.
-        scheme: Scheme,
-        /// How many answer.
-        reachable: usize,
-    },
-    /// Too few shards to read.
-    #[error(
-        "segment {segment} cannot be read: {usable} of the {required} shards needed answer{}",
-        tell(faults)
-    )]
-    NotEnoughShards {
-        /// Which segment.
-        segment: u32,
-        /// How many shards answer.
-        usable: u8,
-        /// How many are needed.
-        required: u8,
-        /// What the nodes of the others did.
-        faults: Vec<(NodeId, NodeFault)>,
-    },
     /// Too few custodians released.
-    #[error("{released} of the {needed} custodians needed released the key{}", tell(faults))]
+    #[error("{released} of the {needed} custodians needed released the key{}", told(faults))]
     NotEnoughCustodians {
         /// How many did.
         released: usize,
@@ -312,9 +244,9 @@ pub enum ClientError {
     /// A request that makes no sense.
     #[error("{0}")]
     Usage(String),
-    /// The network.
+    /// Between this machine and the nodes.
     #[error(transparent)]
-    Net(#[from] NetError),
+    Transfer(TransferError),
     /// A rule of this program broke.
     #[error("internal error: {0}")]
     Internal(String),
@@ -351,49 +283,59 @@ impl ClientError {
             | Self::NoVersion { .. }
             | Self::Lost { .. }
             | Self::UploadLapsed { .. }
-            | Self::NothingStored { .. }
-            | Self::DealOver { .. }
-            | Self::DealGone { .. } => ErrorKind::NotFound,
-            Self::NotEnoughShards { faults, .. } if all_refused(faults) => ErrorKind::NotAllowed,
-            Self::NotEnoughNodes { .. }
-            | Self::NoRoom { .. }
-            | Self::NotEnoughShards { .. }
-            | Self::NotEnoughCustodians { .. }
-            | Self::SchemeTooWide { .. } => ErrorKind::NotEnough,
-            Self::Ledger(_) | Self::Net(_) | Self::NoNodes { .. } => ErrorKind::Unreachable,
+            | Self::NothingStored { .. } => ErrorKind::NotFound,
+            Self::NotEnoughCustodians { .. } => ErrorKind::NotEnough,
+            Self::Ledger(_) => ErrorKind::Unreachable,
+            Self::Transfer(error) => kind_of(error),
             Self::Locked { .. } => ErrorKind::Locked,
             Self::Index(_) | Self::Internal(_) => ErrorKind::Internal,
         }
     }
 }
 
-fn all_refused(faults: &[(NodeId, NodeFault)]) -> bool {
-    use symbolon_protocol::wire::storage::RefusalCode as Code;
-    let denied = |fault: &NodeFault| {
-        matches!(
-            fault,
-            NodeFault::Refused {
-                code: Code::NotAllowed
-                    | Code::NotYourGrant
-                    | Code::OutOfTime
-                    | Code::Revoked
-                    | Code::QuotaUsed
-            }
-        )
-    };
-    !faults.is_empty() && faults.iter().any(|(_, fault)| denied(fault))
+/// What both crates can say has one name here, whichever of them found it out.
+impl From<TransferError> for ClientError {
+    fn from(error: TransferError) -> Self {
+        use TransferError as Error;
+        match error {
+            Error::CostTooHigh { cost, limit } => Self::CostTooHigh { cost, limit },
+            Error::Corrupt { segment, why } => Self::Corrupt { segment, why },
+            Error::SourceChanged { path: Some(path) } => Self::SourceChanged { path },
+            Error::Grant(why) => Self::Grant(why),
+            Error::Io { path, source } => Self::Io { path, source },
+            Error::OutOfRange(error) => Self::OutOfRange(error),
+            Error::Ledger(error) => Self::Ledger(error),
+            Error::LedgerRefused(status) => Self::LedgerRefused(status),
+            Error::Internal(why) => Self::Internal(why),
+            // What was to be remembered is this crate's own: see `upload::journal`.
+            Error::Memory(error) => match error.downcast::<Self>() {
+                Ok(own) => *own,
+                Err(error) => Self::Transfer(Error::Memory(error)),
+            },
+            error => Self::Transfer(error),
+        }
+    }
+}
+
+fn kind_of(error: &TransferError) -> ErrorKind {
+    use TransferError as Error;
+    match error {
+        error if error.is_denial() => ErrorKind::NotAllowed,
+        Error::DealOver { .. } | Error::DealGone { .. } | Error::Lapsed { .. } => {
+            ErrorKind::NotFound
+        }
+        Error::NotEnoughNodes { .. }
+        | Error::NoRoom { .. }
+        | Error::NotEnoughShards { .. }
+        | Error::SchemeTooWide { .. } => ErrorKind::NotEnough,
+        Error::Net(_) | Error::NoNodes { .. } => ErrorKind::Unreachable,
+        Error::SourceChanged { .. } => ErrorKind::Corrupt,
+        Error::PriceTooLarge | Error::Layout(_) => ErrorKind::Usage,
+        _ => ErrorKind::Internal,
+    }
 }
 
 fn list(numbers: &[u64]) -> String {
     let numbers: Vec<_> = numbers.iter().map(u64::to_string).collect();
     if numbers.is_empty() { String::from("none") } else { numbers.join(", ") }
-}
-
-fn tell(faults: &[(NodeId, NodeFault)]) -> String {
-    let each = faults.iter().map(|(node, fault)| {
-        let name = node.to_string();
-        format!("node {} {fault}", &name[..8])
-    });
-    let each: Vec<_> = each.collect();
-    if each.is_empty() { String::new() } else { format!(" ({})", each.join(", ")) }
 }

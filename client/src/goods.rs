@@ -17,6 +17,7 @@ use symbolon_protocol::{
 };
 
 use symbolon_ledger::ROWS_MAX;
+use symbolon_transfer::TransferError;
 
 use crate::{
     Client, ListingView,
@@ -208,18 +209,19 @@ impl Client {
         let all: BTreeSet<NodeId> =
             goods.holders.iter().flat_map(|(_, nodes)| nodes).copied().collect();
         let ids: Vec<NodeId> = all.into_iter().collect();
-        let places = self.places(&ids).await?.into_iter().flatten().collect();
-        let answering = self.all_answering(places).await;
+        let places = self.network().places(&ids).await?.into_iter().flatten().collect();
+        let answering = self.network().all_answering(places).await;
         for (segment, (required, nodes)) in (0..).zip(&goods.holders) {
             let there = nodes.iter().filter(|node| answering.contains(node)).count();
             if there < usize::from(*required) {
                 let away = nodes.iter().filter(|node| !answering.contains(node));
-                return Err(ClientError::NotEnoughShards {
+                return Err(TransferError::NotEnoughShards {
                     segment,
                     usable: u8::try_from(there).unwrap_or(u8::MAX),
                     required: *required,
                     faults: away.map(|node| (*node, NodeFault::Offline)).collect(),
-                });
+                }
+                .into());
             }
         }
         Ok(())

@@ -1,25 +1,21 @@
 //! An owner's or buyer's side: put, get, share, sell, buy.
 //!
-//! - [`upload`](Client::put): source -> segments -> stripes -> shards -> nodes -> deal, one journal;
-//! - [`download`](Client::get): deals -> slices from the fastest nodes -> stripes -> sink;
-//! - [`Reader`]: anywhere in a file, one cell at a time;
+//! - [`put`](Client::put): a source becomes segments, with one journal for all that is not stored yet;
+//! - [`get`](Client::get): what is read goes to a file, standard output or memory; [`open`](Client::open): a [`Reader`];
 //! - folder: many files at once, small ones in packs; names, versions, moving, removing;
 //! - index: all of that on the network, so that every device of an identity sees it;
-//! - ahead, survey, met: what is asked for before it is wanted, which nodes answer, which did before;
+//! - ahead: what is asked for before it is wanted; met: which nodes answered, on the disk;
 //! - upkeep: what is stored where, whether it is still there;
 //! - rights: sharing, narrowing and revoking grants; market: selling and buying access.
 //!
-//! Decisions are taken by the pure sessions of `protocol::session`; this crate carries them out. It
-//! knows the ledger only as a port, and prints nothing.
+//! Segments go to nodes and come back through [`symbolon_transfer`], which knows none of that. This crate knows the
+//! ledger only as a port, and prints nothing.
 
 mod account;
 mod ahead;
-mod buffers;
 mod buy;
 mod catalog;
 mod deletion;
-mod download;
-mod durability;
 mod error;
 mod folder;
 mod get;
@@ -29,16 +25,11 @@ mod listings;
 mod locks;
 mod met;
 mod names;
-mod peers;
-mod place;
-mod progress;
+mod network;
 mod put;
-mod reader;
 mod rights;
-mod rows;
 mod sell;
 mod source;
-mod survey;
 mod term;
 mod upkeep;
 mod upload;
@@ -52,41 +43,40 @@ use std::{
 use symbolon_ledger::Ledger;
 use symbolon_net::{Endpoint, Host};
 use symbolon_protocol::{id::AccountId, identity::Identity};
+use symbolon_transfer::{Network, download, durability, place, progress};
 
 pub use account::{AccountView, Sent};
 pub use buy::{BuyOutcome, BuyReport, OrderView};
 pub use catalog::FileKind;
-pub use deletion::Deletion;
-pub use durability::{Durability, HISTORY_EPOCHS, Record, UNAVAILABLE_MAX, durability};
 pub use error::{ClientError, ErrorKind};
 pub use folder::{
     FileFault, FolderGot, FolderOptions, FolderPlan, FolderQuote, FolderStored, GetPlan, Moved,
     NotKept, Removed, Selection, Usage,
 };
-pub use get::{GetOptions, GetOutcome, GetReport, ReadFault, Readable, Sink};
+pub use get::{GetOptions, GetOutcome, GetReport, Readable, Sink};
 pub use goods::Sale;
 pub use index::{Growth, IndexView, PublishReport, PullReport};
 pub use listings::{ListingDetail, ListingFilter, ListingView, PreviewCell};
 pub use names::{
     Name, NameError, NameKind, NameView, Pattern, VersionView, is_unprintable, printable, shown,
 };
-pub use place::{NodeView, Quote};
-pub use progress::{Awaited, Progress, Step, Wait};
-pub use reader::{ReadCost, Reader};
 pub use sell::{SalePlan, SellOptions, SellOutcome, SellReport};
 pub use source::Source;
+pub use symbolon_transfer::{
+    NodeView, TransferError,
+    check::{Depth, ShardCheck},
+    delete::Deletion,
+    durability::{Durability, HISTORY_EPOCHS, Record, UNAVAILABLE_MAX, durability},
+    place::Quote,
+    progress::{Awaited, Progress, Step, Wait},
+    reader::{ReadCost, ReadFault, Reader},
+};
 pub use term::{Kept, LedgerClock};
 pub use upkeep::{FileView, FilesView, SegmentView, ShardHealth, ShardView, StatView};
 pub use upload::{PutOptions, PutOutcome, PutReport, Replace};
-pub use verify::{Depth, ShardCheck, VerifiedObject, VerifyReport};
+pub use verify::{VerifiedObject, VerifyReport};
 
-use crate::{
-    buffers::Buffers, catalog::Catalog, index::AtRoot, met::Acquaintance, peers::Peers,
-    place::ChainSeen, survey::Survey,
-};
-
-/// The file with the nodes that were met.
-const MET: &str = "met";
+use crate::{catalog::Catalog, index::AtRoot};
 
 /// What this crate keeps behind a lock is whole whatever happened to whoever held it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -117,17 +107,9 @@ pub struct Client {
 #[derive(Debug)]
 struct Inner {
     identity: Identity,
-    ledger: Ledger,
-    host: Host,
+    network: Network,
     dir: PathBuf,
     catalog: Catalog,
-    peers: Arc<Peers>,
-    buffers: Buffers,
-    chain: Mutex<Option<ChainSeen>>,
-    /// Which nodes answered a moment ago.
-    survey: tokio::sync::Mutex<Option<Survey>>,
-    /// Which answered before.
-    met: Mutex<Acquaintance>,
     /// The root record that was seen on the ledger, or set there, by this process.
     at_root: Mutex<Option<AtRoot>>,
 }
@@ -141,21 +123,8 @@ impl Client {
         std::fs::create_dir_all(&dir)
             .map_err(|source| ClientError::Io { path: dir.clone(), source })?;
         let catalog = Catalog::new(dir.join("names.redb"), identity.names_key(), host.clone());
-        let peers = Arc::new(Peers::new(endpoint, host.clone()));
-        let met = Mutex::new(Acquaintance::read(&dir.join(MET)));
-        let inner = Inner {
-            identity,
-            ledger,
-            host,
-            dir,
-            catalog,
-            peers,
-            buffers: Buffers::default(),
-            chain: Mutex::default(),
-            survey: tokio::sync::Mutex::default(),
-            met,
-            at_root: Mutex::default(),
-        };
+        let network = Network::new(ledger, endpoint, host, met::read(&dir));
+        let inner = Inner { identity, network, dir, catalog, at_root: Mutex::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -168,13 +137,13 @@ impl Client {
     /// The ledger.
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
-        &self.inner.ledger
+        self.network().ledger()
     }
 
     /// Ends all connections.
     pub async fn close(self) {
         self.remember_met().await;
-        self.inner.peers.close().await;
+        self.network().peers().close().await;
     }
 
     fn me(&self) -> AccountId {
@@ -182,18 +151,10 @@ impl Client {
     }
 
     fn host(&self) -> &Host {
-        &self.inner.host
+        self.network().host()
     }
 
     fn catalog(&self) -> &Catalog {
         &self.inner.catalog
-    }
-
-    fn peers(&self) -> &Arc<Peers> {
-        &self.inner.peers
-    }
-
-    fn buffers(&self) -> &Buffers {
-        &self.inner.buffers
     }
 }

@@ -10,9 +10,8 @@ use symbolon_protocol::{
 
 use crate::{
     Client,
-    download::{LeavesWanted, Reading},
+    download::{LeavesWanted, Reading, spans},
     error::ClientError,
-    get::spans,
     progress::Progress,
     term::Kept,
 };
@@ -240,7 +239,7 @@ impl Client {
         let (spans, _) = spans(&layout, 0, u64::MAX, 0);
         let key = FileKey::from_bytes(public.key);
         let reading = Reading { manifest, key, grant: None, leaves: LeavesWanted::No, only: None };
-        let mut groups = self.read(reading, spans, &Progress::silent());
+        let mut groups = self.network().read(reading, spans, &Progress::silent());
         let mut bytes = Vec::new();
         while let Some(group) = groups.next().await {
             bytes.extend(group?.plain);

@@ -29,11 +29,11 @@ use crate::{
     Client, NodeView,
     account::{Key, transaction_id},
     catalog::FileKind,
-    download::{LeavesWanted, Reading},
+    download::{LeavesWanted, Reading, spans},
     error::ClientError,
-    get::{GetOptions, Readable, Sink, spans},
+    get::{GetOptions, Readable, Sink},
     names::{Found, Name},
-    place::{Candidate, address, choose_scheme, quote, with_room},
+    place::{Candidate, choose_scheme, quote, with_room},
     progress::Progress,
     source::Source,
     term::{Kept, runs},
@@ -310,7 +310,7 @@ impl Client {
             *blake3::Hasher::new().update(&id.0).update(&node.id.0).finalize().as_bytes()
         });
         let mut faults: Vec<_> = nodes.iter().map(|node| (node.id, NodeFault::Offline)).collect();
-        let mut reachable = self.answering(nodes).await;
+        let mut reachable = self.network().answering(nodes).await;
         faults.retain(|(node, _)| reachable.iter().all(|there| there.id != *node));
         let (key, custodians) = loop {
             let chosen = &reachable[..reachable.len().min(CUSTODIANS)];
@@ -375,8 +375,8 @@ impl Client {
         let signature = terms.sign_request(&self.identity().account_key());
         let request =
             Request::KeepShare { vault, owner, key: key.clone(), index, share: sealed, signature };
-        let to = address(node.id, &node.row);
-        Ok(match self.peers().ask(&to, &request, PATIENCE).await {
+        let to = node.address();
+        Ok(match self.network().peers().ask(&to, &request, PATIENCE).await {
             Ok(Response::InCustody { acceptance })
                 if terms.verify_acceptance(&acceptance).is_ok() =>
             {
@@ -595,7 +595,7 @@ impl Client {
         let mut reading: Reading = self.resolve(&what).await?.reading;
         reading.leaves = LeavesWanted::Yes;
         let (spans, _) = spans(&layout, 0, u64::MAX, 0);
-        let mut groups = self.read(reading, spans, &Progress::silent());
+        let mut groups = self.network().read(reading, spans, &Progress::silent());
         let mut leaves = Vec::new();
         while let Some(group) = groups.next().await {
             leaves.extend(group?.leaves);

@@ -18,6 +18,7 @@ use std::{
 
 use bytes::Bytes;
 use symbolon_protocol::id::Hash;
+pub(crate) use symbolon_transfer::upload::SegmentBytes;
 
 use crate::{
     catalog::{SourceMark, Version},
@@ -117,54 +118,6 @@ pub(crate) enum Opened {
         lookahead: Vec<u8>,
         over: bool,
     },
-}
-
-/// One segment of a source: bytes at offsets from the segment's beginning.
-#[derive(Clone, Debug)]
-pub(crate) enum SegmentBytes {
-    File { file: Arc<File>, path: Arc<Path>, start: u64, length: u64 },
-    Bytes(Bytes),
-}
-
-impl SegmentBytes {
-    /// Where the bytes lie, when they are in a file.
-    pub(crate) fn path(&self) -> Option<PathBuf> {
-        match self {
-            Self::File { path, .. } => Some(path.to_path_buf()),
-            Self::Bytes(_) => None,
-        }
-    }
-
-    /// Bytes of user data in the segment.
-    pub(crate) fn length(&self) -> u64 {
-        match self {
-            Self::File { length, .. } => *length,
-            Self::Bytes(bytes) => bytes.len() as u64,
-        }
-    }
-
-    /// Fills `out` from `offset` on as far as the segment goes; says how many bytes that were. A file that
-    /// has become shorter has changed.
-    pub(crate) fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize, ClientError> {
-        let left = self.length().saturating_sub(offset);
-        let count = usize::try_from(left).unwrap_or(usize::MAX).min(out.len());
-        match self {
-            Self::File { file, path, start, .. } => {
-                let read = file.read_exact_at(&mut out[..count], start + offset);
-                read.map_err(|source| match source.kind() {
-                    io::ErrorKind::UnexpectedEof => {
-                        ClientError::SourceChanged { path: path.to_path_buf() }
-                    }
-                    _ => ClientError::Io { path: path.to_path_buf(), source },
-                })?;
-            }
-            Self::Bytes(bytes) => {
-                let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-                out[..count].copy_from_slice(&bytes[from..from + count]);
-            }
-        }
-        Ok(count)
-    }
 }
 
 /// What becomes of a link in the place of a file.
@@ -417,7 +370,7 @@ mod tests {
         assert!(changed(whole.check_unchanged()));
         let (whole, bytes) = opened(&path);
         file.set_len(4000).unwrap();
-        assert!(changed(bytes.read_at(0, &mut out).map(|_| ())));
+        assert!(changed(bytes.read_at(0, &mut out).map(drop).map_err(Into::into)));
         assert!(changed(whole.check_unchanged()));
         // Another file of the same length in its place: it is the one that was opened that is stored.
         let (whole, bytes) = opened(&path);

@@ -1,9 +1,7 @@
 //! Time as the ledger counts it: what o'clock it is, when an epoch begins, until when something is kept.
 
-use symbolon_protocol::{
-    content::FileKey,
-    ledger::rows::{Chain, Deal, DealState},
-};
+use symbolon_protocol::ledger::rows::{Chain, Deal};
+pub(crate) use symbolon_transfer::{epoch_ms, runs};
 
 use crate::{Client, error::ClientError};
 
@@ -58,21 +56,6 @@ impl LedgerClock {
     }
 }
 
-/// When an epoch began or will begin, by the length of epochs; the ledger may have stood still between.
-pub(crate) fn epoch_ms(chain: &Chain, epoch: u64) -> u64 {
-    let length = chain.params.epoch_ms;
-    let now = chain.epoch_started_ms;
-    match epoch.checked_sub(chain.epoch) {
-        Some(ahead) => now.saturating_add(ahead.saturating_mul(length)),
-        None => now.saturating_sub((chain.epoch - epoch).saturating_mul(length)),
-    }
-}
-
-/// Whether a deal's shards are to be kept.
-pub(crate) fn runs(deal: &Deal) -> bool {
-    matches!(deal.state, DealState::Offered | DealState::Active)
-}
-
 impl Kept {
     /// Of something that all these deals are for.
     pub(crate) fn of<'a>(chain: &Chain, deals: impl IntoIterator<Item = Option<&'a Deal>>) -> Self {
@@ -103,21 +86,6 @@ impl Kept {
 }
 
 impl Client {
-    /// Says of a segment that cannot be read that its time is over, where that is why: its nodes are not
-    /// only away.
-    pub(crate) async fn over_or(&self, error: ClientError, key: &FileKey) -> ClientError {
-        let ClientError::NotEnoughShards { segment, .. } = &error else { return error };
-        let segment = *segment;
-        let deal = key.deal(segment);
-        let asked = tokio::join!(self.deal(&deal), self.chain_row());
-        match asked {
-            (Ok(Some(deal)), Ok(chain)) if !runs(&deal) => {
-                ClientError::DealOver { segment, since_ms: epoch_ms(&chain, deal.end) }
-            }
-            _ => error,
-        }
-    }
-
     /// What o'clock it is on the ledger.
     pub async fn clock(&self) -> Result<LedgerClock, ClientError> {
         Ok(self.clock_of(&self.chain_row().await?))

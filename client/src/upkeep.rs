@@ -8,6 +8,7 @@ use symbolon_protocol::{
     id::{DealId, Hash, NodeId, ObjectId},
     ledger::rows::{Chain, Deal, DealState, Node, Nodes},
 };
+use symbolon_transfer::{TransferError, durability::LOST_EPOCHS};
 
 use crate::{
     Client,
@@ -17,9 +18,6 @@ use crate::{
     source::{Dress, PLAIN_MODE},
     term::epoch_ms,
 };
-
-/// A node that missed so many epochs in a row is taken to be gone.
-const GONE_EPOCHS: u32 = 10;
 
 /// A stored file.
 #[derive(Clone, Debug)]
@@ -134,7 +132,7 @@ fn health(chain: &Chain, deal: &Deal, node: Option<&Node>, proof: Option<u64>) -
     if matches!(deal.state, DealState::Completed | DealState::Cancelled) {
         return ShardHealth::Over;
     }
-    let Some(node) = node.filter(|node| node.missed_in_row < GONE_EPOCHS) else {
+    let Some(node) = node.filter(|node| node.missed_in_row < LOST_EPOCHS) else {
         return ShardHealth::Gone;
     };
     let last_over = chain.epoch.saturating_sub(1);
@@ -273,7 +271,8 @@ impl Client {
         let mut segments = Vec::new();
         for segment in 0..file.segments {
             let id = key.deal(segment);
-            let deal = self.deal(&id).await?.ok_or(ClientError::DealGone { segment, deal: id })?;
+            let deal =
+                self.deal(&id).await?.ok_or(TransferError::DealGone { segment, deal: id })?;
             segments.push(self.segment_view(&chain, segment, id, &deal).await?);
         }
         Ok(StatView { file, content_root, epoch, segments })

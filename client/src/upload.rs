@@ -3,31 +3,32 @@
 //! The journal row is written before the first byte leaves and removed together with writing the
 //! name. Object and deal ids derive from the file key in it, so a put that is run again after a crash
 //! asks for the same deals: what is on the ledger is not sent, what nodes hold is not sent again. A source
-//! that is not what it was when a cell of it was first sealed ends the upload and its key: see [`sealed`].
+//! that is not what it was when a cell of it was first sealed ends the upload and its key.
 
 mod elsewhere;
-mod encode;
+mod journal;
 pub(crate) mod leaves;
-mod paid;
-mod sealed;
-mod segment;
-mod tally;
+mod segments;
 
 use std::{collections::BTreeSet, pin::pin, sync::Mutex};
 
 use symbolon_protocol::{
     Amount,
-    content::{FileKey, Layout, LayoutError, Manifest, MaskMode, Scheme},
+    content::{Layout, LayoutError, Manifest, MaskMode, Scheme},
     id::{DealId, NodeId, ObjectId},
     ledger::{
         check_epochs,
-        rows::{Access, Chain, Deal, Deals},
+        rows::{Access, Chain, Deals},
         transaction::Action,
     },
 };
+use symbolon_transfer::{
+    keeps,
+    upload::{Begun, Storing},
+};
 
 use crate::{
-    Client,
+    Client, Quote,
     account::transaction_id,
     catalog::{
         Batch, Begun as BegunRows, FileKind, KeyBytes, ObjectEntry, Objects, Placements,
@@ -40,9 +41,10 @@ use crate::{
     source::Opened,
     term::{epoch_ms, runs},
 };
+use journal::Journal;
 use leaves::Leaves;
-pub(crate) use paid::Paid;
-use segment::{Fed, Placed};
+use segments::Stored;
+pub(crate) use symbolon_transfer::upload::Paid;
 
 /// What to do when the name or file is already there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -180,71 +182,11 @@ impl Uploaded {
     }
 }
 
-/// Where an upload was begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Begun {
-    /// Here and now.
-    Now,
-    /// On this machine, by an earlier put.
-    Here,
-    /// On another device.
-    Elsewhere,
-}
-
 /// What stays the same for all segments of one put.
 pub(crate) struct Job {
     pub(crate) entry: UploadEntry,
-    pub(crate) begun: Begun,
-    /// Whether the source may have changed since a cell of it was sealed.
-    pub(crate) live: bool,
-    pub(crate) key: FileKey,
-    pub(crate) object: ObjectId,
-    pub(crate) candidates: Vec<Candidate>,
-    pub(crate) paid: Paid,
-    /// The journal's row, as long as nobody was asked for anything: it is written together with who is.
-    pub(crate) unwritten: Mutex<Option<Batch>>,
-}
-
-/// What the segments added up to.
-pub(crate) struct Stored {
-    layout: Layout,
-    segments: u32,
-    shards: u32,
-    nodes: BTreeSet<NodeId>,
-    cost: Amount,
-    /// The first epoch that is not paid for all of them.
-    end: u64,
+    pub(crate) storing: Storing,
     leaves: Leaves,
-}
-
-/// What the segments that are paid for add up to.
-struct Sum {
-    leaves: Leaves,
-    shards: u32,
-    nodes: BTreeSet<NodeId>,
-    cost: Amount,
-    end: u64,
-    cost_max: Option<Amount>,
-    paid: Paid,
-}
-
-impl Sum {
-    fn new(cost_max: Option<Amount>, leaves: Leaves, paid: Paid) -> Self {
-        let (nodes, cost) = (BTreeSet::new(), Amount::ZERO);
-        Self { leaves, shards: 0, nodes, cost, end: u64::MAX, cost_max, paid }
-    }
-
-    /// What the next one may cost. What an earlier put has paid does not count against this one's limit.
-    fn left(&self) -> Option<Amount> {
-        self.paid.left(self.cost_max)
-    }
-
-    fn add(&mut self, placed: &Placed) {
-        self.cost = self.cost.checked_add(placed.cost).unwrap_or(self.cost);
-        self.shards += u32::try_from(placed.nodes.len()).expect("at most 128 shards");
-        self.nodes.extend(&placed.nodes);
-        self.end = self.end.min(placed.end);
-    }
 }
 
 /// Held while a name is worked on.
@@ -253,6 +195,11 @@ pub(crate) struct NameLock(
 );
 
 impl Client {
+    /// What storing `length` bytes would cost.
+    pub async fn quote(&self, length: u64, options: &PutOptions) -> Result<Quote, ClientError> {
+        Ok(self.network().quote(length, options.scheme, options.epochs).await?)
+    }
+
     /// Stores an object. Its row is still to be written, with the names that it is for.
     pub(crate) async fn upload(
         &self,
@@ -265,8 +212,7 @@ impl Client {
         let mut others = true;
         loop {
             let again = opened.again();
-            let mut job = self.begin(request, &opened, others, progress).await?;
-            job.paid = request.paid.clone();
+            let job = self.begin(request, &opened, others, progress).await?;
             progress.step(Step::Planned { total_bytes: opened.length() });
             let error = match self.segments(&job, opened, request.options, progress).await {
                 Ok(stored) => {
@@ -277,13 +223,13 @@ impl Client {
                 Err(error) => return Err(error),
             };
             // Under this key nothing is sealed any more: what was is of other bytes.
-            if job.begun == Begun::Elsewhere {
+            if job.storing.begun == Begun::Elsewhere {
                 others = false;
             } else {
                 self.end_upload(&job.entry).await?;
             }
             // It changed before this put began, and not since: then it can be stored as it is now.
-            opened = match again.filter(|_| job.begun != Begun::Now) {
+            opened = match again.filter(|_| job.storing.begun != Begun::Now) {
                 Some(again) if again.check_unchanged().is_ok() => again,
                 _ => return Err(error),
             };
@@ -294,7 +240,7 @@ impl Client {
     fn uploaded(&self, chain: &Chain, job: Job, stored: Stored) -> Result<Uploaded, ClientError> {
         let entry = self.object_entry(chain, &job, &stored)?;
         let Stored { segments, shards, nodes, .. } = stored;
-        let outcome = match job.begun {
+        let outcome = match job.storing.begun {
             Begun::Now => PutOutcome::Stored,
             Begun::Here | Begun::Elsewhere => PutOutcome::Resumed,
         };
@@ -322,12 +268,15 @@ impl Client {
     ) -> Result<Job, ClientError> {
         let key = request.slot.as_slice();
         let candidates = self.candidates(key).await?;
-        let job = |entry, begun, candidates| Job::new(entry, begun, opened.is_live(), candidates);
+        let job = |entry, begun, candidates, unwritten| {
+            let (live, paid) = (opened.is_live(), request.paid.clone());
+            self.job(entry, (begun, live), candidates, (paid, unwritten))
+        };
         if let Some(entry) = self.begun_here(key)? {
             match self.why_not(&entry, request.options, opened, candidates.len()).await? {
                 None => {
                     progress.note("continuing an earlier upload");
-                    return Ok(job(entry, Begun::Here, candidates));
+                    return job(entry, Begun::Here, candidates, None);
                 }
                 Some(why) => progress.note(format!("letting an unfinished upload {why} go")),
             }
@@ -336,7 +285,7 @@ impl Client {
             && let Some(entry) = self.begun_elsewhere(request, opened, candidates.len()).await?
         {
             progress.note("continuing an upload that another device began");
-            return Ok(job(entry, Begun::Elsewhere, candidates));
+            return job(entry, Begun::Elsewhere, candidates, None);
         }
         let candidates = with_room(candidates, request.options.scheme, opened.length());
         let scheme = choose_scheme(request.options.scheme, candidates.len())?;
@@ -362,12 +311,41 @@ impl Client {
             epochs,
             source: opened.mark(),
         };
-        // Without this file the journal's row is not gone on from.
-        Leaves::open(&self.inner.dir, &entry.object())?;
         let mut unwritten = Batch::default();
         unwritten.put(Uploads, key, &entry);
-        let job = job(entry, Begun::Now, candidates);
-        Ok(Job { unwritten: Mutex::new(Some(unwritten)), ..job })
+        job(entry, Begun::Now, candidates, Some(unwritten))
+    }
+
+    /// What a journal's row leads to.
+    fn job(
+        &self,
+        entry: UploadEntry,
+        (begun, live): (Begun, bool),
+        candidates: Vec<Candidate>,
+        (paid, unwritten): (Paid, Option<Batch>),
+    ) -> Result<Job, ClientError> {
+        // Without this file the journal's row is not gone on from.
+        let leaves = Leaves::open(&self.inner.dir, &entry.object())?;
+        let journal = Journal {
+            client: self.clone(),
+            kind: entry.kind,
+            leaves: leaves.clone(),
+            unwritten: Mutex::new(unwritten),
+        };
+        let storing = Storing {
+            owner: self.owner(),
+            key: entry.key.file_key(),
+            mask: entry.mask,
+            scheme: entry.scheme,
+            access: entry.access,
+            epochs: entry.epochs,
+            begun,
+            live,
+            candidates,
+            paid,
+            memory: journal.shared(),
+        };
+        Ok(Job { entry, storing, leaves })
     }
 
     /// Which unfinished upload it is that cannot be gone on with; nothing, when it can.
@@ -413,7 +391,7 @@ impl Client {
         let layout = Layout::new(entry.scheme, length).map_err(invalid)?;
         for segment in layout.iter() {
             match self.deal(&entry.deal(segment.segment)).await? {
-                Some(deal) if self.keeps(&deal, entry, &segment) => {}
+                Some(deal) if keeps(&deal, &self.me(), &entry.object(), &segment) => {}
                 Some(_) => return Ok(true),
                 // Segments are paid for one after the other.
                 None => break,
@@ -430,70 +408,6 @@ impl Client {
         Ok(self.deal(&entry.deal(last)).await?.is_some())
     }
 
-    /// Sends the segments one after the other. While the next one is encoded and sent, the nodes sync
-    /// the one before and its deal is opened; a stream's segments share one spool and cannot overlap.
-    pub(crate) async fn segments(
-        &self,
-        job: &Job,
-        mut opened: Opened,
-        options: &PutOptions,
-        progress: &Progress,
-    ) -> Result<Stored, ClientError> {
-        let scheme = job.entry.scheme;
-        let leaves = Leaves::open(&self.inner.dir, &job.object)?;
-        let mut sum = Sum::new(options.cost_max, leaves, job.paid.clone());
-        let mut length = 0;
-        let layout_of = |length| Layout::new(scheme, length).map_err(invalid);
-        let mut layout = opened.length().map(layout_of).transpose()?;
-        let mut before: Option<Fed<'_>> = None;
-        for segment in 0.. {
-            if opened.length().is_none()
-                && let Some(fed) = before.take()
-            {
-                sum.add(&fed.settle(sum.left()).await?);
-            }
-            // Until a stream has ended, its segments are those of a file without end.
-            let full = Layout::full_segment(scheme, segment).map_err(invalid)?;
-            // A stream is waited for and spooled here, which may take as long as its writer likes.
-            let (start, capacity) = (full.plain_start, full.plain_length);
-            let reading = self.host().blocking(move || (opened.segment(start, capacity), opened));
-            let (read, back) = reading.await;
-            opened = back;
-            let (bytes, last) = read?;
-            length += bytes.length();
-            if last && layout.is_none() {
-                layout = Some(layout_of(length)?);
-            }
-            let here = match &layout {
-                Some(layout) => layout.segment(segment).map_err(invalid)?,
-                None => full,
-            };
-            let leaves = sum.leaves.clone();
-            let feeding = self.feed_segment(job, here, (&bytes, &leaves), progress);
-            let fed = match before.take() {
-                None => feeding.await?,
-                Some(fed) => {
-                    let (placed, next) = both(fed.settle(sum.left()), feeding).await?;
-                    sum.add(&placed);
-                    next
-                }
-            };
-            // Nothing more is read of it unless a node fails, and then it is compared with what was.
-            opened.check_unchanged()?;
-            if last {
-                sum.add(&fed.settle(sum.left()).await?);
-                let layout = layout_of(length)?;
-                assert_eq!(layout.segments(), segment + 1, "padding never adds a segment");
-                let Sum { leaves, shards, nodes, cost, end, .. } = sum;
-                leaves.finish(layout.cells())?;
-                let segments = segment + 1;
-                return Ok(Stored { layout, segments, shards, nodes, cost, end, leaves });
-            }
-            before = Some(fed);
-        }
-        unreachable!("a source ends before its segments run out of numbers")
-    }
-
     fn object_entry(
         &self,
         chain: &Chain,
@@ -501,7 +415,7 @@ impl Client {
         stored: &Stored,
     ) -> Result<ObjectEntry, ClientError> {
         let root = stored.leaves.root()?;
-        let manifest = Manifest::new(&job.key, job.entry.mask, &stored.layout, root);
+        let manifest = Manifest::new(&job.storing.key, job.entry.mask, &stored.layout, root);
         Ok(ObjectEntry {
             kind: job.entry.kind,
             key: job.entry.key.clone(),
@@ -527,16 +441,6 @@ impl Client {
             back = back.checked_add(part).unwrap_or(back);
         }
         Ok(back)
-    }
-
-    /// A deal's row.
-    pub(crate) async fn deal(&self, deal: &DealId) -> Result<Option<Deal>, ClientError> {
-        Ok(self.ledger().row(Deals, deal).await?)
-    }
-
-    /// The same as it was a moment ago: for reading, where every byte is checked against it.
-    pub(crate) async fn deal_lately(&self, deal: &DealId) -> Result<Option<Deal>, ClientError> {
-        Ok(self.ledger().row_lately(Deals, deal).await?)
     }
 
     /// Ends all deals of a file.
@@ -581,36 +485,6 @@ fn is_on_other_terms(entry: &UploadEntry, asked: &PutOptions) -> bool {
     entry.kind == FileKind::Own
         && (entry.epochs != asked.epochs
             || asked.scheme.is_some_and(|scheme| scheme != entry.scheme))
-}
-
-impl Job {
-    fn new(entry: UploadEntry, begun: Begun, live: bool, candidates: Vec<Candidate>) -> Self {
-        let key = entry.key.file_key();
-        let object = key.object();
-        let unwritten = Mutex::default();
-        Self { entry, begun, live, key, object, candidates, paid: Paid::default(), unwritten }
-    }
-}
-
-/// Pays for one segment while the next one is fed. Where feeding fails, it is waited for what is being paid:
-/// whoever ends the upload then finds its deal.
-async fn both<T, U>(
-    settling: impl Future<Output = Result<T, ClientError>>,
-    feeding: impl Future<Output = Result<U, ClientError>>,
-) -> Result<(T, U), ClientError> {
-    let (mut settling, mut feeding) = (pin!(settling), pin!(feeding));
-    tokio::select! {
-        biased;
-        settled = &mut settling => Ok((settled?, feeding.await?)),
-        fed = &mut feeding => match fed {
-            Ok(fed) => Ok((settling.await?, fed)),
-            Err(error) => {
-                // What became of it is on the ledger.
-                settling.await.ok();
-                Err(error)
-            }
-        },
-    }
 }
 
 fn invalid(error: LayoutError) -> ClientError {

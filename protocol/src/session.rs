@@ -25,6 +25,8 @@ choice! {
         },
         /// It sent bytes that are not what the ledger says it holds.
         Corrupt = 4,
+        /// Its answer is none to what was asked, or carries a false signature.
+        Confused = 5,
     }
 }
 
@@ -43,6 +45,7 @@ impl core::fmt::Display for NodeFault {
             Self::Slow => f.write_str("too slow"),
             Self::Refused { code } => write!(f, "refused: {code:?}"),
             Self::Corrupt => f.write_str("sent corrupt bytes"),
+            Self::Confused => f.write_str("gave a false answer"),
         }
     }
 }

@@ -47,13 +47,27 @@ fn room(package: &str) -> String {
     }
 }
 
-const ROOMS: [&str; 8] = ["protocol", "store", "net", "ledger", "client", "node", "cli", "tests"];
+const ROOMS: [&str; 9] =
+    ["protocol", "store", "net", "ledger", "transfer", "client", "node", "cli", "tests"];
+
+/// The rows of a table of the architecture between two marks, by their cells.
+fn table(mark: &str) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let (begin, end) = (format!("<!-- {mark} -->"), format!("<!-- /{mark} -->"));
+    let table = text.split(&begin).nth(1).unwrap().split(&end).next().unwrap();
+    let rows = table.lines().filter(|line| line.starts_with('|')).skip(2);
+    rows.map(|line| line.split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
+}
+
+fn list(cell: &str) -> impl Iterator<Item = String> {
+    cell.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty())
+}
 
 /// What is promised is on the disk before, and a test can see that: see `symbolon_tests::power`.
 #[test]
 fn one_file_syncs() {
     let mut paths = Vec::new();
-    for room in ["store", "ledger", "client", "node"] {
+    for room in ["store", "ledger", "transfer", "client", "node"] {
         sources(&root().join(room).join("src"), &mut paths);
     }
     let syncs = |path: &PathBuf| {
@@ -66,16 +80,9 @@ fn one_file_syncs() {
 
 #[test]
 fn arrows_are_those_of_the_architecture() {
-    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    let table =
-        text.split("<!-- arrows -->").nth(1).unwrap().split("<!-- /arrows -->").next().unwrap();
-    let mut allowed = BTreeMap::new();
-    for line in table.lines().filter(|line| line.starts_with('|')).skip(2) {
-        let cells: Vec<_> = line.split('|').map(str::trim).collect();
-        let may: BTreeSet<_> =
-            cells[3].split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
-        allowed.insert(cells[1].to_owned(), may.into_iter().map(str::to_owned).collect());
-    }
+    let rows = table("arrows").into_iter();
+    let allowed: BTreeMap<String, BTreeSet<String>> =
+        rows.map(|cells| (cells[1].clone(), list(&cells[3]).collect())).collect();
     assert_eq!(allowed.keys().cloned().collect::<BTreeSet<_>>(), ROOMS.map(String::from).into());
     for package in metadata()["packages"].as_array().unwrap() {
         let name = package["name"].as_str().unwrap();
@@ -91,6 +98,89 @@ fn arrows_are_those_of_the_architecture() {
             .map(room)
             .collect();
         assert_eq!(Some(&known), allowed.get(&from), "{from} knows other rooms than it may");
+    }
+}
+
+/// The code of a file, without comments and unit tests.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The names right behind `start` wherever it stands: one, or those of a list in braces.
+fn named<'a>(code: &'a str, start: &str) -> Vec<&'a str> {
+    let mut names = Vec::new();
+    for rest in code.split(start).skip(1) {
+        let mut depth = 0;
+        let mut from = 0;
+        for (at, letter) in rest.char_indices().chain([(rest.len(), ' ')]) {
+            match letter {
+                '{' => {
+                    depth += 1;
+                    from = if depth == 1 { at + 1 } else { from };
+                }
+                '}' if depth > 0 => depth -= 1,
+                ',' if depth == 1 => {
+                    names.push(&rest[from..at]);
+                    from = at + 1;
+                }
+                _ if depth > 0 || letter == '_' || letter.is_alphanumeric() => continue,
+                _ => {}
+            }
+            if depth == 0 {
+                names.push(&rest[from..at]);
+                break;
+            }
+        }
+    }
+    let first = |name: &'a str| name.trim().split([':', ' ']).next().unwrap();
+    names.into_iter().map(first).filter(|name| !name.is_empty()).collect()
+}
+
+/// Inside a crate imports go one way too: down the table.
+#[test]
+fn parts_name_only_what_is_below_them() {
+    for room in ["transfer", "client"] {
+        let src = root().join(room).join("src");
+        let mut place: BTreeMap<String, usize> = BTreeMap::new();
+        for (row, cells) in table(&format!("parts of {room}")).iter().enumerate() {
+            let parts: Vec<_> = list(&cells[1]).collect();
+            assert!(room == "client" || parts.len() == 1, "parts of {room} know each other");
+            for part in parts {
+                assert_eq!(place.insert(part.clone(), row), None, "{room}/{part} stands twice");
+            }
+        }
+        let entries = fs::read_dir(&src).unwrap().map(|entry| entry.unwrap().path());
+        let part = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let files = entries.filter(|path| path.is_file()).map(|path| part(&path));
+        let there: BTreeSet<_> = files.filter(|it| it != "lib").collect();
+        assert_eq!(there, place.keys().cloned().collect(), "parts of {room}");
+        // What the root hands on is its part's, by whatever name it is called.
+        let lib = code(&src.join("lib.rs"));
+        let mut handed: BTreeMap<&str, &str> = BTreeMap::new();
+        for statement in lib.split("pub use ").skip(1).filter_map(|rest| rest.split(';').next()) {
+            let Some((from, _)) = statement.split_once("::") else { continue };
+            let names = named(statement, &format!("{from}::"));
+            handed.extend(names.into_iter().map(|name| (name, from)));
+        }
+        let mut files = Vec::new();
+        sources(&src, &mut files);
+        let mut arrows = BTreeSet::new();
+        for path in files.iter().filter(|path| !path.ends_with("lib.rs")) {
+            let inside = path.strip_prefix(&src).unwrap();
+            let from = part(Path::new(inside.iter().next().unwrap()));
+            for name in named(&code(path), "crate::") {
+                let to = handed.get(name).copied().unwrap_or(name);
+                if let Some(row) = place.get(to).filter(|_| from != to) {
+                    let fine = place[&from] <= *row;
+                    assert!(fine, "{room}: {} names {to}, which is above it", inside.display());
+                    arrows.insert((from.clone(), to.to_owned()));
+                }
+            }
+        }
+        assert!(arrows.len() > 20, "{room}: {} imports were found", arrows.len());
     }
 }
 

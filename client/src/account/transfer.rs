@@ -12,8 +12,8 @@ use symbolon_protocol::{
     },
     wire::ledger::HistoryPlace,
 };
+use symbolon_transfer::VALID_BLOCKS;
 
-use super::VALID_BLOCKS;
 use crate::{
     Client,
     catalog::{TransferEntry, Transfers},

@@ -6,9 +6,8 @@ use symbolon_protocol::{Amount, id::ListingId};
 
 use super::compact::own_slot;
 use crate::{
-    Client,
+    Client, Deletion,
     catalog::{Batch, Content, FileKind, Folders, NameEntry, Names, UploadEntry, Version},
-    deletion::Deletion,
     error::ClientError,
     goods::Sale,
     names::{Name, NameView, Tree, VersionView, below, trim},

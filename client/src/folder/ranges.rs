@@ -8,9 +8,8 @@ use symbolon_protocol::content::Layout;
 use super::one_of_many;
 use crate::{
     Client,
-    download::{Group, Span},
+    download::{Group, Span, spans},
     error::ClientError,
-    get::spans,
     names::Found,
     progress::{Progress, Step},
 };
@@ -139,12 +138,12 @@ impl Client {
             reading.only = Some((first.first, last.end()));
         }
         let spans = spans_of(&layout, &wanted);
-        let mut groups = self.read(reading, spans.into_iter(), &one_of_many(progress));
+        let mut groups = self.network().read(reading, spans.into_iter(), &one_of_many(progress));
         let mut cutter = Cutter { wanted, next: 0 };
         while let Some(group) = groups.next().await {
             let start = group.as_ref().ok().and_then(|group| start_of(&layout, group));
             let group = match (group, start) {
-                (Err(error), _) => return (taker, Err(error)),
+                (Err(error), _) => return (taker, Err(error.into())),
                 (Ok(_), None) => {
                     let why = String::from("a group lies outside its file");
                     return (taker, Err(ClientError::Internal(why)));

@@ -1,11 +1,12 @@
 //! What an earlier get has left: checked again, group by group, before any of it counts.
 
 use symbolon_protocol::{content::SegmentCoder, id::Hash};
+use symbolon_transfer::shard::SLICE_STRIPES;
 
-use super::{output::Output, spans};
+use super::output::Output;
 use crate::{
     Client,
-    download::{LeavesWanted, Reading, SLICE_STRIPES},
+    download::{LeavesWanted, Reading, spans},
     error::ClientError,
 };
 

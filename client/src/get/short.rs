@@ -9,7 +9,6 @@ use crate::{
     download::{Group, Reading},
     error::ClientError,
     progress::{Progress, Step},
-    reader::Reader,
 };
 
 /// Longest range that is read cell by cell: what a reader has under way at once.
@@ -32,7 +31,8 @@ impl Client {
     ) -> Result<GetReport, ClientError> {
         let output = Output::open(sink, making)?;
         progress.step(Step::Planned { total_bytes: Some(to - from) });
-        let reader = Reader::new(self, reading, progress)?;
+        let place = (0, reading.manifest.length);
+        let reader = self.reader(reading, place, progress)?;
         let plain = reader.read_at(from, to).await?;
         let count = plain.len();
         let group = Group { segment: 0, first_stripe: 0, plain, leaves: Vec::new() };

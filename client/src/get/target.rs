@@ -82,7 +82,7 @@ impl Client {
             options.custom_flags(flags.bits().cast_signed());
             match options.open(path) {
                 Err(error) if error.raw_os_error() == Some(no_reader) => {
-                    self.sleep_until(Some(self.host().ticks_ms() + LOOK_MS)).await;
+                    self.host().sleep_ms(LOOK_MS).await;
                 }
                 opened => break opened.map_err(at)?,
             }

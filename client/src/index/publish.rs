@@ -192,7 +192,7 @@ impl Client {
         };
         progress.note("storing the list of names");
         // What a put or get had under way is of no use now, and the rows of a great folder want the room.
-        self.inner.buffers.clear();
+        self.network().free_buffers();
         let term = match term {
             Some(term) => term,
             None => self.term(&self.recent_chain().await?, before)?,

@@ -10,9 +10,8 @@ use symbolon_protocol::{
 use crate::{
     Client,
     catalog::FileKind,
-    download::{LeavesWanted, Reading},
+    download::{LeavesWanted, Reading, spans},
     error::ClientError,
-    get::spans,
     progress::Progress,
     source::{Opened, Source},
     upload::{PutOptions, Replace, Request},
@@ -56,7 +55,7 @@ impl Client {
         let grant = Some(self.own_grant(manifest.object, ability::READ)?);
         let (key, leaves) = (part.key.clone(), LeavesWanted::No);
         let reading = Reading { manifest, key, grant, leaves, only: None };
-        let mut groups = self.read(reading, spans, &Progress::silent());
+        let mut groups = self.network().read(reading, spans, &Progress::silent());
         let mut bytes = Vec::new();
         while let Some(group) = groups.next().await {
             bytes.extend_from_slice(&group?.plain);

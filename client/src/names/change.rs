@@ -17,12 +17,11 @@ use symbolon_protocol::{
 
 use super::Name;
 use crate::{
-    Client,
+    Client, Deletion,
     catalog::{
         Batch, Content, Damaged, FileKind, Moved, MovedEntry, NameEntry, Names, ObjectEntry,
         Objects, Version, Watch,
     },
-    deletion::Deletion,
     error::ClientError,
     progress::Progress,
 };
@@ -211,12 +210,6 @@ impl Client {
         if entry.kind == FileKind::Pack || entry.manifest.length < LEAVES_KEPT_FROM {
             self.forget_leaves(&entry.manifest.object);
         }
-    }
-
-    pub(crate) fn forget_leaves(&self, object: &ObjectId) {
-        let leaves = crate::upload::leaves::path(&self.inner.dir, object);
-        // Leaves can be computed again; a file that is not there is as good as removed.
-        std::fs::remove_file(leaves).ok();
     }
 }
 

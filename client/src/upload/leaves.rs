@@ -5,6 +5,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -18,15 +19,15 @@ use symbolon_protocol::{
 };
 use symbolon_store::durable;
 
-use crate::error::ClientError;
+use crate::{Client, error::ClientError};
 
 /// The leaves of one object. Clones are the same file.
 #[derive(Clone, Debug)]
 pub(crate) struct Leaves {
-    pub(super) path: Arc<Path>,
-    pub(super) file: Arc<File>,
+    path: Arc<Path>,
+    file: Arc<File>,
     /// Whether something was written that is not synced.
-    pub(super) unsynced: Arc<AtomicBool>,
+    unsynced: Arc<AtomicBool>,
 }
 
 /// Where the leaves of an object lie.
@@ -51,18 +52,38 @@ impl Leaves {
         Ok(self.file.metadata().map_err(self.error())?.len() / 32)
     }
 
-    pub(super) fn error(&self) -> impl FnOnce(io::Error) -> ClientError + '_ {
+    fn error(&self) -> impl FnOnce(io::Error) -> ClientError + '_ {
         |source| ClientError::Io { path: self.path.to_path_buf(), source }
+    }
+
+    /// Reads from byte `at` on; says how many bytes that were.
+    pub(super) fn read_at(&self, at: u64, out: &mut [u8]) -> Result<usize, ClientError> {
+        self.file.read_at(out, at).map_err(self.error())
+    }
+
+    /// Writes from byte `at` on.
+    pub(super) fn write_at(&self, at: u64, bytes: &[u8]) -> Result<(), ClientError> {
+        self.file.write_all_at(bytes, at).map_err(self.error())
+    }
+
+    /// Waits until all that was written is on the disk.
+    pub(super) fn sync(&self) -> Result<(), ClientError> {
+        durable::sync_data(&self.file).map_err(self.error())
+    }
+
+    /// Leaves the sync to [`Self::finish`].
+    pub(super) fn owe_sync(&self) {
+        self.unsynced.store(true, Ordering::Relaxed);
     }
 
     /// Keeps the first `count`, and waits until they are on the disk.
     pub(crate) fn finish(&self, count: u64) -> Result<(), ClientError> {
         if self.file.metadata().map_err(self.error())?.len() != count * 32 {
             self.file.set_len(count * 32).map_err(self.error())?;
-            self.unsynced.store(true, Ordering::Relaxed);
+            self.owe_sync();
         }
         if self.unsynced.swap(false, Ordering::Relaxed) {
-            durable::sync_data(&self.file).map_err(self.error())?;
+            self.sync()?;
         }
         Ok(())
     }
@@ -73,7 +94,7 @@ impl Leaves {
         let mut file = &*self.file;
         let seek = file.seek(SeekFrom::Start(0));
         seek.and_then(|_| file.write_all(&bytes)).map_err(self.error())?;
-        self.unsynced.store(true, Ordering::Relaxed);
+        self.owe_sync();
         self.finish(leaves.len() as u64)
     }
 
@@ -90,6 +111,13 @@ impl Leaves {
     /// Their Merkle root: the content root.
     pub(crate) fn root(&self) -> Result<Hash, ClientError> {
         Ok(root_of(&self.all()?))
+    }
+}
+
+impl Client {
+    /// Lets the leaves of an object go. They can be computed again; a file that is not there is as good as removed.
+    pub(crate) fn forget_leaves(&self, object: &ObjectId) {
+        std::fs::remove_file(path(&self.inner.dir, object)).ok();
     }
 }
 

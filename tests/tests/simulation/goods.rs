@@ -3,7 +3,9 @@
 //! shown or is another one's. None is ordered, and nobody's money moves.
 
 use ed25519_dalek::SigningKey;
-use symbolon_client::{Client, ClientError, Kept, ListingFilter, Progress, SellOptions, Source};
+use symbolon_client::{
+    Client, ClientError, Kept, ListingFilter, Progress, SellOptions, Source, TransferError,
+};
 use symbolon_ledger::ROWS_MAX;
 use symbolon_protocol::{
     Amount,
@@ -132,7 +134,10 @@ async fn out_of_reach(world: &mut World, seller: &Client, buyer: &Client) {
         world.kill_node(number).await;
     }
     let error = refused(world, buyer, listing).await;
-    assert!(matches!(error, ClientError::NotEnoughShards { usable: 3, .. }), "{error:?}");
+    let short = |error: &ClientError| {
+        matches!(error, ClientError::Transfer(TransferError::NotEnoughShards { usable: 3, .. }))
+    };
+    assert!(short(&error), "{error:?}");
     for number in 0..5 {
         world.start_node(number).await;
     }

@@ -1,6 +1,6 @@
 //! The whole road: put, prove, lose two nodes, get, sell while offline, buy, a thief, the books.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use symbolon_client::{
     BuyOutcome, BuyReport, Client, ClientError, GetOptions, ListingFilter, Progress, PutOutcome,
@@ -8,13 +8,14 @@ use symbolon_client::{
 };
 use symbolon_protocol::{
     Amount,
-    grant::GrantToken,
-    id::{AccountId, ListingId},
-    ledger::rows::Split,
+    grant::{Grant, GrantToken},
+    id::{AccountId, ListingId, NodeId, ObjectId},
+    ledger::rows::{Deals, Split, Table},
     session::NodeFault,
-    wire::storage::RefusalCode,
+    wire::storage::{RefusalCode, Request, Response},
 };
 use symbolon_tests::sim::{Trace, World, derive, short};
+use tokio::task::JoinSet;
 
 use super::put_options;
 
@@ -147,13 +148,39 @@ async fn buy(world: &mut World, buyer: &Client, listing: ListingId, data: &[u8])
     bought
 }
 
+/// Shows a grant to the nodes that keep an object, whoever the grant is bound to; what each answered, `None` where it
+/// served. What a thief would try.
+async fn knock(who: &Client, grant: &Grant, object: ObjectId) -> Vec<(NodeId, Option<NodeFault>)> {
+    let mut asks = JoinSet::new();
+    let deals = who.network().scan_all(Deals, &[]).await.unwrap();
+    for (key, deal) in deals.into_iter().filter(|(_, deal)| deal.object == object) {
+        let id = Deals::parse(&key).unwrap();
+        for (index, address, _) in who.network().deal_nodes(&deal).await.unwrap() {
+            let grant = Some(grant.clone());
+            let request = Request::Read { deal: id, index, first: 0, count: 1, grant };
+            let peers = who.network().peers().clone();
+            asks.spawn(async move {
+                let fault = match peers.ask(&address, &request, Duration::from_secs(3)).await {
+                    Ok(Response::Slices { .. }) => None,
+                    Ok(_) => Some(NodeFault::Confused),
+                    Err(error) => Some(error.fault()),
+                };
+                (address.id, fault)
+            });
+        }
+    }
+    let mut answers = asks.join_all().await;
+    answers.sort_by_key(|(node, _)| *node);
+    answers
+}
+
 /// Somebody has the text of the grant, and no more.
 async fn steal(world: &mut World, bought: &BuyReport, dead: &BTreeSet<usize>, buyer: &Client) {
     let thief = world.client("thief");
     let stolen = GrantToken::parse(&bought.token.to_text()).unwrap();
     let object = stolen.manifest.object;
     let mut refused = BTreeSet::new();
-    for (node, fault) in thief.knock(&stolen.grant, object).await.unwrap() {
+    for (node, fault) in knock(&thief, &stolen.grant, object).await {
         let number = world.number_of(&node);
         let due = match dead.contains(&number) {
             true => NodeFault::Offline,
@@ -170,7 +197,7 @@ async fn steal(world: &mut World, bought: &BuyReport, dead: &BTreeSet<usize>, bu
     assert!(matches!(read, Err(ClientError::Grant(_))), "{read:?}");
     thief.close().await;
     // The same grant at the same nodes, in the right hands.
-    for (node, fault) in buyer.knock(&stolen.grant, object).await.unwrap() {
+    for (node, fault) in knock(buyer, &stolen.grant, object).await {
         assert_eq!(fault.is_none(), !dead.contains(&world.number_of(&node)), "{fault:?}");
     }
 }

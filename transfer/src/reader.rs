@@ -1,6 +1,6 @@
-//! Reading anywhere in a file: tokio's `AsyncRead` and `AsyncSeek` over a stored object.
+//! Reading anywhere in an object: tokio's `AsyncRead` and `AsyncSeek` over it, or over the part that is a file.
 //!
-//! Unlike a get, which reads whole groups of stripes from many nodes at once, a reader asks for single
+//! Unlike a download, which reads whole groups of stripes from many nodes at once, a reader asks for single
 //! cells of 64 KiB. A read that lies within one cell is one request to one node. Read on in order, it
 //! asks for more and more cells ahead, up to a mebibyte. Every byte is verified before it is given out.
 
@@ -16,24 +16,39 @@ use std::{
 };
 
 use bytes::Bytes;
-use symbolon_protocol::grant::Grant;
+use symbolon_protocol::{id::NodeId, session::NodeFault};
 use tokio::{
     io::{AsyncRead, AsyncSeek, ReadBuf, SeekFrom},
     task::JoinHandle,
 };
 
-use crate::{
-    Client,
-    download::Reading,
-    error::ClientError,
-    get::{ReadFault, Readable, is_for_cells},
-    progress::Progress,
-};
+use crate::{Network, error::TransferError, progress::Progress, reading::Reading};
 use cells::Cells;
 pub use cells::ReadCost;
 
 /// Cells that are under way at most: a mebibyte.
 const AHEAD_MAX: usize = 16;
+
+/// A node that was not needed in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadFault {
+    /// Which node.
+    pub node: NodeId,
+    /// Which shard it was asked for.
+    pub index: u8,
+    /// What it did.
+    pub fault: NodeFault,
+}
+
+/// How sure it is how long an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// It is known, or as much of it as may be read.
+    Known,
+    /// It is from somebody who may be wrong about it: it is compared with what the object's last cell was sealed
+    /// with before the end is given out.
+    Doubted,
+}
 
 /// A stored file, opened for reading. Nothing is asked of anybody before the first read.
 ///
@@ -59,7 +74,7 @@ pub struct Reader {
 }
 
 /// A cell on its way. Dropping it stops the reading.
-struct Fetch(JoinHandle<Result<Bytes, ClientError>>);
+struct Fetch(JoinHandle<Result<Bytes, TransferError>>);
 
 impl Drop for Fetch {
     fn drop(&mut self) {
@@ -73,14 +88,14 @@ impl Fetch {
         Self(tokio::spawn(async move { cells.plain(number).await }))
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, ClientError>> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, TransferError>> {
         Pin::new(&mut self.0).poll(context).map(|joined| match joined {
             Ok(read) => read,
-            Err(error) => Err(ClientError::Internal(format!("a reading task died: {error}"))),
+            Err(error) => Err(TransferError::Internal(format!("a reading task died: {error}"))),
         })
     }
 
-    async fn finish(mut self) -> Result<Bytes, ClientError> {
+    async fn finish(mut self) -> Result<Bytes, TransferError> {
         std::future::poll_fn(|context| self.poll(context)).await
     }
 }
@@ -94,37 +109,23 @@ impl fmt::Debug for Reader {
     }
 }
 
-impl Client {
-    /// Opens a file for reading, by its name or with a grant.
+impl Reader {
+    /// A reader of what was resolved: of an object, or of its bytes from `place.0` on, `place.1` of them.
     ///
     /// `progress` hears of nodes that did not do what they should; the bytes then come from others.
-    pub async fn open(&self, what: &Readable, progress: &Progress) -> Result<Reader, ClientError> {
-        let resolved = self.resolve(what).await?;
-        let (first, length) = resolved.place;
-        let mut reader = Reader::new(self, resolved.reading, progress)?;
-        (reader.first, reader.end) = (first, first.saturating_add(length));
-        Ok(reader)
-    }
-}
-
-impl Reader {
-    /// A reader of what a name or grant resolved to.
-    pub(crate) fn new(
-        client: &Client,
+    pub fn new(
+        network: &Network,
         reading: Reading,
+        (first, length): (u64, u64),
+        trust: Length,
         progress: &Progress,
-    ) -> Result<Self, ClientError> {
+    ) -> Result<Self, TransferError> {
         let layout = reading.manifest.layout();
-        let layout = layout.map_err(|error| ClientError::Grant(error.to_string()))?;
-        // An own file's length is known. Who has it from a grant compares it with the file's last
-        // cell, unless the grant does not reach that far.
-        let own = |grant: &Grant| grant.root == client.me();
-        let doubted =
-            reading.grant.as_ref().is_some_and(|grant| !own(grant) && !is_for_cells(grant));
-        let cells = Arc::new(Cells::new(client, reading, layout, progress));
+        let layout = layout.map_err(|error| TransferError::Grant(error.to_string()))?;
+        let cells = Arc::new(Cells::new(network, reading, layout, progress));
         Ok(Self {
-            first: 0,
-            end: cells.length(),
+            first,
+            end: first.saturating_add(length),
             cells,
             position: 0,
             current: None,
@@ -132,7 +133,7 @@ impl Reader {
             window: 1,
             seeking: None,
             ending: None,
-            doubted,
+            doubted: trust == Length::Doubted,
         })
     }
 
@@ -156,7 +157,7 @@ impl Reader {
 
     /// The bytes from `from` up to and without `to`, wherever the reader stands. They are all held in
     /// memory; what lies behind the file's end is left out.
-    pub async fn read_at(&self, from: u64, to: u64) -> Result<Vec<u8>, ClientError> {
+    pub async fn read_at(&self, from: u64, to: u64) -> Result<Vec<u8>, TransferError> {
         let to = self.first + to.min(self.length());
         let from = self.first.saturating_add(from);
         let mut out = Vec::new();
@@ -263,7 +264,7 @@ impl AsyncRead for Reader {
             let more = this.cells.number_at(end - 1).saturating_sub(wanted);
             this.look_ahead(wanted, more);
             let Some((_, fetch)) = this.ahead.front_mut() else {
-                let lost = ClientError::Internal(String::from("a cell was not asked for"));
+                let lost = TransferError::Internal(String::from("a cell was not asked for"));
                 return Poll::Ready(Err(io_error(lost)));
             };
             let read = ready!(fetch.poll(context));
@@ -273,7 +274,7 @@ impl AsyncRead for Reader {
             this.window = if on { (this.window * 2).min(AHEAD_MAX) } else { 1 };
             let start = this.cells.place(wanted).map_or(0, |place| place.start);
             if plain.is_empty() {
-                let lost = ClientError::Internal(String::from("a cell has no bytes of the file"));
+                let lost = TransferError::Internal(String::from("a cell has no bytes of the file"));
                 return Poll::Ready(Err(io_error(lost)));
             }
             this.current = Some((wanted, start, plain));
@@ -311,13 +312,15 @@ impl AsyncSeek for Reader {
     }
 }
 
-fn io_error(error: ClientError) -> io::Error {
-    use crate::error::ErrorKind;
-    let kind = match error.kind() {
-        ErrorKind::NotFound => io::ErrorKind::NotFound,
-        ErrorKind::NotAllowed => io::ErrorKind::PermissionDenied,
-        ErrorKind::Unreachable | ErrorKind::NotEnough => io::ErrorKind::NotConnected,
-        ErrorKind::Corrupt => io::ErrorKind::InvalidData,
+fn io_error(error: TransferError) -> io::Error {
+    use TransferError as Error;
+    let kind = match &error {
+        Error::DealGone { .. } | Error::DealOver { .. } => io::ErrorKind::NotFound,
+        error if error.is_denial() => io::ErrorKind::PermissionDenied,
+        Error::NotEnoughShards { .. } | Error::Ledger(_) | Error::Net(_) => {
+            io::ErrorKind::NotConnected
+        }
+        Error::Corrupt { .. } => io::ErrorKind::InvalidData,
         _ => io::ErrorKind::Other,
     };
     io::Error::new(kind, error)

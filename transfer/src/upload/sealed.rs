@@ -9,26 +9,24 @@
 //! byte is sent. Bytes in memory and spooled ones are known by their hash instead, and cannot change.
 
 use std::{
-    os::unix::fs::FileExt,
     path::PathBuf,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use symbolon_protocol::{content::SegmentLayout, id::Hash};
-use symbolon_store::durable;
 
-use super::leaves::Leaves;
-use crate::{error::ClientError, lock};
+use super::memory::{Memory, MemoryError};
+use crate::{error::TransferError, lock};
 
 /// No cell has this leaf: it stands for a cell that was not sealed yet, as holes in a file read.
 const NONE: [u8; 32] = [0; 32];
 
 /// How sure it is that the source has the bytes it had before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trust {
+pub(super) enum Trust {
     /// It has: it is known by its hash, or lies in a file that nobody else can open.
     Fixed,
     /// Nobody knows. Leaves of earlier runs count, and new ones are synced.
@@ -39,12 +37,12 @@ pub(crate) enum Trust {
 
 /// The cells of one segment that were sealed, in this run or an earlier one.
 #[derive(Debug)]
-pub(crate) struct Sealed {
-    leaves: Leaves,
+pub(super) struct Sealed {
+    memory: Arc<dyn Memory>,
     trust: Trust,
     first_cell: u64,
     /// What is told to have changed.
-    source: PathBuf,
+    source: Option<PathBuf>,
     known: Mutex<Vec<[u8; 32]>>,
     /// How often leaves were written, and how many of these writes are synced.
     written: AtomicU64,
@@ -53,12 +51,12 @@ pub(crate) struct Sealed {
 
 impl Sealed {
     /// What is known of a segment. Blocks.
-    pub(crate) fn open(
-        leaves: &Leaves,
+    pub(super) fn open(
+        memory: &Arc<dyn Memory>,
         layout: &SegmentLayout,
         trust: Trust,
-        source: PathBuf,
-    ) -> Result<Self, ClientError> {
+        source: Option<PathBuf>,
+    ) -> Result<Self, TransferError> {
         let cells = layout.stripes as usize * usize::from(layout.required);
         let mut known = vec![NONE; cells];
         if trust != Trust::Fixed {
@@ -66,7 +64,7 @@ impl Sealed {
             let mut filled = 0;
             while filled < bytes.len() {
                 let place = layout.first_cell * 32 + filled as u64;
-                match leaves.file.read_at(&mut bytes[filled..], place).map_err(leaves.error())? {
+                match memory.read_leaves(place, &mut bytes[filled..]).map_err(lost)? {
                     0 => break,
                     count => filled += count,
                 }
@@ -75,7 +73,7 @@ impl Sealed {
             bytes[filled / 32 * 32..].fill(0);
         }
         Ok(Self {
-            leaves: leaves.clone(),
+            memory: memory.clone(),
             trust,
             first_cell: layout.first_cell,
             source,
@@ -87,67 +85,68 @@ impl Sealed {
 
     /// Takes note of cells that were sealed, from cell `first` of the segment on: when it returns they
     /// may be sent. Refuses them when any was sealed before with other bytes. Blocks.
-    pub(crate) fn note(&self, first: usize, leaves: &[Hash]) -> Result<(), ClientError> {
+    pub(super) fn note(&self, first: usize, leaves: &[Hash]) -> Result<(), TransferError> {
         let number = {
             let mut known = lock(&self.known);
-            let outside = || ClientError::Internal(String::from("a cell lies outside its segment"));
+            let outside =
+                || TransferError::Internal(String::from("a cell lies outside its segment"));
             let here = known.get_mut(first..first + leaves.len()).ok_or_else(outside)?;
             let differs = |(known, leaf): (&[u8; 32], &Hash)| *known != NONE && *known != leaf.0;
             if here.iter().zip(leaves).any(differs) {
-                return Err(ClientError::SourceChanged { path: self.source.clone() });
+                return Err(TransferError::SourceChanged { path: self.source.clone() });
             }
             if here.contains(&NONE) {
                 for (known, leaf) in here.iter_mut().zip(leaves) {
                     *known = leaf.0;
                 }
                 let place = (self.first_cell + first as u64) * 32;
-                let written = self.leaves.file.write_all_at(here.as_flattened(), place);
-                written.map_err(self.leaves.error())?;
+                self.memory.write_leaves(place, here.as_flattened()).map_err(lost)?;
                 self.written.fetch_add(1, Ordering::Relaxed);
             }
             self.written.load(Ordering::Relaxed)
         };
-        if self.trust == Trust::Live { self.sync(number) } else { self.owe() }
+        if self.trust == Trust::Live {
+            return self.sync(number);
+        }
+        self.memory.sync_leaves_later();
+        Ok(())
     }
 
     /// Waits until so many writes are on the disk. Whoever waits meanwhile is served by one sync.
-    fn sync(&self, number: u64) -> Result<(), ClientError> {
+    fn sync(&self, number: u64) -> Result<(), TransferError> {
         let mut synced = lock(&self.synced);
         if *synced < number {
             let now = self.written.load(Ordering::Relaxed);
-            durable::sync_data(&self.leaves.file).map_err(self.leaves.error())?;
+            self.memory.sync_leaves().map_err(lost)?;
             *synced = now;
         }
         Ok(())
     }
+}
 
-    /// Leaves the sync to the end of the upload.
-    fn owe(&self) -> Result<(), ClientError> {
-        self.leaves.unsynced.store(true, Ordering::Relaxed);
-        Ok(())
-    }
+fn lost(error: MemoryError) -> TransferError {
+    TransferError::Memory(error)
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use symbolon_protocol::{
-        content::{Layout, Scheme},
-        id::ObjectId,
-    };
+    use symbolon_protocol::content::{Layout, Scheme};
 
     use super::*;
-
-    const OBJECT: ObjectId = ObjectId([7; 16]);
+    use crate::upload::memory::Forgetful;
 
     fn layout() -> SegmentLayout {
         // Forty stripes of two cells in one segment.
         Layout::new(Scheme::new(2, 3).unwrap(), 80 * 65_520).unwrap().segment(0).unwrap()
     }
 
-    fn open(dir: &std::path::Path, trust: Trust) -> Sealed {
-        let leaves = Leaves::open(dir, &OBJECT).unwrap();
-        Sealed::open(&leaves, &layout(), trust, "file".into()).unwrap()
+    fn memory() -> Arc<dyn Memory> {
+        Arc::new(Forgetful::default())
+    }
+
+    fn open(memory: &Arc<dyn Memory>, trust: Trust) -> Sealed {
+        Sealed::open(memory, &layout(), trust, Some("file".into())).unwrap()
     }
 
     fn leaf(cell: usize, state: u8) -> Hash {
@@ -161,8 +160,8 @@ mod tests {
         fn no_cell_is_let_through_twice_with_other_bytes(
             passes in prop::collection::vec((0..80_usize, 1..30_usize, 0..80_usize, any::<bool>()), 1..12),
         ) {
-            let dir = tempfile::tempdir().unwrap();
-            let mut sealed = open(dir.path(), Trust::Live);
+            let memory = memory();
+            let mut sealed = open(&memory, Trust::Live);
             let mut sent = std::collections::BTreeMap::new();
             for (first, count, changed, crash) in passes {
                 let cells = first..80.min(first + count);
@@ -178,7 +177,7 @@ mod tests {
                     sent.extend(cells.zip(read));
                 }
                 if crash {
-                    sealed = open(dir.path(), Trust::Live);
+                    sealed = open(&memory, Trust::Live);
                 }
             }
         }
@@ -186,20 +185,20 @@ mod tests {
 
     #[test]
     fn what_is_known_by_its_hash_is_not_held_against_an_earlier_run() {
-        let dir = tempfile::tempdir().unwrap();
-        open(dir.path(), Trust::Fixed).note(3, &[leaf(3, 0)]).unwrap();
-        let again = open(dir.path(), Trust::Fixed);
+        let memory = memory();
+        open(&memory, Trust::Fixed).note(3, &[leaf(3, 0)]).unwrap();
+        let again = open(&memory, Trust::Fixed);
         again.note(3, &[leaf(3, 1)]).unwrap();
         again.note(3, &[leaf(3, 0)]).unwrap_err();
     }
 
     #[test]
     fn a_torn_leaf_is_none_and_what_is_outside_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        open(dir.path(), Trust::Live).note(0, &[leaf(0, 0), leaf(1, 0)]).unwrap();
-        let leaves = Leaves::open(dir.path(), &OBJECT).unwrap();
-        leaves.file.set_len(60).unwrap();
-        let sealed = open(dir.path(), Trust::Live);
+        let torn = Arc::new(Forgetful::default());
+        let memory: Arc<dyn Memory> = torn.clone();
+        open(&memory, Trust::Live).note(0, &[leaf(0, 0), leaf(1, 0)]).unwrap();
+        torn.tear(60);
+        let sealed = open(&memory, Trust::Live);
         sealed.note(1, &[leaf(1, 1)]).unwrap();
         sealed.note(0, &[leaf(0, 1)]).unwrap_err();
         sealed.note(10_000, &[leaf(10_000, 0)]).unwrap_err();

@@ -1,23 +1,22 @@
 //! Placing one segment: the upload session's outputs carried out on real connections.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use bytes::Bytes;
 use symbolon_protocol::{
     Amount,
     content::{SegmentCoder, SegmentLayout},
-    grant::{Caveat, Grant, ability},
+    grant::{Grant, ability},
     id::{DealId, Hash, NodeId},
     ledger::{
         Params, Status, deal_cost,
-        rows::{Deal, DealState},
+        rows::Deal,
         transaction::{Acceptance, Action, DealTerms},
     },
     session::{
         NodeFault,
         upload::{Input, Output, Upload},
     },
-    wire::storage::{Request, Response},
+    wire::storage::Request,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -25,48 +24,46 @@ use tokio::{
 };
 
 use super::{
-    Begun, Job,
+    Begun, Storing,
+    bytes::SegmentBytes,
     encode::{Encoded, Feeder, LANE_CELLS, Lane},
-    leaves::Leaves,
     sealed::{Sealed, Trust},
+    sending::Sending,
     tally::Tally,
 };
 use crate::{
-    Client,
-    account::transaction_id,
-    catalog::{Asked, FileKind, PlacementEntry, Placements, UploadEntry},
-    error::ClientError,
-    lock,
+    Network,
+    deal::keeps,
+    error::TransferError,
     met::spread,
-    peers::{PeerError, response},
+    owner::transaction_id,
     place::Candidate,
     progress::{Awaited, Progress, Step, Wait},
-    source::SegmentBytes,
 };
-
-/// How long a node may take to answer that it is ready, and, after the last byte, to sync the shard.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a receipt must be good for at least, by the ledger's clock, in milliseconds: to open the deal with
 /// it takes a moment.
 const GOOD_FOR_MS: u64 = 2_000;
 
 /// A segment that is stored and paid for.
-pub(super) struct Placed {
+#[derive(Clone, Debug)]
+pub struct Placed {
     /// Who keeps a shard of it.
-    pub(super) nodes: Vec<NodeId>,
-    pub(super) cost: Amount,
+    pub nodes: Vec<NodeId>,
+    /// What it cost, all-in.
+    pub cost: Amount,
     /// The first epoch that is not paid. What was opened just now may be paid a little longer.
-    pub(super) end: u64,
+    pub end: u64,
 }
 
 enum Event {
     Shard(u8, Result<Acceptance, NodeFault>),
-    Encoded(Result<Encoded, ClientError>),
+    Encoded(Result<Encoded, TransferError>),
 }
 
 /// A segment whose shards have been sent, or that was stored before.
-pub(super) enum Fed<'a> {
+#[derive(Debug)]
+pub enum Fed<'a> {
     /// Its receipts, and then its deal, are still to come.
     Placing(Box<Placing<'a>>),
     /// It was paid for by an earlier put.
@@ -74,8 +71,8 @@ pub(super) enum Fed<'a> {
 }
 
 /// One segment on its way.
-pub(super) struct Placing<'a> {
-    client: &'a Client,
+pub struct Placing<'a> {
+    network: &'a Network,
     terms: DealTerms,
     /// What opens its deal.
     opening: Hash,
@@ -97,8 +94,8 @@ pub(super) struct Placing<'a> {
     accepted: Option<Vec<Acceptance>>,
     encoded: bool,
     /// Everyone who was asked for a shard of the segment, in this put or an earlier one.
-    asked: Vec<Asked>,
-    job: &'a Job,
+    asked: Vec<(u8, NodeId)>,
+    job: &'a Storing,
 }
 
 struct FeederParts {
@@ -116,15 +113,32 @@ impl Drop for Placing<'_> {
     }
 }
 
-impl Client {
+impl Storing {
+    /// What a segment's deal says.
+    fn terms(&self, layout: &SegmentLayout) -> DealTerms {
+        DealTerms {
+            deal: self.key.deal(layout.segment),
+            owner: self.owner.account(),
+            object: self.key.object(),
+            segment: layout.segment,
+            required: layout.required,
+            total: layout.total,
+            length: layout.shard_length,
+            access: self.access,
+            epochs: self.epochs,
+        }
+    }
+}
+
+impl Network {
     /// Sends one segment's shards, or finds that they were stored and paid for before.
-    pub(super) async fn feed_segment<'a>(
+    pub async fn feed_segment<'a>(
         &'a self,
-        job: &'a Job,
+        job: &'a Storing,
         layout: SegmentLayout,
-        (bytes, leaves): (&SegmentBytes, &Leaves),
+        bytes: &SegmentBytes,
         progress: &Progress,
-    ) -> Result<Fed<'a>, ClientError> {
+    ) -> Result<Fed<'a>, TransferError> {
         let deal = job.key.deal(layout.segment);
         // Under a key that was drawn just now nothing is stored.
         let row = match job.begun {
@@ -136,9 +150,8 @@ impl Client {
             (true, None) => Trust::Live,
             (true, Some(_)) => Trust::Compared,
         };
-        let coder = Arc::new(SegmentCoder::new(&job.key, job.entry.mask, layout, deal));
-        let source = bytes.path().unwrap_or_else(|| job.entry.name.clone().into());
-        let sealed = Arc::new(Sealed::open(leaves, &layout, trust, source)?);
+        let coder = Arc::new(SegmentCoder::new(&job.key, job.mask, layout, deal));
+        let sealed = Arc::new(Sealed::open(&job.memory, &layout, trust, bytes.path())?);
         let feeder = FeederParts { coder, layout, bytes: bytes.clone(), sealed };
         if let Some(row) = row {
             let placed = self.placed_before(job, &row, &feeder, progress).await?;
@@ -146,25 +159,24 @@ impl Client {
         }
         if job.begun == Begun::Elsewhere && job.live {
             // What the other device has sealed is not known here.
-            return Err(ClientError::UploadLapsed { name: job.entry.name.clone() });
+            return Err(TransferError::Lapsed { segment: layout.segment });
         }
-        let terms = self.deal_terms(job, &layout);
+        let terms = job.terms(&layout);
         let (events, inbox) = mpsc::channel(256);
-        let grant = self.own_grant(job.object, ability::STORE)?;
+        let grant = self.own_grant(&job.owner, job.key.object(), ability::STORE)?;
         let nodes = order(&job.candidates, &deal, layout.shard_length);
-        let (needed, fitting) = (job.entry.scheme.enough(), nodes.len());
+        let (needed, fitting) = (job.scheme.enough(), nodes.len());
         if fitting < usize::from(needed) && fitting < job.candidates.len() {
             let bytes = layout.shard_length;
-            return Err(ClientError::NoRoom { fitting, needed, bytes });
+            return Err(TransferError::NoRoom { fitting, needed, bytes });
         }
         let wanted: Vec<NodeId> = nodes.iter().map(|node| node.address.id).collect();
         let nodes = nodes.into_iter().map(|node| (node.address.id, node)).collect();
         let lengths = (bytes.length(), layout.shard_length);
-        let tally = Arc::new(Tally::new(progress, job.entry.scheme.enough(), lengths));
+        let tally = Arc::new(Tally::new(progress, job.scheme.enough(), lengths));
         let tasks = BTreeMap::new();
-        let asked = self.catalog().row(Placements, &deal.0)?.map_or(Vec::new(), |row| row.shards);
-        let held = asked.iter().map(|asked: &Asked| (asked.index, asked.node));
-        let session = Upload::new(job.entry.scheme, wanted, held);
+        let asked = job.memory.asked(&deal).map_err(TransferError::Memory)?;
+        let session = Upload::new(job.scheme, wanted, asked.iter().copied());
         let mut placing = Box::new(Placing {
             session,
             inbox,
@@ -172,7 +184,7 @@ impl Client {
             progress: progress.clone(),
             asked,
             job,
-            client: self,
+            network: self,
             terms,
             opening: job.key.deal_opening(layout.segment),
             ledger_ms: self.ledger().recent_time_ms().await?,
@@ -193,76 +205,27 @@ impl Client {
         Ok(Fed::Placing(placing))
     }
 
-    /// What a segment's deal says.
-    fn deal_terms(&self, job: &Job, layout: &SegmentLayout) -> DealTerms {
-        DealTerms {
-            deal: job.key.deal(layout.segment),
-            owner: self.me(),
-            object: job.object,
-            segment: layout.segment,
-            required: layout.required,
-            total: layout.total,
-            length: layout.shard_length,
-            access: job.entry.access,
-            epochs: job.entry.epochs,
-        }
-    }
-
     /// A segment that an earlier put stored and paid for. It is encoded again, and nothing is sent: its
     /// content leaves are wanted, and whether the source is still the same. So many roots are compared that
     /// all data cells follow from them.
     async fn placed_before(
         &self,
-        job: &Job,
+        job: &Storing,
         row: &Deal,
         feeder: &FeederParts,
         progress: &Progress,
-    ) -> Result<Placed, ClientError> {
-        if !self.keeps(row, &job.entry, &feeder.layout) {
-            return Err(ClientError::UploadLapsed { name: job.entry.name.clone() });
+    ) -> Result<Placed, TransferError> {
+        if !keeps(row, &job.owner.account(), &job.key.object(), &feeder.layout) {
+            return Err(TransferError::Lapsed { segment: feeder.layout.segment });
         }
         let cost = paid(&self.params().await?, row);
         let nodes = row.shards.iter().flatten().map(|shard| shard.node).collect();
         let encoded = feeder.feeder(self, progress).run(Vec::new()).await?;
         let mut kept = row.shards.iter().zip(&encoded.roots);
         if !kept.all(|(shard, root)| shard.is_none_or(|shard| shard.root == *root)) {
-            let path = feeder.bytes.path().unwrap_or_else(|| job.entry.name.clone().into());
-            return Err(ClientError::SourceChanged { path });
+            return Err(TransferError::SourceChanged { path: feeder.bytes.path() });
         }
         Ok(Placed { nodes, cost, end: row.end })
-    }
-
-    /// Whether a deal keeps this segment. Under its id may stand one that has ended, of a put that was cut
-    /// off long ago, or one that a node opened for itself: nodes learn the id before the ledger does.
-    pub(super) fn keeps(&self, deal: &Deal, entry: &UploadEntry, layout: &SegmentLayout) -> bool {
-        let alive = matches!(deal.state, DealState::Offered | DealState::Active);
-        let same = deal.owner == self.me()
-            && deal.object == entry.object()
-            && deal.segment == layout.segment
-            && deal.required == layout.required
-            && deal.shards.len() == usize::from(layout.total)
-            && deal.length == layout.shard_length;
-        let kept = deal.shards.iter().flatten().count();
-        alive && same && kept >= usize::from(entry.scheme.enough())
-    }
-
-    /// A grant of this identity's account to its own access key.
-    pub(crate) fn own_grant(
-        &self,
-        object: symbolon_protocol::id::ObjectId,
-        abilities: u16,
-    ) -> Result<Grant, ClientError> {
-        let identity = self.identity();
-        let caveats = vec![Caveat::Object { object }, Caveat::Abilities { set: abilities }];
-        let entropy = self.host().random();
-        Grant::issue(
-            &self.ledger().chain(),
-            &identity.account_key(),
-            identity.peer(),
-            caveats,
-            &entropy,
-        )
-        .map_err(|error| ClientError::Grant(error.to_string()))
     }
 }
 
@@ -281,14 +244,14 @@ fn order(candidates: &[Candidate], deal: &DealId, length: u64) -> Vec<Candidate>
 }
 
 impl FeederParts {
-    fn feeder(&self, client: &Client, progress: &Progress) -> Feeder {
+    fn feeder(&self, network: &Network, progress: &Progress) -> Feeder {
         Feeder {
-            host: client.host().clone(),
+            host: network.host().clone(),
             coder: self.coder.clone(),
             layout: self.layout,
             bytes: self.bytes.clone(),
             sealed: self.sealed.clone(),
-            buffers: client.buffers().clone(),
+            buffers: network.buffers().clone(),
             progress: progress.clone(),
         }
     }
@@ -296,7 +259,7 @@ impl FeederParts {
 
 impl Fed<'_> {
     /// Waits for the receipts and pays.
-    pub(super) async fn settle(self, cost_max: Option<Amount>) -> Result<Placed, ClientError> {
+    pub async fn settle(self, cost_max: Option<Amount>) -> Result<Placed, TransferError> {
         match self {
             Self::Placed(placed) => Ok(placed),
             Self::Placing(mut placing) => {
@@ -316,9 +279,15 @@ impl Fed<'_> {
     }
 }
 
+impl fmt::Debug for Placing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Placing").field("deal", &self.terms.deal).finish_non_exhaustive()
+    }
+}
+
 impl Placing<'_> {
     /// Does what the session wants; if that is nothing, waits for the next thing to happen.
-    async fn step(&mut self) -> Result<(), ClientError> {
+    async fn step(&mut self) -> Result<(), TransferError> {
         while let Some(output) = self.session.poll() {
             match output {
                 Output::Pass(shards) => self.pass(shards)?,
@@ -328,14 +297,14 @@ impl Placing<'_> {
                     return Ok(());
                 }
                 Output::Short { accepted, needed, faults } => {
-                    return Err(ClientError::NotEnoughNodes { accepted, needed, faults });
+                    return Err(TransferError::NotEnoughNodes { accepted, needed, faults });
                 }
             }
         }
         let event = tokio::select! {
             biased;
             event = self.inbox.recv() => event,
-            () = self.client.sleep_until(self.session.deadline()) => None,
+            () = self.network.sleep_until(self.session.deadline()) => None,
         };
         let input = match event {
             None => Input::Tick,
@@ -347,7 +316,7 @@ impl Placing<'_> {
                 return Ok(());
             }
         };
-        self.session.handle(self.client.host().ticks_ms(), input);
+        self.session.handle(self.network.host().ticks_ms(), input);
         self.tell_waiting(Awaited::Receipts);
         Ok(())
     }
@@ -383,7 +352,7 @@ impl Placing<'_> {
     }
 
     /// Starts a pass: a task per shard, and the feeder that all of them draw from.
-    fn pass(&mut self, shards: Vec<(u8, NodeId)>) -> Result<(), ClientError> {
+    fn pass(&mut self, shards: Vec<(u8, NodeId)>) -> Result<(), TransferError> {
         self.note_asked(&shards)?;
         self.pending.extend(shards.iter().copied());
         let mut lanes = Vec::new();
@@ -400,7 +369,7 @@ impl Placing<'_> {
                 grant: self.grant.clone(),
             };
             let sending = Sending {
-                client: self.client.clone(),
+                network: self.network.clone(),
                 terms: self.terms.clone(),
                 index,
                 candidate,
@@ -419,7 +388,7 @@ impl Placing<'_> {
             self.tasks.insert(index, task.abort_handle());
         }
         // What is encoded is no progress yet: what is sent is, and the tally counts it.
-        let feeder = self.feeder.feeder(self.client, &Progress::silent());
+        let feeder = self.feeder.feeder(self.network, &Progress::silent());
         let events = self.events.clone();
         tokio::spawn(async move {
             let encoded = feeder.run(lanes).await;
@@ -430,36 +399,32 @@ impl Placing<'_> {
 
     /// Writes down who is asked for what before asking: a node keeps one shard of a segment, so a put
     /// that goes on later has to ask it for the same one.
-    fn note_asked(&mut self, shards: &[(u8, NodeId)]) -> Result<(), ClientError> {
+    fn note_asked(&mut self, shards: &[(u8, NodeId)]) -> Result<(), TransferError> {
         let before = self.asked.len();
-        for (index, node) in shards {
-            let asked = Asked { index: *index, node: *node };
-            if !self.asked.contains(&asked) {
-                self.asked.push(asked);
+        for asked in shards {
+            if !self.asked.contains(asked) {
+                self.asked.push(*asked);
             }
         }
         if self.asked.len() == before {
             return Ok(());
         }
-        let entry = PlacementEntry { shards: self.asked.clone() };
-        let unwritten = lock(&self.job.unwritten).take();
-        let mut batch = unwritten.unwrap_or_default();
-        batch.put(Placements, &self.terms.deal.0, &entry);
-        self.client.catalog().write(&batch)
+        let noted = self.job.memory.note_asked(&self.terms.deal, &self.asked);
+        noted.map_err(TransferError::Memory)
     }
 
     async fn open_deal(
         self,
         acceptances: Vec<Acceptance>,
         cost_max: Option<Amount>,
-    ) -> Result<Placed, ClientError> {
-        let chain = self.client.recent_chain().await?;
+    ) -> Result<Placed, TransferError> {
+        let chain = self.network.recent_chain().await?;
         let prices = acceptances.iter().map(|acceptance| acceptance.price);
         let cost = deal_cost(&chain.params, self.terms.length, self.terms.epochs, prices)
-            .ok_or_else(|| ClientError::Usage(String::from("the price exceeds every amount")))?
+            .ok_or(TransferError::PriceTooLarge)?
             .total;
         if let Some(limit) = cost_max.filter(|limit| cost > *limit) {
-            return Err(ClientError::CostTooHigh { cost, limit });
+            return Err(TransferError::CostTooHigh { cost, limit });
         }
         let nodes: Vec<NodeId> = acceptances.iter().map(|acceptance| acceptance.node).collect();
         let id = transaction_id("open deal", &self.terms.deal.0);
@@ -467,89 +432,21 @@ impl Placing<'_> {
         let opening = self.opening;
         let action = Action::OpenDeal { opening, terms, acceptances, cost_max: cost };
         self.job.paid.add(cost);
-        self.client.send(id, action).await.map_err(|error| {
-            if matches!(error, ClientError::LedgerRefused(_)) {
+        let key = &self.job.owner.account_key;
+        self.network.send(key, id, action).await.map_err(|error| {
+            if matches!(error, TransferError::LedgerRefused(_)) {
                 self.job.paid.take_back(cost);
             }
             match error {
                 // Somebody else, a node that knew the id, has opened a deal under it meanwhile.
-                ClientError::LedgerRefused(Status::Exists) => {
-                    ClientError::UploadLapsed { name: self.job.entry.name.clone() }
+                TransferError::LedgerRefused(Status::Exists) => {
+                    TransferError::Lapsed { segment: self.terms.segment }
                 }
                 error => error,
             }
         })?;
-        // It goes when the object has its row, in the same transaction; until then it does no harm. A part of
-        // the index gets none.
-        if self.job.entry.kind == FileKind::Index {
-            self.client.catalog().remove(Placements, &self.terms.deal.0)?;
-        }
+        self.job.memory.forget_asked(&self.terms.deal).map_err(TransferError::Memory)?;
         let end = chain.epoch.saturating_add(1).saturating_add(self.terms.epochs);
         Ok(Placed { nodes, cost, end })
-    }
-}
-
-/// One shard on its way to one node.
-struct Sending {
-    client: Client,
-    terms: DealTerms,
-    index: u8,
-    candidate: Candidate,
-    /// What its receipt must at least be good for.
-    good_until_ms: u64,
-    wanted: oneshot::Sender<bool>,
-    cells: mpsc::Receiver<Bytes>,
-    root: oneshot::Receiver<Hash>,
-    tally: Arc<Tally>,
-}
-
-impl Sending {
-    async fn run(mut self, request: &Request) -> Result<Acceptance, PeerError> {
-        let client = self.client.clone();
-        let peers = client.peers();
-        let node = &self.candidate.address;
-        let opened = peers.within(PATIENCE, async {
-            let (sender, mut receiver) = peers.request(node, request).await?;
-            let answer = response(&mut receiver).await?;
-            Ok((sender, receiver, answer))
-        });
-        let (mut sender, mut receiver, answer) = opened.await?;
-        let acceptance = match answer {
-            Response::Accepted { acceptance } => {
-                self.wanted.send(false).ok();
-                self.tally.held(self.index);
-                acceptance
-            }
-            Response::Ready => {
-                self.wanted.send(true).ok();
-                let mut sent = 0;
-                while let Some(cell) = self.cells.recv().await {
-                    let bytes = cell.len() as u64;
-                    sender.write(cell).await?;
-                    sent += bytes;
-                    self.tally.sent(self.index, bytes);
-                }
-                if sent != self.terms.length {
-                    // The feeder dropped this lane: too slow.
-                    sender.reset(0);
-                    return Err(PeerError::TimedOut);
-                }
-                sender.finish();
-                match peers.within(PATIENCE, response(&mut receiver)).await? {
-                    Response::Accepted { acceptance } => acceptance,
-                    _ => return Err(PeerError::Confused),
-                }
-            }
-            _ => return Err(PeerError::Confused),
-        };
-        let root = self.root.await.map_err(|_| PeerError::TimedOut)?;
-        let ours = acceptance.node == node.id
-            && acceptance.index == self.index
-            && acceptance.price == self.candidate.price
-            && acceptance.root == root
-            // One that has expired would be refused by the ledger, and the others' with it.
-            && self.good_until_ms <= acceptance.expires_ms;
-        let signed = acceptance.verify(&client.ledger().chain(), &self.terms).is_ok();
-        if ours && signed { Ok(acceptance) } else { Err(PeerError::Confused) }
     }
 }

@@ -3,15 +3,15 @@
 use symbolon_ledger::ROWS_MAX;
 use symbolon_protocol::ledger::rows::Table;
 
-use crate::{Client, error::ClientError};
+use crate::{Network, error::TransferError};
 
-impl Client {
+impl Network {
     /// All rows of a table whose keys begin with `prefix`, with their whole keys.
-    pub(crate) async fn scan_all<T: Table + Copy>(
+    pub async fn scan_all<T: Table + Copy>(
         &self,
         table: T,
         prefix: &[u8],
-    ) -> Result<Vec<(Vec<u8>, T::Row)>, ClientError> {
+    ) -> Result<Vec<(Vec<u8>, T::Row)>, TransferError> {
         let mut rows: Vec<(Vec<u8>, T::Row)> = Vec::new();
         loop {
             let after = rows.last().map(|(key, _)| key.clone());
@@ -25,11 +25,11 @@ impl Client {
     }
 
     /// Rows by key, in the order of the keys, more of them than one answer holds.
-    pub(crate) async fn rows_of<T: Table + Copy>(
+    pub async fn rows_of<T: Table + Copy>(
         &self,
         table: T,
         keys: &[T::Key],
-    ) -> Result<Vec<Option<T::Row>>, ClientError> {
+    ) -> Result<Vec<Option<T::Row>>, TransferError> {
         let mut rows = Vec::with_capacity(keys.len());
         for keys in keys.chunks(ROWS_MAX) {
             rows.extend(self.ledger().rows(table, keys).await?);

@@ -7,8 +7,9 @@ use symbolon_protocol::{
     codec::Encode,
     id::NodeId,
     session::NodeFault,
-    wire::storage::{Refusal, RefusalCode, Request, Response},
+    wire::storage::{Refusal, Request, Response},
 };
+use thiserror::Error;
 use tokio::sync::Mutex;
 
 /// How long a node has to say that it is there, where all are that slow. Whoever asks several gives up on
@@ -16,32 +17,35 @@ use tokio::sync::Mutex;
 const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Why an exchange with a node failed.
-#[derive(Debug)]
-pub(crate) enum PeerError {
-    Net(NetError),
+#[derive(Debug, Error)]
+pub enum PeerError {
+    /// No connection, or it broke.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// It said no.
+    #[error("the node refused ({:?}): {}", .0.code, .0.message)]
     Refused(Refusal),
-    /// An answer that does not fit the question.
+    /// Its answer is none to what was asked, or carries a false signature.
+    #[error("the node gave a false answer")]
     Confused,
+    /// It did not answer in time.
+    #[error("the node did not answer in time")]
     TimedOut,
 }
 
 impl PeerError {
-    pub(crate) fn fault(&self) -> NodeFault {
+    /// What the node did wrong.
+    #[must_use]
+    pub fn fault(&self) -> NodeFault {
         match self {
             Self::Net(error) => {
                 tracing::debug!(%error, "a node did not answer");
                 NodeFault::Offline
             }
             Self::Refused(refusal) => NodeFault::Refused { code: refusal.code },
-            Self::Confused => NodeFault::Refused { code: RefusalCode::Malformed },
+            Self::Confused => NodeFault::Confused,
             Self::TimedOut => NodeFault::Slow,
         }
-    }
-}
-
-impl From<NetError> for PeerError {
-    fn from(error: NetError) -> Self {
-        Self::Net(error)
     }
 }
 
@@ -60,7 +64,7 @@ type Slot = Arc<Mutex<State>>;
 /// One connection per node, and per addresses it was dialled at: what was known of a node before the ledger was
 /// asked may be out of date, and then nobody waits for it.
 #[derive(Debug)]
-pub(crate) struct Peers {
+pub struct Peers {
     endpoint: Endpoint,
     host: Host,
     slots: Mutex<BTreeMap<PeerAddress, Slot>>,
@@ -78,7 +82,9 @@ fn open_one(slot: &Slot) -> Option<Connection> {
 }
 
 impl Peers {
-    pub(crate) fn new(endpoint: Endpoint, host: Host) -> Self {
+    /// Nobody is dialled yet.
+    #[must_use]
+    pub fn new(endpoint: Endpoint, host: Host) -> Self {
         Self { endpoint, host, slots: Mutex::new(BTreeMap::new()) }
     }
 
@@ -124,19 +130,19 @@ impl Peers {
     }
 
     /// Where a node is connected to just now.
-    pub(crate) async fn connected(&self, node: NodeId) -> Option<PeerAddress> {
+    pub async fn connected(&self, node: NodeId) -> Option<PeerAddress> {
         self.open_to(node).await.map(|(address, _)| address)
     }
 
     /// All nodes that are connected to just now.
-    pub(crate) async fn all_connected(&self) -> Vec<PeerAddress> {
+    pub async fn all_connected(&self) -> Vec<PeerAddress> {
         let slots = self.slots.lock().await;
         let open = slots.iter().filter(|(_, slot)| open_one(slot).is_some());
         open.map(|(address, _)| address.clone()).collect()
     }
 
     /// Begins to dial nodes that may be wanted soon.
-    pub(crate) fn greet(self: &Arc<Self>, nodes: Vec<PeerAddress>) {
+    pub fn greet(self: &Arc<Self>, nodes: Vec<PeerAddress>) {
         for node in nodes {
             let peers = Arc::clone(self);
             tokio::spawn(async move {
@@ -149,7 +155,7 @@ impl Peers {
 
     /// Whether a node answers now. A connection alone says little: one to a machine that was switched
     /// off looks open until it times out.
-    pub(crate) async fn answers(&self, node: &PeerAddress) -> bool {
+    pub async fn answers(&self, node: &PeerAddress) -> bool {
         let answer = self.ask(node, &Request::Info, ANSWER_PATIENCE).await;
         if matches!(answer, Err(PeerError::TimedOut)) {
             let down = State { open: None, down_until_ms: self.host.ticks_ms() + DOWN_MS };
@@ -161,7 +167,7 @@ impl Peers {
     }
 
     /// Opens a stream and sends a request.
-    pub(crate) async fn request(
+    pub async fn request(
         &self,
         node: &PeerAddress,
         request: &Request,
@@ -174,7 +180,7 @@ impl Peers {
     }
 
     /// Sends a request that has one answer.
-    pub(crate) async fn ask(
+    pub async fn ask(
         &self,
         node: &PeerAddress,
         request: &Request,
@@ -189,7 +195,7 @@ impl Peers {
     }
 
     /// Bounds an exchange in time.
-    pub(crate) async fn within<T>(
+    pub async fn within<T>(
         &self,
         patience: Duration,
         exchange: impl Future<Output = Result<T, PeerError>>,
@@ -203,13 +209,14 @@ impl Peers {
         }
     }
 
-    pub(crate) async fn close(&self) {
+    /// Ends all connections.
+    pub async fn close(&self) {
         self.endpoint.close().await;
     }
 }
 
 /// Reads an answer; a refusal is an error.
-pub(crate) async fn response(receiver: &mut Receiver) -> Result<Response, PeerError> {
+pub async fn response(receiver: &mut Receiver) -> Result<Response, PeerError> {
     match receiver.receive::<Response>().await? {
         Response::Refused { refusal } => Err(PeerError::Refused(refusal)),
         response => Ok(response),

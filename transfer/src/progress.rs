@@ -92,17 +92,20 @@ impl Progress {
     }
 
     /// Whether anybody listens: what is costly to tell need not be put together otherwise.
-    pub(crate) fn is_heard(&self) -> bool {
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
         self.tell.is_some()
     }
 
-    pub(crate) fn step(&self, step: Step) {
+    /// Tells of a step.
+    pub fn step(&self, step: Step) {
         if let Some(tell) = &self.tell {
             tell(step);
         }
     }
 
-    pub(crate) fn note(&self, text: impl Into<String>) {
+    /// Tells something worth telling.
+    pub fn note(&self, text: impl Into<String>) {
         self.step(Step::Note(text.into()));
     }
 }

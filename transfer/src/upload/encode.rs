@@ -18,12 +18,11 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::sealed::Sealed;
+use super::{bytes::SegmentBytes, sealed::Sealed};
 use crate::{
     buffers::Buffers,
-    error::ClientError,
+    error::TransferError,
     progress::{Progress, Step},
-    source::SegmentBytes,
 };
 
 /// Data cells per batch, 64 KiB each: large enough to amortise a task, small enough for memory.
@@ -33,7 +32,7 @@ const BATCH_CELLS: u32 = 64;
 const BATCHES_AHEAD: usize = 3;
 
 /// Cells a lane holds: 2 MiB.
-pub(crate) const LANE_CELLS: usize = 32;
+pub(super) const LANE_CELLS: usize = 32;
 
 /// How long, in milliseconds, a lane may keep the others waiting altogether, on top of a quarter of the
 /// time the segment took so far.
@@ -43,18 +42,18 @@ const LANE_BLOCK_MS: u64 = 1_500;
 const LANE_LOOK_MS: u64 = 50;
 
 /// One shard on its way to one node.
-pub(crate) struct Lane {
-    pub(crate) index: u8,
+pub(super) struct Lane {
+    pub(super) index: u8,
     /// Whether the node wants the bytes; it may have them already.
-    pub(crate) wanted: oneshot::Receiver<bool>,
-    pub(crate) cells: mpsc::Sender<Bytes>,
-    pub(crate) root: oneshot::Sender<Hash>,
+    pub(super) wanted: oneshot::Receiver<bool>,
+    pub(super) cells: mpsc::Sender<Bytes>,
+    pub(super) root: oneshot::Sender<Hash>,
 }
 
 /// What encoding a segment tells about it.
-pub(crate) struct Encoded {
+pub(super) struct Encoded {
     /// The root of each shard.
-    pub(crate) roots: Vec<Hash>,
+    pub(super) roots: Vec<Hash>,
 }
 
 struct Batch {
@@ -63,16 +62,16 @@ struct Batch {
     plain_bytes: u64,
 }
 
-pub(crate) struct Feeder {
-    pub(crate) host: Host,
-    pub(crate) coder: Arc<SegmentCoder>,
-    pub(crate) layout: SegmentLayout,
-    pub(crate) bytes: SegmentBytes,
-    pub(crate) buffers: Buffers,
+pub(super) struct Feeder {
+    pub(super) host: Host,
+    pub(super) coder: Arc<SegmentCoder>,
+    pub(super) layout: SegmentLayout,
+    pub(super) bytes: SegmentBytes,
+    pub(super) buffers: Buffers,
     /// What was sealed of the segment before: nothing is sent that was sealed otherwise.
-    pub(crate) sealed: Arc<Sealed>,
+    pub(super) sealed: Arc<Sealed>,
     /// Hears of what is encoded: when all of it was stored before, and nothing has to be sent.
-    pub(crate) progress: Progress,
+    pub(super) progress: Progress,
 }
 
 struct OpenLane {
@@ -83,7 +82,7 @@ struct OpenLane {
 
 impl Feeder {
     /// Encodes the segment and feeds the lanes.
-    pub(crate) async fn run(self, lanes: Vec<Lane>) -> Result<Encoded, ClientError> {
+    pub(super) async fn run(self, lanes: Vec<Lane>) -> Result<Encoded, TransferError> {
         let mut open = Vec::new();
         let mut roots_wanted = Vec::new();
         for lane in lanes {
@@ -105,7 +104,7 @@ impl Feeder {
             }
             let Some(batch) = ahead.pop_front() else { break };
             let batch = batch.await.map_err(|error| {
-                ClientError::Internal(format!("an encoding task died: {error}"))
+                TransferError::Internal(format!("an encoding task died: {error}"))
             })??;
             for (all, new) in chains.iter_mut().zip(batch.chains) {
                 all.extend(new);
@@ -125,7 +124,7 @@ impl Feeder {
         Ok(Encoded { roots })
     }
 
-    fn encode(&self, first: u32, end: u32) -> JoinHandle<Result<Batch, ClientError>> {
+    fn encode(&self, first: u32, end: u32) -> JoinHandle<Result<Batch, TransferError>> {
         let (coder, layout, bytes) = (self.coder.clone(), self.layout, self.bytes.clone());
         let (host, buffers) = (self.host.clone(), self.buffers.clone());
         let sealed = self.sealed.clone();
@@ -197,7 +196,7 @@ fn encode_batch(
     bytes: &SegmentBytes,
     buffers: &Buffers,
     (first, end): (u32, u32),
-) -> Result<(Batch, Vec<Hash>), ClientError> {
+) -> Result<(Batch, Vec<Hash>), TransferError> {
     let total = usize::from(layout.total);
     let mut batch = Batch { stripes: Vec::new(), chains: vec![Vec::new(); total], plain_bytes: 0 };
     let (mut plain, mut leaves) = (Vec::new(), Vec::new());
@@ -209,7 +208,7 @@ fn encode_batch(
         let mut cells = buffers.take(stripe.cell_bytes * total);
         coder
             .encode(number, &plain[..count], &mut cells, &mut leaves)
-            .map_err(|error| ClientError::Internal(error.to_string()))?;
+            .map_err(|error| TransferError::Internal(error.to_string()))?;
         for (chain, cell) in batch.chains.iter_mut().zip(cells.chunks_exact(stripe.cell_bytes)) {
             chain.push(cell_node(cell, stripe.shard_offset, layout.shard_length));
         }
@@ -219,6 +218,6 @@ fn encode_batch(
     Ok((batch, leaves))
 }
 
-fn out_of_layout() -> ClientError {
-    ClientError::Internal(String::from("a stripe lies outside its segment"))
+fn out_of_layout() -> TransferError {
+    TransferError::Internal(String::from("a stripe lies outside its segment"))
 }

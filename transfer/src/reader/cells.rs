@@ -14,22 +14,21 @@ use std::{
 };
 
 use bytes::Bytes;
-use symbolon_net::PeerAddress;
 use symbolon_protocol::{
-    content::{ContentError, Layout, SegmentCoder, StripeLayout},
-    id::{DealId, Hash, NodeId},
+    content::{Layout, StripeLayout},
+    id::NodeId,
     session::NodeFault,
 };
 use tokio::sync::OnceCell;
 
-use super::race::Race;
+use super::{ReadFault, race::Race};
 use crate::{
-    Client,
-    download::Reading,
-    error::ClientError,
-    get::ReadFault,
+    Network,
+    error::TransferError,
     lock,
     progress::{Progress, Step},
+    reading::Reading,
+    segment::Segment,
 };
 
 /// How long one node is waited for before others are asked too, in milliseconds: at first, and the
@@ -57,18 +56,9 @@ pub struct ReadCost {
     pub ledger_requests: u64,
 }
 
-/// What a segment's cells are asked with.
-pub(super) struct Segment {
-    pub(super) coder: SegmentCoder,
-    pub(super) deal: DealId,
-    pub(super) length: u64,
-    pub(super) sources: BTreeMap<u8, (PeerAddress, Hash)>,
-    pub(super) absent: Vec<(NodeId, NodeFault)>,
-}
-
 /// The data cells of one file.
 pub(super) struct Cells {
-    pub(super) client: Client,
+    pub(super) network: Network,
     pub(super) reading: Reading,
     layout: Layout,
     progress: Progress,
@@ -94,13 +84,13 @@ pub(super) struct Place {
 
 impl Cells {
     pub(super) fn new(
-        client: &Client,
+        network: &Network,
         reading: Reading,
         layout: Layout,
         progress: &Progress,
     ) -> Self {
         Self {
-            client: client.clone(),
+            network: network.clone(),
             reading,
             layout,
             progress: progress.clone(),
@@ -158,8 +148,8 @@ impl Cells {
     }
 
     /// The file's bytes in a data cell, padding cut off.
-    pub(super) async fn plain(&self, number: u64) -> Result<Bytes, ClientError> {
-        let outside = || ClientError::Internal(format!("the file has no cell {number}"));
+    pub(super) async fn plain(&self, number: u64) -> Result<Bytes, TransferError> {
+        let outside = || TransferError::Internal(format!("the file has no cell {number}"));
         let place = self.place(number).ok_or_else(outside)?;
         let slot = {
             let mut segments = lock(&self.segments);
@@ -178,39 +168,22 @@ impl Cells {
         Ok(Bytes::from(plain))
     }
 
-    async fn segment(&self, segment: u32) -> Result<Segment, ClientError> {
-        let Reading { manifest, key, .. } = &self.reading;
-        let coder = manifest.coder(key, segment).map_err(|error| match error {
-            ContentError::Key => ClientError::Grant("its key is not the file's key".into()),
-            error => ClientError::Corrupt { segment, why: error.to_string() },
-        })?;
-        let id = key.deal(segment);
-        self.ledger_requests.fetch_add(1, Ordering::Relaxed);
-        let deal = self.client.deal_lately(&id).await?;
-        let deal = deal.ok_or(ClientError::DealGone { segment, deal: id })?;
-        if deal.length != coder.layout().shard_length {
-            let why = String::from("the deal is for shards of another length");
-            return Err(ClientError::Corrupt { segment, why });
-        }
-        self.ledger_requests.fetch_add(1, Ordering::Relaxed);
-        let found = self.client.deal_nodes(&deal).await?;
-        let kept = deal.shards.iter().flatten().map(|shard| shard.node);
-        let known = |node: &NodeId| found.iter().any(|(_, address, _)| address.id == *node);
-        let absent = kept.filter(|node| !known(node)).map(|node| (node, NodeFault::Offline));
-        let absent = absent.collect();
-        let sources = found.into_iter().map(|(index, at, root)| (index, (at, root))).collect();
-        Ok(Segment { coder, deal: id, length: deal.length, sources, absent })
+    async fn segment(&self, number: u32) -> Result<Segment, TransferError> {
+        let asks = || {
+            self.ledger_requests.fetch_add(1, Ordering::Relaxed);
+        };
+        self.network.open_segment(&self.reading, number, asks).await
     }
 
     pub(super) fn is_shunned(&self, node: &NodeId) -> bool {
-        let now_ms = self.client.host().ticks_ms();
+        let now_ms = self.network.host().ticks_ms();
         lock(&self.shunned).get(node).is_some_and(|until_ms| now_ms < *until_ms)
     }
 
     pub(super) fn note_fault(&self, node: NodeId, index: u8, fault: NodeFault) {
         let until_ms = match fault {
             NodeFault::Corrupt => u64::MAX,
-            _ => self.client.host().ticks_ms() + SHUN_MS,
+            _ => self.network.host().ticks_ms() + SHUN_MS,
         };
         lock(&self.shunned).insert(node, until_ms);
         let heard = ReadFault { node, index, fault };

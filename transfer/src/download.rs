@@ -1,21 +1,18 @@
-//! Reading a file: segment by segment, group by group, in order, from whoever is fastest.
+//! Reading an object: segment by segment, group by group, in order, from whoever is fastest.
 //!
 //! A group is the same slice of a segment's shards: 16 stripes. Slices are verified against the root
 //! on the ledger before anything is done with them, so a node that lies is known by name; what is
 //! decoded from them is opened cell by cell, so a wrong key or a dishonest owner is known too.
 
 mod slices;
+mod spans;
 
-use core::ops::Range;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Range};
 
 use bytes::Bytes;
-use symbolon_net::PeerAddress;
 use symbolon_protocol::{
-    content::{ContentError, FileKey, Manifest, SegmentCoder, SegmentLayout},
-    grant::Grant,
+    content::{ContentError, SegmentCoder, SegmentLayout},
     id::{Hash, NodeId},
-    ledger::rows::Deal,
     limits::SLICE_BYTES,
     session::{
         NodeFault,
@@ -24,10 +21,15 @@ use symbolon_protocol::{
 };
 use tokio::sync::mpsc;
 
-use crate::{Client, error::ClientError, progress::Progress};
-pub(crate) use slices::SLICE_STRIPES;
-pub(crate) use slices::ShardAt;
+pub use crate::reading::{LeavesWanted, Reading, is_for_cells};
+use crate::{
+    Network,
+    error::TransferError,
+    progress::{Progress, Step},
+    shard::SLICE_STRIPES,
+};
 use slices::Slices;
+pub use spans::{Span, clip, spans};
 
 /// Bytes of shards that are asked for at once, to begin with: what a fast line at home carries in a second.
 const WINDOW_BYTES: usize = 16 * 1024 * 1024;
@@ -46,48 +48,21 @@ fn windows(required: u8) -> (u32, u32) {
 
 /// Plain bytes of one group and the content leaves of its cells.
 #[derive(Debug)]
-pub(crate) struct Group {
+pub struct Group {
     /// Which segment.
-    pub(crate) segment: u32,
+    pub segment: u32,
     /// First stripe of it in this group.
-    pub(crate) first_stripe: u32,
+    pub first_stripe: u32,
     /// The file's bytes, padding cut off.
-    pub(crate) plain: Vec<u8>,
+    pub plain: Vec<u8>,
     /// One leaf per data cell, when they were asked for.
-    pub(crate) leaves: Vec<Hash>,
+    pub leaves: Vec<Hash>,
 }
 
-/// Whether content leaves are computed while reading.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LeavesWanted {
-    No,
-    Yes,
-}
-
-/// What is read, and by what right.
-#[derive(Clone)]
-pub(crate) struct Reading {
-    pub(crate) manifest: Manifest,
-    pub(crate) key: FileKey,
-    pub(crate) grant: Option<Grant>,
-    pub(crate) leaves: LeavesWanted,
-    /// Under a grant for some cells only: the bytes that are wanted, from the first up to and without
-    /// the second. Whole slices would be refused, so only cells around these bytes are asked for, and
-    /// everything else in the groups is zeros.
-    pub(crate) only: Option<(u64, u64)>,
-}
-
-/// Where reading begins and ends, in groups of one segment.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Span {
-    pub(crate) segment: u32,
-    pub(crate) first: u32,
-    pub(crate) end: u32,
-}
-
-/// The groups of a file on their way. Dropping it stops the reading.
-pub(crate) struct Groups {
-    inbox: mpsc::Receiver<Result<Group, ClientError>>,
+/// The groups of an object on their way. Dropping it stops the reading.
+#[derive(Debug)]
+pub struct Groups {
+    inbox: mpsc::Receiver<Result<Group, TransferError>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -99,33 +74,34 @@ impl Drop for Groups {
 
 impl Groups {
     /// The next group, in order.
-    pub(crate) async fn next(&mut self) -> Option<Result<Group, ClientError>> {
+    pub async fn next(&mut self) -> Option<Result<Group, TransferError>> {
         self.inbox.recv().await
     }
 }
 
 /// Groups of a segment.
-pub(crate) fn group_count(layout: &SegmentLayout) -> u32 {
+#[must_use]
+pub fn group_count(layout: &SegmentLayout) -> u32 {
     layout.stripes.div_ceil(SLICE_STRIPES)
 }
 
-impl Client {
+impl Network {
     /// Reads spans one after the other.
-    pub(crate) fn read(
+    pub fn read(
         &self,
         reading: Reading,
         spans: impl Iterator<Item = Span> + Send + 'static,
         progress: &Progress,
     ) -> Groups {
         let (outbox, inbox) = mpsc::channel(1);
-        let (client, progress) = (self.clone(), progress.clone());
+        let (network, progress) = (self.clone(), progress.clone());
         let task = tokio::spawn(async move {
             // Who failed in one segment is asked last in the next ones.
             let mut suspects = BTreeSet::new();
             for span in spans {
-                let read = client.read_span(&reading, span, &mut suspects, &outbox, &progress);
+                let read = network.read_span(&reading, span, &mut suspects, &outbox, &progress);
                 if let Err(error) = read.await {
-                    let error = client.over_or(error, &reading.key).await;
+                    let error = network.over_or(error, reading.key.deal(span.segment)).await;
                     // A reader that has gone wants no error.
                     outbox.send(Err(error)).await.ok();
                     return;
@@ -140,24 +116,14 @@ impl Client {
         reading: &Reading,
         span: Span,
         suspects: &mut BTreeSet<NodeId>,
-        outbox: &mpsc::Sender<Result<Group, ClientError>>,
+        outbox: &mpsc::Sender<Result<Group, TransferError>>,
         progress: &Progress,
-    ) -> Result<(), ClientError> {
+    ) -> Result<(), TransferError> {
         let segment = span.segment;
-        let coder = reading.manifest.coder(&reading.key, segment).map_err(|error| match error {
-            ContentError::Key => ClientError::Grant("its key is not the file's key".into()),
-            error => ClientError::Corrupt { segment, why: error.to_string() },
-        })?;
-        let id = reading.key.deal(segment);
-        let deal = self.deal_lately(&id).await?;
-        let deal = deal.ok_or(ClientError::DealGone { segment, deal: id })?;
-        if deal.length != coder.layout().shard_length {
-            let why = String::from("the deal is for shards of another length");
-            return Err(ClientError::Corrupt { segment, why });
-        }
-        let required = coder.layout().required;
-        let mut slices = Slices::new(self, id, &deal, coder, reading);
-        let shards = slices.connectable().await?;
+        let opened = self.open_segment(reading, segment, || {}).await?;
+        let required = opened.coder.layout().required;
+        let mut slices = Slices::new(self, opened, reading);
+        let shards = slices.connectable();
         let (window, most) = windows(required);
         let session = Download::new(required, shards, (span.first, span.end), window);
         let mut session = session.growing_to(most).suspecting(suspects);
@@ -175,8 +141,8 @@ impl Client {
                     }
                     Output::Short { usable, required, faults } => {
                         let faults = faults.into_iter().map(|(_, node, fault)| (node, fault));
-                        let faults = faults.chain(slices.absent.clone()).collect();
-                        return Err(ClientError::NotEnoughShards {
+                        let faults = faults.chain(slices.absent().iter().copied()).collect();
+                        return Err(TransferError::NotEnoughShards {
                             segment,
                             usable,
                             required,
@@ -203,31 +169,12 @@ impl Client {
             }
         }
     }
-
-    /// Where the nodes of a deal answer. The ledger is asked for those that are not connected to.
-    pub(crate) async fn deal_nodes(
-        &self,
-        deal: &Deal,
-    ) -> Result<Vec<(u8, PeerAddress, Hash)>, ClientError> {
-        let kept: Vec<_> = deal.shards.iter().enumerate().collect();
-        let kept: Vec<(u8, NodeId, Hash)> = kept
-            .into_iter()
-            .filter_map(|(index, shard)| {
-                let shard = (*shard)?;
-                Some((u8::try_from(index).ok()?, shard.node, shard.root))
-            })
-            .collect();
-        let ids: Vec<NodeId> = kept.iter().map(|(_, node, _)| *node).collect();
-        let places = self.places(&ids).await?.into_iter();
-        let found = kept.into_iter().zip(places);
-        Ok(found.filter_map(|((index, _, root), at)| Some((index, at?, root))).collect())
-    }
 }
 
 fn tell_faults(session: &Download, progress: &Progress) {
     for (index, node, fault) in session.faults() {
         let name = node.to_string();
-        progress.step(crate::progress::Step::Fault { node, index, fault });
+        progress.step(Step::Fault { node, index, fault });
         if fault == NodeFault::Corrupt {
             progress.note(format!("node {} sent corrupt bytes of shard {index}", &name[..8]));
         }
@@ -241,12 +188,12 @@ fn decode_group(
     slice: u32,
     slices: &[Option<Bytes>],
     (wanted, needed): (LeavesWanted, Range<u32>),
-) -> Result<Group, ClientError> {
+) -> Result<Group, TransferError> {
     let layout = *coder.layout();
     let first_stripe = slice * SLICE_STRIPES;
     let end = layout.stripes.min(first_stripe + SLICE_STRIPES);
-    let corrupt = |error: ContentError| ClientError::Corrupt { segment, why: error.to_string() };
-    let outside = || ClientError::Internal(String::from("a stripe lies outside its segment"));
+    let corrupt = |error: ContentError| TransferError::Corrupt { segment, why: error.to_string() };
+    let outside = || TransferError::Internal(String::from("a stripe lies outside its segment"));
     let mut group = Group { segment, first_stripe, plain: Vec::new(), leaves: Vec::new() };
     let start = layout.stripe(first_stripe).ok_or_else(outside)?.shard_offset;
     for number in first_stripe..end {

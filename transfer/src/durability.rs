@@ -12,8 +12,14 @@ pub const HISTORY_EPOCHS: u64 = 20;
 const UP_PRIOR: f64 = 0.999;
 const UP_PRIOR_EPOCHS: f64 = HISTORY_EPOCHS as f64;
 
-/// A node that missed so many epochs in a row has left for good.
-const GONE_EPOCHS: u32 = 20;
+/// A shard whose node missed so many epochs in a row is counted as lost: who owns it should not wait any longer.
+pub const LOST_EPOCHS: u32 = 10;
+
+/// A node that missed so many epochs in a row has left for good, and counts as a departure: twice as many as make
+/// its shards count as lost, for a departure that was none makes every estimate after it worse.
+const LEFT_EPOCHS: u32 = 20;
+
+const _: () = assert!(LOST_EPOCHS < LEFT_EPOCHS);
 
 /// How long nodes are assumed to stay where nothing is known of it, in milliseconds: three years. It
 /// counts as one departure in that time.
@@ -34,7 +40,9 @@ pub struct Record {
 }
 
 impl Record {
-    pub(crate) fn of(row: &Node) -> Self {
+    /// By its row.
+    #[must_use]
+    pub fn of(row: &Node) -> Self {
         Self { passed: row.passed, missed: row.missed, missed_in_row: row.missed_in_row }
     }
 
@@ -88,7 +96,7 @@ pub fn durability(
     let left = usize::from(scheme.repair_at()).max(required + 1).min(ups.len());
     ups.sort_by(f64::total_cmp);
     let unavailable_at_repair = fewer_than(required, &ups[..left]);
-    let gone = network.iter().filter(|record| record.missed_in_row >= GONE_EPOCHS).count();
+    let gone = network.iter().filter(|record| record.missed_in_row >= LEFT_EPOCHS).count();
     let seen_ms =
         network.iter().map(|record| float(record.epochs())).sum::<f64>() * float(epoch_ms);
     let rate = (float(gone as u64) + 1.0) / (seen_ms + LIFE_PRIOR_MS);

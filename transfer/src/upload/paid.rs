@@ -8,7 +8,7 @@ use crate::lock;
 
 /// A sum that whoever started the upload can read. Clones count together.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Paid(Arc<Mutex<Amount>>);
+pub struct Paid(Arc<Mutex<Amount>>);
 
 impl Paid {
     fn lock(&self) -> MutexGuard<'_, Amount> {
@@ -16,7 +16,8 @@ impl Paid {
     }
 
     /// What was paid so far, or may have been: an answer can get lost.
-    pub(crate) fn sum(&self) -> Amount {
+    #[must_use]
+    pub fn sum(&self) -> Amount {
         *self.lock()
     }
 
@@ -33,7 +34,8 @@ impl Paid {
     }
 
     /// What is left of a limit.
-    pub(crate) fn left(&self, limit: Option<Amount>) -> Option<Amount> {
+    #[must_use]
+    pub fn left(&self, limit: Option<Amount>) -> Option<Amount> {
         limit.map(|limit| limit.checked_sub(self.sum()).unwrap_or(Amount::ZERO))
     }
 }

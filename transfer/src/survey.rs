@@ -6,16 +6,17 @@ use std::{
 };
 
 use symbolon_net::PeerAddress;
-use symbolon_protocol::id::NodeId;
+use symbolon_protocol::id::{DealId, NodeId};
 use tokio::task::JoinSet;
 
 use crate::{
-    Client, NodeView,
+    Network,
+    chain::RECENT_MS,
     durability::Record,
-    error::ClientError,
+    error::TransferError,
     lock,
     met::{ASKED, Acquaintance, Asked},
-    place::{RECENT_MS, address},
+    nodes::NodeView,
 };
 
 /// How long to wait for more nodes once enough have answered, in milliseconds: at least this, and at least
@@ -36,9 +37,9 @@ pub(crate) struct Survey {
     at_ms: u64,
 }
 
-impl Client {
+impl Network {
     /// Who answers, asked a moment ago or now. Whoever else wants to know meanwhile waits for this answer.
-    pub(crate) async fn survey(&self) -> Result<Survey, ClientError> {
+    pub(crate) async fn survey(&self) -> Result<Survey, TransferError> {
         let mut survey = self.inner.survey.lock().await;
         let now_ms = self.host().ticks_ms();
         if let Some(survey) = survey.as_ref().filter(|survey| now_ms < survey.at_ms + RECENT_MS) {
@@ -49,7 +50,7 @@ impl Client {
         let network: Vec<Record> = known.iter().map(|node| Record::of(&node.row)).collect();
         let answering = self.answering(known).await;
         if answering.is_empty() {
-            return Err(ClientError::NoNodes { known: network.len() });
+            return Err(TransferError::NoNodes { known: network.len() });
         }
         let now = Survey { answering, network, at_ms: self.host().ticks_ms() };
         *survey = Some(now.clone());
@@ -58,8 +59,8 @@ impl Client {
 
     /// Those of `nodes` that answer now, in the order given: of very many, some that are asked, those first that
     /// answered before.
-    pub(crate) async fn answering(&self, mut nodes: Vec<NodeView>) -> Vec<NodeView> {
-        let all = nodes.iter().map(|node| address(node.id, &node.row)).collect();
+    pub async fn answering(&self, mut nodes: Vec<NodeView>) -> Vec<NodeView> {
+        let all = nodes.iter().map(|node| node.address()).collect();
         let seed: [u8; 32] = self.host().random();
         let draw = |node: &NodeId| *blake3::keyed_hash(&seed, &node.0).as_bytes();
         let Asked { first, expected, besides } = self.met().choose(all, |at| at.id, draw);
@@ -77,7 +78,7 @@ impl Client {
     }
 
     /// Those of `nodes` that answer now, however many they are.
-    pub(crate) async fn all_answering(&self, nodes: Vec<PeerAddress>) -> BTreeSet<NodeId> {
+    pub async fn all_answering(&self, nodes: Vec<PeerAddress>) -> BTreeSet<NodeId> {
         let all = nodes.len();
         self.answering_of(nodes, all).await
     }
@@ -91,8 +92,8 @@ impl Client {
             nodes.into_iter().map(|node| (node.id, node)).collect();
         let mut asks = JoinSet::new();
         for node in silent.values() {
-            let (client, node) = (self.clone(), node.clone());
-            asks.spawn(async move { client.peers().answers(&node).await.then_some(node.id) });
+            let (peers, node) = (self.peers().clone(), node.clone());
+            asks.spawn(async move { peers.answers(&node).await.then_some(node.id) });
         }
         let mut answered = Vec::new();
         let mut enough = false;
@@ -133,13 +134,23 @@ impl Client {
         lock(&self.inner.met)
     }
 
-    /// Writes down who was met, and where. What cannot be written down is found out again.
-    pub(crate) async fn remember_met(&self) {
+    /// Begins to dial those that answered last: whoever stores or buys something will want them.
+    pub fn greet_latest(&self) {
+        let latest = self.met().latest();
+        self.peers().greet(latest);
+    }
+
+    /// Begins to dial those that may keep a deal's shards.
+    pub fn greet_likely_for(&self, deal: &DealId) {
+        let likely = self.met().likely_for(deal);
+        self.peers().greet(likely);
+    }
+
+    /// Who was met, and where, for [`Acquaintance::from_bytes`] the next time; nothing where that is known.
+    pub async fn take_met(&self) -> Option<Vec<u8>> {
         let reached = self.peers().all_connected().await;
         let mut met = self.met();
         met.answered(reached, self.host().now_ms());
-        if let Err(error) = met.write(&self.inner.dir.join(crate::MET)) {
-            tracing::debug!(%error, "who answered is not remembered");
-        }
+        met.take_news()
     }
 }

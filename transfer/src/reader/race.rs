@@ -5,8 +5,8 @@ use std::{collections::VecDeque, sync::atomic::Ordering};
 use symbolon_protocol::{id::NodeId, session::NodeFault};
 use tokio::task::JoinSet;
 
-use super::cells::{Cells, Place, Segment};
-use crate::{download::ShardAt, error::ClientError};
+use super::cells::{Cells, Place};
+use crate::{error::TransferError, segment::Segment};
 
 /// How long a node has to send a cell, in milliseconds.
 const PATIENCE_MS: u64 = 10_000;
@@ -62,7 +62,7 @@ impl<'a> Race<'a> {
     }
 
     /// The plain bytes of the cell, padding included.
-    pub(super) async fn run(mut self) -> Result<Vec<u8>, ClientError> {
+    pub(super) async fn run(mut self) -> Result<Vec<u8>, TransferError> {
         let mut alone = self.first.is_some();
         if let Some(first) = self.first {
             self.ask(first);
@@ -76,13 +76,14 @@ impl<'a> Race<'a> {
             }
             if self.asks.is_empty() {
                 let cells = self.cells;
-                return Err(cells.client.over_or(self.short(), &cells.reading.key).await);
+                let deal = self.segment.deal;
+                return Err(cells.network.over_or(self.short(), deal).await);
             }
-            let patience_ms = self.cells.client.host().ticks_ms() + self.cells.hedge_ms();
+            let patience_ms = self.cells.network.host().ticks_ms() + self.cells.hedge_ms();
             let answer = tokio::select! {
                 biased;
                 answer = self.asks.join_next() => answer,
-                () = self.cells.client.host().sleep_until_tick(patience_ms) => None,
+                () = self.cells.network.host().sleep_until_tick(patience_ms) => None,
             };
             match answer {
                 // Somebody takes long: one more is asked, or as many as give the cell back.
@@ -90,7 +91,7 @@ impl<'a> Race<'a> {
                 None => alone = false,
                 Some(Ok(answer)) => alone &= self.take(answer),
                 Some(Err(error)) => {
-                    return Err(ClientError::Internal(format!("a reading task died: {error}")));
+                    return Err(TransferError::Internal(format!("a reading task died: {error}")));
                 }
             }
         }
@@ -116,23 +117,15 @@ impl<'a> Race<'a> {
     }
 
     fn ask(&mut self, index: u8) {
-        let (address, root) = self.segment.sources[&index].clone();
-        let shard = ShardAt {
-            address,
-            deal: self.segment.deal,
-            index,
-            root,
-            length: self.segment.length,
-            grant: self.cells.reading.grant.clone(),
-        };
+        let shard = self.segment.shard(index, &self.cells.reading);
         self.cells.node_requests.fetch_add(1, Ordering::Relaxed);
-        let (client, cell) = (self.cells.client.clone(), self.place.stripe.stripe);
+        let (network, cell) = (self.cells.network.clone(), self.place.stripe.stripe);
         self.asks.spawn(async move {
-            let host = client.host();
+            let host = network.host();
             let asked_ms = host.ticks_ms();
             let result = tokio::select! {
                 biased;
-                read = shard.cell(&client, cell) => read,
+                read = shard.cell(&network, cell) => read,
                 () = host.sleep_until_tick(asked_ms + PATIENCE_MS) => Err(NodeFault::Slow),
             };
             Answer { index, result, took_ms: host.ticks_ms().saturating_sub(asked_ms) }
@@ -160,7 +153,7 @@ impl<'a> Race<'a> {
         }
     }
 
-    fn decode(mut self) -> Result<Vec<u8>, ClientError> {
+    fn decode(mut self) -> Result<Vec<u8>, TransferError> {
         if let Some(first) = self.first.filter(|first| !self.is_there(*first)) {
             let node = self.segment.sources[&first].0.id;
             if self.faults.iter().all(|(faulty, _)| *faulty != node) {
@@ -174,12 +167,12 @@ impl<'a> Race<'a> {
         let (stripe, shard) = (self.place.stripe.stripe, self.place.shard);
         let opened = self.segment.coder.decode_cell(stripe, shard, &have, &mut plain);
         let segment = self.place.segment;
-        opened.map_err(|error| ClientError::Corrupt { segment, why: error.to_string() })?;
+        opened.map_err(|error| TransferError::Corrupt { segment, why: error.to_string() })?;
         Ok(plain)
     }
 
-    fn short(self) -> ClientError {
-        ClientError::NotEnoughShards {
+    fn short(self) -> TransferError {
+        TransferError::NotEnoughShards {
             segment: self.place.segment,
             usable: u8::try_from(self.there()).unwrap_or(u8::MAX),
             required: self.segment.coder.layout().required,

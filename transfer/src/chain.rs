@@ -1,0 +1,53 @@
+//! The ledger's own row, asked for once in a while.
+
+use symbolon_ledger::RECENT;
+use symbolon_protocol::ledger::{
+    Params,
+    rows::{Chain, Chains},
+};
+
+use crate::{Network, error::TransferError, lock};
+
+/// How long it counts as a moment ago, in milliseconds, what the ledger's own row said and who answered.
+#[expect(clippy::cast_possible_truncation, reason = "it is seconds")]
+pub(crate) const RECENT_MS: u64 = RECENT.as_millis() as u64;
+
+/// The ledger's own row, and when it was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct ChainSeen {
+    row: Chain,
+    at_ms: u64,
+}
+
+impl Network {
+    /// The ledger's parameters: they never change.
+    pub async fn params(&self) -> Result<Params, TransferError> {
+        match self.chain_seen() {
+            Some(seen) => Ok(seen.row.params),
+            None => Ok(self.chain_row().await?.params),
+        }
+    }
+
+    /// The ledger's own row as it was a moment ago; asks only where that is longer past.
+    pub async fn recent_chain(&self) -> Result<Chain, TransferError> {
+        let now_ms = self.host().ticks_ms();
+        match self.chain_seen() {
+            Some(seen) if now_ms < seen.at_ms + RECENT_MS => Ok(seen.row),
+            _ => self.chain_row().await,
+        }
+    }
+
+    /// The ledger's own row as it is now.
+    pub async fn chain_row(&self) -> Result<Chain, TransferError> {
+        let row = self.ledger().row(Chains, &()).await?;
+        let row =
+            row.ok_or_else(|| TransferError::Internal("a ledger always has its own row".into()))?;
+        let seen = ChainSeen { row: row.clone(), at_ms: self.host().ticks_ms() };
+        *lock(&self.inner.chain) = Some(seen);
+        Ok(row)
+    }
+
+    fn chain_seen(&self) -> Option<ChainSeen> {
+        lock(&self.inner.chain).clone()
+    }
+}

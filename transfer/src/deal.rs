@@ -1,0 +1,103 @@
+//! Deals as the ledger has them: their rows, their nodes, and until when they run.
+
+use symbolon_net::PeerAddress;
+use symbolon_protocol::{
+    content::{Scheme, SegmentLayout},
+    id::{AccountId, DealId, Hash, NodeId, ObjectId},
+    ledger::rows::{Chain, Deal, DealState, Deals, Nodes},
+};
+
+use crate::{Network, error::TransferError, nodes::address};
+
+/// When an epoch began or will begin, by the length of epochs; the ledger may have stood still between.
+#[must_use]
+pub fn epoch_ms(chain: &Chain, epoch: u64) -> u64 {
+    let length = chain.params.epoch_ms;
+    let now = chain.epoch_started_ms;
+    match epoch.checked_sub(chain.epoch) {
+        Some(ahead) => now.saturating_add(ahead.saturating_mul(length)),
+        None => now.saturating_sub((chain.epoch - epoch).saturating_mul(length)),
+    }
+}
+
+/// Whether a deal's shards are to be kept.
+#[must_use]
+pub fn runs(deal: &Deal) -> bool {
+    matches!(deal.state, DealState::Offered | DealState::Active)
+}
+
+/// Whether a deal keeps this segment of an object. Under its id may stand one that has ended, of an upload that was
+/// cut off long ago, or one that a node opened for itself: nodes learn the id before the ledger does.
+#[must_use]
+pub fn keeps(deal: &Deal, owner: &AccountId, object: &ObjectId, layout: &SegmentLayout) -> bool {
+    let same = deal.owner == *owner
+        && deal.object == *object
+        && deal.segment == layout.segment
+        && deal.required == layout.required
+        && deal.shards.len() == usize::from(layout.total)
+        && deal.length == layout.shard_length;
+    let kept = deal.shards.iter().flatten().count();
+    let scheme = Scheme { required: layout.required, total: layout.total };
+    runs(deal) && same && kept >= usize::from(scheme.enough())
+}
+
+impl Network {
+    /// A deal's row.
+    pub async fn deal(&self, deal: &DealId) -> Result<Option<Deal>, TransferError> {
+        Ok(self.ledger().row(Deals, deal).await?)
+    }
+
+    /// The same as it was a moment ago: for reading, where every byte is checked against it.
+    pub async fn deal_lately(&self, deal: &DealId) -> Result<Option<Deal>, TransferError> {
+        Ok(self.ledger().row_lately(Deals, deal).await?)
+    }
+
+    /// Where nodes answer, in the order of their ids; nothing for those that the ledger does not know.
+    pub async fn places(
+        &self,
+        nodes: &[NodeId],
+    ) -> Result<Vec<Option<PeerAddress>>, TransferError> {
+        let mut places = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            places.push(self.peers().connected(*node).await);
+        }
+        let open = nodes.iter().zip(&places);
+        let unknown: Vec<_> = open.filter(|(_, at)| at.is_none()).map(|(node, _)| *node).collect();
+        let mut rows = self.ledger().rows_lately(Nodes, &unknown).await?.into_iter();
+        for (node, at) in nodes.iter().zip(&mut places).filter(|(_, at)| at.is_none()) {
+            *at = rows.next().flatten().map(|row| address(*node, &row));
+        }
+        Ok(places)
+    }
+
+    /// Which shards of a deal are where, with their roots. The ledger is asked for the nodes that are not connected
+    /// to; those it has no address for are left out.
+    pub async fn deal_nodes(
+        &self,
+        deal: &Deal,
+    ) -> Result<Vec<(u8, PeerAddress, Hash)>, TransferError> {
+        let kept = deal.shards.iter().enumerate().filter_map(|(index, shard)| {
+            let shard = (*shard)?;
+            Some((u8::try_from(index).ok()?, shard.node, shard.root))
+        });
+        let kept: Vec<(u8, NodeId, Hash)> = kept.collect();
+        let ids: Vec<NodeId> = kept.iter().map(|(_, node, _)| *node).collect();
+        let places = self.places(&ids).await?.into_iter();
+        let found = kept.into_iter().zip(places);
+        Ok(found.filter_map(|((index, _, root), at)| Some((index, at?, root))).collect())
+    }
+
+    /// Says of a segment that cannot be read that its time is over, where that is why: its nodes are not
+    /// only away.
+    pub(crate) async fn over_or(&self, error: TransferError, deal: DealId) -> TransferError {
+        let TransferError::NotEnoughShards { segment, .. } = &error else { return error };
+        let segment = *segment;
+        let asked = tokio::join!(self.deal(&deal), self.chain_row());
+        match asked {
+            (Ok(Some(deal)), Ok(chain)) if !runs(&deal) => {
+                TransferError::DealOver { segment, since_ms: epoch_ms(&chain, deal.end) }
+            }
+            _ => error,
+        }
+    }
+}

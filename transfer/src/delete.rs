@@ -1,0 +1,117 @@
+//! Having shards deleted once their deals are over, with what the nodes sign about it.
+//!
+//! Nobody depends on it: a node learns from the ledger that a deal has ended and deletes by itself. Asking
+//! makes it happen now, and leaves a word that the node can be held to.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use symbolon_net::PeerAddress;
+use symbolon_protocol::{
+    deletion::DeletionReceipt,
+    grant::Grant,
+    id::{DealId, Hash, NodeId},
+    wire::storage::{Request, Response},
+};
+use tokio::task::JoinSet;
+
+use crate::{Network, error::TransferError, peers::PeerError};
+
+/// How long a node may take: it may have to prove its epoch first.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Shards whose nodes are asked at the same time: more than a node's streams would only wait.
+const ASKED_AT_ONCE: usize = 256;
+
+/// What nodes said about deleting.
+#[derive(Clone, Debug, Default)]
+pub struct Deletion {
+    /// Shards that were to be deleted.
+    pub shards: u32,
+    /// The word of each node that has deleted one, checked.
+    pub receipts: Vec<DeletionReceipt>,
+    /// Nodes that gave no receipt for at least one shard: they delete when they see the ledger.
+    pub unconfirmed: BTreeSet<NodeId>,
+}
+
+impl Deletion {
+    /// Nodes with a receipt for all their shards.
+    #[must_use]
+    pub fn confirmed(&self) -> BTreeSet<NodeId> {
+        let signed = self.receipts.iter().map(|receipt| receipt.node);
+        signed.filter(|node| !self.unconfirmed.contains(node)).collect()
+    }
+
+    /// Takes in what nodes said about more shards.
+    pub fn extend(&mut self, more: Self) {
+        self.shards += more.shards;
+        self.receipts.extend(more.receipts);
+        self.unconfirmed.extend(more.unconfirmed);
+    }
+}
+
+/// A shard to be deleted.
+struct Doomed {
+    address: PeerAddress,
+    deal: DealId,
+    index: u8,
+    root: Hash,
+    grant: Grant,
+}
+
+impl Network {
+    /// Has the shards of an object deleted whose deals are over. Each node is shown the grant; who keeps its receipts
+    /// has its word.
+    pub async fn delete_shards(
+        &self,
+        deals: impl Iterator<Item = DealId> + Send,
+        grant: &Grant,
+    ) -> Result<Deletion, TransferError> {
+        let mut doomed = Vec::new();
+        for deal in deals {
+            let Some(row) = self.deal(&deal).await? else { continue };
+            for (index, address, root) in self.deal_nodes(&row).await? {
+                doomed.push(Doomed { address, deal, index, root, grant: grant.clone() });
+            }
+        }
+        Ok(self.delete_all(doomed).await)
+    }
+
+    async fn delete_all(&self, doomed: Vec<Doomed>) -> Deletion {
+        let mut deletion = Deletion::default();
+        let mut asks = JoinSet::new();
+        let mut waiting = doomed.into_iter();
+        loop {
+            while asks.len() < ASKED_AT_ONCE {
+                let Some(shard) = waiting.next() else { break };
+                let (network, node) = (self.clone(), shard.address.id);
+                asks.spawn(async move { (node, network.delete(shard).await) });
+            }
+            let Some(asked) = asks.join_next().await else { return deletion };
+            // A task that panicked counts as a shard without a receipt; the panic was reported.
+            deletion.shards += 1;
+            match asked {
+                Ok((_, Ok(receipt))) => deletion.receipts.push(receipt),
+                Ok((node, Err(error))) => {
+                    tracing::debug!(%node, %error, "a shard is not confirmed as deleted");
+                    deletion.unconfirmed.insert(node);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn delete(&self, shard: Doomed) -> Result<DeletionReceipt, PeerError> {
+        let Doomed { address, deal, index, root, grant } = shard;
+        let request = Request::Delete { deal, index, grant };
+        let Response::Deleted { receipt } = self.peers().ask(&address, &request, PATIENCE).await?
+        else {
+            return Err(PeerError::Confused);
+        };
+        let ours = receipt.node == address.id
+            && (receipt.deal, receipt.index, receipt.root) == (deal, index, root);
+        match ours && receipt.verify(&self.ledger().chain()).is_ok() {
+            true => Ok(receipt),
+            false => Err(PeerError::Confused),
+        }
+    }
+}

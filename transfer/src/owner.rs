@@ -1,0 +1,84 @@
+//! In whose name something is stored: who pays for it, and whom nodes see.
+
+use std::fmt;
+
+use ed25519_dalek::SigningKey;
+use symbolon_ledger::Outcome;
+use symbolon_protocol::{
+    grant::{Caveat, Grant},
+    id::{AccountId, ObjectId, PeerId, TransactionId},
+    ledger::{
+        Status,
+        transaction::{Action, Transaction},
+    },
+};
+
+use crate::{Network, error::TransferError};
+
+/// For how many blocks a transaction may wait for its turn.
+pub const VALID_BLOCKS: u64 = 500;
+
+/// The account that owns and pays, and the peer that nodes see.
+#[derive(Clone)]
+pub struct Owner {
+    /// Signs transactions and the first link of grants.
+    pub account_key: SigningKey,
+    /// Whom a grant is bound to: the endpoint answers with its key.
+    pub peer: PeerId,
+}
+
+impl fmt::Debug for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Owner").field("account", &self.account()).finish_non_exhaustive()
+    }
+}
+
+impl Owner {
+    /// The account.
+    #[must_use]
+    pub fn account(&self) -> AccountId {
+        AccountId(self.account_key.verifying_key().to_bytes())
+    }
+}
+
+/// The id a transaction has when its content says all that tells it from another one.
+#[must_use]
+pub fn transaction_id(what: &str, about: &[u8]) -> TransactionId {
+    let mut hasher = blake3::Hasher::new_derive_key("symbolon 2026 client transaction id v1");
+    hasher.update(what.as_bytes()).update(&[0]).update(about);
+    let mut id = [0; 16];
+    id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    TransactionId(id)
+}
+
+impl Network {
+    /// A grant of an owner's account to its own peer.
+    pub fn own_grant(
+        &self,
+        owner: &Owner,
+        object: ObjectId,
+        abilities: u16,
+    ) -> Result<Grant, TransferError> {
+        let caveats = vec![Caveat::Object { object }, Caveat::Abilities { set: abilities }];
+        let (chain, entropy) = (self.ledger().chain(), self.host().random());
+        Grant::issue(&chain, &owner.account_key, owner.peer, caveats, &entropy)
+            .map_err(|error| TransferError::Grant(error.to_string()))
+    }
+
+    /// Submits an action under an id, in the name of a key; a refusal is an error.
+    pub async fn send(
+        &self,
+        key: &SigningKey,
+        id: TransactionId,
+        action: Action,
+    ) -> Result<Outcome, TransferError> {
+        let ledger = self.ledger();
+        let valid_until = ledger.recent_height().await? + VALID_BLOCKS;
+        let transaction = Transaction::build(ledger.chain(), key, id, valid_until, action);
+        let outcome = ledger.submit(transaction).await?;
+        match outcome.status {
+            Status::Applied => Ok(outcome),
+            status => Err(TransferError::LedgerRefused(status)),
+        }
+    }
+}

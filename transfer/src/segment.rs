@@ -1,0 +1,76 @@
+//! A segment that is opened to be read: what decodes it, and where its shards are.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use symbolon_net::PeerAddress;
+use symbolon_protocol::{
+    content::{ContentError, SegmentCoder},
+    id::{DealId, Hash, NodeId},
+    session::NodeFault,
+};
+
+use crate::{Network, error::TransferError, reading::Reading, shard::ShardAt};
+
+/// What a segment's cells are asked for and decoded with.
+pub(crate) struct Segment {
+    pub(crate) number: u32,
+    pub(crate) coder: Arc<SegmentCoder>,
+    pub(crate) deal: DealId,
+    /// Bytes of each shard.
+    pub(crate) length: u64,
+    /// How many shards the deal has places for.
+    pub(crate) places: usize,
+    /// Where its shards are, and their roots.
+    pub(crate) sources: BTreeMap<u8, (PeerAddress, Hash)>,
+    /// Nodes of the deal that the ledger has no address for.
+    pub(crate) absent: Vec<(NodeId, NodeFault)>,
+}
+
+impl Segment {
+    /// One of its shards, at the node that keeps it.
+    pub(crate) fn shard(&self, index: u8, reading: &Reading) -> ShardAt {
+        let (address, root) = self.sources[&index].clone();
+        let (deal, length, grant) = (self.deal, self.length, reading.grant.clone());
+        ShardAt { address, deal, index, root, length, grant }
+    }
+}
+
+impl Network {
+    /// Opens a segment of what is read: its key is checked, and its deal and nodes are asked of the ledger. `asks`
+    /// hears of each question before it is asked.
+    pub(crate) async fn open_segment(
+        &self,
+        reading: &Reading,
+        number: u32,
+        asks: impl Fn(),
+    ) -> Result<Segment, TransferError> {
+        let Reading { manifest, key, .. } = reading;
+        let coder = manifest.coder(key, number).map_err(|error| match error {
+            ContentError::Key => TransferError::Grant("its key is not the file's key".into()),
+            error => TransferError::Corrupt { segment: number, why: error.to_string() },
+        })?;
+        let id = key.deal(number);
+        asks();
+        let deal = self.deal_lately(&id).await?;
+        let deal = deal.ok_or(TransferError::DealGone { segment: number, deal: id })?;
+        if deal.length != coder.layout().shard_length {
+            let why = String::from("the deal is for shards of another length");
+            return Err(TransferError::Corrupt { segment: number, why });
+        }
+        asks();
+        let found = self.deal_nodes(&deal).await?;
+        let kept = deal.shards.iter().flatten().map(|shard| shard.node);
+        let known = |node: &NodeId| found.iter().any(|(_, address, _)| address.id == *node);
+        let absent = kept.filter(|node| !known(node)).map(|node| (node, NodeFault::Offline));
+        let absent = absent.collect();
+        Ok(Segment {
+            number,
+            coder: Arc::new(coder),
+            deal: id,
+            length: deal.length,
+            places: deal.shards.len(),
+            sources: found.into_iter().map(|(index, at, root)| (index, (at, root))).collect(),
+            absent,
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! One shard on its way to one node, until the node has signed for it.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use symbolon_protocol::{
+    id::Hash,
+    ledger::transaction::{Acceptance, DealTerms},
+    wire::storage::{Request, Response},
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::tally::Tally;
+use crate::{
+    Network,
+    peers::{PeerError, response},
+    place::Candidate,
+};
+
+/// How long a node may take to answer that it is ready, and, after the last byte, to sync the shard.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One shard on its way to one node.
+pub(super) struct Sending {
+    pub(super) network: Network,
+    pub(super) terms: DealTerms,
+    pub(super) index: u8,
+    pub(super) candidate: Candidate,
+    /// What its receipt must at least be good for.
+    pub(super) good_until_ms: u64,
+    pub(super) wanted: oneshot::Sender<bool>,
+    pub(super) cells: mpsc::Receiver<Bytes>,
+    pub(super) root: oneshot::Receiver<Hash>,
+    pub(super) tally: Arc<Tally>,
+}
+
+impl Sending {
+    pub(super) async fn run(mut self, request: &Request) -> Result<Acceptance, PeerError> {
+        let network = self.network.clone();
+        let peers = network.peers();
+        let node = &self.candidate.address;
+        let opened = peers.within(PATIENCE, async {
+            let (sender, mut receiver) = peers.request(node, request).await?;
+            let answer = response(&mut receiver).await?;
+            Ok((sender, receiver, answer))
+        });
+        let (mut sender, mut receiver, answer) = opened.await?;
+        let acceptance = match answer {
+            Response::Accepted { acceptance } => {
+                self.wanted.send(false).ok();
+                self.tally.held(self.index);
+                acceptance
+            }
+            Response::Ready => {
+                self.wanted.send(true).ok();
+                let mut sent = 0;
+                while let Some(cell) = self.cells.recv().await {
+                    let bytes = cell.len() as u64;
+                    sender.write(cell).await?;
+                    sent += bytes;
+                    self.tally.sent(self.index, bytes);
+                }
+                if sent != self.terms.length {
+                    // The feeder dropped this lane: too slow.
+                    sender.reset(0);
+                    return Err(PeerError::TimedOut);
+                }
+                sender.finish();
+                match peers.within(PATIENCE, response(&mut receiver)).await? {
+                    Response::Accepted { acceptance } => acceptance,
+                    _ => return Err(PeerError::Confused),
+                }
+            }
+            _ => return Err(PeerError::Confused),
+        };
+        let root = self.root.await.map_err(|_| PeerError::TimedOut)?;
+        let ours = acceptance.node == node.id
+            && acceptance.index == self.index
+            && acceptance.price == self.candidate.price
+            && acceptance.root == root
+            // One that has expired would be refused by the ledger, and the others' with it.
+            && self.good_until_ms <= acceptance.expires_ms;
+        let signed = acceptance.verify(&network.ledger().chain(), &self.terms).is_ok();
+        if ours && signed { Ok(acceptance) } else { Err(PeerError::Confused) }
+    }
+}

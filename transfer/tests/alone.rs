@@ -1,0 +1,229 @@
+//! A segment goes to the nodes of an in-memory network and comes back, whole and by the range, with nothing but
+//! keys: no home folder, no names, no journal.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ed25519_dalek::SigningKey;
+use symbolon_ledger::{Embedded, Ledger, Options};
+use symbolon_net::{Host, MemoryNetwork};
+use symbolon_node::{Limits, Node, NodeOptions};
+use symbolon_protocol::{
+    Amount,
+    content::{FileKey, Layout, Manifest, MaskMode, Scheme},
+    grant::ability,
+    id::{AccountId, PeerId, TransactionId},
+    ledger::{Params, rows::Access, transaction::Action},
+    merkle,
+};
+use symbolon_transfer::{
+    Network, Owner, TransferError,
+    check::Depth,
+    download::{LeavesWanted, Reading, spans},
+    met::Acquaintance,
+    progress::Progress,
+    reader::{Length, Reader},
+    transaction_id,
+    upload::{Begun, Forgetful, Paid, Placed, SegmentBytes, Storing},
+};
+use tempfile::TempDir;
+
+/// When the network begins: 2026-01-01 in milliseconds.
+const START_MS: u64 = 1_767_225_600_000;
+const NODES: u8 = 4;
+const CAPACITY: u64 = 64 << 20;
+
+struct World {
+    folder: TempDir,
+    memory: MemoryNetwork,
+    ledger: Ledger,
+    host: Host,
+    nodes: Vec<Node>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Host::seeded(3, START_MS);
+        let options = Options { key: [1; 32], params: Params::development(), host: host.clone() };
+        let embedded = Embedded::open(&folder.path().join("ledger"), options).await.unwrap();
+        let (memory, ledger) = (MemoryNetwork::new(), embedded.into());
+        let mut world = Self { folder, memory, ledger, host, nodes: Vec::new() };
+        for number in 0..NODES {
+            let node = world.node(number).await;
+            world.nodes.push(node);
+        }
+        world
+    }
+
+    async fn node(&self, number: u8) -> Node {
+        let options = NodeOptions {
+            dir: self.folder.path().join(format!("node-{number}")),
+            capacity: CAPACITY,
+            price: Amount::credits(u64::from(number) + 1),
+            payout: AccountId([number; 32]),
+            custody: false,
+            limits: Limits { disk_reserve_bytes: 0, ..Limits::for_capacity(CAPACITY) },
+            accept_loss: false,
+        };
+        let secret = [number + 10; 32];
+        let (ledger, host) = (self.ledger.clone(), self.host.clone());
+        let endpoint = self.memory.endpoint(secret);
+        let node = Node::start(options, secret, endpoint, ledger, host).await.unwrap();
+        node.registered().await;
+        node
+    }
+
+    /// Somebody who has an account with play money, and a key to answer with.
+    async fn owner(&self) -> (Network, Owner) {
+        let access = SigningKey::from_bytes(&[7; 32]);
+        let peer = PeerId(access.verifying_key().to_bytes());
+        let owner = Owner { account_key: SigningKey::from_bytes(&[6; 32]), peer };
+        let (ledger, endpoint) = (self.ledger.clone(), self.memory.endpoint(access.to_bytes()));
+        let network = Network::new(ledger, endpoint, self.host.clone(), Acquaintance::default());
+        let faucet = network.send(&owner.account_key, TransactionId([1; 16]), Action::Faucet);
+        faucet.await.unwrap();
+        (network, owner)
+    }
+}
+
+fn storing(network: &Network, owner: &Owner, memory: Arc<Forgetful>) -> Storing {
+    Storing {
+        owner: owner.clone(),
+        key: FileKey::from_bytes(network.host().random()),
+        mask: MaskMode::ChaCha20,
+        scheme: Scheme::new(2, 4).unwrap(),
+        access: Access::Granted,
+        epochs: 30,
+        begun: Begun::Now,
+        live: false,
+        candidates: Vec::new(),
+        paid: Paid::default(),
+        memory,
+    }
+}
+
+async fn store(
+    network: &Network,
+    storing: &Storing,
+    data: &Bytes,
+) -> Result<Placed, TransferError> {
+    let layout = Layout::new(storing.scheme, data.len() as u64)?;
+    let (segment, silent) = (layout.segment(0)?, Progress::silent());
+    let bytes = SegmentBytes::Bytes(data.clone());
+    network.feed_segment(storing, segment, &bytes, &silent).await?.settle(None).await
+}
+
+fn manifest(storing: &Storing, memory: &Forgetful, length: u64) -> Manifest {
+    let layout = Layout::new(storing.scheme, length).unwrap();
+    let mut root = merkle::Builder::new();
+    root.extend(memory.leaves());
+    Manifest::new(&storing.key, storing.mask, &layout, root.finish())
+}
+
+fn data() -> Bytes {
+    let mut data = vec![0; 300_000];
+    blake3::Hasher::new().update(b"alone").finalize_xof().fill(&mut data);
+    data.into()
+}
+
+async fn read_all(network: &Network, reading: &Reading) -> Result<Vec<u8>, TransferError> {
+    let layout = reading.manifest.layout().unwrap();
+    let (spans, _) = spans(&layout, 0, u64::MAX, 0);
+    let mut groups = network.read(reading.clone(), spans, &Progress::silent());
+    let (mut plain, mut root) = (Vec::new(), merkle::Builder::new());
+    while let Some(group) = groups.next().await {
+        let group = group?;
+        plain.extend(group.plain);
+        root.extend(group.leaves);
+    }
+    assert_eq!(root.finish(), reading.manifest.content_root);
+    Ok(plain)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_segment_is_stored_read_checked_and_deleted() {
+    let mut world = World::new().await;
+    let (network, owner) = world.owner().await;
+    let (data, memory) = (data(), Arc::new(Forgetful::default()));
+    let mut storing = storing(&network, &owner, memory.clone());
+    storing.candidates = network.candidates(b"alone").await.unwrap();
+    let placed = store(&network, &storing, &data).await.unwrap();
+    assert_eq!(placed.nodes.len(), usize::from(NODES));
+    assert_eq!((placed.cost, storing.paid.sum()), (placed.cost, placed.cost));
+
+    // Whole, and compared with the content root.
+    let manifest = manifest(&storing, &memory, data.len() as u64);
+    let object = manifest.object;
+    let grant = network.own_grant(&owner, object, ability::READ | ability::DELETE).unwrap();
+    let (key, leaves) = (storing.key.clone(), LeavesWanted::Yes);
+    let reading = Reading { manifest, key, grant: Some(grant.clone()), leaves, only: None };
+    assert!(read_all(&network, &reading).await.unwrap() == data);
+
+    // A range within one cell is one request.
+    let (place, silent) = ((0, data.len() as u64), Progress::silent());
+    let reader = Reader::new(&network, reading.clone(), place, Length::Known, &silent).unwrap();
+    assert!(reader.read_at(70_000, 70_100).await.unwrap() == data[70_000..70_100]);
+    assert_eq!(reader.cost().node_requests, 1);
+
+    // Every shard is where the ledger says, and what it should be.
+    let id = storing.key.deal(0);
+    let deal = network.deal(&id).await.unwrap().unwrap();
+    let of = (0, id, &deal);
+    let found = network.check_deal(of, Some(&grant), Depth::Deep, &silent).await.unwrap();
+    assert_eq!(found.len(), usize::from(NODES));
+    assert!(found.iter().all(|shard| shard.fault.is_none()), "{found:?}");
+
+    // Any two of the four are enough, and one is not.
+    for gone in [3, 2] {
+        world.nodes.remove(gone).stop().await;
+        assert!(read_all(&network, &reading).await.unwrap() == data);
+    }
+    world.nodes.remove(1).stop().await;
+    let error = read_all(&network, &reading).await.unwrap_err();
+    let short = matches!(error, TransferError::NotEnoughShards { usable: 1, required: 2, .. });
+    assert!(short, "{error}");
+
+    // Ended and deleted: the node that is left signs for it.
+    let end = Action::EndDeal { deal: id };
+    network.send(&owner.account_key, transaction_id("end deal", &id.0), end).await.unwrap();
+    let deletion = network.delete_shards([id].into_iter(), &grant).await.unwrap();
+    assert_eq!((deletion.shards, deletion.confirmed().len()), (4, 1));
+    assert_eq!(deletion.receipts[0].node, world.nodes[0].id());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_begun_is_gone_on_with_and_paid_once() {
+    let world = World::new().await;
+    let (network, owner) = world.owner().await;
+    let (data, memory) = (data(), Arc::new(Forgetful::default()));
+    let mut storing = storing(&network, &owner, memory);
+    storing.candidates = network.candidates(b"alone").await.unwrap();
+    let placed = store(&network, &storing, &data).await.unwrap();
+
+    // Gone on with: nothing is sent or paid.
+    let again = Storing { begun: Begun::Here, paid: Paid::default(), ..storing.clone() };
+    let kept = store(&network, &again, &data).await.unwrap();
+    assert_eq!((kept.cost, again.paid.sum()), (placed.cost, Amount::ZERO));
+
+    // Other bytes under the same key never leave, whether it is known what was sealed or only what was stored.
+    let mut other = data.to_vec();
+    other[200_000] ^= 1;
+    for live in [true, false] {
+        let again = Storing { live, ..again.clone() };
+        let error = store(&network, &again, &other.clone().into()).await.unwrap_err();
+        assert!(matches!(error, TransferError::SourceChanged { .. }), "{error}");
+    }
+
+    // What would cost more than is allowed is not opened.
+    let dear = Storing { key: FileKey::from_bytes([8; 32]), ..storing };
+    let layout = Layout::new(dear.scheme, data.len() as u64).unwrap().segment(0).unwrap();
+    let (bytes, silent) = (SegmentBytes::Bytes(data), Progress::silent());
+    let dear = Storing { memory: Arc::new(Forgetful::default()), paid: Paid::default(), ..dear };
+    let fed = network.feed_segment(&dear, layout, &bytes, &silent).await.unwrap();
+    let error = fed.settle(Some(Amount::ZERO)).await.unwrap_err();
+    assert!(matches!(error, TransferError::CostTooHigh { .. }), "{error}");
+    assert!(network.deal(&dear.key.deal(0)).await.unwrap().is_none());
+}
