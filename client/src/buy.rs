@@ -20,6 +20,7 @@ use symbolon_protocol::{
     session::NodeFault,
     wire::storage::{Request, Response},
 };
+use symbolon_transfer::Reason;
 use tokio::task::JoinSet;
 
 use crate::{
@@ -85,8 +86,8 @@ pub struct OrderView {
     pub due_ms: u64,
 }
 
-fn refused(error: impl ToString) -> ClientError {
-    ClientError::Grant(error.to_string())
+fn refused(error: impl Into<Reason>) -> ClientError {
+    ClientError::Grant(error.into())
 }
 
 /// Whether an order still gives access: what was refunded, or is over, is bought anew.
@@ -370,10 +371,10 @@ impl Client {
                     // Another custodian's release is well made, and would stand in for its own.
                     match checked.is_ok() && release.index == index {
                         true => releases.push(release),
-                        false => faults.push((node, NodeFault::Corrupt)),
+                        false => faults.push((node, NodeFault::Confused)),
                     }
                 }
-                Ok(_) => faults.push((node, NodeFault::Corrupt)),
+                Ok(_) => faults.push((node, NodeFault::Confused)),
                 Err(error) => faults.push((node, error.fault())),
             }
             if releases.len() == needed {

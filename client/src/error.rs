@@ -10,7 +10,7 @@ use symbolon_protocol::{
     session::NodeFault,
 };
 use symbolon_store::is_full;
-use symbolon_transfer::{TransferError, told};
+use symbolon_transfer::{Reason, TransferError, told};
 use thiserror::Error;
 
 /// The kind of an error: what a program would branch on. Exit codes follow it.
@@ -71,7 +71,8 @@ pub enum ClientError {
         /// Which segment.
         segment: u32,
         /// What failed.
-        why: String,
+        #[source]
+        why: Reason,
     },
     /// What arrived is not what was listed.
     #[error(
@@ -107,7 +108,7 @@ pub enum ClientError {
     },
     /// A grant that cannot be used here.
     #[error("the grant cannot be used: {0}")]
-    Grant(String),
+    Grant(#[source] Reason),
     /// A local file.
     #[error("{}: {source}", path.display())]
     Io {

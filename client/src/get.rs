@@ -152,7 +152,7 @@ impl Client {
     ) -> Result<GetReport, ClientError> {
         let sink = self.look(sink).await?;
         let manifest = resolved.reading.manifest.clone();
-        let layout = manifest.layout().map_err(|error| ClientError::Grant(error.to_string()))?;
+        let layout = manifest.layout().map_err(|error| ClientError::Grant(error.into()))?;
         let (from, to) = asked_range(options, resolved.place)?;
         let length = resolved.place.1;
         let whole = (from, to) == (0, manifest.length);

@@ -134,7 +134,7 @@ impl Client {
         seller: &AccountId,
         manifest: &Manifest,
     ) -> Result<Goods, ClientError> {
-        let layout = manifest.layout().map_err(|error| ClientError::Grant(error.to_string()))?;
+        let layout = manifest.layout().map_err(|error| ClientError::Grant(error.into()))?;
         let mut sought =
             BTreeMap::from([(manifest.object, vec![Sought { layout, found: BTreeMap::new() }])]);
         self.seek(seller, &mut sought, usize::MAX).await?;

@@ -7,6 +7,7 @@ use symbolon_protocol::{
     ledger::rows::{Listing, ListingState, Listings, PublicRef, Split, Table},
     preview::Preview,
 };
+use symbolon_transfer::Reason;
 
 use crate::{
     Client,
@@ -181,7 +182,7 @@ impl Client {
         let listing = self.listing_row(id).await?;
         let document = self.read_public(&listing.terms.document).await?;
         let document = String::from_utf8(document)
-            .map_err(|_| ClientError::Grant(String::from("the description is not text")))?;
+            .map_err(|_| ClientError::Grant("the description is not text".into()))?;
         let terms = &listing.terms;
         let chain = self.recent_chain().await?;
         let kept = self.goods(&chain, &listing.seller, &terms.manifest).await?.kept;
@@ -213,14 +214,14 @@ impl Client {
         let (Some(seed), Some(preview)) = (listing.preview_seed, &listing.preview) else {
             return Err(ClientError::NoPreview(*id));
         };
-        let corrupt = |why: String| ClientError::Corrupt { segment: 0, why };
+        let corrupt = |why: Reason| ClientError::Corrupt { segment: 0, why };
         let bytes = self.read_public(preview).await?;
-        let preview = Preview::from_bytes(&bytes).map_err(|error| corrupt(error.to_string()))?;
+        let preview = Preview::from_bytes(&bytes).map_err(|error| corrupt(error.into()))?;
         let manifest = &listing.terms.manifest;
-        let layout = manifest.layout().map_err(|error| corrupt(error.to_string()))?;
+        let layout = manifest.layout().map_err(|error| corrupt(error.into()))?;
         let cells = preview
             .open(manifest, &seed, listing.terms.preview_cells)
-            .map_err(|error| corrupt(error.to_string()))?;
+            .map_err(|error| corrupt(error.into()))?;
         let cells = cells.into_iter().map(|(cell, plain)| {
             let range = symbolon_protocol::preview::cell_range(&layout, cell);
             PreviewCell { cell, offset: range.map_or(0, |(start, _)| start), plain }
@@ -230,12 +231,12 @@ impl Client {
 
     /// Reads public content and compares it with its hash.
     pub(crate) async fn read_public(&self, public: &PublicRef) -> Result<Vec<u8>, ClientError> {
-        let corrupt = |why: &str| ClientError::Corrupt { segment: 0, why: why.to_owned() };
+        let corrupt = |why: Reason| ClientError::Corrupt { segment: 0, why };
         let manifest = public.manifest.clone();
         if manifest.length > PUBLIC_BYTES_MAX {
-            return Err(corrupt("public content is larger than this program reads"));
+            return Err(corrupt("public content is larger than this program reads".into()));
         }
-        let layout = manifest.layout().map_err(|error| corrupt(&error.to_string()))?;
+        let layout = manifest.layout().map_err(|error| corrupt(error.into()))?;
         let (spans, _) = spans(&layout, 0, u64::MAX, 0);
         let key = FileKey::from_bytes(public.key);
         let reading = Reading { manifest, key, grant: None, leaves: LeavesWanted::No, only: None };
@@ -247,6 +248,6 @@ impl Client {
         if *blake3::hash(&bytes).as_bytes() == public.hash.0 {
             return Ok(bytes);
         }
-        Err(corrupt("public content does not have the hash it was published with"))
+        Err(corrupt("public content does not have the hash it was published with".into()))
     }
 }

@@ -8,6 +8,7 @@ use symbolon_protocol::{
     ledger::{Status, rows::Revocations, transaction::Action},
 };
 
+use symbolon_transfer::Reason;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -23,8 +24,8 @@ use crate::{
 /// How long a ledger may take to say until when a file is stored, in milliseconds.
 const LEDGER_PATIENCE_MS: u64 = 2_000;
 
-fn refused(error: impl ToString) -> ClientError {
-    ClientError::Grant(error.to_string())
+fn refused(error: impl Into<Reason>) -> ClientError {
+    ClientError::Grant(error.into())
 }
 
 impl Client {

@@ -382,7 +382,7 @@ impl Client {
             {
                 Ok(acceptance)
             }
-            Ok(_) => Err(NodeFault::Corrupt),
+            Ok(_) => Err(NodeFault::Confused),
             Err(error) => Err(error.fault()),
         })
     }
@@ -455,7 +455,7 @@ impl Client {
         let authority = self.ledger().authority();
         let mandate =
             grant::mandate(&chain, &key, &authority, manifest.object, &self.host().random())
-                .map_err(|error| ClientError::Grant(error.to_string()))?;
+                .map_err(|error| ClientError::Grant(error.into()))?;
         Ok(Terms {
             title: options.title.clone(),
             price: options.price,
@@ -601,7 +601,7 @@ impl Client {
             leaves.extend(group?.leaves);
         }
         if root_of(&leaves) != manifest.content_root {
-            let why = String::from("its cells do not lead to its content root");
+            let why = "its cells do not lead to its content root".into();
             return Err(ClientError::Corrupt { segment: 0, why });
         }
         kept.replace(&leaves)?;

@@ -192,7 +192,7 @@ fn decode_group(
     let layout = *coder.layout();
     let first_stripe = slice * SLICE_STRIPES;
     let end = layout.stripes.min(first_stripe + SLICE_STRIPES);
-    let corrupt = |error: ContentError| TransferError::Corrupt { segment, why: error.to_string() };
+    let corrupt = |error: ContentError| TransferError::Corrupt { segment, why: error.into() };
     let outside = || TransferError::Internal(String::from("a stripe lies outside its segment"));
     let mut group = Group { segment, first_stripe, plain: Vec::new(), leaves: Vec::new() };
     let start = layout.stripe(first_stripe).ok_or_else(outside)?.shard_offset;

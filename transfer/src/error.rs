@@ -14,6 +14,9 @@ use symbolon_protocol::{
 };
 use thiserror::Error;
 
+/// Why something was not so, by whoever found it out: an error of a rule, or words.
+pub type Reason = Box<dyn Error + Send + Sync>;
+
 /// Why a transfer did not succeed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -35,7 +38,8 @@ pub enum TransferError {
         /// Which segment.
         segment: u32,
         /// What failed.
-        why: String,
+        #[source]
+        why: Reason,
     },
     /// The deal of a segment is not on the ledger.
     #[error(
@@ -69,7 +73,7 @@ pub enum TransferError {
     },
     /// A grant that cannot be used here.
     #[error("the grant cannot be used: {0}")]
-    Grant(String),
+    Grant(#[source] Reason),
     /// A local file.
     #[error("{}: {source}", path.display())]
     Io {
@@ -145,7 +149,7 @@ pub enum TransferError {
     /// What was to be remembered could not be, or what was remembered is lost. Whoever gave the
     /// [`Memory`](crate::upload::Memory) gets its own error back.
     #[error("{0}")]
-    Memory(#[source] Box<dyn Error + Send + Sync>),
+    Memory(#[source] Reason),
     /// A rule of this program broke.
     #[error("internal error: {0}")]
     Internal(String),

@@ -43,7 +43,7 @@ use symbolon_ledger::Ledger;
 use symbolon_net::{Endpoint, Host};
 
 pub use deal::{epoch_ms, keeps, runs};
-pub use error::{TransferError, told};
+pub use error::{Reason, TransferError, told};
 pub use nodes::NodeView;
 pub use owner::{Owner, VALID_BLOCKS, transaction_id};
 

@@ -62,7 +62,7 @@ impl Network {
         let caveats = vec![Caveat::Object { object }, Caveat::Abilities { set: abilities }];
         let (chain, entropy) = (self.ledger().chain(), self.host().random());
         Grant::issue(&chain, &owner.account_key, owner.peer, caveats, &entropy)
-            .map_err(|error| TransferError::Grant(error.to_string()))
+            .map_err(|error| TransferError::Grant(error.into()))
     }
 
     /// Submits an action under an id, in the name of a key; a refusal is an error.

@@ -121,7 +121,7 @@ impl Reader {
         progress: &Progress,
     ) -> Result<Self, TransferError> {
         let layout = reading.manifest.layout();
-        let layout = layout.map_err(|error| TransferError::Grant(error.to_string()))?;
+        let layout = layout.map_err(|error| TransferError::Grant(error.into()))?;
         let cells = Arc::new(Cells::new(network, reading, layout, progress));
         Ok(Self {
             first,

@@ -47,14 +47,14 @@ impl Network {
         let Reading { manifest, key, .. } = reading;
         let coder = manifest.coder(key, number).map_err(|error| match error {
             ContentError::Key => TransferError::Grant("its key is not the file's key".into()),
-            error => TransferError::Corrupt { segment: number, why: error.to_string() },
+            error => TransferError::Corrupt { segment: number, why: error.into() },
         })?;
         let id = key.deal(number);
         asks();
         let deal = self.deal_lately(&id).await?;
         let deal = deal.ok_or(TransferError::DealGone { segment: number, deal: id })?;
         if deal.length != coder.layout().shard_length {
-            let why = String::from("the deal is for shards of another length");
+            let why = "the deal is for shards of another length".into();
             return Err(TransferError::Corrupt { segment: number, why });
         }
         asks();

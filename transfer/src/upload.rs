@@ -3,7 +3,7 @@
 //! Object and deal ids derive from the file key, so an upload that goes on after a crash asks for the same deals: what
 //! is on the ledger is not sent, what nodes hold is not sent again. What has to be remembered for that is written
 //! through a [`Memory`]. A source that is not what it was when a cell of it was first sealed is refused: see
-//! [`sealed`].
+//! `upload/sealed.rs`.
 
 mod bytes;
 mod encode;
@@ -23,7 +23,7 @@ use symbolon_protocol::{
 
 use crate::{owner::Owner, place::Candidate};
 pub use bytes::SegmentBytes;
-pub use memory::{Forgetful, Memory, MemoryError};
+pub use memory::{Forgetful, Memory};
 pub use paid::Paid;
 pub use segment::{Fed, Placed, Placing};
 

@@ -19,14 +19,15 @@ impl Client {
         reading: &Reading,
         (from, end): (u64, u64),
     ) -> Result<Output, ClientError> {
-        let grant = |error: &dyn std::fmt::Display| ClientError::Grant(error.to_string());
-        let layout = reading.manifest.layout().map_err(|error| grant(&error))?;
+        let layout = reading.manifest.layout().map_err(|error| ClientError::Grant(error.into()))?;
         'all: for span in spans(&layout, from, end, 0).0 {
             let coder = match reading.leaves {
                 LeavesWanted::No => None,
                 LeavesWanted::Yes => {
                     let coder = reading.manifest.coder(&reading.key, span.segment);
-                    Some(std::sync::Arc::new(coder.map_err(|error| grant(&error))?))
+                    Some(std::sync::Arc::new(
+                        coder.map_err(|error| ClientError::Grant(error.into()))?,
+                    ))
                 }
             };
             for group in span.first..span.end {

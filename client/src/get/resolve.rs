@@ -77,15 +77,15 @@ impl Client {
         token: &GrantToken,
     ) -> Result<(Manifest, FileKey), ClientError> {
         if token.chain != self.ledger().chain() {
-            return Err(ClientError::Grant(String::from("it is for another network")));
+            return Err(ClientError::Grant("it is for another network".into()));
         }
         let holder = token.grant.links.last().map(|link| link.audience);
         if holder != Some(self.identity().peer()) {
-            return Err(ClientError::Grant(String::from("it is bound to another key")));
+            return Err(ClientError::Grant("it is bound to another key".into()));
         }
         let key = token
             .open(&self.identity().wrap_secret())
-            .map_err(|error| ClientError::Grant(error.to_string()))?;
+            .map_err(|error| ClientError::Grant(error.into()))?;
         Ok((token.manifest.clone(), FileKey::from_bytes(*key)))
     }
 }

@@ -50,13 +50,13 @@ impl Client {
         if !there || file.metadata().map_or(0, |data| data.len()) != manifest.length {
             return Ok(false);
         }
-        let layout = manifest.layout().map_err(|error| ClientError::Grant(error.to_string()))?;
+        let layout = manifest.layout().map_err(|error| ClientError::Grant(error.into()))?;
         let file = Arc::new(file);
         let mut root = merkle::Builder::new();
         let mut ahead = VecDeque::new();
         for segment in layout.iter() {
             let coder = manifest.coder(&reading.key, segment.segment);
-            let coder = Arc::new(coder.map_err(|error| ClientError::Grant(error.to_string()))?);
+            let coder = Arc::new(coder.map_err(|error| ClientError::Grant(error.into()))?);
             for first in (0..segment.stripes).step_by(BATCH_STRIPES as usize) {
                 let end = segment.stripes.min(first + BATCH_STRIPES);
                 let (file, coder, host) = (file.clone(), coder.clone(), self.host().clone());

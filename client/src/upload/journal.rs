@@ -1,9 +1,12 @@
 //! What an upload remembers: who was asked is a row of the journal, and leaves lie in a file beside it.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+};
 
 use symbolon_protocol::id::{DealId, NodeId};
-use symbolon_transfer::upload::{Memory, MemoryError};
+use symbolon_transfer::{Reason, upload::Memory};
 
 use super::leaves::Leaves;
 use crate::{
@@ -13,13 +16,19 @@ use crate::{
 };
 
 /// The journal of one upload.
-#[derive(Debug)]
 pub(super) struct Journal {
     pub(super) client: Client,
     pub(super) kind: FileKind,
     pub(super) leaves: Leaves,
     /// The journal's row, as long as nobody was asked for anything: it is written together with who is.
     pub(super) unwritten: Mutex<Option<Batch>>,
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The row has the file's key.
+        f.debug_struct("Journal").field("leaves", &self.leaves).finish_non_exhaustive()
+    }
 }
 
 impl Journal {
@@ -29,13 +38,13 @@ impl Journal {
 }
 
 impl Memory for Journal {
-    fn asked(&self, deal: &DealId) -> Result<Vec<(u8, NodeId)>, MemoryError> {
+    fn asked(&self, deal: &DealId) -> Result<Vec<(u8, NodeId)>, Reason> {
         let row = self.client.catalog().row(Placements, &deal.0)?;
         let asked = row.map_or(Vec::new(), |row| row.shards).into_iter();
         Ok(asked.map(|Asked { index, node }| (index, node)).collect())
     }
 
-    fn note_asked(&self, deal: &DealId, asked: &[(u8, NodeId)]) -> Result<(), MemoryError> {
+    fn note_asked(&self, deal: &DealId, asked: &[(u8, NodeId)]) -> Result<(), Reason> {
         let shards = asked.iter().map(|(index, node)| Asked { index: *index, node: *node });
         let entry = PlacementEntry { shards: shards.collect() };
         let mut batch = lock(&self.unwritten).take().unwrap_or_default();
@@ -43,7 +52,7 @@ impl Memory for Journal {
         Ok(self.client.catalog().write(&batch)?)
     }
 
-    fn forget_asked(&self, deal: &DealId) -> Result<(), MemoryError> {
+    fn forget_asked(&self, deal: &DealId) -> Result<(), Reason> {
         // It goes when the object has its row, in the same transaction; until then it does no harm. A part of
         // the index gets none.
         if self.kind == FileKind::Index {
@@ -52,15 +61,15 @@ impl Memory for Journal {
         Ok(())
     }
 
-    fn read_leaves(&self, at: u64, out: &mut [u8]) -> Result<usize, MemoryError> {
+    fn read_leaves(&self, at: u64, out: &mut [u8]) -> Result<usize, Reason> {
         Ok(self.leaves.read_at(at, out)?)
     }
 
-    fn write_leaves(&self, at: u64, leaves: &[u8]) -> Result<(), MemoryError> {
+    fn write_leaves(&self, at: u64, leaves: &[u8]) -> Result<(), Reason> {
         Ok(self.leaves.write_at(at, leaves)?)
     }
 
-    fn sync_leaves(&self) -> Result<(), MemoryError> {
+    fn sync_leaves(&self) -> Result<(), Reason> {
         Ok(self.leaves.sync()?)
     }
 

@@ -167,7 +167,7 @@ impl<'a> Race<'a> {
         let (stripe, shard) = (self.place.stripe.stripe, self.place.shard);
         let opened = self.segment.coder.decode_cell(stripe, shard, &have, &mut plain);
         let segment = self.place.segment;
-        opened.map_err(|error| TransferError::Corrupt { segment, why: error.to_string() })?;
+        opened.map_err(|error| TransferError::Corrupt { segment, why: error.into() })?;
         Ok(plain)
     }
 

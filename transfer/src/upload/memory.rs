@@ -1,45 +1,42 @@
 //! What an upload has to remember beyond a crash, and nothing else does.
 //!
 //! Two things. Which node was asked for which shard: a node keeps one shard of a segment, so an upload that goes on
-//! has to ask it for the same one. And the leaf of every cell that was sealed: see [`super::sealed`]. How they are
+//! has to ask it for the same one. And the leaf of every cell that was sealed: see `upload/sealed.rs`. How they are
 //! kept is their user's: this crate knows no journal.
 
-use std::{collections::BTreeMap, error::Error, fmt, sync::Mutex};
+use std::{collections::BTreeMap, fmt, sync::Mutex};
 
 use symbolon_protocol::id::{DealId, Hash, NodeId};
 
-use crate::lock;
-
-/// Why something was not remembered.
-pub type MemoryError = Box<dyn Error + Send + Sync>;
+use crate::{error::Reason, lock};
 
 /// What is remembered of one object while it is being stored. All of it blocks.
 pub trait Memory: fmt::Debug + Send + Sync {
     /// Who was asked for which shard of a deal, in this run or an earlier one.
-    fn asked(&self, deal: &DealId) -> Result<Vec<(u8, NodeId)>, MemoryError>;
+    fn asked(&self, deal: &DealId) -> Result<Vec<(u8, NodeId)>, Reason>;
 
     /// All that were asked until now, and those that are going to be: when it returns, it outlives a crash.
-    fn note_asked(&self, deal: &DealId, asked: &[(u8, NodeId)]) -> Result<(), MemoryError>;
+    fn note_asked(&self, deal: &DealId, asked: &[(u8, NodeId)]) -> Result<(), Reason>;
 
     /// A deal is open, and who was asked for it need not be known any more.
-    fn forget_asked(&self, deal: &DealId) -> Result<(), MemoryError>;
+    fn forget_asked(&self, deal: &DealId) -> Result<(), Reason>;
 
     /// Reads what is known of the object's leaves, 32 bytes each, from byte `at` on; says how many bytes that were.
-    /// Leaves that were never written before others were are zeros.
-    fn read_leaves(&self, at: u64, out: &mut [u8]) -> Result<usize, MemoryError>;
+    /// A leaf that was never written, where later ones were, is zeros.
+    fn read_leaves(&self, at: u64, out: &mut [u8]) -> Result<usize, Reason>;
 
     /// Writes leaves from byte `at` on.
-    fn write_leaves(&self, at: u64, leaves: &[u8]) -> Result<(), MemoryError>;
+    fn write_leaves(&self, at: u64, leaves: &[u8]) -> Result<(), Reason>;
 
     /// Returns when all leaves that were written outlive a crash.
-    fn sync_leaves(&self) -> Result<(), MemoryError>;
+    fn sync_leaves(&self) -> Result<(), Reason>;
 
     /// Leaves the sync to the end of the upload.
     fn sync_leaves_later(&self);
 }
 
-/// Remembers as long as the process lives: enough for whoever draws a new key for each upload and never goes on
-/// with an old one.
+/// Remembers as long as the process lives: enough for whoever draws a new key for each upload. Who goes on with a key
+/// and has lost what was sealed under it may give away what was in both.
 #[derive(Debug, Default)]
 pub struct Forgetful {
     asked: Mutex<BTreeMap<DealId, Vec<(u8, NodeId)>>>,
@@ -64,21 +61,21 @@ impl Forgetful {
 }
 
 impl Memory for Forgetful {
-    fn asked(&self, deal: &DealId) -> Result<Vec<(u8, NodeId)>, MemoryError> {
+    fn asked(&self, deal: &DealId) -> Result<Vec<(u8, NodeId)>, Reason> {
         Ok(lock(&self.asked).get(deal).cloned().unwrap_or_default())
     }
 
-    fn note_asked(&self, deal: &DealId, asked: &[(u8, NodeId)]) -> Result<(), MemoryError> {
+    fn note_asked(&self, deal: &DealId, asked: &[(u8, NodeId)]) -> Result<(), Reason> {
         lock(&self.asked).insert(*deal, asked.to_vec());
         Ok(())
     }
 
-    fn forget_asked(&self, deal: &DealId) -> Result<(), MemoryError> {
+    fn forget_asked(&self, deal: &DealId) -> Result<(), Reason> {
         lock(&self.asked).remove(deal);
         Ok(())
     }
 
-    fn read_leaves(&self, at: u64, out: &mut [u8]) -> Result<usize, MemoryError> {
+    fn read_leaves(&self, at: u64, out: &mut [u8]) -> Result<usize, Reason> {
         let leaves = lock(&self.leaves);
         let known = usize::try_from(at).ok().and_then(|at| leaves.get(at..)).unwrap_or_default();
         let count = known.len().min(out.len());
@@ -86,7 +83,7 @@ impl Memory for Forgetful {
         Ok(count)
     }
 
-    fn write_leaves(&self, at: u64, leaves: &[u8]) -> Result<(), MemoryError> {
+    fn write_leaves(&self, at: u64, leaves: &[u8]) -> Result<(), Reason> {
         let mut known = lock(&self.leaves);
         let at = usize::try_from(at)?;
         let end = at + leaves.len();
@@ -97,7 +94,7 @@ impl Memory for Forgetful {
         Ok(())
     }
 
-    fn sync_leaves(&self) -> Result<(), MemoryError> {
+    fn sync_leaves(&self) -> Result<(), Reason> {
         Ok(())
     }
 

@@ -18,7 +18,7 @@ use std::{
 
 use symbolon_protocol::{content::SegmentLayout, id::Hash};
 
-use super::memory::{Memory, MemoryError};
+use super::memory::Memory;
 use crate::{error::TransferError, lock};
 
 /// No cell has this leaf: it stands for a cell that was not sealed yet, as holes in a file read.
@@ -64,7 +64,10 @@ impl Sealed {
             let mut filled = 0;
             while filled < bytes.len() {
                 let place = layout.first_cell * 32 + filled as u64;
-                match memory.read_leaves(place, &mut bytes[filled..]).map_err(lost)? {
+                match memory
+                    .read_leaves(place, &mut bytes[filled..])
+                    .map_err(TransferError::Memory)?
+                {
                     0 => break,
                     count => filled += count,
                 }
@@ -100,7 +103,9 @@ impl Sealed {
                     *known = leaf.0;
                 }
                 let place = (self.first_cell + first as u64) * 32;
-                self.memory.write_leaves(place, here.as_flattened()).map_err(lost)?;
+                self.memory
+                    .write_leaves(place, here.as_flattened())
+                    .map_err(TransferError::Memory)?;
                 self.written.fetch_add(1, Ordering::Relaxed);
             }
             self.written.load(Ordering::Relaxed)
@@ -117,15 +122,11 @@ impl Sealed {
         let mut synced = lock(&self.synced);
         if *synced < number {
             let now = self.written.load(Ordering::Relaxed);
-            self.memory.sync_leaves().map_err(lost)?;
+            self.memory.sync_leaves().map_err(TransferError::Memory)?;
             *synced = now;
         }
         Ok(())
     }
-}
-
-fn lost(error: MemoryError) -> TransferError {
-    TransferError::Memory(error)
 }
 
 #[cfg(test)]
