@@ -10,7 +10,7 @@ mod journal;
 pub(crate) mod leaves;
 mod segments;
 
-use std::{collections::BTreeSet, pin::pin, sync::Mutex};
+use std::{collections::BTreeSet, sync::Mutex};
 
 use symbolon_protocol::{
     Amount,
