@@ -301,6 +301,8 @@ def digest(crates, near):
 def make(crates, skip):
     """Writes the copy with all breaks but those that do not compile; says which there are."""
     tree = WORK / "tree"
+    # Files of an earlier state would be compiled as well.
+    shutil.rmtree(tree, ignore_errors=True)
     for name in tracked():
         target = tree / name
         target.parent.mkdir(parents=True, exist_ok=True)
