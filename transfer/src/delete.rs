@@ -115,3 +115,31 @@ impl Network {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::SigningKey;
+    use symbolon_protocol::id::ChainId;
+
+    use super::*;
+
+    #[test]
+    fn a_node_has_confirmed_when_it_signed_for_all_its_shards() {
+        let chain = ChainId([1; 32]);
+        let receipt = |node: u8, index: u8| {
+            let key = SigningKey::from_bytes(&[node; 32]);
+            DeletionReceipt::build(&chain, &key, (DealId([2; 16]), index), Hash([3; 32]), 4)
+        };
+        let (half, whole) = (receipt(5, 0), receipt(6, 2));
+        let mut deletion =
+            Deletion { shards: 2, receipts: vec![half.clone()], ..Deletion::default() };
+        deletion.unconfirmed.insert(half.node);
+        deletion.extend(Deletion {
+            shards: 1,
+            receipts: vec![whole.clone()],
+            ..Deletion::default()
+        });
+        assert_eq!((deletion.shards, deletion.receipts.len()), (3, 2));
+        assert_eq!(deletion.confirmed(), BTreeSet::from([whole.node]));
+    }
+}
