@@ -6,12 +6,12 @@ use std::{
 };
 
 use symbolon_client::{Client, Setup};
-use symbolon_ledger::{Ledger, LedgerTicket, ROWS_MAX, Remote, TicketError};
+use symbolon_ledger::{Ledger, LedgerTicket, Remote, TicketError};
 use symbolon_net::{BindOptions, Congestion, Endpoint, Host};
 use symbolon_protocol::{
     Amount,
     identity::Identity,
-    ledger::rows::{Accounts, Chain, Chains, Holds, PoolsTable, Table},
+    ledger::rows::{Accounts, Chain, Chains, Holds, PoolsTable},
 };
 
 use crate::{
@@ -340,23 +340,6 @@ pub(crate) fn output(global: &Global) -> Output {
     Output::new(format, chatter, env::no_colour()).with_progress(global.progress)
 }
 
-/// All rows of a table.
-pub(crate) async fn table<T>(ledger: &Ledger, table: T) -> Result<Vec<(Vec<u8>, T::Row)>, Error>
-where
-    T: Table + Copy,
-{
-    let mut rows = Vec::new();
-    loop {
-        let after = rows.last().map(|(key, _): &(Vec<u8>, T::Row)| key.clone());
-        let page = ledger.scan(table, &[], after.as_deref(), ROWS_MAX).await?;
-        let last = page.len() < ROWS_MAX;
-        rows.extend(page);
-        if last {
-            return Ok(rows);
-        }
-    }
-}
-
 /// Where all the money is.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Books {
@@ -384,8 +367,8 @@ pub(crate) async fn books(ledger: &Ledger) -> Result<Books, Error> {
         let before = chain(ledger).await?.height;
         let too_much = || Error::new(Kind::Corrupt, "the ledger holds more than can be counted");
         let add = |sum: Amount, amount| sum.checked_add(amount).ok_or_else(too_much);
-        let accounts = table(ledger, Accounts).await?;
-        let holds = table(ledger, Holds).await?;
+        let accounts = ledger.scan_all(Accounts, &[]).await?;
+        let holds = ledger.scan_all(Holds, &[]).await?;
         let pools = ledger.row(PoolsTable, &()).await?;
         if chain(ledger).await?.height != before {
             continue;

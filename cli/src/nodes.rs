@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Every node the ledger knows, by identity.
 pub(crate) async fn all(ledger: &Ledger) -> Result<Vec<(NodeId, Node)>, Error> {
-    let rows = crate::context::table(ledger, Nodes).await?;
+    let rows = ledger.scan_all(Nodes, &[]).await?;
     let read = |(key, row): (Vec<u8>, Node)| {
         let id = Nodes::parse(&key);
         let id =

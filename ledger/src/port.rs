@@ -231,6 +231,24 @@ impl Ledger {
         rows.into_iter().map(row).collect()
     }
 
+    /// All rows of a table whose keys begin with `prefix`, with their whole keys, however many pages that takes.
+    pub async fn scan_all<T: Table + Copy>(
+        &self,
+        table: T,
+        prefix: &[u8],
+    ) -> Result<Vec<(Vec<u8>, T::Row)>, LedgerError> {
+        let mut rows: Vec<(Vec<u8>, T::Row)> = Vec::new();
+        loop {
+            let after = rows.last().map(|(key, _)| key.clone());
+            let page = self.scan(table, prefix, after.as_deref(), ROWS_MAX).await?;
+            let full = page.len() == ROWS_MAX;
+            rows.extend(page);
+            if !full {
+                return Ok(rows);
+            }
+        }
+    }
+
     /// What moved an account's money before a height or a [place](HistoryLine::place), newest first; `u64::MAX`
     /// begins with the last block. Up to `limit` lines, at most [`ROWS_MAX`]; to go on, ask for what came
     /// before the last line's place. A remote ledger's history is its word: it is not proven.

@@ -19,9 +19,9 @@ use crate::{
 /// The month that prices are shown for: 30 days, in milliseconds.
 const MONTH_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 
-/// What storing would cost, before anything is spent.
+/// What storing costs, and in what shape.
 #[derive(Clone, Debug)]
-pub struct Quote {
+pub struct Priced {
     /// The scheme for the nodes that answer now.
     pub scheme: Scheme,
     /// How many nodes answer.
@@ -40,12 +40,19 @@ pub struct Quote {
     pub fee: Amount,
     /// All of it.
     pub total: Amount,
+    /// What the user should know first.
+    pub warning: Option<String>,
+}
+
+/// What storing would cost and promise, before anything is spent.
+#[derive(Clone, Debug)]
+pub struct Quote {
+    /// Its price and shape.
+    pub price: Priced,
     /// What thirty days cost, all-in.
     pub month: Amount,
     /// How likely the file is to be there, from how often these nodes proved.
     pub durability: Durability,
-    /// What the user should know first.
-    pub warning: Option<String>,
 }
 
 /// A node that answers, and what it asks.
@@ -108,11 +115,11 @@ impl Network {
         check_epochs(epochs, &params)?;
         let month = MONTH_MS.div_ceil(params.epoch_ms.max(1));
         let month = quote(&params, &candidates, scheme, length, month)?.total;
-        let cost = quote(&params, &candidates, scheme, length, epochs)?;
+        let price = quote(&params, &candidates, scheme, length, epochs)?;
         let records: Vec<Record> = candidates.iter().map(|node| node.record).collect();
         let times = (params.epoch_ms, epochs.saturating_mul(params.epoch_ms));
-        let durability = durability(scheme, &records, &network, cost.segments, times);
-        Ok(cost.quote(month, durability))
+        let durability = durability(scheme, &records, &network, price.segments, times);
+        Ok(Quote { price, month, durability })
     }
 }
 
@@ -145,52 +152,6 @@ pub fn choose_scheme(wanted: Option<Scheme>, nodes: usize) -> Result<Scheme, Tra
         None => Ok(Scheme::for_nodes(nodes)),
         Some(scheme) if usize::from(scheme.total) <= nodes => Ok(scheme),
         Some(scheme) => Err(TransferError::SchemeTooWide { scheme, reachable: nodes }),
-    }
-}
-
-/// What storing costs, and in what shape: a [`Quote`] before it is known what it promises.
-#[derive(Clone, Debug)]
-pub struct Priced {
-    /// The scheme.
-    pub scheme: Scheme,
-    /// How many nodes answer.
-    pub nodes: usize,
-    /// Segments, each a deal of its own.
-    pub segments: u32,
-    /// Bytes on all nodes together.
-    pub stored_bytes: u64,
-    /// For how many epochs.
-    pub epochs: u64,
-    /// Goes to nodes, epoch by epoch, as they prove.
-    pub storage: Amount,
-    /// Comes back at the end unless repairs needed it.
-    pub reserve: Amount,
-    /// Goes to the network's treasury.
-    pub fee: Amount,
-    /// All of it.
-    pub total: Amount,
-    /// What the user should know first.
-    pub warning: Option<String>,
-}
-
-impl Priced {
-    fn quote(self, month: Amount, durability: Durability) -> Quote {
-        let Self { scheme, nodes, segments, stored_bytes, epochs, .. } = self;
-        let Self { storage, reserve, fee, total, warning, .. } = self;
-        Quote {
-            scheme,
-            nodes,
-            segments,
-            stored_bytes,
-            epochs,
-            storage,
-            reserve,
-            fee,
-            total,
-            month,
-            durability,
-            warning,
-        }
     }
 }
 

@@ -12,16 +12,7 @@ impl Network {
         table: T,
         prefix: &[u8],
     ) -> Result<Vec<(Vec<u8>, T::Row)>, TransferError> {
-        let mut rows: Vec<(Vec<u8>, T::Row)> = Vec::new();
-        loop {
-            let after = rows.last().map(|(key, _)| key.clone());
-            let page = self.ledger().scan(table, prefix, after.as_deref(), ROWS_MAX).await?;
-            let full = page.len() == ROWS_MAX;
-            rows.extend(page);
-            if !full {
-                return Ok(rows);
-            }
-        }
+        Ok(self.ledger().scan_all(table, prefix).await?)
     }
 
     /// Rows by key, in the order of the keys, more of them than one answer holds.

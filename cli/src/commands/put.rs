@@ -98,7 +98,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let quote = client.quote(length.unwrap_or(GIB), &options).await?;
     let growth = Growth::file(bytes(&name).len(), args.path.as_os_str().len());
     let index = client.quote_index(&growth, options.epochs).await?;
-    if let Some(warning) = &quote.warning {
+    if let Some(warning) = &quote.price.warning {
         context.out.warn(warning);
     }
     // Of what comes from stdin nobody knows the size: it is shown for a GiB.
@@ -114,12 +114,12 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         return Ok(preview.report());
     }
     if !args.accept_risk && is_new(&client, bytes(&name), args.replace)? {
-        let scheme = (quote.scheme, args.scheme);
+        let scheme = (quote.price.scheme, args.scheme);
         durability::judge(&context.out, &chain.params, scheme, &quote.durability)?;
     }
     ask(&args, context, &chain, &preview)?;
     // What was said is the most that is paid. Of a stream nobody knows the length.
-    options.cost_max = args.max_cost.or(length.map(|_| quote.total));
+    options.cost_max = args.max_cost.or(length.map(|_| quote.price.total));
     let stored = store(&client, source, bytes(&name), &options, context).await;
     // Of what is stored now it is known where it is.
     let stat = match &stored {
@@ -129,7 +129,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let paid = names::publish_and_close(client, Pay::Said(index), &context.out).await;
     let stored = stored?;
     let stat = stat.transpose()?;
-    let report = put_report(&stored, stat.as_ref(), epoch_ms).with("warning", quote.warning.into());
+    let report =
+        put_report(&stored, stat.as_ref(), epoch_ms).with("warning", quote.price.warning.into());
     Ok(report.with("index_cost", paid.to_string().into()))
 }
 

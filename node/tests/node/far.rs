@@ -1,6 +1,6 @@
 //! A node that is far from its ledger, and one whose ledger's server lies to it.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use symbolon_net::{Endpoint, Host, Latency, MemoryNetwork};
 use symbolon_node::{Limits, Node, NodeOptions};
@@ -116,7 +116,7 @@ const DISTINCT: u32 = 40;
 const MANY: u32 = 100_000;
 
 /// Puts shards into the node's folder, and gives back the slots that name them.
-fn many_slots(dir: &std::path::Path, owner: AccountId) -> Vec<Slot> {
+fn many_slots(dir: &Path, owner: AccountId) -> Vec<Slot> {
     let store = Shards::open(dir).unwrap();
     let distinct: Vec<_> = (0..DISTINCT)
         .map(|number| {
@@ -177,6 +177,22 @@ fn rows_of(slots: &[Slot]) -> Update {
     update
 }
 
+impl Far {
+    /// Starts the node on a copy of the slot table that is not the ledger's: it reads the table once, in pages, and
+    /// proves the epoch.
+    async fn reads_anew(&self, dir: &Path, head: symbolon_store::SlotsHead, copy: &[Slot]) -> Node {
+        Shards::open(dir).unwrap().set_slots(head, copy).unwrap();
+        self.turn(Vec::new()).await;
+        self.ledger.take_asked(node_id());
+        let node = self.node().await;
+        self.world.pass(EPOCH_MS / 2).await;
+        let asked = self.ledger.take_asked(node_id());
+        assert_eq!(asked.iter().filter(|asked| asked.what == "slots").count(), 100);
+        assert_eq!(self.row().passed_epoch, Some(self.ledger.chain().epoch));
+        node
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_hundred_thousand_shards_are_proven_over_a_slow_line_in_three_questions() {
     // The rows name shards that are in the folder already.
@@ -217,35 +233,21 @@ async fn a_hundred_thousand_shards_are_proven_over_a_slow_line_in_three_question
     node.stop().await;
 
     // A copy that is not the ledger's is read anew, and the epoch is proven all the same.
-    let store = Shards::open(there.path()).unwrap();
-    let head = store.view_slots(|view| Ok(view.head())).unwrap().unwrap();
-    store.set_slots(symbolon_store::SlotsHead { table: Hash([4; 32]), ..head }, &slots).unwrap();
-    drop(store);
-    far.turn(Vec::new()).await;
-    far.ledger.take_asked(node_id());
-    let node = far.node().await;
-    far.world.pass(EPOCH_MS / 2).await;
-    let asked = far.ledger.take_asked(node_id());
-    assert_eq!(asked.iter().filter(|asked| asked.what == "slots").count(), 100);
-    assert_eq!(far.row().passed_epoch, Some(far.ledger.chain().epoch));
+    let head = head_of(there.path());
+    let forged = symbolon_store::SlotsHead { table: Hash([4; 32]), ..head };
+    let node = far.reads_anew(there.path(), forged, &slots).await;
     is_little(&far.proven_epoch().await);
     assert_eq!((far.row().passed, far.row().missed), (7, 0));
     node.stop().await;
 
     // So is one with other rows under the hash that is the ledger's: its proof is refused.
-    let store = Shards::open(there.path()).unwrap();
-    let head = store.view_slots(|view| Ok(view.head())).unwrap().unwrap();
+    let head = head_of(there.path());
     let other: Vec<_> = slots.iter().rev().copied().collect();
-    store.set_slots(head, &other).unwrap();
-    drop(store);
-    far.turn(Vec::new()).await;
-    far.ledger.take_asked(node_id());
-    let node = far.node().await;
-    far.world.pass(EPOCH_MS / 2).await;
-    let asked = far.ledger.take_asked(node_id());
-    assert_eq!(asked.iter().filter(|asked| asked.what == "slots").count(), 100);
-    assert_eq!(far.row().passed_epoch, Some(far.ledger.chain().epoch));
-    node.stop().await;
+    far.reads_anew(there.path(), head, &other).await.stop().await;
+}
+
+fn head_of(dir: &Path) -> symbolon_store::SlotsHead {
+    Shards::open(dir).unwrap().view_slots(|view| Ok(view.head())).unwrap().unwrap()
 }
 
 #[tokio::test(start_paused = true)]

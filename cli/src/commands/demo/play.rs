@@ -424,7 +424,7 @@ async fn knock(
     let secret = cast.thief.identity().access_key().to_bytes();
     let endpoint = stage.context.endpoint(&ticket, secret).await?;
     let mut answers = Vec::new();
-    for (key, deal) in context::table(ledger, Deals).await? {
+    for (key, deal) in ledger.scan_all(Deals, &[]).await? {
         let Some(id) = Deals::parse(&key).filter(|_| deal.object == token.manifest.object) else {
             continue;
         };

@@ -25,32 +25,38 @@ pub(super) struct Preview<'a> {
 
 impl Preview<'_> {
     fn lasts(&self) -> String {
-        show_duration(self.quote.epochs.saturating_mul(self.epoch_ms))
+        show_duration(self.quote.price.epochs.saturating_mul(self.epoch_ms))
     }
 
     /// All that may be paid.
     pub(super) fn all_in(&self) -> Amount {
-        self.quote.total.checked_add(self.index).unwrap_or(self.quote.total)
+        self.quote.price.total.checked_add(self.index).unwrap_or(self.quote.price.total)
     }
 
     /// Name and value of everything there is to know.
     fn fields(&self) -> Vec<(&'static str, String)> {
         let quote = self.quote;
-        let scheme = quote.scheme;
+        let scheme = quote.price.scheme;
         let mut fields = vec![
             ("file", show_size(self.length)),
-            ("on the nodes", format!("{} in {}", show_size(quote.stored_bytes), shards(quote))),
+            (
+                "on the nodes",
+                format!("{} in {}", show_size(quote.price.stored_bytes), shards(quote)),
+            ),
             (
                 "scheme",
                 format!("{scheme}, {} times the bytes; {} answer", expansion(scheme), nodes(quote)),
             ),
-            ("for", format!("{} ({})", self.lasts(), count(quote.epochs, "epoch"))),
-            ("storage", format!("{}, paid to nodes epoch by epoch", show_amount(quote.storage))),
+            ("for", format!("{} ({})", self.lasts(), count(quote.price.epochs, "epoch"))),
+            (
+                "storage",
+                format!("{}, paid to nodes epoch by epoch", show_amount(quote.price.storage)),
+            ),
             (
                 "reserve",
-                format!("{}, for repair; unused it comes back", show_amount(quote.reserve)),
+                format!("{}, for repair; unused it comes back", show_amount(quote.price.reserve)),
             ),
-            ("fee", show_amount(quote.fee).to_string()),
+            ("fee", show_amount(quote.price.fee).to_string()),
         ];
         if self.index > Amount::ZERO {
             fields.push((
@@ -89,33 +95,33 @@ impl Preview<'_> {
         json!({
             "name": self.name,
             "length": self.length,
-            "scheme": { "required": quote.scheme.required, "total": quote.scheme.total },
-            "nodes": quote.nodes,
-            "segments": quote.segments,
-            "stored_bytes": quote.stored_bytes,
-            "epochs": quote.epochs,
+            "scheme": { "required": quote.price.scheme.required, "total": quote.price.scheme.total },
+            "nodes": quote.price.nodes,
+            "segments": quote.price.segments,
+            "stored_bytes": quote.price.stored_bytes,
+            "epochs": quote.price.epochs,
             "cost": {
-                "storage": quote.storage.to_string(),
-                "reserve": quote.reserve.to_string(),
-                "fee": quote.fee.to_string(),
+                "storage": quote.price.storage.to_string(),
+                "reserve": quote.price.reserve.to_string(),
+                "fee": quote.price.fee.to_string(),
                 "index": self.index.to_string(),
                 "total": self.all_in().to_string(),
                 "month": quote.month.to_string(),
             },
             "durability": durability::json(&quote.durability),
-            "warning": quote.warning,
+            "warning": quote.price.warning,
         })
     }
 }
 
 fn shards(quote: &Quote) -> String {
-    let scheme = quote.scheme;
-    let segments = count(quote.segments, "segment");
+    let scheme = quote.price.scheme;
+    let segments = count(quote.price.segments, "segment");
     format!("{segments} of {} shards, any {} suffice", scheme.total, scheme.required)
 }
 
 fn nodes(quote: &Quote) -> String {
-    count(quote.nodes, "node")
+    count(quote.price.nodes, "node")
 }
 
 fn expansion(scheme: Scheme) -> String {
