@@ -1,18 +1,21 @@
 #!/usr/bin/env python3
 """Takes the checks of the Rust code out, one at a time, and lists those that no test notices.
 
-    python3 tests/breaks.py                          transfer, client, node, store and ledger: hours
+    python3 tests/breaks.py                          refusals in transfer, client, node, store and ledger: hours
+    python3 tests/breaks.py --choices                these, and what only chooses
     python3 tests/breaks.py --crates store --near    one crate, by its own tests only: minutes
     python3 tests/breaks.py --only client/src/buy    the checks of some files
 
 All breaks are compiled into one copy of the code (under target/breaks), each behind a number: one build serves all,
 and `BREAK=7` in the environment takes number 7 out. A first run of every test tells which checks it reaches; a check
 is taken out for the tests that reach it, those of its own crate first. What a run found is kept beside the copy, and
-the same command goes on from it for as long as the code is the same.
+the same command goes on from it for as long as the code is the same. After a change, what was noticed still counts for
+the files that did not change; to begin anew, remove target/breaks.
 
 A break is a refusal that never comes, one side of an `and` or `or` left out, a call named like a check that always
-passes, a function that always says yes or no. They are made from the code, so a check that is added is broken as
-well. What does not compile without its check is left out and counted. `unnoticed.txt` beside this file names the
+passes. With --choices it is also a loop or function that is never left early, a filter that lets everything through, a
+function that always says yes or no: what such code decides is often checked once more elsewhere. Breaks are made from
+the code, so a check that is added is broken as well. What does not compile without its check is left out and counted. `unnoticed.txt` beside this file names the
 breaks that a crate's own tests may leave unnoticed, under the reason; anything else that goes unnoticed is a failure,
 and with --near so is a name there that is noticed by now or is gone. The last line says the verdict.
 """
@@ -42,7 +45,8 @@ CRATES = ["transfer", "client", "node", "store", "ledger"]
 CHECKING = re.compile(
     r"verify|check|ensure|valid|refuse|require|confirm|agree|matches|compare|proven|prove|enough|fits|allow|authori"
 )
-# What the last statement of a block begins with when it refuses or leaves.
+# What the last statement of a block begins with when it refuses, and when it leaves.
+REFUSES = re.compile(r"\s*(return\s+)?(Some\()?Err\(")
 LEAVES = re.compile(r"\s*(return\b|continue\b|break\b|Err\(|Some\(Err|None\b|false\b)")
 OPEN, CLOSE = "([{", ")]}"
 
@@ -171,7 +175,9 @@ def last_statement(mask):
 
 
 def leaves(mask):
-    return bool(LEAVES.match(mask[last_statement(mask):]))
+    """Whether the inside of a block leaves, and whether it does so by a refusal."""
+    last = mask[last_statement(mask):]
+    return bool(LEAVES.match(last)), bool(REFUSES.match(last))
 
 
 # Breaks.
@@ -195,20 +201,20 @@ class File:
             if not any(begin <= found.start() <= end for begin, end in self.dead):
                 yield found
 
-    def number(self, words, begin, end):
+    def number(self, words, begin, end, refuses):
         text = " ".join(self.text[begin:end].split())
-        return self.add(f"{self.name}: {words} `{text[:90]}`")
+        return self.add(f"{self.name}: {words} `{text[:90]}`", refuses)
 
-    def condition(self, begin, end, never, where):
+    def condition(self, begin, end, never, where, refuses):
         """A condition that never holds, or always; of several, each by itself."""
         raw = self.mask[begin:end]
         if re.search(r"\blet\b", raw):
-            if never and (number := self.number(f"{where} never", begin, end)):
+            if never and (number := self.number(f"{where} never", begin, end, refuses)):
                 self.edits.append((begin, f" ::breaks::live({number}) &&"))
             return
         for one, other in parts(raw, "||" if never else "&&"):
             one, other = begin + one, begin + other
-            if number := self.number(f"{where} {'never' if never else 'always'}", one, other):
+            if number := self.number(f"{where} {'never' if never else 'always'}", one, other, refuses):
                 call = f"::breaks::live({number}) && (" if never else f"::breaks::off({number}) || ("
                 self.edits += [(one, f" ({call}"), (other, ")) ")]
 
@@ -220,25 +226,29 @@ class File:
             elif begin >= 0:
                 end = closing(self.mask, begin)
                 other = re.match(r"\s*else\s*\{", self.mask[end + 1:])
-                if leaves(self.mask[begin + 1:end]):
-                    self.condition(found.end(), begin, True, "if")
+                left, refuses = leaves(self.mask[begin + 1:end])
+                if left:
+                    self.condition(found.end(), begin, True, "if", refuses)
                 elif other:
                     place = end + other.end()
-                    always = leaves(self.mask[place + 1:closing(self.mask, place)])
-                    self.condition(found.end(), begin, not always, "if")
+                    left, refuses = leaves(self.mask[place + 1:closing(self.mask, place)])
+                    self.condition(found.end(), begin, not left, "if", refuses)
 
     def guard(self, begin, end):
         raw = self.mask[begin:end]
         if ";" in raw or raw.count("(") != raw.count(")"):
             return
-        refuses = re.match(r"\s*\{?\s*(return\s+)?(Err|None|false|continue|break)", self.mask[end + 2:end + 400])
-        self.condition(begin, end, bool(refuses) or " let " in raw, "guard")
+        arm = self.mask[end + 2:end + 400]
+        left = re.match(r"\s*\{?\s*(return\s+)?(Err|None|false|continue|break)", arm)
+        refuses = re.match(r"\s*\{?\s*(return\s+)?(Some\()?Err\(", arm)
+        self.condition(begin, end, bool(left) or " let " in raw, "guard", bool(refuses))
 
     def filters(self):
         for found in self.places(r"\.filter\(\s*\|[^|]*\|"):
             end = closing(self.mask, self.mask.find("(", found.start()))
             if not self.mask[found.end():end].strip().startswith("{"):
-                self.condition(found.end(), end, False, "filter")
+                refuses = self.mask[end + 1:].lstrip().startswith(".ok_or")
+                self.condition(found.end(), end, False, "filter", refuses)
 
     def calls(self):
         for found in self.places(r"\b([a-z_0-9]+)\("):
@@ -249,7 +259,7 @@ class File:
             place = end + (awaited.end() if awaited else 0)
             after = self.mask[place:place + 40].lstrip()
             if after.startswith(("?", ".map_err", ".is_err", ".is_ok", ";", ")", "}")):
-                if number := self.number("passes", found.start(), end):
+                if number := self.number("passes", found.start(), end, True):
                     self.edits.append((place, f".or_pass({number})"))
 
     def answers(self):
@@ -263,7 +273,7 @@ class File:
             if re.match(r"\s*(if|match|for|while|loop|return|let)\b", last) or "{" in last.split("(")[0]:
                 continue
             for says, call in (("yes", "::breaks::off({}) || ("), ("no", "::breaks::live({}) && (")):
-                if number := self.number(f"fn {found.group(1)} says {says}", one, other):
+                if number := self.number(f"fn {found.group(1)} says {says}", one, other, False):
                     self.edits += [(one, " " + call.format(number)), (other, ")")]
 
     def write(self):
@@ -298,8 +308,13 @@ def digest(crates, near):
     return hasher.hexdigest()
 
 
+def file_digest(name):
+    path = ROOT / name.split(":")[0]
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
 def make(crates, skip):
-    """Writes the copy with all breaks but those that do not compile; says which there are."""
+    """Writes the copy with all breaks but those that do not compile; says which there are, and which are refusals."""
     tree = WORK / "tree"
     # Files of an earlier state would be compiled as well.
     shutil.rmtree(tree, ignore_errors=True)
@@ -320,9 +335,9 @@ def make(crates, skip):
     for path in (tree / "cli/tests").rglob("*.rs"):
         text = path.read_text().replace(".env_clear()", kept)
         path.write_text(text.replace('env!("CARGO_BIN_EXE_symbolon")', ours))
-    names, counts = {}, collections.Counter()
+    names, refusals, counts = {}, [], collections.Counter()
 
-    def add(name):
+    def add(name, refuses):
         counts[name] += 1
         count = counts[name]
         name = name if count == 1 else f"{name} ({count})"
@@ -330,6 +345,8 @@ def make(crates, skip):
         if name in skip:
             return None
         names[number] = name
+        if refuses:
+            refusals.append(number)
         return number
 
     for crate in crates:
@@ -342,7 +359,7 @@ def make(crates, skip):
             name = str(path.relative_to(tree))
             if path.name != "tests.rs" and "/tests/" not in name:
                 File(path, name, add).write()
-    return names
+    return names, refusals
 
 
 def cargo(*words, **options):
@@ -356,7 +373,7 @@ def build(crates, near):
     selected = [word for crate in crates for word in ("-p", f"symbolon-{crate}")] if near else ["--workspace"]
     skip = set()
     while True:
-        names = make(crates, skip)
+        names, refusals = make(crates, skip)
         out = cargo("build", "--tests", "--offline", "--keep-going", "--message-format", "json", *selected,
                     stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         rows = [json.loads(line) for line in out.stdout.split("\n") if line.startswith("{")]
@@ -375,7 +392,7 @@ def build(crates, near):
             programs = [(row["executable"], str(pathlib.Path(row["manifest_path"]).parent), row["target"]["name"])
                         for row in rows if row["reason"] == "compiler-artifact" and row["executable"]
                         and row["profile"]["test"]]
-            return names, programs, len(skip)
+            return names, refusals, programs, len(skip)
         if not bad - skip:
             sys.exit("\n".join(fault["rendered"] for fault in faults[:3]) or "the copy does not compile")
         skip |= bad
@@ -484,6 +501,7 @@ def allowed():
 def main():
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--crates", default=",".join(CRATES), help="which (default: all five)")
+    words.add_argument("--choices", action="store_true", help="what only chooses as well")
     words.add_argument("--near", action="store_true", help="only with the tests of these crates themselves")
     words.add_argument("--only", metavar="TEXT", action="append", help="only breaks whose name contains it")
     words.add_argument("--budget", type=float, default=float("inf"), metavar="SECONDS",
@@ -497,16 +515,21 @@ def main():
     if state.is_file():
         kept = json.loads(state.read_text())
     if kept.get("digest") != now:
-        names, programs, uncompiled = build(crates, options.near)
-        print(f"{len(names)} breaks compiled, {uncompiled} do not compile", flush=True)
+        names, refusals, programs, uncompiled = build(crates, options.near)
+        print(f"{len(names)} breaks compiled, {len(refusals)} of them refusals; {uncompiled} do not compile", flush=True)
         found = at_once(options.workers, lambda worker, test: reached(worker, programs[test[0]], *test),
                         list(tests_of(programs)))
         tests = [row for _, row in found]
-        kept = {"digest": now, "names": names, "programs": programs, "tests": tests, "by": {}}
+        files = {name.split(":")[0]: file_digest(name) for name in names.values()}
+        by = {name: kept["by"].get(name) for name in names.values()
+              if kept.get("by", {}).get(name) and kept["files"].get(name.split(":")[0]) == file_digest(name)}
+        kept = {"digest": now, "names": names, "refusals": refusals, "programs": programs, "tests": tests,
+                "files": files, "by": by}
         state.write_text(json.dumps(kept))
     names = {int(number): name for number, name in kept["names"].items()}
     chosen = {number: name for number, name in names.items()
-              if not options.only or any(text in name for text in options.only)}
+              if (options.choices or number in kept["refusals"])
+              and (not options.only or any(text in name for text in options.only))}
     # What a smaller budget left unnoticed is tried again.
     left = [number for number, name in sorted(chosen.items()) if kept["by"].get(name) is None]
     tests, programs = kept["tests"], kept["programs"]
@@ -525,6 +548,7 @@ def main():
     missed = [name for _, name in sorted(chosen.items()) if kept["by"][name] is None]
     stale = [name for name in sorted(allowed() - set(missed))
              if options.near and name.split("/")[0] in crates
+             and (name in chosen.values() or name not in names.values())
              and (not options.only or any(text in name for text in options.only))]
     for name in stale:
         print(f"named in unnoticed.txt, and {'noticed' if name in names.values() else 'gone'}: {name}")

@@ -12,6 +12,8 @@ mod hints;
 mod home;
 mod interrupt;
 mod keys;
+#[cfg(unix)]
+mod limits;
 mod names;
 mod nodes;
 mod output;
@@ -64,6 +66,8 @@ fn ended(result: Result<(), Error>, out: &Output) -> ExitCode {
 
 fn run(args: Args) -> Result<(), Error> {
     log(args.global.verbose);
+    #[cfg(unix)]
+    limits::raise_files();
     interrupt::hear(&context::output(&args.global), commands::runs_on(&args.verb))?;
     let context = Context::new(&args.global)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -61,7 +61,11 @@ impl Home {
     /// Starts `symbolon up` and waits until it is ready.
     fn up(&self, args: &[&str]) -> Up {
         let arguments = [&["up", "--json", "--epoch", "2s"][..], args].concat();
-        let mut child = self.command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+        self.up_of(self.command(&arguments))
+    }
+
+    fn up_of(&self, mut command: Command) -> Up {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let ready: Value = serde_json::from_str(&line).expect(&line);
@@ -273,4 +277,29 @@ fn a_network_whose_ledger_has_failed_ends_with_a_code() {
     // The next block, at the end of the epoch at the latest, has no room.
     let ended = up.child.wait().unwrap();
     assert_eq!(ended.code(), Some(11));
+}
+
+#[test]
+fn a_low_limit_of_open_files_is_raised_and_a_hard_one_is_named() {
+    let home = Home::new();
+    let limited = |limit: &str, args: &[&str]| {
+        let mut command = Command::new("/bin/sh");
+        let script = format!("ulimit {limit}; exec \"$0\" \"$@\"");
+        command.args(["-c", &script, BINARY]).args(args).env_clear();
+        command.env("SYMBOLON_HOME", home.path("home")).stdin(Stdio::null());
+        command.current_dir(home.folder.path());
+        command
+    };
+
+    let refused = limited("-n 300", &["up", "--nodes", "40", "--json"]).output().unwrap();
+    let error: Value = serde_json::from_slice(&refused.stdout).unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{error}");
+    let told = error["error"]["message"].as_str().unwrap();
+    assert_eq!(told, "40 nodes in one process need 496 open files, and the system allows 300");
+    assert!(!home.path("home").join("ledger").exists(), "something was made");
+
+    // Five files a node: this many nodes do not fit below the limit that is set.
+    let _up = home.up_of(limited("-S -n 100", &["up", "--json", "--epoch", "2s", "--nodes", "40"]));
+    fs::write(home.path("file"), vec![7; 3000]).unwrap();
+    assert_eq!(home.run(&["put", "file", "--yes", "--for", "1h"])["outcome"], "stored");
 }

@@ -303,15 +303,13 @@ impl Client {
             }
         }
         progress.note("sharing a vault among custodians");
-        let mut nodes = self.nodes().await?;
-        nodes.retain(|node| node.row.custody_key.is_some());
+        let keeps = |node: &NodeView| node.row.custody_key.is_some();
+        let (mut reachable, silent) = self.network().find_nodes(keeps).await?;
         // Different sellers trust different custodians first.
-        nodes.sort_by_cached_key(|node| {
+        reachable.sort_by_cached_key(|node| {
             *blake3::Hasher::new().update(&id.0).update(&node.id.0).finalize().as_bytes()
         });
-        let mut faults: Vec<_> = nodes.iter().map(|node| (node.id, NodeFault::Offline)).collect();
-        let mut reachable = self.network().answering(nodes).await;
-        faults.retain(|(node, _)| reachable.iter().all(|there| there.id != *node));
+        let mut faults: Vec<_> = silent.into_iter().map(|id| (id, NodeFault::Offline)).collect();
         let (key, custodians) = loop {
             let chosen = &reachable[..reachable.len().min(CUSTODIANS)];
             if chosen.is_empty() {

@@ -77,7 +77,7 @@ pub struct Durability {
 }
 
 /// Reckons what `scheme` promises on nodes with these records. `network` are the records of all nodes
-/// there are or were; `segments` lie apart from each other for `term_ms`.
+/// there are or were, or of some that were drawn; `segments` lie apart from each other for `term_ms`.
 #[must_use]
 pub fn durability(
     scheme: Scheme,

@@ -1,6 +1,6 @@
 //! What can go wrong between an owner and the nodes.
 
-use std::{error::Error, io, path::PathBuf};
+use std::{collections::BTreeMap, error::Error, io, path::PathBuf};
 
 use symbolon_ledger::LedgerError;
 use symbolon_net::NetError;
@@ -13,6 +13,8 @@ use symbolon_protocol::{
     wire::storage::RefusalCode,
 };
 use thiserror::Error;
+
+use crate::nodes::PAGE;
 
 /// Why something was not so, by whoever found it out: an error of a rule, or words.
 pub type Reason = Box<dyn Error + Send + Sync>;
@@ -115,9 +117,9 @@ pub enum TransferError {
         bytes: u64,
     },
     /// No node at all.
-    #[error("no storage node can be reached; the ledger knows {known}")]
+    #[error("no storage node can be reached; the ledger knows {}{known}", if *known < PAGE { "" } else { "at least " })]
     NoNodes {
-        /// How many the ledger knows.
+        /// How many the ledger knows; of many, how many were looked at.
         known: usize,
     },
     /// The scheme asks for more nodes than there are.
@@ -180,13 +182,45 @@ impl TransferError {
     }
 }
 
+/// Nodes that are named in one sentence; of the others it says how many did what.
+const NAMED: usize = 8;
+
 /// What nodes did wrong, in brackets, behind a sentence that does not name them; nothing where none did.
 #[must_use]
 pub fn told(faults: &[(NodeId, NodeFault)]) -> String {
-    let each = faults.iter().map(|(node, fault)| {
-        let name = node.to_string();
-        format!("node {} {fault}", &name[..8])
-    });
-    let each: Vec<_> = each.collect();
-    if each.is_empty() { String::new() } else { format!(" ({})", each.join(", ")) }
+    let (named, others) = faults.split_at(faults.len().min(NAMED));
+    let mut parts: Vec<String> = named
+        .iter()
+        .map(|(node, fault)| format!("node {} {fault}", &node.to_string()[..8]))
+        .collect();
+    let mut counts = BTreeMap::<NodeFault, usize>::new();
+    for (_, fault) in others {
+        *counts.entry(*fault).or_default() += 1;
+    }
+    parts.extend(counts.iter().map(|(fault, count)| format!("{count} more {fault}")));
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use symbolon_protocol::id::PeerId;
+
+    use super::*;
+
+    #[test]
+    fn many_faults_are_counted_instead_of_named() {
+        let offline = |count: u8| -> Vec<_> {
+            (0..count).map(|number| (PeerId([number; 32]), NodeFault::Offline)).collect()
+        };
+        assert_eq!(told(&[]), "");
+        assert_eq!(told(&offline(2)), " (node 00000000 offline, node 01010101 offline)");
+        assert_eq!(told(&offline(8)).matches("node ").count(), NAMED);
+        let mut many = offline(64);
+        many[60].1 = NodeFault::Slow;
+        let told = told(&many);
+        assert!(
+            told.ends_with("node 07070707 offline, 55 more offline, 1 more too slow)"),
+            "{told}"
+        );
+    }
 }

@@ -63,6 +63,8 @@ record! {
         nodes: Vec<Met>,
         /// When many were asked last, because few of these answered.
         searched_ms: u64,
+        /// Whether the ledger knew more nodes than are listed at once.
+        many: bool,
     }
 }
 
@@ -71,6 +73,7 @@ record! {
 pub struct Acquaintance {
     met: BTreeMap<NodeId, Met>,
     searched_ms: u64,
+    many: bool,
     /// Whether there is something to be written down.
     news: bool,
 }
@@ -88,11 +91,11 @@ impl Acquaintance {
     /// What was remembered; nobody, where that cannot be read: then it is found out again.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        let Ok(MetFile { nodes, searched_ms }) = MetFile::from_bytes(bytes) else {
+        let Ok(MetFile { nodes, searched_ms, many }) = MetFile::from_bytes(bytes) else {
             return Self::default();
         };
         let met = nodes.into_iter().take(KEPT).map(|met| (met.address.id, met)).collect();
-        Self { met, searched_ms, news: false }
+        Self { met, searched_ms, many, news: false }
     }
 
     /// What to remember, if anything is new since the last time this was asked.
@@ -103,7 +106,25 @@ impl Acquaintance {
         let mut nodes: Vec<_> = self.met.values().cloned().collect();
         nodes.sort_by_key(|met| (Reverse(met.answered_ms), met.silent, met.address.id));
         nodes.truncate(KEPT);
-        Some(MetFile { nodes, searched_ms: self.searched_ms }.to_bytes())
+        Some(MetFile { nodes, searched_ms: self.searched_ms, many: self.many }.to_bytes())
+    }
+
+    /// Whether the ledger knew more nodes than are listed at once, the last time it was asked.
+    pub(crate) fn are_many(&self) -> bool {
+        self.many
+    }
+
+    /// Takes note of whether there are many.
+    pub(crate) fn found_many(&mut self, many: bool) {
+        self.news |= self.many != many;
+        self.many = many;
+    }
+
+    /// Nodes that were met, as many as are asked at once; `draw` decides among those that are as likely to be there.
+    pub(crate) fn some(&self, draw: impl Fn(&NodeId) -> [u8; 32]) -> Vec<NodeId> {
+        let mut met: Vec<_> = self.met.iter().filter(|(_, met)| met.silent < SILENT_MAX).collect();
+        met.sort_by_cached_key(|(id, met)| (met.silent, draw(id)));
+        met.into_iter().take(ASKED).map(|(id, _)| *id).collect()
     }
 
     fn is_met(&self, node: &NodeId) -> bool {

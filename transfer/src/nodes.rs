@@ -1,12 +1,25 @@
 //! Which nodes the ledger knows.
 
+use std::collections::BTreeSet;
+
 use symbolon_net::PeerAddress;
 use symbolon_protocol::{
-    id::NodeId,
+    id::{NodeId, PeerId},
     ledger::rows::{Node, Nodes, Table},
 };
 
 use crate::{Network, error::TransferError};
+
+/// Rows in a page of nodes to choose from: where the ledger has no more, a page is all of them.
+pub(crate) const PAGE: usize = 128;
+
+/// Nodes to choose from.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    pub(crate) nodes: Vec<NodeView>,
+    /// How many of the first of these were drawn, each node as likely as another. Those behind them were met.
+    pub(crate) drawn: usize,
+}
 
 /// A node as the ledger knows it.
 #[derive(Clone, Debug)]
@@ -33,8 +46,119 @@ pub(crate) fn address(id: NodeId, row: &Node) -> PeerAddress {
 impl Network {
     /// All nodes the ledger knows.
     pub async fn nodes(&self) -> Result<Vec<NodeView>, TransferError> {
-        let rows = self.scan_all(Nodes, &[]).await?;
-        let nodes = rows.into_iter();
-        Ok(nodes.filter_map(|(key, row)| Some(NodeView { id: Nodes::parse(&key)?, row })).collect())
+        Ok(self.scan_all(Nodes, &[]).await?.into_iter().filter_map(parsed).collect())
+    }
+
+    /// Nodes to choose from: all of them, or, where there are many, a page from a random place and the nodes that
+    /// were met. So the answer does not grow with the network.
+    pub(crate) async fn some_nodes(
+        &self,
+        draw: impl Fn(&NodeId) -> [u8; 32],
+    ) -> Result<Choice, TransferError> {
+        if !self.met().are_many() {
+            let page = self.page(None).await?;
+            if page.len() < PAGE {
+                return Ok(Choice { drawn: page.len(), nodes: page });
+            }
+            self.met().found_many(true);
+        }
+        let start = Nodes::key(&PeerId(self.host().random()));
+        let met = self.met().some(draw);
+        let (mut nodes, rows) =
+            tokio::try_join!(self.page(Some(&start)), self.rows_of(Nodes, &met))?;
+        if nodes.len() < PAGE {
+            // The table ended: it goes on from its beginning.
+            let first = self.page(None).await?;
+            self.met().found_many(first.len() == PAGE);
+            nodes.extend(first);
+        }
+        let mut seen = BTreeSet::new();
+        nodes.retain(|node| seen.insert(node.id));
+        let drawn = nodes.len();
+        let met = met.into_iter().zip(rows);
+        let met = met.filter_map(|(id, row)| Some(NodeView { id, row: row? }));
+        nodes.extend(met.filter(|node| seen.insert(node.id)));
+        Ok(Choice { nodes, drawn })
+    }
+
+    async fn page(&self, after: Option<&[u8]>) -> Result<Vec<NodeView>, TransferError> {
+        let rows = self.ledger().scan(Nodes, &[], after, PAGE).await?;
+        Ok(rows.into_iter().filter_map(parsed).collect())
+    }
+}
+
+fn parsed((key, row): (Vec<u8>, Node)) -> Option<NodeView> {
+    Some(NodeView { id: Nodes::parse(&key)?, row })
+}
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::SigningKey;
+    use symbolon_ledger::{Embedded, Ledger, Options};
+    use symbolon_net::{Host, MemoryNetwork};
+    use symbolon_protocol::{
+        Amount,
+        id::{AccountId, TransactionId},
+        ledger::{Params, transaction::Action},
+    };
+
+    use super::*;
+    use crate::met::Acquaintance;
+
+    /// More than two pages: a page does not become all of them by going on at the beginning.
+    const NODES: u16 = 300;
+
+    fn draw(node: &NodeId) -> [u8; 32] {
+        node.0
+    }
+
+    /// Registers nodes nobody will find, from one number to before another; the first of them.
+    async fn register(network: &Network, numbers: std::ops::Range<u16>) -> NodeId {
+        let mut ids = Vec::new();
+        for number in numbers {
+            let key = SigningKey::from_bytes(blake3::hash(&number.to_le_bytes()).as_bytes());
+            ids.push(PeerId(key.verifying_key().to_bytes()));
+            let action = Action::RegisterNode {
+                payout: AccountId([1; 32]),
+                addresses: vec!["127.0.0.1:9".into()],
+                custody_key: None,
+                price: Amount::credits(1),
+                capacity: 1 << 30,
+            };
+            network.send(&key, TransactionId([2; 16]), action).await.unwrap();
+        }
+        ids[0]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_many_nodes_some_are_drawn_and_those_that_were_met_are_among_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Host::seeded(5, 1_767_225_600_000);
+        let options = Options { key: [1; 32], params: Params::development(), host: host.clone() };
+        let ledger = Embedded::open(&folder.path().join("ledger"), options).await.unwrap();
+        let endpoint = MemoryNetwork::new().endpoint([7; 32]);
+        let network = Network::new(Ledger::from(ledger), endpoint, host, Acquaintance::default());
+        let all =
+            |choice: &Choice| -> BTreeSet<_> { choice.nodes.iter().map(|node| node.id).collect() };
+
+        let met = register(&network, 0..20).await;
+        let few = network.some_nodes(draw).await.unwrap();
+        assert_eq!((few.nodes.len(), few.drawn, network.met().are_many()), (20, 20, false));
+
+        register(&network, 20..NODES).await;
+        let address = PeerAddress { id: met, addresses: vec!["127.0.0.1:9".into()] };
+        network.met().answered(vec![address], 1);
+        let mut seen = BTreeSet::new();
+        for _ in 0..40 {
+            let some = network.some_nodes(draw).await.unwrap();
+            let ids = all(&some);
+            assert_eq!(ids.len(), some.nodes.len(), "a node is listed twice");
+            assert!((PAGE..2 * PAGE).contains(&some.drawn), "{} were drawn", some.drawn);
+            assert!(ids.contains(&met) && network.met().are_many());
+            assert!(some.nodes.len() <= some.drawn + 1, "one was met");
+            seen.extend(ids);
+        }
+        assert_eq!(seen.len(), usize::from(NODES), "some are never drawn");
+        assert_eq!(network.nodes().await.unwrap().len(), usize::from(NODES));
     }
 }

@@ -75,7 +75,7 @@ impl Network {
         Ok(self.candidates_and_records(salt).await?.0)
     }
 
-    /// The same, with the records of all nodes there are or were.
+    /// The same, with the records of all nodes there are or were, or of some that were drawn.
     pub async fn candidates_and_records(
         &self,
         salt: &[u8],

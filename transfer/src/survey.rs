@@ -16,7 +16,7 @@ use crate::{
     error::TransferError,
     lock,
     met::{ASKED, Acquaintance, Asked},
-    nodes::NodeView,
+    nodes::{Choice, NodeView},
 };
 
 /// How long to wait for more nodes once enough have answered, in milliseconds: at least this, and at least
@@ -32,7 +32,7 @@ const LINGER_TIMES: u64 = 3;
 #[derive(Clone, Debug)]
 pub(crate) struct Survey {
     pub(crate) answering: Vec<NodeView>,
-    /// The records of all nodes there are or were.
+    /// The records of all nodes there are or were, or of some that were drawn.
     pub(crate) network: Vec<Record>,
     at_ms: u64,
 }
@@ -46,23 +46,50 @@ impl Network {
             return Ok(survey.clone());
         }
         *survey = None;
-        let known = self.nodes().await?;
-        let network: Vec<Record> = known.iter().map(|node| Record::of(&node.row)).collect();
-        let answering = self.answering(known).await;
+        let draw = self.draw();
+        let Choice { nodes, drawn } = self.some_nodes(&draw).await?;
+        let known = nodes.len();
+        // Nodes that answered before have not left: what was drawn tells how many do.
+        let network = nodes[..drawn].iter().map(|node| Record::of(&node.row)).collect();
+        let answering = self.answering(nodes, draw).await;
         if answering.is_empty() {
-            return Err(TransferError::NoNodes { known: network.len() });
+            return Err(TransferError::NoNodes { known });
         }
         let now = Survey { answering, network, at_ms: self.host().ticks_ms() };
         *survey = Some(now.clone());
         Ok(now)
     }
 
+    /// Nodes that fit and answer now, and those that fit and do not: of very many, some that are drawn and some that
+    /// answered before.
+    pub async fn find_nodes(
+        &self,
+        fit: impl Fn(&NodeView) -> bool,
+    ) -> Result<(Vec<NodeView>, Vec<NodeId>), TransferError> {
+        let draw = self.draw();
+        let mut nodes = self.some_nodes(&draw).await?.nodes;
+        nodes.retain(fit);
+        let ids: Vec<_> = nodes.iter().map(|node| node.id).collect();
+        let answering = self.answering(nodes, draw).await;
+        let silent = ids.into_iter().filter(|id| answering.iter().all(|node| node.id != *id));
+        let silent = silent.collect();
+        Ok((answering, silent))
+    }
+
+    /// An order of nodes that is another one each time.
+    fn draw(&self) -> impl Fn(&NodeId) -> [u8; 32] + use<> {
+        let seed: [u8; 32] = self.host().random();
+        move |node| *blake3::keyed_hash(&seed, &node.0).as_bytes()
+    }
+
     /// Those of `nodes` that answer now, in the order given: of very many, some that are asked, those first that
     /// answered before.
-    pub async fn answering(&self, mut nodes: Vec<NodeView>) -> Vec<NodeView> {
+    async fn answering(
+        &self,
+        mut nodes: Vec<NodeView>,
+        draw: impl Fn(&NodeId) -> [u8; 32],
+    ) -> Vec<NodeView> {
         let all = nodes.iter().map(|node| node.address()).collect();
-        let seed: [u8; 32] = self.host().random();
-        let draw = |node: &NodeId| *blake3::keyed_hash(&seed, &node.0).as_bytes();
         let Asked { first, expected, besides } = self.met().choose(all, |at| at.id, draw);
         debug_assert!(first.len() <= ASKED, "so many at once");
         let mut answered = self.answering_of(first, expected).await;

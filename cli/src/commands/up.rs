@@ -48,7 +48,7 @@ pub(crate) struct Args {
     #[arg(long)]
     detach: bool,
     /// The number of storage nodes [default: 8, or the number there were before]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=200))]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
     nodes: Option<u32>,
     /// Length of an epoch: every node proves once in each. Cannot be changed later [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
@@ -125,6 +125,10 @@ struct Made {
 impl Up {
     async fn start(args: &Args, context: &Context) -> Result<Self, Error> {
         let began = Instant::now();
+        let there = context.home.nodes();
+        let wanted = args.nodes.unwrap_or(if there == 0 { NODES } else { there });
+        #[cfg(unix)]
+        crate::limits::check_files(wanted.max(there))?;
         let congestion = context.congestion;
         let network = Network { listen: args.listen, congestion, ..Network::default() };
         let plan =
@@ -141,7 +145,7 @@ impl Up {
         }
         context.home.set_ticket(&ledger.ticket)?;
         let rest = async {
-            let nodes = start_nodes(args, context, &ledger.ledger).await?;
+            let nodes = start_nodes(args, wanted, context, &ledger.ledger).await?;
             let made = first_identity(context, &ledger.ledger).await?;
             for node in &nodes {
                 node.registered().await;
@@ -215,11 +219,11 @@ impl Up {
 
 async fn start_nodes(
     args: &Args,
+    wanted: u32,
     context: &Context,
     ledger: &Ledger,
 ) -> Result<Vec<RunningNode>, Error> {
     let there = context.home.nodes();
-    let wanted = args.nodes.unwrap_or(if there == 0 { NODES } else { there });
     if wanted < there {
         context.out.warn(&format!(
             "this network has {}; all of them are started, because files are on them",

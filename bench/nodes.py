@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""What a put waits for beside how many nodes the ledger knows: seconds of a put of a small file, the first of a
+machine that met no node before, and those after it.
+
+All nodes are one process, `symbolon up`, on the scheme that is named, so that each put stores the same.
+
+    python3 bench/nodes.py --nodes 8 --nodes 100 --nodes 1000
+    python3 bench/nodes.py --nodes 8 --nodes 40 --rounds 3 --most 3
+"""
+
+import argparse
+import json
+import os
+import statistics
+
+import common
+
+SCHEME = "4/8"
+FILE_BYTES = 2000
+
+
+def measure(program, home, nodes, rounds, source):
+    """Seconds of the first put and of each one after it."""
+    line = [program, "--home", home, "--json"]
+    env = {key: value for key, value in os.environ.items() if not key.startswith("SYMBOLON_")}
+    up = common.Server([*line, "up", "--nodes", str(nodes), "--epoch", "1h"], f"{home}.log", env)
+    try:
+        # Nothing is remembered of nodes that were met while the network was made.
+        seconds = []
+        for number in range(rounds + 1):
+            common.make(source, FILE_BYTES, number)
+            done = common.run([*line, "put", source, f"file{number}", "--for", "1h", "--yes", "--scheme", SCHEME], env)
+            common.need(done.document()["outcome"] == "stored", f"put {number} stored nothing")
+            seconds.append(done.seconds)
+        return {"first": seconds[0], "next": statistics.median(seconds[1:]), "memory": common.peak_of(up.pid)}
+    finally:
+        up.child.terminate()
+        up.child.wait()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    common.arguments(parser)
+    parser.add_argument("--nodes", type=int, action="append", help="measure with so many (default 8, 100, 1000)")
+    parser.add_argument("--rounds", type=int, default=10, help="puts after the first; their median counts (default 10)")
+    parser.add_argument("--most", type=float, metavar="GROWTH", help="fail when a later put grows by more than that factor")
+    options = parser.parse_args()
+    common.files_limit()
+    load, found = common.load(), {}
+    with common.Folder(options.dir) as folder:
+        for nodes in sorted(options.nodes or [8, 100, 1000]):
+            home, source = folder.file(f"home{nodes}"), folder.file("source")
+            found[nodes] = measure(common.binary(options.symbolon), home, nodes, options.rounds, source)
+    common.table([("nodes", "first put", "later puts", "memory of all nodes")] + [
+        (nodes, f"{one['first']:.3f} s", f"{one['next']:.3f} s", common.show(one["memory"]))
+        for nodes, one in found.items()
+    ])
+    if options.json:
+        print(json.dumps({"load": load, "nodes": found}))
+    least, most = min(found), max(found)
+    growth = found[most]["next"] / found[least]["next"]
+    common.need(not options.most or growth <= options.most,
+                f"a put takes {growth:.2f} times as long with {most} nodes as with {least}")
+    return f"a put with {most} nodes takes {growth:.2f} times as long as with {least}; load {load:.1f} before"
+
+
+if __name__ == "__main__":
+    common.conclude(main)

@@ -1,0 +1,40 @@
+//! How many files this process may have open.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::error::{Error, Kind};
+
+/// Files of a ledger, its connections, and shards that are being written or read.
+const FILES: u64 = 256;
+
+/// Files of one more node: its store, its key, its sockets.
+const FILES_OF_NODE: u64 = 6;
+
+/// The most that macOS lets a process have, whatever maximum it names (`OPEN_MAX`).
+const MACOS_FILES: u64 = 10_240;
+
+/// Takes as many as the system lets this process have. What a shell sets by default (often 1,024) is for programs that
+/// use `select`, of which this is none.
+pub(crate) fn raise_files() {
+    let limit = getrlimit(Resource::Nofile);
+    for current in [limit.maximum, Some(MACOS_FILES)] {
+        if setrlimit(Resource::Nofile, Rlimit { current, ..limit }).is_ok() {
+            break;
+        }
+    }
+}
+
+/// Refuses to start more nodes in this process than it has files for.
+pub(crate) fn check_files(nodes: u32) -> Result<(), Error> {
+    let needed = FILES + FILES_OF_NODE * u64::from(nodes);
+    match getrlimit(Resource::Nofile).current {
+        Some(allowed) if allowed < needed => {
+            let message = format!(
+                "{nodes} nodes in one process need {needed} open files, and the system allows {allowed}"
+            );
+            Err(Error::new(Kind::Usage, message)
+                .hint(format!("allow {needed} with ulimit, or start fewer nodes")))
+        }
+        _ => Ok(()),
+    }
+}
