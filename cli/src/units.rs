@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::{Timestamp, civil, tz::TimeZone};
 use symbolon_protocol::{Amount, amount::CREDIT, content::Scheme};
 
 /// Bytes in a GiB: what storage prices are for.
@@ -253,77 +254,30 @@ pub(crate) fn cells(text: &str) -> Result<(u64, u64), String> {
     if first < end { Ok((first, end)) } else { Err("the range is empty".into()) }
 }
 
-/// Reads `2026-12-31`, `2026-12-31T18:00Z`, or a duration from now.
+/// What a date without a clock looks like.
+const DATE: &str = "2026-12-31";
+
+/// Reads `2026-12-31`, `2026-12-31T18:00Z`, `2026-12-31 18:00+02:00`, or a duration from now.
 pub(crate) fn when(text: &str) -> Result<When, String> {
     let problem = || "a time looks like 30d, 2026-12-31 or 2026-12-31T18:00Z".to_owned();
     if let Ok(ms) = duration(text) {
         return Ok(When::After(ms));
     }
-    let (date, time) = text.trim().split_once(['T', ' ']).unwrap_or((text.trim(), "00:00Z"));
-    let fields = |text: &str, by: char| -> Option<Vec<u64>> {
-        text.split(by).map(|field| field.parse().ok()).collect()
+    let day = |date: civil::Date| date.to_zoned(TimeZone::UTC).map(|day| day.timestamp());
+    // Without a clock it is the day's beginning; with one, it says how far that clock is from UTC.
+    let time = match text.trim().parse::<civil::Date>() {
+        Ok(date) if text.trim().len() == DATE.len() => day(date),
+        _ => text.trim().parse::<Timestamp>(),
     };
-    let date = fields(date, '-').ok_or_else(problem)?;
-    let time = fields(time.strip_suffix('Z').ok_or_else(problem)?, ':').ok_or_else(problem)?;
-    let (&[year, month, day], [hour, minute, rest @ ..]) = (&date[..], &time[..]) else {
-        return Err(problem());
-    };
-    let second = match rest {
-        [] => 0,
-        [second] => *second,
-        _ => return Err(problem()),
-    };
-    let in_range = (1970..10_000).contains(&year)
-        && (1..=12).contains(&month)
-        && (1..=days_in(year, month)).contains(&day)
-        && *hour < 24
-        && *minute < 60
-        && second < 60;
-    if !in_range {
-        return Err(problem());
-    }
-    let seconds = days_before(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
-    Ok(When::At(seconds * 1000))
-}
-
-fn leap(year: u64) -> bool {
-    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-}
-
-fn days_in(year: u64, month: u64) -> u64 {
-    match month {
-        4 | 6 | 9 | 11 => 30,
-        2 => 28 + u64::from(leap(year)),
-        _ => 31,
-    }
-}
-
-/// Days from 1970-01-01 to a date not before it.
-fn days_before(year: u64, month: u64, day: u64) -> u64 {
-    let years: u64 = (1970..year).map(|year| 365 + u64::from(leap(year))).sum();
-    let months: u64 = (1..month).map(|month| days_in(year, month)).sum();
-    years + months + day - 1
+    let ms = time.map_err(|_| problem())?.as_millisecond();
+    u64::try_from(ms).map(When::At).map_err(|_| "that is before 1970".into())
 }
 
 /// A time as `2026-11-22 17:34:48Z`.
 pub(crate) fn show_time(ms: u64) -> String {
-    let seconds = ms / 1000;
-    let (mut days, clock) = (seconds / 86_400, seconds % 86_400);
-    if days > 2_932_896 {
-        return "never".into(); // Past the year 9999.
-    }
-    let mut year = 1970;
-    while days >= 365 + u64::from(leap(year)) {
-        days -= 365 + u64::from(leap(year));
-        year += 1;
-    }
-    let mut month = 1;
-    while days >= days_in(year, month) {
-        days -= days_in(year, month);
-        month += 1;
-    }
-    let (hour, minute, second) = (clock / 3600, clock / 60 % 60, clock % 60);
-    format!("{year:04}-{month:02}-{:02} {hour:02}:{minute:02}:{second:02}Z", days + 1)
+    // Past the year 9999 there is no date.
+    let time = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    time.map_or_else(|| "never".into(), |time| time.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
 }
 
 /// A size with its unit: `15241 B`, `1.4 MiB`.
@@ -505,5 +459,22 @@ mod tests {
             assert!(when(text).is_err(), "{text}");
         }
         assert!(when("2028-02-29").is_ok());
+        // The clocks of three places, at one moment; and none, where that could be meant otherwise.
+        for text in [
+            "2026-12-31T18:00Z",
+            "2026-12-31 18:00Z",
+            "2026-12-31T20:00+02:00",
+            "2026-12-31T12:30-05:30",
+        ] {
+            assert_eq!(when(text), Ok(When::At(1_798_740_000_000)), "{text}");
+        }
+        assert_eq!(show_time(1_798_740_000_000), "2026-12-31 18:00:00Z");
+        for text in
+            ["1969-12-31", "2026-12-31 18:00", "20261231T18", "10000-01-01", "-002026-01-01"]
+        {
+            assert!(when(text).is_err(), "{text}");
+        }
+        assert_eq!(show_time(253_402_128_000_000), "9999-12-30 00:00:00Z");
+        assert_eq!(show_time(253_402_300_800_000), "never");
     }
 }

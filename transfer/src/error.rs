@@ -14,7 +14,7 @@ use symbolon_protocol::{
 };
 use thiserror::Error;
 
-use crate::nodes::PAGE;
+use crate::NODES_PAGE;
 
 /// Why something was not so, by whoever found it out: an error of a rule, or words.
 pub type Reason = Box<dyn Error + Send + Sync>;
@@ -117,7 +117,7 @@ pub enum TransferError {
         bytes: u64,
     },
     /// No node at all.
-    #[error("no storage node can be reached; the ledger knows {}{known}", if *known < PAGE { "" } else { "at least " })]
+    #[error("no storage node can be reached; the ledger knows {}{known}", if *known < NODES_PAGE { "" } else { "at least " })]
     NoNodes {
         /// How many the ledger knows; of many, how many were looked at.
         known: usize,

@@ -49,6 +49,9 @@ pub use owner::{Owner, VALID_BLOCKS, transaction_id};
 
 use crate::{buffers::Buffers, chain::ChainSeen, met::Acquaintance, peers::Peers, survey::Survey};
 
+/// Nodes that are listed at once to choose from: where the ledger has no more, these are all of them.
+pub(crate) const NODES_PAGE: usize = 128;
+
 /// What this crate keeps behind a lock is whole whatever happened to whoever held it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

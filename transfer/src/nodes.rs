@@ -8,10 +8,7 @@ use symbolon_protocol::{
     ledger::rows::{Node, Nodes, Table},
 };
 
-use crate::{Network, error::TransferError};
-
-/// Rows in a page of nodes to choose from: where the ledger has no more, a page is all of them.
-pub(crate) const PAGE: usize = 128;
+use crate::{NODES_PAGE, Network, error::TransferError};
 
 /// Nodes to choose from.
 #[derive(Debug)]
@@ -57,7 +54,7 @@ impl Network {
     ) -> Result<Choice, TransferError> {
         if !self.met().are_many() {
             let page = self.page(None).await?;
-            if page.len() < PAGE {
+            if page.len() < NODES_PAGE {
                 return Ok(Choice { drawn: page.len(), nodes: page });
             }
             self.met().found_many(true);
@@ -66,10 +63,10 @@ impl Network {
         let met = self.met().some(draw);
         let (mut nodes, rows) =
             tokio::try_join!(self.page(Some(&start)), self.rows_of(Nodes, &met))?;
-        if nodes.len() < PAGE {
+        if nodes.len() < NODES_PAGE {
             // The table ended: it goes on from its beginning.
             let first = self.page(None).await?;
-            self.met().found_many(first.len() == PAGE);
+            self.met().found_many(first.len() == NODES_PAGE);
             nodes.extend(first);
         }
         let mut seen = BTreeSet::new();
@@ -82,7 +79,7 @@ impl Network {
     }
 
     async fn page(&self, after: Option<&[u8]>) -> Result<Vec<NodeView>, TransferError> {
-        let rows = self.ledger().scan(Nodes, &[], after, PAGE).await?;
+        let rows = self.ledger().scan(Nodes, &[], after, NODES_PAGE).await?;
         Ok(rows.into_iter().filter_map(parsed).collect())
     }
 }
@@ -153,7 +150,11 @@ mod tests {
             let some = network.some_nodes(draw).await.unwrap();
             let ids = all(&some);
             assert_eq!(ids.len(), some.nodes.len(), "a node is listed twice");
-            assert!((PAGE..2 * PAGE).contains(&some.drawn), "{} were drawn", some.drawn);
+            assert!(
+                (NODES_PAGE..2 * NODES_PAGE).contains(&some.drawn),
+                "{} were drawn",
+                some.drawn
+            );
             assert!(ids.contains(&met) && network.met().are_many());
             assert!(some.nodes.len() <= some.drawn + 1, "one was met");
             seen.extend(ids);

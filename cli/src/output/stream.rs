@@ -63,7 +63,8 @@ impl Output {
 impl Stream<'_> {
     /// Begins a JSON document that has one list.
     pub(crate) fn begin_list(&mut self, name: &str) {
-        self.text.push_str(&format!("{{\"{name}\":["));
+        let name = Value::from(name);
+        self.text.push_str(&format!("{{{name}:["));
     }
 
     /// The next item of the list.
