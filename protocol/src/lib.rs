@@ -9,7 +9,7 @@
 //! - [`custody`]: keys held by strangers, released against a receipt;
 //! - [`ledger`]: money, deals, epochs, listings and orders as `validate` and `apply`;
 //! - [`names`]: the index of an owner's names as it lies on the network;
-//! - [`session`]: upload and download as pure procedures; [`wire`]: the messages between parties.
+//! - [`session`]: upload and reading as pure procedures; [`wire`]: the messages between parties.
 //!
 //! One file, all the way:
 //!

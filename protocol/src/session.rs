@@ -1,11 +1,13 @@
-//! Upload and download as pure procedures: what to do next, decided without a socket, disk or clock.
+//! Upload and reading as pure procedures: what to do next, decided without a socket, disk or clock.
 //!
 //! The contract is the same for every session. The driver calls `handle(now_ms, input)` once for each
 //! thing that happened, then takes outputs with `poll()` until there are none, carries them out, and
 //! calls `handle` again when one of them ends or when `deadline()` passes. A session never waits and
-//! never fails silently: it ends with exactly one final output.
+//! never fails silently: it ends with exactly one final output. A session that reads is lent, with each
+//! input, what is known of the nodes: their [`standing`](standing::Standing) outlives it.
 
-pub mod download;
+pub mod read;
+pub mod standing;
 pub mod upload;
 
 use crate::{choice, wire::storage::RefusalCode};

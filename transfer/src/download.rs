@@ -7,16 +7,17 @@
 mod slices;
 mod spans;
 
-use std::{collections::BTreeSet, ops::Range};
+use std::ops::Range;
 
 use bytes::Bytes;
 use symbolon_protocol::{
     content::{ContentError, SegmentCoder, SegmentLayout},
-    id::{Hash, NodeId},
+    id::Hash,
     limits::SLICE_BYTES,
     session::{
         NodeFault,
-        download::{Download, Input, Output},
+        read::{Input, Output, Read},
+        standing::Standing,
     },
 };
 use tokio::sync::mpsc;
@@ -96,10 +97,10 @@ impl Network {
         let (outbox, inbox) = mpsc::channel(1);
         let (network, progress) = (self.clone(), progress.clone());
         let task = tokio::spawn(async move {
-            // Who failed in one segment is asked last in the next ones.
-            let mut suspects = BTreeSet::new();
+            // What one segment has shown of nodes, the next ones know.
+            let mut standing = Standing::default();
             for span in spans {
-                let read = network.read_span(&reading, span, &mut suspects, &outbox, &progress);
+                let read = network.read_span(&reading, span, &mut standing, &outbox, &progress);
                 if let Err(error) = read.await {
                     let error = network.over_or(error, reading.key.deal(span.segment)).await;
                     // A reader that has gone wants no error.
@@ -115,7 +116,7 @@ impl Network {
         &self,
         reading: &Reading,
         span: Span,
-        suspects: &mut BTreeSet<NodeId>,
+        standing: &mut Standing,
         outbox: &mpsc::Sender<Result<Group, TransferError>>,
         progress: &Progress,
     ) -> Result<(), TransferError> {
@@ -125,9 +126,9 @@ impl Network {
         let mut slices = Slices::new(self, opened, reading);
         let shards = slices.connectable();
         let (window, most) = windows(required);
-        let session = Download::new(required, shards, (span.first, span.end), window);
-        let mut session = session.growing_to(most).suspecting(suspects);
-        session.handle(self.host().ticks_ms(), Input::Start);
+        let session = Read::groups(required, shards, (span.first, span.end), window);
+        let mut session = session.growing_to(most);
+        session.handle(standing, self.host().ticks_ms(), Input::Start);
         loop {
             while let Some(output) = session.poll() {
                 match output {
@@ -136,7 +137,6 @@ impl Network {
                     Output::Ready { slice, indexes } => slices.decode(slice, &indexes),
                     Output::Complete => {
                         tell_faults(&session, progress);
-                        suspects.extend(session.faults().map(|(_, node, _)| node));
                         return Ok(());
                     }
                     Output::Short { usable, required, faults } => {
@@ -158,20 +158,21 @@ impl Network {
                 () = self.sleep_until(session.deadline()) => Some(Input::Tick),
             };
             if let Some(input) = input {
-                session.handle(self.host().ticks_ms(), input);
+                session.handle(standing, self.host().ticks_ms(), input);
             }
             while let Some(group) = slices.deliverable(span.first) {
                 let slice = group.first_stripe / SLICE_STRIPES;
                 if outbox.send(Ok(group)).await.is_err() {
                     return Ok(());
                 }
-                session.handle(self.host().ticks_ms(), Input::Consumed { slice });
+                let now_ms = self.host().ticks_ms();
+                session.handle(standing, now_ms, Input::Consumed { slice });
             }
         }
     }
 }
 
-fn tell_faults(session: &Download, progress: &Progress) {
+fn tell_faults(session: &Read, progress: &Progress) {
     for (index, node, fault) in session.faults() {
         let name = node.to_string();
         progress.step(Step::Fault { node, index, fault });

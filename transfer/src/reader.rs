@@ -5,7 +5,7 @@
 //! asks for more and more cells ahead, up to a mebibyte. Every byte is verified before it is given out.
 
 mod cells;
-mod race;
+mod one;
 
 use std::{
     collections::VecDeque,

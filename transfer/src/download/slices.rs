@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::Range};
 use bytes::Bytes;
 use symbolon_protocol::{
     id::NodeId,
-    session::{NodeFault, download::Input},
+    session::{NodeFault, read::Input},
 };
 use tokio::{sync::mpsc, task::AbortHandle};
 

@@ -1,9 +1,7 @@
-//! One data cell at a time: from the node that keeps it when that node does well, from others when not.
+//! The data cells of one object, each opened on its own, and what they share.
 //!
-//! A cell that is wanted is asked of one node, in one request. When the node fails, lies, or has not
-//! answered for a while, the cells of the same stripe are asked of as many others as give it back, and
-//! whichever way is complete first wins. What was learnt is kept: deal and nodes of a segment are asked
-//! of the ledger once, and a node that failed is not asked first again.
+//! What was learnt is kept: a segment's deal and nodes are asked of the ledger once, and what one cell has shown of the
+//! nodes, the next ones know.
 
 use std::{
     collections::BTreeMap,
@@ -17,11 +15,11 @@ use bytes::Bytes;
 use symbolon_protocol::{
     content::{Layout, StripeLayout},
     id::NodeId,
-    session::NodeFault,
+    session::{NodeFault, standing::Standing},
 };
 use tokio::sync::OnceCell;
 
-use super::{ReadFault, race::Race};
+use super::{ReadFault, one::OneCell};
 use crate::{
     Network,
     error::TransferError,
@@ -30,19 +28,6 @@ use crate::{
     reading::Reading,
     segment::Segment,
 };
-
-/// How long one node is waited for before others are asked too, in milliseconds: at first, and the
-/// least and the most of what follows from how long answers take.
-const HEDGE_MS: u64 = 500;
-const HEDGE_MS_MIN: u64 = 100;
-const HEDGE_MS_MAX: u64 = 2_000;
-
-/// An answer takes this many times as long as usual before others are asked.
-const HEDGE_TIMES: u64 = 4;
-
-/// For how long a node that was away or slow is not asked first, in milliseconds. One that sent wrong
-/// bytes is not asked first again.
-const SHUN_MS: u64 = 30_000;
 
 /// Segments whose deal and nodes are remembered: some kilobytes each.
 const SEGMENTS_MAX: usize = 64;
@@ -63,11 +48,10 @@ pub(super) struct Cells {
     layout: Layout,
     progress: Progress,
     segments: Mutex<BTreeMap<u32, Arc<OnceCell<Segment>>>>,
-    shunned: Mutex<BTreeMap<NodeId, u64>>,
+    pub(super) standing: Mutex<Standing>,
     faults: Mutex<Vec<ReadFault>>,
-    pub(super) node_requests: AtomicU64,
+    node_requests: AtomicU64,
     ledger_requests: AtomicU64,
-    usual_ms: AtomicU64,
     /// Whether the file's last cell was opened, which is sealed together with the file's length.
     ended: AtomicBool,
 }
@@ -95,11 +79,10 @@ impl Cells {
             layout,
             progress: progress.clone(),
             segments: Mutex::default(),
-            shunned: Mutex::default(),
+            standing: Mutex::default(),
             faults: Mutex::default(),
             node_requests: AtomicU64::new(0),
             ledger_requests: AtomicU64::new(0),
-            usual_ms: AtomicU64::new(0),
             ended: AtomicBool::new(false),
         }
     }
@@ -159,7 +142,7 @@ impl Cells {
             segments.entry(place.segment).or_default().clone()
         };
         let segment = slot.get_or_try_init(|| self.segment(place.segment)).await?;
-        let mut plain = Race::new(self, segment, place).run().await?;
+        let mut plain = OneCell::new(self, segment, place).read().await?;
         if number == self.last() {
             self.ended.store(true, Ordering::Relaxed);
         }
@@ -175,37 +158,17 @@ impl Cells {
         self.network.open_segment(&self.reading, number, asks).await
     }
 
-    pub(super) fn is_shunned(&self, node: &NodeId) -> bool {
-        let now_ms = self.network.host().ticks_ms();
-        lock(&self.shunned).get(node).is_some_and(|until_ms| now_ms < *until_ms)
+    pub(super) fn count_request(&self) {
+        self.node_requests.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn note_fault(&self, node: NodeId, index: u8, fault: NodeFault) {
-        let until_ms = match fault {
-            NodeFault::Corrupt => u64::MAX,
-            _ => self.network.host().ticks_ms() + SHUN_MS,
-        };
-        lock(&self.shunned).insert(node, until_ms);
         let heard = ReadFault { node, index, fault };
         let mut faults = lock(&self.faults);
         if !faults.contains(&heard) {
             faults.push(heard);
             drop(faults);
             self.progress.step(Step::Fault { node, index, fault });
-        }
-    }
-
-    pub(super) fn note_time(&self, took_ms: u64) {
-        // A running mean over about eight answers; a lost update between two of them does no harm.
-        let usual = self.usual_ms.load(Ordering::Relaxed);
-        let next = if usual == 0 { took_ms } else { (usual * 7 + took_ms) / 8 };
-        self.usual_ms.store(next.max(1), Ordering::Relaxed);
-    }
-
-    pub(super) fn hedge_ms(&self) -> u64 {
-        match self.usual_ms.load(Ordering::Relaxed) {
-            0 => HEDGE_MS,
-            usual => (usual * HEDGE_TIMES).clamp(HEDGE_MS_MIN, HEDGE_MS_MAX),
         }
     }
 }
