@@ -1,13 +1,10 @@
 //! What every verb works with: the home, the identity, the ledger, and a client made of them.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
-use symbolon_client::{Client, Setup};
+use symbolon_client::{Client, ConnectOptions, Devices, calling_endpoint};
 use symbolon_ledger::{Ledger, LedgerTicket, Remote, TicketError};
-use symbolon_net::{BindOptions, Congestion, Endpoint, Host};
+use symbolon_net::{Congestion, Endpoint, Host};
 use symbolon_protocol::{
     Amount,
     identity::Identity,
@@ -127,14 +124,7 @@ impl Context {
         ticket: &LedgerTicket,
         secret: [u8; 32],
     ) -> Result<Endpoint, Error> {
-        let mut options = BindOptions::new(secret);
-        options.accept = Vec::new();
-        options.relays = relays(ticket);
-        options.congestion = congestion(self.congestion, is_local(ticket));
-        if !is_local(ticket) {
-            options.listen = vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))];
-        }
-        Ok(Endpoint::iroh(options).await?)
+        Ok(calling_endpoint(ticket, secret, self.congestion).await?)
     }
 
     /// The ledger and an endpoint, for what needs no identity.
@@ -205,11 +195,13 @@ impl Context {
     /// A client of the chosen identity that was opened before. Nothing is sent.
     pub(crate) async fn client_of(&self, identity: Identity) -> Result<Client, Error> {
         let (name, ticket) = (self.name()?, self.ticket()?);
-        let endpoint = self.endpoint(&ticket, identity.access_key().to_bytes()).await?;
-        let ledger = Self::reach(&ticket, &endpoint);
-        let dir = self.home.identity(&name)?;
-        let host = self.host.clone();
-        Ok(Client::new(Setup { identity, ledger, endpoint, host, dir })?)
+        let options = ConnectOptions {
+            host: self.host.clone(),
+            congestion: self.congestion,
+            // A person is asked before publishing costs anything: see `names`.
+            devices: Devices::ByHand,
+        };
+        Ok(Client::prepare(&ticket, identity, self.home.identity(&name)?, options).await?)
     }
 
     /// The ledger of a ticket, called through an endpoint. Nothing is sent before the first question.
@@ -288,24 +280,6 @@ pub(crate) async fn close(client: Client) {
 /// Ends an endpoint's connections.
 pub(crate) async fn hang_up(endpoint: Endpoint) {
     drop(tokio::time::timeout(GOODBYE, endpoint.close()).await);
-}
-
-/// How much an endpoint lets be on its way: on one machine no packet is lost, and CUBIC costs less.
-pub(crate) fn congestion(said: Option<Congestion>, is_local: bool) -> Congestion {
-    said.unwrap_or(if is_local { Congestion::Cubic } else { Congestion::Bbr3 })
-}
-
-/// Whether a ledger can only be used on this machine.
-pub(crate) fn is_local(ticket: &LedgerTicket) -> bool {
-    let mut sockets = ticket.address.sockets().peekable();
-    let is_named = ticket.address.names().next().is_some();
-    !is_named && sockets.peek().is_some() && sockets.all(|socket| socket.ip().is_loopback())
-}
-
-/// The relays that a ledger's addresses name: those who use it need them too.
-pub(crate) fn relays(ticket: &LedgerTicket) -> Vec<String> {
-    let is_url = |text: &&String| text.starts_with("https://") || text.starts_with("http://");
-    ticket.address.addresses.iter().filter(is_url).cloned().collect()
 }
 
 /// How long a ledger may take to answer for the first time.

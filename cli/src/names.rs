@@ -83,12 +83,12 @@ pub(crate) async fn catch_up_soon(client: &Client, out: &Output) {
 /// another device let the bytes go at the same moment; `lost` are names of which it was known before.
 pub(crate) async fn publish_given(
     client: Client,
-    name: &[u8],
+    name: &Name,
     lost: &[Name],
     out: &Output,
 ) -> Result<(), Error> {
     publish(&client, Pay::Ask, out).await;
-    let gone = client.lost(name);
+    let gone = client.lost(name).await;
     context::close(client).await;
     match gone?.into_iter().find(|name| !lost.contains(name)) {
         None => Ok(()),
@@ -105,7 +105,7 @@ pub(crate) async fn publish_and_close(client: Client, pay: Pay, out: &Output) ->
 
 /// Publishes what this verb changed; what that cost.
 pub(crate) async fn publish(client: &Client, pay: Pay, out: &Output) -> Amount {
-    if client.unpublished().is_ok_and(|rows| rows == 0) {
+    if client.unpublished().await.is_ok_and(|rows| rows == 0) {
         return Amount::ZERO;
     }
     // Who stopped a command does not want to wait for long; what is not told now is told by the next one.

@@ -258,7 +258,8 @@ async fn endpoint(
     options.announce.clone_from(&network.announce);
     options.relays.clone_from(&network.relay);
     options.accept = vec![alpn];
-    options.congestion = context::congestion(network.congestion, address.ip().is_loopback());
+    let usual = Congestion::usual(address.ip().is_loopback());
+    options.congestion = network.congestion.unwrap_or(usual);
     Ok(Endpoint::iroh(options).await?)
 }
 

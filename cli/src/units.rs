@@ -3,6 +3,7 @@
 use std::fmt;
 
 use jiff::{Timestamp, civil, tz::TimeZone};
+use symbolon_client::usual_epochs;
 use symbolon_protocol::{Amount, amount::CREDIT, content::Scheme};
 
 /// Bytes in a GiB: what storage prices are for.
@@ -33,16 +34,9 @@ impl Term {
     }
 }
 
-/// For how long something is stored when nothing is said.
-pub(crate) const USUAL_TERM: Term = Term::Time(30 * DAY_MS);
-
-/// For how many epochs something is to be stored, and how many of these must be left of what is stored
-/// already. A term that was asked for is kept to within a tenth; what is usual, to within a half: else what
-/// is put every day would be sent every day.
+/// For how many epochs something is to be stored, and how many of these must be left of what is stored already.
 pub(crate) fn epochs(asked: Option<Term>, epoch_ms: u64) -> (u64, u64) {
-    let epochs = asked.unwrap_or(USUAL_TERM).epochs(epoch_ms);
-    let short = epochs / if asked.is_some() { 10 } else { 2 };
-    (epochs, epochs - short)
+    usual_epochs(asked.map(|term| term.epochs(epoch_ms)), epoch_ms)
 }
 
 /// A storage price as an operator says it.

@@ -11,7 +11,7 @@ use symbolon_protocol::{
 };
 
 use crate::{
-    Client,
+    Client, Local,
     error::ClientError,
     get::{Readable, Resolved},
 };
@@ -34,7 +34,9 @@ impl Client {
     /// What reading begins with: the deal of the first segment that is read, and connections to nodes that may
     /// keep it.
     pub async fn ahead_of_get(&self, what: &Readable) {
-        let Ok((deal, order)) = self.first_deal(what) else { return };
+        let what = what.clone();
+        let first = self.local(move |local| local.first_deal(&what)).await;
+        let Ok((deal, order)) = first else { return };
         self.network().greet_likely_for(&deal);
         let order = async {
             match order {
@@ -46,15 +48,6 @@ impl Client {
         if let Some(error) = deal.err().map(Into::into).or(order.err().map(Into::into)) {
             missed("get", &error);
         }
-    }
-
-    /// The first deal that is read of a file, as far as this machine knows it, and the order it was bought with.
-    fn first_deal(&self, what: &Readable) -> Result<(DealId, Option<OrderId>), ClientError> {
-        let Resolved { reading, order, place: (first, _), .. } = self.resolve_here(what)?;
-        let full = Layout::full_segment(reading.manifest.scheme, 0);
-        let full = full.map_err(|error| ClientError::Internal(error.to_string()))?;
-        let segment = u32::try_from(first / full.plain_length).unwrap_or(u32::MAX);
-        Ok((reading.key.deal(segment), order))
     }
 
     /// What buying begins with: the listing, whether it was bought before, and the balance.
@@ -84,5 +77,16 @@ impl Client {
             Ok(places) => self.network().peers().greet(places.into_iter().flatten().collect()),
             Err(error) => missed("release", &error.into()),
         }
+    }
+}
+
+impl Local {
+    /// The first deal that is read of a file, as far as this machine knows it, and the order it was bought with.
+    fn first_deal(&self, what: &Readable) -> Result<(DealId, Option<OrderId>), ClientError> {
+        let Resolved { reading, order, place: (first, _), .. } = self.resolve_here(what)?;
+        let full = Layout::full_segment(reading.manifest.scheme, 0);
+        let full = full.map_err(|error| ClientError::Internal(error.to_string()))?;
+        let segment = u32::try_from(first / full.plain_length).unwrap_or(u32::MAX);
+        Ok((reading.key.deal(segment), order))
     }
 }

@@ -24,7 +24,7 @@ use symbolon_transfer::Reason;
 use tokio::task::JoinSet;
 
 use crate::{
-    Client,
+    Client, Local,
     catalog::{PurchaseEntry, Purchases},
     error::ClientError,
     progress::{Awaited, Progress, Step, Wait},
@@ -113,6 +113,15 @@ impl Client {
         price_max: Amount,
         progress: &Progress,
     ) -> Result<BuyReport, ClientError> {
+        self.changing(progress, self.buy_here(id, price_max, progress)).await
+    }
+
+    async fn buy_here(
+        &self,
+        id: &ListingId,
+        price_max: Amount,
+        progress: &Progress,
+    ) -> Result<BuyReport, ClientError> {
         let listing = self.listing_lately(id).await?;
         let (mut entry, mut outcome) = self.purchase(id, &listing, price_max, progress).await?;
         if let Some(token) = &entry.token {
@@ -136,7 +145,8 @@ impl Client {
         let (collected, sale) = tokio::join!(collecting, self.ledger().sale(&entry.order));
         let (key, order, custodians) = match collected {
             Err(ClientError::OrderRefunded(order)) => {
-                self.forget_purchase(&entry)?;
+                let listing = entry.listing;
+                self.local(move |local| local.forget_purchase(&listing)).await?;
                 return Err(ClientError::OrderRefunded(order));
             }
             collected => collected?,
@@ -151,8 +161,13 @@ impl Client {
         entry.token = Some(token.to_text());
         entry.custodians.clone_from(&custodians);
         entry.until_ms = order.access_until_ms;
-        self.write_purchase(&entry)?;
-        self.remember_grant(&format!("bought: {}", entry.title), &token)?;
+        let (label, granted) = (format!("bought: {}", entry.title), token.clone());
+        let row = entry.clone();
+        let remember = move |local: &Local| {
+            local.write_purchase(&row)?;
+            local.remember_grant(&label, &granted)
+        };
+        self.local(remember).await?;
         Ok(BuyReport {
             order: entry.order,
             listing: *id,
@@ -172,7 +187,9 @@ impl Client {
         progress: &Progress,
     ) -> Result<(PurchaseEntry, BuyOutcome), ClientError> {
         let now_ms = self.recent_clock().await?.now_ms;
-        if let Some(entry) = self.catalog().row(Purchases, &id.0)? {
+        let listed = *id;
+        let known = self.local(move |local| local.catalog().row(Purchases, &listed.0)).await?;
+        if let Some(entry) = known {
             let row = self.ledger().row_lately(Orders, &entry.order).await?;
             if row.is_some_and(|row| is_good(&row, now_ms)) {
                 return Ok((entry, BuyOutcome::Bought));
@@ -191,7 +208,8 @@ impl Client {
         if let Some(placed) = placed {
             // Another device has paid for it.
             entry.price = placed.amount;
-            self.write_purchase(&entry)?;
+            let row = entry.clone();
+            self.local(move |local| local.write_purchase(&row)).await?;
             return Ok((entry, BuyOutcome::Bought));
         }
         if listing.state == ListingState::Ended {
@@ -207,7 +225,8 @@ impl Client {
         }
         let checking = self.check_goods(id, listing, progress);
         tokio::join!(checking, self.ahead_of_release(listing)).0?;
-        self.write_purchase(&entry)?;
+        let row = entry.clone();
+        self.local(move |local| local.write_purchase(&row)).await?;
         Ok((entry, BuyOutcome::Bought))
     }
 
@@ -228,17 +247,10 @@ impl Client {
         unreachable!("each attempt before was paid for, and refunded or used up")
     }
 
-    fn write_purchase(&self, entry: &PurchaseEntry) -> Result<(), ClientError> {
-        self.catalog().put(Purchases, &entry.listing.0, entry)
-    }
-
     /// Whether this identity has begun to buy a listing: the order is written down.
-    pub fn has_bought(&self, id: &ListingId) -> Result<bool, ClientError> {
-        Ok(self.catalog().row(Purchases, &id.0)?.is_some())
-    }
-
-    fn forget_purchase(&self, entry: &PurchaseEntry) -> Result<(), ClientError> {
-        self.catalog().remove(Purchases, &entry.listing.0)
+    pub async fn has_bought(&self, id: &ListingId) -> Result<bool, ClientError> {
+        let id = *id;
+        self.read(move |local| local.has_bought(&id)).await
     }
 
     async fn place_order(
@@ -385,13 +397,6 @@ impl Client {
         Ok((order, releases, faults))
     }
 
-    /// The custodians whose releases made the key of an order.
-    pub(crate) fn purchase_custodians(&self, order: &OrderId) -> Result<Vec<u8>, ClientError> {
-        let purchases = self.catalog().rows(Purchases)?;
-        let found = purchases.into_iter().find(|entry| entry.order == *order);
-        Ok(found.map(|entry| entry.custodians).unwrap_or_default())
-    }
-
     /// Orders this account made or received, newest first.
     pub async fn orders(&self) -> Result<Vec<OrderView>, ClientError> {
         let keys = self.scan_all(OrdersOf, &self.me().0).await?;
@@ -418,5 +423,26 @@ impl Client {
             .collect();
         views.sort_by_key(|view| std::cmp::Reverse((view.ordered_ms, view.id)));
         Ok(views)
+    }
+}
+
+impl Local {
+    fn write_purchase(&self, entry: &PurchaseEntry) -> Result<(), ClientError> {
+        self.catalog().put(Purchases, &entry.listing.0, entry)
+    }
+
+    pub(crate) fn has_bought(&self, id: &ListingId) -> Result<bool, ClientError> {
+        Ok(self.catalog().row(Purchases, &id.0)?.is_some())
+    }
+
+    fn forget_purchase(&self, listing: &ListingId) -> Result<(), ClientError> {
+        self.catalog().remove(Purchases, &listing.0)
+    }
+
+    /// The custodians whose releases made the key of an order.
+    pub(crate) fn purchase_custodians(&self, order: &OrderId) -> Result<Vec<u8>, ClientError> {
+        let purchases = self.catalog().rows(Purchases)?;
+        let found = purchases.into_iter().find(|entry| entry.order == *order);
+        Ok(found.map(|entry| entry.custodians).unwrap_or_default())
     }
 }

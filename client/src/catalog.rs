@@ -28,7 +28,7 @@ use symbolon_store::{Catalog as Rows, CatalogChange, CatalogError, CatalogReader
 use zeroize::Zeroizing;
 
 use crate::error::ClientError;
-pub(crate) use published::{Extent, Taken, Unpublished};
+pub(crate) use published::{Extent, Published, Taken, Unpublished};
 pub(crate) use sums::{FolderSums, Watch};
 use sums::{Sums, TermEntry, UsedEntry, WatchedEntry};
 

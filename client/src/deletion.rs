@@ -33,7 +33,7 @@ impl Client {
             let place = [receipt.deal.0.as_slice(), &[receipt.index]].concat();
             batch.put(Receipts, &place, receipt);
         }
-        self.catalog().write(&batch)?;
+        self.local(move |local| local.catalog().write(&batch)).await?;
         Ok(deletion)
     }
 }

@@ -94,6 +94,14 @@ pub enum ClientError {
         /// The file.
         path: PathBuf,
     },
+    /// A reader gave another number of bytes than was said.
+    #[error("{} did not give the {said} bytes that it was said to have", path.display())]
+    SourceLength {
+        /// What the reader is called.
+        path: PathBuf,
+        /// How many bytes were said.
+        said: u64,
+    },
     /// All of a folder here would go, because nothing is stored there.
     #[error("nothing is stored as {name:?}: that would delete all that is here")]
     NothingStored {
@@ -223,6 +231,12 @@ pub enum ClientError {
         /// Those there are.
         kept: Vec<u64>,
     },
+    /// The ledger is silent.
+    #[error("the ledger did not answer in {} seconds", after_ms / 1_000)]
+    NoAnswer {
+        /// How long it was waited for, in milliseconds.
+        after_ms: u64,
+    },
     /// Too few custodians released.
     #[error("{released} of the {needed} custodians needed released the key{}", told(faults))]
     NotEnoughCustodians {
@@ -262,6 +276,7 @@ impl ClientError {
                 ErrorKind::BalanceTooLow
             }
             Self::CostTooHigh { .. }
+            | Self::SourceLength { .. }
             | Self::Usage(_)
             | Self::OutOfRange(_)
             | Self::EndsEarly { .. }
@@ -286,7 +301,7 @@ impl ClientError {
             | Self::UploadLapsed { .. }
             | Self::NothingStored { .. } => ErrorKind::NotFound,
             Self::NotEnoughCustodians { .. } => ErrorKind::NotEnough,
-            Self::Ledger(_) => ErrorKind::Unreachable,
+            Self::Ledger(_) | Self::NoAnswer { .. } => ErrorKind::Unreachable,
             Self::Transfer(error) => kind_of(error),
             Self::Locked { .. } => ErrorKind::Locked,
             Self::Index(_) | Self::Internal(_) => ErrorKind::Internal,

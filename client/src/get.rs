@@ -1,4 +1,4 @@
-//! Get: groups become a file, standard output or memory.
+//! Get: groups become a file, or go to a writer or into memory.
 
 mod kept;
 mod note;
@@ -10,9 +10,10 @@ mod short;
 mod target;
 
 use std::{
-    fs::File,
+    fmt, io,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use symbolon_protocol::{
@@ -24,12 +25,14 @@ use symbolon_protocol::{
         transaction::Action,
     },
 };
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use crate::{
     Client, ReadFault,
     download::{LeavesWanted, clip, is_for_cells, spans},
     error::ClientError,
     lock,
+    names::Name,
     progress::{Progress, Step},
     upload::Replace,
 };
@@ -40,25 +43,82 @@ pub(crate) use target::{is_special, may_be_replaced};
 /// What is read.
 #[derive(Clone, Debug)]
 pub enum Readable {
-    /// An own file, by the bytes of its name.
-    Name(Vec<u8>),
-    /// A version of an own file: the bytes of its name, and its number.
-    Version(Vec<u8>, u64),
+    /// An own file.
+    Name(Name),
+    /// A version of an own file, by its number.
+    Version(Name, u64),
     /// What a grant is for.
     Token(Box<GrantToken>),
 }
 
+impl From<Name> for Readable {
+    fn from(name: Name) -> Self {
+        Self::Name(name)
+    }
+}
+
+impl From<&Name> for Readable {
+    fn from(name: &Name) -> Self {
+        Self::Name(name.clone())
+    }
+}
+
+impl From<GrantToken> for Readable {
+    fn from(token: GrantToken) -> Self {
+        Self::Token(Box::new(token))
+    }
+}
+
 /// Where it goes.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Sink {
     /// A file. Where a pipe or terminal lies it is written into, and no other device is touched.
     File(PathBuf),
-    /// An open pipe or terminal, and its path.
-    Stream(Arc<File>, PathBuf),
-    /// Standard output.
-    Stdout,
     /// The report.
     Memory,
+    /// A writer, as the bytes come.
+    Writer(Outgoing),
+}
+
+/// A writer that is written to: see [`Sink::writer`].
+pub struct Outgoing {
+    name: PathBuf,
+    /// The lock is never taken: it lets what is `Send` be shared.
+    writer: Mutex<Pin<Box<dyn AsyncWrite + Send>>>,
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Sink {
+    /// A writer, which is flushed in the end and not shut down. Errors call it `name`. It gets no byte that was not
+    /// checked.
+    pub fn writer(name: impl Into<PathBuf>, writer: impl AsyncWrite + Send + 'static) -> Self {
+        Self::Writer(Outgoing { name: name.into(), writer: Mutex::new(Box::pin(writer)) })
+    }
+}
+
+impl Outgoing {
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+        let written = self.get().write_all(bytes).await;
+        written.map_err(|source| self.error(source))
+    }
+
+    async fn flush(&mut self) -> Result<(), ClientError> {
+        let flushed = self.get().flush().await;
+        flushed.map_err(|source| self.error(source))
+    }
+
+    fn get(&mut self) -> &mut Pin<Box<dyn AsyncWrite + Send>> {
+        self.writer.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn error(&self, source: io::Error) -> ClientError {
+        ClientError::Io { path: self.name.clone(), source }
+    }
 }
 
 /// How to get.
@@ -138,8 +198,16 @@ impl Client {
         options: &GetOptions,
         progress: &Progress,
     ) -> Result<GetReport, ClientError> {
+        self.catch_up_for(what).await;
         let resolved = self.resolve(what).await?;
         self.fetch(resolved, sink, options, progress).await
+    }
+
+    /// Takes over what other devices changed, where that may be about what is read: a grant says all by itself.
+    async fn catch_up_for(&self, what: &Readable) {
+        if !matches!(what, Readable::Token(_)) {
+            self.catch_up().await;
+        }
     }
 
     /// Reads what was resolved.
@@ -186,7 +254,7 @@ impl Client {
         // The content root is over all cells, those that hold nothing but padding too.
         let end = if check_root { u64::MAX } else { to };
         progress.step(Step::Planned { total_bytes: Some(to - from) });
-        let output = Output::open(sink, making)?;
+        let output = self.host().blocking(move || Output::open(sink, making)).await?;
         let mut output = self.take_kept(output, &resolved.reading, (from, end)).await?;
         let (spans, skipped) = spans(&layout, from, end, output.groups_done());
         progress.step(Step::Kept { bytes: skipped });
@@ -198,7 +266,7 @@ impl Client {
             let group = group?;
             let plain = clip(&layout, &group, from, to)?;
             let count = plain.len() as u64;
-            output = self.host().blocking(move || output.write(group, plain)).await?;
+            output = output.write(self.host(), group, plain).await?;
             done += count;
             progress.step(Step::Moved { bytes: count });
         }
@@ -207,11 +275,11 @@ impl Client {
             return Err(ClientError::Internal(why));
         }
         if check_root && output.root() != manifest.content_root {
-            output.discard();
+            self.host().blocking(move || output.discard()).await;
             let order = resolved.order.expect("the root is checked for orders");
             return Err(ClientError::NotAsListed { order });
         }
-        let mut report = output.finish(to - from, skipped)?;
+        let mut report = output.finish(self.host(), to - from, skipped).await?;
         report.checked_root = check_root;
         report.faults = faults.all();
         if let Some(order) = resolved.order.filter(|_| check_root) {
@@ -253,7 +321,8 @@ impl Client {
 
     /// Tells the ledger that the data is what was listed: the seller is paid now.
     pub async fn acknowledge(&self, order: &OrderId) -> Result<(), ClientError> {
-        let used = self.purchase_custodians(order)?;
+        let bought = *order;
+        let used = self.local(move |local| local.purchase_custodians(&bought)).await?;
         let action = Action::Acknowledge { order: *order, custodians: used };
         let id = crate::account::transaction_id("acknowledge", &order.0);
         match self.send(TransactionId(id.0), action).await {

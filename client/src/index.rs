@@ -20,7 +20,7 @@ use symbolon_protocol::{
 };
 
 use crate::{
-    Client,
+    Client, Local,
     catalog::{Folders, Grants, Purchases},
     error::ClientError,
     upload::NameLock,
@@ -86,7 +86,30 @@ pub struct IndexView {
 
 impl Client {
     /// Counts what is in the index.
-    pub fn index(&self) -> Result<IndexView, ClientError> {
+    pub async fn index(&self) -> Result<IndexView, ClientError> {
+        self.read(|local| local.index()).await
+    }
+
+    /// Waits until no other command of this identity is at the index.
+    async fn lock_index(&self) -> Result<NameLock, ClientError> {
+        let patience = u64::try_from(LOCK_PATIENCE.as_millis()).unwrap_or(u64::MAX);
+        let until_ms = self.host().ticks_ms().saturating_add(patience);
+        loop {
+            match self.lock(LOCK.to_vec(), String::from("the names index")).await {
+                Err(ClientError::Locked { .. }) if self.host().ticks_ms() < until_ms => {
+                    self.host().sleep_ms(LOCK_RETRY_MS).await;
+                }
+                Err(ClientError::Locked { .. }) => {
+                    return Err(ClientError::Locked { what: String::from("the names index") });
+                }
+                locked => return locked,
+            }
+        }
+    }
+}
+
+impl Local {
+    pub(crate) fn index(&self) -> Result<IndexView, ClientError> {
         let names = self.catalog().row(Folders, b"")?.map_or(0, |all| all.live);
         let runs = self.standing()?.known.record.runs;
         let parts: Vec<_> = runs.iter().flat_map(|run| &run.parts).collect();
@@ -104,22 +127,5 @@ impl Client {
             deals,
             unpublished: self.catalog().dirty_count()?,
         })
-    }
-
-    /// Waits until no other command of this identity is at the index.
-    async fn lock_index(&self) -> Result<NameLock, ClientError> {
-        let patience = u64::try_from(LOCK_PATIENCE.as_millis()).unwrap_or(u64::MAX);
-        let until_ms = self.host().ticks_ms().saturating_add(patience);
-        loop {
-            match self.lock(LOCK, "the names index") {
-                Err(ClientError::Locked { .. }) if self.host().ticks_ms() < until_ms => {
-                    self.host().sleep_ms(LOCK_RETRY_MS).await;
-                }
-                Err(ClientError::Locked { .. }) => {
-                    return Err(ClientError::Locked { what: String::from("the names index") });
-                }
-                locked => return locked,
-            }
-        }
     }
 }

@@ -15,7 +15,9 @@ mod account;
 mod ahead;
 mod buy;
 mod catalog;
+mod connect;
 mod deletion;
+mod devices;
 mod error;
 mod folder;
 mod get;
@@ -36,7 +38,8 @@ mod upload;
 mod verify;
 
 use std::{
-    path::PathBuf,
+    ops::Deref,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -48,20 +51,23 @@ use symbolon_transfer::{Network, download, durability, place, progress};
 pub use account::{AccountView, Sent};
 pub use buy::{BuyOutcome, BuyReport, OrderView};
 pub use catalog::FileKind;
+pub use connect::{ConnectOptions, calling_endpoint};
+pub use devices::Devices;
 pub use error::{ClientError, ErrorKind};
 pub use folder::{
     FileFault, FolderGot, FolderOptions, FolderPlan, FolderQuote, FolderStored, GetPlan, Moved,
     NotKept, Removed, Selection, Usage,
 };
-pub use get::{GetOptions, GetOutcome, GetReport, Readable, Sink};
+pub use get::{GetOptions, GetOutcome, GetReport, Outgoing, Readable, Sink};
 pub use goods::Sale;
 pub use index::{Growth, IndexView, PublishReport, PullReport};
 pub use listings::{ListingDetail, ListingFilter, ListingView, PreviewCell};
 pub use names::{
-    Name, NameError, NameKind, NameView, Pattern, VersionView, is_unprintable, printable, shown,
+    Name, NameError, NameKind, NameView, NameWalk, Pattern, VersionView, is_unprintable, printable,
+    shown,
 };
-pub use sell::{SalePlan, SellOptions, SellOutcome, SellReport};
-pub use source::Source;
+pub use sell::{SalePlan, SellOptions, SellOutcome, SellReport, USUAL_LICENCE};
+pub use source::{Incoming, Source};
 pub use symbolon_transfer::{
     NodeView, TransferError,
     check::{Depth, ShardCheck},
@@ -73,7 +79,7 @@ pub use symbolon_transfer::{
 };
 pub use term::{Kept, LedgerClock};
 pub use upkeep::{FileView, FilesView, SegmentView, ShardHealth, ShardView, StatView};
-pub use upload::{PutOptions, PutOutcome, PutReport, Replace};
+pub use upload::{PutOptions, PutOutcome, PutReport, Replace, usual_epochs};
 pub use verify::{VerifiedObject, VerifyReport};
 
 use crate::{catalog::Catalog, index::AtRoot};
@@ -110,13 +116,18 @@ struct Inner {
     network: Network,
     dir: PathBuf,
     catalog: Catalog,
+    devices: Devices,
     /// The root record that was seen on the ledger, or set there, by this process.
     at_root: Mutex<Option<AtRoot>>,
 }
 
 impl Client {
-    /// Puts a client together.
+    /// Puts a client together that keeps in step with other devices [by hand](Devices::ByHand). Blocks.
     pub fn new(setup: Setup) -> Result<Self, ClientError> {
+        Self::assemble(setup, Devices::ByHand)
+    }
+
+    fn assemble(setup: Setup, devices: Devices) -> Result<Self, ClientError> {
         let Setup { identity, ledger, endpoint, host, dir } = setup;
         // What is stored on one ledger is not there, or over, on every other.
         let dir = dir.join(ledger.chain().to_string());
@@ -124,7 +135,8 @@ impl Client {
             .map_err(|source| ClientError::Io { path: dir.clone(), source })?;
         let catalog = Catalog::new(dir.join("names.redb"), identity.names_key(), host.clone());
         let network = Network::new(ledger, endpoint, host, met::read(&dir));
-        let inner = Inner { identity, network, dir, catalog, at_root: Mutex::default() };
+        let at_root = Mutex::default();
+        let inner = Inner { identity, network, dir, catalog, devices, at_root };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -154,7 +166,33 @@ impl Client {
         self.network().host()
     }
 
+    /// Works on this machine's files where that holds up no other task.
+    async fn local<T: Send + 'static>(&self, work: impl FnOnce(&Local) -> T + Send + 'static) -> T {
+        let local = Local(self.clone());
+        self.host().in_turn(move || work(&local)).await
+    }
+}
+
+/// A client where it may block: what reads or writes the index or other files is a method of this, and only
+/// [`Client::local`] hands it out.
+#[derive(Clone, Debug)]
+struct Local(Client);
+
+impl Deref for Local {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.0
+    }
+}
+
+impl Local {
     fn catalog(&self) -> &Catalog {
         &self.inner.catalog
+    }
+
+    /// The folder of this identity on this ledger.
+    fn dir(&self) -> &Path {
+        &self.inner.dir
     }
 }

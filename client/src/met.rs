@@ -38,7 +38,9 @@ impl Client {
     /// Writes down who was met, and where. What cannot be written down is found out again.
     pub(crate) async fn remember_met(&self) {
         let Some(bytes) = self.network().take_met().await else { return };
-        if let Err(error) = write(&self.inner.dir, &bytes) {
+        let dir = self.inner.dir.clone();
+        let written = self.host().blocking(move || write(&dir, &bytes)).await;
+        if let Err(error) = written {
             tracing::debug!(%error, "who answered is not remembered");
         }
     }

@@ -9,12 +9,15 @@ mod glob;
 mod tree;
 mod walk;
 
-use std::{ffi::OsStr, fmt, os::unix::ffi::OsStrExt, path::PathBuf};
+use std::{ffi::OsStr, fmt, os::unix::ffi::OsStrExt, path::PathBuf, str::FromStr};
 
 use thiserror::Error;
 
+use crate::error::ClientError;
+
 pub use glob::Pattern;
 pub use tree::{NameKind, NameView, VersionView};
+pub use walk::NameWalk;
 
 pub(crate) use change::{NewVersion, VersionMark, trim};
 pub(crate) use tree::{Found, Range, Tree};
@@ -69,6 +72,12 @@ impl Name {
             }
         }
         Ok(Self(bytes))
+    }
+
+    /// The same, with an error that shows the bytes.
+    pub(crate) fn checked(bytes: &[u8]) -> Result<Self, ClientError> {
+        Self::new(bytes)
+            .map_err(|error| ClientError::Usage(format!("{:?} is no name: {error}", shown(bytes))))
     }
 
     /// Its bytes.
@@ -181,6 +190,20 @@ impl fmt::Display for Name {
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Name({self})")
+    }
+}
+
+impl FromStr for Name {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        Self::new(text)
+    }
+}
+
+impl From<NameError> for ClientError {
+    fn from(error: NameError) -> Self {
+        Self::Usage(format!("that is no name: {error}"))
     }
 }
 

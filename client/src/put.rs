@@ -11,7 +11,7 @@ use symbolon_protocol::{
 };
 
 use crate::{
-    Client,
+    Client, Local,
     catalog::{
         Batch, Content, Damaged, FileKind, NameEntry, Names, ObjectEntry, Objects, Uploads, Version,
     },
@@ -21,7 +21,7 @@ use crate::{
     progress::Progress,
     source::{Opened, PLAIN_MODE, Source},
     term::Kept,
-    upload::{PutOptions, PutOutcome, PutReport, Replace, Request},
+    upload::{PutOptions, PutOutcome, PutReport, PutTerms, Replace, Request},
 };
 
 /// Objects that are to be stored anew, with when they end; nothing where that is over, or they are damaged.
@@ -37,35 +37,55 @@ enum Before {
     Well(PutReport),
 }
 
+/// What has a name when something is to be stored under it.
+struct There {
+    row: Option<NameEntry>,
+    /// Whether other names lie in it.
+    is_folder: bool,
+    /// Whether the bytes that it stands for are gone.
+    lost: bool,
+}
+
 impl Client {
     /// Stores a file under a name.
     pub async fn put(
         &self,
         source: Source,
-        name: &(impl AsRef<[u8]> + Sync + ?Sized),
+        name: &Name,
         options: &PutOptions,
         progress: &Progress,
     ) -> Result<PutReport, ClientError> {
-        let name = Self::name(name.as_ref())?;
-        let _lock = self.lock(name.as_bytes(), &name.to_string())?;
-        let opened = self.open_source(&source)?;
-        self.check_place(&name)?;
-        let row = self.catalog().row(Names, name.as_bytes())?;
+        let terms = PutTerms::new(options, &self.params().await?);
+        self.changing(progress, self.put_here(source, name, &terms, progress)).await
+    }
+
+    async fn put_here(
+        &self,
+        source: Source,
+        name: &Name,
+        options: &PutTerms,
+        progress: &Progress,
+    ) -> Result<PutReport, ClientError> {
+        let _lock = self.lock(name.as_bytes().to_vec(), name.to_string()).await?;
+        let wanted = name.clone();
+        let open = move |local: &Local| {
+            Ok::<_, ClientError>((local.open_source(source)?, local.place(&wanted)?))
+        };
+        let (opened, There { row, is_folder, lost }) = self.local(open).await?;
         let keep = options.keep.or(row.as_ref().map(|row| row.keep)).unwrap_or(0);
         let over = row.as_ref().and_then(|row| row.current()).map(Version::mark);
         let mut renews = false;
         if let Some(old) = row.as_ref().and_then(|row| row.current()) {
-            match self.stored_before(&name, old, &opened, options, progress).await? {
+            match self.stored_before(name, old, &opened, options, progress).await? {
                 Before::Well(report) => return Ok(report),
                 Before::Stale => renews = true,
                 Before::Other => {}
             }
-            let lost = || Ok::<_, ClientError>(self.tree_below(name.as_bytes())?.is_lost(old));
-            let refuse = keep == 0 && options.replace == Replace::Refuse && !renews && !lost()?;
+            let refuse = keep == 0 && options.replace == Replace::Refuse && !renews && !lost;
             if old.content == Content::Folder || refuse {
                 return Err(ClientError::Exists { name: name.to_string() });
             }
-        } else if self.is_folder_now(name.as_bytes())? {
+        } else if is_folder {
             // Nothing has the name, but other names lie in it.
             return Err(ClientError::Exists { name: name.to_string() });
         }
@@ -81,12 +101,22 @@ impl Client {
             first: 0,
             length: stored.entry.manifest.length,
         };
-        let report = stored.report(name.to_string());
-        let version =
-            NewVersion { name, content, mode, modified_ns, keep: options.keep, renews, over };
-        let dropped = self.record(vec![version], stored.batch())?;
-        self.settle_leaves(&stored.entry);
-        if dropped {
+        let report = stored.report(name.clone());
+        let version = NewVersion {
+            name: name.clone(),
+            content,
+            mode,
+            modified_ns,
+            keep: options.keep,
+            renews,
+            over,
+        };
+        let record = move |local: &Local| {
+            let dropped = local.record(vec![version], stored.batch())?;
+            local.settle_leaves(&stored.entry);
+            Ok::<_, ClientError>(dropped)
+        };
+        if self.local(record).await? {
             progress.note("letting the replaced version go");
             self.sweep(progress).await?;
         }
@@ -99,13 +129,17 @@ impl Client {
         name: &Name,
         old: &Version,
         opened: &Opened,
-        options: &PutOptions,
+        options: &PutTerms,
         progress: &Progress,
     ) -> Result<Before, ClientError> {
         let Content::File { object, first: 0, .. } = old.content else { return Ok(Before::Other) };
-        let Some(entry) = self.catalog().row(Objects, &object.0)? else { return Ok(Before::Other) };
+        let slot = name.as_bytes().to_vec();
+        let read = move |local: &Local| {
+            let entry = local.catalog().row(Objects, &object.0)?;
+            Ok::<_, ClientError>((entry, local.catalog().row(Uploads, &slot)?))
+        };
         // This machine began to store the same source, and another one has ended that, or stored a copy.
-        let begun = self.catalog().row(Uploads, name.as_bytes())?;
+        let (Some(entry), begun) = self.local(read).await? else { return Ok(Before::Other) };
         let begun = begun.filter(|begun| begun.source == opened.mark());
         let elsewhere = match &begun {
             Some(begun) if begun.object() == object => true,
@@ -125,7 +159,7 @@ impl Client {
             progress.note("letting an unfinished upload of what another device has stored go");
             self.end_upload(&begun).await?;
         }
-        Ok(Before::Well(already(&entry, name.to_string())))
+        Ok(Before::Well(already(&entry, name.clone())))
     }
 
     /// Whether a source has exactly the content of an object: it is read and compared with the content root.
@@ -141,12 +175,13 @@ impl Client {
         &self,
         name: &Name,
         entry: &ObjectEntry,
-        options: &PutOptions,
+        options: &PutTerms,
     ) -> Result<Option<&'static str>, ClientError> {
         if !self.is_kept_for(name, entry, options).await? {
             return Ok(Some("what is stored under this name ends sooner than asked"));
         }
-        let damaged = self.catalog().row(Damaged, &entry.manifest.object.0)?;
+        let object = entry.manifest.object;
+        let damaged = self.local(move |local| local.catalog().row(Damaged, &object.0)).await?;
         Ok(damaged.map(|_| "shards of what was stored under this name were found damaged"))
     }
 
@@ -156,7 +191,7 @@ impl Client {
         &self,
         name: &Name,
         entry: &ObjectEntry,
-        options: &PutOptions,
+        options: &PutTerms,
     ) -> Result<bool, ClientError> {
         let chain = self.recent_chain().await?;
         let Kept::Until { epoch, time_ms } = self.kept(&chain, entry).await? else {
@@ -183,15 +218,18 @@ impl Client {
         }
         let now_ms = self.clock().await?.now_ms;
         let (me, own) = (self.me(), self.identity().peer());
-        let given = self.grants()?.into_iter().map(|(_, token)| token).filter(|token| {
-            let links = &token.grant.links;
-            let over = links
+        let given =
+            self.local(|local| local.grants()).await?.into_iter().map(|(_, token)| token).filter(
+                |token| {
+                    let links = &token.grant.links;
+                    let over = links
                 .iter()
                 .flat_map(|link| &link.caveats)
                 .any(|caveat| matches!(caveat, Caveat::NotAfter { time_ms } if *time_ms <= now_ms));
-            let to_others = links.last().is_some_and(|link| link.audience != own);
-            token.grant.root == me && to_others && !over
-        });
+                    let to_others = links.last().is_some_and(|link| link.audience != own);
+                    token.grant.root == me && to_others && !over
+                },
+            );
         let mut held: BTreeSet<ObjectId> = given.map(|token| token.manifest.object).collect();
         held.retain(|object| objects.contains(object));
         let objects: Vec<_> = objects.iter().copied().collect();
@@ -221,7 +259,7 @@ impl Client {
         least: u64,
     ) -> Result<(Ending, BTreeSet<ObjectId>), ClientError> {
         let (mut objects, mut deals) = (Vec::new(), Vec::new());
-        for entry in self.catalog().rows(Objects)? {
+        for entry in self.local(|local| local.catalog().rows(Objects)).await? {
             let ids = deals_of(&entry)?;
             objects.push((entry.manifest.object, ids.len()));
             deals.extend(ids);
@@ -244,27 +282,10 @@ impl Client {
         }
         let running = ending.iter().filter(|(_, ends)| ends.is_some()).map(|(object, _)| *object);
         let held = self.held(&running.collect()).await?;
-        for damaged in self.catalog().rows(Damaged)? {
+        for damaged in self.local(|local| local.catalog().rows(Damaged)).await? {
             ending.entry(damaged.object).or_insert(None);
         }
         Ok((ending, held))
-    }
-
-    /// Refuses a name that would lie in a file.
-    pub(crate) fn check_place(&self, name: &Name) -> Result<(), ClientError> {
-        let rows = self.catalog().rows_at(Names, name.folders())?;
-        let current = |row: &NameEntry| row.current().cloned();
-        for row in rows.into_iter().flatten() {
-            if current(&row).is_some_and(|version| version.content != Content::Folder) {
-                return Err(ClientError::NotAFolder { name: crate::names::shown(&row.path) });
-            }
-        }
-        Ok(())
-    }
-
-    /// Opens a source; a stream may use the identity's own folder.
-    pub(crate) fn open_source(&self, source: &Source) -> Result<Opened, ClientError> {
-        Opened::open(source, &self.spool())
     }
 
     /// Where bytes may lie for the time of a put.
@@ -280,10 +301,9 @@ impl Client {
         request: &Request<'_>,
         progress: &Progress,
     ) -> Result<(ObjectEntry, Amount), ClientError> {
-        let _lock = self.lock(&request.slot, &request.name)?;
-        let opened = self.open_source(&source)?;
-        let old: Vec<ObjectEntry> = self.catalog().rows(Objects)?;
-        let old: Vec<_> = old.into_iter().filter(|old| old.kind == request.kind).collect();
+        let _lock = self.lock(request.slot.clone(), request.name.clone()).await?;
+        let opened = self.local(move |local| local.open_source(source)).await?;
+        let old = self.objects_of(request.kind).await?;
         if let Some(old) = old.iter().find(|old| is_made_from(old, &opened)) {
             let chain = self.chain_row().await?;
             let kept = self.kept(&chain, old).await?.end();
@@ -296,7 +316,7 @@ impl Client {
         for old in &old {
             batch.remove(Objects, &old.manifest.object.0);
         }
-        self.catalog().write(&batch)?;
+        self.local(move |local| local.catalog().write(&batch)).await?;
         self.let_go(&old).await?;
         let paid = request.paid.sum();
         Ok((stored.entry, paid))
@@ -304,14 +324,20 @@ impl Client {
 
     /// Lets what belonged to a listing go.
     pub(crate) async fn drop_public(&self, kind: FileKind) -> Result<(), ClientError> {
-        let mut old: Vec<ObjectEntry> = self.catalog().rows(Objects)?;
-        old.retain(|old| old.kind == kind);
+        let old = self.objects_of(kind).await?;
         self.let_go(&old).await?;
         let mut batch = Batch::default();
         for old in &old {
             batch.remove(Objects, &old.manifest.object.0);
         }
-        self.catalog().write(&batch)
+        self.local(move |local| local.catalog().write(&batch)).await
+    }
+
+    async fn objects_of(&self, kind: FileKind) -> Result<Vec<ObjectEntry>, ClientError> {
+        let mut objects: Vec<ObjectEntry> =
+            self.local(|local| local.catalog().rows(Objects)).await?;
+        objects.retain(|object| object.kind == kind);
+        Ok(objects)
     }
 
     async fn let_go(&self, objects: &[ObjectEntry]) -> Result<(), ClientError> {
@@ -320,6 +346,37 @@ impl Client {
             self.delete_shards(&old.manifest, &old.key).await?;
         }
         Ok(())
+    }
+}
+
+impl Local {
+    /// What has a name, once the name may lie where it would.
+    fn place(&self, name: &Name) -> Result<There, ClientError> {
+        self.check_place(name)?;
+        let row = self.catalog().row(Names, name.as_bytes())?;
+        let Some(now) = row.as_ref().and_then(NameEntry::current) else {
+            let is_folder = self.is_folder_now(name.as_bytes())?;
+            return Ok(There { row, is_folder, lost: false });
+        };
+        let lost = self.tree_below(name.as_bytes())?.is_lost(now);
+        Ok(There { row, is_folder: false, lost })
+    }
+
+    /// Refuses a name that would lie in a file.
+    pub(crate) fn check_place(&self, name: &Name) -> Result<(), ClientError> {
+        let rows = self.catalog().rows_at(Names, name.folders())?;
+        let current = |row: &NameEntry| row.current().cloned();
+        for row in rows.into_iter().flatten() {
+            if current(&row).is_some_and(|version| version.content != Content::Folder) {
+                return Err(ClientError::NotAFolder { name: crate::names::shown(&row.path) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a source; a stream may use the identity's own folder.
+    pub(crate) fn open_source(&self, source: Source) -> Result<Opened, ClientError> {
+        Opened::open(source, &self.spool())
     }
 }
 
@@ -333,12 +390,10 @@ fn deals_of(entry: &ObjectEntry) -> Result<Vec<DealId>, ClientError> {
 
 /// Whether an object was made from this very source, as far as that can be told.
 fn is_made_from(entry: &ObjectEntry, opened: &Opened) -> bool {
-    opened.length().is_some()
-        && entry.kind != FileKind::Pack
-        && entry.source.is_same(&opened.mark())
+    !opened.is_stream() && entry.kind != FileKind::Pack && entry.source.is_same(&opened.mark())
 }
 
-fn already(old: &ObjectEntry, name: String) -> PutReport {
+fn already(old: &ObjectEntry, name: Name) -> PutReport {
     let layout = Layout::new(old.manifest.scheme, old.manifest.length);
     PutReport {
         name,

@@ -12,11 +12,11 @@ use symbolon_transfer::Reason;
 use zeroize::Zeroizing;
 
 use crate::{
-    Client,
+    Client, Local,
     account::{Key, transaction_id},
     catalog::{GrantEntry, Grants},
     error::ClientError,
-    names::Found,
+    names::{Found, Name},
     progress::Progress,
     term::Kept,
 };
@@ -35,19 +35,30 @@ impl Client {
     /// object can read all of it. That costs at most `cost_max`.
     pub async fn share(
         &self,
-        name: &(impl AsRef<[u8]> + Sync + ?Sized),
+        name: &Name,
         to: &Recipient,
         caveats: Vec<Caveat>,
         cost_max: Option<Amount>,
         progress: &Progress,
     ) -> Result<GrantToken, ClientError> {
-        let name = Self::name(name.as_ref())?;
-        self.check_share(&self.find(&name)?, &caveats).await?;
+        self.changing(progress, self.share_here(name, to, caveats, cost_max, progress)).await
+    }
+
+    async fn share_here(
+        &self,
+        name: &Name,
+        to: &Recipient,
+        caveats: Vec<Caveat>,
+        cost_max: Option<Amount>,
+        progress: &Progress,
+    ) -> Result<GrantToken, ClientError> {
+        self.check_share(&self.find(name).await?, &caveats).await?;
         // What cannot be granted costs nothing: tried first with what is there.
-        self.grant_for(&self.find(&name)?, to, caveats.clone())?;
-        let (entry, _) = self.object_of_its_own(&name, cost_max, progress).await?;
+        self.grant_for(&self.find(name).await?, to, caveats.clone())?;
+        let (entry, _) = self.object_of_its_own(name, cost_max, progress).await?;
         let token = self.grant_for(&entry, to, caveats)?;
-        self.remember_grant(&format!("given: {name}"), &token)?;
+        let (label, given) = (format!("given: {name}"), token.clone());
+        self.local(move |local| local.remember_grant(&label, &given)).await?;
         Ok(token)
     }
 
@@ -155,6 +166,19 @@ impl Client {
         Ok(self.ledger().head().await?.header.height)
     }
 
+    /// All grants in the index, given and received, with what they are.
+    pub async fn grants(&self) -> Result<Vec<(String, GrantToken)>, ClientError> {
+        self.read(|local| local.grants()).await
+    }
+
+    /// The grant this identity gave for an object, to whoever asks the index.
+    pub async fn grants_of(&self, object: &ObjectId) -> Result<Vec<GrantToken>, ClientError> {
+        let object = *object;
+        self.read(move |local| local.grants_of(&object)).await
+    }
+}
+
+impl Local {
     /// Keeps a grant in the index.
     pub(crate) fn remember_grant(
         &self,
@@ -167,8 +191,7 @@ impl Client {
         self.catalog().put(Grants, blake3::hash(text.as_bytes()).as_bytes(), &entry)
     }
 
-    /// All grants in the index, given and received, with what they are.
-    pub fn grants(&self) -> Result<Vec<(String, GrantToken)>, ClientError> {
+    pub(crate) fn grants(&self) -> Result<Vec<(String, GrantToken)>, ClientError> {
         let rows = self.catalog().rows(Grants)?;
         let parsed = rows.into_iter().map(|row| {
             let token = GrantToken::parse(&row.token).map_err(refused)?;
@@ -177,8 +200,7 @@ impl Client {
         parsed.collect()
     }
 
-    /// The grant this identity gave for an object, to whoever asks the index.
-    pub fn grants_of(&self, object: &ObjectId) -> Result<Vec<GrantToken>, ClientError> {
+    pub(crate) fn grants_of(&self, object: &ObjectId) -> Result<Vec<GrantToken>, ClientError> {
         let all = self.grants()?.into_iter().map(|(_, token)| token);
         Ok(all.filter(|token| token.manifest.object == *object).collect())
     }

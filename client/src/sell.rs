@@ -38,10 +38,7 @@ use crate::{
     source::Source,
     term::{Kept, runs},
     upkeep::public_name,
-    upload::{
-        Paid, PutOptions, Replace,
-        leaves::{Leaves, root_of},
-    },
+    upload::{Paid, PutTerms, Replace, leaves::root_of},
 };
 
 /// Custodians of a vault, where there are so many nodes: three of five open it, so any two may be
@@ -57,7 +54,7 @@ const LOOK_MS: u64 = 50;
 /// Bytes of an opened cell at most: its sealed bytes, its key, and a path longer than any file's.
 const PREVIEW_CELL_BYTES_MAX: u64 = CELL_BYTES as u64 + 4 * 1024;
 
-/// How to sell.
+/// How to sell. The default says what is usual of everything but the title and the price, which are the seller's.
 #[derive(Clone, Debug)]
 pub struct SellOptions {
     /// What it is called.
@@ -82,6 +79,29 @@ pub struct SellOptions {
     pub epochs: Option<u64>,
     /// The most that storing what belongs to the listing may cost, all-in.
     pub cost_max: Option<Amount>,
+}
+
+/// What a buyer may do when nothing is said.
+pub const USUAL_LICENCE: &str = "All rights reserved; for the buyer's own use.";
+
+/// How long a buyer has to check a delivery when nothing is said: a day, in milliseconds.
+const USUAL_WINDOW_MS: u64 = 24 * 3_600_000;
+
+impl Default for SellOptions {
+    fn default() -> Self {
+        Self {
+            title: String::new(),
+            description: String::new(),
+            price: Amount::ZERO,
+            licence_text: String::from(USUAL_LICENCE),
+            access_ms: None,
+            window_ms: USUAL_WINDOW_MS,
+            splits: Vec::new(),
+            preview_cells: 1,
+            epochs: None,
+            cost_max: None,
+        }
+    }
 }
 
 /// What listing a file means, found out before anything is spent.
@@ -160,10 +180,11 @@ impl Client {
     /// What listing a file would mean. Refuses what the ledger or a buyer would refuse; nothing is spent.
     pub async fn plan_sale(
         &self,
-        name: &(impl AsRef<[u8]> + Sync + ?Sized),
+        name: &Name,
         options: &SellOptions,
     ) -> Result<SalePlan, ClientError> {
-        let entry = self.find(&Self::name(name.as_ref())?)?;
+        self.catch_up().await;
+        let entry = self.find(name).await?;
         let checked = self.check_sale(&entry, options).await?;
         let lengths = [
             (!entry.is_whole()).then_some(entry.length),
@@ -237,14 +258,22 @@ impl Client {
     /// Lists a file for sale.
     pub async fn sell(
         &self,
-        name: &(impl AsRef<[u8]> + Sync + ?Sized),
+        name: &Name,
         options: &SellOptions,
         progress: &Progress,
     ) -> Result<SellReport, ClientError> {
-        let name = Self::name(name.as_ref())?;
-        let checked = self.check_sale(&self.find(&name)?, options).await?;
+        self.changing(progress, self.sell_here(name, options, progress)).await
+    }
+
+    async fn sell_here(
+        &self,
+        name: &Name,
+        options: &SellOptions,
+        progress: &Progress,
+    ) -> Result<SellReport, ClientError> {
+        let checked = self.check_sale(&self.find(name).await?, options).await?;
         let mut purse = Purse { limit: options.cost_max, paid: Amount::ZERO };
-        let (entry, paid) = self.object_of_its_own(&name, purse.left(), progress).await?;
+        let (entry, paid) = self.object_of_its_own(name, purse.left(), progress).await?;
         purse.pay(paid);
         let (vault_id, vault) = self.vault(progress).await?;
         let listed = self.list_file(&entry, vault_id, (options, &checked), &mut purse, progress);
@@ -496,9 +525,7 @@ impl Client {
         let name = public_name(kind)
             .ok_or_else(|| ClientError::Internal("own files are not public".into()))?;
         let hash = Hash(*blake3::hash(&bytes).as_bytes());
-        let replace = Replace::Replace;
-        let cost_max = purse.left();
-        let options = PutOptions { epochs, least: 0, cost_max, scheme: None, replace, keep: None };
+        let options = PutTerms::plain(epochs, purse.left(), Replace::Replace);
         let request = crate::upload::Request {
             // No name has a zero byte, so no name is in the way.
             slot: [b"\0", name.as_bytes()].concat(),
@@ -576,8 +603,9 @@ impl Client {
     /// Some bytes of an own file.
     async fn read_range(&self, name: &Name, from: u64, to: u64) -> Result<Vec<u8>, ClientError> {
         let options = GetOptions { range: Some((from, to)), replace: Replace::Refuse };
-        let what = Readable::Name(name.as_bytes().to_vec());
-        let report = self.get(&what, Sink::Memory, &options, &Progress::silent()).await?;
+        let what = Readable::from(name);
+        let resolved = self.resolve(&what).await?;
+        let report = self.fetch(resolved, Sink::Memory, &options, &Progress::silent()).await?;
         Ok(report.bytes.unwrap_or_default())
     }
 
@@ -585,11 +613,13 @@ impl Client {
     async fn leaves_of(&self, entry: &Found) -> Result<Vec<Hash>, ClientError> {
         let manifest = entry.manifest();
         let layout = layout(manifest)?;
-        let kept = Leaves::open(&self.inner.dir, &manifest.object)?;
-        if kept.count()? == layout.cells() && kept.root()? == manifest.content_root {
-            return kept.all();
+        let (object, cells, root) = (manifest.object, layout.cells(), manifest.content_root);
+        if let Some(kept) =
+            self.local(move |local| local.kept_leaves(&object, cells, &root)).await?
+        {
+            return Ok(kept);
         }
-        let what = Readable::Name(entry.name.as_bytes().to_vec());
+        let what = Readable::from(&entry.name);
         let mut reading: Reading = self.resolve(&what).await?.reading;
         reading.leaves = LeavesWanted::Yes;
         let (spans, _) = spans(&layout, 0, u64::MAX, 0);
@@ -602,8 +632,7 @@ impl Client {
             let why = "its cells do not lead to its content root".into();
             return Err(ClientError::Corrupt { segment: 0, why });
         }
-        kept.replace(&leaves)?;
-        Ok(leaves)
+        self.local(move |local| local.keep_leaves(&object, &leaves).map(|()| leaves)).await
     }
 }
 

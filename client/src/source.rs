@@ -1,24 +1,28 @@
 //! Where the bytes of a put come from, segment by segment, readable more than once.
 //!
-//! A segment may have to be sent twice (a node failed, another takes its shard), so a stream is
+//! A segment may have to be sent twice (a node failed, another takes its shard), so what a reader gives is
 //! spooled one segment at a time into a nameless file of the identity's own folder: at most one
 //! segment of it is ever on disk, and a crash leaves nothing behind.
 
 use std::{
+    fmt,
     fs::{File, Metadata, OpenOptions, Permissions},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io,
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
+use symbolon_net::Host;
 use symbolon_protocol::id::Hash;
 pub(crate) use symbolon_transfer::upload::SegmentBytes;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::{
     catalog::{SourceMark, Version},
@@ -61,14 +65,60 @@ fn time(ns: i128) -> SystemTime {
 }
 
 /// What is put.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Source {
     /// A file.
     File(PathBuf),
-    /// Standard input, to its end.
-    Stdin,
     /// Bytes in memory.
     Bytes(Bytes),
+    /// What a reader gives, to its end.
+    Reader(Incoming),
+}
+
+/// A reader that is put: see [`Source::reader`].
+pub struct Incoming {
+    name: PathBuf,
+    /// The lock is never taken: it lets what is `Send` be shared.
+    reader: Mutex<Pin<Box<dyn AsyncRead + Send>>>,
+    length: Option<u64>,
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Incoming");
+        out.field("name", &self.name).field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
+impl Source {
+    /// What a reader gives, to its end. Errors call it `name`. Where the length is said, a put refuses beforehand what
+    /// costs too much, and fails when the reader gives fewer or more bytes. What a reader gave cannot be read again: a
+    /// put that ends early is not gone on with.
+    pub fn reader(
+        name: impl Into<PathBuf>,
+        reader: impl AsyncRead + Send + 'static,
+        length: Option<u64>,
+    ) -> Self {
+        Self::Reader(Incoming { name: name.into(), reader: Mutex::new(Box::pin(reader)), length })
+    }
+}
+
+impl From<&Path> for Source {
+    fn from(path: &Path) -> Self {
+        Self::File(path.to_owned())
+    }
+}
+
+impl From<PathBuf> for Source {
+    fn from(path: PathBuf) -> Self {
+        Self::File(path)
+    }
+}
+
+impl From<Vec<u8>> for Source {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Bytes(bytes.into())
+    }
 }
 
 /// When anything of a file was changed, its bytes or what is said of it: nobody can set that time.
@@ -111,13 +161,84 @@ pub(crate) enum Opened {
         hash: Hash,
         length: u64,
     },
-    Stream {
-        spool: Arc<File>,
-        path: PathBuf,
-        read: u64,
-        lookahead: Vec<u8>,
-        over: bool,
-    },
+    Stream(Stream),
+}
+
+/// Bytes that are copied at once from a reader into the spool.
+const CHUNK_BYTES: u64 = 1 << 20;
+
+/// A reader, and the spool for its segments.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    from: Incoming,
+    spool: Arc<File>,
+    /// The folder it lies in.
+    path: PathBuf,
+    /// Bytes of the segments before.
+    read: u64,
+    /// The first byte of the next segment, which says that there is one.
+    lookahead: Option<u8>,
+    over: bool,
+}
+
+impl Stream {
+    fn new(from: Incoming, folder: &Path) -> Result<Self, ClientError> {
+        let spool = Arc::new(nameless(folder, "stream")?);
+        let path = folder.to_owned();
+        Ok(Self { from, spool, path, read: 0, lookahead: None, over: false })
+    }
+
+    /// The next segment, and whether it is the last.
+    async fn segment(
+        &mut self,
+        host: &Host,
+        capacity: u64,
+    ) -> Result<(SegmentBytes, bool), ClientError> {
+        let left = self.from.length.map(|length| length.saturating_sub(self.read));
+        let length =
+            self.fill_spool(host, left.map_or(capacity, |left| left.min(capacity))).await?;
+        self.read += length;
+        if self.from.length.is_some_and(|said| self.over != (self.read == said)) {
+            return Err(ClientError::SourceLength {
+                path: self.from.name.clone(),
+                said: self.from.length.unwrap_or_default(),
+            });
+        }
+        let (file, path) = (self.spool.clone(), Arc::from(self.path.as_path()));
+        Ok((SegmentBytes::File { file, path, start: 0, length }, self.over))
+    }
+
+    /// Copies at most so many bytes into the spool, in the place of what was there; notices the end one byte ahead,
+    /// so that the last segment is known to be the last.
+    async fn fill_spool(&mut self, host: &Host, capacity: u64) -> Result<u64, ClientError> {
+        let mut length = 0;
+        let mut chunk: Vec<u8> = self.lookahead.take().into_iter().collect();
+        while !self.over && self.lookahead.is_none() {
+            let wanted = (capacity + 1 - length).min(CHUNK_BYTES);
+            while !self.over && (chunk.len() as u64) < wanted {
+                let reader = self.from.reader.get_mut().unwrap_or_else(PoisonError::into_inner);
+                let mut reader = reader.take(wanted - chunk.len() as u64);
+                let read = reader.read_buf(&mut chunk).await;
+                self.over = read.map_err(io_error(&self.from.name))? == 0;
+            }
+            if capacity < length + chunk.len() as u64 {
+                // One byte too many: it begins the next segment.
+                self.lookahead = chunk.pop();
+            }
+            let (spool, at) = (Arc::clone(&self.spool), length);
+            length += chunk.len() as u64;
+            let write = move || {
+                if at == 0 {
+                    spool.set_len(0)?;
+                }
+                spool.write_all_at(&chunk, at)?;
+                chunk.clear();
+                Ok(chunk)
+            };
+            chunk = host.blocking(write).await.map_err(io_error(&self.path))?;
+        }
+        Ok(length)
+    }
 }
 
 /// What becomes of a link in the place of a file.
@@ -150,28 +271,23 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> ClientError + '_ {
 
 impl Opened {
     /// Opens a source; `spool` is the folder a stream may use.
-    pub(crate) fn open(source: &Source, spool: &Path) -> Result<Self, ClientError> {
+    pub(crate) fn open(source: Source, spool: &Path) -> Result<Self, ClientError> {
         match source {
             Source::File(path) => {
-                let (file, data) = open_file(path, Links::Followed).map_err(io_error(path))?;
-                let mark = file_mark(path, &data);
+                let (file, data) = open_file(&path, Links::Followed).map_err(io_error(&path))?;
+                let mark = file_mark(&path, &data);
                 let length = data.len();
                 let changed = Changed::of(&data);
-                Ok(Self::File { file: Arc::new(file), path: path.clone(), mark, changed, length })
+                Ok(Self::File { file: Arc::new(file), path, mark, changed, length })
             }
-            Source::Stdin => Self::stream(spool),
-            Source::Bytes(bytes) => Ok(Self::Bytes { bytes: bytes.clone() }),
+            Source::Bytes(bytes) => Ok(Self::Bytes { bytes }),
+            Source::Reader(from) => Stream::new(from, spool).map(Self::Stream),
         }
     }
 
-    fn stream(folder: &Path) -> Result<Self, ClientError> {
-        Ok(Self::Stream {
-            spool: Arc::new(nameless(folder, "stream")?),
-            path: folder.to_owned(),
-            read: 0,
-            lookahead: Vec::new(),
-            over: false,
-        })
+    /// Whether it is a reader: its bytes are there once, and nothing tells it from another one.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream(_))
     }
 
     /// Whether the bytes may be others when they are read again: those of a file that others can write to.
@@ -194,7 +310,7 @@ impl Opened {
                 SourceMark::Bytes { hash: Hash(*blake3::hash(bytes).as_bytes()) }
             }
             Self::Spooled { hash, .. } => SourceMark::Bytes { hash: *hash },
-            Self::Stream { .. } => SourceMark::Stream,
+            Self::Stream(_) => SourceMark::Stream,
         }
     }
 
@@ -210,14 +326,15 @@ impl Opened {
         match self {
             Self::File { length, .. } | Self::Spooled { length, .. } => Some(*length),
             Self::Bytes { bytes } => Some(bytes.len() as u64),
-            Self::Stream { .. } => None,
+            Self::Stream(stream) => stream.from.length,
         }
     }
 
     /// The segment that begins at `start` and holds at most `capacity` bytes, and whether it is the last.
-    /// Segments of a stream must be asked for in order. Blocks.
-    pub(crate) fn segment(
+    /// Segments of a stream must be asked for in order, and take as long as its writer likes.
+    pub(crate) async fn segment(
         &mut self,
+        host: &Host,
         start: u64,
         capacity: u64,
     ) -> Result<(SegmentBytes, bool), ClientError> {
@@ -234,14 +351,9 @@ impl Opened {
                 let here = usize::try_from(capacity).unwrap_or(usize::MAX).min(rest.len());
                 Ok((SegmentBytes::Bytes(rest.slice(..here)), here == rest.len()))
             }
-            Self::Stream { spool, path, read, lookahead, over } => {
-                assert_eq!(*read, start, "segments of a stream are read in order");
-                let length =
-                    spool_segment(spool, lookahead, over, capacity).map_err(io_error(path))?;
-                *read += length;
-                let (file, path) = (spool.clone(), Arc::from(path.as_path()));
-                let bytes = SegmentBytes::File { file, path, start: 0, length };
-                Ok((bytes, *over))
+            Self::Stream(stream) => {
+                assert_eq!(stream.read, start, "segments of a stream are read in order");
+                stream.segment(host, capacity).await
             }
         }
     }
@@ -286,44 +398,6 @@ fn file_mark(path: &Path, data: &Metadata) -> SourceMark {
     }
 }
 
-/// Copies the next segment of standard input into the spool; notices the end one byte ahead, so that
-/// the last segment is known to be the last.
-fn spool_segment(
-    mut spool: &File,
-    lookahead: &mut Vec<u8>,
-    over: &mut bool,
-    capacity: u64,
-) -> io::Result<u64> {
-    spool.set_len(0)?;
-    spool.seek(SeekFrom::Start(0))?;
-    let mut stdin = io::stdin().lock();
-    let mut length = lookahead.len() as u64;
-    spool.write_all(lookahead)?;
-    lookahead.clear();
-    let mut buffer = vec![0; 1 << 20];
-    while !*over {
-        let wanted = (capacity + 1 - length).min(buffer.len() as u64);
-        let wanted = usize::try_from(wanted).expect("at most a mebibyte");
-        match stdin.read(&mut buffer[..wanted]) {
-            Ok(0) => *over = true,
-            Ok(count) => {
-                spool.write_all(&buffer[..count])?;
-                length += count as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-        if length > capacity {
-            // One byte too many: it begins the next segment.
-            let mut last = [0];
-            spool.read_exact_at(&mut last, capacity)?;
-            lookahead.extend_from_slice(&last);
-            return Ok(capacity);
-        }
-    }
-    Ok(length)
-}
-
 #[cfg(test)]
 mod tests {
     #[test]
@@ -334,21 +408,75 @@ mod tests {
 
     use super::*;
 
-    fn opened(path: &Path) -> (Opened, SegmentBytes) {
-        let mut opened =
-            Opened::open(&Source::File(path.to_owned()), path.parent().unwrap()).unwrap();
-        let (bytes, last) = opened.segment(0, 1 << 20).unwrap();
+    async fn opened(path: &Path) -> (Opened, SegmentBytes) {
+        let mut opened = Opened::open(path.into(), path.parent().unwrap()).unwrap();
+        let (bytes, last) = opened.segment(&Host::system(), 0, 1 << 20).await.unwrap();
         assert!(last);
         (opened, bytes)
     }
 
-    #[test]
-    fn a_file_that_changes_while_it_is_stored_is_refused() {
+    /// A reader that gives a few bytes at a time.
+    fn dripping(bytes: &[u8]) -> impl AsyncRead + Send + 'static {
+        let (mut writer, reader) = tokio::io::duplex(7);
+        let bytes = bytes.to_vec();
+        tokio::spawn(async move { tokio::io::AsyncWriteExt::write_all(&mut writer, &bytes).await });
+        reader
+    }
+
+    #[tokio::test]
+    async fn a_reader_is_cut_into_segments_and_its_last_one_is_known() {
+        let (folder, host) = (tempfile::tempdir().unwrap(), Host::system());
+        let bytes: Vec<u8> = (0..=255).collect();
+        for (length, capacity) in
+            [(0, 10), (1, 10), (9, 10), (10, 10), (11, 10), (30, 10), (256, 100)]
+        {
+            for said in [None, Some(length)] {
+                let bytes = &bytes[..usize::try_from(length).unwrap()];
+                let source = Source::reader("drops", dripping(bytes), said);
+                let mut opened = Opened::open(source, folder.path()).unwrap();
+                assert_eq!((opened.length(), opened.is_stream()), (said, true));
+                let (mut all, mut last) = (Vec::new(), false);
+                while !last {
+                    let segment;
+                    (segment, last) =
+                        opened.segment(&host, all.len() as u64, capacity).await.unwrap();
+                    assert!(last || segment.length() == capacity, "only the last one is short");
+                    let mut out = vec![0; 300];
+                    let count = segment.read_at(0, &mut out).unwrap();
+                    all.extend_from_slice(&out[..count]);
+                }
+                assert_eq!(all, bytes, "{length} bytes in segments of {capacity}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_gives_another_length_than_was_said_is_refused() {
+        let (folder, host) = (tempfile::tempdir().unwrap(), Host::system());
+        for (given, said) in [(20_usize, 21), (20, 19), (20, 10), (20, 0), (0, 1)] {
+            let source = Source::reader("drops", dripping(&vec![7; given]), Some(said));
+            let mut opened = Opened::open(source, folder.path()).unwrap();
+            let mut read = 0;
+            let error = loop {
+                match opened.segment(&host, read, 10).await {
+                    Ok((segment, last)) => {
+                        assert!(!last, "{given} bytes instead of {said} were taken");
+                        read += segment.length();
+                    }
+                    Err(error) => break error,
+                }
+            };
+            assert!(matches!(error, ClientError::SourceLength { said: told, .. } if told == said));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_changes_while_it_is_stored_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         let changed = |result: Result<(), ClientError>| matches!(result, Err(ClientError::SourceChanged { path: of }) if of == path);
         std::fs::write(&path, [7; 5000]).unwrap();
-        let (whole, bytes) = opened(&path);
+        let (whole, bytes) = opened(&path).await;
         let mut out = [0; 6000];
         assert_eq!(bytes.read_at(0, &mut out).unwrap(), 5000);
         whole.check_unchanged().unwrap();
@@ -359,7 +487,7 @@ mod tests {
         file.set_modified(SystemTime::now() + Duration::from_secs(9)).unwrap();
         assert!(changed(whole.check_unchanged()));
         // As long as before, and as old as before.
-        let (whole, _) = opened(&path);
+        let (whole, _) = opened(&path).await;
         let before = file.metadata().unwrap();
         let changed_at = |data: &Metadata| (data.ctime(), data.ctime_nsec());
         // The system's clock has ticks, and this is about another one.
@@ -368,12 +496,12 @@ mod tests {
             file.set_modified(before.modified().unwrap()).unwrap();
         }
         assert!(changed(whole.check_unchanged()));
-        let (whole, bytes) = opened(&path);
+        let (whole, bytes) = opened(&path).await;
         file.set_len(4000).unwrap();
         assert!(changed(bytes.read_at(0, &mut out).map(drop).map_err(Into::into)));
         assert!(changed(whole.check_unchanged()));
         // Another file of the same length in its place: it is the one that was opened that is stored.
-        let (whole, bytes) = opened(&path);
+        let (whole, bytes) = opened(&path).await;
         let other = dir.path().join("other");
         std::fs::write(&other, [9; 4000]).unwrap();
         std::fs::rename(&other, &path).unwrap();

@@ -11,7 +11,7 @@ use symbolon_protocol::{
 use symbolon_transfer::{TransferError, durability::LOST_EPOCHS};
 
 use crate::{
-    Client,
+    Client, Local,
     catalog::{Content, FileKind, Folders, Moved, ObjectEntry, Objects, Version, Watch},
     error::ClientError,
     names::{Found, Name},
@@ -22,10 +22,8 @@ use crate::{
 /// A stored file.
 #[derive(Clone, Debug)]
 pub struct FileView {
-    /// Its name as it is shown.
-    pub name: String,
-    /// Its name as it is.
-    pub path: Vec<u8>,
+    /// Its name.
+    pub name: Name,
     /// Whether it shares its object with other files.
     pub packed: bool,
     /// Why it is stored.
@@ -178,92 +176,35 @@ pub struct FilesView {
 
 impl Client {
     /// What all files come to that are stored under names at a time. Those that are lost do not count.
-    pub fn files(&self, now_ms: u64) -> Result<FilesView, ClientError> {
-        let moved: BTreeSet<_> =
-            self.catalog().rows(Moved)?.into_iter().map(|row| row.from).collect();
-        let mut lost = (0, 0);
-        for watched in self.catalog().watched()? {
-            let Watch::Gone(used) = watched else { continue };
-            if moved.contains(&used.object) {
-                // Some of it may have gone elsewhere: each name is followed.
-                return self.files_one_by_one(now_ms);
-            }
-            lost = (lost.0 + used.files, lost.1 + used.file_bytes);
-        }
-        let all = self.catalog().row(Folders, b"")?;
-        let (count, bytes) = all.map_or((0, 0), |all| (all.files, all.bytes));
-        Ok(FilesView {
-            count: count.saturating_sub(lost.0),
-            bytes: bytes.saturating_sub(lost.1),
-            over: self.catalog().files_over(now_ms)?,
-        })
-    }
-
-    fn files_one_by_one(&self, now_ms: u64) -> Result<FilesView, ClientError> {
-        let mut files = FilesView::default();
-        for file in self.list()?.into_iter().filter(|file| file.kind == FileKind::Own) {
-            files.count += 1;
-            files.bytes = files.bytes.saturating_add(file.length);
-            files.over += u64::from(file.paid_until_ms <= now_ms);
-        }
-        Ok(files)
+    pub async fn files(&self, now_ms: u64) -> Result<FilesView, ClientError> {
+        self.read(move |local| local.files(now_ms)).await
     }
 
     /// Whether a file is stored under a name.
-    pub fn is_file(&self, name: &[u8]) -> Result<bool, ClientError> {
-        match self.find(&Self::name(name)?) {
-            Ok(_) => Ok(true),
-            Err(
-                ClientError::NoName { .. }
-                | ClientError::NotAFile { .. }
-                | ClientError::Lost { .. },
-            ) => Ok(false),
-            Err(error) => Err(error),
-        }
+    pub async fn is_file(&self, name: &Name) -> Result<bool, ClientError> {
+        let name = name.clone();
+        self.read(move |local| local.is_file(&name)).await
     }
 
     /// What is stored for listings: descriptions and previews.
-    pub fn public_files(&self) -> Result<Vec<FileView>, ClientError> {
-        let mut views = Vec::new();
-        for entry in self.catalog().rows(Objects)? {
-            if let Some(name) = public_name(entry.kind) {
-                views.push(public(Self::name(name.as_bytes())?, &Arc::new(entry)).view()?);
-            }
-        }
-        views.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(views)
+    pub async fn public_files(&self) -> Result<Vec<FileView>, ClientError> {
+        self.read(|local| local.public_files()).await
     }
 
     /// All stored files by name, those that belong to listings included.
-    pub fn list(&self) -> Result<Vec<FileView>, ClientError> {
-        let tree = self.tree()?;
-        let files = tree.live().filter(|(_, version)| is_file(version) && !tree.is_lost(version));
-        let files = files.map(|(name, version)| tree.found(name, version)?.view());
-        let mut views = files.collect::<Result<Vec<_>, _>>()?;
-        for entry in tree.objects.values() {
-            if let Some(name) = public_name(entry.kind) {
-                views.push(public(Self::name(name.as_bytes())?, entry).view()?);
-            }
-        }
-        views.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(views)
+    pub async fn list(&self) -> Result<Vec<FileView>, ClientError> {
+        self.read(|local| local.list()).await
     }
 
     /// Names of uploads that have begun and not ended, on any device.
-    pub fn unfinished(&self) -> Result<Vec<String>, ClientError> {
-        let mut names: Vec<_> =
-            self.all_unfinished()?.into_iter().map(|entry| entry.name).collect();
-        names.sort();
-        names.dedup();
-        Ok(names)
+    pub async fn unfinished(&self) -> Result<Vec<String>, ClientError> {
+        self.read(|local| local.unfinished()).await
     }
 
     /// Everything about a file, as the ledger has it now.
-    pub async fn stat(
-        &self,
-        name: &(impl AsRef<[u8]> + Sync + ?Sized),
-    ) -> Result<StatView, ClientError> {
-        let entry = self.find(&Self::name(name.as_ref())?)?;
+    pub async fn stat(&self, name: &Name) -> Result<StatView, ClientError> {
+        self.catch_up().await;
+        let entry = self.find(name).await?;
         let file = entry.view()?;
         let chain = self.chain_row().await?;
         let (epoch, content_root) = (chain.epoch, entry.manifest().content_root);
@@ -316,5 +257,83 @@ impl Client {
             shards: shards.collect(),
             absent: absent.map(|(index, _)| index).collect(),
         })
+    }
+}
+
+impl Local {
+    pub(crate) fn files(&self, now_ms: u64) -> Result<FilesView, ClientError> {
+        let moved: BTreeSet<_> =
+            self.catalog().rows(Moved)?.into_iter().map(|row| row.from).collect();
+        let mut lost = (0, 0);
+        for watched in self.catalog().watched()? {
+            let Watch::Gone(used) = watched else { continue };
+            if moved.contains(&used.object) {
+                // Some of it may have gone elsewhere: each name is followed.
+                return self.files_one_by_one(now_ms);
+            }
+            lost = (lost.0 + used.files, lost.1 + used.file_bytes);
+        }
+        let all = self.catalog().row(Folders, b"")?;
+        let (count, bytes) = all.map_or((0, 0), |all| (all.files, all.bytes));
+        Ok(FilesView {
+            count: count.saturating_sub(lost.0),
+            bytes: bytes.saturating_sub(lost.1),
+            over: self.catalog().files_over(now_ms)?,
+        })
+    }
+
+    fn files_one_by_one(&self, now_ms: u64) -> Result<FilesView, ClientError> {
+        let mut files = FilesView::default();
+        for file in self.list()?.into_iter().filter(|file| file.kind == FileKind::Own) {
+            files.count += 1;
+            files.bytes = files.bytes.saturating_add(file.length);
+            files.over += u64::from(file.paid_until_ms <= now_ms);
+        }
+        Ok(files)
+    }
+
+    pub(crate) fn is_file(&self, name: &Name) -> Result<bool, ClientError> {
+        match self.find(name) {
+            Ok(_) => Ok(true),
+            Err(
+                ClientError::NoName { .. }
+                | ClientError::NotAFile { .. }
+                | ClientError::Lost { .. },
+            ) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn public_files(&self) -> Result<Vec<FileView>, ClientError> {
+        let mut views = Vec::new();
+        for entry in self.catalog().rows(Objects)? {
+            if let Some(name) = public_name(entry.kind) {
+                views.push(public(Name::checked(name.as_bytes())?, &Arc::new(entry)).view()?);
+            }
+        }
+        views.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(views)
+    }
+
+    pub(crate) fn list(&self) -> Result<Vec<FileView>, ClientError> {
+        let tree = self.tree()?;
+        let files = tree.live().filter(|(_, version)| is_file(version) && !tree.is_lost(version));
+        let files = files.map(|(name, version)| tree.found(name, version)?.view());
+        let mut views = files.collect::<Result<Vec<_>, _>>()?;
+        for entry in tree.objects.values() {
+            if let Some(name) = public_name(entry.kind) {
+                views.push(public(Name::checked(name.as_bytes())?, entry).view()?);
+            }
+        }
+        views.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(views)
+    }
+
+    pub(crate) fn unfinished(&self) -> Result<Vec<String>, ClientError> {
+        let mut names: Vec<_> =
+            self.all_unfinished()?.into_iter().map(|entry| entry.name).collect();
+        names.sort();
+        names.dedup();
+        Ok(names)
     }
 }

@@ -17,7 +17,7 @@ use symbolon_protocol::{
     content::{Layout, LayoutError, Manifest, MaskMode, Scheme},
     id::{DealId, NodeId, ObjectId},
     ledger::{
-        check_epochs,
+        Params, check_epochs,
         rows::{Access, Chain, Deals},
         transaction::Action,
     },
@@ -28,7 +28,7 @@ use symbolon_transfer::{
 };
 
 use crate::{
-    Client, Quote,
+    Client, Local, Quote,
     account::transaction_id,
     catalog::{
         Batch, Begun as BegunRows, FileKind, KeyBytes, ObjectEntry, Objects, Placements,
@@ -36,6 +36,7 @@ use crate::{
     },
     error::ClientError,
     locks::FileLock,
+    names::Name,
     place::{Candidate, choose_scheme, quote, with_room},
     progress::{Progress, Step},
     source::Opened,
@@ -57,12 +58,13 @@ pub enum Replace {
 }
 
 /// How to put.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct PutOptions {
-    /// For how many epochs to pay.
-    pub epochs: u64,
-    /// How many of these must be left of what is stored already; what ends sooner is stored anew.
-    pub least: u64,
+    /// For how many epochs to pay; when nothing is said, for 30 days.
+    pub epochs: Option<u64>,
+    /// How many of these must be left of what is stored already; what ends sooner is stored anew. When nothing is
+    /// said, what [`usual_epochs`] gives.
+    pub least: Option<u64>,
     /// The most to spend now, all-in; what an earlier put of the same has paid does not count.
     pub cost_max: Option<Amount>,
     /// The scheme, when the one that fits the network is not wanted.
@@ -72,6 +74,49 @@ pub struct PutOptions {
     /// How many older versions of the name to keep besides the newest; what was said before, else none,
     /// when nothing is said. Where versions are kept, a taken name gets a new one.
     pub keep: Option<u32>,
+}
+
+/// How long something is kept when nothing is said, in milliseconds.
+const USUAL_MS: u64 = 30 * 24 * 3_600_000;
+
+/// For how many epochs something is to be stored where so many were asked for, and how many of these must be left
+/// of what is stored already. A term that was asked for is kept to within a tenth; what is usual, to within a half:
+/// else what is put every day would be sent every day.
+#[must_use]
+pub fn usual_epochs(asked: Option<u64>, epoch_ms: u64) -> (u64, u64) {
+    let epochs = asked.unwrap_or_else(|| USUAL_MS.div_ceil(epoch_ms.max(1)));
+    let short = epochs / if asked.is_some() { 10 } else { 2 };
+    (epochs, epochs - short)
+}
+
+/// What was said of a put, and what is usual where nothing was said. The fields are those of [`PutOptions`].
+#[derive(Clone, Debug)]
+pub(crate) struct PutTerms {
+    pub(crate) epochs: u64,
+    pub(crate) least: u64,
+    pub(crate) cost_max: Option<Amount>,
+    pub(crate) scheme: Option<Scheme>,
+    pub(crate) replace: Replace,
+    pub(crate) keep: Option<u32>,
+}
+
+impl PutTerms {
+    pub(crate) fn new(options: &PutOptions, params: &Params) -> Self {
+        let (epochs, least) = usual_epochs(options.epochs, params.epoch_ms);
+        Self {
+            epochs,
+            least: options.least.unwrap_or(least),
+            cost_max: options.cost_max,
+            scheme: options.scheme,
+            replace: options.replace,
+            keep: options.keep,
+        }
+    }
+
+    /// What the client stores of its own accord: for so many epochs, under no name that a user gave.
+    pub(crate) fn plain(epochs: u64, cost_max: Option<Amount>, replace: Replace) -> Self {
+        Self { epochs, least: 0, cost_max, scheme: None, replace, keep: None }
+    }
 }
 
 /// How a put ended.
@@ -89,7 +134,7 @@ pub enum PutOutcome {
 #[derive(Clone, Debug)]
 pub struct PutReport {
     /// The name.
-    pub name: String,
+    pub name: Name,
     /// The object's id.
     pub object: ObjectId,
     /// Bytes of the file.
@@ -119,14 +164,14 @@ pub(crate) struct Request<'a> {
     pub(crate) kind: FileKind,
     pub(crate) access: Access,
     pub(crate) mask: MaskMode,
-    pub(crate) options: &'a PutOptions,
+    pub(crate) options: &'a PutTerms,
     /// What is paid now is counted here.
     pub(crate) paid: Paid,
 }
 
 impl<'a> Request<'a> {
     /// The user's own: readable under grants, each shard under a mask of its own.
-    pub(crate) fn own(slot: &[u8], name: String, kind: FileKind, options: &'a PutOptions) -> Self {
+    pub(crate) fn own(slot: &[u8], name: String, kind: FileKind, options: &'a PutTerms) -> Self {
         let (access, mask) = (Access::Granted, MaskMode::ChaCha20);
         Self { slot: slot.to_vec(), name, kind, access, mask, options, paid: Paid::default() }
     }
@@ -166,7 +211,7 @@ impl Uploaded {
         &self.slot
     }
 
-    pub(crate) fn report(&self, name: String) -> PutReport {
+    pub(crate) fn report(&self, name: Name) -> PutReport {
         PutReport {
             name,
             object: self.entry.manifest.object,
@@ -197,7 +242,8 @@ pub(crate) struct NameLock(
 impl Client {
     /// What storing `length` bytes would cost.
     pub async fn quote(&self, length: u64, options: &PutOptions) -> Result<Quote, ClientError> {
-        Ok(self.network().quote(length, options.scheme, options.epochs).await?)
+        let terms = PutTerms::new(options, &self.params().await?);
+        Ok(self.network().quote(length, terms.scheme, terms.epochs).await?)
     }
 
     /// Stores an object. Its row is still to be written, with the names that it is for.
@@ -217,7 +263,8 @@ impl Client {
             let error = match self.segments(&job, opened, request.options, progress).await {
                 Ok(stored) => {
                     let chain = self.recent_chain().await?;
-                    return self.uploaded(&chain, job, stored);
+                    let uploaded = move |local: &Local| local.uploaded(&chain, job, stored);
+                    return self.local(uploaded).await;
                 }
                 Err(error @ ClientError::SourceChanged { .. }) => error,
                 Err(error) => return Err(error),
@@ -237,25 +284,15 @@ impl Client {
         }
     }
 
-    fn uploaded(&self, chain: &Chain, job: Job, stored: Stored) -> Result<Uploaded, ClientError> {
-        let entry = self.object_entry(chain, &job, &stored)?;
-        let Stored { segments, shards, nodes, .. } = stored;
-        let outcome = match job.storing.begun {
-            Begun::Now => PutOutcome::Stored,
-            Begun::Here | Begun::Elsewhere => PutOutcome::Resumed,
-        };
-        Ok(Uploaded { entry, outcome, segments, shards, nodes, slot: job.entry.slot })
+    /// Refuses to work on what another process works on.
+    pub(crate) async fn lock(&self, slot: Vec<u8>, name: String) -> Result<NameLock, ClientError> {
+        self.local(move |local| local.lock(&slot, &name)).await
     }
 
-    /// Refuses to work on what another process works on.
-    pub(crate) fn lock(&self, slot: &[u8], name: &str) -> Result<NameLock, ClientError> {
-        let folder = self.inner.dir.join("locks");
-        let path = folder.join(&blake3::hash(slot).to_hex()[..32]);
-        let taken = std::fs::create_dir_all(&folder).and_then(|()| FileLock::take(&path));
-        match taken.map_err(|source| ClientError::Io { path, source })? {
-            Some(lock) => Ok(NameLock(lock)),
-            None => Err(ClientError::Locked { what: format!("{name:?}") }),
-        }
+    /// Whether it is known here what was sealed of an object.
+    async fn has_leaves(&self, object: &ObjectId) -> bool {
+        let object = *object;
+        self.local(move |local| leaves::path(local.dir(), &object).exists()).await
     }
 
     /// Continues the upload the journal has for this name and source, or one of another device, or begins one.
@@ -268,15 +305,18 @@ impl Client {
     ) -> Result<Job, ClientError> {
         let key = request.slot.as_slice();
         let candidates = self.candidates(key).await?;
-        let job = |entry, begun, candidates, unwritten| {
+        let job = async |entry, begun, candidates, unwritten| {
             let (live, paid) = (opened.is_live(), request.paid.clone());
-            self.job(entry, (begun, live), candidates, (paid, unwritten))
+            let job =
+                move |local: &Local| local.job(entry, (begun, live), candidates, (paid, unwritten));
+            self.local(job).await
         };
-        if let Some(entry) = self.begun_here(key)? {
+        let slot = request.slot.clone();
+        if let Some(entry) = self.local(move |local| local.begun_here(&slot)).await? {
             match self.why_not(&entry, request.options, opened, candidates.len()).await? {
                 None => {
                     progress.note("continuing an earlier upload");
-                    return job(entry, Begun::Here, candidates, None);
+                    return job(entry, Begun::Here, candidates, None).await;
                 }
                 Some(why) => progress.note(format!("letting an unfinished upload {why} go")),
             }
@@ -285,7 +325,7 @@ impl Client {
             && let Some(entry) = self.begun_elsewhere(request, opened, candidates.len()).await?
         {
             progress.note("continuing an upload that another device began");
-            return job(entry, Begun::Elsewhere, candidates, None);
+            return job(entry, Begun::Elsewhere, candidates, None).await;
         }
         let candidates = with_room(candidates, request.options.scheme, opened.length());
         let scheme = choose_scheme(request.options.scheme, candidates.len())?;
@@ -313,57 +353,25 @@ impl Client {
         };
         let mut unwritten = Batch::default();
         unwritten.put(Uploads, key, &entry);
-        job(entry, Begun::Now, candidates, Some(unwritten))
-    }
-
-    /// What a journal's row leads to.
-    fn job(
-        &self,
-        entry: UploadEntry,
-        (begun, live): (Begun, bool),
-        candidates: Vec<Candidate>,
-        (paid, unwritten): (Paid, Option<Batch>),
-    ) -> Result<Job, ClientError> {
-        // Without this file the journal's row is not gone on from.
-        let leaves = Leaves::open(&self.inner.dir, &entry.object())?;
-        let journal = Journal {
-            client: self.clone(),
-            kind: entry.kind,
-            leaves: leaves.clone(),
-            unwritten: Mutex::new(unwritten),
-        };
-        let storing = Storing {
-            owner: self.owner(),
-            key: entry.key.file_key(),
-            mask: entry.mask,
-            scheme: entry.scheme,
-            access: entry.access,
-            epochs: entry.epochs,
-            begun,
-            live,
-            candidates,
-            paid,
-            memory: journal.shared(),
-        };
-        Ok(Job { entry, storing, leaves })
+        job(entry, Begun::Now, candidates, Some(unwritten)).await
     }
 
     /// Which unfinished upload it is that cannot be gone on with; nothing, when it can.
     async fn why_not(
         &self,
         entry: &UploadEntry,
-        options: &PutOptions,
+        options: &PutTerms,
         opened: &Opened,
         nodes: usize,
     ) -> Result<Option<&'static str>, ClientError> {
-        let same = entry.source == opened.mark() && opened.length().is_some();
+        let same = entry.source == opened.mark() && !opened.is_stream();
         Ok(if !same {
             Some("of another source")
         } else if self.is_lapsed(entry, opened.length()).await? {
             Some("that is no longer kept")
         } else if is_on_other_terms(entry, options) {
             Some("on other terms")
-        } else if opened.is_live() && !leaves::path(&self.inner.dir, &entry.object()).exists() {
+        } else if opened.is_live() && !self.has_leaves(&entry.object()).await {
             Some("of which nobody knows what was sent")
         } else if self.is_stuck(entry, nodes).await? {
             Some("for more nodes than there are now")
@@ -386,7 +394,6 @@ impl Client {
         entry: &UploadEntry,
         length: Option<u64>,
     ) -> Result<bool, ClientError> {
-        // A stream is never continued.
         let Some(length) = length else { return Ok(false) };
         let layout = Layout::new(entry.scheme, length).map_err(invalid)?;
         for segment in layout.iter() {
@@ -406,26 +413,6 @@ impl Client {
         let last = layout.segments() - 1;
         // Segments are paid for one after the other, and what is no longer kept was found out before.
         Ok(self.deal(&entry.deal(last)).await?.is_some())
-    }
-
-    fn object_entry(
-        &self,
-        chain: &Chain,
-        job: &Job,
-        stored: &Stored,
-    ) -> Result<ObjectEntry, ClientError> {
-        let root = stored.leaves.root()?;
-        let manifest = Manifest::new(&job.storing.key, job.entry.mask, &stored.layout, root);
-        Ok(ObjectEntry {
-            kind: job.entry.kind,
-            key: job.entry.key.clone(),
-            manifest,
-            stored_ms: self.host().now_ms(),
-            paid_until_ms: epoch_ms(chain, stored.end),
-            cost: stored.cost,
-            end: stored.end,
-            source: job.entry.source.clone(),
-        })
     }
 
     /// What comes back at least when an object's deals end now.
@@ -480,8 +467,83 @@ impl Client {
     }
 }
 
+impl Local {
+    fn uploaded(&self, chain: &Chain, job: Job, stored: Stored) -> Result<Uploaded, ClientError> {
+        let entry = self.object_entry(chain, &job, &stored)?;
+        let Stored { segments, shards, nodes, .. } = stored;
+        let outcome = match job.storing.begun {
+            Begun::Now => PutOutcome::Stored,
+            Begun::Here | Begun::Elsewhere => PutOutcome::Resumed,
+        };
+        Ok(Uploaded { entry, outcome, segments, shards, nodes, slot: job.entry.slot })
+    }
+
+    fn object_entry(
+        &self,
+        chain: &Chain,
+        job: &Job,
+        stored: &Stored,
+    ) -> Result<ObjectEntry, ClientError> {
+        let root = stored.leaves.root()?;
+        let manifest = Manifest::new(&job.storing.key, job.entry.mask, &stored.layout, root);
+        Ok(ObjectEntry {
+            kind: job.entry.kind,
+            key: job.entry.key.clone(),
+            manifest,
+            stored_ms: self.host().now_ms(),
+            paid_until_ms: epoch_ms(chain, stored.end),
+            cost: stored.cost,
+            end: stored.end,
+            source: job.entry.source.clone(),
+        })
+    }
+
+    /// Refuses to work on what another process works on.
+    pub(crate) fn lock(&self, slot: &[u8], name: &str) -> Result<NameLock, ClientError> {
+        let folder = self.dir().join("locks");
+        let path = folder.join(&blake3::hash(slot).to_hex()[..32]);
+        let taken = std::fs::create_dir_all(&folder).and_then(|()| FileLock::take(&path));
+        match taken.map_err(|source| ClientError::Io { path, source })? {
+            Some(lock) => Ok(NameLock(lock)),
+            None => Err(ClientError::Locked { what: format!("{name:?}") }),
+        }
+    }
+
+    /// What a journal's row leads to.
+    fn job(
+        &self,
+        entry: UploadEntry,
+        (begun, live): (Begun, bool),
+        candidates: Vec<Candidate>,
+        (paid, unwritten): (Paid, Option<Batch>),
+    ) -> Result<Job, ClientError> {
+        // Without this file the journal's row is not gone on from.
+        let leaves = Leaves::open(self.dir(), &entry.object())?;
+        let journal = Journal {
+            local: self.clone(),
+            kind: entry.kind,
+            leaves: leaves.clone(),
+            unwritten: Mutex::new(unwritten),
+        };
+        let storing = Storing {
+            owner: self.owner(),
+            key: entry.key.file_key(),
+            mask: entry.mask,
+            scheme: entry.scheme,
+            access: entry.access,
+            epochs: entry.epochs,
+            begun,
+            live,
+            candidates,
+            paid,
+            memory: journal.shared(),
+        };
+        Ok(Job { entry, storing, leaves })
+    }
+}
+
 /// A file is paid for as it is asked for now, not as it was when it was begun.
-fn is_on_other_terms(entry: &UploadEntry, asked: &PutOptions) -> bool {
+fn is_on_other_terms(entry: &UploadEntry, asked: &PutTerms) -> bool {
     entry.kind == FileKind::Own
         && (entry.epochs != asked.epochs
             || asked.scheme.is_some_and(|scheme| scheme != entry.scheme))

@@ -9,10 +9,10 @@ use symbolon_transfer::{
 };
 
 use crate::{
-    Client,
+    Client, Local,
     catalog::{Content, Damaged, DamagedEntry, NameEntry, Names},
     error::{ClientError, ErrorKind},
-    names::Found,
+    names::{Found, Name, Pattern},
     progress::{Progress, Step},
     term::{Kept, epoch_ms, runs},
 };
@@ -40,38 +40,26 @@ pub struct VerifyReport {
 pub struct VerifiedObject {
     /// Which.
     pub object: ObjectId,
-    /// The names of which bytes lie in it, as they are shown.
-    pub names: Vec<String>,
+    /// The names of which bytes lie in it.
+    pub names: Vec<Name>,
     /// What was found, or why nothing could be.
     pub found: Result<VerifyReport, ClientError>,
 }
+
+/// Objects, with the names of which bytes lie in each, and the first of these files.
+type Objects = BTreeMap<ObjectId, (Vec<Name>, Result<Found, ClientError>)>;
 
 impl Client {
     /// Checks all that a folder or pattern stands for, each object once. Nothing when `what` is a single file.
     pub async fn verify_all(
         &self,
-        what: &[u8],
+        what: &Pattern,
         depth: Depth,
         progress: &Progress,
     ) -> Result<Option<Vec<VerifiedObject>>, ClientError> {
-        let what = what.strip_suffix(b"/").unwrap_or(what);
-        let row = self.catalog().row(Names, what)?;
-        let now = row.as_ref().and_then(NameEntry::current);
-        if now.is_some_and(|now| !matches!(now.content, Content::Folder)) {
-            return Ok(None);
-        }
-        let tree = self.tree_for(what, false)?;
-        let mut objects: BTreeMap<ObjectId, (Vec<String>, Result<Found, ClientError>)> =
-            BTreeMap::new();
-        for name in tree.select(what, false)?.1 {
-            let Some(version) = tree.names[&name].current() else { continue };
-            let Content::File { object, .. } = version.content else { continue };
-            let found = tree.found(&name, version);
-            // What became of it: a file that moved to another pack lies there.
-            let object = found.as_ref().map_or(object, |found| found.manifest().object);
-            let entry = objects.entry(object).or_insert_with(|| (Vec::new(), found));
-            entry.0.push(name.to_string());
-        }
+        let what = what.bytes();
+        let objects = self.read(move |local| local.objects_named(&what)).await?;
+        let Some(objects) = objects else { return Ok(None) };
         let mut total = Some(0_u64);
         for (_, found) in objects.values() {
             let bytes = found.as_ref().ok().and_then(|found| found.object_bytes().ok());
@@ -95,11 +83,12 @@ impl Client {
     /// Reads shards from their nodes and compares them with the roots on the ledger.
     pub async fn verify(
         &self,
-        name: &(impl AsRef<[u8]> + Sync + ?Sized),
+        name: &Name,
         depth: Depth,
         progress: &Progress,
     ) -> Result<VerifyReport, ClientError> {
-        let entry = self.find(&Self::name(name.as_ref())?)?;
+        self.catch_up().await;
+        let entry = self.find(name).await?;
         let total_bytes = (depth == Depth::Deep).then_some(entry.object_bytes()?);
         progress.step(Step::Planned { total_bytes });
         self.verify_found(&entry, depth, progress).await
@@ -139,7 +128,8 @@ impl Client {
         }
         let damaged = shards.iter().any(|shard| shard.damaged);
         let well = depth == Depth::Deep && shards.iter().all(|shard| shard.fault.is_none());
-        self.note_damage(file.object, damaged, well)?;
+        let object = file.object;
+        self.local(move |local| local.note_damage(object, damaged, well)).await?;
         Ok(VerifyReport {
             checked_slices: shards.iter().map(|shard| shard.good_slices).sum(),
             checked_cells: shards
@@ -151,6 +141,29 @@ impl Client {
             readable,
             damaged,
         })
+    }
+}
+
+impl Local {
+    /// The objects of all that a folder or pattern stands for. Nothing when `what` is a single file.
+    fn objects_named(&self, what: &[u8]) -> Result<Option<Objects>, ClientError> {
+        let row = self.catalog().row(Names, what)?;
+        let now = row.as_ref().and_then(NameEntry::current);
+        if now.is_some_and(|now| !matches!(now.content, Content::Folder)) {
+            return Ok(None);
+        }
+        let tree = self.tree_for(what, false)?;
+        let mut objects = Objects::new();
+        for name in tree.select(what, false)?.1 {
+            let Some(version) = tree.names[&name].current() else { continue };
+            let Content::File { object, .. } = version.content else { continue };
+            let found = tree.found(&name, version);
+            // What became of it: a file that moved to another pack lies there.
+            let object = found.as_ref().map_or(object, |found| found.manifest().object);
+            let entry = objects.entry(object).or_insert_with(|| (Vec::new(), found));
+            entry.0.push(name);
+        }
+        Ok(Some(objects))
     }
 
     /// Writes down that an object is damaged, or that all of it is well.

@@ -24,6 +24,23 @@ record! {
     }
 }
 
+impl LedgerTicket {
+    /// Whether the ledger can only be used on its own machine.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        let mut sockets = self.address.sockets().peekable();
+        let is_named = self.address.names().next().is_some();
+        !is_named && sockets.peek().is_some() && sockets.all(|socket| socket.ip().is_loopback())
+    }
+
+    /// The relays that the ledger's addresses name: those who use it need them too.
+    #[must_use]
+    pub fn relays(&self) -> Vec<String> {
+        let is_url = |text: &&String| text.starts_with("https://") || text.starts_with("http://");
+        self.address.addresses.iter().filter(is_url).cloned().collect()
+    }
+}
+
 /// A text that is no ledger ticket.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
@@ -78,6 +95,21 @@ mod tests {
             assert_eq!(text.parse(), Ok(ticket(addresses)));
             assert_eq!(text.to_uppercase().parse(), Ok(ticket(addresses)));
         }
+    }
+
+    #[test]
+    fn a_ledger_is_local_when_all_its_addresses_are() {
+        let at = |addresses: &[&str]| {
+            let mut ticket = ticket(0);
+            ticket.address.addresses = addresses.iter().map(ToString::to_string).collect();
+            ticket
+        };
+        assert!(at(&["127.0.0.1:1", "[::1]:1"]).is_local());
+        assert!(!at(&["127.0.0.1:1", "192.0.2.1:1"]).is_local());
+        assert!(!at(&["127.0.0.1:1", "ledger.example:1"]).is_local());
+        assert!(!at(&[]).is_local());
+        let relayed = at(&["127.0.0.1:1", "https://relay.example/"]);
+        assert_eq!(relayed.relays(), ["https://relay.example/"]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use symbolon_client::{Client, Progress, Setup, Step};
+use symbolon_client::{Client, Name, Progress, Setup, Step};
 use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Options, Remote, answer};
 use symbolon_net::{Endpoint, Host, Latency, MemoryNetwork, PeerAddress, peer_id};
 use symbolon_node::{Limits, Node, NodeOptions};
@@ -140,6 +140,15 @@ pub struct World {
     /// The machines, by who they are, for whoever sets a clock.
     hosts: BTreeMap<String, Host>,
     incarnations: u32,
+}
+
+/// A name, from text that is one.
+///
+/// # Panics
+/// When it is none.
+#[must_use]
+pub fn called(text: impl AsRef<[u8]>) -> Name {
+    Name::new(text.as_ref()).expect("the text is a name")
 }
 
 impl World {

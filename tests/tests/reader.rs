@@ -11,7 +11,7 @@ use symbolon_client::{
 use symbolon_protocol::{content::Scheme, session::NodeFault};
 use symbolon_tests::{
     liars::{Habit, Liar},
-    sim::{World, run},
+    sim::{World, called, run},
 };
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 const CELL: u64 = 65_520;
 
 fn named(name: &str) -> Readable {
-    Readable::Name(name.into())
+    Readable::Name(called(name))
 }
 
 /// Stores bytes that follow from the name, and gives them.
@@ -27,15 +27,15 @@ async fn put(world: &World, owner: &Client, scheme: (u8, u8), length: u64) -> Ve
     let data = world.bytes("file", length);
     let scheme = Some(Scheme::new(scheme.0, scheme.1).unwrap());
     let options = PutOptions {
-        epochs: 10,
-        least: 0,
+        epochs: Some(10),
+        least: Some(0),
         cost_max: None,
         scheme,
         replace: Replace::Replace,
         keep: None,
     };
     let source = Source::Bytes(data.clone().into());
-    owner.put(source, "file", &options, &Progress::silent()).await.unwrap();
+    owner.put(source, &called("file"), &options, &Progress::silent()).await.unwrap();
     data
 }
 
@@ -171,14 +171,14 @@ fn segment_borders_are_crossed() {
 
 /// Where a node stands among the shards of the only segment.
 async fn index_of(world: &World, client: &Client, node: usize) -> u8 {
-    let stat = client.stat("file").await.unwrap();
+    let stat = client.stat(&called("file")).await.unwrap();
     let id = world.stations[node].id;
     stat.segments[0].shards.iter().find(|shard| shard.node == id).unwrap().index
 }
 
 /// The number of the node that keeps shard `index`.
 async fn keeper(world: &World, client: &Client, index: u8) -> usize {
-    let stat = client.stat("file").await.unwrap();
+    let stat = client.stat(&called("file")).await.unwrap();
     let shard = stat.segments[0].shards.iter().find(|shard| shard.index == index).unwrap();
     world.number_of(&shard.node)
 }

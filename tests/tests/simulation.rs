@@ -52,7 +52,7 @@ mod told;
 
 use std::{future::Future, panic::AssertUnwindSafe};
 
-use symbolon_client::{PutOptions, Replace, SellOptions};
+use symbolon_client::{PutOptions, SellOptions};
 use symbolon_protocol::{Amount, content::Scheme};
 use symbolon_tests::sim::{Trace, run};
 
@@ -99,7 +99,7 @@ fn repeat<F: Future<Output = Trace>>(name: &str, scenario: fn(u64) -> F) {
 /// Four of eight, for so many epochs.
 fn put_options(epochs: u64) -> PutOptions {
     let scheme = Some(Scheme::new(4, 8).unwrap());
-    PutOptions { epochs, least: 0, cost_max: None, scheme, replace: Replace::Refuse, keep: None }
+    PutOptions { epochs: Some(epochs), least: Some(0), scheme, ..PutOptions::default() }
 }
 
 /// Ten minutes of access for a price, as long as the file is there.

@@ -59,7 +59,7 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
         path.symlink_metadata().is_ok() && !target::is_stream(path) && !args.replace
     });
     if let Some(path) = taken
-        && !client.has_bought(&id)?
+        && !client.has_bought(&id).await?
     {
         return Err(Error::new(Kind::Exists, format!("{} already exists", path.display()))
             .hint("choose another path with -o, or --replace"));

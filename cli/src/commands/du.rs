@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use serde_json::{Value, json};
 use symbolon_client::{Usage, shown};
 
-use super::folder::bytes;
+use super::folder::{bytes, pattern};
 use crate::{
     context::{self, Context},
     error::Error,
@@ -29,8 +29,8 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
     let client = context.client_local().await?;
-    let what = args.name.as_deref().map_or(&b""[..], bytes);
-    let usage = client.usage(what);
+    let what = args.name.as_deref().unwrap_or_default();
+    let usage = client.usage(&pattern(what)).await;
     context::close(client).await;
     let (each, all) = usage?;
     let mut table = Table::new(&[
@@ -51,7 +51,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
         one
     });
     let json = json!({
-        "name": shown(what),
+        "name": shown(bytes(what)),
         "names": names.collect::<Vec<_>>(),
         "total": usage_json(&all),
     });

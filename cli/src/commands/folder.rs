@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use symbolon_client::{FileFault, FolderOptions, NotKept, Pattern};
+use symbolon_client::{FileFault, FolderOptions, Name, NotKept, Pattern, shown};
 
 use crate::{
     context::{Consent, Context},
@@ -26,6 +26,18 @@ const NAMED: usize = 10;
 /// The bytes of a name as they were typed.
 pub(crate) fn bytes(name: &OsStr) -> &[u8] {
     name.as_encoded_bytes()
+}
+
+/// The name that was typed; a slash at its end says that it is a folder's.
+pub(crate) fn name(typed: &OsStr) -> Result<Name, Error> {
+    let typed = bytes(typed);
+    Name::new(typed.strip_suffix(b"/").unwrap_or(typed))
+        .map_err(|error| Error::usage(format!("{:?} is no name: {error}", shown(typed))))
+}
+
+/// The names that were meant: one, a folder's, or those that match.
+pub(crate) fn pattern(typed: &OsStr) -> Pattern {
+    Pattern::whole(bytes(typed))
 }
 
 /// What is left alone.

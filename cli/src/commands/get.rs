@@ -64,11 +64,17 @@ pub(crate) struct Args {
 pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Error> {
     args.output = args.output.map(target::named);
     let (what, own_name) = readable(&args)?;
-    let ahead = async |client: &Client| client.ahead_of_get(&what).await;
+    let ahead = async |client: &Client| {
+        if let Ok(what) = &what {
+            client.ahead_of_get(what).await;
+        }
+    };
     let client = context.client_synced_ahead(ahead).await?;
-    if let Readable::Name(name) = &what {
+    if !matches!(what, Ok(Readable::Token(_) | Readable::Version(..))) {
         let options = folder::options(&args.exclude, None);
-        if let Some(plan) = client.plan_get(name, args.output.as_deref(), &options)? {
+        let output = args.output.as_deref();
+        let plan = client.plan_get(&folder::pattern(&args.what), output, &options).await?;
+        if let Some(plan) = plan {
             if args.range.is_some() || args.output.as_deref().is_some_and(target::is_stdout) {
                 return Err(Error::usage("a folder has no range, and cannot go to stdout")
                     .hint("write it somewhere: -o DIR"));
@@ -78,7 +84,7 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
                 replace: args.replace,
                 dry_run: false,
                 yes: true,
-                from: shown(name),
+                from: shown(bytes(&args.what)),
                 max_delete: None,
             };
             let report = bring.run(&client, context).await;
@@ -92,29 +98,31 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
         Some(path) => path,
         None => own_name,
     };
-    let fetch = Fetch { what, output, range: args.range, replace: args.replace };
+    let fetch = Fetch { what: what?, output, range: args.range, replace: args.replace };
     let report = fetch.run(&client, &context.out, &mut Interrupt::listen()).await;
     context::close(client).await;
     report
 }
 
-/// What was named, and what its file would be called.
-fn readable(args: &Args) -> Result<(Readable, PathBuf), Error> {
+/// What was named, where that is one file's name or a grant, and what its file would be called.
+fn readable(args: &Args) -> Result<(Result<Readable, Error>, PathBuf), Error> {
     if let Some(text) = args.what.to_str()
         && grants::looks_like_one(text)
     {
         let token = grants::parse(text)?;
         let object = token.manifest.object.to_string();
         let own = PathBuf::from(format!("grant-{}", &object[..8]));
-        return Ok((Readable::Token(Box::new(token)), own));
+        return Ok((Ok(token.into()), own));
     }
     let name = bytes(&args.what);
     let last = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
     let own = PathBuf::from(std::ffi::OsStr::from_bytes(last));
-    Ok(match args.number {
-        Some(number) => (Readable::Version(name.to_vec(), number), own),
-        None => (Readable::Name(name.to_vec()), own),
-    })
+    let name = folder::name(&args.what);
+    let what = name.map(|name| match args.number {
+        Some(number) => Readable::Version(name, number),
+        None => Readable::Name(name),
+    });
+    Ok((what, own))
 }
 
 /// A fetch to be done; `buy` does one too.
@@ -156,7 +164,10 @@ impl Fetch {
             return Err(Error::usage("stdout cannot take both the file and a JSON document")
                 .hint("write the file somewhere: -o PATH"));
         }
-        let sink = if stdout { Sink::Stdout } else { Sink::File(self.output.clone()) };
+        let sink = match stdout {
+            true => Sink::writer("standard output", tokio::io::stdout()),
+            false => Sink::File(self.output.clone()),
+        };
         let range = match self.range {
             Some(range) => {
                 let silent = Progress::silent();

@@ -243,7 +243,7 @@ async fn revoke(text: &str, context: &Context) -> Result<Report, Error> {
 
 async fn list(context: &Context) -> Result<Report, Error> {
     let client = context.client_local().await?;
-    let (grants, now_ms) = (client.grants(), names::now_ms(&client, context).await);
+    let (grants, now_ms) = (client.grants().await, names::now_ms(&client, context).await);
     context::close(client).await;
     let grants = grants?;
     let mut table = Table::new(&[

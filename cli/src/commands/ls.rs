@@ -5,10 +5,10 @@ mod all;
 use std::{collections::BTreeMap, ffi::OsString};
 
 use serde_json::{Value, json};
-use symbolon_client::{Client, FileKind, FileView, NameKind, NameView, shown};
+use symbolon_client::{Client, FileKind, FileView, Name, NameKind, NameView, shown};
 
 use self::all::Listing;
-use super::folder::{bytes, first_few};
+use super::folder::{self, first_few, pattern};
 use crate::{
     context::{self, Context},
     error::Error,
@@ -54,32 +54,43 @@ enum Line {
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
     let client = context.client_local().await?;
     let now_ms = names::now_ms(&client, context).await;
-    let listed = list(args, &client, now_ms, context);
+    let listed = list(args, &client, now_ms, context).await;
     context::close(client).await;
     listed
 }
 
-fn list(args: &Args, client: &Client, now_ms: u64, context: &Context) -> Result<Report, Error> {
-    let unfinished = client.unfinished()?;
+async fn list(
+    args: &Args,
+    client: &Client,
+    now_ms: u64,
+    context: &Context,
+) -> Result<Report, Error> {
+    let unfinished = client.unfinished().await?;
     if !unfinished.is_empty() {
         let names = first_few(&unfinished);
         context
             .out
             .note(&format!("Not stored to its end: {names}. The same put goes on, rm ends it."));
     }
-    let public = if args.all { client.public_files()? } else { Vec::new() };
-    let what = args.name.as_deref().map_or(&b""[..], bytes);
+    let public = if args.all { client.public_files().await? } else { Vec::new() };
+    let what = name(args);
+    let there = match &what {
+        Some(Ok(name)) => client.is_there(name).await?,
+        Some(Err(_)) => false,
+        None => true,
+    };
     // What a pattern matches is sorted as a whole.
-    if args.recursive && !args.deleted && (args.name.is_none() || client.is_there(what)?) {
+    if args.recursive && !args.deleted && there {
+        let what = what.transpose()?;
         let listing = Listing { client, what, public: &public, long: args.long, now_ms };
-        let any = listing.print(&context.out)?;
+        let any = listing.print(&context.out).await?;
         let report = Report::new(json!({ "files": [] }));
         return Ok(match any || context.out.is_json() {
             true => report.silent(),
             false => report.text(nothing(args)),
         });
     }
-    let mut lines = lines(args, client, now_ms)?;
+    let mut lines = lines(args, client, now_ms).await?;
     let mut files = 0;
     let mut bytes = 0;
     for line in &lines {
@@ -114,32 +125,32 @@ fn nothing(args: &Args) -> &'static str {
     }
 }
 
+/// The name of which what lies in it is listed: nothing where all are. It may be a pattern, or no name at all.
+fn name(args: &Args) -> Option<Result<Name, Error>> {
+    args.name.as_deref().filter(|typed| !typed.is_empty()).map(folder::name)
+}
+
 /// What is listed: what was asked for, and of folders what lies directly in them.
-fn lines(args: &Args, client: &Client, now_ms: u64) -> Result<Vec<Line>, Error> {
-    let what = args.name.as_deref().map(bytes);
-    let what = what.map(|what| what.strip_suffix(b"/").unwrap_or(what));
-    let views = client.names(what, args.deleted)?;
+async fn lines(args: &Args, client: &Client, now_ms: u64) -> Result<Vec<Line>, Error> {
+    let views = client.names(args.name.as_deref().map(pattern).as_ref(), args.deleted).await?;
     if args.recursive || args.deleted {
         return Ok(views.into_iter().map(Line::Name).collect());
     }
     // One name that is a folder is opened; what a pattern matches is not.
-    let opened = match what {
-        None => Some(&b""[..]),
-        Some(what) if client.is_folder(what)? => Some(what),
-        Some(_) => None,
-    };
-    let depth = match (opened, what) {
-        (Some(b""), _) => 1,
-        (Some(folder), _) => parts(folder) + 1,
-        (None, Some(pattern)) => parts(pattern),
-        (None, None) => 1,
+    let (opened, depth) = match name(args).transpose()? {
+        None => (None, 1),
+        Some(name) if client.is_folder(&name).await? => {
+            let depth = parts(name.as_bytes()) + 1;
+            (Some(name), depth)
+        }
+        Some(pattern) => (None, parts(pattern.as_bytes())),
     };
     let mut lines = Vec::new();
     let mut folders: BTreeMap<Vec<u8>, (u64, u64, u64, Option<NameView>)> = BTreeMap::new();
     for view in views {
         let name = view.name.as_bytes();
         let is_folder = matches!(view.kind, NameKind::Folder);
-        if opened == Some(name) && is_folder {
+        if opened.as_ref() == Some(&view.name) && is_folder {
             continue;
         }
         if parts(name) <= depth && !is_folder {
@@ -187,7 +198,7 @@ fn kind(kind: FileKind) -> &'static str {
 
 fn file_json(file: &FileView, now_ms: u64) -> Value {
     json!({
-        "name": file.name,
+        "name": file.name.to_string(),
         "type": "file",
         "kind": kind(file.kind),
         "object": file.object.to_string(),
@@ -296,7 +307,7 @@ fn file_row(file: &FileView, now_ms: u64) -> Vec<String> {
         show_time(file.stored_ms),
         paid(file, now_ms),
         format!("{} of {}", file.scheme.required, file.scheme.total),
-        file.name.clone(),
+        file.name.to_string(),
     ]
 }
 
@@ -332,7 +343,7 @@ fn long_columns() -> [(&'static str, Align); 5] {
 
 fn long_file_row(file: &FileView) -> Vec<String> {
     let stored = show_time(file.stored_ms);
-    vec![String::new(), show_size(file.length), String::new(), stored, file.name.clone()]
+    vec![String::new(), show_size(file.length), String::new(), stored, file.name.to_string()]
 }
 
 fn long_row(line: &Line) -> Vec<String> {

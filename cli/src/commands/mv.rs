@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use serde_json::json;
 use symbolon_client::shown;
 
-use super::folder::bytes;
+use super::folder::{bytes, name};
 use crate::{
     context::Context,
     error::Error,
@@ -30,15 +30,15 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
     let client = context.client_local().await?;
-    let moved = match client.rename(bytes(&args.from), bytes(&args.to)) {
+    let moved = match client.rename(&name(&args.from)?, &name(&args.to)?).await {
         Ok(moved) => moved,
         Err(error) => {
             names::publish_and_close(client, Pay::Ask, &context.out).await;
             return Err(error.into());
         }
     };
-    let (to, lost) = (moved.to.as_bytes(), client.lost(moved.to.as_bytes())?);
-    names::publish_given(client, to, &lost, &context.out).await?;
+    let lost = client.lost(&moved.to).await?;
+    names::publish_given(client, &moved.to, &lost, &context.out).await?;
     let from = shown(bytes(&args.from));
     let json = json!({ "from": from, "to": moved.to.to_string(), "names": moved.names });
     Ok(Report::new(json).text(format!("{from} is {} now.", moved.to)))

@@ -103,7 +103,7 @@ async fn run_node(args: RunArgs, context: &Context) -> Result<(), Error> {
     home::make_folder(&args.dir)?;
     let _lock = Home::lock_folder(&args.dir)?;
     let mut network = args.network;
-    network.relay.extend(context::relays(&ticket));
+    network.relay.extend(ticket.relays());
     network.congestion = context.congestion;
     let plan = NodePlan {
         dir: args.dir,

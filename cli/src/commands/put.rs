@@ -6,8 +6,8 @@ use std::{collections::BTreeSet, ffi::OsString, path::PathBuf};
 
 use serde_json::{Value, json};
 use symbolon_client::{
-    Client, FolderOptions, Growth, PutOptions, PutOutcome, PutReport, Replace, Source, StatView,
-    shown,
+    Client, FolderOptions, Growth, Name, PutOptions, PutOutcome, PutReport, Replace, Source,
+    StatView,
 };
 use symbolon_protocol::{Amount, content::Scheme, ledger::rows::Chain};
 
@@ -81,23 +81,24 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         return run_folder(args, context).await;
     }
     let (source, length) = source(&args)?;
-    let name = name(&args)?;
-    let shown_name = shown(bytes(&name));
+    let typed = typed_name(&args)?;
+    let name = folder::name(&typed)?;
+    let shown_name = name.to_string();
     let client = context.client_synced_ahead(Client::ahead_of_put).await?;
     let chain = client.recent_chain().await?;
     let epoch_ms = chain.params.epoch_ms;
     let (epochs, least) = units::epochs(args.term, epoch_ms);
     let mut options = PutOptions {
-        epochs,
-        least,
+        epochs: Some(epochs),
+        least: Some(least),
         cost_max: args.max_cost,
         scheme: args.scheme,
         replace: if args.replace { Replace::Replace } else { Replace::Refuse },
         keep: args.keep,
     };
     let quote = client.quote(length.unwrap_or(GIB), &options).await?;
-    let growth = Growth::file(bytes(&name).len(), args.path.as_os_str().len());
-    let index = client.quote_index(&growth, options.epochs).await?;
+    let growth = Growth::file(name.as_bytes().len(), args.path.as_os_str().len());
+    let index = client.quote_index(&growth, epochs).await?;
     if let Some(warning) = &quote.price.warning {
         context.out.warn(warning);
     }
@@ -113,17 +114,17 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         context::close(client).await;
         return Ok(preview.report());
     }
-    if !args.accept_risk && is_new(&client, bytes(&name), args.replace)? {
+    if !args.accept_risk && is_new(&client, &name, args.replace).await? {
         let scheme = (quote.price.scheme, args.scheme);
         durability::judge(&context.out, &chain.params, scheme, &quote.durability)?;
     }
     ask(&args, context, &chain, &preview)?;
     // What was said is the most that is paid. Of a stream nobody knows the length.
     options.cost_max = args.max_cost.or(length.map(|_| quote.price.total));
-    let stored = store(&client, source, bytes(&name), &options, context).await;
+    let stored = store(&client, source, &name, &options, context).await;
     // Of what is stored now it is known where it is.
     let stat = match &stored {
-        Ok(PutReport { outcome: PutOutcome::Already, .. }) => Some(client.stat(bytes(&name)).await),
+        Ok(PutReport { outcome: PutOutcome::Already, .. }) => Some(client.stat(&name).await),
         _ => None,
     };
     let paid = names::publish_and_close(client, Pay::Said(index), &context.out).await;
@@ -136,9 +137,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
 
 /// Whether something new would be stored: what has begun was judged when it began, and a name that is
 /// taken is either the same file or refused.
-fn is_new(client: &Client, name: &[u8], replace: bool) -> Result<bool, Error> {
-    let taken = !replace && client.is_file(name)?;
-    Ok(!taken && !client.unfinished()?.contains(&shown(name)))
+async fn is_new(client: &Client, name: &Name, replace: bool) -> Result<bool, Error> {
+    let taken = !replace && client.is_file(name).await?;
+    Ok(!taken && !client.unfinished().await?.contains(&name.to_string()))
 }
 
 /// Asks before paying, and shows first what for.
@@ -160,11 +161,11 @@ fn ask(args: &Args, context: &Context, chain: &Chain, shown: &Preview<'_>) -> Re
 async fn store(
     client: &Client,
     source: Source,
-    name: &[u8],
+    name: &Name,
     options: &PutOptions,
     context: &Context,
 ) -> Result<PutReport, Error> {
-    let from_stdin = matches!(source, Source::Stdin);
+    let from_stdin = matches!(source, Source::Reader(_));
     let mut interrupt = Interrupt::listen();
     let bar = progress::bar(&context.out, "storing");
     let stored = interrupt.or(client.put(source, name, options, &bar.progress())).await;
@@ -189,7 +190,7 @@ fn source(args: &Args) -> Result<(Source, Option<u64>), Error> {
         if args.dry_run {
             return Err(Error::usage("a dry run needs a file, to know its size"));
         }
-        return Ok((Source::Stdin, None));
+        return Ok((Source::reader("stdin", tokio::io::stdin(), None), None));
     }
     let path = &args.path;
     let about = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?;
@@ -213,7 +214,7 @@ async fn run_folder(args: Args, context: &Context) -> Result<Report, Error> {
     let (epochs, least) = units::epochs(args.term, chain.params.epoch_ms);
     let store = folder::put::Store {
         root: &args.path,
-        to: bytes(&own),
+        to: Some(folder::name(&own)?),
         folder: FolderOptions {
             replace: args.replace,
             checksum: args.checksum,
@@ -221,8 +222,8 @@ async fn run_folder(args: Args, context: &Context) -> Result<Report, Error> {
             ..folder::options(&args.exclude, args.keep)
         },
         options: PutOptions {
-            epochs,
-            least,
+            epochs: Some(epochs),
+            least: Some(least),
             cost_max: args.max_cost,
             scheme: args.scheme,
             replace: Replace::Replace,
@@ -236,7 +237,7 @@ async fn run_folder(args: Args, context: &Context) -> Result<Report, Error> {
     store.run_and_close(client, context).await
 }
 
-fn name(args: &Args) -> Result<OsString, Error> {
+fn typed_name(args: &Args) -> Result<OsString, Error> {
     let own = args.path.file_name().filter(|_| !target::is_stdin(&args.path));
     match (&args.name, own) {
         (Some(name), own) if bytes(name).ends_with(b"/") => {
@@ -272,7 +273,7 @@ fn put_report(stored: &PutReport, stat: Option<&StatView>, epoch_ms: u64) -> Rep
     };
     let json = json!({
         "outcome": outcome,
-        "name": stored.name,
+        "name": stored.name.to_string(),
         "object": stored.object.to_string(),
         "length": stored.length,
         "scheme": scheme_json(stored.scheme),

@@ -81,7 +81,7 @@ async fn fetch(context: &Context, identity: Identity) -> Result<(IndexView, Amou
     let client = context.client_reaching(identity).await?;
     let fetched = async {
         client.pull_names(&symbolon_client::Progress::silent()).await?;
-        Ok::<_, Error>((client.index()?, client.account().await?.balance))
+        Ok::<_, Error>((client.index().await?, client.account().await?.balance))
     };
     let fetched = fetched.await;
     context::close(client).await;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use symbolon_client::{Client, Deletion, ErrorKind, Name, Sale, shown};
 use symbolon_protocol::{deletion::DeletionReceipt, id::hex};
 
-use super::folder::bytes;
+use super::folder::{bytes, pattern};
 use crate::{
     context::{Consent, Context},
     error::Error,
@@ -160,7 +160,7 @@ fn deletion_words(deletion: &Deletion) -> String {
 async fn choose(args: &Args, client: &Client) -> Result<Chosen, Error> {
     let mut chosen = Chosen::default();
     for name in &args.names {
-        let selection = match client.select(bytes(name), args.forever) {
+        let selection = match client.select(&pattern(name), args.forever).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 // An earlier removal may have been cut short after the name was gone.
                 client.tidy().await?;

@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 
 use serde_json::json;
-use symbolon_client::{ClientError, SellOptions, SellOutcome, SellReport, shown};
+use symbolon_client::{ClientError, SellOptions, SellOutcome, SellReport, USUAL_LICENCE};
 use symbolon_protocol::{Amount, ledger::rows::Split};
 
-use super::folder::bytes;
+use super::folder::name;
 use crate::{
     context::{Consent, Context},
     error::Error,
@@ -47,7 +47,7 @@ pub(crate) struct Args {
     /// The licence that a buyer accepts: text, or @FILE
     #[arg(
         long,
-        default_value = "All rights reserved; for the buyer's own use.",
+        default_value = USUAL_LICENCE,
         value_name = "TEXT"
     )]
     licence: String,
@@ -80,7 +80,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let licence_text = home::text_or_file(&args.licence, TEXT_BYTES_MAX)?;
     let client = context.client_synced().await?;
     let chain = client.recent_chain().await?;
-    let name = shown(bytes(&args.name));
+    let stored = name(&args.name)?;
+    let name = stored.to_string();
     let mut options = SellOptions {
         title: args.title.unwrap_or_else(|| name.clone()),
         description,
@@ -93,7 +94,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         epochs: args.term.map(|term| term.epochs(chain.params.epoch_ms)),
         cost_max: args.max_cost,
     };
-    let plan = client.plan_sale(bytes(&args.name), &options).await?;
+    let plan = client.plan_sale(&stored, &options).await?;
     let cost = plan.cost;
     if let Some(limit) = args.max_cost.filter(|limit| *limit < cost) {
         return Err(ClientError::CostTooHigh { cost, limit }.into());
@@ -110,7 +111,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     // What was said is the most that is paid.
     options.cost_max = args.max_cost.or(Some(cost));
     let bar = progress::bar(&context.out, "listing");
-    let listed = client.sell(bytes(&args.name), &options, &bar.progress()).await;
+    let listed = client.sell(&stored, &options, &bar.progress()).await;
     bar.finish();
     names::publish_and_close(client, Pay::Ask, &context.out).await;
     Ok(report(&name, args.price, &listed?))

@@ -6,7 +6,7 @@ use serde_json::json;
 use symbolon_client::{Client, shown};
 use symbolon_protocol::Amount;
 
-use super::folder::bytes;
+use super::folder::{bytes, name};
 use crate::{
     context::{Consent, Context},
     error::Error,
@@ -50,7 +50,7 @@ pub(crate) struct Args {
 
 /// The most that may be paid for an object of its own, once that was agreed to.
 async fn price(args: &Args, client: &Client, context: &Context) -> Result<Option<Amount>, Error> {
-    let Some(price) = client.price_of_its_own(bytes(&args.name)).await? else {
+    let Some(price) = client.price_of_its_own(&name(&args.name)?).await? else {
         return Ok(args.max_cost);
     };
     let chain = client.recent_chain().await?;
@@ -72,13 +72,14 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let limit = price(&args, &client, context).await?;
     let bar = progress::bar(&context.out, "sharing");
     let progress = bar.progress();
-    let token = client.share(bytes(&args.name), &recipient, caveats, limit, &progress).await;
+    let name = name(&args.name)?;
+    let token = client.share(&name, &recipient, caveats, limit, &progress).await;
     bar.finish();
     names::publish_and_close(client, Pay::Ask, &context.out).await;
     let token = token?;
     let text = token.to_text();
     let json = json!({
-        "name": shown(bytes(&args.name)),
+        "name": name.to_string(),
         "grant": text,
         "holder": recipient.access.to_string(),
         "link": grants::last_link(&token).to_string(),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use symbolon_client::{SegmentView, ShardHealth, ShardView, StatView};
 use symbolon_protocol::ledger::rows::DealState;
 
-use super::folder::bytes;
+use super::folder;
 use crate::{
     context::{self, Context},
     error::Error,
@@ -31,7 +31,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
     let client = context.client_synced().await?;
     let chain = client.recent_chain().await?;
-    let stat = client.stat(bytes(&args.name)).await;
+    let stat = client.stat(&folder::name(&args.name)?).await;
     context::close(client).await;
     let stat = stat?;
     let file = &stat.file;
@@ -44,7 +44,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
     };
     let over_since = stat.segments.iter().filter(ended).map(|one| one.paid_until_ms).min();
     Ok(Report::new(json(&stat))
-        .field("name", file.name.clone())
+        .field("name", file.name.to_string())
         .field("object", file.object.to_string())
         .field("content root", stat.content_root.to_string())
         .field(
@@ -171,7 +171,7 @@ fn json(stat: &StatView) -> Value {
         })
     });
     json!({
-        "name": file.name,
+        "name": file.name.to_string(),
         "object": file.object.to_string(),
         "length": file.length,
         "scheme": { "required": file.scheme.required, "total": file.scheme.total },

@@ -38,8 +38,8 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
     let endpoint = context.endpoint(&ticket, context.host.random()).await?;
     let answers = nodes::call(&known, &endpoint).await;
     context::hang_up(endpoint).await;
-    let files = client.files(clock.now_ms);
-    let (index, unfinished) = (client.index(), client.unfinished());
+    let files = client.files(clock.now_ms).await;
+    let (index, unfinished) = (client.index().await, client.unfinished().await);
     context::close(client).await;
     let (index, unfinished) = (index?, unfinished?);
     let FilesView { count: files, bytes, over } = files?;

@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 
 use serde_json::{Value, json};
-use symbolon_client::{ClientError, Depth, VerifiedObject, VerifyReport, shown};
+use symbolon_client::{ClientError, Depth, Name, VerifiedObject, VerifyReport, shown};
 
-use super::folder::{bytes, first_few};
+use super::folder::{bytes, first_few, name, pattern};
 use crate::{
     context::{self, Context},
     error::{Error, Kind},
@@ -36,7 +36,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     let client = context.client_synced().await?;
     let depth = if args.deep { Depth::Deep } else { Depth::Sample };
     let bar = progress::bar(&context.out, "checking");
-    match client.verify_all(bytes(&args.name), depth, &bar.progress()).await {
+    match client.verify_all(&pattern(&args.name), depth, &bar.progress()).await {
         Ok(None) => {}
         all => {
             bar.finish();
@@ -44,7 +44,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
             return report_all(&args, context, depth, &all?.unwrap_or_default());
         }
     }
-    let checked = client.verify(bytes(&args.name), depth, &bar.progress()).await;
+    let checked = client.verify(&name(&args.name)?, depth, &bar.progress()).await;
     bar.finish();
     context::close(client).await;
     let checked = checked?;
@@ -104,7 +104,8 @@ fn report_all(
     };
     let files = |wanted: &dyn Fn(&VerifiedObject) -> bool| -> Vec<String> {
         let wanted = objects.iter().filter(|object| wanted(object));
-        let mut names: Vec<_> = wanted.flat_map(|object| object.names.iter().cloned()).collect();
+        let mut names: Vec<_> =
+            wanted.flat_map(|object| object.names.iter().map(Name::to_string)).collect();
         names.sort();
         names
     };
@@ -114,7 +115,7 @@ fn report_all(
     let json = json_all(&name, depth, objects, [&all, &unwell, &unreadable, &over]);
     let mut table = Table::new(&[("VERDICT", Align::Left), ("FILES", Align::Left)]);
     for object in objects.iter().filter(|object| !is_well(object)) {
-        table.row(vec![verdict(object), first_few(&object.names)]);
+        table.row(vec![verdict(object), first_few(&names_of(object))]);
     }
     let cells: u64 = found(objects).map(|found| found.checked_cells).sum();
     let read: u64 = found(objects).map(|found| found.checked_bytes).sum();
@@ -179,6 +180,10 @@ fn verdict(object: &VerifiedObject) -> String {
     }
 }
 
+fn names_of(object: &VerifiedObject) -> Vec<String> {
+    object.names.iter().map(Name::to_string).collect()
+}
+
 fn json_all(
     name: &str,
     depth: Depth,
@@ -189,7 +194,7 @@ fn json_all(
         let found = object.found.as_ref();
         json!({
             "object": object.object.to_string(),
-            "names": object.names,
+            "names": names_of(object),
             "readable": found.is_ok_and(|found| found.readable),
             "fault": found.err().map(ToString::to_string),
             "shards": found.map_or_else(|_| Vec::new(), shards_json),

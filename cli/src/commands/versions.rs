@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use serde_json::json;
 use symbolon_client::shown;
 
-use super::folder::bytes;
+use super::folder::{bytes, name};
 use crate::{
     context::{self, Context},
     error::Error,
@@ -31,7 +31,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
     let client = context.client_local().await?;
-    let versions = client.versions(bytes(&args.name));
+    let versions = client.versions(&name(&args.name)?).await;
     context::close(client).await;
     let versions = versions?;
     let mut table = Table::new(&[
@@ -94,7 +94,8 @@ pub(crate) struct UndeleteArgs {
 pub(crate) async fn undelete(args: &UndeleteArgs, context: &Context) -> Result<Report, Error> {
     let client = context.client_local().await?;
     let bar = progress::bar(&context.out, "bringing back");
-    let number = client.undelete(bytes(&args.name), args.number, &bar.progress()).await;
+    let name = name(&args.name)?;
+    let number = client.undelete(&name, args.number, &bar.progress()).await;
     bar.finish();
     let number = match number {
         Ok(number) => number,
@@ -103,9 +104,8 @@ pub(crate) async fn undelete(args: &UndeleteArgs, context: &Context) -> Result<R
             return Err(error.into());
         }
     };
-    let lost = client.lost(bytes(&args.name))?;
-    names::publish_given(client, bytes(&args.name), &lost, &context.out).await?;
-    let name = shown(bytes(&args.name));
+    let lost = client.lost(&name).await?;
+    names::publish_given(client, &name, &lost, &context.out).await?;
     let text = format!("{name} is back, as version {number}.");
-    Ok(Report::new(json!({ "name": name, "number": number })).text(text))
+    Ok(Report::new(json!({ "name": name.to_string(), "number": number })).text(text))
 }

@@ -15,7 +15,7 @@ use symbolon_protocol::{
 use symbolon_transfer::VALID_BLOCKS;
 
 use crate::{
-    Client,
+    Client, Local,
     catalog::{TransferEntry, Transfers},
     error::ClientError,
 };
@@ -66,18 +66,21 @@ impl Client {
             Some(id) => [b"id", id.as_bytes()].concat(),
             None => [b"to", &to.0[..], &amount.to_bytes()].concat(),
         };
-        let _lock = self.lock(&[b"\0transfer", key.as_slice()].concat(), "this transfer")?;
+        let slot = [b"\0transfer", key.as_slice()].concat();
+        let _lock = self.lock(slot, String::from("this transfer")).await?;
         let wanted = Action::Transfer { to, amount };
         let ledger = self.ledger();
         let head = ledger.head().await?.header.height;
-        let written = self.catalog().row(Transfers, &key)?;
+        let row_key = key.clone();
+        let written = self.local(move |local| local.catalog().row(Transfers, &row_key)).await?;
         let entry = match written {
             Some(entry) => match self.settled(&entry, head).await? {
                 Settled::Sent(_) | Settled::Open if entry.transaction.action != wanted => {
                     return Err(other_sum(&entry, head));
                 }
                 Settled::Sent(height) => {
-                    self.note_sent(&key, entry, height, id.is_some())?;
+                    let keep = id.is_some();
+                    self.local(move |local| local.note_sent(&key, entry, height, keep)).await?;
                     return Ok(Sent { height, before: true });
                 }
                 Settled::Open => Some(entry),
@@ -96,14 +99,16 @@ impl Client {
                     wanted,
                 );
                 let entry = TransferEntry { transaction, after: head, height: None };
-                self.catalog().put(Transfers, &key, &entry)?;
+                let (row_key, row) = (key.clone(), entry.clone());
+                self.local(move |local| local.catalog().put(Transfers, &row_key, &row)).await?;
                 (entry, false)
             }
         };
         let Outcome { height, status } = ledger.submit(entry.transaction.clone()).await?;
         match status {
             Status::Applied => {
-                self.note_sent(&key, entry, height, id.is_some())?;
+                let keep = id.is_some();
+                self.local(move |local| local.note_sent(&key, entry, height, keep)).await?;
                 Ok(Sent { height, before })
             }
             // A refusal is a server's word: the transaction may be on the ledger, or come to it later. It
@@ -148,7 +153,9 @@ impl Client {
             }
         }
     }
+}
 
+impl Local {
     /// What has an id of its caller's is remembered; otherwise the next request is another one.
     fn note_sent(
         &self,

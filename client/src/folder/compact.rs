@@ -13,7 +13,7 @@ use super::{
     ranges::{Taker, Wanted},
 };
 use crate::{
-    Client,
+    Client, Local,
     catalog::{Batch, Content, FileKind, Moved, MovedEntry, MovedRange, Names, ObjectEntry, Watch},
     error::{ClientError, ErrorKind},
     get::{GetOptions, Sink},
@@ -21,7 +21,7 @@ use crate::{
     progress::Progress,
     source::Opened,
     term::Kept,
-    upload::{PutOptions, Replace, Request},
+    upload::{PutTerms, Replace, Request},
 };
 
 /// Ranges of one object in one row: with it a row of the index stays below a MiB, and so in one change.
@@ -103,7 +103,7 @@ impl Client {
         cost_max: Option<Amount>,
         progress: &Progress,
     ) -> Result<(Found, Amount), ClientError> {
-        let found = self.find(name)?;
+        let found = self.find(name).await?;
         if found.is_whole() {
             return Ok((found, Amount::ZERO));
         }
@@ -112,39 +112,37 @@ impl Client {
         let read = self.fetch(resolved, Sink::Memory, &options, &Progress::silent()).await?;
         let bytes = bytes::Bytes::from(read.bytes.unwrap_or_default());
         let slot = own_slot(name);
-        let _lock = self.lock(&slot, &name.to_string())?;
-        let options = PutOptions { cost_max, ..self.rest_of(name, &found.object).await? };
+        let _lock = self.lock(slot.clone(), name.to_string()).await?;
+        let options = PutTerms { cost_max, ..self.rest_of(name, &found.object).await? };
         let request = Request::own(&slot, name.to_string(), FileKind::Own, &options);
         let opened = Opened::Bytes { bytes };
         let stored = self.upload(&request, opened, &one_of_many(progress)).await?;
         let old = (found.manifest().object, found.first, found.length);
         let new = (stored.entry.manifest.object, 0, found.length);
         let paid = request.paid.sum();
-        self.relocate(&BTreeMap::from([(old, new)]), stored.batch(), Some(name))?;
-        Ok((self.find(name)?, paid))
+        let (moves, batch, only) = (BTreeMap::from([(old, new)]), stored.batch(), name.clone());
+        self.local(move |local| local.relocate(&moves, batch, Some(&only))).await?;
+        Ok((self.find(name).await?, paid))
     }
 
     /// What it costs to give a file an object of its own; nothing when it has one.
-    pub async fn price_of_its_own(
-        &self,
-        name: &(impl AsRef<[u8]> + Sync + ?Sized),
-    ) -> Result<Option<Amount>, ClientError> {
-        let name = Self::name(name.as_ref())?;
-        let found = self.find(&name)?;
+    pub async fn price_of_its_own(&self, name: &Name) -> Result<Option<Amount>, ClientError> {
+        self.catch_up().await;
+        let found = self.find(name).await?;
         if found.is_whole() {
             return Ok(None);
         }
-        let epochs = self.rest_of(&name, &found.object).await?.epochs;
+        let epochs = self.rest_of(name, &found.object).await?.epochs;
         let (candidates, params) = (self.candidates(b"quote").await?, self.params().await?);
         self.price_of(&candidates, &params, found.length, epochs).map(Some)
     }
 
-    /// Options for storing again what is paid for already: for as long as that is.
+    /// PutTerms for storing again what is paid for already: for as long as that is.
     async fn rest_of(
         &self,
         name: &impl ToString,
         entry: &ObjectEntry,
-    ) -> Result<PutOptions, ClientError> {
+    ) -> Result<PutTerms, ClientError> {
         let chain = self.chain_row().await?;
         let epochs = match self.kept(&chain, entry).await? {
             Kept::Until { epoch, .. } => epoch.saturating_sub(chain.epoch).max(1),
@@ -152,41 +150,7 @@ impl Client {
                 return Err(ClientError::Over { name: name.to_string(), since_ms });
             }
         };
-        let replace = Replace::Refuse;
-        Ok(PutOptions { epochs, least: 0, cost_max: None, scheme: None, replace, keep: None })
-    }
-
-    /// Lets all names that stand for old ranges stand for new ones, or only one name. What another device
-    /// does with the old ranges meanwhile, it does not know of the new ones: where they went is written down.
-    fn relocate(
-        &self,
-        moves: &BTreeMap<Range, Range>,
-        mut batch: Batch,
-        only: Option<&Name>,
-    ) -> Result<(), ClientError> {
-        let _lock = self.lock_names()?;
-        let rows = match only {
-            Some(name) => self.catalog().row(Names, name.as_bytes())?.into_iter().collect(),
-            None => self.catalog().rows(Names)?,
-        };
-        for mut row in rows {
-            let mut moved = false;
-            for version in &mut row.versions {
-                if let Content::File { object, first, length } = &mut version.content
-                    && let Some(new) = moves.get(&(*object, *first, *length))
-                {
-                    (*object, *first, *length) = *new;
-                    moved = true;
-                }
-            }
-            if moved {
-                batch.put(Names, &row.path, &row);
-            }
-        }
-        for row in moved_rows(moves) {
-            batch.put(Moved, &row.key(), &row);
-        }
-        self.catalog().write(&batch)
+        Ok(PutTerms::plain(epochs, None, Replace::Refuse))
     }
 
     /// Stores what lives in packs that are mostly dead again, and lets those go. That it cannot be done
@@ -197,11 +161,11 @@ impl Client {
             Watch::Sparse(entry) => entry.manifest.length >= DEAD_BYTES_MIN,
             Watch::Unused(_) | Watch::Gone(_) => false,
         };
-        if !self.catalog().watched()?.iter().any(sparse) {
-            return Ok(());
-        }
-        let tree = self.tree()?;
-        let used = tree.used();
+        let look = move |local: &Local| match local.catalog().watched()?.iter().any(sparse) {
+            true => local.tree().map(|tree| Some((tree.used(), tree))),
+            false => Ok(None),
+        };
+        let Some((used, tree)) = self.local(look).await? else { return Ok(()) };
         let mut done = false;
         for (object, entry) in &tree.objects {
             let length = entry.manifest.length;
@@ -243,7 +207,9 @@ impl Client {
             }
         }
         let label = format!("pack {pack}");
-        let builder = Builder::new(&self.spool(), "compact", &label)?;
+        let (spool, of) = (self.spool(), label.clone());
+        let building = move || Builder::new(&spool, "compact", &of);
+        let builder = self.host().blocking(building).await?;
         let mut living = Vec::with_capacity(ranges.len());
         let mut wanted = Vec::with_capacity(ranges.len());
         let mut any = None;
@@ -257,17 +223,57 @@ impl Client {
             Rebuild { builder, living, moves: Vec::new(), bytes: Vec::new(), error: None };
         let (rebuild, read) = self.read_ranges(&any, wanted, rebuild, &Progress::silent()).await;
         read?;
-        let (opened, slot, moves) = rebuild.finish()?;
-        let _lock = self.lock(&slot, &label)?;
+        let (opened, slot, moves) = self.host().blocking(move || rebuild.finish()).await?;
+        let _lock = self.lock(slot.clone(), label.clone()).await?;
         // Nobody was asked: it may cost no more than comes back when the old one goes.
         let cost_max = Some(self.refund_of(entry).await?);
-        let options = PutOptions { cost_max, ..self.rest_of(&label, entry).await? };
+        let options = PutTerms { cost_max, ..self.rest_of(&label, entry).await? };
         let request = Request::own(&slot, label.clone(), FileKind::Pack, &options);
         let stored = self.upload(&request, opened, &one_of_many(progress)).await?;
         let new = stored.entry.manifest.object;
         let moves = moves.into_iter().map(|(range, first)| (range, (new, first, range.2)));
-        self.relocate(&moves.collect(), stored.batch(), None)?;
-        self.settle_leaves(&stored.entry);
+        let (moves, batch) = (moves.collect(), stored.batch());
+        let settle = move |local: &Local| {
+            local.relocate(&moves, batch, None)?;
+            local.settle_leaves(&stored.entry);
+            Ok::<_, ClientError>(())
+        };
+        self.local(settle).await?;
         self.end_orphans(&label, &BTreeSet::from([slot]), progress).await
+    }
+}
+
+impl Local {
+    /// Lets all names that stand for old ranges stand for new ones, or only one name. What another device
+    /// does with the old ranges meanwhile, it does not know of the new ones: where they went is written down.
+    fn relocate(
+        &self,
+        moves: &BTreeMap<Range, Range>,
+        mut batch: Batch,
+        only: Option<&Name>,
+    ) -> Result<(), ClientError> {
+        let _lock = self.lock_names()?;
+        let rows = match only {
+            Some(name) => self.catalog().row(Names, name.as_bytes())?.into_iter().collect(),
+            None => self.catalog().rows(Names)?,
+        };
+        for mut row in rows {
+            let mut moved = false;
+            for version in &mut row.versions {
+                if let Content::File { object, first, length } = &mut version.content
+                    && let Some(new) = moves.get(&(*object, *first, *length))
+                {
+                    (*object, *first, *length) = *new;
+                    moved = true;
+                }
+            }
+            if moved {
+                batch.put(Names, &row.path, &row);
+            }
+        }
+        for row in moved_rows(moves) {
+            batch.put(Moved, &row.key(), &row);
+        }
+        self.catalog().write(&batch)
     }
 }

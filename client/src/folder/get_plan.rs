@@ -12,10 +12,10 @@ use super::{
     walk::{Kind, walk},
 };
 use crate::{
-    Client,
+    Client, Local,
     catalog::{Content, NameEntry, Names, Version},
     error::ClientError,
-    names::{Found, Name, Tree, below, path_of, shown},
+    names::{Found, Name, Pattern, Tree, below, path_of, shown},
     source::Dress,
 };
 
@@ -101,13 +101,25 @@ impl GetPlan {
 impl Client {
     /// What bringing back a folder, or what a pattern matches, means below `output`, or below the
     /// folder's own name here. Nothing when `what` is a single file.
-    pub fn plan_get(
+    pub async fn plan_get(
         &self,
-        what: &[u8],
+        what: &Pattern,
         output: Option<&Path>,
         options: &FolderOptions,
     ) -> Result<Option<GetPlan>, ClientError> {
-        let what = what.strip_suffix(b"/").unwrap_or(what);
+        let (what, output, options) = (what.clone(), output.map(Path::to_owned), options.clone());
+        self.read(move |local| local.plan_get(&what, output.as_deref(), &options)).await
+    }
+}
+
+impl Local {
+    pub(crate) fn plan_get(
+        &self,
+        what: &Pattern,
+        output: Option<&Path>,
+        options: &FolderOptions,
+    ) -> Result<Option<GetPlan>, ClientError> {
+        let what = &*what.bytes();
         let row = self.catalog().row(Names, what)?;
         let now = row.as_ref().and_then(NameEntry::current);
         if now.is_some_and(|now| matches!(now.content, Content::File { .. })) {

@@ -6,11 +6,11 @@ use symbolon_protocol::{Amount, id::ListingId};
 
 use super::compact::own_slot;
 use crate::{
-    Client, Deletion,
+    Client, Deletion, Local,
     catalog::{Batch, Content, FileKind, Folders, NameEntry, Names, UploadEntry, Version},
     error::ClientError,
     goods::Sale,
-    names::{Name, NameView, Tree, VersionView, below, trim},
+    names::{Name, NameView, Pattern, Tree, VersionView, below, trim},
     progress::Progress,
 };
 
@@ -96,14 +96,175 @@ impl Usage {
 
 impl Client {
     /// What a name, folder or pattern stands for.
-    pub fn select(&self, what: &[u8], also_deleted: bool) -> Result<Selection, ClientError> {
+    pub async fn select(
+        &self,
+        what: &Pattern,
+        also_deleted: bool,
+    ) -> Result<Selection, ClientError> {
+        let what = what.clone();
+        self.read(move |local| local.select(&what, also_deleted)).await
+    }
+
+    /// Names and what they stand for: all of them, or those that `what` stands for.
+    pub async fn names(
+        &self,
+        what: Option<&Pattern>,
+        deleted: bool,
+    ) -> Result<Vec<NameView>, ClientError> {
+        let what = what.cloned();
+        self.read(move |local| local.names(what.as_ref(), deleted)).await
+    }
+
+    /// The names at or below one that stand for bytes that are gone.
+    pub async fn lost(&self, name: &Name) -> Result<Vec<Name>, ClientError> {
+        let name = name.clone();
+        self.read(move |local| local.lost(&name)).await
+    }
+
+    /// Whether there is a folder of that name.
+    pub async fn is_folder(&self, name: &Name) -> Result<bool, ClientError> {
+        let name = name.clone();
+        self.read(move |local| local.is_folder(&name)).await
+    }
+
+    /// Removes names. Files of which versions are to be kept lose only the newest place, unless it is
+    /// `forever`. What no name stands for any more is paid back.
+    pub async fn remove(
+        &self,
+        names: &[Name],
+        forever: bool,
+        progress: &Progress,
+    ) -> Result<Removed, ClientError> {
+        let removing = self.remove_here(names, forever, progress);
+        self.changing(progress, removing).await
+    }
+
+    async fn remove_here(
+        &self,
+        names: &[Name],
+        forever: bool,
+        progress: &Progress,
+    ) -> Result<Removed, ClientError> {
+        let dropped = names.to_vec();
+        let drop_names = move |local: &Local| {
+            local.drop_names(&dropped, forever)?;
+            local.catalog().rows_at(Names, dropped.iter().map(Name::as_bytes))
+        };
+        let kept = self.local(drop_names).await?.iter().flatten().count() as u64;
+        let (uploads, ended, refunded) = self.end_uploads(names).await?;
+        let swept = self.sweep(progress).await?;
+        self.compact(progress).await?;
+        Ok(Removed {
+            names: names.len() as u64,
+            kept,
+            objects: swept.objects,
+            uploads,
+            deals: swept.deals + ended,
+            refunded: swept.refunded.checked_add(refunded).unwrap_or(swept.refunded),
+            deletion: swept.deletion,
+            listings: swept.listings,
+        })
+    }
+
+    /// The sales that would lose their goods if these names were removed.
+    pub async fn sales_in(&self, names: &[Name], forever: bool) -> Result<Vec<Sale>, ClientError> {
+        let names = names.to_vec();
+        let read =
+            move |local: &Local| local.catalog().rows_at(Names, names.iter().map(Name::as_bytes));
+        let rows = self.read(read).await?;
+        let mut objects = BTreeSet::new();
+        for row in rows.into_iter().flatten() {
+            let kept = if forever { 0 } else { usize::try_from(row.keep).unwrap_or(usize::MAX) };
+            for version in row.versions.iter().skip(kept) {
+                if let Content::File { object, first: 0, .. } = version.content {
+                    objects.insert(object);
+                }
+            }
+        }
+        self.sales_of(&objects.into_iter().collect::<Vec<_>>()).await
+    }
+
+    /// Does what an earlier removal, cut short, left undone.
+    pub async fn tidy(&self) -> Result<(), ClientError> {
+        self.sweep(&Progress::silent()).await.map(drop)
+    }
+
+    /// Ends unfinished uploads of names that are removed; says how many, how many deals of theirs, and what
+    /// came back.
+    async fn end_uploads(&self, names: &[Name]) -> Result<(u32, u32, Amount), ClientError> {
+        let names = names.to_vec();
+        let all = self.local(move |local| local.uploads_of(&names)).await?;
+        if all.is_empty() {
+            return Ok((0, 0, Amount::ZERO));
+        }
+        let before = self.account().await?.balance;
+        let (mut uploads, mut deals) = (0, 0);
+        for entry in all {
+            deals += self.end_upload(&entry).await?;
+            uploads += 1;
+        }
+        let after = self.account().await?.balance;
+        Ok((uploads, deals, after.checked_sub(before).unwrap_or(Amount::ZERO)))
+    }
+
+    /// Gives a file or folder another name. Where the new name is a folder, it goes into that.
+    pub async fn rename(&self, from: &Name, to: &Name) -> Result<Moved, ClientError> {
+        let (from, to) = (from.clone(), to.clone());
+        let renaming = self.local(move |local| local.rename(&from, &to));
+        self.changing(&Progress::silent(), renaming).await
+    }
+
+    /// The versions of a name, the newest first.
+    pub async fn versions(&self, name: &Name) -> Result<Vec<VersionView>, ClientError> {
+        let name = name.clone();
+        self.read(move |local| local.versions(&name)).await
+    }
+
+    /// Brings a removed name back, or makes an older version the newest one. Gives the version's number.
+    pub async fn undelete(
+        &self,
+        name: &Name,
+        number: Option<u64>,
+        progress: &Progress,
+    ) -> Result<u64, ClientError> {
+        let name = name.clone();
+        let bring = move |local: &Local| {
+            local.check_place(&name)?;
+            local.bring_back(&name, number)
+        };
+        let undeleting = async {
+            let (number, dropped) = self.local(bring).await?;
+            if dropped {
+                self.sweep(progress).await?;
+                self.compact(progress).await?;
+            }
+            Ok(number)
+        };
+        self.changing(progress, undeleting).await
+    }
+
+    /// What the names below a name add up to: of each thing that lies directly in it, and of all. A file
+    /// is the only thing in itself.
+    pub async fn usage(&self, what: &Pattern) -> Result<(Vec<(Name, Usage)>, Usage), ClientError> {
+        let what = what.clone();
+        self.read(move |local| local.usage(&what)).await
+    }
+}
+
+impl Local {
+    pub(crate) fn select(
+        &self,
+        what: &Pattern,
+        also_deleted: bool,
+    ) -> Result<Selection, ClientError> {
+        let (whole, what) = (what, &*what.bytes());
         let tree = self.tree_for(what, also_deleted)?;
         let mut selection = Selection::default();
         let names = match tree.select(what, also_deleted) {
             Ok((_, names)) => names,
             // Nothing is stored under it, but something may have begun to be.
             Err(error @ ClientError::NoName { .. }) => {
-                let name = Self::name(what.strip_suffix(b"/").unwrap_or(what))?;
+                let name = Name::checked(what)?;
                 selection.uploads = self.uploads_of(core::slice::from_ref(&name))?.len();
                 if selection.uploads == 0 {
                     return Err(error);
@@ -125,18 +286,21 @@ impl Client {
                 _ => {}
             }
         }
-        let whole = crate::names::Pattern::whole(what);
         let direct = |name: &Name| name.as_bytes() == what || whole.matches(name.as_bytes());
         selection.has_folder |= !names.iter().all(direct);
         selection.names = names;
         Ok(selection)
     }
 
-    /// Names and what they stand for: all of them, or those that `what` stands for.
-    pub fn names(&self, what: Option<&[u8]>, deleted: bool) -> Result<Vec<NameView>, ClientError> {
-        let tree = self.tree_for(what.unwrap_or_default(), deleted)?;
+    pub(crate) fn names(
+        &self,
+        what: Option<&Pattern>,
+        deleted: bool,
+    ) -> Result<Vec<NameView>, ClientError> {
+        let what = what.map(Pattern::bytes);
+        let tree = self.tree_for(what.as_deref().unwrap_or_default(), deleted)?;
         let chosen = match what {
-            Some(what) => tree.select(what, deleted)?.1,
+            Some(what) => tree.select(&what, deleted)?.1,
             None => tree.names.keys().cloned().collect(),
         };
         let views = chosen.iter().map(|name| (name, &tree.names[name]));
@@ -144,84 +308,19 @@ impl Client {
         views.map(|(name, entry)| tree.view(name, entry)).collect()
     }
 
-    /// The names at or below one that stand for bytes that are gone.
-    pub fn lost(&self, name: &[u8]) -> Result<Vec<Name>, ClientError> {
-        let tree = self.tree_below(name)?;
+    pub(crate) fn lost(&self, name: &Name) -> Result<Vec<Name>, ClientError> {
+        let tree = self.tree_below(name.as_bytes())?;
         let lost = tree.live().filter(|(_, version)| tree.is_lost(version));
         Ok(lost.map(|(name, _)| name.clone()).collect())
     }
 
-    /// Whether there is a folder of that name.
-    pub fn is_folder(&self, name: &[u8]) -> Result<bool, ClientError> {
-        let name = name.strip_suffix(b"/").unwrap_or(name);
+    pub(crate) fn is_folder(&self, name: &Name) -> Result<bool, ClientError> {
+        let name = name.as_bytes();
         let row = self.catalog().row(Names, name)?;
         match row.as_ref().and_then(NameEntry::current) {
             Some(version) => Ok(version.content == Content::Folder),
             None => self.is_folder_now(name),
         }
-    }
-
-    /// Removes names. Files of which versions are to be kept lose only the newest place, unless it is
-    /// `forever`. What no name stands for any more is paid back.
-    pub async fn remove(
-        &self,
-        names: &[Name],
-        forever: bool,
-        progress: &Progress,
-    ) -> Result<Removed, ClientError> {
-        self.drop_names(names, forever)?;
-        let rows = self.catalog().rows_at(Names, names.iter().map(Name::as_bytes))?;
-        let kept = rows.iter().flatten().count() as u64;
-        let (uploads, ended, refunded) = self.end_uploads(names).await?;
-        let swept = self.sweep(progress).await?;
-        self.compact(progress).await?;
-        Ok(Removed {
-            names: names.len() as u64,
-            kept,
-            objects: swept.objects,
-            uploads,
-            deals: swept.deals + ended,
-            refunded: swept.refunded.checked_add(refunded).unwrap_or(swept.refunded),
-            deletion: swept.deletion,
-            listings: swept.listings,
-        })
-    }
-
-    /// The sales that would lose their goods if these names were removed.
-    pub async fn sales_in(&self, names: &[Name], forever: bool) -> Result<Vec<Sale>, ClientError> {
-        let rows = self.catalog().rows_at(Names, names.iter().map(Name::as_bytes))?;
-        let mut objects = BTreeSet::new();
-        for row in rows.into_iter().flatten() {
-            let kept = if forever { 0 } else { usize::try_from(row.keep).unwrap_or(usize::MAX) };
-            for version in row.versions.iter().skip(kept) {
-                if let Content::File { object, first: 0, .. } = version.content {
-                    objects.insert(object);
-                }
-            }
-        }
-        self.sales_of(&objects.into_iter().collect::<Vec<_>>()).await
-    }
-
-    /// Does what an earlier removal, cut short, left undone.
-    pub async fn tidy(&self) -> Result<(), ClientError> {
-        self.sweep(&Progress::silent()).await.map(drop)
-    }
-
-    /// Ends unfinished uploads of names that are removed; says how many, how many deals of theirs, and what
-    /// came back.
-    async fn end_uploads(&self, names: &[Name]) -> Result<(u32, u32, Amount), ClientError> {
-        let all = self.uploads_of(names)?;
-        if all.is_empty() {
-            return Ok((0, 0, Amount::ZERO));
-        }
-        let before = self.account().await?.balance;
-        let (mut uploads, mut deals) = (0, 0);
-        for entry in all {
-            deals += self.end_upload(&entry).await?;
-            uploads += 1;
-        }
-        let after = self.account().await?.balance;
-        Ok((uploads, deals, after.checked_sub(before).unwrap_or(Amount::ZERO)))
     }
 
     /// Unfinished uploads for any of these names, and of what lies below them.
@@ -261,16 +360,13 @@ impl Client {
         Ok(dropped)
     }
 
-    /// Gives a file or folder another name. Where the new name is a folder, it goes into that.
-    pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<Moved, ClientError> {
-        let trimmed = to.strip_suffix(b"/").unwrap_or(to);
-        let from = Self::name(from.strip_suffix(b"/").unwrap_or(from))?;
-        let mut to = Self::name(trimmed)?;
+    pub(crate) fn rename(&self, from: &Name, to: &Name) -> Result<Moved, ClientError> {
+        let mut to = to.clone();
         let _lock = self.lock_names()?;
         if self.is_folder_now(to.as_bytes())? {
             to = to.join(from.last()).map_err(|error| ClientError::Usage(error.to_string()))?;
         }
-        if to == from {
+        if to == *from {
             return Ok(Moved { to, names: 0 });
         }
         if to.is_at_or_below(from.as_bytes()) {
@@ -285,7 +381,7 @@ impl Client {
         let mut batch = Batch::default();
         let (mut names, mut live) = (0, false);
         for row in self.catalog().names_below(from.as_bytes())? {
-            let name = Self::name(&row.path)?;
+            let name = Name::checked(&row.path)?;
             let Some(rest) = below(name.as_bytes(), from.as_bytes()) else { continue };
             let new = if rest.is_empty() { Ok(to.clone()) } else { to.join(rest) };
             let new = new.map_err(|error| ClientError::Usage(format!("{name}: {error}")))?;
@@ -302,9 +398,7 @@ impl Client {
         Ok(Moved { to, names })
     }
 
-    /// The versions of a name, the newest first.
-    pub fn versions(&self, name: &[u8]) -> Result<Vec<VersionView>, ClientError> {
-        let name = Self::name(name)?;
+    pub(crate) fn versions(&self, name: &Name) -> Result<Vec<VersionView>, ClientError> {
         let row = self.catalog().row(Names, name.as_bytes())?;
         let row = row.ok_or_else(|| ClientError::NoName { name: name.to_string() })?;
         let views = row.versions.iter().enumerate().map(|(place, version)| VersionView {
@@ -318,23 +412,6 @@ impl Client {
             current: place == 0 && row.deleted_ms.is_none(),
         });
         Ok(views.collect())
-    }
-
-    /// Brings a removed name back, or makes an older version the newest one. Gives the version's number.
-    pub async fn undelete(
-        &self,
-        name: &[u8],
-        number: Option<u64>,
-        progress: &Progress,
-    ) -> Result<u64, ClientError> {
-        let name = Self::name(name)?;
-        self.check_place(&name)?;
-        let (number, dropped) = self.bring_back(&name, number)?;
-        if dropped {
-            self.sweep(progress).await?;
-            self.compact(progress).await?;
-        }
-        Ok(number)
     }
 
     fn bring_back(&self, name: &Name, number: Option<u64>) -> Result<(u64, bool), ClientError> {
@@ -361,12 +438,10 @@ impl Client {
         Ok((row.versions.first().map_or(0, |version| version.number), dropped))
     }
 
-    /// What the names below a name add up to: of each thing that lies directly in it, and of all. A file
-    /// is the only thing in itself.
-    pub fn usage(&self, what: &[u8]) -> Result<(Vec<(Name, Usage)>, Usage), ClientError> {
+    pub(crate) fn usage(&self, what: &Pattern) -> Result<(Vec<(Name, Usage)>, Usage), ClientError> {
+        let what = &*what.bytes();
         let tree = self.tree_for(what, true)?;
         let (_, names) = tree.select(what, true)?;
-        let what = what.strip_suffix(b"/").unwrap_or(what);
         let (mut each, mut all) = (BTreeMap::<Name, Usage>::new(), Usage::default());
         for name in &names {
             let entry = &tree.names[name];
@@ -381,7 +456,7 @@ impl Client {
                 Some(rest) => {
                     let length = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
                     let end = name.as_bytes().len() - rest.len() + length;
-                    Self::name(&name.as_bytes()[..end])?
+                    Name::checked(&name.as_bytes()[..end])?
                 }
             };
             each.entry(first).or_default().add(&tree, name, entry)?;

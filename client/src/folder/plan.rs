@@ -15,7 +15,7 @@ use super::{
     walk::{Entry, Kind, NotKept, walk},
 };
 use crate::{
-    Client,
+    Client, Local,
     catalog::{Content, NameEntry, Version},
     durability::{Durability, Record, durability},
     error::ClientError,
@@ -23,7 +23,7 @@ use crate::{
     names::{Found, Name, NewVersion, Tree, below, path_of, shown},
     place::{choose_scheme, quote, with_room},
     source::Dress,
-    upload::PutOptions,
+    upload::{PutOptions, PutTerms},
 };
 
 /// Something that becomes one object.
@@ -186,17 +186,19 @@ struct Planner<'a> {
 }
 
 impl Client {
-    /// Compares a local folder with the names below `to`. An empty `to` stands for the top.
+    /// Compares a local folder with the names below `to`. Without `to` it is compared with all names.
     pub async fn plan_folder(
         &self,
         root: &Path,
-        to: &[u8],
+        to: Option<&Name>,
         options: &FolderOptions,
     ) -> Result<FolderPlan, ClientError> {
-        if !to.is_empty() {
-            self.check_place(&Self::name(to)?)?;
-        }
-        let mut walk = walk(root, options)?;
+        let own = to.cloned();
+        let check = move |local: &Local| own.as_ref().map_or(Ok(()), |to| local.check_place(to));
+        self.read(check).await?;
+        let (own, to) = (to, to.map_or(&b""[..], Name::as_bytes));
+        let (from, how) = (root.to_owned(), options.clone());
+        let mut walk = self.host().blocking(move || walk(&from, &how)).await?;
         for path in std::mem::take(&mut walk.parts) {
             let why = "it has the name of what an interrupted get leaves; rename it, remove it, or \
                        leave it out with --exclude";
@@ -204,8 +206,9 @@ impl Client {
             walk.unread.push(path);
         }
         let (ending, held) = self.ending(options.least).await?;
-        let tree = self.tree_below(to)?;
-        let own = if to.is_empty() { None } else { tree.names.get(&Self::name(to)?) };
+        let below_to = to.to_vec();
+        let tree = self.local(move |local| local.tree_below(&below_to)).await?;
+        let own = own.and_then(|own| tree.names.get(own));
         if let Some(row) = own.filter(|row| !may_give_way(row, options)) {
             return Err(ClientError::Exists { name: shown(&row.path) });
         }
@@ -282,6 +285,7 @@ impl Client {
     ) -> Result<FolderQuote, ClientError> {
         let (candidates, network) = self.candidates_and_records(b"quote").await?;
         let params = self.params().await?;
+        let options = PutTerms::new(options, &params);
         check_epochs(options.epochs, &params)?;
         let times = (params.epoch_ms, options.epochs.saturating_mul(params.epoch_ms));
         let too_much = || ClientError::Usage(String::from("the price exceeds every amount"));

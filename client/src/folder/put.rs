@@ -1,7 +1,11 @@
 //! Carrying out a plan: two objects at once, their names written in order, all names of one object in one
 //! step.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use symbolon_protocol::Amount;
 
@@ -11,13 +15,13 @@ use super::{
     plan::Unit,
 };
 use crate::{
-    Client,
+    Client, Local,
     catalog::{Batch, Content, FileKind, Names, Uploads},
     error::ClientError,
     names::{Name, NewVersion, path_of, shown},
     progress::{Progress, Step},
-    source::{Source, modified_ns},
-    upload::{Paid, PutOptions, PutOutcome, Request, Uploaded},
+    source::{Opened, Source, modified_ns},
+    upload::{Paid, PutOptions, PutOutcome, PutTerms, Request, Uploaded},
 };
 
 /// What storing a folder came to.
@@ -92,21 +96,24 @@ impl Client {
         options: &PutOptions,
         progress: &Progress,
     ) -> Result<FolderStored, ClientError> {
-        let storing = self.store_planned(plan, quote, options, progress);
-        self.telling(storing).await
+        let options = PutTerms::new(options, &self.params().await?);
+        let storing = self.store_planned(plan, quote, &options, progress);
+        self.changing(progress, self.telling(storing)).await
     }
 
     async fn store_planned(
         &self,
         plan: FolderPlan,
         quote: &FolderQuote,
-        options: &PutOptions,
+        options: &PutTerms,
         progress: &Progress,
     ) -> Result<FolderStored, ClientError> {
         let label = shown(&plan.to);
-        let _lock = self.lock(&[b"\0folder", plan.to.as_slice()].concat(), &label)?;
+        let slot = [b"\0folder", plan.to.as_slice()].concat();
+        let _lock = self.lock(slot, label.clone()).await?;
         self.check_price(quote, options).await?;
         progress.step(Step::Planned { total_bytes: Some(plan.bytes()) });
+        let plan = Arc::new(plan);
         let mut report = FolderStored {
             others: plan.others(),
             unchanged: plan.unchanged,
@@ -117,7 +124,8 @@ impl Client {
             removed: plan.removed.len() as u64,
             ..FolderStored::default()
         };
-        let mut dropped = self.write_rows(&plan)?;
+        let rows = Arc::clone(&plan);
+        let mut dropped = self.local(move |local| local.write_rows(&rows)).await?;
         let mut purse =
             Purse { free: options.cost_max.and_then(|limit| limit.checked_sub(quote.total)) };
         let mut running = VecDeque::new();
@@ -130,7 +138,7 @@ impl Client {
                 && let Some((unit, price)) = units.next()
             {
                 let limit = purse.take(*price);
-                let options = PutOptions { cost_max: limit, ..options.clone() };
+                let options = PutTerms { cost_max: limit, ..options.clone() };
                 let (worker, unit) = (worker.clone(), unit.clone());
                 let progress = one_of_many(progress);
                 let paid = Paid::default();
@@ -164,7 +172,7 @@ impl Client {
     async fn check_price(
         &self,
         quote: &FolderQuote,
-        options: &PutOptions,
+        options: &PutTerms,
     ) -> Result<(), ClientError> {
         if let Some(limit) = options.cost_max.filter(|limit| quote.total > *limit) {
             return Err(ClientError::CostTooHigh { cost: quote.total, limit });
@@ -174,6 +182,66 @@ impl Client {
             return Err(ClientError::BalanceTooLow { needed: quote.total, balance });
         }
         Ok(())
+    }
+
+    /// Writes the object and all its names in one step.
+    async fn write_names(
+        &self,
+        done: Done,
+        report: &mut FolderStored,
+        slots: &mut BTreeSet<Vec<u8>>,
+    ) -> Result<bool, ClientError> {
+        report.faults.extend(done.faults);
+        let Some(uploaded) = done.uploaded else { return Ok(false) };
+        slots.insert(uploaded.slot().to_vec());
+        report.files += done.versions.len() as u64;
+        report.bytes += uploaded.entry.manifest.length;
+        report.packs += u64::from(done.packed);
+        report.resumed += u64::from(uploaded.outcome == PutOutcome::Resumed);
+        let cost = uploaded.entry.cost;
+        report.cost = report.cost.checked_add(cost).unwrap_or(report.cost);
+        let (versions, batch) = (done.versions, uploaded.batch());
+        let write = move |local: &Local| {
+            let dropped = local.record(versions, batch)?;
+            local.settle_leaves(&uploaded.entry);
+            Ok(dropped)
+        };
+        self.local(write).await
+    }
+
+    /// Lets unfinished packs for a folder go that its files no longer make: they changed in between.
+    pub(super) async fn end_orphans(
+        &self,
+        label: &str,
+        used: &BTreeSet<Vec<u8>>,
+        progress: &Progress,
+    ) -> Result<(), ClientError> {
+        let unfinished = self.local(|local| local.catalog().rows(Uploads)).await?.into_iter();
+        let orphans = unfinished.filter(|entry| {
+            entry.kind == FileKind::Pack && entry.name == label && !used.contains(&entry.slot)
+        });
+        for entry in orphans {
+            progress.note("letting an unfinished pack of other files go");
+            self.end_upload(&entry).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Local {
+    /// Opens a file. What became of its path since it was listed must still be that file.
+    fn open_listed(
+        &self,
+        path: PathBuf,
+        (length, changed_ns): (u64, i128),
+    ) -> Result<Opened, ClientError> {
+        let at = |source| ClientError::Io { path: path.clone(), source };
+        let about = std::fs::symlink_metadata(&path).map_err(at)?;
+        let same = about.is_file() && about.len() == length && modified_ns(&about) == changed_ns;
+        match same {
+            true => self.open_source(Source::File(path)),
+            false => Err(ClientError::SourceChanged { path }),
+        }
     }
 
     /// What takes no bytes: folders, links, permissions, names that go.
@@ -202,54 +270,13 @@ impl Client {
         }
         Ok(dropped)
     }
-
-    /// Writes the object and all its names in one step.
-    async fn write_names(
-        &self,
-        done: Done,
-        report: &mut FolderStored,
-        slots: &mut BTreeSet<Vec<u8>>,
-    ) -> Result<bool, ClientError> {
-        report.faults.extend(done.faults);
-        let Some(uploaded) = done.uploaded else { return Ok(false) };
-        slots.insert(uploaded.slot().to_vec());
-        report.files += done.versions.len() as u64;
-        report.bytes += uploaded.entry.manifest.length;
-        report.packs += u64::from(done.packed);
-        report.resumed += u64::from(uploaded.outcome == PutOutcome::Resumed);
-        let cost = uploaded.entry.cost;
-        report.cost = report.cost.checked_add(cost).unwrap_or(report.cost);
-        let client = self.clone();
-        let (versions, batch) = (done.versions, uploaded.batch());
-        let dropped = self.host().in_turn(move || client.record(versions, batch)).await?;
-        self.settle_leaves(&uploaded.entry);
-        Ok(dropped)
-    }
-
-    /// Lets unfinished packs for a folder go that its files no longer make: they changed in between.
-    pub(super) async fn end_orphans(
-        &self,
-        label: &str,
-        used: &BTreeSet<Vec<u8>>,
-        progress: &Progress,
-    ) -> Result<(), ClientError> {
-        let unfinished = self.catalog().rows(Uploads)?.into_iter();
-        let orphans = unfinished.filter(|entry| {
-            entry.kind == FileKind::Pack && entry.name == label && !used.contains(&entry.slot)
-        });
-        for entry in orphans {
-            progress.note("letting an unfinished pack of other files go");
-            self.end_upload(&entry).await?;
-        }
-        Ok(())
-    }
 }
 
 /// What every unit of a folder needs.
 #[derive(Clone)]
 struct Worker {
     client: Client,
-    root: std::path::PathBuf,
+    root: PathBuf,
     label: String,
     keep: Option<u32>,
 }
@@ -259,7 +286,7 @@ impl Worker {
     async fn unit(
         self,
         unit: Unit,
-        options: &PutOptions,
+        options: &PutTerms,
         paid: Paid,
         progress: &Progress,
     ) -> Result<Done, (Vec<u8>, ClientError)> {
@@ -278,7 +305,7 @@ impl Worker {
     async fn pack(
         &self,
         members: Vec<Member>,
-        options: &PutOptions,
+        options: &PutTerms,
         paid: Paid,
         progress: &Progress,
     ) -> Result<Done, ClientError> {
@@ -290,7 +317,7 @@ impl Worker {
         if built.members.is_empty() {
             return Ok(done);
         }
-        let _lock = self.client.lock(&built.slot, &self.label)?;
+        let _lock = self.client.lock(built.slot.clone(), self.label.clone()).await?;
         let kind = FileKind::Pack;
         let request = Request::own(&built.slot, self.label.clone(), kind, options).counting(paid);
         let uploaded = self.client.upload(&request, built.opened, progress).await?;
@@ -307,22 +334,15 @@ impl Worker {
     async fn file(
         &self,
         member: Member,
-        options: &PutOptions,
+        options: &PutTerms,
         paid: Paid,
         progress: &Progress,
     ) -> Result<Done, ClientError> {
         let path = self.root.join(path_of(&member.relative));
-        let _lock = self.client.lock(member.name.as_bytes(), &member.name.to_string())?;
-        // What became of the path since it was listed must still be that file.
-        let at = |source| ClientError::Io { path: path.clone(), source };
-        let about = std::fs::symlink_metadata(&path).map_err(at)?;
-        let same = about.is_file()
-            && about.len() == member.length
-            && modified_ns(&about) == member.modified_ns;
-        if !same {
-            return Err(ClientError::SourceChanged { path });
-        }
-        let opened = self.client.open_source(&Source::File(path))?;
+        let slot = member.name.as_bytes().to_vec();
+        let _lock = self.client.lock(slot, member.name.to_string()).await?;
+        let listed = (member.length, member.modified_ns);
+        let opened = self.client.local(move |local| local.open_listed(path, listed)).await?;
         let name = member.name.to_string();
         let own = Request::own(member.name.as_bytes(), name, FileKind::Own, options);
         let request = own.counting(paid);

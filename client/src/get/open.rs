@@ -16,6 +16,7 @@ impl Client {
     ///
     /// `progress` hears of nodes that did not do what they should; the bytes then come from others.
     pub async fn open(&self, what: &Readable, progress: &Progress) -> Result<Reader, ClientError> {
+        self.catch_up_for(what).await;
         let resolved = self.resolve(what).await?;
         self.reader(resolved.reading, resolved.place, progress)
     }

@@ -6,20 +6,21 @@
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::{self, Seek, SeekFrom, Write},
+    io::{self, Seek, SeekFrom, Write as _},
+    ops::Range,
     os::unix::{
         ffi::OsStrExt,
         fs::{MetadataExt as _, OpenOptionsExt},
     },
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
+use symbolon_net::Host;
 use symbolon_protocol::{content::FileKey, id::Hash};
 use symbolon_store::durable;
 
 use super::{
-    GetOptions, GetOutcome, GetReport, Sink, may_be_replaced,
+    GetOptions, GetOutcome, GetReport, Outgoing, Sink, may_be_replaced,
     note::{self, Note, Seal},
 };
 use crate::{
@@ -39,15 +40,21 @@ const WRITE_BYTES: usize = 1 << 16;
 /// Where bytes go, and how far they are.
 pub(super) enum Output {
     Part(Part),
-    Stream(Arc<File>, PathBuf, Tally),
-    Stdout(Tally),
     Memory(Vec<u8>, Tally),
+    Writer(Outgoing, Tally),
 }
 
 #[derive(Default)]
 pub(super) struct Tally {
     groups: u64,
     leaves: Vec<Hash>,
+}
+
+impl Tally {
+    fn count(&mut self, leaves: Vec<Hash>) {
+        self.groups += 1;
+        self.leaves.extend(leaves);
+    }
 }
 
 /// How a file is made.
@@ -121,10 +128,10 @@ fn at(path: &Path) -> impl Fn(io::Error) -> ClientError + '_ {
 }
 
 impl Output {
+    /// Blocks.
     pub(super) fn open(sink: Sink, making: Making) -> Result<Self, ClientError> {
         match sink {
-            Sink::Stream(file, path) => Ok(Self::Stream(file, path, Tally::default())),
-            Sink::Stdout => Ok(Self::Stdout(Tally::default())),
+            Sink::Writer(writer) => Ok(Self::Writer(writer, Tally::default())),
             Sink::Memory => Ok(Self::Memory(Vec::new(), Tally::default())),
             Sink::File(target) => {
                 if making.replace == Replace::Refuse && target.symlink_metadata().is_ok() {
@@ -138,7 +145,7 @@ impl Output {
     fn tally(&mut self) -> &mut Tally {
         match self {
             Self::Part(part) => &mut part.tally,
-            Self::Stream(_, _, tally) | Self::Stdout(tally) | Self::Memory(_, tally) => tally,
+            Self::Memory(_, tally) | Self::Writer(_, tally) => tally,
         }
     }
 
@@ -174,45 +181,36 @@ impl Output {
         Ok(())
     }
 
-    /// Blocks.
-    pub(super) fn write(
-        mut self,
+    /// Takes the bytes of a group that were asked for.
+    pub(super) async fn write(
+        self,
+        host: &Host,
         group: Group,
-        plain: std::ops::Range<usize>,
+        plain: Range<usize>,
     ) -> Result<Self, ClientError> {
-        let bytes = &group.plain[plain];
-        match &mut self {
-            Self::Part(part) => {
-                for piece in bytes.chunks(WRITE_BYTES) {
-                    part.file.write_all(piece).map_err(at(&part.path))?;
-                }
-                part.length += bytes.len() as u64;
-                if let Some(note) = &mut part.note {
-                    note.push(bytes);
-                }
+        match self {
+            Self::Part(mut part) => {
+                let work = move || part.write(group, plain).map(|()| Self::Part(part));
+                host.blocking(work).await
             }
-            Self::Stream(file, path, _) => file.as_ref().write_all(bytes).map_err(at(path))?,
-            Self::Stdout(_) => {
-                let stdout = Path::new("standard output");
-                io::stdout().lock().write_all(bytes).map_err(at(stdout))?;
+            Self::Memory(mut out, mut tally) => {
+                out.extend_from_slice(&group.plain[plain]);
+                tally.count(group.leaves);
+                Ok(Self::Memory(out, tally))
             }
-            Self::Memory(out, _) => out.extend_from_slice(bytes),
+            Self::Writer(mut to, mut tally) => {
+                to.write(&group.plain[plain]).await?;
+                tally.count(group.leaves);
+                Ok(Self::Writer(to, tally))
+            }
         }
-        let tally = self.tally();
-        tally.groups += 1;
-        tally.leaves.extend(group.leaves);
-        if let Self::Part(part) = &mut self
-            && part.tally.groups.is_multiple_of(SYNC_GROUPS)
-        {
-            part.sync()?;
-        }
-        Ok(self)
     }
 
     pub(super) fn root(&mut self) -> Hash {
         root_of(&self.tally().leaves)
     }
 
+    /// Blocks.
     pub(super) fn discard(self) {
         if let Self::Part(mut part) = self {
             // What cannot be removed now is overwritten by the next get.
@@ -223,18 +221,22 @@ impl Output {
         }
     }
 
-    pub(super) fn finish(self, length: u64, kept: u64) -> Result<GetReport, ClientError> {
+    pub(super) async fn finish(
+        self,
+        host: &Host,
+        length: u64,
+        kept: u64,
+    ) -> Result<GetReport, ClientError> {
         let bytes = match self {
             Self::Part(part) => {
-                part.finish()?;
-                None
-            }
-            Self::Stream(..) => None,
-            Self::Stdout(_) => {
-                io::stdout().lock().flush().map_err(at(Path::new("standard output")))?;
+                host.blocking(move || part.finish()).await?;
                 None
             }
             Self::Memory(bytes, _) => Some(bytes),
+            Self::Writer(mut to, _) => {
+                to.flush().await?;
+                None
+            }
         };
         Ok(GetReport {
             outcome: GetOutcome::Fetched,
@@ -290,6 +292,22 @@ impl Part {
             }
         };
         Ok(Self { target, replace, dress, path, file, note, tally: Tally::default(), length: 0 })
+    }
+
+    fn write(&mut self, group: Group, plain: Range<usize>) -> Result<(), ClientError> {
+        let bytes = &group.plain[plain];
+        for piece in bytes.chunks(WRITE_BYTES) {
+            self.file.write_all(piece).map_err(at(&self.path))?;
+        }
+        self.length += bytes.len() as u64;
+        if let Some(note) = &mut self.note {
+            note.push(bytes);
+        }
+        self.tally.count(group.leaves);
+        match self.tally.groups.is_multiple_of(SYNC_GROUPS) {
+            true => self.sync(),
+            false => Ok(()),
+        }
     }
 
     /// Syncs the bytes first, then the note that vouches for them.

@@ -9,7 +9,7 @@ use symbolon_protocol::{
 
 use super::Readable;
 use crate::{
-    Client,
+    Client, Local,
     download::{LeavesWanted, Reading},
     error::ClientError,
     names::Found,
@@ -29,7 +29,8 @@ pub(crate) struct Resolved {
 impl Client {
     /// What a name or grant gives the right and the key to read.
     pub(crate) async fn resolve(&self, what: &Readable) -> Result<Resolved, ClientError> {
-        let resolved = self.resolve_here(what)?;
+        let what = what.clone();
+        let resolved = self.local(move |local| local.resolve_here(&what)).await?;
         if let Some(order) = &resolved.order {
             let row = self.ledger().row_lately(Orders, order).await?;
             if row.is_some_and(|row| row.state == OrderState::Refunded) {
@@ -37,28 +38,6 @@ impl Client {
             }
         }
         Ok(resolved)
-    }
-
-    /// The same as far as this machine knows it: of what was bought, the money may be back.
-    pub(crate) fn resolve_here(&self, what: &Readable) -> Result<Resolved, ClientError> {
-        match what {
-            Readable::Name(name) => self.resolve_own(&self.find(&Self::name(name)?)?),
-            Readable::Version(name, number) => {
-                self.resolve_own(&self.find_version(&Self::name(name)?, *number)?)
-            }
-            Readable::Token(token) => {
-                let (manifest, key) = self.open_token(token)?;
-                let mut caveats = token.grant.links.iter().flat_map(|link| &link.caveats);
-                let order = caveats.find_map(|caveat| match caveat {
-                    Caveat::Order { order } => Some(*order),
-                    _ => None,
-                });
-                let (grant, leaves) = (Some(token.grant.clone()), LeavesWanted::No);
-                let reading = Reading { manifest, key, grant, leaves, only: None };
-                let place = (0, reading.manifest.length);
-                Ok(Resolved { reading, order, place, dress: None })
-            }
-        }
     }
 
     /// The right and the key to read an own file.
@@ -87,5 +66,27 @@ impl Client {
             .open(&self.identity().wrap_secret())
             .map_err(|error| ClientError::Grant(error.into()))?;
         Ok((token.manifest.clone(), FileKey::from_bytes(*key)))
+    }
+}
+
+impl Local {
+    /// The same as far as this machine knows it: of what was bought, the money may be back.
+    pub(crate) fn resolve_here(&self, what: &Readable) -> Result<Resolved, ClientError> {
+        match what {
+            Readable::Name(name) => self.resolve_own(&self.find(name)?),
+            Readable::Version(name, number) => self.resolve_own(&self.find_version(name, *number)?),
+            Readable::Token(token) => {
+                let (manifest, key) = self.open_token(token)?;
+                let mut caveats = token.grant.links.iter().flat_map(|link| &link.caveats);
+                let order = caveats.find_map(|caveat| match caveat {
+                    Caveat::Order { order } => Some(*order),
+                    _ => None,
+                });
+                let (grant, leaves) = (Some(token.grant.clone()), LeavesWanted::No);
+                let reading = Reading { manifest, key, grant, leaves, only: None };
+                let place = (0, reading.manifest.length);
+                Ok(Resolved { reading, order, place, dress: None })
+            }
+        }
     }
 }

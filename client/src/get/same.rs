@@ -24,14 +24,19 @@ impl Client {
     ) -> Result<bool, ClientError> {
         let Sink::File(path) = sink else { return Ok(false) };
         let (_, length) = resolved.place;
-        let there = std::fs::metadata(path).is_ok_and(|at| at.is_file() && at.len() == length);
-        if !there || options.range.is_some() || options.replace == Replace::Replace {
+        if options.range.is_some() || options.replace == Replace::Replace {
+            return Ok(false);
+        }
+        let at = path.clone();
+        if self.host().blocking(move || open_of(&at, length)).await.is_none() {
             return Ok(false);
         }
         let again = Resolved { reading: resolved.reading.clone(), order: None, ..*resolved };
         let (memory, whole) = (Sink::Memory, GetOptions::default());
         let read = Box::pin(self.fetch(again, memory, &whole, &Progress::silent())).await?;
-        Ok(std::fs::read(path).is_ok_and(|here| Some(here) == read.bytes))
+        let at = path.clone();
+        let here = self.host().blocking(move || std::fs::read(at)).await;
+        Ok(here.is_ok_and(|here| Some(here) == read.bytes))
     }
 
     /// Whether the file at `path` has exactly the content of what is to be read.
@@ -41,15 +46,10 @@ impl Client {
         reading: &Reading,
     ) -> Result<bool, ClientError> {
         let manifest = &reading.manifest;
-        // Looked at first: opening a pipe would wait for whoever writes to it.
-        if !path.metadata().is_ok_and(|about| about.is_file()) {
+        let (at, length) = (path.to_owned(), manifest.length);
+        let Some(file) = self.host().blocking(move || open_of(&at, length)).await else {
             return Ok(false);
-        }
-        let Ok(file) = File::open(path) else { return Ok(false) };
-        let there = file.metadata().is_ok_and(|data| data.is_file());
-        if !there || file.metadata().map_or(0, |data| data.len()) != manifest.length {
-            return Ok(false);
-        }
+        };
         let layout = manifest.layout().map_err(|error| ClientError::Grant(error.into()))?;
         let file = Arc::new(file);
         let mut root = merkle::Builder::new();
@@ -75,6 +75,15 @@ impl Client {
         }
         Ok(root.finish() == manifest.content_root)
     }
+}
+
+/// The file at a path, if there is one of that length.
+fn open_of(path: &Path, length: u64) -> Option<File> {
+    // Looked at first: opening a pipe would wait for whoever writes to it.
+    path.metadata().ok().filter(|about| about.is_file())?;
+    let file = File::open(path).ok()?;
+    let about = file.metadata().ok()?;
+    (about.is_file() && about.len() == length).then_some(file)
 }
 
 type Batch = Result<Vec<Hash>, ClientError>;

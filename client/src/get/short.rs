@@ -29,16 +29,16 @@ impl Client {
         (from, to): (u64, u64),
         progress: &Progress,
     ) -> Result<GetReport, ClientError> {
-        let output = Output::open(sink, making)?;
+        let output = self.host().blocking(move || Output::open(sink, making)).await?;
         progress.step(Step::Planned { total_bytes: Some(to - from) });
         let place = (0, reading.manifest.length);
         let reader = self.reader(reading, place, progress)?;
         let plain = reader.read_at(from, to).await?;
         let count = plain.len();
         let group = Group { segment: 0, first_stripe: 0, plain, leaves: Vec::new() };
-        let output = self.host().blocking(move || output.write(group, 0..count)).await?;
+        let output = output.write(self.host(), group, 0..count).await?;
         progress.step(Step::Moved { bytes: count as u64 });
-        let mut report = output.finish(to - from, 0)?;
+        let mut report = output.finish(self.host(), to - from, 0).await?;
         report.faults = reader.faults();
         Ok(report)
     }

@@ -12,7 +12,7 @@ use symbolon_protocol::{
 };
 
 use crate::{
-    Client,
+    Client, Local,
     catalog::{Begun, Purchases, Terms},
     error::ClientError,
     place::{Candidate, choose_scheme, quote, with_room},
@@ -90,44 +90,30 @@ fn has_room_for(record: &RootRecord, tail: u64) -> bool {
 }
 
 impl Client {
-    /// Until when the index serves, as things stand.
-    pub(super) fn term(&self, chain: &Chain, record: &RootRecord) -> Result<Term, ClientError> {
-        let (now, params) = (chain.epoch, &chain.params);
-        let mut until = now + 1;
-        for term in self.catalog().rows(Terms)? {
-            until = until.max(term.end);
-        }
-        for purchase in self.catalog().rows(Purchases)? {
-            let left_ms = purchase.until_ms.saturating_sub(chain.epoch_started_ms);
-            until = until.max(now.saturating_add(left_ms.div_ceil(params.epoch_ms)));
-        }
-        // What was begun may be ended now.
-        for upload in self.catalog().rows(Begun)? {
-            until = until.max((now + 1).saturating_add(upload.epochs));
-        }
-        // Who wrote what this program does not know may have known for how long it serves.
-        if self.catalog().has_unknown_rows()? {
-            until = until.max(record.until);
-        }
-        Ok(Term { now, until, most: params.deal_epochs_max })
-    }
-
     /// The most that putting the index on the network costs, all-in, once a command has added so much to it
     /// that is kept for so many epochs. Nothing, as long as the newest changes fit into the root record: most
     /// of the time. What is changed here and not published yet is part of it.
     pub async fn quote_index(&self, growth: &Growth, epochs: u64) -> Result<Amount, ClientError> {
-        let record = self.standing()?.known.record;
-        let unpublished = self.catalog().unpublished()?.changes;
-        let more = size(&unpublished).saturating_add(growth.bytes());
+        let read = |local: &Local| {
+            Ok::<_, ClientError>((
+                local.standing()?.known.record,
+                size(&local.catalog().unpublished()?.changes),
+            ))
+        };
+        let (record, unpublished) = self.local(read).await?;
+        let more = unpublished.saturating_add(growth.bytes());
         let fresh = size(&record.tail).saturating_add(more);
         if record.runs.is_empty() && has_room_for(&record, fresh) {
             return Ok(Amount::ZERO);
         }
         let chain = self.recent_chain().await?;
-        let mut term = self.term(&chain, &record)?;
+        let (row, known) = (chain.clone(), record.clone());
+        let mut term = self.local(move |local| local.term(&row, &known)).await?;
         term.until = term.until.max((term.now + 1).saturating_add(epochs));
         let (record, fresh) = if term.is_stale(&record) {
-            let all = size(&self.catalog().published_rows()?).saturating_add(more);
+            let all =
+                |local: &Local| Ok::<_, ClientError>(size(&local.catalog().published_rows()?));
+            let all = self.local(all).await?.saturating_add(more);
             (RootRecord { runs: Vec::new(), ..record }, all)
         } else {
             (record, fresh)
@@ -175,6 +161,30 @@ impl Client {
             sum = sum.checked_add(cost).unwrap_or(Amount(u128::MAX));
         }
         Ok(sum)
+    }
+}
+
+impl Local {
+    /// Until when the index serves, as things stand.
+    pub(super) fn term(&self, chain: &Chain, record: &RootRecord) -> Result<Term, ClientError> {
+        let (now, params) = (chain.epoch, &chain.params);
+        let mut until = now + 1;
+        for term in self.catalog().rows(Terms)? {
+            until = until.max(term.end);
+        }
+        for purchase in self.catalog().rows(Purchases)? {
+            let left_ms = purchase.until_ms.saturating_sub(chain.epoch_started_ms);
+            until = until.max(now.saturating_add(left_ms.div_ceil(params.epoch_ms)));
+        }
+        // What was begun may be ended now.
+        for upload in self.catalog().rows(Begun)? {
+            until = until.max((now + 1).saturating_add(upload.epochs));
+        }
+        // Who wrote what this program does not know may have known for how long it serves.
+        if self.catalog().has_unknown_rows()? {
+            until = until.max(record.until);
+        }
+        Ok(Term { now, until, most: params.deal_epochs_max })
     }
 }
 

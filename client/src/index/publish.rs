@@ -12,9 +12,9 @@ use symbolon_protocol::{
 
 use super::{PublishReport, PullReport, cost::Term, pull::digest};
 use crate::{
-    Client,
+    Client, Local,
     account::transaction_id,
-    catalog::{FileKind, KeyBytes, KnownEntry, Unpublished, UploadEntry, Uploads},
+    catalog::{FileKind, KeyBytes, KnownEntry, Published, Unpublished, UploadEntry, Uploads},
     error::ClientError,
     index::pull::Standing,
     progress::Progress,
@@ -73,15 +73,13 @@ impl Client {
         runs: Runs,
         progress: &Progress,
     ) -> Result<Option<PublishReport>, ClientError> {
-        self.share_unfinished()?;
-        let standing = self.standing()?;
-        if !self.has_unpublished(&standing)? && standing.known.dropped.is_empty() {
+        if !self.local(|local| local.has_to_publish()).await? {
             return Ok(None);
         }
         let _lock = self.lock_index().await?;
         let mut pulled: Option<PullReport> = None;
         for _ in 0..TRIES {
-            let standing = match self.stood()? {
+            let standing = match self.local(|local| local.stood()).await? {
                 Some(standing) => standing,
                 None => {
                     let (standing, report) = self.pull_locked(progress).await?;
@@ -89,8 +87,8 @@ impl Client {
                     standing
                 }
             };
-            let (client, fresh) = (self.clone(), standing.fresh);
-            let rows = self.host().in_turn(move || client.to_publish(fresh)).await?;
+            let fresh = standing.fresh;
+            let rows = self.local(move |local| local.to_publish(fresh)).await?;
             if rows.changes.is_empty() {
                 self.end_dropped(standing.known).await?;
                 return Ok(None);
@@ -116,8 +114,8 @@ impl Client {
             dropped.extend(draft.dropped);
             let (device, record) = (known.device, draft.record);
             let known = KnownEntry { version, digest, device, moment, record, dropped };
-            let chain = self.ledger().chain();
-            self.catalog().settle(&marks, &draft.uploads, (&chain, &known))?;
+            let (row, uploads) = (known.clone(), draft.uploads);
+            self.local(move |local| local.settle(&marks, &uploads, &row)).await?;
             self.note_at_root(&known);
             self.end_dropped(known).await?;
             return Ok(Some(PublishReport { version, rows: count, cost: draft.cost, pulled }));
@@ -126,31 +124,14 @@ impl Client {
     }
 
     /// How many rows changed here and are not on the network yet, those of unfinished uploads included.
-    pub fn unpublished(&self) -> Result<usize, ClientError> {
-        self.share_unfinished()?;
-        self.catalog().dirty_count()
+    pub async fn unpublished(&self) -> Result<usize, ClientError> {
+        self.local(|local| local.unpublished()).await
     }
 
-    fn has_unpublished(&self, standing: &Standing) -> Result<bool, ClientError> {
-        match self.catalog().dirty_count()? {
-            0 if standing.fresh => Ok(!self.catalog().published_rows()?.is_empty()),
-            count => Ok(count > 0),
-        }
-    }
-
-    /// What changed here; everything, where this ledger has no record yet.
-    fn to_publish(&self, fresh: bool) -> Result<Unpublished, ClientError> {
-        let mut rows = self.catalog().unpublished()?;
-        if fresh {
-            rows.changes = merge(self.catalog().published_rows()?, rows.changes);
-        }
-        match rows.changes.iter().find(|change| !change.fits()) {
-            None => Ok(rows),
-            Some(change) => Err(ClientError::Index(format!(
-                "a row of table {} is too large for the names index",
-                change.table
-            ))),
-        }
+    /// For how long runs are paid, as things stand.
+    async fn term_now(&self, record: &RootRecord) -> Result<Term, ClientError> {
+        let (chain, record) = (self.recent_chain().await?, record.clone());
+        self.local(move |local| local.term(&chain, &record)).await
     }
 
     async fn draft(
@@ -168,13 +149,13 @@ impl Client {
         record.mark(known.device, moment);
         let mut term = None;
         if !record.runs.is_empty() {
-            term = Some(self.term(&self.recent_chain().await?, before)?);
+            term = Some(self.term_now(before).await?);
         }
         let mut dropped = Vec::new();
         if term.is_some_and(|term: Term| term.is_stale(before)) {
             dropped =
                 std::mem::take(&mut record.runs).into_iter().flat_map(|run| run.parts).collect();
-            record.tail = self.catalog().published_rows()?;
+            record.tail = self.local(|local| local.catalog().published_rows()).await?;
         }
         // Many rows are not sealed only to see that they do not fit.
         let large = ROOT_BYTES_MAX < record.tail.iter().map(Change::size).sum();
@@ -195,7 +176,7 @@ impl Client {
         self.network().free_buffers();
         let term = match term {
             Some(term) => term,
-            None => self.term(&self.recent_chain().await?, before)?,
+            None => self.term_now(before).await?,
         };
         record.until = term.until;
         let mut draft = self.with_run(record, term, cost_max).await?;
@@ -240,7 +221,7 @@ impl Client {
         kept: usize,
     ) -> Result<Vec<Change>, ClientError> {
         if kept == 0 && !merged.is_empty() {
-            return self.catalog().published_rows();
+            return self.local(|local| local.catalog().published_rows()).await;
         }
         let mut older = Vec::new();
         for run in merged {
@@ -253,7 +234,7 @@ impl Client {
     /// Ends the deals of parts that no record names, and of uploads that never came into one. Only now:
     /// before the record was set, somebody might still have had to read them.
     async fn end_dropped(&self, mut known: KnownEntry) -> Result<(), ClientError> {
-        let uploads = self.catalog().rows(Uploads)?;
+        let uploads = self.local(|local| local.catalog().rows(Uploads)).await?;
         for entry in uploads.iter().filter(|entry| entry.kind == FileKind::Index) {
             self.end_stray(entry, &known.record).await?;
         }
@@ -268,8 +249,7 @@ impl Client {
                 self.end_deals(&part.manifest, &key).await?;
             }
         }
-        let chain = self.ledger().chain();
-        self.catalog().settle(&[], &[], (&chain, &known))
+        self.local(move |local| local.settle(&[], &[], &known)).await
     }
 
     async fn end_stray(&self, entry: &UploadEntry, record: &RootRecord) -> Result<(), ClientError> {
@@ -277,11 +257,57 @@ impl Client {
         let mut parts = record.runs.iter().flat_map(|run| &run.parts);
         if parts.any(|part| part.manifest.object == object) {
             // Its record was set by a command that did not live to write it down.
-            let standing = self.standing()?;
-            let (chain, names) = (self.ledger().chain(), [entry.slot.clone()]);
-            return self.catalog().settle(&[], &names, (&chain, &standing.known));
+            let names = [entry.slot.clone()];
+            let settle = move |local: &Local| local.settle(&[], &names, &local.standing()?.known);
+            return self.local(settle).await;
         }
         self.end_upload(entry).await.map(drop)
+    }
+}
+
+impl Local {
+    pub(crate) fn unpublished(&self) -> Result<usize, ClientError> {
+        self.share_unfinished()?;
+        self.catalog().dirty_count()
+    }
+
+    /// Whether there is anything to publish, or to end that was published before.
+    fn has_to_publish(&self) -> Result<bool, ClientError> {
+        self.share_unfinished()?;
+        let standing = self.standing()?;
+        Ok(self.has_unpublished(&standing)? || !standing.known.dropped.is_empty())
+    }
+
+    fn settle(
+        &self,
+        marks: &[Published],
+        uploads: &[Vec<u8>],
+        known: &KnownEntry,
+    ) -> Result<(), ClientError> {
+        let chain = self.ledger().chain();
+        self.catalog().settle(marks, uploads, (&chain, known))
+    }
+
+    fn has_unpublished(&self, standing: &Standing) -> Result<bool, ClientError> {
+        match self.catalog().dirty_count()? {
+            0 if standing.fresh => Ok(!self.catalog().published_rows()?.is_empty()),
+            count => Ok(count > 0),
+        }
+    }
+
+    /// What changed here; everything, where this ledger has no record yet.
+    fn to_publish(&self, fresh: bool) -> Result<Unpublished, ClientError> {
+        let mut rows = self.catalog().unpublished()?;
+        if fresh {
+            rows.changes = merge(self.catalog().published_rows()?, rows.changes);
+        }
+        match rows.changes.iter().find(|change| !change.fits()) {
+            None => Ok(rows),
+            Some(change) => Err(ClientError::Index(format!(
+                "a row of table {} is too large for the names index",
+                change.table
+            ))),
+        }
     }
 }
 

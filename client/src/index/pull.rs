@@ -13,7 +13,7 @@ use symbolon_protocol::{
 
 use super::PullReport;
 use crate::{
-    Client,
+    Client, Local,
     catalog::{Extent, Known, KnownEntry, Taken},
     error::ClientError,
     lock,
@@ -63,7 +63,7 @@ impl Client {
     /// That takes one row of the ledger. Rows that changed here and are not published stay.
     pub async fn pull_names(&self, progress: &Progress) -> Result<Option<PullReport>, ClientError> {
         let row = self.root_row().await?;
-        let standing = self.standing()?;
+        let standing = self.local(|local| local.standing()).await?;
         if standing.is_at(row.as_ref()) {
             self.note_at_root(&standing.known);
             return Ok(None);
@@ -72,36 +72,10 @@ impl Client {
         Ok(self.pull_locked(progress).await?.1)
     }
 
-    pub(super) fn standing(&self) -> Result<Standing, ClientError> {
-        let known = self.catalog().row(Known, &self.ledger().chain().0)?;
-        let fresh = known.is_none();
-        let empty = || KnownEntry {
-            version: 0,
-            digest: None,
-            device: u64::from_le_bytes(self.host().random()),
-            moment: 0,
-            record: RootRecord::default(),
-            dropped: Vec::new(),
-        };
-        Ok(Standing { known: known.unwrap_or_else(empty), fresh })
-    }
-
     /// Takes note that the ledger has what is known here.
     pub(super) fn note_at_root(&self, known: &KnownEntry) {
         let now = Some((known.version, known.digest));
         *lock(&self.inner.at_root) = now;
-    }
-
-    /// Where this machine stands, if this process has seen the ledger stand there too, and has not heard of
-    /// anything else since. Whoever sets the next record may go on from there without asking: where another
-    /// device was faster, or the ledger was set back, the version is another one and the ledger refuses. Where a
-    /// ledger that was set back has come to the same version by another device's record, that one is named by no
-    /// newer one: to its device the new record is a branch, which it takes in whole, see `spec/names.md`.
-    pub(super) fn stood(&self) -> Result<Option<Standing>, ClientError> {
-        let standing = self.standing()?;
-        let known = Some((standing.known.version, standing.known.digest));
-        let seen = *lock(&self.inner.at_root);
-        Ok((seen.is_some() && seen == known).then_some(standing))
     }
 
     /// The ledger has said that it stands elsewhere.
@@ -121,7 +95,7 @@ impl Client {
         let mut tries = 0;
         loop {
             tries += 1;
-            let standing = self.standing()?;
+            let standing = self.local(|local| local.standing()).await?;
             let row = self.root_row().await?;
             if standing.is_at(row.as_ref()) {
                 self.note_at_root(&standing.known);
@@ -189,12 +163,13 @@ impl Client {
         }
         let (device, moment) = (known.device, known.moment.max(moment));
         let known = KnownEntry { version, digest, device, moment, record, dropped };
-        let chain = self.ledger().chain();
-        let taken = Taken { changes: &changes, extent, own };
-        let took = {
-            let _names = self.lock_names()?;
-            self.catalog().take_over(taken, (&chain, &known))?
+        let take = move |local: &Local| {
+            let chain = local.ledger().chain();
+            let taken = Taken { changes: &changes, extent, own };
+            let _names = local.lock_names()?;
+            Ok::<_, ClientError>((local.catalog().take_over(taken, (&chain, &known))?, known))
         };
+        let (took, known) = self.local(take).await?;
         let merged = took.merged.iter().map(|name| shown(name)).collect();
         let report = PullReport { version, rows: took.rows, merged, set_back: !leads };
         Ok((Standing { known, fresh: false }, report))
@@ -219,5 +194,33 @@ impl Client {
             changes = merge(changes, self.read_run(run).await?);
         }
         Ok((changes, living.len() == runs.len()))
+    }
+}
+
+impl Local {
+    pub(super) fn standing(&self) -> Result<Standing, ClientError> {
+        let known = self.catalog().row(Known, &self.ledger().chain().0)?;
+        let fresh = known.is_none();
+        let empty = || KnownEntry {
+            version: 0,
+            digest: None,
+            device: u64::from_le_bytes(self.host().random()),
+            moment: 0,
+            record: RootRecord::default(),
+            dropped: Vec::new(),
+        };
+        Ok(Standing { known: known.unwrap_or_else(empty), fresh })
+    }
+
+    /// Where this machine stands, if this process has seen the ledger stand there too, and has not heard of
+    /// anything else since. Whoever sets the next record may go on from there without asking: where another
+    /// device was faster, or the ledger was set back, the version is another one and the ledger refuses. Where a
+    /// ledger that was set back has come to the same version by another device's record, that one is named by no
+    /// newer one: to its device the new record is a branch, which it takes in whole, see `spec/names.md`.
+    pub(super) fn stood(&self) -> Result<Option<Standing>, ClientError> {
+        let standing = self.standing()?;
+        let known = Some((standing.known.version, standing.known.digest));
+        let seen = *lock(&self.inner.at_root);
+        Ok((seen.is_some() && seen == known).then_some(standing))
     }
 }

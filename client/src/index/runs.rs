@@ -13,8 +13,8 @@ use crate::{
     download::{LeavesWanted, Reading, spans},
     error::ClientError,
     progress::Progress,
-    source::{Opened, Source},
-    upload::{PutOptions, Replace, Request},
+    source::Opened,
+    upload::{PutTerms, Replace, Request},
 };
 
 /// A run that is stored and not in any record yet.
@@ -112,13 +112,14 @@ impl Client {
         (epochs, cost_max): (u64, Option<Amount>),
     ) -> Result<(Part, Amount, u64), ClientError> {
         let replace = Replace::Refuse;
-        let options = PutOptions { epochs, least: 0, cost_max, scheme: None, replace, keep: None };
+        let options = PutTerms::plain(epochs, cost_max, replace);
         let request = Request::own(slot, String::from("the index"), FileKind::Index, &options);
         // Its row stays in the journal: the record that names it is its row.
-        let opened = Opened::open(&Source::Bytes(bytes), &self.inner.dir.join("spool"))?;
+        let opened = Opened::Bytes { bytes };
         let entry = self.upload(&request, opened, &Progress::silent()).await?.entry;
         // Nobody sells an index: what its cells could be proven with is not needed.
-        self.forget_leaves(&entry.manifest.object);
+        let object = entry.manifest.object;
+        self.local(move |local| local.forget_leaves(&object)).await;
         let key = entry.key.file_key();
         Ok((Part { key, manifest: entry.manifest }, entry.cost, entry.end))
     }

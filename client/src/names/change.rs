@@ -17,7 +17,7 @@ use symbolon_protocol::{
 
 use super::Name;
 use crate::{
-    Client, Deletion,
+    Client, Deletion, Local,
     catalog::{
         Batch, Content, Damaged, FileKind, Moved, MovedEntry, NameEntry, Names, ObjectEntry,
         Objects, Version, Watch,
@@ -72,9 +72,58 @@ struct Unused {
 }
 
 impl Client {
+    /// Ends the deals of all objects that no name stands for, and forgets their keys. Before that, the
+    /// names are put on the network, where that costs nothing: another device may have given what is to go a
+    /// name of its own.
+    pub(crate) async fn sweep(&self, progress: &Progress) -> Result<Swept, ClientError> {
+        let mut swept = Swept::default();
+        if self.local(|local| local.unused()).await?.objects.is_empty() {
+            return Ok(swept);
+        }
+        let published = self.publish_inline().await;
+        // Where they cannot be now, letting go what was removed here still gives its money back.
+        if let Err(error) = published {
+            tracing::debug!(%error, "names could not be published before a sweep");
+        }
+        let unused = self.local(|local| local.unused()).await?;
+        let ids: Vec<_> = unused.objects.iter().map(|entry| entry.manifest.object).collect();
+        // First of all: nobody may pay for what is about to go.
+        swept.listings = self.end_listings_of(&ids).await?;
+        for listing in &swept.listings {
+            progress.note(format!("listing {listing} ends: what it sold goes"));
+        }
+        let before = self.account().await?.balance;
+        let mut batch = Batch::default();
+        for entry in &unused.objects {
+            swept.deals += self.end_deals(&entry.manifest, &entry.key).await?;
+            swept.objects += 1;
+            batch.remove(Objects, &entry.manifest.object.0);
+            batch.remove(Damaged, &entry.manifest.object.0);
+        }
+        for key in &unused.moves {
+            batch.remove(Moved, key);
+        }
+        for entry in &unused.objects {
+            swept.deletion.extend(self.delete_shards(&entry.manifest, &entry.key).await?);
+        }
+        let write = move |local: &Local| {
+            local.catalog().write(&batch)?;
+            for entry in &unused.objects {
+                local.forget_leaves(&entry.manifest.object);
+            }
+            Ok::<_, ClientError>(())
+        };
+        self.local(write).await?;
+        let after = self.account().await?.balance;
+        swept.refunded = after.checked_sub(before).unwrap_or(Amount::ZERO);
+        Ok(swept)
+    }
+}
+
+impl Local {
     /// Waits for whoever changes names just now. It is held for reads and writes of local rows only.
     pub(crate) fn lock_names(&self) -> Result<NamesLock, ClientError> {
-        let folder = self.inner.dir.join("locks");
+        let folder = self.dir().join("locks");
         let path = folder.join("names");
         let locked = std::fs::create_dir_all(&folder).and_then(|()| {
             let file = File::create(&path)?;
@@ -127,49 +176,6 @@ impl Client {
         }
         self.catalog().write(&batch)?;
         Ok(dropped)
-    }
-
-    /// Ends the deals of all objects that no name stands for, and forgets their keys. Before that, the
-    /// names are put on the network, where that costs nothing: another device may have given what is to go a
-    /// name of its own.
-    pub(crate) async fn sweep(&self, progress: &Progress) -> Result<Swept, ClientError> {
-        let mut swept = Swept::default();
-        if self.unused()?.objects.is_empty() {
-            return Ok(swept);
-        }
-        let published = self.publish_inline().await;
-        // Where they cannot be now, letting go what was removed here still gives its money back.
-        if let Err(error) = published {
-            tracing::debug!(%error, "names could not be published before a sweep");
-        }
-        let unused = self.unused()?;
-        let ids: Vec<_> = unused.objects.iter().map(|entry| entry.manifest.object).collect();
-        // First of all: nobody may pay for what is about to go.
-        swept.listings = self.end_listings_of(&ids).await?;
-        for listing in &swept.listings {
-            progress.note(format!("listing {listing} ends: what it sold goes"));
-        }
-        let before = self.account().await?.balance;
-        let mut batch = Batch::default();
-        for entry in &unused.objects {
-            swept.deals += self.end_deals(&entry.manifest, &entry.key).await?;
-            swept.objects += 1;
-            batch.remove(Objects, &entry.manifest.object.0);
-            batch.remove(Damaged, &entry.manifest.object.0);
-        }
-        for key in &unused.moves {
-            batch.remove(Moved, key);
-        }
-        for entry in &unused.objects {
-            swept.deletion.extend(self.delete_shards(&entry.manifest, &entry.key).await?);
-        }
-        self.catalog().write(&batch)?;
-        for entry in &unused.objects {
-            self.forget_leaves(&entry.manifest.object);
-        }
-        let after = self.account().await?.balance;
-        swept.refunded = after.checked_sub(before).unwrap_or(Amount::ZERO);
-        Ok(swept)
     }
 
     /// Objects of the user's that no name stands for, and moves that would lead nowhere without them.

@@ -48,6 +48,15 @@ impl Pattern {
         match_parts(&self.parts, &names)
     }
 
+    /// The bytes it was made from, without a slash at the end.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut bytes = self.parts.join(&b'/');
+        if bytes.ends_with(b"/") {
+            bytes.pop();
+        }
+        bytes
+    }
+
     /// The folder that everything it matches lies in, as far as it is spelled out.
     pub(crate) fn base(&self) -> Vec<u8> {
         let spelled = self.parts.iter().take_while(|part| !is_pattern(part)).count();

@@ -11,9 +11,9 @@ use symbolon_protocol::{
     id::ObjectId,
 };
 
-use super::{Name, NameError, Pattern, VersionMark, glob::is_pattern, shown};
+use super::{Name, Pattern, VersionMark, glob::is_pattern, shown};
 use crate::{
-    Client,
+    Client, Local,
     catalog::{
         Content, FileKind, Folders, Moved, MovedEntry, MovedRange, NameEntry, Names, ObjectEntry,
         Objects, Version,
@@ -66,8 +66,7 @@ impl Found {
         let (part, whole) = self.part();
         let stored = u128::from(layout.stored_bytes()) * u128::from(part) / u128::from(whole);
         Ok(FileView {
-            name: self.name.to_string(),
-            path: self.name.as_bytes().to_vec(),
+            name: self.name.clone(),
             kind: match self.object.kind {
                 FileKind::Pack => FileKind::Own,
                 kind => kind,
@@ -200,14 +199,17 @@ fn bad_row(path: &[u8], why: impl std::fmt::Display) -> ClientError {
     ClientError::Index(format!("a row is named {:?}, which is no name: {why}", shown(path)))
 }
 
-impl Client {
-    /// A name from what a user typed or a file system has.
-    pub(crate) fn name(bytes: &[u8]) -> Result<Name, ClientError> {
-        Name::new(bytes).map_err(|error: NameError| {
-            ClientError::Usage(format!("{:?} is no name: {error}", shown(bytes)))
-        })
-    }
+impl Client {}
 
+impl Client {
+    /// The file of a name.
+    pub(crate) async fn find(&self, name: &Name) -> Result<Found, ClientError> {
+        let name = name.clone();
+        self.local(move |local| local.find(&name)).await
+    }
+}
+
+impl Local {
     /// All names and objects.
     pub(crate) fn tree(&self) -> Result<Tree, ClientError> {
         let names = by_name(self.catalog().rows(Names)?)?;
@@ -395,7 +397,7 @@ impl Tree {
             if what.is_empty() {
                 return Ok((Vec::new(), plain));
             }
-            let name = Client::name(what)?;
+            let name = Name::checked(what)?;
             let base = name.folders().next().map(<[u8]>::to_vec).unwrap_or_default();
             (base, plain)
         } else {

@@ -1,10 +1,10 @@
 //! Names one after another, as people read them, with one folder of them in memory at a time.
 
-use std::{ops::ControlFlow, vec};
+use std::{fmt, vec};
 
 use super::{Name, NameView, Tree, shown};
 use crate::{
-    Client,
+    Client, Local,
     catalog::{Content, Names, Version},
     error::ClientError,
 };
@@ -21,6 +21,50 @@ struct Level {
     items: vec::IntoIter<(String, Item)>,
 }
 
+/// Names one after another.
+pub struct NameWalk {
+    client: Client,
+    /// Where it begins, until it has begun.
+    begin: Option<Option<Name>>,
+    levels: Vec<Level>,
+}
+
+impl fmt::Debug for NameWalk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NameWalk").field("depth", &self.levels.len()).finish_non_exhaustive()
+    }
+}
+
+impl NameWalk {
+    /// The next name; nothing behind the last one, and after an error.
+    pub async fn next(&mut self) -> Result<Option<NameView>, ClientError> {
+        if let Some(begin) = self.begin.take() {
+            let first = self.client.read(move |local| local.first_level(begin.as_ref())).await?;
+            self.levels.push(first);
+        }
+        while let Some(level) = self.levels.last_mut() {
+            match level.items.next() {
+                None => {
+                    self.levels.pop();
+                }
+                Some((_, Item::Folder(folder))) => {
+                    match self.client.local(move |local| local.level(&folder)).await {
+                        Ok(next) => self.levels.push(next),
+                        Err(error) => {
+                            self.levels.clear();
+                            return Err(error);
+                        }
+                    }
+                }
+                Some((_, Item::Name(name))) => {
+                    return level.tree.view(&name, &level.tree.names[&name]).map(Some);
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
 /// What a name is sorted by beside what else is in its folder: as it is shown.
 fn key(name: &[u8], is_folder: bool) -> String {
     let last = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
@@ -33,8 +77,22 @@ fn key(name: &[u8], is_folder: bool) -> String {
 
 impl Client {
     /// Whether something is stored under a name or below it.
-    pub fn is_there(&self, name: &[u8]) -> Result<bool, ClientError> {
-        let name = name.strip_suffix(b"/").unwrap_or(name);
+    pub async fn is_there(&self, name: &Name) -> Result<bool, ClientError> {
+        let name = name.clone();
+        self.read(move |local| local.is_there(&name)).await
+    }
+
+    /// What is stored under a name and below it, or all there is, in the order in which it is shown. Nobody waits
+    /// for the index meanwhile; what changes meanwhile may be missing.
+    #[must_use]
+    pub fn walk_names(&self, name: Option<&Name>) -> NameWalk {
+        NameWalk { client: self.clone(), begin: Some(name.cloned()), levels: Vec::new() }
+    }
+}
+
+impl Local {
+    pub(crate) fn is_there(&self, name: &Name) -> Result<bool, ClientError> {
+        let name = name.as_bytes();
         if self.is_folder_now(name)? {
             return Ok(true);
         }
@@ -42,39 +100,8 @@ impl Client {
         Ok(names.iter().flatten().any(|row| row.current().is_some()))
     }
 
-    /// Hands out what is stored under a name and below it, or all there is, in the order in which it is shown:
-    /// until it is told to stop. Nobody waits for the index meanwhile; what changes meanwhile may be missing.
-    pub fn each_name(
-        &self,
-        name: &[u8],
-        mut take: impl FnMut(NameView) -> ControlFlow<()>,
-    ) -> Result<(), ClientError> {
-        let name = name.strip_suffix(b"/").unwrap_or(name);
-        let mut levels = vec![self.first_level(name)?];
-        while let Some(level) = levels.last_mut() {
-            let next = match level.items.next() {
-                None => {
-                    levels.pop();
-                    continue;
-                }
-                Some((_, Item::Folder(folder))) => self.level(&folder)?,
-                Some((_, Item::Name(name))) => {
-                    let view = level.tree.view(&name, &level.tree.names[&name])?;
-                    if take(view).is_break() {
-                        return Ok(());
-                    }
-                    continue;
-                }
-            };
-            levels.push(next);
-        }
-        Ok(())
-    }
-
-    fn first_level(&self, name: &[u8]) -> Result<Level, ClientError> {
-        if name.is_empty() {
-            return self.level(name);
-        }
+    fn first_level(&self, name: Option<&Name>) -> Result<Level, ClientError> {
+        let Some(name) = name.map(Name::as_bytes) else { return self.level(b"") };
         let own = self.catalog().row(Names, name)?;
         let tree = self.tree_with(own.into_iter().collect())?;
         let mut items = items_of(&tree);

@@ -15,7 +15,7 @@ use symbolon_protocol::id::{DealId, ObjectId};
 
 use super::{Request, is_on_other_terms};
 use crate::{
-    Client,
+    Client, Local,
     catalog::{Batch, Begun, FileKind, Objects, Placements, UploadEntry, Uploads},
     error::ClientError,
     progress::Progress,
@@ -70,6 +70,90 @@ impl Client {
         }
     }
 
+    /// The upload of this name and source that another device began, if it can go on. Where something is
+    /// sent for it, it is this machine's too from then on. Those that cannot are left alone: the other one
+    /// may be at work.
+    pub(super) async fn begun_elsewhere(
+        &self,
+        request: &Request<'_>,
+        opened: &Opened,
+        nodes: usize,
+    ) -> Result<Option<UploadEntry>, ClientError> {
+        let Some(length) = opened.length().filter(|_| !opened.is_stream()) else { return Ok(None) };
+        let asked = request.options;
+        let mut begun = self.local(|local| local.catalog().rows(Begun)).await?;
+        begun.retain(|entry| {
+            (&entry.slot, entry.kind) == (&request.slot, request.kind)
+                && !is_on_other_terms(entry, asked)
+        });
+        for mut entry in begun {
+            let mark = opened.mark();
+            if !entry.source.is_alike(&mark)
+                || self.is_stored(entry.object()).await?
+                || self.is_lapsed(&entry, opened.length()).await?
+                || self.is_stuck(&entry, nodes).await?
+            {
+                continue;
+            }
+            entry.source = mark;
+            if !opened.is_live() {
+                let row = entry.clone();
+                let put = move |local: &Local| local.catalog().put(Uploads, &row.slot, &row);
+                self.local(put).await?;
+            } else if !self.is_placed(&entry, length).await? {
+                continue;
+            }
+            return Ok(Some(entry));
+        }
+        Ok(None)
+    }
+
+    /// Ends the deals of an upload that never got a name; says how many. One that has a name by now,
+    /// given by another device, is only forgotten here.
+    pub(crate) async fn end_upload(&self, entry: &UploadEntry) -> Result<u32, ClientError> {
+        let object = entry.object();
+        let begun = self.local(move |local| local.catalog().row(Begun, &object.0)).await?;
+        if begun.is_some() {
+            // Rather none is ended than one that is a file since: so this must not fail.
+            self.pull_names(&Progress::silent()).await?;
+        }
+        let mut ended = 0;
+        let mut batch = Batch::default();
+        let stored = self.is_stored(object).await?;
+        if !stored {
+            for segment in 0.. {
+                let deal = entry.deal(segment);
+                batch.remove(Placements, &deal.0);
+                match self.deal(&deal).await? {
+                    Some(_) => ended += u32::from(self.end_deal(deal).await?),
+                    None => break,
+                }
+            }
+        }
+        batch.remove(Begun, &object.0);
+        let (slot, key) = (entry.slot.clone(), entry.key.clone());
+        let forget = move |local: &Local| {
+            // Under the same name another one may have begun here.
+            let here = local.catalog().row(Uploads, &slot)?;
+            if here.is_some_and(|here| here.key == key) {
+                batch.remove(Uploads, &slot);
+            }
+            local.catalog().write(&batch)?;
+            if !stored {
+                // Only now: as long as the journal has the upload, they say what was sealed.
+                local.forget_leaves(&object);
+            }
+            Ok(ended)
+        };
+        self.local(forget).await
+    }
+
+    async fn is_stored(&self, object: ObjectId) -> Result<bool, ClientError> {
+        self.local(move |local| local.is_stored(&object)).await
+    }
+}
+
+impl Local {
     /// Gives every unfinished upload of this machine its row in the index. Says whether any is new.
     pub(crate) fn share_unfinished(&self) -> Result<bool, ClientError> {
         // Whoever finishes an upload takes its rows away under the same lock.
@@ -118,74 +202,5 @@ impl Client {
         }
         self.catalog().remove(Uploads, slot)?;
         Ok(None)
-    }
-
-    /// The upload of this name and source that another device began, if it can go on. Where something is
-    /// sent for it, it is this machine's too from then on. Those that cannot are left alone: the other one
-    /// may be at work.
-    pub(super) async fn begun_elsewhere(
-        &self,
-        request: &Request<'_>,
-        opened: &Opened,
-        nodes: usize,
-    ) -> Result<Option<UploadEntry>, ClientError> {
-        let Some(length) = opened.length() else { return Ok(None) };
-        let asked = request.options;
-        for mut entry in self.catalog().rows(Begun)? {
-            let mark = opened.mark();
-            let fits = (&entry.slot, entry.kind) == (&request.slot, request.kind)
-                && entry.source.is_alike(&mark)
-                && !is_on_other_terms(&entry, asked)
-                && !self.is_stored(&entry.object())?;
-            if !fits
-                || self.is_lapsed(&entry, opened.length()).await?
-                || self.is_stuck(&entry, nodes).await?
-            {
-                continue;
-            }
-            entry.source = mark;
-            if !opened.is_live() {
-                self.catalog().put(Uploads, &entry.slot, &entry)?;
-            } else if !self.is_placed(&entry, length).await? {
-                continue;
-            }
-            return Ok(Some(entry));
-        }
-        Ok(None)
-    }
-
-    /// Ends the deals of an upload that never got a name; says how many. One that has a name by now,
-    /// given by another device, is only forgotten here.
-    pub(crate) async fn end_upload(&self, entry: &UploadEntry) -> Result<u32, ClientError> {
-        let object = entry.object();
-        if self.catalog().row(Begun, &object.0)?.is_some() {
-            // Rather none is ended than one that is a file since: so this must not fail.
-            self.pull_names(&Progress::silent()).await?;
-        }
-        let mut ended = 0;
-        let mut batch = Batch::default();
-        let stored = self.is_stored(&object)?;
-        if !stored {
-            for segment in 0.. {
-                let deal = entry.deal(segment);
-                batch.remove(Placements, &deal.0);
-                match self.deal(&deal).await? {
-                    Some(_) => ended += u32::from(self.end_deal(deal).await?),
-                    None => break,
-                }
-            }
-        }
-        batch.remove(Begun, &object.0);
-        // Under the same name another one may have begun here.
-        let here = self.catalog().row(Uploads, &entry.slot)?;
-        if here.is_some_and(|here| here.key == entry.key) {
-            batch.remove(Uploads, &entry.slot);
-        }
-        self.catalog().write(&batch)?;
-        if !stored {
-            // Only now: as long as the journal has the upload, they say what was sealed.
-            self.forget_leaves(&object);
-        }
-        Ok(ended)
     }
 }

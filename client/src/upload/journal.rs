@@ -10,14 +10,14 @@ use symbolon_transfer::{Reason, upload::Memory};
 
 use super::leaves::Leaves;
 use crate::{
-    Client,
+    Local,
     catalog::{Asked, Batch, FileKind, PlacementEntry, Placements},
     lock,
 };
 
 /// The journal of one upload.
 pub(super) struct Journal {
-    pub(super) client: Client,
+    pub(super) local: Local,
     pub(super) kind: FileKind,
     pub(super) leaves: Leaves,
     /// The journal's row, as long as nobody was asked for anything: it is written together with who is.
@@ -39,7 +39,7 @@ impl Journal {
 
 impl Memory for Journal {
     fn asked(&self, deal: &DealId) -> Result<Vec<(u8, NodeId)>, Reason> {
-        let row = self.client.catalog().row(Placements, &deal.0)?;
+        let row = self.local.catalog().row(Placements, &deal.0)?;
         let asked = row.map_or(Vec::new(), |row| row.shards).into_iter();
         Ok(asked.map(|Asked { index, node }| (index, node)).collect())
     }
@@ -49,14 +49,14 @@ impl Memory for Journal {
         let entry = PlacementEntry { shards: shards.collect() };
         let mut batch = lock(&self.unwritten).take().unwrap_or_default();
         batch.put(Placements, &deal.0, &entry);
-        Ok(self.client.catalog().write(&batch)?)
+        Ok(self.local.catalog().write(&batch)?)
     }
 
     fn forget_asked(&self, deal: &DealId) -> Result<(), Reason> {
         // It goes when the object has its row, in the same transaction; until then it does no harm. A part of
         // the index gets none.
         if self.kind == FileKind::Index {
-            self.client.catalog().remove(Placements, &deal.0)?;
+            self.local.catalog().remove(Placements, &deal.0)?;
         }
         Ok(())
     }

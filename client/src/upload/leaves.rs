@@ -19,7 +19,7 @@ use symbolon_protocol::{
 };
 use symbolon_store::durable;
 
-use crate::{Client, error::ClientError};
+use crate::{Local, error::ClientError};
 
 /// The leaves of one object. Clones are the same file.
 #[derive(Clone, Debug)]
@@ -114,10 +114,31 @@ impl Leaves {
     }
 }
 
-impl Client {
+impl Local {
+    /// All content leaves of an object, if they were kept since it was put.
+    pub(crate) fn kept_leaves(
+        &self,
+        object: &ObjectId,
+        cells: u64,
+        root: &Hash,
+    ) -> Result<Option<Vec<Hash>>, ClientError> {
+        let kept = Leaves::open(self.dir(), object)?;
+        let whole = kept.count()? == cells && kept.root()? == *root;
+        if whole { kept.all().map(Some) } else { Ok(None) }
+    }
+
+    /// Keeps the content leaves of an object, in the place of what was kept.
+    pub(crate) fn keep_leaves(
+        &self,
+        object: &ObjectId,
+        leaves: &[Hash],
+    ) -> Result<(), ClientError> {
+        Leaves::open(self.dir(), object)?.replace(leaves)
+    }
+
     /// Lets the leaves of an object go. They can be computed again; a file that is not there is as good as removed.
     pub(crate) fn forget_leaves(&self, object: &ObjectId) {
-        std::fs::remove_file(path(&self.inner.dir, object)).ok();
+        std::fs::remove_file(path(self.dir(), object)).ok();
     }
 }
 

@@ -8,7 +8,7 @@ use symbolon_transfer::{
     upload::{Fed, Paid, Placed},
 };
 
-use super::{Job, PutOptions, invalid, leaves::Leaves};
+use super::{Job, PutTerms, invalid, leaves::Leaves};
 use crate::{Client, error::ClientError, progress::Progress, source::Opened};
 
 /// What the segments added up to.
@@ -60,7 +60,7 @@ impl Client {
         &self,
         job: &Job,
         mut opened: Opened,
-        options: &PutOptions,
+        options: &PutTerms,
         progress: &Progress,
     ) -> Result<Stored, ClientError> {
         let scheme = job.entry.scheme;
@@ -71,19 +71,15 @@ impl Client {
         let mut layout = opened.length().map(layout_of).transpose()?;
         let mut before: Option<Fed<'_>> = None;
         for segment in 0.. {
-            if opened.length().is_none()
+            if opened.is_stream()
                 && let Some(fed) = before.take()
             {
                 sum.add(&fed.settle(sum.left()).await.map_err(told)?);
             }
             // Until a stream has ended, its segments are those of a file without end.
             let full = Layout::full_segment(scheme, segment).map_err(invalid)?;
-            // A stream is waited for and spooled here, which may take as long as its writer likes.
             let (start, capacity) = (full.plain_start, full.plain_length);
-            let reading = self.host().blocking(move || (opened.segment(start, capacity), opened));
-            let (read, back) = reading.await;
-            opened = back;
-            let (bytes, last) = read?;
+            let (bytes, last) = opened.segment(self.host(), start, capacity).await?;
             length += bytes.length();
             if last && layout.is_none() {
                 layout = Some(layout_of(length)?);

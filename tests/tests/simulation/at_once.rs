@@ -3,8 +3,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use symbolon_client::{Client, ClientError, Progress, PutOptions, Replace, Source};
-use symbolon_tests::sim::{Trace, World};
+use symbolon_client::{Client, ClientError, Pattern, Progress, PutOptions, Replace, Source};
+use symbolon_tests::sim::{Trace, World, called};
 use tokio::time::sleep;
 
 use super::put_options;
@@ -39,7 +39,7 @@ struct Said {
 async fn put(client: &Client, name: &str, data: Vec<u8>) -> Result<(), ClientError> {
     let options = PutOptions { replace: Replace::Replace, ..put_options(500) };
     let source = Source::Bytes(data.into());
-    client.put(source, name, &options, &Progress::silent()).await.map(drop)
+    client.put(source, &called(name), &options, &Progress::silent()).await.map(drop)
 }
 
 async fn tell(client: &Client) {
@@ -47,8 +47,8 @@ async fn tell(client: &Client) {
 }
 
 /// Lengths of all versions of a name.
-pub(super) fn lengths(client: &Client, name: &str) -> BTreeSet<u64> {
-    let versions = client.versions(name.as_bytes()).unwrap_or_default();
+pub(super) async fn lengths(client: &Client, name: &str) -> BTreeSet<u64> {
+    let versions = client.versions(&called(name)).await.unwrap_or_default();
     versions.iter().filter_map(|version| version.length).collect()
 }
 
@@ -56,14 +56,14 @@ pub(super) fn lengths(client: &Client, name: &str) -> BTreeSet<u64> {
 type Versions = (String, Vec<(u64, Option<u64>)>);
 
 /// All versions of all names, with what is current.
-fn all(client: &Client) -> Vec<Versions> {
-    let names = client.names(None, false).unwrap();
-    let versions = names.iter().map(|view| {
-        let versions = client.versions(view.name.as_bytes()).unwrap();
+async fn all(client: &Client) -> Vec<Versions> {
+    let mut all = Vec::new();
+    for view in client.names(None, false).await.unwrap() {
+        let versions = client.versions(&view.name).await.unwrap();
         let versions = versions.iter().map(|version| (version.number, version.length));
-        (view.name.to_string(), versions.collect())
-    });
-    versions.collect()
+        all.push((view.name.to_string(), versions.collect()));
+    }
+    all
 }
 
 /// Does something and publishes, as a command does; whether it said that it is done.
@@ -74,16 +74,16 @@ async fn command(
     after_ms: u64,
 ) -> (Said, Result<(), ClientError>) {
     sleep(Duration::from_millis(after_ms)).await;
-    let (mut said, before) = (Said::default(), lengths(client, name));
+    let (mut said, before) = (Said::default(), lengths(client, name).await);
     let length = data.len() as u64;
     let moved = format!("{name}, moved");
     let done = match act {
         Act::Put => put(client, name, data).await,
-        Act::Remove => match client.select(name.as_bytes(), false) {
+        Act::Remove => match client.select(&Pattern::whole(name.as_bytes()), false).await {
             Ok(chosen) => client.remove(&chosen.names, false, &Progress::silent()).await.map(drop),
             Err(error) => Err(error),
         },
-        Act::Move => client.rename(name.as_bytes(), moved.as_bytes()).map(drop),
+        Act::Move => client.rename(&called(name), &called(&moved)).await.map(drop),
     };
     if done.is_ok() {
         match act {
@@ -94,7 +94,7 @@ async fn command(
     }
     tell(client).await;
     // What was moved while another device let it go fails.
-    let lost = !client.lost(moved.as_bytes()).unwrap().is_empty();
+    let lost = !client.lost(&called(&moved)).await.unwrap().is_empty();
     let done = if lost { Err(ClientError::Lost { name: moved }) } else { done };
     (said, done)
 }
@@ -118,10 +118,12 @@ pub(super) async fn at_once(world: &mut World) {
             tell(client).await;
             client.pull_names(&Progress::silent()).await.unwrap();
         }
-        world.note(format!("{acts:?}: {one:?}, {other:?}: {:?}", all(&desk)));
-        assert_eq!(all(&desk), all(&phone));
+        world.note(format!("{acts:?}: {one:?}, {other:?}: {:?}", all(&desk).await));
+        assert_eq!(all(&desk).await, all(&phone).await);
         let there = [name.clone(), format!("{name}, moved")];
-        let there: BTreeSet<u64> = there.iter().flat_map(|name| lengths(&desk, name)).collect();
+        let mut there_now = lengths(&desk, &there[0]).await;
+        there_now.extend(lengths(&desk, &there[1]).await);
+        let there = there_now;
         let gone: BTreeSet<u64> = mine.gone.union(&theirs.gone).copied().collect();
         for length in mine.stored.union(&theirs.stored) {
             let kept = there.contains(length) || gone.contains(length);
@@ -129,19 +131,20 @@ pub(super) async fn at_once(world: &mut World) {
         }
         // What has both names and bytes can be read by both.
         for client in [&desk, &phone] {
-            for view in client.names(None, false).unwrap() {
+            for view in client.names(None, false).await.unwrap() {
                 let name = view.name.to_string();
-                if client.lost(name.as_bytes()).unwrap().is_empty() && name.starts_with("at once") {
+                if client.lost(&view.name).await.unwrap().is_empty() && name.starts_with("at once")
+                {
                     super::devices::get(client, &name).await.unwrap();
                 }
             }
         }
         world.audit().await;
     }
-    let names = all(&desk).into_iter().filter(|(name, _)| name.starts_with("at once"));
+    let names = all(&desk).await.into_iter().filter(|(name, _)| name.starts_with("at once"));
     for (name, _) in names {
         // Also what was kept because two gave it at once.
-        let chosen = desk.select(name.as_bytes(), false).unwrap();
+        let chosen = desk.select(&Pattern::whole(name.as_bytes()), false).await.unwrap();
         desk.remove(&chosen.names, true, &Progress::silent()).await.unwrap();
     }
     tell(&desk).await;
@@ -177,22 +180,22 @@ pub(super) async fn set_back(seed: u64) -> Trace {
     }
     let pulled = desk.pull_names(&Progress::silent()).await.unwrap().unwrap();
     assert!(pulled.set_back, "{pulled:?}");
-    world.note(format!("{pulled:?}: {:?}", all(&desk)));
+    world.note(format!("{pulled:?}: {:?}", all(&desk).await));
     tell(&desk).await;
     let pulled = phone.pull_names(&Progress::silent()).await.unwrap().unwrap();
     assert!(!pulled.set_back, "what the desk published was made from it: {pulled:?}");
     let restored = world.device_beside("owner", "restored");
     restored.pull_names(&Progress::silent()).await.unwrap();
     for client in [&desk, &phone, &restored] {
-        assert_eq!(all(client), all(&desk));
-        assert_eq!(lengths(client, "old"), BTreeSet::from([1_000]));
-        assert_eq!(lengths(client, "mine"), BTreeSet::from([2_000]));
+        assert_eq!(all(client).await, all(&desk).await);
+        assert_eq!(lengths(client, "old").await, BTreeSet::from([1_000]));
+        assert_eq!(lengths(client, "mine").await, BTreeSet::from([2_000]));
         let mut both = BTreeSet::from([3_000]);
         both.extend((0 < often).then_some(3_000 + often));
-        assert_eq!(lengths(client, "both"), both, "one is a version of the other");
+        assert_eq!(lengths(client, "both").await, both, "one is a version of the other");
         let theirs = (0 < often).then_some(4_000 + often);
-        assert_eq!(lengths(client, "theirs"), theirs.into_iter().collect());
-        assert_eq!(client.index().unwrap().unpublished, 0);
+        assert_eq!(lengths(client, "theirs").await, theirs.into_iter().collect());
+        assert_eq!(client.index().await.unwrap().unpublished, 0);
     }
     // What was stored since the ledger is back can be read.
     if 0 < often {

@@ -21,7 +21,7 @@ use symbolon_client::{
 };
 use symbolon_protocol::{content::Scheme, ledger::rows::Deals};
 use symbolon_tests::{
-    sim::{Trace, World},
+    sim::{Trace, World, called},
     witness::Given,
 };
 use tokio::time::sleep;
@@ -38,8 +38,8 @@ const NODES: usize = 7;
 fn options() -> PutOptions {
     let scheme = Some(Scheme::new(2, 3).unwrap());
     PutOptions {
-        epochs: 60,
-        least: 0,
+        epochs: Some(60),
+        least: Some(0),
         cost_max: None,
         scheme,
         replace: Replace::Refuse,
@@ -132,7 +132,7 @@ async fn disturbed(world: &mut World, given: &Given, number: usize) {
         assert!(tries < 3, "what does not change any more is stored");
     }
     round.check_given();
-    let (what, whole) = (Readable::Name(round.name.clone().into()), GetOptions::default());
+    let (what, whole) = (Readable::Name(called(&round.name)), GetOptions::default());
     let read = client.get(&what, Sink::Memory, &whole, &Progress::silent()).await.unwrap();
     let read: [u8; 32] = blake3::hash(&read.bytes.unwrap()).into();
     assert!(round.states.lock().unwrap().contains(&read), "{} is one state of it", round.name);
@@ -176,7 +176,7 @@ async fn ended_elsewhere(world: &mut World, given: &Given, same: bool) {
     assert_eq!(stored.outcome, expected);
     assert_eq!(given.bytes() == sent, same, "what is paid for is not sent again");
     assert!(given.findings().is_empty(), "{:?}", given.findings());
-    let (what, whole) = (Readable::Name(name.clone().into()), GetOptions::default());
+    let (what, whole) = (Readable::Name(called(&name)), GetOptions::default());
     let read = phone.get(&what, Sink::Memory, &whole, &Progress::silent()).await.unwrap();
     assert!(read.bytes.unwrap() == other, "{name}");
     phone.publish_names(None, &Progress::silent()).await.unwrap();
@@ -189,7 +189,7 @@ pub(super) async fn put(
     path: &Path,
     name: &str,
 ) -> Result<PutReport, ClientError> {
-    client.put(Source::File(path.to_owned()), name, &options(), &Progress::silent()).await
+    client.put(Source::File(path.to_owned()), &called(name), &options(), &Progress::silent()).await
 }
 
 impl Round<'_> {

@@ -11,7 +11,7 @@ use symbolon_protocol::{
     Amount,
     ledger::rows::{OrderState, Orders},
 };
-use symbolon_tests::sim::{Trace, World};
+use symbolon_tests::sim::{Trace, World, called};
 use tokio::{task::JoinHandle, time::sleep};
 
 use super::{put_options, sell_options};
@@ -47,9 +47,9 @@ pub(super) async fn clocks(seed: u64) -> Trace {
 
 fn put(owner: &Client, data: &[u8], name: String) -> JoinHandle<Result<PutReport, ClientError>> {
     let (owner, source) = (owner.clone(), Source::Bytes(data.to_vec().into()));
-    tokio::spawn(
-        async move { owner.put(source, &name, &put_options(500), &Progress::silent()).await },
-    )
+    tokio::spawn(async move {
+        owner.put(source, &called(&name), &put_options(500), &Progress::silent()).await
+    })
 }
 
 /// A file is stored and read while the clocks of its owner and of a node jump.
@@ -69,7 +69,7 @@ async fn there_and_back(world: &mut World, owner: &Client, round: usize, by_ms: 
     );
     let again = put(owner, &data, name.clone()).await.unwrap().unwrap();
     assert_eq!(again.outcome, PutOutcome::Already);
-    let (what, options) = (Readable::Name(name.into_bytes()), GetOptions::default());
+    let (what, options) = (Readable::Name(called(name)), GetOptions::default());
     let reader = owner.clone();
     let getting = tokio::spawn(async move {
         reader.get(&what, Sink::Memory, &options, &Progress::silent()).await
@@ -91,7 +91,8 @@ async fn sell_to_somebody_silent(world: &mut World, owner: &Client) {
         epochs: Some(400),
         ..sell_options("Readings", Amount(1_000_000_000))
     };
-    let listing = owner.sell("file 0", &options, &Progress::silent()).await.unwrap().listing;
+    let listing =
+        owner.sell(&called("file 0"), &options, &Progress::silent()).await.unwrap().listing;
     let buyer = world.client("buyer");
     buyer.faucet().await.unwrap();
     let buying = tokio::spawn(async move {

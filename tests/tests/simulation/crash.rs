@@ -6,7 +6,7 @@ use std::time::Duration;
 use symbolon_client::{
     ClientError, GetOptions, Progress, PutOutcome, PutReport, Readable, Sink, Source,
 };
-use symbolon_tests::sim::{Trace, World};
+use symbolon_tests::sim::{Trace, World, called};
 use tokio::time::sleep;
 
 use super::put_options;
@@ -32,12 +32,12 @@ pub(super) async fn crash(seed: u64) -> Trace {
     world.audit().await;
     let owner = world.client("owner");
     for (round, data) in files.iter().enumerate() {
-        let (name, options) = (Readable::Name(name(round).into_bytes()), GetOptions::default());
+        let (name, options) = (Readable::Name(called(name(round))), GetOptions::default());
         let read = owner.get(&name, Sink::Memory, &options, &Progress::silent()).await.unwrap();
         assert!(read.bytes.unwrap() == *data, "file {round} is whole");
     }
-    assert!(owner.unfinished().unwrap().is_empty());
-    let spent: u128 = owner.list().unwrap().iter().map(|file| file.cost.0).sum();
+    assert!(owner.unfinished().await.unwrap().is_empty());
+    let spent: u128 = owner.list().await.unwrap().iter().map(|file| file.cost.0).sum();
     let left = owner.account().await.unwrap().balance.0;
     let faucet = symbolon_tests::sim::params().faucet.0;
     assert_eq!(left + spent, faucet, "every file was paid for once, at the price it says");
@@ -52,7 +52,8 @@ fn name(round: usize) -> String {
 async fn put(world: &mut World, round: usize, data: &[u8]) -> Result<PutReport, ClientError> {
     let owner = world.client("owner");
     let source = Source::Bytes(data.to_vec().into());
-    let report = owner.put(source, &name(round), &put_options(500), &Progress::silent()).await;
+    let report =
+        owner.put(source, &called(&name(round)), &put_options(500), &Progress::silent()).await;
     owner.close().await;
     report
 }
@@ -63,7 +64,7 @@ async fn cut_short(world: &mut World, round: usize) -> Vec<u8> {
     let owner = world.client("owner");
     let (source, file) = (Source::Bytes(data.clone().into()), name(round));
     let first = tokio::spawn(async move {
-        owner.put(source, &file, &put_options(500), &Progress::silent()).await
+        owner.put(source, &called(&file), &put_options(500), &Progress::silent()).await
     });
     sleep(Duration::from_millis(world.dice(&format!("cut {round}"), CUT_MS_MAX))).await;
     let victim = usize::try_from(world.dice(&format!("victim {round}"), 9)).unwrap();

@@ -15,7 +15,7 @@ use symbolon_protocol::{
 };
 use symbolon_tests::{
     between::Twist,
-    sim::{Trace, World},
+    sim::{Trace, World, called},
 };
 
 use super::{put_options, sell_options};
@@ -119,7 +119,7 @@ async fn sell(
     plot: &Shared,
 ) -> SellReport {
     let source = Source::Bytes(world.bytes(&format!("{who} {file}"), 120_000).into());
-    seller.put(source, file, &put_options(200), &Progress::silent()).await.unwrap();
+    seller.put(source, &called(file), &put_options(200), &Progress::silent()).await.unwrap();
     let options = sell_options(file, PRICE);
     let first = file == "goods";
     if first {
@@ -131,7 +131,7 @@ async fn sell(
         plot.now = Some(words[usize::try_from(world.seed % 2).unwrap()]);
         plot.liars = Vec::new();
     }
-    let sold = seller.sell(file, &options, &Progress::silent()).await.unwrap();
+    let sold = seller.sell(&called(file), &options, &Progress::silent()).await.unwrap();
     if first {
         let liars = std::mem::take(&mut plot.lock().unwrap().liars);
         world.note(format!("{who}: {} liars are not among the custodians", liars.len()));

@@ -11,11 +11,11 @@ use std::{
 };
 
 use symbolon_client::{
-    Client, ClientError, FolderOptions, GetOptions, NameKind, Progress, PutOutcome, PutReport,
-    Readable, Sink, Source,
+    Client, ClientError, FolderOptions, GetOptions, NameKind, Pattern, Progress, PutOutcome,
+    PutReport, Readable, Sink, Source,
 };
 use symbolon_protocol::ledger::rows::{DealState, Deals};
-use symbolon_tests::sim::{Trace, World};
+use symbolon_tests::sim::{Trace, World, called};
 use tokio::time::sleep;
 
 use super::{
@@ -69,17 +69,17 @@ async fn both_know(world: &mut World, desk: Client) -> Client {
 
 async fn put(client: &Client, name: &str, data: &[u8]) -> Result<PutReport, ClientError> {
     let source = Source::Bytes(data.to_vec().into());
-    client.put(source, name, &put_options(500), &Progress::silent()).await
+    client.put(source, &called(name), &put_options(500), &Progress::silent()).await
 }
 
 pub(super) async fn get(client: &Client, name: &str) -> Result<Vec<u8>, ClientError> {
-    let (name, options) = (Readable::Name(name.into()), GetOptions::default());
+    let (name, options) = (Readable::Name(called(name)), GetOptions::default());
     let read = client.get(&name, Sink::Memory, &options, &Progress::silent()).await?;
     Ok(read.bytes.unwrap())
 }
 
 async fn remove(client: &Client, name: &str) -> symbolon_client::Removed {
-    let names = client.select(name.as_bytes(), false).unwrap().names;
+    let names = client.select(&Pattern::whole(name.as_bytes()), false).await.unwrap().names;
     client.remove(&names, false, &Progress::silent()).await.unwrap()
 }
 
@@ -92,9 +92,9 @@ async fn lose(world: &mut World) {
     }
     let desk = both_know(world, desk).await;
     // The new name is on the network before the other device lets the bytes go.
-    desk.rename(b"kept", b"still kept").unwrap();
+    desk.rename(&called(b"kept"), &called(b"still kept")).await.unwrap();
     tell(&desk).await;
-    desk.rename(b"gone", b"also gone").unwrap();
+    desk.rename(&called(b"gone"), &called(b"also gone")).await.unwrap();
     desk.close().await;
     let phone = world.device("owner", "phone");
     assert_eq!(remove(&phone, "kept").await.deals, 0, "another name stands for it by now");
@@ -108,11 +108,11 @@ async fn lose(world: &mut World) {
     assert!(get(&desk, "still kept").await.unwrap() == data);
     let error = get(&desk, "also gone").await.unwrap_err();
     assert!(matches!(error, ClientError::Lost { .. }), "{error}");
-    let views = desk.names(None, false).unwrap();
+    let views = desk.names(None, false).await.unwrap();
     let lost = |kind: &NameKind| matches!(kind, NameKind::Lost { length: 50_000 });
     assert_eq!(views.iter().filter(|view| lost(&view.kind)).count(), 1, "{views:?}");
-    assert_eq!(desk.list().unwrap().len(), 1, "the others are listed");
-    assert_eq!(desk.usage(b"").unwrap().1.files, 1);
+    assert_eq!(desk.list().await.unwrap().len(), 1, "the others are listed");
+    assert_eq!(desk.usage(&Pattern::whole(b"")).await.unwrap().1.files, 1);
     put(&desk, "also gone", &data).await.unwrap();
     assert!(get(&desk, "also gone").await.unwrap() == data);
     remove(&desk, "still kept").await;
@@ -123,7 +123,8 @@ async fn lose(world: &mut World) {
 }
 
 async fn put_folder(client: &Client, root: &Path) {
-    let plan = client.plan_folder(root, b"box", &FolderOptions::default()).await.unwrap();
+    let plan =
+        client.plan_folder(root, Some(&called("box")), &FolderOptions::default()).await.unwrap();
     let options = put_options(500);
     let quote = client.quote_folder(&plan, &options).await.unwrap();
     let stored = client.store_folder(plan, &quote, &options, &Progress::silent()).await.unwrap();
@@ -150,17 +151,16 @@ async fn compact(world: &mut World) {
     let desk = desk(world);
     put_folder(&desk, folder.path()).await;
     let desk = both_know(world, desk).await;
-    desk.rename(b"box/03", b"other").unwrap();
+    desk.rename(&called(b"box/03"), &called(b"other")).await.unwrap();
     desk.close().await;
 
     let phone = world.device("owner", "phone");
-    let before = phone.list().unwrap();
+    let before = phone.list().await.unwrap();
     let removed: Vec<_> = (10..FILES).map(|number| format!("box/{number:02}")).collect();
-    let names = removed.iter().flat_map(|name| phone.select(name.as_bytes(), false).unwrap().names);
-    let names: Vec<_> = names.collect();
+    let names: Vec<_> = removed.iter().map(called).collect();
     phone.remove(&names, false, &Progress::silent()).await.unwrap();
     tell(&phone).await;
-    let after = phone.list().unwrap();
+    let after = phone.list().await.unwrap();
     assert_ne!(before[0].object, after[0].object, "the pack was compacted");
     phone.close().await;
 
@@ -180,7 +180,7 @@ async fn compact(world: &mut World) {
     assert!(get(&phone, "other").await.unwrap() == content(world, 3));
     remove(&phone, "other").await;
     remove(&phone, "box").await;
-    assert!(phone.names(None, false).unwrap().is_empty());
+    assert!(phone.names(None, false).await.unwrap().is_empty());
     tell(&phone).await;
     phone.close().await;
     world.audit().await;
@@ -189,7 +189,7 @@ async fn compact(world: &mut World) {
     let live = deals.iter().filter(|(_, deal)| open(deal.state)).count();
     let desk = self::desk(world);
     desk.pull_names(&Progress::silent()).await.unwrap();
-    let index = desk.index().unwrap();
+    let index = desk.index().await.unwrap();
     world.note(format!("{live} deals live of {}, {index:?}", deals.len()));
     assert_eq!(live, index.runs, "nothing is paid for but the index");
 }
@@ -207,7 +207,7 @@ async fn begin(world: &mut World, name: &str, data: &[u8]) {
     putting.abort();
     world.kill_client("owner").await;
     let desk = self::desk(world);
-    assert_eq!(desk.unfinished().unwrap(), [name]);
+    assert_eq!(desk.unfinished().await.unwrap(), [name]);
     // What the next command does, and what a put does that is stopped with Ctrl-C.
     tell(&desk).await;
     desk.close().await;
@@ -219,11 +219,11 @@ async fn begin_here_and_end_there(world: &mut World) {
     let opened = world.auditor.deals_opened();
     begin(world, "begun", &data).await;
     let phone = phone(world).await;
-    assert_eq!(phone.unfinished().unwrap(), ["begun"]);
+    assert_eq!(phone.unfinished().await.unwrap(), ["begun"]);
     let stored = put(&phone, "begun", &data).await.unwrap();
     world.note(format!("ended there: {stored:?}"));
     assert_eq!(stored.outcome, PutOutcome::Resumed);
-    assert!(phone.unfinished().unwrap().is_empty());
+    assert!(phone.unfinished().await.unwrap().is_empty());
     tell(&phone).await;
     phone.close().await;
     world.audit().await;
@@ -232,7 +232,7 @@ async fn begin_here_and_end_there(world: &mut World) {
     // The device that began it has nothing left to do, and lets nothing go that is stored.
     let desk = desk(world);
     desk.pull_names(&Progress::silent()).await.unwrap();
-    assert!(desk.unfinished().unwrap().is_empty());
+    assert!(desk.unfinished().await.unwrap().is_empty());
     assert_eq!(put(&desk, "begun", &data).await.unwrap().outcome, PutOutcome::Already);
     assert!(matches!(put(&desk, "begun", b"other").await, Err(ClientError::Exists { .. })));
     assert!(get(&desk, "begun").await.unwrap() == data);
@@ -252,7 +252,7 @@ async fn end_what_was_finished_there(world: &mut World) {
         phone.close().await;
         // It was not told.
         let desk = desk(world);
-        assert_eq!(desk.unfinished().unwrap(), [name]);
+        assert_eq!(desk.unfinished().await.unwrap(), [name]);
         let mut expected = BTreeSet::from([data.len() as u64]);
         if by_put {
             let stored = put(&desk, name, b"something else").await.unwrap();
@@ -261,16 +261,16 @@ async fn end_what_was_finished_there(world: &mut World) {
         } else {
             assert_eq!(remove(&desk, name).await.deals, 0, "it ends nothing that is a file by now");
         }
-        assert!(desk.unfinished().unwrap().is_empty());
+        assert!(desk.unfinished().await.unwrap().is_empty());
         tell(&desk).await;
         desk.close().await;
         for device in ["desk", "phone"] {
             let client = world.device("owner", device);
             client.pull_names(&Progress::silent()).await.unwrap();
-            assert_eq!(lengths(&client, name), expected, "{name} on the {device}");
-            let versions = client.versions(name.as_bytes()).unwrap();
+            assert_eq!(lengths(&client, name).await, expected, "{name} on the {device}");
+            let versions = client.versions(&called(name)).await.unwrap();
             let whole = versions.iter().find(|version| version.length == Some(300_000)).unwrap();
-            let what = Readable::Version(name.into(), whole.number);
+            let what = Readable::Version(called(name), whole.number);
             let (all, silent) = (GetOptions::default(), Progress::silent());
             let got = client.get(&what, Sink::Memory, &all, &silent).await.unwrap();
             assert!(got.bytes.unwrap() == data, "{name} on the {device}");
@@ -287,7 +287,7 @@ async fn begin_here_and_let_go_there(world: &mut World) {
     let removed = remove(&phone, "given up").await;
     assert_eq!((removed.uploads, removed.deals), (1, 1));
     assert!(removed.refunded.0 > 0, "{removed:?}");
-    assert!(phone.unfinished().unwrap().is_empty());
+    assert!(phone.unfinished().await.unwrap().is_empty());
     tell(&phone).await;
     phone.close().await;
     let desk = desk(world);
@@ -319,7 +319,7 @@ async fn told_while_it_goes_on(world: &mut World) {
     let (bytes, source) = (data.clone(), desk.clone());
     let putting = tokio::spawn(async move {
         let source_bytes = Source::Bytes(bytes.into());
-        source.put(source_bytes, "long", &put_options(500), &progress).await
+        source.put(source_bytes, &called("long"), &put_options(500), &progress).await
     });
     sleep(Duration::from_secs(15)).await;
     assert_eq!(silent.lock().unwrap().len(), 4);
@@ -332,7 +332,7 @@ async fn told_while_it_goes_on(world: &mut World) {
         world.start_node(number).await;
     }
     let phone = phone(world).await;
-    assert_eq!(phone.unfinished().unwrap(), ["long"]);
+    assert_eq!(phone.unfinished().await.unwrap(), ["long"]);
     let stored = put(&phone, "long", &data).await.unwrap();
     world.note(format!("told while it went on: {stored:?}"));
     assert_eq!(stored.outcome, PutOutcome::Resumed);

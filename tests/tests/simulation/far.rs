@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use symbolon_client::{GetOptions, Progress, PutOutcome, ReadFault, Readable, Sink, Source};
 use symbolon_protocol::session::NodeFault;
-use symbolon_tests::sim::{Faults, Trace, World};
+use symbolon_tests::sim::{Faults, Trace, World, called};
 use tokio::time::sleep;
 
 use super::put_options;
@@ -17,7 +17,8 @@ pub(super) async fn far(seed: u64) -> Trace {
     let data = world.bytes("file", 2_300_000 + world.dice("length", 90_000));
     let source = Source::Bytes(data.clone().into());
     let heard = Faults::default();
-    let stored = owner.put(source, "file", &put_options(500), &heard.progress()).await.unwrap();
+    let stored =
+        owner.put(source, &called("file"), &put_options(500), &heard.progress()).await.unwrap();
     assert_eq!(
         (stored.outcome, stored.shards),
         (PutOutcome::Stored, 8),
@@ -25,7 +26,7 @@ pub(super) async fn far(seed: u64) -> Trace {
     );
     assert!(heard.take().is_empty(), "and nobody is at fault");
     world.note(format!("put {stored:?}"));
-    let name = Readable::Name(b"file".to_vec());
+    let name = Readable::Name(called(b"file"));
     for range in [None, Some((65_000, 400_001)), Some((2_200_000, u64::MAX))] {
         let options = GetOptions { range, ..GetOptions::default() };
         let read = owner.get(&name, Sink::Memory, &options, &Progress::silent()).await.unwrap();

@@ -9,7 +9,7 @@ use symbolon_protocol::{
 };
 use symbolon_tests::{
     auditor::{Auditor, Finding},
-    sim::{World, params, run},
+    sim::{World, called, params, run},
 };
 
 use super::{put_options, sell_options};
@@ -21,7 +21,7 @@ async fn record() -> (AccountId, Vec<Block>) {
     owner.faucet().await.unwrap();
     buyer.faucet().await.unwrap();
     let (source, quiet) = (Source::Bytes(world.bytes("goods", 70_000).into()), Progress::silent());
-    owner.put(source, "goods", &put_options(2), &quiet).await.unwrap();
+    owner.put(source, &called("goods"), &put_options(2), &quiet).await.unwrap();
     let options = SellOptions {
         description: "x".into(),
         licence_text: "x".into(),
@@ -30,7 +30,7 @@ async fn record() -> (AccountId, Vec<Block>) {
         epochs: Some(2),
         ..sell_options("Goods", Amount(1_000_000_007))
     };
-    let sold = owner.sell("goods", &options, &quiet).await.unwrap();
+    let sold = owner.sell(&called("goods"), &options, &quiet).await.unwrap();
     let bought = buyer.buy(&sold.listing, options.price, &quiet).await.unwrap();
     let token = Readable::Token(bought.token.clone());
     buyer.get(&token, Sink::Memory, &Default::default(), &quiet).await.unwrap();

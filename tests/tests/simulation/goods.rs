@@ -4,7 +4,7 @@
 
 use ed25519_dalek::SigningKey;
 use symbolon_client::{
-    Client, ClientError, Kept, ListingFilter, Progress, SellOptions, Source, TransferError,
+    Client, ClientError, Kept, ListingFilter, Pattern, Progress, SellOptions, Source, TransferError,
 };
 use symbolon_ledger::ROWS_MAX;
 use symbolon_protocol::{
@@ -16,7 +16,7 @@ use symbolon_protocol::{
         transaction::{Acceptance, Action, DealTerms, Transaction},
     },
 };
-use symbolon_tests::sim::{Trace, World};
+use symbolon_tests::sim::{Trace, World, called};
 use tokio::task::JoinSet;
 
 use super::{put_options, sell_options};
@@ -46,10 +46,10 @@ pub(super) async fn goods(seed: u64) -> Trace {
 
 async fn offer(world: &World, seller: &Client, name: &str, preview_cells: u8) -> ListingId {
     let source = Source::Bytes(world.bytes(name, 2_000_000).into());
-    seller.put(source, name, &put_options(EPOCHS), &Progress::silent()).await.unwrap();
+    seller.put(source, &called(name), &put_options(EPOCHS), &Progress::silent()).await.unwrap();
     let options =
         SellOptions { access_ms: Some(ACCESS_MS), preview_cells, ..sell_options(name, PRICE) };
-    let report = seller.sell(name, &options, &Progress::silent()).await.unwrap();
+    let report = seller.sell(&called(name), &options, &Progress::silent()).await.unwrap();
     assert_eq!(report.preview_cells.len(), usize::from(preview_cells));
     report.listing
 }
@@ -80,7 +80,7 @@ async fn act(world: &World, what: u8, action: Action) {
 /// Removing a file ends its listing; a seller who ends the deals alone leaves one that sells nothing.
 async fn removed(world: &mut World, seller: &Client, buyer: &Client) {
     let listing = offer(world, seller, "removed", 0).await;
-    let names = seller.select(b"removed", false).unwrap().names;
+    let names = seller.select(&Pattern::whole(b"removed"), false).await.unwrap().names;
     let sales = seller.sales_in(&names, false).await.unwrap();
     assert_eq!(
         sales.iter().map(|sale| (sale.listing, sale.open)).collect::<Vec<_>>(),
@@ -157,7 +157,7 @@ async fn over(world: &mut World, seller: &Client, buyer: &Client) {
     // What is over cannot be listed either, and costs nothing.
     let before = seller.account().await.unwrap().balance;
     let options = SellOptions { access_ms: None, ..sell_options("again", PRICE) };
-    let again = seller.sell("late", &options, &Progress::silent()).await.unwrap_err();
+    let again = seller.sell(&called("late"), &options, &Progress::silent()).await.unwrap_err();
     assert!(matches!(again, ClientError::Over { .. }), "{again:?}");
     assert_eq!(seller.account().await.unwrap().balance, before);
 }

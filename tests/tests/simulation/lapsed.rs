@@ -7,7 +7,7 @@ use symbolon_client::{
     ClientError, Depth, GetOptions, Progress, PutOutcome, Readable, Sink, Source,
 };
 use symbolon_protocol::ledger::rows::Deals;
-use symbolon_tests::sim::{Trace, World};
+use symbolon_tests::sim::{Trace, World, called};
 use tokio::time::sleep;
 
 use super::put_options;
@@ -22,7 +22,7 @@ pub(super) async fn lapsed(seed: u64) -> Trace {
     let bytes = data.clone();
     let put = tokio::spawn(async move {
         let source = Source::Bytes(bytes.into());
-        owner.put(source, "file", &put_options(EPOCHS), &Progress::silent()).await
+        owner.put(source, &called("file"), &put_options(EPOCHS), &Progress::silent()).await
     });
     // The deal stands on the ledger before the client hears of it.
     let ledger = world.ledger();
@@ -37,29 +37,30 @@ pub(super) async fn lapsed(seed: u64) -> Trace {
     world.audit().await;
 
     let owner = world.client("owner");
-    assert_eq!(owner.unfinished().unwrap(), ["file"]);
+    assert_eq!(owner.unfinished().await.unwrap(), ["file"]);
     let source = Source::Bytes(data.clone().into());
-    let again = owner.put(source, "file", &put_options(9), &Progress::silent()).await.unwrap();
+    let again =
+        owner.put(source, &called("file"), &put_options(9), &Progress::silent()).await.unwrap();
     world.note(format!("put again: {again:?}"));
     assert_eq!(again.outcome, PutOutcome::Stored);
     assert_eq!(again.shards, 8);
     world.audit().await;
     assert_eq!(world.auditor.deals_opened(), 2);
-    let (name, options) = (Readable::Name(b"file".to_vec()), GetOptions::default());
+    let (name, options) = (Readable::Name(called(b"file")), GetOptions::default());
     let read = owner.get(&name, Sink::Memory, &options, &Progress::silent()).await.unwrap();
     assert!(read.bytes.unwrap() == data, "the file is whole");
-    assert!(owner.unfinished().unwrap().is_empty());
+    assert!(owner.unfinished().await.unwrap().is_empty());
 
     // The same again is nothing to do while it is paid for, and stored anew when that is over.
     let put = async || {
         let source = Source::Bytes(data.clone().into());
-        owner.put(source, "file", &put_options(9), &Progress::silent()).await.unwrap()
+        owner.put(source, &called("file"), &put_options(9), &Progress::silent()).await.unwrap()
     };
     assert_eq!(put().await.outcome, PutOutcome::Already);
     world.pass_epochs(11).await;
     world.audit().await;
     // Nodes may still have all of it: nobody is paid for that any more, and so it is not well.
-    let checked = owner.verify("file", Depth::Deep, &Progress::silent()).await;
+    let checked = owner.verify(&called("file"), Depth::Deep, &Progress::silent()).await;
     assert!(matches!(checked, Err(ClientError::Over { .. })), "{checked:?}");
     assert_eq!(put().await.outcome, PutOutcome::Stored);
     let read = owner.get(&name, Sink::Memory, &options, &Progress::silent()).await.unwrap();

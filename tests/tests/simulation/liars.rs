@@ -12,7 +12,7 @@ use symbolon_protocol::{
 };
 use symbolon_tests::{
     liars::{Habit, Liar, prove_again, spoil},
-    sim::{Faults, Trace, World, short},
+    sim::{Faults, Trace, World, called, short},
 };
 
 use super::put_options;
@@ -45,7 +45,8 @@ pub(super) async fn liars(seed: u64) -> Trace {
         let row = world.row(number).await;
         assert_eq!(row.missed_in_row, 0, "node {number} proves again");
     }
-    let report = stage.owner.verify("data", Depth::Deep, &Progress::silent()).await.unwrap();
+    let report =
+        stage.owner.verify(&called("data"), Depth::Deep, &Progress::silent()).await.unwrap();
     assert!(report.readable && report.shards.iter().all(|shard| shard.fault.is_none()));
     stage.owner.close().await;
     world.finish().await
@@ -57,8 +58,8 @@ async fn stage(world: &mut World) -> Stage {
     let length = 900_000 + world.dice("length", 200_000);
     let data = world.bytes("data", length);
     let source = Source::Bytes(data.clone().into());
-    owner.put(source, "data", &put_options(100), &Progress::silent()).await.unwrap();
-    let stat = owner.stat("data").await.unwrap();
+    owner.put(source, &called("data"), &put_options(100), &Progress::silent()).await.unwrap();
+    let stat = owner.stat(&called("data")).await.unwrap();
     let segment = &stat.segments[0];
     let suspect = |index: usize| {
         let shard = &segment.shards[index];
@@ -73,7 +74,7 @@ async fn stage(world: &mut World) -> Stage {
 /// Reads the file, and what was told of nodes meanwhile.
 async fn read(world: &mut World, stage: &Stage, what: &str) -> BTreeMap<NodeId, NodeFault> {
     let faults = Faults::default();
-    let (name, options) = (Readable::Name("data".into()), GetOptions::default());
+    let (name, options) = (Readable::Name(called("data")), GetOptions::default());
     let report = stage.owner.get(&name, Sink::Memory, &options, &faults.progress()).await;
     let bytes = report.unwrap().bytes.unwrap();
     assert!(bytes == stage.data, "{what}: what was read is what was put");
@@ -88,7 +89,8 @@ async fn read(world: &mut World, stage: &Stage, what: &str) -> BTreeMap<NodeId, 
 
 /// Who a deep check of all shards blames.
 async fn blamed(world: &mut World, stage: &Stage) -> Vec<usize> {
-    let report = stage.owner.verify("data", Depth::Deep, &Progress::silent()).await.unwrap();
+    let report =
+        stage.owner.verify(&called("data"), Depth::Deep, &Progress::silent()).await.unwrap();
     assert!(report.readable, "six good shards are enough");
     let bad = report.shards.iter().filter(|shard| shard.fault.is_some());
     bad.map(|shard| world.number_of(&shard.node)).collect()

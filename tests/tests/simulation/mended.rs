@@ -6,7 +6,7 @@ use symbolon_client::{Client, Depth, Progress, PutOutcome, PutReport, Source, Ve
 use symbolon_protocol::ledger::rows::{Deal, DealState, Deals};
 use symbolon_tests::{
     liars::spoil,
-    sim::{Trace, World},
+    sim::{Trace, World, called},
 };
 
 use super::put_options;
@@ -71,9 +71,9 @@ async fn live_deal(world: &mut World) -> Deal {
 
 async fn put(owner: &Client, data: &[u8]) -> PutReport {
     let source = Source::Bytes(data.to_vec().into());
-    owner.put(source, "file", &put_options(500), &Progress::silent()).await.unwrap()
+    owner.put(source, &called("file"), &put_options(500), &Progress::silent()).await.unwrap()
 }
 
 async fn verify(owner: &Client, depth: Depth) -> VerifyReport {
-    owner.verify("file", depth, &Progress::silent()).await.unwrap()
+    owner.verify(&called("file"), depth, &Progress::silent()).await.unwrap()
 }

@@ -11,7 +11,7 @@ use symbolon_protocol::{
     id::{AccountId, ListingId},
     ledger::rows::Orders,
 };
-use symbolon_tests::sim::{Trace, World};
+use symbolon_tests::sim::{Trace, World, called};
 use tokio::time::sleep;
 
 use super::{put_options, sell_options};
@@ -131,7 +131,7 @@ async fn offer(world: &mut World, data: &[u8]) -> ListingId {
     let seller = world.client("seller");
     seller.faucet().await.unwrap();
     let source = Source::Bytes(data.to_vec().into());
-    seller.put(source, "goods", &put_options(500), &Progress::silent()).await.unwrap();
+    seller.put(source, &called("goods"), &put_options(500), &Progress::silent()).await.unwrap();
     let options = SellOptions {
         licence_text: "As you like.".into(),
         access_ms: Some(3_600_000),
@@ -139,7 +139,7 @@ async fn offer(world: &mut World, data: &[u8]) -> ListingId {
         epochs: Some(400),
         ..sell_options("Goods", PRICE)
     };
-    let report = seller.sell("goods", &options, &Progress::silent()).await.unwrap();
+    let report = seller.sell(&called("goods"), &options, &Progress::silent()).await.unwrap();
     seller.close().await;
     report.listing
 }

@@ -9,7 +9,7 @@ use symbolon_protocol::{
     id::ObjectId,
     ledger::rows::{DealState, Deals},
 };
-use symbolon_tests::sim::{Trace, World};
+use symbolon_tests::sim::{Trace, World, called};
 use tokio::time::sleep;
 
 use super::put_options;
@@ -24,7 +24,7 @@ pub(super) async fn names(seed: u64) -> Trace {
     let owner = world.client("owner");
     owner.faucet().await.unwrap();
     let file = Source::Bytes(world.bytes("file", 100_000).into());
-    owner.put(file, "file", &put_options(500), &Progress::silent()).await.unwrap();
+    owner.put(file, &called("file"), &put_options(500), &Progress::silent()).await.unwrap();
     owner.publish_names(None, &Progress::silent()).await.unwrap();
     owner.close().await;
     let mut given = 0;
@@ -34,14 +34,14 @@ pub(super) async fn names(seed: u64) -> Trace {
     }
     let phone = world.device("owner", "phone");
     phone.pull_names(&Progress::silent()).await.unwrap();
-    let here = rows(&phone);
-    let index = phone.index().unwrap();
+    let here = rows(&phone).await;
+    let index = phone.index().await.unwrap();
     assert_eq!((index.names, index.grants, index.unpublished), (1, given, 0));
     assert!(index.runs > 0, "{index:?}");
     phone.close().await;
     let owner = world.device("owner", "owner");
     owner.pull_names(&Progress::silent()).await.unwrap();
-    assert_eq!(rows(&owner), here);
+    assert_eq!(rows(&owner).await, here);
     assert_eq!(
         owner.pull_names(&Progress::silent()).await.unwrap(),
         None,
@@ -61,8 +61,8 @@ pub(super) async fn names(seed: u64) -> Trace {
 }
 
 /// What an index says: labels and objects of grants.
-fn rows(client: &Client) -> Vec<(String, ObjectId)> {
-    let grants = client.grants().unwrap().into_iter();
+async fn rows(client: &Client) -> Vec<(String, ObjectId)> {
+    let grants = client.grants().await.unwrap().into_iter();
     let mut rows: Vec<_> = grants.map(|(label, token)| (label, token.manifest.object)).collect();
     rows.sort();
     rows
@@ -76,7 +76,10 @@ async fn change_and_cut(world: &mut World, round: usize) -> usize {
     client.pull_names(&Progress::silent()).await.unwrap();
     let count = 1 + usize::try_from(world.dice(&format!("count {round}"), 5)).unwrap();
     for _ in 0..count {
-        client.share("file", &friend, Vec::new(), None, &Progress::silent()).await.unwrap();
+        client
+            .share(&called("file"), &friend, Vec::new(), None, &Progress::silent())
+            .await
+            .unwrap();
     }
     let publishing =
         tokio::spawn(async move { client.publish_names(None, &Progress::silent()).await });

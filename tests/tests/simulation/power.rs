@@ -11,7 +11,7 @@ use std::{
 };
 
 use symbolon_client::{
-    Client, GetOptions, Progress, PutOptions, PutOutcome, Readable, Replace, Sink, Source,
+    Client, GetOptions, Pattern, Progress, PutOptions, PutOutcome, Readable, Replace, Sink, Source,
 };
 use symbolon_protocol::{
     Amount,
@@ -28,7 +28,7 @@ use symbolon_tests::{
     auditor::find_file,
     between::{LedgerTwist, Twist},
     power::{Disk, Left},
-    sim::{Trace, World},
+    sim::{Trace, World, called},
     witness::Given,
 };
 use tokio::time::sleep;
@@ -71,8 +71,8 @@ pub(super) async fn power(seed: u64) -> Trace {
 fn options() -> PutOptions {
     let scheme = Some(Scheme::new(2, 5).unwrap());
     PutOptions {
-        epochs: 100,
-        least: 0,
+        epochs: Some(100),
+        least: Some(0),
         cost_max: None,
         scheme,
         replace: Replace::Refuse,
@@ -131,7 +131,7 @@ async fn nodes(world: &mut World, victim: usize, names: usize) {
     let (moments, _) = start(world, victim).await;
 
     let file = Source::Bytes(world.bytes(&who, 300_000).into());
-    seller.put(file, "file", &options(), &Progress::silent()).await.unwrap();
+    seller.put(file, &called("file"), &options(), &Progress::silent()).await.unwrap();
     let (deal, index, shard, length) = shard_of(world, &who, victim).await;
     let stored = left(world, &moments, Word::Stored);
     for (_, folder) in &stored {
@@ -147,15 +147,17 @@ async fn nodes(world: &mut World, victim: usize, names: usize) {
     assert_eq!(world.row(victim).await.missed_in_row, 0, "it proves what it has signed for");
     world.audit_disks();
 
-    let sold =
-        seller.sell("file", &sell_options("File", PRICE), &Progress::silent()).await.unwrap();
+    let sold = seller
+        .sell(&called("file"), &sell_options("File", PRICE), &Progress::silent())
+        .await
+        .unwrap();
     assert!(sold.custodians.contains(&world.stations[victim].id));
     for (_, folder) in left(world, &moments, Word::InCustody) {
         let store = Shards::open(&folder).unwrap();
         assert!(store.custody(&sold.vault, 0).unwrap().is_some(), "it has signed for a share");
     }
 
-    let chosen = seller.select(b"file", false).unwrap().names;
+    let chosen = seller.select(&Pattern::whole(b"file"), false).await.unwrap().names;
     let removed = seller.remove(&chosen, false, &Progress::silent()).await.unwrap();
     assert_eq!(removed.deletion.receipts.len(), NODES);
     for (_, folder) in left(world, &moments, Word::Deleted) {
@@ -214,7 +216,7 @@ async fn journal(world: &mut World) {
         let (client, own, bytes) = (world.client("owner"), name.clone(), data.clone());
         let putting = tokio::spawn(async move {
             let source = Source::Bytes(bytes.into());
-            client.put(source, &own, &options(), &Progress::silent()).await
+            client.put(source, &called(&own), &options(), &Progress::silent()).await
         });
         while deals(world).await == before {
             assert!(!putting.is_finished(), "the power goes before it ends");
@@ -226,7 +228,8 @@ async fn journal(world: &mut World) {
         left.restore().unwrap();
         let client = world.client("owner");
         let source = Source::Bytes(data.clone().into());
-        let again = client.put(source, &name, &options(), &Progress::silent()).await.unwrap();
+        let again =
+            client.put(source, &called(&name), &options(), &Progress::silent()).await.unwrap();
         world.note(format!("{name}: {again:?}"));
         assert_eq!(again.outcome, PutOutcome::Resumed);
         assert_eq!(deals(world).await, before + 1, "it is paid once");
@@ -247,7 +250,7 @@ async fn whole(world: &mut World) {
             assert!(!target.exists());
         }
         let options = GetOptions { range: None, replace };
-        let (what, sink) = (Readable::Name(name.into()), Sink::File(target.clone()));
+        let (what, sink) = (Readable::Name(called(name)), Sink::File(target.clone()));
         client.get(&what, sink, &options, &Progress::silent()).await.unwrap();
         let stored = world.bytes(name, 200_000);
         assert!(disk.left().file(&target) == Some(stored.as_slice()), "{name}");
@@ -321,7 +324,7 @@ async fn sealed(world: &mut World) {
 }
 
 async fn check(client: &Client, name: &str, data: &[u8]) {
-    let what = Readable::Name(name.into());
+    let what = Readable::Name(called(name));
     let read = client.get(&what, Sink::Memory, &GetOptions::default(), &Progress::silent()).await;
     assert!(read.unwrap().bytes.unwrap() == data, "{name}");
 }

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 
 use ed25519_dalek::SigningKey;
-use symbolon_client::{Client, Deletion, GetOptions, Progress, Readable, Sink, Source};
+use symbolon_client::{Client, Deletion, GetOptions, Pattern, Progress, Readable, Sink, Source};
 use symbolon_protocol::{
     Amount,
     deletion::DeletionReceipt,
@@ -18,7 +18,7 @@ use symbolon_protocol::{
 };
 use symbolon_tests::{
     between::Twist,
-    sim::{Trace, World},
+    sim::{Trace, World, called},
 };
 
 use super::put_options;
@@ -112,7 +112,8 @@ pub(super) async fn promises(seed: u64) -> Trace {
 
 async fn put(world: &World, owner: &Client, name: &str) -> (DealId, Deal) {
     let source = Source::Bytes(world.bytes(name, 150_000).into());
-    let stored = owner.put(source, name, &put_options(100), &Progress::silent()).await.unwrap();
+    let stored =
+        owner.put(source, &called(name), &put_options(100), &Progress::silent()).await.unwrap();
     let deals = world.ledger().scan(Deals, &[], None, 1000).await.unwrap();
     let mut of_it = deals.into_iter().filter(|(_, deal)| deal.object == stored.object);
     let (key, deal) = of_it.next().unwrap();
@@ -134,7 +135,7 @@ async fn keeps(world: &mut World, owner: &Client, word: Word, liars: [usize; 2])
     }
     world.audit().await;
     world.audit_disks();
-    let (what, whole) = (Readable::Name(name.into_bytes()), GetOptions::default());
+    let (what, whole) = (Readable::Name(called(name)), GetOptions::default());
     let read = owner.get(&what, Sink::Memory, &whole, &Progress::silent()).await.unwrap();
     assert!(read.faults.is_empty(), "{:?}", read.faults);
 }
@@ -145,7 +146,7 @@ async fn deleted(world: &mut World, owner: &Client, (word, now): (Word, &Now), l
     let liars = liars.map(|number| world.stations[number].id);
     assert!(liars.iter().all(|liar| keepers(&deal).contains(liar)), "both have told the truth");
     *now.lock().unwrap() = word;
-    let names = owner.select(name.as_bytes(), false).unwrap().names;
+    let names = owner.select(&Pattern::whole(name.as_bytes()), false).await.unwrap().names;
     let removed = owner.remove(&names, false, &Progress::silent()).await.unwrap();
     let said: Deletion = removed.deletion;
     world.note(format!("{name}: {} of {} receipts", said.receipts.len(), said.shards));

@@ -17,7 +17,7 @@ use symbolon_client::{
     Source, Step,
 };
 use symbolon_protocol::{Amount, content::Scheme, grant::GrantToken};
-use symbolon_tests::sim::{Trace, World};
+use symbolon_tests::sim::{Trace, World, called};
 use tokio::task::AbortHandle;
 
 use super::sell_options;
@@ -53,10 +53,10 @@ pub(super) async fn resumed(seed: u64) -> Trace {
     for name in ["file", "other"] {
         let bytes = world.bytes(name, LENGTH);
         let source = Source::Bytes(bytes.into());
-        owner.put(source, name, &options(), &Progress::silent()).await.unwrap();
+        owner.put(source, &called(name), &options(), &Progress::silent()).await.unwrap();
     }
     for harm in HARMS {
-        let what = Readable::Name(b"file".to_vec());
+        let what = Readable::Name(called(b"file"));
         goes_on(&mut world, &owner, &what, ("owner", harm)).await;
     }
     let listing = sell(&owner).await;
@@ -89,8 +89,8 @@ const PRICE: Amount = Amount(1_000_000_007);
 fn options() -> PutOptions {
     let scheme = Some(Scheme::new(1, 2).unwrap());
     PutOptions {
-        epochs: 200,
-        least: 0,
+        epochs: Some(200),
+        least: Some(0),
         cost_max: None,
         scheme,
         replace: Replace::Refuse,
@@ -100,7 +100,7 @@ fn options() -> PutOptions {
 
 async fn sell(owner: &Client) -> symbolon_protocol::id::ListingId {
     let options = SellOptions { epochs: Some(200), ..sell_options("File", PRICE) };
-    owner.sell("file", &options, &Progress::silent()).await.unwrap().listing
+    owner.sell(&called("file"), &options, &Progress::silent()).await.unwrap().listing
 }
 
 fn beside(target: &Path, what: &str) -> PathBuf {
@@ -158,7 +158,7 @@ async fn goes_on(
         Harm::OtherNote | Harm::Other => {
             let other = world.folder().join(format!("{who}-{harm:?}-other"));
             // A buyer has no other file: the owner's own note of one will do.
-            let name = Readable::Name(b"other".to_vec());
+            let name = Readable::Name(called(b"other"));
             if who == "owner" {
                 stopped(client, &name, &other, after).await;
             }

@@ -14,7 +14,7 @@ use symbolon_protocol::{
     session::NodeFault,
     wire::storage::{RefusalCode, Request, Response},
 };
-use symbolon_tests::sim::{Trace, World, derive, short};
+use symbolon_tests::sim::{Trace, World, called, derive, short};
 use tokio::task::JoinSet;
 
 use super::put_options;
@@ -55,8 +55,10 @@ async fn store(world: &mut World, owner: &Client) -> Vec<u8> {
     let data = world.bytes("survey", length);
     let source = Source::Bytes(data.clone().into());
     let before = owner.account().await.unwrap().balance;
-    let report =
-        owner.put(source, "survey.bin", &put_options(60), &Progress::silent()).await.unwrap();
+    let report = owner
+        .put(source, &called("survey.bin"), &put_options(60), &Progress::silent())
+        .await
+        .unwrap();
     assert_eq!((report.outcome, report.shards, report.segments), (PutOutcome::Stored, 8, 1));
     let after = owner.account().await.unwrap().balance;
     assert_eq!(before.checked_sub(after), Some(report.cost));
@@ -77,7 +79,7 @@ async fn lose_two(world: &mut World) -> BTreeSet<usize> {
 }
 
 async fn read_back(world: &mut World, owner: &Client, data: &[u8]) {
-    let (name, options) = (Readable::Name("survey.bin".into()), GetOptions::default());
+    let (name, options) = (Readable::Name(called("survey.bin")), GetOptions::default());
     let report = owner.get(&name, Sink::Memory, &options, &Progress::silent()).await.unwrap();
     let bytes = report.bytes.unwrap();
     assert!(bytes == data, "what was read is what was put");
@@ -106,7 +108,7 @@ async fn offer(world: &mut World, owner: &Client) -> ListingId {
         epochs: Some(50),
         cost_max: None,
     };
-    let report = owner.sell("survey.bin", &options, &Progress::silent()).await.unwrap();
+    let report = owner.sell(&called("survey.bin"), &options, &Progress::silent()).await.unwrap();
     assert_eq!((report.custodians.len(), report.threshold, report.preview_cells.len()), (5, 3, 3));
     world.note(format!("listed {report:?}"));
     world.audit().await;

@@ -18,7 +18,7 @@ use symbolon_protocol::{
         transaction::{Action, Transaction},
     },
 };
-use symbolon_tests::sim::{Trace, World, derive};
+use symbolon_tests::sim::{Trace, World, called, derive};
 
 use super::{put_options, resumed::stopped, sell_options};
 
@@ -76,9 +76,9 @@ pub(super) async fn sellers(seed: u64) -> Trace {
 async fn offer(world: &World, seller: &Client, name: &str, preview_cells: u8) -> ListingId {
     let length = if preview_cells == 0 { LENGTH } else { 100_000 };
     let source = Source::Bytes(world.bytes(name, length).into());
-    seller.put(source, name, &put_options(200), &Progress::silent()).await.unwrap();
+    seller.put(source, &called(name), &put_options(200), &Progress::silent()).await.unwrap();
     let options = SellOptions { preview_cells, ..sell_options(name, PRICE) };
-    seller.sell(name, &options, &Progress::silent()).await.unwrap().listing
+    seller.sell(&called(name), &options, &Progress::silent()).await.unwrap().listing
 }
 
 async fn row(world: &World, listing: ListingId) -> Listing {

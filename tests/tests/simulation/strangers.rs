@@ -14,7 +14,7 @@ use symbolon_protocol::{
         transaction::{Action, Transaction},
     },
 };
-use symbolon_tests::sim::{Trace, World, derive};
+use symbolon_tests::sim::{Trace, World, called, derive};
 use tokio::{task::JoinSet, time::sleep};
 
 use super::put_options;
@@ -70,7 +70,7 @@ async fn put(world: &World, owner: &Client, round: u64) -> PutReport {
     let name = format!("file {round}");
     let source = Source::Bytes(world.bytes(&name, 100_000).into());
     let options = PutOptions { scheme: None, ..put_options(500) };
-    owner.put(source, &name, &options, &Progress::silent()).await.unwrap()
+    owner.put(source, &called(&name), &options, &Progress::silent()).await.unwrap()
 }
 
 /// Registers nodes that nobody runs.

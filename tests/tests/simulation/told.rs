@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 
 use symbolon_client::{
-    Client, ClientError, GetOptions, Progress, Readable, SellOptions, Sink, Source,
+    Client, ClientError, GetOptions, Pattern, Progress, Readable, SellOptions, Sink, Source,
 };
 use symbolon_ledger::LedgerError;
 use symbolon_protocol::{
@@ -21,7 +21,7 @@ use symbolon_protocol::{
 };
 use symbolon_tests::{
     between::{Instead, LedgerTwist},
-    sim::{Trace, World},
+    sim::{Trace, World, called},
 };
 
 use super::{put_options, sell_options};
@@ -45,11 +45,11 @@ pub(super) async fn told(seed: u64) -> Trace {
 
 async fn put(world: &World, client: &Client, name: &str) {
     let source = Source::Bytes(world.bytes(name, 200_000).into());
-    client.put(source, name, &put_options(300), &Progress::silent()).await.unwrap();
+    client.put(source, &called(name), &put_options(300), &Progress::silent()).await.unwrap();
 }
 
 async fn check(world: &World, client: &Client, name: &str) {
-    let (what, whole) = (Readable::Name(name.into()), GetOptions::default());
+    let (what, whole) = (Readable::Name(called(name)), GetOptions::default());
     let read = client.get(&what, Sink::Memory, &whole, &Progress::silent()).await.unwrap();
     assert!(read.bytes.unwrap() == world.bytes(name, 200_000), "{name}");
 }
@@ -79,7 +79,7 @@ async fn of_ends(world: &mut World, owner: &Client) {
         let row = world.row(number).await;
         assert_eq!(row.missed_in_row, 0, "node {number} goes on proving");
     }
-    let stat = owner.stat("file").await.unwrap();
+    let stat = owner.stat(&called("file")).await.unwrap();
     assert_eq!(stat.segments[0].shards.len(), 8);
     check(world, owner, "file").await;
     for number in victims {
@@ -93,7 +93,7 @@ async fn of_ends(world: &mut World, owner: &Client) {
 /// somebody else. Both are signed as they should be.
 async fn of_another_sale(world: &mut World, owner: &Client) {
     let options = SellOptions { access_ms: Some(60_000), ..sell_options("File", PRICE) };
-    let listing = owner.sell("file", &options, &Progress::silent()).await.unwrap().listing;
+    let listing = owner.sell(&called("file"), &options, &Progress::silent()).await.unwrap().listing;
     let mut sales = Vec::new();
     for name in ["buyer", "another buyer"] {
         let client = world.client(name);
@@ -147,7 +147,7 @@ async fn of_what_was_done(world: &mut World) {
     let told = world.device_told("owner", "owner", ticket);
     let friend = world.identity("friend").recipient();
     let silent = Progress::silent();
-    let token = told.share("file", &friend, Vec::new(), None, &silent).await.unwrap();
+    let token = told.share(&called("file"), &friend, Vec::new(), None, &silent).await.unwrap();
     for status in [Status::Exists, Status::IdReused] {
         *lie.lock().unwrap() = Some(status);
         let said = told.revoke(&token).await;
@@ -165,7 +165,7 @@ async fn of_what_was_done(world: &mut World) {
     };
     let before = deals(world).await;
     *lie.lock().unwrap() = Some(Status::DealClosed);
-    let names = told.select(b"to go", false).unwrap().names;
+    let names = told.select(&Pattern::whole(b"to go"), false).await.unwrap().names;
     told.remove(&names, false, &silent).await.unwrap_err();
     for status in [Status::UnknownDeal, Status::NotYours, Status::IdReused] {
         *lie.lock().unwrap() = Some(status);
@@ -277,7 +277,7 @@ async fn of_older_names(world: &mut World) {
         let client = desk(world);
         client.publish_names(None, &Progress::silent()).await.unwrap();
         client.pull_names(&Progress::silent()).await.unwrap();
-        assert_eq!(client.index().unwrap().unpublished, 0);
+        assert_eq!(client.index().await.unwrap().unpublished, 0);
         let elsewhere = world.device("owner", &format!("restored {age}"));
         elsewhere.pull_names(&Progress::silent()).await.unwrap();
         for name in ["one", "two"] {

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::json;
 use symbolon_client::{
-    Client, ErrorKind, GetOptions, ListingFilter, Progress, PutOptions, Readable, Replace,
+    Client, ErrorKind, GetOptions, ListingFilter, Name, Progress, PutOptions, Readable,
     SellOptions, Sink, Source,
 };
 use symbolon_net::PeerAddress;
@@ -54,7 +54,7 @@ struct Cast {
     buyer: Client,
     thief: Client,
     file: PathBuf,
-    name: String,
+    name: Name,
     length: u64,
     hash: blake3::Hash,
 }
@@ -86,7 +86,7 @@ struct Audience {
     buyer: Client,
     thief: Client,
     file: PathBuf,
-    name: String,
+    name: Name,
     length: u64,
     hash: blake3::Hash,
 }
@@ -126,7 +126,8 @@ async fn people(stage: &mut Stage, network: Network, file: &Path) -> Result<Cast
     )];
     stage.held("People", &words, json!({ "faucet": owned.to_string() }))?;
     let (hash, length) = digest(file)?;
-    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or("file").to_owned();
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or("file");
+    let name = Name::new(name).map_err(|error| Error::usage(error.to_string()))?;
     Ok(Cast { network, owner, buyer, thief, file: file.to_owned(), name, length, hash })
 }
 
@@ -140,14 +141,7 @@ async fn person(stage: &Stage, name: &str) -> Result<Client, Error> {
 
 async fn put(stage: &mut Stage, cast: &Cast) -> Result<BTreeSet<NodeId>, Error> {
     let began = Instant::now();
-    let options = PutOptions {
-        epochs: EPOCHS,
-        least: 0,
-        cost_max: None,
-        scheme: None,
-        replace: Replace::Refuse,
-        keep: None,
-    };
+    let options = PutOptions { epochs: Some(EPOCHS), ..PutOptions::default() };
     let source = Source::File(cast.file.clone());
     let stored = cast.owner.put(source, &cast.name, &options, &Progress::silent()).await?;
     let took = millis(began);
@@ -241,8 +235,8 @@ async fn kill(stage: &mut Stage, cast: &mut Cast, holders: &BTreeSet<NodeId>) ->
     }
     let out = stage.home.root().join("read-by-owner");
     let began = Instant::now();
-    let options = GetOptions { range: None, replace: Replace::Refuse };
-    let what = Readable::Name(cast.name.clone().into_bytes());
+    let options = GetOptions::default();
+    let what = Readable::from(&cast.name);
     let sink = Sink::File(out.clone());
     cast.owner.get(&what, sink, &options, &Progress::silent()).await?;
     let took = millis(began);
@@ -264,16 +258,13 @@ async fn kill(stage: &mut Stage, cast: &mut Cast, holders: &BTreeSet<NodeId>) ->
 
 async fn sell(stage: &mut Stage, cast: &Cast) -> Result<ListingId, Error> {
     let options = SellOptions {
-        title: cast.name.clone(),
+        title: cast.name.to_string(),
         description: "Shown by symbolon demo.".into(),
         price: PRICE,
         licence_text: "CC0 1.0 Universal".into(),
-        access_ms: None,
         window_ms: 60 * 60 * 1000,
-        splits: Vec::new(),
-        preview_cells: 1,
         epochs: Some(EPOCHS),
-        cost_max: None,
+        ..SellOptions::default()
     };
     let listed = cast.owner.sell(&cast.name, &options, &Progress::silent()).await?;
     let words = [
@@ -334,7 +325,7 @@ async fn buy(
     let bought = cast.buyer.buy(listing, PRICE, &Progress::silent()).await?;
     let keyed = millis(began);
     let out = stage.home.root().join("read-by-buyer");
-    let options = GetOptions { range: None, replace: Replace::Refuse };
+    let options = GetOptions::default();
     let what = Readable::Token(bought.token.clone());
     let began = Instant::now();
     let got = cast.buyer.get(&what, Sink::File(out.clone()), &options, &Progress::silent()).await?;
@@ -384,7 +375,7 @@ async fn buy(
 
 async fn steal(stage: &mut Stage, cast: &Audience, token: &GrantToken) -> Result<(), Error> {
     let out = stage.home.root().join("read-by-thief");
-    let options = GetOptions { range: None, replace: Replace::Refuse };
+    let options = GetOptions::default();
     let what = Readable::Token(Box::new(token.clone()));
     let tried = cast.thief.get(&what, Sink::File(out.clone()), &options, &Progress::silent()).await;
     match tried {

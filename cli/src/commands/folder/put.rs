@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::Path};
 
 use serde_json::json;
 use symbolon_client::{
-    Client, FileFault, FolderOptions, FolderPlan, FolderQuote, FolderStored, PutOptions, shown,
+    Client, FileFault, FolderOptions, FolderPlan, FolderQuote, FolderStored, Name, PutOptions,
 };
 use symbolon_protocol::Amount;
 
@@ -28,7 +28,7 @@ use crate::{
 pub(crate) struct Store<'a> {
     pub(crate) root: &'a Path,
     /// The name it gets; nothing for the top.
-    pub(crate) to: &'a [u8],
+    pub(crate) to: Option<Name>,
     pub(crate) folder: FolderOptions,
     pub(crate) options: PutOptions,
     /// Also where it would be out of reach too often.
@@ -75,11 +75,11 @@ impl Store<'_> {
         context: &Context,
         index: &mut Amount,
     ) -> Result<Report, Error> {
-        let plan = client.plan_folder(self.root, self.to, &self.folder).await?;
+        let plan = client.plan_folder(self.root, self.to.as_ref(), &self.folder).await?;
         let chain = client.recent_chain().await?;
         let epoch_ms = chain.params.epoch_ms;
         let quote = client.quote_folder(&plan, &self.options).await?;
-        *index = client.quote_index(&plan.growth(), self.options.epochs).await?;
+        *index = client.quote_index(&plan.growth(), quote.epochs).await?;
         let all_in = quote.total.checked_add(*index).unwrap_or(quote.total);
         tell_not_kept(&context.out, &plan.not_kept);
         if self.dry_run {
@@ -91,7 +91,7 @@ impl Store<'_> {
         }
         if let Some(durability) = &quote.durability
             && !self.accept_risk
-            && !self.is_begun(client)?
+            && !self.is_begun(client).await?
         {
             let scheme = (quote.scheme, self.options.scheme);
             durability::judge(&context.out, &chain.params, scheme, durability)?;
@@ -138,16 +138,22 @@ impl Store<'_> {
         partial(&context.out, report.0, &report.1, &faults)
     }
 
+    /// The name it gets, as it is shown.
+    fn name(&self) -> String {
+        self.to.as_ref().map_or(String::new(), Name::to_string)
+    }
+
     /// Whether it goes on with what was begun, and judged, before.
-    fn is_begun(&self, client: &Client) -> Result<bool, Error> {
-        let (name, below) = (shown(self.to), shown(&[self.to, b"/"].concat()));
-        let begun = client.unfinished()?;
+    async fn is_begun(&self, client: &Client) -> Result<bool, Error> {
+        let name = self.name();
+        let below = format!("{name}/");
+        let begun = client.unfinished().await?;
         Ok(begun.iter().any(|begun| *begun == name || begun.starts_with(&below)))
     }
 
     fn report(&self, stored: &FolderStored, nothing: bool, clock: &Clock) -> (Report, String) {
         let time = clock.time();
-        let name = shown(self.to);
+        let name = self.name();
         let outcome = match (nothing, stored.resumed) {
             (true, _) => "already",
             (false, 0) => "stored",
@@ -205,7 +211,7 @@ impl Store<'_> {
         (all_in, index): (Amount, Amount),
         epoch_ms: u64,
     ) -> Report {
-        let name = shown(self.to);
+        let name = self.name();
         let removed: Vec<_> = plan.removed().iter().map(ToString::to_string).collect();
         let json = json!({
             "name": name,

@@ -1,11 +1,15 @@
 //! `symbolon sync`: make one side what the other is, moving only what differs.
 
-use std::{ffi::OsString, path::Path};
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt,
+    path::Path,
+};
 
-use symbolon_client::{FolderOptions, PutOptions, Replace, shown};
+use symbolon_client::{FolderOptions, Pattern, PutOptions, Replace, shown};
 use symbolon_protocol::Amount;
 
-use super::{bytes, get::Bring, options, put::Store};
+use super::{bytes, get::Bring, name, options, put::Store};
 use crate::{
     context::{self, Context},
     error::Error,
@@ -84,13 +88,14 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
             let (epochs, least) = units::epochs(args.term, chain.params.epoch_ms);
             let folder = FolderOptions { least, ..folder };
             let options = PutOptions {
-                epochs,
-                least,
+                epochs: Some(epochs),
+                least: Some(least),
                 cost_max: args.max_cost,
-                scheme: None,
                 replace: Replace::Replace,
                 keep: args.keep,
+                ..PutOptions::default()
             };
+            let to = if to.is_empty() { None } else { Some(name(OsStr::from_bytes(to))?) };
             let (root, dry_run, yes) = (Path::new(&args.source), args.dry_run, args.yes);
             let (accept_risk, max_delete) = (args.accept_risk, args.max_delete);
             let store = Store { root, to, folder, options, accept_risk, dry_run, yes, max_delete };
@@ -98,7 +103,8 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
         }
         (Some(from), None) => {
             let client = context.client_synced().await?;
-            let plan = client.plan_get(from, Some(Path::new(&args.target)), &folder);
+            let target = Some(Path::new(&args.target));
+            let plan = client.plan_get(&Pattern::whole(from), target, &folder).await;
             let plan = plan?.ok_or_else(|| {
                 Error::usage("that is a single file; sync is for folders")
                     .hint("fetch it with: symbolon get NAME")

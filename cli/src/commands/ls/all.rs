@@ -1,8 +1,6 @@
 //! `symbolon ls -r`: all the way down, printed as it is read.
 
-use std::ops::ControlFlow;
-
-use symbolon_client::{Client, FileView, NameKind, NameView};
+use symbolon_client::{Client, FileView, Name, NameKind, NameView};
 
 use super::{Line, columns, file_json, file_row, long_columns, long_file_row, long_row, row};
 use crate::{
@@ -15,7 +13,7 @@ use crate::{
 pub(super) struct Listing<'a> {
     pub(super) client: &'a Client,
     /// The name it begins with; nothing for all there is.
-    pub(super) what: &'a [u8],
+    pub(super) what: Option<Name>,
     /// What is stored for listings.
     pub(super) public: &'a [FileView],
     pub(super) long: bool,
@@ -24,7 +22,7 @@ pub(super) struct Listing<'a> {
 
 impl Listing<'_> {
     /// Prints all of it. Says whether there was anything.
-    pub(super) fn print(&self, out: &Output) -> Result<bool, Error> {
+    pub(super) async fn print(&self, out: &Output) -> Result<bool, Error> {
         let mut stream = out.stream();
         if out.is_json() {
             stream.begin_list("files");
@@ -32,7 +30,8 @@ impl Listing<'_> {
             self.each(&mut stream, |stream, line| {
                 any = true;
                 stream.item(&line.json(self.now_ms))
-            })?;
+            })
+            .await?;
             for file in self.public {
                 stream.item(&file_json(file, self.now_ms))?;
             }
@@ -45,7 +44,8 @@ impl Listing<'_> {
             self.each(&mut stream, |stream, line| {
                 any = true;
                 stream.line(&line.name())
-            })?;
+            })
+            .await?;
             stream.write()?;
             return Ok(any || !self.public.is_empty());
         }
@@ -60,7 +60,8 @@ impl Listing<'_> {
             }
             columns.fit(&self.cells(&line));
             Ok(())
-        })?;
+        })
+        .await?;
         for file in self.public {
             files += 1;
             bytes = bytes.saturating_add(file.length);
@@ -70,7 +71,7 @@ impl Listing<'_> {
             return Ok(false);
         }
         stream.head(&columns);
-        self.each(&mut stream, |stream, line| stream.row(&columns, &self.cells(&line)))?;
+        self.each(&mut stream, |stream, line| stream.row(&columns, &self.cells(&line))).await?;
         for file in self.public {
             stream.row(&columns, &self.file_cells(file))?;
         }
@@ -87,19 +88,17 @@ impl Listing<'_> {
         if self.long { long_file_row(file) } else { file_row(file, self.now_ms) }
     }
 
-    fn each<'out>(
+    async fn each<'out>(
         &self,
         stream: &mut Stream<'out>,
         mut take: impl FnMut(&mut Stream<'out>, Line) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut failed = Ok(());
-        self.client.each_name(self.what, |view| {
-            failed = take(stream, Line::Name(view));
-            match failed.is_err() || stream.is_closed() {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
-        })?;
-        failed
+        let mut names = self.client.walk_names(self.what.as_ref());
+        while !stream.is_closed()
+            && let Some(view) = names.next().await?
+        {
+            take(stream, Line::Name(view))?;
+        }
+        Ok(())
     }
 }
