@@ -39,6 +39,8 @@ mod power;
 mod promises;
 #[path = "simulation/refund.rs"]
 mod refund;
+#[path = "simulation/refusals.rs"]
+mod refusals;
 #[path = "simulation/resumed.rs"]
 mod resumed;
 #[path = "simulation/road.rs"]
@@ -121,6 +123,11 @@ fn sell_options(title: &str, price: Amount) -> SellOptions {
 #[test]
 fn the_whole_road() {
     repeat("the_whole_road", road::whole_road);
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_for_its_own_reason() {
+    repeat("what_cannot_be_done_is_refused_for_its_own_reason", refusals::refusals);
 }
 
 #[test]
