@@ -217,6 +217,23 @@ async fn what_was_begun_is_gone_on_with_and_paid_once() {
         assert!(matches!(error, TransferError::SourceChanged { .. }), "{error}");
     }
 
+    // A deal under the same key that is somebody else's is not this owner's, whatever is in it.
+    let (peer, account) = (owner.peer, SigningKey::from_bytes(&[9; 32]));
+    let faucet = network.send(&account, TransactionId([1; 16]), Action::Faucet);
+    faucet.await.unwrap();
+    let thief = Owner { account_key: account, peer };
+    let memory = Arc::new(Forgetful::default());
+    let theirs = Storing { owner: thief, begun: Begun::Here, memory, ..again.clone() };
+    let error = store(&network, &theirs, &data).await.unwrap_err();
+    assert!(matches!(error, TransferError::Lapsed { segment: 0 }), "{error}");
+
+    // What another device has sealed of a file that may change is not known here: nothing is sealed again.
+    let key = FileKey::from_bytes([7; 32]);
+    let memory = Arc::new(Forgetful::default());
+    let unknown = Storing { key, begun: Begun::Elsewhere, live: true, memory, ..again.clone() };
+    let error = store(&network, &unknown, &data).await.unwrap_err();
+    assert!(matches!(error, TransferError::Lapsed { segment: 0 }), "{error}");
+
     // What would cost more than is allowed is not opened.
     let dear = Storing { key: FileKey::from_bytes([8; 32]), ..storing };
     let layout = Layout::new(dear.scheme, data.len() as u64).unwrap().segment(0).unwrap();

@@ -18,6 +18,7 @@ use symbolon_protocol::{
         rows::{Listings, Nodes, Order, OrderState, Orders, PublicRef, Terms},
         transaction::Action,
     },
+    limits::CUSTODIANS_MAX,
     wire::storage::{Refusal, RefusalCode, Request, Response},
 };
 
@@ -325,23 +326,57 @@ async fn a_share_is_kept_for_its_owner_only() {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_without_custody_keeps_no_share() {
-    let world = World::new().await;
+    let market = Market::new().await;
+    // All that a node that keeps shares would take.
+    let good = market.keep_share(0).await;
+    let Market { world, mut nodes, .. } = market;
+    nodes.remove(0).stop().await;
     let mut options = world.options("node");
     options.custody = false;
     let node = world.node_with(options, [11; 32]).await;
     assert_eq!(world.ledger.row(Nodes, &node.id()).await.unwrap().unwrap().custody_key, None);
     let owner = world.peer(&world.owner, &node).await;
-    let (key, _) = custody::share(&VaultSecret::from_seed(&[1; 32]), 1, 1, &[2; 32]).unwrap();
-    let request = Request::KeepShare {
-        vault: VAULT,
-        owner: world.owner.account(),
-        key,
-        index: 1,
-        share: vec![0; 80],
-        signature: [0; 64],
-    };
-    assert_eq!(code(owner.ask(&request).await), RefusalCode::NotAllowed);
+    assert_eq!(code(owner.ask(&good).await), RefusalCode::NotAllowed);
     node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_share_of_a_vault_that_is_none_or_somebody_elses_is_refused() {
+    let mut market = Market::new().await;
+    let chain = market.world.ledger.chain();
+    let offer = |who: &Identity, key: &VaultKey, share: &Share, node: (NodeId, [u8; 32])| {
+        let owner = who.account();
+        let (vault, index) = (&VAULT, share.index());
+        let terms = CustodyTerms { chain: &chain, vault, owner: &owner, key, index, node: &node.0 };
+        Request::KeepShare {
+            vault: VAULT,
+            owner,
+            key: key.clone(),
+            index,
+            share: terms.seal(share, &node.1, &[63; 32]).unwrap(),
+            signature: terms.sign_request(&who.account_key()),
+        }
+    };
+    let third = market.world.node_with(market.world.options("third"), [13; 32]).await;
+    let row = market.world.ledger.row(Nodes, &third.id()).await.unwrap().unwrap();
+    let third_keys = (third.id(), row.custody_key.unwrap());
+    let asker = market.world.peer(&market.world.owner, &third).await;
+    for commitments in [0, CUSTODIANS_MAX + 1] {
+        let commitments = market.key.commitments.iter().copied().cycle().take(commitments);
+        let key = VaultKey { commitments: commitments.collect() };
+        let bad = offer(&market.world.owner, &key, &market.shares[0], third_keys);
+        assert_eq!(code(asker.ask(&bad).await), RefusalCode::Malformed);
+    }
+    // The ledger knows whose vault it is, though this node keeps no share of it.
+    market.open_vault().await;
+    let (key, shares) =
+        custody::share(&VaultSecret::from_seed(&[61; 32]), 1, 1, &[62; 32]).unwrap();
+    let stolen = offer(&market.buyer, &key, &shares[0], third_keys);
+    assert_eq!(code(asker.ask(&stolen).await), RefusalCode::Conflict);
+    let changed = offer(&market.world.owner, &key, &shares[0], third_keys);
+    assert_eq!(code(asker.ask(&changed).await), RefusalCode::Conflict);
+    third.stop().await;
+    market.nodes.clear();
 }
 
 #[tokio::test(start_paused = true)]

@@ -89,6 +89,9 @@ async fn asking_again_gives_the_same_word() {
     let repriced = owner.store(&terms, 0, dearer, &grant, &[]).await.unwrap();
     assert_eq!((repriced.root, repriced.price), (first.root, dearer));
     repriced.verify(&world.ledger.chain(), &terms).unwrap();
+    // One that is not enough is not, for what is kept already either.
+    let cheaper = Amount(PRICE.0 - 1);
+    assert_eq!(code(owner.store(&terms, 0, cheaper, &grant, &[]).await), RefusalCode::PriceTooLow);
 
     // Past half of its life it is renewed, over the same root.
     world.pass(31 * 60 * 1000).await;
