@@ -122,10 +122,13 @@ impl Reader {
     ) -> Result<Self, TransferError> {
         let layout = reading.manifest.layout();
         let layout = layout.map_err(|error| TransferError::Grant(error.into()))?;
+        let end = first.checked_add(length).filter(|end| *end <= layout.length());
+        let outside = || TransferError::Internal(String::from("a file lies outside its object"));
+        let end = end.ok_or_else(outside)?;
         let cells = Arc::new(Cells::new(network, reading, layout, progress));
         Ok(Self {
             first,
-            end: first.saturating_add(length),
+            end,
             cells,
             position: 0,
             current: None,
@@ -273,10 +276,6 @@ impl AsyncRead for Reader {
             let on = this.current.as_ref().is_some_and(|(number, ..)| number + 1 == wanted);
             this.window = if on { (this.window * 2).min(AHEAD_MAX) } else { 1 };
             let start = this.cells.place(wanted).map_or(0, |place| place.start);
-            if plain.is_empty() {
-                let lost = TransferError::Internal(String::from("a cell has no bytes of the file"));
-                return Poll::Ready(Err(io_error(lost)));
-            }
             this.current = Some((wanted, start, plain));
         }
     }
@@ -324,4 +323,41 @@ fn io_error(error: TransferError) -> io::Error {
         _ => io::ErrorKind::Other,
     };
     io::Error::new(kind, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use symbolon_protocol::{
+        id::{DealId, PeerId},
+        wire::storage::RefusalCode,
+    };
+
+    use super::*;
+
+    fn short(fault: NodeFault) -> TransferError {
+        let faults = vec![(PeerId([1; 32]), fault)];
+        TransferError::NotEnoughShards { segment: 0, usable: 1, required: 2, faults }
+    }
+
+    #[test]
+    fn an_error_keeps_what_it_says_as_its_kind() {
+        let refused = |code| short(NodeFault::Refused { code });
+        for (error, kind) in [
+            (
+                TransferError::DealGone { segment: 0, deal: DealId([1; 16]) },
+                io::ErrorKind::NotFound,
+            ),
+            (TransferError::DealOver { segment: 0, since_ms: 1 }, io::ErrorKind::NotFound),
+            (TransferError::Grant("no".into()), io::ErrorKind::PermissionDenied),
+            (refused(RefusalCode::Revoked), io::ErrorKind::PermissionDenied),
+            (refused(RefusalCode::Busy), io::ErrorKind::NotConnected),
+            (short(NodeFault::Offline), io::ErrorKind::NotConnected),
+            (TransferError::Corrupt { segment: 0, why: "so".into() }, io::ErrorKind::InvalidData),
+            (TransferError::Internal(String::new()), io::ErrorKind::Other),
+        ] {
+            let told = error.to_string();
+            let error = io_error(error);
+            assert_eq!((error.kind(), error.to_string()), (kind, told));
+        }
+    }
 }

@@ -3,7 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::sync::Arc;
+use std::{
+    io::{self, SeekFrom},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
@@ -29,6 +32,7 @@ use symbolon_transfer::{
     upload::{Begun, Forgetful, Paid, Placed, SegmentBytes, Storing},
 };
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 /// When the network begins: 2026-01-01 in milliseconds.
 const START_MS: u64 = 1_767_225_600_000;
@@ -123,10 +127,29 @@ fn manifest(storing: &Storing, memory: &Forgetful, length: u64) -> Manifest {
     Manifest::new(&storing.key, storing.mask, &layout, root.finish())
 }
 
-fn data() -> Bytes {
-    let mut data = vec![0; 300_000];
+fn data(length: usize) -> Bytes {
+    let mut data = vec![0; length];
     blake3::Hasher::new().update(b"alone").finalize_xof().fill(&mut data);
     data.into()
+}
+
+/// Stores bytes, and gives what it takes to read so many of them.
+async fn stored(world: &World, data: &Bytes, length: u64) -> (Network, Reading) {
+    let (network, owner) = world.owner().await;
+    let memory = Arc::new(Forgetful::default());
+    let mut storing = storing(&network, &owner, memory.clone());
+    storing.candidates = network.candidates(b"alone").await.unwrap();
+    store(&network, &storing, data).await.unwrap();
+    let manifest = manifest(&storing, &memory, length);
+    let grant = network.own_grant(&owner, manifest.object, ability::READ).unwrap();
+    let (key, leaves) = (storing.key.clone(), LeavesWanted::No);
+    (network, Reading { manifest, key, grant: Some(grant), leaves, only: None })
+}
+
+/// A reader of a whole object.
+fn open(network: &Network, reading: &Reading, trust: Length) -> Reader {
+    let place = (0, reading.manifest.length);
+    Reader::new(network, reading.clone(), place, trust, &Progress::silent()).unwrap()
 }
 
 async fn read_all(network: &Network, reading: &Reading) -> Result<Vec<u8>, TransferError> {
@@ -147,7 +170,7 @@ async fn read_all(network: &Network, reading: &Reading) -> Result<Vec<u8>, Trans
 async fn a_segment_is_stored_read_checked_and_deleted() {
     let mut world = World::new().await;
     let (network, owner) = world.owner().await;
-    let (data, memory) = (data(), Arc::new(Forgetful::default()));
+    let (data, memory) = (data(300_000), Arc::new(Forgetful::default()));
     let mut storing = storing(&network, &owner, memory.clone());
     storing.candidates = network.candidates(b"alone").await.unwrap();
     let placed = store(&network, &storing, &data).await.unwrap();
@@ -198,7 +221,7 @@ async fn a_segment_is_stored_read_checked_and_deleted() {
 async fn what_was_begun_is_gone_on_with_and_paid_once() {
     let world = World::new().await;
     let (network, owner) = world.owner().await;
-    let (data, memory) = (data(), Arc::new(Forgetful::default()));
+    let (data, memory) = (data(300_000), Arc::new(Forgetful::default()));
     let mut storing = storing(&network, &owner, memory);
     storing.candidates = network.candidates(b"alone").await.unwrap();
     let placed = store(&network, &storing, &data).await.unwrap();
@@ -243,4 +266,85 @@ async fn what_was_begun_is_gone_on_with_and_paid_once() {
     let error = fed.settle(Some(Amount::ZERO)).await.unwrap_err();
     assert!(matches!(error, TransferError::CostTooHigh { .. }), "{error}");
     assert!(network.deal(&dear.key.deal(0)).await.unwrap().is_none());
+}
+
+/// Plain bytes of a full cell.
+const CELL: u64 = 65_520;
+
+#[tokio::test(start_paused = true)]
+async fn a_length_that_is_doubted_is_made_sure_of_before_the_end_is_given_out() {
+    // Twenty bytes are in the fifth cell. The sixth one holds nothing but padding, and the length.
+    let (world, data) = (World::new().await, data(262_100));
+    let (network, reading) = stored(&world, &data, 262_100).await;
+    let mut reader = open(&network, &reading, Length::Doubted);
+    assert!(reader.read_at(262_000, 262_099).await.unwrap() == data[262_000..262_099]);
+    assert_eq!(reader.cost().node_requests, 2, "the end is not given out");
+    assert!(reader.read_at(262_099, 262_100).await.unwrap() == data[262_099..]);
+    assert_eq!(reader.cost().node_requests, 4, "the end is");
+    let mut all = Vec::new();
+    reader.read_to_end(&mut all).await.unwrap();
+    assert!(all == data);
+    assert_eq!(reader.cost().node_requests, 9, "it is asked for once");
+    let known = open(&network, &reading, Length::Known);
+    assert!(known.read_at(262_099, 262_100).await.unwrap() == data[262_099..]);
+    assert_eq!(known.cost().node_requests, 1);
+
+    // A manifest that says less.
+    let mut reading = reading;
+    reading.manifest.length -= 1;
+    let false_end = |error: io::Error| error.kind() == io::ErrorKind::InvalidData;
+    let mut reader = open(&network, &reading, Length::Doubted);
+    assert_eq!(reader.read_u8().await.unwrap(), data[0]);
+    assert!(false_end(reader.seek(SeekFrom::End(-5)).await.unwrap_err()));
+    assert_eq!(reader.stream_position().await.unwrap(), 1, "it stays where it was");
+    assert!(false_end(reader.read_to_end(&mut Vec::new()).await.unwrap_err()));
+    let error = reader.read_at(0, u64::MAX).await.unwrap_err();
+    assert!(matches!(error, TransferError::Corrupt { segment: 0, .. }), "{error}");
+    assert_eq!(reader.read_at(0, 9).await.unwrap(), data[..9]);
+    let known = open(&network, &reading, Length::Known);
+    assert!(known.read_at(0, u64::MAX).await.unwrap() == data[..262_099]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reading_in_order_asks_for_more_and_more_ahead() {
+    let (world, data) = (World::new().await, data(50 * 65_520));
+    let (network, reading) = stored(&world, &data, 50 * CELL).await;
+    let mut reader = open(&network, &reading, Length::Known);
+    assert_eq!(reader.read(&mut []).await.unwrap(), 0);
+    assert_eq!(reader.cost().node_requests, 0, "nothing was wanted");
+    // The cell that is read, and as many behind it as were read in order: up to sixteen.
+    let mut costs = Vec::new();
+    for cell in [0, 1, 2, 3, 4, 5, 40, 41, 42, 1, 0] {
+        reader.seek(SeekFrom::Start(cell * CELL)).await.unwrap();
+        assert_eq!(reader.read_u8().await.unwrap(), data[usize::try_from(cell * CELL).unwrap()]);
+        // What was begun last has yet to ask.
+        tokio::task::yield_now().await;
+        costs.push(reader.cost().node_requests);
+    }
+    assert_eq!(costs, [1, 2, 4, 7, 12, 21, 22, 23, 25, 26, 27]);
+    let mut bytes = vec![0; 100_000];
+    reader.seek(SeekFrom::Start(10 * CELL)).await.unwrap();
+    reader.read_exact(&mut bytes).await.unwrap();
+    assert!(bytes == data[655_200..755_200]);
+    assert_eq!(reader.cost().node_requests, 29, "as many at once as one read wants");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_lies_within_its_object() {
+    let (world, data) = (World::new().await, data(300_000));
+    let (network, reading) = stored(&world, &data, 300_000).await;
+    let reader = |place| {
+        let reading = reading.clone();
+        Reader::new(&network, reading, place, Length::Known, &Progress::silent())
+    };
+    for outside in [(0, 300_001), (300_001, 0), (200_000, 100_001), (1, u64::MAX)] {
+        let error = reader(outside).unwrap_err();
+        assert!(matches!(error, TransferError::Internal(_)), "{error}");
+    }
+    for (first, length) in [(0, 300_000), (200_000, 100_000), (100_000, 70_000), (300_000, 0)] {
+        let mut all = Vec::new();
+        reader((first, length)).unwrap().read_to_end(&mut all).await.unwrap();
+        let first = usize::try_from(first).unwrap();
+        assert!(all == data[first..first + all.len()] && all.len() as u64 == length);
+    }
 }
