@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -13,7 +14,7 @@ use super::{
     get_plan::{GetPlan, Item},
     io_why, one_of_many,
     pack::PACKED_BELOW,
-    place::{Part, Place},
+    place::{Lent, Part, Place},
     ranges::{Taker, Wanted},
 };
 use crate::{
@@ -22,6 +23,7 @@ use crate::{
     get::{GetOptions, Sink},
     names::path_of,
     progress::{Progress, Step},
+    source::Dress,
     upload::Replace,
 };
 
@@ -72,53 +74,12 @@ impl Client {
         }
         progress.step(Step::Planned { total_bytes });
         let items = std::mem::take(&mut plan.items);
-        let mut place = Place::new(plan.root.clone());
-        let at_root = |source| ClientError::Io { path: plan.root.clone(), source };
-        place.folder(b"").map_err(at_root)?;
-        let mut lent = place.lend(plan.changed(&items, &place));
-        for (path, is_folder) in &plan.removed {
-            match place.remove(path, *is_folder) {
-                Ok(()) => got.removed += 1,
-                Err(error) => got.fault(path, io_why(&error)),
-            }
-        }
-        let mut made = Vec::new();
-        for (path, dress) in &plan.folders {
-            if let Err(error) = place.folder(path) {
-                got.fault(path, io_why(&error));
-            } else {
-                made.push((path, *dress));
-            }
-        }
-        self.fetch_items(items, &plan.root, &mut got, progress).await?;
-        for (path, target) in &plan.links {
-            match place.link(path, target) {
-                Ok(()) => got.links += 1,
-                Err(error) => got.fault(path, io_why(&error)),
-            }
-        }
-        for (path, dress) in &plan.undressed {
-            if let Err(error) = place.dress(path, *dress) {
-                got.fault(path, io_why(&error));
-            }
-        }
-        // The deepest first: writing in a folder gives it another time.
-        for (path, dress) in made.into_iter().rev() {
-            if !place.is_dressed(path, dress)
-                && let Err(error) = place.dress(path, dress)
-            {
-                got.fault(path, io_why(&error));
-            } else {
-                lent.keep(&place.path(path));
-            }
-        }
-        drop(lent);
-        let changed = got.files + got.links + got.removed > 0;
-        if changed {
-            let synced = self.host().blocking(move || place.sync());
-            synced.await.map_err(at_root)?;
-        }
-        Ok(got)
+        let root = plan.root.clone();
+        let beginning = move || Writing::begin(plan, &items, got).map(|writing| (writing, items));
+        let at_root = |source| ClientError::Io { path: root.clone(), source };
+        let (mut writing, items) = self.host().blocking(beginning).await.map_err(at_root)?;
+        self.fetch_items(items, &root, &mut writing.got, progress).await?;
+        self.host().blocking(move || writing.end()).await.map_err(at_root)
     }
 
     /// Reads files, two objects at once.
@@ -166,12 +127,16 @@ impl Client {
         progress: &Progress,
     ) -> Result<FolderGot, ClientError> {
         let mut got = FolderGot::default();
-        let mut place = Place::new(root);
-        if let Err(error) = place.prepare(&item.relative) {
-            got.fault(&item.relative, io_why(&error));
-            return Ok(got);
-        }
-        let sink = Sink::File(place.path(&item.relative));
+        let (mut place, relative) = (Place::new(root), item.relative.clone());
+        let preparing = move || place.prepare(&relative).map(|()| place.path(&relative));
+        let path = match self.host().blocking(preparing).await {
+            Ok(path) => path,
+            Err(error) => {
+                got.fault(&item.relative, io_why(&error));
+                return Ok(got);
+            }
+        };
+        let sink = Sink::File(path);
         let options = GetOptions { range: None, replace: Replace::Replace };
         let resolved = self.resolve_own(&item.found)?;
         match self.fetch(resolved, sink, &options, progress).await {
@@ -206,18 +171,22 @@ impl Client {
             items,
             full: None,
         };
-        for number in 0..files.items.len() {
-            if files.items[number].found.length == 0 {
-                files.take(number, &[], true);
+        let empty = move || {
+            for number in 0..files.items.len() {
+                if files.items[number].found.length == 0 {
+                    files.take(number, &[], true);
+                }
             }
-        }
+            files
+        };
+        let files = self.host().blocking(empty).await;
         let (mut files, read) = self.read_ranges(&any, wanted, files, progress).await;
         if let Some(source) = files.full.take() {
             return Err(ClientError::Io { path: files.place.path(b""), source });
         }
         let mut got = files.got;
         if let Some((_, part)) = files.open {
-            part.discard();
+            self.host().blocking(move || part.discard()).await;
         }
         match read {
             Err(error) if ends_all(&error) => return Err(error),
@@ -233,6 +202,72 @@ impl Client {
                     got.fault(&item.relative, "its object ends before it does");
                 }
             }
+        }
+        Ok(got)
+    }
+}
+
+/// A folder that is being written: what is made of it before its files, and after them.
+struct Writing {
+    plan: GetPlan,
+    place: Place,
+    lent: Lent,
+    /// Folders that are there now, and what they are to have.
+    made: Vec<(Vec<u8>, Dress)>,
+    got: FolderGot,
+}
+
+impl Writing {
+    /// Removes what goes, and makes the folders.
+    fn begin(plan: GetPlan, items: &[Item], mut got: FolderGot) -> io::Result<Self> {
+        let mut place = Place::new(plan.root.clone());
+        place.folder(b"")?;
+        let lent = place.lend(plan.changed(items, &place));
+        for (path, is_folder) in &plan.removed {
+            match place.remove(path, *is_folder) {
+                Ok(()) => got.removed += 1,
+                Err(error) => got.fault(path, io_why(&error)),
+            }
+        }
+        let mut made = Vec::new();
+        for (path, dress) in &plan.folders {
+            if let Err(error) = place.folder(path) {
+                got.fault(path, io_why(&error));
+            } else {
+                made.push((path.clone(), *dress));
+            }
+        }
+        Ok(Self { plan, place, lent, made, got })
+    }
+
+    /// Makes the links, gives folders their permissions and times, and syncs what changed.
+    fn end(self) -> io::Result<FolderGot> {
+        let Self { plan, mut place, mut lent, made, mut got } = self;
+        for (path, target) in &plan.links {
+            match place.link(path, target) {
+                Ok(()) => got.links += 1,
+                Err(error) => got.fault(path, io_why(&error)),
+            }
+        }
+        for (path, dress) in &plan.undressed {
+            if let Err(error) = place.dress(path, *dress) {
+                got.fault(path, io_why(&error));
+            }
+        }
+        // The deepest first: writing in a folder gives it another time.
+        for (path, dress) in made.iter().rev() {
+            if !place.is_dressed(path, *dress)
+                && let Err(error) = place.dress(path, *dress)
+            {
+                got.fault(path, io_why(&error));
+            } else {
+                lent.keep(&place.path(path));
+            }
+        }
+        drop(lent);
+        let changed = got.files + got.links + got.removed > 0;
+        if changed {
+            place.sync()?;
         }
         Ok(got)
     }
@@ -255,7 +290,7 @@ struct Files {
     done: BTreeSet<usize>,
     got: FolderGot,
     /// Why nothing more can be written.
-    full: Option<std::io::Error>,
+    full: Option<io::Error>,
 }
 
 impl Taker for Files {
@@ -278,7 +313,7 @@ impl Taker for Files {
 }
 
 impl Files {
-    fn write(&mut self, number: usize, bytes: &[u8], last: bool) -> std::io::Result<()> {
+    fn write(&mut self, number: usize, bytes: &[u8], last: bool) -> io::Result<()> {
         let item = &self.items[number];
         let mut part = match self.open.take() {
             Some((open, part)) if open == number => part,

@@ -172,14 +172,21 @@ impl Client {
             .iter()
             .map(|item| Pair { path: place.path(&item.relative), found: item.found.clone() });
         let same = self.same_content(pairs.collect()).await?;
-        for (item, same) in doubtful.into_iter().zip(same) {
+        let dressed = move || {
+            let look = |(item, same): (Item, bool)| {
+                let dressed = same && place.is_dressed(&item.relative, item.found.dress);
+                (item, same, dressed)
+            };
+            doubtful.into_iter().zip(same).map(look).collect::<Vec<_>>()
+        };
+        for (item, same, dressed) in self.host().blocking(dressed).await {
             if !same {
                 plan.in_the_way.push(item.relative.clone());
                 plan.items.push(item);
                 continue;
             }
             plan.unchanged += 1;
-            if !place.is_dressed(&item.relative, item.found.dress) {
+            if !dressed {
                 plan.undressed.push((item.relative, item.found.dress));
             }
         }

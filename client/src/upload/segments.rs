@@ -105,7 +105,9 @@ impl Client {
                 let layout = layout_of(length)?;
                 assert_eq!(layout.segments(), segment + 1, "padding never adds a segment");
                 let Sum { leaves, shards, nodes, cost, end, .. } = sum;
-                leaves.finish(layout.cells())?;
+                let finished = leaves.clone();
+                let finish = move || finished.finish(layout.cells());
+                self.host().blocking(finish).await?;
                 let segments = segment + 1;
                 return Ok(Stored { layout, segments, shards, nodes, cost, end, leaves });
             }

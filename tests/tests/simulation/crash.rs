@@ -53,7 +53,7 @@ async fn put(world: &mut World, round: usize, data: &[u8]) -> Result<PutReport, 
     let owner = world.client("owner");
     let source = Source::Bytes(data.to_vec().into());
     let report =
-        owner.put(source, &called(&name(round)), &put_options(500), &Progress::silent()).await;
+        owner.put(source, &called(name(round)), &put_options(500), &Progress::silent()).await;
     owner.close().await;
     report
 }

@@ -151,7 +151,9 @@ impl Network {
             (true, Some(_)) => Trust::Compared,
         };
         let coder = Arc::new(SegmentCoder::new(&job.key, job.mask, layout, deal));
-        let sealed = Arc::new(Sealed::open(&job.memory, &layout, trust, bytes.path())?);
+        let (memory, source) = (job.memory.clone(), bytes.path());
+        let opening = move || Sealed::open(&memory, &layout, trust, source);
+        let sealed = Arc::new(self.host().blocking(opening).await?);
         let feeder = FeederParts { coder, layout, bytes: bytes.clone(), sealed };
         if let Some(row) = row {
             let placed = self.placed_before(job, &row, &feeder, progress).await?;
@@ -175,7 +177,9 @@ impl Network {
         let lengths = (bytes.length(), layout.shard_length);
         let tally = Arc::new(Tally::new(progress, job.scheme.enough(), lengths));
         let tasks = BTreeMap::new();
-        let asked = job.memory.asked(&deal).map_err(TransferError::Memory)?;
+        let memory = job.memory.clone();
+        let asked = self.host().blocking(move || memory.asked(&deal)).await;
+        let asked = asked.map_err(TransferError::Memory)?;
         let session = Upload::new(job.scheme, wanted, asked.iter().copied());
         let mut placing = Box::new(Placing {
             session,
@@ -290,7 +294,7 @@ impl Placing<'_> {
     async fn step(&mut self) -> Result<(), TransferError> {
         while let Some(output) = self.session.poll() {
             match output {
-                Output::Pass(shards) => self.pass(shards)?,
+                Output::Pass(shards) => self.pass(shards).await?,
                 Output::Abandon(index) => self.abandon(index),
                 Output::Placed(acceptances) => {
                     self.accepted = Some(acceptances);
@@ -352,8 +356,8 @@ impl Placing<'_> {
     }
 
     /// Starts a pass: a task per shard, and the feeder that all of them draw from.
-    fn pass(&mut self, shards: Vec<(u8, NodeId)>) -> Result<(), TransferError> {
-        self.note_asked(&shards)?;
+    async fn pass(&mut self, shards: Vec<(u8, NodeId)>) -> Result<(), TransferError> {
+        self.note_asked(&shards).await?;
         self.pending.extend(shards.iter().copied());
         let mut lanes = Vec::new();
         for (index, node) in shards {
@@ -399,7 +403,7 @@ impl Placing<'_> {
 
     /// Writes down who is asked for what before asking: a node keeps one shard of a segment, so a put
     /// that goes on later has to ask it for the same one.
-    fn note_asked(&mut self, shards: &[(u8, NodeId)]) -> Result<(), TransferError> {
+    async fn note_asked(&mut self, shards: &[(u8, NodeId)]) -> Result<(), TransferError> {
         let before = self.asked.len();
         for asked in shards {
             if !self.asked.contains(asked) {
@@ -409,8 +413,10 @@ impl Placing<'_> {
         if self.asked.len() == before {
             return Ok(());
         }
-        let noted = self.job.memory.note_asked(&self.terms.deal, &self.asked);
-        noted.map_err(TransferError::Memory)
+        let (memory, deal) = (self.job.memory.clone(), self.terms.deal);
+        let asked = self.asked.clone();
+        let noting = move || memory.note_asked(&deal, &asked);
+        self.network.host().blocking(noting).await.map_err(TransferError::Memory)
     }
 
     async fn open_deal(
@@ -445,7 +451,9 @@ impl Placing<'_> {
                 error => error,
             }
         })?;
-        self.job.memory.forget_asked(&self.terms.deal).map_err(TransferError::Memory)?;
+        let (memory, deal) = (self.job.memory.clone(), self.terms.deal);
+        let forgotten = self.network.host().blocking(move || memory.forget_asked(&deal)).await;
+        forgotten.map_err(TransferError::Memory)?;
         let end = chain.epoch.saturating_add(1).saturating_add(self.terms.epochs);
         Ok(Placed { nodes, cost, end })
     }
