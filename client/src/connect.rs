@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use symbolon_ledger::{LedgerTicket, Remote};
+use symbolon_ledger::{LedgerTicket, Remote, TicketError};
 use symbolon_net::{BindOptions, Congestion, Endpoint, Host, NetError};
 use symbolon_protocol::identity::Identity;
 use symbolon_transfer::TransferError;
@@ -29,6 +29,12 @@ pub struct ConnectOptions {
 impl Default for ConnectOptions {
     fn default() -> Self {
         Self { host: Host::system(), congestion: None, devices: Devices::default() }
+    }
+}
+
+impl From<TicketError> for ClientError {
+    fn from(error: TicketError) -> Self {
+        Self::Usage(error.to_string())
     }
 }
 

@@ -1,7 +1,74 @@
 //! An owner's or buyer's side: put, get, share, sell, buy.
 //!
-//! - [`put`](Client::put): a source becomes segments, with one journal for all that is not stored yet;
-//! - [`get`](Client::get): what is read goes to a file, standard output or memory; [`open`](Client::open): a [`Reader`];
+//! A program connects with a ledger's ticket, an identity and a folder of its own:
+//!
+//! ```
+//! use std::path::Path;
+//! use symbolon_client::{
+//!     Client, ClientError, GetOptions, Identity, LedgerTicket, Name, Progress, PutOptions,
+//!     Readable, Sink,
+//! };
+//!
+//! async fn share(ticket: &str, dir: &Path, who: [Identity; 2]) -> Result<(), ClientError> {
+//!     let ([me, friend], quiet) = (who, Progress::silent());
+//!     let ticket: LedgerTicket = ticket.parse()?;
+//!     let me = Client::connect(&ticket, me, dir.join("me")).await?;
+//!     me.faucet().await?;
+//!     let name = Name::new("notes/first.txt")?;
+//!     let text = b"Hello from far away".to_vec();
+//!     me.put(text.into(), &name, &PutOptions::default(), &quiet).await?;
+//!     let what = Readable::from(&name);
+//!     let hello = me.open(&what, &quiet).await?.read_at(0, 5).await?;
+//!     assert_eq!(hello, b"Hello");
+//!     let friend = Client::connect(&ticket, friend, dir.join("friend")).await?;
+//!     let reader = friend.identity().recipient();
+//!     let grant = me.share(&name, &reader, Vec::new(), None, &quiet).await?;
+//!     let copy = Sink::File(dir.join("copy.txt"));
+//!     friend.get(&grant.into(), copy, &GetOptions::default(), &quiet).await?;
+//!     Ok(())
+//! }
+//! # use symbolon_client::{Amount, Host, Phrase};
+//! # use symbolon_ledger::{Embedded, Options, answer};
+//! # use symbolon_net::{BindOptions, Endpoint};
+//! # use symbolon_node::{Limits, Node, NodeOptions};
+//! #
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! #     let (folder, host) = (tempfile::tempdir()?, Host::system());
+//! #     let params = symbolon_protocol::ledger::Params::development();
+//! #     let options = Options { key: host.random(), params, host: host.clone() };
+//! #     let ledger = Embedded::open(&folder.path().join("ledger"), options).await?;
+//! #     let endpoint = Endpoint::iroh(BindOptions::new(host.random())).await?;
+//! #     let (chain, authority, address) = (ledger.chain(), ledger.authority(), endpoint.address());
+//! #     let ticket = LedgerTicket { chain, authority, address }.to_string();
+//! #     tokio::spawn(answer(ledger.clone(), endpoint));
+//! #     let mut nodes = Vec::new();
+//! #     for number in 0..3 {
+//! #         let secret = host.random();
+//! #         let endpoint = Endpoint::iroh(BindOptions::new(secret)).await?;
+//! #         let dir = folder.path().join(format!("node {number}"));
+//! #         std::fs::create_dir_all(&dir)?;
+//! #         let (capacity, price, payout) = (1 << 30, Amount(1), endpoint.id().into());
+//! #         let limits = Limits::for_capacity(capacity);
+//! #         let (custody, accept_loss) = (true, false);
+//! #         let options = NodeOptions { dir, capacity, price, payout, custody, limits, accept_loss };
+//! #         let ledger = ledger.clone().into();
+//! #         nodes.push(Node::start(options, secret, endpoint, ledger, host.clone()).await?);
+//! #     }
+//! #     for node in &nodes {
+//! #         node.registered().await;
+//! #     }
+//! #     let person = || Identity::from_phrase(&Phrase::from_entropy(&host.random()));
+//! #     share(&ticket, folder.path(), [person(), person()]).await?;
+//! #     assert_eq!(std::fs::read(folder.path().join("copy.txt"))?, b"Hello from far away");
+//! #     Ok(())
+//! # }
+//! ```
+//!
+//! - [`connect`](Client::connect): from a ticket to a client; [`Devices`]: in step with the identity's other devices;
+//! - [`put`](Client::put): a [`Source`] becomes segments, with one journal for all that is not stored yet;
+//! - [`get`](Client::get): what is read goes into a [`Sink`]; [`open`](Client::open): a [`Reader`], which is
+//!   `AsyncRead` and `AsyncSeek`;
 //! - folder: many files at once, small ones in packs; names, versions, moving, removing;
 //! - index: all of that on the network, so that every device of an identity sees it;
 //! - ahead: what is asked for before it is wanted; met: which nodes answered, on the disk;
@@ -9,7 +76,8 @@
 //! - rights: sharing, narrowing and revoking grants; market: selling and buying access.
 //!
 //! Segments go to nodes and come back through [`symbolon_transfer`], which knows none of that. This crate knows the
-//! ledger only as a port, and prints nothing.
+//! ledger only as a port, and prints nothing. No call blocks its thread: what reads or writes the index or other files
+//! of this machine does so on a thread of its own.
 
 mod account;
 mod ahead;
@@ -44,8 +112,8 @@ use std::{
 };
 
 use symbolon_ledger::Ledger;
-use symbolon_net::{Endpoint, Host};
-use symbolon_protocol::{id::AccountId, identity::Identity};
+use symbolon_net::Endpoint;
+use symbolon_protocol::id::AccountId;
 use symbolon_transfer::{Network, download, durability, place, progress};
 
 pub use account::{AccountView, Sent};
@@ -68,6 +136,13 @@ pub use names::{
 };
 pub use sell::{SalePlan, SellOptions, SellOutcome, SellReport, USUAL_LICENCE};
 pub use source::{Incoming, Source};
+pub use symbolon_ledger::{LedgerTicket, TicketError};
+pub use symbolon_net::{Congestion, Host};
+pub use symbolon_protocol::{
+    Amount,
+    grant::{Caveat, GrantToken},
+    identity::{Identity, Phrase, Recipient},
+};
 pub use symbolon_transfer::{
     NodeView, TransferError,
     check::{Depth, ShardCheck},
