@@ -369,6 +369,7 @@ async fn a_share_of_a_vault_that_is_none_or_somebody_elses_is_refused() {
     }
     // The ledger knows whose vault it is, though this node keeps no share of it.
     market.open_vault().await;
+    let asker = market.world.peer(&market.world.owner, &third).await;
     let (key, shares) =
         custody::share(&VaultSecret::from_seed(&[61; 32]), 1, 1, &[62; 32]).unwrap();
     let stolen = offer(&market.buyer, &key, &shares[0], third_keys);
