@@ -127,7 +127,7 @@ async fn devices_see_each_others_changes_without_being_asked_to() {
     assert!(!desk.is_file(&notes).await.unwrap());
     let all = desk.names(Some(&Pattern::whole(b"old/*")), false).await.unwrap();
     assert_eq!(all.iter().map(|view| &view.name).collect::<Vec<_>>(), [&moved]);
-    desk.remove(&[moved.clone()], false, &Progress::silent()).await.unwrap();
+    desk.remove(std::slice::from_ref(&moved), false, &Progress::silent()).await.unwrap();
     assert!(!phone.is_there(&moved).await.unwrap());
     let mut walk = phone.walk_names(None);
     assert!(walk.next().await.unwrap().is_none());

@@ -35,7 +35,8 @@ pub(crate) async fn stream(
     let source = Source::reader("the log", reader, None);
     let putting = client.put(source, &name, &options, &quiet);
     let (written, stored) = tokio::join!(writing, putting);
-    (written?, stored?);
+    written?;
+    stored?;
 
     let (writer, mut reader) = duplex(BUFFER);
     let (what, sink) = (Readable::from(&name), Sink::writer("the pipe", writer));
@@ -43,7 +44,8 @@ pub(crate) async fn stream(
     let mut text = String::new();
     let reading = reader.read_to_string(&mut text);
     let (got, read) = tokio::join!(client.get(&what, sink, &options, &quiet), reading);
-    (got?, read?);
+    got?;
+    read?;
     client.close().await;
     Ok(text)
 }
