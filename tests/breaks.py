@@ -8,7 +8,7 @@
 
 All breaks are compiled into one copy of the code (under target/breaks), each behind a number: one build serves all,
 and `BREAK=7` in the environment takes number 7 out. A first run of every test tells which checks it reaches; a check
-is taken out for the tests that reach it, those of its own crate first. What a run found is kept beside the copy, and
+is taken out for the tests that reach it, quick and particular ones first. What a run found is kept beside the copy, and
 the same command goes on from it for as long as the code is the same. After a change, what was noticed still counts for
 the files that did not change; to begin anew, remove target/breaks.
 
@@ -457,20 +457,19 @@ def reached(worker, program, place, name):
     return {"program": place, "name": name, "passes": passes, "seconds": seconds, "hits": numbers}
 
 
-def notices(worker, number, crate, programs, tests, budget):
-    """The first program whose tests notice that a break is made; none, when all pass. The crate's own tests and the
-    simulator come first, and quick ones before slow ones, for as long as the budget lasts."""
-    near = f"symbolon_{crate}", "simulation", crate
+def notices(worker, number, programs, tests, budget):
+    """The first program whose tests notice that a break is made; none, when all pass. Tests that are quick and reach
+    few other breaks come first, for as long as the budget lasts."""
     groups, took = collections.defaultdict(list), collections.Counter()
-    for test in sorted(tests, key=lambda test: (programs[test["program"]][2] not in near, test["seconds"])):
+    for test in sorted(tests, key=lambda test: test["seconds"] * len(test["hits"]) ** 0.5):
         if test["passes"] and number in test["hits"]:
             if groups and budget < took.total() + test["seconds"]:
-                break
-            group = programs[test["program"]][2] not in near, test["program"], test["seconds"] > 2
+                continue
+            group = test["program"], test["seconds"] > 2
             groups[group].append(test["name"])
             took[group] += test["seconds"]
-    for group in sorted(groups, key=lambda group: (group[0], took[group])):
-        program = programs[group[1]]
+    for group in sorted(groups, key=lambda group: took[group]):
+        program = programs[group[0]]
         if not run(worker, program, groups[group], {"BREAK": str(number)}, 60 + 5 * took[group]):
             return program[2]
     return None
@@ -505,6 +504,8 @@ def main():
     words.add_argument("--choices", action="store_true", help="what only chooses as well")
     words.add_argument("--near", action="store_true", help="only with the tests of these crates themselves")
     words.add_argument("--only", metavar="TEXT", action="append", help="only breaks whose name contains it")
+    words.add_argument("--tests", metavar="TEXT", action="append",
+                       help="only tests whose program::name contains it: quick, where it is known which they are")
     words.add_argument("--budget", type=float, default=float("inf"), metavar="SECONDS",
                        help="how long the tests for one break may take together (default: as long as they do)")
     words.add_argument("--workers", type=int, default=2, help="test programs at once (default: 2)")
@@ -533,10 +534,12 @@ def main():
               and (not options.only or any(text in name for text in options.only))}
     # What a smaller budget left unnoticed is tried again.
     left = [number for number, name in sorted(chosen.items()) if kept["by"].get(name) is None]
-    tests, programs = kept["tests"], kept["programs"]
+    programs = kept["programs"]
+    tests = [test for test in kept["tests"]
+             if not options.tests or any(text in f"{programs[test['program']][2]}::{test['name']}" for text in options.tests)]
 
     def tried_by(worker, number):
-        return notices(worker, number, names[number].split("/")[0], programs, tests, options.budget)
+        return notices(worker, number, programs, tests, options.budget)
 
     tried = at_once(options.workers, tried_by, left)
     for done, (number, by) in enumerate(tried, 1):

@@ -123,7 +123,8 @@ async fn ranges(world: &World, owner: &Client, refusals: &mut Refusals) {
     let all = world.bytes("file", LENGTH);
     for (from, to) in [(0, 0), (LENGTH, LENGTH), (10, 20), (0, LENGTH), (LENGTH - 1, u64::MAX)] {
         let report = get((from, to)).await.unwrap();
-        let part = &all[from as usize..to.min(LENGTH) as usize];
+        let at = |offset: u64| usize::try_from(offset.min(LENGTH)).unwrap();
+        let part = &all[at(from)..at(to)];
         assert_eq!((report.outcome, report.bytes.as_deref()), (GetOutcome::Fetched, Some(part)));
     }
 }
