@@ -29,7 +29,7 @@ SMALL = [
     ("names.py", ["--names", "100", "--names", "6000", "--rounds", "2", "--most-bytes", "700", "--most-left", "2"]
      + [more for step in ("put", "put again", "stat", "get", "status", "mv", "rm")
         for more in ("--most", f"{step}=2")]),
-    ("nodes.py", ["--nodes", "8", "--nodes", "100", "--rounds", "3", "--most", "2"]),
+    ("nodes.py", ["--nodes", "100", "--nodes", "200", "--rounds", "3", "--most", "2"]),
     ("slow_node.py", ["--size", "1MiB", "--rate", "2MB", "--delay", "0.05"]),
 ]
 ELSEWHERE = {

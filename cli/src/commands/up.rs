@@ -31,8 +31,9 @@ use crate::{
 /// Nodes of a new network.
 const NODES: u32 = 8;
 
-/// How long the start may take before it is given up.
+/// How long the start may take before it is given up, and how much longer for each node: they start one by one.
 const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE_PER_NODE: Duration = Duration::from_millis(200);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -88,9 +89,11 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     let lock = context.home.lock()?;
     let within = context.clone();
     let starting = async move {
-        let started = tokio::time::timeout(PATIENCE, Up::start(&args, &within)).await;
+        let patience = PATIENCE + PATIENCE_PER_NODE * nodes_to_start(&args, &within);
+        let started = tokio::time::timeout(patience, Up::start(&args, &within)).await;
         started.map_err(|_| {
-            Error::new(Kind::Unreachable, "the nodes did not come up in a minute")
+            let message = format!("the nodes did not come up in {} seconds", patience.as_secs());
+            Error::new(Kind::Unreachable, message)
                 .hint("run it again with -v to see what they wait for")
         })?
     };
@@ -125,10 +128,8 @@ struct Made {
 impl Up {
     async fn start(args: &Args, context: &Context) -> Result<Self, Error> {
         let began = Instant::now();
-        let there = context.home.nodes();
-        let wanted = args.nodes.unwrap_or(if there == 0 { NODES } else { there });
         #[cfg(unix)]
-        crate::limits::check_files(wanted.max(there))?;
+        crate::limits::check_files(nodes_to_start(args, context))?;
         let congestion = context.congestion;
         let network = Network { listen: args.listen, congestion, ..Network::default() };
         let plan =
@@ -145,7 +146,7 @@ impl Up {
         }
         context.home.set_ticket(&ledger.ticket)?;
         let rest = async {
-            let nodes = start_nodes(args, wanted, context, &ledger.ledger).await?;
+            let nodes = start_nodes(args, context, &ledger.ledger).await?;
             let made = first_identity(context, &ledger.ledger).await?;
             for node in &nodes {
                 node.registered().await;
@@ -217,21 +218,26 @@ impl Up {
     }
 }
 
+/// As many as were asked for, and never fewer than there were: files are on them.
+fn nodes_to_start(args: &Args, context: &Context) -> u32 {
+    let there = context.home.nodes();
+    args.nodes.unwrap_or(if there == 0 { NODES } else { there }).max(there)
+}
+
 async fn start_nodes(
     args: &Args,
-    wanted: u32,
     context: &Context,
     ledger: &Ledger,
 ) -> Result<Vec<RunningNode>, Error> {
     let there = context.home.nodes();
-    if wanted < there {
+    if args.nodes.is_some_and(|wanted| wanted < there) {
         context.out.warn(&format!(
             "this network has {}; all of them are started, because files are on them",
             count(there, "node")
         ));
     }
     let mut nodes = Vec::new();
-    for number in 1..=wanted.max(there) {
+    for number in 1..=nodes_to_start(args, context) {
         let plan = NodePlan {
             dir: context.home.node(number),
             network: Network { congestion: context.congestion, ..Network::default() },
