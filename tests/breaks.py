@@ -15,9 +15,10 @@ the files that did not change; to begin anew, remove target/breaks.
 A break is a refusal that never comes, one side of an `and` or `or` left out, a call named like a check that always
 passes. With --choices it is also a loop or function that is never left early, a filter that lets everything through, a
 function that always says yes or no: what such code decides is often checked once more elsewhere. Breaks are made from
-the code, so a check that is added is broken as well. What does not compile without its check is left out and counted. `unnoticed.txt` beside this file names the
-breaks that a crate's own tests may leave unnoticed, under the reason; anything else that goes unnoticed is a failure,
-and with --near so is a name there that is noticed by now or is gone. The last line says the verdict.
+the code, so a check that is added is broken as well. What does not compile without its check is left out and counted.
+`unnoticed.txt` beside this file names the breaks that tests may leave unnoticed, under the reason; anything else that
+goes unnoticed is a failure, and with --near so is a name there that is noticed by now or is gone. The last line says
+the verdict.
 """
 
 import argparse
@@ -310,8 +311,7 @@ def digest(crates, near):
 
 
 def file_digest(name):
-    path = ROOT / name.split(":")[0]
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return hashlib.sha256((ROOT / name).read_bytes()).hexdigest()
 
 
 def make(crates, skip):
@@ -522,9 +522,10 @@ def main():
         found = at_once(options.workers, lambda worker, test: reached(worker, programs[test[0]], *test),
                         list(tests_of(programs)))
         tests = [row for _, row in found]
-        files = {name.split(":")[0]: file_digest(name) for name in names.values()}
-        by = {name: kept["by"].get(name) for name in names.values()
-              if kept.get("by", {}).get(name) and kept["files"].get(name.split(":")[0]) == file_digest(name)}
+        files = {name: file_digest(name) for name in {name.split(":")[0] for name in names.values()}}
+        same = {name for name, digest in files.items() if kept.get("files", {}).get(name) == digest}
+        by = {name: by for name, by in kept.get("by", {}).items()
+              if by and name in names.values() and name.split(":")[0] in same}
         kept = {"digest": now, "names": names, "refusals": refusals, "programs": programs, "tests": tests,
                 "files": files, "by": by}
         state.write_text(json.dumps(kept))

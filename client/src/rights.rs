@@ -41,25 +41,18 @@ impl Client {
         cost_max: Option<Amount>,
         progress: &Progress,
     ) -> Result<GrantToken, ClientError> {
-        self.changing(progress, self.share_here(name, to, caveats, cost_max, progress)).await
-    }
-
-    async fn share_here(
-        &self,
-        name: &Name,
-        to: &Recipient,
-        caveats: Vec<Caveat>,
-        cost_max: Option<Amount>,
-        progress: &Progress,
-    ) -> Result<GrantToken, ClientError> {
-        self.check_share(&self.find(name).await?, &caveats).await?;
-        // What cannot be granted costs nothing: tried first with what is there.
-        self.grant_for(&self.find(name).await?, to, caveats.clone())?;
-        let (entry, _) = self.object_of_its_own(name, cost_max, progress).await?;
-        let token = self.grant_for(&entry, to, caveats)?;
-        let (label, given) = (format!("given: {name}"), token.clone());
-        self.local(move |local| local.remember_grant(&label, &given)).await?;
-        Ok(token)
+        let sharing = async {
+            let found = self.find(name).await?;
+            self.check_share(&found, &caveats).await?;
+            // What cannot be granted costs nothing: tried first with what is there.
+            self.grant_for(&found, to, caveats.clone())?;
+            let (entry, _) = self.object_of_its_own(name, cost_max, progress).await?;
+            let token = self.grant_for(&entry, to, caveats)?;
+            let (label, given) = (format!("given: {name}"), token.clone());
+            self.local(move |local| local.remember_grant(&label, &given)).await?;
+            Ok(token)
+        };
+        self.changing(progress, sharing).await
     }
 
     /// Refuses to promise what is not kept: access to a file for longer than it is stored. Where no ledger

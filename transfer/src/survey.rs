@@ -60,17 +60,15 @@ impl Network {
         Ok(now)
     }
 
-    /// Nodes that fit and answer now, and those that fit and do not: of very many, some that are drawn and some that
-    /// answered before.
+    /// Nodes that fit and answer now, and those that fit and do not. All nodes are looked at: few of them may fit.
     pub async fn find_nodes(
         &self,
         fit: impl Fn(&NodeView) -> bool,
     ) -> Result<(Vec<NodeView>, Vec<NodeId>), TransferError> {
-        let draw = self.draw();
-        let mut nodes = self.some_nodes(&draw).await?.nodes;
+        let mut nodes = self.nodes().await?;
         nodes.retain(fit);
         let ids: Vec<_> = nodes.iter().map(|node| node.id).collect();
-        let answering = self.answering(nodes, draw).await;
+        let answering = self.answering(nodes, self.draw()).await;
         let silent = ids.into_iter().filter(|id| answering.iter().all(|node| node.id != *id));
         let silent = silent.collect();
         Ok((answering, silent))
