@@ -3,7 +3,6 @@
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io,
-    num::NonZeroU64,
     ops::Range,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
@@ -30,13 +29,18 @@ pub(crate) fn database_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
-/// Asks the kernel to begin writing a part of a file to disk, and does not wait for it. Said as «not needed»,
-/// which is how Linux takes that: pages that are being written stay in its cache.
+/// Asks the kernel to begin to write a part of a file to disk, and does not wait for it. The advice "not needed" has
+/// that effect on Linux, and pages that are being written stay in the cache. This is only a hint: where it has no
+/// effect, the sync does all the work.
+#[cfg(target_os = "linux")]
 pub(crate) fn begin_writing(file: &File, range: Range<u64>) {
-    let length = NonZeroU64::new(range.end - range.start);
-    // It is a hint: where it cannot be taken, the sync does all the work, as it did before.
+    let length = std::num::NonZeroU64::new(range.end - range.start);
     rustix::fs::fadvise(file, range.start, length, rustix::fs::Advice::DontNeed).ok();
 }
+
+/// Other systems have no such hint.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn begin_writing(_file: &File, _range: Range<u64>) {}
 
 /// Removes a file that may not be there; says whether it was.
 pub(crate) fn remove_if_there(path: &Path) -> io::Result<bool> {

@@ -207,6 +207,41 @@ fn what_must_be_one_is_one() {
     assert!(names.count() <= 600, "Cargo.lock has grown past 600 packages");
 }
 
+/// Calls of `rustix` that only Linux has, among those that are used here.
+const ONLY_LINUX: [&str; 4] = ["syncfs(", "fadvise(", "fallocate(", "OFlags::TMPFILE"];
+
+/// The program is for Linux and macOS, and only one of them is built here. So every dependency is there on both, and
+/// what only Linux has stands right behind a line that says so.
+#[test]
+fn what_only_linux_has_is_marked() {
+    for package in metadata()["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let fine = !name.starts_with("symbolon") || dependency["target"].is_null();
+            assert!(fine, "{name} has {} on one platform only", dependency["name"]);
+        }
+    }
+    let mut calls = 0;
+    for room in ROOMS.iter().filter(|room| **room != "tests") {
+        let mut files = Vec::new();
+        sources(&root().join(room).join("src"), &mut files);
+        for file in files {
+            let code = code(&file);
+            let lines: Vec<_> = code.lines().collect();
+            for (at, _) in lines.iter().enumerate().filter(|(_, line)| {
+                ONLY_LINUX.iter().any(|name| line.contains(&format!("rustix::fs::{name}")))
+            }) {
+                let before = &lines[at.saturating_sub(3)..at];
+                let marked =
+                    before.iter().any(|line| line.trim() == "#[cfg(target_os = \"linux\")]");
+                assert!(marked, "{}: {}", file.display(), lines[at].trim());
+                calls += 1;
+            }
+        }
+    }
+    assert_eq!(calls, 2, "calls that only Linux has");
+}
+
 #[test]
 fn every_licence_is_allowed() {
     let deny = fs::read_to_string(root().join("deny.toml")).unwrap();
