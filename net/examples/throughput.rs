@@ -1,5 +1,6 @@
-//! How many MB/s one iroh stream carries over loopback, under either cipher, and what that costs in
-//! processor time, both ends together; beside it the in-memory twin, which copies nothing.
+//! Measures how many MB/s one iroh stream carries over loopback with each cipher. Also measures the
+//! processor time of both ends together. For comparison it measures the in-memory transport, which
+//! copies nothing.
 //!
 //! `cargo run --release -p symbolon-net --example throughput`
 
@@ -50,7 +51,7 @@ async fn measure(name: &str, server: Endpoint, client: Endpoint) {
     client.close().await;
 }
 
-/// Processor time of this process so far; Linux counts it in hundredths of a second.
+/// Processor time of this process so far. Linux counts it in hundredths of a second.
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();

@@ -1,4 +1,4 @@
-//! Whom to call and what to talk about.
+//! The address of a peer, and the protocol of a connection.
 
 use std::{fmt, net::SocketAddr, str::FromStr};
 
@@ -9,7 +9,7 @@ use symbolon_protocol::{
 };
 use thiserror::Error;
 
-/// What a connection is for. Its text is agreed on in the TLS handshake (RFC 7301).
+/// The purpose of a connection. Its text is agreed on in the TLS handshake (RFC 7301).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Alpn {
@@ -20,10 +20,10 @@ pub enum Alpn {
 }
 
 impl Alpn {
-    /// All of them.
+    /// All protocols.
     pub const ALL: [Self; 2] = [Self::Storage, Self::Ledger];
 
-    /// Its text on the wire; the number is the version of the messages.
+    /// The protocol's text on the wire. The number in it is the version of the messages.
     #[must_use]
     pub const fn as_bytes(self) -> &'static [u8] {
         match self {
@@ -32,21 +32,25 @@ impl Alpn {
         }
     }
 
-    /// What the text stands for.
+    /// The protocol that this text stands for.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|alpn| alpn.as_bytes() == bytes)
     }
 }
 
-/// Who a peer is and where it answers: socket addresses such as `10.0.0.7:4433` or `[::1]:4433`, names with a port
-/// such as `node.example.org:4433`, which whoever dials looks up, or relay URLs. A text that is none of them is
-/// passed over when dialling, so that later kinds of address can stand beside today's.
+/// A peer's key and the addresses at which it answers. An address is one of:
+///
+/// - a socket address such as `10.0.0.7:4433` or `[::1]:4433`
+/// - a name with a port such as `node.example.org:4433`, which the dialling endpoint looks up
+/// - a relay URL
+///
+/// A dialling endpoint skips any other text, so later versions can add further kinds of address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PeerAddress {
-    /// The key it answers with; a peer with another key is not connected to.
+    /// The key that the peer answers with. A peer with another key is not connected to.
     pub id: PeerId,
-    /// Where it answers.
+    /// The addresses at which the peer answers.
     pub addresses: Vec<String>,
 }
 
@@ -63,16 +67,16 @@ impl PeerAddress {
     }
 }
 
-/// Where an endpoint says that it is reached: an address, or a name that is looked up by whoever dials.
+/// An address under which an endpoint says that it can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Announced {
     /// An IP address and a port.
     Socket(SocketAddr),
-    /// A name and a port.
+    /// A name and a port. The dialling endpoint looks the name up.
     Name(String),
 }
 
-/// A text that is no address to announce.
+/// The text is not an address that can be announced.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error(
     "{text:?} is neither an IP address with a port, such as 203.0.113.7:4150 or [2001:db8::1]:4150, \
@@ -110,8 +114,8 @@ impl fmt::Display for Announced {
     }
 }
 
-/// Whether a text is the name of a machine (RFC 1123): labels of letters, digits and hyphens. One whose last label
-/// is a number would be a mistyped IPv4 address.
+/// Whether a text is the name of a machine (RFC 1123): labels of letters, digits and hyphens. A
+/// name whose last label is a number is refused: it is more likely a mistyped IPv4 address.
 fn is_name(text: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())

@@ -1,8 +1,9 @@
-//! Which cipher QUIC's packets are sealed with.
+//! The cipher for QUIC packets.
 //!
-//! TLS 1.3 has two families. AES-GCM is the faster one where the processor has AES instructions and by
-//! far the slower one where it has not; ChaCha20-Poly1305 is the same everywhere. Whoever dials
-//! proposes, in the order of its own processor, and whoever is called takes the first it knows.
+//! TLS 1.3 has two families of ciphers. AES-GCM is faster on processors with AES instructions and
+//! much slower on others. ChaCha20-Poly1305 is equally fast everywhere. The dialling side proposes
+//! ciphers in the order that suits its own processor. The answering side takes the first one that
+//! it supports.
 
 use std::sync::Arc;
 
@@ -11,10 +12,10 @@ use rustls::{
     crypto::{CryptoProvider, ring},
 };
 
-/// What a dialling endpoint proposes first.
+/// The cipher that a dialling endpoint proposes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cipher {
-    /// What is faster on this processor.
+    /// The faster cipher on this processor.
     #[default]
     Fastest,
     /// AES-128-GCM.
@@ -33,8 +34,8 @@ impl Cipher {
         }
     }
 
-    /// *ring* with this cipher before the others. None is left out: QUIC's first packets are always
-    /// under AES-128-GCM (RFC 9001, section 5.2), and the peer may want another one.
+    /// *ring* with this cipher before the others. The others stay: QUIC's first packets always use
+    /// AES-128-GCM (RFC 9001, section 5.2), and the peer may prefer another cipher.
     pub(crate) fn provider(self) -> Arc<CryptoProvider> {
         let mut provider = ring::default_provider();
         let first = self.first();

@@ -1,25 +1,28 @@
-//! How fast QUIC sends where the path between two peers is long or loses packets.
+//! Congestion control: how fast QUIC sends where the path between two peers is long or loses
+//! packets.
 //!
-//! Each side decides for what it sends: a client for what it puts, a node for what is read from it.
+//! Each side chooses for the bytes that it sends: a client for its uploads, a node for its answers
+//! to reads.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
 use iroh::endpoint::ControllerFactory;
 use noq_proto::congestion::{Bbr3Config, CubicConfig};
 
-/// What an endpoint goes by when it decides how much may be on its way.
+/// The algorithm by which an endpoint decides how many bytes may be in flight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Congestion {
-    /// BBR version 3 (draft-ietf-ccwg-bbr): the rate at which bytes were acknowledged. A lost packet alone
-    /// slows nothing.
+    /// BBR version 3 (draft-ietf-ccwg-bbr). It follows the rate at which bytes are acknowledged. A
+    /// lost packet alone does not slow it down.
     #[default]
     Bbr3,
-    /// CUBIC (RFC 9438): more until packets are lost, then less.
+    /// CUBIC (RFC 9438). It sends more until packets are lost, then less.
     Cubic,
 }
 
 impl Congestion {
-    /// What suits a peer on this machine, or another one: on one machine no packet is lost, and CUBIC costs less.
+    /// The usual choice for a peer on this machine or on another one. Within one machine no packet
+    /// is lost, and CUBIC costs less processor time.
     #[must_use]
     pub const fn usual(is_local: bool) -> Self {
         if is_local { Self::Cubic } else { Self::Bbr3 }
@@ -42,7 +45,7 @@ impl fmt::Display for Congestion {
     }
 }
 
-/// A name that stands for no [`Congestion`].
+/// The text is not the name of a [`Congestion`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a congestion control: bbr3 or cubic")]
 pub struct UnknownCongestion;

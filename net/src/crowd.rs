@@ -1,11 +1,16 @@
-//! Who may stay when more want to be served than there is room for: a pure procedure over places, the groups
-//! that hold them, and time that is handed in.
+//! Decides who may stay when more want to be served than there is room for. It is a pure procedure
+//! over places and the groups that hold them. The caller hands in the time.
 //!
-//! A place belongs to groups: a peer, an owner, a network address. A group has no more places than it may have,
-//! and all together have no more than there are. When there is no room, somebody gives way: first who has
-//! achieved least of late, if that is little; then, where one group has many more places than who comes, the
-//! slowest of that group. Otherwise who comes has to come again. Achieved is whatever the caller counts: bytes
-//! of an upload, requests and pieces of answers on a connection.
+//! A place belongs to groups: a peer, an owner, a network address. Each group has a limit of
+//! places, and all groups together have one. When there is no room for a newcomer, one holder gives
+//! way:
+//!
+//! 1. the holder with the least recent progress, if that is below a minimum;
+//! 2. otherwise, if one group has at least two places more than the newcomer's group, the slowest
+//!    holder of that group.
+//!
+//! If no holder gives way, the newcomer is refused and may try again later. The caller decides what
+//! progress is: bytes of an upload, or requests and pieces of answers on a connection.
 
 use std::{
     collections::BTreeMap,
@@ -15,37 +20,38 @@ use std::{
 
 use symbolon_protocol::id::{AccountId, PeerId};
 
-/// What a crowd may be.
+/// The limits of a crowd.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Places in all.
+    /// Places of all groups together.
     pub places: usize,
-    /// Places of one group.
+    /// Places of one peer.
     pub of_peer: usize,
     /// Places of one account.
     pub of_owner: usize,
     /// Places of one network address.
     pub of_address: usize,
-    /// What is achieved "of late" is what was achieved in one to two of these, in milliseconds. As long is
-    /// everybody left alone at first.
+    /// Length of a window in milliseconds. Recent progress is the progress in the current window
+    /// and in the one before. A new holder keeps its place for at least one window.
     pub window_ms: u64,
-    /// Who has achieved less than this of late gives way to who comes.
+    /// A holder whose recent progress is below this gives way to a newcomer.
     pub keeps_from: u64,
 }
 
-/// On whose behalf a place is held.
+/// One of the parties that a place counts against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {
-    /// A key that was proven.
+    /// A peer that has proven its key.
     Peer(PeerId),
-    /// An account whose grant was shown.
+    /// An account that has issued the grant which the peer showed.
     Owner(AccountId),
-    /// An IPv4 address, or the part of an IPv6 address that a network is given.
+    /// An IPv4 address, or the /64 prefix of an IPv6 address.
     Address(IpAddr),
 }
 
 impl Group {
-    /// The group of a network address: machines are given a /64 of IPv6, and can call from all of it.
+    /// The group of a network address. A machine is usually given a whole /64 of IPv6 and can call
+    /// from any address in it, so a /64 is one group.
     #[must_use]
     pub fn of_address(address: IpAddr) -> Self {
         Self::Address(match address {
@@ -61,22 +67,22 @@ impl Group {
     }
 }
 
-/// A place: its number, never given twice.
+/// A place, by a number that is never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place(u64);
 
-/// There is no room, and nobody gives way.
+/// There is no room, and no holder gives way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoRoom;
 
-/// Who holds a place, and what they achieve.
+/// The groups of one place, and its progress.
 #[derive(Debug)]
 struct Holder {
     groups: Vec<Group>,
     meter: Meter,
 }
 
-/// Everybody who has a place.
+/// All holders of places.
 #[derive(Debug)]
 pub struct Crowd {
     bounds: Bounds,
@@ -86,13 +92,14 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// Nobody yet.
+    /// A crowd without holders.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
         Self { bounds, next: 0, holders: BTreeMap::new(), counts: BTreeMap::new() }
     }
 
-    /// Takes somebody in, and says who has lost their place for it: they are to be sent away.
+    /// Gives a newcomer a place. Also returns the places that were taken away for it; the caller
+    /// must send their holders away.
     pub fn enter(&mut self, groups: &[Group], now_ms: u64) -> Result<(Place, Vec<Place>), NoRoom> {
         let mut leaving = Vec::new();
         for group in groups {
@@ -120,14 +127,15 @@ impl Crowd {
         Ok((place, leaving))
     }
 
-    /// Somebody has achieved something. Who has no place any more is not counted.
+    /// Counts progress of a holder. Does nothing if the place is already gone.
     pub fn achieved(&mut self, place: Place, amount: u64, now_ms: u64) {
         if let Some(holder) = self.holders.get_mut(&place) {
             holder.meter.add(amount, now_ms);
         }
     }
 
-    /// Whether somebody, left alone at first, has achieved less than `least` of late.
+    /// Whether a holder's recent progress is below `least`. Never true in a holder's first two
+    /// windows.
     #[must_use]
     pub fn is_slow(&self, place: Place, least: u64, now_ms: u64) -> bool {
         self.holders.get(&place).is_some_and(|holder| {
@@ -136,7 +144,7 @@ impl Crowd {
         })
     }
 
-    /// Somebody goes, or has been sent away: then nothing happens.
+    /// Frees a place. Does nothing if it is already gone.
     pub fn leave(&mut self, place: Place) {
         let Some(holder) = self.holders.remove(&place) else { return };
         for group in &holder.groups {
@@ -149,13 +157,13 @@ impl Crowd {
         }
     }
 
-    /// How many have a place.
+    /// The number of places that are taken.
     #[must_use]
     pub fn len(&self) -> usize {
         self.holders.len()
     }
 
-    /// Whether nobody has one.
+    /// Whether no place is taken.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.holders.is_empty()
@@ -173,7 +181,8 @@ impl Crowd {
         }
     }
 
-    /// Who has achieved least of late, and longest ago; only who may be sent away for that, if `yields`.
+    /// The holder with the least recent progress; among equals the one whose last progress is
+    /// oldest. With `yields`, only holders that must give way to a newcomer are considered.
     fn slowest(
         &self,
         leaving: &[Place],
@@ -195,7 +204,8 @@ impl Crowd {
             && holder.meter.recent(now_ms) < self.bounds.keeps_from
     }
 
-    /// The slowest of whichever peer, owner or address has most places, where who comes has fewer even then.
+    /// The slowest holder of the largest group of the same kind, if that group has at least two
+    /// places more than the newcomer's group.
     fn of_largest(&self, leaving: &[Place], groups: &[Group], now_ms: u64) -> Option<Place> {
         groups.iter().find_map(|group| {
             let alike =
@@ -210,19 +220,20 @@ impl Crowd {
     }
 }
 
-/// How many of those who leave are of a group.
+/// How many of the leaving places are held by a group.
 fn leaving_of(leaving: &[Place], group: &Group, crowd: &Crowd) -> usize {
     let of_group = |place: &&Place| crowd.holders[place].groups.contains(group);
     leaving.iter().filter(of_group).count()
 }
 
-/// Counts what was achieved of late.
+/// Counts recent progress.
 #[derive(Clone, Copy, Debug)]
 struct Meter {
     window_ms: u64,
     began_ms: u64,
     last_ms: u64,
-    /// When the running window began, and what was achieved in it and in the one before.
+    /// When the current window began. `current` is the progress in it, `previous` the progress in
+    /// the window before.
     window_began_ms: u64,
     current: u64,
     previous: u64,
@@ -250,7 +261,8 @@ impl Meter {
         now_ms.saturating_sub(self.began_ms)
     }
 
-    /// The windows as they are now.
+    /// The start of the window that contains `now_ms`, and the progress in it and in the one
+    /// before.
     fn turned(&self, now_ms: u64) -> (u64, u64, u64) {
         let windows = now_ms.saturating_sub(self.window_began_ms) / self.window_ms;
         let began = self.window_began_ms + windows * self.window_ms;
@@ -296,16 +308,16 @@ mod tests {
     }
 
     #[test]
-    fn nobody_gives_way_at_first_or_while_they_work() {
+    fn no_holder_gives_way_at_first_or_while_all_work() {
         let (mut crowd, places) = full();
-        assert_eq!(crowd.enter(&[peer(5)], 999), Err(NoRoom), "they have only come");
+        assert_eq!(crowd.enter(&[peer(5)], 999), Err(NoRoom), "all holders are new");
         for (place, amount) in places.iter().zip([10, 10, 10, 10]) {
             crowd.achieved(*place, amount, 1_500);
         }
-        assert_eq!(crowd.enter(&[peer(5)], 2_000), Err(NoRoom), "all of them work");
+        assert_eq!(crowd.enter(&[peer(5)], 2_000), Err(NoRoom), "all holders work");
         crowd.achieved(places[0], 10, 3_500);
         let (_, gone) = crowd.enter(&[peer(5)], 3_500).expect("the others have stopped");
-        assert_eq!(gone, [places[1]], "the one that came first of those");
+        assert_eq!(gone, [places[1]], "the oldest of them gives way");
         assert_eq!(crowd.len(), 4);
     }
 
@@ -318,11 +330,11 @@ mod tests {
         assert_eq!(crowd.enter(&[peer(5)], 1_200).map(|entered| entered.1), Ok(vec![places[2]]));
         crowd.achieved(places[2], 1_000, 1_200);
         crowd.leave(places[2]);
-        assert_eq!(crowd.len(), 4, "who was sent away holds nothing and gives nothing back");
+        assert_eq!(crowd.len(), 4, "leaving again frees nothing");
     }
 
     #[test]
-    fn who_waits_longest_gives_way_among_equals() {
+    fn the_longest_idle_gives_way_among_equals() {
         let (mut crowd, places) = full();
         for (place, at_ms) in places.iter().zip([1_300, 1_200, 1_400, 1_500]) {
             crowd.achieved(*place, 1, at_ms);
@@ -331,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_has_no_more_than_it_may_have() {
+    fn a_group_keeps_its_limit() {
         let mut crowd = Crowd::new(BOUNDS);
         let mine = [peer(1), owner(1), address("192.0.2.1")];
         let first = crowd.enter(&mine, 0).expect("room").0;
@@ -343,13 +355,13 @@ mod tests {
         crowd.leave(first);
         crowd.enter(&[peer(2), address("192.0.2.1")], 0).expect("one has gone");
         crowd.enter(&[peer(1), owner(1)], 0).expect("one has gone");
-        // Its own slow ones give way to the new one, and only as many as have to.
+        // The group's own slow holder gives way to the new one, and only one of them.
         let (_, gone) = crowd.enter(&[peer(1), owner(1)], 1_000).expect("room after that");
         assert_eq!(gone.len(), 1);
     }
 
     #[test]
-    fn one_sent_away_counts_for_all_its_groups() {
+    fn a_place_taken_away_counts_for_all_its_groups() {
         let mut crowd = Crowd::new(Bounds { of_peer: 1, of_owner: 1, of_address: 1, ..BOUNDS });
         let mine = [peer(1), owner(1), address("192.0.2.1")];
         let first = crowd.enter(&mine, 0).expect("room").0;
@@ -358,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_many_places_gives_one_to_who_has_none_however_busy() {
+    fn a_large_group_gives_a_place_to_a_newcomer_however_busy() {
         let mut crowd = Crowd::new(BOUNDS);
         let places: Vec<_> = (0..3).map(|_| crowd.enter(&[peer(1)], 0).expect("room").0).collect();
         let other = crowd.enter(&[peer(2)], 0).expect("room").0;
@@ -366,7 +378,7 @@ mod tests {
             crowd.achieved(*place, amount, 10);
         }
         let entered = crowd.enter(&[peer(3)], 20).expect("a fair share");
-        assert_eq!(entered.1, [places[1]], "the slowest of the one that has three");
+        assert_eq!(entered.1, [places[1]], "the slowest of the group that has three");
         assert_eq!(crowd.enter(&[peer(3)], 20), Err(NoRoom), "two and one and one are fair");
     }
 
@@ -379,8 +391,8 @@ mod tests {
             assert_eq!(crowd.is_slow(place, 5, second * 500), second >= 4);
         }
         crowd.achieved(place, 100, 2_600);
-        assert!(!crowd.is_slow(place, 5, 3_900), "what was sent of late counts");
-        assert!(crowd.is_slow(place, 5, 4_100), "and not what was sent long ago");
+        assert!(!crowd.is_slow(place, 5, 3_900), "recent progress counts");
+        assert!(crowd.is_slow(place, 5, 4_100), "old progress does not");
     }
 
     #[test]

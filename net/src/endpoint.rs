@@ -1,4 +1,4 @@
-//! An endpoint and its connections, over either transport.
+//! An endpoint and its connections, over QUIC or in memory.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,8 @@ use crate::{
     stream::{Receiver, ReceiverKind, Sender, SenderKind},
 };
 
-/// Where this program answers and dials from, under one key. Clones are the same endpoint.
+/// The point from which this program dials and answers, under one key. Clones are the same
+/// endpoint.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     kind: Kind,
@@ -34,7 +35,7 @@ impl Endpoint {
         Self { kind: Kind::Memory(endpoint) }
     }
 
-    /// The key it answers with.
+    /// The key that the endpoint answers with.
     #[must_use]
     pub fn id(&self) -> PeerId {
         match &self.kind {
@@ -43,7 +44,7 @@ impl Endpoint {
         }
     }
 
-    /// How others reach it.
+    /// The addresses at which others reach the endpoint.
     #[must_use]
     pub fn address(&self) -> PeerAddress {
         match &self.kind {
@@ -52,8 +53,8 @@ impl Endpoint {
         }
     }
 
-    /// Calls a peer. Fails within the connect timeout when nobody answers, and when whoever answers
-    /// does not hold the peer's key.
+    /// Calls a peer. Fails within the connect timeout when no peer answers. Fails when the
+    /// answering peer does not hold the expected key.
     pub async fn connect(&self, peer: &PeerAddress, alpn: Alpn) -> Result<Connection, NetError> {
         match &self.kind {
             Kind::Iroh(endpoint) => endpoint.connect(peer, alpn).await,
@@ -61,8 +62,8 @@ impl Endpoint {
         }
     }
 
-    /// The next connection somebody made; `None` once the endpoint is closed. Handshakes go on
-    /// beside this, so neither a slow nor a broken caller holds up the next one.
+    /// The next connection that a caller made; `None` once the endpoint is closed. Handshakes run
+    /// in tasks of their own, so a slow or broken caller does not delay the next one.
     pub async fn accept(&self) -> Option<Connection> {
         match &self.kind {
             Kind::Iroh(endpoint) => endpoint.accept().await,
@@ -79,7 +80,8 @@ impl Endpoint {
     }
 }
 
-/// A connection with a peer whose key is proven. Closed when the last clone and stream is dropped.
+/// A connection with a peer whose key is proven. It closes when its last clone and its last stream
+/// are dropped.
 #[derive(Clone, Debug)]
 pub struct Connection {
     alpn: Alpn,
@@ -98,13 +100,14 @@ impl Connection {
         Self { alpn, peer, kind }
     }
 
-    /// Who is at the other end.
+    /// The key of the peer at the other end.
     #[must_use]
     pub fn peer(&self) -> PeerId {
         self.peer
     }
 
-    /// The address from which somebody called; `None` for one that was called from here, over a relay or in memory.
+    /// The IP address that the peer called from. `None` if this side dialled, and for connections
+    /// over a relay or in memory.
     #[must_use]
     pub fn remote(&self) -> Option<IpAddr> {
         match &self.kind {
@@ -113,14 +116,14 @@ impl Connection {
         }
     }
 
-    /// What the connection is for.
+    /// The protocol of the connection.
     #[must_use]
     pub fn alpn(&self) -> Alpn {
         self.alpn
     }
 
-    /// Opens a stream. The peer learns of it with the first byte sent. Waits while the peer has as
-    /// many streams open as it allows.
+    /// Opens a stream. The peer learns of it with the first byte sent. Waits while this side has as
+    /// many streams open as the peer allows.
     pub async fn open(&self) -> Result<(Sender, Receiver), NetError> {
         match &self.kind {
             ConnectionKind::Iroh(connection) => {
@@ -134,7 +137,7 @@ impl Connection {
         }
     }
 
-    /// The next stream the peer opened.
+    /// The next stream that the peer opened.
     pub async fn accept(&self) -> Result<(Sender, Receiver), NetError> {
         match &self.kind {
             ConnectionKind::Iroh(connection) => {
@@ -148,7 +151,8 @@ impl Connection {
         }
     }
 
-    /// Closes the connection; the peer is told why. What it has not received yet is lost.
+    /// Closes the connection and gives the peer the reason. Bytes that the peer has not received
+    /// yet are lost.
     pub fn close(&self, reason: &str) {
         match &self.kind {
             ConnectionKind::Iroh(connection) => connection.close(reason),
@@ -156,7 +160,7 @@ impl Connection {
         }
     }
 
-    /// Waits until the connection has ended, and says why.
+    /// Waits until the connection has ended, and returns why.
     pub async fn closed(&self) -> NetError {
         match &self.kind {
             ConnectionKind::Iroh(connection) => connection.closed().await,
@@ -164,7 +168,7 @@ impl Connection {
         }
     }
 
-    /// Why the connection has ended; `None` while it lives.
+    /// Why the connection has ended; `None` while it is open.
     #[must_use]
     pub fn close_reason(&self) -> Option<NetError> {
         match &self.kind {

@@ -1,4 +1,5 @@
-//! A crowd at work: a place is a pass that is given back when it is dropped, and who has to give way is told.
+//! A [`Crowd`] with a clock and a lock. A place is a [`Pass`]: dropping it frees the place. The
+//! gate notifies a holder that has to give way.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +11,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::crowd::{Bounds, Crowd, Group, NoRoom, Place};
 
-/// Lets in who there is room for. Clones are the same gate.
+/// Lets callers in while there is room. Clones are the same gate.
 #[derive(Clone)]
 pub struct Gate {
     shared: Arc<Shared>,
@@ -23,31 +24,31 @@ struct Shared {
 
 struct Inside {
     crowd: Crowd,
-    told: BTreeMap<Place, Arc<Notify>>,
+    to_leave: BTreeMap<Place, Arc<Notify>>,
 }
 
 impl Gate {
-    /// A gate through which nobody has come yet.
+    /// A gate without holders.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
-        let inside = Inside { crowd: Crowd::new(bounds), told: BTreeMap::new() };
+        let inside = Inside { crowd: Crowd::new(bounds), to_leave: BTreeMap::new() };
         Self { shared: Arc::new(Shared { opened: Instant::now(), inside: Mutex::new(inside) }) }
     }
 
-    /// Takes a place, for which others may have to give way.
+    /// Takes a place. Another holder may have to give way for it.
     pub fn enter(&self, groups: &[Group]) -> Result<Pass, NoRoom> {
         let now_ms = self.shared.now_ms();
         let mut inside = self.shared.inside();
         let (place, leaving) = inside.crowd.enter(groups, now_ms)?;
         for left in leaving {
-            if let Some(told) = inside.told.remove(&left) {
-                told.notify_one();
+            if let Some(leave) = inside.to_leave.remove(&left) {
+                leave.notify_one();
             }
         }
-        let told = Arc::new(Notify::new());
-        inside.told.insert(place, Arc::clone(&told));
+        let leave = Arc::new(Notify::new());
+        inside.to_leave.insert(place, Arc::clone(&leave));
         drop(inside);
-        Ok(Pass { shared: Arc::clone(&self.shared), place, told })
+        Ok(Pass { shared: Arc::clone(&self.shared), place, leave })
     }
 }
 
@@ -63,35 +64,36 @@ impl Shared {
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
-        // Nothing that holds the lock panics half way.
+        // Code that holds the lock does not panic half way.
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A place inside; dropped, it is free.
+/// A place inside. Dropping the pass frees the place.
 pub struct Pass {
     shared: Arc<Shared>,
     place: Place,
-    told: Arc<Notify>,
+    leave: Arc<Notify>,
 }
 
 impl Pass {
-    /// Its holder has achieved something.
+    /// Counts progress of the holder.
     pub fn achieved(&self, amount: u64) {
         let now_ms = self.shared.now_ms();
         self.shared.inside().crowd.achieved(self.place, amount, now_ms);
     }
 
-    /// Whether its holder, left alone at first, has achieved less than `least` of late.
+    /// Whether the holder's recent progress is below `least`. Never true in its first two
+    /// windows.
     #[must_use]
     pub fn is_slow(&self, least: u64) -> bool {
         let now_ms = self.shared.now_ms();
         self.shared.inside().crowd.is_slow(self.place, least, now_ms)
     }
 
-    /// Waits until its holder has to give way. One waits for this at a time.
+    /// Waits until the holder has to give way. Only one task may wait for this at a time.
     pub async fn gives_way(&self) {
-        self.told.notified().await;
+        self.leave.notified().await;
     }
 }
 
@@ -105,6 +107,6 @@ impl Drop for Pass {
     fn drop(&mut self) {
         let mut inside = self.shared.inside();
         inside.crowd.leave(self.place);
-        inside.told.remove(&self.place);
+        inside.to_leave.remove(&self.place);
     }
 }

@@ -1,7 +1,7 @@
-//! The machine as everything above sees it: a clock, randomness, and a place for blocking work.
+//! The clock, the randomness and the threads for blocking work.
 //!
-//! Code that takes its time and randomness from a [`Host`] runs unchanged on a real machine and in the
-//! simulator, where both come from a seed.
+//! Code that takes time and randomness from a [`Host`] runs unchanged on a real machine and in the
+//! simulator. In the simulator both come from a seed.
 
 use std::{
     fmt,
@@ -17,7 +17,8 @@ use std::{
 
 use tokio::{sync::oneshot, time::Instant};
 
-/// Clock, randomness and blocking work. Cheap to clone; clones share one clock and one random stream.
+/// Clock, randomness and threads for blocking work. Clones are cheap and share one clock and one
+/// random stream.
 #[derive(Clone)]
 pub struct Host {
     kind: Kind,
@@ -31,11 +32,11 @@ enum Kind {
 
 struct System {
     started: Instant,
-    clerk: Clerk,
+    serial: SerialExecutor,
 }
 
 struct Seeded {
-    /// What the clock showed at the start; moved when somebody sets the clock.
+    /// The time at the start. [`Host::set_clock`] moves it.
     start_ms: AtomicU64,
     started: Instant,
     random: Mutex<blake3::OutputReader>,
@@ -43,12 +44,13 @@ struct Seeded {
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// One thread for work that takes turns. It ends with the last host that could give it any.
+/// Runs jobs one after another on one thread. The thread ends when the last host that can give it a
+/// job is dropped.
 #[derive(Default)]
-struct Clerk(Mutex<Option<mpsc::Sender<Job>>>);
+struct SerialExecutor(Mutex<Option<mpsc::Sender<Job>>>);
 
-impl Clerk {
-    fn take(&self, job: Job) {
+impl SerialExecutor {
+    fn run(&self, job: Job) {
         let mut jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let jobs = jobs.get_or_insert_with(|| {
             let (sender, receiver) = mpsc::channel::<Job>();
@@ -65,13 +67,13 @@ impl Host {
     /// The real machine.
     #[must_use]
     pub fn system() -> Self {
-        let system = System { started: Instant::now(), clerk: Clerk::default() };
+        let system = System { started: Instant::now(), serial: SerialExecutor::default() };
         Self { kind: Kind::System(Arc::new(system)) }
     }
 
-    /// A machine whose randomness is a function of `seed` and whose clock starts at `start_ms` and
-    /// moves with tokio's, so that a paused tokio clock drives it. Blocking work runs inline. Must be
-    /// made inside the runtime it is used in.
+    /// A machine whose randomness follows from `seed`. Its clock starts at `start_ms` and moves
+    /// with tokio's clock, so a paused tokio clock drives it. Blocking work runs inline. The
+    /// caller must be inside the runtime that uses the host.
     #[must_use]
     pub fn seeded(seed: u64, start_ms: u64) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("symbolon 2026 simulated randomness v1");
@@ -86,7 +88,8 @@ impl Host {
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         match &self.kind {
-            // A clock before 1970 is read as 1970: blocks are never dated before their parent anyway.
+            // A clock before 1970 is read as 1970: blocks are never dated before their
+            // parent anyway.
             Kind::System(_) => {
                 SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, millis)
             }
@@ -97,8 +100,8 @@ impl Host {
         }
     }
 
-    /// Sets the clock of a seeded host forward or back, as somebody might do with a real one; the real
-    /// machine's is left alone.
+    /// Sets the clock of a seeded host forward or back, as a user may do with a real clock.
+    /// Does nothing on the real machine.
     pub fn set_clock(&self, by_ms: i64) {
         if let Kind::Seeded(seeded) = &self.kind {
             let start_ms = seeded.start_ms.load(Ordering::Relaxed);
@@ -106,8 +109,8 @@ impl Host {
         }
     }
 
-    /// Milliseconds since this host was made, by a clock that nobody sets: what durations are measured
-    /// with. The other one jumps when somebody sets it.
+    /// Milliseconds since this host was made, by a clock that cannot be set. Use it to measure
+    /// durations: [`Host::now_ms`] jumps when a user sets the clock.
     #[must_use]
     pub fn ticks_ms(&self) -> u64 {
         let started = match &self.kind {
@@ -117,12 +120,12 @@ impl Host {
         millis(started.elapsed())
     }
 
-    /// Waits until so many ticks have passed; returns at once when they have already.
+    /// Waits until [`Host::ticks_ms`] reaches `tick_ms`; returns at once when it already has.
     pub async fn sleep_until_tick(&self, tick_ms: u64) {
         self.sleep_ms(tick_ms.saturating_sub(self.ticks_ms())).await;
     }
 
-    /// Waits for so many milliseconds, whatever the clock shows.
+    /// Waits for `wait_ms` milliseconds, independent of what the clock shows.
     pub async fn sleep_ms(&self, wait_ms: u64) {
         tokio::time::sleep(Duration::from_millis(wait_ms)).await;
     }
@@ -130,7 +133,7 @@ impl Host {
     /// Fills `out` with unpredictable bytes.
     ///
     /// # Panics
-    /// When the operating system has no randomness: there is nothing safe left to do.
+    /// If the operating system has no randomness: no safe way to go on is left.
     pub fn fill(&self, out: &mut [u8]) {
         match &self.kind {
             Kind::System(_) => getrandom::fill(out).expect("the operating system gives randomness"),
@@ -148,7 +151,8 @@ impl Host {
         out
     }
 
-    /// Runs work that blocks or computes for long where it does not hold up other tasks.
+    /// Runs work that blocks or computes for long on another thread, so that it does not delay
+    /// other tasks.
     pub async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -164,16 +168,18 @@ impl Host {
         }
     }
 
-    /// The same for work that goes on one at a time anyway and takes much memory: it has one thread, because
-    /// the system's allocator keeps for each thread what that one gave back.
+    /// Runs blocking work on one thread, one job after another. It suits work that is serial
+    /// anyway and takes much memory: the system's allocator keeps freed memory for each thread,
+    /// so several threads would keep it several times.
     pub async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        let clerk = match &self.kind {
+        let serial = match &self.kind {
             Kind::Seeded(_) => return work(),
-            Kind::System(system) => &system.clerk,
+            Kind::System(system) => &system.serial,
         };
         let (done, ended) = oneshot::channel();
-        clerk.take(Box::new(move || {
-            // Whoever waits for it has its panic; the others have their turn.
+        serial.run(Box::new(move || {
+            // A panic goes to the caller of this job. The thread lives on for the other
+            // jobs.
             done.send(catch_unwind(AssertUnwindSafe(work))).ok();
         }));
         match ended.await {
@@ -192,7 +198,7 @@ impl Host {
             }
             let wait = Duration::from_millis(time_ms - now_ms);
             let wait = match self.kind {
-                // A wall clock may be set; look at it again now and then.
+                // The wall clock may be set meanwhile: look at it again regularly.
                 Kind::System(_) => wait.min(LOOK_AGAIN),
                 Kind::Seeded(_) => wait,
             };

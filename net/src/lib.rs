@@ -1,12 +1,14 @@
-//! Who talks to whom: iroh QUIC endpoints, their in-memory twin, and framing.
+//! Connections between peers: iroh QUIC endpoints, an in-memory transport, and framing.
 //!
 //! An [`Endpoint`] answers under one ed25519 key and dials others by a [`PeerAddress`]. A
-//! [`Connection`] carries streams; a stream is a [`Sender`] and a [`Receiver`], which move framed
-//! messages and raw bytes. There are two kinds of endpoint behind the same types: real QUIC over iroh,
-//! and [`MemoryNetwork`] for tests and the simulator, where latency passes in virtual time. [`Host`] is
-//! the machine as everything above sees it: clock, randomness, blocking work.
+//! [`Connection`] carries streams. A stream is a [`Sender`] and a [`Receiver`], which move framed
+//! messages and raw bytes.
 //!
-//! This crate knows nothing of shards, grants or money. Nothing else names iroh.
+//! The same types stand for two kinds of endpoint: real QUIC over iroh, and [`MemoryNetwork`] for
+//! tests and the simulator, where latency passes in virtual time. [`Host`] gives the other crates
+//! their clock, randomness and threads for blocking work.
+//!
+//! This crate knows nothing of shards, grants or money. No other crate names iroh.
 
 extern crate alloc;
 

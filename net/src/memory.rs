@@ -1,8 +1,9 @@
-//! The in-memory twin: the same connections and streams without sockets, for tests and the simulator.
+//! The in-memory transport: the same connections and streams without sockets, for tests and the
+//! simulator.
 //!
-//! Streams are FIFO and bounded, so a slow reader holds up its writer as QUIC's flow control does. A
-//! byte can be read once its latency has passed on tokio's clock, which a simulation pauses. Bytes
-//! that have not arrived when a connection ends are lost, also as in QUIC. Nothing here depends on
+//! Streams are FIFO and bounded, so a slow reader holds up its writer as QUIC's flow control does.
+//! A byte can be read once its latency has passed on tokio's clock, which a simulation pauses.
+//! Bytes that have not arrived when a connection ends are lost, as in QUIC. Nothing here depends on
 //! the order of a hash map or on real time.
 
 use std::{
@@ -27,15 +28,15 @@ use crate::{
     watch,
 };
 
-/// How long a byte travels one way. Every pair of peers has one fixed latency between `min` and `max`,
-/// drawn from the seed and the two ids, so it does not depend on who connects first.
+/// How long a byte travels one way. Every pair of peers has one fixed latency between `min` and
+/// `max`. It is drawn from the seed and the two ids, so it does not depend on who connects first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Latency {
-    /// What the draw depends on.
+    /// The seed of the draw.
     pub seed: u64,
-    /// At least this.
+    /// The shortest latency.
     pub min: Duration,
-    /// At most this.
+    /// The longest latency.
     pub max: Duration,
 }
 
@@ -91,8 +92,8 @@ impl MemoryNetwork {
         Self { latency, ..Self::default() }
     }
 
-    /// An endpoint that answers every protocol. One with the same secret that is already there is
-    /// killed first, as a restarted program takes the place of the one before.
+    /// An endpoint that answers every protocol. An endpoint with the same secret that already
+    /// exists is killed first, as a restarted program takes the place of the one before.
     #[must_use]
     pub fn endpoint(&self, secret: [u8; 32]) -> endpoint::Endpoint {
         self.endpoint_accepting(secret, &Alpn::ALL)
@@ -112,7 +113,8 @@ impl MemoryNetwork {
         endpoint::Endpoint::memory(Endpoint { id, network: self.clone(), accepted, closed })
     }
 
-    /// An endpoint of somebody who is there already: it calls, nobody calls it, and it takes nobody's place.
+    /// An endpoint with a secret that another endpoint may already have. It only calls: no
+    /// other endpoint can call it, and it takes no other endpoint's place.
     #[must_use]
     pub fn endpoint_beside(&self, secret: [u8; 32]) -> endpoint::Endpoint {
         let (_, receiver) = mpsc::channel(1);
@@ -121,7 +123,7 @@ impl MemoryNetwork {
         endpoint::Endpoint::memory(Endpoint { id, network: self.clone(), accepted, closed })
     }
 
-    /// Ends an endpoint as a power cut would: it answers nobody any more, and all its connections are
+    /// Ends an endpoint as a power cut does. It stops answering, and all its connections are
     /// lost at once on both sides.
     pub fn kill(&self, peer: &PeerId) {
         self.remove(peer, None, &Death::Lost);
@@ -137,7 +139,8 @@ impl MemoryNetwork {
         }
     }
 
-    /// Whom a peer has called since this was asked last, whether or not anybody was there.
+    /// The peers that `peer` has called since the last call of this method, including calls
+    /// that were not answered.
     #[must_use]
     pub fn called_by(&self, peer: &PeerId) -> BTreeSet<PeerId> {
         let mut called = self.called.lock().unwrap_or_else(PoisonError::into_inner);
@@ -204,7 +207,7 @@ impl Endpoint {
             return Err(NetError::Closed { why: "this endpoint is closed".into() });
         }
         let Some(entry) = peers.get_mut(&peer.id) else {
-            return unreachable("nobody answers");
+            return unreachable("no peer answers");
         };
         if !entry.accept.contains(&alpn) {
             let why = "it does not speak this protocol".into();
@@ -216,7 +219,7 @@ impl Endpoint {
         let theirs = endpoint::Connection::new(alpn, self.id, kind);
         match entry.accepted.try_send(theirs) {
             Ok(()) => {}
-            Err(mpsc::error::TrySendError::Closed(_)) => return unreachable("nobody answers"),
+            Err(mpsc::error::TrySendError::Closed(_)) => return unreachable("no peer answers"),
             Err(mpsc::error::TrySendError::Full(_)) => {
                 return Err(NetError::Refused { peer: peer.id, why: "busy".into() });
             }
@@ -282,12 +285,13 @@ impl Link {
     }
 }
 
-/// One end of a connection: closes it when the connection handles and streams of this end are gone.
+/// One end of a connection. It closes the connection when the last handle and the last stream of
+/// this end are gone.
 #[derive(Debug)]
 struct Side {
     me: PeerId,
     link: Arc<Link>,
-    // One permit per stream this end opened; held by its two halves.
+    // One permit per stream that this end opened. The two halves of the stream hold it.
     streams: Arc<Semaphore>,
     announce: mpsc::UnboundedSender<Streams>,
 }
@@ -321,8 +325,8 @@ pub(crate) struct Connection {
     incoming: Arc<tokio::sync::Mutex<Incoming>>,
 }
 
-/// Streams that the other end opened. The one that is on its way stays here until it is given out, so
-/// that whoever waits for it may stop waiting and lose nothing.
+/// Streams that the other end opened. A stream that is still on its way stays here until it is
+/// given out. So a caller may stop waiting and lose nothing.
 #[derive(Debug)]
 struct Incoming {
     announced: mpsc::UnboundedReceiver<Streams>,
@@ -409,7 +413,7 @@ type Piece = (Instant, Bytes);
 
 #[derive(Debug)]
 struct PipeIn {
-    // Gone once the stream is finished or reset.
+    // `None` once the stream is finished or reset.
     pieces: Option<mpsc::Sender<Piece>>,
     codes: Arc<Mutex<Codes>>,
 }
@@ -420,12 +424,12 @@ struct PipeOut {
     codes: Arc<Mutex<Codes>>,
 }
 
-/// Why a stream ended other than by its end.
+/// Why a stream ended early.
 #[derive(Debug, Default)]
 struct Codes {
     reset: Option<u32>,
     stopped: Option<u32>,
-    // The connection ended first, so the end of the stream is none of the writer's.
+    // The connection ended before the writer finished the stream.
     cut: bool,
 }
 
@@ -443,7 +447,7 @@ fn lock(codes: &Mutex<Codes>) -> MutexGuard<'_, Codes> {
 pub(crate) struct Sender {
     side: Arc<Side>,
     pipe: PipeIn,
-    // What the peer gets to know with the first byte.
+    // The streams that the peer learns of with the first byte.
     announce: Option<Streams>,
     _permit: Option<Arc<OwnedSemaphorePermit>>,
 }
@@ -563,9 +567,9 @@ impl Receiver {
 }
 
 const ACCEPT_QUEUE: usize = 256;
-/// Streams one end may have open at once, as over QUIC.
+/// Streams that one end may have open at once, as over QUIC.
 const STREAMS_MAX: usize = 256;
-/// Largest piece that travels as one.
+/// Bytes of the largest piece that travels as one.
 const PIECE_BYTES: usize = 64 * 1024;
 /// Pieces on their way in one stream: 2 MiB.
 const PIPE_PIECES: usize = 32;

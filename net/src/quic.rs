@@ -1,7 +1,8 @@
-//! Real QUIC: the one place that names iroh.
+//! Real QUIC, over iroh.
 //!
 //! Nothing here contacts an outside host unless [`BindOptions`] names one: no relay, no address
-//! look-up, no port mapping, no probes. A peer is dialled at the socket addresses it is known by.
+//! look-up, no port mapping, no probes. A peer is dialled at the socket addresses that the caller
+//! hands in.
 
 use std::{
     collections::BTreeSet,
@@ -46,27 +47,30 @@ use crate::{
 pub struct BindOptions {
     /// The endpoint's ed25519 secret: its public half is the peer id.
     pub secret: [u8; 32],
-    /// Where to listen: at most one IPv4 and one IPv6 address. Port 0 takes any free port; `[::]` alone is all
-    /// addresses of both families. Others are dialled over both families whatever is named here.
+    /// Where to listen: at most one IPv4 and one IPv6 address. Port 0 takes any free port. `[::]`
+    /// alone means all addresses of both families. The endpoint dials over both families,
+    /// independent of this list.
     pub listen: Vec<SocketAddr>,
     /// Addresses and names under which others reach this endpoint from outside, for example a forwarded port.
     pub announce: Vec<Announced>,
-    /// What is answered; a client that is never called names nothing.
+    /// The protocols that are answered. A client, which no peer calls, names none.
     pub accept: Vec<Alpn>,
-    /// Relay servers, for peers that cannot be reached directly. Contacted as soon as any is named.
+    /// Relay servers, for peers that cannot be reached directly. They are contacted as soon as one
+    /// is named.
     pub relays: Vec<String>,
-    /// Pkarr servers (`https://…/pkarr`) that addresses are published to and resolved from.
+    /// Pkarr servers (`https://…/pkarr`). This endpoint publishes its address to them and resolves
+    /// others' addresses from them.
     pub pkarr: Vec<String>,
-    /// DNS origin domains that addresses are resolved from.
+    /// DNS origin domains from which addresses are resolved.
     pub dns: Vec<String>,
     /// The cipher that is proposed first when a peer is dialled.
     pub cipher: Cipher,
-    /// How much this endpoint lets be on its way.
+    /// How this endpoint decides how many bytes may be in flight.
     pub congestion: Congestion,
 }
 
 impl BindOptions {
-    /// An endpoint on this machine only, answering every protocol, contacting nobody by itself.
+    /// An endpoint on this machine only. It answers every protocol and contacts no outside host.
     #[must_use]
     pub fn new(secret: [u8; 32]) -> Self {
         Self {
@@ -82,7 +86,7 @@ impl BindOptions {
         }
     }
 
-    /// Whether peers are answered over a family, and not only dialled.
+    /// Whether this endpoint answers over a family, and does not only dial over it.
     fn answers(&self, v6: bool) -> bool {
         let everywhere = |address: &SocketAddr| address.is_ipv6() && address.ip().is_unspecified();
         self.listen.iter().any(|address| address.is_ipv6() == v6 || !v6 && everywhere(address))
@@ -151,9 +155,12 @@ impl std::fmt::Debug for BindOptions {
     }
 }
 
-/// The sockets of an endpoint that listens at these addresses, and whether it is of no use without them. A family
-/// that none of them is of gets one of its own, to dial from: a peer may be known by addresses of that family
-/// alone. Where all of them are of this machine only, so is that one.
+/// The sockets of an endpoint that listens at these addresses, each with a flag: whether the
+/// endpoint is of no use without it.
+///
+/// A family without a listening address gets a socket to dial from, because a peer may be known by
+/// addresses of that family alone. If all listening addresses are loopback addresses, that socket
+/// is one too.
 fn sockets(listen: &[SocketAddr]) -> Vec<(SocketAddr, bool)> {
     let mut sockets: Vec<_> = listen.iter().map(|address| (*address, true)).collect();
     let here_only = listen.iter().all(|address| address.ip().is_loopback());
@@ -176,8 +183,8 @@ pub fn peer_id(secret: &[u8; 32]) -> PeerId {
     PeerId(*SecretKey::from_bytes(secret).public().as_bytes())
 }
 
-/// How soon a peer that fell silent is given up: with what is sent on an idle connection every `keep_alive`, after
-/// at most the sum of both.
+/// How soon a silent peer is given up. An idle connection carries a packet every `keep_alive`, so a
+/// peer is given up after at most the sum of both.
 #[derive(Clone, Copy, Debug)]
 struct Silence {
     keep_alive: Duration,
@@ -214,7 +221,7 @@ pub(crate) struct Endpoint {
     _driver: Arc<Driver>,
 }
 
-/// The task that completes handshakes; gone with the last endpoint handle.
+/// The task that completes handshakes. It ends with the last endpoint handle.
 #[derive(Debug)]
 struct Driver(JoinHandle<()>);
 
@@ -257,7 +264,8 @@ impl Endpoint {
         let known = self.inner.addr();
         sockets.extend(known.ip_addrs().copied().filter(answered));
         if sockets.is_empty() {
-            // Bound everywhere, no interface known yet: at least this machine reaches it.
+            // Bound to all addresses, and no interface is known yet: at least this machine can
+            // reach it.
             sockets.extend(bound.iter().map(|address| match address {
                 SocketAddr::V4(v4) => SocketAddr::from((Ipv4Addr::LOCALHOST, v4.port())),
                 SocketAddr::V6(v6) => SocketAddr::from((Ipv6Addr::LOCALHOST, v6.port())),
@@ -281,7 +289,7 @@ impl Endpoint {
         sockets.extend(look_up(peer).await);
         let mut addresses: Vec<_> = sockets.into_iter().map(TransportAddr::Ip).collect();
         if !self.options.relays.is_empty() {
-            // Without relays of our own, a relay named by somebody else is not contacted either.
+            // Without relays of its own, this endpoint does not contact a relay that a peer names.
             let urls = peer.addresses.iter().filter(|text| text.contains("://"));
             addresses.extend(urls.filter_map(|text| text.parse().ok().map(TransportAddr::Relay)));
         }
@@ -319,8 +327,8 @@ impl Endpoint {
     }
 }
 
-/// The addresses of a peer's names. Bounded: a few names, a few addresses of each, and not long, least of all where
-/// the peer has addresses without them.
+/// The addresses that a peer's names stand for. Bounded in the number of names, in the addresses of
+/// each name and in time. The time is shortest when the peer has addresses besides its names.
 async fn look_up(peer: &PeerAddress) -> Vec<SocketAddr> {
     let patience = if peer.sockets().next().is_some() { LOOK_UP_BESIDE } else { LOOK_UP };
     let mut looking = JoinSet::new();
@@ -328,7 +336,7 @@ async fn look_up(peer: &PeerAddress) -> Vec<SocketAddr> {
         let name = name.to_owned();
         looking.spawn(async move {
             match timeout(patience, tokio::net::lookup_host(name.as_str())).await {
-                Ok(Ok(found)) => found.take(ADDRESSES_OF_NAME_MAX).collect(),
+                Ok(Ok(resolved)) => resolved.take(ADDRESSES_OF_NAME_MAX).collect(),
                 Ok(Err(error)) => {
                     tracing::debug!(name, %error, "a peer's name was not found");
                     Vec::new()
@@ -340,15 +348,16 @@ async fn look_up(peer: &PeerAddress) -> Vec<SocketAddr> {
             }
         });
     }
-    let mut found = Vec::new();
-    while let Some(looked) = looking.join_next().await {
-        found.extend(looked.unwrap_or_default());
+    let mut addresses = Vec::new();
+    while let Some(resolved) = looking.join_next().await {
+        addresses.extend(resolved.unwrap_or_default());
     }
-    found
+    addresses
 }
 
-/// Takes in callers until the endpoint closes. Each handshake is a task of its own with a deadline;
-/// whatever goes wrong in it ends with it, and where there are too many, one that takes long gives way.
+/// Accepts callers until the endpoint closes. Each handshake is a task of its own with a deadline,
+/// and an error in it ends only that task. When there are too many handshakes, one that takes long
+/// gives way.
 async fn accept_loop(endpoint: quic::Endpoint, accepted: mpsc::Sender<endpoint::Connection>) {
     let gate = Gate::new(HANDSHAKES);
     let mut handshakes = JoinSet::new();
@@ -409,7 +418,7 @@ async fn handshake(
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     inner: quic::Connection,
-    // Where the peer called from.
+    // The address that the peer called from; `None` if this side dialled.
     remote: Option<IpAddr>,
 }
 
@@ -509,7 +518,7 @@ fn read_error(error: ReadError) -> NetError {
     }
 }
 
-/// Codes of this protocol are `u32`; a larger one comes from a foreign program.
+/// Codes of this protocol are `u32`. A larger one comes from a foreign program.
 fn code_of(code: VarInt) -> u32 {
     u32::try_from(code.into_inner()).unwrap_or(u32::MAX)
 }
@@ -541,7 +550,8 @@ fn connect_error(peer: PeerId, error: &ConnectError) -> NetError {
         error => return NetError::Unreachable { peer, why: error.to_string() },
     };
     match connection {
-        // The handshake reached the peer and ended with an alert: no common protocol, wrong key, full.
+        // The handshake reached the peer and ended with an alert: no common protocol, wrong key, or
+        // full.
         ConnectionError::ConnectionClosed(_)
         | ConnectionError::ApplicationClosed(_)
         | ConnectionError::TransportError(_) => {
@@ -552,21 +562,27 @@ fn connect_error(peer: PeerId, error: &ConnectError) -> NetError {
     }
 }
 
-/// Longest a dialled peer may take: nobody waits longer for one of many nodes.
+/// The longest time a dialled node may take. A client does not wait longer for one of many nodes.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Longest a ledger may take, which is dialled again at once: a first packet and, after a second, one more.
+/// The longest time a ledger may take. It covers a first packet and one more after a second. The
+/// caller dials again at once.
 const CONNECT_LEDGER: Duration = Duration::from_secs(3);
-/// Longest a name may take to be looked up; where a peer is known by addresses too, those are not kept waiting.
+/// The longest time for the look-up of a name.
 const LOOK_UP: Duration = Duration::from_secs(2);
+/// The same for a peer that is also known by addresses: these should not wait long for a name.
 const LOOK_UP_BESIDE: Duration = Duration::from_millis(500);
-/// Names of one peer that are looked up, and addresses of one name that are dialled.
+/// Names of one peer that are looked up.
 const NAMES_MAX: usize = 4;
+/// Addresses of one name that are dialled.
 const ADDRESSES_OF_NAME_MAX: usize = 8;
-/// Longest a caller may take for its handshake.
+/// The longest time a caller may take for its handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Handshakes at once: more callers are refused, which costs one packet, unless one that has taken two seconds gives
-/// way. Asking them to come again (Retry, RFC 9000 8.1.2) would keep made-up addresses from taking places; iroh
-/// 1.4.1 makes the token's key of 32 bytes with the first cipher of the provider, and panics where that is AES-128.
+/// Limits of handshakes at once. Further callers are refused, which costs one packet, unless a
+/// handshake that has taken two seconds gives way.
+///
+/// Asking callers to come again (Retry, RFC 9000 8.1.2) would keep forged addresses from taking
+/// places. But iroh 1.4.1 makes the 32-byte key of its tokens with the first cipher of the
+/// provider, and panics when that is AES-128.
 const HANDSHAKES: Bounds = Bounds {
     places: 256,
     of_peer: 256,
@@ -575,35 +591,42 @@ const HANDSHAKES: Bounds = Bounds {
     window_ms: 2_000,
     keeps_from: 1,
 };
-/// Connections that wait for [`Endpoint::accept`].
+/// Connections that may wait for [`Endpoint::accept`].
 const ACCEPT_QUEUE: usize = 256;
-/// Between clients and nodes: two lost keep-alives do not end a connection, and a node that is gone is noticed
-/// within an epoch of ten seconds.
+/// Between clients and nodes. Two lost keep-alives do not end a connection, and a node that is gone
+/// is noticed within an epoch of ten seconds.
 const OF_NODES: Silence =
     Silence { keep_alive: Duration::from_millis(2_500), idle: Duration::from_millis(7_500) };
-/// From clients and nodes to ledgers, where a lost connection costs a new one and nothing else: a ledger that was
-/// killed, and has forgotten its connections when it is back, is noticed within an epoch of three seconds. A
-/// stateless reset (RFC 9000 10.3) would say it at once; iroh 1.4.1 draws the key for its tokens anew at each start.
+/// From clients and nodes to ledgers. A lost connection costs a new one and nothing else. A killed
+/// ledger has forgotten its connections when it is back; this is noticed within an epoch of three
+/// seconds.
+///
+/// A stateless reset (RFC 9000 10.3) would tell the peer at once, but iroh 1.4.1 draws the key for
+/// its tokens anew at each start.
 const OF_LEDGERS: Silence =
     Silence { keep_alive: Duration::from_millis(600), idle: Duration::from_millis(2_000) };
-/// The largest datagram that is tried on a path: what an Ethernet frame holds over IPv4, and what iroh
-/// tells peers it takes. Paths that carry less show it, and get less.
+/// The largest datagram that is tried on a path. It is what an Ethernet frame holds over IPv4, and
+/// what iroh tells peers it accepts. Path MTU discovery finds paths that carry less.
 const DATAGRAM_BYTES_MAX: u16 = 1472;
-/// Streams a peer may have open at once.
+/// Streams that a peer may have open at once.
 const STREAMS_MAX: u32 = 256;
-/// One stream: 80 Mbit/s at a round trip of 200 ms; whoever wants more opens several. It cannot be much
-/// larger: noq 1.4.0 keeps what has not been read frame by frame, puts together only frames that left a sixth of
-/// their packet empty, and ends the whole connection ("too many gaps in stream buffer") above 2048 of them. After
-/// one lost packet a whole window waits unread, so 2048 of the smallest full packets, about 1150 bytes each, must
-/// fill it.
+/// Receive window of one stream: 80 Mbit/s at a round trip of 200 ms. A client that wants more
+/// opens several streams.
+///
+/// It cannot be much larger. noq 1.4.0 keeps unread bytes frame by frame and joins only frames that
+/// left a sixth of their packet empty. Above 2048 frames it ends the whole connection ("too many
+/// gaps in stream buffer"). After one lost packet a whole window waits unread. So 2048 of the
+/// smallest full packets, about 1150 bytes each, must fill the window.
 const STREAM_WINDOW_BYTES: u32 = 2_000_000;
-/// All streams of a connection to a peer that was dialled: 1 Gbit/s at a round trip of 200 ms are 25 MB on their
-/// way, and a window is given out again only once an eighth of it was read.
+/// Receive window of all streams of a connection that this side dialled. At 1 Gbit/s and a round
+/// trip of 200 ms, 25 MB are in flight, and a window is given out again only once an eighth of it
+/// was read.
 const DIALLED_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
-/// All streams of a connection from a caller: what a stranger can make this machine hold. Eight shards on their way
-/// at once, each on a stream of its own.
+/// Receive window of all streams of a connection that a peer dialled: how much a stranger can make
+/// this machine hold. It is enough for eight shards in flight at once, each on a stream of its own.
 const ANSWERED_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
-/// What is sent on a connection and not yet acknowledged: as much as whoever dialled takes.
+/// Bytes that are sent on a connection and not yet acknowledged: as many as a dialling peer
+/// accepts.
 const SEND_WINDOW_BYTES: u32 = DIALLED_WINDOW_BYTES;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! One stream of a connection: framed messages and raw bytes, the same over both transports.
 //!
-//! A frame is the message's length as `u32` in little-endian order and then its canonical bytes. A
-//! frame above [`MESSAGE_BYTES_MAX`] is refused before a byte of it is kept, and memory grows only
-//! with what has arrived. See `spec/wire.md`.
+//! A frame is the message's length as `u32` in little-endian order, then its canonical bytes. A
+//! frame above [`MESSAGE_BYTES_MAX`] is refused before any byte of it is kept. Memory grows only
+//! with bytes that have arrived. See `spec/wire.md`.
 
 use bytes::{Buf, Bytes};
 use symbolon_protocol::{
@@ -13,7 +13,7 @@ use symbolon_protocol::{
 use crate::{error::NetError, memory, quic};
 
 /// The sending half of a stream. Dropping it finishes the stream. Its methods are not cancel-safe:
-/// drop the sender when one was cut short.
+/// drop the sender when one of them was cancelled.
 #[derive(Debug)]
 pub struct Sender {
     kind: SenderKind,
@@ -51,7 +51,8 @@ impl Sender {
         }
     }
 
-    /// Says that nothing more comes. What was sent is still delivered, as long as the connection lives.
+    /// Tells the peer that the stream ends here. Bytes that were sent are still delivered while the
+    /// connection lives.
     pub fn finish(&mut self) {
         match &mut self.kind {
             SenderKind::Iroh(sender) => sender.finish(),
@@ -59,7 +60,7 @@ impl Sender {
         }
     }
 
-    /// Gives the stream up: the other side sees [`NetError::Reset`] instead of an end.
+    /// Gives up the stream: the peer sees [`NetError::Reset`] instead of an end.
     pub fn reset(&mut self, code: u32) {
         match &mut self.kind {
             SenderKind::Iroh(sender) => sender.reset(code),
@@ -67,9 +68,9 @@ impl Sender {
         }
     }
 
-    /// Finishes and waits until the peer's machine has everything. To be awaited before a connection
-    /// is closed right after its last answer. A peer that closes the connection as soon as it has read
-    /// its answer may show here as [`NetError::Closed`].
+    /// Finishes the stream and waits until the peer's machine has received everything. Call it
+    /// before closing a connection right after its last answer. If the peer closes the connection
+    /// as soon as it has read the answer, this may return [`NetError::Closed`].
     pub async fn delivered(&mut self) -> Result<(), NetError> {
         self.finish();
         match &mut self.kind {
@@ -84,7 +85,7 @@ impl Sender {
 #[derive(Debug)]
 pub struct Receiver {
     kind: ReceiverKind,
-    // What a read returned beyond what was asked for.
+    // Bytes that arrived beyond what the caller asked for.
     rest: Bytes,
 }
 
@@ -99,7 +100,7 @@ impl Receiver {
         Self { kind, rest: Bytes::new() }
     }
 
-    /// The next message; an end of the stream is an error.
+    /// The next message. The end of the stream is an error.
     pub async fn receive<T: Decode>(&mut self) -> Result<T, NetError> {
         match self.receive_or_end().await? {
             Some(message) => Ok(message),
@@ -119,7 +120,7 @@ impl Receiver {
         if MESSAGE_BYTES_MAX < bytes {
             return Err(NetError::TooLarge { bytes, max: MESSAGE_BYTES_MAX });
         }
-        // Never reserve what the sender merely claims.
+        // Never reserve memory for bytes that the sender only claims.
         let mut body = Vec::with_capacity(bytes.min(RESERVE_BYTES));
         while body.len() < bytes {
             let missing = bytes - body.len();
@@ -146,9 +147,9 @@ impl Receiver {
         Ok(Some(self.rest.split_to(max.min(self.rest.len()))))
     }
 
-    /// Puts the next raw bytes into `out`, which is not empty: as many as are here, at least one, and
-    /// says how many; 0 at the end. Packets are copied together under one lock of the connection:
-    /// for bulk this costs less than piece by piece.
+    /// Puts the next raw bytes into `out`, which must not be empty, and returns their number: at
+    /// least one, or 0 at the end. Many packets are copied under one lock of the connection, which
+    /// costs less for bulk than reading piece by piece.
     pub async fn read_into(&mut self, out: &mut [u8]) -> Result<usize, NetError> {
         if self.rest.is_empty() {
             match &mut self.kind {
@@ -176,7 +177,7 @@ impl Receiver {
         Ok(())
     }
 
-    /// Asks the peer to send no more: its sending fails with [`NetError::Reset`].
+    /// Asks the peer to stop: its sending fails with [`NetError::Reset`].
     pub fn stop(&mut self, code: u32) {
         match &mut self.kind {
             ReceiverKind::Iroh(receiver) => receiver.stop(code),
@@ -186,5 +187,5 @@ impl Receiver {
 }
 
 const LENGTH_BYTES: usize = 4;
-/// What a frame's buffer starts with: most messages are smaller.
+/// Bytes that a frame's buffer starts with. Most messages are smaller.
 const RESERVE_BYTES: usize = 16 * 1024;

@@ -1,9 +1,9 @@
-//! A value that others wait on, woken in the order they began to wait.
+//! A value that tasks wait on. They wake in the order in which they began to wait.
 //!
-//! The same as tokio's `watch` but for one thing: tokio spreads waiters over eight lists at random, so
-//! that many threads do not meet at one lock, and wakes list after list. Here there is one list. What
-//! is waited on here changes a few times a second, and a simulated run must wake its tasks in the same
-//! order every time.
+//! This is tokio's `watch` with one difference. Tokio spreads waiters over eight lists at random,
+//! so that many threads do not contend for one lock, and wakes list after list. Here there is one
+//! list, because a simulated run must wake its tasks in the same order every time. One list is fast
+//! enough: these values change a few times a second.
 
 use std::{
     fmt,
@@ -14,9 +14,9 @@ use std::{
 use thiserror::Error;
 use tokio::sync::Notify;
 
-/// All senders are gone: the value changes no more.
+/// All senders are gone, so the value cannot change any more.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("nobody changes the value any more")]
+#[error("no sender is left to change the value")]
 pub struct Closed;
 
 /// A new value, and its two ends.
@@ -39,7 +39,7 @@ struct State<T> {
 
 impl<T> Shared<T> {
     fn read(&self) -> RwLockReadGuard<'_, State<T>> {
-        // What panicked while it changed the value has not left it half changed: it is replaced.
+        // A panic during a change does not leave a half-changed value: values are replaced whole.
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -50,7 +50,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// The value as it is now. Keeps it from changing: not to be held for long.
+/// The value as it is now. It cannot change while this guard lives, so do not hold it for long.
 pub struct Ref<'a, T>(RwLockReadGuard<'a, State<T>>);
 
 impl<T> Deref for Ref<'_, T> {
@@ -67,19 +67,19 @@ impl<T: fmt::Debug> fmt::Debug for Ref<'_, T> {
     }
 }
 
-/// Changes the value. Clones change the same one.
+/// Changes the value. Clones change the same value.
 pub struct Sender<T> {
     shared: Arc<Shared<T>>,
 }
 
 impl<T> Sender<T> {
-    /// A value that nobody waits on yet.
+    /// A value without receivers.
     pub fn new(value: T) -> Self {
         let state = RwLock::new(State { value, version: 0, senders: 1 });
         Self { shared: Arc::new(Shared { state, changed: Notify::new() }) }
     }
 
-    /// Sets the value, wakes everybody, and gives back the one before.
+    /// Sets the value, wakes all waiters, and returns the old value.
     pub fn send_replace(&self, value: T) -> T {
         let mut old = value;
         self.send_if_modified(|now| {
@@ -89,7 +89,8 @@ impl<T> Sender<T> {
         old
     }
 
-    /// Changes the value; wakes everybody if `change` says that it did. `change` must not panic.
+    /// Lets `change` change the value. Wakes all waiters if `change` returns true. `change` must
+    /// not panic.
     pub fn send_if_modified(&self, change: impl FnOnce(&mut T) -> bool) -> bool {
         let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
         let modified = change(&mut state.value);
@@ -101,13 +102,13 @@ impl<T> Sender<T> {
         modified
     }
 
-    /// The value now.
+    /// The current value.
     #[must_use]
     pub fn borrow(&self) -> Ref<'_, T> {
         Ref(self.shared.read())
     }
 
-    /// One more that waits on the value; what is there now counts as seen.
+    /// A new receiver, which has already seen the current value.
     #[must_use]
     pub fn subscribe(&self) -> Receiver<T> {
         let seen = self.shared.read().version;
@@ -142,30 +143,30 @@ impl<T: fmt::Debug> fmt::Debug for Sender<T> {
     }
 }
 
-/// Waits on the value.
+/// Waits for changes of the value.
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
     seen: u64,
 }
 
 impl<T> Receiver<T> {
-    /// The value now.
+    /// The current value.
     #[must_use]
     pub fn borrow(&self) -> Ref<'_, T> {
         Ref(self.shared.read())
     }
 
-    /// The value now, which counts as seen.
+    /// The current value, which then counts as seen.
     pub fn borrow_and_update(&mut self) -> Ref<'_, T> {
         let state = self.shared.read();
         self.seen = state.version;
         Ref(state)
     }
 
-    /// Waits until there is a value that was not seen, which counts as seen then.
+    /// Waits for a value that this receiver has not seen. It then counts as seen.
     pub async fn changed(&mut self) -> Result<(), Closed> {
         loop {
-            // Made before the look: a change after it wakes this one.
+            // Registered before the value is read, so a later change wakes this task.
             let changed = self.shared.changed.notified();
             {
                 let state = self.shared.read();
@@ -181,7 +182,7 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Waits until the value is as wanted; it may be already. It counts as seen.
+    /// Waits until `wanted` accepts the value, which may be at once. The value then counts as seen.
     pub async fn wait_for(&mut self, wanted: impl Fn(&T) -> bool) -> Result<Ref<'_, T>, Closed> {
         loop {
             let changed = self.shared.changed.notified();
@@ -252,7 +253,7 @@ mod tests {
         other.send_replace(3);
         assert_eq!(receiver.wait_for(|value| *value == 3).await.map(|value| *value), Ok(3));
         drop(other);
-        // What was there last can still be waited for; nothing else comes.
+        // The last value can still be waited for. No other value comes.
         assert_eq!(receiver.wait_for(|value| *value == 3).await.map(|value| *value), Ok(3));
         assert_eq!(receiver.wait_for(|value| *value == 4).await.map(|value| *value), Err(Closed));
         assert_eq!(receiver.changed().await, Err(Closed));

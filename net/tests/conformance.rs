@@ -1,4 +1,4 @@
-//! One suite, both transports: what holds over QUIC holds in memory.
+//! One suite for both transports: what holds over QUIC must hold in memory.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -11,7 +11,7 @@ use symbolon_net::{
 use symbolon_protocol::{codec::DecodeError, limits::MESSAGE_BYTES_MAX};
 use tokio::time::timeout;
 
-/// Where endpoints come from.
+/// The transport under test.
 #[derive(Clone)]
 enum Transport {
     Iroh,
@@ -30,12 +30,12 @@ impl Transport {
         }
     }
 
-    /// Takes an endpoint away without a farewell.
+    /// Ends an endpoint as abruptly as the transport allows.
     async fn kill(&self, endpoint: &Endpoint) {
         match self {
             Self::Memory(network) => network.kill(&endpoint.id()),
-            // QUIC inside one process has no power cut; that a silent peer is noticed as well is left
-            // to the idle timeout.
+            // QUIC inside one process has no power cut. `silence.rs` tests a peer that dies
+            // silently.
             Self::Iroh => endpoint.close().await,
         }
     }
@@ -52,7 +52,7 @@ async fn on_both<F: Future<Output = ()>>(check: impl Fn(Transport) -> F) {
 
 const LONGEST: Duration = Duration::from_secs(40);
 
-/// A call and its answer.
+/// Makes a call and accepts it.
 async fn meet(
     client: &Endpoint,
     server: &Endpoint,
@@ -136,7 +136,8 @@ async fn ten_mebibytes_arrive_whole_and_in_order() {
         }
         assert!(got == bytes);
         sender.send(&9_u8).await.unwrap();
-        // The client drops its connection as soon as it has the answer, which may be seen first.
+        // The client drops its connection as soon as it has the answer; this side may see that
+        // first.
         drop(sender.delivered().await);
         sending.await.unwrap();
     })
@@ -153,10 +154,10 @@ async fn a_slow_reader_holds_up_its_writer() {
                 sender.write(Bytes::from(vec![0; 1 << 20])).await.unwrap();
             }
         };
-        // 64 MiB are more than every window and buffer.
+        // 64 MiB are more than all windows and buffers hold.
         assert!(timeout(Duration::from_millis(1_000), writing).await.is_err());
         drop(sender);
-        // Nothing of what was taken is lost, and the connection is none the worse.
+        // No byte that was taken is lost, and the connection still works.
         let (mut back, mut there) = theirs.accept().await.unwrap();
         let mut count = 0;
         while let Some(piece) = there.read(1 << 20).await.unwrap() {
@@ -170,7 +171,7 @@ async fn a_slow_reader_holds_up_its_writer() {
 }
 
 #[tokio::test]
-async fn a_reset_is_no_end_and_a_stop_is_heard() {
+async fn a_reset_is_not_an_end_and_a_stop_is_noticed() {
     on_both(|transport| async move {
         let (_server, _client, theirs, ours) = pair(&transport).await;
         let (mut sender, mut receiver) = ours.open().await.unwrap();
@@ -249,7 +250,7 @@ async fn a_killed_peer_breaks_its_connections() {
 }
 
 #[tokio::test]
-async fn a_close_is_told_with_its_reason() {
+async fn a_close_carries_its_reason() {
     on_both(|transport| async move {
         let (_server, _client, theirs, ours) = pair(&transport).await;
         theirs.close("enough for today");
@@ -268,7 +269,7 @@ async fn another_protocol_is_refused() {
         assert!(matches!(refused, Err(NetError::Refused { .. })), "{refused:?}");
         let back = server.connect(&client.address(), Alpn::Storage).await;
         assert!(back.is_err());
-        // The one who refused still answers.
+        // The server that refused still answers.
         let (ours, theirs) = meet(&client, &server, Alpn::Storage).await;
         assert_eq!(ours.unwrap().peer(), server.id());
         assert_eq!(theirs.unwrap().alpn(), Alpn::Storage);
@@ -280,7 +281,7 @@ async fn another_protocol_is_refused() {
 async fn a_dead_address_and_a_wrong_key_fail_in_bounded_time() {
     on_both(|transport| async move {
         let client = transport.endpoint(2, &[]).await;
-        // A bound socket that never answers: the worst kind of dead.
+        // A bound socket that never answers is the worst kind of dead.
         let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
         let dead = PeerAddress {
             id: peer_id(&[9; 32]),
@@ -305,11 +306,11 @@ async fn a_dead_address_and_a_wrong_key_fail_in_bounded_time() {
 }
 
 #[tokio::test]
-async fn a_caller_that_says_nothing_holds_up_nobody() {
+async fn a_silent_caller_does_not_delay_others() {
     on_both(|transport| async move {
         let server = transport.endpoint(1, &[Alpn::Storage]).await;
         if let Transport::Iroh = transport {
-            // Garbage, and the beginning of something that looks like QUIC, from strangers.
+            // Garbage and the beginning of something that looks like QUIC, from a stranger.
             let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
             for address in server.address().sockets() {
                 stranger.send_to(&[0xff; 1_200], address).unwrap();
@@ -339,11 +340,11 @@ async fn latency_passes_in_virtual_time() {
     assert_eq!(there.receive::<u8>().await, Ok(1));
     back.send(&2_u8).await.unwrap();
     assert_eq!(receiver.receive::<u8>().await, Ok(2));
-    // A round trip for the handshake, one for the question.
+    // One round trip for the handshake, one for the question.
     let took = began.elapsed();
     assert!(Duration::from_millis(800) <= took && took <= Duration::from_millis(1_210), "{took:?}");
 
-    // What has not arrived when the power goes is lost.
+    // A power cut loses what has not arrived.
     back.send(&3_u8).await.unwrap();
     let Transport::Memory(network) = &transport else { unreachable!() };
     network.kill(&peer_id(&[1; 32]));
@@ -363,7 +364,7 @@ async fn a_restarted_peer_answers_in_its_place_and_a_cut_heals() {
 
     let restarted = network.endpoint([1; 32]);
     assert!(matches!(again.closed().await, NetError::Lost { .. }));
-    // The one before closes late; that must not take away its successor.
+    // The old endpoint closes late. That must not take away its successor.
     server.close().await;
     let (once_more, accepted) = meet(&client, &restarted, Alpn::Ledger).await;
     assert_eq!(once_more.unwrap().peer(), restarted.id());
@@ -373,7 +374,7 @@ async fn a_restarted_peer_answers_in_its_place_and_a_cut_heals() {
 }
 
 #[tokio::test]
-async fn what_a_dead_connection_leaves_is_no_end() {
+async fn a_dead_connection_is_not_an_end_of_the_stream() {
     let network = MemoryNetwork::new();
     let (_server, client, theirs, ours) = pair(&Transport::Memory(network.clone())).await;
     let (mut sender, _receiver) = ours.open().await.unwrap();
@@ -381,7 +382,7 @@ async fn what_a_dead_connection_leaves_is_no_end() {
     let (_back, mut there) = theirs.accept().await.unwrap();
     network.kill(&client.id());
     drop(sender);
-    // What had arrived is there; then the loss shows, not an end.
+    // Bytes that had arrived are still there. Then the reader sees the loss, not an end.
     assert_eq!(there.receive::<u8>().await, Ok(1));
     assert!(matches!(there.read(1).await, Err(NetError::Lost { .. })));
 }

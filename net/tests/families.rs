@@ -10,7 +10,7 @@ use std::net::{SocketAddr, UdpSocket};
 
 use symbolon_net::{Alpn, Announced, BindOptions, Endpoint, NetError, PeerAddress};
 
-/// Whether this machine can talk to itself over IPv6; says so when it cannot.
+/// Whether this machine can talk to itself over IPv6. Prints a note when it cannot.
 fn has_ipv6() -> bool {
     let bound = UdpSocket::bind("[::1]:0");
     if let Err(error) = &bound {
@@ -25,12 +25,12 @@ async fn listening(number: u8, listen: &str) -> Endpoint {
     Endpoint::iroh(options).await.unwrap()
 }
 
-/// An endpoint as a node or a client of this machine has it: nothing said of IPv6.
+/// An endpoint with the default options of a node or a client: IPv6 is not named.
 async fn caller() -> Endpoint {
     Endpoint::iroh(BindOptions::new([2; 32])).await.unwrap()
 }
 
-/// Calls an endpoint at these of its addresses, and hears back.
+/// Calls an endpoint at some of its addresses and gets an answer.
 async fn reaches(client: &Endpoint, server: &Endpoint, addresses: Vec<String>) {
     let address = PeerAddress { id: server.id(), addresses };
     let called = client.connect(&address, Alpn::Storage);
@@ -77,7 +77,7 @@ async fn all_addresses_are_of_both_families() {
     if !has_ipv6() {
         return;
     }
-    // A port that is free in both: what is not named is taken where it can be.
+    // A port that is free in both families: the socket that dials over IPv4 takes it where it can.
     let free = UdpSocket::bind("[::]:0").unwrap().local_addr().unwrap().port();
     let server = listening(1, &format!("[::]:{free}")).await;
     let client = caller().await;
@@ -87,7 +87,7 @@ async fn all_addresses_are_of_both_families() {
 }
 
 #[tokio::test]
-async fn a_name_is_looked_up_by_who_dials() {
+async fn the_dialling_side_looks_a_name_up() {
     let mut options = BindOptions::new([1; 32]);
     let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     options.listen = vec![SocketAddr::from(([127, 0, 0, 1], free))];
@@ -98,8 +98,8 @@ async fn a_name_is_looked_up_by_who_dials() {
     assert!(announced.contains(&format!("localhost:{free}")), "{announced:?}");
     reaches(&caller().await, &server, vec![format!("localhost:{free}")]).await;
 
-    // One that nobody knows costs a peer nothing that has an address beside it.
-    let lost = || String::from("nobody.invalid:4150");
+    // An unknown name does no harm when the peer also has an address.
+    let lost = || String::from("unknown.invalid:4150");
     let second = listening(4, "127.0.0.1:0").await;
     reaches(&second, &server, vec![lost(), format!("127.0.0.1:{free}")]).await;
     let alone = PeerAddress { id: server.id(), addresses: vec![lost()] };

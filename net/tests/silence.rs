@@ -1,4 +1,4 @@
-//! A peer that died without a farewell, over real sockets of this machine.
+//! A peer that dies without closing its connections, over real sockets of this machine.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -6,8 +6,8 @@ use std::sync::mpsc;
 
 use symbolon_net::{Alpn, BindOptions, Connection, Endpoint};
 
-/// An endpoint in a runtime of its own, which ends as a killed process does: from one moment to the next nothing
-/// answers any more, and nobody is told.
+/// An endpoint in a runtime of its own, which ends as a killed process does: it stops answering at
+/// once and tells no peer.
 struct Victim {
     runtime: tokio::runtime::Runtime,
     endpoint: Endpoint,
@@ -29,9 +29,9 @@ impl Victim {
         Self { runtime, endpoint, accepted }
     }
 
-    /// Kills it once it has accepted so many connections.
+    /// Kills the endpoint once it has accepted `connections` connections.
     fn kill(self, connections: usize) {
-        // Whatever is dropped in good order would say goodbye.
+        // Connections and endpoints say goodbye when they are dropped, so these are leaked instead.
         let Self { runtime, endpoint, accepted } = self;
         let accepted: Vec<_> = accepted.iter().take(connections).collect();
         std::mem::forget((endpoint, accepted));
