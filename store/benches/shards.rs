@@ -1,4 +1,4 @@
-//! A node's disk: taking shards in and reading them, beside the bare file system.
+//! A node's disk: storing and reading shards, compared with the bare file system.
 
 use std::{cell::Cell, fs::File, hint::black_box, io::Write};
 

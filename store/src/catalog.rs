@@ -1,9 +1,9 @@
 //! A client's local index: rows of opaque bytes in numbered tables.
 //!
-//! Values are sealed by the caller, keys are whatever the caller chooses; nothing here knows what they
-//! mean. A command opens the catalog for each use and drops it, so that commands can run side by side:
-//! one that writes waits for the others, those that only read do not wait for one another. Opening to
-//! read writes nothing, and so waits for no disk.
+//! The caller seals the values and chooses the keys; this file knows the meaning of neither. A
+//! command opens the catalog for each use and closes it again, so commands can run side by side. A
+//! writer waits for all others. Readers do not wait for one another. Opening a catalog to read
+//! writes nothing, so it does not wait for the disk.
 
 use std::{
     fmt, io,
@@ -24,27 +24,27 @@ use crate::{
     files, open_database,
 };
 
-/// How long to sleep between two attempts to open a catalog that is in use.
+/// The pause between two attempts to open a catalog that is in use.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// Memory for pages: a catalog is read once per command.
+/// Memory for pages. It is small because a command reads the catalog once.
 const CACHE_BYTES: usize = 16 << 20;
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 
 type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
-/// Why a catalog did not do what it was asked.
+/// Why an operation on a catalog failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CatalogError {
-    /// The disk is full. Nothing of the change was kept.
+    /// The disk is full. No part of the change was kept.
     #[error("the disk is full")]
     Full(#[source] io::Error),
-    /// Another process had it open for all of the time that was given.
+    /// Another process had the catalog open during the whole waiting time.
     #[error("{} is in use by another process", path.display())]
     InUse {
-        /// Its file.
+        /// The catalog's file.
         path: PathBuf,
     },
     /// The database failed.
@@ -53,9 +53,9 @@ pub enum CatalogError {
     /// The file system failed.
     #[error("cannot open {}: {source}", path.display())]
     Io {
-        /// Its file.
+        /// The catalog's file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -76,18 +76,18 @@ index_errors!(CatalogError: redb::CommitError, StorageError, TableError, Transac
 pub enum CatalogChange {
     /// Writes a row.
     Put {
-        /// Which table.
+        /// The table.
         table: u8,
-        /// Under which key.
+        /// The key in the table.
         key: Vec<u8>,
-        /// What.
+        /// The new value.
         value: Vec<u8>,
     },
     /// Removes a row, if it is there.
     Remove {
-        /// Which table.
+        /// The table.
         table: u8,
-        /// Under which key.
+        /// The key in the table.
         key: Vec<u8>,
     },
 }
@@ -95,7 +95,7 @@ pub enum CatalogChange {
 /// A row's key and value.
 pub type CatalogRow = (Vec<u8>, Vec<u8>);
 
-/// A client's local index, to be read.
+/// A client's local index, open for reading.
 #[derive(Debug)]
 pub struct CatalogReader {
     handle: Handle,
@@ -115,7 +115,7 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// A client's local index, to be read and written.
+/// A client's local index, open for reading and writing.
 #[derive(Debug)]
 pub struct Catalog(CatalogReader);
 
@@ -128,8 +128,8 @@ impl Deref for Catalog {
 }
 
 impl CatalogReader {
-    /// Opens the catalog in the file `path` to read it. While another process has it open to write,
-    /// tries again for as long as `wait`.
+    /// Opens the catalog in the file `path` for reading. While another process has it open for
+    /// writing, tries again until `wait` has passed.
     pub fn open(path: &Path, wait: Duration) -> Result<Self, CatalogError> {
         patiently(path, wait, |path| {
             let mut builder = Database::builder();
@@ -137,7 +137,8 @@ impl CatalogReader {
             match builder.open_read_only(path) {
                 Ok(database) => Ok(Self { handle: Handle::Shared(database) }),
                 Err(DatabaseError::DatabaseAlreadyOpen) => Err(DatabaseError::DatabaseAlreadyOpen),
-                // There is none yet, or it has to be repaired first; or what is wrong is said better.
+                // No catalog exists yet, or it needs repair, or opening it to write gives the
+                // better error.
                 Err(_) => Ok(Self { handle: Handle::Own(open_database(path, CACHE_BYTES)?) }),
             }
         })
@@ -151,7 +152,7 @@ impl CatalogReader {
     }
 }
 
-/// Tries to open as long as somebody else is in the way.
+/// Tries to open a catalog again while another process has it open.
 fn patiently<T>(
     path: &Path,
     wait: Duration,
@@ -181,8 +182,8 @@ fn patiently<T>(
 }
 
 impl Catalog {
-    /// Opens the catalog in the file `path`, and makes one if there is none. While another process
-    /// has it open, tries again for as long as `wait`.
+    /// Opens the catalog in the file `path`, and creates it if there is none. While another process
+    /// has it open, tries again until `wait` has passed.
     pub fn open(path: &Path, wait: Duration) -> Result<Self, CatalogError> {
         let database = patiently(path, wait, |path| open_database(path, CACHE_BYTES))?;
         Ok(Self(CatalogReader { handle: Handle::Own(database) }))
@@ -198,8 +199,8 @@ impl Catalog {
         self.write([CatalogChange::Remove { table, key: key.to_vec() }])
     }
 
-    /// Makes all changes, in order, or none. They are on disk when this returns.
-    /// They are taken one by one, so that whoever makes them need not have all of them at once.
+    /// Makes all changes in order, or none of them. They are on disk when this returns. It takes
+    /// the changes one by one, so the caller does not need all of them in memory at once.
     pub fn write(
         &self,
         changes: impl IntoIterator<Item = CatalogChange>,
@@ -207,9 +208,10 @@ impl Catalog {
         self.commit(changes, Durability::Immediate)
     }
 
-    /// The same, and closes the catalog: a write costs five syncs then instead of six. redb records what is free
-    /// in a commit of its own when it closes, on disk in two phases; a commit before it that waits for no disk is
-    /// on disk with that one, or not at all.
+    /// Makes the changes like [`Catalog::write`] and closes the catalog. This costs five syncs
+    /// instead of six. When redb closes, it records the free pages in a commit of its own, in two
+    /// phases. The commit with the changes does not wait for the disk: it reaches the disk with
+    /// that last commit, or not at all.
     pub fn write_and_close(
         self,
         changes: impl IntoIterator<Item = CatalogChange>,
@@ -223,8 +225,8 @@ impl Catalog {
         }
     }
 
-    /// Gives the room that removed rows have left in the file back to the disk. It takes as long as writing the
-    /// file takes.
+    /// Returns the space of removed rows in the file to the file system. It takes as long as
+    /// writing the whole file.
     pub fn compact(&mut self) -> Result<(), CatalogError> {
         let Handle::Own(database) = &mut self.0.handle else {
             unreachable!("a catalog is opened to write");
@@ -262,7 +264,7 @@ impl Catalog {
 }
 
 impl CatalogReader {
-    /// The table; none where nothing was ever written.
+    /// The table, or `None` if nothing was ever written.
     fn rows(&self) -> Result<Option<Rows>, CatalogError> {
         match self.begin()?.open_table(ROWS) {
             Ok(rows) => Ok(Some(rows)),
@@ -297,8 +299,8 @@ impl CatalogReader {
         Ok(out)
     }
 
-    /// Hands out the rows of a table whose keys begin with `prefix` and come after `after`, in key order and one
-    /// at a time, until it is told to stop. Gives what it was stopped with.
+    /// Hands `take` the rows of a table whose keys begin with `prefix` and come after `after`, one
+    /// at a time and in key order. Stops when `take` breaks, and returns its value.
     pub fn each<T>(
         &self,
         table: u8,
@@ -379,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn room_that_is_left_is_given_back() {
+    fn compaction_shrinks_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("catalog");
         let bytes = || std::fs::metadata(&path).unwrap().len();
@@ -397,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_with_the_close_is_there_as_a_whole() {
+    fn a_write_with_close_is_kept_as_a_whole() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("catalog");
         let put = |key: &[u8]| CatalogChange::Put {
@@ -409,25 +411,25 @@ mod tests {
         open().write_and_close([put(b"one"), put(b"two")]).unwrap();
         let mut left = open();
         left.commit([put(b"three")], Durability::None).unwrap();
-        // What is on the disk when the process dies before the close.
+        // The state on disk when the process dies before the close.
         let copy = dir.path().join("copy");
         std::fs::copy(&path, &copy).unwrap();
         left = Catalog::open(&copy, Duration::ZERO).unwrap();
         for (key, there) in [(b"one".as_slice(), true), (b"two", true), (b"three", false)] {
             assert_eq!(left.get(1, key).unwrap().is_some(), there);
         }
-        // And after it: no reader has to repair anything.
+        // After the close no reader has to repair the file.
         let reader = CatalogReader::open(&path, Duration::ZERO).unwrap();
         assert!(matches!(reader.handle, Handle::Shared(_)));
         assert!(reader.get(1, b"three").unwrap().is_some());
     }
 
     #[test]
-    fn those_who_read_wait_for_nobody_but_who_writes() {
+    fn readers_wait_only_for_a_writer() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("catalog");
         let read = || CatalogReader::open(&path, Duration::ZERO);
-        assert_eq!(read().unwrap().get(1, b"key").unwrap(), None, "an empty one is made");
+        assert_eq!(read().unwrap().get(1, b"key").unwrap(), None, "an empty one is created");
         assert!(read().unwrap().scan(1, b"", None, 9).unwrap().is_empty());
         Catalog::open(&path, Duration::ZERO).unwrap().put(1, b"key", b"value").unwrap();
         let before = std::fs::read(&path).unwrap();
@@ -445,12 +447,12 @@ mod tests {
     }
 
     #[test]
-    fn one_that_was_left_open_is_repaired_by_who_reads() {
+    fn a_reader_repairs_a_catalog_that_was_not_closed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("catalog");
         let writer = Catalog::open(&path, Duration::ZERO).unwrap();
         writer.put(1, b"key", b"value").unwrap();
-        // What is on the disk when the process dies now.
+        // The state on disk when the process dies now.
         let left = dir.path().join("left");
         std::fs::copy(&path, &left).unwrap();
         drop(writer);
@@ -469,17 +471,17 @@ mod tests {
         let first = Catalog::open(&path, Duration::ZERO).unwrap();
         let refused = Catalog::open(&path, Duration::from_millis(60));
         assert!(matches!(refused, Err(CatalogError::InUse { .. })));
-        let (tell, told) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let waiting = thread::spawn({
             let path = path.clone();
             move || {
-                // Only one that was refused has something to wait for.
+                // Only a process that was refused has something to wait for.
                 let refused = Catalog::open(&path, Duration::ZERO);
-                tell.send(matches!(refused, Err(CatalogError::InUse { .. }))).unwrap();
+                sender.send(matches!(refused, Err(CatalogError::InUse { .. }))).unwrap();
                 Catalog::open(&path, Duration::from_secs(60)).map(|_| ())
             }
         });
-        assert_eq!(told.recv(), Ok(true));
+        assert_eq!(receiver.recv(), Ok(true));
         drop(first);
         waiting.join().unwrap().unwrap();
     }

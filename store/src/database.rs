@@ -1,8 +1,9 @@
-//! Opening a redb file: for this user alone, and there whole or not at all.
+//! Opens a redb file: readable by this user alone, and created whole or not at all.
 //!
-//! redb writes the mark by which it knows its files last, so a process that is killed while it makes one
-//! leaves a file that no later run can open. A new one is therefore made under another name and takes
-//! its own while it is open already; whoever finds the other name finds nothing worth keeping.
+//! redb writes the mark by which it knows its files last. A process that is killed while it creates
+//! a file therefore leaves one that no later run can open. So a new file is created under a
+//! temporary name and renamed while it is open. A file that is found under the temporary name is
+//! unfinished and holds nothing worth keeping.
 
 use std::{
     ffi::OsString,
@@ -19,9 +20,10 @@ use redb::{
 
 use crate::{durable, files};
 
-/// Opens the database in the file `path` with a cache of `cache_bytes`; makes one if there is none.
+/// Opens the database in the file `path` with a cache of `cache_bytes`. Creates it if there is
+/// none.
 ///
-/// [`DatabaseError::DatabaseAlreadyOpen`] means that another process has it, or is making it.
+/// [`DatabaseError::DatabaseAlreadyOpen`] means that another process has it open or is creating it.
 pub fn open_database(path: &Path, cache_bytes: usize) -> Result<Database, DatabaseError> {
     let mut builder = Database::builder();
     builder.set_cache_size(cache_bytes);
@@ -34,7 +36,7 @@ pub fn open_database(path: &Path, cache_bytes: usize) -> Result<Database, Databa
     builder.create_with_backend(Backend::new(file)?)
 }
 
-/// Makes the database; `None` when another process has done so in the meantime.
+/// Creates the database. Returns `None` when another process has created it in the meantime.
 fn make(path: &Path, builder: &Builder) -> Result<Option<Database>, DatabaseError> {
     let fresh = fresh_path(path);
     let file = files::database_file(&fresh).map_err(disk)?;
@@ -43,7 +45,8 @@ fn make(path: &Path, builder: &Builder) -> Result<Option<Database>, DatabaseErro
         Err(TryLockError::WouldBlock) => return Err(DatabaseError::DatabaseAlreadyOpen),
         Err(TryLockError::Error(error)) => return Err(disk(error)),
     }
-    // The lock is held until the file has its name: nobody else is between here and there.
+    // This process holds the lock until the file has its name, so no other process is in this
+    // section.
     if has_bytes(path).map_err(disk)? {
         files::remove_if_there(&fresh).map_err(disk)?;
         return Ok(None);
@@ -63,20 +66,20 @@ fn fresh_path(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// Whether there is a file that is not empty: an empty one is as good as none.
+/// Whether a file exists and is not empty. An empty file counts as none.
 fn has_bytes(path: &Path) -> io::Result<bool> {
     match File::open(path).and_then(|file| file.metadata()) {
-        Ok(found) => Ok(found.len() > 0),
+        Ok(metadata) => Ok(metadata.len() > 0),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// redb's own file, synced by [`durable`].
+/// redb's own file backend, synced through [`durable`].
 #[derive(Debug)]
 struct Backend {
     inner: FileBackend,
-    /// The same open file.
+    /// A second handle of the same open file.
     file: File,
 }
 
@@ -168,10 +171,10 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_process_left_half_made_is_made_anew() {
+    fn a_half_made_database_is_made_anew() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("rows.redb");
-        // What redb has on disk before it writes its mark.
+        // The state on disk before redb writes its mark.
         let half = files::database_file(&fresh_path(&path)).unwrap();
         half.set_len(100_000).unwrap();
         drop(half);
@@ -183,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_is_no_database_yet() {
+    fn an_empty_file_counts_as_no_database() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("rows.redb");
         File::create(&path).unwrap();
@@ -192,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_open_or_in_the_making_is_in_use() {
+    fn a_database_that_is_open_or_being_created_is_in_use() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("rows.redb");
         let in_use = |path| {
@@ -210,23 +213,23 @@ mod tests {
     }
 
     #[test]
-    fn one_that_another_process_made_in_the_meantime_is_kept() {
+    fn a_database_that_another_process_created_meanwhile_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("rows.redb");
         put(&open_database(&path, CACHE_BYTES).unwrap());
         assert!(make(&path, &Builder::new()).unwrap().is_none());
         assert!(!fresh_path(&path).exists());
         assert_eq!(get(&open_database(&path, CACHE_BYTES).unwrap()), Some(2));
-        // What cannot be looked at is not taken for nothing.
+        // An error of the file system does not count as an absent file.
         assert!(has_bytes(&path.join("below")).is_err());
     }
 
     #[test]
-    fn bytes_that_are_no_database_are_left_alone() {
+    fn a_file_that_is_no_database_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("rows.redb");
-        fs::write(&path, b"something of somebody's").unwrap();
+        fs::write(&path, b"another program's bytes").unwrap();
         assert!(open_database(&path, CACHE_BYTES).is_err());
-        assert_eq!(fs::read(&path).unwrap(), b"something of somebody's");
+        assert_eq!(fs::read(&path).unwrap(), b"another program's bytes");
     }
 }

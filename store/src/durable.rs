@@ -1,41 +1,43 @@
-//! Where bytes and names are made durable: what somebody else is told after it outlives a power cut.
+//! Makes bytes and names durable. A program syncs here before it promises anything that must
+//! survive a power cut.
 //!
-//! Nodes, clients and databases sync here and nowhere else, so that a test can stand for a disk that loses
-//! whatever was not synced.
+//! Nodes, clients and databases sync only here. So a test can simulate a disk that loses everything
+//! that was not synced.
 
 use std::{fs::File, io, path::Path, sync::OnceLock};
 
-/// Hears of a file or directory right after it was synced.
+/// Called with a file or directory right after it was synced.
 pub type Watch = Box<dyn Fn(&File) + Send + Sync>;
 
 static WATCH: OnceLock<Watch> = OnceLock::new();
 
-/// Has all syncs of this process heard, for as long as it lives; `false` when somebody else hears them.
+/// Sets the watch that is called after every sync of this process, for the life of the process.
+/// Returns `false` if one is set already.
 pub fn watch(watch: Watch) -> bool {
     WATCH.set(watch).is_ok()
 }
 
-fn heard(file: &File) {
+fn report(file: &File) {
     if let Some(watch) = WATCH.get() {
         watch(file);
     }
 }
 
-/// Waits until a file's bytes are on the disk, and what the system knows about it.
+/// Waits until a file's bytes and its metadata are on disk.
 pub fn sync_all(file: &File) -> io::Result<()> {
     file.sync_all()?;
-    heard(file);
+    report(file);
     Ok(())
 }
 
-/// Waits until a file's bytes are on the disk.
+/// Waits until a file's bytes are on disk.
 pub fn sync_data(file: &File) -> io::Result<()> {
     file.sync_data()?;
-    heard(file);
+    report(file);
     Ok(())
 }
 
-/// Waits until the names in a directory are on the disk.
+/// Waits until the names in a directory are on disk.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
     sync_all(&File::open(path)?)
 }

@@ -1,4 +1,4 @@
-//! What can go wrong on a node's disk, and whose fault it is.
+//! Errors of a node's disk. Each says whose fault it is.
 
 use std::{io, path::PathBuf};
 
@@ -9,7 +9,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Damage {
-    /// The file is longer or shorter than what was stored.
+    /// The file is longer or shorter than the shard that was stored.
     #[error("its file has {found} bytes instead of {expected}")]
     Length {
         /// Bytes of the shard and its outboard.
@@ -17,43 +17,43 @@ pub enum Damage {
         /// Bytes of the file.
         found: u64,
     },
-    /// There is no file.
+    /// The file is gone.
     #[error("its file is gone")]
     Missing,
-    /// The disk does not give the bytes.
+    /// The file cannot be read.
     #[error("its file cannot be read: {0}")]
     Read(#[source] io::Error),
-    /// The bytes are not those that were stored.
+    /// The bytes differ from those that were stored.
     #[error("its bytes do not have its root")]
     Root,
 }
 
-/// Why a node's disk did not do what it was asked.
+/// Why an operation on a node's disk failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The shard was stored, and what is on disk now is not it: the node's fault.
+    /// The shard was stored, but the disk no longer has its bytes. The node is at fault.
     #[error("shard {index} of deal {deal} is damaged: {why}")]
     Damaged {
-        /// Which deal.
+        /// The deal of the shard.
         deal: DealId,
-        /// Which shard.
+        /// The index of the shard in its deal.
         index: u8,
-        /// What is wrong.
+        /// The damage.
         why: Damage,
     },
-    /// The same shard is there already.
+    /// The same shard is stored already.
     #[error("shard {index} of deal {deal} is stored already")]
     Exists {
-        /// Which deal.
+        /// The deal of the shard.
         deal: DealId,
-        /// Which shard.
+        /// The index of the shard in its deal.
         index: u8,
     },
-    /// The disk, or what this user may use of it, is full. Nothing was kept of what was asked.
+    /// The disk or this user's quota is full. No part of the request was kept.
     #[error("the disk is full")]
     Full(#[source] io::Error),
-    /// Another process has opened the same directory.
+    /// Another process has the same directory open.
     #[error("{} is in use by another process", path.display())]
     InUse {
         /// The index file.
@@ -65,60 +65,60 @@ pub enum StoreError {
     /// The file system failed.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         what: &'static str,
-        /// On what.
+        /// The file or directory.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// More or fewer bytes came than were announced: the sender's fault.
-    #[error("{found} bytes came for a shard of {expected}")]
+    /// More or fewer bytes arrived than were announced. The sender is at fault.
+    #[error("{found} bytes arrived for a shard of {expected} bytes")]
     Length {
         /// Bytes that were announced.
         expected: u64,
-        /// Bytes that came, or that would have come with the last write.
+        /// Bytes that arrived, including those of a refused last write.
         found: u64,
     },
-    /// There is no such shard.
-    #[error("no shard {index} of deal {deal}")]
+    /// The node does not store this shard.
+    #[error("shard {index} of deal {deal} is not stored here")]
     NotFound {
-        /// Which deal.
+        /// The deal of the shard.
         deal: DealId,
-        /// Which shard.
+        /// The index of the shard in its deal.
         index: u8,
     },
-    /// A read beyond the end of a shard.
-    #[error("{length} bytes at {offset} are not all in a shard of {shard_length}")]
+    /// A read goes beyond the end of a shard.
+    #[error("a read of {length} bytes at {offset} goes beyond a shard of {shard_length} bytes")]
     OutOfRange {
-        /// First byte asked for.
+        /// The first byte of the read.
         offset: u64,
-        /// How many.
+        /// Bytes of the read.
         length: u64,
-        /// How many the shard has.
+        /// Bytes of the shard.
         shard_length: u64,
     },
-    /// A row of the index is not what this program wrote.
+    /// A row of the index is not in the form that this program writes.
     #[error("a row of the index cannot be read: {0}")]
     Row(#[from] DecodeError),
-    /// The index knows shards, and the folder that has their files is not there.
-    #[error("{} is gone, and the index beside it has shards in it", path.display())]
+    /// The index lists shards, but the folder with their files is gone.
+    #[error("{} is gone, but the index beside it lists shards", path.display())]
     ShardsGone {
         /// The folder.
         path: PathBuf,
     },
-    /// The directory was written by a program with another layout.
-    #[error("layout {found} on disk, this program knows {expected}")]
+    /// A program with another layout wrote the directory.
+    #[error("the disk has layout {found}, but this program knows layout {expected}")]
     Version {
-        /// What this program knows.
+        /// The layout that this program knows.
         expected: u64,
-        /// What was found.
+        /// The layout on disk.
         found: u64,
     },
 }
 
 impl StoreError {
-    /// A failure of the file system, or [`Full`](Self::Full) if that is what it says.
+    /// An error of the file system. It becomes [`Full`](Self::Full) if the disk is full.
     pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         match is_full(&source) {
             true => Self::Full(source),
@@ -134,7 +134,7 @@ impl StoreError {
     }
 }
 
-/// No space, or no quota.
+/// Whether the error means that the disk or this user's quota is full.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -1,4 +1,4 @@
-//! The few things asked of the file system: private files and directories, free space.
+//! The operations on the file system: private files and directories, free space.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},
@@ -8,23 +8,23 @@ use std::{
     path::Path,
 };
 
-/// Bytes this user can still write to the file system that holds `path`.
+/// Bytes that this user can still write to the file system of `path`.
 pub fn free_bytes(path: &Path) -> io::Result<u64> {
     let stat = rustix::fs::statvfs(path)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// Makes a directory, and those above it, that only this user may enter.
+/// Creates a directory that only this user may enter, and its missing parents in the same way.
 pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Makes a file that was not there, for this user alone.
+/// Creates a file for this user alone. Fails if it exists.
 pub(crate) fn private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Opens the file of a database for this user alone; makes an empty one if there is none.
+/// Opens the file of a database for this user alone. Creates an empty one if there is none.
 pub(crate) fn database_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
@@ -42,7 +42,7 @@ pub(crate) fn begin_writing(file: &File, range: Range<u64>) {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn begin_writing(_file: &File, _range: Range<u64>) {}
 
-/// Removes a file that may not be there; says whether it was.
+/// Removes a file if it exists. Returns whether it existed.
 pub(crate) fn remove_if_there(path: &Path) -> io::Result<bool> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_removed_is_not_said_to_be_gone() {
+    fn a_failed_removal_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         std::fs::write(&file, b"here").unwrap();

@@ -1,18 +1,19 @@
-//! What lies on disk: a node's shard files with their redb index, and a client's catalog.
+//! A node's shard files with their redb index, and a client's catalog.
 //!
-//! Two rooms that share nothing but this crate's habits (files 0600, directories 0700, one durable
-//! commit per change, everything blocking; callers run it where blocking is allowed) and how they open
-//! their database, [`open_database`], which the embedded ledger opens its own with. All that is synced is
-//! synced by [`durable`]:
+//! The two parts are independent:
 //!
-//! - [`Shards`]: a node's disk. Shards stream in through a [`ShardWriter`] and out through a
-//!   [`ShardFile`]; beside them the small tables a node needs to remember. A shard is there whole or
-//!   not at all, at whatever moment the machine stops.
-//! - [`Catalog`]: a client's local index, rows of opaque bytes; it knows nothing of their encryption.
+//! - [`Shards`] is a node's disk. Shards are written through a [`ShardWriter`] and read through a
+//!   [`ShardFile`]. Beside them are the small tables of a node. A shard is stored whole or not at
+//!   all, even if the machine stops at any moment.
+//! - [`Catalog`] is a client's local index of opaque rows. It knows nothing of their encryption.
+//!
+//! Both follow the same rules. Files have mode 0600 and directories 0700. Each change is one
+//! durable commit. All calls block, so callers run them where blocking is allowed. Both open their
+//! database with [`open_database`], which the embedded ledger uses too. [`durable`] does all syncs.
 //!
 //! See `spec/store.md`.
 
-// The record macros name it.
+// The record macros name `alloc`.
 extern crate alloc;
 
 mod catalog;

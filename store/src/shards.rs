@@ -1,19 +1,26 @@
-//! A node's disk: a directory of shard files and the index that says what they are.
+//! A node's disk: a directory of shard files, and the index that describes them.
 //!
 //! ```text
-//! index.redb            what is stored, and the small tables a node remembers
+//! index.redb            the stored shards, and the small tables of a node
 //! shards/0a/<number>    a shard's bytes, then its outboard
-//! temporary/<number>    a shard that is coming in
+//! temporary/<number>    a shard that is still arriving
 //! ```
 //!
-//! The index is the truth. Files are made under `temporary`, a few at a time, and their names are synced
-//! together. A shard is written to one of them, synced, then entered in the index by one durable commit,
-//! then moved to `shards`. So a stop at any moment leaves one of two things behind: a file under `temporary`
-//! that the index does not know, which the next start removes, or one that it knows, which the next start
-//! moves. Removal goes the other way: the commit that drops the row notes the file's number as garbage, and
-//! the file goes after it. A start looks at `temporary` and at the garbage only, never at all shards.
+//! The index is authoritative. A shard is stored in four steps:
 //!
-//! This asks one thing of the file system: that a rename is never half done after a crash.
+//! 1. Files are created under `temporary`, a few at a time, and their names are synced together.
+//! 2. The shard is written to one of them, and the file is synced.
+//! 3. One durable commit enters the shard in the index.
+//! 4. The file moves to `shards`.
+//!
+//! So a stop at any moment can leave a file under `temporary`. If the index does not list it, the
+//! next start removes it. If the index lists it, the next start moves it.
+//!
+//! Removal goes the other way. One commit drops the row and notes the file's number as garbage;
+//! then the file is removed. A start looks only at `temporary` and at the garbage, never at all
+//! shards.
+//!
+//! The file system must guarantee one thing: a crash never leaves a rename half done.
 
 mod file;
 mod index;
@@ -44,7 +51,7 @@ use symbolon_protocol::{id::DealId, proof::Outboard};
 
 use crate::{StoreError, durable, files};
 
-/// A node's disk. Clones share it; the last one to go closes it.
+/// A node's disk. Clones share it; dropping the last one closes it.
 #[derive(Clone, Debug)]
 pub struct Shards {
     inner: Arc<Inner>,
@@ -56,29 +63,29 @@ struct Inner {
     index: Index,
     /// The number of the next file.
     next: AtomicU64,
-    /// Bytes announced by writers that are not finished.
+    /// Bytes that unfinished writers have announced.
     coming: AtomicU64,
-    /// Empty files under `temporary` with their numbers, whose names are on disk.
+    /// Empty files under `temporary` with their numbers. Their names are on disk.
     made: Mutex<Vec<(u64, File)>>,
 }
 
 impl Shards {
-    /// Opens the directory, and makes it if there is none. It is this process's alone from now on.
-    /// Clears away what an earlier process left half-done.
+    /// Opens the directory, and creates it if there is none. No other process can open it
+    /// meanwhile. Cleans up after a process that stopped half-way.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         make(dir)?;
         let shards = dir.join("shards");
         let has_folder = shards.is_dir();
         let index = Index::open(&dir.join("index.redb"))?;
         if !has_folder && index.number(index::USED)? > 0 {
-            // An empty folder in its place would look as if nothing had ever been stored.
+            // A new empty folder would look as if no shard had ever been stored.
             return Err(StoreError::ShardsGone { path: shards });
         }
         make(&dir.join("temporary"))?;
         for low in 0..=u8::MAX {
             make(&shards.join(format!("{low:02x}")))?;
         }
-        // Before anything is kept in them.
+        // Sync the new folders before any file is stored in them.
         for made in [&shards, dir] {
             sync_dir(made)?;
         }
@@ -86,12 +93,12 @@ impl Shards {
         let (dir, coming) = (dir.to_owned(), AtomicU64::new(0));
         let inner = Inner { dir, index, next, coming, made: Mutex::default() };
         inner.finish_moves()?;
-        // A file that cannot be removed keeps no node from starting.
+        // A file that cannot be removed must not keep a node from starting.
         inner.collect_garbage().ok();
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The same, and lets the shards go whose files are gone; says how many.
+    /// Opens the directory and removes the shards whose files are gone. Returns their number.
     pub fn open_without_lost(dir: &Path) -> Result<(Self, u64), StoreError> {
         make(&dir.join("shards"))?;
         let store = Self::open(dir)?;
@@ -109,22 +116,23 @@ impl Shards {
         }
     }
 
-    /// Whose store it is, in the words of who marked it; `None` when nobody has.
+    /// The bytes that name the store's owner, in the caller's encoding; `None` if it was never
+    /// marked.
     pub fn marker(&self) -> Result<Option<Vec<u8>>, StoreError> {
         self.inner.index.marker()
     }
 
-    /// Says whose store it is.
+    /// Records the owner of the store.
     pub fn set_marker(&self, marker: &[u8]) -> Result<(), StoreError> {
         self.inner.index.set_marker(marker)
     }
 
-    /// Whether nothing was ever kept here: no shard has come and no block was followed.
+    /// Whether the store was never used: no shard has arrived and no block was followed.
     pub fn is_new(&self) -> Result<bool, StoreError> {
         Ok(self.inner.index.next_file()? == 0 && self.height()?.is_none())
     }
 
-    /// Starts to take a shard in. Nothing of it is there before [`ShardWriter::finish`].
+    /// Starts to store a shard. No part of it is visible before [`ShardWriter::finish`].
     pub fn begin(&self, info: ShardInfo) -> Result<ShardWriter, StoreError> {
         if self.inner.row(info.key())?.is_some() {
             return Err(StoreError::Exists { deal: info.deal, index: info.index });
@@ -132,12 +140,12 @@ impl Shards {
         ShardWriter::new(Arc::clone(&self.inner), info)
     }
 
-    /// What is known of a shard; `None` if it is not stored.
+    /// The record of a shard; `None` if it is not stored.
     pub fn info(&self, deal: &DealId, index: u8) -> Result<Option<Shard>, StoreError> {
         Ok(self.inner.row(ShardKey::new(deal, index))?.map(Row::into_shard))
     }
 
-    /// Opens a shard for reading. It stays readable through this even when it is removed.
+    /// Opens a shard for reading. It stays readable through this handle even after its removal.
     pub fn open_shard(&self, deal: &DealId, index: u8) -> Result<ShardFile, StoreError> {
         match self.inner.row(ShardKey::new(deal, index))? {
             Some(row) => ShardFile::open(&self.inner.final_path(row.file), row.into_shard()),
@@ -161,14 +169,14 @@ impl Shards {
         self.open_shard(deal, index)?.outboard()
     }
 
-    /// Removes a shard and says what it was; `None` when it is not there. Of several who remove it at
-    /// the same time one gets it.
+    /// Removes a shard and returns its record; `None` if it is not stored. If several callers
+    /// remove it at the same time, one of them gets the record.
     pub fn remove(&self, deal: &DealId, index: u8) -> Result<Option<Shard>, StoreError> {
         self.remove_if(deal, index, |_| true)
     }
 
-    /// Removes a shard that nobody pays for at `now_ms`, as [`expired`](Self::expired) has it; `None` also
-    /// when somebody does by now.
+    /// Removes a shard that is unpaid at `now_ms` in the sense of [`expired`](Self::expired).
+    /// Returns `None` if it is paid by now or not stored.
     pub fn remove_expired(
         &self,
         deal: &DealId,
@@ -193,20 +201,20 @@ impl Shards {
             }
         })?;
         if removed.is_some() {
-            // The shard is gone whether or not its file could be removed: that is tried again with the
-            // next one, and at the next start.
+            // The shard is gone whether or not its file could be removed. The removal is tried
+            // again with the next shard and at the next start.
             self.inner.collect_garbage().ok();
         }
         Ok(removed.map(Row::into_shard))
     }
 
-    /// Makes sure that no file of a removed shard is left.
+    /// Removes the files of all removed shards.
     pub fn clear(&self) -> Result<(), StoreError> {
         self.inner.collect_garbage()
     }
 
-    /// Gives an unpaid shard more time, with the acceptance that goes with it; `false` when it is not
-    /// unpaid any more.
+    /// Gives an unpaid shard more time and stores the new acceptance. Returns `false` if the shard
+    /// is no longer unpaid.
     pub fn renew(
         &self,
         deal: &DealId,
@@ -222,14 +230,14 @@ impl Shards {
                 None => return Err(StoreError::NotFound { deal: *deal, index }),
             };
             index::set_acceptance(transaction, &key, acceptance)?;
-            // An acceptance that was given before is good for as long as it says.
+            // An acceptance that was given before stays valid for the time that it states.
             let until_ms = until_ms.max(before_ms);
             index::mark(transaction, &key, ShardState::Unpaid { until_ms })?;
             Ok(true)
         })
     }
 
-    /// Sets where a shard stands.
+    /// Sets the state of a shard.
     pub fn mark(&self, deal: &DealId, index: u8, state: ShardState) -> Result<(), StoreError> {
         let key = ShardKey::new(deal, index);
         self.inner.index.write(|transaction| match index::mark(transaction, &key, state)? {
@@ -238,7 +246,7 @@ impl Shards {
         })
     }
 
-    /// Replaces the acceptance that a repeated request is answered with.
+    /// Replaces the acceptance that answers a repeated request.
     pub fn set_acceptance(
         &self,
         deal: &DealId,
@@ -254,24 +262,24 @@ impl Shards {
         })
     }
 
-    /// Bytes of all stored shards. Their outboards, 0.39 % of that, come on top.
+    /// Bytes of all stored shards, without their outboards, which take another 0.39 %.
     pub fn used_bytes(&self) -> Result<u64, StoreError> {
         self.inner.index.number(index::USED)
     }
 
-    /// Bytes announced by writers that have not finished.
+    /// Bytes that unfinished writers have announced.
     #[must_use]
     pub fn coming_bytes(&self) -> u64 {
         self.inner.coming.load(Ordering::Relaxed)
     }
 
-    /// Bytes that can still be written to the file system the shards are on.
+    /// Bytes that can still be written to the file system of the shards.
     pub fn free_bytes(&self) -> Result<u64, StoreError> {
         let dir = &self.inner.dir;
         files::free_bytes(dir).map_err(|error| StoreError::io("ask for the space of", dir, error))
     }
 
-    /// Up to `limit` shards that come after `after`, by deal and index.
+    /// Up to `limit` shards after `after`, in the order of deal and index.
     pub fn list(
         &self,
         after: Option<(DealId, u8)>,
@@ -282,8 +290,8 @@ impl Shards {
         Ok(rows.into_iter().map(Row::into_shard).collect())
     }
 
-    /// Up to `limit` shards that nobody pays for: unpaid beyond their time, or ended. Those that ended
-    /// come first, then those that have been unpaid longest.
+    /// Up to `limit` shards that are not paid: their time without a deal is over, or their deal has
+    /// ended. Shards of ended deals come first, then those that have been unpaid longest.
     pub fn expired(&self, now_ms: u64, limit: usize) -> Result<Vec<(DealId, u8)>, StoreError> {
         self.inner.index.due(now_ms, limit)
     }
@@ -297,10 +305,10 @@ fn sync_dir(path: &Path) -> Result<(), StoreError> {
     durable::sync_dir(path).map_err(|error| StoreError::io("sync", path, error))
 }
 
-/// Files whose names are synced together.
+/// Number of files whose names are synced together.
 const MADE_AT_ONCE: usize = 8;
 
-/// Shards looked at in one go for their files.
+/// Number of shards whose files are checked in one step.
 const LOST_PAGE: usize = 1024;
 
 impl Inner {
@@ -320,9 +328,10 @@ impl Inner {
         self.dir.join("shards").join(format!("{:02x}", file & 0xff)).join(format!("{file:016x}"))
     }
 
-    /// An empty file under `temporary`, and its number. Its name is on disk: one sync serves several.
+    /// Takes an empty file under `temporary` and its number. Its name is on disk already: one sync
+    /// serves several files.
     fn new_file(&self) -> Result<(u64, File), StoreError> {
-        // Whoever panicked left files that are there.
+        // A thread that panicked with the lock left a valid list of files.
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = made.pop() {
             return Ok(file);
@@ -341,13 +350,14 @@ impl Inner {
         Ok(first.expect("several were made"))
     }
 
-    /// Moves a file to where it belongs, once the index knows it.
+    /// Moves a file to its final place, once the index lists it.
     fn publish(&self, file: u64) -> Result<(), StoreError> {
         let (from, to) = (self.temporary_path(file), self.final_path(file));
         fs::rename(&from, to).map_err(|error| StoreError::io("move", from, error))
     }
 
-    /// What a stop left under `temporary`: moved if the index knows it, else removed.
+    /// Cleans up `temporary` after a stop: moves the files that the index lists and removes the
+    /// others.
     fn finish_moves(&self) -> Result<(), StoreError> {
         let dir = self.temporary_dir();
         let failed = |error| StoreError::io("list", dir.clone(), error);
@@ -365,8 +375,9 @@ impl Inner {
         Ok(())
     }
 
-    /// Removes the files whose rows are gone. They are forgotten once their names are gone from the disk too:
-    /// else a power cut could bring them back, and nobody would remove them.
+    /// Removes the files whose rows are gone. Their numbers are dropped only after their names are
+    /// gone from disk too. Otherwise a power cut could bring a file back, and no later start would
+    /// remove it.
     fn collect_garbage(&self) -> Result<(), StoreError> {
         let garbage = self.index.garbage()?;
         if garbage.is_empty() {
@@ -374,7 +385,7 @@ impl Inner {
         }
         let mut folders = BTreeSet::new();
         for file in &garbage {
-            // In the order in which a writer moves it.
+            // In the order in which a writer moves the file.
             for path in [self.temporary_path(*file), self.final_path(*file)] {
                 if files::remove_if_there(&path)
                     .map_err(|error| StoreError::io("remove", &path, error))?

@@ -13,10 +13,10 @@ use symbolon_protocol::{
 use super::{rows::Shard, writer::file_length};
 use crate::{Damage, StoreError};
 
-/// Bytes read at a time when a whole shard is checked.
+/// Bytes that are read at a time when a whole shard is checked.
 const SCRUB_BYTES: usize = 1 << 20;
 
-/// A stored shard, open for reading. Reads do not disturb each other.
+/// A stored shard, open for reading. Concurrent reads do not disturb each other.
 #[derive(Debug)]
 pub struct ShardFile {
     file: File,
@@ -32,7 +32,7 @@ impl ShardFile {
                 return Err(damaged(&shard, Damage::Missing));
             }
             Err(error) if is_the_disks(&error) => return Err(damaged(&shard, Damage::Read(error))),
-            // Too many open files, or no permission: no reason to call the shard lost.
+            // Too many open files or no permission: the shard is not lost.
             Err(error) => return Err(StoreError::io("open", path, error)),
         };
         let expected = file_length(shard.info.length);
@@ -42,7 +42,7 @@ impl ShardFile {
         }
     }
 
-    /// What is known of it.
+    /// The record of the shard.
     #[must_use]
     pub fn shard(&self) -> &Shard {
         &self.shard
@@ -54,7 +54,7 @@ impl ShardFile {
         self.fill(offset, out)
     }
 
-    /// `length` of the shard's bytes from `offset` on.
+    /// Reads `length` bytes of the shard from `offset` on.
     pub fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
         self.check_range(offset, length)?;
         let mut out = vec![0; usize::try_from(length).expect("at most a shard")];
@@ -62,7 +62,8 @@ impl ShardFile {
         Ok(out)
     }
 
-    /// Part `unit` of the shard, cut into parts of `unit_bytes`, and its path to the root.
+    /// Unit `unit` of the shard, when it is cut into units of `unit_bytes`, and its path to the
+    /// root.
     pub fn unit(&self, unit_bytes: u64, unit: u64) -> Result<(Vec<u8>, Vec<Hash>), StoreError> {
         let offset = unit.saturating_mul(unit_bytes);
         let length = unit_bytes.min(self.shard.info.length.saturating_sub(offset));
@@ -70,8 +71,8 @@ impl ShardFile {
         Ok((bytes, self.path(unit_bytes, unit)?))
     }
 
-    /// The path of part `unit`, of `unit_bytes`, a power of two of 16 KiB or more. Reads no more than
-    /// its siblings.
+    /// The path of unit `unit` to the root. `unit_bytes` is a power of two and at least 16 KiB.
+    /// Reads only the siblings on the path.
     pub fn path(&self, unit_bytes: u64, unit: u64) -> Result<Vec<Hash>, StoreError> {
         let entries = path_entries(self.shard.info.length, unit_bytes, unit)
             .map_err(|_| self.out_of_range(unit.saturating_mul(unit_bytes), unit_bytes))?;
@@ -86,7 +87,7 @@ impl ShardFile {
             .collect()
     }
 
-    /// Opens a leaf and makes sure that the proof holds: a proof that does not is a damaged shard.
+    /// Opens a leaf and checks the proof. An invalid proof means that the shard is damaged.
     pub fn leaf_proof(&self, leaf: u64) -> Result<LeafProof, StoreError> {
         let length = self.shard.info.length;
         let range = group_range(length, leaf)
@@ -110,7 +111,7 @@ impl ShardFile {
         Outboard::from_bytes(length, &out).map_err(|_| damaged(&self.shard, Damage::Root))
     }
 
-    /// Reads everything and checks it against the root.
+    /// Reads the whole shard and checks it against the root.
     pub fn check(&self) -> Result<(), StoreError> {
         let mut hasher = ShardHasher::new();
         let mut buffer = vec![0; SCRUB_BYTES];
@@ -144,7 +145,7 @@ impl ShardFile {
     }
 }
 
-/// Whether it is the disk that fails, and not this process or its rights.
+/// Whether the disk failed, and not this process or its permissions.
 fn is_the_disks(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }

@@ -1,4 +1,4 @@
-//! The index in redb: its tables, and the few changes that keep them in step with each other.
+//! The index in redb: its tables, and the changes that keep them consistent.
 
 use std::{
     path::{Path, PathBuf},
@@ -24,9 +24,9 @@ type Table<'a> = TableDefinition<'a, &'static [u8], &'static [u8]>;
 
 /// Shards: `deal | index` to [`Row`].
 pub(super) const SHARDS: Table<'_> = TableDefinition::new("shards");
-/// Whose a file is: its number to `deal | index`.
+/// The shard of each file: file number to `deal | index`.
 const FILES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("files");
-/// Files whose shards are gone.
+/// Files of removed shards.
 const GARBAGE: TableDefinition<'_, u64, ()> = TableDefinition::new("garbage");
 /// Shards that may be removed: `time in ms | deal | index`.
 const DUE: TableDefinition<'_, &[u8], ()> = TableDefinition::new("due");
@@ -34,34 +34,36 @@ const DUE: TableDefinition<'_, &[u8], ()> = TableDefinition::new("due");
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 /// Custody shares: `vault | index` to bytes.
 pub(super) const CUSTODY: Table<'_> = TableDefinition::new("custody");
-/// Custody shares whose vault is not open yet: `vault | index` to whose it is and until when.
+/// Custody shares whose vault is not open yet: `vault | index` to
+/// [`CustodyWaits`](super::CustodyWaits).
 pub(super) const CUSTODY_WAITS: Table<'_> = TableDefinition::new("custody waits");
-/// Whose store this is: one row, in the caller's words.
+/// The store's owner: one row in the caller's encoding.
 const MARKER: TableDefinition<'_, (), &[u8]> = TableDefinition::new("marker");
 /// Revoked links: `link | by`.
 pub(super) const REVOKED: TableDefinition<'_, &[u8], ()> = TableDefinition::new("revoked");
 /// Refunded orders.
 pub(super) const REFUNDED: TableDefinition<'_, &[u8], ()> = TableDefinition::new("refunded");
-/// What was read under a grant.
+/// What was read under each grant.
 pub(super) const COUNTERS: Table<'_> = TableDefinition::new("counters");
 
 /// Bytes of all shards.
 pub(super) const USED: &str = "used";
 /// Height of the last block that was followed.
 pub(super) const HEIGHT: &str = "height";
-/// Above the number of every file there ever was.
+/// A number above that of every file so far.
 const NEXT_FILE: &str = "next file";
-/// Which layout this is.
+/// The layout of the tables.
 const VERSION: &str = "version";
 
-/// The layout this program writes.
+/// The layout that this program writes.
 const LAYOUT: u64 = 1;
 
-/// Memory for pages of the index: a million shards take about 300 MB, their hot part far less.
+/// Memory for pages of the index. A million shards take about 300 MB; the part in frequent use is
+/// far smaller.
 const CACHE_BYTES: usize = 64 << 20;
 
-/// The index. A database that met an IO error, such as a full disk, refuses everything from then on;
-/// it is opened anew then, so that a node goes on once there is space.
+/// The index. After an IO error, such as a full disk, a redb database refuses all further work. The
+/// index then opens it again, so a node continues once there is space.
 #[derive(Debug)]
 pub(super) struct Index {
     path: PathBuf,
@@ -76,7 +78,8 @@ impl Index {
         Ok(index)
     }
 
-    /// Runs `work` in a transaction that is on disk when this returns, or has not happened.
+    /// Runs `work` in a transaction. When this returns, the transaction is on disk or has not
+    /// happened.
     pub(super) fn write<T>(
         &self,
         work: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>,
@@ -84,7 +87,7 @@ impl Index {
         self.change(Durability::Immediate, work)
     }
 
-    /// Runs `work` in a transaction that is on disk after the next [`write`](Self::write).
+    /// Runs `work` in a transaction that reaches the disk with the next [`write`](Self::write).
     pub(super) fn write_soon<T>(
         &self,
         work: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>,
@@ -134,15 +137,15 @@ impl Index {
     }
 
     fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
-        // Whoever panicked held the lock to use the database, not to change which one it is.
+        // A thread that panicked with the lock was using the database, not replacing it.
         self.database.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Opens the database again after an IO error. If that fails, so does the next use, which tries
+    /// Opens the database again after an IO error. If that fails, the next use fails too and tries
     /// again.
     fn reopen(&self) {
         let mut database = self.database.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // The old one holds the file's lock until it is dropped.
+        // The old database holds the file's lock until it is dropped.
         *database = None;
         *database = open_database(&self.path).ok();
     }
@@ -252,7 +255,7 @@ impl Index {
         })
     }
 
-    /// Not at once on disk: to remove a file that is gone again does no harm.
+    /// Does not wait for the disk: removing a file a second time does no harm.
     pub(super) fn forget_garbage(&self, files: &[u64]) -> Result<(), StoreError> {
         self.write_soon(|transaction| {
             let mut garbage = transaction.open_table(GARBAGE)?;
@@ -264,7 +267,7 @@ impl Index {
     }
 }
 
-/// Enters a shard, unless one is there under its key.
+/// Enters a shard. Refuses it if a shard with its key exists.
 pub(super) fn insert(transaction: &WriteTransaction, row: &Row) -> Result<(), StoreError> {
     let key = row.info.key();
     let mut shards = transaction.open_table(SHARDS)?;
@@ -282,7 +285,7 @@ pub(super) fn insert(transaction: &WriteTransaction, row: &Row) -> Result<(), St
     Ok(())
 }
 
-/// Drops a shard and leaves its file as garbage. Says whether it was there.
+/// Drops a shard's row and notes its file as garbage. Returns the row, or `None` if there was none.
 pub(super) fn remove(
     transaction: &WriteTransaction,
     key: &ShardKey,
@@ -299,7 +302,7 @@ pub(super) fn remove(
     Ok(Some(row))
 }
 
-/// A shard's row; `None` when it is not there.
+/// A shard's row; `None` if the shard is not stored.
 pub(super) fn row(
     transaction: &WriteTransaction,
     key: &ShardKey,
@@ -308,7 +311,7 @@ pub(super) fn row(
     Ok(shards.get(key.bytes())?.map(|row| Row::from_bytes(row.value())).transpose()?)
 }
 
-/// Where a shard stands; `None` when it is not there.
+/// The state of a shard; `None` if the shard is not stored.
 pub(super) fn state(
     transaction: &WriteTransaction,
     key: &ShardKey,
@@ -316,7 +319,7 @@ pub(super) fn state(
     Ok(row(transaction, key)?.map(|row| row.state))
 }
 
-/// Replaces a shard's acceptance. Says whether it was there.
+/// Replaces a shard's acceptance. Returns `None` if the shard is not stored.
 pub(super) fn set_acceptance(
     transaction: &WriteTransaction,
     key: &ShardKey,
@@ -330,7 +333,7 @@ pub(super) fn set_acceptance(
     Ok(Some(()))
 }
 
-/// Sets where a shard stands. Says whether it was there.
+/// Sets the state of a shard. Returns `None` if the shard is not stored.
 pub(super) fn mark(
     transaction: &WriteTransaction,
     key: &ShardKey,
@@ -354,7 +357,7 @@ pub(super) fn set_number(
     Ok(())
 }
 
-/// The shards of a deal that are here.
+/// The stored shards of a deal.
 pub(super) fn keys_of_deal(
     transaction: &WriteTransaction,
     deal: &DealId,
@@ -381,7 +384,7 @@ fn set_due(
     Ok(())
 }
 
-/// Whether the database refuses everything from now on.
+/// Whether the database refuses all further work after this error.
 fn is_broken(error: &StoreError) -> bool {
     match error {
         StoreError::Full(_) => true,

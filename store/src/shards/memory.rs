@@ -1,5 +1,5 @@
-//! What a node remembers beside its shards: custody shares, what the ledger has ended, and how much
-//! was read under each grant.
+//! The records of a node beside its shards: custody shares, revocations and refunds from the
+//! ledger, and the reads under each grant.
 
 use redb::{Durability, ReadableTable, WriteTransaction};
 use symbolon_protocol::{
@@ -17,60 +17,63 @@ use super::{
 };
 use crate::StoreError;
 
-/// Of so many blocks one is followed durably: so many are followed again at most after a crash.
+/// One block in this many is followed durably. After a crash at most this many blocks are followed
+/// again.
 const DURABLE_EVERY: u64 = 32;
 
-/// A block that changes more is followed durably: what waits for the disk is held in memory.
+/// Most changes of a block that is followed without waiting for the disk, because such changes stay
+/// in memory. A block with more changes is followed durably.
 const SOON_CHANGES_MAX: usize = 256;
 
-/// What a block changes on a node.
+/// A change that a block makes on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A deal is over: its shards that were paid are paid no longer. One that is here without having been
-    /// in the deal stays what it is, since its acceptance is worth what it was worth before.
+    /// A deal is over: its active shards have ended. An unpaid shard stays unpaid: it was never
+    /// part of the deal, so its acceptance is still valid.
     Ended {
-        /// Which deal.
+        /// The deal.
         deal: DealId,
     },
-    /// A deal was opened: its shard is paid, if it is here and is the one that was accepted.
+    /// A deal was opened: its shard is active now, if it is stored here and has the deal's root.
     Opened {
-        /// Which deal.
+        /// The deal.
         deal: DealId,
-        /// Which shard.
+        /// The index of the shard.
         index: u8,
-        /// The root that the deal has.
+        /// The shard's root in the deal.
         root: Hash,
     },
-    /// An order was refunded; its grant is dead.
+    /// An order was refunded, so its grant is void.
     Refunded {
-        /// Which.
+        /// The order.
         order: OrderId,
     },
     /// A grant link was revoked.
     Revoked {
-        /// Which link.
+        /// The link.
         link: LinkId,
-        /// By whom.
+        /// The account that revoked it.
         by: AccountId,
     },
-    /// A deal is over: its shard leaves the slot table, unless it waits for that already.
+    /// A deal is over: its shard leaves the slot table now, unless it is already due to leave with
+    /// the next epoch.
     SlotEnded {
-        /// Which deal.
+        /// The deal.
         deal: DealId,
     },
     /// A shard joins the slot table with the next epoch.
     SlotJoins {
-        /// Which.
+        /// The shard's slot.
         slot: Slot,
     },
-    /// A deal's owner has ended it: its shard leaves the slot table with the next epoch.
+    /// The owner has ended a deal: its shard leaves the slot table with the next epoch.
     SlotLeaves {
-        /// Which deal.
+        /// The deal.
         deal: DealId,
     },
-    /// An epoch has begun: what waits to join the slot table or to leave it does.
+    /// An epoch has begun: shards that are due join the slot table or leave it.
     SlotsTurn {
-        /// Which epoch.
+        /// The number of the epoch.
         epoch: u64,
     },
 }
@@ -79,53 +82,54 @@ record! {
     /// A custody share whose vault is not open yet.
     #[derive(Copy)]
     pub struct CustodyWaits {
-        /// Whose vault it is.
+        /// The owner of the vault.
         pub owner: AccountId,
-        /// Until when it is to be open, in milliseconds since the Unix epoch.
+        /// Milliseconds since the Unix epoch until which the vault must be open.
         pub until_ms: u64,
     }
 }
 
-/// How many custody shares may wait for their vaults.
+/// Limits of the custody shares whose vault is not open yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CustodyLimits {
-    /// Of all owners.
+    /// Most shares of all owners together.
     pub in_all: usize,
-    /// Of one.
+    /// Most shares of one owner.
     pub of_owner: usize,
 }
 
 record! {
-    /// What was read under a grant.
+    /// The reads under a grant so far.
     #[derive(Copy, Default)]
     pub struct Counter {
-        /// Times.
+        /// Number of reads.
         pub reads: u64,
-        /// Bytes.
+        /// Bytes read.
         pub bytes: u64,
     }
 }
 
-/// Whether a read still fits.
+/// Whether a read stays within the limits of a grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Charge {
-    /// It does and is counted; this is all that was read so far, for each key.
+    /// It does, and it is counted. Holds the new sums, one for each key.
     Counted(Vec<Counter>),
-    /// It does not, and nothing was counted; this is all that was read so far under the key that refused.
+    /// It does not, and nothing was counted. Holds the sum so far under the key that refused.
     Exceeded(Counter),
 }
 
 record! {
     struct CounterRow {
         counter: Counter,
-        /// When it may be forgotten, in milliseconds since the Unix epoch.
+        /// Milliseconds since the Unix epoch after which the row may be removed.
         until_ms: u64,
     }
 }
 
 impl Shards {
-    /// Keeps a custody share; the same again replaces it. One whose vault is not open yet waits, and counts
-    /// against `limits`, for all owners and for this one; `false`, and nothing is kept, when there are too many.
+    /// Stores a custody share. A share with the same vault and index is replaced. With `waits`, the
+    /// vault is not open yet: the share then counts against the limits. Returns `false` and stores
+    /// nothing when a limit is reached.
     pub fn put_custody(
         &self,
         vault: &VaultId,
@@ -159,7 +163,7 @@ impl Shards {
         })
     }
 
-    /// The shares whose vault was not open in time: vault and index.
+    /// The shares whose vault was not open in time, as vault and index.
     pub fn custody_due(&self, now_ms: u64) -> Result<Vec<(VaultId, u8)>, StoreError> {
         self.inner.index.read(|transaction| {
             let mut due = Vec::new();
@@ -174,7 +178,7 @@ impl Shards {
         })
     }
 
-    /// A vault is open: its share is kept for good.
+    /// Records that a vault is open: its share no longer expires.
     pub fn custody_opened(&self, vault: &VaultId, index: u8) -> Result<(), StoreError> {
         self.inner.index.write(|transaction| {
             let key = custody_key(vault, index);
@@ -188,7 +192,7 @@ impl Shards {
         self.inner.index.value(CUSTODY, &custody_key(vault, index))
     }
 
-    /// Forgets a custody share; nothing happens when it is not there.
+    /// Removes a custody share. Does nothing if it is not stored.
     pub fn remove_custody(&self, vault: &VaultId, index: u8) -> Result<(), StoreError> {
         self.inner.index.write(|transaction| {
             let key = custody_key(vault, index);
@@ -203,12 +207,14 @@ impl Shards {
         self.inner.index.number_if_any(HEIGHT)
     }
 
-    /// Makes all changes of the blocks up to `height` in one commit, so that none is lost or made
-    /// twice when the node stops. Gives back the shards that are paid from now on and were not before.
+    /// Makes all changes of the blocks up to `height` in one commit, so that a stop of the node
+    /// neither loses nor repeats any. Returns the shards that this commit changed from unpaid to
+    /// active.
     ///
-    /// Most commits wait for no disk: after a crash the last few blocks are followed again, from the
-    /// height that is on disk, and that height and what the blocks before it say are on disk together. What is
-    /// written durably meanwhile, such as a shard or its removal, takes along all that was followed before it.
+    /// Most commits do not wait for the disk. After a crash the node follows the last few blocks
+    /// again, starting at the height on disk. That height and the changes of its blocks are always
+    /// on disk together. A durable commit, such as storing or removing a shard, also makes all
+    /// earlier commits durable.
     pub fn follow(&self, height: u64, changes: &[Change]) -> Result<Vec<Shard>, StoreError> {
         let durable = height.is_multiple_of(DURABLE_EVERY)
             || SOON_CHANGES_MAX < changes.len()
@@ -241,7 +247,7 @@ impl Shards {
         })
     }
 
-    /// Marks a shard as paid, and says what it was if it was unpaid until now.
+    /// Marks a shard as active. Returns its record if it was unpaid until now.
     pub fn mark_paid(&self, deal: &DealId, index: u8) -> Result<Option<Shard>, StoreError> {
         self.inner.index.write(|transaction| pay(transaction, deal, index, None))
     }
@@ -256,19 +262,19 @@ impl Shards {
         self.inner.index.contains(REFUNDED, &order.0)
     }
 
-    /// What was read under the grant that the caller names by `key`.
+    /// The reads under the grant with this `key`, which the caller chooses.
     pub fn counter(&self, key: &[u8]) -> Result<Counter, StoreError> {
         let row = self.inner.index.value(COUNTERS, key)?;
         let row = row.map(|row| CounterRow::from_bytes(&row)).transpose()?;
         Ok(row.map_or(Counter::default(), |row| row.counter))
     }
 
-    /// Counts `more` under each key if all sums stay within the key's `max`, in one step: reads at the same
-    /// time cannot both take the last place, and what one key refuses counts under none. Kept until
-    /// `until_ms`, when the grant is over.
+    /// Counts `more` under each key, if all sums stay within the limits beside the keys. This is
+    /// one step: concurrent reads cannot exceed a limit together, and if one key refuses, no key
+    /// counts the read. The counters are kept until `until_ms`, when the grant ends.
     ///
-    /// For speed it is on disk only after the next durable change or an orderly end: a crash may
-    /// forget the last reads, in the reader's favour.
+    /// For speed this does not wait for the disk. A crash before the next durable change may lose
+    /// the last reads, in the reader's favour.
     pub fn charge(
         &self,
         keys: &[(&[u8], Counter)],
@@ -298,7 +304,7 @@ impl Shards {
         })
     }
 
-    /// Forgets the counters of grants that are over.
+    /// Removes the counters of grants that have ended.
     pub fn sweep_counters(&self, now_ms: u64) -> Result<(), StoreError> {
         self.inner.index.write(|transaction| {
             let mut counters = transaction.open_table(COUNTERS)?;
@@ -310,8 +316,8 @@ impl Shards {
     }
 }
 
-/// A shard is paid from here on. Says what it was if it was unpaid until now; with another root than the
-/// one that is paid for it stays what it is.
+/// Marks a shard as active. Returns its record if it was unpaid until now. If `root` is given and
+/// the shard has another root, it stays as it is.
 fn pay(
     transaction: &WriteTransaction,
     deal: &DealId,
@@ -328,7 +334,7 @@ fn pay(
     Ok(matches!(shard.state, ShardState::Unpaid { .. }).then_some(shard))
 }
 
-/// The paid shards of a deal are paid no longer.
+/// Marks the active shards of a deal as ended.
 fn end(transaction: &WriteTransaction, deal: &DealId) -> Result<(), StoreError> {
     for key in index::keys_of_deal(transaction, deal)? {
         if index::state(transaction, &key)? == Some(ShardState::Active) {

@@ -8,37 +8,37 @@ use symbolon_protocol::{
 };
 
 record! {
-    /// What is known of a shard before its bytes come.
+    /// The description of a shard before its bytes arrive.
     pub struct ShardInfo {
-        /// Which deal.
+        /// The deal.
         pub deal: DealId,
-        /// Which shard of it.
+        /// The index of the shard in its deal.
         pub index: u8,
-        /// Who pays.
+        /// The owner, who pays.
         pub owner: AccountId,
-        /// The stored file version it belongs to.
+        /// The stored file version that the shard belongs to.
         pub object: ObjectId,
-        /// Who may read.
+        /// Who may read the shard.
         pub access: Access,
-        /// Its bytes.
+        /// Bytes of the shard.
         pub length: u64,
-        /// The terms it was accepted under, as the caller encodes them.
+        /// The accepted terms, in the caller's encoding.
         pub terms: Vec<u8>,
     }
 }
 
 choice! {
-    /// Where a stored shard stands.
+    /// The state of a stored shard.
     #[derive(Copy)]
     pub enum ShardState {
-        /// Accepted, no deal on the ledger yet.
+        /// The shard is accepted, but its deal is not on the ledger yet.
         Unpaid = 1 {
-            /// Until when one must come, in milliseconds since the Unix epoch.
+            /// Milliseconds since the Unix epoch until which the deal must be opened.
             until_ms: u64,
         },
-        /// In a deal that runs.
+        /// The shard is in a running deal.
         Active = 2,
-        /// In a deal that is over.
+        /// The shard's deal is over.
         Ended = 3,
     }
 }
@@ -46,13 +46,13 @@ choice! {
 /// A stored shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shard {
-    /// What it is.
+    /// The description of the shard.
     pub info: ShardInfo,
-    /// Its BLAKE3 root, as computed when it came in.
+    /// The BLAKE3 root, computed while the shard was stored.
     pub root: Hash,
-    /// Where it stands.
+    /// The state of the shard.
     pub state: ShardState,
-    /// The acceptance it was answered with; empty when there was none.
+    /// The acceptance that was given for it; empty if there was none.
     pub acceptance: Vec<u8>,
 }
 
@@ -63,7 +63,7 @@ record! {
         pub(super) root: Hash,
         pub(super) state: ShardState,
         pub(super) acceptance: Vec<u8>,
-        /// The number of its file.
+        /// The number of the shard's file.
         pub(super) file: u64,
     }
 }
@@ -75,7 +75,7 @@ impl Row {
     }
 }
 
-/// `deal | index`: shards of a deal stand together.
+/// `deal | index`. The shards of a deal are neighbours in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ShardKey([u8; Self::BYTES]);
 
@@ -92,7 +92,7 @@ impl ShardKey {
         &self.0
     }
 
-    /// `time in ms | deal | index`: in the order in which shards fall due.
+    /// `time in ms | deal | index`. Keys sort in the order in which shards may be removed.
     pub(super) fn due(&self, due_ms: u64) -> [u8; 8 + Self::BYTES] {
         let mut bytes = [0; 8 + Self::BYTES];
         bytes[..8].copy_from_slice(&due_ms.to_be_bytes());
@@ -108,7 +108,7 @@ impl ShardInfo {
 }
 
 impl ShardState {
-    /// When the shard may be removed, if ever.
+    /// When the shard may be removed; `None` if it may not.
     pub(super) fn due_ms(self) -> Option<u64> {
         match self {
             Self::Unpaid { until_ms } => Some(until_ms),

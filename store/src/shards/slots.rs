@@ -1,9 +1,9 @@
-//! A node's copy of its slot table: what the ledger asks it about, kept from the blocks it follows, so that
-//! proving asks the ledger for none of it.
+//! A node's copy of its slot table. The node builds it from the blocks that it follows, so proving
+//! needs no look-up on the ledger.
 //!
-//! A copy carries the ledger's hash chain over all changes of the table, so one hash says whether it is
-//! right. It changes in the same commit as the height that is followed. Whatever does not fit forgets the
-//! copy; it is then read from the ledger as a whole.
+//! The copy carries the ledger's hash chain over all changes of the table, so one hash shows
+//! whether the copy is right. It changes in the same commit as the followed height. A change that
+//! does not fit deletes the copy; the node then reads the whole table from the ledger.
 
 use redb::{ReadOnlyTable, ReadableTable, TableDefinition, WriteTransaction};
 use symbolon_protocol::{
@@ -21,35 +21,35 @@ use crate::StoreError;
 pub(super) const SLOTS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("slots");
 /// The position of a deal's shard.
 pub(super) const PLACES: TableDefinition<'_, &[u8], u32> = TableDefinition::new("slot places");
-/// Changes that wait for the next epoch, in their order.
+/// Changes that wait for the next epoch, in order.
 pub(super) const QUEUE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("slot queue");
-/// The change of a deal that waits.
+/// The number in [`QUEUE`] of a deal's change.
 pub(super) const QUEUED: TableDefinition<'_, &[u8], u64> = TableDefinition::new("slot queued");
-/// One row: which table it is. Without it there is no copy, whatever the other tables have.
+/// One row: the head of the copy. Without it there is no copy, even if the other tables have rows.
 pub(super) const HEAD: TableDefinition<'_, (), &[u8]> = TableDefinition::new("slot head");
 
 record! {
-    /// Which slot table a copy is.
+    /// The epoch, size and hash of a slot table.
     #[derive(Copy)]
     pub struct SlotsHead {
-        /// The epoch that asks about it.
+        /// The epoch whose challenges this table answers.
         pub epoch: u64,
-        /// Its rows.
+        /// Number of rows.
         pub slots: u32,
-        /// The hash chain over its changes: see `spec/ledger.md`.
+        /// The hash chain over all changes of the table; see `spec/ledger.md`.
         pub table: Hash,
     }
 }
 
 choice! {
-    /// A change that waits.
+    /// A change that waits for the next epoch.
     enum Waiting {
         Join = 1 { slot: Slot },
         Leave = 2 { deal: DealId },
     }
 }
 
-/// The copy at one moment.
+/// A consistent view of the copy.
 pub struct SlotsView {
     head: SlotsHead,
     rows: ReadOnlyTable<u32, &'static [u8]>,
@@ -62,13 +62,13 @@ impl std::fmt::Debug for SlotsView {
 }
 
 impl SlotsView {
-    /// Which table it is.
+    /// The head of the table.
     #[must_use]
     pub fn head(&self) -> SlotsHead {
         self.head
     }
 
-    /// The row at a position; `None` beyond its end.
+    /// The row at a position; `None` beyond the end of the table.
     pub fn slot(&self, position: u32) -> Result<Option<Slot>, StoreError> {
         let row = self.rows.get(position)?;
         Ok(row.map(|row| Slot::from_bytes(row.value())).transpose()?)
@@ -76,21 +76,21 @@ impl SlotsView {
 }
 
 impl Shards {
-    /// Looks into the copy of the slot table; `None` when there is none.
+    /// Runs `look` on a view of the copy. Returns `None` if there is no copy.
     pub fn view_slots<T>(
         &self,
         look: impl FnOnce(&SlotsView) -> Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
         self.inner.index.read(|transaction| {
             let head = transaction.open_table(HEAD)?.get(())?;
-            // A row that another program wrote is no copy of this one's.
+            // If another program wrote this row, there is no valid copy.
             let head = head.and_then(|head| SlotsHead::from_bytes(head.value()).ok());
             let Some(head) = head else { return Ok(None) };
             look(&SlotsView { head, rows: transaction.open_table(SLOTS)? }).map(Some)
         })
     }
 
-    /// Takes a table for the copy. What waits for the next epoch stays.
+    /// Replaces the copy with a table from the ledger. Changes that wait for the next epoch stay.
     pub fn set_slots(&self, head: SlotsHead, rows: &[Slot]) -> Result<(), StoreError> {
         self.inner.index.write(|transaction| {
             let mut copy = SlotsCopy::open(transaction)?;
@@ -104,7 +104,7 @@ impl Shards {
         })
     }
 
-    /// Forgets the copy: it turned out not to be the ledger's.
+    /// Deletes the copy, because it differs from the ledger's table.
     pub fn forget_slots(&self) -> Result<(), StoreError> {
         self.inner.index.write(|transaction| {
             transaction.open_table(HEAD)?.remove(())?;
@@ -113,7 +113,7 @@ impl Shards {
     }
 }
 
-/// The copy inside a transaction that changes it.
+/// The copy within a write transaction.
 pub(super) struct SlotsCopy<'t> {
     slots: redb::Table<'t, u32, &'static [u8]>,
     places: redb::Table<'t, &'static [u8], u32>,
@@ -134,7 +134,7 @@ impl<'t> SlotsCopy<'t> {
         })
     }
 
-    /// Keeps what has changed; other tables are written on their own.
+    /// Stores the head. The other tables were written already.
     pub(super) fn close(self, transaction: &WriteTransaction) -> Result<(), StoreError> {
         let mut table = transaction.open_table(HEAD)?;
         match self.head {
@@ -144,33 +144,35 @@ impl<'t> SlotsCopy<'t> {
         Ok(())
     }
 
-    /// A deal was opened: its shard joins with the next epoch.
+    /// A deal was opened: its shard joins the table with the next epoch.
     pub(super) fn join_soon(&mut self, slot: &Slot) -> Result<(), StoreError> {
         self.wait(&slot.deal, &Waiting::Join { slot: *slot })
     }
 
-    /// A deal was ended by its owner: its shard leaves with the next epoch, or never joins.
+    /// The owner has ended a deal: its shard leaves with the next epoch. If it has not joined yet,
+    /// it never does.
     pub(super) fn leave_soon(&mut self, deal: &DealId) -> Result<(), StoreError> {
         let joins = self.queued.remove(&deal.0[..])?.map(|sequence| sequence.value());
         if let Some(sequence) = joins {
             self.queue.remove(sequence)?;
             return Ok(());
         }
-        // Without a copy nobody knows whose deal it is; one that is not ours will not be found.
+        // Without a copy, the node cannot tell whether the deal is its own. If it is not, the later
+        // removal finds no row.
         if self.head.is_none() || self.places.get(&deal.0[..])?.is_some() {
             self.wait(deal, &Waiting::Leave { deal: *deal })?;
         }
         Ok(())
     }
 
-    /// A deal is over. One whose last epoch it was leaves before everything that waits; one that its
-    /// owner has ended waits, and has its turn.
+    /// A deal is over. Its shard leaves now, before all changes that wait. If its owner has ended
+    /// the deal, its removal already waits, and keeps its place in the queue.
     pub(super) fn ended(&mut self, deal: &DealId) -> Result<(), StoreError> {
         let waits = self.queued.get(&deal.0[..])?.is_some();
         if waits { Ok(()) } else { self.leave(deal) }
     }
 
-    /// An epoch has begun: what waits is done.
+    /// An epoch has begun: makes the changes that waited for it.
     pub(super) fn epoch_began(&mut self, epoch: u64) -> Result<(), StoreError> {
         let before = self.head.map(|head| head.epoch);
         if before.and_then(|before| before.checked_add(1)) == Some(epoch) {
@@ -186,10 +188,11 @@ impl<'t> SlotsCopy<'t> {
                 head.epoch = epoch;
             }
         } else if before < Some(epoch) {
-            // Changes are missing between the two.
+            // The changes of an epoch in between are missing.
             self.head = None;
         }
-        // A copy that was read from the ledger in or after this epoch has them already.
+        // A copy that was read from the ledger in this epoch or later contains these changes
+        // already.
         self.queue.retain(|_, _| false)?;
         self.queued.retain(|_, _| false)?;
         Ok(())

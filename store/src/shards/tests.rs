@@ -1,4 +1,4 @@
-//! A node's disk: what it keeps, what it refuses, and what a stop at any moment leaves.
+//! A node's disk: what it stores, what it refuses, and the state after a stop at any moment.
 
 use std::{
     io::{BufRead, BufReader},
@@ -52,7 +52,8 @@ fn deal(byte: u8) -> DealId {
     DealId([byte; 16])
 }
 
-/// Every shard is whole, what is used is their sum, and there is no file beside theirs.
+/// Opens a store and checks it: every shard is whole, the used bytes are their sum, and no other
+/// file exists.
 fn audit(dir: &Path) -> Vec<Shard> {
     let shards = Shards::open(dir).unwrap();
     let all = shards.list(None, usize::MAX).unwrap();
@@ -68,7 +69,7 @@ fn audit(dir: &Path) -> Vec<Shard> {
     all
 }
 
-/// Files with bytes: others wait for theirs.
+/// Number of files with bytes. Empty files wait for a shard.
 fn begun_in(dir: &Path) -> usize {
     let files = fs::read_dir(dir).unwrap();
     files.filter(|file| file.as_ref().unwrap().metadata().unwrap().len() > 0).count()
@@ -79,7 +80,7 @@ fn files_in(dir: &Path) -> usize {
     entries.map(|path| if path.is_dir() { files_in(&path) } else { 1 }).sum()
 }
 
-/// What a stop at this moment would leave: the directory as it is now, in another place.
+/// A copy of the directory as it is now: the state after a stop at this moment.
 fn stopped(dir: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     copy_dir(dir, copy.path());
@@ -131,7 +132,7 @@ fn a_shard_comes_back_as_it_went() {
             let refused = file.read(offset, count);
             assert!(matches!(refused, Err(StoreError::OutOfRange { .. })));
         }
-        // The outboard lies behind the shard in the same file, and is none of its bytes.
+        // The outboard lies behind the shard in the same file, but is not part of the shard.
         let mut beyond = [0; 2];
         assert!(matches!(
             file.read_at(length - 1, &mut beyond),
@@ -201,7 +202,7 @@ fn removal_counts_back_and_can_be_repeated() {
 }
 
 #[test]
-fn what_nobody_pays_for_is_found() {
+fn unpaid_and_ended_shards_expire() {
     let dir = tempfile::tempdir().unwrap();
     let shards = Shards::open(dir.path()).unwrap();
     for (index, until_ms) in [(0, 300), (1, 100), (2, 200), (3, 999)] {
@@ -243,19 +244,20 @@ fn a_block_is_followed_in_one_step() {
     let opened = |number, index, root| Change::Opened { deal: deal(number), index, root };
     let changes = [
         opened(1, 0, ours.root),
-        // The deal has another shard than the one that is here; and one that is not here at all.
+        // The deal has another shard than the stored one. The next deal has a shard that is not
+        // stored.
         opened(1, 7, Hash([9; 32])),
         opened(9, 9, ours.root),
         opened(2, 0, ends.root),
         Change::Ended { deal: deal(2) },
-        // A deal that ended without the shard that is here.
+        // A deal that ended without the stored shard.
         Change::Ended { deal: deal(3) },
         Change::Revoked { link, by },
         Change::Refunded { order },
     ];
     let paid = shards.follow(12, &changes).unwrap();
     let paid: Vec<_> = paid.iter().map(|shard| (shard.info.deal, shard.info.index)).collect();
-    assert_eq!(paid, [(deal(1), 0), (deal(2), 0)], "each once, and only what was unpaid");
+    assert_eq!(paid, [(deal(1), 0), (deal(2), 0)], "each once, and only unpaid shards");
     assert_eq!(shards.follow(13, &changes[..1]).unwrap(), []);
     drop(shards);
     let shards = Shards::open(dir.path()).unwrap();
@@ -264,7 +266,7 @@ fn a_block_is_followed_in_one_step() {
     assert_eq!(
         shards.expired(u64::MAX, 9).unwrap(),
         [(deal(2), 0), (deal(1), 7), (deal(3), 0)],
-        "what was never paid is unpaid, whatever ended"
+        "a shard that was never paid stays unpaid when its deal ends"
     );
     assert_eq!(shards.mark_paid(&deal(1), 0).unwrap(), None);
     assert_eq!(shards.mark_paid(&deal(1), 7).unwrap().unwrap().root, other.root);
@@ -276,7 +278,7 @@ fn a_block_is_followed_in_one_step() {
 }
 
 #[test]
-fn blocks_that_no_disk_was_waited_for_are_on_disk_with_what_comes_after_them() {
+fn a_durable_change_makes_earlier_blocks_durable() {
     let dir = tempfile::tempdir().unwrap();
     let shards = Shards::open(dir.path()).unwrap();
     let revoked = |number: u8| (LinkId([number; 16]), AccountId([number; 32]));
@@ -294,16 +296,16 @@ fn blocks_that_no_disk_was_waited_for_are_on_disk_with_what_comes_after_them() {
         (shards.height().unwrap(), [known(1), known(2), known(3)])
     };
     follow(1, 1);
-    assert_eq!(left(), (Some(1), [true, false, false]), "the first one is waited for");
+    assert_eq!(left(), (Some(1), [true, false, false]), "the first block is durable");
     follow(2, 2);
-    assert_eq!(left(), (Some(1), [true, false, false]), "height and what it says go together");
+    assert_eq!(left(), (Some(1), [true, false, false]), "height and changes go together");
     store(&shards, 1, 0, 1000);
     assert_eq!(left(), (Some(2), [true, true, false]));
     follow(3, 3);
     for height in 4..=32 {
         shards.follow(height, &[]).unwrap();
     }
-    assert_eq!(left(), (Some(32), [true; 3]), "every so often one is waited for");
+    assert_eq!(left(), (Some(32), [true; 3]), "every 32nd block is durable");
 }
 
 #[test]
@@ -319,7 +321,7 @@ fn more_time_is_never_less() {
 }
 
 #[test]
-fn a_store_knows_whose_it_is_and_that_its_shards_are_gone() {
+fn a_store_knows_its_owner_and_notices_lost_shards() {
     let dir = tempfile::tempdir().unwrap();
     let shards = Shards::open(dir.path()).unwrap();
     assert!(shards.is_new().unwrap());
@@ -386,7 +388,7 @@ fn quotas_and_custody_are_remembered() {
     assert_eq!(charge(1, 100), Charge::Counted(vec![Counter { reads: 2, bytes: 1000 }]));
     assert_eq!(charge(2, 0), Charge::Exceeded(Counter { reads: 2, bytes: 1000 }));
     assert_eq!(charge(u64::MAX, 0), Charge::Exceeded(Counter { reads: 2, bytes: 1000 }));
-    // What one refuses counts under none.
+    // If one key refuses, no key counts the read.
     let (more, wide) = (Counter { reads: 1, bytes: 1 }, Counter { reads: 9, bytes: 9 });
     let both = shards.charge(&[(b"above", wide), (b"g", max)], more, 50).unwrap();
     assert!(matches!(both, Charge::Exceeded(_)));
@@ -408,7 +410,7 @@ fn quotas_and_custody_are_remembered() {
 }
 
 #[test]
-fn damage_is_told_from_absence() {
+fn damage_is_distinguished_from_absence() {
     let dir = tempfile::tempdir().unwrap();
     let shards = Shards::open(dir.path()).unwrap();
     let length = 40 * 1024;
@@ -430,7 +432,7 @@ fn damage_is_told_from_absence() {
     fs::remove_file(path(1)).unwrap();
     let gone = shards.open_shard(&deal(1), 1).unwrap_err();
     assert!(matches!(why(gone), Damage::Missing));
-    // What keeps this process from opening a file says nothing about what is in it.
+    // An error that keeps this process from opening a file does not mean that the file is damaged.
     let (folder, aside) = (path(1).parent().unwrap().to_owned(), dir.path().join("aside"));
     fs::rename(&folder, &aside).unwrap();
     fs::write(&folder, b"no folder").unwrap();
@@ -439,20 +441,20 @@ fn damage_is_told_from_absence() {
     fs::remove_file(&folder).unwrap();
     fs::rename(&aside, &folder).unwrap();
 
-    // One byte of the shard, and one of the outboard.
+    // Change one byte of a shard, and one byte of an outboard.
     open(2).write_all_at(&[0x55], 17 * 1024).unwrap();
     open(3).write_all_at(&[0x55], length + 5).unwrap();
     for index in [2, 3] {
         let file = shards.open_shard(&deal(1), index).unwrap();
         assert!(matches!(why(file.check().unwrap_err()), Damage::Root));
         let proven = (0..40).filter(|leaf| file.leaf_proof(*leaf).is_ok()).count();
-        assert!(proven < 40, "a proof that does not hold is not given");
+        assert!(proven < 40, "an invalid proof is not given out");
         assert!(matches!(why(file.leaf_proof(17).unwrap_err()), Damage::Root));
     }
 }
 
 #[test]
-fn the_directory_is_one_processs_and_private() {
+fn the_directory_is_private_and_of_one_process() {
     let dir = tempfile::tempdir().unwrap();
     let home = dir.path().join("node");
     let shards = Shards::open(&home).unwrap();
@@ -471,11 +473,11 @@ fn the_directory_is_one_processs_and_private() {
 }
 
 #[test]
-fn a_full_disk_is_told_and_leaves_nothing() {
+fn a_full_disk_is_reported_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let shards = Shards::open(dir.path()).unwrap();
     let mut writer = shards.begin(info(1, 0, 4096)).unwrap();
-    // The device that is always full stands in for the shard's file.
+    // A device that is always full stands in for the shard's file.
     writer.set_file(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
     writer.write(&[1; 4096]).unwrap();
     assert!(matches!(writer.finish(UNPAID), Err(StoreError::Full(_))));
@@ -488,11 +490,11 @@ fn a_full_disk_is_told_and_leaves_nothing() {
     assert_eq!(audit(dir.path()).len(), 0);
 }
 
-/// A file system of a few mebibytes, for a disk that really fills up; gone when it is dropped.
+/// A file system of a few mebibytes, to fill a real disk. It is unmounted on drop.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    /// Says why there is none where this user may not mount one.
+    /// Mounts the file system. Returns the reason if this user may not.
     fn mount() -> Result<Self, String> {
         let dir = tempfile::tempdir().unwrap();
         let mut mount = Command::new("mount");
@@ -512,7 +514,7 @@ impl Drop for SmallDisk {
 }
 
 #[test]
-fn a_disk_that_fills_up_goes_on_once_there_is_space() {
+fn a_disk_that_fills_up_works_again_once_there_is_space() {
     let disk = match SmallDisk::mount() {
         Ok(disk) => disk,
         Err(why) => return eprintln!("skipped, no small file system can be mounted: {why}"),
@@ -532,7 +534,7 @@ fn a_disk_that_fills_up_goes_on_once_there_is_space() {
                 Ok(_) => stored += 1,
                 Err(error) => break error,
             }
-            // Small shards would take long to fill it: help them.
+            // Small shards would take long to fill the disk, so the ballast fills the rest.
             if stored == 50 {
                 let free = shards.free_bytes().unwrap();
                 fs::write(&ballast, vec![1; usize::try_from(free).unwrap()]).ok();
@@ -592,7 +594,7 @@ fn a_stop_between_any_two_steps_leaves_all_or_nothing() {
     let count = || audit(stopped(dir.path()).path()).len();
 
     let writer = coming(&shards, 1, 0, 70_000);
-    assert_eq!(count(), 1, "bytes came, nothing is synced");
+    assert_eq!(count(), 1, "bytes have arrived, but nothing is synced");
     let sealed = writer.seal().unwrap();
     assert_eq!(count(), 1, "synced, not in the index");
     let known = sealed.enter(UNPAID, Vec::new()).unwrap();
@@ -606,7 +608,7 @@ fn a_stop_between_any_two_steps_leaves_all_or_nothing() {
     assert_eq!(count(), 1, "out of the index, its file still there");
     shards.inner.collect_garbage().unwrap();
     assert_eq!(count(), 1, "its file gone");
-    // The number is not given to another shard, whatever the garbage says.
+    // The file's number is not given to another shard.
     store(&shards, 1, 0, 3000);
     assert_eq!(count(), 2);
 }
@@ -625,8 +627,8 @@ fn a_failed_move_takes_the_shard_back() {
 
 const CRASH_DIR: &str = "SYMBOLON_TEST_CRASH_DIR";
 
-/// Not a test of its own: what the killed process runs. Stores and removes until it is killed, and
-/// says after each shard that it is there.
+/// Not a test of its own: the process that the next test kills. It stores and removes shards until
+/// then, and prints each shard that is stored.
 #[test]
 #[ignore = "a process of the test below"]
 fn crash_child() {
@@ -648,7 +650,7 @@ fn crash_child() {
 #[test]
 fn a_killed_process_leaves_all_or_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for round in 0..8 {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["shards::tests::crash_child", "--exact", "--nocapture", "--ignored"])
@@ -660,7 +662,7 @@ fn a_killed_process_leaves_all_or_nothing() {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let ready = lines.by_ref().map_while(Result::ok).any(|line| line.ends_with("ready"));
         assert!(ready);
-        // Killed while it is at the next one, which may be anywhere by then.
+        // Kill the child while it stores a further shard; it may be at any step.
         let first: Vec<_> = lines.by_ref().map_while(Result::ok).take(3 + 2 * round).collect();
         assert_eq!(first.len(), 3 + 2 * round, "it ended before it was killed");
         child.kill().unwrap();
@@ -668,19 +670,19 @@ fn a_killed_process_leaves_all_or_nothing() {
         for line in first.into_iter().chain(lines.map_while(Result::ok)) {
             let words: Vec<_> = line.split(' ').collect();
             if let ["stored", low, high] = words[..] {
-                told.push((low.parse::<u8>().unwrap(), high.parse::<u8>().unwrap()));
+                reported.push((low.parse::<u8>().unwrap(), high.parse::<u8>().unwrap()));
             }
         }
         let there = audit(dir.path());
-        for (low, high) in &told {
+        for (low, high) in &reported {
             let key = (deal(*low), *high);
             let is_there = there.iter().any(|shard| (shard.info.deal, shard.info.index) == key);
-            assert!(is_there, "{low} {high} was told and is gone");
+            assert!(is_there, "{low} {high} was reported as stored and is gone");
         }
-        // At most one shard, and the one that comes and goes, was on its way.
-        assert!(there.len() <= told.len() + 2 + round);
+        // At most one shard, and the one that is stored and removed, were under way.
+        assert!(there.len() <= reported.len() + 2 + round);
     }
-    assert!(!told.is_empty());
+    assert!(!reported.is_empty());
 }
 
 #[test]

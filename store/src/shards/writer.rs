@@ -1,4 +1,4 @@
-//! A shard that is coming in.
+//! Storing a shard whose bytes are arriving.
 
 use std::{
     fs::File,
@@ -17,25 +17,26 @@ use super::{
 };
 use crate::{StoreError, durable, files};
 
-/// Bytes per write. Fewer would be gathered first; more are written in such steps, because the kernel
-/// takes memory for its cache in units of one write: on a virtual machine whose free memory is given
-/// back to its host, the steps of 64 KiB cost a fifth of the processor time that 512 KiB did.
+/// Bytes of one write to the file. Smaller pieces are gathered first, and larger ones are split.
+/// The kernel takes memory for its cache in units of one write. On a virtual machine that returns
+/// free memory to its host, writes of 64 KiB cost a fifth of the processor time of writes of 512
+/// KiB.
 const BUFFER_BYTES: usize = 1 << 16;
 
-/// Bytes after which the kernel is asked to begin writing what has come: the disk works while the network
-/// does, and the sync at the end has little left to wait for.
+/// Bytes after which the kernel is asked to start writing them to disk. So the disk works while the
+/// network does, and the sync at the end has little left to do.
 const BEGIN_WRITING_BYTES: u64 = 4 << 20;
 
-/// A shard that is on disk now.
+/// A shard that is durable on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// Its BLAKE3 root.
+    /// The BLAKE3 root.
     pub root: Hash,
-    /// The acceptance that was kept with it.
+    /// The acceptance that was stored with the shard.
     pub acceptance: Vec<u8>,
 }
 
-/// Takes a shard's bytes in. Dropped before it is finished, it leaves nothing behind.
+/// Stores the bytes of a shard. If it is dropped before it is finished, it leaves nothing behind.
 #[derive(Debug)]
 pub struct ShardWriter {
     inner: Arc<Inner>,
@@ -44,13 +45,13 @@ pub struct ShardWriter {
     number: u64,
     file: BufWriter<File>,
     hasher: ShardHasher,
-    /// Up to where the kernel has been asked to begin writing.
+    /// The kernel has been asked to write the file up to this byte.
     begun: u64,
-    /// Whether the index knows the file, which then is no longer the writer's to remove.
+    /// Whether the index lists the file. If so, dropping the writer does not remove it.
     is_known: bool,
 }
 
-/// A shard whose bytes are all synced, of which the index knows nothing yet.
+/// A shard whose bytes are all synced, but which the index does not list yet.
 pub(super) struct Sealed {
     writer: ShardWriter,
     pub(super) root: Hash,
@@ -65,19 +66,19 @@ impl ShardWriter {
         Ok(Self { inner, info, number, file, hasher, begun: 0, is_known: false })
     }
 
-    /// What is being stored.
+    /// The description of the shard.
     #[must_use]
     pub fn info(&self) -> &ShardInfo {
         &self.info
     }
 
-    /// Bytes that are still to come.
+    /// Bytes that have not arrived yet.
     #[must_use]
     pub fn remaining(&self) -> u64 {
         self.info.length - self.hasher.length()
     }
 
-    /// Takes the next bytes, however few.
+    /// Writes the next bytes. Any number of bytes is allowed.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         let found = self.hasher.length().saturating_add(bytes.len() as u64);
         if found > self.info.length {
@@ -104,13 +105,13 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// Puts the shard on disk: when this returns, it is there, synced, whatever happens next.
+    /// Completes the shard. When this returns, the shard is durable on disk.
     pub fn finish(self, state: ShardState) -> Result<Stored, StoreError> {
         self.finish_accepted(state, |_| Vec::new())
     }
 
-    /// The same, with the acceptance that `accept` makes of the root, kept in the same commit. It must
-    /// not leave the node before this returns.
+    /// Completes the shard and stores the acceptance that `accept` makes of its root, in the same
+    /// commit. The acceptance must not leave the node before this returns.
     pub fn finish_accepted(
         self,
         state: ShardState,
@@ -127,7 +128,7 @@ impl ShardWriter {
         self.file = BufWriter::with_capacity(BUFFER_BYTES, file);
     }
 
-    /// Writes the outboard and syncs the file. Its name was synced when it was made.
+    /// Writes the outboard and syncs the file. The file's name was synced when it was created.
     pub(super) fn seal(mut self) -> Result<Sealed, StoreError> {
         let (expected, found) = (self.info.length, self.hasher.length());
         if expected != found {
@@ -147,8 +148,8 @@ impl ShardWriter {
             .map_err(|error| StoreError::io("write", self.inner.temporary_path(self.number), error))
     }
 
-    /// Moves the file to where it is read from. If that fails, the shard is taken out of the index
-    /// again, so that nobody is told of a shard that cannot be read.
+    /// Moves the file to its final place. If that fails, removes the shard from the index again, so
+    /// that the node does not accept a shard that it cannot read.
     pub(super) fn publish(self) -> Result<(), StoreError> {
         self.inner.publish(self.number).inspect_err(|_| {
             let key = self.info.key();
@@ -162,7 +163,7 @@ impl ShardWriter {
 }
 
 impl Sealed {
-    /// Enters the shard in the index. From here on it is there.
+    /// Enters the shard in the index. From here on it is stored.
     pub(super) fn enter(
         mut self,
         state: ShardState,

@@ -1,4 +1,4 @@
-//! The copy of the slot table: what changes it, what forgets it.
+//! The copy of the slot table: which changes it follows, and which delete it.
 
 use symbolon_protocol::Amount;
 
@@ -23,7 +23,7 @@ fn the_copy_of_the_slot_table_follows_its_changes_or_is_forgotten() {
     let head = || shards.view_slots(|view| Ok(view.head())).unwrap();
     let deals = || {
         let read = shards.view_slots(|view| {
-            assert_eq!(view.slot(view.head().slots)?, None, "beyond the end there is none");
+            assert_eq!(view.slot(view.head().slots)?, None, "no slot beyond the end");
             let slots = (0..view.head().slots).map(|place| Ok(view.slot(place)?.unwrap().index));
             slots.collect::<Result<Vec<u8>, StoreError>>()
         });
@@ -35,12 +35,13 @@ fn the_copy_of_the_slot_table_follows_its_changes_or_is_forgotten() {
     let turn = |epoch| Change::SlotsTurn { epoch };
     assert_eq!(head(), None);
     let first = SlotsHead { epoch: 4, slots: 2, table: Hash([1; 32]) };
-    // What waits when the table is read stays, whenever it came.
+    // A change that waits when the table is read stays, even if it came before that.
     shards.follow(1, &[joins(3)]).unwrap();
     shards.set_slots(first, &[slot(1), slot(2)]).unwrap();
     shards.follow(2, &[joins(4), joins(5), leaves(4), leaves(9), leaves(2)]).unwrap();
     assert_eq!(head(), Some(first));
-    // 2 was ended by its owner and waits for its turn, after the one whose last epoch it was.
+    // The owner ended deal 2, so its removal waits. It comes after the removal of deal 1, whose
+    // last epoch this was.
     shards.follow(3, &[ended(1), ended(2), ended(4), turn(5), joins(6)]).unwrap();
     let mut table = slots::left(&first.table, 0);
     for (position, number) in [(1, 3), (2, 5)] {
@@ -49,12 +50,12 @@ fn the_copy_of_the_slot_table_follows_its_changes_or_is_forgotten() {
     table = slots::left(&table, 0);
     assert_eq!(deals(), [5, 3]);
     assert_eq!(head(), Some(SlotsHead { epoch: 5, slots: 2, table }));
-    // A table that was read ahead of the blocks has what the blocks say until then.
+    // A table that was read ahead of the blocks contains their changes already.
     let ahead = SlotsHead { epoch: 7, slots: 1, table: Hash([2; 32]) };
     shards.set_slots(ahead, &[slot(6)]).unwrap();
     shards.follow(4, &[turn(6), joins(7), ended(3), turn(7)]).unwrap();
     assert_eq!((head(), deals()), (Some(ahead), vec![6]));
-    // An epoch that is missing makes it worthless.
+    // A missing epoch makes the copy worthless.
     shards.follow(5, &[turn(9)]).unwrap();
     assert_eq!(head(), None);
     shards.set_slots(ahead, &[slot(6)]).unwrap();
