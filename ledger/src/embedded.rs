@@ -1,16 +1,19 @@
-//! The embedded engine: one process orders, executes and keeps the ledger in one redb file.
+//! The embedded engine: one process orders, executes and stores the ledger in one redb file.
 //!
 //! ```text
 //! submit ─▶ queue ─▶ sequencer: gather ─▶ executor: run on the tip ─▶ seal ─▶ one durable commit ─▶ answers
-//!                        ▲ timer: the next time the rules have something due                └─▶ followers
+//!                        ▲ timer: the next time at which a rule is due                     └─▶
+//! followers
 //! ```
 //!
-//! The sequencer orders: it takes what is waiting, for up to [`GATHER`](sequencer::GATHER) or a full block,
-//! and names the time and the beacon's layer. The executor runs that on the rows of the last committed
-//! block. Rows, block and history are on disk before anyone is answered: what was acknowledged survives a
-//! crash, and what was not leaves no trace. Readers see committed blocks only. A block without transactions
-//! is made exactly when `next_due` asks for one. After an error of the disk the engine stops; nothing
-//! is answered that might not be kept.
+//! The sequencer decides the order. It takes waiting transactions for up to
+//! [`GATHER`](sequencer::GATHER) or until a block is full, and sets the block's time and beacon
+//! layer. The executor runs them on the rows of the last committed block.
+//!
+//! Rows, block and history are on disk before the engine answers. So an acknowledged transaction
+//! survives a crash, and any other leaves no trace. Readers see committed blocks only. The engine
+//! makes a block without transactions only when `next_due` asks for one. After a disk error the
+//! engine stops, because it must not acknowledge a transaction that it may lose.
 
 mod onion;
 mod queue;
@@ -42,11 +45,11 @@ use sequencer::Sequencer;
 
 /// How to open an embedded ledger.
 pub struct Options {
-    /// The authority's ed25519 secret: signs blocks and sales, and seeds the onions.
+    /// The authority's ed25519 secret. It signs blocks and sales, and seeds the onions.
     pub key: [u8; 32],
-    /// Parameters of a new ledger. One that exists keeps those of its genesis.
+    /// Parameters for a new ledger. An existing ledger keeps those of its genesis.
     pub params: Params,
-    /// The machine.
+    /// The clock, the randomness and the threads for blocking work.
     pub host: Host,
 }
 
@@ -56,19 +59,19 @@ impl fmt::Debug for Options {
     }
 }
 
-/// A ledger in this process. Clones are the same one; it stops when the last is dropped.
+/// A ledger in this process. Clones are the same ledger; it stops when the last one is dropped.
 #[derive(Clone)]
 pub struct Embedded {
     chain: ChainId,
     key: Arc<SigningKey>,
     replica: Replica,
     queue: Queue,
-    // Every clone holds one; the sequencer holds the other end and says when it is done.
+    // Closes when the sequencer, which holds the sender, has ended.
     stopped: watch::Receiver<()>,
 }
 
 impl Embedded {
-    /// Opens the ledger in a folder, or founds one when there is none.
+    /// Opens the ledger in a folder, or creates it if there is none.
     pub async fn open(folder: &Path, options: Options) -> Result<Self, LedgerError> {
         let Options { key, params, host } = options;
         let key = Zeroizing::new(key);
@@ -78,16 +81,16 @@ impl Embedded {
         let (signer, executing) = (signing.clone(), host.clone());
         let opening = move || -> Result<_, LedgerError> {
             if !file.is_founded()? {
-                let (genesis, update) = sequencer::found(&signer, &key, params, salt, now_ms)?;
-                file.found(&genesis, &update, &salt)?;
+                let (genesis, update) = sequencer::genesis(&signer, &key, params, salt, now_ms)?;
+                file.write_genesis(&genesis, &update, &salt)?;
             }
-            let found = file.check()?;
-            let authority = found.chain.authority;
+            let contents = file.check()?;
+            let authority = contents.chain.authority;
             if authority.0 != signer.verifying_key().to_bytes() {
                 return Err(LedgerError::WrongKey { authority });
             }
-            let executor = Executor::new(file, found.tip, executing);
-            Ok((executor, Onions::new(&key, found.salt), found.chain.id))
+            let executor = Executor::new(file, contents.tip, executing);
+            Ok((executor, Onions::new(&key, contents.salt), contents.chain.id))
         };
         let (executor, onions, chain) = host.blocking(opening).await?;
         let replica = executor.replica().clone();
@@ -101,27 +104,27 @@ impl Embedded {
         Ok(Self { chain, key: signing, replica, queue, stopped })
     }
 
-    /// Which ledger it is.
+    /// The ledger's id.
     #[must_use]
     pub fn chain(&self) -> ChainId {
         self.chain
     }
 
-    /// Whose signature stands under its blocks.
+    /// The authority, which signs the blocks.
     #[must_use]
     pub fn authority(&self) -> AccountId {
         AccountId(self.key.verifying_key().to_bytes())
     }
 
-    /// Finishes what was submitted and lets go of the file, as soon as no other clone is left.
+    /// Finishes the submitted transactions and closes the file, once no other clone is left.
     pub async fn close(self) {
         let Self { replica, queue, mut stopped, .. } = self;
         drop((replica, queue));
-        // Fails when the sequencer is gone, which is what is waited for.
+        // The channel closes when the sequencer has ended.
         while stopped.changed().await.is_ok() {}
     }
 
-    /// Waits until the engine has stopped by itself, which it does when its disk fails.
+    /// Waits until the engine has stopped by itself, which it does after a disk error.
     pub async fn stopped(&self) {
         let mut stopped = self.stopped.clone();
         while stopped.changed().await.is_ok() {}
@@ -132,7 +135,7 @@ impl Engine for Embedded {
     async fn submit(&self, transaction: Transaction) -> Result<Outcome, LedgerError> {
         let bytes = size(&transaction);
         if TRANSACTION_BYTES_MAX < bytes {
-            // It would wait in the queue at its full size.
+            // Refused here, because it would occupy the queue at its full size.
             let height = self.replica.head().await?.header.height;
             return Ok(Outcome { height, status: Status::TooLarge });
         }
@@ -156,7 +159,7 @@ impl fmt::Debug for Embedded {
     }
 }
 
-/// Bytes of a transaction, as they count in a block.
+/// Bytes that a transaction takes in a block.
 fn size(transaction: &Transaction) -> usize {
     transaction.to_bytes().len()
 }

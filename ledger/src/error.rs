@@ -1,82 +1,83 @@
-//! Why a ledger gave no answer, or one that is not believed.
+//! Why a ledger did not answer, or why its answer is not accepted.
 
 use symbolon_net::NetError;
 use symbolon_protocol::id::{AccountId, OrderId};
 use thiserror::Error;
 
-/// Why an operation on a ledger failed. A transaction that is refused by the rules is no failure: its
+/// Why an operation on a ledger failed. A transaction that the rules refuse is not an error: its
 /// outcome says so.
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum LedgerError {
-    /// The engine was closed, or stopped after an error it reported then.
+    /// The engine was closed, or it stopped after an error that it reported then.
     #[error("the ledger is closed")]
     Closed,
-    /// This machine's disk, or the database on it: ours to fix.
+    /// The disk of this machine or the database on it failed.
     #[error("the ledger's database failed: {0}")]
     Disk(String),
-    /// The database holds what this program would not have written.
+    /// The database holds data that this program would not have written.
     #[error("the ledger's database is damaged: {0}")]
     Damaged(String),
-    /// The database belongs to another authority key.
+    /// The database belongs to another authority.
     #[error("this ledger belongs to the authority {authority}")]
     WrongKey {
-        /// Whose it is.
+        /// The authority of the database.
         authority: AccountId,
     },
-    /// The parameters of a new ledger are out of their range.
+    /// A parameter of a new ledger is out of its range.
     #[error("{0}")]
     Params(String),
-    /// The ledger could not be reached, however often it was tried.
+    /// The ledger could not be reached in any attempt.
     #[error("the ledger could not be reached in {attempts} attempts: {last}")]
     Unreachable {
-        /// How often.
+        /// The number of attempts.
         attempts: u32,
-        /// What went wrong the last time.
+        /// The error of the last attempt.
         last: NetError,
     },
-    /// The one who was asked does not answer this.
+    /// The server refused the request.
     #[error("the ledger refused the request: {message}")]
     Refused {
-        /// What it said.
+        /// The server's reason.
         message: String,
     },
-    /// An answer that does not verify: whoever sent it lies, or is not this ledger.
+    /// An answer does not verify. The server lies, or it is not this ledger.
     #[error("an answer of the ledger does not verify: {what}")]
     Forged {
-        /// What is wrong with it.
+        /// What is wrong with the answer.
         what: &'static str,
     },
-    /// An answer from before what this program already knows.
+    /// An answer is older than what this program already knows.
     #[error("the ledger answered from height {height}, but height {known} is already known")]
     Stale {
-        /// What the answer is from.
+        /// The height of the answer.
         height: u64,
-        /// What was known when it was asked for.
+        /// The height that was known when the question was sent.
         known: u64,
     },
-    /// Two blocks of the same height, both signed: the authority itself is dishonest.
+    /// The authority signed two blocks of the same height, so the authority itself is dishonest.
     #[error("the ledger's authority signed two blocks of height {height}")]
     Forked {
         /// The height.
         height: u64,
     },
-    /// There is no such order.
-    #[error("no order {order}")]
+    /// The order does not exist.
+    #[error("the ledger has no order {order}")]
     UnknownOrder {
-        /// Which.
+        /// The order.
         order: OrderId,
     },
-    /// The buyer has the money back, so there is nothing to sign.
+    /// The buyer got the money back, so there is no sale to sign.
     #[error("order {order} was refunded")]
     OrderRefunded {
-        /// Which.
+        /// The order.
         order: OrderId,
     },
 }
 
 impl LedgerError {
-    /// Whether the one who answered is at fault, so that another server of the ledger should be asked.
+    /// Whether the server that answered is at fault. Another server of the ledger should then be
+    /// asked.
     #[must_use]
     pub fn servers_fault(&self) -> bool {
         matches!(self, Self::Forged { .. } | Self::Stale { .. } | Self::Forked { .. })

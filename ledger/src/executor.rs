@@ -1,8 +1,10 @@
-//! The executor: the file of a ledger, and what the rules make of the transactions that somebody ordered.
+//! The executor: it owns the file of a ledger, and applies the rules to transactions that a
+//! sequencer has ordered.
 //!
-//! It knows no queue, no clock and no key. A sequencer hands it a batch with the facts of its block, gets a
-//! [`Draft`] back, seals that as a block, and has it committed: rows, block and history in one durable
-//! transaction. Everybody else reads what is committed, through a [`Replica`].
+//! It has no queue, no clock and no key. A sequencer hands it a batch with the facts of its block
+//! and gets a [`Draft`] back. It seals the draft as a block and lets the executor commit it: rows,
+//! block and history in one durable transaction. All readers use a [`Replica`], which shows
+//! committed blocks.
 
 mod blocks;
 mod rows;
@@ -35,12 +37,12 @@ pub(crate) use blocks::Blocks;
 pub(crate) use rows::Rows;
 use rows::{META, Meta, disk};
 
-/// A ledger's file that is open.
+/// The open file of a ledger.
 pub(crate) struct File(Database);
 
 impl File {
-    /// Opens the file in a folder. One that was let go of a moment ago, by an engine that is just stopping, is
-    /// waited for.
+    /// Opens the file in a folder. Waits a moment if an engine that is just stopping still has it
+    /// open.
     pub(crate) async fn open(host: &Host, folder: PathBuf) -> Result<Self, LedgerError> {
         for _ in 0..OPEN_ATTEMPTS {
             let folder = folder.clone();
@@ -60,7 +62,7 @@ impl File {
         Err(LedgerError::Disk("another process has this ledger open".into()))
     }
 
-    /// Whether a ledger is in it.
+    /// Whether the file holds a ledger.
     pub(crate) fn is_founded(&self) -> Result<bool, LedgerError> {
         let read = self.0.begin_read().map_err(disk)?;
         match read.open_table(BLOCKS) {
@@ -70,8 +72,9 @@ impl File {
         }
     }
 
-    /// Writes the genesis block, and the salt that keeps this ledger's onions apart from those of another.
-    pub(crate) fn found(
+    /// Writes the genesis block, and the salt that keeps this ledger's onions apart from those of
+    /// other ledgers.
+    pub(crate) fn write_genesis(
         &self,
         genesis: &Block,
         update: &Update,
@@ -81,14 +84,14 @@ impl File {
         rows::commit(&self.0, update, genesis, &meta)
     }
 
-    /// What is in it, when this program can continue it.
-    pub(crate) fn check(&self) -> Result<Found, LedgerError> {
+    /// The contents of the file, if this program can continue the ledger.
+    pub(crate) fn check(&self) -> Result<Contents, LedgerError> {
         let damaged = |what: &str| LedgerError::Damaged(what.into());
         let read = self.0.begin_read().map_err(disk)?;
         let meta = read.open_table(META).map_err(disk)?;
         let version = ReadableTable::get(&meta, Meta::VERSION).map_err(disk)?;
         if version.is_none_or(|version| version.value() != [VERSION]) {
-            return Err(damaged("its layout is not one this program knows"));
+            return Err(damaged("this program does not know its layout"));
         }
         let salt = ReadableTable::get(&meta, Meta::SALT).map_err(disk)?;
         let salt = salt.and_then(|salt| salt.value().try_into().ok());
@@ -99,33 +102,33 @@ impl File {
         let header = &tip.header.header;
         let root = tree::root(&rows);
         if (header.chain, header.height, header.state_root) != (chain.id, chain.height, root) {
-            return Err(damaged("its rows are not those of its last block"));
+            return Err(damaged("its rows do not match its last block"));
         }
-        rows.checked(Found { chain, tip, salt })
+        rows.checked(Contents { chain, tip, salt })
     }
 }
 
-/// What a ledger's file holds.
-pub(crate) struct Found {
+/// The contents of a ledger's file.
+pub(crate) struct Contents {
     /// The ledger's row about itself.
     pub(crate) chain: Chain,
-    /// Its last block.
+    /// The last block.
     pub(crate) tip: Block,
-    /// What its onions are salted with.
+    /// The salt of the ledger's onions.
     pub(crate) salt: [u8; 32],
 }
 
-/// The only one that writes. It belongs to the sequencer; followers end when it goes.
+/// The only writer of the file. It belongs to the sequencer. When it is dropped, followers end.
 pub(crate) struct Executor {
     replica: Replica,
     tip: watch::Sender<Arc<Block>>,
 }
 
-/// A batch that was executed and is not sealed yet.
+/// An executed batch that is not sealed yet.
 pub(crate) struct Draft {
-    /// What came of each transaction; of one that has to wait for the next block nothing.
+    /// The outcome of each transaction; `None` for one that must wait for the next block.
     pub(crate) outcomes: Vec<Option<Outcome>>,
-    /// What the block will hold, when there is to be one.
+    /// The contents of the block, if one is to be made.
     pub(crate) block: Option<(Vec<Transaction>, Executed)>,
 }
 
@@ -145,14 +148,14 @@ impl Executor {
         self.tip.borrow().clone()
     }
 
-    /// When the rules have something due, in milliseconds since the Unix epoch.
+    /// When the next rule is due, in milliseconds since the Unix epoch.
     pub(crate) fn next_due(&self) -> Result<Option<u64>, LedgerError> {
         let rows = self.rows()?;
         let due_ms = execute::next_due(&rows);
         rows.checked(due_ms)
     }
 
-    /// Executes transactions, each with its size, on the last block. Nothing is written.
+    /// Executes transactions, each with its size, on top of the last block. Writes nothing.
     pub(crate) fn execute<'a>(
         &self,
         facts: &Facts,
@@ -184,12 +187,12 @@ impl Executor {
         state.checked(Draft { outcomes, block })
     }
 
-    /// Keeps a block and what it changed. When this returns they are on the disk.
+    /// Stores a block and its changes. They are on disk when this returns.
     pub(crate) fn commit(&self, block: &Block, update: &Update) -> Result<(), LedgerError> {
         rows::commit(&self.replica.inner.database, update, block, &[])
     }
 
-    /// Shows followers a block that was committed.
+    /// Shows a committed block to the followers.
     pub(crate) fn announce(&self, block: Block) {
         self.tip.send_replace(Arc::new(block));
     }
@@ -199,7 +202,8 @@ impl Executor {
     }
 }
 
-/// What is committed, for whoever reads: clones are the same one, and none keeps a sequencer running.
+/// The committed blocks and rows, for readers. Clones are the same replica. A replica does not keep
+/// a sequencer running.
 #[derive(Clone)]
 pub struct Replica {
     inner: Arc<Inner>,
@@ -212,13 +216,14 @@ struct Inner {
 }
 
 impl Replica {
-    /// The header of the last block: of the same one that rows are read from, which is committed a moment
-    /// before followers see it.
+    /// The header of the last committed block. It is read from the file like the rows, because
+    /// followers see a block a moment after its commit.
     pub(crate) async fn head(&self) -> Result<SignedHeader, LedgerError> {
         self.read(blocks::last_header).await
     }
 
-    /// Rows by key, all from one block: as many, from the first on, as fit into `bytes_max`; at least one.
+    /// Rows by key, all from one block: the first ones that fit into `bytes_max` together, and at
+    /// least one.
     pub(crate) async fn rows(
         &self,
         keys: Vec<Vec<u8>>,
@@ -226,19 +231,19 @@ impl Replica {
     ) -> Result<Snapshot, LedgerError> {
         self.read(move |read| {
             let rows = Rows::open(read)?;
-            let asked = keys.len();
-            let found = keys.into_iter().map(|key| {
+            let requested = keys.len();
+            let proven = keys.into_iter().map(|key| {
                 let value = rows.row(&key);
                 ProvenRow { path: tree::prove(&rows, &key), value, key }
             });
-            let found = fitting(found, bytes_max);
-            let (header, more) = (blocks::last_header(read)?, found.len() < asked);
-            rows.checked(Snapshot { header, rows: found, more })
+            let proven = fitting(proven, bytes_max);
+            let (header, more) = (blocks::last_header(read)?, proven.len() < requested);
+            rows.checked(Snapshot { header, rows: proven, more })
         })
         .await
     }
 
-    /// Values by key, all from one block, for those who trust this process.
+    /// Values by key, all from one block and without proofs, for callers in this process.
     pub(crate) async fn values(
         &self,
         keys: Vec<Vec<u8>>,
@@ -292,7 +297,7 @@ impl Replica {
         self.read(move |read| rows::history(read, &account, before, limit)).await
     }
 
-    /// What somebody makes of the rows of the last block, and that block's hash.
+    /// Runs `work` on the rows of the last block. Returns its result and that block's hash.
     pub(crate) async fn with_rows<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Rows) -> Result<T, LedgerError> + Send + 'static,
@@ -306,12 +311,12 @@ impl Replica {
         .await
     }
 
-    /// Blocks from `height` on, and of the first one the events that follow the `known` ones.
+    /// Blocks from `height` on. Of the first block, the first `known` events are left out.
     pub(crate) fn follow(&self, height: u64, known: u64) -> Blocks {
         Blocks::new(self.clone(), height, known)
     }
 
-    /// Reads on a thread that may wait for a disk.
+    /// Runs `work` on a thread that may wait for the disk.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&ReadTransaction) -> Result<T, LedgerError> + Send + 'static,
@@ -328,17 +333,17 @@ impl fmt::Debug for Replica {
     }
 }
 
-/// Whether a scan comes with paths.
+/// Whether the rows of a scan come with their paths.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Paths {
-    /// For somebody else, and as many rows, from the first on, as fit into so many bytes; at least one.
+    /// With paths, for a peer: the first rows that fit into this many bytes, and at least one.
     With(usize),
-    /// For this process.
+    /// Without paths, for this process.
     Without,
 }
 
-/// The first of the rows that fit into so many bytes together; at least one. No more of them are made than
-/// that takes.
+/// The first rows that fit into `bytes_max` bytes together, and at least one. Takes at most one row
+/// more from the iterator.
 fn fitting(rows: impl Iterator<Item = ProvenRow>, bytes_max: usize) -> Vec<ProvenRow> {
     let (mut fit, mut bytes) = (Vec::new(), 0);
     for row in rows {
@@ -353,7 +358,7 @@ fn fitting(rows: impl Iterator<Item = ProvenRow>, bytes_max: usize) -> Vec<Prove
 
 /// Version of the database layout.
 const VERSION: u8 = 2;
-/// What redb may keep in memory: hot rows and tree nodes, not the ledger.
+/// Memory of redb's cache: enough for hot rows and tree nodes, not for the whole ledger.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 const OPEN_ATTEMPTS: u32 = 100;
 const OPEN_PAUSE: Duration = Duration::from_millis(20);

@@ -1,9 +1,10 @@
-//! Who orders transactions: the ledger port and its embedded and remote engines.
+//! The ledger port with its two engines, embedded and remote.
 //!
-//! Everything else sees a [`Ledger`]: submit, read rows, follow blocks. Behind it is either the
-//! [`Embedded`] engine, which makes the blocks in this process and keeps them on this disk, or a
-//! [`Remote`] one, which asks somebody's ledger and believes nothing it has not checked. [`answer`]
-//! answers those who ask. The rules are `symbolon_protocol::ledger`; nothing here knows one.
+//! The other crates use a [`Ledger`]: they submit transactions, read rows and follow blocks. Behind
+//! it is one of two engines. [`Embedded`] makes the blocks in this process and stores them on this
+//! disk. [`Remote`] asks another machine's ledger and checks the answers. [`answer`] serves the
+//! requests of remote engines. The rules are in `symbolon_protocol::ledger`; this crate contains
+//! none.
 
 extern crate alloc;
 

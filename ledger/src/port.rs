@@ -1,4 +1,4 @@
-//! The ledger port: all that the rest of the system sees of a ledger.
+//! The ledger port: everything that the other crates see of a ledger.
 
 use std::time::Duration;
 
@@ -23,34 +23,34 @@ use crate::{
     serve::Engine,
 };
 
-/// Rows one scan gives at most, and keys one question may have.
+/// Most rows of one scan, and most keys of one request.
 pub const ROWS_MAX: usize = 1_000;
 
-/// How long what a ledger said counts as that of a moment ago: it makes far fewer blocks in that time than a
-/// transaction may wait for.
+/// How long an answer of the ledger counts as recent. The ledger makes far fewer blocks in that
+/// time than a transaction may wait for.
 pub const RECENT: Duration = Duration::from_secs(2);
 
-/// What came of a transaction.
+/// The outcome of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// Height of the block it is in, or of the last block when it was refused.
+    /// Height of the transaction's block, or of the last block if the transaction was refused.
     pub height: u64,
-    /// What came of it.
+    /// Whether it was applied, or why not.
     pub status: Status,
 }
 
-/// A block, or a part of one that reports much.
+/// A block, or a part of a block with many events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockPage {
     /// The block's header.
     pub header: SignedHeader,
     /// Whether this is the first page of its block.
     pub begins: bool,
-    /// The block's transactions; empty on all pages but the first.
+    /// The block's transactions. Only the first page has them.
     pub transactions: Vec<Transaction>,
-    /// The next of the block's events.
+    /// The next events of the block.
     pub events: Vec<Event>,
-    /// Whether pages of this block follow.
+    /// Whether further pages of this block follow.
     pub more: bool,
 }
 
@@ -62,12 +62,12 @@ pub(crate) struct Snapshot {
     pub(crate) more: bool,
 }
 
-/// A ledger, here or elsewhere. Clones are the same one.
+/// A ledger in this process or on another machine. Clones are the same ledger.
 #[derive(Clone, Debug)]
 pub enum Ledger {
-    /// In this process.
+    /// A ledger in this process.
     Embedded(Embedded),
-    /// Somebody else's.
+    /// A ledger on another machine.
     Remote(Remote),
 }
 
@@ -84,7 +84,7 @@ impl From<Remote> for Ledger {
 }
 
 impl Ledger {
-    /// Which ledger it is.
+    /// The ledger's id.
     #[must_use]
     pub fn chain(&self) -> ChainId {
         match self {
@@ -93,7 +93,7 @@ impl Ledger {
         }
     }
 
-    /// Whose signature stands under its blocks and sales.
+    /// The authority, which signs the ledger's blocks and sales.
     #[must_use]
     pub fn authority(&self) -> AccountId {
         match self {
@@ -102,8 +102,8 @@ impl Ledger {
         }
     }
 
-    /// Asks for a transaction to be applied; answers once it is on disk, or refused. Submitting the
-    /// same transaction again, at any time before its last valid height, gives the same outcome.
+    /// Submits a transaction. Returns once it is on disk or refused. Submitting the same
+    /// transaction again before its last valid height gives the same outcome.
     pub async fn submit(&self, transaction: Transaction) -> Result<Outcome, LedgerError> {
         match self {
             Self::Embedded(ledger) => ledger.submit(transaction).await,
@@ -119,12 +119,14 @@ impl Ledger {
         }
     }
 
-    /// A height that it had reached a moment ago; asks only where it has said nothing for that long.
+    /// A height that the ledger has reached recently. Asks the ledger only if it has not answered
+    /// within [`RECENT`].
     pub async fn recent_height(&self) -> Result<u64, LedgerError> {
         Ok(self.recent_block().await?.0)
     }
 
-    /// The same of its time, in milliseconds since the Unix epoch.
+    /// The time of a recent block, in milliseconds since the Unix epoch. Asks like
+    /// [`Ledger::recent_height`].
     pub async fn recent_time_ms(&self) -> Result<u64, LedgerError> {
         Ok(self.recent_block().await?.1)
     }
@@ -139,7 +141,7 @@ impl Ledger {
         Ok((head.height, head.facts.time_ms))
     }
 
-    /// One row; `None` when there is none.
+    /// One row; `None` if it does not exist.
     pub async fn row<T: Table>(
         &self,
         _table: T,
@@ -160,9 +162,9 @@ impl Ledger {
         rows.map(|value| value.map(|bytes| decode::<T>(&bytes)).transpose()).collect()
     }
 
-    /// Rows by key as they were a moment ago: those that were asked for or scanned since then, at most
-    /// [`RECENT`] ago and not before the last transaction that was submitted from here, are not asked for again.
-    /// For what may be that old anyway when it is used.
+    /// Rows by key that may be a moment old. A row is not requested again if it was read within
+    /// [`RECENT`] and this program has not submitted a transaction since. Use it where the row may
+    /// be outdated anyway by the time it is used.
     pub async fn rows_lately<T: Table>(
         &self,
         _table: T,
@@ -177,7 +179,7 @@ impl Ledger {
         rows.map(|value| value.map(|bytes| decode::<T>(&bytes)).transpose()).collect()
     }
 
-    /// One such row.
+    /// One row that may be a moment old: see [`Ledger::rows_lately`].
     pub async fn row_lately<T: Table>(
         &self,
         table: T,
@@ -187,7 +189,7 @@ impl Ledger {
         Ok(rows.into_iter().next().flatten())
     }
 
-    /// A row of each of two tables, both of one block.
+    /// A row of each of two tables, both from one block.
     pub async fn pair<A: Table, B: Table>(
         &self,
         (_, first): (A, &A::Key),
@@ -199,16 +201,16 @@ impl Ledger {
             Self::Remote(ledger) => ledger.values_of_one_block(keys).await?,
         };
         let [first, second] = <[_; 2]>::try_from(values)
-            .map_err(|_| LedgerError::Forged { what: "not the rows that were asked for" })?;
+            .map_err(|_| LedgerError::Forged { what: "the rows are not those of the request" })?;
         Ok((
             first.map(|bytes| decode::<A>(&bytes)).transpose()?,
             second.map(|bytes| decode::<B>(&bytes)).transpose()?,
         ))
     }
 
-    /// Up to `limit` rows (at most [`ROWS_MAX`]) whose keys begin with the table's tag and `prefix`,
-    /// and come after the whole key `after`, each with its whole key: see [`Table::parse`]. Over a
-    /// remote ledger every row is proven, but that none was left out is the server's word.
+    /// Up to `limit` rows (at most [`ROWS_MAX`]), each with its whole key: see [`Table::parse`].
+    /// The keys begin with the table's tag and `prefix`, and come after the whole key `after`. A
+    /// remote ledger proves every row, but it cannot prove that it left none out.
     pub async fn scan<T: Table>(
         &self,
         _table: T,
@@ -226,12 +228,13 @@ impl Ledger {
         };
         let row = |row: ProvenRow| match row.value {
             Some(value) => Ok((row.key, decode::<T>(&value)?)),
-            None => Err(LedgerError::Forged { what: "a scan gave an absent row" }),
+            None => Err(LedgerError::Forged { what: "a scan returned a row without a value" }),
         };
         rows.into_iter().map(row).collect()
     }
 
-    /// All rows of a table whose keys begin with `prefix`, with their whole keys, however many pages that takes.
+    /// All rows of a table whose keys begin with `prefix`, with their whole keys. It may take
+    /// several requests.
     pub async fn scan_all<T: Table + Copy>(
         &self,
         table: T,
@@ -249,9 +252,10 @@ impl Ledger {
         }
     }
 
-    /// What moved an account's money before a height or a [place](HistoryLine::place), newest first; `u64::MAX`
-    /// begins with the last block. Up to `limit` lines, at most [`ROWS_MAX`]; to go on, ask for what came
-    /// before the last line's place. A remote ledger's history is its word: it is not proven.
+    /// The movements of an account's money before a height or a [place](HistoryLine::place), newest
+    /// first. `u64::MAX` starts with the last block. Returns up to `limit` lines, at most
+    /// [`ROWS_MAX`]. For earlier lines, ask again with the place of the last line. A remote ledger
+    /// does not prove its history.
     pub async fn history(
         &self,
         account: &AccountId,
@@ -265,7 +269,7 @@ impl Ledger {
         }
     }
 
-    /// The ledger's signature under a sale: link 1 of its grant. Only while the order is not refunded.
+    /// The ledger's signature on a sale: link 1 of its grant. Fails once the order is refunded.
     pub async fn sale(&self, order: &OrderId) -> Result<Link, LedgerError> {
         match self {
             Self::Embedded(ledger) => Ok(ledger.sale(*order).await?.0),
@@ -273,7 +277,7 @@ impl Ledger {
         }
     }
 
-    /// All blocks from a height on, each once, as they come. Block 0 is the genesis.
+    /// All blocks from a height on, each once, as they are made. Block 0 is the genesis.
     #[must_use]
     pub fn follow(&self, from_height: u64) -> Follow {
         let kind = match self {
@@ -295,11 +299,12 @@ fn decode<T: Table>(bytes: &[u8]) -> Result<T::Row, LedgerError> {
     T::Row::from_bytes(bytes).map_err(|error| LedgerError::Damaged(format!("a row: {error}")))
 }
 
-/// Blocks as they come. Holds one page, however slow its reader; what was missed is read later.
+/// Blocks as they are made. Holds one page, however slow its reader is; missed blocks are read
+/// later.
 #[derive(Debug)]
 pub struct Follow {
     kind: FollowKind,
-    // What `next` has of a block so far.
+    // The pages of a block that `next` has so far.
     begun: Option<Block>,
 }
 
@@ -318,8 +323,9 @@ impl std::fmt::Debug for FollowKind {
 }
 
 impl Follow {
-    /// The next page; waits for it. From a remote ledger the block's header is the authority's, follows the
-    /// one before and covers its transactions; its events are the server's word.
+    /// Waits for the next page. For a remote ledger this checks that the authority signed the
+    /// block's header, that it follows the one before, and that it covers the transactions. The
+    /// events are not proven.
     pub async fn page(&mut self) -> Result<BlockPage, LedgerError> {
         match &mut self.kind {
             FollowKind::Embedded(blocks) => blocks.next().await,
@@ -327,8 +333,8 @@ impl Follow {
         }
     }
 
-    /// The next block as a whole, in memory, however large it is: for ledgers that are trusted. Not to be mixed
-    /// with [`Follow::page`].
+    /// The next block as a whole in memory, even if it is large: use it with trusted ledgers only.
+    /// Do not mix it with [`Follow::page`].
     pub async fn next(&mut self) -> Result<Block, LedgerError> {
         loop {
             let BlockPage { header, transactions, events, more, .. } = self.page().await?;

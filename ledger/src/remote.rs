@@ -1,15 +1,23 @@
-//! The remote engine: the ledger port over the network, believing nothing it has not checked.
+//! The remote engine: the ledger port over the network. It checks the answers of the server.
 //!
-//! What is checked: a header is the authority's, of this ledger, and not older than what this program
-//! knew when it asked; a row, or its absence, stands under that header's state root; an applied
-//! transaction, and one whose id was used, stands in the table of seen ones, unless the authority's own
-//! key answers; a followed block follows the one before and its header covers its transactions. What is
-//! not, and cannot be with today's headers: events, history lines, and that a scan left nothing out.
+//! It checks the following:
 //!
-//! An answer from before what is known is asked for again: a server may be a moment behind itself. A lost connection is made again, with growing pauses, and the question repeated. That is safe for
-//! submissions too: the same transaction is applied once, however often it is sent.
+//! - The authority signed the header, the header is of this ledger, and it is not older than what
+//!   this program knew when it asked.
+//! - A row, or its absence, is proven against that header's state root.
+//! - The table of seen transactions holds an applied transaction, and one whose id was used before.
+//!   This is skipped if the server answers with the authority's own key.
+//! - A followed block follows the one before, and its header covers its transactions.
+//!
+//! Today's headers do not allow it to check events, history lines, and whether a scan left rows
+//! out.
+//!
+//! If an answer is older than what is known, the question is repeated, because a server may be a
+//! moment behind. After a lost connection it connects again, with growing pauses, and repeats the
+//! question. That is safe for submissions too: the ledger applies the same transaction once,
+//! however often it is sent.
 
-mod lately;
+mod recent;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -42,9 +50,9 @@ use crate::{
     port::{BlockPage, Outcome, RECENT},
     ticket::LedgerTicket,
 };
-use lately::Lately;
+use recent::RecentRows;
 
-/// Somebody's ledger. Clones share one connection and what is known of the head.
+/// A ledger on another machine. Clones share one connection and the known head.
 #[derive(Clone, Debug)]
 pub struct Remote {
     inner: Arc<Inner>,
@@ -56,7 +64,7 @@ struct Inner {
     ticket: LedgerTicket,
     connection: tokio::sync::Mutex<Option<Connection>>,
     known: Mutex<Option<Known>>,
-    lately: Mutex<Lately>,
+    recent: Mutex<RecentRows>,
 }
 
 /// The highest header seen.
@@ -65,32 +73,33 @@ struct Known {
     height: u64,
     digest: Hash,
     time_ms: u64,
-    /// When an answer last said that it had come so far.
+    /// When an answer last confirmed this height.
     at: Instant,
 }
 
 impl Remote {
-    /// The ledger of a ticket, reached from this endpoint. Nothing is sent before the first question.
+    /// The ledger of a ticket, reached from this endpoint. Nothing is sent before the first
+    /// question.
     #[must_use]
     pub fn new(endpoint: Endpoint, ticket: LedgerTicket) -> Self {
         let connection = tokio::sync::Mutex::default();
-        let (known, lately) = (Mutex::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { endpoint, ticket, connection, known, lately }) }
+        let (known, recent) = (Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { endpoint, ticket, connection, known, recent }) }
     }
 
-    /// Which ledger it is.
+    /// The ledger's id.
     #[must_use]
     pub fn chain(&self) -> ChainId {
         self.inner.ticket.chain
     }
 
-    /// Whose signature stands under its blocks.
+    /// The authority, which signs the ledger's blocks.
     #[must_use]
     pub fn authority(&self) -> AccountId {
         self.inner.ticket.authority
     }
 
-    /// Where it answers.
+    /// The address at which the ledger answers.
     #[must_use]
     pub fn address(&self) -> &PeerAddress {
         &self.inner.ticket.address
@@ -98,7 +107,7 @@ impl Remote {
 
     pub(crate) async fn submit(&self, transaction: Transaction) -> Result<Outcome, LedgerError> {
         let (sender, id, digest) = (transaction.sender, transaction.id, transaction.digest());
-        let stays = left_alone(&transaction.action);
+        let unchanged = unchanged_tables(&transaction.action);
         let request = Request::Submit { transaction: Box::new(transaction) };
         let authority_itself = AccountId::from(self.inner.ticket.address.id) == self.authority();
         for _ in 0..SUBMITTED_TIMES {
@@ -106,12 +115,13 @@ impl Remote {
                 Response::Outcome { height, status } => Ok(Outcome { height, status }),
                 other => Err(unexpected(other)),
             });
-            // What was asked before it is from before it, whichever answer comes first.
-            self.lately().forget(stays);
+            // Rows that are requested before the transaction may be older than it, even if their
+            // answer arrives later.
+            self.recent().forget(unchanged);
             let outcome = outcome.await;
-            self.lately().forget(stays);
+            self.recent().forget(unchanged);
             let outcome = outcome?;
-            // What both of these say is done: that is not taken on a server's word.
+            // Both statuses say that a transaction is on the ledger, so they need a proof.
             let done = matches!(outcome.status, Status::Applied | Status::IdReused);
             if authority_itself || !done {
                 return Ok(outcome);
@@ -124,14 +134,15 @@ impl Remote {
                     (seen.digest, seen.height) == (digest, outcome.height)
                 }
                 (_, Some(seen)) => seen.digest != digest,
-                // An id may be forgotten between answer and question: then it is free again.
+                // The ledger may drop an id between the answer and the question. Then the id is
+                // free again.
                 (_, None) => false,
             };
             if holds {
                 return Ok(outcome);
             }
         }
-        Err(LedgerError::Forged { what: "an outcome that is not on the ledger" })
+        Err(LedgerError::Forged { what: "the outcome does not match the ledger" })
     }
 
     pub(crate) async fn head(&self) -> Result<SignedHeader, LedgerError> {
@@ -150,35 +161,35 @@ impl Remote {
         keys: Vec<Vec<u8>>,
     ) -> Result<Vec<Option<Vec<u8>>>, LedgerError> {
         let mut values = Vec::with_capacity(keys.len());
-        let since = self.lately().since();
+        let since = self.recent().since();
         while values.len() < keys.len() {
             values.extend(self.first_values(&keys[values.len()..]).await?);
         }
-        let told = keys.into_iter().zip(values.iter().cloned());
-        self.lately().take(since, told);
+        let rows = keys.into_iter().zip(values.iter().cloned());
+        self.recent().take(since, rows);
         Ok(values)
     }
 
-    /// The same, without asking for those that are known as they were a moment ago.
+    /// Values by key, without asking for those that are known from a recent answer.
     pub(crate) async fn values_lately(
         &self,
         keys: Vec<Vec<u8>>,
     ) -> Result<Vec<Option<Vec<u8>>>, LedgerError> {
         let mut values: Vec<_> = {
-            let lately = self.lately();
-            keys.iter().map(|key| lately.value(key)).collect()
+            let recent = self.recent();
+            keys.iter().map(|key| recent.value(key)).collect()
         };
-        let asked = keys.into_iter().zip(&values);
-        let asked: Vec<_> =
-            asked.filter(|(_, value)| value.is_none()).map(|(key, _)| key).collect();
-        let mut told = self.values(asked).await?.into_iter();
+        let missing = keys.into_iter().zip(&values);
+        let missing: Vec<_> =
+            missing.filter(|(_, value)| value.is_none()).map(|(key, _)| key).collect();
+        let mut answers = self.values(missing).await?.into_iter();
         for value in values.iter_mut().filter(|value| value.is_none()) {
-            *value = told.next();
+            *value = answers.next();
         }
         Ok(values.into_iter().map(Option::flatten).collect())
     }
 
-    /// Values of so few keys that one answer has them all: what they say was so at one moment.
+    /// Values of a few keys from one answer, and so all of the same block.
     pub(crate) async fn values_of_one_block(
         &self,
         keys: Vec<Vec<u8>>,
@@ -186,23 +197,23 @@ impl Remote {
         let values = self.first_values(&keys).await?;
         match values.len() == keys.len() {
             true => Ok(values),
-            false => Err(LedgerError::Forged { what: "only some of a few small rows" }),
+            false => Err(LedgerError::Forged { what: "the answer holds only some of a few rows" }),
         }
     }
 
-    /// Values of the first few keys; an answer may be shorter than the question when the rows are
+    /// Values of the first few keys. The answer may be shorter than the question when the rows are
     /// large, but never empty.
     async fn first_values(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, LedgerError> {
         let asked = &keys[..keys.len().min(KEYS_AT_ONCE)];
         let request = Request::Rows { keys: asked.to_vec() };
         let (header, rows, _) = self.ask_rows(&request).await?;
         if rows.is_empty() || asked.len() < rows.len() {
-            return Err(LedgerError::Forged { what: "not the rows that were asked for" });
+            return Err(LedgerError::Forged { what: "the rows are not those of the request" });
         }
         let mut values = Vec::with_capacity(rows.len());
         for (key, row) in asked.iter().zip(rows) {
             if *key != row.key {
-                return Err(LedgerError::Forged { what: "not the rows that were asked for" });
+                return Err(LedgerError::Forged { what: "the rows are not those of the request" });
             }
             proven(&header, &row)?;
             values.push(row.value);
@@ -217,7 +228,7 @@ impl Remote {
         limit: usize,
     ) -> Result<Vec<ProvenRow>, LedgerError> {
         let mut found: Vec<ProvenRow> = Vec::new();
-        let since = self.lately().since();
+        let since = self.recent().since();
         while found.len() < limit {
             let left = limit - found.len();
             let request = Request::Scan {
@@ -227,12 +238,12 @@ impl Remote {
             };
             let (header, rows, more) = self.ask_rows(&request).await?;
             if left < rows.len() || (more && rows.is_empty()) {
-                return Err(LedgerError::Forged { what: "not the scan that was asked for" });
+                return Err(LedgerError::Forged { what: "the rows do not match the scan" });
             }
             for row in rows {
                 let in_order = after.as_ref().is_none_or(|after| *after < row.key);
                 if !in_order || !row.key.starts_with(&prefix) || row.value.is_none() {
-                    return Err(LedgerError::Forged { what: "not the scan that was asked for" });
+                    return Err(LedgerError::Forged { what: "the rows do not match the scan" });
                 }
                 proven(&header, &row)?;
                 after = Some(row.key.clone());
@@ -242,8 +253,8 @@ impl Remote {
                 break;
             }
         }
-        let told = found.iter().map(|row| (row.key.clone(), row.value.clone()));
-        self.lately().take(since, told);
+        let rows = found.iter().map(|row| (row.key.clone(), row.value.clone()));
+        self.recent().take(since, rows);
         Ok(found)
     }
 
@@ -257,12 +268,12 @@ impl Remote {
         let request = Request::History { account, before, limit };
         let lines = self.ask(&request, |response, _| {
             let Response::History { lines } = response else { return Err(unexpected(response)) };
-            // Who asks for the next ones goes on before the last of these.
+            // The caller continues from the last line's place, so the places must descend.
             let earlier = lines.iter().map(HistoryLine::place);
             let places: Vec<_> = [before].into_iter().chain(earlier).collect();
             match places.is_sorted_by(|later, place| place < later) {
                 true => Ok(lines),
-                false => Err(LedgerError::Forged { what: "not the history that was asked for" }),
+                false => Err(LedgerError::Forged { what: "the lines do not match the request" }),
             }
         });
         lines.await
@@ -300,8 +311,9 @@ impl Remote {
         RemoteBlocks { blocks, task }
     }
 
-    /// Asks until there is an answer, which `read` reads, given what was known of the head when it was asked.
-    /// One from before that is asked for again: who answers may be a block behind for a moment.
+    /// Asks until there is an answer. `read` reads it, given the head that was known when the
+    /// question was sent. An answer older than that is requested again, because the server may be a
+    /// block behind for a moment.
     async fn ask<T>(
         &self,
         request: &Request,
@@ -309,14 +321,14 @@ impl Remote {
     ) -> Result<T, LedgerError> {
         let mut pause = PAUSE_MIN;
         let mut attempts = 0;
-        tracing::trace!(question = asked(request), "asking the ledger");
+        tracing::trace!(question = describe(request), "asking the ledger");
         loop {
             let floor = self.known();
             attempts += 1;
             let error = match timeout(ANSWER, self.ask_once(request)).await {
                 Ok(Ok(response)) => match read(response, floor) {
                     Err(LedgerError::Stale { height, known }) if attempts < STALE_ATTEMPTS => {
-                        tracing::debug!(height, known, "asking the ledger again for what is newer");
+                        tracing::debug!(height, known, "the answer is too old; asking again");
                         sleep(pause).await;
                         pause *= 2;
                         continue;
@@ -328,7 +340,7 @@ impl Remote {
             };
             match error {
                 NetError::Malformed(_) | NetError::TooLarge { .. } => {
-                    return Err(LedgerError::Forged { what: "a malformed message" });
+                    return Err(LedgerError::Forged { what: "the message is malformed" });
                 }
                 last if attempts == ATTEMPTS => {
                     return Err(LedgerError::Unreachable { attempts, last });
@@ -371,22 +383,23 @@ impl Remote {
         *self.inner.connection.lock().await = None;
     }
 
-    /// A height that the ledger had reached a moment ago, if it said anything since, and its time then.
+    /// The height and time of the known head, if an answer within [`RECENT`] confirmed it.
     pub(crate) fn recent_block(&self) -> Option<(u64, u64)> {
         let known = self.known().filter(|known| known.at.elapsed() < RECENT)?;
         Some((known.height, known.time_ms))
     }
 
-    fn lately(&self) -> MutexGuard<'_, Lately> {
-        // Rows are whole whatever happened to whoever held them.
-        self.inner.lately.lock().unwrap_or_else(PoisonError::into_inner)
+    fn recent(&self) -> MutexGuard<'_, RecentRows> {
+        // A thread that panicked with the lock left whole rows.
+        self.inner.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self) -> Option<Known> {
         *self.inner.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Checks a header that came as an answer to a question asked when `floor` was known.
+    /// Checks the header of an answer. `floor` is the head that was known when the question was
+    /// sent.
     fn believe(&self, signed: &SignedHeader, floor: Option<Known>) -> Result<(), LedgerError> {
         self.signed(signed)?;
         let header = &signed.header;
@@ -408,19 +421,19 @@ impl Remote {
         }
     }
 
-    /// Checks that a header is the authority's and of this ledger.
+    /// Checks that the authority signed a header, and that it is of this ledger.
     fn signed(&self, signed: &SignedHeader) -> Result<(), LedgerError> {
         if signed.header.chain != self.chain() {
-            return Err(LedgerError::Forged { what: "a header of another ledger" });
+            return Err(LedgerError::Forged { what: "the header is of another ledger" });
         }
         signed
             .verify(&self.authority())
-            .map_err(|_| LedgerError::Forged { what: "a header the authority did not sign" })
+            .map_err(|_| LedgerError::Forged { what: "the authority did not sign the header" })
     }
 }
 
-/// The tables of which an action changes no row: what is known of those is as good after it as before.
-fn left_alone(action: &Action) -> &'static [u8] {
+/// Tables in which an action changes no row. Known rows of these tables stay valid after it.
+fn unchanged_tables(action: &Action) -> &'static [u8] {
     match action {
         Action::Order { .. } | Action::Acknowledge { .. } | Action::SetRoot { .. } => {
             &[Deals::TAG, Nodes::TAG, Vaults::TAG]
@@ -429,8 +442,8 @@ fn left_alone(action: &Action) -> &'static [u8] {
     }
 }
 
-/// What is asked, in short, for the log.
-fn asked(request: &Request) -> String {
+/// A short description of a request, for the log.
+fn describe(request: &Request) -> String {
     match request {
         Request::Submit { transaction } => {
             let action = format!("{:?}", transaction.action);
@@ -451,17 +464,18 @@ fn asked(request: &Request) -> String {
 
 fn proven(header: &SignedHeader, row: &ProvenRow) -> Result<(), LedgerError> {
     tree::verify(&header.header.state_root, &row.key, row.value.as_deref(), &row.path)
-        .map_err(|_| LedgerError::Forged { what: "a row that is not under the state root" })
+        .map_err(|_| LedgerError::Forged { what: "a row is not under the state root" })
 }
 
 fn unexpected(response: Response) -> LedgerError {
     match response {
         Response::Refused { message } => LedgerError::Refused { message },
-        _ => LedgerError::Forged { what: "an answer to another question" },
+        _ => LedgerError::Forged { what: "the answer is to another question" },
     }
 }
 
-/// Followed blocks, fetched a few ahead by a task of their own so that waiting can be cut short.
+/// Followed blocks. A task of its own fetches a few ahead, so that a caller may stop waiting at any
+/// time.
 pub(crate) struct RemoteBlocks {
     blocks: mpsc::Receiver<Result<BlockPage, LedgerError>>,
     task: JoinHandle<()>,
@@ -482,14 +496,15 @@ impl Drop for RemoteBlocks {
 struct Follower {
     remote: Remote,
     next: u64,
-    /// How many events of the next block came already, and its header, when some of it did.
+    /// Events of the next block that have arrived already. If any have, `open` is the block's
+    /// header.
     events: u64,
     open: Option<SignedHeader>,
     parent: Option<Hash>,
 }
 
 impl Follower {
-    /// Follows until nobody wants more or the server is found to lie.
+    /// Follows until the receiver is dropped or the server turns out to lie.
     async fn run(mut self, blocks: mpsc::Sender<Result<BlockPage, LedgerError>>) {
         let mut pause = PAUSE_MIN;
         loop {
@@ -519,14 +534,14 @@ impl Follower {
         }
     }
 
-    /// One connection's worth of blocks; `Ok` when nobody wants more.
+    /// Follows blocks over one connection. Returns `Ok` when the receiver is dropped.
     async fn stream(
         &mut self,
         blocks: &mpsc::Sender<Result<BlockPage, LedgerError>>,
     ) -> Result<(), LedgerError> {
         let lost = |last| match last {
             NetError::Malformed(_) | NetError::TooLarge { .. } => {
-                LedgerError::Forged { what: "a malformed message" }
+                LedgerError::Forged { what: "the message is malformed" }
             }
             last => LedgerError::Unreachable { attempts: 1, last },
         };
@@ -546,7 +561,7 @@ impl Follower {
         }
     }
 
-    /// Checks an answer, the first one on its stream or a later one, and goes on by it.
+    /// Checks a response and continues from it. `first` says whether it is the first on its stream.
     fn take(&mut self, response: Response, first: bool) -> Result<BlockPage, LedgerError> {
         let forged = |what| Err(LedgerError::Forged { what });
         let (header, begins, transactions, events, more) = match (response, self.open.take()) {
@@ -557,7 +572,7 @@ impl Follower {
                     Some(open) if open != header => {
                         return Err(LedgerError::Forked { height: self.next });
                     }
-                    // Its transactions came before the connection was lost.
+                    // The block's transactions arrived before the connection was lost.
                     Some(_) => (header, false, Vec::new(), events, more),
                     None => (header, true, transactions, events, more),
                 }
@@ -566,12 +581,12 @@ impl Follower {
                 (header, false, Vec::new(), events, more)
             }
             (Response::Block { .. } | Response::Events { .. }, _) => {
-                return forged("a page of another block");
+                return forged("the page is of another block");
             }
             (other, _) => return Err(unexpected(other)),
         };
         if EVENTS_PAGE < events.len() || more && events.is_empty() {
-            return forged("a page of no size that pages have");
+            return forged("the page has a wrong number of events");
         }
         if more {
             self.events += events.len() as u64;
@@ -588,30 +603,31 @@ impl Follower {
         self.remote.signed(&block.header)?;
         let header = &block.header.header;
         if header.height != self.next {
-            return Err(LedgerError::Forged { what: "a block of another height" });
+            return Err(LedgerError::Forged { what: "the block has another height" });
         }
         if self.parent.is_some_and(|parent| parent != header.parent) {
             return Err(LedgerError::Forked { height: self.next.saturating_sub(1) });
         }
         if transactions_root(&block.transactions) != header.transactions_root {
-            return Err(LedgerError::Forged { what: "a block with other transactions" });
+            return Err(LedgerError::Forged { what: "the header does not cover the transactions" });
         }
         self.remote.believe(&block.header, None)
     }
 }
 
-/// How often a transaction is sent whose outcome does not hold.
+/// How often a transaction is sent whose outcome cannot be proven.
 const SUBMITTED_TIMES: usize = 2;
-/// How long one answer may take, a block commit included.
+/// How long an answer may take, including the commit of a block.
 const ANSWER: Duration = Duration::from_millis(ANSWER_MS);
 const ANSWER_MS: u64 = 20_000;
-/// Attempts before an answer from the past is believed to be all there is: about a second and a half of pauses.
+/// Attempts before an answer that is too old is returned as an error: about a second and a half of
+/// pauses.
 const STALE_ATTEMPTS: u32 = 5;
 /// Attempts before a question fails: about six seconds of pauses.
 const ATTEMPTS: u32 = 7;
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Keys per question: with 4 KiB rows and their paths, an eighth of a message.
+/// Keys of one request. With rows of 4 KiB and their paths the answer takes an eighth of a message.
 const KEYS_AT_ONCE: usize = 64;
-/// Blocks fetched before they are asked for.
+/// Blocks that are fetched ahead of the reader.
 const BLOCKS_AHEAD: usize = 2;

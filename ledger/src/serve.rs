@@ -1,7 +1,7 @@
-//! The serving side: answers `wire::ledger` requests.
+//! The server: answers `wire::ledger` requests.
 //!
-//! Everybody may read and submit; what a peer may make this machine do is bounded. Requests beyond the
-//! limits wait, malformed ones are refused and their stream is given up.
+//! Any peer may read and submit, but the work and memory that it can cause are bounded. Requests
+//! beyond the limits wait. A malformed request is refused and its stream is given up.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,27 +27,27 @@ use crate::{
     port::{BlockPage, Outcome, ROWS_MAX, Snapshot},
 };
 
-/// What orders transactions, as those see it who serve it. Everything that is read comes from its replica,
-/// whoever orders.
+/// An engine, as the server sees it. All reads use its replica.
 pub trait Engine: Clone + Send + Sync + 'static {
-    /// Has a transaction applied; answers once it is on disk, or refused.
+    /// Submits a transaction. Returns once it is on disk or refused.
     fn submit(
         &self,
         transaction: Transaction,
     ) -> impl Future<Output = Result<Outcome, LedgerError>> + Send;
 
-    /// Link 1 of an order's grant, and the hash of the block it is signed after.
+    /// Link 1 of an order's grant, and the hash of the last block at its signing.
     fn sale(
         &self,
         order: OrderId,
     ) -> impl Future<Output = Result<(Link, Hash), LedgerError>> + Send;
 
-    /// What is committed. It does not keep the engine running.
+    /// The committed blocks and rows. A replica does not keep the engine running.
     fn replica(&self) -> &Replica;
 }
 
-/// Answers everybody who calls an endpoint, until it is closed: so many at once, so many of one peer and from one
-/// address. Where there is no room, a connection on which nothing has moved for a while gives way.
+/// Answers all callers of an endpoint until it is closed. The number of connections is limited in
+/// total, for each peer and for each network address. When there is no room, a connection without
+/// recent activity gives way.
 pub async fn answer(ledger: impl Engine, endpoint: Endpoint) {
     let gate = Gate::new(CONNECTIONS);
     let mut connections = JoinSet::new();
@@ -74,26 +74,26 @@ pub async fn answer(ledger: impl Engine, endpoint: Endpoint) {
         connections.spawn(async move {
             tokio::select! {
                 biased;
-                () = pass.gives_way() => connection.close("others wait, and this connection is idle"),
+                () = pass.gives_way() => connection.close("this connection is idle, and others wait"),
                 () = serve(ledger, connection.clone(), Arc::clone(&pass)) => {}
             }
         });
     }
 }
 
-/// Answers a peer until its connection ends, or nothing has been asked for a while.
+/// Answers a peer until its connection ends or has been idle for too long.
 async fn serve(ledger: impl Engine, connection: Connection, pass: Arc<Pass>) {
     let follows = Arc::new(Semaphore::new(FOLLOWS_MAX));
     let mut answers = JoinSet::new();
     loop {
-        // What is not accepted waits in the transport, which has a limit of its own.
+        // Streams that are not accepted wait in the transport, which has a limit of its own.
         let streams = tokio::select! {
             biased;
             Some(_) = answers.join_next() => continue,
             streams = connection.accept(), if answers.len() < REQUESTS_MAX => streams,
             _ = connection.closed() => return,
             () = sleep(IDLE), if answers.is_empty() => {
-                connection.close("nothing was asked for a while");
+                connection.close("this connection was idle for too long");
                 return;
             }
         };
@@ -101,26 +101,26 @@ async fn serve(ledger: impl Engine, connection: Connection, pass: Arc<Pass>) {
             return;
         };
         let (follows, pass) = (follows.clone(), pass.clone());
-        let asked = Asked { ledger: ledger.clone(), follows, sender, pass };
+        let pending = Pending { ledger: ledger.clone(), follows, sender, pass };
         let peer = connection.peer();
         answers.spawn(async move {
-            if let Err(error) = asked.answer(receiver).await {
+            if let Err(error) = pending.answer(receiver).await {
                 tracing::debug!(%peer, %error, "a request was not answered");
             }
         });
     }
 }
 
-/// One request and where its answer goes.
-struct Asked<E> {
+/// A request that waits for its answer, and the stream for the answer.
+struct Pending<E> {
     ledger: E,
     follows: Arc<Semaphore>,
     sender: Sender,
-    /// The connection's place among the others.
+    /// The connection's place in the gate.
     pass: Arc<Pass>,
 }
 
-impl<E: Engine> Asked<E> {
+impl<E: Engine> Pending<E> {
     async fn answer(mut self, mut receiver: Receiver) -> Result<(), NetError> {
         let request = match timeout(REQUEST, receiver.receive::<Request>()).await {
             Ok(Ok(request)) => request,
@@ -141,7 +141,7 @@ impl<E: Engine> Asked<E> {
             request => respond(&self.ledger, request).await,
         };
         if matches!(response, Err(LedgerError::Closed)) {
-            // No answer of the ledger's: who waits for one asks whoever comes after it.
+            // The client asks again, and reaches the next engine of this ledger.
             self.sender.reset(CLOSING);
             return Ok(());
         }
@@ -154,11 +154,12 @@ impl<E: Engine> Asked<E> {
 
     async fn follow(mut self, height: u64, events: u64) -> Result<(), NetError> {
         let Ok(_permit) = self.follows.clone().try_acquire_owned() else {
-            let message = format!("at most {FOLLOWS_MAX} follows on one connection");
+            let message = format!("a connection may have at most {FOLLOWS_MAX} follows");
             return self.sender.send(&Response::Refused { message }).await;
         };
         let mut blocks = self.ledger.replica().follow(height, events);
-        // Only the reader's side is held from here on: a follower does not keep the engine running.
+        // From here on the task holds only the replica, so a follower does not keep the engine
+        // running.
         drop(self.ledger);
         loop {
             let BlockPage { header, begins, transactions, events, more } = match blocks.next().await
@@ -180,7 +181,8 @@ impl<E: Engine> Asked<E> {
     }
 }
 
-/// Sends an answer. Who does not take it in time gives up the rest: answers take memory.
+/// Sends an answer. A client that does not read it in time loses the rest, because answers take
+/// memory.
 async fn send(sender: &mut Sender, response: &Response) -> Result<(), NetError> {
     match timeout(ANSWER, sender.send(response)).await {
         Ok(sent) => sent,
@@ -202,14 +204,14 @@ async fn respond(ledger: &impl Engine, request: Request) -> Result<Response, Led
         Request::Head => Ok(Response::Head { header: replica.head().await? }),
         Request::Rows { keys } => {
             if keys.is_empty() || ROWS_MAX < keys.len() {
-                let message = format!("1 to {ROWS_MAX} keys at once");
+                let message = format!("a request may have 1 to {ROWS_MAX} keys");
                 return Ok(Response::Refused { message });
             }
             Ok(rows(replica.rows(keys, ROWS_BYTES_MAX).await?))
         }
         Request::Scan { prefix, after, limit } => {
             if prefix.is_empty() || prefix[0] == 0 {
-                let message = "a scan is of one table".into();
+                let message = "a scan needs the prefix of one table".into();
                 return Ok(Response::Refused { message });
             }
             let limit = usize::try_from(limit).unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
@@ -233,15 +235,15 @@ fn rows(Snapshot { header, rows, more }: Snapshot) -> Response {
 
 fn refused(error: &LedgerError) -> Response {
     let message = match error {
-        // What a disk says is nobody else's business.
+        // The details of a disk error are not for clients.
         LedgerError::Disk(_) | LedgerError::Damaged(_) => "the ledger failed".into(),
         error => error.to_string(),
     };
     Response::Refused { message }
 }
 
-/// Connections that are answered at once: each may have 64 requests and their answers in memory. Any answer or
-/// block in five seconds keeps one.
+/// Limits of open connections. Each may have 64 requests and their answers in memory. A connection
+/// with at least one answer or block in five seconds keeps its place.
 const CONNECTIONS: Bounds = Bounds {
     places: 1_024,
     of_peer: 16,
@@ -250,19 +252,20 @@ const CONNECTIONS: Bounds = Bounds {
     window_ms: 5_000,
     keeps_from: 1,
 };
-/// How long a connection stays open on which nothing is asked.
+/// How long a connection without requests stays open.
 const IDLE: Duration = Duration::from_secs(5 * 60);
 /// Requests of one connection that are answered at once.
 const REQUESTS_MAX: usize = 64;
-/// Follows of one connection.
+/// Follows of one connection at once.
 const FOLLOWS_MAX: usize = 8;
-/// How long a peer may take to take an answer in.
+/// How long a client may take to read an answer.
 const ANSWER: Duration = Duration::from_secs(30);
 /// How long a request may take to arrive.
 const REQUEST: Duration = Duration::from_secs(10);
-/// Bytes of rows in one answer: well below a message, whose other parts are small.
+/// Bytes of rows in one answer. The rest of the message is small, so the answer stays well below
+/// the limit.
 const ROWS_BYTES_MAX: usize = 1024 * 1024;
-/// Why a stream was given up.
+/// Codes that say why a stream was given up.
 const MALFORMED: u32 = 1;
 const TOO_SLOW: u32 = 2;
 const CLOSING: u32 = 3;

@@ -1,4 +1,4 @@
-//! A ledger's ticket: which ledger, whose signature it stands under, and where it answers.
+//! A ledger's ticket: its id, its authority and its address.
 
 use std::{fmt, str::FromStr};
 
@@ -12,14 +12,14 @@ use symbolon_protocol::{
 use thiserror::Error;
 
 record! {
-    /// What one needs to use a ledger. Its text form is `ledger1…`, bech32m (BIP-350) without that
-    /// scheme's limit of 90 characters: a typo is noticed, though not always located.
+    /// Everything that is needed to use a ledger. The text form is `ledger1…`: bech32m (BIP-350)
+    /// without its limit of 90 characters. So a typo is noticed, but not always located.
     pub struct LedgerTicket {
-        /// Which ledger.
+        /// The ledger's id.
         pub chain: ChainId,
-        /// Whose signature stands under its blocks.
+        /// The authority, which signs the ledger's blocks.
         pub authority: AccountId,
-        /// Where it answers.
+        /// The address at which the ledger answers.
         pub address: PeerAddress,
     }
 }
@@ -33,7 +33,7 @@ impl LedgerTicket {
         !is_named && sockets.peek().is_some() && sockets.all(|socket| socket.ip().is_loopback())
     }
 
-    /// The relays that the ledger's addresses name: those who use it need them too.
+    /// The relays that the ledger's addresses name. A user of the ledger needs them too.
     #[must_use]
     pub fn relays(&self) -> Vec<String> {
         let is_url = |text: &&String| text.starts_with("https://") || text.starts_with("http://");
@@ -41,19 +41,19 @@ impl LedgerTicket {
     }
 }
 
-/// A text that is no ledger ticket.
+/// The text is not a ledger ticket.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TicketError {
-    /// It is no text of a ticket, or a mistyped one.
+    /// The text is not in the form of a ticket, or it is mistyped.
     #[error("not a ledger ticket: {0}")]
     Text(#[from] TextError),
-    /// Its bytes are no ticket.
+    /// The text's bytes are not a ticket.
     #[error("not a ledger ticket: {0}")]
     Bytes(#[from] DecodeError),
 }
 
-/// With room for sixteen addresses.
+/// The length allows sixteen addresses.
 const FORM: TextForm = TextForm { prefix: "ledger", length_max: TEXT_LENGTH_MAX };
 
 impl fmt::Display for LedgerTicket {
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_ticket_is_refused() {
+    fn a_text_that_is_no_ticket_is_refused() {
         let text = ticket(1).to_string();
         let mut typo = text.clone().into_bytes();
         typo[20] = if typo[20] == b'q' { b'p' } else { b'q' };

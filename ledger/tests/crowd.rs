@@ -1,4 +1,4 @@
-//! Strangers that hold connections and ask nothing.
+//! Strangers that hold connections without sending requests.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -17,18 +17,18 @@ fn secret(number: u16) -> [u8; 32] {
     secret
 }
 
-/// How many of them are still open.
+/// How many of the connections are still open.
 fn open_ones(connections: &[(Endpoint, Connection)]) -> usize {
     connections.iter().filter(|(_, connection)| connection.close_reason().is_none()).count()
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_asks_gets_a_place_from_a_thousand_who_do_not() {
+async fn a_client_that_asks_gets_a_place_from_idle_strangers() {
     let folder = tempfile::tempdir().unwrap();
     let embedded = open(folder.path(), Host::seeded(1, 1_000_000)).await;
     let network = MemoryNetwork::new();
     let ticket = answer(embedded.clone(), network.endpoint([1; 32]));
-    // One who follows, and so has been given something when the strangers come.
+    // A follower that has received a block before the strangers come.
     let follower = Remote::new(network.endpoint([2; 32]), ticket.clone());
     let mut follow = Ledger::from(follower).follow(0);
     follow.next().await.unwrap();
@@ -39,7 +39,7 @@ async fn who_asks_gets_a_place_from_a_thousand_who_do_not() {
         strangers.push((stranger, connection));
         sleep(Duration::from_millis(1)).await;
     }
-    assert_eq!(open_ones(&strangers), 1_023, "all places but one are theirs");
+    assert_eq!(open_ones(&strangers), 1_023, "they hold all places but one");
     sleep(Duration::from_secs(6)).await;
     let mut honest = Vec::new();
     for number in 0..40 {
@@ -48,14 +48,14 @@ async fn who_asks_gets_a_place_from_a_thousand_who_do_not() {
         honest.push(asks);
     }
     assert_eq!(open_ones(&strangers), 1_023 - 40);
-    // Who asks nothing for long is sent away without need.
+    // A connection that stays idle for long is closed even without need.
     sleep(Duration::from_secs(5 * 60)).await;
     assert_eq!(open_ones(&strangers), 0);
-    assert_eq!(follow.next().await.unwrap().header.header.height, 1, "a follower waits, and stays");
+    assert_eq!(follow.next().await.unwrap().header.header.height, 1, "a follower keeps its place");
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_peer_has_so_many_connections() {
+async fn the_connections_of_one_peer_are_limited() {
     let folder = tempfile::tempdir().unwrap();
     let embedded = open(folder.path(), Host::seeded(1, 1_000_000)).await;
     let network = MemoryNetwork::new();

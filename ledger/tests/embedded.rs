@@ -1,4 +1,5 @@
-//! The embedded engine on a real disk: what was acknowledged is there, once, after whatever happened.
+//! The embedded engine on a real disk: an acknowledged transaction is there exactly once, in every
+//! case.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -57,7 +58,7 @@ async fn money_and_head_survive_a_restart() {
 async fn what_was_acknowledged_survives_being_dropped() {
     let folder = tempfile::tempdir().unwrap();
     for round in 0..5_u8 {
-        // Never closed: the engine is dropped between an answer and whatever comes next.
+        // The engine is never closed: it is dropped right after an answer.
         let ledger = Ledger::from(open(folder.path(), Host::system()).await);
         let chain = ledger.chain();
         if round == 0 {
@@ -67,7 +68,7 @@ async fn what_was_acknowledged_survives_being_dropped() {
         assert_eq!(balance(&ledger, 2).await, given);
         let outcome = ledger.submit(transfer(chain, 1, round, 2, 1)).await.unwrap();
         assert_eq!(outcome, Outcome { height: u64::from(round) + 2, status: Status::Applied });
-        // And one nobody waits for: it is there as a whole or not at all.
+        // The caller drops this submission. It is applied as a whole or not at all.
         drop(timeout(Duration::ZERO, ledger.submit(transfer(chain, 9, round, 2, 1))).await);
     }
 }
@@ -79,7 +80,7 @@ async fn the_same_transaction_is_applied_once() {
     let chain = ledger.chain();
     ledger.submit(transaction(chain, 1, 1, Action::Faucet)).await.unwrap();
     let once = transfer(chain, 1, 2, 2, 10);
-    // In one block, and again in a later one.
+    // Twice in one block, and again in a later one.
     let (first, second) = tokio::join!(ledger.submit(once.clone()), ledger.submit(once.clone()));
     let first = first.unwrap();
     assert_eq!(first, Outcome { height: 2, status: Status::Applied });
@@ -87,7 +88,7 @@ async fn the_same_transaction_is_applied_once() {
     ledger.submit(transfer(chain, 1, 3, 2, 5)).await.unwrap();
     assert_eq!(ledger.submit(once).await.unwrap(), first);
     assert_eq!(balance(&ledger, 2).await, Amount::credits(15));
-    // The same id with other content is something else.
+    // The same id with another content is another transaction.
     let other = ledger.submit(transfer(chain, 1, 2, 2, 11)).await.unwrap();
     assert_eq!(other.status, Status::IdReused);
     assert_eq!(balance(&ledger, 2).await, Amount::credits(15));
@@ -125,7 +126,7 @@ async fn a_full_block_holds_the_rest_over() {
     let ledger = Ledger::from(open(folder.path(), Host::system()).await);
     let chain = ledger.chain();
     let mut waiting = tokio::task::JoinSet::new();
-    // 4 KiB each: a third more than one block holds.
+    // 4 KiB each, together a third more than one block holds.
     for number in 0..340_u16 {
         let mut secret = [7; 32];
         secret[..2].copy_from_slice(&number.to_le_bytes());
@@ -231,7 +232,7 @@ async fn an_empty_block_is_made_exactly_when_something_is_due() {
         let due_ms = 1_000_000 + epoch * epoch_ms;
         assert!((due_ms..due_ms + 50).contains(&block.header.header.facts.time_ms));
     }
-    // Between two boundaries nothing happens.
+    // Between two epochs no block is made.
     let quiet = Duration::from_millis(epoch_ms / 2);
     assert!(timeout(quiet, follow.next()).await.is_err());
 }
@@ -265,7 +266,7 @@ async fn a_follower_sees_each_block_once_across_a_restart() {
         }
         drop(ledger);
         embedded.close().await;
-        // Whoever still follows learns that it is over.
+        // A follower learns that the ledger has closed.
         assert!(matches!(follow.next().await, Err(LedgerError::Closed)));
     }
     let heights: Vec<_> = seen.iter().map(|header| header.height).collect();

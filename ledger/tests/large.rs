@@ -1,4 +1,4 @@
-//! Blocks that report more than a message holds: they are kept, followed and read like any other.
+//! Blocks with more events than a message holds: they are stored, followed and read like any other.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 
 const DEALS: u32 = 25_000;
 
-/// Opens deals of one small shard for one epoch; all of them end together.
+/// Opens deals of one small shard for one epoch. All of them end together.
 async fn open_deals(ledger: &Ledger, until_ms: u64) {
     let chain = ledger.chain();
     let price = Amount::credits(100);
@@ -70,7 +70,7 @@ fn ended(block: &Block) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn deals_that_end_together_are_followed_whatever_their_number() {
+async fn deals_that_end_together_are_followed_even_if_there_are_many() {
     let folder = tempfile::tempdir().unwrap();
     let host = Host::seeded(1, 1_000_000);
     let embedded = open(folder.path(), host.clone()).await;
@@ -82,7 +82,7 @@ async fn deals_that_end_together_are_followed_whatever_their_number() {
     let (server, client) = (network.endpoint([1; 32]), network.endpoint([2; 32]));
     let ticket = answer(embedded.clone(), server.clone());
     let far = Ledger::from(Remote::new(client.clone(), ticket));
-    // The boundary at which they begin, the one at which they end, and one after it.
+    // The epoch in which they begin, the one in which they end, and one after it.
     let (mut here, mut there) = (home.follow(head + 1), far.follow(head + 1));
     let began = here.next().await.unwrap();
     assert_eq!(there.next().await.unwrap(), began);
@@ -96,7 +96,7 @@ async fn deals_that_end_together_are_followed_whatever_their_number() {
         assert_eq!(page.begins, pages.is_empty());
         assert!(page.events.len() <= EVENTS_PAGE);
         pages.push((page.events, page.more));
-        // Whoever loses its connection in the middle goes on where it was.
+        // After a lost connection the follower continues in the middle of the block.
         network.cut(&server.id(), &client.id());
     }
     let events: Vec<_> = pages.iter().flat_map(|(events, _)| events.clone()).collect();
@@ -104,15 +104,15 @@ async fn deals_that_end_together_are_followed_whatever_their_number() {
     assert!(5 < pages.len());
     assert_eq!(there.next().await.unwrap(), here.next().await.unwrap());
 
-    // Its owner's history has all of it, line by line.
+    // The owner's history has all of the block's lines.
     let mut lines = far.history(&account(1), u64::MAX, 1_000).await.unwrap();
     while let Some(last) = lines.last().filter(|last| last.height == large.header.header.height) {
         lines.extend(far.history(&account(1), last.place(), 1_000).await.unwrap());
     }
     let of_large = lines.iter().filter(|line| line.height == large.header.header.height).count();
-    assert_eq!(of_large, DEALS as usize, "each gives its reserve back");
+    assert_eq!(of_large, DEALS as usize, "each deal returns its reserve");
 
-    // And who comes later, or opens the ledger again, finds it as it was.
+    // A follower that comes later gets the same block, also after the ledger was opened again.
     assert_eq!(far.follow(head + 2).next().await.unwrap(), large);
     drop((home, here));
     server.close().await;

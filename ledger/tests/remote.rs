@@ -1,4 +1,4 @@
-//! The remote engine: the same answers as at home, and none of a liar's.
+//! The remote engine: it gives the same answers as the embedded one, and refuses false answers.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -68,7 +68,7 @@ async fn answers_alike(home: Embedded, ledger: Ledger) {
 }
 
 #[tokio::test]
-async fn memory_answers_as_at_home() {
+async fn memory_gives_the_same_answers() {
     let (_folder, home) = founded().await;
     let network = MemoryNetwork::new();
     let ticket = answer(home.clone(), network.endpoint([1; 32]));
@@ -77,7 +77,7 @@ async fn memory_answers_as_at_home() {
 }
 
 #[tokio::test]
-async fn iroh_answers_as_at_home() {
+async fn iroh_gives_the_same_answers() {
     let (_folder, home) = founded().await;
     let bind = |number| Endpoint::iroh(BindOptions::new([number; 32]));
     let ticket = answer(home.clone(), bind(1).await.unwrap());
@@ -88,7 +88,7 @@ async fn iroh_answers_as_at_home() {
 
 type Twist = dyn Fn(Response) -> Response + Send + Sync;
 
-/// A server that passes requests on to the true ledger and twists its answers.
+/// A server that passes requests on to the honest ledger and changes its answers.
 fn liar(network: &MemoryNetwork, truth: LedgerTicket, twist: Arc<Twist>) -> LedgerTicket {
     let endpoint = network.endpoint([66; 32]);
     let ticket = LedgerTicket { address: endpoint.address(), ..truth.clone() };
@@ -114,7 +114,7 @@ fn liar(network: &MemoryNetwork, truth: LedgerTicket, twist: Arc<Twist>) -> Ledg
 
 async fn lied_to(twist: impl Fn(Response) -> Response + Send + Sync + 'static) -> Ledger {
     let (folder, home) = founded().await;
-    // The folder is needed until the test ends, and the operating system cleans up after it.
+    // The folder is needed until the test ends. The operating system removes it later.
     std::mem::forget(folder);
     let network = MemoryNetwork::new();
     let truth = answer(home, network.endpoint([1; 32]));
@@ -127,7 +127,7 @@ fn forged<T>(answer: Result<T, LedgerError>) -> bool {
 }
 
 #[tokio::test]
-async fn the_truth_passes_a_liars_hands() {
+async fn a_true_answer_through_a_liar_is_accepted() {
     let ledger = lied_to(|response| response).await;
     assert_eq!(balance(&ledger, 2).await, Amount::credits(10));
     let sent = transfer(ledger.chain(), 2, 7, 3, 4);
@@ -146,14 +146,14 @@ async fn a_forged_row_is_refused() {
         other => other,
     })
     .await;
-    // Both a changed one and one that is not there.
+    // A row that was changed, and one that does not exist.
     assert!(forged(ledger.row(Accounts, &account(2)).await));
     assert!(forged(ledger.row(Accounts, &account(9)).await));
     assert!(forged(ledger.scan(Accounts, &[], None, 9).await));
 }
 
 #[tokio::test]
-async fn a_row_kept_back_is_noticed_when_asked_for() {
+async fn a_row_that_is_hidden_is_noticed() {
     let ledger = lied_to(|response| match response {
         Response::Rows { header, mut rows, more } => {
             rows[0].value = None;
@@ -259,7 +259,7 @@ async fn a_stale_head_and_a_fork_are_refused() {
     assert!(matches!(answer, Err(LedgerError::Stale { height: 2, known: 3 })), "{answer:?}");
     assert!(answer.unwrap_err().servers_fault());
 
-    // One that is behind for a moment is asked again.
+    // A server that is behind for a moment is asked again.
     let behind: Arc<std::sync::Mutex<Vec<Response>>> = Arc::default();
     let late = lied_to(move |response| match response {
         Response::Head { .. } => {
@@ -294,7 +294,7 @@ async fn a_forged_outcome_and_twisted_blocks_are_refused() {
         other => other,
     })
     .await;
-    // More than account 2 has: refused by the ledger, "applied" by the liar.
+    // More than account 2 has: the ledger refuses it, and the liar says "applied".
     assert!(forged(ledger.submit(transfer(ledger.chain(), 2, 7, 3, 11)).await));
 
     let emptied = lied_to(|response| match response {
@@ -309,7 +309,7 @@ async fn a_forged_outcome_and_twisted_blocks_are_refused() {
     follow.next().await.unwrap();
     assert!(forged(follow.next().await));
 
-    // Pages that are none: empty ones without an end, and those of no block.
+    // Invalid pages: empty ones without an end, and one without a block.
     let endless = lied_to(|response| match response {
         Response::Block { mut block, .. } => {
             block.events.clear();
@@ -329,7 +329,7 @@ async fn a_forged_outcome_and_twisted_blocks_are_refused() {
     });
     let mut follow = bodiless.await.follow(1);
     assert!(follow.page().await.unwrap().more);
-    assert!(forged(follow.page().await), "another block where the rest of one is due");
+    assert!(forged(follow.page().await), "another block instead of the rest of this one");
 
     let backwards = lied_to(|response| match response {
         Response::History { mut lines } => {
@@ -346,7 +346,7 @@ async fn a_forged_outcome_and_twisted_blocks_are_refused() {
     assert!(matches!(refusing.head().await, Err(LedgerError::Refused { .. })));
 }
 
-/// A server that gives the first of some answers again, whatever is asked then.
+/// A server that repeats its first answer of some kind to every later question.
 async fn repeating(which: fn(&Response) -> bool) -> Ledger {
     let first: std::sync::Mutex<Option<Response>> = std::sync::Mutex::default();
     lied_to(move |response| match which(&response) {
@@ -359,7 +359,8 @@ async fn repeating(which: fn(&Response) -> bool) -> Ledger {
 #[tokio::test]
 async fn proven_rows_that_were_not_asked_for_are_refused() {
     let rows = |response: &Response| matches!(response, Response::Rows { .. });
-    // Of another key, of another part of the table, of nobody, and more than were asked for.
+    // Rows of another key, of another part of the table, of an unknown account, and more than
+    // requested.
     let ledger = repeating(rows).await;
     assert_eq!(balance(&ledger, 2).await, Amount::credits(10));
     assert!(forged(ledger.row(Accounts, &account(1)).await));
@@ -384,7 +385,7 @@ async fn outcomes_of_other_transactions_are_refused() {
     .await;
     assert!(forged(later.submit(transfer(later.chain(), 2, 7, 3, 4)).await), "in another block");
 
-    // Another transaction has its id: one is not the other, whichever of the two is said.
+    // Two transactions with the same id: the outcome of one is not that of the other.
     let outcomes = |response: &Response| matches!(response, Response::Outcome { .. });
     let applied = repeating(outcomes).await;
     let sent = applied.submit(transfer(applied.chain(), 2, 7, 3, 4)).await.unwrap();
@@ -459,7 +460,7 @@ async fn a_follower_and_a_submitter_outlive_a_restart_of_the_server() {
             heights.push(follow.next().await.unwrap().header.header.height);
         }
         network.kill(&server.id());
-        // A submission while nobody answers: retried until somebody does, and applied once.
+        // While no server answers, the submission is retried. It is applied once.
         let pending = tokio::spawn({
             let (ledger, lost) = (ledger.clone(), transfer(chain, 1, 50 + round, 2, 1));
             async move { ledger.submit(lost).await }
@@ -478,7 +479,7 @@ async fn a_follower_and_a_submitter_outlive_a_restart_of_the_server() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_there_is_said_in_bounded_time() {
+async fn an_absent_server_is_reported_in_bounded_time() {
     let network = MemoryNetwork::new();
     let gone = network.endpoint([1; 32]);
     let ticket = LedgerTicket {
@@ -525,7 +526,7 @@ async fn malformed_requests_and_too_much_at_once_are_refused() {
         assert_eq!(matches!(response, Response::Block { .. }), number < 8, "{number}");
         follows.push((sender, receiver));
     }
-    // All the same, the connection answers.
+    // The connection still answers.
     let (mut sender, mut receiver) = connection.open().await.unwrap();
     sender.send(&Request::Head).await.unwrap();
     assert!(matches!(receiver.receive().await, Ok(Response::Head { .. })));

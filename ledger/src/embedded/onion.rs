@@ -1,28 +1,28 @@
-//! The hash onion of an embedded ledger: what it reveals block by block, and what it commits to.
+//! The hash onion of an embedded ledger: the layers that its blocks reveal and commit to.
 //!
-//! One onion lasts [`LAYERS`] blocks. Its core is a function of the authority's secret, a salt kept
-//! with the ledger, and the onion's number, so nothing but the secret has to be kept secret, and a
-//! restart continues where the last block stopped. The salt keeps two ledgers of one authority apart:
-//! what one reveals must not tell what the other will.
+//! One onion lasts [`LAYERS`] blocks. Its core follows from the authority's secret, a salt that is
+//! stored with the ledger, and the onion's number. So only the secret must stay secret, and a
+//! restarted ledger continues where the last block stopped. The salt keeps two ledgers of one
+//! authority apart: the reveals of one must not predict those of the other.
 
 use std::ops::Range;
 
 use symbolon_protocol::{id::Hash, ledger::beacon};
 use zeroize::Zeroizing;
 
-/// Blocks one onion lasts: at a block per second, eighteen hours.
+/// Blocks that one onion lasts: eighteen hours at a block per second.
 pub(super) const LAYERS: u64 = 65_536;
 
-/// Layers between two that are kept: the square root, so a reveal costs at most 255 hashes and an
-/// onion 8 KiB of memory.
+/// Distance between two stored layers: the square root of [`LAYERS`]. A reveal then costs at most
+/// 255 hashes, and an onion takes 8 KiB of memory.
 const STEP: u64 = 256;
 
-/// Onions of one ledger, the current one unrolled.
+/// The onions of one ledger. The current one is unrolled.
 pub(super) struct Onions {
     secret: Zeroizing<[u8; 32]>,
     salt: [u8; 32],
     number: u64,
-    // Layers 0, 256, 512, … and at last the outermost one.
+    // Layers 0, 256, 512, … and finally the outermost one.
     kept: Vec<Hash>,
 }
 
@@ -33,14 +33,14 @@ impl Onions {
         Self { secret, salt, number: 0, kept }
     }
 
-    /// What the genesis commits to.
+    /// The layer that the genesis commits to.
     pub(super) fn first(&mut self) -> Hash {
         self.turn_to(0);
         self.outermost()
     }
 
-    /// What the block of `height`, from 1, reveals, and the outermost layer of the next onion when it
-    /// is the core that is revealed.
+    /// The layer that the block of `height`, from 1 on, reveals. If it is the core, also the
+    /// outermost layer of the next onion.
     pub(super) fn reveal(&mut self, height: u64) -> (Hash, Option<Hash>) {
         let block = height.checked_sub(1).expect("the genesis reveals nothing");
         let number = block / LAYERS;
@@ -88,7 +88,7 @@ mod tests {
     fn every_reveal_opens_the_layer_before() {
         let mut onions = Onions::new(&[1; 32], [2; 32]);
         let mut layer = onions.first();
-        // The first blocks, both sides of a kept layer, and the change to the next onion.
+        // The first blocks, both sides of a stored layer, and the change to the next onion.
         for height in 1..=LAYERS + 2 {
             if (300..LAYERS - 300).contains(&height) {
                 continue;
@@ -101,7 +101,7 @@ mod tests {
             assert_eq!(next.is_some(), height == LAYERS);
             layer = next.unwrap_or(reveal);
         }
-        // After a restart in the second onion the same layers come.
+        // After a restart in the second onion the layers are the same.
         let mut restarted = Onions::new(&[1; 32], [2; 32]);
         assert_eq!(restarted.reveal(LAYERS + 3), onions.reveal(LAYERS + 3));
         assert_ne!(restarted.first(), Onions::new(&[1; 32], [3; 32]).first());

@@ -1,5 +1,5 @@
-//! What waits for the writer: so many submissions, and so many bytes of them. Whoever comes beyond either waits
-//! with its transaction where it is.
+//! The queue of submissions before the sequencer. It is bounded in number and in bytes. A caller
+//! beyond either limit waits outside the queue.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::{error::LedgerError, port::Outcome};
 
-/// A transaction and who waits for what comes of it.
+/// A transaction, and where to send its outcome.
 pub(super) struct Submission {
     pub(super) transaction: Transaction,
-    /// Of the transaction.
+    /// Bytes of the transaction.
     pub(super) bytes: usize,
     pub(super) answer: oneshot::Sender<Result<Outcome, LedgerError>>,
-    /// Its bytes of the queue, until it is answered.
+    /// The transaction's share of the queue's bytes, held until it is answered.
     _room: OwnedSemaphorePermit,
 }
 
@@ -25,13 +25,14 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// The way in, and what the writer takes from.
+    /// The queue, and the end from which the sequencer takes.
     pub(super) fn new() -> (Self, mpsc::Receiver<Submission>) {
         let (submissions, queue) = mpsc::channel(SUBMISSIONS);
         (Self { submissions, room: Arc::new(Semaphore::new(BYTES)) }, queue)
     }
 
-    /// Waits for room, and then for what comes of a transaction of so many bytes as one may have.
+    /// Waits for room in the queue and then for the outcome. `bytes` is the size of the
+    /// transaction, which must be within the limit.
     pub(super) async fn submit(
         &self,
         transaction: Transaction,
@@ -47,9 +48,9 @@ impl Queue {
     }
 }
 
-/// Submissions that wait: some blocks of small ones.
+/// Most submissions in the queue: enough for several blocks of small ones.
 const SUBMISSIONS: usize = 4_096;
-/// Bytes of those that wait: sixteen full blocks.
+/// Most bytes of all submissions in the queue: sixteen full blocks.
 const BYTES: usize = 16 * BLOCK_BYTES_MAX;
 
 #[cfg(test)]
@@ -76,22 +77,22 @@ mod tests {
         sign(bytes - empty)
     }
 
-    /// How many of so many submissions, all at once, come into the queue.
-    async fn taken(count: usize, bytes: usize) -> usize {
-        let (way_in, mut queue) = Queue::new();
+    /// Submits `count` transactions at once. Returns how many of them enter the queue.
+    async fn entered(count: usize, bytes: usize) -> usize {
+        let (entrance, mut queue) = Queue::new();
         let transaction = transaction(bytes);
-        // Without the runtime's budget for one task: all of them are polled by this one.
-        let submit = |_| Box::pin(unconstrained(way_in.submit(transaction.clone(), bytes)));
+        // Without the runtime's budget for one task, because this task polls all of them.
+        let submit = |_| Box::pin(unconstrained(entrance.submit(transaction.clone(), bytes)));
         let mut waiting: Vec<_> = (0..count).map(submit).collect();
         poll_fn(|context| {
             for submission in &mut waiting {
-                assert!(submission.as_mut().poll(context).is_pending(), "nobody answers");
+                assert!(submission.as_mut().poll(context).is_pending(), "there is no answer yet");
             }
             Poll::Ready(())
         })
         .await;
         let in_queue = queue.len();
-        // One that is answered makes room for the next.
+        // An answered submission makes room for the next one.
         drop(queue.recv().await);
         poll_fn(|context| {
             waiting.retain_mut(|submission| submission.as_mut().poll(context).is_pending());
@@ -105,15 +106,15 @@ mod tests {
     #[tokio::test]
     async fn the_queue_is_bounded_in_bytes_and_in_number() {
         let full = BYTES / TRANSACTION_BYTES_MAX;
-        assert_eq!(taken(full + 10, TRANSACTION_BYTES_MAX).await, full);
-        assert_eq!(taken(SUBMISSIONS + 10, 1_000).await, SUBMISSIONS);
+        assert_eq!(entered(full + 10, TRANSACTION_BYTES_MAX).await, full);
+        assert_eq!(entered(SUBMISSIONS + 10, 1_000).await, SUBMISSIONS);
     }
 
     #[tokio::test]
-    async fn who_waits_hears_that_the_writer_is_gone() {
-        let (way_in, queue) = Queue::new();
+    async fn a_submission_fails_once_the_sequencer_is_gone() {
+        let (entrance, queue) = Queue::new();
         drop(queue);
-        let outcome = way_in.submit(transaction(1_000), 1_000).await;
+        let outcome = entrance.submit(transaction(1_000), 1_000).await;
         assert!(matches!(outcome, Err(LedgerError::Closed)), "{outcome:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! The ledger's signature under a sale: what a paid order's holder opens shards with.
+//! The ledger's signature on a sale, with which the holder of a paid order reads shards.
 
 use ed25519_dalek::SigningKey;
 use symbolon_protocol::{
@@ -12,8 +12,8 @@ use symbolon_protocol::{
 
 use crate::error::LedgerError;
 
-/// Link 1 of an order's grant: the seller's mandate, passed on to the order's holder until its access
-/// ends. The same order gives the same link.
+/// Link 1 of an order's grant. It passes the seller's mandate on to the order's holder until the
+/// order's access ends. The same order always gives the same link.
 pub(super) fn link<S: State>(
     chain: &ChainId,
     state: &S,
@@ -120,7 +120,7 @@ mod tests {
         assert!(matches!(refused, Err(LedgerError::OrderRefunded { order }) if order == id));
         let unknown = link(&CHAIN, &state, &authority, OrderId([1; 16]));
         assert!(matches!(unknown, Err(LedgerError::UnknownOrder { .. })));
-        // A mandate for another ledger's authority signs nothing.
+        // A mandate for another ledger's authority is of no use.
         let state = rows(&seller, &authority, OrderState::Paid);
         assert!(matches!(link(&CHAIN, &state, &authority, id), Err(LedgerError::Damaged(_))));
     }

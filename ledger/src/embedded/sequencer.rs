@@ -1,5 +1,5 @@
-//! The sequencer: one task decides which transactions stand in the next block, in which order, and what time
-//! and beacon it has; it seals what the executor makes of them.
+//! The sequencer: one task that decides which transactions the next block holds, in which order,
+//! and with which time and beacon. It seals the result of the executor as a block.
 
 use std::{future::pending, sync::Arc, time::Duration};
 
@@ -27,27 +27,27 @@ use crate::{error::LedgerError, executor::Executor, port::Outcome};
 pub(super) struct Sequencer {
     host: Host,
     queue: mpsc::Receiver<Submission>,
-    // Did not fit into the block before.
+    // Submissions that did not fit into the block before.
     held_over: Vec<Submission>,
-    // Travels to the blocking thread and back.
+    // Moves to the blocking thread and back.
     maker: Option<Maker>,
     due_ms: Option<u64>,
 }
 
-/// What makes blocks.
+/// Everything that is needed to make a block.
 struct Maker {
     executor: Executor,
     onions: Onions,
     key: Arc<SigningKey>,
 }
 
-/// What came of a batch.
+/// The result of a batch.
 struct Made {
-    /// The block; `None` when nothing was applied and nothing was due.
+    /// The block; `None` when no transaction was applied and no rule was due.
     block: Option<Block>,
-    /// Who is answered what. After the block is on disk.
+    /// Answers to send once the block is on disk.
     answers: Vec<(Submission, Outcome)>,
-    /// Who waits for the next block.
+    /// Submissions that wait for the next block.
     held_over: Vec<Submission>,
     due_ms: Option<u64>,
 }
@@ -65,17 +65,17 @@ impl Sequencer {
         Ok(Self { host, queue, held_over: Vec::new(), maker, due_ms })
     }
 
-    /// Makes blocks until all handles are gone or the disk fails.
+    /// Makes blocks until all handles are dropped or the disk fails.
     pub(super) async fn run(mut self) {
         while let Some(batch) = self.gather().await {
             if let Err(error) = self.advance(batch).await {
-                tracing::error!(%error, "the ledger stops");
+                tracing::error!(%error, "the ledger stops after an error");
                 return;
             }
         }
     }
 
-    /// The next batch: empty when the rules have something due, `None` when the engine is to stop.
+    /// The next batch. It is empty when a rule is due. `None` when the engine must stop.
     async fn gather(&mut self) -> Option<Vec<Submission>> {
         let mut batch = std::mem::take(&mut self.held_over);
         let mut bytes: usize = batch.iter().map(|held| held.bytes).sum();
@@ -111,7 +111,7 @@ impl Sequencer {
         Some(batch)
     }
 
-    /// Makes and commits a block of the batch, then answers.
+    /// Makes and commits a block from the batch, then answers the submissions.
     async fn advance(&mut self, batch: Vec<Submission>) -> Result<(), LedgerError> {
         let mut maker = self.maker.take().expect("the maker is here between two blocks");
         let now_ms = self.host.now_ms();
@@ -125,7 +125,7 @@ impl Sequencer {
             maker.executor.announce(block);
         }
         for (submission, outcome) in made.answers {
-            // Whoever no longer waits asks again by the same id.
+            // A caller that no longer waits can submit the same transaction again.
             drop(submission.answer.send(Ok(outcome)));
         }
         Ok(())
@@ -133,8 +133,8 @@ impl Sequencer {
 }
 
 impl Maker {
-    /// Has a batch executed, seals and commits what comes of it. On an error nothing is written, and those who
-    /// wait see the ledger close.
+    /// Executes a batch, seals the result as a block and commits it. On an error nothing is
+    /// written, and the waiting callers see that the ledger has closed.
     fn make(&mut self, batch: Vec<Submission>, now_ms: u64) -> Result<Made, LedgerError> {
         let tip = self.executor.tip();
         let parent = &tip.header.header;
@@ -165,7 +165,7 @@ impl Maker {
 }
 
 /// Makes the genesis block.
-pub(super) fn found(
+pub(super) fn genesis(
     signing: &SigningKey,
     key: &[u8; 32],
     params: Params,
@@ -182,14 +182,14 @@ pub(super) fn found(
     Ok(seal(signing, place, facts, Vec::new(), executed))
 }
 
-/// Where a block stands.
+/// The place of a block in the chain.
 struct Position {
     chain: ChainId,
     height: u64,
     parent: Hash,
 }
 
-/// Signs what was executed as a block.
+/// Signs the result of an execution as a block.
 fn seal(
     key: &SigningKey,
     place: Position,
@@ -210,5 +210,5 @@ fn seal(
     (Block { header, transactions, events: executed.events }, executed.update)
 }
 
-/// How long a block waits for company.
+/// How long the sequencer waits for further transactions of a block.
 pub(super) const GATHER: Duration = Duration::from_millis(5);

@@ -1,5 +1,5 @@
-//! Blocks as they lie on disk and as they are followed: page by page, so that nobody holds more of one than
-//! a page, however much it reports.
+//! Blocks on disk and for followers, page by page. So a reader holds at most a page of a block,
+//! even if the block has many events.
 
 use std::sync::Arc;
 
@@ -17,12 +17,13 @@ use symbolon_protocol::{
 use super::{Replica, rows::disk};
 use crate::{error::LedgerError, port::BlockPage};
 
-/// Blocks by height, without their events: header and transactions as canonical bytes. The genesis is block 0.
+/// Blocks by height: header and transactions in canonical bytes, without events. The genesis is
+/// block 0.
 pub(super) const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
 /// Events by the height of their block and the number of their page.
 const EVENTS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("events");
 
-/// Writes a block down.
+/// Writes a block and its events.
 pub(super) fn put(write: &WriteTransaction, block: &Block) -> Result<(), LedgerError> {
     let height = block.header.header.height;
     let mut bytes = block.header.to_bytes();
@@ -37,7 +38,7 @@ pub(super) fn put(write: &WriteTransaction, block: &Block) -> Result<(), LedgerE
     Ok(())
 }
 
-/// The header of the last block: what every answer about rows says it is from.
+/// The header of the last block. Every answer about rows carries it.
 pub(super) fn last_header(read: &ReadTransaction) -> Result<SignedHeader, LedgerError> {
     let blocks = read.open_table(BLOCKS).map_err(disk)?;
     let last = ReadableTable::last(&blocks).map_err(disk)?;
@@ -57,11 +58,11 @@ pub(super) fn last(read: &ReadTransaction) -> Result<Block, LedgerError> {
     Ok(Block { header, transactions, events })
 }
 
-/// The page of a block that begins after `known` of its events.
+/// The next page of a block after its first `known` events.
 fn page(read: &ReadTransaction, height: u64, known: u64) -> Result<BlockPage, LedgerError> {
     let blocks = read.open_table(BLOCKS).map_err(disk)?;
-    let found = ReadableTable::get(&blocks, height).map_err(disk)?;
-    let bytes = found.ok_or_else(|| LedgerError::Damaged(format!("block {height} is missing")))?;
+    let block = ReadableTable::get(&blocks, height).map_err(disk)?;
+    let bytes = block.ok_or_else(|| LedgerError::Damaged(format!("block {height} is missing")))?;
     let mut input = Bytes::new(bytes.value());
     let header = SignedHeader::decode(&mut input).map_err(|error| damaged(&error))?;
     let transactions = Vec::<Transaction>::decode(&mut input).map_err(|error| damaged(&error))?;
@@ -77,7 +78,7 @@ fn page(read: &ReadTransaction, height: u64, known: u64) -> Result<BlockPage, Le
     Ok(BlockPage { header, begins: true, transactions, events, more: next.is_some() })
 }
 
-/// The same page of a block in memory.
+/// The same page, cut from a block in memory.
 fn cut(block: &Block, known: u64) -> BlockPage {
     let number = usize::try_from(known / EVENTS_PAGE as u64).unwrap_or(usize::MAX);
     let from = number.saturating_mul(EVENTS_PAGE).min(block.events.len());
@@ -92,7 +93,7 @@ fn cut(block: &Block, known: u64) -> BlockPage {
     }
 }
 
-/// How many events of its page are known already.
+/// How many events of the page are known already.
 fn skipped(known: u64, page: usize) -> usize {
     usize::try_from(known % EVENTS_PAGE as u64).map_or(page, |known| known.min(page))
 }
@@ -101,13 +102,13 @@ fn damaged(error: &impl std::fmt::Display) -> LedgerError {
     LedgerError::Damaged(format!("a block: {error}"))
 }
 
-/// Blocks as they are committed: read from disk until the tip is reached, then as it moves. However
-/// slow its reader, it holds one page.
+/// Blocks in order of their commits. Reads from disk up to the tip, then waits for the next block.
+/// Holds one page, however slow its reader is.
 pub(crate) struct Blocks {
     height: u64,
-    /// Events of that block that are known or were given.
+    /// Events of that block that the reader knows or was given.
     known: u64,
-    /// Whether a page of that block was given.
+    /// Whether the reader was given a page of that block.
     begun: bool,
     tip: watch::Receiver<Arc<Block>>,
     replica: Replica,

@@ -16,25 +16,25 @@ use symbolon_protocol::{
 use super::blocks;
 use crate::error::LedgerError;
 
-/// Rows by key, those of the state tree included.
+/// Rows by key, including those of the state tree.
 pub(super) const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
-/// What concerns an account: `account, height, number` (big-endian) to `time_ms, event`.
+/// Events of each account: `account, height, number` (big-endian) to `time_ms, event`.
 const HISTORY: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("history");
-/// What is written once: see [`Meta`].
+/// Values that are written once: see [`Meta`].
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 /// Keys of [`META`].
 pub(super) struct Meta;
 
 impl Meta {
-    /// Version of this layout, a byte.
+    /// Version of the layout, one byte.
     pub(super) const VERSION: &'static str = "version";
-    /// Random bytes that keep the onions of this ledger apart from those of another.
+    /// Random bytes that keep the onions of this ledger apart from those of other ledgers.
     pub(super) const SALT: &'static str = "onion salt";
 }
 
-/// The rows of one committed block. An error of the disk is remembered, as [`State`] asks, and found
-/// by [`Rows::checked`].
+/// The rows of one committed block. [`State`] has no errors, so a disk error is stored here and
+/// returned by [`Rows::checked`].
 pub(crate) struct Rows {
     table: ReadOnlyTable<&'static [u8], &'static [u8]>,
     error: RefCell<Option<StorageError>>,
@@ -45,7 +45,7 @@ impl Rows {
         Ok(Self { table: read.open_table(ROWS).map_err(disk)?, error: RefCell::new(None) })
     }
 
-    /// `done`, unless the disk failed while it was made.
+    /// Returns `done`, unless the disk failed while it was computed.
     pub(crate) fn checked<T>(&self, done: T) -> Result<T, LedgerError> {
         match self.error.borrow_mut().take() {
             Some(error) => Err(disk(error)),
@@ -98,7 +98,7 @@ impl State for Rows {
     }
 }
 
-/// Puts a block, its rows and its history into one durable transaction.
+/// Writes a block, its rows and its history in one durable transaction.
 pub(super) fn commit(
     database: &redb::Database,
     update: &Update,
@@ -106,7 +106,7 @@ pub(super) fn commit(
     meta: &[(&str, &[u8])],
 ) -> Result<(), LedgerError> {
     let mut write = database.begin_write().map_err(disk)?;
-    // A crash at any point is repaired at once, not by reading all of a large ledger.
+    // Lets the next start repair a crash at once, without reading the whole ledger.
     write.set_quick_repair(true);
     {
         let mut rows = write.open_table(ROWS).map_err(disk)?;
@@ -136,7 +136,7 @@ pub(super) fn commit(
     write.commit().map_err(disk)
 }
 
-/// Whose history an event belongs to: at most two accounts, each once.
+/// The accounts in whose history an event appears: at most two, each once.
 fn concerned(event: &Event) -> [Option<AccountId>; 2] {
     let account = |place: &Place| match place {
         Place::Account { account } => Some(*account),
@@ -188,7 +188,7 @@ pub(super) fn history(
     Ok(lines)
 }
 
-/// Any error of redb.
+/// Converts any error of redb.
 pub(super) fn disk(error: impl std::fmt::Display) -> LedgerError {
     LedgerError::Disk(error.to_string())
 }

@@ -1,4 +1,4 @@
-//! What the ledger's tests share: keys, transactions, and a server.
+//! Shared parts of the ledger's tests: keys, transactions, and a server.
 
 #![allow(clippy::unwrap_used, dead_code, reason = "shared by tests that use parts of it")]
 
@@ -27,7 +27,7 @@ pub(crate) fn account(number: u8) -> AccountId {
     AccountId(key(number).verifying_key().to_bytes())
 }
 
-/// A transaction of an account, under an id of its own.
+/// A transaction of an account with this id.
 pub(crate) fn transaction(chain: ChainId, from: u8, id: u8, action: Action) -> Transaction {
     Transaction::build(chain, &key(from), TransactionId([id; 16]), 500, action)
 }
@@ -47,7 +47,7 @@ pub(crate) async fn balance(ledger: &Ledger, number: u8) -> Amount {
     row.map_or(Amount::ZERO, |row: Account| row.balance)
 }
 
-/// Answers every caller of an endpoint.
+/// Serves a ledger at an endpoint and returns its ticket.
 pub(crate) fn answer(ledger: Embedded, endpoint: Endpoint) -> LedgerTicket {
     let ticket = LedgerTicket {
         chain: ledger.chain(),
