@@ -4,7 +4,7 @@
     python3 tests/breaks.py                          refusals in transfer, client, node, store and ledger: hours
     python3 tests/breaks.py --choices                these, and what only chooses
     python3 tests/breaks.py --crates store --near    one crate, by its own tests only: minutes
-    python3 tests/breaks.py --only client/src/buy    the checks of some files
+    python3 tests/breaks.py --only client/src/market the checks of some files
 
 All breaks are compiled into one copy of the code (under target/breaks), each behind a number: one build serves all,
 and `BREAK=7` in the environment takes number 7 out. A first run of every test tells which checks it reaches; a check

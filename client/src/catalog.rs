@@ -182,6 +182,22 @@ pub(crate) struct NameEntry {
     pub(crate) versions: Vec<Version>,
 }
 
+impl NameEntry {
+    /// What the name stands for, unless it was removed.
+    pub(crate) fn current(&self) -> Option<&Version> {
+        self.versions.first().filter(|_| self.deleted_ms.is_none())
+    }
+
+    /// Drops the versions beyond those that are kept; says whether there were any.
+    pub(crate) fn trim(&mut self) -> bool {
+        let kept = usize::try_from(self.keep).unwrap_or(usize::MAX);
+        let kept = kept.saturating_add(usize::from(self.deleted_ms.is_none()));
+        let dropped = self.versions.len() > kept;
+        self.versions.truncate(kept);
+        dropped
+    }
+}
+
 impl Encode for NameEntry {
     fn encode(&self, out: &mut Vec<u8>) {
         self.keep.encode(out);

@@ -10,7 +10,7 @@ use symbolon_net::{BindOptions, Congestion, Endpoint, Host, NetError};
 use symbolon_protocol::identity::Identity;
 use symbolon_transfer::TransferError;
 
-use crate::{Client, Setup, devices::Devices, error::ClientError};
+use crate::{Client, error::ClientError, library::Devices, wallet::Setup};
 
 /// How long a ledger may take to answer for the first time, in milliseconds.
 const FIRST_ANSWER_MS: u64 = 10_000;
@@ -54,6 +54,23 @@ pub async fn calling_endpoint(
     Endpoint::iroh(options).await
 }
 
+impl Setup {
+    /// What any of the rooms is made of, over the network of a ledger. Nothing is asked of the ledger.
+    pub async fn calling(
+        ticket: &LedgerTicket,
+        identity: Identity,
+        dir: impl Into<PathBuf>,
+        host: Host,
+        congestion: Option<Congestion>,
+    ) -> Result<Self, ClientError> {
+        let secret = identity.access_key().to_bytes();
+        let opening = calling_endpoint(ticket, secret, congestion).await;
+        let endpoint = opening.map_err(TransferError::Net)?;
+        let ledger = Remote::new(endpoint.clone(), ticket.clone()).into();
+        Ok(Self { identity, ledger, endpoint, host, dir: dir.into() })
+    }
+}
+
 impl Client {
     /// A client of an identity on the network of a ledger, which keeps what is this machine's own in `dir`: one
     /// folder for each identity. The ledger has answered when this returns.
@@ -80,11 +97,7 @@ impl Client {
         options: ConnectOptions,
     ) -> Result<Self, ClientError> {
         let ConnectOptions { host, congestion, devices } = options;
-        let secret = identity.access_key().to_bytes();
-        let opening = calling_endpoint(ticket, secret, congestion).await;
-        let endpoint = opening.map_err(TransferError::Net)?;
-        let ledger = Remote::new(endpoint.clone(), ticket.clone()).into();
-        let setup = Setup { identity, ledger, endpoint, host: host.clone(), dir: dir.into() };
+        let setup = Setup::calling(ticket, identity, dir, host.clone(), congestion).await?;
         host.blocking(move || Self::assemble(setup, devices)).await
     }
 }

@@ -11,6 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::error::ClientError;
+
 /// A lock that is held as long as this lives.
 #[derive(Debug)]
 pub(crate) struct FileLock {
@@ -32,6 +34,25 @@ impl FileLock {
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(error)) => return Err(error),
             }
+        }
+    }
+}
+
+/// Held while a name is worked on, or whatever else no two processes may work on at a time.
+#[derive(Debug)]
+pub(crate) struct NameLock(
+    #[expect(dead_code, reason = "the name is locked as long as this lives")] FileLock,
+);
+
+impl NameLock {
+    /// Locks what `slot` stands for, in a folder of locks. Refuses where another process has it; `name` is what it
+    /// is called.
+    pub(crate) fn take(folder: &Path, slot: &[u8], name: &str) -> Result<Self, ClientError> {
+        let path = folder.join(&blake3::hash(slot).to_hex()[..32]);
+        let taken = std::fs::create_dir_all(folder).and_then(|()| FileLock::take(&path));
+        match taken.map_err(|source| ClientError::Io { path, source })? {
+            Some(lock) => Ok(Self(lock)),
+            None => Err(ClientError::Locked { what: format!("{name:?}") }),
         }
     }
 }

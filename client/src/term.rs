@@ -3,8 +3,6 @@
 use symbolon_protocol::ledger::rows::{Chain, Deal};
 pub(crate) use symbolon_transfer::{epoch_ms, runs};
 
-use crate::{Client, error::ClientError};
-
 /// How far this machine's clock may be from the ledger's before it is spoken of, in milliseconds.
 const CLOCK_OFF_MS: u64 = 60_000;
 
@@ -82,21 +80,5 @@ impl Kept {
             Self::Until { epoch, .. } => Some(epoch),
             Self::Over { .. } => None,
         }
-    }
-}
-
-impl Client {
-    /// What o'clock it is on the ledger.
-    pub async fn clock(&self) -> Result<LedgerClock, ClientError> {
-        Ok(self.clock_of(&self.chain_row().await?))
-    }
-
-    /// The same by what its row said a moment ago.
-    pub async fn recent_clock(&self) -> Result<LedgerClock, ClientError> {
-        Ok(self.clock_of(&self.recent_chain().await?))
-    }
-
-    pub(crate) fn clock_of(&self, chain: &Chain) -> LedgerClock {
-        LedgerClock::read(chain, self.host().now_ms())
     }
 }

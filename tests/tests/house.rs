@@ -109,78 +109,128 @@ fn code(path: &Path) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The names right behind `start` wherever it stands: one, or those of a list in braces.
-fn named<'a>(code: &'a str, start: &str) -> Vec<&'a str> {
-    let mut names = Vec::new();
-    for rest in code.split(start).skip(1) {
-        let mut depth = 0;
-        let mut from = 0;
-        for (at, letter) in rest.char_indices().chain([(rest.len(), ' ')]) {
-            match letter {
-                '{' => {
-                    depth += 1;
-                    from = if depth == 1 { at + 1 } else { from };
-                }
-                '}' if depth > 0 => depth -= 1,
-                ',' if depth == 1 => {
-                    names.push(&rest[from..at]);
-                    from = at + 1;
-                }
-                _ if depth > 0 || letter == '_' || letter.is_alphanumeric() => continue,
-                _ => {}
+/// The paths that a tree of imports or a path in code stands for, each behind `before`. Gives the text behind it.
+fn tree<'a>(text: &'a str, before: &[&'a str], paths: &mut Vec<Vec<String>>) -> &'a str {
+    let text = text.trim_start();
+    if let Some(mut list) = text.strip_prefix('{') {
+        loop {
+            list = list.trim_start().trim_start_matches(',').trim_start();
+            if list.is_empty() || list.starts_with('}') {
+                return list.trim_start_matches('}');
             }
-            if depth == 0 {
-                names.push(&rest[from..at]);
-                break;
-            }
+            list = tree(list, before, paths);
+            // What it is called here says nothing of where it is from.
+            list = list.trim_start_matches(|letter| letter != ',' && letter != '}');
         }
     }
-    let first = |name: &'a str| name.trim().split([':', ' ']).next().unwrap();
-    names.into_iter().map(first).filter(|name| !name.is_empty()).collect()
+    let is_name = |letter: char| letter == '_' || letter.is_alphanumeric();
+    let end = text.find(|letter| !is_name(letter)).unwrap_or(text.len());
+    let (name, rest) = text.split_at(end);
+    let path = [before, &[name]].concat();
+    match rest.strip_prefix("::").filter(|_| !name.is_empty()) {
+        Some(rest) => tree(rest, &path, paths),
+        None => {
+            paths.push(path.into_iter().map(String::from).collect());
+            rest
+        }
+    }
 }
 
-/// Inside a crate imports go one way too: down the table.
+/// What the code of a module names in its own crate, as paths from the crate's root on.
+fn named(code: &str, module: &[&str]) -> Vec<Vec<String>> {
+    let mut paths = Vec::new();
+    let begins = |at: usize| !code[..at].ends_with(|c: char| c == ':' || c.is_alphanumeric());
+    for (at, start) in code.match_indices("crate::").filter(|(at, _)| begins(*at)) {
+        tree(&code[at + start.len()..], &[], &mut paths);
+    }
+    for (at, _) in code.match_indices("super::").filter(|(at, _)| begins(*at)) {
+        let (mut rest, mut above) = (&code[at..], module);
+        while let (Some(behind), [outer @ .., _]) = (rest.strip_prefix("super::"), above) {
+            (rest, above) = (behind, outer);
+        }
+        tree(rest, above, &mut paths);
+    }
+    paths
+}
+
+/// The modules that lie side by side in a crate or in a room of it.
+struct Parts {
+    table: String,
+    /// Which row each stands in.
+    rows: BTreeMap<String, usize>,
+    /// What the root hands on is its part's, by whatever name it is called.
+    handed: BTreeMap<String, String>,
+}
+
+impl Parts {
+    fn read(folder: &Path, root: &Path, of: &str) -> Self {
+        let table = format!("parts of {of}");
+        let mut rows: BTreeMap<String, usize> = BTreeMap::new();
+        for (row, cells) in self::table(&table).iter().enumerate() {
+            assert_eq!(rows.insert(cells[1].clone(), row), None, "{table}: one stands twice");
+        }
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let part = |path: PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let there: BTreeSet<_> =
+            entries.filter(|path| path.is_file() && path != root).map(part).collect();
+        assert_eq!(there, rows.keys().cloned().collect(), "{table}");
+        let mut handed = BTreeMap::new();
+        for statement in code(root).split("pub use ").skip(1) {
+            let mut paths = Vec::new();
+            tree(statement.split(';').next().unwrap(), &[], &mut paths);
+            let paths = paths.into_iter().filter(|path| path[0] != "crate" && path.len() > 1);
+            handed.extend(paths.map(|path| (path[1].clone(), path[0].clone())));
+        }
+        Self { table, rows, handed }
+    }
+
+    /// The arrow from a part to what it names, by the path behind the root: refused where it leads up. The path is
+    /// then one behind the part.
+    fn arrow(&self, from: &str, path: &mut Vec<String>, by: &str) -> Option<(String, String)> {
+        if let Some(part) = path.first().and_then(|first| self.handed.get(first)) {
+            path.insert(0, part.clone());
+        }
+        let to = path.first().filter(|to| self.rows.contains_key(*to))?.clone();
+        let fine = self.rows[from] <= self.rows[&to];
+        assert!(fine, "{}: {by} names {to}, which is above it", self.table);
+        path.remove(0);
+        Some((from.to_owned(), to))
+    }
+}
+
+/// Inside a crate and inside its rooms imports go one way too: down the tables.
 #[test]
 fn parts_name_only_what_is_below_them() {
-    for room in ["transfer", "client"] {
-        let src = root().join(room).join("src");
-        let mut place: BTreeMap<String, usize> = BTreeMap::new();
-        for (row, cells) in table(&format!("parts of {room}")).iter().enumerate() {
-            let parts: Vec<_> = list(&cells[1]).collect();
-            assert!(room == "client" || parts.len() == 1, "parts of {room} know each other");
-            for part in parts {
-                assert_eq!(place.insert(part.clone(), row), None, "{room}/{part} stands twice");
-            }
-        }
-        let entries = fs::read_dir(&src).unwrap().map(|entry| entry.unwrap().path());
-        let part = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let files = entries.filter(|path| path.is_file()).map(|path| part(&path));
-        let there: BTreeSet<_> = files.filter(|it| it != "lib").collect();
-        assert_eq!(there, place.keys().cloned().collect(), "parts of {room}");
-        // What the root hands on is its part's, by whatever name it is called.
-        let lib = code(&src.join("lib.rs"));
-        let mut handed: BTreeMap<&str, &str> = BTreeMap::new();
-        for statement in lib.split("pub use ").skip(1).filter_map(|rest| rest.split(';').next()) {
-            let Some((from, _)) = statement.split_once("::") else { continue };
-            let names = named(statement, &format!("{from}::"));
-            handed.extend(names.into_iter().map(|name| (name, from)));
-        }
+    for (krate, rooms) in [("transfer", &[][..]), ("client", &["wallet", "library", "market"][..])]
+    {
+        let src = root().join(krate).join("src");
+        let all = Parts::read(&src, &src.join("lib.rs"), krate);
+        let inside = |room: &&str| {
+            let parts = Parts::read(&src.join(room), &src.join(format!("{room}.rs")), room);
+            ((*room).to_owned(), parts)
+        };
+        let rooms: BTreeMap<String, Parts> = rooms.iter().map(inside).collect();
         let mut files = Vec::new();
         sources(&src, &mut files);
         let mut arrows = BTreeSet::new();
         for path in files.iter().filter(|path| !path.ends_with("lib.rs")) {
-            let inside = path.strip_prefix(&src).unwrap();
-            let from = part(Path::new(inside.iter().next().unwrap()));
-            for name in named(&code(path), "crate::") {
-                let to = handed.get(name).copied().unwrap_or(name);
-                if let Some(row) = place.get(to).filter(|_| from != to) {
-                    let fine = place[&from] <= *row;
-                    assert!(fine, "{room}: {} names {to}, which is above it", inside.display());
-                    arrows.insert((from.clone(), to.to_owned()));
+            let by = path.strip_prefix(&src).unwrap().to_str().unwrap();
+            let module: Vec<&str> = by.trim_end_matches(".rs").split('/').collect();
+            for mut named in named(&code(path), &module) {
+                let Some(arrow) = all.arrow(module[0], &mut named, by) else { continue };
+                let inside = rooms.get(&arrow.1).filter(|_| arrow.0 == arrow.1);
+                arrows.insert(arrow);
+                // The root of a room knows all of its parts.
+                if let (Some(parts), Some(from)) = (inside, module.get(1)) {
+                    arrows.extend(parts.arrow(from, &mut named, by));
                 }
             }
         }
-        assert!(arrows.len() > 20, "{room}: {} imports were found", arrows.len());
+        arrows.retain(|(from, to)| from != to);
+        assert!(arrows.len() > 20, "{krate}: {} imports were found", arrows.len());
+        for room in rooms.keys() {
+            assert!(arrows.contains(&("client".into(), room.clone())), "{room} is not used");
+        }
     }
 }
 

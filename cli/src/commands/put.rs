@@ -84,7 +84,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let typed = typed_name(&args)?;
     let name = folder::name(&typed)?;
     let shown_name = name.to_string();
-    let client = context.client_synced_ahead(Client::ahead_of_put).await?;
+    let client = context.client_synced_ahead(async |client| client.ahead_of_put().await).await?;
     let chain = client.recent_chain().await?;
     let epoch_ms = chain.params.epoch_ms;
     let (epochs, least) = units::epochs(args.term, epoch_ms);
@@ -209,7 +209,7 @@ async fn run_folder(args: Args, context: &Context) -> Result<Report, Error> {
         Some(name) => name.clone(),
         None => folder::put::own_name(&args.path)?,
     };
-    let client = context.client_synced_ahead(Client::ahead_of_put).await?;
+    let client = context.client_synced_ahead(async |client| client.ahead_of_put().await).await?;
     let chain = client.recent_chain().await?;
     let (epochs, least) = units::epochs(args.term, chain.params.epoch_ms);
     let store = folder::put::Store {

@@ -93,7 +93,7 @@ fn merge_names(ours: NameEntry, theirs: NameEntry) -> NameEntry {
     }
     versions.reverse();
     let mut row = NameEntry { path: ours.path, keep, deleted_ms, versions };
-    crate::names::trim(&mut row);
+    row.trim();
     row
 }
 

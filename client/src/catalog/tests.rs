@@ -90,7 +90,7 @@ impl Device {
             content,
         };
         row.versions.insert(0, version);
-        crate::names::trim(&mut row);
+        row.trim();
         self.catalog.put(Names, name, &row).unwrap();
         let after = objects(Some(&row));
         before.into_iter().filter(|object| !after.contains(object)).collect()

@@ -1,0 +1,282 @@
+//! Packs that are mostly dead, and files that leave their pack.
+//!
+//! In both, bytes of a pack are stored once more in another object, and then all names that stood for
+//! the old range stand for the new one, in one step. What is left without a name is swept.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use symbolon_protocol::Amount;
+
+use super::{
+    one_of_many,
+    pack::Builder,
+    ranges::{Taker, Wanted},
+};
+use crate::{
+    catalog::{Batch, Content, FileKind, Moved, MovedEntry, MovedRange, Names, ObjectEntry, Watch},
+    error::{ClientError, ErrorKind},
+    library::{
+        Library, Local,
+        get::{GetOptions, Sink},
+        names::{Found, Name, Range, Tree},
+        source::Opened,
+        upload::{PutTerms, Replace, Request, price_of},
+    },
+    progress::Progress,
+    term::Kept,
+};
+
+/// Ranges of one object in one row: with it a row of the index stays below a MiB, and so in one change.
+const MOVES_IN_ROW: usize = 16_384;
+
+/// A pack is left alone when less than this would be freed: a deal costs something too.
+const DEAD_BYTES_MIN: u64 = 256 * 1024;
+
+/// A new pack, the journal's key for it, and where each old range begins in it.
+type Rebuilt = (Opened, Vec<u8>, Vec<(Range, u64)>);
+
+/// The journal's key for a file that leaves its pack: no name has a zero byte, so no name is in the way.
+pub(super) fn own_slot(name: &Name) -> Vec<u8> {
+    [b"\0own", name.as_bytes()].concat()
+}
+
+/// Writes living members into a new pack as they come in.
+struct Rebuild {
+    builder: Builder,
+    living: Vec<(Range, Name)>,
+    /// Old ranges and where they begin now.
+    moves: Vec<(Range, u64)>,
+    bytes: Vec<u8>,
+    error: Option<ClientError>,
+}
+
+impl Taker for Rebuild {
+    fn take(&mut self, number: usize, bytes: &[u8], last: bool) {
+        self.bytes.extend_from_slice(bytes);
+        if last {
+            let (range, name) = &self.living[number];
+            match self.builder.append(name, &self.bytes) {
+                Ok(first) => self.moves.push((*range, first)),
+                Err(error) => self.error = Some(error),
+            }
+            self.bytes.clear();
+        }
+    }
+}
+
+impl Rebuild {
+    fn finish(self) -> Result<Rebuilt, ClientError> {
+        let Self { mut builder, living, mut moves, error, .. } = self;
+        if let Some(error) = error {
+            return Err(error);
+        }
+        for (range, name) in living.iter().filter(|(range, _)| range.2 == 0) {
+            moves.push((*range, builder.append(name, &[])?));
+        }
+        if moves.len() != living.len() {
+            return Err(ClientError::Internal("a pack was read and is not complete".into()));
+        }
+        let (opened, slot) = builder.finish();
+        Ok((opened, slot, moves))
+    }
+}
+
+/// Old places and new ones as rows: of one object each, and none empty.
+fn moved_rows(moves: &BTreeMap<Range, Range>) -> Vec<MovedEntry> {
+    let mut rows: Vec<MovedEntry> = Vec::new();
+    for ((from, first, length), (object, at, _)) in moves {
+        let range = MovedRange { first: *first, length: *length, object: *object, at: *at };
+        match rows.last_mut() {
+            Some(row) if row.from == *from && row.ranges.len() < MOVES_IN_ROW => {
+                row.ranges.push(range);
+            }
+            _ => rows.push(MovedEntry { from: *from, ranges: vec![range] }),
+        }
+    }
+    rows
+}
+
+impl Library {
+    /// A file in an object of its own, and what was paid for that now. One that shares its object is stored
+    /// once more first.
+    pub(crate) async fn object_of_its_own(
+        &self,
+        name: &Name,
+        cost_max: Option<Amount>,
+        progress: &Progress,
+    ) -> Result<(Found, Amount), ClientError> {
+        let found = self.find(name).await?;
+        if found.is_whole() {
+            return Ok((found, Amount::ZERO));
+        }
+        progress.note(format!("storing {name} as an object of its own first: it was in a pack"));
+        let (resolved, options) = (self.resolve_own(&found)?, GetOptions::default());
+        let read = self.fetch(resolved, Sink::Memory, &options, &Progress::silent()).await?;
+        let bytes = bytes::Bytes::from(read.bytes.unwrap_or_default());
+        let slot = own_slot(name);
+        let _lock = self.lock(slot.clone(), name.to_string()).await?;
+        let options = PutTerms { cost_max, ..self.rest_of(name, &found.object).await? };
+        let request = Request::own(&slot, name.to_string(), FileKind::Own, &options);
+        let opened = Opened::Bytes { bytes };
+        let stored = self.upload(&request, opened, &one_of_many(progress)).await?;
+        let old = (found.manifest().object, found.first, found.length);
+        let new = (stored.entry.manifest.object, 0, found.length);
+        let paid = request.paid.sum();
+        let (moves, batch, only) = (BTreeMap::from([(old, new)]), stored.batch(), name.clone());
+        self.local(move |local| local.relocate(&moves, batch, Some(&only))).await?;
+        Ok((self.find(name).await?, paid))
+    }
+
+    /// What it costs to give a file an object of its own; nothing when it has one.
+    pub async fn price_of_its_own(&self, name: &Name) -> Result<Option<Amount>, ClientError> {
+        self.catch_up().await;
+        let found = self.find(name).await?;
+        if found.is_whole() {
+            return Ok(None);
+        }
+        let epochs = self.rest_of(name, &found.object).await?.epochs;
+        let (candidates, params) =
+            (self.network().candidates(b"quote").await?, self.network().params().await?);
+        price_of(&candidates, &params, found.length, epochs).map(Some)
+    }
+
+    /// PutTerms for storing again what is paid for already: for as long as that is.
+    async fn rest_of(
+        &self,
+        name: &impl ToString,
+        entry: &ObjectEntry,
+    ) -> Result<PutTerms, ClientError> {
+        let chain = self.network().chain_row().await?;
+        let epochs = match self.kept(&chain, entry).await? {
+            Kept::Until { epoch, .. } => epoch.saturating_sub(chain.epoch).max(1),
+            Kept::Over { since_ms } => {
+                return Err(ClientError::Over { name: name.to_string(), since_ms });
+            }
+        };
+        Ok(PutTerms::plain(epochs, None, Replace::Refuse))
+    }
+
+    /// Stores what lives in packs that are mostly dead again, and lets those go. That it cannot be done
+    /// now is a note, and not an error: the next removal tries again.
+    pub(crate) async fn compact(&self, progress: &Progress) -> Result<(), ClientError> {
+        // Most of the time nothing is mostly dead, and no name has to be read.
+        let sparse = |watched: &Watch| match watched {
+            Watch::Sparse(entry) => entry.manifest.length >= DEAD_BYTES_MIN,
+            Watch::Unused(_) | Watch::Gone(_) => false,
+        };
+        let look = move |local: &Local| match local.catalog().watched()?.iter().any(sparse) {
+            true => local.tree().map(|tree| Some((tree.used(), tree))),
+            false => Ok(None),
+        };
+        let Some((used, tree)) = self.local(look).await? else { return Ok(()) };
+        let mut done = false;
+        for (object, entry) in &tree.objects {
+            let length = entry.manifest.length;
+            let live = used.get(object).copied().unwrap_or(0);
+            let dead = length.saturating_sub(live);
+            if entry.kind != FileKind::Pack || dead <= live || dead < DEAD_BYTES_MIN {
+                continue;
+            }
+            match self.compact_pack(&tree, entry, progress).await {
+                Ok(()) => done = true,
+                Err(error) if error.kind() == ErrorKind::Internal => return Err(error),
+                Err(error) => progress.note(format!("a pack could not be compacted: {error}")),
+            }
+        }
+        if done {
+            self.sweep(progress).await?;
+        }
+        Ok(())
+    }
+
+    async fn compact_pack(
+        &self,
+        tree: &Tree,
+        entry: &ObjectEntry,
+        progress: &Progress,
+    ) -> Result<(), ClientError> {
+        let pack = entry.manifest.object;
+        progress.note("compacting a pack of which less than half is in use");
+        let mut ranges: BTreeMap<Range, (Name, Found)> = BTreeMap::new();
+        for (name, row) in &tree.names {
+            for version in &row.versions {
+                if let Content::File { object, first, length } = version.content
+                    && let Some(range) = tree.place_of((object, first, length))
+                    && range.0 == pack
+                {
+                    let found = tree.found(name, version)?;
+                    ranges.entry(range).or_insert((name.clone(), found));
+                }
+            }
+        }
+        let label = format!("pack {pack}");
+        let (spool, of) = (self.spool(), label.clone());
+        let building = move || Builder::new(&spool, "compact", &of);
+        let builder = self.host().blocking(building).await?;
+        let mut living = Vec::with_capacity(ranges.len());
+        let mut wanted = Vec::with_capacity(ranges.len());
+        let mut any = None;
+        for (number, (range, (name, found))) in ranges.into_iter().enumerate() {
+            wanted.push(Wanted { number, first: range.1, length: range.2 });
+            living.push((range, name));
+            any = Some(found);
+        }
+        let Some(any) = any else { return Ok(()) };
+        let rebuild =
+            Rebuild { builder, living, moves: Vec::new(), bytes: Vec::new(), error: None };
+        let (rebuild, read) = self.read_ranges(&any, wanted, rebuild, &Progress::silent()).await;
+        read?;
+        let (opened, slot, moves) = self.host().blocking(move || rebuild.finish()).await?;
+        let _lock = self.lock(slot.clone(), label.clone()).await?;
+        // Nobody was asked: it may cost no more than comes back when the old one goes.
+        let cost_max = Some(self.refund_of(entry).await?);
+        let options = PutTerms { cost_max, ..self.rest_of(&label, entry).await? };
+        let request = Request::own(&slot, label.clone(), FileKind::Pack, &options);
+        let stored = self.upload(&request, opened, &one_of_many(progress)).await?;
+        let new = stored.entry.manifest.object;
+        let moves = moves.into_iter().map(|(range, first)| (range, (new, first, range.2)));
+        let (moves, batch) = (moves.collect(), stored.batch());
+        let settle = move |local: &Local| {
+            local.relocate(&moves, batch, None)?;
+            local.settle_leaves(&stored.entry);
+            Ok::<_, ClientError>(())
+        };
+        self.local(settle).await?;
+        self.end_orphans(&label, &BTreeSet::from([slot]), progress).await
+    }
+}
+
+impl Local {
+    /// Lets all names that stand for old ranges stand for new ones, or only one name. What another device
+    /// does with the old ranges meanwhile, it does not know of the new ones: where they went is written down.
+    fn relocate(
+        &self,
+        moves: &BTreeMap<Range, Range>,
+        mut batch: Batch,
+        only: Option<&Name>,
+    ) -> Result<(), ClientError> {
+        let _lock = self.lock_names()?;
+        let rows = match only {
+            Some(name) => self.catalog().row(Names, name.as_bytes())?.into_iter().collect(),
+            None => self.catalog().rows(Names)?,
+        };
+        for mut row in rows {
+            let mut moved = false;
+            for version in &mut row.versions {
+                if let Content::File { object, first, length } = &mut version.content
+                    && let Some(new) = moves.get(&(*object, *first, *length))
+                {
+                    (*object, *first, *length) = *new;
+                    moved = true;
+                }
+            }
+            if moved {
+                batch.put(Names, &row.path, &row);
+            }
+        }
+        for row in moved_rows(moves) {
+            batch.put(Moved, &row.key(), &row);
+        }
+        self.catalog().write(&batch)
+    }
+}

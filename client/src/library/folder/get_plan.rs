@@ -1,0 +1,312 @@
+//! What bringing a folder back means here: what is there already, what is in the way, what goes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    FileFault, FolderOptions,
+    place::{Place, There, is_folder_or_nothing},
+    same::Pair,
+    walk::{Kind, walk},
+};
+use crate::{
+    catalog::{Content, NameEntry, Names, Version},
+    error::ClientError,
+    library::{
+        Library, Local,
+        names::{Found, Name, Pattern, Tree, below, path_of, shown},
+        source::Dress,
+    },
+};
+
+/// A file to be written.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    pub(super) relative: Vec<u8>,
+    pub(super) found: Found,
+}
+
+/// What is to be written, found out before anything is.
+#[derive(Debug)]
+pub struct GetPlan {
+    pub(super) root: PathBuf,
+    pub(super) items: Vec<Item>,
+    /// Path and target.
+    pub(super) links: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Paths, and what each has beside what is in it.
+    pub(super) folders: Vec<(Vec<u8>, Dress)>,
+    /// Paths of local things that go, and whether they are folders; what lies deepest comes first.
+    pub(super) removed: Vec<(Vec<u8>, bool)>,
+    /// Files of which only permissions are other than they should be.
+    pub(super) undressed: Vec<(Vec<u8>, Dress)>,
+    /// Where something else lies.
+    pub(super) in_the_way: Vec<Vec<u8>>,
+    /// Files as long as they should be, to be compared by content before anything is written.
+    pub(super) doubtful: Vec<Item>,
+    /// Files that are there as they should be.
+    pub unchanged: u64,
+    /// Whether nothing is to be here but folders.
+    pub is_empty: bool,
+    /// What cannot be written.
+    pub faults: Vec<FileFault>,
+}
+
+impl GetPlan {
+    /// Where it goes.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Files to be written.
+    #[must_use]
+    pub fn files(&self) -> u64 {
+        self.items.len() as u64
+    }
+
+    /// Their bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.items.iter().map(|item| item.found.length).sum()
+    }
+
+    /// Local paths that go, as they are shown.
+    #[must_use]
+    pub fn removed(&self) -> Vec<String> {
+        self.removed.iter().map(|(path, _)| shown(path)).collect()
+    }
+
+    /// Paths that are made, written or removed here.
+    pub(super) fn changed<'a>(
+        &'a self,
+        items: &'a [Item],
+        place: &'a Place,
+    ) -> impl Iterator<Item = &'a [u8]> {
+        let items = items.iter().map(|item| item.relative.as_slice());
+        let links = self.links.iter().map(|(path, _)| path.as_slice());
+        let folders = self.folders.iter().map(|(path, _)| path.as_slice());
+        let folders = folders.filter(|path| place.path(path).symlink_metadata().is_err());
+        let removed = self.removed.iter().map(|(path, _)| path.as_slice());
+        let undressed = self.undressed.iter().map(|(path, _)| path.as_slice());
+        items.chain(links).chain(folders).chain(removed).chain(undressed)
+    }
+
+    /// Local paths of the files to be written, as they are shown.
+    #[must_use]
+    pub fn paths(&self) -> Vec<String> {
+        self.items.iter().map(|item| shown(&item.relative)).collect()
+    }
+}
+
+impl Library {
+    /// What bringing back a folder, or what a pattern matches, means below `output`, or below the
+    /// folder's own name here. Nothing when `what` is a single file.
+    pub async fn plan_get(
+        &self,
+        what: &Pattern,
+        output: Option<&Path>,
+        options: &FolderOptions,
+    ) -> Result<Option<GetPlan>, ClientError> {
+        let (what, output, options) = (what.clone(), output.map(Path::to_owned), options.clone());
+        self.read(move |local| local.plan_get(&what, output.as_deref(), &options)).await
+    }
+}
+
+impl Local {
+    pub(crate) fn plan_get(
+        &self,
+        what: &Pattern,
+        output: Option<&Path>,
+        options: &FolderOptions,
+    ) -> Result<Option<GetPlan>, ClientError> {
+        let what = &*what.bytes();
+        let row = self.catalog().row(Names, what)?;
+        let now = row.as_ref().and_then(NameEntry::current);
+        if now.is_some_and(|now| matches!(now.content, Content::File { .. })) {
+            return Ok(None);
+        }
+        let tree = self.tree_for(what, false)?;
+        let is_folder = what.is_empty() || tree.is_folder(what);
+        let (base, names) = match tree.select(what, false) {
+            Ok((_, names)) if is_folder => (what.to_vec(), names),
+            Ok(chosen) => chosen,
+            Err(error) => return Err(error),
+        };
+        let own = match base.as_slice() {
+            folder if is_folder => {
+                path_of(folder.rsplit(|byte| *byte == b'/').next().unwrap_or(folder))
+            }
+            _ => PathBuf::from("."),
+        };
+        let mut plan = GetPlan::new(output.map_or(own, Path::to_owned))?;
+        let place = Place::new(plan.root.clone());
+        let mut wanted = BTreeMap::new();
+        for name in &names {
+            let Some(version) = tree.names[name].current() else { continue };
+            let relative = below(name.as_bytes(), &base).unwrap_or(name.as_bytes()).to_vec();
+            if options.excludes(&relative) {
+                continue;
+            }
+            wanted.insert(relative.clone(), version.content == Content::Folder);
+            plan.is_empty &= version.content == Content::Folder;
+            plan.add(&tree, &place, name, version, relative, options.checksum)?;
+        }
+        if options.delete && names.is_empty() {
+            // Rather a wrong name, or an index that has not come yet, than a wish to lose everything.
+            let name = String::from_utf8_lossy(what).into_owned();
+            return Err(ClientError::NothingStored { name });
+        }
+        if options.delete && plan.root.is_dir() {
+            plan.find_removed(&wanted, options)?;
+        }
+        Ok(Some(plan))
+    }
+}
+
+impl Library {
+    /// Compares files by their content, where the plan was made so.
+    pub async fn compare(&self, plan: &mut GetPlan) -> Result<(), ClientError> {
+        let place = Place::new(plan.root.clone());
+        let doubtful = std::mem::take(&mut plan.doubtful);
+        let pairs = doubtful
+            .iter()
+            .map(|item| Pair { path: place.path(&item.relative), found: item.found.clone() });
+        let same = self.same_content(pairs.collect()).await?;
+        let dressed = move || {
+            let look = |(item, same): (Item, bool)| {
+                let dressed = same && place.is_dressed(&item.relative, item.found.dress);
+                (item, same, dressed)
+            };
+            doubtful.into_iter().zip(same).map(look).collect::<Vec<_>>()
+        };
+        for (item, same, dressed) in self.host().blocking(dressed).await {
+            if !same {
+                plan.in_the_way.push(item.relative.clone());
+                plan.items.push(item);
+                continue;
+            }
+            plan.unchanged += 1;
+            if !dressed {
+                plan.undressed.push((item.relative, item.found.dress));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl GetPlan {
+    fn new(root: PathBuf) -> Result<Self, ClientError> {
+        if root.as_os_str().is_empty() || !is_folder_or_nothing(&root) {
+            let why = format!("{} is a file; a folder is needed", root.display());
+            return Err(ClientError::Usage(why));
+        }
+        Ok(Self {
+            root,
+            items: Vec::new(),
+            links: Vec::new(),
+            folders: Vec::new(),
+            removed: Vec::new(),
+            undressed: Vec::new(),
+            in_the_way: Vec::new(),
+            doubtful: Vec::new(),
+            unchanged: 0,
+            is_empty: true,
+            faults: Vec::new(),
+        })
+    }
+
+    /// Compares a stored name with what is at its place.
+    fn add(
+        &mut self,
+        tree: &Tree,
+        place: &Place,
+        name: &Name,
+        version: &Version,
+        relative: Vec<u8>,
+        checksum: bool,
+    ) -> Result<(), ClientError> {
+        let dress = Dress::of(version);
+        let there = match &version.content {
+            Content::Folder => {
+                self.folders.push((relative, dress));
+                return Ok(());
+            }
+            Content::Link { target } => place.link_there(&relative, target),
+            Content::File { length, .. } => place.file_there(&relative, *length, dress.modified_ns),
+        };
+        if there == There::Special {
+            self.faults.push(FileFault::new(&relative, "a pipe, socket or device is there"));
+            return Ok(());
+        }
+        if let Content::File { length, .. } = &version.content
+            && checksum
+            && place.is_file_of(&relative, *length)
+            && let Ok(found) = tree.found(name, version)
+        {
+            self.doubtful.push(Item { relative, found });
+            return Ok(());
+        }
+        if there == There::Other {
+            self.in_the_way.push(relative.clone());
+        }
+        match &version.content {
+            Content::File { .. } if there == There::Same => {
+                self.unchanged += 1;
+                if !place.is_dressed(&relative, dress) {
+                    self.undressed.push((relative, dress));
+                }
+            }
+            Content::File { .. } => match tree.found(name, version) {
+                Ok(found) => self.items.push(Item { relative, found }),
+                Err(error @ ClientError::Lost { .. }) => {
+                    self.faults.push(FileFault::new(&relative, error));
+                }
+                Err(error) => return Err(error),
+            },
+            Content::Link { target } if there != There::Same => {
+                self.links.push((relative, target.clone()));
+            }
+            Content::Link { .. } | Content::Folder => {}
+        }
+        Ok(())
+    }
+
+    /// What lies here and is not wanted.
+    fn find_removed(
+        &mut self,
+        wanted: &BTreeMap<Vec<u8>, bool>,
+        options: &FolderOptions,
+    ) -> Result<(), ClientError> {
+        let walk = walk(&self.root, options)?;
+        self.faults.extend(walk.faults);
+        // What stands where something wanted goes is named already.
+        let is_named = |path: &String| wanted.keys().any(|one| shown(one) == *path);
+        for path in walk.special.into_iter().filter(|path| !is_named(path)) {
+            let why = String::from("neither file, folder nor link: it is not removed");
+            self.faults.push(FileFault { path, why });
+        }
+        // A folder that something wanted lies in is wanted.
+        let mut folders: BTreeSet<&[u8]> = BTreeSet::new();
+        for path in wanted.keys() {
+            let slashes = (0..path.len()).filter(|at| path[*at] == b'/');
+            folders.extend(slashes.map(|at| &path[..at]));
+        }
+        for entry in walk.entries.into_iter().rev().filter(|entry| !entry.relative.is_empty()) {
+            let is_folder = entry.kind == Kind::Folder;
+            let stays = match wanted.get(&entry.relative) {
+                Some(wanted_folder) => {
+                    *wanted_folder == is_folder || (!is_folder && !*wanted_folder)
+                }
+                None => is_folder && folders.contains(entry.relative.as_slice()),
+            };
+            if !stays {
+                self.removed.push((entry.relative, is_folder));
+            }
+        }
+        let gone: BTreeSet<_> = self.removed.iter().map(|(path, _)| path).collect();
+        self.in_the_way.retain(|path| !gone.contains(path));
+        Ok(())
+    }
+}

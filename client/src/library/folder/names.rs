@@ -1,0 +1,475 @@
+//! What changes names and nothing else: moving, removing, versions; and what names add up to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use symbolon_protocol::{
+    Amount,
+    id::{ListingId, ObjectId},
+};
+
+use super::compact::own_slot;
+use crate::{
+    Deletion,
+    catalog::{Batch, Content, FileKind, Folders, NameEntry, Names, UploadEntry, Version},
+    error::ClientError,
+    library::{
+        Library, Local,
+        names::{Name, NameView, Pattern, Tree, VersionView, below},
+    },
+    progress::Progress,
+};
+
+/// Names a user means, and what they come to.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// The names.
+    pub names: Vec<Name>,
+    /// How many are files.
+    pub files: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+    /// Whether a folder is among them, or something that was reached through one.
+    pub has_folder: bool,
+    /// Unfinished uploads for any of the names.
+    pub uploads: usize,
+}
+
+/// What removing did.
+#[derive(Clone, Debug, Default)]
+pub struct Removed {
+    /// Names that are gone, or only have versions left.
+    pub names: u64,
+    /// Names of which versions are kept.
+    pub kept: u64,
+    /// Objects of which nothing is left.
+    pub objects: u32,
+    /// Unfinished uploads that were ended.
+    pub uploads: u32,
+    /// Deals that were ended.
+    pub deals: u32,
+    /// What came back at once.
+    pub refunded: Amount,
+    /// What the nodes said.
+    pub deletion: Deletion,
+    /// Listings that ended because what they sold went.
+    pub listings: Vec<ListingId>,
+}
+
+/// What moving did.
+#[derive(Clone, Debug)]
+pub struct Moved {
+    /// Where it is now.
+    pub to: Name,
+    /// Names that changed.
+    pub names: u64,
+}
+
+/// What names add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes of older versions and of removed names.
+    pub older_bytes: u64,
+    /// Bytes on all nodes for all of these.
+    pub stored_bytes: u64,
+    /// What was paid for all of these.
+    pub cost: Amount,
+}
+
+impl Usage {
+    fn add(&mut self, tree: &Tree, name: &Name, entry: &NameEntry) -> Result<(), ClientError> {
+        for (place, version) in entry.versions.iter().enumerate() {
+            if !matches!(version.content, Content::File { .. }) || tree.is_lost(version) {
+                continue;
+            }
+            let view = tree.found(name, version)?.view()?;
+            if place == 0 && entry.deleted_ms.is_none() {
+                self.files += 1;
+                self.bytes += view.length;
+            } else {
+                self.older_bytes += view.length;
+            }
+            self.stored_bytes += view.stored_bytes;
+            self.cost = self.cost.checked_add(view.cost).unwrap_or(self.cost);
+        }
+        Ok(())
+    }
+}
+
+impl Library {
+    /// What a name, folder or pattern stands for.
+    pub async fn select(
+        &self,
+        what: &Pattern,
+        also_deleted: bool,
+    ) -> Result<Selection, ClientError> {
+        let what = what.clone();
+        self.read(move |local| local.select(&what, also_deleted)).await
+    }
+
+    /// Names and what they stand for: all of them, or those that `what` stands for.
+    pub async fn names(
+        &self,
+        what: Option<&Pattern>,
+        deleted: bool,
+    ) -> Result<Vec<NameView>, ClientError> {
+        let what = what.cloned();
+        self.read(move |local| local.names(what.as_ref(), deleted)).await
+    }
+
+    /// The names at or below one that stand for bytes that are gone.
+    pub async fn lost(&self, name: &Name) -> Result<Vec<Name>, ClientError> {
+        let name = name.clone();
+        self.read(move |local| local.lost(&name)).await
+    }
+
+    /// Whether there is a folder of that name.
+    pub async fn is_folder(&self, name: &Name) -> Result<bool, ClientError> {
+        let name = name.clone();
+        self.read(move |local| local.is_folder(&name)).await
+    }
+
+    /// Removes names. Files of which versions are to be kept lose only the newest place, unless it is
+    /// `forever`. What no name stands for any more is paid back.
+    pub async fn remove(
+        &self,
+        names: &[Name],
+        forever: bool,
+        progress: &Progress,
+    ) -> Result<Removed, ClientError> {
+        let removing = self.remove_here(names, forever, progress);
+        self.changing(progress, removing).await
+    }
+
+    async fn remove_here(
+        &self,
+        names: &[Name],
+        forever: bool,
+        progress: &Progress,
+    ) -> Result<Removed, ClientError> {
+        let dropped = names.to_vec();
+        let drop_names = move |local: &Local| {
+            local.drop_names(&dropped, forever)?;
+            local.catalog().rows_at(Names, dropped.iter().map(Name::as_bytes))
+        };
+        let kept = self.local(drop_names).await?.iter().flatten().count() as u64;
+        let (uploads, ended, refunded) = self.end_uploads(names).await?;
+        let swept = self.sweep(progress).await?;
+        self.compact(progress).await?;
+        Ok(Removed {
+            names: names.len() as u64,
+            kept,
+            objects: swept.objects,
+            uploads,
+            deals: swept.deals + ended,
+            refunded: swept.refunded.checked_add(refunded).unwrap_or(swept.refunded),
+            deletion: swept.deletion,
+            listings: swept.listings,
+        })
+    }
+
+    /// The objects that no name would stand for if these names were removed, as far as these names say.
+    pub(crate) async fn objects_going(
+        &self,
+        names: &[Name],
+        forever: bool,
+    ) -> Result<Vec<ObjectId>, ClientError> {
+        let names = names.to_vec();
+        let read =
+            move |local: &Local| local.catalog().rows_at(Names, names.iter().map(Name::as_bytes));
+        let rows = self.read(read).await?;
+        let mut objects = BTreeSet::new();
+        for row in rows.into_iter().flatten() {
+            let kept = if forever { 0 } else { usize::try_from(row.keep).unwrap_or(usize::MAX) };
+            for version in row.versions.iter().skip(kept) {
+                if let Content::File { object, first: 0, .. } = version.content {
+                    objects.insert(object);
+                }
+            }
+        }
+        Ok(objects.into_iter().collect())
+    }
+
+    /// Does what an earlier removal, cut short, left undone.
+    pub async fn tidy(&self) -> Result<(), ClientError> {
+        self.sweep(&Progress::silent()).await.map(drop)
+    }
+
+    /// Ends unfinished uploads of names that are removed; says how many, how many deals of theirs, and what
+    /// came back.
+    async fn end_uploads(&self, names: &[Name]) -> Result<(u32, u32, Amount), ClientError> {
+        let names = names.to_vec();
+        let all = self.local(move |local| local.uploads_of(&names)).await?;
+        if all.is_empty() {
+            return Ok((0, 0, Amount::ZERO));
+        }
+        let before = self.account().await?.balance;
+        let (mut uploads, mut deals) = (0, 0);
+        for entry in all {
+            deals += self.end_upload(&entry).await?;
+            uploads += 1;
+        }
+        let after = self.account().await?.balance;
+        Ok((uploads, deals, after.checked_sub(before).unwrap_or(Amount::ZERO)))
+    }
+
+    /// Gives a file or folder another name. Where the new name is a folder, it goes into that.
+    pub async fn rename(&self, from: &Name, to: &Name) -> Result<Moved, ClientError> {
+        let (from, to) = (from.clone(), to.clone());
+        let renaming = self.local(move |local| local.rename(&from, &to));
+        self.changing(&Progress::silent(), renaming).await
+    }
+
+    /// The versions of a name, the newest first.
+    pub async fn versions(&self, name: &Name) -> Result<Vec<VersionView>, ClientError> {
+        let name = name.clone();
+        self.read(move |local| local.versions(&name)).await
+    }
+
+    /// Brings a removed name back, or makes an older version the newest one. Gives the version's number.
+    pub async fn undelete(
+        &self,
+        name: &Name,
+        number: Option<u64>,
+        progress: &Progress,
+    ) -> Result<u64, ClientError> {
+        let name = name.clone();
+        let bring = move |local: &Local| {
+            local.check_place(&name)?;
+            local.bring_back(&name, number)
+        };
+        let undeleting = async {
+            let (number, dropped) = self.local(bring).await?;
+            if dropped {
+                self.sweep(progress).await?;
+                self.compact(progress).await?;
+            }
+            Ok(number)
+        };
+        self.changing(progress, undeleting).await
+    }
+
+    /// What the names below a name add up to: of each thing that lies directly in it, and of all. A file
+    /// is the only thing in itself.
+    pub async fn usage(&self, what: &Pattern) -> Result<(Vec<(Name, Usage)>, Usage), ClientError> {
+        let what = what.clone();
+        self.read(move |local| local.usage(&what)).await
+    }
+}
+
+impl Local {
+    pub(crate) fn select(
+        &self,
+        what: &Pattern,
+        also_deleted: bool,
+    ) -> Result<Selection, ClientError> {
+        let (whole, what) = (what, &*what.bytes());
+        let tree = self.tree_for(what, also_deleted)?;
+        let mut selection = Selection::default();
+        let names = match tree.select(what, also_deleted) {
+            Ok((_, names)) => names,
+            // Nothing is stored under it, but something may have begun to be.
+            Err(error @ ClientError::NoName { .. }) => {
+                let name = Name::checked(what)?;
+                selection.uploads = self.uploads_of(core::slice::from_ref(&name))?.len();
+                if selection.uploads == 0 {
+                    return Err(error);
+                }
+                selection.names.push(name);
+                return Ok(selection);
+            }
+            Err(error) => return Err(error),
+        };
+        selection.uploads = self.uploads_of(&names)?.len();
+        for name in &names {
+            let entry = &tree.names[name];
+            match entry.versions.first().map(|version| &version.content) {
+                Some(Content::File { length, .. }) => {
+                    selection.files += 1;
+                    selection.bytes += length;
+                }
+                Some(Content::Folder) => selection.has_folder = true,
+                _ => {}
+            }
+        }
+        let direct = |name: &Name| name.as_bytes() == what || whole.matches(name.as_bytes());
+        selection.has_folder |= !names.iter().all(direct);
+        selection.names = names;
+        Ok(selection)
+    }
+
+    pub(crate) fn names(
+        &self,
+        what: Option<&Pattern>,
+        deleted: bool,
+    ) -> Result<Vec<NameView>, ClientError> {
+        let what = what.map(Pattern::bytes);
+        let tree = self.tree_for(what.as_deref().unwrap_or_default(), deleted)?;
+        let chosen = match what {
+            Some(what) => tree.select(&what, deleted)?.1,
+            None => tree.names.keys().cloned().collect(),
+        };
+        let views = chosen.iter().map(|name| (name, &tree.names[name]));
+        let views = views.filter(|(_, entry)| deleted == entry.deleted_ms.is_some());
+        views.map(|(name, entry)| tree.view(name, entry)).collect()
+    }
+
+    pub(crate) fn lost(&self, name: &Name) -> Result<Vec<Name>, ClientError> {
+        let tree = self.tree_below(name.as_bytes())?;
+        let lost = tree.live().filter(|(_, version)| tree.is_lost(version));
+        Ok(lost.map(|(name, _)| name.clone()).collect())
+    }
+
+    pub(crate) fn is_folder(&self, name: &Name) -> Result<bool, ClientError> {
+        let name = name.as_bytes();
+        let row = self.catalog().row(Names, name)?;
+        match row.as_ref().and_then(NameEntry::current) {
+            Some(version) => Ok(version.content == Content::Folder),
+            None => self.is_folder_now(name),
+        }
+    }
+
+    /// Unfinished uploads for any of these names, and of what lies below them.
+    fn uploads_of(&self, names: &[Name]) -> Result<Vec<UploadEntry>, ClientError> {
+        let mut all = self.all_unfinished()?;
+        all.retain(|entry| {
+            let is_for = |name: &Name| match entry.kind {
+                FileKind::Pack => name.to_string() == entry.name,
+                _ => below(&entry.slot, name.as_bytes()).is_some() || entry.slot == own_slot(name),
+            };
+            names.iter().any(is_for)
+        });
+        Ok(all)
+    }
+
+    /// Takes names away; says whether a version went with them.
+    pub(crate) fn drop_names(&self, names: &[Name], forever: bool) -> Result<bool, ClientError> {
+        let _lock = self.lock_names()?;
+        let rows = self.catalog().rows_at(Names, names.iter().map(Name::as_bytes))?;
+        let now_ms = self.host().now_ms();
+        let (mut batch, mut dropped) = (Batch::default(), false);
+        for mut row in rows.into_iter().flatten() {
+            let is_file = |version: &Version| matches!(version.content, Content::File { .. });
+            row.versions.retain(is_file);
+            row.deleted_ms = row.deleted_ms.or(Some(now_ms));
+            if forever {
+                row.keep = 0;
+            }
+            dropped |= row.trim();
+            if row.versions.is_empty() {
+                batch.remove(Names, &row.path);
+            } else {
+                batch.put(Names, &row.path, &row);
+            }
+        }
+        self.catalog().write(&batch)?;
+        Ok(dropped)
+    }
+
+    pub(crate) fn rename(&self, from: &Name, to: &Name) -> Result<Moved, ClientError> {
+        let mut to = to.clone();
+        let _lock = self.lock_names()?;
+        if self.is_folder_now(to.as_bytes())? {
+            to = to.join(from.last()).map_err(|error| ClientError::Usage(error.to_string()))?;
+        }
+        if to == *from {
+            return Ok(Moved { to, names: 0 });
+        }
+        if to.is_at_or_below(from.as_bytes()) {
+            return Err(ClientError::Usage(format!("{from} cannot go into itself")));
+        }
+        let taken = self.catalog().row(Names, to.as_bytes())?.is_some()
+            || self.catalog().row(Folders, to.as_bytes())?.is_some();
+        if taken {
+            return Err(ClientError::Exists { name: to.to_string() });
+        }
+        self.check_place(&to)?;
+        let mut batch = Batch::default();
+        let (mut names, mut live) = (0, false);
+        for row in self.catalog().names_below(from.as_bytes())? {
+            let name = Name::checked(&row.path)?;
+            let Some(rest) = below(name.as_bytes(), from.as_bytes()) else { continue };
+            let new = if rest.is_empty() { Ok(to.clone()) } else { to.join(rest) };
+            let new = new.map_err(|error| ClientError::Usage(format!("{name}: {error}")))?;
+            let row = NameEntry { path: new.as_bytes().to_vec(), ..row };
+            batch.remove(Names, name.as_bytes());
+            batch.put(Names, new.as_bytes(), &row);
+            live |= row.current().is_some();
+            names += 1;
+        }
+        if !live {
+            return Err(ClientError::NoName { name: from.to_string() });
+        }
+        self.catalog().write(&batch)?;
+        Ok(Moved { to, names })
+    }
+
+    pub(crate) fn versions(&self, name: &Name) -> Result<Vec<VersionView>, ClientError> {
+        let row = self.catalog().row(Names, name.as_bytes())?;
+        let row = row.ok_or_else(|| ClientError::NoName { name: name.to_string() })?;
+        let views = row.versions.iter().enumerate().map(|(place, version)| VersionView {
+            number: version.number,
+            length: match version.content {
+                Content::File { length, .. } => Some(length),
+                _ => None,
+            },
+            stored_ms: version.stored_ms,
+            modified_ns: i128::from_le_bytes(version.modified_ns),
+            current: place == 0 && row.deleted_ms.is_none(),
+        });
+        Ok(views.collect())
+    }
+
+    fn bring_back(&self, name: &Name, number: Option<u64>) -> Result<(u64, bool), ClientError> {
+        let _lock = self.lock_names()?;
+        let row = self.catalog().row(Names, name.as_bytes())?;
+        let mut row = row.ok_or_else(|| ClientError::NoName { name: name.to_string() })?;
+        let newest = row.versions.first().map_or(0, |version| version.number);
+        let number = match number {
+            Some(number) => number,
+            None if row.deleted_ms.is_some() => newest,
+            None => return Err(ClientError::Exists { name: name.to_string() }),
+        };
+        let kept = row.versions.iter().map(|version| version.number).collect();
+        let found = row.versions.iter().find(|version| version.number == number).cloned();
+        let found = found.ok_or(ClientError::NoVersion { name: name.to_string(), number, kept })?;
+        if number != newest {
+            let stored_ms = self.host().now_ms();
+            let version = Version { number: newest + 1, stored_ms, ..found };
+            row.versions.insert(0, version);
+        }
+        row.deleted_ms = None;
+        let dropped = row.trim();
+        self.catalog().put(Names, name.as_bytes(), &row)?;
+        Ok((row.versions.first().map_or(0, |version| version.number), dropped))
+    }
+
+    pub(crate) fn usage(&self, what: &Pattern) -> Result<(Vec<(Name, Usage)>, Usage), ClientError> {
+        let what = &*what.bytes();
+        let tree = self.tree_for(what, true)?;
+        let (_, names) = tree.select(what, true)?;
+        let (mut each, mut all) = (BTreeMap::<Name, Usage>::new(), Usage::default());
+        for name in &names {
+            let entry = &tree.names[name];
+            all.add(&tree, name, entry)?;
+            let first = match below(name.as_bytes(), what) {
+                None => name.clone(),
+                Some([]) if matches!(entry.current(), Some(now) if now.content == Content::Folder) =>
+                {
+                    continue;
+                }
+                Some([]) => name.clone(),
+                Some(rest) => {
+                    let length = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
+                    let end = name.as_bytes().len() - rest.len() + length;
+                    Name::checked(&name.as_bytes()[..end])?
+                }
+            };
+            each.entry(first).or_default().add(&tree, name, entry)?;
+        }
+        Ok((each.into_iter().collect(), all))
+    }
+}

@@ -1,0 +1,363 @@
+//! Carrying out a plan: two objects at once, their names written in order, all names of one object in one
+//! step.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use symbolon_protocol::Amount;
+
+use super::{
+    AT_ONCE, FileFault, FolderPlan, FolderQuote, NotKept, Task, is_about_one_file, one_of_many,
+    pack::{Member, build},
+    plan::Unit,
+};
+use crate::{
+    catalog::{Batch, Content, FileKind, Names, Uploads},
+    error::ClientError,
+    library::{
+        Library, Local,
+        names::{Name, NewVersion, path_of, shown},
+        source::{Opened, Source, modified_ns},
+        upload::{Paid, PutOptions, PutOutcome, PutTerms, Request, Uploaded},
+    },
+    progress::{Progress, Step},
+};
+
+/// What storing a folder came to.
+#[derive(Clone, Debug, Default)]
+pub struct FolderStored {
+    /// Files that were stored.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Packs that hold the small ones.
+    pub packs: u64,
+    /// Folders and links that were written down, and files whose permissions were.
+    pub others: u64,
+    /// Files that were stored as they are before.
+    pub unchanged: u64,
+    /// Files that were stored as they are before, and anew because they ended too soon.
+    pub renewed: u64,
+    /// Names that went.
+    pub removed: u64,
+    /// Objects of which an earlier put had already sent something.
+    pub resumed: u64,
+    /// What was paid, all-in, by this put and those it continued.
+    pub cost: Amount,
+    /// What came back for versions that went.
+    pub refunded: Amount,
+    /// Neither file nor folder nor link.
+    pub special: Vec<String>,
+    /// What was not stored.
+    pub faults: Vec<FileFault>,
+    /// What files have that is not stored.
+    pub not_kept: NotKept,
+}
+
+/// A unit that is stored and has no names yet.
+struct Done {
+    uploaded: Option<Uploaded>,
+    versions: Vec<NewVersion>,
+    faults: Vec<FileFault>,
+    packed: bool,
+}
+
+/// What is left of a limit, when several objects are paid at once: none may use what another may need.
+struct Purse {
+    /// Neither spent, nor promised to an object that is on its way, nor the price of one to come.
+    free: Option<Amount>,
+}
+
+impl Purse {
+    /// The most one object may cost: its price, and half of what is free.
+    fn take(&mut self, price: Amount) -> Option<Amount> {
+        let free = self.free?;
+        let extra = free.fraction(1, 2).unwrap_or(Amount::ZERO);
+        self.free = free.checked_sub(extra);
+        price.checked_add(extra)
+    }
+
+    fn give_back(&mut self, limit: Option<Amount>, spent: Amount) {
+        if let (Some(free), Some(limit)) = (self.free, limit) {
+            let unused = limit.checked_sub(spent).unwrap_or(Amount::ZERO);
+            self.free = free.checked_add(unused);
+        }
+    }
+}
+
+impl Library {
+    /// Carries a plan out. What cannot be read is reported, the rest is stored. What takes long shows on
+    /// other devices while it goes on.
+    pub async fn store_folder(
+        &self,
+        plan: FolderPlan,
+        quote: &FolderQuote,
+        options: &PutOptions,
+        progress: &Progress,
+    ) -> Result<FolderStored, ClientError> {
+        let options = PutTerms::new(options, &self.network().params().await?);
+        let storing = self.store_planned(plan, quote, &options, progress);
+        self.changing(progress, self.telling(storing)).await
+    }
+
+    async fn store_planned(
+        &self,
+        plan: FolderPlan,
+        quote: &FolderQuote,
+        options: &PutTerms,
+        progress: &Progress,
+    ) -> Result<FolderStored, ClientError> {
+        let label = shown(&plan.to);
+        let slot = [b"\0folder", plan.to.as_slice()].concat();
+        let _lock = self.lock(slot, label.clone()).await?;
+        self.check_price(quote, options).await?;
+        progress.step(Step::Planned { total_bytes: Some(plan.bytes()) });
+        let plan = Arc::new(plan);
+        let mut report = FolderStored {
+            others: plan.others(),
+            unchanged: plan.unchanged,
+            renewed: plan.renewed,
+            special: plan.special.clone(),
+            not_kept: plan.not_kept.clone(),
+            faults: plan.faults.clone(),
+            removed: plan.removed.len() as u64,
+            ..FolderStored::default()
+        };
+        let rows = Arc::clone(&plan);
+        let mut dropped = self.local(move |local| local.write_rows(&rows)).await?;
+        let mut purse =
+            Purse { free: options.cost_max.and_then(|limit| limit.checked_sub(quote.total)) };
+        let mut running = VecDeque::new();
+        let mut slots = BTreeSet::new();
+        let mut units = plan.units.iter().zip(&quote.each);
+        let worker =
+            Worker { library: self.clone(), root: plan.root.clone(), label, keep: plan.keep };
+        loop {
+            while running.len() < AT_ONCE
+                && let Some((unit, price)) = units.next()
+            {
+                let limit = purse.take(*price);
+                let options = PutTerms { cost_max: limit, ..options.clone() };
+                let (worker, unit) = (worker.clone(), unit.clone());
+                let progress = one_of_many(progress);
+                let paid = Paid::default();
+                let counts = paid.clone();
+                let task = async move { worker.unit(unit, &options, counts, &progress).await };
+                running.push_back((Task::spawn(task), limit, paid));
+            }
+            let Some((task, limit, paid)) = running.pop_front() else { break };
+            let done = task.join().await?;
+            // Also of one that failed: what it paid is spent.
+            purse.give_back(limit, paid.sum());
+            match done {
+                Ok(done) => {
+                    dropped |= self.write_names(done, &mut report, &mut slots).await?;
+                }
+                Err((path, error)) if !path.is_empty() && is_about_one_file(&error) => {
+                    report.faults.push(FileFault::new(&path, error));
+                }
+                Err((_, error)) => return Err(error),
+            }
+        }
+        self.end_orphans(&worker.label, &slots, progress).await?;
+        if dropped {
+            report.refunded = self.sweep(progress).await?.refunded;
+            self.compact(progress).await?;
+        }
+        Ok(report)
+    }
+
+    /// Refuses what the user will not or cannot pay before anything is paid.
+    async fn check_price(
+        &self,
+        quote: &FolderQuote,
+        options: &PutTerms,
+    ) -> Result<(), ClientError> {
+        if let Some(limit) = options.cost_max.filter(|limit| quote.total > *limit) {
+            return Err(ClientError::CostTooHigh { cost: quote.total, limit });
+        }
+        let balance = self.account().await?.balance;
+        if quote.total > balance {
+            return Err(ClientError::BalanceTooLow { needed: quote.total, balance });
+        }
+        Ok(())
+    }
+
+    /// Writes the object and all its names in one step.
+    async fn write_names(
+        &self,
+        done: Done,
+        report: &mut FolderStored,
+        slots: &mut BTreeSet<Vec<u8>>,
+    ) -> Result<bool, ClientError> {
+        report.faults.extend(done.faults);
+        let Some(uploaded) = done.uploaded else { return Ok(false) };
+        slots.insert(uploaded.slot().to_vec());
+        report.files += done.versions.len() as u64;
+        report.bytes += uploaded.entry.manifest.length;
+        report.packs += u64::from(done.packed);
+        report.resumed += u64::from(uploaded.outcome == PutOutcome::Resumed);
+        let cost = uploaded.entry.cost;
+        report.cost = report.cost.checked_add(cost).unwrap_or(report.cost);
+        let (versions, batch) = (done.versions, uploaded.batch());
+        let write = move |local: &Local| {
+            let dropped = local.record(versions, batch)?;
+            local.settle_leaves(&uploaded.entry);
+            Ok(dropped)
+        };
+        self.local(write).await
+    }
+
+    /// Lets unfinished packs for a folder go that its files no longer make: they changed in between.
+    pub(super) async fn end_orphans(
+        &self,
+        label: &str,
+        used: &BTreeSet<Vec<u8>>,
+        progress: &Progress,
+    ) -> Result<(), ClientError> {
+        let unfinished = self.local(|local| local.catalog().rows(Uploads)).await?.into_iter();
+        let orphans = unfinished.filter(|entry| {
+            entry.kind == FileKind::Pack && entry.name == label && !used.contains(&entry.slot)
+        });
+        for entry in orphans {
+            progress.note("letting an unfinished pack of other files go");
+            self.end_upload(&entry).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Local {
+    /// Opens a file. What became of its path since it was listed must still be that file.
+    fn open_listed(
+        &self,
+        path: PathBuf,
+        (length, changed_ns): (u64, i128),
+    ) -> Result<Opened, ClientError> {
+        let at = |source| ClientError::Io { path: path.clone(), source };
+        let about = std::fs::symlink_metadata(&path).map_err(at)?;
+        let same = about.is_file() && about.len() == length && modified_ns(&about) == changed_ns;
+        match same {
+            true => self.open_source(Source::File(path)),
+            false => Err(ClientError::SourceChanged { path }),
+        }
+    }
+
+    /// What takes no bytes: folders, links, permissions, names that go.
+    fn write_rows(&self, plan: &FolderPlan) -> Result<bool, ClientError> {
+        let mut dropped = false;
+        if !plan.removed.is_empty() {
+            dropped |= self.drop_names(&plan.removed, false)?;
+        }
+        if !plan.rows.is_empty() {
+            dropped |= self.record(plan.rows.clone(), Batch::default())?;
+        }
+        if !plan.modes.is_empty() {
+            let _lock = self.lock_names()?;
+            let keys = plan.modes.iter().map(|(name, _)| name.as_bytes());
+            let rows = self.catalog().rows_at(Names, keys)?;
+            let mut batch = Batch::default();
+            for (row, (_, dress)) in rows.into_iter().zip(&plan.modes) {
+                let Some(mut row) = row else { continue };
+                if let Some(version) = row.versions.first_mut() {
+                    version.mode = dress.mode;
+                    version.modified_ns = dress.modified_ns.to_le_bytes();
+                }
+                batch.put(Names, &row.path, &row);
+            }
+            self.catalog().write(&batch)?;
+        }
+        Ok(dropped)
+    }
+}
+
+/// What every unit of a folder needs.
+#[derive(Clone)]
+struct Worker {
+    library: Library,
+    root: PathBuf,
+    label: String,
+    keep: Option<u32>,
+}
+
+impl Worker {
+    /// Stores one unit. An error comes with the path it is about.
+    async fn unit(
+        self,
+        unit: Unit,
+        options: &PutTerms,
+        paid: Paid,
+        progress: &Progress,
+    ) -> Result<Done, (Vec<u8>, ClientError)> {
+        match unit {
+            Unit::Pack(members) => {
+                let stored = self.pack(members, options, paid, progress).await;
+                stored.map_err(|error| (Vec::new(), error))
+            }
+            Unit::File(member) => {
+                let path = member.relative.clone();
+                self.file(member, options, paid, progress).await.map_err(|error| (path, error))
+            }
+        }
+    }
+
+    async fn pack(
+        &self,
+        members: Vec<Member>,
+        options: &PutTerms,
+        paid: Paid,
+        progress: &Progress,
+    ) -> Result<Done, ClientError> {
+        let (root, spool, label) = (self.root.clone(), self.library.spool(), self.label.clone());
+        let building = move || build(&root, members, &spool, &label);
+        let built = self.library.host().blocking(building).await?;
+        let mut done =
+            Done { uploaded: None, versions: Vec::new(), faults: built.faults, packed: true };
+        if built.members.is_empty() {
+            return Ok(done);
+        }
+        let _lock = self.library.lock(built.slot.clone(), self.label.clone()).await?;
+        let kind = FileKind::Pack;
+        let request = Request::own(&built.slot, self.label.clone(), kind, options).counting(paid);
+        let uploaded = self.library.upload(&request, built.opened, progress).await?;
+        let object = uploaded.entry.manifest.object;
+        let versions = built.members.into_iter().map(|(member, first)| {
+            let content = Content::File { object, first, length: member.length };
+            self.version(member, content)
+        });
+        done.versions = versions.collect();
+        done.uploaded = Some(uploaded);
+        Ok(done)
+    }
+
+    async fn file(
+        &self,
+        member: Member,
+        options: &PutTerms,
+        paid: Paid,
+        progress: &Progress,
+    ) -> Result<Done, ClientError> {
+        let path = self.root.join(path_of(&member.relative));
+        let slot = member.name.as_bytes().to_vec();
+        let _lock = self.library.lock(slot, member.name.to_string()).await?;
+        let listed = (member.length, member.modified_ns);
+        let opened = self.library.local(move |local| local.open_listed(path, listed)).await?;
+        let name = member.name.to_string();
+        let own = Request::own(member.name.as_bytes(), name, FileKind::Own, options);
+        let request = own.counting(paid);
+        let uploaded = self.library.upload(&request, opened, progress).await?;
+        let (object, length) = (uploaded.entry.manifest.object, uploaded.entry.manifest.length);
+        let content = Content::File { object, first: 0, length };
+        let versions = vec![self.version(member, content)];
+        Ok(Done { uploaded: Some(uploaded), versions, faults: Vec::new(), packed: false })
+    }
+
+    fn version(&self, member: Member, content: Content) -> NewVersion {
+        let Member { name, mode, modified_ns, renews, over, .. } = member;
+        let name: Name = name;
+        NewVersion { name, content, mode, modified_ns, keep: self.keep, renews, over }
+    }
+}

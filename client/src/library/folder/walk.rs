@@ -1,0 +1,227 @@
+//! A local folder as a sorted list of what is in it. Links are listed, never followed.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, Metadata},
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::Path,
+};
+
+use super::{FileFault, FolderOptions, io_why, place::is_part};
+use crate::{
+    error::ClientError,
+    library::{
+        names::path_of,
+        source::{Links, MODE_BITS, modified_ns, open_file},
+    },
+};
+
+/// What lies at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    File { length: u64 },
+    Link { target: Vec<u8> },
+    Folder,
+}
+
+/// Something in the folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Its path from the folder on; empty for the folder itself.
+    pub(super) relative: Vec<u8>,
+    pub(super) kind: Kind,
+    pub(super) mode: u32,
+    pub(super) modified_ns: i128,
+}
+
+/// What files have that is not stored, by path as it is shown: of such files the bytes, the permissions and the
+/// time are stored all the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotKept {
+    /// Names in the folder that are one file: they come back as several.
+    pub hard_links: Vec<String>,
+    /// Files and folders with extended attributes or access lists.
+    pub attributes: Vec<String>,
+    /// Files with holes: they come back with zeros written out.
+    pub holes: Vec<String>,
+}
+
+impl NotKept {
+    /// Whether all that there is is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.hard_links.is_empty() && self.attributes.is_empty() && self.holes.is_empty()
+    }
+}
+
+/// What a walk found.
+#[derive(Debug, Default)]
+pub(super) struct Walk {
+    /// By path.
+    pub(super) entries: Vec<Entry>,
+    /// What could not be read.
+    pub(super) faults: Vec<FileFault>,
+    /// Paths below which nothing is known.
+    pub(super) unread: Vec<Vec<u8>>,
+    /// Neither file nor folder nor link.
+    pub(super) special: Vec<String>,
+    pub(super) not_kept: NotKept,
+    /// Files that have other names too, by device and number.
+    linked: BTreeMap<(u64, u64), Vec<Vec<u8>>>,
+    /// Files whose names are those that an interrupted get gives to what it leaves. What is in them nobody
+    /// can tell from here.
+    pub(super) parts: Vec<Vec<u8>>,
+}
+
+/// Lists a folder. A folder inside that cannot be read is a fault; this one is an error.
+pub(super) fn walk(root: &Path, options: &FolderOptions) -> Result<Walk, ClientError> {
+    let at_root = |source| ClientError::Io { path: root.to_owned(), source };
+    let about = fs::metadata(root).map_err(at_root)?;
+    if !about.is_dir() {
+        return Err(at_root(std::io::Error::from(std::io::ErrorKind::NotADirectory)));
+    }
+    drop(fs::read_dir(root).map_err(at_root)?);
+    let mut walk = Walk::default();
+    walk.entries.push(entry(Vec::new(), Kind::Folder, &about));
+    let mut folders = vec![Vec::new()];
+    while let Some(folder) = folders.pop() {
+        if let Err(error) = walk.folder(root, &folder, options, &mut folders) {
+            walk.faults.push(FileFault::new(&folder, io_why(&error)));
+            walk.unread.push(folder);
+        }
+    }
+    walk.entries.sort_by(|one, other| one.relative.cmp(&other.relative));
+    let linked = std::mem::take(&mut walk.linked).into_values().filter(|names| names.len() > 1);
+    let links = &mut walk.not_kept.hard_links;
+    links.extend(linked.flatten().map(|relative| crate::library::names::shown(&relative)));
+    for list in [links, &mut walk.not_kept.attributes, &mut walk.not_kept.holes] {
+        list.sort();
+    }
+    Ok(walk)
+}
+
+fn entry(relative: Vec<u8>, kind: Kind, about: &Metadata) -> Entry {
+    Entry { relative, kind, mode: about.mode() & MODE_BITS, modified_ns: modified_ns(about) }
+}
+
+impl Walk {
+    fn folder(
+        &mut self,
+        root: &Path,
+        folder: &[u8],
+        options: &FolderOptions,
+        folders: &mut Vec<Vec<u8>>,
+    ) -> std::io::Result<()> {
+        for item in fs::read_dir(root.join(path_of(folder)))? {
+            let item = item?;
+            let own = item.file_name();
+            let relative = match folder {
+                [] => own.as_bytes().to_vec(),
+                folder => [folder, own.as_bytes()].join(&b'/'),
+            };
+            if options.excludes(&relative) {
+                continue;
+            }
+            if let Err(error) = self.item(&item, relative.clone(), folders) {
+                self.faults.push(FileFault::new(&relative, io_why(&error)));
+                self.unread.push(relative);
+            }
+        }
+        Ok(())
+    }
+
+    fn item(
+        &mut self,
+        item: &fs::DirEntry,
+        relative: Vec<u8>,
+        folders: &mut Vec<Vec<u8>>,
+    ) -> std::io::Result<()> {
+        let about = item.metadata()?;
+        let kind = if about.is_dir() {
+            folders.push(relative.clone());
+            Kind::Folder
+        } else if about.is_symlink() {
+            Kind::Link { target: fs::read_link(item.path())?.as_os_str().as_bytes().to_vec() }
+        } else if about.is_file() && is_part(item.file_name().as_bytes()) {
+            self.parts.push(relative);
+            return Ok(());
+        } else if about.is_file() {
+            Kind::File { length: about.len() }
+        } else {
+            self.special.push(crate::library::names::shown(&relative));
+            return Ok(());
+        };
+        self.look_for_more(&item.path(), &relative, &kind, &about);
+        self.entries.push(entry(relative, kind, &about));
+        Ok(())
+    }
+
+    /// Takes note of what is not stored.
+    fn look_for_more(&mut self, path: &Path, relative: &[u8], kind: &Kind, about: &Metadata) {
+        let is_file = matches!(kind, Kind::File { .. });
+        if is_file && about.nlink() > 1 {
+            let names = self.linked.entry((about.dev(), about.ino())).or_default();
+            names.push(relative.to_vec());
+        }
+        if !about.is_symlink() && has_attributes(path) {
+            self.not_kept.attributes.push(crate::library::names::shown(relative));
+        }
+        if is_file
+            && about.blocks().saturating_mul(512) < about.len()
+            && has_holes(path, about.len())
+        {
+            self.not_kept.holes.push(crate::library::names::shown(relative));
+        }
+    }
+}
+
+/// Bytes of names of attributes that are looked at; where there are more, there are some that count.
+const ATTRIBUTE_BYTES: usize = 4096;
+
+/// Whether a path has attributes beside those that a system gives every file by itself.
+fn has_attributes(path: &Path) -> bool {
+    let mut names = [0; ATTRIBUTE_BYTES];
+    match rustix::fs::llistxattr(path, &mut names) {
+        Ok(length) => names[..length]
+            .split(|byte| *byte == 0)
+            .any(|name| !name.is_empty() && name != b"security.selinux"),
+        Err(error) => error == rustix::io::Errno::RANGE,
+    }
+}
+
+/// Whether there is a hole before the end. Fewer blocks than bytes can also mean that a file system compresses.
+fn has_holes(path: &Path, length: u64) -> bool {
+    let Ok((file, _)) = open_file(path, Links::Refused) else { return false };
+    rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(0)).is_ok_and(|hole| hole < length)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_stored_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("one"), "1").unwrap();
+        fs::create_dir(at("in")).unwrap();
+        fs::hard_link(at("one"), at("in/other")).unwrap();
+        // The other name of this one lies elsewhere.
+        let outside = tempfile::NamedTempFile::new_in(folder.path().parent().unwrap()).unwrap();
+        fs::hard_link(outside.path(), at("only")).unwrap();
+        let sparse = fs::File::create(at("sparse")).unwrap();
+        sparse.write_all_at(b"end", 1 << 20).unwrap();
+        fs::write(at("plain"), vec![0; 1 << 20]).unwrap();
+        let flags = rustix::fs::XattrFlags::CREATE;
+        let set = rustix::fs::setxattr(at("plain"), "user.note", b"x", flags);
+        let found = walk(folder.path(), &FolderOptions::default()).unwrap().not_kept;
+        assert_eq!(found.hard_links, ["in/other", "one"]);
+        assert_eq!(found.holes, ["sparse"]);
+        // Not every file system has attributes.
+        let attributes = if set.is_ok() { vec!["plain"] } else { Vec::new() };
+        assert_eq!(found.attributes, attributes);
+        assert!(!found.is_empty() && NotKept::default().is_empty());
+    }
+}

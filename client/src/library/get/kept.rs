@@ -1,0 +1,71 @@
+//! What an earlier get has left: checked again, group by group, before any of it counts.
+
+use symbolon_protocol::{content::SegmentCoder, id::Hash};
+use symbolon_transfer::shard::SLICE_STRIPES;
+
+use super::output::Output;
+use crate::{
+    download::{LeavesWanted, Reading, spans},
+    error::ClientError,
+    library::Library,
+};
+
+impl Library {
+    /// Takes over what an earlier get wrote, as far as its note vouches for it, and lets the rest go. Where
+    /// the content root is compared in the end, leaves are computed from the bytes that are there.
+    pub(super) async fn take_kept(
+        &self,
+        mut output: Output,
+        reading: &Reading,
+        (from, end): (u64, u64),
+    ) -> Result<Output, ClientError> {
+        let layout = reading.manifest.layout().map_err(|error| ClientError::Grant(error.into()))?;
+        'all: for span in spans(&layout, from, end, 0).0 {
+            let coder = match reading.leaves {
+                LeavesWanted::No => None,
+                LeavesWanted::Yes => {
+                    let coder = reading.manifest.coder(&reading.key, span.segment);
+                    Some(std::sync::Arc::new(
+                        coder.map_err(|error| ClientError::Grant(error.into()))?,
+                    ))
+                }
+            };
+            for group in span.first..span.end {
+                let coder = coder.clone();
+                let work = move || -> Result<_, ClientError> {
+                    let kept = output.next_kept()?;
+                    if let (Some(kept), Some(coder)) = (&kept, &coder) {
+                        output.push_leaves(leaves_of(coder, group, kept)?);
+                    }
+                    Ok((output, kept.is_some()))
+                };
+                let there;
+                (output, there) = self.host().blocking(work).await?;
+                if !there {
+                    break 'all;
+                }
+            }
+        }
+        self.host().blocking(move || output.go_on().map(|()| output)).await
+    }
+}
+
+/// The content leaves of a group's cells.
+fn leaves_of(coder: &SegmentCoder, group: u32, plain: &[u8]) -> Result<Vec<Hash>, ClientError> {
+    let layout = *coder.layout();
+    let first = group * SLICE_STRIPES;
+    let (mut leaves, mut rest) = (Vec::new(), plain);
+    for number in first..layout.stripes.min(first + SLICE_STRIPES) {
+        let internal = |why: &str| ClientError::Internal(why.into());
+        let stripe = layout.stripe(number);
+        let stripe = stripe.ok_or_else(|| internal("a stripe lies outside its segment"))?;
+        let (here, later) = rest
+            .split_at_checked(stripe.plain_length)
+            .ok_or_else(|| internal("a note vouches for a group that is none"))?;
+        rest = later;
+        coder
+            .leaves(number, here, &mut leaves)
+            .map_err(|error| ClientError::Internal(error.to_string()))?;
+    }
+    Ok(leaves)
+}

@@ -1,0 +1,333 @@
+//! Publishing: rows that changed here go into the record's tail, or with it into a new run.
+
+use symbolon_protocol::{
+    Amount,
+    ledger::{Status, transaction::Action},
+    limits::ROOT_BYTES_MAX,
+    names::{
+        Change, Part, Place, RootError, RootRecord, Run, merge, runs_to_merge, seal,
+        without_removed,
+    },
+};
+
+use super::{PublishReport, PullReport, cost::Term, pull::digest};
+use crate::{
+    catalog::{FileKind, KeyBytes, KnownEntry, Published, Unpublished, UploadEntry, Uploads},
+    error::ClientError,
+    library::{Library, Local, index::pull::Standing},
+    progress::Progress,
+    wallet::account::transaction_id,
+};
+
+/// How often to begin again when another device was first.
+const TRIES: u32 = 5;
+
+/// Whether runs may be stored.
+#[derive(Clone, Copy)]
+enum Runs {
+    None,
+    /// For so much at most, where that is bounded.
+    UpTo(Option<Amount>),
+}
+
+/// A record that is about to be set.
+struct Draft {
+    record: RootRecord,
+    blob: Vec<u8>,
+    cost: Amount,
+    /// Uploads that are part of it.
+    uploads: Vec<Vec<u8>>,
+    /// Parts that it no longer names.
+    dropped: Vec<Part>,
+}
+
+impl Draft {
+    fn of(record: RootRecord) -> Self {
+        let (blob, uploads, dropped) = (Vec::new(), Vec::new(), Vec::new());
+        Self { record, blob, cost: Amount::ZERO, uploads, dropped }
+    }
+}
+
+impl Library {
+    /// Puts the rows that changed here on the network: sets the account's root record, after a pull where this
+    /// process has not seen yet that the ledger stands where this machine does, or it no longer does.
+    /// Where a run has to be stored for that, it costs at most `cost_max`: [`Library::quote_index`] says how
+    /// much that may be. When it is more the rows stay to be published, and nothing is paid. `None` when
+    /// there is nothing to publish, which takes no network.
+    pub async fn publish_names(
+        &self,
+        cost_max: Option<Amount>,
+        progress: &Progress,
+    ) -> Result<Option<PublishReport>, ClientError> {
+        self.publish_with(Runs::UpTo(cost_max), progress).await
+    }
+
+    /// The same as far as it costs nothing: other devices are pulled from in any case.
+    pub(crate) async fn publish_inline(&self) -> Result<(), ClientError> {
+        self.publish_with(Runs::None, &Progress::silent()).await.map(drop)
+    }
+
+    async fn publish_with(
+        &self,
+        runs: Runs,
+        progress: &Progress,
+    ) -> Result<Option<PublishReport>, ClientError> {
+        if !self.local(|local| local.has_to_publish()).await? {
+            return Ok(None);
+        }
+        let _lock = self.lock_index().await?;
+        let mut pulled: Option<PullReport> = None;
+        for _ in 0..TRIES {
+            let standing = match self.local(|local| local.stood()).await? {
+                Some(standing) => standing,
+                None => {
+                    let (standing, report) = self.pull_locked(progress).await?;
+                    pulled = join(pulled, report);
+                    standing
+                }
+            };
+            let fresh = standing.fresh;
+            let rows = self.local(move |local| local.to_publish(fresh)).await?;
+            if rows.changes.is_empty() {
+                self.end_dropped(standing.known).await?;
+                return Ok(None);
+            }
+            let known = standing.known;
+            let Unpublished { marks, changes } = rows;
+            let count = changes.len();
+            let moment = self.host().now_ms().max(known.moment.saturating_add(1));
+            let draft = self.draft(&known, moment, (changes, runs), progress).await?;
+            let id = transaction_id("set root", &draft.blob);
+            let (expected_version, blob) = (known.version, draft.blob);
+            let digest = Some(digest(&blob));
+            match self.send(id, Action::SetRoot { expected_version, blob }).await {
+                Ok(_) => {}
+                Err(ClientError::LedgerRefused(Status::RootMoved)) => {
+                    progress.note("another device has changed the names; taking its changes over");
+                    self.root_moved();
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            let (version, mut dropped) = (known.version + 1, known.dropped);
+            dropped.extend(draft.dropped);
+            let (device, record) = (known.device, draft.record);
+            let known = KnownEntry { version, digest, device, moment, record, dropped };
+            let (row, uploads) = (known.clone(), draft.uploads);
+            self.local(move |local| local.settle(&marks, &uploads, &row)).await?;
+            self.note_at_root(&known);
+            self.end_dropped(known).await?;
+            return Ok(Some(PublishReport { version, rows: count, cost: draft.cost, pulled }));
+        }
+        Err(ClientError::Locked { what: String::from("the names index, on another device") })
+    }
+
+    /// How many rows changed here and are not on the network yet, those of unfinished uploads included.
+    pub async fn unpublished(&self) -> Result<usize, ClientError> {
+        self.local(|local| local.unpublished()).await
+    }
+
+    /// For how long runs are paid, as things stand.
+    async fn term_now(&self, record: &RootRecord) -> Result<Term, ClientError> {
+        let (chain, record) = (self.network().recent_chain().await?, record.clone());
+        self.local(move |local| local.term(&chain, &record)).await
+    }
+
+    async fn draft(
+        &self,
+        known: &KnownEntry,
+        moment: u64,
+        (fresh, runs): (Vec<Change>, Runs),
+        progress: &Progress,
+    ) -> Result<Draft, ClientError> {
+        let (before, version) = (&known.record, known.version + 1);
+        let place = Place { chain: self.ledger().chain(), account: self.me(), version };
+        let (names_key, nonce) = (self.identity().names_key(), self.host().random());
+        let mut record = before.clone();
+        record.tail = merge(record.tail, fresh);
+        record.mark(known.device, moment);
+        let mut term = None;
+        if !record.runs.is_empty() {
+            term = Some(self.term_now(before).await?);
+        }
+        let mut dropped = Vec::new();
+        if term.is_some_and(|term: Term| term.is_stale(before)) {
+            dropped =
+                std::mem::take(&mut record.runs).into_iter().flat_map(|run| run.parts).collect();
+            record.tail = self.local(|local| local.catalog().published_rows()).await?;
+        }
+        // Many rows are not sealed only to see that they do not fit.
+        let large = ROOT_BYTES_MAX < record.tail.iter().map(Change::size).sum();
+        let inline = match large {
+            true => None,
+            false => fitting(seal(&names_key, &place, &record, &nonce))?,
+        };
+        if let Some(blob) = inline {
+            return Ok(Draft { blob, dropped, ..Draft::of(record) });
+        }
+        let Runs::UpTo(cost_max) = runs else {
+            return Err(ClientError::Index(String::from(
+                "the newest names have no room in the root record",
+            )));
+        };
+        progress.note("storing the list of names");
+        // What a put or get had under way is of no use now, and the rows of a great folder want the room.
+        self.network().free_buffers();
+        let term = match term {
+            Some(term) => term,
+            None => self.term_now(before).await?,
+        };
+        record.until = term.until;
+        let mut draft = self.with_run(record, term, cost_max).await?;
+        draft.dropped.extend(dropped);
+        let sealed = fitting(seal(&names_key, &place, &draft.record, &nonce))?;
+        draft.blob = sealed.ok_or_else(|| {
+            ClientError::Index(String::from("there are more names than an index has room for"))
+        })?;
+        Ok(draft)
+    }
+
+    /// Stores the tail of a record as a run, together with the newest runs.
+    async fn with_run(
+        &self,
+        mut record: RootRecord,
+        term: Term,
+        cost_max: Option<Amount>,
+    ) -> Result<Draft, ClientError> {
+        let fresh = std::mem::take(&mut record.tail);
+        let taken = runs_to_merge(&record, fresh.iter().map(|one| one.size() as u64).sum());
+        let kept = record.runs.len() - taken;
+        let merged = record.runs.split_off(kept);
+        let changes = self.run_content(fresh, &merged, kept).await?;
+        let mut draft = Draft::of(record);
+        draft.dropped = merged.into_iter().flat_map(|run| run.parts).collect();
+        if !changes.is_empty() {
+            let epochs = term.epochs(&draft.record);
+            let until = term.now.saturating_add(1).saturating_add(epochs);
+            let stored = self.store_run(changes, (epochs, until), cost_max).await?;
+            draft.record.runs.push(stored.run);
+            (draft.cost, draft.uploads) = (stored.cost, stored.uploads);
+        }
+        Ok(draft)
+    }
+
+    /// What the new run holds. One that takes the place of all runs is written from the local index,
+    /// which has all their rows: it can be made again when runs are lost.
+    async fn run_content(
+        &self,
+        fresh: Vec<Change>,
+        merged: &[Run],
+        kept: usize,
+    ) -> Result<Vec<Change>, ClientError> {
+        if kept == 0 && !merged.is_empty() {
+            return self.local(|local| local.catalog().published_rows()).await;
+        }
+        let mut older = Vec::new();
+        for run in merged {
+            older = merge(older, self.read_run(run).await?);
+        }
+        let changes = merge(older, fresh);
+        Ok(if kept == 0 { without_removed(changes) } else { changes })
+    }
+
+    /// Ends the deals of parts that no record names, and of uploads that never came into one. Only now:
+    /// before the record was set, somebody might still have had to read them.
+    async fn end_dropped(&self, mut known: KnownEntry) -> Result<(), ClientError> {
+        let uploads = self.local(|local| local.catalog().rows(Uploads)).await?;
+        for entry in uploads.iter().filter(|entry| entry.kind == FileKind::Index) {
+            self.end_stray(entry, &known.record).await?;
+        }
+        if known.dropped.is_empty() {
+            return Ok(());
+        }
+        let named: Vec<_> = known.record.runs.iter().flat_map(|run| &run.parts).cloned().collect();
+        for part in std::mem::take(&mut known.dropped) {
+            // A ledger that was set back, and then was not, names again what another branch did not.
+            if !named.contains(&part) {
+                let key = KeyBytes::new(*part.key.as_bytes());
+                self.end_deals(&part.manifest, &key).await?;
+            }
+        }
+        self.local(move |local| local.settle(&[], &[], &known)).await
+    }
+
+    async fn end_stray(&self, entry: &UploadEntry, record: &RootRecord) -> Result<(), ClientError> {
+        let object = entry.object();
+        let mut parts = record.runs.iter().flat_map(|run| &run.parts);
+        if parts.any(|part| part.manifest.object == object) {
+            // Its record was set by a command that did not live to write it down.
+            let names = [entry.slot.clone()];
+            let settle = move |local: &Local| local.settle(&[], &names, &local.standing()?.known);
+            return self.local(settle).await;
+        }
+        self.end_upload(entry).await.map(drop)
+    }
+}
+
+impl Local {
+    pub(crate) fn unpublished(&self) -> Result<usize, ClientError> {
+        self.share_unfinished()?;
+        self.catalog().dirty_count()
+    }
+
+    /// Whether there is anything to publish, or to end that was published before.
+    fn has_to_publish(&self) -> Result<bool, ClientError> {
+        self.share_unfinished()?;
+        let standing = self.standing()?;
+        Ok(self.has_unpublished(&standing)? || !standing.known.dropped.is_empty())
+    }
+
+    fn settle(
+        &self,
+        marks: &[Published],
+        uploads: &[Vec<u8>],
+        known: &KnownEntry,
+    ) -> Result<(), ClientError> {
+        let chain = self.ledger().chain();
+        self.catalog().settle(marks, uploads, (&chain, known))
+    }
+
+    fn has_unpublished(&self, standing: &Standing) -> Result<bool, ClientError> {
+        match self.catalog().dirty_count()? {
+            0 if standing.fresh => Ok(!self.catalog().published_rows()?.is_empty()),
+            count => Ok(count > 0),
+        }
+    }
+
+    /// What changed here; everything, where this ledger has no record yet.
+    fn to_publish(&self, fresh: bool) -> Result<Unpublished, ClientError> {
+        let mut rows = self.catalog().unpublished()?;
+        if fresh {
+            rows.changes = merge(self.catalog().published_rows()?, rows.changes);
+        }
+        match rows.changes.iter().find(|change| !change.fits()) {
+            None => Ok(rows),
+            Some(change) => Err(ClientError::Index(format!(
+                "a row of table {} is too large for the names index",
+                change.table
+            ))),
+        }
+    }
+}
+
+/// What several pulls of one command did.
+fn join(before: Option<PullReport>, next: Option<PullReport>) -> Option<PullReport> {
+    match (before, next) {
+        (Some(mut before), Some(next)) => {
+            before.merged.extend(next.merged);
+            let set_back = before.set_back || next.set_back;
+            let rows = before.rows + next.rows;
+            Some(PullReport { version: next.version, rows, merged: before.merged, set_back })
+        }
+        (before, next) => next.or(before),
+    }
+}
+
+/// A blob; `None` when the record does not fit into one.
+fn fitting(sealed: Result<Vec<u8>, RootError>) -> Result<Option<Vec<u8>>, ClientError> {
+    match sealed {
+        Ok(blob) => Ok(Some(blob)),
+        Err(RootError::TooLarge { .. }) => Ok(None),
+        Err(error) => Err(ClientError::Internal(error.to_string())),
+    }
+}

@@ -1,0 +1,218 @@
+//! Changing names: new versions, and letting go of what no name stands for any more.
+//!
+//! What is read and then written is read and written under a lock, so that two commands of one identity
+//! do not undo each other. What is in use follows from the names, whoever wrote them, and is summed up in the
+//! transaction that writes them: a crash between two writes, or a second device, can never leave a sum that is wrong.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    sync::Arc,
+};
+
+use symbolon_protocol::{
+    Amount,
+    id::{ListingId, ObjectId},
+};
+
+use super::Name;
+use crate::{
+    Deletion,
+    catalog::{
+        Batch, Content, Damaged, FileKind, Moved, MovedEntry, NameEntry, Names, ObjectEntry,
+        Objects, Version, Watch,
+    },
+    error::ClientError,
+    library::{Library, Local},
+    progress::Progress,
+};
+
+/// Leaves of shorter files are not kept once those are stored, in bytes.
+const LEAVES_KEPT_FROM: u64 = 16 << 20;
+
+/// Held while names are read in order to be written.
+pub(crate) struct NamesLock(
+    #[expect(dead_code, reason = "the lock lives as long as the open file")] File,
+);
+
+/// What a name is to stand for from now on.
+#[derive(Clone, Debug)]
+pub(crate) struct NewVersion {
+    pub(crate) name: Name,
+    pub(crate) content: Content,
+    pub(crate) mode: u32,
+    pub(crate) modified_ns: i128,
+    /// How many older versions stay; what it was before when nothing is said.
+    pub(crate) keep: Option<u32>,
+    /// Whether it is the newest version once more, because the term of that one ends: not another version.
+    pub(crate) renews: bool,
+    /// What the name stood for when it was decided.
+    pub(crate) over: Option<VersionMark>,
+}
+
+/// What a version of a name is known by: its number, and when it was stored.
+pub(crate) type VersionMark = (u64, u64);
+
+/// What letting go came to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Swept {
+    pub(crate) objects: u32,
+    pub(crate) deals: u32,
+    pub(crate) refunded: Amount,
+    pub(crate) deletion: Deletion,
+    /// Listings that ended because what they sold went.
+    pub(crate) listings: Vec<ListingId>,
+}
+
+/// What may go.
+#[derive(Default)]
+struct Unused {
+    objects: Vec<Arc<ObjectEntry>>,
+    /// Keys of rows.
+    moves: Vec<Vec<u8>>,
+}
+
+impl Library {
+    /// Ends the deals of all objects that no name stands for, and forgets their keys. Before that, the
+    /// names are put on the network, where that costs nothing: another device may have given what is to go a
+    /// name of its own.
+    pub(crate) async fn sweep(&self, progress: &Progress) -> Result<Swept, ClientError> {
+        let mut swept = Swept::default();
+        if self.local(|local| local.unused()).await?.objects.is_empty() {
+            return Ok(swept);
+        }
+        let published = self.publish_inline().await;
+        // Where they cannot be now, letting go what was removed here still gives its money back.
+        if let Err(error) = published {
+            tracing::debug!(%error, "names could not be published before a sweep");
+        }
+        let unused = self.local(|local| local.unused()).await?;
+        let ids: Vec<_> = unused.objects.iter().map(|entry| entry.manifest.object).collect();
+        // First of all: nobody may pay for what is about to go.
+        swept.listings = self.end_promises(&ids, progress).await?;
+        let before = self.account().await?.balance;
+        let mut batch = Batch::default();
+        for entry in &unused.objects {
+            swept.deals += self.end_deals(&entry.manifest, &entry.key).await?;
+            swept.objects += 1;
+            batch.remove(Objects, &entry.manifest.object.0);
+            batch.remove(Damaged, &entry.manifest.object.0);
+        }
+        for key in &unused.moves {
+            batch.remove(Moved, key);
+        }
+        for entry in &unused.objects {
+            swept.deletion.extend(self.delete_shards(&entry.manifest, &entry.key).await?);
+        }
+        let write = move |local: &Local| {
+            local.catalog().write(&batch)?;
+            for entry in &unused.objects {
+                local.forget_leaves(&entry.manifest.object);
+            }
+            Ok::<_, ClientError>(())
+        };
+        self.local(write).await?;
+        let after = self.account().await?.balance;
+        swept.refunded = after.checked_sub(before).unwrap_or(Amount::ZERO);
+        Ok(swept)
+    }
+}
+
+impl Local {
+    /// Waits for whoever changes names just now. It is held for reads and writes of local rows only.
+    pub(crate) fn lock_names(&self) -> Result<NamesLock, ClientError> {
+        let folder = self.dir().join("locks");
+        let path = folder.join("names");
+        let locked = std::fs::create_dir_all(&folder).and_then(|()| {
+            let file = File::create(&path)?;
+            file.lock()?;
+            Ok(file)
+        });
+        locked.map(NamesLock).map_err(|source| ClientError::Io { path, source })
+    }
+
+    /// Gives names new versions, together with the rest of `batch`. Says whether an older version went. What
+    /// came to stand under a name since that was decided, from another device, was called stored: it stays.
+    pub(crate) fn record(
+        &self,
+        new: Vec<NewVersion>,
+        mut batch: Batch,
+    ) -> Result<bool, ClientError> {
+        let _lock = self.lock_names()?;
+        let now_ms = self.host().now_ms();
+        let keys = new.iter().map(|new| new.name.as_bytes());
+        let rows = self.catalog().rows_at(Names, keys)?;
+        let mut dropped = false;
+        for (new, row) in new.into_iter().zip(rows) {
+            let path = new.name.as_bytes().to_vec();
+            let fresh = NameEntry { path, keep: 0, deleted_ms: None, versions: Vec::new() };
+            let mut row = row.unwrap_or(fresh);
+            row.keep = new.keep.unwrap_or(row.keep);
+            let is_file = |version: &Version| matches!(version.content, Content::File { .. });
+            let unseen = row.current().is_some_and(|now| {
+                is_file(now) && new.over != Some(now.mark()) && now.content != new.content
+            });
+            row.keep = row.keep.saturating_add(u32::from(unseen));
+            let number = row.versions.iter().map(|version| version.number).max().unwrap_or(0) + 1;
+            let version = Version {
+                number,
+                stored_ms: now_ms,
+                mode: new.mode,
+                modified_ns: new.modified_ns.to_le_bytes(),
+                content: new.content,
+            };
+            // Only files have a past: a folder's or link's older self is of no use.
+            row.versions.retain(is_file);
+            if new.renews && !unseen && row.deleted_ms.is_none() && !row.versions.is_empty() {
+                row.versions.remove(0);
+                dropped = true;
+            }
+            row.versions.insert(0, version);
+            row.deleted_ms = None;
+            dropped |= row.trim();
+            batch.put(Names, new.name.as_bytes(), &row);
+        }
+        self.catalog().write(&batch)?;
+        Ok(dropped)
+    }
+
+    /// Objects of the user's that no name stands for, and moves that would lead nowhere without them.
+    fn unused(&self) -> Result<Unused, ClientError> {
+        let _lock = self.lock_names()?;
+        let (mut objects, mut gone) = (BTreeMap::new(), BTreeSet::new());
+        for watched in self.catalog().watched()? {
+            match watched {
+                Watch::Unused(entry) => {
+                    objects.insert(entry.manifest.object, Arc::from(entry));
+                }
+                Watch::Gone(used) => {
+                    gone.insert(used.object);
+                }
+                Watch::Sparse(_) => {}
+            }
+        }
+        if objects.is_empty() {
+            return Ok(Unused::default());
+        }
+        let moves = self.catalog().rows(Moved)?;
+        let mut tree = self.tree_of_moves(&moves)?;
+        if moves.iter().any(|row| gone.contains(&row.from)) {
+            // Another device gave a range a name that had gone elsewhere: the name stands for that.
+            tree = self.tree()?;
+            let used = tree.used();
+            objects.retain(|id, _| !used.contains_key(id));
+        }
+        let goes = |id: &ObjectId| objects.contains_key(id);
+        let moves = moves.iter().filter(|row| !tree.leads_on(row, |id| !goes(id)));
+        let moves = moves.map(MovedEntry::key).collect();
+        Ok(Unused { objects: objects.into_values().collect(), moves })
+    }
+
+    /// Forgets the leaves of what is stored, where nobody will miss them: what is in a pack is never sold from it,
+    /// and of a small file they are computed anew in a moment.
+    pub(crate) fn settle_leaves(&self, entry: &ObjectEntry) {
+        if entry.kind == FileKind::Pack || entry.manifest.length < LEAVES_KEPT_FROM {
+            self.forget_leaves(&entry.manifest.object);
+        }
+    }
+}

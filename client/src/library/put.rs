@@ -1,0 +1,410 @@
+//! Put: what is stored gets its name, and what the name stood for before goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use symbolon_protocol::{
+    Amount,
+    content::Layout,
+    grant::Caveat,
+    id::{DealId, ObjectId},
+    ledger::rows::{Chain, Deals},
+};
+
+use crate::{
+    catalog::{
+        Batch, Content, Damaged, FileKind, NameEntry, Names, ObjectEntry, Objects, Uploads, Version,
+    },
+    download::{LeavesWanted, Reading},
+    error::ClientError,
+    library::{
+        Library, Local,
+        names::{Name, NewVersion},
+        source::{Opened, PLAIN_MODE, Source},
+        upload::{PutOptions, PutOutcome, PutReport, PutTerms, Replace, Request},
+    },
+    progress::Progress,
+    term::Kept,
+};
+
+/// Objects that are to be stored anew, with when they end; nothing where that is over, or they are damaged.
+pub(crate) type Ending = BTreeMap<ObjectId, Option<u64>>;
+
+/// What a name stands for when something is stored under it.
+enum Before {
+    /// Something else.
+    Other,
+    /// The same source, and it has to be stored anew.
+    Stale,
+    /// The same source, and it is well.
+    Well(PutReport),
+}
+
+/// What has a name when something is to be stored under it.
+struct There {
+    row: Option<NameEntry>,
+    /// Whether other names lie in it.
+    is_folder: bool,
+    /// Whether the bytes that it stands for are gone.
+    lost: bool,
+}
+
+impl Library {
+    /// Stores a file under a name.
+    pub async fn put(
+        &self,
+        source: Source,
+        name: &Name,
+        options: &PutOptions,
+        progress: &Progress,
+    ) -> Result<PutReport, ClientError> {
+        let terms = PutTerms::new(options, &self.network().params().await?);
+        self.changing(progress, self.put_here(source, name, &terms, progress)).await
+    }
+
+    async fn put_here(
+        &self,
+        source: Source,
+        name: &Name,
+        options: &PutTerms,
+        progress: &Progress,
+    ) -> Result<PutReport, ClientError> {
+        let _lock = self.lock(name.as_bytes().to_vec(), name.to_string()).await?;
+        let wanted = name.clone();
+        let open = move |local: &Local| {
+            Ok::<_, ClientError>((local.open_source(source)?, local.place(&wanted)?))
+        };
+        let (opened, There { row, is_folder, lost }) = self.local(open).await?;
+        let keep = options.keep.or(row.as_ref().map(|row| row.keep)).unwrap_or(0);
+        let over = row.as_ref().and_then(|row| row.current()).map(Version::mark);
+        let mut renews = false;
+        if let Some(old) = row.as_ref().and_then(|row| row.current()) {
+            match self.stored_before(name, old, &opened, options, progress).await? {
+                Before::Well(report) => return Ok(report),
+                Before::Stale => renews = true,
+                Before::Other => {}
+            }
+            let refuse = keep == 0 && options.replace == Replace::Refuse && !renews && !lost;
+            if old.content == Content::Folder || refuse {
+                return Err(ClientError::Exists { name: name.to_string() });
+            }
+        } else if is_folder {
+            // Nothing has the name, but other names lie in it.
+            return Err(ClientError::Exists { name: name.to_string() });
+        }
+        let (mode, modified_ns) = opened
+            .about()
+            .unwrap_or_else(|| (PLAIN_MODE, i128::from(self.host().now_ms()) * 1_000_000));
+        let shown = name.to_string();
+        let request = Request::own(name.as_bytes(), shown, FileKind::Own, options);
+        let uploading = self.upload(&request, opened, progress);
+        let stored = self.telling(uploading).await?;
+        let content = Content::File {
+            object: stored.entry.manifest.object,
+            first: 0,
+            length: stored.entry.manifest.length,
+        };
+        let report = stored.report(name.clone());
+        let version = NewVersion {
+            name: name.clone(),
+            content,
+            mode,
+            modified_ns,
+            keep: options.keep,
+            renews,
+            over,
+        };
+        let record = move |local: &Local| {
+            let dropped = local.record(vec![version], stored.batch())?;
+            local.settle_leaves(&stored.entry);
+            Ok::<_, ClientError>(dropped)
+        };
+        if self.local(record).await? {
+            progress.note("letting the replaced version go");
+            self.sweep(progress).await?;
+        }
+        Ok(report)
+    }
+
+    /// What the name stands for, compared with the source.
+    async fn stored_before(
+        &self,
+        name: &Name,
+        old: &Version,
+        opened: &Opened,
+        options: &PutTerms,
+        progress: &Progress,
+    ) -> Result<Before, ClientError> {
+        let Content::File { object, first: 0, .. } = old.content else { return Ok(Before::Other) };
+        let slot = name.as_bytes().to_vec();
+        let read = move |local: &Local| {
+            let entry = local.catalog().row(Objects, &object.0)?;
+            Ok::<_, ClientError>((entry, local.catalog().row(Uploads, &slot)?))
+        };
+        // This machine began to store the same source, and another one has ended that, or stored a copy.
+        let (Some(entry), begun) = self.local(read).await? else { return Ok(Before::Other) };
+        let begun = begun.filter(|begun| begun.source == opened.mark());
+        let elsewhere = match &begun {
+            Some(begun) if begun.object() == object => true,
+            Some(begun) if begun.source.is_alike(&entry.source) => {
+                self.is_content(&entry, opened).await?
+            }
+            _ => false,
+        };
+        if !elsewhere && !is_made_from(&entry, opened) {
+            return Ok(Before::Other);
+        }
+        if let Some(why) = self.why_stale(name, &entry, options).await? {
+            progress.note(format!("{why}: storing it anew"));
+            return Ok(Before::Stale);
+        }
+        if let Some(begun) = begun.filter(|begun| begun.object() != object) {
+            progress.note("letting an unfinished upload of what another device has stored go");
+            self.end_upload(&begun).await?;
+        }
+        Ok(Before::Well(already(&entry, name.clone())))
+    }
+
+    /// Whether a source has exactly the content of an object: it is read and compared with the content root.
+    async fn is_content(&self, entry: &ObjectEntry, opened: &Opened) -> Result<bool, ClientError> {
+        let Opened::File { path, .. } = opened else { return Ok(entry.kind == FileKind::Own) };
+        let (key, leaves) = (entry.key.file_key(), LeavesWanted::No);
+        let manifest = entry.manifest.clone();
+        self.is_same(path, &Reading { manifest, key, grant: None, leaves, only: None }).await
+    }
+
+    /// Why what is stored from the same source is stored anew all the same; `None` when it is well.
+    async fn why_stale(
+        &self,
+        name: &Name,
+        entry: &ObjectEntry,
+        options: &PutTerms,
+    ) -> Result<Option<&'static str>, ClientError> {
+        if !self.is_kept_for(name, entry, options).await? {
+            return Ok(Some("what is stored under this name ends sooner than asked"));
+        }
+        let object = entry.manifest.object;
+        let damaged = self.local(move |local| local.catalog().row(Damaged, &object.0)).await?;
+        Ok(damaged.map(|_| "shards of what was stored under this name were found damaged"))
+    }
+
+    /// Whether an object is kept for as long as is asked for now, or nearly. One that is not may only be
+    /// stored anew where nobody has been given a right to it: they would lose it.
+    async fn is_kept_for(
+        &self,
+        name: &Name,
+        entry: &ObjectEntry,
+        options: &PutTerms,
+    ) -> Result<bool, ClientError> {
+        let chain = self.network().recent_chain().await?;
+        let Kept::Until { epoch, time_ms } = self.kept(&chain, entry).await? else {
+            return Ok(false);
+        };
+        if chain.epoch.saturating_add(options.least) <= epoch {
+            return Ok(true);
+        }
+        let held = self.held(&BTreeSet::from([entry.manifest.object])).await?;
+        match held.is_empty() || options.replace == Replace::Replace {
+            true => Ok(false),
+            false => Err(ClientError::Held { name: name.to_string(), paid_until_ms: time_ms }),
+        }
+    }
+
+    /// Those of some objects that somebody was given a right to which is not over: with a grant, or by a
+    /// promise.
+    pub(crate) async fn held(
+        &self,
+        objects: &BTreeSet<ObjectId>,
+    ) -> Result<BTreeSet<ObjectId>, ClientError> {
+        if objects.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let now_ms = self.clock().await?.now_ms;
+        let (me, own) = (self.me(), self.identity().peer());
+        let given =
+            self.local(|local| local.grants()).await?.into_iter().map(|(_, token)| token).filter(
+                |token| {
+                    let links = &token.grant.links;
+                    let over = links
+                .iter()
+                .flat_map(|link| &link.caveats)
+                .any(|caveat| matches!(caveat, Caveat::NotAfter { time_ms } if *time_ms <= now_ms));
+                    let to_others = links.last().is_some_and(|link| link.audience != own);
+                    token.grant.root == me && to_others && !over
+                },
+            );
+        let mut held: BTreeSet<ObjectId> = given.map(|token| token.manifest.object).collect();
+        held.retain(|object| objects.contains(object));
+        let objects: Vec<_> = objects.iter().copied().collect();
+        held.extend(self.promised(&objects).await?);
+        Ok(held)
+    }
+
+    /// Until when an object is kept: nodes delete what no deal is for.
+    pub(crate) async fn kept(
+        &self,
+        chain: &Chain,
+        entry: &ObjectEntry,
+    ) -> Result<Kept, ClientError> {
+        let ids = deals_of(entry)?;
+        let rows = self.network().rows_of(Deals, &ids).await?;
+        Ok(Kept::of(chain, rows.iter().map(Option::as_ref)))
+    }
+
+    /// The objects that are not kept for so many epochs more, or were found damaged, and those of them that
+    /// somebody was given a right to.
+    pub(crate) async fn ending(
+        &self,
+        least: u64,
+    ) -> Result<(Ending, BTreeSet<ObjectId>), ClientError> {
+        let (mut objects, mut deals) = (Vec::new(), Vec::new());
+        for entry in self.local(|local| local.catalog().rows(Objects)).await? {
+            let ids = deals_of(&entry)?;
+            objects.push((entry.manifest.object, ids.len()));
+            deals.extend(ids);
+        }
+        let rows = self.network().rows_of(Deals, &deals).await?;
+        let chain = self.network().chain_row().await?;
+        let (mut rows, mut ending) = (rows.as_slice(), Ending::new());
+        for (object, count) in objects {
+            let (own, rest) = rows.split_at(count);
+            rows = rest;
+            match Kept::of(&chain, own.iter().map(Option::as_ref)) {
+                Kept::Over { .. } => {
+                    ending.insert(object, None);
+                }
+                Kept::Until { epoch, time_ms } if epoch < chain.epoch.saturating_add(least) => {
+                    ending.insert(object, Some(time_ms));
+                }
+                Kept::Until { .. } => {}
+            }
+        }
+        let running = ending.iter().filter(|(_, ends)| ends.is_some()).map(|(object, _)| *object);
+        let held = self.held(&running.collect()).await?;
+        for damaged in self.local(|local| local.catalog().rows(Damaged)).await? {
+            ending.entry(damaged.object).or_insert(None);
+        }
+        Ok((ending, held))
+    }
+
+    /// Where bytes may lie for the time of a put.
+    pub(crate) fn spool(&self) -> std::path::PathBuf {
+        self.dir().join("spool")
+    }
+
+    /// Stores what belongs to a listing; at most one object of each such kind stays. With it comes what
+    /// was paid now.
+    pub(crate) async fn store_public(
+        &self,
+        source: Source,
+        request: &Request<'_>,
+        progress: &Progress,
+    ) -> Result<(ObjectEntry, Amount), ClientError> {
+        let _lock = self.lock(request.slot.clone(), request.name.clone()).await?;
+        let opened = self.local(move |local| local.open_source(source)).await?;
+        let old = self.objects_of(request.kind).await?;
+        if let Some(old) = old.iter().find(|old| is_made_from(old, &opened)) {
+            let chain = self.network().chain_row().await?;
+            let kept = self.kept(&chain, old).await?.end();
+            if kept.is_some_and(|end| chain.epoch.saturating_add(request.options.epochs) <= end) {
+                return Ok((old.clone(), Amount::ZERO));
+            }
+        }
+        let stored = self.upload(request, opened, progress).await?;
+        let mut batch = stored.batch();
+        for old in &old {
+            batch.remove(Objects, &old.manifest.object.0);
+        }
+        self.local(move |local| local.catalog().write(&batch)).await?;
+        self.let_go(&old).await?;
+        let paid = request.paid.sum();
+        Ok((stored.entry, paid))
+    }
+
+    /// Lets what belonged to a listing go.
+    pub(crate) async fn drop_public(&self, kind: FileKind) -> Result<(), ClientError> {
+        let old = self.objects_of(kind).await?;
+        self.let_go(&old).await?;
+        let mut batch = Batch::default();
+        for old in &old {
+            batch.remove(Objects, &old.manifest.object.0);
+        }
+        self.local(move |local| local.catalog().write(&batch)).await
+    }
+
+    async fn objects_of(&self, kind: FileKind) -> Result<Vec<ObjectEntry>, ClientError> {
+        let mut objects: Vec<ObjectEntry> =
+            self.local(|local| local.catalog().rows(Objects)).await?;
+        objects.retain(|object| object.kind == kind);
+        Ok(objects)
+    }
+
+    async fn let_go(&self, objects: &[ObjectEntry]) -> Result<(), ClientError> {
+        for old in objects {
+            self.end_deals(&old.manifest, &old.key).await?;
+            self.delete_shards(&old.manifest, &old.key).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Local {
+    /// What has a name, once the name may lie where it would.
+    fn place(&self, name: &Name) -> Result<There, ClientError> {
+        self.check_place(name)?;
+        let row = self.catalog().row(Names, name.as_bytes())?;
+        let Some(now) = row.as_ref().and_then(NameEntry::current) else {
+            let is_folder = self.is_folder_now(name.as_bytes())?;
+            return Ok(There { row, is_folder, lost: false });
+        };
+        let lost = self.tree_below(name.as_bytes())?.is_lost(now);
+        Ok(There { row, is_folder: false, lost })
+    }
+
+    /// Refuses a name that would lie in a file.
+    pub(crate) fn check_place(&self, name: &Name) -> Result<(), ClientError> {
+        let rows = self.catalog().rows_at(Names, name.folders())?;
+        let current = |row: &NameEntry| row.current().cloned();
+        for row in rows.into_iter().flatten() {
+            if current(&row).is_some_and(|version| version.content != Content::Folder) {
+                return Err(ClientError::NotAFolder {
+                    name: crate::library::names::shown(&row.path),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a source; a stream may use the identity's own folder.
+    pub(crate) fn open_source(&self, source: Source) -> Result<Opened, ClientError> {
+        Opened::open(source, &self.spool())
+    }
+}
+
+/// The deals that keep an object.
+fn deals_of(entry: &ObjectEntry) -> Result<Vec<DealId>, ClientError> {
+    let layout = Layout::new(entry.manifest.scheme, entry.manifest.length)
+        .map_err(|error| ClientError::Internal(error.to_string()))?;
+    let key = entry.key.file_key();
+    Ok((0..layout.segments()).map(|segment| key.deal(segment)).collect())
+}
+
+/// Whether an object was made from this very source, as far as that can be told.
+fn is_made_from(entry: &ObjectEntry, opened: &Opened) -> bool {
+    !opened.is_stream() && entry.kind != FileKind::Pack && entry.source.is_same(&opened.mark())
+}
+
+fn already(old: &ObjectEntry, name: Name) -> PutReport {
+    let layout = Layout::new(old.manifest.scheme, old.manifest.length);
+    PutReport {
+        name,
+        object: old.manifest.object,
+        length: old.manifest.length,
+        scheme: old.manifest.scheme,
+        segments: layout.map_or(0, |layout| layout.segments()),
+        shards: 0,
+        nodes: BTreeSet::new(),
+        end: old.end,
+        cost: Amount::ZERO,
+        outcome: PutOutcome::Already,
+    }
+}

@@ -1,0 +1,78 @@
+//! Sharing: a name becomes a grant to its bytes, and to nothing else.
+
+use symbolon_protocol::{
+    Amount,
+    grant::{Caveat, GrantToken},
+    identity::Recipient,
+};
+
+use crate::{
+    error::ClientError,
+    library::{
+        Library,
+        names::{Found, Name},
+    },
+    progress::Progress,
+    term::Kept,
+};
+
+/// How long a ledger may take to say until when a file is stored, in milliseconds.
+const LEDGER_PATIENCE_MS: u64 = 2_000;
+
+impl Library {
+    /// Grants reading a file to somebody, within `caveats`.
+    ///
+    /// A file that shares its object with others gets one of its own first: whoever holds the key of an
+    /// object can read all of it. That costs at most `cost_max`.
+    pub async fn share(
+        &self,
+        name: &Name,
+        to: &Recipient,
+        caveats: Vec<Caveat>,
+        cost_max: Option<Amount>,
+        progress: &Progress,
+    ) -> Result<GrantToken, ClientError> {
+        let sharing = async {
+            let found = self.find(name).await?;
+            self.check_share(&found, &caveats).await?;
+            // What cannot be granted costs nothing: tried first with what is there.
+            self.grant_for((found.manifest(), &found.key()), to, caveats.clone())?;
+            let (entry, _) = self.object_of_its_own(name, cost_max, progress).await?;
+            let token = self.grant_for((entry.manifest(), &entry.key()), to, caveats)?;
+            let (label, given) = (format!("given: {name}"), token.clone());
+            self.local(move |local| local.remember_grant(&label, &given)).await?;
+            Ok(token)
+        };
+        self.changing(progress, sharing).await
+    }
+
+    /// Refuses to promise what is not kept: access to a file for longer than it is stored. Where no ledger
+    /// answers that cannot be told, and the grant is made all the same.
+    async fn check_share(&self, entry: &Found, caveats: &[Caveat]) -> Result<(), ClientError> {
+        let name = entry.name.to_string();
+        let chain = tokio::select! {
+            biased;
+            chain = self.network().chain_row() => chain.map_err(ClientError::from),
+            () = self.host().sleep_ms(LEDGER_PATIENCE_MS) => return Ok(()),
+        };
+        let chain = match chain {
+            Ok(chain) => chain,
+            Err(ClientError::Ledger(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let paid_until_ms = match self.kept(&chain, &entry.object).await? {
+            Kept::Until { time_ms, .. } => time_ms,
+            Kept::Over { since_ms } => return Err(ClientError::Over { name, since_ms }),
+        };
+        let ends = caveats.iter().filter_map(|caveat| match caveat {
+            Caveat::NotAfter { time_ms } => Some(*time_ms),
+            _ => None,
+        });
+        match ends.min() {
+            Some(wanted_ms) if paid_until_ms < wanted_ms => {
+                Err(ClientError::EndsEarly { name, paid_until_ms, wanted_ms })
+            }
+            _ => Ok(()),
+        }
+    }
+}

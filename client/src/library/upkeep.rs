@@ -1,0 +1,315 @@
+//! What is stored where, how it does, and letting it go.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use symbolon_protocol::{
+    id::{DealId, Hash, NodeId},
+    ledger::rows::{Chain, Deal, DealState, Node, Nodes},
+};
+use symbolon_transfer::{TransferError, durability::LOST_EPOCHS};
+
+use crate::{
+    catalog::{Content, FileKind, Folders, Moved, ObjectEntry, Objects, Version, Watch},
+    error::ClientError,
+    library::{
+        Library, Local,
+        names::{FileView, Found, Name},
+        source::{Dress, PLAIN_MODE},
+    },
+    term::epoch_ms,
+};
+
+/// A shard of a segment.
+#[derive(Clone, Debug)]
+pub struct ShardView {
+    /// Its index.
+    pub index: u8,
+    /// Who keeps it.
+    pub node: NodeId,
+    /// Its root.
+    pub root: Hash,
+    /// The last epoch in which its node has proven this shard among its others.
+    pub last_proof: Option<u64>,
+    /// When that epoch began, in milliseconds since the Unix epoch, reckoned back from the current one.
+    pub last_proof_ms: Option<u64>,
+    /// Epochs its node has missed in a row.
+    pub missed_in_row: u32,
+    /// How it does.
+    pub health: ShardHealth,
+}
+
+/// How a shard does, by what the ledger saw of its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShardHealth {
+    /// Proven in the last epoch that is over, or in the current one.
+    Proven,
+    /// Too new to have been proven.
+    New,
+    /// Its node missed the last epoch that is over.
+    Missed,
+    /// Its node missed so many epochs in a row that it will hardly come back, or is not on the ledger.
+    Gone,
+    /// Its deal is over: nobody proves it or is paid for it.
+    Over,
+}
+
+impl ShardHealth {
+    /// Whether the shard counts as one that can be read.
+    #[must_use]
+    pub const fn is_well(self) -> bool {
+        matches!(self, Self::Proven | Self::New)
+    }
+}
+
+/// A segment of a file.
+#[derive(Clone, Debug)]
+pub struct SegmentView {
+    /// Its number.
+    pub segment: u32,
+    /// Its deal.
+    pub deal: DealId,
+    /// Where the deal stands.
+    pub state: DealState,
+    /// First epoch that is paid.
+    pub start: u64,
+    /// First epoch that is not.
+    pub end: u64,
+    /// Shards that give it back.
+    pub required: u8,
+    /// Bytes of each shard.
+    pub shard_length: u64,
+    /// Until when it is paid, in milliseconds since the Unix epoch, reckoned from the current epoch.
+    pub paid_until_ms: u64,
+    /// Its shards.
+    pub shards: Vec<ShardView>,
+    /// Shards that no node keeps: not placed when the file was stored.
+    pub absent: Vec<u8>,
+}
+
+/// Everything about a file.
+#[derive(Clone, Debug)]
+pub struct StatView {
+    /// The file.
+    pub file: FileView,
+    /// The root over all its cells.
+    pub content_root: Hash,
+    /// The current epoch.
+    pub epoch: u64,
+    /// Its segments.
+    pub segments: Vec<SegmentView>,
+}
+
+fn health(chain: &Chain, deal: &Deal, node: Option<&Node>, proof: Option<u64>) -> ShardHealth {
+    if matches!(deal.state, DealState::Completed | DealState::Cancelled) {
+        return ShardHealth::Over;
+    }
+    let Some(node) = node.filter(|node| node.missed_in_row < LOST_EPOCHS) else {
+        return ShardHealth::Gone;
+    };
+    let last_over = chain.epoch.saturating_sub(1);
+    if proof.is_some_and(|proof| last_over <= proof) {
+        return ShardHealth::Proven;
+    }
+    // The deal's first epoch is not over, so nothing was missed for it.
+    if chain.epoch <= deal.start {
+        return if node.missed_in_row == 0 { ShardHealth::New } else { ShardHealth::Missed };
+    }
+    ShardHealth::Missed
+}
+
+fn is_file(version: &Version) -> bool {
+    matches!(version.content, Content::File { .. })
+}
+
+/// What an object that belongs to a listing is called.
+pub(crate) fn public_name(kind: FileKind) -> Option<String> {
+    match kind {
+        FileKind::Document { listing } => Some(format!("listing {listing} description")),
+        FileKind::Preview { listing } => Some(format!("listing {listing} preview")),
+        FileKind::Own | FileKind::Pack | FileKind::Index => None,
+    }
+}
+
+fn public(name: Name, object: &Arc<ObjectEntry>) -> Found {
+    let (stored_ms, length) = (object.stored_ms, object.manifest.length);
+    let dress = Dress { mode: PLAIN_MODE, modified_ns: i128::from(stored_ms) * 1_000_000 };
+    Found { name, object: object.clone(), stored_ms, first: 0, length, dress }
+}
+
+/// What an owner's files come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FilesView {
+    /// How many there are.
+    pub count: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How many of them are not paid any more.
+    pub over: u64,
+}
+
+impl Library {
+    /// What all files come to that are stored under names at a time. Those that are lost do not count.
+    pub async fn files(&self, now_ms: u64) -> Result<FilesView, ClientError> {
+        self.read(move |local| local.files(now_ms)).await
+    }
+
+    /// Whether a file is stored under a name.
+    pub async fn is_file(&self, name: &Name) -> Result<bool, ClientError> {
+        let name = name.clone();
+        self.read(move |local| local.is_file(&name)).await
+    }
+
+    /// What is stored for listings: descriptions and previews.
+    pub async fn public_files(&self) -> Result<Vec<FileView>, ClientError> {
+        self.read(|local| local.public_files()).await
+    }
+
+    /// All stored files by name, those that belong to listings included.
+    pub async fn list(&self) -> Result<Vec<FileView>, ClientError> {
+        self.read(|local| local.list()).await
+    }
+
+    /// Names of uploads that have begun and not ended, on any device.
+    pub async fn unfinished(&self) -> Result<Vec<String>, ClientError> {
+        self.read(|local| local.unfinished()).await
+    }
+
+    /// Everything about a file, as the ledger has it now.
+    pub async fn stat(&self, name: &Name) -> Result<StatView, ClientError> {
+        self.catch_up().await;
+        let entry = self.find(name).await?;
+        let file = entry.view()?;
+        let chain = self.network().chain_row().await?;
+        let (epoch, content_root) = (chain.epoch, entry.manifest().content_root);
+        let key = entry.object.key.file_key();
+        let mut segments = Vec::new();
+        for segment in 0..file.segments {
+            let id = key.deal(segment);
+            let deal = self
+                .network()
+                .deal(&id)
+                .await?
+                .ok_or(TransferError::DealGone { segment, deal: id })?;
+            segments.push(self.segment_view(&chain, segment, id, &deal).await?);
+        }
+        Ok(StatView { file, content_root, epoch, segments })
+    }
+
+    async fn segment_view(
+        &self,
+        chain: &Chain,
+        segment: u32,
+        id: DealId,
+        deal: &Deal,
+    ) -> Result<SegmentView, ClientError> {
+        let kept: Vec<_> =
+            (0..).zip(&deal.shards).filter_map(|(i, shard)| Some((i, (*shard)?))).collect();
+        let ids: Vec<NodeId> = kept.iter().map(|(_, shard)| shard.node).collect();
+        let nodes = self.ledger().rows(Nodes, &ids).await?;
+        let shards = kept.into_iter().zip(nodes).map(|((index, shard), node)| {
+            // What the node proved before the deal began or after it ended was not this shard.
+            let in_deal = |epoch: &u64| deal.start <= *epoch && *epoch < deal.end;
+            let last_proof = node.as_ref().and_then(|node| node.passed_epoch).filter(in_deal);
+            ShardView {
+                index,
+                node: shard.node,
+                root: shard.root,
+                last_proof,
+                last_proof_ms: last_proof.map(|epoch| epoch_ms(chain, epoch)),
+                missed_in_row: node.as_ref().map_or(0, |node| node.missed_in_row),
+                health: health(chain, deal, node.as_ref(), last_proof),
+            }
+        });
+        let absent = (0..).zip(&deal.shards).filter(|(_, shard)| shard.is_none());
+        Ok(SegmentView {
+            segment,
+            deal: id,
+            state: deal.state,
+            start: deal.start,
+            end: deal.end,
+            required: deal.required,
+            shard_length: deal.length,
+            paid_until_ms: epoch_ms(chain, deal.end),
+            shards: shards.collect(),
+            absent: absent.map(|(index, _)| index).collect(),
+        })
+    }
+}
+
+impl Local {
+    pub(crate) fn files(&self, now_ms: u64) -> Result<FilesView, ClientError> {
+        let moved: BTreeSet<_> =
+            self.catalog().rows(Moved)?.into_iter().map(|row| row.from).collect();
+        let mut lost = (0, 0);
+        for watched in self.catalog().watched()? {
+            let Watch::Gone(used) = watched else { continue };
+            if moved.contains(&used.object) {
+                // Some of it may have gone elsewhere: each name is followed.
+                return self.files_one_by_one(now_ms);
+            }
+            lost = (lost.0 + used.files, lost.1 + used.file_bytes);
+        }
+        let all = self.catalog().row(Folders, b"")?;
+        let (count, bytes) = all.map_or((0, 0), |all| (all.files, all.bytes));
+        Ok(FilesView {
+            count: count.saturating_sub(lost.0),
+            bytes: bytes.saturating_sub(lost.1),
+            over: self.catalog().files_over(now_ms)?,
+        })
+    }
+
+    fn files_one_by_one(&self, now_ms: u64) -> Result<FilesView, ClientError> {
+        let mut files = FilesView::default();
+        for file in self.list()?.into_iter().filter(|file| file.kind == FileKind::Own) {
+            files.count += 1;
+            files.bytes = files.bytes.saturating_add(file.length);
+            files.over += u64::from(file.paid_until_ms <= now_ms);
+        }
+        Ok(files)
+    }
+
+    pub(crate) fn is_file(&self, name: &Name) -> Result<bool, ClientError> {
+        match self.find(name) {
+            Ok(_) => Ok(true),
+            Err(
+                ClientError::NoName { .. }
+                | ClientError::NotAFile { .. }
+                | ClientError::Lost { .. },
+            ) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn public_files(&self) -> Result<Vec<FileView>, ClientError> {
+        let mut views = Vec::new();
+        for entry in self.catalog().rows(Objects)? {
+            if let Some(name) = public_name(entry.kind) {
+                views.push(public(Name::checked(name.as_bytes())?, &Arc::new(entry)).view()?);
+            }
+        }
+        views.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(views)
+    }
+
+    pub(crate) fn list(&self) -> Result<Vec<FileView>, ClientError> {
+        let tree = self.tree()?;
+        let files = tree.live().filter(|(_, version)| is_file(version) && !tree.is_lost(version));
+        let files = files.map(|(name, version)| tree.found(name, version)?.view());
+        let mut views = files.collect::<Result<Vec<_>, _>>()?;
+        for entry in tree.objects.values() {
+            if let Some(name) = public_name(entry.kind) {
+                views.push(public(Name::checked(name.as_bytes())?, entry).view()?);
+            }
+        }
+        views.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(views)
+    }
+
+    pub(crate) fn unfinished(&self) -> Result<Vec<String>, ClientError> {
+        let mut names: Vec<_> =
+            self.all_unfinished()?.into_iter().map(|entry| entry.name).collect();
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+}

@@ -1,0 +1,157 @@
+//! The segments of one put, one after the other: each is paid for while the next one is sent.
+
+use std::{collections::BTreeSet, pin::pin};
+
+use symbolon_protocol::{Amount, content::Layout, id::NodeId};
+use symbolon_transfer::{
+    TransferError,
+    upload::{Fed, Paid, Placed},
+};
+
+use super::{Job, PutTerms, invalid, leaves::Leaves};
+use crate::{
+    error::ClientError,
+    library::{Library, source::Opened},
+    progress::Progress,
+};
+
+/// What the segments added up to.
+pub(super) struct Stored {
+    pub(super) layout: Layout,
+    pub(super) segments: u32,
+    pub(super) shards: u32,
+    pub(super) nodes: BTreeSet<NodeId>,
+    pub(super) cost: Amount,
+    /// The first epoch that is not paid for all of them.
+    pub(super) end: u64,
+    pub(super) leaves: Leaves,
+}
+
+/// What the segments that are paid for add up to.
+struct Sum {
+    leaves: Leaves,
+    shards: u32,
+    nodes: BTreeSet<NodeId>,
+    cost: Amount,
+    end: u64,
+    cost_max: Option<Amount>,
+    paid: Paid,
+}
+
+impl Sum {
+    fn new(cost_max: Option<Amount>, leaves: Leaves, paid: Paid) -> Self {
+        let (nodes, cost) = (BTreeSet::new(), Amount::ZERO);
+        Self { leaves, shards: 0, nodes, cost, end: u64::MAX, cost_max, paid }
+    }
+
+    /// What the next one may cost. What an earlier put has paid does not count against this one's limit.
+    fn left(&self) -> Option<Amount> {
+        self.paid.left(self.cost_max)
+    }
+
+    fn add(&mut self, placed: &Placed) {
+        self.cost = self.cost.checked_add(placed.cost).unwrap_or(self.cost);
+        self.shards += u32::try_from(placed.nodes.len()).expect("at most 128 shards");
+        self.nodes.extend(&placed.nodes);
+        self.end = self.end.min(placed.end);
+    }
+}
+
+impl Library {
+    /// Sends the segments one after the other. While the next one is encoded and sent, the nodes sync
+    /// the one before and its deal is opened; a stream's segments share one spool and cannot overlap.
+    pub(super) async fn segments(
+        &self,
+        job: &Job,
+        mut opened: Opened,
+        options: &PutTerms,
+        progress: &Progress,
+    ) -> Result<Stored, ClientError> {
+        let scheme = job.entry.scheme;
+        let mut sum = Sum::new(options.cost_max, job.leaves.clone(), job.storing.paid.clone());
+        let told = |error| job.told(error);
+        let mut length = 0;
+        let layout_of = |length| Layout::new(scheme, length).map_err(invalid);
+        let mut layout = opened.length().map(layout_of).transpose()?;
+        let mut before: Option<Fed<'_>> = None;
+        for segment in 0.. {
+            if opened.is_stream()
+                && let Some(fed) = before.take()
+            {
+                sum.add(&fed.settle(sum.left()).await.map_err(told)?);
+            }
+            // Until a stream has ended, its segments are those of a file without end.
+            let full = Layout::full_segment(scheme, segment).map_err(invalid)?;
+            let (start, capacity) = (full.plain_start, full.plain_length);
+            let (bytes, last) = opened.segment(self.host(), start, capacity).await?;
+            length += bytes.length();
+            if last && layout.is_none() {
+                layout = Some(layout_of(length)?);
+            }
+            let here = match &layout {
+                Some(layout) => layout.segment(segment).map_err(invalid)?,
+                None => full,
+            };
+            let feeding = self.network().feed_segment(&job.storing, here, &bytes, progress);
+            let fed = match before.take() {
+                None => feeding.await.map_err(told)?,
+                Some(fed) => {
+                    let settling = fed.settle(sum.left());
+                    let (placed, next) = both(settling, feeding).await.map_err(told)?;
+                    sum.add(&placed);
+                    next
+                }
+            };
+            // Nothing more is read of it unless a node fails, and then it is compared with what was.
+            opened.check_unchanged()?;
+            if last {
+                sum.add(&fed.settle(sum.left()).await.map_err(told)?);
+                let layout = layout_of(length)?;
+                assert_eq!(layout.segments(), segment + 1, "padding never adds a segment");
+                let Sum { leaves, shards, nodes, cost, end, .. } = sum;
+                let finished = leaves.clone();
+                let finish = move || finished.finish(layout.cells());
+                self.host().blocking(finish).await?;
+                let segments = segment + 1;
+                return Ok(Stored { layout, segments, shards, nodes, cost, end, leaves });
+            }
+            before = Some(fed);
+        }
+        unreachable!("a source ends before its segments run out of numbers")
+    }
+}
+
+impl Job {
+    /// What went wrong with a segment, told of what is being put.
+    fn told(&self, error: TransferError) -> ClientError {
+        let name = &self.entry.name;
+        match error {
+            TransferError::Lapsed { .. } => ClientError::UploadLapsed { name: name.clone() },
+            TransferError::SourceChanged { path } => {
+                ClientError::SourceChanged { path: path.unwrap_or_else(|| name.into()) }
+            }
+            error => error.into(),
+        }
+    }
+}
+
+/// Pays for one segment while the next one is fed. Where feeding fails, it is waited for what is being paid:
+/// whoever ends the upload then finds its deal.
+async fn both<T, U>(
+    settling: impl Future<Output = Result<T, TransferError>>,
+    feeding: impl Future<Output = Result<U, TransferError>>,
+) -> Result<(T, U), TransferError> {
+    let (mut settling, mut feeding) = (pin!(settling), pin!(feeding));
+    tokio::select! {
+        biased;
+        settled = &mut settling => Ok((settled?, feeding.await?)),
+        fed = &mut feeding => match fed {
+            Ok(fed) => Ok((settling.await?, fed)),
+            Err(error) => {
+                // What became of it is on the ledger.
+                settling.await.ok();
+                Err(error)
+            }
+        },
+    }
+}

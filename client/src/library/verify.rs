@@ -1,0 +1,190 @@
+//! Whether all that is stored under a name is still there.
+
+use std::collections::BTreeMap;
+
+use symbolon_protocol::{grant::ability, id::ObjectId};
+use symbolon_transfer::{
+    TransferError,
+    check::{Depth, ShardCheck},
+};
+
+use crate::{
+    catalog::{Content, Damaged, DamagedEntry, NameEntry, Names},
+    error::{ClientError, ErrorKind},
+    library::{
+        Library, Local,
+        names::{Found, Name, Pattern},
+    },
+    progress::{Progress, Step},
+    term::{Kept, epoch_ms, runs},
+};
+
+/// What checking a file found.
+#[derive(Clone, Debug)]
+pub struct VerifyReport {
+    /// Slices read and compared with their roots.
+    pub checked_slices: u64,
+    /// Cells that were compared, well or not.
+    pub checked_cells: u64,
+    /// Bytes that are what they should be.
+    pub checked_bytes: u64,
+    /// Every shard.
+    pub shards: Vec<ShardCheck>,
+    /// Whether every segment has enough good shards.
+    pub readable: bool,
+    /// Whether any shard is not what its node is paid to keep. It is written down on this machine: the same
+    /// file put again is stored anew.
+    pub damaged: bool,
+}
+
+/// What checking one object of several files found.
+#[derive(Debug)]
+pub struct VerifiedObject {
+    /// Which.
+    pub object: ObjectId,
+    /// The names of which bytes lie in it.
+    pub names: Vec<Name>,
+    /// What was found, or why nothing could be.
+    pub found: Result<VerifyReport, ClientError>,
+}
+
+/// Objects, with the names of which bytes lie in each, and the first of these files.
+type Objects = BTreeMap<ObjectId, (Vec<Name>, Result<Found, ClientError>)>;
+
+impl Library {
+    /// Checks all that a folder or pattern stands for, each object once. Nothing when `what` is a single file.
+    pub async fn verify_all(
+        &self,
+        what: &Pattern,
+        depth: Depth,
+        progress: &Progress,
+    ) -> Result<Option<Vec<VerifiedObject>>, ClientError> {
+        let what = what.bytes();
+        let objects = self.read(move |local| local.objects_named(&what)).await?;
+        let Some(objects) = objects else { return Ok(None) };
+        let mut total = Some(0_u64);
+        for (_, found) in objects.values() {
+            let bytes = found.as_ref().ok().and_then(|found| found.object_bytes().ok());
+            total = total.and_then(|total| total.checked_add(bytes.unwrap_or(0)));
+        }
+        progress.step(Step::Planned { total_bytes: total.filter(|_| depth == Depth::Deep) });
+        let mut checked = Vec::new();
+        for (object, (names, found)) in objects {
+            let found = match found {
+                Ok(found) => match self.verify_found(&found, depth, progress).await {
+                    Err(error) if !is_about_one(&error) => return Err(error),
+                    found => found,
+                },
+                Err(error) => Err(error),
+            };
+            checked.push(VerifiedObject { object, names, found });
+        }
+        Ok(Some(checked))
+    }
+
+    /// Reads shards from their nodes and compares them with the roots on the ledger.
+    pub async fn verify(
+        &self,
+        name: &Name,
+        depth: Depth,
+        progress: &Progress,
+    ) -> Result<VerifyReport, ClientError> {
+        self.catch_up().await;
+        let entry = self.find(name).await?;
+        let total_bytes = (depth == Depth::Deep).then_some(entry.object_bytes()?);
+        progress.step(Step::Planned { total_bytes });
+        self.verify_found(&entry, depth, progress).await
+    }
+
+    async fn verify_found(
+        &self,
+        entry: &Found,
+        depth: Depth,
+        progress: &Progress,
+    ) -> Result<VerifyReport, ClientError> {
+        let file = entry.view()?;
+        let chain = self.network().chain_row().await?;
+        let over = |since_ms| ClientError::Over { name: entry.name.to_string(), since_ms };
+        // What is there still may be gone at any moment: nobody is paid to keep it.
+        if let Kept::Over { since_ms: since_ms @ Some(_) } =
+            self.kept(&chain, &entry.object).await?
+        {
+            return Err(over(since_ms));
+        }
+        let key = entry.object.key.file_key();
+        let grant = self.own_grant(file.object, ability::READ)?;
+        let mut shards = Vec::new();
+        let mut readable = true;
+        for segment in 0..file.segments {
+            let id = key.deal(segment);
+            let deal = self
+                .network()
+                .deal(&id)
+                .await?
+                .ok_or(TransferError::DealGone { segment, deal: id })?;
+            if !runs(&deal) {
+                return Err(over(Some(epoch_ms(&chain, deal.end))));
+            }
+            let of = (segment, id, &deal);
+            let found = self.network().check_deal(of, Some(&grant), depth, progress).await?;
+            let good = found.iter().filter(|check| check.fault.is_none()).count();
+            readable &= good >= usize::from(deal.required);
+            shards.extend(found);
+        }
+        let damaged = shards.iter().any(|shard| shard.damaged);
+        let well = depth == Depth::Deep && shards.iter().all(|shard| shard.fault.is_none());
+        let object = file.object;
+        self.local(move |local| local.note_damage(object, damaged, well)).await?;
+        Ok(VerifyReport {
+            checked_slices: shards.iter().map(|shard| shard.good_slices).sum(),
+            checked_cells: shards
+                .iter()
+                .map(|shard| shard.good_cells + shard.bad_cells.len() as u64)
+                .sum(),
+            checked_bytes: shards.iter().map(|shard| shard.good_bytes).sum(),
+            shards,
+            readable,
+            damaged,
+        })
+    }
+}
+
+impl Local {
+    /// The objects of all that a folder or pattern stands for. Nothing when `what` is a single file.
+    fn objects_named(&self, what: &[u8]) -> Result<Option<Objects>, ClientError> {
+        let row = self.catalog().row(Names, what)?;
+        let now = row.as_ref().and_then(NameEntry::current);
+        if now.is_some_and(|now| !matches!(now.content, Content::Folder)) {
+            return Ok(None);
+        }
+        let tree = self.tree_for(what, false)?;
+        let mut objects = Objects::new();
+        for name in tree.select(what, false)?.1 {
+            let Some(version) = tree.names[&name].current() else { continue };
+            let Content::File { object, .. } = version.content else { continue };
+            let found = tree.found(&name, version);
+            // What became of it: a file that moved to another pack lies there.
+            let object = found.as_ref().map_or(object, |found| found.manifest().object);
+            let entry = objects.entry(object).or_insert_with(|| (Vec::new(), found));
+            entry.0.push(name);
+        }
+        Ok(Some(objects))
+    }
+
+    /// Writes down that an object is damaged, or that all of it is well.
+    fn note_damage(&self, object: ObjectId, damaged: bool, well: bool) -> Result<(), ClientError> {
+        let known = self.catalog().row(Damaged, &object.0)?.is_some();
+        if damaged && !known {
+            let found_ms = self.host().now_ms();
+            self.catalog().put(Damaged, &object.0, &DamagedEntry { object, found_ms })?;
+        } else if well && known {
+            self.catalog().remove(Damaged, &object.0)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether an error says something about one object, and not about the way to all of them.
+fn is_about_one(error: &ClientError) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotEnough | ErrorKind::Corrupt)
+}

@@ -1,0 +1,59 @@
+//! What buying is going to ask for anyway, asked for while its first questions are on their way: see
+//! `library::ahead`.
+
+use symbolon_protocol::{
+    id::ListingId,
+    ledger::rows::{Listing, Listings, Orders, Vaults},
+};
+
+use crate::{
+    library::{Readable, ahead::missed},
+    market::Market,
+};
+
+impl Market {
+    /// What reading begins with: see [`Library::ahead_of_get`](crate::Library::ahead_of_get). Of what was bought, also
+    /// whether the money is back.
+    pub async fn ahead_of_get(&self, what: &Readable) {
+        let Ok((deal, order)) = self.first_deal(what).await else { return };
+        let order = async {
+            match order {
+                Some(order) => self.ledger().row_lately(Orders, &order).await.map(drop),
+                None => Ok(()),
+            }
+        };
+        let ((), order) = tokio::join!(self.ahead_of_reading(&deal), order);
+        if let Err(error) = order {
+            missed("get", &error.into());
+        }
+    }
+
+    /// What buying begins with: the listing, whether it was bought before, and the balance.
+    pub async fn ahead_of_buy(&self, listing: &ListingId) {
+        self.network().greet_latest();
+        let ledger = self.ledger();
+        let order = self.identity().order_id(&ledger.chain(), listing, 0);
+        let (listing, order, balance) = tokio::join!(
+            ledger.row_lately(Listings, listing),
+            ledger.row_lately(Orders, &order),
+            self.balance_lately(),
+        );
+        let failed = listing.err().or(order.err()).map(Into::into);
+        if let Some(error) = failed.or(balance.err()) {
+            missed("buy", &error);
+        }
+    }
+
+    /// What comes after paying: the listing's vault, and connections to its custodians.
+    pub(super) async fn ahead_of_release(&self, listing: &Listing) {
+        let vault = self.ledger().row_lately(Vaults, &listing.terms.vault).await;
+        let custodians = match vault {
+            Ok(vault) => vault.map_or(Vec::new(), |vault| vault.custodians),
+            Err(error) => return missed("release", &error.into()),
+        };
+        match self.network().places(&custodians).await {
+            Ok(places) => self.network().peers().greet(places.into_iter().flatten().collect()),
+            Err(error) => missed("release", &error.into()),
+        }
+    }
+}

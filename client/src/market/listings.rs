@@ -1,0 +1,249 @@
+//! What is for sale: listings, their descriptions, their previews.
+
+use symbolon_protocol::{
+    Amount, Decode,
+    content::FileKey,
+    id::{AccountId, Hash, ListingId, VaultId},
+    ledger::rows::{Listing, ListingState, Listings, PublicRef, Split, Table},
+    preview::Preview,
+};
+use symbolon_transfer::Reason;
+
+use crate::{
+    download::{LeavesWanted, Reading, spans},
+    error::ClientError,
+    market::Market,
+    progress::Progress,
+    term::Kept,
+};
+
+/// Bytes of a description or preview at most: 64 cells and their paths.
+const PUBLIC_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// Which listings.
+#[derive(Clone, Debug, Default)]
+pub struct ListingFilter {
+    /// Words that must all be in the title, in any case.
+    pub words: Vec<String>,
+    /// Only of this seller.
+    pub seller: Option<AccountId>,
+    /// At most this price.
+    pub price_max: Option<Amount>,
+    /// Whether listings that have ended are shown too.
+    pub ended: bool,
+}
+
+/// A listing as it is shown.
+#[derive(Clone, Debug)]
+pub struct ListingView {
+    /// Its id.
+    pub id: ListingId,
+    /// Who sells.
+    pub seller: AccountId,
+    /// What it is called.
+    pub title: String,
+    /// What one access costs.
+    pub price: Amount,
+    /// Bytes of the file.
+    pub length: u64,
+    /// Its cells.
+    pub cells: u64,
+    /// How often it was sold.
+    pub sold: u64,
+    /// Whether it takes orders.
+    pub open: bool,
+    /// Whether its preview is there.
+    pub previewed: bool,
+    /// Hash of the licence text.
+    pub licence: Hash,
+    /// When it was listed, in milliseconds since the Unix epoch.
+    pub listed_ms: u64,
+    /// How long a grant lives, in milliseconds.
+    pub access_ms: u64,
+    /// How long a buyer has to check a delivery, in milliseconds.
+    pub window_ms: u64,
+    /// Until when what it sells is stored; nothing where that is not known.
+    pub kept: Option<Kept>,
+}
+
+impl ListingView {
+    /// Whether it can be bought now: it takes orders, and what it sells is stored for as long as access is
+    /// sold.
+    #[must_use]
+    pub fn can_be_bought(&self, now_ms: u64) -> bool {
+        let stored = match self.kept {
+            None => true,
+            Some(Kept::Over { .. }) => false,
+            Some(Kept::Until { time_ms, .. }) => now_ms.saturating_add(self.access_ms) <= time_ms,
+        };
+        self.open && stored
+    }
+}
+
+/// Everything about a listing.
+#[derive(Clone, Debug)]
+pub struct ListingDetail {
+    /// The listing.
+    pub view: ListingView,
+    /// Its description: JSON, checked against the hash in the listing.
+    pub document: String,
+    /// Who else is paid.
+    pub splits: Vec<Split>,
+    /// The vault that guards its key.
+    pub vault: VaultId,
+    /// Its content root.
+    pub content_root: Hash,
+}
+
+/// An opened preview cell, checked against the content root.
+#[derive(Clone, Debug)]
+pub struct PreviewCell {
+    /// Which cell of the file, from 0.
+    pub cell: u64,
+    /// Where it begins in the file, in bytes.
+    pub offset: u64,
+    /// Its bytes.
+    pub plain: Vec<u8>,
+}
+
+pub(crate) fn view(id: ListingId, listing: &Listing) -> ListingView {
+    let terms = &listing.terms;
+    ListingView {
+        id,
+        seller: listing.seller,
+        title: terms.title.clone(),
+        price: terms.price,
+        length: terms.manifest.length,
+        cells: terms.cells,
+        sold: listing.sold,
+        open: listing.state == ListingState::Open,
+        previewed: listing.preview.is_some(),
+        licence: terms.licence,
+        listed_ms: listing.listed_ms,
+        access_ms: terms.access_ms,
+        window_ms: terms.window_ms,
+        kept: None,
+    }
+}
+
+impl ListingFilter {
+    fn shows(&self, view: &ListingView, now_ms: u64) -> bool {
+        let title = view.title.to_lowercase();
+        self.words.iter().all(|word| title.contains(&word.to_lowercase()))
+            && self.seller.is_none_or(|seller| seller == view.seller)
+            && self.price_max.is_none_or(|price| view.price <= price)
+            && (self.ended || view.can_be_bought(now_ms))
+    }
+}
+
+impl Market {
+    /// Listings, newest first.
+    pub async fn listings(&self, filter: &ListingFilter) -> Result<Vec<ListingView>, ClientError> {
+        let rows = self.network().scan_all(Listings, &[]).await?;
+        let chain = self.network().recent_chain().await?;
+        let now_ms = self.clock_of(&chain).now_ms;
+        let mut views = Vec::new();
+        for (key, listing) in rows {
+            let Some(id) = Listings::parse(&key) else { continue };
+            let view = view(id, &listing);
+            if filter.shows(&view, now_ms) {
+                views.push((view, listing));
+            }
+        }
+        // Only of those that are shown, because every seller's deals are looked through for it.
+        let mut views = self.with_goods(&chain, views).await?;
+        views.retain(|view| filter.shows(view, now_ms));
+        views.sort_by_key(|view| std::cmp::Reverse((view.listed_ms, view.id)));
+        Ok(views)
+    }
+
+    /// The ids of all listings, ended ones too.
+    pub async fn listing_ids(&self) -> Result<Vec<ListingId>, ClientError> {
+        let rows = self.network().scan_all(Listings, &[]).await?;
+        Ok(rows.iter().filter_map(|(key, _)| Listings::parse(key)).collect())
+    }
+
+    /// The same as it was a moment ago.
+    pub(crate) async fn listing_lately(&self, id: &ListingId) -> Result<Listing, ClientError> {
+        self.ledger().row_lately(Listings, id).await?.ok_or(ClientError::NoListing(*id))
+    }
+
+    /// What a listing says of itself on the ledger.
+    pub async fn listing_view(&self, id: &ListingId) -> Result<ListingView, ClientError> {
+        Ok(view(*id, &self.listing_lately(id).await?))
+    }
+
+    /// A listing with its description.
+    pub async fn listing(&self, id: &ListingId) -> Result<ListingDetail, ClientError> {
+        let listing = self.own.row(id).await?;
+        let document = self.read_public(&listing.terms.document).await?;
+        let document = String::from_utf8(document)
+            .map_err(|_| ClientError::Grant("the description is not text".into()))?;
+        let terms = &listing.terms;
+        let chain = self.network().recent_chain().await?;
+        let kept = self.goods(&chain, &listing.seller, &terms.manifest).await?.kept;
+        Ok(ListingDetail {
+            view: ListingView { kept: Some(kept), ..view(*id, &listing) },
+            document,
+            splits: terms.splits.clone(),
+            vault: terms.vault,
+            content_root: terms.manifest.content_root,
+        })
+    }
+
+    /// The opened preview cells of a listing, checked: the beacon picked them, and they are part of
+    /// what is sold.
+    pub async fn preview(&self, id: &ListingId) -> Result<Vec<PreviewCell>, ClientError> {
+        let listing = self.own.row(id).await?;
+        if listing.terms.preview_cells == 0 {
+            return Ok(Vec::new());
+        }
+        self.open_preview(id, &listing).await
+    }
+
+    /// The preview cells of a listing that has some.
+    pub(crate) async fn open_preview(
+        &self,
+        id: &ListingId,
+        listing: &Listing,
+    ) -> Result<Vec<PreviewCell>, ClientError> {
+        let (Some(seed), Some(preview)) = (listing.preview_seed, &listing.preview) else {
+            return Err(ClientError::NoPreview(*id));
+        };
+        let corrupt = |why: Reason| ClientError::Corrupt { segment: 0, why };
+        let bytes = self.read_public(preview).await?;
+        let preview = Preview::from_bytes(&bytes).map_err(|error| corrupt(error.into()))?;
+        let manifest = &listing.terms.manifest;
+        let layout = manifest.layout().map_err(|error| corrupt(error.into()))?;
+        let cells = preview
+            .open(manifest, &seed, listing.terms.preview_cells)
+            .map_err(|error| corrupt(error.into()))?;
+        let cells = cells.into_iter().map(|(cell, plain)| {
+            let range = symbolon_protocol::preview::cell_range(&layout, cell);
+            PreviewCell { cell, offset: range.map_or(0, |(start, _)| start), plain }
+        });
+        Ok(cells.collect())
+    }
+
+    /// Reads public content and compares it with its hash.
+    pub(crate) async fn read_public(&self, public: &PublicRef) -> Result<Vec<u8>, ClientError> {
+        let corrupt = |why: Reason| ClientError::Corrupt { segment: 0, why };
+        let manifest = public.manifest.clone();
+        if manifest.length > PUBLIC_BYTES_MAX {
+            return Err(corrupt("public content is larger than this program reads".into()));
+        }
+        let layout = manifest.layout().map_err(|error| corrupt(error.into()))?;
+        let (spans, _) = spans(&layout, 0, u64::MAX, 0);
+        let key = FileKey::from_bytes(public.key);
+        let reading = Reading { manifest, key, grant: None, leaves: LeavesWanted::No, only: None };
+        let mut groups = self.network().read(reading, spans, &Progress::silent());
+        let mut bytes = Vec::new();
+        while let Some(group) = groups.next().await {
+            bytes.extend(group?.plain);
+        }
+        if *blake3::hash(&bytes).as_bytes() == public.hash.0 {
+            return Ok(bytes);
+        }
+        Err(corrupt("public content does not have the hash it was published with".into()))
+    }
+}

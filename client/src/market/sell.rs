@@ -1,0 +1,463 @@
+//! Selling: a vault among custodians once, then per listing a description, the terms, the preview.
+//!
+//! Every id derives from the identity and what is sold, so that a sale that was cut short goes on
+//! where it stopped when it is asked for again.
+
+mod preview;
+
+use bytes::Bytes;
+use symbolon_protocol::{
+    Amount,
+    content::{FileKey, Layout, LayoutError, Manifest, MaskMode},
+    custody::{self, Capsule},
+    grant,
+    id::{Hash, ListingId, NodeId, VaultId},
+    ledger::{
+        Offer, check_epochs,
+        rows::{Access, Deals, Listing, ListingState, Listings, PublicRef, Split, Terms},
+        transaction::Action,
+    },
+};
+
+use crate::{
+    catalog::FileKind,
+    error::ClientError,
+    library::{
+        names::{Found, Name},
+        source::Source,
+        upkeep::public_name,
+        upload::{Paid, PutTerms, Replace, Request, price_of},
+    },
+    market::Market,
+    progress::Progress,
+    term::{Kept, runs},
+    wallet::account::transaction_id,
+};
+use preview::PREVIEW_CELL_BYTES_MAX;
+
+/// How to sell. The default says what is usual of everything but the title and the price, which are the seller's.
+#[derive(Clone, Debug)]
+pub struct SellOptions {
+    /// What it is called.
+    pub title: String,
+    /// What it is.
+    pub description: String,
+    /// What one access costs.
+    pub price: Amount,
+    /// What a buyer may do with it.
+    pub licence_text: String,
+    /// How long a grant lives, in milliseconds; when nothing is said, half of the time the file is paid
+    /// for, and 30 days at most: so there is as much time to sell it in.
+    pub access_ms: Option<u64>,
+    /// How long a buyer has to check a delivery, in milliseconds.
+    pub window_ms: u64,
+    /// Who else is paid.
+    pub splits: Vec<Split>,
+    /// Cells to open as a preview.
+    pub preview_cells: u8,
+    /// For how many epochs to store the description and the preview; as long as the file, when nothing
+    /// is said.
+    pub epochs: Option<u64>,
+    /// The most that storing what belongs to the listing may cost, all-in.
+    pub cost_max: Option<Amount>,
+}
+
+/// What a buyer may do when nothing is said.
+pub const USUAL_LICENCE: &str = "All rights reserved; for the buyer's own use.";
+
+/// How long a buyer has to check a delivery when nothing is said: a day, in milliseconds.
+const USUAL_WINDOW_MS: u64 = 24 * 3_600_000;
+
+impl Default for SellOptions {
+    fn default() -> Self {
+        Self {
+            title: String::new(),
+            description: String::new(),
+            price: Amount::ZERO,
+            licence_text: String::from(USUAL_LICENCE),
+            access_ms: None,
+            window_ms: USUAL_WINDOW_MS,
+            splits: Vec::new(),
+            preview_cells: 1,
+            epochs: None,
+            cost_max: None,
+        }
+    }
+}
+
+/// What listing a file means, found out before anything is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SalePlan {
+    /// How long a grant lives, in milliseconds.
+    pub access_ms: u64,
+    /// For how many epochs the description and the preview are stored.
+    pub epochs: u64,
+    /// Until when it can be bought, in milliseconds since the Unix epoch: from then on the file is not
+    /// paid for as long as access would last.
+    pub sold_until_ms: u64,
+    /// The most that storing what belongs to the listing costs, all-in.
+    pub cost: Amount,
+}
+
+/// Terms that were checked.
+struct Checked {
+    plan: SalePlan,
+    preview_cells: u8,
+    document: Vec<u8>,
+}
+
+/// How a sale ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SellOutcome {
+    /// It is listed.
+    Listed,
+    /// It was listed before, on the same terms.
+    Already,
+}
+
+/// What selling did.
+#[derive(Clone, Debug)]
+pub struct SellReport {
+    /// The listing.
+    pub listing: ListingId,
+    /// The vault that guards its key.
+    pub vault: VaultId,
+    /// The custodians.
+    pub custodians: Vec<NodeId>,
+    /// How many of them open it.
+    pub threshold: usize,
+    /// The cells that are opened as a preview.
+    pub preview_cells: Vec<u64>,
+    /// How long a grant lives, in milliseconds.
+    pub access_ms: u64,
+    /// Until when it can be bought, in milliseconds since the Unix epoch.
+    pub sold_until_ms: u64,
+    /// What was paid for storing what belongs to the listing, all-in.
+    pub cost: Amount,
+    /// How it ended.
+    pub outcome: SellOutcome,
+}
+
+/// What is left of a limit.
+struct Purse {
+    limit: Option<Amount>,
+    paid: Amount,
+}
+
+impl Purse {
+    fn left(&self) -> Option<Amount> {
+        self.limit.map(|limit| limit.checked_sub(self.paid).unwrap_or(Amount::ZERO))
+    }
+
+    fn pay(&mut self, amount: Amount) {
+        self.paid = self.paid.checked_add(amount).unwrap_or(self.paid);
+    }
+}
+
+impl Market {
+    /// What listing a file would mean. Refuses what the ledger or a buyer would refuse; nothing is spent.
+    pub async fn plan_sale(
+        &self,
+        name: &Name,
+        options: &SellOptions,
+    ) -> Result<SalePlan, ClientError> {
+        self.catch_up().await;
+        let entry = self.find(name).await?;
+        let checked = self.check_sale(&entry, options).await?;
+        let lengths = [
+            (!entry.is_whole()).then_some(entry.length),
+            Some(checked.document.len() as u64),
+            (checked.preview_cells > 0)
+                .then_some(u64::from(checked.preview_cells) * PREVIEW_CELL_BYTES_MAX),
+        ];
+        let (candidates, params) =
+            (self.network().candidates(b"quote").await?, self.network().params().await?);
+        let mut cost = Amount::ZERO;
+        for length in lengths.into_iter().flatten() {
+            let one = price_of(&candidates, &params, length, checked.plan.epochs)?;
+            cost = cost.checked_add(one).ok_or_else(too_much)?;
+        }
+        Ok(SalePlan { cost, ..checked.plan })
+    }
+
+    /// Checks the terms of a sale, and that the file is there to be sold.
+    async fn check_sale(
+        &self,
+        entry: &Found,
+        options: &SellOptions,
+    ) -> Result<Checked, ClientError> {
+        let chain = self.network().chain_row().await?;
+        let now_ms = self.clock_of(&chain).now_ms;
+        let name = entry.name.to_string();
+        let (end, paid_until_ms) = match self.kept(&chain, &entry.object).await? {
+            Kept::Until { epoch, time_ms } => (epoch, time_ms),
+            Kept::Over { since_ms } => return Err(ClientError::Over { name, since_ms }),
+        };
+        let left_ms = paid_until_ms.saturating_sub(now_ms);
+        let access_ms = options.access_ms.unwrap_or_else(|| half(left_ms));
+        if left_ms < access_ms {
+            let wanted_ms = now_ms.saturating_add(access_ms);
+            return Err(ClientError::EndsEarly { name, paid_until_ms, wanted_ms });
+        }
+        // Of a file in a pack, those it will have by itself.
+        let layout = Layout::new(entry.manifest().scheme, entry.length).map_err(invalid)?;
+        let cells = layout.cells();
+        let preview_cells = u8::try_from(cells.min(u64::from(options.preview_cells)))
+            .expect("at most what was asked for");
+        let offer = Offer {
+            title: &options.title,
+            access_ms,
+            window_ms: options.window_ms,
+            splits: &options.splits,
+            preview_cells,
+            cells,
+        };
+        offer.check(&chain.params)?;
+        let epochs = options.epochs.unwrap_or_else(|| end.saturating_sub(chain.epoch).max(1));
+        check_epochs(epochs, &chain.params)?;
+        let sold_until_ms = paid_until_ms.saturating_sub(access_ms);
+        let plan = SalePlan { access_ms, epochs, sold_until_ms, cost: Amount::ZERO };
+        let document = document(entry, options).into_bytes();
+        Ok(Checked { plan, preview_cells, document })
+    }
+
+    /// Lists a file for sale.
+    pub async fn sell(
+        &self,
+        name: &Name,
+        options: &SellOptions,
+        progress: &Progress,
+    ) -> Result<SellReport, ClientError> {
+        self.changing(progress, self.sell_here(name, options, progress)).await
+    }
+
+    async fn sell_here(
+        &self,
+        name: &Name,
+        options: &SellOptions,
+        progress: &Progress,
+    ) -> Result<SellReport, ClientError> {
+        let checked = self.check_sale(&self.find(name).await?, options).await?;
+        let mut purse = Purse { limit: options.cost_max, paid: Amount::ZERO };
+        let (entry, paid) = self.object_of_its_own(name, purse.left(), progress).await?;
+        purse.pay(paid);
+        let (vault_id, vault) = self.vault(progress).await?;
+        let listed = self.list_file(&entry, vault_id, (options, &checked), &mut purse, progress);
+        let (id, listing, outcome) = listed.await?;
+        let access_ms = listing.terms.access_ms;
+        let epochs = checked.plan.epochs;
+        let posted = self.post_preview(&entry, (id, listing), epochs, &mut purse, progress);
+        let preview_cells = posted.await?;
+        let paid_until_ms = checked.plan.sold_until_ms.saturating_add(checked.plan.access_ms);
+        Ok(SellReport {
+            access_ms,
+            sold_until_ms: paid_until_ms.saturating_sub(access_ms),
+            cost: purse.paid,
+            listing: id,
+            vault: vault_id,
+            threshold: vault.key.required(),
+            custodians: vault.custodians,
+            preview_cells,
+            outcome,
+        })
+    }
+
+    /// Takes a listing off the market.
+    pub async fn end_listing(&self, id: &ListingId) -> Result<(), ClientError> {
+        self.own.end(id).await
+    }
+
+    /// Puts a listing on the ledger, or finds the one that is there.
+    async fn list_file(
+        &self,
+        entry: &Found,
+        vault: VaultId,
+        (options, checked): (&SellOptions, &Checked),
+        purse: &mut Purse,
+        progress: &Progress,
+    ) -> Result<(ListingId, Listing, SellOutcome), ClientError> {
+        let object = entry.manifest().object;
+        for count in 0_u32.. {
+            let id = self.own.id(&object, count);
+            match self.ledger().row(Listings, &id).await? {
+                Some(listing) if listing.state == ListingState::Ended => {}
+                Some(listing) if same_terms(&listing, options, checked) => {
+                    if self.shows(&listing).await? {
+                        return Ok((id, listing, SellOutcome::Already));
+                    }
+                    progress.note(
+                        "its description or preview is not paid for any more: listing it anew",
+                    );
+                    self.own.end(&id).await?;
+                }
+                Some(_) => {
+                    let what =
+                        format!("a listing of {:?} on other terms ({id})", entry.name.to_string());
+                    return Err(ClientError::Exists { name: what });
+                }
+                None => {
+                    let terms = self.terms(entry, (id, vault), (options, checked), purse, progress);
+                    let action = Action::List { listing: id, terms: Box::new(terms.await?) };
+                    let sent = self.send(transaction_id("list", &id.0), action).await;
+                    if matches!(sent, Err(ClientError::LedgerRefused(_))) {
+                        // What was stored for it is of no use, and its money comes back.
+                        self.drop_public(FileKind::Document { listing: id }).await?;
+                    }
+                    sent?;
+                    let listing = self.own.row(&id).await?;
+                    return Ok((id, listing, SellOutcome::Listed));
+                }
+            }
+        }
+        unreachable!("nobody ends four thousand million listings")
+    }
+
+    async fn terms(
+        &self,
+        entry: &Found,
+        (id, vault): (ListingId, VaultId),
+        (options, checked): (&SellOptions, &Checked),
+        purse: &mut Purse,
+        progress: &Progress,
+    ) -> Result<Terms, ClientError> {
+        progress.note("publishing the description");
+        let kind = FileKind::Document { listing: id };
+        let document = checked.document.clone();
+        let document = self.publish(kind, document, checked.plan.epochs, purse).await?;
+        let manifest = entry.manifest().clone();
+        let cells = layout(&manifest)?.cells();
+        let chain = self.ledger().chain();
+        let label = custody::label(&chain, &self.me(), &vault, &manifest.content_root);
+        let secret = self.identity().vault_secret(&chain, &vault);
+        let (capsule, point) = Capsule::seal(&secret, &label, &self.host().random());
+        let pad = custody::pad(&entry.object.key.expose(), &custody::listing_key(&point));
+        let key = self.identity().account_key();
+        let authority = self.ledger().authority();
+        let mandate =
+            grant::mandate(&chain, &key, &authority, manifest.object, &self.host().random())
+                .map_err(|error| ClientError::Grant(error.into()))?;
+        Ok(Terms {
+            title: options.title.clone(),
+            price: options.price,
+            licence: Hash(*blake3::hash(options.licence_text.as_bytes()).as_bytes()),
+            access_ms: checked.plan.access_ms,
+            window_ms: options.window_ms,
+            splits: options.splits.clone(),
+            preview_cells: u8::try_from(cells.min(u64::from(options.preview_cells)))
+                .expect("at most what was asked for"),
+            document,
+            manifest,
+            cells,
+            vault,
+            capsule,
+            pad,
+            mandate,
+        })
+    }
+
+    /// Whether a listing's description and preview are still there to be looked at.
+    async fn shows(&self, listing: &Listing) -> Result<bool, ClientError> {
+        let mut ids = Vec::new();
+        for public in listing.preview.iter().chain([&listing.terms.document]) {
+            let key = FileKey::from_bytes(public.key);
+            let segments = layout(&public.manifest)?.segments();
+            ids.extend((0..segments).map(|segment| key.deal(segment)));
+        }
+        let deals = self.network().rows_of(Deals, &ids).await?;
+        Ok(deals.iter().all(|deal| deal.as_ref().is_some_and(runs)))
+    }
+
+    /// Stores public content under a name of its own.
+    async fn publish(
+        &self,
+        kind: FileKind,
+        bytes: Vec<u8>,
+        epochs: u64,
+        purse: &mut Purse,
+    ) -> Result<PublicRef, ClientError> {
+        let name = public_name(kind)
+            .ok_or_else(|| ClientError::Internal("own files are not public".into()))?;
+        let hash = Hash(*blake3::hash(&bytes).as_bytes());
+        let options = PutTerms::plain(epochs, purse.left(), Replace::Replace);
+        let request = Request {
+            // No name has a zero byte, so no name is in the way.
+            slot: [b"\0", name.as_bytes()].concat(),
+            name,
+            kind,
+            access: Access::Public,
+            // Anyone may repair what anyone may read.
+            mask: MaskMode::None,
+            options: &options,
+            paid: Paid::default(),
+        };
+        let source = Source::Bytes(Bytes::from(bytes));
+        let (entry, paid) = self.store_public(source, &request, &Progress::silent()).await?;
+        purse.pay(paid);
+        Ok(PublicRef { manifest: entry.manifest, key: entry.key.expose(), hash })
+    }
+}
+
+/// Half of a time, in whole days, hours, minutes or seconds, and 30 days at most.
+fn half(left_ms: u64) -> u64 {
+    const SECOND: u64 = 1_000;
+    const DAY: u64 = 86_400 * SECOND;
+    let half = (left_ms / 2).min(30 * DAY);
+    let unit = [DAY, 3_600 * SECOND, 60 * SECOND, SECOND].into_iter().find(|unit| *unit <= half);
+    half - half % unit.unwrap_or(1)
+}
+
+fn too_much() -> ClientError {
+    ClientError::Usage(String::from("the price exceeds every amount"))
+}
+
+fn invalid(error: LayoutError) -> ClientError {
+    ClientError::Internal(error.to_string())
+}
+
+fn layout(manifest: &Manifest) -> Result<Layout, ClientError> {
+    manifest.layout().map_err(|error| ClientError::Index(error.to_string()))
+}
+
+/// Whether an open listing already says what is asked for.
+fn same_terms(listing: &Listing, options: &SellOptions, checked: &Checked) -> bool {
+    let terms = &listing.terms;
+    let same = |hash: &Hash, bytes: &[u8]| hash.0 == *blake3::hash(bytes).as_bytes();
+    terms.title == options.title
+        && terms.price == options.price
+        && terms.splits == options.splits
+        && options.access_ms.is_none_or(|access_ms| access_ms == terms.access_ms)
+        && terms.window_ms == options.window_ms
+        && terms.preview_cells == checked.preview_cells
+        && same(&terms.licence, options.licence_text.as_bytes())
+        && same(&terms.document.hash, &checked.document)
+}
+
+/// The description of a listing, as schema.org `Dataset` JSON-LD.
+fn document(entry: &Found, options: &SellOptions) -> String {
+    let text = |text: &str| {
+        let mut out = String::from('"');
+        for letter in text.chars() {
+            match letter {
+                '"' => out.push_str("\\\""),
+                '\\' => out.push_str("\\\\"),
+                control if control.is_control() => {
+                    out.push_str(&format!("\\u{:04x}", u32::from(control)));
+                }
+                letter => out.push(letter),
+            }
+        }
+        out.push('"');
+        out
+    };
+    let file = &crate::library::names::shown(entry.name.last());
+    format!(
+        "{{\"@context\":\"https://schema.org/\",\"@type\":\"Dataset\",\"name\":{},\
+         \"description\":{},\"license\":{},\"distribution\":[{{\"@type\":\"DataDownload\",\
+         \"name\":{},\"contentSize\":{}}}]}}",
+        text(&options.title),
+        text(&options.description),
+        text(&options.licence_text),
+        text(file),
+        text(&format!("{} B", entry.manifest().length)),
+    )
+}

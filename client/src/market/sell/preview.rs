@@ -1,0 +1,124 @@
+//! Posting a listing's preview: the cells that the beacon picked, opened for everyone.
+
+use symbolon_protocol::{
+    Encode,
+    id::{Hash, ListingId},
+    ledger::{rows::Listing, transaction::Action},
+    limits::CELL_BYTES,
+    preview::{Preview, PreviewCell, cell_range, picks},
+};
+
+use super::{Purse, layout};
+use crate::{
+    catalog::FileKind,
+    download::{LeavesWanted, Reading, spans},
+    error::ClientError,
+    library::{
+        get::{GetOptions, Readable, Sink},
+        names::{Found, Name},
+        upload::{Replace, leaves::root_of},
+    },
+    market::Market,
+    progress::Progress,
+    wallet::account::transaction_id,
+};
+
+/// How long to wait between two looks at the ledger for the beacon, in milliseconds.
+const LOOK_MS: u64 = 50;
+
+/// Bytes of an opened cell at most: its sealed bytes, its key, and a path longer than any file's.
+pub(super) const PREVIEW_CELL_BYTES_MAX: u64 = CELL_BYTES as u64 + 4 * 1024;
+
+impl Market {
+    /// Waits for the beacon and opens the cells it picks.
+    pub(super) async fn post_preview(
+        &self,
+        entry: &Found,
+        (id, listing): (ListingId, Listing),
+        epochs: u64,
+        purse: &mut Purse,
+        progress: &Progress,
+    ) -> Result<Vec<u64>, ClientError> {
+        let count = listing.terms.preview_cells;
+        if count == 0 {
+            // No beacon picks for a listing that shows nothing: there is nothing to wait for.
+            return Ok(Vec::new());
+        }
+        let seed = self.preview_seed(&id, listing.preview_seed).await?;
+        let layout = layout(entry.manifest())?;
+        let cells = picks(&seed, layout.cells(), count);
+        if listing.preview.is_some() {
+            return Ok(cells);
+        }
+        progress.note(format!("opening {} preview cells the beacon picked", cells.len()));
+        let key = entry.object.key.file_key();
+        let leaves = self.leaves_of(entry).await?;
+        let missing = || ClientError::Internal(String::from("a picked cell is not in the file"));
+        let mut opened = Vec::new();
+        for cell in &cells {
+            let (start, length) = cell_range(&layout, *cell).ok_or_else(missing)?;
+            // A cell that lies in the padding holds none of the file, and begins beyond its end.
+            let plain = match length {
+                0 => Vec::new(),
+                _ => self.read_range(&entry.name, start, start + length as u64).await?,
+            };
+            let made = PreviewCell::make(&layout, &key, *cell, &plain, &leaves);
+            opened.push(made.ok_or_else(missing)?);
+        }
+        let kind = FileKind::Preview { listing: id };
+        let bytes = Preview { cells: opened }.to_bytes();
+        let preview = self.publish(kind, bytes, epochs, purse).await?;
+        let action = Action::Preview { listing: id, preview };
+        self.send(transaction_id("preview", &id.0), action).await?;
+        Ok(cells)
+    }
+
+    async fn preview_seed(
+        &self,
+        id: &ListingId,
+        mut seed: Option<Hash>,
+    ) -> Result<Hash, ClientError> {
+        loop {
+            if let Some(seed) = seed {
+                return Ok(seed);
+            }
+            self.host().sleep_ms(LOOK_MS).await;
+            seed = self.own.row(id).await?.preview_seed;
+        }
+    }
+
+    /// Some bytes of an own file.
+    async fn read_range(&self, name: &Name, from: u64, to: u64) -> Result<Vec<u8>, ClientError> {
+        let options = GetOptions { range: Some((from, to)), replace: Replace::Refuse };
+        let what = Readable::from(name);
+        let resolved = self.resolve(&what).await?;
+        let report = self.fetch(resolved, Sink::Memory, &options, &Progress::silent()).await?;
+        Ok(report.bytes.unwrap_or_default())
+    }
+
+    /// All content leaves of an own file: those kept since it was put, or read anew.
+    async fn leaves_of(&self, entry: &Found) -> Result<Vec<Hash>, ClientError> {
+        let manifest = entry.manifest();
+        let layout = layout(manifest)?;
+        let (object, cells, root) = (manifest.object, layout.cells(), manifest.content_root);
+        if let Some(kept) =
+            self.library.local(move |local| local.kept_leaves(&object, cells, &root)).await?
+        {
+            return Ok(kept);
+        }
+        let what = Readable::from(&entry.name);
+        let mut reading: Reading = self.resolve(&what).await?.reading;
+        reading.leaves = LeavesWanted::Yes;
+        let (spans, _) = spans(&layout, 0, u64::MAX, 0);
+        let mut groups = self.network().read(reading, spans, &Progress::silent());
+        let mut leaves = Vec::new();
+        while let Some(group) = groups.next().await {
+            leaves.extend(group?.leaves);
+        }
+        if root_of(&leaves) != manifest.content_root {
+            let why = "its cells do not lead to its content root".into();
+            return Err(ClientError::Corrupt { segment: 0, why });
+        }
+        self.library.local(move |local| local.keep_leaves(&object, &leaves).map(|()| leaves)).await
+    }
+}

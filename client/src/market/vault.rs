@@ -1,0 +1,128 @@
+//! A seller's vault: its secret is shared among custodians once, and every listing's key is sealed to it.
+
+use std::time::Duration;
+
+use symbolon_protocol::{
+    custody::{self, CustodyAcceptance, CustodyTerms, VaultKey},
+    id::{NodeId, VaultId},
+    ledger::{
+        rows::{Vault, Vaults},
+        transaction::Action,
+    },
+    session::NodeFault,
+    wire::storage::{Request, Response},
+};
+
+use crate::{
+    NodeView,
+    error::ClientError,
+    market::{Market, own::own_id},
+    progress::Progress,
+    wallet::account::transaction_id,
+};
+
+/// Custodians of a vault, where there are so many nodes: three of five open it, so any two may be
+/// lost and no two suffice.
+const CUSTODIANS: usize = 5;
+
+/// How long a custodian has to accept its share.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A vault's public side and who keeps its shares; or who keeps none, and what it did.
+type Shared = Result<(VaultKey, Vec<CustodyAcceptance>), (NodeId, NodeFault)>;
+
+impl Market {
+    /// This identity's vault, opened when there is none.
+    pub(super) async fn vault(&self, progress: &Progress) -> Result<(VaultId, Vault), ClientError> {
+        let mut id = VaultId(own_id(self, "vault", &[]));
+        for number in 1_u8.. {
+            match self.ledger().row(Vaults, &id).await? {
+                None => break,
+                Some(vault) if vault.owner == self.me() => return Ok((id, vault)),
+                // Custodians learn the id before the ledger does, and one has taken it for itself.
+                Some(_) => id = VaultId(own_id(self, "vault", &[number])),
+            }
+        }
+        progress.note("sharing a vault among custodians");
+        let keeps = |node: &NodeView| node.row.custody_key.is_some();
+        let (mut reachable, silent) = self.network().find_nodes(keeps).await?;
+        // Different sellers trust different custodians first.
+        reachable.sort_by_cached_key(|node| {
+            *blake3::Hasher::new().update(&id.0).update(&node.id.0).finalize().as_bytes()
+        });
+        let mut faults: Vec<_> = silent.into_iter().map(|id| (id, NodeFault::Offline)).collect();
+        let (key, custodians) = loop {
+            let chosen = &reachable[..reachable.len().min(CUSTODIANS)];
+            if chosen.is_empty() {
+                return Err(ClientError::NotEnoughCustodians { released: 0, needed: 1, faults });
+            }
+            match self.share_among(id, chosen).await? {
+                Ok(shared) => break shared,
+                // Shared anew without it. Who has kept a share takes the new one in its place.
+                Err((node, fault)) => {
+                    reachable.retain(|there| there.id != node);
+                    faults.push((node, fault));
+                }
+            }
+        };
+        let nodes = custodians.iter().map(|accepted| accepted.node).collect();
+        let action = Action::OpenVault { vault: id, key: key.clone(), custodians };
+        self.send(transaction_id("open vault", &id.0), action).await?;
+        Ok((id, Vault { owner: self.me(), key, custodians: nodes }))
+    }
+
+    /// Shares the vault's secret among these nodes.
+    async fn share_among(&self, id: VaultId, nodes: &[NodeView]) -> Result<Shared, ClientError> {
+        let total = nodes.len();
+        let required = total / 2 + 1;
+        let narrow = |count: usize| u8::try_from(count).expect("at most five custodians");
+        let secret = self.identity().vault_secret(&self.ledger().chain(), &id);
+        let (key, shares) =
+            custody::share(&secret, narrow(required), narrow(total), &self.host().random())
+                .map_err(|error| ClientError::Internal(error.to_string()))?;
+        let mut custodians = Vec::new();
+        for (node, share) in nodes.iter().zip(&shares) {
+            match self.keep_share(id, &key, node, share).await? {
+                Ok(accepted) => custodians.push(accepted),
+                Err(fault) => return Ok(Err((node.id, fault))),
+            }
+        }
+        Ok(Ok((key, custodians)))
+    }
+
+    async fn keep_share(
+        &self,
+        vault: VaultId,
+        key: &VaultKey,
+        node: &NodeView,
+        share: &custody::Share,
+    ) -> Result<Result<CustodyAcceptance, NodeFault>, ClientError> {
+        let (chain, owner) = (self.ledger().chain(), self.me());
+        let index = share.index();
+        let terms = CustodyTerms {
+            chain: &chain,
+            vault: &vault,
+            owner: &owner,
+            key,
+            index,
+            node: &node.id,
+        };
+        let custody_key = node.row.custody_key.expect("only nodes that keep custody are asked");
+        let sealed = terms
+            .seal(share, &custody_key, &self.host().random())
+            .map_err(|error| ClientError::Internal(error.to_string()))?;
+        let signature = terms.sign_request(&self.identity().account_key());
+        let request =
+            Request::KeepShare { vault, owner, key: key.clone(), index, share: sealed, signature };
+        let to = node.address();
+        Ok(match self.network().peers().ask(&to, &request, PATIENCE).await {
+            Ok(Response::InCustody { acceptance })
+                if terms.verify_acceptance(&acceptance).is_ok() =>
+            {
+                Ok(acceptance)
+            }
+            Ok(_) => Err(NodeFault::Confused),
+            Err(error) => Err(error.fault()),
+        })
+    }
+}

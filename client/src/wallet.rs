@@ -1,0 +1,162 @@
+//! The wallet: an identity on one ledger. Its accounts and what moved their money, the grants it gives, passes on and
+//! takes back, and the folder on this machine that is its own.
+//!
+//! - [`account`](Wallet::account), [`history`](Wallet::history), [`transfer`](Wallet::transfer): money;
+//! - [`attenuate`](Wallet::attenuate), [`revoke`](Wallet::revoke), [`grants`](Wallet::grants): rights;
+//! - [`network`](Wallet::network): ledger, nodes and machine, below all that knows names.
+//!
+//! It stands below the other rooms: it knows no name, no folder, no upload and no listing. Its rows lie in the same
+//! index as theirs, which other devices see; bringing that index there and back is the library's.
+//!
+//! A program that only pays needs nothing else:
+//!
+//! ```
+//! use symbolon_client::{Amount, ClientError, Sent, Setup, Wallet};
+//! use symbolon_protocol::id::AccountId;
+//!
+//! async fn pay(setup: Setup, whom: AccountId, bill: &str) -> Result<Sent, ClientError> {
+//!     let wallet = Wallet::new(setup)?;
+//!     // However often the same bill is paid, it is paid once.
+//!     wallet.transfer(whom, Amount::credits(5), Some(bill)).await
+//! }
+//! ```
+
+pub(crate) mod account;
+mod clock;
+mod grants;
+mod met;
+mod transfer;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use symbolon_ledger::Ledger;
+use symbolon_net::{Endpoint, Host};
+use symbolon_protocol::{id::AccountId, identity::Identity};
+use symbolon_transfer::{Network, Owner};
+
+pub use account::AccountView;
+pub use transfer::Sent;
+
+use crate::{catalog::Catalog, error::ClientError, locks::NameLock};
+
+/// The wallet where it may block.
+pub(crate) type Local = crate::local::Local<Wallet>;
+
+/// What a client is made of.
+#[derive(Debug)]
+pub struct Setup {
+    /// Whose side it is.
+    pub identity: Identity,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// An endpoint that answers with the identity's access key.
+    pub endpoint: Endpoint,
+    /// Clock, randomness and blocking work.
+    pub host: Host,
+    /// The identity's own folder. In it each ledger has one: index, journal, leaves.
+    pub dir: PathBuf,
+}
+
+/// An identity on one ledger. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Wallet {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    identity: Identity,
+    network: Network,
+    dir: PathBuf,
+    catalog: Catalog,
+}
+
+impl AsRef<Self> for Wallet {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+impl Wallet {
+    /// Puts a wallet together. Blocks.
+    pub fn new(setup: Setup) -> Result<Self, ClientError> {
+        let Setup { identity, ledger, endpoint, host, dir } = setup;
+        // What is stored on one ledger is not there, or over, on every other.
+        let dir = dir.join(ledger.chain().to_string());
+        std::fs::create_dir_all(&dir)
+            .map_err(|source| ClientError::Io { path: dir.clone(), source })?;
+        let catalog = Catalog::new(dir.join("names.redb"), identity.names_key(), host.clone());
+        let network = Network::new(ledger, endpoint, host, met::read(&dir));
+        let inner = Inner { identity, network, dir, catalog };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Whose side it is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.inner.identity
+    }
+
+    /// The ledger, the nodes and the machine, below all that knows names.
+    #[must_use]
+    pub fn network(&self) -> &Network {
+        &self.inner.network
+    }
+
+    /// The ledger.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        self.network().ledger()
+    }
+
+    /// Ends all connections, those of the rooms above too.
+    pub async fn close(&self) {
+        self.remember_met().await;
+        self.network().peers().close().await;
+    }
+
+    /// The account its money belongs to.
+    pub(crate) fn me(&self) -> AccountId {
+        self.inner.identity.account()
+    }
+
+    /// In whose name things are stored.
+    pub(crate) fn owner(&self) -> Owner {
+        let identity = self.identity();
+        Owner { account_key: identity.account_key(), peer: identity.peer() }
+    }
+
+    pub(crate) fn host(&self) -> &Host {
+        self.network().host()
+    }
+
+    /// The folder of this identity on this ledger. Whoever touches it does so where that may block.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.inner.dir
+    }
+
+    /// Works on this machine's files where that holds up no other task.
+    pub(crate) async fn local<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Local) -> T + Send + 'static,
+    ) -> T {
+        Local::run(self, self.host(), work).await
+    }
+
+    /// Refuses to work on what another process works on.
+    pub(crate) async fn lock(&self, slot: Vec<u8>, name: String) -> Result<NameLock, ClientError> {
+        let folder = self.dir().join("locks");
+        self.host().in_turn(move || NameLock::take(&folder, &slot, &name)).await
+    }
+}
+
+impl<R: AsRef<Wallet>> crate::local::Local<R> {
+    /// The identity's rows on this machine.
+    pub(crate) fn catalog(&self) -> &Catalog {
+        let room: &R = self;
+        &room.as_ref().inner.catalog
+    }
+}

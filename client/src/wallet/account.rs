@@ -1,0 +1,104 @@
+//! Money: what there is, what moved it, and asking the ledger to move it.
+
+use symbolon_ledger::Outcome;
+use symbolon_protocol::{
+    Amount,
+    id::{AccountId, TransactionId},
+    ledger::{Status, rows::Accounts, transaction::Action},
+    wire::ledger::HistoryLine,
+};
+
+use crate::{error::ClientError, wallet::Wallet};
+pub(crate) use symbolon_transfer::transaction_id;
+
+/// An account.
+#[derive(Clone, Copy, Debug)]
+pub struct AccountView {
+    /// Whose.
+    pub account: AccountId,
+    /// What it can spend.
+    pub balance: Amount,
+}
+
+/// Which of its keys an identity speaks with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Key {
+    /// The one its money belongs to.
+    Account,
+    /// The one it holds grants with.
+    Access,
+}
+
+impl Wallet {
+    /// The account's balance.
+    pub async fn account(&self) -> Result<AccountView, ClientError> {
+        let account = self.me();
+        let row = self.ledger().row(Accounts, &account).await?;
+        Ok(AccountView { account, balance: row.map_or(Amount::ZERO, |row| row.balance) })
+    }
+
+    /// The balance as it was a moment ago, with all that was paid from here since: enough to refuse what nobody
+    /// can pay before anything is begun. The ledger looks again.
+    pub(crate) async fn balance_lately(&self) -> Result<Amount, ClientError> {
+        let row = self.ledger().row_lately(Accounts, &self.me()).await?;
+        Ok(row.map_or(Amount::ZERO, |row| row.balance))
+    }
+
+    /// What moved the account's money, newest first.
+    pub async fn history(&self, limit: usize) -> Result<Vec<HistoryLine>, ClientError> {
+        let (ledger, me) = (self.ledger(), self.me());
+        let mut lines = ledger.history(&me, u64::MAX, limit).await?;
+        // A ledger gives so many at once.
+        while let Some(last) = lines.last().filter(|_| lines.len() < limit) {
+            let earlier = ledger.history(&me, last.place(), limit - lines.len()).await?;
+            if earlier.is_empty() {
+                break;
+            }
+            lines.extend(earlier);
+        }
+        Ok(lines)
+    }
+
+    /// Asks a development network for play money; the new balance.
+    pub async fn faucet(&self) -> Result<Amount, ClientError> {
+        self.send(TransactionId(self.host().random()), Action::Faucet).await?;
+        Ok(self.account().await?.balance)
+    }
+
+    /// Submits an action under an id; a refusal is an error.
+    pub(crate) async fn send(
+        &self,
+        id: TransactionId,
+        action: Action,
+    ) -> Result<Outcome, ClientError> {
+        self.send_as(Key::Account, id, action).await
+    }
+
+    /// Submits an action whose id says all there is to say: done before is as good as done now.
+    pub(crate) async fn send_once(
+        &self,
+        key: Key,
+        id: TransactionId,
+        action: Action,
+    ) -> Result<(), ClientError> {
+        match self.send_as(key, id, action).await {
+            // Only what was applied uses its id up.
+            Ok(_) | Err(ClientError::LedgerRefused(Status::IdReused)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same as [`Wallet::send`] in the name of another key of this identity.
+    pub(crate) async fn send_as(
+        &self,
+        key: Key,
+        id: TransactionId,
+        action: Action,
+    ) -> Result<Outcome, ClientError> {
+        let key = match key {
+            Key::Account => self.identity().account_key(),
+            Key::Access => self.identity().access_key(),
+        };
+        Ok(self.network().send(&key, id, action).await?)
+    }
+}

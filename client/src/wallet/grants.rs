@@ -1,0 +1,161 @@
+//! Grants: making them, narrowing them, taking them back, and those this identity has.
+
+use symbolon_protocol::{
+    content::{FileKey, Manifest},
+    grant::{Caveat, Grant, GrantToken, ability},
+    id::{AccountId, LinkId, ObjectId},
+    identity::Recipient,
+    ledger::{Status, rows::Revocations, transaction::Action},
+};
+
+use symbolon_transfer::Reason;
+use zeroize::Zeroizing;
+
+use crate::{
+    catalog::{GrantEntry, Grants},
+    error::ClientError,
+    local::Local,
+    wallet::{
+        Wallet,
+        account::{Key, transaction_id},
+    },
+};
+
+fn refused(error: impl Into<Reason>) -> ClientError {
+    ClientError::Grant(error.into())
+}
+
+impl Wallet {
+    /// A grant to what a manifest is of, whose key is this, within `caveats`.
+    pub(crate) fn grant_for(
+        &self,
+        (manifest, key): (&Manifest, &Zeroizing<[u8; 32]>),
+        to: &Recipient,
+        caveats: Vec<Caveat>,
+    ) -> Result<GrantToken, ClientError> {
+        let mut all = Vec::with_capacity(caveats.len() + 2);
+        all.push(Caveat::Object { object: manifest.object });
+        if !caveats.iter().any(|caveat| matches!(caveat, Caveat::Abilities { .. })) {
+            all.push(Caveat::Abilities { set: ability::READ | ability::VERIFY });
+        }
+        all.extend(caveats);
+        let (chain, entropy) = (self.ledger().chain(), self.host().random());
+        let account = self.identity().account_key();
+        GrantToken::issue(chain, &account, (manifest, key), to, all, &entropy).map_err(refused)
+    }
+
+    /// Passes a grant on, narrowed by `caveats`. Needs neither the ledger nor the owner.
+    pub fn attenuate(
+        &self,
+        token: &GrantToken,
+        to: &Recipient,
+        caveats: Vec<Caveat>,
+    ) -> Result<GrantToken, ClientError> {
+        let identity = self.identity();
+        let (holder, wrap) = (identity.access_key(), identity.wrap_secret());
+        token.delegate(&holder, &wrap, to, caveats, &self.host().random()).map_err(refused)
+    }
+
+    /// Kills the last link of a grant and everything made from it, when this identity stands above it.
+    /// Gives the link and the height at which it is revoked at the latest.
+    pub async fn revoke(&self, token: &GrantToken) -> Result<(LinkId, u64), ClientError> {
+        let verified = token.verify().map_err(refused)?;
+        let links = &token.grant.links;
+        let link = verified.link_ids().last().copied();
+        let link = link.ok_or_else(|| refused("it has no link"))?;
+        let above = &links[..links.len() - 1];
+        let height = if token.grant.root == self.me() {
+            self.revoke_as(Key::Account, link).await?
+        } else if above.iter().any(|above| above.audience == self.identity().peer()) {
+            self.revoke_as(Key::Access, link).await?
+        } else {
+            return Err(refused("only those who gave it or passed it on can take it back"));
+        };
+        Ok((link, height))
+    }
+
+    /// Kills a link and everything made from it. Whether this identity stands above it as its owner or
+    /// as a holder is not known from the link alone, so both say it; who does not stand above it
+    /// revokes nothing.
+    pub async fn revoke_link(&self, link: LinkId) -> Result<u64, ClientError> {
+        self.revoke_as(Key::Access, link).await?;
+        self.revoke_as(Key::Account, link).await
+    }
+
+    /// A holder is known by the access key: that is the one its links are signed with.
+    async fn revoke_as(&self, key: Key, link: LinkId) -> Result<u64, ClientError> {
+        let id = transaction_id("revoke", &link.0);
+        let by = match key {
+            Key::Account => self.me(),
+            Key::Access => AccountId::from(self.identity().peer()),
+        };
+        match self.send_once(key, id, Action::Revoke { link }).await {
+            Ok(()) => {}
+            // That it was done before is not taken on a server's word.
+            Err(ClientError::LedgerRefused(Status::Exists))
+                if self.ledger().row(Revocations, &(link, by)).await?.is_some() => {}
+            Err(error) => return Err(error),
+        }
+        Ok(self.ledger().head().await?.header.height)
+    }
+
+    /// All grants in the index as it is on this machine, given and received, with what they are.
+    pub async fn grants(&self) -> Result<Vec<(String, GrantToken)>, ClientError> {
+        self.local(|local| local.grants()).await
+    }
+
+    /// The grants of this identity for an object, as the index on this machine has them.
+    pub async fn grants_of(&self, object: &ObjectId) -> Result<Vec<GrantToken>, ClientError> {
+        let object = *object;
+        self.local(move |local| local.grants_of(&object)).await
+    }
+
+    /// A grant of this identity's account to its own access key.
+    pub(crate) fn own_grant(&self, object: ObjectId, abilities: u16) -> Result<Grant, ClientError> {
+        Ok(self.network().own_grant(&self.owner(), object, abilities)?)
+    }
+
+    /// Unwraps the key of a grant that is bound to this identity.
+    pub(crate) fn open_token(
+        &self,
+        token: &GrantToken,
+    ) -> Result<(Manifest, FileKey), ClientError> {
+        if token.chain != self.ledger().chain() {
+            return Err(refused("it is for another network"));
+        }
+        let holder = token.grant.links.last().map(|link| link.audience);
+        if holder != Some(self.identity().peer()) {
+            return Err(refused("it is bound to another key"));
+        }
+        let key = token.open(&self.identity().wrap_secret()).map_err(refused)?;
+        Ok((token.manifest.clone(), FileKey::from_bytes(*key)))
+    }
+}
+
+impl<R: AsRef<Wallet>> Local<R> {
+    /// Keeps a grant in the index.
+    pub(crate) fn remember_grant(
+        &self,
+        label: &str,
+        token: &GrantToken,
+    ) -> Result<(), ClientError> {
+        let text = token.to_text();
+        let entry = GrantEntry { label: label.to_owned(), token: text.clone() };
+        // By its hash: the text is in the row, and a key as long as that would be in it twice.
+        self.catalog().put(Grants, blake3::hash(text.as_bytes()).as_bytes(), &entry)
+    }
+
+    pub(crate) fn grants(&self) -> Result<Vec<(String, GrantToken)>, ClientError> {
+        let rows = self.catalog().rows(Grants)?;
+        let parsed = rows.into_iter().map(|row| {
+            let token = GrantToken::parse(&row.token).map_err(refused)?;
+            Ok((row.label, token))
+        });
+        parsed.collect()
+    }
+
+    pub(crate) fn grants_of(&self, object: &ObjectId) -> Result<Vec<GrantToken>, ClientError> {
+        let all = self.grants()?.into_iter().map(|(_, token)| token);
+        Ok(all.filter(|token| token.manifest.object == *object).collect())
+    }
+}

@@ -1,0 +1,70 @@
+//! The file with the nodes that were met: see [`symbolon_transfer::met`].
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use symbolon_transfer::met::{Acquaintance, BYTES_MAX};
+
+use crate::wallet::Wallet;
+
+/// What the file is called.
+const MET: &str = "met";
+
+/// What the file says; nobody, where there is none or it cannot be read: then it is found out again.
+pub(crate) fn read(dir: &Path) -> Acquaintance {
+    let bytes = fs::File::open(dir.join(MET)).and_then(|file| {
+        let mut bytes = Vec::new();
+        file.take(BYTES_MAX).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    });
+    bytes.map_or_else(|_| Acquaintance::default(), |bytes| Acquaintance::from_bytes(&bytes))
+}
+
+/// Writes it. No disk is waited for: a file that is torn or old is one that is found out again.
+fn write(dir: &Path, bytes: &[u8]) -> io::Result<()> {
+    let path = dir.join(MET);
+    let fresh = path.with_extension(std::process::id().to_string());
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    file.write_all(bytes)?;
+    fs::rename(&fresh, path)
+}
+
+impl Wallet {
+    /// Writes down who was met, and where. What cannot be written down is found out again.
+    pub(crate) async fn remember_met(&self) {
+        let Some(bytes) = self.network().take_met().await else { return };
+        let dir = self.dir().to_owned();
+        let written = self.host().blocking(move || write(&dir, &bytes)).await;
+        if let Err(error) = written {
+            tracing::debug!(%error, "who answered is not remembered");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use symbolon_net::PeerAddress;
+    use symbolon_protocol::id::PeerId;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_a_torn_file_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(read(dir.path()).latest(), []);
+        let there = PeerAddress { id: PeerId([7; 32]), addresses: vec!["here".into()] };
+        let mut known = Acquaintance::default();
+        known.answered(vec![there.clone()], 7);
+        write(dir.path(), &known.take_news().unwrap()).unwrap();
+        assert_eq!(read(dir.path()).latest(), [there]);
+        let path = dir.path().join(MET);
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        assert_eq!(read(dir.path()).latest(), []);
+    }
+}
