@@ -97,7 +97,7 @@ fn what_a_killed_put_left_unpaid_goes_after_the_grace_and_its_room_is_free() {
     signal(&network.nodes[1], "-CONT");
     assert_eq!(used(&network), [0; 8], "nothing was paid for");
 
-    // The room is taken, half of it at most by what nobody pays for; then it is free again.
+    // Unpaid shards take at most half of the room; then it is free again.
     let other = network.file("other", 40_000_000, 2);
     let line = format!("put {} other --for 1h --as owner --yes", other.display());
     assert_eq!(network.run(&line).code, Some(7), "there is no room for a second file of that size");

@@ -202,7 +202,7 @@ fn get_and_epochs_survive_every_kill() {
 
     hits.are_some();
 
-    // Epochs go on: whoever is killed proves again once it is back, and is paid for it.
+    // Epochs go on: a node that was killed proves again once it is back, and is paid for it.
     let proven = |network: &Network, node: &str| -> u64 {
         let status = network.run_until_ok("node status --as owner");
         let nodes = status["nodes"].as_array().unwrap();

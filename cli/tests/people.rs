@@ -21,7 +21,7 @@ const LONG: &str = "1h";
 
 const CELL: usize = 65_536;
 
-/// Runs without `--json`: what a person sees when nobody is at a terminal.
+/// Runs without `--json`: what is printed when neither stream is a terminal.
 fn spoken(network: &Network, line: &str) -> Done {
     Running::start(plain(&network.home(), &words(line))).finish()
 }

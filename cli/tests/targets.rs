@@ -25,7 +25,7 @@ use serde_json::Value;
 
 const RW: Mode = Mode::RUSR.union(Mode::WUSR);
 
-/// Somebody who may do nothing in particular: `nobody`.
+/// The user without any rights, uid 65534.
 const NOBODY: u32 = 65_534;
 
 fn fifo(path: &Path) {
@@ -311,7 +311,7 @@ fn a_read_only_folder_is_kept_up_to_date_by_its_owner() {
     for folder in folders {
         assert_eq!(mode(&to.join(folder)), 0o555, "{folder}");
     }
-    // One file is other, one is new, a folder goes; a file nobody may read changes its permissions.
+    // One file is other, one is new, a folder goes; an unreadable file changes its permissions.
     set(&from, 0o755);
     somebody.write(&from.join("a/one"), "as it is now");
     somebody.write(&from.join("a/deep/new"), "new");

@@ -38,7 +38,8 @@ fn a_longer_term_is_kept_or_refused() {
     assert!(before - network.balance("owner") <= units(longer["cost"].as_str().unwrap()));
     let versions = network.run("versions f --as owner").ok();
     assert_eq!(versions["versions"].as_array().unwrap().len(), 1, "it is no other version");
-    // To within a tenth it is what was asked for; and what nobody asked for is not stored again every day.
+    // The term is within a tenth of the one asked for. A file whose term was not asked for is not stored again
+    // every day.
     for more in ["--for 1000epochs", "--for 1100epochs", "--for 10epochs", ""] {
         assert_eq!(put(more).ok()["outcome"], "already", "{more}");
     }

@@ -24,7 +24,7 @@ pub(crate) async fn stream(
     client.faucet().await?;
     let (name, options) = (Name::new("log.txt")?, PutOptions::default());
 
-    // A socket, the output of a process, a decoder: nobody says beforehand how long it is.
+    // A socket, the output of a process, a decoder: the length is not known beforehand.
     let (mut writer, reader) = duplex(BUFFER);
     let writing = async move {
         for number in 0..30_000 {

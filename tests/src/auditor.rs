@@ -1,4 +1,4 @@
-//! An auditor who trusts nobody: it reads blocks and keeps books of its own.
+//! An auditor that trusts no party: it reads blocks and keeps its own books.
 //!
 //! From a block's transactions and time alone it works out, by arithmetic of its own, every event the
 //! block must report: who pays whom how much and why, which epoch begins, which deal ends, which order
@@ -322,8 +322,10 @@ impl Auditor {
         }
         for (key, row) in all(ledger, Nodes).await.map_err(asked)? {
             let id = Nodes::parse(&key).ok_or_else(|| self.finding("a node's key"))?;
-            let book =
-                self.nodes.get(&id).ok_or_else(|| self.finding("a node nobody announced"))?;
+            let book = self
+                .nodes
+                .get(&id)
+                .ok_or_else(|| self.finding("a node that was not registered"))?;
             if (row.passed, row.missed) != (book.passed, book.missed) {
                 return Err(self.finding(format!("node {id} has proven and missed other epochs")));
             }

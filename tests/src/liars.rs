@@ -29,7 +29,7 @@ pub enum Habit {
     Flips,
     /// Sends what is asked, to anybody; it only never proves.
     Idles,
-    /// Refuses, whoever asks.
+    /// Refuses every request.
     Refuses,
     /// Takes every request and never answers one.
     Stalls,

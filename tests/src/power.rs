@@ -103,7 +103,7 @@ fn synced(file: &File) {
     if watching.is_empty() {
         return;
     }
-    // A file that has no name any more is nobody's loss.
+    // A file without a name cannot be lost.
     let Ok(path) = fs::read_link(own(file)) else { return };
     for disk in watching {
         let mut left = disk.lock();

@@ -137,7 +137,7 @@ pub struct World {
     authority: Option<Authority>,
     ticket: LedgerTicket,
     trace: Trace,
-    /// The machines, by who they are, for whoever sets a clock.
+    /// The machines by their owner, so that a test can set a machine's clock.
     hosts: BTreeMap<String, Host>,
     incarnations: u32,
 }
@@ -243,7 +243,7 @@ impl World {
         self.clock.now_ms()
     }
 
-    /// The world's clock, for whoever stands in for somebody.
+    /// The world's clock, for a test that plays a party itself.
     #[must_use]
     pub fn clock(&self) -> Host {
         self.clock.clone()
@@ -593,7 +593,7 @@ impl World {
 
 impl Drop for World {
     /// A run that fails shows how it came to that.
-    #[expect(clippy::print_stderr, reason = "for whoever looks at a failed test")]
+    #[expect(clippy::print_stderr, reason = "a person reads it when a test fails")]
     fn drop(&mut self) {
         const SHOWN: usize = 25;
         if std::thread::panicking() {

@@ -1,4 +1,4 @@
-//! Nodes that remember every byte they were given, whoever gave it, and compare.
+//! Nodes that remember every byte they received, from every sender, and compare.
 //!
 //! A shard's mask and a cell's key are used once: two nodes that were given the same place of the same
 //! shard with different bytes have, together, what was in both. So [`Given`] holds all that any node was
@@ -260,7 +260,7 @@ fn piece(shard: &[u8], unit_bytes: usize, unit: u32) -> (Bytes, Vec<symbolon_pro
     let path = unit_path(&outboard, length, unit_bytes as u64, u64::from(unit));
     let start = unit as usize * unit_bytes;
     let bytes = shard[start..shard.len().min(start + unit_bytes)].to_vec();
-    (bytes.into(), path.expect("the client asks for what there is"))
+    (bytes.into(), path.expect("the client asks for cells that exist"))
 }
 
 async fn refuse(sender: &mut Sender) -> Result<(), NetError> {

@@ -126,7 +126,7 @@ fn a_short_read_is_one_request() {
         let owner = owner(&mut world).await;
         let data = put(&world, &owner, (4, 8), 40 * CELL).await;
         let mut reader = open(&owner).await;
-        assert_eq!(reader.cost(), ReadCost::default(), "opening asks nobody");
+        assert_eq!(reader.cost(), ReadCost::default(), "opening asks no node");
         let mut kilobyte = vec![0; 1024];
         reader.seek(SeekFrom::Start(7 * CELL + 3)).await.unwrap();
         reader.read_exact(&mut kilobyte).await.unwrap();
@@ -204,7 +204,7 @@ async fn misbehaving(habit: Habit, fault: impl Fn(NodeFault) -> bool) {
     let mut all = Vec::new();
     reader.read_to_end(&mut all).await.unwrap();
     assert!(all == data, "{habit:?}");
-    assert_eq!(reader.faults().len(), 1, "{habit:?}: nobody else is blamed");
+    assert_eq!(reader.faults().len(), 1, "{habit:?}: no other node is blamed");
     // The range of a get goes the same way and names the node.
     let options = GetOptions { range: Some((6 * CELL, 6 * CELL + 9)), ..GetOptions::default() };
     let got = owner.get(&named("file"), Sink::Memory, &options, &Progress::silent()).await.unwrap();

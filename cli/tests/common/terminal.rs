@@ -42,7 +42,7 @@ impl Terminal {
         let mut from = master.try_clone().unwrap();
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
-            // The end of a terminal that nobody has open any more is an error.
+            // Reading from a terminal that no process has open any more gives an error.
             while let Ok(count @ 1..) = from.read(&mut buffer) {
                 if tell.send(buffer[..count].to_vec()).is_err() {
                     return;

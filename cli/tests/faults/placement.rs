@@ -83,7 +83,7 @@ fn nodes_that_go_away_in_the_middle_of_an_upload_cost_nothing() {
     network.identity("owner");
     let (home, length) = (network.home(), 24_000_000);
     let out = network.folder.path().join("out");
-    // With five nodes every one of them is needed; whoever comes back goes on, whoever stays away is done
+    // With five nodes each of them is needed; a node that comes back goes on, a node that stays away is done
     // without.
     for (file, lost, outcome) in [("one", 1, "resumed"), ("most", 3, "stored")] {
         let path = network.file(file, length, 7);

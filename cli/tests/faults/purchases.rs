@@ -59,7 +59,7 @@ fn a_purchase_that_cannot_be_costs_nothing() {
     assert_eq!(network.balance("poor"), 0);
     assert_eq!(network.balance("late"), network.balance("buyer") + units("7"));
 
-    // A listing nobody can deliver: the money stays where it is until it comes back.
+    // A listing that cannot be delivered: the money stays in escrow until it comes back.
     fails(network.run("account send late 5 --as poor --yes"), 9, "");
     fails(network.run("account send nobody 5 --as late --yes"), 3, "nobody known here");
     for node in &mut network.nodes {

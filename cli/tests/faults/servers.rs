@@ -50,7 +50,7 @@ fn ports_and_folders_are_not_shared() {
     network.nodes[0].kill();
     fails(network.run(&node("ledger")), 13, "ledger");
 
-    // Nobody answers under the ticket any more.
+    // No ledger answers under the ticket any more.
     network.ledger.kill();
     let before = fs::read_dir(dir("node0")).unwrap().count();
     fails(network.run("account --as owner"), 6, "ledger");
@@ -94,7 +94,7 @@ async fn throw_garbage(peer: &PeerAddress, alpn: Alpn) {
         frame(2, &[0xff; 400]),
         Bytes::from(bytes(500_000, 5)),
     ];
-    // After garbage a server may hang up on who sent it, but on nobody else.
+    // After garbage a server may close the sender's connection, but no other.
     for bytes in garbage {
         let connection = endpoint.connect(peer, alpn).await.expect("it still answers");
         let (mut sender, mut receiver) = connection.open().await.unwrap();

@@ -192,7 +192,7 @@ impl Auditor {
 
     /// What is in escrow goes out, to the last unit: fee, custodians, others, seller.
     fn settle(&mut self, id: OrderId, named: &[u8]) {
-        let order = self.orders.get_mut(&id).expect("whoever calls has seen it");
+        let order = self.orders.get_mut(&id).expect("the caller has seen it");
         order.stage = Stage::Settled;
         let price = order.amount;
         let indexes = if named.is_empty() { order.releases.clone() } else { named.to_vec() };
@@ -226,7 +226,7 @@ impl Auditor {
     }
 
     fn refund(&mut self, id: OrderId) {
-        let order = self.orders.get_mut(&id).expect("whoever calls has seen it");
+        let order = self.orders.get_mut(&id).expect("the caller has seen it");
         order.stage = Stage::Refunded;
         let (account, amount) = (order.buyer, order.amount);
         let hold = HoldKey::Order { order: id };

@@ -70,7 +70,7 @@ impl Auditor {
         (!rates.is_empty()).then(|| rates.iter().sum())
     }
 
-    /// What owners have paid for epochs that nobody has proven or missed yet.
+    /// What owners have paid for epochs that are neither proven nor missed yet.
     pub(super) fn promised(&self) -> u128 {
         let mut sum = 0;
         for deal in self.deals.values().filter(|deal| !deal.over) {

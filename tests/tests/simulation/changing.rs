@@ -120,7 +120,7 @@ async fn disturbed(world: &mut World, given: &Given, number: usize) {
             break;
         }
     }
-    // Nobody disturbs it any more; a file that changed in the last try is said to have, once.
+    // The file is left alone now; a change during the last try is reported once.
     given.nothing_more();
     let client = round.device("phone").await;
     let mut tries = 0;

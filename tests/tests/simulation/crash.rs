@@ -86,7 +86,7 @@ async fn cut_short(world: &mut World, round: usize) -> Vec<u8> {
     if node {
         world.start_node(victim).await;
     }
-    // Whoever was not killed ends by itself, one way or the other.
+    // Commands that were not killed end by themselves, with success or an error.
     let ended = match first.await {
         Ok(Ok(report)) => format!("stored: {report:?}"),
         Ok(Err(error)) => format!("failed: {error}"),

@@ -126,7 +126,7 @@ async fn sell(
         let words =
             [[Word::KeepsVault, Word::KeepsIndex], [Word::KeepsAccomplice, Word::KeepsSignature]];
         let words = words[usize::from(who != "seller")];
-        // Whoever is asked first lies, and then whoever is asked first of those who are left.
+        // The custodian that is asked first lies, and then the first of the remaining ones.
         let mut plot = plot.lock().unwrap();
         plot.now = Some(words[usize::try_from(world.seed % 2).unwrap()]);
         plot.liars = Vec::new();
@@ -207,7 +207,7 @@ fn released(plot: &Plot, word: Word, truth: Release, me: NodeId) -> Response {
             of(&plot.old, &|node| *node == me).unwrap_or_else(|| plot.old[0].1.clone())
         }
         Word::OtherVault => plot.old[0].1.clone(),
-        // Of whoever was asked by now; else nothing is said yet.
+        // Only custodians that were asked by now can be reported.
         Word::OtherShare => match of(&plot.fresh, &|node| *node != me) {
             Some(release) => release,
             None => return Response::Ready,

@@ -304,7 +304,7 @@ async fn begin_here_and_let_go_there(world: &mut World) {
 async fn told_while_it_goes_on(world: &mut World) {
     let data = world.bytes("long", 300_000);
     let desk = desk(world);
-    // Whoever answers in their place, from the moment on that they are chosen, never says a word.
+    // From the moment the nodes are chosen, connections to them are accepted and never answered.
     let silent = Arc::new(Mutex::new(Vec::new()));
     let (network, taking) = (world.network.clone(), silent.clone());
     let secrets: Vec<_> = world.stations.iter().take(4).map(|station| station.secret).collect();

@@ -1,5 +1,5 @@
-//! All nodes are slow: every answer takes seconds. Nobody is taken for dead or dropped for that, since there
-//! is nobody faster.
+//! All nodes are slow: every answer takes seconds. No node is taken for dead or dropped for that, because no
+//! other node is faster.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(super) async fn far(seed: u64) -> Trace {
         (PutOutcome::Stored, 8),
         "every node takes its part"
     );
-    assert!(heard.take().is_empty(), "and nobody is at fault");
+    assert!(heard.take().is_empty(), "and no node is at fault");
     world.note(format!("put {stored:?}"));
     let name = Readable::Name(called(b"file"));
     for range in [None, Some((65_000, 400_001)), Some((2_200_000, u64::MAX))] {
@@ -33,7 +33,7 @@ pub(super) async fn far(seed: u64) -> Trace {
         let (first, end) = range.unwrap_or((0, u64::MAX));
         let at = |place: u64| usize::try_from(place).unwrap_or(data.len()).min(data.len());
         assert!(read.bytes.unwrap() == data[at(first)..at(end)], "{range:?}");
-        // Others are asked too when one does not answer soon; nobody is taken for dead.
+        // Others are asked too when one does not answer soon; no node is taken for dead.
         let slow = |fault: &ReadFault| fault.fault == NodeFault::Slow;
         assert!(read.faults.iter().all(slow), "{:?}", read.faults);
         world.note(format!("read {range:?}"));

@@ -1,6 +1,6 @@
-//! Nobody pays for what is not there: listings whose goods were ended by a seller who says nothing, whose
+//! Buyers do not pay for goods that are gone: listings whose goods were ended by a seller who says nothing, whose
 //! time is over or ends before the access that is sold, whose nodes are away, whose preview was never
-//! shown or is another one's. None is ordered, and nobody's money moves.
+//! shown or is another one's. No order is made, and no money moves.
 
 use ed25519_dalek::SigningKey;
 use symbolon_client::{

@@ -59,7 +59,7 @@ pub(super) async fn lapsed(seed: u64) -> Trace {
     assert_eq!(put().await.outcome, PutOutcome::Already);
     world.pass_epochs(11).await;
     world.audit().await;
-    // Nodes may still have all of it: nobody is paid for that any more, and so it is not well.
+    // Nodes may still have all of it, but they are not paid for it any more, so it does not count as healthy.
     let checked = owner.verify(&called("file"), Depth::Deep, &Progress::silent()).await;
     assert!(matches!(checked, Err(ClientError::Over { .. })), "{checked:?}");
     assert_eq!(put().await.outcome, PutOutcome::Stored);

@@ -34,7 +34,7 @@ pub(super) async fn liars(seed: u64) -> Trace {
     spoiled_disks(&mut world, &stage).await;
     let corrupt = NodeFault::Corrupt;
     impostors(&mut world, &stage, Habit::Flips, &[corrupt]).await;
-    // Whoever is one byte short is waited for until the stream ends.
+    // A node that sends one byte too few is noticed when its stream ends.
     impostors(&mut world, &stage, Habit::Truncates, &[NodeFault::Offline, corrupt]).await;
     let refused = NodeFault::Refused { code: RefusalCode::NotAllowed };
     impostors(&mut world, &stage, Habit::Refuses, &[refused]).await;

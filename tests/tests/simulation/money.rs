@@ -98,7 +98,7 @@ async fn send(world: &mut World) {
     alice.close().await;
 }
 
-/// The answer is lost, and nobody asks until the ledger has forgotten the id.
+/// The answer is lost, and the client asks only after the ledger has forgotten the id.
 async fn send_and_forget(world: &mut World) {
     let (to, amount) = (bob(world), Amount(123_456));
     let before = got(world).await;

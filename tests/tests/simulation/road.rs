@@ -150,8 +150,8 @@ async fn buy(world: &mut World, buyer: &Client, listing: ListingId, data: &[u8])
     bought
 }
 
-/// Shows a grant to the nodes that keep an object, whoever the grant is bound to; what each answered, `None` where it
-/// served. What a thief would try.
+/// Shows a grant to the nodes that keep an object, as a thief would: the grant may be bound to another key. Returns
+/// what each node answered, `None` where it served.
 async fn knock(who: &Client, grant: &Grant, object: ObjectId) -> Vec<(NodeId, Option<NodeFault>)> {
     let mut asks = JoinSet::new();
     let deals = who.network().scan_all(Deals, &[]).await.unwrap();

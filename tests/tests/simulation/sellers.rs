@@ -1,6 +1,6 @@
 //! Sellers who lie about what they sell: the content, the key, the mask, the length, the preview, the
-//! description. Where it can be seen before, nothing is paid; where it is seen when the bytes are here, nobody
-//! is given them and the order is not acknowledged. And what was read only in part acknowledges nothing.
+//! description. If the lie shows before payment, nothing is paid. If it shows in the received bytes, the client does
+//! not give them out and does not acknowledge the order. A partial read acknowledges nothing.
 
 use std::fs;
 
@@ -171,7 +171,7 @@ async fn sold(world: &mut World, buyer: &Client, listing: ListingId, lie: Lie) {
     world.audit().await;
 }
 
-/// What is seen before: nobody orders.
+/// What a buyer sees before paying: no order is made.
 async fn previews(world: &mut World, seller: &Client, buyer: &Client) {
     // As many cells as there are, so that every beacon picks the same.
     let mut honest = Vec::new();

@@ -1,4 +1,4 @@
-//! Hundreds of registered addresses where nobody is, and a few nodes that live: whoever stores asks some, and soon
+//! Hundreds of registered addresses without a node, and a few live nodes: a client that stores asks some, and soon
 //! those that are there.
 
 use std::{collections::BTreeSet, time::Duration};
@@ -73,7 +73,7 @@ async fn put(world: &World, owner: &Client, round: u64) -> PutReport {
     owner.put(source, &called(&name), &options, &Progress::silent()).await.unwrap()
 }
 
-/// Registers nodes that nobody runs.
+/// Registers nodes that do not run.
 async fn register_dead(world: &World, seed: u64) {
     let ledger = world.ledger();
     let valid_until = ledger.head().await.unwrap().header.height + 500;

@@ -1,4 +1,4 @@
-//! A ledger that lies to those who ask it. Events are nobody's but the server's word: no node deletes a paid
+//! A ledger that lies to those who ask it. Events are only the server's word: no node deletes a paid
 //! shard for one. An older state is proven as well as the newest: no device lets go of what it has published
 //! since. And the sale of another order is not taken for one's own.
 

@@ -83,7 +83,7 @@ fn whole_files() {
         segments[last]["shard_roots"][usize::from(total) - 1] = json!("00".repeat(32));
         let bent = json!({ "manifest": flip(&good, "manifest", 92) });
         let wrong = json!({ "segments": segments });
-        // A segment is a second's work for whoever runs these, so it is stored for one case alone.
+        // A segment takes a second to compute, so only one case stores one.
         if length < segment_bytes() {
             cases.push(case(
                 &format!("{name}, other root"),

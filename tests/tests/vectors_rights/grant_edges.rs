@@ -140,7 +140,7 @@ fn limit_cases() -> Vec<Value> {
                 grant.links[0].audience = PeerId(array_of(small));
             },
         ),
-        edit("the signature of nobody", "64 zero bytes", &known, "Signature", &|grant| {
+        edit("a signature of zeros", "64 zero bytes", &known, "Signature", &|grant| {
             grant.links[0].signature = [0; 64];
         }),
     ]
