@@ -9,7 +9,7 @@ use symbolon_client::{
 };
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncSeekExt as _, BufReader};
 
-/// Stores lines that are all as long as one another; gives two of them, read from within the file.
+/// Stores lines of equal length. Gives two of them, read from within the file.
 pub(crate) async fn range(
     ticket: &str,
     dir: &Path,
@@ -22,7 +22,8 @@ pub(crate) async fn range(
     let lines: String = (0..20_000).map(|number| format!("line {number:05}\n")).collect();
     client.put(lines.into_bytes().into(), &name, &PutOptions::default(), &quiet).await?;
 
-    // Any library that reads from `AsyncRead + AsyncSeek` can read what is stored: only the cells around are fetched.
+    // Any library that reads from `AsyncRead + AsyncSeek` can read a stored file. The client fetches only the cells
+    // that are needed.
     let mut reader = BufReader::new(client.open(&Readable::from(&name), &quiet).await?);
     reader.seek(SeekFrom::Start(11 * 12_345)).await?;
     let mut within = String::new();

@@ -1,4 +1,4 @@
-//! Puts a file, reads a range of it, shares it, and gets it as somebody else.
+//! Puts a file, reads a range of it, shares it, and gets it as another identity.
 //!
 //! `symbolon up` prints the ticket: `cargo run -p symbolon-client --example share TICKET FOLDER`
 

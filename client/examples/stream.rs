@@ -1,4 +1,4 @@
-//! Stores what a reader of unknown length gives, and gets it into a writer.
+//! Stores the output of a reader of unknown length, and gets it into a writer.
 //!
 //! `symbolon up` prints the ticket: `cargo run -p symbolon-client --example stream TICKET FOLDER`
 
@@ -10,10 +10,10 @@ use symbolon_client::{
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
-/// Bytes that wait between the one who writes and the one who reads.
+/// Bytes that wait between the writer and the reader.
 const BUFFER: usize = 8 * 1024;
 
-/// Lines that are put as they are written; gives what comes back.
+/// Puts lines while they are written. Gives the text that comes back.
 pub(crate) async fn stream(
     ticket: &str,
     dir: &Path,

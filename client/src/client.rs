@@ -1,4 +1,4 @@
-//! The client: the three rooms in one, as most programs use them.
+//! The client: the three rooms as one type, as most programs use them.
 
 use std::ops::Deref;
 
@@ -12,7 +12,7 @@ use crate::{
     wallet::{Setup, Wallet},
 };
 
-/// A user's side of the network: the three rooms in one. Cloning is cheap.
+/// A user's side of the network: the three rooms as one type. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Client {
     market: Market,
@@ -27,7 +27,7 @@ impl Deref for Client {
 }
 
 impl Client {
-    /// Puts a client together that keeps in step with other devices [by hand](Devices::ByHand). Blocks.
+    /// Makes a client that keeps in step with other devices [by hand](Devices::ByHand). Blocks.
     pub fn new(setup: Setup) -> Result<Self, ClientError> {
         Self::assemble(setup, Devices::ByHand)
     }
@@ -36,7 +36,7 @@ impl Client {
         Ok(Self { market: Market::new(Wallet::new(setup)?, devices) })
     }
 
-    /// Where its identity sells and buys.
+    /// The market, where its identity sells and buys.
     #[must_use]
     pub fn market(&self) -> &Market {
         &self.market
@@ -47,7 +47,7 @@ impl Client {
         Ok(self.network().nodes().await?)
     }
 
-    /// The ledger's own row as it was a moment ago; asks only where that is longer past.
+    /// The ledger's own row as it was a moment ago. Asks the ledger only when the copy is older than that.
     pub async fn recent_chain(&self) -> Result<Chain, ClientError> {
         Ok(self.network().recent_chain().await?)
     }

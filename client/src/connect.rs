@@ -1,4 +1,5 @@
-//! From a ledger's ticket to a client: the endpoint, the way to the ledger, and the identity's own folder.
+//! From a ledger's ticket to a client: makes the endpoint and the connection to the ledger, and opens the identity's
+//! own folder.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -12,15 +13,15 @@ use symbolon_transfer::TransferError;
 
 use crate::{Client, error::ClientError, library::Devices, wallet::Setup};
 
-/// How long a ledger may take to answer for the first time, in milliseconds.
+/// Milliseconds that a ledger may take for its first answer.
 const FIRST_ANSWER_MS: u64 = 10_000;
 
 /// How to connect.
 #[derive(Clone, Debug)]
 pub struct ConnectOptions {
-    /// Clock, randomness and blocking work.
+    /// The source of time and randomness, and of threads for blocking work.
     pub host: Host,
-    /// How much may be on its way; when nothing is said, what suits the way to the ledger.
+    /// The congestion control. Without one, the client takes the usual one for the way to the ledger.
     pub congestion: Option<Congestion>,
     /// How the client keeps in step with the identity's other devices.
     pub devices: Devices,
@@ -38,7 +39,7 @@ impl From<TicketError> for ClientError {
     }
 }
 
-/// An endpoint that calls a ledger, and the nodes that the ledger names, and is never called.
+/// Makes an endpoint that calls a ledger and the nodes that the ledger names. It accepts no calls.
 pub async fn calling_endpoint(
     ticket: &LedgerTicket,
     secret: [u8; 32],
@@ -55,7 +56,7 @@ pub async fn calling_endpoint(
 }
 
 impl Setup {
-    /// What any of the rooms is made of, over the network of a ledger. Nothing is asked of the ledger.
+    /// The parts that any of the rooms is made from, for a ledger's network. Asks the ledger nothing.
     pub async fn calling(
         ticket: &LedgerTicket,
         identity: Identity,
@@ -72,7 +73,7 @@ impl Setup {
 }
 
 impl Client {
-    /// A client of an identity on the network of a ledger, which keeps what is this machine's own in `dir`: one
+    /// Connects an identity to the network of a ledger. The client keeps its own data on this machine in `dir`, one
     /// folder for each identity. The ledger has answered when this returns.
     pub async fn connect(
         ticket: &LedgerTicket,
@@ -89,7 +90,7 @@ impl Client {
         answered.map(|_| client)
     }
 
-    /// The same without a word to the ledger: the first call that needs it asks.
+    /// Makes the same client, but does not call the ledger. The first method that needs the ledger calls it.
     pub async fn prepare(
         ticket: &LedgerTicket,
         identity: Identity,

@@ -1,4 +1,4 @@
-//! What can go wrong on a user's side, and of which kind it is.
+//! What can go wrong on a user's side, and the kinds of these errors.
 
 use std::{io, path::PathBuf};
 
@@ -13,23 +13,23 @@ use symbolon_store::is_full;
 use symbolon_transfer::{Reason, TransferError, told};
 use thiserror::Error;
 
-/// The kind of an error: what a program would branch on. Exit codes follow it.
+/// The kind of an error, for a program to branch on. Exit codes follow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// What was asked makes no sense as it is.
+    /// The request makes no sense as it is.
     Usage,
-    /// A name, listing, order or file that does not exist.
+    /// A name, listing, order or file does not exist.
     NotFound,
-    /// Something is already there and was not to be replaced.
+    /// Something exists already, and the caller does not allow replacing it.
     Exists,
-    /// Somebody who may refuse did.
+    /// A party that has the right to refuse has refused.
     NotAllowed,
-    /// The ledger or every node needed cannot be reached.
+    /// The ledger, or every node that is needed, cannot be reached.
     Unreachable,
-    /// Not enough nodes to store, or not enough shards to read.
+    /// There are not enough nodes to store, or not enough shards to read.
     NotEnough,
-    /// Bytes are not what they were promised to be.
+    /// Bytes differ from what was promised.
     Corrupt,
     /// The account cannot pay.
     BalanceTooLow,
@@ -39,42 +39,42 @@ pub enum ErrorKind {
     Io,
     /// The local disk is full.
     DiskFull,
-    /// Another process is at it.
+    /// Another process is at work on the same thing.
     Locked,
-    /// A bug or a broken local state.
+    /// A bug, or damaged local state.
     Internal,
 }
 
-/// Why a client operation did not succeed.
+/// Why an operation of the client failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ClientError {
     /// The balance does not cover the price.
     #[error("this costs {needed} credits, the account has {balance}")]
     BalanceTooLow {
-        /// What is needed, all-in.
+        /// The whole cost.
         needed: Amount,
-        /// What is there.
+        /// What the account has.
         balance: Amount,
     },
     /// The price is above what the user allowed.
     #[error("this costs {cost} credits, more than the {limit} allowed")]
     CostTooHigh {
-        /// The price, all-in.
+        /// The whole cost.
         cost: Amount,
-        /// What was allowed.
+        /// The limit.
         limit: Amount,
     },
-    /// Stored bytes do not open under a key that was checked.
+    /// Stored bytes do not open, although their key was checked.
     #[error("segment {segment} of the file is corrupt: {why}")]
     Corrupt {
-        /// Which segment.
+        /// The segment's number.
         segment: u32,
-        /// What failed.
+        /// The check that failed.
         #[source]
         why: Reason,
     },
-    /// What arrived is not what was listed.
+    /// The data that arrived is not the data that was listed.
     #[error(
         "the data is not what was listed: its content root is another one; do not acknowledge order {order}"
     )]
@@ -94,114 +94,115 @@ pub enum ClientError {
         /// The file.
         path: PathBuf,
     },
-    /// A reader gave another number of bytes than was said.
-    #[error("{} did not give the {said} bytes that it was said to have", path.display())]
+    /// A reader gave more or fewer bytes than its caller had announced.
+    #[error("{} did not give the {announced} bytes that were announced", path.display())]
     SourceLength {
-        /// What the reader is called.
+        /// The reader's name.
         path: PathBuf,
-        /// How many bytes were said.
-        said: u64,
+        /// Number of bytes that were announced.
+        announced: u64,
     },
-    /// All of a folder here would go, because nothing is stored there.
+    /// A sync would delete the whole local folder, because nothing is stored under the name.
     #[error("nothing is stored as {name:?}: that would delete all that is here")]
     NothingStored {
         /// The name.
         name: String,
     },
-    /// A part of an upload that was begun before is no longer kept.
-    #[error("the upload of {name:?} that was begun before is no longer kept by the nodes")]
+    /// Nodes no longer keep some of the shards of an upload that an earlier run began.
+    #[error("the nodes no longer keep the upload of {name:?} that was begun before")]
     UploadLapsed {
         /// The name.
         name: String,
     },
-    /// A grant that cannot be used here.
+    /// A grant cannot be used here.
     #[error("the grant cannot be used: {0}")]
     Grant(#[source] Reason),
-    /// A local file.
+    /// A local file could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// The ledger could not be asked.
+    /// The client could not ask the ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The ledger refused.
+    /// The ledger refused a transaction.
     #[error("the ledger refused: {0}")]
     LedgerRefused(Status),
-    /// A listing that does not exist.
+    /// A listing does not exist.
     #[error("no listing {0}")]
     NoListing(ListingId),
-    /// A listing that no longer sells.
+    /// A listing no longer takes orders.
     #[error("listing {0} has ended")]
     ListingEnded(ListingId),
-    /// A field of what was asked for that the ledger would not take.
+    /// The ledger would not take a value of the request.
     #[error(transparent)]
     OutOfRange(#[from] OutOfRange),
-    /// A file whose time is over.
+    /// The time that a file was stored for is over.
     #[error("the time {name:?} was stored for is over")]
     Over {
         /// The name.
         name: String,
-        /// Since when, in milliseconds since the Unix epoch; nothing where the ledger never knew it.
+        /// When it ended, in milliseconds since the Unix epoch. Nothing when the ledger never had its deals.
         since_ms: Option<u64>,
     },
-    /// A file that ends sooner than is asked for, and that others have a right to.
+    /// A file ends sooner than the caller asks for, and other people have a right to it.
     #[error(
-        "{name:?} ends sooner than asked, and it is shared or for sale: stored anew, that would end"
+        "{name:?} ends sooner than asked, and it is shared or for sale: storing it anew would end that"
     )]
     Held {
         /// The name.
         name: String,
-        /// Until when it is stored, in milliseconds since the Unix epoch.
+        /// Until when the file is stored, in milliseconds since the Unix epoch.
         paid_until_ms: u64,
     },
-    /// A file that is not stored for as long as was to be promised of it.
+    /// A file is not stored for as long as the caller wants to promise.
     #[error("{name:?} is not stored for so long")]
     EndsEarly {
         /// The name.
         name: String,
-        /// Until when it is, in milliseconds since the Unix epoch.
+        /// Until when it is stored, in milliseconds since the Unix epoch.
         paid_until_ms: u64,
-        /// Until when it would have to be.
+        /// Until when it has to be stored, in milliseconds since the Unix epoch.
         wanted_ms: u64,
     },
-    /// What a listing sells is not stored any more.
+    /// The data that a listing sells is no longer stored.
     #[error("what listing {listing} sells is not stored any more")]
     GoodsOver {
         /// The listing.
         listing: ListingId,
-        /// Since when, in milliseconds since the Unix epoch; nothing where it never was, or who knows.
+        /// When it ended, in milliseconds since the Unix epoch. Nothing when it was never stored, or when that is not
+        /// known.
         since_ms: Option<u64>,
     },
-    /// What a listing sells is not stored for as long as access is sold.
+    /// The data that a listing sells is not stored for as long as access is sold.
     #[error("what listing {listing} sells is not stored for as long as access is sold")]
     GoodsEndEarly {
         /// The listing.
         listing: ListingId,
         /// Until when it is stored, in milliseconds since the Unix epoch.
         paid_until_ms: u64,
-        /// Until when access would be bought.
+        /// Until when the buyer would have access, in milliseconds since the Unix epoch.
         access_until_ms: u64,
     },
-    /// A listing whose preview is still to come.
+    /// The seller has not posted a listing's preview yet.
     #[error("the seller has not posted the preview of listing {0} yet")]
     NoPreview(ListingId),
-    /// An order that does not exist.
+    /// An order does not exist.
     #[error("no order {0}")]
     NoOrder(OrderId),
-    /// The money of an order went back.
+    /// The money of an order went back to the buyer.
     #[error("order {0} was refunded: its grant is no longer valid")]
     OrderRefunded(OrderId),
-    /// A name the index does not have.
+    /// The index has no such name.
     #[error("no file named {name:?}")]
     NoName {
         /// The name.
         name: String,
     },
-    /// A name of which the bytes are gone.
+    /// The bytes of a name are gone.
     #[error(
         "the bytes of {name:?} are gone: another device removed them while they got this name here"
     )]
@@ -209,66 +210,66 @@ pub enum ClientError {
         /// The name.
         name: String,
     },
-    /// A name that stands for something, but not for a file.
-    #[error("{name:?} is no file but a folder or a link")]
+    /// A name stands for a folder or a link, not for a file.
+    #[error("{name:?} is a folder or a link, not a file")]
     NotAFile {
         /// The name.
         name: String,
     },
-    /// A name that something was to lie in.
+    /// A name was to lie in another one that is a file.
     #[error("{name:?} is a file; nothing can lie in it")]
     NotAFolder {
         /// The name.
         name: String,
     },
-    /// A version that is not kept.
+    /// A version is not kept.
     #[error("{name:?} has no version {number}; there is {}", list(kept))]
     NoVersion {
         /// The name.
         name: String,
         /// The version.
         number: u64,
-        /// Those there are.
+        /// Numbers of the versions that are kept.
         kept: Vec<u64>,
     },
-    /// The ledger is silent.
+    /// The ledger did not answer.
     #[error("the ledger did not answer in {} seconds", after_ms / 1_000)]
     NoAnswer {
-        /// How long it was waited for, in milliseconds.
+        /// How long the client waited, in milliseconds.
         after_ms: u64,
     },
-    /// Too few custodians released.
+    /// Too few custodians released their part of the key.
     #[error("{released} of the {needed} custodians needed released the key{}", told(faults))]
     NotEnoughCustodians {
-        /// How many did.
+        /// How many custodians released theirs.
         released: usize,
         /// How many are needed.
         needed: usize,
-        /// What the others did.
+        /// The faults of the others.
         faults: Vec<(NodeId, NodeFault)>,
     },
-    /// The local index or journal.
+    /// The local index or journal could not be read or written.
     #[error("the local index: {0}")]
     Index(String),
-    /// Another process is at it.
+    /// Another process is at work on the same thing.
     #[error("another symbolon process is already at work on {what}")]
     Locked {
-        /// On what.
+        /// The thing that both work on.
         what: String,
     },
-    /// A request that makes no sense.
+    /// The request makes no sense.
     #[error("{0}")]
     Usage(String),
-    /// Between this machine and the nodes.
+    /// A transfer between this machine and the nodes failed.
     #[error(transparent)]
     Transfer(TransferError),
-    /// A rule of this program broke.
+    /// A rule of this program does not hold.
     #[error("internal error: {0}")]
     Internal(String),
 }
 
 impl ClientError {
-    /// Of which kind it is.
+    /// The kind of this error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -309,7 +310,7 @@ impl ClientError {
     }
 }
 
-/// What both crates can say has one name here, whichever of them found it out.
+/// Errors that both crates have become the same variant, so that callers need not ask which crate found them.
 impl From<TransferError> for ClientError {
     fn from(error: TransferError) -> Self {
         use TransferError as Error;
@@ -323,7 +324,7 @@ impl From<TransferError> for ClientError {
             Error::Ledger(error) => Self::Ledger(error),
             Error::LedgerRefused(status) => Self::LedgerRefused(status),
             Error::Internal(why) => Self::Internal(why),
-            // What was to be remembered is this crate's own: see `upload::journal`.
+            // The journal belongs to this crate, so its error does too: see `upload::journal`.
             Error::Memory(error) => match error.downcast::<Self>() {
                 Ok(own) => *own,
                 Err(error) => Self::Transfer(Error::Memory(error)),

@@ -65,18 +65,18 @@
 //! # }
 //! ```
 //!
-//! A [`Client`] is three rooms, one above the other, and [from a ticket to them](Client::connect):
+//! A [`Client`] is three rooms, one above the other; [`Client::connect`] makes one from a ticket:
 //!
 //! - [`wallet`]: an identity's accounts, grants and history;
 //! - [`library`]: names, folders, versions, and the index that every device of the identity sees;
 //! - [`market`]: selling and buying access.
 //!
-//! Each is a type that a program can use without those above it. Each does all that the ones below it do, and none can
-//! call one above it.
+//! Each room is a type of its own. A program can use it without the rooms above it. Each room does all that the rooms
+//! below it do, and none can call a room above it.
 //!
-//! Segments go to nodes and come back through [`symbolon_transfer`], which knows none of that. This crate knows the
-//! ledger only as a port, and prints nothing. No call blocks its thread: what reads or writes the index or other files
-//! of this machine does so on a thread of its own.
+//! [`symbolon_transfer`] sends segments to nodes and fetches them; it knows none of these things. This crate knows the
+//! ledger only as a port, and prints nothing. No call blocks its thread: code that reads or writes the index or other
+//! files of this machine runs on a thread of its own.
 
 mod catalog;
 mod client;
@@ -127,7 +127,7 @@ pub use symbolon_transfer::{
 pub use term::{Kept, LedgerClock};
 pub use wallet::{AccountView, Sent, Setup, Wallet};
 
-/// What this crate keeps behind a lock is whole whatever happened to whoever held it.
+/// Locks a mutex, also after a holder has panicked: no holder in this crate leaves the value half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,11 +1,12 @@
-//! A room where it may block its thread.
+//! A room on a thread where it may block.
 
 use std::ops::Deref;
 
 use symbolon_net::Host;
 
-/// What reads or writes the index or other files of this machine is a method of this, and only the `local` of a room
-/// hands it out: on a thread where it holds up no other task. A room that may block may do all that it may anywhere.
+/// A room on a thread of its own, where blocking holds up no other task. Every method that reads or writes the index or
+/// other files of this machine is a method of this type. Only the `local` of a room hands it out. It dereferences to
+/// the room, so it can do all that the room can.
 #[derive(Clone, Debug)]
 pub(crate) struct Local<R>(R);
 
@@ -18,7 +19,7 @@ impl<R> Deref for Local<R> {
 }
 
 impl<R: Clone + Send + 'static> Local<R> {
-    /// Works where it may block.
+    /// Runs `work` on a thread where it may block.
     pub(crate) async fn run<T: Send + 'static>(
         room: &R,
         host: &Host,

@@ -1,8 +1,8 @@
-//! Locks between processes, each a file that goes when nobody holds it any more.
+//! Locks between processes. Each lock is a file, which is removed when no process holds the lock any more.
 //!
-//! Whoever opens a file to lock it may find, once it has the lock, that the one before has removed the file: then
-//! the lock is one on nothing, and somebody else may have made the file anew. So it looks whether the file still has
-//! its name, and begins again when it has not.
+//! A process that opens a lock file may find, once it has the lock, that the holder before it has removed the file. It
+//! has then locked a file without a name, and another process may have created the file anew. So it checks whether the
+//! file still has its name, and begins again when it has not.
 
 use std::{
     fs::{File, TryLockError},
@@ -13,7 +13,7 @@ use std::{
 
 use crate::error::ClientError;
 
-/// A lock that is held as long as this lives.
+/// A lock that is held as long as this value lives.
 #[derive(Debug)]
 pub(crate) struct FileLock {
     path: PathBuf,
@@ -22,7 +22,7 @@ pub(crate) struct FileLock {
 }
 
 impl FileLock {
-    /// Takes the lock; nothing when another one has it.
+    /// Takes the lock. Gives nothing when another process has it.
     pub(crate) fn take(path: &Path) -> io::Result<Option<Self>> {
         loop {
             let file = File::create(path)?;
@@ -38,15 +38,14 @@ impl FileLock {
     }
 }
 
-/// Held while a name is worked on, or whatever else no two processes may work on at a time.
+/// A lock on a name, or on anything else that only one process may work on at a time.
 #[derive(Debug)]
 pub(crate) struct NameLock(
     #[expect(dead_code, reason = "the name is locked as long as this lives")] FileLock,
 );
 
 impl NameLock {
-    /// Locks what `slot` stands for, in a folder of locks. Refuses where another process has it; `name` is what it
-    /// is called.
+    /// Takes the lock of `slot` in a folder of locks. Refuses when another process has it. The error calls it `name`.
     pub(crate) fn take(folder: &Path, slot: &[u8], name: &str) -> Result<Self, ClientError> {
         let path = folder.join(&blake3::hash(slot).to_hex()[..32]);
         let taken = std::fs::create_dir_all(folder).and_then(|()| FileLock::take(&path));
@@ -59,12 +58,13 @@ impl NameLock {
 
 impl Drop for FileLock {
     fn drop(&mut self) {
-        // Before the lock ends with the open file: nobody else can have locked what has this name now.
+        // The lock ends when the file is closed, after this. So no other process can have locked the file that has this
+        // name now.
         std::fs::remove_file(&self.path).ok();
     }
 }
 
-/// Whether an open file is the one that a path names.
+/// Whether `path` still names this open file.
 fn has_name(file: &File, path: &Path) -> io::Result<bool> {
     let named = match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_removed_or_made_anew_is_not_the_one_that_is_open() {
+    fn a_removed_or_recreated_file_is_not_the_open_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
         let open = File::create(&path).unwrap();
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_who_try_one_has_it() {
+    fn only_one_of_many_threads_holds_the_lock() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
         let (holders, taken) = (AtomicU32::new(0), AtomicU32::new(0));

@@ -1,13 +1,16 @@
 //! The market: access to files, sold and bought through an escrow ledger.
 //!
 //! - [`sell`](Market::sell): a vault among custodians once, then per listing a description, the terms, the preview;
-//! - [`listings`](Market::listings), [`preview`](Market::preview): what is for sale, and what can be seen of it;
+//! - [`listings`](Market::listings), [`preview`](Market::preview): what is for sale, and the cells that a seller shows
+//!   of it;
 //! - [`buy`](Market::buy): escrow, the custodians' releases, the key, the grant;
-//! - [`orders`](Market::orders), [`get`](Market::get): what was bought, and that it is what was listed.
+//! - [`orders`](Market::orders), [`get`](Market::get): reading a bought file, and checking that it is the one that was
+//!   listed.
 //!
-//! It stands on the [library](crate::library), whose files it sells and reads, and on the [wallet](crate::wallet). It
-//! knows nothing of how a file is stored or read, and neither room below knows it: what they have to ask it, whether
-//! a listing needs what is about to go, was handed down to them.
+//! The market stands on the [library](crate::library), whose files it sells and reads, and on the
+//! [wallet](crate::wallet). It does not know how a file is stored or read, and neither room below knows the market. The
+//! library has one question for it: whether a listing needs a file that is about to be removed. The market hands the
+//! library a value that answers it.
 //!
 //! A program that only looks around and buys:
 //!
@@ -48,10 +51,10 @@ use crate::{
 };
 use own::OwnListings;
 
-/// The market where it may block.
+/// The market on a thread where it may block.
 pub(crate) type Local = crate::local::Local<Market>;
 
-/// Where an identity sells and buys. Cloning is cheap. It does all that its [library](Library) does.
+/// The room where an identity sells and buys. Cloning is cheap. It does all that its [library](Library) does.
 #[derive(Clone, Debug)]
 pub struct Market {
     library: Library,
@@ -73,7 +76,7 @@ impl AsRef<Wallet> for Market {
 }
 
 impl Market {
-    /// The market of an identity, over a library that asks it what is for sale.
+    /// Makes the market of an identity. Its library asks the market's listings before it removes a file.
     #[must_use]
     pub fn new(wallet: Wallet, devices: Devices) -> Self {
         let own = OwnListings(wallet.clone());
@@ -81,13 +84,13 @@ impl Market {
         Self { library, own }
     }
 
-    /// What the identity has stored.
+    /// The files that the identity has stored.
     #[must_use]
     pub fn library(&self) -> &Library {
         &self.library
     }
 
-    /// Works on this machine's files where that holds up no other task.
+    /// Runs work on this machine's files on a thread where it holds up no other task.
     pub(crate) async fn local<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Local) -> T + Send + 'static,

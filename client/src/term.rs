@@ -1,41 +1,42 @@
-//! Time as the ledger counts it: what o'clock it is, when an epoch begins, until when something is kept.
+//! Time as the ledger counts it: the present time, and until when deals keep something.
 
 use symbolon_protocol::ledger::rows::{Chain, Deal};
 pub(crate) use symbolon_transfer::{epoch_ms, runs};
 
-/// How far this machine's clock may be from the ledger's before it is spoken of, in milliseconds.
+/// Milliseconds by which this machine's clock may differ from the ledger's before the client reports it.
 const CLOCK_OFF_MS: u64 = 60_000;
 
-/// Until when something is stored, as the ledger has it.
+/// Until when something is stored, according to the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
     /// All its deals run.
     Until {
         /// The first epoch that is not paid.
         epoch: u64,
-        /// When that begins, in milliseconds since the Unix epoch, reckoned from the current epoch.
+        /// When that epoch begins, in milliseconds since the Unix epoch, estimated from the current epoch.
         time_ms: u64,
     },
-    /// A deal of it is over: nodes delete it.
+    /// At least one of its deals is over, so nodes delete its shards.
     Over {
-        /// Since when; nothing where the ledger has no such deal at all.
+        /// When the first of them ended, in milliseconds since the Unix epoch. Nothing when the ledger does not know
+        /// any of the ended deals.
         since_ms: Option<u64>,
     },
 }
 
-/// What o'clock it is where grants and terms are judged.
+/// The time by which grants and terms are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LedgerClock {
-    /// Now, in milliseconds since the Unix epoch: this machine's time where the ledger's blocks allow it.
+    /// Now, in milliseconds since the Unix epoch: this machine's time, as far as the ledger's blocks allow it.
     pub now_ms: u64,
-    /// By how much this machine's clock is ahead, or behind where it is below zero; nothing when it is
-    /// not wrong as far as the blocks show.
+    /// Milliseconds by which this machine's clock is ahead; negative when it is behind. Nothing when the blocks do not
+    /// show that it is wrong.
     pub off_ms: Option<i64>,
 }
 
 impl LedgerClock {
-    /// By a ledger's row about itself. A live ledger makes a block at least once an epoch, so its time lies
-    /// between the last block's and a little more than an epoch after the last boundary.
+    /// Reads the clock from the ledger's own row. A live ledger makes at least one block in an epoch. So its time lies
+    /// between the last block's time and a little more than an epoch after the last boundary.
     #[must_use]
     pub fn read(chain: &Chain, machine_ms: u64) -> Self {
         let length = chain.params.epoch_ms;
@@ -55,7 +56,7 @@ impl LedgerClock {
 }
 
 impl Kept {
-    /// Of something that all these deals are for.
+    /// Until when a thing is stored that needs all these deals. A deal that the ledger does not have counts as over.
     pub(crate) fn of<'a>(chain: &Chain, deals: impl IntoIterator<Item = Option<&'a Deal>>) -> Self {
         let (mut first, mut since, mut over) = (u64::MAX, None, false);
         for deal in deals {
@@ -74,7 +75,7 @@ impl Kept {
         }
     }
 
-    /// The first epoch that is not paid; nothing when it is over.
+    /// The first epoch that is not paid. Nothing when a deal is over.
     pub(crate) fn end(self) -> Option<u64> {
         match self {
             Self::Until { epoch, .. } => Some(epoch),

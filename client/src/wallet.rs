@@ -1,12 +1,12 @@
-//! The wallet: an identity on one ledger. Its accounts and what moved their money, the grants it gives, passes on and
-//! takes back, and the folder on this machine that is its own.
+//! The wallet: an identity on one ledger. It holds the identity's accounts and their history, the grants that it gives,
+//! passes on and takes back, and its own folder on this machine.
 //!
 //! - [`account`](Wallet::account), [`history`](Wallet::history), [`transfer`](Wallet::transfer): money;
 //! - [`attenuate`](Wallet::attenuate), [`revoke`](Wallet::revoke), [`grants`](Wallet::grants): rights;
-//! - [`network`](Wallet::network): ledger, nodes and machine, below all that knows names.
+//! - [`network`](Wallet::network): ledger, nodes and machine, for code that knows no names.
 //!
-//! It stands below the other rooms: it knows no name, no folder, no upload and no listing. Its rows lie in the same
-//! index as theirs, which other devices see; bringing that index there and back is the library's.
+//! The wallet stands below the other rooms: it knows no name, no folder, no upload and no listing. Its rows lie in the
+//! same index as theirs, and other devices see that index. The library sends and fetches it.
 //!
 //! A program that only pays needs nothing else:
 //!
@@ -16,7 +16,7 @@
 //!
 //! async fn pay(setup: Setup, whom: AccountId, bill: &str) -> Result<Sent, ClientError> {
 //!     let wallet = Wallet::new(setup)?;
-//!     // However often the same bill is paid, it is paid once.
+//!     // A second payment of the same bill sends nothing.
 //!     wallet.transfer(whom, Amount::credits(5), Some(bill)).await
 //! }
 //! ```
@@ -45,18 +45,18 @@ use crate::{catalog::Catalog, error::ClientError, locks::NameLock};
 /// The wallet where it may block.
 pub(crate) type Local = crate::local::Local<Wallet>;
 
-/// What a client is made of.
+/// The parts that a client is made from.
 #[derive(Debug)]
 pub struct Setup {
-    /// Whose side it is.
+    /// The identity that the client acts for.
     pub identity: Identity,
     /// The ledger.
     pub ledger: Ledger,
-    /// An endpoint that answers with the identity's access key.
+    /// An endpoint with the identity's access key.
     pub endpoint: Endpoint,
-    /// Clock, randomness and blocking work.
+    /// The source of time and randomness, and of threads for blocking work.
     pub host: Host,
-    /// The identity's own folder. In it each ledger has one: index, journal, leaves.
+    /// The identity's own folder. It has one folder for each ledger, with index, journal and leaves.
     pub dir: PathBuf,
 }
 
@@ -81,10 +81,10 @@ impl AsRef<Self> for Wallet {
 }
 
 impl Wallet {
-    /// Puts a wallet together. Blocks.
+    /// Makes a wallet. Blocks.
     pub fn new(setup: Setup) -> Result<Self, ClientError> {
         let Setup { identity, ledger, endpoint, host, dir } = setup;
-        // What is stored on one ledger is not there, or over, on every other.
+        // Files that are stored on one ledger are unknown to every other one, or over there.
         let dir = dir.join(ledger.chain().to_string());
         std::fs::create_dir_all(&dir)
             .map_err(|source| ClientError::Io { path: dir.clone(), source })?;
@@ -94,13 +94,13 @@ impl Wallet {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Whose side it is.
+    /// The identity that the wallet belongs to.
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.inner.identity
     }
 
-    /// The ledger, the nodes and the machine, below all that knows names.
+    /// The ledger, the nodes and the machine, for code that knows no names.
     #[must_use]
     pub fn network(&self) -> &Network {
         &self.inner.network
@@ -118,12 +118,12 @@ impl Wallet {
         self.network().peers().close().await;
     }
 
-    /// The account its money belongs to.
+    /// The account that holds its money.
     pub(crate) fn me(&self) -> AccountId {
         self.inner.identity.account()
     }
 
-    /// In whose name things are stored.
+    /// The owner in whose name it stores files.
     pub(crate) fn owner(&self) -> Owner {
         let identity = self.identity();
         Owner { account_key: identity.account_key(), peer: identity.peer() }
@@ -133,12 +133,12 @@ impl Wallet {
         self.network().host()
     }
 
-    /// The folder of this identity on this ledger. Whoever touches it does so where that may block.
+    /// The folder of this identity on this ledger. Only code that may block may read or write in it.
     pub(crate) fn dir(&self) -> &Path {
         &self.inner.dir
     }
 
-    /// Works on this machine's files where that holds up no other task.
+    /// Runs work on this machine's files on a thread where it holds up no other task.
     pub(crate) async fn local<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Local) -> T + Send + 'static,
@@ -146,7 +146,7 @@ impl Wallet {
         Local::run(self, self.host(), work).await
     }
 
-    /// Refuses to work on what another process works on.
+    /// Takes the lock of `slot`. Refuses when another process has it. The error calls it `name`.
     pub(crate) async fn lock(&self, slot: Vec<u8>, name: String) -> Result<NameLock, ClientError> {
         let folder = self.dir().join("locks");
         self.host().in_turn(move || NameLock::take(&folder, &slot, &name)).await

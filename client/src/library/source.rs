@@ -198,10 +198,10 @@ impl Stream {
         let length =
             self.fill_spool(host, left.map_or(capacity, |left| left.min(capacity))).await?;
         self.read += length;
-        if self.from.length.is_some_and(|said| self.over != (self.read == said)) {
+        if self.from.length.is_some_and(|announced| self.over != (self.read == announced)) {
             return Err(ClientError::SourceLength {
                 path: self.from.name.clone(),
-                said: self.from.length.unwrap_or_default(),
+                announced: self.from.length.unwrap_or_default(),
             });
         }
         let (file, path) = (self.spool.clone(), Arc::from(self.path.as_path()));
@@ -453,20 +453,22 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_gives_another_length_than_was_said_is_refused() {
         let (folder, host) = (tempfile::tempdir().unwrap(), Host::system());
-        for (given, said) in [(20_usize, 21), (20, 19), (20, 10), (20, 0), (0, 1)] {
-            let source = Source::reader("drops", dripping(&vec![7; given]), Some(said));
+        for (given, announced) in [(20_usize, 21), (20, 19), (20, 10), (20, 0), (0, 1)] {
+            let source = Source::reader("drops", dripping(&vec![7; given]), Some(announced));
             let mut opened = Opened::open(source, folder.path()).unwrap();
             let mut read = 0;
             let error = loop {
                 match opened.segment(&host, read, 10).await {
                     Ok((segment, last)) => {
-                        assert!(!last, "{given} bytes instead of {said} were taken");
+                        assert!(!last, "{given} bytes instead of {announced} were taken");
                         read += segment.length();
                     }
                     Err(error) => break error,
                 }
             };
-            assert!(matches!(error, ClientError::SourceLength { said: told, .. } if told == said));
+            assert!(
+                matches!(error, ClientError::SourceLength { announced: told, .. } if told == announced)
+            );
         }
     }
 

@@ -1,4 +1,4 @@
-//! What buying is going to ask for anyway, asked for while its first questions are on their way: see
+//! Asks early for the rows and connections that a purchase will need, while its first requests are on their way: see
 //! `library::ahead`.
 
 use symbolon_protocol::{
@@ -12,8 +12,8 @@ use crate::{
 };
 
 impl Market {
-    /// What reading begins with: see [`Library::ahead_of_get`](crate::Library::ahead_of_get). Of what was bought, also
-    /// whether the money is back.
+    /// Asks early for what reading begins with: see [`Library::ahead_of_get`](crate::Library::ahead_of_get). For a
+    /// bought file it also asks for the order, which shows whether the money went back.
     pub async fn ahead_of_get(&self, what: &Readable) {
         let Ok((deal, order)) = self.first_deal(what).await else { return };
         let order = async {
@@ -28,7 +28,7 @@ impl Market {
         }
     }
 
-    /// What buying begins with: the listing, whether it was bought before, and the balance.
+    /// Asks early for what buying begins with: the listing, the first order for it, and the balance.
     pub async fn ahead_of_buy(&self, listing: &ListingId) {
         self.network().greet_latest();
         let ledger = self.ledger();
@@ -44,7 +44,7 @@ impl Market {
         }
     }
 
-    /// What comes after paying: the listing's vault, and connections to its custodians.
+    /// Asks early for what follows the payment: the listing's vault, and connections to its custodians.
     pub(super) async fn ahead_of_release(&self, listing: &Listing) {
         let vault = self.ledger().row_lately(Vaults, &listing.terms.vault).await;
         let custodians = match vault {

@@ -1,7 +1,7 @@
 //! Buying: escrow, the custodians' releases, the key, the grant.
 //!
-//! The order's id derives from the identity and the listing, and its one-time key from that, so a purchase
-//! that was cut short goes on and pays once, on this device or another.
+//! The order's id derives from the identity and the listing, and the order's one-time key derives from its id. So a
+//! purchase that was cut short continues and is paid once, on this device or another.
 
 use std::time::Duration;
 
@@ -30,23 +30,24 @@ use crate::{
     progress::{Awaited, Progress, Step, Wait},
 };
 
-/// How long a custodian has to release.
+/// How long a custodian may take to release its part of the key.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long after an order was due a ledger that has not refunded it is waited for.
+/// Milliseconds after an order's deadline for which the client still waits for the ledger to refund it. A ledger that
+/// does not refund it by then stands still.
 const STANDS_STILL_MS: u64 = 60_000;
 
-/// How long to wait between two rounds of asking the custodians, in milliseconds.
+/// Milliseconds between two rounds of asking the custodians.
 const ROUND_MS: u64 = 500;
 
 /// How a purchase ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BuyOutcome {
-    /// Paid, and the key is here.
+    /// The order is paid, and the key is here.
     Bought,
-    /// An earlier purchase was continued; it was paid once.
+    /// The client continued an earlier purchase. It was paid once.
     Resumed,
-    /// It was bought before; the grant is the one from then.
+    /// The file was bought before. The grant is the one from then.
     Already,
 }
 
@@ -55,13 +56,13 @@ pub enum BuyOutcome {
 pub struct BuyReport {
     /// The order.
     pub order: OrderId,
-    /// What was bought.
+    /// The listing.
     pub listing: ListingId,
-    /// What was paid into escrow.
+    /// The amount that was paid into escrow.
     pub paid: Amount,
     /// The grant, bound to this identity.
     pub token: Box<GrantToken>,
-    /// The custodians whose releases made the key.
+    /// Numbers of the custodians whose releases made the key.
     pub custodians: Vec<u8>,
     /// How it ended.
     pub outcome: BuyOutcome,
@@ -71,13 +72,13 @@ fn refused(error: impl Into<Reason>) -> ClientError {
     ClientError::Grant(error.into())
 }
 
-/// Whether an order still gives access: what was refunded, or is over, is bought anew.
+/// Whether an order still gives access. A file whose order was refunded, or has run out, is bought anew.
 fn is_good(order: &Order, now_ms: u64) -> bool {
     order.state != OrderState::Refunded && now_ms < order.access_until_ms
 }
 
-/// The ledger's link of an order. That it is signed is seen when the grant is made; but so is that of
-/// another order, which is another buyer's or over at another time.
+/// Checks that the ledger's link is the one of this order. Making the grant checks the link's signature. But the link
+/// of another order is signed too: that order has another buyer, or ends at another time.
 fn checked_sale(sale: Link, id: &OrderId, order: &Order) -> Result<Link, ClientError> {
     let ends = Caveat::NotAfter { time_ms: order.access_until_ms };
     match sale.caveats == [Caveat::Order { order: *id }, ends] {
@@ -87,7 +88,8 @@ fn checked_sale(sale: Link, id: &OrderId, order: &Order) -> Result<Link, ClientE
 }
 
 impl Market {
-    /// Buys access: pays into escrow, collects the key from the custodians and the grant from the ledger.
+    /// Buys access: pays into escrow, collects the key from the custodians, and fetches the ledger's link for the
+    /// grant.
     pub async fn buy(
         &self,
         id: &ListingId,
@@ -159,7 +161,7 @@ impl Market {
         })
     }
 
-    /// The purchase the index has for this listing, or a new one, written down.
+    /// The purchase of this listing in the index, or a new one, which is written down.
     async fn purchase(
         &self,
         id: &ListingId,
@@ -187,7 +189,7 @@ impl Market {
             until_ms: 0,
         };
         if let Some(placed) = placed {
-            // Another device has paid for it.
+            // Another device has paid for this order.
             entry.price = placed.amount;
             let row = entry.clone();
             self.local(move |local| local.write_purchase(&row)).await?;
@@ -211,8 +213,8 @@ impl Market {
         Ok((entry, BuyOutcome::Bought))
     }
 
-    /// The order this identity's next purchase of a listing has: one that is paid for already, or the
-    /// first id that was never used.
+    /// The order for this identity's next purchase of a listing: one that is paid for already, or the first id that was
+    /// never used.
     async fn next_order(
         &self,
         id: &ListingId,
@@ -225,10 +227,10 @@ impl Market {
                 row => return Ok((order, row)),
             }
         }
-        unreachable!("each attempt before was paid for, and refunded or used up")
+        unreachable!("each earlier attempt was paid for and has been refunded or has run out")
     }
 
-    /// Whether this identity has begun to buy a listing: the order is written down.
+    /// Whether this identity has begun to buy a listing: the index then has the order.
     pub async fn has_bought(&self, id: &ListingId) -> Result<bool, ClientError> {
         let id = *id;
         self.catch_up().await;
@@ -255,14 +257,14 @@ impl Market {
         };
         progress.note(format!("paying {} credits into escrow", entry.price));
         match self.send(TransactionId(entry.order.0), action).await {
-            // Another device was at it at the same moment.
+            // Another device placed the same order at the same moment.
             Ok(_) | Err(ClientError::LedgerRefused(Status::IdReused | Status::Exists)) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// Collects releases until the key opens; gives up when the ledger has refunded the order. `placed` is the
-    /// order where it was known before.
+    /// Collects releases until the key opens. Gives up when the ledger has refunded the order. `placed` is the order,
+    /// if it is known.
     async fn collect_key(
         &self,
         id: &OrderId,
@@ -296,8 +298,8 @@ impl Market {
                     Some(begun) => begun,
                     None => *begun.insert((ticks_ms, self.ledger().recent_time_ms().await?)),
                 };
-                // Counted from the ledger's time, whatever this machine's clock shows. A ledger that goes on
-                // has refunded the order by then; this one stands still.
+                // The deadline is compared with the ledger's time, not with this machine's clock. A live ledger has
+                // refunded the order by then. This one stands still.
                 let now_ms = time_ms.saturating_add(ticks_ms - from_ms);
                 if due_ms.saturating_add(STANDS_STILL_MS) < now_ms {
                     return Err(ClientError::NotEnoughCustodians { released, needed, faults });
@@ -327,8 +329,8 @@ impl Market {
         }
     }
 
-    /// Asks all custodians side by side, and the ledger for the order at the same time; keeps what verifies. Of
-    /// an order whose releases stand on the ledger nobody is waited for.
+    /// Asks all custodians side by side, and the ledger for the order at the same time. Keeps the releases that verify.
+    /// Does not wait for the custodians when the order is refunded, or when enough releases of it stand on the ledger.
     async fn ask_custodians(
         &self,
         id: &OrderId,
@@ -362,7 +364,7 @@ impl Market {
                 Ok(Response::Released { release }) => {
                     let capsule = &listing.terms.capsule;
                     let checked = release.verify(&vault.key, capsule, &order.delivery, &context);
-                    // Another custodian's release is well made, and would stand in for its own.
+                    // The release of another custodian verifies too, but must not count as this custodian's own.
                     match checked.is_ok() && release.index == index {
                         true => releases.push(release),
                         false => faults.push((node, NodeFault::Confused)),

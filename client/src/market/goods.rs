@@ -1,8 +1,9 @@
-//! What a listing sells: whether it is stored, for as long as access is sold, and in reach. Looked at
-//! before any money moves, because whoever pays for what is not there is not paid back.
+//! The goods of a listing: the file that it sells. The client checks that the file is stored, that it is stored for as
+//! long as access is sold, and that enough of its nodes answer. It checks this before any money moves, because a buyer
+//! who pays for a missing file gets no money back.
 //!
-//! A listing names an object and no deals. Only its owner's deals can be for it, so those are looked
-//! through. That the bytes are what is sold is shown by the preview, which is checked here too.
+//! A listing names an object and no deals. Only deals of the listing's seller can be for it, so the client searches
+//! those. The preview, which the client checks too, shows that the stored bytes are the ones for sale.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,31 +27,31 @@ use crate::{
     term::{Kept, runs},
 };
 
-/// Pages of a seller's deals that a list of listings is worth, of [`ROWS_MAX`] rows each: who has more deals than
-/// that may slow down nobody who only looks around. Who buys looks through all.
+/// Pages of a seller's deals, with [`ROWS_MAX`] rows each, that the client reads for a list of listings. A seller with
+/// more deals must not slow down every reader of the list. The client of a buyer reads all pages.
 const PAGES_MAX: usize = 64;
 
-/// What stands behind a listing.
+/// The deals and nodes that keep the goods of a listing.
 pub(crate) struct Goods {
     pub(crate) kept: Kept,
-    /// Of every segment: how many shards give it back, and who keeps one.
+    /// For every segment: how many shards restore it, and the nodes that keep one.
     holders: Vec<(u8, Vec<NodeId>)>,
 }
 
-/// A listing of one's own, and what depends on what it sells.
+/// A listing of this identity, and the buyers who depend on its goods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sale {
     /// The listing.
     pub listing: ListingId,
     /// Whether it takes orders.
     pub open: bool,
-    /// How many have paid for access that is not over.
+    /// Number of buyers whose access has not ended.
     pub buyers: u64,
-    /// When the last of them loses it, in milliseconds since the Unix epoch.
+    /// When the last of these buyers loses access, in milliseconds since the Unix epoch.
     pub access_until_ms: u64,
 }
 
-/// Whether a deal is for a segment of a file of this layout.
+/// Whether a deal has the sizes of a segment in this layout, and keeps enough shards to restore it.
 fn fits(deal: &Deal, layout: &Layout) -> bool {
     let Ok(segment) = layout.segment(deal.segment) else { return false };
     let kept = deal.shards.iter().flatten().count();
@@ -60,42 +61,43 @@ fn fits(deal: &Deal, layout: &Layout) -> bool {
         && kept >= usize::from(segment.required)
 }
 
-/// A file that is for sale, and the deals that keep it.
+/// A file that is for sale, and the deals that were found for it.
 struct Sought {
     layout: Layout,
-    /// One for each segment that has any.
-    found: BTreeMap<u32, Deal>,
+    /// One deal for each segment that has any.
+    deals: BTreeMap<u32, Deal>,
 }
 
 impl Sought {
-    /// Of two deals for a segment the one that keeps it, and longer.
+    /// Keeps the better of two deals for a segment: one that runs before one that does not, then the one that ends
+    /// later.
     fn take_better(&mut self, deal: &Deal) {
         let better = |old: &Deal| (runs(old), old.end) < (runs(deal), deal.end);
-        if fits(deal, &self.layout) && self.found.get(&deal.segment).is_none_or(better) {
-            self.found.insert(deal.segment, deal.clone());
+        if fits(deal, &self.layout) && self.deals.get(&deal.segment).is_none_or(better) {
+            self.deals.insert(deal.segment, deal.clone());
         }
     }
 
-    /// Whether every segment is kept.
+    /// Whether every segment has a deal that runs.
     fn is_whole(&self) -> bool {
-        self.found.len() == self.layout.segments() as usize && self.found.values().all(runs)
+        self.deals.len() == self.layout.segments() as usize && self.deals.values().all(runs)
     }
 }
 
-fn kept_by(chain: &Chain, found: &BTreeMap<u32, Deal>, layout: &Layout) -> Kept {
-    let missing = (found.len() < layout.segments() as usize).then_some(None);
-    Kept::of(chain, found.values().map(Some).chain(missing))
+fn kept_by(chain: &Chain, deals: &BTreeMap<u32, Deal>, layout: &Layout) -> Kept {
+    let missing = (deals.len() < layout.segments() as usize).then_some(None);
+    Kept::of(chain, deals.values().map(Some).chain(missing))
 }
 
 impl Market {
-    /// Refuses a purchase of what is not there: before any money moves.
+    /// Refuses a purchase of goods that are not there, before any money moves.
     pub(crate) async fn check_goods(
         &self,
         id: &ListingId,
         listing: &Listing,
         progress: &Progress,
     ) -> Result<(), ClientError> {
-        progress.note("checking that what is listed is there");
+        progress.note("checking that the listed file is there");
         let stored = async {
             let chain = self.network().recent_chain().await?;
             let goods = self.goods(&chain, &listing.seller, &listing.terms.manifest).await?;
@@ -122,12 +124,12 @@ impl Market {
                 _ => self.open_preview(id, listing).await.map(drop),
             }
         };
-        // Of two reasons the one that says more.
+        // When both fail, the storage error says more.
         let (stored, shown) = tokio::join!(stored, shown);
         stored.and(shown)
     }
 
-    /// The deals of a seller that keep an object.
+    /// Finds the deals of a seller that keep an object.
     pub(crate) async fn goods(
         &self,
         chain: &Chain,
@@ -136,17 +138,17 @@ impl Market {
     ) -> Result<Goods, ClientError> {
         let layout = manifest.layout().map_err(|error| ClientError::Grant(error.into()))?;
         let mut sought =
-            BTreeMap::from([(manifest.object, vec![Sought { layout, found: BTreeMap::new() }])]);
+            BTreeMap::from([(manifest.object, vec![Sought { layout, deals: BTreeMap::new() }])]);
         self.seek(seller, &mut sought, usize::MAX).await?;
-        let found = sought.into_values().flatten().next().map(|one| one.found).unwrap_or_default();
-        let kept = kept_by(chain, &found, &layout);
+        let deals = sought.into_values().flatten().next().map(|one| one.deals).unwrap_or_default();
+        let kept = kept_by(chain, &deals, &layout);
         let keepers = |deal: &Deal| deal.shards.iter().flatten().map(|shard| shard.node).collect();
-        let holders = found.values().map(|deal| (deal.required, keepers(deal))).collect();
+        let holders = deals.values().map(|deal| (deal.required, keepers(deal))).collect();
         Ok(Goods { kept, holders })
     }
 
-    /// Looks through a seller's deals for those that keep something, until all of it is found or so many pages
-    /// were read. Whether there were no more of them.
+    /// Reads a seller's deals and takes those for the objects in `sought`. Stops when every segment of each has a deal
+    /// that runs, or after `pages` pages. Gives whether it has seen all deals that matter.
     async fn seek(
         &self,
         seller: &AccountId,
@@ -171,8 +173,8 @@ impl Market {
         Ok(false)
     }
 
-    /// Says of each listing until when what it sells is stored, as far as [`PAGES_MAX`] pages of its seller's
-    /// deals show it. They are looked through once for all of a seller's listings.
+    /// Adds to each listing until when its goods are stored, as far as the first [`PAGES_MAX`] pages of its seller's
+    /// deals show it. Reads these pages once for all listings of a seller.
     pub(crate) async fn with_goods(
         &self,
         chain: &Chain,
@@ -183,7 +185,7 @@ impl Market {
             let manifest = &listing.terms.manifest;
             let Ok(layout) = manifest.layout() else { continue };
             let sought = sellers.entry(view.seller).or_default().entry(manifest.object);
-            sought.or_default().push(Sought { layout, found: BTreeMap::new() });
+            sought.or_default().push(Sought { layout, deals: BTreeMap::new() });
         }
         let mut whole = BTreeSet::new();
         for (seller, sought) in &mut sellers {
@@ -195,16 +197,16 @@ impl Market {
             let manifest = &listing.terms.manifest;
             let of_object = sellers.get(&view.seller).and_then(|all| all.get(&manifest.object));
             let layout = manifest.layout().ok();
-            let found =
+            let matching =
                 of_object.into_iter().flatten().find(|one| Some(&one.layout) == layout.as_ref());
-            let known = found.filter(|one| one.is_whole() || whole.contains(&view.seller));
-            view.kept = known.map(|one| kept_by(chain, &one.found, &one.layout));
+            let known = matching.filter(|one| one.is_whole() || whole.contains(&view.seller));
+            view.kept = known.map(|one| kept_by(chain, &one.deals, &one.layout));
             view
         });
         Ok(views.collect())
     }
 
-    /// Whether enough nodes of every segment answer.
+    /// Refuses when too few nodes of a segment answer.
     async fn in_reach(&self, goods: &Goods) -> Result<(), ClientError> {
         let all: BTreeSet<NodeId> =
             goods.holders.iter().flat_map(|(_, nodes)| nodes).copied().collect();
@@ -232,7 +234,7 @@ impl Market {
         self.sales_of(&self.objects_going(names, forever).await?).await
     }
 
-    /// The sales that would be left without their goods if these objects went.
+    /// The sales that would lose their goods if these objects were removed.
     async fn sales_of(&self, objects: &[ObjectId]) -> Result<Vec<Sale>, ClientError> {
         let listings = self.own.of(objects).await?;
         if listings.is_empty() {

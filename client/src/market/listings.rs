@@ -1,4 +1,4 @@
-//! What is for sale: listings, their descriptions, their previews.
+//! Listings: searching them, and reading their descriptions and previews.
 
 use symbolon_protocol::{
     Amount, Decode,
@@ -17,58 +17,57 @@ use crate::{
     term::Kept,
 };
 
-/// Bytes of a description or preview at most: 64 cells and their paths.
+/// The most bytes of a description or preview: 64 cells and their paths.
 const PUBLIC_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// Which listings.
+/// The listings that a caller wants to see.
 #[derive(Clone, Debug, Default)]
 pub struct ListingFilter {
-    /// Words that must all be in the title, in any case.
+    /// Words that must all occur in the title. Case does not matter.
     pub words: Vec<String>,
-    /// Only of this seller.
+    /// Only listings of this seller.
     pub seller: Option<AccountId>,
-    /// At most this price.
+    /// Only listings with at most this price.
     pub price_max: Option<Amount>,
-    /// Whether listings that have ended are shown too.
+    /// Whether ended listings are shown too.
     pub ended: bool,
 }
 
-/// A listing as it is shown.
+/// A listing, as a program shows it.
 #[derive(Clone, Debug)]
 pub struct ListingView {
-    /// Its id.
+    /// The listing's id.
     pub id: ListingId,
-    /// Who sells.
+    /// The seller's account.
     pub seller: AccountId,
-    /// What it is called.
+    /// The title.
     pub title: String,
-    /// What one access costs.
+    /// The price of one access.
     pub price: Amount,
-    /// Bytes of the file.
+    /// Length of the file in bytes.
     pub length: u64,
-    /// Its cells.
+    /// Number of cells of the file.
     pub cells: u64,
     /// How often it was sold.
     pub sold: u64,
     /// Whether it takes orders.
     pub open: bool,
-    /// Whether its preview is there.
+    /// Whether its preview is posted.
     pub previewed: bool,
     /// Hash of the licence text.
     pub licence: Hash,
     /// When it was listed, in milliseconds since the Unix epoch.
     pub listed_ms: u64,
-    /// How long a grant lives, in milliseconds.
+    /// How long a grant lasts, in milliseconds.
     pub access_ms: u64,
     /// How long a buyer has to check a delivery, in milliseconds.
     pub window_ms: u64,
-    /// Until when what it sells is stored; nothing where that is not known.
+    /// Until when its goods are stored. Nothing when that is not known.
     pub kept: Option<Kept>,
 }
 
 impl ListingView {
-    /// Whether it can be bought now: it takes orders, and what it sells is stored for as long as access is
-    /// sold.
+    /// Whether it can be bought now: it takes orders, and its goods are stored for as long as access is sold.
     #[must_use]
     pub fn can_be_bought(&self, now_ms: u64) -> bool {
         let stored = match self.kept {
@@ -87,22 +86,22 @@ pub struct ListingDetail {
     pub view: ListingView,
     /// Its description: JSON, checked against the hash in the listing.
     pub document: String,
-    /// Who else is paid.
+    /// The accounts that get a part of the income besides the seller.
     pub splits: Vec<Split>,
-    /// The vault that guards its key.
+    /// The vault to which its key is sealed.
     pub vault: VaultId,
-    /// Its content root.
+    /// The content root of the file.
     pub content_root: Hash,
 }
 
-/// An opened preview cell, checked against the content root.
+/// An opened preview cell. It is checked against the content root.
 #[derive(Clone, Debug)]
 pub struct PreviewCell {
-    /// Which cell of the file, from 0.
+    /// The cell's number in the file, from 0.
     pub cell: u64,
-    /// Where it begins in the file, in bytes.
+    /// Where the cell begins in the file, in bytes.
     pub offset: u64,
-    /// Its bytes.
+    /// The cell's bytes.
     pub plain: Vec<u8>,
 }
 
@@ -137,7 +136,7 @@ impl ListingFilter {
 }
 
 impl Market {
-    /// Listings, newest first.
+    /// The listings that pass a filter, newest first.
     pub async fn listings(&self, filter: &ListingFilter) -> Result<Vec<ListingView>, ClientError> {
         let rows = self.network().scan_all(Listings, &[]).await?;
         let chain = self.network().recent_chain().await?;
@@ -150,7 +149,7 @@ impl Market {
                 views.push((view, listing));
             }
         }
-        // Only of those that are shown, because every seller's deals are looked through for it.
+        // Only the listings that are shown, because this reads the deals of each of their sellers.
         let mut views = self.with_goods(&chain, views).await?;
         views.retain(|view| filter.shows(view, now_ms));
         views.sort_by_key(|view| std::cmp::Reverse((view.listed_ms, view.id)));
@@ -163,12 +162,12 @@ impl Market {
         Ok(rows.iter().filter_map(|(key, _)| Listings::parse(key)).collect())
     }
 
-    /// The same as it was a moment ago.
+    /// The row of a listing as it was a moment ago.
     pub(crate) async fn listing_lately(&self, id: &ListingId) -> Result<Listing, ClientError> {
         self.ledger().row_lately(Listings, id).await?.ok_or(ClientError::NoListing(*id))
     }
 
-    /// What a listing says of itself on the ledger.
+    /// The row of a listing on the ledger, without its description.
     pub async fn listing_view(&self, id: &ListingId) -> Result<ListingView, ClientError> {
         Ok(view(*id, &self.listing_lately(id).await?))
     }
@@ -191,8 +190,8 @@ impl Market {
         })
     }
 
-    /// The opened preview cells of a listing, checked: the beacon picked them, and they are part of
-    /// what is sold.
+    /// The opened preview cells of a listing. The client checks that the beacon picked them and that they are part of
+    /// the file for sale.
     pub async fn preview(&self, id: &ListingId) -> Result<Vec<PreviewCell>, ClientError> {
         let listing = self.own.row(id).await?;
         if listing.terms.preview_cells == 0 {
@@ -201,7 +200,7 @@ impl Market {
         self.open_preview(id, &listing).await
     }
 
-    /// The preview cells of a listing that has some.
+    /// Opens and checks the preview cells of a listing that has some.
     pub(crate) async fn open_preview(
         &self,
         id: &ListingId,
@@ -230,7 +229,7 @@ impl Market {
         let corrupt = |why: Reason| ClientError::Corrupt { segment: 0, why };
         let manifest = public.manifest.clone();
         if manifest.length > PUBLIC_BYTES_MAX {
-            return Err(corrupt("public content is larger than this program reads".into()));
+            return Err(corrupt("the public content is larger than this program reads".into()));
         }
         let layout = manifest.layout().map_err(|error| corrupt(error.into()))?;
         let (spans, _) = spans(&layout, 0, u64::MAX, 0);
@@ -244,6 +243,6 @@ impl Market {
         if *blake3::hash(&bytes).as_bytes() == public.hash.0 {
             return Ok(bytes);
         }
-        Err(corrupt("public content does not have the hash it was published with".into()))
+        Err(corrupt("the public content does not have the hash that was published for it".into()))
     }
 }

@@ -1,4 +1,4 @@
-//! Orders: those there are, reading what was bought, and telling the ledger that it is what was listed.
+//! Orders: listing them, reading bought files, and telling the ledger that a file is the one that was listed.
 
 use symbolon_protocol::{
     Amount,
@@ -23,27 +23,27 @@ use crate::{
     wallet::account::transaction_id,
 };
 
-/// An order as it is shown.
+/// An order, as a program shows it.
 #[derive(Clone, Debug)]
 pub struct OrderView {
-    /// Its id.
+    /// The order's id.
     pub id: OrderId,
-    /// What is bought.
+    /// The listing that is bought.
     pub listing: ListingId,
-    /// Who buys.
+    /// The buyer's account.
     pub buyer: AccountId,
-    /// What is or was in escrow.
+    /// The amount that is or was in escrow.
     pub amount: Amount,
-    /// Where it stands.
+    /// The state of the order.
     pub state: OrderState,
-    /// When it was made, in milliseconds since the Unix epoch.
+    /// When the order was placed, in milliseconds since the Unix epoch.
     pub ordered_ms: u64,
     /// Deadline of the current state, in milliseconds since the Unix epoch.
     pub due_ms: u64,
 }
 
 impl Market {
-    /// Orders this account made or received, newest first.
+    /// The orders that this account made or received, newest first.
     pub async fn orders(&self) -> Result<Vec<OrderView>, ClientError> {
         let keys = self.network().scan_all(OrdersOf, &self.me().0).await?;
         let ids: Vec<OrderId> = keys
@@ -71,8 +71,8 @@ impl Market {
         Ok(views)
     }
 
-    /// Reads a file. What was bought is compared with what was listed, the first time all of it is read, and the
-    /// seller is paid then.
+    /// Reads a file. When a buyer first reads all of a bought file, the client compares it with the listing and
+    /// acknowledges the order, and the seller is paid.
     pub async fn get(
         &self,
         what: &Readable,
@@ -95,7 +95,7 @@ impl Market {
         self.reader(resolved.reading, resolved.place, progress)
     }
 
-    /// What a name or grant stands for; refuses what was bought and of which the money is back.
+    /// Resolves a name or grant. Refuses a bought file whose money went back to the buyer.
     async fn resolve_paid(&self, what: &Readable) -> Result<Resolved, ClientError> {
         let resolved = self.resolve_now(what).await?;
         if let Some(order) = &resolved.order {
@@ -107,7 +107,7 @@ impl Market {
         Ok(resolved)
     }
 
-    /// Tells the ledger that the data is what was listed: the seller is paid now.
+    /// Tells the ledger that the data is what was listed. The seller is paid now.
     pub async fn acknowledge(&self, order: &OrderId) -> Result<(), ClientError> {
         let bought = *order;
         let used = self.local(move |local| local.purchase_custodians(&bought)).await?;
@@ -121,7 +121,7 @@ impl Market {
         }
     }
 
-    /// Tells the ledger that the data is what was listed, unless that is settled already.
+    /// Acknowledges an order that is paid or delivered. Does nothing when the order is settled already.
     async fn acknowledge_checked(&self, order: &OrderId) -> Result<Option<OrderId>, ClientError> {
         let row = self.ledger().row_lately(Orders, order).await?;
         let open = row.as_ref().is_some_and(|row| {
@@ -136,10 +136,10 @@ impl Market {
 }
 
 impl Local {
-    /// The custodians whose releases made the key of an order.
+    /// Numbers of the custodians whose releases made the key of an order.
     fn purchase_custodians(&self, order: &OrderId) -> Result<Vec<u8>, ClientError> {
         let purchases = self.catalog().rows(Purchases)?;
-        let found = purchases.into_iter().find(|entry| entry.order == *order);
-        Ok(found.map(|entry| entry.custodians).unwrap_or_default())
+        let purchase = purchases.into_iter().find(|entry| entry.order == *order);
+        Ok(purchase.map(|entry| entry.custodians).unwrap_or_default())
     }
 }

@@ -1,7 +1,7 @@
-//! The listings an identity has made: the id of each, those there are of an object, and ending them.
+//! The listings that an identity has made: their ids, the listings of an object, and ending them.
 //!
-//! They are what the library asks for as [`Promises`]. They need the wallet and nothing of the library: so it is the
-//! market that is handed down, and not the library that reaches up.
+//! The library asks for them as [`Promises`]. They need only the wallet and nothing of the library. So the market hands
+//! them down to the library, and the library does not reach up.
 
 use std::collections::BTreeSet;
 
@@ -27,8 +27,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct OwnListings(pub(super) Wallet);
 
-/// An id that only this identity could have chosen, and chooses again for the same thing on this
-/// ledger. On another one it is another: who sees it there cannot take it here.
+/// Derives an id that only this identity can choose. On this ledger it chooses the same id again for the same `what`
+/// and `about`. On another ledger the id differs, so a party that sees it there cannot take it here.
 pub(super) fn own_id(wallet: &Wallet, what: &str, about: &[u8]) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new_keyed(&wallet.identity().names_key());
     hasher.update(&wallet.ledger().chain().0);
@@ -39,25 +39,26 @@ pub(super) fn own_id(wallet: &Wallet, what: &str, about: &[u8]) -> [u8; 16] {
 }
 
 impl OwnListings {
-    /// The id of this identity's listing of an object, the first, second and so on.
+    /// The id of this identity's listing number `count` of an object, from 0.
     pub(super) fn id(&self, object: &ObjectId, count: u32) -> ListingId {
         let about = [object.0.as_slice(), &count.to_le_bytes()].concat();
         ListingId(own_id(&self.0, "listing", &about))
     }
 
-    /// A listing's row, whoever made it.
+    /// The row of any listing.
     pub(super) async fn row(&self, id: &ListingId) -> Result<Listing, ClientError> {
         self.0.ledger().row(Listings, id).await?.ok_or(ClientError::NoListing(*id))
     }
 
-    /// The listings this identity has made of objects, with the object of each.
+    /// The listings that this identity has made of some objects, each with its object.
     pub(super) async fn of(
         &self,
         objects: &[ObjectId],
     ) -> Result<Vec<(ObjectId, ListingId, Listing)>, ClientError> {
         let mut found = Vec::new();
         let mut left: Vec<ObjectId> = objects.to_vec();
-        // One after another: the next id is used when the listing before it has ended.
+        // The listings of an object have one number after another: the next number is used when the listing before it
+        // has ended.
         for count in 0_u32.. {
             if left.is_empty() {
                 break;
@@ -83,7 +84,7 @@ impl OwnListings {
         self.0.send_once(Key::Account, transaction_id("end listing", &id.0), action).await
     }
 
-    /// Ends the listings of objects that are about to go: nobody may pay for what will not be there.
+    /// Ends the open listings of objects that are about to be removed, so that no buyer pays for missing data.
     async fn end_of(
         &self,
         objects: &[ObjectId],
@@ -93,7 +94,7 @@ impl OwnListings {
         for (_, id, listing) in self.of(objects).await? {
             if listing.state == ListingState::Open && listing.seller == self.0.me() {
                 self.end(&id).await?;
-                progress.note(format!("listing {id} ends: what it sold goes"));
+                progress.note(format!("listing {id} ends: the file that it sells is removed"));
                 ended.push(id);
             }
         }

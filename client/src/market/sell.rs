@@ -1,7 +1,7 @@
 //! Selling: a vault among custodians once, then per listing a description, the terms, the preview.
 //!
-//! Every id derives from the identity and what is sold, so that a sale that was cut short goes on
-//! where it stopped when it is asked for again.
+//! Every id derives from the identity and the goods. So a sale that was cut short continues where it stopped when the
+//! seller asks for it again.
 
 mod preview;
 
@@ -35,37 +35,37 @@ use crate::{
 };
 use preview::PREVIEW_CELL_BYTES_MAX;
 
-/// How to sell. The default says what is usual of everything but the title and the price, which are the seller's.
+/// How to sell. The default has usual values for everything but the title and the price, which only the seller knows.
 #[derive(Clone, Debug)]
 pub struct SellOptions {
-    /// What it is called.
+    /// The listing's title.
     pub title: String,
-    /// What it is.
+    /// The description.
     pub description: String,
-    /// What one access costs.
+    /// The price of one access.
     pub price: Amount,
-    /// What a buyer may do with it.
+    /// The licence: what a buyer may do with the file.
     pub licence_text: String,
-    /// How long a grant lives, in milliseconds; when nothing is said, half of the time the file is paid
-    /// for, and 30 days at most: so there is as much time to sell it in.
+    /// How long a grant lasts, in milliseconds. Without a value it is half of the time that the file is paid for, at
+    /// most 30 days, which leaves as much time for selling.
     pub access_ms: Option<u64>,
     /// How long a buyer has to check a delivery, in milliseconds.
     pub window_ms: u64,
-    /// Who else is paid.
+    /// The accounts that get a part of the income.
     pub splits: Vec<Split>,
-    /// Cells to open as a preview.
+    /// Number of cells to open as a preview.
     pub preview_cells: u8,
-    /// For how many epochs to store the description and the preview; as long as the file, when nothing
-    /// is said.
+    /// Number of epochs for which the description and the preview are stored. Without a value they are stored as long
+    /// as the file.
     pub epochs: Option<u64>,
-    /// The most that storing what belongs to the listing may cost, all-in.
+    /// The limit for the whole cost of storing the description, the preview, and a copy of the file if it needs one.
     pub cost_max: Option<Amount>,
 }
 
-/// What a buyer may do when nothing is said.
+/// The licence of a listing for which the seller gives none.
 pub const USUAL_LICENCE: &str = "All rights reserved; for the buyer's own use.";
 
-/// How long a buyer has to check a delivery when nothing is said: a day, in milliseconds.
+/// How long a buyer has to check a delivery if the seller does not say: a day, in milliseconds.
 const USUAL_WINDOW_MS: u64 = 24 * 3_600_000;
 
 impl Default for SellOptions {
@@ -85,21 +85,21 @@ impl Default for SellOptions {
     }
 }
 
-/// What listing a file means, found out before anything is spent.
+/// The result of checking a sale before anything is spent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SalePlan {
-    /// How long a grant lives, in milliseconds.
+    /// How long a grant lasts, in milliseconds.
     pub access_ms: u64,
-    /// For how many epochs the description and the preview are stored.
+    /// Number of epochs for which the description and the preview are stored.
     pub epochs: u64,
-    /// Until when it can be bought, in milliseconds since the Unix epoch: from then on the file is not
-    /// paid for as long as access would last.
+    /// Until when it can be bought, in milliseconds since the Unix epoch. After that the file is not paid for as long
+    /// as access would last.
     pub sold_until_ms: u64,
-    /// The most that storing what belongs to the listing costs, all-in.
+    /// The most that storing the parts of the listing costs in all.
     pub cost: Amount,
 }
 
-/// Terms that were checked.
+/// The terms of a sale after their check.
 struct Checked {
     plan: SalePlan,
     preview_cells: u8,
@@ -124,15 +124,15 @@ pub struct SellReport {
     pub vault: VaultId,
     /// The custodians.
     pub custodians: Vec<NodeId>,
-    /// How many of them open it.
+    /// How many of them are enough to open it.
     pub threshold: usize,
-    /// The cells that are opened as a preview.
+    /// Numbers of the cells that are opened as a preview.
     pub preview_cells: Vec<u64>,
-    /// How long a grant lives, in milliseconds.
+    /// How long a grant lasts, in milliseconds.
     pub access_ms: u64,
     /// Until when it can be bought, in milliseconds since the Unix epoch.
     pub sold_until_ms: u64,
-    /// What was paid for storing what belongs to the listing, all-in.
+    /// The amount that was paid for storing the parts of the listing.
     pub cost: Amount,
     /// How it ended.
     pub outcome: SellOutcome,
@@ -155,7 +155,7 @@ impl Purse {
 }
 
 impl Market {
-    /// What listing a file would mean. Refuses what the ledger or a buyer would refuse; nothing is spent.
+    /// Plans a sale without spending anything. Refuses what the ledger or a buyer would refuse.
     pub async fn plan_sale(
         &self,
         name: &Name,
@@ -180,7 +180,7 @@ impl Market {
         Ok(SalePlan { cost, ..checked.plan })
     }
 
-    /// Checks the terms of a sale, and that the file is there to be sold.
+    /// Checks the terms of a sale, and that the file is stored.
     async fn check_sale(
         &self,
         entry: &Found,
@@ -199,7 +199,7 @@ impl Market {
             let wanted_ms = now_ms.saturating_add(access_ms);
             return Err(ClientError::EndsEarly { name, paid_until_ms, wanted_ms });
         }
-        // Of a file in a pack, those it will have by itself.
+        // A file in a pack gets an object of its own first. These are its cells in that object.
         let layout = Layout::new(entry.manifest().scheme, entry.length).map_err(invalid)?;
         let cells = layout.cells();
         let preview_cells = u8::try_from(cells.min(u64::from(options.preview_cells)))
@@ -300,7 +300,7 @@ impl Market {
                     let action = Action::List { listing: id, terms: Box::new(terms.await?) };
                     let sent = self.send(transaction_id("list", &id.0), action).await;
                     if matches!(sent, Err(ClientError::LedgerRefused(_))) {
-                        // What was stored for it is of no use, and its money comes back.
+                        // The stored description is of no use now, and the money for it comes back.
                         self.drop_public(FileKind::Document { listing: id }).await?;
                     }
                     sent?;
@@ -309,7 +309,7 @@ impl Market {
                 }
             }
         }
-        unreachable!("nobody ends four thousand million listings")
+        unreachable!("an identity ends fewer than 2^32 listings")
     }
 
     async fn terms(
@@ -355,7 +355,7 @@ impl Market {
         })
     }
 
-    /// Whether a listing's description and preview are still there to be looked at.
+    /// Whether the deals of a listing's description and preview still run.
     async fn shows(&self, listing: &Listing) -> Result<bool, ClientError> {
         let mut ids = Vec::new();
         for public in listing.preview.iter().chain([&listing.terms.document]) {
@@ -380,7 +380,7 @@ impl Market {
         let hash = Hash(*blake3::hash(&bytes).as_bytes());
         let options = PutTerms::plain(epochs, purse.left(), Replace::Replace);
         let request = Request {
-            // No name has a zero byte, so no name is in the way.
+            // No file's name has a zero byte, so no file has this slot.
             slot: [b"\0", name.as_bytes()].concat(),
             name,
             kind,
@@ -397,7 +397,7 @@ impl Market {
     }
 }
 
-/// Half of a time, in whole days, hours, minutes or seconds, and 30 days at most.
+/// Half of a time span, rounded down to whole days, hours, minutes or seconds, and 30 days at most.
 fn half(left_ms: u64) -> u64 {
     const SECOND: u64 = 1_000;
     const DAY: u64 = 86_400 * SECOND;
@@ -418,7 +418,7 @@ fn layout(manifest: &Manifest) -> Result<Layout, ClientError> {
     manifest.layout().map_err(|error| ClientError::Index(error.to_string()))
 }
 
-/// Whether an open listing already says what is asked for.
+/// Whether an open listing already has the terms that the caller asks for.
 fn same_terms(listing: &Listing, options: &SellOptions, checked: &Checked) -> bool {
     let terms = &listing.terms;
     let same = |hash: &Hash, bytes: &[u8]| hash.0 == *blake3::hash(bytes).as_bytes();

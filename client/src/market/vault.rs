@@ -1,4 +1,4 @@
-//! A seller's vault: its secret is shared among custodians once, and every listing's key is sealed to it.
+//! A seller's vault. Its secret is shared among custodians once, and every listing's key is sealed to the vault.
 
 use std::time::Duration;
 
@@ -21,32 +21,32 @@ use crate::{
     wallet::account::transaction_id,
 };
 
-/// Custodians of a vault, where there are so many nodes: three of five open it, so any two may be
-/// lost and no two suffice.
+/// Number of custodians of a vault, if there are enough nodes. Three of five open it: any two may be lost, and no two
+/// are enough.
 const CUSTODIANS: usize = 5;
 
-/// How long a custodian has to accept its share.
+/// How long a custodian may take to accept its share.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A vault's public side and who keeps its shares; or who keeps none, and what it did.
+/// A vault's public key and the acceptances of its custodians; or the node that did not accept, and its fault.
 type Shared = Result<(VaultKey, Vec<CustodyAcceptance>), (NodeId, NodeFault)>;
 
 impl Market {
-    /// This identity's vault, opened when there is none.
+    /// This identity's vault. Opens one if there is none.
     pub(super) async fn vault(&self, progress: &Progress) -> Result<(VaultId, Vault), ClientError> {
         let mut id = VaultId(own_id(self, "vault", &[]));
         for number in 1_u8.. {
             match self.ledger().row(Vaults, &id).await? {
                 None => break,
                 Some(vault) if vault.owner == self.me() => return Ok((id, vault)),
-                // Custodians learn the id before the ledger does, and one has taken it for itself.
+                // Custodians learn the id before the ledger does, and one of them has taken it for a vault of its own.
                 Some(_) => id = VaultId(own_id(self, "vault", &[number])),
             }
         }
         progress.note("sharing a vault among custodians");
         let keeps = |node: &NodeView| node.row.custody_key.is_some();
         let (mut reachable, silent) = self.network().find_nodes(keeps).await?;
-        // Different sellers trust different custodians first.
+        // The order depends on the vault, so different sellers prefer different custodians.
         reachable.sort_by_cached_key(|node| {
             *blake3::Hasher::new().update(&id.0).update(&node.id.0).finalize().as_bytes()
         });
@@ -58,7 +58,8 @@ impl Market {
             }
             match self.share_among(id, chosen).await? {
                 Ok(shared) => break shared,
-                // Shared anew without it. Who has kept a share takes the new one in its place.
+                // The secret is shared anew without this node. A node that has kept a share replaces it with the new
+                // one.
                 Err((node, fault)) => {
                     reachable.retain(|there| there.id != node);
                     faults.push((node, fault));

@@ -1,4 +1,4 @@
-//! Money: what there is, what moved it, and asking the ledger to move it.
+//! Money: the balance, the history, and transactions that ask the ledger to move it.
 
 use symbolon_ledger::Outcome;
 use symbolon_protocol::{
@@ -14,18 +14,18 @@ pub(crate) use symbolon_transfer::transaction_id;
 /// An account.
 #[derive(Clone, Copy, Debug)]
 pub struct AccountView {
-    /// Whose.
+    /// The account's id.
     pub account: AccountId,
-    /// What it can spend.
+    /// The amount that it can spend.
     pub balance: Amount,
 }
 
-/// Which of its keys an identity speaks with.
+/// The key that an identity signs a transaction with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Key {
-    /// The one its money belongs to.
+    /// The key of the account that holds its money.
     Account,
-    /// The one it holds grants with.
+    /// The key that it holds grants with.
     Access,
 }
 
@@ -37,8 +37,8 @@ impl Wallet {
         Ok(AccountView { account, balance: row.map_or(Amount::ZERO, |row| row.balance) })
     }
 
-    /// The balance as it was a moment ago, with all that was paid from here since: enough to refuse what nobody
-    /// can pay before anything is begun. The ledger looks again.
+    /// The balance as it was a moment ago, less all that was paid from here since. It is good enough to refuse a cost
+    /// that the account cannot cover before any work begins. The ledger checks again.
     pub(crate) async fn balance_lately(&self) -> Result<Amount, ClientError> {
         let row = self.ledger().row_lately(Accounts, &self.me()).await?;
         Ok(row.map_or(Amount::ZERO, |row| row.balance))
@@ -48,7 +48,7 @@ impl Wallet {
     pub async fn history(&self, limit: usize) -> Result<Vec<HistoryLine>, ClientError> {
         let (ledger, me) = (self.ledger(), self.me());
         let mut lines = ledger.history(&me, u64::MAX, limit).await?;
-        // A ledger gives so many at once.
+        // A ledger gives a limited number of lines at once.
         while let Some(last) = lines.last().filter(|_| lines.len() < limit) {
             let earlier = ledger.history(&me, last.place(), limit - lines.len()).await?;
             if earlier.is_empty() {
@@ -59,13 +59,13 @@ impl Wallet {
         Ok(lines)
     }
 
-    /// Asks a development network for play money; the new balance.
+    /// Asks a development network for play money. Gives the new balance.
     pub async fn faucet(&self) -> Result<Amount, ClientError> {
         self.send(TransactionId(self.host().random()), Action::Faucet).await?;
         Ok(self.account().await?.balance)
     }
 
-    /// Submits an action under an id; a refusal is an error.
+    /// Submits an action under an id. A refusal is an error.
     pub(crate) async fn send(
         &self,
         id: TransactionId,
@@ -74,7 +74,7 @@ impl Wallet {
         self.send_as(Key::Account, id, action).await
     }
 
-    /// Submits an action whose id says all there is to say: done before is as good as done now.
+    /// Submits an action whose id determines all of it. So an action that was applied before counts as applied now.
     pub(crate) async fn send_once(
         &self,
         key: Key,
@@ -82,13 +82,13 @@ impl Wallet {
         action: Action,
     ) -> Result<(), ClientError> {
         match self.send_as(key, id, action).await {
-            // Only what was applied uses its id up.
+            // An id is used up only when its action was applied.
             Ok(_) | Err(ClientError::LedgerRefused(Status::IdReused)) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// The same as [`Wallet::send`] in the name of another key of this identity.
+    /// Does the same as [`Wallet::send`] in the name of another key of this identity.
     pub(crate) async fn send_as(
         &self,
         key: Key,

@@ -1,16 +1,16 @@
-//! What o'clock it is where grants and terms are judged.
+//! The time by which grants and terms are judged.
 
 use symbolon_protocol::ledger::rows::Chain;
 
 use crate::{error::ClientError, term::LedgerClock, wallet::Wallet};
 
 impl Wallet {
-    /// What o'clock it is on the ledger.
+    /// The time on the ledger.
     pub async fn clock(&self) -> Result<LedgerClock, ClientError> {
         Ok(self.clock_of(&self.network().chain_row().await?))
     }
 
-    /// The same by what its row said a moment ago.
+    /// The time on the ledger, by its own row as it was a moment ago.
     pub async fn recent_clock(&self) -> Result<LedgerClock, ClientError> {
         Ok(self.clock_of(&self.network().recent_chain().await?))
     }

@@ -1,4 +1,4 @@
-//! Grants: making them, narrowing them, taking them back, and those this identity has.
+//! Grants: giving, narrowing and revoking them, and listing those that this identity has.
 
 use symbolon_protocol::{
     content::{FileKey, Manifest},
@@ -26,7 +26,7 @@ fn refused(error: impl Into<Reason>) -> ClientError {
 }
 
 impl Wallet {
-    /// A grant to what a manifest is of, whose key is this, within `caveats`.
+    /// Makes a grant to the file with this manifest and key, restricted by `caveats`.
     pub(crate) fn grant_for(
         &self,
         (manifest, key): (&Manifest, &Zeroizing<[u8; 32]>),
@@ -44,7 +44,7 @@ impl Wallet {
         GrantToken::issue(chain, &account, (manifest, key), to, all, &entropy).map_err(refused)
     }
 
-    /// Passes a grant on, narrowed by `caveats`. Needs neither the ledger nor the owner.
+    /// Passes a grant on, narrowed by `caveats`. This needs neither the ledger nor the owner.
     pub fn attenuate(
         &self,
         token: &GrantToken,
@@ -56,8 +56,8 @@ impl Wallet {
         token.delegate(&holder, &wrap, to, caveats, &self.host().random()).map_err(refused)
     }
 
-    /// Kills the last link of a grant and everything made from it, when this identity stands above it.
-    /// Gives the link and the height at which it is revoked at the latest.
+    /// Revokes the last link of a grant and everything made from it, if this identity stands above it. Gives the link
+    /// and the height at which it is revoked at the latest.
     pub async fn revoke(&self, token: &GrantToken) -> Result<(LinkId, u64), ClientError> {
         let verified = token.verify().map_err(refused)?;
         let links = &token.grant.links;
@@ -69,20 +69,20 @@ impl Wallet {
         } else if above.iter().any(|above| above.audience == self.identity().peer()) {
             self.revoke_as(Key::Access, link).await?
         } else {
-            return Err(refused("only those who gave it or passed it on can take it back"));
+            return Err(refused("only an identity that gave it or passed it on can revoke it"));
         };
         Ok((link, height))
     }
 
-    /// Kills a link and everything made from it. Whether this identity stands above it as its owner or
-    /// as a holder is not known from the link alone, so both say it; who does not stand above it
-    /// revokes nothing.
+    /// Revokes a link and everything made from it. The link alone does not show whether this identity stands above it
+    /// as owner or as holder, so both keys revoke it. A revocation by a key that does not stand above the link has no
+    /// effect.
     pub async fn revoke_link(&self, link: LinkId) -> Result<u64, ClientError> {
         self.revoke_as(Key::Access, link).await?;
         self.revoke_as(Key::Account, link).await
     }
 
-    /// A holder is known by the access key: that is the one its links are signed with.
+    /// Revokes as owner or as holder. A holder signs its links with the access key, so it revokes with that key.
     async fn revoke_as(&self, key: Key, link: LinkId) -> Result<u64, ClientError> {
         let id = transaction_id("revoke", &link.0);
         let by = match key {
@@ -91,7 +91,7 @@ impl Wallet {
         };
         match self.send_once(key, id, Action::Revoke { link }).await {
             Ok(()) => {}
-            // That it was done before is not taken on a server's word.
+            // The client does not believe the server that the link was revoked before. It checks the proven row.
             Err(ClientError::LedgerRefused(Status::Exists))
                 if self.ledger().row(Revocations, &(link, by)).await?.is_some() => {}
             Err(error) => return Err(error),
@@ -99,12 +99,12 @@ impl Wallet {
         Ok(self.ledger().head().await?.header.height)
     }
 
-    /// All grants in the index as it is on this machine, given and received, with what they are.
+    /// All grants in the index on this machine, given and received, each with its label.
     pub async fn grants(&self) -> Result<Vec<(String, GrantToken)>, ClientError> {
         self.local(|local| local.grants()).await
     }
 
-    /// The grants of this identity for an object, as the index on this machine has them.
+    /// The grants for an object in the index on this machine.
     pub async fn grants_of(&self, object: &ObjectId) -> Result<Vec<GrantToken>, ClientError> {
         let object = *object;
         self.local(move |local| local.grants_of(&object)).await
@@ -141,7 +141,7 @@ impl<R: AsRef<Wallet>> Local<R> {
     ) -> Result<(), ClientError> {
         let text = token.to_text();
         let entry = GrantEntry { label: label.to_owned(), token: text.clone() };
-        // By its hash: the text is in the row, and a key as long as that would be in it twice.
+        // The key is the text's hash: the text itself is in the row, and as a key it would be there twice.
         self.catalog().put(Grants, blake3::hash(text.as_bytes()).as_bytes(), &entry)
     }
 

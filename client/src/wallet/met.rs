@@ -1,4 +1,4 @@
-//! The file with the nodes that were met: see [`symbolon_transfer::met`].
+//! The file that keeps which nodes answered before: see [`symbolon_transfer::met`].
 
 use std::{
     fs::{self, OpenOptions},
@@ -11,10 +11,10 @@ use symbolon_transfer::met::{Acquaintance, BYTES_MAX};
 
 use crate::wallet::Wallet;
 
-/// What the file is called.
+/// The file's name.
 const MET: &str = "met";
 
-/// What the file says; nobody, where there is none or it cannot be read: then it is found out again.
+/// Reads the file. Gives no nodes when it is missing or unreadable: the client then meets them anew.
 pub(crate) fn read(dir: &Path) -> Acquaintance {
     let bytes = fs::File::open(dir.join(MET)).and_then(|file| {
         let mut bytes = Vec::new();
@@ -24,7 +24,7 @@ pub(crate) fn read(dir: &Path) -> Acquaintance {
     bytes.map_or_else(|_| Acquaintance::default(), |bytes| Acquaintance::from_bytes(&bytes))
 }
 
-/// Writes it. No disk is waited for: a file that is torn or old is one that is found out again.
+/// Writes the file. It does not wait for the disk: if the file is torn or old, the client meets the nodes anew.
 fn write(dir: &Path, bytes: &[u8]) -> io::Result<()> {
     let path = dir.join(MET);
     let fresh = path.with_extension(std::process::id().to_string());
@@ -35,13 +35,13 @@ fn write(dir: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 impl Wallet {
-    /// Writes down who was met, and where. What cannot be written down is found out again.
+    /// Writes down which nodes answered, and where. If that fails, a later run meets them anew.
     pub(crate) async fn remember_met(&self) {
         let Some(bytes) = self.network().take_met().await else { return };
         let dir = self.dir().to_owned();
         let written = self.host().blocking(move || write(&dir, &bytes)).await;
         if let Err(error) = written {
-            tracing::debug!(%error, "who answered is not remembered");
+            tracing::debug!(%error, "could not write down which nodes answered");
         }
     }
 }
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_and_a_torn_file_is_none() {
+    fn a_written_file_is_read_back_and_a_torn_file_gives_no_nodes() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(read(dir.path()).latest(), []);
         let there = PeerAddress { id: PeerId([7; 32]), addresses: vec!["here".into()] };

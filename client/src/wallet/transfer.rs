@@ -1,5 +1,5 @@
-//! Sending money, once: the signed transaction is written down before the ledger is asked. When the answer
-//! got lost, the same request asks for the very same transaction again, which the ledger applies once.
+//! Sending money, once. The client writes the signed transaction down before it asks the ledger. If the answer is lost,
+//! the next request sends the very same transaction again, and the ledger applies it once.
 
 use symbolon_ledger::Outcome;
 use symbolon_protocol::{
@@ -20,17 +20,18 @@ use crate::{
     wallet::{Local, Wallet},
 };
 
-/// An id names one transfer, until it is sure that this one will never be sent.
+/// The error for an id that names another transfer. An id stays taken until it is certain that its transfer will never
+/// be sent.
 fn other_sum(entry: &TransferEntry, head: u64) -> ClientError {
     let until = entry.transaction.valid_until;
-    let mut why = String::from("this id was used to send another amount, or to somebody else");
+    let mut why = String::from("this id was used for another amount or another account");
     if entry.height.is_none() && head < until {
         why += &format!("; that transfer may still be applied until block {until}, now is {head}");
     }
     ClientError::Usage(why)
 }
 
-/// Lines of history that are read in one go to find a transfer whose time is over.
+/// Number of history lines that one request reads when the client looks for a transfer whose time is over.
 const LINES_AT_ONCE: usize = 1_000;
 
 /// Money that was sent.
@@ -38,24 +39,23 @@ const LINES_AT_ONCE: usize = 1_000;
 pub struct Sent {
     /// The block it is in.
     pub height: u64,
-    /// Whether an earlier request had sent it, and this one sent nothing.
+    /// Whether an earlier request had sent it, so that this one sent nothing.
     pub before: bool,
 }
 
-/// What became of a transfer that was written down.
+/// The state of a transfer that was written down.
 enum Settled {
     /// It is in this block.
     Sent(u64),
-    /// It may be on the ledger, or come to it.
+    /// It may be on the ledger already, or may still be applied.
     Open,
     /// It is not on the ledger, and never will be.
     Never,
 }
 
 impl Wallet {
-    /// Sends money. With an id, whatever else is asked for under that id sends nothing more, ever. Without
-    /// one, a request whose answer got lost is finished by the next one for the same money to the same
-    /// account.
+    /// Sends money. With an id, any further request under that id sends nothing more, ever. Without an id, a request
+    /// whose answer was lost is completed by the next one for the same amount to the same account.
     pub async fn transfer(
         &self,
         to: AccountId,
@@ -111,14 +111,14 @@ impl Wallet {
                 self.local(move |local| local.note_sent(&key, entry, height, keep)).await?;
                 Ok(Sent { height, before })
             }
-            // A refusal is a server's word: the transaction may be on the ledger, or come to it later. It
-            // stays the one that is sent for this request until its last block has passed.
+            // Only a server says that the ledger refused. The transaction may be on the ledger, or come to it later. So
+            // the same transaction is sent for this request until its last block has passed.
             status => Err(ClientError::LedgerRefused(status)),
         }
     }
 
-    /// What is known of a transfer that was written down before, when the ledger is at `head`: blocks are
-    /// signed, so no server brings a transaction to the ledger once the head is behind its last one.
+    /// The state of a transfer that was written down before, when the ledger is at height `head`. Blocks are signed, so
+    /// no server can bring a transaction to the ledger after its last valid block.
     async fn settled(&self, entry: &TransferEntry, head: u64) -> Result<Settled, ClientError> {
         if let Some(height) = entry.height {
             return Ok(Settled::Sent(height));
@@ -129,7 +129,8 @@ impl Wallet {
         Ok(self.find_sent(entry).await?.map_or(Settled::Never, Settled::Sent))
     }
 
-    /// The ledger forgets ids when their time is over; what moved money it does not.
+    /// Finds a transfer in the history: the ledger forgets the ids of transactions when their time is over, but keeps
+    /// what moved money.
     async fn find_sent(&self, entry: &TransferEntry) -> Result<Option<u64>, ClientError> {
         let Transaction { valid_until, action, .. } = &entry.transaction;
         let Action::Transfer { to: receiver, amount: sum } = action else { return Ok(None) };
@@ -156,7 +157,8 @@ impl Wallet {
 }
 
 impl Local {
-    /// What has an id of its caller's is remembered; otherwise the next request is another one.
+    /// Records that a transfer was sent. A transfer with an id of its caller's is kept. Any other is removed, so that
+    /// the next request sends money again.
     fn note_sent(
         &self,
         key: &[u8],

@@ -23,14 +23,15 @@ use crate::{
     wallet::account::transaction_id,
 };
 
-/// How long to wait between two looks at the ledger for the beacon, in milliseconds.
+/// Milliseconds between two requests to the ledger for the beacon.
 const LOOK_MS: u64 = 50;
 
-/// Bytes of an opened cell at most: its sealed bytes, its key, and a path longer than any file's.
+/// The most bytes of an opened cell: its sealed bytes, its key, and a path longer than any file
+/// has.
 pub(super) const PREVIEW_CELL_BYTES_MAX: u64 = CELL_BYTES as u64 + 4 * 1024;
 
 impl Market {
-    /// Waits for the beacon and opens the cells it picks.
+    /// Waits for the beacon and opens the cells that it picks.
     pub(super) async fn post_preview(
         &self,
         entry: &Found,
@@ -41,7 +42,8 @@ impl Market {
     ) -> Result<Vec<u64>, ClientError> {
         let count = listing.terms.preview_cells;
         if count == 0 {
-            // No beacon picks for a listing that shows nothing: there is nothing to wait for.
+            // The beacon picks nothing for a listing without a preview, so there is nothing to wait
+            // for.
             return Ok(Vec::new());
         }
         let seed = self.preview_seed(&id, listing.preview_seed).await?;
@@ -57,7 +59,7 @@ impl Market {
         let mut opened = Vec::new();
         for cell in &cells {
             let (start, length) = cell_range(&layout, *cell).ok_or_else(missing)?;
-            // A cell that lies in the padding holds none of the file, and begins beyond its end.
+            // A cell in the padding holds no bytes of the file and begins after its end.
             let plain = match length {
                 0 => Vec::new(),
                 _ => self.read_range(&entry.name, start, start + length as u64).await?,
@@ -87,7 +89,7 @@ impl Market {
         }
     }
 
-    /// Some bytes of an own file.
+    /// Reads some bytes of a file of this identity.
     async fn read_range(&self, name: &Name, from: u64, to: u64) -> Result<Vec<u8>, ClientError> {
         let options = GetOptions { range: Some((from, to)), replace: Replace::Refuse };
         let what = Readable::from(name);
@@ -96,7 +98,8 @@ impl Market {
         Ok(report.bytes.unwrap_or_default())
     }
 
-    /// All content leaves of an own file: those kept since it was put, or read anew.
+    /// All content leaves of a file of this identity: those kept since it was put, or else computed
+    /// by reading it again.
     async fn leaves_of(&self, entry: &Found) -> Result<Vec<Hash>, ClientError> {
         let manifest = entry.manifest();
         let layout = layout(manifest)?;
