@@ -1,8 +1,9 @@
-//! What is taken on: one set of counters that says yes or no before a byte is received. Connections, streams and
-//! uploads have places each; where those are taken, who achieves least gives way (`symbolon_net::crowd`).
+//! Admission: counters that accept or refuse work before its first byte is received. Connections,
+//! streams and uploads each have a limited number of places. When all are taken, the holder with
+//! the least progress gives way (`symbolon_net::crowd`).
 //!
-//! Every yes is a guard whose drop gives back what it took, so a client that goes away in the middle
-//! of anything leaves nothing behind.
+//! Each acceptance is a guard. Dropping it gives back everything that it took, so a client that
+//! goes away at any moment leaves nothing behind.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +23,7 @@ use tokio::sync::Notify;
 
 use crate::options::Limits;
 
-/// The counters, shared by everything that serves.
+/// The counters, shared by all parts that serve peers.
 #[derive(Debug)]
 pub(crate) struct Admission {
     capacity: u64,
@@ -31,19 +32,19 @@ pub(crate) struct Admission {
     streams: Gate,
     stores: Gate,
     counts: Mutex<Counts>,
-    /// Told when an upload ends.
+    /// Notified when an upload ends.
     ended: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Uploads under way: at most one shard of a deal.
+    /// Uploads under way, at most one for each deal.
     uploads: BTreeMap<DealId, Arc<Upload>>,
-    /// Bytes promised to uploads under way.
+    /// Bytes reserved for uploads under way.
     reserved: u64,
     /// Bytes of shards on disk.
     used: u64,
-    /// Bytes of shards on disk whose deal is not open, in total and by owner. Uploads under way count.
+    /// Bytes of shards whose deal is not open, in total and by owner. Includes uploads under way.
     unpaid: u64,
     unpaid_by: BTreeMap<AccountId, u64>,
 }
@@ -69,14 +70,14 @@ impl Counts {
     }
 }
 
-/// Whether a shard's deal stands on the ledger.
+/// Whether a shard's deal is on the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Paid {
     No,
     Yes,
 }
 
-/// A shard that is about to be received.
+/// A shard that is to be received.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Offer {
     pub(crate) peer: PeerId,
@@ -90,37 +91,37 @@ pub(crate) struct Offer {
 #[derive(Debug)]
 pub(crate) struct Upload {
     offer: Offer,
-    /// The tick at which its last bytes came.
-    heard_tick: AtomicU64,
-    /// Told when it has to give way to another one of its deal.
+    /// The tick at which its last bytes arrived.
+    received_tick: AtomicU64,
+    /// Notified when it has to give way to another upload of its deal.
     give_way: Notify,
-    /// Its place among the others.
+    /// Its place among the uploads.
     pass: Pass,
 }
 
-/// Why an upload ends before its shard is here.
+/// Why an upload ends before its shard is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GivesWay {
-    /// Its owner sends the same shard anew.
+    /// Its owner sends the same shard again.
     SentAnew,
-    /// Others wait, and it is the slowest.
+    /// Other uploads wait, and this one is the slowest.
     Slowest,
 }
 
 impl Upload {
-    /// So many bytes came.
-    pub(crate) fn heard(&self, bytes: u64, tick_ms: u64) {
+    /// Records that bytes arrived.
+    pub(crate) fn received(&self, bytes: u64, tick_ms: u64) {
         self.pass.achieved(bytes);
-        self.heard_tick.store(tick_ms, Ordering::Relaxed);
+        self.received_tick.store(tick_ms, Ordering::Relaxed);
     }
 
-    /// Whether it has brought next to nothing for a while.
+    /// Whether it has received almost nothing for a while.
     pub(crate) fn is_trickle(&self) -> bool {
         self.pass.is_slow(TRICKLE_BYTES)
     }
 
-    pub(crate) fn heard_tick(&self) -> u64 {
-        self.heard_tick.load(Ordering::Relaxed)
+    pub(crate) fn received_tick(&self) -> u64 {
+        self.received_tick.load(Ordering::Relaxed)
     }
 
     /// Waits until it has to give way.
@@ -174,14 +175,15 @@ impl Admission {
         self.counts().unpaid
     }
 
-    /// Bytes the node would still take.
+    /// Bytes that the node would still accept.
     pub(crate) fn free(&self, disk_free: u64) -> u64 {
         let counts = self.counts();
         let offered = self.capacity.saturating_sub(counts.used + counts.reserved);
         offered.min(self.disk_room(&counts, disk_free))
     }
 
-    /// Admits a connection of a peer, for which another one may have to give way, or `None` when there are too many.
+    /// Admits a connection of a peer; another connection may have to give way for it. Returns
+    /// `None` when there is no room.
     pub(crate) fn connection(&self, peer: PeerId, from: Option<IpAddr>) -> Option<Pass> {
         let address = from.map(Group::of_address);
         let groups: Vec<_> = [Group::Peer(peer)].into_iter().chain(address).collect();
@@ -193,7 +195,7 @@ impl Admission {
         self.streams.enter(&[Group::Peer(peer)]).ok()
     }
 
-    /// Admits an upload: room for all its bytes is reserved until the guard is dropped.
+    /// Admits an upload. Room for all its bytes is reserved until the guard is dropped.
     pub(crate) fn upload(
         self: &Arc<Self>,
         offer: Offer,
@@ -216,28 +218,31 @@ impl Admission {
         }
         let taken = counts.used + counts.reserved;
         if self.capacity.saturating_sub(taken) < offer.length {
-            return Err(Refusal::new(RefusalCode::Full, "what this node offers is taken"));
+            return Err(Refusal::new(
+                RefusalCode::Full,
+                "all bytes that this node offers are taken",
+            ));
         }
         if self.disk_room(&counts, disk_free) < offer.length {
             return Err(Refusal::new(RefusalCode::Full, "the node's disk is full"));
         }
         let of_owner = counts.unpaid_of(&offer.owner).saturating_add(offer.length);
         if of_owner > self.limits.unpaid_bytes_per_owner_max {
-            let message = "the owner has too many bytes here whose deals are not open";
+            let message = "this node stores too many bytes of the owner whose deals are not open";
             return Err(Refusal::new(RefusalCode::Busy, message));
         }
         if counts.unpaid.saturating_add(offer.length) > self.limits.unpaid_bytes_max {
-            let message = "the node keeps too many bytes whose deals are not open";
+            let message = "this node stores too many bytes whose deals are not open";
             return Err(Refusal::new(RefusalCode::Busy, message));
         }
-        // Last: for what is refused anyway nobody has to give way.
+        // This comes last: no upload should give way for one that is refused anyway.
         let groups = [Group::Peer(offer.peer), Group::Owner(offer.owner)];
         let pass = self
             .stores
             .enter(&groups)
             .map_err(|_| Refusal::new(RefusalCode::Busy, "too many shards are being received"))?;
-        let heard_tick = AtomicU64::new(tick_ms);
-        let upload = Arc::new(Upload { offer, heard_tick, give_way: Notify::new(), pass });
+        let received_tick = AtomicU64::new(tick_ms);
+        let upload = Arc::new(Upload { offer, received_tick, give_way: Notify::new(), pass });
         counts.uploads.insert(offer.deal, Arc::clone(&upload));
         counts.reserved += offer.length;
         counts.add_unpaid(offer.owner, offer.length);
@@ -250,7 +255,7 @@ impl Admission {
         counts.uploads.get(deal).filter(|upload| upload.offer.owner == *owner).cloned()
     }
 
-    /// Has an upload give way, and waits until it has.
+    /// Makes an upload give way and waits until it has ended.
     pub(crate) async fn displace(&self, upload: &Arc<Upload>) {
         upload.give_way.notify_one();
         loop {
@@ -274,8 +279,8 @@ impl Admission {
         }
     }
 
-    /// What the disk still holds beyond its reserve and the uploads under way. Part of those may be
-    /// written already and is then counted twice: that errs on the safe side.
+    /// The room on the disk beyond its reserve and the uploads under way. Bytes that those have
+    /// already written are counted twice, which errs on the safe side.
     fn disk_room(&self, counts: &Counts, disk_free: u64) -> u64 {
         disk_free.saturating_sub(self.limits.disk_reserve_bytes).saturating_sub(counts.reserved)
     }
@@ -285,7 +290,7 @@ impl Admission {
     }
 }
 
-/// Room reserved for a shard.
+/// The room that is reserved for a shard.
 #[derive(Debug)]
 pub(crate) struct UploadGuard {
     admission: Arc<Admission>,
@@ -298,7 +303,7 @@ impl UploadGuard {
         &self.upload
     }
 
-    /// The shard is on disk: its bytes are used now, no longer reserved. They stay unpaid.
+    /// The shard is on disk: its bytes are now used and no longer reserved. They stay unpaid.
     pub(crate) fn keep(mut self) {
         self.admission.counts().used += self.upload.offer.length;
         self.kept = true;
@@ -319,7 +324,7 @@ impl Drop for UploadGuard {
     }
 }
 
-/// What an upload has to bring in ten to twenty seconds.
+/// Bytes that an upload has to receive in ten to twenty seconds.
 const TRICKLE_BYTES: u64 = 16_384;
 
 #[cfg(test)]
@@ -399,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn one_peer_and_one_address_have_so_many_connections() {
+    fn connections_of_a_peer_and_of_an_address_are_limited() {
         let mut limits = Limits::for_capacity(100);
         (limits.connections_per_peer_max, limits.connections_per_address_max) = (2, 3);
         let admission = Admission::new(100, limits);

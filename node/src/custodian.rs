@@ -1,7 +1,9 @@
-//! The custodian's part of a sale: a release for the buyer who asks, and one on the ledger when half
-//! of the delivery time is over and the sale is not settled. A buyer who was answered directly
-//! acknowledges, and nothing has to be posted; one who was not, or who is silent, costs the seller
-//! nothing this way.
+//! The custodian's part of a sale. It answers a buyer's request with a release. When half of the
+//! delivery time is over and the sale is not settled, it posts the release on the ledger.
+//!
+//! A buyer that got its release directly acknowledges the sale, so no release has to be posted. If
+//! the buyer got none, or does not acknowledge, the posted release makes sure that the seller is
+//! paid.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -40,14 +42,14 @@ pub(crate) enum ReleaseError {
     /// The ledger did not answer.
     #[error("the ledger could not be asked: {0}")]
     Ledger(String),
-    /// There is no such order, or its vault is not one this node keeps a share of.
+    /// The order does not exist, or this node has no share of its vault.
     #[error("this node has no part in order {0}")]
     NotOurs(OrderId),
-    /// The money of the order went back.
-    #[error("the order is {0:?}")]
+    /// The order was refunded.
+    #[error("the order is in the state {0:?}")]
     NotPaid(OrderState),
-    /// The capsule, the delivery key or the kept share is not what it should be.
-    #[error("no release: {0}")]
+    /// The capsule, the delivery key or the stored share is wrong.
+    #[error("no release is possible: {0}")]
     Custody(#[from] CustodyError),
     /// The store failed.
     #[error("the store failed: {0}")]
@@ -55,28 +57,28 @@ pub(crate) enum ReleaseError {
 }
 
 record! {
-    /// A share as it is kept. The folder is the operator's alone, so it is not sealed again: whoever
-    /// reads the folder reads the node's secret beside it.
-    pub(crate) struct Kept {
-        /// Whose vault.
+    /// A custody share as it is stored. It is not encrypted again: only the operator can read the
+    /// folder, and the node's secret lies beside it.
+    pub(crate) struct StoredShare {
+        /// The owner of the vault.
         pub(crate) owner: AccountId,
-        /// The vault's public side when the share came.
+        /// The vault's public key when the share arrived.
         pub(crate) key: VaultKey,
-        /// Which share.
+        /// The index of the share.
         pub(crate) index: u8,
         /// The share's bytes.
         pub(crate) share: ShareBytes,
     }
 }
 
-impl Kept {
-    /// Whether the share is one of this vault's.
+impl StoredShare {
+    /// Whether the share belongs to this vault.
     pub(crate) fn is_of(&self, row: &Vault) -> bool {
         row.owner == self.owner && row.key == self.key
     }
 }
 
-/// The bytes of a share: wiped when they are no longer needed, and never printed.
+/// The bytes of a share. They are wiped from memory when they are dropped, and never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct ShareBytes(pub(crate) [u8; 32]);
 
@@ -104,19 +106,22 @@ impl Drop for ShareBytes {
     }
 }
 
-/// The share this node keeps of a vault, if any.
-pub(crate) async fn kept(shared: &Shared, vault: VaultId) -> Result<Option<Kept>, ReleaseError> {
+/// The share that this node stores of a vault, if any.
+pub(crate) async fn stored_share(
+    shared: &Shared,
+    vault: VaultId,
+) -> Result<Option<StoredShare>, ReleaseError> {
     let failed = |error: &dyn Display| ReleaseError::Store(error.to_string());
-    let row = shared.with_store(move |store| store.custody(&vault, OURS)).await;
+    let row = shared.with_store(move |store| store.custody(&vault, SHARE_INDEX)).await;
     let row = row.map_err(|error| failed(&error))?.map(Zeroizing::new);
-    row.map(|row| Kept::from_bytes(&row)).transpose().map_err(|error| failed(&error))
+    row.map(|row| StoredShare::from_bytes(&row)).transpose().map_err(|error| failed(&error))
 }
 
-/// Keeps a share; `false` when too many wait for their vaults to be opened.
+/// Stores a share. Returns `false` when too many shares wait for their vaults to be opened.
 pub(crate) async fn keep(
     shared: &Shared,
     vault: VaultId,
-    kept: &Kept,
+    kept: &StoredShare,
     is_open: bool,
 ) -> Result<bool, StoreError> {
     let row = Zeroizing::new(kept.to_bytes());
@@ -130,16 +135,17 @@ pub(crate) async fn keep(
         of_owner: limits.unopened_shares_per_owner_max,
     };
     let waits = (!is_open).then_some((waits, limits));
-    shared.with_store(move |store| store.put_custody(&vault, OURS, &row, waits)).await
+    shared.with_store(move |store| store.put_custody(&vault, SHARE_INDEX, &row, waits)).await
 }
 
-/// Lets shares go whose vaults were not opened in time, by the ledger's time and by its own row.
+/// Removes shares whose vaults were not opened in time. The ledger's time and its own row decide
+/// that.
 pub(crate) async fn drop_unopened(shared: &Shared) -> Result<(), String> {
     let now_ms = shared.view.block_ms().saturating_sub(1);
     let due = shared.with_store(move |store| store.custody_due(now_ms)).await;
     for (vault, index) in due.map_err(|error| error.to_string())? {
         let row = shared.ledger.row(Vaults, &vault).await.map_err(|error| error.to_string())?;
-        let ours = kept(shared, vault).await.map_err(|error| error.to_string())?;
+        let ours = stored_share(shared, vault).await.map_err(|error| error.to_string())?;
         let opened = ours.zip(row).is_some_and(|(ours, row)| ours.is_of(&row));
         let settled = shared.with_store(move |store| match opened {
             true => store.custody_opened(&vault, index),
@@ -147,19 +153,20 @@ pub(crate) async fn drop_unopened(shared: &Shared) -> Result<(), String> {
         });
         settled.await.map_err(|error| error.to_string())?;
         if !opened {
-            info!(%vault, "the share of a vault that was not opened in time is let go");
+            info!(%vault, "removed the share of a vault that was not opened in time");
         }
     }
     Ok(())
 }
 
-/// A vault was opened with this node among its custodians.
+/// Records that a vault was opened with this node among its custodians.
 pub(crate) async fn vault_opened(shared: &Shared, vault: VaultId) -> Result<(), StoreError> {
-    shared.with_store(move |store| store.custody_opened(&vault, OURS)).await
+    shared.with_store(move |store| store.custody_opened(&vault, SHARE_INDEX)).await
 }
 
-/// The store's key for a share: a node keeps one share of a vault, whichever that is.
-const OURS: u8 = 0;
+/// The index under which the store holds a share. A node has only one share of a vault, so its real
+/// index does not matter.
+const SHARE_INDEX: u8 = 0;
 
 /// Orders that wait for their release to be posted.
 #[derive(Debug, Default)]
@@ -170,16 +177,16 @@ pub(crate) struct Schedule {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// Paid, not looked at yet.
+    /// Paid orders that the custodian has not read yet.
     new: BTreeSet<OrderId>,
-    /// By the time of their posting, in milliseconds since the Unix epoch.
+    /// Orders by the time to post their release, in milliseconds since the Unix epoch.
     due: BTreeSet<(u64, OrderId)>,
-    /// How often posting was tried.
+    /// Number of failed attempts for each order.
     tries: BTreeMap<OrderId, u32>,
 }
 
 impl Schedule {
-    /// An order was paid; whether it is ours is found out later.
+    /// An order was paid. The custodian finds out later whether the node has a share of its vault.
     pub(crate) fn paid(&self, order: OrderId) {
         self.waiting().new.insert(order);
         self.changed.notify_one();
@@ -224,12 +231,12 @@ impl Schedule {
     }
 }
 
-/// Posts releases in time until the node stops.
+/// Posts releases when they are due, until the node stops.
 pub(crate) async fn post_releases(shared: &Shared) {
     let mut backoff = Backoff::new(200, 30_000);
-    // Orders paid while this node was down or before its view began.
+    // Orders that were paid while this node was down or before it began to follow the ledger.
     while let Err(why) = find_open_orders(shared).await {
-        warn!(why, "open orders are not known yet");
+        warn!(why, "the open orders could not be read yet");
         if backoff.wait(shared).await == Err(Stopped) {
             return;
         }
@@ -252,7 +259,7 @@ pub(crate) async fn post_releases(shared: &Shared) {
 }
 
 async fn sleep_long(shared: &Shared, until_ms: u64) {
-    // Timers take no eternity.
+    // A timer has a limit, so a long wait is done in steps.
     let wait_ms = until_ms.saturating_sub(shared.now_ms());
     shared.host.sleep_ms(wait_ms.min(LOOK_AGAIN_MS)).await;
 }
@@ -262,17 +269,17 @@ async fn find_open_orders(shared: &Shared) -> Result<(), String> {
     for_each(&shared.ledger, OrdersDue, visit).await.map_err(|error| error.to_string())
 }
 
-/// Finds out whether an order is ours, and when its release is to be posted.
+/// Finds out whether this node has a share of an order's vault, and when to post the release.
 async fn enter(shared: &Shared, id: OrderId) {
     match find(shared, &id).await {
         Ok((order, _)) if order.state == OrderState::Paid => {
             let due_ms = order.due_ms.saturating_sub(shared.params.delivery_ms / 2);
-            debug!(order = %id, due_ms, "a release is to be posted unless the sale settles");
+            debug!(order = %id, due_ms, "the release is posted then unless the sale is settled");
             shared.schedule.at(due_ms, id);
         }
         Ok(_) | Err(ReleaseError::NotOurs(_)) => {}
         Err(error) => {
-            warn!(order = %id, %error, "an order could not be looked at yet");
+            warn!(order = %id, %error, "the order could not be read yet");
             shared.schedule.again(shared.now_ms(), id);
         }
     }
@@ -281,18 +288,18 @@ async fn enter(shared: &Shared, id: OrderId) {
 async fn post(shared: &Shared, id: OrderId) {
     match try_post(shared, id).await {
         Ok(Some(status)) => {
-            info!(order = %id, %status, "release posted");
+            info!(order = %id, %status, "the release is posted");
             shared.schedule.done(&id);
         }
         Ok(None) => shared.schedule.done(&id),
         Err(error) => {
-            warn!(order = %id, error, "release not posted yet");
+            warn!(order = %id, error, "the release is not posted yet");
             shared.schedule.again(shared.now_ms(), id);
         }
     }
 }
 
-/// `None` when there is nothing left to post.
+/// Posts the release of an order. Returns `None` when no release needs to be posted.
 async fn try_post(shared: &Shared, id: OrderId) -> Result<Option<Status>, String> {
     let (order, listing) = match find(shared, &id).await {
         Ok(found) => found,
@@ -302,7 +309,8 @@ async fn try_post(shared: &Shared, id: OrderId) -> Result<Option<Status>, String
     if order.state != OrderState::Paid {
         return Ok(None);
     }
-    // Looked at only now because the ledger did not answer before: not every buyer needs a post.
+    // This comes too early if the ledger did not answer before. Post later: most buyers need no
+    // posted release.
     let half_ms = order.due_ms.saturating_sub(shared.params.delivery_ms / 2);
     if shared.now_ms() < half_ms {
         shared.schedule.at(half_ms, id);
@@ -311,7 +319,7 @@ async fn try_post(shared: &Shared, id: OrderId) -> Result<Option<Status>, String
     let release = match make(shared, &id, &order, &listing).await {
         Ok(release) => release,
         Err(error @ ReleaseError::Custody(_)) => {
-            warn!(order = %id, %error, "this order gets no release");
+            warn!(order = %id, %error, "no release can be made for this order");
             return Ok(None);
         }
         Err(error) => return Err(error.to_string()),
@@ -321,25 +329,25 @@ async fn try_post(shared: &Shared, id: OrderId) -> Result<Option<Status>, String
     }
     let transaction = transaction_id("symbolon 2026 release transaction v1", &[&id.0]);
     let action = Action::PostRelease { order: id, release };
-    // One attempt: the schedule is what tries again, so that no order holds up another.
+    // One attempt only: the schedule tries again, so that no order delays another.
     let outcome = submit(shared, transaction, action, 0, Backoff::new(1, 1)).await;
     outcome.map(Some).map_err(|error| error.to_string())
 }
 
-/// An order and its listing, when this node keeps a share of the listing's vault.
+/// An order and its listing, if this node has a share of the listing's vault.
 pub(crate) async fn find(shared: &Shared, id: &OrderId) -> Result<(Order, Listing), ReleaseError> {
     let unread = |error: symbolon_ledger::LedgerError| ReleaseError::Ledger(error.to_string());
     let order = shared.ledger.row(Orders, id).await.map_err(unread)?;
     let order = order.ok_or(ReleaseError::NotOurs(*id))?;
     let listing = shared.ledger.row(Listings, &order.listing).await.map_err(unread)?;
     let listing = listing.ok_or(ReleaseError::NotOurs(*id))?;
-    match kept(shared, listing.terms.vault).await? {
+    match stored_share(shared, listing.terms.vault).await? {
         Some(_) => Ok((order, listing)),
         None => Err(ReleaseError::NotOurs(*id)),
     }
 }
 
-/// Makes this node's release of an order. The order must be paid: whoever calls has looked.
+/// Makes this node's release of an order. The caller has checked that the order is paid.
 pub(crate) async fn make(
     shared: &Shared,
     id: &OrderId,
@@ -347,7 +355,7 @@ pub(crate) async fn make(
     listing: &Listing,
 ) -> Result<Release, ReleaseError> {
     let terms = &listing.terms;
-    let kept = kept(shared, terms.vault).await?.ok_or(ReleaseError::NotOurs(*id))?;
+    let kept = stored_share(shared, terms.vault).await?.ok_or(ReleaseError::NotOurs(*id))?;
     let label =
         custody::label(&shared.chain, &listing.seller, &terms.vault, &terms.manifest.content_root);
     let context = custody::release_context(&shared.chain, id, &order.listing);
@@ -363,8 +371,9 @@ pub(crate) async fn make(
     Ok(Release::make(&share, &request, &entropy)?)
 }
 
-/// How long after a failure posting is tried again, at first and at most, in milliseconds.
+/// Milliseconds until posting is tried again after the first failure.
 const RETRY_MS: u64 = 500;
+/// The longest pause between two attempts, in milliseconds.
 const RETRY_MAX_MS: u64 = 30_000;
-/// The longest sleep, in milliseconds.
+/// The longest sleep in one step, in milliseconds.
 const LOOK_AGAIN_MS: u64 = 60 * 60 * 1000;

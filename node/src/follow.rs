@@ -1,9 +1,9 @@
-//! Follows the ledger: which shards are paid, which deals are over, which grants are dead, which epoch
-//! it is, which sold keys wait for this custodian.
+//! Follows the ledger: which shards are paid, which deals are over, which grants are void, which
+//! epoch it is, and which sold keys wait for this custodian.
 //!
-//! Blocks are taken in order and each is kept before the next, so a node that crashed sees the same
-//! block again; everything here may be done twice. What a block means is written down in the store in
-//! one transaction with its height.
+//! The node takes blocks in order. It stores the meaning of each block together with its height in
+//! one transaction before it takes the next. After a crash it sees the last block again, so every
+//! step here may be done twice.
 
 use std::collections::BTreeSet;
 
@@ -31,8 +31,9 @@ use crate::{
     shared::{Backoff, Shared, Stopped},
 };
 
-/// Follows block after block until the node stops. Where it cannot go on because of what it is told, and not
-/// because nobody answers, it says so, and in the end it fails: it would neither be paid nor know what is revoked.
+/// Follows block after block until the node stops. If a block itself cannot be followed, and not
+/// only because the ledger does not answer, it logs an error, tries again, and finally fails the
+/// node. Such a node would neither be paid nor learn of revocations.
 pub(crate) async fn follow_ledger(shared: &Shared) {
     let mut backoff = Backoff::new(FIRST_RETRY_MS, LAST_RETRY_MS);
     let mut refused = 0;
@@ -65,16 +66,16 @@ pub(crate) async fn follow_ledger(shared: &Shared) {
             }
         };
         let height = shared.view.height() + 1;
-        if error.is_said() {
+        if error.is_answer() {
             refused += 1;
-            error!(height, attempts = refused, %error, "what the ledger says of this block cannot be followed");
+            error!(height, attempts = refused, %error, "the ledger's answer for this block cannot be followed");
             if refused == REFUSED_MAX {
                 let why = error.to_string();
                 shared.view.failed.send_replace(Some(NodeFailure { height, why }));
                 return;
             }
         } else {
-            warn!(height, %error, "cannot follow the ledger");
+            warn!(height, %error, "the ledger cannot be followed now");
         }
         if backoff.wait(shared).await == Err(Stopped) {
             return;
@@ -82,7 +83,7 @@ pub(crate) async fn follow_ledger(shared: &Shared) {
     }
 }
 
-/// Why a block was not taken.
+/// Why a block could not be taken.
 #[derive(Debug, Error)]
 enum CannotFollow {
     #[error("{0}")]
@@ -92,8 +93,8 @@ enum CannotFollow {
 }
 
 impl CannotFollow {
-    /// Whether the ledger answered, and asking again only helps when it answers otherwise.
-    fn is_said(&self) -> bool {
+    /// Whether the ledger answered. Then asking again only helps if it gives another answer.
+    fn is_answer(&self) -> bool {
         match self {
             Self::Ledger(error) => {
                 error.servers_fault() || matches!(error, LedgerError::Refused { .. })
@@ -103,8 +104,8 @@ impl CannotFollow {
     }
 }
 
-/// Asks for the head now and then, so that the node knows that its view is complete even while no
-/// blocks come.
+/// Asks for the head regularly. So the node knows that its view is complete even while there are no
+/// new blocks.
 pub(crate) async fn keep_fresh(shared: &Shared) {
     let every_ms = (shared.options.limits.stale_ms / 4).clamp(MIN_HEAD_MS, MAX_HEAD_MS);
     loop {
@@ -117,13 +118,13 @@ pub(crate) async fn keep_fresh(shared: &Shared) {
     }
 }
 
-/// Takes a block: keeps what it means, then acts on it.
+/// Takes a block: stores its meaning, then acts on it.
 async fn take(shared: &Shared, header: &Header, digest: &Digest) -> Result<(), StoreError> {
     let (height, changes) = (header.height, digest.changes());
     let paid = shared.with_store(move |store| store.follow(height, &changes)).await?;
     count_opened(shared, &paid, &digest.opened).await?;
     if !digest.ended.is_empty() {
-        // That asks the ledger, and blocks do not wait for it.
+        // The deletion asks the ledger, so blocks do not wait for it.
         shared.view.deals_ended.notify_one();
     }
     for order in &digest.paid {
@@ -143,7 +144,8 @@ async fn take(shared: &Shared, header: &Header, digest: &Digest) -> Result<(), S
     Ok(())
 }
 
-/// Shards are paid from here on; and where the ledger pays for one that is not here, that has to be said.
+/// Counts the shards that are paid now. Logs an error for each deal that was opened with a shard
+/// that this node does not have.
 async fn count_opened(
     shared: &Shared,
     paid: &[Shard],
@@ -161,7 +163,7 @@ async fn count_opened(
         }
         let shard = shared.with_store(move |store| store.info(&deal, index)).await?;
         if shard.is_none_or(|shard| shard.root != root) {
-            error!(%deal, index, "a deal was opened for a shard this node does not have");
+            error!(%deal, index, "a deal was opened with a shard that this node does not have");
         }
     }
     Ok(())
@@ -175,8 +177,8 @@ pub(crate) fn paid(shard: &Shard) -> Paid {
     }
 }
 
-/// The last height this node need not follow: what the store says, or for a new store the head of the
-/// ledger, once all that is dead by then is remembered.
+/// The last height that this node need not follow. A used store knows it. For a new store it is the
+/// head of the ledger, after the revocations and refunds up to then are stored.
 pub(crate) async fn first_height(
     ledger: &Ledger,
     host: &Host,
@@ -185,7 +187,8 @@ pub(crate) async fn first_height(
     if let Some(height) = store.height()? {
         return Ok(height);
     }
-    // Read before the scans: what dies while they run is in a later block.
+    // The head is read before the scans. A grant that becomes void during the scans is in a later
+    // block.
     let height = ledger.head().await?.header.height;
     let mut changes = Vec::new();
     for_each(ledger, Revocations, |(link, by), _| {
@@ -203,7 +206,7 @@ pub(crate) async fn first_height(
     Ok(height)
 }
 
-/// All rows of a table, page by page.
+/// Visits all rows of a table, page by page.
 pub(crate) async fn for_each<T: Table + Copy>(
     ledger: &Ledger,
     table: T,
@@ -224,30 +227,30 @@ pub(crate) async fn for_each<T: Table + Copy>(
     }
 }
 
-/// What a block means to this node: gathered page by page, and kept as a whole.
+/// The meaning of a block for this node. It is gathered page by page and stored as a whole.
 #[derive(Debug, Default)]
 struct Digest {
-    /// Deals whose shard here is paid now.
+    /// Deals that were opened with a shard of this node.
     opened: Vec<(DealTerms, Acceptance)>,
     /// Deals that are over.
     ended: Vec<DealId>,
-    /// Dead grant links, and who killed them.
+    /// Revoked grant links, and the accounts that revoked them.
     revoked: Vec<(LinkId, AccountId)>,
-    /// Orders whose grants are dead.
+    /// Refunded orders, whose grants are void.
     refunded: Vec<OrderId>,
     /// Orders whose keys may be released.
     paid: Vec<OrderId>,
     /// The last epoch that began.
     epoch: Option<u64>,
-    /// What this node earned.
+    /// The amount that this node earned.
     earned: Amount,
     /// Vaults that were opened with this node as a custodian.
     vaults: Vec<VaultId>,
-    /// What was registered in this node's name.
+    /// Registrations under this node's key.
     registered: Vec<Action>,
-    /// Changes of its slot table by the beginning of an epoch, which comes before the transactions.
+    /// Changes of the slot table at the start of an epoch, which comes before the transactions.
     slots_turned: Vec<Change>,
-    /// Changes of its slot table that wait for the next epoch.
+    /// Changes of the slot table that wait for the next epoch.
     slots_queued: Vec<Change>,
 }
 
@@ -282,14 +285,14 @@ impl Digest {
         self.opened.push((terms.clone(), acceptance.clone()));
         let (deal, length) = (terms.deal, terms.length);
         let Acceptance { index, root, price, .. } = *acceptance;
-        // The ledger takes no deal whose rate nobody can count in.
+        // The ledger refuses a deal whose rate is out of range.
         if let Some(rate) = slot_rate(price, length) {
             let slot = Slot { deal, index, root, length, rate };
             self.slots_queued.push(Change::SlotJoins { slot });
         }
     }
 
-    /// What the store has to remember of it.
+    /// The changes for the store.
     fn changes(&self) -> Vec<Change> {
         let opened = self.opened.iter().map(|(terms, acceptance)| Change::Opened {
             deal: terms.deal,
@@ -301,7 +304,7 @@ impl Digest {
             self.revoked.iter().map(|(link, by)| Change::Revoked { link: *link, by: *by });
         let refunded = self.refunded.iter().map(|order| Change::Refunded { order: *order });
         let slots = self.slots_turned.iter().chain(&self.slots_queued).copied();
-        // A deal may be opened and ended in one block: opened first.
+        // A deal may be opened and ended in one block, so openings come first.
         opened.chain(ended).chain(revoked).chain(refunded).chain(slots).collect()
     }
 
@@ -328,13 +331,16 @@ impl Digest {
     }
 }
 
-/// How often what is said of one block is asked for before the node fails: some two minutes of pauses.
+/// How often a block is requested whose answer cannot be followed, before the node fails: about two
+/// minutes of pauses.
 const REFUSED_MAX: u32 = 12;
-/// Pauses after a failure, at first and at most, in milliseconds.
+/// The first pause after a failure, in milliseconds.
 const FIRST_RETRY_MS: u64 = 200;
+/// The longest pause after a failure, in milliseconds.
 const LAST_RETRY_MS: u64 = 30_000;
-/// How often the head is asked for, at most and at least, in milliseconds.
+/// The shortest time between two requests for the head, in milliseconds.
 const MIN_HEAD_MS: u64 = 1_000;
+/// The longest time between two requests for the head, in milliseconds.
 const MAX_HEAD_MS: u64 = 60_000;
-/// Rows and shards looked at in one go.
+/// Rows of one page of a scan.
 const PAGE: usize = 256;

@@ -1,4 +1,4 @@
-//! What a node derives from its one secret.
+//! The keys that a node derives from its one secret.
 
 use std::fmt;
 
@@ -13,8 +13,8 @@ use symbolon_protocol::{
 };
 use zeroize::Zeroizing;
 
-/// A node's keys: its identity on the network and on the ledger is one ed25519 key; everything else
-/// is derived, so that one secret is all an operator has to keep.
+/// A node's keys. One ed25519 key is its identity on the network and on the ledger. All other keys
+/// are derived from the same secret, so the operator has to keep only one.
 pub(crate) struct NodeKey {
     signing: SigningKey,
     custody: Zeroizing<[u8; 32]>,
@@ -35,18 +35,18 @@ impl NodeKey {
         PeerId(self.signing.verifying_key().to_bytes())
     }
 
-    /// Opens what owners seal to [`Self::custody_public`].
+    /// Opens shares that owners seal to [`Self::custody_public`].
     pub(crate) fn custody_secret(&self) -> &[u8; 32] {
         &self.custody
     }
 
-    /// Where vault shares are sealed to.
+    /// The public key that owners seal vault shares to.
     pub(crate) fn custody_public(&self) -> [u8; 32] {
         envelope::public_key(&self.custody)
     }
 
-    /// Entropy for the release of an order: the same each time, so that asking twice gives the same
-    /// release, and secret, so that nobody can predict it.
+    /// Entropy for the release of an order. It is the same each time, so a second request gets the
+    /// same release. It is secret, so it cannot be predicted.
     pub(crate) fn release_entropy(&self, context: &Hash) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(*blake3::keyed_hash(&self.release, &context.0).as_bytes())
     }
@@ -62,7 +62,7 @@ impl NodeKey {
         Transaction::build(chain, &self.signing, id, valid_until, action)
     }
 
-    /// The node's word that it keeps a shard.
+    /// The node's signed acceptance of a shard.
     pub(crate) fn accept(
         &self,
         chain: &ChainId,
@@ -74,7 +74,7 @@ impl NodeKey {
         Acceptance::build(chain, terms, &self.signing, shard, price, expires_ms)
     }
 
-    /// The node's word that it keeps a shard no more.
+    /// The node's signed receipt that a shard is deleted.
     pub(crate) fn deleted(
         &self,
         chain: &ChainId,
@@ -85,7 +85,7 @@ impl NodeKey {
         DeletionReceipt::build(chain, &self.signing, place, root, time_ms)
     }
 
-    /// The node's word that it keeps a vault share.
+    /// The node's signed acceptance of a vault share.
     pub(crate) fn accept_share(&self, terms: &CustodyTerms<'_>) -> CustodyAcceptance {
         terms.accept(&self.signing)
     }
@@ -97,7 +97,7 @@ impl fmt::Debug for NodeKey {
     }
 }
 
-/// A transaction's id as a function of what it is for: sent again, it is the same transaction.
+/// A transaction's id, derived from its purpose. Sending it again is the same transaction.
 pub(crate) fn transaction_id(context: &'static str, parts: &[&[u8]]) -> TransactionId {
     let mut hasher = blake3::Hasher::new_derive_key(context);
     for part in parts {

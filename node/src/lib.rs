@@ -1,12 +1,13 @@
-//! A storage node: serve, prove, earn, keep custody.
+//! A storage node: it serves shards, proves them, earns, and keeps custody shares.
 //!
-//! A [`Node`] is a set of tasks around one store: it accepts connections and answers
-//! `wire::storage` requests, follows the ledger, proves its shards once per epoch, keeps its own row
-//! true, deletes what nobody pays for, and posts releases of sold keys in time. Clock, randomness and
-//! blocking work come from a `Host`, so the simulator runs this very code in virtual time. See
-//! `spec/node.md`.
+//! A [`Node`] is a set of tasks around one store. They accept connections and answer
+//! `wire::storage` requests, follow the ledger, prove the shards once per epoch, keep the node's
+//! row on the ledger up to date, delete unpaid shards, and post releases of sold keys in time.
+//! Clock, randomness and blocking work come from a `Host`, so the simulator runs this same code in
+//! virtual time. See `spec/node.md`.
 //!
-//! It knows nothing of iroh, of redb, of files as users see them, and holds no key that opens one.
+//! This crate knows nothing of iroh, redb or the files of users, and holds no key that opens a
+//! file.
 
 extern crate alloc;
 

@@ -1,4 +1,4 @@
-//! A node as its operator holds it: start, look, stop.
+//! A node for its operator: start it, read its status, stop it.
 
 use std::{
     fs::File,
@@ -36,7 +36,7 @@ use crate::{
 #[non_exhaustive]
 pub enum NodeError {
     /// The endpoint answers under another key than the node's.
-    #[error("the endpoint answers as {endpoint}, the node is {node}")]
+    #[error("the endpoint has the key {endpoint}, but the node has the key {node}")]
     WrongEndpoint {
         /// The endpoint's key.
         endpoint: NodeId,
@@ -49,7 +49,7 @@ pub enum NodeError {
         /// The folder.
         path: PathBuf,
     },
-    /// Its key is there, its store is not.
+    /// The folder has the node's key, but its store is gone.
     #[error(
         "{} has this node's key, but the store beside it is new: the ledger says that the node keeps {slots} \
          shards and has {bytes} bytes bound by deals", path.display()
@@ -57,17 +57,17 @@ pub enum NodeError {
     StoreGone {
         /// The folder.
         path: PathBuf,
-        /// Rows of its slot table.
+        /// Rows of the node's slot table.
         slots: u32,
         /// Bytes bound by deals.
         bytes: u64,
     },
-    /// It offers less than it has taken already.
-    #[error("the node keeps {bound} bytes that are paid for, and is to offer {capacity}")]
+    /// The node would offer fewer bytes than it has accepted already.
+    #[error("the node must offer at least the {bound} paid bytes that it stores, not {capacity}")]
     CapacityTooSmall {
-        /// What it is to offer.
+        /// Bytes to offer.
         capacity: u64,
-        /// What is bound.
+        /// Bytes that are bound by deals.
         bound: u64,
     },
     /// The ledger did not answer.
@@ -76,12 +76,12 @@ pub enum NodeError {
     /// The ledger has no state.
     #[error("the ledger has no chain row")]
     EmptyLedger,
-    /// The folder's file that says whose it is cannot be used.
+    /// The file that names the folder's owner cannot be used.
     #[error("cannot use {}: {source}", path.display())]
     Folder {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The store cannot be used.
@@ -96,33 +96,33 @@ impl NodeError {
         matches!(self, Self::Store(StoreError::Full(_)))
     }
 
-    /// Whether shards, or the whole store, are gone.
+    /// Whether shards or the whole store are gone.
     #[must_use]
     pub fn is_loss(&self) -> bool {
         matches!(self, Self::StoreGone { .. } | Self::Store(StoreError::ShardsGone { .. }))
     }
 
-    /// Whether another process has the folder.
+    /// Whether another process uses the folder.
     #[must_use]
     pub fn is_in_use(&self) -> bool {
         matches!(self, Self::Store(StoreError::InUse { .. }))
     }
 }
 
-/// Why a running node cannot go on.
+/// Why a running node cannot continue.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("this node cannot follow its ledger at block {height}: {why}")]
 pub struct NodeFailure {
-    /// The block it does not get past.
+    /// The block that cannot be followed.
     pub height: u64,
-    /// What is wrong with it.
+    /// Why not.
     pub why: String,
 }
 
-/// What a node is and has, at a moment.
+/// The state of a node at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeStatus {
-    /// Its identity.
+    /// The node's key.
     pub id: NodeId,
     /// Bytes of shards on disk.
     pub used: u64,
@@ -132,33 +132,33 @@ pub struct NodeStatus {
     pub shards: u64,
     /// Shards on disk whose deal is not open.
     pub unpaid_shards: u64,
-    /// Bytes whose deal is not open, uploads under way included.
+    /// Bytes whose deal is not open, including uploads under way.
     pub unpaid_bytes: u64,
     /// Asking price per GiB and epoch.
     pub price: Amount,
-    /// The account that earns.
+    /// The account that receives the node's earnings.
     pub payout: AccountId,
-    /// Whether its row on the ledger says what its options say.
+    /// Whether the node's row on the ledger matches its options.
     pub registered: bool,
-    /// The last block it has followed.
+    /// The last block that the node has followed.
     pub height: u64,
     /// The current epoch.
     pub epoch: u64,
-    /// Slots in its table on the ledger.
+    /// Rows of its slot table on the ledger.
     pub slots: u32,
-    /// The last epoch it has proven.
+    /// The last epoch that it has proven.
     pub passed_epoch: Option<u64>,
-    /// Epochs proven.
+    /// Number of proven epochs.
     pub passed: u64,
-    /// Epochs missed.
+    /// Number of missed epochs.
     pub missed: u64,
-    /// What its whole table earns per proven epoch.
+    /// What all its slots together earn per proven epoch.
     pub rate: Amount,
-    /// What it was seen to earn since it was started.
+    /// What it has earned since it was started, as seen in blocks.
     pub earned: Amount,
 }
 
-/// A running storage node. Dropping it ends it without waiting; [`Node::stop`] waits.
+/// A running storage node. Dropping it ends it without waiting. [`Node::stop`] waits.
 #[derive(Debug)]
 pub struct Node {
     shared: Arc<Shared>,
@@ -166,7 +166,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node: opens its store, catches up on what it must know, and begins to serve, follow,
+    /// Starts a node: opens its store, catches up with the ledger, and begins to serve, follow,
     /// prove and register.
     pub async fn start(
         options: NodeOptions,
@@ -206,13 +206,13 @@ impl Node {
         Ok(Self { tasks: spawn(&shared), shared })
     }
 
-    /// Its identity.
+    /// The node's key.
     #[must_use]
     pub fn id(&self) -> NodeId {
         self.shared.key.id()
     }
 
-    /// What it is and has now. What it cannot learn because its ledger does not answer is an error.
+    /// The current state of the node. Fails if the ledger does not answer.
     pub async fn status(&self) -> Result<NodeStatus, NodeError> {
         let shared = &self.shared;
         let row = shared.ledger.row(Nodes, &self.id()).await?;
@@ -238,40 +238,41 @@ impl Node {
         })
     }
 
-    /// Waits until the node's row on the ledger says what its options say.
+    /// Waits until the node's row on the ledger matches its options.
     pub async fn registered(&self) {
         let mut registered = self.shared.view.registered.subscribe();
-        // The sender lives in `self`.
+        // The sender lives in `self`, so this cannot fail.
         if registered.wait_for(|registered| *registered).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Waits until the node cannot go on, which it can as long as its ledger is one: then it still answers, but is
-    /// not paid, and should be stopped and looked at.
+    /// Waits until the node cannot continue, which never happens with a correct ledger. The node
+    /// still answers then, but is not paid: the operator should stop it and find the cause.
     pub async fn failed(&self) -> NodeFailure {
         let mut failed = self.shared.view.failed.subscribe();
         let failure = failed.wait_for(Option::is_some).await.ok().and_then(|failed| failed.clone());
         match failure {
             Some(failure) => failure,
-            // The sender lives in `self`.
+            // The sender lives in `self`, so this cannot happen.
             None => std::future::pending().await,
         }
     }
 
-    /// A handle that tells the node to stop from elsewhere.
+    /// A handle with which other code can stop the node.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
         Stopper { shared: Arc::clone(&self.shared) }
     }
 
-    /// Stops: takes no more requests, lets shards that are complete be kept, closes the endpoint.
+    /// Stops the node: takes no more requests, lets complete shards be stored, and closes the
+    /// endpoint.
     pub async fn stop(mut self) {
         self.shared.stop.send_replace(true);
         self.finish().await;
     }
 
-    /// Runs until something else tells it to stop: see [`Node::stopper`]. Its endpoint's end is one.
+    /// Runs until a [`Stopper`] stops the node or its endpoint closes.
     pub async fn run_until_stopped(mut self) {
         tokio::select! {
             biased;
@@ -285,7 +286,7 @@ impl Node {
     async fn finish(&mut self) {
         while let Some(ended) = self.tasks.join_next().await {
             if let Err(error) = ended {
-                error!(%error, "a part of the node ended badly");
+                error!(%error, "a task of the node panicked");
             }
         }
         self.shared.admission.no_uploads().await;
@@ -294,20 +295,21 @@ impl Node {
     }
 }
 
-/// Tells a node to stop.
+/// Stops a node from other code.
 #[derive(Clone, Debug)]
 pub struct Stopper {
     shared: Arc<Shared>,
 }
 
 impl Stopper {
-    /// Tells it. [`Node::run_until_stopped`] returns when it has.
+    /// Tells the node to stop. [`Node::run_until_stopped`] returns when it has.
     pub fn stop(&self) {
         self.shared.stop.send_replace(true);
     }
 }
 
-/// Every part of a node, each for itself: one that fails holds up no other.
+/// Starts each part of a node as a task of its own, so that a failing part does not delay the
+/// others.
 fn spawn(shared: &Arc<Shared>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(serve::accept_connections(Arc::clone(shared)));
@@ -328,8 +330,9 @@ fn spawn(shared: &Arc<Shared>) -> JoinSet<()> {
     tasks
 }
 
-/// Opens the folder's store, once it is clear that the folder is this node's and the store is the one that
-/// was there before. Both carry a marker; and the ledger knows whether there was a store.
+/// Opens the folder's store. First checks that the folder belongs to this node and that the store
+/// is not a new one in place of a lost one. Folder and store both carry a marker, and the ledger
+/// knows whether there was a store.
 async fn open_store(
     options: &NodeOptions,
     host: &Host,
@@ -382,12 +385,12 @@ fn open_shards(dir: &Path, accept_loss: bool) -> Result<Shards, StoreError> {
     }
     let (store, lost) = Shards::open_without_lost(dir)?;
     if lost > 0 {
-        warn!(lost, "shards whose files are gone are let go");
+        warn!(lost, "removed shards whose files are gone");
     }
     Ok(store)
 }
 
-/// A node cannot give back what it has taken: it must not offer less.
+/// Checks that the node offers at least what it has accepted, because it cannot give that back.
 fn check_capacity(shared: &Shared, row: Option<&NodeRow>) -> Result<(), NodeError> {
     let capacity = shared.options.capacity;
     let kept = shared.admission.used().saturating_sub(shared.admission.unpaid());
@@ -398,7 +401,7 @@ fn check_capacity(shared: &Shared, row: Option<&NodeRow>) -> Result<(), NodeErro
     Ok(())
 }
 
-/// Writes a small file that is there whole or not at all, whenever the machine stops.
+/// Writes a small file. If the machine stops, it exists whole or not at all.
 fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     let fresh = path.with_extension("new");
     let mut file = File::create(&fresh)?;
@@ -408,7 +411,7 @@ fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     durable::sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
-/// Counts what is on disk from before.
+/// Counts the shards that are on disk at the start.
 async fn count_kept(shared: &Shared) -> Result<(), StoreError> {
     for_each_shard(shared, |shard| {
         shared.admission.count_kept(shard.info.owner, shard.info.length, follow::paid(shard));
@@ -416,7 +419,7 @@ async fn count_kept(shared: &Shared) -> Result<(), StoreError> {
     .await
 }
 
-/// Shards on disk, and those of them that are unpaid.
+/// Number of shards on disk, and of unpaid ones among them.
 async fn count_shards(shared: &Shared) -> Result<(u64, u64), StoreError> {
     let mut counts = (0, 0);
     for_each_shard(shared, |shard| {
@@ -439,5 +442,5 @@ async fn for_each_shard(shared: &Shared, mut visit: impl FnMut(&Shard)) -> Resul
     }
 }
 
-/// Shards looked at in one go.
+/// Shards of one page of a listing.
 const PAGE: usize = 4096;

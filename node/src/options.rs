@@ -1,30 +1,31 @@
-//! What an operator decides about a node.
+//! The settings that an operator chooses for a node.
 
 use std::path::PathBuf;
 
 use symbolon_net::crowd::Bounds;
 use symbolon_protocol::{Amount, id::AccountId, limits};
 
-/// How a node is set up. Where it listens and what it advertises comes from its endpoint.
+/// The settings of a node. Its endpoint determines where it listens and which addresses it
+/// announces.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
-    /// The folder of the node's store: one node, one folder.
+    /// The folder of the node's store. Each node needs a folder of its own.
     pub dir: PathBuf,
     /// Bytes offered.
     pub capacity: u64,
     /// Asking price per GiB and epoch.
     pub price: Amount,
-    /// The account that earns what the node earns.
+    /// The account that receives the node's earnings.
     pub payout: AccountId,
     /// Whether the node keeps shares of vault secrets.
     pub custody: bool,
-    /// What the node takes on at once.
+    /// Bounds on the node's work.
     pub limits: Limits,
-    /// Whether the node goes on when its store, or part of it, is gone: its operator has said so.
+    /// Whether the operator accepts that the node's store or a part of it is gone.
     pub accept_loss: bool,
 }
 
-/// What a node takes on at once: every bound on what strangers can make it hold or do.
+/// All bounds on what strangers can make a node store or do.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Connections open at once.
@@ -33,11 +34,11 @@ pub struct Limits {
     pub connections_per_peer_max: usize,
     /// Connections from one network address.
     pub connections_per_address_max: usize,
-    /// How long a connection stays open on which nothing is asked.
+    /// Milliseconds until a connection without requests is closed.
     pub connection_idle_ms: u64,
     /// Streams answered at once for one peer.
     pub streams_per_peer_max: usize,
-    /// Streams answered at once: each read holds two slices in memory.
+    /// Streams answered at once. Each read holds two slices in memory.
     pub streams_max: usize,
     /// Shards received at once.
     pub stores_max: usize,
@@ -47,26 +48,27 @@ pub struct Limits {
     pub unpaid_bytes_max: u64,
     /// Bytes of shards whose deal is not yet open, per owner.
     pub unpaid_bytes_per_owner_max: u64,
-    /// Bytes of the disk that stay free whatever the capacity says: other programs need room too.
+    /// Bytes of the disk that stay free for other programs, independent of the capacity.
     pub disk_reserve_bytes: u64,
-    /// How long an acceptance is good for: the owner has this long to open the deal.
+    /// Milliseconds until an acceptance expires. The owner must open the deal by then.
     pub acceptance_ms: u64,
-    /// How long an unpaid shard is kept after its acceptance expired: blocks may be late.
+    /// Milliseconds that an unpaid shard is kept after its acceptance has expired, because blocks
+    /// may be late.
     pub unpaid_grace_ms: u64,
-    /// Vault shares kept whose vaults are not open, over all owners.
+    /// Custody shares whose vaults are not open, over all owners.
     pub unopened_shares_max: usize,
-    /// The same, per owner.
+    /// Custody shares whose vaults are not open, per owner.
     pub unopened_shares_per_owner_max: usize,
-    /// How long the share of a vault is kept that is not opened.
+    /// Milliseconds after which the share of an unopened vault is removed.
     pub vault_ms: u64,
-    /// How often expired unpaid shards are looked for.
+    /// Milliseconds between two searches for expired unpaid shards.
     pub sweep_ms: u64,
-    /// How long a peer may stay silent in the middle of a message.
+    /// Milliseconds that a peer may stay silent in the middle of a message.
     pub idle_ms: u64,
-    /// How old the node's view of the ledger may be when it answers a grant that says nothing
-    /// about staleness. Beyond it a revocation may have been missed.
+    /// The largest age of the node's view of the ledger, in milliseconds, when it answers a grant
+    /// without a staleness limit. In an older view a revocation may be missing.
     pub stale_ms: u64,
-    /// Verified grants remembered.
+    /// Verified grants that are cached.
     pub grants_cached_max: usize,
 }
 
@@ -76,7 +78,7 @@ impl Limits {
     pub fn for_capacity(capacity: u64) -> Self {
         Self {
             connections_max: 512,
-            // Several programs of one identity, and several identities behind one address.
+            // An identity may run several programs, and an address may have several identities.
             connections_per_peer_max: 16,
             connections_per_address_max: 128,
             connection_idle_ms: 5 * 60 * 1000,
@@ -84,13 +86,14 @@ impl Limits {
             streams_max: 1024,
             stores_max: 32,
             stores_per_peer_max: 16,
-            // Strangers can bind half of the disk for an hour, one of them an eighth, at no cost.
+            // At no cost, strangers can bind half of the disk for an hour, and one of them an
+            // eighth.
             unpaid_bytes_max: capacity / 2,
             unpaid_bytes_per_owner_max: (capacity / 8).max(4 * limits::SHARD_BYTES_MAX),
             disk_reserve_bytes: 256 * 1024 * 1024,
             acceptance_ms: 60 * 60 * 1000,
             unpaid_grace_ms: 10 * 60 * 1000,
-            // Some 6 MB in all. A seller opens a vault within seconds of its shares.
+            // About 6 MB in all. A seller opens a vault within seconds of storing its shares.
             unopened_shares_max: 4096,
             unopened_shares_per_owner_max: 16,
             vault_ms: 24 * 60 * 60 * 1000,
@@ -101,8 +104,9 @@ impl Limits {
         }
     }
 
-    /// With other times for shards whose deal is not open: how long an owner has to open it, and how
-    /// long the shard is kept after that. Short ones are looked after more often.
+    /// Sets other times for shards whose deal is not open: how long the owner may take to open it,
+    /// and how long the shard is kept after that. With short times the node searches for expired
+    /// shards more often.
     #[must_use]
     pub fn unpaid_for(self, acceptance_ms: u64, unpaid_grace_ms: u64) -> Self {
         let sweep_ms = (unpaid_grace_ms / 4).clamp(MIN_SWEEP_MS, self.sweep_ms);
@@ -117,7 +121,7 @@ impl Limits {
             of_peer: self.connections_per_peer_max,
             of_owner: self.connections_max,
             of_address: self.connections_per_address_max,
-            // Anything at all in five seconds keeps a connection.
+            // Any progress within five seconds keeps a connection.
             window_ms: 5_000,
             keeps_from: 1,
         }
@@ -146,10 +150,11 @@ impl Limits {
     }
 }
 
-/// Over how long the pace of streams and uploads is measured, and what they have to move in it to keep their place
-/// when somebody else wants one: 16 kB/s.
+/// Milliseconds over which the pace of streams and uploads is measured.
 const PACE_MS: u64 = 10_000;
+/// Bytes that a stream or upload must move in [`PACE_MS`] to keep its place when another one needs
+/// it: 16 kB/s.
 const PACE_BYTES: u64 = 160_000;
 
-/// Looking for expired shards more often than this, in milliseconds, finds nothing but itself.
+/// The shortest time between two searches for expired shards, in milliseconds.
 const MIN_SWEEP_MS: u64 = 1_000;

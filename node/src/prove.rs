@@ -1,9 +1,9 @@
-//! Proves, once per epoch, that the shards are there: draws what the epoch asks for, opens the leaves,
-//! and sends the proof until the ledger has it or the epoch is over.
+//! Proves the node's shards once per epoch. It draws the leaves that the epoch asks for, opens
+//! them, and sends the proof until the ledger has it or the epoch is over.
 //!
-//! However many shards there are, that takes three questions one after the other: what the epoch and the
-//! node's own row are, the proof, and whether it is on the ledger. Which shards are asked for follows from
-//! the node's own copy of its slot table: see `slots`.
+//! With any number of shards this takes three requests one after the other: for the epoch and the
+//! node's own row, with the proof, and for its presence on the ledger. The challenged shards follow
+//! from the node's own copy of its slot table: see `slots`.
 
 use symbolon_protocol::{
     id::{DealId, TransactionId},
@@ -22,39 +22,39 @@ use crate::{
     submit::{SubmitError, submit},
 };
 
-/// Why an epoch is not proven by one attempt.
+/// Why an attempt to prove an epoch failed.
 #[derive(Debug, Error)]
 pub(crate) enum ProveError {
-    /// The ledger did not answer, or its answers were of two epochs.
+    /// The ledger did not answer, or its answers were from two epochs.
     #[error("the ledger's rows could not be read: {0}")]
     Ledger(String),
-    /// A shard this node is paid for is not there or not what it was.
+    /// A paid shard is missing or damaged.
     #[error("shard {index} of deal {deal} cannot be opened: {why}")]
     Shard {
-        /// Of which deal.
+        /// The deal of the shard.
         deal: DealId,
-        /// Which shard.
+        /// The index of the shard.
         index: u8,
-        /// What is wrong with it.
+        /// What is wrong with the shard.
         why: String,
     },
     /// The store failed.
     #[error("the store failed: {0}")]
     Store(String),
-    /// The ledger did not take the proof.
+    /// The ledger refused the proof.
     #[error("the ledger refused the proof: {0}")]
     Refused(Status),
-    /// The proof has no outcome.
+    /// The proof was sent, but its outcome is unknown.
     #[error(transparent)]
     Submit(#[from] SubmitError),
 }
 
-/// What came of an attempt.
+/// The result of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Proven {
-    /// The ledger has the proof.
+    /// The ledger has the proof now.
     Now,
-    /// There was nothing to do: no shards, proven before, or the epoch is over.
+    /// No proof is needed: the node has no shards, the epoch is proven already, or it is over.
     Nothing,
 }
 
@@ -66,7 +66,7 @@ pub(crate) async fn prove_epochs(shared: &Shared) {
         tokio::select! {
             biased;
             () = shared.stopped() => return,
-            // A later epoch has begun: what is not proven by now is missed.
+            // A later epoch has begun, so an unproven one is missed.
             changed = epochs.changed() => match changed {
                 Ok(()) => continue,
                 Err(_) => return,
@@ -101,14 +101,15 @@ async fn prove_epoch(shared: &Shared, epoch: u64) {
                 error!(epoch, %deal, index, why, "a shard is missing or damaged: no pay this epoch");
             }
             Err(error @ ProveError::Refused(Status::BadProof)) if !doubted => {
-                // Every leaf was checked: so the copy named the wrong ones, whatever its hash says.
-                warn!(epoch, %error, "the slot table is read anew");
+                // Every leaf was checked. So the copy named the wrong leaves, although its hash
+                // fits.
+                warn!(epoch, %error, "reading the slot table again");
                 doubted = true;
                 if let Err(error) = shared.with_store(Shards::forget_slots).await {
-                    warn!(%error, "the copy of the slot table cannot be forgotten");
+                    warn!(%error, "the copy of the slot table cannot be deleted");
                 }
             }
-            Err(error) => warn!(epoch, %error, "not proven yet"),
+            Err(error) => warn!(epoch, %error, "the epoch is not proven yet"),
         }
         if backoff.wait(shared).await == Err(Stopped) {
             return;
@@ -116,13 +117,13 @@ async fn prove_epoch(shared: &Shared, epoch: u64) {
     }
 }
 
-/// One attempt. The caller drops it when another epoch begins.
+/// Makes one attempt. The caller drops it when another epoch begins.
 async fn attempt(shared: &Shared, epoch: u64) -> Result<Proven, ProveError> {
     let node_id = shared.key.id();
-    let (chain, node) = slots::ask(shared).await?;
+    let (chain, node) = slots::read_rows(shared).await?;
     register::look_at(shared, node.as_ref());
     if chain.epoch < epoch {
-        return Err(ProveError::Ledger(String::from("it is behind its own blocks")));
+        return Err(ProveError::Ledger(String::from("its chain row is older than its blocks")));
     }
     if chain.epoch != epoch {
         return Ok(Proven::Nothing);
@@ -150,17 +151,18 @@ async fn attempt(shared: &Shared, epoch: u64) -> Result<Proven, ProveError> {
     let until_tick = shared.host.ticks_ms().saturating_add(length_ms);
     match submit(shared, id, action, until_tick, backoff).await? {
         Status::Applied | Status::AlreadyProven => Ok(Proven::Now),
-        // The same id with another last height: an answer was lost, and the proof is there.
+        // The id was used with another last height: an earlier answer was lost, and the proof is on
+        // the ledger.
         Status::IdReused => Ok(Proven::Now),
         Status::WrongEpoch => Ok(Proven::Nothing),
         status => Err(ProveError::Refused(status)),
     }
 }
 
-/// Waits for the node's turn in the epoch, or until somebody waits for the proof.
+/// Waits for the node's turn in the epoch. Ends early when a deletion needs the proof.
 async fn wait_for_turn(shared: &Shared, started_ms: u64, epoch: u64) -> Result<(), SubmitError> {
     let stagger_ms = stagger_ms(&shared.key.id().0, epoch, shared.params.epoch_ms);
-    // Never longer than that: this machine's clock may be behind the ledger's.
+    // Never wait longer than the stagger: this machine's clock may be behind the ledger's.
     let start_ms = started_ms.saturating_add(stagger_ms);
     let wait_ms = start_ms.saturating_sub(shared.host.now_ms()).min(stagger_ms);
     tokio::select! {
@@ -170,7 +172,7 @@ async fn wait_for_turn(shared: &Shared, started_ms: u64, epoch: u64) -> Result<(
     }
 }
 
-/// Opens a leaf and checks it: a proof that does not verify is worth nothing to anyone.
+/// Opens a leaf and checks it, because the ledger would refuse an invalid proof.
 async fn open(shared: &Shared, slot: &Slot, leaf: u64) -> Result<LeafProof, ProveError> {
     let Slot { deal, index, root, length, .. } = *slot;
     let failed = |why: String| ProveError::Shard { deal, index, why };
@@ -181,13 +183,15 @@ async fn open(shared: &Shared, slot: &Slot, leaf: u64) -> Result<LeafProof, Prov
     Ok(proof)
 }
 
-/// The same for every attempt at an epoch, so that the ledger takes one proof once.
+/// The id of the proof's transaction. It is the same for every attempt at an epoch, so the ledger
+/// applies the proof once.
 fn proof_id(node: &[u8; 32], epoch: u64) -> TransactionId {
     transaction_id("symbolon 2026 prove transaction v1", &[node, &epoch.to_le_bytes()])
 }
 
-/// How long after its beginning a node begins to prove an epoch: somewhere in its first half, so
-/// that the nodes of a network do not all send at once. Short epochs have no time for that.
+/// Milliseconds from the start of an epoch until a node begins to prove it. It lies in the first
+/// half of the epoch, so that the nodes of a network do not all send at once. Short epochs have no
+/// time for that.
 fn stagger_ms(node: &[u8; 32], epoch: u64, epoch_ms: u64) -> u64 {
     if epoch_ms <= STAGGER_FROM_MS {
         return 0;

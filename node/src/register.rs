@@ -1,4 +1,5 @@
-//! The node's row on the ledger: announced at the start, and again when it no longer says the truth.
+//! The node's row on the ledger. The node registers it at the start, and again when it is out of
+//! date.
 
 use symbolon_protocol::{
     id::TransactionId,
@@ -16,12 +17,12 @@ use crate::{
     submit::{SubmitError, submit},
 };
 
-/// Keeps the node's row true until the node stops. Addresses change while a node runs: a laptop
-/// changes networks, a port is given anew after a restart.
+/// Keeps the node's row up to date until the node stops. Addresses can change while a node runs: a
+/// laptop changes networks, or a router forwards another port.
 pub(crate) async fn keep_registered(shared: &Shared) {
     loop {
         let waited = match register(shared).await {
-            Ok(said) => until_doubted(shared, &said).await,
+            Ok(announced) => until_doubted(shared, &announced).await,
             Err(SubmitError::Stopped) => return,
             Err(SubmitError::OutOfTime(why)) => {
                 warn!(why, "the node is not registered yet");
@@ -34,41 +35,41 @@ pub(crate) async fn keep_registered(shared: &Shared) {
     }
 }
 
-/// Waits until the row may say something else than the node: the node's addresses have changed, or somebody
-/// has seen the row.
-async fn until_doubted(shared: &Shared, said: &Action) -> Result<(), Stopped> {
-    while announcement(shared) == *said {
+/// Waits until the row may be out of date: the node's addresses have changed, or another task has
+/// seen a different row.
+async fn until_doubted(shared: &Shared, announced: &Action) -> Result<(), Stopped> {
+    while announcement(shared) == *announced {
         tokio::select! {
             biased;
             slept = shared.sleep_ms(LOOK_MS) => slept?,
-            // Two programs that contradict each other must not do it with every block.
+            // Two programs with the same key must not overwrite each other's row in every block.
             () = shared.view.row_doubted.notified() => return shared.sleep_ms(RETRY_MS).await,
         }
     }
     Ok(())
 }
 
-/// Compares the row, which the prover reads once per epoch, with what the node would have it say.
+/// Compares the row, which the prover reads once per epoch, with the node's current announcement.
 pub(crate) fn look_at(shared: &Shared, row: Option<&NodeRow>) {
-    let true_now = row.is_some_and(|row| says(row, &announcement(shared)));
+    let true_now = row.is_some_and(|row| is_registered_as(row, &announcement(shared)));
     if !true_now && *shared.view.registered.borrow() {
         doubt(shared);
     }
 }
 
-/// A block registered something in this node's name.
+/// A block contains a registration under this node's key.
 pub(crate) fn was_registered(shared: &Shared, registered: &Action) {
     if *registered == announcement(shared) {
         return;
     }
-    // What this process announced itself, before its address changed, comes back here too.
+    // It may be an announcement of this process from before its addresses changed.
     if shared.view.has_announced(registered) {
         debug!("an earlier announcement is on the ledger");
     } else {
         error!(
             node = %shared.key.id(),
-            "something else was registered in this node's name: if no earlier run of this node did that, \
-             another program has its key"
+            "an unknown registration under this node's key is on the ledger: if it is not from an earlier run of \
+             this node, another program has its key"
         );
     }
     doubt(shared);
@@ -85,7 +86,7 @@ async fn register(shared: &Shared) -> Result<Action, SubmitError> {
         Err(error) => return Err(SubmitError::OutOfTime(error.to_string())),
     };
     let wanted = announcement(shared);
-    if row.is_some_and(|row| says(&row, &wanted)) {
+    if row.is_some_and(|row| is_registered_as(&row, &wanted)) {
         shared.view.registered.send_replace(true);
         return Ok(wanted);
     }
@@ -114,21 +115,22 @@ fn announcement(shared: &Shared) -> Action {
     }
 }
 
-fn says(row: &NodeRow, wanted: &Action) -> bool {
-    let said = Action::RegisterNode {
+fn is_registered_as(row: &NodeRow, wanted: &Action) -> bool {
+    let registered = Action::RegisterNode {
         payout: row.payout,
         addresses: row.addresses.clone(),
         custody_key: row.custody_key,
         price: row.price,
         capacity: row.capacity,
     };
-    said == *wanted
+    registered == *wanted
 }
 
-/// How often the node's addresses are compared with what it has announced: that asks nobody. The row itself is
-/// compared once per epoch, and when a block registers something in the node's name.
+/// Milliseconds between two comparisons of the node's addresses with its announcement. That needs
+/// no request. The row itself is compared once per epoch, and when a block contains a registration
+/// under the node's key.
 const LOOK_MS: u64 = 10_000;
-/// How long one announcement is tried to bring to the ledger.
+/// Milliseconds for which one announcement is tried.
 const PATIENCE_MS: u64 = 5 * 60 * 1000;
-/// How long after a failure it is tried again.
+/// Milliseconds until the next attempt after a failure.
 const RETRY_MS: u64 = 2_000;

@@ -1,8 +1,9 @@
-//! Answers peers: one task per connection, one per stream, one request per stream.
+//! Answers peers: one task for each connection and each stream, one request for each stream.
 //!
-//! Whatever a peer sends, the worst that happens is a refusal and the end of its own stream. A stream
-//! that was answered in full is finished; one whose request was refused is told to send no more; one
-//! that broke off in the middle of an answer is reset, so that no peer takes half an answer for all.
+//! A peer can cause nothing worse than a refusal and the end of its own stream. A stream whose
+//! request was answered in full is finished. A stream whose request was refused is asked to send no
+//! more. A stream that broke off in the middle of an answer is reset, so that the peer does not
+//! take half an answer for a whole one.
 
 mod custody;
 mod delete;
@@ -27,17 +28,17 @@ use tracing::{debug, error, warn};
 pub(crate) use self::grants::GrantCache;
 use crate::shared::Shared;
 
-/// Why a request ends without its answer.
+/// Why a request ends without a complete answer.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// It is refused; nothing of an answer was sent yet.
+    /// The request is refused. No part of an answer was sent yet.
     Refused(Refusal),
-    /// The peer is gone, silent, or was sent part of an answer that cannot be completed.
+    /// The peer is gone or silent, or the rest of a started answer cannot be sent.
     Broken(String),
 }
 
 impl Stop {
-    /// A refusal with its usual fault.
+    /// A refusal with the usual fault of its code.
     pub(crate) fn refused(code: RefusalCode, message: impl Into<String>) -> Self {
         Self::Refused(Refusal::new(code, message))
     }
@@ -60,27 +61,27 @@ impl From<NetError> for Stop {
     }
 }
 
-/// One stream under way, as the message families see it.
+/// One stream under way.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    /// Whose key the connection proved.
+    /// The key that the peer has proven.
     pub(crate) peer: PeerId,
     pub(crate) sender: Sender,
     pub(crate) receiver: Receiver,
     idle: Duration,
-    /// Its place among the streams, and its connection's among the connections.
+    /// The stream's place among the streams, and its connection's place among the connections.
     passes: [Arc<Pass>; 2],
 }
 
 impl Stream {
-    /// Sends an answer; a peer that does not take it in time is gone.
+    /// Sends an answer. A peer that does not read it in time counts as gone.
     pub(crate) async fn answer(&mut self, response: &Response) -> Result<(), Stop> {
         within(self.idle, self.sender.send(response)).await?;
         self.progress(1);
         Ok(())
     }
 
-    /// So many bytes went out or came in.
+    /// Records that bytes were sent or received.
     pub(crate) fn progress(&self, bytes: usize) {
         self.passes.iter().for_each(|pass| pass.achieved(bytes as u64));
     }
@@ -91,16 +92,16 @@ impl Stream {
     }
 }
 
-/// A deal and a shard index: what a shard is found by.
+/// A deal and a shard index, by which a shard is found.
 pub(crate) type ShardPlace = (DealId, u8);
 
-/// A failure of ours: told to the log in full, and to the peer in a few words.
+/// A failure of this node. The log gets all details, the peer only a short message.
 pub(crate) fn internal(what: &'static str, error: impl Display) -> Stop {
     error!(%error, what);
     Stop::refused(RefusalCode::Internal, what)
 }
 
-/// A failure of the store, as a peer is told of it.
+/// The refusal that a peer gets after a failure of the store.
 pub(crate) fn refuse_store(error: StoreError) -> Stop {
     match error {
         StoreError::NotFound { .. } => {
@@ -115,7 +116,7 @@ pub(crate) fn refuse_store(error: StoreError) -> Stop {
     }
 }
 
-/// The terms a stored shard was accepted under.
+/// The terms under which a stored shard was accepted.
 pub(crate) fn terms_of(shard: &Shard) -> Result<DealTerms, Stop> {
     DealTerms::from_bytes(&shard.info.terms)
         .map_err(|error| internal("the terms of a stored shard cannot be read", error))
@@ -147,7 +148,7 @@ fn admit(shared: &Arc<Shared>, connection: Connection, connections: &mut JoinSet
         return;
     }
     let Some(pass) = shared.admission.connection(connection.peer(), connection.remote()) else {
-        connection.close("too many connections");
+        connection.close("this node has too many connections");
         return;
     };
     let shared = Arc::clone(shared);
@@ -164,7 +165,7 @@ async fn serve_connection(shared: &Arc<Shared>, connection: &Connection, place: 
             biased;
             Some(ended) = streams.join_next() => report(ended.err()),
             () = place.gives_way() => {
-                connection.close("others wait, and this connection is idle");
+                connection.close("this connection is idle, and others wait");
                 break;
             }
             accepted = connection.accept() => {
@@ -178,7 +179,7 @@ async fn serve_connection(shared: &Arc<Shared>, connection: &Connection, place: 
                 let Some(pass) = shared.admission.stream(peer) else {
                     let passes = [Arc::clone(&place), Arc::clone(&place)];
                     let mut stream = Stream { peer, sender, receiver, idle, passes };
-                    refuse(&mut stream, &Refusal::new(RefusalCode::Busy, "too many streams")).await;
+                    refuse(&mut stream, &Refusal::new(RefusalCode::Busy, "there are too many streams")).await;
                     continue;
                 };
                 let passes = [Arc::new(pass), Arc::clone(&place)];
@@ -187,7 +188,7 @@ async fn serve_connection(shared: &Arc<Shared>, connection: &Connection, place: 
                 streams.spawn(async move { serve_stream(&shared, stream).await });
             }
             () = shared.host.sleep_ms(limits.connection_idle_ms), if streams.is_empty() => {
-                connection.close("nothing was asked for a while");
+                connection.close("this connection was idle for too long");
                 break;
             }
         }
@@ -201,14 +202,14 @@ async fn serve_stream(shared: &Arc<Shared>, mut stream: Stream) {
         biased;
         answered = answer_request(shared, &mut stream) => answered,
         () = pass.gives_way() => {
-            Err(Stop::Broken(String::from("others wait, and it is the slowest stream")))
+            Err(Stop::Broken(String::from("this stream is the slowest, and others wait")))
         }
     };
     match answered {
         Ok(()) => stream.sender.finish(),
         Err(Stop::Refused(refusal)) => refuse(&mut stream, &refusal).await,
         Err(Stop::Broken(why)) => {
-            debug!(peer = %stream.peer, why, "stream broken off");
+            debug!(peer = %stream.peer, why, "a stream was broken off");
             stream.sender.reset(RESET_BROKEN);
             stream.receiver.stop(RESET_BROKEN);
         }
@@ -246,7 +247,7 @@ async fn answer_request(shared: &Arc<Shared>, stream: &mut Stream) -> Result<(),
 }
 
 async fn refuse(stream: &mut Stream, refusal: &Refusal) {
-    debug!(peer = %stream.peer, code = ?refusal.code, message = refusal.message, "refused");
+    debug!(peer = %stream.peer, code = ?refusal.code, message = refusal.message, "a request was refused");
     stream.receiver.stop(RESET_REFUSED);
     let response = Response::Refused { refusal: refusal.clone() };
     match within(stream.idle.min(REFUSAL_TIME), stream.sender.send(&response)).await {
@@ -255,27 +256,27 @@ async fn refuse(stream: &mut Stream, refusal: &Refusal) {
     }
 }
 
-/// A step that waits for the peer, no longer than `limit`.
+/// Runs a step that waits for the peer. Fails when it takes longer than `limit`.
 pub(crate) async fn within<T>(
     limit: Duration,
     step: impl Future<Output = Result<T, NetError>>,
 ) -> Result<T, Stop> {
     match timeout(limit, step).await {
         Ok(done) => done.map_err(Stop::from),
-        Err(_) => Err(Stop::Broken(String::from("the peer stayed silent too long"))),
+        Err(_) => Err(Stop::Broken(String::from("the peer stayed silent for too long"))),
     }
 }
 
 fn report(ended: Option<tokio::task::JoinError>) {
     if let Some(error) = ended.filter(tokio::task::JoinError::is_panic) {
-        // A bug of ours: it cost one stream, and must not pass unseen.
+        // This is a bug of the node. It ended only one stream, but it must appear in the log.
         warn!(%error, "a task that served a peer panicked");
     }
 }
 
-/// Stream code after a refusal: the answer is on the other half.
+/// Stream code after a refusal. The other half of the stream carries the refusal.
 const RESET_REFUSED: u32 = 1;
 /// Stream code when an answer could not be completed.
 const RESET_BROKEN: u32 = 2;
-/// How long a refusal may take to be sent while the connection's other streams wait.
+/// How long the sending of a refusal may take. The connection's other streams wait meanwhile.
 const REFUSAL_TIME: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! What all parts of a running node share.
+//! The state that all parts of a running node share.
 
 use std::{
     sync::{
@@ -28,7 +28,7 @@ use crate::{
     serve::{GrantCache, Stop},
 };
 
-/// A node's parts, made once at its start.
+/// The parts of a node, created at its start.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) options: NodeOptions,
@@ -44,37 +44,37 @@ pub(crate) struct Shared {
     pub(crate) grants: Mutex<GrantCache>,
     pub(crate) view: View,
     pub(crate) stop: watch::Sender<bool>,
-    /// Told when the endpoint accepts no more.
+    /// Notified when the endpoint has closed.
     pub(crate) endpoint_ended: Notify,
 }
 
-/// How much of the ledger the node has seen.
+/// The node's view of the ledger.
 #[derive(Debug)]
 pub(crate) struct View {
-    /// Height of the last block that is followed and kept.
+    /// Height of the last block that was followed and stored.
     height: watch::Sender<u64>,
-    /// The time of the last block that is followed and kept, which the ledger has signed; 0 before the first.
+    /// The signed time of the last block that was followed and stored; 0 before the first.
     block_ms: AtomicU64,
-    /// The ledger's time at tick 0, as far as it is known from blocks: in milliseconds since the Unix epoch.
+    /// The ledger's time at tick 0, estimated from blocks, in milliseconds since the Unix epoch.
     ledger_start_ms: AtomicU64,
-    /// The tick at which it was last certain that no later block existed; `u64::MAX` before the first.
+    /// The latest tick at which no later block existed; `u64::MAX` before the first.
     fresh_tick: AtomicU64,
-    /// The current epoch, for the prover to wait on.
+    /// The current epoch. The prover waits for it to change.
     pub(crate) epoch: watch::Sender<u64>,
-    /// The last epoch this process has proven, for who waits for it.
+    /// The last epoch that this process has proven.
     pub(crate) proven: watch::Sender<Option<u64>>,
     /// Tells a prover that waits for its turn to begin at once.
     pub(crate) prove_now: Notify,
-    /// Whether the node's row says what its options say.
+    /// Whether the node's row on the ledger matches its options.
     pub(crate) registered: watch::Sender<bool>,
-    /// Why the node cannot go on, when it cannot.
+    /// Why the node cannot continue; `None` if it can.
     pub(crate) failed: watch::Sender<Option<NodeFailure>>,
-    /// Tells who deletes shards that deals are over.
+    /// Tells the sweeper that deals are over.
     pub(crate) deals_ended: Notify,
-    /// Tells who keeps the row true to look at it now.
+    /// Tells the registering task that the node's row may be out of date.
     pub(crate) row_doubted: Notify,
     earned: Mutex<Amount>,
-    /// What this process has announced of itself, newest last.
+    /// The registrations that this process has announced, newest last.
     announced: Mutex<Vec<Action>>,
 }
 
@@ -97,25 +97,25 @@ impl View {
         }
     }
 
-    /// Height of the last block that is followed and kept.
+    /// Height of the last block that was followed and stored.
     pub(crate) fn height(&self) -> u64 {
         *self.height.borrow()
     }
 
-    /// The height, for who waits for it.
+    /// The height, to wait on.
     pub(crate) fn height_watch(&self) -> watch::Receiver<u64> {
         self.height.subscribe()
     }
 
-    /// The time of the last block that is followed and kept: no later block has an earlier one, and what the
-    /// blocks up to it say is known. 0 while none was followed since the start.
+    /// The time of the last block that was followed and stored. No later block has an earlier time,
+    /// and the node knows all events until then. 0 while no block was followed since the start.
     pub(crate) fn block_ms(&self) -> u64 {
         self.block_ms.load(Ordering::Acquire)
     }
 
-    /// A block of this time is followed and kept.
+    /// Records that a block was followed and stored.
     pub(crate) fn reached(&self, height: u64, time_ms: u64, tick_ms: u64) {
-        // It was made before it came, some time before: the latest guess is the best.
+        // A block arrives some time after it was made, so the largest estimate is the best.
         self.ledger_start_ms.fetch_max(time_ms.saturating_sub(tick_ms), Ordering::AcqRel);
         self.block_ms.fetch_max(time_ms, Ordering::AcqRel);
         self.height.send_if_modified(|reached| {
@@ -125,7 +125,7 @@ impl View {
         });
     }
 
-    /// An epoch has begun.
+    /// Records that an epoch has begun.
     pub(crate) fn epoch_began(&self, epoch: u64) {
         self.epoch.send_if_modified(|current| {
             let later = *current < epoch;
@@ -134,54 +134,55 @@ impl View {
         });
     }
 
-    /// The node says this of itself from now on.
+    /// Records the node's current registration.
     pub(crate) fn announce(&self, action: &Action) {
         let mut announced = self.announced.lock().expect("no code that holds the list panics");
-        announced.retain(|said| said != action);
+        announced.retain(|known| known != action);
         announced.push(action.clone());
         let old = announced.len().saturating_sub(ANNOUNCED_MAX);
         announced.drain(..old);
     }
 
-    /// Whether the node has said this of itself.
+    /// Whether this process has announced this registration.
     pub(crate) fn has_announced(&self, action: &Action) -> bool {
         let announced = self.announced.lock().expect("no code that holds the list panics");
         announced.contains(action)
     }
 
-    /// The node was seen to earn more.
+    /// Records that the node has earned more.
     pub(crate) fn earn(&self, more: Amount) {
         let mut earned = self.earned.lock().expect("no code that holds the sum panics");
         *earned = earned.checked_add(more).unwrap_or(*earned);
     }
 
-    /// What the node was seen to earn for proven epochs since it was started.
+    /// The amount that the node has earned for proven epochs since it was started, as seen in
+    /// blocks.
     pub(crate) fn earned(&self) -> Amount {
         *self.earned.lock().expect("no code that holds the sum panics")
     }
 
-    /// At this tick there was no block after the last one followed.
+    /// Records that at this tick no block existed after the last one followed.
     pub(crate) fn is_fresh(&self, tick_ms: u64) {
         self.fresh_tick.store(tick_ms, Ordering::Release);
     }
 
-    /// How old the view may be, in milliseconds: an upper bound.
+    /// The largest possible age of the view in milliseconds.
     pub(crate) fn age_ms(&self, tick_ms: u64) -> u64 {
         tick_ms.checked_sub(self.fresh_tick.load(Ordering::Acquire)).unwrap_or(u64::MAX)
     }
 }
 
 impl Shared {
-    /// Waits until the node is told to stop.
+    /// Waits until the node has to stop.
     pub(crate) async fn stopped(&self) {
         let mut stop = self.stop.subscribe();
-        // The sender lives as long as `self`, so waiting cannot fail before it has succeeded.
+        // The sender lives as long as `self`, so waiting cannot fail.
         if stop.wait_for(|stop| *stop).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Waits, but no longer than until the node is told to stop: then `Err`.
+    /// Waits for `wait_ms` milliseconds. Returns `Err` as soon as the node has to stop.
     pub(crate) async fn sleep_ms(&self, wait_ms: u64) -> Result<(), Stopped> {
         tokio::select! {
             biased;
@@ -190,14 +191,14 @@ impl Shared {
         }
     }
 
-    /// Milliseconds since the Unix epoch, for whatever the ledger judges too: this machine's clock, which is
-    /// not believed when it is behind the ledger's, nor when it is ahead of it by more than an epoch, in which
-    /// the ledger makes one block at least.
+    /// Milliseconds since the Unix epoch, for times that the ledger judges too. It is this
+    /// machine's clock within two bounds: it is not behind the ledger's time, and not ahead of it
+    /// by more than an epoch, because the ledger makes at least one block in an epoch.
     pub(crate) fn now_ms(&self) -> u64 {
         let tick_ms = self.host.ticks_ms();
         let ledger_ms = self.view.ledger_start_ms.load(Ordering::Acquire) + tick_ms;
         let now_ms = self.host.now_ms().max(ledger_ms);
-        // What the ledger's time is can only be told while its last block is known.
+        // The ledger's time is only known while the node has seen its last block recently.
         let is_known = self.view.age_ms(tick_ms) <= self.options.limits.stale_ms;
         match self.view.block_ms() {
             0 => now_ms,
@@ -206,7 +207,7 @@ impl Shared {
         }
     }
 
-    /// Runs work on the store where blocking is allowed.
+    /// Runs work on the store, on a thread that may block.
     pub(crate) async fn with_store<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Shards) -> T + Send + 'static,
@@ -215,7 +216,7 @@ impl Shared {
         self.host.blocking(move || work(&store)).await
     }
 
-    /// Makes sure that the view is at most `max_ms` old, by asking the ledger when it is not.
+    /// Makes sure that the view is at most `max_ms` old. Asks the ledger if it is older.
     pub(crate) async fn freshen(&self, max_ms: u64) -> Result<(), Stop> {
         if self.view.age_ms(self.host.ticks_ms()) <= max_ms {
             return Ok(());
@@ -231,7 +232,10 @@ impl Shared {
         let mut height = self.view.height.subscribe();
         let caught_up = height.wait_for(|height| head.header.height <= *height);
         if timeout(CATCH_UP, caught_up).await.is_err() {
-            return Err(Stop::refused(RefusalCode::Stale, "this node has blocks to catch up with"));
+            return Err(Stop::refused(
+                RefusalCode::Stale,
+                "this node has not followed the newest blocks yet",
+            ));
         }
         self.view.is_fresh(asked_ms);
         Ok(())
@@ -242,17 +246,18 @@ impl Shared {
     }
 }
 
-/// Announcements that are remembered: more are not on their way at once.
+/// Registrations that are remembered. Fewer than this are under way at once.
 const ANNOUNCED_MAX: usize = 16;
 
-/// How long a peer waits for the node to see blocks that are there already.
+/// How long a peer waits for the node to follow the newest blocks.
 const CATCH_UP: Duration = Duration::from_secs(3);
 
-/// The node was told to stop.
+/// The node has to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stopped;
 
-/// Waits between attempts: doubling, with a bound, and never in step with other nodes.
+/// Pauses between attempts. They double up to a bound, and are random so that nodes do not act in
+/// step.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     next_ms: u64,

@@ -1,5 +1,5 @@
-//! The node's slot table: which shards an epoch asks about, from the copy that the store keeps of it, and
-//! from the ledger when there is none that fits.
+//! The node's slot table: the shards that an epoch challenges. It comes from the store's copy, or
+//! from the ledger when the copy does not fit.
 
 use std::time::Duration;
 
@@ -15,18 +15,18 @@ use tracing::{debug, info, warn};
 
 use crate::{prove::ProveError, shared::Shared};
 
-/// A leaf to be opened, and the shard it is in.
+/// A leaf to open, and the slot of its shard.
 pub(crate) type Pick = (Slot, u64);
 
-/// What the ledger says of the epoch and of this node, at one moment: one question.
-pub(crate) async fn ask(shared: &Shared) -> Result<(Chain, Option<NodeRow>), ProveError> {
+/// The ledger's rows of the epoch and of this node, both from one block, in one request.
+pub(crate) async fn read_rows(shared: &Shared) -> Result<(Chain, Option<NodeRow>), ProveError> {
     let rows = shared.ledger.pair((Chains, &()), (Nodes, &shared.key.id())).await;
     let (chain, node) = rows.map_err(unread)?;
     let chain = chain.ok_or_else(|| ProveError::Ledger(String::from("it has no chain row")))?;
     Ok((chain, node))
 }
 
-/// The leaves that the epoch asks for. The ledger is asked nothing when the copy is right.
+/// The leaves that the epoch challenges. If the copy is right, this needs no request to the ledger.
 pub(crate) async fn picks(
     shared: &Shared,
     chain: &Chain,
@@ -36,7 +36,7 @@ pub(crate) async fn picks(
         return Ok(picks);
     }
     if is_behind(shared, chain).await? {
-        // Blocks that are there already bring the copy up to date.
+        // The copy only lacks blocks that exist already. Wait for them.
         let mut height = shared.view.height_watch();
         let patience = Duration::from_millis(shared.params.epoch_ms / 4).min(CATCH_UP);
         let caught_up = height.wait_for(|height| chain.height <= *height);
@@ -51,7 +51,8 @@ pub(crate) async fn picks(
     picks.ok_or_else(|| ProveError::Ledger(String::from("the slot table changed meanwhile")))
 }
 
-/// A table without rows needs no reading: what joins it is known from blocks.
+/// Stores an empty table as the copy. It needs no reading: the node learns from blocks which shards
+/// join it.
 pub(crate) async fn note_empty(shared: &Shared, head: SlotsHead) -> Result<(), StoreError> {
     shared
         .with_store(move |store| {
@@ -67,14 +68,15 @@ fn head(chain: &Chain, node: &NodeRow) -> SlotsHead {
     SlotsHead { epoch: chain.epoch, slots: node.slots, table: node.table }
 }
 
-/// Whether the copy is of an earlier epoch, and there are blocks to follow.
+/// Whether the copy is of an earlier epoch and the node has not followed all blocks yet.
 async fn is_behind(shared: &Shared, chain: &Chain) -> Result<bool, ProveError> {
     let copy = shared.with_store(|store| store.view_slots(|view| Ok(view.head()))).await;
     let copy = copy.map_err(|error| ProveError::Store(error.to_string()))?;
     Ok(copy.is_some_and(|copy| copy.epoch < chain.epoch) && shared.view.height() < chain.height)
 }
 
-/// Draws the epoch's leaves from the copy; `None` when there is none that is the ledger's.
+/// Draws the epoch's leaves from the copy. Returns `None` if the copy is missing or differs from
+/// the ledger's table.
 async fn draw(
     shared: &Shared,
     chain: &Chain,
@@ -105,7 +107,7 @@ async fn draw(
     Ok(drawn.flatten())
 }
 
-/// A row of the copy. One that cannot be read is as good as none: the ledger has it.
+/// A row of the copy. An unreadable row counts as missing: the ledger has it.
 fn slot(view: &SlotsView, position: u32) -> Option<Slot> {
     view.slot(position)
         .inspect_err(|error| warn!(position, %error, "the copy of the slot table is damaged"))
@@ -113,8 +115,8 @@ fn slot(view: &SlotsView, position: u32) -> Option<Slot> {
         .flatten()
 }
 
-/// Reads the whole table from the ledger, each row proven, and takes it for the copy. It belongs together
-/// because tables change between epochs only.
+/// Reads the whole table from the ledger, each row proven, and stores it as the copy. The pages fit
+/// together because a table changes only between epochs.
 async fn read(shared: &Shared, chain: &Chain, node: &NodeRow) -> Result<(), ProveError> {
     let wanted = head(chain, node);
     let mut rows: Vec<Slot> = Vec::new();
@@ -137,9 +139,9 @@ async fn read(shared: &Shared, chain: &Chain, node: &NodeRow) -> Result<(), Prov
     }
     let bytes = rows.iter().try_fold(0_u64, |sum, slot| sum.checked_add(slot.length));
     if bytes != Some(node.slot_bytes) {
-        return Err(ProveError::Ledger(String::from("its slots do not add up to its own row")));
+        return Err(ProveError::Ledger(String::from("its slots do not add up to the node's row")));
     }
-    let (now, of_now) = ask(shared).await?;
+    let (now, of_now) = read_rows(shared).await?;
     if of_now.is_none_or(|of_now| head(&now, &of_now) != wanted) {
         return Err(ProveError::Ledger(String::from("the slot table changed while it was read")));
     }
@@ -149,7 +151,7 @@ async fn read(shared: &Shared, chain: &Chain, node: &NodeRow) -> Result<(), Prov
     Ok(())
 }
 
-/// So many rows from a position on.
+/// Reads `count` rows from a position on.
 async fn read_page(
     ledger: &Ledger,
     node: NodeId,
@@ -159,11 +161,11 @@ async fn read_page(
     let after = first.checked_sub(1).map(|before| Slots::key(&(node, before)));
     let page = ledger.scan(Slots, &node.0, after.as_deref(), count).await.map_err(unread)?;
     if page.len() != count {
-        return Err(ProveError::Ledger(format!("{} slots from {first} on", page.len())));
+        return Err(ProveError::Ledger(format!("it returned {} of {count} slots", page.len())));
     }
     for (position, (key, _)) in (first..).zip(&page) {
         if Slots::parse(key) != Some((node, position)) {
-            return Err(ProveError::Ledger(format!("no slot {position}")));
+            return Err(ProveError::Ledger(format!("it did not return slot {position}")));
         }
     }
     Ok(page.into_iter().map(|(_, slot)| slot).collect())
@@ -173,7 +175,7 @@ fn unread(error: impl std::fmt::Display) -> ProveError {
     ProveError::Ledger(error.to_string())
 }
 
-/// How long blocks that are there already are waited for, before the table is read as a whole.
+/// How long the node waits for existing blocks before it reads the whole table.
 const CATCH_UP: Duration = Duration::from_secs(3);
-/// Pages that are asked for at the same time: over a long line one after the other takes minutes.
+/// Pages that are requested at the same time. On a long path, one after another would take minutes.
 const PAGES_AT_ONCE: usize = 4;

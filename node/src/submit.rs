@@ -1,4 +1,4 @@
-//! Transactions of the node: sent until the ledger has said yes or no.
+//! Transactions of the node. Each is sent until the ledger has applied or refused it.
 
 use symbolon_protocol::{
     id::TransactionId,
@@ -12,14 +12,14 @@ use tracing::debug;
 
 use crate::shared::{Backoff, Shared, Stopped};
 
-/// Why a transaction has no outcome.
+/// Why the outcome of a transaction is unknown.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub(crate) enum SubmitError {
-    /// Its time is over; the last reason it was not applied.
-    #[error("not applied in time: {0}")]
+    /// The transaction was not applied in time. Holds the last reason.
+    #[error("the transaction was not applied in time: {0}")]
     OutOfTime(String),
-    /// The node was told to stop.
-    #[error("the node stops")]
+    /// The node has to stop.
+    #[error("the node is stopping")]
     Stopped,
 }
 
@@ -29,8 +29,8 @@ impl From<Stopped> for SubmitError {
     }
 }
 
-/// Sends an action until it is applied, refused for good, or `until_tick` has passed. The same bytes are
-/// sent again after a lost answer, so nothing is done twice.
+/// Sends an action until it is applied, refused for good, or `until_tick` has passed. After a lost
+/// answer it sends the same bytes again, so the action is done once.
 pub(crate) async fn submit(
     shared: &Shared,
     id: TransactionId,
@@ -39,20 +39,20 @@ pub(crate) async fn submit(
     mut backoff: Backoff,
 ) -> Result<Status, SubmitError> {
     let mut signed = None;
-    // The last block that was followed is near enough to sign for, and asks nobody.
+    // The last followed block is recent enough to sign for, and needs no request.
     let mut height = Some(shared.view.height());
     loop {
         let why = match attempt(shared, id, &action, &mut signed, height).await {
             Ok(Status::Expired | Status::TooFarAhead) => {
-                // It was not: sign again for the one that the ledger is at.
+                // The last followed block was too old. Sign again for the ledger's current height.
                 (signed, height) = (None, None);
-                String::from("its height had passed")
+                String::from("its last valid height had passed")
             }
             Ok(status) if !status.transient() => return Ok(status),
             Ok(status) => status.to_string(),
             Err(why) => why,
         };
-        debug!(?id, why, "transaction not applied yet");
+        debug!(?id, why, "the transaction is not applied yet");
         if until_tick <= shared.host.ticks_ms() {
             return Err(SubmitError::OutOfTime(why));
         }

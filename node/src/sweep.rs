@@ -1,8 +1,7 @@
-//! Deletes shards nobody paid for.
+//! Deletes shards that are not paid for.
 //!
-//! When that is allowed is for the ledger's time to say, as it stands in blocks that were followed, and never
-//! for the machine's clock: while a block of the ledger may still open a deal with the node's acceptance, the
-//! node is bound to the shard.
+//! The ledger's time in followed blocks decides when that is allowed, never the machine's clock.
+//! While a block may still open a deal with the node's acceptance, the node must keep the shard.
 
 use symbolon_protocol::{
     id::DealId,
@@ -16,7 +15,8 @@ use crate::{
     shared::{Shared, Stopped},
 };
 
-/// Looks for expired unpaid shards until the node stops, and for those of deals that are over when there are any.
+/// Searches for expired unpaid shards at intervals, and for shards of ended deals as soon as a deal
+/// ends, until the node stops.
 pub(crate) async fn sweep_unpaid(shared: &Shared) {
     let mut next_tick = shared.host.ticks_ms();
     for round in 1_u64.. {
@@ -30,8 +30,8 @@ pub(crate) async fn sweep_unpaid(shared: &Shared) {
                     Err(Stopped) => return,
                 },
                 () = shared.view.deals_ended.notified() => {
-                    // At time zero only ended deals are due. What cannot be decided now is decided by the
-                    // next sweep.
+                    // At time zero only shards of ended deals are due. The next sweep handles those
+                    // that cannot be decided now.
                     if let Err(why) = remove_due(shared, 0).await {
                         warn!(why, "the shards of ended deals are not deleted yet");
                     }
@@ -39,53 +39,53 @@ pub(crate) async fn sweep_unpaid(shared: &Shared) {
             }
         }
         if let Err(why) = sweep(shared).await {
-            warn!(why, "expired shards are not looked for");
+            warn!(why, "expired shards could not be swept");
         }
         if round.is_multiple_of(COUNTERS_EVERY) {
             sweep_counters(shared).await;
         }
         if let Err(why) = custodian::drop_unopened(shared).await {
-            warn!(why, "shares of vaults that were never opened are not looked for");
+            warn!(why, "shares of unopened vaults could not be swept");
         }
     }
 }
 
 async fn sweep(shared: &Shared) -> Result<(), String> {
-    // A block of the very time an acceptance names may still open its deal: that time has to be over. What
-    // the blocks until then opened is in the store.
+    // A block with exactly the time of an acceptance's expiry may still open its deal, so that time
+    // must be over. The store knows all deals that blocks have opened until then.
     remove_due(shared, shared.view.block_ms().saturating_sub(1)).await
 }
 
-/// Deletes what is due at a time, ended deals first.
+/// Deletes the shards that are due at a time, those of ended deals first.
 async fn remove_due(shared: &Shared, now_ms: u64) -> Result<(), String> {
     loop {
         let due = shared.with_store(move |store| store.expired(now_ms, SWEEP_MAX)).await;
         let due = due.map_err(|error| error.to_string())?;
         let keys: Vec<_> = due.iter().map(|(deal, _)| *deal).collect();
-        // Asked together: one after the other, thousands take minutes over a long line.
+        // One request for all of them: on a long path, thousands one after another would take
+        // minutes.
         let rows = shared.ledger.rows(Deals, &keys).await.map_err(|error| error.to_string())?;
         for ((deal, index), row) in due.iter().zip(rows) {
             remove_one(shared, *deal, *index, now_ms, row).await?;
         }
-        // Each was deleted or is paid: none comes again.
+        // Each shard was deleted or is paid, so none of them comes again.
         if due.len() < SWEEP_MAX || *shared.stop.borrow() {
             return Ok(());
         }
     }
 }
 
-/// Forgets what was counted under grants that have ended. A clock that is ahead for a while must not give
-/// anyone a quota anew.
+/// Removes the counters of grants that have ended. This uses the ledger's time: otherwise a clock
+/// that is ahead for a while would give a grant its quota again.
 async fn sweep_counters(shared: &Shared) {
     let now_ms = shared.view.block_ms();
     if let Err(error) = shared.with_store(move |store| store.sweep_counters(now_ms)).await {
-        warn!(%error, "counters are not swept");
+        warn!(%error, "counters could not be swept");
     }
 }
 
-/// Deletes a shard that was due at `now_ms` and still is, unless the ledger's own row says that it is paid
-/// for. Events are the word of the server they came from, rows are proven; and bytes that are gone do not
-/// come back.
+/// Deletes a shard that was due at `now_ms`, if it still is and the ledger's own row does not say
+/// that it is paid. Events are not proven, but rows are, and deleted bytes do not come back.
 async fn remove_one(
     shared: &Shared,
     deal: DealId,
@@ -93,21 +93,21 @@ async fn remove_one(
     now_ms: u64,
     row: Option<Deal>,
 ) -> Result<(), String> {
-    if row.is_some_and(|row| names(&row, shared, index)) {
-        warn!(%deal, index, "a shard that was to be deleted is paid for");
+    if row.is_some_and(|row| needs_shard(&row, shared, index)) {
+        warn!(%deal, index, "a shard that was due for deletion is paid for");
         let marked = shared.with_store(move |store| store.mark_paid(&deal, index)).await;
         if let Some(shard) = marked.map_err(|error| error.to_string())? {
             shared.admission.count_paid(&shard.info.owner, shard.info.length);
         }
         return Ok(());
     }
-    // Meanwhile its owner may have asked for it again, and got the node's word.
+    // Meanwhile its owner may have asked to store it again and got a new acceptance.
     let removed = shared.with_store(move |store| store.remove_expired(&deal, index, now_ms)).await;
     count_removed(shared, removed.map_err(|error| error.to_string())?);
     Ok(())
 }
 
-/// Deletes a shard, if it is there, and gives back what it took. When this returns, its bytes are gone.
+/// Deletes a shard, if it is stored, and frees what it took. When this returns, its bytes are gone.
 pub(crate) async fn remove(shared: &Shared, deal: DealId, index: u8) -> Result<(), StoreError> {
     let removed = shared.with_store(move |store| store.remove(&deal, index)).await?;
     count_removed(shared, removed);
@@ -121,15 +121,15 @@ fn count_removed(shared: &Shared, removed: Option<Shard>) {
     info!(deal = %shard.info.deal, index = shard.info.index, ?paid, "shard deleted");
 }
 
-/// Whether an open deal counts on this node for the shard.
-fn names(deal: &Deal, shared: &Shared, index: u8) -> bool {
+/// Whether a deal needs this node's shard.
+fn needs_shard(deal: &Deal, shared: &Shared, index: u8) -> bool {
     let open = matches!(deal.state, DealState::Offered | DealState::Active);
     let slot = deal.shards.get(usize::from(index)).and_then(Option::as_ref);
-    // One that its owner has cancelled is in the slot table until the epoch is over.
+    // The shard of a cancelled deal stays in the slot table until the epoch is over.
     slot.is_some_and(|slot| slot.node == shared.key.id() && (open || slot.position.is_some()))
 }
 
-/// Rounds between two sweeps of counters: that one always writes to disk.
+/// Every how many rounds counters are swept. Sweeping them always writes to disk.
 const COUNTERS_EVERY: u64 = 60;
-/// Shards asked about in one go.
+/// Shards whose deals are requested at once.
 const SWEEP_MAX: usize = 1024;

@@ -1,5 +1,5 @@
-//! `KeepShare` and `Release`: a share of a vault's secret comes in once, and parts of sold keys go out
-//! to the buyers who paid.
+//! `KeepShare` and `Release`: the node stores its share of a vault's secret, and gives buyers who
+//! paid their releases.
 
 use std::sync::Arc;
 
@@ -15,11 +15,11 @@ use tracing::info;
 
 use super::{Stop, Stream, internal, refuse_store};
 use crate::{
-    custodian::{self, Kept, ReleaseError, ShareBytes},
+    custodian::{self, ReleaseError, ShareBytes, StoredShare},
     shared::Shared,
 };
 
-/// A share on offer.
+/// A share that an owner wants the node to store.
 #[derive(Debug)]
 pub(crate) struct Offered {
     pub(crate) vault: VaultId,
@@ -30,8 +30,9 @@ pub(crate) struct Offered {
     pub(crate) signature: [u8; 64],
 }
 
-/// Answers an offer to keep a share. A node keeps one share of a vault; the same owner may replace it
-/// until the vault stands on the ledger, from then on only by one of the key that stands there.
+/// Answers a request to store a custody share. A node stores one share of a vault. The owner may
+/// replace it until the vault is on the ledger. After that, the new share must belong to the
+/// vault's key on the ledger.
 pub(crate) async fn keep_share(
     shared: &Arc<Shared>,
     stream: &mut Stream,
@@ -50,30 +51,31 @@ pub(crate) async fn keep_share(
     terms.verify_request(&offered.signature).map_err(refuse_share)?;
     let is_open = check_vault(shared, &offered).await?;
     let share = terms.open(&offered.share, shared.key.custody_secret()).map_err(refuse_share)?;
-    let fresh = Kept {
+    let fresh = StoredShare {
         owner: *owner,
         key: key.clone(),
         index: *index,
         share: ShareBytes(*share.as_bytes()),
     };
-    let before = custodian::kept(shared, *vault).await.map_err(refuse_release)?;
+    let before = custodian::stored_share(shared, *vault).await.map_err(refuse_release)?;
     if before.as_ref() != Some(&fresh) {
         if before.is_some_and(|before| before.owner != *owner) {
-            let message = "this node keeps a share of another owner's vault of this id";
+            let message = "this node stores a share of another owner's vault with this id";
             return Err(Stop::refused(RefusalCode::Conflict, message));
         }
         let kept = custodian::keep(shared, *vault, &fresh, is_open).await.map_err(refuse_store)?;
         if !kept {
-            let message = "too many shares here are of vaults that are not open: open those first";
+            let message =
+                "this node stores too many shares of vaults that are not open: open those first";
             return Err(Stop::refused(RefusalCode::Busy, message));
         }
-        info!(%vault, index, "share kept");
+        info!(%vault, index, "a custody share is stored");
     }
     let acceptance = shared.key.accept_share(&terms);
     stream.answer(&Response::InCustody { acceptance }).await
 }
 
-/// The ledger has the last word about whose a vault is; says whether it is open.
+/// Checks the owner and key of a vault against the ledger. Returns whether the vault is open.
 async fn check_vault(shared: &Shared, offered: &Offered) -> Result<bool, Stop> {
     let stale = |error: LedgerError| {
         Stop::refused(RefusalCode::Stale, format!("this node cannot reach its ledger: {error}"))
@@ -81,10 +83,11 @@ async fn check_vault(shared: &Shared, offered: &Offered) -> Result<bool, Stop> {
     let row = shared.ledger.row(Vaults, &offered.vault).await.map_err(stale)?;
     let is_open = row.is_some();
     if row.is_some_and(|row| row.owner != offered.owner || row.key != offered.key) {
-        let message = "the ledger has another vault of this id";
+        let message = "the ledger has another vault with this id";
         return Err(Stop::refused(RefusalCode::Conflict, message));
     }
-    // Strangers could fill the disk with shares of nothing: an account that was never paid may not.
+    // Strangers could fill the disk with useless shares, so the owner must have an account that was
+    // once paid.
     match shared.ledger.row(Accounts, &offered.owner).await.map_err(stale)? {
         Some(_) => Ok(is_open),
         None => Err(Stop::refused(RefusalCode::CannotPay, "the owner has no account")),
@@ -95,8 +98,8 @@ fn refuse_share(error: CustodyError) -> Stop {
     Stop::refused(RefusalCode::NotAllowed, error.to_string())
 }
 
-/// Answers a release request: the peer must be the order's holder, the order paid and not refunded, and its
-/// vault one this node keeps a share of.
+/// Answers a release request. The peer must be the order's holder. The order must be paid and not
+/// refunded. The node must have a share of its vault.
 pub(crate) async fn release(
     shared: &Arc<Shared>,
     stream: &mut Stream,
@@ -104,15 +107,16 @@ pub(crate) async fn release(
 ) -> Result<(), Stop> {
     let (order, listing) = custodian::find(shared, &id).await.map_err(refuse_release)?;
     if order.holder != stream.peer {
-        return Err(Stop::refused(RefusalCode::NotAllowed, "the order is somebody else's"));
+        return Err(Stop::refused(RefusalCode::NotAllowed, "the order belongs to another holder"));
     }
-    // Who has paid and lost the key, or has another device, may have it once more: also when all is settled.
+    // A buyer who lost the key or uses another device gets the release again, also after the sale
+    // is settled.
     if order.state == OrderState::Refunded {
         return Err(refuse_release(ReleaseError::NotPaid(order.state)));
     }
     let made = custodian::make(shared, &id, &order, &listing).await;
     let release = made.map_err(refuse_release)?;
-    info!(order = %id, "released");
+    info!(order = %id, "a release was given to the buyer");
     stream.answer(&Response::Released { release }).await
 }
 

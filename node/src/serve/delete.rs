@@ -1,9 +1,9 @@
-//! `Delete`: lets a shard go at its owner's word, at once instead of at the epoch's end, and signs that
-//! it is gone.
+//! `Delete`: deletes a shard at its owner's request, at once instead of at the end of the epoch,
+//! and signs a deletion receipt.
 //!
-//! The ledger's own row decides: whose shard it is, that its deal is over, and which root the receipt
-//! names. So a node that has deleted the shard before, by itself or at an earlier request whose answer
-//! was lost, gives the same word again without having to remember anything.
+//! The ledger's own row decides who owns the shard, whether its deal is over, and which root the
+//! receipt names. So a node that has deleted the shard before, by itself or at an earlier request
+//! whose answer was lost, can sign the same receipt again without a memory of its own.
 
 use std::{sync::Arc, time::Duration};
 
@@ -41,35 +41,41 @@ pub(crate) async fn answer(
     grants::authorize(shared, stream.peer, Some(grant), &wanted).await?;
     let slot = row.shards.get(usize::from(index)).and_then(Option::as_ref);
     let Some(slot) = slot.filter(|slot| slot.node == shared.key.id()) else {
-        return Err(Stop::refused(RefusalCode::NotFound, "the deal has no such shard here"));
+        return Err(Stop::refused(
+            RefusalCode::NotFound,
+            "the deal has no such shard on this node",
+        ));
     };
     if matches!(row.state, DealState::Offered | DealState::Active) {
-        return Err(Stop::refused(RefusalCode::Bound, "the shard's deal is open: end it first"));
+        return Err(Stop::refused(
+            RefusalCode::Bound,
+            "the shard's deal is still open: end it first",
+        ));
     }
     free_of_proof(shared, slot).await?;
     sweep::remove(shared, deal, index).await.map_err(refuse_store)?;
     let time_ms = shared.now_ms();
     let receipt = shared.key.deleted(&shared.chain, (deal, index), slot.root, time_ms);
-    info!(%deal, index, "deleted at its owner's word");
+    info!(%deal, index, "deleted at its owner's request");
     stream.answer(&Response::Deleted { receipt }).await
 }
 
-/// What is asked about a shard whose deal the ledger does not have. A shard that was accepted stays as
-/// long as its acceptance does: with it the deal may be opened still, and then has to be proven.
+/// The refusal for a shard whose deal is not on the ledger. An accepted shard stays until its
+/// acceptance expires. Until then its deal may still be opened, and the shard must then be proven.
 async fn without_deal(shared: &Shared, (deal, index): ShardPlace) -> Stop {
     match shared.with_store(move |store| store.info(&deal, index)).await {
         Ok(Some(_)) => {
-            let message = "the shard's deal may still be opened: it goes when its acceptance ends";
+            let message = "the shard's deal may still be opened: the shard is deleted when its acceptance expires";
             Stop::refused(RefusalCode::Bound, message)
         }
-        Ok(None) => Stop::refused(RefusalCode::NotFound, "there is no such deal"),
+        Ok(None) => Stop::refused(RefusalCode::NotFound, "the deal does not exist"),
         Err(error) => refuse_store(error),
     }
 }
 
-/// Waits until the ledger asks for nothing of the shard any more: it stands in no table, or this
-/// epoch's proof is there and the table changes before the next one. A proof that waits for its turn
-/// in a long epoch is given now.
+/// Waits until the ledger needs no more proof of the shard. Either the shard is in no slot table,
+/// or this epoch is proven and the table changes before the next epoch. A prover that waits for its
+/// turn in a long epoch is told to begin now.
 async fn free_of_proof(shared: &Shared, slot: &DealSlot) -> Result<(), Stop> {
     if slot.position.is_none() {
         return Ok(());
@@ -79,7 +85,7 @@ async fn free_of_proof(shared: &Shared, slot: &DealSlot) -> Result<(), Stop> {
     let chain = shared.ledger.row(Chains, &()).await.map_err(unreachable)?;
     let node = shared.ledger.row(Nodes, &shared.key.id()).await.map_err(unreachable)?;
     let Some((chain, node)) = chain.zip(node) else {
-        return Err(unreachable("it has no row of this node"));
+        return Err(unreachable("the ledger has no row of this node"));
     };
     if node.passed_epoch == Some(chain.epoch) {
         return Ok(());
@@ -88,14 +94,15 @@ async fn free_of_proof(shared: &Shared, slot: &DealSlot) -> Result<(), Stop> {
     let done = async {
         tokio::select! {
             proven = proven.wait_for(|proven| Some(chain.epoch) <= *proven) => proven.is_ok(),
-            // Proven or missed: the table has changed.
+            // The epoch is over, proven or missed, so the table has changed.
             epoch = epochs.wait_for(|epoch| chain.epoch < *epoch) => epoch.is_ok(),
         }
     };
     match timeout(PROOF_PATIENCE, done).await {
         Ok(true) => Ok(()),
         _ => {
-            let message = "the shard is part of this epoch's proof: it goes when that is over";
+            let message =
+                "the shard is part of this epoch's proof: ask again when the proof is done";
             Err(Stop::refused(RefusalCode::Busy, message))
         }
     }

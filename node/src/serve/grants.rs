@@ -1,4 +1,5 @@
-//! Whether a peer may do what it asks: grants verified once, then judged for each request.
+//! Decides whether a peer may do what it asks. A grant is verified once, then judged for each
+//! request.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
@@ -15,28 +16,28 @@ use symbolon_store::{Charge, Counter};
 use super::{Stop, refuse_store};
 use crate::shared::Shared;
 
-/// What a request needs a grant for.
+/// A request that needs a grant.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted<'a> {
-    /// The terms of the shard it is about.
+    /// The terms of the requested shard.
     pub(crate) terms: &'a DealTerms,
     pub(crate) need: Need,
 }
 
-/// What is asked of a shard.
+/// The purpose of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// To have it deleted.
+    /// Delete the shard.
     Delete,
-    /// To store it.
+    /// Store the shard.
     Store,
-    /// To be told about it.
+    /// Get information about the shard.
     Verify,
-    /// To read these of its stripes.
+    /// Read these stripes of the shard.
     Read(Range<u32>),
 }
 
-/// Judges a request: `Ok` when the grant allows it now. Quotas are left to [`charge`].
+/// Judges a request. Returns `Ok` when the grant allows it now. [`charge`] checks the quotas.
 pub(crate) async fn authorize(
     shared: &Shared,
     peer: PeerId,
@@ -44,7 +45,7 @@ pub(crate) async fn authorize(
     wanted: &Wanted<'_>,
 ) -> Result<Authorized, Stop> {
     let Some(grant) = grant else {
-        return Err(Stop::refused(RefusalCode::NotAllowed, "this needs a grant"));
+        return Err(Stop::refused(RefusalCode::NotAllowed, "this request needs a grant"));
     };
     let verified = verify(shared, grant).map_err(refuse)?;
     let allowed = judge(&verified, peer, wanted, shared.now_ms()).map_err(refuse)?;
@@ -54,7 +55,7 @@ pub(crate) async fn authorize(
     Ok(allowed)
 }
 
-/// Counts a read against every quota above its holder, before its first byte is sent.
+/// Counts a read against every quota of the grant's chain, before the first byte is sent.
 pub(crate) async fn charge(shared: &Shared, allowed: &Authorized, bytes: u64) -> Result<(), Stop> {
     if allowed.quotas.is_empty() {
         return Ok(());
@@ -72,11 +73,13 @@ pub(crate) async fn charge(shared: &Shared, allowed: &Authorized, bytes: u64) ->
     });
     match charged.await.map_err(refuse_store)? {
         true => Ok(()),
-        false => Err(Stop::refused(RefusalCode::QuotaUsed, "the grant's quota here is used up")),
+        false => {
+            Err(Stop::refused(RefusalCode::QuotaUsed, "the grant's quota on this node is used up"))
+        }
     }
 }
 
-/// The part of judging that needs nothing but the chain and the request.
+/// The part of the decision that needs only the chain and the request.
 fn judge(
     verified: &VerifiedGrant,
     peer: PeerId,
@@ -98,7 +101,8 @@ fn judge(
         Need::Verify => verified.authorize(&access(ability::VERIFY, None)),
         Need::Read(stripes) => {
             let cells = readable(verified.grant(), terms, stripes.clone())?;
-            // Shards are ciphertext to both: a reader opens cells, a repairer rebuilds shards.
+            // A shard is ciphertext, so two abilities allow reading it: one for readers, one for
+            // repairers.
             match verified.authorize(&access(ability::READ, Some(cells.clone()))) {
                 Err(GrantError::NotAllowed) => {
                     verified.authorize(&access(ability::REPAIR, Some(cells)))
@@ -109,9 +113,9 @@ fn judge(
     }
 }
 
-/// The data cells a read of these stripes is about, within what the grant is limited to. Every stripe
-/// must have at least one of them: a parity cell, and a data cell next to an allowed one, serve to
-/// rebuild that one and no other purpose. See `spec/node.md`.
+/// The data cells that a read of these stripes is about, within the limits of the grant. Every
+/// stripe must contain at least one allowed cell. The other cells of such a stripe, data or parity,
+/// only serve to rebuild the allowed ones. See `spec/node.md`.
 fn readable(
     grant: &Grant,
     terms: &DealTerms,
@@ -129,7 +133,7 @@ fn readable(
     });
     let (first, end) =
         limits.fold((0, u64::MAX), |(first, end), (from, to)| (first.max(from), end.min(to)));
-    // Stripes follow one another, so the first and the last one decide.
+    // The stripes are consecutive, so the first and the last one decide.
     let last = stripes.end.saturating_sub(1);
     let touches = |stripe| first < first_of(stripe) + required && first_of(stripe) < end;
     let all = stripes.start <= last && first < end && touches(stripes.start) && touches(last);
@@ -144,13 +148,14 @@ fn verify(shared: &Shared, grant: &Grant) -> Result<Arc<VerifiedGrant>, GrantErr
     if let Some(known) = shared.grants().find(&key) {
         return known;
     }
-    // Verified outside the lock: two streams may do it twice, none waits for the other.
+    // Verify without holding the lock. Two streams may verify the same grant twice, but they do not
+    // wait for each other.
     let verified = grant.verify(&shared.chain).map(Arc::new);
     shared.grants().keep(key, verified.clone());
     verified
 }
 
-/// Whether something above the holder was revoked, or an order it was paid with refunded.
+/// Checks that no link of the grant was revoked, and that no order it depends on was refunded.
 async fn check_alive(shared: &Shared, allowed: &Authorized) -> Result<(), Stop> {
     let (revocations, orders) = (allowed.revocations.clone(), allowed.orders.clone());
     let dead = shared.with_store(move |store| {
@@ -181,8 +186,8 @@ fn refuse(error: GrantError) -> Stop {
     Stop::refused(code, error.to_string())
 }
 
-/// Results of verifying, the least recently used forgotten first. Bad ones too: a peer that repeats a
-/// bad grant costs a hash, not signatures.
+/// A cache of verification results. The least recently used entry is dropped first. Failures are
+/// cached too, so a peer that repeats a bad grant costs a hash instead of signatures.
 #[derive(Debug)]
 pub(crate) struct GrantCache {
     max: usize,
@@ -252,7 +257,7 @@ mod tests {
         Grant::issue(&CHAIN, &owner, PeerId([9; 32]), caveats, &[0; 32]).unwrap()
     }
 
-    /// The same of the object of [`terms`].
+    /// A grant with these caveats for the object of [`terms`].
     fn of_object(mut caveats: Vec<Caveat>) -> Grant {
         caveats.push(Caveat::Object { object: terms().object });
         grant(caveats)
@@ -288,7 +293,7 @@ mod tests {
         };
         assert_eq!(judged(Need::Read(2..3)), Ok(()));
         assert_eq!(judged(Need::Read(3..4)), Err(GrantError::WrongCells));
-        // Storing and verifying are about whole shards.
+        // Storing and verifying apply to whole shards.
         assert_eq!(judged(Need::Store), Err(GrantError::WrongCells));
         assert_eq!(judged(Need::Verify), Err(GrantError::WrongCells));
     }

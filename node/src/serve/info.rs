@@ -1,4 +1,4 @@
-//! `Info` and `Check`: what a node asks and offers, and whether it still has a shard.
+//! `Info` and `Check`: the node's price and room, and whether it still has a shard.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::shared::Shared;
 
-/// Answers a request for the node's terms.
+/// Answers a request for the node's price and room.
 pub(crate) async fn answer(shared: &Arc<Shared>, stream: &mut Stream) -> Result<(), Stop> {
     let free = shared.admission.free(disk_free(shared).await?);
     let response = Response::Info {
@@ -25,16 +25,16 @@ pub(crate) async fn answer(shared: &Arc<Shared>, stream: &mut Stream) -> Result<
     stream.answer(&response).await
 }
 
-/// Answers whether a shard is here. It says what was stored and does not read it: whoever wants to
-/// know that the bytes are good reads them.
+/// Answers whether the node has a shard. The answer comes from the index, without reading the
+/// bytes. To check the bytes, a client reads them.
 pub(crate) async fn check(
     shared: &Arc<Shared>,
     stream: &mut Stream,
     (deal, index): ShardPlace,
     grant: Option<&Grant>,
 ) -> Result<(), Stop> {
-    let found = shared.with_store(move |store| store.info(&deal, index)).await;
-    let Some(shard) = found.map_err(refuse_store)? else {
+    let info = shared.with_store(move |store| store.info(&deal, index)).await;
+    let Some(shard) = info.map_err(refuse_store)? else {
         return stream.answer(&Response::Held { length: None, root: None }).await;
     };
     if shard.info.access == Access::Granted {

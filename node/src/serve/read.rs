@@ -1,7 +1,7 @@
-//! `Read` and `ReadCell`: slices or one cell of a shard, each with the path to the shard's root.
+//! `Read` and `ReadCell`: slices or one cell of a shard, each with its path to the shard's root.
 //!
-//! Every piece is hashed against the root before it is sent. That costs less than a tenth of what
-//! sending it costs, and a reader learns of a damaged disk from the node itself, at once, instead of
+//! The node checks every piece against the root before it sends it. That costs less than a tenth of
+//! sending it. So a reader learns of a damaged disk from the node itself and at once, instead of
 //! from bytes that do not verify.
 
 use std::sync::Arc;
@@ -24,24 +24,24 @@ use super::{
 };
 use crate::shared::Shared;
 
-/// Which part of a shard is asked for.
+/// The requested part of a shard.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Range {
     /// `count` slices from `first` on.
     Slices {
-        /// First slice.
+        /// The first slice.
         first: u32,
-        /// How many.
+        /// The number of slices.
         count: u32,
     },
     /// One cell.
     Cell {
-        /// Which.
+        /// The index of the cell.
         cell: u32,
     },
 }
 
-/// Pieces of one size, one after another: what is sent.
+/// Consecutive pieces of one size, which are sent one after another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Pieces {
     unit_bytes: u64,
@@ -50,7 +50,7 @@ struct Pieces {
 }
 
 impl Pieces {
-    /// The pieces of a range, when a shard of `length` bytes has them all.
+    /// The pieces of a range; `None` if a shard of `length` bytes does not have them all.
     fn new(range: Range, length: u64) -> Option<Self> {
         let (unit_bytes, first, count) = match range {
             Range::Slices { first, count } => (SLICE_BYTES as u64, first, count),
@@ -66,7 +66,7 @@ impl Pieces {
         length.min(self.end * self.unit_bytes) - self.first * self.unit_bytes
     }
 
-    /// The stripes the pieces touch: in a shard, a stripe is a cell.
+    /// The stripes that the pieces touch. In a shard, a stripe is one cell.
     fn stripes(&self, length: u64) -> std::ops::Range<u32> {
         let cell = CELL_BYTES as u64;
         let first = self.first * self.unit_bytes / cell;
@@ -94,7 +94,7 @@ pub(crate) async fn answer(
     let shard = open(shared, place).await?;
     let length = shard.terms.length;
     let Some(pieces) = Pieces::new(range, length) else {
-        let message = format!("a shard of {length} bytes has no such part");
+        let message = format!("a shard of {length} bytes does not have this part");
         return Err(Stop::refused(RefusalCode::Malformed, message));
     };
     let quota = match shard.terms.access {
@@ -112,7 +112,7 @@ pub(crate) async fn answer(
     let count = u32::try_from(pieces.end - pieces.first).unwrap_or(u32::MAX);
     stream.answer(&Response::Slices { count }).await?;
     for next in pieces.first + 1..=pieces.end {
-        // The next piece is read while this one is on its way: two of them are in memory at most.
+        // The next piece is read while this one is being sent, so at most two are in memory.
         let reading = async {
             match next < pieces.end {
                 true => read_piece(shared, &shard, pieces, next).await.map(Some),
@@ -124,7 +124,7 @@ pub(crate) async fn answer(
         match read {
             Ok(Some(next)) => piece = next,
             Ok(None) => return Ok(()),
-            // Half an answer is out: too late for a refusal.
+            // Half the answer is sent, so it is too late for a refusal.
             Err(Stop::Refused(refusal)) => return Err(Stop::Broken(refusal.message)),
             Err(broken) => return Err(broken),
         }
@@ -132,7 +132,7 @@ pub(crate) async fn answer(
     Ok(())
 }
 
-/// An opened shard and the terms it was accepted under.
+/// An open shard and the terms under which it was accepted.
 #[derive(Debug)]
 struct Opened {
     file: Arc<ShardFile>,
@@ -172,7 +172,7 @@ async fn send(stream: &mut Stream, piece: Piece) -> Result<(), Stop> {
         .map_err(|error| internal("a piece is larger than any slice", error))?;
     let idle = stream.idle();
     within(idle, stream.sender.send(&SliceHead { length, path: piece.path })).await?;
-    // Slow is allowed, silent is not: each part has its own time.
+    // A peer may be slow, but not silent: each part has a time limit of its own.
     let mut rest = piece.bytes;
     while !rest.is_empty() {
         let part = rest.split_to(rest.len().min(CELL_BYTES));

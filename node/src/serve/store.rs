@@ -1,5 +1,5 @@
-//! `Store`: takes a shard in, checks everything that can be checked before a byte is sent, and gives
-//! the node's word once the bytes are synced to disk.
+//! `Store`: stores a shard. It first checks everything that can be checked before a byte is sent.
+//! It signs the acceptance once the bytes are synced to disk.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ use crate::{
     shared::Shared,
 };
 
-/// What an owner wants kept.
+/// The shard that an owner wants to store.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     pub(crate) terms: DealTerms,
@@ -48,7 +48,7 @@ pub(crate) async fn answer(
     check_terms(shared, &wanted)?;
     let asked = grants::Wanted { terms: &wanted.terms, need: Need::Store };
     grants::authorize(shared, stream.peer, Some(grant), &asked).await?;
-    if let Some(acceptance) = kept(shared, &wanted).await? {
+    if let Some(acceptance) = existing(shared, &wanted).await? {
         return stream.answer(&Response::Accepted { acceptance }).await;
     }
     check_price(shared, &wanted)?;
@@ -61,8 +61,8 @@ pub(crate) async fn answer(
         length: wanted.terms.length,
     };
     let guard = place(shared, offer).await?;
-    // The deal's place is ours now; what another stream stored until then is seen here.
-    if let Some(acceptance) = kept(shared, &wanted).await? {
+    // The deal's place is taken now. This finds a shard that another stream has stored until then.
+    if let Some(acceptance) = existing(shared, &wanted).await? {
         return stream.answer(&Response::Accepted { acceptance }).await;
     }
     stream.answer(&Response::Ready).await?;
@@ -71,19 +71,19 @@ pub(crate) async fn answer(
         writer = receive(shared, stream, &wanted, guard.upload()) => writer?,
         way = guard.upload().gives_way() => {
             return Err(Stop::Broken(String::from(match way {
-                GivesWay::SentAnew => "its owner sends the shard anew",
-                GivesWay::Slowest => "others wait, and it is the slowest upload",
+                GivesWay::SentAnew => "its owner sends the shard again",
+                GivesWay::Slowest => "this upload is the slowest, and others wait",
             })));
         }
     };
-    // From here on the shard is kept even when the peer goes away: it may ask again.
+    // From here on the shard is stored even if the peer goes away, because it may ask again.
     let keeping = tokio::spawn(keep(Arc::clone(shared), writer, wanted, guard));
     let acceptance = keeping.await.map_err(|error| internal("keeping a shard failed", error))??;
     stream.answer(&Response::Accepted { acceptance }).await
 }
 
-/// Takes the deal's place. One upload of it that has gone silent gives way: its owner was cut off in the
-/// middle and is back before the node has noticed.
+/// Takes the deal's place. An upload of the same deal that has gone silent gives way: its owner
+/// lost the connection and is back before the node has noticed the loss.
 async fn place(shared: &Shared, offer: Offer) -> Result<UploadGuard, Stop> {
     let free = disk_free(shared).await?;
     let ask = || shared.admission.upload(offer, free, shared.host.ticks_ms());
@@ -94,9 +94,9 @@ async fn place(shared: &Shared, offer: Offer) -> Result<UploadGuard, Stop> {
     let Some(other) = shared.admission.under_way(&offer.deal, &offer.owner) else {
         return Err(refusal.into());
     };
-    let heard = other.heard_tick();
-    shared.host.sleep_until_tick(heard.saturating_add(SILENT_MS)).await;
-    if other.heard_tick() != heard {
+    let last_tick = other.received_tick();
+    shared.host.sleep_until_tick(last_tick.saturating_add(SILENT_MS)).await;
+    if other.received_tick() != last_tick {
         return Err(refusal.into());
     }
     shared.admission.displace(&other).await;
@@ -107,7 +107,7 @@ fn check_terms(shared: &Shared, wanted: &Wanted) -> Result<(), Stop> {
     let Wanted { terms, index, .. } = wanted;
     let malformed = |message: &str| Err(Stop::refused(RefusalCode::Malformed, message));
     if Scheme::new(terms.required, terms.total).is_err() {
-        return malformed("there is no such scheme");
+        return malformed("this scheme does not exist");
     }
     if *index >= terms.total {
         return malformed("the scheme has no shard of this index");
@@ -123,8 +123,8 @@ fn check_terms(shared: &Shared, wanted: &Wanted) -> Result<(), Stop> {
     Ok(())
 }
 
-/// The owner must be able to pay for this shard, or the node would work for nothing. It is no
-/// guarantee: the owner may spend the money before the deal opens, and then the shard is swept.
+/// Checks that the owner can pay for this shard. It is no guarantee: the owner may spend the money
+/// before the deal opens, and then the shard is swept.
 async fn check_balance(shared: &Shared, wanted: &Wanted) -> Result<(), Stop> {
     let row = shared.ledger.row(Accounts, &wanted.terms.owner).await;
     let row = row.map_err(|error| {
@@ -142,16 +142,17 @@ async fn check_balance(shared: &Shared, wanted: &Wanted) -> Result<(), Stop> {
     }
 }
 
-/// The acceptance of this very shard when it is here, renewed where that helps the owner.
-async fn kept(shared: &Shared, wanted: &Wanted) -> Result<Option<Acceptance>, Stop> {
+/// The acceptance of this same shard if it is stored already. It is renewed if that helps the
+/// owner.
+async fn existing(shared: &Shared, wanted: &Wanted) -> Result<Option<Acceptance>, Stop> {
     let (deal, index) = (wanted.terms.deal, wanted.index);
-    let found =
+    let stored =
         shared.with_store(move |store| of_deal(store, &deal)).await.map_err(refuse_store)?;
-    let Some(shard) = found.first() else {
+    let Some(shard) = stored.first() else {
         return Ok(None);
     };
     if shard.info.index != index {
-        let message = "this node keeps another shard of the deal: one per segment";
+        let message = "this node stores another shard of the deal, and may have only one";
         return Err(Stop::refused(RefusalCode::Conflict, message));
     }
     if terms_of(shard)? != wanted.terms {
@@ -160,7 +161,7 @@ async fn kept(shared: &Shared, wanted: &Wanted) -> Result<Option<Acceptance>, St
     }
     let acceptance = Acceptance::from_bytes(&shard.acceptance)
         .map_err(|error| internal("a stored acceptance cannot be read", error))?;
-    // The node's word is for bytes that are there.
+    // The acceptance only stands for bytes that are there.
     let there = shared.with_store(move |store| store.open_shard(&deal, index)).await;
     there.map_err(refuse_store)?;
     match shard.state {
@@ -169,7 +170,8 @@ async fn kept(shared: &Shared, wanted: &Wanted) -> Result<Option<Acceptance>, St
     }
 }
 
-/// Signs again over the same root, when less than half of the time is left or the price is another.
+/// Signs the acceptance again over the same root if less than half of its time is left or the price
+/// has changed.
 async fn renew(
     shared: &Shared,
     wanted: &Wanted,
@@ -189,25 +191,25 @@ async fn renew(
     let written = shared.with_store(move |store| store.renew(&deal, index, until_ms, &bytes)).await;
     match written.map_err(refuse_store)? {
         true => Ok(renewed),
-        // Its deal has opened meanwhile, with the acceptance that it has.
+        // The deal was opened meanwhile, with the old acceptance.
         false => Ok(acceptance),
     }
 }
 
 fn check_price(shared: &Shared, wanted: &Wanted) -> Result<(), Stop> {
     if wanted.price < shared.options.price {
-        let message = format!("this node asks {} per GiB and epoch", shared.options.price);
+        let message = format!("this node's price is {} per GiB and epoch", shared.options.price);
         return Err(Stop::refused(RefusalCode::PriceTooLow, message));
     }
     Ok(())
 }
 
-/// How long an acceptance and its shard live.
+/// How long an acceptance and its shard are kept.
 #[derive(Clone, Copy)]
 struct Times {
-    /// The last time of a block that may open the deal.
+    /// The latest time of a block that may open the deal.
     expires_ms: u64,
-    /// Until when the shard is kept without one: never less.
+    /// The node keeps the shard at least until this time, even if no deal is opened.
     until_ms: u64,
 }
 
@@ -224,7 +226,7 @@ fn accept(shared: &Shared, wanted: &Wanted, root: Hash, times: Times) -> Accepta
     shared.key.accept(&shared.chain, &wanted.terms, shard, wanted.price, times.expires_ms)
 }
 
-/// The shard of a deal that is here, if any.
+/// The stored shard of a deal, if any.
 fn of_deal(store: &Shards, deal: &DealId) -> Result<Vec<Shard>, StoreError> {
     if let Some(first) = store.info(deal, 0)? {
         return Ok(vec![first]);
@@ -234,13 +236,14 @@ fn of_deal(store: &Shards, deal: &DealId) -> Result<Vec<Shard>, StoreError> {
     Ok(next)
 }
 
-/// Bytes the disk has left.
+/// Free bytes on the disk.
 pub(crate) async fn disk_free(shared: &Shared) -> Result<u64, Stop> {
     shared.with_store(Shards::free_bytes).await.map_err(refuse_store)
 }
 
-/// Takes the shard's bytes in. One batch is written and hashed while the next one arrives, in two
-/// buffers that take turns: a slow disk slows the sender down, and memory is the same for any shard.
+/// Receives the bytes of a shard. One batch is written and hashed while the next one arrives, in
+/// two buffers that take turns. So a slow disk slows the sender down, and every shard takes the
+/// same memory.
 async fn receive(
     shared: &Shared,
     stream: &mut Stream,
@@ -260,7 +263,7 @@ async fn receive(
     let begun = shared.with_store(move |store| store.begin(info)).await;
     let mut writer = begun.map_err(refuse_store)?;
     let mut left = terms.length;
-    // However it trickles, an upload ends: there are few places.
+    // The number of uploads is limited, so even a slow one must end.
     let longest_ms = UPLOAD_MS + terms.length / BYTES_PER_MS_MIN;
     let until = (&shared.host, shared.host.ticks_ms().saturating_add(longest_ms), upload);
     let mut batch = vec![0; BATCH_BYTES];
@@ -279,7 +282,8 @@ async fn receive(
     Ok(writer)
 }
 
-/// Fills the batch with the shard's next bytes, as far as there are any to come; says how many.
+/// Fills the batch with the shard's next bytes. Returns their number, which is smaller at the end
+/// of the shard.
 async fn gather(
     stream: &mut Stream,
     (host, until_tick, upload): (&Host, u64, &Upload),
@@ -289,15 +293,15 @@ async fn gather(
     let wanted = usize::try_from(*left).unwrap_or(usize::MAX).min(batch.len());
     let mut filled = 0;
     while filled < wanted {
-        // Silence is bounded by itself, and so is a trickle.
+        // `stream.idle()` limits silence. This limits slow uploads.
         if until_tick < host.ticks_ms() || upload.is_trickle() {
-            return Err(Stop::Broken(String::from("the shard came too slowly")));
+            return Err(Stop::Broken(String::from("the shard arrived too slowly")));
         }
         let idle = stream.idle();
         match within(idle, stream.receiver.read_into(&mut batch[filled..wanted])).await? {
             0 => return Err(Stop::Broken(format!("the shard ended {left} bytes too early"))),
             count => {
-                upload.heard(count as u64, host.ticks_ms());
+                upload.received(count as u64, host.ticks_ms());
                 stream.progress(count);
                 filled += count;
                 *left -= count as u64;
@@ -307,7 +311,7 @@ async fn gather(
     Ok(filled)
 }
 
-/// Syncs the shard, enters it with the acceptance, and counts it.
+/// Syncs the shard, enters it in the index with its acceptance, and counts it.
 async fn keep(
     shared: Arc<Shared>,
     writer: ShardWriter,
@@ -321,7 +325,7 @@ async fn keep(
         let state = ShardState::Unpaid { until_ms: times.until_ms };
         let stored = writer
             .finish_accepted(state, |root| accept(&here, &wanted, *root, times).to_bytes())?;
-        // Counted before anyone can learn of the shard and pay for it.
+        // Count the shard before its owner can learn of it and pay for it.
         guard.keep();
         Ok(stored)
     });
@@ -331,13 +335,17 @@ async fn keep(
         .map_err(|error| internal("an acceptance cannot be read back", error))
 }
 
-/// How long an upload may be silent, in milliseconds, when its owner comes and sends the shard anew.
+/// How long an upload must have been silent, in milliseconds, before a new upload of the same deal
+/// replaces it.
 const SILENT_MS: u64 = 1_500;
 
-/// Longest time for an upload, in milliseconds, on top of what its bytes take at the slowest rate: 16 kB/s
-/// make 70 minutes for the largest shard.
+/// The longest time of an upload, in milliseconds, on top of the time for its bytes at
+/// [`BYTES_PER_MS_MIN`].
 const UPLOAD_MS: u64 = 60_000;
+/// The slowest allowed rate in bytes per millisecond. At 16 kB/s the largest shard takes 70
+/// minutes.
 const BYTES_PER_MS_MIN: u64 = 16;
 
-/// Bytes that are written and hashed in one go: many of BLAKE3's 16 KiB groups, few task switches.
+/// Bytes that are written and hashed in one step: many of BLAKE3's groups of 16 KiB, and few task
+/// switches.
 const BATCH_BYTES: usize = 512 * 1024;

@@ -1,5 +1,5 @@
-//! A ledger in memory that runs the real rules, answers the real messages over a line, writes down what it is
-//! asked, and can be made to lie about events.
+//! A ledger in memory. It runs the real rules, answers the real messages over the network, records
+//! the requests, and can send false events.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -24,10 +24,12 @@ use symbolon_protocol::{
 };
 use tokio::sync::watch;
 
-/// Layers of the one onion: more than blocks of any test.
+/// Layers of the one onion: more than any test has blocks.
 const LAYERS: u64 = 3000;
-/// Who signs, and who answers: the server's word alone is not enough for anything.
+/// The secret of the authority, which signs. It is not the server's key, so every answer needs a
+/// proof.
 const AUTHORITY: [u8; 32] = [1; 32];
+/// The secret of the server, which answers.
 const SERVER: [u8; 32] = [2; 32];
 
 #[derive(Clone)]
@@ -42,12 +44,12 @@ struct Inner {
     state: MemoryState,
     blocks: Vec<Block>,
     key: SigningKey,
-    /// Outermost last.
+    /// The outermost layer is last.
     layers: Vec<Hash>,
     asked: Vec<Asked>,
 }
 
-/// A question, who asked it, and the bytes of question and answer.
+/// A request: the peer that sent it, its kind, and the bytes of request and answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
     pub(crate) by: PeerId,
@@ -57,7 +59,7 @@ pub(crate) struct Asked {
 }
 
 impl Counted {
-    /// A ledger that begins now with these rows on top of its genesis.
+    /// Creates a ledger that begins now, with these rows on top of its genesis.
     pub(crate) fn found(
         network: &MemoryNetwork,
         host: &Host,
@@ -98,7 +100,7 @@ impl Counted {
         ledger
     }
 
-    /// The ledger as it is reached from an endpoint.
+    /// The ledger, reached from an endpoint.
     pub(crate) fn reach(&self, endpoint: &symbolon_net::Endpoint) -> Ledger {
         Remote::new(endpoint.clone(), self.ticket.clone()).into()
     }
@@ -111,18 +113,19 @@ impl Counted {
         self.lock().state.get(table, key)
     }
 
-    /// What a peer has asked since it was last looked at, besides the head that everybody asks for now and then.
+    /// The requests of a peer since the last call, without requests for the head, which every
+    /// program repeats.
     pub(crate) fn take_asked(&self, by: PeerId) -> Vec<Asked> {
         let asked = std::mem::take(&mut self.lock().asked);
         asked.into_iter().filter(|asked| asked.by == by && asked.what != "head").collect()
     }
 
-    /// A block of now; what came of its transactions.
+    /// Makes a block at the current time. Returns the outcomes of its transactions.
     pub(crate) fn block(&self, transactions: &[Transaction]) -> Vec<Status> {
         self.block_at(self.host.now_ms(), transactions, Vec::new())
     }
 
-    /// A block of a time, whose server adds events of its own to it.
+    /// Makes a block at a time. The server adds `lies` to its events.
     pub(crate) fn block_at(
         &self,
         time_ms: u64,
@@ -176,7 +179,7 @@ impl Counted {
         }
     }
 
-    /// Blocks as they come, until nobody takes them.
+    /// Sends blocks as they are made, until the peer stops reading.
     async fn feed(&self, from: u64, sender: &mut symbolon_net::Sender) {
         let mut height = self.height.subscribe();
         let mut next = from;
@@ -208,10 +211,10 @@ impl Counted {
             Request::Scan { prefix, after, limit } => {
                 let inner = self.lock();
                 let limit = usize::try_from(*limit).unwrap();
-                let found = inner.state.scan(prefix, after.as_deref(), limit + 1);
-                let more = limit < found.len();
+                let rows = inner.state.scan(prefix, after.as_deref(), limit + 1);
+                let more = limit < rows.len();
                 let rows =
-                    found.iter().take(limit).map(|(key, _)| proven(&inner.state, key)).collect();
+                    rows.iter().take(limit).map(|(key, _)| proven(&inner.state, key)).collect();
                 let header = inner.blocks.last().unwrap().header.clone();
                 let what = if prefix[0] == Slots::TAG { "slots" } else { "scan" };
                 (what, Response::Rows { header, rows, more })
@@ -221,7 +224,7 @@ impl Counted {
                 let height = self.head().header.height;
                 ("submit", Response::Outcome { height, status })
             }
-            other => panic!("a node does not ask this: {other:?}"),
+            other => panic!("a node never sends this request: {other:?}"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Shares come to custodians, and parts of sold keys go to buyers who paid.
+//! Custodians store shares, and buyers who paid get releases.
 
 use symbolon_node::Node;
 use symbolon_protocol::{
@@ -28,7 +28,7 @@ const VAULT: VaultId = VaultId([41; 16]);
 const LISTING: ListingId = ListingId([42; 16]);
 const ORDER: OrderId = OrderId([43; 16]);
 
-/// A vault of two custodians, both of whom are needed, a listing in it, and a buyer with money.
+/// A vault of two custodians that needs both, a listing in it, and a buyer with money.
 struct Market {
     world: World,
     nodes: Vec<Node>,
@@ -158,7 +158,7 @@ impl Market {
         self.world.ledger.row(Orders, &ORDER).await.unwrap().unwrap()
     }
 
-    /// Asks a custodian for its part, as somebody.
+    /// Asks a custodian for its release with this identity.
     async fn release(&self, place: usize, who: &Identity) -> Result<Release, Refusal> {
         let peer = self.world.peer(who, &self.nodes[place]).await;
         match peer.ask(&Request::Release { order: ORDER }).await? {
@@ -194,22 +194,22 @@ async fn releases_of_a_paid_order_open_the_capsule() {
         let verified =
             release.verify(&market.key, &capsule, &market.delivery_key(), &market.context());
         verified.unwrap();
-        // Asked again, the very same.
+        // A second request gets the same release.
         assert_eq!(market.release(place, &market.buyer).await.unwrap(), release);
         releases.push(release);
     }
     let point = custody::combine(&capsule, &releases, &market.delivery, &market.key).unwrap();
     assert_eq!(*point, *capsule.open(&market.secret).unwrap());
 
-    // The seller, a stranger, and the custodian's neighbour get nothing.
+    // The seller and a stranger get nothing.
     for who in [&market.world.owner, &Identity::from_seed(&[60; 64])] {
         assert_eq!(code(market.release(0, who).await), RefusalCode::NotAllowed);
     }
-    // Acknowledged, the order is over, and no release is posted later.
+    // The buyer acknowledges, so the order is settled and no release is posted later.
     let acknowledge = Action::Acknowledge { order: ORDER, custodians: vec![1, 2] };
     market.world.apply(&market.buyer.account_key(), acknowledge).await;
     let again = market.release(0, &market.buyer).await.unwrap();
-    assert_eq!(again, releases[0], "who has paid and lost the key has it again");
+    assert_eq!(again, releases[0], "a buyer that lost the key gets the release again");
     market.world.pass(10 * 60_000).await;
     assert_eq!(market.order().await.state, OrderState::Settled);
     assert!(market.order().await.releases.is_empty());
@@ -254,7 +254,7 @@ async fn a_share_is_kept_for_its_owner_only() {
     let seller = market.seller(0).await;
     let good = market.keep_share(0).await;
     let first = accepted(seller.ask(&good).await).unwrap();
-    assert_eq!(accepted(seller.ask(&good).await).unwrap(), first, "the same word again");
+    assert_eq!(accepted(seller.ask(&good).await).unwrap(), first, "the same acceptance again");
     let (chain, owner) = (market.world.ledger.chain(), market.world.owner.account());
     let terms = |node: &NodeId| {
         let node = *node;
@@ -294,11 +294,11 @@ async fn a_share_is_kept_for_its_owner_only() {
     ] {
         assert_eq!(code(seller.ask(&bad).await), RefusalCode::NotAllowed);
     }
-    // A share for the other node does not open here.
+    // A share that is sealed to the other node does not open here.
     let other = market.keep_share(1).await;
     assert_eq!(code(seller.ask(&other).await), RefusalCode::NotAllowed);
 
-    // Someone else with money and the same vault id.
+    // Another owner with money uses the same vault id.
     let rival = Market { secret: VaultSecret::from_seed(&[61; 32]), ..market };
     let (key, shares) = custody::share(&rival.secret, 1, 1, &[62; 32]).unwrap();
     let node = rival.nodes[0].id();
@@ -327,7 +327,7 @@ async fn a_share_is_kept_for_its_owner_only() {
 #[tokio::test(start_paused = true)]
 async fn a_node_without_custody_keeps_no_share() {
     let market = Market::new().await;
-    // All that a node that keeps shares would take.
+    // The request is good: a node with custody would accept it.
     let good = market.keep_share(0).await;
     let Market { world, mut nodes, .. } = market;
     nodes.remove(0).stop().await;
@@ -341,7 +341,7 @@ async fn a_node_without_custody_keeps_no_share() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_share_of_a_vault_that_is_none_or_somebody_elses_is_refused() {
+async fn a_share_of_an_impossible_or_foreign_vault_is_refused() {
     let mut market = Market::new().await;
     let chain = market.world.ledger.chain();
     let offer = |who: &Identity, key: &VaultKey, share: &Share, node: (NodeId, [u8; 32])| {
@@ -367,7 +367,7 @@ async fn a_share_of_a_vault_that_is_none_or_somebody_elses_is_refused() {
         let bad = offer(&market.world.owner, &key, &market.shares[0], third_keys);
         assert_eq!(code(asker.ask(&bad).await), RefusalCode::Malformed);
     }
-    // The ledger knows whose vault it is, though this node keeps no share of it.
+    // The ledger knows the vault's owner, although this node has no share of it.
     market.open_vault().await;
     let asker = market.world.peer(&market.world.owner, &third).await;
     let (key, shares) =
@@ -389,7 +389,7 @@ async fn a_refunded_order_ends_the_buyers_access() {
     let seller = market.seller(0).await;
     let terms = world.terms(1, 4096);
     seller.store(&terms, 0, PRICE, &world.own_grant(), &shard(4096)).await.unwrap();
-    // One custodian of two is not enough: the money goes back.
+    // One of two custodians is not enough, so the buyer gets a refund.
     market.nodes.remove(1).stop().await;
     market.buy().await;
     let row = market.world.ledger.row(Listings, &LISTING).await.unwrap().unwrap();
@@ -406,7 +406,7 @@ async fn a_refunded_order_ends_the_buyers_access() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn shares_of_vaults_that_nobody_opens_are_few_and_go() {
+async fn shares_of_unopened_vaults_are_limited_and_expire() {
     let market = Market::new().await;
     let (chain, owner) = (market.world.ledger.chain(), market.world.owner.account());
     let node = market.nodes[0].id();
@@ -431,7 +431,7 @@ async fn shares_of_vaults_that_nobody_opens_are_few_and_go() {
             signature: terms.sign_request(&market.world.owner.account_key()),
         }
     };
-    // The vault that is opened counts no longer.
+    // A share of an open vault does not count against the limit.
     market.open_vault().await;
     market.world.pass(1000).await;
     let seller = market.seller(0).await;
@@ -440,7 +440,7 @@ async fn shares_of_vaults_that_nobody_opens_are_few_and_go() {
     }
     assert_eq!(code(seller.ask(&offer(116)).await), RefusalCode::Busy);
     accepted(seller.ask(&offer(115)).await).unwrap();
-    // A day later they are gone, and the one that was opened is not.
+    // A day later the shares are gone, except the one of the open vault.
     market.world.pass(25 * 60 * 60 * 1000).await;
     let seller = market.seller(0).await;
     accepted(seller.ask(&offer(116)).await).unwrap();
@@ -457,8 +457,8 @@ async fn shares_of_vaults_that_nobody_opens_are_few_and_go() {
     assert_eq!((kept(100), kept(115), kept(116), kept(41)), (false, false, true, true));
 }
 
-/// A share that waits is kept past its day only if its vault was opened with the very key it is of: what the
-/// ledger tells of a vault that names others reaches this node in no event.
+/// A waiting share is kept after its day only if its vault was opened with the share's own key. The
+/// node sees no event of a vault that names other custodians.
 #[tokio::test(start_paused = true)]
 async fn a_waiting_share_goes_unless_its_own_vault_was_opened() {
     let market = Market::new().await;
@@ -487,7 +487,7 @@ async fn a_waiting_share_goes_unless_its_own_vault_was_opened() {
     for vault in [same, other] {
         offer(vault, 0, &first, &first_shares[0]).await;
     }
-    // Both are opened with the second node, one of them with another key.
+    // Both vaults are opened with the second node, one of them with another key.
     for (vault, key, share) in
         [(same, &first, &first_shares[0]), (other, &second, &second_shares[0])]
     {

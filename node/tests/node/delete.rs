@@ -1,4 +1,5 @@
-//! Shards of ended deals go at their owner's word, with a receipt, and no others do.
+//! A node deletes shards of ended deals at their owner's request, signs a receipt, and deletes no
+//! others.
 
 use symbolon_node::Node;
 use symbolon_protocol::{
@@ -86,14 +87,14 @@ async fn a_shard_of_an_ended_deal_goes_at_once_and_its_room_is_free() {
     };
     assert_eq!(free, CAPACITY);
     let row = kept.world.ledger.row(Nodes, &kept.node.id()).await.unwrap().unwrap();
-    assert_eq!((row.used, row.slots), (0, 1), "the room is free, the table waits for the epoch");
+    assert_eq!((row.used, row.slots), (0, 1), "the room is free; the table waits for the epoch");
 
-    // Its epoch is proven and paid, and the next one asks for nothing.
+    // The node proves this epoch and is paid. The next epoch challenges nothing.
     kept.world.pass(2 * EPOCH_MS).await;
     let status = kept.node.status().await.unwrap();
     assert_eq!((status.passed, status.missed, status.slots), (1, 0, 0));
 
-    // Asked again, also after a start, it gives its word again.
+    // Asked again, the node signs a receipt again.
     let again = kept.ask(1, kept.grant()).await.unwrap();
     kept.check(&again);
     assert!(receipt.time_ms < again.time_ms);
@@ -128,13 +129,13 @@ async fn a_deal_that_never_began_leaves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_over_or_not_the_askers_stays() {
+async fn a_shard_of_an_open_deal_or_another_owner_stays() {
     let kept = Kept::new(Params::development()).await;
     assert_eq!(code(kept.ask(1, kept.grant()).await), RefusalCode::Bound, "offered");
     kept.world.pass(EPOCH_MS).await;
     assert_eq!(code(kept.ask(1, kept.grant()).await), RefusalCode::Bound, "active");
 
-    // An accepted shard may still become a deal's, and would then have to be proven.
+    // An accepted shard may still become part of a deal, and must then be proven.
     let waiting = kept.world.terms(2, 8192);
     let (store, bytes) = (kept.world.own_grant(), shard(8192));
     kept.owner.store(&waiting, 0, PRICE, &store, &bytes).await.unwrap();

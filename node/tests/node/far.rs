@@ -1,4 +1,4 @@
-//! A node that is far from its ledger, and one whose ledger's server lies to it.
+//! A node that is far from its ledger, and a node whose ledger's server lies.
 
 use std::{path::Path, time::Duration};
 
@@ -27,7 +27,8 @@ use crate::{
 
 const EPOCH_MS: u64 = 60_000;
 
-/// A network whose lines take 150 ms one way, a ledger that counts, and an owner with money.
+/// A network with 150 ms of latency one way, a ledger that records requests, and an owner with
+/// money.
 struct Far {
     world: World,
     ledger: Counted,
@@ -71,7 +72,8 @@ impl Far {
         node
     }
 
-    /// Waits for the end of the epoch and has the next one begin; with what a lying server adds.
+    /// Waits for the end of the epoch and begins the next one. The server adds `lies` to the
+    /// block's events.
     async fn turn(&self, lies: Vec<Event>) {
         let chain = self.ledger.chain();
         let ends_ms = chain.epoch_started_ms + chain.params.epoch_ms;
@@ -84,7 +86,7 @@ impl Far {
         self.ledger.get(Nodes, &node_id()).unwrap()
     }
 
-    /// Has an epoch begin, and says what the node asked until it had proven it.
+    /// Begins an epoch. Returns the node's requests until it has proven the epoch.
     async fn proven_epoch(&self) -> Vec<Asked> {
         self.turn(Vec::new()).await;
         self.ledger.take_asked(node_id());
@@ -100,9 +102,9 @@ fn node_id() -> PeerId {
     PeerId(ed25519_dalek::SigningKey::from_bytes(&NODE_SECRET).verifying_key().to_bytes())
 }
 
-/// Three questions, and besides the proof itself a few kilobytes.
+/// Checks that the node sent three requests, and moved only a few kilobytes besides the proof.
 fn is_little(asked: &[Asked]) {
-    // Deals that are over are looked up before their shards are deleted: that is not proving.
+    // The look-up of ended deals before a deletion is not part of proving.
     let asked: Vec<_> = asked.iter().filter(|asked| asked.what != "deals").collect();
     let what: Vec<_> = asked.iter().map(|asked| asked.what).collect();
     assert_eq!(what, ["rows", "submit", "rows"], "{asked:?}");
@@ -111,11 +113,11 @@ fn is_little(asked: &[Asked]) {
     assert!(around < 8 * 1024, "{asked:?}");
 }
 
-/// Shards of many lengths that stand in for 100,000: a slot names one of them.
+/// Shards of many lengths that stand in for 100,000 shards: every slot names one of them.
 const DISTINCT: u32 = 40;
 const MANY: u32 = 100_000;
 
-/// Puts shards into the node's folder, and gives back the slots that name them.
+/// Stores shards in the node's folder and returns the slots that name them.
 fn many_slots(dir: &Path, owner: AccountId) -> Vec<Slot> {
     let store = Shards::open(dir).unwrap();
     let distinct: Vec<_> = (0..DISTINCT)
@@ -142,7 +144,7 @@ fn many_slots(dir: &Path, owner: AccountId) -> Vec<Slot> {
     (0..MANY).map(|position| distinct[(position % DISTINCT) as usize]).collect()
 }
 
-/// The rows of a ledger on which the node has these slots.
+/// The rows of a ledger in which the node has these slots.
 fn rows_of(slots: &[Slot]) -> Update {
     let mut update = Update::default();
     let mut node = NodeRow {
@@ -178,8 +180,8 @@ fn rows_of(slots: &[Slot]) -> Update {
 }
 
 impl Far {
-    /// Starts the node on a copy of the slot table that is not the ledger's: it reads the table once, in pages, and
-    /// proves the epoch.
+    /// Starts the node with a copy of the slot table that differs from the ledger's. The node must
+    /// read the table once, in pages, and prove the epoch.
     async fn reads_anew(&self, dir: &Path, head: symbolon_store::SlotsHead, copy: &[Slot]) -> Node {
         Shards::open(dir).unwrap().set_slots(head, copy).unwrap();
         self.turn(Vec::new()).await;
@@ -195,7 +197,7 @@ impl Far {
 
 #[tokio::test(start_paused = true)]
 async fn a_hundred_thousand_shards_are_proven_over_a_slow_line_in_three_questions() {
-    // The rows name shards that are in the folder already.
+    // The ledger's rows name shards that are in the folder already.
     let there = tempfile::tempdir().unwrap();
     let owner = Identity::from_seed(&[21; 64]).account();
     let slots = many_slots(there.path(), owner);
@@ -221,7 +223,7 @@ async fn a_hundred_thousand_shards_are_proven_over_a_slow_line_in_three_question
     is_little(&far.proven_epoch().await);
     assert_eq!(far.row().slots, MANY + 1);
 
-    // It starts again, and knows what it knew.
+    // After a restart the node still has its copy.
     far.world.pass(EPOCH_MS / 2).await;
     node.stop().await;
     let node = far.node().await;
@@ -232,7 +234,7 @@ async fn a_hundred_thousand_shards_are_proven_over_a_slow_line_in_three_question
     assert_eq!(far.row().slots, MANY);
     node.stop().await;
 
-    // A copy that is not the ledger's is read anew, and the epoch is proven all the same.
+    // A copy with a wrong hash is read again, and the epoch is proven all the same.
     let head = head_of(there.path());
     let forged = symbolon_store::SlotsHead { table: Hash([4; 32]), ..head };
     let node = far.reads_anew(there.path(), forged, &slots).await;
@@ -240,7 +242,7 @@ async fn a_hundred_thousand_shards_are_proven_over_a_slow_line_in_three_question
     assert_eq!((far.row().passed, far.row().missed), (7, 0));
     node.stop().await;
 
-    // So is one with other rows under the hash that is the ledger's: its proof is refused.
+    // A copy with the right hash and wrong rows is read again after its proof is refused.
     let head = head_of(there.path());
     let other: Vec<_> = slots.iter().rev().copied().collect();
     far.reads_anew(there.path(), head, &other).await.stop().await;
@@ -251,7 +253,7 @@ fn head_of(dir: &Path) -> symbolon_store::SlotsHead {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_nodes_own_table_is_the_ledgers_whatever_joins_and_leaves() {
+async fn the_nodes_copy_equals_the_ledgers_table_after_many_changes() {
     let far = Far::new(Update::default()).await;
     let node = far.node().await;
     let peer = far.world.peer(&far.world.owner, &node).await;
@@ -271,12 +273,12 @@ async fn the_nodes_own_table_is_the_ledgers_whatever_joins_and_leaves() {
             far.world.open_deal(&terms, accepted).await;
             alive.push(terms.deal);
             if draw(4) == 0 {
-                // Ended before it begins.
+                // This deal is ended before it begins.
                 far.world.apply(&far.world.owner.account_key(), end(alive.pop().unwrap())).await;
             }
         }
         for _ in 0..draw(3) {
-            // Ended while it runs, or over already.
+            // These deals are ended while they run, or are over already.
             if alive.is_empty() {
                 break;
             }
@@ -299,10 +301,10 @@ async fn the_nodes_own_table_is_the_ledgers_whatever_joins_and_leaves() {
         }
         view.slot(row.slots)
     });
-    assert_eq!(same.unwrap(), Some(None), "and nothing beyond");
+    assert_eq!(same.unwrap(), Some(None), "no slot beyond the end");
 }
 
-/// Stores a shard and opens its deal when it is to be paid.
+/// Stores a shard, and opens its deal if it is to be paid.
 async fn kept(far: &Far, node: &Node, number: u8, paid: bool) -> (DealId, Acceptance) {
     let peer = far.world.peer(&far.world.owner, node).await;
     let (terms, grant) = (far.world.terms(number, SLICE_BYTES as u64), far.world.own_grant());
@@ -315,7 +317,7 @@ async fn kept(far: &Far, node: &Node, number: u8, paid: bool) -> (DealId, Accept
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_that_were_made_up_delete_nothing() {
+async fn false_events_delete_nothing() {
     let far = Far::new(Update::default()).await;
     let node = far.node().await;
     let (paid, _) = kept(&far, &node, 1, true).await;
@@ -323,7 +325,7 @@ async fn events_that_were_made_up_delete_nothing() {
     is_little(&far.proven_epoch().await);
     let lies = [paid, unpaid].map(|deal| Event::DealEnded { deal });
     far.turn(lies.to_vec()).await;
-    // Several sweeps.
+    // Time for several sweeps.
     far.world.pass(5_000).await;
     assert_eq!(node.status().await.unwrap().shards, 2, "neither is deleted");
     far.ledger.block_at(far.world.host.now_ms(), &[], lies.to_vec());
@@ -331,8 +333,8 @@ async fn events_that_were_made_up_delete_nothing() {
     let status = node.status().await.unwrap();
     assert_eq!((status.shards, status.unpaid_shards), (2, 1));
     assert_eq!(status.unpaid_bytes, SLICE_BYTES as u64);
-    assert_eq!((status.passed, status.missed), (2, 0), "the lie costs a reading, not the epoch");
-    // The one that was accepted may still be paid for, and is there when it is.
+    assert_eq!((status.passed, status.missed), (2, 0), "the lie costs a look-up, not the epoch");
+    // The accepted shard may still be paid, and is there when its deal opens.
     far.world.open_deal(&far.world.terms(2, SLICE_BYTES as u64), accepted).await;
     far.turn(Vec::new()).await;
     far.world.pass(5_000).await;
@@ -345,16 +347,16 @@ async fn events_that_were_made_up_delete_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_shard_is_kept_until_no_block_can_open_its_deal() {
     let mut far = Far::new(Update::default()).await;
-    // Without any grace the ledger's time alone decides.
+    // Without a grace period the ledger's time alone decides.
     far.options.limits.unpaid_grace_ms = 0;
     far.options.limits.sweep_ms = 1_000;
     let node = far.node().await;
     let (first, accepted) = kept(&far, &node, 1, false).await;
     let (_, later) = kept(&far, &node, 2, false).await;
-    // This machine's clock may say what it likes: the ledger makes no block for hours.
+    // The machine's clock does not matter: the ledger makes no block for hours.
     far.world.pass(3 * 60 * 60 * 1000).await;
     assert_eq!(node.status().await.unwrap().shards, 2);
-    // A block of the very time that the acceptance names may still open the deal.
+    // A block with exactly the time of the acceptance's expiry may still open the deal.
     let expires_ms = accepted.expires_ms;
     assert!(expires_ms < later.expires_ms);
     far.ledger.block_at(expires_ms, &[], Vec::new());

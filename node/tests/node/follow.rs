@@ -1,5 +1,5 @@
-//! How a node follows a ledger it reaches over the network: through blocks of many pages, and not for ever
-//! where it cannot.
+//! How a node follows a ledger over the network: it follows blocks of many pages, and it gives up
+//! on a block that it cannot follow.
 
 use ed25519_dalek::SigningKey;
 use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Remote};
@@ -33,7 +33,7 @@ fn ticket(world: &World, address: PeerAddress) -> LedgerTicket {
     LedgerTicket { chain, authority, address }
 }
 
-/// Answers as the world's ledger.
+/// Answers for the world's ledger.
 fn answer(world: &World, endpoint: Endpoint) {
     tokio::spawn(symbolon_ledger::answer(embedded(world), endpoint));
 }
@@ -48,7 +48,7 @@ async fn far_node(world: &World, address: PeerAddress) -> Node {
     node
 }
 
-/// Opens deals of one small shard each for one epoch, with a node that is none.
+/// Opens deals for one epoch with one small shard each. Their node exists only on the ledger.
 async fn open_deals(world: &World, count: u32) {
     let (owner, other) = (world.owner.account_key(), SigningKey::from_bytes(&[33; 32]));
     let register = Action::RegisterNode {
@@ -77,7 +77,7 @@ async fn open_deals(world: &World, count: u32) {
     }
 }
 
-/// All of them at once, so that few blocks are made.
+/// Runs all tasks at once, so that few blocks are made.
 async fn futures_join<T>(tasks: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut tasks: Vec<_> = tasks.map(|task| (Box::pin(task), None)).collect();
     std::future::poll_fn(|context| {
@@ -103,7 +103,8 @@ async fn a_node_goes_through_a_block_of_many_pages() {
     let node = far_node(&world, server.address()).await;
     let owner = world.peer(&world.owner, &node).await;
     let grant = world.own_grant();
-    // Two deals that end with all the others, one of the first and one of the last, and one that goes on.
+    // Two deals end together with all the others: one early and one late in the order of their ids.
+    // A third goes on.
     let first = (1..=u8::MAX).min_by_key(|number| deal_id(*number)).unwrap();
     let last = (1..=u8::MAX).max_by_key(|number| deal_id(*number)).unwrap();
     let other = (1..=u8::MAX).find(|number| ![first, last].contains(number)).unwrap();
@@ -131,12 +132,12 @@ async fn a_node_goes_through_a_block_of_many_pages() {
     assert!(EVENTS_PAGE <= at_last, "one ends on a later page");
     let status = node.status().await.unwrap();
     assert_eq!(status.height, world.ledger.head().await.unwrap().header.height);
-    assert_eq!((status.shards, status.slots), (1, 1), "what has ended is deleted");
+    assert_eq!((status.shards, status.slots), (1, 1), "shards of ended deals are deleted");
     assert_eq!((status.epoch, status.passed, status.missed), (4, 4, 0));
     node.stop().await;
 }
 
-/// Passes everything on but blocks, which it does not want to send.
+/// A server that passes everything on but refuses to send blocks.
 fn liar(endpoint: Endpoint, truth: PeerAddress) {
     tokio::spawn(async move {
         while let Some(connection) = endpoint.accept().await {
@@ -159,7 +160,7 @@ fn liar(endpoint: Endpoint, truth: PeerAddress) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_cannot_follow_says_so() {
+async fn a_node_that_cannot_follow_fails() {
     let world = World::new().await;
     let server = world.network.endpoint(SERVER);
     answer(&world, server.clone());

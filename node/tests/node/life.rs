@@ -1,4 +1,5 @@
-//! What a node does by itself: prove and earn, start again, delete what is over.
+//! What a node does by itself: it proves and earns, starts again, and deletes shards of ended
+//! deals.
 
 use symbolon_net::Host;
 use symbolon_node::{Node, NodeError, NodeOptions};
@@ -19,7 +20,7 @@ use crate::world::{NODE_SECRET, PRICE, World, shard, verify};
 
 const EPOCH_MS: u64 = 60_000;
 
-/// Damages the only shard file of the node.
+/// Damages the node's only shard file.
 pub(crate) fn damage(world: &World, offset: u64) {
     use std::os::unix::fs::FileExt;
     let shards = world.dir.path().join("node/shards");
@@ -91,7 +92,7 @@ async fn a_damaged_shard_is_not_paid() {
     world.pass(2 * EPOCH_MS).await;
     let status = node.status().await.unwrap();
     assert_eq!((status.passed, status.missed), (1, 1));
-    // Whole again, it goes on, in the same epoch.
+    // Once the shard is whole again, the node proves it in the same epoch.
     damage(&world, 100);
     world.pass(EPOCH_MS / 2).await;
     let status = node.status().await.unwrap();
@@ -140,7 +141,7 @@ async fn a_node_that_starts_again_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_over_is_deleted_and_its_room_is_free() {
+async fn shards_of_ended_deals_are_deleted_and_their_room_is_free() {
     let world = World::new().await;
     let node = world.node().await;
     let owner = world.peer(&world.owner, &node).await;
@@ -170,7 +171,7 @@ async fn what_is_over_is_deleted_and_its_room_is_free() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_folder_is_one_nodes_and_one_ledgers() {
+async fn a_folder_belongs_to_one_node_and_one_ledger() {
     let world = World::new().await;
     world.node().await.stop().await;
     let start = |secret: [u8; 32], key: [u8; 32], options: NodeOptions| {
@@ -187,7 +188,7 @@ async fn a_folder_is_one_nodes_and_one_ledgers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_stops_when_it_is_told() {
+async fn a_stopper_stops_a_node() {
     let world = World::new().await;
     let node = world.node().await;
     let stopper = node.stopper();

@@ -1,5 +1,6 @@
-//! What does not fit together: a key without its store, a store that is another's, less room than is taken, a
-//! row that says something else, a clock that jumps; and what strangers leave behind.
+//! Inconsistent states: a key without its store, a store of another node, a capacity below the
+//! stored bytes, a wrong row on the ledger, and a clock that jumps. Also unpaid shards of a deal
+//! that ended without them.
 
 use symbolon_net::{Endpoint, Host};
 use symbolon_node::{Node, NodeError, NodeOptions};
@@ -21,7 +22,7 @@ impl World {
         Node::start(options, NODE_SECRET, endpoint, self.ledger.clone(), host).await
     }
 
-    /// A node that has proven a shard and is stopped.
+    /// Runs a node until it has proven a shard, then stops it.
     async fn had_a_node(&self) {
         let node = self.node().await;
         let owner = self.peer(&self.owner, &node).await;
@@ -41,12 +42,12 @@ async fn a_key_without_its_store_does_not_start_unless_that_is_accepted() {
     let dir = world.dir.path().join("node");
     let again = |options| world.start(options, world.host.clone());
 
-    // The index alone is gone; then everything.
+    // First only the index is gone, then everything.
     std::fs::rename(dir.join("index.redb"), dir.join("away")).unwrap();
     let gone = again(world.options("node")).await.err().unwrap();
     assert!(matches!(gone, NodeError::StoreGone { slots: 1, bytes: 4096, .. }), "{gone}");
     assert!(gone.is_loss());
-    // That it was tried changes nothing.
+    // A failed start changes nothing.
     let gone = again(world.options("node")).await.err().unwrap();
     assert!(matches!(gone, NodeError::StoreGone { .. }), "{gone}");
     std::fs::rename(dir.join("away"), dir.join("index.redb")).unwrap();
@@ -55,19 +56,19 @@ async fn a_key_without_its_store_does_not_start_unless_that_is_accepted() {
     let gone = again(world.options("node")).await.err().unwrap();
     assert!(matches!(gone, NodeError::StoreGone { .. }), "{gone}");
 
-    // Its operator knows, and goes on with what there is.
+    // The operator accepts the loss, and the node continues with the rest.
     let accepting = NodeOptions { accept_loss: true, ..world.options("node") };
     let node = again(accepting).await.unwrap();
     world.pass(2 * EPOCH_MS).await;
     let status = node.status().await.unwrap();
     assert_eq!((status.passed, status.missed, status.shards), (1, 1, 0));
     node.stop().await;
-    // That need not be said again.
+    // The next start need not accept the loss again.
     again(world.options("node")).await.unwrap().stop().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn shards_that_are_gone_are_missed_and_a_store_is_one_nodes() {
+async fn lost_shards_are_missed_and_a_store_belongs_to_one_node() {
     let world = World::new().await;
     world.had_a_node().await;
     let (dir, away) = (world.dir.path().join("node"), world.dir.path().join("away"));
@@ -86,7 +87,8 @@ async fn shards_that_are_gone_are_missed_and_a_store_is_one_nodes() {
     assert_eq!((status.shards, status.used), (0, 0));
     node.stop().await;
 
-    // A store that another node has filled, under this one's folder and without its own note.
+    // A store of another node lies in this node's folder, first with this node's marker file, then
+    // without.
     world.node_with(world.options("other"), [12; 32]).await.stop().await;
     std::fs::copy(world.dir.path().join("other/index.redb"), dir.join("index.redb")).unwrap();
     for note in [true, false] {
@@ -99,7 +101,7 @@ async fn shards_that_are_gone_are_missed_and_a_store_is_one_nodes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_offers_no_less_than_it_has_taken() {
+async fn a_node_must_offer_at_least_what_it_has_accepted() {
     let world = World::new().await;
     world.had_a_node().await;
     let with = |capacity| NodeOptions { capacity, ..world.options("node") };
@@ -113,14 +115,14 @@ async fn a_node_offers_no_less_than_it_has_taken() {
     let owner = world.peer(&world.owner, &node).await;
     let (terms, grant) = (world.terms(2, 1024), world.own_grant());
     let full = owner.store(&terms, 1, PRICE, &grant, &shard(1024)).await;
-    assert_eq!(code(full), RefusalCode::Full, "with exactly that it takes nothing new");
+    assert_eq!(code(full), RefusalCode::Full, "exactly full, it accepts nothing new");
     world.pass(EPOCH_MS).await;
     assert_eq!(node.status().await.unwrap().passed, 2);
     node.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_row_that_says_something_else_is_put_right() {
+async fn a_wrong_row_is_corrected() {
     let world = World::new().await;
     let node = world.node().await;
     let key = ed25519_dalek::SigningKey::from_bytes(&NODE_SECRET);
@@ -133,7 +135,7 @@ async fn a_row_that_says_something_else_is_put_right() {
     };
     world.apply(&key, other).await;
     world.pass(100).await;
-    assert!(!node.status().await.unwrap().registered, "it is seen with the block");
+    assert!(!node.status().await.unwrap().registered, "the node sees it with the block");
     world.pass(4_000).await;
     let row = world.ledger.row(Nodes, &node.id()).await.unwrap().unwrap();
     assert_eq!((row.payout, row.price), (AccountId([77; 32]), PRICE));
@@ -142,7 +144,7 @@ async fn a_row_that_says_something_else_is_put_right() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_jumps_ahead_deletes_nothing_that_may_still_be_paid_for() {
+async fn a_clock_that_jumps_ahead_does_not_delete_a_shard_that_may_still_be_paid() {
     let world = World::new().await;
     let host = Host::seeded(8, START_MS);
     let node = world.start(world.options("node"), host.clone()).await.unwrap();
@@ -150,11 +152,11 @@ async fn a_clock_that_jumps_ahead_deletes_nothing_that_may_still_be_paid_for() {
     let owner = world.peer(&world.owner, &node).await;
     let (terms, grant) = (world.terms(1, 4096), world.own_grant());
     let accepted = owner.store(&terms, 0, PRICE, &grant, &shard(4096)).await.unwrap();
-    // Somebody sets the clock of the node's machine ahead: for the ledger no time has passed.
+    // The clock of the node's machine jumps ahead. On the ledger no time has passed.
     host.set_clock(5 * HOUR_MS);
     world.pass(5 * EPOCH_MS).await;
     assert_eq!(node.status().await.unwrap().shards, 1);
-    // And what is accepted again under a clock set back does not end sooner than what was promised first.
+    // The clock is set back. A new acceptance does not shorten the time that was promised before.
     host.set_clock(-10 * HOUR_MS);
     let dearer = Amount(PRICE.0 + 1);
     owner.store(&terms, 0, dearer, &world.own_grant(), &[]).await.unwrap();
@@ -177,7 +179,7 @@ async fn a_deal_that_ends_without_a_shard_leaves_it_unpaid() {
     ours.store(&terms, 0, PRICE, &grant, &shard(4096)).await.unwrap();
     let theirs = world.peer(&world.owner, &second).await;
     let accepted = theirs.store(&terms, 1, PRICE, &grant, &shard(4096)).await.unwrap();
-    // The owner took the second node's word and not this one's, and has ended the deal.
+    // The owner used the second node's acceptance and not this one's, and has ended the deal.
     world.open_deal(&terms, accepted).await;
     world.apply(&world.owner.account_key(), Action::EndDeal { deal: terms.deal }).await;
     world.pass(2 * EPOCH_MS).await;
@@ -185,7 +187,7 @@ async fn a_deal_that_ends_without_a_shard_leaves_it_unpaid() {
     assert_eq!((status.unpaid_shards, status.unpaid_bytes), (1, 4096));
     world.pass(75 * EPOCH_MS).await;
     let status = node.status().await.unwrap();
-    assert_eq!((status.shards, status.used, status.unpaid_bytes), (0, 0, 0), "nothing leaks");
+    assert_eq!((status.shards, status.used, status.unpaid_bytes), (0, 0, 0), "no bytes leak");
     assert_eq!(second.status().await.unwrap().unpaid_bytes, 0);
     second.stop().await;
     node.stop().await;
@@ -203,7 +205,7 @@ async fn a_folder_has_one_node_at_a_time() {
 }
 
 #[test]
-fn a_full_disk_is_known_as_one() {
+fn a_full_disk_is_recognised() {
     let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
     let full = NodeError::from(symbolon_store::StoreError::Full(full));
     assert!(full.is_disk_full() && !full.is_in_use() && !full.is_loss(), "{full}");

@@ -1,5 +1,5 @@
-//! A real node over a memory network, an embedded ledger and a store in a temporary folder, in virtual
-//! time: what `spec/node.md` says, seen from outside.
+//! The rules of `spec/node.md`, tested from outside: a real node with a memory network, an embedded
+//! ledger and a store in a temporary folder, in virtual time.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

@@ -1,4 +1,4 @@
-//! Who may read what, and how much.
+//! Which peer may read which shards, and how much.
 
 use symbolon_protocol::{
     grant::{Caveat, Grant, ability},
@@ -47,7 +47,7 @@ async fn a_stolen_grant_opens_nothing() {
     let stolen = thief.read(&slice(0, 1, Some(&grant))).await;
     assert_eq!(code(stolen), RefusalCode::NotYourGrant);
     assert_eq!(code(thief.read(&slice(0, 1, None)).await), RefusalCode::NotAllowed);
-    // One the thief signs itself is of somebody who owns nothing here.
+    // A grant that the thief signs itself comes from an account that owns nothing here.
     let chain = world.ledger.chain();
     let caveats = named(vec![]);
     let forged =
@@ -56,7 +56,7 @@ async fn a_stolen_grant_opens_nothing() {
     let mut renamed = forged.clone();
     renamed.root = world.owner.account();
     assert_eq!(code(thief.read(&slice(0, 1, Some(&renamed))).await), RefusalCode::NotAllowed);
-    // The friend passes it on, and may take it back.
+    // The friend passes the grant on, and may revoke that link.
     let passed =
         grant.delegate(&chain, &friend_id.access_key(), thief_id.peer(), vec![], &[1; 32]).unwrap();
     assert!(thief.read(&slice(0, 1, Some(&passed))).await.is_ok());
@@ -64,7 +64,8 @@ async fn a_stolen_grant_opens_nothing() {
     world.apply(&friend_id.access_key(), Action::Revoke { link }).await;
     assert_eq!(code(thief.read(&slice(0, 1, Some(&passed))).await), RefusalCode::Revoked);
     assert!(friend.read(&slice(0, 1, Some(&grant))).await.is_ok());
-    // What names nothing allows nothing, and what was signed for another ledger is not signed.
+    // A grant that names no object and no abilities allows nothing. A grant for another ledger has
+    // no valid signature.
     let whole = named(vec![]);
     let nonce = [7; 32];
     let issue = |chain: &ChainId, caveats: &[Caveat]| {
@@ -178,7 +179,7 @@ async fn a_range_opens_only_its_stripes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn anyone_reads_what_is_public() {
+async fn a_public_shard_needs_no_grant() {
     let world = World::new().await;
     let node = world.node().await;
     let owner = world.peer(&world.owner, &node).await;
@@ -206,7 +207,8 @@ async fn wrong_bytes_are_never_sent() {
     assert!(owner.read(&cell(16, &grant)).await.is_ok());
     assert_eq!(code(owner.read(&slice(1, 1, Some(&grant))).await), RefusalCode::Damaged);
     assert_eq!(code(owner.read(&cell(17, &grant)).await), RefusalCode::Damaged);
-    // Found in the middle of an answer: the stream is reset before a wrong byte is out.
+    // The damage is found in the middle of an answer: the stream is reset before a wrong byte is
+    // sent.
     let (_sender, mut receiver) = owner.open(&slice(0, 2, Some(&grant))).await;
     let mut seen = Vec::new();
     let error = loop {

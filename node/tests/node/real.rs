@@ -1,4 +1,4 @@
-//! The same node on a real machine: QUIC over loopback, the system clock, blocking threads.
+//! The same node on a real machine: QUIC over loopback, the system clock, and blocking threads.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Every refusal a node can give, each for its reason; and bytes that are no request.
+//! Every refusal that a node can give, each for its reason. Also bytes that are no request.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use crate::world::{NODE_SECRET, PRICE, World, code, named, shard};
 
 #[tokio::test(start_paused = true)]
-async fn terms_that_cannot_be_are_malformed() {
+async fn impossible_terms_are_malformed() {
     let world = World::new().await;
     let node = world.node().await;
     let owner = world.peer(&world.owner, &node).await;
@@ -82,7 +82,7 @@ async fn bytes_that_are_no_request_cost_one_stream() {
         framed(&[255; 300]),
         framed(&whole[..whole.len() - 1]),
         framed(&[&whole[..], &[0]].concat()),
-        // A frame of four gigabytes, of which nothing comes.
+        // The header of a frame of four gigabytes, without its bytes.
         vec![255; 4],
     ];
     for at in [20, 79, whole.len() - 10] {
@@ -131,7 +131,7 @@ async fn a_store_is_refused_for_each_reason() {
     let other = world.grant(node.id(), vec![]);
     assert_eq!(code(owner.store(&terms, 0, PRICE, &other, &[]).await), RefusalCode::NotYourGrant);
 
-    // Someone with a good key and no money.
+    // An owner with a valid key and no money.
     let poor_id = Identity::from_seed(&[33; 64]);
     let poor = world.peer(&poor_id, &node).await;
     let (chain, caveats) = (world.ledger.chain(), named(vec![]));
@@ -149,7 +149,7 @@ async fn a_store_is_refused_for_each_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_node_says_so_and_takes_again_what_fits() {
+async fn a_full_node_refuses_and_accepts_again_what_fits() {
     let world = World::new().await;
     let mut options = world.options("node");
     options.capacity = 10 * 1024;
@@ -162,7 +162,7 @@ async fn a_full_node_says_so_and_takes_again_what_fits() {
     };
     store(1, 6 * 1024).await.unwrap();
     assert_eq!(code(store(2, 5 * 1024).await), RefusalCode::Full);
-    // Room that an upload under way will need is taken, too.
+    // Bytes that an upload under way will need are taken too.
     let terms = world.terms(3, 3 * 1024);
     let request = Request::Store { terms, index: 0, price: PRICE, grant: grant.clone() };
     let (sender, mut receiver) = owner.open(&request).await;
@@ -189,7 +189,7 @@ async fn a_disk_at_its_reserve_is_full() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn too_much_at_once_is_busy() {
+async fn too_many_requests_at_once_are_busy() {
     let world = World::new().await;
     let mut options = world.options("node");
     options.limits = Limits {
@@ -209,7 +209,7 @@ async fn too_much_at_once_is_busy() {
     };
     let (mut first, mut ready) = owner.open(&request(1, 0)).await;
     assert_eq!(ready.receive::<Response>().await.unwrap(), Response::Ready);
-    // One that is not silent gives way to nobody.
+    // An upload that still receives bytes does not give way.
     let mut while_it_comes = async |request: Request| {
         let trickle = async {
             loop {
@@ -226,7 +226,7 @@ async fn too_much_at_once_is_busy() {
     assert_eq!(while_it_comes(same_shard).await, RefusalCode::Busy, "the same shard");
     assert_eq!(while_it_comes(same_deal).await, RefusalCode::Conflict, "the same deal");
     assert_eq!(code(owner.ask(&request(2, 0)).await), RefusalCode::Busy, "one store at a time");
-    // A second open stream is the last one this peer gets.
+    // The peer has a limit of two streams, and this is the second one.
     let second = owner.connection.open().await.unwrap();
     let mut second_sender = second.0;
     second_sender.write(Bytes::from_static(&[9, 0, 0, 0])).await.unwrap();
@@ -241,7 +241,7 @@ async fn too_much_at_once_is_busy() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revoked_grant_is_dead_even_for_a_node_that_starts_later() {
+async fn a_revoked_grant_is_void_even_for_a_node_that_starts_later() {
     let world = World::new().await;
     let friend_id = Identity::from_seed(&[31; 64]);
     let before = world.grant(friend_id.peer(), vec![]);
@@ -264,7 +264,7 @@ async fn a_revoked_grant_is_dead_even_for_a_node_that_starts_later() {
         grant: Some(grant.clone()),
     };
     assert_eq!(code(friend.read(&read(&before)).await), RefusalCode::Revoked);
-    // A revocation by someone who does not stand above the link is nobody's.
+    // A revocation by an account that is not above the link has no effect.
     revoke(&friend_id.account_key(), &after).await;
     assert!(friend.read(&read(&after)).await.is_ok());
     revoke(&world.owner.account_key(), &after).await;
@@ -318,7 +318,7 @@ async fn a_node_without_its_ledger_is_stale() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_wants_something_gets_a_place_from_a_thousand_who_do_not() {
+async fn a_client_with_a_request_gets_a_place_from_idle_strangers() {
     let world = World::new().await;
     let node = world.node().await;
     let address = PeerAddress { id: node.id(), addresses: Vec::new() };
@@ -341,8 +341,8 @@ async fn who_wants_something_gets_a_place_from_a_thousand_who_do_not() {
     node.stop().await;
 }
 
-/// Uploads of so many peers, so many of each, that bring a byte a second. Each says in the end for how many
-/// seconds it was borne.
+/// Starts uploads of several peers, `of_each` for each, that send a byte a second. Each task
+/// returns for how many seconds its upload went on.
 async fn trickles(world: &World, node: &Node, peers: u8, of_each: u8) -> Vec<JoinHandle<u32>> {
     let mut uploads = Vec::new();
     for number in 0..peers {
@@ -378,7 +378,7 @@ fn ended(uploads: &[JoinHandle<u32>]) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_byte_a_second_holds_no_place_that_somebody_else_wants() {
+async fn a_byte_a_second_does_not_keep_a_place_that_another_peer_needs() {
     for (peers, of_each) in [(1, 4), (4, 1)] {
         let world = World::new().await;
         let mut options = world.options("node");
@@ -389,16 +389,16 @@ async fn a_byte_a_second_holds_no_place_that_somebody_else_wants() {
         let (grant, terms) = (world.own_grant(), world.terms(1, 4096));
         let stored = owner.store(&terms, 0, PRICE, &grant, &shard(4096)).await;
         if peers == 1 {
-            stored.expect("who has all places gives one to who has none, at once");
+            stored.expect("the peer with all places gives one up at once");
         } else {
-            assert_eq!(code(stored), RefusalCode::Busy, "nobody is slow who has only come");
+            assert_eq!(code(stored), RefusalCode::Busy, "no upload is slow at its start");
             world.pass(11_000).await;
             owner.store(&terms, 0, PRICE, &grant, &shard(4096)).await.unwrap();
         }
-        // Its sender learns of it when it sends its next byte.
+        // The sender notices when it sends its next byte.
         world.pass(2_500).await;
         assert_eq!(ended(&uploads), 1, "one gave way");
-        // And the others are not borne for long either.
+        // The other uploads end soon, too.
         for upload in uploads {
             assert!(upload.await.unwrap() < 30);
         }
@@ -406,7 +406,7 @@ async fn a_byte_a_second_holds_no_place_that_somebody_else_wants() {
     }
 }
 
-/// Answers the ledger's questions on an endpoint.
+/// Answers the ledger's requests on an endpoint.
 async fn serve_ledger(ledger: Ledger, endpoint: Endpoint) {
     let Ledger::Embedded(embedded) = ledger else {
         panic!("the world's ledger is embedded");

@@ -1,4 +1,4 @@
-//! Shards come in, are accepted once, and leave nothing when they do not.
+//! Shards are stored and accepted once. An upload that fails leaves nothing.
 
 use bytes::Bytes;
 use symbolon_protocol::{
@@ -14,7 +14,7 @@ use symbolon_protocol::{
 use crate::world::{PRICE, START_MS, World, code, shard, verify};
 
 #[tokio::test(start_paused = true)]
-async fn what_is_stored_can_be_read() {
+async fn a_stored_shard_can_be_read() {
     let world = World::new().await;
     let node = world.node().await;
     let owner = world.peer(&world.owner, &node).await;
@@ -53,7 +53,7 @@ async fn what_is_stored_can_be_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_terms_are_told() {
+async fn a_node_reports_its_price_and_room() {
     let world = World::new().await;
     let node = world.node().await;
     let owner = world.peer(&world.owner, &node).await;
@@ -72,35 +72,35 @@ async fn the_terms_are_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn asking_again_gives_the_same_word() {
+async fn a_repeated_request_gets_the_same_acceptance() {
     let world = World::new().await;
     let node = world.node().await;
     let owner = world.peer(&world.owner, &node).await;
     let (terms, grant, bytes) = (world.terms(1, 8192), world.own_grant(), shard(8192));
     let first = owner.store(&terms, 0, PRICE, &grant, &bytes).await.unwrap();
-    // No bytes are asked for: the answer is there at once.
+    // The node does not ask for the bytes: it answers at once.
     let request = Request::Store { terms: terms.clone(), index: 0, price: PRICE, grant };
     let again = owner.ask(&request).await.unwrap();
     assert_eq!(again, Response::Accepted { acceptance: first.clone() });
 
-    // Another price that is enough is signed over the same root.
+    // Another price that is high enough is signed over the same root.
     let grant = world.own_grant();
     let dearer = Amount(PRICE.0 + 1);
     let repriced = owner.store(&terms, 0, dearer, &grant, &[]).await.unwrap();
     assert_eq!((repriced.root, repriced.price), (first.root, dearer));
     repriced.verify(&world.ledger.chain(), &terms).unwrap();
-    // One that is not enough is not, for what is kept already either.
+    // A price that is too low is refused, also for a stored shard.
     let cheaper = Amount(PRICE.0 - 1);
     assert_eq!(code(owner.store(&terms, 0, cheaper, &grant, &[]).await), RefusalCode::PriceTooLow);
 
-    // Past half of its life it is renewed, over the same root.
+    // After half of its life the acceptance is renewed over the same root.
     world.pass(31 * 60 * 1000).await;
     let renewed = owner.store(&terms, 0, PRICE, &grant, &[]).await.unwrap();
     renewed.verify(&world.ledger.chain(), &terms).unwrap();
     assert_eq!(renewed.root, first.root);
     assert!(first.expires_ms + 30 * 60 * 1000 <= renewed.expires_ms);
 
-    // Once paid it stays as it is.
+    // Once the shard is paid, the acceptance stays as it is.
     world.open_deal(&terms, renewed.clone()).await;
     world.pass(40 * 60 * 1000).await;
     assert_eq!(owner.store(&terms, 0, dearer, &grant, &[]).await.unwrap(), renewed);
@@ -121,7 +121,7 @@ async fn a_client_that_goes_away_leaves_nothing() {
     let (terms, grant, bytes) = (world.terms(1, length), world.own_grant(), shard(length));
     let request = Request::Store { terms: terms.clone(), index: 0, price: PRICE, grant };
 
-    // One ends its stream early, one drops the connection, one falls silent.
+    // One client ends its stream early, one closes the connection, one falls silent.
     let (mut sender, mut receiver) = owner.open(&request).await;
     assert_eq!(receiver.receive::<Response>().await.unwrap(), Response::Ready);
     sender.write(Bytes::copy_from_slice(&bytes[..SLICE_BYTES + 5])).await.unwrap();
@@ -138,7 +138,7 @@ async fn a_client_that_goes_away_leaves_nothing() {
     let (_sender, mut receiver) = owner.open(&request).await;
     assert_eq!(receiver.receive::<Response>().await.unwrap(), Response::Ready);
     assert_eq!(node.status().await.unwrap().unpaid_bytes, length);
-    // Its owner has begun anew before the node notices: the silent one gives way.
+    // The owner sends the shard again before the node notices: the silent upload gives way.
     let (_again, mut anew) = owner.open(&request).await;
     assert_eq!(anew.receive::<Response>().await.unwrap(), Response::Ready);
     assert!(receiver.receive::<Response>().await.is_err());
@@ -149,11 +149,11 @@ async fn a_client_that_goes_away_leaves_nothing() {
     let status = node.status().await.unwrap();
     assert_eq!((status.used, status.shards, status.unpaid_bytes), (0, 0, 0));
     let temporary = world.dir.path().join("node/temporary");
-    // Files that wait for their bytes are empty.
+    // Empty files wait for a shard.
     let begun =
         |file: std::io::Result<std::fs::DirEntry>| file.unwrap().metadata().unwrap().len() > 0;
     assert!(!std::fs::read_dir(temporary).unwrap().any(begun));
-    // And the place is free again.
+    // The place is free again.
     owner.store(&terms, 0, PRICE, &world.own_grant(), &bytes).await.unwrap();
     node.stop().await;
 }
@@ -169,7 +169,7 @@ async fn an_upload_gives_way_to_its_own_owner_only() {
     let (mut sender, mut receiver) = owner.open(&request).await;
     assert_eq!(receiver.receive::<Response>().await.unwrap(), Response::Ready);
 
-    // Somebody with money who has seen the deal's id, while its owner is silent for a moment.
+    // A thief with money knows the deal's id, and its owner is silent for a moment.
     let thief = Identity::from_seed(&[34; 64]);
     world.apply(&thief.account_key(), Action::Faucet).await;
     let theirs = DealTerms { owner: thief.account(), ..terms.clone() };
@@ -190,7 +190,7 @@ async fn an_upload_gives_way_to_its_own_owner_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shard_nobody_pays_for_is_swept() {
+async fn an_unpaid_shard_is_swept() {
     let world = World::new().await;
     let node = world.node().await;
     let owner = world.peer(&world.owner, &node).await;
@@ -205,7 +205,7 @@ async fn a_shard_nobody_pays_for_is_swept() {
     assert_eq!((status.shards, status.unpaid_shards, status.unpaid_bytes), (2, 1, 8192));
 
     world.pass(69 * 60 * 1000).await;
-    assert_eq!(node.status().await.unwrap().shards, 2, "the grace is not over");
+    assert_eq!(node.status().await.unwrap().shards, 2, "the grace period is not over");
     world.pass(3 * 60 * 1000).await;
     let status = node.status().await.unwrap();
     assert_eq!((status.used, status.shards, status.unpaid_bytes), (4096, 1, 0));

@@ -1,4 +1,4 @@
-//! A ledger, a network, an owner with money, and peers that speak the wire themselves.
+//! A ledger, a network, an owner with money, and peers that send the wire messages themselves.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -64,7 +64,7 @@ impl World {
             custody: true,
             limits: Limits {
                 disk_reserve_bytes: 0,
-                // Peers of a test may be silent for weeks.
+                // Peers in a test may be silent for weeks.
                 connection_idle_ms: 1 << 40,
                 ..Limits::for_capacity(CAPACITY)
             },
@@ -72,7 +72,7 @@ impl World {
         }
     }
 
-    /// A node that is registered.
+    /// A registered node.
     pub(crate) async fn node(&self) -> Node {
         self.node_with(self.options("node"), NODE_SECRET).await
     }
@@ -93,7 +93,7 @@ impl World {
         Peer { endpoint, connection }
     }
 
-    /// Submits an action and says what came of it.
+    /// Submits an action and returns its status.
     pub(crate) async fn submit(&self, key: &SigningKey, action: Action) -> Status {
         let height = self.ledger.head().await.unwrap().header.height;
         let id = TransactionId(self.host.random());
@@ -117,7 +117,7 @@ impl World {
         self.apply(&self.owner.account_key(), action).await;
     }
 
-    /// Terms for one shard of one segment, of which one suffices.
+    /// Terms for one shard of a segment that needs one shard.
     pub(crate) fn terms(&self, deal: u8, length: u64) -> DealTerms {
         DealTerms {
             deal: deal_id(deal),
@@ -132,8 +132,8 @@ impl World {
         }
     }
 
-    /// The owner's grant to a peer key. It names the object of [`Self::terms`] and every ability where
-    /// the caveats do not say otherwise.
+    /// The owner's grant to a peer key. Unless the caveats say otherwise, it names the object of
+    /// [`Self::terms`] and every ability.
     pub(crate) fn grant(&self, to: PeerId, caveats: Vec<Caveat>) -> Grant {
         let caveats = named(caveats);
         let chain = self.ledger.chain();
@@ -161,18 +161,18 @@ impl World {
     }
 }
 
-/// Someone who talks to a node.
+/// A peer that talks to a node.
 pub(crate) struct Peer {
     pub(crate) endpoint: Endpoint,
     pub(crate) connection: Connection,
 }
 
-/// A refusal's code, where an answer was expected to be one.
+/// The code of an expected refusal.
 pub(crate) fn code<T: std::fmt::Debug>(answer: Result<T, Refusal>) -> RefusalCode {
     answer.expect_err("should be refused").code
 }
 
-/// A part of a shard as a reader gets it.
+/// A part of a shard and its path.
 pub(crate) type Piece = (Vec<u8>, Vec<Hash>);
 
 impl Peer {
@@ -182,7 +182,7 @@ impl Peer {
         (sender, receiver)
     }
 
-    /// One request, one answer.
+    /// Sends a request and receives its answer.
     pub(crate) async fn ask(&self, request: &Request) -> Result<Response, Refusal> {
         let (_sender, mut receiver) = self.open(request).await;
         refused(receiver.receive().await.unwrap())
@@ -213,7 +213,7 @@ impl Peer {
         }
     }
 
-    /// The pieces a read is answered with; whether the stream ended well after them.
+    /// Reads pieces, and checks that the stream ends after the last one.
     pub(crate) async fn read(&self, request: &Request) -> Result<Vec<Piece>, Refusal> {
         let (_sender, mut receiver) = self.open(request).await;
         let Response::Slices { count } = refused(receiver.receive().await.unwrap())? else {
@@ -238,7 +238,7 @@ fn refused(response: Response) -> Result<Response, Refusal> {
     }
 }
 
-/// Bytes of a shard: no two leaves alike.
+/// Bytes of a shard in which no two leaves are equal.
 pub(crate) fn shard(length: u64) -> Vec<u8> {
     static STREAM: OnceLock<Vec<u8>> = OnceLock::new();
     let stream = STREAM.get_or_init(|| {
@@ -267,12 +267,12 @@ pub(crate) fn deal_id(number: u8) -> DealId {
     DealId::of(&opening(number))
 }
 
-/// What opens deal `number`.
+/// The opening of deal `number`.
 fn opening(number: u8) -> Hash {
     Hash([number; 32])
 }
 
-/// The caveats, and what a first link has to name where they do not.
+/// Adds an object and abilities to the caveats, which a first link must name.
 pub(crate) fn named(mut caveats: Vec<Caveat>) -> Vec<Caveat> {
     let has = |kind: fn(&Caveat) -> bool| caveats.iter().any(kind);
     let (object, abilities) = (
