@@ -10,7 +10,7 @@ use symbolon_protocol::{
     session::NodeFault,
 };
 use symbolon_store::is_full;
-use symbolon_transfer::{Reason, TransferError, told};
+use symbolon_transfer::{Reason, TransferError, faults_in_brackets};
 use thiserror::Error;
 
 /// The kind of an error, for a program to branch on. Exit codes follow it.
@@ -239,7 +239,10 @@ pub enum ClientError {
         after_ms: u64,
     },
     /// Too few custodians released their part of the key.
-    #[error("{released} of the {needed} custodians needed released the key{}", told(faults))]
+    #[error(
+        "{released} of the {needed} custodians needed released the key{}",
+        faults_in_brackets(faults)
+    )]
     NotEnoughCustodians {
         /// How many custodians released theirs.
         released: usize,

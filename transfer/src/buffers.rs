@@ -1,8 +1,8 @@
-//! Buffers that are used again.
+//! Reusable buffers.
 //!
-//! A put fills some hundred mebibytes of cells a second. Memory fresh from the system is cleared by it
-//! first, page by page, and cleared again by `vec![0; n]`; a buffer that comes back is neither. What is
-//! in one that is taken is left over from before: whoever takes it overwrites all of it.
+//! A put fills some hundred mebibytes of cells a second. The system clears new memory page by page,
+//! and `vec![0; n]` clears it again. A reused buffer needs neither. It still holds its old bytes,
+//! so its user must overwrite all of them.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -13,10 +13,10 @@ use bytes::Bytes;
 
 use crate::lock;
 
-/// Bytes kept for later at most: what one put or get has under way.
+/// Most bytes that are kept for reuse: as many as one put or get uses at a time.
 const KEPT_BYTES_MAX: usize = 48 << 20;
 
-/// Buffers that wait to be used again. Clones share them.
+/// Buffers that wait to be reused. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Buffers {
     kept: Arc<Mutex<Kept>>,
@@ -28,7 +28,7 @@ struct Kept {
     bytes: usize,
 }
 
-/// A buffer that goes back when it is dropped.
+/// A buffer that returns to its pool when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     bytes: Vec<u8>,
@@ -36,15 +36,15 @@ pub(crate) struct Buffer {
 }
 
 impl Buffers {
-    /// A buffer of this many bytes, whatever they are.
+    /// A buffer of this many bytes, with arbitrary contents.
     pub(crate) fn take(&self, length: usize) -> Buffer {
         let mut bytes = self.fitting(length).unwrap_or_default();
-        // Clears only what was never written.
+        // This clears only bytes that were never written.
         bytes.resize(length, 0);
         Buffer { bytes, home: self.clone() }
     }
 
-    /// Lets go what waits.
+    /// Frees the buffers that wait to be reused.
     pub(crate) fn clear(&self) {
         let mut kept = lock(&self.kept);
         *kept = Kept::default();
@@ -68,7 +68,7 @@ impl Buffers {
 }
 
 impl Buffer {
-    /// The same bytes, shared; the buffer goes back when the last share is gone.
+    /// The same bytes, shared. The buffer returns to its pool when the last share is dropped.
     pub(crate) fn share(self) -> Bytes {
         Bytes::from_owner(self)
     }

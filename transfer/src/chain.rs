@@ -1,4 +1,4 @@
-//! The ledger's own row, asked for once in a while.
+//! The ledger's own row, cached for a short time.
 
 use symbolon_ledger::RECENT;
 use symbolon_protocol::ledger::{
@@ -8,11 +8,11 @@ use symbolon_protocol::ledger::{
 
 use crate::{Network, error::TransferError, lock};
 
-/// How long it counts as a moment ago, in milliseconds, what the ledger's own row said and who answered.
+/// Milliseconds for which the ledger's own row and the answers of nodes count as recent.
 #[expect(clippy::cast_possible_truncation, reason = "it is seconds")]
 pub(crate) const RECENT_MS: u64 = RECENT.as_millis() as u64;
 
-/// The ledger's own row, and when it was asked for.
+/// The ledger's own row, and when it was read.
 #[derive(Clone, Debug)]
 pub(crate) struct ChainSeen {
     row: Chain,
@@ -20,7 +20,7 @@ pub(crate) struct ChainSeen {
 }
 
 impl Network {
-    /// The ledger's parameters: they never change.
+    /// The ledger's parameters, which never change.
     pub async fn params(&self) -> Result<Params, TransferError> {
         match self.chain_seen() {
             Some(seen) => Ok(seen.row.params),
@@ -28,7 +28,7 @@ impl Network {
         }
     }
 
-    /// The ledger's own row as it was a moment ago; asks only where that is longer past.
+    /// The ledger's own row, at most [`RECENT`] old. Asks the ledger if the cached row is older.
     pub async fn recent_chain(&self) -> Result<Chain, TransferError> {
         let now_ms = self.host().ticks_ms();
         match self.chain_seen() {
@@ -37,7 +37,7 @@ impl Network {
         }
     }
 
-    /// The ledger's own row as it is now.
+    /// The ledger's own row, read now.
     pub async fn chain_row(&self) -> Result<Chain, TransferError> {
         let row = self.ledger().row(Chains, &()).await?;
         let row =

@@ -1,7 +1,8 @@
-//! Whether a deal's shards are still there: read from their nodes and compared with the ledger's roots.
+//! Checks whether a deal's shards are still there: reads from the nodes and compares with the
+//! ledger's roots.
 //!
-//! A deep check reads every slice of every shard, which proves every leaf in it. A slice that is not
-//! what it should be is looked at cell by cell, so that what is missing has a name.
+//! A deep check reads every slice of every shard, which proves every leaf. A bad slice is then read
+//! cell by cell, so that the check can name the damaged cells.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -22,10 +23,10 @@ use crate::{
     shard::{SLICE_STRIPES, ShardAt},
 };
 
-/// How long a node has to answer a check, in milliseconds.
+/// Milliseconds that a node has to answer one request of a check.
 const PATIENCE_MS: u64 = 10_000;
 
-/// Shards that are checked at once: a slice of each is in memory.
+/// Shards that are checked at once. A slice of each is in memory.
 const AT_ONCE: usize = 8;
 
 /// How much of each shard is checked.
@@ -37,32 +38,33 @@ pub enum Depth {
     Deep,
 }
 
-/// What checking one shard found.
+/// The result of checking one shard.
 #[derive(Clone, Debug)]
 pub struct ShardCheck {
-    /// Its segment.
+    /// The segment of the shard.
     pub segment: u32,
-    /// Its index.
+    /// The index of the shard.
     pub index: u8,
-    /// Who keeps it.
+    /// The node that keeps the shard.
     pub node: NodeId,
-    /// Slices that were read and are what they should be.
+    /// Number of slices that were read and are correct.
     pub good_slices: u64,
-    /// Cells that were read and are what they should be.
+    /// Number of cells that were read and are correct.
     pub good_cells: u64,
-    /// Bytes of those.
+    /// Bytes of the correct slices and cells.
     pub good_bytes: u64,
-    /// Cells that are damaged or missing on a node that gave others.
+    /// Cells that are damaged or missing, on a node that returned others.
     pub bad_cells: Vec<u32>,
-    /// What is wrong with it, if anything.
+    /// What is wrong with the shard, if anything.
     pub fault: Option<String>,
-    /// Whether its node has not what it is paid to keep; one that is away may have.
+    /// Whether the node has lost what it is paid to keep. An unreachable node does not count: it
+    /// may still have the shard.
     pub damaged: bool,
 }
 
 impl Network {
-    /// Checks every shard of a segment's deal, in the order of their indexes. Those whose nodes the ledger does not
-    /// know count as faulty.
+    /// Checks every shard of a segment's deal, in the order of their indexes. A shard whose node is
+    /// not on the ledger counts as faulty.
     pub async fn check_deal(
         &self,
         (segment, id, deal): (u32, DealId, &Deal),
@@ -78,7 +80,8 @@ impl Network {
             let check = Check { network: self.clone(), shard, progress: progress.clone() };
             let room = room.clone();
             checks.spawn(async move {
-                // The semaphore is never closed; without a permit there is only less order.
+                // The semaphore is never closed. Without a permit more shards would be checked at
+                // once.
                 let _permit = room.acquire_owned().await.ok();
                 check.run(segment, depth).await
             });
@@ -90,13 +93,14 @@ impl Network {
     }
 }
 
-/// Shards of a deal that could not be asked for: the ledger says nothing of where their nodes are.
+/// The shards of a deal that could not be checked, because the ledger has no address of their
+/// nodes.
 fn unknown(segment: u32, deal: &Deal, found: &[ShardCheck]) -> Vec<ShardCheck> {
     let asked: BTreeSet<u8> = found.iter().map(|check| check.index).collect();
     let kept = (0..).zip(&deal.shards).filter_map(|(index, shard)| Some((index, (*shard)?.node)));
     kept.filter(|(index, _)| !asked.contains(index))
         .map(|(index, node)| ShardCheck {
-            fault: Some(String::from("the ledger knows no address of its node")),
+            fault: Some(String::from("the ledger has no address of its node")),
             ..ShardCheck::new(segment, index, node)
         })
         .collect()
@@ -118,7 +122,7 @@ impl ShardCheck {
     }
 }
 
-/// One shard that is being checked.
+/// The check of one shard.
 struct Check {
     network: Network,
     shard: ShardAt,
@@ -154,7 +158,8 @@ impl Check {
                 Err(fault) => {
                     found.fault = Some(format!("slice {slice}: {fault}"));
                     found.damaged |= is_damage(fault);
-                    // A node that is away, or that refuses altogether, says nothing about bytes.
+                    // A node that is unreachable or refuses every request tells nothing about
+                    // single cells.
                     if !is_of_bytes(fault) || !self.cells(slice, &mut found).await {
                         return found;
                     }
@@ -169,7 +174,7 @@ impl Check {
         found
     }
 
-    /// Looks at a bad slice cell by cell; `false` when the node gives nothing of it.
+    /// Reads a bad slice cell by cell. Returns `false` when the node stops answering.
     async fn cells(&self, slice: u32, found: &mut ShardCheck) -> bool {
         let cells = self.shard.length.div_ceil(CELL_BYTES as u64);
         let cells = u32::try_from(cells).expect("a shard has at most 1024 cells");
@@ -203,12 +208,12 @@ impl Check {
     }
 }
 
-/// Whether a node has not what it is paid to keep: then the shard does not come back by waiting.
+/// Whether the node has lost what it is paid to keep. Waiting does not bring such a shard back.
 fn is_damage(fault: NodeFault) -> bool {
     is_of_bytes(fault) || fault == NodeFault::Refused { code: RefusalCode::NotFound }
 }
 
-/// Whether a fault is about the bytes that were asked for, and others may be well.
+/// Whether the fault is only about the requested bytes, so that other bytes may be good.
 fn is_of_bytes(fault: NodeFault) -> bool {
     matches!(fault, NodeFault::Corrupt | NodeFault::Refused { code: RefusalCode::Damaged })
 }

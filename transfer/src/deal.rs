@@ -1,4 +1,4 @@
-//! Deals as the ledger has them: their rows, their nodes, and until when they run.
+//! Deals on the ledger: their rows, their nodes, and how long they run.
 
 use symbolon_net::PeerAddress;
 use symbolon_protocol::{
@@ -9,7 +9,8 @@ use symbolon_protocol::{
 
 use crate::{Network, error::TransferError, nodes::address};
 
-/// When an epoch began or will begin, by the length of epochs; the ledger may have stood still between.
+/// The time at which an epoch began or will begin, computed from the length of epochs. It is an
+/// estimate, because the ledger may have stood still in between.
 #[must_use]
 pub fn epoch_ms(chain: &Chain, epoch: u64) -> u64 {
     let length = chain.params.epoch_ms;
@@ -20,14 +21,15 @@ pub fn epoch_ms(chain: &Chain, epoch: u64) -> u64 {
     }
 }
 
-/// Whether a deal's shards are to be kept.
+/// Whether the nodes of a deal must keep its shards.
 #[must_use]
 pub fn runs(deal: &Deal) -> bool {
     matches!(deal.state, DealState::Offered | DealState::Active)
 }
 
-/// Whether a deal keeps this segment of an object. Under its id may stand one that has ended, of an upload that was
-/// cut off long ago, or one that a node opened for itself: nodes learn the id before the ledger does.
+/// Whether a deal keeps this segment of an object. Another deal may have the same id: one from an
+/// upload that was cut off long ago and has ended, or one that a node opened for itself, because
+/// nodes learn the id before the ledger does.
 #[must_use]
 pub fn keeps(deal: &Deal, owner: &AccountId, object: &ObjectId, layout: &SegmentLayout) -> bool {
     let same = deal.owner == *owner
@@ -47,12 +49,14 @@ impl Network {
         Ok(self.ledger().row(Deals, deal).await?)
     }
 
-    /// The same as it was a moment ago: for reading, where every byte is checked against it.
+    /// A deal's row, which may be a moment old. It suffices for reading, where every byte is
+    /// checked against the deal's roots.
     pub async fn deal_lately(&self, deal: &DealId) -> Result<Option<Deal>, TransferError> {
         Ok(self.ledger().row_lately(Deals, deal).await?)
     }
 
-    /// Where nodes answer, in the order of their ids; nothing for those that the ledger does not know.
+    /// The addresses of nodes, in the order of the ids. `None` for a node that is not on the
+    /// ledger.
     pub async fn places(
         &self,
         nodes: &[NodeId],
@@ -70,8 +74,8 @@ impl Network {
         Ok(places)
     }
 
-    /// Which shards of a deal are where, with their roots. The ledger is asked for the nodes that are not connected
-    /// to; those it has no address for are left out.
+    /// The shards of a deal with the addresses of their nodes and their roots. Asks the ledger only
+    /// for nodes without an open connection. Leaves out nodes without an address on the ledger.
     pub async fn deal_nodes(
         &self,
         deal: &Deal,
@@ -87,8 +91,8 @@ impl Network {
         Ok(found.filter_map(|((index, _, root), at)| Some((index, at?, root))).collect())
     }
 
-    /// Says of a segment that cannot be read that its time is over, where that is why: its nodes are not
-    /// only away.
+    /// Replaces the error of a segment that cannot be read with [`TransferError::DealOver`], if the
+    /// segment's deal has ended. Then its nodes have deleted it and are not only unreachable.
     pub(crate) async fn over_or(&self, error: TransferError, deal: DealId) -> TransferError {
         let TransferError::NotEnoughShards { segment, .. } = &error else { return error };
         let segment = *segment;

@@ -1,7 +1,7 @@
-//! Having shards deleted once their deals are over, with what the nodes sign about it.
+//! Deletes shards of ended deals and collects the nodes' signed receipts.
 //!
-//! Nobody depends on it: a node learns from the ledger that a deal has ended and deletes by itself. Asking
-//! makes it happen now, and leaves a word that the node can be held to.
+//! No other part depends on this: a node learns from the ledger that a deal has ended and deletes
+//! by itself. A request makes the node delete at once, and the receipt is a proof against the node.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -16,32 +16,33 @@ use tokio::task::JoinSet;
 
 use crate::{Network, error::TransferError, peers::PeerError};
 
-/// How long a node may take: it may have to prove its epoch first.
+/// How long a node may take. It may have to prove its epoch first.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// Shards whose nodes are asked at the same time: more than a node's streams would only wait.
+/// Shards that are requested at once. With more, the requests would only wait for the nodes'
+/// streams.
 const ASKED_AT_ONCE: usize = 256;
 
-/// What nodes said about deleting.
+/// The answers of nodes to requests for deletion.
 #[derive(Clone, Debug, Default)]
 pub struct Deletion {
-    /// Shards that were to be deleted.
+    /// Number of shards to be deleted.
     pub shards: u32,
-    /// The word of each node that has deleted one, checked.
+    /// The verified receipts of the nodes.
     pub receipts: Vec<DeletionReceipt>,
-    /// Nodes that gave no receipt for at least one shard: they delete when they see the ledger.
+    /// Nodes without a receipt for at least one shard. They delete it when they follow the ledger.
     pub unconfirmed: BTreeSet<NodeId>,
 }
 
 impl Deletion {
-    /// Nodes with a receipt for all their shards.
+    /// Nodes with receipts for all their shards.
     #[must_use]
     pub fn confirmed(&self) -> BTreeSet<NodeId> {
         let signed = self.receipts.iter().map(|receipt| receipt.node);
         signed.filter(|node| !self.unconfirmed.contains(node)).collect()
     }
 
-    /// Takes in what nodes said about more shards.
+    /// Adds the answers for further shards.
     pub fn extend(&mut self, more: Self) {
         self.shards += more.shards;
         self.receipts.extend(more.receipts);
@@ -59,8 +60,8 @@ struct Doomed {
 }
 
 impl Network {
-    /// Has the shards of an object deleted whose deals are over. Each node is shown the grant; who keeps its receipts
-    /// has its word.
+    /// Deletes the shards of an object whose deals have ended. Each node is shown the grant. The
+    /// caller should keep the receipts, which are proofs against the nodes.
     pub async fn delete_shards(
         &self,
         deals: impl Iterator<Item = DealId> + Send,
@@ -87,12 +88,13 @@ impl Network {
                 asks.spawn(async move { (node, network.delete(shard).await) });
             }
             let Some(asked) = asks.join_next().await else { return deletion };
-            // A task that panicked counts as a shard without a receipt; the panic was reported.
+            // A task that panicked counts as a shard without a receipt. The panic was logged
+            // already.
             deletion.shards += 1;
             match asked {
                 Ok((_, Ok(receipt))) => deletion.receipts.push(receipt),
                 Ok((node, Err(error))) => {
-                    tracing::debug!(%node, %error, "a shard is not confirmed as deleted");
+                    tracing::debug!(%node, %error, "a node did not confirm the deletion of a shard");
                     deletion.unconfirmed.insert(node);
                 }
                 Err(_) => {}

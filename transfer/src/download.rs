@@ -1,8 +1,8 @@
-//! Reading an object: segment by segment, group by group, in order, from whoever is fastest.
+//! Reads an object: segment by segment, group by group, in order, from the fastest nodes.
 //!
-//! A group is the same slice of a segment's shards: 16 stripes. Slices are verified against the root
-//! on the ledger before anything is done with them, so a node that lies is known by name; what is
-//! decoded from them is opened cell by cell, so a wrong key or a dishonest owner is known too.
+//! A group is the same slice of all shards of a segment: 16 stripes. Slices are verified against
+//! the root on the ledger before they are used, so a lying node is known. The decoded cells are
+//! opened one by one, so a wrong key or a dishonest owner is noticed too.
 
 mod slices;
 mod spans;
@@ -32,35 +32,36 @@ use crate::{
 use slices::Slices;
 pub use spans::{Span, clip, spans};
 
-/// Bytes of shards that are asked for at once, to begin with: what a fast line at home carries in a second.
+/// Bytes of shards that are requested at once at the beginning: what a fast home connection carries
+/// in a second.
 const WINDOW_BYTES: usize = 16 * 1024 * 1024;
 
-/// Bytes of shards on their way at most: 1 Gbit/s for a round trip of 200 ms.
+/// Most bytes of shards in flight: 1 Gbit/s at a round trip of 200 ms.
 const WINDOW_BYTES_MAX: usize = 25_000_000;
 
-/// Groups in flight of a scheme, to begin with and at most.
+/// Groups in flight for a scheme: the number at the beginning and the largest number.
 fn windows(required: u8) -> (u32, u32) {
     let group = usize::from(required.max(1)) * SLICE_BYTES;
     let groups = |bytes: usize| u32::try_from(bytes.div_ceil(group)).unwrap_or(u32::MAX);
-    // One being read by the user and one being decoded are not on their way.
+    // Two groups are not in flight: one that is being decoded and one that the caller reads.
     let most = groups(WINDOW_BYTES_MAX) + 2;
     (groups(WINDOW_BYTES).clamp(2, most), most)
 }
 
-/// Plain bytes of one group and the content leaves of its cells.
+/// The plain bytes of one group and the content leaves of its cells.
 #[derive(Debug)]
 pub struct Group {
-    /// Which segment.
+    /// The segment.
     pub segment: u32,
-    /// First stripe of it in this group.
+    /// The first stripe of the group in the segment.
     pub first_stripe: u32,
-    /// The file's bytes, padding cut off.
+    /// The file's bytes without padding.
     pub plain: Vec<u8>,
-    /// One leaf per data cell, when they were asked for.
+    /// One leaf per data cell, if leaves were requested.
     pub leaves: Vec<Hash>,
 }
 
-/// The groups of an object on their way. Dropping it stops the reading.
+/// The groups of an object as they arrive. Dropping this stops the reading.
 #[derive(Debug)]
 pub struct Groups {
     inbox: mpsc::Receiver<Result<Group, TransferError>>,
@@ -80,14 +81,14 @@ impl Groups {
     }
 }
 
-/// Groups of a segment.
+/// Number of groups of a segment.
 #[must_use]
 pub fn group_count(layout: &SegmentLayout) -> u32 {
     layout.stripes.div_ceil(SLICE_STRIPES)
 }
 
 impl Network {
-    /// Reads spans one after the other.
+    /// Reads spans one after another.
     pub fn read(
         &self,
         reading: Reading,
@@ -97,13 +98,13 @@ impl Network {
         let (outbox, inbox) = mpsc::channel(1);
         let (network, progress) = (self.clone(), progress.clone());
         let task = tokio::spawn(async move {
-            // What one segment has shown of nodes, the next ones know.
+            // The next segments reuse what one segment shows about the nodes.
             let mut standing = Standing::default();
             for span in spans {
                 let read = network.read_span(&reading, span, &mut standing, &outbox, &progress);
                 if let Err(error) = read.await {
                     let error = network.over_or(error, reading.key.deal(span.segment)).await;
-                    // A reader that has gone wants no error.
+                    // The reader may have gone. Then it needs no error.
                     outbox.send(Err(error)).await.ok();
                     return;
                 }
@@ -136,7 +137,7 @@ impl Network {
                     Output::Cancel { index, slice } => slices.cancel(index, slice),
                     Output::Ready { slice, indexes } => slices.decode(slice, &indexes),
                     Output::Complete => {
-                        tell_faults(&session, progress);
+                        report_faults(&session, progress);
                         return Ok(());
                     }
                     Output::Short { usable, required, faults } => {
@@ -151,7 +152,7 @@ impl Network {
                     }
                 }
             }
-            slices.tell_waiting(span.first, required, progress);
+            slices.report_waiting(span.first, required, progress);
             let input = tokio::select! {
                 biased;
                 event = slices.next() => event?,
@@ -172,7 +173,7 @@ impl Network {
     }
 }
 
-fn tell_faults(session: &Read, progress: &Progress) {
+fn report_faults(session: &Read, progress: &Progress) {
     for (index, node, fault) in session.faults() {
         let name = node.to_string();
         progress.step(Step::Fault { node, index, fault });

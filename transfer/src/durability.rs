@@ -1,46 +1,50 @@
-//! How likely stored bytes are to be there: reckoned from how often nodes proved, before anything is paid.
+//! Estimates from the proofs of nodes how likely stored bytes are to stay available, before
+//! anything is paid.
 //!
-//! Floating point is good enough here: these figures inform a person and guard a put; no rule of the
+//! Floating point is good enough here. The figures inform a person and guard a put. No rule of the
 //! network and no money depends on them.
 
 use symbolon_protocol::{content::Scheme, ledger::rows::Node};
 
-/// Epochs of history below which a node's record says little.
+/// Epochs below which a node's record says little.
 pub const HISTORY_EPOCHS: u64 = 20;
 
-/// What is assumed of a node nobody knows, and how many epochs of its own outweigh the assumption.
+/// The up-time that is assumed of an unknown node.
 const UP_PRIOR: f64 = 0.999;
+/// Epochs of a node's own record that weigh as much as the assumption.
 const UP_PRIOR_EPOCHS: f64 = HISTORY_EPOCHS as f64;
 
-/// A shard whose node missed so many epochs in a row is counted as lost: who owns it should not wait any longer.
+/// Epochs that a node must miss in a row before its shards count as lost. The owner should not wait
+/// longer.
 pub const LOST_EPOCHS: u32 = 10;
 
-/// A node that missed so many epochs in a row has left for good, and counts as a departure: twice as many as make
-/// its shards count as lost, for a departure that was none makes every estimate after it worse.
+/// Epochs that a node must miss in a row before it counts as gone for good. It is twice
+/// [`LOST_EPOCHS`], because a wrongly counted departure distorts every later estimate.
 const LEFT_EPOCHS: u32 = 20;
 
 const _: () = assert!(LOST_EPOCHS < LEFT_EPOCHS);
 
-/// How long nodes are assumed to stay where nothing is known of it, in milliseconds: three years. It
-/// counts as one departure in that time.
+/// Milliseconds that a node is assumed to stay while nothing is known: three years. It counts as
+/// one departure in that time.
 const LIFE_PRIOR_MS: f64 = 3.0 * 365.0 * 24.0 * 3_600_000.0;
 
-/// How often a file may be out of reach when its repair is due, at most: one time in ten thousand.
+/// The largest allowed probability that a file is unavailable when its repair is due: one in ten
+/// thousand.
 pub const UNAVAILABLE_MAX: f64 = 0.0001;
 
-/// What a node's row says of how reliable it is.
+/// A node's record of proofs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Epochs it proved.
+    /// Epochs that it proved.
     pub passed: u64,
-    /// Epochs it missed.
+    /// Epochs that it missed.
     pub missed: u64,
-    /// Epochs it missed in a row, up to now.
+    /// Epochs that it has missed in a row until now.
     pub missed_in_row: u32,
 }
 
 impl Record {
-    /// By its row.
+    /// The record in a node's row.
     #[must_use]
     pub fn of(row: &Node) -> Self {
         Self { passed: row.passed, missed: row.missed, missed_in_row: row.missed_in_row }
@@ -52,32 +56,34 @@ impl Record {
         self.passed.saturating_add(self.missed)
     }
 
-    /// The share of epochs it is expected to be up in, as far as its record goes.
+    /// The expected share of epochs in which the node is up, from its record and the assumption.
     #[must_use]
     pub fn up(&self) -> f64 {
         (float(self.passed) + UP_PRIOR * UP_PRIOR_EPOCHS) / (float(self.epochs()) + UP_PRIOR_EPOCHS)
     }
 }
 
-/// What a scheme on certain nodes promises.
+/// The durability of a scheme on certain nodes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Durability {
-    /// The mean up-time of the nodes that would keep shards, from 0 to 1.
+    /// The mean up-time of the chosen nodes, from 0 to 1.
     pub up: f64,
-    /// Epochs of history that the least known of them has.
+    /// Epochs in the shortest record of these nodes.
     pub epochs: u64,
-    /// The probability that the file is out of reach at a given moment, with all shards placed.
+    /// The probability that the file is unavailable at a given moment while all shards are placed.
     pub unavailable: f64,
-    /// The same when so few are left that repair is due, on the worst of these nodes.
+    /// The same probability when so few shards are left that repair is due, on the worst of these
+    /// nodes.
     pub unavailable_at_repair: f64,
-    /// The probability that too many nodes leave for good while it is paid for, without any repair.
+    /// The probability that too many nodes leave for good during the paid time, without any repair.
     pub loss: f64,
-    /// Whether the file is in reach often enough when its repair is due.
+    /// Whether the file is available often enough when its repair is due.
     pub safe: bool,
 }
 
-/// Reckons what `scheme` promises on nodes with these records. `network` are the records of all nodes
-/// there are or were, or of some that were drawn; `segments` lie apart from each other for `term_ms`.
+/// Estimates the durability of `scheme` on nodes with these records. `network` holds the records of
+/// all present and former nodes, or of a random sample. The file has `segments` independent
+/// segments and is stored for `term_ms`.
 #[must_use]
 pub fn durability(
     scheme: Scheme,
@@ -92,7 +98,8 @@ pub fn durability(
     let required = usize::from(scheme.required);
     let any = |lost: f64| -f64::exp_m1(f64::from(segments) * f64::ln_1p(-lost.min(1.0)));
     let unavailable = any(fewer_than(required, &ups));
-    // Two and three shards are repaired when none is to spare: then one more is counted.
+    // Schemes of two and three shards are repaired only when no shard is to spare. Then one more is
+    // counted.
     let left = usize::from(scheme.repair_at()).max(required + 1).min(ups.len());
     ups.sort_by(f64::total_cmp);
     let unavailable_at_repair = fewer_than(required, &ups[..left]);
@@ -108,14 +115,15 @@ pub fn durability(
         unavailable,
         unavailable_at_repair,
         loss,
-        // A single node is warned of by itself: there is nothing to choose.
+        // A scheme with one node has a warning of its own, and leaves no choice.
         safe: scheme.total == 1 || unavailable_at_repair <= UNAVAILABLE_MAX,
     }
 }
 
 /// The probability that fewer than `required` of independent nodes are up.
 fn fewer_than(required: usize, ups: &[f64]) -> f64 {
-    // `exactly[n]`: that n of the nodes looked at so far are up; n from `required` on is of no interest.
+    // `exactly[n]` is the probability that n of the nodes so far are up. Values of n from
+    // `required` on do not matter.
     let mut exactly = vec![0.0; required];
     let Some(none) = exactly.first_mut() else { return 0.0 };
     *none = 1.0;
@@ -128,7 +136,7 @@ fn fewer_than(required: usize, ups: &[f64]) -> f64 {
     exactly.iter().sum::<f64>().clamp(0.0, 1.0)
 }
 
-/// Counts are far below 2^53, and this is only an estimate.
+/// Exact for counts below 2^53, which is enough for an estimate.
 fn float(count: u64) -> f64 {
     count as f64
 }
@@ -157,14 +165,14 @@ mod tests {
 
     #[test]
     fn the_binomial_is_right() {
-        // One of two up with 0.9: both down.
+        // One of two nodes with 0.9 is needed: the probability that both are down.
         assert!(near(fewer_than(1, &[0.9, 0.9]), 0.01));
-        // Two of three up with 0.9, 0.8, 0.5: by hand.
+        // Two of three nodes with 0.9, 0.8 and 0.5 are needed: computed by hand.
         let none = 0.1 * 0.2 * 0.5;
         let one = 0.9 * 0.2 * 0.5 + 0.1 * 0.8 * 0.5 + 0.1 * 0.2 * 0.5;
         assert!(near(fewer_than(2, &[0.9, 0.8, 0.5]), none + one));
-        assert!(near(fewer_than(3, &[0.9, 0.9]), 1.0), "more than there are");
-        // Tails far below what 1 - x could tell.
+        assert!(near(fewer_than(3, &[0.9, 0.9]), 1.0), "more than all nodes");
+        // A tail that is too small to be computed as 1 - x.
         let tail = fewer_than(4, &[0.9999; 8]);
         assert!(0.9 * 56e-20 < tail && tail < 56e-20, "{tail}");
     }
@@ -193,11 +201,12 @@ mod tests {
 
     #[test]
     fn nodes_that_miss_are_not_safe() {
-        // Up nine times in ten: six left of 4/8 are fewer than four once in sixty times.
+        // Nodes up nine times in ten: with six shards left of 4/8, fewer than four are up once in
+        // sixty times.
         let bad = of(4, 8, &[record(900, 100); 8]);
         assert!(!bad.safe && bad.unavailable_at_repair > 0.01, "{bad:?}");
         assert!(bad.unavailable < bad.unavailable_at_repair);
-        // One bad node among good ones is what the spare shards are for.
+        // Spare shards make up for one bad node among good ones.
         let mut mixed = vec![record(1_000, 0); 7];
         mixed.push(record(500, 500));
         assert!(of(4, 8, &mixed).safe);

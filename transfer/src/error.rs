@@ -1,4 +1,4 @@
-//! What can go wrong between an owner and the nodes.
+//! Errors of transfers between an owner and nodes.
 
 use std::{collections::BTreeMap, error::Error, io, path::PathBuf};
 
@@ -16,149 +16,155 @@ use thiserror::Error;
 
 use crate::NODES_PAGE;
 
-/// Why something was not so, by whoever found it out: an error of a rule, or words.
+/// A reason: the error of a rule, or a text.
 pub type Reason = Box<dyn Error + Send + Sync>;
 
-/// Why a transfer did not succeed.
+/// Why a transfer failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TransferError {
-    /// The price is above what the user allowed.
+    /// The price is above the limit that the user set.
     #[error("this costs {cost} credits, more than the {limit} allowed")]
     CostTooHigh {
-        /// The price, all-in.
+        /// The price, including everything.
         cost: Amount,
-        /// What was allowed.
+        /// The limit.
         limit: Amount,
     },
-    /// The price is above what an amount can say.
-    #[error("the price exceeds every amount")]
+    /// The price is larger than the largest amount.
+    #[error("the price is larger than any amount can be")]
     PriceTooLarge,
-    /// Stored bytes do not open under a key that was checked.
+    /// The key was checked, but stored bytes do not open with it.
     #[error("segment {segment} of the file is corrupt: {why}")]
     Corrupt {
-        /// Which segment.
+        /// The segment.
         segment: u32,
-        /// What failed.
+        /// The reason.
         #[source]
         why: Reason,
     },
     /// The deal of a segment is not on the ledger.
     #[error(
-        "the ledger knows no deal {deal} for segment {segment}: the file was removed, or its deals ended"
+        "deal {deal} of segment {segment} is not on the ledger: the file was removed, or its deals ended"
     )]
     DealGone {
-        /// Which segment.
+        /// The segment.
         segment: u32,
         /// Its deal.
         deal: DealId,
     },
-    /// The deal of a segment has ended, and its nodes have deleted what they kept for it.
-    #[error("the time this was stored for is over: its nodes have deleted segment {segment}")]
+    /// The deal of a segment has ended, so its nodes have deleted the shards.
+    #[error("the paid time is over: the nodes have deleted segment {segment}")]
     DealOver {
-        /// Which segment.
+        /// The segment.
         segment: u32,
-        /// Since when, in milliseconds since the Unix epoch.
+        /// The end of the deal, in milliseconds since the Unix epoch.
         since_ms: u64,
     },
     /// The source changed while it was read.
     #[error("the source changed while it was being stored")]
     SourceChanged {
-        /// The file, where it is one.
+        /// The file, if the source is one.
         path: Option<PathBuf>,
     },
-    /// A segment that was begun before is no longer kept, or kept otherwise.
-    #[error("segment {segment} of the upload that was begun before is no longer kept by the nodes")]
+    /// The nodes no longer keep a segment of an earlier upload, or keep it differently.
+    #[error("the nodes no longer keep segment {segment} of the earlier upload")]
     Lapsed {
-        /// Which segment.
+        /// The segment.
         segment: u32,
     },
     /// A grant that cannot be used here.
     #[error("the grant cannot be used: {0}")]
     Grant(#[source] Reason),
-    /// A local file.
+    /// An operation on a local file failed.
     #[error("{}: {source}", path.display())]
     Io {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// No object has this shape.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// A field of what was asked for that the ledger would not take.
+    /// A field of the request is out of the ledger's range.
     #[error(transparent)]
     OutOfRange(#[from] OutOfRange),
-    /// The ledger could not be asked.
+    /// The ledger did not answer.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The ledger refused.
-    #[error("the ledger refused: {0}")]
+    /// The ledger refused a transaction.
+    #[error("the ledger refused the transaction: {0}")]
     LedgerRefused(Status),
-    /// Too few nodes to store on.
-    #[error("{accepted} of the {needed} nodes needed took a shard{}", told(faults))]
+    /// Too few nodes accepted a shard.
+    #[error(
+        "only {accepted} of the {needed} nodes needed took a shard{}",
+        faults_in_brackets(faults)
+    )]
     NotEnoughNodes {
-        /// How many took one.
+        /// Number of nodes that accepted one.
         accepted: u8,
-        /// How many are needed.
+        /// Number of nodes needed.
         needed: u8,
-        /// What the others did.
+        /// The faults of the other nodes.
         faults: Vec<(NodeId, NodeFault)>,
     },
-    /// Enough nodes, but too few with room.
-    #[error("{fitting} of the {needed} nodes needed have room for a shard of {bytes} bytes")]
+    /// There are enough nodes, but too few of them have room.
+    #[error("only {fitting} of the {needed} nodes needed have room for a shard of {bytes} bytes")]
     NoRoom {
-        /// How many have room.
+        /// Number of nodes with room.
         fitting: usize,
-        /// How many are needed.
+        /// Number of nodes needed.
         needed: u8,
         /// Bytes of a shard.
         bytes: u64,
     },
-    /// No node at all.
+    /// No node can be reached.
     #[error("no storage node can be reached; the ledger knows {}{known}", if *known < NODES_PAGE { "" } else { "at least " })]
     NoNodes {
-        /// How many the ledger knows; of many, how many were looked at.
+        /// Number of nodes on the ledger, or of those that were tried if there are many.
         known: usize,
     },
-    /// The scheme asks for more nodes than there are.
-    #[error("scheme {}/{} needs {} nodes, {reachable} can be reached", scheme.required, scheme.total, scheme.total)]
+    /// The scheme needs more nodes than can be reached.
+    #[error(
+        "scheme {}/{} needs {} nodes, but only {reachable} can be reached",
+        scheme.required, scheme.total, scheme.total
+    )]
     SchemeTooWide {
         /// The scheme.
         scheme: Scheme,
-        /// How many answer.
+        /// Number of nodes that answer.
         reachable: usize,
     },
-    /// Too few shards to read.
+    /// Too few shards of a segment can be read.
     #[error(
-        "segment {segment} cannot be read: {usable} of the {required} shards needed answer{}",
-        told(faults)
+        "segment {segment} cannot be read: only {usable} of the {required} shards needed can be read{}",
+        faults_in_brackets(faults)
     )]
     NotEnoughShards {
-        /// Which segment.
+        /// The segment.
         segment: u32,
-        /// How many shards answer.
+        /// Number of shards that can be read.
         usable: u8,
-        /// How many are needed.
+        /// Number of shards needed.
         required: u8,
-        /// What the nodes of the others did.
+        /// The faults of the other shards' nodes.
         faults: Vec<(NodeId, NodeFault)>,
     },
-    /// The network.
+    /// A connection failed.
     #[error(transparent)]
     Net(#[from] NetError),
-    /// What was to be remembered could not be, or what was remembered is lost. Whoever gave the
-    /// [`Memory`](crate::upload::Memory) gets its own error back.
+    /// The [`Memory`](crate::upload::Memory) failed or has lost its contents. Holds the memory's
+    /// own error.
     #[error("{0}")]
     Memory(#[source] Reason),
-    /// A rule of this program broke.
+    /// A rule of this program is broken.
     #[error("internal error: {0}")]
     Internal(String),
 }
 
 impl TransferError {
-    /// Whether somebody said no who may: a grant that is not for this, or nodes that were shown it.
+    /// Whether access was denied: the grant does not allow the request, or a node refused it.
     #[must_use]
     pub fn is_denial(&self) -> bool {
         use RefusalCode as Code;
@@ -182,12 +188,12 @@ impl TransferError {
     }
 }
 
-/// Nodes that are named in one sentence; of the others it says how many did what.
+/// Nodes that are named in one message. The other nodes are only counted for each fault.
 const NAMED: usize = 8;
 
-/// What nodes did wrong, in brackets, behind a sentence that does not name them; nothing where none did.
+/// The faults of nodes in brackets, to end a message with. Empty if there are none.
 #[must_use]
-pub fn told(faults: &[(NodeId, NodeFault)]) -> String {
+pub fn faults_in_brackets(faults: &[(NodeId, NodeFault)]) -> String {
     let (named, others) = faults.split_at(faults.len().min(NAMED));
     let mut parts: Vec<String> = named
         .iter()
@@ -212,15 +218,18 @@ mod tests {
         let offline = |count: u8| -> Vec<_> {
             (0..count).map(|number| (PeerId([number; 32]), NodeFault::Offline)).collect()
         };
-        assert_eq!(told(&[]), "");
-        assert_eq!(told(&offline(2)), " (node 00000000 offline, node 01010101 offline)");
-        assert_eq!(told(&offline(8)).matches("node ").count(), NAMED);
+        assert_eq!(faults_in_brackets(&[]), "");
+        assert_eq!(
+            faults_in_brackets(&offline(2)),
+            " (node 00000000 offline, node 01010101 offline)"
+        );
+        assert_eq!(faults_in_brackets(&offline(8)).matches("node ").count(), NAMED);
         let mut many = offline(64);
         many[60].1 = NodeFault::Slow;
-        let told = told(&many);
+        let text = faults_in_brackets(&many);
         assert!(
-            told.ends_with("node 07070707 offline, 55 more offline, 1 more too slow)"),
-            "{told}"
+            text.ends_with("node 07070707 offline, 55 more offline, 1 more too slow)"),
+            "{text}"
         );
     }
 }

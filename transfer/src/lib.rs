@@ -1,19 +1,20 @@
-//! Segments to nodes and back: peers, placement, upload, download, ranged reads.
+//! Moves segments to nodes and back: connections, placement, upload, download, ranged reads.
 //!
-//! - [`place`]: which nodes there are, which of them answer, what storing on them costs and promises;
-//! - [`upload`]: a segment's shards go to nodes, and its deal is opened;
-//! - [`download`]: whole groups of stripes, in order, from whoever is fastest;
-//! - [`reader`]: anywhere in an object, one cell at a time;
-//! - [`check`]: whether a deal's shards are still there; [`delete`]: having them deleted when it is over;
-//! - [`shard`], [`peers`]: one shard at one node, and connections to all of them.
+//! - [`place`] finds nodes that answer, and estimates the price and durability of storing on them.
+//! - [`upload`] sends a segment's shards to nodes and opens its deal.
+//! - [`download`] reads whole groups of stripes in order, from the fastest nodes.
+//! - [`reader`] reads anywhere in an object, cell by cell.
+//! - [`check`] checks a deal's shards. [`delete`] deletes the shards of ended deals.
+//! - [`shard`] reads one shard at one node. [`peers`] keeps connections to nodes.
 //!
-//! All of it hangs on one small value, a [`Network`]: a ledger, an endpoint, a host. Nothing here knows a name, a
-//! folder, a listing or a journal: whoever stores something gives a [`upload::Memory`], which keeps the little that
-//! must outlive a crash. So a program that repairs, serves ranges or measures needs no folder of its own; `tests/`
-//! stores and reads back with nothing but the nodes of an in-memory network.
+//! All operations belong to one small value, a [`Network`] of a ledger, an endpoint and a host.
+//! This crate knows no names, folders, listings or journals. The caller passes an
+//! [`upload::Memory`], which stores the little that must survive a crash. So a program that
+//! repairs, serves ranges or measures needs no home folder: `tests/` stores and reads with only the
+//! nodes of an in-memory network.
 //!
-//! Decisions are taken by the pure sessions of `protocol::session`; this crate carries them out. It knows the
-//! ledger only as a port.
+//! The pure sessions of `protocol::session` make the decisions, and this crate carries them out. It
+//! knows the ledger only as a port.
 
 mod buffers;
 mod chain;
@@ -43,21 +44,22 @@ use symbolon_ledger::Ledger;
 use symbolon_net::{Endpoint, Host};
 
 pub use deal::{epoch_ms, keeps, runs};
-pub use error::{Reason, TransferError, told};
+pub use error::{Reason, TransferError, faults_in_brackets};
 pub use nodes::NodeView;
 pub use owner::{Owner, VALID_BLOCKS, transaction_id};
 
 use crate::{buffers::Buffers, chain::ChainSeen, met::Acquaintance, peers::Peers, survey::Survey};
 
-/// Nodes that are listed at once to choose from: where the ledger has no more, these are all of them.
+/// Nodes that are listed at once. If the ledger has no more, these are all of them.
 pub(crate) const NODES_PAGE: usize = 128;
 
-/// What this crate keeps behind a lock is whole whatever happened to whoever held it.
+/// Locks a mutex. Values behind a lock in this crate are always whole, also after a thread panicked
+/// with the lock.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The ledger, the nodes and the machine, as one who transfers sees them. Cloning is cheap.
+/// The ledger, the nodes and the machine, for transfers. Clones are cheap.
 #[derive(Clone, Debug)]
 pub struct Network {
     inner: Arc<Inner>,
@@ -70,15 +72,15 @@ struct Inner {
     peers: Arc<Peers>,
     buffers: Buffers,
     chain: Mutex<Option<ChainSeen>>,
-    /// Which nodes answered a moment ago.
+    /// The nodes that answered recently.
     survey: tokio::sync::Mutex<Option<Survey>>,
-    /// Which answered before.
+    /// The nodes that answered earlier, also in earlier runs.
     met: Mutex<Acquaintance>,
 }
 
 impl Network {
-    /// Puts it together. `endpoint` answers with the key that grants are shown for; `met` is who is remembered from
-    /// an earlier time, or nobody.
+    /// Combines the parts. `endpoint` answers with the key that grants are bound to. `met` holds
+    /// the nodes from earlier runs and may be empty.
     #[must_use]
     pub fn new(ledger: Ledger, endpoint: Endpoint, host: Host, met: Acquaintance) -> Self {
         let peers = Arc::new(Peers::new(endpoint, host.clone()));
@@ -100,7 +102,7 @@ impl Network {
         &self.inner.ledger
     }
 
-    /// Clock, randomness and blocking work.
+    /// Clock, randomness and threads for blocking work.
     #[must_use]
     pub fn host(&self) -> &Host {
         &self.inner.host
@@ -112,7 +114,7 @@ impl Network {
         &self.inner.peers
     }
 
-    /// Lets go the memory that waits to be used again.
+    /// Frees the buffers that wait to be reused.
     pub fn free_buffers(&self) {
         self.buffers().clear();
     }

@@ -1,11 +1,13 @@
-//! Which nodes are asked whether they are there: a few, however many the ledger knows, and first those that
-//! answered before.
+//! Chooses the nodes to ask whether they are there. They are few, even if the ledger lists many,
+//! and nodes that answered before come first.
 //!
-//! Anybody may register addresses where nobody answers. Who was met counts more than who is listed, and a part of
-//! those that are asked is drawn from all others, so that new nodes come in and nobody can fill the list.
+//! Any account may register addresses without a machine behind them. So nodes that answered before
+//! count more than other listed nodes. A part of the asked nodes is drawn at random from all
+//! others, so that new nodes get a chance and no account can fill the list.
 //!
-//! Where nodes were met is remembered too: they are dialled while the ledger is. An address is believed by nobody:
-//! whoever answers there proves that it is the node, and what it sends is checked against the ledger.
+//! The addresses of nodes are remembered too, so that they can be dialled while the ledger is. A
+//! wrong address does no harm: the node that answers proves its key, and its bytes are checked
+//! against the ledger.
 
 use std::{
     cmp::Reverse,
@@ -19,88 +21,93 @@ use symbolon_protocol::{
     record,
 };
 
-/// Nodes that are asked at once: twice as many as the widest scheme needs that is chosen by itself.
+/// Nodes that are asked at once: twice as many as the widest scheme that is chosen automatically
+/// needs.
 pub(crate) const ASKED: usize = 64;
 
-/// How many of these are drawn from all that were not met, where there are as many.
+/// Nodes among these that are drawn from those that have not answered before.
 const STRANGERS: usize = 16;
 
-/// Nodes that are asked besides, when too few of the first answered, and not before [`FRESH_MS`] have passed since.
+/// Nodes that are asked in a search, when too few of the first ones answered. Searches are at least
+/// [`FRESH_MS`] apart.
 const SEARCHED: usize = 192;
 
-/// So many answers are enough: the widest scheme that is chosen by itself.
+/// Answers that are enough: the widest scheme that is chosen automatically needs no more.
 const ENOUGH: usize = 32;
 
 /// Nodes that are remembered.
 const KEPT: usize = 256;
 
-/// A node that was silent so often is asked like one that was never met.
+/// Missed answers after which a remembered node is treated like an unknown one.
 const SILENT_MAX: u32 = 3;
 
-/// What is remembered is written down again when it is so old, in milliseconds.
+/// Milliseconds after which a remembered answer is outdated and is written again.
 const FRESH_MS: u64 = 10 * 60 * 1000;
 
-/// Nodes that are dialled because they may be wanted for something that is read.
+/// Nodes that are dialled in advance, because an operation may need them.
 const GREETED: usize = 16;
 
-/// Bytes of what is remembered at most: eight addresses of 256 bytes each for every node, and more.
+/// Most bytes of the remembered nodes. It allows more than eight addresses of 256 bytes for each
+/// node.
 pub const BYTES_MAX: u64 = 1024 * 1024;
 
 record! {
-    /// A node that was asked whether it is there.
+    /// A remembered node.
     pub(crate) struct Met {
         pub(crate) address: PeerAddress,
         /// When it answered last.
         pub(crate) answered_ms: u64,
-        /// How often it did not since then.
+        /// How often it has not answered since then.
         pub(crate) silent: u32,
     }
 }
 
 record! {
-    /// What is remembered beyond this process.
+    /// The remembered nodes, as they are stored beyond this process.
     struct MetFile {
         nodes: Vec<Met>,
-        /// When many were asked last, because few of these answered.
+        /// When the last search took place.
         searched_ms: u64,
-        /// Whether the ledger knew more nodes than are listed at once.
+        /// Whether the ledger had more nodes than are listed at once.
         many: bool,
     }
 }
 
-/// Who answered before, and where.
+/// The nodes that answered before, and their addresses.
 #[derive(Debug, Default)]
 pub struct Acquaintance {
     met: BTreeMap<NodeId, Met>,
     searched_ms: u64,
     many: bool,
-    /// Whether there is something to be written down.
-    news: bool,
+    /// Whether there are changes to store.
+    is_changed: bool,
 }
 
-/// Who is asked first, and who besides.
+/// The nodes to ask first, and those to ask in a search.
 #[derive(Debug)]
 pub(crate) struct Asked<T> {
     pub(crate) first: Vec<T>,
-    /// How many of the first answered before: when they have, nobody waits for the others.
+    /// How many of the first nodes are expected to answer. Once most of them have, the others are
+    /// not waited for.
     pub(crate) expected: usize,
-    pub(crate) besides: Vec<T>,
+    pub(crate) search: Vec<T>,
 }
 
 impl Acquaintance {
-    /// What was remembered; nobody, where that cannot be read: then it is found out again.
+    /// Decodes remembered nodes. Returns none if the bytes are invalid, because the nodes can be
+    /// found again.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let Ok(MetFile { nodes, searched_ms, many }) = MetFile::from_bytes(bytes) else {
             return Self::default();
         };
         let met = nodes.into_iter().take(KEPT).map(|met| (met.address.id, met)).collect();
-        Self { met, searched_ms, many, news: false }
+        Self { met, searched_ms, many, is_changed: false }
     }
 
-    /// What to remember, if anything is new since the last time this was asked.
-    pub fn take_news(&mut self) -> Option<Vec<u8>> {
-        if !std::mem::take(&mut self.news) {
+    /// The encoded nodes, if they have changed since the last call.
+    pub fn take_changes(&mut self) -> Option<Vec<u8>> {
+        if !std::mem::take(&mut self.is_changed) {
             return None;
         }
         let mut nodes: Vec<_> = self.met.values().cloned().collect();
@@ -109,18 +116,18 @@ impl Acquaintance {
         Some(MetFile { nodes, searched_ms: self.searched_ms, many: self.many }.to_bytes())
     }
 
-    /// Whether the ledger knew more nodes than are listed at once, the last time it was asked.
+    /// Whether the ledger had more nodes than are listed at once, when it was asked last.
     pub(crate) fn are_many(&self) -> bool {
         self.many
     }
 
-    /// Takes note of whether there are many.
+    /// Records whether the ledger has more nodes than are listed at once.
     pub(crate) fn found_many(&mut self, many: bool) {
-        self.news |= self.many != many;
+        self.is_changed |= self.many != many;
         self.many = many;
     }
 
-    /// Nodes that were met, as many as are asked at once; `draw` decides among those that are as likely to be there.
+    /// Remembered nodes, as many as are asked at once. `draw` decides among equally reliable ones.
     pub(crate) fn some(&self, draw: impl Fn(&NodeId) -> [u8; 32]) -> Vec<NodeId> {
         let mut met: Vec<_> = self.met.iter().filter(|(_, met)| met.silent < SILENT_MAX).collect();
         met.sort_by_cached_key(|(id, met)| (met.silent, draw(id)));
@@ -131,25 +138,26 @@ impl Acquaintance {
         self.met.get(node).is_some_and(|met| met.silent < SILENT_MAX)
     }
 
-    /// Where those are that are likely to be there, those first that come first by `order`.
+    /// Addresses of nodes that answered when they were asked last, sorted by `order`.
     fn sorted<K: Ord>(&self, order: impl FnMut(&&Met) -> K) -> impl Iterator<Item = PeerAddress> {
         let mut met: Vec<_> = self.met.values().filter(|met| met.silent == 0).collect();
         met.sort_by_cached_key(order);
         met.into_iter().map(|met| met.address.clone())
     }
 
-    /// Where those are that answered last: whoever stores or buys something will want them.
+    /// Addresses of the nodes that answered most recently, which a put or purchase probably needs.
     #[must_use]
     pub fn latest(&self) -> Vec<PeerAddress> {
         self.sorted(|met| (Reverse(met.answered_ms), met.address.id)).take(GREETED).collect()
     }
 
-    /// Where those are that may keep a deal's shards: nodes of one price are chosen in this order.
+    /// Addresses of nodes that may keep a deal's shards, in the order in which nodes of one price
+    /// are chosen.
     pub(crate) fn likely_for(&self, deal: &DealId) -> Vec<PeerAddress> {
         self.sorted(|met| spread(deal, &met.address.id)).take(GREETED).collect()
     }
 
-    /// Whom to ask of all there are. `draw` decides among equals.
+    /// Chooses the nodes to ask. `draw` decides among equals.
     pub(crate) fn choose<T>(
         &self,
         all: Vec<T>,
@@ -157,7 +165,7 @@ impl Acquaintance {
         draw: impl Fn(&NodeId) -> [u8; 32],
     ) -> Asked<T> {
         if all.len() <= ASKED {
-            return Asked { expected: all.len(), first: all, besides: Vec::new() };
+            return Asked { expected: all.len(), first: all, search: Vec::new() };
         }
         let (mut met, mut others): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|node| self.is_met(&id(node)));
@@ -165,50 +173,51 @@ impl Acquaintance {
         met.sort_by_cached_key(|node| (silent(node), draw(&id(node))));
         others.sort_by_cached_key(|node| draw(&id(node)));
         let strangers = STRANGERS.max(ASKED.saturating_sub(met.len())).min(others.len());
-        let mut besides = met.split_off(met.len().min(ASKED - strangers));
-        // Where nobody was met, all are as likely to be there.
+        let mut search = met.split_off(met.len().min(ASKED - strangers));
+        // If no node is remembered, all are equally likely to answer.
         let expected = if met.is_empty() { strangers } else { met.len() };
         let later = others.split_off(strangers);
         met.extend(others);
-        besides.extend(later);
-        besides.truncate(SEARCHED);
-        Asked { first: met, expected, besides }
+        search.extend(later);
+        search.truncate(SEARCHED);
+        Asked { first: met, expected, search }
     }
 
-    /// Whether more are to be asked when so many answered.
-    pub(crate) fn is_to_search(&self, answered: usize, now_ms: u64) -> bool {
+    /// Whether a search is needed after this many answers.
+    pub(crate) fn needs_search(&self, answered: usize, now_ms: u64) -> bool {
         answered < ENOUGH && (answered == 0 || self.searched_ms.saturating_add(FRESH_MS) <= now_ms)
     }
 
-    /// Takes note of a search.
+    /// Records a search.
     pub(crate) fn searched(&mut self, now_ms: u64) {
         self.searched_ms = now_ms;
-        self.news = true;
+        self.is_changed = true;
     }
 
-    /// Takes note of who answered.
+    /// Records nodes that answered.
     pub fn answered(&mut self, nodes: Vec<PeerAddress>, now_ms: u64) {
         for address in nodes {
             let fresh = |met: &Met| now_ms < met.answered_ms.saturating_add(FRESH_MS);
             let known = self.met.get(&address.id);
             let same = |met: &&Met| met.silent == 0 && met.address == address && fresh(met);
-            self.news |= known.filter(same).is_none();
+            self.is_changed |= known.filter(same).is_none();
             self.met.insert(address.id, Met { address, answered_ms: now_ms, silent: 0 });
         }
     }
 
-    /// Takes note of who was asked and did not answer. Of a stranger that is no news.
+    /// Records nodes that were asked and did not answer. Unknown nodes are ignored.
     pub(crate) fn silent(&mut self, nodes: &BTreeSet<NodeId>) {
         for node in nodes {
             if let Some(met) = self.met.get_mut(node).filter(|met| met.silent < SILENT_MAX) {
                 met.silent += 1;
-                self.news = true;
+                self.is_changed = true;
             }
         }
     }
 }
 
-/// The order of a node among those of one price, for one deal: another for each, so that load spreads.
+/// The order of a node among nodes of one price. It differs for each deal, so that the load
+/// spreads.
 pub(crate) fn spread(deal: &DealId, node: &NodeId) -> [u8; 32] {
     *blake3::Hasher::new().update(&deal.0).update(&node.0).finalize().as_bytes()
 }
@@ -238,26 +247,27 @@ mod tests {
     }
 
     #[test]
-    fn however_many_are_listed_a_bounded_number_is_asked_and_those_that_answered_first() {
+    fn a_bounded_number_is_asked_and_nodes_that_answered_come_first() {
         for count in [0, 1, 8, ASKED] {
             let asked = choose(&Acquaintance::default(), count);
             assert_eq!((asked.first.len(), asked.expected), (count, count), "few are all asked");
-            assert_eq!(asked.besides.len(), 0);
+            assert_eq!(asked.search.len(), 0);
         }
-        // Eight live among a thousand addresses where nobody is: met once, they are asked first.
+        // Eight live nodes among a thousand dead addresses: once they have answered, they are asked
+        // first.
         let mut known = Acquaintance::default();
-        assert!(known.is_to_search(8, FRESH_MS));
+        assert!(known.needs_search(8, FRESH_MS));
         known.answered(at(500..508), FRESH_MS);
         known.searched(FRESH_MS);
         let asked = choose(&known, 1000);
-        assert_eq!((asked.first.len(), asked.expected, asked.besides.len()), (ASKED, 8, SEARCHED));
+        assert_eq!((asked.first.len(), asked.expected, asked.search.len()), (ASKED, 8, SEARCHED));
         assert!(asked.first[..8].iter().all(|node| set(500..508).contains(node)));
-        let all: BTreeSet<_> = asked.first.iter().chain(&asked.besides).collect();
-        assert_eq!(all.len(), ASKED + SEARCHED, "nobody is asked twice");
-        // They are all there are: nobody searches for others each time.
-        assert!(!known.is_to_search(8, FRESH_MS + 1) && known.is_to_search(0, FRESH_MS + 1));
-        assert!(known.is_to_search(8, 3 * FRESH_MS) && !known.is_to_search(ENOUGH, 3 * FRESH_MS));
-        // Where many were met, strangers come in all the same.
+        let all: BTreeSet<_> = asked.first.iter().chain(&asked.search).collect();
+        assert_eq!(all.len(), ASKED + SEARCHED, "no node is asked twice");
+        // There are no other live nodes: the search is not repeated each time.
+        assert!(!known.needs_search(8, FRESH_MS + 1) && known.needs_search(0, FRESH_MS + 1));
+        assert!(known.needs_search(8, 3 * FRESH_MS) && !known.needs_search(ENOUGH, 3 * FRESH_MS));
+        // Even if many nodes are remembered, unknown ones get a chance.
         known.answered(at(0..200), FRESH_MS);
         let asked = choose(&known, 1000);
         assert_eq!((asked.first.len(), asked.expected), (ASKED, ASKED - STRANGERS));
@@ -265,39 +275,39 @@ mod tests {
     }
 
     #[test]
-    fn who_is_silent_is_forgotten_and_nothing_is_written_for_what_is_known() {
+    fn a_silent_node_is_dropped_and_known_facts_are_no_change() {
         let mut known = Acquaintance::default();
-        let news = |known: &mut Acquaintance| std::mem::take(&mut known.news);
+        let changed = |known: &mut Acquaintance| std::mem::take(&mut known.is_changed);
         known.silent(&set(1..2));
-        assert!(!news(&mut known), "a stranger");
+        assert!(!changed(&mut known), "an unknown node");
         known.answered(at(1..2), FRESH_MS);
-        assert!(news(&mut known) && known.is_met(&id(1)));
+        assert!(changed(&mut known) && known.is_met(&id(1)));
         known.answered(at(1..2), FRESH_MS + 1);
-        assert!(!news(&mut known));
+        assert!(!changed(&mut known));
         known.answered(at(1..2), 3 * FRESH_MS);
-        assert!(news(&mut known), "that was long ago");
+        assert!(changed(&mut known), "the last answer was long ago");
         let moved = PeerAddress { id: id(1), addresses: vec!["there".into()] };
         known.answered(vec![moved.clone()], 3 * FRESH_MS + 1);
-        assert!(news(&mut known) && known.latest() == [moved]);
+        assert!(changed(&mut known) && known.latest() == [moved]);
         for silent in 1..=SILENT_MAX {
             known.silent(&set(1..2));
-            assert_eq!((news(&mut known), known.is_met(&id(1))), (true, silent < SILENT_MAX));
-            assert_eq!(known.latest(), [], "nobody is dialled in advance who may be away");
+            assert_eq!((changed(&mut known), known.is_met(&id(1))), (true, silent < SILENT_MAX));
+            assert_eq!(known.latest(), [], "a silent node is not dialled in advance");
         }
         known.silent(&set(1..2));
-        assert!(!news(&mut known));
+        assert!(!changed(&mut known));
         known.answered(at(1..2), 3 * FRESH_MS);
-        assert!(known.is_met(&id(1)), "until it answers");
+        assert!(known.is_met(&id(1)), "it has answered again");
     }
 
     #[test]
-    fn what_is_written_is_read_and_what_is_torn_is_nobody() {
+    fn stored_nodes_are_read_back_and_torn_bytes_hold_none() {
         assert!(Acquaintance::from_bytes(&[]).met.is_empty());
         let mut known = Acquaintance::default();
-        assert!(known.take_news().is_none(), "there was nothing to be written");
+        assert!(known.take_changes().is_none(), "there is no change yet");
         known.answered(at(0..KEPT + 10), 7);
-        let bytes = known.take_news().unwrap();
-        assert!(known.take_news().is_none());
+        let bytes = known.take_changes().unwrap();
+        assert!(known.take_changes().is_none());
         let read = Acquaintance::from_bytes(&bytes);
         assert_eq!(read.met.len(), KEPT);
         assert!(read.met.values().all(|met| met.answered_ms == 7));

@@ -1,4 +1,4 @@
-//! Which nodes the ledger knows.
+//! The nodes on the ledger.
 
 use std::collections::BTreeSet;
 
@@ -14,40 +14,40 @@ use crate::{NODES_PAGE, Network, error::TransferError};
 #[derive(Debug)]
 pub(crate) struct Choice {
     pub(crate) nodes: Vec<NodeView>,
-    /// How many of the first of these were drawn, each node as likely as another. Those behind them were met.
+    /// How many of the first nodes are a random sample. The nodes behind them answered before.
     pub(crate) drawn: usize,
 }
 
-/// A node as the ledger knows it.
+/// A node on the ledger.
 #[derive(Clone, Debug)]
 pub struct NodeView {
-    /// Its identity.
+    /// The node's key.
     pub id: NodeId,
-    /// Its row.
+    /// The node's row.
     pub row: Node,
 }
 
 impl NodeView {
-    /// Where it answers.
+    /// The node's address.
     #[must_use]
     pub fn address(&self) -> PeerAddress {
         address(self.id, &self.row)
     }
 }
 
-/// Where a node answers, by its row.
+/// The address in a node's row.
 pub(crate) fn address(id: NodeId, row: &Node) -> PeerAddress {
     PeerAddress { id, addresses: row.addresses.clone() }
 }
 
 impl Network {
-    /// All nodes the ledger knows.
+    /// All nodes on the ledger.
     pub async fn nodes(&self) -> Result<Vec<NodeView>, TransferError> {
         Ok(self.scan_all(Nodes, &[]).await?.into_iter().filter_map(parsed).collect())
     }
 
-    /// Nodes to choose from: all of them, or, where there are many, a page from a random place and the nodes that
-    /// were met. So the answer does not grow with the network.
+    /// Nodes to choose from: all of them, or, if there are many, a page from a random place and the
+    /// remembered nodes. So the answer does not grow with the network.
     pub(crate) async fn some_nodes(
         &self,
         draw: impl Fn(&NodeId) -> [u8; 32],
@@ -64,7 +64,7 @@ impl Network {
         let (mut nodes, rows) =
             tokio::try_join!(self.page(Some(&start)), self.rows_of(Nodes, &met))?;
         if nodes.len() < NODES_PAGE {
-            // The table ended: it goes on from its beginning.
+            // The page reached the end of the table, so it continues at the beginning.
             let first = self.page(None).await?;
             self.met().found_many(first.len() == NODES_PAGE);
             nodes.extend(first);
@@ -102,14 +102,14 @@ mod tests {
     use super::*;
     use crate::met::Acquaintance;
 
-    /// More than two pages: a page does not become all of them by going on at the beginning.
+    /// More nodes than two pages hold, so two pages never cover all of them.
     const NODES: u16 = 300;
 
     fn draw(node: &NodeId) -> [u8; 32] {
         node.0
     }
 
-    /// Registers nodes nobody will find, from one number to before another; the first of them.
+    /// Registers unreachable nodes with these numbers. Returns the first one.
     async fn register(network: &Network, numbers: std::ops::Range<u16>) -> NodeId {
         let mut ids = Vec::new();
         for number in numbers {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_many_nodes_some_are_drawn_and_those_that_were_met_are_among_them() {
+    async fn of_many_nodes_a_sample_and_the_remembered_ones_are_listed() {
         let folder = tempfile::tempdir().unwrap();
         let host = Host::seeded(5, 1_767_225_600_000);
         let options = Options { key: [1; 32], params: Params::development(), host: host.clone() };
@@ -156,10 +156,10 @@ mod tests {
                 some.drawn
             );
             assert!(ids.contains(&met) && network.met().are_many());
-            assert!(some.nodes.len() <= some.drawn + 1, "one was met");
+            assert!(some.nodes.len() <= some.drawn + 1, "one node is remembered");
             seen.extend(ids);
         }
-        assert_eq!(seen.len(), usize::from(NODES), "some are never drawn");
+        assert_eq!(seen.len(), usize::from(NODES), "every node is drawn at some time");
         assert_eq!(network.nodes().await.unwrap().len(), usize::from(NODES));
     }
 }

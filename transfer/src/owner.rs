@@ -1,4 +1,4 @@
-//! In whose name something is stored: who pays for it, and whom nodes see.
+//! The owner in whose name something is stored: the account that pays, and the peer that nodes see.
 
 use std::fmt;
 
@@ -15,15 +15,15 @@ use symbolon_protocol::{
 
 use crate::{Network, error::TransferError};
 
-/// For how many blocks a transaction may wait for its turn.
+/// Number of blocks in which a transaction can be applied.
 pub const VALID_BLOCKS: u64 = 500;
 
 /// The account that owns and pays, and the peer that nodes see.
 #[derive(Clone)]
 pub struct Owner {
-    /// Signs transactions and the first link of grants.
+    /// The key that signs transactions and the first link of grants.
     pub account_key: SigningKey,
-    /// Whom a grant is bound to: the endpoint answers with its key.
+    /// The peer that grants are bound to. The endpoint answers with its key.
     pub peer: PeerId,
 }
 
@@ -41,7 +41,7 @@ impl Owner {
     }
 }
 
-/// The id a transaction has when its content says all that tells it from another one.
+/// The id of a transaction that its purpose and subject identify completely.
 #[must_use]
 pub fn transaction_id(what: &str, about: &[u8]) -> TransactionId {
     let mut hasher = blake3::Hasher::new_derive_key("symbolon 2026 client transaction id v1");
@@ -65,7 +65,7 @@ impl Network {
             .map_err(|error| TransferError::Grant(error.into()))
     }
 
-    /// Submits an action under an id, in the name of a key; a refusal is an error.
+    /// Submits an action with an id, signed by a key. A refusal by the ledger is an error.
     pub async fn send(
         &self,
         key: &SigningKey,

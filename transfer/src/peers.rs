@@ -1,4 +1,5 @@
-//! Connections to storage nodes: opened once, used for every stream, opened anew when they broke.
+//! Connections to storage nodes. A connection is opened once, used for all streams, and opened
+//! again when it breaks.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -12,29 +13,29 @@ use symbolon_protocol::{
 use thiserror::Error;
 use tokio::sync::Mutex;
 
-/// How long a node has to say that it is there, where all are that slow. Whoever asks several gives up on
-/// those that are much slower than the others.
+/// The longest time for a node to answer whether it is there. A caller that asks several nodes
+/// gives up earlier on those that are much slower than the others.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Why an exchange with a node failed.
 #[derive(Debug, Error)]
 pub enum PeerError {
-    /// No connection, or it broke.
+    /// The connection could not be opened, or it broke.
     #[error(transparent)]
     Net(#[from] NetError),
-    /// It said no.
+    /// The node refused the request.
     #[error("the node refused ({:?}): {}", .0.code, .0.message)]
     Refused(Refusal),
-    /// Its answer is none to what was asked, or carries a false signature.
+    /// The answer does not fit the request, or its signature is false.
     #[error("the node gave a false answer")]
     Confused,
-    /// It did not answer in time.
+    /// The node did not answer in time.
     #[error("the node did not answer in time")]
     TimedOut,
 }
 
 impl PeerError {
-    /// What the node did wrong.
+    /// The node's fault.
     #[must_use]
     pub fn fault(&self) -> NodeFault {
         match self {
@@ -49,8 +50,8 @@ impl PeerError {
     }
 }
 
-/// For how long a node that could not be reached is not tried again, in milliseconds: many streams
-/// want it at once, and each would wait for the same silence.
+/// Milliseconds after a failed dial during which a node is not dialled again. Many streams may need
+/// it at once, and each would wait for the same silent node.
 const DOWN_MS: u64 = 5_000;
 
 #[derive(Debug, Default)]
@@ -61,8 +62,9 @@ struct State {
 
 type Slot = Arc<Mutex<State>>;
 
-/// One connection per node, and per addresses it was dialled at: what was known of a node before the ledger was
-/// asked may be out of date, and then nobody waits for it.
+/// One connection for each node and each list of addresses that it was dialled at. Addresses from
+/// before the ledger was asked may be out of date, so a dial with newer ones does not wait for
+/// them.
 #[derive(Debug)]
 pub struct Peers {
     endpoint: Endpoint,
@@ -70,28 +72,30 @@ pub struct Peers {
     slots: Mutex<BTreeMap<PeerAddress, Slot>>,
 }
 
-/// Of all addresses of a node the first in order.
+/// A key that sorts before all addresses of a node.
 fn lowest(node: NodeId) -> PeerAddress {
     PeerAddress { id: node, addresses: Vec::new() }
 }
 
-/// The connection of a slot, if it is open and nobody is dialling.
+/// The connection of a slot, if it is open and no task is dialling.
 fn open_one(slot: &Slot) -> Option<Connection> {
     let slot = slot.try_lock().ok()?;
     slot.open.as_ref().filter(|open| open.close_reason().is_none()).cloned()
 }
 
 impl Peers {
-    /// Nobody is dialled yet.
+    /// No connections yet.
     #[must_use]
     pub fn new(endpoint: Endpoint, host: Host) -> Self {
         Self { endpoint, host, slots: Mutex::new(BTreeMap::new()) }
     }
 
-    /// The connection to a node, dialled when there is none. Nodes are dialled side by side; callers
-    /// for the same node share one dial. It goes on when who waits for it gives up, as readers do that
-    /// have enough without this node: else a node that is gone would be dialled for ever and never be
-    /// known to be gone.
+    /// The connection to a node, dialled if there is none. Different nodes are dialled side by
+    /// side. Callers for the same node share one dial.
+    ///
+    /// The dial goes on when its callers give up, as readers do that have enough without this node.
+    /// Otherwise an absent node would be dialled again and again, and its absence would never be
+    /// recorded.
     async fn connection(&self, node: &PeerAddress) -> Result<Connection, NetError> {
         if let Some((_, connection)) = self.open_to(node.id).await {
             return Ok(connection);
@@ -122,39 +126,39 @@ impl Peers {
         })
     }
 
-    /// An open connection to a node, whatever address it was dialled at: who answers has proven to be it.
+    /// An open connection to a node, at any address: the node has proven its key.
     async fn open_to(&self, node: NodeId) -> Option<(PeerAddress, Connection)> {
         let slots = self.slots.lock().await;
         let own = slots.range(lowest(node)..).take_while(|(address, _)| address.id == node);
         own.filter_map(|(address, slot)| Some((address.clone(), open_one(slot)?))).next()
     }
 
-    /// Where a node is connected to just now.
+    /// The address at which a node is connected now.
     pub async fn connected(&self, node: NodeId) -> Option<PeerAddress> {
         self.open_to(node).await.map(|(address, _)| address)
     }
 
-    /// All nodes that are connected to just now.
+    /// The addresses of all nodes that are connected now.
     pub async fn all_connected(&self) -> Vec<PeerAddress> {
         let slots = self.slots.lock().await;
         let open = slots.iter().filter(|(_, slot)| open_one(slot).is_some());
         open.map(|(address, _)| address.clone()).collect()
     }
 
-    /// Begins to dial nodes that may be wanted soon.
+    /// Dials nodes that may be needed soon, in tasks of their own.
     pub fn greet(self: &Arc<Self>, nodes: Vec<PeerAddress>) {
         for node in nodes {
             let peers = Arc::clone(self);
             tokio::spawn(async move {
                 if let Err(error) = peers.connection(&node).await {
-                    tracing::debug!(node = %node.id, %error, "a node that was met before is away");
+                    tracing::debug!(node = %node.id, %error, "a node that answered before is unreachable");
                 }
             });
         }
     }
 
-    /// Whether a node answers now. A connection alone says little: one to a machine that was switched
-    /// off looks open until it times out.
+    /// Whether a node answers now. An open connection proves little: one to a machine that was
+    /// switched off looks open until it times out.
     pub async fn answers(&self, node: &PeerAddress) -> bool {
         let answer = self.ask(node, &Request::Info, ANSWER_PATIENCE).await;
         if matches!(answer, Err(PeerError::TimedOut)) {
@@ -194,7 +198,7 @@ impl Peers {
         self.within(patience, exchange).await
     }
 
-    /// Bounds an exchange in time.
+    /// Limits the time of an exchange.
     pub async fn within<T>(
         &self,
         patience: Duration,
@@ -209,13 +213,13 @@ impl Peers {
         }
     }
 
-    /// Ends all connections.
+    /// Closes all connections.
     pub async fn close(&self) {
         self.endpoint.close().await;
     }
 }
 
-/// Reads an answer; a refusal is an error.
+/// Reads an answer. A refusal is an error.
 pub async fn response(receiver: &mut Receiver) -> Result<Response, PeerError> {
     match receiver.receive::<Response>().await? {
         Response::Refused { refusal } => Err(PeerError::Refused(refusal)),

@@ -1,4 +1,4 @@
-//! Which nodes there are, and what storing on them costs.
+//! The nodes to store on, and the price of storing.
 
 use std::collections::BTreeMap;
 
@@ -16,66 +16,66 @@ use crate::{
     survey::Survey,
 };
 
-/// The month that prices are shown for: 30 days, in milliseconds.
+/// The month for which prices are shown: 30 days in milliseconds.
 const MONTH_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 
-/// What storing costs, and in what shape.
+/// The price of storing, and its parts.
 #[derive(Clone, Debug)]
 pub struct Priced {
-    /// The scheme for the nodes that answer now.
+    /// The scheme that fits the nodes that answer now.
     pub scheme: Scheme,
-    /// How many nodes answer.
+    /// Number of nodes that answer.
     pub nodes: usize,
-    /// Segments, each a deal of its own.
+    /// Number of segments. Each has a deal of its own.
     pub segments: u32,
     /// Bytes on all nodes together.
     pub stored_bytes: u64,
-    /// For how many epochs.
+    /// Number of paid epochs.
     pub epochs: u64,
-    /// Goes to nodes, epoch by epoch, as they prove.
+    /// The part for nodes. They get it epoch by epoch as they prove.
     pub storage: Amount,
-    /// Comes back at the end unless repairs needed it.
+    /// The part for repairs. The rest of it is returned at the end.
     pub reserve: Amount,
-    /// Goes to the network's treasury.
+    /// The part for the network's treasury.
     pub fee: Amount,
-    /// All of it.
+    /// All parts together.
     pub total: Amount,
-    /// What the user should know first.
+    /// A warning that the user should see before paying.
     pub warning: Option<String>,
 }
 
-/// What storing would cost and promise, before anything is spent.
+/// The price and durability of storing, before anything is paid.
 #[derive(Clone, Debug)]
 pub struct Quote {
-    /// Its price and shape.
+    /// The price.
     pub price: Priced,
-    /// What thirty days cost, all-in.
+    /// The price of thirty days, including everything.
     pub month: Amount,
-    /// How likely the file is to be there, from how often these nodes proved.
+    /// The durability, estimated from the proofs of these nodes.
     pub durability: Durability,
 }
 
-/// A node that answers, and what it asks.
+/// A node that answers, and its price.
 #[derive(Clone, Debug)]
 pub struct Candidate {
-    /// Where it answers.
+    /// The node's address.
     pub address: PeerAddress,
     /// Its price per GiB and epoch.
     pub price: Amount,
-    /// Bytes it has room for, by what the ledger says.
+    /// Bytes that it has room for, according to the ledger.
     pub free: u64,
-    /// How reliable it is.
+    /// Its record of proofs.
     pub record: Record,
 }
 
 impl Network {
-    /// The nodes that answer now, cheapest first; among equals, in an order that differs from file to
-    /// file, so that load spreads.
+    /// The nodes that answer now, cheapest first. Nodes of the same price are in an order that
+    /// differs for each salt, so that the load spreads.
     pub async fn candidates(&self, salt: &[u8]) -> Result<Vec<Candidate>, TransferError> {
         Ok(self.candidates_and_records(salt).await?.0)
     }
 
-    /// The same, with the records of all nodes there are or were, or of some that were drawn.
+    /// The same candidates, with the records of all present and former nodes or of a random sample.
     pub async fn candidates_and_records(
         &self,
         salt: &[u8],
@@ -95,13 +95,13 @@ impl Network {
         Ok((candidates, network))
     }
 
-    /// What storing begins with: which nodes answer.
+    /// Finds the nodes that answer, in advance of an upload.
     pub async fn ahead_of_upload(&self) -> Result<(), TransferError> {
         self.survey().await.map(drop)
     }
 
-    /// What storing `length` bytes for so many epochs would cost, and promise; under the scheme that fits the network
-    /// where none is wanted.
+    /// The price and durability of storing `length` bytes for `epochs` epochs. Without a wanted
+    /// scheme it uses the one that fits the network.
     pub async fn quote(
         &self,
         length: u64,
@@ -123,8 +123,9 @@ impl Network {
     }
 }
 
-/// The nodes that have room for a shard of a file of `length` bytes, when a scheme may still be chosen: a
-/// full node is not one to count on. All of them when none has, so that the error can tell.
+/// The nodes with room for a shard of a file of `length` bytes, if the scheme is not fixed yet. A
+/// full node cannot be counted on. If no node has room, returns all of them, so that the later
+/// error can say so.
 #[must_use]
 pub fn with_room(
     candidates: Vec<Candidate>,
@@ -133,7 +134,7 @@ pub fn with_room(
 ) -> Vec<Candidate> {
     let (None, Some(length)) = (wanted, length) else { return candidates };
     let mut count = candidates.len();
-    // Fewer nodes mean a narrower scheme and larger shards, which may fit fewer nodes still.
+    // Fewer nodes mean a narrower scheme and larger shards, which may fit fewer nodes again.
     while count > 0 {
         let Ok(layout) = Layout::new(Scheme::for_nodes(count), length) else { break };
         let shard = layout.iter().map(|segment| segment.shard_length).max().unwrap_or(0);
@@ -146,7 +147,7 @@ pub fn with_room(
     candidates
 }
 
-/// The scheme asked for, or the widest that the nodes allow.
+/// The wanted scheme, or the widest one that the number of nodes allows.
 pub fn choose_scheme(wanted: Option<Scheme>, nodes: usize) -> Result<Scheme, TransferError> {
     match wanted {
         None => Ok(Scheme::for_nodes(nodes)),
@@ -155,7 +156,7 @@ pub fn choose_scheme(wanted: Option<Scheme>, nodes: usize) -> Result<Scheme, Tra
     }
 }
 
-/// What storing `length` bytes costs on the cheapest of these nodes, the first.
+/// The price of storing `length` bytes on the first of these nodes, which are the cheapest.
 pub fn quote(
     params: &Params,
     candidates: &[Candidate],

@@ -1,4 +1,4 @@
-//! What is going on, for whoever wants to show it.
+//! Reports on a running operation, for programs that show them.
 
 use std::{fmt, sync::Arc};
 
@@ -8,26 +8,26 @@ use symbolon_protocol::{id::NodeId, session::NodeFault};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Awaited {
-    /// Nodes that have a shard, or are being sent one, and have not signed for it.
+    /// Receipts of nodes that have a shard or are being sent one.
     Receipts,
-    /// Nodes that were asked for bytes.
+    /// Bytes that nodes were asked for.
     Bytes,
-    /// The ledger, to write something down.
+    /// The ledger's answer to a transaction.
     Ledger,
-    /// Custodians, to release a key.
+    /// Releases of a key by custodians.
     Custodians,
 }
 
-/// Whom an operation waits for, and how far it has come with them.
+/// The nodes that an operation waits for, and how many have answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wait {
-    /// For what.
+    /// What they are asked for.
     pub what: Awaited,
-    /// The nodes that are still to do it, as far as they are known.
+    /// The nodes that have not answered yet, as far as they are known.
     pub nodes: Vec<NodeId>,
-    /// How many have done it.
+    /// Number of nodes that have answered.
     pub done: u32,
-    /// How many are needed or asked.
+    /// Number of nodes that are needed or were asked.
     pub of: u32,
 }
 
@@ -35,76 +35,76 @@ pub struct Wait {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Step {
-    /// How many bytes of user data there are to move, when that is known.
+    /// The bytes of user data to move, if their number is known.
     Planned {
         /// Bytes of user data.
         total_bytes: Option<u64>,
     },
-    /// Bytes of user data that an earlier run of the same operation had done.
+    /// Further bytes of user data that an earlier run of the same operation had done.
     Kept {
-        /// How many more.
+        /// Number of further bytes.
         bytes: u64,
     },
-    /// Bytes of user data that are done: sent to as many nodes as are needed, read and verified, or
-    /// written to the sink.
+    /// Further bytes of user data that are done: sent to as many nodes as needed, read and
+    /// verified, or written to the sink.
     Moved {
-        /// How many more.
+        /// Number of further bytes.
         bytes: u64,
     },
-    /// Who is waited for from now on; it takes the place of the last one that was told.
+    /// What the operation waits for from now on. It replaces the last step of this kind.
     Waiting(Wait),
-    /// A node did not do what it should; others did.
+    /// A node failed, and other nodes made up for it.
     Fault {
-        /// Which node.
+        /// The node.
         node: NodeId,
-        /// Which shard it was asked for.
+        /// The index of the requested shard.
         index: u8,
-        /// What it did.
+        /// The node's fault.
         fault: NodeFault,
     },
-    /// Something worth telling.
+    /// A note for the user.
     Note(String),
 }
 
-/// Where steps go. Cloning is cheap.
+/// The receiver of steps. Clones are cheap.
 #[derive(Clone)]
 pub struct Progress {
-    tell: Option<Arc<dyn Fn(Step) + Send + Sync>>,
+    report: Option<Arc<dyn Fn(Step) + Send + Sync>>,
 }
 
 impl fmt::Debug for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Progress").field("silent", &self.tell.is_none()).finish()
+        f.debug_struct("Progress").field("silent", &self.report.is_none()).finish()
     }
 }
 
 impl Progress {
-    /// Tells nobody.
+    /// A receiver that ignores all steps.
     #[must_use]
     pub fn silent() -> Self {
-        Self { tell: None }
+        Self { report: None }
     }
 
-    /// Tells `tell`.
+    /// A receiver that calls `report` with each step.
     #[must_use]
-    pub fn new(tell: impl Fn(Step) + Send + Sync + 'static) -> Self {
-        Self { tell: Some(Arc::new(tell)) }
+    pub fn new(report: impl Fn(Step) + Send + Sync + 'static) -> Self {
+        Self { report: Some(Arc::new(report)) }
     }
 
-    /// Whether anybody listens: what is costly to tell need not be put together otherwise.
+    /// Whether steps are received. If not, the caller need not prepare costly ones.
     #[must_use]
-    pub fn is_heard(&self) -> bool {
-        self.tell.is_some()
+    pub fn is_received(&self) -> bool {
+        self.report.is_some()
     }
 
-    /// Tells of a step.
+    /// Reports a step.
     pub fn step(&self, step: Step) {
-        if let Some(tell) = &self.tell {
-            tell(step);
+        if let Some(report) = &self.report {
+            report(step);
         }
     }
 
-    /// Tells something worth telling.
+    /// Reports a note for the user.
     pub fn note(&self, text: impl Into<String>) {
         self.step(Step::Note(text.into()));
     }

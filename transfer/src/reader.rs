@@ -1,8 +1,10 @@
-//! Reading anywhere in an object: tokio's `AsyncRead` and `AsyncSeek` over it, or over the part that is a file.
+//! Reads anywhere in an object: tokio's `AsyncRead` and `AsyncSeek` over the object, or over the
+//! part of it that is a file.
 //!
-//! Unlike a download, which reads whole groups of stripes from many nodes at once, a reader asks for single
-//! cells of 64 KiB. A read that lies within one cell is one request to one node. Read on in order, it
-//! asks for more and more cells ahead, up to a mebibyte. Every byte is verified before it is given out.
+//! A download reads whole groups of stripes from many nodes at once. A reader asks for single cells
+//! of 64 KiB instead. A read within one cell is one request to one node. When a program reads on in
+//! order, the reader fetches more and more cells ahead, up to a mebibyte. It verifies every byte
+//! before it returns it.
 
 mod cells;
 mod one;
@@ -26,54 +28,54 @@ use crate::{Network, error::TransferError, progress::Progress, reading::Reading}
 use cells::Cells;
 pub use cells::ReadCost;
 
-/// Cells that are under way at most: a mebibyte.
+/// Most cells under way: a mebibyte.
 const AHEAD_MAX: usize = 16;
 
-/// A node that was not needed in the end.
+/// A node that failed and that other nodes made up for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadFault {
-    /// Which node.
+    /// The node.
     pub node: NodeId,
-    /// Which shard it was asked for.
+    /// The index of the requested shard.
     pub index: u8,
-    /// What it did.
+    /// The node's fault.
     pub fault: NodeFault,
 }
 
-/// How sure it is how long an object is.
+/// Whether the length of an object is certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
-    /// It is known, or as much of it as may be read.
+    /// The length is certain, at least for the part that may be read.
     Known,
-    /// It is from somebody who may be wrong about it: it is compared with what the object's last cell was sealed
-    /// with before the end is given out.
+    /// The length comes from another party and may be wrong. The object's last cell is sealed with
+    /// the true length. The reader compares both before it returns the end.
     Doubted,
 }
 
-/// A stored file, opened for reading. Nothing is asked of anybody before the first read.
+/// A stored file, open for reading. Nothing is requested before the first read.
 ///
-/// Cheap to keep, not to be cloned: what it has read ahead belongs to one position. Several readers of
-/// one file are independent of each other.
+/// A reader is cheap to keep, but cannot be cloned: its read-ahead belongs to one position. Several
+/// readers of one file are independent.
 pub struct Reader {
     cells: Arc<Cells>,
-    /// Where in its object the file begins and ends: it may share it with others.
+    /// The range of the file in its object, which may hold other files too.
     first: u64,
     end: u64,
     position: u64,
-    /// The cell that is being given out: its number, where it begins, its bytes.
+    /// The current cell: its number, its start, and its bytes.
     current: Option<(u64, u64, Bytes)>,
     ahead: VecDeque<(u64, Fetch)>,
-    /// How many cells to have under way, the current one not counted.
+    /// The number of cells to have under way, without the current one.
     window: usize,
-    /// Where a seek leads that needs the file's end to be certain.
+    /// The target of a seek that has to check the file's end first.
     seeking: Option<u64>,
-    /// On the way to make sure of the end.
+    /// A running check of the end.
     ending: Option<Fetch>,
-    /// Whether the file's length is from somebody who may be wrong about it.
+    /// Whether the file's length comes from another party and may be wrong.
     doubted: bool,
 }
 
-/// A cell on its way. Dropping it stops the reading.
+/// A cell under way. Dropping it stops the reading.
 struct Fetch(JoinHandle<Result<Bytes, TransferError>>);
 
 impl Drop for Fetch {
@@ -91,7 +93,7 @@ impl Fetch {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, TransferError>> {
         Pin::new(&mut self.0).poll(context).map(|joined| match joined {
             Ok(read) => read,
-            Err(error) => Err(TransferError::Internal(format!("a reading task died: {error}"))),
+            Err(error) => Err(TransferError::Internal(format!("a reading task panicked: {error}"))),
         })
     }
 
@@ -110,9 +112,9 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
-    /// A reader of what was resolved: of an object, or of its bytes from `place.0` on, `place.1` of them.
+    /// A reader of an object's bytes from `first` on, `length` of them.
     ///
-    /// `progress` hears of nodes that did not do what they should; the bytes then come from others.
+    /// `progress` gets the faults of nodes; the bytes then come from other nodes.
     pub fn new(
         network: &Network,
         reading: Reading,
@@ -146,20 +148,20 @@ impl Reader {
         self.end - self.first
     }
 
-    /// What the reader has asked of others so far.
+    /// The requests of this reader so far.
     #[must_use]
     pub fn cost(&self) -> ReadCost {
         self.cells.cost()
     }
 
-    /// Nodes that were asked and did not do what they should; others did.
+    /// Nodes that failed and that other nodes made up for.
     #[must_use]
     pub fn faults(&self) -> Vec<ReadFault> {
         self.cells.faults()
     }
 
-    /// The bytes from `from` up to and without `to`, wherever the reader stands. They are all held in
-    /// memory; what lies behind the file's end is left out.
+    /// The bytes from `from` up to but not including `to`, independent of the reader's position.
+    /// All of them are held in memory. Bytes beyond the file's end are left out.
     pub async fn read_at(&self, from: u64, to: u64) -> Result<Vec<u8>, TransferError> {
         let to = self.first + to.min(self.length());
         let from = self.first.saturating_add(from);
@@ -197,12 +199,12 @@ impl Reader {
         &plain[inside(from)..inside(to)]
     }
 
-    /// Whether the end is not certain yet.
+    /// Whether the end still has to be checked.
     fn is_end_open(&self) -> bool {
         self.doubted && !self.cells.is_ended()
     }
 
-    /// Makes sure of the end: the file's length is sealed into its last cell.
+    /// Checks the end: the last cell is sealed with the file's length.
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.is_end_open() {
             return Poll::Ready(Ok(()));
@@ -214,7 +216,7 @@ impl Reader {
         Poll::Ready(done.map(drop).map_err(io_error))
     }
 
-    /// Starts what is to be under way when `wanted` is read next, and `more` cells may follow.
+    /// Starts the cells that must be under way. `wanted` is read next, and `more` cells may follow.
     fn look_ahead(&mut self, wanted: u64, more: u64) {
         while self.ahead.front().is_some_and(|(number, _)| *number != wanted) {
             self.ahead.pop_front();
@@ -222,7 +224,8 @@ impl Reader {
         if self.ahead.is_empty()
             && self.current.as_ref().is_none_or(|(number, ..)| number + 1 != wanted)
         {
-            // Somewhere else: nobody knows yet whether reading goes on from here.
+            // The position has jumped, so it is not known yet whether the program reads on from
+            // here.
             self.window = 1;
         }
         let more = usize::try_from(more).unwrap_or(AHEAD_MAX).saturating_add(1);
@@ -267,7 +270,7 @@ impl AsyncRead for Reader {
             let more = this.cells.number_at(end - 1).saturating_sub(wanted);
             this.look_ahead(wanted, more);
             let Some((_, fetch)) = this.ahead.front_mut() else {
-                let lost = TransferError::Internal(String::from("a cell was not asked for"));
+                let lost = TransferError::Internal(String::from("a cell was not requested"));
                 return Poll::Ready(Err(io_error(lost)));
             };
             let read = ready!(fetch.poll(context));
@@ -290,7 +293,7 @@ impl AsyncSeek for Reader {
             SeekFrom::End(by) => this.length().checked_add_signed(by),
         };
         let target = target.ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidInput, "a seek to before the file's beginning")
+            io::Error::new(io::ErrorKind::InvalidInput, "the seek goes before the file's beginning")
         })?;
         match to {
             SeekFrom::End(_) => this.seeking = Some(target),
@@ -340,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_keeps_what_it_says_as_its_kind() {
+    fn an_error_maps_to_its_kind_and_keeps_its_text() {
         let refused = |code| short(NodeFault::Refused { code });
         for (error, kind) in [
             (
@@ -355,9 +358,9 @@ mod tests {
             (TransferError::Corrupt { segment: 0, why: "so".into() }, io::ErrorKind::InvalidData),
             (TransferError::Internal(String::new()), io::ErrorKind::Other),
         ] {
-            let told = error.to_string();
+            let text = error.to_string();
             let error = io_error(error);
-            assert_eq!((error.kind(), error.to_string()), (kind, told));
+            assert_eq!((error.kind(), error.to_string()), (kind, text));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is read, and by what right.
+//! The object to read, its key, and the grant for it.
 
 use symbolon_protocol::{
     content::{FileKey, Manifest},
@@ -8,30 +8,30 @@ use symbolon_protocol::{
 /// Whether content leaves are computed while reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeavesWanted {
-    /// They are not.
+    /// They are not computed.
     No,
-    /// They are, to be compared with a content root.
+    /// They are computed, to compare them with a content root.
     Yes,
 }
 
-/// What is read, and by what right.
+/// The object to read, its key, and the grant for it.
 #[derive(Clone, Debug)]
 pub struct Reading {
-    /// What the object is.
+    /// The manifest of the object.
     pub manifest: Manifest,
-    /// What opens it.
+    /// The key that opens it.
     pub key: FileKey,
-    /// The right that nodes are shown; public objects need none.
+    /// The grant that nodes are shown. Public objects need none.
     pub grant: Option<Grant>,
     /// Whether content leaves are computed.
     pub leaves: LeavesWanted,
-    /// Under a grant for some cells only: the bytes that are wanted, from the first up to and without
-    /// the second. Whole slices would be refused, so only cells around these bytes are asked for, and
-    /// everything else in the groups is zeros.
+    /// The range of needed bytes, without its end, when the grant covers only some cells. Nodes
+    /// would refuse whole slices then. So only the cells around these bytes are requested, and the
+    /// rest of the groups is zeros.
     pub only: Option<(u64, u64)>,
 }
 
-/// Whether a grant is for some of an object's cells only.
+/// Whether a grant covers only some cells of an object.
 #[must_use]
 pub fn is_for_cells(grant: &Grant) -> bool {
     let mut caveats = grant.links.iter().flat_map(|link| &link.caveats);

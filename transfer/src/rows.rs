@@ -1,4 +1,5 @@
-//! Rows of the ledger, however many there are: page by page, and so many at once as it answers.
+//! Reads any number of rows from the ledger, page by page, with as many rows per page as it
+//! returns.
 
 use symbolon_ledger::ROWS_MAX;
 use symbolon_protocol::ledger::rows::Table;
@@ -15,7 +16,7 @@ impl Network {
         Ok(self.ledger().scan_all(table, prefix).await?)
     }
 
-    /// Rows by key, in the order of the keys, more of them than one answer holds.
+    /// Rows by key, in the order of the keys. There may be more keys than one request may have.
     pub async fn rows_of<T: Table + Copy>(
         &self,
         table: T,

@@ -1,4 +1,4 @@
-//! A segment that is opened to be read: what decodes it, and where its shards are.
+//! A segment that is open for reading: its decoder, and the places of its shards.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,23 +11,23 @@ use symbolon_protocol::{
 
 use crate::{Network, error::TransferError, reading::Reading, shard::ShardAt};
 
-/// What a segment's cells are asked for and decoded with.
+/// Everything that is needed to request and decode a segment's cells.
 pub(crate) struct Segment {
     pub(crate) number: u32,
     pub(crate) coder: Arc<SegmentCoder>,
     pub(crate) deal: DealId,
     /// Bytes of each shard.
     pub(crate) length: u64,
-    /// How many shards the deal has places for.
+    /// Number of shards of the deal, including those without a node.
     pub(crate) places: usize,
-    /// Where its shards are, and their roots.
+    /// The nodes' addresses and the roots of the shards.
     pub(crate) sources: BTreeMap<u8, (PeerAddress, Hash)>,
-    /// Nodes of the deal that the ledger has no address for.
+    /// Nodes of the deal that have no address on the ledger.
     pub(crate) absent: Vec<(NodeId, NodeFault)>,
 }
 
 impl Segment {
-    /// One of its shards, at the node that keeps it.
+    /// A shard of the segment at its node.
     pub(crate) fn shard(&self, index: u8, reading: &Reading) -> ShardAt {
         let (address, root) = self.sources[&index].clone();
         let (deal, length, grant) = (self.deal, self.length, reading.grant.clone());
@@ -36,8 +36,8 @@ impl Segment {
 }
 
 impl Network {
-    /// Opens a segment of what is read: its key is checked, and its deal and nodes are asked of the ledger. `asks`
-    /// hears of each question before it is asked.
+    /// Opens a segment: checks the key, and reads the deal and its nodes from the ledger. Calls
+    /// `asks` before each request to the ledger.
     pub(crate) async fn open_segment(
         &self,
         reading: &Reading,

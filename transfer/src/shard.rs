@@ -1,4 +1,4 @@
-//! One shard at one node: its slices and cells, each verified before it is given out.
+//! One shard at one node. Its slices and cells are verified before they are returned.
 
 use std::ops::Range;
 
@@ -19,25 +19,25 @@ use crate::{
     peers::{PeerError, response},
 };
 
-/// Stripes of a group: as many as a slice has cells.
+/// Stripes of a group, which is the number of cells in a slice.
 pub const SLICE_STRIPES: u32 = 16;
 
 const _: () = assert!(SLICE_BYTES == SLICE_STRIPES as usize * CELL_BYTES);
 
-/// One shard at one node, and the root its slices are verified against.
+/// One shard at one node, and the root to verify its slices against.
 #[derive(Clone, Debug)]
 pub struct ShardAt {
     /// The node.
     pub address: PeerAddress,
-    /// The deal it is for.
+    /// The deal of the shard.
     pub deal: DealId,
-    /// Which shard of the segment.
+    /// The index of the shard in its segment.
     pub index: u8,
-    /// Its root.
+    /// The root of the shard.
     pub root: Hash,
-    /// Its bytes.
+    /// Bytes of the shard.
     pub length: u64,
-    /// By what right it is read; public shards need none.
+    /// The grant to read it with. Public shards need none.
     pub grant: Option<Grant>,
 }
 
@@ -62,7 +62,7 @@ impl ShardAt {
         verified.await.map(Buffer::share).map_err(|_| NodeFault::Corrupt)
     }
 
-    /// Reads some cells of a slice and verifies them; the rest of the slice is zeros.
+    /// Reads some cells of a slice and verifies them. The rest of the slice is zeros.
     pub(crate) async fn cells(
         self,
         network: &Network,
@@ -81,7 +81,7 @@ impl ShardAt {
         Ok(Bytes::from(bytes))
     }
 
-    /// Reads one cell, which is a stripe's part of the shard, and verifies it.
+    /// Reads one cell, which is one stripe's part of the shard, and verifies it.
     pub async fn cell(&self, network: &Network, cell: u32) -> Result<Vec<u8>, NodeFault> {
         let (deal, index, grant) = (self.deal, self.index, self.grant.clone());
         let request = Request::ReadCell { deal, index, cell, grant };
@@ -94,7 +94,7 @@ impl ShardAt {
         Ok(bytes.to_vec())
     }
 
-    /// Asks for one piece of `expected` bytes.
+    /// Requests one piece of `expected` bytes.
     async fn exchange(
         &self,
         network: &Network,

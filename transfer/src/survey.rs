@@ -1,4 +1,4 @@
-//! Which nodes answer now.
+//! Finds the nodes that answer now.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,26 +19,27 @@ use crate::{
     nodes::{Choice, NodeView},
 };
 
-/// How long to wait for more nodes once enough have answered, in milliseconds: at least this, and at least
-/// half as long as it took until then.
+/// The shortest time, in milliseconds, to wait for more nodes once enough have answered. The wait
+/// is also at least half as long as it took until then.
 const LINGER_MS: u64 = 300;
 
-/// How long to wait for more nodes while few have answered, in milliseconds: at least this, and at least so
-/// many times as long as the slowest of them took.
+/// The shortest time, in milliseconds, to wait for more nodes while too few have answered.
 const LINGER_LONG_MS: u64 = 2_000;
+/// That wait is also at least this many times as long as the slowest answer took.
 const LINGER_TIMES: u64 = 3;
 
-/// Who answered, and when that was asked.
+/// The nodes that answered, and when they were asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Survey {
     pub(crate) answering: Vec<NodeView>,
-    /// The records of all nodes there are or were, or of some that were drawn.
+    /// The records of all present and former nodes, or of a random sample.
     pub(crate) network: Vec<Record>,
     at_ms: u64,
 }
 
 impl Network {
-    /// Who answers, asked a moment ago or now. Whoever else wants to know meanwhile waits for this answer.
+    /// The nodes that answer, from a recent survey or a new one. Concurrent callers wait for the
+    /// same survey.
     pub(crate) async fn survey(&self) -> Result<Survey, TransferError> {
         let mut survey = self.inner.survey.lock().await;
         let now_ms = self.host().ticks_ms();
@@ -49,7 +50,7 @@ impl Network {
         let draw = self.draw();
         let Choice { nodes, drawn } = self.some_nodes(&draw).await?;
         let known = nodes.len();
-        // Nodes that answered before have not left: what was drawn tells how many do.
+        // Remembered nodes have not left for good. Only the random sample shows how many nodes do.
         let network = nodes[..drawn].iter().map(|node| Record::of(&node.row)).collect();
         let answering = self.answering(nodes, draw).await;
         if answering.is_empty() {
@@ -60,7 +61,8 @@ impl Network {
         Ok(now)
     }
 
-    /// Nodes that fit and answer now, and those that fit and do not. All nodes are looked at: few of them may fit.
+    /// The nodes that fit and answer now, and those that fit and do not answer. Looks at all nodes
+    /// on the ledger, because few of them may fit.
     pub async fn find_nodes(
         &self,
         fit: impl Fn(&NodeView) -> bool,
@@ -74,43 +76,45 @@ impl Network {
         Ok((answering, silent))
     }
 
-    /// An order of nodes that is another one each time.
+    /// A random order of nodes, different for each call.
     fn draw(&self) -> impl Fn(&NodeId) -> [u8; 32] + use<> {
         let seed: [u8; 32] = self.host().random();
         move |node| *blake3::keyed_hash(&seed, &node.0).as_bytes()
     }
 
-    /// Those of `nodes` that answer now, in the order given: of very many, some that are asked, those first that
-    /// answered before.
+    /// The given nodes that answer now, in the given order. Of very many nodes only some are asked,
+    /// and those that answered before come first.
     async fn answering(
         &self,
         mut nodes: Vec<NodeView>,
         draw: impl Fn(&NodeId) -> [u8; 32],
     ) -> Vec<NodeView> {
         let all = nodes.iter().map(|node| node.address()).collect();
-        let Asked { first, expected, besides } = self.met().choose(all, |at| at.id, draw);
-        debug_assert!(first.len() <= ASKED, "so many at once");
+        let Asked { first, expected, search } = self.met().choose(all, |at| at.id, draw);
+        debug_assert!(first.len() <= ASKED, "more nodes than are asked at once");
         let mut answered = self.answering_of(first, expected).await;
         let now_ms = self.host().now_ms();
-        let searches = !besides.is_empty() && self.met().is_to_search(answered.len(), now_ms);
+        let searches = !search.is_empty() && self.met().needs_search(answered.len(), now_ms);
         if searches {
-            let expected = if answered.is_empty() { besides.len() } else { 0 };
-            answered.extend(self.answering_of(besides, expected).await);
+            let expected = if answered.is_empty() { search.len() } else { 0 };
+            answered.extend(self.answering_of(search, expected).await);
             self.met().searched(now_ms);
         }
         nodes.retain(|node| answered.contains(&node.id));
         nodes
     }
 
-    /// Those of `nodes` that answer now, however many they are.
+    /// The given nodes that answer now. All of them are asked.
     pub async fn all_answering(&self, nodes: Vec<PeerAddress>) -> BTreeSet<NodeId> {
         let all = nodes.len();
         self.answering_of(nodes, all).await
     }
 
-    /// Those of `nodes` that answer now. Dead nodes must not hold everything up: when three quarters of those
-    /// that are expected have answered, the rest has a moment more; and when fewer have, as long as those who
-    /// are there let expect. Where none is expected, all have a moment.
+    /// The given nodes that answer now. Dead nodes must not delay the others:
+    ///
+    /// - Once three quarters of the expected nodes have answered, the others get a short time more.
+    /// - Before that, they get a time that depends on how long the answers took so far.
+    /// - If no node is expected, all get the same short time.
     async fn answering_of(&self, nodes: Vec<PeerAddress>, expected: usize) -> BTreeSet<NodeId> {
         let began_ms = self.host().ticks_ms();
         let mut silent: BTreeMap<NodeId, PeerAddress> =
@@ -159,23 +163,24 @@ impl Network {
         lock(&self.inner.met)
     }
 
-    /// Begins to dial those that answered last: whoever stores or buys something will want them.
+    /// Dials the nodes that answered most recently, which a put or purchase probably needs.
     pub fn greet_latest(&self) {
         let latest = self.met().latest();
         self.peers().greet(latest);
     }
 
-    /// Begins to dial those that may keep a deal's shards.
+    /// Dials the nodes that may keep a deal's shards.
     pub fn greet_likely_for(&self, deal: &DealId) {
         let likely = self.met().likely_for(deal);
         self.peers().greet(likely);
     }
 
-    /// Who was met, and where, for [`Acquaintance::from_bytes`] the next time; nothing where that is known.
+    /// The remembered nodes for [`Acquaintance::from_bytes`] in a later run; `None` if they have
+    /// not changed.
     pub async fn take_met(&self) -> Option<Vec<u8>> {
         let reached = self.peers().all_connected().await;
         let mut met = self.met();
         met.answered(reached, self.host().now_ms());
-        met.take_news()
+        met.take_changes()
     }
 }

@@ -1,9 +1,9 @@
-//! Storing an object: each of its segments is placed on nodes and paid for by one deal.
+//! Stores an object: each of its segments is placed on nodes and paid for by one deal.
 //!
-//! Object and deal ids derive from the file key, so an upload that goes on after a crash asks for the same deals: what
-//! is on the ledger is not sent, what nodes hold is not sent again. What has to be remembered for that is written
-//! through a [`Memory`]. A source that is not what it was when a cell of it was first sealed is refused: see
-//! `upload/sealed.rs`.
+//! Object and deal ids derive from the file key. So an upload that continues after a crash uses the
+//! same deals: it does not send what is on the ledger or on nodes already. A [`Memory`] stores what
+//! has to be remembered for that. A source that has changed since a cell of it was sealed is
+//! refused: see `upload/sealed.rs`.
 
 mod bytes;
 mod encode;
@@ -30,37 +30,37 @@ pub use segment::{Fed, Placed, Placing};
 /// Where an upload was begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begun {
-    /// Here and now, under a key that was drawn for it.
+    /// In this run, with a new key.
     Now,
-    /// With this memory, by an earlier run.
+    /// In an earlier run with this memory.
     Here,
-    /// With another memory: what is sealed there is not known here.
+    /// With another memory. The cells that were sealed there are not known here.
     Elsewhere,
 }
 
-/// What stays the same for all segments of an object that is being stored.
+/// The settings that are the same for all segments of an object.
 #[derive(Clone, Debug)]
 pub struct Storing {
-    /// In whose name.
+    /// The owner.
     pub owner: Owner,
-    /// What everything about it derives from.
+    /// The file key, from which all other keys and ids derive.
     pub key: FileKey,
-    /// How its shards are masked.
+    /// How the shards are masked.
     pub mask: MaskMode,
     /// Required and total shards.
     pub scheme: Scheme,
-    /// Who may read it.
+    /// Who may read the object.
     pub access: Access,
-    /// For how many epochs it is paid.
+    /// Number of paid epochs.
     pub epochs: u64,
-    /// Where it was begun.
+    /// Where the upload was begun.
     pub begun: Begun,
     /// Whether the source may have changed since a cell of it was sealed.
     pub live: bool,
-    /// Who may be asked to keep it.
+    /// The nodes that may be asked to keep a shard.
     pub candidates: Vec<Candidate>,
-    /// What is paid is counted here.
+    /// Counts the paid amounts.
     pub paid: Paid,
-    /// What must outlive a crash.
+    /// Stores what must survive a crash.
     pub memory: Arc<dyn Memory>,
 }

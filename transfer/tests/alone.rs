@@ -1,5 +1,5 @@
-//! A segment goes to the nodes of an in-memory network and comes back, whole and by the range, with nothing but
-//! keys: no home folder, no names, no journal.
+//! Stores a segment on the nodes of an in-memory network and reads it back, whole and by range. It
+//! needs only keys: no home folder, no names, no journal.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -34,7 +34,7 @@ use symbolon_transfer::{
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
-/// When the network begins: 2026-01-01 in milliseconds.
+/// The start of the network: 2026-01-01 in milliseconds.
 const START_MS: u64 = 1_767_225_600_000;
 const NODES: u8 = 4;
 const CAPACITY: u64 = 64 << 20;
@@ -80,7 +80,7 @@ impl World {
         node
     }
 
-    /// Somebody who has an account with play money, and a key to answer with.
+    /// An owner with play money, and a network that answers with its key.
     async fn owner(&self) -> (Network, Owner) {
         let access = SigningKey::from_bytes(&[7; 32]);
         let peer = PeerId(access.verifying_key().to_bytes());
@@ -133,7 +133,7 @@ fn data(length: usize) -> Bytes {
     data.into()
 }
 
-/// Stores bytes, and gives what it takes to read so many of them.
+/// Stores bytes. Returns what is needed to read `length` of them.
 async fn stored(world: &World, data: &Bytes, length: u64) -> (Network, Reading) {
     let (network, owner) = world.owner().await;
     let memory = Arc::new(Forgetful::default());
@@ -177,7 +177,7 @@ async fn a_segment_is_stored_read_checked_and_deleted() {
     assert_eq!(placed.nodes.len(), usize::from(NODES));
     assert_eq!((placed.cost, storing.paid.sum()), (placed.cost, placed.cost));
 
-    // Whole, and compared with the content root.
+    // Read the whole object and compare it with the content root.
     let manifest = manifest(&storing, &memory, data.len() as u64);
     let object = manifest.object;
     let grant = network.own_grant(&owner, object, ability::READ | ability::DELETE).unwrap();
@@ -191,7 +191,7 @@ async fn a_segment_is_stored_read_checked_and_deleted() {
     assert!(reader.read_at(70_000, 70_100).await.unwrap() == data[70_000..70_100]);
     assert_eq!(reader.cost().node_requests, 1);
 
-    // Every shard is where the ledger says, and what it should be.
+    // Every shard is where the ledger says, and is correct.
     let id = storing.key.deal(0);
     let deal = network.deal(&id).await.unwrap().unwrap();
     let of = (0, id, &deal);
@@ -199,7 +199,7 @@ async fn a_segment_is_stored_read_checked_and_deleted() {
     assert_eq!(found.len(), usize::from(NODES));
     assert!(found.iter().all(|shard| shard.fault.is_none()), "{found:?}");
 
-    // Any two of the four are enough, and one is not.
+    // Any two of the four shards are enough, and one is not.
     for gone in [3, 2] {
         world.nodes.remove(gone).stop().await;
         assert!(read_all(&network, &reading).await.unwrap() == data);
@@ -209,7 +209,7 @@ async fn a_segment_is_stored_read_checked_and_deleted() {
     let short = matches!(error, TransferError::NotEnoughShards { usable: 1, required: 2, .. });
     assert!(short, "{error}");
 
-    // Ended and deleted: the node that is left signs for it.
+    // The deal has ended and the shards are deleted. The node that is left signs a receipt.
     let end = Action::EndDeal { deal: id };
     network.send(&owner.account_key, transaction_id("end deal", &id.0), end).await.unwrap();
     let deletion = network.delete_shards([id].into_iter(), &grant).await.unwrap();
@@ -218,7 +218,7 @@ async fn a_segment_is_stored_read_checked_and_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_begun_is_gone_on_with_and_paid_once() {
+async fn an_upload_continues_and_is_paid_once() {
     let world = World::new().await;
     let (network, owner) = world.owner().await;
     let (data, memory) = (data(300_000), Arc::new(Forgetful::default()));
@@ -226,12 +226,13 @@ async fn what_was_begun_is_gone_on_with_and_paid_once() {
     storing.candidates = network.candidates(b"alone").await.unwrap();
     let placed = store(&network, &storing, &data).await.unwrap();
 
-    // Gone on with: nothing is sent or paid.
+    // The upload continues: nothing is sent or paid.
     let again = Storing { begun: Begun::Here, paid: Paid::default(), ..storing.clone() };
     let kept = store(&network, &again, &data).await.unwrap();
     assert_eq!((kept.cost, again.paid.sum()), (placed.cost, Amount::ZERO));
 
-    // Other bytes under the same key never leave, whether it is known what was sealed or only what was stored.
+    // Other bytes under the same key are never sent, whether the sealed leaves are known or only
+    // the stored roots.
     let mut other = data.to_vec();
     other[200_000] ^= 1;
     for live in [true, false] {
@@ -240,7 +241,7 @@ async fn what_was_begun_is_gone_on_with_and_paid_once() {
         assert!(matches!(error, TransferError::SourceChanged { .. }), "{error}");
     }
 
-    // A deal under the same key that is somebody else's is not this owner's, whatever is in it.
+    // A deal under the same key belongs to another owner, so it is not accepted, whatever it holds.
     let (peer, account) = (owner.peer, SigningKey::from_bytes(&[9; 32]));
     let faucet = network.send(&account, TransactionId([1; 16]), Action::Faucet);
     faucet.await.unwrap();
@@ -250,14 +251,15 @@ async fn what_was_begun_is_gone_on_with_and_paid_once() {
     let error = store(&network, &theirs, &data).await.unwrap_err();
     assert!(matches!(error, TransferError::Lapsed { segment: 0 }), "{error}");
 
-    // What another device has sealed of a file that may change is not known here: nothing is sealed again.
+    // The cells that another device has sealed of a changeable file are not known here, so nothing
+    // is sealed again.
     let key = FileKey::from_bytes([7; 32]);
     let memory = Arc::new(Forgetful::default());
     let unknown = Storing { key, begun: Begun::Elsewhere, live: true, memory, ..again.clone() };
     let error = store(&network, &unknown, &data).await.unwrap_err();
     assert!(matches!(error, TransferError::Lapsed { segment: 0 }), "{error}");
 
-    // What would cost more than is allowed is not opened.
+    // A deal that costs more than the limit is not opened.
     let dear = Storing { key: FileKey::from_bytes([8; 32]), ..storing };
     let layout = Layout::new(dear.scheme, data.len() as u64).unwrap().segment(0).unwrap();
     let (bytes, silent) = (SegmentBytes::Bytes(data), Progress::silent());
@@ -272,31 +274,31 @@ async fn what_was_begun_is_gone_on_with_and_paid_once() {
 const CELL: u64 = 65_520;
 
 #[tokio::test(start_paused = true)]
-async fn a_length_that_is_doubted_is_made_sure_of_before_the_end_is_given_out() {
-    // Twenty bytes are in the fifth cell. The sixth one holds nothing but padding, and the length.
+async fn a_doubted_length_is_checked_before_the_end_is_returned() {
+    // Twenty bytes are in the fifth cell. The sixth cell holds only padding, and the length.
     let (world, data) = (World::new().await, data(262_100));
     let (network, reading) = stored(&world, &data, 262_100).await;
     let mut reader = open(&network, &reading, Length::Doubted);
     assert!(reader.read_at(262_000, 262_099).await.unwrap() == data[262_000..262_099]);
-    assert_eq!(reader.cost().node_requests, 2, "the end is not given out");
+    assert_eq!(reader.cost().node_requests, 2, "the end is not returned");
     assert!(reader.read_at(262_099, 262_100).await.unwrap() == data[262_099..]);
-    assert_eq!(reader.cost().node_requests, 4, "the end is");
+    assert_eq!(reader.cost().node_requests, 4, "the end is returned");
     let mut all = Vec::new();
     reader.read_to_end(&mut all).await.unwrap();
     assert!(all == data);
-    assert_eq!(reader.cost().node_requests, 9, "it is asked for once");
+    assert_eq!(reader.cost().node_requests, 9, "the end is checked once");
     let known = open(&network, &reading, Length::Known);
     assert!(known.read_at(262_099, 262_100).await.unwrap() == data[262_099..]);
     assert_eq!(known.cost().node_requests, 1);
 
-    // A manifest that says less.
+    // The manifest states a shorter length.
     let mut reading = reading;
     reading.manifest.length -= 1;
     let false_end = |error: io::Error| error.kind() == io::ErrorKind::InvalidData;
     let mut reader = open(&network, &reading, Length::Doubted);
     assert_eq!(reader.read_u8().await.unwrap(), data[0]);
     assert!(false_end(reader.seek(SeekFrom::End(-5)).await.unwrap_err()));
-    assert_eq!(reader.stream_position().await.unwrap(), 1, "it stays where it was");
+    assert_eq!(reader.stream_position().await.unwrap(), 1, "the position has not moved");
     assert!(false_end(reader.read_to_end(&mut Vec::new()).await.unwrap_err()));
     let error = reader.read_at(0, u64::MAX).await.unwrap_err();
     assert!(matches!(error, TransferError::Corrupt { segment: 0, .. }), "{error}");
@@ -306,18 +308,18 @@ async fn a_length_that_is_doubted_is_made_sure_of_before_the_end_is_given_out() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn reading_in_order_asks_for_more_and_more_ahead() {
+async fn reading_in_order_fetches_more_and_more_ahead() {
     let (world, data) = (World::new().await, data(50 * 65_520));
     let (network, reading) = stored(&world, &data, 50 * CELL).await;
     let mut reader = open(&network, &reading, Length::Known);
     assert_eq!(reader.read(&mut []).await.unwrap(), 0);
-    assert_eq!(reader.cost().node_requests, 0, "nothing was wanted");
-    // The cell that is read, and as many behind it as were read in order: up to sixteen.
+    assert_eq!(reader.cost().node_requests, 0, "an empty read requests nothing");
+    // The reader fetches the cell and as many further cells as were read in order, up to sixteen.
     let mut costs = Vec::new();
     for cell in [0, 1, 2, 3, 4, 5, 40, 41, 42, 1, 0] {
         reader.seek(SeekFrom::Start(cell * CELL)).await.unwrap();
         assert_eq!(reader.read_u8().await.unwrap(), data[usize::try_from(cell * CELL).unwrap()]);
-        // What was begun last has yet to ask.
+        // Let the newest fetch send its request.
         tokio::task::yield_now().await;
         costs.push(reader.cost().node_requests);
     }
@@ -326,7 +328,7 @@ async fn reading_in_order_asks_for_more_and_more_ahead() {
     reader.seek(SeekFrom::Start(10 * CELL)).await.unwrap();
     reader.read_exact(&mut bytes).await.unwrap();
     assert!(bytes == data[655_200..755_200]);
-    assert_eq!(reader.cost().node_requests, 29, "as many at once as one read wants");
+    assert_eq!(reader.cost().node_requests, 29, "one read fetches all its cells at once");
 }
 
 #[tokio::test(start_paused = true)]

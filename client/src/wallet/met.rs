@@ -60,7 +60,7 @@ mod tests {
         let there = PeerAddress { id: PeerId([7; 32]), addresses: vec!["here".into()] };
         let mut known = Acquaintance::default();
         known.answered(vec![there.clone()], 7);
-        write(dir.path(), &known.take_news().unwrap()).unwrap();
+        write(dir.path(), &known.take_changes().unwrap()).unwrap();
         assert_eq!(read(dir.path()).latest(), [there]);
         let path = dir.path().join(MET);
         let bytes = fs::read(&path).unwrap();

@@ -1,4 +1,5 @@
-//! The slices of one segment: asked for, verified, decoded, put in order.
+//! The slices of one segment: requests them, verifies and decodes them, and puts the groups in
+//! order.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -45,7 +46,7 @@ impl Drop for Slices {
 
 impl Slices {
     pub(super) fn new(network: &Network, segment: Segment, reading: &Reading) -> Self {
-        // Unbounded in type only: the session never has more than a window of requests under way.
+        // The channel needs no bound: the session has at most a window of requests under way.
         let (outbox, inbox) = mpsc::unbounded_channel();
         Self {
             network: network.clone(),
@@ -60,13 +61,13 @@ impl Slices {
         }
     }
 
-    /// The shards whose nodes the ledger knows.
+    /// The shards whose nodes have an address on the ledger.
     pub(super) fn connectable(&self) -> Vec<(u8, NodeId)> {
         let sources = self.segment.sources.iter();
         sources.map(|(index, (address, _))| (*index, address.id)).collect()
     }
 
-    /// What is known to be wrong with the others.
+    /// The nodes of the other shards and their faults.
     pub(super) fn absent(&self) -> &[(NodeId, NodeFault)] {
         &self.segment.absent
     }
@@ -82,7 +83,7 @@ impl Slices {
             } else {
                 shard.cells(&network, slice, needed).await
             };
-            // Nobody listens any more once the segment is read.
+            // The receiver is gone once the segment is read.
             outbox.send(Event::Slice { index, slice, result }).ok();
         });
         self.fetching.insert((index, slice), task.abort_handle());
@@ -94,7 +95,7 @@ impl Slices {
         first..self.segment.coder.layout().stripes.min(first + SLICE_STRIPES)
     }
 
-    /// Those of them that the reader wants and may ask for.
+    /// The stripes of a slice that the reader needs and may request.
     fn needed(&self, slice: u32) -> Range<u32> {
         let all = self.stripes(slice);
         let Some((from, to)) = self.reading.only else { return all };
@@ -132,7 +133,7 @@ impl Slices {
         });
     }
 
-    /// Waits for the next event; tells the session what it has to know.
+    /// Waits for the next event. Returns the input for the session, if there is one.
     pub(super) async fn next(&mut self) -> Result<Option<Input>, TransferError> {
         let event = self.inbox.recv().await.expect("this side holds a sender itself");
         match event {
@@ -155,9 +156,9 @@ impl Slices {
         }
     }
 
-    /// Tells who is waited for before the next group can be given out.
-    pub(super) fn tell_waiting(&self, first: u32, required: u8, progress: &Progress) {
-        if !progress.is_heard() {
+    /// Reports which nodes the next group waits for.
+    pub(super) fn report_waiting(&self, first: u32, required: u8, progress: &Progress) {
+        if !progress.is_received() {
             return;
         }
         let next = self.delivered.map_or(first, |last| last + 1);
@@ -169,7 +170,7 @@ impl Slices {
         progress.step(Step::Waiting(Wait { what, nodes, done, of }));
     }
 
-    /// The next group in order, when it is decoded.
+    /// The next group in order, if it is decoded.
     pub(super) fn deliverable(&mut self, first: u32) -> Option<Group> {
         let next = self.delivered.map_or(first, |last| last + 1);
         let group = self.decoded.remove(&next)?;

@@ -1,4 +1,4 @@
-//! Which groups hold which bytes of an object.
+//! Finds the groups that hold a range of an object's bytes.
 
 use std::ops::Range;
 
@@ -10,14 +10,14 @@ use symbolon_protocol::{
 use super::{Group, group_count};
 use crate::error::TransferError;
 
-/// Where reading begins and ends, in groups of one segment.
+/// A range of groups in one segment.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
-    /// Which segment.
+    /// The segment.
     pub segment: u32,
-    /// The first group that is read of it.
+    /// The first group to read.
     pub first: u32,
-    /// The first one after that that is not.
+    /// The group after the last one.
     pub end: u32,
 }
 
@@ -27,8 +27,9 @@ fn group_bytes(layout: &Layout) -> u64 {
     cells * CELL_PLAIN_BYTES as u64
 }
 
-/// The groups that hold bytes `from` up to `to`, without the first `done`, and how many plain bytes
-/// those were. One after the other, as they are asked for: a stranger's manifest may claim any length.
+/// The groups that hold bytes `from` up to `to`, without the first `done` groups, and the number of
+/// plain bytes in those. The spans are computed one at a time, because a stranger's manifest may
+/// claim any length.
 pub fn spans(
     layout: &Layout,
     from: u64,
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_content_is_read_where_its_root_is_checked() {
+    fn an_open_end_covers_all_groups_and_an_exact_end_leaves_out_padding() {
         let scheme = Scheme { required: 4, total: 8 };
         let group = 16 * 4 * 65_520;
         let mut padding_groups = 0;
@@ -133,11 +134,11 @@ mod tests {
             assert_eq!(groups(&read), length.div_ceil(group).max(1), "{length}");
             padding_groups += all - groups(&read);
         }
-        assert!(padding_groups > 0, "some of these files have groups of nothing but padding");
+        assert!(padding_groups > 0, "some of these files have groups that hold only padding");
     }
 
     #[test]
-    fn what_an_earlier_get_has_is_not_read_again() {
+    fn groups_of_an_earlier_get_are_not_read_again() {
         let layout = Layout::new(Scheme { required: 4, total: 8 }, 319_333_084).unwrap();
         let (all, none) = collected(&layout, 0);
         assert_eq!(none, 0);

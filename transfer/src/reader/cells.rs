@@ -1,7 +1,7 @@
-//! The data cells of one object, each opened on its own, and what they share.
+//! The data cells of one object. Each is opened on its own.
 //!
-//! What was learnt is kept: a segment's deal and nodes are asked of the ledger once, and what one cell has shown of the
-//! nodes, the next ones know.
+//! The cells share what was learnt. A segment's deal and nodes are read from the ledger once. What
+//! one cell shows about the nodes helps to read the next ones.
 
 use std::{
     collections::BTreeMap,
@@ -29,15 +29,15 @@ use crate::{
     segment::Segment,
 };
 
-/// Segments whose deal and nodes are remembered: some kilobytes each.
+/// Segments whose deal and nodes are cached. Each takes some kilobytes.
 const SEGMENTS_MAX: usize = 64;
 
-/// What a reader has cost so far.
+/// The requests of a reader so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadCost {
-    /// Requests sent to nodes, each for one cell.
+    /// Requests to nodes, each for one cell.
     pub node_requests: u64,
-    /// Questions sent to the ledger.
+    /// Requests to the ledger.
     pub ledger_requests: u64,
 }
 
@@ -52,17 +52,18 @@ pub(super) struct Cells {
     faults: Mutex<Vec<ReadFault>>,
     node_requests: AtomicU64,
     ledger_requests: AtomicU64,
-    /// Whether the file's last cell was opened, which is sealed together with the file's length.
+    /// Whether the file's last cell was opened. It is sealed with the file's length, so the length
+    /// is right then.
     ended: AtomicBool,
 }
 
-/// Where a data cell lies.
+/// The place of a data cell.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) segment: u32,
     pub(super) stripe: StripeLayout,
     pub(super) shard: u8,
-    /// Where its first byte is in the file.
+    /// The offset of its first byte in the file.
     pub(super) start: u64,
 }
 
@@ -102,22 +103,23 @@ impl Cells {
         lock(&self.faults).clone()
     }
 
-    /// The data cell that has the byte at `offset`; the first cell for a file without bytes.
+    /// The number of the data cell with the byte at `offset`. For a file without bytes it is the
+    /// first cell.
     pub(super) fn number_at(&self, offset: u64) -> u64 {
         self.layout.locate(offset).map_or(0, |location| location.cell)
     }
 
-    /// The last data cell of the file: it may hold nothing but padding.
+    /// The number of the last data cell of the file, which may hold only padding.
     pub(super) fn last(&self) -> u64 {
         self.layout.cells() - 1
     }
 
-    /// Whether the file's length is known to be the one it was stored with.
+    /// Whether the file's length was checked against its last cell.
     pub(super) fn is_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)
     }
 
-    /// Where a data cell lies; `None` when the file has no such cell.
+    /// The place of a data cell; `None` if the file has no such cell.
     pub(super) fn place(&self, number: u64) -> Option<Place> {
         let required = u64::from(self.layout.scheme().required);
         let full = Layout::full_segment(self.layout.scheme(), 0).ok()?;
@@ -130,7 +132,7 @@ impl Cells {
         Some(Place { segment, stripe, shard, start })
     }
 
-    /// The file's bytes in a data cell, padding cut off.
+    /// The file's bytes in a data cell, without padding.
     pub(super) async fn plain(&self, number: u64) -> Result<Bytes, TransferError> {
         let outside = || TransferError::Internal(format!("the file has no cell {number}"));
         let place = self.place(number).ok_or_else(outside)?;
@@ -163,10 +165,10 @@ impl Cells {
     }
 
     pub(super) fn note_fault(&self, node: NodeId, index: u8, fault: NodeFault) {
-        let heard = ReadFault { node, index, fault };
+        let new = ReadFault { node, index, fault };
         let mut faults = lock(&self.faults);
-        if !faults.contains(&heard) {
-            faults.push(heard);
+        if !faults.contains(&new) {
+            faults.push(new);
             drop(faults);
             self.progress.step(Step::Fault { node, index, fault });
         }

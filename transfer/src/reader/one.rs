@@ -1,4 +1,4 @@
-//! One cell on its way: carries out what its session says.
+//! Reads one cell: carries out the outputs of its session.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::cells::{Cells, Place};
 use crate::{error::TransferError, lock, segment::Segment};
 
-/// What a node sent, or did instead.
+/// The bytes that a node sent, or its fault.
 struct Answer {
     index: u8,
     result: Result<Vec<u8>, NodeFault>,
 }
 
-/// One cell on its way.
+/// The reading of one cell.
 pub(super) struct OneCell<'a> {
     cells: &'a Cells,
     segment: &'a Segment,
@@ -43,7 +43,7 @@ impl<'a> OneCell<'a> {
         }
     }
 
-    /// The plain bytes of the cell, padding included.
+    /// The plain bytes of the cell, including padding.
     pub(super) async fn read(mut self) -> Result<Vec<u8>, TransferError> {
         let read = self.run().await;
         for (index, node, fault) in self.session.faults() {
@@ -80,10 +80,10 @@ impl<'a> OneCell<'a> {
                 biased;
                 Some(joined) = self.asks.join_next() => match joined {
                     Ok(answer) => self.take(answer),
-                    // One that was cancelled.
+                    // The session cancelled this request.
                     Err(error) if error.is_cancelled() => continue,
                     Err(error) => {
-                        let died = format!("a reading task died: {error}");
+                        let died = format!("a reading task panicked: {error}");
                         return Err(TransferError::Internal(died));
                     }
                 },

@@ -1,4 +1,5 @@
-//! The bytes of one segment, readable more than once: a segment may have to be sent twice.
+//! The bytes of one segment. They can be read several times, because a segment may have to be sent
+//! twice.
 
 use std::{
     fs::File,
@@ -12,16 +13,16 @@ use bytes::Bytes;
 
 use crate::error::TransferError;
 
-/// One segment of a source: bytes at offsets from the segment's beginning.
+/// One segment of a source. Offsets count from the beginning of the segment.
 #[derive(Clone, Debug)]
 pub enum SegmentBytes {
     /// A part of a file.
     File {
-        /// The file, open.
+        /// The open file.
         file: Arc<File>,
-        /// What it is called where it is spoken of.
+        /// The path of the file, for messages.
         path: Arc<Path>,
-        /// Where in it the segment begins.
+        /// The offset of the segment in the file.
         start: u64,
         /// Bytes of the segment.
         length: u64,
@@ -31,7 +32,7 @@ pub enum SegmentBytes {
 }
 
 impl SegmentBytes {
-    /// Where the bytes lie, when they are in a file.
+    /// The path of the source, if it is a file.
     #[must_use]
     pub fn path(&self) -> Option<PathBuf> {
         match self {
@@ -49,8 +50,8 @@ impl SegmentBytes {
         }
     }
 
-    /// Fills `out` from `offset` on as far as the segment goes; says how many bytes that were. A file that
-    /// has become shorter has changed.
+    /// Fills `out` from `offset` on, up to the end of the segment, and returns the number of bytes.
+    /// A file that has become shorter counts as changed.
     pub fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize, TransferError> {
         let left = self.length().saturating_sub(offset);
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(out.len());

@@ -1,8 +1,9 @@
-//! Encoding a segment once and feeding its shards to the nodes that need them.
+//! Encodes a segment once and feeds its shards to the nodes that need them.
 //!
 //! Stripes are encoded in batches on the blocking pool, a few batches at a time, and forwarded in
-//! order. A lane is one shard on its way to one node; it holds a few cells and then makes the feeder
-//! wait. A lane that makes it wait for too long is dropped: one slow node must not slow the others.
+//! order. A lane is one shard on its way to one node. It holds a few cells; when it is full, the
+//! feeder waits. A lane that makes the feeder wait for too long is dropped, because one slow node
+//! must not slow the others down.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -25,32 +26,32 @@ use crate::{
     progress::{Progress, Step},
 };
 
-/// Data cells per batch, 64 KiB each: large enough to amortise a task, small enough for memory.
+/// Data cells of a batch, 64 KiB each: enough to be worth a task, and few enough for memory.
 const BATCH_CELLS: u32 = 64;
 
-/// Batches in work at once: both cores busy and one batch ahead.
+/// Batches in work at once. They keep two cores busy with one batch ahead.
 const BATCHES_AHEAD: usize = 3;
 
-/// Cells a lane holds: 2 MiB.
+/// Cells that a lane holds: 2 MiB.
 pub(super) const LANE_CELLS: usize = 32;
 
-/// How long, in milliseconds, a lane may keep the others waiting altogether, on top of a quarter of the
-/// time the segment took so far.
+/// Milliseconds for which a lane may make the others wait in total, on top of a quarter of the time
+/// that the segment took so far.
 const LANE_BLOCK_MS: u64 = 1_500;
 
-/// How often, in milliseconds, it is looked at who waits for whom.
+/// Milliseconds between two checks of which lanes wait.
 const LANE_LOOK_MS: u64 = 50;
 
 /// One shard on its way to one node.
 pub(super) struct Lane {
     pub(super) index: u8,
-    /// Whether the node wants the bytes; it may have them already.
+    /// Whether the node needs the bytes. It may have them already.
     pub(super) wanted: oneshot::Receiver<bool>,
     pub(super) cells: mpsc::Sender<Bytes>,
     pub(super) root: oneshot::Sender<Hash>,
 }
 
-/// What encoding a segment tells about it.
+/// The result of encoding a segment.
 pub(super) struct Encoded {
     /// The root of each shard.
     pub(super) roots: Vec<Hash>,
@@ -68,9 +69,11 @@ pub(super) struct Feeder {
     pub(super) layout: SegmentLayout,
     pub(super) bytes: SegmentBytes,
     pub(super) buffers: Buffers,
-    /// What was sealed of the segment before: nothing is sent that was sealed otherwise.
+    /// The cells of the segment that were sealed before. A cell that was sealed with other bytes is
+    /// not sent.
     pub(super) sealed: Arc<Sealed>,
-    /// Hears of what is encoded: when all of it was stored before, and nothing has to be sent.
+    /// Gets a step for each encoded batch. It is used when the segment was stored before and
+    /// nothing has to be sent.
     pub(super) progress: Progress,
 }
 
@@ -104,7 +107,7 @@ impl Feeder {
             }
             let Some(batch) = ahead.pop_front() else { break };
             let batch = batch.await.map_err(|error| {
-                TransferError::Internal(format!("an encoding task died: {error}"))
+                TransferError::Internal(format!("an encoding task panicked: {error}"))
             })??;
             for (all, new) in chains.iter_mut().zip(batch.chains) {
                 all.extend(new);
@@ -114,11 +117,11 @@ impl Feeder {
             }
             self.progress.step(Step::Kept { bytes: batch.plain_bytes });
         }
-        // The lanes see their end before they see their root.
+        // A lane must see the end of its cells before its root.
         drop(open);
         let roots: Vec<_> = chains.into_iter().map(root_of_cells).collect();
         for (index, root) in roots_wanted {
-            // A lane whose task ended wants no root.
+            // A lane whose task has ended needs no root.
             root.send(roots[index]).ok();
         }
         Ok(Encoded { roots })
@@ -152,10 +155,10 @@ impl Feeder {
         }
     }
 
-    /// Hands a cell to a lane; `false` when the lane is closed or too slow.
+    /// Hands a cell to a lane. Returns `false` when the lane is closed or too slow.
     ///
-    /// Waiting counts against a lane only while most of the others have run dry: where all are slow, it
-    /// is the link or this machine, and nobody is dropped for that.
+    /// Waiting counts against a lane only while most of the other lanes are nearly empty. If all
+    /// lanes are slow, the network or this machine is the cause, and no lane is dropped for it.
     async fn offer(&self, open: &mut [OpenLane], at: usize, cell: Bytes, started_ms: u64) -> bool {
         let mut cell = match open[at].cells.try_send(cell) {
             Ok(()) => return true,

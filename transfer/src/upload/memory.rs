@@ -1,8 +1,9 @@
-//! What an upload has to remember beyond a crash, and nothing else does.
+//! The part of an upload that must survive a crash.
 //!
-//! Two things. Which node was asked for which shard: a node keeps one shard of a segment, so an upload that goes on
-//! has to ask it for the same one. And the leaf of every cell that was sealed: see `upload/sealed.rs`. How they are
-//! kept is their user's: this crate knows no journal.
+//! It consists of two things. The first is which node was asked for which shard: a node keeps one
+//! shard of a segment, so a continued upload must ask it for the same one. The second is the leaf
+//! of every sealed cell: see `upload/sealed.rs`. The caller decides how they are stored: this crate
+//! knows no journal.
 
 use std::{collections::BTreeMap, fmt, sync::Mutex};
 
@@ -10,33 +11,35 @@ use symbolon_protocol::id::{DealId, Hash, NodeId};
 
 use crate::{error::Reason, lock};
 
-/// What is remembered of one object while it is being stored. All of it blocks.
+/// The memory of one object while it is being stored. All methods block.
 pub trait Memory: fmt::Debug + Send + Sync {
-    /// Who was asked for which shard of a deal, in this run or an earlier one.
+    /// The nodes that were asked for shards of a deal, in this run or an earlier one.
     fn asked(&self, deal: &DealId) -> Result<Vec<(u8, NodeId)>, Reason>;
 
-    /// All that were asked until now, and those that are going to be: when it returns, it outlives a crash.
+    /// Stores all nodes that were asked so far and those that will be asked next. It must survive a
+    /// crash when this returns.
     fn note_asked(&self, deal: &DealId, asked: &[(u8, NodeId)]) -> Result<(), Reason>;
 
-    /// A deal is open, and who was asked for it need not be known any more.
+    /// Removes the nodes that were asked for a deal, because the deal is open.
     fn forget_asked(&self, deal: &DealId) -> Result<(), Reason>;
 
-    /// Reads what is known of the object's leaves, 32 bytes each, from byte `at` on; says how many bytes that were.
-    /// A leaf that was never written, where later ones were, is zeros.
+    /// Reads stored leaves of the object, 32 bytes each, from byte `at` on. Returns the number of
+    /// bytes. A leaf that was never written reads as zeros if later ones were written.
     fn read_leaves(&self, at: u64, out: &mut [u8]) -> Result<usize, Reason>;
 
     /// Writes leaves from byte `at` on.
     fn write_leaves(&self, at: u64, leaves: &[u8]) -> Result<(), Reason>;
 
-    /// Returns when all leaves that were written outlive a crash.
+    /// Returns when all written leaves survive a crash.
     fn sync_leaves(&self) -> Result<(), Reason>;
 
-    /// Leaves the sync to the end of the upload.
+    /// Puts the sync off until the end of the upload.
     fn sync_leaves_later(&self);
 }
 
-/// Remembers as long as the process lives: enough for whoever draws a new key for each upload. Who goes on with a key
-/// and has lost what was sealed under it may give away what was in both.
+/// A memory that lasts as long as the process. It suffices for a program that draws a new key for
+/// each upload. A program that continues with an old key without its sealed leaves may reveal the
+/// contents of both versions.
 #[derive(Debug, Default)]
 pub struct Forgetful {
     asked: Mutex<BTreeMap<DealId, Vec<(u8, NodeId)>>>,
@@ -44,8 +47,8 @@ pub struct Forgetful {
 }
 
 impl Forgetful {
-    /// The content leaves of what was stored: what the content root is computed from. Cells of padding in the last
-    /// segment have theirs too.
+    /// The content leaves of the stored object, from which the content root is computed. Padding
+    /// cells of the last segment have leaves too.
     #[must_use]
     pub fn leaves(&self) -> Vec<Hash> {
         let bytes = lock(&self.leaves);
@@ -53,7 +56,7 @@ impl Forgetful {
         leaves.iter().map(|leaf| Hash(*leaf)).collect()
     }
 
-    /// Keeps only so many bytes of the leaves, as a crash may.
+    /// Keeps only the first `bytes` bytes of the leaves, as after a crash.
     #[cfg(test)]
     pub(super) fn tear(&self, bytes: usize) {
         lock(&self.leaves).truncate(bytes);

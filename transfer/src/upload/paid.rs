@@ -1,4 +1,4 @@
-//! What an upload pays, counted where it is paid: also where the upload then fails.
+//! Counts what an upload pays, also if the upload then fails.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -6,7 +6,7 @@ use symbolon_protocol::Amount;
 
 use crate::lock;
 
-/// A sum that whoever started the upload can read. Clones count together.
+/// A sum that the starter of the upload can read. Clones share one sum.
 #[derive(Clone, Debug, Default)]
 pub struct Paid(Arc<Mutex<Amount>>);
 
@@ -15,25 +15,25 @@ impl Paid {
         lock(&self.0)
     }
 
-    /// What was paid so far, or may have been: an answer can get lost.
+    /// The amount paid so far. It includes payments whose answer was lost.
     #[must_use]
     pub fn sum(&self) -> Amount {
         *self.lock()
     }
 
-    /// Before the ledger is asked.
+    /// Adds an amount, before the ledger is asked.
     pub(super) fn add(&self, amount: Amount) {
         let mut sum = self.lock();
         *sum = sum.checked_add(amount).unwrap_or(*sum);
     }
 
-    /// The ledger has refused.
+    /// Subtracts an amount that the ledger has refused.
     pub(super) fn take_back(&self, amount: Amount) {
         let mut sum = self.lock();
         *sum = sum.checked_sub(amount).unwrap_or(Amount::ZERO);
     }
 
-    /// What is left of a limit.
+    /// The part of a limit that is left.
     #[must_use]
     pub fn left(&self, limit: Option<Amount>) -> Option<Amount> {
         limit.map(|limit| limit.checked_sub(self.sum()).unwrap_or(Amount::ZERO))

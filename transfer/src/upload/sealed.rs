@@ -1,12 +1,14 @@
-//! What was sealed of a segment: the leaf of each cell, written down before the cell leaves this machine.
+//! The sealed cells of a segment. The leaf of each cell is stored before the cell leaves this
+//! machine.
 //!
-//! A cell has a key of its own and no nonce, so a cell that is sealed twice with different bytes, and
-//! sent, gives away what was in both. A segment is encoded again when a node has failed, and when an
-//! upload goes on after a crash; each time the source is read again. So whoever seals a cell first writes
-//! its leaf down, and whoever seals it again compares: a leaf differs as soon as the sealed bytes do.
+//! A cell has a key of its own and no nonce. If a cell is sealed twice with different bytes and
+//! both are sent, they reveal the contents of both. A segment is encoded again when a node has
+//! failed and when an upload continues after a crash, and each time the source is read again. So
+//! the first sealing of a cell stores its leaf, and every later one compares with it. The leaf
+//! differs whenever the sealed bytes do.
 //!
-//! Where the source is a file, which may change while nobody looks, leaves are on the disk before the first
-//! byte is sent. Bytes in memory and spooled ones are known by their hash instead, and cannot change.
+//! If the source is a file that may change meanwhile, the leaves are on disk before the first byte
+//! is sent. Bytes in memory and spooled bytes are known by their hash and cannot change.
 
 use std::{
     path::PathBuf,
@@ -21,17 +23,19 @@ use symbolon_protocol::{content::SegmentLayout, id::Hash};
 use super::memory::Memory;
 use crate::{error::TransferError, lock};
 
-/// No cell has this leaf: it stands for a cell that was not sealed yet, as holes in a file read.
+/// The leaf of a cell that was not sealed yet. No cell has this leaf, and a hole in a file reads as
+/// it.
 const NONE: [u8; 32] = [0; 32];
 
-/// How sure it is that the source has the bytes it had before.
+/// Whether the source still has the bytes that it had before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trust {
-    /// It has: it is known by its hash, or lies in a file that nobody else can open.
+    /// It has: its hash is known, or it lies in a file that only this program can open.
     Fixed,
-    /// Nobody knows. Leaves of earlier runs count, and new ones are synced.
+    /// It may have changed. Leaves of earlier runs count, and new ones are synced.
     Live,
-    /// The same, and nothing is sent: leaves count and need no sync.
+    /// It may have changed, but nothing is sent. Leaves of earlier runs count, and new ones need no
+    /// sync.
     Compared,
 }
 
@@ -41,16 +45,16 @@ pub(super) struct Sealed {
     memory: Arc<dyn Memory>,
     trust: Trust,
     first_cell: u64,
-    /// What is told to have changed.
+    /// The source, for the error that it has changed.
     source: Option<PathBuf>,
     known: Mutex<Vec<[u8; 32]>>,
-    /// How often leaves were written, and how many of these writes are synced.
+    /// Number of writes of leaves. `synced` is the number of those that are synced.
     written: AtomicU64,
     synced: Mutex<u64>,
 }
 
 impl Sealed {
-    /// What is known of a segment. Blocks.
+    /// Reads what is known of a segment. Blocks.
     pub(super) fn open(
         memory: &Arc<dyn Memory>,
         layout: &SegmentLayout,
@@ -72,7 +76,7 @@ impl Sealed {
                     count => filled += count,
                 }
             }
-            // A torn leaf is one that nothing was sent after.
+            // A torn leaf counts as none: its cell was never sent.
             bytes[filled / 32 * 32..].fill(0);
         }
         Ok(Self {
@@ -86,8 +90,8 @@ impl Sealed {
         })
     }
 
-    /// Takes note of cells that were sealed, from cell `first` of the segment on: when it returns they
-    /// may be sent. Refuses them when any was sealed before with other bytes. Blocks.
+    /// Records sealed cells, from cell `first` of the segment on. When this returns, they may be
+    /// sent. Fails if one of them was sealed before with other bytes. Blocks.
     pub(super) fn note(&self, first: usize, leaves: &[Hash]) -> Result<(), TransferError> {
         let number = {
             let mut known = lock(&self.known);
@@ -117,7 +121,8 @@ impl Sealed {
         Ok(())
     }
 
-    /// Waits until so many writes are on the disk. Whoever waits meanwhile is served by one sync.
+    /// Waits until the first `number` writes are on disk. One sync serves all callers that wait
+    /// meanwhile.
     fn sync(&self, number: u64) -> Result<(), TransferError> {
         let mut synced = lock(&self.synced);
         if *synced < number {
@@ -155,10 +160,10 @@ mod tests {
     }
 
     proptest! {
-        /// Passes in any order, of any length, over a source that changes at any cell, with crashes in
-        /// between: of no cell two states are let through.
+        /// Passes in any order and of any length over a source that changes at any cell, with
+        /// crashes in between: no cell is accepted in two states.
         #[test]
-        fn no_cell_is_let_through_twice_with_other_bytes(
+        fn no_cell_is_accepted_twice_with_other_bytes(
             passes in prop::collection::vec((0..80_usize, 1..30_usize, 0..80_usize, any::<bool>()), 1..12),
         ) {
             let memory = memory();
@@ -166,7 +171,7 @@ mod tests {
             let mut sent = std::collections::BTreeMap::new();
             for (first, count, changed, crash) in passes {
                 let cells = first..80.min(first + count);
-                // From this cell on the source has its other state.
+                // From this cell on, the source is in its other state.
                 let read: Vec<_> =
                     cells.clone().map(|cell| leaf(cell, u8::from(cell >= changed))).collect();
                 let agrees = cells.clone().zip(&read).all(|(cell, read)| {
@@ -185,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_by_its_hash_is_not_held_against_an_earlier_run() {
+    fn a_source_with_a_known_hash_is_not_compared_with_an_earlier_run() {
         let memory = memory();
         open(&memory, Trust::Fixed).note(3, &[leaf(3, 0)]).unwrap();
         let again = open(&memory, Trust::Fixed);
@@ -194,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_leaf_is_none_and_what_is_outside_is_refused() {
+    fn a_torn_leaf_counts_as_none_and_a_cell_outside_is_refused() {
         let torn = Arc::new(Forgetful::default());
         let memory: Arc<dyn Memory> = torn.clone();
         open(&memory, Trust::Live).note(0, &[leaf(0, 0), leaf(1, 0)]).unwrap();

@@ -1,4 +1,4 @@
-//! Placing one segment: the upload session's outputs carried out on real connections.
+//! Places one segment: carries out the outputs of the upload session on real connections.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -41,18 +41,19 @@ use crate::{
     progress::{Awaited, Progress, Step, Wait},
 };
 
-/// How long a receipt must be good for at least, by the ledger's clock, in milliseconds: to open the deal with
-/// it takes a moment.
+/// Milliseconds by the ledger's clock for which a receipt must still be valid, because opening the
+/// deal with it takes a moment.
 const GOOD_FOR_MS: u64 = 2_000;
 
 /// A segment that is stored and paid for.
 #[derive(Clone, Debug)]
 pub struct Placed {
-    /// Who keeps a shard of it.
+    /// The nodes that keep a shard of it.
     pub nodes: Vec<NodeId>,
-    /// What it cost, all-in.
+    /// Its price, including everything.
     pub cost: Amount,
-    /// The first epoch that is not paid. What was opened just now may be paid a little longer.
+    /// The first epoch that is not paid. A deal that was opened just now may be paid a little
+    /// longer.
     pub end: u64,
 }
 
@@ -61,39 +62,39 @@ enum Event {
     Encoded(Result<Encoded, TransferError>),
 }
 
-/// A segment whose shards have been sent, or that was stored before.
+/// A segment whose shards were sent, or that was stored before.
 #[derive(Debug)]
 pub enum Fed<'a> {
-    /// Its receipts, and then its deal, are still to come.
+    /// Its receipts and its deal are still missing.
     Placing(Box<Placing<'a>>),
-    /// It was paid for by an earlier put.
+    /// An earlier put has paid for it.
     Placed(Placed),
 }
 
-/// One segment on its way.
+/// One segment that is being stored.
 pub struct Placing<'a> {
     network: &'a Network,
     terms: DealTerms,
-    /// What opens its deal.
+    /// The opening of its deal.
     opening: Hash,
-    /// The ledger's time when it was begun.
+    /// The ledger's time at the beginning.
     ledger_ms: u64,
     grant: Grant,
     feeder: FeederParts,
     nodes: BTreeMap<NodeId, Candidate>,
     events: mpsc::Sender<Event>,
     tasks: BTreeMap<u8, AbortHandle>,
-    /// Who has been asked for a shard and has not signed for it.
+    /// Nodes that were asked for a shard and have not signed for it.
     pending: BTreeMap<u8, NodeId>,
     signed: u32,
     tally: Arc<Tally>,
     progress: Progress,
     session: Upload,
     inbox: mpsc::Receiver<Event>,
-    /// What the nodes signed, once they are enough.
+    /// The acceptances of the nodes, once there are enough.
     accepted: Option<Vec<Acceptance>>,
     encoded: bool,
-    /// Everyone who was asked for a shard of the segment, in this put or an earlier one.
+    /// All nodes that were asked for a shard of the segment, in this put or an earlier one.
     asked: Vec<(u8, NodeId)>,
     job: &'a Storing,
 }
@@ -114,7 +115,7 @@ impl Drop for Placing<'_> {
 }
 
 impl Storing {
-    /// What a segment's deal says.
+    /// The terms of a segment's deal.
     fn terms(&self, layout: &SegmentLayout) -> DealTerms {
         DealTerms {
             deal: self.key.deal(layout.segment),
@@ -131,7 +132,7 @@ impl Storing {
 }
 
 impl Network {
-    /// Sends one segment's shards, or finds that they were stored and paid for before.
+    /// Sends one segment's shards, or finds that an earlier put has stored and paid for them.
     pub async fn feed_segment<'a>(
         &'a self,
         job: &'a Storing,
@@ -140,7 +141,7 @@ impl Network {
         progress: &Progress,
     ) -> Result<Fed<'a>, TransferError> {
         let deal = job.key.deal(layout.segment);
-        // Under a key that was drawn just now nothing is stored.
+        // With a new key nothing is stored yet.
         let row = match job.begun {
             Begun::Now => None,
             Begun::Here | Begun::Elsewhere => self.deal(&deal).await?,
@@ -160,7 +161,7 @@ impl Network {
             return Ok(Fed::Placed(placed));
         }
         if job.begun == Begun::Elsewhere && job.live {
-            // What the other device has sealed is not known here.
+            // The cells that the other device has sealed are not known here.
             return Err(TransferError::Lapsed { segment: layout.segment });
         }
         let terms = job.terms(&layout);
@@ -209,9 +210,9 @@ impl Network {
         Ok(Fed::Placing(placing))
     }
 
-    /// A segment that an earlier put stored and paid for. It is encoded again, and nothing is sent: its
-    /// content leaves are wanted, and whether the source is still the same. So many roots are compared that
-    /// all data cells follow from them.
+    /// A segment that an earlier put has stored and paid for. It is encoded again without sending
+    /// anything, for two reasons: its content leaves are needed, and the source may have changed.
+    /// Enough roots are compared to cover all data cells.
     async fn placed_before(
         &self,
         job: &Storing,
@@ -233,14 +234,14 @@ impl Network {
     }
 }
 
-/// What a deal that stands on the ledger cost, all-in.
+/// The price of a deal on the ledger, including everything.
 fn paid(params: &Params, deal: &Deal) -> Amount {
     let prices = deal.shards.iter().flatten().map(|shard| shard.price);
     let cost = deal_cost(params, deal.length, deal.end - deal.start, prices);
     cost.map_or(Amount::ZERO, |cost| cost.total)
 }
 
-/// The candidates with room, cheapest first, spread differently for every deal.
+/// The candidates with room, cheapest first. The order of equals differs for every deal.
 fn order(candidates: &[Candidate], deal: &DealId, length: u64) -> Vec<Candidate> {
     let mut fit: Vec<_> = candidates.iter().filter(|node| node.free >= length).cloned().collect();
     fit.sort_by_cached_key(|node| (node.price, spread(deal, &node.address.id)));
@@ -262,7 +263,7 @@ impl FeederParts {
 }
 
 impl Fed<'_> {
-    /// Waits for the receipts and pays.
+    /// Waits for the receipts and opens the deal.
     pub async fn settle(self, cost_max: Option<Amount>) -> Result<Placed, TransferError> {
         match self {
             Self::Placed(placed) => Ok(placed),
@@ -273,7 +274,7 @@ impl Fed<'_> {
                         None => placing.step().await?,
                     }
                 };
-                placing.tell_waiting(Awaited::Ledger);
+                placing.report_waiting(Awaited::Ledger);
                 let tally = placing.tally.clone();
                 let placed = placing.open_deal(accepted, cost_max).await?;
                 tally.done();
@@ -290,7 +291,7 @@ impl fmt::Debug for Placing<'_> {
 }
 
 impl Placing<'_> {
-    /// Does what the session wants; if that is nothing, waits for the next thing to happen.
+    /// Carries out the session's outputs, or waits for the next event if there are none.
     async fn step(&mut self) -> Result<(), TransferError> {
         while let Some(output) = self.session.poll() {
             match output {
@@ -316,16 +317,16 @@ impl Placing<'_> {
             Some(Event::Encoded(encoded)) => {
                 encoded?;
                 self.encoded = true;
-                self.tell_waiting(Awaited::Receipts);
+                self.report_waiting(Awaited::Receipts);
                 return Ok(());
             }
         };
         self.session.handle(self.network.host().ticks_ms(), input);
-        self.tell_waiting(Awaited::Receipts);
+        self.report_waiting(Awaited::Receipts);
         Ok(())
     }
 
-    /// Takes note of what a node did.
+    /// Records the result of a node.
     fn answered(&mut self, index: u8, result: Result<Acceptance, NodeFault>) -> Input {
         self.pending.remove(&index);
         match result {
@@ -340,8 +341,8 @@ impl Placing<'_> {
         }
     }
 
-    fn tell_waiting(&self, what: Awaited) {
-        if self.progress.is_heard() {
+    fn report_waiting(&self, what: Awaited) {
+        if self.progress.is_received() {
             let nodes = self.pending.values().copied().collect();
             let of = u32::from(self.terms.total);
             self.progress.step(Step::Waiting(Wait { what, nodes, done: self.signed, of }));
@@ -355,7 +356,7 @@ impl Placing<'_> {
         }
     }
 
-    /// Starts a pass: a task per shard, and the feeder that all of them draw from.
+    /// Starts a pass: one task per shard, and the feeder for all of them.
     async fn pass(&mut self, shards: Vec<(u8, NodeId)>) -> Result<(), TransferError> {
         self.note_asked(&shards).await?;
         self.pending.extend(shards.iter().copied());
@@ -386,12 +387,12 @@ impl Placing<'_> {
             let events = self.events.clone();
             let task = tokio::spawn(async move {
                 let result = sending.run(&request).await.map_err(|error| error.fault());
-                // Nobody listens any more once the session is over.
+                // The receiver is gone once the session is over.
                 events.send(Event::Shard(index, result)).await.ok();
             });
             self.tasks.insert(index, task.abort_handle());
         }
-        // What is encoded is no progress yet: what is sent is, and the tally counts it.
+        // Encoding is no progress yet. The tally counts what is sent.
         let feeder = self.feeder.feeder(self.network, &Progress::silent());
         let events = self.events.clone();
         tokio::spawn(async move {
@@ -401,8 +402,8 @@ impl Placing<'_> {
         Ok(())
     }
 
-    /// Writes down who is asked for what before asking: a node keeps one shard of a segment, so a put
-    /// that goes on later has to ask it for the same one.
+    /// Stores which nodes are asked for which shards, before they are asked. A node keeps one shard
+    /// of a segment, so a put that continues later must ask it for the same one.
     async fn note_asked(&mut self, shards: &[(u8, NodeId)]) -> Result<(), TransferError> {
         let before = self.asked.len();
         for asked in shards {
@@ -444,7 +445,8 @@ impl Placing<'_> {
                 self.job.paid.take_back(cost);
             }
             match error {
-                // Somebody else, a node that knew the id, has opened a deal under it meanwhile.
+                // Another party that knew the id, such as a node, has opened a deal under it
+                // meanwhile.
                 TransferError::LedgerRefused(Status::Exists) => {
                     TransferError::Lapsed { segment: self.terms.segment }
                 }

@@ -1,4 +1,4 @@
-//! One shard on its way to one node, until the node has signed for it.
+//! Sends one shard to one node, until the node has signed for it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     place::Candidate,
 };
 
-/// How long a node may take to answer that it is ready, and, after the last byte, to sync the shard.
+/// How long a node may take to say that it is ready, and, after the last byte, to sync the shard.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One shard on its way to one node.
@@ -26,7 +26,7 @@ pub(super) struct Sending {
     pub(super) terms: DealTerms,
     pub(super) index: u8,
     pub(super) candidate: Candidate,
-    /// What its receipt must at least be good for.
+    /// The time until which its receipt must at least be valid.
     pub(super) good_until_ms: u64,
     pub(super) wanted: oneshot::Sender<bool>,
     pub(super) cells: mpsc::Receiver<Bytes>,
@@ -61,7 +61,7 @@ impl Sending {
                     self.tally.sent(self.index, bytes);
                 }
                 if sent != self.terms.length {
-                    // The feeder dropped this lane: too slow.
+                    // The feeder dropped this lane because it was too slow.
                     sender.reset(0);
                     return Err(PeerError::TimedOut);
                 }
@@ -78,7 +78,7 @@ impl Sending {
             && acceptance.index == self.index
             && acceptance.price == self.candidate.price
             && acceptance.root == root
-            // One that has expired would be refused by the ledger, and the others' with it.
+            // The ledger would refuse an expired receipt, and all others with it.
             && self.good_until_ms <= acceptance.expires_ms;
         let signed = acceptance.verify(&network.ledger().chain(), &self.terms).is_ok();
         if ours && signed { Ok(acceptance) } else { Err(PeerError::Confused) }
