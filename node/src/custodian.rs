@@ -138,8 +138,8 @@ pub(crate) async fn keep(
     shared.with_store(move |store| store.put_custody(&vault, SHARE_INDEX, &row, waits)).await
 }
 
-/// Removes shares whose vaults were not opened in time. The ledger's time and its own row decide
-/// that.
+/// Removes shares whose vaults were not opened in time. The ledger's time and its row of the vault
+/// decide that.
 pub(crate) async fn drop_unopened(shared: &Shared) -> Result<(), String> {
     let now_ms = shared.view.block_ms().saturating_sub(1);
     let due = shared.with_store(move |store| store.custody_due(now_ms)).await;
