@@ -103,7 +103,7 @@ fn what_the_pages_show_is_the_example() {
 }
 
 async fn put(client: &Client, name: &Name, text: &str) {
-    let options = PutOptions { replace: Replace::Replace, ..PutOptions::default() };
+    let options = PutOptions { replace: Replace::Overwrite, ..PutOptions::default() };
     let source = Source::from(text.as_bytes().to_vec());
     client.put(source, name, &options, &Progress::silent()).await.unwrap();
 }

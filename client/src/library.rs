@@ -1,16 +1,19 @@
-//! The library: what an identity has stored, under names of its own, the same on each of its devices.
+//! The library: the files that an identity has stored, under names of its own. It is the same on each of its devices.
 //!
-//! - [`put`](Library::put): a [`Source`] becomes segments, with one journal for all that is not stored yet;
-//! - [`get`](Library::get): what is read goes into a [`Sink`]; [`open`](Library::open): a [`Reader`](crate::Reader),
+//! - [`put`](Library::put): turns a [`Source`] into segments; a journal keeps every upload that is not finished;
+//! - [`get`](Library::get): reads a file into a [`Sink`]; [`open`](Library::open): gives a [`Reader`](crate::Reader),
 //!   which is `AsyncRead` and `AsyncSeek`;
-//! - folder: many files at once, small ones in packs; names, versions, moving, removing;
-//! - index: all of that on the network; [`Devices`]: in step with the identity's other devices;
-//! - [`share`](Library::share): a name becomes a grant;
-//! - upkeep: what is stored where, whether it is still there;
-//! - ahead: what is asked for before it is wanted.
+//! - folder: stores and reads many files at once, small ones in packs; names, versions, moving, removing;
+//! - index: the names and keys on the network; [`Devices`]: how the client keeps in step with the identity's other
+//!   devices;
+//! - [`share`](Library::share): turns a name into a grant;
+//! - upkeep: where files are stored, and whether nodes still keep them;
+//! - ahead: requests that are sent early.
 //!
-//! It stands on the [wallet](crate::wallet), which pays and grants. It knows no listing, order, vault or price of
-//! access. What others were promised of what it keeps it asks a `Promises` that was handed down to it; what a room above it stores it keeps under the kind that the room says.
+//! The library stands on the [wallet](crate::wallet), which pays and grants. It knows no listing, order, vault or price
+//! of access. A room above it may have promised files to other people; the library asks the `Promises` that this room
+//! has handed down. A room above it may also store objects of its own; the room names their kind, and the library keeps
+//! them under that kind.
 //!
 //! A gateway needs nothing of the market:
 //!
@@ -72,10 +75,10 @@ use crate::wallet::Wallet;
 use index::AtRoot;
 use promises::Promises;
 
-/// The library where it may block.
+/// The library on a thread where it may block.
 pub(crate) type Local = crate::local::Local<Library>;
 
-/// What an identity has stored. Cloning is cheap. It does all that its [wallet](Wallet) does.
+/// The files that an identity has stored. Cloning is cheap. It does all that its [wallet](Wallet) does.
 #[derive(Clone, Debug)]
 pub struct Library {
     wallet: Wallet,
@@ -86,7 +89,7 @@ pub struct Library {
 struct Inner {
     devices: Devices,
     promises: Option<Arc<dyn Promises>>,
-    /// The root record that was seen on the ledger, or set there, by this process.
+    /// The root record that this process last saw on the ledger, or set there.
     at_root: Mutex<Option<AtRoot>>,
 }
 
@@ -105,15 +108,15 @@ impl AsRef<Wallet> for Library {
 }
 
 impl Library {
-    /// The library of an identity that sells nothing. What it has for sale on another device stays listed when it is
-    /// removed here, and buyers find before they pay that it is gone: whoever sells takes the library of a
-    /// [`Market`](crate::Market).
+    /// Makes the library of an identity that sells nothing. It does not know the listings that the identity may have
+    /// made on another device. Removing a file here leaves such a listing open, and its buyers find before they pay
+    /// that the file is gone. A program that sells takes the library of a [`Market`](crate::Market).
     #[must_use]
     pub fn new(wallet: Wallet, devices: Devices) -> Self {
         Self::assemble(wallet, devices, None)
     }
 
-    /// A library that asks what others were promised.
+    /// Makes a library that asks `promises` before it removes an object or stores it anew.
     pub(crate) fn with_promises(
         wallet: Wallet,
         devices: Devices,
@@ -127,13 +130,13 @@ impl Library {
         Self { wallet, inner: Arc::new(inner) }
     }
 
-    /// The identity whose library it is.
+    /// The wallet of the identity.
     #[must_use]
     pub fn wallet(&self) -> &Wallet {
         &self.wallet
     }
 
-    /// Works on this machine's files where that holds up no other task.
+    /// Runs work on this machine's files on a thread where it holds up no other task.
     pub(crate) async fn local<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Local) -> T + Send + 'static,

@@ -31,7 +31,7 @@ async fn put(world: &World, owner: &Client, scheme: (u8, u8), length: u64) -> Ve
         least: Some(0),
         cost_max: None,
         scheme,
-        replace: Replace::Replace,
+        replace: Replace::Overwrite,
         keep: None,
     };
     let source = Source::Bytes(data.clone().into());

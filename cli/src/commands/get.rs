@@ -182,7 +182,7 @@ impl Fetch {
         };
         let options = GetOptions {
             range,
-            replace: if self.replace { Replace::Replace } else { Replace::Refuse },
+            replace: if self.replace { Replace::Overwrite } else { Replace::Refuse },
         };
         let bar = progress::bar(out, "fetching");
         let got = interrupt.or(client.get(&self.what, sink, &options, &bar.progress())).await;

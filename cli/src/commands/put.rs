@@ -93,7 +93,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         least: Some(least),
         cost_max: args.max_cost,
         scheme: args.scheme,
-        replace: if args.replace { Replace::Replace } else { Replace::Refuse },
+        replace: if args.replace { Replace::Overwrite } else { Replace::Refuse },
         keep: args.keep,
     };
     let quote = client.quote(length.unwrap_or(GIB), &options).await?;
@@ -226,7 +226,7 @@ async fn run_folder(args: Args, context: &Context) -> Result<Report, Error> {
             least: Some(least),
             cost_max: args.max_cost,
             scheme: args.scheme,
-            replace: Replace::Replace,
+            replace: Replace::Overwrite,
             keep: args.keep,
         },
         accept_risk: args.accept_risk,

@@ -1,8 +1,8 @@
-//! What a command is going to ask for anyway, asked for while its first questions are on their way: who is far
-//! away waits for a round trip once instead of once for each question.
+//! Requests that are sent early. A command asks for answers that it will surely need while its first requests are on
+//! their way. A client that is far from the ledger then waits for one round trip instead of one for each request.
 //!
-//! Nothing is decided here, and nothing that fails here fails a command: whoever needs an answer finds it known
-//! as of a moment ago, or asks again and gets the error.
+//! Nothing is decided here, and no failure here fails a command. The code that needs an answer finds it known as of a
+//! moment ago, or asks again and gets the error.
 
 use symbolon_protocol::{
     content::Layout,
@@ -17,13 +17,13 @@ use crate::{
     },
 };
 
-/// Says for whom looks that something could not be asked ahead.
+/// Logs that a request could not be sent early.
 pub(crate) fn missed(what: &str, error: &ClientError) {
-    tracing::debug!(what, %error, "nothing could be asked ahead");
+    tracing::debug!(what, %error, "an early request failed");
 }
 
 impl Library {
-    /// What storing begins with: which nodes answer, and the balance.
+    /// Asks early for what storing begins with: the nodes that answer, and the balance.
     pub async fn ahead_of_put(&self) {
         self.network().greet_latest();
         let survey = self.network().ahead_of_upload();
@@ -33,15 +33,15 @@ impl Library {
         }
     }
 
-    /// What reading begins with: the deal of the first segment that is read, and connections to nodes that may
-    /// keep it.
+    /// Asks early for what reading begins with: the deal of the first segment, and connections to nodes that may keep
+    /// it.
     pub async fn ahead_of_get(&self, what: &Readable) {
         if let Ok((deal, _)) = self.first_deal(what).await {
             self.ahead_of_reading(&deal).await;
         }
     }
 
-    /// The same, once it is known which deal that is.
+    /// Does the same for a known deal.
     pub(crate) async fn ahead_of_reading(&self, deal: &DealId) {
         self.network().greet_likely_for(deal);
         if let Err(error) = self.network().deal_lately(deal).await {
@@ -49,7 +49,8 @@ impl Library {
         }
     }
 
-    /// The first deal that is read of a file, as far as this machine knows it, and the order it was bought with.
+    /// The deal of the first segment that a read needs, and the order that a bought file came from, as far as this
+    /// machine knows them.
     pub(crate) async fn first_deal(
         &self,
         what: &Readable,

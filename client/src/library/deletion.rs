@@ -1,7 +1,7 @@
-//! Keeping what the nodes sign about deleting the shards of a file whose deals are over.
+//! Keeping the receipts that nodes sign when they delete the shards of a file whose deals are over.
 //!
-//! Nobody depends on it: a node learns from the ledger that a deal has ended and deletes by itself. Asking
-//! makes it happen now, and leaves a word that the node can be held to.
+//! The deletion does not depend on them: a node learns from the ledger that a deal has ended, and deletes by itself.
+//! Asking the node makes it delete now, and gives a signed receipt that the owner can hold the node to.
 
 use symbolon_protocol::{
     content::{Layout, Manifest},
@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl Library {
-    /// Has the shards of a file deleted whose deals are over, and keeps the receipts.
+    /// Asks the nodes to delete the shards of a file whose deals are over, and keeps the receipts.
     pub(crate) async fn delete_shards(
         &self,
         manifest: &Manifest,

@@ -1,8 +1,8 @@
-//! Other devices of the identity: what they changed is here before something is read or changed, and what is changed
-//! here is theirs to see afterwards.
+//! Keeping in step with the other devices of the identity. Before a call reads or changes something, it takes over the
+//! changes of the other devices. After a call has changed something, it publishes the change to them.
 //!
-//! Neither ever makes a call fail: the index on this machine is enough to work with. What could not be published is
-//! published after the next change.
+//! Neither step ever makes a call fail: the index on this machine is enough to work with. Changes that could not be
+//! published go out with the next change.
 
 use std::pin::pin;
 
@@ -14,21 +14,20 @@ use crate::{
     progress::Progress,
 };
 
-/// How long a call waits for a ledger that does not answer before it goes on without, in milliseconds.
+/// Milliseconds that a call waits for a silent ledger before it continues without the changes of other devices.
 const PATIENCE_MS: u64 = 1_000;
 
 /// How a client keeps in step with the other devices of its identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Devices {
-    /// Each call that reads or changes what is stored takes over first what other devices changed, and each that
-    /// changes it publishes that afterwards.
+    /// Each call that reads or changes files first takes over the changes of other devices. Each call that changes
+    /// files then publishes its changes.
     InStep {
-        /// The most that one publishing may cost, where a list of names has to be stored for it. It is not part of
-        /// what the call itself may cost.
+        /// The limit for one publication, if it has to store a list of names. The call's own limit does not include it.
         cost_max: Option<Amount>,
     },
-    /// The client's user does so with [`Library::pull_names`] and [`Library::publish_names`]: a program that asks a
-    /// person before it pays.
+    /// The program calls [`Library::pull_names`] and [`Library::publish_names`] itself. This is for a program that asks
+    /// a person before it pays.
     ByHand,
 }
 
@@ -39,7 +38,7 @@ impl Default for Devices {
 }
 
 impl Library {
-    /// Reads what is stored, with what other devices changed.
+    /// Reads from the index after taking over the changes of other devices.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Local) -> Result<T, ClientError> + Send + 'static,
@@ -48,7 +47,7 @@ impl Library {
         self.local(work).await
     }
 
-    /// All grants in the index, given and received, with what they are.
+    /// All grants in the index, given and received, each with its label.
     pub async fn grants(&self) -> Result<Vec<(String, GrantToken)>, ClientError> {
         self.read(|local| local.grants()).await
     }
@@ -59,7 +58,7 @@ impl Library {
         self.read(move |local| local.grants_of(&object)).await
     }
 
-    /// Changes what is stored, between taking over what other devices changed and telling them.
+    /// Changes stored files: takes over the changes of other devices first, and publishes to them afterwards.
     pub(crate) async fn changing<T>(
         &self,
         progress: &Progress,
@@ -67,20 +66,20 @@ impl Library {
     ) -> Result<T, ClientError> {
         self.catch_up().await;
         let done = work.await;
-        // Also where it failed: what it began or paid for is another device's to go on with.
-        self.tell(progress).await;
+        // This also happens after a failure: another device can continue what the work has begun or paid for.
+        self.publish_changes(progress).await;
         done
     }
 
-    /// Takes over what other devices changed, where that is not left to the client's user.
+    /// Takes over the changes of other devices, unless the program does so itself.
     pub(crate) async fn catch_up(&self) {
         if self.inner.devices == Devices::ByHand {
             return;
         }
         let quiet = Progress::silent();
         let mut pulling = pin!(self.pull_names(&quiet));
-        // A list of names may take as long as it needs, once the ledger has answered.
-        let heard = async {
+        // Once the ledger has answered, fetching a list of names may take as long as it needs.
+        let answering = async {
             tokio::select! {
                 biased;
                 answered = self.network().recent_chain() => answered.is_ok(),
@@ -90,9 +89,9 @@ impl Library {
         let pulled = tokio::select! {
             biased;
             pulled = &mut pulling => pulled,
-            heard = heard => match heard {
+            answered = answering => match answered {
                 true => pulling.await,
-                false => return tracing::debug!("the ledger does not answer: names are as they are here"),
+                false => return tracing::debug!("the ledger does not answer: using the names on this machine"),
             },
         };
         match pulled {
@@ -101,17 +100,19 @@ impl Library {
         }
     }
 
-    /// Publishes what changed here, where that is not left to the client's user.
-    async fn tell(&self, progress: &Progress) {
+    /// Publishes the changes of this device, unless the program does so itself.
+    async fn publish_changes(&self, progress: &Progress) {
         let Devices::InStep { cost_max } = self.inner.devices else { return };
         match self.publish_names(cost_max, &Progress::silent()).await {
             Ok(report) => warn(report.as_ref().and_then(|report| report.pulled.as_ref())),
-            Err(error) => progress.note(format!("other devices cannot see it yet: {error}")),
+            Err(error) => {
+                progress.note(format!("other devices cannot see the change yet: {error}"))
+            }
         }
     }
 }
 
-/// Says what the identity's owner should know of.
+/// Logs what the owner should know about a pull.
 fn warn(report: Option<&PullReport>) {
     let Some(report) = report else { return };
     if report.set_back {

@@ -1,15 +1,15 @@
-//! Folders: many files at once.
+//! Folders: storing and reading many files at once.
 //!
-//! - [`walk`]: a local folder as a list, links not followed;
-//! - [`plan`]: what of it is not stored yet, cut into packs and large files;
-//! - [`pack`]: small files one after another as one object;
-//! - [`same`]: whether a file here has the content that is stored;
-//! - [`put`], [`get`]: carrying a plan out; [`place`]: writing below a folder and nowhere else;
-//! - [`compact`]: packs that are mostly dead, and files that leave their pack;
-//! - [`names`]: moving, removing, versions: rows only.
+//! - [`walk`]: lists a local folder, without following links;
+//! - [`plan`]: finds what is not stored yet, and divides it into packs and large files;
+//! - [`pack`]: joins small files into one object;
+//! - [`same`]: compares local files with stored ones;
+//! - [`put`], [`get`]: carry out a plan; [`place`]: writes below one folder and nowhere else;
+//! - [`compact`]: rewrites packs that are mostly dead, and gives files an object of their own;
+//! - [`names`]: moves, removes and versions, which change only rows.
 //!
-//! A pack is an ordinary object: nodes, ledger and manifest know nothing of packs. Which range of it is
-//! which file is known from the names alone, so reading a small file is reading a range.
+//! A pack is an ordinary object: nodes, the ledger and manifests do not know about packs. Only the names say which
+//! range of a pack is which file. So reading a small file is reading a range.
 
 mod compact;
 mod get;
@@ -36,12 +36,12 @@ use crate::{
     progress::{Progress, Step},
 };
 
-/// What could not be done with one file, while the others went on.
+/// A file that could not be handled, while the others were.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileFault {
-    /// Which, as it is shown.
+    /// The file's path, as messages show it.
     pub path: String,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
@@ -51,25 +51,25 @@ impl FileFault {
     }
 }
 
-/// How a folder is compared with what is stored.
+/// How a local folder is compared with stored names.
 #[derive(Clone, Debug, Default)]
 pub struct FolderOptions {
-    /// What is left alone on both sides.
+    /// Files and folders that are ignored on both sides.
     pub exclude: Vec<Pattern>,
-    /// Whether what is not on the side that is copied goes from the other.
+    /// Whether files that are missing on the source side are removed on the other side.
     pub delete: bool,
-    /// Whether a folder or link may take the place of a file: what is in that file would go.
+    /// Whether a folder or link may replace a stored file, which removes that file.
     pub replace: bool,
-    /// Whether files are compared by their content, not by length and time.
+    /// Whether files are compared by content instead of length and time.
     pub checksum: bool,
-    /// How many epochs must be left of what is stored already; see [`crate::PutOptions::least`].
+    /// Number of epochs that must be left of a stored file: see [`crate::PutOptions::least`].
     pub least: u64,
-    /// How many older versions of each file to keep; see [`crate::PutOptions::keep`].
+    /// Number of older versions to keep of each file: see [`crate::PutOptions::keep`].
     pub keep: Option<u32>,
 }
 
 impl FolderOptions {
-    /// Whether a path below the folder, or a folder that it lies in, is left alone.
+    /// Whether a path below the folder, or a folder that contains it, is excluded.
     fn excludes(&self, relative: &[u8]) -> bool {
         if self.exclude.is_empty() {
             return false;
@@ -80,10 +80,10 @@ impl FolderOptions {
     }
 }
 
-/// Two at once: the next one is read while the one before it is on its way.
+/// Number of objects handled at once: the next one is read while the one before it is sent.
 const AT_ONCE: usize = 2;
 
-/// A task that ends when nobody waits for it any more.
+/// A task that is aborted when its handle is dropped.
 struct Task<T>(tokio::task::JoinHandle<T>);
 
 impl<T: Send + 'static> Task<T> {
@@ -103,7 +103,7 @@ impl<T> Drop for Task<T> {
     }
 }
 
-/// Steps of one of many: how many bytes there are was said before, for all of them.
+/// Progress of one object among many. It drops the planned total, because the total of all objects was reported before.
 fn one_of_many(progress: &Progress) -> Progress {
     let progress = progress.clone();
     Progress::new(move |step| match step {
@@ -112,7 +112,7 @@ fn one_of_many(progress: &Progress) -> Progress {
     })
 }
 
-/// The system's word for a fault of one file.
+/// The reason of a fault of one file, as the system gives it.
 fn io_why(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::PermissionDenied => String::from("permission denied"),
@@ -121,7 +121,7 @@ fn io_why(error: &std::io::Error) -> String {
     }
 }
 
-/// Whether an error is about one file, so that the others can go on.
+/// Whether an error is about one file, so that the work can go on with the others.
 fn is_about_one_file(error: &ClientError) -> bool {
     match error {
         ClientError::SourceChanged { .. } => true,

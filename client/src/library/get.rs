@@ -1,4 +1,4 @@
-//! Get: groups become a file, or go to a writer or into memory.
+//! Get: reads groups of stripes into a file, a writer or memory.
 
 mod kept;
 mod note;
@@ -27,18 +27,18 @@ use crate::{
     lock,
     progress::{Progress, Step},
 };
-use output::{Making, Output};
+use output::{Output, PartOptions};
 pub(crate) use resolve::Resolved;
 pub(crate) use target::{is_special, may_be_replaced};
 
-/// What is read.
+/// The thing to read.
 #[derive(Clone, Debug)]
 pub enum Readable {
-    /// An own file.
+    /// A file of this identity.
     Name(Name),
-    /// A version of an own file, by its number.
+    /// A version of a file of this identity, by its number.
     Version(Name, u64),
-    /// What a grant is for.
+    /// The file of a grant.
     Token(Box<GrantToken>),
 }
 
@@ -60,21 +60,21 @@ impl From<GrantToken> for Readable {
     }
 }
 
-/// Where it goes.
+/// The destination of a get.
 #[derive(Debug)]
 pub enum Sink {
-    /// A file. Where a pipe or terminal lies it is written into, and no other device is touched.
+    /// A file. If the path is a pipe or a terminal, the bytes are written into it. Other devices are left alone.
     File(PathBuf),
-    /// The report.
+    /// Memory: the report gets the bytes.
     Memory,
-    /// A writer, as the bytes come.
+    /// A writer, which gets the bytes as they arrive.
     Writer(Outgoing),
 }
 
-/// A writer that is written to: see [`Sink::writer`].
+/// A writer as a sink: see [`Sink::writer`].
 pub struct Outgoing {
     name: PathBuf,
-    /// The lock is never taken: it lets what is `Send` be shared.
+    /// The mutex is never locked. It makes the value `Sync` although the writer is only `Send`.
     writer: Mutex<Pin<Box<dyn AsyncWrite + Send>>>,
 }
 
@@ -85,8 +85,8 @@ impl fmt::Debug for Outgoing {
 }
 
 impl Sink {
-    /// A writer, which is flushed in the end and not shut down. Errors call it `name`. It gets no byte that was not
-    /// checked.
+    /// Makes a sink of a writer. The get flushes it at the end and does not shut it down. Errors call it `name`. It
+    /// gets only bytes that were checked.
     pub fn writer(name: impl Into<PathBuf>, writer: impl AsyncWrite + Send + 'static) -> Self {
         Self::Writer(Outgoing { name: name.into(), writer: Mutex::new(Box::pin(writer)) })
     }
@@ -115,9 +115,9 @@ impl Outgoing {
 /// How to get.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GetOptions {
-    /// Only these bytes: from the first up to and without the second; `u64::MAX` stands for the end.
+    /// Only these bytes: from the first offset up to, not including, the second one. `u64::MAX` stands for the end.
     pub range: Option<(u64, u64)>,
-    /// What to do when the file is already there.
+    /// What to do when the file exists already.
     pub replace: Replace,
 }
 
@@ -126,7 +126,8 @@ pub struct GetOptions {
 pub enum GetOutcome {
     /// The bytes were fetched.
     Fetched,
-    /// The file was there, byte for byte; nothing was fetched or written.
+    /// The file at the path has the same content already. Nothing was written, and at most a few bytes were read to
+    /// compare.
     Already,
 }
 
@@ -141,20 +142,20 @@ pub struct GetReport {
     pub kept: u64,
     /// Whether the whole content was compared with the content root.
     pub checked_root: bool,
-    /// The order that was acknowledged because of that.
+    /// The order that was acknowledged after that comparison.
     pub acknowledged: Option<OrderId>,
-    /// Nodes that were asked and did not do what they should; others did.
+    /// The faults of nodes that were asked. Other nodes gave the bytes instead.
     pub faults: Vec<ReadFault>,
-    /// The bytes, when they were to go to memory.
+    /// The bytes, if the sink was memory.
     pub bytes: Option<Vec<u8>>,
 }
 
-/// Hears of faults on their way to whoever shows them.
+/// Collects faults and passes them on to the caller's progress.
 #[derive(Clone, Default)]
 struct Faults(Arc<Mutex<Vec<ReadFault>>>);
 
 impl Faults {
-    fn heard(&self, progress: &Progress) -> Progress {
+    fn collecting(&self, progress: &Progress) -> Progress {
         let (faults, progress) = (self.clone(), progress.clone());
         Progress::new(move |step| {
             if let Step::Fault { node, index, fault } = step {
@@ -168,7 +169,7 @@ impl Faults {
         lock(&self.0)
     }
 
-    /// Each once: a file has many segments.
+    /// Every fault once, although each of the many segments may report it.
     fn all(&self) -> Vec<ReadFault> {
         let mut all: Vec<ReadFault> = Vec::new();
         for fault in self.lock().iter() {
@@ -193,8 +194,8 @@ impl Library {
         self.fetch(resolved, sink, options, progress).await
     }
 
-    /// What a name or grant stands for, with what other devices changed where that may be about it: a grant says all
-    /// by itself.
+    /// Resolves a name or grant. For a name it takes over the changes of other devices first. A grant needs none of
+    /// them.
     pub(crate) async fn resolve_now(&self, what: &Readable) -> Result<Resolved, ClientError> {
         if !matches!(what, Readable::Token(_)) {
             self.catch_up().await;
@@ -202,7 +203,7 @@ impl Library {
         self.resolve(what).await
     }
 
-    /// Reads what was resolved.
+    /// Reads a resolved file.
     pub(crate) async fn fetch(
         &self,
         mut resolved: Resolved,
@@ -210,26 +211,28 @@ impl Library {
         options: &GetOptions,
         progress: &Progress,
     ) -> Result<GetReport, ClientError> {
-        let sink = self.look(sink).await?;
+        let sink = self.open_special(sink).await?;
         let manifest = resolved.reading.manifest.clone();
         let layout = manifest.layout().map_err(|error| ClientError::Grant(error.into()))?;
         let (from, to) = asked_range(options, resolved.place)?;
         let length = resolved.place.1;
         let whole = (from, to) == (0, manifest.length);
-        // A part of a file has neither its permissions nor its time.
-        let dress = resolved.dress.filter(|_| options.range.is_none());
+        // A part of a file gets neither the file's permissions nor its time.
+        let metadata = resolved.metadata.filter(|_| options.range.is_none());
         let among_others = length < manifest.length;
         if among_others && self.is_same_part(&resolved, &sink, options).await? {
             return Ok(already(&resolved));
         }
         if !whole && short::is_short(from, to) {
-            let making = Making::new(options, dress);
-            return self.get_short(resolved.reading, sink, making, (from, to), progress).await;
+            let part_options = PartOptions::new(options, metadata);
+            return self
+                .get_short(resolved.reading, sink, part_options, (from, to), progress)
+                .await;
         }
         let narrowed = resolved.reading.grant.as_ref().is_some_and(is_for_cells);
-        // Of a file among others, only the cells around it.
+        // Of a file that shares its object, it reads only the cells around the range.
         resolved.reading.only = (narrowed || among_others).then_some((from, to));
-        // A buyer compares everything with what was listed, the first time it reads everything.
+        // When a buyer first reads the whole file, the client compares all of it with the listing.
         let check_root = whole && resolved.order.is_some();
         resolved.reading.leaves = if check_root { LeavesWanted::Yes } else { LeavesWanted::No };
         if let Sink::File(path) = &sink
@@ -239,20 +242,20 @@ impl Library {
         {
             return Ok(already(&resolved));
         }
-        let mut making = Making::new(options, dress);
+        let mut part_options = PartOptions::new(options, metadata);
         if whole && matches!(sink, Sink::File(_)) {
-            making = making.resumable(&resolved.reading.key);
+            part_options = part_options.resumable(&resolved.reading.key);
         }
-        // The content root is over all cells, those that hold nothing but padding too.
+        // The content root covers all cells, including those that hold only padding.
         let end = if check_root { u64::MAX } else { to };
         progress.step(Step::Planned { total_bytes: Some(to - from) });
-        let output = self.host().blocking(move || Output::open(sink, making)).await?;
+        let output = self.host().blocking(move || Output::open(sink, part_options)).await?;
         let mut output = self.take_kept(output, &resolved.reading, (from, end)).await?;
         let (spans, skipped) = spans(&layout, from, end, output.groups_done());
         progress.step(Step::Kept { bytes: skipped });
         let faults = Faults::default();
         let mut groups =
-            self.network().read(resolved.reading.clone(), spans, &faults.heard(progress));
+            self.network().read(resolved.reading.clone(), spans, &faults.collecting(progress));
         let mut done = skipped;
         while let Some(group) = groups.next().await {
             let group = group?;
@@ -278,7 +281,7 @@ impl Library {
     }
 }
 
-/// The file is there: that is as good as having fetched it.
+/// The report for a file that is there already: it counts as fetched.
 fn already(resolved: &Resolved) -> GetReport {
     let (_, length) = resolved.place;
     GetReport {
@@ -292,7 +295,7 @@ fn already(resolved: &Resolved) -> GetReport {
     }
 }
 
-/// From where to where of the object the bytes are that were asked for of a file that begins at `start` in it.
+/// The range of the object to read, for a file that begins at `start` in its object.
 fn asked_range(
     options: &GetOptions,
     (start, length): (u64, u64),

@@ -1,11 +1,11 @@
-//! The names index on the network, from an owner's side: what one device stored, the others see, and 24
-//! words bring everything back. See `spec/names.md`.
+//! The names index on the network, from an owner's side. Other devices see what one device stored, and 24 words restore
+//! everything. See `spec/names.md`.
 //!
 //! - [`pull`](Library::pull_names): a newer root record on the ledger -> runs -> the local index;
-//! - [`publish`](Library::publish_names): rows that changed here -> tail or a new run -> root record.
+//! - [`publish`](Library::publish_names): rows that changed here -> the tail or a new run -> the root record.
 //!
-//! The local index is always enough to work with. Publishing that fails leaves its rows marked, and the
-//! next one takes them along.
+//! The local index is always enough to work with. If publishing fails, its rows stay marked, and the next publication
+//! takes them along.
 
 mod cost;
 mod publish;
@@ -26,71 +26,71 @@ use crate::{
     locks::NameLock,
 };
 
-/// What is locked while the index is pulled or published: no name of a file begins like that.
+/// The slot of the lock that a pull or publication holds. No name of a file begins with a zero byte.
 const LOCK: &[u8] = b"\0index";
 
-/// How long to wait for another command of this identity that is at the index.
+/// How long a command waits while another command of this identity works on the index.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long to wait between two tries of the lock, in milliseconds.
+/// Milliseconds between two attempts to take the lock.
 const LOCK_RETRY_MS: u64 = 20;
 
 pub use cost::Growth;
 
-/// A root record by its version and its blob's digest.
+/// A root record: its version and the digest of its blob.
 pub(crate) type AtRoot = (u64, Option<Hash>);
 
-/// What pulling the index did.
+/// The result of a pull.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PullReport {
-    /// The version that is here now.
+    /// The version that this device has now.
     pub version: u64,
-    /// Rows that another device had changed.
+    /// Number of rows that another device had changed.
     pub rows: u64,
-    /// Names that were given or changed on two devices at once. Both contents are there, as versions.
+    /// Names that two devices gave or changed at once. Both contents are kept, as versions.
     pub merged: Vec<String>,
-    /// Whether the ledger had a record that was not made from the one known here: it was set back, or shows
-    /// different devices different things. All that was here still is, and is to be published again.
+    /// Whether the ledger's record was not made from the one known here. Then the ledger was set back, or it shows
+    /// different devices different records. Nothing was removed here, and all rows will be published again.
     pub set_back: bool,
 }
 
-/// What publishing the index did.
+/// The result of a publication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishReport {
     /// The version that is on the ledger now.
     pub version: u64,
-    /// Rows of this device that went there.
+    /// Number of this device's rows that were published.
     pub rows: usize,
-    /// What storing runs cost, all-in: nothing as long as the newest changes fit into the root record.
+    /// The whole cost of storing runs. It is zero as long as the newest changes fit into the root record.
     pub cost: Amount,
-    /// What other devices had changed, when there was something.
+    /// The changes of other devices, if there were any.
     pub pulled: Option<PullReport>,
 }
 
-/// What is in the index.
+/// Counts of the rows in the index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IndexView {
-    /// Names: of files, links and folders.
+    /// Number of names: of files, links and folders.
     pub names: usize,
-    /// Grants given and received.
+    /// Number of grants given and received.
     pub grants: usize,
-    /// Purchases.
+    /// Number of purchases.
     pub purchases: usize,
-    /// Objects that hold the index on the network, besides the newest changes.
+    /// Number of objects that hold the index on the network. The newest changes are in the root record.
     pub runs: usize,
-    /// The deals of these.
+    /// The deals of these objects.
     pub deals: Vec<DealId>,
-    /// Rows that changed on this machine and are not on the network yet.
+    /// Number of rows that changed on this machine and are not published yet.
     pub unpublished: usize,
 }
 
 impl Library {
-    /// Counts what is in the index.
+    /// Counts the rows in the index.
     pub async fn index(&self) -> Result<IndexView, ClientError> {
         self.read(|local| local.index()).await
     }
 
-    /// Waits until no other command of this identity is at the index.
+    /// Waits until no other command of this identity works on the index, and takes the lock.
     async fn lock_index(&self) -> Result<NameLock, ClientError> {
         let patience = u64::try_from(LOCK_PATIENCE.as_millis()).unwrap_or(u64::MAX);
         let until_ms = self.host().ticks_ms().saturating_add(patience);

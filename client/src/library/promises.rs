@@ -1,6 +1,8 @@
-//! What others were promised of what is stored, beside grants: asked before any of it goes or is stored anew.
+//! The objects of this library that were promised to other people by something other than a grant. The library asks for
+//! them before it removes an object or stores it anew.
 //!
-//! The library does not know who promises what. Whoever does stands above it and is handed down to it.
+//! The library does not know who makes the promises. The room above it makes them, and hands the library a value that
+//! answers.
 
 use std::{collections::BTreeSet, fmt, pin::Pin};
 
@@ -8,15 +10,15 @@ use symbolon_protocol::id::{ListingId, ObjectId};
 
 use crate::{error::ClientError, library::Library, progress::Progress};
 
-/// An answer that takes a while.
+/// An answer that arrives later.
 pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, ClientError>> + Send + 'a>>;
 
-/// Whoever promises others something of what is stored.
+/// A source of promises about stored objects.
 pub(crate) trait Promises: fmt::Debug + Send + Sync {
-    /// Those of some objects that are promised to whoever comes.
+    /// The objects of `objects` that are promised to anyone who comes, for example by an open listing.
     fn among<'a>(&'a self, objects: &'a [ObjectId]) -> Answer<'a, BTreeSet<ObjectId>>;
 
-    /// Takes back what was promised of objects that are about to go. Says which listings that were.
+    /// Withdraws the promises for objects that are about to be removed. Gives the listings that it ended.
     fn end<'a>(
         &'a self,
         objects: &'a [ObjectId],
@@ -25,7 +27,7 @@ pub(crate) trait Promises: fmt::Debug + Send + Sync {
 }
 
 impl Library {
-    /// Those of some objects that are promised to whoever comes.
+    /// The objects of `objects` that are promised to anyone who comes.
     pub(super) async fn promised(
         &self,
         objects: &[ObjectId],
@@ -36,7 +38,7 @@ impl Library {
         }
     }
 
-    /// Takes back what was promised of objects that are about to go.
+    /// Withdraws the promises for objects that are about to be removed.
     pub(super) async fn end_promises(
         &self,
         objects: &[ObjectId],

@@ -1,4 +1,4 @@
-//! Put: what is stored gets its name, and what the name stood for before goes.
+//! Put: stores a source under a name, and removes the replaced version.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,25 +26,26 @@ use crate::{
     term::Kept,
 };
 
-/// Objects that are to be stored anew, with when they end; nothing where that is over, or they are damaged.
+/// Objects that have to be stored anew, each with the time at which its deals end. The time is missing when the deals
+/// are over or shards are damaged.
 pub(crate) type Ending = BTreeMap<ObjectId, Option<u64>>;
 
-/// What a name stands for when something is stored under it.
+/// The result of comparing a name's current version with the source.
 enum Before {
-    /// Something else.
+    /// The version has another source.
     Other,
-    /// The same source, and it has to be stored anew.
+    /// The version has the same source, but it has to be stored anew.
     Stale,
-    /// The same source, and it is well.
+    /// The version has the same source, and nothing has to be done.
     Well(PutReport),
 }
 
-/// What has a name when something is to be stored under it.
-struct There {
+/// The state of a name before something is stored under it.
+struct NameState {
     row: Option<NameEntry>,
     /// Whether other names lie in it.
     is_folder: bool,
-    /// Whether the bytes that it stands for are gone.
+    /// Whether the bytes of its current version are gone.
     lost: bool,
 }
 
@@ -71,9 +72,9 @@ impl Library {
         let _lock = self.lock(name.as_bytes().to_vec(), name.to_string()).await?;
         let wanted = name.clone();
         let open = move |local: &Local| {
-            Ok::<_, ClientError>((local.open_source(source)?, local.place(&wanted)?))
+            Ok::<_, ClientError>((local.open_source(source)?, local.name_state(&wanted)?))
         };
-        let (opened, There { row, is_folder, lost }) = self.local(open).await?;
+        let (opened, NameState { row, is_folder, lost }) = self.local(open).await?;
         let keep = options.keep.or(row.as_ref().map(|row| row.keep)).unwrap_or(0);
         let over = row.as_ref().and_then(|row| row.current()).map(Version::mark);
         let mut renews = false;
@@ -88,7 +89,7 @@ impl Library {
                 return Err(ClientError::Exists { name: name.to_string() });
             }
         } else if is_folder {
-            // Nothing has the name, but other names lie in it.
+            // The name has no row of its own, but other names lie in it.
             return Err(ClientError::Exists { name: name.to_string() });
         }
         let (mode, modified_ns) = opened
@@ -97,7 +98,7 @@ impl Library {
         let shown = name.to_string();
         let request = Request::own(name.as_bytes(), shown, FileKind::Own, options);
         let uploading = self.upload(&request, opened, progress);
-        let stored = self.telling(uploading).await?;
+        let stored = self.publish_while(uploading).await?;
         let content = Content::File {
             object: stored.entry.manifest.object,
             first: 0,
@@ -119,13 +120,13 @@ impl Library {
             Ok::<_, ClientError>(dropped)
         };
         if self.local(record).await? {
-            progress.note("letting the replaced version go");
+            progress.note("removing the replaced version");
             self.sweep(progress).await?;
         }
         Ok(report)
     }
 
-    /// What the name stands for, compared with the source.
+    /// Compares the name's current version with the source.
     async fn stored_before(
         &self,
         name: &Name,
@@ -140,7 +141,8 @@ impl Library {
             let entry = local.catalog().row(Objects, &object.0)?;
             Ok::<_, ClientError>((entry, local.catalog().row(Uploads, &slot)?))
         };
-        // This machine began to store the same source, and another one has ended that, or stored a copy.
+        // This machine may have begun to store the same source, while another one has completed that upload or stored a
+        // copy.
         let (Some(entry), begun) = self.local(read).await? else { return Ok(Before::Other) };
         let begun = begun.filter(|begun| begun.source == opened.mark());
         let elsewhere = match &begun {
@@ -158,13 +160,13 @@ impl Library {
             return Ok(Before::Stale);
         }
         if let Some(begun) = begun.filter(|begun| begun.object() != object) {
-            progress.note("letting an unfinished upload of what another device has stored go");
+            progress.note("ending an unfinished upload of a file that another device has stored");
             self.end_upload(&begun).await?;
         }
         Ok(Before::Well(already(&entry, name.clone())))
     }
 
-    /// Whether a source has exactly the content of an object: it is read and compared with the content root.
+    /// Whether a source has exactly the content of an object. It reads the source and compares the content root.
     async fn is_content(&self, entry: &ObjectEntry, opened: &Opened) -> Result<bool, ClientError> {
         let Opened::File { path, .. } = opened else { return Ok(entry.kind == FileKind::Own) };
         let (key, leaves) = (entry.key.file_key(), LeavesWanted::No);
@@ -172,7 +174,7 @@ impl Library {
         self.is_same(path, &Reading { manifest, key, grant: None, leaves, only: None }).await
     }
 
-    /// Why what is stored from the same source is stored anew all the same; `None` when it is well.
+    /// The reason why an object with the same source is stored anew all the same, or `None` if it is well.
     async fn why_stale(
         &self,
         name: &Name,
@@ -180,15 +182,15 @@ impl Library {
         options: &PutTerms,
     ) -> Result<Option<&'static str>, ClientError> {
         if !self.is_kept_for(name, entry, options).await? {
-            return Ok(Some("what is stored under this name ends sooner than asked"));
+            return Ok(Some("the stored file ends sooner than asked"));
         }
         let object = entry.manifest.object;
         let damaged = self.local(move |local| local.catalog().row(Damaged, &object.0)).await?;
-        Ok(damaged.map(|_| "shards of what was stored under this name were found damaged"))
+        Ok(damaged.map(|_| "shards of the stored file were found damaged"))
     }
 
-    /// Whether an object is kept for as long as is asked for now, or nearly. One that is not may only be
-    /// stored anew where nobody has been given a right to it: they would lose it.
+    /// Whether an object is kept for as long as the caller asks, or nearly. An object that is not may be stored anew
+    /// only if no other person has a right to it, because that right would end.
     async fn is_kept_for(
         &self,
         name: &Name,
@@ -203,14 +205,13 @@ impl Library {
             return Ok(true);
         }
         let held = self.held(&BTreeSet::from([entry.manifest.object])).await?;
-        match held.is_empty() || options.replace == Replace::Replace {
+        match held.is_empty() || options.replace == Replace::Overwrite {
             true => Ok(false),
             false => Err(ClientError::Held { name: name.to_string(), paid_until_ms: time_ms }),
         }
     }
 
-    /// Those of some objects that somebody was given a right to which is not over: with a grant, or by a
-    /// promise.
+    /// The objects of `objects` to which another person has a right that has not ended, by a grant or by a promise.
     pub(crate) async fn held(
         &self,
         objects: &BTreeSet<ObjectId>,
@@ -239,7 +240,7 @@ impl Library {
         Ok(held)
     }
 
-    /// Until when an object is kept: nodes delete what no deal is for.
+    /// Until when an object is kept. Nodes delete shards without a running deal.
     pub(crate) async fn kept(
         &self,
         chain: &Chain,
@@ -250,8 +251,8 @@ impl Library {
         Ok(Kept::of(chain, rows.iter().map(Option::as_ref)))
     }
 
-    /// The objects that are not kept for so many epochs more, or were found damaged, and those of them that
-    /// somebody was given a right to.
+    /// The objects that are not kept for `least` more epochs or were found damaged, and those of them to which another
+    /// person has a right.
     pub(crate) async fn ending(
         &self,
         least: u64,
@@ -286,13 +287,13 @@ impl Library {
         Ok((ending, held))
     }
 
-    /// Where bytes may lie for the time of a put.
+    /// The folder for bytes that are kept during a put.
     pub(crate) fn spool(&self) -> std::path::PathBuf {
         self.dir().join("spool")
     }
 
-    /// Stores what belongs to a listing; at most one object of each such kind stays. With it comes what
-    /// was paid now.
+    /// Stores an object that belongs to a listing. At most one object of each such kind stays. Also gives the amount
+    /// that was paid now.
     pub(crate) async fn store_public(
         &self,
         source: Source,
@@ -320,7 +321,7 @@ impl Library {
         Ok((stored.entry, paid))
     }
 
-    /// Lets what belonged to a listing go.
+    /// Ends and removes the objects of a listing of this kind.
     pub(crate) async fn drop_public(&self, kind: FileKind) -> Result<(), ClientError> {
         let old = self.objects_of(kind).await?;
         self.let_go(&old).await?;
@@ -348,16 +349,16 @@ impl Library {
 }
 
 impl Local {
-    /// What has a name, once the name may lie where it would.
-    fn place(&self, name: &Name) -> Result<There, ClientError> {
+    /// The state of a name. Refuses a name that would lie in a file.
+    fn name_state(&self, name: &Name) -> Result<NameState, ClientError> {
         self.check_place(name)?;
         let row = self.catalog().row(Names, name.as_bytes())?;
         let Some(now) = row.as_ref().and_then(NameEntry::current) else {
             let is_folder = self.is_folder_now(name.as_bytes())?;
-            return Ok(There { row, is_folder, lost: false });
+            return Ok(NameState { row, is_folder, lost: false });
         };
         let lost = self.tree_below(name.as_bytes())?.is_lost(now);
-        Ok(There { row, is_folder: false, lost })
+        Ok(NameState { row, is_folder: false, lost })
     }
 
     /// Refuses a name that would lie in a file.
@@ -374,7 +375,7 @@ impl Local {
         Ok(())
     }
 
-    /// Opens a source; a stream may use the identity's own folder.
+    /// Opens a source. A stream is spooled in the identity's own folder.
     pub(crate) fn open_source(&self, source: Source) -> Result<Opened, ClientError> {
         Opened::open(source, &self.spool())
     }
@@ -388,7 +389,7 @@ fn deals_of(entry: &ObjectEntry) -> Result<Vec<DealId>, ClientError> {
     Ok((0..layout.segments()).map(|segment| key.deal(segment)).collect())
 }
 
-/// Whether an object was made from this very source, as far as that can be told.
+/// Whether an object was made from this source, as far as the source's mark shows.
 fn is_made_from(entry: &ObjectEntry, opened: &Opened) -> bool {
     !opened.is_stream() && entry.kind != FileKind::Pack && entry.source.is_same(&opened.mark())
 }

@@ -1,4 +1,4 @@
-//! Sharing: a name becomes a grant to its bytes, and to nothing else.
+//! Sharing: turns a name into a grant for its bytes and for nothing else.
 
 use symbolon_protocol::{
     Amount,
@@ -16,14 +16,14 @@ use crate::{
     term::Kept,
 };
 
-/// How long a ledger may take to say until when a file is stored, in milliseconds.
+/// Milliseconds that a ledger may take to say until when a file is stored.
 const LEDGER_PATIENCE_MS: u64 = 2_000;
 
 impl Library {
-    /// Grants reading a file to somebody, within `caveats`.
+    /// Grants another identity the right to read a file, restricted by `caveats`.
     ///
-    /// A file that shares its object with others gets one of its own first: whoever holds the key of an
-    /// object can read all of it. That costs at most `cost_max`.
+    /// A file that shares its object with others gets an object of its own first, because a holder of an object's key
+    /// can read all of the object. That costs at most `cost_max`.
     pub async fn share(
         &self,
         name: &Name,
@@ -35,7 +35,7 @@ impl Library {
         let sharing = async {
             let found = self.find(name).await?;
             self.check_share(&found, &caveats).await?;
-            // What cannot be granted costs nothing: tried first with what is there.
+            // A grant that cannot be made must cost nothing, so this tries to make it for the present object first.
             self.grant_for((found.manifest(), &found.key()), to, caveats.clone())?;
             let (entry, _) = self.object_of_its_own(name, cost_max, progress).await?;
             let token = self.grant_for((entry.manifest(), &entry.key()), to, caveats)?;
@@ -46,8 +46,8 @@ impl Library {
         self.changing(progress, sharing).await
     }
 
-    /// Refuses to promise what is not kept: access to a file for longer than it is stored. Where no ledger
-    /// answers that cannot be told, and the grant is made all the same.
+    /// Refuses to grant access for longer than the file is stored. If no ledger answers, the client cannot check that
+    /// and makes the grant all the same.
     async fn check_share(&self, entry: &Found, caveats: &[Caveat]) -> Result<(), ClientError> {
         let name = entry.name.to_string();
         let chain = tokio::select! {

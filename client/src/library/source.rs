@@ -1,8 +1,8 @@
-//! Where the bytes of a put come from, segment by segment, readable more than once.
+//! The source of a put: its bytes, segment by segment, readable more than once.
 //!
-//! A segment may have to be sent twice (a node failed, another takes its shard), so what a reader gives is
-//! spooled one segment at a time into a nameless file of the identity's own folder: at most one
-//! segment of it is ever on disk, and a crash leaves nothing behind.
+//! A segment may have to be sent twice: when a node fails, another one takes its shard. So the bytes of a reader are
+//! spooled, one segment at a time, into a nameless file in the identity's own folder. At most one segment is on the
+//! disk, and a crash leaves nothing behind.
 
 use std::{
     fmt,
@@ -29,27 +29,27 @@ use crate::{
     error::ClientError,
 };
 
-/// The bits of a mode that are kept: permissions, without those that lend somebody's rights.
+/// The bits of a mode that are kept: the permissions, without set-user-id, set-group-id and sticky.
 pub(crate) const MODE_BITS: u32 = 0o777;
 
-/// The permissions of a file that had none.
+/// The permissions of a stored file whose source had none.
 pub(crate) const PLAIN_MODE: u32 = 0o644;
 
-/// What a file has beside its bytes.
+/// The metadata of a file: its permissions and its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Dress {
+pub(crate) struct FileMetadata {
     pub(crate) mode: u32,
     pub(crate) modified_ns: i128,
 }
 
-impl Dress {
+impl FileMetadata {
     pub(crate) fn of(version: &Version) -> Self {
         let modified_ns = i128::from_le_bytes(version.modified_ns);
         Self { mode: version.mode, modified_ns }
     }
 
-    /// Gives a file its permissions and time: the time last, since whoever writes gives it another one.
-    pub(crate) fn put_on(self, file: &File) -> io::Result<()> {
+    /// Sets the permissions and time of a file. The time comes last, because every write sets another one.
+    pub(crate) fn apply_to(self, file: &File) -> io::Result<()> {
         file.set_permissions(Permissions::from_mode(self.mode & MODE_BITS))?;
         file.set_modified(time(self.modified_ns))
     }
@@ -64,21 +64,21 @@ fn time(ns: i128) -> SystemTime {
     time.unwrap_or(UNIX_EPOCH)
 }
 
-/// What is put.
+/// The source of a put.
 #[derive(Debug)]
 pub enum Source {
     /// A file.
     File(PathBuf),
     /// Bytes in memory.
     Bytes(Bytes),
-    /// What a reader gives, to its end.
+    /// The bytes of a reader, to its end.
     Reader(Incoming),
 }
 
-/// A reader that is put: see [`Source::reader`].
+/// A reader as a source: see [`Source::reader`].
 pub struct Incoming {
     name: PathBuf,
-    /// The lock is never taken: it lets what is `Send` be shared.
+    /// The mutex is never locked. It makes the value `Sync` although the reader is only `Send`.
     reader: Mutex<Pin<Box<dyn AsyncRead + Send>>>,
     length: Option<u64>,
 }
@@ -91,9 +91,9 @@ impl fmt::Debug for Incoming {
 }
 
 impl Source {
-    /// What a reader gives, to its end. Errors call it `name`. Where the length is said, a put refuses beforehand what
-    /// costs too much, and fails when the reader gives fewer or more bytes. What a reader gave cannot be read again: a
-    /// put that ends early is not gone on with.
+    /// Makes a source of a reader, read to its end. Errors call it `name`. With a `length`, a put refuses a cost that
+    /// is too high before it begins, and fails when the reader gives fewer or more bytes. A reader cannot be read
+    /// again, so a put that stopped early cannot be continued.
     pub fn reader(
         name: impl Into<PathBuf>,
         reader: impl AsyncRead + Send + 'static,
@@ -121,11 +121,11 @@ impl From<Vec<u8>> for Source {
     }
 }
 
-/// When anything of a file was changed, its bytes or what is said of it: nobody can set that time.
+/// The time of the last change of a file's bytes or metadata, as the system keeps it. No program can set this time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Changed {
     at: (i64, i64),
-    /// How many names it has: one that comes or goes changes it too, and not its bytes.
+    /// Number of the file's names. Adding or removing one changes the time too, although the bytes stay.
     names: u64,
 }
 
@@ -153,10 +153,10 @@ pub(crate) enum Opened {
     Bytes {
         bytes: Bytes,
     },
-    /// A pack that was written to a nameless file: it cannot change while it is stored.
+    /// A pack in a nameless file. It cannot change while it is stored.
     Spooled {
         file: Arc<File>,
-        /// The folder it lies in.
+        /// The folder of the file.
         path: PathBuf,
         hash: Hash,
         length: u64,
@@ -164,7 +164,7 @@ pub(crate) enum Opened {
     Stream(Stream),
 }
 
-/// Bytes that are copied at once from a reader into the spool.
+/// Bytes that are copied from a reader into the spool at once.
 const CHUNK_BYTES: u64 = 1 << 20;
 
 /// A reader, and the spool for its segments.
@@ -172,11 +172,11 @@ const CHUNK_BYTES: u64 = 1 << 20;
 pub(crate) struct Stream {
     from: Incoming,
     spool: Arc<File>,
-    /// The folder it lies in.
+    /// The folder of the spool.
     path: PathBuf,
-    /// Bytes of the segments before.
+    /// Bytes of the earlier segments.
     read: u64,
-    /// The first byte of the next segment, which says that there is one.
+    /// The first byte of the next segment, if there is one.
     lookahead: Option<u8>,
     over: bool,
 }
@@ -208,8 +208,8 @@ impl Stream {
         Ok((SegmentBytes::File { file, path, start: 0, length }, self.over))
     }
 
-    /// Copies at most so many bytes into the spool, in the place of what was there; notices the end one byte ahead,
-    /// so that the last segment is known to be the last.
+    /// Copies at most `capacity` bytes into the spool and replaces its content. Reads one byte ahead, so that it knows
+    /// whether the segment is the last.
     async fn fill_spool(&mut self, host: &Host, capacity: u64) -> Result<u64, ClientError> {
         let mut length = 0;
         let mut chunk: Vec<u8> = self.lookahead.take().into_iter().collect();
@@ -222,7 +222,7 @@ impl Stream {
                 self.over = read.map_err(io_error(&self.from.name))? == 0;
             }
             if capacity < length + chunk.len() as u64 {
-                // One byte too many: it begins the next segment.
+                // This is one byte too many. It begins the next segment.
                 self.lookahead = chunk.pop();
             }
             let (spool, at) = (Arc::clone(&self.spool), length);
@@ -241,15 +241,15 @@ impl Stream {
     }
 }
 
-/// What becomes of a link in the place of a file.
+/// Whether opening a file follows a symbolic link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Links {
     Followed,
     Refused,
 }
 
-/// Opens a file to be read. Whatever else lies there is refused: opening a pipe would wait for whoever writes to
-/// it, and a device has no end.
+/// Opens a file for reading. Refuses anything that is not a file: opening a pipe would wait for a writer, and a device
+/// has no end.
 pub(crate) fn open_file(path: &Path, links: Links) -> io::Result<(File, Metadata)> {
     use rustix::fs::OFlags;
     let refused = if links == Links::Refused { OFlags::NOFOLLOW } else { OFlags::empty() };
@@ -260,7 +260,7 @@ pub(crate) fn open_file(path: &Path, links: Links) -> io::Result<(File, Metadata
         return Err(io::ErrorKind::IsADirectory.into());
     }
     if !about.is_file() {
-        return Err(io::Error::other("it is a pipe, socket or device, and no file"));
+        return Err(io::Error::other("it is a pipe, socket or device, not a file"));
     }
     Ok((file, about))
 }
@@ -270,7 +270,7 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> ClientError + '_ {
 }
 
 impl Opened {
-    /// Opens a source; `spool` is the folder a stream may use.
+    /// Opens a source. `spool` is the folder for a stream's bytes.
     pub(crate) fn open(source: Source, spool: &Path) -> Result<Self, ClientError> {
         match source {
             Source::File(path) => {
@@ -285,24 +285,24 @@ impl Opened {
         }
     }
 
-    /// Whether it is a reader: its bytes are there once, and nothing tells it from another one.
+    /// Whether it is a reader. Its bytes can be read once, and it has no mark to recognize it by.
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self, Self::Stream(_))
     }
 
-    /// Whether the bytes may be others when they are read again: those of a file that others can write to.
+    /// Whether a second reading may give other bytes: those of a file that other programs can write to.
     pub(crate) fn is_live(&self) -> bool {
         matches!(self, Self::File { .. })
     }
 
-    /// The same file once more, to be read from its beginning.
+    /// The same file, to be read from its beginning again.
     pub(crate) fn again(&self) -> Option<Self> {
         let Self::File { file, path, mark, changed, length } = self else { return None };
         let (file, path, mark) = (file.clone(), path.clone(), mark.clone());
         Some(Self::File { file, path, mark, changed: *changed, length: *length })
     }
 
-    /// What tells this source from another one.
+    /// The mark by which a later put recognizes this source.
     pub(crate) fn mark(&self) -> SourceMark {
         match self {
             Self::File { mark, .. } => mark.clone(),
@@ -314,14 +314,14 @@ impl Opened {
         }
     }
 
-    /// The permissions of a file, and when it was changed, in nanoseconds since the Unix epoch.
+    /// The permissions and the modification time of a file, in nanoseconds since the Unix epoch.
     pub(crate) fn about(&self) -> Option<(u32, i128)> {
         let Self::File { file, .. } = self else { return None };
         let data = file.metadata().ok()?;
         Some((data.mode() & MODE_BITS, modified_ns(&data)))
     }
 
-    /// Bytes of user data, when that is known.
+    /// Number of bytes, if it is known.
     pub(crate) fn length(&self) -> Option<u64> {
         match self {
             Self::File { length, .. } | Self::Spooled { length, .. } => Some(*length),
@@ -330,8 +330,8 @@ impl Opened {
         }
     }
 
-    /// The segment that begins at `start` and holds at most `capacity` bytes, and whether it is the last.
-    /// Segments of a stream must be asked for in order, and take as long as its writer likes.
+    /// The segment that begins at `start` and has at most `capacity` bytes, and whether it is the last. Segments of a
+    /// stream must be read in order, and take as long as the writer takes.
     pub(crate) async fn segment(
         &mut self,
         host: &Host,
@@ -358,7 +358,7 @@ impl Opened {
         }
     }
 
-    /// Refuses a file that is not what it was when it was opened, also where its time says it is.
+    /// Refuses a file that has changed since it was opened, even if its modification time is the same.
     pub(crate) fn check_unchanged(&self) -> Result<(), ClientError> {
         let Self::File { file, path, mark, changed, .. } = self else { return Ok(()) };
         let data = file.metadata().map_err(io_error(path))?;
@@ -369,10 +369,10 @@ impl Opened {
     }
 }
 
-/// A file without a name, gone when this process is.
+/// Creates a file without a name. The system removes it when this process ends.
 pub(crate) fn nameless(folder: &Path, what: &str) -> Result<File, ClientError> {
     std::fs::create_dir_all(folder).map_err(io_error(folder))?;
-    // Two of one process are two, even between being made and losing their names.
+    // The number keeps two files of one process apart until they lose their names.
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let path = folder.join(format!("{what}-{}-{number}", std::process::id()));
@@ -383,7 +383,7 @@ pub(crate) fn nameless(folder: &Path, what: &str) -> Result<File, ClientError> {
     Ok(file)
 }
 
-/// When a file was changed, in nanoseconds since the Unix epoch.
+/// The modification time of a file, in nanoseconds since the Unix epoch.
 pub(crate) fn modified_ns(data: &Metadata) -> i128 {
     i128::from(data.mtime()) * 1_000_000_000 + i128::from(data.mtime_nsec())
 }
@@ -430,11 +430,11 @@ mod tests {
         for (length, capacity) in
             [(0, 10), (1, 10), (9, 10), (10, 10), (11, 10), (30, 10), (256, 100)]
         {
-            for said in [None, Some(length)] {
+            for announced in [None, Some(length)] {
                 let bytes = &bytes[..usize::try_from(length).unwrap()];
-                let source = Source::reader("drops", dripping(bytes), said);
+                let source = Source::reader("drops", dripping(bytes), announced);
                 let mut opened = Opened::open(source, folder.path()).unwrap();
-                assert_eq!((opened.length(), opened.is_stream()), (said, true));
+                assert_eq!((opened.length(), opened.is_stream()), (announced, true));
                 let (mut all, mut last) = (Vec::new(), false);
                 while !last {
                     let segment;
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_that_gives_another_length_than_was_said_is_refused() {
+    async fn a_reader_that_gives_another_length_than_announced_is_refused() {
         let (folder, host) = (tempfile::tempdir().unwrap(), Host::system());
         for (given, announced) in [(20_usize, 21), (20, 19), (20, 10), (20, 0), (0, 1)] {
             let source = Source::reader("drops", dripping(&vec![7; given]), Some(announced));
@@ -483,16 +483,16 @@ mod tests {
         assert_eq!(bytes.read_at(0, &mut out).unwrap(), 5000);
         whole.check_unchanged().unwrap();
 
-        // As long as before, and written later.
+        // The same length, written later.
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.write_all_at(&[8], 2500).unwrap();
         file.set_modified(SystemTime::now() + Duration::from_secs(9)).unwrap();
         assert!(changed(whole.check_unchanged()));
-        // As long as before, and as old as before.
+        // The same length and the same modification time.
         let (whole, _) = opened(&path).await;
         let before = file.metadata().unwrap();
         let changed_at = |data: &Metadata| (data.ctime(), data.ctime_nsec());
-        // The system's clock has ticks, and this is about another one.
+        // The system's clock has ticks. The test needs the next one.
         while changed_at(&file.metadata().unwrap()) == changed_at(&before) {
             file.write_all_at(&[9], 2500).unwrap();
             file.set_modified(before.modified().unwrap()).unwrap();
@@ -502,7 +502,7 @@ mod tests {
         file.set_len(4000).unwrap();
         assert!(changed(bytes.read_at(0, &mut out).map(drop).map_err(Into::into)));
         assert!(changed(whole.check_unchanged()));
-        // Another file of the same length in its place: it is the one that was opened that is stored.
+        // Another file of the same length takes its name: the put stores the file that was opened.
         let (whole, bytes) = opened(&path).await;
         let other = dir.path().join("other");
         std::fs::write(&other, [9; 4000]).unwrap();

@@ -1,4 +1,4 @@
-//! What is stored where, how it does, and letting it go.
+//! What is stored, where its shards are, and how they are doing.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -14,7 +14,7 @@ use crate::{
     library::{
         Library, Local,
         names::{FileView, Found, Name},
-        source::{Dress, PLAIN_MODE},
+        source::{FileMetadata, PLAIN_MODE},
     },
     term::epoch_ms,
 };
@@ -22,39 +22,39 @@ use crate::{
 /// A shard of a segment.
 #[derive(Clone, Debug)]
 pub struct ShardView {
-    /// Its index.
+    /// The shard's index in its segment.
     pub index: u8,
-    /// Who keeps it.
+    /// The node that keeps it.
     pub node: NodeId,
-    /// Its root.
+    /// The shard's root.
     pub root: Hash,
-    /// The last epoch in which its node has proven this shard among its others.
+    /// The last epoch in which its node has proven all its shards, this one included.
     pub last_proof: Option<u64>,
-    /// When that epoch began, in milliseconds since the Unix epoch, reckoned back from the current one.
+    /// When that epoch began, in milliseconds since the Unix epoch, estimated from the current epoch.
     pub last_proof_ms: Option<u64>,
-    /// Epochs its node has missed in a row.
+    /// Number of epochs in a row that its node has missed.
     pub missed_in_row: u32,
-    /// How it does.
+    /// The shard's health.
     pub health: ShardHealth,
 }
 
-/// How a shard does, by what the ledger saw of its node.
+/// The health of a shard, judged by what the ledger knows of its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShardHealth {
-    /// Proven in the last epoch that is over, or in the current one.
+    /// The node proved it in the last complete epoch or in the current one.
     Proven,
-    /// Too new to have been proven.
+    /// It is too new to have been proven.
     New,
-    /// Its node missed the last epoch that is over.
+    /// Its node missed the last complete epoch.
     Missed,
-    /// Its node missed so many epochs in a row that it will hardly come back, or is not on the ledger.
+    /// Its node missed so many epochs in a row that it will hardly come back, or the ledger does not know the node.
     Gone,
-    /// Its deal is over: nobody proves it or is paid for it.
+    /// Its deal is over: its node need not prove it and is not paid for it.
     Over,
 }
 
 impl ShardHealth {
-    /// Whether the shard counts as one that can be read.
+    /// Whether the shard is likely to be readable.
     #[must_use]
     pub const fn is_well(self) -> bool {
         matches!(self, Self::Proven | Self::New)
@@ -64,25 +64,25 @@ impl ShardHealth {
 /// A segment of a file.
 #[derive(Clone, Debug)]
 pub struct SegmentView {
-    /// Its number.
+    /// The segment's number.
     pub segment: u32,
-    /// Its deal.
+    /// The segment's deal.
     pub deal: DealId,
-    /// Where the deal stands.
+    /// The state of the deal.
     pub state: DealState,
-    /// First epoch that is paid.
+    /// The first epoch that is paid.
     pub start: u64,
-    /// First epoch that is not.
+    /// The first epoch that is not paid.
     pub end: u64,
-    /// Shards that give it back.
+    /// Number of shards that restore the segment.
     pub required: u8,
     /// Bytes of each shard.
     pub shard_length: u64,
-    /// Until when it is paid, in milliseconds since the Unix epoch, reckoned from the current epoch.
+    /// Until when it is paid, in milliseconds since the Unix epoch, estimated from the current epoch.
     pub paid_until_ms: u64,
-    /// Its shards.
+    /// The segment's shards.
     pub shards: Vec<ShardView>,
-    /// Shards that no node keeps: not placed when the file was stored.
+    /// Indexes of shards that no node keeps: they were not placed when the file was stored.
     pub absent: Vec<u8>,
 }
 
@@ -95,7 +95,7 @@ pub struct StatView {
     pub content_root: Hash,
     /// The current epoch.
     pub epoch: u64,
-    /// Its segments.
+    /// The file's segments.
     pub segments: Vec<SegmentView>,
 }
 
@@ -110,7 +110,7 @@ fn health(chain: &Chain, deal: &Deal, node: Option<&Node>, proof: Option<u64>) -
     if proof.is_some_and(|proof| last_over <= proof) {
         return ShardHealth::Proven;
     }
-    // The deal's first epoch is not over, so nothing was missed for it.
+    // The deal's first epoch is not complete, so its shards have missed no proof yet.
     if chain.epoch <= deal.start {
         return if node.missed_in_row == 0 { ShardHealth::New } else { ShardHealth::Missed };
     }
@@ -121,7 +121,7 @@ fn is_file(version: &Version) -> bool {
     matches!(version.content, Content::File { .. })
 }
 
-/// What an object that belongs to a listing is called.
+/// The name of an object that belongs to a listing.
 pub(crate) fn public_name(kind: FileKind) -> Option<String> {
     match kind {
         FileKind::Document { listing } => Some(format!("listing {listing} description")),
@@ -132,23 +132,24 @@ pub(crate) fn public_name(kind: FileKind) -> Option<String> {
 
 fn public(name: Name, object: &Arc<ObjectEntry>) -> Found {
     let (stored_ms, length) = (object.stored_ms, object.manifest.length);
-    let dress = Dress { mode: PLAIN_MODE, modified_ns: i128::from(stored_ms) * 1_000_000 };
-    Found { name, object: object.clone(), stored_ms, first: 0, length, dress }
+    let metadata =
+        FileMetadata { mode: PLAIN_MODE, modified_ns: i128::from(stored_ms) * 1_000_000 };
+    Found { name, object: object.clone(), stored_ms, first: 0, length, metadata }
 }
 
-/// What an owner's files come to.
+/// Totals of an owner's files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FilesView {
-    /// How many there are.
+    /// Number of files.
     pub count: u64,
-    /// Their bytes.
+    /// Number of their bytes.
     pub bytes: u64,
-    /// How many of them are not paid any more.
+    /// Number of files whose time is over.
     pub over: u64,
 }
 
 impl Library {
-    /// What all files come to that are stored under names at a time. Those that are lost do not count.
+    /// Totals of all files that are stored under names, at time `now_ms`. Lost files do not count.
     pub async fn files(&self, now_ms: u64) -> Result<FilesView, ClientError> {
         self.read(move |local| local.files(now_ms)).await
     }
@@ -159,22 +160,22 @@ impl Library {
         self.read(move |local| local.is_file(&name)).await
     }
 
-    /// What is stored for listings: descriptions and previews.
+    /// The objects that are stored for listings: descriptions and previews.
     pub async fn public_files(&self) -> Result<Vec<FileView>, ClientError> {
         self.read(|local| local.public_files()).await
     }
 
-    /// All stored files by name, those that belong to listings included.
+    /// All stored files, sorted by name, including the objects of listings.
     pub async fn list(&self) -> Result<Vec<FileView>, ClientError> {
         self.read(|local| local.list()).await
     }
 
-    /// Names of uploads that have begun and not ended, on any device.
+    /// Names of unfinished uploads on any device.
     pub async fn unfinished(&self) -> Result<Vec<String>, ClientError> {
         self.read(|local| local.unfinished()).await
     }
 
-    /// Everything about a file, as the ledger has it now.
+    /// Everything about a file, with its present state on the ledger.
     pub async fn stat(&self, name: &Name) -> Result<StatView, ClientError> {
         self.catch_up().await;
         let entry = self.find(name).await?;
@@ -207,7 +208,7 @@ impl Library {
         let ids: Vec<NodeId> = kept.iter().map(|(_, shard)| shard.node).collect();
         let nodes = self.ledger().rows(Nodes, &ids).await?;
         let shards = kept.into_iter().zip(nodes).map(|((index, shard), node)| {
-            // What the node proved before the deal began or after it ended was not this shard.
+            // A proof before the deal began or after it ended does not cover this shard.
             let in_deal = |epoch: &u64| deal.start <= *epoch && *epoch < deal.end;
             let last_proof = node.as_ref().and_then(|node| node.passed_epoch).filter(in_deal);
             ShardView {
@@ -244,7 +245,7 @@ impl Local {
         for watched in self.catalog().watched()? {
             let Watch::Gone(used) = watched else { continue };
             if moved.contains(&used.object) {
-                // Some of it may have gone elsewhere: each name is followed.
+                // Some of its files may have moved to another object, so each name has to be looked up.
                 return self.files_one_by_one(now_ms);
             }
             lost = (lost.0 + used.files, lost.1 + used.file_bytes);

@@ -1,9 +1,9 @@
-//! Put: a source becomes segments, each is placed on nodes and paid for by one deal.
+//! Uploads: turns a source into segments. Each segment is placed on nodes and paid for by one deal.
 //!
-//! The journal row is written before the first byte leaves and removed together with writing the
-//! name. Object and deal ids derive from the file key in it, so a put that is run again after a crash
-//! asks for the same deals: what is on the ledger is not sent, what nodes hold is not sent again. A source
-//! that is not what it was when a cell of it was first sealed ends the upload and its key.
+//! The journal row is written before the first byte leaves, and removed in the transaction that writes the name. Object
+//! and deal ids derive from the file key in that row. So a put that runs again after a crash asks for the same deals: a
+//! segment whose deal is on the ledger is not sent again, nor is a shard that a node has. If the source has changed
+//! since its first cell was sealed, the upload ends and its key is not used again.
 
 mod elsewhere;
 mod journal;
@@ -45,41 +45,41 @@ use leaves::Leaves;
 use segments::Stored;
 pub(crate) use symbolon_transfer::upload::Paid;
 
-/// What to do when the name or file is already there.
+/// What to do when the name or file exists already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Replace {
     /// Refuse.
     #[default]
     Refuse,
-    /// Put the new one in its place, then let the old one go.
-    Replace,
+    /// Overwrite: put the new one in its place, then remove the old one.
+    Overwrite,
 }
 
 /// How to put.
 #[derive(Clone, Debug, Default)]
 pub struct PutOptions {
-    /// For how many epochs to pay; when nothing is said, for 30 days.
+    /// Number of epochs to pay for. Without a value, 30 days.
     pub epochs: Option<u64>,
-    /// How many of these must be left of what is stored already; what ends sooner is stored anew. When nothing is
-    /// said, what [`usual_epochs`] gives.
+    /// Number of epochs that must be left of a file that is stored already. A file that ends sooner is stored anew.
+    /// Without a value, [`usual_epochs`] gives it.
     pub least: Option<u64>,
-    /// The most to spend now, all-in; what an earlier put of the same has paid does not count.
+    /// The limit for the whole cost of this put. Payments of an earlier put that this one continues do not count.
     pub cost_max: Option<Amount>,
-    /// The scheme, when the one that fits the network is not wanted.
+    /// The scheme. Without one, the client chooses the one that fits the network.
     pub scheme: Option<Scheme>,
     /// What to do when the name is taken.
     pub replace: Replace,
-    /// How many older versions of the name to keep besides the newest; what was said before, else none,
-    /// when nothing is said. Where versions are kept, a taken name gets a new one.
+    /// Number of older versions to keep besides the newest. Without a value, the name keeps its earlier setting, or no
+    /// older version. If versions are kept, a put to a taken name adds one.
     pub keep: Option<u32>,
 }
 
-/// How long something is kept when nothing is said, in milliseconds.
+/// Milliseconds for which a file is kept if the caller does not say.
 const USUAL_MS: u64 = 30 * 24 * 3_600_000;
 
-/// For how many epochs something is to be stored where so many were asked for, and how many of these must be left
-/// of what is stored already. A term that was asked for is kept to within a tenth; what is usual, to within a half:
-/// else what is put every day would be sent every day.
+/// Gives the number of epochs to store a file for, and how many of them must be left of a file that is stored already.
+/// A term that the caller asked for is kept to within a tenth. The usual term is kept to within a half; otherwise a
+/// file that is put every day would be sent every day.
 #[must_use]
 pub fn usual_epochs(asked: Option<u64>, epoch_ms: u64) -> (u64, u64) {
     let epochs = asked.unwrap_or_else(|| USUAL_MS.div_ceil(epoch_ms.max(1)));
@@ -87,7 +87,8 @@ pub fn usual_epochs(asked: Option<u64>, epoch_ms: u64) -> (u64, u64) {
     (epochs, epochs - short)
 }
 
-/// What was said of a put, and what is usual where nothing was said. The fields are those of [`PutOptions`].
+/// The terms of a put: the caller's options, with usual values for those that are missing. The fields are those of
+/// [`PutOptions`].
 #[derive(Clone, Debug)]
 pub(crate) struct PutTerms {
     pub(crate) epochs: u64,
@@ -111,7 +112,7 @@ impl PutTerms {
         }
     }
 
-    /// What the client stores of its own accord: for so many epochs, under no name that a user gave.
+    /// The terms of an object that the client stores for its own purposes, under no name that a user gave.
     pub(crate) fn plain(epochs: u64, cost_max: Option<Amount>, replace: Replace) -> Self {
         Self { epochs, least: 0, cost_max, scheme: None, replace, keep: None }
     }
@@ -122,9 +123,9 @@ impl PutTerms {
 pub enum PutOutcome {
     /// The file is stored.
     Stored,
-    /// An earlier put was continued; the file is stored.
+    /// An earlier put was continued. The file is stored.
     Resumed,
-    /// The same file was stored before; nothing was sent or paid.
+    /// The same file was stored before. Nothing was sent or paid.
     Already,
 }
 
@@ -137,50 +138,50 @@ pub struct PutReport {
     pub object: ObjectId,
     /// Bytes of the file.
     pub length: u64,
-    /// Required and total shards.
+    /// Numbers of required and total shards.
     pub scheme: Scheme,
-    /// Segments, each a deal.
+    /// Number of segments. Each has one deal.
     pub segments: u32,
-    /// Shards with a receipt; none are counted where the file was stored before.
+    /// Number of shards with an acceptance. Zero if the file was stored before.
     pub shards: u32,
-    /// Who keeps them.
+    /// The nodes that keep the shards.
     pub nodes: BTreeSet<NodeId>,
-    /// The first epoch that is not paid for all of it, or one a little before that.
+    /// The first epoch that is not paid for the whole file, or one a little earlier.
     pub end: u64,
-    /// What was paid, all-in, by this put and the ones it continued.
+    /// The whole cost of this put and of the puts that it continued.
     pub cost: Amount,
     /// How it ended.
     pub outcome: PutOutcome,
 }
 
-/// A put of any kind.
+/// A request to store an object of any kind.
 pub(crate) struct Request<'a> {
     /// The journal's key for it.
     pub(crate) slot: Vec<u8>,
-    /// What it is called where it is spoken of.
+    /// The name that messages use.
     pub(crate) name: String,
     pub(crate) kind: FileKind,
     pub(crate) access: Access,
     pub(crate) mask: MaskMode,
     pub(crate) options: &'a PutTerms,
-    /// What is paid now is counted here.
+    /// The counter of what is paid now.
     pub(crate) paid: Paid,
 }
 
 impl<'a> Request<'a> {
-    /// The user's own: readable under grants, each shard under a mask of its own.
+    /// The request for a user's own file: readable with grants, each shard under a mask of its own.
     pub(crate) fn own(slot: &[u8], name: String, kind: FileKind, options: &'a PutTerms) -> Self {
         let (access, mask) = (Access::Granted, MaskMode::ChaCha20);
         Self { slot: slot.to_vec(), name, kind, access, mask, options, paid: Paid::default() }
     }
 
-    /// The same, with what it pays counted there.
+    /// The same request, which adds its payments to `paid`.
     pub(crate) fn counting(self, paid: Paid) -> Self {
         Self { paid, ..self }
     }
 }
 
-/// An object that is stored and has no row yet.
+/// An object that is stored, but has no row yet.
 pub(crate) struct Uploaded {
     pub(crate) entry: ObjectEntry,
     pub(crate) outcome: PutOutcome,
@@ -204,7 +205,7 @@ impl Uploaded {
         batch
     }
 
-    /// The journal's key it had.
+    /// The journal's key that it had.
     pub(crate) fn slot(&self) -> &[u8] {
         &self.slot
     }
@@ -233,13 +234,13 @@ pub(crate) struct Job {
 }
 
 impl Library {
-    /// What storing `length` bytes would cost.
+    /// The price of storing `length` bytes.
     pub async fn quote(&self, length: u64, options: &PutOptions) -> Result<Quote, ClientError> {
         let terms = PutTerms::new(options, &self.network().params().await?);
         Ok(self.network().quote(length, terms.scheme, terms.epochs).await?)
     }
 
-    /// Stores an object. Its row is still to be written, with the names that it is for.
+    /// Stores an object. The caller then writes its row together with its names.
     pub(crate) async fn upload(
         &self,
         request: &Request<'_>,
@@ -247,7 +248,7 @@ impl Library {
         progress: &Progress,
     ) -> Result<Uploaded, ClientError> {
         check_epochs(request.options.epochs, &self.network().params().await?)?;
-        // Another device's uploads, until one of them turns out to be of other bytes.
+        // Uploads of other devices are tried until one of them turns out to be of other bytes.
         let mut others = true;
         loop {
             let again = opened.again();
@@ -262,28 +263,29 @@ impl Library {
                 Err(error @ ClientError::SourceChanged { .. }) => error,
                 Err(error) => return Err(error),
             };
-            // Under this key nothing is sealed any more: what was is of other bytes.
+            // Nothing more may be sealed under this key, because it has sealed other bytes.
             if job.storing.begun == Begun::Elsewhere {
                 others = false;
             } else {
                 self.end_upload(&job.entry).await?;
             }
-            // It changed before this put began, and not since: then it can be stored as it is now.
+            // A file that changed before this put began, and not since, can be stored as it is now.
             opened = match again.filter(|_| job.storing.begun != Begun::Now) {
                 Some(again) if again.check_unchanged().is_ok() => again,
                 _ => return Err(error),
             };
-            progress.note("the file is not what it was when this upload began: beginning anew");
+            progress.note("the file has changed since this upload began: beginning anew");
         }
     }
 
-    /// Whether it is known here what was sealed of an object.
+    /// Whether this machine has the leaves that were sealed of an object.
     async fn has_leaves(&self, object: &ObjectId) -> bool {
         let object = *object;
         self.local(move |local| leaves::path(local.dir(), &object).exists()).await
     }
 
-    /// Continues the upload the journal has for this name and source, or one of another device, or begins one.
+    /// Continues the upload that the journal has for this name and source, or one of another device, or begins a new
+    /// one.
     pub(crate) async fn begin(
         &self,
         request: &Request<'_>,
@@ -301,12 +303,12 @@ impl Library {
         };
         let slot = request.slot.clone();
         if let Some(entry) = self.local(move |local| local.begun_here(&slot)).await? {
-            match self.why_not(&entry, request.options, opened, candidates.len()).await? {
+            match self.why_not_continued(&entry, request.options, opened, candidates.len()).await? {
                 None => {
                     progress.note("continuing an earlier upload");
                     return job(entry, Begun::Here, candidates, None).await;
                 }
-                Some(why) => progress.note(format!("letting an unfinished upload {why} go")),
+                Some(why) => progress.note(format!("ending an unfinished upload {why}")),
             }
             self.end_upload(&entry).await?;
         } else if others
@@ -345,8 +347,8 @@ impl Library {
         job(entry, Begun::Now, candidates, Some(unwritten)).await
     }
 
-    /// Which unfinished upload it is that cannot be gone on with; nothing, when it can.
-    async fn why_not(
+    /// The reason why an unfinished upload cannot be continued, worded to follow "upload". `None` if it can.
+    async fn why_not_continued(
         &self,
         entry: &UploadEntry,
         options: &PutTerms,
@@ -361,7 +363,7 @@ impl Library {
         } else if is_on_other_terms(entry, options) {
             Some("on other terms")
         } else if opened.is_live() && !self.has_leaves(&entry.object()).await {
-            Some("of which nobody knows what was sent")
+            Some("whose sent bytes are not known here")
         } else if self.is_stuck(entry, nodes).await? {
             Some("for more nodes than there are now")
         } else {
@@ -369,15 +371,15 @@ impl Library {
         })
     }
 
-    /// Whether an unfinished upload of which nothing is paid yet wants more nodes than answer: it would
-    /// wait for them for ever, and a new one for those that are there loses nothing.
+    /// Whether an unfinished upload without a paid deal needs more nodes than answer. It would wait for them for ever.
+    /// A new upload to the present nodes loses nothing.
     async fn is_stuck(&self, entry: &UploadEntry, nodes: usize) -> Result<bool, ClientError> {
         let short = nodes < usize::from(entry.scheme.enough());
         Ok(short && self.network().deal(&entry.deal(0)).await?.is_none())
     }
 
-    /// Whether something of an unfinished upload that was paid for is no longer kept: what is stored under
-    /// its key would never be whole.
+    /// Whether a segment of an unfinished upload was paid for and is no longer kept. An object under that key could
+    /// never be whole.
     async fn is_lapsed(
         &self,
         entry: &UploadEntry,
@@ -396,15 +398,15 @@ impl Library {
         Ok(false)
     }
 
-    /// Whether all of an unfinished upload is stored and paid for: nothing of it has to be sent.
+    /// Whether all of an unfinished upload is stored and paid for, so that nothing has to be sent.
     async fn is_placed(&self, entry: &UploadEntry, length: u64) -> Result<bool, ClientError> {
         let layout = Layout::new(entry.scheme, length).map_err(invalid)?;
         let last = layout.segments() - 1;
-        // Segments are paid for one after the other, and what is no longer kept was found out before.
+        // Segments are paid for one after the other. An earlier check has found those that are no longer kept.
         Ok(self.network().deal(&entry.deal(last)).await?.is_some())
     }
 
-    /// What comes back at least when an object's deals end now.
+    /// The least amount that comes back when an object's deals end now.
     pub(crate) async fn refund_of(&self, entry: &ObjectEntry) -> Result<Amount, ClientError> {
         let layout = Layout::new(entry.manifest.scheme, entry.manifest.length).map_err(invalid)?;
         let key = entry.key.file_key();
@@ -421,7 +423,7 @@ impl Library {
         Ok(back)
     }
 
-    /// Ends all deals of a file.
+    /// Ends all deals of a file. Gives their number.
     pub(crate) async fn end_deals(
         &self,
         manifest: &Manifest,
@@ -437,18 +439,19 @@ impl Library {
         Ok(ended)
     }
 
-    /// Ends one deal; `false` when it is over already.
+    /// Ends one deal. Gives `false` when it is over already.
     pub(crate) async fn end_deal(&self, deal: DealId) -> Result<bool, ClientError> {
         use symbolon_protocol::ledger::Status;
         match self.send(transaction_id("end deal", &deal.0), Action::EndDeal { deal }).await {
             Ok(_) => Ok(true),
-            // Ended before: by an `rm` that came no further, or by its time. Or it is somebody else's.
+            // The deal has ended before: an interrupted `rm` ended it, or its time is over. Or it belongs to another
+            // owner.
             Err(
                 error @ ClientError::LedgerRefused(
                     Status::DealClosed | Status::UnknownDeal | Status::IdReused | Status::NotYours,
                 ),
             ) => {
-                // Its row says so too, or it would be paid for on a server's word.
+                // The deal's row must confirm that. Otherwise a lying server could keep the deal running and paid.
                 let row = self.network().deal(&deal).await?;
                 let ours = row.filter(|row| runs(row) && row.owner == self.me());
                 if ours.is_some() { Err(error) } else { Ok(false) }
@@ -489,7 +492,7 @@ impl Local {
         })
     }
 
-    /// What a journal's row leads to.
+    /// Makes the job that continues a journal's row.
     fn job(
         &self,
         entry: UploadEntry,
@@ -497,7 +500,7 @@ impl Local {
         candidates: Vec<Candidate>,
         (paid, unwritten): (Paid, Option<Batch>),
     ) -> Result<Job, ClientError> {
-        // Without this file the journal's row is not gone on from.
+        // If this file is missing, the journal's row cannot be continued.
         let leaves = Leaves::open(self.dir(), &entry.object())?;
         let journal = Journal {
             local: self.clone(),
@@ -522,7 +525,7 @@ impl Local {
     }
 }
 
-/// A file is paid for as it is asked for now, not as it was when it was begun.
+/// Whether a file is asked for on other terms than its upload began with. The present terms count.
 fn is_on_other_terms(entry: &UploadEntry, asked: &PutTerms) -> bool {
     entry.kind == FileKind::Own
         && (entry.epochs != asked.epochs

@@ -1,4 +1,4 @@
-//! Whether all that is stored under a name is still there.
+//! Checks whether all shards of a name are still there.
 
 use std::collections::BTreeMap;
 
@@ -19,40 +19,40 @@ use crate::{
     term::{Kept, epoch_ms, runs},
 };
 
-/// What checking a file found.
+/// The result of checking a file.
 #[derive(Clone, Debug)]
 pub struct VerifyReport {
-    /// Slices read and compared with their roots.
+    /// Number of slices that were read and match their roots.
     pub checked_slices: u64,
-    /// Cells that were compared, well or not.
+    /// Number of cells that were compared, good or bad.
     pub checked_cells: u64,
-    /// Bytes that are what they should be.
+    /// Number of bytes that are correct.
     pub checked_bytes: u64,
-    /// Every shard.
+    /// The check of every shard.
     pub shards: Vec<ShardCheck>,
     /// Whether every segment has enough good shards.
     pub readable: bool,
-    /// Whether any shard is not what its node is paid to keep. It is written down on this machine: the same
-    /// file put again is stored anew.
+    /// Whether any shard differs from what its node is paid to keep. The client writes that down on this machine. A
+    /// later put of the same file then stores it anew.
     pub damaged: bool,
 }
 
-/// What checking one object of several files found.
+/// The result of checking one object, which may hold several files.
 #[derive(Debug)]
 pub struct VerifiedObject {
-    /// Which.
+    /// The object.
     pub object: ObjectId,
-    /// The names of which bytes lie in it.
+    /// The names of the files in it.
     pub names: Vec<Name>,
-    /// What was found, or why nothing could be.
+    /// The report, or why the object could not be checked.
     pub found: Result<VerifyReport, ClientError>,
 }
 
-/// Objects, with the names of which bytes lie in each, and the first of these files.
+/// Objects, each with the names of its files, and the first of these files.
 type Objects = BTreeMap<ObjectId, (Vec<Name>, Result<Found, ClientError>)>;
 
 impl Library {
-    /// Checks all that a folder or pattern stands for, each object once. Nothing when `what` is a single file.
+    /// Checks each object of a folder or pattern once. Gives nothing when `what` is a single file.
     pub async fn verify_all(
         &self,
         what: &Pattern,
@@ -63,21 +63,21 @@ impl Library {
         let objects = self.read(move |local| local.objects_named(&what)).await?;
         let Some(objects) = objects else { return Ok(None) };
         let mut total = Some(0_u64);
-        for (_, found) in objects.values() {
-            let bytes = found.as_ref().ok().and_then(|found| found.object_bytes().ok());
+        for (_, file) in objects.values() {
+            let bytes = file.as_ref().ok().and_then(|file| file.object_bytes().ok());
             total = total.and_then(|total| total.checked_add(bytes.unwrap_or(0)));
         }
         progress.step(Step::Planned { total_bytes: total.filter(|_| depth == Depth::Deep) });
         let mut checked = Vec::new();
-        for (object, (names, found)) in objects {
-            let found = match found {
-                Ok(found) => match self.verify_found(&found, depth, progress).await {
+        for (object, (names, file)) in objects {
+            let report = match file {
+                Ok(file) => match self.verify_found(&file, depth, progress).await {
                     Err(error) if !is_about_one(&error) => return Err(error),
-                    found => found,
+                    report => report,
                 },
                 Err(error) => Err(error),
             };
-            checked.push(VerifiedObject { object, names, found });
+            checked.push(VerifiedObject { object, names, found: report });
         }
         Ok(Some(checked))
     }
@@ -105,7 +105,7 @@ impl Library {
         let file = entry.view()?;
         let chain = self.network().chain_row().await?;
         let over = |since_ms| ClientError::Over { name: entry.name.to_string(), since_ms };
-        // What is there still may be gone at any moment: nobody is paid to keep it.
+        // Shards of an ended deal may disappear at any moment, because no node is paid to keep them.
         if let Kept::Over { since_ms: since_ms @ Some(_) } =
             self.kept(&chain, &entry.object).await?
         {
@@ -126,10 +126,10 @@ impl Library {
                 return Err(over(Some(epoch_ms(&chain, deal.end))));
             }
             let of = (segment, id, &deal);
-            let found = self.network().check_deal(of, Some(&grant), depth, progress).await?;
-            let good = found.iter().filter(|check| check.fault.is_none()).count();
+            let checks = self.network().check_deal(of, Some(&grant), depth, progress).await?;
+            let good = checks.iter().filter(|check| check.fault.is_none()).count();
             readable &= good >= usize::from(deal.required);
-            shards.extend(found);
+            shards.extend(checks);
         }
         let damaged = shards.iter().any(|shard| shard.damaged);
         let well = depth == Depth::Deep && shards.iter().all(|shard| shard.fault.is_none());
@@ -150,7 +150,7 @@ impl Library {
 }
 
 impl Local {
-    /// The objects of all that a folder or pattern stands for. Nothing when `what` is a single file.
+    /// The objects of a folder or pattern. Gives nothing when `what` is a single file.
     fn objects_named(&self, what: &[u8]) -> Result<Option<Objects>, ClientError> {
         let row = self.catalog().row(Names, what)?;
         let now = row.as_ref().and_then(NameEntry::current);
@@ -163,7 +163,7 @@ impl Local {
             let Some(version) = tree.names[&name].current() else { continue };
             let Content::File { object, .. } = version.content else { continue };
             let found = tree.found(&name, version);
-            // What became of it: a file that moved to another pack lies there.
+            // A file that moved to another pack lies in that pack's object now.
             let object = found.as_ref().map_or(object, |found| found.manifest().object);
             let entry = objects.entry(object).or_insert_with(|| (Vec::new(), found));
             entry.0.push(name);
@@ -171,7 +171,7 @@ impl Local {
         Ok(Some(objects))
     }
 
-    /// Writes down that an object is damaged, or that all of it is well.
+    /// Writes down that an object is damaged, or removes that note when all of it is well.
     fn note_damage(&self, object: ObjectId, damaged: bool, well: bool) -> Result<(), ClientError> {
         let known = self.catalog().row(Damaged, &object.0)?.is_some();
         if damaged && !known {
@@ -184,7 +184,7 @@ impl Local {
     }
 }
 
-/// Whether an error says something about one object, and not about the way to all of them.
+/// Whether an error is about one object, and not about the connection that all of them need.
 fn is_about_one(error: &ClientError) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotEnough | ErrorKind::Corrupt)
 }

@@ -378,7 +378,7 @@ impl Market {
         let name = public_name(kind)
             .ok_or_else(|| ClientError::Internal("own files are not public".into()))?;
         let hash = Hash(*blake3::hash(&bytes).as_bytes());
-        let options = PutTerms::plain(epochs, purse.left(), Replace::Replace);
+        let options = PutTerms::plain(epochs, purse.left(), Replace::Overwrite);
         let request = Request {
             // No file's name has a zero byte, so no file has this slot.
             slot: [b"\0", name.as_bytes()].concat(),

@@ -37,7 +37,7 @@ struct Said {
 }
 
 async fn put(client: &Client, name: &str, data: Vec<u8>) -> Result<(), ClientError> {
-    let options = PutOptions { replace: Replace::Replace, ..put_options(500) };
+    let options = PutOptions { replace: Replace::Overwrite, ..put_options(500) };
     let source = Source::Bytes(data.into());
     client.put(source, &called(name), &options, &Progress::silent()).await.map(drop)
 }

@@ -243,7 +243,8 @@ async fn whole(world: &mut World) {
     let out = world.folder().join("out");
     fs::create_dir(&out).unwrap();
     let disk = Disk::watch(&out).unwrap();
-    for (name, replace) in [("journal false", Replace::Refuse), ("journal true", Replace::Replace)]
+    for (name, replace) in
+        [("journal false", Replace::Refuse), ("journal true", Replace::Overwrite)]
     {
         let target = out.canonicalize().unwrap().join("file");
         if replace == Replace::Refuse {

@@ -88,7 +88,7 @@ async fn names(owner: &Client, refusals: &mut Refusals) {
     refusals.add(owner.rename(&called("folder/two"), &called("new")).await, "no file named");
     refusals.add(owner.select(&Pattern::whole(b"*.none"), false).await.map(|_| ()), "no file");
     owner.undelete(&called("folder/two"), None, &Progress::silent()).await.unwrap();
-    let options = PutOptions { replace: Replace::Replace, ..put_options(EPOCHS) };
+    let options = PutOptions { replace: Replace::Overwrite, ..put_options(EPOCHS) };
     refusals.add(put(owner, "file/below", vec![1; 10], &options).await, "nothing can lie in it");
     refusals.add(put(owner, "folder", vec![1; 10], &options).await, "already exists");
 }

@@ -44,7 +44,7 @@ impl Bring {
         removal.consent(context)?;
         let path = plan.root().display().to_string();
         let (clock, bar) = (Clock::start(), progress::bar(&context.out, "fetching"));
-        let replace = if self.replace { Replace::Replace } else { Replace::Refuse };
+        let replace = if self.replace { Replace::Overwrite } else { Replace::Refuse };
         let (mut interrupt, progress) = (Interrupt::listen(), bar.progress());
         let got = interrupt.or(client.fetch_folder(plan, replace, &progress)).await;
         bar.finish();

@@ -91,7 +91,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
                 epochs: Some(epochs),
                 least: Some(least),
                 cost_max: args.max_cost,
-                replace: Replace::Replace,
+                replace: Replace::Overwrite,
                 keep: args.keep,
                 ..PutOptions::default()
             };

@@ -1,7 +1,7 @@
-//! Packs that are mostly dead, and files that leave their pack.
+//! Rewrites packs that are mostly dead, and gives packed files an object of their own.
 //!
-//! In both, bytes of a pack are stored once more in another object, and then all names that stood for
-//! the old range stand for the new one, in one step. What is left without a name is swept.
+//! In both cases bytes of a pack are stored again in another object. Then all names that stood for the old range get
+//! the new one, in one step. An object without a name is swept.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use symbolon_protocol::Amount;
 use super::{
     one_of_many,
     pack::Builder,
-    ranges::{Taker, Wanted},
+    ranges::{RangeSink, Wanted},
 };
 use crate::{
     catalog::{Batch, Content, FileKind, Moved, MovedEntry, MovedRange, Names, ObjectEntry, Watch},
@@ -26,31 +26,32 @@ use crate::{
     term::Kept,
 };
 
-/// Ranges of one object in one row: with it a row of the index stays below a MiB, and so in one change.
+/// The most ranges of one object in one row. With this limit a row stays below a MiB, so that one change of the index
+/// can hold it.
 const MOVES_IN_ROW: usize = 16_384;
 
-/// A pack is left alone when less than this would be freed: a deal costs something too.
+/// The least number of dead bytes for which a pack is rewritten: a new deal costs something too.
 const DEAD_BYTES_MIN: u64 = 256 * 1024;
 
-/// A new pack, the journal's key for it, and where each old range begins in it.
+/// A new pack, its journal key, and the new offset of each old range.
 type Rebuilt = (Opened, Vec<u8>, Vec<(Range, u64)>);
 
-/// The journal's key for a file that leaves its pack: no name has a zero byte, so no name is in the way.
+/// The journal key for a file that leaves its pack. No name has a zero byte, so the key is never that of a name.
 pub(super) fn own_slot(name: &Name) -> Vec<u8> {
     [b"\0own", name.as_bytes()].concat()
 }
 
-/// Writes living members into a new pack as they come in.
+/// Writes living members into a new pack as their bytes arrive.
 struct Rebuild {
     builder: Builder,
     living: Vec<(Range, Name)>,
-    /// Old ranges and where they begin now.
+    /// Old ranges and their new offsets.
     moves: Vec<(Range, u64)>,
     bytes: Vec<u8>,
     error: Option<ClientError>,
 }
 
-impl Taker for Rebuild {
+impl RangeSink for Rebuild {
     fn take(&mut self, number: usize, bytes: &[u8], last: bool) {
         self.bytes.extend_from_slice(bytes);
         if last {
@@ -81,7 +82,7 @@ impl Rebuild {
     }
 }
 
-/// Old places and new ones as rows: of one object each, and none empty.
+/// Rows that map old ranges to new ones. Each row is about one object, and none is empty.
 fn moved_rows(moves: &BTreeMap<Range, Range>) -> Vec<MovedEntry> {
     let mut rows: Vec<MovedEntry> = Vec::new();
     for ((from, first, length), (object, at, _)) in moves {
@@ -97,8 +98,8 @@ fn moved_rows(moves: &BTreeMap<Range, Range>) -> Vec<MovedEntry> {
 }
 
 impl Library {
-    /// A file in an object of its own, and what was paid for that now. One that shares its object is stored
-    /// once more first.
+    /// Gives a file an object of its own. If it shares one, this stores it again. Also gives the amount that was paid
+    /// now.
     pub(crate) async fn object_of_its_own(
         &self,
         name: &Name,
@@ -127,7 +128,7 @@ impl Library {
         Ok((self.find(name).await?, paid))
     }
 
-    /// What it costs to give a file an object of its own; nothing when it has one.
+    /// The price of giving a file an object of its own. Nothing if it has one.
     pub async fn price_of_its_own(&self, name: &Name) -> Result<Option<Amount>, ClientError> {
         self.catch_up().await;
         let found = self.find(name).await?;
@@ -140,7 +141,7 @@ impl Library {
         price_of(&candidates, &params, found.length, epochs).map(Some)
     }
 
-    /// PutTerms for storing again what is paid for already: for as long as that is.
+    /// The terms for storing an object again: for the rest of the time that it is paid for.
     async fn rest_of(
         &self,
         name: &impl ToString,
@@ -156,10 +157,10 @@ impl Library {
         Ok(PutTerms::plain(epochs, None, Replace::Refuse))
     }
 
-    /// Stores what lives in packs that are mostly dead again, and lets those go. That it cannot be done
-    /// now is a note, and not an error: the next removal tries again.
+    /// Rewrites packs that are mostly dead with their living members, and gives up the old packs. A failure is only
+    /// noted: the next removal tries again.
     pub(crate) async fn compact(&self, progress: &Progress) -> Result<(), ClientError> {
-        // Most of the time nothing is mostly dead, and no name has to be read.
+        // Usually no pack is mostly dead, and no name has to be read.
         let sparse = |watched: &Watch| match watched {
             Watch::Sparse(entry) => entry.manifest.length >= DEAD_BYTES_MIN,
             Watch::Unused(_) | Watch::Gone(_) => false,
@@ -228,7 +229,7 @@ impl Library {
         read?;
         let (opened, slot, moves) = self.host().blocking(move || rebuild.finish()).await?;
         let _lock = self.lock(slot.clone(), label.clone()).await?;
-        // Nobody was asked: it may cost no more than comes back when the old one goes.
+        // The user has not agreed to a cost. So the new pack may cost at most what comes back for the old one.
         let cost_max = Some(self.refund_of(entry).await?);
         let options = PutTerms { cost_max, ..self.rest_of(&label, entry).await? };
         let request = Request::own(&slot, label.clone(), FileKind::Pack, &options);
@@ -247,8 +248,8 @@ impl Library {
 }
 
 impl Local {
-    /// Lets all names that stand for old ranges stand for new ones, or only one name. What another device
-    /// does with the old ranges meanwhile, it does not know of the new ones: where they went is written down.
+    /// Gives all names with an old range the new one, or only the name `only`. Another device may use an old range
+    /// meanwhile, because it does not know the new one yet. So rows record where each range moved.
     fn relocate(
         &self,
         moves: &BTreeMap<Range, Range>,

@@ -1,4 +1,4 @@
-//! Bringing folders back: what is not there yet is read object by object and written file by file.
+//! Reads a folder back: reads missing files object by object, and writes them file by file.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -14,8 +14,8 @@ use super::{
     get_plan::{GetPlan, Item},
     io_why, one_of_many,
     pack::PACKED_BELOW,
-    place::{Lent, Part, Place},
-    ranges::{Taker, Wanted},
+    place::{Part, Place, TemporaryRights},
+    ranges::{RangeSink, Wanted},
 };
 use crate::{
     error::{ClientError, ErrorKind},
@@ -23,26 +23,26 @@ use crate::{
         Library,
         get::{GetOptions, Sink},
         names::path_of,
-        source::Dress,
+        source::FileMetadata,
         upload::Replace,
     },
     progress::{Progress, Step},
 };
 
-/// What bringing a folder back came to.
+/// The result of reading a folder back.
 #[derive(Clone, Debug, Default)]
 pub struct FolderGot {
-    /// Files that were written.
+    /// Number of files that were written.
     pub files: u64,
-    /// Their bytes.
+    /// Number of their bytes.
     pub bytes: u64,
-    /// Links that were made.
+    /// Number of links that were created.
     pub links: u64,
-    /// Files that were there as they should be.
+    /// Number of files that were already right.
     pub unchanged: u64,
-    /// Local files, links and folders that went.
+    /// Number of local files, links and folders that were removed.
     pub removed: u64,
-    /// What was not written.
+    /// Files that could not be written.
     pub faults: Vec<FileFault>,
 }
 
@@ -53,7 +53,7 @@ impl FolderGot {
 }
 
 impl Library {
-    /// Writes what was planned. What cannot be written is reported, the rest is written.
+    /// Carries out a plan. Reports files that cannot be written, and writes the rest.
     pub async fn fetch_folder(
         &self,
         mut plan: GetPlan,
@@ -121,7 +121,7 @@ impl Library {
         }
     }
 
-    /// One file with an object of its own: goes on where an earlier get stopped.
+    /// Reads one file that has an object of its own. Continues where an earlier get stopped.
     async fn fetch_large(
         &self,
         root: PathBuf,
@@ -139,7 +139,7 @@ impl Library {
             }
         };
         let sink = Sink::File(path);
-        let options = GetOptions { range: None, replace: Replace::Replace };
+        let options = GetOptions { range: None, replace: Replace::Overwrite };
         let resolved = self.resolve_own(&item.found)?;
         match self.fetch(resolved, sink, &options, progress).await {
             Ok(_) => (got.files, got.bytes) = (1, item.found.length),
@@ -149,7 +149,7 @@ impl Library {
         Ok(got)
     }
 
-    /// Files that share an object.
+    /// Reads files that share an object.
     async fn fetch_small(
         &self,
         root: PathBuf,
@@ -209,22 +209,22 @@ impl Library {
     }
 }
 
-/// A folder that is being written: what is made of it before its files, and after them.
+/// A folder that is being written: the steps before its files, and those after them.
 struct Writing {
     plan: GetPlan,
     place: Place,
-    lent: Lent,
-    /// Folders that are there now, and what they are to have.
-    made: Vec<(Vec<u8>, Dress)>,
+    rights: TemporaryRights,
+    /// Folders that exist now, and the metadata that they get at the end.
+    made: Vec<(Vec<u8>, FileMetadata)>,
     got: FolderGot,
 }
 
 impl Writing {
-    /// Removes what goes, and makes the folders.
+    /// Removes files that have to go, and creates the folders.
     fn begin(plan: GetPlan, items: &[Item], mut got: FolderGot) -> io::Result<Self> {
         let mut place = Place::new(plan.root.clone());
         place.folder(b"")?;
-        let lent = place.lend(plan.changed(items, &place));
+        let rights = place.allow_writing(plan.changed(items, &place));
         for (path, is_folder) in &plan.removed {
             match place.remove(path, *is_folder) {
                 Ok(()) => got.removed += 1,
@@ -232,41 +232,41 @@ impl Writing {
             }
         }
         let mut made = Vec::new();
-        for (path, dress) in &plan.folders {
+        for (path, metadata) in &plan.folders {
             if let Err(error) = place.folder(path) {
                 got.fault(path, io_why(&error));
             } else {
-                made.push((path.clone(), *dress));
+                made.push((path.clone(), *metadata));
             }
         }
-        Ok(Self { plan, place, lent, made, got })
+        Ok(Self { plan, place, rights, made, got })
     }
 
-    /// Makes the links, gives folders their permissions and times, and syncs what changed.
+    /// Creates the links, sets permissions and times of folders, and syncs the changes.
     fn end(self) -> io::Result<FolderGot> {
-        let Self { plan, mut place, mut lent, made, mut got } = self;
+        let Self { plan, mut place, mut rights, made, mut got } = self;
         for (path, target) in &plan.links {
             match place.link(path, target) {
                 Ok(()) => got.links += 1,
                 Err(error) => got.fault(path, io_why(&error)),
             }
         }
-        for (path, dress) in &plan.undressed {
-            if let Err(error) = place.dress(path, *dress) {
+        for (path, metadata) in &plan.outdated {
+            if let Err(error) = place.set_metadata(path, *metadata) {
                 got.fault(path, io_why(&error));
             }
         }
-        // The deepest first: writing in a folder gives it another time.
-        for (path, dress) in made.iter().rev() {
-            if !place.is_dressed(path, *dress)
-                && let Err(error) = place.dress(path, *dress)
+        // The deepest folder comes first, because writing into a folder changes its time.
+        for (path, metadata) in made.iter().rev() {
+            if !place.has_metadata(path, *metadata)
+                && let Err(error) = place.set_metadata(path, *metadata)
             {
                 got.fault(path, io_why(&error));
             } else {
-                lent.keep(&place.path(path));
+                rights.keep(&place.path(path));
             }
         }
-        drop(lent);
+        drop(rights);
         let changed = got.files + got.links + got.removed > 0;
         if changed {
             place.sync()?;
@@ -275,7 +275,7 @@ impl Writing {
     }
 }
 
-/// Whether no other file can be expected to do better.
+/// Whether the error would meet every other file too.
 fn ends_all(error: &ClientError) -> bool {
     matches!(
         error.kind(),
@@ -283,19 +283,19 @@ fn ends_all(error: &ClientError) -> bool {
     )
 }
 
-/// Writes files as their bytes come in.
+/// Writes files as their bytes arrive.
 struct Files {
     place: Place,
     items: Vec<Item>,
     open: Option<(usize, Part)>,
-    /// Those that are written, or cannot be.
+    /// Numbers of the files that are written, or that cannot be written.
     done: BTreeSet<usize>,
     got: FolderGot,
-    /// Why nothing more can be written.
+    /// The error after which no file can be written.
     full: Option<io::Error>,
 }
 
-impl Taker for Files {
+impl RangeSink for Files {
     fn take(&mut self, number: usize, bytes: &[u8], last: bool) {
         if self.full.is_some() || self.done.contains(&number) {
             return;
@@ -329,7 +329,7 @@ impl Files {
             self.open = Some((number, part));
             return Ok(());
         }
-        self.place.finish(part, &item.relative, item.found.dress)?;
+        self.place.finish(part, &item.relative, item.found.metadata)?;
         self.done.insert(number);
         self.got.files += 1;
         self.got.bytes += item.found.length;

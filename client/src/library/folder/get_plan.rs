@@ -1,4 +1,4 @@
-//! What bringing a folder back means here: what is there already, what is in the way, what goes.
+//! The plan for reading a folder back: files that are here already, files in the way, and files to remove.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,7 +17,7 @@ use crate::{
     library::{
         Library, Local,
         names::{Found, Name, Pattern, Tree, below, path_of, shown},
-        source::Dress,
+        source::FileMetadata,
     },
 };
 
@@ -28,57 +28,57 @@ pub(super) struct Item {
     pub(super) found: Found,
 }
 
-/// What is to be written, found out before anything is.
+/// The work that reading a folder back means, found before anything is written.
 #[derive(Debug)]
 pub struct GetPlan {
     pub(super) root: PathBuf,
     pub(super) items: Vec<Item>,
-    /// Path and target.
+    /// Path and target of each link.
     pub(super) links: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Paths, and what each has beside what is in it.
-    pub(super) folders: Vec<(Vec<u8>, Dress)>,
-    /// Paths of local things that go, and whether they are folders; what lies deepest comes first.
+    /// Path and metadata of each folder.
+    pub(super) folders: Vec<(Vec<u8>, FileMetadata)>,
+    /// Local paths to remove, and whether each is a folder. The deepest path comes first.
     pub(super) removed: Vec<(Vec<u8>, bool)>,
-    /// Files of which only permissions are other than they should be.
-    pub(super) undressed: Vec<(Vec<u8>, Dress)>,
-    /// Where something else lies.
+    /// Files with the right content and the wrong metadata.
+    pub(super) outdated: Vec<(Vec<u8>, FileMetadata)>,
+    /// Paths at which something else lies.
     pub(super) in_the_way: Vec<Vec<u8>>,
-    /// Files as long as they should be, to be compared by content before anything is written.
+    /// Files of the right length, whose content is compared before anything is written.
     pub(super) doubtful: Vec<Item>,
-    /// Files that are there as they should be.
+    /// Number of files that are already right.
     pub unchanged: u64,
-    /// Whether nothing is to be here but folders.
+    /// Whether the plan holds nothing but folders.
     pub is_empty: bool,
-    /// What cannot be written.
+    /// Files that cannot be written.
     pub faults: Vec<FileFault>,
 }
 
 impl GetPlan {
-    /// Where it goes.
+    /// The local folder to write to.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Files to be written.
+    /// Number of files to write.
     #[must_use]
     pub fn files(&self) -> u64 {
         self.items.len() as u64
     }
 
-    /// Their bytes.
+    /// Number of their bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.items.iter().map(|item| item.found.length).sum()
     }
 
-    /// Local paths that go, as they are shown.
+    /// Local paths to remove, as messages show them.
     #[must_use]
     pub fn removed(&self) -> Vec<String> {
         self.removed.iter().map(|(path, _)| shown(path)).collect()
     }
 
-    /// Paths that are made, written or removed here.
+    /// Paths that the plan creates, writes or removes.
     pub(super) fn changed<'a>(
         &'a self,
         items: &'a [Item],
@@ -89,11 +89,11 @@ impl GetPlan {
         let folders = self.folders.iter().map(|(path, _)| path.as_slice());
         let folders = folders.filter(|path| place.path(path).symlink_metadata().is_err());
         let removed = self.removed.iter().map(|(path, _)| path.as_slice());
-        let undressed = self.undressed.iter().map(|(path, _)| path.as_slice());
-        items.chain(links).chain(folders).chain(removed).chain(undressed)
+        let outdated = self.outdated.iter().map(|(path, _)| path.as_slice());
+        items.chain(links).chain(folders).chain(removed).chain(outdated)
     }
 
-    /// Local paths of the files to be written, as they are shown.
+    /// Local paths of the files to write, as messages show them.
     #[must_use]
     pub fn paths(&self) -> Vec<String> {
         self.items.iter().map(|item| shown(&item.relative)).collect()
@@ -101,8 +101,8 @@ impl GetPlan {
 }
 
 impl Library {
-    /// What bringing back a folder, or what a pattern matches, means below `output`, or below the
-    /// folder's own name here. Nothing when `what` is a single file.
+    /// Plans to read back a folder, or the matches of a pattern, below `output`. Without `output`, below the folder's
+    /// own name in the current folder. Gives nothing when `what` is a single file.
     pub async fn plan_get(
         &self,
         what: &Pattern,
@@ -154,7 +154,7 @@ impl Local {
             plan.add(&tree, &place, name, version, relative, options.checksum)?;
         }
         if options.delete && names.is_empty() {
-            // Rather a wrong name, or an index that has not come yet, than a wish to lose everything.
+            // A mistyped name or an index that is not here yet is more likely than the wish to delete everything.
             let name = String::from_utf8_lossy(what).into_owned();
             return Err(ClientError::NothingStored { name });
         }
@@ -166,7 +166,7 @@ impl Local {
 }
 
 impl Library {
-    /// Compares files by their content, where the plan was made so.
+    /// Compares files by content, if the plan asks for it.
     pub async fn compare(&self, plan: &mut GetPlan) -> Result<(), ClientError> {
         let place = Place::new(plan.root.clone());
         let doubtful = std::mem::take(&mut plan.doubtful);
@@ -174,22 +174,22 @@ impl Library {
             .iter()
             .map(|item| Pair { path: place.path(&item.relative), found: item.found.clone() });
         let same = self.same_content(pairs.collect()).await?;
-        let dressed = move || {
+        let up_to_date = move || {
             let look = |(item, same): (Item, bool)| {
-                let dressed = same && place.is_dressed(&item.relative, item.found.dress);
-                (item, same, dressed)
+                let up_to_date = same && place.has_metadata(&item.relative, item.found.metadata);
+                (item, same, up_to_date)
             };
             doubtful.into_iter().zip(same).map(look).collect::<Vec<_>>()
         };
-        for (item, same, dressed) in self.host().blocking(dressed).await {
+        for (item, same, up_to_date) in self.host().blocking(up_to_date).await {
             if !same {
                 plan.in_the_way.push(item.relative.clone());
                 plan.items.push(item);
                 continue;
             }
             plan.unchanged += 1;
-            if !dressed {
-                plan.undressed.push((item.relative, item.found.dress));
+            if !up_to_date {
+                plan.outdated.push((item.relative, item.found.metadata));
             }
         }
         Ok(())
@@ -208,7 +208,7 @@ impl GetPlan {
             links: Vec::new(),
             folders: Vec::new(),
             removed: Vec::new(),
-            undressed: Vec::new(),
+            outdated: Vec::new(),
             in_the_way: Vec::new(),
             doubtful: Vec::new(),
             unchanged: 0,
@@ -217,7 +217,7 @@ impl GetPlan {
         })
     }
 
-    /// Compares a stored name with what is at its place.
+    /// Compares a stored name with the entry at its local path.
     fn add(
         &mut self,
         tree: &Tree,
@@ -227,14 +227,16 @@ impl GetPlan {
         relative: Vec<u8>,
         checksum: bool,
     ) -> Result<(), ClientError> {
-        let dress = Dress::of(version);
+        let metadata = FileMetadata::of(version);
         let there = match &version.content {
             Content::Folder => {
-                self.folders.push((relative, dress));
+                self.folders.push((relative, metadata));
                 return Ok(());
             }
             Content::Link { target } => place.link_there(&relative, target),
-            Content::File { length, .. } => place.file_there(&relative, *length, dress.modified_ns),
+            Content::File { length, .. } => {
+                place.file_there(&relative, *length, metadata.modified_ns)
+            }
         };
         if there == There::Special {
             self.faults.push(FileFault::new(&relative, "a pipe, socket or device is there"));
@@ -254,8 +256,8 @@ impl GetPlan {
         match &version.content {
             Content::File { .. } if there == There::Same => {
                 self.unchanged += 1;
-                if !place.is_dressed(&relative, dress) {
-                    self.undressed.push((relative, dress));
+                if !place.has_metadata(&relative, metadata) {
+                    self.outdated.push((relative, metadata));
                 }
             }
             Content::File { .. } => match tree.found(name, version) {
@@ -273,7 +275,7 @@ impl GetPlan {
         Ok(())
     }
 
-    /// What lies here and is not wanted.
+    /// Finds local entries that are not wanted.
     fn find_removed(
         &mut self,
         wanted: &BTreeMap<Vec<u8>, bool>,
@@ -281,13 +283,13 @@ impl GetPlan {
     ) -> Result<(), ClientError> {
         let walk = walk(&self.root, options)?;
         self.faults.extend(walk.faults);
-        // What stands where something wanted goes is named already.
+        // Entries at the path of a wanted file are reported already.
         let is_named = |path: &String| wanted.keys().any(|one| shown(one) == *path);
         for path in walk.special.into_iter().filter(|path| !is_named(path)) {
             let why = String::from("neither file, folder nor link: it is not removed");
             self.faults.push(FileFault { path, why });
         }
-        // A folder that something wanted lies in is wanted.
+        // A folder that contains a wanted entry stays.
         let mut folders: BTreeSet<&[u8]> = BTreeSet::new();
         for path in wanted.keys() {
             let slashes = (0..path.len()).filter(|at| path[*at] == b'/');

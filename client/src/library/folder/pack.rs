@@ -1,8 +1,8 @@
-//! Packs: small files one after another.
+//! Packs: small files, one after another in one object.
 //!
-//! A pack is first written to a nameless file of the identity's own folder and stored from there: what
-//! is stored cannot change meanwhile, even where a segment has to be sent twice. A file that changed or
-//! could not be read while the pack was written is simply not in it.
+//! A pack is first written to a nameless file in the identity's own folder, and stored from there. So its bytes cannot
+//! change while it is stored, even if a segment has to be sent twice. A file that changed or could not be read while
+//! the pack was written is left out of it.
 
 use std::{
     fs::File,
@@ -22,24 +22,24 @@ use crate::{
     },
 };
 
-/// Files of fewer bytes go into packs: of larger ones, a deal each costs little beside their bytes.
+/// Files with fewer bytes go into packs. A larger file gets its own deals, which cost little compared with its bytes.
 pub(super) const PACKED_BELOW: u64 = 1024 * 1024;
 
-/// Bytes of a pack at most.
+/// The most bytes of a pack.
 pub(super) const PACK_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// A file to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Member {
     pub(super) name: Name,
-    /// Its path from the folder on.
+    /// Its path, relative to the folder.
     pub(super) relative: Vec<u8>,
     pub(super) length: u64,
     pub(super) mode: u32,
     pub(super) modified_ns: i128,
-    /// Whether it is stored as it is already, but ends too soon.
+    /// Whether it is stored already with the same content, but ends too soon.
     pub(super) renews: bool,
-    /// What its name stood for when it was decided to store it.
+    /// The version that its name had when the plan was made.
     pub(super) over: Option<VersionMark>,
 }
 
@@ -47,14 +47,14 @@ pub(super) struct Member {
 #[derive(Debug)]
 pub(super) struct Built {
     pub(super) opened: Opened,
-    /// Its members and where each begins.
+    /// Its members, and the offset of each.
     pub(super) members: Vec<(Member, u64)>,
     pub(super) faults: Vec<FileFault>,
-    /// Tells it from every other pack: members and content.
+    /// The journal key. It depends on members and content, so every pack has another one.
     pub(super) slot: Vec<u8>,
 }
 
-/// Cuts a list into packs, in its order.
+/// Divides a list into packs, in its order.
 pub(super) fn cut(members: Vec<Member>) -> Vec<Vec<Member>> {
     let mut packs: Vec<Vec<Member>> = Vec::new();
     let mut filled = 0;
@@ -73,7 +73,7 @@ pub(super) fn cut(members: Vec<Member>) -> Vec<Vec<Member>> {
     packs
 }
 
-/// Writes a pack that grows, and hashes what it is made of.
+/// Writes a growing pack, and hashes its content and members.
 pub(super) struct Builder {
     what: &'static str,
     file: File,
@@ -92,7 +92,7 @@ impl Builder {
         Ok(Self { what, file, path, content, slot, length: 0 })
     }
 
-    /// Appends a member's bytes; says where they begin.
+    /// Appends a member's bytes. Gives their offset.
     pub(super) fn append(&mut self, name: &Name, bytes: &[u8]) -> Result<u64, ClientError> {
         let first = self.length;
         let written = self.file.write_all(bytes);
@@ -108,7 +108,7 @@ impl Builder {
     pub(super) fn finish(mut self) -> (Opened, Vec<u8>) {
         let hash = Hash(*self.content.finalize().as_bytes());
         self.slot.update(&hash.0);
-        // No name has a zero byte, so no name is in the way.
+        // No name has a zero byte, so this key is never that of a name.
         let what = self.what.as_bytes();
         let slot = [b"\0", what, self.slot.finalize().as_bytes().as_slice()].concat();
         let (file, path, length) = (Arc::new(self.file), self.path, self.length);
@@ -116,7 +116,7 @@ impl Builder {
     }
 }
 
-/// Reads the members and puts them one after another. Blocks.
+/// Reads the members and writes them one after another. Blocks.
 pub(super) fn build(
     root: &Path,
     members: Vec<Member>,
@@ -139,13 +139,13 @@ pub(super) fn build(
     Ok(Built { opened, members: kept, faults, slot })
 }
 
-/// Reads a file that must be what the walk saw.
+/// Reads a file. Refuses one that is not as the walk saw it.
 fn read(root: &Path, member: &Member, bytes: &mut Vec<u8>) -> Result<(), String> {
     bytes.clear();
     let io = |error: std::io::Error| io_why(&error);
     let path = root.join(path_of(&member.relative));
     let (file, _) = open_file(&path, Links::Refused).map_err(io)?;
-    // One byte more shows that it has grown.
+    // Reading one byte more shows whether the file has grown.
     (&file).take(member.length + 1).read_to_end(bytes).map_err(io)?;
     let about = file.metadata().map_err(io)?;
     let same = bytes.len() as u64 == member.length
@@ -174,11 +174,11 @@ mod tests {
             let sizes: Vec<u64> =
                 packs.iter().map(|pack| pack.iter().map(|member| member.length).sum()).collect();
             prop_assert!(sizes.iter().all(|size| *size <= PACK_BYTES_MAX));
-            // No pack could have taken the first file of the next one.
+            // No pack has room for the first file of the next one.
             for (size, next) in sizes.iter().zip(packs.iter().skip(1)) {
                 prop_assert!(size + next[0].length > PACK_BYTES_MAX);
             }
-            // What is left after some packs were stored is cut as it was.
+            // After some packs were stored, the rest is divided in the same way.
             if packs.len() > 1 {
                 let rest = files[packs[0].len()..].to_vec();
                 prop_assert_eq!(&cut(rest)[..], &packs[1..]);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_what_it_was_is_not_in_the_pack() {
+    fn a_file_that_has_changed_is_not_in_the_pack() {
         let folder = tempfile::tempdir().unwrap();
         let mut members = Vec::new();
         for (number, bytes) in ["one", "", "three"].iter().enumerate() {

@@ -1,8 +1,8 @@
-//! Writing files below a folder, and nowhere else.
+//! Writes files below one folder, and nowhere else.
 //!
-//! Every folder on the way to a file must be a real one, not a link; a file is written beside its place
-//! under a name of its own and then moved there, so that a place never holds half a file, and what
-//! follows a link that lies in the way is never written through it.
+//! Every folder on the way to a file must be a real folder, not a link. A file is written under a temporary name beside
+//! its target and then moved there. So a path never holds half a file, and a link in the way is replaced, never
+//! followed.
 
 use std::{
     collections::BTreeSet,
@@ -15,30 +15,30 @@ use std::{
 use crate::library::{
     get::{is_special, may_be_replaced},
     names::{Name, path_of},
-    source::{Dress, MODE_BITS, modified_ns},
+    source::{FileMetadata, MODE_BITS, modified_ns},
 };
 
-/// How the name of a file that is being written begins and ends.
+/// The begin and the end of a temporary file's name.
 const PART_BEGINS: &str = ".symbolon-";
 const PART_ENDS: &str = "-part";
 
-/// What a place holds.
+/// What lies at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum There {
     Nothing,
-    /// What is wanted there.
+    /// The entry that is wanted there.
     Same,
-    /// Something else.
+    /// Another file, link or folder.
     Other,
-    /// A pipe, socket or device: nothing takes its place.
+    /// A pipe, socket or device. It is never replaced.
     Special,
 }
 
-/// A folder that is written to.
+/// A folder that files are written below.
 #[derive(Debug)]
 pub(super) struct Place {
     root: PathBuf,
-    /// Folders that were looked at.
+    /// Folders that were checked.
     sound: BTreeSet<Vec<u8>>,
 }
 
@@ -63,7 +63,7 @@ impl Place {
         if relative.is_empty() { self.root.clone() } else { self.root.join(path_of(relative)) }
     }
 
-    /// What lies where a file of this length and time is wanted.
+    /// What lies at a path where a file of this length and time is wanted.
     pub(super) fn file_there(&self, relative: &[u8], length: u64, ns: i128) -> There {
         match fs::symlink_metadata(self.path(relative)) {
             Err(_) => There::Nothing,
@@ -75,13 +75,13 @@ impl Place {
         }
     }
 
-    /// Whether a file of this length lies there.
+    /// Whether a file of this length lies at a path.
     pub(super) fn is_file_of(&self, relative: &[u8], length: u64) -> bool {
         let about = fs::symlink_metadata(self.path(relative));
         about.is_ok_and(|about| about.is_file() && about.len() == length)
     }
 
-    /// What lies where a link is wanted.
+    /// What lies at a path where a link is wanted.
     pub(super) fn link_there(&self, relative: &[u8], target: &[u8]) -> There {
         let path = self.path(relative);
         match fs::symlink_metadata(&path) {
@@ -95,7 +95,7 @@ impl Place {
         }
     }
 
-    /// Makes a folder and those it lies in, where they are not there; refuses anything else that is.
+    /// Creates a folder and its parents, if they are missing. Refuses anything at their paths that is not a folder.
     pub(super) fn folder(&mut self, relative: &[u8]) -> io::Result<()> {
         if self.sound.contains(relative) {
             return Ok(());
@@ -105,7 +105,7 @@ impl Place {
             self.sound.insert(Vec::new());
             return Ok(());
         }
-        // Checked here once more, whoever made the path.
+        // The path is checked here again, no matter where it came from.
         Name::new(relative).map_err(|error| refuse(&error.to_string()))?;
         self.folder(parent(relative))?;
         let path = self.path(relative);
@@ -119,7 +119,7 @@ impl Place {
         Ok(())
     }
 
-    /// Makes the folder of a file or link that is about to be made; refuses a path that leads elsewhere.
+    /// Creates the parent folder of a new file or link. Refuses a path that leads elsewhere.
     pub(super) fn prepare(&mut self, relative: &[u8]) -> io::Result<()> {
         Name::new(relative).map_err(|error| refuse(&error.to_string()))?;
         self.folder(parent(relative))
@@ -132,7 +132,7 @@ impl Place {
         let beside = format!("{PART_BEGINS}{}{PART_ENDS}", &own[..16]);
         let path = self.path(parent(relative)).join(beside);
         let mut options = OpenOptions::new();
-        // Made anew, or not at all: what lies there already is not written to.
+        // The file must be new, so that nothing existing is written to.
         options.write(true).create_new(true).mode(0o600);
         let file = match options.open(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -144,33 +144,36 @@ impl Place {
         Ok(Part { file, path })
     }
 
-    /// Puts a part in its place.
-    pub(super) fn finish(&self, part: Part, to: &[u8], dress: Dress) -> io::Result<()> {
-        dress.put_on(&part.file)?;
+    /// Moves a part to its final path.
+    pub(super) fn finish(&self, part: Part, to: &[u8], metadata: FileMetadata) -> io::Result<()> {
+        metadata.apply_to(&part.file)?;
         may_be_replaced(&self.path(to))?;
         fs::rename(&part.path, self.path(to))
     }
 
-    /// Gives a file or folder its permissions and time.
-    pub(super) fn dress(&self, relative: &[u8], dress: Dress) -> io::Result<()> {
+    /// Sets the permissions and time of a file or folder.
+    pub(super) fn set_metadata(&self, relative: &[u8], metadata: FileMetadata) -> io::Result<()> {
         let path = self.path(relative);
         let opened = match open_here(&path) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                // Its owner may not read it as it is, and may change that.
+                // Its permissions do not let the owner read it. The owner may change them.
                 let about = fs::symlink_metadata(&path)?;
-                let lent = if about.is_dir() { OWNER_ENTERS } else { OWNER_READS };
-                lend(&path, &about, lent)?;
+                let rights = if about.is_dir() { OWNER_ENTERS } else { OWNER_READS };
+                add_rights(&path, &about, rights)?;
                 open_here(&path)
             }
             opened => opened,
         };
-        dress.put_on(&opened?)
+        metadata.apply_to(&opened?)
     }
 
-    /// Lets this process write in folders that it owns and that are read-only, as their owner may: those that
-    /// these paths lie in. They become what they were when what is given back goes.
-    pub(super) fn lend<'a>(&self, paths: impl Iterator<Item = &'a [u8]>) -> Lent {
-        let mut lent = Lent { folders: Vec::new() };
+    /// Lets this process write in its user's read-only folders: those that contain these paths. Dropping the returned
+    /// value restores their permissions.
+    pub(super) fn allow_writing<'a>(
+        &self,
+        paths: impl Iterator<Item = &'a [u8]>,
+    ) -> TemporaryRights {
+        let mut rights = TemporaryRights { folders: Vec::new() };
         let mut seen = BTreeSet::new();
         for path in paths {
             let mut folder = path;
@@ -181,31 +184,31 @@ impl Place {
                 }
             }
         }
-        // The outermost first: it lets in to those inside.
+        // The outermost folder comes first, because access to the inner ones needs it.
         for folder in seen {
             let path = self.path(folder);
             let Ok(about) = fs::symlink_metadata(&path) else { continue };
             let mode = about.permissions().mode();
-            // What cannot be lent is told where something is to be written.
+            // If this fails, the later write reports the error.
             if about.is_dir()
                 && mode & OWNER_ENTERS != OWNER_ENTERS
-                && lend(&path, &about, OWNER_ENTERS).is_ok()
+                && add_rights(&path, &about, OWNER_ENTERS).is_ok()
             {
-                lent.folders.push((path, mode));
+                rights.folders.push((path, mode));
             }
         }
-        lent
+        rights
     }
 
-    /// Whether a file or folder has its permissions and, for a folder, its time.
-    pub(super) fn is_dressed(&self, relative: &[u8], dress: Dress) -> bool {
+    /// Whether a file or folder has this metadata.
+    pub(super) fn has_metadata(&self, relative: &[u8], metadata: FileMetadata) -> bool {
         fs::symlink_metadata(self.path(relative)).is_ok_and(|about| {
-            about.permissions().mode() & MODE_BITS == dress.mode & MODE_BITS
-                && modified_ns(&about) == dress.modified_ns
+            about.permissions().mode() & MODE_BITS == metadata.mode & MODE_BITS
+                && modified_ns(&about) == metadata.modified_ns
         })
     }
 
-    /// Makes a link.
+    /// Creates a link.
     pub(super) fn link(&mut self, relative: &[u8], target: &[u8]) -> io::Result<()> {
         self.prepare(relative)?;
         let path = self.path(relative);
@@ -226,8 +229,8 @@ impl Place {
         if is_folder { fs::remove_dir(path) } else { fs::remove_file(path) }
     }
 
-    /// Waits until everything is on the disk: one call for the file system where there is one, else one
-    /// for every folder that was used.
+    /// Waits until everything is on the disk. On Linux one call syncs the file system. Elsewhere every folder that was
+    /// used is synced.
     pub(super) fn sync(&self) -> io::Result<()> {
         #[cfg(target_os = "linux")]
         rustix::fs::syncfs(File::open(&self.root)?)?;
@@ -245,55 +248,55 @@ impl Part {
     }
 
     pub(super) fn discard(self) {
-        // What cannot be removed now is written over by the next get.
+        // If it cannot be removed now, the next get overwrites it.
         fs::remove_file(&self.path).ok();
     }
 }
 
-/// What the owner of a folder needs to write in it, and of a file to read it.
+/// The rights that an owner needs to write in a folder, and to read a file.
 const OWNER_ENTERS: u32 = 0o700;
 const OWNER_READS: u32 = 0o400;
 
-/// Opens a file or folder, and follows no link.
+/// Opens a file or folder, without following a link.
 fn open_here(path: &Path) -> io::Result<File> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
 }
 
-/// Gives the owner rights to a file or folder.
-fn lend(path: &Path, about: &fs::Metadata, rights: u32) -> io::Result<()> {
+/// Adds rights of the owner to a file or folder.
+fn add_rights(path: &Path, about: &fs::Metadata, rights: u32) -> io::Result<()> {
     if about.is_symlink() {
         return Err(refuse("a link is there"));
     }
     fs::set_permissions(path, fs::Permissions::from_mode(about.permissions().mode() | rights))
 }
 
-/// Folders whose owner was lent rights, with what they had before. It ends with this.
+/// Folders whose owner has additional rights, with their original permissions. Dropping it restores these.
 #[derive(Debug)]
-pub(super) struct Lent {
+pub(super) struct TemporaryRights {
     folders: Vec<(PathBuf, u32)>,
 }
 
-impl Lent {
-    /// Folders that have the permissions they are to keep.
+impl TemporaryRights {
+    /// Leaves a folder as it is, because it has its final permissions.
     pub(super) fn keep(&mut self, path: &Path) {
         self.folders.retain(|(folder, _)| folder != path);
     }
 }
 
-impl Drop for Lent {
+impl Drop for TemporaryRights {
     fn drop(&mut self) {
-        // The innermost first: an outer one lets in to it.
+        // The innermost folder comes first, because access to it needs the outer ones.
         for (folder, mode) in self.folders.drain(..).rev() {
-            // One that is gone needs nothing.
+            // A folder that is gone needs nothing.
             fs::set_permissions(folder, fs::Permissions::from_mode(mode)).ok();
         }
     }
 }
 
-/// Whether a file's own name is that of a part.
+/// Whether a file's own name is that of a temporary file.
 pub(super) fn is_part(own: &[u8]) -> bool {
-    // What a get of a large file leaves beside it.
+    // A get of a large file leaves such files beside it.
     if own.ends_with(b".symbolon-part") || own.ends_with(b".symbolon-note") {
         return true;
     }
@@ -304,12 +307,12 @@ pub(super) fn is_part(own: &[u8]) -> bool {
     inner.is_some_and(|inner| inner.len() == 16 && inner.iter().all(u8::is_ascii_hexdigit))
 }
 
-/// The folder a path lies in.
+/// The folder that contains a path.
 pub(super) fn parent(relative: &[u8]) -> &[u8] {
     relative.iter().rposition(|byte| *byte == b'/').map_or(&[], |at| &relative[..at])
 }
 
-/// Whether a place can be written to at all.
+/// Whether a path is a folder, or free.
 pub(super) fn is_folder_or_nothing(path: &Path) -> bool {
     fs::metadata(path).map_or(true, |about| about.is_dir())
 }
@@ -333,15 +336,15 @@ mod tests {
             assert!(path.is_empty() || place.folder(path).is_err());
             assert!(place.link(path, b"x").is_err());
         }
-        // A link in a file's own place is replaced, not followed.
+        // A link at a file's path is replaced, not followed.
         let mut part = place.part(b"alias").unwrap();
         part.write(b"ours").unwrap();
-        let dress = Dress { mode: 0o640, modified_ns: 1_000_000_007 };
-        place.finish(part, b"alias", dress).unwrap();
+        let metadata = FileMetadata { mode: 0o640, modified_ns: 1_000_000_007 };
+        place.finish(part, b"alias", metadata).unwrap();
         assert_eq!(fs::read(outside.join("file")).unwrap(), b"theirs");
         assert_eq!(fs::read(root.join("alias")).unwrap(), b"ours");
         assert_eq!(place.file_there(b"alias", 4, 1_000_000_007), There::Same);
-        assert!(place.is_dressed(b"alias", dress));
+        assert!(place.has_metadata(b"alias", metadata));
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
         assert_eq!(fs::read_dir(&root).unwrap().count(), 2, "no part is left");
     }

@@ -1,5 +1,5 @@
-//! What of a folder is not stored yet, and what storing it takes. No bytes are read; the ledger is asked what of
-//! it is still paid for.
+//! The plan for storing a folder: what is not stored yet, and what storing it takes. Making a plan reads no file unless
+//! files are compared by content. It asks the ledger which stored objects are still paid for.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,13 +22,13 @@ use crate::{
         Library, Local,
         index::Growth,
         names::{Found, Name, NewVersion, Tree, below, path_of, shown},
-        source::Dress,
+        source::FileMetadata,
         upload::{PutOptions, PutTerms},
     },
     place::{choose_scheme, quote, with_room},
 };
 
-/// Something that becomes one object.
+/// Files that become one object.
 #[derive(Clone, Debug)]
 pub(super) enum Unit {
     Pack(Vec<Member>),
@@ -44,58 +44,58 @@ impl Unit {
     }
 }
 
-/// What storing a folder means, found out before anything is done.
+/// The work that storing a folder means, found before anything is done.
 #[derive(Debug)]
 pub struct FolderPlan {
     pub(super) root: PathBuf,
-    /// The name the folder gets; nothing when its files go to the top.
+    /// The name that the folder gets. Empty when its files go to the top.
     pub(super) to: Vec<u8>,
     pub(super) keep: Option<u32>,
     pub(super) units: Vec<Unit>,
-    /// Folders and links.
+    /// Folders and links to record.
     pub(super) rows: Vec<NewVersion>,
-    /// Files of which only the permissions or the time changed.
-    pub(super) modes: Vec<(Name, Dress)>,
+    /// Files with only new permissions or a new time.
+    pub(super) modes: Vec<(Name, FileMetadata)>,
     pub(super) removed: Vec<Name>,
-    /// Files that are stored as they are.
+    /// Number of files that are stored already, unchanged.
     pub unchanged: u64,
-    /// Files that are stored as they are, and not for as long as is asked for now: they are stored anew.
+    /// Number of files that are stored already, unchanged, but not for long enough. They are stored anew.
     pub renewed: u64,
-    /// Neither file nor folder nor link: not stored.
+    /// Entries that are neither file, folder nor link. They are not stored.
     pub special: Vec<String>,
-    /// What cannot be stored.
+    /// Files that cannot be stored.
     pub faults: Vec<FileFault>,
-    /// What files have that is not stored.
+    /// Properties of files that are not stored.
     pub not_kept: NotKept,
-    /// Whether no file or link is in the folder.
+    /// Whether the folder holds no file or link.
     pub is_empty: bool,
 }
 
-/// What storing a folder would cost.
+/// The price of storing a folder.
 #[derive(Clone, Debug)]
 pub struct FolderQuote {
     /// The scheme of the largest object.
     pub scheme: Scheme,
-    /// How many nodes answer.
+    /// Number of nodes that answer.
     pub nodes: usize,
-    /// Deals: one for each segment of each object.
+    /// Number of deals: one for each segment of each object.
     pub deals: u64,
     /// Bytes on all nodes together.
     pub stored_bytes: u64,
-    /// For how many epochs.
+    /// Number of epochs.
     pub epochs: u64,
-    /// All of it.
+    /// The whole price.
     pub total: Amount,
-    /// How sure the least sure object would be; nothing when there are none.
+    /// The durability of the object with the lowest one. Nothing if there is no object.
     pub durability: Option<Durability>,
-    /// What the user should know first.
+    /// A warning that the user should see first.
     pub warning: Option<String>,
     /// The price of each object.
     pub(super) each: Vec<Amount>,
 }
 
 impl FolderPlan {
-    /// Files to be stored.
+    /// Number of files to store.
     #[must_use]
     pub fn files(&self) -> u64 {
         let count = |unit: &Unit| match unit {
@@ -105,31 +105,31 @@ impl FolderPlan {
         self.units.iter().map(count).sum()
     }
 
-    /// Their bytes.
+    /// Number of their bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.units.iter().map(Unit::length).sum()
     }
 
-    /// Packs that small files go into.
+    /// Number of packs for small files.
     #[must_use]
     pub fn packs(&self) -> u64 {
         self.units.iter().filter(|unit| matches!(unit, Unit::Pack(_))).count() as u64
     }
 
-    /// Folders and links that are new or other than they were.
+    /// Number of folders and links that are new or changed, and of files with new metadata.
     #[must_use]
     pub fn others(&self) -> u64 {
         (self.rows.len() + self.modes.len()) as u64
     }
 
-    /// Names that go.
+    /// Names to remove.
     #[must_use]
     pub fn removed(&self) -> &[Name] {
         &self.removed
     }
 
-    /// What it adds to the names index at most.
+    /// The most that the plan adds to the names index.
     #[must_use]
     pub fn growth(&self) -> Growth {
         let targets = self.rows.iter().map(|row| match &row.content {
@@ -170,25 +170,26 @@ impl FolderPlan {
     }
 }
 
-/// Sorts what was found into what has to be done.
+/// Sorts the entries of a walk into the work of a plan.
 struct Planner<'a> {
     tree: &'a Tree,
-    /// Objects that nobody is paid for any more, or not for long enough, or that were found damaged, with when
-    /// they end where that is to come: what lies in them is to be stored anew.
+    /// Objects that are not paid for long enough or were found damaged, each with the time at which its deals end, if
+    /// that is still to come. Their files are stored anew.
     ending: BTreeMap<ObjectId, Option<u64>>,
-    /// Those of them that somebody was given a right to.
+    /// Those of these objects to which another person has a right.
     held: BTreeSet<ObjectId>,
     plan: FolderPlan,
     options: &'a FolderOptions,
     changed: Vec<Member>,
-    /// Files as long as what is stored, to be compared by content; and whether something beside it is other.
+    /// Files with the same length as the stored ones. They are compared by content. The flag says whether the metadata
+    /// differs.
     doubtful: Vec<(Member, Found, bool)>,
-    /// Folders that are left out, so what lies in them is too.
+    /// Folders that are left out, with everything in them.
     left_out: Vec<Vec<u8>>,
 }
 
 impl Library {
-    /// Compares a local folder with the names below `to`. Without `to` it is compared with all names.
+    /// Compares a local folder with the names below `to`, or with all names if there is no `to`.
     pub async fn plan_folder(
         &self,
         root: &Path,
@@ -265,7 +266,7 @@ impl Library {
         Ok(plan)
     }
 
-    /// Compares by content what is to be compared so.
+    /// Compares the doubtful files by content.
     async fn compare_doubtful(&self, planner: &mut Planner<'_>) -> Result<(), ClientError> {
         let doubtful = std::mem::take(&mut planner.doubtful);
         let pairs = doubtful.iter().map(|(member, found, _)| Pair {
@@ -279,7 +280,7 @@ impl Library {
         Ok(())
     }
 
-    /// What carrying a plan out would cost.
+    /// The price of carrying out a plan.
     pub async fn quote_folder(
         &self,
         plan: &FolderPlan,
@@ -327,7 +328,7 @@ impl Library {
     }
 }
 
-/// Small files in packs, large ones each by itself; a pack of one file is that file.
+/// Puts small files into packs. A large file, and the only file of a pack, gets an object of its own.
 fn units(mut changed: Vec<Member>) -> Vec<Unit> {
     changed.sort_by(|one, other| one.name.cmp(&other.name));
     let (small, large): (Vec<_>, Vec<_>) =
@@ -363,7 +364,7 @@ impl Planner<'_> {
         if row.is_some_and(|row| !may_give_way(row, self.options)) {
             let why = "a file is stored under this name; put --replace takes its place";
             self.fault(&entry.relative, why);
-            // What is stored there stays, also where names go that are not in the folder.
+            // The names stored there stay, even if names that are missing in the folder are removed.
             self.left_out.push(entry.relative);
             return;
         }
@@ -412,7 +413,8 @@ impl Planner<'_> {
             (Some(version), None) if self.options.checksum => {
                 match self.tree.found(&member.name, version) {
                     Ok(found) => {
-                        let is_other = Dress::of(version) != Dress { mode, modified_ns };
+                        let is_other =
+                            FileMetadata::of(version) != FileMetadata { mode, modified_ns };
                         self.doubtful.push((member, found, is_other));
                     }
                     Err(error) => self.fault(&member.relative, error),
@@ -425,15 +427,14 @@ impl Planner<'_> {
         }
     }
 
-    /// Whether what a version stands for ends too soon, and, where it does, whether somebody was given a right
-    /// to it.
+    /// Whether a version's object ends too soon, and if so, whether another person has a right to it.
     fn ends(&self, version: Option<&Version>) -> Option<bool> {
         let Content::File { object, first, length } = version?.content else { return None };
         let (object, ..) = self.tree.place_of((object, first, length))?;
         self.ending.get(&object).map(|_| self.held.contains(&object))
     }
 
-    /// A file has the stored content, or it has not.
+    /// Records whether a file has the stored content.
     fn compared(&mut self, member: Member, is_other: bool, same: bool) {
         if !same {
             if self.may_cover(&member.name, &member.relative) {
@@ -443,15 +444,15 @@ impl Planner<'_> {
         }
         self.plan.unchanged += 1;
         if is_other {
-            let dress = Dress { mode: member.mode, modified_ns: member.modified_ns };
-            self.plan.modes.push((member.name, dress));
+            let metadata = FileMetadata { mode: member.mode, modified_ns: member.modified_ns };
+            self.plan.modes.push((member.name, metadata));
         }
     }
 
-    /// Refuses a file where stored names lie in a folder of that name and are to stay.
+    /// Refuses a file if stored names lie in a folder of that name and have to stay.
     fn may_cover(&mut self, name: &Name, relative: &[u8]) -> bool {
         let after = self.tree.names.range(name.clone()..).skip_while(|(at, _)| *at == name);
-        // Names between `a` and `a/` sort in between, so look past them.
+        // Names between `a` and `a/` sort in between, so the search skips them.
         let mut near = after.take_while(|(at, _)| at.as_bytes().starts_with(name.as_bytes()));
         let covered = near.any(|(at, row)| name_is_inside(at, name) && row.current().is_some());
         if covered && !self.options.delete {
@@ -462,7 +463,7 @@ impl Planner<'_> {
     }
 }
 
-/// Whether a folder or link may have the name: no file has it, or one that is not lost with it.
+/// Whether a folder or link may take the name: no file has it, or the file may be removed or is kept as a version.
 fn may_give_way(row: &NameEntry, options: &FolderOptions) -> bool {
     let is_file = |version: &Version| matches!(version.content, Content::File { .. });
     let kept = options.keep.unwrap_or(row.keep) > 0;

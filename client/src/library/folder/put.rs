@@ -1,5 +1,5 @@
-//! Carrying out a plan: two objects at once, their names written in order, all names of one object in one
-//! step.
+//! Carries out a plan for storing a folder: two objects at once, their names written in order, and all names of one
+//! object in one step.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -26,38 +26,38 @@ use crate::{
     progress::{Progress, Step},
 };
 
-/// What storing a folder came to.
+/// The result of storing a folder.
 #[derive(Clone, Debug, Default)]
 pub struct FolderStored {
-    /// Files that were stored.
+    /// Number of files that were stored.
     pub files: u64,
-    /// Their bytes.
+    /// Number of their bytes.
     pub bytes: u64,
-    /// Packs that hold the small ones.
+    /// Number of packs that hold the small files.
     pub packs: u64,
-    /// Folders and links that were written down, and files whose permissions were.
+    /// Number of folders and links that were recorded, and of files whose metadata was.
     pub others: u64,
-    /// Files that were stored as they are before.
+    /// Number of files that were stored already, unchanged.
     pub unchanged: u64,
-    /// Files that were stored as they are before, and anew because they ended too soon.
+    /// Number of files that were stored already, and stored anew because they ended too soon.
     pub renewed: u64,
-    /// Names that went.
+    /// Number of names that were removed.
     pub removed: u64,
-    /// Objects of which an earlier put had already sent something.
+    /// Number of objects that an earlier put had begun to send.
     pub resumed: u64,
-    /// What was paid, all-in, by this put and those it continued.
+    /// The whole cost of this put and of those that it continued.
     pub cost: Amount,
-    /// What came back for versions that went.
+    /// Amount that came back for removed versions.
     pub refunded: Amount,
-    /// Neither file nor folder nor link.
+    /// Entries that are neither file, folder nor link.
     pub special: Vec<String>,
-    /// What was not stored.
+    /// Files that were not stored.
     pub faults: Vec<FileFault>,
-    /// What files have that is not stored.
+    /// Properties of files that are not stored.
     pub not_kept: NotKept,
 }
 
-/// A unit that is stored and has no names yet.
+/// A unit that is stored, but has no names yet.
 struct Done {
     uploaded: Option<Uploaded>,
     versions: Vec<NewVersion>,
@@ -65,14 +65,14 @@ struct Done {
     packed: bool,
 }
 
-/// What is left of a limit, when several objects are paid at once: none may use what another may need.
+/// The rest of a limit while several objects are paid for at once. No object may use money that another one may need.
 struct Purse {
-    /// Neither spent, nor promised to an object that is on its way, nor the price of one to come.
+    /// Money that is not spent, not reserved for an object under way, and not the price of a later one.
     free: Option<Amount>,
 }
 
 impl Purse {
-    /// The most one object may cost: its price, and half of what is free.
+    /// Reserves the most that one object may cost: its price and half of the free money.
     fn take(&mut self, price: Amount) -> Option<Amount> {
         let free = self.free?;
         let extra = free.fraction(1, 2).unwrap_or(Amount::ZERO);
@@ -89,8 +89,8 @@ impl Purse {
 }
 
 impl Library {
-    /// Carries a plan out. What cannot be read is reported, the rest is stored. What takes long shows on
-    /// other devices while it goes on.
+    /// Carries out a plan. Reports files that cannot be read, and stores the rest. Long work is published to other
+    /// devices while it runs.
     pub async fn store_folder(
         &self,
         plan: FolderPlan,
@@ -100,7 +100,7 @@ impl Library {
     ) -> Result<FolderStored, ClientError> {
         let options = PutTerms::new(options, &self.network().params().await?);
         let storing = self.store_planned(plan, quote, &options, progress);
-        self.changing(progress, self.telling(storing)).await
+        self.changing(progress, self.publish_while(storing)).await
     }
 
     async fn store_planned(
@@ -150,7 +150,7 @@ impl Library {
             }
             let Some((task, limit, paid)) = running.pop_front() else { break };
             let done = task.join().await?;
-            // Also of one that failed: what it paid is spent.
+            // This also counts the payments of a unit that failed.
             purse.give_back(limit, paid.sum());
             match done {
                 Ok(done) => {
@@ -170,7 +170,7 @@ impl Library {
         Ok(report)
     }
 
-    /// Refuses what the user will not or cannot pay before anything is paid.
+    /// Refuses a price that is above the limit or the balance, before anything is paid.
     async fn check_price(
         &self,
         quote: &FolderQuote,
@@ -211,7 +211,7 @@ impl Library {
         self.local(write).await
     }
 
-    /// Lets unfinished packs for a folder go that its files no longer make: they changed in between.
+    /// Ends unfinished packs of a folder whose files have changed since.
     pub(super) async fn end_orphans(
         &self,
         label: &str,
@@ -223,7 +223,7 @@ impl Library {
             entry.kind == FileKind::Pack && entry.name == label && !used.contains(&entry.slot)
         });
         for entry in orphans {
-            progress.note("letting an unfinished pack of other files go");
+            progress.note("ending an unfinished pack of other files");
             self.end_upload(&entry).await?;
         }
         Ok(())
@@ -231,7 +231,7 @@ impl Library {
 }
 
 impl Local {
-    /// Opens a file. What became of its path since it was listed must still be that file.
+    /// Opens a file. Refuses one that has changed since it was listed.
     fn open_listed(
         &self,
         path: PathBuf,
@@ -246,7 +246,7 @@ impl Local {
         }
     }
 
-    /// What takes no bytes: folders, links, permissions, names that go.
+    /// Writes the rows that need no bytes: folders, links, permissions and removed names.
     fn write_rows(&self, plan: &FolderPlan) -> Result<bool, ClientError> {
         let mut dropped = false;
         if !plan.removed.is_empty() {
@@ -260,11 +260,11 @@ impl Local {
             let keys = plan.modes.iter().map(|(name, _)| name.as_bytes());
             let rows = self.catalog().rows_at(Names, keys)?;
             let mut batch = Batch::default();
-            for (row, (_, dress)) in rows.into_iter().zip(&plan.modes) {
+            for (row, (_, metadata)) in rows.into_iter().zip(&plan.modes) {
                 let Some(mut row) = row else { continue };
                 if let Some(version) = row.versions.first_mut() {
-                    version.mode = dress.mode;
-                    version.modified_ns = dress.modified_ns.to_le_bytes();
+                    version.mode = metadata.mode;
+                    version.modified_ns = metadata.modified_ns.to_le_bytes();
                 }
                 batch.put(Names, &row.path, &row);
             }
@@ -274,7 +274,7 @@ impl Local {
     }
 }
 
-/// What every unit of a folder needs.
+/// The context that every unit of a folder needs.
 #[derive(Clone)]
 struct Worker {
     library: Library,
@@ -284,7 +284,7 @@ struct Worker {
 }
 
 impl Worker {
-    /// Stores one unit. An error comes with the path it is about.
+    /// Stores one unit. An error comes with the path of its file.
     async fn unit(
         self,
         unit: Unit,

@@ -1,5 +1,4 @@
-//! Reading many ranges of one object in one go: groups are read once and in order, and each range gets
-//! its bytes from them.
+//! Reads many ranges of one object together. It reads each group once and in order, and hands each range its bytes.
 
 use std::collections::BTreeSet;
 
@@ -13,13 +12,13 @@ use crate::{
     progress::{Progress, Step},
 };
 
-/// Ranges that lie so close together are read cell by cell, not by whole groups.
+/// Ranges within this many bytes are read cell by cell, not by whole groups.
 const NEAR_BYTES: u64 = 512 * 1024;
 
-/// A range of an object that somebody wants.
+/// A range of an object that the caller wants to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
-    /// What the one who wants it calls it.
+    /// The caller's number for the range.
     pub(super) number: usize,
     pub(super) first: u64,
     pub(super) length: u64,
@@ -31,13 +30,14 @@ impl Wanted {
     }
 }
 
-/// Who takes ranges as they come in. All of one range comes in order, and nothing else between.
-pub(super) trait Taker: Send + 'static {
-    /// More of a range; `last` with its last bytes. A range without bytes is not announced.
+/// Receives ranges as their bytes arrive. The bytes of one range come in order, without bytes of another range in
+/// between.
+pub(super) trait RangeSink: Send + 'static {
+    /// Takes more bytes of a range. `last` marks its last bytes. A range without bytes is never passed.
     fn take(&mut self, number: usize, bytes: &[u8], last: bool);
 }
 
-/// Ranges in order of which none begins before the one before it has ended; and those that do.
+/// Divides sorted ranges into those that begin after the one before has ended, and the others.
 fn apart(wanted: Vec<Wanted>) -> (Vec<Wanted>, Vec<Wanted>) {
     let mut end = 0;
     wanted.into_iter().partition(|one| {
@@ -67,20 +67,20 @@ fn spans_of(layout: &Layout, wanted: &[Wanted]) -> Vec<Span> {
     all
 }
 
-/// Hands a stretch of the object to those who want some of it.
+/// Cuts a stretch of the object into the wanted ranges.
 struct Cutter {
     wanted: Vec<Wanted>,
     next: usize,
 }
 
 impl Cutter {
-    fn feed(&mut self, start: u64, bytes: &[u8], taker: &mut impl Taker) -> u64 {
+    fn feed(&mut self, start: u64, bytes: &[u8], sink: &mut impl RangeSink) -> u64 {
         let end = start + bytes.len() as u64;
         let mut used = 0;
         while let Some(one) = self.wanted.get(self.next).filter(|one| one.first < end) {
             let (from, to) = (one.first.max(start), one.end().min(end));
             let at = |place: u64| usize::try_from(place - start).unwrap_or(bytes.len());
-            taker.take(one.number, &bytes[at(from)..at(to)], one.end() <= end);
+            sink.take(one.number, &bytes[at(from)..at(to)], one.end() <= end);
             used += to - from;
             if one.end() > end {
                 break;
@@ -92,13 +92,13 @@ impl Cutter {
 }
 
 impl Library {
-    /// Reads ranges of the object that `file` lies in. The taker comes back, with what it got, whether
-    /// or not all could be read.
-    pub(super) async fn read_ranges<T: Taker>(
+    /// Reads ranges of the object that contains `file`. Gives the receiver back with its bytes, even if an error ended
+    /// the read.
+    pub(super) async fn read_ranges<T: RangeSink>(
         &self,
         file: &Found,
         mut wanted: Vec<Wanted>,
-        mut taker: T,
+        mut sink: T,
         progress: &Progress,
     ) -> (T, Result<(), ClientError>) {
         wanted.retain(|one| one.length > 0);
@@ -106,20 +106,20 @@ impl Library {
         while !wanted.is_empty() {
             let (now, later) = apart(wanted);
             wanted = later;
-            let (back, result) = self.read_apart(file, now, taker, progress).await;
-            taker = back;
+            let (back, result) = self.read_apart(file, now, sink, progress).await;
+            sink = back;
             if result.is_err() {
-                return (taker, result);
+                return (sink, result);
             }
         }
-        (taker, Ok(()))
+        (sink, Ok(()))
     }
 
-    async fn read_apart<T: Taker>(
+    async fn read_apart<T: RangeSink>(
         &self,
         file: &Found,
         wanted: Vec<Wanted>,
-        mut taker: T,
+        mut sink: T,
         progress: &Progress,
     ) -> (T, Result<(), ClientError>) {
         let prepared = self.resolve_own(file).and_then(|resolved| {
@@ -129,7 +129,7 @@ impl Library {
         });
         let (mut reading, layout) = match prepared {
             Ok(prepared) => prepared,
-            Err(error) => return (taker, Err(error)),
+            Err(error) => return (sink, Err(error)),
         };
         if let (Some(first), Some(last)) = (wanted.first(), wanted.last())
             && last.end() - first.first <= NEAR_BYTES
@@ -142,23 +142,23 @@ impl Library {
         while let Some(group) = groups.next().await {
             let start = group.as_ref().ok().and_then(|group| start_of(&layout, group));
             let group = match (group, start) {
-                (Err(error), _) => return (taker, Err(error.into())),
+                (Err(error), _) => return (sink, Err(error.into())),
                 (Ok(_), None) => {
                     let why = String::from("a group lies outside its file");
-                    return (taker, Err(ClientError::Internal(why)));
+                    return (sink, Err(ClientError::Internal(why)));
                 }
                 (Ok(group), Some(start)) => (group, start),
             };
             let work = move || {
                 let (group, start) = group;
-                let used = cutter.feed(start, &group.plain, &mut taker);
-                (cutter, taker, used)
+                let used = cutter.feed(start, &group.plain, &mut sink);
+                (cutter, sink, used)
             };
             let used;
-            (cutter, taker, used) = self.host().blocking(work).await;
+            (cutter, sink, used) = self.host().blocking(work).await;
             progress.step(Step::Moved { bytes: used });
         }
-        (taker, Ok(()))
+        (sink, Ok(()))
     }
 }
 
@@ -176,7 +176,7 @@ mod tests {
     #[derive(Default)]
     struct Kept(Vec<(usize, Vec<u8>, bool)>);
 
-    impl Taker for Kept {
+    impl RangeSink for Kept {
         fn take(&mut self, number: usize, bytes: &[u8], last: bool) {
             match self.0.last_mut().filter(|(at, _, over)| *at == number && !over) {
                 Some((_, all, over)) => {

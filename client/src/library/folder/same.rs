@@ -1,7 +1,7 @@
-//! Whether files here have the content that is stored, whatever their times say.
+//! Compares the content of local files with stored ones, no matter what their times are.
 //!
-//! A file with an object of its own is hashed under its key and compared with the content root; nothing is sent.
-//! Of a pack only the root of all of it is known: its members are read back and compared.
+//! The client hashes a file that has an object of its own under its key, and compares the content root. Nothing is
+//! sent. Only one root covers a whole pack, so the members of a pack are read back and compared.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use std::{
 
 use symbolon_protocol::id::ObjectId;
 
-use super::ranges::{Taker, Wanted};
+use super::ranges::{RangeSink, Wanted};
 use crate::{
     error::ClientError,
     library::{
@@ -23,7 +23,7 @@ use crate::{
     progress::Progress,
 };
 
-/// A file here, and what is stored that it may be. They are equally long.
+/// A local file, and the stored file that it is compared with. Both have the same length.
 #[derive(Clone, Debug)]
 pub(super) struct Pair {
     pub(super) path: PathBuf,
@@ -31,7 +31,7 @@ pub(super) struct Pair {
 }
 
 impl Library {
-    /// Which of the files have the content that is stored. One that cannot be read has not.
+    /// Which local files have the stored content. A file that cannot be read counts as different.
     pub(super) async fn same_content(&self, pairs: Vec<Pair>) -> Result<Vec<bool>, ClientError> {
         let mut same = vec![false; pairs.len()];
         let mut packs: BTreeMap<ObjectId, Vec<usize>> = BTreeMap::new();
@@ -73,15 +73,15 @@ impl Library {
     }
 }
 
-/// Compares files with their bytes as these come in.
+/// Compares local files with stored bytes as these arrive.
 struct Comparing {
     paths: BTreeMap<usize, PathBuf>,
-    /// The one that is compared, and its file as long as it is the same.
+    /// The range under comparison, and its local file while it is equal.
     open: Option<(usize, Option<File>)>,
     same: Vec<usize>,
 }
 
-impl Taker for Comparing {
+impl RangeSink for Comparing {
     fn take(&mut self, number: usize, bytes: &[u8], last: bool) {
         let file = match self.open.take() {
             Some((open, file)) if open == number => file,
@@ -99,7 +99,7 @@ impl Taker for Comparing {
     }
 }
 
-/// Whether these are the next bytes of a file.
+/// Whether the next bytes of a file are these.
 fn reads(mut file: &File, bytes: &[u8]) -> bool {
     let mut here = vec![0; bytes.len()];
     file.read_exact(&mut here).is_ok() && here == bytes

@@ -1,4 +1,4 @@
-//! A local folder as a sorted list of what is in it. Links are listed, never followed.
+//! Lists the entries of a local folder, sorted. Links are listed, never followed.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// What lies at a path.
+/// The kind of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     File { length: u64 },
@@ -24,56 +24,56 @@ pub(super) enum Kind {
     Folder,
 }
 
-/// Something in the folder.
+/// An entry of the folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Its path from the folder on; empty for the folder itself.
+    /// Its path relative to the folder. Empty for the folder itself.
     pub(super) relative: Vec<u8>,
     pub(super) kind: Kind,
     pub(super) mode: u32,
     pub(super) modified_ns: i128,
 }
 
-/// What files have that is not stored, by path as it is shown: of such files the bytes, the permissions and the
-/// time are stored all the same.
+/// Properties of files that are not stored, with paths as messages show them. Bytes, permissions and times of these
+/// files are stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NotKept {
-    /// Names in the folder that are one file: they come back as several.
+    /// Names in the folder that are one file. They come back as several files.
     pub hard_links: Vec<String>,
     /// Files and folders with extended attributes or access lists.
     pub attributes: Vec<String>,
-    /// Files with holes: they come back with zeros written out.
+    /// Files with holes. They come back with zeros written out.
     pub holes: Vec<String>,
 }
 
 impl NotKept {
-    /// Whether all that there is is kept.
+    /// Whether every property is stored.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.hard_links.is_empty() && self.attributes.is_empty() && self.holes.is_empty()
     }
 }
 
-/// What a walk found.
+/// The result of a walk.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
-    /// By path.
+    /// Sorted by path.
     pub(super) entries: Vec<Entry>,
-    /// What could not be read.
+    /// Entries that could not be read.
     pub(super) faults: Vec<FileFault>,
-    /// Paths below which nothing is known.
+    /// Paths below which the walk knows nothing.
     pub(super) unread: Vec<Vec<u8>>,
-    /// Neither file nor folder nor link.
+    /// Entries that are neither file, folder nor link.
     pub(super) special: Vec<String>,
     pub(super) not_kept: NotKept,
-    /// Files that have other names too, by device and number.
+    /// Files with more than one name, by device and inode.
     linked: BTreeMap<(u64, u64), Vec<Vec<u8>>>,
-    /// Files whose names are those that an interrupted get gives to what it leaves. What is in them nobody
-    /// can tell from here.
+    /// Files with a name that an interrupted get gives to its part. The walk cannot tell what is in them.
     pub(super) parts: Vec<Vec<u8>>,
 }
 
-/// Lists a folder. A folder inside that cannot be read is a fault; this one is an error.
+/// Lists a folder. A folder inside it that cannot be read is a fault. If the folder itself cannot be read, that is an
+/// error.
 pub(super) fn walk(root: &Path, options: &FolderOptions) -> Result<Walk, ClientError> {
     let at_root = |source| ClientError::Io { path: root.to_owned(), source };
     let about = fs::metadata(root).map_err(at_root)?;
@@ -156,7 +156,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Takes note of what is not stored.
+    /// Notes properties that are not stored.
     fn look_for_more(&mut self, path: &Path, relative: &[u8], kind: &Kind, about: &Metadata) {
         let is_file = matches!(kind, Kind::File { .. });
         if is_file && about.nlink() > 1 {
@@ -175,10 +175,10 @@ impl Walk {
     }
 }
 
-/// Bytes of names of attributes that are looked at; where there are more, there are some that count.
+/// The most bytes of attribute names that are read. If there are more, one of them counts.
 const ATTRIBUTE_BYTES: usize = 4096;
 
-/// Whether a path has attributes beside those that a system gives every file by itself.
+/// Whether a path has attributes, besides those that a system gives every file.
 fn has_attributes(path: &Path) -> bool {
     let mut names = [0; ATTRIBUTE_BYTES];
     match rustix::fs::llistxattr(path, &mut names) {
@@ -189,7 +189,7 @@ fn has_attributes(path: &Path) -> bool {
     }
 }
 
-/// Whether there is a hole before the end. Fewer blocks than bytes can also mean that a file system compresses.
+/// Whether a file has a hole. Having fewer blocks than bytes is not enough, because the file system may compress.
 fn has_holes(path: &Path, length: u64) -> bool {
     let Ok((file, _)) = open_file(path, Links::Refused) else { return false };
     rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(0)).is_ok_and(|hole| hole < length)
@@ -202,13 +202,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_stored_is_named() {
+    fn properties_that_are_not_stored_are_listed() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::write(at("one"), "1").unwrap();
         fs::create_dir(at("in")).unwrap();
         fs::hard_link(at("one"), at("in/other")).unwrap();
-        // The other name of this one lies elsewhere.
+        // The second name of this file lies outside the folder.
         let outside = tempfile::NamedTempFile::new_in(folder.path().parent().unwrap()).unwrap();
         fs::hard_link(outside.path(), at("only")).unwrap();
         let sparse = fs::File::create(at("sparse")).unwrap();

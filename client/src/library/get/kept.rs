@@ -1,4 +1,4 @@
-//! What an earlier get has left: checked again, group by group, before any of it counts.
+//! Continues an earlier get: checks what it left, group by group, before any of it counts.
 
 use symbolon_protocol::{content::SegmentCoder, id::Hash};
 use symbolon_transfer::shard::SLICE_STRIPES;
@@ -11,8 +11,8 @@ use crate::{
 };
 
 impl Library {
-    /// Takes over what an earlier get wrote, as far as its note vouches for it, and lets the rest go. Where
-    /// the content root is compared in the end, leaves are computed from the bytes that are there.
+    /// Takes over the groups that an earlier get wrote, as far as its note vouches for them, and discards the rest. If
+    /// the content root will be compared, it computes the leaves from these bytes.
     pub(super) async fn take_kept(
         &self,
         mut output: Output,
@@ -46,7 +46,7 @@ impl Library {
                 }
             }
         }
-        self.host().blocking(move || output.go_on().map(|()| output)).await
+        self.host().blocking(move || output.truncate_to_kept().map(|()| output)).await
     }
 }
 
@@ -61,7 +61,7 @@ fn leaves_of(coder: &SegmentCoder, group: u32, plain: &[u8]) -> Result<Vec<Hash>
         let stripe = stripe.ok_or_else(|| internal("a stripe lies outside its segment"))?;
         let (here, later) = rest
             .split_at_checked(stripe.plain_length)
-            .ok_or_else(|| internal("a note vouches for a group that is none"))?;
+            .ok_or_else(|| internal("a note vouches for a group of the wrong length"))?;
         rest = later;
         coder
             .leaves(number, here, &mut leaves)

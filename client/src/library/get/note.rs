@@ -1,10 +1,10 @@
-//! The note beside a part: how far the part is good, group by group.
+//! The note beside a part: it says how far the part is good, group by group.
 //!
-//! For every group the note has its length and a keyed hash of its bytes, under a key that follows from the
-//! file's. So an entry vouches for these bytes at this place of this file and for nothing else: a part that
-//! was written to meanwhile, that is shorter than it was, or whose note is another file's counts up to the
-//! first group that does not agree, and is read again from there. An entry is appended when its bytes are
-//! on the disk; one that was cut off vouches for nothing.
+//! The note has an entry for each group: its length and a keyed hash of its bytes. The hash key derives from the file
+//! key. So an entry vouches only for these bytes at this place of this file. A part that another program has written
+//! to, a part that was cut, and a part beside another file's note count up to the first group that does not match, and
+//! are read again from there. An entry is appended when its bytes are on the disk. An entry that was cut off vouches
+//! for nothing.
 
 use std::{
     fs::File,
@@ -17,14 +17,14 @@ use symbolon_protocol::content::FileKey;
 use symbolon_store::durable;
 use zeroize::Zeroizing;
 
-/// Bytes of an entry: a length, and the hash.
+/// Bytes of an entry: a length and a hash.
 const ENTRY_BYTES: usize = 8 + 32;
 
-/// Plain bytes of a group at most: what a note may ask to be read in one go.
+/// The most plain bytes of a group: the limit of what a note can make the client read at once.
 const GROUP_BYTES_MAX: u64 = (symbolon_protocol::limits::SLICE_BYTES
     * symbolon_protocol::limits::SHARDS_MAX as usize) as u64;
 
-/// What a note is written with.
+/// The key that a note's hashes are made with.
 pub(super) struct Seal(Zeroizing<[u8; 32]>);
 
 impl Seal {
@@ -35,20 +35,20 @@ impl Seal {
 
     fn hash(&self, group: u64, bytes: &[u8]) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        // What says which group it is stands last, so that the bytes are hashed where they lie.
+        // The group's number stands last, so that the bytes are hashed where they lie.
         hasher.update(bytes).update(&(bytes.len() as u64).to_le_bytes());
         hasher.update(&group.to_le_bytes()).finalize()
     }
 }
 
-/// The groups of a part, and which of them its note vouches for.
+/// The groups of a part, and how many of them its note vouches for.
 pub(super) struct Note {
     pub(super) path: PathBuf,
     file: File,
     seal: Seal,
-    /// Groups the note has an entry for.
+    /// Number of groups that have an entry in the note.
     written: u64,
-    /// Entries that are not written yet: their bytes are not synced.
+    /// Entries that are not written yet, because their bytes are not synced.
     waiting: Vec<u8>,
 }
 
@@ -57,8 +57,8 @@ impl Note {
         Self { path, file, seal, written: 0, waiting: Vec::new() }
     }
 
-    /// The next group an earlier get wrote, where its bytes begin at `at`; `None` when nothing vouches for
-    /// what is there. Blocks.
+    /// The next group that an earlier get wrote, with its bytes at offset `at`. Gives `None` when no entry vouches for
+    /// those bytes. Blocks.
     pub(super) fn next_kept(&mut self, part: &File, at: u64) -> io::Result<Option<Vec<u8>>> {
         let mut entry = [0; ENTRY_BYTES];
         if !read_whole(&self.file, &mut entry, self.written * ENTRY_BYTES as u64)? {
@@ -71,7 +71,7 @@ impl Note {
         }
         let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
         let there = read_whole(part, &mut bytes, at)?;
-        // Compared in constant time, as `blake3::Hash` does.
+        // `blake3::Hash` compares in constant time.
         let known = blake3::Hash::from_bytes(hash.try_into().expect("the rest is the hash"));
         if !there || self.seal.hash(self.written, &bytes) != known {
             return Ok(None);
@@ -80,25 +80,25 @@ impl Note {
         Ok(Some(bytes))
     }
 
-    /// Forgets what nothing vouches for.
+    /// Removes the entries that vouch for nothing.
     pub(super) fn cut(&self) -> io::Result<()> {
         let end = self.written * ENTRY_BYTES as u64;
         if self.file.metadata()?.len() != end {
             self.file.set_len(end)?;
-            // It must not be there when other bytes are.
+            // An old entry must be off the disk before other bytes take the place of its group.
             durable::sync_data(&self.file)?;
         }
         Ok(())
     }
 
-    /// Takes a group that was written, to be vouched for once it is synced.
+    /// Adds a group that was written. Its entry waits until the group is synced.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         let group = self.written + (self.waiting.len() / ENTRY_BYTES) as u64;
         self.waiting.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
         self.waiting.extend_from_slice(self.seal.hash(group, bytes).as_bytes());
     }
 
-    /// Vouches for what was written: its bytes are synced.
+    /// Writes the waiting entries. The caller has synced their bytes.
     pub(super) fn write(&mut self) -> io::Result<()> {
         if self.waiting.is_empty() {
             return Ok(());
@@ -111,7 +111,7 @@ impl Note {
     }
 }
 
-/// Fills `out` from a place of a file; `false` when the file ends before.
+/// Fills `out` from offset `at` of a file. Gives `false` when the file ends before.
 fn read_whole(file: &File, out: &mut [u8], at: u64) -> io::Result<bool> {
     match file.read_exact_at(out, at) {
         Ok(()) => Ok(true),
@@ -120,7 +120,7 @@ fn read_whole(file: &File, out: &mut [u8], at: u64) -> io::Result<bool> {
     }
 }
 
-/// Removes a note, if there is one.
+/// Removes a note, if it exists.
 pub(super) fn forget(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -144,7 +144,7 @@ mod tests {
         Seal::new(&FileKey::from_bytes([byte; 32]))
     }
 
-    /// A part of groups of these lengths, and its note.
+    /// Makes a part with groups of these lengths, and its note.
     fn made(folder: &Path, lengths: &[usize]) -> (File, PathBuf, Vec<u8>) {
         let (part, note_path) = (open(&folder.join("part")), folder.join("note"));
         let pattern = (0..=u8::MAX).cycle().map(|byte| byte ^ 0x5a);
@@ -163,7 +163,7 @@ mod tests {
         (part, note_path, all)
     }
 
-    /// What counts of a part: how many bytes.
+    /// Number of bytes of a part that count.
     fn kept(part: &File, note_path: &Path, seal: Seal) -> u64 {
         let mut note = Note::new(note_path.to_owned(), open(note_path), seal);
         let mut at = 0;
@@ -176,7 +176,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_counts_is_what_was_written(
+        fn only_written_bytes_count(
             lengths in prop::collection::vec(0..300_usize, 0..8),
             harm in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>(), 1..=255_u8), 0..4),
             cut in prop::option::of((any::<bool>(), any::<prop::sample::Index>())),
@@ -201,11 +201,11 @@ mod tests {
             let counts = kept(&part, &note_path, seal(1));
             let mut now = vec![0; usize::try_from(counts).unwrap()];
             part.read_exact_at(&mut now, 0).unwrap();
-            prop_assert!(now[..] == all[..now.len()], "what counts is what was written");
+            prop_assert!(now[..] == all[..now.len()], "only written bytes count");
             if harm.is_empty() && cut.is_none() {
                 prop_assert_eq!(counts, all.len() as u64);
             }
-            // What was cut off does not come back.
+            // Bytes that were cut off do not count again later.
             prop_assert_eq!(kept(&part, &note_path, seal(1)), counts);
         }
     }
@@ -219,10 +219,10 @@ mod tests {
     }
 
     #[test]
-    fn groups_change_places_with_nobody() {
+    fn groups_cannot_change_places() {
         let folder = tempfile::tempdir().unwrap();
         let (part, note_path, all) = made(folder.path(), &[100, 100, 100]);
-        // The second group's entry and bytes in the place of the first one's.
+        // The second group's entry and bytes take the place of the first one's.
         let (note, mut entry) = (open(&note_path), [0; ENTRY_BYTES]);
         note.read_exact_at(&mut entry, ENTRY_BYTES as u64).unwrap();
         note.write_all_at(&entry, 0).unwrap();

@@ -1,8 +1,8 @@
-//! Where the bytes of a get go.
+//! The destination of a get.
 //!
-//! A file is written beside its destination and moved there when it is complete and synced. Every few
-//! groups the part is synced and a small note beside it says how far it is good, so that the same get
-//! after a crash goes on from there. What is found there is checked before it counts: see `note`.
+//! A file is written beside its destination, and moved there when it is complete and synced. Every few groups the part
+//! is synced, and a small note beside it says how far it is good. So the same get continues from there after a crash.
+//! It checks what it finds before that counts: see `note`.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -27,7 +27,7 @@ use crate::{
     download::Group,
     error::ClientError,
     library::{
-        source::Dress,
+        source::FileMetadata,
         upload::{Replace, leaves::root_of},
     },
 };
@@ -35,11 +35,11 @@ use crate::{
 /// Groups between two syncs of a part: 64 MiB at four required shards.
 const SYNC_GROUPS: u64 = 16;
 
-/// Bytes per write. The kernel takes memory for its cache in units of one write, and on a virtual
-/// machine whose free memory is given back to its host, large units are dear: see the node's writer.
+/// Bytes per write. The kernel allocates cache memory in units of one write. Large units are slow on a virtual machine
+/// that gives free memory back to its host: see the node's writer.
 const WRITE_BYTES: usize = 1 << 16;
 
-/// Where bytes go, and how far they are.
+/// A destination, and the progress in it.
 pub(super) enum Output {
     Part(Part),
     Memory(Vec<u8>, Tally),
@@ -59,20 +59,20 @@ impl Tally {
     }
 }
 
-/// How a file is made.
-pub(super) struct Making {
+/// How a part is made.
+pub(super) struct PartOptions {
     replace: Replace,
-    dress: Option<Dress>,
-    /// What the note is sealed with, where an earlier get may be gone on from.
+    metadata: Option<FileMetadata>,
+    /// The key of the note, if an earlier get may be continued.
     seal: Option<Seal>,
 }
 
-impl Making {
-    pub(super) fn new(options: &GetOptions, dress: Option<Dress>) -> Self {
-        Self { replace: options.replace, dress, seal: None }
+impl PartOptions {
+    pub(super) fn new(options: &GetOptions, metadata: Option<FileMetadata>) -> Self {
+        Self { replace: options.replace, metadata, seal: None }
     }
 
-    /// An earlier get of the file with this key may be gone on from.
+    /// Allows continuing an earlier get of the file with this key.
     pub(super) fn resumable(mut self, key: &FileKey) -> Self {
         self.seal = Some(Seal::new(key));
         self
@@ -83,7 +83,7 @@ impl Making {
 pub(super) struct Part {
     target: PathBuf,
     replace: Replace,
-    dress: Option<Dress>,
+    metadata: Option<FileMetadata>,
     path: PathBuf,
     file: File,
     note: Option<Note>,
@@ -92,10 +92,10 @@ pub(super) struct Part {
     length: u64,
 }
 
-/// Longest name of a file that a part's or note's ending still fits behind.
+/// The longest file name that still leaves room for the ending of a part or note.
 const OWN_NAME_BYTES_MAX: usize = 255 - ".symbolon-part".len();
 
-/// The path of what lies beside a file while it is made.
+/// The path of a helper file beside the target, while the target is made.
 fn beside(target: &Path, what: &str) -> PathBuf {
     let own = target.file_name().map_or(&[][..], OsStrExt::as_bytes);
     if own.len() > OWN_NAME_BYTES_MAX {
@@ -108,13 +108,13 @@ fn beside(target: &Path, what: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Opens what lies beside a file, or makes it; whatever else has its name there is not written to.
+/// Opens a helper file or creates it. Refuses anything else at that path.
 fn open_beside(path: &Path, mode: u32) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(mode);
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     options.custom_flags(flags.bits().cast_signed());
-    let no_file = || io::Error::other("what lies beside it under the name of its part is no file");
+    let no_file = || io::Error::other("the path of its part holds something that is not a file");
     let is_link =
         |error: &io::Error| error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
     match options.open(path) {
@@ -130,16 +130,16 @@ fn at(path: &Path) -> impl Fn(io::Error) -> ClientError + '_ {
 }
 
 impl Output {
-    /// Blocks.
-    pub(super) fn open(sink: Sink, making: Making) -> Result<Self, ClientError> {
+    /// Opens a destination. Blocks.
+    pub(super) fn open(sink: Sink, part_options: PartOptions) -> Result<Self, ClientError> {
         match sink {
             Sink::Writer(writer) => Ok(Self::Writer(writer, Tally::default())),
             Sink::Memory => Ok(Self::Memory(Vec::new(), Tally::default())),
             Sink::File(target) => {
-                if making.replace == Replace::Refuse && target.symlink_metadata().is_ok() {
+                if part_options.replace == Replace::Refuse && target.symlink_metadata().is_ok() {
                     return Err(ClientError::Exists { name: target.display().to_string() });
                 }
-                Part::open(target, making).map(Self::Part)
+                Part::open(target, part_options).map(Self::Part)
             }
         }
     }
@@ -155,7 +155,7 @@ impl Output {
         self.tally().groups
     }
 
-    /// The next group that an earlier get wrote and that is still what it was, if any. Blocks.
+    /// The next group that an earlier get wrote and that has not changed since, if any. Blocks.
     pub(super) fn next_kept(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
         let Self::Part(part) = self else { return Ok(None) };
         let Some(note) = &mut part.note else { return Ok(None) };
@@ -167,13 +167,13 @@ impl Output {
         Ok(kept)
     }
 
-    /// The leaves of a group that was kept, computed from its bytes.
+    /// Adds the leaves of a kept group, computed from its bytes.
     pub(super) fn push_leaves(&mut self, leaves: Vec<Hash>) {
         self.tally().leaves.extend(leaves);
     }
 
-    /// Lets go what was found and does not count, to go on behind what does. Blocks.
-    pub(super) fn go_on(&mut self) -> Result<(), ClientError> {
+    /// Cuts the part behind the last group that counts, and continues from there. Blocks.
+    pub(super) fn truncate_to_kept(&mut self) -> Result<(), ClientError> {
         let Self::Part(part) = self else { return Ok(()) };
         if let Some(note) = &part.note {
             note.cut().map_err(at(&note.path))?;
@@ -183,7 +183,7 @@ impl Output {
         Ok(())
     }
 
-    /// Takes the bytes of a group that were asked for.
+    /// Writes the bytes of a group that the caller asked for.
     pub(super) async fn write(
         self,
         host: &Host,
@@ -212,10 +212,10 @@ impl Output {
         root_of(&self.tally().leaves)
     }
 
-    /// Blocks.
+    /// Removes the part and its note. Blocks.
     pub(super) fn discard(self) {
         if let Self::Part(mut part) = self {
-            // What cannot be removed now is overwritten by the next get.
+            // If a file cannot be removed now, the next get overwrites it.
             std::fs::remove_file(&part.path).ok();
             if let Some(note) = part.note.take() {
                 std::fs::remove_file(&note.path).ok();
@@ -252,19 +252,19 @@ impl Output {
     }
 }
 
-/// A get that ends early leaves what it has: the next one goes on from the last group.
+/// A get that ends early keeps its part. The next one continues from the last group.
 impl Drop for Part {
     fn drop(&mut self) {
-        // What cannot be synced now is read again.
+        // Groups that cannot be synced now are read again.
         self.sync().ok();
     }
 }
 
 impl Part {
-    fn open(target: PathBuf, making: Making) -> Result<Self, ClientError> {
-        let Making { replace, dress, seal } = making;
-        // One with permissions of its own gets them when it is whole; until then it is its owner's.
-        let mode = if dress.is_some() { 0o600 } else { 0o666 };
+    fn open(target: PathBuf, part_options: PartOptions) -> Result<Self, ClientError> {
+        let PartOptions { replace, metadata, seal } = part_options;
+        // A file that will get its own permissions is readable by its owner alone until it is complete.
+        let mode = if metadata.is_some() { 0o600 } else { 0o666 };
         let path = beside(&target, "part");
         let file = loop {
             let file = open_beside(&path, mode).map_err(at(&path))?;
@@ -275,7 +275,7 @@ impl Part {
                 }
                 Err(TryLockError::Error(error)) => return Err(at(&path)(error)),
             }
-            // Whoever had it may have finished it meanwhile, and it has its own name by now.
+            // The previous holder of the lock may have finished the part meanwhile. The file then has its final name.
             let still = std::fs::metadata(&path).map(|there| there.ino());
             if still.ok() == Some(file.metadata().map_err(at(&path))?.ino()) {
                 break file;
@@ -293,7 +293,7 @@ impl Part {
                 None
             }
         };
-        Ok(Self { target, replace, dress, path, file, note, tally: Tally::default(), length: 0 })
+        Ok(Self { target, replace, metadata, path, file, note, tally: Tally::default(), length: 0 })
     }
 
     fn write(&mut self, group: Group, plain: Range<usize>) -> Result<(), ClientError> {
@@ -312,7 +312,7 @@ impl Part {
         }
     }
 
-    /// Syncs the bytes first, then the note that vouches for them.
+    /// Syncs the bytes first, then writes the note that vouches for them.
     fn sync(&mut self) -> Result<(), ClientError> {
         let Some(note) = &mut self.note else { return Ok(()) };
         durable::sync_data(&self.file).map_err(at(&self.path))?;
@@ -320,12 +320,12 @@ impl Part {
     }
 
     fn finish(mut self) -> Result<(), ClientError> {
-        if let Some(dress) = self.dress {
-            dress.put_on(&self.file).map_err(at(&self.path))?;
+        if let Some(metadata) = self.metadata {
+            metadata.apply_to(&self.file).map_err(at(&self.path))?;
         }
         durable::sync_all(&self.file).map_err(at(&self.path))?;
         match self.replace {
-            Replace::Replace => {
+            Replace::Overwrite => {
                 may_be_replaced(&self.target).map_err(at(&self.target))?;
                 std::fs::rename(&self.path, &self.target).map_err(at(&self.target))?;
             }
@@ -339,14 +339,14 @@ impl Part {
         durable::sync_dir(folder).map_err(at(folder))
     }
 
-    /// Gives the part its name, unless something has it by now.
+    /// Gives the part its name, unless something has that name by now.
     fn take_free_place(&self) -> Result<(), ClientError> {
         match std::fs::hard_link(&self.path, &self.target) {
             Ok(()) => std::fs::remove_file(&self.path).map_err(at(&self.path)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(ClientError::Exists { name: self.target.display().to_string() })
             }
-            // A file system without links: looked at a moment before is the best it can do.
+            // The file system has no hard links. Checking a moment before the rename is the best that is possible.
             Err(_) if self.target.symlink_metadata().is_err() => {
                 std::fs::rename(&self.path, &self.target).map_err(at(&self.target))
             }

@@ -1,4 +1,4 @@
-//! What a name or a grant stands for: an object, the key to it, the right to read it.
+//! Resolving a name or a grant to an object, its key, and the right to read it.
 
 use symbolon_protocol::{
     grant::{Caveat, ability},
@@ -9,40 +9,40 @@ use super::Readable;
 use crate::{
     download::{LeavesWanted, Reading},
     error::ClientError,
-    library::{Library, Local, names::Found, source::Dress},
+    library::{Library, Local, names::Found, source::FileMetadata},
 };
 
-/// What a name or grant resolves to.
+/// A resolved name or grant.
 pub(crate) struct Resolved {
     pub(crate) reading: Reading,
-    /// The order that the grant came from. Whoever has paid compares all of it with what was promised.
+    /// The order that the grant came from. A buyer's client compares the whole file with the listing.
     pub(crate) order: Option<OrderId>,
-    /// Where in its object the file begins, and its bytes.
+    /// Where the file begins in its object, and its length in bytes.
     pub(crate) place: (u64, u64),
-    /// What an own file has beside its bytes; a grant says nothing of that.
-    pub(crate) dress: Option<Dress>,
+    /// The metadata of an own file. A grant has none.
+    pub(crate) metadata: Option<FileMetadata>,
 }
 
 impl Library {
-    /// What a name or grant gives the right and the key to read, as far as this machine knows it.
+    /// Resolves a name or grant to the right and the key to read it, as far as this machine knows them.
     pub(crate) async fn resolve(&self, what: &Readable) -> Result<Resolved, ClientError> {
         let what = what.clone();
         self.local(move |local| local.resolve_here(&what)).await
     }
 
-    /// The right and the key to read an own file.
+    /// Gives the right and the key to read an own file.
     pub(crate) fn resolve_own(&self, file: &Found) -> Result<Resolved, ClientError> {
         let key = file.object.key.file_key();
         let grant = Some(self.own_grant(file.manifest().object, ability::READ)?);
         let (manifest, leaves) = (file.manifest().clone(), LeavesWanted::No);
         let reading = Reading { manifest, key, grant, leaves, only: None };
-        let (place, dress) = ((file.first, file.length), Some(file.dress));
-        Ok(Resolved { reading, order: None, place, dress })
+        let (place, metadata) = ((file.first, file.length), Some(file.metadata));
+        Ok(Resolved { reading, order: None, place, metadata })
     }
 }
 
 impl Local {
-    /// The same where it may block.
+    /// Does the same on a thread where it may block.
     pub(crate) fn resolve_here(&self, what: &Readable) -> Result<Resolved, ClientError> {
         match what {
             Readable::Name(name) => self.resolve_own(&self.find(name)?),
@@ -57,7 +57,7 @@ impl Local {
                 let (grant, leaves) = (Some(token.grant.clone()), LeavesWanted::No);
                 let reading = Reading { manifest, key, grant, leaves, only: None };
                 let place = (0, reading.manifest.length);
-                Ok(Resolved { reading, order, place, dress: None })
+                Ok(Resolved { reading, order, place, metadata: None })
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Whether a file that is there already is what a get would write: its content leaves are computed
-//! under the file's key and compared with the content root. Nothing is sent or written.
+//! Checks whether the file at the target is already the one that a get would write. It computes the file's content
+//! leaves under the file key and compares them with the content root. Nothing is sent or written.
 
 use std::{collections::VecDeque, fs::File, os::unix::fs::FileExt, path::Path, sync::Arc};
 
@@ -16,11 +16,12 @@ use crate::{
 /// Stripes per task: 4 MiB at four required shards.
 const BATCH_STRIPES: u32 = 16;
 
-/// Tasks at once: every core of a small machine busy, and one batch ahead.
+/// Tasks at once. They keep every core of a small machine busy, with one batch ahead.
 const BATCHES_AHEAD: usize = 4;
 
 impl Library {
-    /// Whether a file that shares its object is there already. It is small: it is read and compared.
+    /// Whether a file that shares its object is at the target already. Such a file is small, so it is read and
+    /// compared.
     pub(super) async fn is_same_part(
         &self,
         resolved: &Resolved,
@@ -29,7 +30,7 @@ impl Library {
     ) -> Result<bool, ClientError> {
         let Sink::File(path) = sink else { return Ok(false) };
         let (_, length) = resolved.place;
-        if options.range.is_some() || options.replace == Replace::Replace {
+        if options.range.is_some() || options.replace == Replace::Overwrite {
             return Ok(false);
         }
         let at = path.clone();
@@ -44,7 +45,7 @@ impl Library {
         Ok(here.is_ok_and(|here| Some(here) == read.bytes))
     }
 
-    /// Whether the file at `path` has exactly the content of what is to be read.
+    /// Whether the file at `path` has exactly the content of `reading`.
     pub(crate) async fn is_same(
         &self,
         path: &Path,
@@ -82,9 +83,9 @@ impl Library {
     }
 }
 
-/// The file at a path, if there is one of that length.
+/// Opens the file at a path, if it has that length.
 fn open_of(path: &Path, length: u64) -> Option<File> {
-    // Looked at first: opening a pipe would wait for whoever writes to it.
+    // The type is checked before opening: opening a pipe would wait for a writer.
     path.metadata().ok().filter(|about| about.is_file())?;
     let file = File::open(path).ok()?;
     let about = file.metadata().ok()?;
@@ -112,7 +113,7 @@ fn leaves(file: &File, coder: &SegmentCoder, first: u32, end: u32) -> Batch {
         let stripe = coder.layout().stripe(number).ok_or_else(outside)?;
         plain.resize(stripe.plain_length, 0);
         file.read_exact_at(&mut plain, stripe.plain_start)
-            .map_err(|source| ClientError::Io { path: "the file that is there".into(), source })?;
+            .map_err(|source| ClientError::Io { path: "the file at the target".into(), source })?;
         coder
             .leaves(number, &plain, &mut leaves)
             .map_err(|error| ClientError::Internal(error.to_string()))?;

@@ -1,8 +1,8 @@
-//! A get of a few cells: the cells themselves, not the groups around them.
+//! A get of a few cells reads the cells themselves, not the groups around them.
 
 use super::{
     GetReport, Sink,
-    output::{Making, Output},
+    output::{Output, PartOptions},
 };
 use crate::{
     download::{Group, Reading},
@@ -11,7 +11,7 @@ use crate::{
     progress::{Progress, Step},
 };
 
-/// Longest range that is read cell by cell: what a reader has under way at once.
+/// The longest range that is read cell by cell: the bytes that a reader requests at once.
 const SHORT_BYTES: u64 = 16 * symbolon_protocol::limits::CELL_PLAIN_BYTES as u64;
 
 /// Whether a range is read cell by cell.
@@ -20,16 +20,16 @@ pub(super) const fn is_short(from: u64, to: u64) -> bool {
 }
 
 impl Library {
-    /// Reads a short range: one request for a range within one cell.
+    /// Reads a short range. A range within one cell needs one request.
     pub(super) async fn get_short(
         &self,
         reading: Reading,
         sink: Sink,
-        making: Making,
+        part_options: PartOptions,
         (from, to): (u64, u64),
         progress: &Progress,
     ) -> Result<GetReport, ClientError> {
-        let output = self.host().blocking(move || Output::open(sink, making)).await?;
+        let output = self.host().blocking(move || Output::open(sink, part_options)).await?;
         progress.step(Step::Planned { total_bytes: Some(to - from) });
         let place = (0, reading.manifest.length);
         let reader = self.reader(reading, place, progress)?;

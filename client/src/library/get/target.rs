@@ -1,7 +1,7 @@
-//! What lies where a get is to write: looked at before anything is written, and before it is replaced.
+//! The target path of a get: it is checked before anything is written, and again before it is replaced.
 //!
-//! A pipe or a terminal is written into, as a writer is. A disk, a socket, and a link into the system's
-//! own tree are left alone: whoever means them can open them and hand them over as standard output.
+//! A pipe or a terminal gets the bytes written into it, as a writer does. A disk, a socket, and a link in the system's
+//! own tree are left alone. A caller who wants to write there can open it and pass it as standard output.
 
 use std::{
     fs::{File, Metadata, OpenOptions},
@@ -15,21 +15,21 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use super::Sink;
 use crate::{error::ClientError, library::Library};
 
-/// How often it is looked whether somebody reads a pipe by now, in milliseconds.
+/// Milliseconds between two checks whether a pipe has a reader.
 const LOOK_MS: u64 = 20;
 
-/// Whether a path lies where the system keeps what only looks like files.
+/// Whether a path lies in `/dev` or `/proc`, where entries only look like files.
 fn is_of_system(path: &Path) -> bool {
     let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
     folder.is_some_and(|folder| folder == Path::new("/dev") || folder.starts_with("/proc"))
 }
 
-/// Whether something is neither file, folder nor link, so that nothing may take its place.
+/// Whether an entry is neither file, folder nor link, so that nothing may replace it.
 pub(crate) fn is_special(about: &Metadata) -> bool {
     !(about.is_file() || about.is_dir() || about.is_symlink())
 }
 
-/// Refuses to let a file take the place of what is there, where that is no file or link.
+/// Refuses to replace an entry that is neither file, folder nor link.
 pub(crate) fn may_be_replaced(path: &Path) -> io::Result<()> {
     match path.symlink_metadata() {
         Ok(about) if is_special(&about) => {
@@ -40,8 +40,8 @@ pub(crate) fn may_be_replaced(path: &Path) -> io::Result<()> {
 }
 
 impl Library {
-    /// Opens what is no file but can be written to.
-    pub(super) async fn look(&self, sink: Sink) -> Result<Sink, ClientError> {
+    /// Opens a pipe or terminal for writing. Any other sink stays as it is.
+    pub(super) async fn open_special(&self, sink: Sink) -> Result<Sink, ClientError> {
         let Sink::File(path) = sink else { return Ok(sink) };
         let there = path.clone();
         match self.host().blocking(move || is_stream(&there)).await? {
@@ -53,7 +53,7 @@ impl Library {
         }
     }
 
-    /// Opens a pipe or terminal for writing, once somebody reads it.
+    /// Opens a pipe or terminal for writing, as soon as it has a reader.
     async fn open_stream(&self, path: &Path) -> Result<File, ClientError> {
         let no_reader = rustix::io::Errno::NXIO.raw_os_error();
         loop {
@@ -71,7 +71,7 @@ impl Library {
     }
 }
 
-/// Whether what is at a path is written into, and not replaced; refuses what is neither.
+/// Whether the get writes into the entry at a path instead of replacing it. Refuses an entry that allows neither.
 fn is_stream(path: &Path) -> Result<bool, ClientError> {
     let leave = |what: &str| {
         let shown = path.display();
@@ -80,7 +80,7 @@ fn is_stream(path: &Path) -> Result<bool, ClientError> {
     };
     let is_link = path.is_symlink();
     if is_link && !is_of_system(path) {
-        // Never written through, whatever it leads to.
+        // A link is replaced, never written through.
         return Ok(false);
     }
     match path.metadata() {
@@ -97,14 +97,14 @@ fn is_stream(path: &Path) -> Result<bool, ClientError> {
     }
 }
 
-/// Opens a pipe or terminal for writing, if somebody reads it.
+/// Opens a pipe or terminal for writing, if it has a reader.
 fn open_stream(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true);
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     options.custom_flags(flags.bits().cast_signed());
     let file = options.open(path)?;
-    // It could have become a file meanwhile, which would be written over from its beginning.
+    // The entry could have become a file meanwhile. Writing would overwrite it from its beginning.
     if !is_special(&file.metadata()?) {
         return Err(io::ErrorKind::AlreadyExists.into());
     }

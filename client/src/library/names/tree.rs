@@ -20,7 +20,7 @@ use crate::{
         Objects, Version,
     },
     error::ClientError,
-    library::{Library, Local, source::Dress},
+    library::{Library, Local, source::FileMetadata},
 };
 
 /// A file and the object it lies in.
@@ -32,7 +32,7 @@ pub(crate) struct Found {
     pub(crate) stored_ms: u64,
     pub(crate) first: u64,
     pub(crate) length: u64,
-    pub(crate) dress: Dress,
+    pub(crate) metadata: FileMetadata,
 }
 
 impl Found {
@@ -356,7 +356,7 @@ fn place(
         stored_ms: version.stored_ms,
         first,
         length,
-        dress: Dress::of(version),
+        metadata: FileMetadata::of(version),
     })
 }
 

@@ -1,13 +1,13 @@
-//! Unfinished uploads across devices: what one has begun, another of the same identity goes on with, or ends.
+//! Unfinished uploads of other devices: another device of the same identity continues or ends them.
 //!
-//! The journal is this machine's own. An upload that takes long, or that was stopped, gets a row of the
-//! names index beside it: its key and terms. Whoever has that row asks for the same deals and the same
-//! shards, so both devices together send and pay once. Two that are at one upload at the same time do no
-//! harm: every step of theirs is the same step.
+//! The journal belongs to one machine. An upload that takes long, or that was stopped, also gets a row in the names
+//! index, with its key and terms. A device with that row asks for the same deals and the same shards, so both devices
+//! together send and pay once. Two devices may work on one upload at the same time: every step of one is the same as
+//! the other's.
 //!
-//! That holds for bytes that are known by their hash. Two files of one name, length and time may differ,
-//! and what the other device has sealed of its own is known there alone: of a file, an upload is only ended
-//! here when nothing has to be sent for it any more, after all roots were compared.
+//! That holds for bytes that are known by their hash. Two files with the same name, length and time may differ, and
+//! only the other device knows which bytes it has sealed. So a device completes another's upload of a file only if
+//! nothing has to be sent any more, and after it has compared all roots.
 
 use std::{collections::BTreeSet, pin::pin};
 
@@ -21,11 +21,12 @@ use crate::{
     progress::Progress,
 };
 
-/// How long a put goes on before other devices hear of it, in milliseconds: most are over by then, and cost nothing more.
-const TELL_AFTER_MS: u64 = 10_000;
+/// Milliseconds after which a put is first published to other devices. Most puts are over by then, so they cost nothing
+/// more.
+const PUBLISH_AFTER_MS: u64 = 10_000;
 
-/// How often they hear of it from then on, in milliseconds: at most so much of its work is theirs to do again.
-const TELL_EVERY_MS: u64 = 60_000;
+/// Milliseconds between the following publications. Another device repeats at most the work of one such period.
+const PUBLISH_EVERY_MS: u64 = 60_000;
 
 impl UploadEntry {
     pub(crate) fn object(&self) -> ObjectId {
@@ -36,42 +37,41 @@ impl UploadEntry {
         self.key.file_key().deal(segment)
     }
 
-    /// Whether it is the user's, and not something that goes with a listing or the index.
+    /// Whether it is an upload of the user's, not of a listing or of the index.
     pub(crate) fn is_users(&self) -> bool {
         matches!(self.kind, FileKind::Own | FileKind::Pack)
     }
 }
 
 impl Library {
-    /// Does long work, and tells other devices now and then what was begun and stored so far. That they
-    /// cannot be told stops nothing.
-    /// That costs nothing: what would is left to the end of the command.
-    pub(crate) async fn telling<T>(&self, work: impl Future<Output = T>) -> T {
+    /// Runs long work, and publishes now and then what it has begun and stored. A failure to publish does not stop the
+    /// work. These publications cost nothing: rows that would cost something wait for the end of the command.
+    pub(crate) async fn publish_while<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
-        let mut wait_ms = TELL_AFTER_MS;
+        let mut wait_ms = PUBLISH_AFTER_MS;
         loop {
             tokio::select! {
                 biased;
                 done = &mut work => return done,
                 () = self.host().sleep_ms(wait_ms) => {}
             }
-            let telling = Box::pin(self.publish_inline());
+            let publishing = Box::pin(self.publish_inline());
             tokio::select! {
                 biased;
                 done = &mut work => return done,
-                told = telling => {
-                    if let Err(error) = told {
-                        tracing::debug!(%error, "other devices could not be told of a put");
+                published = publishing => {
+                    if let Err(error) = published {
+                        tracing::debug!(%error, "a put could not be published to other devices");
                     }
                 }
             }
-            wait_ms = TELL_EVERY_MS;
+            wait_ms = PUBLISH_EVERY_MS;
         }
     }
 
-    /// The upload of this name and source that another device began, if it can go on. Where something is
-    /// sent for it, it is this machine's too from then on. Those that cannot are left alone: the other one
-    /// may be at work.
+    /// Finds an upload of this name and source that another device began and this one can continue. If something has to
+    /// be sent for it, this machine writes it into its own journal too. Uploads that cannot be continued are left
+    /// alone, because the other device may be at work on them.
     pub(super) async fn begun_elsewhere(
         &self,
         request: &Request<'_>,
@@ -107,13 +107,13 @@ impl Library {
         Ok(None)
     }
 
-    /// Ends the deals of an upload that never got a name; says how many. One that has a name by now,
-    /// given by another device, is only forgotten here.
+    /// Ends the deals of an upload that never got a name, and gives their number. If another device has given it a name
+    /// by now, it is only forgotten here.
     pub(crate) async fn end_upload(&self, entry: &UploadEntry) -> Result<u32, ClientError> {
         let object = entry.object();
         let begun = self.local(move |local| local.catalog().row(Begun, &object.0)).await?;
         if begun.is_some() {
-            // Rather none is ended than one that is a file since: so this must not fail.
+            // This must not fail: it is better to end no upload than to end one that has become a file.
             self.pull_names(&Progress::silent()).await?;
         }
         let mut ended = 0;
@@ -132,14 +132,14 @@ impl Library {
         batch.remove(Begun, &object.0);
         let (slot, key) = (entry.slot.clone(), entry.key.clone());
         let forget = move |local: &Local| {
-            // Under the same name another one may have begun here.
+            // This machine may have begun another upload under the same name.
             let here = local.catalog().row(Uploads, &slot)?;
             if here.is_some_and(|here| here.key == key) {
                 batch.remove(Uploads, &slot);
             }
             local.catalog().write(&batch)?;
             if !stored {
-                // Only now: as long as the journal has the upload, they say what was sealed.
+                // Only now: while the journal has the upload, the leaves say what was sealed.
                 local.forget_leaves(&object);
             }
             Ok(ended)
@@ -153,9 +153,9 @@ impl Library {
 }
 
 impl Local {
-    /// Gives every unfinished upload of this machine its row in the index. Says whether any is new.
+    /// Gives every unfinished upload of this machine a row in the index. Gives whether any row is new.
     pub(crate) fn share_unfinished(&self) -> Result<bool, ClientError> {
-        // Whoever finishes an upload takes its rows away under the same lock.
+        // A device that finishes an upload removes its rows under the same lock.
         let _lock = self.lock_names()?;
         let uploads = self.catalog().rows(Uploads)?;
         let mut batch = Batch::default();
@@ -173,7 +173,7 @@ impl Local {
         Ok(any)
     }
 
-    /// Whether an upload came to its end, on this device or another: its object has a row.
+    /// Whether this device or another has finished an upload: its object then has a row.
     fn is_stored(&self, object: &ObjectId) -> Result<bool, ClientError> {
         Ok(self.catalog().row(Objects, &object.0)?.is_some())
     }
@@ -184,7 +184,7 @@ impl Local {
         let mut seen = BTreeSet::new();
         let mut all = Vec::new();
         for entry in here.chain(self.catalog().rows(Begun)?) {
-            // One that another device has finished is a file.
+            // An upload that another device has finished is a file.
             let object = entry.object();
             if !self.is_stored(&object)? && seen.insert(object) {
                 all.push(entry);
@@ -193,7 +193,7 @@ impl Local {
         Ok(all)
     }
 
-    /// The upload of this name that was begun on this machine, unless another one has finished it.
+    /// The upload of this name that this machine began, unless another device has finished it.
     pub(super) fn begun_here(&self, slot: &[u8]) -> Result<Option<UploadEntry>, ClientError> {
         let Some(entry) = self.catalog().row(Uploads, slot)? else { return Ok(None) };
         if !self.is_stored(&entry.object())? {

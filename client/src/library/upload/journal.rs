@@ -1,4 +1,4 @@
-//! What an upload remembers: who was asked is a row of the journal, and leaves lie in a file beside it.
+//! The memory of one upload: a journal row says which nodes were asked, and a file beside the journal keeps the leaves.
 
 use std::{
     fmt,
@@ -20,7 +20,7 @@ pub(super) struct Journal {
     pub(super) local: Local,
     pub(super) kind: FileKind,
     pub(super) leaves: Leaves,
-    /// The journal's row, as long as nobody was asked for anything: it is written together with who is.
+    /// The upload's own row, until the first node is asked. Both rows are then written together.
     pub(super) unwritten: Mutex<Option<Batch>>,
 }
 
@@ -53,8 +53,8 @@ impl Memory for Journal {
     }
 
     fn forget_asked(&self, deal: &DealId) -> Result<(), Reason> {
-        // It goes when the object has its row, in the same transaction; until then it does no harm. A part of
-        // the index gets none.
+        // The row is removed in the transaction that writes the object's row. Until then it does no harm. A part of the
+        // index gets no object row, so its row is removed here.
         if self.kind == FileKind::Index {
             self.local.catalog().remove(Placements, &deal.0)?;
         }

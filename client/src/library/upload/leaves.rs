@@ -1,6 +1,6 @@
-//! The content leaves of a file, 32 bytes per cell, in a file beside the index: what was sealed so far,
-//! what the content root is computed from, and later every Merkle path into it. Lost leaves can be
-//! recomputed by reading.
+//! The content leaves of a file, 32 bytes per cell, in a file beside the index. They say which bytes were sealed so
+//! far. They give the content root, and later every Merkle path to it. Lost leaves can be computed again by reading the
+//! file.
 
 use std::{
     fs::{File, OpenOptions},
@@ -21,22 +21,22 @@ use symbolon_store::durable;
 
 use crate::{error::ClientError, library::Local};
 
-/// The leaves of one object. Clones are the same file.
+/// The leaves of one object. Clones use the same file.
 #[derive(Clone, Debug)]
 pub(crate) struct Leaves {
     path: Arc<Path>,
     file: Arc<File>,
-    /// Whether something was written that is not synced.
+    /// Whether bytes were written that are not synced.
     unsynced: Arc<AtomicBool>,
 }
 
-/// Where the leaves of an object lie.
+/// The path of an object's leaves.
 pub(crate) fn path(dir: &Path, object: &ObjectId) -> PathBuf {
     dir.join("leaves").join(object.to_string())
 }
 
 impl Leaves {
-    /// Opens the leaves of an object, however many there are yet.
+    /// Opens the file with the leaves of an object, or creates it.
     pub(crate) fn open(dir: &Path, object: &ObjectId) -> Result<Self, ClientError> {
         let path = path(dir, object);
         let error = |source| ClientError::Io { path: path.clone(), source };
@@ -47,7 +47,7 @@ impl Leaves {
         Ok(Self { path: path.into(), file: Arc::new(file), unsynced: Arc::default() })
     }
 
-    /// How many there are. A torn last one is one that was never counted.
+    /// Number of leaves. A torn leaf at the end does not count.
     pub(crate) fn count(&self) -> Result<u64, ClientError> {
         Ok(self.file.metadata().map_err(self.error())?.len() / 32)
     }
@@ -56,7 +56,7 @@ impl Leaves {
         |source| ClientError::Io { path: self.path.to_path_buf(), source }
     }
 
-    /// Reads from byte `at` on; says how many bytes that were.
+    /// Reads from byte `at` on. Gives the number of bytes read.
     pub(super) fn read_at(&self, at: u64, out: &mut [u8]) -> Result<usize, ClientError> {
         self.file.read_at(out, at).map_err(self.error())
     }
@@ -66,7 +66,7 @@ impl Leaves {
         self.file.write_all_at(bytes, at).map_err(self.error())
     }
 
-    /// Waits until all that was written is on the disk.
+    /// Waits until everything that was written is on the disk.
     pub(super) fn sync(&self) -> Result<(), ClientError> {
         durable::sync_data(&self.file).map_err(self.error())
     }
@@ -76,7 +76,7 @@ impl Leaves {
         self.unsynced.store(true, Ordering::Relaxed);
     }
 
-    /// Keeps the first `count`, and waits until they are on the disk.
+    /// Keeps the first `count` leaves, and waits until they are on the disk.
     pub(crate) fn finish(&self, count: u64) -> Result<(), ClientError> {
         if self.file.metadata().map_err(self.error())?.len() != count * 32 {
             self.file.set_len(count * 32).map_err(self.error())?;
@@ -88,7 +88,7 @@ impl Leaves {
         Ok(())
     }
 
-    /// Takes these in the place of all that are there.
+    /// Replaces all leaves with these.
     pub(crate) fn replace(&self, leaves: &[Hash]) -> Result<(), ClientError> {
         let bytes: Vec<u8> = leaves.iter().flat_map(|leaf| leaf.0).collect();
         let mut file = &*self.file;
@@ -98,7 +98,7 @@ impl Leaves {
         self.finish(leaves.len() as u64)
     }
 
-    /// All of them.
+    /// All leaves.
     pub(crate) fn all(&self) -> Result<Vec<Hash>, ClientError> {
         let mut bytes = Vec::new();
         let mut file = &*self.file;
@@ -108,7 +108,7 @@ impl Leaves {
         Ok(leaves.iter().map(|leaf| Hash(*leaf)).collect())
     }
 
-    /// Their Merkle root: the content root.
+    /// The Merkle root of the leaves, which is the content root.
     pub(crate) fn root(&self) -> Result<Hash, ClientError> {
         Ok(root_of(&self.all()?))
     }
@@ -127,7 +127,7 @@ impl Local {
         if whole { kept.all().map(Some) } else { Ok(None) }
     }
 
-    /// Keeps the content leaves of an object, in the place of what was kept.
+    /// Keeps the content leaves of an object, in the place of earlier ones.
     pub(crate) fn keep_leaves(
         &self,
         object: &ObjectId,
@@ -136,7 +136,7 @@ impl Local {
         Leaves::open(self.dir(), object)?.replace(leaves)
     }
 
-    /// Lets the leaves of an object go. They can be computed again; a file that is not there is as good as removed.
+    /// Removes the leaves of an object. They can be computed again, so a missing file is no error.
     pub(crate) fn forget_leaves(&self, object: &ObjectId) {
         std::fs::remove_file(path(self.dir(), object)).ok();
     }

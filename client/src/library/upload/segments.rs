@@ -1,4 +1,4 @@
-//! The segments of one put, one after the other: each is paid for while the next one is sent.
+//! The segments of one put, one after the other: the client pays for each while it sends the next one.
 
 use std::{collections::BTreeSet, pin::pin};
 
@@ -15,7 +15,7 @@ use crate::{
     progress::Progress,
 };
 
-/// What the segments added up to.
+/// The sum of all segments.
 pub(super) struct Stored {
     pub(super) layout: Layout,
     pub(super) segments: u32,
@@ -27,7 +27,7 @@ pub(super) struct Stored {
     pub(super) leaves: Leaves,
 }
 
-/// What the segments that are paid for add up to.
+/// The sum of the segments that are paid for.
 struct Sum {
     leaves: Leaves,
     shards: u32,
@@ -44,7 +44,7 @@ impl Sum {
         Self { leaves, shards: 0, nodes, cost, end: u64::MAX, cost_max, paid }
     }
 
-    /// What the next one may cost. What an earlier put has paid does not count against this one's limit.
+    /// The limit for the next segment. Payments of an earlier put do not count.
     fn left(&self) -> Option<Amount> {
         self.paid.left(self.cost_max)
     }
@@ -58,8 +58,8 @@ impl Sum {
 }
 
 impl Library {
-    /// Sends the segments one after the other. While the next one is encoded and sent, the nodes sync
-    /// the one before and its deal is opened; a stream's segments share one spool and cannot overlap.
+    /// Sends the segments one after the other. While it encodes and sends the next one, the nodes sync the one before,
+    /// and its deal is opened. The segments of a stream share one spool, so they cannot overlap.
     pub(super) async fn segments(
         &self,
         job: &Job,
@@ -69,7 +69,7 @@ impl Library {
     ) -> Result<Stored, ClientError> {
         let scheme = job.entry.scheme;
         let mut sum = Sum::new(options.cost_max, job.leaves.clone(), job.storing.paid.clone());
-        let told = |error| job.told(error);
+        let named = |error| job.name_error(error);
         let mut length = 0;
         let layout_of = |length| Layout::new(scheme, length).map_err(invalid);
         let mut layout = opened.length().map(layout_of).transpose()?;
@@ -78,9 +78,9 @@ impl Library {
             if opened.is_stream()
                 && let Some(fed) = before.take()
             {
-                sum.add(&fed.settle(sum.left()).await.map_err(told)?);
+                sum.add(&fed.settle(sum.left()).await.map_err(named)?);
             }
-            // Until a stream has ended, its segments are those of a file without end.
+            // A stream's length is not known before its end. Until then its segments have the sizes of an endless file.
             let full = Layout::full_segment(scheme, segment).map_err(invalid)?;
             let (start, capacity) = (full.plain_start, full.plain_length);
             let (bytes, last) = opened.segment(self.host(), start, capacity).await?;
@@ -94,18 +94,18 @@ impl Library {
             };
             let feeding = self.network().feed_segment(&job.storing, here, &bytes, progress);
             let fed = match before.take() {
-                None => feeding.await.map_err(told)?,
+                None => feeding.await.map_err(named)?,
                 Some(fed) => {
                     let settling = fed.settle(sum.left());
-                    let (placed, next) = both(settling, feeding).await.map_err(told)?;
+                    let (placed, next) = both(settling, feeding).await.map_err(named)?;
                     sum.add(&placed);
                     next
                 }
             };
-            // Nothing more is read of it unless a node fails, and then it is compared with what was.
+            // No more of the segment is read unless a node fails. Those bytes are then compared with the sealed ones.
             opened.check_unchanged()?;
             if last {
-                sum.add(&fed.settle(sum.left()).await.map_err(told)?);
+                sum.add(&fed.settle(sum.left()).await.map_err(named)?);
                 let layout = layout_of(length)?;
                 assert_eq!(layout.segments(), segment + 1, "padding never adds a segment");
                 let Sum { leaves, shards, nodes, cost, end, .. } = sum;
@@ -122,8 +122,8 @@ impl Library {
 }
 
 impl Job {
-    /// What went wrong with a segment, told of what is being put.
-    fn told(&self, error: TransferError) -> ClientError {
+    /// Puts the upload's name into the error of a segment.
+    fn name_error(&self, error: TransferError) -> ClientError {
         let name = &self.entry.name;
         match error {
             TransferError::Lapsed { .. } => ClientError::UploadLapsed { name: name.clone() },
@@ -135,8 +135,8 @@ impl Job {
     }
 }
 
-/// Pays for one segment while the next one is fed. Where feeding fails, it is waited for what is being paid:
-/// whoever ends the upload then finds its deal.
+/// Pays for one segment while the next one is fed. If feeding fails, it still waits for the payment, so that code that
+/// ends the upload then finds the deal.
 async fn both<T, U>(
     settling: impl Future<Output = Result<T, TransferError>>,
     feeding: impl Future<Output = Result<U, TransferError>>,
@@ -148,7 +148,7 @@ async fn both<T, U>(
         fed = &mut feeding => match fed {
             Ok(fed) => Ok((settling.await?, fed)),
             Err(error) => {
-                // What became of it is on the ledger.
+                // The ledger knows the result.
                 settling.await.ok();
                 Err(error)
             }
