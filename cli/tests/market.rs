@@ -30,7 +30,7 @@ fn what_cannot_be_listed_costs_nothing_and_the_field_is_named() {
         (" --window 6s", "window is 6s, its range is 1m to"),
         (" --window 366d", "window is 366d"),
         (" --access 0s", "access is 0 ms"),
-        (" --access 21h", "is not stored for so long"),
+        (" --access 21h", "is not stored for that long"),
         (&format!(" --title {long}"), "title_bytes is 121, its range is 1 to 120"),
         (" --for 999999epochs", "epochs is 999999, its range is 1 to 87600"),
         (" --max-cost 0", "more than the 0 allowed"),

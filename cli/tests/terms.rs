@@ -46,7 +46,7 @@ fn a_longer_term_is_kept_or_refused() {
 
     // A grant promises no longer than the file is stored, and is not ended by the way.
     let share = |until: &str| network.run(&format!("share f --to bob --until {until} --as owner"));
-    fails(share("1002h"), 2, "is not stored for so long");
+    fails(share("1002h"), 2, "is not stored for that long");
     let grant = share("500h").ok()["grant"].as_str().unwrap().to_owned();
     fails(put("--for 2000epochs"), 4, "ends sooner than asked");
     assert_eq!(end(&network, "f"), 1001);

@@ -159,7 +159,7 @@ pub enum ClientError {
         paid_until_ms: u64,
     },
     /// A file is not stored for as long as the caller wants to promise.
-    #[error("{name:?} is not stored for so long")]
+    #[error("{name:?} is not stored for that long")]
     EndsEarly {
         /// The name.
         name: String,

@@ -14,10 +14,10 @@
 //! use symbolon_client::{Amount, ClientError, Sent, Setup, Wallet};
 //! use symbolon_protocol::id::AccountId;
 //!
-//! async fn pay(setup: Setup, whom: AccountId, bill: &str) -> Result<Sent, ClientError> {
+//! async fn pay(setup: Setup, payee: AccountId, bill: &str) -> Result<Sent, ClientError> {
 //!     let wallet = Wallet::new(setup)?;
 //!     // A second payment of the same bill sends nothing.
-//!     wallet.transfer(whom, Amount::credits(5), Some(bill)).await
+//!     wallet.transfer(payee, Amount::credits(5), Some(bill)).await
 //! }
 //! ```
 

@@ -1,16 +1,17 @@
-//! Two devices that changed one row without knowing of one another: what is made of both.
+//! Merges the changes that two devices made to one row without knowing of each other.
 //!
-//! What was reported as stored stays. Of a name, ours is the newest version, because it is published later,
-//! and theirs one before it. What one device removed and the other changed stays as it was changed.
+//! A version that a device reported as stored is kept. If both gave a name a new version, ours becomes the newest,
+//! because it is published later, and theirs the one before. A row that one device removed and the other changed keeps
+//! the change.
 
 use symbolon_protocol::{Decode, Encode};
 
 use super::{Begun, Content, Kind, NameEntry, Names, PurchaseEntry, Purchases, Version};
 
-/// What becomes of a row that is `ours` here and `theirs` on the network, neither made from the other.
+/// The merged row of `ours` here and `theirs` on the network, if neither was made from the other.
 pub(super) fn merge_rows(table: u8, ours: Option<&[u8]>, theirs: Option<&[u8]>) -> Option<Vec<u8>> {
     match (ours, theirs) {
-        // An upload has ended once one of the devices has ended it.
+        // An upload has ended as soon as one of the devices has ended it.
         (None, Some(_)) if table == Begun::TABLE => None,
         (None, row) | (row, None) => row.map(<[u8]>::to_vec),
         (Some(ours), Some(theirs)) => Some(merge_values(table, ours, theirs)),
@@ -26,7 +27,7 @@ fn merge_values(table: u8, ours: &[u8], theirs: &[u8]) -> Vec<u8> {
     merged.unwrap_or_else(|| ours.to_vec())
 }
 
-/// A row that cannot be read is nothing that could be merged.
+/// Merges two rows. Gives nothing if one of them cannot be read.
 fn merge_as<T: Decode + Encode>(
     ours: &[u8],
     theirs: &[u8],
@@ -36,7 +37,7 @@ fn merge_as<T: Decode + Encode>(
     Some(merge(ours, theirs).to_bytes())
 }
 
-/// The one that has come further.
+/// The purchase that has come further.
 fn merge_purchases(ours: PurchaseEntry, theirs: PurchaseEntry) -> PurchaseEntry {
     if ours.token.is_none() && theirs.token.is_some() { theirs } else { ours }
 }
@@ -45,15 +46,16 @@ fn is_file(version: &Version) -> bool {
     matches!(version.content, Content::File { .. })
 }
 
-/// Whether two devices speak of one version: it may have been stored once more elsewhere since, or both ended
-/// one upload.
+/// Whether two versions are the same one. One of them may have moved to another object since, or both devices may have
+/// completed one upload.
 fn is_same(one: &Version, other: &Version) -> bool {
-    let told = |version: &Version| (version.number, version.stored_ms, version.modified_ns);
+    let identity = |version: &Version| (version.number, version.stored_ms, version.modified_ns);
     match (&one.content, &other.content) {
         (Content::File { length, .. }, Content::File { length: other_length, .. }) => {
-            one.content == other.content || (told(one) == told(other) && length == other_length)
+            one.content == other.content
+                || (identity(one) == identity(other) && length == other_length)
         }
-        _ => one.content == other.content && told(one) == told(other),
+        _ => one.content == other.content && identity(one) == identity(other),
     }
 }
 
@@ -61,7 +63,7 @@ fn merge_names(ours: NameEntry, theirs: NameEntry) -> NameEntry {
     let current = |row: &NameEntry| row.current().cloned();
     let (mine, other) = (current(&ours), current(&theirs));
     let other = other.filter(|other| !ours.versions.iter().any(|own| is_same(own, other)));
-    // A file is not hidden by a folder's or link's row of its own.
+    // The row of a folder or link does not hide a file.
     let theirs_first = match (&mine, &other) {
         (None, _) => true,
         (Some(mine), Some(other)) => !is_file(mine) && is_file(other),
@@ -85,7 +87,7 @@ fn merge_names(ours: NameEntry, theirs: NameEntry) -> NameEntry {
         None => ours.deleted_ms.max(theirs.deleted_ms),
     };
     let mut versions: Vec<Version> = older.into_iter().chain(second).chain(first).collect();
-    // Each has a number of its own, and a newer one a greater one.
+    // Every version has a number of its own, and a newer one has a greater number.
     let mut last = 0;
     for version in &mut versions {
         version.number = version.number.max(last + 1);
@@ -118,7 +120,7 @@ mod tests {
         NameEntry { path: b"name".to_vec(), keep, deleted_ms: None, versions }
     }
 
-    fn told(row: &NameEntry) -> (u32, Option<u64>, Vec<(u64, u8)>) {
+    fn summary(row: &NameEntry) -> (u32, Option<u64>, Vec<(u64, u8)>) {
         let version = |version: &Version| match version.content {
             Content::File { object, .. } => (version.number, object.0[0]),
             _ => (version.number, 0),
@@ -127,16 +129,16 @@ mod tests {
     }
 
     #[test]
-    fn a_name_given_twice_has_both() {
+    fn a_name_given_on_two_devices_keeps_both_versions() {
         let merged = merge_names(row(0, &[(2, 5)]), row(0, &[(2, 6)]));
-        assert_eq!(told(&merged), (1, None, vec![(3, 5), (2, 6)]));
-        // With what was kept before, on both sides.
+        assert_eq!(summary(&merged), (1, None, vec![(3, 5), (2, 6)]));
+        // With older versions on both sides.
         let merged = merge_names(row(2, &[(4, 7), (3, 5), (1, 1)]), row(1, &[(3, 6), (1, 1)]));
-        assert_eq!(told(&merged), (3, None, vec![(5, 7), (4, 6), (3, 5), (1, 1)]));
+        assert_eq!(summary(&merged), (3, None, vec![(5, 7), (4, 6), (3, 5), (1, 1)]));
     }
 
     #[test]
-    fn what_both_have_is_there_once() {
+    fn a_version_that_both_have_is_kept_once() {
         let mut moved = row(1, &[(2, 5), (1, 4)]);
         for version in &mut moved.versions {
             let (first, object) = (7 * version.number, ObjectId([9; 16]));
@@ -149,17 +151,17 @@ mod tests {
         let merged = merge_names(later.clone(), row(0, &[(2, 5)]));
         assert_eq!(merged, later, "both ended one upload");
         let merged = merge_names(row(0, &[(2, 5)]), row(3, &[(2, 5)]));
-        assert_eq!(told(&merged), (3, None, vec![(2, 5)]), "only more is kept");
+        assert_eq!(summary(&merged), (3, None, vec![(2, 5)]), "only more is kept");
     }
 
     #[test]
-    fn what_is_removed_on_one_side_stays() {
+    fn a_removal_does_not_undo_a_change() {
         let mut removed = row(1, &[(1, 5)]);
         removed.deleted_ms = Some(3);
         let merged = merge_names(removed.clone(), row(1, &[(2, 6), (1, 5)]));
-        assert_eq!(told(&merged), (1, None, vec![(2, 6), (1, 5)]));
+        assert_eq!(summary(&merged), (1, None, vec![(2, 6), (1, 5)]));
         let merged = merge_names(row(1, &[(2, 6), (1, 5)]), removed.clone());
-        assert_eq!(told(&merged), (1, None, vec![(2, 6), (1, 5)]));
+        assert_eq!(summary(&merged), (1, None, vec![(2, 6), (1, 5)]));
         let merged = merge_names(removed.clone(), removed.clone());
         assert_eq!(merged, removed);
         let theirs = row(0, &[(2, 6)]).to_bytes();
@@ -173,7 +175,7 @@ mod tests {
         let mut folder = row(0, &[(1, 5)]);
         folder.versions[0].content = Content::Folder;
         for (one, other) in [(&folder, &row(0, &[(1, 6)])), (&row(0, &[(1, 6)]), &folder)] {
-            assert_eq!(told(&merge_names(one.clone(), other.clone())).2, [(1, 6)]);
+            assert_eq!(summary(&merge_names(one.clone(), other.clone())).2, [(1, 6)]);
         }
     }
 }

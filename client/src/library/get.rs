@@ -126,8 +126,8 @@ pub struct GetOptions {
 pub enum GetOutcome {
     /// The bytes were fetched.
     Fetched,
-    /// The file at the path has the same content already. Nothing was written, and at most a few bytes were read to
-    /// compare.
+    /// The file at the path has the same content already. Nothing was written. Only a file that shares its object was
+    /// fetched, to compare it.
     Already,
 }
 

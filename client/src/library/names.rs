@@ -1,8 +1,8 @@
-//! Names: what a user calls what is stored, as bytes between slashes.
+//! Names: the bytes between slashes that a user gives to what is stored.
 //!
-//! File systems know bytes, not text, so a name is bytes too. What could lead out of a folder when a
-//! name becomes a path again (an empty component, `.`, `..`, a leading slash, a zero byte) is no name
-//! at all: it is refused where names are made, and again where rows are read.
+//! File systems know bytes, not text, so a name is bytes too. Bytes that could lead out of a folder when a name becomes
+//! a path are refused: an empty component, `.`, `..`, a leading slash, a zero byte. They are refused where a name is
+//! made, and again where a row is read.
 
 mod change;
 mod glob;
@@ -22,34 +22,34 @@ pub use walk::NameWalk;
 pub(crate) use change::{NewVersion, VersionMark};
 pub(crate) use tree::{Found, Range, Tree};
 
-/// Bytes of a name at most.
+/// The most bytes of a name.
 pub(crate) const NAME_BYTES_MAX: usize = 4096;
 
-/// Bytes between two slashes at most: what file systems allow.
+/// The most bytes between two slashes. File systems have the same limit.
 pub(crate) const COMPONENT_BYTES_MAX: usize = 255;
 
 /// Why bytes are not a name.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NameError {
-    /// Nothing, or nothing between two slashes, or a slash at an end.
+    /// The name is empty, has two slashes in a row, or begins or ends with a slash.
     #[error("it has an empty part; parts stand between single slashes")]
     Empty,
-    /// `.` or `..`.
+    /// A part is `.` or `..`.
     #[error("it has a part that is . or ..")]
     Dots,
-    /// A zero byte.
+    /// It contains a zero byte.
     #[error("it has a zero byte")]
     Zero,
-    /// Too many bytes.
+    /// It has too many bytes.
     #[error("it is longer than {NAME_BYTES_MAX} bytes")]
     Long,
-    /// Too many bytes between two slashes.
+    /// It has too many bytes between two slashes.
     #[error("a part of it is longer than {COMPONENT_BYTES_MAX} bytes")]
     LongPart,
 }
 
-/// A name that may be used.
+/// A valid name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Vec<u8>);
 
@@ -74,10 +74,11 @@ impl Name {
         Ok(Self(bytes))
     }
 
-    /// The same, with an error that shows the bytes.
+    /// Checks bytes like [`Name::new`]. The error shows the bytes.
     pub(crate) fn checked(bytes: &[u8]) -> Result<Self, ClientError> {
-        Self::new(bytes)
-            .map_err(|error| ClientError::Usage(format!("{:?} is no name: {error}", shown(bytes))))
+        Self::new(bytes).map_err(|error| {
+            ClientError::Usage(format!("{:?} is not a name: {error}", shown(bytes)))
+        })
     }
 
     /// Its bytes.
@@ -92,12 +93,12 @@ impl Name {
         self.0.rsplit(|byte| *byte == b'/').next().unwrap_or(&self.0)
     }
 
-    /// The name of what lies in this folder under `below`.
+    /// The name of an entry that lies at `below` in this folder.
     pub fn join(&self, below: &[u8]) -> Result<Self, NameError> {
         Self::new([self.as_bytes(), below].join(&b'/'))
     }
 
-    /// The folders it lies in, the nearest first.
+    /// The folders that contain it, the innermost first.
     pub(crate) fn folders(&self) -> impl Iterator<Item = &[u8]> {
         let slashes = (0..self.0.len()).rev().filter(|at| self.0[*at] == b'/');
         slashes.map(|at| &self.0[..at])
@@ -109,7 +110,7 @@ impl Name {
     }
 }
 
-/// What comes after `folder/` in a name; nothing when the name is the folder's own.
+/// The rest of a name after `folder/`. Empty when the name is the folder's own, and nothing when it lies elsewhere.
 pub(crate) fn below<'a>(name: &'a [u8], folder: &[u8]) -> Option<&'a [u8]> {
     if folder.is_empty() {
         return Some(name);
@@ -126,8 +127,8 @@ pub(crate) fn path_of(bytes: &[u8]) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(bytes))
 }
 
-/// Whether a letter is nothing that a terminal may be given: it would move the cursor, turn the direction of
-/// what stands around it, or be seen by nobody. The two joiners are part of how some scripts are written.
+/// Whether a terminal must not get a character: it would move the cursor, turn the writing direction of its neighbours,
+/// or be invisible. The two joiners are allowed, because some scripts need them.
 #[must_use]
 pub fn is_unprintable(letter: char) -> bool {
     letter.is_control()
@@ -137,8 +138,8 @@ pub fn is_unprintable(letter: char) -> bool {
             | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Bytes as people see them: text as it is, everything that is not printable text as `\xHH`, and a
-/// backslash twice, so that the bytes can be told from it.
+/// Bytes as messages show them. Printable text stays as it is, and any other byte becomes `\xHH`. A backslash is
+/// doubled, so the result determines the bytes.
 #[must_use]
 pub fn shown(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
@@ -155,7 +156,7 @@ pub fn shown(bytes: &[u8]) -> String {
     out
 }
 
-/// Text as a terminal may show it: what is not printable as `\xHH`, but what `stays` stays.
+/// Text as a terminal may show it. Characters that are not printable become `\xHH`, except those in `stays`.
 #[must_use]
 pub fn printable(text: &str, stays: &[char]) -> String {
     let mut out = String::with_capacity(text.len());
@@ -176,7 +177,7 @@ fn escape(letter: char, out: &mut String) {
 fn escape_bytes(bytes: &[u8], out: &mut String) {
     use fmt::Write as _;
     for byte in bytes {
-        // Writing to a text cannot fail.
+        // Writing to a string cannot fail.
         write!(out, "\\x{byte:02x}").ok();
     }
 }
@@ -203,7 +204,7 @@ impl FromStr for Name {
 
 impl From<NameError> for ClientError {
     fn from(error: NameError) -> Self {
-        Self::Usage(format!("that is no name: {error}"))
+        Self::Usage(format!("that is not a name: {error}"))
     }
 }
 
@@ -220,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_leads_out_of_a_folder_is_no_name() {
+    fn bytes_that_lead_out_of_a_folder_are_not_a_name() {
         for (bytes, error) in [
             (&b""[..], NameError::Empty),
             (b"/etc/passwd", NameError::Empty),
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_turns_or_hides_letters_is_escaped() {
+    fn characters_that_turn_or_hide_text_are_escaped() {
         assert_eq!(shown("invoice\u{202e}fdp.exe".as_bytes()), "invoice\\xe2\\x80\\xaefdp.exe");
         for letter in [
             '\u{7f}',
@@ -310,14 +311,14 @@ mod tests {
         }
 
         #[test]
-        fn what_is_shown_tells_the_bytes(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+        fn shown_text_determines_the_bytes(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
             let text = shown(&bytes);
             prop_assert!(!text.chars().any(is_unprintable));
             prop_assert_eq!(unshown(&text), bytes);
         }
 
         #[test]
-        fn so_do_letters(letters in prop::collection::vec(prop_oneof![any::<char>(), prop::char::range('\u{200a}', '\u{206f}')], 0..40)) {
+        fn shown_text_determines_the_characters(letters in prop::collection::vec(prop_oneof![any::<char>(), prop::char::range('\u{200a}', '\u{206f}')], 0..40)) {
             let name: String = letters.into_iter().collect();
             let text = shown(name.as_bytes());
             prop_assert!(!text.chars().any(is_unprintable));

@@ -151,7 +151,7 @@ async fn sales(owner: &Client, refusals: &mut Refusals) {
     let usual = SellOptions { access_ms: Some(60_000), ..usual };
     for (options, why) in [
         (SellOptions { window_ms: 0, ..usual.clone() }, "window_ms is 0"),
-        (SellOptions { access_ms: Some(u64::MAX), ..usual.clone() }, "is not stored for so long"),
+        (SellOptions { access_ms: Some(u64::MAX), ..usual.clone() }, "is not stored for that long"),
         (SellOptions { epochs: Some(0), ..usual.clone() }, "epochs is 0"),
         (SellOptions { epochs: Some(u64::MAX), ..usual.clone() }, "epochs is"),
         (SellOptions { title: String::new(), ..usual.clone() }, "title"),

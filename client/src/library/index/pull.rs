@@ -1,9 +1,9 @@
-//! Pulling: what the ledger's record leads to and is not here yet comes into the local index.
+//! Pulling: brings new rows from the ledger's record into the local index.
 //!
-//! A record is compared with the known one by more than its version. One that was not made from it is
-//! another branch: the ledger was set back, and another device went on from there, or it shows different
-//! devices different records. Then nothing that is here goes; what the branch does not have is put there
-//! again, see `spec/names.md`.
+//! The record is compared with the known one by more than its version. A record that was not made from the known one is
+//! on another branch. Either the ledger was set back and another device continued from there, or the ledger shows
+//! different devices different records. Then no row here is removed, and rows that the branch lacks are published
+//! again: see `spec/names.md`.
 
 use symbolon_protocol::{
     id::Hash,
@@ -20,31 +20,31 @@ use crate::{
     progress::Progress,
 };
 
-/// How often a record is read again when its runs went away while they were read: whoever publishes
-/// ends the deals of the runs it has merged.
+/// Number of attempts to read a record whose runs go away meanwhile. A device that publishes ends the deals of the runs
+/// that it has merged.
 const TRIES: u32 = 3;
 
-/// Where this machine stands.
+/// The index as this machine knows it.
 pub(super) struct Standing {
     pub(super) known: KnownEntry,
-    /// Whether anything of this ledger's index was ever here.
+    /// Whether this machine never had anything of this ledger's index.
     pub(super) fresh: bool,
 }
 
-/// A record as the ledger has it.
+/// The record on the ledger.
 struct Found {
     version: u64,
     digest: Option<Hash>,
     record: RootRecord,
 }
 
-/// What a record is known by.
+/// The digest that a record is recognized by.
 pub(super) fn digest(blob: &[u8]) -> Hash {
     Hash(*blake3::hash(blob).as_bytes())
 }
 
 impl Standing {
-    /// Whether the ledger has what is known here.
+    /// Whether the ledger has the record that is known here.
     fn is_at(&self, row: Option<&Root>) -> bool {
         let version = row.map_or(0, |row| row.version);
         version == self.known.version && row.map(|row| digest(&row.blob)) == self.known.digest
@@ -58,8 +58,8 @@ impl Standing {
 }
 
 impl Library {
-    /// Brings the local index up to the root record on the ledger; `None` when it is there already.
-    /// That takes one row of the ledger. Rows that changed here and are not published stay.
+    /// Brings the local index up to the root record on the ledger. Gives `None` when it is up to date, which takes one
+    /// row of the ledger. Rows that changed here and are not published stay.
     pub async fn pull_names(&self, progress: &Progress) -> Result<Option<PullReport>, ClientError> {
         let row = self.root_row().await?;
         let standing = self.local(|local| local.standing()).await?;
@@ -71,13 +71,13 @@ impl Library {
         Ok(self.pull_locked(progress).await?.1)
     }
 
-    /// Takes note that the ledger has what is known here.
+    /// Notes that the ledger has the record that is known here.
     pub(super) fn note_at_root(&self, known: &KnownEntry) {
         let now = Some((known.version, known.digest));
         *lock(&self.inner.at_root) = now;
     }
 
-    /// The ledger has said that it stands elsewhere.
+    /// Notes that the ledger has another record.
     pub(super) fn root_moved(&self) {
         *lock(&self.inner.at_root) = None;
     }
@@ -86,7 +86,7 @@ impl Library {
         Ok(self.ledger().row(Roots, &self.me()).await?)
     }
 
-    /// The same as [`Library::pull_names`], for whoever has the lock.
+    /// Does the same as [`Library::pull_names`] for a caller that holds the lock.
     pub(super) async fn pull_locked(
         &self,
         progress: &Progress,
@@ -120,7 +120,7 @@ impl Library {
     }
 
     fn open_row(&self, row: Option<Root>) -> Result<Found, ClientError> {
-        // A ledger that was set back may know of no record any more.
+        // A ledger that was set back may have no record any more.
         let Some(Root { version, blob }) = row else {
             return Ok(Found { version: 0, digest: None, record: RootRecord::default() });
         };
@@ -140,24 +140,24 @@ impl Library {
         let leads = standing.leads_to(&found);
         let Standing { known, fresh } = standing;
         let Found { version, digest, record } = found;
-        // Runs are merged from the newest on: what follows the common ones is newer than all of them.
+        // Runs are merged beginning with the newest. So the runs after the common ones are newer than all of those.
         let common = if leads { known.record.common(&record) } else { 0 };
         let (changes, all) = self.read_runs(&record, common, progress).await?;
         let changes = merge(changes, record.tail.clone());
         let extent = match leads {
             false => Extent::Branch,
-            // With no run in common the record says all there is. Where nothing of it was ever here,
-            // rows that it does not have are another ledger's.
+            // If no run is in common, the record has all rows. But if this machine never had anything of this index,
+            // rows that the record lacks belong to another ledger.
             true if common == 0 && all && !fresh => Extent::Whole,
             true => Extent::Some,
         };
-        // A command of this device was killed before it could write down that it had published.
+        // A command of this device may have ended before it could write down that it had published.
         let moment = record.moment_of(known.device).unwrap_or(0);
         let own = leads && version == known.version + 1 && known.moment < moment;
         let mut dropped = known.dropped;
         if !leads {
             progress.note("the ledger has another list of names than this device knew");
-            // What the branch does not name is named by nothing any more.
+            // Parts that only the old branch names are named by no record any more.
             dropped.extend(known.record.runs.into_iter().flat_map(|run| run.parts));
         }
         let (device, moment) = (known.device, known.moment.max(moment));
@@ -174,8 +174,8 @@ impl Library {
         Ok((Standing { known, fresh: false }, report))
     }
 
-    /// What the runs from one on say, and whether all of them were read. One that is over is not: all that
-    /// it names is over too, and the nodes have let it go.
+    /// The changes in the runs from number `from` on, and whether all these runs were read. A run that is over is not
+    /// read: everything it names is over too, and the nodes have deleted it.
     async fn read_runs(
         &self,
         record: &RootRecord,
@@ -211,11 +211,11 @@ impl Local {
         Ok(Standing { known: known.unwrap_or_else(empty), fresh })
     }
 
-    /// Where this machine stands, if this process has seen the ledger stand there too, and has not heard of
-    /// anything else since. Whoever sets the next record may go on from there without asking: where another
-    /// device was faster, or the ledger was set back, the version is another one and the ledger refuses. Where a
-    /// ledger that was set back has come to the same version by another device's record, that one is named by no
-    /// newer one: to its device the new record is a branch, which it takes in whole, see `spec/names.md`.
+    /// The index as this machine knows it, if this process has seen the same record on the ledger and nothing else
+    /// since. Then the next record can be made from it without asking the ledger. If another device was faster, or the
+    /// ledger was set back, the version differs and the ledger refuses the record. A ledger that was set back may have
+    /// reached the same version with another device's record. Then no newer record names that one. Its device sees the
+    /// new record as another branch and takes it over whole: see `spec/names.md`.
     pub(super) fn stood(&self) -> Result<Option<Standing>, ClientError> {
         let standing = self.standing()?;
         let known = Some((standing.known.version, standing.known.digest));

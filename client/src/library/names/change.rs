@@ -1,8 +1,8 @@
-//! Changing names: new versions, and letting go of what no name stands for any more.
+//! Changing names: adds versions, and removes objects that no name stands for any more.
 //!
-//! What is read and then written is read and written under a lock, so that two commands of one identity
-//! do not undo each other. What is in use follows from the names, whoever wrote them, and is summed up in the
-//! transaction that writes them: a crash between two writes, or a second device, can never leave a sum that is wrong.
+//! A change reads and writes rows under a lock, so that two commands of one identity do not undo each other. Which
+//! objects are in use follows from the names, no matter which device wrote them. The sums over them change in the
+//! transaction that writes the names. So neither a crash between two writes nor a second device can make a sum wrong.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,68 +27,67 @@ use crate::{
     progress::Progress,
 };
 
-/// Leaves of shorter files are not kept once those are stored, in bytes.
+/// Bytes of a file from which on its leaves are kept after it is stored.
 const LEAVES_KEPT_FROM: u64 = 16 << 20;
 
-/// Held while names are read in order to be written.
+/// The lock that is held while names are read and then written.
 pub(crate) struct NamesLock(
     #[expect(dead_code, reason = "the lock lives as long as the open file")] File,
 );
 
-/// What a name is to stand for from now on.
+/// A new version of a name.
 #[derive(Clone, Debug)]
 pub(crate) struct NewVersion {
     pub(crate) name: Name,
     pub(crate) content: Content,
     pub(crate) mode: u32,
     pub(crate) modified_ns: i128,
-    /// How many older versions stay; what it was before when nothing is said.
+    /// Number of older versions that stay. Without a value, the name keeps its setting.
     pub(crate) keep: Option<u32>,
-    /// Whether it is the newest version once more, because the term of that one ends: not another version.
+    /// Whether it stores the newest version again, because that one ends too soon. It then replaces that version.
     pub(crate) renews: bool,
-    /// What the name stood for when it was decided.
+    /// The version that the name had when the change was decided.
     pub(crate) over: Option<VersionMark>,
 }
 
-/// What a version of a name is known by: its number, and when it was stored.
+/// A version's number and the time at which it was stored, which identify it.
 pub(crate) type VersionMark = (u64, u64);
 
-/// What letting go came to.
+/// The result of a sweep.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Swept {
     pub(crate) objects: u32,
     pub(crate) deals: u32,
     pub(crate) refunded: Amount,
     pub(crate) deletion: Deletion,
-    /// Listings that ended because what they sold went.
+    /// Listings that ended because their goods were removed.
     pub(crate) listings: Vec<ListingId>,
 }
 
-/// What may go.
+/// Rows that a sweep removes.
 #[derive(Default)]
 struct Unused {
     objects: Vec<Arc<ObjectEntry>>,
-    /// Keys of rows.
+    /// Keys of rows about moved ranges.
     moves: Vec<Vec<u8>>,
 }
 
 impl Library {
-    /// Ends the deals of all objects that no name stands for, and forgets their keys. Before that, the
-    /// names are put on the network, where that costs nothing: another device may have given what is to go a
-    /// name of its own.
+    /// Ends the deals of all objects that no name stands for, and forgets their keys. First it publishes the names, if
+    /// that costs nothing: another device may have given one of these objects a name.
     pub(crate) async fn sweep(&self, progress: &Progress) -> Result<Swept, ClientError> {
         let mut swept = Swept::default();
         if self.local(|local| local.unused()).await?.objects.is_empty() {
             return Ok(swept);
         }
         let published = self.publish_inline().await;
-        // Where they cannot be now, letting go what was removed here still gives its money back.
+        // If publishing fails, the sweep goes on, so that removed files give their money back.
         if let Err(error) = published {
             tracing::debug!(%error, "names could not be published before a sweep");
         }
         let unused = self.local(|local| local.unused()).await?;
         let ids: Vec<_> = unused.objects.iter().map(|entry| entry.manifest.object).collect();
-        // First of all: nobody may pay for what is about to go.
+        // This comes first, so that no buyer pays for a file that is about to be removed.
         swept.listings = self.end_promises(&ids, progress).await?;
         let before = self.account().await?.balance;
         let mut batch = Batch::default();
@@ -119,7 +118,8 @@ impl Library {
 }
 
 impl Local {
-    /// Waits for whoever changes names just now. It is held for reads and writes of local rows only.
+    /// Takes the lock on names, and waits until no other command holds it. It is held only for reads and writes of
+    /// local rows.
     pub(crate) fn lock_names(&self) -> Result<NamesLock, ClientError> {
         let folder = self.dir().join("locks");
         let path = folder.join("names");
@@ -131,8 +131,8 @@ impl Local {
         locked.map(NamesLock).map_err(|source| ClientError::Io { path, source })
     }
 
-    /// Gives names new versions, together with the rest of `batch`. Says whether an older version went. What
-    /// came to stand under a name since that was decided, from another device, was called stored: it stays.
+    /// Adds versions to names, together with the other rows of `batch`. Gives whether an older version was dropped. A
+    /// version that another device has added since the change was decided was reported as stored, so it stays.
     pub(crate) fn record(
         &self,
         new: Vec<NewVersion>,
@@ -161,7 +161,7 @@ impl Local {
                 modified_ns: new.modified_ns.to_le_bytes(),
                 content: new.content,
             };
-            // Only files have a past: a folder's or link's older self is of no use.
+            // Only files keep older versions. An older state of a folder or link is of no use.
             row.versions.retain(is_file);
             if new.renews && !unseen && row.deleted_ms.is_none() && !row.versions.is_empty() {
                 row.versions.remove(0);
@@ -176,7 +176,7 @@ impl Local {
         Ok(dropped)
     }
 
-    /// Objects of the user's that no name stands for, and moves that would lead nowhere without them.
+    /// Objects of the user's that no name stands for, and rows about moved ranges that lead nowhere without them.
     fn unused(&self) -> Result<Unused, ClientError> {
         let _lock = self.lock_names()?;
         let (mut objects, mut gone) = (BTreeMap::new(), BTreeSet::new());
@@ -197,7 +197,8 @@ impl Local {
         let moves = self.catalog().rows(Moved)?;
         let mut tree = self.tree_of_moves(&moves)?;
         if moves.iter().any(|row| gone.contains(&row.from)) {
-            // Another device gave a range a name that had gone elsewhere: the name stands for that.
+            // Another device gave a name to a range that has moved. The name stands for the moved range, so its object
+            // is in use.
             tree = self.tree()?;
             let used = tree.used();
             objects.retain(|id, _| !used.contains_key(id));
@@ -208,8 +209,8 @@ impl Local {
         Ok(Unused { objects: objects.into_values().collect(), moves })
     }
 
-    /// Forgets the leaves of what is stored, where nobody will miss them: what is in a pack is never sold from it,
-    /// and of a small file they are computed anew in a moment.
+    /// Removes the leaves of a stored object that does not need them: a pack is never sold as such, and the leaves of a
+    /// small file are computed quickly.
     pub(crate) fn settle_leaves(&self, entry: &ObjectEntry) {
         if entry.kind == FileKind::Pack || entry.manifest.length < LEAVES_KEPT_FROM {
             self.forget_leaves(&entry.manifest.object);

@@ -1,18 +1,18 @@
-//! Patterns: `*` and `?` within a part of a name, `**` for any number of parts, `[a-z]` and `[!a-z]` for
-//! one byte of a set.
+//! Patterns: `*` and `?` within a part of a name, `**` for any number of parts, `[a-z]` and `[!a-z]` for one byte of a
+//! set.
 //!
-//! Names are bytes, so patterns are matched byte by byte; only `?` takes a whole character where there
-//! is one. A pattern without any of these is a name, and matches itself alone.
+//! Names are bytes, so patterns match bytes. Only `?` matches a whole character, where the bytes are valid text. A
+//! pattern without any of these signs is a name, and matches only itself.
 
 /// A pattern for names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     parts: Vec<Vec<u8>>,
-    /// Without a slash it is about the last part of a name, wherever it lies.
+    /// Whether it matches the last part of a name in any folder, because it has no slash.
     anywhere: bool,
 }
 
-/// Whether the bytes have anything that makes them a pattern.
+/// Whether the bytes hold a sign that makes them a pattern.
 pub(crate) fn is_pattern(bytes: &[u8]) -> bool {
     bytes.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['))
 }
@@ -28,8 +28,8 @@ impl Pattern {
         Self { parts: parts(bytes), anywhere: false }
     }
 
-    /// A pattern for what is left out: with a slash it is for whole names, without one for the last part
-    /// of a name in any folder.
+    /// A pattern for excluded names. With a slash it matches whole names. Without one it matches the last part of a
+    /// name in any folder.
     #[must_use]
     pub fn exclude(bytes: &[u8]) -> Self {
         let bytes = bytes.strip_suffix(b"/").unwrap_or(bytes);
@@ -48,7 +48,7 @@ impl Pattern {
         match_parts(&self.parts, &names)
     }
 
-    /// The bytes it was made from, without a slash at the end.
+    /// The bytes that it was made from, without a slash at the end.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.parts.join(&b'/');
         if bytes.ends_with(b"/") {
@@ -57,15 +57,16 @@ impl Pattern {
         bytes
     }
 
-    /// The folder that everything it matches lies in, as far as it is spelled out.
+    /// The innermost folder that is spelled out and contains all its matches.
     pub(crate) fn base(&self) -> Vec<u8> {
         let spelled = self.parts.iter().take_while(|part| !is_pattern(part)).count();
         self.parts[..spelled.min(self.parts.len() - 1)].join(&b'/')
     }
 }
 
-/// Matches sequences whose items are compared by `one`, where `many` items of the pattern stand for any
-/// number of items. Takes at most pattern times name steps: it goes back only to the last `many`.
+/// Matches two sequences, whose items are compared by `one`. A pattern item for which `many` holds stands for any
+/// number of items. It takes at most as many steps as the product of the two lengths, because it returns only to the
+/// last such item.
 fn sequence<P, N>(
     pattern: &[P],
     name: &[N],
@@ -114,7 +115,7 @@ fn tokens(mut part: &[u8]) -> Vec<Token<'_>> {
                     part = after;
                     Token::Set { not, set }
                 }
-                // A bracket that is never closed is a bracket.
+                // A bracket that is never closed stands for itself.
                 None => Token::Byte(b'['),
             },
             byte => Token::Byte(*byte),
@@ -123,8 +124,7 @@ fn tokens(mut part: &[u8]) -> Vec<Token<'_>> {
     out
 }
 
-/// What stands between brackets, and what comes after them. A closing bracket that comes first is one of
-/// the set.
+/// The set between brackets, and the rest after them. A closing bracket that comes first belongs to the set.
 fn set(rest: &[u8]) -> Option<(bool, &[u8], &[u8])> {
     let not = matches!(rest.first(), Some(b'!' | b'^'));
     let inner = &rest[usize::from(not)..];
@@ -151,7 +151,7 @@ fn in_set(set: &[u8], byte: u8) -> bool {
 }
 
 fn part_matches(pattern: &[u8], part: &[u8]) -> bool {
-    // Characters where there are any, bytes where there are none.
+    // A letter is a character where the bytes are valid text, and else one byte.
     let mut letters: Vec<&[u8]> = Vec::with_capacity(part.len());
     let mut rest = part;
     for chunk in part.utf8_chunks() {
@@ -180,7 +180,7 @@ fn part_matches(pattern: &[u8], part: &[u8]) -> bool {
     )
 }
 
-/// Tokens whose bytes are put together to characters, as those of the name are.
+/// Tokens whose bytes are joined into characters, like the letters of the name.
 enum Letter<'a> {
     Any,
     One,
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_match_what_they_say() {
+    fn patterns_match_the_names_they_describe() {
         for (pattern, name, matches) in [
             ("*", "a", true),
             ("*", "a/b", false),
@@ -246,14 +246,14 @@ mod tests {
             ("a*b*c", "a1b2b3c", true),
             ("a*b*c", "a1b2b3", false),
         ] {
-            let found = Pattern::whole(pattern.as_bytes()).matches(name.as_bytes());
-            assert_eq!(found, matches, "{pattern} {name}");
+            let matched = Pattern::whole(pattern.as_bytes()).matches(name.as_bytes());
+            assert_eq!(matched, matches, "{pattern} {name}");
         }
         assert!(Pattern::whole(b"\xff?").matches(b"\xff\xfe"));
     }
 
     #[test]
-    fn what_is_left_out_lies_anywhere_or_somewhere() {
+    fn an_excluded_name_lies_in_any_folder_unless_it_has_a_slash() {
         assert!(Pattern::exclude(b"*.o").matches(b"a/b/c.o"));
         assert!(Pattern::exclude(b"target/").matches(b"a/target"));
         assert!(!Pattern::exclude(b"/target").matches(b"a/target"));
@@ -266,14 +266,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_name_without_signs_matches_itself(name in "[a-zé\\\\{}!]{1,8}(/[a-zé]{1,8}){0,3}") {
+        fn a_name_without_signs_matches_only_itself(name in "[a-zé\\\\{}!]{1,8}(/[a-zé]{1,8}){0,3}") {
             prop_assert!(Pattern::whole(name.as_bytes()).matches(name.as_bytes()));
             let longer = name.clone() + "x";
             prop_assert!(!Pattern::whole(name.as_bytes()).matches(longer.as_bytes()));
         }
 
         #[test]
-        fn nothing_makes_it_panic(
+        fn no_pattern_panics(
             pattern in prop::collection::vec(prop::sample::select(b"*?[]!-ab/\xff".to_vec()), 0..12),
             name in prop::collection::vec(prop::sample::select(b"ab/]\xff\xc3\xa9".to_vec()), 0..12),
         ) {
