@@ -357,7 +357,7 @@ fn fitting(rows: impl Iterator<Item = ProvenRow>, bytes_max: usize) -> Vec<Prove
 }
 
 /// Version of the database layout.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Memory of redb's cache: enough for hot rows and tree nodes, not for the whole ledger.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 const OPEN_ATTEMPTS: u32 = 100;

@@ -191,9 +191,8 @@ class Block:
         self._change(to, amount)
         self.events.append({"_": "moved", "from": source, "to": to, "amount": amount, "reason": reason})
 
-    def place_hold(self, hold, payer, payee, amount, expires_ms, reason):
-        row = {"payer": payer, "payee": payee, "amount": 0, "expires_ms": expires_ms}
-        self.state.put(HOLDS, encode("HoldKey", hold), row)
+    def place_hold(self, hold, payer, amount, reason):
+        self.state.put(HOLDS, encode("HoldKey", hold), {"payer": payer, "amount": 0})
         self.move(of_account(payer), {"_": "hold", "hold": hold}, amount, reason)
 
     def close_hold(self, hold, to, reason):
@@ -378,7 +377,7 @@ class Block:
         if len(self.events) >= EVENTS_FULL:
             raise No("Full")
         self.envelope(of, data)
-        bad, apply = ACTIONS[of["action"]["_"]](self, of["sender"], of["action"], of)
+        bad, apply = ACTIONS[of["action"]["_"]](self, of["sender"], of["action"])
         if bad:
             raise No(min(bad, key=CODES.get))
         height = self.chain["height"]
@@ -442,7 +441,7 @@ def acceptance_digest(chain, terms, of):
 # Actions: each gives the statuses that apply, and what to do when none does.
 
 
-def faucet(block, sender, action, of):
+def faucet(block, sender, action):
     params, bad, row = block.chain["params"], set(), block.account(sender)
     if params["faucet"] == 0:
         bad.add("FaucetClosed")
@@ -460,7 +459,7 @@ def faucet(block, sender, action, of):
     return bad, apply
 
 
-def transfer(block, sender, action, of):
+def transfer(block, sender, action):
     bad = set()
     if action["amount"] == 0:
         bad.add("BadField")
@@ -472,59 +471,7 @@ def transfer(block, sender, action, of):
     return bad, apply
 
 
-def hold_key(payer, transaction):
-    return {"_": "request", "payer": payer, "id": transaction}
-
-
-def place_hold(block, sender, action, of):
-    bad, hold = set(), hold_key(sender, of["id"])
-    if action["amount"] == 0:
-        bad.add("BadField")
-    if action["payee"] == sender:
-        bad.add("BadField")
-    if action["expires_ms"] <= block.now:
-        bad.add("BadField")
-    if block.state.has(HOLDS, encode("HoldKey", hold)):
-        bad.add("Exists")
-    if block.balance(sender) < action["amount"]:
-        bad.add("BalanceTooLow")
-    apply = lambda: block.place_hold(
-        hold, sender, action["payee"], action["amount"], action["expires_ms"], {"_": "hold"})
-    return bad, apply
-
-
-def release_hold(block, sender, action, of):
-    bad, hold = set(), hold_key(action["payer"], action["id"])
-    row = block.state.get(HOLDS, encode("HoldKey", hold))
-    if action["amount"] == 0:
-        bad.add("BadField")
-    if row and action["amount"] > row["amount"]:
-        bad.add("BadField")
-    if not row:
-        bad.add("UnknownHold")
-    if row and row["payee"] != sender:
-        bad.add("NotYours")
-
-    def apply():
-        block.move({"_": "hold", "hold": hold}, of_account(sender), action["amount"], {"_": "hold"})
-        block.close_hold(hold, action["payer"], {"_": "hold"})
-
-    return bad, apply
-
-
-def void_hold(block, sender, action, of):
-    bad, hold = set(), hold_key(action["payer"], action["id"])
-    row = block.state.get(HOLDS, encode("HoldKey", hold))
-    if not row:
-        return {"UnknownHold"}, None
-    if sender not in (row["payer"], row["payee"]):
-        bad.add("NotYours")
-    if sender == row["payer"] and block.now < row["expires_ms"]:
-        bad.add("TooEarly")
-    return bad, lambda: block.close_hold(hold, action["payer"], {"_": "hold"})
-
-
-def register_node(block, sender, action, of):
+def register_node(block, sender, action):
     bad = set()
     if len(action["addresses"]) > 16:
         bad.add("BadField")
@@ -541,7 +488,7 @@ def register_node(block, sender, action, of):
     return bad, lambda: block.state.put(NODES, sender, row)
 
 
-def open_deal(block, sender, action, of):
+def open_deal(block, sender, action):
     bad, params, terms, acceptances = set(), block.chain["params"], action["terms"], action["acceptances"]
     if not 1 <= terms["required"] <= terms["total"] <= 128:
         bad.add("BadField")
@@ -590,7 +537,7 @@ def open_deal(block, sender, action, of):
             shards[one["index"]] = {"node": one["node"], "root": one["root"], "price": one["price"], "position": None}
         block.move(of_account(sender), {"_": "storage"}, storage, reason)
         block.move(of_account(sender), {"_": "treasury"}, fee, {"_": "fee"})
-        block.place_hold({"_": "deal", "deal": deal}, sender, None, reserve, U64, reason)
+        block.place_hold({"_": "deal", "deal": deal}, sender, reserve, reason)
         for one in acceptances:
             node = block.state.get(NODES, one["node"])
             node["used"] += terms["length"]
@@ -607,7 +554,7 @@ def open_deal(block, sender, action, of):
     return bad, apply
 
 
-def end_deal(block, sender, action, of):
+def end_deal(block, sender, action):
     bad, deal = set(), action["deal"]
     row = block.state.get(DEALS, deal)
     if not row:
@@ -637,7 +584,7 @@ def end_deal(block, sender, action, of):
     return bad, apply
 
 
-def prove(block, sender, action, of):
+def prove(block, sender, action):
     node, chain = block.state.get(NODES, sender), block.chain
     if not node:
         return {"UnknownNode"}, None
@@ -674,7 +621,7 @@ def prove(block, sender, action, of):
     return bad, apply
 
 
-def open_vault(block, sender, action, of):
+def open_vault(block, sender, action):
     bad, key, custodians = set(), action["key"], action["custodians"]
     if [one["index"] for one in custodians] != list(range(1, len(custodians) + 1)):
         bad.add("BadField")
@@ -704,7 +651,7 @@ def control(letter):
     return ord(letter) < 0x20 or 0x7F <= ord(letter) <= 0x9F
 
 
-def list_for_sale(block, sender, action, of):
+def list_for_sale(block, sender, action):
     bad, terms, chain = set(), action["terms"], block.chain
     if not 1 <= len(terms["title"].encode()) <= 120:
         bad.add("BadField")
@@ -759,7 +706,7 @@ def list_for_sale(block, sender, action, of):
     return bad, apply
 
 
-def post_preview(block, sender, action, of):
+def post_preview(block, sender, action):
     bad, row = set(), block.state.get(LISTINGS, action["listing"])
     if not row:
         return {"UnknownListing"}, None
@@ -775,7 +722,7 @@ def post_preview(block, sender, action, of):
     return bad, lambda: block.state.put(LISTINGS, action["listing"], row)
 
 
-def end_listing(block, sender, action, of):
+def end_listing(block, sender, action):
     bad, row = set(), block.state.get(LISTINGS, action["listing"])
     if not row:
         return {"UnknownListing"}, None
@@ -787,7 +734,7 @@ def end_listing(block, sender, action, of):
     return bad, lambda: block.state.put(LISTINGS, action["listing"], row)
 
 
-def place_order(block, sender, action, of):
+def place_order(block, sender, action):
     bad, chain = set(), block.chain
     listing = block.state.get(LISTINGS, action["listing"])
     if listing and action["holder"] == listing["seller"]:
@@ -816,8 +763,7 @@ def place_order(block, sender, action, of):
 
     def apply():
         order, due = action["order"], min(block.now + chain["params"]["delivery_ms"], U64)
-        block.place_hold(
-            {"_": "order", "order": order}, sender, None, action["price"], U64, {"_": "sale", "order": order})
+        block.place_hold({"_": "order", "order": order}, sender, action["price"], {"_": "sale", "order": order})
         block.state.put(DUE, big(due) + order, {})
         block.state.put(ORDERS_OF, sender + order, {})
         block.state.put(ORDERS_OF, seller + order, {})
@@ -831,7 +777,7 @@ def place_order(block, sender, action, of):
     return bad, apply
 
 
-def post_release(block, sender, action, of):
+def post_release(block, sender, action):
     bad, order, release = set(), block.state.get(ORDERS, action["order"]), action["release"]
     if not order:
         return {"UnknownOrder"}, None
@@ -864,7 +810,7 @@ def post_release(block, sender, action, of):
     return bad, apply
 
 
-def acknowledge(block, sender, action, of):
+def acknowledge(block, sender, action):
     bad, order, named = set(), block.state.get(ORDERS, action["order"]), action["custodians"]
     if len(set(named)) < len(named):
         bad.add("BadField")
@@ -882,7 +828,7 @@ def acknowledge(block, sender, action, of):
     return bad, lambda: block.settle(action["order"], order, named)
 
 
-def revoke(block, sender, action, of):
+def revoke(block, sender, action):
     key, bad = action["link"] + sender, set()
     if block.state.has(REVOCATIONS, key):
         bad.add("Exists")
@@ -894,7 +840,7 @@ def revoke(block, sender, action, of):
     return bad, apply
 
 
-def set_root(block, sender, action, of):
+def set_root(block, sender, action):
     bad, expected, size = set(), action["expected_version"], len(action["blob"])
     if size == 0 or size > 4096 or size % 512:
         bad.add("BadField")
@@ -907,8 +853,7 @@ def set_root(block, sender, action, of):
 
 
 ACTIONS = {
-    "Faucet": faucet, "Transfer": transfer, "PlaceHold": place_hold, "ReleaseHold": release_hold,
-    "VoidHold": void_hold, "RegisterNode": register_node, "OpenDeal": open_deal, "EndDeal": end_deal,
+    "Faucet": faucet, "Transfer": transfer, "RegisterNode": register_node, "OpenDeal": open_deal, "EndDeal": end_deal,
     "Prove": prove, "OpenVault": open_vault, "List": list_for_sale, "Preview": post_preview,
     "EndListing": end_listing, "Order": place_order, "PostRelease": post_release, "Acknowledge": acknowledge,
     "Revoke": revoke, "SetRoot": set_root,

@@ -192,9 +192,6 @@ impl Auditor {
             | Action::OpenDeal { .. }
             | Action::EndDeal { .. }
             | Action::Prove { .. } => self.apply_storage(sender, &transaction.action),
-            Action::PlaceHold { .. } | Action::ReleaseHold { .. } | Action::VoidHold { .. } => {
-                Err("reservations between accounts are not in these books".into())
-            }
             Action::SetRoot { expected_version, .. } => {
                 let version = self.roots.entry(sender).or_default();
                 if version != expected_version {

@@ -191,7 +191,6 @@ fn words(reason: &Reason) -> String {
     match reason {
         Reason::Faucet => "faucet".into(),
         Reason::Transfer => "transfer".into(),
-        Reason::Hold => "hold".into(),
         Reason::Deal { deal } => format!("storage, deal {}", short(deal)),
         Reason::Proven { node, epoch } => format!("epoch {epoch} proven by node {}", short(node)),
         Reason::Missed { node, epoch } => format!("epoch {epoch} missed by node {}", short(node)),

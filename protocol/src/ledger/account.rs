@@ -1,15 +1,13 @@
-//! Money between accounts: the faucet, transfers, and holds between two accounts.
+//! Money between accounts: the faucet and transfers.
 
 use crate::{
     amount::Amount,
-    id::{AccountId, TransactionId},
+    id::AccountId,
     ledger::{
         block::{Place, Reason},
         books::Books,
-        rows::{Hold, HoldKey, Holds},
         state::State,
         status::Status,
-        transaction::Transaction,
     },
 };
 
@@ -18,9 +16,6 @@ use crate::{
 pub(super) enum Effect {
     Faucet { to: AccountId },
     Transfer { from: AccountId, to: AccountId, amount: Amount },
-    Place { key: HoldKey, hold: Hold },
-    Release { key: HoldKey, payer: AccountId, payee: AccountId, amount: Amount },
-    Void { key: HoldKey, payer: AccountId },
 }
 
 pub(super) fn check_faucet<S: State + ?Sized>(
@@ -56,63 +51,6 @@ pub(super) fn check_transfer<S: State + ?Sized>(
     Ok(Effect::Transfer { from, to, amount })
 }
 
-pub(super) fn check_place<S: State + ?Sized>(
-    books: &Books<'_, S>,
-    transaction: &Transaction,
-    payee: AccountId,
-    amount: Amount,
-    expires_ms: u64,
-) -> Result<Effect, Status> {
-    let payer = transaction.sender;
-    if amount == Amount::ZERO || payer == payee || expires_ms <= books.now() {
-        return Err(Status::BadField);
-    }
-    let key = HoldKey::Request { payer, id: transaction.id };
-    // Ids are remembered only for a while, holds until they are closed.
-    if books.has(Holds, &key) {
-        return Err(Status::Exists);
-    }
-    can_pay(books, &payer, amount)?;
-    Ok(Effect::Place { key, hold: Hold { payer, payee: Some(payee), amount, expires_ms } })
-}
-
-pub(super) fn check_release<S: State + ?Sized>(
-    books: &Books<'_, S>,
-    sender: AccountId,
-    (payer, id): (AccountId, TransactionId),
-    amount: Amount,
-) -> Result<Effect, Status> {
-    let key = HoldKey::Request { payer, id };
-    let hold = books.get(Holds, &key);
-    if amount == Amount::ZERO || hold.as_ref().is_some_and(|hold| hold.amount < amount) {
-        return Err(Status::BadField);
-    }
-    let hold = hold.ok_or(Status::UnknownHold)?;
-    if hold.payee != Some(sender) {
-        return Err(Status::NotYours);
-    }
-    Ok(Effect::Release { key, payer, payee: sender, amount })
-}
-
-pub(super) fn check_void<S: State + ?Sized>(
-    books: &Books<'_, S>,
-    sender: AccountId,
-    (payer, id): (AccountId, TransactionId),
-) -> Result<Effect, Status> {
-    let key = HoldKey::Request { payer, id };
-    let hold = books.get(Holds, &key).ok_or(Status::UnknownHold)?;
-    if hold.payee == Some(sender) {
-        return Ok(Effect::Void { key, payer });
-    }
-    if hold.payer != sender {
-        return Err(Status::NotYours);
-    }
-    if books.now() < hold.expires_ms {
-        return Err(Status::TooEarly);
-    }
-    Ok(Effect::Void { key, payer })
-}
-
 /// Whether an account can spend that much.
 pub(super) fn can_pay<S: State + ?Sized>(
     books: &Books<'_, S>,
@@ -137,22 +75,6 @@ pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, effect: Effect)
         Effect::Transfer { from, to, amount } => {
             let (from, to) = (Place::Account { account: from }, Place::Account { account: to });
             books.transfer(from, to, amount, Reason::Transfer);
-        }
-        Effect::Place { key, hold } => {
-            assert!(hold.amount > Amount::ZERO, "a hold reserves something");
-            assert!(hold.expires_ms > books.now(), "a hold cannot be void at once");
-            books.place_hold(key, &hold, Reason::Hold);
-        }
-        Effect::Release { key, payer, payee, amount } => {
-            assert!(payer != payee, "a hold is between two accounts");
-            let (from, to) = (Place::Hold { hold: key }, Place::Account { account: payee });
-            books.transfer(from, to, amount, Reason::Hold);
-            books.close_hold(key, payer, Reason::Hold);
-            assert!(!books.has(Holds, &key), "a hold is released once");
-        }
-        Effect::Void { key, payer } => {
-            books.close_hold(key, payer, Reason::Hold);
-            assert!(!books.has(Holds, &key), "a hold is voided once");
         }
     }
 }

@@ -104,34 +104,32 @@ choice! {
         Faucet = 1,
         /// Transfer.
         Transfer = 2,
-        /// A hold was placed, released or voided.
-        Hold = 3,
         /// Storage was paid for, refunded or its reserve returned.
-        Deal = 4 {
+        Deal = 3 {
             /// Which deal.
             deal: DealId,
         },
         /// A node proved an epoch.
-        Proven = 5 {
+        Proven = 4 {
             /// Which node.
             node: NodeId,
             /// Which epoch.
             epoch: u64,
         },
         /// A node missed an epoch.
-        Missed = 6 {
+        Missed = 5 {
             /// Which node.
             node: NodeId,
             /// Which epoch.
             epoch: u64,
         },
         /// A sale was paid, settled or refunded.
-        Sale = 7 {
+        Sale = 6 {
             /// Under which order.
             order: OrderId,
         },
         /// A fee.
-        Fee = 8,
+        Fee = 7,
     }
 }
 

@@ -327,16 +327,6 @@ fn validate_action<S: State + ?Sized>(
         Action::Transfer { to, amount } => {
             account::check_transfer(books, sender, *to, *amount).map(Effect::Account)
         }
-        Action::PlaceHold { payee, amount, expires_ms } => {
-            account::check_place(books, transaction, *payee, *amount, *expires_ms)
-                .map(Effect::Account)
-        }
-        Action::ReleaseHold { payer, id, amount } => {
-            account::check_release(books, sender, (*payer, *id), *amount).map(Effect::Account)
-        }
-        Action::VoidHold { payer, id } => {
-            account::check_void(books, sender, (*payer, *id)).map(Effect::Account)
-        }
         Action::RegisterNode { .. } => {
             storage::check_register(books, sender, action).map(Effect::Storage)
         }

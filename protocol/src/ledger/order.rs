@@ -166,7 +166,7 @@ fn place<S: State + ?Sized>(
 ) {
     assert!(order.state == OrderState::Paid, "an order begins paid");
     let before = books.account(&order.buyer).balance;
-    let hold = Hold { payer: order.buyer, payee: None, amount: order.amount, expires_ms: u64::MAX };
+    let hold = Hold { payer: order.buyer, amount: order.amount };
     books.place_hold(HoldKey::Order { order: id }, &hold, Reason::Sale { order: id });
     let paid: Option<Amount> = before.checked_sub(books.account(&order.buyer).balance);
     assert!(paid == Some(order.amount), "the buyer pays the price");

@@ -269,13 +269,6 @@ choice! {
             /// Which order.
             order: OrderId,
         },
-        /// A reservation between two accounts, under an id its payer chose.
-        Request = 3 {
-            /// Who reserved it.
-            payer: AccountId,
-            /// The id of the transaction that did.
-            id: TransactionId,
-        },
     }
 }
 
@@ -293,17 +286,13 @@ impl RowKey for HoldKey {
 }
 
 record! {
-    /// Reserved money: placed by one account, later released to another, voided, or expired.
+    /// Reserved money: placed by one account, later released to others or given back.
     #[derive(Copy)]
     pub struct Hold {
-        /// Who gets it back when it is voided or expires.
+        /// Who placed it.
         pub payer: AccountId,
-        /// Who may release it, when not the rules themselves.
-        pub payee: Option<AccountId>,
         /// How much.
         pub amount: Amount,
-        /// When the payer may void it, in milliseconds since the Unix epoch.
-        pub expires_ms: u64,
     }
 }
 
@@ -614,7 +603,7 @@ mod tests {
     #[test]
     fn keys_go_there_and_back() {
         let id = TransactionId([7; 16]);
-        let hold = HoldKey::Request { payer: AccountId([1; 32]), id };
+        let hold = HoldKey::Order { order: OrderId([1; 16]) };
         assert_eq!(Holds::parse(&Holds::key(&hold)), Some(hold));
         let seen = (9, (AccountId([3; 32]), id));
         assert_eq!(SeenUntil::parse(&SeenUntil::key(&seen)), Some(seen));

@@ -53,10 +53,9 @@ statuses! {
     UnknownVault = 22, "no such vault";
     UnknownListing = 23, "no such listing";
     UnknownOrder = 24, "no such order";
-    UnknownHold = 25, "no such hold";
-    NotYours = 26, "only its owner may do this";
-    Exists = 27, "this id is taken by something else";
-    RootMoved = 28, "the root record is at another version than the one it was to replace";
+    NotYours = 25, "only its owner may do this";
+    Exists = 26, "this id is taken by something else";
+    RootMoved = 27, "the root record is at another version than the one it was to replace";
     // About the state those things are in.
     ListingEnded = 30, "the listing has ended";
     TermsChanged = 31, "price or licence differ from what was accepted";

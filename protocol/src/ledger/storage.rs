@@ -243,8 +243,7 @@ fn open<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, deal: &Deal, co
     let reason = Reason::Deal { deal: id };
     books.transfer(owner, Place::Storage, cost.storage, reason);
     books.transfer(owner, Place::Treasury, cost.fee, Reason::Fee);
-    // The rules release it, never an account, so it does not expire.
-    let hold = Hold { payer: deal.owner, payee: None, amount: cost.reserve, expires_ms: u64::MAX };
+    let hold = Hold { payer: deal.owner, amount: cost.reserve };
     books.place_hold(HoldKey::Deal { deal: id }, &hold, reason);
     let paid = before.checked_sub(books.account(&deal.owner).balance);
     assert!(paid == Some(cost.total), "the owner pays what was said");

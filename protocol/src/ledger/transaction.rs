@@ -93,31 +93,6 @@ choice! {
             /// How much.
             amount: Amount,
         },
-        /// Reserves money for another account, under the transaction's id.
-        PlaceHold = 3 {
-            /// Who may release it.
-            payee: AccountId,
-            /// How much.
-            amount: Amount,
-            /// From when on the payer may void it, in milliseconds since the Unix epoch.
-            expires_ms: u64,
-        },
-        /// The payee takes `amount` of a hold; the rest goes back to its payer.
-        ReleaseHold = 4 {
-            /// Who placed it.
-            payer: AccountId,
-            /// Under which id.
-            id: TransactionId,
-            /// How much is taken.
-            amount: Amount,
-        },
-        /// Gives a hold back: the payee at any time, the payer once it has expired.
-        VoidHold = 5 {
-            /// Who placed it.
-            payer: AccountId,
-            /// Under which id.
-            id: TransactionId,
-        },
         /// Announces or changes the sender as a storage node.
         RegisterNode = 10 {
             /// The account that earns.

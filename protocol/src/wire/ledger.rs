@@ -183,20 +183,16 @@ mod tests {
     use crate::{
         amount::Amount,
         codec::Encode,
-        id::{PeerId, TransactionId},
-        ledger::{
-            block::{Place, Reason},
-            rows::HoldKey,
-        },
+        id::PeerId,
+        ledger::block::{Place, Reason},
         limits::{BLOCK_BYTES_MAX, EVENTS_PAGE, MESSAGE_BYTES_MAX},
     };
 
     #[test]
     fn the_largest_page_fits_into_a_message() {
-        let key = HoldKey::Request { payer: AccountId([1; 32]), id: TransactionId([2; 16]) };
-        let hold = Place::Hold { hold: key };
+        let account = Place::Account { account: AccountId([1; 32]) };
         let reason = Reason::Missed { node: PeerId([3; 32]), epoch: u64::MAX };
-        let moved = Event::Moved { from: hold, to: hold, amount: Amount::ZERO, reason };
+        let moved = Event::Moved { from: account, to: account, amount: Amount::ZERO, reason };
         // A block's transactions, its header and what frames them beside a page of the largest events.
         let rest = BLOCK_BYTES_MAX + 1024;
         assert!(rest + moved.to_bytes().len() * EVENTS_PAGE <= MESSAGE_BYTES_MAX);

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use ed25519_dalek::SigningKey;
 use symbolon_protocol::{
     Amount, Encode,
-    id::{AccountId, ChainId, DealId, Hash, NodeId, TransactionId, hex},
+    id::{AccountId, ChainId, DealId, Hash, NodeId, OrderId, TransactionId, hex},
     ledger::{
         Params, Status, beacon,
         block::{Block, Facts, Genesis, Header, SignedHeader, transactions_root, validators_hash},
@@ -167,7 +167,7 @@ fn rows_text() -> String {
         Hash(blake3::derive_key("symbolon 2026 slot table v1", &bytes))
     };
     let row = Account { balance: Amount::credits(5), faucet_height: 3 };
-    let hold = HoldKey::Request { payer: account(2), id: TransactionId([7; 16]) };
+    let hold = HoldKey::Order { order: OrderId([7; 16]) };
     let mut text = String::new();
     let mut say = |name: &str, value: String| writeln!(text, "{name:<26} {value}").unwrap();
     say("key of account 2", hex(&Accounts::key(&account(2))));

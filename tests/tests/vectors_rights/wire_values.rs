@@ -89,13 +89,11 @@ fn headers() -> Vec<SignedHeader> {
 }
 
 fn places() -> Vec<Place> {
-    let request = HoldKey::Request { payer: ACCOUNT, id: TransactionId([8; 16]) };
     vec![
         Place::Outside,
         Place::Account { account: ACCOUNT },
         Place::Hold { hold: HoldKey::Deal { deal: DEAL } },
         Place::Hold { hold: HoldKey::Order { order: ORDER } },
-        Place::Hold { hold: request },
         Place::Storage,
         Place::Repair,
         Place::Treasury,
@@ -106,7 +104,6 @@ fn reasons() -> Vec<Reason> {
     vec![
         Reason::Faucet,
         Reason::Transfer,
-        Reason::Hold,
         Reason::Deal { deal: DEAL },
         Reason::Proven { node: NODE, epoch: 16 },
         Reason::Missed { node: NODE, epoch: 17 },

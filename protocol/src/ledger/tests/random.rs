@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     amount::Amount,
-    id::{DealId, Hash, LinkId, ListingId, OrderId, TransactionId},
+    id::{DealId, Hash, LinkId, ListingId, OrderId},
     ledger::{
         Status, execute,
         rows::{DealState, Deals, Listings, Nodes, OrderState, Orders, Roots, Vaults},
@@ -39,7 +39,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (9000..13_000_u16).prop_map(Some),
     ];
     // Proofs are by far the most frequent transactions of a living ledger.
-    let kind = prop_oneof![3 => 0..17_u8, 1 => Just(7)];
+    let kind = prop_oneof![3 => 0..14_u8, 1 => Just(4)];
     let step = (kind, 0..4_u8, 0..6_u8, any::<u16>(), wait)
         .prop_map(|(kind, a, b, amount, wait)| Step { kind, a, b, amount, wait });
     prop::collection::vec(step, 1..120)
@@ -62,41 +62,31 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
     let deal = DealId::of(&opening);
     let listing = ListingId([b % 3; 16]);
     let order = OrderId(id);
-    let hold = TransactionId([0, 0, 0, 0, 0, 0, 0, b, 0, 0, 0, 0, 0, 0, 0, 0]);
     let index = u8::try_from(1 + amount % 3).unwrap();
     Some(match kind {
         0 => (user, Action::Faucet),
         1 => (user, Action::Transfer { to: account(1 + b), amount: money }),
-        2 => {
-            let expires_ms = world.now + u64::from(amount);
-            (user, Action::PlaceHold { payee: account(1 + b), amount: money, expires_ms })
-        }
+        2 => (storer, register(storer, 2048 * u64::from(b))),
         3 => {
-            let amount = Amount(u128::from(amount));
-            (user, Action::ReleaseHold { payer: account(1 + b), id: hold, amount })
-        }
-        4 => (user, Action::VoidHold { payer: account(1 + b), id: hold }),
-        5 => (storer, register(storer, 2048 * u64::from(b))),
-        6 => {
             let nodes = [11, 12, 13, 14];
             let (_, some) = nodes.split_at(usize::from(b % 3));
             (user, world.deal(user, opening, some, 1 + u64::from(amount % 5)))
         }
-        7 => {
+        4 => {
             world.state.get(Nodes, &node(storer))?;
             (storer, world.prove(storer))
         }
-        8 => (user, Action::EndDeal { deal }),
-        9 => (user, world.vault(user, 1 + b % 3, &[11, 12, 13])),
-        10 => {
+        5 => (user, Action::EndDeal { deal }),
+        6 => (user, world.vault(user, 1 + b % 3, &[11, 12, 13])),
+        7 => {
             world.state.get(Vaults, &vault_id(user))?;
             (user, list(user, listing, u128::from(amount)))
         }
-        11 | 12 => {
+        8 | 9 => {
             let price = world.state.get(Listings, &listing)?.terms.price.0;
             (user, world.order(order, listing, price))
         }
-        13 => {
+        10 => {
             let row = world.state.get(Orders, &order)?;
             let sold = world.state.get(Listings, &row.listing)?;
             let vault = world.state.get(Vaults, &sold.terms.vault)?;
@@ -104,11 +94,11 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
             let released = world.release(order, (required, 3), index);
             (10 + index, released)
         }
-        14 => {
+        11 => {
             let custodians = if amount % 7 < 3 { vec![index] } else { vec![] };
             (user, Action::Acknowledge { order, custodians })
         }
-        15 => (user, Action::Revoke { link: LinkId([b; 16]) }),
+        12 => (user, Action::Revoke { link: LinkId([b; 16]) }),
         _ => {
             let version = world.state.get(Roots, &account(user)).map_or(0, |row| row.version);
             // Every third one was made from a record that is gone.
@@ -179,14 +169,15 @@ fn a_long_history_reaches_everything() {
     };
     let steps: Vec<Step> = (0..900)
         .map(|_| Step {
-            kind: byte() % 18 % 16,
+            // Faucets are the most frequent: nothing else happens without money.
+            kind: (byte() % 18 % 16).saturating_sub(3),
             a: byte() % 4,
             b: byte() % 6,
             amount: u16::from(byte()),
             wait: (byte() % 3 > 0).then(|| u16::from(byte()) * 12),
         })
         .collect();
-    let roots = (0..9).map(|n| Step { kind: 16, a: n % 2, b: n, amount: n.into(), wait: Some(9) });
+    let roots = (0..9).map(|n| Step { kind: 13, a: n % 2, b: n, amount: n.into(), wait: Some(9) });
     let steps: Vec<Step> = steps.into_iter().chain(roots).collect();
     let (world, applied) = run(&steps);
     assert_eq!(replayed(&world), world.state);

@@ -4,7 +4,7 @@ use std::{slice, string::String, vec, vec::Vec};
 
 use super::{
     seller::{list, listing_terms, public_ref},
-    world::{START_MS, World, account, deal_id, key, opening, params, register, status, terms},
+    world::{World, account, deal_id, key, opening, params, register, status, terms},
 };
 use crate::{
     amount::Amount,
@@ -45,10 +45,6 @@ const CASES: &[Case] = &[
     (Status::UnknownListing, || funded().act(SELLER, Action::EndListing { listing: LISTING })),
     (Status::UnknownOrder, || {
         funded().act(BUYER, Action::Acknowledge { order: ORDER, custodians: vec![] })
-    }),
-    (Status::UnknownHold, || {
-        let id = TransactionId([1; 16]);
-        funded().act(SELLER, Action::VoidHold { payer: account(SELLER), id })
     }),
     (Status::NotYours, || stored().act(BUYER, Action::EndDeal { deal: deal_id(DEAL) })),
     (Status::Exists, exists),
@@ -258,13 +254,14 @@ fn node_full() -> Status {
 }
 
 fn too_early() -> Status {
-    let mut world = funded();
-    let (payee, amount) = (account(BUYER), Amount(5));
-    let expires_ms = START_MS + 1000;
-    let hold = world.sign(SELLER, Action::PlaceHold { payee, amount, expires_ms });
-    world.block(slice::from_ref(&hold));
-    world.now += 999;
-    world.act(SELLER, Action::VoidHold { payer: hold.sender, id: hold.id })
+    let mut world = listed();
+    let listing = ListingId([8; 16]);
+    // The listing's own block cannot know the beacon that picks its preview.
+    let both = [
+        world.sign(SELLER, list(SELLER, listing, 1)),
+        world.sign(SELLER, Action::Preview { listing, preview: public_ref() }),
+    ];
+    status(world.block(&both)[1])
 }
 
 fn too_late() -> Status {
@@ -312,36 +309,6 @@ fn the_same_transaction_is_applied_once() {
 }
 
 #[test]
-fn holds_are_released_voided_and_never_twice() {
-    let mut world = funded();
-    let (payee, amount) = (account(BUYER), Amount(50));
-    let start = (world.balance(SELLER), world.balance(BUYER));
-    let mut place = |expires_ms| {
-        let hold = world.sign(SELLER, Action::PlaceHold { payee, amount, expires_ms });
-        assert_eq!(status(world.block(slice::from_ref(&hold))[0]), Status::Applied);
-        (hold.sender, hold.id)
-    };
-    let (payer, first) = place(START_MS + 10);
-    let (_, second) = place(START_MS + 10);
-    assert_eq!(world.balance(SELLER), start.0 - 100);
-
-    let take = |amount| Action::ReleaseHold { payer, id: first, amount: Amount(amount) };
-    assert_eq!(world.act(BUYER, take(51)), Status::BadField);
-    assert_eq!(world.act(SELLER, take(20)), Status::NotYours);
-    world.must(BUYER, take(20));
-    assert_eq!(world.act(BUYER, take(20)), Status::UnknownHold);
-    assert_eq!((world.balance(SELLER), world.balance(BUYER)), (start.0 - 70, start.1 + 20));
-
-    let void = Action::VoidHold { payer, id: second };
-    assert_eq!(world.act(3, void.clone()), Status::NotYours);
-    assert_eq!(world.act(SELLER, void.clone()), Status::TooEarly);
-    world.now += 10;
-    world.must(SELLER, void.clone());
-    assert_eq!(world.act(SELLER, void), Status::UnknownHold);
-    assert_eq!(world.balance(SELLER), start.0 - 20);
-}
-
-#[test]
 fn a_link_is_revoked_once_by_each() {
     let mut world = funded();
     let revoke = Action::Revoke { link: LinkId([4; 16]) };
@@ -375,15 +342,8 @@ fn a_root_record_takes_the_place_of_the_one_that_was_read() {
 fn a_preview_is_posted_once_by_the_seller_after_its_beacon() {
     let mut world = listed();
     let preview = Action::Preview { listing: LISTING, preview: public_ref() };
-    // The listing's own block cannot know its beacon; the next one does before any transaction.
     assert_eq!(world.act(BUYER, preview.clone()), Status::NotYours);
     world.must(SELLER, preview.clone());
     assert_eq!(world.act(SELLER, preview), Status::Exists);
-
-    let listing = ListingId([8; 16]);
-    let both = [
-        world.sign(SELLER, list(SELLER, listing, 1)),
-        world.sign(SELLER, Action::Preview { listing, preview: public_ref() }),
-    ];
-    assert_eq!(status(world.block(&both)[1]), Status::TooEarly);
+    assert_eq!(too_early(), Status::TooEarly);
 }

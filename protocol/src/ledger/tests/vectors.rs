@@ -14,7 +14,7 @@ use super::{
 use crate::{
     amount::Amount,
     codec::Encode,
-    id::{ChainId, Hash, LinkId, ListingId, OrderId, TransactionId, hex},
+    id::{ChainId, Hash, LinkId, ListingId, OrderId, hex},
     ledger::{
         Status,
         block::{Facts, Header, SignedHeader, transactions_root, validators_hash},
@@ -255,24 +255,6 @@ fn money(writer: &mut Writer) {
     writer.refuse(Status::BalanceTooLow, "overdraft", why, (3, transfer(1, 6)));
     let why = "amounts have 128 bits; no sum may wrap";
     writer.refuse(Status::BalanceTooLow, "largest amount", why, (3, transfer(1, u128::MAX)));
-    let (payer, id) = (account(1), TransactionId([9; 16]));
-    let void = Action::VoidHold { payer, id };
-    writer.refuse(Status::UnknownHold, "void of no hold", "there is no such hold", (1, void));
-    let place = |expires_ms| Action::PlaceHold { payee: account(2), amount: Amount(7), expires_ms };
-    let now = writer.world.now;
-    let why = "a hold that its payer may void at once reserves nothing";
-    writer.refuse(Status::BadField, "hold that has expired", why, (1, place(now)));
-    let hold = writer.world.sign(1, place(now + 1));
-    writer.ok("hold", "reserves seven units for account 2", std::slice::from_ref(&hold));
-    let (payer, id) = (hold.sender, hold.id);
-    let take = |amount| Action::ReleaseHold { payer, id, amount: Amount(amount) };
-    writer.refuse(Status::BadField, "release of too much", "it holds seven", (2, take(8)));
-    writer.refuse(Status::NotYours, "release by the payer", "only the payee takes", (1, take(7)));
-    let void = Action::VoidHold { payer, id };
-    let why = "it has not expired yet";
-    writer.refuse(Status::TooEarly, "void before expiry", why, (1, void.clone()));
-    writer.refuse(Status::NotYours, "void by a stranger", "only its two parties may", (3, void));
-    writer.act("release", "takes three, four go back", 2, take(3));
 }
 
 fn envelopes(writer: &mut Writer) {

@@ -1,8 +1,8 @@
-//! Ledgers at the edges of accounts, holds, envelopes and facts.
+//! Ledgers at the edges of accounts, envelopes and facts.
 
 use std::{vec, vec::Vec};
 
-use super::{World, Writer, account, key, status_block, transfer};
+use super::{World, Writer, key, status_block, transfer};
 use crate::{
     amount::Amount,
     codec::Encode,
@@ -17,12 +17,8 @@ use crate::{
     proof::LeafProof,
 };
 
-/// The faucet of [`params`].
-const FAUCET: u128 = 10_000_000_000;
-
 pub(super) fn write(writer: &mut Writer) {
     faucets(writer);
-    holds(writer);
     sizes(writer);
     seen(writer);
     onions(writer);
@@ -77,68 +73,6 @@ fn faucets(writer: &mut Writer) {
     writer.act("faucet after three blocks", "the wait is over", 1, Action::Faucet);
 }
 
-fn place(payee: u8, amount: u128, expires_ms: u64) -> Action {
-    Action::PlaceHold { payee: account(payee), amount: Amount(amount), expires_ms }
-}
-
-fn holds(writer: &mut Writer) {
-    writer.genesis("a ledger for holds", World::new());
-    writer.act("money", "for holds", 1, Action::Faucet);
-    let later = writer.world.now + 10;
-    let why = "a hold of nothing is a mistake";
-    writer.refuse(Status::BadField, "hold of nothing", why, (1, place(2, 0, later)));
-    let why = "a hold for oneself reserves nothing";
-    writer.refuse(Status::BadField, "hold for oneself", why, (1, place(1, 7, later)));
-    let why = "one unit more than there is";
-    writer.refuse(Status::BalanceTooLow, "hold too large", why, (1, place(2, FAUCET + 1, later)));
-    let hold = writer.world.sign(1, place(2, FAUCET, later));
-    writer.ok("hold of everything", "a whole balance", std::slice::from_ref(&hold));
-    let (payer, id) = (hold.sender, hold.id);
-    let take = |amount| Action::ReleaseHold { payer, id, amount: Amount(amount) };
-    let void = Action::VoidHold { payer, id };
-    let none = Action::ReleaseHold { payer, id: TransactionId([8; 16]), amount: Amount(1) };
-    writer.refuse(Status::UnknownHold, "release of no hold", "there is none", (2, none));
-    let why = "taking nothing is a mistake";
-    writer.refuse(Status::BadField, "release of nothing", why, (2, take(0)));
-    writer.world.now = later - 1;
-    let why = "a millisecond before it expires";
-    writer.refuse(Status::TooEarly, "void a moment early", why, (1, void.clone()));
-    writer.act("void by the payee", "who may at any time", 2, void.clone());
-
-    let hold = writer.world.sign(1, place(2, 9, later));
-    writer.ok("another hold", "of nine units", std::slice::from_ref(&hold));
-    let (payer, id) = (hold.sender, hold.id);
-    writer.world.now = later;
-    writer.act("void at its end", "from that moment on", 1, Action::VoidHold { payer, id });
-
-    let hold = writer.world.sign(1, place(2, 9, later + 1));
-    writer.ok("a third hold", "of nine units", std::slice::from_ref(&hold));
-    let (payer, id) = (hold.sender, hold.id);
-    writer.world.now = later + 100;
-    let all = Action::ReleaseHold { payer, id, amount: Amount(9) };
-    writer.act("release after its end", "all of it, as nobody has voided it", 2, all);
-    again(writer);
-}
-
-/// A hold is found by its transaction's id for longer than the transaction is remembered.
-fn again(writer: &mut Writer) {
-    let expires_ms = writer.world.now + 1_000_000;
-    let hold = writer.world.sign(1, place(2, 9, expires_ms));
-    writer.ok("a hold for long", "of nine units", std::slice::from_ref(&hold));
-    for _ in 0..10 {
-        writer.empty("time goes on", "until its id is forgotten");
-    }
-    let (chain, until) = (writer.world.id(), hold.valid_until);
-    let why = "its last height is the one before";
-    writer.no(Status::Expired, "the same hold, sent late", why, &hold);
-    let action = place(2, 8, expires_ms);
-    let same = Transaction::build(chain, &key(1), hold.id, until + 5, action);
-    let why = "the id is free again, the hold under it is not";
-    writer.no(Status::Exists, "another hold under its id", why, &same);
-    let free = Transaction::build(chain, &key(1), hold.id, until + 5, transfer(2, 1));
-    writer.ok("an id used again", "it was forgotten", &[free]);
-}
-
 /// A transaction of exactly so many bytes.
 fn sized(writer: &mut Writer, bytes: usize) -> Transaction {
     let prove = |count| {
@@ -188,6 +122,21 @@ fn seen(writer: &mut Writer) {
     writer.no(Status::Expired, "expired by a block", "its last height was before", &now);
     let other = Transaction::build(chain, &key(2), far.id, far.valid_until, transfer(1, 1));
     writer.ok("the same id of another sender", "ids are each sender's own", &[other]);
+    forgotten(writer);
+}
+
+/// An id is remembered until its transaction's last height, and free after it.
+fn forgotten(writer: &mut Writer) {
+    let paid = writer.world.sign(1, transfer(2, 9));
+    writer.ok("a transfer of nine", "valid for ten blocks", std::slice::from_ref(&paid));
+    for _ in 0..10 {
+        writer.empty("time goes on", "until its id is forgotten");
+    }
+    let (chain, until) = (writer.world.id(), paid.valid_until);
+    let why = "its last height is the one before";
+    writer.no(Status::Expired, "the same transfer, sent late", why, &paid);
+    let free = Transaction::build(chain, &key(1), paid.id, until + 5, transfer(2, 1));
+    writer.ok("an id used again", "it was forgotten", &[free]);
 }
 
 /// Blocks until an onion is used up and the next one begins.
