@@ -3,7 +3,11 @@
 use symbolon_client::{ClientError, ErrorKind, TransferError};
 use symbolon_ledger::LedgerError;
 use symbolon_net::NetError;
-use symbolon_protocol::{ledger::Status, session::NodeFault, wire::storage::RefusalCode};
+use symbolon_protocol::{
+    ledger::{FieldFault, OutOfRange, Status},
+    session::NodeFault,
+    wire::storage::RefusalCode,
+};
 
 use crate::{
     error::{Error, Kind},
@@ -46,13 +50,10 @@ fn message(error: &ClientError) -> String {
         since_ms.map_or(String::new(), |since| format!(", since {}", show_time(since)))
     };
     match error {
-        ClientError::OutOfRange(error) => match error.field.strip_suffix("_ms") {
-            Some(field) => {
-                let [value, min, max] = [error.value, error.min, error.max].map(show_duration);
-                format!("{field} is {value}, its range is {min} to {max}")
-            }
-            None => error.to_string(),
-        },
+        ClientError::OutOfRange(error) => out_of_range(error),
+        ClientError::FieldRefused { action, fault: FieldFault::OutOfRange(error) } => {
+            format!("the ledger refused {action}: {}", out_of_range(error))
+        }
         ClientError::Transfer(TransferError::DealOver { since_ms, .. }) => {
             format!("{error}, since {}", show_time(*since_ms))
         }
@@ -68,6 +69,16 @@ fn message(error: &ClientError) -> String {
             format!("{error}: it is paid for until {end}, and not until {wanted}")
         }
         error => error.to_string(),
+    }
+}
+
+fn out_of_range(error: &OutOfRange) -> String {
+    match error.field.strip_suffix("_ms") {
+        Some(field) => {
+            let [value, min, max] = [error.value, error.min, error.max].map(show_duration);
+            format!("{field} is {value}, its range is {min} to {max}")
+        }
+        None => error.to_string(),
     }
 }
 

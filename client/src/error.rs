@@ -6,7 +6,7 @@ use symbolon_ledger::LedgerError;
 use symbolon_protocol::{
     Amount,
     id::{ListingId, NodeId, OrderId},
-    ledger::{OutOfRange, Status},
+    ledger::{FieldFault, OutOfRange, Status},
     session::NodeFault,
 };
 use symbolon_store::is_full;
@@ -131,6 +131,14 @@ pub enum ClientError {
     /// The ledger refused a transaction.
     #[error("the ledger refused: {0}")]
     LedgerRefused(Status),
+    /// The ledger refused a transaction because of a field.
+    #[error("the ledger refused {action}: {fault}")]
+    FieldRefused {
+        /// The action of the transaction.
+        action: &'static str,
+        /// The field, its value and what the ledger allows.
+        fault: FieldFault,
+    },
     /// A listing does not exist.
     #[error("no listing {0}")]
     NoListing(ListingId),
@@ -272,6 +280,11 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// Whether the ledger refused a transaction, so that it had no effect.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::LedgerRefused(_) | Self::FieldRefused { .. })
+    }
+
     /// The kind of this error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -292,7 +305,9 @@ impl ClientError {
             Self::Grant(_) | Self::OrderRefunded(_) => ErrorKind::NotAllowed,
             Self::Io { source, .. } if is_full(source) => ErrorKind::DiskFull,
             Self::Io { .. } => ErrorKind::Io,
-            Self::LedgerRefused(_) | Self::ListingEnded(_) => ErrorKind::LedgerRefused,
+            Self::LedgerRefused(_) | Self::FieldRefused { .. } | Self::ListingEnded(_) => {
+                ErrorKind::LedgerRefused
+            }
             Self::NoListing(_)
             | Self::NoOrder(_)
             | Self::Over { .. }
@@ -326,6 +341,7 @@ impl From<TransferError> for ClientError {
             Error::OutOfRange(error) => Self::OutOfRange(error),
             Error::Ledger(error) => Self::Ledger(error),
             Error::LedgerRefused(status) => Self::LedgerRefused(status),
+            Error::FieldRefused { action, fault } => Self::FieldRefused { action, fault },
             Error::Internal(why) => Self::Internal(why),
             // The journal belongs to this crate, so its error does too: see `upload::journal`.
             Error::Memory(error) => match error.downcast::<Self>() {

@@ -11,6 +11,7 @@ extern crate alloc;
 mod embedded;
 mod error;
 mod executor;
+mod field;
 mod port;
 mod remote;
 mod serve;

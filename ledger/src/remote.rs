@@ -446,9 +446,7 @@ fn unchanged_tables(action: &Action) -> &'static [u8] {
 fn describe(request: &Request) -> String {
     match request {
         Request::Submit { transaction } => {
-            let action = format!("{:?}", transaction.action);
-            let name = action.split([' ', '(', '{']).next().unwrap_or_default();
-            format!("submit {name}")
+            format!("submit {}", transaction.action.name())
         }
         Request::Head => "head".to_owned(),
         Request::Rows { keys } => {

@@ -86,6 +86,34 @@ async fn iroh_gives_the_same_answers() {
     answers_alike(home, remote.into()).await;
 }
 
+#[tokio::test]
+async fn the_field_that_is_refused_is_found_by_the_rows() {
+    let (_folder, home) = founded().await;
+    let network = MemoryNetwork::new();
+    let ticket = answer(home.clone(), network.endpoint([1; 32]));
+    let remote = Ledger::from(Remote::new(network.endpoint([2; 32]), ticket));
+    let (home, chain) = (Ledger::from(home), remote.chain());
+    let register = Action::RegisterNode {
+        payout: account(5),
+        addresses: Vec::new(),
+        custody_key: None,
+        price: Amount::ZERO,
+        capacity: 0,
+    };
+    home.submit(transaction(chain, 5, 1, register)).await.unwrap();
+    let (row, prove) = (
+        remote.row(Chains, &()).await.unwrap().unwrap(),
+        Action::Prove { epoch: 0, leaves: vec![] },
+    );
+    let refused = remote.submit(transaction(chain, 5, 2, prove.clone())).await.unwrap();
+    assert_eq!(refused, Outcome { height: 3, status: Status::BadField });
+    for ledger in [&remote, &home] {
+        let fault = ledger.field_fault(&row, &account(5), &prove).await.unwrap().unwrap();
+        assert_eq!(fault.field(), "leaves");
+        assert_eq!(ledger.field_fault(&row, &account(6), &prove).await.unwrap(), None, "no node");
+    }
+}
+
 type Twist = dyn Fn(Response) -> Response + Send + Sync;
 
 /// A server that passes requests on to the honest ledger and changes its answers.

@@ -5,7 +5,7 @@ use symbolon_protocol::{
     id::TransactionId,
     ledger::{
         Status,
-        rows::{Node as NodeRow, Nodes},
+        rows::{Chains, Node as NodeRow, Nodes},
         transaction::Action,
     },
     limits::ADDRESSES_MAX,
@@ -96,11 +96,23 @@ async fn register(shared: &Shared) -> Result<Action, SubmitError> {
     let until_tick = shared.host.ticks_ms().saturating_add(PATIENCE_MS);
     let status = submit(shared, id, wanted.clone(), until_tick, Backoff::new(500, 30_000)).await?;
     if status != Status::Applied {
-        return Err(SubmitError::OutOfTime(status.to_string()));
+        return Err(SubmitError::OutOfTime(refused(shared, &wanted, status).await));
     }
     info!(node = %shared.key.id(), "registered");
     shared.view.registered.send_replace(true);
     Ok(wanted)
+}
+
+/// Why an announcement was refused, with the field where it is one.
+async fn refused(shared: &Shared, wanted: &Action, status: Status) -> String {
+    if status == Status::BadField
+        && let Ok(Some(chain)) = shared.ledger.row(Chains, &()).await
+        && let Ok(Some(fault)) =
+            shared.ledger.field_fault(&chain, &shared.key.id().into(), wanted).await
+    {
+        return fault.to_string();
+    }
+    status.to_string()
 }
 
 fn announcement(shared: &Shared) -> Action {

@@ -10,6 +10,7 @@ pub mod block;
 mod books;
 mod epoch;
 pub mod execute;
+mod field;
 mod listing;
 mod order;
 pub mod params;
@@ -27,6 +28,7 @@ pub mod tree;
 mod vault;
 
 pub use books::{Sheet, sheet};
+pub use field::{FieldFault, check_fields};
 pub use params::Params;
 pub use range::{Offer, OutOfRange, PREVIEW_CELLS_MAX, check_epochs};
 pub use status::Status;

@@ -8,7 +8,7 @@ use symbolon_protocol::{
     Amount,
     content::{LayoutError, Scheme},
     id::{DealId, NodeId},
-    ledger::{OutOfRange, Status},
+    ledger::{FieldFault, OutOfRange, Status},
     session::NodeFault,
     wire::storage::RefusalCode,
 };
@@ -96,6 +96,14 @@ pub enum TransferError {
     /// The ledger refused a transaction.
     #[error("the ledger refused the transaction: {0}")]
     LedgerRefused(Status),
+    /// The ledger refused a transaction because of a field.
+    #[error("the ledger refused {action}: {fault}")]
+    FieldRefused {
+        /// The action of the transaction.
+        action: &'static str,
+        /// The field, its value and what the ledger allows.
+        fault: FieldFault,
+    },
     /// Too few nodes accepted a shard.
     #[error(
         "only {accepted} of the {needed} nodes needed took a shard{}",
@@ -164,6 +172,12 @@ pub enum TransferError {
 }
 
 impl TransferError {
+    /// Whether the ledger refused a transaction, so that it had no effect.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::LedgerRefused(_) | Self::FieldRefused { .. })
+    }
+
     /// Whether access was denied: the grant does not allow the request, or a node refused it.
     #[must_use]
     pub fn is_denial(&self) -> bool {

@@ -75,10 +75,25 @@ impl Network {
         let ledger = self.ledger();
         let valid_until = ledger.recent_height().await? + VALID_BLOCKS;
         let transaction = Transaction::build(ledger.chain(), key, id, valid_until, action);
-        let outcome = ledger.submit(transaction).await?;
+        let outcome = ledger.submit(transaction.clone()).await?;
         match outcome.status {
             Status::Applied => Ok(outcome),
-            status => Err(TransferError::LedgerRefused(status)),
+            status => Err(self.refused(&transaction, status).await),
         }
+    }
+
+    /// What it means that the ledger refused a transaction. Which field is out of its range the answer does not say;
+    /// the rows do, and not on a server's word. Where they cannot be had, the status has to do.
+    pub async fn refused(&self, transaction: &Transaction, status: Status) -> TransferError {
+        if status == Status::BadField
+            && let Ok(chain) = self.recent_chain().await
+        {
+            let Transaction { sender, action, .. } = transaction;
+            let fault = self.ledger().field_fault(&chain, sender, action).await;
+            if let Ok(Some(fault)) = fault {
+                return TransferError::FieldRefused { action: action.name(), fault };
+            }
+        }
+        TransferError::LedgerRefused(status)
     }
 }

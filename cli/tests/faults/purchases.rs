@@ -62,6 +62,9 @@ fn a_purchase_that_cannot_be_costs_nothing() {
     // A listing that cannot be delivered: the money stays in escrow until it comes back.
     fails(network.run("account send late 5 --as poor --yes"), 9, "");
     fails(network.run("account send nobody 5 --as late --yes"), 3, "nobody known here");
+    let refused =
+        "the ledger refused Transfer: to is the sender's own account, it must be another one";
+    fails(network.run("account send late 5 --as late --yes"), 10, refused);
     for node in &mut network.nodes {
         node.kill();
     }

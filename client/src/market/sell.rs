@@ -299,7 +299,7 @@ impl Market {
                     let terms = self.terms(entry, (id, vault), (options, checked), purse, progress);
                     let action = Action::List { listing: id, terms: Box::new(terms.await?) };
                     let sent = self.send(transaction_id("list", &id.0), action).await;
-                    if matches!(sent, Err(ClientError::LedgerRefused(_))) {
+                    if sent.as_ref().is_err_and(ClientError::is_refusal) {
                         // The stored description is of no use now, and the money for it comes back.
                         self.drop_public(FileKind::Document { listing: id }).await?;
                     }

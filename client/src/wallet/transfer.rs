@@ -113,7 +113,7 @@ impl Wallet {
             }
             // Only a server says that the ledger refused. The transaction may be on the ledger, or come to it later. So
             // the same transaction is sent for this request until its last block has passed.
-            status => Err(ClientError::LedgerRefused(status)),
+            status => Err(self.network().refused(&entry.transaction, status).await.into()),
         }
     }
 

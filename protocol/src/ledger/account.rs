@@ -44,9 +44,6 @@ pub(super) fn check_transfer<S: State + ?Sized>(
     to: AccountId,
     amount: Amount,
 ) -> Result<Effect, Status> {
-    if amount == Amount::ZERO || from == to {
-        return Err(Status::BadField);
-    }
     can_pay(books, &from, amount)?;
     Ok(Effect::Transfer { from, to, amount })
 }

@@ -79,6 +79,11 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
         Self { base, rows, chain, pools, pools_before: pools, events: Vec::new() }
     }
 
+    /// The rows as they are now.
+    pub(super) fn rows(&self) -> &Overlay<'a, S> {
+        &self.rows
+    }
+
     /// The row of `table` under `key`.
     pub(super) fn get<T: Table>(&self, table: T, key: &T::Key) -> Option<T::Row> {
         self.rows.get(table, key)

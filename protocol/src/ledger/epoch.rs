@@ -39,9 +39,6 @@ pub(super) fn check<S: State + ?Sized>(
 ) -> Result<Effect, Status> {
     let id = NodeId::from(sender);
     let node = books.get(Nodes, &id).ok_or(Status::UnknownNode)?;
-    if node.slots == 0 {
-        return Err(Status::BadField);
-    }
     // A proof for another epoch answers other challenges: it cannot be checked at all.
     if epoch != books.chain.epoch {
         return Err(Status::WrongEpoch);

@@ -17,7 +17,9 @@ use crate::{
         account, beacon,
         block::{Event, Facts, Genesis},
         books::Books,
-        epoch, listing, order, revocation, root,
+        epoch,
+        field::check_fields,
+        listing, order, revocation, root,
         rows::{AwaitBeacon, Chain, Chains, Nothing, OrdersDue, Seen, SeenTable, SeenUntil, Table},
         state::{MemoryState, State, StateExt, Update},
         status::Status,
@@ -311,6 +313,8 @@ fn validate<S: State + ?Sized>(
         Some(_) => return Err(Status::IdReused),
         None => {}
     }
+    check_fields(books.rows(), chain, &sender, &transaction.action)
+        .map_err(|_| Status::BadField)?;
     let effect = validate_action(books, transaction)?;
     let checked = Checked { sender, id, valid_until, digest, effect };
     Ok(Verdict::Fresh(Box::new(checked)))

@@ -3,14 +3,11 @@
 use alloc::boxed::Box;
 
 use crate::{
-    codec::Encode,
     custody, grant,
     id::{AccountId, Hash, ListingId},
     ledger::{
         block::Event,
         books::Books,
-        params::Params,
-        range::Offer,
         rows::{
             AwaitBeacon, Listing, ListingState, Listings, Nothing, PublicRef, Revocations, Table,
             Terms, Vaults,
@@ -20,10 +17,6 @@ use crate::{
         status::Status,
     },
 };
-
-/// Bytes of a listing's mandate at most: a grant has 2 KiB, and the sale's link and those of the
-/// buyer's own people follow.
-const MANDATE_BYTES_MAX: usize = 512;
 
 /// A checked action on a listing.
 #[derive(Debug)]
@@ -45,9 +38,6 @@ pub(super) fn check_list<S: State + ?Sized>(
     id: ListingId,
     terms: &Terms,
 ) -> Result<Effect, Status> {
-    if !terms_in_range(terms, &books.chain.params) {
-        return Err(Status::BadField);
-    }
     let (authority, object) = (&books.chain.authority, &terms.manifest.object);
     let mandate = grant::verify_mandate(books.id(), &seller, &terms.mandate, authority, object)
         .map_err(|_| Status::BadProof)?;
@@ -75,31 +65,13 @@ pub(super) fn check_list<S: State + ?Sized>(
     Ok(Effect::List { id, listing: Box::new(listing) })
 }
 
-fn terms_in_range(terms: &Terms, params: &Params) -> bool {
-    let offer = Offer {
-        title: &terms.title,
-        access_ms: terms.access_ms,
-        window_ms: terms.window_ms,
-        splits: &terms.splits,
-        preview_cells: terms.preview_cells,
-        cells: terms.cells,
-    };
-    offer.check(params).is_ok()
-        && terms.mandate.to_bytes().len() <= MANDATE_BYTES_MAX
-        && terms.manifest.layout().is_ok_and(|layout| layout.cells() == terms.cells)
-}
-
 pub(super) fn check_preview<S: State + ?Sized>(
     books: &Books<'_, S>,
     sender: AccountId,
     id: ListingId,
     preview: &PublicRef,
 ) -> Result<Effect, Status> {
-    let listing = books.get(Listings, &id);
-    if listing.as_ref().is_some_and(|listing| listing.terms.preview_cells == 0) {
-        return Err(Status::BadField);
-    }
-    let mut listing = listing.ok_or(Status::UnknownListing)?;
+    let mut listing = books.get(Listings, &id).ok_or(Status::UnknownListing)?;
     if listing.seller != sender {
         return Err(Status::NotYours);
     }

@@ -1,5 +1,5 @@
-//! The ranges that fields of an action must keep, each with its name: the rules refuse with `BadField`
-//! what lies outside, and whoever builds an action can find out which field it is before anything is spent.
+//! The ranges that fields of an action must keep, each with its name: whoever builds an action can find out which
+//! field lies outside before anything is spent.
 
 use thiserror::Error;
 
@@ -28,7 +28,13 @@ pub struct OutOfRange {
     pub max: u64,
 }
 
-fn within(field: &'static str, value: u64, min: u64, max: u64) -> Result<(), OutOfRange> {
+/// Whether a field is in its range.
+pub(super) fn within(
+    field: &'static str,
+    value: u64,
+    min: u64,
+    max: u64,
+) -> Result<(), OutOfRange> {
     match (min..=max).contains(&value) {
         true => Ok(()),
         false => Err(OutOfRange { field, value, min, max }),

@@ -10,7 +10,6 @@ use crate::{
         state::State,
         status::Status,
     },
-    limits::{ROOT_BYTES_MAX, ROOT_STEP_BYTES},
 };
 
 /// A checked root record.
@@ -26,15 +25,11 @@ pub(super) fn check<S: State + ?Sized>(
     expected_version: u64,
     blob: &[u8],
 ) -> Result<Effect, Status> {
-    let bytes = blob.len();
-    let version = expected_version.checked_add(1).ok_or(Status::BadField)?;
-    if bytes == 0 || ROOT_BYTES_MAX < bytes || !bytes.is_multiple_of(ROOT_STEP_BYTES) {
-        return Err(Status::BadField);
-    }
     let before = books.get(Roots, &account).map_or(0, |root| root.version);
     if before != expected_version {
         return Err(Status::RootMoved);
     }
+    let version = expected_version.checked_add(1).expect("checked with the fields");
     Ok(Effect { account, root: Root { version, blob: Vec::from(blob) } })
 }
 

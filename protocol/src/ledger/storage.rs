@@ -1,6 +1,6 @@
 //! Nodes and deals: who keeps bytes, for whom, for how long, and what it costs.
 
-use alloc::{boxed::Box, collections::BTreeSet, vec, vec::Vec};
+use alloc::{boxed::Box, vec, vec::Vec};
 
 use crate::{
     amount::Amount,
@@ -11,7 +11,6 @@ use crate::{
         block::{Event, Place, Reason},
         books::Books,
         params::BP,
-        range::check_epochs,
         rows::{
             Change, Changes, Deal, DealEnds, DealSlot, DealState, Deals, DealsOf, Hold, HoldKey,
             Node, Nodes, Nothing,
@@ -21,7 +20,6 @@ use crate::{
         status::Status,
         transaction::{Acceptance, Action, DealTerms},
     },
-    limits::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, LEAF_BYTES, SHARD_BYTES_MAX, SHARDS_MAX},
 };
 
 /// Prices are per this many bytes and epoch.
@@ -84,10 +82,6 @@ pub(super) fn check_register<S: State + ?Sized>(
     let Action::RegisterNode { payout, addresses, custody_key, price, capacity } = action else {
         unreachable!("only registrations come here");
     };
-    let fits = |text: &str| (1..=ADDRESS_BYTES_MAX).contains(&text.len());
-    if addresses.len() > ADDRESSES_MAX || !addresses.iter().all(|text| fits(text)) {
-        return Err(Status::BadField);
-    }
     let id = NodeId::from(sender);
     let mut node = books.get(Nodes, &id).unwrap_or_else(|| new_node(*payout));
     if *capacity < node.used {
@@ -129,9 +123,6 @@ pub(super) fn check_open<S: State + ?Sized>(
     (acceptances, cost_max): (&[Acceptance], Amount),
 ) -> Result<Effect, Status> {
     let params = &books.chain.params;
-    if !terms_in_range(terms, params) || !acceptances_in_range(terms, acceptances) {
-        return Err(Status::BadField);
-    }
     if DealId::of(opening) != terms.deal {
         return Err(Status::BadProof);
     }
@@ -164,25 +155,6 @@ pub(super) fn check_open<S: State + ?Sized>(
     can_pay(books, &sender, cost.total)?;
     let deal = Box::new(new_deal(terms, acceptances, cost.rate, books.chain.epoch + 1));
     Ok(Effect::Open { id: terms.deal, deal, cost })
-}
-
-fn terms_in_range(terms: &DealTerms, params: &Params) -> bool {
-    1 <= terms.required
-        && terms.required <= terms.total
-        && terms.total <= SHARDS_MAX
-        && check_epochs(terms.epochs, params).is_ok()
-        && 0 < terms.length
-        && terms.length <= SHARD_BYTES_MAX
-        && terms.length.is_multiple_of(LEAF_BYTES as u64)
-}
-
-fn acceptances_in_range(terms: &DealTerms, acceptances: &[Acceptance]) -> bool {
-    let indexes: BTreeSet<u8> = acceptances.iter().map(|accepted| accepted.index).collect();
-    let nodes: BTreeSet<NodeId> = acceptances.iter().map(|accepted| accepted.node).collect();
-    usize::from(terms.required) <= acceptances.len()
-        && indexes.len() == acceptances.len()
-        && nodes.len() == acceptances.len()
-        && indexes.iter().all(|index| *index < terms.total)
 }
 
 fn new_deal(terms: &DealTerms, acceptances: &[Acceptance], rate: Amount, start: u64) -> Deal {

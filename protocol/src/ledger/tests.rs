@@ -2,6 +2,7 @@
 
 mod audit;
 mod epochs;
+mod fields;
 mod random;
 mod sales;
 mod seller;

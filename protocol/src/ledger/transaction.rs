@@ -201,6 +201,30 @@ choice! {
     }
 }
 
+impl Action {
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Faucet => "Faucet",
+            Self::Transfer { .. } => "Transfer",
+            Self::RegisterNode { .. } => "RegisterNode",
+            Self::OpenDeal { .. } => "OpenDeal",
+            Self::EndDeal { .. } => "EndDeal",
+            Self::Prove { .. } => "Prove",
+            Self::OpenVault { .. } => "OpenVault",
+            Self::List { .. } => "List",
+            Self::Preview { .. } => "Preview",
+            Self::EndListing { .. } => "EndListing",
+            Self::Order { .. } => "Order",
+            Self::PostRelease { .. } => "PostRelease",
+            Self::Acknowledge { .. } => "Acknowledge",
+            Self::Revoke { .. } => "Revoke",
+            Self::SetRoot { .. } => "SetRoot",
+        }
+    }
+}
+
 impl Transaction {
     /// Signs an action.
     #[must_use]

@@ -99,6 +99,13 @@ async fn prices(world: &World, owner: &Client, poor: &Client, refusals: &mut Ref
     let limited = PutOptions { cost_max: Some(Amount(1)), ..put_options(EPOCHS) };
     refusals.add(put(owner, "new", data(), &limited).await, "more than the 0.000000001 allowed");
     refusals.add(put(poor, "new", data(), &put_options(EPOCHS)).await, "the account has 0");
+    let me = owner.identity().account();
+    for (to, amount, why) in [
+        (me, 1, "the ledger refused Transfer: to is the sender's own account, it must be another"),
+        (poor.identity().account(), 0, "the ledger refused Transfer: amount is 0, it must be more"),
+    ] {
+        refusals.add(owner.transfer(to, Amount(amount), None).await.map(drop), why);
+    }
     for epochs in [0, u64::MAX] {
         refusals.add(put(owner, "new", data(), &put_options(epochs)).await, "epochs is");
         refusals.add(owner.quote(LENGTH, &put_options(epochs)).await.map(|_| ()), "epochs is");

@@ -10,7 +10,10 @@ use symbolon_protocol::{
     Amount,
     grant::{Grant, GrantToken},
     id::{AccountId, ListingId, NodeId, ObjectId},
-    ledger::rows::{Deals, Split, Table},
+    ledger::{
+        rows::{Deals, Listings, Nodes, Orders, Split, Table},
+        transaction::Action,
+    },
     session::NodeFault,
     wire::storage::{RefusalCode, Request, Response},
 };
@@ -147,7 +150,38 @@ async fn buy(world: &mut World, buyer: &Client, listing: ListingId, data: &[u8])
     world.audit().await;
     assert_eq!(world.auditor.orders(), (1, 1, 0), "sold once, settled once");
     world.note(format!("bought {} by {:?}", bought.order, bought.custodians));
+    fields(buyer, &bought).await;
     bought
+}
+
+/// A field that the ledger refuses is named by its rows, as far as they are asked for.
+async fn fields(buyer: &Client, bought: &BuyReport) {
+    let (network, me) = (buyer.network(), buyer.identity().account());
+    let chain = network.recent_chain().await.unwrap();
+    let row = network.ledger().row(Orders, &bought.order).await.unwrap().unwrap();
+    let listing = network.ledger().row(Listings, &row.listing).await.unwrap().unwrap();
+    let order = Action::Order {
+        order: bought.order,
+        listing: row.listing,
+        holder: listing.seller.into(),
+        delivery: row.delivery,
+        price: row.amount,
+        licence: listing.terms.licence,
+    };
+    let acknowledge = |index| Action::Acknowledge { order: bought.order, custodians: vec![index] };
+    let node = network.ledger().scan(Nodes, &[], None, 1).await.unwrap().remove(0).0;
+    let node = AccountId::from(Nodes::parse(&node).unwrap());
+    let proof = Action::Prove { epoch: chain.epoch, leaves: Vec::new() };
+    for (who, action, field) in [
+        (me, order, Some("holder")),
+        (me, acknowledge(6), Some("custodian")),
+        (me, acknowledge(5), None),
+        // What is wrong with a proof is no field, where there is something to prove.
+        (node, proof, None),
+    ] {
+        let fault = network.ledger().field_fault(&chain, &who, &action).await.unwrap();
+        assert_eq!(fault.map(|fault| fault.field()), field, "{action:?}");
+    }
 }
 
 /// Shows a grant to the nodes that keep an object, as a thief would: the grant may be bound to another key. Returns

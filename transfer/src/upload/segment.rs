@@ -441,7 +441,7 @@ impl Placing<'_> {
         self.job.paid.add(cost);
         let key = &self.job.owner.account_key;
         self.network.send(key, id, action).await.map_err(|error| {
-            if matches!(error, TransferError::LedgerRefused(_)) {
+            if error.is_refusal() {
                 self.job.paid.take_back(cost);
             }
             match error {

@@ -1,0 +1,239 @@
+//! The fields of an action: which of them are not as the rules allow.
+//!
+//! All that is refused with [`Status::BadField`](super::Status) is found here, before anything else that is asked of an
+//! action. The status says no more than that, in blocks and on the wire; whoever has the rows an action names learns
+//! here which field it is, and need not take anybody's word for it.
+
+use alloc::{collections::BTreeSet, string::String};
+
+use thiserror::Error;
+
+use crate::{
+    amount::Amount,
+    codec::Encode,
+    custody::{CustodyAcceptance, CustodyError, VaultKey},
+    id::{AccountId, ListingId, NodeId, OrderId, PeerId},
+    ledger::{
+        params::Params,
+        range::{Offer, OutOfRange, check_epochs, within},
+        rows::{Chain, Listings, Nodes, Orders, Terms, Vaults},
+        state::{State, StateExt},
+        transaction::{Acceptance, Action, DealTerms},
+    },
+    limits::{
+        ADDRESS_BYTES_MAX, ADDRESSES_MAX, CUSTODIANS_MAX, LEAF_BYTES, ROOT_BYTES_MAX,
+        ROOT_STEP_BYTES, SHARD_BYTES_MAX, SHARDS_MAX,
+    },
+};
+
+/// Bytes of a listing's mandate at most: a grant has 2 KiB, and the sale's link and those of the
+/// buyer's own people follow.
+const MANDATE_BYTES_MAX: usize = 512;
+
+/// What is wrong with a field of an action.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum FieldFault {
+    /// A number outside its range.
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
+    /// A size that is no whole number of steps.
+    #[error("{field} is {value}, it must be a multiple of {step}")]
+    Uneven {
+        /// Which, with its unit last.
+        field: &'static str,
+        /// What it is.
+        value: u64,
+        /// What it must be a multiple of.
+        step: u64,
+    },
+    /// A value that breaks a rule.
+    #[error("{field} {what}")]
+    Broken {
+        /// Which.
+        field: &'static str,
+        /// What it is, and what it must be.
+        what: &'static str,
+    },
+}
+
+impl FieldFault {
+    /// Which field it is.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::OutOfRange(OutOfRange { field, .. })
+            | Self::Uneven { field, .. }
+            | Self::Broken { field, .. } => field,
+        }
+    }
+}
+
+/// Whether all fields of a sender's action are as the rules allow. What is judged by a row that `state` does not have
+/// is not judged.
+pub fn check_fields<S: State + ?Sized>(
+    state: &S,
+    chain: &Chain,
+    sender: &AccountId,
+    action: &Action,
+) -> Result<(), FieldFault> {
+    match action {
+        Action::Faucet
+        | Action::EndDeal { .. }
+        | Action::EndListing { .. }
+        | Action::PostRelease { .. }
+        | Action::Revoke { .. } => Ok(()),
+        Action::Transfer { to, amount } => transfer(sender, to, *amount),
+        Action::RegisterNode { addresses, .. } => registration(addresses),
+        Action::OpenDeal { terms, acceptances, .. } => {
+            deal(terms, &chain.params)?;
+            accepted(terms, acceptances)
+        }
+        Action::Prove { .. } => proof(state, sender),
+        Action::OpenVault { key, custodians, .. } => vault(key, custodians),
+        Action::List { terms, .. } => listing(terms, &chain.params),
+        Action::Preview { listing, .. } => preview(state, listing),
+        Action::Order { listing, holder, .. } => order(state, chain, listing, holder),
+        Action::Acknowledge { order, custodians } => acknowledgement(state, order, custodians),
+        Action::SetRoot { expected_version, blob } => root(*expected_version, blob),
+    }
+}
+
+/// A rule that is kept, or not.
+fn must(kept: bool, field: &'static str, what: &'static str) -> Result<(), FieldFault> {
+    match kept {
+        true => Ok(()),
+        false => Err(FieldFault::Broken { field, what }),
+    }
+}
+
+fn whole(field: &'static str, value: u64, step: u64) -> Result<(), FieldFault> {
+    match value.is_multiple_of(step) {
+        true => Ok(()),
+        false => Err(FieldFault::Uneven { field, value, step }),
+    }
+}
+
+/// Whether no two of them are the same.
+fn differ<T: Ord>(values: impl Iterator<Item = T> + Clone) -> bool {
+    values.clone().count() == values.collect::<BTreeSet<_>>().len()
+}
+
+fn transfer(sender: &AccountId, to: &AccountId, amount: Amount) -> Result<(), FieldFault> {
+    must(amount > Amount::ZERO, "amount", "is 0, it must be more")?;
+    must(to != sender, "to", "is the sender's own account, it must be another one")
+}
+
+fn registration(addresses: &[String]) -> Result<(), FieldFault> {
+    within("addresses", addresses.len() as u64, 0, ADDRESSES_MAX as u64)?;
+    for address in addresses {
+        within("address_bytes", address.len() as u64, 1, ADDRESS_BYTES_MAX as u64)?;
+    }
+    Ok(())
+}
+
+fn deal(terms: &DealTerms, params: &Params) -> Result<(), FieldFault> {
+    let total = u64::from(terms.total);
+    within("total", total, 1, u64::from(SHARDS_MAX))?;
+    within("required", u64::from(terms.required), 1, total)?;
+    check_epochs(terms.epochs, params)?;
+    let leaf = LEAF_BYTES as u64;
+    within("length_bytes", terms.length, leaf, SHARD_BYTES_MAX)?;
+    whole("length_bytes", terms.length, leaf)
+}
+
+fn accepted(terms: &DealTerms, acceptances: &[Acceptance]) -> Result<(), FieldFault> {
+    let (required, total) = (u64::from(terms.required), u64::from(terms.total));
+    within("acceptances", acceptances.len() as u64, required, total)?;
+    let indexes = acceptances.iter().map(|accepted| accepted.index);
+    for index in indexes.clone() {
+        within("index", u64::from(index), 0, total - 1)?;
+    }
+    must(differ(indexes), "index", "stands in two acceptances, each shard has one")?;
+    let nodes = acceptances.iter().map(|accepted| accepted.node);
+    must(differ(nodes), "node", "stands in two acceptances, each node keeps one shard")
+}
+
+fn proof<S: State + ?Sized>(state: &S, sender: &AccountId) -> Result<(), FieldFault> {
+    let node = state.get(Nodes, &NodeId::from(*sender));
+    let keeps = node.is_none_or(|node| 0 < node.slots);
+    must(keeps, "leaves", "prove nothing: the node's table has no shard to prove")
+}
+
+fn vault(key: &VaultKey, custodians: &[CustodyAcceptance]) -> Result<(), FieldFault> {
+    within("custodians", custodians.len() as u64, 1, CUSTODIANS_MAX as u64)?;
+    for (index, accepted) in (1..).zip(custodians) {
+        within("index", u64::from(accepted.index), index, index)?;
+    }
+    let nodes = custodians.iter().map(|accepted| accepted.node);
+    must(differ(nodes), "node", "stands twice, each custodian keeps one share")?;
+    match key.verify(custodians.len()) {
+        Ok(()) => Ok(()),
+        Err(CustodyError::Sharing { required, total }) => {
+            within("commitments", required as u64, 1, total as u64).map_err(FieldFault::from)
+        }
+        Err(_) => must(false, "commitments", "are not all points of the group"),
+    }
+}
+
+fn listing(terms: &Terms, params: &Params) -> Result<(), FieldFault> {
+    let offer = Offer {
+        title: &terms.title,
+        access_ms: terms.access_ms,
+        window_ms: terms.window_ms,
+        splits: &terms.splits,
+        preview_cells: terms.preview_cells,
+        cells: terms.cells,
+    };
+    offer.check(params)?;
+    let mandate = terms.mandate.to_bytes().len() as u64;
+    within("mandate_bytes", mandate, 0, MANDATE_BYTES_MAX as u64)?;
+    let Ok(layout) = terms.manifest.layout() else {
+        return must(false, "manifest", "has a scheme or a length that no file can have");
+    };
+    Ok(within("cells", terms.cells, layout.cells(), layout.cells())?)
+}
+
+fn preview<S: State + ?Sized>(state: &S, listing: &ListingId) -> Result<(), FieldFault> {
+    let picked = state.get(Listings, listing).is_none_or(|row| 0 < row.terms.preview_cells);
+    must(picked, "preview", "is of a listing that has no preview cells")
+}
+
+/// No key stands twice in a grant, so a sale to these could not be signed.
+fn order<S: State + ?Sized>(
+    state: &S,
+    chain: &Chain,
+    listing: &ListingId,
+    holder: &PeerId,
+) -> Result<(), FieldFault> {
+    let Some(listing) = state.get(Listings, listing) else { return Ok(()) };
+    let sellers = *holder == PeerId::from(listing.seller);
+    must(!sellers, "holder", "is the seller's own key, it must be another one")?;
+    let ledgers = *holder == PeerId::from(chain.authority);
+    must(!ledgers, "holder", "is the ledger's own key, it must be another one")
+}
+
+/// Of an order that does not exist only what is wrong by itself.
+fn acknowledgement<S: State + ?Sized>(
+    state: &S,
+    order: &OrderId,
+    custodians: &[u8],
+) -> Result<(), FieldFault> {
+    must(differ(custodians.iter()), "custodians", "name one twice")?;
+    let vault = state.get(Orders, order).and_then(|order| {
+        let listing = state.get(Listings, &order.listing)?;
+        state.get(Vaults, &listing.terms.vault)
+    });
+    let most = vault.map_or(u64::MAX, |vault| vault.custodians.len() as u64);
+    for index in custodians {
+        within("custodian", u64::from(*index), 1, most)?;
+    }
+    Ok(())
+}
+
+fn root(expected_version: u64, blob: &[u8]) -> Result<(), FieldFault> {
+    // No version follows the last one.
+    within("expected_version", expected_version, 0, u64::MAX - 1)?;
+    let (bytes, step) = (blob.len() as u64, ROOT_STEP_BYTES as u64);
+    within("blob_bytes", bytes, step, ROOT_BYTES_MAX as u64)?;
+    whole("blob_bytes", bytes, step)
+}
