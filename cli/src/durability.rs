@@ -1,8 +1,8 @@
-//! How sure a file would be, in words and JSON, and whether that is sure enough to store it.
+//! How sure a file would be, in words, and whether that is sure enough to store it.
 
-use serde_json::Value;
 use symbolon_client::{Durability, HISTORY_EPOCHS, UNAVAILABLE_MAX};
 use symbolon_protocol::{Amount, content::Scheme, ledger::Params};
+use symbolon_view::put::NotDurable;
 
 use crate::{
     error::{Error, Kind},
@@ -24,18 +24,6 @@ pub(crate) fn fields(durability: &Durability, lasts: &str) -> [(&'static str, St
         ),
         ("lost", format!("{} within {lasts}, without any repair", chance(durability.loss))),
     ]
-}
-
-/// As JSON.
-pub(crate) fn json(durability: &Durability) -> Value {
-    serde_json::json!({
-        "up_time": durability.up,
-        "history_epochs": durability.epochs,
-        "unavailable": durability.unavailable,
-        "unavailable_at_repair": durability.unavailable_at_repair,
-        "loss": durability.loss,
-        "safe": durability.safe,
-    })
 }
 
 /// Refuses what would too often be out of reach. Nodes of one's own are away when the machine sleeps: on a
@@ -62,7 +50,7 @@ pub(crate) fn judge(
     Err(Error::new(Kind::NotEnough, message)
         .hint("choose a scheme with more shards to spare (--scheme), wait for better nodes, or say --accept-risk")
         .or_hint("wait for better nodes, or say --accept-risk")
-        .details(serde_json::json!({ "durability": json(durability) })))
+        .details(NotDurable { durability: durability.into() }))
 }
 
 fn up_time(durability: &Durability) -> String {

@@ -5,95 +5,11 @@
 
 use std::{io, path::Path};
 
-use serde_json::{Value, json};
+use symbolon_view::failure::{Details, Failure, Problem};
 
 use crate::hints::Verb;
 
-/// What kind of thing went wrong; the number is the exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Kind {
-    /// A bug, or something nobody thought of.
-    Internal = 1,
-    /// The command line does not say what to do.
-    Usage = 2,
-    /// There is no such file, listing, order, identity or network.
-    NotFound = 3,
-    /// The name or path is taken.
-    Exists = 4,
-    /// The one who asks may not do this.
-    NotAllowed = 5,
-    /// The ledger or all nodes are out of reach.
-    Unreachable = 6,
-    /// Fewer nodes or shards than are needed.
-    NotEnough = 7,
-    /// Bytes are not what they should be.
-    Corrupt = 8,
-    /// The account has not that much.
-    BalanceTooLow = 9,
-    /// The ledger said no.
-    LedgerRefused = 10,
-    /// The operating system said no.
-    Io = 11,
-    /// A disk is full.
-    DiskFull = 12,
-    /// Another process uses the home or the port.
-    InUse = 13,
-    /// Wrong passphrase, or a damaged or missing key.
-    Key = 14,
-    /// Part of it was done.
-    Partial = 15,
-    /// Ended by a signal: what a shell reports for Ctrl-C.
-    Interrupted = 130,
-    /// Whoever read what was written closed the pipe: what a shell reports for it.
-    ClosedPipe = 141,
-}
-
-impl Kind {
-    /// All of them, by exit code.
-    pub(crate) const ALL: [Self; 17] = [
-        Self::Internal,
-        Self::Usage,
-        Self::NotFound,
-        Self::Exists,
-        Self::NotAllowed,
-        Self::Unreachable,
-        Self::NotEnough,
-        Self::Corrupt,
-        Self::BalanceTooLow,
-        Self::LedgerRefused,
-        Self::Io,
-        Self::DiskFull,
-        Self::InUse,
-        Self::Key,
-        Self::Partial,
-        Self::Interrupted,
-        Self::ClosedPipe,
-    ];
-
-    /// Its name in JSON.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Internal => "internal",
-            Self::Usage => "usage",
-            Self::NotFound => "not_found",
-            Self::Exists => "exists",
-            Self::NotAllowed => "not_allowed",
-            Self::Unreachable => "unreachable",
-            Self::NotEnough => "not_enough",
-            Self::Corrupt => "corrupt",
-            Self::BalanceTooLow => "balance_too_low",
-            Self::LedgerRefused => "ledger_refused",
-            Self::Io => "io",
-            Self::DiskFull => "disk_full",
-            Self::InUse => "in_use",
-            Self::Key => "key",
-            Self::Partial => "partial",
-            Self::Interrupted => "interrupted",
-            Self::ClosedPipe => "closed_pipe",
-        }
-    }
-}
+pub(crate) use symbolon_view::failure::Kind;
 
 /// What a command ends with when it does not end well.
 #[derive(Debug)]
@@ -107,7 +23,7 @@ pub(crate) struct Error {
     /// The same for commands that have not the options of that.
     others: Vec<String>,
     /// What was there when it failed, for a program: goes into the JSON document.
-    pub(crate) details: Option<Value>,
+    pub(crate) details: Option<Box<Details>>,
 }
 
 impl Error {
@@ -168,33 +84,30 @@ impl Error {
     }
 
     /// With facts for a program.
-    pub(crate) fn details(mut self, details: Value) -> Self {
-        self.details = Some(details);
+    pub(crate) fn details(mut self, details: impl Into<Details>) -> Self {
+        self.details = Some(Box::new(details.into()));
         self
     }
 
-    /// What another process of this program printed with `--json`.
-    pub(crate) fn from_json(json: &Value) -> Self {
-        let error = &json["error"];
-        let kind = Kind::ALL.iter().find(|kind| error["kind"] == kind.name());
-        let message = error["message"].as_str().unwrap_or("something went wrong");
-        let mut out = Self::new(kind.copied().unwrap_or(Kind::Internal), message);
-        out.hint = error["hint"].as_str().map(str::to_owned);
-        out
-    }
-
     /// The document that `--json` prints.
-    pub(crate) fn to_json(&self) -> Value {
-        let mut error = json!({
-            "kind": self.kind.name(),
-            "exit_code": self.kind as u8,
-            "message": self.message,
-            "hint": self.hint,
-        });
-        if let Some(details) = &self.details {
-            error["details"] = details.clone();
+    pub(crate) fn document(&self) -> Failure {
+        Failure {
+            error: Problem {
+                kind: self.kind,
+                exit_code: self.kind as u8,
+                message: self.message.clone(),
+                hint: self.hint.clone(),
+                details: self.details.clone(),
+            },
         }
-        json!({ "error": error })
+    }
+}
+
+impl From<Failure> for Error {
+    /// What another process of this program printed with `--json`.
+    fn from(failure: Failure) -> Self {
+        let Problem { kind, message, hint, details, .. } = failure.error;
+        Self { hint, details, ..Self::new(kind, message) }
     }
 }
 
@@ -224,7 +137,10 @@ pub(crate) fn plain(error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use symbolon_view::{Document as _, demo::Broken, network::NodeReady};
+
     use super::*;
+    use crate::output::Said;
 
     #[test]
     fn the_system_is_put_in_words() {
@@ -238,13 +154,19 @@ mod tests {
 
     #[test]
     fn json_carries_kind_code_and_hint() {
-        let json = Error::usage("no").hint("do").details(json!({"a": 1})).to_json();
+        let details = Broken { took_ms: 1, steps: Vec::new() };
+        let json = Error::usage("no").hint("do").details(details).document().to_value();
         assert_eq!(json["error"]["kind"], "usage");
         assert_eq!(json["error"]["exit_code"], 2);
         assert_eq!(json["error"]["hint"], "do");
-        assert_eq!(json["error"]["details"]["a"], 1);
+        assert_eq!(json["error"]["details"]["took_ms"], 1);
         for kind in Kind::ALL {
-            let back = Error::from_json(&Error::new(kind, "m").to_json());
+            let json = Error::new(kind, "m").document().to_value();
+            assert_eq!(json["error"].get("details"), None);
+            let Some(Said::Failed(failure)) = Said::<NodeReady>::read(&json.to_string()) else {
+                panic!("{json} is read as something else");
+            };
+            let back = Error::from(failure);
             assert_eq!((back.kind, back.message.as_str()), (kind, "m"));
         }
     }

@@ -13,8 +13,10 @@ use std::{
     path::Path,
 };
 
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use symbolon_client::{is_unprintable, printable};
+use symbolon_view::{Document, failure::Failure};
 
 use crate::{
     error::{Error, Kind},
@@ -102,10 +104,25 @@ impl Table {
     }
 }
 
+/// What another process of this program printed when it was ready, or could not get ready.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Said<Ready> {
+    Ready(Ready),
+    Failed(Failure),
+}
+
+impl<Ready: DeserializeOwned> Said<Ready> {
+    /// From its first line; nothing where that is no such document.
+    pub(crate) fn read(line: &str) -> Option<Self> {
+        serde_json::from_str(line).ok()
+    }
+}
+
 /// What a command has to say when it went well.
 #[derive(Debug)]
 pub(crate) struct Report {
-    json: Value,
+    document: Value,
     silent: bool,
     lines: Vec<Line>,
     essence: Option<String>,
@@ -113,33 +130,19 @@ pub(crate) struct Report {
 
 impl Report {
     /// A result with its JSON document.
-    pub(crate) fn new(json: Value) -> Self {
-        Self { json, silent: false, lines: Vec::new(), essence: None }
+    pub(crate) fn new(document: &impl Document) -> Self {
+        Self { document: document.to_value(), silent: false, lines: Vec::new(), essence: None }
+    }
+
+    /// A result of which nothing is printed.
+    pub(crate) fn nothing() -> Self {
+        Self { document: Value::Null, silent: true, lines: Vec::new(), essence: None }
     }
 
     /// Adds a sentence.
     #[must_use]
     pub(crate) fn text(mut self, text: impl Into<String>) -> Self {
         self.lines.push(Line::Text(text.into()));
-        self
-    }
-
-    /// Sets a field of the JSON document.
-    #[must_use]
-    pub(crate) fn with(mut self, name: &str, value: Value) -> Self {
-        self.json[name] = value;
-        self
-    }
-
-    /// Only the JSON document.
-    pub(crate) fn into_json(self) -> Value {
-        self.json
-    }
-
-    /// Prints nothing at all: stdout was used for something else.
-    #[must_use]
-    pub(crate) fn silent(mut self) -> Self {
-        self.silent = true;
         self
     }
 
@@ -228,7 +231,7 @@ impl Output {
             return Ok(());
         }
         if self.is_json() {
-            return self.event(&report.json);
+            return print(&report.document);
         }
         let mut text = String::new();
         if self.chatter == Chatter::Quiet {
@@ -242,9 +245,8 @@ impl Output {
     }
 
     /// Prints one JSON document on a line of its own.
-    pub(crate) fn event(&self, json: &Value) -> Result<(), Error> {
-        let line = json_line(json);
-        interrupt::last_word(|| write_out(&line))
+    pub(crate) fn event(&self, document: &impl Document) -> Result<(), Error> {
+        print(&document.to_value())
     }
 
     /// Prints a sentence of a running command's result; nothing in JSON.
@@ -273,8 +275,8 @@ impl Output {
     }
 
     /// Writes a JSON document about what goes on beside the result.
-    pub(crate) fn aside_event(&self, json: &Value) {
-        complain(&json_line(json));
+    pub(crate) fn aside_event(&self, document: &impl Document) {
+        complain(&json_line(&document.to_value()));
     }
 
     /// Clears the terminal's line of what was drawn there and is not finished.
@@ -301,7 +303,7 @@ impl Output {
         }
         if self.is_json() {
             // Nothing is left to tell it to when stdout is gone too; the exit code still says it.
-            drop(self.event(&error.to_json()));
+            drop(self.event(&error.document()));
             return;
         }
         self.complain_of(error);
@@ -311,7 +313,7 @@ impl Output {
     pub(crate) fn error_at_last(&self, error: &Error) {
         if self.is_json() {
             // As above.
-            drop(write_out(&json_line(&error.to_json())));
+            drop(write_out(&json_line(&error.document().to_value())));
             return;
         }
         self.complain_of(error);
@@ -422,6 +424,12 @@ fn json_line(json: &Value) -> String {
     line
 }
 
+/// Prints one JSON document on a line of its own.
+fn print(document: &Value) -> Result<(), Error> {
+    let line = json_line(document);
+    interrupt::last_word(|| write_out(&line))
+}
+
 /// Writes to stdout.
 fn write_out(text: &str) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();
@@ -444,9 +452,13 @@ fn complain(text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use symbolon_view::files::Renamed;
 
     use super::*;
+
+    fn document(from: &str, to: &str) -> Renamed {
+        Renamed { from: from.to_owned(), to: to.to_owned(), names: 1 }
+    }
 
     #[test]
     fn tables_line_up() {
@@ -454,7 +466,7 @@ mod tests {
         let mut table = Table::new(&[("NAME", Align::Left), ("SIZE", Align::Right)]);
         table.row(vec!["penguins.csv".into(), "14.9 KiB".into()]);
         table.row(vec!["ünï".into(), "3 B".into()]);
-        let report = Report::new(json!({})).field("a", "1").field("long", "2").table(table);
+        let report = Report::new(&document("", "")).field("a", "1").field("long", "2").table(table);
         let mut text = String::new();
         out.render(&report.lines, &mut text);
         let expected = "a     1\nlong  2\n\
@@ -468,7 +480,7 @@ mod tests {
         let evil = "a\u{202e}b\x1b[2Jc\rd";
         let mut table = Table::new(&[("NAME", Align::Left)]);
         table.row(vec![format!("{evil}\nfaked  line")]);
-        let report = Report::new(json!({}))
+        let report = Report::new(&document("", ""))
             .text(evil)
             .heading(format!("{evil}\n"))
             .field("a", evil)
@@ -478,7 +490,7 @@ mod tests {
         assert!(!text.contains(|letter| letter != '\n' && is_unprintable(letter)), "{text:?}");
         assert_eq!(text.lines().count(), 5, "no line is faked: {text:?}");
         // To a program it is what it was.
-        let json = json!({ "name": evil, "tag": "\u{e0041}" });
+        let json = document(evil, "\u{e0041}").to_value();
         let line = json_line(&json);
         assert!(!line.trim_end().contains(is_unprintable), "{line:?}");
         assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), json);

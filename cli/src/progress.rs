@@ -12,6 +12,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use symbolon_client::{Progress, Step};
+use symbolon_view::progress::Event;
 use tokio::task::JoinHandle;
 
 use crate::output::{Output, one_line};
@@ -123,7 +124,7 @@ impl Shared {
             }
             (Show::Lines, Step::Note(text)) => self.out.aside(text),
             (Show::Events, Step::Note(_) | Step::Fault { .. }) => {
-                if let Some(event) = tracker::aside(step) {
+                if let Some(event) = Event::of(step) {
                     self.out.aside_event(&event);
                 }
             }

@@ -1,6 +1,9 @@
 //! The binary as scripts see it: help, exit codes, JSON on stdout, errors on stderr. Real processes,
 //! no network.
 
+#[path = "common/schema.rs"]
+mod schema;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -15,7 +18,10 @@ fn symbolon(home: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_symbolon"));
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.env("SYMBOLON_HOME", home).args(args).stdin(Stdio::null());
-    command.output().expect("the binary was built for this test")
+    let output = command.output().expect("the binary was built for this test");
+    let args: Vec<_> = args.iter().map(|arg| (*arg).to_owned()).collect();
+    schema::check(&args, output.status.code(), &output.stdout);
+    output
 }
 
 fn stdout(output: &Output) -> String {

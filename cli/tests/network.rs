@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, where a panic is the message")]
 
+#[path = "common/schema.rs"]
+mod schema;
+
 use std::{
     fs,
     io::{BufRead as _, BufReader},
@@ -37,7 +40,10 @@ impl Home {
     }
 
     fn output(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
+        let output = self.command(args).output().unwrap();
+        let args: Vec<_> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        schema::check(&args, output.status.code(), &output.stdout);
+        output
     }
 
     /// Runs a command that has to succeed; its JSON document.
@@ -70,6 +76,7 @@ impl Home {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let ready: Value = serde_json::from_str(&line).expect(&line);
         assert_eq!(ready["event"], "ready", "{ready}");
+        schema::check(&["up", "--json"].map(String::from), Some(0), line.as_bytes());
         Up { child, ready }
     }
 }

@@ -47,8 +47,8 @@ fn room(package: &str) -> String {
     }
 }
 
-const ROOMS: [&str; 9] =
-    ["protocol", "store", "net", "ledger", "transfer", "client", "node", "cli", "tests"];
+const ROOMS: [&str; 10] =
+    ["protocol", "store", "net", "ledger", "transfer", "client", "node", "view", "cli", "tests"];
 
 /// The rows of a table of the architecture between two marks, by their cells.
 fn table(mark: &str) -> Vec<Vec<String>> {
@@ -348,6 +348,31 @@ fn only_those_name_the_outside_who_may() {
             ] {
                 assert!(!code.contains(name) || may(name, &path), "{path} names {name}");
             }
+        }
+    }
+}
+
+/// JSON is made from types, and nowhere by `format!`. What is told as JSON goes through `view`, and one file prints it.
+#[test]
+fn json_is_made_from_types() {
+    let root = root();
+    let may = ["cli/src/output.rs", "cli/src/home.rs"];
+    // The description of a listing has bytes of its own: see `spec/market.md`.
+    let formats = "client/src/market/sell.rs";
+    for room in ROOMS.iter().filter(|room| **room != "tests") {
+        let mut files = Vec::new();
+        sources(&root.join(room).join("src"), &mut files);
+        for file in files {
+            let path = file.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+            if path.contains("/tests/") || path.ends_with("/tests.rs") {
+                continue;
+            }
+            let code = code(&file);
+            let may = path.starts_with("view/") || may.contains(&path.as_str());
+            assert!(may || !code.contains("serde_json"), "{path} names serde_json");
+            assert!(!code.contains("json!"), "{path} makes JSON without a type");
+            let fine = path == formats || !code.contains("{{\\\"");
+            assert!(fine, "{path} makes JSON by `format!`");
         }
     }
 }

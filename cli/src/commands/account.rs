@@ -1,6 +1,5 @@
 //! `symbolon account`: balance, history, faucet, send.
 
-use serde_json::json;
 use symbolon_client::Client;
 use symbolon_protocol::{
     Amount,
@@ -8,6 +7,7 @@ use symbolon_protocol::{
     ledger::block::{Event, Place, Reason},
     wire::ledger::HistoryLine,
 };
+use symbolon_view::account::{Balance, History, Movement, Sent, SentOutcome, SignedMoney};
 
 use crate::{
     context::{self, Consent, Context},
@@ -84,11 +84,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
 
 async fn balance(client: &Client) -> Result<Report, Error> {
     let view = client.account().await?;
-    let json = json!({
-        "account": view.account.to_string(),
-        "balance": view.balance.to_string(),
-    });
-    Ok(Report::new(json)
+    let document = Balance { account: view.account.into(), balance: view.balance.into() };
+    Ok(Report::new(&document)
         .field("account", view.account.to_string())
         .field("balance", show_amount(view.balance).to_string())
         .essence(view.balance.to_string()))
@@ -96,11 +93,9 @@ async fn balance(client: &Client) -> Result<Report, Error> {
 
 async fn faucet(client: &Client) -> Result<Report, Error> {
     let balance = client.faucet().await?;
-    let json = json!({
-        "account": client.identity().account().to_string(),
-        "balance": balance.to_string(),
-    });
-    Ok(Report::new(json).text(format!("The balance is now {}.", show_amount(balance))))
+    let account = client.identity().account().into();
+    let document = Balance { account, balance: balance.into() };
+    Ok(Report::new(&document).text(format!("The balance is now {}.", show_amount(balance))))
 }
 
 /// Money to be sent.
@@ -126,14 +121,14 @@ impl Payment {
         let question = format!("Send {} to {to}?", show_amount(amount));
         context.consent(&chain, &question, consent)?;
         let sent = client.transfer(account, amount, id.as_deref()).await?;
-        let json = json!({
-            "to": account.to_string(),
-            "amount": amount.to_string(),
-            "height": sent.height,
-            "outcome": if sent.before { "already" } else { "sent" },
-        });
+        let document = Sent {
+            to: account.into(),
+            amount: amount.into(),
+            height: sent.height,
+            outcome: if sent.before { SentOutcome::Already } else { SentOutcome::Sent },
+        };
         let (money, height) = (show_amount(amount), sent.height);
-        Ok(Report::new(json).text(match sent.before {
+        Ok(Report::new(&document).text(match sent.before {
             false => format!("Sent {money} to {to}, in block {height}."),
             true => {
                 format!("{money} had gone to {to} before, in block {height}; nothing was sent now.")
@@ -151,39 +146,34 @@ async fn history(client: &Client, limit: usize) -> Result<Report, Error> {
         ("CREDITS", Align::Right),
         ("WHAT", Align::Left),
     ]);
-    let mut list = Vec::new();
+    let lines: Vec<_> = lines.iter().filter_map(|line| movement(line, me)).collect();
     for line in &lines {
-        let Some(moved) = moved(line, me) else { continue };
         table.row(vec![
             show_time(line.time_ms),
             line.height.to_string(),
-            format!("{}{}", moved.sign, moved.amount),
-            moved.what.clone(),
+            line.amount.as_str().to_owned(),
+            line.what.clone(),
         ]);
-        list.push(json!({
-            "height": line.height,
-            "time_ms": line.time_ms,
-            "amount": format!("{}{}", moved.sign, moved.amount),
-            "what": moved.what,
-        }));
     }
-    let empty = list.is_empty();
-    let report = Report::new(json!({ "account": me.to_string(), "lines": list }));
-    Ok(if empty { report.text("Nothing has moved yet.") } else { report.table(table) })
-}
-
-struct Moved {
-    sign: char,
-    amount: Amount,
-    what: String,
+    let document = History { account: me.into(), lines };
+    let report = Report::new(&document);
+    Ok(if document.lines.is_empty() {
+        report.text("Nothing has moved yet.")
+    } else {
+        report.table(table)
+    })
 }
 
 /// A movement as the account sees it.
-fn moved(line: &HistoryLine, me: AccountId) -> Option<Moved> {
+fn movement(line: &HistoryLine, me: AccountId) -> Option<Movement> {
     let Event::Moved { from, to, amount, reason } = &line.event else { return None };
     let mine = |place: &Place| matches!(place, Place::Account { account } if *account == me);
-    let (sign, other) = if mine(to) { ('+', from) } else { ('-', to) };
-    Some(Moved { sign, amount: *amount, what: format!("{}{}", words(reason), party(sign, other)) })
+    let (amount, party) = match mine(to) {
+        true => (SignedMoney::came(*amount), party("from", from)),
+        false => (SignedMoney::went(*amount), party("to", to)),
+    };
+    let what = format!("{}{party}", words(reason));
+    Some(Movement { height: line.height, time_ms: line.time_ms, amount, what })
 }
 
 fn words(reason: &Reason) -> String {
@@ -199,8 +189,7 @@ fn words(reason: &Reason) -> String {
     }
 }
 
-fn party(sign: char, place: &Place) -> String {
-    let word = if sign == '+' { "from" } else { "to" };
+fn party(word: &str, place: &Place) -> String {
     match place {
         Place::Account { account } => format!(", {word} account {}", &account.to_string()[..8]),
         Place::Hold { .. } => format!(", {word} escrow"),

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
-use serde_json::json;
 use symbolon_client::{BuyOutcome, BuyReport, Client, Readable};
 use symbolon_protocol::{Amount, id::ListingId};
+use symbolon_view::{
+    get::FileFetched,
+    market::{Bought, Purchase},
+};
 
 use crate::{
     commands::{get::Fetch, market},
@@ -94,24 +97,25 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
             return Err(error.into());
         }
     };
-    let report = report(&view.title, &bought);
     let fetched = match args.output {
         None => None,
         Some(output) => {
             let what = Readable::Token(bought.token.clone());
             let fetch = Fetch { what, output, range: None, replace: args.replace };
-            Some(fetch.run_json(&client, &context.out, &mut interrupt).await)
+            Some(fetch.run_told(&client, &context.out, &mut interrupt).await)
         }
     };
     drop(interrupt);
     names::publish_and_close(client, Pay::Ask, &context.out).await;
     match fetched {
-        None => Ok(report.text(format!(
+        None => Ok(report(&view.title, &bought, None).text(format!(
             "Fetch it with: symbolon buy {} -o PATH; nothing is paid twice.",
             &id.to_string()[..12]
         ))),
-        Some(Ok(_)) if to_stdout => Ok(report.silent()),
-        Some(Ok((json, sentence))) => Ok(report.with("fetched", json).text(sentence)),
+        Some(Ok(_)) if to_stdout => Ok(Report::nothing()),
+        Some(Ok((fetched, sentence))) => {
+            Ok(report(&view.title, &bought, Some(fetched)).text(sentence))
+        }
         Some(Err(error)) => Err(partly(error, &bought)),
     }
 }
@@ -139,24 +143,11 @@ fn partly(error: Error, bought: &BuyReport) -> Error {
     let kind = if error.kind == Kind::Interrupted { error.kind } else { Kind::Partial };
     Error::new(kind, message)
         .hint("the same command again fetches it and pays nothing twice")
-        .details(json!({ "order": bought.order.to_string(), "grant": bought.token.to_text() }))
+        .details(Purchase::from(bought))
 }
 
-fn report(title: &str, bought: &BuyReport) -> Report {
-    let grant = bought.token.to_text();
-    let json = json!({
-        "order": bought.order.to_string(),
-        "listing": bought.listing.to_string(),
-        "paid": bought.paid.to_string(),
-        "custodians": bought.custodians,
-        "grant": grant,
-        "outcome": match bought.outcome {
-            BuyOutcome::Bought => "bought",
-            BuyOutcome::Resumed => "resumed",
-            BuyOutcome::Already => "already",
-        },
-        "fetched": null,
-    });
+fn report(title: &str, bought: &BuyReport, fetched: Option<FileFetched>) -> Report {
+    let document = Bought::new(bought, fetched);
     let paid = show_amount(bought.paid);
     let did = match bought.outcome {
         BuyOutcome::Bought => format!("Bought {title:?} for {paid}, now in escrow."),
@@ -165,5 +156,6 @@ fn report(title: &str, bought: &BuyReport) -> Report {
             format!("{title:?} was bought before, for {paid}; nothing was paid now.")
         }
     };
-    Report::new(json).text(did).field("order", bought.order.to_string()).essence(grant)
+    let order = bought.order.to_string();
+    Report::new(&document).text(did).field("order", order).essence(document.grant)
 }

@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
+use symbolon_view::shell::Completions;
 
 use crate::{args, context::Context, error::Error, output::stdout_failed};
 
@@ -22,11 +23,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Error> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut args::Args::command(), "symbolon", &mut script);
     if context.out.is_json() {
-        let script = String::from_utf8_lossy(&script);
-        return context.out.event(&serde_json::json!({
-            "shell": args.shell.to_string(),
-            "script": script,
-        }));
+        let script = String::from_utf8_lossy(&script).into_owned();
+        return context.out.event(&Completions { shell: args.shell.to_string(), script });
     }
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(&script).and_then(|()| stdout.flush()).or_else(stdout_failed)

@@ -13,7 +13,7 @@ use std::{
     time::Instant,
 };
 
-use serde_json::{Value, json};
+use symbolon_view::demo::{Broken, Figures, Held, Step};
 
 use crate::{
     context::Context,
@@ -52,12 +52,12 @@ struct Stage {
     home: Home,
     epoch_ms: u64,
     began: Instant,
-    steps: Vec<Value>,
+    steps: Vec<Step>,
 }
 
 impl Stage {
     /// Tells that a step held: a heading and what was seen, with figures.
-    fn held(&mut self, step: &str, words: &[String], figures: Value) -> Result<(), Error> {
+    fn held(&mut self, step: &str, words: &[String], figures: Figures) -> Result<(), Error> {
         let at = millis(self.began);
         let number = self.steps.len() + 1;
         let heading = self.context.out.bold(&format!("{number}. {step}"));
@@ -66,7 +66,7 @@ impl Stage {
         for line in words {
             self.context.out.say(&format!("   {line}"))?;
         }
-        self.steps.push(json!({ "step": step, "at_ms": at, "figures": figures }));
+        self.steps.push(Step { step: step.to_owned(), at_ms: at, figures });
         Ok(())
     }
 }
@@ -110,13 +110,13 @@ async fn play(args: &Args, context: &Context, folder: &Path) -> Result<(), Error
     let ended = play::all(&mut stage, &file).await;
     let took = millis(stage.began);
     if let Err(error) = ended {
-        return Err(error.details(json!({ "took_ms": took, "steps": stage.steps })));
+        return Err(error.details(Broken { took_ms: took, steps: stage.steps }));
     }
     let done = context.out.good(&format!("Everything held, in {}.", show_duration(took)));
     context.out.say_styled(&format!("\n{done}"))?;
     context.out.say("Start a network of your own with: symbolon up")?;
     if context.out.is_json() {
-        context.out.event(&json!({ "held": true, "took_ms": took, "steps": stage.steps }))?;
+        context.out.event(&Held { held: true, took_ms: took, steps: stage.steps })?;
     }
     Ok(())
 }

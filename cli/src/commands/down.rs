@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use symbolon_view::network::Stopped;
 
 use crate::{
     context::Context,
@@ -42,8 +42,8 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
             return Err(Error::new(Kind::InUse, format!("process {pid} does not end")));
         }
     }
-    let json = json!({ "home": root, "pid": pid, "forced": forced });
-    Ok(Report::new(json).text(format!("The network on {root} has stopped.")))
+    let text = format!("The network on {root} has stopped.");
+    Ok(Report::new(&Stopped { home: root, pid, forced }).text(text))
 }
 
 async fn ends(context: &Context) -> bool {

@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 
-use serde_json::{Value, json};
 use symbolon_client::{Usage, shown};
+use symbolon_view::files::Usages;
 
 use super::folder::{bytes, pattern};
 use crate::{
@@ -45,16 +45,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
         table.row(row(usage, name.to_string()));
     }
     table.row(row(&all, String::from("in all")));
-    let names = each.iter().map(|(name, usage)| {
-        let mut one = usage_json(usage);
-        one["name"] = Value::from(name.to_string());
-        one
-    });
-    let json = json!({
-        "name": shown(bytes(what)),
-        "names": names.collect::<Vec<_>>(),
-        "total": usage_json(&all),
-    });
+    let document = Usages::new(shown(bytes(what)), &each, &all);
     let text = format!(
         "{}, {} of files, {} on nodes, {} paid.",
         count(all.files, "file"),
@@ -62,7 +53,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
         show_size(all.stored_bytes),
         show_amount(all.cost)
     );
-    Ok(Report::new(json).table(table).text(text).essence(all.bytes.to_string()))
+    Ok(Report::new(&document).table(table).text(text).essence(all.bytes.to_string()))
 }
 
 fn row(usage: &Usage, name: String) -> Vec<String> {
@@ -74,14 +65,4 @@ fn row(usage: &Usage, name: String) -> Vec<String> {
         usage.files.to_string(),
         name,
     ]
-}
-
-fn usage_json(usage: &Usage) -> Value {
-    json!({
-        "files": usage.files,
-        "length": usage.bytes,
-        "older_length": usage.older_bytes,
-        "stored_bytes": usage.stored_bytes,
-        "cost": usage.cost.to_string(),
-    })
 }

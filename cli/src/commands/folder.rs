@@ -9,14 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
 use symbolon_client::{FileFault, FolderOptions, Name, NotKept, Pattern, shown};
+use symbolon_view::failure::Details;
 
 use crate::{
     context::{Consent, Context},
     error::{Error, Kind},
     interrupt,
-    output::{Output, Report},
+    output::Output,
     units::{count, show_size},
 };
 
@@ -109,14 +109,6 @@ pub(crate) fn tell_not_kept(out: &Output, not_kept: &NotKept) {
     }
 }
 
-pub(crate) fn not_kept_json(not_kept: &NotKept) -> Value {
-    json!({
-        "hard_links": not_kept.hard_links,
-        "attributes": not_kept.attributes,
-        "holes": not_kept.holes,
-    })
-}
-
 /// Measures how long something takes, to say how fast it was.
 pub(crate) struct Clock(Instant);
 
@@ -146,21 +138,15 @@ pub(crate) fn pace(files: u64, bytes: u64, time: Duration) -> String {
     )
 }
 
-/// Faults as a program reads them.
-pub(crate) fn faults_json(faults: &[FileFault]) -> Value {
-    faults.iter().map(|fault| json!({ "path": fault.path, "why": fault.why })).collect()
-}
-
-/// The report, or, where some files were left out, the error that names them. The report then goes
-/// into its details.
-pub(crate) fn partial(
+/// The document, or, where some files were left out, the error that names them. The document then is its details.
+pub(crate) fn partial<D: Into<Details>>(
     out: &Output,
-    report: Report,
+    document: D,
     done: &str,
     faults: &[FileFault],
-) -> Result<Report, Error> {
+) -> Result<D, Error> {
     if faults.is_empty() {
-        return Ok(report);
+        return Ok(document);
     }
     out.note(done);
     let named: Vec<_> =
@@ -172,7 +158,7 @@ pub(crate) fn partial(
     let message = format!("{} left out: {}{more}", count(faults.len(), "path"), named.join("; "));
     Err(Error::new(Kind::Partial, message)
         .hint("the rest is done; the same command again does what is left")
-        .details(report.into_json()))
+        .details(document))
 }
 
 /// What a command ends with that was stopped on its way.

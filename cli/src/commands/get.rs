@@ -2,11 +2,11 @@
 
 use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::PathBuf};
 
-use serde_json::{Value, json};
 use symbolon_client::{
     Client, GetOptions, GetOutcome, GetReport, Progress, Readable, Replace, Sink, shown,
 };
 use symbolon_protocol::session::NodeFault;
+use symbolon_view::get::FileFetched;
 
 use super::folder::{self, bytes};
 use crate::{
@@ -143,22 +143,22 @@ impl Fetch {
         interrupt: &mut Interrupt,
     ) -> Result<Report, Error> {
         let stdout = target::is_stdout(&self.output);
-        let (json, sentence) = self.run_json(client, out, interrupt).await?;
+        let (document, sentence) = self.run_told(client, out, interrupt).await?;
         if stdout {
             out.note(&sentence);
             // Nothing may follow the file's bytes on stdout.
-            return Ok(Report::new(Value::Null).silent());
+            return Ok(Report::nothing());
         }
-        Ok(Report::new(json).text(sentence))
+        Ok(Report::new(&document).text(sentence))
     }
 
-    /// Does it; what came of it as JSON and as a sentence.
-    pub(crate) async fn run_json(
+    /// Does it; what came of it as a document and as a sentence.
+    pub(crate) async fn run_told(
         self,
         client: &Client,
         out: &Output,
         interrupt: &mut Interrupt,
-    ) -> Result<(Value, String), Error> {
+    ) -> Result<(FileFetched, String), Error> {
         let stdout = target::is_stdout(&self.output);
         if stdout && out.is_json() {
             return Err(Error::usage("stdout cannot take both the file and a JSON document")
@@ -207,7 +207,7 @@ impl Fetch {
             ));
         }
         let path = if stdout { "stdout".into() } else { self.output.display().to_string() };
-        Ok((json(&got, &path), sentence(&got, &path)))
+        Ok((FileFetched::new(&path, &got), sentence(&got, &path)))
     }
 }
 
@@ -229,23 +229,4 @@ fn sentence(got: &GetReport, path: &str) -> String {
         kept => format!(" ({} of it were there from an earlier get)", show_size(kept)),
     };
     format!("Wrote {} to {path}{kept}{checked}{paid}.", show_size(got.length))
-}
-
-fn json(got: &GetReport, path: &str) -> Value {
-    json!({
-        "path": path,
-        "outcome": match got.outcome {
-            GetOutcome::Fetched => "fetched",
-            GetOutcome::Already => "already",
-        },
-        "length": got.length,
-        "kept": got.kept,
-        "checked_root": got.checked_root,
-        "faults": got.faults.iter().map(|fault| json!({
-            "node": fault.node.to_string(),
-            "shard": fault.index,
-            "fault": fault.fault.to_string(),
-        })).collect::<Vec<_>>(),
-        "acknowledged": got.acknowledged.map(|order| order.to_string()),
-    })
 }

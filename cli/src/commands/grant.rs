@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
 use symbolon_protocol::{
-    grant::{Caveat, GrantToken, Link, ability},
+    grant::{Caveat, GrantToken, Link},
     id::LinkId,
 };
+use symbolon_view::grant::{Attenuated, Clock, Grants, Held, Inspected, Revoked};
 
 use crate::{
     context::{self, Context},
@@ -81,13 +81,6 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     }
 }
 
-/// By whose clock a grant's time is judged.
-enum Clock {
-    Ledgers,
-    /// The grant's ledger is not this home's, or does not answer.
-    Machines,
-}
-
 /// What o'clock it is for a grant, and by whose clock; nothing of that for one that has no limit in time.
 async fn clock(token: &GrantToken, context: &Context) -> (u64, Option<Clock>) {
     let mut caveats = token.grant.links.iter().flat_map(|link| &link.caveats);
@@ -96,56 +89,36 @@ async fn clock(token: &GrantToken, context: &Context) -> (u64, Option<Clock>) {
         return (context.host.now_ms(), None);
     }
     match names::clock_of(context, &token.chain).await {
-        Some(clock) => (clock.now_ms, Some(Clock::Ledgers)),
-        None => (context.host.now_ms(), Some(Clock::Machines)),
+        Some(clock) => (clock.now_ms, Some(Clock::Ledger)),
+        None => (context.host.now_ms(), Some(Clock::Machine)),
     }
 }
 
 async fn inspect(token: &GrantToken, context: &Context) -> Result<Report, Error> {
-    let verified = token.verify();
+    let ids = token.verify().map(|verified| verified.link_ids());
     let (now_ms, clock) = clock(token, context).await;
     let manifest = &token.manifest;
-    let ids = verified.as_ref().map(|verified| verified.link_ids()).unwrap_or_default();
-    let holder = token.grant.links.last().map(|link| link.audience.to_string());
-    let links = token.grant.links.iter().zip(&ids).map(|(link, id)| {
-        json!({
-            "link": id.to_string(),
-            "audience": link.audience.to_string(),
-            "caveats": link.caveats.iter().map(caveat_json).collect::<Vec<_>>(),
-        })
-    });
-    let fault = verified.as_ref().err().map(ToString::to_string);
-    let json = json!({
-        "valid": verified.is_ok(),
-        "fault": fault,
-        "expired": expired(token, now_ms),
-        "clock": clock.as_ref().map(|clock| match clock {
-            Clock::Ledgers => "ledger",
-            Clock::Machines => "machine",
-        }),
-        "root": token.grant.root.to_string(),
-        "holder": holder,
-        "object": manifest.object.to_string(),
-        "length": manifest.length,
-        "links": links.collect::<Vec<_>>(),
-    });
-    if let Some(fault) = fault {
-        return Err(Error::new(Kind::NotAllowed, format!("this grant is not valid: {fault}"))
-            .hint("ask whoever gave it for a new one")
-            .details(json));
-    }
+    let document = Inspected::new(token, &ids, (expired(token, now_ms), clock));
+    let ids = match ids {
+        Ok(ids) => ids,
+        Err(fault) => {
+            return Err(Error::new(Kind::NotAllowed, format!("this grant is not valid: {fault}"))
+                .hint("ask whoever gave it for a new one")
+                .details(document));
+        }
+    };
     let mut table =
         Table::new(&[("LINK", Align::Left), ("TO", Align::Left), ("ONLY", Align::Left)]);
     for (link, id) in token.grant.links.iter().zip(&ids) {
         table.row(vec![id.to_string(), link.audience.to_string()[..16].to_owned(), only(link)]);
     }
-    let state =
-        if expired(token, now_ms) { "signatures are right; its time is over" } else { "valid" };
-    let report = Report::new(json).field("grant", state);
+    let state = if document.expired { "signatures are right; its time is over" } else { "valid" };
+    let holder = token.grant.links.last().map(|link| link.audience.to_string());
+    let report = Report::new(&document).field("grant", state);
     let report = match clock {
         None => report,
-        Some(Clock::Ledgers) => report.field("by", "the ledger's clock"),
-        Some(Clock::Machines) => {
+        Some(Clock::Ledger) => report.field("by", "the ledger's clock"),
+        Some(Clock::Machine) => {
             report.field("by", "this machine's clock: the grant's ledger was not reached")
         }
     };
@@ -168,33 +141,6 @@ fn only(link: &Link) -> String {
     if words.is_empty() { "no limits of its own".into() } else { words.join("; ") }
 }
 
-fn abilities(set: u16) -> Vec<&'static str> {
-    let names = [
-        (ability::READ, "read"),
-        (ability::VERIFY, "verify"),
-        (ability::REPAIR, "repair"),
-        (ability::STORE, "store"),
-        (ability::DELETE, "delete"),
-    ];
-    names.iter().filter(|(bit, _)| set & bit != 0).map(|(_, name)| *name).collect()
-}
-
-fn caveat_json(caveat: &Caveat) -> Value {
-    match caveat {
-        Caveat::Object { object } => json!({ "object": object.to_string() }),
-        Caveat::Abilities { set } => json!({ "abilities": abilities(*set) }),
-        Caveat::NotBefore { time_ms } => json!({ "not_before_ms": time_ms }),
-        Caveat::NotAfter { time_ms } => json!({ "not_after_ms": time_ms }),
-        Caveat::Cells { first, end } => json!({ "cells": [first, end] }),
-        Caveat::NodeReads { count } => json!({ "node_reads": count }),
-        Caveat::NodeBytes { bytes } => json!({ "node_bytes": bytes }),
-        Caveat::Order { order } => json!({ "order": order.to_string() }),
-        Caveat::Purpose { hash } => json!({ "purpose": hash.to_string() }),
-        Caveat::Depth { links } => json!({ "depth": links }),
-        Caveat::Staleness { max_ms } => json!({ "staleness_ms": max_ms }),
-    }
-}
-
 async fn attenuate(
     token: &GrantToken,
     to: &str,
@@ -208,14 +154,10 @@ async fn attenuate(
     let narrowed = client.attenuate(token, &recipient, caveats);
     context::close(client).await;
     let narrowed = narrowed?;
-    let text = narrowed.to_text();
-    let json = json!({
-        "grant": text,
-        "holder": recipient.access.to_string(),
-        "link": grants::last_link(&narrowed).to_string(),
-        "path": output.as_ref().map(|path| path.display().to_string()),
-    });
-    let report = Report::new(json);
+    let path = output.as_ref().map(|path| path.display().to_string());
+    let link = grants::last_link(&narrowed);
+    let document = Attenuated::new(&narrowed, &recipient, link, path);
+    let (report, text) = (Report::new(&document), document.grant);
     let Some(path) = output else {
         return Ok(report.text(text.clone()).essence(text));
     };
@@ -235,8 +177,7 @@ async fn revoke(text: &str, context: &Context) -> Result<Report, Error> {
     };
     context::close(client).await;
     let (link, height) = revoked?;
-    let json = json!({ "link": link.to_string(), "height": height });
-    Ok(Report::new(json).text(format!(
+    Ok(Report::new(&Revoked { link: link.into(), height }).text(format!(
         "Link {link} is revoked, as of block {height}. Nodes refuse it as soon as they see the block.",
     )))
 }
@@ -254,25 +195,17 @@ async fn list(context: &Context) -> Result<Report, Error> {
     ]);
     let mut list = Vec::new();
     for (label, token) in &grants {
-        let object = token.manifest.object.to_string();
         let expired = expired(token, now_ms);
         table.row(vec![
             show_size(token.manifest.length),
-            object.clone(),
+            token.manifest.object.to_string(),
             if expired { "expired".into() } else { "valid".into() },
             label.clone(),
         ]);
-        list.push(json!({
-            "label": label,
-            "object": object,
-            "length": token.manifest.length,
-            "expired": expired,
-            "grant": token.to_text(),
-        }));
+        list.push(Held::new(label, token, expired));
     }
-    let empty = list.is_empty();
-    let report = Report::new(json!({ "grants": list }));
-    Ok(if empty {
+    let report = Report::new(&Grants { grants: list });
+    Ok(if grants.is_empty() {
         report.text("No grants yet. They come from: symbolon buy LISTING")
     } else {
         report.table(table)

@@ -1,6 +1,9 @@
 //! `symbolon id`: who you are, and what others need to share with you.
 
-use serde_json::json;
+use symbolon_view::{
+    identity::{Identities, Identity, IdentityName, Words},
+    plain::Secret,
+};
 
 use crate::{
     context::Context,
@@ -32,20 +35,20 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Report, Error> {
     let name = context.name()?;
     if args.phrase {
         let words = keys::phrase(&context.home, &name, &context.out)?.words();
-        let json = json!({ "name": name, "phrase": *words });
-        return Ok(Report::new(json).text(words.to_string()).essence(words.to_string()));
+        let document = Words { name, phrase: Secret::new(&words) };
+        return Ok(Report::new(&document).text(words.to_string()).essence(words.to_string()));
     }
     let identity = context.identity()?;
     let recipient = identity.recipient();
     let text = recipient.to_text();
-    let json = json!({
-        "name": name,
-        "account": recipient.account.to_string(),
-        "access": recipient.access.to_string(),
-        "recipient": text,
-    });
-    Ok(Report::new(json)
-        .field("name", name)
+    let document = Identity {
+        name,
+        account: recipient.account.into(),
+        access: recipient.access.into(),
+        recipient: text.clone(),
+    };
+    Ok(Report::new(&document)
+        .field("name", document.name)
         .field("account", recipient.account.to_string())
         .field("access key", recipient.access.to_string())
         .field("recipient", text.clone())
@@ -60,10 +63,10 @@ fn all(context: &Context) -> Result<Report, Error> {
         let path = context.home.identity(name)?.join("recipient");
         let recipient = crate::home::read_if_there(&path)?.unwrap_or_default();
         let recipient = String::from_utf8_lossy(&recipient).trim().to_owned();
-        list.push(json!({ "name": name, "recipient": recipient }));
+        list.push(IdentityName { name: name.clone(), recipient: recipient.clone() });
         table.row(vec![name.clone(), recipient]);
     }
-    let report = Report::new(json!({ "identities": list })).essence(names.join("\n"));
+    let report = Report::new(&Identities { identities: list }).essence(names.join("\n"));
     Ok(if names.is_empty() {
         report.text("No identities yet. Make one: symbolon init")
     } else {

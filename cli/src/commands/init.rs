@@ -1,7 +1,7 @@
 //! `symbolon init`: make an identity, and say which network it is for.
 
-use serde_json::json;
-use symbolon_protocol::identity::{Identity, Phrase};
+use symbolon_protocol::identity::Phrase;
+use symbolon_view::identity::Made;
 
 use crate::{
     context::Context,
@@ -37,12 +37,14 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Report, Error> {
         context.home.set_ticket(ticket)?;
     }
     let words = phrase.words();
-    let report = made(&name, &identity, Some(&words))
+    let document = Made::new(&name, &identity, &words);
+    let report = Report::new(&document)
+        .essence(document.recipient.clone())
         .text(format!("Made identity {name}."))
         .heading("Your recovery phrase. Write it down; it is not shown again:")
         .text(lines(&words))
         .text("What others need to share files with you:")
-        .text(identity.recipient().to_text());
+        .text(document.recipient);
     Ok(if context.home.ticket()?.is_some() {
         report
     } else {
@@ -53,20 +55,6 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Report, Error> {
 /// From `--no-passphrase`.
 pub(crate) fn protection(none: bool) -> Protection {
     if none { Protection::FilePermissions } else { Protection::Passphrase }
-}
-
-/// The report about a new identity, without its words.
-pub(crate) fn made(name: &str, identity: &Identity, phrase: Option<&str>) -> Report {
-    let recipient = identity.recipient().to_text();
-    let mut json = json!({
-        "name": name,
-        "account": identity.account().to_string(),
-        "recipient": recipient,
-    });
-    if let Some(phrase) = phrase {
-        json["phrase"] = phrase.into();
-    }
-    Report::new(json).essence(recipient)
 }
 
 /// 24 words in four lines of six.

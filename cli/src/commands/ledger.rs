@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
-use symbolon_protocol::{Amount, ledger::rows::Chain};
+use symbolon_protocol::Amount;
+use symbolon_view::network::{Books, LedgerReady, LedgerStatus, Ready};
 
 use crate::{
     context::{self, Context},
@@ -93,12 +93,12 @@ async fn serve(args: RunArgs, context: &Context) -> Result<(), Error> {
     let chain = running.ticket.chain;
     context.out.say(&format!("Ledger {chain} answers. Its ticket:\n{ticket}"))?;
     if context.out.is_json() {
-        context.out.event(&json!({
-            "event": "ready",
-            "ticket": ticket,
-            "chain": chain.to_string(),
-            "epoch_ms": running.params.epoch_ms,
-        }))?;
+        context.out.event(&LedgerReady {
+            event: Ready::Ready,
+            ticket,
+            chain: chain.into(),
+            epoch_ms: running.params.epoch_ms,
+        })?;
     }
     context.out.note("Stop it with Ctrl-C; nothing is lost.");
     // One that answered and took nothing more would look alive to whoever watches it.
@@ -114,27 +114,17 @@ async fn status(context: &Context) -> Result<Report, Error> {
     context::hang_up(endpoint).await;
     let params = &chain.params;
     let sound = books.sum() == Some(books.issued);
-    let json = json!({
-        "chain": chain.id.to_string(),
-        "authority": chain.authority.to_string(),
-        "height": chain.height,
-        "time_ms": chain.time_ms,
-        "epoch": chain.epoch,
-        "epoch_ms": params.epoch_ms,
-        "faucet": params.faucet.to_string(),
-        "fees_bp": fees(&chain),
-        "money": {
-            "accounts": books.accounts.to_string(),
-            "holds": books.holds.to_string(),
-            "storage": books.storage.to_string(),
-            "repair": books.repair.to_string(),
-            "treasury": books.treasury.to_string(),
-            "issued": books.issued.to_string(),
-            "adds_up": sound,
-        },
-    });
+    let money = Books {
+        accounts: books.accounts.into(),
+        holds: books.holds.into(),
+        storage: books.storage.into(),
+        repair: books.repair.into(),
+        treasury: books.treasury.into(),
+        issued: books.issued.into(),
+        adds_up: sound,
+    };
     let adds_up = if sound { "adds up" } else { "DOES NOT ADD UP" };
-    Ok(Report::new(json)
+    Ok(Report::new(&LedgerStatus::new(&chain, money))
         .field("ledger", chain.id.to_string())
         .field("height", format!("block {} of {}", chain.height, show_time(chain.time_ms)))
         .field("epoch", format!("{}, each {}", chain.epoch, show_duration(params.epoch_ms)))
@@ -147,13 +137,4 @@ async fn status(context: &Context) -> Result<Report, Error> {
         .field("for repair", show_amount(books.repair).to_string())
         .field("treasury", show_amount(books.treasury).to_string())
         .field("issued", format!("{}; it {adds_up}", show_amount(books.issued))))
-}
-
-fn fees(chain: &Chain) -> Value {
-    json!({
-        "storage": chain.params.storage_fee_bp,
-        "repair_reserve": chain.params.repair_reserve_bp,
-        "sale": chain.params.sale_fee_bp,
-        "custody": chain.params.custody_fee_bp,
-    })
 }

@@ -4,8 +4,8 @@ mod all;
 
 use std::{collections::BTreeMap, ffi::OsString};
 
-use serde_json::{Value, json};
-use symbolon_client::{Client, FileKind, FileView, Name, NameKind, NameView, shown};
+use symbolon_client::{Client, FileView, Name, NameKind, NameView, shown};
+use symbolon_view::names::{Entry, Names, Within};
 
 use self::all::Listing;
 use super::folder::{self, first_few, pattern};
@@ -48,7 +48,7 @@ pub(crate) struct Args {
 /// A line: a name, or a folder with what lies in it.
 enum Line {
     Name(NameView),
-    Folder { name: String, files: u64, bytes: u64, over: u64, own: Option<NameView> },
+    Folder { name: String, within: Within, own: Option<NameView> },
 }
 
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
@@ -84,10 +84,9 @@ async fn list(
         let what = what.transpose()?;
         let listing = Listing { client, what, public: &public, long: args.long, now_ms };
         let any = listing.print(&context.out).await?;
-        let report = Report::new(json!({ "files": [] }));
         return Ok(match any || context.out.is_json() {
-            true => report.silent(),
-            false => report.text(nothing(args)),
+            true => Report::nothing(),
+            false => Report::new(&Names { files: Vec::new() }).text(nothing(args)),
         });
     }
     let mut lines = lines(args, client, now_ms).await?;
@@ -95,7 +94,7 @@ async fn list(
     let mut bytes = 0;
     for line in &lines {
         let (one, length) = match line {
-            Line::Folder { files, bytes, .. } => (*files, *bytes),
+            Line::Folder { within, .. } => (within.files, within.length),
             Line::Name(NameView { kind: NameKind::File(file), .. }) => (1, file.length),
             Line::Name(_) => (0, 0),
         };
@@ -105,10 +104,10 @@ async fn list(
     files += public.len() as u64;
     bytes += public.iter().map(|file| file.length).sum::<u64>();
     lines.sort_by_cached_key(Line::name);
-    let json = lines.iter().map(|line| line.json(now_ms));
-    let json: Vec<_> = json.chain(public.iter().map(|file| file_json(file, now_ms))).collect();
+    let entries = lines.iter().map(|line| line.entry(now_ms));
+    let entries = entries.chain(public.iter().map(|file| Entry::file(file, now_ms)));
     let names: Vec<_> = lines.iter().map(Line::name).collect();
-    let report = Report::new(json!({ "files": json }));
+    let report = Report::new(&Names { files: entries.collect() });
     if lines.is_empty() && public.is_empty() {
         return Ok(report.text(nothing(args)));
     }
@@ -146,7 +145,7 @@ async fn lines(args: &Args, client: &Client, now_ms: u64) -> Result<Vec<Line>, E
         Some(pattern) => (None, parts(pattern.as_bytes())),
     };
     let mut lines = Vec::new();
-    let mut folders: BTreeMap<Vec<u8>, (u64, u64, u64, Option<NameView>)> = BTreeMap::new();
+    let mut folders: BTreeMap<Vec<u8>, (Within, Option<NameView>)> = BTreeMap::new();
     for view in views {
         let name = view.name.as_bytes();
         let is_folder = matches!(view.kind, NameKind::Folder);
@@ -157,23 +156,21 @@ async fn lines(args: &Args, client: &Client, now_ms: u64) -> Result<Vec<Line>, E
             lines.push(Line::Name(view));
             continue;
         }
-        let folder = folders.entry(first_parts(name, depth)).or_default();
+        let (within, own) = folders.entry(first_parts(name, depth)).or_default();
         match view.kind {
-            NameKind::Folder if parts(name) <= depth => folder.3 = Some(view),
+            NameKind::Folder if parts(name) <= depth => *own = Some(view),
             NameKind::File(file) => {
-                folder.0 += 1;
-                folder.1 += file.length;
-                folder.2 += u64::from(file.paid_until_ms <= now_ms);
+                within.files += 1;
+                within.length += file.length;
+                within.over += u64::from(file.paid_until_ms <= now_ms);
             }
             _ => {}
         }
     }
-    lines.extend(folders.into_iter().map(|(name, (files, bytes, over, own))| Line::Folder {
-        name: shown(&name),
-        files,
-        bytes,
-        over,
-        own,
+    let folders = folders.into_iter();
+    lines.extend(folders.map(|(name, (within, own))| {
+        let name = shown(&name);
+        Line::Folder { name, within, own }
     }));
     Ok(lines)
 }
@@ -185,32 +182,6 @@ fn parts(name: &[u8]) -> usize {
 fn first_parts(name: &[u8], count: usize) -> Vec<u8> {
     let parts: Vec<_> = name.split(|byte| *byte == b'/').take(count).collect();
     parts.join(&b'/')
-}
-
-fn kind(kind: FileKind) -> &'static str {
-    match kind {
-        FileKind::Own | FileKind::Pack => "own",
-        FileKind::Document { .. } => "listing_description",
-        FileKind::Preview { .. } => "listing_preview",
-        FileKind::Index => "index",
-    }
-}
-
-fn file_json(file: &FileView, now_ms: u64) -> Value {
-    json!({
-        "name": file.name.to_string(),
-        "type": "file",
-        "kind": kind(file.kind),
-        "object": file.object.to_string(),
-        "packed": file.packed,
-        "length": file.length,
-        "scheme": { "required": file.scheme.required, "total": file.scheme.total },
-        "segments": file.segments,
-        "stored_ms": file.stored_ms,
-        "paid_until_ms": file.paid_until_ms,
-        "over": file.paid_until_ms <= now_ms,
-        "cost": file.cost.to_string(),
-    })
 }
 
 fn permissions(view: &NameView) -> String {
@@ -251,35 +222,18 @@ impl Line {
         }
     }
 
-    fn json(&self, now_ms: u64) -> Value {
-        let mut json = match self {
-            Self::Name(NameView { kind: NameKind::File(file), .. }) => file_json(file, now_ms),
-            Self::Name(NameView { name, kind: NameKind::Link { target }, .. }) => {
-                json!({ "name": name.to_string(), "type": "link", "target": shown(target) })
-            }
-            Self::Name(NameView { name, kind: NameKind::Lost { length }, .. }) => {
-                json!({ "name": name.to_string(), "type": "lost", "length": length })
-            }
-            Self::Name(view) => json!({ "name": view.name.to_string(), "type": "folder" }),
-            Self::Folder { name, files, bytes, over, .. } => {
-                json!({ "name": name, "type": "folder", "files": files, "length": bytes, "over": over })
-            }
-        };
-        if let Some(view) = self.view() {
-            json["mode"] = Value::from(format!("{:04o}", view.mode));
-            json["modified_ms"] =
-                Value::from(i64::try_from(view.modified_ns / 1_000_000).unwrap_or(0));
-            json["versions"] = Value::from(view.versions);
-            json["deleted_ms"] = Value::from(view.deleted_ms);
+    fn entry(&self, now_ms: u64) -> Entry {
+        match self {
+            Self::Name(view) => Entry::name(view, now_ms),
+            Self::Folder { name, within, own } => Entry::folder(name, *within, own.as_ref()),
         }
-        json
     }
 }
 
 fn size(line: &Line) -> String {
     match line {
         Line::Name(NameView { kind: NameKind::File(file), .. }) => show_size(file.length),
-        Line::Folder { bytes, .. } => show_size(*bytes),
+        Line::Folder { within, .. } => show_size(within.length),
         Line::Name(NameView { kind: NameKind::Lost { .. }, .. }) => "lost".to_owned(),
         Line::Name(_) => String::new(),
     }
@@ -315,7 +269,9 @@ fn row(line: &Line, now_ms: u64) -> Vec<String> {
     let other = |over| vec![size(line), String::new(), over, String::new(), line.name()];
     match line {
         Line::Name(NameView { kind: NameKind::File(file), .. }) => file_row(file, now_ms),
-        Line::Folder { over, .. } if *over > 0 => other(format!("{} over", count(*over, "file"))),
+        Line::Folder { within, .. } if within.over > 0 => {
+            other(format!("{} over", count(within.over, "file")))
+        }
         _ => other(String::new()),
     }
 }

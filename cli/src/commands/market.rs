@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
 use symbolon_client::{Client, Kept, ListingFilter, ListingView};
 use symbolon_protocol::{
     Amount,
     id::{AccountId, ListingId},
 };
+use symbolon_view::market::{Detail, Ended, Listing, Listings, Preview};
 
 use crate::{
     context::{self, Context},
@@ -139,8 +139,8 @@ async fn list(client: &Client, args: ListArgs, context: &Context) -> Result<Repo
         ]);
     }
     let ids: Vec<_> = listings.iter().map(|view| view.id.to_string()).collect();
-    let json = json!({ "listings": listings.iter().map(json).collect::<Vec<_>>() });
-    let report = Report::new(json);
+    let document = Listings { listings: listings.iter().map(Listing::from).collect() };
+    let report = Report::new(&document);
     Ok(if listings.is_empty() {
         report.text("Nothing is for sale that fits.")
     } else {
@@ -165,45 +165,12 @@ fn state(view: &ListingView, now_ms: u64) -> Option<String> {
     }
 }
 
-fn json(view: &ListingView) -> Value {
-    json!({
-        "listing": view.id.to_string(),
-        "seller": view.seller.to_string(),
-        "title": view.title,
-        "price": view.price.to_string(),
-        "length": view.length,
-        "cells": view.cells,
-        "sold": view.sold,
-        "open": view.open,
-        "previewed": view.previewed,
-        "licence": view.licence.to_string(),
-        "listed_ms": view.listed_ms,
-        "access_ms": view.access_ms,
-        "window_ms": view.window_ms,
-        "stored_until_ms": match view.kept {
-            Some(Kept::Until { time_ms, .. }) => Some(time_ms),
-            _ => None,
-        },
-        "over": matches!(view.kept, Some(Kept::Over { .. })),
-    })
-}
-
 async fn show(client: &Client, listing: &str) -> Result<Report, Error> {
     let id = find(client, listing).await?;
     let (detail, now_ms) = (client.listing(&id).await?, client.clock().await?.now_ms);
     let view = &detail.view;
-    let document: Value = serde_json::from_str(&detail.document)
-        .unwrap_or_else(|_| Value::String(detail.document.clone()));
-    let mut json = json(view);
-    json["document"] = document.clone();
-    let splits = detail
-        .splits
-        .iter()
-        .map(|split| json!({ "account": split.account.to_string(), "share_bp": split.share_bp }));
-    json["splits"] = splits.collect();
-    json["vault"] = detail.vault.to_string().into();
-    json["content_root"] = detail.content_root.to_string().into();
-    let mut report = Report::new(json)
+    let document = Detail::from(&detail);
+    let mut report = Report::new(&document)
         .heading(view.title.clone())
         .field("listing", view.id.to_string())
         .field("seller", view.seller.to_string())
@@ -219,9 +186,7 @@ async fn show(client: &Client, listing: &str) -> Result<Report, Error> {
         .field("sold", count(view.sold, "time"))
         .field("state", state(view, now_ms).unwrap_or_else(|| String::from("takes orders")));
     for (key, name) in [("description", "about"), ("license", "terms")] {
-        if let Some(text) =
-            document.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
-        {
+        if let Some(text) = document.says(key) {
             report = report.field(name, text);
         }
     }
@@ -248,16 +213,7 @@ async fn preview(client: &Client, listing: &str, output: Option<PathBuf>) -> Res
             }
         }
     }
-    let json = cells.iter().map(|cell| {
-        json!({
-            "cell": cell.cell,
-            "offset": cell.offset,
-            "length": cell.plain.len(),
-            "text": std::str::from_utf8(&cell.plain).ok(),
-        })
-    });
-    let json = json!({ "listing": id.to_string(), "cells": json.collect::<Vec<_>>() });
-    let mut report = Report::new(json);
+    let mut report = Report::new(&Preview::new(&id, &cells));
     for cell in &cells {
         let size = show_size(cell.plain.len() as u64);
         report = report.heading(format!(
@@ -287,6 +243,6 @@ fn glimpse(bytes: &[u8]) -> String {
 async fn end(client: &Client, listing: &str) -> Result<Report, Error> {
     let id = find(client, listing).await?;
     client.end_listing(&id).await?;
-    let json = json!({ "listing": id.to_string() });
-    Ok(Report::new(json).text(format!("Listing {id} takes no more orders.")))
+    Ok(Report::new(&Ended { listing: id.into() })
+        .text(format!("Listing {id} takes no more orders.")))
 }

@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 
-use serde_json::json;
 use symbolon_client::shown;
+use symbolon_view::files::Renamed;
 
 use super::folder::{bytes, name};
 use crate::{
@@ -40,6 +40,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
     let lost = client.lost(&moved.to).await?;
     names::publish_given(client, &moved.to, &lost, &context.out).await?;
     let from = shown(bytes(&args.from));
-    let json = json!({ "from": from, "to": moved.to.to_string(), "names": moved.names });
-    Ok(Report::new(json).text(format!("{from} is {} now.", moved.to)))
+    let text = format!("{from} is {} now.", moved.to);
+    let document = Renamed { from, to: moved.to.to_string(), names: moved.names };
+    Ok(Report::new(&document).text(text))
 }

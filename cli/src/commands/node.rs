@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde_json::json;
+use symbolon_view::network::{Node, NodeReady, Nodes, Ready};
 
 use crate::{
     context::{self, Context},
@@ -138,17 +138,17 @@ async fn run_node(args: RunArgs, context: &Context) -> Result<(), Error> {
 }
 
 fn ready(running: &RunningNode, plan: &NodePlan, context: &Context) -> Result<(), Error> {
-    let id = running.id().to_string();
+    let id = running.id();
     let addresses = running.endpoint.address().addresses;
     let capacity = show_size(plan.capacity);
     context.out.say(&format!("Node {id} keeps up to {capacity}, at {}.", addresses.join(", ")))?;
     if context.out.is_json() {
-        context.out.event(&json!({
-            "event": "ready",
-            "node": id,
-            "addresses": addresses,
-            "capacity": plan.capacity,
-        }))?;
+        context.out.event(&NodeReady {
+            event: Ready::Ready,
+            node: id.into(),
+            addresses,
+            capacity: plan.capacity,
+        })?;
     }
     if plan.payout.is_none() {
         context
@@ -193,28 +193,13 @@ async fn status(prefix: &str, context: &Context) -> Result<Report, Error> {
             row.rate.to_string(),
             row.addresses.first().cloned().unwrap_or_default(),
         ]);
-        list.push(json!({
-            "node": id.to_string(),
-            "answers": answer,
-            "addresses": row.addresses,
-            "payout": row.payout.to_string(),
-            "price": row.price.to_string(),
-            "capacity": row.capacity,
-            "used": row.used,
-            "shards": row.slots,
-            "rate": row.rate.to_string(),
-            "proven": row.passed,
-            "missed": row.missed,
-            "missed_in_row": row.missed_in_row,
-            "last_proof_epoch": row.passed_epoch,
-            "custody": row.custody_key.is_some(),
-        }));
+        list.push(Node::new(id, row, *answer));
     }
     let up = answers.iter().filter(|answer| **answer).count();
     let price = wanted.iter().map(|(_, row)| row.price).min().unwrap_or_default();
-    let json = json!({ "epoch": chain.epoch, "nodes": list });
+    let document = Nodes { epoch: chain.epoch, nodes: list };
     let total = count(wanted.len(), "node");
-    Ok(Report::new(json).table(table).text(format!(
+    Ok(Report::new(&document).table(table).text(format!(
         "{total}, {up} answering; epoch {}; from {} per GiB and epoch.",
         chain.epoch,
         show_amount(price)

@@ -1,6 +1,6 @@
 //! `symbolon orders`: what you bought and sold.
 
-use serde_json::json;
+use symbolon_view::market::Orders;
 
 use crate::{
     context::{self, Context},
@@ -30,30 +30,17 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
         ("ORDERED", Align::Left),
         ("LISTING", Align::Left),
     ]);
-    let mut list = Vec::new();
-    for order in &orders {
-        let side = if order.buyer == me { "bought" } else { "sold" };
-        let state = format!("{:?}", order.state).to_lowercase();
+    let document = Orders::new(me, &orders);
+    for order in &document.orders {
         table.row(vec![
-            order.id.to_string()[..12].to_owned(),
-            side.into(),
-            order.amount.to_string(),
-            state.clone(),
+            order.order.as_str()[..12].to_owned(),
+            order.side.word().into(),
+            order.amount.as_str().to_owned(),
+            order.state.word().into(),
             show_time(order.ordered_ms),
-            order.listing.to_string()[..12].to_owned(),
+            order.listing.as_str()[..12].to_owned(),
         ]);
-        list.push(json!({
-            "order": order.id.to_string(),
-            "listing": order.listing.to_string(),
-            "side": side,
-            "buyer": order.buyer.to_string(),
-            "amount": order.amount.to_string(),
-            "state": state,
-            "ordered_ms": order.ordered_ms,
-            "due_ms": order.due_ms,
-        }));
     }
-    let empty = list.is_empty();
-    let report = Report::new(json!({ "account": me.to_string(), "orders": list }));
-    Ok(if empty { report.text("No orders yet.") } else { report.table(table) })
+    let report = Report::new(&document);
+    Ok(if orders.is_empty() { report.text("No orders yet.") } else { report.table(table) })
 }

@@ -2,14 +2,13 @@
 
 mod preview;
 
-use std::{collections::BTreeSet, ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf};
 
-use serde_json::{Value, json};
 use symbolon_client::{
     Client, FolderOptions, Growth, Name, PutOptions, PutOutcome, PutReport, Replace, Source,
-    StatView,
 };
 use symbolon_protocol::{Amount, content::Scheme, ledger::rows::Chain};
+use symbolon_view::put::FileStored;
 
 use super::folder::{self, bytes};
 use crate::{
@@ -130,9 +129,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let paid = names::publish_and_close(client, Pay::Said(index), &context.out).await;
     let stored = stored?;
     let stat = stat.transpose()?;
-    let report =
-        put_report(&stored, stat.as_ref(), epoch_ms).with("warning", quote.price.warning.into());
-    Ok(report.with("index_cost", paid.to_string().into()))
+    let document = FileStored::new(&stored, stat.as_ref(), paid, quote.price.warning);
+    Ok(report(&stored, &document, epoch_ms))
 }
 
 /// Whether something new would be stored: what has begun was judged when it began, and a name that is
@@ -252,37 +250,7 @@ fn typed_name(args: &Args) -> Result<OsString, Error> {
     }
 }
 
-fn scheme_json(scheme: Scheme) -> Value {
-    json!({ "required": scheme.required, "total": scheme.total })
-}
-
-fn put_report(stored: &PutReport, stat: Option<&StatView>, epoch_ms: u64) -> Report {
-    let outcome = match stored.outcome {
-        PutOutcome::Stored => "stored",
-        PutOutcome::Resumed => "resumed",
-        PutOutcome::Already => "already",
-    };
-    let (nodes, shards, paid_until) = match stat {
-        None => (stored.nodes.clone(), stored.shards as usize, stored.end),
-        Some(StatView { segments, .. }) => {
-            let shards = segments.iter().flat_map(|segment| &segment.shards);
-            let nodes: BTreeSet<_> = shards.clone().map(|shard| shard.node).collect();
-            let paid_until = segments.iter().map(|segment| segment.end).min().unwrap_or(0);
-            (nodes, shards.count(), paid_until)
-        }
-    };
-    let json = json!({
-        "outcome": outcome,
-        "name": stored.name.to_string(),
-        "object": stored.object.to_string(),
-        "length": stored.length,
-        "scheme": scheme_json(stored.scheme),
-        "segments": stored.segments,
-        "shards": shards,
-        "nodes": nodes.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "cost": stored.cost.to_string(),
-        "paid_until_epoch": paid_until,
-    });
+fn report(stored: &PutReport, document: &FileStored, epoch_ms: u64) -> Report {
     let scheme = stored.scheme;
     let did = match stored.outcome {
         PutOutcome::Already => "is stored already; nothing was sent or paid",
@@ -293,17 +261,18 @@ fn put_report(stored: &PutReport, stat: Option<&StatView>, epoch_ms: u64) -> Rep
         PutOutcome::Already => "Paid".to_owned(),
         _ => format!("Paid {} in all,", show_amount(stored.cost)),
     };
-    Report::new(json)
+    Report::new(document)
         .text(format!("{} ({}) {did}.", stored.name, show_size(stored.length)))
         .text(format!(
             "{} on {}; any {} of {} give it back.",
-            count(shards, "shard"),
-            count(nodes.len(), "node"),
+            count(document.shards, "shard"),
+            count(document.nodes.len(), "node"),
             scheme.required,
             scheme.total
         ))
         .text(format!(
-            "{price} until epoch {paid_until} (one epoch is {}).",
+            "{price} until epoch {} (one epoch is {}).",
+            document.paid_until_epoch,
             show_duration(epoch_ms)
         ))
 }

@@ -1,11 +1,11 @@
 //! `symbolon restore`: bring an identity back from its recovery phrase.
 
-use serde_json::{Value, json};
 use symbolon_client::IndexView;
 use symbolon_protocol::{Amount, identity::Identity};
+use symbolon_view::identity::Restored;
 
 use crate::{
-    commands::init::{made, protection},
+    commands::init::protection,
     context::{self, Context},
     error::Error,
     keys,
@@ -42,38 +42,33 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
     if let Some(ticket) = &ticket {
         context.home.set_ticket(ticket)?;
     }
-    let report = made(&name, &identity, None)
-        .text(format!("Identity {name} is back: account {}.", identity.account()));
-    if context.ticket().is_err() {
-        return Ok(report.with("index", Value::Null).text(
+    let back = format!("Identity {name} is back: account {}.", identity.account());
+    let mut document = Restored::new(&name, &identity);
+    let more = if context.ticket().is_err() {
+        String::from(
             "Its files come back on the network they are stored on: symbolon ls --ledger TICKET",
-        ));
-    }
-    match fetch(context, identity).await {
-        Ok((index, balance)) => {
-            let json = json!({
-                "names": index.names,
-                "grants": index.grants,
-                "purchases": index.purchases,
-            });
-            Ok(report.with("index", json).with("balance", balance.to_string().into()).text(
+        )
+    } else {
+        match fetch(context, identity).await {
+            Ok((index, balance)) => {
+                document.index = Some((&index).into());
+                document.balance = Some(balance.into());
                 format!(
                     "Back with it: {}, {}, {}, and {}.",
                     count(index.names, "name"),
                     count(index.grants, "grant"),
                     count(index.purchases, "purchase"),
                     show_amount(balance),
-                ),
-            ))
+                )
+            }
+            Err(error) => {
+                let why = context.explain(error).message;
+                context.out.warn(&format!("the names of its files are not back yet: {why}"));
+                String::from("The next command that reaches the network fetches them: symbolon ls")
+            }
         }
-        Err(error) => {
-            let why = context.explain(error).message;
-            context.out.warn(&format!("the names of its files are not back yet: {why}"));
-            Ok(report
-                .with("index", Value::Null)
-                .text("The next command that reaches the network fetches them: symbolon ls"))
-        }
-    }
+    };
+    Ok(Report::new(&document).essence(document.recipient).text(back).text(more))
 }
 
 /// Fetches the index and the balance.

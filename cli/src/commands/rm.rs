@@ -2,9 +2,8 @@
 
 use std::{collections::BTreeSet, ffi::OsString};
 
-use serde_json::{Value, json};
 use symbolon_client::{Client, Deletion, ErrorKind, Name, Sale, shown};
-use symbolon_protocol::{deletion::DeletionReceipt, id::hex};
+use symbolon_view::rm::Removed;
 
 use super::folder::{bytes, pattern};
 use crate::{
@@ -81,25 +80,14 @@ async fn remove(args: &Args, client: &Client, context: &Context) -> Result<Repor
     let removed = client.remove(&names, args.forever, &bar.progress()).await;
     bar.finish();
     let removed = removed?;
-    let json = json!({
-        "name": what,
-        "names": removed.names,
-        "files": chosen.files,
-        "length": chosen.bytes,
-        "kept": removed.kept,
-        "uploads": removed.uploads,
-        "deals": removed.deals,
-        "refunded": removed.refunded.to_string(),
-        "deletion": deletion_json(&removed.deletion),
-        "listings": removed.listings.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "buyers": sales.iter().map(|sale| sale.buyers).sum::<u64>(),
-    });
+    let files = (chosen.files, chosen.bytes);
+    let document = Removed::new(what.clone(), files, &removed, &sales);
     let deals = count(removed.deals, "deal");
     let kept = match removed.kept {
         0 => String::new(),
         kept => format!(" Versions of {} are kept.", count(kept, "name")),
     };
-    Ok(Report::new(json).text(format!(
+    Ok(Report::new(&document).text(format!(
         "{what}{size} is gone: {deals} ended, {} came back.{kept} {}{breaks}",
         show_amount(removed.refunded),
         deletion_words(&removed.deletion),
@@ -123,27 +111,6 @@ fn breaks(sales: &[Sale]) -> String {
         text.push_str(&format!(" {buyers} {lose} what was paid for, until {until}."));
     }
     text
-}
-
-fn deletion_json(deletion: &Deletion) -> Value {
-    let receipt = |receipt: &DeletionReceipt| {
-        json!({
-            "deal": receipt.deal.to_string(),
-            "index": receipt.index,
-            "node": receipt.node.to_string(),
-            "root": receipt.root.to_string(),
-            "time_ms": receipt.time_ms,
-            "signature": hex(&receipt.signature),
-        })
-    };
-    let nodes: Vec<_> = deletion.unconfirmed.iter().map(ToString::to_string).collect();
-    json!({
-        "shards": deletion.shards,
-        "nodes": deletion.confirmed().len() + deletion.unconfirmed.len(),
-        "nodes_confirmed": deletion.confirmed().len(),
-        "unconfirmed": nodes,
-        "receipts": deletion.receipts.iter().map(receipt).collect::<Vec<_>>(),
-    })
 }
 
 fn deletion_words(deletion: &Deletion) -> String {

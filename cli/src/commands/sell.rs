@@ -2,9 +2,9 @@
 
 use std::ffi::OsString;
 
-use serde_json::json;
-use symbolon_client::{ClientError, SellOptions, SellOutcome, SellReport, USUAL_LICENCE};
+use symbolon_client::{ClientError, SellOptions, SellReport, USUAL_LICENCE};
 use symbolon_protocol::{Amount, ledger::rows::Split};
+use symbolon_view::market::ForSale;
 
 use super::folder::name;
 use crate::{
@@ -144,24 +144,8 @@ fn splits(texts: &[String], home: &Home) -> Result<Vec<Split>, Error> {
 }
 
 fn report(name: &str, price: Amount, listed: &SellReport) -> Report {
-    let json = json!({
-        "name": name,
-        "listing": listed.listing.to_string(),
-        "vault": listed.vault.to_string(),
-        "custodians": listed.custodians.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "threshold": listed.threshold,
-        "preview_cells": listed.preview_cells,
-        "price": price.to_string(),
-        "access_ms": listed.access_ms,
-        "sold_until_ms": listed.sold_until_ms,
-        "cost": listed.cost.to_string(),
-        "outcome": match listed.outcome {
-            SellOutcome::Listed => "listed",
-            SellOutcome::Already => "already",
-        },
-    });
     let listing = listed.listing.to_string();
-    Report::new(json)
+    Report::new(&ForSale::new(name, price, listed))
         .text(format!("{name} is for sale at {}.", show_amount(price)))
         .field("listing", listing.clone())
         .field(

@@ -2,9 +2,9 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use serde_json::json;
 use symbolon_client::{Client, shown};
 use symbolon_protocol::Amount;
+use symbolon_view::grant::Attenuated;
 
 use super::folder::{bytes, name};
 use crate::{
@@ -78,14 +78,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     names::publish_and_close(client, Pay::Ask, &context.out).await;
     let token = token?;
     let text = token.to_text();
-    let json = json!({
-        "name": name.to_string(),
-        "grant": text,
-        "holder": recipient.access.to_string(),
-        "link": grants::last_link(&token).to_string(),
-        "path": args.output.as_ref().map(|path| path.display().to_string()),
-    });
-    let report = Report::new(json);
+    let path = args.output.as_ref().map(|path| path.display().to_string());
+    let given = Attenuated::new(&token, &recipient, grants::last_link(&token), path);
+    let report = Report::new(&given.of(name.to_string()));
     let Some(path) = &args.output else {
         // Only the grant, so that `share .. > file` and `share .. | mail` work.
         return Ok(report.text(text.clone()).essence(text));

@@ -2,9 +2,9 @@
 
 use std::ffi::OsString;
 
-use serde_json::{Value, json};
 use symbolon_client::{SegmentView, ShardHealth, ShardView, StatView};
 use symbolon_protocol::ledger::rows::DealState;
+use symbolon_view::stat::Stat;
 
 use super::folder;
 use crate::{
@@ -43,7 +43,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
         matches!(segment.state, DealState::Completed | DealState::Cancelled)
     };
     let over_since = stat.segments.iter().filter(ended).map(|one| one.paid_until_ms).min();
-    Ok(Report::new(json(&stat))
+    Ok(Report::new(&Stat::from(&stat))
         .field("name", file.name.to_string())
         .field("object", file.object.to_string())
         .field("content root", stat.content_root.to_string())
@@ -140,46 +140,4 @@ fn health(segments: &[SegmentView]) -> String {
 /// Shards that can be counted on, as far as the ledger knows.
 fn healthy(segment: &SegmentView) -> usize {
     segment.shards.iter().filter(|shard| shard.health.is_well()).count()
-}
-
-fn json(stat: &StatView) -> Value {
-    let file = &stat.file;
-    let segments = stat.segments.iter().map(|segment| {
-        let shards = segment.shards.iter().map(|shard| {
-            json!({
-                "index": shard.index,
-                "node": shard.node.to_string(),
-                "root": shard.root.to_string(),
-                "health": name(shard.health),
-                "last_proof_epoch": shard.last_proof,
-                "last_proof_ms": shard.last_proof_ms,
-                "missed_in_row": shard.missed_in_row,
-            })
-        });
-        json!({
-            "segment": segment.segment,
-            "deal": segment.deal.to_string(),
-            "state": format!("{:?}", segment.state).to_lowercase(),
-            "start_epoch": segment.start,
-            "end_epoch": segment.end,
-            "paid_until_ms": segment.paid_until_ms,
-            "healthy": healthy(segment),
-            "shard_length": segment.shard_length,
-            "required": segment.required,
-            "shards": shards.collect::<Vec<_>>(),
-            "absent": segment.absent,
-        })
-    });
-    json!({
-        "name": file.name.to_string(),
-        "object": file.object.to_string(),
-        "length": file.length,
-        "scheme": { "required": file.scheme.required, "total": file.scheme.total },
-        "stored_bytes": file.stored_bytes,
-        "stored_ms": file.stored_ms,
-        "cost": file.cost.to_string(),
-        "content_root": stat.content_root.to_string(),
-        "epoch": stat.epoch,
-        "segments": segments.collect::<Vec<_>>(),
-    })
 }

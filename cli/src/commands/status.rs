@@ -1,7 +1,7 @@
 //! `symbolon status`: everything at a glance.
 
-use serde_json::{Value, json};
 use symbolon_client::{FilesView, IndexView};
+use symbolon_view::network::{NetworkStatus, NodeCounts, Status};
 
 use super::folder::first_few;
 use crate::{
@@ -42,27 +42,20 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
     let (index, unfinished) = (client.index().await, client.unfinished().await);
     context::close(client).await;
     let (index, unfinished) = (index?, unfinished?);
-    let FilesView { count: files, bytes, over } = files?;
+    let files = files?;
     let up = answers.iter().filter(|answer| **answer).count();
     let capacity = known.iter().map(|(_, row)| row.capacity).fold(0, u64::saturating_add);
     let used = known.iter().map(|(_, row)| row.used).fold(0, u64::saturating_add);
-    let json = json!({
-        "home": home,
-        "identity": name,
-        "account": account.account.to_string(),
-        "balance": account.balance.to_string(),
-        "network": {
-            "chain": chain.id.to_string(),
-            "height": chain.height,
-            "epoch": chain.epoch,
-            "epoch_ms": chain.params.epoch_ms,
-            "own": pid.map_or(Value::Null, |pid| json!({ "pid": pid })),
-        },
-        "nodes": { "known": known.len(), "answering": up, "capacity": capacity, "used": used },
-        "files": { "count": files, "length": bytes, "over": over },
-        "unfinished": unfinished,
-        "index": index_json(&index),
-    });
+    let document = Status::new(
+        (home, name),
+        &account,
+        (
+            NetworkStatus::new(&chain, pid),
+            NodeCounts { known: known.len(), answering: up, capacity, used },
+        ),
+        (&files, unfinished),
+        &index,
+    );
     let runs = match pid {
         Some(pid) => format!("its own, process {pid}"),
         None => "not run from this home".into(),
@@ -71,26 +64,24 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
     let nodes = format!("{up} of {} answer; {used} of {capacity} used", known.len());
     let epoch = show_duration(chain.params.epoch_ms);
     let ledger = format!("block {}, epoch {} of {epoch} each", chain.height, chain.epoch);
-    let report = Report::new(json)
-        .field("home", home)
-        .field("identity", format!("{name}, account {}", account.account))
+    let report = Report::new(&document)
+        .field("home", document.home)
+        .field("identity", format!("{}, account {}", document.identity, account.account))
         .field("balance", show_amount(account.balance).to_string())
         .field("network", runs)
         .field("ledger", ledger)
         .field("nodes", nodes)
-        .field(
-            "files",
-            format!("{}, {}{}", count(files, "file"), show_size(bytes), over_words(over)),
-        );
-    let report = with_unfinished(report, &unfinished);
+        .field("files", files_words(&files));
+    let report = with_unfinished(report, &document.unfinished);
     Ok(report.field("index", index_words(&index)))
 }
 
-fn over_words(over: u64) -> String {
-    match over {
+fn files_words(files: &FilesView) -> String {
+    let over = match files.over {
         0 => String::new(),
         over => format!("; the time of {over} is over: put them again, or rm them"),
-    }
+    };
+    format!("{}, {}{over}", count(files.count, "file"), show_size(files.bytes))
 }
 
 fn with_unfinished(report: Report, names: &[String]) -> Report {
@@ -99,16 +90,6 @@ fn with_unfinished(report: Report, names: &[String]) -> Report {
     }
     let words = format!("{}; the same put goes on, rm ends it", first_few(names));
     report.field("unfinished", words)
-}
-
-fn index_json(index: &IndexView) -> Value {
-    json!({
-        "names": index.names,
-        "grants": index.grants,
-        "purchases": index.purchases,
-        "unpublished": index.unpublished,
-        "deals": index.deals.iter().map(ToString::to_string).collect::<Vec<_>>(),
-    })
 }
 
 fn index_words(index: &IndexView) -> String {

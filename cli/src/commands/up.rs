@@ -7,11 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
 use symbolon_client::{Client, Setup};
 use symbolon_ledger::Ledger;
 use symbolon_net::{BindOptions, Endpoint};
 use symbolon_protocol::{Amount, identity::Phrase};
+use symbolon_view::{
+    network::{NetworkReady, Ready},
+    plain::Id,
+};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::Command,
@@ -23,7 +26,7 @@ use crate::{
     home::{self, DEFAULT_IDENTITY},
     interrupt::{self, Interrupt},
     keys::{self, Protection},
-    output::Report,
+    output::{Report, Said},
     serve::{self, LedgerPlan, Network, NodePlan, RunningLedger, RunningNode, node_endpoint},
     units::{self, Price, count, show_amount, show_duration},
 };
@@ -99,7 +102,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     };
     let Some(running) = serve::start(&mut interrupt, starting).await? else { return Ok(()) };
     if context.out.is_json() {
-        context.out.event(&running.ready)?;
+        context.out.event(&running.ready(context))?;
     } else {
         context.out.report(&running.report(context))?;
     }
@@ -117,7 +120,6 @@ struct Up {
     nodes: Vec<RunningNode>,
     made: Option<Made>,
     took: Duration,
-    ready: Value,
 }
 
 /// The identity of a first run.
@@ -157,22 +159,20 @@ impl Up {
             rest = rest => rest?,
             error = ledger.failed() => return Err(error),
         };
-        let mut up = Self { ledger, nodes, made, took: began.elapsed(), ready: Value::Null };
-        up.ready = up.json(context);
-        Ok(up)
+        Ok(Self { ledger, nodes, made, took: began.elapsed() })
     }
 
-    fn json(&self, context: &Context) -> Value {
-        json!({
-            "event": "ready",
-            "home": context.home.root().display().to_string(),
-            "pid": std::process::id(),
-            "ticket": self.ledger.ticket.to_string(),
-            "chain": self.ledger.ticket.chain.to_string(),
-            "epoch_ms": self.ledger.params.epoch_ms,
-            "nodes": self.nodes.iter().map(|node| node.id().to_string()).collect::<Vec<_>>(),
-            "identity": self.made.as_ref().map(|_| DEFAULT_IDENTITY),
-        })
+    fn ready(&self, context: &Context) -> NetworkReady {
+        NetworkReady {
+            event: Ready::Ready,
+            home: context.home.root().display().to_string(),
+            pid: std::process::id(),
+            ticket: self.ledger.ticket.to_string(),
+            chain: self.ledger.ticket.chain.into(),
+            epoch_ms: self.ledger.params.epoch_ms,
+            nodes: self.nodes.iter().map(|node| Id::from(node.id())).collect(),
+            identity: self.made.as_ref().map(|_| DEFAULT_IDENTITY.to_owned()),
+        }
     }
 
     fn report(&self, context: &Context) -> Report {
@@ -180,7 +180,7 @@ impl Up {
         let epoch = show_duration(self.ledger.params.epoch_ms);
         let took = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
         let home = context.home.root().display();
-        let mut report = Report::new(self.ready.clone()).text(format!(
+        let mut report = Report::new(&self.ready(context)).text(format!(
             "A network is running: one ledger and {nodes}, ready after {}.",
             show_duration(took)
         ));
@@ -317,23 +317,23 @@ async fn detach(args: &Args, context: &Context) -> Result<(), Error> {
         let hint = "nothing runs; the same command again starts it";
         return Err(interrupt::stopped(String::from("stopped before the network was ready"), hint));
     };
-    let said: Option<Value> = line.ok().flatten().and_then(|line| serde_json::from_str(&line).ok());
+    let said = line.ok().flatten().and_then(|line| Said::read(&line));
     let shown = log.display();
     match said {
-        Some(said) if said["event"] == "ready" => context.out.report(&detached(said, context)),
-        Some(said) => Err(Error::from_json(&said)),
+        Some(Said::Ready(ready)) => context.out.report(&detached(&ready, context)),
+        Some(Said::Failed(failure)) => Err(failure.into()),
         None => Err(Error::internal("the background process ended without a word")
             .hint(format!("its log is {shown}"))),
     }
 }
 
-fn detached(said: Value, context: &Context) -> Report {
-    let nodes = said["nodes"].as_array().map_or(0, Vec::len);
-    let pid = said["pid"].to_string();
+fn detached(ready: &NetworkReady, context: &Context) -> Report {
+    let nodes = count(ready.nodes.len(), "storage node");
+    let pid = ready.pid.to_string();
     let home = context.home.root().display().to_string();
     let log = context.home.log().display().to_string();
-    Report::new(said)
-        .text(format!("A network is running: one ledger and {}.", count(nodes, "storage node")))
+    Report::new(ready)
+        .text(format!("A network is running: one ledger and {nodes}."))
         .field("home", home)
         .field("process", pid.clone())
         .field("log", log)

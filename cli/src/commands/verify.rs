@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 
-use serde_json::{Value, json};
-use symbolon_client::{ClientError, Depth, Name, VerifiedObject, VerifyReport, shown};
+use symbolon_client::{Depth, VerifiedObject, VerifyReport, shown};
+use symbolon_view::verify::{FileVerified, FolderVerified};
 
 use super::folder::{bytes, first_few, name, pattern};
 use crate::{
@@ -50,12 +50,12 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     let checked = checked?;
     let name = shown(bytes(&args.name));
     let bad = checked.shards.iter().filter(|shard| shard.fault.is_some()).count();
-    let json = json(&name, depth, &checked);
+    let document = FileVerified::new(&name, depth, &checked);
     if bad == 0 {
-        return context.out.report(&report(json, &checked));
+        return context.out.report(&report(&document, &checked));
     }
     if !context.out.is_json() {
-        context.out.report(&report(json.clone(), &checked))?;
+        context.out.report(&report(&document, &checked))?;
     }
     let total = checked.shards.len();
     let message = format!("{bad} of {} of {name} did not pass", count(total, "shard"));
@@ -64,7 +64,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     } else {
         Error::new(Kind::NotEnough, format!("{message}; too few are left to read it"))
     };
-    Err(error.hint(hint(&name, &checked)).details(json))
+    Err(error.hint(hint(&name, &checked)).details(document))
 }
 
 /// What mends it.
@@ -97,36 +97,21 @@ fn report_all(
     objects: &[VerifiedObject],
 ) -> Result<(), Error> {
     let name = shown(bytes(&args.name));
-    let reads = |object: &VerifiedObject| object.found.as_ref().is_ok_and(|found| found.readable);
-    let is_well = |object: &VerifiedObject| {
-        let found = object.found.as_ref();
-        found.is_ok_and(|found| found.shards.iter().all(|shard| shard.fault.is_none()))
-    };
-    let files = |wanted: &dyn Fn(&VerifiedObject) -> bool| -> Vec<String> {
-        let wanted = objects.iter().filter(|object| wanted(object));
-        let mut names: Vec<_> =
-            wanted.flat_map(|object| object.names.iter().map(Name::to_string)).collect();
-        names.sort();
-        names
-    };
-    let (all, unwell) = (files(&|_| true), files(&|object| !is_well(object)));
-    let unreadable = files(&|object| !reads(object));
-    let over = files(&|object| matches!(object.found, Err(ClientError::Over { .. })));
-    let json = json_all(&name, depth, objects, [&all, &unwell, &unreadable, &over]);
+    let document = FolderVerified::new(&name, depth, objects);
+    let FolderVerified { unwell, unreadable, over, .. } = &document;
     let mut table = Table::new(&[("VERDICT", Align::Left), ("FILES", Align::Left)]);
-    for object in objects.iter().filter(|object| !is_well(object)) {
-        table.row(vec![verdict(object), first_few(&names_of(object))]);
+    for (object, told) in objects.iter().zip(&document.objects).filter(|(_, told)| !told.is_well())
+    {
+        table.row(vec![verdict(object), first_few(&told.names)]);
     }
-    let cells: u64 = found(objects).map(|found| found.checked_cells).sum();
-    let read: u64 = found(objects).map(|found| found.checked_bytes).sum();
     let text = format!(
         "Checked {} of {}, {} of {name}; {} are what they should be.",
-        count(cells, "cell"),
+        count(document.checked_cells, "cell"),
         count(objects.len(), "object"),
-        count(all.len(), "file"),
-        show_size(read)
+        count(document.files, "file"),
+        show_size(document.checked_bytes)
     );
-    let report = Report::new(json.clone());
+    let report = Report::new(&document);
     let report = if unwell.is_empty() { report } else { report.table(table) }.text(text);
     if unwell.is_empty() {
         return context.out.report(&report);
@@ -145,10 +130,10 @@ fn report_all(
             })
     } else {
         let message = format!("{} cannot be read", count(unreadable.len(), "file"));
-        Error::new(Kind::NotEnough, format!("{message}: {}", first_few(&unreadable)))
+        Error::new(Kind::NotEnough, format!("{message}: {}", first_few(unreadable)))
             .hint(hint_unreadable(unreadable.len(), over.len()))
     }
-    .details(json))
+    .details(document))
 }
 
 /// What helps where so many files cannot be read, and the time of so many of them is over.
@@ -180,49 +165,7 @@ fn verdict(object: &VerifiedObject) -> String {
     }
 }
 
-fn names_of(object: &VerifiedObject) -> Vec<String> {
-    object.names.iter().map(Name::to_string).collect()
-}
-
-fn json_all(
-    name: &str,
-    depth: Depth,
-    objects: &[VerifiedObject],
-    [all, unwell, unreadable, over]: [&[String]; 4],
-) -> Value {
-    let list = objects.iter().map(|object| {
-        let found = object.found.as_ref();
-        json!({
-            "object": object.object.to_string(),
-            "names": names_of(object),
-            "readable": found.is_ok_and(|found| found.readable),
-            "fault": found.err().map(ToString::to_string),
-            "shards": found.map_or_else(|_| Vec::new(), shards_json),
-        })
-    });
-    json!({
-        "name": name,
-        "depth": depth_name(depth),
-        "files": all.len(),
-        "unwell": unwell,
-        "unreadable": unreadable,
-        "over": over,
-        "readable": unreadable.is_empty(),
-        "checked_slices": found(objects).map(|found| found.checked_slices).sum::<u64>(),
-        "checked_cells": found(objects).map(|found| found.checked_cells).sum::<u64>(),
-        "checked_bytes": found(objects).map(|found| found.checked_bytes).sum::<u64>(),
-        "objects": list.collect::<Vec<_>>(),
-    })
-}
-
-fn depth_name(depth: Depth) -> &'static str {
-    match depth {
-        Depth::Deep => "deep",
-        Depth::Sample => "sample",
-    }
-}
-
-fn report(json: Value, checked: &VerifyReport) -> Report {
+fn report(document: &FileVerified, checked: &VerifyReport) -> Report {
     let mut table = Table::new(&[
         ("SEGMENT", Align::Right),
         ("SHARD", Align::Right),
@@ -240,34 +183,7 @@ fn report(json: Value, checked: &VerifyReport) -> Report {
     let cells = count(checked.checked_cells, "cell");
     let shards = count(checked.shards.len(), "shard");
     let read = show_size(checked.checked_bytes);
-    Report::new(json).table(table).text(format!(
+    Report::new(document).table(table).text(format!(
         "Checked {cells} of {shards} against the shards' roots; {read} are what they should be."
     ))
-}
-
-fn shards_json(checked: &VerifyReport) -> Vec<Value> {
-    let shards = checked.shards.iter().map(|shard| {
-        json!({
-            "segment": shard.segment,
-            "index": shard.index,
-            "node": shard.node.to_string(),
-            "well": shard.fault.is_none(),
-            "cells": shard.good_cells + shard.bad_cells.len() as u64,
-            "bad_cells": shard.bad_cells,
-            "fault": shard.fault,
-        })
-    });
-    shards.collect()
-}
-
-fn json(name: &str, depth: Depth, checked: &VerifyReport) -> Value {
-    json!({
-        "name": name,
-        "depth": depth_name(depth),
-        "readable": checked.readable,
-        "checked_slices": checked.checked_slices,
-        "checked_cells": checked.checked_cells,
-        "checked_bytes": checked.checked_bytes,
-        "shards": shards_json(checked),
-    })
 }

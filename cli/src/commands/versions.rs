@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 
-use serde_json::json;
 use symbolon_client::shown;
+use symbolon_view::files::{Undeleted, Versions};
 
 use super::folder::{bytes, name};
 use crate::{
@@ -51,23 +51,9 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
             String::from(if version.current { "current" } else { "" }),
         ]);
     }
-    let list = versions.iter().map(|version| {
-        json!({
-            "number": version.number,
-            "length": version.length,
-            "modified_ms": i64::try_from(version.modified_ns / 1_000_000).unwrap_or(0),
-            "stored_ms": version.stored_ms,
-            "current": version.current,
-        })
-    });
-    let removed = !versions.iter().any(|version| version.current);
-    let json = json!({
-        "name": shown(bytes(&args.name)),
-        "removed": removed,
-        "versions": list.collect::<Vec<_>>(),
-    });
-    let report = Report::new(json).table(table);
-    Ok(if removed {
+    let document = Versions::new(shown(bytes(&args.name)), &versions);
+    let report = Report::new(&document).table(table);
+    Ok(if document.removed {
         report.text("It is removed; bring it back with: symbolon undelete NAME")
     } else {
         report
@@ -107,5 +93,5 @@ pub(crate) async fn undelete(args: &UndeleteArgs, context: &Context) -> Result<R
     let lost = client.lost(&name).await?;
     names::publish_given(client, &name, &lost, &context.out).await?;
     let text = format!("{name} is back, as version {number}.");
-    Ok(Report::new(json!({ "name": name.to_string(), "number": number })).text(text))
+    Ok(Report::new(&Undeleted { name: name.to_string(), number }).text(text))
 }

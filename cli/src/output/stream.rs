@@ -3,7 +3,8 @@
 
 use std::io::{self, Write as _};
 
-use serde_json::Value;
+use serde::Serialize;
+use symbolon_view::{Document, to_value};
 
 use super::{Align, Chatter, Output, Table, json_line, one_line, stdout_failed};
 use crate::{error::Error, interrupt};
@@ -45,13 +46,15 @@ pub(crate) struct Stream<'a> {
     out: &'a Output,
     text: String,
     items: u64,
+    /// What ends the JSON document.
+    end: String,
     closed: bool,
 }
 
 impl Output {
     /// A result that is printed as it comes.
     pub(crate) fn stream(&self) -> Stream<'_> {
-        Stream { out: self, text: String::new(), items: 0, closed: false }
+        Stream { out: self, text: String::new(), items: 0, end: String::new(), closed: false }
     }
 
     /// Whether only the essence of a result is wanted.
@@ -61,25 +64,28 @@ impl Output {
 }
 
 impl Stream<'_> {
-    /// Begins a JSON document that has one list.
-    pub(crate) fn begin_list(&mut self, name: &str) {
-        let name = Value::from(name);
-        self.text.push_str(&format!("{{{name}:["));
+    /// Begins a JSON document that has one list; `empty` is the same without items.
+    pub(crate) fn begin_list(&mut self, empty: &impl Document) {
+        let line = json_line(&empty.to_value());
+        // The list is the only thing in the document that could look like an empty one.
+        let (before, after) = line.split_once("[]").unwrap_or((&line, ""));
+        self.text.extend([before, "["]);
+        self.end = format!("]{after}");
     }
 
     /// The next item of the list.
-    pub(crate) fn item(&mut self, json: &Value) -> Result<(), Error> {
+    pub(crate) fn item(&mut self, item: &impl Serialize) -> Result<(), Error> {
         if self.items > 0 {
             self.text.push(',');
         }
         self.items += 1;
-        self.text.push_str(json_line(json).trim_end());
+        self.text.push_str(json_line(&to_value(item)).trim_end());
         self.flow()
     }
 
     /// Ends the list and the document.
     pub(crate) fn end_list(&mut self) {
-        self.text.push_str("]}\n");
+        self.text.push_str(&std::mem::take(&mut self.end));
     }
 
     /// A table's headings.

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use serde_json::{Value, json};
 use symbolon_client::{Awaited, Step, Wait};
+use symbolon_view::progress::{Event, Waiting};
 
 use crate::units::{show_duration, show_size};
 
@@ -127,50 +127,17 @@ impl Tracker {
     }
 
     /// The same for a program: see `spec/cli.md`.
-    pub(crate) fn event(&self, now_ms: u64) -> Value {
-        let waiting = self.waiting(now_ms).map(|(wait, still_ms)| {
-            json!({
-                "for": name(wait.what),
-                "nodes": wait.nodes.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                "done": wait.done,
-                "of": wait.of,
-                "for_ms": still_ms,
-            })
-        });
-        json!({
-            "event": "progress",
-            "doing": self.doing,
-            "done": self.done(),
-            "kept": self.kept,
-            "total": self.total,
-            "rate": self.rate(now_ms),
-            "eta_ms": self.eta_ms(now_ms),
-            "waiting": waiting,
-        })
-    }
-}
-
-/// A note or fault as an event.
-pub(super) fn aside(step: &Step) -> Option<Value> {
-    match step {
-        Step::Note(text) => Some(json!({ "event": "note", "text": text })),
-        Step::Fault { node, index, fault } => Some(json!({
-            "event": "fault",
-            "node": node.to_string(),
-            "shard": index,
-            "fault": fault.to_string(),
-        })),
-        _ => None,
-    }
-}
-
-fn name(what: Awaited) -> &'static str {
-    match what {
-        Awaited::Receipts => "receipts",
-        Awaited::Bytes => "bytes",
-        Awaited::Ledger => "ledger",
-        Awaited::Custodians => "custodians",
-        _ => "other",
+    pub(crate) fn event(&self, now_ms: u64) -> Event {
+        let waiting = self.waiting(now_ms);
+        Event::Progress {
+            doing: self.doing.to_owned(),
+            done: self.done(),
+            kept: self.kept,
+            total: self.total,
+            rate: self.rate(now_ms),
+            eta_ms: self.eta_ms(now_ms),
+            waiting: waiting.map(|(wait, still_ms)| Waiting::new(wait, still_ms)),
+        }
     }
 }
 
@@ -194,6 +161,7 @@ fn words(wait: &Wait) -> String {
 #[cfg(test)]
 mod tests {
     use symbolon_protocol::id::PeerId;
+    use symbolon_view::Document as _;
 
     use super::*;
 
@@ -212,14 +180,16 @@ mod tests {
             assert!(!tracker.hear(second * 1000, &moved(2 * MIB)));
         }
         assert_eq!(tracker.so_far(), "40.0 MiB of 100.0 MiB");
-        let event = tracker.event(10_000);
+        let event = tracker.event(10_000).to_value();
         assert_eq!(event["rate"], 2 * MIB);
         assert_eq!(event["eta_ms"], 30_000, "what was kept says nothing about the rate");
-        assert_eq!((&event["done"], &event["kept"]), (&json!(40 * MIB), &json!(20 * MIB)));
+        assert_eq!(event["done"], 40 * MIB);
+        assert_eq!(event["kept"], 20 * MIB);
         assert_eq!(tracker.line(10_000), "40.0 MiB of 100.0 MiB, 2.0 MiB/s, 30s left");
         // It stands still: neither an old rate nor an end that never comes.
-        let event = tracker.event(60_000);
-        assert_eq!((&event["rate"], &event["eta_ms"]), (&json!(0), &Value::Null));
+        let event = tracker.event(60_000).to_value();
+        assert_eq!(event["rate"], 0);
+        assert!(event["eta_ms"].is_null(), "{event}");
     }
 
     #[test]
@@ -233,18 +203,22 @@ mod tests {
             Step::Waiting(Wait { what: Awaited::Receipts, nodes, done, of: 8 })
         };
         tracker.hear(600, &wait(6, &[0x3f, 0x40]));
-        assert_eq!(tracker.event(1_500)["waiting"], Value::Null, "too soon to worry anybody");
+        let waiting =
+            |tracker: &Tracker, now_ms| tracker.event(now_ms).to_value()["waiting"].clone();
+        assert!(waiting(&tracker, 1_500).is_null(), "too soon to worry anybody");
         tracker.hear(2_000, &wait(7, &[0x3f]));
         // Told again, it is still the same wait.
         tracker.hear(5_900, &wait(7, &[0x3f]));
         let line =
             "1.0 MiB of 1.0 MiB; 7 of 8 shards are synced; waiting for node 3f3f3f3f to sync, 4s";
         assert_eq!(tracker.line(6_100), line);
-        let waiting = tracker.event(6_100)["waiting"].clone();
-        assert_eq!((&waiting["for"], &waiting["for_ms"]), (&json!("receipts"), &json!(4_100)));
-        assert_eq!(waiting["nodes"], json!([node(0x3f).to_string()]));
+        let told = waiting(&tracker, 6_100);
+        assert_eq!(told["for"], "receipts");
+        assert_eq!(told["for_ms"], 4_100);
+        assert_eq!(told["nodes"].as_array().unwrap().len(), 1);
+        assert_eq!(told["nodes"][0], node(0x3f).to_string());
         // Something moves: nobody is to blame.
         tracker.hear(6_200, &moved(1));
-        assert_eq!(tracker.event(6_300)["waiting"], Value::Null);
+        assert!(waiting(&tracker, 6_300).is_null());
     }
 }

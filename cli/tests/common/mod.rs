@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+pub(crate) mod schema;
 pub(crate) mod terminal;
 
 use std::{
@@ -120,6 +121,8 @@ impl Server {
         let line = told.recv_timeout(HANG).expect("a server gets ready");
         let ready: Value = serde_json::from_str(&line).expect("a server's first line is JSON");
         assert_eq!(ready["event"], "ready", "{line}");
+        all.push("--json".into());
+        schema::check(&all, Some(0), line.as_bytes());
         Self { child, _stdin: stdin, arguments, ready }
     }
 
@@ -149,8 +152,14 @@ impl Drop for Server {
 /// A command that runs.
 pub(crate) struct Running {
     child: Child,
+    arguments: Vec<String>,
     out: mpsc::Receiver<Vec<u8>>,
     error: mpsc::Receiver<Vec<u8>>,
+}
+
+/// What a command was given, as a schema is looked up by it.
+fn arguments(command: &Command) -> Vec<String> {
+    command.get_args().map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
 fn reader(mut from: impl std::io::Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {
@@ -169,7 +178,7 @@ impl Running {
         let mut child = command.spawn().unwrap();
         let out = reader(child.stdout.take().unwrap());
         let error = reader(child.stderr.take().unwrap());
-        Self { child, out, error }
+        Self { child, arguments: arguments(&command), out, error }
     }
 
     /// Waits until it ends by itself, at most `time`; says whether it did.
@@ -215,13 +224,16 @@ impl Running {
         }
         let code = self.child.wait().unwrap().code();
         let error = String::from_utf8_lossy(&self.error.recv().unwrap()).into_owned();
-        Done { code, out: self.out.recv().unwrap(), error }
+        let out = self.out.recv().unwrap();
+        schema::check(&self.arguments, code, &out);
+        Done { code, out, error }
     }
 }
 
 /// A command whose events are read while it runs.
 pub(crate) struct Watched {
     child: Child,
+    arguments: Vec<String>,
     events: std::io::Lines<BufReader<ChildStderr>>,
     seen: Vec<Value>,
 }
@@ -230,7 +242,7 @@ impl Watched {
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.arg("--progress").spawn().unwrap();
         let events = BufReader::new(child.stderr.take().unwrap()).lines();
-        Self { child, events, seen: Vec::new() }
+        Self { child, arguments: arguments(&command), events, seen: Vec::new() }
     }
 
     /// Waits for an event; the command ends before that when there never is one.
@@ -257,6 +269,8 @@ impl Watched {
             self.seen.push(serde_json::from_str(&line.unwrap()).expect("stderr has JSON lines"));
         }
         let code = self.child.wait().unwrap().code();
+        schema::check(&self.arguments, code, &out);
+        schema::check_stream(&self.seen);
         (Done { code, out, error: String::new() }, self.seen)
     }
 }

@@ -2,15 +2,19 @@
 
 use std::{ffi::OsStr, path::Path, process::Stdio, time::Duration};
 
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 use symbolon_protocol::id::NodeId;
+use symbolon_view::network::{LedgerReady, NodeReady};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, ChildStdin, Command},
     task::JoinSet,
 };
 
-use crate::error::{Error, Kind};
+use crate::{
+    error::{Error, Kind},
+    output::Said,
+};
 
 /// How long a process may take until it is ready.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -61,8 +65,7 @@ impl Network {
             "--epoch".as_ref(),
             epoch.as_ref(),
         ];
-        let (ledger, ready) = start(&arguments, folder).await?;
-        let ticket = text(&ready, "ticket")?;
+        let (ledger, LedgerReady { ticket, .. }) = start(&arguments, folder).await?;
         let mut starting = JoinSet::new();
         for number in 1..=NODES {
             let (folder, ticket) = (folder.to_owned(), ticket.clone());
@@ -97,13 +100,16 @@ async fn node(folder: &Path, number: usize, ticket: &str) -> Result<(NodeId, Pro
         "--dir".as_ref(),
         dir.as_os_str(),
     ];
-    let (process, ready) = start(&arguments, folder).await?;
-    let id = text(&ready, "node")?.parse();
+    let (process, NodeReady { node, .. }) = start(&arguments, folder).await?;
+    let id = node.as_str().parse();
     Ok((id.map_err(|_| Error::internal("a node without identity"))?, process))
 }
 
 /// Starts a process and waits for its ready line.
-async fn start(arguments: &[&OsStr], folder: &Path) -> Result<(Process, Value), Error> {
+async fn start<Ready: DeserializeOwned>(
+    arguments: &[&OsStr],
+    folder: &Path,
+) -> Result<(Process, Ready), Error> {
     let exe = std::env::current_exe()
         .map_err(|error| Error::internal(format!("cannot find this program: {error}")))?;
     let mut child = Command::new(exe)
@@ -123,18 +129,9 @@ async fn start(arguments: &[&OsStr], folder: &Path) -> Result<(Process, Value), 
     let mut lines = BufReader::new(stdout).lines();
     let line = tokio::time::timeout(PATIENCE, lines.next_line()).await;
     let line = line.map_err(|_| Error::new(Kind::Unreachable, "a process did not get ready"))?;
-    let said: Value = line
-        .ok()
-        .flatten()
-        .and_then(|line| serde_json::from_str(&line).ok())
-        .ok_or_else(|| Error::internal("a process ended before it was ready"))?;
-    if said["event"] != "ready" {
-        return Err(Error::from_json(&said));
+    match line.ok().flatten().and_then(|line| Said::read(&line)) {
+        Some(Said::Ready(ready)) => Ok((Process { child, _stdin: stdin }, ready)),
+        Some(Said::Failed(failure)) => Err(failure.into()),
+        None => Err(Error::internal("a process ended before it was ready")),
     }
-    Ok((Process { child, _stdin: stdin }, said))
-}
-
-fn text(ready: &Value, field: &str) -> Result<String, Error> {
-    let text = ready[field].as_str().map(str::to_owned);
-    text.ok_or_else(|| Error::internal(format!("a ready line without {field}")))
 }

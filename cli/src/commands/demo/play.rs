@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::json;
 use symbolon_client::{
     Client, ErrorKind, GetOptions, ListingFilter, Name, Progress, PutOptions, Readable,
     SellOptions, Sink, Source,
@@ -22,6 +21,7 @@ use symbolon_protocol::{
     ledger::rows::{Accounts, Deals, OrderState, Table as _},
     wire::storage::{RefusalCode, Request, Response},
 };
+use symbolon_view::demo::Figures;
 
 use super::{Stage, broken, millis, network::Network};
 use crate::{
@@ -110,7 +110,8 @@ async fn start(stage: &mut Stage) -> Result<Network, Error> {
         ),
     ];
     let words = words.map(|line| line.replace("processs", "processes"));
-    stage.held("A network", &words, json!({ "nodes": nodes, "epoch_ms": stage.epoch_ms }))?;
+    let figures = Figures::Network { nodes, epoch_ms: stage.epoch_ms };
+    stage.held("A network", &words, figures)?;
     Ok(network)
 }
 
@@ -124,7 +125,7 @@ async fn people(stage: &mut Stage, network: Network, file: &Path) -> Result<Cast
         "An owner and a buyer, with {} of play money each, and a thief with nothing.",
         show_amount(owned)
     )];
-    stage.held("People", &words, json!({ "faucet": owned.to_string() }))?;
+    stage.held("People", &words, Figures::People { faucet: owned.into() })?;
     let (hash, length) = digest(file)?;
     let name = file.file_name().and_then(|name| name.to_str()).unwrap_or("file");
     let name = Name::new(name).map_err(|error| Error::usage(error.to_string()))?;
@@ -171,17 +172,17 @@ async fn put(stage: &mut Stage, cast: &Cast) -> Result<BTreeSet<NodeId>, Error> 
             show_amount(stored.cost)
         ),
     ];
-    let figures = json!({
-        "length": cast.length,
-        "took_ms": took,
-        "segments": stored.segments,
-        "required": scheme.required,
-        "total": scheme.total,
-        "shards": shards.len(),
-        "nodes": holders.len(),
-        "stored_bytes": stat.file.stored_bytes,
-        "cost": stored.cost.to_string(),
-    });
+    let figures = Figures::Put {
+        length: cast.length,
+        took_ms: took,
+        segments: stored.segments,
+        required: scheme.required,
+        total: scheme.total,
+        shards: shards.len(),
+        nodes: holders.len(),
+        stored_bytes: stat.file.stored_bytes,
+        cost: stored.cost.into(),
+    };
     stage.held("Put", &words, figures)?;
     Ok(holders)
 }
@@ -221,7 +222,7 @@ async fn prove(stage: &mut Stage, cast: &Cast, holders: &BTreeSet<NodeId>) -> Re
             show_amount(earned)
         ),
     ];
-    let figures = json!({ "nodes": holders.len(), "epoch": epoch, "earned": earned.to_string() });
+    let figures = Figures::Prove { nodes: holders.len(), epoch, earned: earned.into() };
     stage.held("Prove", &words, figures)
 }
 
@@ -253,7 +254,7 @@ async fn kill(stage: &mut Stage, cast: &mut Cast, holders: &BTreeSet<NodeId>) ->
             show_size(cast.length)
         ),
     ];
-    stage.held("Kill two nodes", &words, json!({ "killed": names, "took_ms": took }))
+    stage.held("Kill two nodes", &words, Figures::Kill { killed: names, took_ms: took })
 }
 
 async fn sell(stage: &mut Stage, cast: &Cast) -> Result<ListingId, Error> {
@@ -275,12 +276,12 @@ async fn sell(stage: &mut Stage, cast: &Cast) -> Result<ListingId, Error> {
             listed.threshold
         ),
     ];
-    let figures = json!({
-        "listing": listed.listing.to_string(),
-        "price": PRICE.to_string(),
-        "custodians": listed.custodians.len(),
-        "threshold": listed.threshold,
-    });
+    let figures = Figures::Sell {
+        listing: listed.listing.into(),
+        price: PRICE.into(),
+        custodians: listed.custodians.len(),
+        threshold: listed.threshold,
+    };
     stage.held("Sell", &words, figures)?;
     Ok(listed.listing)
 }
@@ -309,8 +310,8 @@ async fn find(stage: &mut Stage, cast: &Audience, listing: &ListingId) -> Result
             cell.offset
         ),
     ];
-    let figures =
-        json!({ "cells": view.cells, "preview_cell": cell.cell, "bytes": cell.plain.len() });
+    let (cells, preview_cell, bytes) = (view.cells, cell.cell, cell.plain.len());
+    let figures = Figures::Find { cells, preview_cell, bytes };
     stage.held("Find and preview", &words, figures)
 }
 
@@ -362,13 +363,13 @@ async fn buy(
             show_amount(income)
         ),
     ];
-    let figures = json!({
-        "order": bought.order.to_string(),
-        "paid": bought.paid.to_string(),
-        "key_ms": keyed,
-        "fetch_ms": fetched,
-        "income": income.to_string(),
-    });
+    let figures = Figures::Buy {
+        order: bought.order.into(),
+        paid: bought.paid.into(),
+        key_ms: keyed,
+        fetch_ms: fetched,
+        income: income.into(),
+    };
     stage.held("Buy", &words, figures)?;
     Ok(*bought.token)
 }
@@ -398,7 +399,7 @@ async fn steal(stage: &mut Stage, cast: &Audience, token: &GrantToken) -> Result
             count(refused, "node")
         ),
     ];
-    stage.held("Steal", &words, json!({ "refused": refused }))
+    stage.held("Steal", &words, Figures::Steal { refused })
 }
 
 /// Shows the grant, over a connection of the thief's, to every node that is left with a shard of the
@@ -455,14 +456,14 @@ async fn add_up(stage: &mut Stage, cast: &Audience) -> Result<(), Error> {
         ),
         format!("together {}, exactly what the faucet gave.", show_amount(books.issued)),
     ];
-    let figures = json!({
-        "accounts": books.accounts.to_string(),
-        "holds": books.holds.to_string(),
-        "storage": books.storage.to_string(),
-        "repair": books.repair.to_string(),
-        "treasury": books.treasury.to_string(),
-        "issued": books.issued.to_string(),
-    });
+    let figures = Figures::AddUp {
+        accounts: books.accounts.into(),
+        holds: books.holds.into(),
+        storage: books.storage.into(),
+        repair: books.repair.into(),
+        treasury: books.treasury.into(),
+        issued: books.issued.into(),
+    };
     stage.held("Add up", &words, figures)
 }
 

@@ -1,9 +1,11 @@
 //! `symbolon get DIR`: bring a folder back.
 
-use serde_json::json;
-use symbolon_client::{Client, FolderGot, GetPlan, Replace};
+use std::time::Duration;
 
-use super::{Clock, Removal, faults_json, first_few, pace, partial, stopped};
+use symbolon_client::{Client, FolderGot, GetPlan, Replace};
+use symbolon_view::folder::{FolderFetch, FolderWritten, WrittenOutcome};
+
+use super::{Clock, Removal, first_few, pace, partial, stopped};
 use crate::{
     context::Context,
     error::Error,
@@ -49,52 +51,35 @@ impl Bring {
         let got = interrupt.or(client.fetch_folder(plan, replace, &progress)).await;
         bar.finish();
         let got = got.ok_or_else(|| stopped("fetching", &bar.so_far()))??;
-        let (report, done) = report(&got, &path, &clock);
-        partial(&context.out, report, &done, &got.faults)
+        let time = clock.time();
+        let document = FolderWritten::new(&path, &got, time);
+        let done = words(&document, time);
+        let document = partial(&context.out, document, &done, &got.faults)?;
+        Ok(report(&document, done, &got))
     }
 }
 
-fn report(got: &FolderGot, path: &str, clock: &Clock) -> (Report, String) {
-    let time = clock.time();
-    let nothing = got.files == 0 && got.links == 0 && got.removed == 0 && got.faults.is_empty();
-    let json = json!({
-        "outcome": if nothing { "already" } else { "written" },
-        "path": path,
-        "files": got.files,
-        "length": got.bytes,
-        "links": got.links,
-        "unchanged": got.unchanged,
-        "removed": got.removed,
-        "took_ms": u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
-        "faults": faults_json(&got.faults),
-    });
-    let text = if nothing {
-        format!(
-            "{path} is as it is stored ({}); nothing was fetched.",
-            count(got.unchanged, "file")
-        )
-    } else {
-        let pace = pace(got.files, got.bytes, time);
-        format!("Wrote {path}: {pace}; {} were there already.", count(got.unchanged, "file"))
-    };
-    let mut report = Report::new(json).text(text.clone());
-    if got.removed > 0 {
-        report = report.text(format!("{} removed here.", count(got.removed, "path")));
+/// What was done, in a sentence.
+fn words(did: &FolderWritten, time: Duration) -> String {
+    let (path, unchanged) = (&did.path, count(did.unchanged, "file"));
+    if did.outcome == WrittenOutcome::Already {
+        return format!("{path} is as it is stored ({unchanged}); nothing was fetched.");
     }
-    (report, text)
+    let pace = pace(did.files, did.length, time);
+    format!("Wrote {path}: {pace}; {unchanged} were there already.")
+}
+
+fn report(document: &FolderWritten, done: String, got: &FolderGot) -> Report {
+    let report = Report::new(document).text(done);
+    match got.removed {
+        0 => report,
+        removed => report.text(format!("{} removed here.", count(removed, "path"))),
+    }
 }
 
 fn preview(plan: &GetPlan) -> Report {
     let removed = plan.removed();
-    let json = json!({
-        "path": plan.root().display().to_string(),
-        "files": plan.files(),
-        "length": plan.bytes(),
-        "unchanged": plan.unchanged,
-        "removed": removed,
-        "faults": faults_json(&plan.faults),
-    });
-    let mut report = Report::new(json)
+    let mut report = Report::new(&FolderFetch::from(plan))
         .text(format!("{} would be written.", plan.root().display()))
         .field("files", format!("{}, {}", plan.files(), show_size(plan.bytes())))
         .field("unchanged", plan.unchanged.to_string());

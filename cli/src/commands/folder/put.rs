@@ -1,17 +1,14 @@
 //! `symbolon put DIR`: store a folder.
 
-use std::{ffi::OsString, path::Path};
+use std::{ffi::OsString, path::Path, time::Duration};
 
-use serde_json::json;
 use symbolon_client::{
     Client, FileFault, FolderOptions, FolderPlan, FolderQuote, FolderStored, Name, PutOptions,
 };
 use symbolon_protocol::Amount;
+use symbolon_view::folder;
 
-use super::{
-    Clock, Removal, faults_json, first_few, not_kept_json, pace, partial, stopped, tell_not_kept,
-    tell_special,
-};
+use super::{Clock, Removal, first_few, pace, partial, stopped, tell_not_kept, tell_special};
 use crate::{
     context::{Consent, Context},
     durability,
@@ -39,6 +36,26 @@ pub(crate) struct Store<'a> {
     pub(crate) max_delete: Option<u64>,
 }
 
+/// What came of it.
+#[derive(Debug)]
+enum Done {
+    /// It was only thought about.
+    Thought { report: Report },
+    /// It is stored. What telling the other devices cost is not known yet.
+    Stored { document: Box<folder::FolderStored>, words: Vec<String> },
+}
+
+impl Done {
+    fn report(self) -> Report {
+        match self {
+            Self::Thought { report } => report,
+            Self::Stored { document, words } => {
+                words.into_iter().fold(Report::new(&*document), Report::text)
+            }
+        }
+    }
+}
+
 /// The name of a folder that was given none.
 pub(crate) fn own_name(path: &Path) -> Result<OsString, Error> {
     let real = path.canonicalize().map_err(|error| Error::io("read", path, &error))?;
@@ -58,14 +75,18 @@ impl Store<'_> {
     ) -> Result<Report, Error> {
         let mut index = Amount::ZERO;
         let dry_run = self.dry_run;
-        let report = self.run(&client, context, &mut index).await;
+        let done = self.run(&client, context, &mut index).await;
         if dry_run {
             // It changes nothing, and tells nobody of what was pending.
             crate::context::close(client).await;
-            return report;
+            return done.map(Done::report);
         }
         let paid = names::publish_and_close(client, Pay::Said(index), &context.out).await;
-        Ok(report?.with("index_cost", paid.to_string().into()))
+        let mut done = done?;
+        if let Done::Stored { document, .. } = &mut done {
+            document.index_cost = Some(paid.into());
+        }
+        Ok(done.report())
     }
 
     /// Does it. What telling the other devices may cost is part of the price, and given back as `index`.
@@ -74,7 +95,7 @@ impl Store<'_> {
         client: &Client,
         context: &Context,
         index: &mut Amount,
-    ) -> Result<Report, Error> {
+    ) -> Result<Done, Error> {
         let plan = client.plan_folder(self.root, self.to.as_ref(), &self.folder).await?;
         let chain = client.recent_chain().await?;
         let epoch_ms = chain.params.epoch_ms;
@@ -84,7 +105,8 @@ impl Store<'_> {
         tell_not_kept(&context.out, &plan.not_kept);
         if self.dry_run {
             tell_special(&context.out, &plan.special);
-            return Ok(self.preview(&plan, &quote, (all_in, *index), epoch_ms));
+            let report = self.preview(&plan, &quote, (all_in, *index), epoch_ms);
+            return Ok(Done::Thought { report });
         }
         if let Some(warning) = &quote.warning {
             context.out.warn(warning);
@@ -129,13 +151,16 @@ impl Store<'_> {
         let stored = interrupt.or(storing).await;
         bar.finish();
         let stored = stored.ok_or_else(|| stopped("storing", &bar.so_far()))??;
-        let report = self.report(&stored, nothing_to_do, &clock);
+        let time = clock.time();
+        let document = folder::FolderStored::new(&self.name(), &stored, nothing_to_do, time);
+        let words = self.words(&stored, nothing_to_do, time);
         let mut faults = stored.faults;
         faults.extend(stored.special.into_iter().map(|path| {
             let why = String::from("it is neither file, folder nor link");
             FileFault { path, why }
         }));
-        partial(&context.out, report.0, &report.1, &faults)
+        let document = partial(&context.out, document, &words[0], &faults)?;
+        Ok(Done::Stored { document: Box::new(document), words })
     }
 
     /// The name it gets, as it is shown.
@@ -151,48 +176,23 @@ impl Store<'_> {
         Ok(begun.iter().any(|begun| *begun == name || begun.starts_with(&below)))
     }
 
-    fn report(&self, stored: &FolderStored, nothing: bool, clock: &Clock) -> (Report, String) {
-        let time = clock.time();
+    /// What was done, in sentences, of which the first says the most.
+    fn words(&self, stored: &FolderStored, nothing: bool, time: Duration) -> Vec<String> {
         let name = self.name();
-        let outcome = match (nothing, stored.resumed) {
-            (true, _) => "already",
-            (false, 0) => "stored",
-            (false, _) => "resumed",
-        };
-        let json = json!({
-            "outcome": outcome,
-            "name": name,
-            "files": stored.files,
-            "length": stored.bytes,
-            "packs": stored.packs,
-            "unchanged": stored.unchanged,
-            "renewed": stored.renewed,
-            "others": stored.others,
-            "removed": stored.removed,
-            "cost": stored.cost.to_string(),
-            "refunded": stored.refunded.to_string(),
-            "took_ms": u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
-            "special": stored.special,
-            "not_kept": not_kept_json(&stored.not_kept),
-            "faults": faults_json(&stored.faults),
-        });
-        let report = Report::new(json);
         let shown = if name.is_empty() { String::from("The folder") } else { name };
         if nothing {
             let all = count(stored.unchanged, "file");
-            let text = format!("{shown} is stored already ({all}); nothing was sent or paid.");
-            return (report.text(text.clone()), text);
+            return vec![format!("{shown} is stored already ({all}); nothing was sent or paid.")];
         }
         let resumed = if stored.resumed > 0 { " It went on where it had stopped." } else { "" };
-        let text = format!(
+        let mut words = vec![format!(
             "{shown} is stored: {}; {} in {}.{resumed}",
             pace(stored.files, stored.bytes, time),
             count(stored.unchanged, "file") + " unchanged, small files",
             count(stored.packs, "pack"),
-        );
-        let mut report = report.text(text.clone());
+        )];
         if stored.removed > 0 {
-            report = report.text(format!("{} removed.", count(stored.removed, "name")));
+            words.push(format!("{} removed.", count(stored.removed, "name")));
         }
         let back = match stored.refunded.0 {
             0 => String::new(),
@@ -201,7 +201,8 @@ impl Store<'_> {
                 show_amount(stored.refunded)
             ),
         };
-        (report.text(format!("Paid {} in all.{back}", show_amount(stored.cost))), text)
+        words.push(format!("Paid {} in all.{back}", show_amount(stored.cost)));
+        words
     }
 
     fn preview(
@@ -213,30 +214,9 @@ impl Store<'_> {
     ) -> Report {
         let name = self.name();
         let removed: Vec<_> = plan.removed().iter().map(ToString::to_string).collect();
-        let json = json!({
-            "name": name,
-            "files": plan.files(),
-            "length": plan.bytes(),
-            "packs": plan.packs(),
-            "unchanged": plan.unchanged,
-            "renewed": plan.renewed,
-            "others": plan.others(),
-            "removed": removed,
-            "deals": quote.deals,
-            "stored_bytes": quote.stored_bytes,
-            "scheme": { "required": quote.scheme.required, "total": quote.scheme.total },
-            "nodes": quote.nodes,
-            "epochs": quote.epochs,
-            "cost": all_in.to_string(),
-            "index": index.to_string(),
-            "durability": quote.durability.as_ref().map(durability::json),
-            "warning": quote.warning,
-            "special": plan.special,
-            "not_kept": not_kept_json(&plan.not_kept),
-            "faults": faults_json(&plan.faults),
-        });
+        let document = folder::FolderQuote::new(&name, plan, quote, (index, all_in));
         let lasts = show_duration(quote.epochs.saturating_mul(epoch_ms));
-        let mut report = Report::new(json)
+        let mut report = Report::new(&document)
             .text(format!("Storing {name} would cost {} all-in.", show_amount(all_in)))
             .field("files", format!("{}, {}", plan.files(), show_size(plan.bytes())))
             .field("unchanged", plan.unchanged.to_string())

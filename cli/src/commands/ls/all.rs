@@ -1,8 +1,9 @@
 //! `symbolon ls -r`: all the way down, printed as it is read.
 
 use symbolon_client::{Client, FileView, Name, NameKind, NameView};
+use symbolon_view::names::{Entry, Names};
 
-use super::{Line, columns, file_json, file_row, long_columns, long_file_row, long_row, row};
+use super::{Line, columns, file_row, long_columns, long_file_row, long_row, row};
 use crate::{
     error::Error,
     output::{Columns, Output, Stream},
@@ -25,15 +26,15 @@ impl Listing<'_> {
     pub(super) async fn print(&self, out: &Output) -> Result<bool, Error> {
         let mut stream = out.stream();
         if out.is_json() {
-            stream.begin_list("files");
+            stream.begin_list(&Names { files: Vec::new() });
             let mut any = !self.public.is_empty();
             self.each(&mut stream, |stream, line| {
                 any = true;
-                stream.item(&line.json(self.now_ms))
+                stream.item(&line.entry(self.now_ms))
             })
             .await?;
             for file in self.public {
-                stream.item(&file_json(file, self.now_ms))?;
+                stream.item(&Entry::file(file, self.now_ms))?;
             }
             stream.end_list();
             stream.write()?;

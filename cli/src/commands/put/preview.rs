@@ -1,9 +1,9 @@
 //! What a put would do and cost, and how sure the file would be: the same words for a dry run and for
 //! the question before a real one.
 
-use serde_json::{Value, json};
 use symbolon_client::Quote;
 use symbolon_protocol::{Amount, content::Scheme};
+use symbolon_view::put::FileQuote;
 
 use crate::{
     durability,
@@ -74,7 +74,9 @@ impl Preview<'_> {
     pub(super) fn report(&self) -> Report {
         let text =
             format!("Storing {} would cost {} all-in.", self.name, show_amount(self.all_in()));
-        let report = Report::new(self.json()).text(text).essence(self.all_in().to_string());
+        let document =
+            FileQuote::new((self.name, self.length), self.quote, (self.index, self.all_in()));
+        let report = Report::new(&document).text(text).essence(self.all_in().to_string());
         self.fields().into_iter().fold(report, |report, (name, value)| report.field(name, value))
     }
 
@@ -88,29 +90,6 @@ impl Preview<'_> {
     pub(super) fn question(&self) -> String {
         let (size, lasts) = (show_size(self.length), self.lasts());
         format!("Store {size} for {lasts} at {} all-in?", show_amount(self.all_in()))
-    }
-
-    fn json(&self) -> Value {
-        let quote = self.quote;
-        json!({
-            "name": self.name,
-            "length": self.length,
-            "scheme": { "required": quote.price.scheme.required, "total": quote.price.scheme.total },
-            "nodes": quote.price.nodes,
-            "segments": quote.price.segments,
-            "stored_bytes": quote.price.stored_bytes,
-            "epochs": quote.price.epochs,
-            "cost": {
-                "storage": quote.price.storage.to_string(),
-                "reserve": quote.price.reserve.to_string(),
-                "fee": quote.price.fee.to_string(),
-                "index": self.index.to_string(),
-                "total": self.all_in().to_string(),
-                "month": quote.month.to_string(),
-            },
-            "durability": durability::json(&quote.durability),
-            "warning": quote.price.warning,
-        })
     }
 }
 

@@ -1,0 +1,148 @@
+//! What a command ends with that does not end well.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    demo::Broken,
+    folder::{FolderStored, FolderWritten},
+    grant::Inspected,
+    market::Purchase,
+    put::NotDurable,
+    verify::{FileVerified, FolderVerified},
+};
+
+/// What kind of thing went wrong. Each has an exit code of its own, and neither changes its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum Kind {
+    /// A bug, or something nobody thought of. Exit code 1.
+    Internal = 1,
+    /// The command line does not say what to do. Exit code 2.
+    Usage = 2,
+    /// There is no such file, listing, order, identity or network. Exit code 3.
+    NotFound = 3,
+    /// The name or path is taken. Exit code 4.
+    Exists = 4,
+    /// The one who asks may not do this. Exit code 5.
+    NotAllowed = 5,
+    /// The ledger or all nodes are out of reach. Exit code 6.
+    Unreachable = 6,
+    /// Fewer nodes or shards than are needed. Exit code 7.
+    NotEnough = 7,
+    /// Bytes are not what they should be. Exit code 8.
+    Corrupt = 8,
+    /// The account has not that much. Exit code 9.
+    BalanceTooLow = 9,
+    /// The ledger said no. Exit code 10.
+    LedgerRefused = 10,
+    /// The operating system said no. Exit code 11.
+    Io = 11,
+    /// A disk is full. Exit code 12.
+    DiskFull = 12,
+    /// Another process uses the home or the port. Exit code 13.
+    InUse = 13,
+    /// Wrong passphrase, or a damaged or missing key. Exit code 14.
+    Key = 14,
+    /// Part of it was done. Exit code 15.
+    Partial = 15,
+    /// Ended by a signal: what a shell reports for Ctrl-C. Exit code 130.
+    Interrupted = 130,
+    /// Whoever read what was written closed the pipe: what a shell reports for it. Exit code 141.
+    ClosedPipe = 141,
+}
+
+impl Kind {
+    /// All of them, by exit code.
+    pub const ALL: [Self; 17] = [
+        Self::Internal,
+        Self::Usage,
+        Self::NotFound,
+        Self::Exists,
+        Self::NotAllowed,
+        Self::Unreachable,
+        Self::NotEnough,
+        Self::Corrupt,
+        Self::BalanceTooLow,
+        Self::LedgerRefused,
+        Self::Io,
+        Self::DiskFull,
+        Self::InUse,
+        Self::Key,
+        Self::Partial,
+        Self::Interrupted,
+        Self::ClosedPipe,
+    ];
+}
+
+/// What a command prints that does not end well.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Failure {
+    /// What went wrong.
+    pub error: Problem,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Problem {
+    /// What kind of thing.
+    pub kind: Kind,
+    /// The exit code of that kind.
+    pub exit_code: u8,
+    /// What did not work, and on what, for people.
+    pub message: String,
+    /// What to try next, for people.
+    pub hint: Option<String>,
+    /// What the command has to say beside the error; absent where that is nothing.
+    // A program that runs another of its kind reads what went wrong, and no more.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Details"))]
+    pub details: Option<Box<Details>>,
+}
+
+/// What a command that failed has to say beside its error.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum Details {
+    /// `demo`: the steps that held.
+    Demo(Broken),
+    /// `put` and `sync` up: how sure it would be, which is not enough.
+    Durability(NotDurable),
+    /// `put` of a folder and `sync` up: what was stored all the same.
+    FolderStored(FolderStored),
+    /// `get` of a folder and `sync` down: what was written all the same.
+    FolderWritten(FolderWritten),
+    /// `grant inspect`: the chain that does not hold.
+    Inspected(Inspected),
+    /// `buy`: what was bought and not fetched.
+    Purchase(Purchase),
+    /// `verify` of a file: what was found.
+    FileVerified(FileVerified),
+    /// `verify` of a folder or pattern: what was found.
+    FolderVerified(FolderVerified),
+}
+
+macro_rules! details {
+    ($($variant:ident($view:ident),)*) => {$(
+        impl From<$view> for Details {
+            fn from(view: $view) -> Self {
+                Self::$variant(view)
+            }
+        }
+    )*};
+}
+
+details! {
+    Demo(Broken),
+    Durability(NotDurable),
+    FolderStored(FolderStored),
+    FolderWritten(FolderWritten),
+    Inspected(Inspected),
+    Purchase(Purchase),
+    FileVerified(FileVerified),
+    FolderVerified(FolderVerified),
+}

@@ -1,0 +1,105 @@
+//! What is told as JSON: one type for each document, whoever tells it.
+//!
+//! The fields of a document are the fields of its type, with their comments; `spec/json` has the schemas that are made
+//! from them. What a client found out becomes a document here and nowhere else, so that two programs that tell the
+//! same thing tell it in the same words.
+
+pub mod account;
+pub mod demo;
+pub mod failure;
+pub mod files;
+pub mod folder;
+pub mod get;
+pub mod grant;
+pub mod identity;
+pub mod market;
+pub mod names;
+pub mod network;
+pub mod plain;
+pub mod progress;
+pub mod put;
+pub mod rm;
+pub mod shell;
+pub mod stat;
+#[cfg(test)]
+mod tests;
+pub mod verify;
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// A whole document: what is told at once, on a line of its own.
+pub trait Document: Serialize {
+    /// As a value, with its fields in alphabetical order.
+    fn to_value(&self) -> Value {
+        to_value(self)
+    }
+}
+
+/// A document, or a part of one, as a value, with its fields in alphabetical order.
+///
+/// # Panics
+/// Never for what is in this crate.
+pub fn to_value(view: &(impl Serialize + ?Sized)) -> Value {
+    serde_json::to_value(view).expect("a view is plain data, and all its keys are texts")
+}
+
+macro_rules! documents {
+    ($($part:ident::$name:ident,)*) => {
+        $(impl Document for $part::$name {})*
+
+        /// The names of all documents.
+        #[cfg(test)]
+        const DOCUMENTS: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+documents! {
+    account::Balance,
+    account::History,
+    account::Sent,
+    demo::Held,
+    failure::Failure,
+    files::Renamed,
+    files::Undeleted,
+    files::Usages,
+    files::Versions,
+    folder::FolderFetch,
+    folder::FolderQuote,
+    folder::FolderStored,
+    folder::FolderWritten,
+    get::FileFetched,
+    grant::Attenuated,
+    grant::Grants,
+    grant::Inspected,
+    grant::Revoked,
+    grant::Shared,
+    identity::Identities,
+    identity::Identity,
+    identity::Made,
+    identity::Restored,
+    identity::Words,
+    market::Bought,
+    market::Detail,
+    market::Ended,
+    market::ForSale,
+    market::Listings,
+    market::Orders,
+    market::Preview,
+    names::Names,
+    network::LedgerReady,
+    network::LedgerStatus,
+    network::NetworkReady,
+    network::NodeReady,
+    network::Nodes,
+    network::Status,
+    network::Stopped,
+    progress::Event,
+    put::FileQuote,
+    put::FileStored,
+    rm::Removed,
+    shell::Completions,
+    stat::Stat,
+    verify::FileVerified,
+    verify::FolderVerified,
+}

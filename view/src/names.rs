@@ -1,0 +1,192 @@
+//! What is stored, by name.
+
+use serde::Serialize;
+use symbolon_client::{FileKind, FileView, NameKind, NameView, shown};
+
+use crate::plain::{Id, Money, Scheme};
+
+/// What is stored.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Names {
+    /// Files, links and folders.
+    pub files: Vec<Entry>,
+}
+
+/// A name, or a folder with what lies in it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum Entry {
+    /// A file.
+    File {
+        /// Its name.
+        name: String,
+        /// Whose it is.
+        kind: Kind,
+        /// Its object.
+        object: Id,
+        /// Whether it shares its object with other files; `cost` is then its part of that object's.
+        packed: bool,
+        /// Bytes of the file.
+        length: u64,
+        /// How many of its shards are needed to read it.
+        scheme: Scheme,
+        /// Segments it was cut into.
+        segments: u32,
+        /// When it was stored.
+        stored_ms: u64,
+        /// Until when it is paid, reckoned when it was stored.
+        paid_until_ms: u64,
+        /// Whether that has passed.
+        over: bool,
+        /// What it cost in all.
+        cost: Money,
+        /// What stands beside its name; absent from what is stored for a listing.
+        #[serde(flatten)]
+        about: Option<About>,
+    },
+    /// A link.
+    Link {
+        /// Its name.
+        name: String,
+        /// What it stands for.
+        target: String,
+        /// What stands beside its name.
+        #[serde(flatten)]
+        about: About,
+    },
+    /// A folder.
+    Folder {
+        /// Its name.
+        name: String,
+        /// What lies in it; absent where every name is listed.
+        #[serde(flatten)]
+        within: Option<Within>,
+        /// What stands beside its name; absent where it has no row of its own.
+        #[serde(flatten)]
+        about: Option<About>,
+    },
+    /// A file whose bytes are gone.
+    Lost {
+        /// Its name.
+        name: String,
+        /// Bytes the file had.
+        length: u64,
+        /// What stands beside its name.
+        #[serde(flatten)]
+        about: About,
+    },
+}
+
+impl Entry {
+    /// A stored file without what stands beside its name.
+    #[must_use]
+    pub fn file(file: &FileView, now_ms: u64) -> Self {
+        Self::file_about(file, now_ms, None)
+    }
+
+    fn file_about(file: &FileView, now_ms: u64, about: Option<About>) -> Self {
+        Self::File {
+            name: file.name.to_string(),
+            kind: file.kind.into(),
+            object: file.object.into(),
+            packed: file.packed,
+            length: file.length,
+            scheme: file.scheme.into(),
+            segments: file.segments,
+            stored_ms: file.stored_ms,
+            paid_until_ms: file.paid_until_ms,
+            over: file.paid_until_ms <= now_ms,
+            cost: file.cost.into(),
+            about,
+        }
+    }
+
+    /// One name.
+    #[must_use]
+    pub fn name(view: &NameView, now_ms: u64) -> Self {
+        let (name, about) = (view.name.to_string(), About::from(view));
+        match &view.kind {
+            NameKind::File(file) => Self::file_about(file, now_ms, Some(about)),
+            NameKind::Link { target } => Self::Link { name, target: shown(target), about },
+            NameKind::Lost { length } => Self::Lost { name, length: *length, about },
+            NameKind::Folder => Self::Folder { name, within: None, about: Some(about) },
+        }
+    }
+
+    /// A folder with what lies in it, and its own row where it has one.
+    #[must_use]
+    pub fn folder(name: &str, within: Within, own: Option<&NameView>) -> Self {
+        let about = own.map(About::from);
+        Self::Folder { name: name.to_owned(), within: Some(within), about }
+    }
+}
+
+/// What a stored file is for.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum Kind {
+    /// The owner's own.
+    Own,
+    /// The description of a listing.
+    ListingDescription,
+    /// The preview of a listing.
+    ListingPreview,
+    /// A part of the index of names.
+    Index,
+}
+
+impl From<FileKind> for Kind {
+    fn from(kind: FileKind) -> Self {
+        match kind {
+            FileKind::Own | FileKind::Pack => Self::Own,
+            FileKind::Document { .. } => Self::ListingDescription,
+            FileKind::Preview { .. } => Self::ListingPreview,
+            FileKind::Index => Self::Index,
+        }
+    }
+}
+
+/// What lies in a folder.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Within {
+    /// Files that lie in the folder, however deep.
+    pub files: u64,
+    /// Bytes of those.
+    pub length: u64,
+    /// How many of those are not paid any more.
+    pub over: u64,
+}
+
+/// What stands beside a name.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct About {
+    /// Its permissions: four octal digits.
+    pub mode: String,
+    /// When it was changed.
+    pub modified_ms: i64,
+    /// How many older versions are kept.
+    pub versions: usize,
+    /// When it was removed; null where it was not.
+    pub deleted_ms: Option<u64>,
+}
+
+impl From<&NameView> for About {
+    fn from(view: &NameView) -> Self {
+        Self {
+            mode: format!("{:04o}", view.mode),
+            modified_ms: modified_ms(view.modified_ns),
+            versions: view.versions,
+            deleted_ms: view.deleted_ms,
+        }
+    }
+}
+
+/// A time of a file in milliseconds; what is too far away for them is told as 0.
+pub(crate) fn modified_ms(modified_ns: i128) -> i64 {
+    i64::try_from(modified_ns / 1_000_000).unwrap_or(0)
+}

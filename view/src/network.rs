@@ -1,0 +1,370 @@
+//! Ledgers and nodes: what runs, and how it does.
+
+use serde::{Deserialize, Serialize};
+use symbolon_client::{AccountView, FilesView, IndexView};
+use symbolon_protocol::{
+    id::NodeId,
+    ledger::rows::{self, Chain},
+};
+
+use crate::plain::{Id, Money};
+
+/// Says that something runs, and answers.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum Ready {
+    /// It does.
+    Ready,
+}
+
+/// A network that runs on this machine.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct NetworkReady {
+    /// That it runs.
+    pub event: Ready,
+    /// The home it belongs to.
+    pub home: String,
+    /// The process it runs in.
+    pub pid: u32,
+    /// What nodes and users need to join.
+    pub ticket: String,
+    /// The ledger's identity.
+    pub chain: Id,
+    /// How long an epoch is.
+    pub epoch_ms: u64,
+    /// Its nodes.
+    pub nodes: Vec<Id>,
+    /// The identity that was made, on the first run; else null.
+    pub identity: Option<String>,
+}
+
+/// A ledger that runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct LedgerReady {
+    /// That it runs.
+    pub event: Ready,
+    /// What nodes and users need to join.
+    pub ticket: String,
+    /// The ledger's identity.
+    pub chain: Id,
+    /// How long an epoch is.
+    pub epoch_ms: u64,
+}
+
+/// A node that runs, and that the ledger knows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct NodeReady {
+    /// That it runs.
+    pub event: Ready,
+    /// The node.
+    pub node: Id,
+    /// Where it answers.
+    pub addresses: Vec<String>,
+    /// How many bytes it stores for others at most.
+    pub capacity: u64,
+}
+
+/// A network that has stopped.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Stopped {
+    /// The home it belongs to.
+    pub home: String,
+    /// The process it ran in.
+    pub pid: u32,
+    /// Whether it had to be ended by force.
+    pub forced: bool,
+}
+
+/// How a ledger does.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct LedgerStatus {
+    /// The ledger's identity.
+    pub chain: Id,
+    /// The account that orders its transactions.
+    pub authority: Id,
+    /// Its last block.
+    pub height: u64,
+    /// When that was made.
+    pub time_ms: u64,
+    /// The epoch it is now.
+    pub epoch: u64,
+    /// How long an epoch is.
+    pub epoch_ms: u64,
+    /// What one request of play money gives; 0 where there is none.
+    pub faucet: Money,
+    /// What it keeps of payments.
+    pub fees_bp: Fees,
+    /// Where all the money is.
+    pub money: Books,
+}
+
+impl LedgerStatus {
+    /// What a ledger's own row says, and where its money is.
+    #[must_use]
+    pub fn new(chain: &Chain, money: Books) -> Self {
+        let params = &chain.params;
+        Self {
+            chain: chain.id.into(),
+            authority: chain.authority.into(),
+            height: chain.height,
+            time_ms: chain.time_ms,
+            epoch: chain.epoch,
+            epoch_ms: params.epoch_ms,
+            faucet: params.faucet.into(),
+            fees_bp: Fees {
+                storage: params.storage_fee_bp,
+                repair_reserve: params.repair_reserve_bp,
+                sale: params.sale_fee_bp,
+                custody: params.custody_fee_bp,
+            },
+            money,
+        }
+    }
+}
+
+/// Parts of payments, in hundredths of a percent.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Fees {
+    /// Of what is paid for storage.
+    pub storage: u16,
+    /// Put aside for repair.
+    pub repair_reserve: u16,
+    /// Of sales.
+    pub sale: u16,
+    /// For custodians, of sales.
+    pub custody: u16,
+}
+
+/// Where all the money of a ledger is, counted at one height.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Books {
+    /// In accounts.
+    pub accounts: Money,
+    /// In escrow.
+    pub holds: Money,
+    /// For proofs to come.
+    pub storage: Money,
+    /// For repair.
+    pub repair: Money,
+    /// The network's.
+    pub treasury: Money,
+    /// All that was ever issued.
+    pub issued: Money,
+    /// Whether all places hold together what was issued.
+    pub adds_up: bool,
+}
+
+/// How nodes do.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Nodes {
+    /// The epoch it is now.
+    pub epoch: u64,
+    /// One for each node.
+    pub nodes: Vec<Node>,
+}
+
+/// How a node does.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Node {
+    /// The node.
+    pub node: Id,
+    /// Whether it answers.
+    pub answers: bool,
+    /// Where it says that it answers.
+    pub addresses: Vec<String>,
+    /// The account that is paid.
+    pub payout: Id,
+    /// Its price per GiB and epoch.
+    pub price: Money,
+    /// How many bytes it stores for others at most.
+    pub capacity: u64,
+    /// How many of those are taken.
+    pub used: u64,
+    /// How many shards it keeps.
+    pub shards: u32,
+    /// What all of those earn in an epoch it proves in.
+    pub rate: Money,
+    /// Epochs it proved in.
+    pub proven: u64,
+    /// Epochs it missed.
+    pub missed: u64,
+    /// Epochs it missed since its last proof.
+    pub missed_in_row: u32,
+    /// The last epoch it proved in; null before the first.
+    pub last_proof_epoch: Option<u64>,
+    /// Whether it keeps shares of keys.
+    pub custody: bool,
+}
+
+impl Node {
+    /// What the ledger says of a node, and whether it answers.
+    #[must_use]
+    pub fn new(id: &NodeId, row: &rows::Node, answers: bool) -> Self {
+        Self {
+            node: id.into(),
+            answers,
+            addresses: row.addresses.clone(),
+            payout: row.payout.into(),
+            price: row.price.into(),
+            capacity: row.capacity,
+            used: row.used,
+            shards: row.slots,
+            rate: row.rate.into(),
+            proven: row.passed,
+            missed: row.missed,
+            missed_in_row: row.missed_in_row,
+            last_proof_epoch: row.passed_epoch,
+            custody: row.custody_key.is_some(),
+        }
+    }
+}
+
+/// Everything at a glance.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Status {
+    /// The home.
+    pub home: String,
+    /// The identity's name on this machine.
+    pub identity: String,
+    /// Its account.
+    pub account: Id,
+    /// What it can spend.
+    pub balance: Money,
+    /// The network it uses.
+    pub network: NetworkStatus,
+    /// The nodes of that.
+    pub nodes: NodeCounts,
+    /// What it has stored.
+    pub files: FileCounts,
+    /// Names of what a put on any device has begun and not ended.
+    pub unfinished: Vec<String>,
+    /// Its index of names.
+    pub index: Index,
+}
+
+impl Status {
+    /// Puts together what was asked for at several places.
+    #[must_use]
+    pub fn new(
+        (home, identity): (String, String),
+        account: &AccountView,
+        (network, nodes): (NetworkStatus, NodeCounts),
+        (files, unfinished): (&FilesView, Vec<String>),
+        index: &IndexView,
+    ) -> Self {
+        Self {
+            home,
+            identity,
+            account: account.account.into(),
+            balance: account.balance.into(),
+            network,
+            nodes,
+            files: FileCounts { count: files.count, length: files.bytes, over: files.over },
+            unfinished,
+            index: index.into(),
+        }
+    }
+}
+
+/// A network as one of its users sees it.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct NetworkStatus {
+    /// The ledger's identity.
+    pub chain: Id,
+    /// Its last block.
+    pub height: u64,
+    /// The epoch it is now.
+    pub epoch: u64,
+    /// How long an epoch is.
+    pub epoch_ms: u64,
+    /// The process that runs it from this home; null where none does.
+    pub own: Option<Process>,
+}
+
+impl NetworkStatus {
+    /// What a ledger's own row says; `pid` is the process that runs it from this home.
+    #[must_use]
+    pub fn new(chain: &Chain, pid: Option<u32>) -> Self {
+        Self {
+            chain: chain.id.into(),
+            height: chain.height,
+            epoch: chain.epoch,
+            epoch_ms: chain.params.epoch_ms,
+            own: pid.map(|pid| Process { pid }),
+        }
+    }
+}
+
+/// A process.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+}
+
+/// How many nodes there are, and how full they are.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct NodeCounts {
+    /// Nodes that the ledger knows.
+    pub known: usize,
+    /// How many of those answer.
+    pub answering: usize,
+    /// How many bytes all of them store at most.
+    pub capacity: u64,
+    /// How many of those are taken.
+    pub used: u64,
+}
+
+/// How much is stored.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct FileCounts {
+    /// How many files.
+    pub count: u64,
+    /// Bytes of those.
+    pub length: u64,
+    /// How many of those are not paid any more.
+    pub over: u64,
+}
+
+/// An index of names.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Index {
+    /// Names of files, folders and links.
+    pub names: usize,
+    /// Grants that others gave.
+    pub grants: usize,
+    /// Purchases.
+    pub purchases: usize,
+    /// Rows that changed on this machine and are not on the network yet.
+    pub unpublished: usize,
+    /// The deals that hold what has no room in the root record.
+    pub deals: Vec<Id>,
+}
+
+impl From<&IndexView> for Index {
+    fn from(index: &IndexView) -> Self {
+        Self {
+            names: index.names,
+            grants: index.grants,
+            purchases: index.purchases,
+            unpublished: index.unpublished,
+            deals: Id::list(&index.deals),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Where a file is and how well it is, as the ledger sees it.
+
+use serde::Serialize;
+use symbolon_client::{SegmentView, ShardHealth, ShardView, StatView};
+use symbolon_protocol::ledger::rows;
+
+use crate::plain::{Id, Money, Scheme};
+
+/// Where a file is.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Stat {
+    /// Its name.
+    pub name: String,
+    /// Its object.
+    pub object: Id,
+    /// Bytes of the file.
+    pub length: u64,
+    /// How many of its shards are needed to read it.
+    pub scheme: Scheme,
+    /// Bytes of all shards.
+    pub stored_bytes: u64,
+    /// When it was stored.
+    pub stored_ms: u64,
+    /// What it cost in all.
+    pub cost: Money,
+    /// The root over all its cells.
+    pub content_root: Id,
+    /// The epoch it is now.
+    pub epoch: u64,
+    /// One for each segment, in their order.
+    pub segments: Vec<Segment>,
+}
+
+impl From<&StatView> for Stat {
+    fn from(stat: &StatView) -> Self {
+        let file = &stat.file;
+        Self {
+            name: file.name.to_string(),
+            object: file.object.into(),
+            length: file.length,
+            scheme: file.scheme.into(),
+            stored_bytes: file.stored_bytes,
+            stored_ms: file.stored_ms,
+            cost: file.cost.into(),
+            content_root: stat.content_root.into(),
+            epoch: stat.epoch,
+            segments: stat.segments.iter().map(Segment::from).collect(),
+        }
+    }
+}
+
+/// Where a segment is.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Segment {
+    /// Which, from 0.
+    pub segment: u32,
+    /// Its deal.
+    pub deal: Id,
+    /// How that stands.
+    pub state: DealState,
+    /// The deal's first epoch.
+    pub start_epoch: u64,
+    /// The first epoch that is not paid.
+    pub end_epoch: u64,
+    /// When that begins, reckoned from the current epoch.
+    pub paid_until_ms: u64,
+    /// How many shards are `proven` or `new`.
+    pub healthy: usize,
+    /// How many are needed.
+    pub required: u8,
+    /// Bytes of each shard.
+    pub shard_length: u64,
+    /// The shards that are placed.
+    pub shards: Vec<Shard>,
+    /// The indexes of those that no node took.
+    pub absent: Vec<u8>,
+}
+
+impl From<&SegmentView> for Segment {
+    fn from(segment: &SegmentView) -> Self {
+        Self {
+            segment: segment.segment,
+            deal: segment.deal.into(),
+            state: segment.state.into(),
+            start_epoch: segment.start,
+            end_epoch: segment.end,
+            paid_until_ms: segment.paid_until_ms,
+            healthy: segment.shards.iter().filter(|shard| shard.health.is_well()).count(),
+            required: segment.required,
+            shard_length: segment.shard_length,
+            shards: segment.shards.iter().map(Shard::from).collect(),
+            absent: segment.absent.clone(),
+        }
+    }
+}
+
+/// How a deal stands.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum DealState {
+    /// It waits for the epoch it starts with.
+    Offered,
+    /// Its nodes answer for its shards.
+    Active,
+    /// Over, all epochs done.
+    Completed,
+    /// Ended by its owner before that.
+    Cancelled,
+}
+
+impl From<rows::DealState> for DealState {
+    fn from(state: rows::DealState) -> Self {
+        match state {
+            rows::DealState::Offered => Self::Offered,
+            rows::DealState::Active => Self::Active,
+            rows::DealState::Completed => Self::Completed,
+            rows::DealState::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// How a shard does.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Shard {
+    /// Which, from 0.
+    pub index: u8,
+    /// Who keeps it.
+    pub node: Id,
+    /// Its root.
+    pub root: Id,
+    /// How well it is.
+    pub health: Health,
+    /// The last epoch of the deal that its node proved in; null before the first.
+    pub last_proof_epoch: Option<u64>,
+    /// When that epoch began, reckoned from the current one.
+    pub last_proof_ms: Option<u64>,
+    /// How many epochs its node missed since.
+    pub missed_in_row: u32,
+}
+
+impl From<&ShardView> for Shard {
+    fn from(shard: &ShardView) -> Self {
+        Self {
+            index: shard.index,
+            node: shard.node.into(),
+            root: shard.root.into(),
+            health: shard.health.into(),
+            last_proof_epoch: shard.last_proof,
+            last_proof_ms: shard.last_proof_ms,
+            missed_in_row: shard.missed_in_row,
+        }
+    }
+}
+
+/// How well a shard is.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum Health {
+    /// Its node proved in the last epoch that is over, or in the current one.
+    Proven,
+    /// The deal's first epoch is not over.
+    New,
+    /// Neither: its node missed an epoch.
+    Missed,
+    /// Its node missed ten epochs in a row, or the ledger does not know it.
+    Gone,
+    /// The deal has ended.
+    Over,
+}
+
+impl From<ShardHealth> for Health {
+    fn from(health: ShardHealth) -> Self {
+        match health {
+            ShardHealth::Proven => Self::Proven,
+            ShardHealth::New => Self::New,
+            ShardHealth::Missed => Self::Missed,
+            ShardHealth::Gone => Self::Gone,
+            ShardHealth::Over => Self::Over,
+        }
+    }
+}
