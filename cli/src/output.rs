@@ -303,7 +303,8 @@ impl Output {
         }
         if self.is_json() {
             // Nothing is left to tell it to when stdout is gone too; the exit code still says it.
-            drop(self.event(&error.document()));
+            let line = stream::before_error().to_owned() + &json_line(&error.document().to_value());
+            drop(interrupt::last_word(|| write_out(&line)));
             return;
         }
         self.complain_of(error);

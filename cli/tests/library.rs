@@ -132,3 +132,64 @@ async fn devices_see_each_others_changes_without_being_asked_to() {
     let mut walk = phone.walk_names(None);
     assert!(walk.next().await.unwrap().is_none());
 }
+
+/// A command of the home that this process has open as well.
+async fn runs(up: &Up, line: &str) -> Value {
+    let command = tokio::process::Command::from(plain_json(up, line)).output().await.unwrap();
+    let said = String::from_utf8_lossy(&command.stderr).into_owned();
+    assert!(command.status.success(), "{line}: {said}");
+    serde_json::from_slice(&command.stdout).unwrap()
+}
+
+fn plain_json(up: &Up, line: &str) -> std::process::Command {
+    command(&up.path("home"), &words(line))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_stays_and_commands_of_one_home_do_not_lock_each_other_out() {
+    let up = Up::start();
+    let phrase = runs(&up, "id --phrase").await["phrase"].as_str().unwrap().to_owned();
+    let account = runs(&up, "id").await["name"].as_str().unwrap().to_owned();
+    let ticket: LedgerTicket = up.ticket.parse().unwrap();
+    let identity = Identity::from_phrase(&Phrase::parse(&phrase).unwrap());
+    let dir = up.path("home").join("identities").join(account);
+    let stays = Client::connect(&ticket, identity, dir).await.unwrap();
+    let kept = Name::new("kept.txt").unwrap();
+    put(&stays, &kept, "of the program").await;
+    fs::write(up.path("file"), "of a command").unwrap();
+    let file = up.path("file").display().to_string();
+    // The program never pauses as long as the commands run, and never closes its index.
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let busy = tokio::spawn({
+        let (stays, mut stopped) = (stays.clone(), stopped);
+        async move {
+            let names = ["busy a", "busy b"].map(|name| Name::new(name).unwrap());
+            put(&stays, &names[0], "busy").await;
+            let mut rounds = 0_usize;
+            while stopped.try_recv().is_err() {
+                let (from, to) = (&names[rounds % 2], &names[(rounds + 1) % 2]);
+                stays.rename(from, to).await.unwrap();
+                rounds += 1;
+            }
+            rounds
+        }
+    });
+    for number in 0..3 {
+        runs(&up, &format!("put {file} command{number} --yes")).await;
+        runs(&up, &format!("mv command{number} moved{number}")).await;
+        let stat = runs(&up, "stat kept.txt").await;
+        assert_eq!(stat["name"], "kept.txt");
+        let moved = Name::new(format!("moved{number}")).unwrap();
+        assert_eq!(read(&stays, &moved).await, b"of a command");
+    }
+    runs(&up, "rm moved0 --yes").await;
+    stop.send(()).unwrap();
+    let rounds = busy.await.unwrap();
+    assert!(rounds > 0, "the program did something meanwhile");
+    let listed = runs(&up, "ls").await;
+    let mut names: Vec<_> =
+        listed["files"].as_array().unwrap().iter().map(|file| file["name"].clone()).collect();
+    names.sort_by_key(ToString::to_string);
+    let own = if rounds % 2 == 0 { "busy a" } else { "busy b" };
+    assert_eq!(names, [own, "kept.txt", "moved1", "moved2"]);
+}

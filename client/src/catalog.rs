@@ -1,13 +1,14 @@
 //! The identity's local index: names, unfinished uploads, own listings, purchases. Every row is sealed
 //! under a key that only the identity has; the file shows how many rows there are and nothing else.
 
+mod edit;
 mod merge;
 mod published;
 mod sums;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, ops::ControlFlow, path::PathBuf, time::Duration};
+use std::{ops::ControlFlow, path::Path, time::Duration};
 
 use chacha20poly1305::{
     XChaCha20Poly1305,
@@ -24,15 +25,16 @@ use symbolon_protocol::{
     names::{Part, RootRecord},
     record,
 };
-use symbolon_store::{Catalog as Rows, CatalogChange, CatalogError, CatalogReader};
+use symbolon_store::{Catalog as Rows, CatalogChange, CatalogError, CatalogReader, CatalogRows};
 use zeroize::Zeroizing;
 
 use crate::error::ClientError;
-pub(crate) use published::{Extent, Published, Taken, Unpublished};
+pub(crate) use edit::Editing;
+pub(crate) use published::{Extent, Published, RowPlace, Taken, Unpublished};
 pub(crate) use sums::{FolderSums, Watch};
 use sums::{Sums, TermEntry, UsedEntry, WatchedEntry};
 
-/// How long to wait for another process that holds the index open.
+/// How long to wait for another process that writes the index.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 
 /// A file key in a row: readable only through [`KeyBytes::expose`], never printed.
@@ -411,9 +413,9 @@ kinds! {
 /// Bytes of a place that say in which folder it is.
 const NEAR_BYTES: usize = 16;
 
-/// Tables whose keys are names.
+/// Tables whose keys are names, or end with one.
 fn is_by_folder(table: u8) -> bool {
-    [Names::TABLE, Folders::TABLE].contains(&table)
+    [Names::TABLE, Folders::TABLE, Dirty::TABLE].contains(&table)
 }
 
 /// The folder that a name lies in; nothing holds the top.
@@ -446,11 +448,14 @@ impl Batch {
 /// A row's key, and its bytes.
 type KeyAndRow = (Vec<u8>, Zeroizing<Vec<u8>>);
 
-/// The index. It is opened for each use and closed again, so that several processes of one identity
-/// can work side by side.
+/// The index. It is opened when it is first used and stays open; other processes of the identity have it open at
+/// the same time, and wait no longer than for one change to be written.
 pub(crate) struct Catalog {
-    path: PathBuf,
+    rows: Rows,
+    /// What places are hashed with.
     key: Zeroizing<[u8; 32]>,
+    /// What rows are sealed with.
+    cipher: XChaCha20Poly1305,
     host: Host,
     /// How many rows were opened, for tests that look at how much is read.
     #[cfg(test)]
@@ -459,27 +464,27 @@ pub(crate) struct Catalog {
 
 impl std::fmt::Debug for Catalog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Catalog").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Catalog").field("rows", &self.rows).finish_non_exhaustive()
     }
 }
 
 impl Catalog {
-    pub(crate) fn new(path: PathBuf, key: Zeroizing<[u8; 32]>, host: Host) -> Self {
+    pub(crate) fn new(path: &Path, key: Zeroizing<[u8; 32]>, host: Host) -> Self {
+        let sealing =
+            Zeroizing::new(blake3::derive_key("symbolon 2026 local index v3", key.as_slice()));
         Self {
-            path,
+            rows: Rows::new(path, LOCK_WAIT),
             key,
+            cipher: XChaCha20Poly1305::new((&*sealing).into()),
             host,
             #[cfg(test)]
             unsealed: Default::default(),
         }
     }
 
-    fn open(&self) -> Result<Rows, ClientError> {
-        Rows::open(&self.path, LOCK_WAIT).map_err(index_error)
-    }
-
+    /// All rows as they are now.
     fn reader(&self) -> Result<CatalogReader, ClientError> {
-        CatalogReader::open(&self.path, LOCK_WAIT).map_err(index_error)
+        Ok(self.rows.read()?)
     }
 
     /// Where a row lies: keys are hashed, so that the file shows no name. What lies in one folder lies together,
@@ -510,18 +515,13 @@ impl Catalog {
         *hasher.finalize().as_bytes()
     }
 
-    fn cipher(&self) -> XChaCha20Poly1305 {
-        let key = blake3::derive_key("symbolon 2026 local index v2", self.key.as_slice());
-        XChaCha20Poly1305::new((&key).into())
-    }
-
     /// A row as it lies on the disk: with its key, so that it can be told from its place again.
     fn seal(&self, table: u8, place: &[u8; 32], key: &[u8], row: &[u8]) -> Vec<u8> {
         let nonce: [u8; 24] = self.host.random();
         let aad = [&[table], place.as_slice()].concat();
         let length = u32::try_from(key.len()).expect("keys are far below 4 GiB");
         let plain = Zeroizing::new([&length.to_le_bytes(), key, row].concat());
-        let sealed = self.cipher().encrypt((&nonce).into(), Payload { msg: &plain, aad: &aad });
+        let sealed = self.cipher.encrypt((&nonce).into(), Payload { msg: &plain, aad: &aad });
         [nonce.as_slice(), &sealed.expect("rows are far below the cipher's limit")].concat()
     }
 
@@ -541,7 +541,7 @@ impl Catalog {
             || ClientError::Index(String::from("a row is damaged or of another identity"));
         let (nonce, sealed) = sealed.split_first_chunk::<24>().ok_or_else(damaged)?;
         let aad = [&[table], place].concat();
-        let row = self.cipher().decrypt(nonce.into(), Payload { msg: sealed, aad: &aad });
+        let row = self.cipher.decrypt(nonce.into(), Payload { msg: sealed, aad: &aad });
         let plain = Zeroizing::new(row.map_err(|_| damaged())?);
         let (length, rest) = plain.split_first_chunk::<4>().ok_or_else(damaged)?;
         let length = u32::from_le_bytes(*length) as usize;
@@ -552,8 +552,7 @@ impl Catalog {
     /// One row.
     pub(crate) fn row<K: Kind>(&self, _: K, key: &[u8]) -> Result<Option<K::Row>, ClientError> {
         let place = self.place(K::TABLE, key);
-        let found = self.reader()?.get(K::TABLE, &place);
-        match found.map_err(index_error)? {
+        match self.reader()?.get(K::TABLE, &place)? {
             None => Ok(None),
             Some(sealed) => self.unseal::<K>(&place, &sealed).map(Some),
         }
@@ -568,10 +567,27 @@ impl Catalog {
         let rows = self.reader()?;
         let row = |key| {
             let place = self.place(K::TABLE, key);
-            let sealed = rows.get(K::TABLE, &place).map_err(index_error)?;
+            let sealed = rows.get(K::TABLE, &place)?;
             sealed.map(|sealed| self.unseal::<K>(&place, &sealed)).transpose()
         };
         keys.map(row).collect()
+    }
+
+    /// Hands out those of some rows of a kind that there are, one at a time.
+    pub(crate) fn each_at<'a, K: Kind>(
+        &self,
+        _: K,
+        keys: impl Iterator<Item = &'a [u8]>,
+        mut take: impl FnMut(K::Row),
+    ) -> Result<(), ClientError> {
+        let rows = self.reader()?;
+        for key in keys {
+            let place = self.place(K::TABLE, key);
+            if let Some(sealed) = rows.get(K::TABLE, &place)? {
+                take(self.unseal::<K>(&place, &sealed)?);
+            }
+        }
+        Ok(())
     }
 
     /// All rows of a kind.
@@ -584,7 +600,7 @@ impl Catalog {
     /// Hands out the rows of a kind whose places begin with `prefix`.
     fn each_row<K: Kind>(
         &self,
-        rows: &CatalogReader,
+        rows: &impl CatalogRows,
         _: K,
         prefix: &[u8],
         mut take: impl FnMut(K::Row),
@@ -598,70 +614,18 @@ impl Catalog {
                 Err(error) => ControlFlow::Break(error),
             }
         });
-        failed.map_err(index_error)?.map_or(Ok(()), Err)
+        failed?.map_or(Ok(()), Err)
     }
 
     /// Whether there are rows of another version of this program.
     pub(crate) fn has_unknown_rows(&self) -> Result<bool, ClientError> {
         let rows = self.reader()?;
         for table in (0..LOCAL_FROM).filter(|table| is_unknown(*table)) {
-            if !rows.scan(table, &[], None, 1).map_err(index_error)?.is_empty() {
+            if !rows.scan(table, &[], None, 1)?.is_empty() {
                 return Ok(true);
             }
         }
         Ok(false)
-    }
-
-    /// Writes one row.
-    pub(crate) fn put<K: Kind>(
-        &self,
-        kind: K,
-        key: &[u8],
-        row: &K::Row,
-    ) -> Result<(), ClientError> {
-        let mut batch = Batch::default();
-        batch.put(kind, key, row);
-        self.write(&batch)
-    }
-
-    /// Removes one row, if it is there.
-    pub(crate) fn remove<K: Kind>(&self, kind: K, key: &[u8]) -> Result<(), ClientError> {
-        let mut batch = Batch::default();
-        batch.remove(kind, key);
-        self.write(&batch)
-    }
-
-    /// Writes a batch, all of it or nothing.
-    pub(crate) fn write(&self, batch: &Batch) -> Result<(), ClientError> {
-        let rows = self.open()?;
-        // What is said last of a row holds.
-        let last: BTreeMap<(u8, &[u8]), Option<&[u8]>> = batch
-            .0
-            .iter()
-            .map(|(table, key, row)| ((*table, key.as_slice()), row.as_deref()))
-            .collect();
-        let (mut changes, mut sums) = (Vec::with_capacity(last.len()), Sums::default());
-        for ((table, key), row) in last {
-            if is_local(table) {
-                changes.push((table, key, row, None));
-                continue;
-            }
-            let before = self.value(&rows, table, key)?;
-            // That a row is gone which never was is no news for other devices.
-            if row.is_some() || before.is_some() {
-                let mark = self.dirty_entry(&rows, table, key, before.as_deref())?;
-                sums.note(table, key, before.as_deref(), row);
-                changes.push((table, key, row, Some(mark)));
-            }
-        }
-        let sums = self.sum_changes(&rows, sums)?;
-        // Sealed as they are written: a folder's rows are many.
-        let sealed = changes.into_iter().flat_map(|(table, key, row, mark)| {
-            let mark = mark.map(|mark| self.mark(&mark));
-            [Some(self.change(table, key, row)), mark].into_iter().flatten()
-        });
-        // Sealing looks at no row.
-        rows.write_and_close(sealed.chain(sums)).map_err(index_error)
     }
 
     fn change(&self, table: u8, key: &[u8], row: Option<&[u8]>) -> CatalogChange {
@@ -676,10 +640,12 @@ impl Catalog {
     }
 }
 
-fn index_error(error: CatalogError) -> ClientError {
-    match error {
-        CatalogError::InUse { .. } => ClientError::Locked { what: String::from("the local index") },
-        CatalogError::Full(source) => ClientError::Io { path: "the local index".into(), source },
-        error => ClientError::Index(error.to_string()),
+impl From<CatalogError> for ClientError {
+    fn from(error: CatalogError) -> Self {
+        match error {
+            CatalogError::InUse { .. } => Self::Locked { what: String::from("the local index") },
+            CatalogError::Full(source) => Self::Io { path: "the local index".into(), source },
+            error => Self::Index(error.to_string()),
+        }
     }
 }

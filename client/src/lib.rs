@@ -98,11 +98,12 @@ pub use connect::{ConnectOptions, calling_endpoint};
 pub use error::{ClientError, ErrorKind};
 pub use library::{
     Devices, FileFault, FileKind, FileView, FilesView, FolderGot, FolderOptions, FolderPlan,
-    FolderQuote, FolderStored, GetOptions, GetOutcome, GetPlan, GetReport, Growth, Incoming,
-    IndexView, Library, Moved, Name, NameError, NameKind, NameView, NameWalk, NotKept, Outgoing,
-    Pattern, PublishReport, PullReport, PutOptions, PutOutcome, PutReport, Readable, Removed,
-    Replace, SegmentView, Selection, ShardHealth, ShardView, Sink, Source, StatView, Usage,
-    VerifiedObject, VerifyReport, VersionView, is_unprintable, printable, shown, usual_epochs,
+    FolderQuote, FolderStored, FolderWalk, GetOptions, GetOutcome, GetPlan, GetReport, Growth,
+    Incoming, IndexView, Library, Listed, Moved, Name, NameError, NameKind, NameView, NameWalk,
+    NotKept, Outgoing, Pattern, PublishReport, PullReport, PutOptions, PutOutcome, PutReport,
+    Readable, Removed, Replace, SegmentView, Selection, ShardHealth, ShardView, Sink, Source,
+    StatView, Usage, VerifiedObject, VerifyReport, VersionView, is_unprintable, printable, shown,
+    usual_epochs,
 };
 pub use market::{
     BuyOutcome, BuyReport, ListingDetail, ListingFilter, ListingView, Market, OrderView,

@@ -63,8 +63,8 @@ pub use folder::{
 pub use get::{GetOptions, GetOutcome, GetReport, Outgoing, Readable, Sink};
 pub use index::{Growth, IndexView, PublishReport, PullReport};
 pub use names::{
-    FileView, Name, NameError, NameKind, NameView, NameWalk, Pattern, VersionView, is_unprintable,
-    printable, shown,
+    FileView, FolderWalk, Listed, Name, NameError, NameKind, NameView, NameWalk, Pattern,
+    VersionView, is_unprintable, printable, shown,
 };
 pub use source::{Incoming, Source};
 pub use upkeep::{FilesView, SegmentView, ShardHealth, ShardView, StatView};

@@ -88,7 +88,7 @@ impl Wallet {
         let dir = dir.join(ledger.chain().to_string());
         std::fs::create_dir_all(&dir)
             .map_err(|source| ClientError::Io { path: dir.clone(), source })?;
-        let catalog = Catalog::new(dir.join("names.redb"), identity.names_key(), host.clone());
+        let catalog = Catalog::new(&dir.join("index.redb"), identity.names_key(), host.clone());
         let network = Network::new(ledger, endpoint, host, met::read(&dir));
         let inner = Inner { identity, network, dir, catalog };
         Ok(Self { inner: Arc::new(inner) })

@@ -15,7 +15,7 @@ mod merge;
 mod record;
 mod seal;
 
-pub use change::{Change, decode_changes, decode_run, encode_changes, encode_run};
+pub use change::{Change, RunWriter, decode_changes, decode_run, encode_changes, encode_run};
 pub use merge::{cut, merge, runs_to_merge, without_removed};
 pub use record::{Part, RootRecord, Run, Seen};
 pub use seal::{Place, RootError, has_room, open, seal};

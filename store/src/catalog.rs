@@ -1,50 +1,59 @@
 //! A client's local index: rows of opaque bytes in numbered tables.
 //!
-//! The caller seals the values and chooses the keys; this file knows the meaning of neither. A
-//! command opens the catalog for each use and closes it again, so commands can run side by side. A
-//! writer waits for all others. Readers do not wait for one another. Opening a catalog to read
-//! writes nothing, so it does not wait for the disk.
+//! Values are sealed by the caller, keys are whatever the caller chooses; nothing here knows what they
+//! mean. A process opens the file once and keeps it: to read when it first reads, to write when it first
+//! writes. Other processes have it open at the same time. Whoever reads sees the last change that was whole
+//! when it began, and waits for nobody; of those who write each waits for the one before it. Opening to read
+//! writes nothing, and so waits for no disk.
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt, io,
-    ops::{ControlFlow, Deref},
+    ops::ControlFlow,
     path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
 
 use redb::{
-    Database, DatabaseError, Durability, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction,
-    ReadableDatabase, StorageError, TableDefinition, TableError, TransactionError,
+    Database, DatabaseError, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction, ReadableDatabase,
+    ReadableTable, StorageError, Table, TableDefinition, TableError,
 };
 use thiserror::Error;
 
 use crate::{
+    database::{Backend, open_shared, read_shared},
     error::{index_errors, is_full},
-    files, open_database,
+    files,
 };
 
-/// The pause between two attempts to open a catalog that is in use.
+/// How long to sleep between two attempts to open a catalog that an older program has for itself, or that another
+/// process is making.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// Memory for pages. It is small because a command reads the catalog once.
-const CACHE_BYTES: usize = 16 << 20;
+/// Memory for pages where rows are only read, and where they are written as well: of this a half holds what was
+/// written.
+const CACHE_BYTES: [usize; 2] = [16 << 20, 32 << 20];
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 
-type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
-
-/// Why an operation on a catalog failed.
+/// Why a catalog did not do what it was asked.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CatalogError {
-    /// The disk is full. No part of the change was kept.
+    /// The disk is full. Nothing of the change was kept.
     #[error("the disk is full")]
     Full(#[source] io::Error),
-    /// Another process had the catalog open during the whole waiting time.
+    /// Another process was at it for all of the time that was given.
     #[error("{} is in use by another process", path.display())]
     InUse {
-        /// The catalog's file.
+        /// Its file.
         path: PathBuf,
     },
     /// The database failed.
@@ -53,9 +62,9 @@ pub enum CatalogError {
     /// The file system failed.
     #[error("cannot open {}: {source}", path.display())]
     Io {
-        /// The catalog's file.
+        /// Its file.
         path: PathBuf,
-        /// The error of the operating system.
+        /// What the system says.
         source: io::Error,
     },
 }
@@ -69,25 +78,25 @@ impl CatalogError {
     }
 }
 
-index_errors!(CatalogError: redb::CommitError, StorageError, TableError, TransactionError);
+index_errors!(CatalogError: StorageError, TableError);
 
 /// A change of a catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CatalogChange {
     /// Writes a row.
     Put {
-        /// The table.
+        /// Which table.
         table: u8,
-        /// The key in the table.
+        /// Under which key.
         key: Vec<u8>,
-        /// The new value.
+        /// What.
         value: Vec<u8>,
     },
     /// Removes a row, if it is there.
     Remove {
-        /// The table.
+        /// Which table.
         table: u8,
-        /// The key in the table.
+        /// Under which key.
         key: Vec<u8>,
     },
 }
@@ -95,103 +104,108 @@ pub enum CatalogChange {
 /// A row's key and value.
 pub type CatalogRow = (Vec<u8>, Vec<u8>);
 
-/// A client's local index, open for reading.
-#[derive(Debug)]
-pub struct CatalogReader {
-    handle: Handle,
-}
-
-enum Handle {
-    Shared(ReadOnlyDatabase),
-    Own(Database),
-}
-
-impl fmt::Debug for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Shared(_) => "Shared",
-            Self::Own(_) => "Own",
-        })
-    }
-}
-
-/// A client's local index, open for reading and writing.
-#[derive(Debug)]
-pub struct Catalog(CatalogReader);
-
-impl Deref for Catalog {
-    type Target = CatalogReader;
-
-    fn deref(&self) -> &CatalogReader {
-        &self.0
-    }
-}
-
-impl CatalogReader {
-    /// Opens the catalog in the file `path` for reading. While another process has it open for
-    /// writing, tries again until `wait` has passed.
-    pub fn open(path: &Path, wait: Duration) -> Result<Self, CatalogError> {
-        patiently(path, wait, |path| {
-            let mut builder = Database::builder();
-            builder.set_cache_size(CACHE_BYTES);
-            match builder.open_read_only(path) {
-                Ok(database) => Ok(Self { handle: Handle::Shared(database) }),
-                Err(DatabaseError::DatabaseAlreadyOpen) => Err(DatabaseError::DatabaseAlreadyOpen),
-                // No catalog exists yet, or it needs repair, or opening it to write gives the
-                // better error.
-                Err(_) => Ok(Self { handle: Handle::Own(open_database(path, CACHE_BYTES)?) }),
-            }
-        })
-    }
-
-    fn begin(&self) -> Result<ReadTransaction, TransactionError> {
-        match &self.handle {
-            Handle::Shared(database) => database.begin_read(),
-            Handle::Own(database) => database.begin_read(),
-        }
-    }
-}
-
-/// Tries to open a catalog again while another process has it open.
-fn patiently<T>(
-    path: &Path,
+/// A client's local index. Nothing is opened before it is needed.
+pub struct Catalog {
+    path: PathBuf,
     wait: Duration,
-    open: impl Fn(&Path) -> Result<T, DatabaseError>,
-) -> Result<T, CatalogError> {
-    let io = |source| match is_full(&source) {
-        true => CatalogError::Full(source),
-        false => CatalogError::Io { path: path.to_owned(), source },
-    };
-    if let Some(parent) = path.parent() {
-        files::private_dir(parent).map_err(io)?;
+    open: Mutex<Open>,
+    /// Held by the one thread that writes.
+    writing: Mutex<()>,
+    /// Set when the database failed: redb refuses all work after that, so the file is opened anew.
+    failed: Arc<AtomicBool>,
+    opened: AtomicU64,
+}
+
+/// What is open: to write, or only to read.
+#[derive(Default)]
+struct Open {
+    to_read: Option<Arc<Handle<ReadOnlyDatabase>>>,
+    to_write: Option<Arc<Handle<Database>>>,
+}
+
+struct Handle<D> {
+    database: D,
+    backend: Backend,
+}
+
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Catalog").field("path", &self.path).finish_non_exhaustive()
     }
-    let start = Instant::now();
-    loop {
-        match open(path) {
-            Ok(opened) => return Ok(opened),
-            Err(DatabaseError::DatabaseAlreadyOpen) if start.elapsed() < wait => {
-                thread::sleep(RETRY.min(wait));
-            }
-            Err(DatabaseError::DatabaseAlreadyOpen) => {
-                return Err(CatalogError::InUse { path: path.to_owned() });
-            }
-            Err(DatabaseError::Storage(StorageError::Io(error))) => return Err(io(error)),
-            Err(error) => return Err(CatalogError::index(error.into())),
-        }
-    }
+}
+
+/// What outlives a panic of whoever held it is whole: handles are put in one piece.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Catalog {
-    /// Opens the catalog in the file `path`, and creates it if there is none. While another process
-    /// has it open, tries again until `wait` has passed.
-    pub fn open(path: &Path, wait: Duration) -> Result<Self, CatalogError> {
-        let database = patiently(path, wait, |path| open_database(path, CACHE_BYTES))?;
-        Ok(Self(CatalogReader { handle: Handle::Own(database) }))
+    /// The catalog in the file `path`, which is made when it is first used. Nothing waits for another process longer
+    /// than `wait`.
+    pub fn new(path: &Path, wait: Duration) -> Self {
+        Self {
+            path: path.to_owned(),
+            wait,
+            open: Mutex::default(),
+            writing: Mutex::default(),
+            failed: Arc::default(),
+            opened: AtomicU64::new(0),
+        }
+    }
+
+    /// How often the file was opened. It is once to read and once to write, as long as it stays the same file and the
+    /// disk does not fail.
+    pub fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    /// All rows as they are now, whatever is written meanwhile.
+    pub fn read(&self) -> Result<CatalogReader, CatalogError> {
+        let mut open = self.open();
+        if open.to_write.is_none() && open.to_read.is_none() {
+            self.open_to_read(&mut open)?;
+        }
+        let (begun, kept) = match (&open.to_write, &open.to_read) {
+            (Some(handle), _) => (handle.database.begin_read(), Kept::ToWrite(handle.clone())),
+            (None, Some(handle)) => (handle.database.begin_read(), Kept::ToRead(handle.clone())),
+            (None, None) => unreachable!("it was opened"),
+        };
+        drop(open);
+        let rows = begun.map_err(|error| self.failure(error.into())).and_then(|begun| {
+            rows_of(&begun).map_err(|error| self.failure(redb::Error::from(error)))
+        })?;
+        Ok(CatalogReader { rows, failed: self.failed.clone(), _kept: kept })
+    }
+
+    /// Does what changes rows: all that `work` writes is on the disk when this returns, or nothing is. Nobody else
+    /// writes meanwhile; others read what was there before.
+    pub fn change<T, E: From<CatalogError>>(
+        &self,
+        work: impl FnOnce(&mut CatalogWriter<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let _one = lock(&self.writing);
+        let handle = self.to_write()?;
+        let begun = handle.backend.turn().map_err(redb::Error::from).and_then(|_turn| {
+            // Whoever is next waits here; those behind it wait for the turn.
+            handle.database.begin_write().map_err(redb::Error::from)
+        });
+        let transaction = begun.map_err(|error| self.failure(error))?;
+        let (done, changed) = {
+            let rows = transaction.open_table(ROWS);
+            let rows = rows.map_err(|error| self.failure(error.into()))?;
+            let mut writer = CatalogWriter { rows, failed: &self.failed, changed: false };
+            (work(&mut writer)?, writer.changed)
+        };
+        if changed {
+            transaction.commit().map_err(|error| self.failure(error.into()))?;
+        }
+        Ok(done)
     }
 
     /// Writes one row.
     pub fn put(&self, table: u8, key: &[u8], value: &[u8]) -> Result<(), CatalogError> {
-        self.write([CatalogChange::Put { table, key: key.to_vec(), value: value.to_vec() }])
+        let change = CatalogChange::Put { table, key: key.to_vec(), value: value.to_vec() };
+        self.write([change])
     }
 
     /// Removes one row, if it is there.
@@ -199,90 +213,158 @@ impl Catalog {
         self.write([CatalogChange::Remove { table, key: key.to_vec() }])
     }
 
-    /// Makes all changes in order, or none of them. They are on disk when this returns. It takes
-    /// the changes one by one, so the caller does not need all of them in memory at once.
+    /// Makes all changes, in order, or none. They are on disk when this returns.
+    /// They are taken one by one, so that whoever makes them need not have all of them at once.
     pub fn write(
         &self,
         changes: impl IntoIterator<Item = CatalogChange>,
     ) -> Result<(), CatalogError> {
-        self.commit(changes, Durability::Immediate)
+        self.change(|rows| changes.into_iter().try_for_each(|change| rows.apply(change)))
     }
 
-    /// Makes the changes like [`Catalog::write`] and closes the catalog. This costs five syncs
-    /// instead of six. When redb closes, it records the free pages in a commit of its own, in two
-    /// phases. The commit with the changes does not wait for the disk: it reaches the disk with
-    /// that last commit, or not at all.
-    pub fn write_and_close(
-        self,
-        changes: impl IntoIterator<Item = CatalogChange>,
-    ) -> Result<(), CatalogError> {
-        self.commit(changes, Durability::None)?;
-        match self.0.handle {
-            Handle::Own(database) => {
-                database.close().map_err(|error| CatalogError::index(error.into()))
-            }
-            Handle::Shared(_) => unreachable!("a catalog is opened to write"),
+    /// Gives the room that removed rows have left in the file back to the disk. It takes as long as writing the
+    /// file takes, and everybody else waits for that: it is left undone where somebody is reading just now.
+    pub fn compact(&self) -> Result<(), CatalogError> {
+        let _one = lock(&self.writing);
+        drop(self.to_write()?);
+        let mut open = self.open();
+        let Some(mut handle) = open.to_write.take() else { return Ok(()) };
+        let compacted = match Arc::get_mut(&mut handle) {
+            Some(handle) => handle.database.compact().map(drop),
+            None => Ok(()),
+        };
+        open.to_write = Some(handle);
+        drop(open);
+        match compacted {
+            Ok(()) | Err(redb::CompactionError::TransactionInProgress) => Ok(()),
+            Err(error) => Err(self.failure(error.into())),
         }
     }
 
-    /// Returns the space of removed rows in the file to the file system. It takes as long as
-    /// writing the whole file.
-    pub fn compact(&mut self) -> Result<(), CatalogError> {
-        let Handle::Own(database) = &mut self.0.handle else {
-            unreachable!("a catalog is opened to write");
-        };
-        database.compact().map(drop).map_err(|error| CatalogError::index(error.into()))
+    /// What is open, if it is still the file that has the name, and works.
+    fn open(&self) -> MutexGuard<'_, Open> {
+        let mut open = lock(&self.open);
+        let is_at = |backend: &Backend| backend.is_at(&self.path).unwrap_or(false);
+        let gone = open.to_read.as_ref().is_some_and(|handle| !is_at(&handle.backend))
+            || open.to_write.as_ref().is_some_and(|handle| !is_at(&handle.backend));
+        if self.failed.swap(false, Ordering::Relaxed) || gone {
+            *open = Open::default();
+        }
+        open
     }
 
-    fn commit(
+    fn open_to_read(&self, open: &mut Open) -> Result<(), CatalogError> {
+        let opened = self.patiently(|path| match read_shared(path, CACHE_BYTES[0], self.wait) {
+            Ok(opened) => Ok(Some(opened)),
+            Err(DatabaseError::DatabaseAlreadyOpen) => Err(DatabaseError::DatabaseAlreadyOpen),
+            // There is none yet, or it has to be repaired first; or what is wrong is said better.
+            Err(_) => Ok(None),
+        })?;
+        match opened {
+            Some((database, backend)) => {
+                open.to_read = Some(Arc::new(Handle { database, backend }));
+            }
+            None => self.open_to_write(open)?,
+        }
+        Ok(())
+    }
+
+    fn open_to_write(&self, open: &mut Open) -> Result<(), CatalogError> {
+        let opened = self.patiently(|path| open_shared(path, CACHE_BYTES[1], self.wait))?;
+        let (database, backend) = opened;
+        // One that is open to write serves readers too.
+        *open = Open { to_read: None, to_write: Some(Arc::new(Handle { database, backend })) };
+        Ok(())
+    }
+
+    fn to_write(&self) -> Result<Arc<Handle<Database>>, CatalogError> {
+        let mut open = self.open();
+        if open.to_write.is_none() {
+            self.open_to_write(&mut open)?;
+        }
+        Ok(open.to_write.clone().expect("it was opened"))
+    }
+
+    /// Tries to open as long as somebody else is in the way.
+    fn patiently<T>(
         &self,
-        changes: impl IntoIterator<Item = CatalogChange>,
-        durability: Durability,
-    ) -> Result<(), CatalogError> {
-        let Handle::Own(database) = &self.0.handle else {
-            unreachable!("a catalog is opened to write");
-        };
-        let mut transaction = database.begin_write()?;
-        transaction
-            .set_durability(durability)
-            .map_err(|error| CatalogError::index(error.into()))?;
-        {
-            let mut rows = transaction.open_table(ROWS)?;
-            for change in changes {
-                match change {
-                    CatalogChange::Put { table, key, value } => {
-                        rows.insert(row_key(table, &key).as_slice(), value.as_slice())?;
-                    }
-                    CatalogChange::Remove { table, key } => {
-                        rows.remove(row_key(table, &key).as_slice())?;
-                    }
+        open: impl Fn(&Path) -> Result<T, DatabaseError>,
+    ) -> Result<T, CatalogError> {
+        let path = self.path.as_path();
+        if let Some(parent) = path.parent() {
+            files::private_dir(parent).map_err(|source| self.io(source))?;
+        }
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        let start = Instant::now();
+        loop {
+            match open(path) {
+                Ok(opened) => return Ok(opened),
+                Err(DatabaseError::DatabaseAlreadyOpen) if start.elapsed() < self.wait => {
+                    thread::sleep(RETRY.min(self.wait));
                 }
+                Err(DatabaseError::DatabaseAlreadyOpen) => {
+                    return Err(CatalogError::InUse { path: path.to_owned() });
+                }
+                Err(error) => return Err(self.error(error.into())),
             }
         }
-        Ok(transaction.commit()?)
+    }
+
+    fn io(&self, source: io::Error) -> CatalogError {
+        match source.kind() {
+            // Nobody gave a lock back in time.
+            io::ErrorKind::WouldBlock => CatalogError::InUse { path: self.path.clone() },
+            _ if is_full(&source) => CatalogError::Full(source),
+            _ => CatalogError::Io { path: self.path.clone(), source },
+        }
+    }
+
+    fn error(&self, error: redb::Error) -> CatalogError {
+        match error {
+            redb::Error::Io(source) => self.io(source),
+            other => CatalogError::index(other),
+        }
+    }
+
+    /// The same, of a file that is open.
+    fn failure(&self, error: redb::Error) -> CatalogError {
+        let error = self.error(error);
+        if !matches!(error, CatalogError::InUse { .. }) {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        error
     }
 }
 
-impl CatalogReader {
-    /// The table, or `None` if nothing was ever written.
-    fn rows(&self) -> Result<Option<Rows>, CatalogError> {
-        match self.begin()?.open_table(ROWS) {
-            Ok(rows) => Ok(Some(rows)),
-            Err(TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+/// The table; none where nothing was ever written.
+fn rows_of(transaction: &ReadTransaction) -> Result<Option<ReadRows>, TableError> {
+    match transaction.open_table(ROWS) {
+        Ok(rows) => Ok(Some(rows)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error),
     }
+}
 
+type ReadRows = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
+/// Rows that can be read.
+pub trait CatalogRows {
     /// The value of a row.
-    pub fn get(&self, table: u8, key: &[u8]) -> Result<Option<Vec<u8>>, CatalogError> {
-        let Some(rows) = self.rows()? else { return Ok(None) };
-        let value = rows.get(row_key(table, key).as_slice())?;
-        Ok(value.map(|value| value.value().to_vec()))
-    }
+    fn get(&self, table: u8, key: &[u8]) -> Result<Option<Vec<u8>>, CatalogError>;
+
+    /// Hands out the rows of a table whose keys begin with `prefix` and come after `after`, in key order and one
+    /// at a time, until it is told to stop. Gives what it was stopped with.
+    fn each<T>(
+        &self,
+        table: u8,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        take: impl FnMut(&[u8], &[u8]) -> ControlFlow<T>,
+    ) -> Result<Option<T>, CatalogError>;
 
     /// Up to `limit` rows of a table whose keys begin with `prefix` and come after `after`, as key
     /// and value, in key order.
-    pub fn scan(
+    fn scan(
         &self,
         table: u8,
         prefix: &[u8],
@@ -298,191 +380,131 @@ impl CatalogReader {
         }
         Ok(out)
     }
+}
 
-    /// Hands `take` the rows of a table whose keys begin with `prefix` and come after `after`, one
-    /// at a time and in key order. Stops when `take` breaks, and returns its value.
-    pub fn each<T>(
+/// What keeps the database open as long as somebody reads.
+#[expect(dead_code, reason = "it lives as long as the reader")]
+enum Kept {
+    ToRead(Arc<Handle<ReadOnlyDatabase>>),
+    ToWrite(Arc<Handle<Database>>),
+}
+
+/// All rows as they were at one moment.
+pub struct CatalogReader {
+    rows: Option<ReadRows>,
+    failed: Arc<AtomicBool>,
+    _kept: Kept,
+}
+
+impl fmt::Debug for CatalogReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CatalogReader").finish_non_exhaustive()
+    }
+}
+
+/// All rows while they are changed: what was written is read again.
+pub struct CatalogWriter<'a> {
+    rows: Table<'a, &'static [u8], &'static [u8]>,
+    failed: &'a AtomicBool,
+    changed: bool,
+}
+
+impl fmt::Debug for CatalogWriter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CatalogWriter").field("changed", &self.changed).finish_non_exhaustive()
+    }
+}
+
+impl CatalogWriter<'_> {
+    /// Makes one change.
+    pub fn apply(&mut self, change: CatalogChange) -> Result<(), CatalogError> {
+        let applied = match &change {
+            CatalogChange::Put { table, key, value } => {
+                self.rows.insert(row_key(*table, key).as_slice(), value.as_slice()).map(drop)
+            }
+            CatalogChange::Remove { table, key } => {
+                self.rows.remove(row_key(*table, key).as_slice()).map(drop)
+            }
+        };
+        self.changed = true;
+        noted(self.failed, applied)
+    }
+}
+
+impl CatalogRows for CatalogReader {
+    fn get(&self, table: u8, key: &[u8]) -> Result<Option<Vec<u8>>, CatalogError> {
+        let Some(rows) = &self.rows else { return Ok(None) };
+        noted(&self.failed, get(rows, table, key))
+    }
+
+    fn each<T>(
         &self,
         table: u8,
         prefix: &[u8],
         after: Option<&[u8]>,
-        mut take: impl FnMut(&[u8], &[u8]) -> ControlFlow<T>,
+        take: impl FnMut(&[u8], &[u8]) -> ControlFlow<T>,
     ) -> Result<Option<T>, CatalogError> {
-        let Some(rows) = self.rows()? else { return Ok(None) };
-        let first = row_key(table, prefix);
-        let after = after.map(|after| row_key(table, after));
-        let from = after.as_ref().map_or(&first, |after| after.max(&first));
-        for row in rows.range(from.as_slice()..)? {
-            let (key, value) = row?;
-            let key = key.value();
-            if !key.starts_with(&first) {
-                break;
-            }
-            if after.as_deref() != Some(key)
-                && let ControlFlow::Break(out) = take(&key[1..], value.value())
-            {
-                return Ok(Some(out));
-            }
-        }
-        Ok(None)
+        let Some(rows) = &self.rows else { return Ok(None) };
+        noted(&self.failed, each(rows, (table, prefix, after), take))
     }
+}
+
+impl CatalogRows for CatalogWriter<'_> {
+    fn get(&self, table: u8, key: &[u8]) -> Result<Option<Vec<u8>>, CatalogError> {
+        noted(self.failed, get(&self.rows, table, key))
+    }
+
+    fn each<T>(
+        &self,
+        table: u8,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        take: impl FnMut(&[u8], &[u8]) -> ControlFlow<T>,
+    ) -> Result<Option<T>, CatalogError> {
+        noted(self.failed, each(&self.rows, (table, prefix, after), take))
+    }
+}
+
+/// Takes note of a failure.
+fn noted<T>(failed: &AtomicBool, done: Result<T, StorageError>) -> Result<T, CatalogError> {
+    done.map_err(|error| {
+        failed.store(true, Ordering::Relaxed);
+        error.into()
+    })
+}
+
+fn get(
+    rows: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    table: u8,
+    key: &[u8],
+) -> Result<Option<Vec<u8>>, StorageError> {
+    let value = rows.get(row_key(table, key).as_slice())?;
+    Ok(value.map(|value| value.value().to_vec()))
+}
+
+fn each<T>(
+    rows: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    (table, prefix, after): (u8, &[u8], Option<&[u8]>),
+    mut take: impl FnMut(&[u8], &[u8]) -> ControlFlow<T>,
+) -> Result<Option<T>, StorageError> {
+    let first = row_key(table, prefix);
+    let after = after.map(|after| row_key(table, after));
+    let from = after.as_ref().map_or(&first, |after| after.max(&first));
+    for row in rows.range(from.as_slice()..)? {
+        let (key, value) = row?;
+        let key = key.value();
+        if !key.starts_with(&first) {
+            break;
+        }
+        if after.as_deref() != Some(key)
+            && let ControlFlow::Break(out) = take(&key[1..], value.value())
+        {
+            return Ok(Some(out));
+        }
+    }
+    Ok(None)
 }
 
 fn row_key(table: u8, key: &[u8]) -> Vec<u8> {
     [&[table], key].concat()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    fn put(table: u8, key: &[u8], value: &[u8]) -> CatalogChange {
-        CatalogChange::Put { table, key: key.to_vec(), value: value.to_vec() }
-    }
-
-    #[test]
-    fn rows_survive_and_scan_in_order() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("deep/catalog");
-        let catalog = Catalog::open(&path, Duration::ZERO).unwrap();
-        catalog
-            .write([
-                put(1, b"aa", b"1"),
-                put(1, b"ab", b"2"),
-                put(1, b"b", b"3"),
-                put(2, b"aa", b"4"),
-                put(1, b"gone", b"5"),
-                CatalogChange::Remove { table: 1, key: b"gone".to_vec() },
-            ])
-            .unwrap();
-        drop(catalog);
-        let catalog = Catalog::open(&path, Duration::ZERO).unwrap();
-        let keys = |prefix: &[u8], after: Option<&[u8]>, limit| -> Vec<Vec<u8>> {
-            let rows = catalog.scan(1, prefix, after, limit).unwrap();
-            rows.into_iter().map(|(key, _)| key).collect()
-        };
-        assert_eq!(keys(b"", None, 9), [&b"aa"[..], b"ab", b"b"]);
-        assert_eq!(keys(b"a", None, 9), [b"aa", b"ab"]);
-        assert_eq!(keys(b"a", Some(b"aa"), 9), [b"ab"]);
-        assert_eq!(keys(b"b", Some(b"aa"), 9), [b"b"]);
-        assert_eq!(keys(b"", None, 1), [b"aa"]);
-        assert_eq!(catalog.get(2, b"aa").unwrap().unwrap(), b"4");
-        assert_eq!(catalog.get(2, b"ab").unwrap(), None);
-        catalog.put(2, b"aa", b"6").unwrap();
-        assert_eq!(catalog.get(2, b"aa").unwrap().unwrap(), b"6");
-        catalog.remove(2, b"aa").unwrap();
-        assert_eq!(catalog.get(2, b"aa").unwrap(), None);
-
-        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&path), 0o600);
-        assert_eq!(mode(path.parent().unwrap()), 0o700);
-    }
-
-    #[test]
-    fn compaction_shrinks_the_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("catalog");
-        let bytes = || std::fs::metadata(&path).unwrap().len();
-        let mut catalog = Catalog::open(&path, Duration::ZERO).unwrap();
-        let key = |number: u32| number.to_be_bytes();
-        catalog.write((0..20_000).map(|number| put(1, &key(number), &[7; 200]))).unwrap();
-        let remove = |number| CatalogChange::Remove { table: 1, key: key(number).to_vec() };
-        catalog.write((100..20_000).map(remove)).unwrap();
-        let before = bytes();
-        catalog.compact().unwrap();
-        drop(catalog);
-        assert!(bytes() < before / 4, "{} of {before}", bytes());
-        let catalog = Catalog::open(&path, Duration::ZERO).unwrap();
-        assert_eq!(catalog.scan(1, &[], None, usize::MAX).unwrap().len(), 100);
-    }
-
-    #[test]
-    fn a_write_with_close_is_kept_as_a_whole() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("catalog");
-        let put = |key: &[u8]| CatalogChange::Put {
-            table: 1,
-            key: key.to_vec(),
-            value: b"value".to_vec(),
-        };
-        let open = || Catalog::open(&path, Duration::ZERO).unwrap();
-        open().write_and_close([put(b"one"), put(b"two")]).unwrap();
-        let mut left = open();
-        left.commit([put(b"three")], Durability::None).unwrap();
-        // The state on disk when the process dies before the close.
-        let copy = dir.path().join("copy");
-        std::fs::copy(&path, &copy).unwrap();
-        left = Catalog::open(&copy, Duration::ZERO).unwrap();
-        for (key, there) in [(b"one".as_slice(), true), (b"two", true), (b"three", false)] {
-            assert_eq!(left.get(1, key).unwrap().is_some(), there);
-        }
-        // After the close no reader has to repair the file.
-        let reader = CatalogReader::open(&path, Duration::ZERO).unwrap();
-        assert!(matches!(reader.handle, Handle::Shared(_)));
-        assert!(reader.get(1, b"three").unwrap().is_some());
-    }
-
-    #[test]
-    fn readers_wait_only_for_a_writer() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("catalog");
-        let read = || CatalogReader::open(&path, Duration::ZERO);
-        assert_eq!(read().unwrap().get(1, b"key").unwrap(), None, "an empty one is created");
-        assert!(read().unwrap().scan(1, b"", None, 9).unwrap().is_empty());
-        Catalog::open(&path, Duration::ZERO).unwrap().put(1, b"key", b"value").unwrap();
-        let before = std::fs::read(&path).unwrap();
-        let (one, other) = (read().unwrap(), read().unwrap());
-        for reader in [&one, &other] {
-            assert_eq!(reader.get(1, b"key").unwrap().unwrap(), b"value");
-        }
-        let in_use = |opened| matches!(opened, Err(CatalogError::InUse { .. }));
-        assert!(in_use(Catalog::open(&path, Duration::ZERO).map(drop)));
-        drop((one, other));
-        assert!(std::fs::read(&path).unwrap() == before, "reading writes nothing");
-        let writer = Catalog::open(&path, Duration::ZERO).unwrap();
-        assert!(in_use(read().map(drop)));
-        drop(writer);
-    }
-
-    #[test]
-    fn a_reader_repairs_a_catalog_that_was_not_closed() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("catalog");
-        let writer = Catalog::open(&path, Duration::ZERO).unwrap();
-        writer.put(1, b"key", b"value").unwrap();
-        // The state on disk when the process dies now.
-        let left = dir.path().join("left");
-        std::fs::copy(&path, &left).unwrap();
-        drop(writer);
-        let reader = CatalogReader::open(&left, Duration::ZERO).unwrap();
-        assert!(matches!(reader.handle, Handle::Own(_)), "it had to be repaired");
-        assert_eq!(reader.get(1, b"key").unwrap().unwrap(), b"value");
-        drop(reader);
-        let reader = CatalogReader::open(&left, Duration::ZERO).unwrap();
-        assert!(matches!(reader.handle, Handle::Shared(_)));
-    }
-
-    #[test]
-    fn the_second_waits_for_the_first() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("catalog");
-        let first = Catalog::open(&path, Duration::ZERO).unwrap();
-        let refused = Catalog::open(&path, Duration::from_millis(60));
-        assert!(matches!(refused, Err(CatalogError::InUse { .. })));
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let waiting = thread::spawn({
-            let path = path.clone();
-            move || {
-                // Only a process that was refused has something to wait for.
-                let refused = Catalog::open(&path, Duration::ZERO);
-                sender.send(matches!(refused, Err(CatalogError::InUse { .. }))).unwrap();
-                Catalog::open(&path, Duration::from_secs(60)).map(|_| ())
-            }
-        });
-        assert_eq!(receiver.recv(), Ok(true));
-        drop(first);
-        waiting.join().unwrap().unwrap();
-    }
 }

@@ -23,7 +23,9 @@ mod error;
 mod files;
 mod shards;
 
-pub use catalog::{Catalog, CatalogChange, CatalogError, CatalogReader, CatalogRow};
+pub use catalog::{
+    Catalog, CatalogChange, CatalogError, CatalogReader, CatalogRow, CatalogRows, CatalogWriter,
+};
 pub use database::open_database;
 pub use error::{Damage, StoreError, is_full};
 pub use files::free_bytes;

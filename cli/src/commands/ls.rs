@@ -4,7 +4,7 @@ mod all;
 
 use std::{collections::BTreeMap, ffi::OsString};
 
-use symbolon_client::{Client, FileView, Name, NameKind, NameView, shown};
+use symbolon_client::{Client, FileView, Listed, Name, NameKind, NameView, shown};
 use symbolon_view::names::{Entry, Names, Within};
 
 use self::all::Listing;
@@ -79,10 +79,17 @@ async fn list(
         Some(Err(_)) => false,
         None => true,
     };
-    // What a pattern matches is sorted as a whole.
-    if args.recursive && !args.deleted && there {
-        let what = what.transpose()?;
-        let listing = Listing { client, what, public: &public, long: args.long, now_ms };
+    let what = what.and_then(Result::ok);
+    // What a pattern matches is sorted as a whole. What lies in folders is summed up already, most of the time.
+    let recursive = args.recursive;
+    let streams = match &what {
+        _ if args.deleted || !there => false,
+        _ if recursive => true,
+        Some(name) if !client.is_folder(name).await? => false,
+        _ => client.all_is_well(now_ms).await?,
+    };
+    if streams {
+        let listing = Listing { client, what, recursive, public: &public, long: args.long, now_ms };
         let any = listing.print(&context.out).await?;
         return Ok(match any || context.out.is_json() {
             true => Report::nothing(),
@@ -93,11 +100,7 @@ async fn list(
     let mut files = 0;
     let mut bytes = 0;
     for line in &lines {
-        let (one, length) = match line {
-            Line::Folder { within, .. } => (within.files, within.length),
-            Line::Name(NameView { kind: NameKind::File(file), .. }) => (1, file.length),
-            Line::Name(_) => (0, 0),
-        };
+        let (one, length) = line.counts();
         files += one;
         bytes += length;
     }
@@ -204,7 +207,28 @@ fn changed(view: &NameView) -> String {
     show_time(u64::try_from(view.modified_ns / 1_000_000).unwrap_or(0))
 }
 
+impl From<Listed> for Line {
+    fn from(listed: Listed) -> Self {
+        match listed {
+            Listed::Name(view) => Self::Name(view),
+            Listed::Folder { name, files, bytes, own } => {
+                let within = Within { files, length: bytes, over: 0 };
+                Self::Folder { name: shown(&name), within, own }
+            }
+        }
+    }
+}
+
 impl Line {
+    /// Files that it stands for, and their bytes.
+    fn counts(&self) -> (u64, u64) {
+        match self {
+            Self::Folder { within, .. } => (within.files, within.length),
+            Self::Name(NameView { kind: NameKind::File(file), .. }) => (1, file.length),
+            Self::Name(_) => (0, 0),
+        }
+    }
+
     fn name(&self) -> String {
         match self {
             Self::Name(view) => match &view.kind {

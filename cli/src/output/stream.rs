@@ -1,7 +1,10 @@
 //! Results that are printed as they come, so that a long one is never in memory as a whole: the same bytes as a
 //! [`Report`](super::Report) has.
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use serde::Serialize;
 use symbolon_view::{Document, to_value};
@@ -11,6 +14,14 @@ use crate::{error::Error, interrupt};
 
 /// Bytes that are gathered before they are written.
 const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Whether a document on stdout has begun, and not ended.
+static UNENDED: AtomicBool = AtomicBool::new(false);
+
+/// What comes before an error's document: where another one was cut off, the error stands on a line of its own.
+pub(super) fn before_error() -> &'static str {
+    if UNENDED.load(Ordering::Relaxed) { "\n" } else { "" }
+}
 
 /// How wide the columns of a table are.
 #[derive(Debug)]
@@ -83,9 +94,12 @@ impl Stream<'_> {
         self.flow()
     }
 
-    /// Ends the list and the document.
-    pub(crate) fn end_list(&mut self) {
+    /// Ends the list and the document, and writes the rest of it.
+    pub(crate) fn end_list(&mut self) -> Result<(), Error> {
         self.text.push_str(&std::mem::take(&mut self.end));
+        self.write()?;
+        UNENDED.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     /// A table's headings.
@@ -126,7 +140,8 @@ impl Stream<'_> {
             let mut stdout = io::stdout().lock();
             stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
         };
-        // Once a document has begun, none follows it.
+        // Once a document has begun, a signal writes none behind it.
+        UNENDED.store(self.out.is_json(), Ordering::Relaxed);
         let written = if self.out.is_json() { interrupt::last_word(write) } else { write() };
         let gone = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
         self.closed = written.as_ref().is_err_and(gone);

@@ -4,23 +4,23 @@
 //! A write to a published table marks the row dirty in the same transaction. The mark goes when the row
 //! is on the network, unless the row has changed once more meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+};
 
 use symbolon_protocol::{
-    Encode,
+    Decode, Encode,
     id::{ChainId, Hash},
     names::Change,
 };
-use symbolon_store::{CatalogChange, CatalogReader};
+use symbolon_store::{CatalogChange, CatalogRows, CatalogWriter};
 
 use super::{
     Catalog, Dirty, DirtyEntry, Kind, Known, KnownEntry, LOCAL_FROM, Names, Sums, Uploads,
-    index_error, is_local, merge::merge_rows,
+    is_local, merge::merge_rows,
 };
 use crate::error::ClientError;
-
-/// Changes that go into one transaction: a great index is taken over in steps that fit into memory.
-const CHANGES_AT_ONCE: usize = 8192;
 
 /// From so many marks on that go at once, their room is given back: that takes as long as writing all rows, which
 /// is what publishing so many takes anyway.
@@ -28,18 +28,38 @@ const MARKS_COMPACTED: usize = 4096;
 
 type Place = (u8, [u8; 32]);
 
-/// A row that was put on the network: its mark, and the digest of what was said of it.
-#[derive(Clone, Debug)]
+/// A row that was put on the network: where its mark lies, the mark, and the digest of what was said of the row.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Published {
-    mark: DirtyEntry,
+    place: [u8; 32],
+    mark: u64,
     digest: Option<Hash>,
 }
 
-/// Rows that changed here: what is written down of each, and each as it is now, both in one order.
+/// Rows that changed here.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Unpublished {
+    /// What is written down of each.
     pub(crate) marks: Vec<Published>,
+    /// Each as it is now, in their order; none, where they are larger than was asked for.
     pub(crate) changes: Vec<Change>,
+    /// Bytes of all of them.
+    pub(crate) bytes: u64,
+}
+
+impl Unpublished {
+    /// Whether the changes are larger than was asked for.
+    pub(crate) fn is_too_much(&self) -> bool {
+        self.changes.len() < self.marks.len()
+    }
+}
+
+/// A row that belongs to the index: its key, and how many bytes a change that says it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RowPlace {
+    key: Box<[u8]>,
+    pub(crate) bytes: u32,
+    table: u8,
 }
 
 /// What changes of the network are, beside the rows here.
@@ -62,13 +82,6 @@ pub(crate) struct Taken<'a> {
     pub(crate) own: bool,
 }
 
-/// Changes that go into one transaction.
-#[derive(Debug, Default)]
-struct Step {
-    out: Vec<CatalogChange>,
-    sums: Sums,
-}
-
 /// What taking it over did.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TookOver {
@@ -76,6 +89,15 @@ pub(crate) struct TookOver {
     pub(crate) rows: u64,
     /// Names that two devices gave or changed without knowing of one another.
     pub(crate) merged: Vec<Vec<u8>>,
+}
+
+/// What the network says, while it is taken over.
+struct Taking<'a> {
+    taken: Taken<'a>,
+    /// What changed here and is not on the network, as it was before.
+    dirty: BTreeMap<(u8, Vec<u8>), DirtyEntry>,
+    took: TookOver,
+    sums: Sums,
 }
 
 pub(super) fn digest(row: Option<&[u8]>) -> Option<Hash> {
@@ -90,7 +112,7 @@ impl Catalog {
     /// What is written down of a row that changes here and is `before` until then.
     pub(super) fn dirty_entry(
         &self,
-        rows: &CatalogReader,
+        rows: &impl CatalogRows,
         table: u8,
         key: &[u8],
         before: Option<&[u8]>,
@@ -116,19 +138,14 @@ impl Catalog {
         self.change(Dirty::TABLE, &dirty_key(entry.table, &entry.key), None)
     }
 
-    fn dirty_entries(&self, rows: &CatalogReader) -> Result<Vec<DirtyEntry>, ClientError> {
-        let sealed = rows.scan(Dirty::TABLE, &[], None, usize::MAX).map_err(index_error)?;
-        sealed.iter().map(|(place, sealed)| self.unseal::<Dirty>(place, sealed)).collect()
-    }
-
     pub(super) fn value(
         &self,
-        rows: &CatalogReader,
+        rows: &impl CatalogRows,
         table: u8,
         key: &[u8],
     ) -> Result<Option<Vec<u8>>, ClientError> {
         let place = self.place(table, key);
-        match rows.get(table, &place).map_err(index_error)? {
+        match rows.get(table, &place)? {
             None => Ok(None),
             Some(sealed) => {
                 self.unseal_any(table, &place, &sealed).map(|(_, row)| Some(row.to_vec()))
@@ -138,37 +155,96 @@ impl Catalog {
 
     /// How many rows changed here and are not on the network.
     pub(crate) fn dirty_count(&self) -> Result<usize, ClientError> {
-        let rows = self.reader()?.scan(Dirty::TABLE, &[], None, usize::MAX);
-        Ok(rows.map_err(index_error)?.len())
+        let mut count = 0;
+        self.reader()?.each(Dirty::TABLE, &[], None, |_, _| {
+            count += 1;
+            ControlFlow::<()>::Continue(())
+        })?;
+        Ok(count)
     }
 
-    /// All rows that changed here, in the order of changes.
-    pub(crate) fn unpublished(&self) -> Result<Unpublished, ClientError> {
+    /// All rows that changed here; what became of them only where that is `most` bytes at most.
+    pub(crate) fn unpublished(&self, most: u64) -> Result<Unpublished, ClientError> {
         let rows = self.reader()?;
-        let mut entries = self.dirty_entries(&rows)?;
-        entries.sort_by(|one, other| (one.table, &one.key).cmp(&(other.table, &other.key)));
         let mut out = Unpublished::default();
-        for mark in entries {
-            let value = self.value(&rows, mark.table, &mark.key)?;
-            let digest = digest(value.as_deref());
-            out.changes.push(Change { table: mark.table, key: mark.key.clone(), value });
-            out.marks.push(Published { mark, digest });
-        }
-        Ok(out)
+        let failed = rows.each(Dirty::TABLE, &[], None, |place, sealed| {
+            match self.note_unpublished(&rows, (place, sealed), most, &mut out) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => ControlFlow::Break(error),
+            }
+        })?;
+        out.changes.sort_unstable_by(|one, other| one.place().cmp(&other.place()));
+        failed.map_or(Ok(out), Err)
     }
 
-    /// Every row that belongs to the index, in the order of changes.
-    pub(crate) fn published_rows(&self) -> Result<Vec<Change>, ClientError> {
+    fn note_unpublished(
+        &self,
+        rows: &impl CatalogRows,
+        (place, sealed): (&[u8], &[u8]),
+        most: u64,
+        out: &mut Unpublished,
+    ) -> Result<(), ClientError> {
+        let DirtyEntry { table, key, mark, .. } = self.unseal::<Dirty>(place, sealed)?;
+        let place = place.try_into();
+        let place = place.map_err(|_| ClientError::Index(String::from("a place is too short")))?;
+        let value = self.value(rows, table, &key)?;
+        out.marks.push(Published { place, mark, digest: digest(value.as_deref()) });
+        let change = fitting(Change { table, key, value })?;
+        out.bytes = out.bytes.saturating_add(change.size() as u64);
+        match out.bytes <= most {
+            true => out.changes.push(change),
+            false => out.changes = Vec::new(),
+        }
+        Ok(())
+    }
+
+    /// Whether there is any row that belongs to the index.
+    pub(crate) fn has_published_rows(&self) -> Result<bool, ClientError> {
+        let rows = self.reader()?;
+        for table in (0..LOCAL_FROM).filter(|table| !is_local(*table)) {
+            if !rows.scan(table, &[], None, 1)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The keys of all rows that belong to the index, in the order of changes.
+    pub(crate) fn published_places(&self) -> Result<Vec<RowPlace>, ClientError> {
         let rows = self.reader()?;
         let mut out = Vec::new();
         for table in (0..LOCAL_FROM).filter(|table| !is_local(*table)) {
-            for (place, sealed) in rows.scan(table, &[], None, usize::MAX).map_err(index_error)? {
-                let (key, row) = self.unseal_any(table, &place, &sealed)?;
-                out.push(Change { table, key, value: Some(row.to_vec()) });
+            let failed = rows.each(table, &[], None, |place, sealed| {
+                match self.unseal_any(table, place, sealed) {
+                    Ok((key, row)) => {
+                        let bytes = 1 + 4 + key.len() + 1 + 4 + row.len();
+                        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+                        out.push(RowPlace { key: key.into(), bytes, table });
+                        ControlFlow::Continue(())
+                    }
+                    Err(error) => ControlFlow::Break(error),
+                }
+            })?;
+            failed.map_or(Ok(()), Err)?;
+        }
+        out.sort_unstable_by(|one, other| (one.table, &one.key).cmp(&(other.table, &other.key)));
+        Ok(out)
+    }
+
+    /// Hands the rows out that lie at some places, as they are now. One that is gone meanwhile is marked, and left out.
+    pub(crate) fn each_published(
+        &self,
+        places: &[RowPlace],
+        mut take: impl FnMut(Change),
+    ) -> Result<(), ClientError> {
+        let rows = self.reader()?;
+        for RowPlace { key, table, .. } in places {
+            if let Some(value) = self.value(&rows, *table, key)? {
+                let (table, key, value) = (*table, key.to_vec(), Some(value));
+                take(fitting(Change { table, key, value })?);
             }
         }
-        out.sort_by(|one, other| one.place().cmp(&other.place()));
-        Ok(out)
+        Ok(())
     }
 
     /// Takes over what changed elsewhere. A row that changed here too is made of both; nothing that is
@@ -178,72 +254,61 @@ impl Catalog {
         taken: Taken<'_>,
         (chain, known): (&ChainId, &KnownEntry),
     ) -> Result<TookOver, ClientError> {
-        let rows = self.open()?;
-        let dirty = self.dirty_entries(&rows)?.into_iter();
-        let dirty = dirty.map(|entry| ((entry.table, entry.key.clone()), entry)).collect();
-        let mut took = TookOver::default();
-        let mut told: BTreeSet<Place> = BTreeSet::new();
-        let mut step = Step::default();
-        for change in taken.changes.iter().filter(|change| !is_local(change.table)) {
+        self.rows.change(|rows| {
+            let mut dirty = BTreeMap::new();
+            self.each_row(rows, Dirty, &[], |entry: DirtyEntry| {
+                dirty.insert((entry.table, entry.key.clone()), entry);
+            })?;
+            let mut taking =
+                Taking { taken, dirty, took: TookOver::default(), sums: Sums::default() };
+            let mut told: BTreeSet<Place> = BTreeSet::new();
+            for change in taken.changes.iter().filter(|change| !is_local(change.table)) {
+                if taken.extent != Extent::Some {
+                    told.insert((change.table, self.place(change.table, &change.key)));
+                }
+                self.take_change(rows, change, &mut taking)?;
+            }
             if taken.extent != Extent::Some {
-                told.insert((change.table, self.place(change.table, &change.key)));
+                self.take_absent(rows, &told, &mut taking)?;
             }
-            self.take_change(&rows, &dirty, taken, change, &mut took, &mut step)?;
-            if step.out.len() >= CHANGES_AT_ONCE {
-                let out = self.finish(&rows, std::mem::take(&mut step))?;
-                rows.write(out).map_err(index_error)?;
-            }
-        }
-        if taken.extent != Extent::Some {
-            self.take_absent(&rows, &dirty, taken.extent, &told, &mut took, &mut step)?;
-        }
-        let mut out = self.finish(&rows, step)?;
-        out.push(self.change(Known::TABLE, &chain.0, Some(&known.to_bytes())));
-        rows.write_and_close(out).map_err(index_error)?;
-        Ok(took)
+            self.write_sums(rows, taking.sums)?;
+            rows.apply(self.change(Known::TABLE, &chain.0, Some(&known.to_bytes())))?;
+            Ok(taking.took)
+        })
     }
 
-    /// The changes of a step, with what follows from them.
-    fn finish(&self, rows: &CatalogReader, step: Step) -> Result<Vec<CatalogChange>, ClientError> {
-        let Step { mut out, sums } = step;
-        out.extend(self.sum_changes(rows, sums)?);
-        Ok(out)
-    }
-
-    /// Has a row written that is `before` until then.
+    /// Writes a row that is `before` until then.
     fn take_row(
         &self,
-        step: &mut Step,
+        rows: &mut CatalogWriter<'_>,
+        sums: &mut Sums,
         (table, key): (u8, &[u8]),
-        before: Option<&[u8]>,
-        after: Option<&[u8]>,
-    ) {
-        step.sums.note(table, key, before, after);
-        step.out.push(self.change(table, key, after));
+        [before, after]: [Option<&[u8]>; 2],
+    ) -> Result<(), ClientError> {
+        sums.note(table, key, before, after);
+        Ok(rows.apply(self.change(table, key, after))?)
     }
 
     /// Takes over what the network says of one row.
     fn take_change(
         &self,
-        rows: &CatalogReader,
-        dirty: &BTreeMap<(u8, Vec<u8>), DirtyEntry>,
-        taken: Taken<'_>,
+        rows: &mut CatalogWriter<'_>,
         change: &Change,
-        took: &mut TookOver,
-        step: &mut Step,
+        taking: &mut Taking<'_>,
     ) -> Result<(), ClientError> {
         let Change { table, key, value: theirs } = change;
+        let Taking { taken, dirty, took, sums } = taking;
         let mark = dirty.get(&(*table, key.clone()));
         let ours = self.value(rows, *table, key)?;
         if mark.is_none() && taken.extent != Extent::Branch {
-            self.take_row(step, (*table, key), ours.as_deref(), theirs.as_deref());
+            let change = [ours.as_deref(), theirs.as_deref()];
+            self.take_row(rows, sums, (*table, key), change)?;
             took.rows += 1;
             return Ok(());
         }
         if ours == *theirs {
             // The network has the very row that was to be published: an earlier try came through.
-            step.out.extend(mark.map(|mark| self.unmark(mark)));
-            return Ok(());
+            return mark.map_or(Ok(()), |mark| Ok(rows.apply(self.unmark(mark))?));
         }
         let base = digest(theirs.as_deref());
         let merged = match mark {
@@ -256,48 +321,53 @@ impl Catalog {
             _ => merge_rows(*table, ours.as_deref(), theirs.as_deref()),
         };
         if merged != ours {
-            self.take_row(step, (*table, key), ours.as_deref(), merged.as_deref());
+            let change = [ours.as_deref(), merged.as_deref()];
+            self.take_row(rows, sums, (*table, key), change)?;
             took.rows += 1;
             if *table == Names::TABLE && mark.is_some() {
                 took.merged.push(key.clone());
             }
         }
         if merged == *theirs {
-            step.out.extend(mark.map(|mark| self.unmark(mark)));
-        } else {
-            step.out.push(self.mark(&self.fresh_entry(*table, key, base)));
+            return mark.map_or(Ok(()), |mark| Ok(rows.apply(self.unmark(mark))?));
         }
-        Ok(())
+        Ok(rows.apply(self.mark(&self.fresh_entry(*table, key, base)))?)
     }
 
     /// Looks at the rows here of which the network says nothing, though it says all there is.
     fn take_absent(
         &self,
-        rows: &CatalogReader,
-        dirty: &BTreeMap<(u8, Vec<u8>), DirtyEntry>,
-        extent: Extent,
+        rows: &mut CatalogWriter<'_>,
         told: &BTreeSet<Place>,
-        took: &mut TookOver,
-        step: &mut Step,
+        taking: &mut Taking<'_>,
     ) -> Result<(), ClientError> {
+        let mut absent: Vec<Place> = Vec::new();
         for table in (0..LOCAL_FROM).filter(|table| !is_local(*table)) {
-            for (place, sealed) in rows.scan(table, &[], None, usize::MAX).map_err(index_error)? {
-                let known = <[u8; 32]>::try_from(place.as_slice());
-                if known.is_ok_and(|place| told.contains(&(table, place))) {
-                    continue;
+            let damaged = rows.each(table, &[], None, |place, _| {
+                let Ok(place) = place.try_into() else { return ControlFlow::Break(()) };
+                if !told.contains(&(table, place)) {
+                    absent.push((table, place));
                 }
-                let (key, row) = self.unseal_any(table, &place, &sealed)?;
-                match dirty.get(&(table, key.clone())) {
-                    Some(mark) => {
-                        step.out.push(self.mark(&DirtyEntry { base: None, ..mark.clone() }));
-                    }
-                    None if extent == Extent::Branch => {
-                        step.out.push(self.mark(&self.fresh_entry(table, &key, None)));
-                    }
-                    None => {
-                        self.take_row(step, (table, &key), Some(&row), None);
-                        took.rows += 1;
-                    }
+                ControlFlow::Continue(())
+            })?;
+            if damaged.is_some() {
+                return Err(ClientError::Index(String::from("a place is too short")));
+            }
+        }
+        for (table, place) in absent {
+            let Some(sealed) = rows.get(table, &place)? else { continue };
+            let (key, row) = self.unseal_any(table, &place, &sealed)?;
+            match taking.dirty.get(&(table, key.clone())) {
+                Some(mark) => {
+                    rows.apply(self.mark(&DirtyEntry { base: None, ..mark.clone() }))?;
+                }
+                None if taking.taken.extent == Extent::Branch => {
+                    rows.apply(self.mark(&self.fresh_entry(table, &key, None)))?;
+                }
+                None => {
+                    let change = [Some(row.as_slice()), None];
+                    self.take_row(rows, &mut taking.sums, (table, &key), change)?;
+                    taking.took.rows += 1;
                 }
             }
         }
@@ -312,37 +382,44 @@ impl Catalog {
         uploads: &[Vec<u8>],
         (chain, known): (&ChainId, &KnownEntry),
     ) -> Result<(), ClientError> {
-        let mut rows = self.open()?;
-        let mut out = vec![self.change(Known::TABLE, &chain.0, Some(&known.to_bytes()))];
-        for Published { mark, digest } in published {
-            let Some(now) = self.value(&rows, Dirty::TABLE, &dirty_key(mark.table, &mark.key))?
-            else {
-                continue;
-            };
-            let now = decode(&now)?;
-            if now.mark == mark.mark {
-                out.push(self.unmark(mark));
-            } else {
-                // It has changed once more, from what is on the network now.
-                out.push(self.mark(&DirtyEntry { base: *digest, ..now }));
+        self.rows.change(|rows| {
+            rows.apply(self.change(Known::TABLE, &chain.0, Some(&known.to_bytes())))?;
+            for Published { place, mark, digest } in published {
+                let Some(now) = rows.get(Dirty::TABLE, place)? else { continue };
+                let now = self.unseal::<Dirty>(place, &now)?;
+                if now.mark == *mark {
+                    rows.apply(CatalogChange::Remove { table: Dirty::TABLE, key: place.to_vec() })?;
+                } else {
+                    // It has changed once more, from what is on the network now.
+                    rows.apply(self.mark(&DirtyEntry { base: *digest, ..now }))?;
+                }
             }
-        }
-        for slot in uploads {
-            out.push(self.change(Uploads::TABLE, slot, None));
-        }
-        if published.len() < MARKS_COMPACTED {
-            return rows.write_and_close(out).map_err(index_error);
-        }
+            for slot in uploads {
+                rows.apply(self.change(Uploads::TABLE, slot, None))?;
+            }
+            Ok::<_, ClientError>(())
+        })?;
         // The marks of a great folder were half of the file.
-        rows.write(out).map_err(index_error)?;
-        if let Err(error) = rows.compact() {
+        if MARKS_COMPACTED <= published.len()
+            && let Err(error) = self.rows.compact()
+        {
             tracing::debug!(%error, "the local index keeps room that it does not need");
         }
         Ok(())
     }
 }
 
+/// A change that every reader takes.
+fn fitting(change: Change) -> Result<Change, ClientError> {
+    match change.fits() {
+        true => Ok(change),
+        false => Err(ClientError::Index(format!(
+            "a row of table {} is too large for the names index",
+            change.table
+        ))),
+    }
+}
+
 fn decode(bytes: &[u8]) -> Result<DirtyEntry, ClientError> {
-    use symbolon_protocol::Decode;
     DirtyEntry::from_bytes(bytes).map_err(|error| ClientError::Index(error.to_string()))
 }

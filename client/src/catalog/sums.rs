@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use symbolon_protocol::{Decode, Encode, id::ObjectId, record};
-use symbolon_store::{CatalogChange, CatalogReader};
+use symbolon_store::{CatalogChange, CatalogRows, CatalogWriter};
 
 use super::{
-    Catalog, Content, FileKind, Folders, Kind, NameEntry, Names, ObjectEntry, Objects, Terms, Used,
-    Watched, index_error, parent,
+    Catalog, Content, Editing, FileKind, Folders, Kind, NameEntry, Names, ObjectEntry, Objects,
+    Terms, Used, Watched, parent,
 };
 use crate::error::ClientError;
 
@@ -225,10 +225,22 @@ impl Sums {
 }
 
 impl Catalog {
-    /// The rows of sums that change with what was noted.
-    pub(super) fn sum_changes(
+    /// Writes the sums that change with what was noted. Whether the rows that change are written already makes no
+    /// difference.
+    pub(super) fn write_sums(
         &self,
-        rows: &CatalogReader,
+        rows: &mut CatalogWriter<'_>,
+        sums: Sums,
+    ) -> Result<(), ClientError> {
+        for change in self.sum_changes(rows, sums)? {
+            rows.apply(change)?;
+        }
+        Ok(())
+    }
+
+    fn sum_changes(
+        &self,
+        rows: &impl CatalogRows,
         sums: Sums,
     ) -> Result<Vec<CatalogChange>, ClientError> {
         let Sums { folders, used, objects } = sums;
@@ -293,12 +305,12 @@ impl Catalog {
 
     fn kept<K: Kind>(
         &self,
-        rows: &CatalogReader,
+        rows: &impl CatalogRows,
         _: K,
         key: &[u8],
     ) -> Result<Option<K::Row>, ClientError> {
         let place = self.place(K::TABLE, key);
-        let sealed = rows.get(K::TABLE, &place).map_err(index_error)?;
+        let sealed = rows.get(K::TABLE, &place)?;
         sealed.map(|sealed| self.unseal::<K>(&place, &sealed)).transpose()
     }
 
@@ -321,18 +333,40 @@ impl Catalog {
         Ok(out)
     }
 
-    /// The names that lie directly in a folder, and the folders that do and that something lies in.
+    /// Hands the name itself out, if it has a row, and all that lies below it, while they are changed: a folder at
+    /// a time.
+    pub(crate) fn edit_below(
+        &self,
+        rows: &mut Editing<'_, '_>,
+        name: &[u8],
+        mut edit: impl FnMut(&mut Editing<'_, '_>, NameEntry) -> Result<(), ClientError>,
+    ) -> Result<(), ClientError> {
+        if let Some(row) = rows.row(Names, name)? {
+            edit(rows, row)?;
+        }
+        let mut folders: Vec<_> = rows.row(Folders, name)?.into_iter().collect();
+        while let Some(FolderSums { path, .. }) = folders.pop() {
+            let near = self.near(Folders::TABLE, Some(&path));
+            self.each_row(rows.rows, Folders, &near, |row| folders.push(row))?;
+            let (near, mut names) = (self.near(Names::TABLE, Some(&path)), Vec::new());
+            self.each_row(rows.rows, Names, &near, |row| names.push(row))?;
+            names.into_iter().try_for_each(|row| edit(rows, row))?;
+        }
+        Ok(())
+    }
+
+    /// Hands the names out that lie directly in a folder; the folders that do and that something lies in.
     pub(crate) fn directly_in(
         &self,
         folder: &[u8],
-    ) -> Result<(Vec<NameEntry>, Vec<Vec<u8>>), ClientError> {
+        name: impl FnMut(NameEntry),
+    ) -> Result<Vec<FolderSums>, ClientError> {
         let rows = self.reader()?;
-        let (mut names, mut folders) = (Vec::new(), Vec::new());
         let near = self.near(Names::TABLE, Some(folder));
-        self.each_row(&rows, Names, &near, |row| names.push(row))?;
-        let near = self.near(Folders::TABLE, Some(folder));
-        self.each_row(&rows, Folders, &near, |row| folders.push(row.path))?;
-        Ok((names, folders))
+        self.each_row(&rows, Names, &near, name)?;
+        let (near, mut folders) = (self.near(Folders::TABLE, Some(folder)), Vec::new());
+        self.each_row(&rows, Folders, &near, |row| folders.push(row))?;
+        Ok(folders)
     }
 
     /// Files whose objects are paid no longer by a time.

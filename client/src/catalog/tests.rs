@@ -64,7 +64,7 @@ impl Device {
             record: RootRecord::default(),
             dropped: Vec::new(),
         };
-        let catalog = Catalog::new(path, Zeroizing::new([5; 32]), host);
+        let catalog = Catalog::new(&path, Zeroizing::new([5; 32]), host);
         catalog.put(Known, &CHAIN.0, &known).unwrap();
         Self { catalog, known, draft: None, set: None }
     }
@@ -137,7 +137,7 @@ impl Device {
     }
 
     fn draft(&mut self) {
-        let rows = self.catalog.unpublished().unwrap();
+        let rows = self.catalog.unpublished(u64::MAX).unwrap();
         if rows.changes.is_empty() {
             return;
         }
@@ -192,7 +192,11 @@ impl Device {
     }
 
     fn names(&self) -> Vec<Change> {
-        self.catalog.published_rows().unwrap()
+        let (places, mut rows) = (self.catalog.published_places().unwrap(), Vec::new());
+        self.catalog.each_published(&places, |change| rows.push(change)).unwrap();
+        let bytes = rows.iter().map(|change| change.size() as u64);
+        assert!(bytes.eq(places.iter().map(|place| u64::from(place.bytes))));
+        rows
     }
 }
 
@@ -290,4 +294,69 @@ fn a_ledger_that_is_set_back_loses_nothing_in_any_order() {
         let seed = order.iter().fold(0, |sum, who| 2 * sum + who) + acts[0] as usize * 3;
         run(folder, acts, order, Some(seed % (2 * STEPS)));
     });
+}
+
+fn named(catalog: &Catalog, name: &[u8], object: u8) {
+    let content = Content::File { object: ObjectId([object; 16]), first: 0, length: 1 };
+    let version = Version { number: 1, stored_ms: 0, mode: 0, modified_ns: [0; 16], content };
+    let path = name.to_vec();
+    let row = NameEntry { path, keep: 0, deleted_ms: None, versions: vec![version] };
+    catalog.put(Names, name, &row).unwrap();
+}
+
+#[test]
+fn two_that_have_one_index_open_lose_nothing_and_open_it_once() {
+    const NAMES: u8 = 40;
+    let folder = folder();
+    let path = folder.path().join("names");
+    let opened = |number| Catalog::new(&path, Zeroizing::new([5; 32]), Host::seeded(number, 0));
+    // As two processes: each with a file of its own that is open.
+    let both = [opened(1), opened(2)];
+    std::thread::scope(|scope| {
+        for (number, catalog) in (1..).zip(&both) {
+            scope.spawn(move || {
+                for name in 0..NAMES {
+                    let own = format!("folder/{number}/{name}").into_bytes();
+                    named(catalog, &own, number);
+                    assert!(catalog.row(Names, &own).unwrap().is_some());
+                }
+            });
+        }
+    });
+    let all = usize::from(NAMES) * both.len();
+    for catalog in &both {
+        assert_eq!(catalog.rows(Names).unwrap().len(), all);
+        assert_eq!(catalog.row(Folders, b"folder").unwrap().unwrap().live, all as u64);
+        assert_eq!(catalog.dirty_count().unwrap(), all);
+        sums::tests::check(catalog);
+        assert_eq!(catalog.rows.opened(), 1, "a burst of changes opens it once");
+    }
+    let reader = opened(3);
+    for _ in 0..10 {
+        assert_eq!(reader.rows(Names).unwrap().len(), all);
+    }
+    assert_eq!(reader.rows.opened(), 1);
+    named(&both[0], b"one more", 9);
+    assert_eq!(reader.rows(Names).unwrap().len(), all + 1, "others see it at once");
+    named(&reader, b"and one", 9);
+    assert_eq!(reader.rows.opened(), 2, "once to read, once to write");
+}
+
+#[test]
+fn what_is_too_much_to_be_held_is_only_counted() {
+    let folder = folder();
+    let device = Device::new(folder.path(), 1);
+    for name in [b"b".as_slice(), b"a", b"c"] {
+        named(&device.catalog, name, 1);
+    }
+    let all = device.catalog.unpublished(u64::MAX).unwrap();
+    let keys: Vec<_> = all.changes.iter().map(|change| change.key.as_slice()).collect();
+    assert_eq!(keys, [b"a", b"b", b"c"]);
+    assert_eq!(all.bytes, all.changes.iter().map(|change| change.size() as u64).sum::<u64>());
+    assert!(!all.is_too_much());
+    let held = device.catalog.unpublished(all.bytes).unwrap();
+    assert!(!held.is_too_much());
+    let much = device.catalog.unpublished(all.bytes - 1).unwrap();
+    assert!(much.is_too_much() && much.changes.is_empty());
+    assert_eq!((much.bytes, much.marks.len()), (all.bytes, 3));
 }

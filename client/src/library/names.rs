@@ -17,7 +17,7 @@ use crate::error::ClientError;
 
 pub use glob::Pattern;
 pub use tree::{FileView, NameKind, NameView, VersionView};
-pub use walk::NameWalk;
+pub use walk::{FolderWalk, Listed, NameWalk};
 
 pub(crate) use change::{NewVersion, VersionMark};
 pub(crate) use tree::{Found, Range, Tree};

@@ -160,13 +160,13 @@ impl Local {
         let tree = self.tree_for(what, false)?;
         let mut objects = Objects::new();
         for name in tree.select(what, false)?.1 {
-            let Some(version) = tree.names[&name].current() else { continue };
+            let Some(version) = tree.names[name].current() else { continue };
             let Content::File { object, .. } = version.content else { continue };
-            let found = tree.found(&name, version);
+            let found = tree.found(name, version);
             // A file that moved to another pack lies in that pack's object now.
             let object = found.as_ref().map_or(object, |found| found.manifest().object);
             let entry = objects.entry(object).or_insert_with(|| (Vec::new(), found));
-            entry.0.push(name);
+            entry.0.push(name.clone());
         }
         Ok(Some(objects))
     }

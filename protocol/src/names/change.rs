@@ -137,11 +137,65 @@ fn in_order(changes: &[Change]) -> bool {
 /// The content of a run's part.
 #[must_use]
 pub fn encode_run(changes: &[Change]) -> Vec<u8> {
-    let size = changes.iter().map(Change::size).sum::<usize>();
-    let mut out = Vec::with_capacity(size + 5);
-    out.push(RUN_VERSION);
-    encode_changes(changes, &mut out);
-    out
+    let mut part = RunWriter::with_capacity(changes.iter().map(Change::size).sum());
+    changes.iter().for_each(|change| part.push(change));
+    part.finish()
+}
+
+/// Writes the content of a run's part change by change, so that nobody has to hold all of them.
+pub struct RunWriter {
+    out: Vec<u8>,
+    count: u32,
+    /// What was written last.
+    last: Change,
+}
+
+/// Bytes before the changes of a part: version and count.
+pub(super) const PART_HEAD: usize = 5;
+
+impl RunWriter {
+    /// A part that will have so many bytes, or about so many.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        let mut out = Vec::with_capacity(PART_HEAD + bytes);
+        out.push(RUN_VERSION);
+        0_u32.encode(&mut out);
+        let last = Change { table: 0, key: Vec::new(), value: None };
+        Self { out, count: 0, last }
+    }
+
+    /// Writes the next change.
+    ///
+    /// # Panics
+    /// When it does not come after the one before it.
+    pub fn push(&mut self, change: &Change) {
+        let ordered = self.count == 0 || self.last.place() < change.place();
+        assert!(ordered, "changes are written in order, each key once");
+        self.last.table = change.table;
+        self.last.key.clone_from(&change.key);
+        self.count = self.count.checked_add(1).expect("a list of changes is bounded");
+        change.encode(&mut self.out);
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The part.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<u8> {
+        self.out[1..PART_HEAD].copy_from_slice(&self.count.to_le_bytes());
+        self.out
+    }
+}
+
+impl fmt::Debug for RunWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The bytes hold keys of files.
+        f.debug_struct("RunWriter").field("count", &self.count).finish_non_exhaustive()
+    }
 }
 
 /// Reads the content of a run's part.

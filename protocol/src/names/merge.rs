@@ -5,7 +5,7 @@ use core::cmp::Ordering;
 
 use crate::{
     limits::{INDEX_CHANGES_MAX, INDEX_PART_BYTES_MAX, INDEX_RUNS_MAX},
-    names::{Change, RootRecord},
+    names::{Change, RootRecord, change::PART_HEAD},
 };
 
 /// How many times the next newer run a run is at least: every change is written again about as often
@@ -62,13 +62,13 @@ pub fn runs_to_merge(record: &RootRecord, fresh: u64) -> usize {
 /// Cuts changes into parts that a reader can hold in memory, in order. No part is empty.
 #[must_use]
 pub fn cut(changes: Vec<Change>) -> Vec<Vec<Change>> {
-    let (mut parts, mut part, mut bytes) = (Vec::new(), Vec::new(), PART_HEAD);
+    let (mut parts, mut part, mut bytes) = (Vec::new(), Vec::new(), PART_HEAD as u64);
     for change in changes {
         let full = INDEX_PART_BYTES_MAX < bytes + change.size() as u64
             || part.len() == INDEX_CHANGES_MAX as usize;
         if full && !part.is_empty() {
             parts.push(core::mem::take(&mut part));
-            bytes = PART_HEAD;
+            bytes = PART_HEAD as u64;
         }
         bytes += change.size() as u64;
         part.push(change);
@@ -78,6 +78,3 @@ pub fn cut(changes: Vec<Change>) -> Vec<Vec<Change>> {
     }
     parts
 }
-
-/// Bytes before the changes of a part: version and count.
-const PART_HEAD: u64 = 5;

@@ -1,6 +1,6 @@
-//! `symbolon ls -r`: all the way down, printed as it is read.
+//! A list that is printed as it is read: of one folder, or all the way down.
 
-use symbolon_client::{Client, FileView, Name, NameKind, NameView};
+use symbolon_client::{Client, FileView, Name};
 use symbolon_view::names::{Entry, Names};
 
 use super::{Line, columns, file_row, long_columns, long_file_row, long_row, row};
@@ -15,6 +15,8 @@ pub(super) struct Listing<'a> {
     pub(super) client: &'a Client,
     /// The name it begins with; nothing for all there is.
     pub(super) what: Option<Name>,
+    /// Whether all the way down.
+    pub(super) recursive: bool,
     /// What is stored for listings.
     pub(super) public: &'a [FileView],
     pub(super) long: bool,
@@ -36,8 +38,7 @@ impl Listing<'_> {
             for file in self.public {
                 stream.item(&Entry::file(file, self.now_ms))?;
             }
-            stream.end_list();
-            stream.write()?;
+            stream.end_list()?;
             return Ok(any);
         }
         if out.is_quiet() {
@@ -55,10 +56,9 @@ impl Listing<'_> {
         let (mut lines, mut files, mut bytes) = (0_u64, 0_u64, 0_u64);
         self.each(&mut stream, |_, line| {
             lines += 1;
-            if let Line::Name(NameView { kind: NameKind::File(file), .. }) = &line {
-                files += 1;
-                bytes = bytes.saturating_add(file.length);
-            }
+            let (more, length) = line.counts();
+            files += more;
+            bytes = bytes.saturating_add(length);
             columns.fit(&self.cells(&line));
             Ok(())
         })
@@ -94,11 +94,20 @@ impl Listing<'_> {
         stream: &mut Stream<'out>,
         mut take: impl FnMut(&mut Stream<'out>, Line) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut names = self.client.walk_names(self.what.as_ref());
-        while !stream.is_closed()
-            && let Some(view) = names.next().await?
-        {
-            take(stream, Line::Name(view))?;
+        if self.recursive {
+            let mut names = self.client.walk_names(self.what.as_ref());
+            while !stream.is_closed()
+                && let Some(view) = names.next().await?
+            {
+                take(stream, Line::Name(view))?;
+            }
+        } else {
+            let mut lines = self.client.walk_folder(self.what.as_ref());
+            while !stream.is_closed()
+                && let Some(listed) = lines.next().await?
+            {
+                take(stream, Line::from(listed))?;
+            }
         }
         Ok(())
     }

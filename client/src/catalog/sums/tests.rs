@@ -153,7 +153,7 @@ struct World {
 fn world() -> World {
     let folder = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap();
     let path = folder.path().join("names");
-    let catalog = Catalog::new(path, Zeroizing::new([5; 32]), Host::seeded(1, 0));
+    let catalog = Catalog::new(&path, Zeroizing::new([5; 32]), Host::seeded(1, 0));
     let record = RootRecord::default();
     let known =
         KnownEntry { version: 0, digest: None, device: 1, moment: 0, record, dropped: Vec::new() };

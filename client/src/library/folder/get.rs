@@ -129,12 +129,12 @@ impl Library {
         progress: &Progress,
     ) -> Result<FolderGot, ClientError> {
         let mut got = FolderGot::default();
-        let (mut place, relative) = (Place::new(root), item.relative.clone());
+        let (mut place, relative) = (Place::new(root), item.relative().to_vec());
         let preparing = move || place.prepare(&relative).map(|()| place.path(&relative));
         let path = match self.host().blocking(preparing).await {
             Ok(path) => path,
             Err(error) => {
-                got.fault(&item.relative, io_why(&error));
+                got.fault(item.relative(), io_why(&error));
                 return Ok(got);
             }
         };
@@ -144,7 +144,7 @@ impl Library {
         match self.fetch(resolved, sink, &options, progress).await {
             Ok(_) => (got.files, got.bytes) = (1, item.found.length),
             Err(error) if ends_all(&error) => return Err(error),
-            Err(error) => got.fault(&item.relative, error),
+            Err(error) => got.fault(item.relative(), error),
         }
         Ok(got)
     }
@@ -195,13 +195,13 @@ impl Library {
             Err(error) => {
                 let missing = files.items.iter().enumerate();
                 for (_, item) in missing.filter(|(number, _)| !files.done.contains(number)) {
-                    got.fault(&item.relative, &error);
+                    got.fault(item.relative(), &error);
                 }
             }
             Ok(()) => {
                 let missing = files.items.iter().enumerate();
                 for (_, item) in missing.filter(|(number, _)| !files.done.contains(number)) {
-                    got.fault(&item.relative, "its object ends before it does");
+                    got.fault(item.relative(), "its object ends before it does");
                 }
             }
         }
@@ -309,7 +309,7 @@ impl RangeSink for Files {
                 self.full = Some(error);
                 return;
             }
-            self.got.fault(&self.items[number].relative, io_why(&error));
+            self.got.fault(self.items[number].relative(), io_why(&error));
         }
     }
 }
@@ -319,7 +319,7 @@ impl Files {
         let item = &self.items[number];
         let mut part = match self.open.take() {
             Some((open, part)) if open == number => part,
-            _ => self.place.part(&item.relative)?,
+            _ => self.place.part(item.relative())?,
         };
         if let Err(error) = part.write(bytes) {
             part.discard();
@@ -329,7 +329,7 @@ impl Files {
             self.open = Some((number, part));
             return Ok(());
         }
-        self.place.finish(part, &item.relative, item.found.metadata)?;
+        self.place.finish(part, item.relative(), item.found.metadata)?;
         self.done.insert(number);
         self.got.files += 1;
         self.got.bytes += item.found.length;

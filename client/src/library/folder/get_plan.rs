@@ -24,8 +24,22 @@ use crate::{
 /// A file to be written.
 #[derive(Clone, Debug)]
 pub(super) struct Item {
-    pub(super) relative: Vec<u8>,
     pub(super) found: Found,
+    /// Where in its name the path begins that it is written to.
+    below: usize,
+}
+
+impl Item {
+    /// What is written to a path below the folder, which its name ends with.
+    fn new(found: Found, relative: &[u8]) -> Self {
+        let below = found.name.as_bytes().len() - relative.len();
+        Self { found, below }
+    }
+
+    /// Its path from the folder on.
+    pub(super) fn relative(&self) -> &[u8] {
+        &self.found.name.as_bytes()[self.below..]
+    }
 }
 
 /// The work that reading a folder back means, found before anything is written.
@@ -84,7 +98,7 @@ impl GetPlan {
         items: &'a [Item],
         place: &'a Place,
     ) -> impl Iterator<Item = &'a [u8]> {
-        let items = items.iter().map(|item| item.relative.as_slice());
+        let items = items.iter().map(Item::relative);
         let links = self.links.iter().map(|(path, _)| path.as_slice());
         let folders = self.folders.iter().map(|(path, _)| path.as_slice());
         let folders = folders.filter(|path| place.path(path).symlink_metadata().is_err());
@@ -96,7 +110,7 @@ impl GetPlan {
     /// Local paths of the files to write, as messages show them.
     #[must_use]
     pub fn paths(&self) -> Vec<String> {
-        self.items.iter().map(|item| shown(&item.relative)).collect()
+        self.items.iter().map(|item| shown(item.relative())).collect()
     }
 }
 
@@ -143,13 +157,15 @@ impl Local {
         let mut plan = GetPlan::new(output.map_or(own, Path::to_owned))?;
         let place = Place::new(plan.root.clone());
         let mut wanted = BTreeMap::new();
-        for name in &names {
+        for name in names.iter().copied() {
             let Some(version) = tree.names[name].current() else { continue };
-            let relative = below(name.as_bytes(), &base).unwrap_or(name.as_bytes()).to_vec();
-            if options.excludes(&relative) {
+            let relative = below(name.as_bytes(), &base).unwrap_or(name.as_bytes());
+            if options.excludes(relative) {
                 continue;
             }
-            wanted.insert(relative.clone(), version.content == Content::Folder);
+            if options.delete {
+                wanted.insert(relative.to_vec(), version.content == Content::Folder);
+            }
             plan.is_empty &= version.content == Content::Folder;
             plan.add(&tree, &place, name, version, relative, options.checksum)?;
         }
@@ -172,24 +188,24 @@ impl Library {
         let doubtful = std::mem::take(&mut plan.doubtful);
         let pairs = doubtful
             .iter()
-            .map(|item| Pair { path: place.path(&item.relative), found: item.found.clone() });
+            .map(|item| Pair { path: place.path(item.relative()), found: item.found.clone() });
         let same = self.same_content(pairs.collect()).await?;
         let up_to_date = move || {
             let look = |(item, same): (Item, bool)| {
-                let up_to_date = same && place.has_metadata(&item.relative, item.found.metadata);
+                let up_to_date = same && place.has_metadata(item.relative(), item.found.metadata);
                 (item, same, up_to_date)
             };
             doubtful.into_iter().zip(same).map(look).collect::<Vec<_>>()
         };
         for (item, same, up_to_date) in self.host().blocking(up_to_date).await {
             if !same {
-                plan.in_the_way.push(item.relative.clone());
+                plan.in_the_way.push(item.relative().to_vec());
                 plan.items.push(item);
                 continue;
             }
             plan.unchanged += 1;
             if !up_to_date {
-                plan.outdated.push((item.relative, item.found.metadata));
+                plan.outdated.push((item.relative().to_vec(), item.found.metadata));
             }
         }
         Ok(())
@@ -224,51 +240,51 @@ impl GetPlan {
         place: &Place,
         name: &Name,
         version: &Version,
-        relative: Vec<u8>,
+        relative: &[u8],
         checksum: bool,
     ) -> Result<(), ClientError> {
         let metadata = FileMetadata::of(version);
         let there = match &version.content {
             Content::Folder => {
-                self.folders.push((relative, metadata));
+                self.folders.push((relative.to_vec(), metadata));
                 return Ok(());
             }
-            Content::Link { target } => place.link_there(&relative, target),
+            Content::Link { target } => place.link_there(relative, target),
             Content::File { length, .. } => {
-                place.file_there(&relative, *length, metadata.modified_ns)
+                place.file_there(relative, *length, metadata.modified_ns)
             }
         };
         if there == There::Special {
-            self.faults.push(FileFault::new(&relative, "a pipe, socket or device is there"));
+            self.faults.push(FileFault::new(relative, "a pipe, socket or device is there"));
             return Ok(());
         }
         if let Content::File { length, .. } = &version.content
             && checksum
-            && place.is_file_of(&relative, *length)
+            && place.is_file_of(relative, *length)
             && let Ok(found) = tree.found(name, version)
         {
-            self.doubtful.push(Item { relative, found });
+            self.doubtful.push(Item::new(found, relative));
             return Ok(());
         }
         if there == There::Other {
-            self.in_the_way.push(relative.clone());
+            self.in_the_way.push(relative.to_vec());
         }
         match &version.content {
             Content::File { .. } if there == There::Same => {
                 self.unchanged += 1;
-                if !place.has_metadata(&relative, metadata) {
-                    self.outdated.push((relative, metadata));
+                if !place.has_metadata(relative.to_vec(), metadata) {
+                    self.outdated.push((relative.to_vec(), metadata));
                 }
             }
             Content::File { .. } => match tree.found(name, version) {
-                Ok(found) => self.items.push(Item { relative, found }),
+                Ok(found) => self.items.push(Item::new(found, relative)),
                 Err(error @ ClientError::Lost { .. }) => {
-                    self.faults.push(FileFault::new(&relative, error));
+                    self.faults.push(FileFault::new(relative, error));
                 }
                 Err(error) => return Err(error),
             },
             Content::Link { target } if there != There::Same => {
-                self.links.push((relative, target.clone()));
+                self.links.push((relative.to_vec(), target.clone()));
             }
             Content::Link { .. } | Content::Folder => {}
         }
@@ -281,7 +297,9 @@ impl GetPlan {
         wanted: &BTreeMap<Vec<u8>, bool>,
         options: &FolderOptions,
     ) -> Result<(), ClientError> {
-        let walk = walk(&self.root, options)?;
+        let mut entries = Vec::new();
+        let walk = walk(&self.root, options, |entry| entries.push(entry))?;
+        entries.sort_unstable_by(|one, other| one.relative.cmp(&other.relative));
         self.faults.extend(walk.faults);
         // Entries at the path of a wanted file are reported already.
         let is_named = |path: &String| wanted.keys().any(|one| shown(one) == *path);
@@ -295,7 +313,7 @@ impl GetPlan {
             let slashes = (0..path.len()).filter(|at| path[*at] == b'/');
             folders.extend(slashes.map(|at| &path[..at]));
         }
-        for entry in walk.entries.into_iter().rev().filter(|entry| !entry.relative.is_empty()) {
+        for entry in entries.into_iter().rev().filter(|entry| !entry.relative.is_empty()) {
             let is_folder = entry.kind == Kind::Folder;
             let stays = match wanted.get(&entry.relative) {
                 Some(wanted_folder) => {

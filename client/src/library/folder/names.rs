@@ -10,7 +10,7 @@ use symbolon_protocol::{
 use super::compact::own_slot;
 use crate::{
     Deletion,
-    catalog::{Batch, Content, FileKind, Folders, NameEntry, Names, UploadEntry, Version},
+    catalog::{Content, FileKind, Folders, NameEntry, Names, UploadEntry, Version},
     error::ClientError,
     library::{
         Library, Local,
@@ -151,11 +151,8 @@ impl Library {
         progress: &Progress,
     ) -> Result<Removed, ClientError> {
         let dropped = names.to_vec();
-        let drop_names = move |local: &Local| {
-            local.drop_names(&dropped, forever)?;
-            local.catalog().rows_at(Names, dropped.iter().map(Name::as_bytes))
-        };
-        let kept = self.local(drop_names).await?.iter().flatten().count() as u64;
+        let drop_names = move |local: &Local| local.drop_names(&dropped, forever);
+        let (_, kept) = self.local(drop_names).await?;
         let (uploads, ended, refunded) = self.end_uploads(names).await?;
         let swept = self.sweep(progress).await?;
         self.compact(progress).await?;
@@ -178,18 +175,20 @@ impl Library {
         forever: bool,
     ) -> Result<Vec<ObjectId>, ClientError> {
         let names = names.to_vec();
-        let read =
-            move |local: &Local| local.catalog().rows_at(Names, names.iter().map(Name::as_bytes));
-        let rows = self.read(read).await?;
-        let mut objects = BTreeSet::new();
-        for row in rows.into_iter().flatten() {
-            let kept = if forever { 0 } else { usize::try_from(row.keep).unwrap_or(usize::MAX) };
-            for version in row.versions.iter().skip(kept) {
-                if let Content::File { object, first: 0, .. } = version.content {
-                    objects.insert(object);
+        let read = move |local: &Local| {
+            let mut objects = BTreeSet::new();
+            let keys = names.iter().map(Name::as_bytes);
+            local.catalog().each_at(Names, keys, |row| {
+                let kept = usize::try_from(row.keep).unwrap_or(usize::MAX);
+                for version in row.versions.iter().skip(if forever { 0 } else { kept }) {
+                    if let Content::File { object, first: 0, .. } = version.content {
+                        objects.insert(object);
+                    }
                 }
-            }
-        }
+            })?;
+            Ok(objects)
+        };
+        let objects: BTreeSet<ObjectId> = self.read(read).await?;
         Ok(objects.into_iter().collect())
     }
 
@@ -270,7 +269,7 @@ impl Local {
         let tree = self.tree_for(what, also_deleted)?;
         let mut selection = Selection::default();
         let names = match tree.select(what, also_deleted) {
-            Ok((_, names)) => names,
+            Ok((_, names)) => names.into_iter().cloned().collect::<Vec<_>>(),
             // Nothing is stored under it, but something may have begun to be.
             Err(error @ ClientError::NoName { .. }) => {
                 let name = Name::checked(what)?;
@@ -310,9 +309,9 @@ impl Local {
         let tree = self.tree_for(what.as_deref().unwrap_or_default(), deleted)?;
         let chosen = match what {
             Some(what) => tree.select(&what, deleted)?.1,
-            None => tree.names.keys().cloned().collect(),
+            None => tree.names.keys().collect(),
         };
-        let views = chosen.iter().map(|name| (name, &tree.names[name]));
+        let views = chosen.into_iter().map(|name| (name, &tree.names[name]));
         let views = views.filter(|(_, entry)| deleted == entry.deleted_ms.is_some());
         views.map(|(name, entry)| tree.view(name, entry)).collect()
     }
@@ -345,28 +344,34 @@ impl Local {
         Ok(all)
     }
 
-    /// Takes names away; says whether a version went with them.
-    pub(crate) fn drop_names(&self, names: &[Name], forever: bool) -> Result<bool, ClientError> {
+    /// Takes names away; says whether a version went with them, and of how many names versions are left.
+    pub(crate) fn drop_names(
+        &self,
+        names: &[Name],
+        forever: bool,
+    ) -> Result<(bool, u64), ClientError> {
         let _lock = self.lock_names()?;
-        let rows = self.catalog().rows_at(Names, names.iter().map(Name::as_bytes))?;
         let now_ms = self.host().now_ms();
-        let (mut batch, mut dropped) = (Batch::default(), false);
-        for mut row in rows.into_iter().flatten() {
-            let is_file = |version: &Version| matches!(version.content, Content::File { .. });
-            row.versions.retain(is_file);
-            row.deleted_ms = row.deleted_ms.or(Some(now_ms));
-            if forever {
-                row.keep = 0;
+        let (mut dropped, mut kept) = (false, 0);
+        self.catalog().edit(|rows| {
+            for name in names {
+                let Some(mut row) = rows.row(Names, name.as_bytes())? else { continue };
+                let is_file = |version: &Version| matches!(version.content, Content::File { .. });
+                row.versions.retain(is_file);
+                row.deleted_ms = row.deleted_ms.or(Some(now_ms));
+                if forever {
+                    row.keep = 0;
+                }
+                dropped |= row.trim();
+                if row.versions.is_empty() {
+                    rows.remove(Names, name.as_bytes())?;
+                } else {
+                    rows.put(Names, name.as_bytes(), &row)?;
+                    kept += 1;
+                }
             }
-            dropped |= row.trim();
-            if row.versions.is_empty() {
-                batch.remove(Names, &row.path);
-            } else {
-                batch.put(Names, &row.path, &row);
-            }
-        }
-        self.catalog().write(&batch)?;
-        Ok(dropped)
+            Ok((dropped, kept))
+        })
     }
 
     pub(crate) fn rename(&self, from: &Name, to: &Name) -> Result<Moved, ClientError> {
@@ -387,23 +392,23 @@ impl Local {
             return Err(ClientError::Exists { name: to.to_string() });
         }
         self.check_place(&to)?;
-        let mut batch = Batch::default();
-        let (mut names, mut live) = (0, false);
-        for row in self.catalog().names_below(from.as_bytes())? {
-            let name = Name::checked(&row.path)?;
-            let Some(rest) = below(name.as_bytes(), from.as_bytes()) else { continue };
-            let new = if rest.is_empty() { Ok(to.clone()) } else { to.join(rest) };
-            let new = new.map_err(|error| ClientError::Usage(format!("{name}: {error}")))?;
-            let row = NameEntry { path: new.as_bytes().to_vec(), ..row };
-            batch.remove(Names, name.as_bytes());
-            batch.put(Names, new.as_bytes(), &row);
-            live |= row.current().is_some();
-            names += 1;
-        }
-        if !live {
-            return Err(ClientError::NoName { name: from.to_string() });
-        }
-        self.catalog().write(&batch)?;
+        let names = self.catalog().edit(|rows| {
+            let (mut names, mut live) = (0, false);
+            self.catalog().edit_below(rows, from.as_bytes(), |rows, row| {
+                let name = Name::checked(&row.path)?;
+                let Some(rest) = below(name.as_bytes(), from.as_bytes()) else { return Ok(()) };
+                let new = if rest.is_empty() { Ok(to.clone()) } else { to.join(rest) };
+                let new = new.map_err(|error| ClientError::Usage(format!("{name}: {error}")))?;
+                live |= row.current().is_some();
+                names += 1;
+                rows.remove(Names, name.as_bytes())?;
+                rows.put(Names, new.as_bytes(), &row)
+            })?;
+            match live {
+                true => Ok(names),
+                false => Err(ClientError::NoName { name: from.to_string() }),
+            }
+        })?;
         Ok(Moved { to, names })
     }
 
@@ -452,7 +457,7 @@ impl Local {
         let tree = self.tree_for(what, true)?;
         let (_, names) = tree.select(what, true)?;
         let (mut each, mut all) = (BTreeMap::<Name, Usage>::new(), Usage::default());
-        for name in &names {
+        for name in names {
             let entry = &tree.names[name];
             all.add(&tree, name, entry)?;
             let first = match below(name.as_bytes(), what) {

@@ -28,12 +28,16 @@ pub(super) const PACKED_BELOW: u64 = 1024 * 1024;
 /// The most bytes of a pack.
 pub(super) const PACK_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// Files in a pack at most: their names are written in one step, and are in memory for that. It is what a pack of files
+/// of 4 KiB has, so only a folder of smaller ones takes more packs.
+pub(super) const PACK_FILES_MAX: usize = 16_384;
+
 /// A file to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Member {
     pub(super) name: Name,
-    /// Its path, relative to the folder.
-    pub(super) relative: Vec<u8>,
+    /// Where in the name its path, relative to the folder, begins.
+    pub(super) below: usize,
     pub(super) length: u64,
     pub(super) mode: u32,
     pub(super) modified_ns: i128,
@@ -54,22 +58,31 @@ pub(super) struct Built {
     pub(super) slot: Vec<u8>,
 }
 
-/// Divides a list into packs, in its order.
-pub(super) fn cut(members: Vec<Member>) -> Vec<Vec<Member>> {
-    let mut packs: Vec<Vec<Member>> = Vec::new();
-    let mut filled = 0;
-    for member in members {
-        match packs.last_mut() {
-            Some(pack) if filled + member.length <= PACK_BYTES_MAX => {
-                filled += member.length;
-                pack.push(member);
-            }
-            _ => {
-                filled = member.length;
-                packs.push(vec![member]);
-            }
-        }
+impl Member {
+    /// Its path, relative to the folder.
+    pub(super) fn relative(&self) -> &[u8] {
+        &self.name.as_bytes()[self.below..]
     }
+}
+
+/// Cuts a list into packs, in its order.
+pub(super) fn cut(mut members: Vec<Member>) -> Vec<Vec<Member>> {
+    let (mut starts, mut filled, mut first) = (Vec::new(), 0, 0);
+    for (at, member) in members.iter().enumerate() {
+        let full = PACK_BYTES_MAX < filled + member.length || PACK_FILES_MAX <= at - first;
+        if starts.is_empty() || full {
+            starts.push(at);
+            (filled, first) = (0, at);
+        }
+        filled += member.length;
+    }
+    // From the end, with what was cut off given back: a great list is not in memory twice.
+    let mut packs = Vec::with_capacity(starts.len());
+    for start in starts.into_iter().rev() {
+        packs.push(members.split_off(start));
+        members.shrink_to_fit();
+    }
+    packs.reverse();
     packs
 }
 
@@ -132,7 +145,7 @@ pub(super) fn build(
                 let first = builder.append(&member.name, &bytes)?;
                 kept.push((member, first));
             }
-            Err(why) => faults.push(FileFault::new(&member.relative, why)),
+            Err(why) => faults.push(FileFault::new(member.relative(), why)),
         }
     }
     let (opened, slot) = builder.finish();
@@ -143,7 +156,7 @@ pub(super) fn build(
 fn read(root: &Path, member: &Member, bytes: &mut Vec<u8>) -> Result<(), String> {
     bytes.clear();
     let io = |error: std::io::Error| io_why(&error);
-    let path = root.join(path_of(&member.relative));
+    let path = root.join(path_of(member.relative()));
     let (file, _) = open_file(&path, Links::Refused).map_err(io)?;
     // Reading one byte more shows whether the file has grown.
     (&file).take(member.length + 1).read_to_end(bytes).map_err(io)?;
@@ -162,8 +175,17 @@ mod tests {
 
     fn member(number: usize, length: u64) -> Member {
         let name = Name::new(format!("f{number:06}")).unwrap();
-        let relative = name.as_bytes().to_vec();
-        Member { name, relative, length, mode: 0o644, modified_ns: 0, renews: false, over: None }
+        Member { name, below: 0, length, mode: 0o644, modified_ns: 0, renews: false, over: None }
+    }
+
+    #[test]
+    fn a_pack_holds_no_more_files_than_are_written_at_once() {
+        let files: Vec<_> = (0..2 * PACK_FILES_MAX + 1).map(|number| member(number, 1)).collect();
+        let packs = cut(files.clone());
+        let sizes: Vec<_> = packs.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [PACK_FILES_MAX, PACK_FILES_MAX, 1]);
+        assert_eq!(packs.concat(), files);
+        assert!(cut(Vec::new()).is_empty());
     }
 
     proptest! {
@@ -193,7 +215,7 @@ mod tests {
         let mut members = Vec::new();
         for (number, bytes) in ["one", "", "three"].iter().enumerate() {
             let mut member = member(number, bytes.len() as u64);
-            let path = folder.path().join(path_of(&member.relative));
+            let path = folder.path().join(path_of(member.relative()));
             std::fs::write(&path, bytes).unwrap();
             member.modified_ns = modified_ns(&std::fs::metadata(&path).unwrap());
             members.push(member);

@@ -12,7 +12,7 @@ use super::{
     FileFault, FolderOptions,
     pack::{Member, PACKED_BELOW, cut},
     same::Pair,
-    walk::{Entry, Kind, NotKept, walk},
+    walk::{Entry, Kind, NotKept, Walk, check_folder, walk},
 };
 use crate::{
     catalog::{Content, NameEntry, Version},
@@ -21,7 +21,7 @@ use crate::{
     library::{
         Library, Local,
         index::Growth,
-        names::{Found, Name, NewVersion, Tree, below, path_of, shown},
+        names::{Found, Name, NewVersion, Tree, below, path_of},
         source::FileMetadata,
         upload::{PutOptions, PutTerms},
     },
@@ -171,16 +171,19 @@ impl FolderPlan {
 }
 
 /// Sorts the entries of a walk into the work of a plan.
-struct Planner<'a> {
-    tree: &'a Tree,
+struct Planner {
+    /// The names that are stored below the folder's name.
+    tree: Tree,
     /// Objects that are not paid for long enough or were found damaged, each with the time at which its deals end, if
     /// that is still to come. Their files are stored anew.
     ending: BTreeMap<ObjectId, Option<u64>>,
     /// Those of these objects to which another person has a right.
     held: BTreeSet<ObjectId>,
     plan: FolderPlan,
-    options: &'a FolderOptions,
+    options: FolderOptions,
     changed: Vec<Member>,
+    /// The names of all entries, if the plan removes the names of missing ones.
+    seen: BTreeSet<Name>,
     /// Files with the same length as the stored ones. They are compared by content. The flag says whether the metadata
     /// differs.
     doubtful: Vec<(Member, Found, bool)>,
@@ -199,78 +202,35 @@ impl Library {
         let own = to.cloned();
         let check = move |local: &Local| own.as_ref().map_or(Ok(()), |to| local.check_place(to));
         self.read(check).await?;
-        let (own, to) = (to, to.map_or(&b""[..], Name::as_bytes));
         let (from, how) = (root.to_owned(), options.clone());
-        let mut walk = self.host().blocking(move || walk(&from, &how)).await?;
-        for path in std::mem::take(&mut walk.parts) {
-            let why = "it has the name of what an interrupted get leaves; rename it, remove it, or \
-                       leave it out with --exclude";
-            walk.faults.push(FileFault::new(&path, why));
-            walk.unread.push(path);
-        }
+        let check = move || check_folder(&from).map(drop);
+        self.host().blocking(check).await?;
         let (ending, held) = self.ending(options.least).await?;
-        let below_to = to.to_vec();
+        let below_to = to.map_or(Vec::new(), |to| to.as_bytes().to_vec());
         let tree = self.local(move |local| local.tree_below(&below_to)).await?;
-        let own = own.and_then(|own| tree.names.get(own));
-        if let Some(row) = own.filter(|row| !may_give_way(row, options)) {
-            return Err(ClientError::Exists { name: shown(&row.path) });
+        let own =
+            to.filter(|own| tree.names.get(own).is_some_and(|row| !may_give_way(row, options)));
+        if let Some(own) = own {
+            return Err(ClientError::Exists { name: own.to_string() });
         }
-        let plan = FolderPlan {
-            root: root.to_owned(),
-            to: to.to_vec(),
-            keep: options.keep,
-            units: Vec::new(),
-            rows: Vec::new(),
-            modes: Vec::new(),
-            removed: Vec::new(),
-            unchanged: 0,
-            renewed: 0,
-            special: walk.special,
-            faults: walk.faults,
-            not_kept: walk.not_kept,
-            is_empty: !walk.entries.iter().any(|entry| entry.kind != Kind::Folder),
-        };
+        let to = to.map_or(Vec::new(), |to| to.as_bytes().to_vec());
+        let plan = FolderPlan::new(root.to_owned(), to, options.keep);
         let (changed, doubtful, left_out) = (Vec::new(), Vec::new(), Vec::new());
+        let seen = BTreeSet::new();
+        let options = how;
         let mut planner =
-            Planner { tree: &tree, ending, held, plan, options, changed, doubtful, left_out };
-        let mut seen = BTreeSet::new();
-        for entry in walk.entries {
-            let name = match (to, entry.relative.as_slice()) {
-                ([], []) => continue,
-                (to, []) => Name::new(to),
-                ([], relative) => Name::new(relative),
-                (to, relative) => Name::new([to, relative].join(&b'/')),
-            };
-            match name {
-                Ok(name) => {
-                    planner.entry(name.clone(), entry);
-                    seen.insert(name);
-                }
-                Err(error) => planner.fault(&entry.relative, error),
-            }
-        }
+            Planner { tree, ending, held, plan, options, changed, seen, doubtful, left_out };
+        let looking = move || planner.look().map(|unread| (planner, unread));
+        let (mut planner, unread) = self.host().blocking(looking).await?;
         self.compare_doubtful(&mut planner).await?;
-        let Planner { mut plan, changed, .. } = planner;
-        plan.units = units(changed);
-        if options.delete {
-            let unread = |path: &[u8]| walk.unread.iter().any(|at| below(path, at).is_some());
-            for (name, _) in tree.live() {
-                let Some(path) = below(name.as_bytes(), to).filter(|path| !path.is_empty()) else {
-                    continue;
-                };
-                if !seen.contains(name) && !unread(path) && !options.excludes(path) {
-                    plan.removed.push(name.clone());
-                }
-            }
-        }
-        Ok(plan)
+        Ok(planner.finish(&unread))
     }
 
     /// Compares the doubtful files by content.
-    async fn compare_doubtful(&self, planner: &mut Planner<'_>) -> Result<(), ClientError> {
+    async fn compare_doubtful(&self, planner: &mut Planner) -> Result<(), ClientError> {
         let doubtful = std::mem::take(&mut planner.doubtful);
         let pairs = doubtful.iter().map(|(member, found, _)| Pair {
-            path: planner.plan.root.join(path_of(&member.relative)),
+            path: planner.plan.root.join(path_of(member.relative())),
             found: found.clone(),
         });
         let same = self.same_content(pairs.collect()).await?;
@@ -330,10 +290,10 @@ impl Library {
 
 /// Puts small files into packs. A large file, and the only file of a pack, gets an object of its own.
 fn units(mut changed: Vec<Member>) -> Vec<Unit> {
-    changed.sort_by(|one, other| one.name.cmp(&other.name));
-    let (small, large): (Vec<_>, Vec<_>) =
-        changed.into_iter().partition(|member| member.length < PACKED_BELOW);
-    let packs = cut(small).into_iter().map(|mut pack| match pack.pop() {
+    changed.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    let large: Vec<Member> =
+        changed.extract_if(.., |member| PACKED_BELOW <= member.length).collect();
+    let packs = cut(changed).into_iter().map(|mut pack| match pack.pop() {
         Some(only) if pack.is_empty() => Unit::File(only),
         last => {
             pack.extend(last);
@@ -343,12 +303,90 @@ fn units(mut changed: Vec<Member>) -> Vec<Unit> {
     packs.chain(large.into_iter().map(Unit::File)).collect()
 }
 
-impl Planner<'_> {
+impl FolderPlan {
+    /// Nothing to do yet.
+    fn new(root: PathBuf, to: Vec<u8>, keep: Option<u32>) -> Self {
+        Self {
+            root,
+            to,
+            keep,
+            units: Vec::new(),
+            rows: Vec::new(),
+            modes: Vec::new(),
+            removed: Vec::new(),
+            unchanged: 0,
+            renewed: 0,
+            special: Vec::new(),
+            faults: Vec::new(),
+            not_kept: NotKept::default(),
+            is_empty: true,
+        }
+    }
+}
+
+impl Planner {
+    /// Looks at all there is in the folder; the paths below which nothing is known.
+    fn look(&mut self) -> Result<Vec<Vec<u8>>, ClientError> {
+        let (root, options) = (self.plan.root.clone(), self.options.clone());
+        let found = walk(&root, &options, |entry| self.look_at(entry))?;
+        let Walk { faults, mut unread, special, not_kept, parts, .. } = found;
+        // Those of the walk come first.
+        let planned = std::mem::replace(&mut self.plan.faults, faults);
+        self.plan.special = special;
+        self.plan.not_kept = not_kept;
+        for path in parts {
+            let why = "it has the name of what an interrupted get leaves; rename it, remove it, or \
+                       leave it out with --exclude";
+            self.fault(&path, why);
+            unread.push(path);
+        }
+        self.plan.faults.extend(planned);
+        Ok(unread)
+    }
+
+    fn look_at(&mut self, entry: Entry) {
+        self.plan.is_empty &= entry.kind == Kind::Folder;
+        let name = match (self.plan.to.as_slice(), entry.relative.as_slice()) {
+            ([], []) => return,
+            (to, []) => Name::new(to),
+            ([], relative) => Name::new(relative),
+            (to, relative) => Name::new([to, relative].join(&b'/')),
+        };
+        match name {
+            Ok(name) => {
+                if self.options.delete {
+                    self.seen.insert(name.clone());
+                }
+                self.entry(name, &entry);
+            }
+            Err(error) => self.fault(&entry.relative, error),
+        }
+    }
+
+    /// The plan, with what goes.
+    fn finish(self, unread: &[Vec<u8>]) -> FolderPlan {
+        let Self { tree, mut plan, options, changed, seen, .. } = self;
+        if options.delete {
+            let is_unread = |path: &[u8]| unread.iter().any(|at| below(path, at).is_some());
+            for (name, _) in tree.live() {
+                let path = below(name.as_bytes(), &plan.to).filter(|path| !path.is_empty());
+                let Some(path) = path else { continue };
+                if !seen.contains(name) && !is_unread(path) && !options.excludes(path) {
+                    plan.removed.push(name.clone());
+                }
+            }
+        }
+        // Before the list is cut: it and what is stored are not needed at the same time.
+        drop((tree, seen));
+        plan.units = units(changed);
+        plan
+    }
+
     fn fault(&mut self, path: &[u8], why: impl std::fmt::Display) {
         self.plan.faults.push(FileFault::new(path, why));
     }
 
-    fn entry(&mut self, name: Name, entry: Entry) {
+    fn entry(&mut self, name: Name, entry: &Entry) {
         if self.left_out.iter().any(|folder| below(&entry.relative, folder).is_some()) {
             return;
         }
@@ -356,23 +394,25 @@ impl Planner<'_> {
         let current = row.and_then(|row| row.current());
         let content = match entry.kind {
             Kind::File { length } => {
-                return self.file(name, current, length, &entry);
+                let current = current.cloned();
+                return self.file(name, current.as_ref(), length, entry);
             }
             Kind::Link { ref target } => Content::Link { target: target.clone() },
             Kind::Folder => Content::Folder,
         };
-        if row.is_some_and(|row| !may_give_way(row, self.options)) {
+        if row.is_some_and(|row| !may_give_way(row, &self.options)) {
             let why = "a file is stored under this name; put --replace takes its place";
             self.fault(&entry.relative, why);
             // The names stored there stay, even if names that are missing in the folder are removed.
-            self.left_out.push(entry.relative);
+            self.left_out.push(entry.relative.clone());
             return;
         }
+        let current = current.cloned();
         if content != Content::Folder && !self.may_cover(&name, &entry.relative) {
             return;
         }
         let (mode, modified_ns) = (entry.mode, entry.modified_ns);
-        let same = current.is_some_and(|version| {
+        let same = current.as_ref().is_some_and(|version| {
             version.content == content
                 && (version.mode, i128::from_le_bytes(version.modified_ns)) == (mode, modified_ns)
         });
@@ -384,7 +424,7 @@ impl Planner<'_> {
                 modified_ns,
                 keep: None,
                 renews: false,
-                over: current.map(Version::mark),
+                over: current.as_ref().map(Version::mark),
             });
         }
     }
@@ -394,17 +434,18 @@ impl Planner<'_> {
             Content::File { length: stored, .. } => stored == length && !self.tree.is_lost(version),
             _ => false,
         });
-        let (relative, mode, modified_ns) = (entry.relative.clone(), entry.mode, entry.modified_ns);
+        let (mode, modified_ns) = (entry.mode, entry.modified_ns);
+        let below = name.as_bytes().len() - entry.relative.len();
         let is_at = |version: &Version| i128::from_le_bytes(version.modified_ns) == modified_ns;
         let ends_as_it_is = self.ends(stored).map(|held| (held, stored.is_some_and(is_at)));
         let renews = ends_as_it_is.is_some_and(|(_, same)| same);
         let over = current.map(Version::mark);
-        let member = Member { name, relative, length, mode, modified_ns, renews, over };
+        let member = Member { name, below, length, mode, modified_ns, renews, over };
         match (stored, ends_as_it_is) {
             (_, Some((true, true))) if !self.options.replace => {
                 let why = "it ends sooner than asked, and is shared or for sale: put --replace stores it \
                            anew, which ends that";
-                self.fault(&member.relative, why);
+                self.fault(member.relative(), why);
             }
             (_, Some(_)) => {
                 self.plan.renewed += u64::from(renews);
@@ -417,7 +458,7 @@ impl Planner<'_> {
                             FileMetadata::of(version) != FileMetadata { mode, modified_ns };
                         self.doubtful.push((member, found, is_other));
                     }
-                    Err(error) => self.fault(&member.relative, error),
+                    Err(error) => self.fault(member.relative(), error),
                 }
             }
             (Some(version), None) if is_at(version) => {
@@ -437,7 +478,7 @@ impl Planner<'_> {
     /// Records whether a file has the stored content.
     fn compared(&mut self, member: Member, is_other: bool, same: bool) {
         if !same {
-            if self.may_cover(&member.name, &member.relative) {
+            if self.may_cover(&member.name, member.relative()) {
                 self.changed.push(member);
             }
             return;

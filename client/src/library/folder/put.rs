@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     path::PathBuf,
-    sync::Arc,
 };
 
 use symbolon_protocol::Amount;
@@ -105,7 +104,7 @@ impl Library {
 
     async fn store_planned(
         &self,
-        plan: FolderPlan,
+        mut plan: FolderPlan,
         quote: &FolderQuote,
         options: &PutTerms,
         progress: &Progress,
@@ -115,33 +114,32 @@ impl Library {
         let _lock = self.lock(slot, label.clone()).await?;
         self.check_price(quote, options).await?;
         progress.step(Step::Planned { total_bytes: Some(plan.bytes()) });
-        let plan = Arc::new(plan);
+        // Each goes when it is stored.
+        let mut units = std::mem::take(&mut plan.units).into_iter().zip(&quote.each);
         let mut report = FolderStored {
             others: plan.others(),
             unchanged: plan.unchanged,
             renewed: plan.renewed,
-            special: plan.special.clone(),
-            not_kept: plan.not_kept.clone(),
-            faults: plan.faults.clone(),
+            special: std::mem::take(&mut plan.special),
+            not_kept: std::mem::take(&mut plan.not_kept),
+            faults: std::mem::take(&mut plan.faults),
             removed: plan.removed.len() as u64,
             ..FolderStored::default()
         };
-        let rows = Arc::clone(&plan);
-        let mut dropped = self.local(move |local| local.write_rows(&rows)).await?;
+        let (root, keep) = (plan.root.clone(), plan.keep);
+        let mut dropped = self.local(move |local| local.write_rows(plan)).await?;
         let mut purse =
             Purse { free: options.cost_max.and_then(|limit| limit.checked_sub(quote.total)) };
         let mut running = VecDeque::new();
         let mut slots = BTreeSet::new();
-        let mut units = plan.units.iter().zip(&quote.each);
-        let worker =
-            Worker { library: self.clone(), root: plan.root.clone(), label, keep: plan.keep };
+        let worker = Worker { library: self.clone(), root, label, keep };
         loop {
             while running.len() < AT_ONCE
                 && let Some((unit, price)) = units.next()
             {
                 let limit = purse.take(*price);
                 let options = PutTerms { cost_max: limit, ..options.clone() };
-                let (worker, unit) = (worker.clone(), unit.clone());
+                let worker = worker.clone();
                 let progress = one_of_many(progress);
                 let paid = Paid::default();
                 let counts = paid.clone();
@@ -247,13 +245,13 @@ impl Local {
     }
 
     /// Writes the rows that need no bytes: folders, links, permissions and removed names.
-    fn write_rows(&self, plan: &FolderPlan) -> Result<bool, ClientError> {
+    fn write_rows(&self, plan: FolderPlan) -> Result<bool, ClientError> {
         let mut dropped = false;
         if !plan.removed.is_empty() {
-            dropped |= self.drop_names(&plan.removed, false)?;
+            dropped |= self.drop_names(&plan.removed, false)?.0;
         }
         if !plan.rows.is_empty() {
-            dropped |= self.record(plan.rows.clone(), Batch::default())?;
+            dropped |= self.record(plan.rows, Batch::default())?;
         }
         if !plan.modes.is_empty() {
             let _lock = self.lock_names()?;
@@ -298,7 +296,7 @@ impl Worker {
                 stored.map_err(|error| (Vec::new(), error))
             }
             Unit::File(member) => {
-                let path = member.relative.clone();
+                let path = member.relative().to_vec();
                 self.file(member, options, paid, progress).await.map_err(|error| (path, error))
             }
         }
@@ -340,7 +338,7 @@ impl Worker {
         paid: Paid,
         progress: &Progress,
     ) -> Result<Done, ClientError> {
-        let path = self.root.join(path_of(&member.relative));
+        let path = self.root.join(path_of(member.relative()));
         let slot = member.name.as_bytes().to_vec();
         let _lock = self.library.lock(slot, member.name.to_string()).await?;
         let listed = (member.length, member.modified_ns);

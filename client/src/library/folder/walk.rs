@@ -1,4 +1,4 @@
-//! Lists the entries of a local folder, sorted. Links are listed, never followed.
+//! Lists the entries of a local folder, one after another. Links are listed, never followed.
 
 use std::{
     collections::BTreeMap,
@@ -54,11 +54,9 @@ impl NotKept {
     }
 }
 
-/// The result of a walk.
+/// The result of a walk, beside the entries that it handed out.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
-    /// Sorted by path.
-    pub(super) entries: Vec<Entry>,
     /// Entries that could not be read.
     pub(super) faults: Vec<FileFault>,
     /// Paths below which the walk knows nothing.
@@ -72,31 +70,46 @@ pub(super) struct Walk {
     pub(super) parts: Vec<Vec<u8>>,
 }
 
-/// Lists a folder. A folder inside it that cannot be read is a fault. If the folder itself cannot be read, that is an
-/// error.
-pub(super) fn walk(root: &Path, options: &FolderOptions) -> Result<Walk, ClientError> {
+/// Refuses a path that is no folder, or a folder that cannot be read.
+pub(super) fn check_folder(root: &Path) -> Result<Metadata, ClientError> {
     let at_root = |source| ClientError::Io { path: root.to_owned(), source };
     let about = fs::metadata(root).map_err(at_root)?;
     if !about.is_dir() {
         return Err(at_root(std::io::Error::from(std::io::ErrorKind::NotADirectory)));
     }
-    drop(fs::read_dir(root).map_err(at_root)?);
+    fs::read_dir(root).map_err(at_root)?;
+    Ok(about)
+}
+
+/// Hands out all that lies in a folder, each folder before what lies in it, with one folder in memory at a time. A
+/// folder inside that cannot be read is a fault; this one is an error.
+pub(super) fn walk(
+    root: &Path,
+    options: &FolderOptions,
+    mut take: impl FnMut(Entry),
+) -> Result<Walk, ClientError> {
+    let about = check_folder(root)?;
     let mut walk = Walk::default();
-    walk.entries.push(entry(Vec::new(), Kind::Folder, &about));
+    take(entry(Vec::new(), Kind::Folder, &about));
     let mut folders = vec![Vec::new()];
     while let Some(folder) = folders.pop() {
-        if let Err(error) = walk.folder(root, &folder, options, &mut folders) {
+        let mut inside = Vec::new();
+        if let Err(error) = walk.folder(root, &folder, options, &mut inside) {
             walk.faults.push(FileFault::new(&folder, io_why(&error)));
             walk.unread.push(folder);
         }
+        inside.sort_unstable_by(|one, other| one.relative.cmp(&other.relative));
+        let below = inside.iter().rev().filter(|entry| entry.kind == Kind::Folder);
+        folders.extend(below.map(|entry| entry.relative.clone()));
+        inside.into_iter().for_each(&mut take);
     }
-    walk.entries.sort_by(|one, other| one.relative.cmp(&other.relative));
     let linked = std::mem::take(&mut walk.linked).into_values().filter(|names| names.len() > 1);
     let links = &mut walk.not_kept.hard_links;
     links.extend(linked.flatten().map(|relative| crate::library::names::shown(&relative)));
     for list in [links, &mut walk.not_kept.attributes, &mut walk.not_kept.holes] {
         list.sort();
     }
+    walk.faults.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(walk)
 }
 
@@ -110,7 +123,7 @@ impl Walk {
         root: &Path,
         folder: &[u8],
         options: &FolderOptions,
-        folders: &mut Vec<Vec<u8>>,
+        inside: &mut Vec<Entry>,
     ) -> std::io::Result<()> {
         for item in fs::read_dir(root.join(path_of(folder)))? {
             let item = item?;
@@ -122,7 +135,7 @@ impl Walk {
             if options.excludes(&relative) {
                 continue;
             }
-            if let Err(error) = self.item(&item, relative.clone(), folders) {
+            if let Err(error) = self.item(&item, relative.clone(), inside) {
                 self.faults.push(FileFault::new(&relative, io_why(&error)));
                 self.unread.push(relative);
             }
@@ -134,11 +147,10 @@ impl Walk {
         &mut self,
         item: &fs::DirEntry,
         relative: Vec<u8>,
-        folders: &mut Vec<Vec<u8>>,
+        inside: &mut Vec<Entry>,
     ) -> std::io::Result<()> {
         let about = item.metadata()?;
         let kind = if about.is_dir() {
-            folders.push(relative.clone());
             Kind::Folder
         } else if about.is_symlink() {
             Kind::Link { target: fs::read_link(item.path())?.as_os_str().as_bytes().to_vec() }
@@ -152,7 +164,7 @@ impl Walk {
             return Ok(());
         };
         self.look_for_more(&item.path(), &relative, &kind, &about);
-        self.entries.push(entry(relative, kind, &about));
+        inside.push(entry(relative, kind, &about));
         Ok(())
     }
 
@@ -216,7 +228,7 @@ mod tests {
         fs::write(at("plain"), vec![0; 1 << 20]).unwrap();
         let flags = rustix::fs::XattrFlags::CREATE;
         let set = rustix::fs::setxattr(at("plain"), "user.note", b"x", flags);
-        let found = walk(folder.path(), &FolderOptions::default()).unwrap().not_kept;
+        let found = walk(folder.path(), &FolderOptions::default(), drop).unwrap().not_kept;
         assert_eq!(found.hard_links, ["in/other", "one"]);
         assert_eq!(found.holes, ["sparse"]);
         // Not every file system has attributes.

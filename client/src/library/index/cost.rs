@@ -97,7 +97,7 @@ impl Library {
         let read = |local: &Local| {
             Ok::<_, ClientError>((
                 local.standing()?.known.record,
-                size(&local.catalog().unpublished()?.changes),
+                local.catalog().unpublished(0)?.bytes,
             ))
         };
         let (record, unpublished) = self.local(read).await?;
@@ -111,8 +111,10 @@ impl Library {
         let mut term = self.local(move |local| local.term(&row, &known)).await?;
         term.until = term.until.max((term.now + 1).saturating_add(epochs));
         let (record, fresh) = if term.is_stale(&record) {
-            let all =
-                |local: &Local| Ok::<_, ClientError>(size(&local.catalog().published_rows()?));
+            let all = |local: &Local| {
+                let places = local.catalog().published_places()?;
+                Ok::<_, ClientError>(places.iter().map(|place| u64::from(place.bytes)).sum::<u64>())
+            };
             let all = self.local(all).await?.saturating_add(more);
             (RootRecord { runs: Vec::new(), ..record }, all)
         } else {

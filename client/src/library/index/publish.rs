@@ -4,13 +4,10 @@ use symbolon_protocol::{
     Amount,
     ledger::{Status, transaction::Action},
     limits::ROOT_BYTES_MAX,
-    names::{
-        Change, Part, Place, RootError, RootRecord, Run, merge, runs_to_merge, seal,
-        without_removed,
-    },
+    names::{Change, Part, Place, RootError, RootRecord, Run, merge, runs_to_merge, seal},
 };
 
-use super::{PublishReport, PullReport, cost::Term, pull::digest};
+use super::{PublishReport, PullReport, cost::Term, pull::digest, runs::RunContent};
 use crate::{
     catalog::{FileKind, KeyBytes, KnownEntry, Published, Unpublished, UploadEntry, Uploads},
     error::ClientError,
@@ -28,6 +25,20 @@ enum Runs {
     None,
     /// For so much at most, where that is bounded.
     UpTo(Option<Amount>),
+}
+
+/// The newest changes are held in memory where they have so many bytes at most.
+const HELD_BYTES: u64 = 16 << 20;
+
+/// The newest changes, which are in no run.
+struct Fresh {
+    /// How many rows of this device are among them.
+    count: usize,
+    bytes: u64,
+    /// All of them, where they are not too much to be held.
+    changes: Option<Vec<Change>>,
+    /// Those of the record, where the others are too much.
+    tail: Vec<Change>,
 }
 
 /// A record that is about to be set.
@@ -87,16 +98,15 @@ impl Library {
                 }
             };
             let fresh = standing.fresh;
-            let rows = self.local(move |local| local.to_publish(fresh)).await?;
-            if rows.changes.is_empty() {
+            let (marks, fresh) = self.local(move |local| local.to_publish(fresh)).await?;
+            let count = fresh.count;
+            if count == 0 {
                 self.end_dropped(standing.known).await?;
                 return Ok(None);
             }
             let known = standing.known;
-            let Unpublished { marks, changes } = rows;
-            let count = changes.len();
             let moment = self.host().now_ms().max(known.moment.saturating_add(1));
-            let draft = self.draft(&known, moment, (changes, runs), progress).await?;
+            let draft = self.draft(&known, moment, (fresh, runs), progress).await?;
             let id = transaction_id("set root", &draft.blob);
             let (expected_version, blob) = (known.version, draft.blob);
             let digest = Some(digest(&blob));
@@ -137,33 +147,33 @@ impl Library {
         &self,
         known: &KnownEntry,
         moment: u64,
-        (fresh, runs): (Vec<Change>, Runs),
+        (fresh, runs): (Fresh, Runs),
         progress: &Progress,
     ) -> Result<Draft, ClientError> {
         let (before, version) = (&known.record, known.version + 1);
         let place = Place { chain: self.ledger().chain(), account: self.me(), version };
         let (names_key, nonce) = (self.identity().names_key(), self.host().random());
         let mut record = before.clone();
-        record.tail = merge(record.tail, fresh);
         record.mark(known.device, moment);
         let mut term = None;
         if !record.runs.is_empty() {
             term = Some(self.term_now(before).await?);
         }
         let mut dropped = Vec::new();
+        let mut fresh = fresh.after(std::mem::take(&mut record.tail));
         if term.is_some_and(|term: Term| term.is_stale(before)) {
             dropped =
                 std::mem::take(&mut record.runs).into_iter().flat_map(|run| run.parts).collect();
-            record.tail = self.local(|local| local.catalog().published_rows()).await?;
+            fresh = self.local(|local| local.all_rows()).await?;
         }
         // Many rows are not sealed only to see that they do not fit.
-        let large = ROOT_BYTES_MAX < record.tail.iter().map(Change::size).sum();
-        let inline = match large {
-            true => None,
-            false => fitting(seal(&names_key, &place, &record, &nonce))?,
-        };
-        if let Some(blob) = inline {
-            return Ok(Draft { blob, dropped, ..Draft::of(record) });
+        let is_small = fresh.bytes <= ROOT_BYTES_MAX as u64;
+        if let Some(changes) = fresh.changes.take_if(|_| is_small) {
+            record.tail = changes;
+            if let Some(blob) = fitting(seal(&names_key, &place, &record, &nonce))? {
+                return Ok(Draft { blob, dropped, ..Draft::of(record) });
+            }
+            fresh.changes = Some(std::mem::take(&mut record.tail));
         }
         let Runs::UpTo(cost_max) = runs else {
             return Err(ClientError::Index(String::from(
@@ -178,7 +188,7 @@ impl Library {
             None => self.term_now(before).await?,
         };
         record.until = term.until;
-        let mut draft = self.with_run(record, term, cost_max).await?;
+        let mut draft = self.with_run(record, fresh, (term, cost_max)).await?;
         draft.dropped.extend(dropped);
         let sealed = fitting(seal(&names_key, &place, &draft.record, &nonce))?;
         draft.blob = sealed.ok_or_else(|| {
@@ -187,24 +197,22 @@ impl Library {
         Ok(draft)
     }
 
-    /// Stores the tail of a record as a run, together with the newest runs.
+    /// Stores the newest changes as a run, together with the newest runs.
     async fn with_run(
         &self,
         mut record: RootRecord,
-        term: Term,
-        cost_max: Option<Amount>,
+        fresh: Fresh,
+        (term, cost_max): (Term, Option<Amount>),
     ) -> Result<Draft, ClientError> {
-        let fresh = std::mem::take(&mut record.tail);
-        let taken = runs_to_merge(&record, fresh.iter().map(|one| one.size() as u64).sum());
-        let kept = record.runs.len() - taken;
+        let kept = record.runs.len() - runs_to_merge(&record, fresh.bytes);
         let merged = record.runs.split_off(kept);
-        let changes = self.run_content(fresh, &merged, kept).await?;
+        let content = self.run_content(fresh, &merged, kept).await?;
         let mut draft = Draft::of(record);
         draft.dropped = merged.into_iter().flat_map(|run| run.parts).collect();
-        if !changes.is_empty() {
+        if !content.is_empty() {
             let epochs = term.epochs(&draft.record);
             let until = term.now.saturating_add(1).saturating_add(epochs);
-            let stored = self.store_run(changes, (epochs, until), cost_max).await?;
+            let stored = self.store_run(content, (epochs, until), cost_max).await?;
             draft.record.runs.push(stored.run);
             (draft.cost, draft.uploads) = (stored.cost, stored.uploads);
         }
@@ -212,22 +220,31 @@ impl Library {
     }
 
     /// What the new run holds. One that takes the place of all runs is written from the local index,
-    /// which has all their rows: it can be made again when runs are lost.
+    /// which has all their rows: it can be made again when runs are lost, and is never in memory as a whole.
     async fn run_content(
         &self,
-        fresh: Vec<Change>,
+        fresh: Fresh,
         merged: &[Run],
         kept: usize,
-    ) -> Result<Vec<Change>, ClientError> {
-        if kept == 0 && !merged.is_empty() {
-            return self.local(|local| local.catalog().published_rows()).await;
+    ) -> Result<RunContent, ClientError> {
+        if kept == 0 {
+            drop(fresh);
+            let places = self.local(|local| local.catalog().published_places()).await?;
+            return Ok(RunContent::Whole(places));
         }
         let mut older = Vec::new();
         for run in merged {
             older = merge(older, self.read_run(run).await?);
         }
-        let changes = merge(older, fresh);
-        Ok(if kept == 0 { without_removed(changes) } else { changes })
+        let changes = match fresh.changes {
+            Some(changes) => changes,
+            // There is an older run that is several times as large.
+            None => {
+                let all = |local: &Local| local.catalog().unpublished(u64::MAX);
+                merge(fresh.tail, self.local(all).await?.changes)
+            }
+        };
+        Ok(RunContent::Changes(merge(older, changes)))
     }
 
     /// Ends the deals of parts that no record names, and of uploads that never came into one. Only now:
@@ -289,23 +306,53 @@ impl Local {
 
     fn has_unpublished(&self, standing: &Standing) -> Result<bool, ClientError> {
         match self.catalog().dirty_count()? {
-            0 if standing.fresh => Ok(!self.catalog().published_rows()?.is_empty()),
+            0 if standing.fresh => self.catalog().has_published_rows(),
             count => Ok(count > 0),
         }
     }
 
     /// What changed here; everything, where this ledger has no record yet.
-    fn to_publish(&self, fresh: bool) -> Result<Unpublished, ClientError> {
-        let mut rows = self.catalog().unpublished()?;
-        if fresh {
-            rows.changes = merge(self.catalog().published_rows()?, rows.changes);
+    fn to_publish(&self, fresh: bool) -> Result<(Vec<Published>, Fresh), ClientError> {
+        let rows = self.catalog().unpublished(HELD_BYTES)?;
+        let too_much = rows.is_too_much();
+        let Unpublished { marks, changes, bytes } = rows;
+        let (count, tail) = (marks.len(), Vec::new());
+        let changed = Fresh { count, bytes, changes: (!too_much).then_some(changes), tail };
+        if !fresh {
+            return Ok((marks, changed));
         }
-        match rows.changes.iter().find(|change| !change.fits()) {
-            None => Ok(rows),
-            Some(change) => Err(ClientError::Index(format!(
-                "a row of table {} is too large for the names index",
-                change.table
-            ))),
+        let mut all = self.all_rows()?;
+        all.count = all.count.max(count);
+        // What is gone here is news for nobody.
+        Ok((marks, all))
+    }
+
+    /// All rows that belong to the index.
+    fn all_rows(&self) -> Result<Fresh, ClientError> {
+        let places = self.catalog().published_places()?;
+        let bytes = places.iter().map(|place| u64::from(place.bytes)).sum();
+        let (count, tail) = (places.len(), Vec::new());
+        let mut changes = None;
+        if bytes <= HELD_BYTES {
+            let mut rows = Vec::with_capacity(count);
+            self.catalog().each_published(&places, |change| rows.push(change))?;
+            changes = Some(rows);
+        }
+        Ok(Fresh { count, bytes, changes, tail })
+    }
+}
+
+impl Fresh {
+    /// The same after what is in the record already.
+    fn after(self, tail: Vec<Change>) -> Self {
+        let older: u64 = tail.iter().map(|change| change.size() as u64).sum();
+        match self.changes {
+            Some(changes) => {
+                let changes = merge(tail, changes);
+                let bytes = changes.iter().map(|change| change.size() as u64).sum();
+                Self { bytes, changes: Some(changes), ..self }
+            }
+            None => Self { bytes: self.bytes.saturating_add(older), tail, ..self },
         }
     }
 }

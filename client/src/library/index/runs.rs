@@ -1,18 +1,21 @@
 //! Runs as stored objects: each part is put and read like a file, without a name.
 
+use std::{ops::Range, sync::Arc};
+
 use bytes::Bytes;
 use symbolon_protocol::{
     Amount,
     grant::ability,
-    names::{Change, Part, Run, cut, decode_run, encode_run},
+    limits::INDEX_PART_BYTES_MAX,
+    names::{Change, Part, Run, RunWriter, cut, decode_run},
 };
 
 use crate::{
-    catalog::FileKind,
+    catalog::{FileKind, RowPlace},
     download::{LeavesWanted, Reading, spans},
     error::ClientError,
     library::{
-        Library,
+        Library, Local,
         source::Opened,
         upload::{PutTerms, Replace, Request},
     },
@@ -25,6 +28,30 @@ pub(super) struct StoredRun {
     pub(super) cost: Amount,
     /// Under which names its uploads are in the journal.
     pub(super) uploads: Vec<Vec<u8>>,
+}
+
+/// Bytes of a part that is made of the local index, where it does not take too many: such a part is in memory beside
+/// the keys of all rows.
+const PART_BYTES: u64 = INDEX_PART_BYTES_MAX / 2;
+
+/// Of a record's 16 parts, as many may be smaller than they could be.
+const SMALL_PARTS: u64 = 8;
+
+/// Room that a part keeps for rows that grow between being counted and being written.
+const PART_SLACK: u64 = 1024 * 1024;
+
+/// What a run holds.
+pub(super) enum RunContent {
+    /// These changes.
+    Changes(Vec<Change>),
+    /// All rows of the local index, as they are when they are stored.
+    Whole(Vec<RowPlace>),
+}
+
+/// What a part of it holds.
+enum PartContent {
+    Changes(Vec<Change>),
+    Places(Arc<Vec<RowPlace>>, Range<usize>),
 }
 
 fn damaged(what: &str) -> ClientError {
@@ -68,30 +95,31 @@ impl Library {
         Ok(bytes)
     }
 
-    /// Stores changes as a run, for at most so much, or not at all. Its journal rows stay until the record that names it is on the ledger,
-    /// so that the same changes after a crash find what is stored and paid.
+    /// Stores a run, for at most so much, or not at all. Its journal rows stay until the record that names it is on
+    /// the ledger, so that the same changes after a crash find what is stored and paid.
     pub(super) async fn store_run(
         &self,
-        changes: Vec<Change>,
+        content: RunContent,
         (epochs, until): (u64, u64),
         cost_max: Option<Amount>,
     ) -> Result<StoredRun, ClientError> {
-        let entries = changes.len() as u64;
         let (mut end, mut parts, mut uploads) = (u64::MAX, Vec::new(), Vec::new());
-        let mut cost = Amount::ZERO;
-        let cut = cut(changes);
-        if let Some(limit) = cost_max.filter(|_| cut.len() > 1) {
+        let (mut cost, mut entries) = (Amount::ZERO, 0);
+        let content = content.cut();
+        if let Some(limit) = cost_max.filter(|_| content.len() > 1) {
             // Rather none is paid than some that are of no use without the others.
-            let length = |part: &Vec<Change>| part.iter().map(|one| one.size() as u64).sum();
-            let lengths: Vec<u64> = cut.iter().map(length).collect();
+            let lengths: Vec<u64> = content.iter().map(PartContent::bytes).collect();
             let cost = self.parts_cost(&lengths, epochs).await?;
             if cost > limit {
                 return Err(ClientError::CostTooHigh { cost, limit });
             }
         }
-        for part in cut {
-            let bytes = encode_run(&part);
-            drop(part);
+        for part in content {
+            let (bytes, count) = self.local(move |local| local.encode_part(part)).await?;
+            if count == 0 {
+                continue;
+            }
+            entries += u64::from(count);
             // No name of a file has a zero byte, so none is in the way. The same rows for another time are
             // another object.
             let hash = blake3::hash(&bytes).to_hex();
@@ -124,5 +152,67 @@ impl Library {
         self.local(move |local| local.forget_leaves(&object)).await;
         let key = entry.key.file_key();
         Ok((Part { key, manifest: entry.manifest }, entry.cost, entry.end))
+    }
+}
+
+impl RunContent {
+    /// Whether there is nothing in it.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Changes(changes) => changes.is_empty(),
+            Self::Whole(places) => places.is_empty(),
+        }
+    }
+
+    fn cut(self) -> Vec<PartContent> {
+        let places = match self {
+            Self::Changes(changes) => {
+                return cut(changes).into_iter().map(PartContent::Changes).collect();
+            }
+            Self::Whole(places) => Arc::new(places),
+        };
+        let all: u64 = places.iter().map(|place| u64::from(place.bytes)).sum();
+        let most = match all <= SMALL_PARTS * PART_BYTES {
+            true => PART_BYTES,
+            false => INDEX_PART_BYTES_MAX - PART_SLACK,
+        };
+        let (mut parts, mut first, mut bytes) = (Vec::new(), 0, 0);
+        for (at, place) in places.iter().enumerate() {
+            if most < bytes + u64::from(place.bytes) && first < at {
+                parts.push(PartContent::Places(places.clone(), first..at));
+                (first, bytes) = (at, 0);
+            }
+            bytes += u64::from(place.bytes);
+        }
+        if first < places.len() {
+            parts.push(PartContent::Places(places.clone(), first..places.len()));
+        }
+        parts
+    }
+}
+
+impl PartContent {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Changes(changes) => changes.iter().map(|change| change.size() as u64).sum(),
+            Self::Places(places, range) => {
+                places[range.clone()].iter().map(|place| u64::from(place.bytes)).sum()
+            }
+        }
+    }
+}
+
+impl Local {
+    /// The bytes of a part, and how many rows are in it.
+    fn encode_part(&self, part: PartContent) -> Result<(Vec<u8>, u32), ClientError> {
+        let mut out = RunWriter::with_capacity(usize::try_from(part.bytes()).unwrap_or(0));
+        match part {
+            PartContent::Changes(changes) => changes.iter().for_each(|change| out.push(change)),
+            PartContent::Places(places, range) => {
+                self.catalog().each_published(&places[range], |change| out.push(&change))?;
+            }
+        }
+        let count = out.count();
+        Ok((out.finish(), count))
     }
 }

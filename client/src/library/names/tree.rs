@@ -176,14 +176,17 @@ const MOVES_MAX: usize = 64;
 
 /// Names, and the objects that they lie in.
 pub(crate) struct Tree {
+    /// Rows have no path of their own here.
     pub(crate) names: BTreeMap<Name, NameEntry>,
     pub(crate) objects: BTreeMap<ObjectId, Arc<ObjectEntry>>,
     moved: BTreeMap<Range, Range>,
 }
 
 fn by_name(rows: Vec<NameEntry>) -> Result<BTreeMap<Name, NameEntry>, ClientError> {
-    let name = |row: NameEntry| {
-        let name = Name::new(row.path.as_slice()).map_err(|error| bad_row(&row.path, error))?;
+    // The name is in memory once.
+    let name = |mut row: NameEntry| {
+        let path = std::mem::take(&mut row.path);
+        let name = Name::new(path.as_slice()).map_err(|error| bad_row(&path, error))?;
         Ok((name, row))
     };
     rows.into_iter().map(name).collect()
@@ -411,11 +414,11 @@ impl Tree {
         &self,
         what: &[u8],
         also_deleted: bool,
-    ) -> Result<(Vec<u8>, Vec<Name>), ClientError> {
+    ) -> Result<(Vec<u8>, Vec<&Name>), ClientError> {
         let what = what.strip_suffix(b"/").unwrap_or(what);
         let there = |entry: &NameEntry| also_deleted || entry.current().is_some();
         let names = || self.names.iter().filter(|(_, entry)| there(entry)).map(|(name, _)| name);
-        let plain: Vec<Name> = names().filter(|name| name.is_at_or_below(what)).cloned().collect();
+        let plain: Vec<&Name> = names().filter(|name| name.is_at_or_below(what)).collect();
         let (base, selected) = if !plain.is_empty() || !is_pattern(what) {
             if what.is_empty() {
                 return Ok((Vec::new(), plain));
@@ -432,7 +435,7 @@ impl Tree {
                     *folders.entry(folder).or_insert_with(|| pattern.matches(folder))
                 });
                 if by_folder || pattern.matches(name.as_bytes()) {
-                    chosen.push(name.clone());
+                    chosen.push(name);
                 }
             }
             (pattern.base(), chosen)

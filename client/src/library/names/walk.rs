@@ -1,24 +1,59 @@
-//! Names one after another, as people read them, with one folder of them in memory at a time.
+//! Names one after another, as people read them: of one folder the last parts of names are in memory at a time, and
+//! the rows of some of them.
 
-use std::{fmt, vec};
+use std::{cmp::Ordering, fmt, vec};
 
 use super::{Name, NameView, Tree, shown};
 use crate::{
-    catalog::{Content, Names, Version},
+    catalog::{Content, FolderSums, NameEntry, Names, Watch},
     error::ClientError,
     library::{Library, Local},
 };
 
-/// What comes next in a folder.
-enum Item {
-    Name(Name),
-    Folder(Vec<u8>),
+/// Rows that are read at once.
+const ROWS_AT_ONCE: usize = 4096;
+
+/// What comes next in a folder, by the last part of its name.
+#[derive(Debug)]
+struct Item {
+    last: Box<[u8]>,
+    kind: ItemKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum ItemKind {
+    /// A name that is no folder.
+    Name,
+    /// A folder's own row.
+    Own,
+    /// A folder that something lies in.
+    Folder { files: u64, bytes: u64 },
+}
+
+/// Something that lies directly in a folder.
+#[derive(Clone, Debug)]
+pub enum Listed {
+    /// A name that is no folder.
+    Name(NameView),
+    /// A folder.
+    Folder {
+        /// Its name.
+        name: Vec<u8>,
+        /// Files in it, all the way down.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// The folder itself, where it has a mode and a time of its own.
+        own: Option<NameView>,
+    },
 }
 
 /// A folder that is being walked through.
 struct Level {
+    folder: Vec<u8>,
+    items: vec::IntoIter<Item>,
+    /// Rows of the items that come next.
     tree: Tree,
-    items: vec::IntoIter<(String, Item)>,
 }
 
 /// Names one after another.
@@ -29,35 +64,99 @@ pub struct NameWalk {
     levels: Vec<Level>,
 }
 
+/// What lies directly in a folder, one after another.
+pub struct FolderWalk {
+    library: Library,
+    /// The folder, until it was looked at.
+    begin: Option<Vec<u8>>,
+    level: Option<Level>,
+}
+
 impl fmt::Debug for NameWalk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NameWalk").field("depth", &self.levels.len()).finish_non_exhaustive()
     }
 }
 
+impl fmt::Debug for FolderWalk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FolderWalk").finish_non_exhaustive()
+    }
+}
+
 impl NameWalk {
     /// The next name; nothing behind the last one, and after an error.
     pub async fn next(&mut self) -> Result<Option<NameView>, ClientError> {
+        let next = self.step().await;
+        if next.is_err() {
+            self.levels.clear();
+        }
+        next
+    }
+
+    async fn step(&mut self) -> Result<Option<NameView>, ClientError> {
         if let Some(begin) = self.begin.take() {
             let first = self.library.read(move |local| local.first_level(begin.as_ref())).await?;
             self.levels.push(first);
         }
         while let Some(level) = self.levels.last_mut() {
-            match level.items.next() {
-                None => {
-                    self.levels.pop();
-                }
-                Some((_, Item::Folder(folder))) => {
-                    match self.library.local(move |local| local.level(&folder)).await {
-                        Ok(next) => self.levels.push(next),
-                        Err(error) => {
-                            self.levels.clear();
-                            return Err(error);
-                        }
+            let Some(Item { last, kind }) = level.items.next() else {
+                self.levels.pop();
+                continue;
+            };
+            if let ItemKind::Folder { .. } = kind {
+                let folder = joined(&level.folder, &last);
+                let next = self.library.local(move |local| local.level(folder)).await?;
+                self.levels.push(next);
+            } else if let Some(view) = level.view(&self.library, &last).await? {
+                return Ok(Some(view));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl FolderWalk {
+    /// What comes next; nothing behind the last one, and after an error.
+    pub async fn next(&mut self) -> Result<Option<Listed>, ClientError> {
+        let next = self.step().await;
+        if next.is_err() {
+            self.level = None;
+        }
+        next
+    }
+
+    async fn step(&mut self) -> Result<Option<Listed>, ClientError> {
+        if let Some(folder) = self.begin.take() {
+            self.level = Some(self.library.read(move |local| local.level(folder)).await?);
+        }
+        let Some(level) = &mut self.level else { return Ok(None) };
+        while let Some(Item { last, kind }) = level.items.next() {
+            let name = joined(&level.folder, &last);
+            match kind {
+                ItemKind::Name => {
+                    if let Some(view) = level.view(&self.library, &last).await? {
+                        return Ok(Some(Listed::Name(view)));
                     }
                 }
-                Some((_, Item::Name(name))) => {
-                    return level.tree.view(&name, &level.tree.names[&name]).map(Some);
+                ItemKind::Folder { files, bytes } => {
+                    return Ok(Some(Listed::Folder { name, files, bytes, own: None }));
+                }
+                ItemKind::Own => {
+                    let own = level.view(&self.library, &last).await?;
+                    let inside = level.items.as_slice().first().filter(|next| next.last == last);
+                    let (mut files, mut bytes) = (0, 0);
+                    if let Some(Item {
+                        kind: ItemKind::Folder { files: in_it, bytes: of_it },
+                        ..
+                    }) = inside
+                    {
+                        (files, bytes) = (*in_it, *of_it);
+                        level.items.next();
+                    } else if own.is_none() {
+                        continue;
+                    }
+                    return Ok(Some(Listed::Folder { name, files, bytes, own }));
                 }
             }
         }
@@ -65,14 +164,63 @@ impl NameWalk {
     }
 }
 
-/// What a name is sorted by beside what else is in its folder: as it is shown.
-fn key(name: &[u8], is_folder: bool) -> String {
-    let last = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
-    let mut key = shown(last);
-    if is_folder {
-        key.push('/');
+fn joined(folder: &[u8], last: &[u8]) -> Vec<u8> {
+    if folder.is_empty() { last.to_vec() } else { [folder, last].join(&b'/') }
+}
+
+impl Level {
+    /// What a name of this level stands for; nothing where it went meanwhile.
+    async fn view(
+        &mut self,
+        library: &Library,
+        last: &[u8],
+    ) -> Result<Option<NameView>, ClientError> {
+        let name = Name::checked(&joined(&self.folder, last))?;
+        if !self.tree.names.contains_key(&name) {
+            let next = self.items.as_slice().iter();
+            let next = next.filter(|item| matches!(item.kind, ItemKind::Name | ItemKind::Own));
+            let next = next.take(ROWS_AT_ONCE - 1).map(|item| joined(&self.folder, &item.last));
+            let names: Vec<_> = std::iter::once(name.as_bytes().to_vec()).chain(next).collect();
+            self.tree = library.local(move |local| local.tree_at(&names)).await?;
+        }
+        match self.tree.names.get(&name).filter(|row| row.current().is_some()) {
+            Some(row) => self.tree.view(&name, row).map(Some),
+            None => Ok(None),
+        }
     }
-    key
+}
+
+impl Item {
+    fn new(name: &[u8], kind: ItemKind) -> Self {
+        let last = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
+        Self { last: last.into(), kind }
+    }
+
+    /// What it is sorted by beside what else is in its folder: as it is shown.
+    fn key(&self) -> String {
+        let mut key = shown(&self.last);
+        if self.kind != ItemKind::Name {
+            key.push('/');
+        }
+        key
+    }
+
+    /// Whether it is shown as it is.
+    fn is_plain(&self) -> bool {
+        self.last.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != b'\\')
+    }
+
+    fn order(&self, other: &Self) -> Ordering {
+        let slash = |item: &Self| (item.kind != ItemKind::Name).then_some(&b'/');
+        let keys = if self.is_plain() && other.is_plain() {
+            let own = self.last.iter().chain(slash(self));
+            own.cmp(other.last.iter().chain(slash(other)))
+        } else {
+            self.key().cmp(&other.key())
+        };
+        // A folder's own row comes before what is in it.
+        keys.then(self.kind.cmp(&other.kind))
+    }
 }
 
 impl Library {
@@ -88,9 +236,28 @@ impl Library {
     pub fn walk_names(&self, name: Option<&Name>) -> NameWalk {
         NameWalk { library: self.clone(), begin: Some(name.cloned()), levels: Vec::new() }
     }
+
+    /// What lies directly in a folder, or at the top, in the order in which it is shown. What lies deeper is summed up,
+    /// with files that are lost among them.
+    #[must_use]
+    pub fn walk_folder(&self, folder: Option<&Name>) -> FolderWalk {
+        let folder = folder.map_or(Vec::new(), |folder| folder.as_bytes().to_vec());
+        FolderWalk { library: self.clone(), begin: Some(folder), level: None }
+    }
+
+    /// Whether all files that are stored are there, and paid at a time.
+    pub async fn all_is_well(&self, now_ms: u64) -> Result<bool, ClientError> {
+        self.read(move |local| local.all_is_well(now_ms)).await
+    }
 }
 
 impl Local {
+    fn all_is_well(&self, now_ms: u64) -> Result<bool, ClientError> {
+        let lost = |watch: &Watch| matches!(watch, Watch::Gone(used) if used.files > 0);
+        let catalog = self.catalog();
+        Ok(catalog.files_over(now_ms)? == 0 && !catalog.watched()?.iter().any(lost))
+    }
+
     pub(crate) fn is_there(&self, name: &Name) -> Result<bool, ClientError> {
         let name = name.as_bytes();
         if self.is_folder_now(name)? {
@@ -100,43 +267,81 @@ impl Local {
         Ok(names.iter().flatten().any(|row| row.current().is_some()))
     }
 
+    fn tree_at(&self, names: &[Vec<u8>]) -> Result<Tree, ClientError> {
+        let keys = names.iter().map(Vec::as_slice);
+        let rows = self.catalog().rows_at(Names, keys)?;
+        self.tree_with(rows.into_iter().flatten().collect())
+    }
+
     fn first_level(&self, name: Option<&Name>) -> Result<Level, ClientError> {
-        let Some(name) = name.map(Name::as_bytes) else { return self.level(b"") };
-        let own = self.catalog().row(Names, name)?;
+        let Some(name) = name else { return self.level(Vec::new()) };
+        let bytes = name.as_bytes();
+        let own = self.catalog().row(Names, bytes)?;
+        let mut items = Vec::new();
+        if own.as_ref().is_some_and(|row| row.current().is_some()) {
+            items.push(Item::new(bytes, ItemKind::Name));
+        }
+        items.push(Item::new(bytes, ItemKind::Folder { files: 0, bytes: 0 }));
         let tree = self.tree_with(own.into_iter().collect())?;
-        let mut items = items_of(&tree);
-        items.push((String::new(), Item::Folder(name.to_vec())));
-        Ok(Level { tree, items: items.into_iter() })
+        let folder = name.folders().next().map_or(Vec::new(), <[u8]>::to_vec);
+        Ok(Level { folder, items: items.into_iter(), tree })
     }
 
-    fn level(&self, folder: &[u8]) -> Result<Level, ClientError> {
-        let (rows, folders) = self.catalog().directly_in(folder)?;
-        let tree = self.tree_with(rows)?;
-        let mut items = items_of(&tree);
-        items.extend(folders.into_iter().map(|path| (key(&path, true), Item::Folder(path))));
-        // A folder's own row comes before what is in it: the sort is stable.
-        items.sort_by(|one, other| one.0.cmp(&other.0));
-        Ok(Level { tree, items: items.into_iter() })
+    fn level(&self, folder: Vec<u8>) -> Result<Level, ClientError> {
+        let (mut items, mut rows) = (Vec::new(), Vec::new());
+        let name = |row: NameEntry| {
+            let Some(now) = row.current() else { return };
+            let is_folder = now.content == Content::Folder;
+            let kind = if is_folder { ItemKind::Own } else { ItemKind::Name };
+            items.push(Item::new(&row.path, kind));
+            if items.len() <= ROWS_AT_ONCE {
+                rows.push(row);
+            }
+        };
+        let folders = self.catalog().directly_in(&folder, name)?;
+        if rows.len() < items.len() {
+            // They are read again in their order.
+            rows = Vec::new();
+        }
+        for FolderSums { path, files, bytes, .. } in folders.iter().filter(|sums| sums.live > 0) {
+            items.push(Item::new(path, ItemKind::Folder { files: *files, bytes: *bytes }));
+        }
+        items.sort_unstable_by(Item::order);
+        Ok(Level { folder, items: items.into_iter(), tree: self.tree_with(rows)? })
     }
-}
-
-fn items_of(tree: &Tree) -> Vec<(String, Item)> {
-    let item = |(name, version): (&Name, &Version)| {
-        let is_folder = version.content == Content::Folder;
-        (key(name.as_bytes(), is_folder), Item::Name(name.clone()))
-    };
-    tree.live().map(item).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn sorted(items: &[(&[u8], ItemKind)]) -> Vec<String> {
+        let mut items: Vec<_> = items.iter().map(|(name, kind)| Item::new(name, *kind)).collect();
+        items.sort_unstable_by(Item::order);
+        items.iter().map(Item::key).collect()
+    }
+
     #[test]
     fn a_folder_stands_where_its_slash_does() {
-        let mut keys =
-            [key(b"x/a", true), key(b"x/a.b", false), key(b"a", false), key(b"\xff", false)];
+        let folder = ItemKind::Folder { files: 0, bytes: 0 };
+        let items: [(&[u8], _); 5] = [
+            (b"x/a", folder),
+            (b"x/a.b", ItemKind::Name),
+            (b"a", ItemKind::Name),
+            (b"\xff", ItemKind::Name),
+            (b"x/a", ItemKind::Own),
+        ];
+        assert_eq!(sorted(&items), ["\\xff", "a", "a.b", "a/", "a/"]);
+        let [own, inside] = [Item::new(b"a", ItemKind::Own), Item::new(b"a", folder)];
+        assert_eq!(own.order(&inside), Ordering::Less);
+    }
+
+    #[test]
+    fn what_is_shown_otherwise_is_sorted_as_it_is_shown() {
+        let names: [&[u8]; 6] = [b"a\\", b"a\xfe", b"a]", b"a[", b"\xc3\xa9", b"z"];
+        let items: Vec<_> = names.iter().map(|name| (*name, ItemKind::Name)).collect();
+        let mut keys: Vec<_> = names.iter().map(|name| shown(name)).collect();
         keys.sort();
-        assert_eq!(keys, ["\\xff", "a", "a.b", "a/"]);
+        assert_eq!(sorted(&items), keys);
     }
 }
