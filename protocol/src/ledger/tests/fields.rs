@@ -122,10 +122,11 @@ fn root(expected_version: u64, bytes: usize) -> Action {
     Action::SetRoot { expected_version, blob: vec![7; bytes] }
 }
 
-/// Who asks for what, and what is said of it.
-fn cases(world: &World) -> Vec<(u8, Action, &'static str)> {
+/// A sender, its action, and the words that name the field at fault.
+type Case = (u8, Action, &'static str);
+
+fn of_storage(world: &World) -> Vec<Case> {
     let long = || "a".repeat(257);
-    let preview = Action::Preview { listing: PLAIN, preview: public_ref() };
     let prove = Action::Prove { epoch: 0, leaves: vec![] };
     vec![
         (SELLER, transfer(BUYER, 0), "amount is 0, it must be more"),
@@ -159,6 +160,12 @@ fn cases(world: &World) -> Vec<(u8, Action, &'static str)> {
             "node stands in two acceptances, each node keeps one shard",
         ),
         (11, prove, "leaves prove nothing: the node's table has no shard to prove"),
+    ]
+}
+
+fn of_sales(world: &World) -> Vec<Case> {
+    let preview = Action::Preview { listing: PLAIN, preview: public_ref() };
+    vec![
         (BUYER, crowd(world), "custodians is 33, its range is 1 to 32"),
         (BUYER, swapped(world), "index is 2, its range is 1 to 1"),
         (
@@ -202,7 +209,8 @@ fn cases(world: &World) -> Vec<(u8, Action, &'static str)> {
 #[test]
 fn a_field_that_is_refused_is_named() {
     let mut world = world();
-    for (who, action, words) in cases(&world) {
+    let cases = of_storage(&world).into_iter().chain(of_sales(&world));
+    for (who, action, words) in cases {
         let fault = check_fields(&world.state, &world.chain(), &account(who), &action).unwrap_err();
         assert_eq!(fault.to_string(), words);
         assert!(words.starts_with(fault.field()), "{words}");
