@@ -231,7 +231,7 @@ pub enum ClientError {
         name: String,
     },
     /// A version is not kept.
-    #[error("{name:?} has no version {number}; there is {}", list(kept))]
+    #[error("{name:?} has no version {number}; its versions: {}", list(kept))]
     NoVersion {
         /// The name.
         name: String,

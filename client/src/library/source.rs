@@ -467,7 +467,7 @@ mod tests {
                 }
             };
             assert!(
-                matches!(error, ClientError::SourceLength { announced: told, .. } if told == announced)
+                matches!(error, ClientError::SourceLength { announced: expected, .. } if expected == announced)
             );
         }
     }

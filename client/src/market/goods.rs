@@ -214,12 +214,12 @@ impl Market {
         let places = self.network().places(&ids).await?.into_iter().flatten().collect();
         let answering = self.network().all_answering(places).await;
         for (segment, (required, nodes)) in (0..).zip(&goods.holders) {
-            let there = nodes.iter().filter(|node| answering.contains(node)).count();
-            if there < usize::from(*required) {
+            let reachable = nodes.iter().filter(|node| answering.contains(node)).count();
+            if reachable < usize::from(*required) {
                 let away = nodes.iter().filter(|node| !answering.contains(node));
                 return Err(TransferError::NotEnoughShards {
                     segment,
-                    usable: u8::try_from(there).unwrap_or(u8::MAX),
+                    usable: u8::try_from(reachable).unwrap_or(u8::MAX),
                     required: *required,
                     faults: away.map(|node| (*node, NodeFault::Offline)).collect(),
                 }

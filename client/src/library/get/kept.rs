@@ -39,9 +39,9 @@ impl Library {
                     }
                     Ok((output, kept.is_some()))
                 };
-                let there;
-                (output, there) = self.host().blocking(work).await?;
-                if !there {
+                let more;
+                (output, more) = self.host().blocking(work).await?;
+                if !more {
                     break 'all;
                 }
             }

@@ -70,10 +70,10 @@ impl Note {
             return Ok(None);
         }
         let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-        let there = read_whole(part, &mut bytes, at)?;
+        let complete = read_whole(part, &mut bytes, at)?;
         // `blake3::Hash` compares in constant time.
         let known = blake3::Hash::from_bytes(hash.try_into().expect("the rest is the hash"));
-        if !there || self.seal.hash(self.written, &bytes) != known {
+        if !complete || self.seal.hash(self.written, &bytes) != known {
             return Ok(None);
         }
         self.written += 1;

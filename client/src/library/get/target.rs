@@ -43,8 +43,8 @@ impl Library {
     /// Opens a pipe or terminal for writing. Any other sink stays as it is.
     pub(super) async fn open_special(&self, sink: Sink) -> Result<Sink, ClientError> {
         let Sink::File(path) = sink else { return Ok(sink) };
-        let there = path.clone();
-        match self.host().blocking(move || is_stream(&there)).await? {
+        let at = path.clone();
+        match self.host().blocking(move || is_stream(&at)).await? {
             false => Ok(Sink::File(path)),
             true => {
                 let file = self.open_stream(&path).await?;
@@ -57,8 +57,8 @@ impl Library {
     async fn open_stream(&self, path: &Path) -> Result<File, ClientError> {
         let no_reader = rustix::io::Errno::NXIO.raw_os_error();
         loop {
-            let there = path.to_owned();
-            match self.host().blocking(move || open_stream(&there)).await {
+            let at = path.to_owned();
+            match self.host().blocking(move || open_stream(&at)).await {
                 Err(error) if error.raw_os_error() == Some(no_reader) => {
                     self.host().sleep_ms(LOOK_MS).await;
                 }
