@@ -1,5 +1,5 @@
-//! The identity's local index: names, unfinished uploads, own listings, purchases. Every row is sealed
-//! under a key that only the identity has; the file shows how many rows there are and nothing else.
+//! The identity's local index: names, unfinished uploads, own listings, purchases. Every row is sealed under a key that
+//! only the identity has. The file shows the number of rows and nothing else.
 
 mod edit;
 mod merge;
@@ -34,10 +34,10 @@ pub(crate) use published::{Extent, Published, RowPlace, Taken, Unpublished};
 pub(crate) use sums::{FolderSums, Watch};
 use sums::{Sums, TermEntry, UsedEntry, WatchedEntry};
 
-/// How long to wait for another process that writes the index.
+/// How long a process waits while another one writes the index.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 
-/// A file key in a row: readable only through [`KeyBytes::expose`], never printed.
+/// A file key in a row. Only [`KeyBytes::expose`] gives its bytes, and it is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct KeyBytes(Zeroizing<[u8; 32]>);
 
@@ -74,7 +74,7 @@ impl Decode for KeyBytes {
 }
 
 choice! {
-    /// What tells one source from another without reading it.
+    /// The mark by which a source is recognized without reading it.
     pub(crate) enum SourceMark {
         File = 1 { path: Vec<u8>, length: u64, inode: u64, modified_ns: [u8; 16] },
         Stream = 2,
@@ -83,8 +83,8 @@ choice! {
 }
 
 impl SourceMark {
-    /// Whether two marks are of one source, whichever device saw it: on another one its path or its
-    /// inode differs. Both do where a program made two files of one length at one moment.
+    /// Whether two marks are of one source, no matter which device saw it. On another device the path or the inode may
+    /// differ. Both differ if a program made two files of one length at one moment.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (
@@ -95,7 +95,7 @@ impl SourceMark {
         }
     }
 
-    /// Whether two sources of one name are taken for the same: files by length and time, as rsync does.
+    /// Whether two sources of one name count as the same: files by length and time, as in rsync.
     pub(crate) fn is_alike(&self, other: &Self) -> bool {
         match (self, other) {
             (
@@ -109,22 +109,22 @@ impl SourceMark {
 }
 
 choice! {
-    /// Why a file is stored.
+    /// The purpose that a file is stored for.
     #[derive(Copy)]
     pub enum FileKind {
         /// The user put it.
         Own = 1,
         /// The public description of a listing.
         Document = 2 {
-            /// Which.
+            /// The listing.
             listing: ListingId,
         },
         /// The opened preview cells of a listing.
         Preview = 3 {
-            /// Which.
+            /// The listing.
             listing: ListingId,
         },
-        /// A piece of the names index itself. It has no name, so it is in no list of files.
+        /// A part of the names index itself. It has no name, so no list of files shows it.
         Index = 4,
         /// Small files of the user, one after another.
         Pack = 5,
@@ -132,19 +132,19 @@ choice! {
 }
 
 record! {
-    /// A stored object: what is needed to read it, and what it cost. Which names are in it is not
-    /// written here: that follows from the names, and so cannot contradict them.
+    /// A stored object: what a reader needs, and what it cost. The row does not say which names use the object. That
+    /// follows from the names, so the two cannot contradict each other.
     pub(crate) struct ObjectEntry {
         pub(crate) kind: FileKind,
         pub(crate) key: KeyBytes,
         pub(crate) manifest: Manifest,
         pub(crate) stored_ms: u64,
-        /// Until when it is paid, reckoned from the epoch in which it was stored.
+        /// Until when it is paid, estimated from the epoch in which it was stored.
         pub(crate) paid_until_ms: u64,
         pub(crate) cost: Amount,
-        /// The first epoch that is not paid for all of it, or one a little before that.
+        /// The first epoch that is not paid for the whole object, or one a little earlier.
         pub(crate) end: u64,
-        /// What it was made from.
+        /// The source that it was made from.
         pub(crate) source: SourceMark,
     }
 }
@@ -156,7 +156,7 @@ choice! {
         File = 1 { object: ObjectId, first: u64, length: u64 },
         /// A symbolic link.
         Link = 2 { target: Vec<u8> },
-        /// A folder that has a mode and a time of its own, or nothing in it.
+        /// A folder with a row of its own: for its permissions and time, or because it is empty.
         Folder = 3,
     }
 }
@@ -175,9 +175,9 @@ record! {
 /// A name and its versions, the newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NameEntry {
-    /// The row's key. It is not in the row's bytes as well.
+    /// The row's key. The row's bytes do not repeat it.
     pub(crate) path: Vec<u8>,
-    /// How many versions are kept besides the newest.
+    /// Number of versions that are kept besides the newest.
     pub(crate) keep: u32,
     /// When the name was removed, if only its versions are left.
     pub(crate) deleted_ms: Option<u64>,
@@ -185,12 +185,12 @@ pub(crate) struct NameEntry {
 }
 
 impl NameEntry {
-    /// What the name stands for, unless it was removed.
+    /// The current version, unless the name was removed.
     pub(crate) fn current(&self) -> Option<&Version> {
         self.versions.first().filter(|_| self.deleted_ms.is_none())
     }
 
-    /// Drops the versions beyond those that are kept; says whether there were any.
+    /// Drops the versions beyond those that are kept. Gives whether it dropped any.
     pub(crate) fn trim(&mut self) -> bool {
         let kept = usize::try_from(self.keep).unwrap_or(usize::MAX);
         let kept = kept.saturating_add(usize::from(self.deleted_ms.is_none()));
@@ -216,12 +216,11 @@ impl Decode for NameEntry {
 }
 
 record! {
-    /// An upload that has begun: written before the first byte leaves, removed when the object has its
-    /// row.
+    /// An unfinished upload. The row is written before the first byte leaves, and removed when the object has its row.
     pub(crate) struct UploadEntry {
-        /// The row's key: the name, or what tells a pack from others.
+        /// The row's key: the name, or a key that differs for every pack.
         pub(crate) slot: Vec<u8>,
-        /// The name as it is shown; of a pack, the folder it is for.
+        /// The name as messages show it. For a pack, the name of its folder.
         pub(crate) name: String,
         pub(crate) kind: FileKind,
         pub(crate) key: KeyBytes,
@@ -234,7 +233,7 @@ record! {
 }
 
 record! {
-    /// Which node was asked for which shard of a segment whose deal is not open yet.
+    /// The nodes that were asked to take the shards of a segment whose deal is not open yet.
     pub(crate) struct PlacementEntry {
         pub(crate) shards: Vec<Asked>,
     }
@@ -249,7 +248,7 @@ record! {
 }
 
 record! {
-    /// A purchase: written before the order is sent.
+    /// A purchase. The row is written before the order is sent.
     pub(crate) struct PurchaseEntry {
         pub(crate) order: OrderId,
         pub(crate) listing: ListingId,
@@ -257,25 +256,25 @@ record! {
         pub(crate) price: Amount,
         pub(crate) token: Option<String>,
         pub(crate) custodians: Vec<u8>,
-        /// When access ends by the ledger's clock, in milliseconds since the Unix epoch; zero before it has
-        /// begun.
+        /// When access ends by the ledger's clock, in milliseconds since the Unix epoch. Zero before access begins.
         pub(crate) until_ms: u64,
     }
 }
 
 record! {
-    /// Money that was sent: written before the ledger is asked, so that a lost answer is no second payment.
+    /// A transfer of money. The row is written before the ledger is asked, so that a lost answer does not lead to a
+    /// second payment.
     pub(crate) struct TransferEntry {
         pub(crate) transaction: Transaction,
-        /// The last block before it.
+        /// Height of the last block before it.
         pub(crate) after: u64,
-        /// The block it is in, once that is known.
+        /// Height of its block, once that is known.
         pub(crate) height: Option<u64>,
     }
 }
 
 record! {
-    /// A grant somebody gave or this identity gave away.
+    /// A grant that this identity received or gave.
     pub(crate) struct GrantEntry {
         pub(crate) label: String,
         pub(crate) token: String,
@@ -283,8 +282,8 @@ record! {
 }
 
 record! {
-    /// Where ranges of an object went that were stored once more elsewhere. A device that did not know when
-    /// it gave a range another name finds the bytes by it.
+    /// The new places of ranges of an object that were stored again in another object. A device that gave an old range
+    /// a name, because it did not know that yet, finds the bytes with this row.
     pub(crate) struct MovedEntry {
         pub(crate) from: ObjectId,
         pub(crate) ranges: Vec<MovedRange>,
@@ -302,7 +301,7 @@ record! {
 }
 
 impl MovedEntry {
-    /// The row's key: the object, and the first of the ranges, since an object can have several rows.
+    /// The row's key: the object and its first range, because an object can have several such rows.
     pub(crate) fn key(&self) -> Vec<u8> {
         let first = self.ranges.first().map_or((0, 0), |range| (range.first, range.length));
         [&self.from.0[..], &first.0.to_le_bytes(), &first.1.to_le_bytes()].concat()
@@ -310,20 +309,21 @@ impl MovedEntry {
 }
 
 record! {
-    /// A published row that changed here and is not on the network yet.
+    /// A mark on a row of the published index that changed here and is not published yet.
     pub(crate) struct DirtyEntry {
         pub(crate) table: u8,
         pub(crate) key: Vec<u8>,
-        /// Another one with every change: what was published is clean unless it changed meanwhile.
+        /// A random number that is new with every change. When a row is published, it is clean only if this number is
+        /// still the same.
         pub(crate) mark: u64,
-        /// The digest of what the network last said of the row, as far as this machine knows; nothing, where
-        /// it said that there is none. Whether another device has changed it too is seen by it.
+        /// The digest of the row's latest value on the network, as far as this machine knows. Nothing if the network
+        /// had no such row. A pull compares it to see whether another device has changed the row too.
         pub(crate) base: Option<Hash>,
     }
 }
 
 record! {
-    /// An object of which shards were found damaged: what is put again from the same source is stored anew.
+    /// An object with damaged shards. A later put of the same source stores it anew.
     #[derive(Copy)]
     pub(crate) struct DamagedEntry {
         pub(crate) object: ObjectId,
@@ -332,29 +332,29 @@ record! {
 }
 
 record! {
-    /// How far this machine is with the names index of one ledger.
+    /// The state of one ledger's names index that this machine has.
     pub(crate) struct KnownEntry {
         /// The version of the root record whose rows are here.
         pub(crate) version: u64,
-        /// The digest of its blob: after a ledger was set back there can be another one of that version.
+        /// The digest of its blob. After a ledger was set back, another record may have the same version.
         pub(crate) digest: Option<Hash>,
-        /// By which number this device is told from others.
+        /// The number that identifies this device.
         pub(crate) device: u64,
-        /// When it has published last, as records say it.
+        /// When this device published last, as records say it.
         pub(crate) moment: u64,
         pub(crate) record: RootRecord,
-        /// Parts that no root record names any more, whose deals are still to be ended.
+        /// Parts that no root record names any more, and whose deals have to be ended.
         pub(crate) dropped: Vec<Part>,
     }
 }
 
-/// The kinds of rows.
+/// A kind of rows.
 pub(crate) trait Kind {
     const TABLE: u8;
-    /// Whether the rows belong to the names index on the network, or to this machine alone.
+    /// Whether its rows belong to the published index, or to this machine alone.
     const PUBLISHED: bool;
     type Row: Encode + Decode;
-    /// Tells a row its key, where that is not in its bytes as well.
+    /// Gives a row its key, if the row's bytes do not hold it.
     fn keyed(_row: &mut Self::Row, _key: &[u8]) {}
 }
 
@@ -370,20 +370,20 @@ macro_rules! kinds {
         }
     )*
 
-        /// Tables whose rows stay on this machine.
+        /// Whether the rows of a table stay on this machine.
         fn is_local(table: u8) -> bool {
             LOCAL_FROM <= table || [$(($name::TABLE, $name::PUBLISHED)),*].contains(&(table, false))
         }
 
-        /// Tables of another version of this program.
+        /// Whether a table belongs to another version of this program.
         fn is_unknown(table: u8) -> bool {
             table < LOCAL_FROM && ![$($name::TABLE),*].contains(&table)
         }
     };
 }
 
-/// From this table on, all are this machine's own. Tables below it that this program does not know are
-/// another version's, and travel with the index.
+/// All tables from this number on are local to this machine. An unknown table below it belongs to another version of
+/// this program, and travels with the index.
 const LOCAL_FROM: u8 = 200;
 
 kinds! {
@@ -410,15 +410,15 @@ kinds! {
     Damaged = 210, false => DamagedEntry;
 }
 
-/// Bytes of a place that say in which folder it is.
+/// Number of bytes at the begin of a place that depend on the folder.
 const NEAR_BYTES: usize = 16;
 
-/// Tables whose keys are names, or end with one.
+/// Whether the keys of a table are names, or end with one.
 fn is_by_folder(table: u8) -> bool {
     [Names::TABLE, Folders::TABLE, Dirty::TABLE].contains(&table)
 }
 
-/// The folder that a name lies in; nothing holds the top.
+/// The folder that contains a name. Nothing for the top.
 fn parent(name: &[u8]) -> Option<&[u8]> {
     match name.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => Some(&name[..slash]),
@@ -445,19 +445,19 @@ impl Batch {
     }
 }
 
-/// A row's key, and its bytes.
+/// A row's key and bytes.
 type KeyAndRow = (Vec<u8>, Zeroizing<Vec<u8>>);
 
-/// The index. It is opened when it is first used and stays open; other processes of the identity have it open at
-/// the same time, and wait no longer than for one change to be written.
+/// The index. The first use opens the file, and it stays open. Other processes of the identity may have it open at the
+/// same time. Each waits at most for another one to write one change.
 pub(crate) struct Catalog {
     rows: Rows,
-    /// What places are hashed with.
+    /// The key that places are hashed with.
     key: Zeroizing<[u8; 32]>,
-    /// What rows are sealed with.
+    /// The cipher that rows are sealed with.
     cipher: XChaCha20Poly1305,
     host: Host,
-    /// How many rows were opened, for tests that look at how much is read.
+    /// Number of rows that were unsealed. Tests measure with it how much is read.
     #[cfg(test)]
     unsealed: std::sync::atomic::AtomicU64,
 }
@@ -487,8 +487,8 @@ impl Catalog {
         Ok(self.rows.read()?)
     }
 
-    /// Where a row lies: keys are hashed, so that the file shows no name. What lies in one folder lies together,
-    /// so that a folder is read without the rest.
+    /// The place of a row in the file. Keys are hashed, so that the file shows no name. Entries of one folder lie side
+    /// by side, so that a folder can be read without the rest.
     fn place(&self, table: u8, key: &[u8]) -> [u8; 32] {
         let own = self.hash(table, key, b"");
         if !is_by_folder(table) {
@@ -499,11 +499,11 @@ impl Catalog {
         place
     }
 
-    /// What the places of all that lies directly in a folder begin with. The top lies in nothing.
+    /// The begin of the places of all entries directly in a folder. The top has no folder.
     fn near(&self, table: u8, folder: Option<&[u8]>) -> [u8; NEAR_BYTES] {
         let mut near = [0; NEAR_BYTES];
         if let Some(folder) = folder {
-            // No name ends with a slash: a folder's own place tells nothing of this.
+            // No name ends with a slash, so this hash is never that of a folder's own row.
             near.copy_from_slice(&self.hash(table, folder, b"/")[..NEAR_BYTES]);
         }
         near
@@ -515,7 +515,7 @@ impl Catalog {
         *hasher.finalize().as_bytes()
     }
 
-    /// A row as it lies on the disk: with its key, so that it can be told from its place again.
+    /// A row as it lies on the disk. It contains its key, because the place does not show it.
     fn seal(&self, table: u8, place: &[u8; 32], key: &[u8], row: &[u8]) -> Vec<u8> {
         let nonce: [u8; 24] = self.host.random();
         let aad = [&[table], place.as_slice()].concat();
@@ -533,12 +533,12 @@ impl Catalog {
         Ok(row)
     }
 
-    /// Key and bytes of a row of any table.
+    /// The key and bytes of a row of any table.
     fn unseal_any(&self, table: u8, place: &[u8], sealed: &[u8]) -> Result<KeyAndRow, ClientError> {
         #[cfg(test)]
         self.unsealed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let damaged =
-            || ClientError::Index(String::from("a row is damaged or of another identity"));
+            || ClientError::Index(String::from("a row is damaged or belongs to another identity"));
         let (nonce, sealed) = sealed.split_first_chunk::<24>().ok_or_else(damaged)?;
         let aad = [&[table], place].concat();
         let row = self.cipher.decrypt(nonce.into(), Payload { msg: sealed, aad: &aad });
@@ -573,7 +573,7 @@ impl Catalog {
         keys.map(row).collect()
     }
 
-    /// Hands out those of some rows of a kind that there are, one at a time.
+    /// Passes those rows of a kind that exist for these keys to `take`, one at a time.
     pub(crate) fn each_at<'a, K: Kind>(
         &self,
         _: K,
@@ -597,7 +597,7 @@ impl Catalog {
         Ok(out)
     }
 
-    /// Hands out the rows of a kind whose places begin with `prefix`.
+    /// Passes the rows of a kind whose places begin with `prefix` to `take`.
     fn each_row<K: Kind>(
         &self,
         rows: &impl CatalogRows,
@@ -617,7 +617,7 @@ impl Catalog {
         failed?.map_or(Ok(()), Err)
     }
 
-    /// Whether there are rows of another version of this program.
+    /// Whether rows of another version of this program exist.
     pub(crate) fn has_unknown_rows(&self) -> Result<bool, ClientError> {
         let rows = self.reader()?;
         for table in (0..LOCAL_FROM).filter(|table| is_unknown(*table)) {

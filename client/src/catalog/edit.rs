@@ -1,4 +1,4 @@
-//! Writing rows: whatever a change makes of them, the marks and sums that follow from it are written with it.
+//! Writing rows: the marks and sums that follow from a change are written in the same transaction.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use symbolon_store::{CatalogRows as _, CatalogWriter};
 use super::{Batch, Catalog, Kind, Sums, is_local};
 use crate::error::ClientError;
 
-/// Rows that are being changed, as they are by now.
+/// An edit of the index. It sees the rows with the changes that were made so far.
 pub(crate) struct Editing<'c, 'w> {
     catalog: &'c Catalog,
     pub(super) rows: &'c mut CatalogWriter<'w>,
@@ -16,7 +16,7 @@ pub(crate) struct Editing<'c, 'w> {
 }
 
 impl Editing<'_, '_> {
-    /// One row.
+    /// One row, with the changes so far.
     pub(crate) fn row<K: Kind>(&self, _: K, key: &[u8]) -> Result<Option<K::Row>, ClientError> {
         let place = self.catalog.place(K::TABLE, key);
         let sealed = self.rows.get(K::TABLE, &place)?;
@@ -42,7 +42,7 @@ impl Editing<'_, '_> {
             return Ok(rows.apply(catalog.change(table, key, row))?);
         }
         let before = catalog.value(*rows, table, key)?;
-        // That a row is gone which never was is no news for other devices.
+        // Removing a row that does not exist changes nothing for other devices.
         if row.is_some() || before.is_some() {
             let mark = catalog.dirty_entry(*rows, table, key, before.as_deref())?;
             sums.note(table, key, before.as_deref(), row);
@@ -66,16 +66,16 @@ impl Catalog {
         self.write(&batch)
     }
 
-    /// Removes one row, if it is there.
+    /// Removes one row, if it exists.
     pub(crate) fn remove<K: Kind>(&self, kind: K, key: &[u8]) -> Result<(), ClientError> {
         let mut batch = Batch::default();
         batch.remove(kind, key);
         self.write(&batch)
     }
 
-    /// Writes a batch, all of it or nothing.
+    /// Writes a batch as a whole or not at all.
     pub(crate) fn write(&self, batch: &Batch) -> Result<(), ClientError> {
-        // What is said last of a row holds.
+        // The last change of a row counts.
         let last: BTreeMap<(u8, &[u8]), Option<&[u8]>> = batch
             .0
             .iter()
@@ -86,7 +86,7 @@ impl Catalog {
         })
     }
 
-    /// Changes rows one after another, all of them or none. Nobody else writes meanwhile, and only the row at hand
+    /// Changes rows one after another, all of them or none. No other process writes meanwhile, and only the present row
     /// is in memory.
     pub(crate) fn edit<T>(
         &self,

@@ -1,8 +1,8 @@
-//! The catalog's side of the names index: which rows changed here, and taking over what changed
-//! elsewhere.
+//! The catalog's side of the names index: it knows which rows changed here, and takes over the changes of other
+//! devices.
 //!
-//! A write to a published table marks the row dirty in the same transaction. The mark goes when the row
-//! is on the network, unless the row has changed once more meanwhile.
+//! A write to a published table marks the row dirty in the same transaction. The mark is removed when the row is on the
+//! network, unless the row has changed again meanwhile.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,13 +22,13 @@ use super::{
 };
 use crate::error::ClientError;
 
-/// From so many marks on that go at once, their room is given back: that takes as long as writing all rows, which
-/// is what publishing so many takes anyway.
+/// Number of removed marks from which on the file is compacted. That takes as long as writing all rows, but publishing
+/// so many rows takes that long anyway.
 const MARKS_COMPACTED: usize = 4096;
 
 type Place = (u8, [u8; 32]);
 
-/// A row that was put on the network: where its mark lies, the mark, and the digest of what was said of the row.
+/// A row that was published: the place of its mark, the mark, and the digest of the published value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Published {
     place: [u8; 32],
@@ -39,22 +39,22 @@ pub(crate) struct Published {
 /// Rows that changed here.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Unpublished {
-    /// What is written down of each.
+    /// The mark of each row.
     pub(crate) marks: Vec<Published>,
-    /// Each as it is now, in their order; none, where they are larger than was asked for.
+    /// The present value of each row, in the same order. Empty if the changes are larger than the caller wanted.
     pub(crate) changes: Vec<Change>,
-    /// Bytes of all of them.
+    /// Bytes of all changes.
     pub(crate) bytes: u64,
 }
 
 impl Unpublished {
-    /// Whether the changes are larger than was asked for.
+    /// Whether the changes are larger than the caller wanted.
     pub(crate) fn is_too_much(&self) -> bool {
         self.changes.len() < self.marks.len()
     }
 }
 
-/// A row that belongs to the index: its key, and how many bytes a change that says it has.
+/// A row of the published index: its key, and the bytes of a change with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RowPlace {
     key: Box<[u8]>,
@@ -62,18 +62,19 @@ pub(crate) struct RowPlace {
     table: u8,
 }
 
-/// What changes of the network are, beside the rows here.
+/// How the changes from the network relate to the rows here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// What became of some rows since the record that is known here.
+    /// The changes of some rows since the record that is known here.
     Some,
-    /// All rows there are, in a record that was made from the one that is known here.
+    /// All rows of a record that was made from the one that is known here.
     Whole,
-    /// All rows there are, in a record that was not: what is known here and not there was lost there.
+    /// All rows of a record that was not made from the one that is known here. Rows that are known here and missing
+    /// there were lost there.
     Branch,
 }
 
-/// What the network says.
+/// The changes from the network.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Taken<'a> {
     pub(crate) changes: &'a [Change],
@@ -82,19 +83,19 @@ pub(crate) struct Taken<'a> {
     pub(crate) own: bool,
 }
 
-/// What taking it over did.
+/// The result of taking changes over.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TookOver {
-    /// Rows that changed here.
+    /// Number of rows that changed here.
     pub(crate) rows: u64,
-    /// Names that two devices gave or changed without knowing of one another.
+    /// Names that two devices gave or changed without knowing of each other.
     pub(crate) merged: Vec<Vec<u8>>,
 }
 
-/// What the network says, while it is taken over.
+/// The state of a takeover.
 struct Taking<'a> {
     taken: Taken<'a>,
-    /// What changed here and is not on the network, as it was before.
+    /// The marks of the rows that changed here and are not published, as they were before the takeover.
     dirty: BTreeMap<(u8, Vec<u8>), DirtyEntry>,
     took: TookOver,
     sums: Sums,
@@ -109,7 +110,7 @@ fn dirty_key(table: u8, key: &[u8]) -> Vec<u8> {
 }
 
 impl Catalog {
-    /// What is written down of a row that changes here and is `before` until then.
+    /// The mark for a row that changes here and has the value `before` until then.
     pub(super) fn dirty_entry(
         &self,
         rows: &impl CatalogRows,
@@ -153,7 +154,7 @@ impl Catalog {
         }
     }
 
-    /// How many rows changed here and are not on the network.
+    /// Number of rows that changed here and are not published.
     pub(crate) fn dirty_count(&self) -> Result<usize, ClientError> {
         let mut count = 0;
         self.reader()?.each(Dirty::TABLE, &[], None, |_, _| {
@@ -163,7 +164,7 @@ impl Catalog {
         Ok(count)
     }
 
-    /// All rows that changed here; what became of them only where that is `most` bytes at most.
+    /// All rows that changed here. Their values are included only if all changes have at most `most` bytes.
     pub(crate) fn unpublished(&self, most: u64) -> Result<Unpublished, ClientError> {
         let rows = self.reader()?;
         let mut out = Unpublished::default();
@@ -198,7 +199,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Whether there is any row that belongs to the index.
+    /// Whether the published index has any row here.
     pub(crate) fn has_published_rows(&self) -> Result<bool, ClientError> {
         let rows = self.reader()?;
         for table in (0..LOCAL_FROM).filter(|table| !is_local(*table)) {
@@ -209,7 +210,7 @@ impl Catalog {
         Ok(false)
     }
 
-    /// The keys of all rows that belong to the index, in the order of changes.
+    /// The keys of all rows of the published index, in the order of changes.
     pub(crate) fn published_places(&self) -> Result<Vec<RowPlace>, ClientError> {
         let rows = self.reader()?;
         let mut out = Vec::new();
@@ -231,7 +232,7 @@ impl Catalog {
         Ok(out)
     }
 
-    /// Hands the rows out that lie at some places, as they are now. One that is gone meanwhile is marked, and left out.
+    /// Passes the present rows at these places to `take`. A row that was removed meanwhile is left out; it has a mark.
     pub(crate) fn each_published(
         &self,
         places: &[RowPlace],
@@ -247,8 +248,8 @@ impl Catalog {
         Ok(())
     }
 
-    /// Takes over what changed elsewhere. A row that changed here too is made of both; nothing that is
-    /// stored is lost by that, see `merge`.
+    /// Takes over the changes of other devices. A row that changed here too is merged. No stored version is lost by
+    /// that: see `merge`.
     pub(crate) fn take_over(
         &self,
         taken: Taken<'_>,
@@ -277,7 +278,7 @@ impl Catalog {
         })
     }
 
-    /// Writes a row that is `before` until then.
+    /// Writes a row that has the value `before` until then.
     fn take_row(
         &self,
         rows: &mut CatalogWriter<'_>,
@@ -289,7 +290,7 @@ impl Catalog {
         Ok(rows.apply(self.change(table, key, after))?)
     }
 
-    /// Takes over what the network says of one row.
+    /// Takes over one change from the network.
     fn take_change(
         &self,
         rows: &mut CatalogWriter<'_>,
@@ -307,16 +308,16 @@ impl Catalog {
             return Ok(());
         }
         if ours == *theirs {
-            // The network has the very row that was to be published: an earlier try came through.
+            // The network already has the row that was to be published, so an earlier attempt succeeded.
             return mark.map_or(Ok(()), |mark| Ok(rows.apply(self.unmark(mark))?));
         }
         let base = digest(theirs.as_deref());
         let merged = match mark {
-            // Nobody else has changed it, or this device has set what is there.
+            // No other device has changed the row, or this device has set the network's value itself.
             Some(mark) if taken.own || (taken.extent != Extent::Branch && mark.base == base) => {
                 ours.clone()
             }
-            // On another branch a row that is not here is news, and one that is here is not gone.
+            // On another branch, a row that is missing here is new, and a row that is missing there was not removed.
             None if ours.is_none() => theirs.clone(),
             _ => merge_rows(*table, ours.as_deref(), theirs.as_deref()),
         };
@@ -334,7 +335,7 @@ impl Catalog {
         Ok(rows.apply(self.mark(&self.fresh_entry(*table, key, base)))?)
     }
 
-    /// Looks at the rows here of which the network says nothing, though it says all there is.
+    /// Handles the rows here that the network does not have, when its changes are all rows.
     fn take_absent(
         &self,
         rows: &mut CatalogWriter<'_>,
@@ -374,8 +375,8 @@ impl Catalog {
         Ok(())
     }
 
-    /// Writes down that rows are on the network as they were when they were looked at, and that the
-    /// uploads of these names are part of it.
+    /// Records that rows are published with the values they had when they were read, and that the uploads with these
+    /// journal keys belong to the record.
     pub(crate) fn settle(
         &self,
         published: &[Published],
@@ -390,7 +391,7 @@ impl Catalog {
                 if now.mark == *mark {
                     rows.apply(CatalogChange::Remove { table: Dirty::TABLE, key: place.to_vec() })?;
                 } else {
-                    // It has changed once more, from what is on the network now.
+                    // The row has changed again, based on the value that is on the network now.
                     rows.apply(self.mark(&DirtyEntry { base: *digest, ..now }))?;
                 }
             }
@@ -399,7 +400,7 @@ impl Catalog {
             }
             Ok::<_, ClientError>(())
         })?;
-        // The marks of a great folder were half of the file.
+        // After publishing a large folder, the marks were half of the file.
         if MARKS_COMPACTED <= published.len()
             && let Err(error) = self.rows.compact()
         {
@@ -409,7 +410,7 @@ impl Catalog {
     }
 }
 
-/// A change that every reader takes.
+/// Checks that a change is small enough for every reader.
 fn fitting(change: Change) -> Result<Change, ClientError> {
     match change.fits() {
         true => Ok(change),

@@ -1,8 +1,8 @@
-//! What is kept beside the names, so that nobody has to read all of them to work on one: what lies in a folder,
-//! how much of an object is in use, until when objects are paid, and which objects somebody has to look at.
+//! Sums over the names, so that no command has to read all names to work on one of them: the contents of a folder, how
+//! much of an object is in use, until when objects are paid, and which objects need attention.
 //!
-//! All of it follows from the rows of names and objects, whoever wrote them, and changes in the same
-//! transaction: a crash between two writes, or a second device, cannot make it wrong.
+//! All of them follow from the rows of names and objects, no matter which device wrote these rows, and change in the
+//! same transaction. So neither a crash between two writes nor a second device can make them wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,16 +16,16 @@ use super::{
 use crate::error::ClientError;
 
 record! {
-    /// What lies in a folder, all the way down.
+    /// The totals of a folder and all folders in it.
     pub(crate) struct FolderSums {
         pub(crate) path: Vec<u8>,
-        /// Rows, those of removed names included.
+        /// Number of rows, including those of removed names.
         pub(crate) names: u64,
-        /// Names that stand for something.
+        /// Number of names that are not removed.
         pub(crate) live: u64,
-        /// Those of them that stand for a file.
+        /// Number of those that are files.
         pub(crate) files: u64,
-        /// Bytes of these files.
+        /// Number of bytes of these files.
         pub(crate) bytes: u64,
     }
 }
@@ -35,49 +35,49 @@ record! {
     #[derive(Copy)]
     pub(crate) struct UsedEntry {
         pub(crate) object: ObjectId,
-        /// Ranges that names stand for in any version: each counts once for a name.
+        /// Number of ranges that names have in any version. Each range counts once for a name.
         pub(crate) ranges: u64,
-        /// Their bytes.
+        /// Number of their bytes.
         pub(crate) bytes: u64,
-        /// Files that lie in it now.
+        /// Number of files that are in it now.
         pub(crate) files: u64,
-        /// Their bytes.
+        /// Number of their bytes.
         pub(crate) file_bytes: u64,
     }
 }
 
 record! {
-    /// Objects that end together.
+    /// Objects that end at the same time.
     #[derive(Copy)]
     pub(crate) struct TermEntry {
         pub(crate) end: u64,
         pub(crate) paid_until_ms: u64,
         pub(crate) objects: u64,
-        /// Files that lie in them now.
+        /// Number of files that are in them now.
         pub(crate) files: u64,
     }
 }
 
 record! {
-    /// An object that something may have to be done about: see [`Watch`].
+    /// An object that may need attention: see [`Watch`].
     #[derive(Copy)]
     pub(crate) struct WatchedEntry {
         pub(crate) object: ObjectId,
     }
 }
 
-/// What may have to be done about an object.
+/// The reason why an object may need attention.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Watch {
     /// No name stands for it.
     Unused(Box<ObjectEntry>),
-    /// A pack that is mostly dead.
+    /// It is a pack that is mostly dead.
     Sparse(Box<ObjectEntry>),
-    /// Names stand for it, and it has no row: it was stored once more elsewhere, or it is gone.
+    /// Names stand for it, but it has no row: it was stored again in another object, or it is gone.
     Gone(UsedEntry),
 }
 
-/// A sum, and what is added to it.
+/// The change of a sum.
 type Delta = i128;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,16 +89,16 @@ struct UsedDelta([Delta; 4]);
 #[derive(Clone, Copy, Debug, Default)]
 struct TermDelta([Delta; 2]);
 
-/// What sums change by.
+/// The changes of all sums.
 #[derive(Debug, Default)]
 pub(super) struct Sums {
     folders: BTreeMap<Vec<u8>, FolderDelta>,
     used: BTreeMap<ObjectId, UsedDelta>,
-    /// Objects whose rows change: what they were, and what they are.
+    /// Objects whose rows change, each with its term before and after.
     objects: BTreeMap<ObjectId, [Option<Term>; 2]>,
 }
 
-/// What of an object's row sums need.
+/// The fields of an object's row that the sums need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Term {
     kind: FileKind,
@@ -128,13 +128,13 @@ fn add(sums: &mut [Delta], more: &[Delta], sign: Delta) {
     }
 }
 
-/// A sum with what is added to it. One that is below zero was wrong before: nothing may be let go by it.
+/// A sum after its change. A sum below zero was wrong before, and nothing may be removed because of it.
 fn summed(sum: u64, delta: Delta) -> Result<u64, ClientError> {
     u64::try_from(Delta::from(sum) + delta)
         .map_err(|_| ClientError::Internal(String::from("the sums of the local index are wrong")))
 }
 
-/// Whether somebody has to look at an object, by its row and its use.
+/// Whether an object needs attention, judged by its row and its use.
 fn is_watched(object: Option<Term>, used: &UsedEntry) -> bool {
     match object.map(|term| (term.kind, term.length)) {
         None => used.ranges > 0,
@@ -149,8 +149,8 @@ impl UsedEntry {
         Self { object, ranges: 0, bytes: 0, files: 0, file_bytes: 0 }
     }
 
-    /// Whether less than half of an object is in use. Bytes that several names stand for count for each:
-    /// they make an object look fuller than it is until the names go.
+    /// Whether less than half of an object is in use. Bytes of a range count for every name that has it, so an object
+    /// may seem fuller than it is until these names are removed.
     fn is_sparse(&self, length: u64) -> bool {
         self.bytes < length.saturating_sub(self.bytes)
     }
@@ -168,8 +168,8 @@ impl UsedEntry {
 }
 
 impl Sums {
-    /// Takes note of a row that changes. One that this program cannot read, from another version of it, counts for
-    /// nothing, before and after.
+    /// Notes a changed row. A row that this program cannot read, because another version of it wrote the row, counts as
+    /// no row.
     pub(super) fn note(
         &mut self,
         table: u8,
@@ -225,8 +225,7 @@ impl Sums {
 }
 
 impl Catalog {
-    /// Writes the sums that change with what was noted. Whether the rows that change are written already makes no
-    /// difference.
+    /// Writes the sums that follow from the noted changes. The changed rows may be written before or after.
     pub(super) fn write_sums(
         &self,
         rows: &mut CatalogWriter<'_>,
@@ -314,7 +313,7 @@ impl Catalog {
         sealed.map(|sealed| self.unseal::<K>(&place, &sealed)).transpose()
     }
 
-    /// The name itself, if it has a row, and all that lies below it. Of nothing, all names.
+    /// The rows of a name and of everything below it. For an empty name, all names.
     pub(crate) fn names_below(&self, name: &[u8]) -> Result<Vec<NameEntry>, ClientError> {
         let rows = self.reader()?;
         let mut out = Vec::new();
@@ -333,8 +332,7 @@ impl Catalog {
         Ok(out)
     }
 
-    /// Hands the name itself out, if it has a row, and all that lies below it, while they are changed: a folder at
-    /// a time.
+    /// Passes the row of a name and all rows below it to `edit`, one folder at a time.
     pub(crate) fn edit_below(
         &self,
         rows: &mut Editing<'_, '_>,
@@ -355,7 +353,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Hands the names out that lie directly in a folder; the folders that do and that something lies in.
+    /// Passes the names directly in a folder to `take`. Gives the folders directly in it that contain something.
     pub(crate) fn directly_in(
         &self,
         folder: &[u8],
@@ -369,13 +367,13 @@ impl Catalog {
         Ok(folders)
     }
 
-    /// Files whose objects are paid no longer by a time.
+    /// Number of files whose objects are not paid any more at time `now_ms`.
     pub(crate) fn files_over(&self, now_ms: u64) -> Result<u64, ClientError> {
         let over = self.rows(Terms)?.into_iter().filter(|term| term.paid_until_ms <= now_ms);
         Ok(over.map(|term| term.files).sum())
     }
 
-    /// Objects that something may have to be done about.
+    /// Objects that may need attention.
     pub(crate) fn watched(&self) -> Result<Vec<Watch>, ClientError> {
         let rows = self.reader()?;
         let mut watched = Vec::new();

@@ -1,5 +1,5 @@
-//! Two devices that publish, in every order their steps can have, with a ledger that may be set back at
-//! every point: what was stored stays, and in the end both have the same rows as the network.
+//! Two devices publish, with their steps in every possible order, and with a ledger that may be set back at every
+//! point. No stored version is lost, and in the end both devices have the same rows as the network.
 
 use std::path::Path;
 
@@ -13,24 +13,24 @@ use super::*;
 
 const CHAIN: ChainId = ChainId([1; 32]);
 
-/// What one device does with its names before it publishes.
+/// A change that a device makes to its names before it publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Act {
     /// Gives `x` new bytes.
     Put,
-    /// The same, and keeps what it was.
+    /// Gives `x` new bytes, and keeps the old version.
     PutKept,
-    /// Takes `x` away.
+    /// Removes `x`.
     Remove,
-    /// Gives `x` the name `y`.
+    /// Renames `x` to `y`.
     Move,
-    /// Gives `y` bytes.
+    /// Gives `y` new bytes.
     PutOther,
 }
 
 const ACTS: [Act; 5] = [Act::Put, Act::PutKept, Act::Remove, Act::Move, Act::PutOther];
 
-/// The account's row on the ledger; here everything is in the tail.
+/// The account's row on the ledger. In this test all changes are in the tail.
 #[derive(Clone, Default)]
 struct Network {
     version: u64,
@@ -44,7 +44,7 @@ impl Network {
     }
 }
 
-/// One of the devices, as `Client` uses its catalog.
+/// One of the devices. It uses its catalog as `Client` does.
 struct Device {
     catalog: Catalog,
     known: KnownEntry,
@@ -73,7 +73,7 @@ impl Device {
         self.catalog.row(Names, name).unwrap()
     }
 
-    /// Gives a name new bytes; what was dropped for them.
+    /// Gives a name new bytes. Gives the objects of dropped versions.
     fn put(&self, name: &[u8], object: u8, keep: Option<u32>) -> Vec<u8> {
         let fresh =
             || NameEntry { path: name.to_vec(), keep: 0, deleted_ms: None, versions: Vec::new() };
@@ -96,7 +96,7 @@ impl Device {
         before.into_iter().filter(|object| !after.contains(object)).collect()
     }
 
-    /// Does something; the objects that it lets go, knowing of them.
+    /// Makes a change. Gives the objects that it removed on purpose.
     fn act(&self, act: Act, object: u8) -> Vec<u8> {
         match act {
             Act::Put => self.put(b"x", object, None),
@@ -108,7 +108,7 @@ impl Device {
                 gone
             }
             Act::Move => {
-                // A name that is taken is not taken away.
+                // A rename does not replace another name.
                 let (Some(row), None) = (self.row(b"x"), self.row(b"y")) else { return Vec::new() };
                 let mut batch = Batch::default();
                 batch.remove(Names, b"x");
@@ -148,7 +148,7 @@ impl Device {
         self.draft = Some((rows, Network { version, record }));
     }
 
-    /// Sets the record; begins again when another device was first.
+    /// Sets the record. Begins again when another device was first.
     fn set(&mut self, network: &mut Network) {
         loop {
             let Some((rows, next)) = self.draft.take() else { return };
@@ -211,13 +211,13 @@ fn objects(row: Option<&NameEntry>) -> Vec<u8> {
 
 const STEPS: usize = 4;
 
-/// Every order in which the steps of two commands can come: who is next.
+/// Every order of the steps of two commands, as the device that takes each step.
 fn orders() -> Vec<Vec<usize>> {
     let bits = (0..1_u32 << (2 * STEPS)).filter(|bits| bits.count_ones() as usize == STEPS);
     bits.map(|bits| (0..2 * STEPS).map(|at| ((bits >> at) & 1) as usize).collect()).collect()
 }
 
-/// Runs two commands in one order; the ledger is set back before step `back`, if there is one.
+/// Runs two commands in one order. The ledger is set back before step `back`, if there is one.
 fn run(folder: &Path, acts: [Act; 2], order: &[usize], back: Option<usize>) {
     let (mut network, mut gone) = (Network::default(), Vec::new());
     let mut devices = [Device::new(folder, 1), Device::new(folder, 2)];
@@ -226,7 +226,7 @@ fn run(folder: &Path, acts: [Act; 2], order: &[usize], back: Option<usize>) {
     let backup = network.clone();
     devices[1].pull(&network);
     if back.is_some() {
-        // There is something that the backup does not have, and the other device does not know.
+        // There is a row that the backup does not have and that the other device does not know.
         devices[0].put(b"z", 9, None);
         devices[0].publish(&mut network);
     }
@@ -264,7 +264,7 @@ fn run(folder: &Path, acts: [Act; 2], order: &[usize], back: Option<usize>) {
     }
 }
 
-/// In memory where there is a place for that: there are thousands of small databases.
+/// In memory, if the machine allows it, because the test makes thousands of small databases.
 fn folder() -> TempDir {
     TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap()
 }
@@ -290,7 +290,7 @@ fn two_devices_lose_nothing_in_any_order() {
 #[test]
 fn a_ledger_that_is_set_back_loses_nothing_in_any_order() {
     all(|folder, acts, order| {
-        // Another point for each order, and each point for many orders.
+        // Every order has one point, and every point has many orders.
         let seed = order.iter().fold(0, |sum, who| 2 * sum + who) + acts[0] as usize * 3;
         run(folder, acts, order, Some(seed % (2 * STEPS)));
     });
@@ -310,7 +310,7 @@ fn two_that_have_one_index_open_lose_nothing_and_open_it_once() {
     let folder = folder();
     let path = folder.path().join("names");
     let opened = |number| Catalog::new(&path, Zeroizing::new([5; 32]), Host::seeded(number, 0));
-    // As two processes: each with a file of its own that is open.
+    // Two catalogs on one file, like two processes.
     let both = [opened(1), opened(2)];
     std::thread::scope(|scope| {
         for (number, catalog) in (1..).zip(&both) {

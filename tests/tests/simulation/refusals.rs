@@ -76,7 +76,7 @@ pub(super) async fn refusals(seed: u64) -> Trace {
 async fn names(owner: &Client, refusals: &mut Refusals) {
     for (from, to, why) in [
         ("file", "folder/one", "already exists"),
-        ("folder", "folder/one/deep", "cannot go into itself"),
+        ("folder", "folder/one/deep", "cannot move into itself"),
         ("folder/one", "file/one", "\"file\" is a file; nothing can lie in it"),
         ("missing", "new", "no file named"),
     ] {

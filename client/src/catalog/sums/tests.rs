@@ -1,4 +1,4 @@
-//! The sums are what all rows come to, counted one by one, after whatever was written and taken over.
+//! Compares the sums with the totals of all rows, counted one by one, after every write and every takeover.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ fn file_of(version: &Version) -> Option<(ObjectId, u64, u64)> {
     }
 }
 
-/// Counts all rows of a catalog and compares that with its sums.
+/// Counts all rows of a catalog and compares the totals with its sums.
 pub(in crate::catalog) fn check(catalog: &Catalog) {
     let (names, objects) = (catalog.rows(Names).unwrap(), catalog.rows(Objects).unwrap());
     let mut folders: BTreeMap<Vec<u8>, FolderSums> = BTreeMap::new();
@@ -87,12 +87,12 @@ pub(in crate::catalog) fn check(catalog: &Catalog) {
         .map(|term| ((term.end, term.paid_until_ms), (term.objects, term.files)))
         .collect();
     assert_eq!(kept, terms.into_iter().collect::<Vec<_>>(), "{names:?}");
-    let told = |watch| match watch {
+    let watched_id = |watch| match watch {
         Watch::Unused(entry) => (entry.manifest.object, "unused"),
         Watch::Sparse(entry) => (entry.manifest.object, "sparse"),
         Watch::Gone(used) => (used.object, "gone"),
     };
-    let mut kept: Vec<_> = catalog.watched().unwrap().into_iter().map(told).collect();
+    let mut kept: Vec<_> = catalog.watched().unwrap().into_iter().map(watched_id).collect();
     kept.sort_unstable();
     watched.sort_unstable();
     assert_eq!(kept, watched, "{names:?}");
@@ -167,7 +167,7 @@ enum Step {
     Remove(String),
     Object(u8, bool, u64),
     Forget(u8),
-    /// What the network says, and whether that is all.
+    /// Changes from the network, and their extent.
     Taken(Vec<(String, Vec<(u8, u64)>)>, u8),
 }
 
@@ -195,7 +195,7 @@ fn steps() -> impl Strategy<Value = Vec<Vec<Step>>> {
 
 proptest! {
     #[test]
-    fn sums_are_what_the_rows_come_to(steps in steps()) {
+    fn sums_are_the_totals_of_all_rows(steps in steps()) {
         let World { catalog, known, _folder } = world();
         for together in steps {
             let mut batch = Batch::default();
@@ -230,7 +230,7 @@ proptest! {
 }
 
 #[test]
-fn what_lies_below_a_name_is_found_and_nothing_else_is_read() {
+fn names_below_a_name_are_found_and_no_other_is_read() {
     let World { catalog, _folder, .. } = world();
     let mut batch = Batch::default();
     for folder in 0..20 {
@@ -269,7 +269,7 @@ fn what_lies_below_a_name_is_found_and_nothing_else_is_read() {
 }
 
 #[test]
-fn sums_that_are_wrong_let_nothing_go() {
+fn wrong_sums_remove_nothing() {
     let World { catalog, _folder, .. } = world();
     catalog.put(Names, b"a", &name("a", &[(1, 7)], false)).unwrap();
     let wrong = UsedEntry::none(object(1));

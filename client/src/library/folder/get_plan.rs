@@ -25,18 +25,18 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct Item {
     pub(super) found: Found,
-    /// Where in its name the path begins that it is written to.
+    /// The offset in its name at which its path, relative to the folder, begins.
     below: usize,
 }
 
 impl Item {
-    /// What is written to a path below the folder, which its name ends with.
+    /// The file that is written to a path relative to the folder. Its name ends with that path.
     fn new(found: Found, relative: &[u8]) -> Self {
         let below = found.name.as_bytes().len() - relative.len();
         Self { found, below }
     }
 
-    /// Its path from the folder on.
+    /// Its path, relative to the folder.
     pub(super) fn relative(&self) -> &[u8] {
         &self.found.name.as_bytes()[self.below..]
     }

@@ -1,4 +1,4 @@
-//! What changes names and nothing else: moving, removing, versions; and what names add up to.
+//! Commands that change only names: moving, removing, versions. Also the totals of names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,63 +19,63 @@ use crate::{
     progress::Progress,
 };
 
-/// Names a user means, and what they come to.
+/// The names that a user means, and their totals.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
     /// The names.
     pub names: Vec<Name>,
-    /// How many are files.
+    /// Number of files among them.
     pub files: u64,
-    /// Bytes of the files.
+    /// Number of bytes of the files.
     pub bytes: u64,
-    /// Whether a folder is among them, or something that was reached through one.
+    /// Whether a folder is among them, or an entry that was selected through one.
     pub has_folder: bool,
-    /// Unfinished uploads for any of the names.
+    /// Number of unfinished uploads for any of the names.
     pub uploads: usize,
 }
 
-/// What removing did.
+/// The result of removing names.
 #[derive(Clone, Debug, Default)]
 pub struct Removed {
-    /// Names that are gone, or only have versions left.
+    /// Number of names that are gone, or of which only versions are left.
     pub names: u64,
-    /// Names of which versions are kept.
+    /// Number of names of which versions are kept.
     pub kept: u64,
-    /// Objects of which nothing is left.
+    /// Number of objects that were removed.
     pub objects: u32,
-    /// Unfinished uploads that were ended.
+    /// Number of unfinished uploads that were ended.
     pub uploads: u32,
-    /// Deals that were ended.
+    /// Number of deals that were ended.
     pub deals: u32,
-    /// What came back at once.
+    /// The amount that came back at once.
     pub refunded: Amount,
-    /// What the nodes said.
+    /// The answers of the nodes.
     pub deletion: Deletion,
-    /// Listings that ended because what they sold went.
+    /// Listings that ended because their goods were removed.
     pub listings: Vec<ListingId>,
 }
 
-/// What moving did.
+/// The result of moving names.
 #[derive(Clone, Debug)]
 pub struct Moved {
-    /// Where it is now.
+    /// The new name.
     pub to: Name,
-    /// Names that changed.
+    /// Number of names that changed.
     pub names: u64,
 }
 
-/// What names add up to.
+/// The totals of names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Files.
+    /// Number of files.
     pub files: u64,
-    /// Their bytes.
+    /// Number of their bytes.
     pub bytes: u64,
     /// Bytes of older versions and of removed names.
     pub older_bytes: u64,
     /// Bytes on all nodes for all of these.
     pub stored_bytes: u64,
-    /// What was paid for all of these.
+    /// The amount that was paid for all of these.
     pub cost: Amount,
 }
 
@@ -100,7 +100,7 @@ impl Usage {
 }
 
 impl Library {
-    /// What a name, folder or pattern stands for.
+    /// The names that a name, folder or pattern stands for.
     pub async fn select(
         &self,
         what: &Pattern,
@@ -110,7 +110,7 @@ impl Library {
         self.read(move |local| local.select(&what, also_deleted)).await
     }
 
-    /// Names and what they stand for: all of them, or those that `what` stands for.
+    /// All names with their present state, or those that `what` stands for.
     pub async fn names(
         &self,
         what: Option<&Pattern>,
@@ -120,20 +120,20 @@ impl Library {
         self.read(move |local| local.names(what.as_ref(), deleted)).await
     }
 
-    /// The names at or below one that stand for bytes that are gone.
+    /// The names at or below a name whose bytes are gone.
     pub async fn lost(&self, name: &Name) -> Result<Vec<Name>, ClientError> {
         let name = name.clone();
         self.read(move |local| local.lost(&name)).await
     }
 
-    /// Whether there is a folder of that name.
+    /// Whether a folder has that name.
     pub async fn is_folder(&self, name: &Name) -> Result<bool, ClientError> {
         let name = name.clone();
         self.read(move |local| local.is_folder(&name)).await
     }
 
-    /// Removes names. Files of which versions are to be kept lose only the newest place, unless it is
-    /// `forever`. What no name stands for any more is paid back.
+    /// Removes names. A file with versions to keep keeps them, unless `forever` is set. Then ends the deals of objects
+    /// that no name stands for any more, and the rest of their money comes back.
     pub async fn remove(
         &self,
         names: &[Name],
@@ -168,7 +168,7 @@ impl Library {
         })
     }
 
-    /// The objects that no name would stand for if these names were removed, as far as these names say.
+    /// The objects that no name would stand for if these names were removed, judged by these names alone.
     pub(crate) async fn objects_going(
         &self,
         names: &[Name],
@@ -192,13 +192,13 @@ impl Library {
         Ok(objects.into_iter().collect())
     }
 
-    /// Does what an earlier removal, cut short, left undone.
+    /// Completes an earlier removal that was interrupted.
     pub async fn tidy(&self) -> Result<(), ClientError> {
         self.sweep(&Progress::silent()).await.map(drop)
     }
 
-    /// Ends unfinished uploads of names that are removed; says how many, how many deals of theirs, and what
-    /// came back.
+    /// Ends unfinished uploads of removed names. Gives the number of uploads, the number of their deals, and the amount
+    /// that came back.
     async fn end_uploads(&self, names: &[Name]) -> Result<(u32, u32, Amount), ClientError> {
         let names = names.to_vec();
         let all = self.local(move |local| local.uploads_of(&names)).await?;
@@ -215,7 +215,7 @@ impl Library {
         Ok((uploads, deals, after.checked_sub(before).unwrap_or(Amount::ZERO)))
     }
 
-    /// Gives a file or folder another name. Where the new name is a folder, it goes into that.
+    /// Gives a file or folder another name. If the new name is a folder, the file or folder moves into it.
     pub async fn rename(&self, from: &Name, to: &Name) -> Result<Moved, ClientError> {
         let (from, to) = (from.clone(), to.clone());
         let renaming = self.local(move |local| local.rename(&from, &to));
@@ -228,7 +228,7 @@ impl Library {
         self.read(move |local| local.versions(&name)).await
     }
 
-    /// Brings a removed name back, or makes an older version the newest one. Gives the version's number.
+    /// Restores a removed name, or makes an older version the newest one. Gives the version's number.
     pub async fn undelete(
         &self,
         name: &Name,
@@ -251,8 +251,8 @@ impl Library {
         self.changing(progress, undeleting).await
     }
 
-    /// What the names below a name add up to: of each thing that lies directly in it, and of all. A file
-    /// is the only thing in itself.
+    /// The totals of the names below a name: one total for each entry directly in it, and one for all. A file is the
+    /// only entry in itself.
     pub async fn usage(&self, what: &Pattern) -> Result<(Vec<(Name, Usage)>, Usage), ClientError> {
         let what = what.clone();
         self.read(move |local| local.usage(&what)).await
@@ -270,7 +270,7 @@ impl Local {
         let mut selection = Selection::default();
         let names = match tree.select(what, also_deleted) {
             Ok((_, names)) => names.into_iter().cloned().collect::<Vec<_>>(),
-            // Nothing is stored under it, but something may have begun to be.
+            // No file is stored under the name, but an upload may have begun.
             Err(error @ ClientError::NoName { .. }) => {
                 let name = Name::checked(what)?;
                 selection.uploads = self.uploads_of(core::slice::from_ref(&name))?.len();
@@ -331,7 +331,7 @@ impl Local {
         }
     }
 
-    /// Unfinished uploads for any of these names, and of what lies below them.
+    /// Unfinished uploads for any of these names and for names below them.
     fn uploads_of(&self, names: &[Name]) -> Result<Vec<UploadEntry>, ClientError> {
         let mut all = self.all_unfinished()?;
         all.retain(|entry| {
@@ -344,7 +344,7 @@ impl Local {
         Ok(all)
     }
 
-    /// Takes names away; says whether a version went with them, and of how many names versions are left.
+    /// Removes names. Gives whether a version was dropped, and for how many names versions are left.
     pub(crate) fn drop_names(
         &self,
         names: &[Name],
@@ -384,7 +384,7 @@ impl Local {
             return Ok(Moved { to, names: 0 });
         }
         if to.is_at_or_below(from.as_bytes()) {
-            return Err(ClientError::Usage(format!("{from} cannot go into itself")));
+            return Err(ClientError::Usage(format!("{from} cannot move into itself")));
         }
         let taken = self.catalog().row(Names, to.as_bytes())?.is_some()
             || self.catalog().row(Folders, to.as_bytes())?.is_some();
@@ -439,11 +439,12 @@ impl Local {
             None => return Err(ClientError::Exists { name: name.to_string() }),
         };
         let kept = row.versions.iter().map(|version| version.number).collect();
-        let found = row.versions.iter().find(|version| version.number == number).cloned();
-        let found = found.ok_or(ClientError::NoVersion { name: name.to_string(), number, kept })?;
+        let version = row.versions.iter().find(|version| version.number == number).cloned();
+        let version =
+            version.ok_or(ClientError::NoVersion { name: name.to_string(), number, kept })?;
         if number != newest {
             let stored_ms = self.host().now_ms();
-            let version = Version { number: newest + 1, stored_ms, ..found };
+            let version = Version { number: newest + 1, stored_ms, ..version };
             row.versions.insert(0, version);
         }
         row.deleted_ms = None;

@@ -28,15 +28,15 @@ pub(super) const PACKED_BELOW: u64 = 1024 * 1024;
 /// The most bytes of a pack.
 pub(super) const PACK_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// Files in a pack at most: their names are written in one step, and are in memory for that. It is what a pack of files
-/// of 4 KiB has, so only a folder of smaller ones takes more packs.
+/// The most files of a pack. Their names are written in one step, so all of them are in memory then. A full pack of
+/// files of 4 KiB has this many files, so only smaller files need more packs.
 pub(super) const PACK_FILES_MAX: usize = 16_384;
 
 /// A file to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Member {
     pub(super) name: Name,
-    /// Where in the name its path, relative to the folder, begins.
+    /// The offset in the name at which its path, relative to the folder, begins.
     pub(super) below: usize,
     pub(super) length: u64,
     pub(super) mode: u32,
@@ -65,7 +65,7 @@ impl Member {
     }
 }
 
-/// Cuts a list into packs, in its order.
+/// Divides a list into packs, in its order.
 pub(super) fn cut(mut members: Vec<Member>) -> Vec<Vec<Member>> {
     let (mut starts, mut filled, mut first) = (Vec::new(), 0, 0);
     for (at, member) in members.iter().enumerate() {
@@ -76,7 +76,8 @@ pub(super) fn cut(mut members: Vec<Member>) -> Vec<Vec<Member>> {
         }
         filled += member.length;
     }
-    // From the end, with what was cut off given back: a great list is not in memory twice.
+    // The packs are split off from the end, and the list returns the memory, so that a long list is not in memory
+    // twice.
     let mut packs = Vec::with_capacity(starts.len());
     for start in starts.into_iter().rev() {
         packs.push(members.split_off(start));

@@ -220,7 +220,7 @@ impl Library {
         let options = how;
         let mut planner =
             Planner { tree, ending, held, plan, options, changed, seen, doubtful, left_out };
-        let looking = move || planner.look().map(|unread| (planner, unread));
+        let looking = move || planner.plan_entries().map(|unread| (planner, unread));
         let (mut planner, unread) = self.host().blocking(looking).await?;
         self.compare_doubtful(&mut planner).await?;
         Ok(planner.finish(&unread))
@@ -304,7 +304,7 @@ fn units(mut changed: Vec<Member>) -> Vec<Unit> {
 }
 
 impl FolderPlan {
-    /// Nothing to do yet.
+    /// A plan without any work.
     fn new(root: PathBuf, to: Vec<u8>, keep: Option<u32>) -> Self {
         Self {
             root,
@@ -325,12 +325,12 @@ impl FolderPlan {
 }
 
 impl Planner {
-    /// Looks at all there is in the folder; the paths below which nothing is known.
-    fn look(&mut self) -> Result<Vec<Vec<u8>>, ClientError> {
+    /// Walks through the folder and plans the work. Gives the paths below which nothing is known.
+    fn plan_entries(&mut self) -> Result<Vec<Vec<u8>>, ClientError> {
         let (root, options) = (self.plan.root.clone(), self.options.clone());
-        let found = walk(&root, &options, |entry| self.look_at(entry))?;
+        let found = walk(&root, &options, |entry| self.plan_entry(entry))?;
         let Walk { faults, mut unread, special, not_kept, parts, .. } = found;
-        // Those of the walk come first.
+        // The faults of the walk come first.
         let planned = std::mem::replace(&mut self.plan.faults, faults);
         self.plan.special = special;
         self.plan.not_kept = not_kept;
@@ -344,7 +344,7 @@ impl Planner {
         Ok(unread)
     }
 
-    fn look_at(&mut self, entry: Entry) {
+    fn plan_entry(&mut self, entry: Entry) {
         self.plan.is_empty &= entry.kind == Kind::Folder;
         let name = match (self.plan.to.as_slice(), entry.relative.as_slice()) {
             ([], []) => return,
@@ -363,7 +363,7 @@ impl Planner {
         }
     }
 
-    /// The plan, with what goes.
+    /// The plan, with the names to remove.
     fn finish(self, unread: &[Vec<u8>]) -> FolderPlan {
         let Self { tree, mut plan, options, changed, seen, .. } = self;
         if options.delete {
@@ -376,7 +376,7 @@ impl Planner {
                 }
             }
         }
-        // Before the list is cut: it and what is stored are not needed at the same time.
+        // The memory is freed before the list is divided, which does not need it.
         drop((tree, seen));
         plan.units = units(changed);
         plan

@@ -114,7 +114,7 @@ impl Library {
         let _lock = self.lock(slot, label.clone()).await?;
         self.check_price(quote, options).await?;
         progress.step(Step::Planned { total_bytes: Some(plan.bytes()) });
-        // Each goes when it is stored.
+        // Each unit is dropped as soon as it is stored.
         let mut units = std::mem::take(&mut plan.units).into_iter().zip(&quote.each);
         let mut report = FolderStored {
             others: plan.others(),

@@ -54,7 +54,7 @@ impl NotKept {
     }
 }
 
-/// The result of a walk, beside the entries that it handed out.
+/// The result of a walk, besides its entries.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     /// Entries that could not be read.
@@ -70,7 +70,7 @@ pub(super) struct Walk {
     pub(super) parts: Vec<Vec<u8>>,
 }
 
-/// Refuses a path that is no folder, or a folder that cannot be read.
+/// Refuses a path that is not a folder, or a folder that cannot be read.
 pub(super) fn check_folder(root: &Path) -> Result<Metadata, ClientError> {
     let at_root = |source| ClientError::Io { path: root.to_owned(), source };
     let about = fs::metadata(root).map_err(at_root)?;
@@ -81,8 +81,8 @@ pub(super) fn check_folder(root: &Path) -> Result<Metadata, ClientError> {
     Ok(about)
 }
 
-/// Hands out all that lies in a folder, each folder before what lies in it, with one folder in memory at a time. A
-/// folder inside that cannot be read is a fault; this one is an error.
+/// Passes all entries below a folder to `take`, each folder before its entries, with one folder in memory at a time. A
+/// folder inside it that cannot be read is a fault. If the folder itself cannot be read, that is an error.
 pub(super) fn walk(
     root: &Path,
     options: &FolderOptions,

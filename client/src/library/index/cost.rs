@@ -1,8 +1,8 @@
-//! What the index costs, and for how long it is kept: exactly as long as it serves.
+//! The cost of the index, and the time for which its runs are paid.
 //!
-//! A run is paid until what the index names ends: the objects, and the access that was bought. A newer run
-//! may hide or remove what an older one says, so it is paid at least as long as that. So every run outlives
-//! all that it names, and what was paid for a run is never for a time in which it serves nobody.
+//! A run is paid until everything that the index names has ended: the objects, and the access that was bought. A newer
+//! run may hide or remove rows of an older one, so it is paid at least as long as the older one. So every run outlives
+//! all that it names, and no run is paid for a time in which it is not needed.
 
 use symbolon_protocol::{
     Amount, Encode,
@@ -18,25 +18,25 @@ use crate::{
     place::{Candidate, choose_scheme, quote, with_room},
 };
 
-/// What a command is about to add to the index, at most.
+/// The most that a command is about to add to the index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Growth {
-    /// Names that it gives, changes or removes.
+    /// Number of names that it gives, changes or removes.
     pub names: u64,
-    /// Bytes of these names, and of the paths they are read from.
+    /// Bytes of these names, and of the paths that they are read from.
     pub name_bytes: u64,
-    /// Objects that it stores.
+    /// Number of objects that it stores.
     pub objects: u64,
 }
 
-/// Bytes of a name's row without the name, which is in it twice; one version is counted.
+/// Bytes of a name's row with one version, without the name. The row holds the name twice.
 const NAME_ROW_BYTES: u64 = 128;
 
-/// Bytes of an object's row without the path it was made from, and of what its upload leaves behind.
+/// Bytes of an object's row without its source path, together with the rows that its upload leaves.
 const OBJECT_ROW_BYTES: u64 = 320;
 
 impl Growth {
-    /// One file under a name, read from a path.
+    /// The growth by one file under a name, read from a path.
     #[must_use]
     pub fn file(name_bytes: usize, path_bytes: usize) -> Self {
         Self { names: 1, name_bytes: (name_bytes + path_bytes) as u64, objects: 1 }
@@ -49,27 +49,28 @@ impl Growth {
     }
 }
 
-/// For how long runs are paid.
+/// The time for which runs are paid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Term {
     /// The current epoch.
     pub(super) now: u64,
-    /// The first epoch in which nothing of what the index names is kept any more.
+    /// The first epoch in which nothing that the index names is kept any more.
     pub(super) until: u64,
-    /// The longest a deal may take.
+    /// The most epochs of a deal.
     pub(super) most: u64,
 }
 
 impl Term {
-    /// For how many epochs a new run is paid that comes after `older` ones.
+    /// Number of epochs for which a new run is paid, if it comes after `older` ones.
     pub(super) fn epochs(&self, older: &RootRecord) -> u64 {
         let until = older.runs.last().map_or(self.until, |run| self.until.max(run.end));
         // A deal that is opened now begins with the next epoch.
         until.saturating_sub(self.now + 1).clamp(1, self.most)
     }
 
-    /// Whether the runs of a record have to be written anew: one is over, and what it says is said by none;
-    /// or one is paid for more than twice as long as it serves, and the rest comes back.
+    /// Whether the runs of a record have to be written anew. That is so when one is over, because no other run holds
+    /// its rows. It is also so when one is paid for more than twice as long as it is needed, because the rest of the
+    /// money comes back.
     pub(super) fn is_stale(&self, record: &RootRecord) -> bool {
         let left = |end: u64| end.saturating_sub(self.now + 1);
         let twice = left(self.until).max(1).saturating_mul(2);
@@ -81,7 +82,7 @@ fn size(changes: &[Change]) -> u64 {
     changes.iter().map(|change| change.size() as u64).sum()
 }
 
-/// Whether a record has room for a tail of so many bytes, once another device is entered.
+/// Whether a record has room for a tail of `tail` bytes, after one more device is entered.
 fn has_room_for(record: &RootRecord, tail: u64) -> bool {
     let mut head = RootRecord { tail: Vec::new(), ..record.clone() };
     head.mark(0, u64::MAX);
@@ -90,9 +91,9 @@ fn has_room_for(record: &RootRecord, tail: u64) -> bool {
 }
 
 impl Library {
-    /// The most that putting the index on the network costs, all-in, once a command has added so much to it
-    /// that is kept for so many epochs. Nothing, as long as the newest changes fit into the root record: most
-    /// of the time. What is changed here and not published yet is part of it.
+    /// The most that publishing the index costs in all, after a command has added `growth` to it, with objects that are
+    /// kept for `epochs` epochs. It includes rows that are not published yet. It is zero as long as the newest changes
+    /// fit into the root record, which is usual.
     pub async fn quote_index(&self, growth: &Growth, epochs: u64) -> Result<Amount, ClientError> {
         let read = |local: &Local| {
             Ok::<_, ClientError>((
@@ -130,7 +131,7 @@ impl Library {
         self.most_for(&chain, bytes, term.epochs(&older)).await
     }
 
-    /// The most that runs of so many bytes cost: the dearest nodes take them.
+    /// The most that runs of `bytes` bytes cost: the price on the most expensive nodes.
     async fn most_for(
         &self,
         chain: &Chain,
@@ -150,7 +151,7 @@ impl Library {
         Ok(most)
     }
 
-    /// What parts of these lengths cost, with the nodes that answer now.
+    /// The price of parts with these lengths, on the nodes that answer now.
     pub(super) async fn parts_cost(
         &self,
         lengths: &[u64],
@@ -168,7 +169,7 @@ impl Library {
 }
 
 impl Local {
-    /// Until when the index serves, as things stand.
+    /// Until when the index is needed, as far as its rows show now.
     pub(super) fn term(&self, chain: &Chain, record: &RootRecord) -> Result<Term, ClientError> {
         let (now, params) = (chain.epoch, &chain.params);
         let mut until = now + 1;
@@ -179,11 +180,11 @@ impl Local {
             let left_ms = purchase.until_ms.saturating_sub(chain.epoch_started_ms);
             until = until.max(now.saturating_add(left_ms.div_ceil(params.epoch_ms)));
         }
-        // What was begun may be ended now.
+        // An upload that began may be completed now.
         for upload in self.catalog().rows(Begun)? {
             until = until.max((now + 1).saturating_add(upload.epochs));
         }
-        // Who wrote what this program does not know may have known for how long it serves.
+        // A newer program may have written rows that this one does not know. It knew how long they are needed.
         if self.catalog().has_unknown_rows()? {
             until = until.max(record.until);
         }
@@ -212,12 +213,12 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_paid_as_long_as_it_serves() {
+    fn a_run_is_paid_as_long_as_it_is_needed() {
         let term = Term { now: 10, until: 50, most: 1000 };
         assert_eq!(term.epochs(&record(&[])), 39, "from epoch 11 on, and not in epoch 50");
         assert_eq!(term.epochs(&record(&[20, 60])), 49, "as long as the ones it follows");
         assert_eq!(Term { most: 7, ..term }.epochs(&record(&[])), 7);
-        assert_eq!(Term { until: 11, ..term }.epochs(&record(&[])), 1, "nothing serves");
+        assert_eq!(Term { until: 11, ..term }.epochs(&record(&[])), 1, "nothing is needed");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Publishing: rows that changed here go into the record's tail, or with it into a new run.
+//! Publishing: puts rows that changed here into the record's tail, or moves the tail into a new run.
 
 use symbolon_protocol::{
     Amount,
@@ -16,28 +16,28 @@ use crate::{
     wallet::account::transaction_id,
 };
 
-/// How often to begin again when another device was first.
+/// Number of attempts when another device publishes first.
 const TRIES: u32 = 5;
 
-/// Whether runs may be stored.
+/// Whether a publication may store runs.
 #[derive(Clone, Copy)]
 enum Runs {
     None,
-    /// For so much at most, where that is bounded.
+    /// For at most this cost, if there is a limit.
     UpTo(Option<Amount>),
 }
 
-/// The newest changes are held in memory where they have so many bytes at most.
+/// The most bytes of newest changes that are held in memory.
 const HELD_BYTES: u64 = 16 << 20;
 
 /// The newest changes, which are in no run.
 struct Fresh {
-    /// How many rows of this device are among them.
+    /// Number of this device's rows among them.
     count: usize,
     bytes: u64,
-    /// All of them, where they are not too much to be held.
+    /// All of them, if they are few enough to be held in memory.
     changes: Option<Vec<Change>>,
-    /// Those of the record, where the others are too much.
+    /// The changes of the record's tail, if the others are too many to be held.
     tail: Vec<Change>,
 }
 
@@ -46,9 +46,9 @@ struct Draft {
     record: RootRecord,
     blob: Vec<u8>,
     cost: Amount,
-    /// Uploads that are part of it.
+    /// Journal keys of the uploads that belong to it.
     uploads: Vec<Vec<u8>>,
-    /// Parts that it no longer names.
+    /// Parts that the record no longer names.
     dropped: Vec<Part>,
 }
 
@@ -60,11 +60,10 @@ impl Draft {
 }
 
 impl Library {
-    /// Puts the rows that changed here on the network: sets the account's root record, after a pull where this
-    /// process has not seen yet that the ledger stands where this machine does, or it no longer does.
-    /// Where a run has to be stored for that, it costs at most `cost_max`: [`Library::quote_index`] says how
-    /// much that may be. When it is more the rows stay to be published, and nothing is paid. `None` when
-    /// there is nothing to publish, which takes no network.
+    /// Publishes the rows that changed here, by setting the account's root record. It pulls first, unless this process
+    /// has seen that the ledger and this machine have the same record. If the publication has to store a run, that
+    /// costs at most `cost_max`; [`Library::quote_index`] gives an estimate. If it costs more, nothing is paid, and the
+    /// rows wait for a later publication. Gives `None` when there is nothing to publish, which needs no network.
     pub async fn publish_names(
         &self,
         cost_max: Option<Amount>,
@@ -73,7 +72,7 @@ impl Library {
         self.publish_with(Runs::UpTo(cost_max), progress).await
     }
 
-    /// The same as far as it costs nothing: other devices are pulled from in any case.
+    /// Publishes as far as that costs nothing. It pulls from other devices in any case.
     pub(crate) async fn publish_inline(&self) -> Result<(), ClientError> {
         self.publish_with(Runs::None, &Progress::silent()).await.map(drop)
     }
@@ -132,12 +131,12 @@ impl Library {
         Err(ClientError::Locked { what: String::from("the names index, on another device") })
     }
 
-    /// How many rows changed here and are not on the network yet, those of unfinished uploads included.
+    /// Number of rows that changed here and are not published yet, including those of unfinished uploads.
     pub async fn unpublished(&self) -> Result<usize, ClientError> {
         self.local(|local| local.unpublished()).await
     }
 
-    /// For how long runs are paid, as things stand.
+    /// The time for which runs are paid, as far as the index shows now.
     async fn term_now(&self, record: &RootRecord) -> Result<Term, ClientError> {
         let (chain, record) = (self.network().recent_chain().await?, record.clone());
         self.local(move |local| local.term(&chain, &record)).await
@@ -166,7 +165,7 @@ impl Library {
                 std::mem::take(&mut record.runs).into_iter().flat_map(|run| run.parts).collect();
             fresh = self.local(|local| local.all_rows()).await?;
         }
-        // Many rows are not sealed only to see that they do not fit.
+        // Many rows are certainly too large, so they are not sealed only to find that out.
         let is_small = fresh.bytes <= ROOT_BYTES_MAX as u64;
         if let Some(changes) = fresh.changes.take_if(|_| is_small) {
             record.tail = changes;
@@ -181,7 +180,7 @@ impl Library {
             )));
         };
         progress.note("storing the list of names");
-        // What a put or get had under way is of no use now, and the rows of a great folder want the room.
+        // Buffers of an earlier put or get are not needed now, and the rows of a large folder need the memory.
         self.network().free_buffers();
         let term = match term {
             Some(term) => term,
@@ -219,8 +218,8 @@ impl Library {
         Ok(draft)
     }
 
-    /// What the new run holds. One that takes the place of all runs is written from the local index,
-    /// which has all their rows: it can be made again when runs are lost, and is never in memory as a whole.
+    /// The content of the new run. A run that replaces all others is written from the local index, which has all their
+    /// rows. So it can be written even if runs are lost, and it is never in memory as a whole.
     async fn run_content(
         &self,
         fresh: Fresh,
@@ -238,7 +237,7 @@ impl Library {
         }
         let changes = match fresh.changes {
             Some(changes) => changes,
-            // There is an older run that is several times as large.
+            // An older run exists that is several times as large.
             None => {
                 let all = |local: &Local| local.catalog().unpublished(u64::MAX);
                 merge(fresh.tail, self.local(all).await?.changes)
@@ -247,8 +246,8 @@ impl Library {
         Ok(RunContent::Changes(merge(older, changes)))
     }
 
-    /// Ends the deals of parts that no record names, and of uploads that never came into one. Only now:
-    /// before the record was set, somebody might still have had to read them.
+    /// Ends the deals of parts that no record names, and of uploads that never came into a record. This happens only
+    /// after the record is set, because until then another device may have to read them.
     async fn end_dropped(&self, mut known: KnownEntry) -> Result<(), ClientError> {
         let uploads = self.local(|local| local.catalog().rows(Uploads)).await?;
         for entry in uploads.iter().filter(|entry| entry.kind == FileKind::Index) {
@@ -259,7 +258,8 @@ impl Library {
         }
         let named: Vec<_> = known.record.runs.iter().flat_map(|run| &run.parts).cloned().collect();
         for part in std::mem::take(&mut known.dropped) {
-            // A ledger that was set back, and then was not, names again what another branch did not.
+            // A part that one branch does not name may be named again: when a ledger is set back and later continues on
+            // its first branch.
             if !named.contains(&part) {
                 let key = KeyBytes::new(*part.key.as_bytes());
                 self.end_deals(&part.manifest, &key).await?;
@@ -272,7 +272,7 @@ impl Library {
         let object = entry.object();
         let mut parts = record.runs.iter().flat_map(|run| &run.parts);
         if parts.any(|part| part.manifest.object == object) {
-            // Its record was set by a command that did not live to write it down.
+            // A command set the record, and ended before it could write that down.
             let names = [entry.slot.clone()];
             let settle = move |local: &Local| local.settle(&[], &names, &local.standing()?.known);
             return self.local(settle).await;
@@ -287,7 +287,7 @@ impl Local {
         self.catalog().dirty_count()
     }
 
-    /// Whether there is anything to publish, or to end that was published before.
+    /// Whether there are rows to publish, or parts of earlier publications to end.
     fn has_to_publish(&self) -> Result<bool, ClientError> {
         self.share_unfinished()?;
         let standing = self.standing()?;
@@ -311,7 +311,7 @@ impl Local {
         }
     }
 
-    /// What changed here; everything, where this ledger has no record yet.
+    /// The rows that changed here. All rows, if this ledger has no record yet.
     fn to_publish(&self, fresh: bool) -> Result<(Vec<Published>, Fresh), ClientError> {
         let rows = self.catalog().unpublished(HELD_BYTES)?;
         let too_much = rows.is_too_much();
@@ -323,11 +323,11 @@ impl Local {
         }
         let mut all = self.all_rows()?;
         all.count = all.count.max(count);
-        // What is gone here is news for nobody.
+        // Rows that were removed here are unknown to other devices, so they need no change.
         Ok((marks, all))
     }
 
-    /// All rows that belong to the index.
+    /// All rows of the published index.
     fn all_rows(&self) -> Result<Fresh, ClientError> {
         let places = self.catalog().published_places()?;
         let bytes = places.iter().map(|place| u64::from(place.bytes)).sum();
@@ -343,7 +343,7 @@ impl Local {
 }
 
 impl Fresh {
-    /// The same after what is in the record already.
+    /// These changes after those of the record's tail.
     fn after(self, tail: Vec<Change>) -> Self {
         let older: u64 = tail.iter().map(|change| change.size() as u64).sum();
         match self.changes {
@@ -357,7 +357,7 @@ impl Fresh {
     }
 }
 
-/// What several pulls of one command did.
+/// Joins the reports of several pulls in one command.
 fn join(before: Option<PullReport>, next: Option<PullReport>) -> Option<PullReport> {
     match (before, next) {
         (Some(mut before), Some(next)) => {
@@ -370,7 +370,7 @@ fn join(before: Option<PullReport>, next: Option<PullReport>) -> Option<PullRepo
     }
 }
 
-/// A blob; `None` when the record does not fit into one.
+/// The blob, or `None` when the record does not fit into one.
 fn fitting(sealed: Result<Vec<u8>, RootError>) -> Result<Option<Vec<u8>>, ClientError> {
     match sealed {
         Ok(blob) => Ok(Some(blob)),

@@ -1,4 +1,4 @@
-//! Runs as stored objects: each part is put and read like a file, without a name.
+//! Runs as stored objects: each part is put and read like a file, but has no name.
 
 use std::{ops::Range, sync::Arc};
 
@@ -26,21 +26,21 @@ use crate::{
 pub(super) struct StoredRun {
     pub(super) run: Run,
     pub(super) cost: Amount,
-    /// Under which names its uploads are in the journal.
+    /// Journal keys of its uploads.
     pub(super) uploads: Vec<Vec<u8>>,
 }
 
-/// Bytes of a part that is made of the local index, where it does not take too many: such a part is in memory beside
-/// the keys of all rows.
+/// The usual bytes of a part that is made from the local index. Such a part is in memory together with the keys of all
+/// rows.
 const PART_BYTES: u64 = INDEX_PART_BYTES_MAX / 2;
 
-/// Of a record's 16 parts, as many may be smaller than they could be.
+/// The most parts of the usual size. A record may have 16 parts, so a larger index is divided into parts of full size.
 const SMALL_PARTS: u64 = 8;
 
-/// Room that a part keeps for rows that grow between being counted and being written.
+/// Bytes that a part leaves free for rows that grow after they were counted.
 const PART_SLACK: u64 = 1024 * 1024;
 
-/// What a run holds.
+/// The content of a run.
 pub(super) enum RunContent {
     /// These changes.
     Changes(Vec<Change>),
@@ -48,7 +48,7 @@ pub(super) enum RunContent {
     Whole(Vec<RowPlace>),
 }
 
-/// What a part of it holds.
+/// The content of one part.
 enum PartContent {
     Changes(Vec<Change>),
     Places(Arc<Vec<RowPlace>>, Range<usize>),
@@ -95,8 +95,8 @@ impl Library {
         Ok(bytes)
     }
 
-    /// Stores a run, for at most so much, or not at all. Its journal rows stay until the record that names it is on
-    /// the ledger, so that the same changes after a crash find what is stored and paid.
+    /// Stores a run for at most `cost_max`, or not at all. The run's journal rows stay until the record that names it
+    /// is on the ledger. So the same changes, stored again after a crash, find what is stored and paid.
     pub(super) async fn store_run(
         &self,
         content: RunContent,
@@ -107,7 +107,7 @@ impl Library {
         let (mut cost, mut entries) = (Amount::ZERO, 0);
         let content = content.cut();
         if let Some(limit) = cost_max.filter(|_| content.len() > 1) {
-            // Rather none is paid than some that are of no use without the others.
+            // No part is paid if the whole run costs too much, because some parts are of no use without the others.
             let lengths: Vec<u64> = content.iter().map(PartContent::bytes).collect();
             let cost = self.parts_cost(&lengths, epochs).await?;
             if cost > limit {
@@ -120,8 +120,8 @@ impl Library {
                 continue;
             }
             entries += u64::from(count);
-            // No name of a file has a zero byte, so none is in the way. The same rows for another time are
-            // another object.
+            // No file name has a zero byte, so this slot is never the slot of a file. The same rows for another time
+            // make another object.
             let hash = blake3::hash(&bytes).to_hex();
             let slot = format!("\0index {until} {hash}").into_bytes();
             let left = cost_max.map(|limit| limit.checked_sub(cost).unwrap_or(Amount::ZERO));
@@ -134,7 +134,7 @@ impl Library {
         Ok(StoredRun { run: Run { end, entries, parts }, cost, uploads })
     }
 
-    /// The part, what it cost, and the epoch it is paid until.
+    /// Stores one part. Gives the part, its cost, and the first epoch that is not paid.
     async fn store_part(
         &self,
         slot: &[u8],
@@ -144,10 +144,10 @@ impl Library {
         let replace = Replace::Refuse;
         let options = PutTerms::plain(epochs, cost_max, replace);
         let request = Request::own(slot, String::from("the index"), FileKind::Index, &options);
-        // Its row stays in the journal: the record that names it is its row.
+        // The part's journal row stays. The record that names the part will take its place.
         let opened = Opened::Bytes { bytes };
         let entry = self.upload(&request, opened, &Progress::silent()).await?.entry;
-        // Nobody sells an index: what its cells could be proven with is not needed.
+        // An index is never sold, so the leaves for proofs of its cells are not needed.
         let object = entry.manifest.object;
         self.local(move |local| local.forget_leaves(&object)).await;
         let key = entry.key.file_key();
@@ -156,7 +156,7 @@ impl Library {
 }
 
 impl RunContent {
-    /// Whether there is nothing in it.
+    /// Whether it holds no rows.
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::Changes(changes) => changes.is_empty(),
@@ -203,7 +203,7 @@ impl PartContent {
 }
 
 impl Local {
-    /// The bytes of a part, and how many rows are in it.
+    /// The bytes of a part, and the number of its rows.
     fn encode_part(&self, part: PartContent) -> Result<(Vec<u8>, u32), ClientError> {
         let mut out = RunWriter::with_capacity(usize::try_from(part.bytes()).unwrap_or(0));
         match part {

@@ -1,4 +1,4 @@
-//! Names in memory, for what is about folders and patterns: as many as it is about, and no more.
+//! Names in memory, for work on folders and patterns. A tree holds only the names that the work needs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,11 +23,11 @@ use crate::{
     library::{Library, Local, source::FileMetadata},
 };
 
-/// A file and the object it lies in.
+/// A file and the object that contains it.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub(crate) name: Name,
-    /// The object's row: files of one pack share it.
+    /// The object's row. The files of one pack share it.
     pub(crate) object: Arc<ObjectEntry>,
     pub(crate) stored_ms: u64,
     pub(crate) first: u64,
@@ -45,13 +45,13 @@ impl Found {
         Zeroizing::new(self.object.key.expose())
     }
 
-    /// Whether the file is all there is in its object.
+    /// Whether the file is its whole object.
     pub(crate) fn is_whole(&self) -> bool {
         self.object.kind != FileKind::Pack
             && (self.first, self.length) == (0, self.manifest().length)
     }
 
-    /// What the file's part of its object is, as `(part, whole)`, for sharing out what is the object's.
+    /// The file's share of its object, as `(part, whole)`, for dividing the object's costs.
     fn part(&self) -> (u64, u64) {
         if self.is_whole() { (1, 1) } else { (self.length, self.manifest().length.max(1)) }
     }
@@ -96,46 +96,46 @@ pub struct FileView {
     pub name: Name,
     /// Whether it shares its object with other files.
     pub packed: bool,
-    /// Why it is stored.
+    /// The purpose that it is stored for.
     pub kind: FileKind,
-    /// Its object id.
+    /// The id of its object.
     pub object: ObjectId,
-    /// Its bytes.
+    /// Number of its bytes.
     pub length: u64,
-    /// Required and total shards.
+    /// Numbers of required and total shards.
     pub scheme: Scheme,
-    /// Segments, each a deal.
+    /// Number of segments. Each has one deal.
     pub segments: u32,
-    /// Bytes on all nodes together; its part of them where it shares its object.
+    /// Bytes on all nodes together. If it shares its object, its part of them.
     pub stored_bytes: u64,
     /// When it was stored, in milliseconds since the Unix epoch.
     pub stored_ms: u64,
-    /// Until when it is paid, in milliseconds since the Unix epoch, reckoned when it was stored.
+    /// Until when it is paid, in milliseconds since the Unix epoch, estimated when it was stored.
     pub paid_until_ms: u64,
-    /// What was paid for it, all-in; its part of that where it shares its object.
+    /// The whole cost. If it shares its object, its part of it.
     pub cost: Amount,
 }
 
 /// What a name stands for.
 #[derive(Clone, Debug)]
 pub enum NameKind {
-    /// A file; boxed, because it has the most to say.
+    /// A file. It is boxed because it is the largest variant.
     File(Box<FileView>),
     /// A file whose bytes are gone: another device removed them while this one gave them another name.
     Lost {
-        /// Bytes it had.
+        /// Number of bytes that it had.
         length: u64,
     },
     /// A symbolic link.
     Link {
-        /// Where it points.
+        /// The link's target.
         target: Vec<u8>,
     },
     /// A folder.
     Folder,
 }
 
-/// A name and what is known of it here.
+/// A name and what this machine knows of it.
 #[derive(Clone, Debug)]
 pub struct NameView {
     /// The name.
@@ -144,46 +144,46 @@ pub struct NameView {
     pub kind: NameKind,
     /// Its permissions.
     pub mode: u32,
-    /// When it was changed before it was stored, in nanoseconds since the Unix epoch.
+    /// When it was modified before it was stored, in nanoseconds since the Unix epoch.
     pub modified_ns: i128,
-    /// How many versions there are, this one included.
+    /// Number of versions, the current one included.
     pub versions: usize,
-    /// When it was removed, in milliseconds since the Unix epoch, if only versions are left of it.
+    /// When it was removed, in milliseconds since the Unix epoch, if only versions are left.
     pub deleted_ms: Option<u64>,
 }
 
 /// A version of a name.
 #[derive(Clone, Debug)]
 pub struct VersionView {
-    /// Its number.
+    /// The version's number.
     pub number: u64,
-    /// Bytes of the file; nothing for links and folders.
+    /// Bytes of the file. Nothing for links and folders.
     pub length: Option<u64>,
     /// When it was stored, in milliseconds since the Unix epoch.
     pub stored_ms: u64,
-    /// When it was changed before it was stored, in nanoseconds since the Unix epoch.
+    /// When it was modified before it was stored, in nanoseconds since the Unix epoch.
     pub modified_ns: i128,
-    /// Whether it is what the name stands for now.
+    /// Whether it is the current version.
     pub current: bool,
 }
 
-/// A stretch of an object: the object, where it begins, its bytes.
+/// A range of an object: the object, the offset, the length in bytes.
 pub(crate) type Range = (ObjectId, u64, u64);
 
-/// How often the same bytes are looked for elsewhere: packs are compacted a few times in their life, and
-/// rows that lead in a circle are nobody's honest work.
+/// The most moves that are followed for one range. A pack is compacted a few times in its life. Only faulty rows lead
+/// in a circle.
 const MOVES_MAX: usize = 64;
 
-/// Names, and the objects that they lie in.
+/// Names, and the objects that contain their files.
 pub(crate) struct Tree {
-    /// Rows have no path of their own here.
+    /// The rows here have no path, because the map has it.
     pub(crate) names: BTreeMap<Name, NameEntry>,
     pub(crate) objects: BTreeMap<ObjectId, Arc<ObjectEntry>>,
     moved: BTreeMap<Range, Range>,
 }
 
 fn by_name(rows: Vec<NameEntry>) -> Result<BTreeMap<Name, NameEntry>, ClientError> {
-    // The name is in memory once.
+    // This way the name is in memory only once.
     let name = |mut row: NameEntry| {
         let path = std::mem::take(&mut row.path);
         let name = Name::new(path.as_slice()).map_err(|error| bad_row(&path, error))?;
@@ -192,7 +192,7 @@ fn by_name(rows: Vec<NameEntry>) -> Result<BTreeMap<Name, NameEntry>, ClientErro
     rows.into_iter().map(name).collect()
 }
 
-/// Old places and new ones.
+/// Old ranges and the new ones.
 fn moves(rows: &[MovedEntry]) -> BTreeMap<Range, Range> {
     let each = rows.iter().flat_map(|row| {
         let new =
@@ -202,7 +202,7 @@ fn moves(rows: &[MovedEntry]) -> BTreeMap<Range, Range> {
     each.collect()
 }
 
-/// Where a range lies now.
+/// The present place of a range, after all its moves.
 fn follow(
     mut range: Range,
     moved: &BTreeMap<Range, Range>,
@@ -244,7 +244,7 @@ impl Local {
         Ok(Tree { names, objects, moved: moves(&self.catalog().rows(Moved)?) })
     }
 
-    /// A name and all that lies below it, and the objects of these.
+    /// A name and everything below it, with the objects of these names.
     pub(crate) fn tree_below(&self, name: &[u8]) -> Result<Tree, ClientError> {
         if name.is_empty() {
             return self.tree();
@@ -252,7 +252,7 @@ impl Local {
         self.tree_with(self.catalog().names_below(name)?)
     }
 
-    /// Some names, and the objects of these.
+    /// Some names, with their objects.
     pub(super) fn tree_with(&self, rows: Vec<NameEntry>) -> Result<Tree, ClientError> {
         let names = by_name(rows)?;
         let versions = names.values().flat_map(|row| &row.versions);
@@ -265,13 +265,13 @@ impl Local {
         if objects.len() == wanted.len() {
             return Ok(Tree { names, objects, moved: BTreeMap::new() });
         }
-        // Some were stored once more elsewhere, or are gone.
+        // Some ranges have moved to another object, or are gone.
         let mut tree = self.tree_of_moves(&self.catalog().rows(Moved)?)?;
         (tree.names, tree.objects) = (names, tree.objects.into_iter().chain(objects).collect());
         Ok(tree)
     }
 
-    /// The names that a user means are among these: see [`Tree::select`].
+    /// A tree that contains the names of [`Tree::select`].
     pub(crate) fn tree_for(&self, what: &[u8], also_deleted: bool) -> Result<Tree, ClientError> {
         let what = what.strip_suffix(b"/").unwrap_or(what);
         let tree = self.tree_below(what)?;
@@ -299,7 +299,7 @@ impl Local {
         Ok(there.collect())
     }
 
-    /// Whether there is a folder of that name: one of its own, or one that something lies in.
+    /// Whether a folder has that name: one with a row of its own, or one that contains a name.
     pub(crate) fn is_folder_now(&self, name: &[u8]) -> Result<bool, ClientError> {
         if self.catalog().row(Folders, name)?.is_some_and(|sums| sums.live > 0) {
             return Ok(true);
@@ -337,12 +337,12 @@ impl Local {
         if let Some(entry) = self.catalog().row(Objects, &object.0)? {
             return place(name, &Arc::new(entry), version, (first, length));
         }
-        // It was stored once more elsewhere, or it is gone.
+        // The range has moved to another object, or is gone.
         self.tree_of_moves(&self.catalog().rows(Moved)?)?.found(name, version)
     }
 }
 
-/// A file in its object, once the range is one of the object.
+/// A file in its object. Refuses a range that the object does not have.
 fn place(
     name: &Name,
     object: &Arc<ObjectEntry>,
@@ -374,12 +374,12 @@ impl Tree {
         place(name, &self.objects[&object], version, (first, length))
     }
 
-    /// Where a range lies now: where it was stored, or where it went since.
+    /// The present place of a range: where it was stored, or where it moved since.
     pub(crate) fn place_of(&self, range: Range) -> Option<Range> {
         follow(range, &self.moved, |object| self.objects.contains_key(object))
     }
 
-    /// Whether a version stands for bytes that are gone.
+    /// Whether the bytes of a version are gone.
     pub(crate) fn is_lost(&self, version: &Version) -> bool {
         match version.content {
             Content::File { object, first, length } => {
@@ -389,27 +389,27 @@ impl Tree {
         }
     }
 
-    /// Whether any of the moves still leads to bytes, were only the objects there that `stays`.
+    /// Whether any of the moves would still lead to bytes if only the objects remained for which `stays` holds.
     pub(crate) fn leads_on(&self, row: &MovedEntry, stays: impl Fn(&ObjectId) -> bool) -> bool {
         let there = |object: &ObjectId| self.objects.contains_key(object) && stays(object);
         let mut old = row.ranges.iter().map(|range| (row.from, range.first, range.length));
         old.any(|range| follow(range, &self.moved, there).is_some())
     }
 
-    /// Names that stand for something, with what they stand for.
+    /// Names that are not removed, with their current versions.
     pub(crate) fn live(&self) -> impl Iterator<Item = (&Name, &Version)> {
         self.names.iter().filter_map(|(name, entry)| Some((name, entry.current()?)))
     }
 
-    /// Whether there is a folder of that name: one of its own, or one that something lies in.
+    /// Whether a folder has that name: one with a row of its own, or one that contains a name.
     pub(crate) fn is_folder(&self, folder: &[u8]) -> bool {
         let mut inside = self.live().filter(|(name, _)| name.is_at_or_below(folder));
         inside
             .any(|(name, version)| name.as_bytes() != folder || version.content == Content::Folder)
     }
 
-    /// The names a user means: one name, a folder and all that lies in it, or what a pattern matches and
-    /// all that lies in that. With it comes the folder that they are reached from.
+    /// The names that a user means: one name, a folder with everything in it, or the matches of a pattern with
+    /// everything in them. Also gives the folder that contains them.
     pub(crate) fn select(
         &self,
         what: &[u8],
@@ -446,9 +446,9 @@ impl Tree {
         Ok((base, selected))
     }
 
-    /// Objects that any version of any name lies in, and how many bytes of each.
+    /// The objects that versions of any name use, and how many bytes of each.
     pub(crate) fn used(&self) -> BTreeMap<ObjectId, u64> {
-        // A range counts once, however many versions stand for it.
+        // A range counts once, even if several versions stand for it.
         let mut ranges = BTreeSet::new();
         for version in self.names.values().flat_map(|entry| &entry.versions) {
             if let Content::File { object, first, length } = version.content {
@@ -462,7 +462,7 @@ impl Tree {
         used
     }
 
-    /// A name as it is shown.
+    /// A name, as a program shows it.
     pub(crate) fn view(&self, name: &Name, entry: &NameEntry) -> Result<NameView, ClientError> {
         let version = entry.versions.first();
         let version = version.ok_or_else(|| bad_row(name.as_bytes(), "it has no version"))?;
@@ -494,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_followed_as_far_as_it_goes_and_not_in_circles() {
+    fn a_range_is_followed_to_its_place_and_not_in_circles() {
         let row = |from, to, at| MovedEntry {
             from: object(from),
             ranges: vec![MovedRange { first: 5, length: 7, object: object(to), at }],

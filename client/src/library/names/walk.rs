@@ -1,5 +1,5 @@
-//! Names one after another, as people read them: of one folder the last parts of names are in memory at a time, and
-//! the rows of some of them.
+//! Lists names one after another, sorted for people. Of each open folder, the last parts of its names and some of its
+//! rows are in memory.
 
 use std::{cmp::Ordering, fmt, vec};
 
@@ -10,10 +10,10 @@ use crate::{
     library::{Library, Local},
 };
 
-/// Rows that are read at once.
+/// Number of rows that are read at once.
 const ROWS_AT_ONCE: usize = 4096;
 
-/// What comes next in a folder, by the last part of its name.
+/// The next entry of a folder, with the last part of its name.
 #[derive(Debug)]
 struct Item {
     last: Box<[u8]>,
@@ -22,52 +22,52 @@ struct Item {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum ItemKind {
-    /// A name that is no folder.
+    /// A name that is not a folder.
     Name,
-    /// A folder's own row.
+    /// The row of a folder itself.
     Own,
-    /// A folder that something lies in.
+    /// A folder that contains something.
     Folder { files: u64, bytes: u64 },
 }
 
-/// Something that lies directly in a folder.
+/// An entry directly in a folder.
 #[derive(Clone, Debug)]
 pub enum Listed {
-    /// A name that is no folder.
+    /// A name that is not a folder.
     Name(NameView),
     /// A folder.
     Folder {
         /// Its name.
         name: Vec<u8>,
-        /// Files in it, all the way down.
+        /// Number of files in it and in all folders below.
         files: u64,
-        /// Their bytes.
+        /// Number of their bytes.
         bytes: u64,
-        /// The folder itself, where it has a mode and a time of its own.
+        /// The folder's own row, if it has one.
         own: Option<NameView>,
     },
 }
 
-/// A folder that is being walked through.
+/// A folder that the walk is in.
 struct Level {
     folder: Vec<u8>,
     items: vec::IntoIter<Item>,
-    /// Rows of the items that come next.
+    /// The rows of the next items.
     tree: Tree,
 }
 
-/// Names one after another.
+/// Names, one after another.
 pub struct NameWalk {
     library: Library,
-    /// Where it begins, until it has begun.
+    /// The name to begin at, until the walk has begun.
     begin: Option<Option<Name>>,
     levels: Vec<Level>,
 }
 
-/// What lies directly in a folder, one after another.
+/// The entries directly in a folder, one after another.
 pub struct FolderWalk {
     library: Library,
-    /// The folder, until it was looked at.
+    /// The folder, until the walk has begun.
     begin: Option<Vec<u8>>,
     level: Option<Level>,
 }
@@ -85,7 +85,7 @@ impl fmt::Debug for FolderWalk {
 }
 
 impl NameWalk {
-    /// The next name; nothing behind the last one, and after an error.
+    /// The next name. Nothing after the last one, and after an error.
     pub async fn next(&mut self) -> Result<Option<NameView>, ClientError> {
         let next = self.step().await;
         if next.is_err() {
@@ -117,7 +117,7 @@ impl NameWalk {
 }
 
 impl FolderWalk {
-    /// What comes next; nothing behind the last one, and after an error.
+    /// The next entry. Nothing after the last one, and after an error.
     pub async fn next(&mut self) -> Result<Option<Listed>, ClientError> {
         let next = self.step().await;
         if next.is_err() {
@@ -169,7 +169,7 @@ fn joined(folder: &[u8], last: &[u8]) -> Vec<u8> {
 }
 
 impl Level {
-    /// What a name of this level stands for; nothing where it went meanwhile.
+    /// A name of this level, as a program shows it. Nothing if it was removed meanwhile.
     async fn view(
         &mut self,
         library: &Library,
@@ -196,7 +196,7 @@ impl Item {
         Self { last: last.into(), kind }
     }
 
-    /// What it is sorted by beside what else is in its folder: as it is shown.
+    /// The key that sorts it among the entries of its folder: its last part, as messages show it.
     fn key(&self) -> String {
         let mut key = shown(&self.last);
         if self.kind != ItemKind::Name {
@@ -205,7 +205,7 @@ impl Item {
         key
     }
 
-    /// Whether it is shown as it is.
+    /// Whether messages show it unchanged.
     fn is_plain(&self) -> bool {
         self.last.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != b'\\')
     }
@@ -218,34 +218,34 @@ impl Item {
         } else {
             self.key().cmp(&other.key())
         };
-        // A folder's own row comes before what is in it.
+        // A folder's own row comes before its entries.
         keys.then(self.kind.cmp(&other.kind))
     }
 }
 
 impl Library {
-    /// Whether something is stored under a name or below it.
+    /// Whether a name or anything below it is stored.
     pub async fn is_there(&self, name: &Name) -> Result<bool, ClientError> {
         let name = name.clone();
         self.read(move |local| local.is_there(&name)).await
     }
 
-    /// What is stored under a name and below it, or all there is, in the order in which it is shown. Nobody waits
-    /// for the index meanwhile; what changes meanwhile may be missing.
+    /// The names at and below `name`, or all names, in the order in which messages show them. The walk does not hold
+    /// the index. Names that change meanwhile may be missing.
     #[must_use]
     pub fn walk_names(&self, name: Option<&Name>) -> NameWalk {
         NameWalk { library: self.clone(), begin: Some(name.cloned()), levels: Vec::new() }
     }
 
-    /// What lies directly in a folder, or at the top, in the order in which it is shown. What lies deeper is summed up,
-    /// with files that are lost among them.
+    /// The entries directly in a folder, or at the top, in the order in which messages show them. Entries in deeper
+    /// folders are only counted, lost files included.
     #[must_use]
     pub fn walk_folder(&self, folder: Option<&Name>) -> FolderWalk {
         let folder = folder.map_or(Vec::new(), |folder| folder.as_bytes().to_vec());
         FolderWalk { library: self.clone(), begin: Some(folder), level: None }
     }
 
-    /// Whether all files that are stored are there, and paid at a time.
+    /// Whether no stored file is lost, and all are paid at time `now_ms`.
     pub async fn all_is_well(&self, now_ms: u64) -> Result<bool, ClientError> {
         self.read(move |local| local.all_is_well(now_ms)).await
     }
@@ -300,7 +300,7 @@ impl Local {
         };
         let folders = self.catalog().directly_in(&folder, name)?;
         if rows.len() < items.len() {
-            // They are read again in their order.
+            // They are read again in sorted order.
             rows = Vec::new();
         }
         for FolderSums { path, files, bytes, .. } in folders.iter().filter(|sums| sums.live > 0) {
