@@ -170,13 +170,13 @@ fn revoked(shared: &Shared) {
         shared.network.run(&format!("grant revoke {} --as {who}", shared.grant(grant)))
     };
     // A stranger's wish changes nothing, however it is put.
-    fails(revoke("eve", "cells2"), 5, "only those who gave it or passed it on");
+    fails(revoke("eve", "cells2"), 5, "only an identity that gave it or passed it on");
     let inspect = format!("grant inspect {}", shared.grant("cells2"));
     let link = shared.network.run(&inspect).ok()["links"][0]["link"].clone();
     shared.network.run(&format!("grant revoke {} --as eve", link.as_str().unwrap())).ok();
-    fails(revoke("bob", "cells2"), 5, "only those who gave it or passed it on");
+    fails(revoke("bob", "cells2"), 5, "only an identity that gave it or passed it on");
     shared.gets("bob", "cells2");
-    fails(revoke("carol", "carols"), 5, "only those who gave it or passed it on");
+    fails(revoke("carol", "carols"), 5, "only an identity that gave it or passed it on");
     // Who passed it on takes it back with all that was made from it, and may say so twice.
     revoke("bob", "carols").ok();
     revoke("bob", "carols").ok();

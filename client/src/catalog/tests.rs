@@ -305,7 +305,7 @@ fn named(catalog: &Catalog, name: &[u8], object: u8) {
 }
 
 #[test]
-fn two_that_have_one_index_open_lose_nothing_and_open_it_once() {
+fn two_processes_with_one_index_lose_nothing_and_open_it_once() {
     const NAMES: u8 = 40;
     let folder = folder();
     let path = folder.path().join("names");
@@ -343,7 +343,7 @@ fn two_that_have_one_index_open_lose_nothing_and_open_it_once() {
 }
 
 #[test]
-fn what_is_too_much_to_be_held_is_only_counted() {
+fn changes_too_large_to_hold_are_only_counted() {
     let folder = folder();
     let device = Device::new(folder.path(), 1);
     for name in [b"b".as_slice(), b"a", b"c"] {

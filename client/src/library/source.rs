@@ -401,7 +401,7 @@ fn file_mark(path: &Path, data: &Metadata) -> SourceMark {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn times_before_the_epoch_are_times() {
+    fn times_before_the_epoch_are_kept() {
         assert_eq!(time(-1_500_000_000), UNIX_EPOCH - Duration::from_millis(1500));
         assert_eq!(time(i128::MAX), UNIX_EPOCH);
     }

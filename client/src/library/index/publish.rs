@@ -62,8 +62,9 @@ impl Draft {
 impl Library {
     /// Publishes the rows that changed here, by setting the account's root record. It pulls first, unless this process
     /// has seen that the ledger and this machine have the same record. If the publication has to store a run, that
-    /// costs at most `cost_max`; [`Library::quote_index`] gives an estimate. If it costs more, nothing is paid, and the
-    /// rows wait for a later publication. Gives `None` when there is nothing to publish, which needs no network.
+    /// costs at most `cost_max`; [`Library::quote_index`] gives the most that it may be. If it costs more, nothing is
+    /// paid, and the rows wait for a later publication. Gives `None` when there is nothing to publish, which needs no
+    /// network.
     pub async fn publish_names(
         &self,
         cost_max: Option<Amount>,

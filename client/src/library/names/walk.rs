@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_stands_where_its_slash_does() {
+    fn a_folder_is_sorted_with_its_slash() {
         let folder = ItemKind::Folder { files: 0, bytes: 0 };
         let items: [(&[u8], _); 5] = [
             (b"x/a", folder),
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_otherwise_is_sorted_as_it_is_shown() {
+    fn names_are_sorted_as_they_are_shown() {
         let names: [&[u8]; 6] = [b"a\\", b"a\xfe", b"a]", b"a[", b"\xc3\xa9", b"z"];
         let items: Vec<_> = names.iter().map(|name| (*name, ItemKind::Name)).collect();
         let mut keys: Vec<_> = names.iter().map(|name| shown(name)).collect();
