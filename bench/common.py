@@ -1,8 +1,8 @@
-"""What the scripts of this folder share: a network of real processes on loopback, what each process costs,
-files of reproducible bytes, and tables. Python's standard library only.
+"""Code that the scripts of this folder share: a network of real processes on loopback, the cost of each process,
+files of reproducible bytes, and tables. It needs only Python's standard library.
 
-Every process that is started here is a child of the script and ends with it: servers are leashed to a pipe
-that closes when the script ends, however it ends, and only those children are ever signalled.
+Every process that this module starts is a child of the script and ends with it. Each server holds a pipe that
+closes when the script ends, however it ends. The module signals only these children.
 """
 
 import json
@@ -24,7 +24,7 @@ UNITS = {"B": 1, "KiB": 1 << 10, "MiB": MIB, "GiB": GIB, "kB": 1000, "MB": 10**6
 
 
 def size(text):
-    """A size as people type it: 4096, 100MiB, 1GiB."""
+    """A size as users type it: 4096, 100MiB, 1GiB."""
     for unit in sorted(UNITS, key=len, reverse=True):
         if text.endswith(unit):
             return int(float(text[: -len(unit)]) * UNITS[unit])
@@ -32,7 +32,7 @@ def size(text):
 
 
 def show(count):
-    """Bytes for people."""
+    """Bytes in a readable form."""
     for unit in ("GiB", "MiB", "KiB"):
         if count >= UNITS[unit]:
             return f"{count / UNITS[unit]:.4g} {unit}"
@@ -50,7 +50,7 @@ def binary(path):
 
 
 class Failed(Exception):
-    """What must hold does not."""
+    """A condition that must hold does not hold."""
 
 
 def need(holds, words):
@@ -59,8 +59,8 @@ def need(holds, words):
 
 
 def conclude(main):
-    """Runs a script. Its last line is the verdict, and its code says the same: 0 for what held, 1 for what did
-    not. What held is what `main` returns."""
+    """Runs a script. Its last line is the verdict, and its exit code says the same: 0 if everything held, 1 if not.
+    `main` returns the text of what held."""
     try:
         held, words = True, main()
     except Failed as why:
@@ -82,7 +82,7 @@ def arguments(parser):
 
 
 class Folder:
-    """A temporary folder that goes when the script does."""
+    """A temporary folder that is removed when the script ends."""
 
     def __init__(self, parent=None):
         self.path = tempfile.mkdtemp(prefix="symbolon-bench-", dir=parent)
@@ -146,7 +146,7 @@ def peak_of(pid):
 
 
 def forget_peak(pid):
-    """Lets the peak begin anew, so that each step has its own."""
+    """Resets the peak, so that each step has its own."""
     try:
         with open(f"/proc/{pid}/clear_refs", "w") as file:
             file.write("5")
@@ -188,7 +188,7 @@ class Server:
         return self.spent + cpu_of(self.pid)
 
     def kill(self):
-        """As a power cut would."""
+        """Kills the process at once, as a power cut would."""
         self.spent += cpu_of(self.pid)
         self.child.kill()
         self.child.wait()
@@ -203,7 +203,7 @@ class Server:
 
 
 class Done:
-    """What a command did and what it cost."""
+    """The result of a command and its cost."""
 
     def __init__(self, code, out, error, seconds, usage):
         self.code, self.out, self.error, self.seconds = code, out, error, seconds
@@ -281,7 +281,7 @@ class Network:
             forget_peak(server.pid)
 
     def measure(self, *line):
-        """Runs a client command; what it and everyone who served it used."""
+        """Runs a client command; measures what it and its servers used."""
         self.forget_peaks()
         before = [server.cpu() for server in self.servers]
         done = self.run(*line)
@@ -322,7 +322,7 @@ def table(rows):
 
 
 def stream(program):
-    """One plain stream over loopback, as the example `throughput` of the crate net has it: MB/s, and ns of
+    """One plain stream over loopback, from the example `throughput` of the crate net: MB/s, and ns of
     processor time per byte, both ends together."""
     done = run([program])
     found = re.search(

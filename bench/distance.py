@@ -1,21 +1,21 @@
 #!/usr/bin/env python3
-"""What distance costs: everybody who stores and reads is in one network namespace, the ledger and all nodes in
-another, and between them is a line of a stated round trip, loss and rate.
+"""Measures the cost of distance. All clients are in one network namespace, the ledger and all nodes in another.
+Between them is a line with a stated round trip, loss and rate.
 
-This kernel has no netem, so `bench/delay` holds each packet of both sides in a netfilter queue for half a round
-trip and drops some; `tc tbf` keeps the rate. The round trip is checked with `ping` before anything is measured.
+This kernel has no netem. So `bench/delay` holds each packet of both sides in a netfilter queue for half a round
+trip and drops some. `tc tbf` limits the rate. The script checks the round trip with `ping` before it measures.
 
-    python3 bench/distance.py --rtt 100 --steps                 # how many round trips each command waits for
+    python3 bench/distance.py --rtt 100 --steps                 # the round trips that each command waits for
     python3 bench/distance.py --rtt 20 --loss 0.1 --size 64MiB  # MB/s, beside TCP on the same line
     python3 bench/distance.py --rtt 100 --size 64MiB --congestion cubic --congestion bbr3 --rounds 3
-    python3 bench/distance.py --rtt 100 --deals 3000 --epochs 12  # what two nodes prove, one of them so far away
+    python3 bench/distance.py --rtt 100 --deals 3000 --epochs 12  # the proofs of two nodes, one of them far away
 
-Round trips are (time at this round trip - time without the line's delay) / round trip, both in one run. They
-are bounds of what a command waits for one after the other; `--most put=10` fails where one is passed.
+The number of round trips is (time at this round trip - time without the line's delay) / round trip, both in one
+run. It bounds the round trips that a command waits for one after the other. `--most put=10` fails above a bound.
 
-With `--deals` a ledger of 10 s epochs and one node are on the far side, and another node on the near one. Both are
-filled with the same shards over a line without delay; then the line becomes long, and each epoch that a node does
-not prove makes it fail.
+With `--deals` a ledger of 10 s epochs and one node are on the far side, and another node is on the near side. The
+script fills both with the same shards over a line without delay. Then it adds the delay. Each epoch that a node
+does not prove makes the script fail.
 
 Needs root, and `ip`, `iptables`, `tc` and `ping` (Debian: iproute2, iptables, iputils-ping).
 """
@@ -82,7 +82,7 @@ def sh(*line):
 
 
 class Line:
-    """Two namespaces and what lies between them."""
+    """Two namespaces and the line between them."""
 
     def __init__(self, tool, rtt_ms, loss, rate):
         self.near, self.far = f"symnear{os.getpid()}", f"symfar{os.getpid()}"
@@ -113,8 +113,8 @@ class Line:
         return self
 
     def hold(self, name):
-        """Everything that comes to a side waits for half a round trip: what waits where it leaves counts as unsent
-        for its sender, who would send less than the line carries."""
+        """Packets wait for half a round trip on the side where they arrive. If they waited where they leave, the
+        sender would count them as unsent, and would send less than the line carries."""
         number = str(len(self.holders) + 1)
         # What the kernel tells this program waits in a socket; what does not fit there would be lost unasked.
         before = sh("sysctl", "-n", "net.core.rmem_default").strip()
@@ -129,19 +129,19 @@ class Line:
         sh(*self.inside(name), "iptables", "-A", "INPUT", "-i", "line", "-j", "NFQUEUE", "--queue-num", number)
 
     def lengthen(self, rtt_ms):
-        """Makes a line that had no delay as long as this."""
+        """Adds this delay to a line without one."""
         self.rtt_ms = rtt_ms
         for name in (self.near, self.far):
             self.hold(name)
         self.check()
 
     def received(self):
-        """Bytes that came to the near side since the line was there."""
+        """Bytes that reached the near side since the line exists."""
         text = sh("ip", "-n", self.near, "-s", "-j", "link", "show", "dev", "line")
         return json.loads(text)[0]["stats64"]["rx"]["bytes"]
 
     def check(self):
-        """The line is as long as was asked, or nothing is measured."""
+        """Checks that the line has the stated delay; otherwise nothing is measured."""
         words = sh(*self.inside(self.near), "ping", "-U", "-c", "5", "-i", "0.2", "-W", "5", FAR)
         least = float(words.rsplit("= ", 1)[1].split("/")[0])
         if not self.rtt_ms <= least <= self.rtt_ms * 1.1 + 3:
@@ -161,14 +161,14 @@ class Line:
 
 
 class FarNetwork(common.Network):
-    """A ledger and nodes on the far side; who uses them is on the near one."""
+    """A ledger and nodes on the far side; their users are on the near side."""
 
     def __init__(self, line, program, folder, nodes, epoch, env):
         self.line, self.port, self.user = line, PORT, line.near
         super().__init__(program, folder, nodes, epoch=epoch, env=env)
 
     def side(self, _log):
-        """Where a server lives, and its address."""
+        """The side of a server, and its address."""
         return self.line.far, FAR
 
     def serve(self, line, log):
@@ -203,7 +203,7 @@ class FarNetwork(common.Network):
 
 
 class SplitNetwork(FarNetwork):
-    """A ledger and a node on the far side, whose user is there too, and a node on the near one."""
+    """A ledger, a node and their user on the far side, and a node on the near side."""
 
     def __init__(self, line, program, folder):
         super().__init__(line, program, folder, 2, f"{EPOCH_SECONDS}s", {})
@@ -213,7 +213,7 @@ class SplitNetwork(FarNetwork):
         return (self.line.near, NEAR) if log == "node1.log" else super().side(log)
 
     def fill(self, deals, writers=6):
-        """So many deals of a shard on each node, of many lengths, by some people at the same time."""
+        """Makes this many deals, of many lengths, with a shard on each node; several users work at the same time."""
         people = [f"writer{number}" for number in range(min(writers, deals))]
         for who in people:
             self.do("init", "--as", who, "--no-passphrase", "--ledger", self.ticket)
@@ -235,14 +235,14 @@ class SplitNetwork(FarNetwork):
         return self.do("ledger", "status")["epoch"]
 
     def next_epoch(self):
-        """Asks rarely: that costs the ledger something too."""
+        """Asks rarely, because asking also costs the ledger time."""
         now = self.epoch()
         time.sleep(0.8 * EPOCH_SECONDS)
         while self.epoch() == now:
             time.sleep(0.2)
 
     def figures(self):
-        """What the ledger says of both nodes, in the order in which they were started."""
+        """The ledger's rows of both nodes, in the order of their start."""
         rows = {row["node"]: row for row in self.do("node", "status")["nodes"]}
         return [rows[node.ready["node"]] for node in self.nodes]
 
@@ -255,7 +255,7 @@ def network(line, options, folder, congestion):
 
 
 def steps(line, options, folder):
-    """Seconds of each command with small things: each is a process of its own, as for a person."""
+    """Seconds of each command on small files; each command is a process of its own, as for a user."""
     small, out = os.path.join(folder, "small"), os.path.join(folder, "out")
     times = {}
 
@@ -290,7 +290,7 @@ def steps(line, options, folder):
 
 
 def bulk(line, options, folder, congestion):
-    """MB/s of one file there and back."""
+    """MB/s of one file, put and get."""
     source, out = os.path.join(folder, "source"), os.path.join(folder, "out")
     common.make(source, options.size, 4)
     puts, gets = [], []
@@ -306,7 +306,7 @@ def bulk(line, options, folder, congestion):
 
 
 def prove(options, tool, folder):
-    """What a node beside the ledger proves, and one that is far from it, with the same shards."""
+    """The proofs of a node beside the ledger and of a distant node, with the same shards."""
     at = os.path.join(folder, "net")
     os.makedirs(at)
     with Line(tool, 0, 0.0, options.rate) as line, SplitNetwork(line, options.program, at) as net:
@@ -339,7 +339,7 @@ def prove(options, tool, folder):
 
 
 def tcp(line, options, control):
-    """One plain TCP connection over the same line, there and back."""
+    """One plain TCP connection over the same line, in both directions."""
     puts, gets = [], []
     for _ in range(options.rounds):
         words = [sys.executable, "-c", TCP]
@@ -368,7 +368,7 @@ def delay_tool(path):
 
 
 def hindrance():
-    """Why no line can be made here; nothing where one can."""
+    """The reason why no line can be made here, or None."""
     try:
         with Line(delay_tool(None), 1.0, 0.0, 0):
             return None
@@ -377,7 +377,7 @@ def hindrance():
 
 
 def count_trips(options, tool, folder):
-    """Times without and with the delay, and what lies between them in round trips."""
+    """Times without and with the delay, and their difference in round trips."""
     times = {}
     for what, rtt in (("near", 0), ("far", options.rtt)):
         at = os.path.join(folder, what)

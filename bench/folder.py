@@ -15,7 +15,7 @@ PER_FOLDER = 1000
 
 
 def build(top, files, length):
-    """Files that all differ, a thousand to a folder."""
+    """Makes files that all differ, a thousand in each folder."""
     stream = random.Random(files * length + 1)
     for number in range(files):
         folder = os.path.join(top, f"{number // PER_FOLDER:04}")
@@ -26,7 +26,7 @@ def build(top, files, length):
 
 
 def differs(one, other):
-    """The first path that is in one tree and not, or not so, in the other."""
+    """The first path that differs between two trees."""
     seen = set()
     for folder, _, names in os.walk(one):
         for name in names:
@@ -44,7 +44,7 @@ def differs(one, other):
 
 
 def deals(network):
-    """Deals the nodes saw opened, each counted once."""
+    """Deals that the nodes saw open, each counted once."""
     found = set()
     for number in range(len(network.nodes)):
         with open(os.path.join(network.folder, f"node{number}.log"), errors="replace") as log:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""A plain copy with iroh beside put and get of Symbolon: what encryption, coding, eight nodes and a ledger cost.
+"""Compares put and get of Symbolon with a plain copy by iroh: the cost of encryption, coding, eight nodes and a ledger.
 
-The copy is `sendme` (iroh-blobs), where it is installed or `--install` builds it from crates.io into a folder of
-its own (several minutes); its endpoint is told to use no relay. Without it the floor is the example
+The copy is `sendme` (iroh-blobs), if it is installed, or if `--install` builds it from crates.io into a folder of
+its own (several minutes). Its endpoint uses no relay. Without `sendme` the floor is the example
 `throughput` of the crate net: one plain stream over loopback between two endpoints of one process
 (`cargo build --release -p symbolon-net --example throughput`).
 
@@ -23,7 +23,7 @@ import common
 
 
 def install(folder):
-    """Builds sendme into the folder; its program."""
+    """Builds sendme into the folder; gives its program."""
     root = folder.file("sendme")
     env = {**os.environ, "CARGO_TARGET_DIR": folder.file("sendme-target")}
     subprocess.run(["nice", "cargo", "install", "sendme", "--locked", "--root", root], check=True, env=env)
@@ -63,7 +63,7 @@ def copy(sendme, folder, source, length):
 
 
 def ticket_of(sender, patience=600):
-    """Reads what sendme prints until its ticket is there."""
+    """Reads the output of sendme until it contains the ticket."""
     text, until = "", time.monotonic() + patience
     while time.monotonic() < until:
         ready, _, _ = select.select([sender.stdout], [], [], 1)

@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""kill -9 of the client, a node or the ledger at random points of put and get, then the same command again.
+"""Kills the client, a node or the ledger (kill -9) at random points of put and get, and repeats the command.
 
-After every point: the bytes are the file's, the same command once more does nothing, and the bill is the
-file's price to the unit, and no more for the names index than each of the commands said it might be. At the end,
-from the nodes' own logs and disks:
+After every kill it checks three things: the bytes are the file's, the same command once more does nothing, and the
+bill is exactly the file's price, plus at most what each command announced for the names index. At the end it
+checks, from the nodes' own logs and disks:
 
-- no node took in a shard a second time that it had given its word for;
-- there is one deal per segment, and no other that is not the names index's;
-- all that was paid is what the files cost, and what the index does: it is small beside them;
-- once the nodes' grace is over no disk holds a shard that belongs to no file, and the ledger counts no more
-  room as taken than the files need.
+- no node took in a shard a second time after accepting it;
+- each segment has one deal, and all other deals are the names index's;
+- all payments are for the files and for the index, and the index costs little beside them;
+- once the nodes' grace is over, no disk holds a shard without a file, and the ledger counts no more room as taken
+  than the files need.
 
-The seed is printed; the same seed picks the same points, though no two runs of real processes are alike. A put
-is continued from the home it was begun in: its journal is local, so another device cannot continue it.
+The script prints the seed. The same seed picks the same points, though two runs of real processes always differ. A
+put continues from the home in which it began: its journal is local, so another device cannot continue it.
 
     python3 bench/kills.py
     python3 bench/kills.py --points 20 --seed 7 --symbolon target/debug/symbolon
@@ -66,7 +66,7 @@ class Kills:
         return units(self.until_ok("account", "balance")["balance"])
 
     def until_ok(self, *line):
-        """Runs a command until it does not fail for want of someone who is just coming back."""
+        """Runs a command again while it fails only because a killed process is still coming back."""
         until = time.monotonic() + PATIENCE
         while True:
             done = self.network.run(*line)
@@ -81,7 +81,7 @@ class Kills:
         return ("get", name, "-o", self.folder.file("out"))
 
     def warm(self):
-        """How long the commands take when nobody disturbs them: the put of a small file, the get of a large one."""
+        """How long the commands take without kills: the put of a small file, the get of a large one."""
         for name, length in (("small", self.length), ("large", LARGER * self.length)):
             self.make(name, length)
             self.said(name)
@@ -103,7 +103,7 @@ class Kills:
         os.remove(out)
 
     def disturb(self, line, verb):
-        """Starts a command and kills somebody in the middle of it; whether the client was killed."""
+        """Starts a command and kills a process in the middle of it; says whether it was the client."""
         victim = self.stream.choice(("client", "client", "node", "ledger"))
         moment = self.times[verb] * self.stream.random()
         server = self.network.ledger if victim == "ledger" else self.stream.choice(self.network.nodes)
@@ -130,7 +130,7 @@ class Kills:
         return victim, moment
 
     def said(self, name):
-        """What a put says that its name may cost at most, beside the file."""
+        """The most that the name may cost besides the file, as a put announces it."""
         said = units(self.until_ok(*self.put_line(name), "--dry-run")["cost"]["index"])
         self.most_said = max(self.most_said, said)
         return said
@@ -169,8 +169,8 @@ class Kills:
         return told
 
     def logs(self):
-        """Deals the nodes saw opened, what each node holds by its log, and how many shards they let go; fails when
-        one took a shard twice."""
+        """Deals that the nodes saw open, the shards that each node holds by its log, and the number of deleted shards;
+        fails if a node took a shard twice."""
         deals, holds, swept = set(), [], 0
         for number in range(NODES):
             held = {}
@@ -193,7 +193,7 @@ class Kills:
         return deals, holds, swept
 
     def wanted(self):
-        """Deals of all files and of the index, and the shards and bytes of files that each node has to have."""
+        """Deals of all files and of the index, and the shards and bytes of files that each node must have."""
         deals, shards, room = set(), {}, {}
         index = set(self.until_ok("status")["index"]["deals"])
         for name in self.files:
@@ -234,7 +234,7 @@ class Kills:
                 "index_deals": len(index), "index_units": names, "file_units": files, "index_said": self.most_said}
 
     def orphans(self, shards, index):
-        """Files on each node's disk beyond those that some deal of a file or of the index names."""
+        """Files on each node's disk that no deal of a file or of the index names."""
         found = {}
         _, holds, _ = self.logs()
         for number, node in enumerate(self.network.nodes):

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Puts and gets large files: throughput, peak memory and CPU of the client and of every node.
 
-A ledger and 8 nodes run as processes of their own on loopback and on this machine's cores. The disk's floor (a
-plain sequential write with fsync) and, when the example is given, the floor of one plain stream over loopback
-(`cargo build --release -p symbolon-net --example throughput`) are measured in the same run.
+A ledger and 8 nodes run as processes of their own on loopback and on this machine's cores. The same run measures
+the floor of the disk (a plain sequential write with fsync). With the example, it also measures the floor of one
+plain stream over loopback (`cargo build --release -p symbolon-net --example throughput`).
 
     python3 bench/large.py 1GiB
     python3 bench/large.py 1GiB 10GiB --stream target/release/examples/throughput --json

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
 """Runs a command in a network of its own whose only way out is a slow link.
 
-The command lives in a fresh network namespace (`unshare`, no root needed where user namespaces are allowed): it
-has nothing but a loopback interface, so there is no way around the link. Two halves of this program carry
-datagrams between the two loopbacks, over a socket pair: what is sent here to `127.0.0.1:PORT` of the command
-arrives there at the same address, and what the command sends to one of the `--reach` ports arrives here. Peers
-therefore keep their real addresses, and nobody has to be told another one.
+The command lives in a fresh network namespace (`unshare`; without root if user namespaces are allowed). The
+namespace has only a loopback interface, so no path avoids the link. Two halves of this program carry datagrams
+between the two loopbacks, over a socket pair. A datagram that is sent here to `127.0.0.1:PORT` of the command
+arrives there at the same address. A datagram that the command sends to one of the `--reach` ports arrives here.
+So all peers keep their real addresses.
 
     python3 bench/link.py --port 21000 --reach 4150 --rate 100kB --delay 0.5 -- COMMAND...
 
-The rate holds for each direction, with a queue of 64 KiB that drops what does not fit. The delay is added to
-what the command sends, so a round trip takes that much longer.
+The rate holds for each direction, with a queue of 64 KiB that drops datagrams without room. The delay applies to
+the datagrams of the command, so a round trip takes that much longer.
 """
 
 import argparse
@@ -86,7 +86,7 @@ class Half:
         home, port, caller = HEAD.unpack_from(message)
         data = message[HEAD.size :]
         try:
-            if home == self.side:  # an answer to somebody who called from here
+            if home == self.side:  # an answer to a program that called from here
                 self.doors[port].sendto(data, ("127.0.0.1", caller))
                 return
             flow = self.flows.get((port, caller))
@@ -129,14 +129,14 @@ class Half:
                 data, (_, caller) = one.recvfrom(1 << 16)
             except (BlockingIOError, ConnectionRefusedError):
                 return
-            if what[0] == "door":  # somebody here calls the far side
+            if what[0] == "door":  # a program here calls the far side
                 self.send(self.side, what[1], caller, data)
-            else:  # somebody here answers the far side
+            else:  # a program here answers the far side
                 self.send(OUTSIDE + INSIDE - self.side, what[1], what[2], data)
 
 
 class Shape:
-    """A line of so many bytes per second on which everything is so long on its way."""
+    """A line with this many bytes per second and this delay."""
 
     def __init__(self, rate, delay):
         self.rate, self.delay = rate, delay
@@ -182,7 +182,7 @@ def inside(options, command):
 
 
 def outside(options, command):
-    """The half that everybody else talks to."""
+    """The half outside the namespace, for all other programs."""
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for one in (here, there):
         one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)

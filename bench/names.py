@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""What one command costs beside how many names there already are: time, processor time and memory of a put, rm,
-get, stat, status, mv and ls, at one number of names after the other, and the bytes of the local index.
+"""Measures the cost of one command beside many names: time, processor time and memory of a put, rm, get, stat,
+status, mv and ls, at one number of names after the other, and the bytes of the local index.
 
-The names are real ones: folders of tiny files, stored by the program itself in packs. Each number is reached from
-the one before, so a million names take a million files and no more.
+The names are real: folders of tiny files, which the program itself stores in packs. The script reaches each number
+from the one before, so a million names take a million files and no more.
 
     python3 bench/names.py --names 1000 --names 10000 --names 100000
     python3 bench/names.py --names 100 --names 3000 --most put=2 --most-bytes 700
@@ -22,7 +22,7 @@ STEPS = ("put", "put again", "stat", "get", "status", "mv", "mv folder", "rm", "
 
 
 def build(top, first, last):
-    """Files of a few bytes that all differ, a thousand to a folder."""
+    """Makes files of a few bytes that all differ, a thousand in each folder."""
     for number in range(first, last):
         folder = os.path.join(top, f"{number // PER_FOLDER:05}")
         if number == first or number % PER_FOLDER == 0:
@@ -44,12 +44,12 @@ def one(network, *line, text=False):
 
 
 def least(runs):
-    """The least of several runs: what is more is the machine's."""
+    """The least of several runs: the machine causes any excess."""
     return {key: min(run[key] for run in runs) for key in ("seconds", "cpu", "peak")}
 
 
 def index_bytes(network):
-    """Bytes of the owner's local index, and files beside it that nothing needs any more."""
+    """Bytes of the owner's local index, and files beside it that are no longer needed."""
     total, left = 0, 0
     for folder, _, names in os.walk(os.path.join(network.home, "identities", "owner")):
         for name in names:
@@ -92,7 +92,7 @@ def step(network, folder, name, rounds):
 
 
 def growths(found, kind):
-    """How much more each step takes at the greatest number of names than at the least."""
+    """The growth of each step from the least to the greatest number of names."""
     numbers = sorted(found)
     first, last = found[numbers[0]]["steps"], found[numbers[-1]]["steps"]
     return {name: last[name][kind] / max(first[name][kind], 0.001) for name in STEPS}

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""What a put costs beside how many nodes the ledger knows: seconds, and the client's processor time, of a put of a
-small file, the first of a machine that met no node before, and those after it.
+"""Measures the cost of a put beside many nodes: seconds, and the client's processor time, of puts of a small file.
+The first put is of a machine that has met no node; the others come after it.
 
 All nodes are one process, `symbolon up`, and all puts have one scheme. Every node follows each block on the same
-cores, so the seconds grow with the nodes whatever the client does: its own processor time tells what it does.
+cores, so the seconds grow with the nodes in any case. The client's own processor time shows the client's cost.
 
     python3 bench/nodes.py --nodes 8 --nodes 100 --nodes 1000
     python3 bench/nodes.py --nodes 8 --nodes 40 --rounds 3 --most 3

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Put and get with bad nodes among eight, beside the same without: one slowed, one late, one lying, two killed.
+"""Compares put and get with and without bad nodes among eight: one slowed, one late, one lying, two killed.
 
-The slow node runs behind `link.py`, in a network namespace that has no other way out. That the link does slow is
-shown first: a file is stored on and read from that kind of node alone. The lying node has one byte in each MiB
-of its shards turned over on its disk; the get must still be right and name it whenever it asked it, and only
-those gets are counted. The killed ones die by SIGKILL when the file has been stored, and stay dead.
+The slow node runs behind `link.py`, in a network namespace without another way out. The script first shows that the
+link is slow: it stores a file on such a node alone and reads it. For the lying node, it flips one byte in each MiB
+of the node's shards on disk. The get must still be right, and must name the node if it asked it. Only such gets
+count. The killed nodes die by SIGKILL after the put, and stay dead.
 
     python3 bench/slow_node.py --size 64MiB
     python3 bench/slow_node.py --size 256MiB --rate 100kB --delay 0.5 --json
@@ -54,7 +54,7 @@ class LinkedNetwork(common.Network):
 
 
 def rounds(network, folder, source, damage=None):
-    """Puts and gets the file some times under new names; the middle of the times, and faults that were named."""
+    """Puts and gets the file several times under new names; gives the median time and the named faults."""
     puts, gets, faults = [], [], []
     for number in range(ROUNDS if damage is None else ROUNDS_MAX):
         name, out = f"file{number}", folder.file("out")
@@ -78,7 +78,7 @@ def rounds(network, folder, source, damage=None):
 
 
 def lie(network):
-    """Turns one byte in each MiB of every shard file of the first node over."""
+    """Flips one byte in each MiB of every shard file of the first node."""
     for folder, _, names in os.walk(os.path.join(network.node_dir(0), "shards")):
         for name in names:
             with open(os.path.join(folder, name), "r+b") as file:
@@ -91,7 +91,7 @@ def lie(network):
 
 
 def killed(network, folder, source):
-    """Gets a file when two of its nodes are gone, each time by a process that has yet to find that out."""
+    """Gets a file whose two nodes are gone, each time by a process that does not know it yet."""
     out, gets, faults = folder.file("out"), [], []
     put = network.measure("put", source, "file", "--for", "1h", "--yes")["seconds"]
     for server in network.nodes[:2]:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Runs every script of this folder that checks something, small: what CI does after the tests.
+"""Runs every checking script of this folder on small inputs, as CI does after the tests.
 
-A script that needs another program beside Symbolon is left out, by name and with the reason; one that is in
-neither list makes this fail, so that none rots unseen.
+It leaves out a script that needs another program besides Symbolon, by name and with the reason. A script in
+neither list makes it fail, so that no script breaks unnoticed.
 
     python3 bench/small.py --symbolon target/debug/symbolon
     python3 bench/small.py --only kills.py
@@ -39,7 +39,7 @@ ELSEWHERE = {
 
 
 def scripts():
-    """Those that give a verdict, but for this one."""
+    """The scripts that give a verdict, without this one."""
     for name in sorted(os.listdir(HERE)):
         if name.endswith(".py") and name != os.path.basename(__file__):
             with open(os.path.join(HERE, name)) as file:
@@ -48,7 +48,7 @@ def scripts():
 
 
 def namespaces():
-    """Whether processes can be put behind a slow link here."""
+    """Whether this machine can run processes behind a slow link."""
     try:
         return common.run(["unshare", "--user", "--map-root-user", "--net", "true"]).code == 0
     except FileNotFoundError:

@@ -3,8 +3,8 @@
 
 Tahoe-LAFS is installed from PyPI into a temporary virtual environment (or taken from --tahoe): an introducer,
 10 storage nodes and a client, 3-of-10 shares, everything on 127.0.0.1. Symbolon: a ledger and 8 nodes, scheme
-4/8. Wall time is that of the client's request; CPU seconds are those of all processes of a system together;
-peaks are VmHWM, begun anew before each step. What came back is compared byte by byte.
+4/8. Wall time is that of the client's request. CPU seconds are those of all processes of a system together.
+Peaks are VmHWM, reset before each step. The script compares the returned bytes with the file's.
 
     python3 bench/tahoe.py --size 100MiB
     python3 bench/tahoe.py --size 1GiB --json
@@ -26,7 +26,7 @@ SHARES = (3, 7, 10)
 
 
 def install(folder):
-    """A virtual environment with Tahoe-LAFS; its program."""
+    """Makes a virtual environment with Tahoe-LAFS; gives its program."""
     home = folder.file("venv")
     quiet = {"check": True, "stdout": subprocess.DEVNULL}
     subprocess.run([sys.executable, "-m", "venv", home], **quiet)
@@ -49,7 +49,7 @@ class Grid:
     def make(self, verb, name, *options):
         home, port = os.path.join(self.folder, name), free_port()
         line = [self.tahoe, verb, *options]
-        if verb != "create-client":  # which answers nobody
+        if verb != "create-client":  # which has no server
             line += [f"--port=tcp:{port}:interface=127.0.0.1", f"--location=tcp:127.0.0.1:{port}"]
         subprocess.run([*line, home], check=True, stdout=subprocess.DEVNULL)
         return home

@@ -1,9 +1,9 @@
-"""Runs every vector of spec/vectors against the rules of the pages, as this checker has them.
+"""Runs every vector of spec/vectors against the rules of the pages, as this checker implements them.
 
     python3 spec/check/check.py [FILE...]
 
-It reads nothing but `spec/` and was written from the pages. A vector that it does not know how to run is a
-failure. Its last line says the verdict, and it ends with 1 when a vector failed.
+It reads only `spec/`, and was written from the pages. A vector that it cannot run is a failure. Its last line is
+the verdict, and it ends with 1 if a vector failed.
 """
 
 import functools
@@ -28,17 +28,17 @@ def cases(name):
 
 
 def outcome(run, case):
-    """What comes of a case: `ok`, the name of a refusal, or what went wrong in the checker."""
+    """The outcome of a case: `ok`, the name of a refusal, or the error in the checker."""
     try:
         return run(case)
     except No as no:
         return no.name
-    except Exception as error:  # noqa: BLE001 - whatever it was, the vector has failed
+    except Exception as error:  # noqa: BLE001 - any error is a failed vector
         return f"{type(error).__name__}: {error}"
 
 
 def failures(name, run):
-    """Of one file: how many cases there are, and those that came out otherwise than they say."""
+    """For one file: the number of cases, and the cases with another outcome than they state."""
     all_cases = cases(name)
     if isinstance(run, type):
         # A file whose cases follow one another.
@@ -52,13 +52,13 @@ def failures(name, run):
 
 
 def disagrees(name, run):
-    """Whether any case of a file comes out otherwise than it says; it stops at the first."""
+    """Whether any case of a file has another outcome than it states; stops at the first."""
     run = run() if isinstance(run, type) else run
     return any(outcome(run, case) != case.get("outcome", "ok") for case in cases(name))
 
 
 def runners():
-    """What runs each file that is there."""
+    """The function that runs each existing file."""
     out = {}
     for module in MODULES:
         out |= importlib.import_module(module).VECTORS

@@ -1,7 +1,7 @@
 """The one encoding of every value (wire.md), driven by layouts written as text.
 
-A value is a number, bytes, a text, a list, None, or, for records and choices, a dictionary of its fields; a
-choice has its variant's name under "_".
+A value is a number, bytes, a text, a list or None. A record or choice is a dictionary of its fields. A choice has
+its variant's name under "_".
 """
 
 from primitives import No
@@ -9,12 +9,12 @@ from primitives import No
 LIST_MAX = 131_072
 SIZES = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "u128": 16}
 TYPES = {}
-# Types whose reading refuses more than their fields do: name to function of (reader, fields) to value.
+# Types that refuse more than their fields do: name to function of (reader, fields) to value.
 GUARDS = {}
 
 
 def layout(text):
-    """Takes in layouts: `record Name: field type, ...` and `choice Name: 1 Variant field type, ...; 2 ...`."""
+    """Registers layouts: `record Name: field type, ...` and `choice Name: 1 Variant field type, ...; 2 ...`."""
     for line in text.replace("\\\n", " ").splitlines():
         line = line.split("#")[0].strip()
         if not line:
@@ -92,7 +92,7 @@ class Reader:
         return self.plain(kind)
 
     def plain(self, kind):
-        """A record or a choice, without what its reading refuses besides."""
+        """A record or a choice, without the further refusals of its type."""
         form, body = TYPES[kind]
         if form == "record":
             return {name: self.value(of) for name, of in body}

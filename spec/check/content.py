@@ -23,7 +23,7 @@ record Preview: cells [PreviewCell]
 
 
 def manifest(reader):
-    """A manifest, or the reason why bytes are none."""
+    """A manifest, or the reason why the bytes are not one."""
     value = {"version": reader.number("u8")}
     if value["version"] != 1:
         raise No("Tag")
@@ -120,7 +120,7 @@ def padme(length):
 
 
 class Layout:
-    """Where every byte of a file goes."""
+    """The place of every byte of a file."""
 
     def __init__(self, required, total, length):
         refused = scheme_refused(required, total)
@@ -155,7 +155,7 @@ class Layout:
         return self.last_cell_bytes if last else CELL
 
     def place(self, cell):
-        """A cell of the whole file: segment, number in it, first byte of the file, plain size, bound length."""
+        """A cell of the whole file: segment, number in the segment, first byte of the file, plain size, bound length."""
         segment, inside = divmod(cell, STRIPES * self.required)
         stripe, column = divmod(inside, self.required)
         room = self.cell_bytes(segment, stripe) - TAG
@@ -165,7 +165,7 @@ class Layout:
 
 
 def shard_refused(required, total, length):
-    """What a shard's length says by itself."""
+    """The layout that follows from a shard's length alone."""
     refused = scheme_refused(required, total)
     if refused:
         return refused
@@ -312,7 +312,7 @@ def code(required, total, data):
 
 
 def recover(required, total, cells):
-    """The data cells from any `required` cells, by index; None for one that is not there."""
+    """The data cells from any `required` cells, by index; None for a missing one."""
     used = [index for index in range(total) if cells[index] is not None][:required]
     matrix = coding_matrix(required, total)
     inverse = gf_inverted([matrix[index] for index in used])
@@ -364,7 +364,7 @@ def check_key(of, file_key):
 
 
 def read(of, file_key, segments):
-    """The file, from the shards that are there; segments by number, shards by index."""
+    """The file, from the shards that exist; segments by number, shards by index."""
     check_key(of, file_key)
     plan = Layout(of["required"], of["total"], of["length"])
     mask_key, out, leaves = keys(file_key)["mask_key"], [], []
@@ -401,7 +401,7 @@ def read(of, file_key, segments):
 
 
 def preview_picks(seed, cells, count):
-    """`count` different cells, or all there are, in file order."""
+    """`count` different cells, or all cells if there are fewer, in file order."""
     stream, picked = Stream("symbolon 2026 preview picks v1", seed), set()
     fair = 2**64 - 1 - (2**64 - 1) % max(1, cells)
     while len(picked) < min(count, cells):
@@ -412,7 +412,7 @@ def preview_picks(seed, cells, count):
 
 
 def open_preview(of, seed, count, cells):
-    """The cells that everyone may see, once it is clear that they are what is sold and what was picked."""
+    """The public cells, after checks that the beacon picked them and that they are part of the listed file."""
     plan, out = Layout(of["required"], of["total"], of["length"]), []
     if [cell["cell"] for cell in cells] != preview_picks(seed, plan.cells, count):
         raise No("OtherCells")
@@ -508,7 +508,7 @@ def run_files(case):
 
 
 def run_stored(case):
-    """Large files: what is stored of them, by hashes."""
+    """Large files: the hashes of the stored bytes."""
     made, _, segments = store(
         _hex(case, "file_key"), case["mode"], case["required"], case["total"], counting(case["length"]))
     found = [{"deal": deal.hex(), "shard_roots": [blake3(shard).hex() for shard in shards]}

@@ -66,7 +66,7 @@ def share_point(vault, index):
 
 
 def vault_refused(vault, custodians):
-    """The public side of a vault with so many custodians."""
+    """The public side of a vault with this many custodians."""
     if not 1 <= len(vault["commitments"]) <= custodians:
         return True
     if custodians > CUSTODIANS_MAX:
@@ -158,7 +158,7 @@ def combine(capsule, releases, secret, required):
     return key
 
 
-# How a share arrives.
+# The way of a share to a custodian.
 
 
 def custody_terms(chain, vault_id, owner, vault, index, node):

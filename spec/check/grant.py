@@ -20,7 +20,7 @@ record Token: version u8, chain b32, grant Grant, manifest Manifest, key_box byt
 
 
 def _link(reader):
-    """A link, bounded while it is read."""
+    """A link, with bounds while it is read."""
     begin = reader.at
     out = {"audience": reader.take(32), "nonce": reader.take(8), "caveats": []}
     for _ in range(reader.count(BYTES_MAX // 2)):
@@ -66,7 +66,7 @@ def digests(chain, grant):
 
 
 def verify(chain, grant):
-    """Refuses what is no chain of links for this ledger; gives the links' digests."""
+    """Refuses a grant that is not a valid chain for this ledger; gives the links' digests."""
     links = grant["links"]
     if not 1 <= len(links) <= LINKS_MAX:
         raise No("Links")
@@ -99,7 +99,7 @@ def revocations(chain, grant):
 
 
 def authorize(chain, grant, owner, object_id, peer, ability, cells, now):
-    """Refuses a request that a verified chain does not allow; gives what is left to the node."""
+    """Refuses a request that a verified chain does not allow; gives the conditions that the node must enforce."""
     links = grant["links"]
     if owner != grant["root"]:
         raise No("NotOwner")
@@ -156,7 +156,7 @@ def least(one, other):
 
 
 def mandate_holds(chain, seller, link, authority, object_id):
-    """Whether a ledger takes a mandate for a listing."""
+    """Whether a ledger accepts a mandate for a listing."""
     caveats = link["caveats"]
     named = {kind: [caveat for caveat in caveats if caveat["_"] == kind] for kind in {c["_"] for c in caveats}}
     forbidden = {"not_before", "not_after", "cells", "node_reads", "node_bytes", "staleness", "order"}
@@ -278,7 +278,7 @@ def run_token(case):
 
 
 def run_sale(case):
-    """A mandate by itself, and the sale's link that follows from an order."""
+    """A mandate alone, and the sale's link that follows from an order."""
     chain, mandate = _hex(case, "chain"), decode("Link", _hex(case, "mandate"))
     seller, authority = _hex(case, "seller"), _hex(case, "authority")
     if not mandate_holds(chain, seller, mandate, authority, _hex(case, "object")):

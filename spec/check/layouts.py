@@ -1,4 +1,4 @@
-"""The layouts of rows, actions, blocks and messages, as the tables of ledger.md and wire.md have them."""
+"""The layouts of rows, actions, blocks and messages, read from the tables of ledger.md and wire.md."""
 
 import pathlib
 import re
@@ -10,11 +10,11 @@ PAGES = pathlib.Path(__file__).resolve().parent.parent
 SECTIONS = {
     "ledger.md": ["rows", "transactions", "genesis", "blocks"], "wire.md": ["storage messages", "ledger messages"],
 }
-# Has a place of its own here, with what is checked of it.
+# Defined elsewhere in this checker, together with its checks.
 ELSEWHERE = {"CustodyAcceptance"}
 # A change of a names index has this name too.
 RENAMED = {"Change": "SlotChange"}
-# What is asked and answered is called as on the page; what something is, in small letters.
+# Requests and answers keep their names from the page; other names are in small letters.
 ASKED = {"Action", "LedgerRequest", "LedgerResponse", "StorageRequest", "StorageResponse", "Status"}
 
 layout("""
@@ -24,13 +24,13 @@ record LedgerTicket: chain b32, authority b32, address PeerAddress
 
 
 def section(page, name):
-    """What a page has between the marks of this name."""
+    """The text of a page between the marks of this name."""
     text = (PAGES / page).read_text()
     return text.split(f"<!-- code: {name} -->")[1].split(f"<!-- /code: {name} -->")[0]
 
 
 def cells(line):
-    """What a row of a table has in it, without marks."""
+    """The cells of a table's row, without marks."""
     return [cell.strip().strip("*`") for cell in line.strip().strip("|").split("|")]
 
 
@@ -39,7 +39,7 @@ def snake(name):
 
 
 def type_of(words, sizes):
-    """A type of a table in the words of `layout`."""
+    """A type from a table, in the notation of `layout`."""
     for begin, form in (("list of ", "[{}]"), ("option of ", "?{}")):
         if words.startswith(begin):
             return form.format(type_of(words.removeprefix(begin), sizes))
@@ -55,7 +55,7 @@ def type_of(words, sizes):
 
 
 def tables():
-    """All layouts of the tables, a line each."""
+    """All layouts of the tables, one line each."""
     sizes = {row[0]: row[1] for row in map(cells, section("wire.md", "identifiers").splitlines()) if len(row) == 3}
     statuses = [row for row in map(cells, section("ledger.md", "statuses").splitlines()) if row[0].isdigit()]
     out = ["choice Status: " + "; ".join(f"{code} {name}" for code, name, _ in statuses)]
@@ -67,7 +67,7 @@ def tables():
 
 
 def one(part, sizes):
-    """The layout of one record or choice: what comes after its name, and its table."""
+    """The layout of one record or choice, from the text after its name and from its table."""
     name = part.split("`")[0]
     if name in ELSEWHERE:
         return []

@@ -37,11 +37,11 @@ def big(number, size=8):
 
 
 class Broken(Exception):
-    """The rules have come to what they say cannot be."""
+    """The rules have reached a state that they exclude."""
 
 
 class State:
-    """Rows by key, with what a block has changed on top."""
+    """Rows by key, with the changes of a block on top."""
 
     def __init__(self, rows):
         self.rows = dict(rows)
@@ -106,7 +106,7 @@ def slot_rate(price, length):
 
 
 def deal_cost(params, length, epochs, prices):
-    """Rate, storage, reserve, fee and total, or None where a number is past what can be counted."""
+    """Rate, storage, reserve, fee and total, or None if a number exceeds its type."""
     try:
         rate = 0
         for price in prices:
@@ -127,7 +127,7 @@ def part(amount, bp):
 
 
 class Block:
-    """A block that is being made on top of a state."""
+    """A block in the making, on top of a state."""
 
     def __init__(self, state, facts):
         self.state = State(state.rows)
@@ -874,7 +874,7 @@ def header_digest(header):
 
 
 def block_of(state, facts, transactions):
-    """A finished block's transactions on top of a state; refuses what is no block."""
+    """Applies a finished block's transactions to a state; refuses an invalid block."""
     if sum(map(len, transactions)) > BLOCK_MAX:
         raise No("TooLarge")
     block = Block(state, facts)
@@ -887,7 +887,7 @@ def block_of(state, facts, transactions):
 
 
 def unfolded(text):
-    """The bytes of hexadecimal digits in which `(00*300)` stands for a byte 300 times."""
+    """The bytes of hexadecimal digits, where `(00*300)` stands for a byte 300 times."""
     parts = re.split(r"\((..)\*(\d+)\)", text)
     out = bytes.fromhex(parts[0])
     for at in range(1, len(parts), 3):
@@ -896,7 +896,7 @@ def unfolded(text):
 
 
 class History:
-    """A ledger from its genesis on: accepted blocks lengthen it, refused ones are only looked at."""
+    """A ledger from its genesis on: accepted blocks lengthen it, refused ones do not."""
 
     def __init__(self):
         self.state = None
@@ -924,7 +924,7 @@ class History:
         return "ok" if root.hex() == case["state_root"] else f"root {root.hex()[:8]}"
 
     def kept(self, case, facts, transactions, block, root):
-        """What is kept of a block besides its transactions: the signed header and what happened."""
+        """The parts of a block besides its transactions: the signed header and the events."""
         signed_header = decode("SignedHeader", bytes.fromhex(case["header"]))
         chain = block.chain
         header = {

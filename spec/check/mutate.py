@@ -2,13 +2,14 @@
 
     python3 spec/check/mutate.py                every break (some minutes)
     python3 spec/check/mutate.py --sample 8     every eighth one
-    python3 spec/check/mutate.py grant.verify   those whose name contains the text
+    python3 spec/check/mutate.py grant.verify   the breaks whose name contains the text
 
-A break is one change to one rule: a refusal that never comes, a bound that is off by one, a condition left out of
-several, another domain for a hash, a constant one more, a field missing from a layout, an effect that is left out.
-They are made from the checker's source, so a rule that is added is broken as well. `unnoticed.txt` beside this
-file names the breaks that may go unnoticed, each with the reason; anything else that goes unnoticed, and a name
-there that is noticed by now or is gone, is a failure. The last line says the verdict.
+A break is one change to one rule: a refusal that never comes, a bound that is off by one, one of several
+conditions left out, another domain for a hash, a constant increased by one, a field missing from a layout, an
+effect left out. The script makes the breaks from the checker's source, so it also breaks every new rule.
+`unnoticed.txt` beside this file names the breaks that may go unnoticed, each with the reason. Three things are a
+failure: another break that goes unnoticed, a listed break that a vector notices, and a listed break that no
+longer exists. The last line is the verdict.
 """
 
 import ast
@@ -40,7 +41,7 @@ SECONDS_MAX = 60
 
 
 class Break:
-    """One change: how it is called, and how it is made."""
+    """One change: its name, and the function that makes it."""
 
     def __init__(self, module, function, words, change):
         self.module, self.function, self.change = module, function, change
@@ -72,7 +73,7 @@ BOUNDS = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt}
 
 
 def verdict(body):
-    """What an `if` refuses, when it does nothing but refuse."""
+    """The refusal of an `if` that only refuses."""
     texts = [ast.unparse(part) for part in body if not isinstance(part, ast.Expr) or not
              isinstance(part.value, ast.Constant)]
     refuses = texts and (texts[-1].startswith(("raise No", "bad.add", "return {", "return False", "return True"))
@@ -144,7 +145,7 @@ def functions(body, path, prefix=""):
 
 
 def layouts_of(tree, module):
-    """A field missing, for every record and variant there is; another tag where a variant has no field."""
+    """A missing field, for every record and variant; another tag for a variant without fields."""
     for index, node in enumerate(tree.body):
         call = getattr(node, "value", None)
         if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != "layout":
@@ -231,7 +232,7 @@ def all_breaks(trees):
 
 
 class Loader(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Gives the checker's modules from code objects in memory."""
+    """Loads the checker's modules from code objects in memory."""
 
     def __init__(self, codes):
         self.codes = codes
@@ -257,7 +258,7 @@ def forget():
 
 
 def traced(codes):
-    """Runs all vectors once: of each file its seconds, and the functions it went through."""
+    """Runs all vectors once: for each file its seconds, and the functions that it reached."""
     forget()
     sys.meta_path.insert(0, Loader(codes))
     known, out = check.runners(), {}
@@ -280,7 +281,7 @@ def traced(codes):
 
 
 def noticed(one, trees, codes, files):
-    """In a process of its own: whether any vector comes out otherwise."""
+    """In a process of its own: whether any vector has another outcome."""
     signal.alarm(SECONDS_MAX)
     changed = compiled(one.module, one.change(trees[one.module]))
     forget()

@@ -1,4 +1,4 @@
-"""names.md: changes, parts, root records, and how runs come together."""
+"""names.md: changes, parts, root records, and the merging of runs."""
 
 from codec import GUARDS, Reader, concat, encode, layout
 from content import check_key
@@ -132,13 +132,13 @@ def open_blob(names_key, chain, account, version, blob):
 
 
 def merged(older, newer):
-    """What both say together, the newer word holding."""
+    """Both lists merged; for a key in both, the newer change holds."""
     out = {place(one): one for one in older} | {place(one): one for one in newer}
     return [out[at] for at in sorted(out)]
 
 
 def runs_to_merge(runs, fresh):
-    """How many of the newest runs a tail of so many bytes takes along; runs by their bytes, oldest first."""
+    """How many of the newest runs are merged with a tail of this many bytes; runs by their bytes, oldest first."""
     taken, size = 0, fresh
     while taken < len(runs):
         oldest_taken = runs[len(runs) - 1 - taken]

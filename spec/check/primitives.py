@@ -1,7 +1,7 @@
 """The primitives that the pages name: BLAKE3, Ed25519, ristretto255, HPKE, ChaCha20, bech32m.
 
-Each is taken from a library of others where one gives what is needed, and is written here from its own paper
-where none does: chaining values of BLAKE3, the points of ristretto255, bech32m at lengths BIP-350 does not have.
+Where another project's library has the primitive, this module uses it. The others are written here from their
+own papers: chaining values of BLAKE3, the points of ristretto255, bech32m at lengths that BIP-350 does not allow.
 """
 
 import functools
@@ -22,7 +22,7 @@ from nacl.exceptions import CryptoError
 
 
 class No(Exception):
-    """A refusal, under the name that a vector's outcome has."""
+    """A refusal, with the name of a vector's outcome."""
 
     def __init__(self, name):
         super().__init__(name)
@@ -45,7 +45,7 @@ def keyed(key, data):
 
 
 class Stream:
-    """The output of BLAKE3's key derivation mode, read on and on."""
+    """The output of BLAKE3's key derivation mode, as an endless stream."""
 
     def __init__(self, context, data):
         self.hasher = _blake3.blake3(data, derive_key_context=context)
@@ -95,7 +95,7 @@ def _compress(cv, words, counter, length, flags):
 
 
 def _chunk(data, counter):
-    """The chaining value of one chunk, whole or not, that is no root."""
+    """The chaining value of one chunk, whole or not, that is not the root."""
     blocks = [data[at : at + 64] for at in range(0, len(data), 64)] or [b""]
     cv = [IV[i : i + 1] for i in range(8)]
     for place, block in enumerate(blocks):
@@ -245,7 +245,7 @@ def _equation_holds(public, message, signature):
 
 
 def signed(public, message, signature):
-    """Whether a signature holds: strictly, so that all who check agree."""
+    """Whether a signature verifies: strictly, so that all verifiers agree."""
     if len(signature) != 64:
         return False
     if int.from_bytes(signature[32:], "little") >= ORDER:
@@ -267,7 +267,7 @@ def x25519_public(secret):
 
 
 def x25519(secret, public):
-    """The agreed bytes, or None where the other key takes the secret out of them."""
+    """The agreed bytes, or None if the other key makes them independent of the secret."""
     try:
         return X25519PrivateKey.from_private_bytes(secret).exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError:
@@ -375,7 +375,7 @@ def _expand(suite, secret, label, info, length):
 
 @functools.lru_cache(maxsize=256)
 def hpke_open(secret, info, aad, sealed):
-    """What was sealed, or None."""
+    """The sealed content, or None."""
     enc, box = sealed[:32], sealed[32:]
     shared = x25519(secret, enc) if len(enc) == 32 else None
     if shared is None:

@@ -17,7 +17,7 @@ def ceil(a, b):
 
 
 def siblings(index, count):
-    """Of each level that has one: whether the sibling stands on the left, and whether the join is the root's."""
+    """For each level with a sibling: whether it is on the left, and whether the join is the root's."""
     while count > 1:
         if index % 2:
             yield True, count == 2
@@ -158,7 +158,7 @@ def tree(leaves, depth=0):
 
 
 def state_root(rows):
-    """Over pairs of key and value; those of tag 0 are the tree's own."""
+    """The root over pairs of key and value; pairs of tag 0 are the tree's own."""
     paths = [(tree_path(key), value) for key, value in rows if not key.startswith(b"\0")]
     return tree(sorted((path, tree_leaf(path, value_hash(value))) for path, value in paths))
 

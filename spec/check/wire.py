@@ -13,7 +13,7 @@ TICKET_MAX = 8192
 
 
 def frame(data):
-    """The message of a frame, and what follows it."""
+    """The message of a frame, and the bytes after it."""
     if len(data) < 4:
         raise No("Ended")
     length = int.from_bytes(data[:4], "little")

@@ -1,4 +1,4 @@
-"""Project Wycheproof's cases against the primitives here, used as the pages use them."""
+"""Runs Project Wycheproof's cases against these primitives, as the pages use them."""
 
 from primitives import aead_open, aead_seal, signed, x25519
 
@@ -8,7 +8,7 @@ def _hex(case, name):
 
 
 def _accepted(case, accepted):
-    """Wycheproof's `acceptable` may be taken or left."""
+    """A checker may accept or refuse Wycheproof's `acceptable` cases."""
     if case["result"] == "acceptable":
         return "ok"
     return "ok" if accepted == (case["result"] == "valid") else "wrongly accepted" if accepted else "wrongly refused"
