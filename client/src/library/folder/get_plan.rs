@@ -272,7 +272,7 @@ impl GetPlan {
         match &version.content {
             Content::File { .. } if there == There::Same => {
                 self.unchanged += 1;
-                if !place.has_metadata(relative.to_vec(), metadata) {
+                if !place.has_metadata(relative, metadata) {
                     self.outdated.push((relative.to_vec(), metadata));
                 }
             }
