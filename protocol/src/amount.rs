@@ -1,4 +1,4 @@
-//! Money: whole numbers of the smallest unit, and arithmetic that refuses instead of wrapping.
+//! Money: whole numbers of the smallest unit. Its arithmetic refuses instead of wrapping.
 
 use alloc::{format, string::String, vec::Vec};
 use core::fmt;
@@ -33,7 +33,7 @@ pub enum AmountError {
 }
 
 impl Amount {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Self = Self(0);
 
     /// Whole credits.

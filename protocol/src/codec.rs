@@ -1,8 +1,7 @@
 //! Canonical bytes: one encoding for every value, and a decoder that refuses everything else.
 //!
-//! Integers are little-endian and of fixed width, lists carry a `u32` count, enums a `u8` tag. There
-//! is no second way to write any value, so a hash or a signature over the bytes is one over the value.
-//! See `spec/wire.md`.
+//! Integers are little-endian and of fixed width, lists carry a `u32` count, enums a `u8` tag. No value has
+//! a second encoding, so a hash or a signature over the bytes is one over the value. See `spec/wire.md`.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
@@ -54,10 +53,10 @@ pub enum DecodeError {
     },
 }
 
-/// What canonical bytes are written to.
+/// The buffer that canonical bytes go to.
 pub type Buffer = Vec<u8>;
 
-/// What can be written as canonical bytes.
+/// A value with canonical bytes.
 pub trait Encode {
     /// Appends the value's bytes.
     fn encode(&self, out: &mut Vec<u8>);
@@ -70,7 +69,7 @@ pub trait Encode {
     }
 }
 
-/// What can be read from canonical bytes.
+/// A value that canonical bytes can give.
 pub trait Decode: Sized {
     /// Reads one value.
     fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError>;
@@ -98,7 +97,7 @@ impl<'a> Reader<'a> {
         Self { bytes, offset: 0 }
     }
 
-    /// How many bytes are left.
+    /// How many bytes remain.
     #[must_use]
     pub fn remaining(&self) -> usize {
         self.bytes.len() - self.offset
@@ -240,7 +239,7 @@ impl<T: Encode> Encode for Vec<T> {
 impl<T: Decode> Decode for Vec<T> {
     fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let count = decode_count(input, "list")?;
-        // Never reserve what the sender merely claims: an element takes at least one byte.
+        // Never reserve memory for a count that the sender only claims: an element takes at least one byte.
         let mut out = Self::with_capacity(count.min(input.remaining()));
         for _ in 0..count {
             out.push(T::decode(input)?);
@@ -399,7 +398,7 @@ mod tests {
             String::from_bytes(&[1, 0, 0, 0, 0xff]),
             Err(DecodeError::Invalid { what: "text" })
         );
-        // A claimed count of four thousand million reserves nothing.
+        // A claimed count of 4 billion reserves nothing.
         assert!(matches!(Vec::<u64>::from_bytes(&[255; 8]), Err(DecodeError::TooMany { .. })));
         assert!(matches!(Vec::<u64>::from_bytes(&[0, 0, 1, 0, 9]), Err(DecodeError::Short { .. })));
     }

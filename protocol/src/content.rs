@@ -1,7 +1,7 @@
 //! From a file to shards and back: pad, cut, seal, code, mask. See `spec/content.md`.
 //!
-//! [`Layout`] says where every byte goes, [`SegmentCoder`] turns one stripe of plain bytes into the
-//! cells of all shards and back, [`Manifest`] is what a reader needs beside the [`FileKey`].
+//! [`Layout`] gives the place of every byte. [`SegmentCoder`] turns one stripe of plain bytes into the
+//! cells of all shards, and back. [`Manifest`] is what a reader needs besides the [`FileKey`].
 
 pub mod erasure;
 pub mod key;

@@ -1,14 +1,15 @@
-//! Keys held by strangers, released against a receipt: vault, capsule, release. See `spec/market.md`.
+//! Keys that custodians hold in shares, and release for a paid order: vault, capsule, release. See
+//! `spec/market.md`.
 //!
-//! A seller deals a secret `x` to custodians ([`share`]). A listing's key point `K` is encrypted to
-//! `Y = xB` in a [`Capsule`] that proves it was made for this seller, vault and content. For a paid
-//! order each custodian makes a [`Release`], encrypted to the buyer's [`DeliveryKey`] and checkable by
-//! anyone; enough of them give `K` back ([`combine`]).
+//! A seller deals a secret `x` to custodians ([`share`]). A [`Capsule`] encrypts a listing's key point `K`
+//! to `Y = xB`, and proves that it was made for this seller, vault and content. For a paid order each
+//! custodian makes a [`Release`]. It is encrypted to the buyer's [`DeliveryKey`], and anyone can check it.
+//! Enough releases give `K` back ([`combine`]).
 //!
-//! All arithmetic is in ristretto255, a group of prime order: there are no small subgroups to guard
-//! against, and every point and scalar has exactly one encoding. Proofs are sigma protocols made
-//! non-interactive by hashing the whole statement. Nonces are drawn from the secret, the statement and
-//! the entropy handed in, so that bad entropy alone never reveals a secret.
+//! All arithmetic is in ristretto255, a group of prime order: it has no small subgroups to guard against,
+//! and every point and scalar has exactly one encoding. Proofs are sigma protocols; hashing the whole
+//! statement makes them non-interactive. Nonces come from the secret, the statement and the caller's
+//! entropy, so that bad entropy alone never reveals a secret.
 
 mod capsule;
 mod curve;
@@ -52,7 +53,7 @@ record! {
 }
 
 record! {
-    /// One custodian's part of a key, for one order and no other, checkable by anyone.
+    /// One custodian's part of a key, for one order only; anyone can check it.
     pub struct Release {
         /// Which custodian of the vault, from 1.
         pub index: u8,
@@ -70,7 +71,7 @@ record! {
 }
 
 record! {
-    /// A verified release that stands on the ledger.
+    /// A verified release on the ledger.
     #[derive(Copy)]
     pub struct PostedRelease {
         /// Which custodian, from 1.
@@ -83,9 +84,10 @@ record! {
 }
 
 record! {
-    /// A node's word that it keeps one share of a vault's secret, checked against the commitments.
+    /// A node's signed statement that it keeps one share of a vault's secret, which it has checked against
+    /// the commitments.
     pub struct CustodyAcceptance {
-        /// Who accepts.
+        /// The node that accepts.
         pub node: NodeId,
         /// Which share, from 1.
         pub index: u8,
@@ -107,7 +109,7 @@ record! {
 }
 
 record! {
-    /// What is public of a vault's secret `x`.
+    /// The public side of a vault's secret `x`.
     pub struct VaultKey {
         /// Feldman commitments to the sharing polynomial, lowest degree first; the first is `Y = xB`.
         /// Their count is the number of releases that open a capsule.
@@ -115,11 +117,11 @@ record! {
     }
 }
 
-/// Why something of a vault is refused.
+/// Why the rules refuse a value of a vault.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CustodyError {
-    /// Bytes that are no ristretto255 point, or not its one encoding.
+    /// Bytes that are not a ristretto255 point, or not its one encoding.
     #[error("{what} is not a canonical ristretto255 point")]
     Point {
         /// Which value.
@@ -143,12 +145,12 @@ pub enum CustodyError {
         /// Which proof.
         what: &'static str,
     },
-    /// A threshold that cannot be.
-    #[error("{required} of {total} custodians is not a sharing")]
+    /// A threshold that is not possible.
+    #[error("no vault can have {total} custodians of which {required} suffice")]
     Sharing {
         /// Shares that open.
         required: usize,
-        /// Shares there are.
+        /// Shares in all.
         total: usize,
     },
     /// A share index that is not from 1 up to the largest vault.
@@ -164,7 +166,7 @@ pub enum CustodyError {
         index: u8,
     },
     /// Two releases of one custodian.
-    #[error("custodian {index} is there twice")]
+    #[error("custodian {index} occurs twice")]
     Repeated {
         /// Its index.
         index: u8,
@@ -172,15 +174,15 @@ pub enum CustodyError {
     /// Too few releases to open.
     #[error("{found} releases, {required} are needed")]
     TooFew {
-        /// How many are there.
+        /// How many releases were given.
         found: usize,
-        /// How many open.
+        /// How many releases open.
         required: usize,
     },
     /// A signature that does not hold.
     #[error("the signature of the {whose} does not hold")]
     Signature {
-        /// Whose.
+        /// Whose signature.
         whose: &'static str,
     },
     /// A sealed share that this key and these terms do not open.

@@ -1,8 +1,8 @@
-//! A node's signed word that a shard is gone.
+//! A node's signed statement that a shard is gone.
 //!
-//! A receipt proves what a node said, not what its disk holds: nobody can prove that bytes are nowhere.
-//! It settles who is to blame: a node that signed one and gives the shard away later is convicted by its
-//! own signature. See `spec/wire.md`.
+//! A receipt proves what a node said, not what its disk holds: no proof can show that bytes exist nowhere.
+//! It settles who is to blame: if a node signs a receipt and gives out the shard later, its own signature
+//! convicts it. See `spec/wire.md`.
 
 use alloc::vec::Vec;
 
@@ -16,17 +16,17 @@ use crate::{
 };
 
 record! {
-    /// That a node keeps a shard no more.
+    /// A node's statement that it no longer keeps a shard.
     pub struct DeletionReceipt {
-        /// Of which deal.
+        /// The deal.
         pub deal: DealId,
-        /// Which shard.
+        /// The shard's index.
         pub index: u8,
-        /// Who says so.
+        /// The node that says so.
         pub node: NodeId,
-        /// The root the shard had, as the ledger has it.
+        /// The shard's root, as the ledger has it.
         pub root: Hash,
-        /// When, by the node's clock, in milliseconds since the Unix epoch.
+        /// The time by the node's clock, in milliseconds since the Unix epoch.
         pub time_ms: u64,
         /// By the node, over the chain and everything above.
         pub signature: [u8; 64],
@@ -34,7 +34,7 @@ record! {
 }
 
 impl DeletionReceipt {
-    /// Signs a node's word.
+    /// Signs the statement for a node.
     #[must_use]
     pub fn build(
         chain: &ChainId,

@@ -1,17 +1,17 @@
-//! What a record or choice is made of, in words: what the tables of `spec/` are generated from, and what
-//! a reader of bytes can be driven by.
+//! Descriptions of records and choices in words. The tables of `spec/` are generated from them, and a
+//! program can read bytes by them.
 //!
-//! Types are named as the code names them, as text: a description says how bytes follow one another
-//! without a decoder for them. Nothing here runs unless it is asked for, and constants nobody asks for
-//! are not in a program.
+//! Types are named as the code names them, as text. So a description says how bytes follow one another
+//! without naming a decoder. Nothing here runs unless a program asks for it, and constants that it does not
+//! use are not in the program.
 
 /// A type whose bytes are described.
 pub trait Described {
-    /// What it is made of.
+    /// The parts of the type.
     const DESCRIPTION: Description;
 }
 
-/// What a type is made of.
+/// The parts of a type.
 #[derive(Clone, Copy, Debug)]
 pub struct Description {
     /// The type's name.
@@ -51,7 +51,7 @@ pub struct Variant {
     pub name: &'static str,
     /// Its attributes as source text.
     pub notes: &'static [&'static str],
-    /// What follows the tag.
+    /// The fields after the tag.
     pub fields: &'static [Field],
 }
 
@@ -62,7 +62,7 @@ pub struct TableDescription {
     pub name: &'static str,
     /// The first byte of its keys.
     pub tag: u8,
-    /// What follows the tag, as the source writes it.
+    /// The rest of the key, as the source writes it.
     pub key: &'static str,
     /// The value, as the source writes it.
     pub row: &'static str,

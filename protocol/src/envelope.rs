@@ -20,11 +20,11 @@ use zeroize::Zeroizing;
 /// Bytes that sealing adds.
 pub const OVERHEAD_BYTES: usize = 32 + 16;
 
-/// Why an envelope is not sealed or opened.
+/// Why an envelope was not sealed or opened.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EnvelopeError {
-    /// The recipient's key is not one that can receive: of small order.
+    /// A key that cannot receive: it has small order.
     #[error("the recipient's key cannot receive")]
     Recipient,
     /// Another key, other `info` or `aad`, or changed bytes.
@@ -38,8 +38,8 @@ pub fn public_key(secret: &[u8; 32]) -> [u8; 32] {
     PublicKey::from(&StaticSecret::from(*secret)).to_bytes()
 }
 
-/// Seals bytes to a public key. The ephemeral key is drawn from the entropy and everything sealed, so
-/// repeated entropy never repeats a key over other content.
+/// Seals bytes to a public key. The ephemeral key follows from the entropy and from everything that is
+/// sealed. So repeated entropy never repeats a key over other content.
 pub fn seal(
     recipient: &[u8; 32],
     info: &[u8],
@@ -65,7 +65,7 @@ pub fn seal(
     Ok(out)
 }
 
-/// Opens what was sealed to the secret's public key with the same `info` and `aad`.
+/// Opens an envelope that was sealed to the secret's public key with the same `info` and `aad`.
 pub fn open(
     secret: &[u8; 32],
     info: &[u8],
@@ -89,7 +89,7 @@ pub fn open(
     .map_err(|_| EnvelopeError::Closed)
 }
 
-/// The randomness HPKE asks for, from what the caller handed in.
+/// The randomness that HPKE asks for, from the caller's entropy.
 struct Source(OutputReader);
 
 impl Source {

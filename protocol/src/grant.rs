@@ -1,9 +1,10 @@
-//! Permission as a signed chain, bound to its holder's key, that only narrows. See `spec/grant.md`.
+//! Permission as a signed chain, bound to its holder's key, that can only narrow. See `spec/grant.md`.
 //!
-//! - [`Grant`]: what travels, decoded but not believed; [`VerifiedGrant`]: a chain whose signatures
-//!   and form hold; [`Authorized`]: one request that it allows, with what is left to enforce.
-//! - [`Grant::issue`] begins a chain, [`Grant::delegate`] lengthens it, both offline. A sale's chain is
-//!   the seller's [`mandate`] and the ledger's [`sale_link`].
+//! - [`Grant`]: a chain as it travels, decoded but not verified; [`VerifiedGrant`]: a chain with a valid
+//!   form and valid signatures; [`Authorized`]: one request that the chain allows, with the conditions that
+//!   the node must enforce.
+//! - [`Grant::issue`] begins a chain, [`Grant::delegate`] lengthens it, both offline. A sale's chain is the
+//!   seller's [`mandate`] and the ledger's [`sale_link`].
 //! - [`GrantToken`] is a grant as text, with the manifest and the sealed file key.
 
 mod authorize;
@@ -32,7 +33,7 @@ choice! {
     pub enum Caveat {
         /// Only this object.
         Object = 1 {
-            /// Which.
+            /// The object.
             object: ObjectId,
         },
         /// Only these abilities: a set of the bits in [`ability`]. A first link without this caveat, or
@@ -68,14 +69,14 @@ choice! {
             /// How many.
             bytes: u64,
         },
-        /// Paid for by this order; dead when the order is refunded.
+        /// Paid for by this order; void when the order is refunded.
         Order = 8 {
-            /// Which order.
+            /// The order.
             order: OrderId,
         },
         /// Only for the purpose whose licence or policy text has this hash.
         Purpose = 9 {
-            /// Of the text.
+            /// The hash of the text.
             hash: Hash,
         },
         /// At most this many further links.
@@ -114,7 +115,7 @@ pub struct Link {
     pub audience: PeerId,
     /// Makes two otherwise equal links different, so that one can be revoked alone.
     pub nonce: [u8; 8],
-    /// What narrows.
+    /// The conditions that this link adds.
     pub caveats: Vec<Caveat>,
     /// By the audience of the link before, or by the root, over this link and all before it.
     pub signature: [u8; 64],
@@ -131,14 +132,14 @@ pub struct Grant {
     pub links: Vec<Link>,
 }
 
-/// Why a chain is not one, does not allow something, or cannot be lengthened.
+/// Why a chain is invalid, does not allow a request, or cannot be lengthened.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GrantError {
-    /// A layout this program does not know.
+    /// A layout that this program does not know.
     #[error("grant version {version} is not known")]
     Version {
-        /// What was found.
+        /// The version that was found.
         version: u8,
     },
     /// No link, or too many.
@@ -147,25 +148,25 @@ pub enum GrantError {
         /// How many there are.
         found: usize,
     },
-    /// Longer than a node reads.
+    /// A grant with more bytes than a node reads.
     #[error("the grant is {bytes} bytes, at most 2048 are allowed")]
     TooLarge {
-        /// How long it is.
+        /// Its length.
         bytes: usize,
     },
-    /// An ability bit without a meaning: what it allows is not known, so nothing is.
+    /// An ability bit without a meaning. The rules do not know what it allows, so they refuse the grant.
     #[error("link {link} names unknown abilities")]
     UnknownAbility {
         /// Which link, from 0.
         link: usize,
     },
-    /// A key that is already above the link.
+    /// A key that already occurs above the link.
     #[error("link {link} passes the grant to a key that already had it")]
     AudienceRepeated {
         /// Which link, from 0.
         link: usize,
     },
-    /// Further links than a link above allows.
+    /// More links than a link above allows.
     #[error("link {link} allows fewer further links")]
     TooDeep {
         /// The link that forbids it, from 0.
@@ -177,40 +178,40 @@ pub enum GrantError {
         /// Which link, from 0.
         link: usize,
     },
-    /// The caller is not who the grant was made for: a stolen grant.
+    /// The caller is not the grant's holder: a stolen grant.
     #[error("the grant was made for another key")]
     NotHolder,
-    /// The object belongs to somebody else than the grant's root.
+    /// The object's owner is not the grant's root.
     #[error("the grant is not of the object's owner")]
     NotOwner,
     /// Another object.
     #[error("the grant is for another object")]
     WrongObject,
-    /// A first link that does not say what the grant is for.
+    /// A first link that does not name its object or its abilities.
     #[error("the grant's first link names no {what}, so the grant allows nothing")]
     Unnamed {
         /// What is missing.
         what: &'static str,
     },
-    /// An ability it does not have, or a request for none.
+    /// An ability that the grant does not have, or a request for none.
     #[error("the grant does not allow this")]
     NotAllowed,
-    /// Cells outside of a range it is limited to.
+    /// Cells outside the grant's range.
     #[error("the grant does not cover these cells")]
     WrongCells,
-    /// Before its time.
+    /// The grant has not begun.
     #[error("the grant begins at {time_ms} ms")]
     NotYet {
         /// When it begins.
         time_ms: u64,
     },
-    /// After its time.
+    /// The grant has ended.
     #[error("the grant ended at {time_ms} ms")]
     Expired {
         /// When it ended.
         time_ms: u64,
     },
-    /// Two different purposes, which no use can have.
+    /// Two different purposes: no use can have both.
     #[error("the grant's purposes contradict each other")]
     PurposesDiffer,
     /// A mandate that would not let every buyer read the whole object.

@@ -1,4 +1,4 @@
-//! Names that are bytes: every identifier of the protocol, each a type of its own.
+//! Every identifier of the protocol, each a type of its own.
 
 use alloc::{string::String, vec::Vec};
 use core::{fmt, str::FromStr};
@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::codec::{Decode, DecodeError, Encode, Reader};
 
-/// A text that is not the identifier it should be.
+/// A text that is not this identifier.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("expected {expected} hexadecimal digits")]
 pub struct IdError {
@@ -85,7 +85,7 @@ macro_rules! ids {
             }
         }
     )*
-        /// All of them: name, bytes, and what they are, as source text.
+        /// All identifiers: name, bytes, and description, as source text.
         pub const IDS: &[(&str, usize, &[&str])] =
             &[$((stringify!($name), $size, &[$(stringify!($meta)),*])),*];
     };
@@ -94,31 +94,33 @@ macro_rules! ids {
 ids! {
     /// An ed25519 public key that owns money.
     AccountId[32];
-    /// An ed25519 public key that answers on the network: a peer's QUIC identity, and so a grant's holder.
+    /// An ed25519 public key that answers on the network: a peer's QUIC identity, and so the key of a
+    /// grant's holder.
     PeerId[32];
     /// A BLAKE3 hash.
     Hash[32];
-    /// The identity of one ledger: the hash of its genesis. Every signature is bound to one.
+    /// The identity of one ledger: the hash of its genesis. Every signature is bound to one ledger.
     ChainId[32];
     /// A storage agreement for one segment: see [`DealId::of`].
     DealId[16];
     /// One stored file version, as nodes and the ledger know it: random to everyone but the owner.
     ObjectId[16];
-    /// A listing, chosen by the seller.
+    /// A listing's id, chosen by the seller.
     ListingId[16];
-    /// An order, chosen by the buyer.
+    /// An order's id, chosen by the buyer.
     OrderId[16];
-    /// A vault, chosen by the seller.
+    /// A vault's id, chosen by the seller.
     VaultId[16];
-    /// A transaction, chosen by its sender; the same id and content have the same result, once.
+    /// A transaction's id, chosen by its sender. The same id and content have one result, and count once.
     TransactionId[16];
     /// A grant link's revocation id.
     LinkId[16];
 }
 
 impl DealId {
-    /// The id of the deal that `opening` opens. A node learns the id when it is asked for a shard, the opening
-    /// only when the deal stands on the ledger: it cannot open a deal of its own under the id before that.
+    /// The id of the deal that `opening` opens. A node learns the id with the request to keep a shard. It
+    /// learns the opening only when the deal is on the ledger. So it cannot open a deal of its own under
+    /// the id before that.
     #[must_use]
     pub fn of(opening: &Hash) -> Self {
         let hash = blake3::derive_key("symbolon 2026 deal id v1", &opening.0);
@@ -126,7 +128,7 @@ impl DealId {
     }
 }
 
-/// A storage node is known by the key its endpoint answers with.
+/// A storage node's id is the key of its endpoint.
 pub type NodeId = PeerId;
 
 impl From<PeerId> for AccountId {

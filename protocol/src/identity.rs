@@ -1,8 +1,8 @@
-//! Who someone is: a phrase, the keys that follow from it, and what others need to know of them. See
+//! An identity: a phrase, the keys that follow from it, and what others need to know of them. See
 //! `spec/identity.md`.
 //!
-//! Everything secret follows from 24 words. Each purpose has its own key, derived by its own context
-//! string, so that a key lent to one machine or program says nothing about another.
+//! Everything secret follows from 24 words. Each purpose has its own key with its own derivation context.
+//! So a key on one machine or in one program reveals nothing about the others.
 
 pub mod keyfile;
 mod phrase;
@@ -23,7 +23,7 @@ use crate::{
     id::{AccountId, ChainId, ListingId, OrderId, PeerId, VaultId},
 };
 
-/// The seed every key of one person or machine follows from.
+/// The seed of all keys of one person or machine.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Identity {
     seed: [u8; 64],
@@ -54,25 +54,25 @@ impl Identity {
         AccountId(self.account_key().verifying_key().to_bytes())
     }
 
-    /// Answers on the network and holds grants: the QUIC identity.
+    /// The QUIC identity: it answers on the network and holds grants.
     #[must_use]
     pub fn access_key(&self) -> SigningKey {
         SigningKey::from_bytes(&self.derive("symbolon 2026 identity access v1", &[]))
     }
 
-    /// The peer others see.
+    /// The peer id that others see.
     #[must_use]
     pub fn peer(&self) -> PeerId {
         PeerId(self.access_key().verifying_key().to_bytes())
     }
 
-    /// Opens what is sealed to this identity: file keys in grant tokens, shares at a custodian.
+    /// Opens everything that is sealed to this identity: file keys in grant tokens, shares at a custodian.
     #[must_use]
     pub fn wrap_secret(&self) -> Zeroizing<[u8; 32]> {
         self.derive("symbolon 2026 identity wrap v1", &[])
     }
 
-    /// Where others seal to.
+    /// The public key that others seal to.
     #[must_use]
     pub fn wrap_key(&self) -> [u8; 32] {
         envelope::public_key(&self.wrap_secret())
@@ -84,7 +84,8 @@ impl Identity {
         self.derive("symbolon 2026 identity names v1", &[])
     }
 
-    /// The secret of one vault on one ledger: what custodians of a test network hold opens nothing elsewhere.
+    /// The secret of one vault on one ledger: the shares that custodians of a test network hold open
+    /// nothing on another ledger.
     #[must_use]
     pub fn vault_secret(&self, chain: &ChainId, vault: &VaultId) -> VaultSecret {
         let parts: [&[u8]; 2] = [&chain.0, &vault.0];
@@ -98,9 +99,9 @@ impl Identity {
         DeliverySecret::from_seed(&self.derive("symbolon 2026 identity delivery v2", &parts))
     }
 
-    /// The id of an order for a listing, the same on every device: so no two of them pay. `attempt` counts
-    /// the orders for it that were refunded before. Nobody else can know it before it is on the ledger, and
-    /// no other ledger shows it: a stranger could take it there.
+    /// The id of an order for a listing. It is the same on every device, so no two devices pay. `attempt`
+    /// counts earlier orders for the listing that were refunded. No other party can know the id before the
+    /// order is on the ledger, and no other ledger shows it: a stranger could use it first.
     #[must_use]
     pub fn order_id(&self, chain: &ChainId, listing: &ListingId, attempt: u32) -> OrderId {
         let parts: [&[u8]; 3] = [&chain.0, &listing.0, &attempt.to_le_bytes()];
@@ -110,13 +111,13 @@ impl Identity {
         OrderId(id)
     }
 
-    /// What others need to grant something to this identity.
+    /// What others need in order to grant something to this identity.
     #[must_use]
     pub fn recipient(&self) -> Recipient {
         Recipient::sign(&self.account_key(), self.peer(), self.wrap_key())
     }
 
-    /// `parts` have fixed sizes, so that no two lists of them are the same bytes.
+    /// `parts` have fixed sizes, so that two different lists of them never have the same bytes.
     fn derive(&self, context: &str, parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
         let size = self.seed.len() + parts.iter().map(|part| part.len()).sum::<usize>();
         let mut material = Zeroizing::new(Vec::with_capacity(size));

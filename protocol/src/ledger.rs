@@ -1,8 +1,8 @@
 //! Money, deals, epochs, listings and orders as rules: `validate`, then `apply`. See `spec/ledger.md`.
 //!
-//! An engine drives them: [`execute::genesis`] once, then for every block a
-//! [`execute::BlockBuilder`] over the state of the block before. What a block changed comes out as an
-//! [`state::Update`]; what happened, as [`block::Event`]s. Nothing in here knows a disk or a clock.
+//! An engine drives the rules: [`execute::genesis`] once, then for every block a [`execute::BlockBuilder`]
+//! over the state of the block before. The result of a block is a [`state::Update`] with the changed rows,
+//! and its [`block::Event`]s. No code in this module knows a disk or a clock.
 
 mod account;
 pub mod beacon;

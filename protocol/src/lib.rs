@@ -1,17 +1,17 @@
 //! The rules of Symbolon as values: no IO, no clock, no randomness source, no async.
 //!
-//! Everything a party of the network has to agree on with another one lives here, so that a node, a
+//! This crate has everything on which two parties of the network must agree. So a node, a
 //! client, a simulator, a browser or an auditor run exactly the same rules:
 //!
 //! - [`content`]: from a file to shards and back (seal, code, mask, manifest);
-//! - [`proof`]: that a shard's bytes are there, leaf by leaf, against its BLAKE3 root;
+//! - [`proof`]: proofs that a node has a shard's bytes, leaf by leaf, against its BLAKE3 root;
 //! - [`grant`]: permission as a signed chain that only narrows;
-//! - [`custody`]: keys held by strangers, released against a receipt;
+//! - [`custody`]: keys that custodians hold in shares, and release for a paid order;
 //! - [`ledger`]: money, deals, epochs, listings and orders as `validate` and `apply`;
-//! - [`names`]: the index of an owner's names as it lies on the network;
+//! - [`names`]: the index of an owner's names, as the network keeps it;
 //! - [`session`]: upload and reading as pure procedures; [`wire`]: the messages between parties.
 //!
-//! One file, all the way:
+//! One file through all of it:
 //!
 //! ```
 //! use ed25519_dalek::SigningKey;
@@ -24,7 +24,7 @@
 //!     merkle, proof,
 //! };
 //!
-//! // Cut, seal, shard: any two of three shards will do.
+//! // Cut, seal, shard: any two of three shards suffice.
 //! let file = b"a symbolon was a token broken in pieces".repeat(50);
 //! let key = FileKey::from_bytes([7; 32]);
 //! let layout = Layout::new(Scheme::new(2, 3)?, file.len() as u64)?;
@@ -43,13 +43,13 @@
 //! hasher.update(shard);
 //! let (root, outboard) = hasher.finish();
 //!
-//! // Lose the first shard, rebuild what was in it, open.
+//! // Lose the first shard, rebuild its data, open.
 //! let cells = [None, Some(&shards[cell..2 * cell]), Some(shard)];
 //! let mut plain = vec![0; segment.stripe(0).unwrap().capacity()];
 //! manifest.coder(&key, 0)?.decode(0, &cells, &mut plain)?;
 //! assert_eq!(plain[..file.len()], file);
 //!
-//! // Grant a friend the right to read it on this ledger; nobody has to be asked to check it.
+//! // Grant a friend the right to read it on this ledger. Any node can check the grant by itself.
 //! let (chain, owner) = (ChainId([0; 32]), SigningKey::from_bytes(&[1; 32]));
 //! let friend = PeerId(SigningKey::from_bytes(&[2; 32]).verifying_key().to_bytes());
 //! let object = Caveat::Object { object: manifest.object };

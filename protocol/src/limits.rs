@@ -1,6 +1,6 @@
-//! Every size the protocol bounds, in one place. Units are in the names; reasons beside the numbers.
+//! All sizes that the protocol bounds, in one place. Units are in the names, reasons beside the numbers.
 
-/// Elements of one list or bytes of one text: far above any honest message, far below harm.
+/// Elements of one list, or bytes of one text, at most: far above any honest message, far below harm.
 pub const LIST_MAX: u32 = 1 << 17;
 
 /// Bytes of a BLAKE3 chunk: the leaf a storage proof opens. Fixed by BLAKE3.
@@ -21,7 +21,7 @@ pub const SHARD_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes of one verified slice, the unit in which shards travel: 16 cells share one Merkle path.
 pub const SLICE_BYTES: usize = 16 * CELL_BYTES;
 
-/// Shards of a segment at most. GF(2^8) allows 256; nobody needs more than the largest scheme.
+/// Shards of a segment at most. GF(2^8) allows 256, but the largest scheme needs no more.
 pub const SHARDS_MAX: u8 = 128;
 
 /// Bytes of one transaction at most: a dispute carries one 64 KiB cell and its path.
@@ -30,12 +30,13 @@ pub const TRANSACTION_BYTES_MAX: usize = 128 * 1024;
 /// Bytes of one block's transactions at most.
 pub const BLOCK_BYTES_MAX: usize = 1024 * 1024;
 
-/// Events after which a block takes no more transactions. One has some 85 bytes, and one transaction reports 67
-/// at most: what an engine holds in memory for its transactions stays near a megabyte.
+/// Events after which a block takes no more transactions. An event has some 85 bytes, and one transaction
+/// reports at most 67. So the events that an engine holds in memory for its transactions take about a
+/// megabyte.
 pub const EVENTS_FULL: usize = 10_000;
 
-/// Events of a block that travel together: with all the transactions a block may have, the largest ones stay
-/// below a message.
+/// Events of a block in one message at most: with all transactions that a block may have, the largest
+/// events still fit into a message.
 pub const EVENTS_PAGE: usize = 4_096;
 
 /// Bytes of one framed message at most: a full block with a page of its events.
@@ -68,23 +69,23 @@ pub const ADDRESS_BYTES_MAX: usize = 256;
 /// Bytes of an account's sealed root record at most: it is one row among many on the ledger.
 pub const ROOT_BYTES_MAX: usize = 4096;
 
-/// A root record's size is a multiple of this, so that it tells little of what is in it.
+/// A root record's size is a multiple of this, so that it reveals little of its content.
 pub const ROOT_STEP_BYTES: usize = 512;
 
-/// Devices that a root record tells apart at most: each takes 16 of its bytes, and few people have more.
+/// Devices in a root record at most: each takes 16 of its bytes, and few people have more.
 pub const INDEX_DEVICES_MAX: usize = 16;
 
-/// Runs of a names index at most: a reader that knows none of them fetches all.
+/// Runs of a names index at most: a reader that knows none of them fetches all of them.
 pub const INDEX_RUNS_MAX: usize = 6;
 
-/// Parts of all runs of a names index at most: each takes 125 bytes of the root record, and the half
-/// of the record is left for the newest changes.
+/// Parts of all runs of a names index at most: each takes 125 bytes of the root record, and half of the
+/// record stays free for the newest changes.
 pub const INDEX_PARTS_MAX: usize = 16;
 
-/// Bytes of one part of a run at most: it is held in memory whole.
+/// Bytes of one part of a run at most: a reader holds a whole part in memory.
 pub const INDEX_PART_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// Changes in one list of a names index at most: what a part has room for, each of at least 16 bytes.
+/// Changes in one list of a names index at most: as many as fit into a part, with at least 16 bytes each.
 pub const INDEX_CHANGES_MAX: u32 = 1 << 22;
 
 /// Bytes of a row's key in a names index at most: twice the longest name.

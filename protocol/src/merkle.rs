@@ -1,8 +1,8 @@
 //! A binary Merkle tree over hashed leaves, built as they come, and the paths that prove one of them.
 //!
-//! The left side of every node is the largest full tree that leaves something for the right, so the
-//! shape follows from the number of leaves alone. The root names that number: nobody can pass a
-//! node off as a leaf of a smaller tree. See `spec/content.md`.
+//! The left side of every node is the largest full tree that leaves something for the right side. So the
+//! shape follows from the number of leaves alone. The root includes that number: no party can pass off a
+//! node as a leaf of a smaller tree. See `spec/content.md`.
 
 use alloc::vec::Vec;
 
@@ -10,16 +10,16 @@ use thiserror::Error;
 
 use crate::id::Hash;
 
-/// Why a leaf is not proven.
+/// Why a path does not prove a leaf.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MerkleError {
     /// There is no such leaf.
     #[error("there is no leaf {index} of {count}")]
     Index {
-        /// Which.
+        /// The leaf's index.
         index: u64,
-        /// How many there are.
+        /// How many leaves the tree has.
         count: u64,
     },
     /// The path has another length than this leaf's.
@@ -85,8 +85,8 @@ impl Extend<Hash> for Builder {
     }
 }
 
-/// The siblings that lead from one leaf to the root, from the leaf's level upward. It is empty, and
-/// proves nothing, when there is no such leaf.
+/// The siblings that lead from one leaf to the root, from the leaf's level upward. If the tree has no such
+/// leaf, the path is empty and proves nothing.
 #[must_use]
 pub fn path(leaves: &[Hash], index: u64) -> Vec<Hash> {
     let (mut tree, mut out) = (leaves, Vec::new());
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(verify(&root, 2, 3, &leaves[2], &[]), Err(short));
         let index = MerkleError::Index { index: 0, count: 0 };
         assert_eq!(verify(&Builder::new().finish(), 0, 0, &leaves[0], &[]), Err(index));
-        // A count no tree has ends at once, with a bounded walk.
+        // A count that no tree has ends at once, with a bounded walk.
         assert!(verify(&root, u64::MAX - 1, u64::MAX, &leaves[0], &[]).is_err());
     }
 }

@@ -6,9 +6,9 @@
 //! run (an ordinary stored object)        changes in order of table and key, each key once
 //! ```
 //!
-//! A row of an index is opaque here: a table's number, a key, a value. What a later change says of a
-//! key holds; a change without a value says that the row is gone. Everything is bounded and in one
-//! order, so that two programs that hold the same rows write the same bytes.
+//! A row of an index is opaque here: a table's number, a key, a value. For each key the latest change
+//! holds. A change without a value removes the row. Everything is bounded and in one order, so that two
+//! programs with the same rows write the same bytes.
 
 mod change;
 mod merge;

@@ -1,8 +1,9 @@
-//! Some cells of what is sold, opened for everyone and provably taken from it. See `spec/market.md`.
+//! Some cells of a listed file, opened for everyone, with a proof that they are part of it. See
+//! `spec/market.md`.
 //!
-//! The seller does not choose them: a beacon drawn after the listing does. Each comes with its own key
-//! and its Merkle path, so that it is checked against the content root a buyer would pay for, and the
-//! other cells stay sealed.
+//! The seller does not choose them: a beacon that is drawn after the listing does. Each cell comes with its
+//! own key and its Merkle path. So a reader can check it against the content root that a buyer would pay
+//! for, and the other cells stay sealed.
 
 use alloc::{collections::BTreeSet, vec, vec::Vec};
 
@@ -18,23 +19,23 @@ use crate::{
     merkle, record,
 };
 
-/// Why a preview is not one.
+/// Why a preview is refused.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PreviewError {
-    /// Not the cells the beacon picked.
+    /// Other cells than the beacon picked.
     #[error("the preview shows other cells than the beacon picked")]
     OtherCells,
-    /// A cell of a size it cannot have.
+    /// A cell with a size that it cannot have.
     #[error("cell {cell} of the preview has a size it cannot have")]
     Size {
-        /// Which.
+        /// The cell.
         cell: u64,
     },
-    /// A cell that does not open under the key posted for it.
+    /// A cell that does not open under its posted key.
     #[error("cell {cell} of the preview does not open: {why}")]
     Sealed {
-        /// Which.
+        /// The cell.
         cell: u64,
         /// Why.
         why: SealError,
@@ -42,7 +43,7 @@ pub enum PreviewError {
     /// A cell that is not under the content root.
     #[error("cell {cell} of the preview is not part of what is sold")]
     NotListed {
-        /// Which.
+        /// The cell.
         cell: u64,
     },
     /// The manifest describes no file.
@@ -53,9 +54,9 @@ pub enum PreviewError {
 record! {
     /// One opened cell.
     pub struct PreviewCell {
-        /// Which, counted over the whole file.
+        /// The cell's number, counted over the whole file.
         pub cell: u64,
-        /// Its key, and no other cell's.
+        /// Its key, which opens no other cell.
         pub key: [u8; 32],
         /// The cell as nodes keep it under their masks.
         pub sealed: Vec<u8>,
@@ -65,14 +66,14 @@ record! {
 }
 
 record! {
-    /// What a seller posts: all picked cells, in file order.
+    /// The document that a seller posts: all picked cells, in file order.
     pub struct Preview {
         /// The cells.
         pub cells: Vec<PreviewCell>,
     }
 }
 
-/// Which cells a seed picks: `count` different ones, or all there are, in file order.
+/// The cells that a seed picks: `count` different ones, or all cells if there are fewer, in file order.
 #[must_use]
 pub fn picks(seed: &Hash, cells: u64, count: u8) -> Vec<u64> {
     let wanted = u64::from(count).min(cells);
@@ -92,7 +93,7 @@ pub fn picks(seed: &Hash, cells: u64, count: u8) -> Vec<u64> {
     picked.into_iter().collect()
 }
 
-/// Where a cell is: its segment, its number there, its plain bytes in the file, its room.
+/// The place of a cell: its segment, its number there, its plain bytes in the file, its size.
 struct Place {
     segment: u32,
     in_segment: u64,
@@ -103,7 +104,7 @@ struct Place {
 }
 
 fn place(layout: &Layout, cell: u64) -> Option<Place> {
-    // All segments but the last are full, so no list of them has to be walked.
+    // All segments but the last are full, so the code need not walk a list of them.
     let full = Layout::full_segment(layout.scheme(), 0).ok()?.cells();
     let segment = layout.segment(u32::try_from(cell / full).ok()?).ok()?;
     if segment.first_cell + segment.cells() <= cell {
@@ -125,7 +126,7 @@ fn place(layout: &Layout, cell: u64) -> Option<Place> {
     })
 }
 
-/// The bytes of the file that are in a cell: where they begin and how many.
+/// The bytes of the file in a cell: their start and their number.
 #[must_use]
 pub fn cell_range(layout: &Layout, cell: u64) -> Option<(u64, usize)> {
     place(layout, cell).map(|place| (place.start, place.length))
@@ -133,7 +134,7 @@ pub fn cell_range(layout: &Layout, cell: u64) -> Option<(u64, usize)> {
 
 impl PreviewCell {
     /// Opens a cell for everyone. `plain` are the file's bytes in it, `leaves` those of the whole file.
-    /// `None` when the file has no such cell or other bytes in it.
+    /// `None` if the file has no such cell, or has other bytes in it.
     #[must_use]
     pub fn make(
         layout: &Layout,
@@ -151,7 +152,7 @@ impl PreviewCell {
         Some(Self { cell, key, sealed, path: merkle::path(leaves, cell) })
     }
 
-    /// The file's bytes in the cell, once it is clear that they are what is sold.
+    /// The file's bytes in the cell, after a check that the cell is part of the listed file.
     pub fn open(&self, manifest: &Manifest) -> Result<Vec<u8>, PreviewError> {
         let cell = self.cell;
         let layout = manifest.layout()?;
@@ -171,7 +172,8 @@ impl PreviewCell {
 }
 
 impl Preview {
-    /// All cells opened, once it is clear that the beacon picked them and that they are what is sold.
+    /// All cells opened, after checks that the beacon picked them and that they are part of the listed
+    /// file.
     pub fn open(
         &self,
         manifest: &Manifest,

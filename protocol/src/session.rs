@@ -1,10 +1,10 @@
-//! Upload and reading as pure procedures: what to do next, decided without a socket, disk or clock.
+//! Upload and reading as pure procedures: they decide the next step without a socket, disk or clock.
 //!
 //! The contract is the same for every session. The driver calls `handle(now_ms, input)` once for each
-//! thing that happened, then takes outputs with `poll()` until there are none, carries them out, and
-//! calls `handle` again when one of them ends or when `deadline()` passes. A session never waits and
-//! never fails silently: it ends with exactly one final output. A session that reads is lent, with each
-//! input, what is known of the nodes: their [`standing`](standing::Standing) outlives it.
+//! event, then takes outputs with `poll()` until there are none, and carries them out. It calls `handle`
+//! again when one of them ends or when `deadline()` passes. A session never waits and never fails silently:
+//! it ends with exactly one final output. With each input, the driver lends a reading session its knowledge
+//! of the nodes: their [`standing`](standing::Standing) outlives the session.
 
 pub mod read;
 pub mod standing;
@@ -13,21 +13,21 @@ pub mod upload;
 use crate::{choice, wire::storage::RefusalCode};
 
 choice! {
-    /// What a node did wrong, as the one who asked saw it.
+    /// What a node did wrong, as the asking party sees it.
     #[derive(Copy, PartialOrd, Ord)]
     pub enum NodeFault {
         /// No connection, or the connection broke.
         Offline = 1,
         /// It answered too late.
         Slow = 2,
-        /// It refused.
+        /// It refused the request.
         Refused = 3 {
             /// With this code.
             code: RefusalCode,
         },
-        /// It sent bytes that are not what the ledger says it holds.
+        /// It sent bytes that differ from what the ledger says it holds.
         Corrupt = 4,
-        /// Its answer is none to what was asked, or carries a false signature.
+        /// Its answer does not fit the request, or has a false signature.
         Confused = 5,
     }
 }

@@ -1,12 +1,12 @@
-//! Ed25519 over digests. What is signed is always a 32-byte hash with its own context string, so one
-//! kind of statement can never be taken for another.
+//! Ed25519 over digests. The signed value is always a 32-byte hash with its own context string. So no party
+//! can take one kind of statement for another.
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use thiserror::Error;
 
 use crate::id::Hash;
 
-/// A signature that does not hold, or a key that is none.
+/// A signature that does not verify, or bytes that are no key.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the signature does not hold")]
 pub struct SignatureError;
@@ -17,8 +17,8 @@ pub fn sign(key: &SigningKey, digest: &Hash) -> [u8; 64] {
     key.sign(&digest.0).to_bytes()
 }
 
-/// Checks a signature by the strict rules: canonical `S`, no small-order key or `R`, no cofactor, and
-/// one encoding of a key and of `R`. All who check a signature agree about it.
+/// Checks a signature by the strict rules: canonical `S`, no small-order key or `R`, no cofactor, and one
+/// encoding of a key and of `R`. So all verifiers agree about it.
 pub fn verify(key: &[u8; 32], digest: &Hash, signature: &[u8; 64]) -> Result<(), SignatureError> {
     if !is_reduced(key) {
         return Err(SignatureError);
@@ -28,8 +28,8 @@ pub fn verify(key: &[u8; 32], digest: &Hash, signature: &[u8; 64]) -> Result<(),
 }
 
 /// Whether a point's `y`, the lower 255 bits, is below the prime 2^255 - 19. The library reads larger
-/// ones as well, so one key would have two names. An `R` like that is found by the library, which
-/// compares encodings.
+/// values too, so one key would have two names. The library itself finds such an `R`, because it compares
+/// encodings.
 fn is_reduced(point: &[u8; 32]) -> bool {
     let top = point[31] & 0x7f == 0x7f && point[1..31].iter().all(|byte| *byte == 0xff);
     !(top && 0xed <= point[0])
@@ -47,7 +47,7 @@ mod tests {
         verify(&public, &Hash([2; 32]), &signature).unwrap();
         assert_eq!(verify(&public, &Hash([3; 32]), &signature), Err(SignatureError));
         assert_eq!(verify(&[0xff; 32], &Hash([2; 32]), &signature), Err(SignatureError));
-        // A key of small order would accept anything.
+        // A key of small order would accept any signature.
         assert_eq!(verify(&[0; 32], &Hash([2; 32]), &[0; 64]), Err(SignatureError));
         signature[63] |= 0x80;
         assert_eq!(verify(&public, &Hash([2; 32]), &signature), Err(SignatureError));

@@ -1,5 +1,5 @@
-//! Bytes as text a person can copy: bech32m with a prefix that says what it is, at lengths the
-//! original format does not allow.
+//! Bytes as text that a person can copy: bech32m with a prefix that names the kind of text, at lengths that
+//! the original format does not allow.
 
 use alloc::{string::String, vec::Vec};
 use core::ops::RangeInclusive;
@@ -15,7 +15,7 @@ use thiserror::Error;
 /// One kind of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TextForm {
-    /// What it begins with, before the `1`.
+    /// The prefix, before the `1`.
     pub prefix: &'static str,
     /// Characters at most, up to [`TEXT_LENGTH_MAX`].
     pub length_max: usize,
@@ -24,30 +24,30 @@ pub struct TextForm {
 /// Characters of the longest text of any form.
 pub const TEXT_LENGTH_MAX: usize = 8192;
 
-/// Why a text is not what it should be.
+/// Why a text is not of the expected kind.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TextError {
-    /// It is something else.
+    /// A text of another kind.
     #[error("this begins with {found:?}, a {expected:?} text was expected")]
     Prefix {
-        /// What it begins with.
+        /// The prefix that was found.
         found: String,
-        /// What it should begin with.
+        /// The expected prefix.
         expected: &'static str,
     },
-    /// It is no such text at all.
+    /// A text of no such kind.
     #[error(
         "this is not a {expected:?} text: it should be {expected}1 and then letters and digits"
     )]
     Form {
-        /// What it should begin with.
+        /// The expected prefix.
         expected: &'static str,
     },
     /// A character was changed, lost or added.
     #[error("the text is damaged: its checksum does not match; was it copied whole?")]
     Damaged,
-    /// Longer than any.
+    /// A text longer than any of its kind.
     #[error("the text is {length} characters, at most {most} are allowed")]
     TooLong {
         /// How long it is.
@@ -62,15 +62,16 @@ impl TextForm {
     ///
     /// # Panics
     ///
-    /// When the prefix is none or the bytes do not fit into the longest text: both are this program's own.
+    /// If the prefix is invalid or the bytes do not fit into the longest text: both come from this program.
     #[must_use]
     pub fn encode(&self, bytes: &[u8]) -> String {
         let prefix = Hrp::parse(self.prefix).expect("prefixes are constants of this program");
         bech32::encode_lower::<LongBech32m>(prefix, bytes)
-            .expect("what this program writes is bounded below the longest text")
+            .expect("every text that this program writes is shorter than the longest text")
     }
 
-    /// The bytes of a text. Only the one text of those bytes is accepted, in one case throughout.
+    /// The bytes of a text. A text is accepted only if it is the one text of its bytes, in one case
+    /// throughout.
     pub fn decode(&self, text: &str) -> Result<Vec<u8>, TextError> {
         let (text, expected) = (text.trim(), self.prefix);
         if self.length_max < text.len() {
@@ -87,7 +88,7 @@ impl TextForm {
             _ => form,
         })?;
         let bytes: Vec<u8> = checked.byte_iter().collect();
-        // The last character carries padding bits, which could say anything.
+        // The last character carries padding bits, which could have any value.
         if self.encode(&bytes).eq_ignore_ascii_case(text) {
             Ok(bytes)
         } else {
@@ -96,8 +97,8 @@ impl TextForm {
     }
 }
 
-/// Bech32m (BIP-350) for longer texts. Past 1023 characters the code no longer promises to find every
-/// four changed characters, only all but one in 2^30 of random changes; what is inside is signed.
+/// Bech32m (BIP-350) for longer texts. Beyond 1023 characters the code no longer promises to find every
+/// four changed characters. It finds all but one in 2^30 of random changes; the content is signed.
 enum LongBech32m {}
 
 impl Checksum for LongBech32m {

@@ -1,8 +1,8 @@
 //! The erasure code: any `required` of `total` cells give all of them back.
 //!
-//! Systematic Reed-Solomon over GF(2^8), by the matrix of `reed-solomon-erasure`. The crate says
-//! which linear combination makes a cell from which others; the combining itself goes block by
-//! block over the cells here, so that a block of every input stays in the core's first caches.
+//! It is systematic Reed-Solomon over GF(2^8), by the matrix of `reed-solomon-erasure`. The crate says
+//! which linear combination makes a cell from other cells. This module combines the cells block by block,
+//! so that a block of every input stays in the core's first caches.
 
 use alloc::{vec, vec::Vec};
 use core::fmt;
@@ -11,23 +11,23 @@ use reed_solomon_erasure::galois_8::{ReedSolomon, mul_slice, mul_slice_xor};
 
 use crate::content::{Scheme, SchemeError};
 
-/// Bytes of one cell that are combined at a time: 16 to 32 inputs of it fit a core's second cache
-/// beside the output, which stays in the first. Of 1, 2, 4 and 8 KiB it was the fastest.
+/// Bytes of one cell that are combined at a time. 16 to 32 inputs of this size fit a core's second cache,
+/// and the output stays in the first. Of 1, 2, 4 and 8 KiB it was the fastest.
 pub const BLOCK_BYTES: usize = 4096;
 
-/// The erasure code of one scheme. Made once per segment; it is read only and may be shared.
+/// The erasure code of one scheme. It is made once per segment. It is read only, so threads may share it.
 pub struct Code {
     scheme: Scheme,
-    /// Absent without parity: then there is nothing to compute.
+    /// `None` without parity: then there is nothing to compute.
     codec: Option<ReedSolomon>,
     /// One row of `required` coefficients per parity shard.
     parity: Vec<u8>,
 }
 
-/// How wanted cells are made from those that are there.
+/// How to make wanted cells from those that are present.
 #[derive(Clone, Debug)]
 pub(crate) struct Recipe {
-    /// The shards that are combined, in ascending order: exactly `required`.
+    /// The shards to combine, in ascending order: exactly `required`.
     pub(crate) inputs: Vec<u8>,
     /// One row of `required` coefficients per wanted shard.
     pub(crate) rows: Vec<u8>,
@@ -54,17 +54,17 @@ impl Code {
         self.scheme
     }
 
-    /// Computes the parity cells of a stripe. `cells` are all its cells of `cell_bytes`, one after
-    /// the other in shard order; the data cells are there.
+    /// Computes the parity cells of a stripe. `cells` are all its cells of `cell_bytes`, one after the
+    /// other in shard order; the caller has filled the data cells.
     ///
     /// # Panics
-    /// When there are not as many cells as the scheme says.
+    /// If the number of cells is not the scheme's.
     pub fn encode(&self, cells: &mut [u8], cell_bytes: usize) {
         let required = usize::from(self.scheme.required);
         assert_eq!(cells.len(), usize::from(self.scheme.total) * cell_bytes, "one cell per shard");
         let (data, parity) = cells.split_at_mut(required * cell_bytes);
-        // Blocks at a stride of 64 KiB compete for the same few lines of every cache. Side by side
-        // they do not, and one copy is little beside as many readings as there are parity cells.
+        // Blocks at a stride of 64 KiB compete for the same few lines of every cache. Side by side they do
+        // not. One copy costs little compared with reading once per parity cell.
         let mut packed = vec![0; required * BLOCK_BYTES];
         for start in (0..cell_bytes).step_by(BLOCK_BYTES) {
             let end = cell_bytes.min(start + BLOCK_BYTES);
@@ -82,7 +82,7 @@ impl Code {
     /// How to make `wanted` from `inputs`, which are `required` shards in ascending order.
     pub(crate) fn recipe(&self, inputs: Vec<u8>, wanted: &[u8]) -> Recipe {
         let required = usize::from(self.scheme.required);
-        // The code is linear: coded over the unit vectors, each shard spells out its coefficients.
+        // The code is linear: coded over the unit vectors, each shard gives its coefficients.
         let mut spelled = vec![0; usize::from(self.scheme.total) * required];
         for (position, &input) in inputs.iter().enumerate() {
             spelled[usize::from(input) * required + position] = 1;
@@ -98,7 +98,7 @@ impl Code {
                 true => codec.reconstruct_data(&mut shards),
                 false => codec.reconstruct(&mut shards),
             };
-            done.expect("exactly `required` shards of one length are there");
+            done.expect("exactly `required` shards of one length are present");
         }
         let row = |&index: &u8| &spelled[usize::from(index) * required..][..required];
         let rows = wanted.iter().flat_map(row).copied().collect();
@@ -112,8 +112,8 @@ impl fmt::Debug for Code {
     }
 }
 
-/// Writes to `out` the combination of the blocks that stand one after the other in `packed`, each
-/// at the beginning of its [`BLOCK_BYTES`].
+/// Writes to `out` the combination of the blocks that lie one after the other in `packed`, each at the
+/// beginning of its [`BLOCK_BYTES`].
 pub(crate) fn combine(row: &[u8], packed: &[u8], out: &mut [u8]) {
     let length = out.len();
     let mut first = true;
@@ -144,7 +144,7 @@ mod tests {
         out
     }
 
-    /// The codec's own way, over whole cells.
+    /// The codec's own method, over whole cells.
     fn reference(scheme: Scheme, data: &[u8], cell_bytes: usize) -> Vec<u8> {
         let codec =
             ReedSolomon::new(usize::from(scheme.required), usize::from(scheme.parity())).unwrap();

@@ -1,4 +1,4 @@
-//! The keys of one file version: everything from 32 random bytes, one context string per use.
+//! The keys of one file version: all follow from 32 random bytes, with one context string per use.
 
 use core::fmt;
 
@@ -44,24 +44,24 @@ macro_rules! secret {
 }
 
 secret! {
-    /// Opens one stored file version. 32 random bytes, never derived from the content, so that two
+    /// Opens one stored file version. It is 32 random bytes, never derived from the content, so that two
     /// uploads of one file have nothing in common.
     FileKey;
-    /// Opens the cells of one file version, and nothing else of it.
+    /// Opens the cells of one file version, and nothing else.
     ContentKey;
-    /// Masks and unmasks the shards of one file version: what a caretaker needs to repair them. It
-    /// opens nothing.
+    /// Masks and unmasks the shards of one file version. A caretaker needs it to repair them. It opens
+    /// nothing.
     MaskKey;
 }
 
 impl FileKey {
-    /// What opens cells.
+    /// The key that opens cells.
     #[must_use]
     pub fn content_key(&self) -> ContentKey {
         ContentKey(blake3::derive_key("symbolon 2026 content v1", &self.0))
     }
 
-    /// What masks shards.
+    /// The key that masks shards.
     #[must_use]
     pub fn mask_key(&self) -> MaskKey {
         MaskKey(blake3::derive_key("symbolon 2026 mask v1", &self.0))
@@ -79,28 +79,29 @@ impl FileKey {
         self.mask_key().shard_mask_key(deal, index)
     }
 
-    /// What is published about the key: it binds a manifest to this key and no other, since a
-    /// ciphertext of ChaCha20-Poly1305 alone can be made to open under two.
+    /// The public commitment to the key. It binds a manifest to this key only: an attacker can make a
+    /// ciphertext of ChaCha20-Poly1305 that opens under two keys.
     #[must_use]
     pub fn commitment(&self) -> Hash {
         Hash(blake3::derive_key("symbolon 2026 commit v1", &self.0))
     }
 
-    /// Whether `commitment` is this key's, in constant time. To be asked before the first cell is
-    /// opened.
+    /// Whether `commitment` is this key's, in constant time. A reader checks this before it opens the first
+    /// cell.
     #[must_use]
     pub fn is_committed(&self, commitment: &Hash) -> bool {
         self.commitment().0.ct_eq(&commitment.0).into()
     }
 
-    /// The name of the file version on the network: the same for everyone who has the key, random
-    /// to everyone else.
+    /// The id of the file version on the network: the same for everyone who has the key, random to everyone
+    /// else.
     #[must_use]
     pub fn object(&self) -> ObjectId {
         ObjectId(half(&blake3::derive_key("symbolon 2026 object v1", &self.0)))
     }
 
-    /// What opens one segment's deal on the ledger, and nobody else can know before it stands there.
+    /// The opening of one segment's deal on the ledger. No other party can know it before the deal is on
+    /// the ledger.
     #[must_use]
     pub fn deal_opening(&self, segment: u32) -> Hash {
         let mut hasher = blake3::Hasher::new_derive_key("symbolon 2026 deal v1");
@@ -108,8 +109,8 @@ impl FileKey {
         Hash(*hasher.finalize().as_bytes())
     }
 
-    /// The name of one segment's deal. It follows from the key, so an upload that was cut off finds
-    /// what it has already stored, and pays for it once.
+    /// The id of one segment's deal. It follows from the key. So an interrupted upload finds what it has
+    /// already stored, and pays for it once.
     #[must_use]
     pub fn deal(&self, segment: u32) -> DealId {
         DealId::of(&self.deal_opening(segment))
@@ -117,8 +118,8 @@ impl FileKey {
 }
 
 impl ContentKey {
-    /// The key of one cell, counted within its segment in file order. It is used for one cell and
-    /// once, so it can be shown without opening anything else.
+    /// The key of one cell, counted within its segment in file order. It seals one cell, once. So its owner
+    /// can show it without opening anything else.
     #[must_use]
     pub fn cell_key(&self, segment: u32, cell: u64) -> [u8; 32] {
         let mut input = [0; 16];

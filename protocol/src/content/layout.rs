@@ -1,8 +1,8 @@
-//! Where every byte of a file goes: stripes, segments, cells.
+//! The place of every byte of a file: stripes, segments, cells.
 //!
-//! A file is padded and cut into segments of as many full stripes as a shard may have; a stripe is
-//! one cell of every shard. Only the last stripe of the last segment has smaller cells. All sizes
-//! follow from the scheme and the length, and what nodes see of them from the padded length.
+//! A file is padded and cut into segments. A segment has as many full stripes as a shard may have. A stripe
+//! is one cell of every shard. Only the last stripe of the last segment has smaller cells. All sizes follow
+//! from the scheme and the length. The sizes that nodes see follow from the padded length.
 
 use thiserror::Error;
 
@@ -11,7 +11,7 @@ use crate::{
     limits::{CELL_BYTES, CELL_PLAIN_BYTES, LEAF_BYTES, SHARD_BYTES_MAX, TAG_BYTES},
 };
 
-/// Bytes of a file at most: 64 PiB. With it every count below fits its type, whatever the scheme.
+/// Bytes of a file at most: 64 PiB. With this limit every count below fits its type, under every scheme.
 pub const FILE_BYTES_MAX: u64 = 1 << 56;
 
 /// Stripes of a full segment: a shard is one cell of each.
@@ -23,18 +23,18 @@ const _: () = assert!(STRIPES_MAX as u64 * CELL_BYTES as u64 == SHARD_BYTES_MAX)
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LayoutError {
-    /// The scheme is none.
+    /// The scheme is invalid.
     #[error(transparent)]
     Scheme(#[from] SchemeError),
     /// A segment that the file does not have.
     #[error("there is no segment {segment}: the file has {segments}")]
     Segment {
-        /// Which.
+        /// The segment.
         segment: u32,
-        /// How many there are.
+        /// How many segments the file has.
         segments: u32,
     },
-    /// A shard of a length no shard can have.
+    /// A shard with a length that no shard can have.
     #[error("a shard of {length} bytes is not one of whole cells")]
     ShardLength {
         /// Its length.
@@ -76,7 +76,7 @@ pub struct SegmentLayout {
     pub plain_length: u64,
     /// Its first data cell, counted over the whole file.
     pub first_cell: u64,
-    /// Shards that give it back.
+    /// Shards that suffice to give it back.
     pub required: u8,
     /// Shards it has.
     pub total: u8,
@@ -98,7 +98,7 @@ pub struct StripeLayout {
     pub plain_bytes: usize,
     /// Where its first byte is in the file.
     pub plain_start: u64,
-    /// Bytes of the file in it, padding not counted.
+    /// Bytes of the file in it, without padding.
     pub plain_length: usize,
     /// Where its cell begins in every shard.
     pub shard_offset: u64,
@@ -106,22 +106,22 @@ pub struct StripeLayout {
     pub first_cell: u64,
     /// Its first data cell, counted within the segment: what cell keys are derived from.
     pub first_in_segment: u64,
-    /// The file's length, when the file's last cell is in this stripe. It is sealed into that cell.
+    /// The file's length, if the file's last cell is in this stripe. The cell seals it.
     pub(crate) end: Option<u64>,
 }
 
-/// Where one byte of a file is.
+/// The place of one byte of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Location {
-    /// In which segment.
+    /// The segment.
     pub segment: u32,
-    /// In which stripe of the segment.
+    /// The stripe of the segment.
     pub stripe: u32,
-    /// In which data shard.
+    /// The data shard.
     pub shard: u8,
-    /// In which data cell, counted over the whole file.
+    /// The data cell, counted over the whole file.
     pub cell: u64,
-    /// Where in the cell's plain bytes.
+    /// The offset in the cell's plain bytes.
     pub offset: usize,
 }
 
@@ -135,7 +135,7 @@ impl Layout {
         let stripe = stripe_capacity(scheme);
         let segment = segment_capacity(scheme);
         let segments = length.div_ceil(segment).max(1);
-        // Padding fills a segment and never opens another one: that would cost a deal of its own.
+        // Padding fills a segment and never opens another one, which would cost a deal of its own.
         let padded_length = padme(length).min(segments * segment);
         let in_last = padded_length - (segments - 1) * segment;
         let last_stripes = in_last.div_ceil(stripe).max(1);
@@ -151,9 +151,9 @@ impl Layout {
         })
     }
 
-    /// A full segment of a file that goes on after it: what can be coded before the length of a
-    /// stream is known. A file may end exactly where a full segment does; then it is *not* this
-    /// one but [`Self::segment`], since the file's length is sealed into its last cell.
+    /// A full segment of a file that continues after it. A writer can code it before it knows the length of
+    /// a stream. If a file ends exactly where a full segment does, its last segment is *not* this one but
+    /// [`Self::segment`], since the file's length is sealed into its last cell.
     pub fn full_segment(scheme: Scheme, segment: u32) -> Result<SegmentLayout, LayoutError> {
         SegmentLayout::new(scheme.check()?, segment, STRIPES_MAX, CELL_BYTES, None)
     }
@@ -170,7 +170,7 @@ impl Layout {
         self.length
     }
 
-    /// Bytes of the file with its padding: what the sizes that nodes see are made from.
+    /// Bytes of the file with its padding: the sizes that nodes see follow from this.
     #[must_use]
     pub const fn padded_length(&self) -> u64 {
         self.padded_length
@@ -206,14 +206,14 @@ impl Layout {
         (0..self.segments).map(move |index| layout.segment(index).expect("index is below segments"))
     }
 
-    /// Data cells of the whole file: leaves under the content root.
+    /// Data cells of the whole file. Each is a leaf under the content root.
     #[must_use]
     pub fn cells(&self) -> u64 {
         let stripes = u64::from(self.segments - 1) * u64::from(STRIPES_MAX);
         (stripes + u64::from(self.last_stripes)) * u64::from(self.scheme.required)
     }
 
-    /// Bytes that all shards of all segments have together.
+    /// Bytes of all shards of all segments together.
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
         let last = u64::from(self.last_stripes - 1) * CELL_BYTES as u64;
@@ -221,7 +221,7 @@ impl Layout {
         (full + last + self.last_cell_bytes as u64) * u64::from(self.scheme.total)
     }
 
-    /// Where the byte at `offset` is; `None` when the file ends before it.
+    /// The place of the byte at `offset`; `None` if the file ends before it.
     #[must_use]
     pub fn locate(&self, offset: u64) -> Option<Location> {
         if offset >= self.length {
@@ -271,8 +271,8 @@ impl SegmentLayout {
         })
     }
 
-    /// What a caretaker can tell from the length of a shard: enough to rebuild shards, but not to
-    /// open the file's last cell, which needs the length of the file.
+    /// What a caretaker can compute from the length of a shard: enough to rebuild shards, but not to open
+    /// the file's last cell, which needs the length of the file.
     pub fn from_shard(scheme: Scheme, segment: u32, length: u64) -> Result<Self, LayoutError> {
         let scheme = scheme.check()?;
         let whole = length.is_multiple_of(LEAF_BYTES as u64);
@@ -302,7 +302,7 @@ impl SegmentLayout {
         u64::from(self.stripes) * u64::from(self.required)
     }
 
-    /// One stripe; `None` when there is no such one.
+    /// One stripe; `None` if the segment has no such stripe.
     #[must_use]
     pub fn stripe(&self, stripe: u32) -> Option<StripeLayout> {
         if stripe >= self.stripes {
@@ -332,20 +332,20 @@ impl SegmentLayout {
 }
 
 impl StripeLayout {
-    /// Plain bytes of all its data cells, padding included: the size of the buffer it decodes into.
+    /// Plain bytes of all its data cells, with padding: the size of the buffer that it decodes into.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.plain_bytes * usize::from(self.required)
     }
 
-    /// The file's length, when data cell `index` of this stripe is the file's last.
+    /// The file's length, if data cell `index` of this stripe is the file's last.
     pub(crate) fn end_at(&self, index: u8) -> Option<u64> {
         self.end.filter(|_| index + 1 == self.required)
     }
 }
 
-/// Padmé (Nikitin and others, PETS 2019): keeps only as many leading bits of the length as its
-/// magnitude has, so a length says O(log log) bits of itself and padding stays under 12 %.
+/// Padmé (Nikitin and others, PETS 2019): it keeps only as many leading bits of the length as the length's
+/// magnitude has bits. So a length reveals O(log log) bits of itself, and padding stays under 12 %.
 fn padme(length: u64) -> u64 {
     let Some(exponent) = length.checked_ilog2().filter(|&exponent| exponent > 0) else {
         return length;

@@ -1,4 +1,4 @@
-//! What is needed to read a file, next to its file key.
+//! What a reader needs to read a file, besides its file key.
 
 use alloc::vec::Vec;
 
@@ -16,13 +16,13 @@ choice! {
     pub enum MaskMode {
         /// No mask: public data, which anyone may repair.
         None = 0,
-        /// ChaCha20 over the whole shard, under a key only the owner and caretakers have.
+        /// ChaCha20 over the whole shard, under a key that only the owner and caretakers have.
         ChaCha20 = 1,
     }
 }
 
 choice! {
-    /// The erasure code, by the parity bytes it makes.
+    /// The erasure code, identified by its parity bytes.
     #[derive(Copy)]
     pub enum Codec {
         /// Reed-Solomon over GF(2^8), the Vandermonde-derived matrix of `reed-solomon-erasure`.
@@ -30,8 +30,8 @@ choice! {
     }
 }
 
-/// The description of one stored file version. It holds no key; its true `length` is the only
-/// thing in it that the ledger and the nodes do not see.
+/// The description of one stored file version. It holds no key. Its true `length` is the only field that
+/// the ledger and the nodes do not see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     /// Version of this layout: 1.
@@ -48,7 +48,7 @@ pub struct Manifest {
     pub length: u64,
     /// `derive_key("symbolon 2026 commit v1", file_key)`: checked before the first decryption.
     pub commitment: Hash,
-    /// Merkle root over all cells: what a sale can be proven against.
+    /// Merkle root over all cells: previews and sales are proven against it.
     pub content_root: Hash,
 }
 
@@ -84,7 +84,7 @@ impl Manifest {
         }
     }
 
-    /// What reads one segment: the key is checked before anything is opened with it.
+    /// The coder that reads one segment. It checks the key before it opens anything.
     pub fn coder(&self, key: &FileKey, segment: u32) -> Result<SegmentCoder, ContentError> {
         self.check_key(key)?;
         let layout = self.layout()?.segment(segment)?;
@@ -160,7 +160,7 @@ mod tests {
         let other = FileKey::from_bytes([4; 32]);
         assert_eq!(manifest.check_key(&other), Err(ContentError::Key));
         assert_eq!(manifest.coder(&other, 0).unwrap_err(), ContentError::Key);
-        // A commitment copied beside another object is not a manifest of this key either.
+        // A commitment copied beside another object does not make a manifest of this key either.
         let moved = Manifest { object: ObjectId([0; 16]), ..manifest };
         assert_eq!(moved.check_key(&FileKey::from_bytes([3; 32])), Err(ContentError::Key));
     }

@@ -1,8 +1,8 @@
-//! The mask over a shard: makes shards independent random strings, so that no node can recompute its
-//! own from the others instead of keeping it.
+//! The mask over a shard. It makes shards independent random strings, so that no node can recompute its own
+//! shard from the others instead of keeping it.
 //!
-//! ChaCha20 (RFC 8439) with a zero nonce under a key that is used for one shard of one deal. The mask
-//! of a shard never changes, so a repaired shard has the root the ledger already holds.
+//! The mask is ChaCha20 (RFC 8439) with a zero nonce, under a key that is used for one shard of one deal.
+//! The mask of a shard never changes, so a repaired shard has the root that the ledger already holds.
 
 use core::fmt;
 
@@ -48,10 +48,10 @@ impl Mask {
 }
 
 impl ShardMask {
-    /// Masks, or unmasks, the bytes that stand at `offset` of the shard.
+    /// Masks, or unmasks, the bytes at `offset` of the shard.
     ///
     /// # Panics
-    /// When the bytes reach beyond the longest shard.
+    /// If the bytes reach beyond the longest shard.
     pub fn apply(&self, offset: u64, bytes: &mut [u8]) {
         if let Some(key) = &self.0 {
             stream(key, &[0; 12], offset, bytes.len()).apply_keystream(bytes);
@@ -61,7 +61,7 @@ impl ShardMask {
     /// The same from one buffer into another of the same length.
     ///
     /// # Panics
-    /// When the bytes reach beyond the longest shard, or the lengths differ.
+    /// If the bytes reach beyond the longest shard, or the lengths differ.
     pub fn copy(&self, offset: u64, from: &[u8], to: &mut [u8]) {
         match &self.0 {
             None => to.copy_from_slice(from),

@@ -1,4 +1,4 @@
-//! How many shards, and how many of them give the file back.
+//! The number of shards, and how many of them give the file back.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -14,7 +14,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SchemeError {
-    /// No shard would suffice, or more than there are.
+    /// No shard would suffice, or more than exist.
     #[error("{required} of {total} shards cannot give a file back")]
     Required {
         /// Shards that should suffice.
@@ -47,9 +47,9 @@ impl Scheme {
         Self { required, total }.check()
     }
 
-    /// The scheme for this many independent nodes: as safe as they allow at about twice the bytes.
-    /// A file is coded again, upward, as the network grows. Without any node it is 1/1, and the
-    /// caller has nowhere to put the shard.
+    /// The scheme for this many independent nodes: as safe as they allow at about twice the bytes. As the
+    /// network grows, an owner codes a file again under a larger scheme. Without any node the scheme is
+    /// 1/1, and the caller has no node for the shard.
     #[must_use]
     pub fn for_nodes(nodes: usize) -> Self {
         let (required, total) = match nodes {
@@ -71,16 +71,16 @@ impl Scheme {
         self.total.saturating_sub(self.required)
     }
 
-    /// Repair begins when this many healthy shards are left or fewer: half of the spare ones gone,
-    /// and at least one. Zero means that there is nothing to repair from.
+    /// Repair begins when this many healthy shards are left or fewer: half of the spare ones are gone, and
+    /// at least one. Zero means that there is nothing to repair from.
     #[must_use]
     pub const fn repair_at(self) -> u8 {
         let half = self.required + self.parity() / 2;
         if half < self.total { half } else { self.total - 1 }
     }
 
-    /// Receipts that end an upload: half way between repair and all shards. The rest are filled in
-    /// the background, so that one slow node holds up nobody.
+    /// Acceptances that end an upload: half way between repair and all shards. The client fills in the rest
+    /// in the background, so that one slow node delays no upload.
     #[must_use]
     pub const fn enough(self) -> u8 {
         self.repair_at() + (self.total - self.repair_at()).div_ceil(2)
@@ -92,7 +92,7 @@ impl Scheme {
         u32::from(self.total) * 1000 / u32::from(self.required.max(1))
     }
 
-    /// Itself, when it is one that can be coded: the fields are open, and peers fill them.
+    /// The scheme itself, if it can be coded: the fields are public, and peers fill them.
     pub(crate) fn check(self) -> Result<Self, SchemeError> {
         let Self { required, total } = self;
         if total > SHARDS_MAX {

@@ -1,7 +1,7 @@
-//! One cell: seal, open, and what the content root says of it.
+//! One cell: seal, open, and its leaf under the content root.
 //!
-//! ChaCha20-Poly1305 (RFC 8439) with a key that is used for one cell and once, so the nonce is zero.
-//! The file's last cell carries the file's length as associated data; all others carry none.
+//! The cipher is ChaCha20-Poly1305 (RFC 8439). Its key seals only one cell, once, so the nonce is zero. The
+//! file's last cell carries the file's length as associated data; all others carry none.
 
 use chacha20poly1305::{
     AeadInOut, ChaCha20Poly1305, Key, KeyInit, Nonce, Tag, aead::inout::InOutBuf,
@@ -15,7 +15,7 @@ use crate::{id::Hash, limits::TAG_BYTES, record};
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SealError {
-    /// The sealed cell and the room for its plain bytes do not fit each other.
+    /// The sealed cell does not fit the room for its plain bytes.
     #[error("a cell of {sealed} sealed bytes does not open into {plain}")]
     Length {
         /// Sealed bytes.
@@ -23,20 +23,20 @@ pub enum SealError {
         /// Room for plain bytes.
         plain: usize,
     },
-    /// Key, cell, tag or length is not what was sealed.
+    /// Key, cell, tag or length differ from what was sealed.
     #[error("the cell does not open under this key")]
     Forged,
 }
 
-/// Seals `plain` in place and returns the tag that follows it. `end` is the file's length for the
-/// file's last cell, and absent for all others.
+/// Seals `plain` in place and returns the tag that follows it. `end` is the file's length for the file's
+/// last cell, and `None` for all others.
 #[must_use]
 pub fn seal(key: &[u8; 32], end: Option<u64>, plain: &mut [u8]) -> [u8; TAG_BYTES] {
     seal_with(key, &[0; 12], bound(&end.map(u64::to_le_bytes)), plain)
 }
 
-/// Opens the sealed cell `cell` into `plain`, which is shorter by the tag. Nothing is written unless
-/// the cell is genuine.
+/// Opens the sealed cell `cell` into `plain`, which is shorter by the tag. It writes nothing unless the
+/// cell is genuine.
 pub fn open(
     key: &[u8; 32],
     end: Option<u64>,
@@ -49,7 +49,7 @@ pub fn open(
     open_with(key, &[0; 12], bound(&end.map(u64::to_le_bytes)), buffer, tag)
 }
 
-/// Opens in place a cell whose tag stands apart.
+/// Opens in place a cell whose tag is stored separately.
 pub(crate) fn open_in_place(
     key: &[u8; 32],
     end: Option<u64>,
@@ -84,16 +84,16 @@ fn open_with(
 }
 
 record! {
-    /// What the content root says of one cell, in parts: enough to show any one of them and prove
-    /// it, without showing the others.
+    /// The leaf of one cell under the content root, in parts. A party can show and prove any one of them
+    /// without showing the others.
     #[derive(Copy)]
     pub struct LeafParts {
         /// Hash of the cell's key.
         pub key: Hash,
         /// Hash of the sealed cell, tag included.
         pub sealed: Hash,
-        /// Hash of the plain cell, padding included, under a key that follows from the cell's: nobody
-        /// else can try out what the cell says.
+        /// Hash of the plain cell, padding included, under a key that follows from the cell's: without that
+        /// key, no one can test guesses of the cell's content.
         pub plain: Hash,
     }
 }
@@ -117,13 +117,13 @@ impl LeafParts {
     }
 }
 
-/// What a leaf says of a cell's key.
+/// A leaf's hash of a cell's key.
 #[must_use]
 pub(crate) fn key_hash(key: &[u8; 32]) -> Hash {
     Hash(blake3::derive_key("symbolon 2026 cell key v1", key))
 }
 
-/// What a leaf says of a sealed cell that lies in pieces.
+/// A leaf's hash of a sealed cell that lies in pieces.
 #[must_use]
 pub(crate) fn sealed_hash(pieces: &[&[u8]]) -> Hash {
     let mut hasher = blake3::Hasher::new_derive_key("symbolon 2026 sealed cell v1");
@@ -133,7 +133,7 @@ pub(crate) fn sealed_hash(pieces: &[&[u8]]) -> Hash {
     Hash(*hasher.finalize().as_bytes())
 }
 
-/// What a leaf says of a plain cell.
+/// A leaf's hash of a plain cell.
 #[must_use]
 pub(crate) fn plain_hash(key: &[u8; 32], plain: &[u8]) -> Hash {
     let key = Zeroizing::new(blake3::derive_key("symbolon 2026 plain cell key v1", key));

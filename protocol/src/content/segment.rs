@@ -1,8 +1,8 @@
-//! One segment, stripe by stripe: plain bytes into the masked cells of all shards, and back.
+//! One segment, stripe by stripe: from plain bytes to the masked cells of all shards, and back.
 //!
-//! Everything here is `&self`, shares nothing and works one stripe at a time in the caller's
-//! buffers, so stripes may run in parallel and memory is what the caller has in flight. Nothing
-//! leaves a decode that the cell's own tag did not vouch for.
+//! Every method takes `&self`, shares nothing and works on one stripe at a time in the caller's buffers. So
+//! stripes may run in parallel, and memory is bounded by what the caller has in progress. A decode gives
+//! out only bytes that the cell's own tag authenticates.
 
 use alloc::{vec, vec::Vec};
 use core::ops::Range;
@@ -22,27 +22,27 @@ use crate::{
     limits::{SHARDS_MAX, TAG_BYTES},
 };
 
-/// Why a stripe is not coded, decoded or rebuilt.
+/// Why a stripe was not coded, decoded or rebuilt.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ContentError {
     /// The caller's buffer has another size.
     #[error("the buffer for {what} has {found} bytes instead of {expected}")]
     Buffer {
-        /// What it is for.
+        /// The buffer's purpose.
         what: &'static str,
         /// Its size in bytes.
         found: usize,
-        /// What it must be.
+        /// The size it must have.
         expected: usize,
     },
-    /// A cell that was read as it is from one shard does not open: that shard is not what the owner
-    /// stored, or key or manifest are of another file.
+    /// A cell that was read from one shard, not rebuilt, does not open. Either that shard is not what the
+    /// owner stored, or key or manifest belong to another file.
     #[error("cell {cell}, read from shard {shard}, does not open")]
     CellForged {
         /// The data cell, counted over the whole file.
         cell: u64,
-        /// Where it was read.
+        /// The shard it was read from.
         shard: u8,
     },
     /// The file key is not the one the manifest commits to.
@@ -51,52 +51,52 @@ pub enum ContentError {
     /// There is no such segment.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// Too few shards are there.
+    /// Too few shards are present.
     #[error("{required} shards are required, and {missing:?} are missing")]
     NotEnoughShards {
         /// How many suffice.
         required: u8,
-        /// Which are not there.
+        /// The missing shards.
         missing: Vec<u8>,
     },
-    /// A cell that was rebuilt does not open: one of these shards is not what the owner stored.
+    /// A rebuilt cell does not open: one of these shards is not what the owner stored.
     #[error("cell {cell}, rebuilt from shards {shards:?}, does not open")]
     RebuiltForged {
         /// The data cell, counted over the whole file.
         cell: u64,
-        /// What it was rebuilt from.
+        /// The shards it was rebuilt from.
         shards: Vec<u8>,
     },
     /// There is no such shard.
     #[error("there is no shard {shard} of {total}")]
     Shard {
-        /// Which.
+        /// The shard.
         shard: u8,
-        /// How many there are.
+        /// How many shards the scheme has.
         total: u8,
     },
-    /// A shard's cell has another size than the layout says.
+    /// A shard's cell has another size than the layout gives.
     #[error("the cell of shard {shard} has {found} bytes instead of {expected}")]
     ShardLength {
-        /// Whose.
+        /// The shard.
         shard: u8,
         /// Its size in bytes.
         found: usize,
-        /// What it must be.
+        /// The size it must have.
         expected: usize,
     },
     /// There is no such stripe.
     #[error("there is no stripe {stripe} of {stripes}")]
     Stripe {
-        /// Which.
+        /// The stripe.
         stripe: u32,
-        /// How many there are.
+        /// How many stripes the segment has.
         stripes: u32,
     },
 }
 
-/// Rebuilds lost shards from others, with the mask key alone: it sees only what is sealed. That the
-/// result is right shows in its BLAKE3 root, which the ledger holds.
+/// Rebuilds lost shards from others, with the mask key alone: it sees only sealed bytes. The BLAKE3 root on
+/// the ledger shows that the result is right.
 #[derive(Debug)]
 pub struct Rebuilder {
     layout: SegmentLayout,
@@ -125,8 +125,8 @@ impl Rebuilder {
         &self.layout
     }
 
-    /// Computes the cell of shard `wanted` in this stripe, masked as its node must store it. `cells`
-    /// are the masked cells of all shards by index; what stands at `wanted` is not looked at.
+    /// Computes the cell of shard `wanted` in this stripe, masked as its node must store it. `cells` are
+    /// the masked cells of all shards by index; the entry at `wanted` is ignored.
     pub fn rebuild(
         &self,
         stripe: u32,
@@ -179,7 +179,7 @@ impl Rebuilder {
         Ok(())
     }
 
-    /// How to make `wanted` from the first `required` shards that are there.
+    /// How to make `wanted` from the first `required` shards that are present.
     fn recipe(&self, there: impl Fn(u8) -> bool, wanted: &[u8]) -> Result<Recipe, ContentError> {
         let Scheme { required, total } = self.scheme();
         let inputs: Vec<u8> =
@@ -195,8 +195,8 @@ impl Rebuilder {
 impl SegmentCoder {
     /// Codes one segment of a file that is stored under `deal`.
     ///
-    /// A reader takes [`crate::content::Manifest::coder`] instead, which checks first that the key
-    /// is the one the manifest commits to.
+    /// A reader uses [`crate::content::Manifest::coder`] instead. It first checks that the manifest commits
+    /// to the key.
     #[must_use]
     pub fn new(key: &FileKey, mask: MaskMode, layout: SegmentLayout, deal: DealId) -> Self {
         let cells = Rebuilder::new(&key.mask_key(), mask, layout, deal);
@@ -211,9 +211,9 @@ impl SegmentCoder {
 
     /// Seals, codes and masks one stripe.
     ///
-    /// `plain` are the file's bytes of the stripe; up to its capacity the rest is zero padding.
-    /// `cells` becomes the masked cells of all shards, one after the other in shard order. One leaf
-    /// of the content root per data cell is appended to `leaves`, in file order.
+    /// `plain` are the file's bytes of the stripe; the rest of its capacity is zero padding. `cells`
+    /// becomes the masked cells of all shards, one after the other in shard order. One leaf of the content
+    /// root per data cell is appended to `leaves`, in file order.
     pub fn encode(
         &self,
         stripe: u32,
@@ -232,8 +232,8 @@ impl SegmentCoder {
         Ok(())
     }
 
-    /// Appends the leaves that [`Self::encode`] would, and neither codes nor masks: whoever has the
-    /// plain bytes and the key finds out whether they are a manifest's content.
+    /// Appends the leaves that [`Self::encode`] would append, without coding or masking. So a caller with
+    /// the plain bytes and the key can find out whether they are a manifest's content.
     pub fn leaves(
         &self,
         stripe: u32,
@@ -266,9 +266,9 @@ impl SegmentCoder {
         Ok(())
     }
 
-    /// Opens one stripe from any `required` of its cells, masked, by shard index. `out` becomes the
-    /// stripe's plain bytes with their padding: [`StripeLayout::capacity`] bytes, of which
-    /// [`StripeLayout::plain_length`] are the file's. On an error it holds nothing.
+    /// Opens one stripe from any `required` of its masked cells, by shard index. `out` becomes the stripe's
+    /// plain bytes with their padding: [`StripeLayout::capacity`] bytes, of which
+    /// [`StripeLayout::plain_length`] are the file's. On an error `out` holds nothing.
     pub fn decode(
         &self,
         stripe: u32,
@@ -279,8 +279,8 @@ impl SegmentCoder {
         self.open(&layout, 0..layout.required, cells, out, None)
     }
 
-    /// The same, and appends the leaves of the content root as the cells show them: a buyer compares
-    /// the root over all of them with the one that was listed.
+    /// The same, and appends the leaves of the content root that the cells give. A buyer compares the root
+    /// over all of them with the listed root.
     pub fn decode_with_leaves(
         &self,
         stripe: u32,
@@ -297,7 +297,7 @@ impl SegmentCoder {
         done
     }
 
-    /// Opens one data cell of a stripe: the only one that is needed when it is there, else rebuilt
+    /// Opens one data cell of a stripe. If the cell is present, it needs no other; otherwise it is rebuilt
     /// from any `required` others. `out` has the cell's plain bytes.
     pub fn decode_cell(
         &self,
@@ -365,7 +365,7 @@ impl SegmentCoder {
             let cell = layout.first_cell + u64::from(index);
             let sealed = leaves.is_some().then(|| seal::sealed_hash(&[body, tag]));
             if seal::open_in_place(&key, layout.end_at(index), body, tag).is_err() {
-                // What was opened before it is right, but half an answer invites being used.
+                // The cells opened before it are right, but a caller might use half an answer.
                 out.fill(0);
                 return Err(match cells[usize::from(index)] {
                     Some(_) => ContentError::CellForged { cell, shard: index },
@@ -380,8 +380,8 @@ impl SegmentCoder {
         Ok(())
     }
 
-    /// Brings the sealed cells of the wanted data shards into `bodies` and `tags`; gives the shards
-    /// they were rebuilt from, if any had to be.
+    /// Brings the sealed cells of the wanted data shards into `bodies` and `tags`. It gives the shards that
+    /// they were rebuilt from, if any cell was rebuilt.
     fn sealed(
         &self,
         layout: &StripeLayout,

@@ -1,4 +1,4 @@
-//! A listing's key, encrypted to a vault and bound to what is sold (after TDH2).
+//! A listing's key, encrypted to a vault and bound to the listed content (after TDH2).
 
 use alloc::vec::Vec;
 
@@ -12,8 +12,8 @@ use zeroize::{Zeroize, Zeroizing};
 use super::{Capsule, CustodyError, Point, VaultSecret, curve};
 use crate::id::{AccountId, ChainId, Hash, VaultId};
 
-/// What a capsule is bound to: without it anyone could copy one into a listing of their own, at a
-/// price of nothing, or onto a ledger where money is free, and have the custodians open it.
+/// The label that a capsule is bound to. Without it anyone could copy a capsule into a listing of their
+/// own, at a price of zero, or onto a ledger where money is free, and have the custodians open it.
 #[must_use]
 pub fn label(chain: &ChainId, seller: &AccountId, vault: &VaultId, content_root: &Hash) -> Hash {
     let mut bytes = Vec::with_capacity(32 + 32 + 16 + 32);
@@ -24,19 +24,20 @@ pub fn label(chain: &ChainId, seller: &AccountId, vault: &VaultId, content_root:
     Hash(blake3::derive_key("symbolon 2026 capsule label v2", &bytes))
 }
 
-/// The listing key of a key point: what a listing's pad was made with.
+/// The listing key of a key point. It makes a listing's pad.
 #[must_use]
 pub fn listing_key(point: &Point) -> Zeroizing<[u8; 32]> {
     Zeroizing::new(blake3::derive_key("symbolon 2026 listing key v1", point))
 }
 
-/// `file_key XOR listing_key`: what a listing shows, so that a file put earlier can be listed later.
+/// `file_key XOR listing_key`. A listing shows it, so that a seller can list a file that was stored
+/// earlier.
 #[must_use]
 pub fn pad(file_key: &[u8; 32], listing_key: &[u8; 32]) -> [u8; 32] {
     core::array::from_fn(|i| file_key[i] ^ listing_key[i])
 }
 
-/// The file key of a listing's pad. It counts only once it matches the manifest's commitment.
+/// The file key from a listing's pad. A buyer accepts it only if it matches the manifest's commitment.
 #[must_use]
 pub fn unpad(pad: &[u8; 32], listing_key: &[u8; 32]) -> Zeroizing<[u8; 32]> {
     Zeroizing::new(self::pad(pad, listing_key))
@@ -69,13 +70,13 @@ impl Capsule {
         (capsule, point)
     }
 
-    /// Opens a capsule with the whole secret: what a seller can do with her own.
+    /// Opens a capsule with the whole secret, as a seller can with the seller's own vault.
     pub fn open(&self, vault: &VaultSecret) -> Result<Zeroizing<Point>, CustodyError> {
         let shared = curve::point(&self.r, "R")? * vault.0;
         key_point(curve::point(&self.c, "C")? - shared)
     }
 
-    /// Whether the capsule was made, by someone who knew `s`, for this label.
+    /// Whether a party that knew `s` made the capsule for this label.
     pub fn verify(&self, label: &Hash) -> Result<(), CustodyError> {
         let r = curve::point(&self.r, "R")?;
         let r2 = curve::point(&self.r2, "R2")?;
@@ -96,7 +97,7 @@ impl Capsule {
     }
 }
 
-/// A recovered key point's bytes. The identity is no key anyone would choose.
+/// A recovered key point's bytes. No seller would choose the identity as a key.
 pub(super) fn key_point(mut point: RistrettoPoint) -> Result<Zeroizing<Point>, CustodyError> {
     if point.is_identity() {
         return Err(CustodyError::Identity { what: "key point" });
@@ -112,7 +113,7 @@ mod tests {
 
     use super::*;
 
-    /// The label of chain, seller, vault and content that are one byte each, repeated.
+    /// The label of chain, seller, vault and content, each of one repeated byte.
     fn bound([chain, seller, vault, content]: [u8; 4]) -> Hash {
         let (chain, seller) = (ChainId([chain; 32]), AccountId([seller; 32]));
         label(&chain, &seller, &VaultId([vault; 16]), &Hash([content; 32]))
@@ -130,7 +131,8 @@ mod tests {
         let (vault, label, capsule, key) = example();
         capsule.verify(&label).unwrap();
         assert_eq!(*capsule.open(&vault).unwrap(), *key);
-        // The same capsule on another ledger, in another's listing, in another vault, or for other content.
+        // The same capsule on another ledger, in another seller's listing, in another vault, or for other
+        // content.
         for other in [[9, 2, 3, 4], [6, 9, 3, 4], [6, 2, 9, 4], [6, 2, 3, 9]] {
             let refused = Err(CustodyError::Proof { what: "capsule" });
             assert_eq!(capsule.verify(&bound(other)), refused, "{other:?}");
@@ -155,7 +157,8 @@ mod tests {
         assert_eq!(nothing.verify(&label), Err(CustodyError::Identity { what: "R" }));
     }
 
-    /// What plain ElGamal would allow: the same key under a fresh `s`, for one's own label.
+    /// An attack that plain ElGamal would allow: the same key under a fresh `s`, for the attacker's own
+    /// label.
     #[test]
     fn a_capsule_cannot_be_made_ones_own() {
         let (vault, bound, capsule, _) = example();
@@ -172,14 +175,14 @@ mod tests {
         };
         assert_eq!(*shifted.open(&vault).unwrap(), *capsule.open(&vault).unwrap());
         assert!(shifted.verify(&bound).is_err());
-        // The response moves with `s`, but the challenge was about the old points.
+        // The response moves with `s`, but the challenge covered the old points.
         let (e, f) =
             (Number::from_bytes_mod_order(capsule.e), Number::from_bytes_mod_order(capsule.f));
         shifted.f = (f + e * shift).to_bytes();
         assert!(shifted.verify(&bound).is_err());
     }
 
-    /// A second point with another logarithm would let one copy `R` without knowing its own.
+    /// A second point with another logarithm would let an attacker copy `R` without knowing its logarithm.
     #[test]
     fn both_points_must_share_one_logarithm() {
         let (_, bound, capsule, _) = example();

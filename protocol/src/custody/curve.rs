@@ -1,4 +1,4 @@
-//! Points, scalars, challenges and nonces: the arithmetic every part of custody shares.
+//! Points, scalars, challenges and nonces: the arithmetic that all parts of custody share.
 
 use blake3::{Hasher, OutputReader};
 use curve25519_dalek::{
@@ -10,19 +10,19 @@ use zeroize::Zeroize;
 
 use super::{CustodyError, Point, Scalar};
 
-/// `B2`, the second base: nobody knows its logarithm to the base `B`, since it is a hash of a constant.
-/// `RistrettoPoint::from_uniform_bytes` of 64 bytes of `derive_key` output over nothing; a test
+/// `B2`, the second base. No party knows its logarithm to the base `B`, since it is a hash of a constant.
+/// It is `RistrettoPoint::from_uniform_bytes` of 64 bytes of `derive_key` output over nothing. A test
 /// computes it again.
 pub(super) const B2: Point = [
     0xf4, 0xbc, 0x33, 0x33, 0xf8, 0x27, 0x3b, 0xaf, 0x10, 0xe1, 0xad, 0x8e, 0x90, 0xd3, 0x6d, 0x8a,
     0xb2, 0x8f, 0x58, 0xee, 0x8d, 0x0a, 0xe7, 0x69, 0x2e, 0x25, 0x8d, 0x22, 0x15, 0xa7, 0xfb, 0x7b,
 ];
 
-/// The constant `B2` is hashed from.
+/// The constant that hashes to `B2`.
 #[cfg(test)]
 pub(super) const SECOND_BASE: &str = "symbolon 2026 custody second base v1";
 
-/// A point from its one encoding; the identity is refused.
+/// A point from its one encoding. It refuses the identity.
 pub(super) fn point(bytes: &Point, what: &'static str) -> Result<RistrettoPoint, CustodyError> {
     let point = CompressedRistretto(*bytes).decompress().ok_or(CustodyError::Point { what })?;
     if point.is_identity() {
@@ -46,11 +46,11 @@ pub(super) fn challenge(context: &str, parts: &[&[u8]]) -> Number {
     Stream::new(context, parts).number()
 }
 
-/// Scalars and points drawn from a hash of secret, entropy and statement.
+/// Scalars and points that come from a hash of secret, entropy and statement.
 pub(super) struct Stream(OutputReader);
 
 impl Stream {
-    /// Begins a stream. The parts must have fixed sizes, or say their own.
+    /// Begins a stream. Each part must have a fixed size, or contain its size.
     pub(super) fn new(context: &str, parts: &[&[u8]]) -> Self {
         let mut hasher = Hasher::new_derive_key(context);
         for part in parts {
@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(point(&[0; 32], "R"), Err(CustodyError::Identity { what: "R" }));
         assert_eq!(point(&[0xff; 32], "R"), Err(CustodyError::Point { what: "R" }));
         assert_eq!(number(&[0xff; 32], "e"), Err(CustodyError::Scalar { what: "e" }));
-        // The group order itself: zero, but not its encoding.
+        // The group order itself: it is zero, but not zero's encoding.
         let mut order = (-Number::ONE).to_bytes();
         order[0] += 1;
         assert_eq!(number(&order, "e"), Err(CustodyError::Scalar { what: "e" }));

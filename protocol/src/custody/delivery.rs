@@ -1,4 +1,4 @@
-//! A buyer's one-time key: what custodians release to (Schnorr proof of knowledge).
+//! A buyer's one-time key, to which custodians release (Schnorr proof of knowledge).
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -9,7 +9,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use super::{CustodyError, DeliveryKey, Point, curve};
 use crate::id::{ChainId, Hash, ListingId, OrderId};
 
-/// What the proofs of one order are bound to.
+/// The context that the proofs of one order are bound to.
 #[must_use]
 pub fn release_context(chain: &ChainId, order: &OrderId, listing: &ListingId) -> Hash {
     let mut bytes = Vec::with_capacity(32 + 16 + 16);
@@ -24,8 +24,8 @@ pub fn release_context(chain: &ChainId, order: &OrderId, listing: &ListingId) ->
 pub struct DeliverySecret(pub(super) Number);
 
 impl DeliverySecret {
-    /// The secret drawn from 32 secret uniform bytes. One per order: a second order under the same
-    /// secret would let observers link the two.
+    /// The secret from 32 secret uniform bytes. Each order has its own: with a second order under the same
+    /// secret, observers could link the two.
     #[must_use]
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         Self(curve::Stream::new("symbolon 2026 delivery secret v1", &[seed]).number())
@@ -54,7 +54,7 @@ impl DeliveryKey {
         Self { point, e: e.to_bytes(), z: z.to_bytes() }
     }
 
-    /// Whether whoever made the key knew its secret and made it for this order.
+    /// Whether the maker of the key knew its secret and made it for this order.
     pub fn verify(&self, context: &Hash) -> Result<(), CustodyError> {
         let point = curve::point(&self.point, "delivery key")?;
         let e = curve::number(&self.e, "e")?;
@@ -96,7 +96,7 @@ mod tests {
         let context = Hash([1; 32]);
         let secret = DeliverySecret::from_seed(&[4; 32]);
         let key = DeliveryKey::make(&secret, &context, &[5; 32]);
-        // A rogue key: another's point shifted by one's own, with the other's proof.
+        // A rogue key: another party's point shifted by the attacker's own, with the other party's proof.
         let shifted = curve::point(&key.point, "").unwrap() + curve::second_base();
         let rogue = DeliveryKey { point: shifted.compress().0, ..key.clone() };
         assert_eq!(rogue.verify(&context), Err(CustodyError::Proof { what: "delivery key" }));

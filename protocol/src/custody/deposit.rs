@@ -1,4 +1,5 @@
-//! How a share comes to a custodian: sealed to its key, asked for by the owner, accepted by the node.
+//! How a share reaches a custodian: the owner requests it and seals the share to the node's key, and the
+//! node accepts.
 
 use alloc::vec::Vec;
 
@@ -12,15 +13,15 @@ use crate::{
     signature,
 };
 
-/// One share of one vault at one node: what the owner signs, the node signs back, and the sealed
-/// share is bound to.
+/// One share of one vault at one node. The owner signs these terms, the node signs them back, and the
+/// sealed share is bound to them.
 #[derive(Clone, Copy, Debug)]
 pub struct CustodyTerms<'a> {
     /// The ledger the vault is opened on.
     pub chain: &'a ChainId,
     /// Chosen by the owner.
     pub vault: &'a VaultId,
-    /// Whose secret.
+    /// The owner of the secret.
     pub owner: &'a AccountId,
     /// The public side.
     pub key: &'a VaultKey,
@@ -31,7 +32,7 @@ pub struct CustodyTerms<'a> {
 }
 
 impl CustodyTerms<'_> {
-    /// The owner's word that this node shall keep this share: the signature of a `KeepShare` request.
+    /// The owner's request that this node keep this share: the signature of a `KeepShare` request.
     #[must_use]
     pub fn sign_request(&self, owner: &SigningKey) -> [u8; 64] {
         signature::sign(owner, &self.digest("symbolon 2026 custody request v1"))
@@ -44,7 +45,7 @@ impl CustodyTerms<'_> {
             .map_err(|_| CustodyError::Signature { whose: "owner" })
     }
 
-    /// The node's word that it keeps the share. It must have opened and checked it before.
+    /// The node's statement that it keeps the share. The node must have opened and checked it before.
     #[must_use]
     pub fn accept(&self, node: &SigningKey) -> CustodyAcceptance {
         let digest = self.digest("symbolon 2026 custody acceptance v1");
@@ -52,7 +53,7 @@ impl CustodyTerms<'_> {
         CustodyAcceptance { node: *self.node, index: self.index, signature }
     }
 
-    /// Checks a node's acceptance: that it is about these terms and signed by this node.
+    /// Checks a node's acceptance: that it is about these terms and that this node signed it.
     pub fn verify_acceptance(&self, acceptance: &CustodyAcceptance) -> Result<(), CustodyError> {
         let digest = self.digest("symbolon 2026 custody acceptance v1");
         if acceptance.node != *self.node || acceptance.index != self.index {
@@ -128,7 +129,7 @@ mod tests {
         let acceptance = terms.accept(&node);
         terms.verify_acceptance(&acceptance).unwrap();
 
-        // Every term is bound, in the envelope and under both signatures.
+        // The envelope and both signatures bind every term.
         let (other_key, _) = share(&VaultSecret::from_seed(&[9; 32]), 2, 3, &[4; 32]).unwrap();
         for other in [
             CustodyTerms { chain: &ChainId([9; 32]), ..terms },
@@ -142,7 +143,7 @@ mod tests {
             assert!(other.verify_request(&request).is_err());
             assert!(other.verify_acceptance(&acceptance).is_err());
         }
-        // One signature is not the other, and another key opens nothing.
+        // The one signature does not verify as the other, and another key opens nothing.
         assert!(terms.verify_request(&acceptance.signature).is_err());
         assert!(terms.open(&sealed, &[9; 32]).is_err());
         assert!(terms.seal(&shares[0], &custody_key, &[8; 32]).is_err());

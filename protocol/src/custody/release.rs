@@ -1,4 +1,5 @@
-//! One custodian's part of a key, made for one order, checked by anyone, combined by the buyer.
+//! One custodian's part of a key, made for one order. Anyone can check it, and the buyer combines the
+//! parts.
 
 use alloc::vec::Vec;
 
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{codec::Encode, id::Hash};
 
-/// What a custodian is asked to release: everything comes from the ledger's rows of the order, its
+/// What a buyer asks a custodian to release. Everything comes from the ledger's rows of the order, its
 /// listing and its vault.
 #[derive(Clone, Copy, Debug)]
 pub struct ReleaseRequest<'a> {
@@ -32,8 +33,8 @@ pub struct ReleaseRequest<'a> {
 }
 
 impl Release {
-    /// Makes the part of one custodian. It checks capsule, delivery key and its own share first, also
-    /// though the ledger has: a release for a copied capsule cannot be taken back.
+    /// Makes the part of one custodian. It first checks capsule, delivery key and its own share, although
+    /// the ledger has checked them too: a custodian cannot take back a release for a copied capsule.
     pub fn make(
         share: &Share,
         request: &ReleaseRequest<'_>,
@@ -70,8 +71,8 @@ impl Release {
         Ok(Self { index: share.index(), u, v, e: e.to_bytes(), z_share, z_blind })
     }
 
-    /// Whether this is custodian `index`'s true part for this order. Capsule and delivery key must
-    /// have been verified: this says nothing about them.
+    /// Whether this is custodian `index`'s true part for this order. The caller must have verified capsule
+    /// and delivery key before: this check does not cover them.
     pub fn verify(
         &self,
         vault: &VaultKey,
@@ -101,7 +102,7 @@ impl Release {
     }
 }
 
-/// A hash of everything a release is about.
+/// A hash of everything that a release is about.
 struct Statement([u8; 32]);
 
 impl Statement {
@@ -119,8 +120,8 @@ impl Statement {
     }
 }
 
-/// The key point of a capsule, from enough releases. Each must have been verified: a false one gives
-/// a false point, which the manifest's commitment then betrays, but not whose it was.
+/// The key point of a capsule, from enough releases. The caller must have verified each. A false release
+/// gives a false point. The manifest's commitment reveals that, but not which release was false.
 pub fn combine(
     capsule: &Capsule,
     releases: &[Release],
@@ -131,7 +132,7 @@ pub fn combine(
     combine_parts(capsule, &parts, secret, vault.required())
 }
 
-/// [`combine`] for releases that stand on the ledger, which has verified them.
+/// [`combine`] for releases on the ledger, which has verified them.
 pub fn combine_posted(
     capsule: &Capsule,
     releases: &[PostedRelease],

@@ -1,4 +1,4 @@
-//! A vault's secret, its shares and the commitments they are checked against (Shamir, Feldman).
+//! A vault's secret, its shares and the commitments that verify them (Shamir, Feldman).
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -9,12 +9,12 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use super::{CustodyError, Point, VaultKey, curve};
 use crate::limits::CUSTODIANS_MAX;
 
-/// A vault's secret `x`. Whoever has it opens every capsule made for the vault.
+/// A vault's secret `x`. It opens every capsule made for the vault.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct VaultSecret(pub(super) Number);
 
 impl VaultSecret {
-    /// The secret drawn from 32 secret uniform bytes.
+    /// The secret from 32 secret uniform bytes.
     #[must_use]
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         Self(curve::Stream::new("symbolon 2026 vault secret v1", &[seed]).number())
@@ -66,8 +66,8 @@ impl fmt::Debug for Share {
     }
 }
 
-/// Deals a secret to `total` custodians, any `required` of whom can use it. Dealing the same secret
-/// again with other entropy gives new shares of the same `Y`: old capsules stay good.
+/// Deals a secret to `total` custodians; any `required` of them can use it. Dealing the same secret again
+/// with other entropy gives new shares of the same `Y`: old capsules stay valid.
 pub fn share(
     secret: &VaultSecret,
     required: u8,
@@ -112,11 +112,11 @@ impl VaultKey {
         if required == 0 || required > total || total > CUSTODIANS_MAX {
             return Err(CustodyError::Sharing { required, total });
         }
-        // An identity among them would mean a polynomial of a lower degree than it seems.
+        // An identity among them would mean that the polynomial has a lower degree than it seems to have.
         self.commitments.iter().try_for_each(|bytes| curve::point(bytes, "commitment").map(|_| ()))
     }
 
-    /// `Y = xB`: what capsules are encrypted to. Absent when there is no commitment.
+    /// `Y = xB`: capsules are encrypted to it. `None` if there is no commitment.
     #[must_use]
     pub fn public(&self) -> Option<Point> {
         self.commitments.first().copied()
