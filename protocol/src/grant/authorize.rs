@@ -1,4 +1,4 @@
-//! Whether a verified chain allows one request: the AND of every caveat of every link.
+//! Whether a verified chain allows one request: all caveats of all links must hold.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -6,48 +6,48 @@ use core::ops::Range;
 use super::{Caveat, GrantError, VerifiedGrant, ability};
 use crate::id::{AccountId, Hash, LinkId, ObjectId, OrderId, PeerId};
 
-/// One request, with what the node that gets it knows for itself.
+/// One request, with the facts that the receiving node itself knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
     /// The object's owner, as the node recorded it with the shard.
     pub owner: AccountId,
     /// The object.
     pub object: ObjectId,
-    /// The key the request's connection was made with.
+    /// The key that the request's connection proved.
     pub peer: PeerId,
-    /// What is asked: one or more bits of [`ability`], all of which must be allowed.
+    /// The requested abilities: one or more bits of [`ability`]. The chain must allow all of them.
     pub ability: u16,
-    /// The cells of the object that are asked for, in file order; absent when the request is not about
-    /// some cells but the whole object.
+    /// The requested cells of the object, in file order. `None` if the request is about the whole object.
     pub cells: Option<Range<u64>>,
     /// The time, in milliseconds since the Unix epoch.
     pub now_ms: u64,
 }
 
-/// A request that is allowed, if what is in here holds too.
+/// An allowed request, with further conditions that the caller must enforce.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authorized {
-    /// Who asked.
+    /// The peer that asks.
     pub holder: PeerId,
-    /// What each link leaves, on this node, to everyone below it together.
+    /// What each link leaves on this node to all holders below it together.
     pub quotas: Vec<Quota>,
-    /// Orders none of which may be refunded.
+    /// Orders of which none may be refunded.
     pub orders: Vec<OrderId>,
-    /// How old the node's knowledge of revocations may be at most, in milliseconds.
+    /// The greatest age of the node's knowledge of revocations, in milliseconds.
     pub staleness_ms: Option<u64>,
-    /// What it may be used for. Only the holder can keep this; it is here to be shown and recorded.
+    /// The purpose it may be used for. Only the holder can respect it; it is here so that a program can
+    /// show and record it.
     pub purpose: Option<Hash>,
-    /// Revocations none of which may be there: a link, and a key that may revoke it.
+    /// Revocations of which none may be on the ledger: a link, and a key that may revoke it.
     pub revocations: Vec<(LinkId, AccountId)>,
-    /// When it ends, in milliseconds since the Unix epoch, unless it never does.
+    /// When it ends, in milliseconds since the Unix epoch. `None` if it never ends.
     pub ends_ms: Option<u64>,
 }
 
-/// A counter of one link. Counting per link, not per holder, is what keeps ten delegates of a link from
-/// having ten times its quota.
+/// A counter of one link. Counters are per link, not per holder. Otherwise ten delegates of a link would
+/// have ten times its quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// Whose counter.
+    /// The link.
     pub link: LinkId,
     /// Read requests at most.
     pub reads: Option<u64>,
@@ -56,13 +56,13 @@ pub struct Quota {
 }
 
 impl Authorized {
-    /// The smallest number of read requests any link leaves.
+    /// The smallest number of read requests that any link leaves.
     #[must_use]
     pub fn node_reads(&self) -> Option<u64> {
         self.quotas.iter().filter_map(|quota| quota.reads).min()
     }
 
-    /// The smallest number of bytes any link leaves.
+    /// The smallest number of bytes that any link leaves.
     #[must_use]
     pub fn node_bytes(&self) -> Option<u64> {
         self.quotas.iter().filter_map(|quota| quota.bytes).min()
@@ -70,8 +70,8 @@ impl Authorized {
 }
 
 impl VerifiedGrant {
-    /// Whether the request is allowed. Nothing is looked up and nothing counted here: the caller
-    /// enforces what [`Authorized`] says.
+    /// Whether the chain allows the request. This function looks nothing up and counts nothing: the caller
+    /// enforces the conditions in [`Authorized`].
     pub fn authorize(&self, access: &Access) -> Result<Authorized, GrantError> {
         if access.owner != self.root() {
             return Err(GrantError::NotOwner);
@@ -108,8 +108,8 @@ impl VerifiedGrant {
         Ok(found)
     }
 
-    /// A grant allows what its first link names, and nothing by default: a link that forgot to say what
-    /// it is for would else let its holder delete everything the owner has.
+    /// A grant allows what its first link names, and nothing by default. Otherwise a link without an object
+    /// or abilities would let its holder delete everything that the owner has.
     fn check_named(&self) -> Result<(), GrantError> {
         let first = &self.grant().links[0].caveats;
         if !first.iter().any(|caveat| matches!(caveat, Caveat::Object { .. })) {
@@ -123,7 +123,7 @@ impl VerifiedGrant {
 }
 
 impl Access {
-    /// The part of a caveat that can be judged from the request.
+    /// The part of a caveat that depends only on the request.
     fn check(&self, caveat: &Caveat) -> Result<(), GrantError> {
         match caveat {
             Caveat::Object { object } if *object != self.object => Err(GrantError::WrongObject),
@@ -138,7 +138,8 @@ impl Access {
                 Some(cells) if *first <= cells.start && cells.end <= *end => Ok(()),
                 _ => Err(GrantError::WrongCells),
             },
-            // Judged elsewhere, each by name: a new caveat has to be put somewhere to compile.
+            // Other code judges these caveats. Each stands here by name, so that a new caveat does not
+            // compile until it has a place.
             Caveat::Object { .. }
             | Caveat::Abilities { .. }
             | Caveat::NotBefore { .. }

@@ -17,7 +17,7 @@ use crate::{
     signature,
 };
 
-/// A chain whose form and signatures hold. What it allows is still to be asked.
+/// A chain with a valid form and valid signatures. What it allows is a separate question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedGrant {
     grant: Grant,
@@ -25,44 +25,44 @@ pub struct VerifiedGrant {
 }
 
 impl VerifiedGrant {
-    /// Whose permission it is.
+    /// The account whose permission it is.
     #[must_use]
     pub fn root(&self) -> AccountId {
         self.grant.root
     }
 
-    /// Who may use it and pass it on: the last audience.
+    /// The peer that may use it and pass it on: the last audience.
     #[must_use]
     pub fn holder(&self) -> PeerId {
         self.grant.links.last().expect("a verified chain has a link").audience
     }
 
-    /// The chain.
+    /// The chain as it travels.
     #[must_use]
     pub fn grant(&self) -> &Grant {
         &self.grant
     }
 
-    /// The chain again, as it travels.
+    /// Gives the chain back as it travels.
     #[must_use]
     pub fn into_grant(self) -> Grant {
         self.grant
     }
 
-    /// The links' revocation ids, from the root's.
+    /// The links' revocation ids, beginning at the root.
     #[must_use]
     pub fn link_ids(&self) -> Vec<LinkId> {
         self.digests.iter().map(link_id).collect()
     }
 
-    /// What the last signature is over: it names the whole chain.
+    /// The digest under the last signature. It names the whole chain.
     #[must_use]
     pub fn digest(&self) -> Hash {
         *self.digests.last().expect("a verified chain has a link")
     }
 
-    /// Every revocation that would kill the chain: a link's id, and a key above it who may revoke it.
-    /// At most 36 pairs.
+    /// Every revocation that would end the chain: a link's id, and a key above it that may revoke it. At
+    /// most 36 pairs.
     pub fn revocations(&self) -> impl Iterator<Item = (LinkId, AccountId)> + '_ {
         self.digests.iter().enumerate().flat_map(move |(place, digest)| {
             let above = self.grant.links[..place].iter().map(|link| link.audience.into());
@@ -72,7 +72,7 @@ impl VerifiedGrant {
 }
 
 impl Grant {
-    /// Begins a chain of links: the owner of objects on one ledger lets somebody do something with them.
+    /// Begins a chain of links: the owner of objects on one ledger gives another peer rights to them.
     pub fn issue(
         chain: &ChainId,
         root: &SigningKey,
@@ -88,7 +88,7 @@ impl Grant {
         grant.verify(chain).map(VerifiedGrant::into_grant)
     }
 
-    /// Passes part of it on. It needs nobody but the holder.
+    /// Passes part of it on. Only the holder is needed.
     pub fn delegate(
         &self,
         chain: &ChainId,
@@ -108,8 +108,8 @@ impl Grant {
         longer.verify(chain).map(VerifiedGrant::into_grant)
     }
 
-    /// Checks everything that does not depend on the request, the dear signatures last. What was signed
-    /// for another ledger than `chain` has no signature here that holds.
+    /// Checks everything that does not depend on the request, and the expensive signatures last. If a chain
+    /// was signed for another ledger than `chain`, no signature verifies here.
     pub fn verify(&self, chain: &ChainId) -> Result<VerifiedGrant, GrantError> {
         self.check_form()?;
         let mut digests = Vec::with_capacity(self.links.len());
@@ -180,7 +180,7 @@ impl Link {
     }
 }
 
-/// Checks a first link on its own, as the ledger does with a listing's mandate, and gives its id.
+/// Checks a first link by itself, as the ledger does with a listing's mandate, and gives its id.
 pub fn verify_first_link(
     chain: &ChainId,
     root: &AccountId,
@@ -201,7 +201,7 @@ pub(super) fn link_id(digest: &Hash) -> LinkId {
     LinkId(core::array::from_fn(|i| digest.0[i]))
 }
 
-/// Eight bytes nobody has to keep secret; they only have to differ.
+/// Eight bytes that need not be secret; they only have to differ.
 fn nonce(before: &Hash, audience: &PeerId, caveats: &Vec<Caveat>, entropy: &[u8; 32]) -> [u8; 8] {
     let mut bytes = before.to_bytes();
     audience.encode(&mut bytes);

@@ -1,5 +1,5 @@
-//! A grant's bytes: fields in order, as every record's, but bounded while they are read. A chain comes
-//! from strangers with every request, so it never makes a node hold more than the largest chain.
+//! A grant's bytes: fields in order, as in every record, but with bounds while they are read. Strangers
+//! send a chain with every request, so it never makes a node hold more than the largest chain.
 
 use alloc::vec::Vec;
 
@@ -17,7 +17,7 @@ impl Encode for Link {
 }
 
 impl Link {
-    /// What the signature is over, of this link.
+    /// The part of this link that the signature covers.
     pub(super) fn encode_unsigned(&self, out: &mut Vec<u8>) {
         self.audience.encode(out);
         self.nonce.encode(out);
@@ -31,7 +31,7 @@ impl Decode for Link {
         let audience = Decode::decode(input)?;
         let nonce = input.array()?;
         let count = u32::decode(input)?;
-        // A caveat takes two bytes at least.
+        // A caveat takes at least two bytes.
         bounded("caveats", count, GRANT_BYTES_MAX / 2)?;
         let mut caveats = Vec::new();
         for _ in 0..count {

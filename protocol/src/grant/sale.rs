@@ -1,4 +1,4 @@
-//! The two first links of a sale: the seller's mandate to the ledger, and the ledger's to the buyer.
+//! The first two links of a sale: the seller's mandate to the ledger, and the ledger's link to the buyer.
 
 use alloc::{collections::BTreeSet, vec::Vec};
 
@@ -13,7 +13,7 @@ use crate::{
     id::{AccountId, ChainId, LinkId, ObjectId, OrderId, PeerId},
 };
 
-/// What a sale's link is made from: all of it stands in the ledger's rows, so the same order always has
+/// The values that make a sale's link. All of them are in the ledger's rows, so the same order always has
 /// the same link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sale {
@@ -25,8 +25,8 @@ pub struct Sale {
     pub ends_ms: u64,
 }
 
-/// The seller's delegation to the ledger's signing key, made once per listing: what lets a sale happen
-/// while the seller sleeps.
+/// The seller's delegation to the ledger's signing key, made once per listing. It allows a sale while the
+/// seller is offline.
 pub fn mandate(
     chain: &ChainId,
     seller: &SigningKey,
@@ -39,8 +39,9 @@ pub fn mandate(
     grant.links.into_iter().next().ok_or(GrantError::NotAMandate)
 }
 
-/// What the ledger checks before it takes a listing: the seller's signature, and that every buyer could
-/// read the whole object under it. Limits that would kill or share out what buyers pay for are refused.
+/// The ledger's checks before it takes a listing: the seller's signature, and that every buyer can read the
+/// whole object under the mandate. The ledger refuses limits that would end buyers' access or that buyers
+/// would have to share.
 pub fn verify_mandate(
     chain: &ChainId,
     seller: &AccountId,
@@ -51,12 +52,12 @@ pub fn verify_mandate(
     let mut purposes = BTreeSet::new();
     let harmless = link.caveats.iter().all(|caveat| match caveat {
         Caveat::Object { object: named } => named == object,
-        // One buyer must not delete what the next one pays for.
+        // One buyer must not delete what the next buyer pays for.
         Caveat::Abilities { set } => {
             set & ability::READ != 0 && set & (ability::STORE | ability::DELETE) == 0
         }
         Caveat::Depth { links } => 1 <= *links,
-        // Two of them allow no read at all.
+        // Two different purposes allow no read at all.
         Caveat::Purpose { .. } => {
             purposes.insert(caveat.to_bytes());
             purposes.len() == 1
@@ -66,11 +67,11 @@ pub fn verify_mandate(
         | Caveat::Cells { .. }
         | Caveat::NodeReads { .. }
         | Caveat::NodeBytes { .. }
-        // How fresh a node's view of revocations has to be is for the buyer to say.
+        // The buyer decides how fresh a node's view of revocations must be.
         | Caveat::Staleness { .. }
         | Caveat::Order { .. } => false,
     });
-    // What a first link does not name is not allowed, so it could not be sold.
+    // A grant allows only what its first link names. So the ledger could not sell anything else.
     let object_named = link.caveats.contains(&Caveat::Object { object: *object });
     let abilities_named = link.caveats.iter().any(|one| matches!(one, Caveat::Abilities { .. }));
     if !harmless || !object_named || !abilities_named || link.audience != PeerId::from(*authority) {
@@ -85,8 +86,8 @@ pub fn mandate_id(chain: &ChainId, seller: &AccountId, link: &Link) -> LinkId {
     link_id(&link.digest(&root_digest(chain, seller)))
 }
 
-/// The ledger's link to a buyer: the receipt of the order. Its nonce follows from the order, so it can
-/// be made again and is the same.
+/// The ledger's link to a buyer: the proof of purchase. Its nonce follows from the order, so the ledger can
+/// make the same link again.
 pub fn sale_link(
     chain: &ChainId,
     seller: &AccountId,
@@ -102,7 +103,8 @@ pub fn sale_link(
     let hash = blake3::derive_key("symbolon 2026 grant sale nonce v1", &sale.order.to_bytes());
     let nonce = core::array::from_fn(|i| hash[i]);
     let link = Link::sign(authority, &before, sale.holder, nonce, caveats);
-    // Verified whole: an authority that is not the mandate's, or a holder above itself, fails here.
+    // The whole chain is verified: an authority that is not the mandate's, or a holder above itself, fails
+    // here.
     let grant =
         Grant { version: 1, root: *seller, links: alloc::vec![mandate.clone(), link.clone()] };
     grant.verify(chain).map(|_| link)
@@ -215,7 +217,8 @@ mod tests {
             verify_mandate(&CHAIN, &seller.account(), &link, &AccountId([8; 32]), &object),
             Err(GrantError::NotAMandate)
         );
-        // What a seller signed on a test ledger whose operator runs this one too sells nothing here.
+        // A mandate that a seller signed on a test ledger sells nothing here, even if one operator runs
+        // both ledgers.
         let elsewhere = ChainId([78; 32]);
         assert_eq!(
             verify_mandate(&elsewhere, &seller.account(), &link, &authority, &object),

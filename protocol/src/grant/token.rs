@@ -1,4 +1,4 @@
-//! A grant as text, `grant1...`: the chain, the manifest it is about, and the file key sealed to the
+//! A grant as text, `grant1...`: the chain, the manifest of its file, and the file key sealed to the
 //! holder.
 
 use alloc::{string::String, vec::Vec};
@@ -37,35 +37,35 @@ record! {
     }
 }
 
-/// Why a token is not made, read or opened.
+/// Why a token was not made, read or opened.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// The text is not one.
+    /// The text is not a token.
     #[error(transparent)]
     Text(#[from] TextError),
-    /// The bytes are not one.
+    /// The bytes are not a token.
     #[error("this is not a grant: {0}")]
     Layout(#[from] DecodeError),
-    /// A layout this program does not know.
+    /// A layout that this program does not know.
     #[error("grant token version {version} is not known; a newer program is needed")]
     Version {
-        /// What was found.
+        /// The version that was found.
         version: u8,
     },
-    /// The chain does not hold.
+    /// The chain is not valid.
     #[error(transparent)]
     Grant(#[from] GrantError),
-    /// The recipient's keys are not vouched for.
+    /// The account does not vouch for the recipient's keys.
     #[error(transparent)]
     Recipient(#[from] RecipientError),
-    /// A recipient whose key cannot receive, or who is not the grant's holder.
+    /// A recipient whose key cannot receive, or that is not the grant's holder.
     #[error("the file key cannot be sealed to this recipient")]
     CannotSeal,
-    /// The key box opens for somebody else, or the token was changed.
+    /// The key box opens for another holder, or the token was changed.
     #[error("the file key in this grant is not sealed to your key")]
     Sealed,
-    /// The key in the box is not the manifest's: whoever made the token made it wrong.
+    /// The key in the box is not the manifest's: the maker of the token made a mistake.
     #[error("the key in this grant does not open the file it names")]
     WrongKey,
 }
@@ -88,7 +88,7 @@ impl GrantToken {
         Self::pack(chain, grant, file, &to.wrap, entropy)
     }
 
-    /// Packs a chain that exists, such as a sale's, for its holder.
+    /// Packs an existing chain, such as a sale's, for its holder.
     pub fn pack(
         chain: ChainId,
         grant: Grant,
@@ -105,8 +105,8 @@ impl GrantToken {
         Ok(Self { version: 1, chain, grant, manifest: manifest.clone(), key_box })
     }
 
-    /// Passes part of it on: one more link, and the key sealed to the next holder. It needs nobody but
-    /// the holder, whose access key and wrap secret are handed in.
+    /// Passes part of it on: one more link, and the key sealed to the next holder. Only the holder is
+    /// needed; the caller gives the holder's access key and wrap secret.
     pub fn delegate(
         &self,
         holder: &SigningKey,
@@ -134,7 +134,7 @@ impl GrantToken {
         Ok(key)
     }
 
-    /// Checks version and chain: what can be known without the holder's secret.
+    /// Checks version and chain: everything that needs no secret of the holder.
     pub fn verify(&self) -> Result<VerifiedGrant, TokenError> {
         if self.version != 1 {
             return Err(TokenError::Version { version: self.version });
@@ -145,11 +145,11 @@ impl GrantToken {
         Ok(self.grant.verify(&self.chain)?)
     }
 
-    /// The text. The token must have been made or verified by this program.
+    /// The text. This program must have made or verified the token.
     ///
     /// # Panics
     ///
-    /// When a token was put together by hand and is larger than any verified one.
+    /// If the token was put together by hand and is larger than any verified one.
     #[must_use]
     pub fn to_text(&self) -> String {
         Self::FORM.encode(&self.to_bytes())
@@ -167,7 +167,7 @@ impl GrantToken {
     }
 }
 
-/// What every file's manifest commits to its key with. See `spec/content.md`.
+/// The commitment to the key in every file's manifest. See `spec/content.md`.
 fn commitment(file_key: &[u8; 32]) -> Hash {
     Hash(blake3::derive_key("symbolon 2026 commit v1", file_key))
 }
@@ -239,7 +239,7 @@ mod tests {
         let next = GrantToken::parse(&next.to_text()).unwrap();
         assert_eq!(*next.open(&third.wrap_secret()).unwrap(), KEY);
         assert_eq!(next.open(&friend.wrap_secret()), Err(TokenError::Sealed));
-        // A stranger can neither pass it on nor lend a false recipient.
+        // A stranger can neither pass the token on nor use a false recipient.
         let stranger = Identity::from_seed(&[8; 64]);
         assert_eq!(
             read.delegate(&stranger.access_key(), &wrap, &third.recipient(), Vec::new(), &[6; 32]),

@@ -5,7 +5,7 @@ use core::fmt;
 
 use super::{Caveat, Grant, ability};
 
-/// Each bit of [`ability`] and what it lets one do.
+/// Each bit of [`ability`] and what it allows.
 const ABILITIES: [(u16, &str); 5] = [
     (ability::READ, "read"),
     (ability::VERIFY, "verify"),
@@ -40,7 +40,7 @@ impl fmt::Display for Caveat {
 }
 
 impl Grant {
-    /// The grant in words, a line each: who allows whom, and under what limits.
+    /// The grant in words, one line per statement: which key allows which key, and under what limits.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
         let mut lines = Vec::new();
@@ -84,8 +84,8 @@ impl fmt::Display for Time {
         const DAY_S: u64 = 86_400;
         let seconds = self.0 / 1000;
         let (days, rest) = (seconds / DAY_S, seconds % DAY_S);
-        // Years are counted from 1 March of year 0, so that the leap day comes last; 719468 days lie
-        // between that day and 1 January 1970, 146097 days in 400 years.
+        // Years begin on 1 March and are counted from year 0, so that the leap day comes last. Between that
+        // day and 1 January 1970 lie 719468 days; 400 years have 146097 days.
         let shifted = days + 719_468;
         let (era, day) = (shifted / 146_097, shifted % 146_097);
         let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;

@@ -23,32 +23,32 @@ use crate::{
     record,
 };
 
-/// Why a key file is not made or opened.
+/// Why a key file was not made or opened.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyfileError {
-    /// It is another kind of file.
+    /// Another kind of file.
     #[error("this is not a symbolon key file")]
     NotAKeyfile,
-    /// Made by a later program.
+    /// A later program made it.
     #[error("key file version {version} is not known; a newer program is needed")]
     Version {
-        /// What was found.
+        /// The version that was found.
         version: u8,
     },
-    /// Bytes were changed or lost.
+    /// Some bytes were changed or lost.
     #[error("the key file is damaged; restore it from its copy or from the phrase")]
     Damaged,
-    /// It is sealed and no passphrase was given.
+    /// The file is sealed, and no passphrase was given.
     #[error("the key file is sealed: a passphrase is needed")]
     PassphraseNeeded,
-    /// The passphrase opens nothing.
+    /// The passphrase does not open the file.
     #[error("the passphrase is wrong")]
     WrongPassphrase,
-    /// Sealing under nothing.
+    /// An empty passphrase, which would protect nothing.
     #[error("an empty passphrase protects nothing")]
     EmptyPassphrase,
-    /// Costs no machine should pay, or that Argon2 does not know.
+    /// Costs that are too high for any machine, or that Argon2 does not know.
     #[error(
         "{memory_kib} KiB, {passes} passes and {lanes} lanes are not costs this program accepts"
     )]
@@ -63,7 +63,7 @@ pub enum KeyfileError {
 }
 
 record! {
-    /// What one guess at the passphrase costs (Argon2id, RFC 9106).
+    /// The cost of one guess at the passphrase (Argon2id, RFC 9106).
     #[derive(Copy)]
     pub struct Cost {
         /// Memory in KiB.
@@ -80,7 +80,7 @@ impl Cost {
     /// 2 GiB, which a small node does not have.
     pub const STANDARD: Self = Self { memory_kib: 64 * 1024, passes: 3, lanes: 4 };
 
-    /// A file that asks for more would stop the machine that reads it.
+    /// The limit. A file that asks for more would stop the machine that reads it.
     pub const MAX: Self = Self { memory_kib: 1024 * 1024, passes: 16, lanes: 16 };
 
     fn params(self) -> Result<Params, KeyfileError> {
@@ -94,12 +94,12 @@ impl Cost {
     }
 }
 
-/// Whether a file is sealed: whether to ask for a passphrase.
+/// Whether a file is sealed, and so needs a passphrase.
 pub fn is_sealed(file: &[u8]) -> Result<bool, KeyfileError> {
     Ok(matches!(read(file)?, Contents::Sealed { .. }))
 }
 
-/// A plain key file: whoever reads the file has the keys.
+/// A plain key file: a reader of the file has the keys.
 #[must_use]
 pub fn plain(phrase: &Phrase) -> Zeroizing<Vec<u8>> {
     let mut file = Zeroizing::new(Vec::with_capacity(MAGIC.len() + 2 + 32 + CHECK_BYTES));
@@ -139,7 +139,7 @@ pub fn seal(
     Ok(file)
 }
 
-/// Opens a key file; a plain one needs no passphrase and ignores one.
+/// Opens a key file. A plain file needs no passphrase and ignores one.
 pub fn open(file: &[u8], passphrase: Option<&str>) -> Result<Phrase, KeyfileError> {
     match read(file)? {
         Contents::Plain(entropy) => Ok(Phrase::from_entropy(&entropy)),
@@ -207,7 +207,8 @@ fn check(body: &[u8]) -> [u8; CHECK_BYTES] {
     core::array::from_fn(|i| hash[i])
 }
 
-/// The key of a passphrase. Accents typed in two ways are the same passphrase (NFKD, as in BIP-39).
+/// The key of a passphrase. Accents that are typed in two ways give the same passphrase (NFKD, as in
+/// BIP-39).
 fn stretch(passphrase: &str, salt: &[u8], cost: Cost) -> Result<Zeroizing<[u8; 32]>, KeyfileError> {
     let params = cost.params()?;
     let mut text = passphrase.into();
@@ -310,7 +311,7 @@ mod tests {
             file.extend_from_slice(&tail);
             let check = check(&file);
             file.extend_from_slice(&check);
-            // A well-formed file of the right length may ask for real work: keep that out.
+            // A well-formed file of the right length may ask for real work: leave those out.
             prop_assume!(tail.len() != 12 + SALT_BYTES + NONCE_BYTES + 48);
             prop_assert_eq!(open(&file, Some("a")), Err(KeyfileError::Damaged));
         }

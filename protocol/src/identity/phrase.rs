@@ -10,23 +10,23 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 /// Words of a phrase: 256 bits of entropy and 8 of checksum, 11 bits a word.
 pub const PHRASE_WORDS: usize = 24;
 
-/// Why words are not a phrase. No variant holds a word: even a misspelt one is half a secret.
+/// Why words are not a phrase. No variant holds a word: even a misspelt word is half of a secret.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PhraseError {
     /// Not 24 words.
     #[error("a phrase has {PHRASE_WORDS} words, this has {found}")]
     Count {
-        /// How many there are.
+        /// How many words were given.
         found: usize,
     },
-    /// A word that is in no phrase: misspelt, or not English.
+    /// A word that occurs in no phrase: misspelt, or not English.
     #[error("word {position} is not in the list of phrase words; check its spelling")]
     Word {
-        /// Which, counted from 1.
+        /// The word's position, counted from 1.
         position: usize,
     },
-    /// All words exist, but not in this order or together.
+    /// All words exist, but not together, or not in this order.
     #[error("every word exists, but together they are no phrase; check their order and for a swap")]
     Checksum,
 }
@@ -77,13 +77,13 @@ impl Phrase {
         text
     }
 
-    /// The bytes the words stand for: what a key file keeps.
+    /// The bytes that the words stand for. A key file keeps them.
     #[must_use]
     pub fn entropy(&self) -> &[u8; 32] {
         &self.entropy
     }
 
-    /// The BIP-39 seed, with an empty BIP-39 passphrase. 2048 rounds of HMAC-SHA-512: milliseconds.
+    /// The BIP-39 seed, with an empty BIP-39 passphrase. 2048 rounds of HMAC-SHA-512 take milliseconds.
     #[must_use]
     pub fn seed(&self) -> Zeroizing<[u8; 64]> {
         Zeroizing::new(self.mnemonic().to_seed_normalized(""))

@@ -1,4 +1,4 @@
-//! What others need to know of someone to grant them something: `recipient1...`.
+//! What others need to know of an identity to grant it something: `recipient1...`.
 
 use alloc::string::String;
 
@@ -17,7 +17,7 @@ record! {
     pub struct Recipient {
         /// Version of this layout: 1.
         pub version: u8,
-        /// Who.
+        /// The account.
         pub account: AccountId,
         /// The peer key that grants are bound to.
         pub access: PeerId,
@@ -28,20 +28,20 @@ record! {
     }
 }
 
-/// Why something is not a recipient.
+/// Why bytes or a text are not a recipient.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecipientError {
-    /// The text is not one.
+    /// The text is not a recipient.
     #[error(transparent)]
     Text(#[from] TextError),
-    /// The bytes are not one.
+    /// The bytes are not a recipient.
     #[error("this is not a recipient: {0}")]
     Layout(#[from] DecodeError),
-    /// A layout this program does not know.
+    /// A layout that this program does not know.
     #[error("recipient version {version} is not known; a newer program is needed")]
     Version {
-        /// What was found.
+        /// The version that was found.
         version: u8,
     },
     /// The account did not sign these keys.
@@ -53,7 +53,7 @@ impl Recipient {
     /// Its text form.
     pub const FORM: TextForm = TextForm { prefix: "recipient", length_max: 4096 };
 
-    /// Makes one.
+    /// Makes the recipient of an identity.
     #[must_use]
     pub fn sign(account: &SigningKey, access: PeerId, wrap: [u8; 32]) -> Self {
         let id = AccountId(account.verifying_key().to_bytes());
@@ -71,7 +71,7 @@ impl Recipient {
             .map_err(|_| RecipientError::Signature)
     }
 
-    /// The text others are given.
+    /// The text for others.
     #[must_use]
     pub fn to_text(&self) -> String {
         Self::FORM.encode(&self.to_bytes())

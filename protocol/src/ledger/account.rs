@@ -28,7 +28,7 @@ pub(super) fn check_faucet<S: State + ?Sized>(
     }
     let last = books.account(&sender).faucet_height;
     let waited = books.chain.height - last;
-    // Height 0 is the genesis: an account that never asked. One request per block in any case.
+    // Height 0 is the genesis: an account that never asked. In every case one request per block.
     if last != 0 && waited < params.faucet_blocks.max(1) {
         return Err(Status::FaucetEmpty);
     }
@@ -65,7 +65,7 @@ pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, effect: Effect)
         Effect::Faucet { to } => {
             let amount = books.chain.params.faucet;
             assert!(amount > Amount::ZERO, "a closed faucet gives nothing");
-            assert!(books.can_issue(amount), "what was issued can be counted");
+            assert!(books.can_issue(amount), "the total that was issued fits its type");
             books.mark_faucet(&to);
             books.transfer(Place::Outside, Place::Account { account: to }, amount, Reason::Faucet);
         }

@@ -1,15 +1,16 @@
-//! Where a ledger's chance comes from: a hash onion, peeled by one layer per block.
+//! A ledger's source of chance: a hash onion, peeled by one layer per block.
 //!
-//! Whoever makes blocks commits to the outermost layer of a chain of hashes and must reveal the next
-//! inner one in every block. A revealed layer is fixed long before anyone can know what it will decide,
-//! except to the one who made the onion: with a single operator the beacon is as honest as the operator.
+//! The maker of blocks commits to the outermost layer of a chain of hashes and must reveal the next inner
+//! one in every block. A revealed layer is fixed long before any other party can know what it will decide.
+//! Only the maker of the onion knows it before: with a single operator the beacon is as honest as the
+//! operator.
 
 use crate::{
     id::{ChainId, Hash},
     ledger::signing,
 };
 
-/// One layer out: what stands on the ledger while `inner` is still secret.
+/// One layer out: the ledger shows it while `inner` is still secret.
 #[must_use]
 pub fn wrap(inner: &Hash) -> Hash {
     signing::hash("symbolon 2026 onion v1", inner.as_bytes())
@@ -17,7 +18,7 @@ pub fn wrap(inner: &Hash) -> Hash {
 
 /// The layer that lies `depth` hashes above the core; depth 0 is the core itself.
 ///
-/// It costs `depth` hashes; an engine keeps checkpoints on the way.
+/// It costs `depth` hashes. An engine keeps checkpoints on the way.
 #[must_use]
 pub fn layer(core: &Hash, depth: u64) -> Hash {
     (0..depth).fold(*core, |layer, _| wrap(&layer))

@@ -1,4 +1,4 @@
-//! An ordered batch of transactions and what came of it.
+//! An ordered batch of transactions and its results.
 
 use alloc::vec::Vec;
 
@@ -15,14 +15,14 @@ use crate::{
 };
 
 record! {
-    /// What an engine adds to a block's transactions: everything the rules cannot know by themselves.
+    /// The values that an engine adds to a block's transactions, because the rules cannot compute them.
     #[derive(Copy)]
     pub struct Facts {
         /// The block's time, in milliseconds since the Unix epoch; never before its parent's.
         pub time_ms: u64,
-        /// Preimage of the chain's `onion` value: what the beacon is fed with.
+        /// Preimage of the chain's `onion` value. It feeds the beacon.
         pub reveal: Hash,
-        /// Outermost value of a fresh onion, when `reveal` was the innermost of the old one.
+        /// Outermost value of a fresh onion, if `reveal` was the innermost of the old one.
         pub onion_next: Option<Hash>,
     }
 }
@@ -32,9 +32,9 @@ record! {
     pub struct Genesis {
         /// Parameters.
         pub params: Params,
-        /// Whose signature stands under blocks and sale grants.
+        /// The key that signs blocks and sale grants.
         pub authority: AccountId,
-        /// When it begins, in milliseconds since the Unix epoch.
+        /// The time it begins, in milliseconds since the Unix epoch.
         pub time_ms: u64,
         /// Outermost value of the first onion.
         pub onion: Hash,
@@ -42,7 +42,7 @@ record! {
 }
 
 record! {
-    /// What a block is referred to by.
+    /// The summary of a block, whose digest names the block.
     pub struct Header {
         /// The ledger.
         pub chain: ChainId,
@@ -50,7 +50,7 @@ record! {
         pub height: u64,
         /// Digest of the header before it; zeros for block 0.
         pub parent: Hash,
-        /// What the engine added.
+        /// The facts that the engine added.
         pub facts: Facts,
         /// Hash over the transactions.
         pub transactions_root: Hash,
@@ -72,22 +72,22 @@ record! {
 }
 
 choice! {
-    /// A place where money is.
+    /// A place that has money.
     #[derive(Copy)]
     pub enum Place {
-        /// Outside: where deposits and faucet money come from.
+        /// Outside: the source of deposits and faucet money.
         Outside = 0,
         /// An account.
         Account = 1 {
-            /// Whose.
+            /// The account.
             account: AccountId,
         },
         /// A hold.
         Hold = 2 {
-            /// Which.
+            /// The hold.
             hold: HoldKey,
         },
-        /// The pool for epochs still to be proven.
+        /// The pool for epochs that are still to be proven.
         Storage = 3,
         /// The repair pool.
         Repair = 4,
@@ -113,14 +113,14 @@ choice! {
         Proven = 4 {
             /// Which node.
             node: NodeId,
-            /// Which epoch.
+            /// The epoch.
             epoch: u64,
         },
         /// A node missed an epoch.
         Missed = 5 {
             /// Which node.
             node: NodeId,
-            /// Which epoch.
+            /// The epoch.
             epoch: u64,
         },
         /// A sale was paid, settled or refunded.
@@ -134,17 +134,17 @@ choice! {
 }
 
 choice! {
-    /// What happened in a block, for those who follow it. Every movement of money is one.
+    /// One thing that happened in a block, for followers. Every movement of money is one.
     pub enum Event {
         /// Money moved.
         Moved = 1 {
-            /// From where.
+            /// The place it left.
             from: Place,
-            /// To where.
+            /// The place it reached.
             to: Place,
-            /// How much.
+            /// The amount.
             amount: Amount,
-            /// Why.
+            /// The reason.
             reason: Reason,
         },
         /// An epoch began: its challenges are known.
@@ -154,52 +154,52 @@ choice! {
         },
         /// A deal ended; its nodes may delete the shards.
         DealEnded = 3 {
-            /// Which.
+            /// The deal.
             deal: DealId,
         },
         /// A listing's preview cells are picked.
         PreviewPicked = 4 {
-            /// Which listing.
+            /// The listing.
             listing: ListingId,
         },
         /// An order was paid; its custodians may release.
         OrderPaid = 5 {
-            /// Which.
+            /// The order.
             order: OrderId,
         },
-        /// Enough releases stand on the ledger.
+        /// The ledger has enough releases of an order.
         OrderDelivered = 6 {
-            /// Which.
+            /// The order.
             order: OrderId,
         },
         /// The seller was paid.
         OrderSettled = 7 {
-            /// Which.
+            /// The order.
             order: OrderId,
         },
-        /// The buyer has the money back; the order's grant is dead.
+        /// The buyer has the money back; the order's grant is void.
         OrderRefunded = 8 {
-            /// Which.
+            /// The order.
             order: OrderId,
         },
         /// A grant link was revoked.
         Revoked = 9 {
-            /// Which link.
+            /// The link.
             link: LinkId,
-            /// By whom.
+            /// The account that revoked it.
             by: AccountId,
         },
     }
 }
 
 record! {
-    /// A block as it is kept and followed.
+    /// A block, as engines keep it and followers read it.
     pub struct Block {
         /// Its header.
         pub header: SignedHeader,
         /// Its transactions, all of them applied.
         pub transactions: Vec<Transaction>,
-        /// What happened. Derived from the rest; anyone can check it by applying the rules.
+        /// The events. They follow from the rest; anyone can check them by applying the rules.
         pub events: Vec<Event>,
     }
 }
@@ -213,7 +213,7 @@ impl Genesis {
 }
 
 impl Header {
-    /// What the block is referred to by, and what is signed.
+    /// The digest that names the block and that the authority signs.
     #[must_use]
     pub fn digest(&self) -> Hash {
         signing::hash("symbolon 2026 header v1", &self.to_bytes())

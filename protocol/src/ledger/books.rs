@@ -1,8 +1,8 @@
 //! The only place that moves money.
 //!
-//! Every movement takes from one place, gives to another and says so in an [`Event::Moved`]; nothing
-//! else can write a row that holds money, since [`Books::put`] takes only tables without any. When the
-//! books are closed, the changed rows must add up to what was issued.
+//! Every movement takes from one place, gives to another and reports an [`Event::Moved`]. No other code can
+//! write a row that holds money, since [`Books::put`] takes only tables without money. When the books are
+//! closed, the changed rows must agree with the amount that was issued.
 
 use alloc::vec::Vec;
 
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// How many rows are read at a time when a whole table is walked.
+/// Rows read at a time during a walk over a whole table.
 const SCAN_ROWS: usize = 256;
 
 /// A table whose rows hold no money.
@@ -50,12 +50,12 @@ no_money!(
     Roots
 );
 
-/// The ledger while a block is made: the rows before it, and what changes.
+/// The ledger during a block: the rows before it, and the changes.
 #[derive(Debug)]
 pub(super) struct Books<'a, S: State + ?Sized> {
     base: &'a S,
     rows: Overlay<'a, S>,
-    /// The ledger's own row; written when the books are closed.
+    /// The ledger's own row, written when the books are closed.
     pub(super) chain: Chain,
     pools: Pools,
     pools_before: Pools,
@@ -63,7 +63,7 @@ pub(super) struct Books<'a, S: State + ?Sized> {
 }
 
 impl<'a, S: State + ?Sized> Books<'a, S> {
-    /// Opens the books after the last block; `None` when there was no genesis.
+    /// Opens the books after the last block; `None` if there was no genesis.
     pub(super) fn open(base: &'a S) -> Option<Self> {
         let chain = base.get(Chains, &())?;
         let pools = base.get(PoolsTable, &())?;
@@ -71,7 +71,7 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
         Some(Self { base, rows, chain, pools, pools_before: pools, events: Vec::new() })
     }
 
-    /// Opens the books of a ledger that has no row yet.
+    /// Opens the books of a ledger without rows.
     pub(super) fn genesis(base: &'a S, chain: Chain) -> Self {
         let zero = Amount::ZERO;
         let pools = Pools { storage: zero, repair: zero, treasury: zero, issued: zero };
@@ -89,7 +89,7 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
         self.rows.get(table, key)
     }
 
-    /// Whether there is such a row.
+    /// Whether this row exists.
     pub(super) fn has<T: Table>(&self, _table: T, key: &T::Key) -> bool {
         self.rows.row(&T::key(key)).is_some()
     }
@@ -121,23 +121,23 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
         self.rows.remove(table, key);
     }
 
-    /// Reports what happened.
+    /// Reports an event.
     pub(super) fn report(&mut self, event: Event) {
         self.events.push(event);
     }
 
-    /// How much has been reported.
+    /// How many events were reported.
     pub(super) fn events(&self) -> usize {
         self.events.len()
     }
 
-    /// An account; an empty one when nobody has paid it yet.
+    /// An account. An account that has never received money is empty.
     pub(super) fn account(&self, id: &AccountId) -> Account {
         let none = Account { balance: Amount::ZERO, faucet_height: 0 };
         self.get(Accounts, id).unwrap_or(none)
     }
 
-    /// Whether `amount` more could be issued without passing what can be counted.
+    /// Whether `amount` more can be issued without exceeding the type.
     pub(super) fn can_issue(&self, amount: Amount) -> bool {
         self.pools.issued.checked_add(amount).is_some()
     }
@@ -150,10 +150,10 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
         self.rows.put(Accounts, id, &account);
     }
 
-    /// Moves money. Whoever calls has checked that it is there.
+    /// Moves money. The caller has checked that it is there.
     ///
     /// # Panics
-    /// When it is not: a rule is wrong, and nothing of the block may be kept.
+    /// If it is not there: a rule is wrong, and the engine must keep nothing of the block.
     pub(super) fn transfer(&mut self, from: Place, to: Place, amount: Amount, reason: Reason) {
         assert!(from != to, "money moves between two places");
         if amount == Amount::ZERO {
@@ -174,7 +174,7 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
         assert!(placed.amount == hold.amount, "a hold holds what was placed");
     }
 
-    /// Gives what is left of a hold to an account, and removes it.
+    /// Gives the rest of a hold to an account, and removes the hold.
     pub(super) fn close_hold(&mut self, key: HoldKey, to: AccountId, reason: Reason) {
         let hold = self.get(Holds, &key).expect("only placed holds are closed");
         let from = Place::Hold { hold: key };
@@ -241,10 +241,10 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
         }
     }
 
-    /// Closes the books: what changed, and what happened.
+    /// Closes the books: the changes and the events.
     ///
     /// # Panics
-    /// When the changed rows do not add up to the change of what was issued.
+    /// If the changed rows do not agree with the change of the issued amount.
     pub(super) fn close(mut self) -> (Update, Vec<Event>) {
         self.rows.put(Chains, &(), &self.chain);
         self.rows.put(PoolsTable, &(), &self.pools);
@@ -255,11 +255,11 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
                 after.add(key, new.as_deref());
             }
         }
-        // Changed rows only, so both differences are what the unchanged rows hold.
+        // Only changed rows count, so both differences are what the unchanged rows hold.
         let rest_before = self.pools_before.issued.checked_sub(before.0);
         let rest_after = self.pools.issued.checked_sub(after.0);
         assert!(rest_after.is_some(), "no more money than was issued");
-        assert!(rest_before == rest_after, "a block makes and loses no money");
+        assert!(rest_before == rest_after, "a block creates and destroys no money");
         (self.rows.into_update(), self.events)
     }
 
@@ -274,7 +274,7 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
     }
 }
 
-/// A sum of money that is known to be less than what was issued.
+/// A sum of money that is certainly no more than the issued amount.
 struct Sum(Amount);
 
 impl Sum {
@@ -301,19 +301,19 @@ impl Sum {
     }
 }
 
-/// Where all money is.
+/// All money, by place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sheet {
     /// On accounts.
     pub accounts: Amount,
     /// In holds.
     pub holds: Amount,
-    /// In pools, and what was issued.
+    /// In pools, and the issued amount.
     pub pools: Pools,
 }
 
 impl Sheet {
-    /// Whether all places together hold what was issued.
+    /// Whether all places together hold the issued amount.
     #[must_use]
     pub fn balanced(&self) -> bool {
         let pools = [self.pools.storage, self.pools.repair, self.pools.treasury, self.holds];
@@ -322,8 +322,8 @@ impl Sheet {
     }
 }
 
-/// Adds up every row that holds money: what an auditor does. `None` when there is no ledger, or when
-/// the rows hold more than can be counted.
+/// Adds up every row that holds money, as an auditor does. `None` if there is no ledger, or if the sum
+/// exceeds its type.
 pub fn sheet<S: State + ?Sized>(state: &S) -> Option<Sheet> {
     let pools = state.get(PoolsTable, &())?;
     let accounts = walk::<Accounts, _>(state, &[Accounts::TAG]);

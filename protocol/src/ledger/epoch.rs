@@ -20,8 +20,8 @@ use crate::{
     proof::{self, LeafProof},
 };
 
-/// A boundary that comes later than this part of an epoch after its time is nobody's miss but the
-/// ledger's: it stood still, and nodes could not prove.
+/// If a boundary comes later than this part of an epoch after its time, no node missed the epoch: the
+/// ledger stood still, and nodes could not prove.
 const LATE_PARTS: u64 = 4;
 
 /// A checked storage proof.
@@ -56,7 +56,7 @@ fn check_leaves<S: State + ?Sized>(
     node: &Node,
     leaves: &[LeafProof],
 ) -> Result<(), Status> {
-    // Drawing them reads many rows: what cannot be the answer is refused before that.
+    // Drawing the challenges reads many rows, so the rules first refuse a count that cannot be right.
     let (weighted, uniform) = proof::challenge_counts(node.slot_bytes);
     if leaves.len() != weighted + uniform {
         return Err(Status::BadProof);
@@ -117,7 +117,7 @@ pub(super) fn turn<S: State + ?Sized>(books: &mut Books<'_, S>) {
     books.report(Event::EpochBegan { epoch: books.chain.epoch });
 }
 
-/// What nodes that did not prove would have earned goes to the repair pool.
+/// The pay that nodes without a proof would have earned goes to the repair pool.
 fn count_misses<S: State + ?Sized>(books: &mut Books<'_, S>, epoch: u64) {
     for (id, mut node) in books.all(Nodes, &[Nodes::TAG]) {
         if node.slots == 0 || node.passed_epoch == Some(epoch) {
@@ -176,7 +176,7 @@ fn join<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, deal: &mut Deal
     for (index, shard) in (0..).zip(&mut deal.shards) {
         let Some(shard) = shard else { continue };
         assert!(shard.position.is_none(), "a shard joins once");
-        let rate = slot_rate(shard.price, length).expect("counted when the deal was opened");
+        let rate = slot_rate(shard.price, length).expect("computed when the deal was opened");
         let slot = Slot { deal: id, index, root: shard.root, length, rate };
         let mut node = books.get(Nodes, &shard.node).expect("nodes are never removed");
         let position = node.slots;
@@ -215,7 +215,7 @@ fn leave<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, deal: &mut Dea
         node.rate = node.rate.checked_sub(gone.rate).expect("joined before");
         node.table = slots::left(&node.table, position);
         if last == 0 {
-            // Nothing is left that the longest shard could stand for.
+            // The table has no shard left, so no longest one.
             node.longest = 0;
             assert!(node.rate == Amount::ZERO, "an empty table earns nothing");
         }

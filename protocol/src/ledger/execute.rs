@@ -1,9 +1,9 @@
-//! From one state to the next: genesis, the begin of a block, and its transactions.
+//! From one state to the next: genesis, the beginning of a block, and its transactions.
 //!
 //! ```text
 //! BlockBuilder::new(state, facts)   time, beacon, what is due, the epoch's boundary
-//!   .push(transaction)              validate, then apply; what is refused leaves no trace
-//!   .finish()                       rows, events, state root
+//! .push(transaction)              validate, then apply; a refused one leaves no trace
+//! .finish()                       rows, events, state root
 //! ```
 
 use alloc::{boxed::Box, vec::Vec};
@@ -30,18 +30,18 @@ use crate::{
     limits::{BLOCK_BYTES_MAX, EVENTS_FULL, TRANSACTION_BYTES_MAX},
 };
 
-/// What a block did.
+/// The result of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Executed {
-    /// The rows it changed, those of the state tree included.
+    /// The rows it changed, with those of the state tree.
     pub update: Update,
-    /// What happened, in order.
+    /// Its events, in order.
     pub events: Vec<Event>,
     /// Root over all rows after it.
     pub state_root: Hash,
 }
 
-/// Why no block can be made of these facts, or why a block is not one of this ledger.
+/// Why no block can be made of these facts, or why a block does not belong to this ledger.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BlockError {
@@ -51,40 +51,40 @@ pub enum BlockError {
     /// Time runs backwards.
     #[error("block time {time_ms} ms is before its parent's {parent_ms} ms")]
     TimeBackwards {
-        /// The block's.
+        /// The block's time.
         time_ms: u64,
-        /// Its parent's.
+        /// Its parent's time.
         parent_ms: u64,
     },
-    /// The revealed value is not inside the onion.
-    #[error("the revealed value does not match the onion the ledger holds")]
+    /// The revealed value is not the next layer of the onion.
+    #[error("the revealed value does not match the onion value on the ledger")]
     WrongReveal,
     /// The transactions together are too large for one block.
     #[error("transactions of {bytes} bytes do not fit into a block")]
     TooLarge {
-        /// How many.
+        /// Their bytes.
         bytes: usize,
     },
-    /// A transaction in a block that takes no more.
-    #[error("transaction {index} stands in a block that was full before it")]
+    /// A transaction after the block was full.
+    #[error("the block was full before transaction {index}")]
     Full {
-        /// Which, from 0.
+        /// Its number, from 0.
         index: usize,
     },
     /// A transaction in a finished block that the rules refuse.
     #[error("transaction {index} of the block is refused: {status}")]
     NotApplied {
-        /// Which, from 0.
+        /// Its number, from 0.
         index: usize,
-        /// Why.
+        /// The reason.
         status: Status,
     },
 }
 
-/// What came of a transaction that was not refused.
+/// The result of a transaction that was not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
-    /// It belongs into this block.
+    /// It goes into this block.
     Applied,
     /// The same transaction was applied before, and does not go into this block.
     Already {
@@ -93,7 +93,7 @@ pub enum Pushed {
     },
 }
 
-/// A transaction that can be applied to the state it was validated against.
+/// A validated transaction that can be applied to the same state.
 #[derive(Debug)]
 struct Checked {
     sender: AccountId,
@@ -123,7 +123,7 @@ enum Verdict {
 /// The first state of a ledger.
 ///
 /// # Panics
-/// When a parameter is out of its range: check an unknown genesis with [`super::Params::check`].
+/// If a parameter is out of its range: check an unknown genesis with [`super::Params::check`].
 #[must_use]
 pub fn genesis(genesis: &Genesis) -> Executed {
     assert_eq!(genesis.params.check(), Ok(()), "parameters are checked before a genesis is made");
@@ -147,8 +147,8 @@ pub fn genesis(genesis: &Genesis) -> Executed {
     close(&empty, Books::genesis(&empty, chain))
 }
 
-/// When a block without transactions would change something besides time and beacon, in milliseconds
-/// since the Unix epoch; `None` before the genesis. A time in the past means now.
+/// When a block without transactions would change something besides time and beacon, in milliseconds since
+/// the Unix epoch; `None` before the genesis. A time in the past means now.
 pub fn next_due<S: State + ?Sized>(state: &S) -> Option<u64> {
     let chain = state.get(Chains, &())?;
     let boundary = epoch::boundary_ms(chain.epoch_started_ms, chain.params.epoch_ms);
@@ -169,7 +169,7 @@ pub struct BlockBuilder<'a, S: State + ?Sized> {
 }
 
 impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
-    /// Begins the next block: takes over time and beacon, then does everything that has fallen due.
+    /// Begins the next block: sets time and beacon, then does everything that is due.
     pub fn new(state: &'a S, facts: &Facts) -> Result<Self, BlockError> {
         let mut books = Books::open(state).ok_or(BlockError::NoGenesis)?;
         let chain = &mut books.chain;
@@ -198,14 +198,14 @@ impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
         self.books.chain.height
     }
 
-    /// Whether a transaction of so many bytes still fits into the block. One that already reports much is
-    /// closed early: an engine has all of it in memory.
+    /// Whether a transaction of this size still fits into the block. A block with many events is closed
+    /// early, because an engine holds all of it in memory.
     #[must_use]
     pub fn fits(&self, bytes: usize) -> bool {
         bytes <= BLOCK_BYTES_MAX - self.bytes && self.books.events() < EVENTS_FULL
     }
 
-    /// What would come of a transaction, without applying it.
+    /// The result that a transaction would have, without applying it.
     pub fn check(&self, transaction: &Transaction) -> Result<Pushed, Status> {
         match validate(&self.books, transaction)? {
             Verdict::Fresh(_) => Ok(Pushed::Applied),
@@ -213,10 +213,10 @@ impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
         }
     }
 
-    /// Validates a transaction and applies it. What is refused leaves no trace.
+    /// Validates a transaction and applies it. A refused transaction leaves no trace.
     ///
     /// # Panics
-    /// When the transaction does not [fit](Self::fits).
+    /// If the transaction does not [fit](Self::fits).
     pub fn push(&mut self, transaction: &Transaction) -> Result<Pushed, Status> {
         match validate(&self.books, transaction)? {
             Verdict::Already { height } => Ok(Pushed::Already { height }),
@@ -237,8 +237,8 @@ impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
     }
 }
 
-/// Applies a finished block's facts and transactions: what a follower, an auditor and a restart do.
-/// Every transaction must be applied by it.
+/// Applies a finished block's facts and transactions, as a follower, an auditor and a restart do. The rules
+/// must apply every transaction of it.
 pub fn replay<S: State + ?Sized>(
     state: &S,
     facts: &Facts,
@@ -271,7 +271,7 @@ fn close<S: State + ?Sized>(state: &S, books: Books<'_, S>) -> Executed {
     Executed { update, events, state_root }
 }
 
-/// Ids of transactions that can no longer be applied need not be remembered.
+/// The rules forget ids of transactions that they can no longer apply.
 fn forget_seen<S: State + ?Sized>(books: &mut Books<'_, S>) {
     let mut after = None;
     while let Some(key) = books.next_key(SeenUntil, &[SeenUntil::TAG], after.as_ref()) {
@@ -285,7 +285,7 @@ fn forget_seen<S: State + ?Sized>(books: &mut Books<'_, S>) {
     }
 }
 
-/// Finds every reason there is to refuse, in the order of [`Status`].
+/// Finds every reason to refuse, in the order of [`Status`].
 fn validate<S: State + ?Sized>(
     books: &Books<'_, S>,
     transaction: &Transaction,
@@ -368,7 +368,7 @@ fn validate_action<S: State + ?Sized>(
     }
 }
 
-/// Cannot fail: everything was found when it was validated.
+/// Cannot fail: validation has found every possible fault.
 fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, checked: Checked) {
     let Checked { sender, id, valid_until, digest, effect } = checked;
     let height = books.chain.height;

@@ -1,4 +1,4 @@
-//! Listings: what is for sale, on which terms, and its preview.
+//! Listings: files for sale, their terms and previews.
 
 use alloc::boxed::Box;
 
@@ -25,7 +25,7 @@ pub(super) enum Effect {
         id: ListingId,
         listing: Box<Listing>,
     },
-    /// The listing is as it says now.
+    /// The listing has this new state.
     Change {
         id: ListingId,
         listing: Box<Listing>,
@@ -113,7 +113,7 @@ pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, effect: Effect)
     }
 }
 
-/// Listings that were made before this block's beacon was known get the cells of their preview picked.
+/// Picks the preview cells of listings that were made before this block's beacon was known.
 pub(super) fn pick_previews<S: State + ?Sized>(books: &mut Books<'_, S>) {
     for (id, _) in books.all(AwaitBeacon, &[AwaitBeacon::TAG]) {
         let mut listing = books.get(Listings, &id).expect("what waits was listed");

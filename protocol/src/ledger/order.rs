@@ -136,7 +136,7 @@ pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, effect: Effect)
     }
 }
 
-/// The price goes into escrow.
+/// Puts the price into escrow.
 fn place<S: State + ?Sized>(
     books: &mut Books<'_, S>,
     id: OrderId,
@@ -166,8 +166,8 @@ fn deliver<S: State + ?Sized>(books: &mut Books<'_, S>, id: OrderId, order: &mut
     books.report(Event::OrderDelivered { order: id });
 }
 
-/// Pays out an order's escrow: fee, custodians, splits, and the rest to the seller. All parts are
-/// rounded down, so what rounding leaves is the seller's.
+/// Pays out an order's escrow: fee, custodians, splits, and the rest to the seller. All parts are rounded
+/// down, so the rounding remainders go to the seller.
 fn settle<S: State + ?Sized>(
     books: &mut Books<'_, S>,
     id: OrderId,
@@ -230,13 +230,14 @@ fn refund<S: State + ?Sized>(books: &mut Books<'_, S>, id: OrderId, mut order: O
     books.report(Event::OrderRefunded { order: id });
 }
 
-/// Orders closed by one block at most: each reports up to 67 events, and a block has to reach followers in one
-/// message. The others stay due, and the next block is made at once.
+/// Orders that one block closes at most. Each reports up to 67 events, and a block has to reach followers
+/// in one message. The others stay due, and the engine makes the next block at once.
 const CLOSED_MAX: usize = 100;
 
-/// Does what fell due up to this block's time: refunds what was not delivered, settles what was. Where the
-/// ledger itself stood still when a delivery was due, nobody could post a release: the order gets its full
-/// time once more, if the buyer's access outlives that. `parent_ms` is the time of the block before.
+/// Closes orders that are due by this block's time: refunds undelivered ones, settles delivered ones. If
+/// the ledger itself stood still when a delivery was due, custodians could not post releases. Such an order
+/// gets its full time once more, if the buyer's access outlives that. `parent_ms` is the time of the block
+/// before.
 pub(super) fn overdue<S: State + ?Sized>(books: &mut Books<'_, S>, parent_ms: u64) {
     let mut closed = 0;
     for (due_ms, id) in due(books, parent_ms) {
@@ -260,8 +261,8 @@ pub(super) fn overdue<S: State + ?Sized>(books: &mut Books<'_, S>, parent_ms: u6
     }
 }
 
-/// What is due by now, earliest first: of what was due at the block before, and was left, no more than can be
-/// closed; and all that fell due since.
+/// The orders that are due by now, earliest first. Of those that the block before left, no more than one
+/// block can close; and all that became due since.
 fn due<S: State + ?Sized>(books: &Books<'_, S>, parent_ms: u64) -> Vec<(u64, OrderId)> {
     let (mut due, mut after) = (Vec::new(), None);
     while let Some(key) = books.next_key(OrdersDue, &[OrdersDue::TAG], after.as_ref()) {
@@ -278,7 +279,7 @@ fn due<S: State + ?Sized>(books: &Books<'_, S>, parent_ms: u64) -> Vec<(u64, Ord
     due
 }
 
-/// Whether no block was made when the order was due, and for a while after: an engine that runs makes one.
+/// Whether no block was made when the order was due, and for a while after. A running engine makes one.
 fn stood_still<S: State + ?Sized>(books: &Books<'_, S>, due_ms: u64, parent_ms: u64) -> bool {
     let late_ms = (books.chain.params.delivery_ms / 64).max(1_000);
     parent_ms < due_ms && late_ms <= books.now() - due_ms

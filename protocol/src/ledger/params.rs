@@ -1,4 +1,4 @@
-//! What a network may set: every number of the rules, with its range and reason.
+//! The parameters of a network: every number of the rules, with its range and reason.
 
 use thiserror::Error;
 
@@ -26,7 +26,8 @@ record! {
         pub repair_reserve_bp: u16,
         /// Fee on a sale, in hundredths of a percent of the amount, to the treasury. 0 to 1000.
         pub sale_fee_bp: u16,
-        /// What the custodians who released share of a sale, in hundredths of a percent. 0 to 1000.
+        /// The part of a sale that goes to the custodians who released, in hundredths of a percent. 0 to
+        /// 1000.
         pub custody_fee_bp: u16,
         /// How long custodians have to release a sold key, in milliseconds; then the buyer is refunded.
         pub delivery_ms: u64,
@@ -34,7 +35,7 @@ record! {
         pub window_ms_min: u64,
         /// Longest deal, in epochs: bounds how far ahead money is bound.
         pub deal_epochs_max: u64,
-        /// What a faucet request gives; zero closes the faucet. Only for development networks.
+        /// The amount of a faucet request; zero closes the faucet. Only for development networks.
         pub faucet: Amount,
         /// How many blocks an account waits between two faucet requests.
         pub faucet_blocks: u64,
@@ -45,18 +46,18 @@ record! {
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("parameter {name} is {value}, its range is {min} to {max}")]
 pub struct ParamsError {
-    /// Which.
+    /// The parameter.
     pub name: &'static str,
-    /// What it was set to.
+    /// Its value.
     pub value: u64,
-    /// The least it may be.
+    /// Its least value.
     pub min: u64,
-    /// The most it may be.
+    /// Its greatest value.
     pub max: u64,
 }
 
 impl Params {
-    /// For a network of one's own: minutes instead of days, and a faucet.
+    /// For a private network: minutes instead of days, and a faucet.
     #[must_use]
     pub const fn development() -> Self {
         Self {
@@ -74,16 +75,16 @@ impl Params {
         }
     }
 
-    /// Whether every number is in its range; the rules are only safe with such.
+    /// Whether every number is in its range. The rules are safe only with such numbers.
     pub fn check(&self) -> Result<(), ParamsError> {
         let ranges = [
-            // Under a second no honest node could answer in time.
+            // In less than a second no honest node could answer in time.
             ("epoch_ms", self.epoch_ms, 1000, 30 * DAY_MS),
-            // Every seen id stays for that long.
+            // The ledger keeps every seen id for this long.
             ("validity_blocks_max", self.validity_blocks_max, 1, 10_000_000),
             ("storage_fee_bp", u64::from(self.storage_fee_bp), 0, 1000),
             ("repair_reserve_bp", u64::from(self.repair_reserve_bp), 0, BP),
-            // With the custody fee at most a fifth: a seller always gets something.
+            // Together with the custody fee at most a fifth, so that a seller always gets something.
             ("sale_fee_bp", u64::from(self.sale_fee_bp), 0, 1000),
             ("custody_fee_bp", u64::from(self.custody_fee_bp), 0, 1000),
             ("delivery_ms", self.delivery_ms, 1_000, 30 * DAY_MS),

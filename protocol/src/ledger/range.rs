@@ -18,13 +18,13 @@ pub const PREVIEW_CELLS_MAX: u8 = 64;
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("{field} is {value}, its range is {min} to {max}")]
 pub struct OutOfRange {
-    /// Which, with its unit last.
+    /// Its name, with its unit last.
     pub field: &'static str,
-    /// What it is.
+    /// Its value.
     pub value: u64,
-    /// The least it may be.
+    /// Its least value.
     pub min: u64,
-    /// The most it may be.
+    /// Its greatest value.
     pub max: u64,
 }
 
@@ -41,30 +41,30 @@ pub(super) fn within(
     }
 }
 
-/// Whether a deal may be for so many epochs.
+/// Whether a deal may have this many epochs.
 pub fn check_epochs(epochs: u64, params: &Params) -> Result<(), OutOfRange> {
     within("epochs", epochs, 1, params.deal_epochs_max)
 }
 
-/// What a seller chooses of a listing.
+/// The fields of a listing that its seller chooses.
 #[derive(Clone, Copy, Debug)]
 pub struct Offer<'a> {
-    /// What it is called.
+    /// Its title.
     pub title: &'a str,
     /// How long a grant lives, in milliseconds.
     pub access_ms: u64,
     /// How long a buyer has to check a delivery, in milliseconds.
     pub window_ms: u64,
-    /// Who else is paid.
+    /// The further accounts that are paid.
     pub splits: &'a [Split],
-    /// Cells that are opened as a preview.
+    /// The number of preview cells.
     pub preview_cells: u8,
-    /// Cells of what is sold.
+    /// Cells of the file for sale.
     pub cells: u64,
 }
 
 impl Offer<'_> {
-    /// Whether a ledger with these parameters takes it.
+    /// Whether a ledger with these parameters accepts them.
     pub fn check(&self, params: &Params) -> Result<(), OutOfRange> {
         let controls = self.title.chars().filter(|letter| letter.is_control()).count() as u64;
         let shares = || self.splits.iter().map(|split| u64::from(split.share_bp));

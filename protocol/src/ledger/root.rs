@@ -1,4 +1,4 @@
-//! Root records: one small sealed row per account, set in the place of the one its owner has read.
+//! Root records: one small sealed row per account. A new record replaces the one that its owner has read.
 
 use alloc::vec::Vec;
 

@@ -1,4 +1,4 @@
-//! What the ledger remembers: one table per kind of thing, each row typed, each key ordered.
+//! The tables of the ledger: one for each kind of thing. Each row is typed, each key ordered.
 //!
 //! Money lives in exactly three places: [`Account::balance`], [`Hold::amount`] and [`Pools`].
 
@@ -24,9 +24,9 @@ use crate::{
 pub trait Table {
     /// The first byte of every key of the table.
     const TAG: u8;
-    /// What a row is found by.
+    /// The key of a row.
     type Key: RowKey;
-    /// What a row holds.
+    /// The value of a row.
     type Row: Encode + Decode + Clone;
 
     /// The whole key of a row.
@@ -37,7 +37,7 @@ pub trait Table {
         out
     }
 
-    /// What a row is found by, from its whole key; `None` when it is not a key of this table.
+    /// The key from its whole bytes; `None` if they are not a key of this table.
     fn parse(bytes: &[u8]) -> Option<Self::Key> {
         let mut rest = bytes.strip_prefix(&[Self::TAG])?;
         let key = Self::Key::read(&mut rest)?;
@@ -153,13 +153,13 @@ tables! {
     Holds = 6, HoldKey => Hold;
     /// Storage nodes.
     Nodes = 7, NodeId => Node;
-    /// The shards a node answers for in the current epoch: `(node, position)`, dense.
+    /// The shards that a node must prove in the current epoch: `(node, position)`, dense.
     Slots = 8, (NodeId, u32) => Slot;
     /// Changes of slot tables that wait for the next epoch: `(sequence)`.
     Changes = 9, u64 => Change;
     /// Deals.
     Deals = 10, DealId => Deal;
-    /// Deals by the last epoch they are proven in: `(epoch, deal)`.
+    /// Deals by their last epoch: `(epoch, deal)`.
     DealEnds = 11, (u64, DealId) => Nothing;
     /// Deals by owner: `(owner, deal)`.
     DealsOf = 12, (AccountId, DealId) => Nothing;
@@ -171,9 +171,9 @@ tables! {
     AwaitBeacon = 15, ListingId => Nothing;
     /// Orders.
     Orders = 16, OrderId => Order;
-    /// What falls due at a time: `(time in ms, order)`.
+    /// Orders by due time: `(time in ms, order)`.
     OrdersDue = 17, (u64, OrderId) => Nothing;
-    /// Revoked grant links: `(link, who revoked it)`; it counts where that key stands above the link.
+    /// Revoked grant links: `(link, revoking account)`; it counts if that key stands above the link.
     Revocations = 18, (LinkId, AccountId) => Revocation;
     /// Orders by buyer or seller: `(account, order)`.
     OrdersOf = 19, (AccountId, OrderId) => Nothing;
@@ -182,7 +182,7 @@ tables! {
 }
 
 record! {
-    /// A row whose key says everything.
+    /// A row that is only a key.
     #[derive(Copy)]
     pub struct Nothing {}
 }
@@ -194,7 +194,7 @@ record! {
         pub id: ChainId,
         /// Its parameters.
         pub params: Params,
-        /// Whose signature stands under blocks and sale grants.
+        /// The key that signs blocks and sale grants.
         pub authority: AccountId,
         /// Time of the genesis block, in milliseconds since the Unix epoch: epoch 0 begins here.
         pub genesis_ms: u64,
@@ -222,13 +222,13 @@ record! {
     /// Money that no one account holds.
     #[derive(Copy)]
     pub struct Pools {
-        /// Paid by owners for epochs still to be proven.
+        /// Money of owners for epochs that are still to be proven.
         pub storage: Amount,
-        /// Pay for epochs that were missed: pays for repair, never anyone who could have caused the miss.
+        /// The pay for missed epochs. It is for repair, never for a party that could have caused the miss.
         pub repair: Amount,
         /// Fees.
         pub treasury: Amount,
-        /// Everything ever put into circulation: what all places together must add up to.
+        /// All money ever issued: the sum of all places.
         pub issued: Amount,
     }
 }
@@ -237,7 +237,7 @@ record! {
     /// An account.
     #[derive(Copy)]
     pub struct Account {
-        /// What it can spend.
+        /// The amount it can spend.
         pub balance: Amount,
         /// Height of its last faucet request.
         pub faucet_height: u64,
@@ -245,7 +245,7 @@ record! {
 }
 
 record! {
-    /// A transaction the ledger has applied. One that was refused leaves no trace.
+    /// A transaction that the ledger has applied. A refused one leaves no trace.
     #[derive(Copy)]
     pub struct Seen {
         /// Hash of the signed content.
@@ -256,17 +256,17 @@ record! {
 }
 
 choice! {
-    /// What money is reserved for; also the hold's key.
+    /// The purpose of reserved money; also the hold's key.
     #[derive(Copy)]
     pub enum HoldKey {
         /// The repair reserve of a deal.
         Deal = 1 {
-            /// Which deal.
+            /// The deal.
             deal: DealId,
         },
         /// The escrow of an order.
         Order = 2 {
-            /// Which order.
+            /// The order.
             order: OrderId,
         },
     }
@@ -299,11 +299,11 @@ record! {
 record! {
     /// A storage node.
     pub struct Node {
-        /// The account that earns what the node earns.
+        /// The account that gets the node's pay.
         pub payout: AccountId,
-        /// Where the node answers: socket addresses or relay URLs.
+        /// The node's addresses: socket addresses or relay URLs.
         pub addresses: Vec<String>,
-        /// X25519 key that vault shares are sealed to; absent when the node keeps no custody.
+        /// X25519 key that vault shares are sealed to; absent if the node keeps no custody.
         pub custody_key: Option<[u8; 32]>,
         /// Asking price per GiB and epoch.
         pub price: Amount,
@@ -320,7 +320,7 @@ record! {
         pub slot_bytes: u64,
         /// Hash chain over every change of the slot table.
         pub table: Hash,
-        /// What the whole table earns per proven epoch.
+        /// The pay of the whole table per proven epoch.
         pub rate: Amount,
         /// The last epoch the node has proven.
         pub passed_epoch: Option<u64>,
@@ -334,7 +334,7 @@ record! {
 }
 
 record! {
-    /// A shard a node answers for.
+    /// A shard that a node must prove.
     #[derive(Copy)]
     pub struct Slot {
         /// The deal.
@@ -345,7 +345,7 @@ record! {
         pub root: Hash,
         /// The shard's bytes.
         pub length: u64,
-        /// What it earns per proven epoch.
+        /// Its pay per proven epoch.
         pub rate: Amount,
     }
 }
@@ -356,12 +356,12 @@ choice! {
     pub enum Change {
         /// All shards of the deal join their nodes' tables.
         Join = 1 {
-            /// Which deal.
+            /// The deal.
             deal: DealId,
         },
         /// All shards of the deal leave their nodes' tables.
         Leave = 2 {
-            /// Which deal.
+            /// The deal.
             deal: DealId,
         },
     }
@@ -379,16 +379,16 @@ choice! {
 }
 
 choice! {
-    /// Where a deal stands.
+    /// The state of a deal.
     #[derive(Copy)]
     pub enum DealState {
         /// Waits for the epoch it starts with.
         Offered = 1,
-        /// In its nodes' slot tables.
+        /// Its shards are in the nodes' slot tables.
         Active = 2,
-        /// Over, all epochs done.
+        /// Over after all its epochs.
         Completed = 3,
-        /// Ended by its owner before that.
+        /// Ended early by its owner.
         Cancelled = 4,
     }
 }
@@ -397,7 +397,7 @@ record! {
     /// One shard of a deal.
     #[derive(Copy)]
     pub struct DealSlot {
-        /// Who keeps it.
+        /// The node that keeps it.
         pub node: NodeId,
         /// Its BLAKE3 root, fixed for life.
         pub root: Hash,
@@ -409,15 +409,15 @@ record! {
 }
 
 record! {
-    /// A storage agreement for one segment. `shards[i]` is shard `i`; one that no node keeps is absent.
+    /// A storage agreement for one segment. `shards[i]` is shard `i`; a shard that no node keeps is absent.
     pub struct Deal {
-        /// Who pays.
+        /// The account that pays.
         pub owner: AccountId,
         /// The stored file version it belongs to.
         pub object: ObjectId,
         /// Which segment of it, from 0.
         pub segment: u32,
-        /// How many shards give the segment back.
+        /// Shards that suffice to give the segment back.
         pub required: u8,
         /// Bytes of each shard.
         pub length: u64,
@@ -425,13 +425,13 @@ record! {
         pub access: Access,
         /// First epoch that is proven and paid.
         pub start: u64,
-        /// First epoch that is not.
+        /// First epoch that is not proven and paid.
         pub end: u64,
-        /// What all shards together cost per epoch.
+        /// The price of all shards together per epoch.
         pub rate: Amount,
         /// The shards, by index.
         pub shards: Vec<Option<DealSlot>>,
-        /// Where it stands.
+        /// Its state.
         pub state: DealState,
     }
 }
@@ -439,7 +439,7 @@ record! {
 record! {
     /// A seller's secret, shared among custodians.
     pub struct Vault {
-        /// Whose.
+        /// The owner of the secret.
         pub owner: AccountId,
         /// Its public side. As many releases open a capsule as it has commitments.
         pub key: VaultKey,
@@ -449,7 +449,7 @@ record! {
 }
 
 record! {
-    /// Public content on the network: what is needed to fetch and open it, and the hash it must have.
+    /// Public content on the network: everything to fetch and open it, and the hash it must have.
     pub struct PublicRef {
         /// Its manifest.
         pub manifest: Manifest,
@@ -466,7 +466,7 @@ choice! {
     pub enum ListingState {
         /// Takes orders.
         Open = 1,
-        /// Takes no more orders; those made go on.
+        /// Takes no more orders; earlier orders go on.
         Ended = 2,
     }
 }
@@ -475,17 +475,17 @@ record! {
     /// A share of a listing's income.
     #[derive(Copy)]
     pub struct Split {
-        /// Who gets it.
+        /// The account that gets it.
         pub account: AccountId,
-        /// In hundredths of a percent of what is left after fees. The seller gets the rest.
+        /// In hundredths of a percent of the rest after fees. The seller gets what remains.
         pub share_bp: u16,
     }
 }
 
 record! {
-    /// What a seller lists; signed as part of the listing action and kept whole.
+    /// The terms of a listing, signed as part of the listing action and kept whole.
     pub struct Terms {
-        /// What it is called.
+        /// Its title.
         pub title: String,
         /// Price of one access.
         pub price: Amount,
@@ -495,13 +495,13 @@ record! {
         pub access_ms: u64,
         /// How long a buyer has to check a delivery, in milliseconds.
         pub window_ms: u64,
-        /// Who else is paid.
+        /// The further accounts that are paid.
         pub splits: Vec<Split>,
-        /// Cells that are opened as a preview, picked by a beacon.
+        /// The number of preview cells, which a beacon picks.
         pub preview_cells: u8,
         /// The description: a JSON document on the network.
         pub document: PublicRef,
-        /// What is sold.
+        /// The manifest of the file for sale.
         pub manifest: Manifest,
         /// Number of cells under the content root.
         pub cells: u64,
@@ -519,15 +519,15 @@ record! {
 record! {
     /// A listing.
     pub struct Listing {
-        /// Who sells.
+        /// The account that sells.
         pub seller: AccountId,
-        /// What was listed.
+        /// The listed terms.
         pub terms: Terms,
         /// Whether it takes orders.
         pub state: ListingState,
-        /// Time it was listed.
+        /// The time of its listing.
         pub listed_ms: u64,
-        /// What picks the preview, once its beacon is known.
+        /// The seed that picks the preview, once its beacon is known.
         pub preview_seed: Option<Hash>,
         /// The opened preview cells, once the seller has posted them.
         pub preview: Option<PublicRef>,
@@ -537,12 +537,12 @@ record! {
 }
 
 choice! {
-    /// Where an order stands.
+    /// The state of an order.
     #[derive(Copy)]
     pub enum OrderState {
         /// Paid into escrow; custodians may release.
         Paid = 1,
-        /// Enough releases stand on the ledger; the buyer's window runs.
+        /// The ledger has enough releases; the buyer's window runs.
         Delivered = 2,
         /// The seller is paid.
         Settled = 3,
@@ -554,23 +554,23 @@ choice! {
 record! {
     /// A purchase.
     pub struct Order {
-        /// What is bought.
+        /// The listing.
         pub listing: ListingId,
-        /// Who pays.
+        /// The account that pays.
         pub buyer: AccountId,
         /// The peer key the grant is bound to.
         pub holder: PeerId,
         /// The one-time key the custodians release to.
         pub delivery: DeliveryKey,
-        /// What is in escrow.
+        /// The amount in escrow.
         pub amount: Amount,
-        /// Where it stands.
+        /// Its state.
         pub state: OrderState,
-        /// Time it was made.
+        /// The time of the order.
         pub ordered_ms: u64,
-        /// When the grant ends.
+        /// The time at which the grant ends.
         pub access_until_ms: u64,
-        /// Deadline of the current state: of delivery when paid, of the window when delivered.
+        /// Deadline of the current state: of delivery if paid, of the window if delivered.
         pub due_ms: u64,
         /// Releases on the ledger: `U` and `V` by custodian index.
         pub releases: Vec<PostedRelease>,
@@ -587,9 +587,9 @@ record! {
 }
 
 record! {
-    /// An account's root record: what leads to its names, readable to nobody else.
+    /// An account's sealed root record. It leads to the account's names, and only the account can read it.
     pub struct Root {
-        /// How often it was set.
+        /// How often the account has set it.
         pub version: u64,
         /// The sealed record.
         pub blob: Vec<u8>,

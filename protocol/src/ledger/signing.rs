@@ -1,5 +1,5 @@
-//! Hashes of what the ledger signs or chains: each kind of content under a context of its own, so that
-//! one can never stand for another.
+//! Hashes of everything that the ledger signs or chains. Each kind of content has a context of its own, so
+//! that no kind can pass for another.
 
 use alloc::vec::Vec;
 

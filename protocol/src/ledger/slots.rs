@@ -1,5 +1,5 @@
-//! The hash chain over the changes of a node's slot table. Whoever has been given the rows once and knows
-//! every change since then knows from one hash whether its copy is the table that the ledger has.
+//! The hash chain over the changes of a node's slot table. A party that has received the rows once and
+//! knows every change since then can tell by one hash whether its copy equals the ledger's table.
 
 use crate::{
     id::Hash,

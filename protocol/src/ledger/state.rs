@@ -1,4 +1,4 @@
-//! Rows as the rules see them: something to read from, and an overlay that collects what changes.
+//! Rows as the rules see them: a source to read from, and an overlay that collects the changes.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
@@ -10,8 +10,8 @@ use crate::{
 /// A row's key and value, as bytes.
 pub type RowBytes = (Vec<u8>, Vec<u8>);
 
-/// Something rows can be read from. An implementation that cannot read (a disk error) answers `None`,
-/// remembers the error, and lets its engine drop the block: rules know no IO errors.
+/// A source of rows. An implementation that cannot read (a disk error) answers `None`, remembers the error,
+/// and lets its engine drop the block: the rules know no IO errors.
 pub trait State {
     /// The value of a row.
     fn row(&self, key: &[u8]) -> Option<Vec<u8>>;
@@ -86,7 +86,7 @@ pub struct Overlay<'a, S: State + ?Sized> {
 }
 
 impl<'a, S: State + ?Sized> Overlay<'a, S> {
-    /// Nothing changed yet.
+    /// A state without changes.
     #[must_use]
     pub fn new(base: &'a S) -> Self {
         Self { base, update: Update::default() }
@@ -102,13 +102,13 @@ impl<'a, S: State + ?Sized> Overlay<'a, S> {
         self.update.rows.insert(T::key(key), None);
     }
 
-    /// What changed.
+    /// The changes.
     #[must_use]
     pub fn into_update(self) -> Update {
         self.update
     }
 
-    /// What changed so far.
+    /// The changes so far.
     #[must_use]
     pub fn update(&self) -> &Update {
         &self.update
@@ -132,7 +132,7 @@ impl<S: State + ?Sized> State for Overlay<'_, S> {
             .take_while(|(key, _)| key.starts_with(prefix))
             .filter(|(key, _)| after.is_none_or(|after| key.as_slice() > after))
             .collect();
-        // Removed rows take places in the base's answer, so ask for that many more.
+        // Removed rows take places in the base's answer, so the code asks for that many more.
         let removed = changed.iter().filter(|(_, value)| value.is_none()).count();
         let base = self.base.scan(prefix, after, limit.saturating_add(removed));
         let mut merged: BTreeMap<_, _> =

@@ -1,4 +1,4 @@
-//! The one closed list of outcomes a transaction can have, in order of precedence.
+//! The closed list of outcomes of a transaction, in order of precedence.
 
 use core::fmt;
 
@@ -7,12 +7,12 @@ use alloc::vec::Vec;
 
 macro_rules! statuses {
     ($($(#[$meta:meta])* $name:ident = $code:literal, $words:literal;)*) => {
-        /// The outcome of a transaction. When several apply, the one with the lowest code is reported.
+        /// The outcome of a transaction. If several apply, the rules report the one with the lowest code.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Status { $($(#[$meta])* #[doc = $words] $name = $code),* }
 
         impl Status {
-            /// All of them, in order of precedence.
+            /// All outcomes, in order of precedence.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
             /// The outcome in words.
@@ -47,7 +47,7 @@ statuses! {
     BadProof = 11, "a cryptographic proof in the action does not verify";
     BadAcceptance = 12, "a node's signed acceptance does not verify or does not match";
     BadLabel = 13, "the capsule is not bound to this seller, vault and content";
-    // About what the action refers to.
+    // About the things that the action refers to.
     UnknownNode = 20, "no such node";
     UnknownDeal = 21, "no such deal";
     UnknownVault = 22, "no such vault";
@@ -67,7 +67,7 @@ statuses! {
     AcceptanceExpired = 37, "a node's acceptance is no longer valid";
     TooEarly = 38, "it is too early for this";
     TooLate = 39, "it is too late for this";
-    // About money: last, so that whatever else is wrong is said first.
+    // About money: last, so that the sender first learns every other fault.
     FaucetClosed = 40, "this network has no faucet";
     FaucetEmpty = 41, "the faucet gives this account nothing more for now";
     BalanceTooLow = 42, "the account's balance is too low";
@@ -75,7 +75,7 @@ statuses! {
 }
 
 impl Status {
-    /// Whether the same transaction may succeed when it is sent again later.
+    /// Whether the same transaction may succeed later.
     #[must_use]
     pub fn transient(self) -> bool {
         matches!(

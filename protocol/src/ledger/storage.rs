@@ -1,4 +1,4 @@
-//! Nodes and deals: who keeps bytes, for whom, for how long, and what it costs.
+//! Nodes and deals: which nodes keep bytes, for which owner, for how long, and at what cost.
 
 use alloc::{boxed::Box, vec, vec::Vec};
 
@@ -25,29 +25,30 @@ use crate::{
 /// Prices are per this many bytes and epoch.
 const GIB: u64 = 1 << 30;
 
-/// What a deal costs.
+/// The cost of a deal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
-    /// What all shards together earn per proven epoch.
+    /// The pay of all shards together per proven epoch.
     pub rate: Amount,
-    /// The rate for all epochs: what nodes can earn, and the owner gets back for epochs not begun.
+    /// The rate for all epochs. Nodes can earn it, and the owner gets it back for epochs that have not
+    /// begun.
     pub storage: Amount,
     /// The repair reserve, which comes back when the deal ends.
     pub reserve: Amount,
     /// The fee.
     pub fee: Amount,
-    /// All of it: what leaves the owner's balance.
+    /// The total that leaves the owner's balance.
     pub total: Amount,
 }
 
-/// What one shard earns per proven epoch: price per GiB by length, rounded up. `None` past the
-/// largest amount.
+/// The pay of one shard per proven epoch: price per GiB by length, rounded up. `None` past the largest
+/// amount.
 #[must_use]
 pub fn slot_rate(price: Amount, length: u64) -> Option<Amount> {
     price.fraction_up(length, GIB)
 }
 
-/// What a deal costs whose nodes ask these prices; reserve and fee are rounded down. `None` past the
+/// The cost of a deal whose nodes ask these prices; reserve and fee are rounded down. `None` past the
 /// largest amount.
 pub fn deal_cost(
     params: &Params,
@@ -150,7 +151,7 @@ pub(super) fn check_open<S: State + ?Sized>(
     if acceptances.iter().any(|accepted| accepted.expires_ms < books.now()) {
         return Err(Status::AcceptanceExpired);
     }
-    // A price nobody can count in cannot be compared with a balance either.
+    // If a price exceeds the type, it cannot be compared with a balance either.
     let cost = cost.ok_or(Status::Overflow)?;
     can_pay(books, &sender, cost.total)?;
     let deal = Box::new(new_deal(terms, acceptances, cost.rate, books.chain.epoch + 1));
@@ -200,7 +201,7 @@ pub(super) fn check_end<S: State + ?Sized>(
 pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, effect: Effect) {
     match effect {
         Effect::Register { id, node } => {
-            assert!(node.used <= node.capacity, "a node offers what is bound already");
+            assert!(node.used <= node.capacity, "a node offers at least its bound bytes");
             books.put(Nodes, &id, &node);
         }
         Effect::Open { id, deal, cost } => open(books, id, &deal, &cost),
@@ -218,7 +219,7 @@ fn open<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, deal: &Deal, co
     let hold = Hold { payer: deal.owner, amount: cost.reserve };
     books.place_hold(HoldKey::Deal { deal: id }, &hold, reason);
     let paid = before.checked_sub(books.account(&deal.owner).balance);
-    assert!(paid == Some(cost.total), "the owner pays what was said");
+    assert!(paid == Some(cost.total), "the owner pays the computed cost");
 
     for slot in deal.shards.iter().flatten() {
         let mut node = books.get(Nodes, &slot.node).expect("checked to be registered");
@@ -240,10 +241,10 @@ fn end<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, mut deal: Deal, 
     books.remove(DealEnds, &(deal.end - 1, id));
     let offered = deal.state == DealState::Offered;
     deal.state = DealState::Cancelled;
-    // Whoever ended it needs the room no more, whatever the tables still say until the epoch is over.
+    // The owner no longer needs the room, although the tables keep the deal until the epoch is over.
     free(books, &deal);
     if offered {
-        // Its join still waits in the queue and passes over a cancelled deal.
+        // Its join still waits in the queue and has no effect for a cancelled deal.
         deal.end = deal.start;
         books.report(Event::DealEnded { deal: id });
     } else {

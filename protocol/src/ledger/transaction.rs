@@ -1,4 +1,4 @@
-//! What an account asks of the ledger: one signed action under an id its sender chose.
+//! An account's request to the ledger: one signed action under an id that its sender chose.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
@@ -26,13 +26,13 @@ record! {
     pub struct Transaction {
         /// The ledger it is for.
         pub chain: ChainId,
-        /// Whose action it is.
+        /// The account that acts.
         pub sender: AccountId,
-        /// Chosen by the sender: the same id and content are applied once, however often they are sent.
+        /// Chosen by the sender. The same id and content are applied once, however often they are sent.
         pub id: TransactionId,
-        /// Last height it may be applied at.
+        /// The last height at which it may be applied.
         pub valid_until: u64,
-        /// What is asked.
+        /// The requested action.
         pub action: Action,
         /// By the sender, over everything above.
         pub signature: [u8; 64],
@@ -40,41 +40,41 @@ record! {
 }
 
 record! {
-    /// The terms of a deal, all but who keeps which shard: what a node accepts and an owner opens.
+    /// The terms of a deal without its nodes: a node accepts them, and an owner opens the deal with them.
     pub struct DealTerms {
-        /// Made of an opening that the owner chose.
+        /// Made from an opening that the owner chose.
         pub deal: DealId,
-        /// Who pays.
+        /// The account that pays.
         pub owner: AccountId,
         /// The stored file version.
         pub object: ObjectId,
-        /// Which segment of it, from 0.
+        /// The segment of it, from 0.
         pub segment: u32,
-        /// Shards that give the segment back.
+        /// Shards that suffice to give the segment back.
         pub required: u8,
         /// Shards that are made.
         pub total: u8,
         /// Bytes of each shard.
         pub length: u64,
-        /// Who may read.
+        /// Who may read the shards.
         pub access: Access,
-        /// For how many epochs, from the next one.
+        /// The number of epochs, beginning with the next one.
         pub epochs: u64,
     }
 }
 
 record! {
-    /// A node's word that it holds a shard, synced to disk, and keeps it on these terms.
+    /// A node's signed statement that it holds a shard, synced to disk, and keeps it on these terms.
     pub struct Acceptance {
-        /// Who accepts.
+        /// The node that accepts.
         pub node: NodeId,
-        /// Which shard.
+        /// The shard's index.
         pub index: u8,
         /// Its BLAKE3 root, as the node computed it from the bytes it received.
         pub root: Hash,
         /// Price per GiB and epoch.
         pub price: Amount,
-        /// Until when the deal must be opened, in milliseconds since the Unix epoch.
+        /// The time until which the deal must be opened, in milliseconds since the Unix epoch.
         pub expires_ms: u64,
         /// By the node, over chain, terms and everything above.
         pub signature: [u8; 64],
@@ -82,24 +82,24 @@ record! {
 }
 
 choice! {
-    /// What can be asked of the ledger.
+    /// The actions of the ledger.
     pub enum Action {
         /// Play money on a development network.
         Faucet = 1,
         /// Moves money to another account.
         Transfer = 2 {
-            /// Who receives.
+            /// The account that receives.
             to: AccountId,
-            /// How much.
+            /// The amount.
             amount: Amount,
         },
         /// Announces or changes the sender as a storage node.
         RegisterNode = 10 {
-            /// The account that earns.
+            /// The account that gets the node's pay.
             payout: AccountId,
-            /// Where the node answers.
+            /// The node's addresses.
             addresses: Vec<String>,
-            /// Where vault shares are sealed to, if the node keeps custody.
+            /// The key that vault shares are sealed to, if the node keeps custody.
             custody_key: Option<[u8; 32]>,
             /// Asking price per GiB and epoch.
             price: Amount,
@@ -108,7 +108,7 @@ choice! {
         },
         /// Opens a deal and pays for all of it.
         OpenDeal = 11 {
-            /// What the deal's id is made of.
+            /// The bytes that the deal's id is made from.
             opening: Hash,
             /// The terms.
             terms: DealTerms,
@@ -117,9 +117,9 @@ choice! {
             /// The most the sender pays, all-in.
             cost_max: Amount,
         },
-        /// Ends a deal with the current epoch; what was paid for later epochs comes back.
+        /// Ends a deal with the current epoch; the money for later epochs comes back.
         EndDeal = 12 {
-            /// Which.
+            /// The deal.
             deal: DealId,
         },
         /// A node's storage proof for the current epoch.
@@ -142,58 +142,58 @@ choice! {
         List = 21 {
             /// Chosen by the sender.
             listing: ListingId,
-            /// On what terms.
+            /// Its terms.
             terms: Box<Terms>,
         },
         /// Posts the preview cells the beacon picked.
         Preview = 22 {
-            /// Of which listing.
+            /// The listing.
             listing: ListingId,
-            /// Where they are.
+            /// Their place on the network.
             preview: PublicRef,
         },
-        /// Ends a listing; orders already made go on.
+        /// Ends a listing; earlier orders go on.
         EndListing = 23 {
-            /// Which.
+            /// The listing.
             listing: ListingId,
         },
         /// Buys: pays into escrow.
         Order = 24 {
             /// Chosen by the sender.
             order: OrderId,
-            /// What is bought.
+            /// The listing.
             listing: ListingId,
-            /// The peer key the grant shall be bound to.
+            /// The peer key that the grant will be bound to.
             holder: PeerId,
-            /// The one-time key the custodians release to.
+            /// The one-time key that the custodians release to.
             delivery: DeliveryKey,
-            /// The price the buyer saw.
+            /// The price that the buyer saw.
             price: Amount,
             /// The licence the buyer accepts.
             licence: Hash,
         },
         /// A custodian puts its release on the ledger.
         PostRelease = 25 {
-            /// For which order.
+            /// The order.
             order: OrderId,
             /// The release.
             release: Release,
         },
         /// The buyer has what was listed: the seller is paid now.
         Acknowledge = 26 {
-            /// Which order.
+            /// The order.
             order: OrderId,
             /// The custodians whose releases the buyer used.
             custodians: Vec<u8>,
         },
-        /// Kills a grant link and everything below it.
+        /// Ends a grant link and everything below it.
         Revoke = 30 {
-            /// Which link.
+            /// The link.
             link: LinkId,
         },
-        /// Puts the sender's root record in the place of the one it has read.
+        /// Replaces the root record that the sender has read.
         SetRoot = 31 {
-            /// The version that is replaced; 0 when there is no record yet.
+            /// The version to replace; 0 if there is no record yet.
             expected_version: u64,
             /// The sealed record.
             blob: Vec<u8>,
@@ -257,7 +257,7 @@ impl Transaction {
 }
 
 impl Acceptance {
-    /// Signs a node's word.
+    /// Signs a node's acceptance.
     #[must_use]
     pub fn build(
         chain: &ChainId,
@@ -273,7 +273,7 @@ impl Acceptance {
         accepted
     }
 
-    /// Hash of what the node signs: chain, terms and everything of its own but the signature.
+    /// Hash of everything that the node signs: chain, terms and its own fields without the signature.
     #[must_use]
     pub fn digest(&self, chain: &ChainId, terms: &DealTerms) -> Hash {
         signing::hash_parts(

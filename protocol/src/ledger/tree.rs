@@ -1,12 +1,12 @@
 //! One root over all rows: a compact binary sparse Merkle tree, kept as rows beside them.
 //!
-//! A row stands at the path that is the hash of its key. A subtree without rows is the zero hash, a
-//! subtree with one row is that row's leaf, and only a subtree with two rows or more is a branch. So
-//! the shape depends on the set of rows alone, never on the order in which they came, and a path is
-//! about `log2(rows)` branches long. See `spec/proof.md`, "State tree".
+//! The hash of a row's key is its path. A subtree without rows is the zero hash, a subtree with one row is
+//! that row's leaf, and only a subtree with two rows or more is a branch. So the shape depends on the set
+//! of rows alone, never on the order in which they came. A path is about `log2(rows)` branches long. See
+//! `spec/proof.md`, "State tree".
 //!
-//! The branches are kept in the same state, under keys that begin with [`TAG`]; these rows are not
-//! themselves in the tree.
+//! The state also keeps the branches, under keys that begin with [`TAG`]. These rows are not themselves in
+//! the tree.
 
 mod path;
 
@@ -47,8 +47,8 @@ pub fn root<S: State + ?Sized>(state: &S) -> Hash {
 
 /// The root after `changes`, and the tree's own rows that change with them.
 ///
-/// Only the tree's rows of `state` are read, so it may or may not hold the changes already. Changes
-/// of keys under [`TAG`] are the tree's own and are left out.
+/// It reads only the tree's rows of `state`, so `state` may or may not hold the changes already. Keys under
+/// [`TAG`] are the tree's own, so the tree ignores their changes.
 #[must_use]
 pub fn update<S: State + ?Sized>(state: &S, changes: &Rows) -> (Hash, Rows) {
     let mut update = Update { state, hash: Hasher32::new(), rows: Rows::new() };
@@ -80,7 +80,7 @@ choice! {
         Empty = 0,
         /// One row: hash of its key, hash of its value.
         Leaf = 1 { path: Hash, value: Hash },
-        /// More: a branch, whose row is kept under its place.
+        /// More rows: a branch. The state keeps its row under its place.
         Branch = 2 { hash: Hash },
     }
 }
@@ -145,7 +145,7 @@ fn derive(context: &ContextKey, parts: &[&[u8]]) -> Hash {
     Hash(hasher.finalize().into())
 }
 
-/// A row that changes: where it stands and the hash of its new value.
+/// A row that changes: its path and the hash of its new value.
 struct Change {
     path: Hash,
     value: Option<Hash>,
@@ -180,7 +180,7 @@ impl<S: State + ?Sized> Update<'_, S> {
         node
     }
 
-    /// A subtree that had one row at most: there are no branches below to keep in step.
+    /// A subtree that had at most one row: it has no branches below that need an update.
     fn rebuild(&mut self, node: Node, depth: usize, changes: &[Change]) -> Node {
         let mut leaves: Vec<(Hash, Hash)> = changes
             .iter()
@@ -222,15 +222,15 @@ impl<S: State + ?Sized> Update<'_, S> {
     }
 }
 
-/// The subtree of everything.
+/// The subtree of all rows.
 fn top<S: State + ?Sized>(state: &S) -> Node {
     state.row(&top_key()).map_or(Node::Empty, |bytes| {
         Node::from_bytes(&bytes).expect("tree rows are written by these rules and decode")
     })
 }
 
-/// The branch at `depth` on the way to `path`. A state that cannot read has remembered why and its
-/// engine drops the block, so what stands here then does not matter.
+/// The branch at `depth` on the way to `path`. A state that cannot read has remembered the reason, and its
+/// engine drops the block. So the result does not matter then.
 fn branch<S: State + ?Sized>(state: &S, depth: usize, path: &Hash) -> Branch {
     let absent = Branch { left: Node::Empty, right: Node::Empty };
     state.row(&branch_key(depth, path)).map_or(absent, |bytes| {

@@ -11,19 +11,19 @@ use crate::{
 /// The version of a run's layout.
 const RUN_VERSION: u8 = 1;
 
-/// What became of one row. Its bytes may hold keys of files, so it prints only their number.
+/// The new state of one row. Its bytes may hold keys of files, so it prints only their number.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Which table of the index.
+    /// The row's table in the index.
     pub table: u8,
     /// The row's key.
     pub key: Vec<u8>,
-    /// The row, or nothing when it is gone.
+    /// The row, or `None` if it is gone.
     pub value: Option<Vec<u8>>,
 }
 
 impl Change {
-    /// What changes are ordered and told apart by.
+    /// Changes are ordered and distinguished by this.
     #[must_use]
     pub fn place(&self) -> (u8, &[u8]) {
         (self.table, &self.key)
@@ -35,7 +35,7 @@ impl Change {
         1 + 4 + self.key.len() + 1 + self.value.as_ref().map_or(0, |value| 4 + value.len())
     }
 
-    /// Whether key and value are of a size that every reader takes.
+    /// Whether every reader accepts the sizes of key and value.
     #[must_use]
     pub fn fits(&self) -> bool {
         let value = self.value.as_ref().map_or(0, Vec::len);
@@ -103,7 +103,7 @@ impl Decode for Change {
 /// Writes changes that are in order.
 ///
 /// # Panics
-/// When they are not: whoever calls has merged them.
+/// If they are not in order: the caller must have merged them.
 pub fn encode_changes(changes: &[Change], out: &mut Vec<u8>) {
     assert!(in_order(changes), "changes are written in order, each key once");
     let count = u32::try_from(changes.len()).expect("a list of changes is bounded");
@@ -111,14 +111,14 @@ pub fn encode_changes(changes: &[Change], out: &mut Vec<u8>) {
     changes.iter().for_each(|change| change.encode(out));
 }
 
-/// Reads changes, and refuses them in any other order than theirs.
+/// Reads changes, and refuses them in any other order.
 pub fn decode_changes(input: &mut Reader<'_>) -> Result<Vec<Change>, DecodeError> {
     let count = u32::decode(input)?;
     if INDEX_CHANGES_MAX < count {
         let (count, max) = (u64::from(count), u64::from(INDEX_CHANGES_MAX));
         return Err(DecodeError::TooMany { what: "changes", count, max });
     }
-    // A change takes at least seven bytes; nothing is reserved for what a sender merely claims.
+    // A change takes at least seven bytes. Nothing is reserved for a count that the sender only claims.
     let mut changes: Vec<Change> = Vec::with_capacity((count as usize).min(input.remaining() / 7));
     for _ in 0..count {
         let change = Change::decode(input)?;

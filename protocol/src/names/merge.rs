@@ -1,4 +1,4 @@
-//! How runs come together: newer changes hide older ones, and each run is several times the next.
+//! How runs are merged: newer changes hide older ones, and each run is several times as large as the next.
 
 use alloc::vec::Vec;
 use core::cmp::Ordering;
@@ -8,11 +8,11 @@ use crate::{
     names::{Change, RootRecord, change::PART_HEAD},
 };
 
-/// How many times the next newer run a run is at least: every change is written again about as often
-/// as there are levels, and there are few of them.
+/// A run is at least this many times as large as the next newer run. A client writes every change again
+/// about as often as there are levels, and there are few levels.
 const GROWTH: u64 = 4;
 
-/// Brings two lists together; where both speak of a key the newer one holds.
+/// Merges two lists. If both have a change of the same key, the newer one holds.
 #[must_use]
 pub fn merge(older: Vec<Change>, newer: Vec<Change>) -> Vec<Change> {
     let mut out = Vec::with_capacity(older.len() + newer.len());
@@ -35,15 +35,15 @@ pub fn merge(older: Vec<Change>, newer: Vec<Change>) -> Vec<Change> {
     }
 }
 
-/// The changes that are rows: below the oldest run there is nothing that a removal could hide.
+/// The changes that are rows: below the oldest run no removal has anything to hide.
 #[must_use]
 pub fn without_removed(mut changes: Vec<Change>) -> Vec<Change> {
     changes.retain(|change| change.value.is_some());
     changes
 }
 
-/// How many of the newest runs go into the run that is made of `fresh` bytes of changes: those that
-/// would be less than four times what comes after them, and as many as keep the list short.
+/// How many of the newest runs are merged with `fresh` bytes of changes: those that would be less than four
+/// times as large as everything newer, and as many as keep the list short.
 #[must_use]
 pub fn runs_to_merge(record: &RootRecord, fresh: u64) -> usize {
     let (mut bytes, mut taken) = (fresh, 0);

@@ -1,4 +1,4 @@
-//! The root record: which runs there are, and the newest changes themselves.
+//! The root record: the list of runs, and the newest changes themselves.
 
 use alloc::vec::Vec;
 
@@ -14,13 +14,14 @@ use crate::{
 const VERSION: u8 = 2;
 
 record! {
-    /// How far a record knows of what a device has published.
+    /// The last publication of a device that led to a record.
     #[derive(Copy)]
     pub struct Seen {
-        /// The device: a number it has drawn for itself.
+        /// The device: a number that it has drawn for itself.
         pub device: u64,
-        /// When it has published last, of what led to the record: its clock then, in milliseconds, or one
-        /// more than ever before. It never says the same twice, also where a version has to be set again.
+        /// When the device last published something that led to the record: its clock at that time, in
+        /// milliseconds, or one more than it ever used before. It never uses a value twice, also if it has
+        /// to set a version again.
         pub moment: u64,
     }
 }
@@ -28,16 +29,16 @@ record! {
 /// A stored object with a piece of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Opens it.
+    /// The key that opens it.
     pub key: FileKey,
-    /// Describes it.
+    /// Its description.
     pub manifest: Manifest,
 }
 
 /// Changes in order, stored in one or more parts whose keys follow one another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// The epoch its storage is paid until.
+    /// The first epoch for which its storage is not paid.
     pub end: u64,
     /// How many changes it holds.
     pub entries: u64,
@@ -67,21 +68,22 @@ impl Run {
     }
 }
 
-/// What an account's row on the ledger holds, sealed.
+/// The sealed content of an account's row on the ledger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RootRecord {
-    /// The epoch up to which the index serves: the latest end of what it names, when a run was stored last.
+    /// The epoch until which the index serves: the latest end of everything it names, computed when a run
+    /// was last stored.
     pub until: u64,
-    /// Which publications led to this record, by device in ascending order.
+    /// The publications that led to this record, by device in ascending order.
     pub seen: Vec<Seen>,
-    /// The runs, oldest first. Each is paid for at least as long as the ones before it.
+    /// The runs, oldest first. Each run is paid for at least as long as the runs before it.
     pub runs: Vec<Run>,
     /// Changes newer than every run.
     pub tail: Vec<Change>,
 }
 
 impl RootRecord {
-    /// How many runs of this record, from the oldest on, are the first ones of `other` too. What comes
+    /// How many runs of this record, from the oldest on, are also the first ones of `other`. Everything
     /// after them is newer than everything in them.
     #[must_use]
     pub fn common(&self, other: &Self) -> usize {
@@ -89,14 +91,14 @@ impl RootRecord {
         pairs.take_while(|(one, other)| one.parts == other.parts).count()
     }
 
-    /// Whether this record was made from `earlier`, directly or by way of others: whatever a device published
-    /// that led there led here too. A ledger that was set back breaks that, and so does one that shows
-    /// different devices different records.
+    /// Whether this record was made from `earlier`, directly or through others: every publication that led
+    /// there also led here. If a ledger was set back, or shows different devices different records, this
+    /// fails.
     #[must_use]
     pub fn follows(&self, earlier: &Self) -> bool {
         earlier.seen.iter().all(|mark| match self.moment_of(mark.device) {
             Some(moment) => mark.moment <= moment,
-            // The list forgets those who have published nothing for the longest time.
+            // The list drops the devices that have published nothing for the longest time.
             None => {
                 self.seen.len() == INDEX_DEVICES_MAX
                     && self.seen.iter().all(|kept| mark.moment < kept.moment)
@@ -104,15 +106,15 @@ impl RootRecord {
         })
     }
 
-    /// When a device published last, of what led to this record.
+    /// When a device last published something that led to this record.
     #[must_use]
     pub fn moment_of(&self, device: u64) -> Option<u64> {
         let place = self.seen.binary_search_by_key(&device, |mark| mark.device).ok()?;
         Some(self.seen[place].moment)
     }
 
-    /// Writes down that a device publishes this record. Where the list is full, who has published nothing
-    /// for the longest time goes.
+    /// Records that a device publishes this record. If the list is full, the device that has published
+    /// nothing for the longest time leaves it.
     pub fn mark(&mut self, device: u64, moment: u64) {
         match self.seen.binary_search_by_key(&device, |mark| mark.device) {
             Ok(place) => self.seen[place].moment = moment,
@@ -158,7 +160,7 @@ impl RootRecord {
         Ok(())
     }
 
-    /// Whether the record has no more of anything than a reader takes, and in the order it takes.
+    /// Whether all counts and the order of the record are such that every reader accepts it.
     #[must_use]
     pub fn is_bounded(&self) -> bool {
         self.check().is_ok()

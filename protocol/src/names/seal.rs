@@ -20,15 +20,15 @@ const NONCE_BYTES: usize = 24;
 const TAG_BYTES: usize = 16;
 const LENGTH_BYTES: usize = 2;
 
-/// What a blob belongs to. All of it is authenticated: a ledger cannot give a record out as another
-/// account's, another ledger's or a later one.
+/// The place that a blob belongs to. The seal authenticates all of it: a ledger cannot give out a record as
+/// another account's, another ledger's or a later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The ledger.
     pub chain: ChainId,
-    /// Whose record it is.
+    /// The account whose record it is.
     pub account: AccountId,
-    /// The version of the row it stands in.
+    /// The version of the row that contains it.
     pub version: u64,
 }
 
@@ -36,25 +36,25 @@ pub struct Place {
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RootError {
-    /// It has a length that no blob has.
+    /// A length that no blob has.
     #[error("{bytes} bytes are no length of a root record")]
     Length {
-        /// How many it has.
+        /// The length of the blob.
         bytes: usize,
     },
-    /// It does not open: another identity, ledger or version, or changed bytes.
+    /// The blob does not open: another identity, ledger or version, or changed bytes.
     #[error("the root record does not open under this identity's key for this version")]
     Sealed,
-    /// It is padded in another way than the one there is.
+    /// Padding in another form than the one valid form.
     #[error("the root record's padding is not what it must be")]
     Padding,
-    /// What is inside is not a record.
+    /// The content is not a record.
     #[error("the root record is malformed: {0}")]
     Record(#[from] DecodeError),
     /// The record is larger than a blob may be.
     #[error("a root record of {bytes} bytes does not fit")]
     TooLarge {
-        /// How many it has.
+        /// The length of the record.
         bytes: usize,
     },
 }

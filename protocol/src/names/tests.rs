@@ -233,7 +233,7 @@ fn a_run_is_several_times_the_next() {
 }
 
 #[test]
-fn nobody_else_and_no_other_version_opens_it() {
+fn no_other_account_and_no_other_version_opens_it() {
     let record = RootRecord { tail: vec![change(1, b"a", Some(b"b"))], ..RootRecord::default() };
     let blob = seal(&KEY, &place(3), &record, &[9; 24]).unwrap();
     assert_eq!(blob.len(), 512);

@@ -1,5 +1,5 @@
-//! A shard's root from its cells, hashed apart: cells of a shard are made side by side and out of
-//! order, and a root that needs them one after the other would be the slowest step of an upload.
+//! A shard's root from its cells, each hashed separately. An upload makes the cells of a shard in parallel
+//! and out of order. A root that needed them one after the other would be the slowest step of an upload.
 
 use alloc::vec::Vec;
 
@@ -8,8 +8,8 @@ use blake3::{Hasher, hazmat::HasherExt};
 use super::shape::{join, join_root};
 use crate::{id::Hash, limits::CELL_BYTES};
 
-/// The node of the cell that begins at byte `offset` of a shard of `length` bytes. The only cell of a
-/// shard is its root.
+/// The node of the cell that begins at byte `offset` of a shard of `length` bytes. If the shard has only
+/// one cell, this is the root.
 #[must_use]
 pub fn cell_node(cell: &[u8], offset: u64, length: u64) -> Hash {
     let mut hasher = Hasher::new();
@@ -22,7 +22,7 @@ pub fn cell_node(cell: &[u8], offset: u64, length: u64) -> Hash {
 /// The root of a shard from the nodes of all its cells, in order.
 ///
 /// # Panics
-/// When there is no node: a shard has at least one cell.
+/// If there is no node: a shard has at least one cell.
 #[must_use]
 pub fn root_of_cells(mut nodes: Vec<Hash>) -> Hash {
     assert!(!nodes.is_empty(), "a shard has at least one cell");

@@ -1,4 +1,4 @@
-//! Which leaves a node has to open in an epoch: a pure function of what is on the ledger.
+//! The leaves that a node must open in an epoch: a pure function of the ledger's state.
 
 use alloc::vec::Vec;
 
@@ -12,23 +12,23 @@ use crate::{
     record,
 };
 
-/// Bytes from which on a node is no longer small: 64 GiB.
+/// A node with fewer bytes is small: 64 GiB.
 const SMALL: u64 = 64 << 30;
 
-/// Bytes from which on a node opens as many leaves as any: 1 TiB.
+/// A node with at least this many bytes opens the most leaves: 1 TiB.
 const MIDDLE: u64 = 1 << 40;
 
-/// Slots looked at for one weighted pick at most. When every second byte-weighted draw succeeds, as
-/// it does where most shards have the usual size, one pick in 2^256 needs more; a table of shards
-/// that are 20 times shorter than the longest needs more for one pick in 500 000.
+/// Slots tried for one weighted pick at most. If every second byte-weighted draw succeeds, as it does where
+/// most shards have the usual size, one pick in 2^256 needs more. In a table of shards that are 20 times
+/// shorter than the longest, one pick in 500 000 needs more.
 pub const TRIES_MAX: u32 = 256;
 
-/// Numbers drawn for one unbiased choice at most. More than half of all draws are good, so the last
-/// resort, the remainder of a draw that is not, is met once in 2^64 choices or less.
+/// Numbers drawn for one unbiased choice at most. More than half of all draws are good. So at most one
+/// choice in 2^64 uses the last resort, the remainder of a draw that is not good.
 const DRAWS_MAX: u32 = 64;
 
 record! {
-    /// A leaf that has to be opened.
+    /// A leaf that a node must open.
     #[derive(Copy)]
     pub struct Challenge {
         /// Position in the node's slot table.
@@ -38,8 +38,8 @@ record! {
     }
 }
 
-/// What a node's challenges of an epoch are drawn from. Nobody knows it before `beacon`, and by then
-/// the slot table that `table` commits to is fixed.
+/// The seed of a node's challenges of an epoch. No party knows it before `beacon`, and by then the slot
+/// table that `table` commits to is fixed.
 #[must_use]
 pub fn challenge_seed(
     chain: &ChainId,
@@ -57,8 +57,8 @@ pub fn challenge_seed(
     Hash(blake3::derive_key("symbolon 2026 challenge seed v1", &bytes))
 }
 
-/// How many leaves a node that keeps `slot_bytes` opens: first those picked by bytes, then those
-/// picked by shard, so that tiny shards are seen.
+/// How many leaves a node with `slot_bytes` opens: first the number picked by bytes, then the number picked
+/// by shard. The latter find tiny shards.
 #[must_use]
 pub const fn challenge_counts(slot_bytes: u64) -> (usize, usize) {
     match slot_bytes {
@@ -70,9 +70,9 @@ pub const fn challenge_counts(slot_bytes: u64) -> (usize, usize) {
 
 const _: () = assert!(32 + 8 <= CHALLENGES_MAX);
 
-/// The leaves a node has to open, in order; the same leaf may come twice. `slots` is the size of its
-/// table, `longest` no less than any shard in it, `slot_bytes` their sum, `length_of` the length of
-/// the shard at a position. None for an empty table.
+/// The leaves that a node must open, in order; the same leaf may come twice. `slots` is the size of its
+/// table, `longest` is no less than any shard in it, `slot_bytes` is their sum, and `length_of` gives the
+/// length of the shard at a position. An empty table has no challenges.
 #[must_use]
 pub fn challenges(
     seed: &Hash,
@@ -107,7 +107,7 @@ impl Picks {
         Self(hasher.update(&seed.0).finalize_xof())
     }
 
-    /// A number below `bound`, each as likely as the others; 0 when `bound` is 0 or 1.
+    /// A number below `bound`, all with equal probability; 0 if `bound` is 0 or 1.
     fn below(&mut self, bound: u64) -> u64 {
         if bound <= 1 {
             return 0;
@@ -128,9 +128,9 @@ impl Picks {
         u32::try_from(self.below(u64::from(slots))).expect("below a u32")
     }
 
-    /// A slot with probability in proportion to its shard's length, by refusing a uniform pick with
-    /// probability `1 - length / longest`. When [`TRIES_MAX`] picks were refused, the longest of
-    /// them, the earliest where two are as long: still in favour of bytes, and the same for everyone.
+    /// A slot with probability in proportion to its shard's length: the draw refuses a uniform pick with
+    /// probability `1 - length / longest`. After [`TRIES_MAX`] refused picks, it takes the longest of them,
+    /// and the earliest of equals. This still favours bytes, and is the same for all parties.
     fn weighted_slot(
         &mut self,
         slots: u32,

@@ -1,4 +1,4 @@
-//! Hashing a shard as it streams in, and the inner nodes that are kept of its tree.
+//! Hashing a shard as it streams in, and the inner nodes of its tree that are kept.
 
 use alloc::vec::Vec;
 
@@ -10,22 +10,22 @@ use super::{
 };
 use crate::id::Hash;
 
-/// Bytes under one node of the outboard's lowest level: 16 leaves, what AVX-512 hashes at once. The
-/// outboard takes 0.39 % of the shard at this size.
+/// Bytes under one node of the outboard's lowest level: 16 leaves, as many as AVX-512 hashes at once. At
+/// this size the outboard takes 0.39 % of the shard.
 pub const GROUP_BYTES: usize = 16 * 1024;
 
 /// The nodes of a shard's tree from [`GROUP_BYTES`] upward, all but the root: level by level from the
-/// groups up, each from left to right, the last level being the root's two children. A node without a
-/// partner stands on the next level again. Empty for a shard of one group or less.
+/// groups up, each from left to right. The last level is the root's two children. A node without a partner
+/// is repeated on the next level. A shard of one group or less has an empty outboard.
 ///
-/// It is never trusted: what is made of it is checked against the root by whoever receives it.
+/// No one trusts an outboard: the receiver of a path checks it against the root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outboard {
     nodes: Vec<Hash>,
 }
 
 impl Outboard {
-    /// Reads what [`to_bytes`](Self::to_bytes) wrote for a shard of `length` bytes.
+    /// Reads the bytes that [`to_bytes`](Self::to_bytes) wrote for a shard of `length` bytes.
     pub fn from_bytes(length: u64, bytes: &[u8]) -> Result<Self, ProofError> {
         let expected = node_count(length);
         let found = (bytes.len() / Hash::BYTES) as u64;
@@ -42,7 +42,7 @@ impl Outboard {
         self.nodes.iter().flat_map(|node| node.0).collect()
     }
 
-    /// Its nodes, in the order they are kept in.
+    /// Its nodes, in stored order.
     #[must_use]
     pub fn nodes(&self) -> &[Hash] {
         &self.nodes
@@ -54,7 +54,7 @@ impl Outboard {
         node_count(length) * Hash::BYTES as u64
     }
 
-    /// The siblings of a part, once it is clear that this outboard fits the length.
+    /// The siblings of a part, after a check that this outboard fits the length.
     pub(super) fn path(
         &self,
         length: u64,
@@ -71,9 +71,9 @@ impl Outboard {
     }
 }
 
-/// Which nodes of the outboard of a shard of `length` bytes are the path of part `unit`, so that a
-/// path can be read from a file without reading the whole outboard: node `n` is at byte `32 n`.
-/// Parts are a power of two of bytes, at least [`GROUP_BYTES`].
+/// The nodes that form the path of part `unit` in the outboard of a shard of `length` bytes. So a program
+/// can read a path from a file without reading the whole outboard: node `n` is at byte `32 n`. Part sizes
+/// are a power of two of bytes, at least [`GROUP_BYTES`].
 pub fn path_entries(length: u64, unit_bytes: u64, unit: u64) -> Result<Vec<usize>, ProofError> {
     if unit_bytes < GROUP_BYTES as u64 {
         return Err(ProofError::UnitSize { unit_bytes });
@@ -91,15 +91,15 @@ pub fn path_entries(length: u64, unit_bytes: u64, unit: u64) -> Result<Vec<usize
 /// Hashes a shard as it streams in.
 #[derive(Clone, Debug, Default)]
 pub struct ShardHasher {
-    /// Nodes of the groups that are known not to be the last.
+    /// Nodes of the groups that are certainly not the last.
     nodes: Vec<Hash>,
-    /// The group that comes, kept back until it is full and another byte follows: BLAKE3 is fast on
-    /// whole groups only, and the only group of a shard is its root.
+    /// The current group. It stays here until it is full and another byte follows: BLAKE3 is fast only on
+    /// whole groups, and the only group of a shard is its root.
     group: Vec<u8>,
 }
 
 impl ShardHasher {
-    /// Nothing hashed yet.
+    /// A hasher without bytes.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -114,7 +114,7 @@ impl ShardHasher {
                 self.group = group;
                 self.group.clear();
             }
-            // Groups that lie whole in `bytes`, with more to follow, need not be copied.
+            // Groups that lie whole in `bytes`, with more to follow, need no copy.
             while self.group.is_empty() && bytes.len() > GROUP_BYTES {
                 let (group, later) = bytes.split_at(GROUP_BYTES);
                 self.close(group);
@@ -133,8 +133,8 @@ impl ShardHasher {
         (self.nodes.len() * GROUP_BYTES + self.group.len()) as u64
     }
 
-    /// The root and the outboard. Of no bytes at all, BLAKE3's hash of nothing; such a shard has no
-    /// proofs and the protocol refuses it.
+    /// The root and the outboard. Without any bytes, the root is BLAKE3's hash of nothing. Such a shard has
+    /// no proofs, and the protocol refuses it.
     #[must_use]
     pub fn finish(mut self) -> (Hash, Outboard) {
         let group = core::mem::take(&mut self.group);
@@ -166,7 +166,7 @@ impl ShardHasher {
     }
 }
 
-/// Nodes on each level of an outboard, from the groups up; the root is not one.
+/// Nodes on each level of an outboard, from the groups up, without the root.
 fn levels(groups: u64) -> impl Iterator<Item = u64> {
     core::iter::successors(Some(groups), |count| Some(count.div_ceil(2)))
         .take_while(|count| *count > 1)

@@ -1,4 +1,4 @@
-//! Parts of a shard, proven on their own: leaves of 1 KiB, cells, slices.
+//! Parts of a shard, each proven by itself: leaves of 1 KiB, cells, slices.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -50,8 +50,8 @@ pub fn verify_cell(
     verify_unit(root, length, CELL_BYTES as u64, cell, bytes, path)
 }
 
-/// Checks that `bytes` are part `unit` of the shard with this root and length, when it is cut into
-/// parts of `unit_bytes`, a power of two of at least 1 KiB; the last part may be shorter.
+/// Checks that `bytes` are part `unit` of the shard with this root and length. The shard is cut into parts
+/// of `unit_bytes`, a power of two of at least 1 KiB; the last part may be shorter.
 pub fn verify_unit(
     root: &Hash,
     length: u64,
@@ -70,7 +70,7 @@ pub fn verify_unit(
     if found != expected {
         return Err(ProofError::PathLength { expected, found });
     }
-    // Hashing the whole subtree at once lets BLAKE3 do its leaves side by side.
+    // Hashing the whole subtree at once lets BLAKE3 hash its leaves in parallel.
     let mut hasher = Hasher::new();
     let mut node = match count {
         1 => Hash(hasher.update(bytes).finalize().into()),
@@ -102,7 +102,7 @@ pub fn cell_path(outboard: &Outboard, length: u64, cell: u64) -> Result<Vec<Hash
     unit_path(outboard, length, CELL_BYTES as u64, cell)
 }
 
-/// The path of part `unit`, of a power of two of bytes that is at least [`GROUP_BYTES`].
+/// The path of part `unit`. The part size is a power of two of bytes, at least [`GROUP_BYTES`].
 pub fn unit_path(
     outboard: &Outboard,
     length: u64,
@@ -112,15 +112,15 @@ pub fn unit_path(
     outboard.path(length, unit_bytes, unit)
 }
 
-/// Which bytes of the shard [`leaf_proof`] needs to open leaf `leaf`: its group.
+/// The bytes of the shard that [`leaf_proof`] needs to open leaf `leaf`: its group.
 pub fn group_range(length: u64, leaf: u64) -> Result<Range<u64>, ProofError> {
     unit_count(length, LEAF, leaf)?;
     let start = leaf / LEAVES_PER_GROUP * GROUP;
     Ok(start..length.min(start.saturating_add(GROUP)))
 }
 
-/// Opens leaf `leaf`, from 0; `group` are the shard's bytes in [`group_range`]. Bytes that are not
-/// the shard's give a proof that does not verify.
+/// Opens leaf `leaf`, from 0; `group` are the shard's bytes in [`group_range`]. Other bytes give a proof
+/// that does not verify.
 pub fn leaf_proof(
     outboard: &Outboard,
     length: u64,
@@ -131,7 +131,7 @@ pub fn leaf_proof(
     leaf_proof_below(outboard.path(length, GROUP, leaf / LEAVES_PER_GROUP)?, length, leaf, group)
 }
 
-/// The same for one who has read the path of the group, part `leaf / 16` of 16 KiB, on its own.
+/// The same for a caller that has read the path of the group, part `leaf / 16` of 16 KiB, separately.
 pub fn leaf_proof_below(
     group_path: Vec<Hash>,
     length: u64,

@@ -1,21 +1,22 @@
-//! Reading one segment, whole or a single cell: which node to ask for which shard's slice, when to ask another one
-//! too, when to give up.
+//! Reading one segment, whole or a single cell: which node to ask for which shard's slice, when to also ask
+//! another node, when to give up.
 //!
-//! A *group* is the same slice of every shard; any `required` of its slices give the data back. The
-//! session keeps a window of groups in flight, asks data shards first (they need no decoding), asks a
-//! quarter more than required for the first group to learn which nodes are fast, and afterwards asks for
-//! another slice only when one is late (half as long again as the 95th percentile) and its group is
-//! the one the reader waits for, so that hedging never takes capacity from useful work. A node that was late
-//! is shunned: a node that is gone costs one wait, not one per group.
+//! A *group* is the same slice of every shard; any `required` of its slices give the data back. The session
+//! keeps a window of groups in progress. It asks for data shards first, because they need no decoding. For
+//! the first group it asks for a quarter more than required, to learn which nodes are fast. Afterwards it
+//! asks for another slice only if one is late (half as long again as the 95th percentile) and the reader
+//! waits for that slice's group. So hedging never takes capacity from useful work. A late node is shunned:
+//! a dead node costs one wait, not one per group.
 //!
-//! The window may grow: a long fast path is full only with many groups under way. It follows the time from
-//! asking for a group to having it, which says both that a path is long and that it is full.
+//! The window may grow: a long fast path is full only with many groups in progress. The window follows the
+//! time from asking for a group to having it. This time shows both that a path is long and that it is full.
 //!
-//! A single cell is a group of its own: its slices are the cells of one stripe. One of them is the cell itself, so
-//! the node that has it is asked alone. Only when that node is shunned, fails or is late, as many others are asked as
-//! give the cell back; whichever way is complete first wins. Three things differ: others are asked a little later,
-//! because that costs `required` requests and not one; they take turns instead of the fastest having all the work;
-//! and no node is asked twice, because a reader of a few kilobytes wants to hear soon that they cannot be had.
+//! A single cell is a group of its own: its slices are the cells of one stripe. One of them is the cell
+//! itself, so the session first asks only the node that has it. If that node is shunned, fails or is late,
+//! the session asks as many others as give the cell back. The first complete way wins. Three things differ.
+//! The session asks others a little later, because that costs `required` requests and not one. Nodes take
+//! turns; otherwise the fastest would do all the work. And it asks no node twice, because a reader of a few
+//! kilobytes wants to know soon that it cannot get them.
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -28,95 +29,95 @@ use super::{
 };
 use crate::id::NodeId;
 
-/// Added to the percentile, in milliseconds: below this a difference says nothing about a node.
+/// Added to the percentile, in milliseconds. A smaller difference says nothing about a node.
 const LATE_MARGIN_MS: u64 = 25;
 
-/// The same where one node is asked alone, and a wait costs as many requests as are required.
+/// The same if the session asks one node alone. A wait then costs as many requests as are required.
 const ALONE_MARGIN_MS: u64 = 100;
 
-/// A node that keeps everything waiting for good: after this long without an answer it counts as failed, but not
-/// where answers take that long. There it has twice the time after which it is late.
+/// A node may keep everything waiting for ever. After this long without an answer it counts as failed,
+/// unless answers take that long. Then it has twice the time after which it is late.
 const GIVE_UP_MS: u64 = 20_000;
 
-/// A group that was here sooner leaves room for one more under way, in milliseconds: several times the longest
-/// round trip there is, so the path is full before this is reached.
+/// A group that arrives sooner than this leaves room for one more in progress, in milliseconds. It is
+/// several times the longest possible round trip, so the path is full before a group takes this long.
 const QUICK_MS: u64 = 1_000;
 
-/// A group that took longer takes one from those under way, in milliseconds: on a slow link many groups at once
-/// bring none of them sooner, and the last would come after [`GIVE_UP_MS`].
+/// A group that takes longer than this reduces the groups in progress by one, in milliseconds. On a slow
+/// link many groups at once bring none of them sooner, and the last would come after [`GIVE_UP_MS`].
 const SLOW_MS: u64 = 4_000;
 
-/// Groups under way at least: one that is read, and one that comes.
+/// Groups in progress at least: one that the reader reads, and one that comes.
 const WINDOW_MIN: u32 = 2;
 
-/// So many transient faults in a row, and a node is not asked again in this session.
+/// After this many transient faults in a row, this session does not ask a node again.
 const STRIKES: u8 = 3;
 
-/// Something that happened.
+/// An event for the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
     /// The session begins.
     Start,
     /// A verified slice is here, or a verified cell.
     Arrived {
-        /// Of which shard.
+        /// The shard's index.
         index: u8,
-        /// Which slice.
+        /// The slice.
         slice: u32,
     },
     /// A slice will not come.
     Failed {
-        /// Of which shard.
+        /// The shard's index.
         index: u8,
-        /// Which slice.
+        /// The slice.
         slice: u32,
-        /// Why.
+        /// The fault.
         fault: NodeFault,
     },
     /// The reader has consumed the group of this slice; the window moves on.
     Consumed {
-        /// Which.
+        /// The slice.
         slice: u32,
     },
-    /// The deadline passed.
+    /// The deadline has passed.
     Tick,
 }
 
-/// Something to do.
+/// An action for the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Ask for a slice.
     Fetch {
-        /// Of which shard.
+        /// The shard's index.
         index: u8,
-        /// From which node.
+        /// The node to ask.
         node: NodeId,
-        /// Which slice.
+        /// The slice.
         slice: u32,
     },
     /// A slice is no longer wanted.
     Cancel {
-        /// Of which shard.
+        /// The shard's index.
         index: u8,
-        /// Which slice.
+        /// The slice.
         slice: u32,
     },
-    /// These shards' slices are all here: decode them.
+    /// All slices of these shards are here: decode them.
     Ready {
-        /// Which slice.
+        /// The slice.
         slice: u32,
-        /// Which shards.
+        /// The shards' indexes.
         indexes: Vec<u8>,
     },
     /// Final: every group was consumed.
     Complete,
-    /// Final: too few shards can be had.
+    /// Final: too few shards are available.
     Short {
         /// How many shards still answer.
         usable: u8,
-        /// How many are needed.
+        /// How many shards are needed.
         required: u8,
-        /// What the others did.
+        /// The faults of the other nodes.
         faults: Vec<(u8, NodeId, NodeFault)>,
     },
 }
@@ -129,7 +130,7 @@ struct Shard {
     waiting: u32,
     /// It has answered in this session.
     answered: bool,
-    /// Another had to be asked in its place.
+    /// The session had to ask another in its place.
     late: bool,
 }
 
@@ -147,7 +148,7 @@ struct Group {
     ready: bool,
 }
 
-/// In what order shards are asked: the lowest first.
+/// The order in which shards are asked: the lowest first.
 type Rank = (u8, bool, u32, u64, u8);
 
 /// The session.
@@ -155,7 +156,7 @@ type Rank = (u8, bool, u32, u64, u8);
 pub struct Read {
     required: u8,
     shards: BTreeMap<u8, Shard>,
-    /// The shard that has the cell, where a single one is read.
+    /// The shard that has the cell, if the session reads a single one.
     own: Option<u8>,
     groups: BTreeMap<u32, Group>,
     next: u32,
@@ -172,7 +173,7 @@ pub struct Read {
 
 impl Read {
     /// Reads the groups `first` up to and without `end` from any `required` of `shards`, with at most
-    /// `window` groups in flight.
+    /// `window` groups in progress.
     #[must_use]
     pub fn groups(
         required: u8,
@@ -198,8 +199,8 @@ impl Read {
         }
     }
 
-    /// Reads the cell of shard `own` in a stripe: from its node, or by means of any `required` of `shards`. In inputs
-    /// and outputs, `slice` is the number of the stripe.
+    /// Reads the cell of shard `own` in a stripe: from its node, or through any `required` of `shards`. In
+    /// inputs and outputs, `slice` is the number of the stripe.
     #[must_use]
     pub fn cell(
         required: u8,
@@ -211,7 +212,7 @@ impl Read {
         Self { own: Some(own), ..read }
     }
 
-    /// Has as many groups in flight as bring each of them within a time, up to so many.
+    /// Keeps as many groups in progress as still arrive within a time, up to a limit.
     #[must_use]
     pub fn growing_to(mut self, window_max: u32) -> Self {
         self.window_max = window_max.max(WINDOW_MIN);
@@ -219,7 +220,7 @@ impl Read {
         self
     }
 
-    /// Takes note of what happened, also in what is known of the nodes.
+    /// Notes what happened, and updates the standing of the nodes.
     pub fn handle(&mut self, standing: &mut Standing, now_ms: u64, input: Input) {
         if self.over {
             return;
@@ -258,7 +259,7 @@ impl Read {
         let head = self.head().map(|slice| &self.groups[&slice]);
         let hedge = head.and_then(|group| {
             let lates = group.asked.values().map(|since| since + late);
-            // Those already late have had their replacement asked.
+            // For slices that are already late, the session has asked a replacement.
             lates.filter(|at| *at > now_ms).min().filter(|_| self.open(group).next().is_some())
         });
         let waits = self.groups.values().flat_map(|group| group.asked.values());
@@ -291,7 +292,7 @@ impl Read {
         }
     }
 
-    /// Grows or shrinks the window after a group that took so long.
+    /// Grows or shrinks the window after a group that took this long.
     fn fit_window(&mut self, took_ms: u64) {
         if took_ms < QUICK_MS {
             self.window = (self.window + 1).min(self.window_max);
@@ -346,27 +347,27 @@ impl Read {
         }
     }
 
-    /// After how long an answer is late.
+    /// The time after which an answer is late.
     fn late_ms(&self, standing: &Standing) -> u64 {
         if self.own.is_some() {
             return standing.late_ms(self.required, ALONE_MARGIN_MS);
         }
         let late = standing.late_ms(self.required, LATE_MARGIN_MS);
-        // The nodes of a segment may be others than those of the last one, and not connected yet.
+        // The nodes of a segment may differ from those of the last one, and may not be connected yet.
         if self.answers < u32::from(self.required) { late.max(FIRST_LATE_MS) } else { late }
     }
 
-    /// After how long a node without an answer counts as failed.
+    /// The time after which a node without an answer counts as failed.
     fn give_up_ms(&self, standing: &Standing) -> u64 {
         GIVE_UP_MS.max(2 * self.late_ms(standing))
     }
 
-    /// The group the reader waits for.
+    /// The group that the reader waits for.
     fn head(&self) -> Option<u32> {
         self.groups.iter().find(|(_, group)| !group.ready).map(|(slice, _)| *slice)
     }
 
-    /// The shards that may be asked for this group.
+    /// The shards that the session may ask for this group.
     fn open(&self, group: &Group) -> impl Iterator<Item = (u8, &Shard)> {
         let asked = |index| group.asked.contains_key(index) || group.arrived.contains(index);
         let open =
@@ -374,7 +375,7 @@ impl Read {
         open.map(|(index, shard)| (*index, shard))
     }
 
-    /// The best shard not yet asked for this group.
+    /// The best shard that the session has not yet asked for this group.
     fn candidate(&self, standing: &Standing, now_ms: u64, slice: u32) -> Option<u8> {
         let nodes = self.shards.values().map(|shard| shard.node);
         let fastest = nodes.filter_map(|node| standing.mean_ms(now_ms, node)).min();
@@ -392,13 +393,13 @@ impl Read {
         self.open(&self.groups[&slice]).min_by_key(rank).map(|(index, _)| index)
     }
 
-    /// Data shards come first, then those of which the least is under way, then the fastest.
+    /// Data shards come first, then those with the fewest requests in progress, then the fastest.
     fn rank_in_group(&self, index: u8, last: bool, waiting: u32, mean_ms: u64) -> Rank {
         (u8::from(last), index >= self.required, waiting, mean_ms, index)
     }
 
-    /// Those that help with another shard's cell take turns: with every stripe the first is another one, so that the
-    /// work of a node that is lost falls on all others.
+    /// The shards that help with another shard's cell take turns: the first one changes with every stripe.
+    /// So the work of a lost node falls on all others.
     fn rank_for_cell(&self, index: u8, last: bool, stripe: u32) -> Rank {
         let total = self.shards.last_key_value().map_or(1, |(last, _)| u32::from(*last) + 1);
         (1 + u8::from(last), u32::from(index) < stripe % total, 0, 0, index)
@@ -434,7 +435,7 @@ impl Read {
         self.hedge(standing, now_ms);
     }
 
-    /// Asks for as many slices of a group as are still needed; `false` when there are not enough.
+    /// Asks for as many slices of a group as are still needed; `false` if there are not enough.
     fn fill(&mut self, standing: &Standing, now_ms: u64, slice: u32, usable: usize) -> bool {
         let required = usize::from(self.required);
         let is_learning = slice == self.first && self.own.is_none();
@@ -485,8 +486,8 @@ impl Read {
         self.outputs.push_back(Output::Short { usable, required: self.required, faults });
     }
 
-    /// Which nodes failed, and how. One that was asked, kept the reader waiting, and has not answered
-    /// anything in this session is too slow, whether or not it is known yet that it is gone.
+    /// Which nodes failed, and how. A node that kept the reader waiting and has not answered at all in this
+    /// session counts as too slow, whether or not the session knows yet that it is gone.
     pub fn faults(&self) -> impl Iterator<Item = (u8, NodeId, NodeFault)> {
         self.shards.iter().filter_map(|(index, shard)| {
             let silent = shard.late && !shard.answered;

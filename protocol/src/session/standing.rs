@@ -1,11 +1,13 @@
-//! What is known of nodes while an object is read: how long they take, and which of them are shunned.
+//! What a reader knows of the nodes while it reads an object: how long they take, and which of them it
+//! shuns.
 //!
-//! One value is lent to every session that reads the object, one after the other or side by side: what one session
-//! learns, the others know. A node that failed or was late is *shunned*: all others are asked before it. That lasts
-//! for half a minute, and twice as long each time in a row, until the node answers. A node that sent corrupt bytes
-//! is shunned for good.
+//! One value is lent to every session that reads the object, one after the other or at the same time. What
+//! one session learns, the others know. If a node failed or was late, it is *shunned*: all others are asked
+//! before it. That lasts half a minute, and twice as long each further time in a row, until the node
+//! answers. A node that sent corrupt bytes is shunned for good.
 //!
-//! The times are those of pieces of one size. What reads cells and what reads slices need a standing each.
+//! The times are those of pieces of one size. A reader of cells and a reader of slices need a standing
+//! each.
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -15,38 +17,38 @@ use alloc::{
 use super::NodeFault;
 use crate::id::NodeId;
 
-/// How many recent answer times the percentile is taken over.
+/// The percentile covers this many recent answer times.
 const SAMPLES: usize = 64;
 
-/// How late the very first answers may be before another node is asked, in milliseconds.
+/// How late the very first answers may be before the session asks another node, in milliseconds.
 pub(super) const FIRST_LATE_MS: u64 = 500;
 
-/// For how long a node is shunned the first time, and for how long its answer times count, in milliseconds.
+/// How long a node is shunned the first time, and how long its answer times count, in milliseconds.
 const SHUN_MS: u64 = 30_000;
 
-/// How often that doubles: to a quarter of an hour.
+/// How often that time doubles: up to a quarter of an hour.
 const DOUBLINGS: u32 = 5;
 
-/// What is known of the nodes an object is read from.
+/// What a reader knows of the nodes of an object.
 #[derive(Debug, Default)]
 pub struct Standing {
     nodes: BTreeMap<NodeId, Known>,
-    /// How long the last answers took, whichever nodes they are from.
+    /// The times of the last answers, of all nodes.
     samples: VecDeque<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
     mean_ms: u64,
-    /// When it answered last, if it did.
+    /// When it last answered, if it ever did.
     answered_ms: Option<u64>,
     shunned_until_ms: u64,
-    /// How often it was shunned since it answered last.
+    /// How often it was shunned since its last answer.
     shunned: u32,
 }
 
 impl Standing {
-    /// Takes note of a good answer: the node is forgiven, unless it once sent corrupt bytes.
+    /// Notes a good answer: the node is no longer shunned, unless it once sent corrupt bytes.
     pub(super) fn answered(&mut self, now_ms: u64, node: NodeId, took_ms: u64) {
         if self.samples.len() == SAMPLES {
             self.samples.pop_front();
@@ -62,17 +64,17 @@ impl Standing {
         }
     }
 
-    /// Takes note that an answer is late.
+    /// Notes a late answer.
     pub(super) fn late(&mut self, now_ms: u64, node: NodeId) {
         let known = self.nodes.entry(node).or_default();
-        // Several answers of one node that are late at once are one lateness.
+        // Several answers of one node that are late at the same time count as one.
         if known.shunned_until_ms <= now_ms {
             known.shunned_until_ms = now_ms.saturating_add(SHUN_MS << known.shunned);
             known.shunned = (known.shunned + 1).min(DOUBLINGS);
         }
     }
 
-    /// Takes note of a fault.
+    /// Notes a fault.
     pub(super) fn failed(&mut self, now_ms: u64, node: NodeId, fault: NodeFault) {
         match fault {
             NodeFault::Corrupt => {
@@ -88,15 +90,15 @@ impl Standing {
         self.nodes.get(&node).is_some_and(|known| now_ms < known.shunned_until_ms)
     }
 
-    /// How long a node's answers take, if it answered lately.
+    /// How long a node's answers take, if it answered recently.
     pub(super) fn mean_ms(&self, now_ms: u64, node: NodeId) -> Option<u64> {
         let known = self.nodes.get(&node)?;
         let answered_ms = known.answered_ms?;
         (now_ms < answered_ms.saturating_add(SHUN_MS)).then_some(known.mean_ms)
     }
 
-    /// After how long an answer is late, where `required` answers are enough: half as long again as the 95th
-    /// percentile, and `margin_ms`.
+    /// The time after which an answer is late, if `required` answers are enough: half as long again as the
+    /// 95th percentile, plus `margin_ms`.
     pub(super) fn late_ms(&self, required: u8, margin_ms: u64) -> u64 {
         if self.samples.len() < usize::from(required) {
             return FIRST_LATE_MS;
@@ -123,7 +125,7 @@ mod tests {
         for times in [1, 2, 4, 8, 16, 32, 32] {
             assert!(!standing.is_shunned(now, NODE));
             standing.late(now, NODE);
-            // A second request to the same node says nothing new.
+            // A second request to the same node brings no new knowledge.
             standing.failed(now + 1, NODE, NodeFault::Offline);
             now += SHUN_MS * times;
             assert!(standing.is_shunned(now - 1, NODE), "{times}");

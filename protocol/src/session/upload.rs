@@ -1,9 +1,10 @@
-//! Placing the shards of one segment: who gets which, who is replaced, when it is enough.
+//! Placing the shards of one segment: which node gets which shard, which node is replaced, when the upload
+//! is complete.
 //!
-//! A segment is sent in passes. A pass encodes the segment once and streams each shard that has no
-//! receipt yet to the node it is assigned to. A node that fails loses its shard to a spare node in the
-//! next pass. The upload is done when every shard has its receipt, or when enough have and the rest
-//! had their time: half as long again as the enough took, and at least one second.
+//! A segment is sent in passes. A pass encodes the segment once and streams each shard without an
+//! acceptance to the node it is assigned to. If a node fails, a spare node gets its shard in the next pass.
+//! The upload is done when every shard has its acceptance. It is also done when enough shards have theirs
+//! and the rest had their time: half as long again as the others took, and at least one second.
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -13,28 +14,28 @@ use alloc::{
 use super::NodeFault;
 use crate::{content::Scheme, id::NodeId, ledger::transaction::Acceptance};
 
-/// Shortest time stragglers are given once enough shards are placed, in milliseconds.
+/// The shortest time for late nodes once enough shards are placed, in milliseconds.
 const GRACE_MS_MIN: u64 = 1_000;
 
-/// Something that happened.
+/// An event for the session.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// The session begins.
     Start,
     /// A node signed for its shard.
     Accepted(Acceptance),
-    /// A node did not.
+    /// A node did not sign for its shard.
     Failed {
-        /// Which shard.
+        /// The shard's index.
         index: u8,
-        /// Why.
+        /// The fault.
         fault: NodeFault,
     },
-    /// The deadline passed.
+    /// The deadline has passed.
     Tick,
 }
 
-/// Something to do.
+/// An action for the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Encode the segment and send these shards to these nodes.
@@ -45,11 +46,11 @@ pub enum Output {
     Placed(Vec<Acceptance>),
     /// Final: too few nodes took a shard.
     Short {
-        /// How many did.
+        /// How many nodes accepted.
         accepted: u8,
         /// How many are needed.
         needed: u8,
-        /// What each other node did.
+        /// The fault of each other node.
         faults: Vec<(NodeId, NodeFault)>,
     },
 }
@@ -76,9 +77,9 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// Places `scheme.total` shards on `nodes`, the most wanted first; each node gets one at most.
-    /// `held` says what an earlier upload of the segment asked of whom: these nodes may have their
-    /// shard already and take no other one.
+    /// Places `scheme.total` shards on `nodes`, the preferred ones first. Each node gets at most one.
+    /// `held` says which shards an earlier upload of the segment asked of which nodes: these nodes may have
+    /// their shard already, and take no other one.
     #[must_use]
     pub fn new(
         scheme: Scheme,
@@ -106,7 +107,7 @@ impl Upload {
         }
     }
 
-    /// Takes note of what happened.
+    /// Notes what happened.
     pub fn handle(&mut self, now_ms: u64, input: Input) {
         if self.over {
             return;
@@ -270,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_node_asked_before_is_asked_for_the_same_shard_again() {
-        // Node 3 is gone; nodes 5 and 7 were asked for shards 0 and 6 before, node 3 for shard 1.
+        // Node 3 is gone. Nodes 5 and 7 were asked for shards 0 and 6 before, node 3 for shard 1.
         let nodes = [0, 1, 2, 4, 5, 6, 7].map(node);
         let held = [(0, node(5)), (1, node(3)), (6, node(7))];
         let mut upload = Upload::new(SCHEME, nodes, held);
@@ -309,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_nobody_waits_for_changes_nothing() {
+    fn an_acceptance_that_no_one_waits_for_changes_nothing() {
         let mut upload = start(SCHEME, 8);
         upload.poll();
         upload.handle(1, receipt(200, 1));

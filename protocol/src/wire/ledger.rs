@@ -1,4 +1,4 @@
-//! What a ledger is asked and answers. One request per QUIC stream; each message is framed by its
+//! The requests to a ledger and its answers. One request per QUIC stream. Each message is framed by its
 //! length as `u32`.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
@@ -18,9 +18,9 @@ use crate::{
 choice! {
     /// The first message on a stream to a ledger.
     pub enum Request {
-        /// Apply this. Answered by [`Response::Outcome`] once the block is on disk.
+        /// Apply this transaction. Answered by [`Response::Outcome`] once the block is on disk.
         Submit = 1 {
-            /// What.
+            /// The transaction.
             transaction: Box<Transaction>,
         },
         /// The last block. Answered by [`Response::Head`].
@@ -32,34 +32,34 @@ choice! {
         },
         /// Rows whose keys begin with `prefix` and come after `after`. Answered by [`Response::Rows`].
         Scan = 4 {
-            /// What the keys begin with: at least the table's tag.
+            /// The prefix of the keys: at least the table's tag.
             prefix: Vec<u8>,
             /// The last key of the answer before.
             after: Option<Vec<u8>>,
             /// How many at most.
             limit: u32,
         },
-        /// All blocks from a height on, as they come. Answered by one [`Response::Block`] after another, each
-        /// followed by as many [`Response::Events`] as it takes.
+        /// All blocks from a height on, as they come. Answered by one [`Response::Block`] after another,
+        /// each followed by as many [`Response::Events`] as it takes.
         Follow = 5 {
-            /// The first height wanted.
+            /// The first height.
             height: u64,
-            /// How many of that block's events are known already: who lost its connection in the middle of
-            /// a large block goes on there.
+            /// How many of that block's events the client already knows. So a client that lost its
+            /// connection in the middle of a large block continues there.
             events: u64,
         },
-        /// What moved an account's money, newest first. Answered by [`Response::History`].
+        /// The events that moved an account's money, newest first. Answered by [`Response::History`].
         History = 6 {
-            /// Whose.
+            /// The account.
             account: AccountId,
-            /// Only what came before this.
+            /// Only lines before this place.
             before: HistoryPlace,
             /// How many at most.
             limit: u32,
         },
-        /// The ledger's signature under a sale: link 1 of its grant. Answered by [`Response::Sale`].
+        /// The ledger's signature for a sale: link 1 of its grant. Answered by [`Response::Sale`].
         Sale = 7 {
-            /// Of which order.
+            /// The order.
             order: OrderId,
         },
     }
@@ -70,7 +70,7 @@ record! {
     pub struct ProvenRow {
         /// Its key.
         pub key: Vec<u8>,
-        /// Its value; absent when there is no such row.
+        /// Its value; absent if there is no such row.
         pub value: Option<Vec<u8>>,
         /// Its path in the state tree: see `ledger::tree`.
         pub path: Vec<u8>,
@@ -89,7 +89,7 @@ record! {
 }
 
 impl From<u64> for HistoryPlace {
-    /// Before all that happened in the block of this height.
+    /// The place before all events of the block of this height.
     fn from(height: u64) -> Self {
         Self { height, number: 0 }
     }
@@ -104,7 +104,7 @@ record! {
         pub number: u32,
         /// Time of the block.
         pub time_ms: u64,
-        /// What happened.
+        /// The event.
         pub event: Event,
     }
 }
@@ -112,16 +112,16 @@ record! {
 choice! {
     /// A ledger's answer.
     pub enum Response {
-        /// Not answered, and why.
+        /// The ledger does not answer, for this reason.
         Refused = 0 {
-            /// In words.
+            /// The reason in words.
             message: String,
         },
-        /// What came of a transaction.
+        /// The outcome of a transaction.
         Outcome = 1 {
-            /// Height of the block it is in, or of the last block when it was refused.
+            /// Height of the block it is in, or of the last block if it was refused.
             height: u64,
-            /// What came of it.
+            /// The outcome.
             status: Status,
         },
         /// The last block.
@@ -142,16 +142,16 @@ choice! {
         ///
         /// [`EVENTS_PAGE`]: crate::limits::EVENTS_PAGE
         Block = 4 {
-            /// The block; its events are those that follow the ones that were known.
+            /// The block. Its events follow those that the client already knew.
             block: Block,
-            /// Whether events are left.
+            /// Whether more events follow.
             more: bool,
         },
-        /// The next events of the block that is being followed: `EVENTS_PAGE` at most.
+        /// The next events of the followed block: `EVENTS_PAGE` at most.
         Events = 5 {
             /// The events.
             events: Vec<Event>,
-            /// Whether events are left.
+            /// Whether more events follow.
             more: bool,
         },
         /// History lines.
@@ -163,14 +163,14 @@ choice! {
         Sale = 7 {
             /// The link.
             link: Link,
-            /// Digest of the block the sale is final in.
+            /// Digest of the block in which the sale is final.
             block: Hash,
         },
     }
 }
 
 impl HistoryLine {
-    /// Where the line stands: what came before it is asked for with this.
+    /// The line's place: a request for the lines before it uses this.
     #[must_use]
     pub fn place(&self) -> HistoryPlace {
         HistoryPlace { height: self.height, number: self.number }

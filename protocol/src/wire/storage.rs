@@ -1,4 +1,4 @@
-//! What a storage node is asked and answers. One request per QUIC stream; each message is framed by
+//! The requests to a storage node and its answers. One request per QUIC stream. Each message is framed by
 //! its length as `u32`.
 
 use alloc::{string::String, vec::Vec};
@@ -17,17 +17,17 @@ use crate::{
 choice! {
     /// The first message on a stream to a node.
     pub enum Request {
-        /// What are your terms? Answered by [`Response::Info`].
+        /// The node's terms. Answered by [`Response::Info`].
         Info = 1,
-        /// Keep this shard. Answered by [`Response::Accepted`] when the node already has it, else by
-        /// [`Response::Ready`]; then `length` bytes follow on the stream, and [`Response::Accepted`]
+        /// Keep this shard. If the node already has it, the answer is [`Response::Accepted`]. Otherwise it
+        /// is [`Response::Ready`]. Then `length` bytes follow on the stream, and [`Response::Accepted`]
         /// once they are synced to disk.
         Store = 2 {
-            /// The terms, signed back in the acceptance.
+            /// The terms. The acceptance signs them back.
             terms: DealTerms,
-            /// Which shard.
+            /// The shard's index.
             index: u8,
-            /// The price the owner expects; the node refuses when it asks more.
+            /// The price that the owner expects; the node refuses if it asks for more.
             price: Amount,
             /// A grant of the owner to this peer with the store ability for the object.
             grant: Grant,
@@ -35,9 +35,9 @@ choice! {
         /// Send slices of a shard. Answered by [`Response::Slices`], then `count` slices, each a
         /// [`SliceHead`] message and that many raw bytes.
         Read = 3 {
-            /// Which deal.
+            /// The deal.
             deal: DealId,
-            /// Which shard.
+            /// The shard's index.
             index: u8,
             /// First slice, from 0.
             first: u32,
@@ -46,32 +46,32 @@ choice! {
             /// A grant bound to this peer; absent for public content.
             grant: Option<Grant>,
         },
-        /// Send one cell of a shard: a read of 64 KiB or less. Answered by [`Response::Slices`] with
-        /// one [`SliceHead`] and the cell's bytes.
+        /// Send one cell of a shard: a read of 64 KiB or less. Answered by [`Response::Slices`] with one
+        /// [`SliceHead`] and the cell's bytes.
         ReadCell = 4 {
-            /// Which deal.
+            /// The deal.
             deal: DealId,
-            /// Which shard.
+            /// The shard's index.
             index: u8,
-            /// Which cell of the shard, from 0.
+            /// The cell of the shard, from 0.
             cell: u32,
             /// A grant bound to this peer; absent for public content.
             grant: Option<Grant>,
         },
-        /// Do you still hold this shard? Answered by [`Response::Held`].
+        /// Whether the node still holds this shard. Answered by [`Response::Held`].
         Check = 5 {
-            /// Which deal.
+            /// The deal.
             deal: DealId,
-            /// Which shard.
+            /// The shard's index.
             index: u8,
             /// A grant bound to this peer with the verify ability; absent for public content.
             grant: Option<Grant>,
         },
         /// The deal is over: delete this shard now. Answered by [`Response::Deleted`].
         Delete = 6 {
-            /// Which deal.
+            /// The deal.
             deal: DealId,
-            /// Which shard.
+            /// The shard's index.
             index: u8,
             /// A grant bound to this peer with the delete ability; public content needs one too.
             grant: Grant,
@@ -80,20 +80,21 @@ choice! {
         KeepShare = 10 {
             /// Chosen by the owner.
             vault: VaultId,
-            /// Whose secret.
+            /// The owner of the secret.
             owner: AccountId,
             /// The public side.
             key: VaultKey,
-            /// Which share, from 1.
+            /// The index of the share, from 1.
             index: u8,
             /// The share, sealed to the node's custody key.
             share: Vec<u8>,
-            /// By the owner, over chain, vault, key, index and node: nobody fills a custodian in another's name.
+            /// By the owner, over chain, vault, key, index and node: so no party can send a share to a
+            /// custodian in another's name.
             signature: [u8; 64],
         },
         /// Release your part of a sold key. Answered by [`Response::Released`].
         Release = 11 {
-            /// For which order.
+            /// The order.
             order: OrderId,
         },
     }
@@ -102,9 +103,9 @@ choice! {
 choice! {
     /// A node's answer.
     pub enum Response {
-        /// Not done, and why.
+        /// The node does not do it, for this reason.
         Refused = 0 {
-            /// Why.
+            /// The reason.
             refusal: Refusal,
         },
         /// The node's terms.
@@ -115,14 +116,14 @@ choice! {
             node: NodeId,
             /// Asking price per GiB and epoch.
             price: Amount,
-            /// Bytes it would still take.
+            /// Bytes that it still has room for.
             free: u64,
         },
         /// Send the bytes.
         Ready = 2,
         /// The shard is on disk and the node keeps it.
         Accepted = 3 {
-            /// The node's word.
+            /// The node's signed statement.
             acceptance: Acceptance,
         },
         /// Slices follow.
@@ -130,21 +131,21 @@ choice! {
             /// How many.
             count: u32,
         },
-        /// Whether the shard is there.
+        /// Whether the node has the shard.
         Held = 5 {
-            /// Bytes held; absent when there is no such shard.
+            /// Bytes held; absent if there is no such shard.
             length: Option<u64>,
-            /// The root they had when they were stored.
+            /// The root of the bytes when they were stored.
             root: Option<Hash>,
         },
         /// The shard is gone from the node's disk.
         Deleted = 6 {
-            /// The node's word.
+            /// The node's signed statement.
             receipt: DeletionReceipt,
         },
-        /// The share is kept.
+        /// The node keeps the share.
         InCustody = 10 {
-            /// The node's word.
+            /// The node's signed statement.
             acceptance: CustodyAcceptance,
         },
         /// The node's part of the key.
@@ -156,7 +157,7 @@ choice! {
 }
 
 record! {
-    /// What precedes the raw bytes of a slice: the siblings that lead from it to the shard's root.
+    /// The message before the raw bytes of a slice: the siblings that lead from it to the shard's root.
     pub struct SliceHead {
         /// Bytes that follow.
         pub length: u32,
@@ -166,29 +167,29 @@ record! {
 }
 
 choice! {
-    /// Whose fault a refusal is.
+    /// Whose fault a refusal is: this says whether another attempt can help.
     #[derive(Copy)]
     pub enum Fault {
-        /// The one who refuses: try another node, or later.
+        /// The refusing node's: try another node, or try later.
         Ours = 1,
-        /// The one who asked: the same request will be refused again.
+        /// The asking peer's: the node will refuse the same request again.
         Yours = 2,
-        /// Nobody's: the state of things, which may change.
-        Nobodys = 3,
+        /// No party's: the state of things, which may change.
+        Transient = 3,
     }
 }
 
 choice! {
-    /// Why a request is refused.
+    /// Why a node refuses a request.
     #[derive(Copy, PartialOrd, Ord, Hash)]
     pub enum RefusalCode {
-        /// The message is not one this node understands.
+        /// The node does not understand the message.
         Malformed = 1,
-        /// It is for another ledger.
+        /// The request is for another ledger.
         WrongChain = 2,
         /// The grant does not allow it.
         NotAllowed = 3,
-        /// The grant's holder is somebody else.
+        /// The grant's holder is another peer.
         NotYourGrant = 4,
         /// The grant has ended or not begun.
         OutOfTime = 5,
@@ -198,13 +199,13 @@ choice! {
         QuotaUsed = 7,
         /// There is no such shard, vault or order here.
         NotFound = 8,
-        /// The disk is full, or what was offered is taken.
+        /// The disk is full, or the offered room is taken.
         Full = 9,
-        /// The price is below what the node asks.
+        /// The price is below the node's.
         PriceTooLow = 10,
         /// Too many requests at once.
         Busy = 11,
-        /// The owner's account cannot pay for what it wants stored.
+        /// The owner's account cannot pay for the storage it requests.
         CannotPay = 12,
         /// The shard's bytes are damaged on this node's disk.
         Damaged = 13,
@@ -212,11 +213,11 @@ choice! {
         Stale = 14,
         /// The node failed.
         Internal = 15,
-        /// The same deal and shard index were stored with other terms.
+        /// The node has the same deal and shard index with other terms.
         Conflict = 16,
-        /// The order is not one that may be released.
+        /// The order is not one for which the node may release.
         NotPaid = 17,
-        /// The shard's deal is open, or may still be opened: the shard is not deleted.
+        /// The shard's deal is open, or may still be opened: the node does not delete the shard.
         Bound = 18,
     }
 }
@@ -224,11 +225,11 @@ choice! {
 record! {
     /// A refusal.
     pub struct Refusal {
-        /// Why.
+        /// The reason.
         pub code: RefusalCode,
-        /// Whose fault.
+        /// Whose fault it is.
         pub fault: Fault,
-        /// In words, for a person.
+        /// The reason in words, for a person.
         pub message: String,
     }
 }
@@ -240,7 +241,7 @@ impl RefusalCode {
         match self {
             Self::Damaged | Self::Internal | Self::Stale => Fault::Ours,
             Self::Bound | Self::Busy | Self::Full | Self::NotFound | Self::NotPaid => {
-                Fault::Nobodys
+                Fault::Transient
             }
             _ => Fault::Yours,
         }

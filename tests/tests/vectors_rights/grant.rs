@@ -104,7 +104,7 @@ type Edit<'a> = &'a dyn Fn(&str, &str, &str, &dyn Fn(&mut Grant)) -> Value;
 
 fn tampered(edit: Edit<'_>) -> Vec<Value> {
     let rogue = |grant: &mut Grant| {
-        // Everything as it was, but the first signature by somebody else.
+        // Everything as it was, but the first signature by another key.
         let caveats = grant.links[0].caveats.clone();
         let forged =
             Grant::issue(&LEDGER, &who(9).account_key(), who(1).peer(), caveats, &[1; 32]).unwrap();

@@ -1,4 +1,4 @@
-//! Deals and epochs: who is paid when, what comes back, and whose fault it is when nobody could prove.
+//! Deals and epochs: who is paid when, what comes back, and whose fault it is when no node could prove.
 
 use super::world::{START_MS, World, account, deal_id, node, opening, terms};
 use crate::{
@@ -129,7 +129,7 @@ fn the_last_row_fills_the_gap() {
 }
 
 #[test]
-fn a_boundary_the_ledger_slept_through_costs_nobody() {
+fn a_boundary_that_the_ledger_slept_through_costs_no_one() {
     let mut world = opened(3);
     world.next_epoch();
     let before = world.chain();

@@ -170,7 +170,7 @@ fn many_orders_that_fall_due_together_are_closed_over_several_blocks() {
 }
 
 #[test]
-fn nobody_buys_under_a_mandate_that_was_taken_back() {
+fn no_order_is_taken_under_a_revoked_mandate() {
     let mut world = listed();
     let terms = listing_terms(SELLER, PRICE);
     let link = crate::grant::mandate_id(&world.id(), &account(SELLER), &terms.mandate);
@@ -204,7 +204,7 @@ fn a_release_is_for_one_order() {
 }
 
 #[test]
-fn nobody_buys_what_no_grant_could_be_signed_for() {
+fn no_order_is_taken_that_no_grant_could_serve() {
     let mut world = listed();
     for above in [SELLER, AUTHORITY] {
         let mut order = world.order(ORDER, LISTING, PRICE);
@@ -230,7 +230,7 @@ fn acknowledgements_name_custodians_there_are() {
     let by_seller = Action::Acknowledge { order: ORDER, custodians: vec![] };
     assert_eq!(world.act(SELLER, by_seller.clone()), Status::NotYours);
     world.must(BUYER, by_seller);
-    // Nobody named and nothing posted: no custody fee.
+    // No custodian named and no release posted: no custody fee.
     assert_eq!(shares(&world)[3..], [0; 3]);
 }
 

@@ -315,7 +315,7 @@ fn storage(writer: &mut Writer) {
     writer.refuse(Status::BadField, "too many epochs", why, (1, offer));
     let offer = writer.world.deal(1, opening(DEAL), &[11, 11, 12], 3);
     writer.refuse(Status::BadField, "one node twice", "one node holds one shard", (1, offer));
-    let why = "somebody else's deal cannot be opened, even for one's own money";
+    let why = "another owner's deal cannot be opened, even for the sender's own money";
     writer.refuse(Status::NotYours, "deal of another owner", why, (2, open.clone()));
     let Action::OpenDeal { opening: opens, terms: of, acceptances, .. } = open.clone() else {
         unreachable!()
@@ -502,7 +502,7 @@ fn purchases(writer: &mut Writer) {
     let why = "the order is settled";
     writer.refuse(Status::OrderClosed, "too late to acknowledge", why, (2, ack(ORDER, vec![])));
     writer.world.now += 1000;
-    writer.ok("refunded", "nobody released the second order in time", &[]);
+    writer.ok("refunded", "no custodian released the second order in time", &[]);
     roots(writer);
     let revoke = Action::Revoke { link: LinkId([3; 16]) };
     writer.act("revoked", "kills a grant link", 1, revoke.clone());

@@ -248,7 +248,7 @@ fn over_a_link(scheme: (u8, u8), windows: (u32, u32), slice_ms: u64, way_ms: u64
                 Output::Ready { slice, .. } => download.handle(now, Input::Consumed { slice }),
                 Output::Complete => {
                     let faults = download.shards.values().filter_map(|shard| shard.fault);
-                    assert_eq!(faults.count(), 0, "nobody is at fault");
+                    assert_eq!(faults.count(), 0, "no node is at fault");
                     return download.window;
                 }
                 short @ Output::Short { .. } => panic!("{short:?}"),
@@ -276,7 +276,7 @@ fn as_many_groups_are_under_way_as_the_link_takes() {
 }
 
 #[test]
-fn a_slow_link_is_nobodys_fault() {
+fn a_slow_link_is_no_nodes_fault() {
     over_a_link((4, 8), (4, 8), 2_000, 20);
     over_a_link((16, 32), (2, 4), 300, 20);
 }
@@ -294,7 +294,7 @@ fn a_silent_node_is_waited_for_once() {
             fetches.drain(..).filter(|(index, _)| !silent.contains(index)).collect();
         if answers.is_empty() {
             waits += 1;
-            now = download.deadline().expect("the reader waits for somebody");
+            now = download.deadline().expect("the reader waits for a node");
             download.handle(now, Input::Tick);
         }
         now += 20;

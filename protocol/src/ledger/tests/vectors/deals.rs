@@ -176,7 +176,7 @@ fn acceptances_in_range(writer: &mut Writer) {
     });
     writer.act("deal without its middle shard", "two of three places are taken", 1, sparse);
     let dear = accepted(writer, 6, &NODES, |_, all| all[0].price = Amount(u128::MAX));
-    let why = "a price that nobody can count in";
+    let why = "a price whose cost exceeds the type";
     writer.refuse(Status::Overflow, "price past counting", why, (1, dear));
     writer.world.now += 10_000;
     writer.empty("two deals join", "one of them with a gap");
@@ -295,7 +295,7 @@ fn ends(writer: &mut Writer) {
     let why = "only its owner may";
     writer.refuse(Status::NotYours, "ended by a stranger", why, (2, end.clone()));
     let none = Action::EndDeal { deal: deal_id(12) };
-    writer.refuse(Status::UnknownDeal, "end of no deal", "nobody opened it", (1, none));
+    writer.refuse(Status::UnknownDeal, "end of no deal", "no owner opened it", (1, none));
     writer.act("ended before it began", "all but the fee comes back", 1, end.clone());
     writer.refuse(Status::DealClosed, "ended twice", "it has ended", (1, end));
     boundary(writer, "only the other joins", "one that was ended does not");
@@ -308,7 +308,7 @@ fn ends(writer: &mut Writer) {
     writer.empty("late by a quarter", "the epoch gets its time once more");
     let open = writer.world.deal(1, opening(9), &NODES, 2);
     writer.act("a deal that is missed", "for two epochs", 1, open);
-    boundary(writer, "it joins", "nobody will prove");
+    boundary(writer, "it joins", "no node will prove");
     boundary(writer, "missed once", "its pay goes to repair");
     prove_all(writer, "proven after a miss", &[11]);
     boundary(writer, "missed again by two", "whose misses in a row are two");
