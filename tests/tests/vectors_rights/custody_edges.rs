@@ -81,8 +81,8 @@ fn release_cases() -> Vec<Value> {
     other.capsule.r = other.vault.commitments[0];
     let mut bare = sale(1, 1);
     bare.capsule.r = [0; 32];
-    let mut bare = sale(1, 1);
-    bare.delivery.point = [0; 32];
+    let mut blank = sale(1, 1);
+    blank.delivery.point = [0; 32];
     vec![
         case("one of one", "a seller's own node", &one, &one.release(1), "ok"),
         case("the last of 32", "as many as can be", &most, &last, "ok"),
@@ -91,7 +91,7 @@ fn release_cases() -> Vec<Value> {
         case("index 33 of 32", "which there may not be", &most, &beyond, "Index"),
         case("R of another capsule", "another statement", &other, &one.release(1), "Proof"),
         case("R is the identity", "nothing would be released", &bare, &one.release(1), "Identity"),
-        case("delivery to the identity", "V would be bare", &bare, &one.release(1), "Identity"),
+        case("delivery to the identity", "V would be bare", &blank, &one.release(1), "Identity"),
     ]
 }
 
