@@ -3,6 +3,7 @@
 //! Every id derives from the identity and the goods. So a sale that was cut short continues where it stopped when the
 //! seller asks for it again.
 
+mod description;
 mod preview;
 
 use bytes::Bytes;
@@ -23,7 +24,7 @@ use crate::{
     catalog::FileKind,
     error::ClientError,
     library::{
-        names::{Found, Name},
+        names::{Found, Name, shown},
         source::Source,
         upkeep::public_name,
         upload::{Paid, PutTerms, Replace, Request, price_of},
@@ -33,6 +34,7 @@ use crate::{
     term::{Kept, runs},
     wallet::account::transaction_id,
 };
+use description::describe;
 use preview::PREVIEW_CELL_BYTES_MAX;
 
 /// How to sell. The default has usual values for everything but the title and the price, which only the seller knows.
@@ -217,7 +219,8 @@ impl Market {
         check_epochs(epochs, &chain.params)?;
         let sold_until_ms = paid_until_ms.saturating_sub(access_ms);
         let plan = SalePlan { access_ms, epochs, sold_until_ms, cost: Amount::ZERO };
-        let document = document(entry, options).into_bytes();
+        let file = shown(entry.name.last());
+        let document = describe(options, (&file, entry.manifest().length))?;
         Ok(Checked { plan, preview_cells, document })
     }
 
@@ -430,34 +433,4 @@ fn same_terms(listing: &Listing, options: &SellOptions, checked: &Checked) -> bo
         && terms.preview_cells == checked.preview_cells
         && same(&terms.licence, options.licence_text.as_bytes())
         && same(&terms.document.hash, &checked.document)
-}
-
-/// The description of a listing, as schema.org `Dataset` JSON-LD.
-fn document(entry: &Found, options: &SellOptions) -> String {
-    let text = |text: &str| {
-        let mut out = String::from('"');
-        for letter in text.chars() {
-            match letter {
-                '"' => out.push_str("\\\""),
-                '\\' => out.push_str("\\\\"),
-                control if control.is_control() => {
-                    out.push_str(&format!("\\u{:04x}", u32::from(control)));
-                }
-                letter => out.push(letter),
-            }
-        }
-        out.push('"');
-        out
-    };
-    let file = &crate::library::names::shown(entry.name.last());
-    format!(
-        "{{\"@context\":\"https://schema.org/\",\"@type\":\"Dataset\",\"name\":{},\
-         \"description\":{},\"license\":{},\"distribution\":[{{\"@type\":\"DataDownload\",\
-         \"name\":{},\"contentSize\":{}}}]}}",
-        text(&options.title),
-        text(&options.description),
-        text(&options.licence_text),
-        text(file),
-        text(&format!("{} B", entry.manifest().length)),
-    )
 }
