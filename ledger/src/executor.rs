@@ -8,6 +8,8 @@
 
 mod blocks;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 

@@ -4,7 +4,13 @@
 
 mod common;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use common::{AUTHORITY, account, answer, balance, key, open, transaction, transfer};
 use symbolon_ledger::{Embedded, Ledger, LedgerError, LedgerTicket, Outcome, Remote};
@@ -14,14 +20,14 @@ use symbolon_protocol::{
     id::Hash,
     ledger::{
         Status,
-        block::SignedHeader,
+        block::{Block, SignedHeader},
         rows::{Accounts, Chains, PoolsTable},
         transaction::Action,
     },
     limits::EVENTS_PAGE,
     wire::ledger::{Request, Response},
 };
-use tokio::time::timeout;
+use tokio::{sync::Notify, time::timeout};
 
 /// A ledger where account 1 has 990 credits and account 2 has 10.
 async fn founded() -> (tempfile::TempDir, Embedded) {
@@ -304,7 +310,7 @@ async fn a_stale_head_and_a_fork_are_refused() {
 
     let times = std::sync::atomic::AtomicU64::new(0);
     let forked = lied_to(move |response| {
-        let time = times.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let time = times.fetch_add(1, Ordering::Relaxed);
         twist_header(response, |mut header| {
             header.header.facts.time_ms += time;
             SignedHeader::build(header.header, &ed25519_dalek::SigningKey::from_bytes(&AUTHORITY))
@@ -468,6 +474,58 @@ async fn blocks_that_do_not_follow_are_refused() {
         other => other,
     });
     assert!(forged(empty.await.follow(1).page().await));
+}
+
+/// Answers as the ledger, but for one block: it has a first page of that only, and in place of what follows,
+/// when it is asked again, another header of the same height.
+async fn two_faced(endpoint: Endpoint, truth: LedgerTicket, block: Block, taken: Arc<Notify>) {
+    let honest = endpoint.connect(&truth.address, Alpn::Ledger).await.unwrap();
+    let followed = Arc::new(AtomicUsize::new(0));
+    while let Some(connection) = endpoint.accept().await {
+        let (honest, block, taken) = (honest.clone(), block.clone(), taken.clone());
+        let followed = followed.clone();
+        tokio::spawn(async move {
+            while let Ok((mut back, mut from)) = connection.accept().await {
+                let request: Request = from.receive().await.unwrap();
+                if !matches!(request, Request::Follow { .. }) {
+                    let (mut there, mut answers) = honest.open().await.unwrap();
+                    there.send(&request).await.unwrap();
+                    back.send(&answers.receive::<Response>().await.unwrap()).await.unwrap();
+                } else if followed.fetch_add(1, Ordering::Relaxed) == 0 {
+                    let page = Response::Block { block: block.clone(), more: true };
+                    back.send(&page).await.unwrap();
+                    taken.notified().await;
+                    back.reset(1);
+                } else {
+                    let mut other = block.clone();
+                    other.header.header.facts.time_ms += 1;
+                    let authority = ed25519_dalek::SigningKey::from_bytes(&AUTHORITY);
+                    other.header = SignedHeader::build(other.header.header, &authority);
+                    back.send(&Response::Block { block: other, more: false }).await.unwrap();
+                }
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_block_that_goes_on_as_another_one_is_a_fork() {
+    let (_folder, home) = founded().await;
+    let network = MemoryNetwork::new();
+    let block = Ledger::from(home.clone()).follow(1).next().await.unwrap();
+    let truth = answer(home, network.endpoint([1; 32]));
+    let endpoint = network.endpoint([66; 32]);
+    let ticket = LedgerTicket { address: endpoint.address(), ..truth.clone() };
+    let taken = Arc::new(Notify::new());
+    tokio::spawn(two_faced(endpoint, truth, block, taken.clone()));
+    let ledger = Ledger::from(Remote::new(network.endpoint([2; 32]), ticket));
+    // Of an earlier block than the last one nobody else knows which it was.
+    assert_eq!(ledger.head().await.unwrap().header.height, 2);
+    let mut follow = ledger.follow(1);
+    assert!(follow.page().await.unwrap().more);
+    taken.notify_one();
+    let rest = follow.page().await;
+    assert!(matches!(rest, Err(LedgerError::Forked { height: 1 })), "{rest:?}");
 }
 
 #[tokio::test]

@@ -33,6 +33,8 @@ mod mended;
 mod money;
 #[path = "simulation/names.rs"]
 mod names;
+#[path = "simulation/places.rs"]
+mod places;
 #[path = "simulation/power.rs"]
 mod power;
 #[path = "simulation/promises.rs"]
@@ -47,10 +49,14 @@ mod resumed;
 mod road;
 #[path = "simulation/sellers.rs"]
 mod sellers;
+#[path = "simulation/silent.rs"]
+mod silent;
 #[path = "simulation/strangers.rs"]
 mod strangers;
 #[path = "simulation/told.rs"]
 mod told;
+#[path = "simulation/unposted.rs"]
+mod unposted;
 
 use std::{future::Future, panic::AssertUnwindSafe};
 
@@ -208,6 +214,21 @@ fn clocks_that_jump_hold_nothing_up() {
 #[test]
 fn where_all_are_slow_nobody_is_too_slow() {
     repeat("where_all_are_slow_nobody_is_too_slow", far::far);
+}
+
+#[test]
+fn what_is_there_keeps_its_place() {
+    repeat("what_is_there_keeps_its_place", places::places);
+}
+
+#[test]
+fn where_nobody_answers_nothing_is_said_to_be_lost() {
+    repeat("where_nobody_answers_nothing_is_said_to_be_lost", silent::silent);
+}
+
+#[test]
+fn a_key_that_is_not_posted_earns_nothing() {
+    repeat("a_key_that_is_not_posted_earns_nothing", unposted::unposted);
 }
 
 #[test]

@@ -11,6 +11,8 @@ mod cost;
 mod publish;
 mod pull;
 mod runs;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

@@ -511,4 +511,22 @@ mod tests {
         assert_eq!(out[0], 7);
         whole.check_unchanged().unwrap();
     }
+
+    #[test]
+    fn what_is_no_file_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        std::fs::write(&file, "bytes").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let opened = |path: &Path, links| open_file(path, links).map(|(_, about)| about.len());
+        assert_eq!(opened(&file, Links::Refused).unwrap(), 5);
+        assert_eq!(opened(&link, Links::Followed).unwrap(), 5);
+        opened(&link, Links::Refused).unwrap_err();
+        let folder = opened(dir.path(), Links::Followed).unwrap_err();
+        assert_eq!(folder.kind(), io::ErrorKind::IsADirectory);
+        for path in ["/dev/null", "/dev/zero"] {
+            let error = opened(Path::new(path), Links::Followed).unwrap_err();
+            assert!(error.to_string().contains("not a file"), "{path}: {error}");
+        }
+    }
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The most bytes of a description or preview: 64 cells and their paths.
-const PUBLIC_BYTES_MAX: u64 = 8 * 1024 * 1024;
+pub(super) const PUBLIC_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// The listings that a caller wants to see.
 #[derive(Clone, Debug, Default)]

@@ -29,7 +29,7 @@ use crate::{
         upkeep::public_name,
         upload::{Paid, PutTerms, Replace, Request, price_of},
     },
-    market::Market,
+    market::{Market, listings::PUBLIC_BYTES_MAX},
     progress::Progress,
     term::{Kept, runs},
     wallet::account::transaction_id,
@@ -221,6 +221,11 @@ impl Market {
         let plan = SalePlan { access_ms, epochs, sold_until_ms, cost: Amount::ZERO };
         let file = shown(entry.name.last());
         let document = describe(options, (&file, entry.manifest().length))?;
+        if document.len() as u64 > PUBLIC_BYTES_MAX {
+            let why =
+                format!("the description may have {PUBLIC_BYTES_MAX} bytes: no buyer reads more");
+            return Err(ClientError::Usage(why));
+        }
         Ok(Checked { plan, preview_cells, document })
     }
 

@@ -1,23 +1,32 @@
 //! How a node follows a ledger over the network: it follows blocks of many pages, and it gives up
 //! on a block that it cannot follow.
 
+use std::sync::{Arc, Mutex};
+
 use ed25519_dalek::SigningKey;
 use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Remote};
 use symbolon_net::{Alpn, Endpoint, PeerAddress};
 use symbolon_node::Node;
 use symbolon_protocol::{
     Amount,
+    grant::Caveat,
     id::{AccountId, DealId, Hash},
     ledger::{
         Status,
         block::Event,
+        rows::Nodes,
         transaction::{Acceptance, Action, DealTerms},
     },
     limits::EVENTS_PAGE,
-    wire::ledger::{Request, Response},
+    wire::{
+        ledger::{Request, Response},
+        storage,
+        storage::RefusalCode,
+    },
 };
+use tokio::sync::watch;
 
-use crate::world::{NODE_SECRET, PRICE, START_MS, World, deal_id, shard};
+use crate::world::{NODE_SECRET, PRICE, START_MS, World, code, deal_id, shard};
 
 const EPOCH_MS: u64 = 60_000;
 const SERVER: [u8; 32] = [71; 32];
@@ -170,5 +179,102 @@ async fn a_node_that_cannot_follow_fails() {
     let failure = node.failed().await;
     assert_eq!(failure.height, node.status().await.unwrap().height + 1);
     assert!(failure.to_string().contains("a frame is too large"), "{failure}");
+    node.stop().await;
+}
+
+/// What a server in between does.
+#[derive(Default)]
+struct Between {
+    /// Answers registrations in the ledger's place.
+    refuses: Mutex<Option<Status>>,
+    /// Passes no block on.
+    holds: watch::Sender<bool>,
+}
+
+/// Passes on what is asked of the ledger and what it answers.
+fn between(endpoint: Endpoint, truth: PeerAddress, how: Arc<Between>) {
+    tokio::spawn(async move {
+        let honest = endpoint.connect(&truth, Alpn::Ledger).await.unwrap();
+        while let Some(connection) = endpoint.accept().await {
+            let (honest, how) = (honest.clone(), how.clone());
+            tokio::spawn(async move {
+                while let Ok((mut back, mut from)) = connection.accept().await {
+                    let request: Request = from.receive().await.unwrap();
+                    let (mut there, mut answers) = honest.open().await.unwrap();
+                    let how = how.clone();
+                    tokio::spawn(async move {
+                        if let Some(status) = how.refusal(&request) {
+                            back.send(&Response::Outcome { height: 1, status }).await.ok();
+                            return;
+                        }
+                        there.send(&request).await.unwrap();
+                        while let Ok(Some(answer)) = answers.receive_or_end::<Response>().await {
+                            if matches!(request, Request::Follow { .. }) {
+                                let mut holds = how.holds.subscribe();
+                                holds.wait_for(|holds| !holds).await.unwrap();
+                            }
+                            if back.send(&answer).await.is_err() {
+                                return;
+                            }
+                        }
+                    });
+                }
+            });
+        }
+    });
+}
+
+impl Between {
+    fn refusal(&self, request: &Request) -> Option<Status> {
+        let Request::Submit { transaction } = request else { return None };
+        let registers = matches!(transaction.action, Action::RegisterNode { .. });
+        (*self.refuses.lock().unwrap()).filter(|_| registers)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_the_ledger_refuses_is_not_registered() {
+    let world = World::new().await;
+    let server = world.network.endpoint(SERVER);
+    answer(&world, server.clone());
+    let front = world.network.endpoint(LIAR);
+    let how = Arc::new(Between::default());
+    *how.refuses.lock().unwrap() = Some(Status::BadSignature);
+    between(front.clone(), server.address(), how.clone());
+    let endpoint = world.network.endpoint(NODE_SECRET);
+    let ledger = Remote::new(endpoint.clone(), ticket(&world, front.address())).into();
+    let (options, host) = (world.options("node"), world.host.clone());
+    let node = Node::start(options, NODE_SECRET, endpoint, ledger, host).await.unwrap();
+    world.pass(20_000).await;
+    assert!(!node.status().await.unwrap().registered, "the ledger has no row of it");
+    *how.refuses.lock().unwrap() = None;
+    node.registered().await;
+    assert!(world.ledger.row(Nodes, &node.id()).await.unwrap().is_some());
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_behind_its_ledger_says_so() {
+    let world = World::new().await;
+    let server = world.network.endpoint(SERVER);
+    answer(&world, server.clone());
+    let front = world.network.endpoint(LIAR);
+    let how = Arc::new(Between::default());
+    between(front.clone(), server.address(), how.clone());
+    let node = far_node(&world, front.address()).await;
+    let owner = world.peer(&world.owner, &node).await;
+    let (terms, grant) = (world.terms(1, 4096), world.own_grant());
+    owner.store(&terms, 0, PRICE, &grant, &shard(4096)).await.unwrap();
+    let fresh = world.grant(world.owner.peer(), vec![Caveat::Staleness { max_ms: 1_000 }]);
+    let (deal, grant) = (terms.deal, Some(fresh));
+    let read = storage::Request::Read { deal, index: 0, first: 0, count: 1, grant };
+    owner.read(&read).await.unwrap();
+    // There is a block that it does not see, and it knows that there is one.
+    how.holds.send_replace(true);
+    world.apply(&SigningKey::from_bytes(&[33; 32]), Action::Faucet).await;
+    world.pass(2_000).await;
+    assert_eq!(code(owner.read(&read).await), RefusalCode::Stale, "a grant may be dead by it");
+    how.holds.send_replace(false);
+    owner.read(&read).await.unwrap();
     node.stop().await;
 }

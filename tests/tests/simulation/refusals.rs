@@ -162,6 +162,7 @@ async fn sales(owner: &Client, refusals: &mut Refusals) {
         (SellOptions { epochs: Some(0), ..usual.clone() }, "epochs is 0"),
         (SellOptions { epochs: Some(u64::MAX), ..usual.clone() }, "epochs is"),
         (SellOptions { title: String::new(), ..usual.clone() }, "title"),
+        (SellOptions { description: "x".repeat(8 << 20), ..usual.clone() }, "no buyer reads more"),
     ] {
         refusals.add(owner.plan_sale(&called("file"), &options).await, why);
         let sold = owner.sell(&called("file"), &options, &Progress::silent()).await;

@@ -199,11 +199,18 @@ async fn previews(world: &mut World, seller: &Client, buyer: &Client) {
         world.note(format!("{shown:?}: {error}"));
         assert!(matches!(error, ClientError::Corrupt { .. }), "{shown:?}: {error:?}");
     }
-    let mut terms = lying(world, file, other, None);
-    terms.document.hash = Hash([7; 32]);
-    let described = list(world, terms, 60).await;
-    let error = buyer.listing(&described).await.unwrap_err();
-    assert!(matches!(error, ClientError::Corrupt { .. }), "{error:?}");
+    // A description that is another one, and one that would take a reader's memory.
+    for (number, why) in [(60, "does not have the hash"), (61, "is larger than")] {
+        let mut terms = lying(world, file, other, None);
+        match number {
+            60 => terms.document.hash = Hash([7; 32]),
+            _ => terms.document.manifest.length = 8 * 1024 * 1024 + 1,
+        }
+        let described = list(world, terms, number).await;
+        let error = buyer.listing(&described).await.unwrap_err();
+        assert!(matches!(error, ClientError::Corrupt { .. }), "{error:?}");
+        assert!(error.to_string().contains(why), "{error}");
+    }
     let orders = world.ledger().scan(Orders, &[], None, 100).await.unwrap().len();
     assert_eq!((orders, buyer.account().await.unwrap().balance), (made, money));
 }

@@ -281,3 +281,55 @@ impl Local {
         self.catalog().write(&batch)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use symbolon_protocol::id::ObjectId;
+
+    use super::*;
+
+    fn rebuild(folder: &std::path::Path, lengths: &[u64]) -> Rebuild {
+        let mut first = 0;
+        let mut living = Vec::new();
+        for (number, length) in lengths.iter().enumerate() {
+            let name = Name::new(format!("member {number}")).unwrap();
+            living.push(((ObjectId([7; 16]), first, *length), name));
+            first += length;
+        }
+        let builder = Builder::new(folder, "compact", "a pack").unwrap();
+        Rebuild { builder, living, moves: Vec::new(), bytes: Vec::new(), error: None }
+    }
+
+    #[test]
+    fn a_pack_is_built_anew_from_all_of_its_members_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let lengths = [3, 0, 2];
+        let mut whole = rebuild(folder.path(), &lengths);
+        whole.take(0, b"ab", false);
+        whole.take(0, b"c", true);
+        whole.take(2, b"de", true);
+        let (opened, _, moves) = whole.finish().unwrap();
+        assert_eq!(opened.length(), Some(5));
+        let begin: Vec<_> = moves.iter().map(|((_, old, _), new)| (*old, *new)).collect();
+        assert_eq!(begin, [(0, 0), (3, 3), (3, 5)]);
+
+        // One whose last bytes did not come, and one of which none came.
+        for last in [Some(false), None] {
+            let mut cut = rebuild(folder.path(), &lengths);
+            cut.take(0, b"abc", true);
+            if let Some(last) = last {
+                cut.take(2, b"d", last);
+            }
+            let error = cut.finish().map(|(_, _, moves)| moves).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Internal, "{error}");
+        }
+
+        // Why it could not be written is told.
+        let mut full = rebuild(folder.path(), &lengths);
+        full.take(0, b"abc", true);
+        let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        full.error = Some(ClientError::Io { path: folder.path().to_owned(), source });
+        let error = full.finish().map(|(_, _, moves)| moves).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DiskFull, "{error}");
+    }
+}

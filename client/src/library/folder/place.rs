@@ -348,4 +348,43 @@ mod tests {
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
         assert_eq!(fs::read_dir(&root).unwrap().count(), 2, "no part is left");
     }
+
+    #[test]
+    fn nothing_takes_the_place_of_what_is_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().to_owned();
+        let metadata = FileMetadata { mode: 0o640, modified_ns: 1_000_000_007 };
+        let socket = std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
+        let mut place = Place::new(root.clone());
+        // It may have come there since it was looked at.
+        let part = place.part(b"socket").unwrap();
+        place.finish(part, b"socket", metadata).unwrap_err();
+        place.link(b"socket", b"elsewhere").unwrap_err();
+        assert!(is_special(&root.join("socket").symlink_metadata().unwrap()));
+        drop(socket);
+        for there in ["a file", "a link"] {
+            match there {
+                "a file" => fs::write(root.join(there), "old").unwrap(),
+                _ => symlink("a file", root.join(there)).unwrap(),
+            }
+            let mut part = place.part(there.as_bytes()).unwrap();
+            part.write(b"new").unwrap();
+            place.finish(part, there.as_bytes(), metadata).unwrap();
+            assert!(root.join(there).symlink_metadata().unwrap().is_file());
+        }
+    }
+
+    #[test]
+    fn nothing_behind_a_link_gets_rights() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        fs::write(&file, "theirs").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o040)).unwrap();
+        symlink(&file, &link).unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & MODE_BITS;
+        add_rights(&link, &link.symlink_metadata().unwrap(), OWNER_READS).unwrap_err();
+        assert_eq!(mode(&file), 0o040);
+        add_rights(&file, &file.symlink_metadata().unwrap(), OWNER_READS).unwrap();
+        assert_eq!(mode(&file), 0o440);
+    }
 }

@@ -74,9 +74,6 @@ pub(super) struct Walk {
 pub(super) fn check_folder(root: &Path) -> Result<Metadata, ClientError> {
     let at_root = |source| ClientError::Io { path: root.to_owned(), source };
     let about = fs::metadata(root).map_err(at_root)?;
-    if !about.is_dir() {
-        return Err(at_root(std::io::Error::from(std::io::ErrorKind::NotADirectory)));
-    }
     fs::read_dir(root).map_err(at_root)?;
     Ok(about)
 }

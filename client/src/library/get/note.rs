@@ -237,4 +237,17 @@ mod tests {
         open(&note_path).write_all_at(&u64::MAX.to_le_bytes(), 0).unwrap();
         assert_eq!(kept(&part, &note_path, seal(1)), 0);
     }
+
+    #[test]
+    fn a_note_that_is_not_there_is_forgotten_and_one_that_stays_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("note");
+        forget(&path).unwrap();
+        std::fs::write(&path, "note").unwrap();
+        forget(&path).unwrap();
+        assert!(!path.exists());
+        // What cannot be removed would vouch for bytes that are about to be others.
+        std::fs::create_dir(&path).unwrap();
+        forget(&path).unwrap_err();
+    }
 }

@@ -354,3 +354,31 @@ impl Part {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_is_written_beside_another_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("theirs"), "theirs").unwrap();
+        std::os::unix::fs::symlink(at("theirs"), at("link")).unwrap();
+        std::os::unix::fs::symlink(at("nothing"), at("to nothing")).unwrap();
+        let socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        for name in ["link", "to nothing"] {
+            let error = open_beside(&at(name), 0o600).unwrap_err();
+            assert!(error.to_string().contains("not a file"), "{name}: {error}");
+        }
+        for name in ["socket", "."] {
+            open_beside(&at(name), 0o600).unwrap_err();
+        }
+        drop(socket);
+        assert!(!at("nothing").exists(), "no link is followed");
+        open_beside(&at("new"), 0o600).unwrap().write_all(b"ours").unwrap();
+        open_beside(&at("new"), 0o600).unwrap();
+        assert_eq!(std::fs::read(at("new")).unwrap(), b"ours", "what is there is gone on with");
+        assert_eq!(std::fs::read(at("theirs")).unwrap(), b"theirs");
+    }
+}
