@@ -154,7 +154,7 @@ fn hints(error: &ClientError) -> &'static [&'static str] {
         }
         ClientError::UploadLapsed { .. } => &["run the command again: it begins anew"],
         ClientError::SourceChanged { .. } => {
-            &["run the command again when nobody writes to the file"]
+            &["run the command again when no program writes to the file"]
         }
         ClientError::Corrupt { .. } | ClientError::NotAsListed { .. } => {
             &["nothing was written that could be wrong"]
@@ -173,7 +173,7 @@ fn transfer_hints(error: &TransferError) -> &'static [&'static str] {
             "see the nodes with: symbolon node status; the same command again goes on, and pays once",
         ],
         TransferError::DealOver { .. } => {
-            &["put the file again, or ask whoever gave it, to have it stored again"]
+            &["put the file again, or ask its owner to store it again"]
         }
         TransferError::DealGone { .. } => &["put the file again to have it stored again"],
         _ => &[],

@@ -256,10 +256,12 @@ impl Context {
             return Ok(());
         }
         if !self.out.can_ask() {
-            return Err(Error::usage("nobody can be asked here, and nothing was done")
-                .hint("say yes in advance with --yes, or with a limit: --max-cost")
-                .or_hint("say yes in advance with --yes, or with a limit: --max-price")
-                .or_hint("say yes in advance with --yes"));
+            return Err(Error::usage(
+                "nothing was done: this command asks first, and there is no terminal to ask at",
+            )
+            .hint("say yes in advance with --yes, or with a limit: --max-cost")
+            .or_hint("say yes in advance with --yes, or with a limit: --max-price")
+            .or_hint("say yes in advance with --yes"));
         }
         if self.out.ask(what)? {
             return Ok(());
@@ -268,8 +270,8 @@ impl Context {
     }
 }
 
-/// How long to wait until a goodbye has left. Everything that matters was answered before; whether it arrives
-/// takes round trips to find out, which nobody needs to wait for.
+/// How long to wait until a goodbye has left. Everything that matters was answered before. To learn whether the goodbye
+/// arrived would take round trips, and the command does not need to know.
 const GOODBYE: Duration = Duration::from_millis(10);
 
 /// Ends a client's connections.

@@ -10,7 +10,7 @@ use crate::{
     units::count,
 };
 
-/// Name and value of what there is to know; the file is kept for as long as `lasts` says.
+/// Names and values to show; `lasts` says how long the file is kept.
 pub(crate) fn fields(durability: &Durability, lasts: &str) -> [(&'static str, String); 3] {
     [
         ("up-time", up_time(durability)),

@@ -14,7 +14,7 @@ pub(crate) const LEDGER: &str = "SYMBOLON_LEDGER";
 /// The congestion control: `bbr3` or `cubic`.
 pub(crate) const CONGESTION: &str = "SYMBOLON_CONGESTION";
 
-/// A file whose first line is the passphrase: for machines, where nobody can be asked.
+/// A file whose first line is the passphrase, for use without a terminal.
 pub(crate) const PASSPHRASE_FILE: &str = "SYMBOLON_PASSPHRASE_FILE";
 
 /// What is logged, as `tracing` filter directives, for example `symbolon_node=debug`.

@@ -137,12 +137,15 @@ pub(crate) fn recipient(text: &str, home: &Home) -> Result<Recipient, Error> {
             Error::new(Kind::Corrupt, format!("the recipient file of {text} is damaged: {error}"))
                 .hint(format!("run: symbolon id --as {text}"))
         }),
-        _ => Err(Error::new(Kind::NotFound, format!("{text:?} is nobody known here"))
-            .hint("give the recipient1... text that `symbolon id` prints on their machine")),
+        _ => {
+            let message = format!("{text:?} is neither a recipient nor an identity of this home");
+            Err(Error::new(Kind::NotFound, message)
+                .hint("give the recipient1... text that `symbolon id` prints on their machine"))
+        }
     }
 }
 
-/// The account in a text: 64 hexadecimal digits, or whatever names a recipient.
+/// The account in a text: 64 hexadecimal digits, or a recipient in any of its forms.
 pub(crate) fn account(text: &str, home: &Home) -> Result<AccountId, Error> {
     match text.parse() {
         Ok(account) => Ok(account),

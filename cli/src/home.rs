@@ -189,7 +189,7 @@ impl Home {
         let file = OpenOptions::new().read(true).write(true).open(path).ok()?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => self.pid_file(),
-            // Free: nobody runs, whatever the pid file says. The lock ends with `file`.
+            // The lock is free: no network runs, even if there is a pid file. The lock ends with `file`.
             _ => None,
         }
     }
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_pid_is_nobody() {
+    fn a_stale_pid_is_no_network() {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::at(folder.path().to_owned());
         drop(home.lock().unwrap());

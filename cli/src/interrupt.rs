@@ -23,7 +23,7 @@ use crate::{
 /// What hears signals in this process.
 static EARS: OnceLock<Ears> = OnceLock::new();
 
-/// Taken by whoever writes what a program reads at the end; holds whether that was written.
+/// Held while the last document is written; says whether it was written.
 static LAST_WORD: Mutex<bool> = Mutex::new(false);
 
 /// How the terminal was before a secret is typed on it.
@@ -69,7 +69,7 @@ impl Interrupt {
     /// The same, perhaps also for the end of stdin.
     pub(crate) fn on(leash: Leash) -> Self {
         let Some(ears) = EARS.get() else {
-            // Nobody hears: signals end the program by themselves.
+            // No thread listens: signals end the program by themselves.
             return Self { told: watch::channel(false).1 };
         };
         ears.listening.fetch_add(1, Ordering::SeqCst);
@@ -169,7 +169,7 @@ fn heard(ears: &Ears) {
         String::from("stopped by a signal"),
         "what is done stays done; the same command again does the rest",
     );
-    // Whoever writes the last word now, or did, has it.
+    // If another thread writes the last document now, or has written it, it stands.
     match LAST_WORD.try_lock() {
         Ok(said) if !*said && (first || ears.out.is_json()) => ears.out.error_at_last(&error),
         _ => {}

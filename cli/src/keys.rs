@@ -73,7 +73,7 @@ pub(crate) fn create(
 pub(crate) fn phrase(home: &Home, name: &str, out: &Output) -> Result<Phrase, Error> {
     let path = home.identity(name)?.join("key");
     let Some(bytes) = home::read_if_there(&path)? else {
-        return Err(nobody(home, name));
+        return Err(no_identity(home, name));
     };
     let problem = |error: KeyfileError| {
         let shown = path.display();
@@ -95,7 +95,7 @@ pub(crate) fn open(home: &Home, name: &str, out: &Output) -> Result<Identity, Er
     phrase(home, name, out).map(|phrase| Identity::from_phrase(&phrase))
 }
 
-fn nobody(home: &Home, name: &str) -> Error {
+fn no_identity(home: &Home, name: &str) -> Error {
     let known = home.identities().unwrap_or_default();
     let shown = home.root().display();
     let error = Error::new(Kind::NotFound, format!("there is no identity {name} in {shown}"));
@@ -145,7 +145,8 @@ fn from_file(path: &Path) -> Result<Zeroizing<String>, Error> {
 fn ask(prompt: &str, out: &Output) -> Result<Zeroizing<String>, Error> {
     if !out.can_ask() {
         let name = env::PASSPHRASE_FILE;
-        return Err(Error::new(Kind::Key, "a passphrase is needed, and nobody can be asked here")
+        let message = "a passphrase is needed, and there is no terminal to ask at";
+        return Err(Error::new(Kind::Key, message)
             .hint(format!("put it into a file only you can read, and its path into {name}")));
     }
     unseen::ask(prompt, out)

@@ -10,7 +10,7 @@ const FILES: u64 = 256;
 /// Files of one more node: its store, its key, its sockets.
 const FILES_OF_NODE: u64 = 6;
 
-/// The most that macOS lets a process have, whatever maximum it names (`OPEN_MAX`).
+/// The most open files that macOS lets a process have (`OPEN_MAX`), even if it names a higher maximum.
 const MACOS_FILES: u64 = 10_240;
 
 /// Takes as many as the system lets this process have. What a shell sets by default (often 1,024) is for programs that

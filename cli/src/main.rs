@@ -102,7 +102,7 @@ fn explain(error: &clap::Error) -> ExitCode {
         // It repeats what was typed, or what a shell took from the names of files.
         out.aside(text.trim_end());
     } else if error.print().is_err() {
-        // Nobody reads; the exit code still says it.
+        // The stream is closed; the exit code still tells.
     }
     ExitCode::from(Kind::Usage as u8)
 }

@@ -1,8 +1,8 @@
 //! The names index around a verb: what other devices changed comes first, what this one changed goes
 //! last. Neither ever makes a verb fail: the index on this machine is enough to work with.
 //!
-//! Most of the time publishing costs nothing. Where it does, it is part of the price that was said yes to,
-//! or it is asked about; where nobody can be asked, what changed waits for the next command with a price.
+//! Most of the time publishing costs nothing. Where it costs something, the cost is part of the price that the user
+//! accepted, or the command asks. Without a terminal to ask at, the changes wait for the next command with a price.
 
 use std::{pin::pin, time::Duration};
 
@@ -163,7 +163,7 @@ pub(crate) async fn now_ms(client: &Client, context: &Context) -> u64 {
     }
 }
 
-/// The clock of a ledger that is this home's and answers at once. It needs no identity, so nobody is asked for a
+/// The clock of this home's ledger, if it answers at once. It needs no identity, so the command asks for no
 /// passphrase.
 pub(crate) async fn clock_of(context: &Context, chain: &ChainId) -> Option<LedgerClock> {
     context.ticket().ok().filter(|ticket| ticket.chain == *chain)?;

@@ -3,8 +3,8 @@
 //! Results go to stdout, everything else (questions, notes, progress, errors) to stderr, so that
 //! `symbolon get x -o - | less` and `symbolon ls --json | jq` work. Colours only on a terminal.
 //!
-//! Names, titles and words of others go through here on their way to a terminal: what would move its cursor,
-//! turn the direction of what stands around it or be seen by nobody is escaped, whoever wrote it.
+//! Names, titles and texts of others pass through here on their way to a terminal. Characters that would move the
+//! cursor, change the direction of the text around them or be invisible are escaped.
 
 mod stream;
 
@@ -182,7 +182,7 @@ pub(crate) struct Output {
     chatter: Chatter,
     colour: bool,
     error_colour: bool,
-    /// Progress is told also where nobody watches.
+    /// Progress is reported without a terminal too.
     progress: bool,
 }
 
@@ -198,7 +198,7 @@ impl Output {
         }
     }
 
-    /// With progress told also where nobody watches.
+    /// With progress reported without a terminal too.
     pub(crate) fn with_progress(mut self, progress: bool) -> Self {
         self.progress = progress;
         self
@@ -220,7 +220,7 @@ impl Output {
         self.format == Format::Json
     }
 
-    /// Whether a person looks on: stderr is a terminal and nobody asked for silence.
+    /// Whether a person watches: stderr is a terminal, and the user did not ask for silence.
     pub(crate) fn is_watched(&self) -> bool {
         self.chatter == Chatter::Normal && !self.is_json() && io::stderr().is_terminal()
     }
@@ -269,7 +269,7 @@ impl Output {
         }
     }
 
-    /// Writes a line about what goes on beside the result, whoever reads it.
+    /// Writes a line to stderr about the work in progress, for people and programs.
     pub(crate) fn aside(&self, line: &str) {
         complain(&format!("{}\n", lines(line)));
     }
@@ -298,7 +298,7 @@ impl Output {
     /// Prints what ended a command: a JSON document on stdout, or sentences on stderr.
     pub(crate) fn error(&self, error: &Error) {
         if error.kind == Kind::ClosedPipe {
-            // Whoever closed it has seen enough.
+            // The reader has closed the pipe: it has seen enough.
             return;
         }
         if self.is_json() {
@@ -408,8 +408,8 @@ fn lines(text: &str) -> String {
     printable(text, &['\n', '\t'])
 }
 
-/// A document on one line. What a terminal would not show as it is stands there by its number, which is the
-/// same text to whoever reads JSON.
+/// A document on one line. Characters that a terminal would not show as they are stand there as escapes; to a JSON
+/// parser this is the same text.
 fn json_line(json: &Value) -> String {
     let text = json.to_string();
     let mut line = String::with_capacity(text.len() + 1);
@@ -437,7 +437,7 @@ fn write_out(text: &str) -> Result<(), Error> {
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).or_else(stdout_failed)
 }
 
-/// What it means that stdout takes no more. Whoever stopped reading has seen enough: a closed pipe is no error.
+/// The error for a failed write to stdout. A reader that closed the pipe has seen enough, so that is no error.
 pub(crate) fn stdout_failed(error: io::Error) -> Result<(), Error> {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Ok(()),
@@ -445,7 +445,7 @@ pub(crate) fn stdout_failed(error: io::Error) -> Result<(), Error> {
     }
 }
 
-/// Writes to stderr. When that fails there is nobody left to tell.
+/// Writes to stderr. There is no other place to report a failure of that.
 fn complain(text: &str) {
     let mut stderr = io::stderr().lock();
     drop(stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush()));

@@ -103,7 +103,7 @@ impl Shared {
     }
 
     fn tracker(&self) -> MutexGuard<'_, Tracker> {
-        // Counts are whole whatever happened to whoever held them.
+        // Counts stay consistent even if a thread panicked while it held the lock.
         self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -128,7 +128,7 @@ impl Shared {
                     self.out.aside_event(&event);
                 }
             }
-            // Whoever waits for a sign of life has one at once.
+            // A program that waits for a first event gets one at once.
             (Show::Events, _) if first => self.look(),
             _ => {}
         }
@@ -172,7 +172,7 @@ impl Bar {
         Progress::new(move |step| shared.hear(&step))
     }
 
-    /// How far it has come, for whoever is told that it stopped: `312.0 MiB of 1.0 GiB`.
+    /// How far it has come, for the message that it stopped: `312.0 MiB of 1.0 GiB`.
     pub(crate) fn so_far(&self) -> String {
         self.shared.tracker().so_far()
     }

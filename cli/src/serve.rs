@@ -24,8 +24,8 @@ use crate::{
     units::{DAY_MS, Price},
 };
 
-/// Starts something that is to run, unless this process is told to stop first: then it ends, whatever the start
-/// waits for. A start that is cut off is as safe as one that was killed.
+/// Starts a server, unless this process is told to stop first: then the start is cut off wherever it waits. That is as
+/// safe as killing it.
 pub(crate) async fn start<T: Send + 'static>(
     interrupt: &mut Interrupt,
     starting: impl Future<Output = Result<T, Error>> + Send + 'static,

@@ -16,7 +16,7 @@ const STDOUT: [&str; 3] = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 /// Names of standard input beside `-`.
 const STDIN: [&str; 3] = ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
 
-/// The path as it was meant: `-` for standard output, whatever it was called.
+/// The path, with `-` for every name of standard output.
 pub(crate) fn named(path: PathBuf) -> PathBuf {
     if STDOUT.iter().any(|name| path == Path::new(name)) { PathBuf::from("-") } else { path }
 }

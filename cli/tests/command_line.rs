@@ -138,7 +138,7 @@ const BAD: &[(&[&str], i32, &str)] = &[
     (&["get", "@/nowhere"], 3, "there is no such file"),
     (&["get", "grant1qqqq"], 8, "not a grant"),
     (&["grant", "inspect", "hello"], 8, "not a grant"),
-    (&["share", "x", "--to", "nobody-here"], 3, "nobody known here"),
+    (&["share", "x", "--to", "stranger"], 3, "neither a recipient nor an identity"),
     (&["share", "x", "--to", "recipient1qqqq"], 8, "not a recipient"),
     (&["share", "x", "--to", "y", "--cells", "5..5"], 2, "the range is empty"),
     (&["ls"], 3, "no network is known"),

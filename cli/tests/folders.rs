@@ -348,19 +348,21 @@ fn a_folder_takes_no_files_place_unasked() {
 /// Runs a command as a user for whom a file can be closed: nothing is for root. What the command needs then
 /// becomes that user's, and the program lies where they reach it.
 fn by_somebody(network: &Network, line: &str) -> Done {
-    const NOBODY: u32 = 65_534;
+    const UNPRIVILEGED: u32 = 65_534;
     let folder = network.folder.path();
     if fs::metadata(folder).unwrap().uid() != 0 {
         return network.run(line);
     }
     let program = folder.join("symbolon");
     fs::copy(env!("CARGO_BIN_EXE_symbolon"), &program).unwrap();
-    let given =
-        std::process::Command::new("chown").args(["-R", &NOBODY.to_string()]).arg(folder).status();
+    let given = std::process::Command::new("chown")
+        .args(["-R", &UNPRIVILEGED.to_string()])
+        .arg(folder)
+        .status();
     assert!(given.unwrap().success());
     let mut command = std::process::Command::new(program);
     command.args(words(line)).arg("--json").arg("--home").arg(network.home());
-    command.uid(NOBODY).env_remove("SYMBOLON_AS").env_remove("SYMBOLON_LEDGER");
+    command.uid(UNPRIVILEGED).env_remove("SYMBOLON_AS").env_remove("SYMBOLON_LEDGER");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     Running::start(command).finish()
 }

@@ -142,7 +142,7 @@ fn files_survive_a_crash_of_everything() {
     home.run(&["get", "data", "--range", "1000..2000", "-o", text(&part)]);
     assert_eq!(fs::read(&part).unwrap(), bytes[1000..2000]);
 
-    assert_eq!(home.fail(&["rm", "data"]).0, 2, "nobody can be asked here");
+    assert_eq!(home.fail(&["rm", "data"]).0, 2, "there is no terminal to ask at");
     let removed = home.run(&["rm", "data", "--yes"]);
     assert_eq!(removed["deals"], 1);
     assert_eq!(home.run(&["ls"])["files"].as_array().unwrap().len(), 0);

@@ -26,7 +26,7 @@ use serde_json::Value;
 const RW: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// The user without any rights, uid 65534.
-const NOBODY: u32 = 65_534;
+const UNPRIVILEGED: u32 = 65_534;
 
 fn fifo(path: &Path) {
     mkfifoat(CWD, path, RW).unwrap();
@@ -249,7 +249,7 @@ impl Somebody {
 
     fn owns(&self, path: &Path) {
         if geteuid().is_root() {
-            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+            chown(path, Some(UNPRIVILEGED), Some(UNPRIVILEGED)).unwrap();
         }
     }
 
@@ -268,7 +268,7 @@ impl Somebody {
     fn run(&self, line: &str) -> Done {
         let mut command: Command = command(&self.network.home(), &words(line));
         if geteuid().is_root() {
-            command.uid(NOBODY).gid(NOBODY);
+            command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
         }
         Running::start(command).finish()
     }

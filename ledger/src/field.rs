@@ -1,4 +1,4 @@
-//! Which field of an action a ledger refuses. Its answer is one status, whoever orders; the rows that judge the action
+//! Which field of an action a ledger refuses. To every sender it answers with one status; the rows that judge the action
 //! say more, and they are proven.
 
 use symbolon_protocol::{

@@ -519,7 +519,7 @@ async fn a_block_that_goes_on_as_another_one_is_a_fork() {
     let taken = Arc::new(Notify::new());
     tokio::spawn(two_faced(endpoint, truth, block, taken.clone()));
     let ledger = Ledger::from(Remote::new(network.endpoint([2; 32]), ticket));
-    // Of an earlier block than the last one nobody else knows which it was.
+    // Block 1 is earlier than the last one: the client has no other source that says which block it was.
     assert_eq!(ledger.head().await.unwrap().header.height, 2);
     let mut follow = ledger.follow(1);
     assert!(follow.page().await.unwrap().more);

@@ -1,10 +1,9 @@
 //! A client's local index: rows of opaque bytes in numbered tables.
 //!
-//! Values are sealed by the caller, keys are whatever the caller chooses; nothing here knows what they
-//! mean. A process opens the file once and keeps it: to read when it first reads, to write when it first
-//! writes. Other processes have it open at the same time. Whoever reads sees the last change that was whole
-//! when it began, and waits for nobody; of those who write each waits for the one before it. Opening to read
-//! writes nothing, and so waits for no disk.
+//! The caller seals the values and chooses the keys; this module does not know what they mean. A process opens the
+//! file once and keeps it open: for reading at its first read, for writing at its first write. Other processes have
+//! it open at the same time. A reader sees the last change that was complete when the read began, and waits for no
+//! other process. A writer waits for the writers before it. Opening to read writes nothing, so it waits for no disk.
 
 #[cfg(test)]
 mod tests;
@@ -134,7 +133,7 @@ impl fmt::Debug for Catalog {
     }
 }
 
-/// What outlives a panic of whoever held it is whole: handles are put in one piece.
+/// Locks even after a thread panicked while it held the lock: a handle is set in one step, so it is never half set.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -177,8 +176,8 @@ impl Catalog {
         Ok(CatalogReader { rows, failed: self.failed.clone(), _kept: kept })
     }
 
-    /// Does what changes rows: all that `work` writes is on the disk when this returns, or nothing is. Nobody else
-    /// writes meanwhile; others read what was there before.
+    /// Runs `work`, which changes rows. When this returns, all that `work` wrote is on the disk, or none of it. No
+    /// other writer runs meanwhile; readers see the rows as they were before.
     pub fn change<T, E: From<CatalogError>>(
         &self,
         work: impl FnOnce(&mut CatalogWriter<'_>) -> Result<T, E>,
@@ -186,7 +185,7 @@ impl Catalog {
         let _one = lock(&self.writing);
         let handle = self.to_write()?;
         let begun = handle.backend.turn().map_err(redb::Error::from).and_then(|_turn| {
-            // Whoever is next waits here; those behind it wait for the turn.
+            // The next writer waits here; the writers behind it wait for the turn.
             handle.database.begin_write().map_err(redb::Error::from)
         });
         let transaction = begun.map_err(|error| self.failure(error))?;
@@ -214,7 +213,7 @@ impl Catalog {
     }
 
     /// Makes all changes, in order, or none. They are on disk when this returns.
-    /// They are taken one by one, so that whoever makes them need not have all of them at once.
+    /// The changes are taken one by one, so the caller need not hold all of them at once.
     pub fn write(
         &self,
         changes: impl IntoIterator<Item = CatalogChange>,
@@ -312,7 +311,7 @@ impl Catalog {
 
     fn io(&self, source: io::Error) -> CatalogError {
         match source.kind() {
-            // Nobody gave a lock back in time.
+            // The lock was not released in time.
             io::ErrorKind::WouldBlock => CatalogError::InUse { path: self.path.clone() },
             _ if is_full(&source) => CatalogError::Full(source),
             _ => CatalogError::Io { path: self.path.clone(), source },

@@ -30,8 +30,8 @@ use crate::{durable, files};
 /// How long to sleep between two attempts to lock, at first and at last.
 const PAUSES: [Duration; 2] = [Duration::from_micros(50), Duration::from_millis(5)];
 
-/// The byte that is locked by whoever is next to write. redb leaves the bytes from 2^62 + 896 to 2^62 + 1024 to
-/// those who bring the file, and uses the first two itself on some systems.
+/// The byte that the next writer locks. redb leaves the bytes from 2^62 + 896 to 2^62 + 1024 to the storage backend,
+/// and uses the first two itself on some systems.
 const TURN: u64 = (1 << 62) + 1000;
 
 /// Opens the database in the file `path` with a cache of `cache_bytes`; makes one if there is none.
@@ -166,8 +166,8 @@ impl Backend {
         Ok((open.dev(), open.ino()) == (named.dev(), named.ino()))
     }
 
-    /// Waits to be next. Whoever has just written stands behind those who wait: without that, one who writes
-    /// again and again would leave nobody a gap.
+    /// Waits for the turn to write next. A process that has just written queues behind those that wait: otherwise a
+    /// process that writes again and again would leave the others no gap.
     pub(crate) fn turn(&self) -> Result<Turn<'_>, StorageError> {
         let byte = (Bound::Included(TURN), Bound::Excluded(TURN + 1));
         let turn = self.patiently(|| self.inner.try_lock_range(byte.0, byte.1));

@@ -60,7 +60,7 @@ impl Disk {
     /// Watches a folder from now on. What is in it is on the disk.
     pub fn watch(folder: &Path) -> io::Result<Arc<Self>> {
         static ONCE: Once = Once::new();
-        ONCE.call_once(|| assert!(durable::watch(Box::new(synced)), "nobody else listens"));
+        ONCE.call_once(|| assert!(durable::watch(Box::new(synced)), "the only listener"));
         let root = folder.canonicalize()?;
         let root_inode = root.metadata()?.ino();
         let (files, directories) = (BTreeMap::new(), BTreeMap::new());

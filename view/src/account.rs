@@ -1,4 +1,4 @@
-//! Money: what there is, what moved it, what was sent.
+//! Money: the balance, its history, and what was sent.
 
 use serde::Serialize;
 

@@ -17,7 +17,7 @@ use crate::{
 #[repr(u8)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Kind {
-    /// A bug, or something nobody thought of. Exit code 1.
+    /// A bug, or an error of no other kind. Exit code 1.
     Internal = 1,
     /// The command line does not say what to do. Exit code 2.
     Usage = 2,
@@ -49,7 +49,7 @@ pub enum Kind {
     Partial = 15,
     /// Ended by a signal: what a shell reports for Ctrl-C. Exit code 130.
     Interrupted = 130,
-    /// Whoever read what was written closed the pipe: what a shell reports for it. Exit code 141.
+    /// The reader closed the pipe. Exit code 141, which a shell reports for it.
     ClosedPipe = 141,
 }
 

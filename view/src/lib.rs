@@ -1,4 +1,4 @@
-//! What is told as JSON: one type for each document, whoever tells it.
+//! The JSON documents: one type for each, shared by all programs that print them.
 //!
 //! The fields of a document are the fields of its type, with their comments; `spec/json` has the schemas that are made
 //! from them. What a client found out becomes a document here and nowhere else, so that two programs that tell the

@@ -178,7 +178,7 @@ pub struct Durability {
     pub unavailable: f64,
     /// The same when only so many shards of a segment are left that repair is due.
     pub unavailable_at_repair: f64,
-    /// The probability that it is lost while it is paid for, and nobody repairs.
+    /// The probability that it is lost while it is paid for, without repair.
     pub loss: f64,
     /// Whether that is sure enough to store it without `--accept-risk`.
     pub safe: bool,

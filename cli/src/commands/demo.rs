@@ -133,7 +133,7 @@ fn source(args: &Args, folder: &Path) -> Result<PathBuf, Error> {
         return Err(Error::usage(format!("{} is not a file", path.display())));
     }
     if about.len() == 0 {
-        return Err(Error::usage(format!("{} is empty, and nobody buys that", path.display())));
+        return Err(Error::usage(format!("{} is empty, so it cannot be sold", path.display())));
     }
     Ok(path.clone())
 }

@@ -103,7 +103,7 @@ async fn inspect(token: &GrantToken, context: &Context) -> Result<Report, Error>
         Ok(ids) => ids,
         Err(fault) => {
             return Err(Error::new(Kind::NotAllowed, format!("this grant is not valid: {fault}"))
-                .hint("ask whoever gave it for a new one")
+                .hint("ask the person who gave it for a new one")
                 .details(document));
         }
     };

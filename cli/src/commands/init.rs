@@ -17,9 +17,10 @@ Examples:
   symbolon init --as bob --no-passphrase
   symbolon init --ledger ledger1qq...     for the network with this ticket
 
-The recovery phrase is shown once. Write it down: with it everything can be brought back
-(symbolon restore), without it nobody can help, and whoever has it has everything.
-On machines, SYMBOLON_PASSPHRASE_FILE names a file with the passphrase.")]
+The recovery phrase is shown once. Write it down and keep it secret. `symbolon restore` brings
+everything back from it. If you lose it and this machine, your files are lost. A person who has
+it has everything.
+For use without a terminal, SYMBOLON_PASSPHRASE_FILE names a file with the passphrase.")]
 pub(crate) struct Args {
     /// Do not encrypt the key: only file permissions protect it
     #[arg(long)]

@@ -101,7 +101,7 @@ async fn serve(args: RunArgs, context: &Context) -> Result<(), Error> {
         })?;
     }
     context.out.note("Stop it with Ctrl-C; nothing is lost.");
-    // One that answered and took nothing more would look alive to whoever watches it.
+    // A ledger that still answers but accepts no more transactions would look alive, so the process ends.
     let failed = interrupt.or(running.failed()).await;
     running.stop().await;
     failed.map_or(Ok(()), Err)

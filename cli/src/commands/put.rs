@@ -101,7 +101,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     if let Some(warning) = &quote.price.warning {
         context.out.warn(warning);
     }
-    // Of what comes from stdin nobody knows the size: it is shown for a GiB.
+    // The length of standard input is unknown: the price is shown for a GiB.
     let preview = Preview {
         name: &shown_name,
         length: length.unwrap_or(GIB),
@@ -118,7 +118,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         durability::judge(&context.out, &chain.params, scheme, &quote.durability)?;
     }
     ask(&args, context, &chain, &preview)?;
-    // What was said is the most that is paid. Of a stream nobody knows the length.
+    // Without --max-cost, the price that was shown is the limit. A stream of unknown length then has none.
     options.cost_max = args.max_cost.or(length.map(|_| quote.price.total));
     let stored = store(&client, source, &name, &options, context).await;
     // Of what is stored now it is known where it is.

@@ -124,7 +124,7 @@ fn health(segments: &[SegmentView]) -> String {
     let Some(worst) = segments.iter().min_by_key(spare) else { return "no segments".into() };
     let (healthy, required) = (healthy(worst), usize::from(worst.required));
     if worst.shards.iter().all(|shard| shard.health == ShardHealth::Over) {
-        return "over: nobody is paid for it any more".into();
+        return "over: the nodes are not paid for it any more".into();
     }
     if healthy < required {
         let segment = worst.segment;

@@ -121,7 +121,7 @@ impl Stream<'_> {
         self.flow()
     }
 
-    /// Whether nobody reads any more.
+    /// Whether the reader has closed the pipe.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed
     }

@@ -13,7 +13,7 @@ const RATE_MS: u64 = 8_000;
 /// Two counts that the rate is made from lie at least so many milliseconds apart.
 const MARK_MS: u64 = 250;
 
-/// Nobody is told who is waited for before nothing has moved for so many milliseconds.
+/// Milliseconds without any progress after which the user is told which nodes the command waits for.
 const PATIENCE_MS: u64 = 1_000;
 
 /// How far something is.
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(told["for_ms"], 4_100);
         assert_eq!(told["nodes"].as_array().unwrap().len(), 1);
         assert_eq!(told["nodes"][0], node(0x3f).to_string());
-        // Something moves: nobody is to blame.
+        // Something moves: no node is named.
         tracker.hear(6_200, &moved(1));
         assert!(waiting(&tracker, 6_300).is_null());
     }

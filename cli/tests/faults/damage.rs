@@ -65,7 +65,7 @@ fn a_damaged_shard_is_found_named_and_not_needed() {
         assert!(fs::read(&out).unwrap() == bytes(length, 4), "the others are enough");
         let faults = got["faults"].as_array().expect("get says who was at fault");
         let blamed = |shard| faults.iter().any(|fault| fault["node"] == name(shard));
-        assert!((2..shards.len()).all(|shard| !blamed(shard)), "nobody else is: {got}");
+        assert!((2..shards.len()).all(|shard| !blamed(shard)), "no other node is: {got}");
         blamed(0) && blamed(1)
     });
     let words =

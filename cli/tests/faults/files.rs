@@ -86,7 +86,7 @@ fn no_such_thing(network: &Network) {
     let to = "--to owner";
     fails(network.run(&format!("share nothing {to} --as owner")), 3, "no file named");
     fails(network.run("sell nothing --price 1 --as owner --yes"), 3, "no file named");
-    fails(network.run("account --as nobody"), 3, "no identity nobody");
+    fails(network.run("account --as absent"), 3, "no identity absent");
     fails(network.run(&format!("put {folder}/nothing --as owner")), 3, "no such file");
     fails(network.run(&format!("get data -o {folder}/no/where --as owner")), 3, "no/where");
     let there = network.file("there", 3, 1);
@@ -141,7 +141,7 @@ fn a_file_that_changes_while_it_is_stored_is_refused() {
         put.signal(Signal::CONT);
         let (done, _) = put.finish();
         let error = fails(done, 8, "changed while it was being stored");
-        assert!(field(&error, "hint").contains("when nobody writes"), "{error}");
+        assert!(field(&error, "hint").contains("when no program writes"), "{error}");
         assert_eq!(network.run("ls --as owner").ok()["files"], serde_json::json!([]));
     }
     let quote = network.run(&format!("{line} --dry-run")).ok();

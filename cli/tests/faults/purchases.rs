@@ -61,7 +61,11 @@ fn a_purchase_that_cannot_be_costs_nothing() {
 
     // A listing that cannot be delivered: the money stays in escrow until it comes back.
     fails(network.run("account send late 5 --as poor --yes"), 9, "");
-    fails(network.run("account send nobody 5 --as late --yes"), 3, "nobody known here");
+    fails(
+        network.run("account send stranger 5 --as late --yes"),
+        3,
+        "neither a recipient nor an identity",
+    );
     let refused =
         "the ledger refused Transfer: to is the sender's own account, it must be another one";
     fails(network.run("account send late 5 --as late --yes"), 10, refused);

@@ -23,7 +23,7 @@ async fn open(folder: &Path) -> Result<Embedded, LedgerError> {
     Embedded::open(folder, Options { key: KEY, params, host }).await
 }
 
-/// A ledger of two blocks that nobody has open.
+/// A ledger of two blocks that is not open.
 async fn founded() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let embedded = open(folder.path()).await.unwrap();

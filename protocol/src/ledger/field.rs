@@ -1,8 +1,8 @@
 //! The fields of an action: which of them are not as the rules allow.
 //!
 //! All that is refused with [`Status::BadField`](super::Status) is found here, before anything else that is asked of an
-//! action. The status says no more than that, in blocks and on the wire; whoever has the rows an action names learns
-//! here which field it is, and need not take anybody's word for it.
+//! action. The status says no more than that, in blocks and on the wire. A party that has the rows an action names
+//! learns here which field it is, and need not trust another party's answer.
 
 use alloc::{collections::BTreeSet, string::String};
 

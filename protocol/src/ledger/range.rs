@@ -1,4 +1,4 @@
-//! The ranges that fields of an action must keep, each with its name: whoever builds an action can find out which
+//! The ranges that fields of an action must keep, each with its name: the sender of an action can find out which
 //! field lies outside before anything is spent.
 
 use thiserror::Error;

@@ -142,7 +142,7 @@ pub fn encode_run(changes: &[Change]) -> Vec<u8> {
     part.finish()
 }
 
-/// Writes the content of a run's part change by change, so that nobody has to hold all of them.
+/// Writes the content of a run's part change by change, so that the caller need not hold all of them.
 pub struct RunWriter {
     out: Vec<u8>,
     count: u32,

@@ -138,7 +138,7 @@ fn a_change_is_there_as_a_whole_or_not_at_all() {
 }
 
 #[test]
-fn those_who_read_wait_for_nobody() {
+fn readers_wait_for_no_other_process() {
     let (_dir, path, catalog) = catalog();
     let opened = || Catalog::new(&path, Duration::ZERO);
     assert_eq!(value(&opened(), b"key"), None, "an empty one is made");

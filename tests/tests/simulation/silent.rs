@@ -1,4 +1,4 @@
-//! Nobody answers: nodes, then the ledger. What is about all of a folder ends with the reason, and does not call
+//! No party answers: first the nodes, then the ledger. What is about all of a folder ends with the reason, and does not call
 //! every file of it damaged, missing or the same. And a seller without custodians is told so before anything of
 //! the sale is paid.
 

@@ -1,6 +1,6 @@
 //! Keys that never reach the ledger. Custodians give a buyer the key and post no release: the money comes back at
 //! the deadline, and the right to read goes with it. Custodians who are gone while the ledger's time stands still:
-//! nobody waits for a refund that does not come.
+//! no buyer waits for a refund that does not come.
 
 use std::sync::Arc;
 

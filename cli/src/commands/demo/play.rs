@@ -230,8 +230,8 @@ async fn kill(stage: &mut Stage, cast: &mut Cast, holders: &BTreeSet<NodeId>) ->
     let victims: Vec<_> = holders.iter().copied().take(KILLED).collect();
     for victim in &victims {
         let process = cast.network.take(victim);
-        let process =
-            process.ok_or_else(|| broken("Kill", "a shard is on a node nobody started"))?;
+        let process = process
+            .ok_or_else(|| broken("Kill", "a shard is on a node that the demo did not start"))?;
         process.cut().await?;
     }
     let out = stage.home.root().join("read-by-owner");

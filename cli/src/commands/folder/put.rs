@@ -77,7 +77,7 @@ impl Store<'_> {
         let dry_run = self.dry_run;
         let done = self.run(&client, context, &mut index).await;
         if dry_run {
-            // It changes nothing, and tells nobody of what was pending.
+            // A dry run changes nothing and publishes no pending names.
             crate::context::close(client).await;
             return done.map(Done::report);
         }

@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Preview<'a> {
     pub(super) name: &'a str,
-    /// Bytes of the file; those of a GiB when nobody knows yet.
+    /// Bytes of the file; a GiB where the length is not known yet.
     pub(super) length: u64,
     pub(super) quote: &'a Quote,
     /// What putting its name on the network may cost.

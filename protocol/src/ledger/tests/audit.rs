@@ -100,7 +100,7 @@ fn audit_holds(state: &MemoryState) {
         let hold = holds.remove(&Holds::key(&HoldKey::Order { order: id }));
         assert_eq!(hold.map(|hold| hold.amount), open(&order).then_some(order.amount));
     }
-    assert!(holds.is_empty(), "nobody's holds: {holds:?}");
+    assert!(holds.is_empty(), "holds without an owner: {holds:?}");
 }
 
 fn open(order: &Order) -> bool {
