@@ -1,4 +1,4 @@
-//! What the crates below report, as the user meets it.
+//! Errors of the crates below, as the user sees them.
 
 use symbolon_client::{ClientError, ErrorKind, TransferError};
 use symbolon_ledger::LedgerError;
@@ -82,7 +82,7 @@ fn out_of_range(error: &OutOfRange) -> String {
     }
 }
 
-/// Why nodes do not let a reader in, when that is what they said.
+/// Why nodes refuse a reader, if that is the error.
 fn denied(error: &ClientError) -> Option<&'static str> {
     let ClientError::Transfer(TransferError::NotEnoughShards { faults, .. }) = error else {
         return None;
@@ -93,16 +93,16 @@ fn denied(error: &ClientError) -> Option<&'static str> {
     });
     let words = |code| match code {
         RefusalCode::Revoked => Some("the grant was revoked, or its order refunded"),
-        RefusalCode::OutOfTime => Some("the grant's time is over, or has not come"),
+        RefusalCode::OutOfTime => Some("the grant has expired, or is not valid yet"),
         RefusalCode::QuotaUsed => Some("the grant's reads are used up"),
-        RefusalCode::NotYourGrant => Some("the grant is bound to somebody else's key"),
+        RefusalCode::NotYourGrant => Some("the grant is for another holder"),
         RefusalCode::NotAllowed => Some("the grant does not allow this"),
         _ => None,
     };
     codes.filter_map(words).next()
 }
 
-/// What to try next, the best first: the first one is said whose options the command has.
+/// What to try next, the best hint first. The user sees the first hint whose options the command has.
 fn hints(error: &ClientError) -> &'static [&'static str] {
     match error {
         ClientError::BalanceTooLow { .. } | ClientError::LedgerRefused(Status::BalanceTooLow) => {
@@ -130,7 +130,9 @@ fn hints(error: &ClientError) -> &'static [&'static str] {
         ClientError::Grant(_) => &[
             "see whose it is with: symbolon grant inspect GRANT; and who you are with: symbolon id",
         ],
-        ClientError::OrderRefunded(_) => &["the money is back; the same command again buys anew"],
+        ClientError::OrderRefunded(_) => {
+            &["the money came back; run the same command to buy again"]
+        }
         ClientError::LedgerRefused(Status::NotYours) => {
             &["use the identity it belongs to: --as NAME"]
         }
@@ -138,7 +140,7 @@ fn hints(error: &ClientError) -> &'static [&'static str] {
             "store it anew all the same with --replace, or under another name",
             "store it under another name",
         ],
-        ClientError::OutOfRange(_) => &["choose it within the range"],
+        ClientError::OutOfRange(_) => &["choose a value within the range"],
         ClientError::Over { .. } => &["put the file again to have it stored again"],
         ClientError::EndsEarly { .. } => {
             &["choose a shorter time, or store it for longer first with put"]
@@ -152,12 +154,14 @@ fn hints(error: &ClientError) -> &'static [&'static str] {
         ClientError::NothingStored { .. } => {
             &["see what is stored with: symbolon ls -r; without --delete nothing is removed"]
         }
-        ClientError::UploadLapsed { .. } => &["run the command again: it begins anew"],
+        ClientError::UploadLapsed { .. } => {
+            &["run the command again: it starts from the beginning"]
+        }
         ClientError::SourceChanged { .. } => {
             &["run the command again when no program writes to the file"]
         }
         ClientError::Corrupt { .. } | ClientError::NotAsListed { .. } => {
-            &["nothing was written that could be wrong"]
+            &["nothing unchecked was written"]
         }
         _ => &[],
     }
@@ -166,11 +170,11 @@ fn hints(error: &ClientError) -> &'static [&'static str] {
 fn transfer_hints(error: &TransferError) -> &'static [&'static str] {
     match error {
         TransferError::NotEnoughShards { .. } => {
-            &["nothing was written that could be wrong; nodes may only be away: try again later"]
+            &["nothing unchecked was written; some nodes may only be offline: try again later"]
         }
         TransferError::NoRoom { .. } => &["see how full the nodes are with: symbolon node status"],
         TransferError::NotEnoughNodes { .. } | TransferError::NoNodes { .. } => &[
-            "see the nodes with: symbolon node status; the same command again goes on, and pays once",
+            "see the nodes with: symbolon node status; run the same command again to go on, nothing is paid twice",
         ],
         TransferError::DealOver { .. } => {
             &["put the file again, or ask its owner to store it again"]

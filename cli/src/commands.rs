@@ -1,4 +1,4 @@
-//! The verbs, one file each: arguments, what is done, and what is said about it.
+//! The verbs, one file each: arguments, action and output.
 
 pub(crate) mod account;
 pub(crate) mod buy;
@@ -30,7 +30,7 @@ pub(crate) mod versions;
 
 use crate::{args::Verb, context::Context, error::Error};
 
-/// Whether a verb runs on until it is told to stop.
+/// Whether a verb runs until it is stopped.
 pub(crate) fn runs_on(verb: &Verb) -> bool {
     match verb {
         Verb::Up(args) => args.runs_on(),
@@ -40,21 +40,21 @@ pub(crate) fn runs_on(verb: &Verb) -> bool {
     }
 }
 
-/// Does what the verb says and prints what came of it.
+/// Runs the verb and prints its result.
 pub(crate) async fn run(verb: Verb, context: &Context) -> Result<(), Error> {
     dispatch(verb, context).await.map_err(|error| context.explain(error))
 }
 
 async fn dispatch(verb: Verb, context: &Context) -> Result<(), Error> {
     let report = match verb {
-        // These speak while they run.
+        // These print while they run.
         Verb::Demo(args) => return demo::run(args, context).await,
         Verb::Up(args) => return up::run(args, context).await,
         Verb::Node(args) => return node::run(args, context).await,
         Verb::Ledger(args) => return ledger::run(args, context).await,
         Verb::Verify(args) => return verify::run(args, context).await,
         Verb::Completions(args) => return completions::run(&args, context),
-        // These say one thing at the end.
+        // These print one report at the end.
         Verb::Down(args) => down::run(&args, context).await,
         Verb::Init(args) => init::run(&args, context),
         Verb::Restore(args) => restore::run(&args, context).await,

@@ -84,7 +84,7 @@ impl Context {
             _ => Err(Error::usage(
                 "this home has several identities and none of them is named default",
             )
-            .hint(format!("say which one with --as: {}", names.join(", ")))),
+            .hint(format!("choose one with --as: {}", names.join(", ")))),
         }
     }
 
@@ -238,7 +238,7 @@ impl Context {
         if error.hint.is_some() {
             return error;
         }
-        error.hint("is the ledger running, and is this the right ticket?")
+        error.hint("check that the ledger runs and that this is its ticket")
     }
 
     /// Asks before money is spent, unless it was allowed already. On a network with a faucet all money
@@ -259,9 +259,9 @@ impl Context {
             return Err(Error::usage(
                 "nothing was done: this command asks first, and there is no terminal to ask at",
             )
-            .hint("say yes in advance with --yes, or with a limit: --max-cost")
-            .or_hint("say yes in advance with --yes, or with a limit: --max-price")
-            .or_hint("say yes in advance with --yes"));
+            .hint("agree in advance with --yes, or set a limit with --max-cost")
+            .or_hint("agree in advance with --yes, or set a limit with --max-price")
+            .or_hint("agree in advance with --yes"));
         }
         if self.out.ask(what)? {
             return Ok(());

@@ -50,7 +50,7 @@ impl Home {
         }
         let folders = etcetera::choose_base_strategy().map_err(|_| {
             Error::new(Kind::NotFound, "this account has no home folder")
-                .hint("say where to keep things with --home DIR")
+                .hint("choose a folder with --home DIR")
         })?;
         Ok(Self { root: folders.data_dir().join("symbolon") })
     }

@@ -167,7 +167,7 @@ fn heard(ears: &Ears) {
     }
     let error = stopped(
         String::from("stopped by a signal"),
-        "what is done stays done; the same command again does the rest",
+        "finished work is kept; run the same command again for the rest",
     );
     // If another thread writes the last document now, or has written it, it stands.
     match LAST_WORD.try_lock() {

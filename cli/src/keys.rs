@@ -103,7 +103,7 @@ fn no_identity(home: &Home, name: &str) -> Error {
         error.hint("make one with: symbolon init")
     } else {
         error.hint(format!(
-            "there is: {}; make one with: symbolon init --as {name}",
+            "this home has: {}; make another with: symbolon init --as {name}",
             known.join(", ")
         ))
     }

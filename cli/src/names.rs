@@ -50,8 +50,8 @@ fn tell(report: Option<&PullReport>, out: &Output) {
     let Some(report) = report else { return };
     if report.set_back {
         out.warn(
-            "the ledger had an older or another list of names than this device has seen: it was set back, \
-             or shows you something else than others. Nothing that was here is lost; it is published again",
+            "the ledger has an older or another list of names than this device has seen: the ledger was set \
+             back, or it shows others something else. Nothing on this device is lost; it is published again",
         );
     }
     for name in &report.merged {

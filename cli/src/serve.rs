@@ -51,7 +51,8 @@ const DEAL_MS_MAX: u64 = 3650 * DAY_MS;
 /// Where to answer, and what to tell others about it.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Network {
-    /// Where to listen, for example 0.0.0.0:4150, or [::]:4150 for IPv6 and IPv4; without it, this machine only, on a port that stays
+    /// Where to listen, for example 0.0.0.0:4150, or [::]:4150 for IPv6 and IPv4 [default: this
+    /// machine only, on a port that stays the same]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
     /// An address, or a name, and a port under which others reach this from outside; may be given several times

@@ -181,7 +181,7 @@ pub(crate) fn term(text: &str) -> Result<Term, String> {
         _ => Term::Time(duration(trimmed).map_err(|_| "a term looks like 30d or 100epochs")?),
     };
     match term {
-        Term::Epochs(0) | Term::Time(0) => Err("it has to be longer than nothing".into()),
+        Term::Epochs(0) | Term::Time(0) => Err("it has to be longer than zero".into()),
         term => Ok(term),
     }
 }

@@ -27,10 +27,10 @@ Examples:
   symbolon buy 3f2a -o penguins.csv      buy, fetch, check, and pay the seller
   symbolon buy 3f2a --max-price 5 --yes
 
-Before anything is paid it is checked that the file is stored for as long as access is sold, that enough of its
-nodes answer, that the preview is part of it, and that PATH can be written.
-The money waits in escrow. It goes to the seller when you have fetched the file and it is what was
-listed, or when the checking time is over; if no key is delivered, it comes back.")]
+Before you pay, buy checks that the file is stored for as long as access is sold, that enough of its nodes
+answer, that the preview is part of the file, and that PATH can be written.
+The money waits in escrow. The seller gets it when you have fetched the file and it is what was
+listed, or when the checking time is over. If no key is delivered, you get it back.")]
 pub(crate) struct Args {
     /// The listing's id, or as many of its first digits as are unique
     listing: String,
@@ -86,12 +86,12 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
     let Some(bought) = bought else {
         names::publish_and_close(client, Pay::Ask, &context.out).await;
         let hint = "run the same command again to go on; nothing is paid twice";
-        return Err(interrupt::stopped(String::from("buy stopped before the key was there"), hint));
+        return Err(interrupt::stopped(String::from("buy stopped before the key arrived"), hint));
     };
     let bought = match bought {
         Ok(bought) => bought,
         Err(error) => {
-            // An order that is paid for is known to other devices too; who does not wait for that may go.
+            // Other devices are told of an order that is paid for. From here on, a signal ends the program at once.
             drop(interrupt);
             names::publish_and_close(client, Pay::Ask, &context.out).await;
             return Err(error.into());
@@ -120,7 +120,8 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
     }
 }
 
-/// Who buys, and what. What is asked before paying is asked at once where the listing is named in full.
+/// The buyer's client, and the listing. If the listing is named in full, the client asks at once for all that it checks
+/// before it pays.
 async fn client_and_listing(text: &str, context: &Context) -> Result<(Client, ListingId), Error> {
     let named = text.parse::<ListingId>().ok();
     let ahead = async |client: &Client| {
@@ -136,10 +137,10 @@ async fn client_and_listing(text: &str, context: &Context) -> Result<(Client, Li
     Ok((client, id))
 }
 
-/// Paid, and not fetched: the purchase must not get lost in the error.
+/// The error for a purchase that was paid for but not fetched: it carries the purchase.
 fn partly(error: Error, bought: &BuyReport) -> Error {
     let message = format!("bought (order {}), but not fetched: {}", bought.order, error.message);
-    // Who stopped it knows that it is not done: that keeps its own code.
+    // A user who stopped it knows that it is not done, so an interruption keeps its own exit code.
     let kind = if error.kind == Kind::Interrupted { error.kind } else { Kind::Partial };
     Error::new(kind, message)
         .hint("the same command again fetches it and pays nothing twice")

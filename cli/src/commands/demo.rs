@@ -1,8 +1,7 @@
-//! `symbolon demo`: everything once, with real processes, in a home that is thrown away.
+//! `symbolon demo`: every feature once, with real processes, in a temporary home.
 //!
-//! One ledger and eight nodes run as processes of their own, started from this very binary; the
-//! owner, the buyer and the thief are three clients in this one. Every step is checked, and the first
-//! one that does not hold ends the demo with an error.
+//! One ledger and eight nodes run as processes of their own, started from this binary. The owner, the buyer and the
+//! thief are three clients in this process. The demo checks every step, and ends with an error at the first that fails.
 
 mod network;
 mod play;
@@ -31,10 +30,10 @@ const PENGUINS: &[u8] = include_bytes!("../../data/penguins.csv");
 Examples:
   symbolon demo                          with a small real data set (Palmer penguins, CC0)
   symbolon demo big.iso
-  symbolon demo --keep                   leave the home behind, to look into it
+  symbolon demo --keep                   keep the home, to look into it
 
-Nothing outside a temporary folder is touched, nothing outside this machine is contacted, and
-everything is cleared away at the end. Exit code 0 means that every step held.")]
+The demo writes only to a temporary folder, contacts nothing outside this machine, and removes
+everything at the end. Exit code 0 means that every step held.")]
 pub(crate) struct Args {
     /// The file to store and sell
     file: Option<PathBuf>,
@@ -46,7 +45,7 @@ pub(crate) struct Args {
     keep: bool,
 }
 
-/// What is carried from step to step, and what `--json` prints at the end.
+/// State that the steps share, and the steps that `--json` prints at the end.
 struct Stage {
     context: Context,
     home: Home,
@@ -56,7 +55,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// Tells that a step held: a heading and what was seen, with figures.
+    /// Reports that a step held: a heading, sentences, and figures.
     fn held(&mut self, step: &str, words: &[String], figures: Figures) -> Result<(), Error> {
         let at = millis(self.began);
         let number = self.steps.len() + 1;
@@ -88,7 +87,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     let played = interrupt.or(play(&args, context, &folder)).await;
     let played =
         played.unwrap_or_else(|| Err(Error::new(Kind::Interrupted, "the demo was stopped")));
-    // The children are gone: the select dropped what held them, and they end with their stdin.
+    // The children end: their handles were dropped, and with those their stdin.
     if args.keep {
         context.out.note(&format!("The home is left in {}.", folder.display()));
         return played;

@@ -13,7 +13,7 @@ use crate::{
 /// How long the network may take to stop before it is ended by force.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How often it is looked at.
+/// How long to wait between two checks whether it has stopped.
 const LOOK: Duration = Duration::from_millis(50);
 
 #[derive(Debug, clap::Args)]
@@ -60,8 +60,8 @@ enum Ending {
     Force,
 }
 
-/// Makes sure that the process is one of ours. The lock on the home says that one of ours runs; this
-/// guards against the instant in which a new one has the lock and the pid file is still the old one's.
+/// Makes sure that the process runs this program. The lock on the home says that such a process runs. This check guards
+/// against the moment in which a new process has the lock while the pid file still names the old one.
 fn ours(pid: u32) -> Result<(), Error> {
     if !cfg!(target_os = "linux") {
         return Ok(());

@@ -1,4 +1,4 @@
-//! `symbolon du`: what stored names add up to.
+//! `symbolon du`: the size and cost of stored names.
 
 use std::ffi::OsString;
 
@@ -20,8 +20,8 @@ Examples:
   symbolon du photos
   symbolon du 'photos/**/*.raw'
 
-ON NODES counts all shards, and for a file in a pack its part of them. OLDER is what kept versions
-and removed names take. It needs no network.")]
+ON NODES is the size of all shards; a file in a pack counts with its part of them. OLDER is the size of kept
+versions and removed names. du needs no network.")]
 pub(crate) struct Args {
     /// A name, folder or pattern [default: everything]
     name: Option<OsString>,

@@ -35,35 +35,35 @@ pub(crate) fn name(typed: &OsStr) -> Result<Name, Error> {
         .map_err(|error| Error::usage(format!("{:?} is no name: {error}", shown(typed))))
 }
 
-/// The names that were meant: one, a folder's, or those that match.
+/// The pattern that was typed: one name, a folder's, or all names that match.
 pub(crate) fn pattern(typed: &OsStr) -> Pattern {
     Pattern::whole(bytes(typed))
 }
 
-/// What is left alone.
+/// The patterns of paths to leave out.
 pub(crate) fn exclude(globs: &[OsString]) -> Vec<Pattern> {
     globs.iter().map(|glob| Pattern::exclude(bytes(glob))).collect()
 }
 
-/// How a folder is compared when nothing may go.
+/// How a folder is compared when nothing may be removed.
 pub(crate) fn options(globs: &[OsString], keep: Option<u32>) -> FolderOptions {
     FolderOptions { exclude: exclude(globs), keep, ..FolderOptions::default() }
 }
 
-/// What would go, and what was said about it.
+/// What would be removed, and what the user allowed in advance.
 pub(crate) struct Removal<'a> {
-    /// The question, without what would go.
+    /// The question, without the paths.
     pub(crate) question: &'a str,
     pub(crate) paths: Vec<String>,
-    /// The source, when there is nothing in it.
+    /// The source, if it is empty.
     pub(crate) empty: Option<String>,
     pub(crate) yes: bool,
     pub(crate) max: Option<u64>,
 }
 
 impl Removal<'_> {
-    /// Asks before anything goes. A source without anything in it is rather one that is not there (a disk that is
-    /// not mounted, a wrong path) than a wish to lose everything: a general yes says nothing about that.
+    /// Asks before anything is removed. An empty source is more likely a mistake (a disk that is not mounted, a wrong
+    /// path) than a wish to lose everything, so `--yes` does not cover it.
     pub(crate) fn consent(&self, context: &Context) -> Result<(), Error> {
         let going = self.paths.len() as u64;
         if going == 0 {
@@ -71,8 +71,10 @@ impl Removal<'_> {
         }
         if let Some(max) = self.max {
             if max < going {
-                let message =
-                    format!("{} would go, more than --max-delete allows", count(going, "name"));
+                let message = format!(
+                    "{} would be deleted, more than --max-delete allows",
+                    count(going, "name")
+                );
                 return Err(Error::usage(message)
                     .hint(format!("see which with --dry-run; allow them with --max-delete {going}"))
                     .or_hint("see what is there first"));
@@ -89,15 +91,16 @@ impl Removal<'_> {
                 "there is no file in {source}: that would delete all {}",
                 count(going, "name")
             );
-            return Err(Error::usage(message)
-                .hint(format!("is it there? If all is to go, say so with --max-delete {going}")));
+            return Err(Error::usage(message).hint(format!(
+                "check that it is there. To delete everything, say so with --max-delete {going}"
+            )));
         }
         let question = format!("There is no file in {source}. {}: {named}?", self.question);
         context.consent_to_loss(&question, Consent::Open)
     }
 }
 
-/// Says what files have that is not stored.
+/// Says which properties of files are not stored.
 pub(crate) fn tell_not_kept(out: &Output, not_kept: &NotKept) {
     let lists = [
         ("hard links", &not_kept.hard_links),
@@ -138,7 +141,7 @@ pub(crate) fn pace(files: u64, bytes: u64, time: Duration) -> String {
     )
 }
 
-/// The document, or, where some files were left out, the error that names them. The document then is its details.
+/// The document; or, if some files were left out, an error that names them, with the document as its details.
 pub(crate) fn partial<D: Into<Details>>(
     out: &Output,
     document: D,
@@ -157,25 +160,27 @@ pub(crate) fn partial<D: Into<Details>>(
     };
     let message = format!("{} left out: {}{more}", count(faults.len(), "path"), named.join("; "));
     Err(Error::new(Kind::Partial, message)
-        .hint("the rest is done; the same command again does what is left")
+        .hint("the rest is done; run the same command again for what is left")
         .details(document))
 }
 
-/// What a command ends with that was stopped on its way.
+/// The error of a command that a signal stopped.
 fn stopped(doing: &str, so_far: &str) -> Error {
     let message = format!("{doing} stopped at {so_far}");
     interrupt::stopped(message, "run the same command again to go on; nothing is paid twice")
 }
 
-/// Says what cannot be stored at all.
+/// Names the paths that cannot be stored at all.
 pub(crate) fn tell_special(out: &Output, special: &[String]) {
     if !special.is_empty() {
         let named = special.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-        out.note(&format!("Not stored, because no file, folder or link: {named}"));
+        out.note(&format!(
+            "Not stored, because they are neither files, folders nor links: {named}"
+        ));
     }
 }
 
-/// Says what a command would remove.
+/// The first few paths of a list, and how many more there are.
 pub(crate) fn first_few(paths: &[String]) -> String {
     let more = paths.len().saturating_sub(NAMED);
     let named = paths.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");

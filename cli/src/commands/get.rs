@@ -1,4 +1,4 @@
-//! `symbolon get`: fetch a file, by name or with a grant, or hand a folder on.
+//! `symbolon get`: fetch a file, by name or with a grant; `folder::get` fetches a folder.
 
 use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::PathBuf};
 
@@ -27,14 +27,14 @@ Examples:
   symbolon get photos.tar -o - | tar t
   symbolon get @grant.txt -o data.csv
   symbolon get big.iso --range 1MiB-2MiB -o part.bin
-  symbolon get log.txt --range -64KiB -o -        the last of it
-  symbolon get photos -o ~/restored          a folder, with all that is in it
-  symbolon get 'photos/**/*.jpg' -o jpgs     what a pattern matches
+  symbolon get log.txt --range -64KiB -o -        the last 64 KiB
+  symbolon get photos -o ~/restored          a folder and everything in it
+  symbolon get 'photos/**/*.jpg' -o jpgs     every file that matches a pattern
   symbolon get notes.txt --number 3 -o old.txt
 
-A whole file that was interrupted (Ctrl-C, a crash) goes on with the same command.
-Every byte is checked before it is written; what cannot be proven right is never written. A file that
-is there and has the same content already is left alone.")]
+After an interruption (Ctrl-C, a crash), run the same command again: a whole file goes on where it stopped.
+Every byte is checked before it is written; bytes that fail the check are never written. An existing
+file with the same content is left alone.")]
 pub(crate) struct Args {
     /// A name, folder or pattern; or a grant: grant1..., @FILE, - for stdin
     what: OsString,
@@ -93,7 +93,7 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
         }
     }
     let output = match args.output {
-        // Into a folder that is there, under its own name.
+        // Into an existing folder, under its own name.
         Some(path) if path.is_dir() => path.join(own_name),
         Some(path) => path,
         None => own_name,
@@ -104,7 +104,7 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
     report
 }
 
-/// What was named, where that is one file's name or a grant, and what its file would be called.
+/// The file that was named, by its name or a grant, and the local file name it would get.
 fn readable(args: &Args) -> Result<(Result<Readable, Error>, PathBuf), Error> {
     if let Some(text) = args.what.to_str()
         && grants::looks_like_one(text)
@@ -135,7 +135,7 @@ pub(crate) struct Fetch {
 }
 
 impl Fetch {
-    /// Does it.
+    /// Fetches it and reports.
     pub(crate) async fn run(
         self,
         client: &Client,
@@ -152,7 +152,7 @@ impl Fetch {
         Ok(Report::new(&document).text(sentence))
     }
 
-    /// Does it; what came of it as a document and as a sentence.
+    /// Fetches it; returns the result as a document and as a sentence.
     pub(crate) async fn run_told(
         self,
         client: &Client,
@@ -193,7 +193,7 @@ impl Fetch {
             return Err(interrupt::stopped(
                 message,
                 match goes_on {
-                    true => "run the same command again to go on with what is here already",
+                    true => "run the same command again to go on from here",
                     false => "the same command again starts from the beginning",
                 },
             ));
@@ -202,7 +202,7 @@ impl Fetch {
         for fault in got.faults.iter().filter(|fault| fault.fault == NodeFault::Corrupt) {
             let node = &fault.node.to_string()[..16];
             out.note(&format!(
-                "Node {node} sent damaged bytes of shard {}; other nodes gave what was needed.",
+                "Node {node} sent damaged bytes of shard {}; other nodes sent what was needed.",
                 fault.index
             ));
         }
@@ -215,9 +215,7 @@ fn sentence(got: &GetReport, path: &str) -> String {
     if got.outcome == GetOutcome::Already {
         let paid = if got.acknowledged.is_some() { " The purchase is acknowledged." } else { "" };
         let size = show_size(got.length);
-        return format!(
-            "{path} is there already, all {size} of it as stored; nothing was fetched.{paid}"
-        );
+        return format!("{path} already has all {size} as stored; nothing was fetched.{paid}");
     }
     let checked = if got.checked_root { ", checked against its content root" } else { "" };
     let paid = match got.acknowledged {
@@ -226,7 +224,7 @@ fn sentence(got: &GetReport, path: &str) -> String {
     };
     let kept = match got.kept {
         0 => String::new(),
-        kept => format!(" ({} of it were there from an earlier get)", show_size(kept)),
+        kept => format!(" ({} of it from an earlier get)", show_size(kept)),
     };
     format!("Wrote {} to {path}{kept}{checked}{paid}.", show_size(got.length))
 }

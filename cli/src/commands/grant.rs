@@ -1,4 +1,4 @@
-//! `symbolon grant`: look into grants, narrow them, take them back.
+//! `symbolon grant`: inspect grants, pass them on, revoke them.
 
 use std::path::PathBuf;
 
@@ -32,7 +32,7 @@ pub(crate) struct Args {
 enum Verb {
     /// Show what a grant allows, to whom, and until when; works without a network
     #[command(after_help = "\
-What is over is told by the clock of the ledger, and by this machine's where the ledger does not answer.
+The ledger's clock decides whether a grant has expired; if the ledger does not answer, this machine's clock does.
 
 Example:
   symbolon grant inspect @report.grant")]
@@ -81,7 +81,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     }
 }
 
-/// What o'clock it is for a grant, and by whose clock; nothing of that for one that has no limit in time.
+/// The time to judge a grant by, and whose clock says it; `None` for a grant without a limit in time.
 async fn clock(token: &GrantToken, context: &Context) -> (u64, Option<Clock>) {
     let mut caveats = token.grant.links.iter().flat_map(|link| &link.caveats);
     let in_time = |of: &Caveat| matches!(of, Caveat::NotBefore { .. } | Caveat::NotAfter { .. });
@@ -112,7 +112,8 @@ async fn inspect(token: &GrantToken, context: &Context) -> Result<Report, Error>
     for (link, id) in token.grant.links.iter().zip(&ids) {
         table.row(vec![id.to_string(), link.audience.to_string()[..16].to_owned(), only(link)]);
     }
-    let state = if document.expired { "signatures are right; its time is over" } else { "valid" };
+    let state =
+        if document.expired { "the signatures are right, but it has expired" } else { "valid" };
     let holder = token.grant.links.last().map(|link| link.audience.to_string());
     let report = Report::new(&document).field("grant", state);
     let report = match clock {
@@ -128,7 +129,9 @@ async fn inspect(token: &GrantToken, context: &Context) -> Result<Report, Error>
         .field("object", manifest.object.to_string())
         .field("size", show_size(manifest.length))
         .table(table)
-        .text("Whether a link was revoked is known to the ledger and the nodes, not to the grant."))
+        .text(
+            "The grant does not show whether a link was revoked: the ledger and the nodes know it.",
+        ))
 }
 
 fn expired(token: &GrantToken, now_ms: u64) -> bool {

@@ -1,4 +1,4 @@
-//! `symbolon ledger`: run a ledger, or see how it does.
+//! `symbolon ledger`: run a ledger, or show its state.
 
 use std::path::PathBuf;
 
@@ -26,7 +26,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// Whether it runs on until it is told to stop.
+    /// Whether the command runs until it is stopped.
     pub(crate) fn runs_on(&self) -> bool {
         matches!(self.verb, Verb::Run(_))
     }

@@ -25,9 +25,9 @@ Examples:
   symbolon ls -r 'photos/**/*.jpg'
   symbolon ls --json
 
-The list is this identity's own, kept on this machine: it needs no network, and is brought up to
-what your other devices stored when the ledger answers. Bytes that are no text are shown as \\xHH, a
-backslash as two.")]
+The list of this identity's names is kept on this machine, so ls needs no network. When the ledger
+answers, ls adds what your other devices stored. Bytes that are not text are shown as \\xHH, a backslash
+as two.")]
 pub(crate) struct Args {
     /// A name, folder or pattern: *, ?, [a-z], ** for any number of folders
     name: Option<OsString>,
@@ -68,9 +68,7 @@ async fn list(
     let unfinished = client.unfinished().await?;
     if !unfinished.is_empty() {
         let names = first_few(&unfinished);
-        context
-            .out
-            .note(&format!("Not stored to its end: {names}. The same put goes on, rm ends it."));
+        context.out.note(&format!("Unfinished: {names}. The same put goes on, rm gives it up."));
     }
     let public = if args.all { client.public_files().await? } else { Vec::new() };
     let what = name(args);
@@ -122,7 +120,7 @@ async fn list(
 
 fn nothing(args: &Args) -> &'static str {
     match args.deleted {
-        true => "Nothing is removed and kept.",
+        true => "No removed names with kept versions.",
         false => "No files yet. Store one: symbolon put PATH",
     }
 }

@@ -142,7 +142,7 @@ async fn list(client: &Client, args: ListArgs, context: &Context) -> Result<Repo
     let document = Listings { listings: listings.iter().map(Listing::from).collect() };
     let report = Report::new(&document);
     Ok(if listings.is_empty() {
-        report.text("Nothing is for sale that fits.")
+        report.text("No listing matches.")
     } else {
         report.table(table).essence(ids.join("\n"))
     })
@@ -197,7 +197,7 @@ async fn preview(client: &Client, listing: &str, output: Option<PathBuf>) -> Res
     let id = find(client, listing).await?;
     let cells = client.preview(&id).await?;
     if cells.is_empty() {
-        return Err(Error::new(Kind::NotFound, "this listing shows no preview"));
+        return Err(Error::new(Kind::NotFound, "this listing has no preview"));
     }
     if let Some(folder) = &output {
         home::make_folder(folder)?;
@@ -217,7 +217,7 @@ async fn preview(client: &Client, listing: &str, output: Option<PathBuf>) -> Res
     for cell in &cells {
         let size = show_size(cell.plain.len() as u64);
         report = report.heading(format!(
-            "Cell {}, {size} from byte {} on, proven part of what is sold:",
+            "Cell {}, {size} from byte {} on, proven to be part of what is sold:",
             cell.cell, cell.offset
         ));
         report = report.text(glimpse(&cell.plain));
@@ -225,7 +225,7 @@ async fn preview(client: &Client, listing: &str, output: Option<PathBuf>) -> Res
     Ok(report)
 }
 
-/// The beginning of a cell as a terminal can bear it.
+/// The beginning of a cell as a terminal may show it.
 fn glimpse(bytes: &[u8]) -> String {
     const SHOWN: usize = 800;
     let shown = &bytes[..bytes.len().min(SHOWN)];

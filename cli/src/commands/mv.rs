@@ -18,9 +18,9 @@ use crate::{
 Examples:
   symbolon mv report.pdf reports/2026.pdf
   symbolon mv photos/2025 archive/photos-2025
-  symbolon mv report.pdf reports/          into a folder that is there
+  symbolon mv report.pdf reports/          into an existing folder
 
-Only names change: nothing is sent or paid, and grants stay what they are.")]
+Only names change: nothing is sent or paid, and grants stay valid.")]
 pub(crate) struct Args {
     /// The current name
     from: OsString,
@@ -40,7 +40,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
     let lost = client.lost(&moved.to).await?;
     names::publish_given(client, &moved.to, &lost, &context.out).await?;
     let from = shown(bytes(&args.from));
-    let text = format!("{from} is {} now.", moved.to);
+    let text = format!("{from} is now {}.", moved.to);
     let document = Renamed { from, to: moved.to.to_string(), names: moved.names };
     Ok(Report::new(&document).text(text))
 }

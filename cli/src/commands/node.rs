@@ -1,4 +1,4 @@
-//! `symbolon node`: run a storage node, or see how the nodes do.
+//! `symbolon node`: run a storage node, or show the nodes of the network.
 
 use std::path::PathBuf;
 
@@ -27,7 +27,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// Whether it runs on until it is told to stop.
+    /// Whether the command runs until it is stopped.
     pub(crate) fn runs_on(&self) -> bool {
         matches!(self.verb, Verb::Run(_))
     }
@@ -61,7 +61,7 @@ pub(crate) struct RunArgs {
     /// The folder of the node; it is created if it does not exist. Every node needs its own
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
-    /// How many bytes the node stores for others at most
+    /// The most bytes that the node stores for others
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     capacity: u64,
     /// The price in credits per GiB and month; or per GiB and epoch: 0.001/epoch
@@ -153,9 +153,9 @@ fn ready(running: &RunningNode, plan: &NodePlan, context: &Context) -> Result<()
     if plan.payout.is_none() {
         context
             .out
-            .note("It earns for its own key, kept in its folder. Name another with --payout.");
+            .note("The node earns for its own key, which is in its folder. Choose another account with --payout.");
     }
-    context.out.note("Stop it with Ctrl-C; a node that is away misses its pay.");
+    context.out.note("Stop it with Ctrl-C; a node earns nothing while it is offline.");
     Ok(())
 }
 

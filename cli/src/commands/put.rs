@@ -1,4 +1,4 @@
-//! `symbolon put`: store a file, or hand a folder on.
+//! `symbolon put`: store a file; `folder::put` stores a folder.
 
 mod preview;
 
@@ -29,14 +29,14 @@ Examples:
   symbolon put report.pdf
   symbolon put report.pdf reports/2026.pdf --for 1y --max-cost 2.5
   tar c photos | symbolon put - photos.tar
-  symbolon put big.iso --dry-run          what it would cost, and how sure it would be
-  symbolon put big.iso --scheme 16/32     any 16 of 32 shards give it back
-  symbolon put photos                     a folder, with all that is in it
+  symbolon put big.iso --dry-run          show the cost and the expected durability
+  symbolon put big.iso --scheme 16/32     any 16 of 32 shards suffice to read it
+  symbolon put photos                     a folder and everything in it
   symbolon put src code --exclude target --exclude '*.o'
-  symbolon put notes.txt --keep 5         from now on, five older versions stay
+  symbolon put notes.txt --keep 5         keep five older versions from now on
 
-The same command again after an interruption (Ctrl-C, a crash) goes on where it stopped and pays once.
-A scheme that would too often be out of reach, by how often the nodes proved so far, is refused.")]
+After an interruption (Ctrl-C, a crash), run the same command again: it goes on where it stopped and pays once.
+put refuses a scheme if the nodes were offline so often that the file would be out of reach too often.")]
 pub(crate) struct Args {
     /// The file or folder to store; - reads stdin
     path: PathBuf,
@@ -121,7 +121,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     // Without --max-cost, the price that was shown is the limit. A stream of unknown length then has none.
     options.cost_max = args.max_cost.or(length.map(|_| quote.price.total));
     let stored = store(&client, source, &name, &options, context).await;
-    // Of what is stored now it is known where it is.
+    // An upload reports where its shards are. For a file that was stored already, the ledger is asked.
     let stat = match &stored {
         Ok(PutReport { outcome: PutOutcome::Already, .. }) => Some(client.stat(&name).await),
         _ => None,
@@ -133,14 +133,14 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     Ok(report(&stored, &document, epoch_ms))
 }
 
-/// Whether something new would be stored: what has begun was judged when it began, and a name that is
-/// taken is either the same file or refused.
+/// Whether the put would store something new. An unfinished upload was judged when it began. A name that is taken is
+/// either the same file, or the put is refused.
 async fn is_new(client: &Client, name: &Name, replace: bool) -> Result<bool, Error> {
     let taken = !replace && client.is_file(name).await?;
     Ok(!taken && !client.unfinished().await?.contains(&name.to_string()))
 }
 
-/// Asks before paying, and shows first what for.
+/// Shows what would be paid for, then asks.
 fn ask(args: &Args, context: &Context, chain: &Chain, shown: &Preview<'_>) -> Result<(), Error> {
     let given = Consent::from(args.yes, args.max_cost);
     let question = if target::is_stdin(&args.path) {
@@ -155,7 +155,7 @@ fn ask(args: &Args, context: &Context, chain: &Chain, shown: &Preview<'_>) -> Re
     context.consent(chain, &question, given)
 }
 
-/// Stores it, unless it is stopped on the way.
+/// Stores the file, unless a signal stops it.
 async fn store(
     client: &Client,
     source: Source,
@@ -174,7 +174,7 @@ async fn store(
             message,
             match from_stdin {
                 true => {
-                    "stdin cannot be read again: the same command stores it anew, and what is paid for unused comes back"
+                    "stdin cannot be read again: run the command again to store it anew; unused payment comes back"
                 }
                 false => "run the same command again to go on; nothing is paid twice",
             },
@@ -193,11 +193,11 @@ fn source(args: &Args) -> Result<(Source, Option<u64>), Error> {
     let path = &args.path;
     let about = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?;
     if !about.is_file() {
-        // A pipe may wait for ever, and a device may have no end: who means it says so.
+        // A pipe may wait for ever, and a device may have no end: a user who wants that uses stdin.
         return Err(Error::usage(format!("{} is a pipe, socket or device", path.display()))
             .hint(format!("send it through stdin: symbolon put - NAME < {}", path.display())));
     }
-    // Found out before anything is quoted or asked.
+    // An unreadable file is refused before anything is quoted or asked.
     drop(std::fs::File::open(path).map_err(|error| Error::io("read", path, &error))?);
     Ok((Source::File(path.clone()), Some(about.len())))
 }
@@ -264,7 +264,7 @@ fn report(stored: &PutReport, document: &FileStored, epoch_ms: u64) -> Report {
     Report::new(document)
         .text(format!("{} ({}) {did}.", stored.name, show_size(stored.length)))
         .text(format!(
-            "{} on {}; any {} of {} give it back.",
+            "{} on {}; any {} of {} suffice to read it.",
             count(document.shards, "shard"),
             count(document.nodes.len(), "node"),
             scheme.required,

@@ -22,13 +22,13 @@ Examples:
   symbolon rm report.pdf --yes
   symbolon rm -r photos/2019
   symbolon rm 'photos/*.tmp'
-  symbolon rm notes.txt --forever          its kept versions too
-  symbolon rm big.iso                      also what a put began and did not end
+  symbolon rm notes.txt --forever          also its kept versions
+  symbolon rm big.iso                      also an unfinished put
 
-Listings of what goes end, and buyers lose what they paid for: that is asked about too.
-What was paid for later epochs comes back. Every node is asked to delete its shards now and signs that it
-has; one that is away deletes them when it is back. Grants to the file are dead.
-Files of which versions are kept (put --keep) can be brought back with: symbolon undelete")]
+Removing a file ends its listings, and buyers lose what they paid for; the question names both.
+The payment for later epochs comes back. Every node is asked to delete its shards now, and signs that it
+has; a node that is offline deletes them when it is back. Grants to the file stop working.
+Files with kept versions (put --keep) can be brought back with: symbolon undelete")]
 pub(crate) struct Args {
     /// The names, folders or patterns to remove
     #[arg(required = true, value_name = "NAME")]
@@ -44,7 +44,7 @@ pub(crate) struct Args {
     yes: bool,
 }
 
-/// What is to go.
+/// What will be removed.
 #[derive(Default)]
 struct Chosen {
     names: BTreeSet<Name>,
@@ -67,7 +67,7 @@ async fn remove(args: &Args, client: &Client, context: &Context) -> Result<Repor
         more => count(more.len(), "name"),
     };
     let size = match (chosen.names.len(), chosen.files) {
-        (1, 0) if chosen.uploads > 0 => String::from(" (not stored to its end)"),
+        (1, 0) if chosen.uploads > 0 => String::from(" (an unfinished put)"),
         (1, _) => String::new(),
         _ => format!(" ({}, {})", count(chosen.files, "file"), show_size(chosen.bytes)),
     };
@@ -94,7 +94,7 @@ async fn remove(args: &Args, client: &Client, context: &Context) -> Result<Repor
     )))
 }
 
-/// What goes with the files: listings, and what buyers have paid for.
+/// What is lost with the files: listings, and the access that buyers have paid for.
 fn breaks(sales: &[Sale]) -> String {
     let open: Vec<_> =
         sales.iter().filter(|sale| sale.open).map(|sale| sale.listing.to_string()).collect();
@@ -137,10 +137,8 @@ async fn choose(args: &Args, client: &Client) -> Result<Chosen, Error> {
         };
         if selection.has_folder && !args.recursive {
             let shown = shown(bytes(name));
-            return Err(Error::usage(format!(
-                "{shown} is a folder, or there is one among what matches"
-            ))
-            .hint("with all that is in it: symbolon rm -r NAME"));
+            return Err(Error::usage(format!("{shown} is a folder, or matches one"))
+                .hint("remove it with everything in it: symbolon rm -r NAME"));
         }
         chosen.files += selection.files;
         chosen.bytes += selection.bytes;

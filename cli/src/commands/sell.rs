@@ -31,7 +31,7 @@ Examples:
   symbolon sell scans.tar --price 40 --licence @licence.txt --access 365d --split carol:20
 
 The key is shared among storage nodes as custodians, so sales go on while you are offline: a
-buyer pays into escrow, the custodians release the key to the buyer, you are paid.")]
+buyer pays into escrow, the custodians release the key to the buyer, and you are paid.")]
 pub(crate) struct Args {
     /// The name of the stored file
     name: OsString,
@@ -100,15 +100,15 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         return Err(ClientError::CostTooHigh { cost, limit }.into());
     }
     let question = format!(
-        "List {name} at {} for {} of access, to be bought until {}? What belongs to it is stored for at \
-         most {}.",
+        "List {name} at {} for {} of access, on sale until {}? Storing the description and the preview costs \
+         at most {}.",
         show_amount(args.price),
         show_duration(plan.access_ms),
         show_time(plan.sold_until_ms),
         show_amount(cost),
     );
     context.consent(&chain, &question, Consent::from(args.yes, args.max_cost))?;
-    // What was said is the most that is paid.
+    // The cost that was shown is the limit.
     options.cost_max = args.max_cost.or(Some(cost));
     let bar = progress::bar(&context.out, "listing");
     let listed = client.sell(&stored, &options, &bar.progress()).await;
@@ -151,7 +151,7 @@ fn report(name: &str, price: Amount, listed: &SellReport) -> Report {
         .field(
             "custody",
             format!(
-                "{}, any {} release the key to who paid",
+                "{}, any {} of them release the key to a buyer who paid",
                 count(listed.custodians.len(), "node"),
                 listed.threshold
             ),
@@ -159,7 +159,10 @@ fn report(name: &str, price: Amount, listed: &SellReport) -> Report {
         .field("access", format!("{} from the order", show_duration(listed.access_ms)))
         .field(
             "until",
-            format!("{}: then the file is not paid for that long", show_time(listed.sold_until_ms)),
+            format!(
+                "{}: a later order would outlast the storage that is paid for",
+                show_time(listed.sold_until_ms)
+            ),
         )
         .text("You can go offline now; sales go on.")
         .text(format!("End it with: symbolon market end {}", &listing[..12]))

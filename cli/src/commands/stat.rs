@@ -20,9 +20,9 @@ Examples:
   symbolon stat report.pdf
   symbolon stat report.pdf --json
 
-Health comes from the ledger: proven in the last epoch, new, missed, gone (ten epochs in a row), or
-over. Dates are reckoned from the length of epochs. To ask the nodes
-themselves and check bytes, use: symbolon verify NAME")]
+Health is what the ledger knows of a shard: proven in the last epoch, new, missed, gone (missed ten epochs
+in a row), or over. Dates are estimates from the length of an epoch. To ask the nodes themselves and
+check bytes, use: symbolon verify NAME")]
 pub(crate) struct Args {
     /// The name of the file
     name: OsString,
@@ -100,7 +100,7 @@ fn table(stat: &StatView) -> Table {
     table
 }
 
-/// How a shard does, for a person.
+/// The health of a shard, for a person.
 fn words(shard: &ShardView) -> String {
     match shard.health {
         ShardHealth::Missed => format!("missed {}", count(shard.missed_in_row, "epoch")),
@@ -137,7 +137,7 @@ fn health(segments: &[SegmentView]) -> String {
     format!("good; {healthy} of {of} shards are on nodes that prove, {spare} more may be lost")
 }
 
-/// Shards that can be counted on, as far as the ledger knows.
+/// How many shards are well, as far as the ledger knows.
 fn healthy(segment: &SegmentView) -> usize {
     segment.shards.iter().filter(|shard| shard.health.is_well()).count()
 }

@@ -79,7 +79,7 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
 fn files_words(files: &FilesView) -> String {
     let over = match files.over {
         0 => String::new(),
-        over => format!("; the time of {over} is over: put them again, or rm them"),
+        over => format!("; {over} of them are paid for no longer: put them again, or rm them"),
     };
     format!("{}, {}{over}", count(files.count, "file"), show_size(files.bytes))
 }
@@ -88,13 +88,13 @@ fn with_unfinished(report: Report, names: &[String]) -> Report {
     if names.is_empty() {
         return report;
     }
-    let words = format!("{}; the same put goes on, rm ends it", first_few(names));
+    let words = format!("{}; the same put goes on, rm gives it up", first_few(names));
     report.field("unfinished", words)
 }
 
 fn index_words(index: &IndexView) -> String {
     match index.unpublished {
-        0 => "on the network; 24 words bring it back".to_owned(),
-        rows => format!("{} of it not on the network yet", count(rows, "row")),
+        0 => "on the network; the recovery phrase brings it back".to_owned(),
+        rows => format!("{} not on the network yet", count(rows, "row")),
     }
 }

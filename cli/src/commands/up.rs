@@ -66,13 +66,13 @@ pub(crate) struct Args {
     /// Start even though the store of a node, or a part of it, is gone: those shards are lost for good
     #[arg(long)]
     accept_loss: bool,
-    /// This process is the one in the background
+    /// Says that this process is the one in the background
     #[arg(long, hide = true)]
     detached: bool,
 }
 
 impl Args {
-    /// Whether it runs on until it is told to stop.
+    /// Whether the command runs until it is stopped.
     pub(crate) fn runs_on(&self) -> bool {
         !self.detach
     }
@@ -322,7 +322,7 @@ async fn detach(args: &Args, context: &Context) -> Result<(), Error> {
     match said {
         Some(Said::Ready(ready)) => context.out.report(&detached(&ready, context)),
         Some(Said::Failed(failure)) => Err(failure.into()),
-        None => Err(Error::internal("the background process ended without a word")
+        None => Err(Error::internal("the background process ended without an answer")
             .hint(format!("its log is {shown}"))),
     }
 }

@@ -19,11 +19,11 @@ use crate::{
 Examples:
   symbolon verify report.pdf             a sample of every shard
   symbolon verify report.pdf --deep      every byte of every shard; names each damaged cell of 64 KiB
-  symbolon verify photos                 a folder; or 'photos/**/*.jpg', what a pattern matches
+  symbolon verify photos                 a folder, or a pattern: 'photos/**/*.jpg'
 
-What was found damaged is remembered: the same put again stores it anew, and then ends the old deals.
-Exit codes: 0 all shards are well; 15 all reads, but shards are missing or damaged;
-7 too few shards are left to read it, or one of several.")]
+verify remembers the damage that it finds: the same put again stores the file anew, then ends the old deals.
+Exit codes: 0 all shards are well; 15 every file can be read, but shards are missing or damaged;
+7 a file has too few shards left to be read.")]
 pub(crate) struct Args {
     /// A name, folder or pattern
     name: OsString,
@@ -67,29 +67,29 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     Err(error.hint(hint(&name, &checked)).details(document))
 }
 
-/// What mends it.
+/// What to do about the damage.
 fn hint(name: &str, checked: &VerifyReport) -> String {
     let name = quoted(name);
     let anew = format!("symbolon put FILE {name} --replace");
     match (checked.damaged, checked.readable) {
         (true, true) => format!(
-            "the file still reads. Store it anew, and all its shards are back: {anew}; where FILE is not \
-             here any more, fetch it first: symbolon get {name} -o FILE"
+            "the file can still be read. Store it anew to restore its shards: {anew}; if FILE is not here \
+             any more, fetch it first: symbolon get {name} -o FILE"
         ),
-        (true, false) => format!(
-            "what is damaged does not come back by waiting. Where FILE is still here, store it anew: {anew}"
-        ),
-        (false, _) => String::from("nodes may only be away for a while: try again later"),
+        (true, false) => {
+            format!("waiting does not mend damage. If FILE is still here, store it anew: {anew}")
+        }
+        (false, _) => String::from("nodes may only be offline for a while: try again later"),
     }
 }
 
-/// A name as a shell takes it.
+/// A name, quoted for a shell.
 fn quoted(name: &str) -> String {
     let plain = |letter: char| letter.is_alphanumeric() || "._-/+@,=".contains(letter);
     if name.chars().all(plain) { name.into() } else { format!("'{}'", name.replace('\'', r"'\''")) }
 }
 
-/// What checking a folder, or what a pattern matches, came to.
+/// Reports the check of a folder, or of all that a pattern matches.
 fn report_all(
     args: &Args,
     context: &Context,
@@ -123,10 +123,10 @@ fn report_all(
         let message = format!("shards of {} did not pass", count(unwell.len(), "file"));
         Error::new(Kind::Partial, message)
             .hint(if found(objects).any(|found| found.damaged) {
-                "all of them still read. Put them again as they were put: what is damaged is stored anew; \
-                 what is not here any more, fetch first"
+                "all of them can still be read. Run the same put again to store the damaged ones anew; fetch \
+                 first what is not here any more"
             } else {
-                "all of them still read, and nodes may only be away for a while: try again later"
+                "all of them can still be read, and nodes may only be offline for a while: try again later"
             })
     } else {
         let message = format!("{} cannot be read", count(unreadable.len(), "file"));
@@ -136,9 +136,9 @@ fn report_all(
     .details(document))
 }
 
-/// What helps where so many files cannot be read, and the time of so many of them is over.
+/// The hint for `unreadable` files that cannot be read, `over` of them because their time is over.
 fn hint_unreadable(unreadable: usize, over: usize) -> String {
-    let away = "nodes may only be away for a while: try again later";
+    let away = "nodes may only be offline for a while: try again later";
     let again = "put them again to have them stored again";
     match (over, unreadable - over) {
         (0, _) => away.into(),

@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  symbolon put notes.txt --keep 5            from now on, five older versions stay
+  symbolon put notes.txt --keep 5            keep five older versions from now on
   symbolon versions notes.txt
   symbolon get notes.txt --number 3 -o old.txt
   symbolon undelete notes.txt --number 3     make it the newest again

@@ -99,7 +99,7 @@ fn a_grant_gives_what_it_says_to_whom_it_says_and_no_more() {
 
     shared.share("bob", "soon", " --until 1500ms");
     let inspect = format!("grant inspect {}", shared.grant("soon"));
-    until("the grant's time is over", || {
+    until("the grant has expired", || {
         let found = shared.network.run(&inspect).ok();
         assert_eq!(found["clock"], "ledger", "{found}");
         found["expired"] == true

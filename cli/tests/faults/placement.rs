@@ -100,7 +100,7 @@ fn nodes_that_go_away_in_the_middle_of_an_upload_cost_nothing() {
             node.kill();
         }
         let error = fails(put.finish(), 7, "of the 5 nodes needed took a shard");
-        assert!(field(&error, "hint").contains("goes on, and pays once"), "{error}");
+        assert!(field(&error, "hint").contains("nothing is paid twice"), "{error}");
         assert!(field(&error, "message").contains("offline"), "{error}");
         assert_eq!(belongings(&network, "owner"), before, "not stored, not paid");
         if outcome == "resumed" {

@@ -158,7 +158,7 @@ async fn put(stage: &mut Stage, cast: &Cast) -> Result<BTreeSet<NodeId>, Error> 
             show_duration(took)
         ),
         format!(
-            "Encrypted, cut into {} of {} shards: any {} of {} give it back.",
+            "Encrypted, cut into {} of {} shards: any {} of {} suffice to read it.",
             count(stored.segments, "segment"),
             scheme.total,
             scheme.required,
@@ -249,7 +249,7 @@ async fn kill(stage: &mut Stage, cast: &mut Cast, holders: &BTreeSet<NodeId>) ->
             names.join(" and ")
         ),
         format!(
-            "The owner reads it all the same, in {}: the same {}.",
+            "The owner can still read it, in {}: the same {}.",
             show_duration(took),
             show_size(cast.length)
         ),
@@ -291,7 +291,7 @@ async fn find(stage: &mut Stage, cast: &Audience, listing: &ListingId) -> Result
     let view = found.iter().find(|view| view.id == *listing);
     let view = view.ok_or_else(|| broken("Find", "the listing is not in the market"))?;
     let cells = cast.buyer.preview(listing).await?;
-    let cell = cells.first().ok_or_else(|| broken("Find", "the listing shows no preview"))?;
+    let cell = cells.first().ok_or_else(|| broken("Find", "the listing has no preview"))?;
     let shown = part(&cast.file, cell.offset, cell.plain.len())?;
     if shown != cell.plain {
         return Err(broken("Find", "the preview is not part of the file"));
@@ -304,7 +304,7 @@ async fn find(stage: &mut Stage, cast: &Audience, listing: &ListingId) -> Result
             count(view.cells, "cell")
         ),
         format!(
-            "Cell {} is open ({} from byte {} on), picked by the ledger's beacon, proven part of what is sold.",
+            "Cell {} is open ({} from byte {} on), picked by the ledger's beacon, proven to be part of what is sold.",
             cell.cell,
             show_size(cell.plain.len() as u64),
             cell.offset

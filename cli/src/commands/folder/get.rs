@@ -24,12 +24,12 @@ pub(crate) struct Bring {
     pub(crate) yes: bool,
     /// The stored name it comes from.
     pub(crate) from: String,
-    /// How many paths may go.
+    /// The most paths that may be removed.
     pub(crate) max_delete: Option<u64>,
 }
 
 impl Bring {
-    /// Does it.
+    /// Writes it and reports.
     pub(crate) async fn run(self, client: &Client, context: &Context) -> Result<Report, Error> {
         let mut plan = self.plan;
         client.compare(&mut plan).await?;
@@ -87,7 +87,7 @@ fn preview(plan: &GetPlan) -> Report {
         report = report.field("would be written", first_few(&plan.paths()));
     }
     if !removed.is_empty() {
-        report = report.field("would go", first_few(&removed));
+        report = report.field("would be removed", first_few(&removed));
     }
     report
 }

@@ -24,24 +24,24 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Store<'a> {
     pub(crate) root: &'a Path,
-    /// The name it gets; nothing for the top.
+    /// The name it gets; `None` for the top.
     pub(crate) to: Option<Name>,
     pub(crate) folder: FolderOptions,
     pub(crate) options: PutOptions,
-    /// Also where it would be out of reach too often.
+    /// Whether to store it even if it would be out of reach too often.
     pub(crate) accept_risk: bool,
     pub(crate) dry_run: bool,
     pub(crate) yes: bool,
-    /// How many names may go.
+    /// The most names that may be removed.
     pub(crate) max_delete: Option<u64>,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug)]
 enum Done {
-    /// It was only thought about.
+    /// A dry run.
     Thought { report: Report },
-    /// It is stored. What telling the other devices cost is not known yet.
+    /// It is stored. The cost of publishing the names is not known yet.
     Stored { document: Box<folder::FolderStored>, words: Vec<String> },
 }
 
@@ -56,7 +56,7 @@ impl Done {
     }
 }
 
-/// The name of a folder that was given none.
+/// The default name of a folder.
 pub(crate) fn own_name(path: &Path) -> Result<OsString, Error> {
     let real = path.canonicalize().map_err(|error| Error::io("read", path, &error))?;
     let own = path.file_name().or_else(|| real.file_name()).map(OsString::from);
@@ -67,7 +67,7 @@ pub(crate) fn own_name(path: &Path) -> Result<OsString, Error> {
 }
 
 impl Store<'_> {
-    /// Does it, tells the other devices, and ends the client's connections.
+    /// Stores it, publishes the names, and ends the client's connections.
     pub(crate) async fn run_and_close(
         self,
         client: Client,
@@ -89,7 +89,7 @@ impl Store<'_> {
         Ok(done.report())
     }
 
-    /// Does it. What telling the other devices may cost is part of the price, and given back as `index`.
+    /// Stores it. The price includes the cost of publishing the names, which is returned in `index`.
     async fn run(
         self,
         client: &Client,
@@ -168,7 +168,7 @@ impl Store<'_> {
         self.to.as_ref().map_or(String::new(), Name::to_string)
     }
 
-    /// Whether it goes on with what was begun, and judged, before.
+    /// Whether it goes on with an earlier put, whose durability was judged when it began.
     async fn is_begun(&self, client: &Client) -> Result<bool, Error> {
         let name = self.name();
         let below = format!("{name}/");
@@ -176,7 +176,7 @@ impl Store<'_> {
         Ok(begun.iter().any(|begun| *begun == name || begun.starts_with(&below)))
     }
 
-    /// What was done, in sentences, of which the first says the most.
+    /// What was done, in sentences, the most important first.
     fn words(&self, stored: &FolderStored, nothing: bool, time: Duration) -> Vec<String> {
         let name = self.name();
         let shown = if name.is_empty() { String::from("The folder") } else { name };
@@ -234,7 +234,7 @@ impl Store<'_> {
             report = report.field(name, value);
         }
         if !removed.is_empty() {
-            report = report.field("would go", first_few(&removed));
+            report = report.field("would be removed", first_few(&removed));
         }
         for fault in &plan.faults {
             report = report.field("left out", format!("{}: {}", fault.path, fault.why));

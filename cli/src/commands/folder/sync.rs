@@ -1,4 +1,4 @@
-//! `symbolon sync`: make one side what the other is, moving only what differs.
+//! `symbolon sync`: make a local and a stored folder the same, copying only the differences.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -26,10 +26,10 @@ Examples:
   symbolon sync ~/photos :photos --checksum   compare every byte
   symbolon sync . : --exclude target --dry-run
 
-Stored names begin with a colon; a colon alone stands for all of them. A file is taken as unchanged
-when its length and time are; with --checksum when its content is, for which small files are read back.
-Nothing is removed on the other side without --delete, and not all of it from an empty folder unless
---max-delete says how much may go.")]
+Stored names begin with a colon; a colon alone stands for all of them. A file counts as unchanged if its
+length and time are the same; with --checksum, if its content is, and small files are read back for that.
+sync removes nothing without --delete. With an empty source, --yes is not enough to remove everything:
+--max-delete has to allow that many files.")]
 pub(crate) struct Args {
     /// The source: a local folder, or a stored folder written as :NAME
     source: OsString,

@@ -1,5 +1,5 @@
-//! What a put would do and cost, and how sure the file would be: the same words for a dry run and for
-//! the question before a real one.
+//! What a put would do and cost, and how durable the file would be. A dry run and the question before a real put
+//! use the same words.
 
 use symbolon_client::Quote;
 use symbolon_protocol::{Amount, content::Scheme};
@@ -11,7 +11,7 @@ use crate::{
     units::{count, show_amount, show_duration, show_size},
 };
 
-/// A put that is thought about.
+/// A put that may be done.
 #[derive(Debug)]
 pub(super) struct Preview<'a> {
     pub(super) name: &'a str,
@@ -33,7 +33,7 @@ impl Preview<'_> {
         self.quote.price.total.checked_add(self.index).unwrap_or(self.quote.price.total)
     }
 
-    /// Name and value of everything there is to know.
+    /// All names and values to show.
     fn fields(&self) -> Vec<(&'static str, String)> {
         let quote = self.quote;
         let scheme = quote.price.scheme;
@@ -54,14 +54,17 @@ impl Preview<'_> {
             ),
             (
                 "reserve",
-                format!("{}, for repair; unused it comes back", show_amount(quote.price.reserve)),
+                format!(
+                    "{}, for repair; the unused part comes back",
+                    show_amount(quote.price.reserve)
+                ),
             ),
             ("fee", show_amount(quote.price.fee).to_string()),
         ];
         if self.index > Amount::ZERO {
             fields.push((
                 "names",
-                format!("{} at most, for the list of them", show_amount(self.index)),
+                format!("{} at most, to store the list of names", show_amount(self.index)),
             ));
         }
         let (all, month) = (show_amount(self.all_in()), show_amount(quote.month));
