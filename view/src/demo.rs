@@ -34,11 +34,11 @@ pub struct Step {
     pub step: String,
     /// When it was done, counted from the beginning.
     pub at_ms: u64,
-    /// What was seen; they differ from step to step.
+    /// Its figures; each step has its own.
     pub figures: Figures,
 }
 
-/// What was seen at a step.
+/// The figures of a step.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

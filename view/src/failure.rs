@@ -1,4 +1,4 @@
-//! What a command ends with that does not end well.
+//! The errors of commands.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use crate::{
     verify::{FileVerified, FolderVerified},
 };
 
-/// What kind of thing went wrong. Each has an exit code of its own, and neither changes its meaning.
+/// The kind of error. Each kind has its own exit code; neither ever changes its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
@@ -25,7 +25,7 @@ pub enum Kind {
     NotFound = 3,
     /// The name or path is taken. Exit code 4.
     Exists = 4,
-    /// The one who asks may not do this. Exit code 5.
+    /// The caller may not do this. Exit code 5.
     NotAllowed = 5,
     /// The ledger or all nodes are out of reach. Exit code 6.
     Unreachable = 6,
@@ -33,11 +33,11 @@ pub enum Kind {
     NotEnough = 7,
     /// Bytes are not what they should be. Exit code 8.
     Corrupt = 8,
-    /// The account has not that much. Exit code 9.
+    /// The account's balance is too low. Exit code 9.
     BalanceTooLow = 9,
-    /// The ledger said no. Exit code 10.
+    /// The ledger refused. Exit code 10.
     LedgerRefused = 10,
-    /// The operating system said no. Exit code 11.
+    /// The operating system refused. Exit code 11.
     Io = 11,
     /// A disk is full. Exit code 12.
     DiskFull = 12,
@@ -47,7 +47,7 @@ pub enum Kind {
     Key = 14,
     /// Part of it was done. Exit code 15.
     Partial = 15,
-    /// Ended by a signal: what a shell reports for Ctrl-C. Exit code 130.
+    /// A signal ended it. Exit code 130, which a shell reports for Ctrl-C.
     Interrupted = 130,
     /// The reader closed the pipe. Exit code 141, which a shell reports for it.
     ClosedPipe = 141,
@@ -76,7 +76,7 @@ impl Kind {
     ];
 }
 
-/// What a command prints that does not end well.
+/// What a command prints when it fails.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Failure {
@@ -96,21 +96,21 @@ pub struct Problem {
     pub message: String,
     /// What to try next, for people.
     pub hint: Option<String>,
-    /// What the command has to say beside the error; absent where that is nothing.
+    /// Further facts about the error; absent if there are none.
     // A program that runs another of its kind reads what went wrong, and no more.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "Details"))]
     pub details: Option<Box<Details>>,
 }
 
-/// What a command that failed has to say beside its error.
+/// Further facts about the error of a command.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Details {
     /// `demo`: the steps that held.
     Demo(Broken),
-    /// `put` and `sync` up: how sure it would be, which is not enough.
+    /// `put` and `sync` up: the expected durability, which is not enough.
     Durability(NotDurable),
     /// `put` of a folder and `sync` up: what was stored all the same.
     FolderStored(FolderStored),

@@ -1,11 +1,11 @@
-//! Names: what they add up to, their versions, where they moved.
+//! Names: their size and cost, their versions, their moves.
 
 use serde::Serialize;
 use symbolon_client::{self as client, Name, VersionView};
 
 use crate::{names::modified_ms, plain::Money};
 
-/// What stored names add up to.
+/// The size and cost of stored names.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Usages {
@@ -28,18 +28,18 @@ impl Usages {
     }
 }
 
-/// What one name adds up to.
+/// The size and cost of one name.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NameUsage {
     /// The name.
     pub name: String,
-    /// What it adds up to.
+    /// Its size and cost.
     #[serde(flatten)]
     pub usage: Usage,
 }
 
-/// What files take.
+/// The size and cost of files.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Usage {

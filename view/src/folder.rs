@@ -1,4 +1,4 @@
-//! Whole folders: stored, written, or only thought about.
+//! Whole folders: stored, written, or previewed by a dry run.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ impl PathFault {
     }
 }
 
-/// Files of which something is not stored beside bytes, permissions and time.
+/// Files with properties that are not stored: only bytes, permissions and times are.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NotKept {
@@ -69,9 +69,9 @@ pub struct FolderStored {
     pub length: u64,
     /// Packs that small files of those went into.
     pub packs: u64,
-    /// Files that were stored as they are.
+    /// Files that were stored already, unchanged.
     pub unchanged: u64,
-    /// Files stored now that were stored as they are, and ended too soon.
+    /// Unchanged files that were stored again now, because their term ended too soon.
     pub renewed: u64,
     /// Folders, links, permissions and times that were written down.
     pub others: u64,
@@ -79,7 +79,7 @@ pub struct FolderStored {
     pub removed: u64,
     /// What the objects that were finished now cost in all.
     pub cost: Money,
-    /// What telling the other devices cost. Absent where something was left out.
+    /// What publishing the names cost. Absent if something was left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "Money"))]
     pub index_cost: Option<Money>,
@@ -89,7 +89,7 @@ pub struct FolderStored {
     pub took_ms: u64,
     /// Pipes, sockets and devices, which are not stored.
     pub special: Vec<String>,
-    /// Files of which something is not stored.
+    /// Files with properties that are not stored.
     pub not_kept: NotKept,
     /// What was left out.
     pub faults: Vec<PathFault>,
@@ -136,9 +136,9 @@ pub struct FolderQuote {
     pub length: u64,
     /// Packs that small files of those would go into.
     pub packs: u64,
-    /// Files that are stored as they are.
+    /// Files that are stored already, unchanged.
     pub unchanged: u64,
-    /// Files to be stored that are stored as they are, and end too soon.
+    /// Unchanged files that would be stored again, because their term ends too soon.
     pub renewed: u64,
     /// Folders, links, permissions and times that would be written down.
     pub others: u64,
@@ -156,15 +156,15 @@ pub struct FolderQuote {
     pub epochs: u64,
     /// All that may be paid.
     pub cost: Money,
-    /// The part of it that putting the names on the network may cost.
+    /// The part of it that publishing the names may cost.
     pub index: Money,
-    /// How sure its least sure object would be; null where nothing would be stored.
+    /// The expected durability of its least durable object; null if nothing would be stored.
     pub durability: Option<Durability>,
-    /// What speaks against this way of storing it.
+    /// A warning about this way of storing it.
     pub warning: Option<String>,
     /// Pipes, sockets and devices, which are not stored.
     pub special: Vec<String>,
-    /// Files of which something would not be stored.
+    /// Files with properties that would not be stored.
     pub not_kept: NotKept,
     /// What would be left out.
     pub faults: Vec<PathFault>,
@@ -219,7 +219,7 @@ pub struct FolderWritten {
     pub length: u64,
     /// Links that were written.
     pub links: u64,
-    /// Files that were there as they are stored.
+    /// Local files that were as stored already.
     pub unchanged: u64,
     /// Paths that were removed here.
     pub removed: u64,
@@ -269,7 +269,7 @@ pub struct FolderFetch {
     pub files: u64,
     /// Bytes of those.
     pub length: u64,
-    /// Files that are there as they are stored.
+    /// Local files that are as stored already.
     pub unchanged: u64,
     /// Paths that would be removed here.
     pub removed: Vec<String>,

@@ -19,9 +19,9 @@ pub struct FileFetched {
     pub kept: u64,
     /// Whether the whole file was compared with its content root.
     pub checked_root: bool,
-    /// Nodes that were asked and did not do what they should; others did.
+    /// Nodes that did not do what they were asked for; other nodes did.
     pub faults: Vec<ShardFault>,
-    /// The order that was settled because all of it is what was listed; else null.
+    /// The order that was settled, because the whole file is what was listed; else null.
     pub acknowledged: Option<Id>,
 }
 

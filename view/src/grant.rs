@@ -1,4 +1,4 @@
-//! Who may read what: grants, their links and caveats.
+//! Grants, their links and caveats.
 
 use serde::Serialize;
 use symbolon_protocol::{
@@ -9,7 +9,7 @@ use symbolon_protocol::{
 
 use crate::plain::Id;
 
-/// A file that somebody else may read.
+/// A file that another identity may read.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Shared {
@@ -218,7 +218,7 @@ impl Ability {
     }
 }
 
-/// The grants that somebody holds.
+/// The grants that an identity holds.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Grants {
@@ -226,7 +226,7 @@ pub struct Grants {
     pub grants: Vec<Held>,
 }
 
-/// A grant that somebody holds.
+/// A grant that an identity holds.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Held {

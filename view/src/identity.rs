@@ -1,4 +1,4 @@
-//! Who somebody is, and what others need to share with them.
+//! Identities, and what others need to share with them.
 
 use serde::Serialize;
 use symbolon_client::IndexView;
@@ -84,7 +84,7 @@ impl From<&IndexView> for RestoredIndex {
     }
 }
 
-/// Who somebody is.
+/// An identity.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Identity {

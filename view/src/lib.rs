@@ -1,8 +1,8 @@
 //! The JSON documents: one type for each, shared by all programs that print them.
 //!
 //! The fields of a document are the fields of its type, with their comments; `spec/json` has the schemas that are made
-//! from them. What a client found out becomes a document here and nowhere else, so that two programs that tell the
-//! same thing tell it in the same words.
+//! from them. A client's results become documents only here, so that two programs report the same thing in the same
+//! words.
 
 pub mod account;
 pub mod demo;
@@ -28,7 +28,7 @@ pub mod verify;
 use serde::Serialize;
 use serde_json::Value;
 
-/// A whole document: what is told at once, on a line of its own.
+/// A whole document, which is printed at once, on a line of its own.
 pub trait Document: Serialize {
     /// As a value, with its fields in alphabetical order.
     fn to_value(&self) -> Value {

@@ -186,7 +186,7 @@ impl From<&NameView> for About {
     }
 }
 
-/// A time of a file in milliseconds; what is too far away for them is told as 0.
+/// A time of a file in milliseconds; 0 if it does not fit into them.
 pub(crate) fn modified_ms(modified_ns: i128) -> i64 {
     i64::try_from(modified_ns / 1_000_000).unwrap_or(0)
 }

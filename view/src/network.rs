@@ -353,7 +353,7 @@ pub struct Index {
     pub purchases: usize,
     /// Rows that changed on this machine and are not on the network yet.
     pub unpublished: usize,
-    /// The deals that hold what has no room in the root record.
+    /// The deals that store what does not fit into the root record.
     pub deals: Vec<Id>,
 }
 

@@ -1,4 +1,4 @@
-//! What stands in many documents: identifiers, money, schemes, secrets.
+//! Parts of many documents: identifiers, money, schemes, secrets.
 
 use std::fmt;
 

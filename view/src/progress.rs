@@ -1,16 +1,16 @@
-//! What is told while something goes on.
+//! Events while a command runs.
 
 use serde::Serialize;
 use symbolon_client::{Awaited, Step, Wait};
 
 use crate::plain::Id;
 
-/// What goes on beside a result.
+/// An event while a command runs.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Event {
-    /// How far it is.
+    /// The progress so far.
     Progress {
         /// What is being done, for people.
         doing: String,
@@ -24,15 +24,15 @@ pub enum Event {
         rate: u64,
         /// How long the rest takes at that rate; null while that cannot be said.
         eta_ms: Option<u64>,
-        /// Who is waited for, when nothing has moved for a second; else null.
+        /// The parties that the command waits for, if nothing has moved for a second; else null.
         waiting: Option<Waiting>,
     },
-    /// Something worth telling.
+    /// A note.
     Note {
-        /// It, for people.
+        /// The text of the note, for people.
         text: String,
     },
-    /// A node did not do what it should; others did.
+    /// A node did not do what it was asked for; other nodes did.
     Fault {
         /// Which node.
         node: Id,
@@ -57,13 +57,13 @@ impl Event {
     }
 }
 
-/// Who is waited for.
+/// The parties that the command waits for.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Waiting {
-    /// For what.
+    /// What it waits for.
     pub r#for: WaitingFor,
-    /// The nodes that are still to do it, as far as they are known.
+    /// The nodes that have not done it yet, as far as they are known.
     pub nodes: Vec<Id>,
     /// How many have done it.
     pub done: u32,
@@ -88,7 +88,7 @@ impl Waiting {
     }
 }
 
-/// What is waited for.
+/// What the command waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

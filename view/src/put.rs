@@ -1,4 +1,4 @@
-//! Storing a file: what it would cost, and what became of it.
+//! Storing a file: its price, and the result.
 
 use std::collections::BTreeSet;
 
@@ -30,11 +30,11 @@ pub struct FileStored {
     pub nodes: Vec<Id>,
     /// What the file cost in all.
     pub cost: Money,
-    /// What telling the other devices cost.
+    /// What publishing the names cost.
     pub index_cost: Money,
     /// The first epoch that is not paid.
     pub paid_until_epoch: u64,
-    /// What speaks against this way of storing it.
+    /// A warning about this way of storing it.
     pub warning: Option<String>,
 }
 
@@ -90,7 +90,7 @@ pub enum StoredOutcome {
     Already,
 }
 
-/// What storing a file would cost, and how sure it would be.
+/// What storing a file would cost, and its expected durability.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FileQuote {
@@ -110,9 +110,9 @@ pub struct FileQuote {
     pub epochs: u64,
     /// What it would cost.
     pub cost: FileCost,
-    /// How sure it would be.
+    /// The expected durability.
     pub durability: Durability,
-    /// What speaks against this way of storing it.
+    /// A warning about this way of storing it.
     pub warning: Option<String>,
 }
 
@@ -154,11 +154,11 @@ impl FileQuote {
 pub struct FileCost {
     /// Paid to nodes, epoch by epoch.
     pub storage: Money,
-    /// For repair; what is not used of it comes back.
+    /// For repair; the unused part comes back.
     pub reserve: Money,
     /// The network's.
     pub fee: Money,
-    /// The most that putting its name on the network may cost.
+    /// The most that publishing its name may cost.
     pub index: Money,
     /// All that may be paid.
     pub total: Money,
@@ -166,21 +166,21 @@ pub struct FileCost {
     pub month: Money,
 }
 
-/// How sure a file would be: estimates, which no rule depends on.
+/// The expected durability of a file: estimates, on which no rule depends.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Durability {
     /// The mean up-time of the nodes that would keep it, between 0 and 1.
     pub up_time: f64,
-    /// Epochs that the least known of them has been counted for.
+    /// The number of epochs for which the node with the shortest history has been counted.
     pub history_epochs: u64,
     /// The probability that it cannot be read at a given moment.
     pub unavailable: f64,
-    /// The same when only so many shards of a segment are left that repair is due.
+    /// The same probability when a segment has lost so many shards that repair is due.
     pub unavailable_at_repair: f64,
     /// The probability that it is lost while it is paid for, without repair.
     pub loss: f64,
-    /// Whether that is sure enough to store it without `--accept-risk`.
+    /// Whether that is enough to store it without `--accept-risk`.
     pub safe: bool,
 }
 
@@ -201,6 +201,6 @@ impl From<&client::Durability> for Durability {
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NotDurable {
-    /// How sure it would be.
+    /// The expected durability.
     pub durability: Durability,
 }

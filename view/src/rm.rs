@@ -1,4 +1,4 @@
-//! Removing: what went, what came back, and who signed for it.
+//! Removing: the names that went, the money that came back, and the receipts of nodes.
 
 use serde::Serialize;
 use symbolon_client::{self as client, Sale};
@@ -18,7 +18,7 @@ pub struct Removed {
     pub files: u64,
     /// Bytes of those.
     pub length: u64,
-    /// Names of which versions stay.
+    /// Names with kept versions.
     pub kept: u64,
     /// Uploads that were ended.
     pub uploads: u32,
@@ -26,16 +26,16 @@ pub struct Removed {
     pub deals: u32,
     /// What came back.
     pub refunded: Money,
-    /// What became of the shards.
+    /// The deletion of the shards.
     pub deletion: Deletion,
     /// Listings that were ended.
     pub listings: Vec<Id>,
-    /// How many had paid for access that is not over.
+    /// The number of buyers who had paid for access that is not over.
     pub buyers: u64,
 }
 
 impl Removed {
-    /// What came of removing so many files with so many bytes, with what was sold of them.
+    /// The result of a removal; `files` are the number of files and their bytes, `sales` what was sold of them.
     #[must_use]
     pub fn new(
         name: String,
@@ -59,7 +59,7 @@ impl Removed {
     }
 }
 
-/// What became of shards that are to go.
+/// The deletion of shards.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Deletion {
@@ -88,7 +88,7 @@ impl From<&client::Deletion> for Deletion {
     }
 }
 
-/// A node's signed word that a shard is gone from its disk.
+/// A node's signed receipt that it has deleted a shard from its disk.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Receipt {
@@ -96,7 +96,7 @@ pub struct Receipt {
     pub deal: Id,
     /// The shard's index.
     pub index: u8,
-    /// Who had it.
+    /// The node that had it.
     pub node: Id,
     /// The shard's root.
     pub root: Id,

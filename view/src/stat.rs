@@ -1,4 +1,4 @@
-//! Where a file is and how well it is, as the ledger sees it.
+//! Where a file is and how healthy it is, as the ledger knows.
 
 use serde::Serialize;
 use symbolon_client::{SegmentView, ShardHealth, ShardView, StatView};
@@ -58,7 +58,7 @@ pub struct Segment {
     pub segment: u32,
     /// Its deal.
     pub deal: Id,
-    /// How that stands.
+    /// The state of the deal.
     pub state: DealState,
     /// The deal's first epoch.
     pub start_epoch: u64,
@@ -96,7 +96,7 @@ impl From<&SegmentView> for Segment {
     }
 }
 
-/// How a deal stands.
+/// The state of a deal.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -122,17 +122,17 @@ impl From<rows::DealState> for DealState {
     }
 }
 
-/// How a shard does.
+/// The state of a shard.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Shard {
     /// Which, from 0.
     pub index: u8,
-    /// Who keeps it.
+    /// The node that keeps it.
     pub node: Id,
     /// Its root.
     pub root: Id,
-    /// How well it is.
+    /// Its health.
     pub health: Health,
     /// The last epoch of the deal that its node proved in; null before the first.
     pub last_proof_epoch: Option<u64>,
@@ -156,7 +156,7 @@ impl From<&ShardView> for Shard {
     }
 }
 
-/// How well a shard is.
+/// The health of a shard.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

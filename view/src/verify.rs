@@ -1,4 +1,4 @@
-//! Whether a file's shards are there and unharmed, as the nodes show it.
+//! Whether a file's shards are there and undamaged, checked at the nodes.
 
 use serde::Serialize;
 use symbolon_client::{
@@ -71,7 +71,7 @@ pub struct ShardVerified {
     pub segment: u32,
     /// Which of the segment's shards, from 0.
     pub index: u8,
-    /// Who keeps it.
+    /// The node that keeps it.
     pub node: Id,
     /// Whether it is well.
     pub well: bool,
@@ -103,7 +103,7 @@ impl From<&ShardCheck> for ShardVerified {
     }
 }
 
-/// What checking a folder, or what a pattern matches, found.
+/// What checking a folder, or the files that match a pattern, found.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FolderVerified {
@@ -176,7 +176,7 @@ pub struct ObjectVerified {
     pub names: Vec<String>,
     /// Whether enough shards are well to read it.
     pub readable: bool,
-    /// Why it could not be looked at, for people; null where it was.
+    /// Why it could not be checked, for people; null if it was.
     pub fault: Option<String>,
     /// One for each shard.
     pub shards: Vec<ShardVerified>,
