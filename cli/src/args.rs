@@ -1,4 +1,4 @@
-//! The command line: verbs, and the options that every verb has.
+//! The command line: the verbs, and the options of every verb.
 
 use std::path::PathBuf;
 
@@ -110,7 +110,7 @@ pub(crate) enum Verb {
     Rm(commands::rm::Args),
     /// Check that the nodes still hold a file's shards undamaged
     Verify(commands::verify::Args),
-    /// Let somebody else read a file
+    /// Let another person read a file
     Share(commands::share::Args),
     /// Inspect grants, pass them on, or revoke them
     Grant(commands::grant::Args),

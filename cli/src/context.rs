@@ -1,4 +1,4 @@
-//! What every verb works with: the home, the identity, the ledger, and a client made of them.
+//! What every verb uses: the home, the identity, the ledger, and a client of them.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -23,19 +23,19 @@ use crate::{
 /// Bytes read of a ticket's file.
 const TICKET_BYTES_MAX: u64 = 16 * 1024;
 
-/// What every verb works with.
+/// What every verb uses.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     pub(crate) home: Home,
     pub(crate) out: Output,
     pub(crate) host: Host,
-    /// How much may be on its way, where it was said.
+    /// The congestion control, if the user chose one.
     pub(crate) congestion: Option<Congestion>,
     who: Option<String>,
     ledger: Option<String>,
 }
 
-/// What the user has said about paying.
+/// What the user has agreed to in advance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Consent {
     /// Nothing yet.
@@ -69,7 +69,7 @@ impl Context {
         Self { home: home.clone(), who: Some(who.to_owned()), ledger: None, ..self.clone() }
     }
 
-    /// Whose identity is used: the one that was named, the only one, or the default one.
+    /// The name of the identity to use: the one in the arguments, the only one, or the default one.
     pub(crate) fn name(&self) -> Result<String, Error> {
         if let Some(name) = &self.who {
             return Ok(name.clone());
@@ -94,7 +94,7 @@ impl Context {
         keys::open(&self.home, &name, &self.out)
     }
 
-    /// The ledger that was named, if one was.
+    /// The ledger in the arguments, if there is one.
     pub(crate) fn named_ticket(&self) -> Result<Option<LedgerTicket>, Error> {
         let Some(text) = &self.ledger else { return Ok(None) };
         let text = home::text_or_file(text, TICKET_BYTES_MAX)?;
@@ -105,7 +105,7 @@ impl Context {
         Ok(Some(ticket))
     }
 
-    /// The ledger that was named, or the home's.
+    /// The ledger in the arguments, or the home's.
     pub(crate) fn ticket(&self) -> Result<LedgerTicket, Error> {
         if let Some(ticket) = self.named_ticket()? {
             return Ok(ticket);
@@ -127,7 +127,7 @@ impl Context {
         Ok(calling_endpoint(ticket, secret, self.congestion).await?)
     }
 
-    /// The ledger and an endpoint, for what needs no identity.
+    /// The ledger and an endpoint, for verbs that need no identity.
     pub(crate) async fn ledger(&self) -> Result<(Ledger, Endpoint), Error> {
         let ticket = self.ticket()?;
         let endpoint = self.endpoint(&ticket, self.host.random()).await?;
@@ -158,8 +158,7 @@ impl Context {
         self.client_synced_ahead(async |_| {}).await
     }
 
-    /// The same, while it asks ahead for what the verb will want to know: all of that takes as long as one
-    /// answer.
+    /// The same; meanwhile `ahead` asks for what the verb will need, so that all of it together takes one round trip.
     pub(crate) async fn client_synced_ahead(
         &self,
         ahead: impl AsyncFnOnce(&Client),
@@ -174,8 +173,8 @@ impl Context {
         Ok(client)
     }
 
-    /// A client of the chosen identity for what works without a network, with what other devices
-    /// changed as far as the ledger answers at once.
+    /// A client of the chosen identity for verbs that work without a network. If the ledger answers at once, the client
+    /// first takes over what other devices changed.
     pub(crate) async fn client_local(&self) -> Result<Client, Error> {
         let client = self.client_offline().await?;
         if self.check_running(&self.ticket()?).is_ok() {
@@ -184,7 +183,7 @@ impl Context {
         Ok(client)
     }
 
-    /// A client of the chosen identity, for what needs no network.
+    /// A client of the chosen identity, for verbs that need no network.
     pub(crate) async fn client_offline(&self) -> Result<Client, Error> {
         let name = self.name()?;
         self.ticket()?;
@@ -209,7 +208,7 @@ impl Context {
         Remote::new(endpoint.clone(), ticket.clone()).into()
     }
 
-    /// A network of this home's own that is not running needs no waiting to be noticed.
+    /// Fails at once if the ticket is that of this home's own network and the network is not running.
     fn check_running(&self, ticket: &LedgerTicket) -> Result<(), Error> {
         let own = home::read_if_there(&self.home.ledger().join("listen"))?
             .and_then(|bytes| String::from_utf8(bytes).ok()?.trim().parse::<SocketAddr>().ok());
@@ -226,7 +225,7 @@ impl Context {
             .hint("start it with: symbolon up")
     }
 
-    /// What an error means in this home: a network of its own that is not running is a common one.
+    /// Makes an error clearer: a common cause is that the home's own network is not running.
     pub(crate) fn explain(&self, error: Error) -> Error {
         if error.kind != Kind::Unreachable {
             return error;
@@ -241,8 +240,8 @@ impl Context {
         error.hint("check that the ledger runs and that this is its ticket")
     }
 
-    /// Asks before money is spent, unless it was allowed already. On a network with a faucet all money
-    /// is play money, and nothing is asked.
+    /// Asks before money is spent, unless the user agreed in advance. On a network with a faucet all money is play
+    /// money, so there is no question.
     pub(crate) fn consent(&self, chain: &Chain, what: &str, given: Consent) -> Result<(), Error> {
         if chain.params.faucet > Amount::ZERO {
             return Ok(());
@@ -250,7 +249,7 @@ impl Context {
         self.consent_to_loss(what, given)
     }
 
-    /// Asks before something is done that cannot be taken back.
+    /// Asks before a step that cannot be undone.
     pub(crate) fn consent_to_loss(&self, what: &str, given: Consent) -> Result<(), Error> {
         if given == Consent::Given {
             return Ok(());
@@ -287,7 +286,7 @@ pub(crate) async fn hang_up(endpoint: Endpoint) {
 /// How long a ledger may take to answer for the first time.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
 
-/// Waits for a ledger's first answer, and not for ever.
+/// Waits for a ledger's first answer, up to [`FIRST_ANSWER`].
 async fn in_time<T, E: Into<Error>>(
     answer: impl Future<Output = Result<T, E>>,
 ) -> Result<(), Error> {
@@ -329,7 +328,7 @@ pub(crate) struct Books {
 }
 
 impl Books {
-    /// What all places hold together; it must be what was issued.
+    /// The sum of all places; it must equal what was issued.
     pub(crate) fn sum(&self) -> Option<Amount> {
         let places = [self.accounts, self.holds, self.storage, self.repair, self.treasury];
         places.into_iter().try_fold(Amount::ZERO, Amount::checked_add)

@@ -1,4 +1,4 @@
-//! How sure a file would be, in words, and whether that is sure enough to store it.
+//! The expected durability of a file, in words, and whether it is enough to store the file.
 
 use symbolon_client::{Durability, HISTORY_EPOCHS, UNAVAILABLE_MAX};
 use symbolon_protocol::{Amount, content::Scheme, ledger::Params};
@@ -26,8 +26,8 @@ pub(crate) fn fields(durability: &Durability, lasts: &str) -> [(&'static str, St
     ]
 }
 
-/// Refuses what would too often be out of reach. Nodes of one's own are away when the machine sleeps: on a
-/// development network that is told, and forbids nothing, unless the scheme was asked for.
+/// Refuses to store a file that would be out of reach too often. On a development network the nodes are offline
+/// whenever the machine sleeps, so there it only warns, unless the user asked for the scheme.
 pub(crate) fn judge(
     out: &Output,
     params: &Params,

@@ -5,7 +5,7 @@ use std::{env, path::PathBuf};
 /// Where everything is kept, instead of the platform's data folder.
 pub(crate) const HOME: &str = "SYMBOLON_HOME";
 
-/// Whose identity to use.
+/// The identity to use.
 pub(crate) const AS: &str = "SYMBOLON_AS";
 
 /// Which ledger to use, as a ticket.

@@ -1,7 +1,7 @@
-//! What can go wrong, as a user meets it: a kind with an exit code, a sentence, and what to do next.
+//! Errors as the user sees them: a kind with an exit code, a sentence, and a hint what to do next.
 //!
-//! Exit codes are part of the interface and written down in `spec/cli.md`. A code never changes its
-//! meaning; scripts decide by it, people read the sentence.
+//! Exit codes are part of the interface; `spec/cli.md` lists them. A code never changes its meaning: scripts decide by
+//! it, people read the sentence.
 
 use std::{io, path::Path};
 
@@ -11,7 +11,7 @@ use crate::hints::Verb;
 
 pub(crate) use symbolon_view::failure::Kind;
 
-/// What a command ends with when it does not end well.
+/// The error that a command ends with.
 #[derive(Debug)]
 pub(crate) struct Error {
     /// Decides the exit code.
@@ -20,9 +20,9 @@ pub(crate) struct Error {
     pub(crate) message: String,
     /// What to try next.
     pub(crate) hint: Option<String>,
-    /// The same for commands that have not the options of that.
+    /// Hints for commands that lack the options of `hint`.
     others: Vec<String>,
-    /// What was there when it failed, for a program: goes into the JSON document.
+    /// Facts for a program, in the JSON document.
     pub(crate) details: Option<Box<Details>>,
 }
 
@@ -32,12 +32,12 @@ impl Error {
         Self { kind, message: message.into(), hint: None, others: Vec::new(), details: None }
     }
 
-    /// The command line is not right.
+    /// A wrong command line.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(Kind::Usage, message)
     }
 
-    /// A bug of ours, with what was being done.
+    /// A bug of this program.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::new(Kind::Internal, message)
             .hint("this looks like a bug; run again with -vv and report what it prints")
@@ -56,24 +56,24 @@ impl Error {
         Self::new(kind, format!("cannot {doing} {}: {}", path.display(), plain(error))).hint(hint)
     }
 
-    /// With what to try next.
+    /// Adds a hint what to try next.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// With what to try next where a command has not the options that the hint before names.
+    /// Adds a hint for commands that lack the options of the hints before.
     pub(crate) fn or_hint(mut self, hint: impl Into<String>) -> Self {
         self.others.push(hint.into());
         self
     }
 
-    /// With the first hint whose options the command has that was run.
+    /// Keeps the first hint whose options the command `verb` has.
     pub(crate) fn hint_for(mut self, verb: &Verb) -> Self {
         let hints = self.hint.take().into_iter().chain(self.others.drain(..));
         let hints: Vec<_> = hints.collect();
         let fitting = hints.iter().find(|hint| verb.fits(hint)).cloned();
-        // Every test that sees an error sees this, too.
+        // So every test that meets an error also checks its hints.
         debug_assert_eq!(
             fitting.is_some(),
             !hints.is_empty(),
@@ -83,7 +83,7 @@ impl Error {
         self
     }
 
-    /// With facts for a program.
+    /// Adds facts for a program.
     pub(crate) fn details(mut self, details: impl Into<Details>) -> Self {
         self.details = Some(Box::new(details.into()));
         self
@@ -104,14 +104,14 @@ impl Error {
 }
 
 impl From<Failure> for Error {
-    /// What another process of this program printed with `--json`.
+    /// The error that another process of this program printed with `--json`.
     fn from(failure: Failure) -> Self {
         let Problem { kind, message, hint, details, .. } = failure.error;
         Self { hint, details, ..Self::new(kind, message) }
     }
 }
 
-/// What kind of thing went wrong with a file: the same in every command.
+/// The kind of a file's error: the same in every command.
 pub(crate) fn io_kind(error: &io::Error) -> Kind {
     match error.kind() {
         io::ErrorKind::NotFound => Kind::NotFound,

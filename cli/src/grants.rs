@@ -22,7 +22,7 @@ use crate::{
 /// Bytes read of a file or of stdin for a grant or recipient: several times the longest text.
 const TEXT_BYTES_MAX: u64 = 64 * 1024;
 
-/// Whether a grant could be written to a path. What lies there already may only be a grant too.
+/// Checks that a grant can be written to a path. A file that exists there must be a grant too.
 pub(crate) fn check_target(path: &Path) -> Result<(), Error> {
     if target::is_stream(path) {
         return Ok(());
@@ -46,7 +46,7 @@ pub(crate) fn check_target(path: &Path) -> Result<(), Error> {
     target::check(path, 0)
 }
 
-/// Writes a grant to a file. What lies there already is taken away only when it is a grant too.
+/// Writes a grant to a file. Replaces an existing file only if it is a grant too.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), Error> {
     check_target(path)?;
     let line = format!("{text}\n");
@@ -60,7 +60,7 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), Error> {
 
 const GRANT_BEGINS: &[u8; 6] = b"grant1";
 
-/// How a grant may be narrowed.
+/// Limits of a grant.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct Limits {
@@ -153,7 +153,7 @@ pub(crate) fn account(text: &str, home: &Home) -> Result<AccountId, Error> {
     }
 }
 
-/// The link that makes a grant the holder's own; revoking it kills this grant and all made from it.
+/// The last link of a grant, which names its holder. To revoke it ends this grant and all grants made from it.
 pub(crate) fn last_link(token: &GrantToken) -> LinkId {
     let ids = token.verify().map(|verified| verified.link_ids()).unwrap_or_default();
     ids.last().copied().unwrap_or(LinkId([0; 16]))

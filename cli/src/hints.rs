@@ -1,4 +1,5 @@
-//! Hints name commands and options that exist: those of the command that was run, or of one that they name.
+//! Checks that a hint names only existing commands and options: those of the command that ran, or of one that the hint
+//! names.
 
 use clap::{ArgMatches, Command};
 
@@ -53,7 +54,7 @@ impl Verb {
     }
 }
 
-/// A word without what stands around it.
+/// A word without the punctuation around it.
 fn bare(word: &str) -> &str {
     let word = word.trim_matches(['(', ')', '`', ',', ';', '.', ':']);
     word.split('=').next().unwrap_or(word)

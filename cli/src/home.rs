@@ -1,11 +1,11 @@
-//! What lies in the home folder, and nothing else does.
+//! The home folder. It contains only these:
 //!
 //! ```text
 //! home/network.json            which ledger this home uses
 //! home/identities/NAME/key     a person's recovery phrase, sealed; the client's own files beside it
 //! home/ledger/                 the embedded ledger of `symbolon up`
 //! home/nodes/1/ 2/ ..          its storage nodes
-//! home/run/{lock,pid,log}      the running `symbolon up`: who holds it, which process, what it said
+//! home/run/{lock,pid,log}      the running `symbolon up`: its lock, its process number, its log
 //! ```
 
 use std::{
@@ -44,7 +44,7 @@ impl Home {
     /// The folder that was named, or the platform's folder for such data.
     pub(crate) fn find(named: Option<PathBuf>) -> Result<Self, Error> {
         if let Some(root) = named {
-            // A detached process changes nothing about it, and messages stay true from elsewhere.
+            // The absolute path stays right for a detached process, and in messages read from another folder.
             let root = std::path::absolute(&root).map_err(|e| Error::io("use", &root, &e))?;
             return Ok(Self { root });
         }
@@ -55,7 +55,7 @@ impl Home {
         Ok(Self { root: folders.data_dir().join("symbolon") })
     }
 
-    /// A home that is known to be right.
+    /// The home in this folder.
     pub(crate) fn at(root: PathBuf) -> Self {
         Self { root }
     }
@@ -183,7 +183,7 @@ impl Home {
         text.trim().parse().ok()
     }
 
-    /// The process that runs the home's network, if one does: the lock says whether, the pid file who.
+    /// The process that runs the home's network, if one does: the lock says whether, the pid file says which.
     pub(crate) fn running(&self) -> Option<u32> {
         let path = self.root.join("run").join("lock");
         let file = OpenOptions::new().read(true).write(true).open(path).ok()?;
@@ -195,8 +195,7 @@ impl Home {
     }
 }
 
-/// Held while this process runs the home's network. The system drops it when the process ends,
-/// however it ends.
+/// Held while this process runs the home's network. The system releases it when the process ends, even after a crash.
 #[derive(Debug)]
 pub(crate) struct RunLock {
     file: File,
@@ -205,13 +204,13 @@ pub(crate) struct RunLock {
 
 impl Drop for RunLock {
     fn drop(&mut self) {
-        // Order: without a pid file a lock means "starting"; a stale pid file without lock is ignored.
+        // In this order: a lock without a pid file means "starting"; a pid file without a lock is ignored.
         drop(fs::remove_file(&self.pid));
         drop(self.file.unlock());
     }
 }
 
-/// The bytes of a file, or nothing when there is none.
+/// The bytes of a file, or `None` if there is no such file.
 pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -229,7 +228,7 @@ pub(crate) fn make_folder(path: &Path) -> Result<(), Error> {
     builder.create(path).map_err(|error| Error::io("make the folder", path, &error))
 }
 
-/// Writes a file for its owner's eyes only, wholly or not at all. A pipe, socket or device is left alone.
+/// Writes a file that only its owner may read, completely or not at all. Never replaces a pipe, socket or device.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let about = path.symlink_metadata();
     if about.is_ok_and(|about| !about.is_file() && !about.is_symlink()) {
@@ -273,7 +272,7 @@ pub(crate) fn secret(path: &Path, fresh: [u8; 32]) -> Result<[u8; 32], Error> {
     })
 }
 
-/// The text of `-` (stdin), `@FILE`, or the text itself: of at most so many bytes, and never a part of it.
+/// The text of `-` (stdin), of `@FILE`, or the text itself. Refuses a text of more than `bytes_max` bytes.
 pub(crate) fn text_or_file(text: &str, bytes_max: u64) -> Result<String, Error> {
     let mut read = String::new();
     let shown = if text == "-" {

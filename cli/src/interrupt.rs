@@ -1,8 +1,8 @@
 //! Ctrl-C and SIGTERM, from the first moment to the last.
 //!
-//! A thread of its own hears them, so that no wait of a command is deaf. What a command can go on from it
-//! does under an [`Interrupt`]: the first signal is then told to it, and it stops where it is. At any other
-//! moment, and at a second signal, the program ends at once: whatever it was doing is safe to be cut off.
+//! A thread of its own waits for signals, so that they arrive even while a command blocks. Work that a later command
+//! can go on from runs under an [`Interrupt`]: the first signal stops that work where it is. At any other moment,
+//! and at a second signal, the program ends at once. That is safe: all work can be cut off anywhere.
 
 use std::{
     sync::{
@@ -20,7 +20,7 @@ use crate::{
     output::Output,
 };
 
-/// What hears signals in this process.
+/// The signal handling of this process.
 static EARS: OnceLock<Ears> = OnceLock::new();
 
 /// Held while the last document is written; says whether it was written.
@@ -31,19 +31,19 @@ static TERMINAL: Mutex<Option<Termios>> = Mutex::new(None);
 
 struct Ears {
     out: Output,
-    /// Whether the command runs on until it is told to stop: that is how it ends well.
+    /// Whether the command runs until it is stopped; a signal then ends it with exit code 0.
     serves: bool,
-    /// How many interrupts listen.
+    /// The number of live [`Interrupt`]s.
     listening: AtomicUsize,
     told: watch::Sender<bool>,
 }
 
-/// What ends a running command besides its own end.
+/// What stops a running command from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leash {
     /// A signal: Ctrl-C or a request to terminate.
     Signals,
-    /// Also the end of stdin: the parent is gone, however it went.
+    /// Also the end of stdin, which means that the parent has ended.
     Stdin,
 }
 
@@ -54,7 +54,7 @@ impl Leash {
     }
 }
 
-/// While it lives, the first signal does not end the program but is told here.
+/// While it lives, the first signal does not end the program but arrives here.
 #[derive(Debug)]
 pub(crate) struct Interrupt {
     told: watch::Receiver<bool>,
@@ -84,7 +84,7 @@ impl Interrupt {
         Self { told: ears.told.subscribe() }
     }
 
-    /// Does something, unless it is told to stop first: then that is dropped where it is.
+    /// Runs `work`. If a signal comes first, drops `work` where it is and returns `None`.
     pub(crate) async fn or<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
@@ -93,7 +93,7 @@ impl Interrupt {
         }
     }
 
-    /// Waits until it is told to stop.
+    /// Waits for the signal to stop.
     pub(crate) async fn told(&mut self) {
         if self.told.wait_for(|told| *told).await.is_err() {
             std::future::pending::<()>().await;
@@ -109,7 +109,7 @@ impl Drop for Interrupt {
     }
 }
 
-/// What a command ends with that was stopped.
+/// The error of a stopped command.
 pub(crate) fn stopped(message: String, hint: &str) -> Error {
     Error::new(Kind::Interrupted, message).hint(hint)
 }
@@ -119,7 +119,7 @@ pub(crate) fn was_told() -> bool {
     EARS.get().is_some_and(|ears| *ears.told.borrow())
 }
 
-/// Begins to hear, for the whole process; nothing that waits may come before.
+/// Begins to listen for signals, for the whole process. It has to come before anything that waits.
 pub(crate) fn hear(out: &Output, serves: bool) -> Result<(), Error> {
     let problem = |error: std::io::Error| Error::internal(format!("cannot hear signals: {error}"));
     let ears = Ears {
@@ -177,19 +177,19 @@ fn heard(ears: &Ears) {
     leave(Kind::Interrupted as i32);
 }
 
-/// Writes what a program reads at the end of a command. A signal that comes meanwhile writes nothing.
+/// Writes the last document of a command. A signal that comes meanwhile writes none.
 pub(crate) fn last_word<T>(write: impl FnOnce() -> T) -> T {
     let mut said = LAST_WORD.lock().unwrap_or_else(PoisonError::into_inner);
     *said = true;
     write()
 }
 
-/// Keeps how the terminal is until [`restore_terminal`], which a signal does too.
+/// Keeps the state of the terminal for [`restore_terminal`], which a signal calls too.
 pub(crate) fn keep_terminal(now: Termios) {
     *TERMINAL.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
 }
 
-/// Gives the terminal back what was kept of it.
+/// Restores the kept state of the terminal.
 pub(crate) fn restore_terminal() {
     let kept = TERMINAL.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(kept) = kept {

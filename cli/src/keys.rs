@@ -1,4 +1,4 @@
-//! Identities on disk: made, brought back, opened. The recovery phrase is all there is to keep.
+//! Identities on disk: creates, restores and opens them. A key file holds only the recovery phrase.
 
 use std::{fs::File, io::Read as _, path::Path};
 
@@ -20,7 +20,7 @@ use crate::{
 /// Bytes read of a passphrase file.
 const PASSPHRASE_BYTES_MAX: u64 = 4096;
 
-/// Shortest passphrase that is taken, in bytes: below it guessing wins against any key stretching.
+/// Bytes of the shortest passphrase that is accepted. A shorter one can be guessed in spite of key stretching.
 const PASSPHRASE_BYTES_MIN: usize = 8;
 
 /// How the key file is protected.
@@ -32,7 +32,7 @@ pub(crate) enum Protection {
     FilePermissions,
 }
 
-/// Keeps an identity in the home under a name that must be free.
+/// Stores an identity in the home under a name that must be free.
 pub(crate) fn create(
     home: &Home,
     name: &str,

@@ -1,4 +1,4 @@
-//! How many files this process may have open.
+//! The number of files that this process may have open.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -13,8 +13,8 @@ const FILES_OF_NODE: u64 = 6;
 /// The most open files that macOS lets a process have (`OPEN_MAX`), even if it names a higher maximum.
 const MACOS_FILES: u64 = 10_240;
 
-/// Takes as many as the system lets this process have. What a shell sets by default (often 1,024) is for programs that
-/// use `select`, of which this is none.
+/// Raises the limit as far as the system allows. The default of a shell (often 1,024) is for programs that use
+/// `select`, and this program does not.
 pub(crate) fn raise_files() {
     let limit = getrlimit(Resource::Nofile);
     for current in [limit.maximum, Some(MACOS_FILES)] {
@@ -24,7 +24,7 @@ pub(crate) fn raise_files() {
     }
 }
 
-/// Refuses to start more nodes in this process than it has files for.
+/// Refuses to start more nodes in this process than its open files suffice for.
 pub(crate) fn check_files(nodes: u32) -> Result<(), Error> {
     let needed = FILES + FILES_OF_NODE * u64::from(nodes);
     match getrlimit(Resource::Nofile).current {

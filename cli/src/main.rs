@@ -1,4 +1,4 @@
-//! The one binary: arguments in, words and exit codes out.
+//! The program: it reads the arguments, runs a command, and ends with an exit code.
 
 mod args;
 mod client_error;
@@ -37,7 +37,7 @@ use crate::{
     output::{Chatter, Format, Output},
 };
 
-/// How long a command that was stopped may take to put down what it has in hand.
+/// How long a stopped command may take to finish what it is writing.
 const LAST_WRITES: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     ended(run(args).map_err(|error| error.hint_for(&verb)), &out)
 }
 
-/// Says what went wrong, if anything did.
+/// Prints the error, if there is one.
 fn ended(result: Result<(), Error>, out: &Output) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -76,16 +76,16 @@ fn run(args: Args) -> Result<(), Error> {
         .map_err(|error| Error::internal(format!("cannot start threads: {error}")))?;
     let result = runtime.block_on(commands::run(args.verb, &context));
     if result.as_ref().is_err_and(|error| error.kind == Kind::Interrupted) {
-        // What was being written when it was stopped is finished, so that it can be gone on from.
+        // Writes that had begun are finished, so that the same command can go on from them.
         runtime.shutdown_timeout(LAST_WRITES);
     } else {
-        // What matters was waited for; a read of stdin that never ends must not be.
+        // All results are there. A read of stdin that never ends must not hold up the end.
         runtime.shutdown_background();
     }
     result
 }
 
-/// Help, version, or what is wrong with the command line.
+/// Prints help, version, or the fault of the command line.
 fn explain(error: &clap::Error) -> ExitCode {
     let json = std::env::args_os().any(|arg| arg == "--json");
     let format = if json { Format::Json } else { Format::Human };
@@ -99,7 +99,7 @@ fn explain(error: &clap::Error) -> ExitCode {
         let message = first.strip_prefix("error: ").unwrap_or(first);
         out.error(&Error::usage(message).hint("see: symbolon --help"));
     } else if text.contains(|letter| letter != '\n' && is_unprintable(letter)) {
-        // It repeats what was typed, or what a shell took from the names of files.
+        // The text repeats arguments, which may be names of files with unprintable characters.
         out.aside(text.trim_end());
     } else if error.print().is_err() {
         // The stream is closed; the exit code still tells.
@@ -107,10 +107,10 @@ fn explain(error: &clap::Error) -> ExitCode {
     ExitCode::from(Kind::Usage as u8)
 }
 
-/// What happens inside, on stderr.
+/// Sends log lines to stderr.
 fn log(verbose: u8) {
     let default = match verbose {
-        // The transport complains about every peer that vanishes; what that means is said elsewhere.
+        // The transport logs every peer that vanishes; the commands report what follows from it.
         0 => "error,iroh=off,noq=off",
         1 => {
             "warn,iroh=off,noq=off,symbolon=info,symbolon_node=info,symbolon_ledger=info,symbolon_client=info,\
@@ -127,7 +127,7 @@ fn log(verbose: u8) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        // Its colours are a feature that is not compiled in; asked for, it complains on every terminal.
+        // Colours are a feature that is not compiled in; to ask for them prints a complaint on every terminal.
         .with_ansi(false)
         .init();
 }

@@ -1,5 +1,5 @@
-//! The names index around a verb: what other devices changed comes first, what this one changed goes
-//! last. Neither ever makes a verb fail: the index on this machine is enough to work with.
+//! Keeps the index of names the same on all devices. Before a verb, this device takes over what other devices changed;
+//! after it, this device publishes its own changes. Neither makes a verb fail: the local index is enough to work with.
 //!
 //! Most of the time publishing costs nothing. Where it costs something, the cost is part of the price that the user
 //! accepted, or the command asks. Without a terminal to ask at, the changes wait for the next command with a price.
@@ -20,15 +20,15 @@ use crate::{
 /// How long a verb that needs no network waits for a ledger to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a command that was stopped takes to tell other devices.
+/// How long a stopped command may take to publish its changes.
 const PATIENCE_STOPPED: Duration = Duration::from_secs(5);
 
 /// What publishing may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pay {
-    /// At most so much: it is in the price that was said yes to.
+    /// At most this amount, which is part of the price that the user accepted.
     Said(Amount),
-    /// The verb has no price: somebody is asked, unless all money is play money.
+    /// The verb has no price: it asks the user, unless all money is play money.
     Ask,
 }
 
@@ -45,7 +45,7 @@ pub(crate) async fn catch_up(client: &Client, out: &Output) {
     }
 }
 
-/// Says what other devices did that somebody should know of.
+/// Warns of changes by other devices that the user should know of.
 fn tell(report: Option<&PullReport>, out: &Output) {
     let Some(report) = report else { return };
     if report.set_back {
@@ -61,8 +61,8 @@ fn tell(report: Option<&PullReport>, out: &Output) {
     }
 }
 
-/// The same for a verb that works without a network, as far as the ledger answers at once. With the first
-/// answer comes what o'clock it is there.
+/// The same for a verb that works without a network, if the ledger answers at once. Its first answer also tells the
+/// ledger's time.
 pub(crate) async fn catch_up_soon(client: &Client, out: &Output) {
     let mut catching = pin!(catch_up(client, out));
     let heard = async {
@@ -79,8 +79,8 @@ pub(crate) async fn catch_up_soon(client: &Client, out: &Output) {
     }
 }
 
-/// Publishes names that this verb gave to what is stored already, and ends the client's connections. Fails when
-/// another device let the bytes go at the same moment; `lost` are names of which it was known before.
+/// Publishes names that this verb gave to stored files, and ends the client's connections. Fails if another device
+/// deleted the bytes at the same moment; `lost` are the names that were known to be lost before.
 pub(crate) async fn publish_given(
     client: Client,
     name: &Name,
@@ -96,19 +96,19 @@ pub(crate) async fn publish_given(
     }
 }
 
-/// Publishes what this verb changed and ends the client's connections; what that cost.
+/// Publishes what this verb changed and ends the client's connections. Returns the cost.
 pub(crate) async fn publish_and_close(client: Client, pay: Pay, out: &Output) -> Amount {
     let cost = publish(&client, pay, out).await;
     context::close(client).await;
     cost
 }
 
-/// Publishes what this verb changed; what that cost.
+/// Publishes what this verb changed. Returns the cost.
 pub(crate) async fn publish(client: &Client, pay: Pay, out: &Output) -> Amount {
     if client.unpublished().await.is_ok_and(|rows| rows == 0) {
         return Amount::ZERO;
     }
-    // Who stopped a command does not want to wait for long; what is not told now is told by the next one.
+    // A user who stopped the command does not want to wait long. The next command publishes the rest.
     let patience = if interrupt::was_told() { PATIENCE_STOPPED } else { Duration::MAX };
     let why = if answers(client).await {
         match tokio::time::timeout(patience, try_publish(client, pay, out)).await {
@@ -136,7 +136,7 @@ async fn try_publish(client: &Client, pay: Pay, out: &Output) -> Result<Amount, 
     Ok(report.map_or(Amount::ZERO, |report| report.cost))
 }
 
-/// What publishing may cost a verb that has no price.
+/// The most that a verb without a price may pay for publishing; asks the user if it costs anything.
 async fn asked(client: &Client, out: &Output) -> Result<Amount, Error> {
     let most = client.quote_index(&Growth::default(), 0).await?;
     if most == Amount::ZERO || client.recent_chain().await?.params.faucet > Amount::ZERO {
@@ -147,12 +147,12 @@ async fn asked(client: &Client, out: &Output) -> Result<Amount, Error> {
     if can_ask && out.ask(&format!("Storing the list of names costs {cost}. Pay?"))? {
         return Ok(most);
     }
-    // Without a run there may still be room for it.
+    // The changes may still fit into the root record, which costs nothing.
     Ok(Amount::ZERO)
 }
 
-/// What o'clock it is: as the ledger counts where it answers at once, since grants and terms are judged by
-/// that; else as this machine does.
+/// The current time by the ledger's clock, which decides about grants and terms. If the ledger does not answer at once,
+/// the time of this machine.
 pub(crate) async fn now_ms(client: &Client, context: &Context) -> u64 {
     match tokio::time::timeout(PATIENCE, client.recent_clock()).await {
         Ok(Ok(clock)) => {

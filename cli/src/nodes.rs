@@ -1,4 +1,4 @@
-//! The storage nodes, as the ledger knows them and as they answer.
+//! The storage nodes that the ledger knows, and which of them answer.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a user or a program sees: words and tables for people, one JSON document for programs.
+//! The output: words and tables for people, one JSON document for programs.
 //!
 //! Results go to stdout, everything else (questions, notes, progress, errors) to stderr, so that
 //! `symbolon get x -o - | less` and `symbolon ls --json | jq` work. Colours only on a terminal.
@@ -35,12 +35,12 @@ pub(crate) enum Format {
     Json,
 }
 
-/// How much is said besides the result.
+/// How much is printed besides the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Chatter {
     /// Only what the command was asked for.
     Quiet,
-    /// Also what helps a person.
+    /// Also notes and questions for a person.
     Normal,
 }
 
@@ -53,7 +53,7 @@ enum Line {
     Table(Table),
 }
 
-/// Which edge of its column a cell keeps to.
+/// The alignment of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Align {
     /// Words.
@@ -104,7 +104,7 @@ impl Table {
     }
 }
 
-/// What another process of this program printed when it was ready, or could not get ready.
+/// The first line of another process of this program: that it is ready, or why it is not.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Said<Ready> {
@@ -113,13 +113,13 @@ pub(crate) enum Said<Ready> {
 }
 
 impl<Ready: DeserializeOwned> Said<Ready> {
-    /// From its first line; nothing where that is no such document.
+    /// Parses the line; `None` if it is no such document.
     pub(crate) fn read(line: &str) -> Option<Self> {
         serde_json::from_str(line).ok()
     }
 }
 
-/// What a command has to say when it went well.
+/// The result of a command.
 #[derive(Debug)]
 pub(crate) struct Report {
     document: Value,
@@ -175,7 +175,7 @@ impl Report {
     }
 }
 
-/// Where everything a user sees goes through.
+/// All output passes through it.
 #[derive(Clone, Debug)]
 pub(crate) struct Output {
     format: Format,
@@ -254,7 +254,7 @@ impl Output {
         self.say_styled(&lines(text))
     }
 
-    /// The same with text of our own that may stand out.
+    /// The same for text of this program, which may contain colours.
     pub(crate) fn say_styled(&self, text: &str) -> Result<(), Error> {
         if self.is_json() || self.chatter == Chatter::Quiet {
             return Ok(());
@@ -274,12 +274,12 @@ impl Output {
         complain(&format!("{}\n", lines(line)));
     }
 
-    /// Writes a JSON document about what goes on beside the result.
+    /// Writes a JSON document to stderr about the work in progress.
     pub(crate) fn aside_event(&self, document: &impl Document) {
         complain(&json_line(&document.to_value()));
     }
 
-    /// Clears the terminal's line of what was drawn there and is not finished.
+    /// Clears the terminal's line of an unfinished progress bar.
     pub(crate) fn clear_line(&self) {
         if self.is_watched() {
             complain("\r\x1b[2K");
@@ -302,7 +302,7 @@ impl Output {
             return;
         }
         if self.is_json() {
-            // Nothing is left to tell it to when stdout is gone too; the exit code still says it.
+            // If stdout is gone too, only the exit code is left to tell of the error.
             let line = stream::before_error().to_owned() + &json_line(&error.document().to_value());
             drop(interrupt::last_word(|| write_out(&line)));
             return;
@@ -310,7 +310,7 @@ impl Output {
         self.complain_of(error);
     }
 
-    /// Prints what ended a command, for somebody who has the last word already.
+    /// Prints what ended a command, for a caller that holds the lock of the last document.
     pub(crate) fn error_at_last(&self, error: &Error) {
         if self.is_json() {
             // As above.
@@ -350,7 +350,7 @@ impl Output {
         !self.is_json() && io::stdin().is_terminal() && io::stderr().is_terminal()
     }
 
-    /// Text that stands out on a terminal.
+    /// Bold text on a terminal.
     pub(crate) fn bold(&self, text: &str) -> String {
         paint(self.colour, "1", text)
     }
@@ -360,7 +360,7 @@ impl Output {
         paint(self.colour, "32", text)
     }
 
-    /// Text that steps back on a terminal.
+    /// Dim text on a terminal.
     pub(crate) fn dim(&self, text: &str) -> String {
         paint(self.colour, "2", text)
     }

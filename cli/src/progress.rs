@@ -1,7 +1,6 @@
-//! What is going on, shown while it goes on: a bar for people, JSON lines for programs, or nothing.
+//! The progress of a long command: a bar for people, JSON lines for programs, or nothing.
 //!
-//! What is shown is what is done, how fast, how long it will take, and, when nothing moves, who is
-//! waited for.
+//! It shows how much is done, the rate, the time left, and, when nothing moves, which parties the command waits for.
 
 mod tracker;
 
@@ -21,13 +20,13 @@ pub(crate) use tracker::Tracker;
 /// How often the bar is drawn, per second: enough to see it move, little to draw.
 const DRAWS_PER_SECOND: u8 = 8;
 
-/// How often the bar is looked after.
+/// Time between two updates of the bar.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Between two JSON events.
+/// Time between two JSON events.
 const EVENT: Duration = Duration::from_millis(500);
 
-/// Between two lines of words.
+/// Time between two lines of text.
 const LINE: Duration = Duration::from_secs(5);
 
 /// How progress is shown.
@@ -43,7 +42,7 @@ pub(crate) enum Show {
     Nothing,
 }
 
-/// Something long that goes on. What it shows ends with it.
+/// The display of a long command. It ends when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Bar {
     shared: Arc<Shared>,
@@ -59,7 +58,7 @@ struct Shared {
     tracker: Mutex<Tracker>,
 }
 
-/// Starts showing something; `doing` is what it says.
+/// Starts the display; `doing` names the work.
 pub(crate) fn bar(out: &Output, doing: &'static str) -> Bar {
     let show = out.progress();
     let bar = (show == Show::Bar).then(|| {
@@ -82,7 +81,7 @@ pub(crate) fn bar(out: &Output, doing: &'static str) -> Bar {
         tokio::spawn(async move {
             let mut ticks = tokio::time::interval(pace);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            // The first tick is at once, when there is nothing to tell yet.
+            // The first tick comes at once, before there is any progress.
             ticks.tick().await;
             loop {
                 ticks.tick().await;
@@ -134,7 +133,7 @@ impl Shared {
         }
     }
 
-    /// Shows how it stands.
+    /// Shows the current state.
     fn look(&self) {
         let now_ms = self.now_ms();
         match self.show {
@@ -166,7 +165,7 @@ impl Shared {
 }
 
 impl Bar {
-    /// Where the client tells its steps.
+    /// The receiver of the client's steps.
     pub(crate) fn progress(&self) -> Progress {
         let shared = Arc::clone(&self.shared);
         Progress::new(move |step| shared.hear(&step))
@@ -177,7 +176,7 @@ impl Bar {
         self.shared.tracker().so_far()
     }
 
-    /// Shows the last of it and takes the bar away: the result follows.
+    /// Shows the last state and removes the bar: the result follows.
     pub(crate) fn finish(&self) {
         if let Some(ticker) = &self.ticker {
             ticker.abort();

@@ -1,4 +1,4 @@
-//! Ledgers and nodes of this process: started on a folder, stopped by a signal.
+//! Ledgers and nodes that run in this process, each on a folder, until a signal stops them.
 
 use std::{
     io,
@@ -30,7 +30,7 @@ pub(crate) async fn start<T: Send + 'static>(
     interrupt: &mut Interrupt,
     starting: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<Option<T>, Error> {
-    // On a thread of its own: opening what lies on a disk blocks.
+    // As a task of its own: opening files blocks, and the signal has to arrive meanwhile.
     match interrupt.or(tokio::spawn(starting)).await {
         None => Ok(None),
         Some(Ok(started)) => started.map(Some),
@@ -38,7 +38,7 @@ pub(crate) async fn start<T: Send + 'static>(
     }
 }
 
-/// Ports that are picked from: below the range from which systems take ports for outgoing traffic
+/// Ports to choose from: below the range from which systems take ports for outgoing traffic
 /// (32768 and up on Linux), so that the port is still free after a restart.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
@@ -61,7 +61,7 @@ pub(crate) struct Network {
     /// A relay server for peers that cannot be reached directly; may be given several times
     #[arg(long, value_name = "URL")]
     pub(crate) relay: Vec<String>,
-    /// How much may be on its way: an option of every command.
+    /// The congestion control: an option of every command.
     #[arg(skip)]
     pub(crate) congestion: Option<Congestion>,
 }
@@ -77,7 +77,7 @@ pub(crate) struct LedgerPlan {
     pub(crate) faucet: Option<Amount>,
 }
 
-/// Length of an epoch when nothing is said.
+/// Length of a new ledger's epoch in milliseconds, if none is given.
 pub(crate) const EPOCH_MS: u64 = 10_000;
 
 /// A ledger in this process, answering others.
@@ -119,14 +119,14 @@ impl RunningLedger {
         Ok(Self { ledger, ticket, params: chain.params, endpoint, server, embedded })
     }
 
-    /// Waits until it cannot go on; it never does while its disk is well.
+    /// Waits until the ledger cannot go on. While its disk works, that never happens.
     pub(crate) async fn failed(&self) -> Error {
         self.embedded.stopped().await;
         Error::new(Kind::Io, "the ledger has stopped: its disk is full or failed")
             .hint("make room, then start it again: nothing that was acknowledged is lost")
     }
 
-    /// Stops it; everything it said is on disk already.
+    /// Stops it; everything it acknowledged is on disk already.
     pub(crate) async fn stop(self) {
         self.endpoint.close().await;
         self.server.abort();
@@ -154,15 +154,15 @@ pub(crate) struct NodePlan {
     pub(crate) network: Network,
     pub(crate) capacity: u64,
     pub(crate) price: Price,
-    /// Who earns; `None` for the node's own account.
+    /// The account that is paid; `None` for the node's own.
     pub(crate) payout: Option<AccountId>,
-    /// How long a shard waits for its deal; `None` for what is usual.
+    /// How long a shard waits for its deal; `None` for the default.
     pub(crate) unpaid: Option<Unpaid>,
-    /// Whether it goes on when its store is gone.
+    /// Whether it starts even if its store is gone.
     pub(crate) accept_loss: bool,
 }
 
-/// How long a shard waits whose deal is not open.
+/// How long a node keeps a shard whose deal is not open.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unpaid {
     /// Until its owner has to open the deal.
@@ -236,7 +236,7 @@ pub(crate) async fn node_endpoint(
     Ok((secret, endpoint))
 }
 
-/// Refuses a folder in which a file says that it is somebody else's: both keep a key and a port there.
+/// Refuses a folder in which `file` shows that it belongs to a `whose`: both kinds keep a key and a port there.
 fn not_anothers(dir: &Path, file: &str, whose: &str) -> Result<(), Error> {
     if !dir.join(file).exists() {
         return Ok(());
@@ -267,13 +267,13 @@ async fn endpoint(
 /// What to do when the port kept from last time is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum IfTaken {
-    /// Say so: others know the port.
+    /// Fail: others know the port.
     Fail,
-    /// Take another one, which the ledger will tell everybody.
+    /// Take another port, which others learn from the ledger.
     Move,
 }
 
-/// Where to listen: what was asked for, else what was used last time, else a free port.
+/// The address to listen on: the one asked for, else the one of last time, else a free port.
 fn address(
     dir: &Path,
     asked: Option<SocketAddr>,

@@ -1,4 +1,4 @@
-//! Where a command is told to write: looked at before anything is fetched, and before anything is paid.
+//! The path that a command writes to. It is checked before anything is fetched or paid for.
 
 use std::{
     io,
@@ -10,10 +10,10 @@ use rustix::fs::{Access, access, statvfs};
 
 use crate::error::{Error, Kind};
 
-/// Names of standard output beside `-`. What lies there is the system's, and may be a file.
+/// Names of standard output besides `-`. The system provides them, and they may lead to a file.
 const STDOUT: [&str; 3] = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
-/// Names of standard input beside `-`.
+/// Names of standard input besides `-`.
 const STDIN: [&str; 3] = ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
 
 /// The path, with `-` for every name of standard output.
@@ -31,7 +31,7 @@ pub(crate) fn is_stdin(path: &Path) -> bool {
     path == Path::new("-") || STDIN.iter().any(|name| path == Path::new(name))
 }
 
-/// Whether something can be written into but not replaced: a pipe, a terminal, `/dev/null`.
+/// Whether the path can be written to but not replaced: a pipe, a terminal, `/dev/null`.
 pub(crate) fn is_stream(path: &Path) -> bool {
     path.metadata().is_ok_and(|about| {
         let kind = about.file_type();
@@ -39,8 +39,8 @@ pub(crate) fn is_stream(path: &Path) -> bool {
     })
 }
 
-/// Makes sure that a new file of so many bytes can come to a path: its folder is there, may be written in and
-/// has room.
+/// Makes sure that a new file of `bytes` bytes can be written to a path: its folder exists, is writable and has
+/// room.
 pub(crate) fn check(path: &Path, bytes: u64) -> Result<(), Error> {
     if is_stdout(path) || is_stream(path) {
         return Ok(());
@@ -59,7 +59,7 @@ pub(crate) fn check(path: &Path, bytes: u64) -> Result<(), Error> {
     }
     access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| problem(error.into()))?;
     let disk = statvfs(folder).map_err(|error| problem(error.into()))?;
-    // Some file systems count nothing.
+    // Some file systems do not count their blocks.
     let counts = disk.f_blocks > 0;
     if counts && disk.f_bavail.saturating_mul(disk.f_frsize) < bytes {
         return Err(problem(io::ErrorKind::StorageFull.into()));

@@ -15,7 +15,7 @@ pub(crate) const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// The month of "credits per GiB and month": 30 days.
 pub(crate) const MONTH_MS: u64 = 30 * DAY_MS;
 
-/// For how long, as a user says it.
+/// A term as the user types it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Term {
     /// That many epochs of the network, however long they are.
@@ -34,12 +34,12 @@ impl Term {
     }
 }
 
-/// For how many epochs something is to be stored, and how many of these must be left of what is stored already.
+/// The epochs to store a file for, and the fewest epochs that a file that is stored already must have left.
 pub(crate) fn epochs(asked: Option<Term>, epoch_ms: u64) -> (u64, u64) {
     usual_epochs(asked.map(|term| term.epochs(epoch_ms)), epoch_ms)
 }
 
-/// A storage price as an operator says it.
+/// A storage price as an operator types it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Price {
     /// Per GiB and month of 30 days.
@@ -58,12 +58,12 @@ impl Price {
     }
 }
 
-/// A part of a file as a user says it.
+/// A part of a file as the user types it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ByteRange {
     /// From the first up to and without the second; `u64::MAX` stands for the end.
     Between(u64, u64),
-    /// The last so many bytes.
+    /// This many bytes at the end.
     Last(u64),
 }
 
@@ -78,10 +78,10 @@ impl ByteRange {
     }
 }
 
-/// A point in time as a user says it.
+/// A point in time as the user types it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum When {
-    /// So many milliseconds from now.
+    /// This many milliseconds from now.
     After(u64),
     /// Milliseconds since the Unix epoch.
     At(u64),

@@ -1,4 +1,4 @@
-//! A line that is typed on the terminal and not shown.
+//! Reads a line from the terminal without showing it.
 
 use std::io::{self, ErrorKind};
 
@@ -11,10 +11,10 @@ use crate::{
     output::Output,
 };
 
-/// Longest line that a terminal hands over at once, and more than any passphrase or phrase.
+/// Bytes of the longest line that a terminal delivers at once: more than any passphrase or recovery phrase has.
 const LINE_BYTES_MAX: usize = 4096;
 
-/// Asks for a line that is not shown. A signal meanwhile leaves the terminal as it was.
+/// Asks for a line that is not shown. After a signal the terminal is as it was before.
 pub(crate) fn ask(prompt: &str, out: &Output) -> Result<Zeroizing<String>, Error> {
     let problem = |error: io::Error| {
         Error::new(Kind::Io, format!("cannot read what is typed: {error}"))
@@ -35,7 +35,7 @@ pub(crate) fn ask(prompt: &str, out: &Output) -> Result<Zeroizing<String>, Error
     line.map_err(problem)
 }
 
-/// Reads up to the end of a line, and keeps no copy.
+/// Reads up to the end of a line, and keeps no copy of it.
 fn line(mut read: impl FnMut(&mut [u8]) -> io::Result<usize>) -> io::Result<Zeroizing<String>> {
     let mut bytes = Zeroizing::new(vec![0; LINE_BYTES_MAX]);
     let mut length = 0;

@@ -40,7 +40,7 @@ Example:
         /// grant1..., @FILE, or - for stdin
         grant: String,
     },
-    /// Pass a grant on to somebody, with the same rights or fewer
+    /// Pass a grant on to another person, with the same rights or fewer
     #[command(after_help = "\
 Example:
   symbolon grant attenuate @report.grant --to recipient1qq... --until 7d --cells 0..16")]

@@ -45,7 +45,7 @@ pub(crate) struct Args {
     all: bool,
 }
 
-/// A line: a name, or a folder with what lies in it.
+/// A line of the list: a name, or a folder with a summary of its content.
 enum Line {
     Name(NameView),
     Folder { name: String, within: Within, own: Option<NameView> },
@@ -78,7 +78,7 @@ async fn list(
         None => true,
     };
     let what = what.and_then(Result::ok);
-    // What a pattern matches is sorted as a whole. What lies in folders is summed up already, most of the time.
+    // The matches of a pattern are sorted as a whole. The sums of folders are in the index, most of the time.
     let recursive = args.recursive;
     let streams = match &what {
         _ if args.deleted || !there => false,
@@ -125,18 +125,18 @@ fn nothing(args: &Args) -> &'static str {
     }
 }
 
-/// The name of which what lies in it is listed: nothing where all are. It may be a pattern, or no name at all.
+/// The name whose content is listed; `None` for all names. The text may also be a pattern, or no valid name.
 fn name(args: &Args) -> Option<Result<Name, Error>> {
     args.name.as_deref().filter(|typed| !typed.is_empty()).map(folder::name)
 }
 
-/// What is listed: what was asked for, and of folders what lies directly in them.
+/// The lines to list: the names asked for, and for a folder the names directly in it.
 async fn lines(args: &Args, client: &Client, now_ms: u64) -> Result<Vec<Line>, Error> {
     let views = client.names(args.name.as_deref().map(pattern).as_ref(), args.deleted).await?;
     if args.recursive || args.deleted {
         return Ok(views.into_iter().map(Line::Name).collect());
     }
-    // One name that is a folder is opened; what a pattern matches is not.
+    // A folder that is named is opened; folders that match a pattern are not.
     let (opened, depth) = match name(args).transpose()? {
         None => (None, 1),
         Some(name) if client.is_folder(&name).await? => {
@@ -218,7 +218,7 @@ impl From<Listed> for Line {
 }
 
 impl Line {
-    /// Files that it stands for, and their bytes.
+    /// The number of files that the line stands for, and their bytes.
     fn counts(&self) -> (u64, u64) {
         match self {
             Self::Folder { within, .. } => (within.files, within.length),
@@ -261,7 +261,7 @@ fn size(line: &Line) -> String {
     }
 }
 
-/// Until when something is paid, or since when that is over.
+/// Until when a file is paid for, or since when it is over.
 fn paid(file: &FileView, now_ms: u64) -> String {
     let time = show_time(file.paid_until_ms);
     if file.paid_until_ms <= now_ms { format!("over since {time}") } else { time }

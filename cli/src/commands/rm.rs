@@ -129,7 +129,7 @@ async fn choose(args: &Args, client: &Client) -> Result<Chosen, Error> {
     for name in &args.names {
         let selection = match client.select(&pattern(name), args.forever).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                // An earlier removal may have been cut short after the name was gone.
+                // An earlier rm may have been cut off after it had removed the name.
                 client.tidy().await?;
                 return Err(error.into());
             }

@@ -21,7 +21,7 @@ use crate::{
 /// Bytes read of a description or licence.
 const TEXT_BYTES_MAX: u64 = 256 * 1024;
 
-/// Hundredths of a percent in the whole.
+/// The whole, in hundredths of a percent.
 const WHOLE_BP: u64 = 10_000;
 
 #[derive(Debug, clap::Args)]
@@ -57,7 +57,7 @@ pub(crate) struct Args {
     /// How long a buyer has to check the file before you are paid
     #[arg(long, default_value = "1d", value_name = "TIME", value_parser = units::duration)]
     window: u64,
-    /// A share of the income for somebody else, as WHO:PERCENT; can be repeated
+    /// A share of the income for another account, as WHO:PERCENT; may be given several times
     #[arg(long = "split", value_name = "WHO:PERCENT")]
     splits: Vec<String>,
     /// How many cells anyone may read as a preview; you cannot choose which

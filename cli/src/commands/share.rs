@@ -1,4 +1,4 @@
-//! `symbolon share`: let somebody read a file.
+//! `symbolon share`: let another person read a file.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -48,7 +48,7 @@ pub(crate) struct Args {
     yes: bool,
 }
 
-/// The most that may be paid for an object of its own, once that was agreed to.
+/// The most that storing the file by itself may cost, after the user agreed to it.
 async fn price(args: &Args, client: &Client, context: &Context) -> Result<Option<Amount>, Error> {
     let Some(price) = client.price_of_its_own(&name(&args.name)?).await? else {
         return Ok(args.max_cost);

@@ -1,4 +1,4 @@
-//! `symbolon up`: a network of one's own on this machine, one process for all of it.
+//! `symbolon up`: a network on this machine, in one process.
 
 use std::{
     fs::OpenOptions,
@@ -34,7 +34,7 @@ use crate::{
 /// Nodes of a new network.
 const NODES: u32 = 8;
 
-/// How long the start may take before it is given up, and how much longer for each node: they start one by one.
+/// How long the start may take, and how much longer for each node, because they start one by one.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PATIENCE_PER_NODE: Duration = Duration::from_millis(200);
 
@@ -106,7 +106,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     } else {
         context.out.report(&running.report(context))?;
     }
-    // Nodes without a ledger look alive and take nothing more.
+    // If the ledger fails, the process ends: nodes without a ledger look alive but accept nothing more.
     let failed = interrupt.or(running.ledger.failed()).await;
     context.out.note("Stopping.");
     running.stop().await;
@@ -137,7 +137,7 @@ impl Up {
         let plan =
             LedgerPlan { dir: context.home.ledger(), network, epoch_ms: args.epoch, faucet: None };
         let ledger = RunningLedger::start(&plan, &context.host).await?;
-        // What is stored on another network would be looked for, and let go, on this one.
+        // The client would look for its files on this network instead of the other one, and forget them.
         if let Some(other) =
             context.home.ticket()?.filter(|other| other.chain != ledger.ticket.chain)
         {
@@ -218,7 +218,7 @@ impl Up {
     }
 }
 
-/// As many as were asked for, and never fewer than there were: files are on them.
+/// The number of nodes to start: as many as were asked for, but never fewer than exist, because files are on them.
 fn nodes_to_start(args: &Args, context: &Context) -> u32 {
     let there = context.home.nodes();
     args.nodes.unwrap_or(if there == 0 { NODES } else { there }).max(there)
@@ -253,8 +253,8 @@ async fn start_nodes(
     Ok(nodes)
 }
 
-/// Makes the first identity of a home, without a passphrase and with play money: it is only good on
-/// this network.
+/// Makes the first identity of a home, with play money. It has no passphrase, because it is of use only on this
+/// network.
 async fn first_identity(context: &Context, ledger: &Ledger) -> Result<Option<Made>, Error> {
     if !context.home.identities()?.is_empty() {
         return Ok(None);
@@ -312,7 +312,7 @@ async fn detach(args: &Args, context: &Context) -> Result<(), Error> {
     let mut lines = BufReader::new(stdout).lines();
     let mut interrupt = Interrupt::listen();
     let Some(line) = interrupt.or(lines.next_line()).await else {
-        // It is in a session of its own, where no Ctrl-C comes; what it has made stays good.
+        // The child is in a session of its own, which Ctrl-C does not reach. What it has made stays valid.
         child.kill().await.ok();
         let hint = "nothing runs; the same command again starts it";
         return Err(interrupt::stopped(String::from("stopped before the network was ready"), hint));

@@ -1,5 +1,5 @@
-//! Results that are printed as they come, so that a long one is never in memory as a whole: the same bytes as a
-//! [`Report`](super::Report) has.
+//! Results that are printed piece by piece, so that a long one is never in memory as a whole. The bytes are the same as
+//! those of a [`Report`](super::Report).
 
 use std::{
     io::{self, Write as _},
@@ -12,13 +12,13 @@ use symbolon_view::{Document, to_value};
 use super::{Align, Chatter, Output, Table, json_line, one_line, stdout_failed};
 use crate::{error::Error, interrupt};
 
-/// Bytes that are gathered before they are written.
+/// Bytes that are collected before they are written.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Whether a document on stdout has begun, and not ended.
 static UNENDED: AtomicBool = AtomicBool::new(false);
 
-/// What comes before an error's document: where another one was cut off, the error stands on a line of its own.
+/// The text before an error's document. After a document that was cut off, the error needs a line of its own.
 pub(super) fn before_error() -> &'static str {
     if UNENDED.load(Ordering::Relaxed) { "\n" } else { "" }
 }
@@ -63,7 +63,7 @@ pub(crate) struct Stream<'a> {
 }
 
 impl Output {
-    /// A result that is printed as it comes.
+    /// A result that is printed piece by piece.
     pub(crate) fn stream(&self) -> Stream<'_> {
         Stream { out: self, text: String::new(), items: 0, end: String::new(), closed: false }
     }
@@ -130,7 +130,7 @@ impl Stream<'_> {
         if self.text.len() < CHUNK_BYTES { Ok(()) } else { self.write() }
     }
 
-    /// Writes what was gathered.
+    /// Writes what was collected.
     pub(crate) fn write(&mut self) -> Result<(), Error> {
         let text = std::mem::take(&mut self.text);
         if self.closed {
@@ -140,7 +140,7 @@ impl Stream<'_> {
             let mut stdout = io::stdout().lock();
             stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
         };
-        // Once a document has begun, a signal writes none behind it.
+        // Once a document has begun, a signal writes no other one after it.
         UNENDED.store(self.out.is_json(), Ordering::Relaxed);
         let written = if self.out.is_json() { interrupt::last_word(write) } else { write() };
         let gone = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;

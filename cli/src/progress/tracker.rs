@@ -1,4 +1,5 @@
-//! How far something is, how fast it goes, and who is waited for: numbers without a clock or a screen.
+//! Counts the progress of a command: bytes, rate, time left, and the parties it waits for. It has no clock and no
+//! screen.
 
 use std::collections::VecDeque;
 
@@ -7,23 +8,23 @@ use symbolon_view::progress::{Event, Waiting};
 
 use crate::units::{show_duration, show_size};
 
-/// The rate is that of the last so many milliseconds.
+/// Milliseconds over which the rate is measured.
 const RATE_MS: u64 = 8_000;
 
-/// Two counts that the rate is made from lie at least so many milliseconds apart.
+/// Fewest milliseconds between two marks from which the rate is computed.
 const MARK_MS: u64 = 250;
 
 /// Milliseconds without any progress after which the user is told which nodes the command waits for.
 const PATIENCE_MS: u64 = 1_000;
 
-/// How far something is.
+/// The progress of a command.
 #[derive(Debug)]
 pub(crate) struct Tracker {
     doing: &'static str,
     total: Option<u64>,
     kept: u64,
     moved: u64,
-    /// When how much had moved, the oldest first.
+    /// Pairs of a time and the bytes that had moved by then, the oldest first.
     marks: VecDeque<(u64, u64)>,
     moved_ms: u64,
     wait: Option<(Wait, u64)>,
@@ -35,7 +36,7 @@ impl Tracker {
         Self { doing, total: None, kept: 0, moved: 0, marks, moved_ms: 0, wait: None }
     }
 
-    /// Takes note of a step; says whether it is the first that something was done.
+    /// Counts a step. Returns whether it is the first progress.
     pub(crate) fn hear(&mut self, now_ms: u64, step: &Step) -> bool {
         let nothing_yet = self.done() == 0;
         match step {
@@ -78,7 +79,7 @@ impl Tracker {
         self.kept + self.moved
     }
 
-    /// Bytes per second, of late.
+    /// Bytes per second, recently.
     fn rate(&self, now_ms: u64) -> u64 {
         let recent = self.marks.iter().find(|(at_ms, _)| now_ms <= at_ms + RATE_MS);
         let Some((from_ms, from)) = recent.or(self.marks.back()) else { return 0 };
@@ -86,13 +87,13 @@ impl Tracker {
         bytes.saturating_mul(1000).checked_div(ms).unwrap_or(0)
     }
 
-    /// How long the rest will take, at the rate of late.
+    /// How long the rest will take at the recent rate.
     fn eta_ms(&self, now_ms: u64) -> Option<u64> {
         let left = self.total?.saturating_sub(self.done());
         left.saturating_mul(1000).checked_div(self.rate(now_ms))
     }
 
-    /// Who is waited for and since when, when that is worth telling.
+    /// The wait and how long it has lasted, if it has lasted long enough to tell the user.
     fn waiting(&self, now_ms: u64) -> Option<(&Wait, u64)> {
         let (wait, since_ms) = self.wait.as_ref()?;
         let still_ms = now_ms.saturating_sub(self.moved_ms.max(*since_ms));
@@ -141,7 +142,7 @@ impl Tracker {
     }
 }
 
-/// Who is waited for, in words.
+/// The parties that the command waits for, in words.
 fn words(wait: &Wait) -> String {
     let Wait { what, nodes, done, of } = wait;
     let who = match nodes.as_slice() {

@@ -1,4 +1,4 @@
-//! The demo's ledger and nodes: processes of their own, started from this very binary.
+//! The demo's ledger and nodes: processes of their own, started from this binary.
 
 use std::{ffi::OsStr, path::Path, process::Stdio, time::Duration};
 
@@ -25,18 +25,18 @@ const NODES: usize = 8;
 /// What each node offers.
 const CAPACITY: &str = "10GiB";
 
-/// What each node asks: dear enough to see every proof's pay in the figures.
+/// The price of each node: high enough to show the pay of every proof in the figures.
 const PRICE: &str = "1/epoch";
 
-/// A process that runs. Dropping it ends it, and so does the end of this process, however it ends:
-/// its stdin ends with us.
+/// A running process. It ends when this value is dropped. It also ends when this process ends, even after a crash,
+/// because its stdin then ends.
 pub(super) struct Process {
     child: Child,
     _stdin: Option<ChildStdin>,
 }
 
 impl Process {
-    /// Ends it as a power cut would.
+    /// Kills it, as a power cut would.
     pub(super) async fn cut(mut self) -> Result<(), Error> {
         self.child
             .kill()

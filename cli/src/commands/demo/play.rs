@@ -32,22 +32,22 @@ use crate::{
     units::{count, show_amount, show_duration, show_size},
 };
 
-/// How long the network may take for something that takes an epoch or two.
+/// How long to wait for a step that takes an epoch or two.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often it is looked at.
+/// Time between two checks.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Epochs that storage is paid for: longer than any demo.
 const EPOCHS: u64 = 100;
 
-/// What the owner asks for one access.
+/// The owner's price of one access.
 const PRICE: Amount = Amount::credits(25);
 
 /// Nodes that are killed.
 const KILLED: usize = 2;
 
-/// Who takes part, and with what.
+/// The people of the demo, and the network.
 struct Cast {
     network: Network,
     owner: Client,
@@ -80,7 +80,7 @@ pub(super) async fn all(stage: &mut Stage, file: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Who is left when the owner has gone offline.
+/// The people that are left after the owner has gone offline.
 struct Audience {
     network: Network,
     buyer: Client,
@@ -402,8 +402,8 @@ async fn steal(stage: &mut Stage, cast: &Audience, token: &GrantToken) -> Result
     stage.held("Steal", &words, Figures::Steal { refused })
 }
 
-/// Shows the grant, over a connection of the thief's, to every node that is left with a shard of the
-/// file; with which code each refuses.
+/// Shows the grant, over the thief's connections, to every remaining node with a shard of the file. Returns the code
+/// with which each node refuses.
 async fn knock(
     stage: &Stage,
     cast: &Audience,

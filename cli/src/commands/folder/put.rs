@@ -144,7 +144,7 @@ impl Store<'_> {
         let nothing_to_do = plan.is_done();
         let (clock, bar) = (Clock::start(), progress::bar(&context.out, "storing"));
         let (mut interrupt, progress) = (Interrupt::listen(), bar.progress());
-        // What was said is the most that is paid.
+        // The price that was shown is the limit.
         let cost_max = self.options.cost_max.or(Some(quote.total));
         let options = PutOptions { cost_max, ..self.options.clone() };
         let storing = client.store_folder(plan, &quote, &options, &progress);

@@ -1,4 +1,4 @@
-//! A list that is printed as it is read: of one folder, or all the way down.
+//! Prints a list while it reads it: of one folder, or of everything below it.
 
 use symbolon_client::{Client, FileView, Name};
 use symbolon_view::names::{Entry, Names};
@@ -13,18 +13,18 @@ use crate::{
 /// What is listed, and how.
 pub(super) struct Listing<'a> {
     pub(super) client: &'a Client,
-    /// The name it begins with; nothing for all there is.
+    /// The folder to list; `None` for all names.
     pub(super) what: Option<Name>,
-    /// Whether all the way down.
+    /// Whether to list everything below it.
     pub(super) recursive: bool,
-    /// What is stored for listings.
+    /// Files that are stored for listings.
     pub(super) public: &'a [FileView],
     pub(super) long: bool,
     pub(super) now_ms: u64,
 }
 
 impl Listing<'_> {
-    /// Prints all of it. Says whether there was anything.
+    /// Prints the list. Returns whether there was anything to list.
     pub(super) async fn print(&self, out: &Output) -> Result<bool, Error> {
         let mut stream = out.stream();
         if out.is_json() {
@@ -51,7 +51,7 @@ impl Listing<'_> {
             stream.write()?;
             return Ok(any || !self.public.is_empty());
         }
-        // How wide the columns are is known when everything was seen.
+        // The widths of the columns are known only after all lines were read, so the list is read twice.
         let mut columns = Columns::new(&if self.long { long_columns() } else { columns() });
         let (mut lines, mut files, mut bytes) = (0_u64, 0_u64, 0_u64);
         self.each(&mut stream, |_, line| {
