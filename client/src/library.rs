@@ -42,6 +42,7 @@ pub(crate) mod get;
 mod index;
 pub(crate) mod names;
 pub(crate) mod promises;
+pub(crate) mod purse;
 mod put;
 mod share;
 pub(crate) mod source;
@@ -137,10 +138,10 @@ impl Library {
     }
 
     /// Runs work on this machine's files on a thread where it holds up no other task.
-    pub(crate) async fn local<T: Send + 'static>(
+    pub(crate) fn local<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Local) -> T + Send + 'static,
-    ) -> T {
-        Local::run(self, self.host(), work).await
+    ) -> impl Future<Output = T> + Send {
+        Local::run(self, self.host(), work)
     }
 }

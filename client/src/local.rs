@@ -20,12 +20,13 @@ impl<R> Deref for Local<R> {
 
 impl<R: Clone + Send + 'static> Local<R> {
     /// Runs `work` on a thread where it may block.
-    pub(crate) async fn run<T: Send + 'static>(
+    pub(crate) fn run<T: Send + 'static>(
         room: &R,
         host: &Host,
         work: impl FnOnce(&Self) -> T + Send + 'static,
-    ) -> T {
+    ) -> impl Future<Output = T> + Send {
+        // No async function: what is worked with would be in its future once more.
         let local = Self(room.clone());
-        host.in_turn(move || work(&local)).await
+        host.in_turn(move || work(&local))
     }
 }

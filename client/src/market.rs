@@ -91,10 +91,10 @@ impl Market {
     }
 
     /// Runs work on this machine's files on a thread where it holds up no other task.
-    pub(crate) async fn local<T: Send + 'static>(
+    pub(crate) fn local<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Local) -> T + Send + 'static,
-    ) -> T {
-        Local::run(self, self.host(), work).await
+    ) -> impl Future<Output = T> + Send {
+        Local::run(self, self.host(), work)
     }
 }

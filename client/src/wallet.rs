@@ -139,11 +139,11 @@ impl Wallet {
     }
 
     /// Runs work on this machine's files on a thread where it holds up no other task.
-    pub(crate) async fn local<T: Send + 'static>(
+    pub(crate) fn local<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Local) -> T + Send + 'static,
-    ) -> T {
-        Local::run(self, self.host(), work).await
+    ) -> impl Future<Output = T> + Send {
+        Local::run(self, self.host(), work)
     }
 
     /// Takes the lock of `slot`. Refuses when another process has it. The error calls it `name`.

@@ -461,6 +461,26 @@ impl World {
         self.client_told(name, device, endpoint, ticket)
     }
 
+    /// What a room of a client is made of, on a device as [`Self::device`] has it.
+    pub fn setup(&mut self, name: &str, device: &str) -> Setup {
+        let secret = self.identity(name).access_key().to_bytes();
+        let (endpoint, ticket) = (self.network.endpoint(secret), self.ticket.clone());
+        self.setup_told(name, device, endpoint, ticket)
+    }
+
+    fn setup_told(
+        &mut self,
+        name: &str,
+        device: &str,
+        endpoint: Endpoint,
+        ticket: LedgerTicket,
+    ) -> Setup {
+        let identity = self.identity(name);
+        let ledger = Ledger::Remote(Remote::new(endpoint.clone(), ticket));
+        let (host, dir) = (self.host(device), self.folder.path().join(device));
+        Setup { identity, ledger, endpoint, host, dir }
+    }
+
     fn client_at(&mut self, name: &str, device: &str, endpoint: Endpoint) -> Client {
         let ticket = self.ticket.clone();
         self.client_told(name, device, endpoint, ticket)
@@ -473,10 +493,7 @@ impl World {
         endpoint: Endpoint,
         ticket: LedgerTicket,
     ) -> Client {
-        let identity = self.identity(name);
-        let ledger = Ledger::Remote(Remote::new(endpoint.clone(), ticket));
-        let (host, dir) = (self.host(device), self.folder.path().join(device));
-        let client = Client::new(Setup { identity, ledger, endpoint, host, dir });
+        let client = Client::new(self.setup_told(name, device, endpoint, ticket));
         client.expect("a client can be made in an empty folder")
     }
 

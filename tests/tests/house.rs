@@ -234,6 +234,24 @@ fn parts_name_only_what_is_below_them() {
     }
 }
 
+/// The rooms of the client keep their rows in one file, and each names its own.
+#[test]
+fn rooms_name_their_own_rows() {
+    let src = root().join("client/src");
+    for cells in table("rows of client") {
+        let (room, may) = (&cells[1], list(&cells[2]).collect::<BTreeSet<_>>());
+        let mut files = vec![src.join(format!("{room}.rs"))];
+        sources(&src.join(room), &mut files);
+        let of_catalog = |path: &PathBuf| {
+            let by = path.strip_prefix(&src).unwrap().to_str().unwrap();
+            let module: Vec<&str> = by.trim_end_matches(".rs").split('/').collect();
+            named(&code(path), &module).into_iter().filter(|path| path[0] == "catalog")
+        };
+        let names = files.iter().flat_map(of_catalog).filter_map(|path| path.get(1).cloned());
+        assert_eq!(names.collect::<BTreeSet<_>>(), may, "what {room} names of the rows");
+    }
+}
+
 #[test]
 fn what_must_be_one_is_one() {
     let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();

@@ -7,6 +7,8 @@
 
 #[path = "simulation/at_once.rs"]
 mod at_once;
+#[path = "simulation/bounded.rs"]
+mod bounded;
 #[path = "simulation/changing.rs"]
 mod changing;
 #[path = "simulation/clocks.rs"]
@@ -184,6 +186,11 @@ fn a_put_whose_deal_has_ended_begins_anew() {
 #[test]
 fn names_cut_short_are_the_same_on_every_device() {
     repeat("names_cut_short_are_the_same_on_every_device", names::names);
+}
+
+#[test]
+fn telling_other_devices_costs_no_more_than_was_allowed() {
+    repeat("telling_other_devices_costs_no_more_than_was_allowed", bounded::bounded);
 }
 
 #[test]

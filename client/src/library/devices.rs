@@ -4,13 +4,11 @@
 //! Neither step ever makes a call fail: the index on this machine is enough to work with. Changes that could not be
 //! published go out with the next change.
 
-use std::pin::pin;
-
 use symbolon_protocol::{Amount, grant::GrantToken, id::ObjectId};
 
 use crate::{
     error::ClientError,
-    library::{Library, Local, index::PullReport},
+    library::{Library, Local, index::PullReport, purse::Purse},
     progress::Progress,
 };
 
@@ -23,7 +21,9 @@ pub enum Devices {
     /// Each call that reads or changes files first takes over the changes of other devices. Each call that changes
     /// files then publishes its changes.
     InStep {
-        /// The limit for one publication, if it has to store a list of names. The call's own limit does not include it.
+        /// The limit for one publication, if it has to store a list of names. Without a value it is
+        /// [`Devices::COST_MAX`]. A call with a limit of its own lowers it to what is left of that. If a publication would
+        /// cost more, a later one takes its changes along.
         cost_max: Option<Amount>,
     },
     /// The program calls [`Library::pull_names`] and [`Library::publish_names`] itself. This is for a program that asks
@@ -34,6 +34,22 @@ pub enum Devices {
 impl Default for Devices {
     fn default() -> Self {
         Self::InStep { cost_max: None }
+    }
+}
+
+impl Devices {
+    /// The limit for one publication when neither the client nor the call has one. At the usual price of a node, one
+    /// credit pays for a GiB and a month.
+    pub const COST_MAX: Amount = Amount::credits(1);
+
+    /// The limit for the publication after a call that has `left` of its own limit. `None` if the program publishes.
+    fn cost_max(self, left: Option<Amount>) -> Option<Amount> {
+        let Self::InStep { cost_max } = self else { return None };
+        Some(match (cost_max, left) {
+            (Some(most), Some(left)) => most.min(left),
+            (Some(most), None) | (None, Some(most)) => most,
+            (None, None) => Self::COST_MAX,
+        })
     }
 }
 
@@ -58,16 +74,18 @@ impl Library {
         self.read(move |local| local.grants_of(&object)).await
     }
 
-    /// Changes stored files: takes over the changes of other devices first, and publishes to them afterwards.
+    /// Changes stored files: takes over the changes of other devices first, and publishes to them afterwards. The work
+    /// counts its payments in `purse`, and the publication may spend what is left of it.
     pub(crate) async fn changing<T>(
         &self,
+        purse: &Purse,
         progress: &Progress,
         work: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, ClientError> {
         self.catch_up().await;
         let done = work.await;
         // This also happens after a failure: another device can continue what the work has begun or paid for.
-        self.publish_changes(progress).await;
+        self.publish_changes(purse.left(), progress).await;
         done
     }
 
@@ -77,7 +95,8 @@ impl Library {
             return;
         }
         let quiet = Progress::silent();
-        let mut pulling = pin!(self.pull_names(&quiet));
+        // Boxed, as the publication is: nearly every call contains both, and would be as large as them.
+        let mut pulling = Box::pin(self.pull_names(&quiet));
         // Once the ledger has answered, fetching a list of names may take as long as it needs.
         let answering = async {
             tokio::select! {
@@ -101,9 +120,10 @@ impl Library {
     }
 
     /// Publishes the changes of this device, unless the program does so itself.
-    async fn publish_changes(&self, progress: &Progress) {
-        let Devices::InStep { cost_max } = self.inner.devices else { return };
-        match self.publish_names(cost_max, &Progress::silent()).await {
+    async fn publish_changes(&self, left: Option<Amount>, progress: &Progress) {
+        let Some(most) = self.inner.devices.cost_max(left) else { return };
+        let quiet = Progress::silent();
+        match Box::pin(self.publish_names(Some(most), &quiet)).await {
             Ok(report) => warn(report.as_ref().and_then(|report| report.pulled.as_ref())),
             Err(error) => {
                 progress.note(format!("other devices cannot see the change yet: {error}"))

@@ -191,7 +191,7 @@ impl Library {
         progress: &Progress,
     ) -> Result<GetReport, ClientError> {
         let resolved = self.resolve_now(what).await?;
-        self.fetch(resolved, sink, options, progress).await
+        Box::pin(self.fetch(resolved, sink, options, progress)).await
     }
 
     /// Resolves a name or grant. For a name it takes over the changes of other devices first. A grant needs none of

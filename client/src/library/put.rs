@@ -19,6 +19,7 @@ use crate::{
     library::{
         Library, Local,
         names::{Name, NewVersion},
+        purse::Purse,
         source::{Opened, PLAIN_MODE, Source},
         upload::{PutOptions, PutOutcome, PutReport, PutTerms, Replace, Request},
     },
@@ -59,7 +60,9 @@ impl Library {
         progress: &Progress,
     ) -> Result<PutReport, ClientError> {
         let terms = PutTerms::new(options, &self.network().params().await?);
-        self.changing(progress, self.put_here(source, name, &terms, progress)).await
+        let purse = Purse::of(terms.cost_max);
+        let putting = self.put_here(source, name, &terms, &purse, progress);
+        self.changing(&purse, progress, putting).await
     }
 
     async fn put_here(
@@ -67,6 +70,7 @@ impl Library {
         source: Source,
         name: &Name,
         options: &PutTerms,
+        purse: &Purse,
         progress: &Progress,
     ) -> Result<PutReport, ClientError> {
         let _lock = self.lock(name.as_bytes().to_vec(), name.to_string()).await?;
@@ -96,9 +100,10 @@ impl Library {
             .about()
             .unwrap_or_else(|| (PLAIN_MODE, i128::from(self.host().now_ms()) * 1_000_000));
         let shown = name.to_string();
-        let request = Request::own(name.as_bytes(), shown, FileKind::Own, options);
+        let own = Request::own(name.as_bytes(), shown, FileKind::Own, options);
+        let request = own.counting(purse.counter());
         let uploading = self.upload(&request, opened, progress);
-        let stored = self.publish_while(uploading).await?;
+        let stored = self.publish_while(Box::pin(uploading)).await?;
         let content = Content::File {
             object: stored.entry.manifest.object,
             first: 0,
@@ -292,14 +297,13 @@ impl Library {
         self.dir().join("spool")
     }
 
-    /// Stores an object that belongs to a listing. At most one object of each such kind stays. Also gives the amount
-    /// that was paid now.
+    /// Stores an object that belongs to a listing. At most one object of each such kind stays.
     pub(crate) async fn store_public(
         &self,
         source: Source,
         request: &Request<'_>,
         progress: &Progress,
-    ) -> Result<(ObjectEntry, Amount), ClientError> {
+    ) -> Result<ObjectEntry, ClientError> {
         let _lock = self.lock(request.slot.clone(), request.name.clone()).await?;
         let opened = self.local(move |local| local.open_source(source)).await?;
         let old = self.objects_of(request.kind).await?;
@@ -307,18 +311,17 @@ impl Library {
             let chain = self.network().chain_row().await?;
             let kept = self.kept(&chain, old).await?.end();
             if kept.is_some_and(|end| chain.epoch.saturating_add(request.options.epochs) <= end) {
-                return Ok((old.clone(), Amount::ZERO));
+                return Ok(old.clone());
             }
         }
-        let stored = self.upload(request, opened, progress).await?;
+        let stored = Box::pin(self.upload(request, opened, progress)).await?;
         let mut batch = stored.batch();
         for old in &old {
             batch.remove(Objects, &old.manifest.object.0);
         }
         self.local(move |local| local.catalog().write(&batch)).await?;
         self.let_go(&old).await?;
-        let paid = request.paid.sum();
-        Ok((stored.entry, paid))
+        Ok(stored.entry)
     }
 
     /// Ends and removes the objects of a listing of this kind.

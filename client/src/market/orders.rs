@@ -82,7 +82,7 @@ impl Market {
     ) -> Result<GetReport, ClientError> {
         let resolved = self.resolve_paid(what).await?;
         let order = resolved.order;
-        let mut report = self.fetch(resolved, sink, options, progress).await?;
+        let mut report = Box::pin(self.fetch(resolved, sink, options, progress)).await?;
         if let Some(order) = order.filter(|_| report.checked_root) {
             report.acknowledged = self.acknowledge_checked(&order).await?;
         }

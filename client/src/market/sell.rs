@@ -25,9 +25,10 @@ use crate::{
     error::ClientError,
     library::{
         names::{Found, Name, shown},
+        purse::Purse,
         source::Source,
         upkeep::public_name,
-        upload::{Paid, PutTerms, Replace, Request, price_of},
+        upload::{PutTerms, Replace, Request, price_of},
     },
     market::{Market, listings::PUBLIC_BYTES_MAX},
     progress::Progress,
@@ -61,6 +62,7 @@ pub struct SellOptions {
     /// as the file.
     pub epochs: Option<u64>,
     /// The limit for the whole cost of storing the description, the preview, and a copy of the file if it needs one.
+    /// A client that keeps [in step](crate::Devices) publishes the sale with the rest.
     pub cost_max: Option<Amount>,
 }
 
@@ -138,22 +140,6 @@ pub struct SellReport {
     pub cost: Amount,
     /// How it ended.
     pub outcome: SellOutcome,
-}
-
-/// What is left of a limit.
-struct Purse {
-    limit: Option<Amount>,
-    paid: Amount,
-}
-
-impl Purse {
-    fn left(&self) -> Option<Amount> {
-        self.limit.map(|limit| limit.checked_sub(self.paid).unwrap_or(Amount::ZERO))
-    }
-
-    fn pay(&mut self, amount: Amount) {
-        self.paid = self.paid.checked_add(amount).unwrap_or(self.paid);
-    }
 }
 
 impl Market {
@@ -236,31 +222,32 @@ impl Market {
         options: &SellOptions,
         progress: &Progress,
     ) -> Result<SellReport, ClientError> {
-        self.changing(progress, self.sell_here(name, options, progress)).await
+        let purse = Purse::of(options.cost_max);
+        let selling = self.sell_here(name, options, &purse, progress);
+        self.changing(&purse, progress, selling).await
     }
 
     async fn sell_here(
         &self,
         name: &Name,
         options: &SellOptions,
+        purse: &Purse,
         progress: &Progress,
     ) -> Result<SellReport, ClientError> {
         let checked = self.check_sale(&self.find(name).await?, options).await?;
-        let mut purse = Purse { limit: options.cost_max, paid: Amount::ZERO };
-        let (entry, paid) = self.object_of_its_own(name, purse.left(), progress).await?;
-        purse.pay(paid);
+        let entry = self.object_of_its_own(name, purse, progress).await?;
         let (vault_id, vault) = self.vault(progress).await?;
-        let listed = self.list_file(&entry, vault_id, (options, &checked), &mut purse, progress);
+        let listed = self.list_file(&entry, vault_id, (options, &checked), purse, progress);
         let (id, listing, outcome) = listed.await?;
         let access_ms = listing.terms.access_ms;
         let epochs = checked.plan.epochs;
-        let posted = self.post_preview(&entry, (id, listing), epochs, &mut purse, progress);
+        let posted = self.post_preview(&entry, (id, listing), epochs, purse, progress);
         let preview_cells = posted.await?;
         let paid_until_ms = checked.plan.sold_until_ms.saturating_add(checked.plan.access_ms);
         Ok(SellReport {
             access_ms,
             sold_until_ms: paid_until_ms.saturating_sub(access_ms),
-            cost: purse.paid,
+            cost: purse.paid(),
             listing: id,
             vault: vault_id,
             threshold: vault.key.required(),
@@ -281,7 +268,7 @@ impl Market {
         entry: &Found,
         vault: VaultId,
         (options, checked): (&SellOptions, &Checked),
-        purse: &mut Purse,
+        purse: &Purse,
         progress: &Progress,
     ) -> Result<(ListingId, Listing, SellOutcome), ClientError> {
         let object = entry.manifest().object;
@@ -325,7 +312,7 @@ impl Market {
         entry: &Found,
         (id, vault): (ListingId, VaultId),
         (options, checked): (&SellOptions, &Checked),
-        purse: &mut Purse,
+        purse: &Purse,
         progress: &Progress,
     ) -> Result<Terms, ClientError> {
         progress.note("publishing the description");
@@ -381,7 +368,7 @@ impl Market {
         kind: FileKind,
         bytes: Vec<u8>,
         epochs: u64,
-        purse: &mut Purse,
+        purse: &Purse,
     ) -> Result<PublicRef, ClientError> {
         let name = public_name(kind)
             .ok_or_else(|| ClientError::Internal("own files are not public".into()))?;
@@ -396,11 +383,10 @@ impl Market {
             // Anyone may repair what anyone may read.
             mask: MaskMode::None,
             options: &options,
-            paid: Paid::default(),
+            paid: purse.counter(),
         };
         let source = Source::Bytes(Bytes::from(bytes));
-        let (entry, paid) = self.store_public(source, &request, &Progress::silent()).await?;
-        purse.pay(paid);
+        let entry = self.store_public(source, &request, &Progress::silent()).await?;
         Ok(PublicRef { manifest: entry.manifest, key: entry.key.expose(), hash })
     }
 }

@@ -19,6 +19,7 @@ use crate::{
         Library, Local,
         get::{GetOptions, Sink},
         names::{Found, Name, Range, Tree},
+        purse::Purse,
         source::Opened,
         upload::{PutTerms, Replace, Request, price_of},
     },
@@ -98,17 +99,16 @@ fn moved_rows(moves: &BTreeMap<Range, Range>) -> Vec<MovedEntry> {
 }
 
 impl Library {
-    /// Gives a file an object of its own. If it shares one, this stores it again. Also gives the amount that was paid
-    /// now.
+    /// Gives a file an object of its own. If it shares one, this stores it again.
     pub(crate) async fn object_of_its_own(
         &self,
         name: &Name,
-        cost_max: Option<Amount>,
+        purse: &Purse,
         progress: &Progress,
-    ) -> Result<(Found, Amount), ClientError> {
+    ) -> Result<Found, ClientError> {
         let found = self.find(name).await?;
         if found.is_whole() {
-            return Ok((found, Amount::ZERO));
+            return Ok(found);
         }
         progress.note(format!("storing {name} as an object of its own first: it was in a pack"));
         let (resolved, options) = (self.resolve_own(&found)?, GetOptions::default());
@@ -116,16 +116,18 @@ impl Library {
         let bytes = bytes::Bytes::from(read.bytes.unwrap_or_default());
         let slot = own_slot(name);
         let _lock = self.lock(slot.clone(), name.to_string()).await?;
-        let options = PutTerms { cost_max, ..self.rest_of(name, &found.object).await? };
-        let request = Request::own(&slot, name.to_string(), FileKind::Own, &options);
+        let rest = self.rest_of(name, &found.object).await?;
+        let options = PutTerms { cost_max: purse.left(), ..rest };
+        let own = Request::own(&slot, name.to_string(), FileKind::Own, &options);
+        let request = own.counting(purse.counter());
         let opened = Opened::Bytes { bytes };
-        let stored = self.upload(&request, opened, &one_of_many(progress)).await?;
+        let quiet = one_of_many(progress);
+        let stored = Box::pin(self.upload(&request, opened, &quiet)).await?;
         let old = (found.manifest().object, found.first, found.length);
         let new = (stored.entry.manifest.object, 0, found.length);
-        let paid = request.paid.sum();
         let (moves, batch, only) = (BTreeMap::from([(old, new)]), stored.batch(), name.clone());
         self.local(move |local| local.relocate(&moves, batch, Some(&only))).await?;
-        Ok((self.find(name).await?, paid))
+        self.find(name).await
     }
 
     /// The price of giving a file an object of its own. Nothing if it has one.

@@ -19,6 +19,7 @@ use crate::{
     library::{
         Library, Local,
         names::{Name, NewVersion, path_of, shown},
+        purse::Purse,
         source::{Opened, Source, modified_ns},
         upload::{Paid, PutOptions, PutOutcome, PutTerms, Request, Uploaded},
     },
@@ -65,12 +66,12 @@ struct Done {
 }
 
 /// The rest of a limit while several objects are paid for at once. No object may use money that another one may need.
-struct Purse {
+struct Portions {
     /// Money that is not spent, not reserved for an object under way, and not the price of a later one.
     free: Option<Amount>,
 }
 
-impl Purse {
+impl Portions {
     /// Reserves the most that one object may cost: its price and half of the free money.
     fn take(&mut self, price: Amount) -> Option<Amount> {
         let free = self.free?;
@@ -98,8 +99,9 @@ impl Library {
         progress: &Progress,
     ) -> Result<FolderStored, ClientError> {
         let options = PutTerms::new(options, &self.network().params().await?);
-        let storing = self.store_planned(plan, quote, &options, progress);
-        self.changing(progress, self.publish_while(storing)).await
+        let purse = Purse::of(options.cost_max);
+        let storing = self.store_planned(plan, quote, &options, &purse, progress);
+        self.changing(&purse, progress, self.publish_while(storing)).await
     }
 
     async fn store_planned(
@@ -107,6 +109,7 @@ impl Library {
         mut plan: FolderPlan,
         quote: &FolderQuote,
         options: &PutTerms,
+        purse: &Purse,
         progress: &Progress,
     ) -> Result<FolderStored, ClientError> {
         let label = shown(&plan.to);
@@ -128,8 +131,8 @@ impl Library {
         };
         let (root, keep) = (plan.root.clone(), plan.keep);
         let mut dropped = self.local(move |local| local.write_rows(plan)).await?;
-        let mut purse =
-            Purse { free: options.cost_max.and_then(|limit| limit.checked_sub(quote.total)) };
+        let mut portions =
+            Portions { free: options.cost_max.and_then(|limit| limit.checked_sub(quote.total)) };
         let mut running = VecDeque::new();
         let mut slots = BTreeSet::new();
         let worker = Worker { library: self.clone(), root, label, keep };
@@ -137,11 +140,11 @@ impl Library {
             while running.len() < AT_ONCE
                 && let Some((unit, price)) = units.next()
             {
-                let limit = purse.take(*price);
+                let limit = portions.take(*price);
                 let options = PutTerms { cost_max: limit, ..options.clone() };
                 let worker = worker.clone();
                 let progress = one_of_many(progress);
-                let paid = Paid::default();
+                let paid = purse.counter();
                 let counts = paid.clone();
                 let task = async move { worker.unit(unit, &options, counts, &progress).await };
                 running.push_back((Task::spawn(task), limit, paid));
@@ -149,7 +152,7 @@ impl Library {
             let Some((task, limit, paid)) = running.pop_front() else { break };
             let done = task.join().await?;
             // This also counts the payments of a unit that failed.
-            purse.give_back(limit, paid.sum());
+            portions.give_back(limit, paid.sum());
             match done {
                 Ok(done) => {
                     dropped |= self.write_names(done, &mut report, &mut slots).await?;

@@ -80,7 +80,7 @@ impl Library {
         if self.local(|local| local.unused()).await?.objects.is_empty() {
             return Ok(swept);
         }
-        let published = self.publish_inline().await;
+        let published = Box::pin(self.publish_inline()).await;
         // If publishing fails, the sweep goes on, so that removed files give their money back.
         if let Err(error) = published {
             tracing::debug!(%error, "names could not be published before a sweep");

@@ -37,7 +37,7 @@ impl Market {
         entry: &Found,
         (id, listing): (ListingId, Listing),
         epochs: u64,
-        purse: &mut Purse,
+        purse: &Purse,
         progress: &Progress,
     ) -> Result<Vec<u64>, ClientError> {
         let count = listing.terms.preview_cells;

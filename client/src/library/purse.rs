@@ -1,0 +1,54 @@
+//! The limit of one call, and what the call has spent of it.
+
+use std::sync::{Arc, Mutex};
+
+use symbolon_protocol::Amount;
+
+use crate::{library::upload::Paid, lock};
+
+/// The limit of one call, and a counter for each of its uploads. Clones share both.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Purse {
+    limit: Option<Amount>,
+    uploads: Arc<Mutex<Vec<Paid>>>,
+}
+
+impl Purse {
+    /// A purse with a limit, or without one.
+    pub(crate) fn of(limit: Option<Amount>) -> Self {
+        Self { limit, uploads: Arc::default() }
+    }
+
+    /// A counter for one more upload. It counts what the upload pays, also when the upload fails.
+    pub(crate) fn counter(&self) -> Paid {
+        let paid = Paid::default();
+        lock(&self.uploads).push(paid.clone());
+        paid
+    }
+
+    /// The sum of all payments so far.
+    pub(crate) fn paid(&self) -> Amount {
+        let paid =
+            lock(&self.uploads).iter().map(Paid::sum).try_fold(Amount::ZERO, Amount::checked_add);
+        // A sum above every amount leaves nothing of any limit.
+        paid.unwrap_or(Amount(u128::MAX))
+    }
+
+    /// What is left of the limit. `None` without a limit.
+    pub(crate) fn left(&self) -> Option<Amount> {
+        self.limit.map(|limit| limit.checked_sub(self.paid()).unwrap_or(Amount::ZERO))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_limit_nothing_is_left_to_say() {
+        assert_eq!(Purse::of(None).left(), None);
+        let purse = Purse::of(Some(Amount(7)));
+        purse.counter();
+        assert_eq!((purse.paid(), purse.left()), (Amount::ZERO, Some(Amount(7))));
+    }
+}
