@@ -35,6 +35,7 @@
 //! ```
 
 pub(crate) mod ahead;
+pub(crate) mod budget;
 mod deletion;
 mod devices;
 mod folder;
@@ -42,7 +43,6 @@ pub(crate) mod get;
 mod index;
 pub(crate) mod names;
 pub(crate) mod promises;
-pub(crate) mod purse;
 mod put;
 mod share;
 pub(crate) mod source;

@@ -25,7 +25,7 @@ impl<R: Clone + Send + 'static> Local<R> {
         host: &Host,
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> impl Future<Output = T> + Send {
-        // No async function: what is worked with would be in its future once more.
+        // This is not an async function, because its future would hold `work` twice.
         let local = Self(room.clone());
         host.in_turn(move || work(&local))
     }

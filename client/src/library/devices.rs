@@ -8,7 +8,7 @@ use symbolon_protocol::{Amount, grant::GrantToken, id::ObjectId};
 
 use crate::{
     error::ClientError,
-    library::{Library, Local, index::PullReport, purse::Purse},
+    library::{Library, Local, budget::Budget, index::PullReport},
     progress::Progress,
 };
 
@@ -75,17 +75,17 @@ impl Library {
     }
 
     /// Changes stored files: takes over the changes of other devices first, and publishes to them afterwards. The work
-    /// counts its payments in `purse`, and the publication may spend what is left of it.
+    /// counts its payments in `budget`, and the publication may spend what is left of it.
     pub(crate) async fn changing<T>(
         &self,
-        purse: &Purse,
+        budget: &Budget,
         progress: &Progress,
         work: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, ClientError> {
         self.catch_up().await;
         let done = work.await;
         // This also happens after a failure: another device can continue what the work has begun or paid for.
-        self.publish_changes(purse.left(), progress).await;
+        self.publish_changes(budget.left(), progress).await;
         done
     }
 
@@ -95,7 +95,7 @@ impl Library {
             return;
         }
         let quiet = Progress::silent();
-        // Boxed, as the publication is: nearly every call contains both, and would be as large as them.
+        // Nearly every call contains a pull and a publication. Both are boxed, so that the calls stay small.
         let mut pulling = Box::pin(self.pull_names(&quiet));
         // Once the ledger has answered, fetching a list of names may take as long as it needs.
         let answering = async {

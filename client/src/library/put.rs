@@ -18,8 +18,8 @@ use crate::{
     error::ClientError,
     library::{
         Library, Local,
+        budget::Budget,
         names::{Name, NewVersion},
-        purse::Purse,
         source::{Opened, PLAIN_MODE, Source},
         upload::{PutOptions, PutOutcome, PutReport, PutTerms, Replace, Request},
     },
@@ -60,9 +60,9 @@ impl Library {
         progress: &Progress,
     ) -> Result<PutReport, ClientError> {
         let terms = PutTerms::new(options, &self.network().params().await?);
-        let purse = Purse::of(terms.cost_max);
-        let putting = self.put_here(source, name, &terms, &purse, progress);
-        self.changing(&purse, progress, putting).await
+        let budget = Budget::of(terms.cost_max);
+        let putting = self.put_here(source, name, &terms, &budget, progress);
+        self.changing(&budget, progress, putting).await
     }
 
     async fn put_here(
@@ -70,7 +70,7 @@ impl Library {
         source: Source,
         name: &Name,
         options: &PutTerms,
-        purse: &Purse,
+        budget: &Budget,
         progress: &Progress,
     ) -> Result<PutReport, ClientError> {
         let _lock = self.lock(name.as_bytes().to_vec(), name.to_string()).await?;
@@ -101,7 +101,7 @@ impl Library {
             .unwrap_or_else(|| (PLAIN_MODE, i128::from(self.host().now_ms()) * 1_000_000));
         let shown = name.to_string();
         let own = Request::own(name.as_bytes(), shown, FileKind::Own, options);
-        let request = own.counting(purse.counter());
+        let request = own.counting(budget.counter());
         let uploading = self.upload(&request, opened, progress);
         let stored = self.publish_while(Box::pin(uploading)).await?;
         let content = Content::File {

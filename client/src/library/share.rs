@@ -10,8 +10,8 @@ use crate::{
     error::ClientError,
     library::{
         Library,
+        budget::Budget,
         names::{Found, Name},
-        purse::Purse,
     },
     progress::Progress,
     term::Kept,
@@ -24,8 +24,7 @@ impl Library {
     /// Grants another identity the right to read a file, restricted by `caveats`.
     ///
     /// A file that shares its object with others gets an object of its own first, because a holder of an object's key
-    /// can read all of the object. That and publishing the grant cost
-    /// at most `cost_max` together.
+    /// can read all of the object. That and publishing the grant cost at most `cost_max` together.
     pub async fn share(
         &self,
         name: &Name,
@@ -34,19 +33,19 @@ impl Library {
         cost_max: Option<Amount>,
         progress: &Progress,
     ) -> Result<GrantToken, ClientError> {
-        let purse = Purse::of(cost_max);
+        let budget = Budget::of(cost_max);
         let sharing = async {
             let found = self.find(name).await?;
             self.check_share(&found, &caveats).await?;
             // A grant that cannot be made must cost nothing, so this tries to make it for the present object first.
             self.grant_for((found.manifest(), &found.key()), to, caveats.clone())?;
-            let entry = self.object_of_its_own(name, &purse, progress).await?;
+            let entry = self.object_of_its_own(name, &budget, progress).await?;
             let token = self.grant_for((entry.manifest(), &entry.key()), to, caveats)?;
             let (label, given) = (format!("given: {name}"), token.clone());
             self.local(move |local| local.remember_grant(&label, &given)).await?;
             Ok(token)
         };
-        self.changing(&purse, progress, sharing).await
+        self.changing(&budget, progress, sharing).await
     }
 
     /// Refuses to grant access for longer than the file is stored. If no ledger answers, the client cannot check that

@@ -64,7 +64,7 @@ pub struct PutOptions {
     /// Without a value, [`usual_epochs`] gives it.
     pub least: Option<u64>,
     /// The limit for the whole cost of this put. Payments of an earlier put that this one continues do not count.
-    /// A client that keeps [in step](crate::Devices) publishes the put with the rest.
+    /// A client that keeps [in step](crate::Devices) publishes the put with what is left of this limit.
     pub cost_max: Option<Amount>,
     /// The scheme. Without one, the client chooses the one that fits the network.
     pub scheme: Option<Scheme>,

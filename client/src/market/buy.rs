@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use crate::{
     catalog::{PurchaseEntry, Purchases},
     error::ClientError,
-    library::purse::Purse,
+    library::budget::Budget,
     market::{Local, Market},
     progress::{Awaited, Progress, Step, Wait},
 };
@@ -97,7 +97,7 @@ impl Market {
         price_max: Amount,
         progress: &Progress,
     ) -> Result<BuyReport, ClientError> {
-        self.changing(&Purse::default(), progress, self.buy_here(id, price_max, progress)).await
+        self.changing(&Budget::default(), progress, self.buy_here(id, price_max, progress)).await
     }
 
     async fn buy_here(

@@ -24,8 +24,8 @@ use crate::{
     catalog::FileKind,
     error::ClientError,
     library::{
+        budget::Budget,
         names::{Found, Name, shown},
-        purse::Purse,
         source::Source,
         upkeep::public_name,
         upload::{PutTerms, Replace, Request, price_of},
@@ -62,7 +62,7 @@ pub struct SellOptions {
     /// as the file.
     pub epochs: Option<u64>,
     /// The limit for the whole cost of storing the description, the preview, and a copy of the file if it needs one.
-    /// A client that keeps [in step](crate::Devices) publishes the sale with the rest.
+    /// A client that keeps [in step](crate::Devices) publishes the sale with what is left of this limit.
     pub cost_max: Option<Amount>,
 }
 
@@ -222,32 +222,32 @@ impl Market {
         options: &SellOptions,
         progress: &Progress,
     ) -> Result<SellReport, ClientError> {
-        let purse = Purse::of(options.cost_max);
-        let selling = self.sell_here(name, options, &purse, progress);
-        self.changing(&purse, progress, selling).await
+        let budget = Budget::of(options.cost_max);
+        let selling = self.sell_here(name, options, &budget, progress);
+        self.changing(&budget, progress, selling).await
     }
 
     async fn sell_here(
         &self,
         name: &Name,
         options: &SellOptions,
-        purse: &Purse,
+        budget: &Budget,
         progress: &Progress,
     ) -> Result<SellReport, ClientError> {
         let checked = self.check_sale(&self.find(name).await?, options).await?;
-        let entry = self.object_of_its_own(name, purse, progress).await?;
+        let entry = self.object_of_its_own(name, budget, progress).await?;
         let (vault_id, vault) = self.vault(progress).await?;
-        let listed = self.list_file(&entry, vault_id, (options, &checked), purse, progress);
+        let listed = self.list_file(&entry, vault_id, (options, &checked), budget, progress);
         let (id, listing, outcome) = listed.await?;
         let access_ms = listing.terms.access_ms;
         let epochs = checked.plan.epochs;
-        let posted = self.post_preview(&entry, (id, listing), epochs, purse, progress);
+        let posted = self.post_preview(&entry, (id, listing), epochs, budget, progress);
         let preview_cells = posted.await?;
         let paid_until_ms = checked.plan.sold_until_ms.saturating_add(checked.plan.access_ms);
         Ok(SellReport {
             access_ms,
             sold_until_ms: paid_until_ms.saturating_sub(access_ms),
-            cost: purse.paid(),
+            cost: budget.paid(),
             listing: id,
             vault: vault_id,
             threshold: vault.key.required(),
@@ -268,7 +268,7 @@ impl Market {
         entry: &Found,
         vault: VaultId,
         (options, checked): (&SellOptions, &Checked),
-        purse: &Purse,
+        budget: &Budget,
         progress: &Progress,
     ) -> Result<(ListingId, Listing, SellOutcome), ClientError> {
         let object = entry.manifest().object;
@@ -291,7 +291,8 @@ impl Market {
                     return Err(ClientError::Exists { name: what });
                 }
                 None => {
-                    let terms = self.terms(entry, (id, vault), (options, checked), purse, progress);
+                    let terms =
+                        self.terms(entry, (id, vault), (options, checked), budget, progress);
                     let action = Action::List { listing: id, terms: Box::new(terms.await?) };
                     let sent = self.send(transaction_id("list", &id.0), action).await;
                     if sent.as_ref().is_err_and(ClientError::is_refusal) {
@@ -312,13 +313,13 @@ impl Market {
         entry: &Found,
         (id, vault): (ListingId, VaultId),
         (options, checked): (&SellOptions, &Checked),
-        purse: &Purse,
+        budget: &Budget,
         progress: &Progress,
     ) -> Result<Terms, ClientError> {
         progress.note("publishing the description");
         let kind = FileKind::Document { listing: id };
         let document = checked.document.clone();
-        let document = self.publish(kind, document, checked.plan.epochs, purse).await?;
+        let document = self.publish(kind, document, checked.plan.epochs, budget).await?;
         let manifest = entry.manifest().clone();
         let cells = layout(&manifest)?.cells();
         let chain = self.ledger().chain();
@@ -368,12 +369,12 @@ impl Market {
         kind: FileKind,
         bytes: Vec<u8>,
         epochs: u64,
-        purse: &Purse,
+        budget: &Budget,
     ) -> Result<PublicRef, ClientError> {
         let name = public_name(kind)
             .ok_or_else(|| ClientError::Internal("own files are not public".into()))?;
         let hash = Hash(*blake3::hash(&bytes).as_bytes());
-        let options = PutTerms::plain(epochs, purse.left(), Replace::Overwrite);
+        let options = PutTerms::plain(epochs, budget.left(), Replace::Overwrite);
         let request = Request {
             // No file's name has a zero byte, so no file has this slot.
             slot: [b"\0", name.as_bytes()].concat(),
@@ -383,7 +384,7 @@ impl Market {
             // Anyone may repair what anyone may read.
             mask: MaskMode::None,
             options: &options,
-            paid: purse.counter(),
+            paid: budget.counter(),
         };
         let source = Source::Bytes(Bytes::from(bytes));
         let entry = self.store_public(source, &request, &Progress::silent()).await?;

@@ -17,9 +17,9 @@ use crate::{
     error::{ClientError, ErrorKind},
     library::{
         Library, Local,
+        budget::Budget,
         get::{GetOptions, Sink},
         names::{Found, Name, Range, Tree},
-        purse::Purse,
         source::Opened,
         upload::{PutTerms, Replace, Request, price_of},
     },
@@ -103,7 +103,7 @@ impl Library {
     pub(crate) async fn object_of_its_own(
         &self,
         name: &Name,
-        purse: &Purse,
+        budget: &Budget,
         progress: &Progress,
     ) -> Result<Found, ClientError> {
         let found = self.find(name).await?;
@@ -117,9 +117,9 @@ impl Library {
         let slot = own_slot(name);
         let _lock = self.lock(slot.clone(), name.to_string()).await?;
         let rest = self.rest_of(name, &found.object).await?;
-        let options = PutTerms { cost_max: purse.left(), ..rest };
+        let options = PutTerms { cost_max: budget.left(), ..rest };
         let own = Request::own(&slot, name.to_string(), FileKind::Own, &options);
-        let request = own.counting(purse.counter());
+        let request = own.counting(budget.counter());
         let opened = Opened::Bytes { bytes };
         let quiet = one_of_many(progress);
         let stored = Box::pin(self.upload(&request, opened, &quiet)).await?;

@@ -14,8 +14,8 @@ use crate::{
     error::ClientError,
     library::{
         Library, Local,
+        budget::Budget,
         names::{Name, NameView, Pattern, Tree, VersionView, below},
-        purse::Purse,
     },
     progress::Progress,
 };
@@ -142,7 +142,7 @@ impl Library {
         progress: &Progress,
     ) -> Result<Removed, ClientError> {
         let removing = self.remove_here(names, forever, progress);
-        self.changing(&Purse::default(), progress, removing).await
+        self.changing(&Budget::default(), progress, removing).await
     }
 
     async fn remove_here(
@@ -220,7 +220,7 @@ impl Library {
     pub async fn rename(&self, from: &Name, to: &Name) -> Result<Moved, ClientError> {
         let (from, to) = (from.clone(), to.clone());
         let renaming = self.local(move |local| local.rename(&from, &to));
-        self.changing(&Purse::default(), &Progress::silent(), renaming).await
+        self.changing(&Budget::default(), &Progress::silent(), renaming).await
     }
 
     /// The versions of a name, the newest first.
@@ -249,7 +249,7 @@ impl Library {
             }
             Ok(number)
         };
-        self.changing(&Purse::default(), progress, undeleting).await
+        self.changing(&Budget::default(), progress, undeleting).await
     }
 
     /// The totals of the names below a name: one total for each entry directly in it, and one for all. A file is the

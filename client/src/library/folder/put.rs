@@ -18,8 +18,8 @@ use crate::{
     error::ClientError,
     library::{
         Library, Local,
+        budget::Budget,
         names::{Name, NewVersion, path_of, shown},
-        purse::Purse,
         source::{Opened, Source, modified_ns},
         upload::{Paid, PutOptions, PutOutcome, PutTerms, Request, Uploaded},
     },
@@ -99,9 +99,9 @@ impl Library {
         progress: &Progress,
     ) -> Result<FolderStored, ClientError> {
         let options = PutTerms::new(options, &self.network().params().await?);
-        let purse = Purse::of(options.cost_max);
-        let storing = self.store_planned(plan, quote, &options, &purse, progress);
-        self.changing(&purse, progress, self.publish_while(storing)).await
+        let budget = Budget::of(options.cost_max);
+        let storing = self.store_planned(plan, quote, &options, &budget, progress);
+        self.changing(&budget, progress, self.publish_while(storing)).await
     }
 
     async fn store_planned(
@@ -109,7 +109,7 @@ impl Library {
         mut plan: FolderPlan,
         quote: &FolderQuote,
         options: &PutTerms,
-        purse: &Purse,
+        budget: &Budget,
         progress: &Progress,
     ) -> Result<FolderStored, ClientError> {
         let label = shown(&plan.to);
@@ -144,7 +144,7 @@ impl Library {
                 let options = PutTerms { cost_max: limit, ..options.clone() };
                 let worker = worker.clone();
                 let progress = one_of_many(progress);
-                let paid = purse.counter();
+                let paid = budget.counter();
                 let counts = paid.clone();
                 let task = async move { worker.unit(unit, &options, counts, &progress).await };
                 running.push_back((Task::spawn(task), limit, paid));

@@ -8,7 +8,7 @@ use symbolon_protocol::{
     preview::{Preview, PreviewCell, cell_range, picks},
 };
 
-use super::{Purse, layout};
+use super::{Budget, layout};
 use crate::{
     catalog::FileKind,
     download::{LeavesWanted, Reading, spans},
@@ -37,7 +37,7 @@ impl Market {
         entry: &Found,
         (id, listing): (ListingId, Listing),
         epochs: u64,
-        purse: &Purse,
+        budget: &Budget,
         progress: &Progress,
     ) -> Result<Vec<u64>, ClientError> {
         let count = listing.terms.preview_cells;
@@ -69,7 +69,7 @@ impl Market {
         }
         let kind = FileKind::Preview { listing: id };
         let bytes = Preview { cells: opened }.to_bytes();
-        let preview = self.publish(kind, bytes, epochs, purse).await?;
+        let preview = self.publish(kind, bytes, epochs, budget).await?;
         let action = Action::Preview { listing: id, preview };
         self.send(transaction_id("preview", &id.0), action).await?;
         Ok(cells)

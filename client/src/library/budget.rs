@@ -8,13 +8,13 @@ use crate::{library::upload::Paid, lock};
 
 /// The limit of one call, and a counter for each of its uploads. Clones share both.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Purse {
+pub(crate) struct Budget {
     limit: Option<Amount>,
     uploads: Arc<Mutex<Vec<Paid>>>,
 }
 
-impl Purse {
-    /// A purse with a limit, or without one.
+impl Budget {
+    /// A budget with a limit, or without one.
     pub(crate) fn of(limit: Option<Amount>) -> Self {
         Self { limit, uploads: Arc::default() }
     }
@@ -45,10 +45,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_limit_nothing_is_left_to_say() {
-        assert_eq!(Purse::of(None).left(), None);
-        let purse = Purse::of(Some(Amount(7)));
-        purse.counter();
-        assert_eq!((purse.paid(), purse.left()), (Amount::ZERO, Some(Amount(7))));
+    fn a_budget_without_a_limit_has_no_rest() {
+        assert_eq!(Budget::of(None).left(), None);
+        let budget = Budget::of(Some(Amount(7)));
+        budget.counter();
+        assert_eq!((budget.paid(), budget.left()), (Amount::ZERO, Some(Amount(7))));
     }
 }
