@@ -111,7 +111,7 @@ fn seeking_goes_where_it_says() {
         // Behind the end there is nothing, and that is no error.
         assert_eq!(reader.seek(SeekFrom::Start(1 << 60)).await.unwrap(), 1 << 60);
         assert_eq!(reader.read(&mut [0; 10]).await.unwrap(), 0);
-        assert_eq!(reader.read_at(200_000, u64::MAX).await.unwrap(), []);
+        assert!(reader.read_at(200_000, u64::MAX).await.unwrap().is_empty());
         // Before the beginning there is nowhere to stand; the reader stays where it was.
         let error = reader.seek(SeekFrom::End(-200_001)).await.unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
