@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The signal handling of this process.
-static EARS: OnceLock<Ears> = OnceLock::new();
+static SIGNALS: OnceLock<Signals> = OnceLock::new();
 
 /// Held while the last document is written; says whether it was written.
 static LAST_WORD: Mutex<bool> = Mutex::new(false);
@@ -29,7 +29,7 @@ static LAST_WORD: Mutex<bool> = Mutex::new(false);
 /// How the terminal was before a secret is typed on it.
 static TERMINAL: Mutex<Option<Termios>> = Mutex::new(None);
 
-struct Ears {
+struct Signals {
     out: Output,
     /// Whether the command runs until it is stopped; a signal then ends it with exit code 0.
     serves: bool,
@@ -68,20 +68,20 @@ impl Interrupt {
 
     /// The same, perhaps also for the end of stdin.
     pub(crate) fn on(leash: Leash) -> Self {
-        let Some(ears) = EARS.get() else {
+        let Some(signals) = SIGNALS.get() else {
             // No thread listens: signals end the program by themselves.
             return Self { told: watch::channel(false).1 };
         };
-        ears.listening.fetch_add(1, Ordering::SeqCst);
+        signals.listening.fetch_add(1, Ordering::SeqCst);
         if leash == Leash::Stdin {
             tokio::spawn(async {
                 let mut stdin = tokio::io::stdin();
                 let mut waste = [0; 64];
                 while stdin.read(&mut waste).await.is_ok_and(|count| count > 0) {}
-                ears.told.send_replace(true);
+                signals.told.send_replace(true);
             });
         }
-        Self { told: ears.told.subscribe() }
+        Self { told: signals.told.subscribe() }
     }
 
     /// Runs `work`. If a signal comes first, drops `work` where it is and returns `None`.
@@ -103,8 +103,8 @@ impl Interrupt {
 
 impl Drop for Interrupt {
     fn drop(&mut self) {
-        if let Some(ears) = EARS.get() {
-            ears.listening.fetch_sub(1, Ordering::SeqCst);
+        if let Some(signals) = SIGNALS.get() {
+            signals.listening.fetch_sub(1, Ordering::SeqCst);
         }
     }
 }
@@ -116,19 +116,19 @@ pub(crate) fn stopped(message: String, hint: &str) -> Error {
 
 /// Whether this process was told to stop.
 pub(crate) fn was_told() -> bool {
-    EARS.get().is_some_and(|ears| *ears.told.borrow())
+    SIGNALS.get().is_some_and(|signals| *signals.told.borrow())
 }
 
 /// Begins to listen for signals, for the whole process. It has to come before anything that waits.
 pub(crate) fn hear(out: &Output, serves: bool) -> Result<(), Error> {
     let problem = |error: std::io::Error| Error::internal(format!("cannot hear signals: {error}"));
-    let ears = Ears {
+    let signals = Signals {
         out: out.clone(),
         serves,
         listening: AtomicUsize::new(0),
         told: watch::channel(false).0,
     };
-    let ears = EARS.get_or_init(|| ears);
+    let signals = SIGNALS.get_or_init(|| signals);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(problem)?;
     let (mut interrupts, mut requests) = {
@@ -146,7 +146,7 @@ pub(crate) fn hear(out: &Output, serves: bool) -> Result<(), Error> {
                     _ = interrupts.recv() => {}
                     _ = requests.recv() => {}
                 }
-                heard(ears);
+                on_signal(signals);
             }
         });
     };
@@ -154,15 +154,15 @@ pub(crate) fn hear(out: &Output, serves: bool) -> Result<(), Error> {
     Ok(())
 }
 
-fn heard(ears: &Ears) {
-    let first = !*ears.told.borrow();
-    if first && 0 < ears.listening.load(Ordering::SeqCst) {
-        ears.told.send_replace(true);
+fn on_signal(signals: &Signals) {
+    let first = !*signals.told.borrow();
+    if first && 0 < signals.listening.load(Ordering::SeqCst) {
+        signals.told.send_replace(true);
         return;
     }
     restore_terminal();
-    ears.out.clear_line();
-    if first && ears.serves {
+    signals.out.clear_line();
+    if first && signals.serves {
         leave(0);
     }
     let error = stopped(
@@ -171,7 +171,7 @@ fn heard(ears: &Ears) {
     );
     // If another thread writes the last document now, or has written it, it stands.
     match LAST_WORD.try_lock() {
-        Ok(said) if !*said && (first || ears.out.is_json()) => ears.out.error_at_last(&error),
+        Ok(said) if !*said && (first || signals.out.is_json()) => signals.out.error_at_last(&error),
         _ => {}
     }
     leave(Kind::Interrupted as i32);

@@ -24,8 +24,7 @@ use crate::{
     units::{DAY_MS, Price},
 };
 
-/// Starts a server, unless this process is told to stop first: then the start is cut off wherever it waits. That is as
-/// safe as killing it.
+/// Starts a server. If a signal comes first, cuts the start off wherever it waits, which is as safe as killing it.
 pub(crate) async fn start<T: Send + 'static>(
     interrupt: &mut Interrupt,
     starting: impl Future<Output = Result<T, Error>> + Send + 'static,
@@ -45,10 +44,10 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 /// How many ports are tried before giving up.
 const PORT_TRIES: u32 = 50;
 
-/// Longest deal of a network of one's own: ten years, in milliseconds.
+/// Milliseconds of the longest deal of a new network: ten years.
 const DEAL_MS_MAX: u64 = 3650 * DAY_MS;
 
-/// Where to answer, and what to tell others about it.
+/// The address to listen on, and the addresses that others are given.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Network {
     /// Where to listen, for example 0.0.0.0:4150, or [::]:4150 for IPv6 and IPv4 [default: this

@@ -208,7 +208,7 @@ pub(crate) fn price(text: &str) -> Result<Price, String> {
     }
 }
 
-/// Reads a byte range: `1MiB-2MiB` or `1MiB..2MiB`, `4096-` to the end, `-1MiB` for the last of it.
+/// Reads a byte range: `1MiB-2MiB` or `1MiB..2MiB`, `4096-` to the end, `-1MiB` for the last MiB.
 pub(crate) fn range(text: &str) -> Result<ByteRange, String> {
     let problem = "a range looks like 1MiB-2MiB, 0..1MiB, 4096- or -1MiB (the last MiB)";
     let parts = text.split_once("..").or_else(|| text.split_once('-'));
@@ -248,7 +248,7 @@ pub(crate) fn cells(text: &str) -> Result<(u64, u64), String> {
     if first < end { Ok((first, end)) } else { Err("the range is empty".into()) }
 }
 
-/// What a date without a clock looks like.
+/// The format of a date without a time of day.
 const DATE: &str = "2026-12-31";
 
 /// Reads `2026-12-31`, `2026-12-31T18:00Z`, `2026-12-31 18:00+02:00`, or a duration from now.
@@ -258,7 +258,7 @@ pub(crate) fn when(text: &str) -> Result<When, String> {
         return Ok(When::After(ms));
     }
     let day = |date: civil::Date| date.to_zoned(TimeZone::UTC).map(|day| day.timestamp());
-    // Without a clock it is the day's beginning; with one, it says how far that clock is from UTC.
+    // Without a time of day, the beginning of the day; with one, the offset from UTC has to be given.
     let time = match text.trim().parse::<civil::Date>() {
         Ok(date) if text.trim().len() == DATE.len() => day(date),
         _ => text.trim().parse::<Timestamp>(),
@@ -453,7 +453,7 @@ mod tests {
             assert!(when(text).is_err(), "{text}");
         }
         assert!(when("2028-02-29").is_ok());
-        // The clocks of three places, at one moment; and none, where that could be meant otherwise.
+        // One moment in three time zones; and a refusal where the zone is missing.
         for text in [
             "2026-12-31T18:00Z",
             "2026-12-31 18:00Z",

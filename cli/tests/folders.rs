@@ -345,8 +345,8 @@ fn a_folder_takes_no_files_place_unasked() {
     }
 }
 
-/// Runs a command as a user for whom a file can be closed: nothing is for root. What the command needs then
-/// becomes that user's, and the program lies where they reach it.
+/// Runs a command as an unprivileged user, because root can read every file. The files that the command needs become
+/// that user's, and the program lies where that user can reach it.
 fn by_somebody(network: &Network, line: &str) -> Done {
     const UNPRIVILEGED: u32 = 65_534;
     let folder = network.folder.path();

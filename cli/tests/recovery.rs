@@ -31,8 +31,8 @@ fn belongings(home: &Path) -> Vec<Value> {
     all.iter().map(|line| at(home, line)).collect()
 }
 
-/// Compares what somebody has with what it was. When paid time ends is foretold from the current epoch, and
-/// each epoch may begin some milliseconds late.
+/// Compares the files of an identity with those it had before. The end of paid time is estimated from the current
+/// epoch, and each epoch may begin some milliseconds late.
 #[track_caller]
 fn are_the_same(mut now: Vec<Value>, mut before: Vec<Value>) {
     let ends = [now.as_mut_slice(), before.as_mut_slice()].map(|all| {

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM end every wait, whatever is waited for, and leave the terminal as it was.
+//! Ctrl-C and SIGTERM end every kind of wait, and leave the terminal as it was.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

@@ -98,7 +98,7 @@ fn a_folder_that_ends_too_soon_is_stored_anew_or_named() {
     assert!(["dir/a", "dir/b", "dir/large"].iter().all(|name| end(&network, name) == 101));
     assert_eq!(put(&network, "--for 100epochs").ok()["outcome"], "already");
 
-    // What somebody has a right to is named, and the rest is stored anew.
+    // Files that another person may read are named, and the rest is stored anew.
     network.run("share dir/large --to bob --until 50h --as owner").ok();
     let named = fails(put(&network, "--for 1000epochs"), 15, "ends sooner than asked");
     let faults = named["details"]["faults"].as_array().unwrap();

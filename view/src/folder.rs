@@ -96,7 +96,7 @@ pub struct FolderStored {
 }
 
 impl FolderStored {
-    /// What came of storing a folder under this name; `done` says that there was nothing to do.
+    /// The result of storing a folder under this name; `done` says that there was nothing to do.
     #[must_use]
     pub fn new(name: &str, stored: &client::FolderStored, done: bool, time: Duration) -> Self {
         Self {
@@ -230,7 +230,7 @@ pub struct FolderWritten {
 }
 
 impl FolderWritten {
-    /// What came of fetching a folder to this path.
+    /// The result of fetching a folder to this path.
     #[must_use]
     pub fn new(path: &str, got: &FolderGot, time: Duration) -> Self {
         let nothing = got.files == 0 && got.links == 0 && got.removed == 0 && got.faults.is_empty();

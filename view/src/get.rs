@@ -26,7 +26,7 @@ pub struct FileFetched {
 }
 
 impl FileFetched {
-    /// What came of fetching a file to this path.
+    /// The result of fetching a file to this path.
     #[must_use]
     pub fn new(path: &str, got: &GetReport) -> Self {
         Self {

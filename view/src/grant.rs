@@ -19,9 +19,9 @@ pub struct Shared {
     pub grant: String,
     /// The key it is bound to.
     pub holder: Id,
-    /// Its last link: what revokes it.
+    /// Its last link, by which it can be revoked.
     pub link: Id,
-    /// Where it was written; null where it was not.
+    /// The file it was written to; null if it was not written.
     pub path: Option<String>,
 }
 
@@ -33,9 +33,9 @@ pub struct Attenuated {
     pub grant: String,
     /// The key it is bound to.
     pub holder: Id,
-    /// Its last link: what revokes it.
+    /// Its last link, by which it can be revoked.
     pub link: Id,
-    /// Where it was written; null where it was not.
+    /// The file it was written to; null if it was not written.
     pub path: Option<String>,
 }
 
@@ -60,7 +60,7 @@ impl Attenuated {
 pub struct Revoked {
     /// The link.
     pub link: Id,
-    /// The block from which on.
+    /// The block from which on nodes refuse it.
     pub height: u64,
 }
 
@@ -72,9 +72,9 @@ pub struct Inspected {
     pub valid: bool,
     /// Why it does not, for people; null where it does.
     pub fault: Option<String>,
-    /// Whether its time is over.
+    /// Whether it has expired.
     pub expired: bool,
-    /// By whose clock that is judged; null where the grant has no limit in time.
+    /// The clock that decides this; null if the grant has no limit in time.
     pub clock: Option<Clock>,
     /// The account that gave it.
     pub root: Id,
@@ -116,7 +116,7 @@ impl Inspected {
     }
 }
 
-/// By whose clock a grant's time is judged.
+/// The clock that decides whether a grant has expired.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -154,15 +154,15 @@ pub enum Caveat {
     NotAfterMs(u64),
     /// Only these cells: the first, and the one behind the last.
     Cells([u64; 2]),
-    /// So many reads at each node.
+    /// At most this many reads at each node.
     NodeReads(u64),
-    /// So many bytes from each node.
+    /// At most this many bytes from each node.
     NodeBytes(u64),
     /// Only while this order is not refunded.
     Order(Id),
     /// Only for what this is the hash of.
     Purpose(Id),
-    /// So many more links.
+    /// At most this many more links.
     Depth(u8),
     /// Only at nodes whose ledger is not older than this.
     StalenessMs(u64),
@@ -236,7 +236,7 @@ pub struct Held {
     pub object: Id,
     /// Bytes of the file.
     pub length: u64,
-    /// Whether its time is over.
+    /// Whether it has expired.
     pub expired: bool,
     /// The grant, `grant1...`.
     pub grant: String,

@@ -39,14 +39,14 @@ pub struct ForSale {
     pub price: Money,
     /// For how long a buyer may read it.
     pub access_ms: u64,
-    /// Until when it can be bought: from then on it is not paid for as long as access lasts.
+    /// Until when it can be bought: a later buyer's access would outlast the storage that is paid for.
     pub sold_until_ms: u64,
-    /// What was paid for storing what belongs to the listing.
+    /// What was paid to store the parts of the listing.
     pub cost: Money,
 }
 
 impl ForSale {
-    /// What came of listing this name at this price.
+    /// The result of listing this name at this price.
     #[must_use]
     pub fn new(name: &str, price: Amount, listed: &SellReport) -> Self {
         Self {
@@ -68,7 +68,7 @@ impl ForSale {
     }
 }
 
-/// What listing did.
+/// Whether it was listed now.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -117,9 +117,9 @@ pub struct Listing {
     pub access_ms: u64,
     /// How long a buyer has to check it before the seller is paid.
     pub window_ms: u64,
-    /// Until when it is stored; null where it is not, or that is not known.
+    /// Until when it is stored; null if it is not stored, or if that is unknown.
     pub stored_until_ms: Option<u64>,
-    /// Whether it is not stored any more.
+    /// Whether it is stored no longer.
     pub over: bool,
 }
 
@@ -152,12 +152,12 @@ impl From<&ListingView> for Listing {
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Detail {
-    /// What a list of listings says of it.
+    /// The entry for it in a list of listings.
     #[serde(flatten)]
     pub listing: Listing,
     /// The seller's description as it was listed: JSON, or a text where it is none.
     pub document: Value,
-    /// Who else is paid.
+    /// The other accounts that are paid.
     pub splits: Vec<Split>,
     /// The vault that guards its key.
     pub vault: Id,
@@ -189,7 +189,7 @@ impl Detail {
     }
 }
 
-/// Who else is paid from a sale.
+/// Another account that is paid from a sale.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Split {
@@ -233,7 +233,7 @@ pub struct Cell {
     pub offset: u64,
     /// Its bytes.
     pub length: usize,
-    /// What it says; null where it is not valid UTF-8.
+    /// The bytes as text; null if they are not valid UTF-8.
     pub text: Option<String>,
 }
 
@@ -261,12 +261,12 @@ pub struct Bought {
     pub custodians: Vec<u8>,
     /// The grant, `grant1...`.
     pub grant: String,
-    /// What came of fetching it; null where that was not asked for.
+    /// The result of fetching it; null if that was not asked for.
     pub fetched: Option<FileFetched>,
 }
 
 impl Bought {
-    /// What came of a purchase, and of fetching what was bought.
+    /// The result of a purchase, and of fetching the file.
     #[must_use]
     pub fn new(bought: &BuyReport, fetched: Option<FileFetched>) -> Self {
         Self {
@@ -350,21 +350,21 @@ pub struct Order {
     pub order: Id,
     /// What it is for.
     pub listing: Id,
-    /// On which side of it the account stands.
+    /// The side of the order on which the account is.
     pub side: Side,
     /// Who pays.
     pub buyer: Id,
     /// How much.
     pub amount: Money,
-    /// How it stands.
+    /// Its state.
     pub state: OrderState,
     /// When it was made.
     pub ordered_ms: u64,
-    /// When it goes on by itself: the refund while the key is not there, else the pay.
+    /// When the next step follows by itself: the refund while the key is not delivered, else the payment of the seller.
     pub due_ms: u64,
 }
 
-/// On which side of an order an account stands.
+/// The side of an order on which an account is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -386,18 +386,18 @@ impl Side {
     }
 }
 
-/// How an order stands.
+/// The state of an order.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum OrderState {
     /// The money is in escrow; custodians may release the key.
     Paid,
-    /// The key is there; the buyer's window runs.
+    /// The key is delivered; the buyer's time to check runs.
     Delivered,
     /// The seller is paid.
     Settled,
-    /// The buyer has the money back.
+    /// The buyer got the money back.
     Refunded,
 }
 

@@ -13,7 +13,7 @@ pub struct Names {
     pub files: Vec<Entry>,
 }
 
-/// A name, or a folder with what lies in it.
+/// A name, or a folder with a summary of its content.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -38,11 +38,11 @@ pub enum Entry {
         stored_ms: u64,
         /// Until when it is paid, reckoned when it was stored.
         paid_until_ms: u64,
-        /// Whether that has passed.
+        /// Whether that time has passed.
         over: bool,
         /// What it cost in all.
         cost: Money,
-        /// What stands beside its name; absent from what is stored for a listing.
+        /// The properties of its name; absent for a file that is stored for a listing.
         #[serde(flatten)]
         about: Option<About>,
     },
@@ -52,7 +52,7 @@ pub enum Entry {
         name: String,
         /// What it stands for.
         target: String,
-        /// What stands beside its name.
+        /// The properties of its name.
         #[serde(flatten)]
         about: About,
     },
@@ -60,10 +60,10 @@ pub enum Entry {
     Folder {
         /// Its name.
         name: String,
-        /// What lies in it; absent where every name is listed.
+        /// A summary of its content; absent if every name is listed.
         #[serde(flatten)]
         within: Option<Within>,
-        /// What stands beside its name; absent where it has no row of its own.
+        /// The properties of its name; absent if it has no row of its own.
         #[serde(flatten)]
         about: Option<About>,
     },
@@ -73,14 +73,14 @@ pub enum Entry {
         name: String,
         /// Bytes the file had.
         length: u64,
-        /// What stands beside its name.
+        /// The properties of its name.
         #[serde(flatten)]
         about: About,
     },
 }
 
 impl Entry {
-    /// A stored file without what stands beside its name.
+    /// A stored file without the properties of its name.
     #[must_use]
     pub fn file(file: &FileView, now_ms: u64) -> Self {
         Self::file_about(file, now_ms, None)
@@ -115,7 +115,7 @@ impl Entry {
         }
     }
 
-    /// A folder with what lies in it, and its own row where it has one.
+    /// A folder with a summary of its content, and its own row if it has one.
     #[must_use]
     pub fn folder(name: &str, within: Within, own: Option<&NameView>) -> Self {
         let about = own.map(About::from);
@@ -149,7 +149,7 @@ impl From<FileKind> for Kind {
     }
 }
 
-/// What lies in a folder.
+/// A summary of the content of a folder.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Within {
@@ -161,7 +161,7 @@ pub struct Within {
     pub over: u64,
 }
 
-/// What stands beside a name.
+/// The properties of a name.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct About {

@@ -247,7 +247,7 @@ pub struct Status {
     pub nodes: NodeCounts,
     /// What it has stored.
     pub files: FileCounts,
-    /// Names of what a put on any device has begun and not ended.
+    /// Names of unfinished puts of any device.
     pub unfinished: Vec<String>,
     /// Its index of names.
     pub index: Index,

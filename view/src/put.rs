@@ -39,7 +39,7 @@ pub struct FileStored {
 }
 
 impl FileStored {
-    /// What came of a put. Of a file that was stored already, `stat` knows where it is.
+    /// The result of a put. For a file that was stored already, `stat` says where its shards are.
     #[must_use]
     pub fn new(
         stored: &PutReport,

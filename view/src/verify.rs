@@ -113,7 +113,7 @@ pub struct FolderVerified {
     pub depth: Depth,
     /// How many files there are.
     pub files: usize,
-    /// Files of objects of which a shard is not well.
+    /// Files in objects with a shard that is not well.
     pub unwell: Vec<String>,
     /// Files that cannot be read.
     pub unreadable: Vec<String>,

@@ -37,7 +37,7 @@ pub(crate) struct Args {
     /// List folders and everything inside them
     #[arg(long, short)]
     recursive: bool,
-    /// List only removed names of which versions are kept
+    /// List only removed names with kept versions
     #[arg(long)]
     deleted: bool,
     /// Also list the descriptions and previews that are stored for your listings

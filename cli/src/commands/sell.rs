@@ -100,7 +100,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         return Err(ClientError::CostTooHigh { cost, limit }.into());
     }
     let question = format!(
-        "List {name} at {} for {} of access, on sale until {}? Storing the description and the preview costs \
+        "List {name} at {} for {} of access, on sale until {}? Storing the parts of the listing costs \
          at most {}.",
         show_amount(args.price),
         show_duration(plan.access_ms),

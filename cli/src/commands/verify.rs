@@ -1,4 +1,4 @@
-//! `symbolon verify`: check that a file's shards are there and unharmed.
+//! `symbolon verify`: check that the nodes still hold a file's shards undamaged.
 
 use std::ffi::OsString;
 

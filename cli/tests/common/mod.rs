@@ -329,7 +329,7 @@ impl Network {
         units(account["balance"].as_str().unwrap())
     }
 
-    /// Runs a command until it does not fail for want of someone who is just coming back.
+    /// Repeats a command while it fails because a restarted node or ledger is not back yet.
     pub(crate) fn run_until_ok(&self, line: &str) -> Value {
         let until = Instant::now() + HANG;
         loop {

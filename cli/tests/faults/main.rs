@@ -81,7 +81,7 @@ fn piped(network: &Network, line: &str, input: &[u8]) -> Done {
     done
 }
 
-/// What somebody has: money and files.
+/// The money and files of an identity.
 fn belongings(network: &Network, who: &str) -> (u128, Value) {
     (network.balance(who), network.run(&format!("ls --as {who}")).ok())
 }
