@@ -138,7 +138,7 @@ fn live(seen: &mut Seen, network: &Network) {
     assert_eq!(back["index"]["purchases"], 1, "{back}");
 }
 
-/// A home whose network is stopped at the end, whatever happens.
+/// A home whose network is stopped at the end, even if the test fails.
 struct Detached(PathBuf);
 
 impl Drop for Detached {

@@ -1,4 +1,4 @@
-//! Where files come from and go to, whatever lies there: devices stay devices, pipes are pipes, a missing path
+//! Sources and targets of every kind: devices stay devices, pipes are pipes, a missing path
 //! has one code, and nothing is paid for what cannot be written.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -32,7 +32,7 @@ fn fifo(path: &Path) {
     mkfifoat(CWD, path, RW).unwrap();
 }
 
-/// Reads a pipe to its end, as soon as somebody writes to it.
+/// Reads a pipe to its end, as soon as a process writes to it.
 fn reading(path: &Path) -> std::thread::JoinHandle<Vec<u8>> {
     let path = path.to_owned();
     std::thread::spawn(move || fs::read(path).unwrap())
@@ -230,7 +230,7 @@ fn a_missing_path_has_one_code_everywhere() {
     assert_eq!(network.balance("bob"), money);
 }
 
-/// A home and folders of somebody who is not root, and commands as that somebody.
+/// A home and folders of an unprivileged user, and commands as that user.
 struct Somebody {
     network: Network,
 }

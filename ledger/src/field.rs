@@ -1,5 +1,5 @@
-//! Which field of an action a ledger refuses. To every sender it answers with one status; the rows that judge the action
-//! say more, and they are proven.
+//! Which field of an action a ledger refuses. The ledger answers every sender with one status only. The rows that judge
+//! the action say more, and they are proven.
 
 use symbolon_protocol::{
     id::{AccountId, NodeId},

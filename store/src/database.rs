@@ -6,7 +6,8 @@
 //! unfinished and holds nothing worth keeping.
 //!
 //! A node and a ledger have their file to themselves. A client shares its file with other processes of the same user:
-//! redb orders their writes by a lock on a byte of the file, and no process waits for a lock longer than its caller says.
+//! redb orders their writes by a lock on a byte of the file, and no process waits for a lock longer than its caller
+//! says.
 
 use std::{
     ffi::OsString,

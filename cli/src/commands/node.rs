@@ -67,7 +67,8 @@ pub(crate) struct RunArgs {
     /// The price in credits per GiB and month; or per GiB and epoch: 0.001/epoch
     #[arg(long, value_name = "PRICE", default_value = "1", value_parser = units::price)]
     price: Price,
-    /// The account that is paid: its digits, recipient1..., @FILE, or an identity in this home [default: the node's own key]
+    /// The account that is paid: its digits, recipient1..., @FILE, or an identity in this home
+    /// [default: the node's own key]
     #[arg(long, value_name = "WHO")]
     payout: Option<String>,
     /// How long an owner has to pay for a shard after uploading it

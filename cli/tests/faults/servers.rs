@@ -137,7 +137,7 @@ fn garbage_from_strangers_stops_no_server() {
     adds_up(&network);
 }
 
-/// A detached network, stopped at the end whatever happens.
+/// A detached network, which is stopped at the end even if the test fails.
 struct Detached(PathBuf);
 
 impl Drop for Detached {

@@ -1,6 +1,6 @@
-//! No party answers: first the nodes, then the ledger. What is about all of a folder ends with the reason, and does not call
-//! every file of it damaged, missing or the same. And a seller without custodians is told so before anything of
-//! the sale is paid.
+//! No party answers: first the nodes, then the ledger. A command about a whole folder ends with the reason, and does
+//! not call every file of it damaged, missing or the same. And a seller without custodians is told so before anything
+//! of the sale is paid.
 
 use std::{fs, path::PathBuf, time::Duration};
 
