@@ -20,7 +20,7 @@ use symbolon_protocol::{
     id::{AccountId, Hash},
     ledger::{
         Status,
-        block::{Block, Facts, SignedHeader},
+        block::{Block, BlockInputs, SignedHeader},
         execute::{self, BlockBuilder, Executed, Pushed},
         rows::{Chain, Chains},
         state::{State, StateExt, Update},
@@ -160,7 +160,7 @@ impl Executor {
     /// Executes transactions, each with its size, on top of the last block. Writes nothing.
     pub(crate) fn execute<'a>(
         &self,
-        facts: &Facts,
+        facts: &BlockInputs,
         batch: impl Iterator<Item = (&'a Transaction, usize)>,
     ) -> Result<Draft, LedgerError> {
         let state = self.rows()?;

@@ -11,7 +11,7 @@ use symbolon_protocol::{
     id::{AccountId, ChainId, DealId, Hash, NodeId, ObjectId, TransactionId},
     ledger::{
         Params, beacon,
-        block::{Facts, Genesis},
+        block::{BlockInputs, Genesis},
         execute::{self, BlockBuilder, Pushed},
         rows::{Access, Chains, Nodes, Slots},
         state::{MemoryState, StateExt},
@@ -55,9 +55,9 @@ impl World {
         Self { state, chain: genesis.chain(), core, depth, time_ms, next_id: 0 }
     }
 
-    fn facts(&self) -> Facts {
+    fn facts(&self) -> BlockInputs {
         let reveal = beacon::layer(&self.core, self.depth - 1);
-        Facts { time_ms: self.time_ms, reveal, onion_next: None }
+        BlockInputs { time_ms: self.time_ms, reveal, onion_next: None }
     }
 
     fn sign(&mut self, who: u64, action: Action) -> Transaction {
@@ -74,7 +74,7 @@ impl World {
     }
 
     /// What is measured: the block on the same state, thrown away.
-    fn try_block(&self, facts: &Facts, transactions: &[Transaction]) -> Hash {
+    fn try_block(&self, facts: &BlockInputs, transactions: &[Transaction]) -> Hash {
         let mut builder = BlockBuilder::new(&self.state, facts).unwrap();
         for transaction in transactions {
             assert_eq!(builder.push(transaction), Ok(Pushed::Applied));

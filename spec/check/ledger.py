@@ -909,7 +909,7 @@ class History:
             if self.state.get(CHAIN)["id"].hex() != case["chain"]:
                 return "OtherChain"
             return self.same(case, state_root(self.state.rows.items()))
-        facts = decode("Facts", bytes.fromhex(case["facts"]))
+        facts = decode("BlockInputs", bytes.fromhex(case["facts"]))
         transactions = [unfolded(one) for one in case["transactions"]]
         block = block_of(self.state, facts, transactions)
         state, root = block.finish()

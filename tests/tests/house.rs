@@ -392,6 +392,53 @@ fn json_is_made_from_types() {
     }
 }
 
+/// Words that are not used, since they hide who does something or what something is; the names that a plainer one has
+/// replaced; and what to write instead. In two parts here, so that this file does not have them either.
+const NOT_USED: [(&str, &str, &str); 9] = [
+    ("who", "ever", "the one who acts: the caller, the client, a node that .."),
+    ("no", "body", "no node, no party, no other task"),
+    ("what there", " is", "what it is"),
+    ("thousand", " million", "the number"),
+    ("Dre", "ss", "FileMetadata"),
+    ("Pur", "se", "Budget"),
+    ("Cle", "rk", "SerialExecutor"),
+    ("Replace::Re", "place", "Replace::Overwrite"),
+    ("fn tel", "ling", "publish_while"),
+];
+
+#[test]
+fn plain_words_are_used() {
+    let root = root();
+    let mut files = Vec::new();
+    for room in ROOMS {
+        sources(&root.join(room), &mut files);
+    }
+    for folder in ["", "spec", "spec/check", "bench", "tests"] {
+        let entries = fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        let is_text = |path: &PathBuf| {
+            path.extension().is_some_and(|ending| ending == "md" || ending == "py")
+        };
+        files.extend(entries.filter(is_text));
+    }
+    assert!(files.len() > 400, "{} files", files.len());
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for (line, number) in text.lines().zip(1..) {
+            for (first, second, instead) in NOT_USED {
+                let word = format!("{first}{second}");
+                let is_there = match word.starts_with(char::is_uppercase) {
+                    true => {
+                        line.split(|c: char| !c.is_alphanumeric() && c != ':').any(|it| it == word)
+                    }
+                    false => line.to_lowercase().contains(&word),
+                };
+                let place = file.strip_prefix(&root).unwrap().display();
+                assert!(!is_there, "{place}:{number}: {word:?} is not used; write: {instead}");
+            }
+        }
+    }
+}
+
 /// Where the links of a page lead, and pages it names beside itself: `[text](target)`, `(page.md)`.
 fn targets(text: &str) -> impl Iterator<Item = &str> {
     let opened = text.match_indices('(').filter_map(|(at, _)| {

@@ -144,13 +144,13 @@ fn liars_are_named_and_not_paid() {
 }
 
 #[test]
-fn nobody_is_believed_about_what_it_keeps() {
-    repeat("nobody_is_believed_about_what_it_keeps", promises::promises);
+fn no_node_is_believed_about_what_it_keeps() {
+    repeat("no_node_is_believed_about_what_it_keeps", promises::promises);
 }
 
 #[test]
-fn nobody_is_given_or_pays_out_what_is_not_as_listed() {
-    repeat("nobody_is_given_or_pays_out_what_is_not_as_listed", sellers::sellers);
+fn no_buyer_is_given_what_is_not_as_listed() {
+    repeat("no_buyer_is_given_what_is_not_as_listed", sellers::sellers);
 }
 
 #[test]
@@ -159,8 +159,8 @@ fn custodians_who_lie_hold_up_no_sale() {
 }
 
 #[test]
-fn what_a_ledger_cannot_prove_costs_nobody_anything() {
-    repeat("what_a_ledger_cannot_prove_costs_nobody_anything", told::told);
+fn what_a_ledger_cannot_prove_costs_no_party_anything() {
+    repeat("what_a_ledger_cannot_prove_costs_no_party_anything", told::told);
 }
 
 #[test]
@@ -169,8 +169,8 @@ fn a_sale_without_custodians_is_refunded() {
 }
 
 #[test]
-fn nobody_pays_for_what_is_not_there() {
-    repeat("nobody_pays_for_what_is_not_there", goods::goods);
+fn no_buyer_pays_for_what_is_not_there() {
+    repeat("no_buyer_pays_for_what_is_not_there", goods::goods);
 }
 
 #[test]
@@ -189,8 +189,8 @@ fn names_cut_short_are_the_same_on_every_device() {
 }
 
 #[test]
-fn telling_other_devices_costs_no_more_than_was_allowed() {
-    repeat("telling_other_devices_costs_no_more_than_was_allowed", bounded::bounded);
+fn publishing_to_other_devices_costs_no_more_than_was_allowed() {
+    repeat("publishing_to_other_devices_costs_no_more_than_was_allowed", bounded::bounded);
 }
 
 #[test]
@@ -219,8 +219,8 @@ fn clocks_that_jump_hold_nothing_up() {
 }
 
 #[test]
-fn where_all_are_slow_nobody_is_too_slow() {
-    repeat("where_all_are_slow_nobody_is_too_slow", far::far);
+fn where_all_are_slow_no_node_is_too_slow() {
+    repeat("where_all_are_slow_no_node_is_too_slow", far::far);
 }
 
 #[test]
@@ -229,8 +229,8 @@ fn what_is_there_keeps_its_place() {
 }
 
 #[test]
-fn where_nobody_answers_nothing_is_said_to_be_lost() {
-    repeat("where_nobody_answers_nothing_is_said_to_be_lost", silent::silent);
+fn where_no_node_answers_nothing_is_said_to_be_lost() {
+    repeat("where_no_node_answers_nothing_is_said_to_be_lost", silent::silent);
 }
 
 #[test]

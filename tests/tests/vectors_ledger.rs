@@ -10,7 +10,7 @@ use symbolon_protocol::{
     id::{Hash, unhex},
     ledger::{
         Params,
-        block::{Event, Facts, Genesis, SignedHeader, transactions_root, validators_hash},
+        block::{BlockInputs, Event, Genesis, SignedHeader, transactions_root, validators_hash},
         deal_cost,
         execute::{self, BlockBuilder, BlockError, Executed, Pushed},
         rows::Chains,
@@ -86,7 +86,7 @@ fn check_header(vector: &Value, state: &MemoryState, parent: Hash, executed: &Ex
     signed.verify(&chain.authority).unwrap();
     let header = &signed.header;
     assert_eq!((header.chain, header.height, header.parent), (chain.id, chain.height, parent));
-    assert_eq!(header.facts, decode::<Facts>(text(vector, "facts")));
+    assert_eq!(header.facts, decode::<BlockInputs>(text(vector, "facts")));
     assert_eq!(header.transactions_root, transactions_root(&transactions(vector)));
     assert_eq!(header.state_root, executed.state_root);
     assert_eq!(header.validators, validators_hash(&[chain.authority]));
@@ -107,7 +107,7 @@ fn histories_and_all_that_they_refuse() {
                 (state, parent) = (genesis(&vector), Hash([0; 32]));
                 continue;
             }
-            let facts: Facts = decode(text(&vector, "facts"));
+            let facts: BlockInputs = decode(text(&vector, "facts"));
             match execute::replay(&state, &facts, &transactions(&vector)) {
                 Ok(executed) => {
                     assert_eq!(outcome, "ok", "{file}: {name}");
@@ -146,7 +146,7 @@ fn what_was_applied_is_found_again() {
     let mut state = genesis(&vectors[0]);
     let mut before: Vec<Transaction> = Vec::new();
     for vector in vectors.iter().skip(1).filter(|vector| text(vector, "outcome") == "ok") {
-        let facts: Facts = decode(text(vector, "facts"));
+        let facts: BlockInputs = decode(text(vector, "facts"));
         let mut builder = BlockBuilder::new(&state, &facts).unwrap();
         let height = builder.height() - 1;
         for transaction in &before {

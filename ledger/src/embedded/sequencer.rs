@@ -9,7 +9,9 @@ use symbolon_protocol::{
     id::{AccountId, ChainId, Hash},
     ledger::{
         Params,
-        block::{Block, Facts, Genesis, Header, SignedHeader, transactions_root, validators_hash},
+        block::{
+            Block, BlockInputs, Genesis, Header, SignedHeader, transactions_root, validators_hash,
+        },
         execute::{self, Executed},
         state::Update,
         transaction::Transaction,
@@ -141,7 +143,7 @@ impl Maker {
         let height = parent.height + 1;
         let (reveal, onion_next) = self.onions.reveal(height);
         let time_ms = now_ms.max(parent.facts.time_ms);
-        let facts = Facts { time_ms, reveal, onion_next };
+        let facts = BlockInputs { time_ms, reveal, onion_next };
         let transactions = batch.iter().map(|one| (&one.transaction, one.bytes));
         let draft = self.executor.execute(&facts, transactions)?;
         let block = match draft.block {
@@ -176,7 +178,7 @@ pub(super) fn genesis(
     let authority = AccountId(signing.verifying_key().to_bytes());
     let onion = Onions::new(key, salt).first();
     let genesis = Genesis { params, authority, time_ms, onion };
-    let facts = Facts { time_ms, reveal: Hash([0; 32]), onion_next: Some(onion) };
+    let facts = BlockInputs { time_ms, reveal: Hash([0; 32]), onion_next: Some(onion) };
     let executed = execute::genesis(&genesis);
     let place = Position { chain: genesis.chain(), height: 0, parent: Hash([0; 32]) };
     Ok(seal(signing, place, facts, Vec::new(), executed))
@@ -193,7 +195,7 @@ struct Position {
 fn seal(
     key: &SigningKey,
     place: Position,
-    facts: Facts,
+    facts: BlockInputs,
     transactions: Vec<Transaction>,
     executed: Executed,
 ) -> (Block, Update) {

@@ -153,14 +153,14 @@ mod tests {
     use redb::ReadableDatabase;
     use symbolon_protocol::{
         id::{ChainId, Hash},
-        ledger::block::{Facts, Header},
+        ledger::block::{BlockInputs, Header},
         limits::LIST_MAX,
     };
 
     use super::*;
 
     fn block(events: u64) -> Block {
-        let facts = Facts { time_ms: 1, reveal: Hash([0; 32]), onion_next: None };
+        let facts = BlockInputs { time_ms: 1, reveal: Hash([0; 32]), onion_next: None };
         let header = Header {
             chain: ChainId([1; 32]),
             height: 7,

@@ -12,7 +12,8 @@ use symbolon_protocol::{
     ledger::{
         Params, Status, beacon,
         block::{
-            Block, Event, Facts, Genesis, Header, SignedHeader, transactions_root, validators_hash,
+            Block, BlockInputs, Event, Genesis, Header, SignedHeader, transactions_root,
+            validators_hash,
         },
         execute::{self, BlockBuilder, Executed, Pushed},
         rows::{Chain, Chains, Deals, Slots, Table},
@@ -79,7 +80,7 @@ impl Counted {
         let (root, nodes) = tree::update(&state, &rows.rows);
         state.commit(&rows);
         state.commit(&Update { rows: nodes });
-        let facts = Facts { time_ms: host.now_ms(), reveal: Hash([0; 32]), onion_next: None };
+        let facts = BlockInputs { time_ms: host.now_ms(), reveal: Hash([0; 32]), onion_next: None };
         let first = header(genesis.chain(), 0, Hash([0; 32]), facts, &[], root, &key);
         let block = Block { header: first, transactions: Vec::new(), events: Vec::new() };
         let endpoint = network.endpoint(SERVER);
@@ -133,7 +134,7 @@ impl Counted {
         lies: Vec<Event>,
     ) -> Vec<Status> {
         let mut inner = self.lock();
-        let facts = Facts { time_ms, reveal: inner.layers.pop().unwrap(), onion_next: None };
+        let facts = BlockInputs { time_ms, reveal: inner.layers.pop().unwrap(), onion_next: None };
         let (mut applied, mut statuses) = (Vec::new(), Vec::new());
         let mut builder = BlockBuilder::new(&inner.state, &facts).unwrap();
         for transaction in transactions {
@@ -245,7 +246,7 @@ fn header(
     chain: ChainId,
     height: u64,
     parent: Hash,
-    facts: Facts,
+    facts: BlockInputs,
     transactions: &[Transaction],
     state_root: Hash,
     key: &SigningKey,

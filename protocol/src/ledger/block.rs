@@ -17,7 +17,7 @@ use crate::{
 record! {
     /// The values that an engine adds to a block's transactions, because the rules cannot compute them.
     #[derive(Copy)]
-    pub struct Facts {
+    pub struct BlockInputs {
         /// The block's time, in milliseconds since the Unix epoch; never before its parent's.
         pub time_ms: u64,
         /// Preimage of the chain's `onion` value. It feeds the beacon.
@@ -51,7 +51,7 @@ record! {
         /// Digest of the header before it; zeros for block 0.
         pub parent: Hash,
         /// The facts that the engine added.
-        pub facts: Facts,
+        pub facts: BlockInputs,
         /// Hash over the transactions.
         pub transactions_root: Hash,
         /// Root over all rows after the block.

@@ -15,7 +15,7 @@ use crate::{
     id::{AccountId, Hash, TransactionId},
     ledger::{
         account, beacon,
-        block::{Event, Facts, Genesis},
+        block::{BlockInputs, Event, Genesis},
         books::Books,
         epoch,
         field::check_fields,
@@ -170,7 +170,7 @@ pub struct BlockBuilder<'a, S: State + ?Sized> {
 
 impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
     /// Begins the next block: sets time and beacon, then does everything that is due.
-    pub fn new(state: &'a S, facts: &Facts) -> Result<Self, BlockError> {
+    pub fn new(state: &'a S, facts: &BlockInputs) -> Result<Self, BlockError> {
         let mut books = Books::open(state).ok_or(BlockError::NoGenesis)?;
         let chain = &mut books.chain;
         if facts.time_ms < chain.time_ms {
@@ -241,7 +241,7 @@ impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
 /// must apply every transaction of it.
 pub fn replay<S: State + ?Sized>(
     state: &S,
-    facts: &Facts,
+    facts: &BlockInputs,
     transactions: &[Transaction],
 ) -> Result<Executed, BlockError> {
     let bytes = transactions.iter().map(|transaction| transaction.to_bytes().len()).sum();

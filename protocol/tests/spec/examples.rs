@@ -8,7 +8,9 @@ use symbolon_protocol::{
     id::{AccountId, ChainId, DealId, Hash, NodeId, OrderId, TransactionId, hex},
     ledger::{
         Params, Status, beacon,
-        block::{Block, Facts, Genesis, Header, SignedHeader, transactions_root, validators_hash},
+        block::{
+            Block, BlockInputs, Genesis, Header, SignedHeader, transactions_root, validators_hash,
+        },
         execute::{self, Executed},
         rows::{Account, Accounts, HoldKey, Holds, Slot, Slots, Table},
         state::MemoryState,
@@ -67,7 +69,7 @@ fn transfer() -> Transaction {
 
 fn sealed(
     (height, parent): (u64, Hash),
-    facts: Facts,
+    facts: BlockInputs,
     transactions: Vec<Transaction>,
     executed: &Executed,
 ) -> Block {
@@ -91,13 +93,13 @@ pub(crate) fn chain_of_two() -> (Block, Block, MemoryState) {
     let executed = execute::genesis(&genesis);
     state.commit(&executed.update);
     let time_ms = genesis.time_ms;
-    let facts = Facts { time_ms, reveal: Hash([0; 32]), onion_next: Some(genesis.onion) };
+    let facts = BlockInputs { time_ms, reveal: Hash([0; 32]), onion_next: Some(genesis.onion) };
     let first = sealed((0, Hash([0; 32])), facts, Vec::new(), &executed);
 
     let faucet = Transaction::build(chain(), &key(2), TransactionId([6; 16]), 10, Action::Faucet);
     let transactions = vec![faucet, transfer()];
     let reveal = beacon::layer(&CORE, 1);
-    let facts = Facts { time_ms: time_ms + 1000, reveal, onion_next: None };
+    let facts = BlockInputs { time_ms: time_ms + 1000, reveal, onion_next: None };
     let executed = execute::replay(&state, &facts, &transactions).expect("both are applied");
     state.commit(&executed.update);
     let place = (1, first.header.header.digest());

@@ -13,7 +13,7 @@ const ALL: &[Description] = &[
     Params::DESCRIPTION,
     block::Block::DESCRIPTION,
     block::Event::DESCRIPTION,
-    block::Facts::DESCRIPTION,
+    block::BlockInputs::DESCRIPTION,
     block::Genesis::DESCRIPTION,
     block::Header::DESCRIPTION,
     block::Place::DESCRIPTION,

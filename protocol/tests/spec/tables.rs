@@ -50,7 +50,7 @@ pub(crate) const PAGES: &[(&str, &str, &[&str])] = &[
     (
         "ledger.md",
         "blocks",
-        &["Block", "SignedHeader", "Header", "Facts", "Event", "Place", "Reason"],
+        &["Block", "SignedHeader", "Header", "BlockInputs", "Event", "Place", "Reason"],
     ),
     (
         "ledger.md",

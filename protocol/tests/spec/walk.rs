@@ -8,7 +8,7 @@ use symbolon_protocol::{
     describe::{Field, Shape},
     id::{IDS, hex, unhex},
     ledger::{
-        block::{Facts, Genesis},
+        block::{BlockInputs, Genesis},
         execute,
         rows::TABLES,
         state::MemoryState,
@@ -173,7 +173,7 @@ fn the_tables_read_every_transaction_of_the_vectors() {
             count += 1;
         }
         if let Some(facts) = entry["facts"].as_str() {
-            read("Facts", &unhex(facts).unwrap());
+            read("BlockInputs", &unhex(facts).unwrap());
         }
     }
     assert!(count > 80, "{count}");
@@ -201,7 +201,7 @@ fn the_tables_read_every_row_of_the_vectors() {
         let executed = match field("genesis") {
             Some(bytes) => execute::genesis(&Genesis::from_bytes(&bytes).unwrap()),
             None => {
-                let facts = Facts::from_bytes(&field("facts").unwrap()).unwrap();
+                let facts = BlockInputs::from_bytes(&field("facts").unwrap()).unwrap();
                 let signed = entry["transactions"].as_array().unwrap().iter();
                 let signed: Vec<Transaction> = signed
                     .map(|text| bytes_of(text.as_str().unwrap()))

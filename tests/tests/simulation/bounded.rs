@@ -27,7 +27,7 @@ pub(super) async fn bounded(seed: u64) -> Trace {
     world.finish().await
 }
 
-/// A device with so much that it has told nobody that a list of it has to be stored.
+/// A device with so many unpublished changes that a list of them has to be stored.
 async fn filled(world: &mut World, name: &str) {
     let client = world.client(name);
     client.faucet().await.unwrap();

@@ -13,7 +13,7 @@ use symbolon_protocol::{
     },
     ledger::{
         Status,
-        block::{Block, Event, Facts, Header, Place, Reason, SignedHeader},
+        block::{Block, BlockInputs, Event, Header, Place, Reason, SignedHeader},
         rows::{Access, HoldKey},
         transaction::{Acceptance, Action, DealTerms, Transaction},
     },
@@ -80,7 +80,7 @@ fn headers() -> Vec<SignedHeader> {
         chain: CHAIN,
         height: 9,
         parent: Hash([10; 32]),
-        facts: Facts { time_ms: 1_795_370_000_000, reveal: Hash([11; 32]), onion_next },
+        facts: BlockInputs { time_ms: 1_795_370_000_000, reveal: Hash([11; 32]), onion_next },
         transactions_root: Hash([12; 32]),
         state_root: Hash([13; 32]),
         validators: Hash([14; 32]),

@@ -6,7 +6,7 @@ use crate::{
     id::Hash,
     ledger::{
         Status, beacon,
-        block::{Event, Facts},
+        block::{BlockInputs, Event},
         deal_cost,
         execute::{BlockBuilder, BlockError, next_due},
         rows::{DealState, Deals, Slots},
@@ -226,11 +226,11 @@ fn a_node_keeps_its_record_when_it_registers_again() {
 fn blocks_need_true_facts() {
     let world = opened(5);
     let good = world.facts();
-    let refused = |facts: &Facts| BlockBuilder::new(&world.state, facts).unwrap_err();
+    let refused = |facts: &BlockInputs| BlockBuilder::new(&world.state, facts).unwrap_err();
     let (time_ms, parent_ms) = (START_MS - 1, START_MS);
-    let early = Facts { time_ms, ..good };
+    let early = BlockInputs { time_ms, ..good };
     assert_eq!(refused(&early), BlockError::TimeBackwards { time_ms, parent_ms });
-    let wrong = Facts { reveal: Hash([9; 32]), ..good };
+    let wrong = BlockInputs { reveal: Hash([9; 32]), ..good };
     assert_eq!(refused(&wrong), BlockError::WrongReveal);
     let empty = MemoryState::default();
     assert_eq!(BlockBuilder::new(&empty, &good).unwrap_err(), BlockError::NoGenesis);

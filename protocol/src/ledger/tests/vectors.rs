@@ -17,7 +17,7 @@ use crate::{
     id::{ChainId, Hash, LinkId, ListingId, OrderId, hex},
     ledger::{
         Status,
-        block::{Facts, Header, SignedHeader, transactions_root, validators_hash},
+        block::{BlockInputs, Header, SignedHeader, transactions_root, validators_hash},
         deal_cost,
         execute::{self, BlockBuilder, BlockError},
         params::{Params, WINDOW_MS_MAX},
@@ -177,7 +177,7 @@ impl Writer {
         self.no(expected, name, why, &signed);
     }
 
-    fn bad_facts(&mut self, name: &str, why: &str, facts: Facts) {
+    fn bad_facts(&mut self, name: &str, why: &str, facts: BlockInputs) {
         let error = BlockBuilder::new(&self.world.state, &facts).unwrap_err();
         self.entries.push(json!({
             "name": name,
@@ -288,10 +288,14 @@ fn envelopes(writer: &mut Writer) {
 
     let facts = writer.world.facts();
     let time_ms = writer.world.now - 1;
-    writer.bad_facts("time backwards", "before its parent's time", Facts { time_ms, ..facts });
+    writer.bad_facts(
+        "time backwards",
+        "before its parent's time",
+        BlockInputs { time_ms, ..facts },
+    );
     let reveal = writer.world.chain().onion;
     let why = "the layer that is already known is not the next one";
-    writer.bad_facts("onion not peeled", why, Facts { reveal, ..facts });
+    writer.bad_facts("onion not peeled", why, BlockInputs { reveal, ..facts });
 }
 
 fn storage(writer: &mut Writer) {

@@ -18,7 +18,7 @@ use crate::{
     },
     ledger::{
         Params, Status, beacon,
-        block::{Event, Facts, Genesis},
+        block::{BlockInputs, Event, Genesis},
         execute::{self, BlockBuilder, Executed, Pushed},
         rows::{Access, Accounts, Chain, Chains, Listings, Node, Nodes, Orders, Slots},
         state::{MemoryState, StateExt},
@@ -82,7 +82,7 @@ pub(super) struct World {
     pub(super) genesis: Genesis,
     pub(super) now: u64,
     pub(super) events: Vec<Event>,
-    pub(super) blocks: Vec<(Facts, Vec<Transaction>, Hash)>,
+    pub(super) blocks: Vec<(BlockInputs, Vec<Transaction>, Hash)>,
     layers: Vec<Hash>,
     onions: u8,
     next_id: u64,
@@ -135,10 +135,10 @@ impl World {
     }
 
     /// The facts of the next block; the last layer of an onion brings the next onion.
-    pub(super) fn facts(&self) -> Facts {
+    pub(super) fn facts(&self) -> BlockInputs {
         let (reveal, left) = self.layers.split_last().unwrap();
         let onion_next = left.is_empty().then(|| *onion(self.onions).last().unwrap());
-        Facts { time_ms: self.now, reveal: *reveal, onion_next }
+        BlockInputs { time_ms: self.now, reveal: *reveal, onion_next }
     }
 
     /// Signs an action under a fresh id, valid for ten blocks.
@@ -172,7 +172,7 @@ impl World {
         outcomes
     }
 
-    fn commit(&mut self, facts: Facts, applied: Vec<Transaction>, executed: Executed) {
+    fn commit(&mut self, facts: BlockInputs, applied: Vec<Transaction>, executed: Executed) {
         self.state.commit(&executed.update);
         assert_eq!(tree::root(&self.state), executed.state_root);
         audit(&self.state);
