@@ -49,6 +49,8 @@ mod refusals;
 mod resumed;
 #[path = "simulation/road.rs"]
 mod road;
+#[path = "simulation/rows.rs"]
+mod rows;
 #[path = "simulation/sellers.rs"]
 mod sellers;
 #[path = "simulation/silent.rs"]
@@ -221,6 +223,11 @@ fn clocks_that_jump_hold_nothing_up() {
 #[test]
 fn where_all_are_slow_no_node_is_too_slow() {
     repeat("where_all_are_slow_no_node_is_too_slow", far::far);
+}
+
+#[test]
+fn what_another_device_says_is_believed_where_it_fits() {
+    repeat("what_another_device_says_is_believed_where_it_fits", rows::rows);
 }
 
 #[test]

@@ -121,3 +121,40 @@ impl Promises for OwnListings {
         Box::pin(self.end_of(objects, progress))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use symbolon_ledger::{LedgerTicket, Remote};
+    use symbolon_net::{Host, MemoryNetwork};
+    use symbolon_protocol::{
+        id::{AccountId, ChainId},
+        identity::Identity,
+    };
+
+    use super::*;
+    use crate::wallet::Setup;
+
+    /// The ids that an identity derives on a ledger. Nothing is asked of the ledger for that.
+    fn ids(seed: u8, chain: u8) -> [[u8; 16]; 4] {
+        let (folder, network) = (tempfile::tempdir().unwrap(), MemoryNetwork::new());
+        let identity = Identity::from_seed(&[seed; 64]);
+        let endpoint = network.endpoint(identity.access_key().to_bytes());
+        let (chain, authority) = (ChainId([chain; 32]), AccountId([8; 32]));
+        let address = network.endpoint([9; 32]).address();
+        let ledger = Remote::new(endpoint.clone(), LedgerTicket { chain, authority, address });
+        let (host, dir) = (Host::system(), folder.path().to_owned());
+        let setup = Setup { identity, ledger: ledger.into(), endpoint, host, dir };
+        let own = OwnListings(Wallet::new(setup).unwrap());
+        let vault = own_id(&own.0, "vault", &[]);
+        let listing = |object: u8, count| own.id(&ObjectId([object; 16]), count).0;
+        [vault, listing(1, 0), listing(1, 1), listing(2, 0)]
+    }
+
+    #[test]
+    fn every_ledger_and_identity_has_ids_of_its_own() {
+        let all = [ids(1, 1), ids(1, 2), ids(2, 1)];
+        assert_eq!(ids(1, 1), all[0], "another device derives the same");
+        let distinct: BTreeSet<_> = all.iter().flatten().collect();
+        assert_eq!(distinct.len(), 12);
+    }
+}
