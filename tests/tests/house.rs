@@ -423,18 +423,23 @@ fn plain_words_are_used() {
     assert!(files.len() > 400, "{} files", files.len());
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
-        for (line, number) in text.lines().zip(1..) {
-            for (first, second, instead) in NOT_USED {
-                let word = format!("{first}{second}");
-                let is_there = match word.starts_with(char::is_uppercase) {
-                    true => {
-                        line.split(|c: char| !c.is_alphanumeric() && c != ':').any(|it| it == word)
-                    }
-                    false => line.to_lowercase().contains(&word),
-                };
-                let place = file.strip_prefix(&root).unwrap().display();
-                assert!(!is_there, "{place}:{number}: {word:?} is not used; write: {instead}");
+        let lower = text.to_lowercase();
+        for (first, second, instead) in NOT_USED {
+            let word = format!("{first}{second}");
+            let is_name = word.starts_with(char::is_uppercase);
+            // The changelog names what was renamed.
+            if is_name && file.ends_with("CHANGELOG.md") {
+                continue;
             }
+            let whole = |line: &str| {
+                line.split(|c: char| !c.is_alphanumeric() && c != ':').any(|it| it == word)
+            };
+            let is_there = match is_name {
+                true => text.contains(&word) && text.lines().any(whole),
+                false => lower.contains(&word),
+            };
+            let place = file.strip_prefix(&root).unwrap().display();
+            assert!(!is_there, "{place} has {word:?}, which is not used; write: {instead}");
         }
     }
 }
