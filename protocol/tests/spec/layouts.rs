@@ -159,7 +159,7 @@ const LINK: Description = Description {
             &["doc = \"Who may act on the chain up to here, or pass it on.\""],
         ),
         field("nonce", "[u8; 8]", &["doc = \"Makes two otherwise equal links different.\""]),
-        field("caveats", "Vec<Caveat>", &["doc = \"What narrows.\""]),
+        field("caveats", "Vec<Caveat>", &["doc = \"The conditions that this link adds.\""]),
         field(
             "signature",
             "[u8; 64]",
