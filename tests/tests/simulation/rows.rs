@@ -1,8 +1,7 @@
-//! A device of the identity publishes names that are not true: a program with a fault, or one that somebody else
-//! has got hold of. The other devices can open the record, since it is sealed with the identity's own key, and
-//! still believe nothing that does not fit: a range outside its object, a content root of other bytes, a run whose
-//! parts are not in order or hold other rows than it says. And who changes the record again and again, while it
-//! cannot be read, keeps nobody at it for ever.
+//! A device of the identity publishes false names: its program has a fault, or an attacker uses it. The other
+//! devices can open the record, because it is sealed with the identity's own key. They still refuse what does not
+//! fit: a range outside its object, a content root of other bytes, a run whose parts are out of order or hold other
+//! rows than it says. And a device that keeps changing an unreadable record does not keep the others trying for ever.
 
 use std::{
     collections::BTreeSet,
@@ -157,7 +156,7 @@ async fn ranges(world: &mut World, truth: &RootRecord, object: &ObjectId) {
     }
 }
 
-/// The content root of a file is another one: nobody is shown a preview that does not lead to it.
+/// The content root of a file is another one: no buyer is shown a preview that does not lead to it.
 async fn content_root(world: &mut World, truth: &RootRecord, (object, root): (&ObjectId, &Hash)) {
     let mut forged = truth.clone();
     let (value, at) = find(&mut forged, &object.0, &root.0);
@@ -176,7 +175,7 @@ async fn content_root(world: &mut World, truth: &RootRecord, (object, root): (&O
     told.close().await;
 }
 
-/// Stores changes as a part of a run. The device that does so tells nobody.
+/// Stores changes as a part of a run, and publishes nothing.
 async fn part(world: &World, owner: &Client, number: usize, changes: &[Change]) -> Part {
     let (name, friend) = (format!("part {number}"), world.identity("friend"));
     let source = Source::Bytes(encode_run(changes).into());
@@ -269,8 +268,8 @@ async fn again_and_again(world: &mut World, part: &Part, changes: bool) {
     told.close().await;
 }
 
-/// A name stands for bytes outside its pack. Removing the others would compact the pack: that this cannot be done
-/// is said, and is no note that nobody reads.
+/// A name stands for bytes outside its pack. Removing the others would compact the pack. The command fails with an error
+/// that says why it cannot.
 async fn packed(world: &mut World) {
     let folder = world.folder().join("small");
     fs::create_dir_all(&folder).unwrap();
