@@ -141,6 +141,9 @@ fn hints(error: &ClientError) -> &'static [&'static str] {
             "store it under another name",
         ],
         ClientError::OutOfRange(_) => &["choose a value within the range"],
+        ClientError::FieldRefused { .. } => {
+            &["nothing was changed on the ledger; give another value for the field that it names"]
+        }
         ClientError::Over { .. } => &["put the file again to have it stored again"],
         ClientError::EndsEarly { .. } => {
             &["choose a shorter time, or store it for longer first with put"]

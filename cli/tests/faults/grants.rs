@@ -112,7 +112,7 @@ fn a_grant_gives_what_it_says_to_whom_it_says_and_no_more() {
     };
     assert_eq!(clock(&inspect), "machine");
     assert_eq!(clock(&format!("grant inspect {}", shared.grant("cells"))), Value::Null);
-    shared.refused("bob", "soon", "time is over");
+    shared.refused("bob", "soon", "has expired");
     fails(shared.network.run("share data --to bob --until 2020-01-01 --as owner"), 2, "end before");
 
     revoked(&shared);
