@@ -4,6 +4,7 @@ use symbolon_client::{ClientError, ErrorKind, TransferError};
 use symbolon_ledger::LedgerError;
 use symbolon_net::NetError;
 use symbolon_protocol::{
+    LedgerTime,
     ledger::{FieldFault, OutOfRange, Status},
     session::NodeFault,
     wire::storage::RefusalCode,
@@ -46,7 +47,7 @@ impl From<ClientError> for Error {
 
 /// What went wrong, with times and durations as people read them.
 fn message(error: &ClientError) -> String {
-    let since = |since_ms: &Option<u64>| {
+    let since = |since_ms: &Option<LedgerTime>| {
         since_ms.map_or(String::new(), |since| format!(", since {}", show_time(since)))
     };
     match error {

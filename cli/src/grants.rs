@@ -7,6 +7,7 @@ use std::{
 };
 
 use symbolon_protocol::{
+    LedgerTime,
     grant::{Caveat, GrantToken},
     id::{AccountId, LinkId},
     identity::Recipient,
@@ -87,10 +88,10 @@ pub(crate) struct Limits {
 
 impl Limits {
     /// As caveats.
-    pub(crate) fn caveats(&self, now_ms: u64) -> Result<Vec<Caveat>, Error> {
+    pub(crate) fn caveats(&self, now_ms: LedgerTime) -> Result<Vec<Caveat>, Error> {
         let not_after = self.until.map(|when| when.at(now_ms));
         let not_before = self.from.map(|when| when.at(now_ms));
-        if not_after.is_some_and(|end| end <= now_ms.max(not_before.unwrap_or(0))) {
+        if not_after.is_some_and(|end| end <= now_ms.max(not_before.unwrap_or(LedgerTime::ZERO))) {
             return Err(Error::usage("the grant would end before it begins"));
         }
         let mut caveats = Vec::new();

@@ -7,7 +7,7 @@
 use std::{pin::pin, time::Duration};
 
 use symbolon_client::{Client, ClientError, Growth, LedgerClock, Name, Progress, PullReport, Step};
-use symbolon_protocol::{Amount, id::ChainId};
+use symbolon_protocol::{Amount, LedgerTime, id::ChainId};
 
 use crate::{
     context::{self, Context},
@@ -153,14 +153,19 @@ async fn asked(client: &Client, out: &Output) -> Result<Amount, Error> {
 
 /// The current time by the ledger's clock, which decides about grants and terms. If the ledger does not answer at once,
 /// the time of this machine.
-pub(crate) async fn now_ms(client: &Client, context: &Context) -> u64 {
+pub(crate) async fn now_ms(client: &Client, context: &Context) -> LedgerTime {
     match tokio::time::timeout(PATIENCE, client.recent_clock()).await {
         Ok(Ok(clock)) => {
             tell_clock(&clock, &context.out);
             clock.now_ms
         }
-        _ => context.host.now_ms(),
+        _ => machine_time(context),
     }
+}
+
+/// The time by this machine's clock, when no ledger was asked.
+pub(crate) fn machine_time(context: &Context) -> LedgerTime {
+    context.host.now_ms().within(LedgerTime::ZERO, LedgerTime::NEVER)
 }
 
 /// The clock of this home's ledger, if it answers at once. It needs no identity, so the command asks for no

@@ -10,7 +10,7 @@ use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Options};
 use symbolon_net::{Alpn, Announced, BindOptions, Congestion, Endpoint, Host};
 use symbolon_node::{Limits, Node, NodeError, NodeFailure, NodeOptions};
 use symbolon_protocol::{
-    Amount,
+    Amount, Millis,
     id::{AccountId, NodeId},
     ledger::Params,
 };
@@ -103,9 +103,10 @@ impl RunningLedger {
         let ledger = Ledger::from(embedded.clone());
         let server = tokio::spawn(symbolon_ledger::answer(embedded.clone(), endpoint.clone()));
         let chain = context::chain(&ledger).await?;
-        if let Some(epoch_ms) = plan.epoch_ms.filter(|epoch_ms| *epoch_ms != chain.params.epoch_ms)
+        if let Some(epoch_ms) =
+            plan.epoch_ms.filter(|epoch_ms| *epoch_ms != chain.params.epoch_ms.0)
         {
-            let has = crate::units::show_duration(chain.params.epoch_ms);
+            let has = crate::units::show_duration(chain.params.epoch_ms.0);
             let asked = crate::units::show_duration(epoch_ms);
             return Err(Error::usage(format!("this ledger's epoch is {has}, not {asked}"))
                 .hint("it is fixed when a ledger is made; use another folder for another epoch"));
@@ -138,7 +139,7 @@ fn params(plan: &LedgerPlan) -> Params {
     let epoch_ms = plan.epoch_ms.unwrap_or(EPOCH_MS);
     let development = Params::development();
     Params {
-        epoch_ms,
+        epoch_ms: Millis(epoch_ms),
         faucet: plan.faucet.unwrap_or(development.faucet),
         // The rules take at most a hundred million.
         deal_epochs_max: (DEAL_MS_MAX / epoch_ms.max(1)).clamp(1, 100_000_000),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::{Timestamp, civil, tz::TimeZone};
 use symbolon_client::usual_epochs;
-use symbolon_protocol::{Amount, amount::CREDIT, content::Scheme};
+use symbolon_protocol::{Amount, LedgerTime, Millis, amount::CREDIT, content::Scheme};
 
 /// Bytes in a GiB: what storage prices are for.
 pub(crate) const GIB: u64 = 1 << 30;
@@ -26,16 +26,16 @@ pub(crate) enum Term {
 
 impl Term {
     /// In epochs of a network.
-    pub(crate) fn epochs(self, epoch_ms: u64) -> u64 {
+    pub(crate) fn epochs(self, epoch_ms: Millis) -> u64 {
         match self {
             Self::Epochs(count) => count,
-            Self::Time(ms) => ms.div_ceil(epoch_ms.max(1)),
+            Self::Time(ms) => Millis(ms).steps_of(epoch_ms),
         }
     }
 }
 
 /// The epochs to store a file for, and the fewest epochs that a file that is stored already must have left.
-pub(crate) fn epochs(asked: Option<Term>, epoch_ms: u64) -> (u64, u64) {
+pub(crate) fn epochs(asked: Option<Term>, epoch_ms: Millis) -> (u64, u64) {
     usual_epochs(asked.map(|term| term.epochs(epoch_ms)), epoch_ms)
 }
 
@@ -50,10 +50,10 @@ pub(crate) enum Price {
 
 impl Price {
     /// Per GiB and epoch, rounded up: a price is never less than what was asked.
-    pub(crate) fn per_epoch(self, epoch_ms: u64) -> Amount {
+    pub(crate) fn per_epoch(self, epoch_ms: Millis) -> Amount {
         match self {
             Self::Epoch(price) => price,
-            Self::Month(price) => price.fraction_up(epoch_ms, MONTH_MS).unwrap_or(price),
+            Self::Month(price) => price.fraction_up(epoch_ms.0, MONTH_MS).unwrap_or(price),
         }
     }
 }
@@ -89,10 +89,10 @@ pub(crate) enum When {
 
 impl When {
     /// Milliseconds since the Unix epoch.
-    pub(crate) fn at(self, now_ms: u64) -> u64 {
+    pub(crate) fn at(self, now_ms: LedgerTime) -> LedgerTime {
         match self {
-            Self::After(ms) => now_ms.saturating_add(ms),
-            Self::At(ms) => ms,
+            Self::After(ms) => now_ms.saturating_add(Millis(ms)),
+            Self::At(ms) => LedgerTime(ms),
         }
     }
 }
@@ -267,10 +267,28 @@ pub(crate) fn when(text: &str) -> Result<When, String> {
     u64::try_from(ms).map(When::At).map_err(|_| "that is before 1970".into())
 }
 
+/// A moment to show to people, by either clock.
+pub(crate) trait Moment {
+    /// Milliseconds since the Unix epoch.
+    fn ms(self) -> u64;
+}
+
+impl Moment for u64 {
+    fn ms(self) -> u64 {
+        self
+    }
+}
+
+impl Moment for LedgerTime {
+    fn ms(self) -> u64 {
+        self.0
+    }
+}
+
 /// A time as `2026-11-22 17:34:48Z`.
-pub(crate) fn show_time(ms: u64) -> String {
+pub(crate) fn show_time(moment: impl Moment) -> String {
     // Past the year 9999 there is no date.
-    let time = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    let time = i64::try_from(moment.ms()).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     time.map_or_else(|| "never".into(), |time| time.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
 }
 
@@ -405,14 +423,14 @@ mod tests {
         assert!(term("12").unwrap_err().contains("unit"));
         assert!(term("0s").is_err());
         assert!(term("-3epochs").is_err());
-        assert_eq!(Term::Time(10_001).epochs(10_000), 2);
+        assert_eq!(Term::Time(10_001).epochs(Millis(10_000)), 2);
         assert_eq!(amount("2.5 credits"), Ok(Amount(2_500_000_000)));
         assert!(amount("2.5 euro").is_err());
         assert_eq!(price("1"), Ok(Price::Month(Amount::credits(1))));
         assert_eq!(price("0.5/epoch"), Ok(Price::Epoch(Amount(CREDIT / 2))));
         assert!(price("1/year").is_err());
         // One credit a month is 3858.02.. units per 10 s: rounded up.
-        assert_eq!(Price::Month(Amount::credits(1)).per_epoch(10_000), Amount(3859));
+        assert_eq!(Price::Month(Amount::credits(1)).per_epoch(Millis(10_000)), Amount(3859));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use chacha20poly1305::{
 };
 use symbolon_net::Host;
 use symbolon_protocol::{
-    Amount, Decode, DecodeError, Encode, choice,
+    Amount, Decode, DecodeError, Encode, LedgerTime, choice,
     codec::Reader,
     content::{FileKey, Manifest, MaskMode, Scheme},
     deletion::DeletionReceipt,
@@ -140,7 +140,7 @@ record! {
         pub(crate) manifest: Manifest,
         pub(crate) stored_ms: u64,
         /// Until when it is paid, estimated from the epoch in which it was stored.
-        pub(crate) paid_until_ms: u64,
+        pub(crate) paid_until_ms: LedgerTime,
         pub(crate) cost: Amount,
         /// The first epoch that is not paid for the whole object, or one a little earlier.
         pub(crate) end: u64,
@@ -257,7 +257,7 @@ record! {
         pub(crate) token: Option<String>,
         pub(crate) custodians: Vec<u8>,
         /// When access ends by the ledger's clock, in milliseconds since the Unix epoch. Zero before access begins.
-        pub(crate) until_ms: u64,
+        pub(crate) until_ms: LedgerTime,
     }
 }
 

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use symbolon_ledger::LedgerError;
 use symbolon_protocol::{
-    Amount,
+    Amount, LedgerTime,
     id::{ListingId, NodeId, OrderId},
     ledger::{FieldFault, OutOfRange, Status},
     session::NodeFault,
@@ -154,7 +154,7 @@ pub enum ClientError {
         /// The name.
         name: String,
         /// When it ended, in milliseconds since the Unix epoch. Nothing when the ledger never had its deals.
-        since_ms: Option<u64>,
+        since_ms: Option<LedgerTime>,
     },
     /// A file ends sooner than the caller asks for, and other people have a right to it.
     #[error(
@@ -164,7 +164,7 @@ pub enum ClientError {
         /// The name.
         name: String,
         /// Until when the file is stored, in milliseconds since the Unix epoch.
-        paid_until_ms: u64,
+        paid_until_ms: LedgerTime,
     },
     /// A file is not stored for as long as the caller wants to promise.
     #[error("{name:?} is not stored for that long")]
@@ -172,9 +172,9 @@ pub enum ClientError {
         /// The name.
         name: String,
         /// Until when it is stored, in milliseconds since the Unix epoch.
-        paid_until_ms: u64,
+        paid_until_ms: LedgerTime,
         /// Until when it has to be stored, in milliseconds since the Unix epoch.
-        wanted_ms: u64,
+        wanted_ms: LedgerTime,
     },
     /// The data that a listing sells is no longer stored.
     #[error("what listing {listing} sells is not stored any more")]
@@ -183,7 +183,7 @@ pub enum ClientError {
         listing: ListingId,
         /// When it ended, in milliseconds since the Unix epoch. Nothing when it was never stored, or when that is not
         /// known.
-        since_ms: Option<u64>,
+        since_ms: Option<LedgerTime>,
     },
     /// The data that a listing sells is not stored for as long as access is sold.
     #[error("what listing {listing} sells is not stored for as long as access is sold")]
@@ -191,9 +191,9 @@ pub enum ClientError {
         /// The listing.
         listing: ListingId,
         /// Until when it is stored, in milliseconds since the Unix epoch.
-        paid_until_ms: u64,
+        paid_until_ms: LedgerTime,
         /// Until when the buyer would have access, in milliseconds since the Unix epoch.
-        access_until_ms: u64,
+        access_until_ms: LedgerTime,
     },
     /// The seller has not posted a listing's preview yet.
     #[error("the seller has not posted the preview of listing {0} yet")]

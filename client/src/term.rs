@@ -1,10 +1,13 @@
 //! Time as the ledger counts it: the present time, and until when deals keep something.
 
-use symbolon_protocol::ledger::rows::{Chain, Deal};
+use symbolon_protocol::{
+    LedgerTime, MachineTime, Millis,
+    ledger::rows::{Chain, Deal},
+};
 pub(crate) use symbolon_transfer::{epoch_ms, runs};
 
 /// Milliseconds by which this machine's clock may differ from the ledger's before the client reports it.
-const CLOCK_OFF_MS: u64 = 60_000;
+const CLOCK_OFF: Millis = Millis(60_000);
 
 /// Until when something is stored, according to the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,13 +17,13 @@ pub enum Kept {
         /// The first epoch that is not paid.
         epoch: u64,
         /// When that epoch begins, in milliseconds since the Unix epoch, estimated from the current epoch.
-        time_ms: u64,
+        time_ms: LedgerTime,
     },
     /// At least one of its deals is over, so nodes delete its shards.
     Over {
         /// When the first of them ended, in milliseconds since the Unix epoch. Nothing when the ledger does not know
         /// any of the ended deals.
-        since_ms: Option<u64>,
+        since_ms: Option<LedgerTime>,
     },
 }
 
@@ -28,7 +31,7 @@ pub enum Kept {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LedgerClock {
     /// Now, in milliseconds since the Unix epoch: this machine's time, as far as the ledger's blocks allow it.
-    pub now_ms: u64,
+    pub now_ms: LedgerTime,
     /// Milliseconds by which this machine's clock is ahead; negative when it is behind. Nothing when the blocks do not
     /// show that it is wrong.
     pub off_ms: Option<i64>,
@@ -38,20 +41,20 @@ impl LedgerClock {
     /// Reads the clock from the ledger's own row. A live ledger makes at least one block in an epoch. So its time lies
     /// between the last block's time and a little more than an epoch after the last boundary.
     #[must_use]
-    pub fn read(chain: &Chain, machine_ms: u64) -> Self {
+    pub fn read(chain: &Chain, machine: MachineTime) -> Self {
         let length = chain.params.epoch_ms;
         let latest = chain.epoch_started_ms.saturating_add(length).saturating_add(length / 4);
-        let latest = latest.max(chain.time_ms).saturating_add(CLOCK_OFF_MS);
-        let now_ms = machine_ms.clamp(chain.time_ms, latest);
-        let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
-        let off_ms = if machine_ms.saturating_add(CLOCK_OFF_MS) < chain.time_ms {
-            Some(-signed(chain.time_ms - machine_ms))
-        } else if latest < machine_ms {
-            Some(signed(machine_ms - latest))
+        let latest = latest.max(chain.time_ms).saturating_add(CLOCK_OFF);
+        let signed = |length: Millis| i64::try_from(length.0).unwrap_or(i64::MAX);
+        let (behind, ahead) = (machine.behind(chain.time_ms), machine.ahead_of(latest));
+        let off_ms = if CLOCK_OFF < behind {
+            Some(-signed(behind))
+        } else if Millis::ZERO < ahead {
+            Some(signed(ahead))
         } else {
             None
         };
-        Self { now_ms, off_ms }
+        Self { now_ms: machine.within(chain.time_ms, latest), off_ms }
     }
 }
 

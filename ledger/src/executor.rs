@@ -16,6 +16,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 use symbolon_net::{Host, watch};
 use symbolon_protocol::{
+    LedgerTime,
     codec::Encode,
     id::{AccountId, Hash},
     ledger::{
@@ -151,7 +152,7 @@ impl Executor {
     }
 
     /// When the next rule is due, in milliseconds since the Unix epoch.
-    pub(crate) fn next_due(&self) -> Result<Option<u64>, LedgerError> {
+    pub(crate) fn next_due(&self) -> Result<Option<LedgerTime>, LedgerError> {
         let rows = self.rows()?;
         let due_ms = execute::next_due(&rows);
         rows.checked(due_ms)

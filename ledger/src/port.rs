@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use symbolon_protocol::{
+    LedgerTime,
     codec::Decode,
     grant::Link,
     id::{AccountId, ChainId, OrderId},
@@ -127,11 +128,11 @@ impl Ledger {
 
     /// The time of a recent block, in milliseconds since the Unix epoch. Asks like
     /// [`Ledger::recent_height`].
-    pub async fn recent_time_ms(&self) -> Result<u64, LedgerError> {
+    pub async fn recent_time_ms(&self) -> Result<LedgerTime, LedgerError> {
         Ok(self.recent_block().await?.1)
     }
 
-    async fn recent_block(&self) -> Result<(u64, u64), LedgerError> {
+    async fn recent_block(&self) -> Result<(u64, LedgerTime), LedgerError> {
         if let Self::Remote(ledger) = self
             && let Some(block) = ledger.recent_block()
         {

@@ -26,6 +26,7 @@ use std::{
 
 use symbolon_net::{Alpn, Connection, Endpoint, NetError, PeerAddress, Receiver, Sender};
 use symbolon_protocol::{
+    LedgerTime,
     codec::Decode,
     grant::Link,
     id::{AccountId, ChainId, Hash, OrderId},
@@ -72,7 +73,7 @@ struct Inner {
 struct Known {
     height: u64,
     digest: Hash,
-    time_ms: u64,
+    time_ms: LedgerTime,
     /// When an answer last confirmed this height.
     at: Instant,
 }
@@ -384,7 +385,7 @@ impl Remote {
     }
 
     /// The height and time of the known head, if an answer within [`RECENT`] confirmed it.
-    pub(crate) fn recent_block(&self) -> Option<(u64, u64)> {
+    pub(crate) fn recent_block(&self) -> Option<(u64, LedgerTime)> {
         let known = self.known().filter(|known| known.at.elapsed() < RECENT)?;
         Some((known.height, known.time_ms))
     }

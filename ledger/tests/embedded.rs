@@ -11,7 +11,7 @@ use common::{account, balance, open, transaction, transfer};
 use symbolon_ledger::{Embedded, Ledger, LedgerError, Options, Outcome};
 use symbolon_net::Host;
 use symbolon_protocol::{
-    Amount, Encode,
+    Amount, Encode, Millis,
     id::TransactionId,
     ledger::{
         Params, Status,
@@ -222,7 +222,7 @@ async fn an_empty_block_is_made_exactly_when_something_is_due() {
     let host = Host::seeded(1, 1_000_000);
     let ledger = Ledger::from(open(folder.path(), host.clone()).await);
     let mut follow = ledger.follow(1);
-    let epoch_ms = Params::development().epoch_ms;
+    let epoch_ms = Params::development().epoch_ms.0;
     for epoch in 1..=3 {
         let block = follow.next().await.unwrap();
         assert_eq!(block.header.header.height, epoch);
@@ -230,7 +230,7 @@ async fn an_empty_block_is_made_exactly_when_something_is_due() {
         let began = Event::EpochBegan { epoch };
         assert!(block.events.contains(&began), "{:?}", block.events);
         let due_ms = 1_000_000 + epoch * epoch_ms;
-        assert!((due_ms..due_ms + 50).contains(&block.header.header.facts.time_ms));
+        assert!((due_ms..due_ms + 50).contains(&block.header.header.facts.time_ms.0));
     }
     // Between two epochs no block is made.
     let quiet = Duration::from_millis(epoch_ms / 2);
@@ -285,7 +285,7 @@ async fn another_key_and_bad_parameters_are_refused() {
     assert!(matches!(refused, LedgerError::WrongKey { authority: found } if found == authority));
 
     let empty = tempfile::tempdir().unwrap();
-    let params = Params { epoch_ms: 1, ..Params::development() };
+    let params = Params { epoch_ms: Millis(1), ..Params::development() };
     let options = Options { key: [1; 32], params, host: Host::system() };
     let refused = Embedded::open(empty.path(), options).await.unwrap_err();
     assert!(matches!(refused, LedgerError::Params(_)));

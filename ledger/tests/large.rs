@@ -8,7 +8,7 @@ use common::{account, answer, key, open, transaction};
 use symbolon_ledger::{Ledger, Remote};
 use symbolon_net::{Host, MemoryNetwork};
 use symbolon_protocol::{
-    Amount, Encode,
+    Amount, Encode, LedgerTime,
     id::{DealId, Hash, ObjectId, TransactionId},
     ledger::{
         Status,
@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 const DEALS: u32 = 25_000;
 
 /// Opens deals of one small shard for one epoch. All of them end together.
-async fn open_deals(ledger: &Ledger, until_ms: u64) {
+async fn open_deals(ledger: &Ledger, until_ms: LedgerTime) {
     let chain = ledger.chain();
     let price = Amount::credits(100);
     let register = Action::RegisterNode {
@@ -75,7 +75,7 @@ async fn deals_that_end_together_are_followed_even_if_there_are_many() {
     let host = Host::seeded(1, 1_000_000);
     let embedded = open(folder.path(), host.clone()).await;
     let home = Ledger::from(embedded.clone());
-    open_deals(&home, u64::MAX).await;
+    open_deals(&home, LedgerTime::NEVER).await;
     let head = home.head().await.unwrap().header.height;
 
     let network = MemoryNetwork::new();

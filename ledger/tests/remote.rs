@@ -312,7 +312,7 @@ async fn a_stale_head_and_a_fork_are_refused() {
     let forked = lied_to(move |response| {
         let time = times.fetch_add(1, Ordering::Relaxed);
         twist_header(response, |mut header| {
-            header.header.facts.time_ms += time;
+            header.header.facts.time_ms.0 += time;
             SignedHeader::build(header.header, &ed25519_dalek::SigningKey::from_bytes(&AUTHORITY))
         })
     })
@@ -498,7 +498,7 @@ async fn two_faced(endpoint: Endpoint, truth: LedgerTicket, block: Block, taken:
                     back.reset(1);
                 } else {
                     let mut other = block.clone();
-                    other.header.header.facts.time_ms += 1;
+                    other.header.header.facts.time_ms.0 += 1;
                     let authority = ed25519_dalek::SigningKey::from_bytes(&AUTHORITY);
                     other.header = SignedHeader::build(other.header.header, &authority);
                     back.send(&Response::Block { block: other, more: false }).await.unwrap();

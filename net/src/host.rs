@@ -15,6 +15,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use symbolon_protocol::MachineTime;
 use tokio::{sync::oneshot, time::Instant};
 
 /// Clock, randomness and threads for blocking work. Clones are cheap and share one clock and one
@@ -84,10 +85,10 @@ impl Host {
         Self { kind: Kind::Seeded(Arc::new(seeded)) }
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// The time by the machine's clock, which its user can set.
     #[must_use]
-    pub fn now_ms(&self) -> u64 {
-        match &self.kind {
+    pub fn now_ms(&self) -> MachineTime {
+        MachineTime(match &self.kind {
             // A clock before 1970 is read as 1970: blocks are never dated before their
             // parent anyway.
             Kind::System(_) => {
@@ -97,7 +98,7 @@ impl Host {
                 let start_ms = seeded.start_ms.load(Ordering::Relaxed);
                 start_ms.saturating_add(millis(seeded.started.elapsed()))
             }
-        }
+        })
     }
 
     /// Sets the clock of a seeded host forward or back, as a user may do with a real clock.
@@ -190,13 +191,13 @@ impl Host {
     }
 
     /// Waits until the clock shows `time_ms`; returns at once when it already does.
-    pub async fn sleep_until_ms(&self, time_ms: u64) {
+    pub async fn sleep_until_ms(&self, time_ms: MachineTime) {
         loop {
             let now_ms = self.now_ms();
             if time_ms <= now_ms {
                 return;
             }
-            let wait = Duration::from_millis(time_ms - now_ms);
+            let wait = Duration::from_millis(time_ms.saturating_since(now_ms).0);
             let wait = match self.kind {
                 // The wall clock may be set meanwhile: look at it again regularly.
                 Kind::System(_) => wait.min(LOOK_AGAIN),
@@ -224,6 +225,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
+    use symbolon_protocol::Millis;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -235,9 +238,9 @@ mod tests {
         assert_ne!(bytes, one.random::<32>());
         assert_ne!(bytes, other.random::<32>());
 
-        one.sleep_until_ms(1_000 + 86_400_000).await;
-        assert_eq!(one.now_ms(), 86_401_000);
-        one.sleep_until_ms(5).await;
+        one.sleep_until_ms(MachineTime(1_000 + 86_400_000)).await;
+        assert_eq!(one.now_ms(), MachineTime(86_401_000));
+        one.sleep_until_ms(MachineTime(5)).await;
         assert_eq!(one.ticks_ms(), 86_400_000);
         one.sleep_until_tick(86_400_007).await;
         one.sleep_until_tick(3).await;
@@ -245,19 +248,19 @@ mod tests {
         assert_eq!(one.ticks_ms(), 86_400_010);
         let before = one.now_ms();
         one.set_clock(-500);
-        assert_eq!((one.now_ms(), one.ticks_ms()), (before - 500, 86_400_010));
+        assert_eq!((one.now_ms(), one.ticks_ms()), (MachineTime(before.0 - 500), 86_400_010));
         assert_eq!(one.blocking(|| 3).await, 3);
     }
 
     #[tokio::test]
     async fn the_system_host_has_a_clock_and_randomness() {
         let host = Host::system();
-        assert!(1_700_000_000_000 < host.now_ms());
+        assert!(MachineTime(1_700_000_000_000) < host.now_ms());
         assert_ne!(host.random::<32>(), host.random::<32>());
         let tick = host.ticks_ms() + 20;
         host.sleep_until_tick(tick).await;
         assert!(tick <= host.ticks_ms());
-        let until = host.now_ms() + 20;
+        let until = host.now_ms().saturating_add(Millis(20));
         host.sleep_until_ms(until).await;
         assert!(until <= host.now_ms());
         assert_eq!(host.blocking(|| 3).await, 3);

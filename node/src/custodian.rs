@@ -12,7 +12,7 @@ use std::{
 };
 
 use symbolon_protocol::{
-    Decode, Encode,
+    Decode, Encode, LedgerTime, Millis,
     codec::{DecodeError, Reader},
     custody::{self, CustodyError, Release, ReleaseRequest, Share, VaultKey},
     id::{AccountId, OrderId, VaultId},
@@ -128,7 +128,7 @@ pub(crate) async fn keep(
     let limits = &shared.options.limits;
     let waits = CustodyWaits {
         owner: kept.owner,
-        until_ms: shared.now_ms().saturating_add(limits.vault_ms),
+        until_ms: shared.now_ms().saturating_add(Millis(limits.vault_ms)),
     };
     let limits = CustodyLimits {
         in_all: limits.unopened_shares_max,
@@ -141,7 +141,7 @@ pub(crate) async fn keep(
 /// Removes shares whose vaults were not opened in time. The ledger's time and its row of the vault
 /// decide that.
 pub(crate) async fn drop_unopened(shared: &Shared) -> Result<(), String> {
-    let now_ms = shared.view.block_ms().saturating_sub(1);
+    let now_ms = shared.view.block_ms().saturating_sub(Millis(1));
     let due = shared.with_store(move |store| store.custody_due(now_ms)).await;
     for (vault, index) in due.map_err(|error| error.to_string())? {
         let row = shared.ledger.row(Vaults, &vault).await.map_err(|error| error.to_string())?;
@@ -180,7 +180,7 @@ struct Waiting {
     /// Paid orders that the custodian has not read yet.
     new: BTreeSet<OrderId>,
     /// Orders by the time to post their release, in milliseconds since the Unix epoch.
-    due: BTreeSet<(u64, OrderId)>,
+    due: BTreeSet<(LedgerTime, OrderId)>,
     /// Number of failed attempts for each order.
     tries: BTreeMap<OrderId, u32>,
 }
@@ -200,7 +200,7 @@ impl Schedule {
         std::mem::take(&mut self.waiting().new).into_iter().collect()
     }
 
-    fn take_due(&self, now_ms: u64) -> Option<OrderId> {
+    fn take_due(&self, now_ms: LedgerTime) -> Option<OrderId> {
         let mut waiting = self.waiting();
         let first = *waiting.due.first()?;
         if first.0 > now_ms {
@@ -210,20 +210,20 @@ impl Schedule {
         Some(first.1)
     }
 
-    fn next_ms(&self) -> Option<u64> {
+    fn next_ms(&self) -> Option<LedgerTime> {
         self.waiting().due.first().map(|(due_ms, _)| *due_ms)
     }
 
-    fn at(&self, due_ms: u64, order: OrderId) {
+    fn at(&self, due_ms: LedgerTime, order: OrderId) {
         self.waiting().due.insert((due_ms, order));
     }
 
-    fn again(&self, now_ms: u64, order: OrderId) {
+    fn again(&self, now_ms: LedgerTime, order: OrderId) {
         let mut waiting = self.waiting();
         let tries = waiting.tries.entry(order).or_default();
         *tries += 1;
         let wait_ms = (RETRY_MS << (*tries).min(6)).min(RETRY_MAX_MS);
-        waiting.due.insert((now_ms.saturating_add(wait_ms), order));
+        waiting.due.insert((now_ms.saturating_add(Millis(wait_ms)), order));
     }
 
     fn done(&self, order: &OrderId) {
@@ -248,7 +248,7 @@ pub(crate) async fn post_releases(shared: &Shared) {
         while let Some(order) = shared.schedule.take_due(shared.now_ms()) {
             post(shared, order).await;
         }
-        let next_ms = shared.schedule.next_ms().unwrap_or(u64::MAX);
+        let next_ms = shared.schedule.next_ms().unwrap_or(LedgerTime::NEVER);
         tokio::select! {
             biased;
             () = shared.stopped() => return,
@@ -258,10 +258,10 @@ pub(crate) async fn post_releases(shared: &Shared) {
     }
 }
 
-async fn sleep_long(shared: &Shared, until_ms: u64) {
+async fn sleep_long(shared: &Shared, until_ms: LedgerTime) {
     // A timer has a limit, so a long wait is done in steps.
-    let wait_ms = until_ms.saturating_sub(shared.now_ms());
-    shared.host.sleep_ms(wait_ms.min(LOOK_AGAIN_MS)).await;
+    let wait = until_ms.saturating_since(shared.now_ms());
+    shared.host.sleep_ms(wait.0.min(LOOK_AGAIN_MS)).await;
 }
 
 async fn find_open_orders(shared: &Shared) -> Result<(), String> {
@@ -274,7 +274,7 @@ async fn enter(shared: &Shared, id: OrderId) {
     match find(shared, &id).await {
         Ok((order, _)) if order.state == OrderState::Paid => {
             let due_ms = order.due_ms.saturating_sub(shared.params.delivery_ms / 2);
-            debug!(order = %id, due_ms, "the release is posted then unless the sale is settled");
+            debug!(order = %id, %due_ms, "the release is posted then unless the sale is settled");
             shared.schedule.at(due_ms, id);
         }
         Ok(_) | Err(ReleaseError::NotOurs(_)) => {}

@@ -4,7 +4,7 @@ use std::fmt;
 
 use ed25519_dalek::SigningKey;
 use symbolon_protocol::{
-    Amount,
+    Amount, LedgerTime,
     custody::{CustodyAcceptance, CustodyTerms},
     deletion::DeletionReceipt,
     envelope,
@@ -69,7 +69,7 @@ impl NodeKey {
         terms: &DealTerms,
         shard: (u8, Hash),
         price: Amount,
-        expires_ms: u64,
+        expires_ms: LedgerTime,
     ) -> Acceptance {
         Acceptance::build(chain, terms, &self.signing, shard, price, expires_ms)
     }
@@ -80,7 +80,7 @@ impl NodeKey {
         chain: &ChainId,
         place: (DealId, u8),
         root: Hash,
-        time_ms: u64,
+        time_ms: LedgerTime,
     ) -> DeletionReceipt {
         DeletionReceipt::build(chain, &self.signing, place, root, time_ms)
     }

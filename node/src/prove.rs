@@ -6,6 +6,7 @@
 //! from the node's own copy of its slot table: see `slots`.
 
 use symbolon_protocol::{
+    LedgerTime, Millis,
     id::{DealId, TransactionId},
     ledger::{Status, rows::Slot, slots::NEW, transaction::Action},
     proof::{LeafProof, verify_leaf},
@@ -82,7 +83,7 @@ pub(crate) async fn prove_epochs(shared: &Shared) {
 }
 
 async fn prove_epoch(shared: &Shared, epoch: u64) {
-    let length_ms = shared.params.epoch_ms;
+    let length_ms = shared.params.epoch_ms.0;
     let mut backoff = Backoff::new((length_ms / 64).clamp(10, 2_000), (length_ms / 8).max(10));
     let mut doubted = false;
     loop {
@@ -144,7 +145,7 @@ async fn attempt(shared: &Shared, epoch: u64) -> Result<Proven, ProveError> {
     for (slot, leaf) in &picks {
         leaves.push(open(shared, slot, *leaf).await?);
     }
-    let length_ms = shared.params.epoch_ms;
+    let length_ms = shared.params.epoch_ms.0;
     let id = proof_id(&node_id.0, epoch);
     let action = Action::Prove { epoch, leaves };
     let backoff = Backoff::new(100, (length_ms / 8).clamp(100, 60_000));
@@ -160,11 +161,15 @@ async fn attempt(shared: &Shared, epoch: u64) -> Result<Proven, ProveError> {
 }
 
 /// Waits for the node's turn in the epoch. Ends early when a deletion needs the proof.
-async fn wait_for_turn(shared: &Shared, started_ms: u64, epoch: u64) -> Result<(), SubmitError> {
-    let stagger_ms = stagger_ms(&shared.key.id().0, epoch, shared.params.epoch_ms);
+async fn wait_for_turn(
+    shared: &Shared,
+    started: LedgerTime,
+    epoch: u64,
+) -> Result<(), SubmitError> {
+    let stagger_ms = stagger_ms(&shared.key.id().0, epoch, shared.params.epoch_ms.0);
     // Never wait longer than the stagger: this machine's clock may be behind the ledger's.
-    let start_ms = started_ms.saturating_add(stagger_ms);
-    let wait_ms = start_ms.saturating_sub(shared.host.now_ms()).min(stagger_ms);
+    let turn = started.saturating_add(Millis(stagger_ms));
+    let wait_ms = turn.saturating_since(shared.now_ms()).0.min(stagger_ms);
     tokio::select! {
         biased;
         waited = shared.sleep_ms(wait_ms) => Ok(waited?),

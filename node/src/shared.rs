@@ -11,7 +11,7 @@ use std::{
 use symbolon_ledger::Ledger;
 use symbolon_net::{Endpoint, Host, watch};
 use symbolon_protocol::{
-    Amount,
+    Amount, LedgerTime, Millis,
     id::ChainId,
     ledger::{Params, transaction::Action},
     wire::storage::RefusalCode,
@@ -109,15 +109,16 @@ impl View {
 
     /// The time of the last block that was followed and stored. No later block has an earlier time,
     /// and the node knows all events until then. 0 while no block was followed since the start.
-    pub(crate) fn block_ms(&self) -> u64 {
-        self.block_ms.load(Ordering::Acquire)
+    pub(crate) fn block_ms(&self) -> LedgerTime {
+        LedgerTime(self.block_ms.load(Ordering::Acquire))
     }
 
     /// Records that a block was followed and stored.
-    pub(crate) fn reached(&self, height: u64, time_ms: u64, tick_ms: u64) {
+    pub(crate) fn reached(&self, height: u64, time_ms: LedgerTime, tick_ms: u64) {
         // A block arrives some time after it was made, so the largest estimate is the best.
-        self.ledger_start_ms.fetch_max(time_ms.saturating_sub(tick_ms), Ordering::AcqRel);
-        self.block_ms.fetch_max(time_ms, Ordering::AcqRel);
+        let start = time_ms.saturating_sub(Millis(tick_ms));
+        self.ledger_start_ms.fetch_max(start.0, Ordering::AcqRel);
+        self.block_ms.fetch_max(time_ms.0, Ordering::AcqRel);
         self.height.send_if_modified(|reached| {
             let further = *reached < height;
             *reached = height.max(*reached);
@@ -191,20 +192,20 @@ impl Shared {
         }
     }
 
-    /// Milliseconds since the Unix epoch, for times that the ledger judges too. It is this
-    /// machine's clock within two bounds: it is not behind the ledger's time, and not ahead of it
-    /// by more than an epoch, because the ledger makes at least one block in an epoch.
-    pub(crate) fn now_ms(&self) -> u64 {
+    /// The ledger's time, for times that the ledger judges too. It is this machine's clock within two
+    /// bounds: it is not behind the ledger's time, and not ahead of it by more than an epoch, because
+    /// the ledger makes at least one block in an epoch.
+    pub(crate) fn now_ms(&self) -> LedgerTime {
         let tick_ms = self.host.ticks_ms();
-        let ledger_ms = self.view.ledger_start_ms.load(Ordering::Acquire) + tick_ms;
-        let now_ms = self.host.now_ms().max(ledger_ms);
+        let start = LedgerTime(self.view.ledger_start_ms.load(Ordering::Acquire));
+        let earliest = start.saturating_add(Millis(tick_ms));
         // The ledger's time is only known while the node has seen its last block recently.
         let is_known = self.view.age_ms(tick_ms) <= self.options.limits.stale_ms;
-        match self.view.block_ms() {
-            0 => now_ms,
-            _ if !is_known => now_ms,
-            _ => now_ms.min(ledger_ms.saturating_add(self.params.epoch_ms)),
-        }
+        let latest = match self.view.block_ms() != LedgerTime::ZERO && is_known {
+            true => earliest.saturating_add(self.params.epoch_ms),
+            false => LedgerTime::NEVER,
+        };
+        self.host.now_ms().within(earliest, latest)
     }
 
     /// Runs work on the store, on a thread that may block.

@@ -4,6 +4,7 @@
 //! While a block may still open a deal with the node's acceptance, the node must keep the shard.
 
 use symbolon_protocol::{
+    LedgerTime, Millis,
     id::DealId,
     ledger::rows::{Deal, DealState, Deals},
 };
@@ -32,7 +33,7 @@ pub(crate) async fn sweep_unpaid(shared: &Shared) {
                 () = shared.view.deals_ended.notified() => {
                     // At time zero only shards of ended deals are due. The next sweep handles those
                     // that cannot be decided now.
-                    if let Err(why) = remove_due(shared, 0).await {
+                    if let Err(why) = remove_due(shared, LedgerTime::ZERO).await {
                         warn!(why, "the shards of ended deals are not deleted yet");
                     }
                 }
@@ -53,11 +54,11 @@ pub(crate) async fn sweep_unpaid(shared: &Shared) {
 async fn sweep(shared: &Shared) -> Result<(), String> {
     // A block with exactly the time of an acceptance's expiry may still open its deal, so that time
     // must be over. The store knows all deals that blocks have opened until then.
-    remove_due(shared, shared.view.block_ms().saturating_sub(1)).await
+    remove_due(shared, shared.view.block_ms().saturating_sub(Millis(1))).await
 }
 
 /// Deletes the shards that are due at a time, those of ended deals first.
-async fn remove_due(shared: &Shared, now_ms: u64) -> Result<(), String> {
+async fn remove_due(shared: &Shared, now_ms: LedgerTime) -> Result<(), String> {
     loop {
         let due = shared.with_store(move |store| store.expired(now_ms, SWEEP_MAX)).await;
         let due = due.map_err(|error| error.to_string())?;
@@ -90,7 +91,7 @@ async fn remove_one(
     shared: &Shared,
     deal: DealId,
     index: u8,
-    now_ms: u64,
+    now_ms: LedgerTime,
     row: Option<Deal>,
 ) -> Result<(), String> {
     if row.is_some_and(|row| needs_shard(&row, shared, index)) {

@@ -7,7 +7,7 @@ use std::{hint::black_box, time::Duration};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ed25519_dalek::SigningKey;
 use symbolon_protocol::{
-    Amount,
+    Amount, LedgerTime,
     id::{AccountId, ChainId, DealId, Hash, NodeId, ObjectId, TransactionId},
     ledger::{
         Params, beacon,
@@ -49,7 +49,8 @@ impl World {
         let (depth, time_ms) = (1000, 1_000_000);
         let params = Params::development();
         let onion = beacon::layer(&core, depth);
-        let genesis = Genesis { params, authority: account(0), time_ms, onion };
+        let genesis =
+            Genesis { params, authority: account(0), time_ms: LedgerTime(time_ms), onion };
         let mut state = MemoryState::default();
         state.commit(&execute::genesis(&genesis).update);
         Self { state, chain: genesis.chain(), core, depth, time_ms, next_id: 0 }
@@ -57,7 +58,7 @@ impl World {
 
     fn facts(&self) -> BlockInputs {
         let reveal = beacon::layer(&self.core, self.depth - 1);
-        BlockInputs { time_ms: self.time_ms, reveal, onion_next: None }
+        BlockInputs { time_ms: LedgerTime(self.time_ms), reveal, onion_next: None }
     }
 
     fn sign(&mut self, who: u64, action: Action) -> Transaction {
@@ -141,7 +142,7 @@ fn open_deal(world: &World, number: u64) -> Action {
     let accept = |index: u8| {
         let root = Hash(*blake3::hash(&shard(index)).as_bytes());
         let node = key(500 + u64::from(index));
-        let expires_ms = world.time_ms + 1_000_000;
+        let expires_ms = LedgerTime(world.time_ms + 1_000_000);
         Acceptance::build(&world.chain, &terms, &node, (index, root), Amount(1000), expires_ms)
     };
     let acceptances = (0..NODES).map(accept).collect();

@@ -12,7 +12,7 @@ use curve25519_dalek::{
 use ed25519_dalek::{Signature, Signer, SigningKey};
 use std::hint::black_box;
 use symbolon_protocol::{
-    Decode, Encode,
+    Decode, Encode, LedgerTime,
     custody::{
         Capsule, DeliveryKey, DeliverySecret, Release, ReleaseRequest, VaultSecret, combine, label,
         release_context, share,
@@ -28,7 +28,7 @@ fn grants(criterion: &mut Criterion) {
     let caveats = vec![
         Caveat::Object { object },
         Caveat::Abilities { set: ability::READ },
-        Caveat::NotAfter { time_ms: 1 << 50 },
+        Caveat::NotAfter { time_ms: LedgerTime(1 << 50) },
     ];
     let chain = ChainId([1; 32]);
     let grant = Grant::issue(&chain, &owner.account_key(), one.peer(), caveats, &[1; 32])
@@ -43,7 +43,7 @@ fn grants(criterion: &mut Criterion) {
         peer: three.peer(),
         ability: ability::READ,
         cells: Some(0..16),
-        now_ms: 0,
+        now_ms: LedgerTime::ZERO,
     };
     let keys = [1, 2, 3].map(|seed| SigningKey::from_bytes(&[seed; 32]));
     let signed: Vec<Signature> = keys.iter().map(|key| key.sign(&[9; 32])).collect();

@@ -13,6 +13,7 @@ use crate::{
     id::{ChainId, DealId, Hash, NodeId, PeerId},
     record,
     signature::{self, SignatureError},
+    time::LedgerTime,
 };
 
 record! {
@@ -27,7 +28,7 @@ record! {
         /// The shard's root, as the ledger has it.
         pub root: Hash,
         /// The time by the node's clock, in milliseconds since the Unix epoch.
-        pub time_ms: u64,
+        pub time_ms: LedgerTime,
         /// By the node, over the chain and everything above.
         pub signature: [u8; 64],
     }
@@ -41,7 +42,7 @@ impl DeletionReceipt {
         key: &SigningKey,
         (deal, index): (DealId, u8),
         root: Hash,
-        time_ms: u64,
+        time_ms: LedgerTime,
     ) -> Self {
         let node = PeerId(key.verifying_key().to_bytes());
         let mut receipt = Self { deal, index, node, root, time_ms, signature: [0; 64] };

@@ -21,6 +21,7 @@ use thiserror::Error;
 use crate::{
     choice,
     id::{AccountId, Hash, ObjectId, OrderId, PeerId},
+    time::{LedgerTime, Millis},
 };
 
 pub use authorize::{Access, Authorized, Quota};
@@ -45,12 +46,12 @@ choice! {
         /// Not before this time, in milliseconds since the Unix epoch.
         NotBefore = 3 {
             /// The first millisecond it counts.
-            time_ms: u64,
+            time_ms: LedgerTime,
         },
         /// Not at or after this time, in milliseconds since the Unix epoch.
         NotAfter = 4 {
             /// The first millisecond it no longer counts.
-            time_ms: u64,
+            time_ms: LedgerTime,
         },
         /// Only cells `first` up to and without `end` of the object, counted in file order.
         Cells = 5 {
@@ -87,7 +88,7 @@ choice! {
         /// The node's revocation set may be at most this old, in milliseconds, or it refuses.
         Staleness = 11 {
             /// How old.
-            max_ms: u64,
+            max_ms: Millis,
         },
     }
 }
@@ -203,13 +204,13 @@ pub enum GrantError {
     #[error("the grant begins at {time_ms} ms")]
     NotYet {
         /// When it begins.
-        time_ms: u64,
+        time_ms: LedgerTime,
     },
     /// The grant has ended.
     #[error("the grant ended at {time_ms} ms")]
     Expired {
         /// When it ended.
-        time_ms: u64,
+        time_ms: LedgerTime,
     },
     /// Two different purposes: no use can have both.
     #[error("the grant's purposes contradict each other")]

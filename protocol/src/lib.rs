@@ -94,7 +94,9 @@ pub mod proof;
 pub mod session;
 pub mod signature;
 pub mod text;
+pub mod time;
 pub mod wire;
 
 pub use amount::Amount;
 pub use codec::{Decode, DecodeError, Encode};
+pub use time::{LedgerTime, MachineTime, Millis};

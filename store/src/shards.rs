@@ -47,7 +47,7 @@ use std::{
 
 use index::Index;
 use rows::{Row, ShardKey};
-use symbolon_protocol::{id::DealId, proof::Outboard};
+use symbolon_protocol::{LedgerTime, id::DealId, proof::Outboard};
 
 use crate::{StoreError, durable, files};
 
@@ -181,7 +181,7 @@ impl Shards {
         &self,
         deal: &DealId,
         index: u8,
-        now_ms: u64,
+        now_ms: LedgerTime,
     ) -> Result<Option<Shard>, StoreError> {
         self.remove_if(deal, index, |state| state.due_ms().is_some_and(|due_ms| due_ms <= now_ms))
     }
@@ -219,7 +219,7 @@ impl Shards {
         &self,
         deal: &DealId,
         index: u8,
-        until_ms: u64,
+        until_ms: LedgerTime,
         acceptance: &[u8],
     ) -> Result<bool, StoreError> {
         let key = ShardKey::new(deal, index);
@@ -292,7 +292,11 @@ impl Shards {
 
     /// Up to `limit` shards that are not paid: their time without a deal is over, or their deal has
     /// ended. Shards of ended deals come first, then those that have been unpaid longest.
-    pub fn expired(&self, now_ms: u64, limit: usize) -> Result<Vec<(DealId, u8)>, StoreError> {
+    pub fn expired(
+        &self,
+        now_ms: LedgerTime,
+        limit: usize,
+    ) -> Result<Vec<(DealId, u8)>, StoreError> {
         self.inner.index.due(now_ms, limit)
     }
 }

@@ -146,7 +146,7 @@ impl Auditor {
         let facts = [
             (header.height == self.next, "it is not the next block"),
             (header.parent == self.parent, "its parent is another block"),
-            (self.time_ms <= header.facts.time_ms, "its time is before its parent's"),
+            (self.time_ms <= header.facts.time_ms.0, "its time is before its parent's"),
             (block.header.verify(&self.authority).is_ok(), "the authority did not sign it"),
             (
                 header.transactions_root == transactions_root(&block.transactions),
@@ -161,9 +161,9 @@ impl Auditor {
             return Err(self.finding(*what));
         }
         self.parent = header.digest();
-        self.parent_ms = std::mem::replace(&mut self.time_ms, header.facts.time_ms);
+        self.parent_ms = std::mem::replace(&mut self.time_ms, header.facts.time_ms.0);
         if header.height == 0 {
-            self.epoch_started_ms = header.facts.time_ms;
+            self.epoch_started_ms = header.facts.time_ms.0;
         }
         Ok(())
     }

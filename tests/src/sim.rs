@@ -23,7 +23,7 @@ use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Options, Remote, answer};
 use symbolon_net::{Endpoint, Host, Latency, MemoryNetwork, PeerAddress, peer_id};
 use symbolon_node::{Limits, Node, NodeOptions};
 use symbolon_protocol::{
-    Amount,
+    Amount, Millis,
     id::{AccountId, Hash, NodeId, PeerId},
     identity::Identity,
     ledger::{
@@ -53,7 +53,12 @@ const CAPACITY: u64 = 1 << 30;
 /// Parameters of a world's ledger: epochs of twenty seconds, and sixteen to deliver.
 #[must_use]
 pub fn params() -> Params {
-    Params { epoch_ms: 20_000, delivery_ms: 16_000, window_ms_min: 10_000, ..Params::development() }
+    Params {
+        epoch_ms: Millis(20_000),
+        delivery_ms: Millis(16_000),
+        window_ms_min: Millis(10_000),
+        ..Params::development()
+    }
 }
 
 /// What happened in a run, line by line: equal for equal seeds.
@@ -237,10 +242,10 @@ impl World {
         bytes
     }
 
-    /// Now, in milliseconds since the Unix epoch.
+    /// Now, in milliseconds since the Unix epoch, by the simulator's clock.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
-        self.clock.now_ms()
+        self.clock.now_ms().0
     }
 
     /// The world's clock, for a test that plays a party itself.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use symbolon_net::{Connection, Endpoint, NetError, Receiver, Sender};
 use symbolon_protocol::{
-    Amount,
+    Amount, LedgerTime,
     id::{ChainId, DealId, PeerId},
     ledger::transaction::{Acceptance, DealTerms},
     limits::{CELL_BYTES, SLICE_BYTES},
@@ -197,9 +197,9 @@ impl Witness {
         (sender, receiver): (&mut Sender, &mut Receiver),
     ) -> Result<(), NetError> {
         let place = (terms.deal, index);
-        let now_ms = self.clock.now_ms();
+        let now_ms = self.clock.now_ms().0;
         let held = self.given.lock().whole.get(&(self.me, place)).cloned();
-        if let Some((acceptance, _)) = held.filter(|(held, _)| now_ms < held.expires_ms / 2) {
+        if let Some((acceptance, _)) = held.filter(|(held, _)| now_ms < held.expires_ms.0 / 2) {
             return sender.send(&Response::Accepted { acceptance }).await;
         }
         sender.send(&Response::Ready).await?;
@@ -220,7 +220,7 @@ impl Witness {
             at += bytes.len();
         }
         let (root, _) = hasher.finish();
-        let until_ms = now_ms + GOOD_FOR_MS;
+        let until_ms = LedgerTime(now_ms + GOOD_FOR_MS);
         let shard = (index, root);
         let acceptance =
             Acceptance::build(&self.chain, terms, &self.key, shard, self.price, until_ms);

@@ -65,7 +65,7 @@ mod unposted;
 use std::{future::Future, panic::AssertUnwindSafe};
 
 use symbolon_client::{PutOptions, SellOptions};
-use symbolon_protocol::{Amount, content::Scheme};
+use symbolon_protocol::{Amount, Millis, content::Scheme};
 use symbolon_tests::sim::{Trace, run};
 
 /// Seeds that are run when nothing else is asked for.
@@ -121,8 +121,8 @@ fn sell_options(title: &str, price: Amount) -> SellOptions {
         description: String::new(),
         price,
         licence_text: String::new(),
-        access_ms: Some(600_000),
-        window_ms: 10_000,
+        access_ms: Some(Millis(600_000)),
+        window_ms: Millis(10_000),
         splits: Vec::new(),
         preview_cells: 0,
         epochs: None,

@@ -2,6 +2,7 @@
 
 use symbolon_net::PeerAddress;
 use symbolon_protocol::{
+    LedgerTime,
     content::{Scheme, SegmentLayout},
     id::{AccountId, DealId, Hash, NodeId, ObjectId},
     ledger::rows::{Chain, Deal, DealState, Deals, Nodes},
@@ -12,12 +13,12 @@ use crate::{Network, error::TransferError, nodes::address};
 /// The time at which an epoch began or will begin, computed from the length of epochs. It is an
 /// estimate, because the ledger may have stood still in between.
 #[must_use]
-pub fn epoch_ms(chain: &Chain, epoch: u64) -> u64 {
+pub fn epoch_ms(chain: &Chain, epoch: u64) -> LedgerTime {
     let length = chain.params.epoch_ms;
     let now = chain.epoch_started_ms;
     match epoch.checked_sub(chain.epoch) {
-        Some(ahead) => now.saturating_add(ahead.saturating_mul(length)),
-        None => now.saturating_sub((chain.epoch - epoch).saturating_mul(length)),
+        Some(ahead) => now.saturating_add(length.saturating_mul(ahead)),
+        None => now.saturating_sub(length.saturating_mul(chain.epoch - epoch)),
     }
 }
 

@@ -121,7 +121,7 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use ed25519_dalek::SigningKey;
-    use symbolon_protocol::id::ChainId;
+    use symbolon_protocol::{LedgerTime, id::ChainId};
 
     use super::*;
 
@@ -130,7 +130,13 @@ mod tests {
         let chain = ChainId([1; 32]);
         let receipt = |node: u8, index: u8| {
             let key = SigningKey::from_bytes(&[node; 32]);
-            DeletionReceipt::build(&chain, &key, (DealId([2; 16]), index), Hash([3; 32]), 4)
+            DeletionReceipt::build(
+                &chain,
+                &key,
+                (DealId([2; 16]), index),
+                Hash([3; 32]),
+                LedgerTime(4),
+            )
         };
         let (half, whole) = (receipt(5, 0), receipt(6, 2));
         let mut deletion =

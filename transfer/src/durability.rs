@@ -4,7 +4,7 @@
 //! Floating point is good enough here. The figures inform a person and guard a put. No rule of the
 //! network and no money depends on them.
 
-use symbolon_protocol::{content::Scheme, ledger::rows::Node};
+use symbolon_protocol::{Millis, content::Scheme, ledger::rows::Node};
 
 /// Epochs below which a node's record says little.
 pub const HISTORY_EPOCHS: u64 = 20;
@@ -90,7 +90,7 @@ pub fn durability(
     nodes: &[Record],
     network: &[Record],
     segments: u32,
-    (epoch_ms, term_ms): (u64, u64),
+    (epoch_ms, term_ms): (Millis, Millis),
 ) -> Durability {
     let chosen = &nodes[..nodes.len().min(usize::from(scheme.total))];
     let mut ups: Vec<f64> = chosen.iter().map(Record::up).collect();
@@ -105,9 +105,9 @@ pub fn durability(
     let unavailable_at_repair = fewer_than(required, &ups[..left]);
     let gone = network.iter().filter(|record| record.missed_in_row >= LEFT_EPOCHS).count();
     let seen_ms =
-        network.iter().map(|record| float(record.epochs())).sum::<f64>() * float(epoch_ms);
+        network.iter().map(|record| float(record.epochs())).sum::<f64>() * float(epoch_ms.0);
     let rate = (float(gone as u64) + 1.0) / (seen_ms + LIFE_PRIOR_MS);
-    let stays = f64::exp(-rate * float(term_ms));
+    let stays = f64::exp(-rate * float(term_ms.0));
     let loss = any(fewer_than(required, &vec![stays; usize::from(scheme.total)]));
     Durability {
         up,
@@ -153,10 +153,10 @@ mod tests {
         Scheme { required, total }
     }
 
-    const DAY: u64 = 24 * 3_600_000;
+    const HOUR: Millis = Millis(3_600_000);
 
     fn of(required: u8, total: u8, nodes: &[Record]) -> Durability {
-        durability(scheme(required, total), nodes, nodes, 1, (3_600_000, 30 * DAY))
+        durability(scheme(required, total), nodes, nodes, 1, (HOUR, Millis::DAY.saturating_mul(30)))
     }
 
     fn near(one: f64, other: f64) -> bool {
@@ -191,7 +191,7 @@ mod tests {
             for nodes in 1..100 {
                 let scheme = Scheme::for_nodes(nodes);
                 let records = vec![record(epochs, 0); nodes];
-                let times = (3_600_000, 30 * DAY);
+                let times = (HOUR, Millis::DAY.saturating_mul(30));
                 let found = durability(scheme, &records, &records, 1, times);
                 assert!(found.safe, "{nodes} nodes of {epochs} epochs: {found:?}");
                 assert_eq!(found.epochs, epochs);
@@ -217,7 +217,8 @@ mod tests {
     fn loss_grows_with_time_segments_and_departures() {
         let nodes = [record(1_000, 0); 8];
         let reckon = |segments, days, network: &[Record]| {
-            durability(scheme(4, 8), &nodes, network, segments, (3_600_000, days * DAY)).loss
+            let times = (HOUR, Millis::DAY.saturating_mul(days));
+            durability(scheme(4, 8), &nodes, network, segments, times).loss
         };
         let month = reckon(1, 30, &nodes);
         assert!(month > 0.0 && month < 1e-5, "{month}");

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, error::Error, io, path::PathBuf};
 use symbolon_ledger::LedgerError;
 use symbolon_net::NetError;
 use symbolon_protocol::{
-    Amount,
+    Amount, LedgerTime,
     content::{LayoutError, Scheme},
     id::{DealId, NodeId},
     ledger::{FieldFault, OutOfRange, Status},
@@ -59,7 +59,7 @@ pub enum TransferError {
         /// The segment.
         segment: u32,
         /// The end of the deal, in milliseconds since the Unix epoch.
-        since_ms: u64,
+        since_ms: LedgerTime,
     },
     /// The source changed while it was read.
     #[error("the source changed while it was being stored")]

@@ -16,7 +16,7 @@ use std::{
 
 use symbolon_net::PeerAddress;
 use symbolon_protocol::{
-    Decode, Encode,
+    Decode, Encode, MachineTime, Millis,
     id::{DealId, NodeId},
     record,
 };
@@ -29,7 +29,7 @@ pub(crate) const ASKED: usize = 64;
 const STRANGERS: usize = 16;
 
 /// Nodes that are asked in a search, when too few of the first ones answered. Searches are at least
-/// [`FRESH_MS`] apart.
+/// [`FRESH`] apart.
 const SEARCHED: usize = 192;
 
 /// Answers that are enough: the widest scheme that is chosen automatically needs no more.
@@ -41,8 +41,8 @@ const KEPT: usize = 256;
 /// Missed answers after which a remembered node is treated like an unknown one.
 const SILENT_MAX: u32 = 3;
 
-/// Milliseconds after which a remembered answer is outdated and is written again.
-const FRESH_MS: u64 = 10 * 60 * 1000;
+/// Time after which a remembered answer is outdated and is written again.
+const FRESH: Millis = Millis(10 * 60 * 1000);
 
 /// Nodes that are dialled in advance, because an operation may need them.
 const GREETED: usize = 16;
@@ -56,7 +56,7 @@ record! {
     pub(crate) struct Met {
         pub(crate) address: PeerAddress,
         /// When it answered last.
-        pub(crate) answered_ms: u64,
+        pub(crate) answered_ms: MachineTime,
         /// How often it has not answered since then.
         pub(crate) silent: u32,
     }
@@ -67,7 +67,7 @@ record! {
     struct MetFile {
         nodes: Vec<Met>,
         /// When the last search took place.
-        searched_ms: u64,
+        searched_ms: MachineTime,
         /// Whether the ledger had more nodes than are listed at once.
         many: bool,
     }
@@ -77,7 +77,7 @@ record! {
 #[derive(Debug, Default)]
 pub struct Acquaintance {
     met: BTreeMap<NodeId, Met>,
-    searched_ms: u64,
+    searched_ms: MachineTime,
     many: bool,
     /// Whether there are changes to store.
     is_changed: bool,
@@ -184,20 +184,20 @@ impl Acquaintance {
     }
 
     /// Whether a search is needed after this many answers.
-    pub(crate) fn needs_search(&self, answered: usize, now_ms: u64) -> bool {
-        answered < ENOUGH && (answered == 0 || self.searched_ms.saturating_add(FRESH_MS) <= now_ms)
+    pub(crate) fn needs_search(&self, answered: usize, now_ms: MachineTime) -> bool {
+        answered < ENOUGH && (answered == 0 || self.searched_ms.saturating_add(FRESH) <= now_ms)
     }
 
     /// Records a search.
-    pub(crate) fn searched(&mut self, now_ms: u64) {
+    pub(crate) fn searched(&mut self, now_ms: MachineTime) {
         self.searched_ms = now_ms;
         self.is_changed = true;
     }
 
     /// Records nodes that answered.
-    pub fn answered(&mut self, nodes: Vec<PeerAddress>, now_ms: u64) {
+    pub fn answered(&mut self, nodes: Vec<PeerAddress>, now_ms: MachineTime) {
         for address in nodes {
-            let fresh = |met: &Met| now_ms < met.answered_ms.saturating_add(FRESH_MS);
+            let fresh = |met: &Met| now_ms < met.answered_ms.saturating_add(FRESH);
             let known = self.met.get(&address.id);
             let same = |met: &&Met| met.silent == 0 && met.address == address && fresh(met);
             self.is_changed |= known.filter(same).is_none();
@@ -228,6 +228,12 @@ mod tests {
 
     use super::*;
 
+    const FRESH_MS: u64 = FRESH.0;
+
+    fn at_ms(time_ms: u64) -> MachineTime {
+        MachineTime(time_ms)
+    }
+
     fn id(number: usize) -> NodeId {
         PeerId(*blake3::hash(&number.to_le_bytes()).as_bytes())
     }
@@ -256,19 +262,25 @@ mod tests {
         // Eight live nodes among a thousand dead addresses: once they have answered, they are asked
         // first.
         let mut known = Acquaintance::default();
-        assert!(known.needs_search(8, FRESH_MS));
-        known.answered(at(500..508), FRESH_MS);
-        known.searched(FRESH_MS);
+        assert!(known.needs_search(8, at_ms(FRESH_MS)));
+        known.answered(at(500..508), at_ms(FRESH_MS));
+        known.searched(at_ms(FRESH_MS));
         let asked = choose(&known, 1000);
         assert_eq!((asked.first.len(), asked.expected, asked.search.len()), (ASKED, 8, SEARCHED));
         assert!(asked.first[..8].iter().all(|node| set(500..508).contains(node)));
         let all: BTreeSet<_> = asked.first.iter().chain(&asked.search).collect();
         assert_eq!(all.len(), ASKED + SEARCHED, "no node is asked twice");
         // There are no other live nodes: the search is not repeated each time.
-        assert!(!known.needs_search(8, FRESH_MS + 1) && known.needs_search(0, FRESH_MS + 1));
-        assert!(known.needs_search(8, 3 * FRESH_MS) && !known.needs_search(ENOUGH, 3 * FRESH_MS));
+        assert!(
+            !known.needs_search(8, at_ms(FRESH_MS + 1))
+                && known.needs_search(0, at_ms(FRESH_MS + 1))
+        );
+        assert!(
+            known.needs_search(8, at_ms(3 * FRESH_MS))
+                && !known.needs_search(ENOUGH, at_ms(3 * FRESH_MS))
+        );
         // Even if many nodes are remembered, unknown ones get a chance.
-        known.answered(at(0..200), FRESH_MS);
+        known.answered(at(0..200), at_ms(FRESH_MS));
         let asked = choose(&known, 1000);
         assert_eq!((asked.first.len(), asked.expected), (ASKED, ASKED - STRANGERS));
         assert_eq!(known.latest().len(), GREETED);
@@ -280,14 +292,14 @@ mod tests {
         let changed = |known: &mut Acquaintance| std::mem::take(&mut known.is_changed);
         known.silent(&set(1..2));
         assert!(!changed(&mut known), "an unknown node");
-        known.answered(at(1..2), FRESH_MS);
+        known.answered(at(1..2), at_ms(FRESH_MS));
         assert!(changed(&mut known) && known.is_met(&id(1)));
-        known.answered(at(1..2), FRESH_MS + 1);
+        known.answered(at(1..2), at_ms(FRESH_MS + 1));
         assert!(!changed(&mut known));
-        known.answered(at(1..2), 3 * FRESH_MS);
+        known.answered(at(1..2), at_ms(3 * FRESH_MS));
         assert!(changed(&mut known), "the last answer was long ago");
         let moved = PeerAddress { id: id(1), addresses: vec!["there".into()] };
-        known.answered(vec![moved.clone()], 3 * FRESH_MS + 1);
+        known.answered(vec![moved.clone()], at_ms(3 * FRESH_MS + 1));
         assert!(changed(&mut known) && known.latest() == [moved]);
         for silent in 1..=SILENT_MAX {
             known.silent(&set(1..2));
@@ -296,7 +308,7 @@ mod tests {
         }
         known.silent(&set(1..2));
         assert!(!changed(&mut known));
-        known.answered(at(1..2), 3 * FRESH_MS);
+        known.answered(at(1..2), at_ms(3 * FRESH_MS));
         assert!(known.is_met(&id(1)), "it has answered again");
     }
 
@@ -305,12 +317,12 @@ mod tests {
         assert!(Acquaintance::from_bytes(&[]).met.is_empty());
         let mut known = Acquaintance::default();
         assert!(known.take_changes().is_none(), "there is no change yet");
-        known.answered(at(0..KEPT + 10), 7);
+        known.answered(at(0..KEPT + 10), at_ms(7));
         let bytes = known.take_changes().unwrap();
         assert!(known.take_changes().is_none());
         let read = Acquaintance::from_bytes(&bytes);
         assert_eq!(read.met.len(), KEPT);
-        assert!(read.met.values().all(|met| met.answered_ms == 7));
+        assert!(read.met.values().all(|met| met.answered_ms == at_ms(7)));
         assert!(Acquaintance::from_bytes(&bytes[..bytes.len() - 1]).met.is_empty());
     }
 }

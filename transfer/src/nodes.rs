@@ -94,7 +94,7 @@ mod tests {
     use symbolon_ledger::{Embedded, Ledger, Options};
     use symbolon_net::{Host, MemoryNetwork};
     use symbolon_protocol::{
-        Amount,
+        Amount, MachineTime,
         id::{AccountId, TransactionId},
         ledger::{Params, transaction::Action},
     };
@@ -144,7 +144,7 @@ mod tests {
 
         register(&network, 20..NODES).await;
         let address = PeerAddress { id: met, addresses: vec!["127.0.0.1:9".into()] };
-        network.met().answered(vec![address], 1);
+        network.met().answered(vec![address], MachineTime(1));
         let mut seen = BTreeSet::new();
         for _ in 0..40 {
             let some = network.some_nodes(draw).await.unwrap();

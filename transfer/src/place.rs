@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use symbolon_net::PeerAddress;
 use symbolon_protocol::{
-    Amount,
+    Amount, Millis,
     content::{Layout, Scheme},
     ledger::{Params, check_epochs, deal_cost},
 };
@@ -16,8 +16,8 @@ use crate::{
     survey::Survey,
 };
 
-/// The month for which prices are shown: 30 days in milliseconds.
-const MONTH_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+/// The month for which prices are shown: 30 days.
+const MONTH: Millis = Millis::DAY.saturating_mul(30);
 
 /// The price of storing, and its parts.
 #[derive(Clone, Debug)]
@@ -113,11 +113,11 @@ impl Network {
         let scheme = choose_scheme(wanted, candidates.len())?;
         let params = self.params().await?;
         check_epochs(epochs, &params)?;
-        let month = MONTH_MS.div_ceil(params.epoch_ms.max(1));
+        let month = MONTH.steps_of(params.epoch_ms);
         let month = quote(&params, &candidates, scheme, length, month)?.total;
         let price = quote(&params, &candidates, scheme, length, epochs)?;
         let records: Vec<Record> = candidates.iter().map(|node| node.record).collect();
-        let times = (params.epoch_ms, epochs.saturating_mul(params.epoch_ms));
+        let times = (params.epoch_ms, params.epoch_ms.saturating_mul(epochs));
         let durability = durability(scheme, &records, &network, price.segments, times);
         Ok(Quote { price, month, durability })
     }

@@ -331,6 +331,7 @@ fn io_error(error: TransferError) -> io::Error {
 #[cfg(test)]
 mod tests {
     use symbolon_protocol::{
+        LedgerTime,
         id::{DealId, PeerId},
         wire::storage::RefusalCode,
     };
@@ -350,7 +351,10 @@ mod tests {
                 TransferError::DealGone { segment: 0, deal: DealId([1; 16]) },
                 io::ErrorKind::NotFound,
             ),
-            (TransferError::DealOver { segment: 0, since_ms: 1 }, io::ErrorKind::NotFound),
+            (
+                TransferError::DealOver { segment: 0, since_ms: LedgerTime(1) },
+                io::ErrorKind::NotFound,
+            ),
             (TransferError::Grant("no".into()), io::ErrorKind::PermissionDenied),
             (refused(RefusalCode::Revoked), io::ErrorKind::PermissionDenied),
             (refused(RefusalCode::Busy), io::ErrorKind::NotConnected),

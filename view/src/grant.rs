@@ -174,15 +174,15 @@ impl From<&grant::Caveat> for Caveat {
         match caveat {
             C::Object { object } => Self::Object(object.into()),
             C::Abilities { set } => Self::Abilities(Ability::of(*set)),
-            C::NotBefore { time_ms } => Self::NotBeforeMs(*time_ms),
-            C::NotAfter { time_ms } => Self::NotAfterMs(*time_ms),
+            C::NotBefore { time_ms } => Self::NotBeforeMs(time_ms.0),
+            C::NotAfter { time_ms } => Self::NotAfterMs(time_ms.0),
             C::Cells { first, end } => Self::Cells([*first, *end]),
             C::NodeReads { count } => Self::NodeReads(*count),
             C::NodeBytes { bytes } => Self::NodeBytes(*bytes),
             C::Order { order } => Self::Order(order.into()),
             C::Purpose { hash } => Self::Purpose(hash.into()),
             C::Depth { links } => Self::Depth(*links),
-            C::Staleness { max_ms } => Self::StalenessMs(*max_ms),
+            C::Staleness { max_ms } => Self::StalenessMs(max_ms.0),
         }
     }
 }
@@ -274,8 +274,14 @@ mod tests {
                 C::Abilities { set: ability::READ | ability::DELETE },
                 "{\"abilities\":[\"read\",\"delete\"]}".into(),
             ),
-            (C::NotBefore { time_ms: 7 }, "{\"not_before_ms\":7}".into()),
-            (C::NotAfter { time_ms: 7 }, "{\"not_after_ms\":7}".into()),
+            (
+                C::NotBefore { time_ms: symbolon_protocol::LedgerTime(7) },
+                "{\"not_before_ms\":7}".into(),
+            ),
+            (
+                C::NotAfter { time_ms: symbolon_protocol::LedgerTime(7) },
+                "{\"not_after_ms\":7}".into(),
+            ),
             (C::Cells { first: 1, end: 2 }, "{\"cells\":[1,2]}".into()),
             (C::NodeReads { count: 7 }, "{\"node_reads\":7}".into()),
             (C::NodeBytes { bytes: 7 }, "{\"node_bytes\":7}".into()),
@@ -288,7 +294,7 @@ mod tests {
                 format!("{{\"purpose\":\"{}\"}}", "01".repeat(32)),
             ),
             (C::Depth { links: 7 }, "{\"depth\":7}".into()),
-            (C::Staleness { max_ms: 7 }, "{\"staleness_ms\":7}".into()),
+            (C::Staleness { max_ms: symbolon_protocol::Millis(7) }, "{\"staleness_ms\":7}".into()),
         ] {
             assert_eq!(serde_json::to_string(&Caveat::from(&caveat)).unwrap(), text);
         }

@@ -61,8 +61,8 @@ impl ForSale {
             threshold: listed.threshold,
             preview_cells: listed.preview_cells.clone(),
             price: price.into(),
-            access_ms: listed.access_ms,
-            sold_until_ms: listed.sold_until_ms,
+            access_ms: listed.access_ms.0,
+            sold_until_ms: listed.sold_until_ms.0,
             cost: listed.cost.into(),
         }
     }
@@ -136,11 +136,11 @@ impl From<&ListingView> for Listing {
             open: view.open,
             previewed: view.previewed,
             licence: view.licence.into(),
-            listed_ms: view.listed_ms,
-            access_ms: view.access_ms,
-            window_ms: view.window_ms,
+            listed_ms: view.listed_ms.0,
+            access_ms: view.access_ms.0,
+            window_ms: view.window_ms.0,
             stored_until_ms: match view.kept {
-                Some(Kept::Until { time_ms, .. }) => Some(time_ms),
+                Some(Kept::Until { time_ms, .. }) => Some(time_ms.0),
                 _ => None,
             },
             over: matches!(view.kept, Some(Kept::Over { .. })),
@@ -335,8 +335,8 @@ impl Orders {
             buyer: order.buyer.into(),
             amount: order.amount.into(),
             state: order.state.into(),
-            ordered_ms: order.ordered_ms,
-            due_ms: order.due_ms,
+            ordered_ms: order.ordered_ms.0,
+            due_ms: order.due_ms.0,
         };
         Self { account: account.into(), orders: orders.iter().map(order).collect() }
     }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use symbolon_client::{FileKind, FileView, NameKind, NameView, shown};
+use symbolon_protocol::LedgerTime;
 
 use crate::plain::{Id, Money, Scheme};
 
@@ -82,11 +83,11 @@ pub enum Entry {
 impl Entry {
     /// A stored file without the properties of its name.
     #[must_use]
-    pub fn file(file: &FileView, now_ms: u64) -> Self {
+    pub fn file(file: &FileView, now_ms: LedgerTime) -> Self {
         Self::file_about(file, now_ms, None)
     }
 
-    fn file_about(file: &FileView, now_ms: u64, about: Option<About>) -> Self {
+    fn file_about(file: &FileView, now_ms: LedgerTime, about: Option<About>) -> Self {
         Self::File {
             name: file.name.to_string(),
             kind: file.kind.into(),
@@ -96,7 +97,7 @@ impl Entry {
             scheme: file.scheme.into(),
             segments: file.segments,
             stored_ms: file.stored_ms,
-            paid_until_ms: file.paid_until_ms,
+            paid_until_ms: file.paid_until_ms.0,
             over: file.paid_until_ms <= now_ms,
             cost: file.cost.into(),
             about,
@@ -105,7 +106,7 @@ impl Entry {
 
     /// One name.
     #[must_use]
-    pub fn name(view: &NameView, now_ms: u64) -> Self {
+    pub fn name(view: &NameView, now_ms: LedgerTime) -> Self {
         let (name, about) = (view.name.to_string(), About::from(view));
         match &view.kind {
             NameKind::File(file) => Self::file_about(file, now_ms, Some(about)),

@@ -113,9 +113,9 @@ impl LedgerStatus {
             chain: chain.id.into(),
             authority: chain.authority.into(),
             height: chain.height,
-            time_ms: chain.time_ms,
+            time_ms: chain.time_ms.0,
             epoch: chain.epoch,
-            epoch_ms: params.epoch_ms,
+            epoch_ms: params.epoch_ms.0,
             faucet: params.faucet.into(),
             fees_bp: Fees {
                 storage: params.storage_fee_bp,
@@ -301,7 +301,7 @@ impl NetworkStatus {
             chain: chain.id.into(),
             height: chain.height,
             epoch: chain.epoch,
-            epoch_ms: chain.params.epoch_ms,
+            epoch_ms: chain.params.epoch_ms.0,
             own: pid.map(|pid| Process { pid }),
         }
     }

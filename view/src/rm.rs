@@ -113,7 +113,7 @@ impl From<&DeletionReceipt> for Receipt {
             index: receipt.index,
             node: receipt.node.into(),
             root: receipt.root.into(),
-            time_ms: receipt.time_ms,
+            time_ms: receipt.time_ms.0,
             signature: hex(&receipt.signature),
         }
     }

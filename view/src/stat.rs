@@ -86,7 +86,7 @@ impl From<&SegmentView> for Segment {
             state: segment.state.into(),
             start_epoch: segment.start,
             end_epoch: segment.end,
-            paid_until_ms: segment.paid_until_ms,
+            paid_until_ms: segment.paid_until_ms.0,
             healthy: segment.shards.iter().filter(|shard| shard.health.is_well()).count(),
             required: segment.required,
             shard_length: segment.shard_length,
@@ -150,7 +150,7 @@ impl From<&ShardView> for Shard {
             root: shard.root.into(),
             health: shard.health.into(),
             last_proof_epoch: shard.last_proof,
-            last_proof_ms: shard.last_proof_ms,
+            last_proof_ms: shard.last_proof_ms.map(|time| time.0),
             missed_in_row: shard.missed_in_row,
         }
     }

@@ -173,7 +173,7 @@ fn movement(line: &HistoryLine, me: AccountId) -> Option<Movement> {
         false => (SignedMoney::went(*amount), party("to", to)),
     };
     let what = format!("{}{party}", words(reason));
-    Some(Movement { height: line.height, time_ms: line.time_ms, amount, what })
+    Some(Movement { height: line.height, time_ms: line.time_ms.0, amount, what })
 }
 
 fn words(reason: &Reason) -> String {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use symbolon_protocol::{
+    LedgerTime,
     grant::{Caveat, GrantToken, Link},
     id::LinkId,
 };
@@ -82,15 +83,15 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
 }
 
 /// The time to judge a grant by, and whose clock says it; `None` for a grant without a limit in time.
-async fn clock(token: &GrantToken, context: &Context) -> (u64, Option<Clock>) {
+async fn clock(token: &GrantToken, context: &Context) -> (LedgerTime, Option<Clock>) {
     let mut caveats = token.grant.links.iter().flat_map(|link| &link.caveats);
     let in_time = |of: &Caveat| matches!(of, Caveat::NotBefore { .. } | Caveat::NotAfter { .. });
     if !caveats.any(in_time) {
-        return (context.host.now_ms(), None);
+        return (names::machine_time(context), None);
     }
     match names::clock_of(context, &token.chain).await {
         Some(clock) => (clock.now_ms, Some(Clock::Ledger)),
-        None => (context.host.now_ms(), Some(Clock::Machine)),
+        None => (names::machine_time(context), Some(Clock::Machine)),
     }
 }
 
@@ -134,7 +135,7 @@ async fn inspect(token: &GrantToken, context: &Context) -> Result<Report, Error>
         ))
 }
 
-fn expired(token: &GrantToken, now_ms: u64) -> bool {
+fn expired(token: &GrantToken, now_ms: LedgerTime) -> bool {
     let mut caveats = token.grant.links.iter().flat_map(|link| &link.caveats);
     caveats.any(|caveat| matches!(caveat, Caveat::NotAfter { time_ms } if *time_ms <= now_ms))
 }

@@ -97,7 +97,7 @@ async fn serve(args: RunArgs, context: &Context) -> Result<(), Error> {
             event: Ready::Ready,
             ticket,
             chain: chain.into(),
-            epoch_ms: running.params.epoch_ms,
+            epoch_ms: running.params.epoch_ms.0,
         })?;
     }
     context.out.note("Stop it with Ctrl-C; nothing is lost.");
@@ -127,7 +127,7 @@ async fn status(context: &Context) -> Result<Report, Error> {
     Ok(Report::new(&LedgerStatus::new(&chain, money))
         .field("ledger", chain.id.to_string())
         .field("height", format!("block {} of {}", chain.height, show_time(chain.time_ms)))
-        .field("epoch", format!("{}, each {}", chain.epoch, show_duration(params.epoch_ms)))
+        .field("epoch", format!("{}, each {}", chain.epoch, show_duration(params.epoch_ms.0)))
         .field(
             "in accounts",
             format!("{} in {}", show_amount(books.accounts), count(books.account_count, "account")),

@@ -3,6 +3,7 @@
 mod all;
 
 use std::{collections::BTreeMap, ffi::OsString};
+use symbolon_protocol::LedgerTime;
 
 use symbolon_client::{Client, FileView, Listed, Name, NameKind, NameView, shown};
 use symbolon_view::names::{Entry, Names, Within};
@@ -62,7 +63,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
 async fn list(
     args: &Args,
     client: &Client,
-    now_ms: u64,
+    now_ms: LedgerTime,
     context: &Context,
 ) -> Result<Report, Error> {
     let unfinished = client.unfinished().await?;
@@ -131,7 +132,7 @@ fn name(args: &Args) -> Option<Result<Name, Error>> {
 }
 
 /// The lines to list: the names asked for, and for a folder the names directly in it.
-async fn lines(args: &Args, client: &Client, now_ms: u64) -> Result<Vec<Line>, Error> {
+async fn lines(args: &Args, client: &Client, now_ms: LedgerTime) -> Result<Vec<Line>, Error> {
     let views = client.names(args.name.as_deref().map(pattern).as_ref(), args.deleted).await?;
     if args.recursive || args.deleted {
         return Ok(views.into_iter().map(Line::Name).collect());
@@ -244,7 +245,7 @@ impl Line {
         }
     }
 
-    fn entry(&self, now_ms: u64) -> Entry {
+    fn entry(&self, now_ms: LedgerTime) -> Entry {
         match self {
             Self::Name(view) => Entry::name(view, now_ms),
             Self::Folder { name, within, own } => Entry::folder(name, *within, own.as_ref()),
@@ -262,7 +263,7 @@ fn size(line: &Line) -> String {
 }
 
 /// Until when a file is paid for, or since when it is over.
-fn paid(file: &FileView, now_ms: u64) -> String {
+fn paid(file: &FileView, now_ms: LedgerTime) -> String {
     let time = show_time(file.paid_until_ms);
     if file.paid_until_ms <= now_ms { format!("over since {time}") } else { time }
 }
@@ -277,7 +278,7 @@ fn columns() -> [(&'static str, Align); 5] {
     ]
 }
 
-fn file_row(file: &FileView, now_ms: u64) -> Vec<String> {
+fn file_row(file: &FileView, now_ms: LedgerTime) -> Vec<String> {
     vec![
         show_size(file.length),
         show_time(file.stored_ms),
@@ -287,7 +288,7 @@ fn file_row(file: &FileView, now_ms: u64) -> Vec<String> {
     ]
 }
 
-fn row(line: &Line, now_ms: u64) -> Vec<String> {
+fn row(line: &Line, now_ms: LedgerTime) -> Vec<String> {
     let other = |over| vec![size(line), String::new(), over, String::new(), line.name()];
     match line {
         Line::Name(NameView { kind: NameKind::File(file), .. }) => file_row(file, now_ms),
@@ -298,7 +299,7 @@ fn row(line: &Line, now_ms: u64) -> Vec<String> {
     }
 }
 
-fn table(lines: &[Line], public: &[FileView], now_ms: u64) -> Table {
+fn table(lines: &[Line], public: &[FileView], now_ms: LedgerTime) -> Table {
     let mut table = Table::new(&columns());
     for line in lines {
         table.row(row(line, now_ms));

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use symbolon_client::{Client, Kept, ListingFilter, ListingView};
 use symbolon_protocol::{
-    Amount,
+    Amount, LedgerTime,
     id::{AccountId, ListingId},
 };
 use symbolon_view::market::{Detail, Ended, Listing, Listings, Preview};
@@ -149,7 +149,7 @@ async fn list(client: &Client, args: ListArgs, context: &Context) -> Result<Repo
 }
 
 /// Why a listing cannot be bought, when it cannot.
-fn state(view: &ListingView, now_ms: u64) -> Option<String> {
+fn state(view: &ListingView, now_ms: LedgerTime) -> Option<String> {
     if !view.open {
         return Some(String::from("ended"));
     }
@@ -176,10 +176,13 @@ async fn show(client: &Client, listing: &str) -> Result<Report, Error> {
         .field("seller", view.seller.to_string())
         .field("price", show_amount(view.price).to_string())
         .field("size", format!("{}, {}", show_size(view.length), count(view.cells, "cell")))
-        .field("access", format!("for {} from the order", show_duration(view.access_ms)))
+        .field("access", format!("for {} from the order", show_duration(view.access_ms.0)))
         .field(
             "check",
-            format!("{} after delivery, before the seller is paid", show_duration(view.window_ms)),
+            format!(
+                "{} after delivery, before the seller is paid",
+                show_duration(view.window_ms.0)
+            ),
         )
         .field("licence", view.licence.to_string())
         .field("listed", show_time(view.listed_ms))

@@ -7,7 +7,7 @@ use std::{ffi::OsString, path::PathBuf};
 use symbolon_client::{
     Client, FolderOptions, Growth, Name, PutOptions, PutOutcome, PutReport, Replace, Source,
 };
-use symbolon_protocol::{Amount, content::Scheme, ledger::rows::Chain};
+use symbolon_protocol::{Amount, Millis, content::Scheme, ledger::rows::Chain};
 use symbolon_view::put::FileStored;
 
 use super::folder::{self, bytes};
@@ -250,7 +250,7 @@ fn typed_name(args: &Args) -> Result<OsString, Error> {
     }
 }
 
-fn report(stored: &PutReport, document: &FileStored, epoch_ms: u64) -> Report {
+fn report(stored: &PutReport, document: &FileStored, epoch_ms: Millis) -> Report {
     let scheme = stored.scheme;
     let did = match stored.outcome {
         PutOutcome::Already => "is stored already; nothing was sent or paid",
@@ -273,6 +273,6 @@ fn report(stored: &PutReport, document: &FileStored, epoch_ms: u64) -> Report {
         .text(format!(
             "{price} until epoch {} (one epoch is {}).",
             document.paid_until_epoch,
-            show_duration(epoch_ms)
+            show_duration(epoch_ms.0)
         ))
 }

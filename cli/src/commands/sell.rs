@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use symbolon_client::{ClientError, SellOptions, SellReport, USUAL_LICENCE};
-use symbolon_protocol::{Amount, ledger::rows::Split};
+use symbolon_protocol::{Amount, Millis, ledger::rows::Split};
 use symbolon_view::market::ForSale;
 
 use super::folder::name;
@@ -87,8 +87,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         description,
         price: args.price,
         licence_text,
-        access_ms: args.access,
-        window_ms: args.window,
+        access_ms: args.access.map(Millis),
+        window_ms: Millis(args.window),
         splits,
         preview_cells: args.preview,
         epochs: args.term.map(|term| term.epochs(chain.params.epoch_ms)),
@@ -103,7 +103,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         "List {name} at {} for {} of access, on sale until {}? Storing the parts of the listing costs \
          at most {}.",
         show_amount(args.price),
-        show_duration(plan.access_ms),
+        show_duration(plan.access_ms.0),
         show_time(plan.sold_until_ms),
         show_amount(cost),
     );
@@ -156,7 +156,7 @@ fn report(name: &str, price: Amount, listed: &SellReport) -> Report {
                 listed.threshold
             ),
         )
-        .field("access", format!("{} from the order", show_duration(listed.access_ms)))
+        .field("access", format!("{} from the order", show_duration(listed.access_ms.0)))
         .field(
             "until",
             format!(

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use symbolon_client::{SegmentView, ShardHealth, ShardView, StatView};
-use symbolon_protocol::ledger::rows::DealState;
+use symbolon_protocol::{LedgerTime, ledger::rows::DealState};
 use symbolon_view::stat::Stat;
 
 use super::folder;
@@ -37,7 +37,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
     let file = &stat.file;
     let paid_until = stat.segments.iter().map(|segment| segment.end).min().unwrap_or(0);
     let paid_until_ms = stat.segments.iter().map(|segment| segment.paid_until_ms).min();
-    let left = paid_until.saturating_sub(stat.epoch).saturating_mul(chain.params.epoch_ms);
+    let left = paid_until.saturating_sub(stat.epoch).saturating_mul(chain.params.epoch_ms.0);
     let scheme = file.scheme;
     let ended = |segment: &&SegmentView| {
         matches!(segment.state, DealState::Completed | DealState::Cancelled)
@@ -60,7 +60,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
                 Some(since) => format!("over since {} (epoch {paid_until})", show_time(since)),
                 None => format!(
                     "until {} (epoch {paid_until}), {} from now",
-                    show_time(paid_until_ms.unwrap_or(0)),
+                    show_time(paid_until_ms.unwrap_or(LedgerTime::ZERO)),
                     show_duration(left)
                 ),
             },

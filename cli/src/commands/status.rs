@@ -62,7 +62,7 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
     };
     let (used, capacity) = (show_size(used), show_size(capacity));
     let nodes = format!("{up} of {} answer; {used} of {capacity} used", known.len());
-    let epoch = show_duration(chain.params.epoch_ms);
+    let epoch = show_duration(chain.params.epoch_ms.0);
     let ledger = format!("block {}, epoch {} of {epoch} each", chain.height, chain.epoch);
     let report = Report::new(&document)
         .field("home", document.home)

@@ -169,7 +169,7 @@ impl Up {
             pid: std::process::id(),
             ticket: self.ledger.ticket.to_string(),
             chain: self.ledger.ticket.chain.into(),
-            epoch_ms: self.ledger.params.epoch_ms,
+            epoch_ms: self.ledger.params.epoch_ms.0,
             nodes: self.nodes.iter().map(|node| Id::from(node.id())).collect(),
             identity: self.made.as_ref().map(|_| DEFAULT_IDENTITY.to_owned()),
         }
@@ -177,7 +177,7 @@ impl Up {
 
     fn report(&self, context: &Context) -> Report {
         let nodes = count(self.nodes.len(), "storage node");
-        let epoch = show_duration(self.ledger.params.epoch_ms);
+        let epoch = show_duration(self.ledger.params.epoch_ms.0);
         let took = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
         let home = context.home.root().display();
         let mut report = Report::new(&self.ready(context)).text(format!(

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use symbolon_protocol::{Decode, Encode, id::ObjectId, record};
+use symbolon_protocol::{Decode, Encode, LedgerTime, id::ObjectId, record};
 use symbolon_store::{CatalogChange, CatalogRows, CatalogWriter};
 
 use super::{
@@ -51,7 +51,7 @@ record! {
     #[derive(Copy)]
     pub(crate) struct TermEntry {
         pub(crate) end: u64,
-        pub(crate) paid_until_ms: u64,
+        pub(crate) paid_until_ms: LedgerTime,
         pub(crate) objects: u64,
         /// Number of files that are in them now.
         pub(crate) files: u64,
@@ -104,7 +104,7 @@ struct Term {
     kind: FileKind,
     length: u64,
     end: u64,
-    paid_until_ms: u64,
+    paid_until_ms: LedgerTime,
 }
 
 impl Term {
@@ -113,13 +113,13 @@ impl Term {
         Self { kind, length: entry.manifest.length, end, paid_until_ms }
     }
 
-    fn key(&self) -> (u64, u64) {
+    fn key(&self) -> (u64, LedgerTime) {
         (self.end, self.paid_until_ms)
     }
 }
 
-fn term_key((end, paid_until_ms): (u64, u64)) -> Vec<u8> {
-    [end.to_le_bytes(), paid_until_ms.to_le_bytes()].concat()
+fn term_key((end, paid_until_ms): (u64, LedgerTime)) -> Vec<u8> {
+    [end.to_le_bytes(), paid_until_ms.0.to_le_bytes()].concat()
 }
 
 fn add(sums: &mut [Delta], more: &[Delta], sign: Delta) {
@@ -260,7 +260,7 @@ impl Catalog {
             out.push(self.change(Folders::TABLE, &sums.path, row.as_deref()));
         }
         let touched: BTreeSet<ObjectId> = used.keys().chain(objects.keys()).copied().collect();
-        let mut terms: BTreeMap<(u64, u64), TermDelta> = BTreeMap::new();
+        let mut terms: BTreeMap<(u64, LedgerTime), TermDelta> = BTreeMap::new();
         for object in touched {
             let before = self.kept(rows, Used, &object.0)?.unwrap_or(UsedEntry::none(object));
             let after = before.with(used.get(&object).copied().unwrap_or_default())?;
@@ -368,7 +368,7 @@ impl Catalog {
     }
 
     /// Number of files whose objects are not paid any more at time `now_ms`.
-    pub(crate) fn files_over(&self, now_ms: u64) -> Result<u64, ClientError> {
+    pub(crate) fn files_over(&self, now_ms: LedgerTime) -> Result<u64, ClientError> {
         let over = self.rows(Terms)?.into_iter().filter(|term| term.paid_until_ms <= now_ms);
         Ok(over.map(|term| term.files).sum())
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use symbolon_protocol::{
-    Amount,
+    Amount, LedgerTime,
     content::Layout,
     grant::Caveat,
     id::{DealId, ObjectId},
@@ -29,7 +29,7 @@ use crate::{
 
 /// Objects that have to be stored anew, each with the time at which its deals end. The time is missing when the deals
 /// are over or shards are damaged.
-pub(crate) type Ending = BTreeMap<ObjectId, Option<u64>>;
+pub(crate) type Ending = BTreeMap<ObjectId, Option<LedgerTime>>;
 
 /// The result of comparing a name's current version with the source.
 enum Before {
@@ -98,7 +98,7 @@ impl Library {
         }
         let (mode, modified_ns) = opened
             .about()
-            .unwrap_or_else(|| (PLAIN_MODE, i128::from(self.host().now_ms()) * 1_000_000));
+            .unwrap_or_else(|| (PLAIN_MODE, i128::from(self.host().now_ms().0) * 1_000_000));
         let shown = name.to_string();
         let own = Request::own(name.as_bytes(), shown, FileKind::Own, options);
         let request = own.counting(budget.counter());

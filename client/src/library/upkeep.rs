@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use symbolon_protocol::{
+    LedgerTime,
     id::{DealId, Hash, NodeId},
     ledger::rows::{Chain, Deal, DealState, Node, Nodes},
 };
@@ -31,7 +32,7 @@ pub struct ShardView {
     /// The last epoch in which its node has proven all its shards, this one included.
     pub last_proof: Option<u64>,
     /// When that epoch began, in milliseconds since the Unix epoch, estimated from the current epoch.
-    pub last_proof_ms: Option<u64>,
+    pub last_proof_ms: Option<LedgerTime>,
     /// Number of epochs in a row that its node has missed.
     pub missed_in_row: u32,
     /// The shard's health.
@@ -79,7 +80,7 @@ pub struct SegmentView {
     /// Bytes of each shard.
     pub shard_length: u64,
     /// Until when it is paid, in milliseconds since the Unix epoch, estimated from the current epoch.
-    pub paid_until_ms: u64,
+    pub paid_until_ms: LedgerTime,
     /// The segment's shards.
     pub shards: Vec<ShardView>,
     /// Indexes of shards that no node keeps: they were not placed when the file was stored.
@@ -150,7 +151,7 @@ pub struct FilesView {
 
 impl Library {
     /// Totals of all files that are stored under names, at time `now_ms`. Lost files do not count.
-    pub async fn files(&self, now_ms: u64) -> Result<FilesView, ClientError> {
+    pub async fn files(&self, now_ms: LedgerTime) -> Result<FilesView, ClientError> {
         self.read(move |local| local.files(now_ms)).await
     }
 
@@ -238,7 +239,7 @@ impl Library {
 }
 
 impl Local {
-    pub(crate) fn files(&self, now_ms: u64) -> Result<FilesView, ClientError> {
+    pub(crate) fn files(&self, now_ms: LedgerTime) -> Result<FilesView, ClientError> {
         let moved: BTreeSet<_> =
             self.catalog().rows(Moved)?.into_iter().map(|row| row.from).collect();
         let mut lost = (0, 0);
@@ -259,7 +260,7 @@ impl Local {
         })
     }
 
-    fn files_one_by_one(&self, now_ms: u64) -> Result<FilesView, ClientError> {
+    fn files_one_by_one(&self, now_ms: LedgerTime) -> Result<FilesView, ClientError> {
         let mut files = FilesView::default();
         for file in self.list()?.into_iter().filter(|file| file.kind == FileKind::Own) {
             files.count += 1;

@@ -13,7 +13,7 @@ mod segments;
 use std::{collections::BTreeSet, sync::Mutex};
 
 use symbolon_protocol::{
-    Amount,
+    Amount, Millis,
     content::{Layout, LayoutError, Manifest, MaskMode, Scheme},
     id::{DealId, NodeId, ObjectId},
     ledger::{
@@ -76,14 +76,14 @@ pub struct PutOptions {
 }
 
 /// Milliseconds for which a file is kept if the caller does not say.
-const USUAL_MS: u64 = 30 * 24 * 3_600_000;
+const USUAL: Millis = Millis::DAY.saturating_mul(30);
 
 /// Gives the number of epochs to store a file for, and how many of them must be left of a file that is stored already.
 /// A term that the caller asked for is kept to within a tenth. The usual term is kept to within a half; otherwise a
 /// file that is put every day would be sent every day.
 #[must_use]
-pub fn usual_epochs(asked: Option<u64>, epoch_ms: u64) -> (u64, u64) {
-    let epochs = asked.unwrap_or_else(|| USUAL_MS.div_ceil(epoch_ms.max(1)));
+pub fn usual_epochs(asked: Option<u64>, epoch_ms: Millis) -> (u64, u64) {
+    let epochs = asked.unwrap_or_else(|| USUAL.steps_of(epoch_ms));
     let short = epochs / if asked.is_some() { 10 } else { 2 };
     (epochs, epochs - short)
 }
@@ -485,7 +485,7 @@ impl Local {
             kind: job.entry.kind,
             key: job.entry.key.clone(),
             manifest,
-            stored_ms: self.host().now_ms(),
+            stored_ms: self.host().now_ms().0,
             paid_until_ms: epoch_ms(chain, stored.end),
             cost: stored.cost,
             end: stored.end,

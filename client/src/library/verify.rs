@@ -175,7 +175,7 @@ impl Local {
     fn note_damage(&self, object: ObjectId, damaged: bool, well: bool) -> Result<(), ClientError> {
         let known = self.catalog().row(Damaged, &object.0)?.is_some();
         if damaged && !known {
-            let found_ms = self.host().now_ms();
+            let found_ms = self.host().now_ms().0;
             self.catalog().put(Damaged, &object.0, &DamagedEntry { object, found_ms })?;
         } else if well && known {
             self.catalog().remove(Damaged, &object.0)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use symbolon_ledger::LedgerError;
 use symbolon_protocol::{
-    Amount,
+    Amount, LedgerTime, Millis,
     content::FileKey,
     custody::{self, DeliveryKey, Release},
     grant::{Caveat, Grant, GrantToken, Link},
@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Milliseconds after an order's deadline for which the client still waits for the ledger to refund it. A ledger that
 /// does not refund it by then stands still.
-const STANDS_STILL_MS: u64 = 60_000;
+const STANDS_STILL: Millis = Millis(60_000);
 
 /// Milliseconds between two rounds of asking the custodians.
 const ROUND_MS: u64 = 500;
@@ -74,7 +74,7 @@ fn refused(error: impl Into<Reason>) -> ClientError {
 }
 
 /// Whether an order still gives access. A file whose order was refunded, or has run out, is bought anew.
-fn is_good(order: &Order, now_ms: u64) -> bool {
+fn is_good(order: &Order, now_ms: LedgerTime) -> bool {
     order.state != OrderState::Refunded && now_ms < order.access_until_ms
 }
 
@@ -187,7 +187,7 @@ impl Market {
             price: listing.terms.price,
             token: None,
             custodians: Vec::new(),
-            until_ms: 0,
+            until_ms: LedgerTime::ZERO,
         };
         if let Some(placed) = placed {
             // Another device has paid for this order.
@@ -219,7 +219,7 @@ impl Market {
     async fn next_order(
         &self,
         id: &ListingId,
-        now_ms: u64,
+        now_ms: LedgerTime,
     ) -> Result<(OrderId, Option<Order>), ClientError> {
         for attempt in 0.. {
             let order = self.identity().order_id(&self.ledger().chain(), id, attempt);
@@ -301,8 +301,8 @@ impl Market {
                 };
                 // The deadline is compared with the ledger's time, not with this machine's clock. A live ledger has
                 // refunded the order by then. This one stands still.
-                let now_ms = time_ms.saturating_add(ticks_ms - from_ms);
-                if due_ms.saturating_add(STANDS_STILL_MS) < now_ms {
+                let now_ms = time_ms.saturating_add(Millis(ticks_ms - from_ms));
+                if due_ms.saturating_add(STANDS_STILL) < now_ms {
                     return Err(ClientError::NotEnoughCustodians { released, needed, faults });
                 }
                 let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use symbolon_protocol::{
+    LedgerTime,
     content::{Layout, Manifest},
     id::{AccountId, ListingId, NodeId, ObjectId, OrderId},
     ledger::rows::{
@@ -48,7 +49,7 @@ pub struct Sale {
     /// Number of buyers whose access has not ended.
     pub buyers: u64,
     /// When the last of these buyers loses access, in milliseconds since the Unix epoch.
-    pub access_until_ms: u64,
+    pub access_until_ms: LedgerTime,
 }
 
 /// Whether a deal has the sizes of a segment in this layout, and keeps enough shards to restore it.
@@ -244,7 +245,10 @@ impl Market {
         let mut sales: BTreeMap<ListingId, Sale> = BTreeMap::new();
         for (_, listing, row) in listings {
             let open = row.state == ListingState::Open;
-            sales.insert(listing, Sale { listing, open, buyers: 0, access_until_ms: 0 });
+            sales.insert(
+                listing,
+                Sale { listing, open, buyers: 0, access_until_ms: LedgerTime::ZERO },
+            );
         }
         let keys = self.network().scan_all(OrdersOf, &self.me().0).await?;
         let ids: Vec<OrderId> =

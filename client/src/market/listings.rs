@@ -1,7 +1,7 @@
 //! Listings: searching them, and reading their descriptions and previews.
 
 use symbolon_protocol::{
-    Amount, Decode,
+    Amount, Decode, LedgerTime, Millis,
     content::FileKey,
     id::{AccountId, Hash, ListingId, VaultId},
     ledger::rows::{Listing, ListingState, Listings, PublicRef, Split, Table},
@@ -57,11 +57,11 @@ pub struct ListingView {
     /// Hash of the licence text.
     pub licence: Hash,
     /// When it was listed, in milliseconds since the Unix epoch.
-    pub listed_ms: u64,
+    pub listed_ms: LedgerTime,
     /// How long a grant lasts, in milliseconds.
-    pub access_ms: u64,
+    pub access_ms: Millis,
     /// How long a buyer has to check a delivery, in milliseconds.
-    pub window_ms: u64,
+    pub window_ms: Millis,
     /// Until when its goods are stored. Nothing when that is not known.
     pub kept: Option<Kept>,
 }
@@ -69,7 +69,7 @@ pub struct ListingView {
 impl ListingView {
     /// Whether it can be bought now: it takes orders, and its goods are stored for as long as access is sold.
     #[must_use]
-    pub fn can_be_bought(&self, now_ms: u64) -> bool {
+    pub fn can_be_bought(&self, now_ms: LedgerTime) -> bool {
         let stored = match self.kept {
             None => true,
             Some(Kept::Over { .. }) => false,
@@ -126,7 +126,7 @@ pub(crate) fn view(id: ListingId, listing: &Listing) -> ListingView {
 }
 
 impl ListingFilter {
-    fn shows(&self, view: &ListingView, now_ms: u64) -> bool {
+    fn shows(&self, view: &ListingView, now_ms: LedgerTime) -> bool {
         let title = view.title.to_lowercase();
         self.words.iter().all(|word| title.contains(&word.to_lowercase()))
             && self.seller.is_none_or(|seller| seller == view.seller)

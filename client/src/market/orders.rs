@@ -1,7 +1,7 @@
 //! Orders: listing them, reading bought files, and telling the ledger that a file is the one that was listed.
 
 use symbolon_protocol::{
-    Amount,
+    Amount, LedgerTime,
     id::{AccountId, ListingId, OrderId, TransactionId},
     ledger::{
         Status,
@@ -37,9 +37,9 @@ pub struct OrderView {
     /// The state of the order.
     pub state: OrderState,
     /// When the order was placed, in milliseconds since the Unix epoch.
-    pub ordered_ms: u64,
+    pub ordered_ms: LedgerTime,
     /// Deadline of the current state, in milliseconds since the Unix epoch.
-    pub due_ms: u64,
+    pub due_ms: LedgerTime,
 }
 
 impl Market {

@@ -8,7 +8,7 @@ mod preview;
 
 use bytes::Bytes;
 use symbolon_protocol::{
-    Amount,
+    Amount, LedgerTime, Millis,
     content::{FileKey, Layout, LayoutError, Manifest, MaskMode},
     custody::{self, Capsule},
     grant,
@@ -51,9 +51,9 @@ pub struct SellOptions {
     pub licence_text: String,
     /// How long a grant lasts, in milliseconds. Without a value it is half of the time that the file is paid for, at
     /// most 30 days, which leaves as much time for selling.
-    pub access_ms: Option<u64>,
+    pub access_ms: Option<Millis>,
     /// How long a buyer has to check a delivery, in milliseconds.
-    pub window_ms: u64,
+    pub window_ms: Millis,
     /// The accounts that get a part of the income.
     pub splits: Vec<Split>,
     /// Number of cells to open as a preview.
@@ -69,8 +69,8 @@ pub struct SellOptions {
 /// The licence of a listing for which the seller gives none.
 pub const USUAL_LICENCE: &str = "All rights reserved; for the buyer's own use.";
 
-/// How long a buyer has to check a delivery if the seller does not say: a day, in milliseconds.
-const USUAL_WINDOW_MS: u64 = 24 * 3_600_000;
+/// How long a buyer has to check a delivery if the seller does not say: a day.
+const USUAL_WINDOW: Millis = Millis::DAY;
 
 impl Default for SellOptions {
     fn default() -> Self {
@@ -80,7 +80,7 @@ impl Default for SellOptions {
             price: Amount::ZERO,
             licence_text: String::from(USUAL_LICENCE),
             access_ms: None,
-            window_ms: USUAL_WINDOW_MS,
+            window_ms: USUAL_WINDOW,
             splits: Vec::new(),
             preview_cells: 1,
             epochs: None,
@@ -93,12 +93,12 @@ impl Default for SellOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SalePlan {
     /// How long a grant lasts, in milliseconds.
-    pub access_ms: u64,
+    pub access_ms: Millis,
     /// Number of epochs for which the description and the preview are stored.
     pub epochs: u64,
     /// Until when it can be bought, in milliseconds since the Unix epoch. After that the file is not paid for as long
     /// as access would last.
-    pub sold_until_ms: u64,
+    pub sold_until_ms: LedgerTime,
     /// The most that storing the parts of the listing costs in all.
     pub cost: Amount,
 }
@@ -133,9 +133,9 @@ pub struct SellReport {
     /// Numbers of the cells that are opened as a preview.
     pub preview_cells: Vec<u64>,
     /// How long a grant lasts, in milliseconds.
-    pub access_ms: u64,
+    pub access_ms: Millis,
     /// Until when it can be bought, in milliseconds since the Unix epoch.
-    pub sold_until_ms: u64,
+    pub sold_until_ms: LedgerTime,
     /// The amount that was paid for storing the parts of the listing.
     pub cost: Amount,
     /// How it ended.
@@ -181,7 +181,7 @@ impl Market {
             Kept::Until { epoch, time_ms } => (epoch, time_ms),
             Kept::Over { since_ms } => return Err(ClientError::Over { name, since_ms }),
         };
-        let left_ms = paid_until_ms.saturating_sub(now_ms);
+        let left_ms = paid_until_ms.saturating_since(now_ms);
         let access_ms = options.access_ms.unwrap_or_else(|| half(left_ms));
         if left_ms < access_ms {
             let wanted_ms = now_ms.saturating_add(access_ms);
@@ -393,12 +393,12 @@ impl Market {
 }
 
 /// Half of a time span, rounded down to whole days, hours, minutes or seconds, and 30 days at most.
-fn half(left_ms: u64) -> u64 {
+fn half(left: Millis) -> Millis {
     const SECOND: u64 = 1_000;
     const DAY: u64 = 86_400 * SECOND;
-    let half = (left_ms / 2).min(30 * DAY);
+    let half = (left.0 / 2).min(30 * DAY);
     let unit = [DAY, 3_600 * SECOND, 60 * SECOND, SECOND].into_iter().find(|unit| *unit <= half);
-    half - half % unit.unwrap_or(1)
+    Millis(half - half % unit.unwrap_or(1))
 }
 
 fn too_much() -> ClientError {

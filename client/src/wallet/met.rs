@@ -59,7 +59,7 @@ mod tests {
         assert_eq!(read(dir.path()).latest(), []);
         let there = PeerAddress { id: PeerId([7; 32]), addresses: vec!["here".into()] };
         let mut known = Acquaintance::default();
-        known.answered(vec![there.clone()], 7);
+        known.answered(vec![there.clone()], symbolon_protocol::MachineTime(7));
         write(dir.path(), &known.take_changes().unwrap()).unwrap();
         assert_eq!(read(dir.path()).latest(), [there]);
         let path = dir.path().join(MET);

@@ -35,7 +35,7 @@ pub(super) fn link<S: State>(
 #[cfg(test)]
 mod tests {
     use symbolon_protocol::{
-        Amount, Decode, Encode,
+        Amount, Decode, Encode, LedgerTime, Millis,
         content::{FileKey, Layout, Manifest, MaskMode, Scheme},
         grant::{Caveat, Grant, mandate},
         id::{AccountId, Hash, ListingId, PeerId, VaultId},
@@ -60,8 +60,8 @@ mod tests {
             title: "weather".into(),
             price: Amount::credits(1),
             licence: Hash([0; 32]),
-            access_ms: 1,
-            window_ms: 1,
+            access_ms: Millis(1),
+            window_ms: Millis(1),
             splits: Vec::new(),
             preview_cells: 0,
             document,
@@ -76,7 +76,7 @@ mod tests {
             seller: AccountId(seller.verifying_key().to_bytes()),
             terms,
             state: ListingState::Open,
-            listed_ms: 0,
+            listed_ms: LedgerTime::ZERO,
             preview_seed: None,
             preview: None,
             sold: 0,
@@ -88,9 +88,9 @@ mod tests {
             delivery: Decode::from_bytes(&[0; 96]).unwrap(),
             amount: Amount::credits(1),
             state: order_state,
-            ordered_ms: 0,
-            access_until_ms: 77,
-            due_ms: 0,
+            ordered_ms: LedgerTime::ZERO,
+            access_until_ms: LedgerTime(77),
+            due_ms: LedgerTime::ZERO,
             releases: Vec::new(),
         };
         let listed = (Listings::key(&order.listing), Some(listing.to_bytes()));
@@ -110,7 +110,7 @@ mod tests {
             let link = link(&CHAIN, &state, &authority, id).unwrap();
             assert_eq!(link.audience, PeerId([6; 32]));
             assert!(link.caveats.contains(&Caveat::Order { order: id }));
-            assert!(link.caveats.contains(&Caveat::NotAfter { time_ms: 77 }));
+            assert!(link.caveats.contains(&Caveat::NotAfter { time_ms: LedgerTime(77) }));
             let listing = state.get(Listings, &ListingId([4; 16])).unwrap();
             let links = vec![listing.terms.mandate, link];
             Grant { version: 1, root: listing.seller, links }.verify(&CHAIN).unwrap();

@@ -6,6 +6,7 @@ use std::{future::pending, sync::Arc, time::Duration};
 use ed25519_dalek::SigningKey;
 use symbolon_net::Host;
 use symbolon_protocol::{
+    LedgerTime, MachineTime,
     id::{AccountId, ChainId, Hash},
     ledger::{
         Params,
@@ -33,7 +34,7 @@ pub(super) struct Sequencer {
     held_over: Vec<Submission>,
     // Moves to the blocking thread and back.
     maker: Option<Maker>,
-    due_ms: Option<u64>,
+    due_ms: Option<LedgerTime>,
 }
 
 /// Everything that is needed to make a block.
@@ -51,7 +52,7 @@ struct Made {
     answers: Vec<(Submission, Outcome)>,
     /// Submissions that wait for the next block.
     held_over: Vec<Submission>,
-    due_ms: Option<u64>,
+    due_ms: Option<LedgerTime>,
 }
 
 impl Sequencer {
@@ -86,7 +87,7 @@ impl Sequencer {
             let due_ms = self.due_ms;
             let due = async move {
                 match due_ms {
-                    Some(due_ms) => host.sleep_until_ms(due_ms).await,
+                    Some(due_ms) => host.sleep_until_ms(due_ms.on_ordering_clock()).await,
                     None => pending().await,
                 }
             };
@@ -137,12 +138,12 @@ impl Sequencer {
 impl Maker {
     /// Executes a batch, seals the result as a block and commits it. On an error nothing is
     /// written, and the waiting callers see that the ledger has closed.
-    fn make(&mut self, batch: Vec<Submission>, now_ms: u64) -> Result<Made, LedgerError> {
+    fn make(&mut self, batch: Vec<Submission>, now_ms: MachineTime) -> Result<Made, LedgerError> {
         let tip = self.executor.tip();
         let parent = &tip.header.header;
         let height = parent.height + 1;
         let (reveal, onion_next) = self.onions.reveal(height);
-        let time_ms = now_ms.max(parent.facts.time_ms);
+        let time_ms = now_ms.within(parent.facts.time_ms, LedgerTime::NEVER);
         let facts = BlockInputs { time_ms, reveal, onion_next };
         let transactions = batch.iter().map(|one| (&one.transaction, one.bytes));
         let draft = self.executor.execute(&facts, transactions)?;
@@ -172,8 +173,9 @@ pub(super) fn genesis(
     key: &[u8; 32],
     params: Params,
     salt: [u8; 32],
-    time_ms: u64,
+    now_ms: MachineTime,
 ) -> Result<(Block, Update), LedgerError> {
+    let time_ms = now_ms.within(LedgerTime::ZERO, LedgerTime::NEVER);
     params.check().map_err(|error| LedgerError::Params(error.to_string()))?;
     let authority = AccountId(signing.verifying_key().to_bytes());
     let onion = Onions::new(key, salt).first();

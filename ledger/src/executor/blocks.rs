@@ -152,6 +152,7 @@ mod tests {
     use ed25519_dalek::SigningKey;
     use redb::ReadableDatabase;
     use symbolon_protocol::{
+        LedgerTime,
         id::{ChainId, Hash},
         ledger::block::{BlockInputs, Header},
         limits::LIST_MAX,
@@ -160,7 +161,7 @@ mod tests {
     use super::*;
 
     fn block(events: u64) -> Block {
-        let facts = BlockInputs { time_ms: 1, reveal: Hash([0; 32]), onion_next: None };
+        let facts = BlockInputs { time_ms: LedgerTime(1), reveal: Hash([0; 32]), onion_next: None };
         let header = Header {
             chain: ChainId([1; 32]),
             height: 7,

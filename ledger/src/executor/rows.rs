@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, StorageError, TableDefinition};
 use symbolon_protocol::{
+    LedgerTime,
     codec::{Decode, Encode},
     id::AccountId,
     ledger::{
@@ -181,7 +182,7 @@ pub(super) fn history(
         lines.push(HistoryLine {
             height: u64::from_be_bytes(*height),
             number: u32::from_be_bytes(number),
-            time_ms: u64::from_le_bytes(*time),
+            time_ms: LedgerTime(u64::from_le_bytes(*time)),
             event: Event::from_bytes(event).map_err(|_| damaged())?,
         });
     }

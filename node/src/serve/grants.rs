@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use symbolon_protocol::{
-    Encode,
+    Encode, LedgerTime,
     content::{Scheme, layout::SegmentLayout},
     grant::{Access, Authorized, Caveat, Grant, GrantError, Quota, VerifiedGrant, ability},
     id::{Hash, PeerId},
@@ -50,7 +50,7 @@ pub(crate) async fn authorize(
     let verified = verify(shared, grant).map_err(refuse)?;
     let allowed = judge(&verified, peer, wanted, shared.now_ms()).map_err(refuse)?;
     let limit_ms = shared.options.limits.stale_ms;
-    shared.freshen(allowed.staleness_ms.map_or(limit_ms, |max_ms| max_ms.min(limit_ms))).await?;
+    shared.freshen(allowed.staleness_ms.map_or(limit_ms, |max| max.0.min(limit_ms))).await?;
     check_alive(shared, &allowed).await?;
     Ok(allowed)
 }
@@ -61,7 +61,7 @@ pub(crate) async fn charge(shared: &Shared, allowed: &Authorized, bytes: u64) ->
         return Ok(());
     }
     let quotas = allowed.quotas.clone();
-    let until_ms = allowed.ends_ms.unwrap_or(u64::MAX);
+    let until_ms = allowed.ends_ms.unwrap_or(LedgerTime::NEVER);
     let charged = shared.with_store(move |store| {
         let max = |quota: &Quota| Counter {
             reads: quota.reads.unwrap_or(u64::MAX),
@@ -84,7 +84,7 @@ fn judge(
     verified: &VerifiedGrant,
     peer: PeerId,
     wanted: &Wanted<'_>,
-    now_ms: u64,
+    now_ms: LedgerTime,
 ) -> Result<Authorized, GrantError> {
     let terms = wanted.terms;
     let access = |ability, cells| Access {
@@ -289,7 +289,7 @@ mod tests {
         let terms = terms();
         let judged = |need| {
             let wanted = Wanted { terms: &terms, need };
-            judge(&limited, PeerId([9; 32]), &wanted, 0).map(|_| ())
+            judge(&limited, PeerId([9; 32]), &wanted, LedgerTime::ZERO).map(|_| ())
         };
         assert_eq!(judged(Need::Read(2..3)), Ok(()));
         assert_eq!(judged(Need::Read(3..4)), Err(GrantError::WrongCells));
@@ -304,7 +304,7 @@ mod tests {
         let judged = |set| {
             let verified = of_object(vec![Caveat::Abilities { set }]).verify(&CHAIN).unwrap();
             let wanted = Wanted { terms: &terms, need: Need::Read(0..1) };
-            judge(&verified, PeerId([9; 32]), &wanted, 0).map(|_| ())
+            judge(&verified, PeerId([9; 32]), &wanted, LedgerTime::ZERO).map(|_| ())
         };
         assert_eq!(judged(ability::READ), Ok(()));
         assert_eq!(judged(ability::REPAIR), Ok(()));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use symbolon_net::Host;
 use symbolon_protocol::{
-    Amount, Decode, Encode,
+    Amount, Decode, Encode, LedgerTime, Millis,
     content::Scheme,
     grant::Grant,
     id::{DealId, Hash},
@@ -178,8 +178,8 @@ async fn renew(
     acceptance: Acceptance,
 ) -> Result<Acceptance, Stop> {
     let life_ms = shared.options.limits.acceptance_ms;
-    let left_ms = acceptance.expires_ms.saturating_sub(shared.now_ms());
-    let lives = life_ms / 2 <= left_ms;
+    let left = acceptance.expires_ms.saturating_since(shared.now_ms());
+    let lives = Millis(life_ms / 2) <= left;
     if lives && wanted.price == acceptance.price {
         return Ok(acceptance);
     }
@@ -208,16 +208,16 @@ fn check_price(shared: &Shared, wanted: &Wanted) -> Result<(), Stop> {
 #[derive(Clone, Copy)]
 struct Times {
     /// The latest time of a block that may open the deal.
-    expires_ms: u64,
+    expires_ms: LedgerTime,
     /// The node keeps the shard at least until this time, even if no deal is opened.
-    until_ms: u64,
+    until_ms: LedgerTime,
 }
 
 impl Times {
     fn from_now(shared: &Shared) -> Self {
         let limits = &shared.options.limits;
-        let expires_ms = shared.now_ms().saturating_add(limits.acceptance_ms);
-        Self { expires_ms, until_ms: expires_ms.saturating_add(limits.unpaid_grace_ms) }
+        let expires_ms = shared.now_ms().saturating_add(Millis(limits.acceptance_ms));
+        Self { expires_ms, until_ms: expires_ms.saturating_add(Millis(limits.unpaid_grace_ms)) }
     }
 }
 

@@ -7,7 +7,7 @@ use ed25519_dalek::SigningKey;
 use symbolon_ledger::{Ledger, LedgerTicket, Remote};
 use symbolon_net::{Alpn, Connection, Host, MemoryNetwork, PeerAddress};
 use symbolon_protocol::{
-    Encode as _,
+    Encode as _, LedgerTime,
     id::{AccountId, ChainId, Hash, PeerId},
     ledger::{
         Params, Status, beacon,
@@ -24,6 +24,8 @@ use symbolon_protocol::{
     wire::ledger::{ProvenRow, Request, Response},
 };
 use tokio::sync::watch;
+
+use crate::world::now;
 
 /// Layers of the one onion: more than any test has blocks.
 const LAYERS: u64 = 3000;
@@ -74,13 +76,13 @@ impl Counted {
                 .take(usize::try_from(LAYERS).unwrap())
                 .collect();
         let onion = layers.pop().unwrap();
-        let genesis = Genesis { params, authority, time_ms: host.now_ms(), onion };
+        let genesis = Genesis { params, authority, time_ms: now(host), onion };
         let mut state = MemoryState::default();
         state.commit(&execute::genesis(&genesis).update);
         let (root, nodes) = tree::update(&state, &rows.rows);
         state.commit(&rows);
         state.commit(&Update { rows: nodes });
-        let facts = BlockInputs { time_ms: host.now_ms(), reveal: Hash([0; 32]), onion_next: None };
+        let facts = BlockInputs { time_ms: now(host), reveal: Hash([0; 32]), onion_next: None };
         let first = header(genesis.chain(), 0, Hash([0; 32]), facts, &[], root, &key);
         let block = Block { header: first, transactions: Vec::new(), events: Vec::new() };
         let endpoint = network.endpoint(SERVER);
@@ -123,13 +125,13 @@ impl Counted {
 
     /// Makes a block at the current time. Returns the outcomes of its transactions.
     pub(crate) fn block(&self, transactions: &[Transaction]) -> Vec<Status> {
-        self.block_at(self.host.now_ms(), transactions, Vec::new())
+        self.block_at(now(&self.host), transactions, Vec::new())
     }
 
     /// Makes a block at a time. The server adds `lies` to its events.
     pub(crate) fn block_at(
         &self,
-        time_ms: u64,
+        time_ms: LedgerTime,
         transactions: &[Transaction],
         lies: Vec<Event>,
     ) -> Vec<Status> {

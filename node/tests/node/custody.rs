@@ -2,7 +2,7 @@
 
 use symbolon_node::Node;
 use symbolon_protocol::{
-    Amount,
+    Amount, Millis,
     content::{
         Manifest, Scheme,
         manifest::{Codec, MaskMode},
@@ -112,8 +112,8 @@ impl Market {
             title: "measurements".to_owned(),
             price: Amount::credits(10),
             licence: Hash([4; 32]),
-            access_ms: 3_600_000,
-            window_ms: 60_000,
+            access_ms: Millis(3_600_000),
+            window_ms: Millis(60_000),
             splits: Vec::new(),
             preview_cells: 0,
             document,

@@ -3,6 +3,7 @@
 
 use symbolon_node::Node;
 use symbolon_protocol::{
+    Millis,
     deletion::DeletionReceipt,
     grant::{Caveat, Grant, ability},
     id::DealId,
@@ -18,7 +19,6 @@ use symbolon_protocol::{
 use crate::world::{CAPACITY, NODE_SECRET, PRICE, Peer, World, code, named, shard};
 
 const EPOCH_MS: u64 = 60_000;
-const DAY_MS: u64 = 86_400_000;
 
 struct Kept {
     world: World,
@@ -103,15 +103,15 @@ async fn a_shard_of_an_ended_deal_goes_at_once_and_its_room_is_free() {
 
 #[tokio::test(start_paused = true)]
 async fn the_proof_of_a_long_epoch_is_given_before_its_shard_goes() {
-    let kept = Kept::new(Params { epoch_ms: DAY_MS, ..Params::development() }).await;
-    kept.world.pass(DAY_MS).await;
+    let kept = Kept::new(Params { epoch_ms: Millis::DAY, ..Params::development() }).await;
+    kept.world.pass(Millis::DAY.0).await;
     let status = kept.node.status().await.unwrap();
     assert_eq!((status.epoch, status.slots, status.passed), (1, 1, 0), "its turn has not come");
     kept.end().await;
     let receipt = kept.ask(1, kept.grant()).await.unwrap();
     kept.check(&receipt);
     assert_eq!(kept.node.status().await.unwrap().passed, 1);
-    kept.world.pass(DAY_MS).await;
+    kept.world.pass(Millis::DAY.0).await;
     let status = kept.node.status().await.unwrap();
     assert_eq!((status.passed, status.missed, status.rate.0), (1, 0, 0));
     kept.node.stop().await;

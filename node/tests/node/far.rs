@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use symbolon_net::{Endpoint, Host, Latency, MemoryNetwork};
 use symbolon_node::{Limits, Node, NodeOptions};
 use symbolon_protocol::{
-    Amount, Encode as _,
+    Amount, Encode as _, Millis,
     id::{AccountId, DealId, Hash, ObjectId, PeerId},
     identity::Identity,
     ledger::{
@@ -22,7 +22,7 @@ use symbolon_store::{ShardInfo, ShardState, Shards};
 
 use crate::{
     counted::{Asked, Counted},
-    world::{NODE_SECRET, PRICE, START_MS, World, shard},
+    world::{NODE_SECRET, PRICE, START_MS, World, now, shard},
 };
 
 const EPOCH_MS: u64 = 60_000;
@@ -76,9 +76,9 @@ impl Far {
     /// block's events.
     async fn turn(&self, lies: Vec<Event>) {
         let chain = self.ledger.chain();
-        let ends_ms = chain.epoch_started_ms + chain.params.epoch_ms;
-        self.world.pass(ends_ms.saturating_sub(self.world.host.now_ms())).await;
-        self.ledger.block_at(self.world.host.now_ms(), &[], lies);
+        let ends = chain.epoch_started_ms.saturating_add(chain.params.epoch_ms);
+        self.world.pass(ends.saturating_since(now(&self.world.host)).0).await;
+        self.ledger.block_at(now(&self.world.host), &[], lies);
         assert_eq!(self.ledger.chain().epoch, chain.epoch + 1);
     }
 
@@ -328,7 +328,7 @@ async fn false_events_delete_nothing() {
     // Time for several sweeps.
     far.world.pass(5_000).await;
     assert_eq!(node.status().await.unwrap().shards, 2, "neither is deleted");
-    far.ledger.block_at(far.world.host.now_ms(), &[], lies.to_vec());
+    far.ledger.block_at(now(&far.world.host), &[], lies.to_vec());
     far.world.pass(EPOCH_MS / 2).await;
     let status = node.status().await.unwrap();
     assert_eq!((status.shards, status.unpaid_shards), (2, 1));
@@ -362,7 +362,7 @@ async fn a_shard_is_kept_until_no_block_can_open_its_deal() {
     far.ledger.block_at(expires_ms, &[], Vec::new());
     far.world.pass(10_000).await;
     assert_eq!(node.status().await.unwrap().shards, 2);
-    far.ledger.block_at(expires_ms + 1, &[], Vec::new());
+    far.ledger.block_at(expires_ms.saturating_add(Millis(1)), &[], Vec::new());
     far.world.pass(10_000).await;
     let status = node.status().await.unwrap();
     assert_eq!((status.shards, status.unpaid_bytes), (1, SLICE_BYTES as u64));

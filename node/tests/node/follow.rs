@@ -8,7 +8,7 @@ use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Remote};
 use symbolon_net::{Alpn, Endpoint, PeerAddress};
 use symbolon_node::Node;
 use symbolon_protocol::{
-    Amount,
+    Amount, LedgerTime, Millis,
     grant::Caveat,
     id::{AccountId, DealId, Hash},
     ledger::{
@@ -74,7 +74,7 @@ async fn open_deals(world: &World, count: u32) {
         let terms =
             DealTerms { deal: DealId::of(&opening), required, total, ..world.terms(0, 1024) };
         let terms = DealTerms { segment: number, epochs: 1, ..terms };
-        let until_ms = START_MS * 2;
+        let until_ms = LedgerTime(START_MS * 2);
         let shard = (0, Hash([7; 32]));
         let accepted =
             Acceptance::build(&world.ledger.chain(), &terms, &other, shard, PRICE, until_ms);
@@ -265,7 +265,7 @@ async fn a_node_that_is_behind_its_ledger_says_so() {
     let owner = world.peer(&world.owner, &node).await;
     let (terms, grant) = (world.terms(1, 4096), world.own_grant());
     owner.store(&terms, 0, PRICE, &grant, &shard(4096)).await.unwrap();
-    let fresh = world.grant(world.owner.peer(), vec![Caveat::Staleness { max_ms: 1_000 }]);
+    let fresh = world.grant(world.owner.peer(), vec![Caveat::Staleness { max_ms: Millis(1_000) }]);
     let (deal, grant) = (terms.deal, Some(fresh));
     let read = storage::Request::Read { deal, index: 0, first: 0, count: 1, grant };
     owner.read(&read).await.unwrap();

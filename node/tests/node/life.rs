@@ -4,7 +4,7 @@
 use symbolon_net::Host;
 use symbolon_node::{Node, NodeError, NodeOptions};
 use symbolon_protocol::{
-    Amount,
+    Amount, Millis,
     id::AccountId,
     ledger::{
         Params,
@@ -63,7 +63,7 @@ async fn proofs_are_accepted_and_paid_epoch_after_epoch() {
 
 #[tokio::test(start_paused = true)]
 async fn long_epochs_are_proven_in_their_first_half() {
-    let params = Params { epoch_ms: 86_400_000, ..Params::development() };
+    let params = Params { epoch_ms: Millis::DAY, ..Params::development() };
     let world = World::with(params).await;
     let node = world.node().await;
     let owner = world.peer(&world.owner, &node).await;

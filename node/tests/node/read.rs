@@ -1,6 +1,7 @@
 //! Which peer may read which shards, and how much.
 
 use symbolon_protocol::{
+    Millis,
     grant::{Caveat, Grant, ability},
     id::{ChainId, ObjectId},
     identity::Identity,
@@ -11,7 +12,7 @@ use symbolon_protocol::{
 
 use crate::{
     life::damage,
-    world::{PRICE, World, code, deal_id, named, shard, verify},
+    world::{PRICE, World, code, deal_id, named, now, shard, verify},
 };
 
 const LENGTH: u64 = SLICE_BYTES as u64 + 8 * CELL_BYTES as u64;
@@ -94,10 +95,10 @@ async fn every_caveat_is_kept() {
     owner.store(&terms, 0, PRICE, &world.own_grant(), &shard(LENGTH)).await.unwrap();
     let friend_id = Identity::from_seed(&[31; 64]);
     let friend = world.peer(&friend_id, &node).await;
-    let now_ms = world.host.now_ms();
+    let now = now(&world.host);
     for (caveat, expected) in [
-        (Caveat::NotBefore { time_ms: now_ms + 60_000 }, RefusalCode::OutOfTime),
-        (Caveat::NotAfter { time_ms: now_ms }, RefusalCode::OutOfTime),
+        (Caveat::NotBefore { time_ms: now.saturating_add(Millis(60_000)) }, RefusalCode::OutOfTime),
+        (Caveat::NotAfter { time_ms: now }, RefusalCode::OutOfTime),
         (Caveat::Object { object: ObjectId([9; 16]) }, RefusalCode::NotAllowed),
         (Caveat::Abilities { set: ability::STORE | ability::VERIFY }, RefusalCode::NotAllowed),
         (Caveat::NodeReads { count: 0 }, RefusalCode::QuotaUsed),

@@ -6,6 +6,7 @@ use symbolon_ledger::{Embedded, Options};
 use symbolon_net::{Alpn, BindOptions, Endpoint, Host, MemoryNetwork};
 use symbolon_node::Node;
 use symbolon_protocol::{
+    Millis,
     identity::Identity,
     ledger::{Params, rows::Nodes, transaction::Action},
     limits::SLICE_BYTES,
@@ -18,7 +19,7 @@ use crate::world::{NODE_SECRET, PRICE, Peer, World, shard, verify};
 async fn a_node_serves_and_proves_over_quic() {
     let dir = tempfile::tempdir().unwrap();
     let host = Host::system();
-    let params = Params { epoch_ms: 1000, ..Params::development() };
+    let params = Params { epoch_ms: Millis(1000), ..Params::development() };
     let options = Options { key: [1; 32], params, host: host.clone() };
     let ledger = Embedded::open(&dir.path().join("ledger"), options).await.unwrap().into();
     let owner = Identity::from_seed(&[21; 64]);

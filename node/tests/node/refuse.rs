@@ -8,7 +8,7 @@ use symbolon_ledger::{Ledger, LedgerTicket, Remote};
 use symbolon_net::{Alpn, Connection, Endpoint, NetError, PeerAddress};
 use symbolon_node::{Limits, Node};
 use symbolon_protocol::{
-    Amount, Encode,
+    Amount, Encode, Millis,
     grant::{Caveat, Grant, ability},
     identity::Identity,
     ledger::transaction::{Action, DealTerms},
@@ -294,7 +294,8 @@ async fn a_node_without_its_ledger_is_stale() {
     let terms = world.terms(1, 4096);
     let grant = world.own_grant();
     owner.store(&terms, 0, PRICE, &grant, &shard(4096)).await.unwrap();
-    let strict = world.grant(world.owner.peer(), vec![Caveat::Staleness { max_ms: 60_000 }]);
+    let strict =
+        world.grant(world.owner.peer(), vec![Caveat::Staleness { max_ms: Millis(60_000) }]);
     let read = |grant: &Grant| Request::Read {
         deal: terms.deal,
         index: 0,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use symbolon_protocol::{
-    Amount,
+    Amount, LedgerTime, Millis,
     grant::{Caveat, Grant, ability},
     id::Hash,
     identity::Identity,
@@ -26,7 +26,7 @@ async fn a_stored_shard_can_be_read() {
     assert_eq!(acceptance.node, node.id());
     assert_eq!((acceptance.index, acceptance.price), (2, PRICE));
     assert_eq!(acceptance.root, Hash(*blake3::hash(&bytes).as_bytes()));
-    assert!(START_MS + 3_600_000 <= acceptance.expires_ms);
+    assert!(LedgerTime(START_MS + 3_600_000) <= acceptance.expires_ms);
 
     let deal = terms.deal;
     let read =
@@ -98,7 +98,7 @@ async fn a_repeated_request_gets_the_same_acceptance() {
     let renewed = owner.store(&terms, 0, PRICE, &grant, &[]).await.unwrap();
     renewed.verify(&world.ledger.chain(), &terms).unwrap();
     assert_eq!(renewed.root, first.root);
-    assert!(first.expires_ms + 30 * 60 * 1000 <= renewed.expires_ms);
+    assert!(first.expires_ms.saturating_add(Millis(30 * 60 * 1000)) <= renewed.expires_ms);
 
     // Once the shard is paid, the acceptance stays as it is.
     world.open_deal(&terms, renewed.clone()).await;

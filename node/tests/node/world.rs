@@ -8,7 +8,7 @@ use symbolon_ledger::{Embedded, Ledger, Options};
 use symbolon_net::{Alpn, Connection, Endpoint, Host, MemoryNetwork, Receiver, Sender};
 use symbolon_node::{Limits, Node, NodeOptions};
 use symbolon_protocol::{
-    Amount,
+    Amount, LedgerTime,
     grant::{Caveat, Grant, ability},
     id::{AccountId, DealId, Hash, ObjectId, PeerId, TransactionId},
     identity::Identity,
@@ -25,6 +25,11 @@ use tempfile::TempDir;
 
 /// A Sunday evening in November 2026.
 pub(crate) const START_MS: u64 = 1_795_370_000_000;
+
+/// The ledger's time, in tests where the host's clock is the ledger's clock.
+pub(crate) fn now(host: &Host) -> LedgerTime {
+    host.now_ms().within(LedgerTime::ZERO, LedgerTime::NEVER)
+}
 pub(crate) const NODE_SECRET: [u8; 32] = [11; 32];
 /// Credits per GiB and epoch.
 pub(crate) const PRICE: Amount = Amount::credits(2);

@@ -4,7 +4,10 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::{Caveat, GrantError, VerifiedGrant, ability};
-use crate::id::{AccountId, Hash, LinkId, ObjectId, OrderId, PeerId};
+use crate::{
+    id::{AccountId, Hash, LinkId, ObjectId, OrderId, PeerId},
+    time::{LedgerTime, Millis},
+};
 
 /// One request, with the facts that the receiving node itself knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +22,8 @@ pub struct Access {
     pub ability: u16,
     /// The requested cells of the object, in file order. `None` if the request is about the whole object.
     pub cells: Option<Range<u64>>,
-    /// The time, in milliseconds since the Unix epoch.
-    pub now_ms: u64,
+    /// The time.
+    pub now_ms: LedgerTime,
 }
 
 /// An allowed request, with further conditions that the caller must enforce.
@@ -33,14 +36,14 @@ pub struct Authorized {
     /// Orders of which none may be refunded.
     pub orders: Vec<OrderId>,
     /// The greatest age of the node's knowledge of revocations, in milliseconds.
-    pub staleness_ms: Option<u64>,
+    pub staleness_ms: Option<Millis>,
     /// The purpose it may be used for. Only the holder can respect it; it is here so that a program can
     /// show and record it.
     pub purpose: Option<Hash>,
     /// Revocations of which none may be on the ledger: a link, and a key that may revoke it.
     pub revocations: Vec<(LinkId, AccountId)>,
     /// When it ends, in milliseconds since the Unix epoch. `None` if it never ends.
-    pub ends_ms: Option<u64>,
+    pub ends_ms: Option<LedgerTime>,
 }
 
 /// A counter of one link. Counters are per link, not per holder. Otherwise ten delegates of a link would
@@ -154,10 +157,16 @@ impl Access {
     }
 }
 
+fn least<T: Ord>(old: Option<T>, new: T) -> Option<T> {
+    match old {
+        Some(old) => Some(old.min(new)),
+        None => Some(new),
+    }
+}
+
 impl Authorized {
     /// The part of a caveat that is left to the caller.
     fn collect(&mut self, caveat: &Caveat, quota: &mut Quota) -> Result<(), GrantError> {
-        let least = |old: Option<u64>, new: u64| Some(old.map_or(new, |old| old.min(new)));
         match caveat {
             Caveat::NodeReads { count } => quota.reads = least(quota.reads, *count),
             Caveat::NodeBytes { bytes } => quota.bytes = least(quota.bytes, *bytes),

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     codec::Encode,
     id::{AccountId, ChainId, LinkId, ObjectId, OrderId, PeerId},
+    time::LedgerTime,
 };
 
 /// The values that make a sale's link. All of them are in the ledger's rows, so the same order always has
@@ -22,7 +23,7 @@ pub struct Sale {
     /// The buyer's peer key.
     pub holder: PeerId,
     /// When access ends, in milliseconds since the Unix epoch.
-    pub ends_ms: u64,
+    pub ends_ms: LedgerTime,
 }
 
 /// The seller's delegation to the ledger's signing key, made once per listing. It allows a sale while the
@@ -126,7 +127,8 @@ mod tests {
         let first = mandate(&CHAIN, &seller.account_key(), &authority, object, &[5; 32]).unwrap();
         verify_mandate(&CHAIN, &seller.account(), &first, &authority, &object).unwrap();
 
-        let sale = Sale { order: OrderId([6; 16]), holder: buyer.peer(), ends_ms: 1000 };
+        let sale =
+            Sale { order: OrderId([6; 16]), holder: buyer.peer(), ends_ms: LedgerTime(1000) };
         let link = sale_link(&CHAIN, &seller.account(), &first, &ledger, &sale).unwrap();
         assert_eq!(sale_link(&CHAIN, &seller.account(), &first, &ledger, &sale), Ok(link.clone()));
         let grant =
@@ -137,11 +139,11 @@ mod tests {
             peer: buyer.peer(),
             ability: ability::READ,
             cells: Some(0..10),
-            now_ms: 999,
+            now_ms: LedgerTime(999),
         };
         let found = grant.verify(&CHAIN).unwrap().authorize(&access).unwrap();
         assert_eq!(found.orders, [OrderId([6; 16])]);
-        assert_eq!(found.ends_ms, Some(1000));
+        assert_eq!(found.ends_ms, Some(LedgerTime(1000)));
         assert_eq!(found.revocations.len(), 3);
 
         let employee = Identity::from_seed(&[7; 64]);
@@ -162,7 +164,8 @@ mod tests {
         let authority = AccountId(ledger.verifying_key().to_bytes());
         let first = mandate(&CHAIN, &seller.account_key(), &authority, ObjectId([4; 16]), &[5; 32])
             .unwrap();
-        let sale = Sale { order: OrderId([6; 16]), holder: PeerId([9; 32]), ends_ms: 1000 };
+        let sale =
+            Sale { order: OrderId([6; 16]), holder: PeerId([9; 32]), ends_ms: LedgerTime(1000) };
         let rogue = SigningKey::from_bytes(&[9; 32]);
         assert_eq!(
             sale_link(&CHAIN, &seller.account(), &first, &rogue, &sale),
@@ -197,8 +200,8 @@ mod tests {
         for bad in [
             Caveat::Object { object: ObjectId([9; 16]) },
             Caveat::Abilities { set: ability::VERIFY },
-            Caveat::NotAfter { time_ms: u64::MAX },
-            Caveat::NotBefore { time_ms: 0 },
+            Caveat::NotAfter { time_ms: LedgerTime::NEVER },
+            Caveat::NotBefore { time_ms: LedgerTime::ZERO },
             Caveat::Cells { first: 0, end: 1 },
             Caveat::NodeReads { count: 1 },
             Caveat::NodeBytes { bytes: 1 },

@@ -19,8 +19,8 @@ impl fmt::Display for Caveat {
         match self {
             Self::Object { object } => write!(f, "only object {object}"),
             Self::Abilities { set } => write!(f, "may only {}", abilities(*set)),
-            Self::NotBefore { time_ms } => write!(f, "from {}", Time(*time_ms)),
-            Self::NotAfter { time_ms } => write!(f, "until {}", Time(*time_ms)),
+            Self::NotBefore { time_ms } => write!(f, "from {}", Time(time_ms.0)),
+            Self::NotAfter { time_ms } => write!(f, "until {}", Time(time_ms.0)),
             Self::Cells { first, end } => {
                 write!(f, "only cells from {first} up to and without {end}")
             }

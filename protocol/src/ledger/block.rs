@@ -12,6 +12,7 @@ use crate::{
     ledger::{Params, rows::HoldKey, signing, transaction::Transaction},
     record,
     signature::{self, SignatureError},
+    time::LedgerTime,
 };
 
 record! {
@@ -19,7 +20,7 @@ record! {
     #[derive(Copy)]
     pub struct BlockInputs {
         /// The block's time, in milliseconds since the Unix epoch; never before its parent's.
-        pub time_ms: u64,
+        pub time_ms: LedgerTime,
         /// Preimage of the chain's `onion` value. It feeds the beacon.
         pub reveal: Hash,
         /// Outermost value of a fresh onion, if `reveal` was the innermost of the old one.
@@ -35,7 +36,7 @@ record! {
         /// The key that signs blocks and sale grants.
         pub authority: AccountId,
         /// The time it begins, in milliseconds since the Unix epoch.
-        pub time_ms: u64,
+        pub time_ms: LedgerTime,
         /// Outermost value of the first onion.
         pub onion: Hash,
     }

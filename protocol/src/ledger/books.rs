@@ -19,6 +19,7 @@ use crate::{
         },
         state::{Overlay, State, StateExt, Update},
     },
+    time::LedgerTime,
 };
 
 /// Rows read at a time during a walk over a whole table.
@@ -269,7 +270,7 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
     }
 
     /// Time of the block.
-    pub(super) fn now(&self) -> u64 {
+    pub(super) fn now(&self) -> LedgerTime {
         self.chain.time_ms
     }
 }

@@ -9,8 +9,8 @@ use crate::{
         block::{Event, Place, Reason},
         books::Books,
         rows::{
-            Change, Changes, Deal, DealEnds, DealState, Deals, HoldKey, Node, Nodes, Slot, Slots,
-            Table,
+            Chain, Change, Changes, Deal, DealEnds, DealState, Deals, HoldKey, Node, Nodes, Slot,
+            Slots, Table,
         },
         slots,
         state::State,
@@ -18,6 +18,7 @@ use crate::{
         storage::{free, slot_rate},
     },
     proof::{self, LeafProof},
+    time::LedgerTime,
 };
 
 /// If a boundary comes later than this part of an epoch after its time, no node missed the epoch: the
@@ -91,20 +92,20 @@ pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, effect: Effect)
     books.transfer(Place::Storage, payout, node.rate, Reason::Proven { node: id, epoch });
 }
 
-/// When the current epoch ends, in milliseconds since the Unix epoch.
-pub(super) fn boundary_ms(started_ms: u64, epoch_ms: u64) -> u64 {
-    started_ms.saturating_add(epoch_ms)
+/// When the current epoch ends.
+pub(super) fn boundary(chain: &Chain) -> LedgerTime {
+    chain.epoch_started_ms.saturating_add(chain.params.epoch_ms)
 }
 
 /// Ends the epoch if its time is over.
 pub(super) fn turn<S: State + ?Sized>(books: &mut Books<'_, S>) {
     let (now, length) = (books.now(), books.chain.params.epoch_ms);
-    let boundary = boundary_ms(books.chain.epoch_started_ms, length);
+    let boundary = boundary(&books.chain);
     if now < boundary {
         return;
     }
     books.chain.epoch_started_ms = now;
-    if now - boundary >= length / LATE_PARTS {
+    if length / LATE_PARTS <= now.saturating_since(boundary) {
         // The ledger stood still: the same epoch gets its full length once more.
         return;
     }

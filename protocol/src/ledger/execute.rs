@@ -28,6 +28,7 @@ use crate::{
         tree, vault,
     },
     limits::{BLOCK_BYTES_MAX, EVENTS_FULL, TRANSACTION_BYTES_MAX},
+    time::LedgerTime,
 };
 
 /// The result of a block.
@@ -52,9 +53,9 @@ pub enum BlockError {
     #[error("block time {time_ms} ms is before its parent's {parent_ms} ms")]
     TimeBackwards {
         /// The block's time.
-        time_ms: u64,
+        time_ms: LedgerTime,
         /// Its parent's time.
-        parent_ms: u64,
+        parent_ms: LedgerTime,
     },
     /// The revealed value is not the next layer of the onion.
     #[error("the revealed value does not match the onion value on the ledger")]
@@ -149,9 +150,9 @@ pub fn genesis(genesis: &Genesis) -> Executed {
 
 /// When a block without transactions would change something besides time and beacon, in milliseconds since
 /// the Unix epoch; `None` before the genesis. A time in the past means now.
-pub fn next_due<S: State + ?Sized>(state: &S) -> Option<u64> {
+pub fn next_due<S: State + ?Sized>(state: &S) -> Option<LedgerTime> {
     let chain = state.get(Chains, &())?;
-    let boundary = epoch::boundary_ms(chain.epoch_started_ms, chain.params.epoch_ms);
+    let boundary = epoch::boundary(&chain);
     if !state.scan(&[AwaitBeacon::TAG], None, 1).is_empty() {
         return Some(chain.time_ms.min(boundary));
     }

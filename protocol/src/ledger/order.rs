@@ -20,6 +20,7 @@ use crate::{
         status::Status,
         transaction::Action,
     },
+    time::{LedgerTime, Millis},
 };
 
 /// A checked action on an order.
@@ -238,7 +239,7 @@ const CLOSED_MAX: usize = 100;
 /// the ledger itself stood still when a delivery was due, custodians could not post releases. Such an order
 /// gets its full time once more, if the buyer's access outlives that. `parent_ms` is the time of the block
 /// before.
-pub(super) fn overdue<S: State + ?Sized>(books: &mut Books<'_, S>, parent_ms: u64) {
+pub(super) fn overdue<S: State + ?Sized>(books: &mut Books<'_, S>, parent_ms: LedgerTime) {
     let mut closed = 0;
     for (due_ms, id) in due(books, parent_ms) {
         let order = books.get(Orders, &id).expect("what is due was ordered");
@@ -263,7 +264,10 @@ pub(super) fn overdue<S: State + ?Sized>(books: &mut Books<'_, S>, parent_ms: u6
 
 /// The orders that are due by now, earliest first. Of those that the block before left, no more than one
 /// block can close; and all that became due since.
-fn due<S: State + ?Sized>(books: &Books<'_, S>, parent_ms: u64) -> Vec<(u64, OrderId)> {
+fn due<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    parent_ms: LedgerTime,
+) -> Vec<(LedgerTime, OrderId)> {
     let (mut due, mut after) = (Vec::new(), None);
     while let Some(key) = books.next_key(OrdersDue, &[OrdersDue::TAG], after.as_ref()) {
         if books.now() < key.0 {
@@ -280,9 +284,13 @@ fn due<S: State + ?Sized>(books: &Books<'_, S>, parent_ms: u64) -> Vec<(u64, Ord
 }
 
 /// Whether no block was made when the order was due, and for a while after. A running engine makes one.
-fn stood_still<S: State + ?Sized>(books: &Books<'_, S>, due_ms: u64, parent_ms: u64) -> bool {
-    let late_ms = (books.chain.params.delivery_ms / 64).max(1_000);
-    parent_ms < due_ms && late_ms <= books.now() - due_ms
+fn stood_still<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    due_ms: LedgerTime,
+    parent_ms: LedgerTime,
+) -> bool {
+    let late_ms = (books.chain.params.delivery_ms / 64).max(Millis::SECOND);
+    parent_ms < due_ms && late_ms <= books.now().saturating_since(due_ms)
 }
 
 fn wait_again<S: State + ?Sized>(books: &mut Books<'_, S>, id: OrderId, mut order: Order) {

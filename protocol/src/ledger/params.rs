@@ -2,22 +2,20 @@
 
 use thiserror::Error;
 
-use crate::{amount::Amount, record};
+use crate::{amount::Amount, record, time::Millis};
 
 /// Hundredths of a percent in one whole.
 pub const BP: u64 = 10_000;
 
-const DAY_MS: u64 = 86_400_000;
-
 /// Longest window a seller may give, and longest `window_ms_min`, in milliseconds: a year. Escrow that
 /// is bound for longer is most likely a mistake of units.
-pub const WINDOW_MS_MAX: u64 = 365 * DAY_MS;
+pub const WINDOW_MS_MAX: Millis = Millis::DAY.saturating_mul(365);
 
 record! {
     /// The parameters of a ledger, fixed in its genesis.
     pub struct Params {
         /// Length of an epoch in milliseconds: every node proves once per epoch. 1 s to 30 days.
-        pub epoch_ms: u64,
+        pub epoch_ms: Millis,
         /// How many blocks ahead a transaction's last valid height may lie: bounds the table of seen ids.
         pub validity_blocks_max: u64,
         /// Fee on storage, in hundredths of a percent of the price, to the treasury. 0 to 1000.
@@ -30,9 +28,9 @@ record! {
         /// 1000.
         pub custody_fee_bp: u16,
         /// How long custodians have to release a sold key, in milliseconds; then the buyer is refunded.
-        pub delivery_ms: u64,
+        pub delivery_ms: Millis,
         /// Shortest time a buyer has to check a delivery before the seller is paid, in milliseconds.
-        pub window_ms_min: u64,
+        pub window_ms_min: Millis,
         /// Longest deal, in epochs: bounds how far ahead money is bound.
         pub deal_epochs_max: u64,
         /// The amount of a faucet request; zero closes the faucet. Only for development networks.
@@ -61,14 +59,14 @@ impl Params {
     #[must_use]
     pub const fn development() -> Self {
         Self {
-            epoch_ms: 60_000,
+            epoch_ms: Millis(60_000),
             validity_blocks_max: 10_000,
             storage_fee_bp: 200,
             repair_reserve_bp: 2000,
             sale_fee_bp: 200,
             custody_fee_bp: 100,
-            delivery_ms: 10 * 60_000,
-            window_ms_min: 60_000,
+            delivery_ms: Millis(10 * 60_000),
+            window_ms_min: Millis(60_000),
             deal_epochs_max: 100_000,
             faucet: Amount::credits(1000),
             faucet_blocks: 100,
@@ -77,9 +75,10 @@ impl Params {
 
     /// Whether every number is in its range. The rules are safe only with such numbers.
     pub fn check(&self) -> Result<(), ParamsError> {
+        let month = Millis::DAY.saturating_mul(30).0;
         let ranges = [
             // In less than a second no honest node could answer in time.
-            ("epoch_ms", self.epoch_ms, 1000, 30 * DAY_MS),
+            ("epoch_ms", self.epoch_ms.0, 1000, month),
             // The ledger keeps every seen id for this long.
             ("validity_blocks_max", self.validity_blocks_max, 1, 10_000_000),
             ("storage_fee_bp", u64::from(self.storage_fee_bp), 0, 1000),
@@ -87,8 +86,8 @@ impl Params {
             // Together with the custody fee at most a fifth, so that a seller always gets something.
             ("sale_fee_bp", u64::from(self.sale_fee_bp), 0, 1000),
             ("custody_fee_bp", u64::from(self.custody_fee_bp), 0, 1000),
-            ("delivery_ms", self.delivery_ms, 1_000, 30 * DAY_MS),
-            ("window_ms_min", self.window_ms_min, 0, WINDOW_MS_MAX),
+            ("delivery_ms", self.delivery_ms.0, 1_000, month),
+            ("window_ms_min", self.window_ms_min.0, 0, WINDOW_MS_MAX.0),
             // A hundred years of days.
             ("deal_epochs_max", self.deal_epochs_max, 1, 100_000_000),
         ];
@@ -113,7 +112,7 @@ mod tests {
         greedy.sale_fee_bp = 1001;
         assert_eq!(greedy.check().unwrap_err().name, "sale_fee_bp");
         let mut hasty = good;
-        hasty.epoch_ms = 999;
+        hasty.epoch_ms = Millis(999);
         assert_eq!(hasty.check().unwrap_err().name, "epoch_ms");
     }
 }

@@ -9,6 +9,7 @@ use crate::{
         rows::Split,
     },
     limits::{SPLITS_MAX, TITLE_BYTES_MAX},
+    time::Millis,
 };
 
 /// Preview cells of a listing at most: 64 picks miss 5 % of junk with 3.8 %.
@@ -52,9 +53,9 @@ pub struct Offer<'a> {
     /// Its title.
     pub title: &'a str,
     /// How long a grant lives, in milliseconds.
-    pub access_ms: u64,
+    pub access_ms: Millis,
     /// How long a buyer has to check a delivery, in milliseconds.
-    pub window_ms: u64,
+    pub window_ms: Millis,
     /// The further accounts that are paid.
     pub splits: &'a [Split],
     /// The number of preview cells.
@@ -71,8 +72,8 @@ impl Offer<'_> {
         let preview_max = u64::from(PREVIEW_CELLS_MAX).min(self.cells);
         within("title_bytes", self.title.len() as u64, 1, TITLE_BYTES_MAX as u64)?;
         within("title_control_characters", controls, 0, 0)?;
-        within("access_ms", self.access_ms, 1, u64::MAX)?;
-        within("window_ms", self.window_ms, params.window_ms_min, WINDOW_MS_MAX)?;
+        within("access_ms", self.access_ms.0, 1, u64::MAX)?;
+        within("window_ms", self.window_ms.0, params.window_ms_min.0, WINDOW_MS_MAX.0)?;
         within("splits", self.splits.len() as u64, 0, SPLITS_MAX as u64)?;
         for share in shares() {
             within("split_bp", share, 1, BP)?;
@@ -93,7 +94,7 @@ mod tests {
         let split = |share_bp| Split { account: AccountId([1; 32]), share_bp };
         let good = Offer {
             title: "t",
-            access_ms: 1,
+            access_ms: Millis(1),
             window_ms: params.window_ms_min,
             splits: &[split(1), split(9_999)],
             preview_cells: 3,
@@ -103,7 +104,7 @@ mod tests {
         let (long, most) = ("t".repeat(TITLE_BYTES_MAX), [split(1); SPLITS_MAX]);
         let last = Offer {
             title: &long,
-            access_ms: u64::MAX,
+            access_ms: Millis(u64::MAX),
             window_ms: WINDOW_MS_MAX,
             splits: &most,
             ..good
@@ -115,9 +116,9 @@ mod tests {
             (Offer { title: "", ..good }, "title_bytes"),
             (Offer { title: &longer, ..good }, "title_bytes"),
             (Offer { title: "a\nb", ..good }, "title_control_characters"),
-            (Offer { access_ms: 0, ..good }, "access_ms"),
-            (Offer { window_ms: params.window_ms_min - 1, ..good }, "window_ms"),
-            (Offer { window_ms: WINDOW_MS_MAX + 1, ..good }, "window_ms"),
+            (Offer { access_ms: Millis::ZERO, ..good }, "access_ms"),
+            (Offer { window_ms: Millis(params.window_ms_min.0 - 1), ..good }, "window_ms"),
+            (Offer { window_ms: WINDOW_MS_MAX.saturating_add(Millis(1)), ..good }, "window_ms"),
             (Offer { splits: &[split(1); SPLITS_MAX + 1], ..good }, "splits"),
             (Offer { splits: &[split(0)], ..good }, "split_bp"),
             (Offer { splits: &[split(10_001)], ..good }, "split_bp"),

@@ -18,6 +18,7 @@ use crate::{
     },
     ledger::Params,
     record,
+    time::{LedgerTime, Millis},
 };
 
 /// A kind of row: its tag in every key, its key and its value.
@@ -85,6 +86,16 @@ impl RowKey for u64 {
 
     fn read(bytes: &mut &[u8]) -> Option<Self> {
         read_array(bytes).map(Self::from_be_bytes)
+    }
+}
+
+impl RowKey for LedgerTime {
+    fn append(&self, out: &mut Vec<u8>) {
+        self.0.append(out);
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        u64::read(bytes).map(Self)
     }
 }
 
@@ -172,7 +183,7 @@ tables! {
     /// Orders.
     Orders = 16, OrderId => Order;
     /// Orders by due time: `(time in ms, order)`.
-    OrdersDue = 17, (u64, OrderId) => Nothing;
+    OrdersDue = 17, (LedgerTime, OrderId) => Nothing;
     /// Revoked grant links: `(link, revoking account)`; it counts if that key stands above the link.
     Revocations = 18, (LinkId, AccountId) => Revocation;
     /// Orders by buyer or seller: `(account, order)`.
@@ -197,16 +208,16 @@ record! {
         /// The key that signs blocks and sale grants.
         pub authority: AccountId,
         /// Time of the genesis block, in milliseconds since the Unix epoch: epoch 0 begins here.
-        pub genesis_ms: u64,
+        pub genesis_ms: LedgerTime,
         /// Time of the last block.
-        pub time_ms: u64,
+        pub time_ms: LedgerTime,
         /// Height of the last block.
         pub height: u64,
         /// The current epoch: how many boundary blocks there have been.
         pub epoch: u64,
         /// Time of the block that began the current epoch; or of the block that gave it its full
         /// length once more, because the ledger stood still when it should have ended.
-        pub epoch_started_ms: u64,
+        pub epoch_started_ms: LedgerTime,
         /// The beacon that chose the current epoch's challenges.
         pub epoch_beacon: Hash,
         /// The beacon of the last block.
@@ -492,9 +503,9 @@ record! {
         /// Hash of the licence text the buyer accepts.
         pub licence: Hash,
         /// How long a grant lives, in milliseconds from the order.
-        pub access_ms: u64,
+        pub access_ms: Millis,
         /// How long a buyer has to check a delivery, in milliseconds.
-        pub window_ms: u64,
+        pub window_ms: Millis,
         /// The further accounts that are paid.
         pub splits: Vec<Split>,
         /// The number of preview cells, which a beacon picks.
@@ -526,7 +537,7 @@ record! {
         /// Whether it takes orders.
         pub state: ListingState,
         /// The time of its listing.
-        pub listed_ms: u64,
+        pub listed_ms: LedgerTime,
         /// The seed that picks the preview, once its beacon is known.
         pub preview_seed: Option<Hash>,
         /// The opened preview cells, once the seller has posted them.
@@ -567,11 +578,11 @@ record! {
         /// Its state.
         pub state: OrderState,
         /// The time of the order.
-        pub ordered_ms: u64,
+        pub ordered_ms: LedgerTime,
         /// The time at which the grant ends.
-        pub access_until_ms: u64,
+        pub access_until_ms: LedgerTime,
         /// Deadline of the current state: of delivery if paid, of the window if delivered.
-        pub due_ms: u64,
+        pub due_ms: LedgerTime,
         /// Releases on the ledger: `U` and `V` by custodian index.
         pub releases: Vec<PostedRelease>,
     }
@@ -622,5 +633,8 @@ mod tests {
     fn keys_sort_as_numbers_do() {
         let deal = DealId([0xff; 16]);
         assert!(DealEnds::key(&(255, deal)) < DealEnds::key(&(256, DealId([0; 16]))));
+        let (due, order) = (LedgerTime(258), OrderId([9; 16]));
+        assert_eq!(OrdersDue::key(&(due, order))[1..9], 258_u64.to_be_bytes());
+        assert_eq!(OrdersDue::parse(&OrdersDue::key(&(due, order))), Some((due, order)));
     }
 }

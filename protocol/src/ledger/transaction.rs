@@ -19,6 +19,7 @@ use crate::{
     proof::LeafProof,
     record,
     signature::{self, SignatureError},
+    time::LedgerTime,
 };
 
 record! {
@@ -75,7 +76,7 @@ record! {
         /// Price per GiB and epoch.
         pub price: Amount,
         /// The time until which the deal must be opened, in milliseconds since the Unix epoch.
-        pub expires_ms: u64,
+        pub expires_ms: LedgerTime,
         /// By the node, over chain, terms and everything above.
         pub signature: [u8; 64],
     }
@@ -265,7 +266,7 @@ impl Acceptance {
         key: &SigningKey,
         (index, root): (u8, Hash),
         price: Amount,
-        expires_ms: u64,
+        expires_ms: LedgerTime,
     ) -> Self {
         let node = PeerId(key.verifying_key().to_bytes());
         let mut accepted = Self { node, index, root, price, expires_ms, signature: [0; 64] };

@@ -218,6 +218,7 @@ mod tests {
     use crate::{
         amount::Amount,
         id::{Hash, PeerId},
+        time::LedgerTime,
     };
 
     fn node(byte: u8) -> NodeId {
@@ -230,7 +231,7 @@ mod tests {
             index,
             root: Hash([0; 32]),
             price: Amount::ZERO,
-            expires_ms: 0,
+            expires_ms: LedgerTime::ZERO,
             signature: [0; 64],
         })
     }

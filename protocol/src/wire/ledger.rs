@@ -13,6 +13,7 @@ use crate::{
         transaction::Transaction,
     },
     record,
+    time::LedgerTime,
 };
 
 choice! {
@@ -103,7 +104,7 @@ record! {
         /// Number of the event in the block.
         pub number: u32,
         /// Time of the block.
-        pub time_ms: u64,
+        pub time_ms: LedgerTime,
         /// The event.
         pub event: Event,
     }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use ed25519_dalek::SigningKey;
 use symbolon_protocol::{
-    Amount, Encode,
+    Amount, Encode, LedgerTime,
     id::{AccountId, ChainId, DealId, Hash, NodeId, OrderId, TransactionId, hex},
     ledger::{
         Params, Status, beacon,
@@ -52,7 +52,7 @@ fn genesis() -> Genesis {
     Genesis {
         params: Params::development(),
         authority: account(1),
-        time_ms: 1_800_000_000_000,
+        time_ms: LedgerTime(1_800_000_000_000),
         onion: beacon::layer(&CORE, 2),
     }
 }
@@ -99,7 +99,7 @@ pub(crate) fn chain_of_two() -> (Block, Block, MemoryState) {
     let faucet = Transaction::build(chain(), &key(2), TransactionId([6; 16]), 10, Action::Faucet);
     let transactions = vec![faucet, transfer()];
     let reveal = beacon::layer(&CORE, 1);
-    let facts = BlockInputs { time_ms: time_ms + 1000, reveal, onion_next: None };
+    let facts = BlockInputs { time_ms: LedgerTime(time_ms.0 + 1000), reveal, onion_next: None };
     let executed = execute::replay(&state, &facts, &transactions).expect("both are applied");
     state.commit(&executed.update);
     let place = (1, first.header.header.digest());

@@ -120,6 +120,8 @@ fn kind(text: &str) -> String {
         Some(("Option", inside)) => format!("option of {}", kind(inside)),
         Some((_, inside)) => kind(inside),
         None if text == "String" => "text".into(),
+        // Types that keep two clocks apart; their bytes are those of the number.
+        None if matches!(text, "LedgerTime" | "MachineTime" | "Millis") => kind("u64"),
         None => match text.strip_prefix("[u8; ").and_then(|rest| rest.strip_suffix(']')) {
             Some(count) => format!("{count} bytes"),
             None => format!("`{text}`"),

@@ -25,7 +25,7 @@ pub(crate) fn fixed(kind: &str) -> Option<usize> {
         "u8" | "bool" | "Status" => Some(1),
         "u16" => Some(2),
         "u32" => Some(4),
-        "u64" => Some(8),
+        "u64" | "LedgerTime" | "MachineTime" | "Millis" => Some(8),
         "u128" | "Amount" => Some(16),
         "NodeId" | "Point" | "Scalar" => Some(32),
         _ => {

@@ -10,6 +10,7 @@ use redb::{
     TableDefinition, WriteTransaction,
 };
 use symbolon_protocol::{
+    LedgerTime,
     codec::{Decode, Encode, Reader},
     id::DealId,
 };
@@ -227,14 +228,18 @@ impl Index {
         })
     }
 
-    pub(super) fn due(&self, now_ms: u64, limit: usize) -> Result<Vec<(DealId, u8)>, StoreError> {
+    pub(super) fn due(
+        &self,
+        now_ms: LedgerTime,
+        limit: usize,
+    ) -> Result<Vec<(DealId, u8)>, StoreError> {
         self.read(|transaction| {
             let due = transaction.open_table(DUE)?;
             let mut out = Vec::new();
             for row in due.range::<&[u8]>(..)? {
                 let (key, _) = row?;
                 let mut key = Reader::new(key.value());
-                let due_ms = u64::from_be_bytes(key.array()?);
+                let due_ms = LedgerTime(u64::from_be_bytes(key.array()?));
                 if due_ms > now_ms || out.len() == limit {
                     break;
                 }

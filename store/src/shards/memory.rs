@@ -3,6 +3,7 @@
 
 use redb::{Durability, ReadableTable, WriteTransaction};
 use symbolon_protocol::{
+    LedgerTime,
     codec::{Decode, Encode, Reader},
     id::{AccountId, DealId, Hash, LinkId, OrderId, VaultId},
     ledger::rows::Slot,
@@ -85,7 +86,7 @@ record! {
         /// The owner of the vault.
         pub owner: AccountId,
         /// Milliseconds since the Unix epoch until which the vault must be open.
-        pub until_ms: u64,
+        pub until_ms: LedgerTime,
     }
 }
 
@@ -122,7 +123,7 @@ record! {
     struct CounterRow {
         counter: Counter,
         /// Milliseconds since the Unix epoch after which the row may be removed.
-        until_ms: u64,
+        until_ms: LedgerTime,
     }
 }
 
@@ -164,7 +165,7 @@ impl Shards {
     }
 
     /// The shares whose vault was not open in time, as vault and index.
-    pub fn custody_due(&self, now_ms: u64) -> Result<Vec<(VaultId, u8)>, StoreError> {
+    pub fn custody_due(&self, now_ms: LedgerTime) -> Result<Vec<(VaultId, u8)>, StoreError> {
         self.inner.index.read(|transaction| {
             let mut due = Vec::new();
             for row in transaction.open_table(CUSTODY_WAITS)?.iter()? {
@@ -279,7 +280,7 @@ impl Shards {
         &self,
         keys: &[(&[u8], Counter)],
         more: Counter,
-        until_ms: u64,
+        until_ms: LedgerTime,
     ) -> Result<Charge, StoreError> {
         self.inner.index.write_soon(|transaction| {
             let mut counters = transaction.open_table(COUNTERS)?;
@@ -305,7 +306,7 @@ impl Shards {
     }
 
     /// Removes the counters of grants that have ended.
-    pub fn sweep_counters(&self, now_ms: u64) -> Result<(), StoreError> {
+    pub fn sweep_counters(&self, now_ms: LedgerTime) -> Result<(), StoreError> {
         self.inner.index.write(|transaction| {
             let mut counters = transaction.open_table(COUNTERS)?;
             counters.retain(|_, row| {

@@ -1,7 +1,7 @@
 //! The rows of a node's index.
 
 use symbolon_protocol::{
-    choice,
+    LedgerTime, choice,
     id::{AccountId, DealId, Hash, ObjectId},
     ledger::rows::Access,
     record,
@@ -34,7 +34,7 @@ choice! {
         /// The shard is accepted, but its deal is not on the ledger yet.
         Unpaid = 1 {
             /// Milliseconds since the Unix epoch until which the deal must be opened.
-            until_ms: u64,
+            until_ms: LedgerTime,
         },
         /// The shard is in a running deal.
         Active = 2,
@@ -93,9 +93,9 @@ impl ShardKey {
     }
 
     /// `time in ms | deal | index`. Keys sort in the order in which shards may be removed.
-    pub(super) fn due(&self, due_ms: u64) -> [u8; 8 + Self::BYTES] {
+    pub(super) fn due(&self, due_ms: LedgerTime) -> [u8; 8 + Self::BYTES] {
         let mut bytes = [0; 8 + Self::BYTES];
-        bytes[..8].copy_from_slice(&due_ms.to_be_bytes());
+        bytes[..8].copy_from_slice(&due_ms.0.to_be_bytes());
         bytes[8..].copy_from_slice(&self.0);
         bytes
     }
@@ -109,11 +109,11 @@ impl ShardInfo {
 
 impl ShardState {
     /// When the shard may be removed; `None` if it may not.
-    pub(super) fn due_ms(self) -> Option<u64> {
+    pub(super) fn due_ms(self) -> Option<LedgerTime> {
         match self {
             Self::Unpaid { until_ms } => Some(until_ms),
             Self::Active => None,
-            Self::Ended => Some(0),
+            Self::Ended => Some(LedgerTime::ZERO),
         }
     }
 }

@@ -15,7 +15,7 @@ use symbolon_protocol::{
 use super::*;
 use crate::Damage;
 
-const UNPAID: ShardState = ShardState::Unpaid { until_ms: 1000 };
+const UNPAID: ShardState = ShardState::Unpaid { until_ms: LedgerTime(1000) };
 
 fn info(deal: u8, index: u8, length: u64) -> ShardInfo {
     ShardInfo {
@@ -206,10 +206,10 @@ fn unpaid_and_ended_shards_expire() {
     let dir = tempfile::tempdir().unwrap();
     let shards = Shards::open(dir.path()).unwrap();
     for (index, until_ms) in [(0, 300), (1, 100), (2, 200), (3, 999)] {
-        let state = ShardState::Unpaid { until_ms };
+        let state = ShardState::Unpaid { until_ms: LedgerTime(until_ms) };
         coming(&shards, 1, index, 1024).finish(state).unwrap();
     }
-    let expired = |now, limit| shards.expired(now, limit).unwrap();
+    let expired = |now, limit| shards.expired(LedgerTime(now), limit).unwrap();
     assert_eq!(expired(99, 9), []);
     assert_eq!(expired(200, 9), [(deal(1), 1), (deal(1), 2)]);
     assert_eq!(expired(999, 1), [(deal(1), 1)]);
@@ -235,7 +235,9 @@ fn a_block_is_followed_in_one_step() {
     let dir = tempfile::tempdir().unwrap();
     let shards = Shards::open(dir.path()).unwrap();
     let unpaid = |deal, index| {
-        coming(&shards, deal, index, 1024).finish(ShardState::Unpaid { until_ms: 500 }).unwrap()
+        coming(&shards, deal, index, 1024)
+            .finish(ShardState::Unpaid { until_ms: LedgerTime(500) })
+            .unwrap()
     };
     let (ours, other, ends) = (unpaid(1, 0), unpaid(1, 7), unpaid(2, 0));
     unpaid(3, 0);
@@ -262,9 +264,9 @@ fn a_block_is_followed_in_one_step() {
     drop(shards);
     let shards = Shards::open(dir.path()).unwrap();
     assert_eq!(shards.height().unwrap(), Some(13));
-    assert_eq!(shards.expired(499, 9).unwrap(), [(deal(2), 0)]);
+    assert_eq!(shards.expired(LedgerTime(499), 9).unwrap(), [(deal(2), 0)]);
     assert_eq!(
-        shards.expired(u64::MAX, 9).unwrap(),
+        shards.expired(LedgerTime::NEVER, 9).unwrap(),
         [(deal(2), 0), (deal(1), 7), (deal(3), 0)],
         "a shard that was never paid stays unpaid when its deal ends"
     );
@@ -312,11 +314,11 @@ fn a_durable_change_makes_earlier_blocks_durable() {
 fn more_time_is_never_less() {
     let dir = tempfile::tempdir().unwrap();
     let shards = Shards::open(dir.path()).unwrap();
-    coming(&shards, 1, 0, 1024).finish(ShardState::Unpaid { until_ms: 500 }).unwrap();
-    for (until_ms, due_ms) in [(400, 500), (700, 700)] {
-        assert!(shards.renew(&deal(1), 0, until_ms, b"again").unwrap());
-        assert_eq!(shards.expired(due_ms - 1, 9).unwrap(), []);
-        assert_eq!(shards.expired(due_ms, 9).unwrap(), [(deal(1), 0)]);
+    coming(&shards, 1, 0, 1024).finish(ShardState::Unpaid { until_ms: LedgerTime(500) }).unwrap();
+    for (until, due) in [(400, 500), (700, 700)] {
+        assert!(shards.renew(&deal(1), 0, LedgerTime(until), b"again").unwrap());
+        assert_eq!(shards.expired(LedgerTime(due - 1), 9).unwrap(), []);
+        assert_eq!(shards.expired(LedgerTime(due), 9).unwrap(), [(deal(1), 0)]);
     }
 }
 
@@ -353,7 +355,8 @@ fn shares_that_wait_for_their_vaults_are_counted() {
     let dir = tempfile::tempdir().unwrap();
     let shards = Shards::open(dir.path()).unwrap();
     let limits = CustodyLimits { in_all: 3, of_owner: 2 };
-    let put = |vault: u8, owner: u8, until_ms| {
+    let put = |vault: u8, owner: u8, until| {
+        let until_ms = LedgerTime(until);
         let waits = CustodyWaits { owner: AccountId([owner; 32]), until_ms };
         shards.put_custody(&VaultId([vault; 16]), 0, &[vault], Some((waits, limits))).unwrap()
     };
@@ -363,8 +366,8 @@ fn shares_that_wait_for_their_vaults_are_counted() {
     assert!(put(4, 2, 100));
     assert!(!put(5, 3, 100), "too many in all");
     assert_eq!(shards.custody(&VaultId([5; 16]), 0).unwrap(), None);
-    let due = |now_ms| -> Vec<u8> {
-        shards.custody_due(now_ms).unwrap().iter().map(|(vault, _)| vault.0[0]).collect()
+    let due = |now| -> Vec<u8> {
+        shards.custody_due(LedgerTime(now)).unwrap().iter().map(|(vault, _)| vault.0[0]).collect()
     };
     assert_eq!((due(99), due(100), due(300)), (vec![], vec![1, 4], vec![1, 2, 4]));
     shards.custody_opened(&VaultId([1; 16]), 0).unwrap();
@@ -381,8 +384,9 @@ fn quotas_and_custody_are_remembered() {
     let dir = tempfile::tempdir().unwrap();
     let shards = Shards::open(dir.path()).unwrap();
     let max = Counter { reads: 3, bytes: 1000 };
+    let until = LedgerTime(50);
     let charge =
-        |reads, bytes| shards.charge(&[(b"g", max)], Counter { reads, bytes }, 50).unwrap();
+        |reads, bytes| shards.charge(&[(b"g", max)], Counter { reads, bytes }, until).unwrap();
     assert_eq!(charge(1, 900), Charge::Counted(vec![Counter { reads: 1, bytes: 900 }]));
     assert_eq!(charge(1, 101), Charge::Exceeded(Counter { reads: 1, bytes: 900 }));
     assert_eq!(charge(1, 100), Charge::Counted(vec![Counter { reads: 2, bytes: 1000 }]));
@@ -390,7 +394,7 @@ fn quotas_and_custody_are_remembered() {
     assert_eq!(charge(u64::MAX, 0), Charge::Exceeded(Counter { reads: 2, bytes: 1000 }));
     // If one key refuses, no key counts the read.
     let (more, wide) = (Counter { reads: 1, bytes: 1 }, Counter { reads: 9, bytes: 9 });
-    let both = shards.charge(&[(b"above", wide), (b"g", max)], more, 50).unwrap();
+    let both = shards.charge(&[(b"above", wide), (b"g", max)], more, until).unwrap();
     assert!(matches!(both, Charge::Exceeded(_)));
     assert_eq!(shards.counter(b"above").unwrap(), Counter::default());
     let vault = VaultId([6; 16]);
@@ -403,9 +407,9 @@ fn quotas_and_custody_are_remembered() {
     assert_eq!(shards.custody(&vault, 1).unwrap().unwrap(), b"share");
     shards.remove_custody(&vault, 1).unwrap();
     assert_eq!(shards.custody(&vault, 1).unwrap(), None);
-    shards.sweep_counters(49).unwrap();
+    shards.sweep_counters(LedgerTime(49)).unwrap();
     assert_eq!(shards.counter(b"g").unwrap().reads, 2);
-    shards.sweep_counters(50).unwrap();
+    shards.sweep_counters(LedgerTime(50)).unwrap();
     assert_eq!(shards.counter(b"g").unwrap(), Counter::default());
 }
 

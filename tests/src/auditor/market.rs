@@ -68,8 +68,8 @@ impl Auditor {
         for (due_ms, id, stage) in due {
             let order = self.orders.get_mut(&id).expect("it is due");
             // No block when it was due, and none soon after: the ledger stood still, the order waits again.
-            let late = now - due_ms >= (self.params.delivery_ms / 64).max(1000);
-            let again = now + self.params.delivery_ms;
+            let late = now - due_ms >= (self.params.delivery_ms.0 / 64).max(1000);
+            let again = now + self.params.delivery_ms.0;
             if stage == Stage::Paid && parent < due_ms && late && again < order.access_until_ms {
                 order.due_ms = again;
                 continue;
@@ -107,8 +107,8 @@ impl Auditor {
                 let book = ListingBook {
                     seller: sender,
                     price: terms.price.0,
-                    window_ms: terms.window_ms,
-                    access_ms: terms.access_ms,
+                    window_ms: terms.window_ms.0,
+                    access_ms: terms.access_ms.0,
                     splits: terms.splits.clone(),
                     vault: terms.vault,
                     awaits_beacon: terms.preview_cells > 0,
@@ -148,7 +148,7 @@ impl Auditor {
         let (from, to) = (Place::Account { account: buyer }, Place::Hold { hold });
         self.expect(from, to, price, Reason::Sale { order: id });
         self.expected.push(Event::OrderPaid { order: id });
-        let due_ms = self.time_ms + self.params.delivery_ms;
+        let due_ms = self.time_ms + self.params.delivery_ms.0;
         let (stage, releases) = (Stage::Paid, Vec::new());
         let amount = price;
         let book = OrderBook { listing, buyer, amount, stage, due_ms, access_until_ms, releases };

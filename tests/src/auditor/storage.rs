@@ -110,12 +110,12 @@ impl Auditor {
 
     /// Ends the epoch when its time is over, unless the ledger itself slept through the boundary.
     pub(super) fn turn_epoch(&mut self) {
-        let boundary = self.epoch_started_ms + self.params.epoch_ms;
+        let boundary = self.epoch_started_ms + self.params.epoch_ms.0;
         if self.time_ms < boundary {
             return;
         }
         self.epoch_started_ms = self.time_ms;
-        if self.time_ms - boundary >= self.params.epoch_ms / 4 {
+        if self.time_ms - boundary >= self.params.epoch_ms.0 / 4 {
             return;
         }
         let epoch = self.epoch;

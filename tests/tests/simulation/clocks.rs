@@ -8,7 +8,7 @@ use symbolon_client::{
     Source,
 };
 use symbolon_protocol::{
-    Amount,
+    Amount, Millis,
     ledger::rows::{OrderState, Orders},
 };
 use symbolon_tests::sim::{Trace, World, called};
@@ -86,8 +86,8 @@ async fn there_and_back(world: &mut World, owner: &Client, round: usize, by_ms: 
 async fn sell_to_somebody_silent(world: &mut World, owner: &Client) {
     let options = SellOptions {
         licence_text: "As you like.".into(),
-        access_ms: Some(3_600_000),
-        window_ms: 30_000,
+        access_ms: Some(Millis(3_600_000)),
+        window_ms: Millis(30_000),
         epochs: Some(400),
         ..sell_options("Readings", Amount(1_000_000_000))
     };

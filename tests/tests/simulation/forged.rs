@@ -3,7 +3,7 @@
 
 use symbolon_client::{Progress, Readable, SellOptions, Sink, Source};
 use symbolon_protocol::{
-    Amount,
+    Amount, Millis,
     id::AccountId,
     ledger::block::{Block, Event, Place, Reason},
 };
@@ -25,7 +25,7 @@ async fn record() -> (AccountId, Vec<Block>) {
     let options = SellOptions {
         description: "x".into(),
         licence_text: "x".into(),
-        access_ms: Some(20_000),
+        access_ms: Some(Millis(20_000)),
         preview_cells: 1,
         epochs: Some(2),
         ..sell_options("Goods", Amount(1_000_000_007))
@@ -157,7 +157,7 @@ const FORGERIES: &[Forgery] = &[
         5
     }),
     ("a header is changed", |blocks| {
-        blocks[4].header.header.facts.time_ms += 1;
+        blocks[4].header.header.facts.time_ms.0 += 1;
         4
     }),
 ];

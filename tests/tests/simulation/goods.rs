@@ -8,7 +8,7 @@ use symbolon_client::{
 };
 use symbolon_ledger::ROWS_MAX;
 use symbolon_protocol::{
-    Amount,
+    Amount, LedgerTime, Millis,
     id::{AccountId, DealId, Hash, ListingId, ObjectId, TransactionId},
     ledger::{
         Status,
@@ -47,8 +47,11 @@ pub(super) async fn goods(seed: u64) -> Trace {
 async fn offer(world: &World, seller: &Client, name: &str, preview_cells: u8) -> ListingId {
     let source = Source::Bytes(world.bytes(name, 2_000_000).into());
     seller.put(source, &called(name), &put_options(EPOCHS), &Progress::silent()).await.unwrap();
-    let options =
-        SellOptions { access_ms: Some(ACCESS_MS), preview_cells, ..sell_options(name, PRICE) };
+    let options = SellOptions {
+        access_ms: Some(Millis(ACCESS_MS)),
+        preview_cells,
+        ..sell_options(name, PRICE)
+    };
     let report = seller.sell(&called(name), &options, &Progress::silent()).await.unwrap();
     assert_eq!(report.preview_cells.len(), usize::from(preview_cells));
     report.listing
@@ -216,7 +219,8 @@ async fn open_before(world: &World, end: DealId, count: usize) {
             epochs: 1,
         };
         let (chain, shard) = (ledger.chain(), (0, Hash([7; 32])));
-        let accepted = Acceptance::build(&chain, &terms, &keeper, shard, Amount(1), u64::MAX);
+        let accepted =
+            Acceptance::build(&chain, &terms, &keeper, shard, Amount(1), LedgerTime::NEVER);
         let (acceptances, cost_max) = (vec![accepted], Amount::credits(1));
         let open = Action::OpenDeal { opening, terms, acceptances, cost_max };
         let open = sign(&seller.account_key(), u64::from(number), open);

@@ -7,7 +7,7 @@ use symbolon_client::{
     BuyOutcome, Client, GetOptions, Progress, Readable, SellOptions, Sink, Source,
 };
 use symbolon_protocol::{
-    Amount,
+    Amount, Millis,
     id::{AccountId, ListingId},
     ledger::rows::Orders,
 };
@@ -134,8 +134,8 @@ async fn offer(world: &mut World, data: &[u8]) -> ListingId {
     seller.put(source, &called("goods"), &put_options(500), &Progress::silent()).await.unwrap();
     let options = SellOptions {
         licence_text: "As you like.".into(),
-        access_ms: Some(3_600_000),
-        window_ms: 600_000,
+        access_ms: Some(Millis(3_600_000)),
+        window_ms: Millis(600_000),
         epochs: Some(400),
         ..sell_options("Goods", PRICE)
     };

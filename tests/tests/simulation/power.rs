@@ -14,7 +14,7 @@ use symbolon_client::{
     Client, GetOptions, Pattern, Progress, PutOptions, PutOutcome, Readable, Replace, Sink, Source,
 };
 use symbolon_protocol::{
-    Amount,
+    Amount, LedgerTime,
     content::Scheme,
     id::{AccountId, DealId, ObjectId},
     ledger::rows::{Access, DealSlot, Deals, Table},
@@ -185,7 +185,7 @@ fn first(world: &World) {
     let info = ShardInfo { deal, index: 0, owner, object, access, length, terms };
     let mut writer = store.begin(info).unwrap();
     writer.write(&world.bytes("first", length)).unwrap();
-    writer.finish_accepted(ShardState::Unpaid { until_ms: 0 }, |_| vec![7]).unwrap();
+    writer.finish_accepted(ShardState::Unpaid { until_ms: LedgerTime::ZERO }, |_| vec![7]).unwrap();
     for left in [disk.left(), disk.left_with_names().unwrap()] {
         let store = Shards::open(&made(world, &left)).unwrap();
         store.open_shard(&deal, 0).unwrap().check().unwrap();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use ed25519_dalek::SigningKey;
 use symbolon_client::{Client, Deletion, GetOptions, Pattern, Progress, Readable, Sink, Source};
 use symbolon_protocol::{
-    Amount,
+    Amount, LedgerTime, Millis,
     deletion::DeletionReceipt,
     id::{ChainId, DealId, Hash, NodeId},
     ledger::{
@@ -91,7 +91,7 @@ pub(super) async fn promises(seed: u64) -> Trace {
             other: SigningKey::from_bytes(&world.stations[other].secret),
             now_ms: {
                 let clock = world.clock();
-                Box::new(move || clock.now_ms())
+                Box::new(move || LedgerTime(clock.now_ms().0))
             },
         };
         world.start_node_behind(number, &["owner"], liar.twist(&now)).await;
@@ -166,7 +166,7 @@ struct Liar {
     chain: ChainId,
     key: SigningKey,
     other: SigningKey,
-    now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
+    now_ms: Box<dyn Fn() -> LedgerTime + Send + Sync>,
 }
 
 impl Liar {
@@ -179,7 +179,8 @@ impl Liar {
                 (Request::Store { terms, index, price, .. }, Response::Ready)
                     if word == Word::Unsent =>
                 {
-                    let (root, until_ms) = (Hash([7; 32]), (self.now_ms)() + 60_000);
+                    let (root, until_ms) =
+                        (Hash([7; 32]), (self.now_ms)().saturating_add(Millis(60_000)));
                     let acceptance = Acceptance::build(
                         &self.chain,
                         terms,

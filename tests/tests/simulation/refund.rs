@@ -2,7 +2,7 @@
 //! money back at the deadline, without asking, and the grant of that order is worth nothing.
 
 use symbolon_client::{ClientError, Progress, Readable, SellOptions, Sink, Source};
-use symbolon_protocol::{Amount, ledger::rows::OrderState};
+use symbolon_protocol::{Amount, Millis, ledger::rows::OrderState};
 use symbolon_tests::sim::{Trace, World, called};
 use tokio::time::{Duration, sleep};
 
@@ -19,8 +19,11 @@ pub(super) async fn refund(seed: u64) -> Trace {
     let data = world.bytes("goods", 300_000 + world.dice("length", 50_000));
     let source = Source::Bytes(data.into());
     owner.put(source, &called("goods"), &put_options(40), &Progress::silent()).await.unwrap();
-    let options =
-        SellOptions { access_ms: Some(300_000), epochs: Some(40), ..sell_options("Goods", PRICE) };
+    let options = SellOptions {
+        access_ms: Some(Millis(300_000)),
+        epochs: Some(40),
+        ..sell_options("Goods", PRICE)
+    };
     let sold = owner.sell(&called("goods"), &options, &Progress::silent()).await.unwrap();
     assert_eq!((sold.custodians.len(), sold.threshold), (5, 3));
     let spared = usize::try_from(world.dice("who survives", 3)).unwrap();

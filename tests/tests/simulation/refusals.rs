@@ -7,7 +7,7 @@ use symbolon_client::{
     Client, ClientError, Depth, FolderOptions, GetOptions, GetOutcome, GetPlan, Pattern, Progress,
     PutOptions, Readable, Replace, SellOptions, Sink, Source,
 };
-use symbolon_protocol::{Amount, grant::GrantToken, id::ChainId, ledger::rows::Deals};
+use symbolon_protocol::{Amount, Millis, grant::GrantToken, id::ChainId, ledger::rows::Deals};
 use symbolon_tests::sim::{Trace, World, called};
 
 use super::{put_options, sell_options};
@@ -155,10 +155,13 @@ async fn grants(world: &World, owner: &Client, other: &Client, refusals: &mut Re
 /// Terms of a sale that the ledger or a buyer would refuse.
 async fn sales(owner: &Client, refusals: &mut Refusals) {
     let usual = sell_options("Readings", PRICE);
-    let usual = SellOptions { access_ms: Some(60_000), ..usual };
+    let usual = SellOptions { access_ms: Some(Millis(60_000)), ..usual };
     for (options, why) in [
-        (SellOptions { window_ms: 0, ..usual.clone() }, "window_ms is 0"),
-        (SellOptions { access_ms: Some(u64::MAX), ..usual.clone() }, "is not stored for that long"),
+        (SellOptions { window_ms: Millis(0), ..usual.clone() }, "window_ms is 0"),
+        (
+            SellOptions { access_ms: Some(Millis(u64::MAX)), ..usual.clone() },
+            "is not stored for that long",
+        ),
         (SellOptions { epochs: Some(0), ..usual.clone() }, "epochs is 0"),
         (SellOptions { epochs: Some(u64::MAX), ..usual.clone() }, "epochs is"),
         (SellOptions { title: String::new(), ..usual.clone() }, "title"),

@@ -7,7 +7,7 @@ use symbolon_client::{
     Readable, SellOptions, Sink, Source,
 };
 use symbolon_protocol::{
-    Amount,
+    Amount, Millis,
     grant::{Grant, GrantToken},
     id::{AccountId, ListingId, NodeId, ObjectId},
     ledger::{
@@ -104,8 +104,8 @@ async fn offer(world: &mut World, owner: &Client) -> ListingId {
         // Divides by nothing that it is divided by.
         price: Amount(3_333_333_337),
         licence_text: "For study.".into(),
-        access_ms: Some(600_000),
-        window_ms: 30_000,
+        access_ms: Some(Millis(600_000)),
+        window_ms: Millis(30_000),
         splits: vec![Split { account: royalty(), share_bp: 1_234 }],
         preview_cells: 3,
         epochs: Some(50),

@@ -9,7 +9,7 @@ use symbolon_client::{
 };
 use symbolon_ledger::LedgerError;
 use symbolon_protocol::{
-    Amount,
+    Amount, Millis,
     id::{DealId, LinkId, OrderId},
     ledger::{
         Status,
@@ -92,7 +92,7 @@ async fn of_ends(world: &mut World, owner: &Client) {
 /// A buyer is given the sale of another order of the same goods: one of its own that is over, and one of
 /// somebody else. Both are signed as they should be.
 async fn of_another_sale(world: &mut World, owner: &Client) {
-    let options = SellOptions { access_ms: Some(60_000), ..sell_options("File", PRICE) };
+    let options = SellOptions { access_ms: Some(Millis(60_000)), ..sell_options("File", PRICE) };
     let listing = owner.sell(&called("file"), &options, &Progress::silent()).await.unwrap().listing;
     let mut sales = Vec::new();
     for name in ["buyer", "another buyer"] {

@@ -3,7 +3,7 @@
 use ed25519_dalek::SigningKey;
 use serde_json::{Value, json};
 use symbolon_protocol::{
-    Decode, Encode,
+    Decode, Encode, LedgerTime,
     deletion::DeletionReceipt,
     grant::{Caveat, Grant, ability},
     id::{ChainId, DealId, Hash, ObjectId, hex},
@@ -17,7 +17,7 @@ const CHAIN: ChainId = ChainId([1; 32]);
 const DEAL: DealId = DealId([2; 16]);
 const ROOT: Hash = Hash([3; 32]);
 const INDEX: u8 = 5;
-const TIME_MS: u64 = 1_795_370_000_000;
+const TIME_MS: LedgerTime = LedgerTime(1_795_370_000_000);
 
 fn receipt() -> DeletionReceipt {
     let key = SigningKey::from_bytes(&[7; 32]);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use symbolon_protocol::{
-    Decode, Encode,
+    Decode, Encode, LedgerTime,
     content::{
         Manifest, Scheme,
         manifest::{Codec, MaskMode},
@@ -45,9 +45,9 @@ fn usual() -> Grant {
         vec![
             Caveat::Object { object: OBJECT },
             Caveat::Abilities { set: ability::READ | ability::VERIFY },
-            Caveat::NotBefore { time_ms: 1_000 },
+            Caveat::NotBefore { time_ms: LedgerTime(1_000) },
         ],
-        vec![Caveat::NotAfter { time_ms: 2_000 }, Caveat::NodeReads { count: 9 }],
+        vec![Caveat::NotAfter { time_ms: LedgerTime(2_000) }, Caveat::NodeReads { count: 9 }],
         vec![Caveat::Cells { first: 10, end: 20 }, Caveat::Depth { links: 1 }],
     ])
 }
@@ -119,7 +119,7 @@ fn tampered(edit: Edit<'_>) -> Vec<Value> {
         grant.links[0].caveats[1] = Caveat::Abilities { set: ability::ALL };
     };
     let longer = |grant: &mut Grant| {
-        grant.links[1].caveats[0] = Caveat::NotAfter { time_ms: u64::MAX };
+        grant.links[1].caveats[0] = Caveat::NotAfter { time_ms: LedgerTime::NEVER };
     };
     let repeat = |audience: PeerId| {
         move |grant: &mut Grant| {
@@ -220,7 +220,7 @@ fn sale() -> Grant {
     let ledger = who(50);
     let first =
         mandate(&LEDGER, &who(0).account_key(), &ledger.account(), OBJECT, &[1; 32]).unwrap();
-    let sale = Sale { order: OrderId([6; 16]), holder: who(1).peer(), ends_ms: 2_000 };
+    let sale = Sale { order: OrderId([6; 16]), holder: who(1).peer(), ends_ms: LedgerTime(2_000) };
     let second =
         sale_link(&LEDGER, &who(0).account(), &first, &ledger.account_key(), &sale).unwrap();
     Grant { version: 1, root: who(0).account(), links: vec![first, second] }
@@ -238,7 +238,7 @@ fn requests() {
             peer: PeerId(array(case, "peer")),
             ability: u16::try_from(number(case, "ability")).unwrap(),
             cells: cells.map(|ends| ends[0].as_u64().unwrap()..ends[1].as_u64().unwrap()),
-            now_ms: number(case, "now_ms"),
+            now_ms: LedgerTime(number(case, "now_ms")),
         };
         let found = grant.authorize(&access);
         if let Ok(found) = &found {

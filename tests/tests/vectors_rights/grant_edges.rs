@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use symbolon_protocol::{
-    Decode, Encode,
+    Decode, Encode, LedgerTime, Millis,
     grant::{
         Access, Authorized, Caveat, Grant, GrantError, Link, Sale, ability, mandate_id, sale_link,
         verify_mandate,
@@ -162,7 +162,7 @@ fn left_to_the_node() {
             peer: PeerId(array(case, "peer")),
             ability: u16::try_from(number(case, "ability")).unwrap(),
             cells: cells.map(|ends| ends[0].as_u64().unwrap()..ends[1].as_u64().unwrap()),
-            now_ms: number(case, "now_ms"),
+            now_ms: LedgerTime(number(case, "now_ms")),
         });
         if let Ok(found) = &found {
             for (field, value) in left(found).as_object().unwrap() {
@@ -180,7 +180,7 @@ fn left(found: &Authorized) -> Value {
     let orders: Vec<_> = found.orders.iter().map(ToString::to_string).collect();
     json!({
         "node_reads": found.node_reads(), "node_bytes": found.node_bytes(), "quotas": quotas,
-        "orders": orders, "staleness_ms": found.staleness_ms,
+        "orders": orders, "staleness_ms": found.staleness_ms.map(|max| max.0),
         "purpose": found.purpose.map(|hash| hash.to_string()),
         "revocations": pairs(found.revocations.iter().copied()),
     })
@@ -195,7 +195,7 @@ fn quota_cases() -> Vec<Value> {
         Caveat::NodeReads { count: 9 },
         Caveat::NodeReads { count: 5 },
         Caveat::NodeReads { count: 7 },
-        Caveat::Staleness { max_ms: 60 },
+        Caveat::Staleness { max_ms: Millis(60) },
         purpose(1),
         order(3),
     ]);
@@ -203,8 +203,8 @@ fn quota_cases() -> Vec<Value> {
         Caveat::NodeBytes { bytes: 1 << 40 },
         Caveat::NodeBytes { bytes: 1000 },
         Caveat::NodeBytes { bytes: 2000 },
-        Caveat::Staleness { max_ms: 50 },
-        Caveat::Staleness { max_ms: 70 },
+        Caveat::Staleness { max_ms: Millis(50) },
+        Caveat::Staleness { max_ms: Millis(70) },
         purpose(1),
         order(3),
         order(4),
@@ -234,7 +234,7 @@ fn quota_cases() -> Vec<Value> {
                 peer: who(3).peer(),
                 ability: u16::try_from(case["ability"].as_u64().unwrap()).unwrap(),
                 cells: None,
-                now_ms: number(&case, "now_ms"),
+                now_ms: LedgerTime(number(&case, "now_ms")),
             };
             let found = grant.verify(&LEDGER).unwrap().authorize(&access).unwrap();
             for (field, value) in left(&found).as_object().unwrap() {
@@ -244,7 +244,7 @@ fn quota_cases() -> Vec<Value> {
         case
     };
     let timed = |caveat| chain(&[named(ability::READ), vec![caveat], vec![]]);
-    let begins = timed(Caveat::NotBefore { time_ms: 1500 });
+    let begins = timed(Caveat::NotBefore { time_ms: LedgerTime(1500) });
     let stranger = json!({ "owner": who(9).account().to_string(), "peer": hex(&who(9).peer().0) });
     let unknown = json!({ "ability": ability::READ | (ability::ALL + 1) });
     let cells = timed(Caveat::Cells { first: 0, end: 9 });
@@ -310,7 +310,7 @@ fn sales() {
         let sale = Sale {
             order: OrderId(array(case, "order")),
             holder: PeerId(array(case, "holder")),
-            ends_ms: number(case, "ends_ms"),
+            ends_ms: LedgerTime(number(case, "ends_ms")),
         };
         match sale_link(&chain, &seller, &mandate, &who(50).account_key(), &sale) {
             Ok(link) if hex(&link.to_bytes()) == case["sale"] => "ok".into(),
@@ -324,7 +324,7 @@ fn sales() {
 fn sale_cases() -> Vec<Value> {
     let (seller, ledger) = (who(0).account(), who(50));
     let authority = ledger.account();
-    let sale = Sale { order: OrderId([6; 16]), holder: who(1).peer(), ends_ms: 2_000 };
+    let sale = Sale { order: OrderId([6; 16]), holder: who(1).peer(), ends_ms: LedgerTime(2_000) };
     let issue = |audience: PeerId, caveats: Vec<Caveat>| {
         let issued = Grant::issue(&LEDGER, &who(0).account_key(), audience, caveats, &[1; 32]);
         issued.unwrap().links.remove(0)
@@ -338,7 +338,7 @@ fn sale_cases() -> Vec<Value> {
             "name": name, "why": why, "chain": hex(&LEDGER.0), "seller": seller.to_string(), "authority": authority.to_string(),
             "object": OBJECT.to_string(), "mandate": hex(&mandate.to_bytes()),
             "mandate_id": mandate_id(&LEDGER, &seller, mandate).to_string(), "order": sale.order.to_string(),
-            "holder": hex(&sale.holder.0), "ends_ms": sale.ends_ms, "sale": hex(&own.to_bytes()),
+            "holder": hex(&sale.holder.0), "ends_ms": sale.ends_ms.0, "sale": hex(&own.to_bytes()),
             "outcome": outcome,
         })
     };
@@ -426,13 +426,18 @@ fn sale_cases() -> Vec<Value> {
             &[reads[0].clone(), set(ability::READ | ability::DELETE)],
         ),
         with("no further links", "so no sale", Caveat::Depth { links: 0 }, no),
-        with("a beginning", "buyers would wait", Caveat::NotBefore { time_ms: 0 }, no),
-        with("an end", "before what was paid for", Caveat::NotAfter { time_ms: u64::MAX }, no),
+        with("a beginning", "buyers would wait", Caveat::NotBefore { time_ms: LedgerTime(0) }, no),
+        with(
+            "an end",
+            "before what was paid for",
+            Caveat::NotAfter { time_ms: LedgerTime::NEVER },
+            no,
+        ),
         with("cells", "not all", Caveat::Cells { first: 0, end: u64::MAX }, no),
         with("reads", "shared by all buyers", Caveat::NodeReads { count: u64::MAX }, no),
         with("bytes", "shared by all buyers", Caveat::NodeBytes { bytes: u64::MAX }, no),
         with("an order", "of one buyer", Caveat::Order { order: OrderId([1; 16]) }, no),
-        with("staleness", "nodes would refuse", Caveat::Staleness { max_ms: u64::MAX }, no),
+        with("staleness", "nodes would refuse", Caveat::Staleness { max_ms: Millis(u64::MAX) }, no),
         only("two purposes", "no use has both", &differ),
     ]
 }

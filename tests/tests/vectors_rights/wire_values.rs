@@ -2,7 +2,7 @@
 
 use ed25519_dalek::SigningKey;
 use symbolon_protocol::{
-    Amount, Encode,
+    Amount, Encode, LedgerTime, Millis,
     content::{FileKey, Layout, Manifest, MaskMode, Scheme},
     custody::{CustodyAcceptance, Release, VaultKey},
     deletion::DeletionReceipt,
@@ -80,7 +80,11 @@ fn headers() -> Vec<SignedHeader> {
         chain: CHAIN,
         height: 9,
         parent: Hash([10; 32]),
-        facts: BlockInputs { time_ms: 1_795_370_000_000, reveal: Hash([11; 32]), onion_next },
+        facts: BlockInputs {
+            time_ms: LedgerTime(1_795_370_000_000),
+            reveal: Hash([11; 32]),
+            onion_next,
+        },
         transactions_root: Hash([12; 32]),
         state_root: Hash([13; 32]),
         validators: Hash([14; 32]),
@@ -136,15 +140,15 @@ fn caveats() -> Vec<Caveat> {
     vec![
         Caveat::Object { object: ObjectId([21; 16]) },
         Caveat::Abilities { set: ability::READ | ability::DELETE },
-        Caveat::NotBefore { time_ms: 22 },
-        Caveat::NotAfter { time_ms: 23 },
+        Caveat::NotBefore { time_ms: LedgerTime(22) },
+        Caveat::NotAfter { time_ms: LedgerTime(23) },
         Caveat::Cells { first: 24, end: 25 },
         Caveat::NodeReads { count: 26 },
         Caveat::NodeBytes { bytes: 27 },
         Caveat::Order { order: ORDER },
         Caveat::Purpose { hash: ROOT },
         Caveat::Depth { links: 28 },
-        Caveat::Staleness { max_ms: 29 },
+        Caveat::Staleness { max_ms: Millis(29) },
     ]
 }
 
@@ -210,7 +214,7 @@ fn ledger_requests() -> Vec<LedgerRequest> {
 
 fn ledger_responses() -> Vec<LedgerResponse> {
     let header = || headers().remove(1);
-    let line = |event| HistoryLine { height: 41, number: 66, time_ms: 42, event };
+    let line = |event| HistoryLine { height: 41, number: 66, time_ms: LedgerTime(42), event };
     let rows = vec![row(None), row(Some(vec![9; 24]))];
     vec![
         LedgerResponse::Refused { message: "ce n’est pas ça".into() },
@@ -248,8 +252,9 @@ fn storage_requests() -> Vec<StorageRequest> {
 
 fn storage_responses() -> Vec<StorageResponse> {
     let place = (2, ROOT);
-    let acceptance = Acceptance::build(&CHAIN, &terms(), &signer(), place, Amount(52), 53);
-    let receipt = DeletionReceipt::build(&CHAIN, &signer(), (DEAL, 2), ROOT, 54);
+    let acceptance =
+        Acceptance::build(&CHAIN, &terms(), &signer(), place, Amount(52), LedgerTime(53));
+    let receipt = DeletionReceipt::build(&CHAIN, &signer(), (DEAL, 2), ROOT, LedgerTime(54));
     let kept = CustodyAcceptance { node: NODE, index: 2, signature: [55; 64] };
     let release = Release {
         index: 2,

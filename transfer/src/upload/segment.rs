@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use symbolon_protocol::{
-    Amount,
+    Amount, LedgerTime, Millis,
     content::{SegmentCoder, SegmentLayout},
     grant::{Grant, ability},
     id::{DealId, Hash, NodeId},
@@ -41,9 +41,9 @@ use crate::{
     progress::{Awaited, Progress, Step, Wait},
 };
 
-/// Milliseconds by the ledger's clock for which a receipt must still be valid, because opening the
+/// Time by the ledger's clock for which a receipt must still be valid, because opening the
 /// deal with it takes a moment.
-const GOOD_FOR_MS: u64 = 2_000;
+const GOOD_FOR: Millis = Millis(2_000);
 
 /// A segment that is stored and paid for.
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ pub struct Placing<'a> {
     /// The opening of its deal.
     opening: Hash,
     /// The ledger's time at the beginning.
-    ledger_ms: u64,
+    ledger_ms: LedgerTime,
     grant: Grant,
     feeder: FeederParts,
     nodes: BTreeMap<NodeId, Candidate>,
@@ -378,7 +378,7 @@ impl Placing<'_> {
                 terms: self.terms.clone(),
                 index,
                 candidate,
-                good_until_ms: self.ledger_ms.saturating_add(GOOD_FOR_MS),
+                good_until_ms: self.ledger_ms.saturating_add(GOOD_FOR),
                 wanted: wanted_tx,
                 cells: cells_rx,
                 root: root_rx,

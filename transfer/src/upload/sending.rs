@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use symbolon_protocol::{
+    LedgerTime,
     id::Hash,
     ledger::transaction::{Acceptance, DealTerms},
     wire::storage::{Request, Response},
@@ -27,7 +28,7 @@ pub(super) struct Sending {
     pub(super) index: u8,
     pub(super) candidate: Candidate,
     /// The time until which its receipt must at least be valid.
-    pub(super) good_until_ms: u64,
+    pub(super) good_until_ms: LedgerTime,
     pub(super) wanted: oneshot::Sender<bool>,
     pub(super) cells: mpsc::Receiver<Bytes>,
     pub(super) root: oneshot::Receiver<Hash>,

@@ -14,7 +14,7 @@ use symbolon_client::{
 };
 use symbolon_net::PeerAddress;
 use symbolon_protocol::{
-    Amount,
+    Amount, Millis,
     grant::GrantToken,
     id::{AccountId, ListingId, NodeId},
     identity::Phrase,
@@ -263,7 +263,7 @@ async fn sell(stage: &mut Stage, cast: &Cast) -> Result<ListingId, Error> {
         description: "Shown by symbolon demo.".into(),
         price: PRICE,
         licence_text: "CC0 1.0 Universal".into(),
-        window_ms: 60 * 60 * 1000,
+        window_ms: Millis(60 * 60 * 1000),
         epochs: Some(EPOCHS),
         ..SellOptions::default()
     };

@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::Path, time::Duration};
 use symbolon_client::{
     Client, FileFault, FolderOptions, FolderPlan, FolderQuote, FolderStored, Name, PutOptions,
 };
-use symbolon_protocol::Amount;
+use symbolon_protocol::{Amount, Millis};
 use symbolon_view::folder;
 
 use super::{Clock, Removal, first_few, pace, partial, stopped, tell_not_kept, tell_special};
@@ -127,7 +127,7 @@ impl Store<'_> {
                 "Store {}{renewed}, {}, for {} at {} all-in?",
                 count(plan.files(), "file"),
                 show_size(plan.bytes()),
-                show_duration(quote.epochs.saturating_mul(epoch_ms)),
+                show_duration(quote.epochs.saturating_mul(epoch_ms.0)),
                 show_amount(all_in),
             );
             let consent = Consent::from(self.yes, self.options.cost_max);
@@ -210,12 +210,12 @@ impl Store<'_> {
         plan: &FolderPlan,
         quote: &FolderQuote,
         (all_in, index): (Amount, Amount),
-        epoch_ms: u64,
+        epoch_ms: Millis,
     ) -> Report {
         let name = self.name();
         let removed: Vec<_> = plan.removed().iter().map(ToString::to_string).collect();
         let document = folder::FolderQuote::new(&name, plan, quote, (index, all_in));
-        let lasts = show_duration(quote.epochs.saturating_mul(epoch_ms));
+        let lasts = show_duration(quote.epochs.saturating_mul(epoch_ms.0));
         let mut report = Report::new(&document)
             .text(format!("Storing {name} would cost {} all-in.", show_amount(all_in)))
             .field("files", format!("{}, {}", plan.files(), show_size(plan.bytes())))

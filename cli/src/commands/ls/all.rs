@@ -1,6 +1,7 @@
 //! Prints a list while it reads it: of one folder, or of everything below it.
 
 use symbolon_client::{Client, FileView, Name};
+use symbolon_protocol::LedgerTime;
 use symbolon_view::names::{Entry, Names};
 
 use super::{Line, columns, file_row, long_columns, long_file_row, long_row, row};
@@ -20,7 +21,7 @@ pub(super) struct Listing<'a> {
     /// Files that are stored for listings.
     pub(super) public: &'a [FileView],
     pub(super) long: bool,
-    pub(super) now_ms: u64,
+    pub(super) now_ms: LedgerTime,
 }
 
 impl Listing<'_> {

@@ -2,7 +2,7 @@
 //! use the same words.
 
 use symbolon_client::Quote;
-use symbolon_protocol::{Amount, content::Scheme};
+use symbolon_protocol::{Amount, Millis, content::Scheme};
 use symbolon_view::put::FileQuote;
 
 use crate::{
@@ -20,12 +20,12 @@ pub(super) struct Preview<'a> {
     pub(super) quote: &'a Quote,
     /// What putting its name on the network may cost.
     pub(super) index: Amount,
-    pub(super) epoch_ms: u64,
+    pub(super) epoch_ms: Millis,
 }
 
 impl Preview<'_> {
     fn lasts(&self) -> String {
-        show_duration(self.quote.price.epochs.saturating_mul(self.epoch_ms))
+        show_duration(self.quote.price.epochs.saturating_mul(self.epoch_ms.0))
     }
 
     /// All that may be paid.

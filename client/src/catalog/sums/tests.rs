@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use symbolon_net::Host;
 use symbolon_protocol::{
-    Amount,
+    Amount, LedgerTime,
     content::{Codec, Manifest, MaskMode, Scheme},
     id::{ChainId, Hash},
     names::{Change, RootRecord},
@@ -118,7 +118,7 @@ fn entry(number: u8, kind: FileKind, end: u64) -> ObjectEntry {
         key: KeyBytes::new([number; 32]),
         manifest,
         stored_ms: 0,
-        paid_until_ms: 10 * end,
+        paid_until_ms: LedgerTime(10 * end),
         cost: Amount::ZERO,
         end,
         source: SourceMark::Stream,

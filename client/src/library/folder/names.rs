@@ -352,7 +352,7 @@ impl Local {
         forever: bool,
     ) -> Result<(bool, u64), ClientError> {
         let _lock = self.lock_names()?;
-        let now_ms = self.host().now_ms();
+        let now_ms = self.host().now_ms().0;
         let (mut dropped, mut kept) = (false, 0);
         self.catalog().edit(|rows| {
             for name in names {
@@ -444,7 +444,7 @@ impl Local {
         let version =
             version.ok_or(ClientError::NoVersion { name: name.to_string(), number, kept })?;
         if number != newest {
-            let stored_ms = self.host().now_ms();
+            let stored_ms = self.host().now_ms().0;
             let version = Version { number: newest + 1, stored_ms, ..version };
             row.versions.insert(0, version);
         }

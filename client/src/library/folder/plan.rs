@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use symbolon_protocol::{Amount, content::Scheme, id::ObjectId, ledger::check_epochs};
+use symbolon_protocol::{Amount, LedgerTime, content::Scheme, id::ObjectId, ledger::check_epochs};
 
 use super::{
     FileFault, FolderOptions,
@@ -176,7 +176,7 @@ struct Planner {
     tree: Tree,
     /// Objects that are not paid for long enough or were found damaged, each with the time at which its deals end, if
     /// that is still to come. Their files are stored anew.
-    ending: BTreeMap<ObjectId, Option<u64>>,
+    ending: BTreeMap<ObjectId, Option<LedgerTime>>,
     /// Those of these objects to which another person has a right.
     held: BTreeSet<ObjectId>,
     plan: FolderPlan,
@@ -250,7 +250,7 @@ impl Library {
         let params = self.network().params().await?;
         let options = PutTerms::new(options, &params);
         check_epochs(options.epochs, &params)?;
-        let times = (params.epoch_ms, options.epochs.saturating_mul(params.epoch_ms));
+        let times = (params.epoch_ms, params.epoch_ms.saturating_mul(options.epochs));
         let too_much = || ClientError::Usage(String::from("the price exceeds every amount"));
         let mut all = FolderQuote {
             scheme: choose_scheme(options.scheme, candidates.len())?,

@@ -177,8 +177,8 @@ impl Local {
             until = until.max(term.end);
         }
         for purchase in self.catalog().rows(Purchases)? {
-            let left_ms = purchase.until_ms.saturating_sub(chain.epoch_started_ms);
-            until = until.max(now.saturating_add(left_ms.div_ceil(params.epoch_ms)));
+            let left = purchase.until_ms.saturating_since(chain.epoch_started_ms);
+            until = until.max(now.saturating_add(left.steps_of(params.epoch_ms)));
         }
         // An upload that began may be completed now.
         for upload in self.catalog().rows(Begun)? {

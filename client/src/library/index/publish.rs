@@ -105,7 +105,7 @@ impl Library {
                 return Ok(None);
             }
             let known = standing.known;
-            let moment = self.host().now_ms().max(known.moment.saturating_add(1));
+            let moment = self.host().now_ms().0.max(known.moment.saturating_add(1));
             let draft = self.draft(&known, moment, (fresh, runs), progress).await?;
             let id = transaction_id("set root", &draft.blob);
             let (expected_version, blob) = (known.version, draft.blob);

@@ -139,7 +139,7 @@ impl Local {
         mut batch: Batch,
     ) -> Result<bool, ClientError> {
         let _lock = self.lock_names()?;
-        let now_ms = self.host().now_ms();
+        let now_ms = self.host().now_ms().0;
         let keys = new.iter().map(|new| new.name.as_bytes());
         let rows = self.catalog().rows_at(Names, keys)?;
         let mut dropped = false;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use symbolon_protocol::{
-    Amount,
+    Amount, LedgerTime,
     content::{Layout, Manifest, Scheme},
     id::ObjectId,
 };
@@ -111,7 +111,7 @@ pub struct FileView {
     /// When it was stored, in milliseconds since the Unix epoch.
     pub stored_ms: u64,
     /// Until when it is paid, in milliseconds since the Unix epoch, estimated when it was stored.
-    pub paid_until_ms: u64,
+    pub paid_until_ms: LedgerTime,
     /// The whole cost. If it shares its object, its part of it.
     pub cost: Amount,
 }

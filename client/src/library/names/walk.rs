@@ -3,6 +3,8 @@
 
 use std::{cmp::Ordering, fmt, vec};
 
+use symbolon_protocol::LedgerTime;
+
 use super::{Name, NameView, Tree, shown};
 use crate::{
     catalog::{Content, FolderSums, NameEntry, Names, Watch},
@@ -246,13 +248,13 @@ impl Library {
     }
 
     /// Whether no stored file is lost, and all are paid at time `now_ms`.
-    pub async fn all_is_well(&self, now_ms: u64) -> Result<bool, ClientError> {
+    pub async fn all_is_well(&self, now_ms: LedgerTime) -> Result<bool, ClientError> {
         self.read(move |local| local.all_is_well(now_ms)).await
     }
 }
 
 impl Local {
-    fn all_is_well(&self, now_ms: u64) -> Result<bool, ClientError> {
+    fn all_is_well(&self, now_ms: LedgerTime) -> Result<bool, ClientError> {
         let lost = |watch: &Watch| matches!(watch, Watch::Gone(used) if used.files > 0);
         let catalog = self.catalog();
         Ok(catalog.files_over(now_ms)? == 0 && !catalog.watched()?.iter().any(lost))

@@ -9,6 +9,7 @@ use crate::{
     codec::{Decode, DecodeError},
     grant::{Access, Authorized},
     id::{ObjectId, OrderId},
+    time::{LedgerTime, Millis},
 };
 
 const LEDGER: ChainId = ChainId([77; 32]);
@@ -46,7 +47,7 @@ fn access(holder: u8) -> Access {
         peer: peer(holder),
         ability: ability::READ,
         cells: Some(10..20),
-        now_ms: 1000,
+        now_ms: LedgerTime(1000),
     }
 }
 
@@ -69,8 +70,14 @@ fn every_caveat_holds_on_every_link() {
         (Caveat::Object { object: ObjectId([2; 16]) }, GrantError::WrongObject),
         (Caveat::Abilities { set: ability::ALL & !ability::READ }, GrantError::NotAllowed),
         (Caveat::Abilities { set: 0 }, GrantError::NotAllowed),
-        (Caveat::NotBefore { time_ms: 1001 }, GrantError::NotYet { time_ms: 1001 }),
-        (Caveat::NotAfter { time_ms: 1000 }, GrantError::Expired { time_ms: 1000 }),
+        (
+            Caveat::NotBefore { time_ms: LedgerTime(1001) },
+            GrantError::NotYet { time_ms: LedgerTime(1001) },
+        ),
+        (
+            Caveat::NotAfter { time_ms: LedgerTime(1000) },
+            GrantError::Expired { time_ms: LedgerTime(1000) },
+        ),
         (Caveat::Cells { first: 11, end: 20 }, GrantError::WrongCells),
         (Caveat::Cells { first: 10, end: 19 }, GrantError::WrongCells),
         (Caveat::Cells { first: 20, end: 10 }, GrantError::WrongCells),
@@ -89,15 +96,15 @@ fn every_caveat_holds_on_every_link() {
     let allowed = [
         Caveat::Object { object: ObjectId([1; 16]) },
         Caveat::Abilities { set: ability::READ },
-        Caveat::NotBefore { time_ms: 1000 },
-        Caveat::NotAfter { time_ms: 1001 },
+        Caveat::NotBefore { time_ms: LedgerTime(1000) },
+        Caveat::NotAfter { time_ms: LedgerTime(1001) },
         Caveat::Cells { first: 10, end: 20 },
         Caveat::NodeReads { count: 0 },
         Caveat::NodeBytes { bytes: 0 },
         Caveat::Order { order: OrderId([1; 16]) },
         Caveat::Purpose { hash: Hash([1; 32]) },
         Caveat::Depth { links: 0 },
-        Caveat::Staleness { max_ms: 0 },
+        Caveat::Staleness { max_ms: Millis(0) },
     ];
     assert!(ask(&[allowed.to_vec()]).is_ok());
 }
@@ -120,14 +127,18 @@ fn a_link_cannot_widen_what_the_one_before_allows() {
 fn what_is_left_to_enforce_is_the_least_of_all() {
     let order = Caveat::Order { order: OrderId([1; 16]) };
     let found = ask(&[
-        vec![Caveat::NodeReads { count: 5 }, Caveat::Staleness { max_ms: 100 }, order.clone()],
+        vec![
+            Caveat::NodeReads { count: 5 },
+            Caveat::Staleness { max_ms: Millis(100) },
+            order.clone(),
+        ],
         vec![Caveat::NodeReads { count: 9 }, Caveat::NodeBytes { bytes: 7 }, order],
-        vec![Caveat::Staleness { max_ms: 50 }, Caveat::Order { order: OrderId([2; 16]) }],
+        vec![Caveat::Staleness { max_ms: Millis(50) }, Caveat::Order { order: OrderId([2; 16]) }],
     ])
     .unwrap();
     assert_eq!(found.node_reads(), Some(5));
     assert_eq!(found.node_bytes(), Some(7));
-    assert_eq!(found.staleness_ms, Some(50));
+    assert_eq!(found.staleness_ms, Some(Millis(50)));
     assert_eq!(found.orders, [OrderId([1; 16]), OrderId([2; 16])]);
     // Each limit is counted by its own link, for all who hold from it.
     assert_eq!(found.quotas.len(), 2);
@@ -300,33 +311,39 @@ fn caveats() -> impl Strategy<Value = Vec<Caveat>> {
     let caveat = prop_oneof![
         (0_u8..2).prop_map(|byte| Caveat::Object { object: ObjectId([byte; 16]) }),
         (0..=ability::ALL).prop_map(|set| Caveat::Abilities { set }),
-        near().prop_map(|time_ms| Caveat::NotBefore { time_ms }),
-        near().prop_map(|time_ms| Caveat::NotAfter { time_ms }),
+        near().prop_map(|time| Caveat::NotBefore { time_ms: LedgerTime(time) }),
+        near().prop_map(|time| Caveat::NotAfter { time_ms: LedgerTime(time) }),
         (near(), near()).prop_map(|(first, end)| Caveat::Cells { first, end }),
         near().prop_map(|count| Caveat::NodeReads { count }),
         near().prop_map(|bytes| Caveat::NodeBytes { bytes }),
         (0_u8..4).prop_map(|byte| Caveat::Order { order: OrderId([byte; 16]) }),
         (0_u8..2).prop_map(|byte| Caveat::Purpose { hash: Hash([byte; 32]) }),
         (0_u8..9).prop_map(|links| Caveat::Depth { links }),
-        near().prop_map(|max_ms| Caveat::Staleness { max_ms }),
+        near().prop_map(|max| Caveat::Staleness { max_ms: Millis(max) }),
     ];
     prop::collection::vec(caveat, 0..4)
 }
 
 fn requests() -> impl Strategy<Value = Access> {
     let cells = prop::option::of((0_u64..40, 1_u64..10).prop_map(|(at, count)| at..at + count));
-    (0_u8..2, 0..=ability::ALL, cells, 0_u64..40).prop_map(|(object, ability, cells, now_ms)| {
-        Access { object: ObjectId([object; 16]), ability, cells, now_ms, ..access(1) }
+    (0_u8..2, 0..=ability::ALL, cells, 0_u64..40).prop_map(|(object, ability, cells, now)| Access {
+        object: ObjectId([object; 16]),
+        ability,
+        cells,
+        now_ms: LedgerTime(now),
+        ..access(1)
     })
 }
 
 /// Whether everything the parent leaves to enforce still stands, at least as strictly, in the child.
 fn no_wider(child: &Authorized, parent: &Authorized) -> bool {
-    let least = |child: Option<u64>, parent: Option<u64>| match (child, parent) {
-        (_, None) => true,
-        (Some(child), Some(parent)) => child <= parent,
-        (None, Some(_)) => false,
-    };
+    fn least<T: Ord>(child: Option<T>, parent: Option<T>) -> bool {
+        match (child, parent) {
+            (_, None) => true,
+            (Some(child), Some(parent)) => child <= parent,
+            (None, Some(_)) => false,
+        }
+    }
     parent.quotas.iter().all(|quota| child.quotas.contains(quota))
         && parent.orders.iter().all(|order| child.orders.contains(order))
         && parent.revocations.iter().all(|pair| child.revocations.contains(pair))

@@ -18,6 +18,7 @@ use crate::{
         state::{MemoryState, State, StateExt},
         storage::slot_rate,
     },
+    time::LedgerTime,
 };
 
 /// All rows of a table.
@@ -110,7 +111,7 @@ fn open(order: &Order) -> bool {
 /// Rows that point at others say what those say.
 fn audit_indexes(state: &MemoryState) {
     let chain = state.get(Chains, &()).unwrap();
-    let due: BTreeSet<(u64, OrderId)> =
+    let due: BTreeSet<(LedgerTime, OrderId)> =
         rows(state, OrdersDue).into_iter().map(|(key, _)| key).collect();
     let orders = rows(state, Orders);
     let expected = orders.iter().filter(|(_, order)| open(order));

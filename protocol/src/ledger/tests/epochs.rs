@@ -13,6 +13,7 @@ use crate::{
         state::{MemoryState, StateExt},
         transaction::Action,
     },
+    time::LedgerTime,
 };
 
 const OWNER: u8 = 1;
@@ -134,16 +135,16 @@ fn a_boundary_that_the_ledger_slept_through_costs_no_one() {
     world.next_epoch();
     let before = world.chain();
     // A quarter of an epoch late: the ledger stood still.
-    world.now = before.epoch_started_ms + 12_500;
+    world.now = before.epoch_started_ms.0 + 12_500;
     world.block(&[]);
     let after = world.chain();
-    assert_eq!((after.epoch, after.epoch_started_ms), (before.epoch, world.now));
+    assert_eq!((after.epoch, after.epoch_started_ms), (before.epoch, LedgerTime(world.now)));
     assert_eq!(after.epoch_beacon, before.epoch_beacon);
     assert_eq!(world.node(11).missed, 0);
     let proof = world.prove(11);
     world.must(11, proof);
     // A little less late: an ordinary, slow boundary.
-    world.now = after.epoch_started_ms + 12_499;
+    world.now = after.epoch_started_ms.0 + 12_499;
     world.block(&[]);
     assert_eq!(world.chain().epoch, before.epoch + 1);
     assert_eq!((world.node(11).missed, world.node(12).missed), (0, 1));
@@ -227,7 +228,7 @@ fn blocks_need_true_facts() {
     let world = opened(5);
     let good = world.facts();
     let refused = |facts: &BlockInputs| BlockBuilder::new(&world.state, facts).unwrap_err();
-    let (time_ms, parent_ms) = (START_MS - 1, START_MS);
+    let (time_ms, parent_ms) = (LedgerTime(START_MS - 1), LedgerTime(START_MS));
     let early = BlockInputs { time_ms, ..good };
     assert_eq!(refused(&early), BlockError::TimeBackwards { time_ms, parent_ms });
     let wrong = BlockInputs { reveal: Hash([9; 32]), ..good };
@@ -242,7 +243,7 @@ fn blocks_need_true_facts() {
     let chain = after.get(crate::ledger::rows::Chains, &()).unwrap();
     assert_eq!(chain.beacon, beacon::next(&world.chain().beacon, &good.reveal));
     assert_eq!(chain.onion, good.reveal);
-    assert_eq!(next_due(&after), Some(START_MS + 10_000));
+    assert_eq!(next_due(&after), Some(LedgerTime(START_MS + 10_000)));
 }
 
 #[test]

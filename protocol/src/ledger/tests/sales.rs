@@ -18,6 +18,7 @@ use crate::{
         state::StateExt,
         transaction::Action,
     },
+    time::{LedgerTime, Millis},
 };
 
 const SELLER: u8 = 1;
@@ -90,7 +91,7 @@ fn a_silent_buyer_pays_when_the_window_closes() {
     }
     assert_eq!(state_of(&world), OrderState::Delivered);
     let due = world.now + 2000;
-    assert_eq!(next_due(&world.state), Some(due));
+    assert_eq!(next_due(&world.state), Some(LedgerTime(due)));
     world.wait(1999);
     assert_eq!(state_of(&world), OrderState::Delivered);
     world.wait(1);
@@ -122,7 +123,7 @@ fn a_ledger_that_stood_still_refunds_no_sale() {
     // A second too late, the least that counts: no custodian could have posted anything.
     world.wait(3000 + 1000);
     assert_eq!(state_of(&world), OrderState::Paid);
-    assert_eq!(next_due(&world.state), Some(world.now + 3000));
+    assert_eq!(next_due(&world.state), Some(LedgerTime(world.now + 3000)));
     for (index, number) in [(1, 11), (2, 12)] {
         let release = world.release(ORDER, (2, 3), index);
         world.must(number, release);
@@ -154,7 +155,7 @@ fn many_orders_that_fall_due_together_are_closed_over_several_blocks() {
         let order = world.order(OrderId([number; 16]), free, 0);
         world.must(40, order);
     }
-    let due_ms = world.now + 3000;
+    let due_ms = LedgerTime(world.now + 3000);
     let open = |world: &World| {
         let orders = (0..MANY).map(|number| world.state.get(Orders, &OrderId([number; 16])));
         orders.filter(|order| order.as_ref().unwrap().state == OrderState::Paid).count()
@@ -250,11 +251,11 @@ fn what_is_free_moves_nothing() {
 fn the_beacon_after_a_listing_picks_its_preview() {
     let mut world = listed();
     assert_eq!(world.state.get(Listings, &LISTING).unwrap().preview_seed, None);
-    assert_eq!(next_due(&world.state), Some(world.now));
+    assert_eq!(next_due(&world.state), Some(LedgerTime(world.now)));
     world.block(&[]);
     assert!(world.events.contains(&Event::PreviewPicked { listing: LISTING }));
     assert!(world.state.get(Listings, &LISTING).unwrap().preview_seed.is_some());
-    let boundary = world.chain().epoch_started_ms + 10_000;
+    let boundary = world.chain().epoch_started_ms.saturating_add(Millis(10_000));
     assert_eq!(next_due(&world.state), Some(boundary));
 }
 
@@ -265,8 +266,8 @@ fn listings_have_bounds() {
     let mut bad = [(); 10].map(|()| good.clone());
     bad[0].title.clear();
     bad[1].title = "x".repeat(121);
-    bad[2].window_ms = 999;
-    bad[3].window_ms = u64::MAX;
+    bad[2].window_ms = Millis(999);
+    bad[3].window_ms = Millis(u64::MAX);
     bad[4].preview_cells = 10;
     bad[5].cells = 0;
     bad[6].splits.push(Split { account: account(9), share_bp: 6573 });
@@ -306,14 +307,14 @@ fn mandates_must_let_the_ledger_sell_without_strings() {
         link(SELLER, PeerId::from(account(BUYER)), vec![names.clone(), reads.clone()]),
         link(SELLER, ledger, vec![names.clone()]),
         link(SELLER, ledger, vec![reads.clone()]),
-        with(Caveat::NotAfter { time_ms: u64::MAX }),
+        with(Caveat::NotAfter { time_ms: LedgerTime::NEVER }),
         with(Caveat::Depth { links: 0 }),
-        with(Caveat::NotBefore { time_ms: 0 }),
+        with(Caveat::NotBefore { time_ms: LedgerTime::ZERO }),
         with(Caveat::Cells { first: 0, end: 1 }),
         with(Caveat::NodeBytes { bytes: 1 }),
         with(Caveat::Abilities { set: ability::VERIFY }),
         with(Caveat::Abilities { set: ability::READ | ability::DELETE }),
-        with(Caveat::Staleness { max_ms: u64::MAX }),
+        with(Caveat::Staleness { max_ms: Millis(u64::MAX) }),
         link(SELLER, ledger, {
             let purposes = [1, 2].map(|byte| Caveat::Purpose { hash: Hash([byte; 32]) });
             [names.clone(), reads.clone()].into_iter().chain(purposes).collect()

@@ -16,6 +16,7 @@ use crate::{
         rows::{PublicRef, Split, Terms},
         transaction::Action,
     },
+    time::Millis,
 };
 
 /// What the test listings are licensed under.
@@ -70,8 +71,8 @@ pub(super) fn listing_terms_on(chain: &ChainId, seller: u8, price: u128) -> Term
         title: "Wind over the Aegean, 2020 to 2025".into(),
         price: Amount(price),
         licence: LICENCE,
-        access_ms: 1_000_000,
-        window_ms: 2000,
+        access_ms: Millis(1_000_000),
+        window_ms: Millis(2000),
         splits: splits
             .iter()
             .map(|(number, share_bp)| Split { account: account(*number), share_bp: *share_bp })

@@ -25,6 +25,7 @@ use crate::{
         state::StateExt,
         transaction::{Action, Transaction},
     },
+    time::{LedgerTime, Millis},
 };
 
 mod accounts;
@@ -287,7 +288,7 @@ fn envelopes(writer: &mut Writer) {
     writer.no(Status::IdReused, "id reused", why, &again);
 
     let facts = writer.world.facts();
-    let time_ms = writer.world.now - 1;
+    let time_ms = LedgerTime(writer.world.now - 1);
     writer.bad_facts(
         "time backwards",
         "before its parent's time",
@@ -429,7 +430,7 @@ fn listings(writer: &mut Writer) {
     let why = "8573 and 1428 are more than all";
     writer.refuse(Status::BadField, "splits over 100 %", why, (1, list_of(greedy)));
     let mut hasty = good.clone();
-    hasty.window_ms = 999;
+    hasty.window_ms = Millis(999);
     let why = "buyers have at least 1000 ms on this ledger";
     writer.refuse(Status::BadField, "window too short", why, (1, list_of(hasty)));
     let mut forged = good.clone();
@@ -581,14 +582,14 @@ fn geneses() -> Vec<Value> {
     type Set = fn(&mut Params, u64);
     let month = 30 * 86_400_000;
     let ranges: [(&str, Set, u64, u64); 9] = [
-        ("epoch_ms", |of, value| of.epoch_ms = value, 1000, month),
+        ("epoch_ms", |of, value| of.epoch_ms = Millis(value), 1000, month),
         ("validity_blocks_max", |of, value| of.validity_blocks_max = value, 1, 10_000_000),
         ("storage_fee_bp", |of, value| of.storage_fee_bp = small(value), 0, 1000),
         ("repair_reserve_bp", |of, value| of.repair_reserve_bp = small(value), 0, 10_000),
         ("sale_fee_bp", |of, value| of.sale_fee_bp = small(value), 0, 1000),
         ("custody_fee_bp", |of, value| of.custody_fee_bp = small(value), 0, 1000),
-        ("delivery_ms", |of, value| of.delivery_ms = value, 1000, month),
-        ("window_ms_min", |of, value| of.window_ms_min = value, 0, WINDOW_MS_MAX),
+        ("delivery_ms", |of, value| of.delivery_ms = Millis(value), 1000, month),
+        ("window_ms_min", |of, value| of.window_ms_min = Millis(value), 0, WINDOW_MS_MAX.0),
         ("deal_epochs_max", |of, value| of.deal_epochs_max = value, 1, 100_000_000),
     ];
     for (name, set, least, most) in ranges {

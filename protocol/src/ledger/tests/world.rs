@@ -27,6 +27,7 @@ use crate::{
         tree,
     },
     proof::{self, LeafProof, ShardHasher},
+    time::{LedgerTime, Millis},
 };
 
 /// Layers of an onion: few enough that tests meet its end.
@@ -56,9 +57,9 @@ pub(super) fn node(number: u8) -> NodeId {
 
 pub(super) fn params() -> Params {
     let mut params = Params::development();
-    params.epoch_ms = 10_000;
-    params.delivery_ms = 3000;
-    params.window_ms_min = 1000;
+    params.epoch_ms = Millis(10_000);
+    params.delivery_ms = Millis(3000);
+    params.window_ms_min = Millis(1000);
     params.faucet = Amount::credits(10);
     params.faucet_blocks = 3;
     params.deal_epochs_max = 50;
@@ -68,7 +69,7 @@ pub(super) fn params() -> Params {
 
 /// The genesis of every test's ledger but for its parameters.
 fn genesis(params: Params, onion: Hash) -> Genesis {
-    Genesis { params, authority: account(AUTHORITY), time_ms: START_MS, onion }
+    Genesis { params, authority: account(AUTHORITY), time_ms: LedgerTime(START_MS), onion }
 }
 
 /// The ledger of [`World::new`].
@@ -101,7 +102,7 @@ impl World {
     pub(super) fn starting(params: Params, time_ms: u64) -> Self {
         let mut layers = onion(0);
         let onion = layers.pop().unwrap();
-        let genesis = Genesis { time_ms, ..genesis(params, onion) };
+        let genesis = Genesis { time_ms: LedgerTime(time_ms), ..genesis(params, onion) };
         let mut state = MemoryState::default();
         let first = execute::genesis(&genesis);
         state.commit(&first.update);
@@ -138,7 +139,7 @@ impl World {
     pub(super) fn facts(&self) -> BlockInputs {
         let (reveal, left) = self.layers.split_last().unwrap();
         let onion_next = left.is_empty().then(|| *onion(self.onions).last().unwrap());
-        BlockInputs { time_ms: self.now, reveal: *reveal, onion_next }
+        BlockInputs { time_ms: LedgerTime(self.now), reveal: *reveal, onion_next }
     }
 
     /// Signs an action under a fresh id, valid for ten blocks.
@@ -208,7 +209,7 @@ impl World {
     #[track_caller]
     pub(super) fn next_epoch(&mut self) {
         let before = self.chain();
-        self.now = before.epoch_started_ms + before.params.epoch_ms;
+        self.now = before.epoch_started_ms.saturating_add(before.params.epoch_ms).0;
         self.block(&[]);
         assert_eq!(self.chain().epoch, before.epoch + 1);
     }
@@ -262,7 +263,7 @@ impl World {
     pub(super) fn deal_on(&self, opening: Hash, terms: &DealTerms, nodes: &[u8]) -> Action {
         let accept = |(index, number): (u8, &u8)| {
             let root = root(&terms.deal, index, terms.length);
-            let expires_ms = self.now + 60_000;
+            let expires_ms = LedgerTime(self.now + 60_000);
             Acceptance::build(&self.id(), terms, &key(*number), (index, root), PRICE, expires_ms)
         };
         let acceptances = (0..).zip(nodes).map(accept).collect();

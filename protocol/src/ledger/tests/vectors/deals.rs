@@ -13,6 +13,7 @@ use crate::{
         transaction::{Acceptance, Action, DealTerms},
     },
     limits::SHARD_BYTES_MAX,
+    time::LedgerTime,
 };
 
 /// What makes good terms others.
@@ -115,7 +116,14 @@ fn terms_in_range(writer: &mut Writer) {
         let of = DealTerms { length, ..terms(1, deal_id(4), 3, 3) };
         let accept = |(index, number): (u8, &u8)| {
             let (chain, signer) = (writer.world.id(), key(*number));
-            Acceptance::build(&chain, &of, &signer, (index, Hash([index; 32])), PRICE, u64::MAX)
+            Acceptance::build(
+                &chain,
+                &of,
+                &signer,
+                (index, Hash([index; 32])),
+                PRICE,
+                LedgerTime::NEVER,
+            )
         };
         let acceptances = (0..).zip(&NODES).map(accept).collect();
         let cost_max = Amount(u128::MAX);
@@ -164,10 +172,10 @@ fn acceptances_in_range(writer: &mut Writer) {
     let twice = accepted(writer, 4, &NODES, |_, all| all[2].index = 1);
     writer.refuse(Status::BadField, "one shard twice", "each index once", (1, twice));
     let now = writer.world.now;
-    let late = accepted(writer, 4, &NODES, |_, all| all[1].expires_ms = now - 1);
+    let late = accepted(writer, 4, &NODES, |_, all| all[1].expires_ms = LedgerTime(now - 1));
     let why = "a millisecond after it was good";
     writer.refuse(Status::AcceptanceExpired, "acceptance over", why, (1, late));
-    let just = accepted(writer, 4, &NODES, |_, all| all[1].expires_ms = now);
+    let just = accepted(writer, 4, &NODES, |_, all| all[1].expires_ms = LedgerTime(now));
     writer.act("acceptance at its end", "good up to that moment", 1, just);
     let sparse = accepted(writer, 5, &NODES, |terms, all| {
         terms.required = 1;
@@ -226,7 +234,7 @@ fn transfer_one() -> Action {
 
 /// An epoch's boundary; what was proven before it stays.
 fn boundary(writer: &mut Writer, name: &str, why: &str) {
-    writer.world.now = writer.world.chain().epoch_started_ms + 10_000;
+    writer.world.now = writer.world.chain().epoch_started_ms.0 + 10_000;
     writer.empty(name, why);
 }
 
@@ -300,11 +308,11 @@ fn ends(writer: &mut Writer) {
     writer.refuse(Status::DealClosed, "ended twice", "it has ended", (1, end));
     boundary(writer, "only the other joins", "one that was ended does not");
     prove_all(writer, "one proof each", &NODES);
-    writer.world.now = writer.world.chain().epoch_started_ms + 10_000 + 2499;
+    writer.world.now = writer.world.chain().epoch_started_ms.0 + 10_000 + 2499;
     writer.empty("late, but not by a quarter", "the epoch ends: the deal is completed");
     let end = Action::EndDeal { deal: deal_id(5) };
     writer.refuse(Status::DealClosed, "end of a completed deal", "it is over", (1, end));
-    writer.world.now = writer.world.chain().epoch_started_ms + 10_000 + 2500;
+    writer.world.now = writer.world.chain().epoch_started_ms.0 + 10_000 + 2500;
     writer.empty("late by a quarter", "the epoch gets its time once more");
     let open = writer.world.deal(1, opening(9), &NODES, 2);
     writer.act("a deal that is missed", "for two epochs", 1, open);

@@ -17,6 +17,7 @@ use crate::{
         },
         transaction::Action,
     },
+    time::Millis,
 };
 
 const NODES: [u8; 3] = [11, 12, 13];
@@ -127,9 +128,9 @@ fn in_range(writer: &mut Writer) {
         ),
         ("32 splits", forged(|terms| terms.splits = vec![split(1); 32])),
         ("splits of all", forged(|terms| terms.splits = vec![split(4000), split(6000)])),
-        ("the shortest window", forged(|terms| terms.window_ms = 1000)),
+        ("the shortest window", forged(|terms| terms.window_ms = Millis(1000))),
         ("the longest window", forged(|terms| terms.window_ms = WINDOW_MS_MAX)),
-        ("access for a millisecond", forged(|terms| terms.access_ms = 1)),
+        ("access for a millisecond", forged(|terms| terms.access_ms = Millis(1))),
         ("64 preview cells", forged(|terms| many_previews(terms, 64))),
         ("no preview cells", forged(|terms| terms.preview_cells = 0)),
     ];
@@ -162,8 +163,8 @@ fn out_of_range(writer: &mut Writer) {
         ("33 splits", offer(|terms| terms.splits = vec![split(1); 33])),
         ("split of nothing", offer(|terms| terms.splits.push(split(0)))),
         ("splits of more than all", offer(|terms| terms.splits = vec![split(4001), split(6000)])),
-        ("a longer window", offer(|terms| terms.window_ms = WINDOW_MS_MAX + 1)),
-        ("no access", offer(|terms| terms.access_ms = 0)),
+        ("a longer window", offer(|terms| terms.window_ms = Millis(WINDOW_MS_MAX.0 + 1))),
+        ("no access", offer(|terms| terms.access_ms = Millis(0))),
         ("other cells than the manifest's", offer(|terms| terms.cells = 3)),
         ("more preview cells than cells", offer(|terms| terms.preview_cells = 3)),
         ("65 preview cells", offer(|terms| many_previews(terms, 65))),
@@ -300,7 +301,7 @@ fn end_of_time(writer: &mut Writer) {
     let world = World::starting(params(), u64::MAX - 2000);
     market(writer, "a ledger at the end of time", world);
     let mut terms = writer.terms(0);
-    terms.window_ms = 5000;
+    terms.window_ms = Millis(5000);
     let action = Action::List { listing: LISTING, terms: terms.into() };
     writer.act("listed late", "free", 1, action);
     for number in [1, 2] {
@@ -325,13 +326,14 @@ pub(super) fn due(writer: &mut Writer) {
 
 /// `late_ms` after an order was due, and no block between: the ledger stood still.
 fn standstill(writer: &mut Writer, delivery_ms: u64, late_ms: u64) {
-    let params = Params { delivery_ms, epoch_ms: 1_000_000_000, ..params() };
+    let params =
+        Params { delivery_ms: Millis(delivery_ms), epoch_ms: Millis(1_000_000_000), ..params() };
     market(writer, "a ledger that stands still", World::with(params));
     // From the order on: until it is due, late, and due once more.
     let access_ms = delivery_ms + late_ms + delivery_ms;
     for (number, access_ms) in [(1, access_ms), (2, access_ms + 1)] {
         let mut terms = writer.terms(3);
-        terms.access_ms = access_ms;
+        terms.access_ms = Millis(access_ms);
         terms.preview_cells = 0;
         let listing = ListingId([number; 16]);
         writer.act(
@@ -402,11 +404,11 @@ fn closed(writer: &mut Writer, number: u8) {
 
 /// More orders than a block closes.
 fn many(writer: &mut Writer) {
-    let params = Params { epoch_ms: 1_000_000_000, ..params() };
+    let params = Params { epoch_ms: Millis(1_000_000_000), ..params() };
     market(writer, "a ledger with many orders", World::with(params));
     let mut terms = writer.terms(0);
     terms.preview_cells = 0;
-    terms.access_ms = 1_000_000_000;
+    terms.access_ms = Millis(1_000_000_000);
     let action = Action::List { listing: LISTING, terms: terms.into() };
     writer.act("free for all", "nothing is paid", 1, action);
     let orders: Vec<_> = (0..102)

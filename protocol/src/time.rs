@@ -1,0 +1,201 @@
+//! Time: the ledger's clock, a machine's clock, and lengths of time.
+//!
+//! [`LedgerTime`] is the time in blocks. The ledger judges deadlines, terms and grants by it, and only the ledger sets
+//! it. [`MachineTime`] is the time that a machine's clock shows, and its user can set that to anything. Both count
+//! milliseconds since the Unix epoch. They are two types, so that no code takes one for the other. Only
+//! [`MachineTime::within`] makes a ledger time of a machine's time, and it needs the bounds that the blocks allow.
+//!
+//! ```compile_fail
+//! # use symbolon_protocol::{LedgerTime, MachineTime};
+//! let (deadline, clock) = (LedgerTime(5), MachineTime(5));
+//! let late = deadline < clock;
+//! ```
+//!
+//! ```
+//! # use symbolon_protocol::{LedgerTime, MachineTime, Millis};
+//! let (deadline, clock, last_block) = (LedgerTime(5), MachineTime(5), LedgerTime(4));
+//! let late = deadline < clock.within(last_block, last_block.saturating_add(Millis(10)));
+//! ```
+
+use alloc::vec::Vec;
+use core::{fmt, ops::Div};
+
+use crate::codec::{Decode, DecodeError, Encode, Reader};
+
+/// A length of time in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Millis(pub u64);
+
+/// A moment by the ledger's blocks, in milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LedgerTime(pub u64);
+
+/// A moment by a machine's clock, in milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MachineTime(pub u64);
+
+impl Millis {
+    /// No time.
+    pub const ZERO: Self = Self(0);
+    /// A second.
+    pub const SECOND: Self = Self(1_000);
+    /// A day.
+    pub const DAY: Self = Self(86_400_000);
+
+    /// The sum, at most the greatest value.
+    #[must_use]
+    pub const fn saturating_add(self, more: Self) -> Self {
+        Self(self.0.saturating_add(more.0))
+    }
+
+    /// This length `times` times, at most the greatest value.
+    #[must_use]
+    pub const fn saturating_mul(self, times: u64) -> Self {
+        Self(self.0.saturating_mul(times))
+    }
+
+    /// The number of steps that cover this length. A step of zero counts as a millisecond.
+    #[must_use]
+    pub fn steps_of(self, step: Self) -> u64 {
+        self.0.div_ceil(step.0.max(1))
+    }
+}
+
+/// One of `parts` equal parts, rounded down.
+impl Div<u64> for Millis {
+    type Output = Self;
+
+    fn div(self, parts: u64) -> Self {
+        Self(self.0 / parts)
+    }
+}
+
+impl LedgerTime {
+    /// Before every block.
+    pub const ZERO: Self = Self(0);
+    /// After every block: never.
+    pub const NEVER: Self = Self(u64::MAX);
+
+    /// The moment that is `later` after this one, at most [`Self::NEVER`].
+    #[must_use]
+    pub const fn saturating_add(self, later: Millis) -> Self {
+        Self(self.0.saturating_add(later.0))
+    }
+
+    /// The moment that is `earlier` before this one, at least [`Self::ZERO`].
+    #[must_use]
+    pub const fn saturating_sub(self, earlier: Millis) -> Self {
+        Self(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The time since `earlier`, or zero if this is before `earlier`.
+    #[must_use]
+    pub const fn saturating_since(self, earlier: Self) -> Millis {
+        Millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The machine time at which the clock of the machine that orders transactions shows this moment: blocks have the
+    /// time of that clock.
+    #[must_use]
+    pub const fn on_ordering_clock(self) -> MachineTime {
+        MachineTime(self.0)
+    }
+}
+
+impl MachineTime {
+    /// The ledger's time by this clock: the time it shows, but not before `earliest` nor after `latest`. The caller takes
+    /// these bounds from the ledger's blocks. A caller that knows no block gives [`LedgerTime::ZERO`] and
+    /// [`LedgerTime::NEVER`], and relies on the clock alone.
+    #[must_use]
+    pub fn within(self, earliest: LedgerTime, latest: LedgerTime) -> LedgerTime {
+        LedgerTime(self.0.min(latest.0).max(earliest.0))
+    }
+
+    /// How far this clock is ahead of a moment of the ledger, or zero if it is not.
+    #[must_use]
+    pub const fn ahead_of(self, moment: LedgerTime) -> Millis {
+        Millis(self.0.saturating_sub(moment.0))
+    }
+
+    /// How far this clock is behind a moment of the ledger, or zero if it is not.
+    #[must_use]
+    pub const fn behind(self, moment: LedgerTime) -> Millis {
+        Millis(moment.0.saturating_sub(self.0))
+    }
+
+    /// The moment that is `later` after this one, at most the greatest value.
+    #[must_use]
+    pub const fn saturating_add(self, later: Millis) -> Self {
+        Self(self.0.saturating_add(later.0))
+    }
+
+    /// The time since `earlier`, or zero if this is before `earlier`.
+    #[must_use]
+    pub const fn saturating_since(self, earlier: Self) -> Millis {
+        Millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+macro_rules! as_numbers {
+    ($($name:ident),*) => {$(
+        impl Encode for $name {
+            fn encode(&self, out: &mut Vec<u8>) {
+                self.0.encode(out);
+            }
+        }
+
+        impl Decode for $name {
+            fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                u64::decode(input).map(Self)
+            }
+        }
+
+        /// The number of milliseconds.
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )*};
+}
+
+as_numbers!(Millis, LedgerTime, MachineTime);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_believed_within_what_blocks_say() {
+        let (earliest, latest) = (LedgerTime(1_000), LedgerTime(2_000));
+        for (shows, is) in [(0, 1_000), (1_000, 1_000), (1_500, 1_500), (2_001, 2_000)] {
+            assert_eq!(MachineTime(shows).within(earliest, latest), LedgerTime(is));
+        }
+        // A block's time is certain, `latest` is an estimate.
+        assert_eq!(MachineTime(5).within(latest, earliest), latest);
+        assert_eq!(MachineTime(7).within(LedgerTime::ZERO, LedgerTime::NEVER), LedgerTime(7));
+        let clock = MachineTime(1_500);
+        assert_eq!((clock.ahead_of(earliest), clock.ahead_of(latest)), (Millis(500), Millis::ZERO));
+        assert_eq!((clock.behind(earliest), clock.behind(latest)), (Millis::ZERO, Millis(500)));
+        assert_eq!(latest.on_ordering_clock(), MachineTime(2_000));
+    }
+
+    #[test]
+    fn arithmetic_ends_where_counting_does() {
+        assert_eq!(LedgerTime(5).saturating_add(Millis(u64::MAX)), LedgerTime::NEVER);
+        assert_eq!(LedgerTime(5).saturating_sub(Millis(6)), LedgerTime::ZERO);
+        assert_eq!(LedgerTime(5).saturating_since(LedgerTime(2)), Millis(3));
+        assert_eq!(LedgerTime(2).saturating_since(LedgerTime(5)), Millis::ZERO);
+        assert_eq!(Millis(u64::MAX).saturating_add(Millis(1)), Millis(u64::MAX));
+        assert_eq!(Millis(u64::MAX).saturating_mul(2), Millis(u64::MAX));
+        assert_eq!(Millis(7) / 2, Millis(3));
+        assert_eq!(Millis(7).steps_of(Millis(2)), 4);
+        assert_eq!(Millis(7).steps_of(Millis::ZERO), 7);
+    }
+
+    #[test]
+    fn bytes_are_those_of_the_number() {
+        assert_eq!(LedgerTime(258).to_bytes(), 258_u64.to_bytes());
+        assert_eq!(LedgerTime::from_bytes(&258_u64.to_bytes()), Ok(LedgerTime(258)));
+    }
+}
