@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  symbolon share report.pdf --to recipient1qq... --until 30d
+  symbolon share report.pdf --to recipient1qq... --until 7d
   symbolon share report.pdf --to @bob.txt --output report.grant
   symbolon share big.csv --to bob --cells 0..16 --reads 100
 
