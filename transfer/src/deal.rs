@@ -3,7 +3,7 @@
 use symbolon_net::PeerAddress;
 use symbolon_protocol::{
     LedgerTime,
-    content::{Scheme, SegmentLayout},
+    content::{FileKey, Scheme, SegmentLayout},
     id::{AccountId, DealId, Hash, NodeId, ObjectId},
     ledger::rows::{Chain, Deal, DealState, Deals, Nodes},
 };
@@ -48,6 +48,22 @@ impl Network {
     /// A deal's row.
     pub async fn deal(&self, deal: &DealId) -> Result<Option<Deal>, TransferError> {
         Ok(self.ledger().row(Deals, deal).await?)
+    }
+
+    /// The deals of the first `segments` segments of a file, in their order. They must all be on the ledger.
+    pub async fn deals_of(
+        &self,
+        key: &FileKey,
+        segments: u32,
+    ) -> Result<Vec<(DealId, Deal)>, TransferError> {
+        let ids: Vec<_> = (0..segments).map(|segment| key.deal(segment)).collect();
+        let rows = self.rows_of(Deals, &ids).await?;
+        let deals = (0..).zip(ids).zip(rows);
+        let found = deals.map(|((segment, deal), row)| {
+            let row = row.ok_or(TransferError::DealGone { segment, deal })?;
+            Ok((deal, row))
+        });
+        found.collect()
     }
 
     /// A deal's row, which may be a moment old. It suffices for reading, where every byte is

@@ -61,6 +61,11 @@ impl Network {
         Ok(now)
     }
 
+    /// Forgets which nodes answered: some of them do not any more.
+    pub(crate) async fn forget_survey(&self) {
+        *self.inner.survey.lock().await = None;
+    }
+
     /// The nodes that fit and answer now, and those that fit and do not answer. Looks at all nodes
     /// on the ledger, because few of them may fit.
     pub async fn find_nodes(

@@ -103,46 +103,39 @@ pub struct Problem {
     pub details: Option<Box<Details>>,
 }
 
-/// Further facts about the error of a command.
-#[derive(Clone, Debug, Serialize)]
-#[serde(untagged)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub enum Details {
-    /// `demo`: the steps that held.
-    Demo(Broken),
-    /// `put` and `sync` up: the expected durability, which is not enough.
-    Durability(NotDurable),
-    /// `put` of a folder and `sync` up: what was stored all the same.
-    FolderStored(FolderStored),
-    /// `get` of a folder and `sync` down: what was written all the same.
-    FolderWritten(FolderWritten),
-    /// `grant inspect`: the chain that does not hold.
-    Inspected(Inspected),
-    /// `buy`: what was bought and not fetched.
-    Purchase(Purchase),
-    /// `verify` of a file: what was found.
-    FileVerified(FileVerified),
-    /// `verify` of a folder or pattern: what was found.
-    FolderVerified(FolderVerified),
-}
-
 macro_rules! details {
-    ($($variant:ident($view:ident),)*) => {$(
-        impl From<$view> for Details {
+    ($($(#[$meta:meta])* $view:ident as $variant:ident,)*) => {
+        /// Further facts about the error of a command.
+        #[derive(Clone, Debug, Serialize)]
+        #[serde(untagged)]
+        #[cfg_attr(test, derive(schemars::JsonSchema))]
+        pub enum Details {
+            $($(#[$meta])* $variant($view),)*
+        }
+
+        $(impl From<$view> for Details {
             fn from(view: $view) -> Self {
                 Self::$variant(view)
             }
-        }
-    )*};
+        })*
+    };
 }
 
 details! {
-    Demo(Broken),
-    Durability(NotDurable),
-    FolderStored(FolderStored),
-    FolderWritten(FolderWritten),
-    Inspected(Inspected),
-    Purchase(Purchase),
-    FileVerified(FileVerified),
-    FolderVerified(FolderVerified),
+    /// `demo`: the steps that held.
+    Broken as Demo,
+    /// `put` and `sync` up: the expected durability, which is not enough.
+    NotDurable as Durability,
+    /// `put` of a folder and `sync` up: what was stored all the same.
+    FolderStored as FolderStored,
+    /// `get` of a folder and `sync` down: what was written all the same.
+    FolderWritten as FolderWritten,
+    /// `grant inspect`: the chain that does not hold.
+    Inspected as Inspected,
+    /// `buy`: what was bought and not fetched.
+    Purchase as Purchase,
+    /// `verify` of a file: what was found.
+    FileVerified as FileVerified,
+    /// `verify` of a folder or pattern: what was found.
+    FolderVerified as FolderVerified,
 }

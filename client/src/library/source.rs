@@ -295,11 +295,20 @@ impl Opened {
         matches!(self, Self::File { .. })
     }
 
-    /// The same file, to be read from its beginning again.
+    /// The same source, to be read from its beginning again. `None` for a stream, which can be read once.
     pub(crate) fn again(&self) -> Option<Self> {
-        let Self::File { file, path, mark, changed, length } = self else { return None };
-        let (file, path, mark) = (file.clone(), path.clone(), mark.clone());
-        Some(Self::File { file, path, mark, changed: *changed, length: *length })
+        match self {
+            Self::File { file, path, mark, changed, length } => {
+                let (file, path, mark) = (file.clone(), path.clone(), mark.clone());
+                Some(Self::File { file, path, mark, changed: *changed, length: *length })
+            }
+            Self::Bytes { bytes } => Some(Self::Bytes { bytes: bytes.clone() }),
+            Self::Spooled { file, path, hash, length } => {
+                let (file, path) = (file.clone(), path.clone());
+                Some(Self::Spooled { file, path, hash: *hash, length: *length })
+            }
+            Self::Stream(_) => None,
+        }
     }
 
     /// The mark by which a later put recognizes this source.

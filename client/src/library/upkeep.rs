@@ -7,7 +7,7 @@ use symbolon_protocol::{
     id::{DealId, Hash, NodeId},
     ledger::rows::{Chain, Deal, DealState, Node, Nodes},
 };
-use symbolon_transfer::{TransferError, durability::LOST_EPOCHS};
+use symbolon_transfer::durability::LOST_EPOCHS;
 
 use crate::{
     catalog::{Content, FileKind, Folders, Moved, ObjectEntry, Objects, Version, Watch},
@@ -185,13 +185,8 @@ impl Library {
         let (epoch, content_root) = (chain.epoch, entry.manifest().content_root);
         let key = entry.object.key.file_key();
         let mut segments = Vec::new();
-        for segment in 0..file.segments {
-            let id = key.deal(segment);
-            let deal = self
-                .network()
-                .deal(&id)
-                .await?
-                .ok_or(TransferError::DealGone { segment, deal: id })?;
+        let deals = self.network().deals_of(&key, file.segments).await?;
+        for (segment, (id, deal)) in (0..).zip(deals) {
             segments.push(self.segment_view(&chain, segment, id, &deal).await?);
         }
         Ok(StatView { file, content_root, epoch, segments })

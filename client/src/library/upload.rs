@@ -23,7 +23,7 @@ use symbolon_protocol::{
     },
 };
 use symbolon_transfer::{
-    keeps,
+    TransferError, keeps,
     upload::{Begun, Storing},
 };
 
@@ -251,6 +251,8 @@ impl Library {
         check_epochs(request.options.epochs, &self.network().params().await?)?;
         // Uploads of other devices are tried until one of them turns out to be of other bytes.
         let mut others = true;
+        // Of an object that the program stores for itself, the program chose the scheme, and may choose another one.
+        let mut narrower = request.kind != FileKind::Own && request.options.scheme.is_none();
         loop {
             let again = opened.again();
             let job = self.begin(request, &opened, others, progress).await?;
@@ -262,7 +264,14 @@ impl Library {
                     return self.local(uploaded).await;
                 }
                 Err(error @ ClientError::SourceChanged { .. }) => error,
-                Err(error) => return Err(error),
+                Err(error) => match again.filter(|_| narrower && lacks_nodes(&error)) {
+                    Some(again) if self.has_lost_nodes(request, &job.entry).await? => {
+                        self.end_upload(&job.entry).await?;
+                        (narrower, opened) = (false, again);
+                        continue;
+                    }
+                    _ => return Err(error),
+                },
             };
             // Nothing more may be sealed under this key, because it has sealed other bytes.
             if job.storing.begun == Begun::Elsewhere {
@@ -377,6 +386,16 @@ impl Library {
     async fn is_stuck(&self, entry: &UploadEntry, nodes: usize) -> Result<bool, ClientError> {
         let short = nodes < usize::from(entry.scheme.enough());
         Ok(short && self.network().deal(&entry.deal(0)).await?.is_none())
+    }
+
+    /// Whether fewer nodes answer than an upload was planned for, and nothing of it is paid.
+    async fn has_lost_nodes(
+        &self,
+        request: &Request<'_>,
+        entry: &UploadEntry,
+    ) -> Result<bool, ClientError> {
+        let candidates = self.network().candidates(&request.slot).await?;
+        self.is_stuck(entry, candidates.len()).await
     }
 
     /// Whether a segment of an unfinished upload was paid for and is no longer kept. An object under that key could
@@ -527,6 +546,10 @@ impl Local {
 }
 
 /// Whether a file is asked for on other terms than its upload began with. The present terms count.
+fn lacks_nodes(error: &ClientError) -> bool {
+    matches!(error, ClientError::Transfer(TransferError::NotEnoughNodes { .. }))
+}
+
 fn is_on_other_terms(entry: &UploadEntry, asked: &PutTerms) -> bool {
     entry.kind == FileKind::Own
         && (entry.epochs != asked.epochs

@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 
 use symbolon_protocol::{grant::ability, id::ObjectId};
-use symbolon_transfer::{
-    TransferError,
-    check::{Depth, ShardCheck},
-};
+use symbolon_transfer::check::{Depth, ShardCheck};
 
 use crate::{
     catalog::{Content, Damaged, DamagedEntry, NameEntry, Names},
@@ -115,13 +112,8 @@ impl Library {
         let grant = self.own_grant(file.object, ability::READ)?;
         let mut shards = Vec::new();
         let mut readable = true;
-        for segment in 0..file.segments {
-            let id = key.deal(segment);
-            let deal = self
-                .network()
-                .deal(&id)
-                .await?
-                .ok_or(TransferError::DealGone { segment, deal: id })?;
+        let deals = self.network().deals_of(&key, file.segments).await?;
+        for (segment, (id, deal)) in (0..).zip(deals) {
             if !runs(&deal) {
                 return Err(over(Some(epoch_ms(&chain, deal.end))));
             }

@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use symbolon_client::{
     Client, ClientError, Depth, ErrorKind, FolderOptions, FolderPlan, GetPlan, Pattern, Progress,
-    Replace, VerifiedObject,
+    Replace, Source, VerifiedObject,
 };
 use symbolon_protocol::{
     Amount,
@@ -46,6 +46,7 @@ pub(super) async fn silent(seed: u64) -> Trace {
     ledger(&mut world, &owner).await;
     let well = verify(&owner).await.unwrap().unwrap();
     assert!(well.iter().all(|object| object.found.as_ref().is_ok_and(|found| !found.damaged)));
+    two_nodes(&mut world, &owner).await;
     owner.close().await;
     world.audit().await;
     // What nodes missed while the ledger was away is not what this is about.
@@ -112,6 +113,20 @@ async fn nodes(world: &mut World, owner: &Client) {
         world.start_node(number).await;
     }
     world.pass_epochs(2).await;
+}
+
+/// Two nodes die just after they answered. What the program stores for itself, here the description of a listing, goes
+/// to the nodes that are left: there are enough of them for a narrower scheme.
+async fn two_nodes(world: &mut World, owner: &Client) {
+    let (name, data) = (called("goods"), world.bytes("goods", SMALL_BYTES));
+    let source = Source::Bytes(data.into());
+    owner.put(source, &name, &put_options(500), &Progress::silent()).await.unwrap();
+    for number in [1, 5] {
+        world.kill_node(number).await;
+    }
+    let options = sell_options("Goods", PRICE);
+    let sold = owner.sell(&name, &options, &Progress::silent()).await.unwrap();
+    world.note(format!("sold with two nodes fewer: {} custodians", sold.custodians.len()));
 }
 
 /// The ledger is away: no file is missing or damaged for that.

@@ -302,6 +302,7 @@ impl Placing<'_> {
                     return Ok(());
                 }
                 Output::Short { accepted, needed, faults } => {
+                    self.network.forget_survey().await;
                     return Err(TransferError::NotEnoughNodes { accepted, needed, faults });
                 }
             }
