@@ -1,9 +1,8 @@
 //! The embedded engine: one process orders, executes and stores the ledger in one redb file.
 //!
 //! ```text
-//! submit ─▶ queue ─▶ sequencer: gather ─▶ executor: run on the tip ─▶ seal ─▶ one durable commit ─▶ answers
-//!                        ▲ timer: the next time at which a rule is due                     └─▶
-//! followers
+//! submit ─▶ lane ─▶ admission ─▶ sequencer: gather ─▶ executor: run on the tip ─▶ seal ─▶ one durable commit ─▶ answers
+//!                                    ▲ timer: the next time at which a rule is due                     └─▶ followers
 //! ```
 //!
 //! The sequencer decides the order. It takes waiting transactions for up to
@@ -15,6 +14,7 @@
 //! makes a block without transactions only when `next_due` asks for one. After a disk error the
 //! engine stops, because it must not acknowledge a transaction that it may lose.
 
+mod admission;
 mod onion;
 mod queue;
 mod sale;
@@ -39,6 +39,7 @@ use crate::{
     port::Outcome,
     serve::Engine,
 };
+use admission::Admission;
 use onion::Onions;
 use queue::Queue;
 use sequencer::Sequencer;
@@ -94,9 +95,10 @@ impl Embedded {
         };
         let (executor, onions, chain) = host.blocking(opening).await?;
         let replica = executor.replica().clone();
-        let (queue, submissions) = Queue::new();
+        let (queue, lanes) = Queue::new(replica.clone());
+        let lanes = Admission::start(&host, &replica, lanes);
         let (done, stopped) = watch::channel(());
-        let sequencer = Sequencer::new(executor, onions, signing.clone(), host, submissions)?;
+        let sequencer = Sequencer::new(executor, onions, signing.clone(), host, lanes)?;
         tokio::spawn(async move {
             sequencer.run().await;
             drop(done);

@@ -21,6 +21,7 @@ use symbolon_protocol::{
     id::{AccountId, Hash},
     ledger::{
         Status,
+        admission::Signatures,
         block::{Block, BlockInputs, SignedHeader},
         execute::{self, BlockBuilder, Executed, Pushed},
         rows::{Chain, Chains},
@@ -158,11 +159,12 @@ impl Executor {
         rows.checked(due_ms)
     }
 
-    /// Executes transactions, each with its size, on top of the last block. Writes nothing.
+    /// Executes transactions on top of the last block. Each comes with its size and its signatures, as far as they
+    /// were checked. Writes nothing.
     pub(crate) fn execute<'a>(
         &self,
         facts: &BlockInputs,
-        batch: impl Iterator<Item = (&'a Transaction, usize)>,
+        batch: impl Iterator<Item = (&'a Transaction, usize, &'a Signatures)>,
     ) -> Result<Draft, LedgerError> {
         let state = self.rows()?;
         let last = self.tip().header.header.height;
@@ -171,12 +173,12 @@ impl Executor {
         let mut builder = BlockBuilder::new(&state, facts).map_err(damaged)?;
         let is_due = execute::next_due(&state).is_some_and(|due_ms| due_ms <= facts.time_ms);
         let (mut applied, mut outcomes) = (Vec::new(), Vec::new());
-        for (transaction, bytes) in batch {
+        for (transaction, bytes, signatures) in batch {
             if !builder.fits(bytes) {
                 outcomes.push(None);
                 continue;
             }
-            outcomes.push(Some(match builder.push(transaction) {
+            outcomes.push(Some(match builder.push_checked(transaction, signatures) {
                 Ok(Pushed::Applied) => {
                     applied.push(transaction.clone());
                     Outcome { height, status: Status::Applied }

@@ -5,6 +5,7 @@
 //! and its [`block::Event`]s. No code in this module knows a disk or a clock.
 
 mod account;
+pub mod admission;
 pub mod beacon;
 pub mod block;
 mod books;

@@ -1,57 +1,192 @@
-//! The queue of submissions before the sequencer. It is bounded in number and in bytes. A caller
-//! beyond either limit waits outside the queue.
+//! The queue of submissions before the sequencer. It has two lanes: one for transactions with a deadline that others
+//! could make their sender miss, and one for all others. Each lane is bounded in number and in bytes. A caller beyond
+//! either limit waits outside the queue.
+//!
+//! ```text
+//! submit ─▶ lane ─▶ admission: judge many at the same time ─▶ lane ─▶ sequencer
+//! ```
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use symbolon_protocol::{ledger::transaction::Transaction, limits::BLOCK_BYTES_MAX};
+use symbolon_protocol::{
+    id::AccountId,
+    ledger::{
+        admission::{Signatures, is_urgent},
+        transaction::{Action, Transaction},
+    },
+    limits::BLOCK_BYTES_MAX,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::{error::LedgerError, port::Outcome};
+use crate::{
+    error::LedgerError,
+    executor::{Replica, Rows},
+    port::Outcome,
+};
 
 /// A transaction, and where to send its outcome.
 pub(super) struct Submission {
     pub(super) transaction: Transaction,
     /// Bytes of the transaction.
     pub(super) bytes: usize,
+    pub(super) is_urgent: bool,
+    /// Its signatures, as far as they were checked.
+    pub(super) signatures: Signatures,
     pub(super) answer: oneshot::Sender<Result<Outcome, LedgerError>>,
-    /// The transaction's share of the queue's bytes, held until it is answered.
+    /// Its place among those of its sender, held until it is answered.
+    pub(super) turn: Turn,
+    /// The transaction's share of the lane's bytes, held until it is answered.
     _room: OwnedSemaphorePermit,
 }
 
+/// One lane: the way in for submissions, and its room.
 #[derive(Clone)]
-pub(super) struct Queue {
+struct Lane {
     submissions: mpsc::Sender<Submission>,
     room: Arc<Semaphore>,
 }
 
-impl Queue {
-    /// The queue, and the end from which the sequencer takes.
-    pub(super) fn new() -> (Self, mpsc::Receiver<Submission>) {
-        let (submissions, queue) = mpsc::channel(SUBMISSIONS);
-        (Self { submissions, room: Arc::new(Semaphore::new(BYTES)) }, queue)
+impl Lane {
+    fn new() -> (Self, mpsc::Receiver<Submission>) {
+        let (submissions, out) = mpsc::channel(SUBMISSIONS);
+        (Self { submissions, room: Arc::new(Semaphore::new(BYTES)) }, out)
     }
 
-    /// Waits for room in the queue and then for the outcome. `bytes` is the size of the
-    /// transaction, which must be within the limit.
-    pub(super) async fn submit(
+    /// Waits for room and then for the outcome.
+    async fn submit(
         &self,
         transaction: Transaction,
         bytes: usize,
+        is_urgent: bool,
+        turn: Turn,
     ) -> Result<Outcome, LedgerError> {
         let wanted = u32::try_from(bytes).expect("a transaction's limit has 18 bits");
         let closed = |_| LedgerError::Closed;
         let room = self.room.clone().acquire_many_owned(wanted).await.map_err(closed)?;
         let (answer, outcome) = oneshot::channel();
-        let submission = Submission { transaction, bytes, answer, _room: room };
+        let signatures = Signatures::UNCHECKED;
+        let submission =
+            Submission { transaction, bytes, is_urgent, signatures, answer, turn, _room: room };
         self.submissions.send(submission).await.map_err(|_| LedgerError::Closed)?;
         outcome.await.map_err(|_| LedgerError::Closed)?
     }
 }
 
-/// Most submissions in the queue: enough for several blocks of small ones.
+#[derive(Clone)]
+pub(super) struct Queue {
+    replica: Replica,
+    urgent: Lane,
+    ordinary: Lane,
+    /// Bounds how many callers look at the same time whether their transaction is urgent.
+    looks: Arc<Semaphore>,
+    senders: Arc<Senders>,
+}
+
+/// The ends of the lanes, from which the sequencer takes.
+pub(super) struct Lanes {
+    pub(super) urgent: mpsc::Receiver<Submission>,
+    pub(super) ordinary: mpsc::Receiver<Submission>,
+}
+
+impl Lanes {
+    /// The next submission, an urgent one if there is one. `None` once nobody can submit any more.
+    pub(super) async fn next(&mut self) -> Option<Submission> {
+        tokio::select! {
+            biased;
+            Some(urgent) = self.urgent.recv() => Some(urgent),
+            Some(ordinary) = self.ordinary.recv() => Some(ordinary),
+            else => None,
+        }
+    }
+}
+
+impl Queue {
+    /// The queue, and the ends of its lanes.
+    pub(super) fn new(replica: Replica) -> (Self, Lanes) {
+        let (urgent, urgent_out) = Lane::new();
+        let (ordinary, ordinary_out) = Lane::new();
+        let looks = Arc::new(Semaphore::new(LOOKS));
+        let queue = Self { replica, urgent, ordinary, looks, senders: Arc::default() };
+        (queue, Lanes { urgent: urgent_out, ordinary: ordinary_out })
+    }
+
+    /// Waits for room in a lane and then for the outcome. `bytes` is the size of the transaction, which must be within
+    /// the limit.
+    pub(super) async fn submit(
+        &self,
+        transaction: Transaction,
+        bytes: usize,
+    ) -> Result<Outcome, LedgerError> {
+        let turn = Turn::take(&self.senders, transaction.sender);
+        let (is_urgent, transaction) = self.look(transaction, &turn).await?;
+        let lane = if is_urgent { &self.urgent } else { &self.ordinary };
+        lane.submit(transaction, bytes, is_urgent, turn).await
+    }
+
+    /// Whether a transaction goes into the urgent lane. A sender has no more than a few there.
+    async fn look(
+        &self,
+        transaction: Transaction,
+        turn: &Turn,
+    ) -> Result<(bool, Transaction), LedgerError> {
+        let may_be = matches!(
+            transaction.action,
+            Action::Prove { .. } | Action::PostRelease { .. } | Action::Acknowledge { .. }
+        );
+        if !may_be || URGENT_OF_SENDER < turn.number {
+            return Ok((false, transaction));
+        }
+        let _look = self.looks.acquire().await.map_err(|_| LedgerError::Closed)?;
+        let looking = move |rows: &Rows| Ok((is_urgent(rows, &transaction), transaction));
+        Ok(self.replica.with_rows(looking).await?.0)
+    }
+}
+
+/// How many transactions of each sender are in the queue.
+#[derive(Default)]
+pub(super) struct Senders(Mutex<BTreeMap<AccountId, u32>>);
+
+/// A transaction's place among those of its sender.
+pub(super) struct Turn {
+    senders: Arc<Senders>,
+    sender: AccountId,
+    /// How many transactions of the sender there are with this one.
+    pub(super) number: u32,
+}
+
+impl Turn {
+    fn take(senders: &Arc<Senders>, sender: AccountId) -> Self {
+        let mut counts = senders.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(sender).or_default();
+        *count = count.saturating_add(1);
+        let number = *count;
+        drop(counts);
+        Self { senders: senders.clone(), sender, number }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut counts = self.senders.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(count) = counts.get_mut(&self.sender) else { return };
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&self.sender);
+        }
+    }
+}
+
+/// Most submissions in a lane: enough for several blocks of small ones.
 const SUBMISSIONS: usize = 4_096;
-/// Most bytes of all submissions in the queue: sixteen full blocks.
+/// Most bytes of all submissions in a lane: sixteen full blocks.
 const BYTES: usize = 16 * BLOCK_BYTES_MAX;
+/// Callers that look at the same time whether their transaction is urgent.
+const LOOKS: usize = 2;
+/// Urgent transactions of one sender at the same time: a proof, and the next one.
+const URGENT_OF_SENDER: u32 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -77,12 +212,19 @@ mod tests {
         sign(bytes - empty)
     }
 
-    /// Submits `count` transactions at once. Returns how many of them enter the queue.
+    fn turn(senders: &Arc<Senders>) -> Turn {
+        Turn::take(senders, AccountId([3; 32]))
+    }
+
+    /// Submits `count` transactions at once. Returns how many of them enter the lane.
     async fn entered(count: usize, bytes: usize) -> usize {
-        let (entrance, mut queue) = Queue::new();
-        let transaction = transaction(bytes);
+        let (lane, mut out) = Lane::new();
+        let (transaction, senders) = (transaction(bytes), Arc::default());
         // Without the runtime's budget for one task, because this task polls all of them.
-        let submit = |_| Box::pin(unconstrained(entrance.submit(transaction.clone(), bytes)));
+        let submit = |_| {
+            let turn = turn(&senders);
+            Box::pin(unconstrained(lane.submit(transaction.clone(), bytes, false, turn)))
+        };
         let mut waiting: Vec<_> = (0..count).map(submit).collect();
         poll_fn(|context| {
             for submission in &mut waiting {
@@ -91,20 +233,20 @@ mod tests {
             Poll::Ready(())
         })
         .await;
-        let in_queue = queue.len();
+        let in_lane = out.len();
         // An answered submission makes room for the next one.
-        drop(queue.recv().await);
+        drop(out.recv().await);
         poll_fn(|context| {
             waiting.retain_mut(|submission| submission.as_mut().poll(context).is_pending());
             Poll::Ready(())
         })
         .await;
-        assert_eq!(queue.len(), in_queue.min(count - 1));
-        in_queue
+        assert_eq!(out.len(), in_lane.min(count - 1));
+        in_lane
     }
 
     #[tokio::test]
-    async fn the_queue_is_bounded_in_bytes_and_in_number() {
+    async fn a_lane_is_bounded_in_bytes_and_in_number() {
         let full = BYTES / TRANSACTION_BYTES_MAX;
         assert_eq!(entered(full + 10, TRANSACTION_BYTES_MAX).await, full);
         assert_eq!(entered(SUBMISSIONS + 10, 1_000).await, SUBMISSIONS);
@@ -112,9 +254,48 @@ mod tests {
 
     #[tokio::test]
     async fn a_submission_fails_once_the_sequencer_is_gone() {
-        let (entrance, queue) = Queue::new();
-        drop(queue);
-        let outcome = entrance.submit(transaction(1_000), 1_000).await;
+        let (lane, out) = Lane::new();
+        drop(out);
+        let outcome = lane.submit(transaction(1_000), 1_000, false, turn(&Arc::default())).await;
         assert!(matches!(outcome, Err(LedgerError::Closed)), "{outcome:?}");
+    }
+
+    #[tokio::test]
+    async fn urgent_submissions_come_first_however_many_others_wait() {
+        let ((urgent, urgent_out), (ordinary, ordinary_out)) = (Lane::new(), Lane::new());
+        let mut lanes = Lanes { urgent: urgent_out, ordinary: ordinary_out };
+        let senders = Arc::default();
+        let submit = |lane: &Lane, is_urgent| {
+            let (lane, turn) = (lane.clone(), turn(&senders));
+            let submission =
+                async move { lane.submit(transaction(1_000), 1_000, is_urgent, turn).await };
+            tokio::spawn(submission)
+        };
+        for _ in 0..SUBMISSIONS + 1 {
+            drop(submit(&ordinary, false));
+        }
+        while lanes.ordinary.len() < SUBMISSIONS {
+            tokio::task::yield_now().await;
+        }
+        drop(submit(&urgent, true));
+        while lanes.urgent.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert!(lanes.next().await.unwrap().is_urgent);
+        assert!(!lanes.next().await.unwrap().is_urgent);
+        drop((urgent, ordinary));
+    }
+
+    #[test]
+    fn the_transactions_of_a_sender_are_counted_while_they_wait() {
+        let senders = Arc::default();
+        let (first, second) = (turn(&senders), turn(&senders));
+        assert_eq!((first.number, second.number), (1, 2));
+        assert_eq!(Turn::take(&senders, AccountId([4; 32])).number, 1, "another sender");
+        drop(first);
+        assert_eq!(turn(&senders).number, 2);
+        drop(second);
+        assert!(senders.0.lock().unwrap().is_empty(), "no row stays of a sender without any");
+        assert_eq!(turn(&senders).number, 1);
     }
 }

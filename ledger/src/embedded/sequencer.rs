@@ -19,17 +19,17 @@ use symbolon_protocol::{
     },
     limits::BLOCK_BYTES_MAX,
 };
-use tokio::{
-    sync::mpsc,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
-use super::{onion::Onions, queue::Submission};
+use super::{
+    onion::Onions,
+    queue::{Lanes, Submission},
+};
 use crate::{error::LedgerError, executor::Executor, port::Outcome};
 
 pub(super) struct Sequencer {
     host: Host,
-    queue: mpsc::Receiver<Submission>,
+    lanes: Lanes,
     // Submissions that did not fit into the block before.
     held_over: Vec<Submission>,
     // Moves to the blocking thread and back.
@@ -61,11 +61,11 @@ impl Sequencer {
         onions: Onions,
         key: Arc<SigningKey>,
         host: Host,
-        queue: mpsc::Receiver<Submission>,
+        lanes: Lanes,
     ) -> Result<Self, LedgerError> {
         let due_ms = executor.next_due()?;
         let maker = Some(Maker { executor, onions, key });
-        Ok(Self { host, queue, held_over: Vec::new(), maker, due_ms })
+        Ok(Self { host, lanes, held_over: Vec::new(), maker, due_ms })
     }
 
     /// Makes blocks until all handles are dropped or the disk fails.
@@ -93,7 +93,7 @@ impl Sequencer {
             };
             tokio::select! {
                 biased;
-                first = self.queue.recv() => {
+                first = self.lanes.next() => {
                     let first = first?;
                     bytes += first.bytes;
                     batch.push(first);
@@ -103,7 +103,7 @@ impl Sequencer {
         }
         let until = Instant::now() + GATHER;
         while bytes < BLOCK_BYTES_MAX {
-            match timeout_at(until, self.queue.recv()).await {
+            match timeout_at(until, self.lanes.next()).await {
                 Ok(Some(next)) => {
                     bytes += next.bytes;
                     batch.push(next);
@@ -111,6 +111,8 @@ impl Sequencer {
                 Ok(None) | Err(_) => break,
             }
         }
+        // Those with a deadline go before those that the last block had no room for.
+        batch.sort_by_key(|submission| !submission.is_urgent);
         Some(batch)
     }
 
@@ -145,7 +147,7 @@ impl Maker {
         let (reveal, onion_next) = self.onions.reveal(height);
         let time_ms = now_ms.within(parent.facts.time_ms, LedgerTime::NEVER);
         let facts = BlockInputs { time_ms, reveal, onion_next };
-        let transactions = batch.iter().map(|one| (&one.transaction, one.bytes));
+        let transactions = batch.iter().map(|one| (&one.transaction, one.bytes, &one.signatures));
         let draft = self.executor.execute(&facts, transactions)?;
         let block = match draft.block {
             None => None,

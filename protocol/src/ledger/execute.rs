@@ -14,7 +14,9 @@ use crate::{
     codec::Encode,
     id::{AccountId, Hash, TransactionId},
     ledger::{
-        account, beacon,
+        account,
+        admission::Signatures,
+        beacon,
         block::{BlockInputs, Event, Genesis},
         books::Books,
         epoch,
@@ -208,10 +210,7 @@ impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
 
     /// The result that a transaction would have, without applying it.
     pub fn check(&self, transaction: &Transaction) -> Result<Pushed, Status> {
-        match validate(&self.books, transaction)? {
-            Verdict::Fresh(_) => Ok(Pushed::Applied),
-            Verdict::Already { height } => Ok(Pushed::Already { height }),
-        }
+        verdict(&self.books, transaction, &Signatures::UNCHECKED)
     }
 
     /// Validates a transaction and applies it. A refused transaction leaves no trace.
@@ -219,7 +218,19 @@ impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
     /// # Panics
     /// If the transaction does not [fit](Self::fits).
     pub fn push(&mut self, transaction: &Transaction) -> Result<Pushed, Status> {
-        match validate(&self.books, transaction)? {
+        self.push_checked(transaction, &Signatures::UNCHECKED)
+    }
+
+    /// As [`Self::push`], for a transaction whose signatures were checked before.
+    ///
+    /// # Panics
+    /// If the transaction does not [fit](Self::fits).
+    pub fn push_checked(
+        &mut self,
+        transaction: &Transaction,
+        signatures: &Signatures,
+    ) -> Result<Pushed, Status> {
+        match validate(&self.books, transaction, signatures)? {
             Verdict::Already { height } => Ok(Pushed::Already { height }),
             Verdict::Fresh(checked) => {
                 let bytes = transaction.to_bytes().len();
@@ -286,10 +297,23 @@ fn forget_seen<S: State + ?Sized>(books: &mut Books<'_, S>) {
     }
 }
 
+/// The result that a transaction would have, without applying it.
+pub(super) fn verdict<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    transaction: &Transaction,
+    signatures: &Signatures,
+) -> Result<Pushed, Status> {
+    match validate(books, transaction, signatures)? {
+        Verdict::Fresh(_) => Ok(Pushed::Applied),
+        Verdict::Already { height } => Ok(Pushed::Already { height }),
+    }
+}
+
 /// Finds every reason to refuse, in the order of [`Status`].
 fn validate<S: State + ?Sized>(
     books: &Books<'_, S>,
     transaction: &Transaction,
+    signatures: &Signatures,
 ) -> Result<Verdict, Status> {
     let chain = &books.chain;
     if transaction.chain != chain.id {
@@ -298,32 +322,52 @@ fn validate<S: State + ?Sized>(
     if TRANSACTION_BYTES_MAX < transaction.to_bytes().len() {
         return Err(Status::TooLarge);
     }
-    transaction.verify().map_err(|_| Status::BadSignature)?;
+    if !signatures.sender(transaction) {
+        return Err(Status::BadSignature);
+    }
+    check_age(books, transaction)?;
     let Transaction { sender, id, valid_until, .. } = *transaction;
-    if valid_until < chain.height {
-        return Err(Status::Expired);
-    }
-    if chain.params.validity_blocks_max < valid_until - chain.height {
-        return Err(Status::TooFarAhead);
-    }
     let digest = transaction.digest();
-    match books.get(SeenTable, &(sender, id)) {
-        Some(seen) if seen.digest == digest => {
-            return Ok(Verdict::Already { height: seen.height });
-        }
-        Some(_) => return Err(Status::IdReused),
-        None => {}
+    if let Some(height) = applied_at(books, transaction, &digest)? {
+        return Ok(Verdict::Already { height });
     }
     check_fields(books.rows(), chain, &sender, &transaction.action)
         .map_err(|_| Status::BadField)?;
-    let effect = validate_action(books, transaction)?;
+    let effect = validate_action(books, transaction, signatures)?;
     let checked = Checked { sender, id, valid_until, digest, effect };
     Ok(Verdict::Fresh(Box::new(checked)))
+}
+
+/// Whether a block may still, and may already, have this transaction.
+pub(super) fn check_age<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    transaction: &Transaction,
+) -> Result<(), Status> {
+    let Chain { height, ref params, .. } = books.chain;
+    match transaction.valid_until.checked_sub(height) {
+        None => Err(Status::Expired),
+        Some(left) if params.validity_blocks_max < left => Err(Status::TooFarAhead),
+        Some(_) => Ok(()),
+    }
+}
+
+/// The height of the block that applied this transaction, if one did.
+pub(super) fn applied_at<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    transaction: &Transaction,
+    digest: &Hash,
+) -> Result<Option<u64>, Status> {
+    match books.get(SeenTable, &(transaction.sender, transaction.id)) {
+        Some(seen) if seen.digest == *digest => Ok(Some(seen.height)),
+        Some(_) => Err(Status::IdReused),
+        None => Ok(None),
+    }
 }
 
 fn validate_action<S: State + ?Sized>(
     books: &Books<'_, S>,
     transaction: &Transaction,
+    signatures: &Signatures,
 ) -> Result<Effect, Status> {
     let sender = transaction.sender;
     let action = &transaction.action;
@@ -337,7 +381,8 @@ fn validate_action<S: State + ?Sized>(
         }
         Action::OpenDeal { opening, terms, acceptances, cost_max } => {
             let accepted = (acceptances.as_slice(), *cost_max);
-            storage::check_open(books, sender, opening, terms, accepted).map(Effect::Storage)
+            storage::check_open(books, sender, (opening, terms), accepted, signatures)
+                .map(Effect::Storage)
         }
         Action::EndDeal { deal } => storage::check_end(books, sender, *deal).map(Effect::Storage),
         Action::Prove { epoch, leaves } => {

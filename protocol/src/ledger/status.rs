@@ -75,6 +75,22 @@ statuses! {
 }
 
 impl Status {
+    /// Whether no later block can apply the same transaction: the reason lies in its own bytes, or in what never
+    /// changes back.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(
+            self,
+            Self::WrongChain
+                | Self::TooLarge
+                | Self::BadSignature
+                | Self::Expired
+                | Self::BadProof
+                | Self::BadAcceptance
+                | Self::BadLabel
+        )
+    }
+
     /// Whether the same transaction may succeed later.
     #[must_use]
     pub fn transient(self) -> bool {

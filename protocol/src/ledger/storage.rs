@@ -8,6 +8,7 @@ use crate::{
     ledger::{
         Params,
         account::can_pay,
+        admission::Signatures,
         block::{Event, Place, Reason},
         books::Books,
         params::BP,
@@ -119,15 +120,15 @@ fn new_node(payout: AccountId) -> Node {
 pub(super) fn check_open<S: State + ?Sized>(
     books: &Books<'_, S>,
     sender: AccountId,
-    opening: &Hash,
-    terms: &DealTerms,
+    (opening, terms): (&Hash, &DealTerms),
     (acceptances, cost_max): (&[Acceptance], Amount),
+    signatures: &Signatures,
 ) -> Result<Effect, Status> {
     let params = &books.chain.params;
     if DealId::of(opening) != terms.deal {
         return Err(Status::BadProof);
     }
-    if acceptances.iter().any(|accepted| accepted.verify(books.id(), terms).is_err()) {
+    if !signatures.acceptances(books.id(), terms, acceptances) {
         return Err(Status::BadAcceptance);
     }
     let nodes: Option<Vec<Node>> =

@@ -1,5 +1,6 @@
 //! The ledger's rules on a real state: every status, random histories, epochs, sales, vectors.
 
+mod admission;
 mod audit;
 mod epochs;
 mod fields;

@@ -17,9 +17,11 @@ use crate::{
         TransactionId,
     },
     ledger::{
-        Params, Status, beacon,
+        Params, Status,
+        admission::{Signatures, judge},
+        beacon,
         block::{BlockInputs, Event, Genesis},
-        execute::{self, BlockBuilder, Executed, Pushed},
+        execute::{self, BlockBuilder, Executed, Pushed, next_due},
         rows::{Access, Accounts, Chain, Chains, Listings, Node, Nodes, Orders, Slots},
         state::{MemoryState, StateExt},
         tests::seller::{LICENCE, label_on, sharing, vault_id},
@@ -154,12 +156,21 @@ impl World {
     /// Makes a block of what the rules accept of `transactions`, checks it, and commits it.
     pub(super) fn block(&mut self, transactions: &[Transaction]) -> Vec<Result<Pushed, Status>> {
         let facts = self.facts();
+        let is_due = next_due(&self.state).is_some_and(|due_ms| due_ms <= facts.time_ms);
         let mut builder = BlockBuilder::new(&self.state, &facts).unwrap();
         let mut outcomes = Vec::new();
         let mut applied = Vec::new();
         for transaction in transactions {
             let expected = builder.check(transaction);
-            let outcome = builder.push(transaction);
+            let judged = (applied.is_empty() && !is_due).then(|| {
+                // In a block that changed nothing yet, admission and the rules agree.
+                let judged = judge(&self.state, facts.time_ms, transaction);
+                assert_eq!(judged.map(|(pushed, _)| pushed).is_ok(), expected.is_ok());
+                judged
+            });
+            let signatures =
+                judged.and_then(Result::ok).map_or(Signatures::UNCHECKED, |known| known.1);
+            let outcome = builder.push_checked(transaction, &signatures);
             assert_eq!(outcome, expected);
             if outcome == Ok(Pushed::Applied) {
                 applied.push(transaction.clone());

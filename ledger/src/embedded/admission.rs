@@ -1,0 +1,271 @@
+//! Admission: judges submissions before they reach the sequencer, many at the same time.
+//!
+//! The sequencer is one thread, and each block waits for it. So bytes that no block will have must not reach it. A task
+//! for each lane takes what has come, splits it over the processors, and judges each part on the rows of the last block:
+//! first its age and id, then the sender's signature, then all rules. What they refuse is answered at once. What they
+//! accept goes on with the knowledge that its signatures verify. The order of submissions within a lane stays.
+
+use std::{
+    collections::BTreeSet,
+    num::NonZero,
+    sync::{Arc, Mutex, PoisonError},
+    thread::available_parallelism,
+};
+
+use symbolon_net::Host;
+use symbolon_protocol::{
+    LedgerTime, MachineTime,
+    codec::Encode,
+    id::Hash,
+    ledger::{
+        Status,
+        admission::{Signatures, judge},
+        execute::Pushed,
+        rows::Chains,
+        state::StateExt,
+    },
+};
+use tokio::sync::mpsc;
+
+use super::queue::{Lanes, Submission};
+use crate::{
+    error::LedgerError,
+    executor::{Replica, Rows},
+    port::Outcome,
+};
+
+/// One lane's way from the callers to the sequencer.
+pub(super) struct Admission {
+    host: Host,
+    replica: Replica,
+    refused: Arc<Refused>,
+    entrance: mpsc::Receiver<Submission>,
+    exit: mpsc::Sender<Submission>,
+}
+
+impl Admission {
+    /// Starts the tasks of both lanes. Returns the lanes behind them. The tasks end with the callers' side.
+    pub(super) fn start(host: &Host, replica: &Replica, lanes: Lanes) -> Lanes {
+        let refused = Arc::<Refused>::default();
+        let start = |entrance| {
+            let (exit, admitted) = mpsc::channel(ADMITTED);
+            let (host, replica, refused) = (host.clone(), replica.clone(), refused.clone());
+            tokio::spawn(Self { host, replica, refused, entrance, exit }.run());
+            admitted
+        };
+        Lanes { urgent: start(lanes.urgent), ordinary: start(lanes.ordinary) }
+    }
+
+    async fn run(mut self) {
+        let mut batch = Vec::new();
+        while self.entrance.recv_many(&mut batch, BATCH).await != 0 {
+            for admitted in self.judge_all(std::mem::take(&mut batch)).await {
+                if self.exit.send(admitted).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Answers those that are refused. Returns the others in their order.
+    async fn judge_all(&self, batch: Vec<Submission>) -> Vec<Submission> {
+        let parts = available_parallelism().map_or(1, NonZero::get);
+        let size = batch.len().div_ceil(parts);
+        let mut rest = batch.into_iter();
+        let mut judging = Vec::new();
+        loop {
+            let part: Vec<_> = rest.by_ref().take(size).collect();
+            if part.is_empty() {
+                break;
+            }
+            let (refused, now_ms) = (self.refused.clone(), self.host.now_ms());
+            let work = move |rows: &Rows| judge_part(rows, now_ms, &refused, part);
+            let replica = self.replica.clone();
+            judging.push(tokio::spawn(async move { replica.with_rows(work).await }));
+        }
+        let mut admitted = Vec::new();
+        for part in judging {
+            match part.await {
+                Ok(Ok((part, _))) => admitted.extend(part),
+                // The callers see that the ledger has closed.
+                Ok(Err(error)) => tracing::error!(%error, "submissions were not judged"),
+                Err(error) => tracing::error!(%error, "submissions were not judged"),
+            }
+        }
+        admitted
+    }
+}
+
+fn judge_part(
+    rows: &Rows,
+    now_ms: MachineTime,
+    refused: &Refused,
+    part: Vec<Submission>,
+) -> Result<Vec<Submission>, LedgerError> {
+    let damaged = || LedgerError::Damaged("it has no chain row".into());
+    let chain = rows.get(Chains, &()).ok_or_else(damaged)?;
+    let now = now_ms.within(chain.time_ms, LedgerTime::NEVER);
+    let mut admitted = Vec::new();
+    for mut submission in part {
+        let outcome = match refused.or_judge(rows, now, &submission) {
+            Ok((Pushed::Applied, signatures)) => {
+                submission.signatures = signatures;
+                admitted.push(submission);
+                continue;
+            }
+            Ok((Pushed::Already { height }, _)) => Outcome { height, status: Status::Applied },
+            // One that came before it, and has no place in a block yet, may be what it needs.
+            Err(status)
+                if !status.is_final() && (2..=WAITING).contains(&submission.turn.number) =>
+            {
+                admitted.push(submission);
+                continue;
+            }
+            Err(status) => Outcome { height: chain.height, status },
+        };
+        drop(submission.answer.send(Ok(outcome)));
+    }
+    Ok(admitted)
+}
+
+/// What was refused for its own bytes not long ago. The same bytes cost a hash, no signature.
+#[derive(Default)]
+struct Refused(Mutex<[BTreeSet<(Hash, Status)>; 2]>);
+
+impl Refused {
+    fn or_judge(
+        &self,
+        rows: &Rows,
+        now: LedgerTime,
+        submission: &Submission,
+    ) -> Result<(Pushed, Signatures), Status> {
+        let name = Hash(blake3::hash(&submission.transaction.to_bytes()).into());
+        if let Some(status) = self.of(name) {
+            return Err(status);
+        }
+        let judged = judge(rows, now, &submission.transaction);
+        if let Err(status) = &judged
+            && status.is_final()
+        {
+            self.remember(name, *status);
+        }
+        judged
+    }
+
+    fn of(&self, name: Hash) -> Option<Status> {
+        let sets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = (name, Status::Applied)..;
+        let mut found = sets.iter().filter_map(|set| set.range(all.clone()).next());
+        found.find(|(of, _)| *of == name).map(|(_, status)| *status)
+    }
+
+    /// Keeps the last so many, and forgets the older half when there are more.
+    fn remember(&self, name: Hash, status: Status) {
+        let mut sets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let [new, old] = &mut *sets;
+        if REMEMBERED <= new.len() {
+            *old = std::mem::take(new);
+        }
+        new.insert((name, status));
+    }
+}
+
+/// Submissions that are judged together: a few milliseconds of work for each processor.
+const BATCH: usize = 128;
+/// Admitted submissions that wait for the sequencer.
+const ADMITTED: usize = 1_024;
+/// Transactions of one sender of which a later one may count on an earlier one.
+const WAITING: u32 = 64;
+/// Refused transactions that are remembered, and as many older ones.
+const REMEMBERED: usize = 1 << 14;
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::SigningKey;
+    use symbolon_protocol::{
+        Amount,
+        id::{AccountId, ChainId, TransactionId},
+        ledger::{
+            Params,
+            transaction::{Action, Transaction},
+        },
+    };
+
+    use super::{
+        super::{Embedded, Options, queue::Queue, size},
+        *,
+    };
+
+    fn sign(chain: ChainId, sender: u8, id: u8, action: Action) -> Transaction {
+        let key = SigningKey::from_bytes(&[sender; 32]);
+        Transaction::build(chain, &key, TransactionId([id; 16]), 9, action)
+    }
+
+    fn transfer() -> Action {
+        Action::Transfer { to: AccountId([9; 32]), amount: Amount(1) }
+    }
+
+    #[tokio::test]
+    async fn what_the_rules_refuse_does_not_reach_the_sequencer() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Host::system();
+        let options = Options { key: [7; 32], params: Params::development(), host: host.clone() };
+        let ledger = Embedded::open(folder.path(), options).await.unwrap();
+        let chain = ledger.chain();
+        let (queue, lanes) = Queue::new(ledger.replica.clone());
+        let mut lanes = Admission::start(&host, &ledger.replica, lanes);
+        let submit = |transaction: Transaction| {
+            let queue = queue.clone();
+            let bytes = size(&transaction);
+            tokio::spawn(async move { queue.submit(transaction, bytes).await.unwrap().status })
+        };
+        let mut forged = sign(chain, 1, 1, transfer());
+        forged.signature[5] ^= 1;
+        let mut old = sign(chain, 1, 2, transfer());
+        // Its signature would not verify either, but that is not looked at.
+        old.valid_until = 0;
+        let poor = sign(chain, 1, 3, transfer());
+        let elsewhere = sign(ChainId([5; 32]), 1, 4, transfer());
+        for (refused, status) in [
+            (&forged, Status::BadSignature),
+            // Now by memory.
+            (&forged, Status::BadSignature),
+            (&old, Status::Expired),
+            (&poor, Status::BalanceTooLow),
+            (&elsewhere, Status::WrongChain),
+        ] {
+            assert_eq!(submit(refused.clone()).await.unwrap(), status);
+        }
+        // The transfer needs the money of the faucet, which is on its way: the sequencer decides.
+        let faucet = sign(chain, 1, 5, Action::Faucet);
+        drop((submit(faucet.clone()), submit(poor.clone())));
+        let mut admitted = [lanes.next().await.unwrap(), lanes.next().await.unwrap()];
+        admitted.sort_by_key(|submission| submission.transaction.id);
+        let ids = admitted.each_ref().map(|submission| submission.transaction.id);
+        assert_eq!(ids, [poor.id, faucet.id]);
+        assert_ne!(
+            admitted[1].signatures,
+            Signatures::UNCHECKED,
+            "its signature is not checked again"
+        );
+        assert!(lanes.ordinary.is_empty() && lanes.urgent.is_empty(), "nothing else came through");
+    }
+
+    #[test]
+    fn refused_bytes_are_remembered_for_a_while() {
+        let refused = Refused::default();
+        let name = |number: usize| Hash(blake3::hash(&number.to_le_bytes()).into());
+        for number in 0..REMEMBERED {
+            refused.remember(name(number), Status::BadSignature);
+        }
+        refused.remember(name(REMEMBERED), Status::BadLabel);
+        assert_eq!(refused.of(name(0)), Some(Status::BadSignature));
+        assert_eq!(refused.of(name(REMEMBERED)), Some(Status::BadLabel));
+        assert_eq!(refused.of(name(REMEMBERED + 1)), None);
+        for number in REMEMBERED + 1..=2 * REMEMBERED {
+            refused.remember(name(number), Status::BadSignature);
+        }
+        assert_eq!(refused.of(name(0)), None, "the oldest are forgotten");
+        assert_eq!(refused.of(name(2 * REMEMBERED)), Some(Status::BadSignature));
+    }
+}

@@ -1,0 +1,108 @@
+//! What an engine finds out about a transaction before it gives it a place in a block.
+//!
+//! Signatures cost most of the time of a block, and nothing in the state changes them. So an engine checks the
+//! signatures of many transactions at the same time, on other threads than the one that makes blocks. The rules take the
+//! result as [`Signatures`]. They check only what was not checked before.
+//!
+//! An engine may refuse a transaction here, for any reason that applies to the last block. It looks at what costs least
+//! first, so the reason may be another one than the first in the order of [`Status`].
+
+use crate::{
+    id::{ChainId, NodeId},
+    ledger::{
+        books::Books,
+        execute::{self, Pushed},
+        rows::{Listings, Nodes, OrderState, Orders, Vaults},
+        state::{State, StateExt},
+        status::Status,
+        transaction::{Acceptance, Action, DealTerms, Transaction},
+    },
+    time::LedgerTime,
+};
+
+/// Whether the signatures of a transaction verify, as far as they were checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Signatures {
+    sender: Option<bool>,
+    acceptances: Option<bool>,
+}
+
+impl Signatures {
+    /// Nothing was checked yet: the rules check what they need.
+    pub const UNCHECKED: Self = Self { sender: None, acceptances: None };
+
+    /// Whether the sender's signature verifies.
+    pub(super) fn sender(&self, transaction: &Transaction) -> bool {
+        self.sender.unwrap_or_else(|| transaction.verify().is_ok())
+    }
+
+    /// Whether the acceptances of a deal verify.
+    pub(super) fn acceptances(
+        &self,
+        chain: &ChainId,
+        terms: &DealTerms,
+        acceptances: &[Acceptance],
+    ) -> bool {
+        let verify = |accepted: &Acceptance| accepted.verify(chain, terms).is_ok();
+        self.acceptances.unwrap_or_else(|| acceptances.iter().all(verify))
+    }
+}
+
+/// The result that a transaction would have in a block at `now` on top of this state, and its signatures, so that the
+/// block does not check them again. What is due at `now` is not done yet in this state.
+///
+/// # Errors
+/// A reason to refuse it now. Unless the status [is final](Status::is_final), a later block may apply it.
+pub fn judge<S: State + ?Sized>(
+    state: &S,
+    now: LedgerTime,
+    transaction: &Transaction,
+) -> Result<(Pushed, Signatures), Status> {
+    let mut books = Books::open(state).ok_or(Status::WrongChain)?;
+    books.chain.height += 1;
+    books.chain.time_ms = books.chain.time_ms.max(now);
+    if transaction.chain != books.chain.id {
+        return Err(Status::WrongChain);
+    }
+    execute::check_age(&books, transaction)?;
+    if let Some(height) = execute::applied_at(&books, transaction, &transaction.digest())? {
+        return Ok((Pushed::Already { height }, Signatures::UNCHECKED));
+    }
+    let sender = Some(transaction.verify().is_ok());
+    let pushed = execute::verdict(&books, transaction, &Signatures { sender, acceptances: None })?;
+    // A deal gets here only if its acceptances verify.
+    let acceptances = matches!(transaction.action, Action::OpenDeal { .. }).then_some(true);
+    Ok((pushed, Signatures { sender, acceptances }))
+}
+
+/// Whether a transaction has a deadline that somebody else could make its sender miss: a proof of a node that has
+/// something to prove, a custodian's release of a paid order, a buyer's acknowledgement. An engine gives these a lane of
+/// their own. Only a sender that the rows name for it can have one, and each only once.
+pub fn is_urgent<S: State + ?Sized>(state: &S, transaction: &Transaction) -> bool {
+    let sender = transaction.sender;
+    match &transaction.action {
+        Action::Prove { epoch, .. } => {
+            let node = state.get(Nodes, &NodeId::from(sender));
+            node.is_some_and(|node| 0 < node.slots && node.passed_epoch < Some(*epoch))
+        }
+        Action::PostRelease { order, release } => {
+            let Some(order) = state.get(Orders, order).filter(|row| row.state == OrderState::Paid)
+            else {
+                return false;
+            };
+            let vault = state
+                .get(Listings, &order.listing)
+                .and_then(|listing| state.get(Vaults, &listing.terms.vault));
+            let place = usize::from(release.index).checked_sub(1);
+            let is_posted = order.releases.iter().any(|posted| posted.index == release.index);
+            let custodian = place.and_then(|place| vault?.custodians.get(place).copied());
+            !is_posted && custodian == Some(NodeId::from(sender))
+        }
+        Action::Acknowledge { order, .. } => {
+            let order = state.get(Orders, order);
+            let is_open = |state| matches!(state, OrderState::Paid | OrderState::Delivered);
+            order.is_some_and(|order| order.buyer == sender && is_open(order.state))
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,114 @@
+//! What an engine finds out before a block: who may use the urgent lane, and what is judged without a signature.
+
+use std::vec;
+
+use super::{
+    seller::list,
+    world::{World, account, opening},
+};
+use crate::{
+    id::{ListingId, OrderId},
+    ledger::{
+        Status,
+        admission::{Signatures, is_urgent, judge},
+        execute::Pushed,
+        transaction::Action,
+    },
+    time::LedgerTime,
+};
+
+const SELLER: u8 = 1;
+const BUYER: u8 = 2;
+const LISTING: ListingId = ListingId([7; 16]);
+const ORDER: OrderId = OrderId([7; 16]);
+const NODES: [u8; 3] = [11, 12, 13];
+
+fn ordered() -> World {
+    let mut world = World::new();
+    world.fund(&[SELLER, BUYER]);
+    world.nodes(&NODES);
+    let vault = world.vault(SELLER, 2, &NODES);
+    world.must(SELLER, vault);
+    world.must(SELLER, list(SELLER, LISTING, 500));
+    let order = world.order(ORDER, LISTING, 500);
+    world.must(BUYER, order);
+    world
+}
+
+/// Whether this action is urgent when this account sends it.
+fn urgent(world: &mut World, who: u8, action: &Action) -> bool {
+    let transaction = world.sign(who, action.clone());
+    is_urgent(&world.state, &transaction)
+}
+
+#[test]
+fn proofs_are_urgent_for_a_node_that_has_not_proven() {
+    let mut world = World::new();
+    world.fund(&[SELLER]);
+    world.nodes(&NODES);
+    let claim = |epoch| Action::Prove { epoch, leaves: vec![] };
+    assert!(!urgent(&mut world, 11, &claim(1)), "it has no shard");
+    let open = world.deal(SELLER, opening(4), &NODES[..2], 3);
+    world.must(SELLER, open);
+    world.next_epoch();
+    let epoch = world.chain().epoch;
+    assert!(urgent(&mut world, 11, &claim(epoch)));
+    assert!(!urgent(&mut world, 13, &claim(epoch)), "a node without a shard");
+    assert!(!urgent(&mut world, SELLER, &claim(epoch)), "not a node");
+    let proof = world.prove(11);
+    world.must(11, proof);
+    assert!(!urgent(&mut world, 11, &claim(epoch)), "it has proven");
+    assert!(urgent(&mut world, 12, &claim(epoch)));
+}
+
+#[test]
+fn releases_are_urgent_for_the_custodians_of_a_paid_order() {
+    let mut world = ordered();
+    let release = |world: &World, index| world.release(ORDER, (2, 3), index);
+    let first = release(&world, 1);
+    assert!(urgent(&mut world, 11, &first));
+    assert!(!urgent(&mut world, 12, &first), "it is another custodian's");
+    assert!(!urgent(&mut world, BUYER, &first), "not a custodian");
+    world.must(11, first.clone());
+    assert!(!urgent(&mut world, 11, &first), "it is posted");
+    let second = release(&world, 2);
+    world.must(12, second);
+    let third = release(&world, 3);
+    assert!(!urgent(&mut world, 13, &third), "the order is delivered");
+}
+
+#[test]
+fn an_acknowledgement_is_urgent_for_the_buyer_of_an_open_order() {
+    let mut world = ordered();
+    let acknowledge = |order| Action::Acknowledge { order, custodians: vec![1] };
+    assert!(urgent(&mut world, BUYER, &acknowledge(ORDER)));
+    assert!(!urgent(&mut world, SELLER, &acknowledge(ORDER)), "not the buyer");
+    assert!(!urgent(&mut world, BUYER, &acknowledge(OrderId([8; 16]))), "no such order");
+    world.must(BUYER, acknowledge(ORDER));
+    assert!(!urgent(&mut world, BUYER, &acknowledge(ORDER)), "it is settled");
+    let other = Action::Revoke { link: crate::id::LinkId([4; 16]) };
+    assert!(!urgent(&mut world, BUYER, &other), "it has no deadline");
+}
+
+#[test]
+fn what_needs_no_signature_is_looked_at_first() {
+    let mut world = World::new();
+    world.fund(&[SELLER]);
+    let now = LedgerTime(world.now);
+    let mut transaction = world
+        .sign(SELLER, Action::Transfer { to: account(BUYER), amount: crate::amount::Amount(1) });
+    let (pushed, signatures) = judge(&world.state, now, &transaction).unwrap();
+    assert_eq!(pushed, Pushed::Applied);
+    assert_ne!(signatures, Signatures::UNCHECKED);
+    let height = world.chain().height;
+    world.block(core::slice::from_ref(&transaction));
+    let already = judge(&world.state, now, &transaction).unwrap().0;
+    assert_eq!(already, Pushed::Already { height: height + 1 });
+    // Each of these has no valid signature either.
+    transaction.valid_until += 1;
+    assert_eq!(judge(&world.state, now, &transaction), Err(Status::IdReused));
+    transaction.valid_until = height;
+    assert_eq!(judge(&world.state, now, &transaction), Err(Status::Expired));
+    transaction.chain.0[0] ^= 1;
+    assert_eq!(judge(&world.state, now, &transaction), Err(Status::WrongChain));
+}
