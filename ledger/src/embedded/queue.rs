@@ -92,7 +92,7 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    /// The next submission, an urgent one if there is one. `None` once nobody can submit any more.
+    /// The next submission, an urgent one if there is one. `None` once all submitters are gone.
     pub(super) async fn next(&mut self) -> Option<Submission> {
         tokio::select! {
             biased;
