@@ -35,7 +35,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     error::LedgerError,
-    executor::{Executor, File, Replica, Rows},
+    executor::{EPOCHS_KEPT, Executor, File, Replica, Rows},
     port::Outcome,
     serve::Engine,
 };
@@ -74,6 +74,16 @@ pub struct Embedded {
 impl Embedded {
     /// Opens the ledger in a folder, or creates it if there is none.
     pub async fn open(folder: &Path, options: Options) -> Result<Self, LedgerError> {
+        Self::open_keeping(folder, options, EPOCHS_KEPT).await
+    }
+
+    /// The same for a ledger that keeps the blocks of another number of epochs before the current
+    /// one.
+    pub async fn open_keeping(
+        folder: &Path,
+        options: Options,
+        epochs_kept: u64,
+    ) -> Result<Self, LedgerError> {
         let Options { key, params, host } = options;
         let key = Zeroizing::new(key);
         let signing = Arc::new(SigningKey::from_bytes(&key));
@@ -90,7 +100,7 @@ impl Embedded {
             if authority.0 != signer.verifying_key().to_bytes() {
                 return Err(LedgerError::WrongKey { authority });
             }
-            let executor = Executor::new(file, contents.tip, executing);
+            let executor = Executor::new(file, contents.tip, executing, epochs_kept);
             Ok((executor, Onions::new(&key, contents.salt), contents.chain.id))
         };
         let (executor, onions, chain) = host.blocking(opening).await?;

@@ -1,7 +1,10 @@
 //! Why a ledger did not answer, or why its answer is not accepted.
 
 use symbolon_net::NetError;
-use symbolon_protocol::id::{AccountId, OrderId};
+use symbolon_protocol::{
+    id::{AccountId, OrderId},
+    wire::ledger::OldestBlock,
+};
 use thiserror::Error;
 
 /// Why an operation on a ledger failed. A transaction that the rules refuse is not an error: its
@@ -60,6 +63,14 @@ pub enum LedgerError {
     Forked {
         /// The height.
         height: u64,
+    },
+    /// The ledger no longer keeps this block.
+    #[error("the ledger no longer has block {height}: it keeps blocks from {} on", oldest.height)]
+    Pruned {
+        /// The height of the block.
+        height: u64,
+        /// The oldest block that it keeps.
+        oldest: OldestBlock,
     },
     /// The order does not exist.
     #[error("the ledger has no order {order}")]

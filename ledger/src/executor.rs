@@ -7,6 +7,7 @@
 //! committed blocks.
 
 mod blocks;
+mod prune;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -29,15 +30,16 @@ use symbolon_protocol::{
         transaction::Transaction,
         tree,
     },
-    wire::ledger::{HistoryLine, HistoryPlace, ProvenRow},
+    wire::ledger::{HistoryPlace, ProvenRow},
 };
 
 use crate::{
     error::LedgerError,
-    port::{Outcome, Snapshot},
+    port::{History, Outcome, Snapshot},
 };
 use blocks::BLOCKS;
 pub(crate) use blocks::Blocks;
+pub use prune::EPOCHS_KEPT;
 pub(crate) use rows::Rows;
 use rows::{META, Meta, disk};
 
@@ -85,7 +87,7 @@ impl File {
         salt: &[u8; 32],
     ) -> Result<(), LedgerError> {
         let meta: [(&str, &[u8]); 2] = [(Meta::VERSION, &[VERSION]), (Meta::SALT, salt)];
-        rows::commit(&self.0, update, genesis, &meta)
+        rows::commit(&self.0, update, genesis, &meta, u64::MAX)
     }
 
     /// The contents of the file, if this program can continue the ledger.
@@ -126,6 +128,7 @@ pub(crate) struct Contents {
 pub(crate) struct Executor {
     replica: Replica,
     tip: watch::Sender<Arc<Block>>,
+    epochs_kept: u64,
 }
 
 /// An executed batch that is not sealed yet.
@@ -137,10 +140,11 @@ pub(crate) struct Draft {
 }
 
 impl Executor {
-    pub(crate) fn new(file: File, tip: Block, host: Host) -> Self {
+    /// `epochs_kept` is the number of epochs before the current one whose blocks are kept.
+    pub(crate) fn new(file: File, tip: Block, host: Host, epochs_kept: u64) -> Self {
         let (sender, tip) = watch::channel(Arc::new(tip));
         let inner = Arc::new(Inner { database: file.0, host, tip });
-        Self { replica: Replica { inner }, tip: sender }
+        Self { replica: Replica { inner }, tip: sender, epochs_kept }
     }
 
     pub(crate) fn replica(&self) -> &Replica {
@@ -194,7 +198,7 @@ impl Executor {
 
     /// Stores a block and its changes. They are on disk when this returns.
     pub(crate) fn commit(&self, block: &Block, update: &Update) -> Result<(), LedgerError> {
-        rows::commit(&self.replica.inner.database, update, block, &[])
+        rows::commit(&self.replica.inner.database, update, block, &[], self.epochs_kept)
     }
 
     /// Shows a committed block to the followers.
@@ -298,8 +302,12 @@ impl Replica {
         account: AccountId,
         before: HistoryPlace,
         limit: usize,
-    ) -> Result<Vec<HistoryLine>, LedgerError> {
-        self.read(move |read| rows::history(read, &account, before, limit)).await
+    ) -> Result<History, LedgerError> {
+        self.read(move |read| {
+            let lines = rows::history(read, &account, before, limit)?;
+            Ok(History { lines, oldest: prune::oldest(read)? })
+        })
+        .await
     }
 
     /// Runs `work` on the rows of the last block. Returns its result and that block's hash.
@@ -362,7 +370,7 @@ fn fitting(rows: impl Iterator<Item = ProvenRow>, bytes_max: usize) -> Vec<Prove
 }
 
 /// Version of the database layout.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 /// Memory of redb's cache: enough for hot rows and tree nodes, not for the whole ledger.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 const OPEN_ATTEMPTS: u32 = 100;

@@ -19,8 +19,8 @@ mod ticket;
 
 pub use embedded::{Embedded, Options};
 pub use error::LedgerError;
-pub use executor::Replica;
-pub use port::{BlockPage, Follow, Ledger, Outcome, RECENT, ROWS_MAX};
+pub use executor::{EPOCHS_KEPT, Replica};
+pub use port::{BlockPage, Follow, History, Ledger, Outcome, RECENT, ROWS_MAX};
 pub use remote::Remote;
 pub use serve::{Engine, answer};
 pub use ticket::{LedgerTicket, TicketError};

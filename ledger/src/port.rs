@@ -13,7 +13,7 @@ use symbolon_protocol::{
         rows::Table,
         transaction::Transaction,
     },
-    wire::ledger::{HistoryLine, HistoryPlace, ProvenRow},
+    wire::ledger::{HistoryLine, HistoryPlace, OldestBlock, ProvenRow},
 };
 
 use crate::{
@@ -53,6 +53,16 @@ pub struct BlockPage {
     pub events: Vec<Event>,
     /// Whether further pages of this block follow.
     pub more: bool,
+}
+
+/// A part of an account's history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// The lines, newest first.
+    pub lines: Vec<HistoryLine>,
+    /// The oldest block that the ledger keeps. Lines about the pay for storage proofs are complete
+    /// from this block on, and all other lines from the ledger's first block on.
+    pub oldest: OldestBlock,
 }
 
 /// Rows of one block.
@@ -262,7 +272,7 @@ impl Ledger {
         account: &AccountId,
         before: impl Into<HistoryPlace>,
         limit: usize,
-    ) -> Result<Vec<HistoryLine>, LedgerError> {
+    ) -> Result<History, LedgerError> {
         let (before, limit) = (before.into(), limit.min(ROWS_MAX));
         match self {
             Self::Embedded(ledger) => ledger.replica().history(*account, before, limit).await,
@@ -278,7 +288,10 @@ impl Ledger {
         }
     }
 
-    /// All blocks from a height on, each once, as they are made. Block 0 is the genesis.
+    /// All blocks from a height on, each once, as they are made. Block 0 is the genesis. A ledger
+    /// keeps the blocks of the last epochs only: where it no longer has one, the next page is the
+    /// error [`LedgerError::Pruned`]. A follower then reads the rows that it needs, and follows on
+    /// from the block of a header that it read before them.
     #[must_use]
     pub fn follow(&self, from_height: u64) -> Follow {
         let kind = match self {

@@ -48,7 +48,7 @@ use tokio::{
 
 use crate::{
     error::LedgerError,
-    port::{BlockPage, Outcome, RECENT},
+    port::{BlockPage, History, Outcome, RECENT},
     ticket::LedgerTicket,
 };
 use recent::RecentRows;
@@ -264,20 +264,22 @@ impl Remote {
         account: AccountId,
         before: HistoryPlace,
         limit: usize,
-    ) -> Result<Vec<HistoryLine>, LedgerError> {
+    ) -> Result<History, LedgerError> {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         let request = Request::History { account, before, limit };
-        let lines = self.ask(&request, |response, _| {
-            let Response::History { lines } = response else { return Err(unexpected(response)) };
+        let history = self.ask(&request, |response, _| {
+            let Response::History { lines, oldest } = response else {
+                return Err(unexpected(response));
+            };
             // The caller continues from the last line's place, so the places must descend.
             let earlier = lines.iter().map(HistoryLine::place);
             let places: Vec<_> = [before].into_iter().chain(earlier).collect();
             match places.is_sorted_by(|later, place| place < later) {
-                true => Ok(lines),
+                true => Ok(History { lines, oldest }),
                 false => Err(LedgerError::Forged { what: "the lines do not match the request" }),
             }
         });
-        lines.await
+        history.await
     }
 
     pub(crate) async fn sale(&self, order: OrderId) -> Result<Link, LedgerError> {
@@ -578,6 +580,13 @@ impl Follower {
             }
             (Response::Events { events, more }, Some(header)) if !first => {
                 (header, false, Vec::new(), events, more)
+            }
+            (Response::Pruned { oldest }, _) => {
+                let height = self.next;
+                return match height < oldest.height {
+                    true => Err(LedgerError::Pruned { height, oldest }),
+                    false => forged("the block is one that the ledger keeps"),
+                };
             }
             (Response::Block { .. } | Response::Events { .. }, _) => {
                 return forged("the page is of another block");

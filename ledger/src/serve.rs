@@ -24,7 +24,7 @@ use tokio::{
 use crate::{
     error::LedgerError,
     executor::{Paths, Replica},
-    port::{BlockPage, Outcome, ROWS_MAX, Snapshot},
+    port::{BlockPage, History, Outcome, ROWS_MAX, Snapshot},
 };
 
 /// An engine, as the server sees it. All reads use its replica.
@@ -169,6 +169,9 @@ impl<E: Engine> Pending<E> {
                     self.sender.reset(CLOSING);
                     return Ok(());
                 }
+                Err(LedgerError::Pruned { oldest, .. }) => {
+                    return send(&mut self.sender, &Response::Pruned { oldest }).await;
+                }
                 Err(error) => return send(&mut self.sender, &refused(&error)).await,
             };
             let response = match begins {
@@ -219,7 +222,8 @@ async fn respond(ledger: &impl Engine, request: Request) -> Result<Response, Led
         }
         Request::History { account, before, limit } => {
             let limit = usize::try_from(limit).unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
-            Ok(Response::History { lines: replica.history(account, before, limit).await? })
+            let History { lines, oldest } = replica.history(account, before, limit).await?;
+            Ok(Response::History { lines, oldest })
         }
         Request::Sale { order } => {
             let (link, block) = ledger.sale(order).await?;

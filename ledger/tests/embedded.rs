@@ -175,7 +175,7 @@ async fn history_is_newest_first_and_goes_on_where_it_ended() {
     for id in 2..=5 {
         ledger.submit(transfer(chain, 1, id, 2, u64::from(id))).await.unwrap();
     }
-    let history = ledger.history(&account(2), u64::MAX, 3).await.unwrap();
+    let history = ledger.history(&account(2), u64::MAX, 3).await.unwrap().lines;
     let heights: Vec<_> = history.iter().map(|line| line.height).collect();
     assert_eq!(heights, [5, 4, 3]);
     let expected = Event::Moved {
@@ -185,11 +185,11 @@ async fn history_is_newest_first_and_goes_on_where_it_ended() {
         reason: Reason::Transfer,
     };
     assert_eq!(history[0].event, expected);
-    let earlier = ledger.history(&account(2), history[2].place(), 3).await.unwrap();
+    let earlier = ledger.history(&account(2), history[2].place(), 3).await.unwrap().lines;
     assert_eq!(earlier.len(), 1);
-    let other = ledger.history(&account(1), u64::MAX, 100).await.unwrap();
+    let other = ledger.history(&account(1), u64::MAX, 100).await.unwrap().lines;
     assert_eq!(other.len(), 5);
-    assert!(ledger.history(&account(3), u64::MAX, 100).await.unwrap().is_empty());
+    assert!(ledger.history(&account(3), u64::MAX, 100).await.unwrap().lines.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -105,9 +105,9 @@ async fn deals_that_end_together_are_followed_even_if_there_are_many() {
     assert_eq!(there.next().await.unwrap(), here.next().await.unwrap());
 
     // The owner's history has all of the block's lines.
-    let mut lines = far.history(&account(1), u64::MAX, 1_000).await.unwrap();
+    let mut lines = far.history(&account(1), u64::MAX, 1_000).await.unwrap().lines;
     while let Some(last) = lines.last().filter(|last| last.height == large.header.header.height) {
-        lines.extend(far.history(&account(1), last.place(), 1_000).await.unwrap());
+        lines.extend(far.history(&account(1), last.place(), 1_000).await.unwrap().lines);
     }
     let of_large = lines.iter().filter(|line| line.height == large.header.header.height).count();
     assert_eq!(of_large, DEALS as usize, "each deal returns its reserve");

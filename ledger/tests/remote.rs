@@ -16,7 +16,7 @@ use common::{AUTHORITY, account, answer, balance, key, open, transaction, transf
 use symbolon_ledger::{Embedded, Ledger, LedgerError, LedgerTicket, Outcome, Remote};
 use symbolon_net::{Alpn, BindOptions, Endpoint, Host, MemoryNetwork, NetError};
 use symbolon_protocol::{
-    Amount,
+    Amount, LedgerTime,
     id::Hash,
     ledger::{
         Status,
@@ -25,7 +25,7 @@ use symbolon_protocol::{
         transaction::Action,
     },
     limits::EVENTS_PAGE,
-    wire::ledger::{Request, Response},
+    wire::ledger::{OldestBlock, Request, Response},
 };
 use tokio::{sync::Notify, time::timeout};
 
@@ -52,9 +52,9 @@ async fn answers_alike(home: Embedded, ledger: Ledger) {
     assert_eq!(scan, home.scan(Accounts, &[], None, 1_000).await.unwrap());
     assert_eq!(scan.len(), 2);
     assert_eq!(ledger.scan(Accounts, &[], None, 1).await.unwrap(), scan[..1]);
-    let lines = ledger.history(&account(1), u64::MAX, 10).await.unwrap();
-    assert_eq!(lines, home.history(&account(1), u64::MAX, 10).await.unwrap());
-    assert_eq!(lines.len(), 2);
+    let history = ledger.history(&account(1), u64::MAX, 10).await.unwrap();
+    assert_eq!(history, home.history(&account(1), u64::MAX, 10).await.unwrap());
+    assert_eq!((history.lines.len(), history.oldest.height), (2, 0));
 
     let chain = ledger.chain();
     let send = transfer(chain, 2, 7, 3, 4);
@@ -365,16 +365,29 @@ async fn a_forged_outcome_and_twisted_blocks_are_refused() {
     assert!(follow.page().await.unwrap().more);
     assert!(forged(follow.page().await), "another block instead of the rest of this one");
 
+    // A block that the liar keeps by its own words.
+    let pruned = lied_to(|response| match response {
+        Response::Block { .. } => {
+            Response::Pruned { oldest: OldestBlock { height: 1, time_ms: LedgerTime(0) } }
+        }
+        other => other,
+    })
+    .await;
+    assert!(forged(pruned.follow(1).next().await));
+    let missing = pruned.follow(0).next().await;
+    assert!(matches!(missing, Err(LedgerError::Pruned { height: 0, .. })));
+
     let backwards = lied_to(|response| match response {
-        Response::History { mut lines } => {
+        Response::History { mut lines, oldest } => {
             lines.reverse();
-            Response::History { lines }
+            Response::History { lines, oldest }
         }
         other => other,
     });
     assert!(forged(backwards.await.history(&account(1), u64::MAX, 10).await));
 
-    let other_kind = lied_to(|_| Response::History { lines: Vec::new() }).await;
+    let oldest = OldestBlock { height: 0, time_ms: LedgerTime(0) };
+    let other_kind = lied_to(move |_| Response::History { lines: Vec::new(), oldest }).await;
     assert!(forged(other_kind.head().await));
     let refusing = lied_to(|_| Response::Refused { message: "no".into() }).await;
     assert!(matches!(refusing.head().await, Err(LedgerError::Refused { .. })));

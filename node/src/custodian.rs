@@ -11,6 +11,7 @@ use std::{
     sync::{Mutex, MutexGuard},
 };
 
+use symbolon_ledger::LedgerError;
 use symbolon_protocol::{
     Decode, Encode, LedgerTime, Millis,
     codec::{DecodeError, Reader},
@@ -235,8 +236,8 @@ impl Schedule {
 pub(crate) async fn post_releases(shared: &Shared) {
     let mut backoff = Backoff::new(200, 30_000);
     // Orders that were paid while this node was down or before it began to follow the ledger.
-    while let Err(why) = find_open_orders(shared).await {
-        warn!(why, "the open orders could not be read yet");
+    while let Err(error) = find_open_orders(shared).await {
+        warn!(%error, "the open orders could not be read yet");
         if backoff.wait(shared).await == Err(Stopped) {
             return;
         }
@@ -264,9 +265,10 @@ async fn sleep_long(shared: &Shared, until_ms: LedgerTime) {
     shared.host.sleep_ms(wait.0.min(LOOK_AGAIN_MS)).await;
 }
 
-async fn find_open_orders(shared: &Shared) -> Result<(), String> {
+/// Schedules every open order that the ledger has.
+pub(crate) async fn find_open_orders(shared: &Shared) -> Result<(), LedgerError> {
     let visit = |(_, order), _| shared.schedule.paid(order);
-    for_each(&shared.ledger, OrdersDue, visit).await.map_err(|error| error.to_string())
+    for_each(&shared.ledger, OrdersDue, visit).await
 }
 
 /// Finds out whether this node has a share of an order's vault, and when to post the release.
@@ -336,7 +338,7 @@ async fn try_post(shared: &Shared, id: OrderId) -> Result<Option<Status>, String
 
 /// An order and its listing, if this node has a share of the listing's vault.
 pub(crate) async fn find(shared: &Shared, id: &OrderId) -> Result<(Order, Listing), ReleaseError> {
-    let unread = |error: symbolon_ledger::LedgerError| ReleaseError::Ledger(error.to_string());
+    let unread = |error: LedgerError| ReleaseError::Ledger(error.to_string());
     let order = shared.ledger.row(Orders, id).await.map_err(unread)?;
     let order = order.ok_or(ReleaseError::NotOurs(*id))?;
     let listing = shared.ledger.row(Listings, &order.listing).await.map_err(unread)?;

@@ -3,30 +3,30 @@
 //!
 //! The node takes blocks in order. It stores the meaning of each block together with its height in
 //! one transaction before it takes the next. After a crash it sees the last block again, so every
-//! step here may be done twice.
+//! step here may be done twice. If the ledger no longer keeps the next block, the node goes on from
+//! a checkpoint.
 
 use std::collections::BTreeSet;
 
 use symbolon_ledger::{BlockPage, Ledger, LedgerError};
-use symbolon_net::Host;
 use symbolon_protocol::{
     Amount,
     id::{AccountId, DealId, LinkId, NodeId, OrderId, VaultId},
     ledger::{
         block::{Event, Header, Reason},
-        rows::{Order, OrderState, Orders, Revocations, Slot, Table},
+        rows::{Slot, Table},
         slot_rate,
         transaction::{Acceptance, Action, DealTerms},
     },
 };
-use symbolon_store::{Change, Shard, ShardState, Shards, StoreError};
+use symbolon_store::{Change, Shard, ShardState, StoreError};
 use thiserror::Error;
 use tracing::{debug, error, info, warn};
 
 use crate::{
     admission::Paid,
-    custodian,
-    node::{NodeError, NodeFailure},
+    checkpoint, custodian,
+    node::NodeFailure,
     register,
     shared::{Backoff, Shared, Stopped},
 };
@@ -38,44 +38,34 @@ pub(crate) async fn follow_ledger(shared: &Shared) {
     let mut backoff = Backoff::new(FIRST_RETRY_MS, LAST_RETRY_MS);
     let mut refused = 0;
     loop {
-        let mut follow = shared.ledger.follow(shared.view.height() + 1);
-        let mut digest = Digest::default();
-        let error = loop {
-            let next = tokio::select! {
+        let before = shared.view.height();
+        let Err(error) = follow_blocks(shared).await else { return };
+        if before < shared.view.height() {
+            backoff = Backoff::new(FIRST_RETRY_MS, LAST_RETRY_MS);
+            refused = 0;
+        }
+        let height = shared.view.height() + 1;
+        let gone_on = match error {
+            CannotFollow::Ledger(LedgerError::Pruned { oldest, .. }) => tokio::select! {
                 biased;
                 () = shared.stopped() => return,
-                next = follow.page() => next,
-            };
-            let taken = match next {
-                Ok(page) => {
-                    digest.add_page(&shared.key.id(), &page);
-                    if page.more {
-                        continue;
-                    }
-                    let whole = std::mem::take(&mut digest);
-                    take(shared, &page.header.header, &whole).await.map_err(CannotFollow::Store)
-                }
-                Err(error) => Err(CannotFollow::Ledger(error)),
-            };
-            match taken {
-                Ok(()) => {
-                    backoff = Backoff::new(FIRST_RETRY_MS, LAST_RETRY_MS);
-                    refused = 0;
-                }
-                Err(error) => break error,
-            }
+                gone_on = checkpoint::go_on(shared, oldest) => gone_on,
+            },
+            error => Err(error),
         };
-        let height = shared.view.height() + 1;
-        if error.is_answer() {
-            refused += 1;
-            error!(height, attempts = refused, %error, "the ledger's answer for this block cannot be followed");
-            if refused == REFUSED_MAX {
-                let why = error.to_string();
-                shared.view.failed.send_replace(Some(NodeFailure { height, why }));
-                return;
+        match gone_on {
+            // The pause follows here too: a ledger may say so again and again.
+            Ok(()) => {}
+            Err(error) if error.is_answer() => {
+                refused += 1;
+                error!(height, attempts = refused, %error, "the ledger's answer for this block cannot be followed");
+                if refused == REFUSED_MAX {
+                    let why = error.to_string();
+                    shared.view.failed.send_replace(Some(NodeFailure { height, why }));
+                    return;
+                }
             }
-        } else {
-            warn!(height, %error, "the ledger cannot be followed now");
+            Err(error) => warn!(height, %error, "the ledger cannot be followed now"),
         }
         if backoff.wait(shared).await == Err(Stopped) {
             return;
@@ -83,13 +73,33 @@ pub(crate) async fn follow_ledger(shared: &Shared) {
     }
 }
 
-/// Why a block could not be taken.
+/// Takes blocks until one cannot be taken. Returns `Ok` when the node stops.
+async fn follow_blocks(shared: &Shared) -> Result<(), CannotFollow> {
+    let mut follow = shared.ledger.follow(shared.view.height() + 1);
+    let mut digest = Digest::default();
+    loop {
+        let page = tokio::select! {
+            biased;
+            () = shared.stopped() => return Ok(()),
+            page = follow.page() => page?,
+        };
+        digest.add_page(&shared.key.id(), &page);
+        if !page.more {
+            let whole = std::mem::take(&mut digest);
+            take(shared, &page.header.header, &whole).await?;
+        }
+    }
+}
+
+/// Why blocks, or the rows in their place, could not be taken.
 #[derive(Debug, Error)]
-enum CannotFollow {
+pub(crate) enum CannotFollow {
+    /// The ledger did not answer, or its answer is not valid.
     #[error("{0}")]
-    Ledger(LedgerError),
+    Ledger(#[from] LedgerError),
+    /// The store failed.
     #[error("{0}")]
-    Store(StoreError),
+    Store(#[from] StoreError),
 }
 
 impl CannotFollow {
@@ -175,35 +185,6 @@ pub(crate) fn paid(shard: &Shard) -> Paid {
         ShardState::Unpaid { .. } => Paid::No,
         ShardState::Active | ShardState::Ended => Paid::Yes,
     }
-}
-
-/// The last height that this node need not follow. A used store knows it. For a new store it is the
-/// head of the ledger, after the revocations and refunds up to then are stored.
-pub(crate) async fn first_height(
-    ledger: &Ledger,
-    host: &Host,
-    store: &Shards,
-) -> Result<u64, NodeError> {
-    if let Some(height) = store.height()? {
-        return Ok(height);
-    }
-    // The head is read before the scans. A grant that becomes void during the scans is in a later
-    // block.
-    let height = ledger.head().await?.header.height;
-    let mut changes = Vec::new();
-    for_each(ledger, Revocations, |(link, by), _| {
-        changes.push(Change::Revoked { link, by });
-    })
-    .await?;
-    for_each(ledger, Orders, |order, row: Order| {
-        if row.state == OrderState::Refunded {
-            changes.push(Change::Refunded { order });
-        }
-    })
-    .await?;
-    let store = store.clone();
-    host.blocking(move || store.follow(height, &changes)).await?;
-    Ok(height)
 }
 
 /// Visits all rows of a table, page by page.

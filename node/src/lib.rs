@@ -12,6 +12,7 @@
 extern crate alloc;
 
 mod admission;
+mod checkpoint;
 mod custodian;
 mod follow;
 mod key;

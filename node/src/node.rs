@@ -21,8 +21,9 @@ use tracing::{error, info, warn};
 
 use crate::{
     admission::{Admission, Paid},
+    checkpoint,
     custodian::{self, Schedule},
-    follow,
+    follow::{self, CannotFollow},
     key::NodeKey,
     options::NodeOptions,
     prove, register,
@@ -87,6 +88,15 @@ pub enum NodeError {
     /// The store cannot be used.
     #[error("the store cannot be opened")]
     Store(#[from] StoreError),
+}
+
+impl From<CannotFollow> for NodeError {
+    fn from(error: CannotFollow) -> Self {
+        match error {
+            CannotFollow::Ledger(error) => Self::Ledger(error),
+            CannotFollow::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 impl NodeError {
@@ -182,7 +192,7 @@ impl Node {
         let (chain, row) = ledger.pair((Chains, &()), (Nodes, &key.id())).await?;
         let chain = chain.ok_or(NodeError::EmptyLedger)?;
         let store = open_store(&options, &host, key.id(), chain.id, row.as_ref()).await?;
-        let height = follow::first_height(&ledger, &host, &store).await?;
+        let height = checkpoint::first_height(&ledger, &host, &store, key.id()).await?;
         let shared = Shared {
             admission: Admission::new(options.capacity, options.limits.clone()),
             grants: Mutex::new(GrantCache::new(options.limits.grants_cached_max)),

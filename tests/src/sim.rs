@@ -19,7 +19,7 @@ use std::{
 };
 
 use symbolon_client::{Client, Name, Progress, Setup, Step};
-use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Options, Remote, answer};
+use symbolon_ledger::{EPOCHS_KEPT, Embedded, Ledger, LedgerTicket, Options, Remote, answer};
 use symbolon_net::{Endpoint, Host, Latency, MemoryNetwork, PeerAddress, peer_id};
 use symbolon_node::{Limits, Node, NodeOptions};
 use symbolon_protocol::{
@@ -145,6 +145,7 @@ pub struct World {
     /// The machines by their owner, so that a test can set a machine's clock.
     hosts: BTreeMap<String, Host>,
     incarnations: u32,
+    epochs_kept: u64,
 }
 
 /// A name, from text that is one.
@@ -199,6 +200,7 @@ impl World {
             trace: Trace::default(),
             hosts: BTreeMap::new(),
             incarnations: 0,
+            epochs_kept: EPOCHS_KEPT,
         };
         for number in 0..nodes {
             let station = world.station(number);
@@ -400,12 +402,21 @@ impl World {
             params: params(),
             host: self.host("ledger"),
         };
-        let opened = Embedded::open(&self.folder.path().join("ledger"), options).await;
+        let folder = self.folder.path().join("ledger");
+        let opened = Embedded::open_keeping(&folder, options, self.epochs_kept).await;
         let embedded = opened.expect("a ledger opens again");
         let endpoint = self.network.endpoint(derive(self.seed, "ledger endpoint"));
         let server = tokio::spawn(answer(embedded.clone(), endpoint));
         self.authority = Some(Authority { embedded, server });
         self.note("the ledger is back");
+    }
+
+    /// Opens the ledger again, to keep the blocks of so many epochs before the current one. Audits must come at
+    /// least as often.
+    pub async fn keep_epochs(&mut self, count: u64) {
+        self.kill_ledger().await;
+        self.epochs_kept = count;
+        self.start_ledger().await;
     }
 
     /// A copy of all the ledger has on its disk, as a backup would be.

@@ -7,6 +7,8 @@
 
 #[path = "simulation/at_once.rs"]
 mod at_once;
+#[path = "simulation/away.rs"]
+mod away;
 #[path = "simulation/bounded.rs"]
 mod bounded;
 #[path = "simulation/changing.rs"]
@@ -178,6 +180,11 @@ fn no_buyer_pays_for_what_is_not_there() {
 #[test]
 fn what_is_cut_short_goes_on_and_is_paid_once() {
     repeat("what_is_cut_short_goes_on_and_is_paid_once", crash::crash);
+}
+
+#[test]
+fn a_node_that_was_away_for_long_goes_on() {
+    repeat("a_node_that_was_away_for_long_goes_on", away::away);
 }
 
 #[test]

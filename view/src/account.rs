@@ -20,6 +20,9 @@ pub struct Balance {
 pub struct History {
     /// Whose.
     pub account: Id,
+    /// From when on the pay for storage proofs is listed; null when all of it is. All other movements are always
+    /// listed.
+    pub proofs_since_ms: Option<u64>,
     /// One for each movement.
     pub lines: Vec<Movement>,
 }

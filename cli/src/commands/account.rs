@@ -139,7 +139,11 @@ impl Payment {
 
 async fn history(client: &Client, limit: usize) -> Result<Report, Error> {
     let me = client.identity().account();
-    let lines = client.history(limit).await?;
+    let symbolon_ledger::History { lines, oldest } = client.history(limit).await?;
+    let proofs_since_ms = (0 < oldest.height).then_some(oldest.time_ms.0);
+    // Whether the lines go back to a time from which lines may be missing.
+    let goes_back =
+        lines.len() < limit || lines.last().is_some_and(|last| last.height < oldest.height);
     let mut table = Table::new(&[
         ("TIME", Align::Left),
         ("BLOCK", Align::Right),
@@ -155,12 +159,19 @@ async fn history(client: &Client, limit: usize) -> Result<Report, Error> {
             line.what.clone(),
         ]);
     }
-    let document = History { account: me.into(), lines };
+    let document = History { account: me.into(), proofs_since_ms, lines };
     let report = Report::new(&document);
-    Ok(if document.lines.is_empty() {
+    let report = if document.lines.is_empty() {
         report.text("Nothing has moved yet.")
     } else {
         report.table(table)
+    };
+    Ok(match 0 < oldest.height && goes_back {
+        true => report.text(format!(
+            "Pay for storage proofs before {} is no longer listed.",
+            show_time(oldest.time_ms)
+        )),
+        false => report,
     })
 }
 

@@ -1,11 +1,10 @@
 //! Money: the balance, the history, and transactions that ask the ledger to move it.
 
-use symbolon_ledger::Outcome;
+use symbolon_ledger::{History, Outcome};
 use symbolon_protocol::{
     Amount,
     id::{AccountId, TransactionId},
     ledger::{Status, rows::Accounts, transaction::Action},
-    wire::ledger::HistoryLine,
 };
 
 use crate::{error::ClientError, wallet::Wallet};
@@ -45,18 +44,21 @@ impl Wallet {
     }
 
     /// What moved the account's money, newest first.
-    pub async fn history(&self, limit: usize) -> Result<Vec<HistoryLine>, ClientError> {
+    pub async fn history(&self, limit: usize) -> Result<History, ClientError> {
         let (ledger, me) = (self.ledger(), self.me());
-        let mut lines = ledger.history(&me, u64::MAX, limit).await?;
+        let mut history = ledger.history(&me, u64::MAX, limit).await?;
         // A ledger gives a limited number of lines at once.
-        while let Some(last) = lines.last().filter(|_| lines.len() < limit) {
-            let earlier = ledger.history(&me, last.place(), limit - lines.len()).await?;
-            if earlier.is_empty() {
+        while let Some(last) = history.lines.last().filter(|_| history.lines.len() < limit) {
+            let left = limit - history.lines.len();
+            let earlier = ledger.history(&me, last.place(), left).await?;
+            // The ledger may have dropped lines since the first answer.
+            history.oldest = earlier.oldest;
+            if earlier.lines.is_empty() {
                 break;
             }
-            lines.extend(earlier);
+            history.lines.extend(earlier.lines);
         }
-        Ok(lines)
+        Ok(history)
     }
 
     /// Asks a development network for play money. Gives the new balance.

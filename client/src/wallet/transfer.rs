@@ -130,7 +130,7 @@ impl Wallet {
     }
 
     /// Finds a transfer in the history: the ledger forgets the ids of transactions when their time is over, but keeps
-    /// what moved money.
+    /// every line about a transfer, also when it no longer keeps the block.
     async fn find_sent(&self, entry: &TransferEntry) -> Result<Option<u64>, ClientError> {
         let Transaction { valid_until, action, .. } = &entry.transaction;
         let Action::Transfer { to: receiver, amount: sum } = action else { return Ok(None) };
@@ -143,7 +143,7 @@ impl Wallet {
         };
         let mut before = HistoryPlace::from(valid_until.saturating_add(1));
         loop {
-            let lines = self.ledger().history(&me, before, LINES_AT_ONCE).await?;
+            let lines = self.ledger().history(&me, before, LINES_AT_ONCE).await?.lines;
             let mut since = lines.iter().take_while(|line| entry.after < line.height);
             if let Some(line) = since.find(|line| ours(&line.event)) {
                 return Ok(Some(line.height));

@@ -14,14 +14,14 @@ use symbolon_protocol::{
     limits::EVENTS_PAGE,
 };
 
-use super::{Replica, rows::disk};
+use super::{Replica, prune, rows::disk};
 use crate::{error::LedgerError, port::BlockPage};
 
 /// Blocks by height: header and transactions in canonical bytes, without events. The genesis is
 /// block 0.
 pub(super) const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
 /// Events by the height of their block and the number of their page.
-const EVENTS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("events");
+pub(super) const EVENTS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("events");
 
 /// Writes a block and its events.
 pub(super) fn put(write: &WriteTransaction, block: &Block) -> Result<(), LedgerError> {
@@ -46,6 +46,14 @@ pub(super) fn last_header(read: &ReadTransaction) -> Result<SignedHeader, Ledger
     SignedHeader::decode(&mut Bytes::new(bytes.value())).map_err(|error| damaged(&error))
 }
 
+/// The header of a block.
+pub(super) fn header(read: &ReadTransaction, height: u64) -> Result<SignedHeader, LedgerError> {
+    let blocks = read.open_table(BLOCKS).map_err(disk)?;
+    let bytes = ReadableTable::get(&blocks, height).map_err(disk)?;
+    let bytes = bytes.ok_or_else(|| missing(height))?;
+    SignedHeader::decode(&mut Bytes::new(bytes.value())).map_err(|error| damaged(&error))
+}
+
 /// The last block, with all its events.
 pub(super) fn last(read: &ReadTransaction) -> Result<Block, LedgerError> {
     let height = last_header(read)?.header.height;
@@ -62,7 +70,7 @@ pub(super) fn last(read: &ReadTransaction) -> Result<Block, LedgerError> {
 fn page(read: &ReadTransaction, height: u64, known: u64) -> Result<BlockPage, LedgerError> {
     let blocks = read.open_table(BLOCKS).map_err(disk)?;
     let block = ReadableTable::get(&blocks, height).map_err(disk)?;
-    let bytes = block.ok_or_else(|| LedgerError::Damaged(format!("block {height} is missing")))?;
+    let bytes = block.ok_or_else(|| missing(height))?;
     let mut input = Bytes::new(bytes.value());
     let header = SignedHeader::decode(&mut input).map_err(|error| damaged(&error))?;
     let transactions = Vec::<Transaction>::decode(&mut input).map_err(|error| damaged(&error))?;
@@ -98,7 +106,20 @@ fn skipped(known: u64, page: usize) -> usize {
     usize::try_from(known % EVENTS_PAGE as u64).map_or(page, |known| known.min(page))
 }
 
-fn damaged(error: &impl std::fmt::Display) -> LedgerError {
+/// The same, unless the block is no longer kept.
+fn kept_page(read: &ReadTransaction, height: u64, known: u64) -> Result<BlockPage, LedgerError> {
+    let oldest = prune::oldest(read)?;
+    match oldest.height <= height {
+        true => page(read, height, known),
+        false => Err(LedgerError::Pruned { height, oldest }),
+    }
+}
+
+fn missing(height: u64) -> LedgerError {
+    LedgerError::Damaged(format!("block {height} is missing"))
+}
+
+pub(super) fn damaged(error: &impl std::fmt::Display) -> LedgerError {
     LedgerError::Damaged(format!("a block: {error}"))
 }
 
@@ -125,7 +146,7 @@ impl Blocks {
         let tip = self.tip.wait_for(reached).await.map_err(|_| LedgerError::Closed)?.clone();
         let mut page = match tip.header.header.height == height {
             true => cut(&tip, known),
-            false => self.replica.read(move |read| page(read, height, known)).await?,
+            false => self.replica.read(move |read| kept_page(read, height, known)).await?,
         };
         if self.begun {
             page.begins = false;

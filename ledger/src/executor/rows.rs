@@ -8,19 +8,20 @@ use symbolon_protocol::{
     codec::{Decode, Encode},
     id::AccountId,
     ledger::{
-        block::{Block, Event, Place},
+        block::{Block, Event, Place, Reason},
+        rows::{Chain, Chains, Table as _},
         state::{RowBytes, State, Update},
     },
     wire::ledger::{HistoryLine, HistoryPlace},
 };
 
-use super::blocks;
+use super::{blocks, prune};
 use crate::error::LedgerError;
 
 /// Rows by key, including those of the state tree.
 pub(super) const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 /// Events of each account: `account, height, number` (big-endian) to `time_ms, event`.
-const HISTORY: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("history");
+pub(super) const HISTORY: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("history");
 /// Values that are written once: see [`Meta`].
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
@@ -99,12 +100,14 @@ impl State for Rows {
     }
 }
 
-/// Writes a block, its rows and its history in one durable transaction.
+/// Writes a block, its rows and its history in one durable transaction. Removes some of the blocks
+/// that are no longer kept.
 pub(super) fn commit(
     database: &redb::Database,
     update: &Update,
     block: &Block,
     meta: &[(&str, &[u8])],
+    epochs_kept: u64,
 ) -> Result<(), LedgerError> {
     let mut write = database.begin_write().map_err(disk)?;
     // Lets the next start repair a crash at once, without reading the whole ledger.
@@ -117,6 +120,9 @@ pub(super) fn commit(
                 None => rows.remove(key.as_slice()).map_err(disk)?,
             };
         }
+        let chain = rows.get(Chains::key(&()).as_slice()).map_err(disk)?;
+        let chain = chain.and_then(|chain| Chain::from_bytes(chain.value()).ok());
+        let chain = chain.ok_or_else(|| LedgerError::Damaged("it has no chain row".into()))?;
         let header = &block.header.header;
         blocks::put(&write, block)?;
         let mut history = write.open_table(HISTORY).map_err(disk)?;
@@ -129,6 +135,8 @@ pub(super) fn commit(
                 history.insert(key.as_slice(), value.as_slice()).map_err(disk)?;
             }
         }
+        drop(history);
+        prune::step(&write, &chain, block, epochs_kept)?;
         let mut table = write.open_table(META).map_err(disk)?;
         for (key, value) in meta {
             table.insert(*key, *value).map_err(disk)?;
@@ -138,7 +146,7 @@ pub(super) fn commit(
 }
 
 /// The accounts in whose history an event appears: at most two, each once.
-fn concerned(event: &Event) -> [Option<AccountId>; 2] {
+pub(super) fn concerned(event: &Event) -> [Option<AccountId>; 2] {
     let account = |place: &Place| match place {
         Place::Account { account } => Some(*account),
         _ => None,
@@ -153,7 +161,14 @@ fn concerned(event: &Event) -> [Option<AccountId>; 2] {
     }
 }
 
-fn history_key(account: &AccountId, height: u64, number: u32) -> Vec<u8> {
+/// Whether an event is the pay for a storage proof. Every node has one in every epoch, also on a
+/// network that is not used. So an account's history has such lines only as long as their blocks
+/// are kept.
+pub(super) fn is_of_proofs(event: &Event) -> bool {
+    matches!(event, Event::Moved { reason: Reason::Proven { .. }, .. })
+}
+
+pub(super) fn history_key(account: &AccountId, height: u64, number: u32) -> Vec<u8> {
     let mut key = account.0.to_vec();
     key.extend_from_slice(&height.to_be_bytes());
     key.extend_from_slice(&number.to_be_bytes());

@@ -42,6 +42,12 @@ pub(crate) async fn open(folder: &Path, host: Host) -> Embedded {
     Embedded::open(folder, options).await.unwrap()
 }
 
+/// A ledger that keeps the blocks of so many epochs before the current one.
+pub(crate) async fn open_keeping(folder: &Path, host: Host, epochs_kept: u64) -> Embedded {
+    let options = Options { key: AUTHORITY, params: Params::development(), host };
+    Embedded::open_keeping(folder, options, epochs_kept).await.unwrap()
+}
+
 pub(crate) async fn balance(ledger: &Ledger, number: u8) -> Amount {
     let row = ledger.row(Accounts, &account(number)).await.unwrap();
     row.map_or(Amount::ZERO, |row: Account| row.balance)

@@ -1,5 +1,7 @@
 //! Custodians store shares, and buyers who paid get releases.
 
+use std::sync::atomic::Ordering;
+
 use symbolon_node::Node;
 use symbolon_protocol::{
     Amount, Millis,
@@ -15,6 +17,7 @@ use symbolon_protocol::{
     id::{Hash, ListingId, NodeId, ObjectId, OrderId, VaultId},
     identity::Identity,
     ledger::{
+        Params,
         rows::{Listings, Nodes, Order, OrderState, Orders, PublicRef, Terms},
         transaction::Action,
     },
@@ -22,7 +25,10 @@ use symbolon_protocol::{
     wire::storage::{Refusal, RefusalCode, Request, Response},
 };
 
-use crate::world::{PRICE, Peer, World, code, shard};
+use crate::{
+    away::far_node,
+    world::{PRICE, Peer, World, code, shard},
+};
 
 const VAULT: VaultId = VaultId([41; 16]);
 const LISTING: ListingId = ListingId([42; 16]);
@@ -42,10 +48,14 @@ struct Market {
 impl Market {
     async fn new() -> Self {
         let world = World::new().await;
-        let mut nodes = Vec::new();
-        for (name, secret) in [("node", [11; 32]), ("second", [12; 32])] {
-            nodes.push(world.node_with(world.options(name), secret).await);
-        }
+        let node = world.node().await;
+        Self::of(world, node).await
+    }
+
+    /// The same with a given first node.
+    async fn of(world: World, node: Node) -> Self {
+        let second = world.node_with(world.options("second"), [12; 32]).await;
+        let nodes = vec![node, second];
         let secret = VaultSecret::from_seed(&[44; 32]);
         let (key, shares) = custody::share(&secret, 2, 2, &[45; 32]).unwrap();
         let buyer = Identity::from_seed(&[46; 64]);
@@ -246,6 +256,24 @@ async fn a_custodian_that_was_down_posts_when_it_is_back() {
     market.world.pass(1000).await;
     assert_eq!(market.order().await.state, OrderState::Delivered);
     back.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_custodian_that_saw_no_blocks_posts_all_the_same() {
+    // Blocks are gone an epoch after the one that they are in.
+    let world = World::keeping(Params::development(), 0).await;
+    let (node, how) = far_node(&world, world.options("node")).await;
+    let market = Market::of(world, node).await;
+    market.open_vault().await;
+    market.list().await;
+    how.cuts.store(true, Ordering::Relaxed);
+    market.buy().await;
+    market.world.pass(4 * 60_000).await;
+    how.cuts.store(false, Ordering::Relaxed);
+    market.world.pass(50_000).await;
+    assert!(market.order().await.releases.is_empty(), "half of the time is not over");
+    market.world.pass(30_000).await;
+    assert_eq!(market.order().await.state, OrderState::Delivered);
 }
 
 #[tokio::test(start_paused = true)]

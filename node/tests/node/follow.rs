@@ -1,7 +1,10 @@
 //! How a node follows a ledger over the network: it follows blocks of many pages, and it gives up
 //! on a block that it cannot follow.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
 
 use ed25519_dalek::SigningKey;
 use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Remote};
@@ -19,7 +22,7 @@ use symbolon_protocol::{
     },
     limits::EVENTS_PAGE,
     wire::{
-        ledger::{Request, Response},
+        ledger::{OldestBlock, Request, Response},
         storage,
         storage::RefusalCode,
     },
@@ -29,21 +32,21 @@ use tokio::sync::watch;
 use crate::world::{NODE_SECRET, PRICE, START_MS, World, code, deal_id, shard};
 
 const EPOCH_MS: u64 = 60_000;
-const SERVER: [u8; 32] = [71; 32];
-const LIAR: [u8; 32] = [72; 32];
+pub(crate) const SERVER: [u8; 32] = [71; 32];
+pub(crate) const LIAR: [u8; 32] = [72; 32];
 
 fn embedded(world: &World) -> Embedded {
     let Ledger::Embedded(embedded) = world.ledger.clone() else { panic!("the world has its own") };
     embedded
 }
 
-fn ticket(world: &World, address: PeerAddress) -> LedgerTicket {
+pub(crate) fn ticket(world: &World, address: PeerAddress) -> LedgerTicket {
     let (chain, authority) = (world.ledger.chain(), world.ledger.authority());
     LedgerTicket { chain, authority, address }
 }
 
 /// Answers for the world's ledger.
-fn answer(world: &World, endpoint: Endpoint) {
+pub(crate) fn answer(world: &World, endpoint: Endpoint) {
     tokio::spawn(symbolon_ledger::answer(embedded(world), endpoint));
 }
 
@@ -148,15 +151,29 @@ async fn a_node_goes_through_a_block_of_many_pages() {
 
 /// A server that passes everything on but refuses to send blocks.
 fn liar(endpoint: Endpoint, truth: PeerAddress) {
+    instead_of_blocks(
+        endpoint,
+        truth,
+        Response::Refused { message: "a frame is too large".into() },
+    );
+}
+
+/// A server that passes everything on, but says that it keeps blocks only from far away on.
+pub(crate) fn keeps_nothing(endpoint: Endpoint, truth: PeerAddress) {
+    let oldest = OldestBlock { height: 1_000_000, time_ms: LedgerTime(START_MS) };
+    instead_of_blocks(endpoint, truth, Response::Pruned { oldest });
+}
+
+fn instead_of_blocks(endpoint: Endpoint, truth: PeerAddress, answer: Response) {
     tokio::spawn(async move {
         while let Some(connection) = endpoint.accept().await {
             let honest = endpoint.connect(&truth, Alpn::Ledger).await.unwrap();
+            let answer = answer.clone();
             tokio::spawn(async move {
                 while let Ok((mut back, mut from)) = connection.accept().await {
                     let request: Request = from.receive().await.unwrap();
                     if matches!(request, Request::Follow { .. }) {
-                        let message = "a frame is too large".into();
-                        back.send(&Response::Refused { message }).await.unwrap();
+                        back.send(&answer).await.unwrap();
                         continue;
                     }
                     let (mut there, mut answers) = honest.open().await.unwrap();
@@ -184,15 +201,17 @@ async fn a_node_that_cannot_follow_fails() {
 
 /// What a server in between does.
 #[derive(Default)]
-struct Between {
+pub(crate) struct Between {
     /// Answers registrations in the ledger's place.
     refuses: Mutex<Option<Status>>,
     /// Passes no block on.
     holds: watch::Sender<bool>,
+    /// Ends every stream of blocks.
+    pub(crate) cuts: AtomicBool,
 }
 
 /// Passes on what is asked of the ledger and what it answers.
-fn between(endpoint: Endpoint, truth: PeerAddress, how: Arc<Between>) {
+pub(crate) fn between(endpoint: Endpoint, truth: PeerAddress, how: Arc<Between>) {
     tokio::spawn(async move {
         let honest = endpoint.connect(&truth, Alpn::Ledger).await.unwrap();
         while let Some(connection) = endpoint.accept().await {
@@ -210,6 +229,9 @@ fn between(endpoint: Endpoint, truth: PeerAddress, how: Arc<Between>) {
                         there.send(&request).await.unwrap();
                         while let Ok(Some(answer)) = answers.receive_or_end::<Response>().await {
                             if matches!(request, Request::Follow { .. }) {
+                                if how.cuts.load(Ordering::Relaxed) {
+                                    return;
+                                }
                                 let mut holds = how.holds.subscribe();
                                 holds.wait_for(|holds| !holds).await.unwrap();
                             }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod away;
 mod counted;
 mod custody;
 mod delete;

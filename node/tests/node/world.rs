@@ -4,7 +4,7 @@ use std::{sync::OnceLock, time::Duration};
 
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
-use symbolon_ledger::{Embedded, Ledger, Options};
+use symbolon_ledger::{EPOCHS_KEPT, Embedded, Ledger, Options};
 use symbolon_net::{Alpn, Connection, Endpoint, Host, MemoryNetwork, Receiver, Sender};
 use symbolon_node::{Limits, Node, NodeOptions};
 use symbolon_protocol::{
@@ -50,10 +50,16 @@ impl World {
     }
 
     pub(crate) async fn with(params: Params) -> Self {
+        Self::keeping(params, EPOCHS_KEPT).await
+    }
+
+    /// The same with a ledger that keeps the blocks of so many epochs before the current one.
+    pub(crate) async fn keeping(params: Params, epochs_kept: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let host = Host::seeded(7, START_MS);
         let options = Options { key: [1; 32], params, host: host.clone() };
-        let ledger = Embedded::open(&dir.path().join("ledger"), options).await.unwrap().into();
+        let folder = dir.path().join("ledger");
+        let ledger = Embedded::open_keeping(&folder, options, epochs_kept).await.unwrap().into();
         let owner = Identity::from_seed(&[21; 64]);
         let world = Self { dir, host, network: MemoryNetwork::new(), ledger, owner };
         world.apply(&world.owner.account_key(), Action::Faucet).await;

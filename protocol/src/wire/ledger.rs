@@ -41,7 +41,8 @@ choice! {
             limit: u32,
         },
         /// All blocks from a height on, as they come. Answered by one [`Response::Block`] after another,
-        /// each followed by as many [`Response::Events`] as it takes.
+        /// each followed by as many [`Response::Events`] as it takes. Answered by [`Response::Pruned`]
+        /// where the ledger no longer keeps the next block.
         Follow = 5 {
             /// The first height.
             height: u64,
@@ -110,6 +111,17 @@ record! {
     }
 }
 
+record! {
+    /// The oldest block that a ledger keeps.
+    #[derive(Copy)]
+    pub struct OldestBlock {
+        /// Its height.
+        pub height: u64,
+        /// Its time.
+        pub time_ms: LedgerTime,
+    }
+}
+
 choice! {
     /// A ledger's answer.
     pub enum Response {
@@ -159,6 +171,11 @@ choice! {
         History = 6 {
             /// Newest first.
             lines: Vec<HistoryLine>,
+            /// The oldest block that the ledger keeps. Lines for [`Proven`] are complete from it on, and
+            /// all other lines from block 0 on.
+            ///
+            /// [`Proven`]: crate::ledger::block::Reason::Proven
+            oldest: OldestBlock,
         },
         /// Link 1 of a sale's grant.
         Sale = 7 {
@@ -166,6 +183,11 @@ choice! {
             link: Link,
             /// Digest of the block in which the sale is final.
             block: Hash,
+        },
+        /// The ledger no longer keeps the next block that was asked for. Ends a follow.
+        Pruned = 8 {
+            /// The oldest block that it keeps.
+            oldest: OldestBlock,
         },
     }
 }

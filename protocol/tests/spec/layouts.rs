@@ -66,6 +66,7 @@ const ALL: &[Description] = &[
     transaction::Transaction::DESCRIPTION,
     wire::ledger::HistoryLine::DESCRIPTION,
     wire::ledger::HistoryPlace::DESCRIPTION,
+    wire::ledger::OldestBlock::DESCRIPTION,
     wire::ledger::ProvenRow::DESCRIPTION,
     named("LedgerRequest", wire::ledger::Request::DESCRIPTION),
     named("LedgerResponse", wire::ledger::Response::DESCRIPTION),

@@ -29,7 +29,14 @@ pub(crate) const PAGES: &[(&str, &str, &[&str])] = &[
     (
         "wire.md",
         "ledger messages",
-        &["LedgerRequest", "LedgerResponse", "ProvenRow", "HistoryLine", "HistoryPlace"],
+        &[
+            "LedgerRequest",
+            "LedgerResponse",
+            "ProvenRow",
+            "HistoryLine",
+            "HistoryPlace",
+            "OldestBlock",
+        ],
     ),
     (
         "ledger.md",

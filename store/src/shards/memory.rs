@@ -56,6 +56,9 @@ pub enum Change {
         /// The account that revoked it.
         by: AccountId,
     },
+    /// Blocks were missed. The copy of the slot table is no longer known to be right, and neither is
+    /// what waits for the next epoch.
+    SlotsMissed,
     /// A deal is over: its shard leaves the slot table now, unless it is already due to leave with
     /// the next epoch.
     SlotEnded {
@@ -222,30 +225,20 @@ impl Shards {
             || self.height()?.is_none();
         let durability = if durable { Durability::Immediate } else { Durability::None };
         self.inner.index.change(durability, |transaction| {
-            let mut paid = Vec::new();
-            for change in changes {
-                match change {
-                    Change::Ended { deal } => end(transaction, deal)?,
-                    Change::Opened { deal, index, root } => {
-                        paid.extend(pay(transaction, deal, *index, Some(root))?);
-                    }
-                    Change::Refunded { order } => {
-                        transaction.open_table(REFUNDED)?.insert(&order.0[..], ())?;
-                    }
-                    Change::Revoked { link, by } => {
-                        let key = revocation_key(link, by);
-                        transaction.open_table(REVOKED)?.insert(key.as_slice(), ())?;
-                    }
-                    Change::SlotEnded { .. }
-                    | Change::SlotJoins { .. }
-                    | Change::SlotLeaves { .. }
-                    | Change::SlotsTurn { .. } => {}
-                }
-            }
-            change_slots(transaction, changes)?;
+            let paid = make(transaction, changes)?;
             index::set_number(transaction, HEIGHT, height)?;
             Ok(paid)
         })
+    }
+
+    /// Makes changes that were read from rows, in place of blocks that are no longer kept. The
+    /// height stays: if the node stops before [`Shards::follow`], it reads the rows again. Returns
+    /// the shards that this commit changed from unpaid to active.
+    pub fn learn(&self, changes: &[Change]) -> Result<Vec<Shard>, StoreError> {
+        if changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.inner.index.write(|transaction| make(transaction, changes))
     }
 
     /// Marks a shard as active. Returns its record if it was unpaid until now.
@@ -307,14 +300,51 @@ impl Shards {
 
     /// Removes the counters of grants that have ended.
     pub fn sweep_counters(&self, now_ms: LedgerTime) -> Result<(), StoreError> {
+        let stays = |row: &[u8]| CounterRow::from_bytes(row).is_ok_and(|row| row.until_ms > now_ms);
+        let all_stay = self.inner.index.read(|transaction| {
+            for row in transaction.open_table(COUNTERS)?.iter()? {
+                if !stays(row?.1.value()) {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })?;
+        // Without grants that have ended, nothing is written.
+        if all_stay {
+            return Ok(());
+        }
         self.inner.index.write(|transaction| {
-            let mut counters = transaction.open_table(COUNTERS)?;
-            counters.retain(|_, row| {
-                CounterRow::from_bytes(row).is_ok_and(|row| row.until_ms > now_ms)
-            })?;
+            transaction.open_table(COUNTERS)?.retain(|_, row| stays(row))?;
             Ok(())
         })
     }
+}
+
+/// Makes changes. Returns the shards that they changed from unpaid to active.
+fn make(transaction: &WriteTransaction, changes: &[Change]) -> Result<Vec<Shard>, StoreError> {
+    let mut paid = Vec::new();
+    for change in changes {
+        match change {
+            Change::Ended { deal } => end(transaction, deal)?,
+            Change::Opened { deal, index, root } => {
+                paid.extend(pay(transaction, deal, *index, Some(root))?);
+            }
+            Change::Refunded { order } => {
+                transaction.open_table(REFUNDED)?.insert(&order.0[..], ())?;
+            }
+            Change::Revoked { link, by } => {
+                let key = revocation_key(link, by);
+                transaction.open_table(REVOKED)?.insert(key.as_slice(), ())?;
+            }
+            Change::SlotEnded { .. }
+            | Change::SlotJoins { .. }
+            | Change::SlotLeaves { .. }
+            | Change::SlotsMissed
+            | Change::SlotsTurn { .. } => {}
+        }
+    }
+    change_slots(transaction, changes)?;
+    Ok(paid)
 }
 
 /// Marks a shard as active. Returns its record if it was unpaid until now. If `root` is given and
@@ -352,6 +382,7 @@ fn change_slots(transaction: &WriteTransaction, changes: &[Change]) -> Result<()
             Change::SlotEnded { .. }
                 | Change::SlotJoins { .. }
                 | Change::SlotLeaves { .. }
+                | Change::SlotsMissed
                 | Change::SlotsTurn { .. }
         )
     };
@@ -364,6 +395,7 @@ fn change_slots(transaction: &WriteTransaction, changes: &[Change]) -> Result<()
             Change::SlotEnded { deal } => copy.ended(deal)?,
             Change::SlotJoins { slot } => copy.join_soon(slot)?,
             Change::SlotLeaves { deal } => copy.leave_soon(deal)?,
+            Change::SlotsMissed => copy.forget()?,
             Change::SlotsTurn { epoch } => copy.epoch_began(*epoch)?,
             _ => {}
         }

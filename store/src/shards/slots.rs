@@ -172,6 +172,14 @@ impl<'t> SlotsCopy<'t> {
         if waits { Ok(()) } else { self.leave(deal) }
     }
 
+    /// Blocks were missed: deletes the copy and what waits for the next epoch.
+    pub(super) fn forget(&mut self) -> Result<(), StoreError> {
+        self.head = None;
+        self.queue.retain(|_, _| false)?;
+        self.queued.retain(|_, _| false)?;
+        Ok(())
+    }
+
     /// An epoch has begun: makes the changes that waited for it.
     pub(super) fn epoch_began(&mut self, epoch: u64) -> Result<(), StoreError> {
         let before = self.head.map(|head| head.epoch);

@@ -280,6 +280,26 @@ fn a_block_is_followed_in_one_step() {
 }
 
 #[test]
+fn what_rows_say_is_stored_without_a_height() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = Shards::open(dir.path()).unwrap();
+    let stored = store(&shards, 1, 0, 1000);
+    shards.mark(&deal(1), 0, ShardState::Unpaid { until_ms: LedgerTime(500) }).unwrap();
+    shards.follow(3, &[]).unwrap();
+    let opened = Change::Opened { deal: deal(1), index: 0, root: stored.root };
+    let (link, by) = (LinkId([3; 16]), AccountId([4; 32]));
+    let paid = shards.learn(&[opened, Change::Revoked { link, by }]).unwrap();
+    assert_eq!(paid.len(), 1);
+    assert_eq!(shards.learn(&[opened]).unwrap(), [], "it was paid before");
+    assert_eq!(shards.learn(&[]).unwrap(), []);
+    let left = stopped(dir.path());
+    let left = Shards::open(left.path()).unwrap();
+    assert!(left.is_revoked(&link, &by).unwrap(), "it is on disk");
+    assert_eq!(left.height().unwrap(), Some(3), "the blocks in between are still missing");
+    assert_eq!(left.info(&deal(1), 0).unwrap().unwrap().state, ShardState::Active);
+}
+
+#[test]
 fn a_durable_change_makes_earlier_blocks_durable() {
     let dir = tempfile::tempdir().unwrap();
     let shards = Shards::open(dir.path()).unwrap();

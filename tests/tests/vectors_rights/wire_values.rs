@@ -20,7 +20,7 @@ use symbolon_protocol::{
     preview::{Preview, PreviewCell},
     wire::{
         ledger::{
-            HistoryLine, HistoryPlace, ProvenRow, Request as LedgerRequest,
+            HistoryLine, HistoryPlace, OldestBlock, ProvenRow, Request as LedgerRequest,
             Response as LedgerResponse,
         },
         storage::{
@@ -223,8 +223,12 @@ fn ledger_responses() -> Vec<LedgerResponse> {
         LedgerResponse::Rows { header: header(), rows, more: true },
         LedgerResponse::Block { block: block(), more: true },
         LedgerResponse::Events { events: events(), more: false },
-        LedgerResponse::History { lines: events().into_iter().map(line).collect() },
+        LedgerResponse::History {
+            lines: events().into_iter().map(line).collect(),
+            oldest: OldestBlock { height: 67, time_ms: LedgerTime(68) },
+        },
         LedgerResponse::Sale { link: link(), block: ROOT },
+        LedgerResponse::Pruned { oldest: OldestBlock { height: 69, time_ms: LedgerTime(70) } },
     ]
 }
 

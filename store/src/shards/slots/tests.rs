@@ -63,4 +63,12 @@ fn the_copy_of_the_slot_table_follows_its_changes_or_is_forgotten() {
     assert_eq!(head(), None);
     shards.follow(6, &[turn(8), ended(6), joins(1), leaves(1), turn(9)]).unwrap();
     assert_eq!(head(), None);
+    // Missed blocks make the copy worthless, and so does what waited before them.
+    shards.follow(7, &[joins(1)]).unwrap();
+    shards.set_slots(ahead, &[slot(6)]).unwrap();
+    shards.follow(20, &[Change::SlotsMissed]).unwrap();
+    assert_eq!(head(), None);
+    shards.set_slots(ahead, &[slot(6)]).unwrap();
+    shards.follow(21, &[turn(8)]).unwrap();
+    assert_eq!((head().unwrap().epoch, deals()), (8, vec![6]));
 }
