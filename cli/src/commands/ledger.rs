@@ -58,7 +58,7 @@ pub(crate) struct RunArgs {
     dir: PathBuf,
     #[command(flatten)]
     network: Network,
-    /// Length of an epoch: every node proves once in each. Cannot be changed later [default: 10s]
+    /// Length of an epoch: every node proves once in each. Cannot be changed later [default: 1h]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     epoch: Option<u64>,
     /// Play money that one faucet request gives, 0 for none. Cannot be changed later [default: 1000]

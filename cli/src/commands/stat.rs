@@ -86,10 +86,13 @@ fn table(stat: &StatView) -> Table {
                 shard.index.to_string(),
                 shard.node.to_string(),
                 words(shard),
-                proof.map_or_else(
-                    || "none yet".into(),
-                    |(epoch, ms)| format!("epoch {epoch}, {}", show_time(ms)),
-                ),
+                match proof {
+                    Some((epoch, ms)) => format!("epoch {epoch}, {}", show_time(ms)),
+                    None if shard.health == ShardHealth::New => {
+                        format!("none yet, due by {}", show_time(segment.first_proof_until_ms))
+                    }
+                    None => "none yet".into(),
+                },
             ]);
         }
         for index in &segment.absent {

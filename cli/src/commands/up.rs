@@ -28,7 +28,7 @@ use crate::{
     keys::{self, Protection},
     output::{Report, Said},
     serve::{self, LedgerPlan, Network, NodePlan, RunningLedger, RunningNode, node_endpoint},
-    units::{self, Price, count, show_amount, show_duration},
+    units::{self, Price, count, show_amount, show_duration, show_size},
 };
 
 /// Nodes of a new network.
@@ -54,7 +54,7 @@ pub(crate) struct Args {
     /// The number of storage nodes [default: 8, or the number there were before]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
     nodes: Option<u32>,
-    /// Length of an epoch: every node proves once in each. Cannot be changed later [default: 10s]
+    /// Length of an epoch: every node proves once in each. Cannot be changed later [default: 1h]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     epoch: Option<u64>,
     /// The address the ledger listens on [default: 127.0.0.1, on a port that stays the same]
@@ -186,8 +186,14 @@ impl Up {
         ));
         report = report.field("home", home.to_string()).field(
             "epoch",
-            format!("{epoch}: each node proves once per epoch, and is paid for it"),
+            format!(
+                "{epoch}: each node proves once per epoch, and is paid for it; a new file is first proven in the \
+                 next one"
+            ),
         );
+        let written = show_size(serve::idle_writes(self.ledger.params.epoch_ms, self.nodes.len()));
+        report =
+            report.field("disk", format!("about {written} a day are written for these proofs"));
         if let Some(made) = &self.made {
             report = report.field(
                 "identity",

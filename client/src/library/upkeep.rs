@@ -81,6 +81,8 @@ pub struct SegmentView {
     pub shard_length: u64,
     /// Until when it is paid, in milliseconds since the Unix epoch, estimated from the current epoch.
     pub paid_until_ms: LedgerTime,
+    /// Until when its nodes have to prove it for the first time, estimated from the current epoch.
+    pub first_proof_until_ms: LedgerTime,
     /// The segment's shards.
     pub shards: Vec<ShardView>,
     /// Indexes of shards that no node keeps: they were not placed when the file was stored.
@@ -227,6 +229,7 @@ impl Library {
             required: deal.required,
             shard_length: deal.length,
             paid_until_ms: epoch_ms(chain, deal.end),
+            first_proof_until_ms: epoch_ms(chain, deal.start.saturating_add(1)),
             shards: shards.collect(),
             absent: absent.map(|(index, _)| index).collect(),
         })
