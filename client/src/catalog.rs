@@ -3,6 +3,7 @@
 
 mod edit;
 mod merge;
+mod places;
 mod published;
 mod sums;
 #[cfg(test)]
@@ -30,7 +31,8 @@ use zeroize::Zeroizing;
 
 use crate::error::ClientError;
 pub(crate) use edit::Editing;
-pub(crate) use published::{Extent, Published, RowPlace, Taken, Unpublished};
+pub(crate) use places::Places;
+pub(crate) use published::{Extent, Snapshot, Taken, Unpublished};
 pub(crate) use sums::{FolderSums, Watch};
 use sums::{Sums, TermEntry, UsedEntry, WatchedEntry};
 
@@ -308,17 +310,27 @@ impl MovedEntry {
     }
 }
 
-record! {
-    /// A mark on a row of the published index that changed here and is not published yet.
-    pub(crate) struct DirtyEntry {
-        pub(crate) table: u8,
-        pub(crate) key: Vec<u8>,
-        /// A random number that is new with every change. When a row is published, it is clean only if this number is
-        /// still the same.
-        pub(crate) mark: u64,
-        /// The digest of the row's latest value on the network, as far as this machine knows. Nothing if the network
-        /// had no such row. A pull compares it to see whether another device has changed the row too.
-        pub(crate) base: Option<Hash>,
+/// A mark on a row of the published index that changed here and is not published yet. When the row is published, it is
+/// clean only if the mark was not written again meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DirtyEntry {
+    /// Table and key of the row are the mark's key. The mark's bytes do not repeat them.
+    pub(crate) table: u8,
+    pub(crate) key: Vec<u8>,
+    /// The digest of the row's latest value on the network, as far as this machine knows. Nothing if the network
+    /// had no such row. A pull compares it to see whether another device has changed the row too.
+    pub(crate) base: Option<Hash>,
+}
+
+impl Encode for DirtyEntry {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.base.encode(out);
+    }
+}
+
+impl Decode for DirtyEntry {
+    fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { table: 0, key: Vec::new(), base: Decode::decode(input)? })
     }
 }
 
@@ -401,7 +413,13 @@ kinds! {
     Moved = 9, true => MovedEntry;
     Transfers = 10, false => TransferEntry;
     Receipts = 16, false => DeletionReceipt;
-    Dirty = 200, false => DirtyEntry;
+    Dirty = 200, false => DirtyEntry, {
+        fn keyed(row: &mut DirtyEntry, key: &[u8]) {
+            if let Some((table, key)) = key.split_first() {
+                (row.table, row.key) = (*table, key.to_vec());
+            }
+        }
+    };
     Known = 201, false => KnownEntry;
     Folders = 202, false => FolderSums;
     Used = 203, false => UsedEntry;
@@ -471,7 +489,7 @@ impl std::fmt::Debug for Catalog {
 impl Catalog {
     pub(crate) fn new(path: &Path, key: Zeroizing<[u8; 32]>, host: Host) -> Self {
         let sealing =
-            Zeroizing::new(blake3::derive_key("symbolon 2026 local index v3", key.as_slice()));
+            Zeroizing::new(blake3::derive_key("symbolon 2026 local index v4", key.as_slice()));
         Self {
             rows: Rows::new(path, LOCK_WAIT),
             key,

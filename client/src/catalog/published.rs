@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
+    sync::Arc,
 };
 
 use symbolon_protocol::{
@@ -14,34 +15,35 @@ use symbolon_protocol::{
     id::{ChainId, Hash},
     names::Change,
 };
-use symbolon_store::{CatalogChange, CatalogRows, CatalogWriter};
+use symbolon_store::{CatalogChange, CatalogReader, CatalogRows, CatalogWriter};
 
 use super::{
-    Catalog, Dirty, DirtyEntry, Kind, Known, KnownEntry, LOCAL_FROM, Names, Sums, Uploads,
+    Catalog, Dirty, DirtyEntry, Folders, Kind, Known, KnownEntry, LOCAL_FROM, Names, Sums, Uploads,
     is_local, merge::merge_rows,
 };
 use crate::error::ClientError;
 
-/// Number of removed marks from which on the file is compacted. That takes as long as writing all rows, but publishing
-/// so many rows takes that long anyway.
+/// Number of removed marks from which on the file is compacted, if it has few other rows.
 const MARKS_COMPACTED: usize = 4096;
+
+/// The file is compacted if it has at most this many times as many names as it had marks. Compacting takes as long as
+/// writing all rows, so it must not follow a change of a few of them. The room of a few marks is soon used again.
+const NAMES_PER_MARK: u64 = 4;
 
 type Place = (u8, [u8; 32]);
 
-/// A row that was published: the place of its mark, the mark, and the digest of the published value.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Published {
-    place: [u8; 32],
-    mark: u64,
-    digest: Option<Hash>,
-}
+/// All rows as they were at one moment. While it exists, the file keeps them, whatever is written meanwhile.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot(pub(super) Arc<CatalogReader>);
 
 /// Rows that changed here.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Unpublished {
-    /// The mark of each row.
-    pub(crate) marks: Vec<Published>,
-    /// The present value of each row, in the same order. Empty if the changes are larger than the caller wanted.
+    /// The index at the moment in which they were read.
+    pub(crate) at: Snapshot,
+    /// Number of these rows.
+    pub(crate) count: usize,
+    /// The value of each row. Empty if the changes are larger than the caller wanted.
     pub(crate) changes: Vec<Change>,
     /// Bytes of all changes.
     pub(crate) bytes: u64,
@@ -50,16 +52,8 @@ pub(crate) struct Unpublished {
 impl Unpublished {
     /// Whether the changes are larger than the caller wanted.
     pub(crate) fn is_too_much(&self) -> bool {
-        self.changes.len() < self.marks.len()
+        self.changes.len() < self.count
     }
-}
-
-/// A row of the published index: its key, and the bytes of a change with its value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RowPlace {
-    key: Box<[u8]>,
-    pub(crate) bytes: u32,
-    table: u8,
 }
 
 /// How the changes from the network relate to the rows here.
@@ -123,12 +117,7 @@ impl Catalog {
             Some(known) => decode(&known)?.base,
             None => digest(before),
         };
-        Ok(self.fresh_entry(table, key, base))
-    }
-
-    fn fresh_entry(&self, table: u8, key: &[u8], base: Option<Hash>) -> DirtyEntry {
-        let mark = u64::from_le_bytes(self.host.random());
-        DirtyEntry { table, key: key.to_vec(), mark, base }
+        Ok(DirtyEntry { table, key: key.to_vec(), base })
     }
 
     pub(super) fn mark(&self, entry: &DirtyEntry) -> CatalogChange {
@@ -164,12 +153,17 @@ impl Catalog {
         Ok(count)
     }
 
+    /// All rows as they are now.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, ClientError> {
+        Ok(Snapshot(Arc::new(self.reader()?)))
+    }
+
     /// All rows that changed here. Their values are included only if all changes have at most `most` bytes.
     pub(crate) fn unpublished(&self, most: u64) -> Result<Unpublished, ClientError> {
-        let rows = self.reader()?;
-        let mut out = Unpublished::default();
-        let failed = rows.each(Dirty::TABLE, &[], None, |place, sealed| {
-            match self.note_unpublished(&rows, (place, sealed), most, &mut out) {
+        let at = self.snapshot()?;
+        let mut out = Unpublished { at: at.clone(), count: 0, changes: Vec::new(), bytes: 0 };
+        let failed = at.0.each(Dirty::TABLE, &[], None, |place, sealed| {
+            match self.note_unpublished((place, sealed), most, &mut out) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => ControlFlow::Break(error),
             }
@@ -180,17 +174,14 @@ impl Catalog {
 
     fn note_unpublished(
         &self,
-        rows: &impl CatalogRows,
         (place, sealed): (&[u8], &[u8]),
         most: u64,
         out: &mut Unpublished,
     ) -> Result<(), ClientError> {
-        let DirtyEntry { table, key, mark, .. } = self.unseal::<Dirty>(place, sealed)?;
-        let place = place.try_into();
-        let place = place.map_err(|_| ClientError::Index(String::from("a place is too short")))?;
-        let value = self.value(rows, table, &key)?;
-        out.marks.push(Published { place, mark, digest: digest(value.as_deref()) });
+        let DirtyEntry { table, key, .. } = self.unseal::<Dirty>(place, sealed)?;
+        let value = self.value(&*out.at.0, table, &key)?;
         let change = fitting(Change { table, key, value })?;
+        out.count += 1;
         out.bytes = out.bytes.saturating_add(change.size() as u64);
         match out.bytes <= most {
             true => out.changes.push(change),
@@ -208,44 +199,6 @@ impl Catalog {
             }
         }
         Ok(false)
-    }
-
-    /// The keys of all rows of the published index, in the order of changes.
-    pub(crate) fn published_places(&self) -> Result<Vec<RowPlace>, ClientError> {
-        let rows = self.reader()?;
-        let mut out = Vec::new();
-        for table in (0..LOCAL_FROM).filter(|table| !is_local(*table)) {
-            let failed = rows.each(table, &[], None, |place, sealed| {
-                match self.unseal_any(table, place, sealed) {
-                    Ok((key, row)) => {
-                        let bytes = 1 + 4 + key.len() + 1 + 4 + row.len();
-                        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-                        out.push(RowPlace { key: key.into(), bytes, table });
-                        ControlFlow::Continue(())
-                    }
-                    Err(error) => ControlFlow::Break(error),
-                }
-            })?;
-            failed.map_or(Ok(()), Err)?;
-        }
-        out.sort_unstable_by(|one, other| (one.table, &one.key).cmp(&(other.table, &other.key)));
-        Ok(out)
-    }
-
-    /// Passes the present rows at these places to `take`. A row that was removed meanwhile is left out; it has a mark.
-    pub(crate) fn each_published(
-        &self,
-        places: &[RowPlace],
-        mut take: impl FnMut(Change),
-    ) -> Result<(), ClientError> {
-        let rows = self.reader()?;
-        for RowPlace { key, table, .. } in places {
-            if let Some(value) = self.value(&rows, *table, key)? {
-                let (table, key, value) = (*table, key.to_vec(), Some(value));
-                take(fitting(Change { table, key, value })?);
-            }
-        }
-        Ok(())
     }
 
     /// Takes over the changes of other devices. A row that changed here too is merged. No stored version is lost by
@@ -332,7 +285,7 @@ impl Catalog {
         if merged == *theirs {
             return mark.map_or(Ok(()), |mark| Ok(rows.apply(self.unmark(mark))?));
         }
-        Ok(rows.apply(self.mark(&self.fresh_entry(*table, key, base)))?)
+        Ok(rows.apply(self.mark(&DirtyEntry { table: *table, key: key.clone(), base }))?)
     }
 
     /// Handles the rows here that the network does not have, when its changes are all rows.
@@ -363,7 +316,7 @@ impl Catalog {
                     rows.apply(self.mark(&DirtyEntry { base: None, ..mark.clone() }))?;
                 }
                 None if taking.taken.extent == Extent::Branch => {
-                    rows.apply(self.mark(&self.fresh_entry(table, &key, None)))?;
+                    rows.apply(self.mark(&DirtyEntry { table, key, base: None }))?;
                 }
                 None => {
                     let change = [Some(row.as_slice()), None];
@@ -375,43 +328,81 @@ impl Catalog {
         Ok(())
     }
 
-    /// Records that rows are published with the values they had when they were read, and that the uploads with these
-    /// journal keys belong to the record.
+    /// Records that the rows that were unpublished at one moment are published with the values they had then, and that
+    /// the uploads with these journal keys belong to the record.
     pub(crate) fn settle(
         &self,
-        published: &[Published],
+        published: Option<Snapshot>,
         uploads: &[Vec<u8>],
         (chain, known): (&ChainId, &KnownEntry),
     ) -> Result<(), ClientError> {
-        self.rows.change(|rows| {
+        let removed = self.rows.change(|rows| {
             rows.apply(self.change(Known::TABLE, &chain.0, Some(&known.to_bytes())))?;
-            for Published { place, mark, digest } in published {
-                let Some(now) = rows.get(Dirty::TABLE, place)? else { continue };
-                let now = self.unseal::<Dirty>(place, &now)?;
-                if now.mark == *mark {
-                    rows.apply(CatalogChange::Remove { table: Dirty::TABLE, key: place.to_vec() })?;
-                } else {
-                    // The row has changed again, based on the value that is on the network now.
-                    rows.apply(self.mark(&DirtyEntry { base: *digest, ..now }))?;
-                }
-            }
             for slot in uploads {
                 rows.apply(self.change(Uploads::TABLE, slot, None))?;
             }
-            Ok::<_, ClientError>(())
+            published.as_ref().map_or(Ok(0), |at| self.unmark_published(rows, at))
         })?;
-        // After publishing a large folder, the marks were half of the file.
-        if MARKS_COMPACTED <= published.len()
+        // As long as somebody reads old rows, nothing is compacted.
+        drop(published);
+        if self.is_worth_compacting(removed)?
             && let Err(error) = self.rows.compact()
         {
             tracing::debug!(%error, "the local index keeps room that it does not need");
         }
         Ok(())
     }
+
+    /// Removes the marks of rows that are published as they were at one moment. Gives the number of removed marks.
+    fn unmark_published(
+        &self,
+        rows: &mut CatalogWriter<'_>,
+        at: &Snapshot,
+    ) -> Result<usize, ClientError> {
+        let mut removed = 0;
+        let failed = at.0.each(Dirty::TABLE, &[], None, |place, then| {
+            match self.settle_mark(rows, at, (place, then)) {
+                Ok(gone) => {
+                    removed += usize::from(gone);
+                    ControlFlow::Continue(())
+                }
+                Err(error) => ControlFlow::Break(error),
+            }
+        })?;
+        failed.map_or(Ok(removed), Err)
+    }
+
+    fn settle_mark(
+        &self,
+        rows: &mut CatalogWriter<'_>,
+        at: &Snapshot,
+        (place, then): (&[u8], &[u8]),
+    ) -> Result<bool, ClientError> {
+        let Some(now) = rows.get(Dirty::TABLE, place)? else { return Ok(false) };
+        // Each change seals the mark anew, under another nonce.
+        if now == then {
+            rows.apply(CatalogChange::Remove { table: Dirty::TABLE, key: place.to_vec() })?;
+            return Ok(true);
+        }
+        // The row has changed again, based on the value that is on the network now.
+        let DirtyEntry { table, key, .. } = self.unseal::<Dirty>(place, &now)?;
+        let base = digest(self.value(&*at.0, table, &key)?.as_deref());
+        rows.apply(self.mark(&DirtyEntry { table, key, base }))?;
+        Ok(false)
+    }
+
+    /// Whether the marks of many rows were a large part of the file.
+    pub(super) fn is_worth_compacting(&self, marks: usize) -> Result<bool, ClientError> {
+        if marks < MARKS_COMPACTED {
+            return Ok(false);
+        }
+        let names = self.row(Folders, b"")?.map_or(0, |all| all.names);
+        Ok(names <= NAMES_PER_MARK.saturating_mul(marks as u64))
+    }
 }
 
 /// Checks that a change is small enough for every reader.
-fn fitting(change: Change) -> Result<Change, ClientError> {
+pub(super) fn fitting(change: Change) -> Result<Change, ClientError> {
     match change.fits() {
         true => Ok(change),
         false => Err(ClientError::Index(format!(

@@ -168,7 +168,7 @@ impl Device {
         let Network { version, record } = next;
         let moment = record.moment_of(device).unwrap();
         self.known = KnownEntry { version, digest, device, moment, record, dropped: Vec::new() };
-        self.catalog.settle(&rows.marks, &[], (&CHAIN, &self.known)).unwrap();
+        self.catalog.settle(Some(rows.at), &[], (&CHAIN, &self.known)).unwrap();
     }
 
     fn publish(&mut self, network: &mut Network) {
@@ -192,10 +192,11 @@ impl Device {
     }
 
     fn names(&self) -> Vec<Change> {
-        let (places, mut rows) = (self.catalog.published_places().unwrap(), Vec::new());
-        self.catalog.each_published(&places, |change| rows.push(change)).unwrap();
+        let places = self.catalog.published_places(&self.catalog.snapshot().unwrap()).unwrap();
+        let (all, mut rows) = (0..places.len(), Vec::new());
+        self.catalog.each_published(&places, all, |change| rows.push(change)).unwrap();
         let bytes = rows.iter().map(|change| change.size() as u64);
-        assert!(bytes.eq(places.iter().map(|place| u64::from(place.bytes))));
+        assert!(bytes.eq(places.bytes()));
         rows
     }
 }
@@ -358,5 +359,90 @@ fn changes_too_large_to_hold_are_only_counted() {
     assert!(!held.is_too_much());
     let much = device.catalog.unpublished(all.bytes - 1).unwrap();
     assert!(much.is_too_much() && much.changes.is_empty());
-    assert_eq!((much.bytes, much.marks.len()), (all.bytes, 3));
+    assert_eq!((much.bytes, much.count), (all.bytes, 3));
+}
+
+#[test]
+fn a_file_whose_marks_were_a_large_part_of_it_is_compacted() {
+    let folder = folder();
+    let device = Device::new(folder.path(), 1);
+    let bytes = || std::fs::metadata(folder.path().join("device 1")).unwrap().len();
+    let names = |range: std::ops::Range<usize>| {
+        let mut batch = Batch::default();
+        for number in range {
+            let name = format!("folder/{number:08}").into_bytes();
+            let content = Content::File { object: ObjectId([1; 16]), first: 0, length: 1 };
+            let version =
+                Version { number: 1, stored_ms: 0, mode: 0, modified_ns: [0; 16], content };
+            let (path, versions) = (name.clone(), vec![version]);
+            batch.put(Names, &name, &NameEntry { path, keep: 0, deleted_ms: None, versions });
+        }
+        batch
+    };
+    device.catalog.write(&names(0..4096)).unwrap();
+    let (before, rows) = (bytes(), device.catalog.unpublished(0).unwrap());
+    device.catalog.settle(Some(rows.at), &[], (&CHAIN, &device.known)).unwrap();
+    let compacted = bytes();
+    assert!(compacted < before / 3 * 2, "{compacted} of {before}");
+    assert_eq!(device.catalog.dirty_count().unwrap(), 0);
+    assert_eq!(device.catalog.rows(Names).unwrap().len(), 4096);
+    // A few marks, or few beside many names, are not worth it.
+    assert!(!device.catalog.is_worth_compacting(4095).unwrap());
+    device.catalog.write(&names(4096..4 * 4096)).unwrap();
+    assert!(device.catalog.is_worth_compacting(4096).unwrap());
+    device.catalog.write(&names(4 * 4096..4 * 4096 + 1)).unwrap();
+    assert!(!device.catalog.is_worth_compacting(4096).unwrap());
+}
+
+#[test]
+fn all_rows_are_read_in_the_order_of_changes_and_in_parts() {
+    let folder = folder();
+    let device = Device::new(folder.path(), 1);
+    for name in [b"b".as_slice(), b"a/b", b"a", b"a.b"] {
+        named(&device.catalog, name, 1);
+    }
+    let places = device.catalog.published_places(&device.catalog.snapshot().unwrap()).unwrap();
+    // What changes later is not in it.
+    named(&device.catalog, b"c", 1);
+    device.catalog.remove(Names, b"a").unwrap();
+    let part = |range| {
+        let mut keys = Vec::new();
+        let take = |change: Change| {
+            assert!(change.value.is_some());
+            keys.push(change.key);
+        };
+        device.catalog.each_published(&places, range, take).unwrap();
+        keys
+    };
+    assert_eq!(places.len(), 4);
+    assert_eq!(part(0..1), [b"a"]);
+    assert_eq!(part(1..4), [b"a.b".as_slice(), b"a/b", b"b"]);
+}
+
+#[test]
+fn a_row_that_changes_while_it_is_published_stays_unpublished() {
+    let folder = folder();
+    let device = Device::new(folder.path(), 1);
+    for name in [b"changed".as_slice(), b"removed", b"same", b"undone"] {
+        named(&device.catalog, name, 1);
+    }
+    let published = device.catalog.unpublished(u64::MAX).unwrap();
+    assert_eq!(published.count, 4);
+    let then = published.changes[0].value.clone();
+    named(&device.catalog, b"changed", 2);
+    named(&device.catalog, b"new", 3);
+    device.catalog.remove(Names, b"removed").unwrap();
+    // The same bytes again are a change too: nobody compared them.
+    named(&device.catalog, b"undone", 1);
+    device.catalog.settle(Some(published.at), &[], (&CHAIN, &device.known)).unwrap();
+    let left = device.catalog.unpublished(u64::MAX).unwrap();
+    let keys: Vec<_> = left.changes.iter().map(|change| change.key.as_slice()).collect();
+    assert_eq!(keys, [b"changed".as_slice(), b"new", b"removed", b"undone"]);
+    let base = |key: &[u8]| {
+        let marks = device.catalog.rows(Dirty).unwrap();
+        marks.into_iter().find(|mark| mark.key == key).unwrap().base
+    };
+    assert_eq!(base(b"changed"), published::digest(then.as_deref()), "what the network has now");
+    assert_eq!(base(b"new"), None);
+    assert!(base(b"removed").is_some());
 }

@@ -213,27 +213,25 @@ fn the_second_writer_waits_for_the_first_and_no_longer_than_it_may() {
 }
 
 #[test]
-fn who_writes_again_and_again_leaves_others_their_turn() {
-    let (_dir, path, _) = catalog();
-    let busy = Catalog::new(&path, LONG);
-    busy.put(1, b"busy", &[0]).unwrap();
-    let (done, ended) = mpsc::channel();
-    let other = thread::spawn({
-        let path = path.clone();
-        move || {
-            for number in 0..10 {
-                Catalog::new(&path, LONG).put(1, b"other", &[number]).unwrap();
-            }
-            done.send(()).unwrap();
-        }
+fn who_has_the_turn_writes_next() {
+    let (_dir, path, first) = catalog();
+    first.put(1, b"key", b"first").unwrap();
+    let other = Catalog::new(&path, Duration::ZERO);
+    let waits = other.to_write().unwrap();
+    let turn = waits.backend.turn().unwrap();
+    // Who has just written does not write again before it.
+    assert!(matches!(first.put(1, b"key", b"again"), Err(CatalogError::InUse { .. })));
+    assert_eq!(value(&first, b"key").unwrap(), b"first", "readers wait for nobody");
+    drop(turn);
+    // While one writes, the next one may have the turn.
+    let next = first.change(|rows| {
+        rows.apply(put(1, b"key", b"again"))?;
+        Ok::<_, CatalogError>(waits.backend.turn().is_ok())
     });
-    // As long as the other one has not ended, this one never pauses.
-    while ended.try_recv().is_err() {
-        busy.put(1, b"busy", &[1]).unwrap();
-    }
-    other.join().unwrap();
-    assert_eq!(value(&busy, b"other").unwrap(), [9]);
-    assert_eq!(busy.opened(), 1, "it was never closed for that");
+    assert!(next.unwrap());
+    other.put(1, b"key", b"other").unwrap();
+    assert_eq!(value(&first, b"key").unwrap(), b"other");
+    assert_eq!((first.opened(), other.opened()), (1, 1), "none was closed for that");
 }
 
 #[test]

@@ -113,8 +113,8 @@ impl Library {
         term.until = term.until.max((term.now + 1).saturating_add(epochs));
         let (record, fresh) = if term.is_stale(&record) {
             let all = |local: &Local| {
-                let places = local.catalog().published_places()?;
-                Ok::<_, ClientError>(places.iter().map(|place| u64::from(place.bytes)).sum::<u64>())
+                let places = local.catalog().published_places(&local.catalog().snapshot()?)?;
+                Ok::<_, ClientError>(places.bytes().sum::<u64>())
             };
             let all = self.local(all).await?.saturating_add(more);
             (RootRecord { runs: Vec::new(), ..record }, all)

@@ -9,7 +9,7 @@ use symbolon_protocol::{
 
 use super::{PublishReport, PullReport, cost::Term, pull::digest, runs::RunContent};
 use crate::{
-    catalog::{FileKind, KeyBytes, KnownEntry, Published, Unpublished, UploadEntry, Uploads},
+    catalog::{FileKind, KeyBytes, KnownEntry, Snapshot, Unpublished, UploadEntry, Uploads},
     error::ClientError,
     library::{Library, Local, index::pull::Standing},
     progress::Progress,
@@ -28,7 +28,7 @@ enum Runs {
 }
 
 /// The most bytes of newest changes that are held in memory.
-const HELD_BYTES: u64 = 16 << 20;
+const HELD_BYTES: u64 = 4 << 20;
 
 /// The newest changes, which are in no run.
 struct Fresh {
@@ -39,6 +39,8 @@ struct Fresh {
     changes: Option<Vec<Change>>,
     /// The changes of the record's tail, if the others are too many to be held.
     tail: Vec<Change>,
+    /// The index at the moment in which they were read.
+    at: Snapshot,
 }
 
 /// A record that is about to be set.
@@ -98,8 +100,8 @@ impl Library {
                 }
             };
             let fresh = standing.fresh;
-            let (marks, fresh) = self.local(move |local| local.to_publish(fresh)).await?;
-            let count = fresh.count;
+            let fresh = self.local(move |local| local.to_publish(fresh)).await?;
+            let (count, at) = (fresh.count, fresh.at.clone());
             if count == 0 {
                 self.end_dropped(standing.known).await?;
                 return Ok(None);
@@ -124,7 +126,7 @@ impl Library {
             let (device, record) = (known.device, draft.record);
             let known = KnownEntry { version, digest, device, moment, record, dropped };
             let (row, uploads) = (known.clone(), draft.uploads);
-            self.local(move |local| local.settle(&marks, &uploads, &row)).await?;
+            self.local(move |local| local.settle(Some(at), &uploads, &row)).await?;
             self.note_at_root(&known);
             self.end_dropped(known).await?;
             return Ok(Some(PublishReport { version, rows: count, cost: draft.cost, pulled }));
@@ -164,7 +166,8 @@ impl Library {
         if term.is_some_and(|term: Term| term.is_stale(before)) {
             dropped =
                 std::mem::take(&mut record.runs).into_iter().flat_map(|run| run.parts).collect();
-            fresh = self.local(|local| local.all_rows()).await?;
+            let at = fresh.at;
+            fresh = self.local(move |local| local.all_rows(at)).await?;
         }
         // Many rows are certainly too large, so they are not sealed only to find that out.
         let is_small = fresh.bytes <= ROOT_BYTES_MAX as u64;
@@ -228,8 +231,8 @@ impl Library {
         kept: usize,
     ) -> Result<RunContent, ClientError> {
         if kept == 0 {
-            drop(fresh);
-            let places = self.local(|local| local.catalog().published_places()).await?;
+            let at = fresh.at;
+            let places = self.local(move |local| local.catalog().published_places(&at)).await?;
             return Ok(RunContent::Whole(places));
         }
         let mut older = Vec::new();
@@ -266,7 +269,7 @@ impl Library {
                 self.end_deals(&part.manifest, &key).await?;
             }
         }
-        self.local(move |local| local.settle(&[], &[], &known)).await
+        self.local(move |local| local.settle(None, &[], &known)).await
     }
 
     async fn end_stray(&self, entry: &UploadEntry, record: &RootRecord) -> Result<(), ClientError> {
@@ -275,7 +278,7 @@ impl Library {
         if parts.any(|part| part.manifest.object == object) {
             // A command set the record, and ended before it could write that down.
             let names = [entry.slot.clone()];
-            let settle = move |local: &Local| local.settle(&[], &names, &local.standing()?.known);
+            let settle = move |local: &Local| local.settle(None, &names, &local.standing()?.known);
             return self.local(settle).await;
         }
         self.end_upload(entry).await.map(drop)
@@ -297,12 +300,12 @@ impl Local {
 
     fn settle(
         &self,
-        marks: &[Published],
+        published: Option<Snapshot>,
         uploads: &[Vec<u8>],
         known: &KnownEntry,
     ) -> Result<(), ClientError> {
         let chain = self.ledger().chain();
-        self.catalog().settle(marks, uploads, (&chain, known))
+        self.catalog().settle(published, uploads, (&chain, known))
     }
 
     fn has_unpublished(&self, standing: &Standing) -> Result<bool, ClientError> {
@@ -313,33 +316,32 @@ impl Local {
     }
 
     /// The rows that changed here. All rows, if this ledger has no record yet.
-    fn to_publish(&self, fresh: bool) -> Result<(Vec<Published>, Fresh), ClientError> {
+    fn to_publish(&self, fresh: bool) -> Result<Fresh, ClientError> {
         let rows = self.catalog().unpublished(HELD_BYTES)?;
         let too_much = rows.is_too_much();
-        let Unpublished { marks, changes, bytes } = rows;
-        let (count, tail) = (marks.len(), Vec::new());
-        let changed = Fresh { count, bytes, changes: (!too_much).then_some(changes), tail };
+        let Unpublished { at, count, changes, bytes } = rows;
         if !fresh {
-            return Ok((marks, changed));
+            let changes = (!too_much).then_some(changes);
+            return Ok(Fresh { count, bytes, changes, tail: Vec::new(), at });
         }
-        let mut all = self.all_rows()?;
+        let mut all = self.all_rows(at)?;
         all.count = all.count.max(count);
         // Rows that were removed here are unknown to other devices, so they need no change.
-        Ok((marks, all))
+        Ok(all)
     }
 
-    /// All rows of the published index.
-    fn all_rows(&self) -> Result<Fresh, ClientError> {
-        let places = self.catalog().published_places()?;
-        let bytes = places.iter().map(|place| u64::from(place.bytes)).sum();
+    /// All rows of the published index at one moment.
+    fn all_rows(&self, at: Snapshot) -> Result<Fresh, ClientError> {
+        let places = self.catalog().published_places(&at)?;
+        let bytes = places.bytes().sum();
         let (count, tail) = (places.len(), Vec::new());
         let mut changes = None;
         if bytes <= HELD_BYTES {
             let mut rows = Vec::with_capacity(count);
-            self.catalog().each_published(&places, |change| rows.push(change))?;
+            self.catalog().each_published(&places, 0..count, |change| rows.push(change))?;
             changes = Some(rows);
         }
-        Ok(Fresh { count, bytes, changes, tail })
+        Ok(Fresh { count, bytes, changes, tail, at })
     }
 }
 

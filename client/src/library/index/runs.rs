@@ -11,7 +11,7 @@ use symbolon_protocol::{
 };
 
 use crate::{
-    catalog::{FileKind, RowPlace},
+    catalog::{FileKind, Places},
     download::{LeavesWanted, Reading, spans},
     error::ClientError,
     library::{
@@ -30,28 +30,28 @@ pub(super) struct StoredRun {
     pub(super) uploads: Vec<Vec<u8>>,
 }
 
-/// The usual bytes of a part that is made from the local index. Such a part is in memory together with the keys of all
-/// rows.
-const PART_BYTES: u64 = INDEX_PART_BYTES_MAX / 2;
+/// The least bytes of a part that is made from the local index, if there is another one. Such a part is in memory
+/// together with the keys of all rows.
+const PART_BYTES: u64 = INDEX_PART_BYTES_MAX / 4;
 
-/// The most parts of the usual size. A record may have 16 parts, so a larger index is divided into parts of full size.
-const SMALL_PARTS: u64 = 8;
+/// The most parts of all rows, as long as no part is too large. A record may have 16 parts, and newer runs need some.
+const WHOLE_PARTS: u64 = 8;
 
-/// Bytes that a part leaves free for rows that grow after they were counted.
-const PART_SLACK: u64 = 1024 * 1024;
+/// Bytes that a part leaves free for what stands before its changes.
+const PART_HEAD: u64 = 1024;
 
 /// The content of a run.
 pub(super) enum RunContent {
     /// These changes.
     Changes(Vec<Change>),
-    /// All rows of the local index, as they are when they are stored.
-    Whole(Vec<RowPlace>),
+    /// All rows of the local index.
+    Whole(Places),
 }
 
 /// The content of one part.
 enum PartContent {
     Changes(Vec<Change>),
-    Places(Arc<Vec<RowPlace>>, Range<usize>),
+    Places(Arc<Places>, Range<usize>),
 }
 
 fn damaged(what: &str) -> ClientError {
@@ -158,7 +158,7 @@ impl RunContent {
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::Changes(changes) => changes.is_empty(),
-            Self::Whole(places) => places.is_empty(),
+            Self::Whole(places) => places.len() == 0,
         }
     }
 
@@ -169,18 +169,15 @@ impl RunContent {
             }
             Self::Whole(places) => Arc::new(places),
         };
-        let all: u64 = places.iter().map(|place| u64::from(place.bytes)).sum();
-        let most = match all <= SMALL_PARTS * PART_BYTES {
-            true => PART_BYTES,
-            false => INDEX_PART_BYTES_MAX - PART_SLACK,
-        };
+        let all: u64 = places.bytes().sum();
+        let most = all.div_ceil(WHOLE_PARTS).clamp(PART_BYTES, INDEX_PART_BYTES_MAX - PART_HEAD);
         let (mut parts, mut first, mut bytes) = (Vec::new(), 0, 0);
-        for (at, place) in places.iter().enumerate() {
-            if most < bytes + u64::from(place.bytes) && first < at {
+        for (at, row) in places.bytes().enumerate() {
+            if most < bytes + row && first < at {
                 parts.push(PartContent::Places(places.clone(), first..at));
                 (first, bytes) = (at, 0);
             }
-            bytes += u64::from(place.bytes);
+            bytes += row;
         }
         if first < places.len() {
             parts.push(PartContent::Places(places.clone(), first..places.len()));
@@ -193,9 +190,7 @@ impl PartContent {
     fn bytes(&self) -> u64 {
         match self {
             Self::Changes(changes) => changes.iter().map(|change| change.size() as u64).sum(),
-            Self::Places(places, range) => {
-                places[range.clone()].iter().map(|place| u64::from(place.bytes)).sum()
-            }
+            Self::Places(places, range) => places.bytes().skip(range.start).take(range.len()).sum(),
         }
     }
 }
@@ -207,7 +202,7 @@ impl Local {
         match part {
             PartContent::Changes(changes) => changes.iter().for_each(|change| out.push(change)),
             PartContent::Places(places, range) => {
-                self.catalog().each_published(&places[range], |change| out.push(&change))?;
+                self.catalog().each_published(&places, range, |change| out.push(&change))?;
             }
         }
         let count = out.count();
