@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
-use common::{Done, Hits, Network, Running, bytes, command, units, words};
+use common::{Done, Hits, Network, Running, bytes, command, fails, units, words};
 use serde_json::Value;
 
 const SMALL: usize = 300;
@@ -519,6 +519,11 @@ fn sync_moves_what_differs() {
     fs::remove_file(root.join("new")).unwrap();
     write(&root.join("d"), b"a file now", 4);
     write(&root.join("new/inner"), b"a folder now", 4);
+    let line = format!("sync {} :s --for 1h --as owner --yes", root.display());
+    let refused = fails(network.run(&line), 15, "d: names are stored below it");
+    let message = refused["message"].as_str().unwrap();
+    assert!(message.contains("new: a file is stored under this name"), "{message}");
+    assert_eq!(refused["details"]["files"], 0, "neither is stored");
     up(" --delete");
     bring(" --delete");
     assert!(snapshot(&down) == snapshot(&root));

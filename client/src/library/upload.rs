@@ -10,7 +10,10 @@ mod journal;
 pub(crate) mod leaves;
 mod segments;
 
-use std::{collections::BTreeSet, sync::Mutex};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 
 use symbolon_protocol::{
     Amount, Millis,
@@ -26,6 +29,7 @@ use symbolon_transfer::{
     TransferError, keeps,
     upload::{Begun, Storing},
 };
+use tokio::sync::Semaphore;
 
 use crate::{
     Quote,
@@ -167,13 +171,22 @@ pub(crate) struct Request<'a> {
     pub(crate) options: &'a PutTerms,
     /// The counter of what is paid now.
     pub(crate) paid: Paid,
+    /// The right to send a segment, if several uploads share it.
+    pub(crate) turn: Option<Arc<Semaphore>>,
 }
 
 impl<'a> Request<'a> {
     /// The request for a user's own file: readable with grants, each shard under a mask of its own.
     pub(crate) fn own(slot: &[u8], name: String, kind: FileKind, options: &'a PutTerms) -> Self {
         let (access, mask) = (Access::Granted, MaskMode::ChaCha20);
-        Self { slot: slot.to_vec(), name, kind, access, mask, options, paid: Paid::default() }
+        let (slot, paid) = (slot.to_vec(), Paid::default());
+        Self { slot, name, kind, access, mask, options, paid, turn: None }
+    }
+
+    /// The same request, which sends one segment at a time with all others that have the same `turn`. Segments that are
+    /// sent at once need more memory, and are sent no faster together.
+    pub(crate) fn in_turn(self, turn: Arc<Semaphore>) -> Self {
+        Self { turn: Some(turn), ..self }
     }
 
     /// The same request, which adds its payments to `paid`.
@@ -257,7 +270,7 @@ impl Library {
             let again = opened.again();
             let job = self.begin(request, &opened, others, progress).await?;
             progress.step(Step::Planned { total_bytes: opened.length() });
-            let error = match self.segments(&job, opened, request.options, progress).await {
+            let error = match self.segments(&job, opened, request, progress).await {
                 Ok(stored) => {
                     let chain = self.network().recent_chain().await?;
                     let uploaded = move |local: &Local| local.uploaded(&chain, job, stored);

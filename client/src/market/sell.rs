@@ -385,6 +385,7 @@ impl Market {
             mask: MaskMode::None,
             options: &options,
             paid: budget.counter(),
+            turn: None,
         };
         let source = Source::Bytes(Bytes::from(bytes));
         let entry = self.store_public(source, &request, &Progress::silent()).await?;

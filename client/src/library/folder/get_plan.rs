@@ -298,7 +298,10 @@ impl GetPlan {
         options: &FolderOptions,
     ) -> Result<(), ClientError> {
         let mut entries = Vec::new();
-        let walk = walk(&self.root, options, |entry| entries.push(entry))?;
+        let walk = walk(&self.root, options, |_, inside| {
+            entries.extend(inside);
+            Ok(())
+        })?;
         entries.sort_unstable_by(|one, other| one.relative.cmp(&other.relative));
         self.faults.extend(walk.faults);
         // Entries at the path of a wanted file are reported already.
@@ -313,7 +316,7 @@ impl GetPlan {
             let slashes = (0..path.len()).filter(|at| path[*at] == b'/');
             folders.extend(slashes.map(|at| &path[..at]));
         }
-        for entry in entries.into_iter().rev().filter(|entry| !entry.relative.is_empty()) {
+        for entry in entries.into_iter().rev() {
             let is_folder = entry.kind == Kind::Folder;
             let stays = match wanted.get(&entry.relative) {
                 Some(wanted_folder) => {

@@ -7,11 +7,12 @@
 use std::{
     fs::File,
     io::{Read, Write},
+    ops::Range,
     path::Path,
     sync::Arc,
 };
 
-use symbolon_protocol::id::Hash;
+use symbolon_protocol::{Decode, DecodeError, Encode, codec::Reader, id::Hash};
 
 use super::{FileFault, io_why};
 use crate::{
@@ -65,25 +66,126 @@ impl Member {
     }
 }
 
-/// Divides a list into packs, in its order.
-pub(super) fn cut(mut members: Vec<Member>) -> Vec<Vec<Member>> {
-    let (mut starts, mut filled, mut first) = (Vec::new(), 0, 0);
-    for (at, member) in members.iter().enumerate() {
-        let full = PACK_BYTES_MAX < filled + member.length || PACK_FILES_MAX <= at - first;
-        if starts.is_empty() || full {
-            starts.push(at);
+impl Encode for Member {
+    fn encode(&self, out: &mut Vec<u8>) {
+        // These two are also read without the rest.
+        self.length.encode(out);
+        self.name.as_bytes().to_vec().encode(out);
+        u32::try_from(self.below).expect("names are short").encode(out);
+        self.mode.encode(out);
+        self.modified_ns.to_le_bytes().encode(out);
+        self.renews.encode(out);
+        self.over.is_some().encode(out);
+        if let Some((number, stored_ms)) = self.over {
+            number.encode(out);
+            stored_ms.encode(out);
+        }
+    }
+}
+
+impl Decode for Member {
+    fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let (length, name) = (Decode::decode(input)?, Vec::<u8>::decode(input)?);
+        let name = Name::new(name).map_err(|_| DecodeError::Invalid { what: "name" })?;
+        let (below, mode) = (u32::decode(input)? as usize, Decode::decode(input)?);
+        let modified_ns = i128::from_le_bytes(Decode::decode(input)?);
+        let (renews, has_over) = (Decode::decode(input)?, bool::decode(input)?);
+        let over = match has_over {
+            true => Some((Decode::decode(input)?, Decode::decode(input)?)),
+            false => None,
+        };
+        Ok(Self { name, below, length, mode, modified_ns, renews, over })
+    }
+}
+
+/// Files to be stored. A plan may have a million of them, so they are encoded in one list of bytes.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    bytes: Vec<u8>,
+    /// The offset of each.
+    starts: Vec<usize>,
+}
+
+impl Members {
+    pub(super) fn push(&mut self, member: &Member) {
+        self.starts.push(self.bytes.len());
+        member.encode(&mut self.bytes);
+    }
+
+    /// Divides them into packs in the order of their names, and the files that are too large for a pack.
+    pub(super) fn cut(mut self) -> (Vec<Pack>, Vec<Member>) {
+        let Self { bytes, starts } = &mut self;
+        starts.sort_unstable_by(|one, other| name_at(bytes, *one).cmp(name_at(bytes, *other)));
+        let is_large = |start: &mut usize| PACKED_BELOW <= length_at(bytes, *start);
+        let large: Vec<usize> = starts.extract_if(.., is_large).collect();
+        starts.shrink_to_fit();
+        let ranges = cut(starts.iter().map(|start| length_at(bytes, *start)));
+        let large = large.into_iter().map(|start| member_at(bytes, start)).collect();
+        let all = Arc::new(self);
+        let pack = |range| Pack { all: all.clone(), range };
+        (ranges.into_iter().map(pack).collect(), large)
+    }
+}
+
+fn length_at(bytes: &[u8], start: usize) -> u64 {
+    u64::decode(&mut Reader::new(&bytes[start..])).expect("it was encoded here")
+}
+
+fn name_at(bytes: &[u8], start: usize) -> &[u8] {
+    let mut input = Reader::new(&bytes[start + size_of::<u64>()..]);
+    let length = u32::decode(&mut input).expect("it was encoded here");
+    input.take(length as usize).expect("it was encoded here")
+}
+
+fn member_at(bytes: &[u8], start: usize) -> Member {
+    Member::decode(&mut Reader::new(&bytes[start..])).expect("it was encoded here")
+}
+
+/// The members of one pack, in order.
+#[derive(Clone, Debug)]
+pub(super) struct Pack {
+    all: Arc<Members>,
+    range: Range<usize>,
+}
+
+impl Pack {
+    /// Number of members.
+    pub(super) fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    /// Number of their bytes.
+    pub(super) fn length(&self) -> u64 {
+        self.starts().map(|start| length_at(&self.all.bytes, start)).sum()
+    }
+
+    /// Bytes of their names.
+    pub(super) fn name_bytes(&self) -> usize {
+        self.starts().map(|start| name_at(&self.all.bytes, start).len()).sum()
+    }
+
+    pub(super) fn members(&self) -> impl Iterator<Item = Member> {
+        self.starts().map(|start| member_at(&self.all.bytes, start))
+    }
+
+    fn starts(&self) -> impl Iterator<Item = usize> {
+        self.all.starts[self.range.clone()].iter().copied()
+    }
+}
+
+/// Divides files of these lengths into packs, in their order.
+fn cut(lengths: impl ExactSizeIterator<Item = u64>) -> Vec<Range<usize>> {
+    let (mut packs, mut filled, mut first, count) = (Vec::new(), 0, 0, lengths.len());
+    for (at, length) in lengths.enumerate() {
+        if first < at && (PACK_BYTES_MAX < filled + length || PACK_FILES_MAX <= at - first) {
+            packs.push(first..at);
             (filled, first) = (0, at);
         }
-        filled += member.length;
+        filled += length;
     }
-    // The packs are split off from the end, and the list returns the memory, so that a long list is not in memory
-    // twice.
-    let mut packs = Vec::with_capacity(starts.len());
-    for start in starts.into_iter().rev() {
-        packs.push(members.split_off(start));
-        members.shrink_to_fit();
+    if first < count {
+        packs.push(first..count);
     }
-    packs.reverse();
     packs
 }
 
@@ -133,14 +235,14 @@ impl Builder {
 /// Reads the members and writes them one after another. Blocks.
 pub(super) fn build(
     root: &Path,
-    members: Vec<Member>,
+    pack: &Pack,
     spool: &Path,
     to: &str,
 ) -> Result<Built, ClientError> {
     let mut builder = Builder::new(spool, "pack", to)?;
-    let (mut kept, mut faults) = (Vec::with_capacity(members.len()), Vec::new());
+    let (mut kept, mut faults) = (Vec::with_capacity(pack.len()), Vec::new());
     let mut bytes = Vec::new();
-    for member in members {
+    for member in pack.members() {
         match read(root, &member, &mut bytes) {
             Ok(()) => {
                 let first = builder.append(&member.name, &bytes)?;
@@ -179,21 +281,61 @@ mod tests {
         Member { name, below: 0, length, mode: 0o644, modified_ns: 0, renews: false, over: None }
     }
 
+    fn members(all: &[Member]) -> Members {
+        let mut members = Members::default();
+        all.iter().for_each(|member| members.push(member));
+        members
+    }
+
+    /// The packs and the large files, in that order.
+    fn packed(all: &[Member]) -> (Vec<Vec<Member>>, Vec<Member>) {
+        let (packs, large) = members(all).cut();
+        for pack in &packs {
+            let sum =
+                |of: fn(&Member) -> u64| pack.members().map(|member| of(&member)).sum::<u64>();
+            assert_eq!(pack.length(), sum(|member| member.length));
+            assert_eq!(pack.name_bytes() as u64, sum(|member| member.name.as_bytes().len() as u64));
+            assert_eq!(pack.len(), pack.members().count());
+        }
+        (packs.iter().map(|pack| pack.members().collect()).collect(), large)
+    }
+
     #[test]
     fn a_pack_holds_no_more_files_than_are_written_at_once() {
         let files: Vec<_> = (0..2 * PACK_FILES_MAX + 1).map(|number| member(number, 1)).collect();
-        let packs = cut(files.clone());
+        let (packs, _) = packed(&files);
         let sizes: Vec<_> = packs.iter().map(Vec::len).collect();
         assert_eq!(sizes, [PACK_FILES_MAX, PACK_FILES_MAX, 1]);
         assert_eq!(packs.concat(), files);
-        assert!(cut(Vec::new()).is_empty());
+        assert!(packed(&[]).0.is_empty());
+    }
+
+    #[test]
+    fn a_member_comes_out_of_the_list_as_it_was() {
+        let plain = member(1, PACKED_BELOW - 1);
+        let whole = Member {
+            name: Name::new(b"\xff/a b".as_slice()).unwrap(),
+            below: 2,
+            length: PACKED_BELOW,
+            mode: u32::MAX,
+            modified_ns: i128::MIN,
+            renews: true,
+            over: Some((u64::MAX, 7)),
+        };
+        let none = Member { name: Name::new("a").unwrap(), length: 0, ..whole.clone() };
+        let (packs, large) = packed(&[whole.clone(), plain.clone(), none.clone()]);
+        assert_eq!(packs, [vec![none, plain]], "sorted by name");
+        assert_eq!(large, [whole], "too large for a pack");
     }
 
     proptest! {
         #[test]
         fn packs_hold_every_file_once_in_order(lengths in prop::collection::vec(0..PACKED_BELOW, 0..400)) {
             let files: Vec<_> = lengths.iter().enumerate().map(|(i, l)| member(i, *l)).collect();
-            let packs = cut(files.clone());
+            let mut mixed = files.clone();
+            mixed.reverse();
+            let (packs, large) = packed(&mixed);
+            prop_assert!(large.is_empty());
             let sizes: Vec<u64> =
                 packs.iter().map(|pack| pack.iter().map(|member| member.length).sum()).collect();
             prop_assert!(sizes.iter().all(|size| *size <= PACK_BYTES_MAX));
@@ -203,8 +345,8 @@ mod tests {
             }
             // After some packs were stored, the rest is divided in the same way.
             if packs.len() > 1 {
-                let rest = files[packs[0].len()..].to_vec();
-                prop_assert_eq!(&cut(rest)[..], &packs[1..]);
+                let rest = &files[packs[0].len()..];
+                prop_assert_eq!(&packed(rest).0[..], &packs[1..]);
             }
             prop_assert_eq!(packs.concat(), files);
         }
@@ -221,16 +363,18 @@ mod tests {
             member.modified_ns = modified_ns(&std::fs::metadata(&path).unwrap());
             members.push(member);
         }
-        let build =
-            |members| build(folder.path(), members, &folder.path().join("spool"), "to").unwrap();
-        let built = build(members.clone());
+        let build = || {
+            let (packs, _) = self::members(&members).cut();
+            build(folder.path(), &packs[0], &folder.path().join("spool"), "to").unwrap()
+        };
+        let built = build();
         assert_eq!(built.members.iter().map(|(_, first)| *first).collect::<Vec<_>>(), [0, 3, 3]);
         assert_eq!((built.opened.length(), built.faults.len()), (Some(8), 0));
-        assert_eq!(build(members.clone()).slot, built.slot, "the same files make the same pack");
+        assert_eq!(build().slot, built.slot, "the same files make the same pack");
 
         std::fs::write(folder.path().join("f000000"), "longer").unwrap();
         std::fs::remove_file(folder.path().join("f000001")).unwrap();
-        let changed = build(members);
+        let changed = build();
         assert_eq!(changed.members.len(), 1);
         assert_eq!(changed.faults.len(), 2);
         assert_ne!(changed.slot, built.slot);

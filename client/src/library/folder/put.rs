@@ -1,16 +1,18 @@
-//! Carries out a plan for storing a folder: two objects at once, their names written in order, and all names of one
-//! object in one step.
+//! Carries out a plan for storing a folder: two objects at once, of which one is sent, their names written in order, and
+//! all names of one object in one step.
 
 use std::{
     collections::{BTreeSet, VecDeque},
     path::PathBuf,
+    sync::Arc,
 };
 
 use symbolon_protocol::Amount;
+use tokio::sync::Semaphore;
 
 use super::{
     AT_ONCE, FileFault, FolderPlan, FolderQuote, NotKept, Task, is_about_one_file, one_of_many,
-    pack::{Member, build},
+    pack::{Member, Pack, build},
     plan::Unit,
 };
 use crate::{
@@ -135,7 +137,8 @@ impl Library {
             Portions { free: options.cost_max.and_then(|limit| limit.checked_sub(quote.total)) };
         let mut running = VecDeque::new();
         let mut slots = BTreeSet::new();
-        let worker = Worker { library: self.clone(), root, label, keep };
+        let turn = Arc::new(Semaphore::new(1));
+        let worker = Worker { library: self.clone(), root, label, keep, turn };
         loop {
             while running.len() < AT_ONCE
                 && let Some((unit, price)) = units.next()
@@ -282,6 +285,8 @@ struct Worker {
     root: PathBuf,
     label: String,
     keep: Option<u32>,
+    /// The right to send a segment. While one unit is sent, the next one is read, and the one before it is paid.
+    turn: Arc<Semaphore>,
 }
 
 impl Worker {
@@ -294,8 +299,8 @@ impl Worker {
         progress: &Progress,
     ) -> Result<Done, (Vec<u8>, ClientError)> {
         match unit {
-            Unit::Pack(members) => {
-                let stored = self.pack(members, options, paid, progress).await;
+            Unit::Pack(pack) => {
+                let stored = self.pack(pack, options, paid, progress).await;
                 stored.map_err(|error| (Vec::new(), error))
             }
             Unit::File(member) => {
@@ -307,13 +312,13 @@ impl Worker {
 
     async fn pack(
         &self,
-        members: Vec<Member>,
+        pack: Pack,
         options: &PutTerms,
         paid: Paid,
         progress: &Progress,
     ) -> Result<Done, ClientError> {
         let (root, spool, label) = (self.root.clone(), self.library.spool(), self.label.clone());
-        let building = move || build(&root, members, &spool, &label);
+        let building = move || build(&root, &pack, &spool, &label);
         let built = self.library.host().blocking(building).await?;
         let mut done =
             Done { uploaded: None, versions: Vec::new(), faults: built.faults, packed: true };
@@ -322,7 +327,8 @@ impl Worker {
         }
         let _lock = self.library.lock(built.slot.clone(), self.label.clone()).await?;
         let kind = FileKind::Pack;
-        let request = Request::own(&built.slot, self.label.clone(), kind, options).counting(paid);
+        let own = Request::own(&built.slot, self.label.clone(), kind, options);
+        let request = own.counting(paid).in_turn(self.turn.clone());
         let uploaded = self.library.upload(&request, built.opened, progress).await?;
         let object = uploaded.entry.manifest.object;
         let versions = built.members.into_iter().map(|(member, first)| {
@@ -348,7 +354,7 @@ impl Worker {
         let opened = self.library.local(move |local| local.open_listed(path, listed)).await?;
         let name = member.name.to_string();
         let own = Request::own(member.name.as_bytes(), name, FileKind::Own, options);
-        let request = own.counting(paid);
+        let request = own.counting(paid).in_turn(self.turn.clone());
         let uploaded = self.library.upload(&request, opened, progress).await?;
         let (object, length) = (uploaded.entry.manifest.object, uploaded.entry.manifest.length);
         let content = Content::File { object, first: 0, length };

@@ -1,4 +1,4 @@
-//! Lists the entries of a local folder, one after another. Links are listed, never followed.
+//! Lists the entries of a local folder, one folder after another. Links are listed, never followed.
 
 use std::{
     collections::BTreeMap,
@@ -78,27 +78,32 @@ pub(super) fn check_folder(root: &Path) -> Result<Metadata, ClientError> {
     Ok(about)
 }
 
-/// Passes all entries below a folder to `take`, each folder before its entries, with one folder in memory at a time. A
-/// folder inside it that cannot be read is a fault. If the folder itself cannot be read, that is an error.
+/// The entry of the folder itself.
+pub(super) fn own_entry(root: &Path) -> Result<Entry, ClientError> {
+    Ok(entry(Vec::new(), Kind::Folder, &check_folder(root)?))
+}
+
+/// Passes the entries of a folder and of each folder below it to `take`, sorted, together with the folder's path. A
+/// folder comes before the folders in it, and one folder is in memory at a time. A folder inside that cannot be read is
+/// a fault. If the folder itself cannot be read, that is an error.
 pub(super) fn walk(
     root: &Path,
     options: &FolderOptions,
-    mut take: impl FnMut(Entry),
+    mut take: impl FnMut(&[u8], Vec<Entry>) -> Result<(), ClientError>,
 ) -> Result<Walk, ClientError> {
-    let about = check_folder(root)?;
+    check_folder(root)?;
     let mut walk = Walk::default();
-    take(entry(Vec::new(), Kind::Folder, &about));
     let mut folders = vec![Vec::new()];
     while let Some(folder) = folders.pop() {
         let mut inside = Vec::new();
         if let Err(error) = walk.folder(root, &folder, options, &mut inside) {
             walk.faults.push(FileFault::new(&folder, io_why(&error)));
-            walk.unread.push(folder);
+            walk.unread.push(folder.clone());
         }
         inside.sort_unstable_by(|one, other| one.relative.cmp(&other.relative));
         let below = inside.iter().rev().filter(|entry| entry.kind == Kind::Folder);
         folders.extend(below.map(|entry| entry.relative.clone()));
-        inside.into_iter().for_each(&mut take);
+        take(&folder, inside)?;
     }
     let linked = std::mem::take(&mut walk.linked).into_values().filter(|names| names.len() > 1);
     let links = &mut walk.not_kept.hard_links;
@@ -225,7 +230,7 @@ mod tests {
         fs::write(at("plain"), vec![0; 1 << 20]).unwrap();
         let flags = rustix::fs::XattrFlags::CREATE;
         let set = rustix::fs::setxattr(at("plain"), "user.note", b"x", flags);
-        let found = walk(folder.path(), &FolderOptions::default(), drop).unwrap().not_kept;
+        let found = walk(folder.path(), &FolderOptions::default(), |_, _| Ok(())).unwrap().not_kept;
         assert_eq!(found.hard_links, ["in/other", "one"]);
         assert_eq!(found.holes, ["sparse"]);
         // Not every file system has attributes.

@@ -175,6 +175,7 @@ pub(crate) type Range = (ObjectId, u64, u64);
 const MOVES_MAX: usize = 64;
 
 /// Names, and the objects that contain their files.
+#[derive(Default)]
 pub(crate) struct Tree {
     /// The rows here have no path, because the map has it.
     pub(crate) names: BTreeMap<Name, NameEntry>,
@@ -250,6 +251,14 @@ impl Local {
             return self.tree();
         }
         self.tree_with(self.catalog().names_below(name)?)
+    }
+
+    /// The names directly in a folder, with their objects, and the folders in it that contain names.
+    pub(crate) fn tree_in(&self, folder: &[u8]) -> Result<(Tree, BTreeSet<Vec<u8>>), ClientError> {
+        let mut rows = Vec::new();
+        let folders = self.catalog().directly_in(folder, |row| rows.push(row))?;
+        let folders = folders.into_iter().filter(|sums| sums.live > 0).map(|sums| sums.path);
+        Ok((self.tree_with(rows)?, folders.collect()))
     }
 
     /// Some names, with their objects.

@@ -269,7 +269,8 @@ impl Local {
         Ok(names.iter().flatten().any(|row| row.current().is_some()))
     }
 
-    fn tree_at(&self, names: &[Vec<u8>]) -> Result<Tree, ClientError> {
+    /// Some names, with their objects.
+    pub(crate) fn tree_at(&self, names: &[Vec<u8>]) -> Result<Tree, ClientError> {
         let keys = names.iter().map(Vec::as_slice);
         let rows = self.catalog().rows_at(Names, keys)?;
         self.tree_with(rows.into_iter().flatten().collect())

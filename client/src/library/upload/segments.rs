@@ -8,7 +8,7 @@ use symbolon_transfer::{
     upload::{Fed, Paid, Placed},
 };
 
-use super::{Job, PutTerms, invalid, leaves::Leaves};
+use super::{Job, Request, invalid, leaves::Leaves};
 use crate::{
     error::ClientError,
     library::{Library, source::Opened},
@@ -64,11 +64,12 @@ impl Library {
         &self,
         job: &Job,
         mut opened: Opened,
-        options: &PutTerms,
+        request: &Request<'_>,
         progress: &Progress,
     ) -> Result<Stored, ClientError> {
         let scheme = job.entry.scheme;
-        let mut sum = Sum::new(options.cost_max, job.leaves.clone(), job.storing.paid.clone());
+        let mut sum =
+            Sum::new(request.options.cost_max, job.leaves.clone(), job.storing.paid.clone());
         let named = |error| job.name_error(error);
         let mut length = 0;
         let layout_of = |length| Layout::new(scheme, length).map_err(invalid);
@@ -93,6 +94,7 @@ impl Library {
                 None => full,
             };
             let feeding = self.network().feed_segment(&job.storing, here, &bytes, progress);
+            let feeding = request.one_at_a_time(feeding);
             let fed = match before.take() {
                 None => feeding.await.map_err(named)?,
                 Some(fed) => {
@@ -118,6 +120,17 @@ impl Library {
             before = Some(fed);
         }
         unreachable!("a source ends before its segments run out of numbers")
+    }
+}
+
+impl Request<'_> {
+    /// Sends a segment when no other upload of the same turn does.
+    async fn one_at_a_time<T>(&self, feeding: impl Future<Output = T>) -> T {
+        let _turn = match &self.turn {
+            Some(turn) => turn.acquire().await.ok(),
+            None => None,
+        };
+        feeding.await
     }
 }
 
