@@ -6,6 +6,7 @@ The names are real: folders of tiny files, which the program itself stores in pa
 from the one before, so a million names take a million files and no more.
 
     python3 bench/names.py --names 1000 --names 10000 --names 100000
+    python3 bench/names.py --names 1000 --names 1000000 --rounds 1 --source /dev/shm
     python3 bench/names.py --names 100 --names 3000 --most put=2 --most-bytes 700
 """
 
@@ -49,15 +50,18 @@ def least(runs):
 
 
 def index_bytes(network):
-    """Bytes of the owner's local index, and files beside it that are no longer needed."""
-    total, left = 0, 0
+    """Bytes on the disk of the owner's local index, the length of its file, and files beside it that are no longer
+    needed. The database makes its file twice as long when it grows, and the file system stores only what is written."""
+    disk, length, left = 0, 0, 0
     for folder, _, names in os.walk(os.path.join(network.home, "identities", "owner")):
         for name in names:
             if name.endswith(".redb"):
-                total += os.path.getsize(os.path.join(folder, name))
+                about = os.stat(os.path.join(folder, name))
+                disk += about.st_blocks * 512
+                length += about.st_size
             elif os.path.basename(folder) in ("locks", "leaves"):
                 left += 1
-    return total, left
+    return disk, length, left
 
 
 def step(network, folder, name, rounds):
@@ -121,6 +125,8 @@ def main():
     common.arguments(parser)
     parser.add_argument("--names", type=int, action="append", help="measure at so many names (default 1000, 10000, 100000)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each step is run; the least counts (default 3)")
+    parser.add_argument("--source", metavar="DIR", help="where to make the files that are put: removing a million of them "
+                                                        "takes some disks half an hour, and memory a few seconds")
     parser.add_argument("--most", type=most, action="append", default=[], metavar="STEP=GROWTH",
                         help="fail when a step's processor time grows by more than that factor")
     parser.add_argument("--most-bytes", type=float, metavar="BYTES", help="fail when the index has more bytes per name")
@@ -129,29 +135,34 @@ def main():
     common.files_limit()
     load, found, before = common.load(), {}, 0
     numbers = sorted(options.names or [1000, 10_000, 100_000])
-    with common.Folder(options.dir) as folder:
-        source, home = folder.file("tree"), folder.file("network")
+    with common.Folder(options.dir) as folder, common.Folder(options.source or options.dir) as files:
+        source, home = files.file("tree"), folder.file("network")
         os.makedirs(home)
         with common.Network(common.binary(options.symbolon), home, 3, epoch="60s") as network:
             for number in numbers:
                 build(source, before, number)
                 filled = network.measure("put", source, "tree", "--for", "1h", "--yes")
+                size, _, _ = index_bytes(network)
+                again = network.measure("put", source, "tree", "--for", "1h", "--yes")
+                common.need(again["document"]["files"] == 0, "the second put of the folder stored something")
                 shutil.rmtree(source)
-                size, _ = index_bytes(network)
                 steps, count = step(network, folder, str(number), options.rounds)
                 # While a status is taken the single file is there too.
                 common.need(count == number + 1, f"{count} files of {number + 1} are there")
-                later, left = index_bytes(network)
-                fill = {key: filled[key] for key in ("seconds", "client_cpu", "client_peak")}
-                found[number] = {"steps": steps, "fill": fill, "index_bytes": size, "later_bytes": later, "left": left}
+                later, length, left = index_bytes(network)
+                fill, again = ({key: put[key] for key in ("seconds", "client_cpu", "client_peak")}
+                               for put in (filled, again))
+                found[number] = {"steps": steps, "fill": fill, "again": again, "index_bytes": size,
+                                 "later_bytes": later, "length": length, "left": left}
                 before = number
     print(f"{os.cpu_count()} cores, load before: {load:.1f}; the least of {options.rounds}")
     show(found)
     for number, there in found.items():
-        fill = there["fill"]
+        fill, again = there["fill"], there["again"]
         print(f"put of the folder that makes {number}: {fill['seconds']:.1f} s, {fill['client_peak'] >> 20} MiB; "
-              f"after the steps {there['later_bytes'] / number:.0f} bytes of index per name, "
-              f"{there['left']} lock and leaf files")
+              f"the same again: {again['seconds']:.1f} s, {again['client_peak'] >> 20} MiB; after the steps "
+              f"{there['later_bytes'] / number:.0f} bytes of index on the disk per name, in a file of "
+              f"{there['length'] / number:.0f}; {there['left']} lock and leaf files")
     if options.json:
         print(json.dumps({"names": found, "load": load}))
     grown = growths(found, "cpu")
