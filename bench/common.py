@@ -216,8 +216,9 @@ class Done:
         return json.loads(self.out) if self.out.strip() else {}
 
 
-def run(command, env=None, cwd=None):
-    """Runs a command to its end and measures it."""
+def run(command, env=None, cwd=None, read=True):
+    """Runs a command to its end and measures it. With `read` unset, what it prints stays out of this process: the
+    system counts the peak of this process as a part of the peak of every later command."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as error:
         began = time.monotonic()
         child = subprocess.Popen(
@@ -228,7 +229,8 @@ def run(command, env=None, cwd=None):
         child.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         error.seek(0)
-        return Done(child.returncode, out.read(), error.read(), seconds, usage)
+        printed = out.read() if read or child.returncode != 0 else b""
+        return Done(child.returncode, printed, error.read(), seconds, usage)
 
 
 class Network:

@@ -37,10 +37,11 @@ def one(network, *line, text=False):
     command = network.command(*line)
     if text:
         command.remove("--json")
-    done = common.run(command, network.env)
+    listing = line[:2] == ("ls", "-r")
+    done = common.run(command, network.env, read=not listing)
     if done.code != 0:
         raise common.Failed(f"{' '.join(line)} ended with {done.code}: {done.error.decode()}{done.out.decode()}")
-    document = json.loads(done.out) if not text and line[:2] != ("ls", "-r") else {}
+    document = json.loads(done.out) if not text and not listing else {}
     return {"seconds": done.seconds, "cpu": done.cpu, "peak": done.peak, "document": document}
 
 
