@@ -343,7 +343,7 @@ impl Catalog {
             }
             published.as_ref().map_or(Ok(0), |at| self.unmark_published(rows, at))
         })?;
-        // As long as somebody reads old rows, nothing is compacted.
+        // While a reader holds old rows, nothing is compacted.
         drop(published);
         if self.is_worth_compacting(removed)?
             && let Err(error) = self.rows.compact()

@@ -432,7 +432,7 @@ fn a_row_that_changes_while_it_is_published_stays_unpublished() {
     named(&device.catalog, b"changed", 2);
     named(&device.catalog, b"new", 3);
     device.catalog.remove(Names, b"removed").unwrap();
-    // The same bytes again are a change too: nobody compared them.
+    // The same bytes again are a change too: they are not compared.
     named(&device.catalog, b"undone", 1);
     device.catalog.settle(Some(published.at), &[], (&CHAIN, &device.known)).unwrap();
     let left = device.catalog.unpublished(u64::MAX).unwrap();

@@ -213,15 +213,15 @@ fn the_second_writer_waits_for_the_first_and_no_longer_than_it_may() {
 }
 
 #[test]
-fn who_has_the_turn_writes_next() {
+fn the_writer_with_the_turn_writes_next() {
     let (_dir, path, first) = catalog();
     first.put(1, b"key", b"first").unwrap();
     let other = Catalog::new(&path, Duration::ZERO);
     let waits = other.to_write().unwrap();
     let turn = waits.backend.turn().unwrap();
-    // Who has just written does not write again before it.
+    // A writer that has just written does not write again before it.
     assert!(matches!(first.put(1, b"key", b"again"), Err(CatalogError::InUse { .. })));
-    assert_eq!(value(&first, b"key").unwrap(), b"first", "readers wait for nobody");
+    assert_eq!(value(&first, b"key").unwrap(), b"first", "readers do not wait");
     drop(turn);
     // While one writes, the next one may have the turn.
     let next = first.change(|rows| {
