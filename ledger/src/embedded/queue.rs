@@ -35,11 +35,21 @@ pub(super) struct Submission {
     pub(super) is_urgent: bool,
     /// Its signatures, as far as they were checked.
     pub(super) signatures: Signatures,
-    pub(super) answer: oneshot::Sender<Result<Outcome, LedgerError>>,
+    answer: oneshot::Sender<Result<Outcome, LedgerError>>,
     /// Its place among those of its sender, held until it is answered.
     pub(super) turn: Turn,
     /// The transaction's share of the lane's bytes, held until it is answered.
-    _room: OwnedSemaphorePermit,
+    room: OwnedSemaphorePermit,
+}
+
+impl Submission {
+    /// Gives up its places, then answers: the next transaction of a caller that has its answer finds them free.
+    pub(super) fn answer(self, outcome: Outcome) {
+        let Self { answer, turn, room, .. } = self;
+        drop((turn, room));
+        // A caller that no longer waits can submit the same transaction again.
+        drop(answer.send(Ok(outcome)));
+    }
 }
 
 /// One lane: the way in for submissions, and its room.
@@ -69,7 +79,7 @@ impl Lane {
         let (answer, outcome) = oneshot::channel();
         let signatures = Signatures::UNCHECKED;
         let submission =
-            Submission { transaction, bytes, is_urgent, signatures, answer, turn, _room: room };
+            Submission { transaction, bytes, is_urgent, signatures, answer, turn, room };
         self.submissions.send(submission).await.map_err(|_| LedgerError::Closed)?;
         outcome.await.map_err(|_| LedgerError::Closed)?
     }

@@ -130,8 +130,7 @@ impl Sequencer {
             maker.executor.announce(block);
         }
         for (submission, outcome) in made.answers {
-            // A caller that no longer waits can submit the same transaction again.
-            drop(submission.answer.send(Ok(outcome)));
+            submission.answer(outcome);
         }
         Ok(())
     }
