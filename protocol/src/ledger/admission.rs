@@ -12,6 +12,7 @@ use crate::{
     ledger::{
         books::Books,
         execute::{self, Pushed},
+        order,
         rows::{Listings, Nodes, OrderState, Orders, Vaults},
         state::{State, StateExt},
         status::Status,
@@ -98,10 +99,9 @@ pub fn is_urgent<S: State + ?Sized>(state: &S, transaction: &Transaction) -> boo
             let custodian = place.and_then(|place| vault?.custodians.get(place).copied());
             !is_posted && custodian == Some(NodeId::from(sender))
         }
-        Action::Acknowledge { order, .. } => {
-            let order = state.get(Orders, order);
-            let is_open = |state| matches!(state, OrderState::Paid | OrderState::Delivered);
-            order.is_some_and(|order| order.buyer == sender && is_open(order.state))
+        Action::Acknowledge { order: id, .. } => {
+            let order = state.get(Orders, id);
+            order.is_some_and(|order| order.buyer == sender && order::open(order.state))
         }
         _ => false,
     }

@@ -118,7 +118,8 @@ pub(super) fn check_acknowledge<S: State + ?Sized>(
     Ok(Effect::Settle { id, order: Box::new(order), custodians: custodians.to_vec() })
 }
 
-fn open(state: OrderState) -> bool {
+/// Whether an order still binds its money.
+pub(super) fn open(state: OrderState) -> bool {
     matches!(state, OrderState::Paid | OrderState::Delivered)
 }
 

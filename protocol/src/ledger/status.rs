@@ -76,7 +76,7 @@ statuses! {
 
 impl Status {
     /// Whether no later block can apply the same transaction: the reason lies in its own bytes, or in what never
-    /// changes back.
+    /// changes back. `BadAcceptance` is not final: a custodian can register the key that it lacks.
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(
@@ -86,7 +86,6 @@ impl Status {
                 | Self::BadSignature
                 | Self::Expired
                 | Self::BadProof
-                | Self::BadAcceptance
                 | Self::BadLabel
         )
     }
