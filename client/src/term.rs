@@ -43,7 +43,7 @@ impl LedgerClock {
     #[must_use]
     pub fn read(chain: &Chain, machine: MachineTime) -> Self {
         let length = chain.params.epoch_ms;
-        let latest = chain.epoch_started_ms.saturating_add(length).saturating_add(length / 4);
+        let latest = chain.epoch_started().saturating_add(length).saturating_add(length / 4);
         let latest = latest.max(chain.time_ms).saturating_add(CLOCK_OFF);
         let signed = |length: Millis| i64::try_from(length.0).unwrap_or(i64::MAX);
         let (behind, ahead) = (machine.behind(chain.time_ms), machine.ahead_of(latest));

@@ -178,7 +178,7 @@ impl Executor {
         let is_due = execute::next_due(&state).is_some_and(|due_ms| due_ms <= facts.time_ms);
         let (mut applied, mut outcomes) = (Vec::new(), Vec::new());
         for (transaction, bytes, signatures) in batch {
-            if !builder.fits(bytes) {
+            if !builder.fits(transaction, bytes) {
                 outcomes.push(None);
                 continue;
             }

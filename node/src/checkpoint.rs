@@ -15,7 +15,9 @@ use symbolon_protocol::{
     id::NodeId,
     ledger::{
         block::SignedHeader,
-        rows::{Chains, Deal, DealState, Deals, Order, OrderState, Orders, Revocations, Table},
+        rows::{
+            Chains, Deal, DealState, Deals, Nodes, Order, OrderState, Orders, Revocations, Table,
+        },
     },
     wire::ledger::OldestBlock,
 };
@@ -60,12 +62,15 @@ pub(crate) async fn go_on(shared: &Shared, oldest: OldestBlock) -> Result<(), Ca
     for shard in &paid {
         shared.admission.count_paid(&shard.info.owner, shard.info.length);
     }
-    shared.view.deals_ended.notify_one();
+    shared.view.shards_left.notify_one();
     custodian::find_open_orders(shared).await?;
-    let chain = shared.ledger.row(Chains, &()).await?;
+    let (chain, row) = shared.ledger.pair((Chains, &()), (Nodes, &node)).await?;
     shared.view.reached(head.height, head.facts.time_ms, asked_tick);
     if let Some(chain) = chain {
         shared.view.epoch_began(chain.epoch);
+    }
+    if let Some(window) = row.and_then(|row| row.window) {
+        shared.view.window_opened(window.epoch);
     }
     info!(from, to = head.height, "blocks are missing; went on with the ledger's rows");
     Ok(())
@@ -119,23 +124,23 @@ impl Reader<'_> {
             let deals: Vec<_> = page.iter().map(|shard| shard.info.deal).collect();
             let rows = self.ledger.rows(Deals, &deals).await?;
             let known = page.iter().zip(rows);
-            let changes = known.filter_map(|(shard, row)| self.of_deal(shard, &row?)).collect();
+            let changes = known.filter_map(|(shard, row)| self.of_deal(shard, row)).collect();
             paid.extend(self.learn(changes).await?);
         }
     }
 
     /// What a deal's row says of a stored shard, if that is new.
-    fn of_deal(&self, shard: &Shard, row: &Deal) -> Option<Change> {
+    fn of_deal(&self, shard: &Shard, row: Option<Deal>) -> Option<Change> {
         let (deal, index) = (shard.info.deal, shard.info.index);
+        let Some(row) = row else {
+            // The row of a deal that is over leaves the state. Without one, an unpaid shard may still be paid.
+            return (shard.state == ShardState::Active).then_some(Change::Ended { deal });
+        };
         let slot = row.shards.get(usize::from(index))?.as_ref();
         let slot = slot.filter(|slot| slot.node == self.node)?;
-        // The shard of a cancelled deal stays in the slot table until the epoch is over. The block
-        // that ends the epoch then says that the deal has ended.
-        let runs = match row.state {
-            DealState::Offered | DealState::Active => true,
-            DealState::Completed | DealState::Cancelled => slot.position.is_some(),
-        };
-        match (shard.state, runs) {
+        // The shard of a deal that is over may still be in the slot table. Before it is deleted, the
+        // ledger is asked for that.
+        match (shard.state, row.state == DealState::Open) {
             (ShardState::Unpaid { .. }, true) => {
                 Some(Change::Opened { deal, index, root: slot.root })
             }

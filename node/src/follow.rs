@@ -1,5 +1,5 @@
-//! Follows the ledger: which shards are paid, which deals are over, which grants are void, which
-//! epoch it is, and which sold keys wait for this custodian.
+//! Follows the ledger: which shards are paid, which have left the slot table, which grants are void,
+//! when the node's window opens, and which sold keys wait for this custodian.
 //!
 //! The node takes blocks in order. It stores the meaning of each block together with its height in
 //! one transaction before it takes the next. After a crash it sees the last block again, so every
@@ -133,9 +133,9 @@ async fn take(shared: &Shared, header: &Header, digest: &Digest) -> Result<(), S
     let (height, changes) = (header.height, digest.changes());
     let paid = shared.with_store(move |store| store.follow(height, &changes)).await?;
     count_opened(shared, &paid, &digest.opened).await?;
-    if !digest.ended.is_empty() {
+    if !digest.left.is_empty() {
         // The deletion asks the ledger, so blocks do not wait for it.
-        shared.view.deals_ended.notify_one();
+        shared.view.shards_left.notify_one();
     }
     for order in &digest.paid {
         shared.schedule.paid(*order);
@@ -144,6 +144,9 @@ async fn take(shared: &Shared, header: &Header, digest: &Digest) -> Result<(), S
     shared.view.reached(height, header.facts.time_ms, shared.host.ticks_ms());
     if let Some(epoch) = digest.epoch {
         shared.view.epoch_began(epoch);
+    }
+    if let Some(epoch) = digest.window {
+        shared.view.window_opened(epoch);
     }
     for vault in &digest.vaults {
         custodian::vault_opened(shared, *vault).await?;
@@ -213,8 +216,8 @@ pub(crate) async fn for_each<T: Table + Copy>(
 struct Digest {
     /// Deals that were opened with a shard of this node.
     opened: Vec<(DealTerms, Acceptance)>,
-    /// Deals that are over.
-    ended: Vec<DealId>,
+    /// Deals whose shard this node need not keep any longer.
+    left: Vec<DealId>,
     /// Revoked grant links, and the accounts that revoked them.
     revoked: Vec<(LinkId, AccountId)>,
     /// Refunded orders, whose grants are void.
@@ -223,16 +226,18 @@ struct Digest {
     paid: Vec<OrderId>,
     /// The last epoch that began.
     epoch: Option<u64>,
+    /// The epoch of this node's last window that opened.
+    window: Option<u64>,
     /// The amount that this node earned.
     earned: Amount,
     /// Vaults that were opened with this node as a custodian.
     vaults: Vec<VaultId>,
     /// Registrations under this node's key.
     registered: Vec<Action>,
-    /// Changes of the slot table at the start of an epoch, which comes before the transactions.
-    slots_turned: Vec<Change>,
-    /// Changes of the slot table that wait for the next epoch.
-    slots_queued: Vec<Change>,
+    /// Shards that wait to join the slot table.
+    slots_waiting: Vec<Change>,
+    /// Changes of the slot table.
+    slots_changed: Vec<Change>,
 }
 
 impl Digest {
@@ -247,9 +252,6 @@ impl Digest {
                     if custodians.iter().any(|custodian| custodian.node == *node) =>
                 {
                     self.vaults.push(*vault);
-                }
-                Action::EndDeal { deal } => {
-                    self.slots_queued.push(Change::SlotLeaves { deal: *deal });
                 }
                 action @ Action::RegisterNode { .. } if transaction.sender == (*node).into() => {
                     self.registered.push(action.clone());
@@ -269,7 +271,7 @@ impl Digest {
         // The ledger refuses a deal whose rate is out of range.
         if let Some(rate) = slot_rate(price, length) {
             let slot = Slot { deal, index, root, length, rate };
-            self.slots_queued.push(Change::SlotJoins { slot });
+            self.slots_waiting.push(Change::SlotWaits { slot });
         }
     }
 
@@ -280,25 +282,26 @@ impl Digest {
             index: acceptance.index,
             root: acceptance.root,
         });
-        let ended = self.ended.iter().map(|deal| Change::Ended { deal: *deal });
+        let ended = self.left.iter().map(|deal| Change::Ended { deal: *deal });
         let revoked =
             self.revoked.iter().map(|(link, by)| Change::Revoked { link: *link, by: *by });
         let refunded = self.refunded.iter().map(|order| Change::Refunded { order: *order });
-        let slots = self.slots_turned.iter().chain(&self.slots_queued).copied();
+        let slots = self.slots_waiting.iter().chain(&self.slots_changed).copied();
         // A deal may be opened and ended in one block, so openings come first.
         opened.chain(ended).chain(revoked).chain(refunded).chain(slots).collect()
     }
 
     fn add(&mut self, node: &NodeId, event: &Event) {
         match event {
-            Event::EpochBegan { epoch } => {
-                self.epoch = Some(*epoch);
-                self.slots_turned.push(Change::SlotsTurn { epoch: *epoch });
+            Event::EpochBegan { epoch } => self.epoch = Some(*epoch),
+            Event::ShardJoined { node: of, deal } if of == node => {
+                self.slots_changed.push(Change::SlotJoined { deal: *deal });
             }
-            Event::DealEnded { deal } => {
-                self.ended.push(*deal);
-                self.slots_turned.push(Change::SlotEnded { deal: *deal });
+            Event::ShardLeft { node: of, deal } if of == node => {
+                self.left.push(*deal);
+                self.slots_changed.push(Change::SlotLeft { deal: *deal });
             }
+            Event::WindowOpened { node: of, epoch } if of == node => self.window = Some(*epoch),
             Event::OrderPaid { order } => self.paid.push(*order),
             Event::OrderRefunded { order } => self.refunded.push(*order),
             Event::Revoked { link, by } => self.revoked.push((*link, *by)),

@@ -238,7 +238,7 @@ impl Node {
             payout: shared.options.payout,
             registered: *shared.view.registered.borrow(),
             height: shared.view.height(),
-            epoch: *shared.view.epoch.borrow(),
+            epoch: shared.view.epoch(),
             slots: row.as_ref().map_or(0, |row| row.slots),
             passed_epoch: row.as_ref().and_then(|row| row.passed_epoch),
             passed: row.as_ref().map_or(0, |row| row.passed),
@@ -328,7 +328,7 @@ fn spawn(shared: &Arc<Shared>) -> JoinSet<()> {
     let here = Arc::clone(shared);
     tasks.spawn(async move { follow::keep_fresh(&here).await });
     let here = Arc::clone(shared);
-    tasks.spawn(async move { prove::prove_epochs(&here).await });
+    tasks.spawn(async move { prove::prove_windows(&here).await });
     let here = Arc::clone(shared);
     tasks.spawn(async move { register::keep_registered(&here).await });
     let here = Arc::clone(shared);

@@ -59,18 +59,18 @@ pub(crate) struct View {
     ledger_start_ms: AtomicU64,
     /// The latest tick at which no later block existed; `u64::MAX` before the first.
     fresh_tick: AtomicU64,
-    /// The current epoch. The prover waits for it to change.
-    pub(crate) epoch: watch::Sender<u64>,
+    /// The current epoch.
+    epoch: AtomicU64,
+    /// The epoch of this node's last window that was seen to open. The prover waits for it to change.
+    pub(crate) window: watch::Sender<Option<u64>>,
     /// The last epoch that this process has proven.
     pub(crate) proven: watch::Sender<Option<u64>>,
-    /// Tells a prover that waits for its turn to begin at once.
-    pub(crate) prove_now: Notify,
     /// Whether the node's row on the ledger matches its options.
     pub(crate) registered: watch::Sender<bool>,
     /// Why the node cannot continue; `None` if it can.
     pub(crate) failed: watch::Sender<Option<NodeFailure>>,
-    /// Tells the sweeper that deals are over.
-    pub(crate) deals_ended: Notify,
+    /// Tells the sweeper that shards have left the slot table.
+    pub(crate) shards_left: Notify,
     /// Tells the registering task that the node's row may be out of date.
     pub(crate) row_doubted: Notify,
     earned: Mutex<Amount>,
@@ -85,12 +85,12 @@ impl View {
             block_ms: AtomicU64::new(0),
             ledger_start_ms: AtomicU64::new(0),
             fresh_tick: AtomicU64::new(u64::MAX),
-            epoch: watch::Sender::new(epoch),
+            epoch: AtomicU64::new(epoch),
+            window: watch::Sender::new(None),
             proven: watch::Sender::new(None),
-            prove_now: Notify::new(),
             registered: watch::Sender::new(false),
             failed: watch::Sender::new(None),
-            deals_ended: Notify::new(),
+            shards_left: Notify::new(),
             row_doubted: Notify::new(),
             earned: Mutex::new(Amount::ZERO),
             announced: Mutex::default(),
@@ -126,11 +126,21 @@ impl View {
         });
     }
 
+    /// The current epoch.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
     /// Records that an epoch has begun.
     pub(crate) fn epoch_began(&self, epoch: u64) {
-        self.epoch.send_if_modified(|current| {
-            let later = *current < epoch;
-            *current = epoch.max(*current);
+        self.epoch.fetch_max(epoch, Ordering::AcqRel);
+    }
+
+    /// Records that this node's window of an epoch has opened.
+    pub(crate) fn window_opened(&self, epoch: u64) {
+        self.window.send_if_modified(|current| {
+            let later = *current < Some(epoch);
+            *current = Some(epoch).max(*current);
             later
         });
     }

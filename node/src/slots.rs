@@ -1,4 +1,4 @@
-//! The node's slot table: the shards that an epoch challenges. It comes from the store's copy, or
+//! The node's slot table: the shards that a window challenges. It comes from the store's copy, or
 //! from the ledger when the copy does not fit.
 
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use symbolon_ledger::{Ledger, ROWS_MAX};
 use symbolon_protocol::{
     id::NodeId,
-    ledger::rows::{Chain, Chains, Node as NodeRow, Nodes, Slot, Slots, Table as _},
-    proof::{challenge_seed, challenges},
+    ledger::rows::{Chain, Chains, Node as NodeRow, Nodes, Slot, Slots, Table as _, Window},
+    proof::challenges,
 };
 use symbolon_store::{SlotsHead, SlotsView, StoreError};
 use tokio::{task::JoinSet, time::timeout};
@@ -18,7 +18,7 @@ use crate::{prove::ProveError, shared::Shared};
 /// A leaf to open, and the slot of its shard.
 pub(crate) type Pick = (Slot, u64);
 
-/// The ledger's rows of the epoch and of this node, both from one block, in one request.
+/// The ledger's own row and this node's, both from one block, in one request.
 pub(crate) async fn read_rows(shared: &Shared) -> Result<(Chain, Option<NodeRow>), ProveError> {
     let rows = shared.ledger.pair((Chains, &()), (Nodes, &shared.key.id())).await;
     let (chain, node) = rows.map_err(unread)?;
@@ -26,65 +26,62 @@ pub(crate) async fn read_rows(shared: &Shared) -> Result<(Chain, Option<NodeRow>
     Ok((chain, node))
 }
 
-/// The leaves that the epoch challenges. If the copy is right, this needs no request to the ledger.
+/// The leaves that the window challenges. If the copy is right, this needs no request to the ledger.
 pub(crate) async fn picks(
     shared: &Shared,
     chain: &Chain,
     node: &NodeRow,
+    window: &Window,
 ) -> Result<Vec<Pick>, ProveError> {
-    if let Some(picks) = draw(shared, chain, node).await? {
+    if let Some(picks) = draw(shared, node, window).await? {
         return Ok(picks);
     }
-    if is_behind(shared, chain).await? {
+    if shared.view.height() < chain.height {
         // The copy only lacks blocks that exist already. Wait for them.
         let mut height = shared.view.height_watch();
         let patience = Duration::from_millis(shared.params.epoch_ms.0 / 4).min(CATCH_UP);
         let caught_up = height.wait_for(|height| chain.height <= *height);
         let caught_up = timeout(patience, caught_up).await.is_ok();
         debug!(caught_up, "waited for blocks");
-        if let Some(picks) = draw(shared, chain, node).await? {
+        if let Some(picks) = draw(shared, node, window).await? {
             return Ok(picks);
         }
     }
     read(shared, chain, node).await?;
-    let picks = draw(shared, chain, node).await?;
+    let picks = draw(shared, node, window).await?;
     picks.ok_or_else(|| ProveError::Ledger(String::from("the slot table changed meanwhile")))
 }
 
 /// Stores an empty table as the copy. It needs no reading: the node learns from blocks which shards
 /// join it.
-pub(crate) async fn note_empty(shared: &Shared, head: SlotsHead) -> Result<(), StoreError> {
+pub(crate) async fn note_empty(
+    shared: &Shared,
+    height: u64,
+    head: SlotsHead,
+) -> Result<(), StoreError> {
     shared
         .with_store(move |store| {
             if store.view_slots(|view| Ok(view.head()))? == Some(head) {
                 return Ok(());
             }
-            store.set_slots(head, &[])
+            store.set_slots(height, head, &[])
         })
         .await
 }
 
-fn head(chain: &Chain, node: &NodeRow) -> SlotsHead {
-    SlotsHead { epoch: chain.epoch, slots: node.slots, table: node.table }
+fn head(node: &NodeRow) -> SlotsHead {
+    SlotsHead { slots: node.slots, table: node.table }
 }
 
-/// Whether the copy is of an earlier epoch and the node has not followed all blocks yet.
-async fn is_behind(shared: &Shared, chain: &Chain) -> Result<bool, ProveError> {
-    let copy = shared.with_store(|store| store.view_slots(|view| Ok(view.head()))).await;
-    let copy = copy.map_err(|error| ProveError::Store(error.to_string()))?;
-    Ok(copy.is_some_and(|copy| copy.epoch < chain.epoch) && shared.view.height() < chain.height)
-}
-
-/// Draws the epoch's leaves from the copy. Returns `None` if the copy is missing or differs from
+/// Draws the window's leaves from the copy. Returns `None` if the copy is missing or differs from
 /// the ledger's table.
 async fn draw(
     shared: &Shared,
-    chain: &Chain,
     node: &NodeRow,
+    window: &Window,
 ) -> Result<Option<Vec<Pick>>, ProveError> {
-    let seed =
-        challenge_seed(&chain.id, chain.epoch, &chain.epoch_beacon, &shared.key.id(), &node.table);
-    let (wanted, longest, bytes) = (head(chain, node), node.longest, node.slot_bytes);
+    let seed = node.challenge_seed(&shared.chain, &shared.key.id(), window);
+    let (wanted, longest, bytes) = (head(node), node.longest(), node.slot_bytes);
     let drawn = shared.with_store(move |store| {
         store.view_slots(|view| {
             if view.head() != wanted {
@@ -116,9 +113,9 @@ fn slot(view: &SlotsView, position: u32) -> Option<Slot> {
 }
 
 /// Reads the whole table from the ledger, each row proven, and stores it as the copy. The pages fit
-/// together because a table changes only between epochs.
+/// together because a table changes only between two windows.
 async fn read(shared: &Shared, chain: &Chain, node: &NodeRow) -> Result<(), ProveError> {
-    let wanted = head(chain, node);
+    let (height, wanted) = (chain.height, head(node));
     let mut rows: Vec<Slot> = Vec::new();
     let mut firsts = (0..wanted.slots).step_by(ROWS_MAX);
     loop {
@@ -141,13 +138,13 @@ async fn read(shared: &Shared, chain: &Chain, node: &NodeRow) -> Result<(), Prov
     if bytes != Some(node.slot_bytes) {
         return Err(ProveError::Ledger(String::from("its slots do not add up to the node's row")));
     }
-    let (now, of_now) = read_rows(shared).await?;
-    if of_now.is_none_or(|of_now| head(&now, &of_now) != wanted) {
+    let (_, of_now) = read_rows(shared).await?;
+    if of_now.is_none_or(|of_now| head(&of_now) != wanted) {
         return Err(ProveError::Ledger(String::from("the slot table changed while it was read")));
     }
-    let kept = shared.with_store(move |store| store.set_slots(wanted, &rows)).await;
+    let kept = shared.with_store(move |store| store.set_slots(height, wanted, &rows)).await;
     kept.map_err(|error| ProveError::Store(error.to_string()))?;
-    info!(epoch = wanted.epoch, slots = wanted.slots, "the slot table was read from the ledger");
+    info!(height, slots = wanted.slots, "the slot table was read from the ledger");
     Ok(())
 }
 

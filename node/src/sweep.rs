@@ -3,10 +3,12 @@
 //! The ledger's time in followed blocks decides when that is allowed, never the machine's clock.
 //! While a block may still open a deal with the node's acceptance, the node must keep the shard.
 
+use std::collections::BTreeSet;
+
 use symbolon_protocol::{
     LedgerTime, Millis,
-    id::DealId,
-    ledger::rows::{Deal, DealState, Deals},
+    id::{DealId, NodeId},
+    ledger::rows::{Deal, DealState, Deals, Leaves, Node, Nodes},
 };
 use symbolon_store::{Shard, Shards, StoreError};
 use tracing::{info, warn};
@@ -30,7 +32,7 @@ pub(crate) async fn sweep_unpaid(shared: &Shared) {
                     Ok(()) => break,
                     Err(Stopped) => return,
                 },
-                () = shared.view.deals_ended.notified() => {
+                () = shared.view.shards_left.notified() => {
                     // At time zero only shards of ended deals are due. The next sweep handles those
                     // that cannot be decided now.
                     if let Err(why) = remove_due(shared, LedgerTime::ZERO).await {
@@ -66,8 +68,9 @@ async fn remove_due(shared: &Shared, now_ms: LedgerTime) -> Result<(), String> {
         // One request for all of them: on a long path, thousands one after another would take
         // minutes.
         let rows = shared.ledger.rows(Deals, &keys).await.map_err(|error| error.to_string())?;
-        for ((deal, index), row) in due.iter().zip(rows) {
-            remove_one(shared, *deal, *index, now_ms, row).await?;
+        let needed = needed(shared, &due, rows).await?;
+        for ((deal, index), needed) in due.iter().zip(needed) {
+            remove_one(shared, *deal, *index, now_ms, needed).await?;
         }
         // Each shard was deleted or is paid, so none of them comes again.
         if due.len() < SWEEP_MAX || *shared.stop.borrow() {
@@ -85,16 +88,16 @@ async fn sweep_counters(shared: &Shared) {
     }
 }
 
-/// Deletes a shard that was due at `now_ms`, if it still is and the ledger's own row does not say
+/// Deletes a shard that was due at `now_ms`, if it still is and the ledger's own rows do not say
 /// that it is paid. Events are not proven, but rows are, and deleted bytes do not come back.
 async fn remove_one(
     shared: &Shared,
     deal: DealId,
     index: u8,
     now_ms: LedgerTime,
-    row: Option<Deal>,
+    needed: bool,
 ) -> Result<(), String> {
-    if row.is_some_and(|row| needs_shard(&row, shared, index)) {
+    if needed {
         warn!(%deal, index, "a shard that was due for deletion is paid for");
         let marked = shared.with_store(move |store| store.mark_paid(&deal, index)).await;
         if let Some(shard) = marked.map_err(|error| error.to_string())? {
@@ -122,12 +125,48 @@ fn count_removed(shared: &Shared, removed: Option<Shard>) {
     info!(deal = %shard.info.deal, index = shard.info.index, ?paid, "shard deleted");
 }
 
-/// Whether a deal needs this node's shard.
-fn needs_shard(deal: &Deal, shared: &Shared, index: u8) -> bool {
-    let open = matches!(deal.state, DealState::Offered | DealState::Active);
-    let slot = deal.shards.get(usize::from(index)).and_then(Option::as_ref);
-    // The shard of a cancelled deal stays in the slot table until the epoch is over.
-    slot.is_some_and(|slot| slot.node == shared.key.id() && (open || slot.position.is_some()))
+/// Which of the shards are needed, by the rows of their deals.
+async fn needed(
+    shared: &Shared,
+    due: &[(DealId, u8)],
+    rows: Vec<Option<Deal>>,
+) -> Result<Vec<bool>, String> {
+    if rows.iter().all(Option::is_none) {
+        return Ok(vec![false; due.len()]);
+    }
+    let me = shared.key.id();
+    // Both are read after the deals. So a shard that a deal of these rows needs is found in them.
+    let node = shared.ledger.row(Nodes, &me).await.map_err(|error| error.to_string())?;
+    let keys: Vec<_> = due
+        .iter()
+        .zip(&rows)
+        .filter_map(|((deal, _), row)| leave_key(me, node.as_ref(), *deal, row.as_ref()?))
+        .collect();
+    let leaves = shared.ledger.rows(Leaves, &keys).await.map_err(|error| error.to_string())?;
+    let found = keys.iter().zip(&leaves).filter(|(_, row)| row.is_some());
+    let kept: BTreeSet<DealId> = found.map(|((_, (_, deal)), _)| *deal).collect();
+    let needs = |((deal, index), row): (&(DealId, u8), Option<Deal>)| {
+        row.is_some_and(|row| {
+            let slot = row.shards.get(usize::from(*index)).and_then(Option::as_ref);
+            let ours = slot.is_some_and(|slot| slot.node == me);
+            // An open deal whose time has not come waits for the node's window.
+            let waits = row.state == DealState::Open && shared.view.epoch() < row.end;
+            ours && (waits || kept.contains(deal))
+        })
+    };
+    Ok(due.iter().zip(rows).map(needs).collect())
+}
+
+/// The key of the row that the ledger has while the shard is in the node's slot table; `None` if the table has no shard.
+pub(crate) fn leave_key(
+    me: NodeId,
+    node: Option<&Node>,
+    deal: DealId,
+    row: &Deal,
+) -> Option<(NodeId, (u64, DealId))> {
+    let next = node?.next_epoch?;
+    let end = if row.state == DealState::Cancelled { next } else { row.end };
+    Some((me, (end, deal)))
 }
 
 /// Every how many rounds counters are swept. Sweeping them always writes to disk.

@@ -9,12 +9,14 @@ pub mod admission;
 pub mod beacon;
 pub mod block;
 mod books;
+mod closing;
 mod epoch;
 pub mod execute;
 mod field;
 mod listing;
 mod order;
 pub mod params;
+mod proving;
 mod range;
 mod revocation;
 mod root;
@@ -27,13 +29,16 @@ mod storage;
 pub mod transaction;
 pub mod tree;
 mod vault;
+mod window;
 
 pub use books::{Sheet, sheet};
+pub use closing::DEAL_KEPT_EPOCHS;
 pub use field::{FieldFault, check_fields};
 pub use params::Params;
 pub use range::{Offer, OutOfRange, PREVIEW_CELLS_MAX, check_epochs};
 pub use status::Status;
 pub use storage::{Cost, deal_cost, slot_rate};
+pub use window::window_offset;
 
 #[cfg(test)]
 mod tests;

@@ -27,17 +27,16 @@ pub const SHARDS_MAX: u8 = 128;
 /// Bytes of one transaction at most: a dispute carries one 64 KiB cell and its path.
 pub const TRANSACTION_BYTES_MAX: usize = 128 * 1024;
 
-/// Bytes of one block's transactions at most.
+/// Bytes of one block's transactions and events together at most.
 pub const BLOCK_BYTES_MAX: usize = 1024 * 1024;
 
-/// Events after which a block takes no more transactions. An event has some 85 bytes, and one transaction
-/// reports at most 67. So the events that an engine holds in memory for its transactions take about a
-/// megabyte.
-pub const EVENTS_FULL: usize = 10_000;
+/// Bytes of the events of one transaction at most. The largest are those of an order that is settled (67 events), and
+/// of a deal with 128 shards that ends before it begins (131 events).
+pub const TRANSACTION_EVENT_BYTES_MAX: usize = 8 * 1024;
 
 /// Events of a block in one message at most: with all transactions that a block may have, the largest
 /// events still fit into a message.
-pub const EVENTS_PAGE: usize = 4_096;
+pub const EVENTS_PAGE: usize = 512;
 
 /// Bytes of one framed message at most: a full block with a page of its events.
 pub const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;

@@ -48,6 +48,12 @@ impl Millis {
         Self(self.0.saturating_add(more.0))
     }
 
+    /// What is left of this length after `less`, at least nothing.
+    #[must_use]
+    pub const fn saturating_sub(self, less: Self) -> Self {
+        Self(self.0.saturating_sub(less.0))
+    }
+
     /// This length `times` times, at most the greatest value.
     #[must_use]
     pub const fn saturating_mul(self, times: u64) -> Self {
@@ -187,6 +193,7 @@ mod tests {
         assert_eq!(LedgerTime(5).saturating_since(LedgerTime(2)), Millis(3));
         assert_eq!(LedgerTime(2).saturating_since(LedgerTime(5)), Millis::ZERO);
         assert_eq!(Millis(u64::MAX).saturating_add(Millis(1)), Millis(u64::MAX));
+        assert_eq!(Millis(5).saturating_sub(Millis(6)), Millis::ZERO);
         assert_eq!(Millis(u64::MAX).saturating_mul(2), Millis(u64::MAX));
         assert_eq!(Millis(7) / 2, Millis(3));
         assert_eq!(Millis(7).steps_of(Millis(2)), 4);

@@ -12,8 +12,6 @@ SECTIONS = {
 }
 # Defined elsewhere in this checker, together with its checks.
 ELSEWHERE = {"CustodyAcceptance"}
-# A change of a names index has this name too.
-RENAMED = {"Change": "SlotChange"}
 # Requests and answers keep their names from the page; other names are in small letters.
 ASKED = {"Action", "LedgerRequest", "LedgerResponse", "StorageRequest", "StorageResponse", "Status"}
 
@@ -80,7 +78,7 @@ def one(part, sizes):
             field, words = row[-3:-1]
             fields.append(f"{field} {type_of(words, sizes)}")
     body = "; ".join(f"{head} {', '.join(of)}".strip() for head, of in variants) or ", ".join(fields)
-    return [f"{form} {RENAMED.get(name, name)}: {body}"]
+    return [f"{form} {name}: {body}"]
 
 
 layout(tables())

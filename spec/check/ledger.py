@@ -18,17 +18,19 @@ U32, U64, U128 = 2**32 - 1, 2**64 - 1, 2**128 - 1
 BP = 10_000
 DAY_MS = 86_400_000
 WINDOW_MAX = 365 * DAY_MS
-TRANSACTION_MAX, BLOCK_MAX, EVENTS_FULL = 131_072, 1_048_576, 10_000
+TRANSACTION_MAX, BLOCK_MAX, OWN_EVENTS, ROWS_FULL, SHARDS_FULL = 131_072, 1_048_576, 8192, 4096, 128
 SHARD_MAX, LEAF, GIB = 64 << 20, 1024, 1 << 30
-CLOSED_MAX = 100
+ORDERS_MAX, PREVIEWS_MAX, FORGOTTEN_MAX, TURNS_MAX = 100, 1280, 2048, 128
+CHANGES_MAX, TURN_CHANGES_MAX, STEPS_MAX = 384, 128, 512
+KEPT_EPOCHS, LATE_BLOCKS = 100, 8
 CODES = {name: code for code, name, _ in TYPES["Status"][1]}
-CHAIN, POOLS, ACCOUNTS, SEEN, SEEN_UNTIL, HOLDS, NODES, SLOTS, CHANGES, DEALS, DEAL_ENDS, DEALS_OF, VAULTS, \
-    LISTINGS, AWAIT, ORDERS, DUE, REVOCATIONS, ORDERS_OF, ROOTS = range(1, 21)
+CHAIN, POOLS, ACCOUNTS, SEEN, SEEN_UNTIL, HOLDS, NODES, SLOTS, JOINS, DEALS, DEALS_DUE, DEALS_OF, VAULTS, \
+    LISTINGS, AWAIT, ORDERS, DUE, REVOCATIONS, ORDERS_OF, ROOTS, WINDOWS, LEAVES = range(1, 23)
 ROWS = {
     CHAIN: "Chain", POOLS: "Pools", ACCOUNTS: "Account", SEEN: "Seen", SEEN_UNTIL: "Nothing", HOLDS: "Hold",
-    NODES: "Node", SLOTS: "Slot", CHANGES: "SlotChange", DEALS: "Deal", DEAL_ENDS: "Nothing", DEALS_OF: "Nothing",
+    NODES: "Node", SLOTS: "Slot", JOINS: "Join", DEALS: "Deal", DEALS_DUE: "Nothing", DEALS_OF: "Nothing",
     VAULTS: "Vault", LISTINGS: "Listing", AWAIT: "Nothing", ORDERS: "Order", DUE: "Nothing",
-    REVOCATIONS: "Revocation", ORDERS_OF: "Nothing", ROOTS: "Root",
+    REVOCATIONS: "Revocation", ORDERS_OF: "Nothing", ROOTS: "Root", WINDOWS: "Nothing", LEAVES: "Leave",
 }
 
 
@@ -45,6 +47,7 @@ class State:
 
     def __init__(self, rows):
         self.rows = dict(rows)
+        self.changed = set()
 
     def get(self, table, key=b""):
         found = self.rows.get(bytes([table]) + key)
@@ -55,9 +58,11 @@ class State:
 
     def put(self, table, key, value):
         self.rows[bytes([table]) + key] = encode(ROWS[table], value)
+        self.changed.add(bytes([table]) + key)
 
     def drop(self, table, key):
         del self.rows[bytes([table]) + key]
+        self.changed.add(bytes([table]) + key)
 
     def keys(self, table, prefix=b""):
         start = bytes([table]) + prefix
@@ -84,8 +89,8 @@ def genesis(data):
     state = State({})
     state.put(CHAIN, b"", {
         "id": chain, "params": of["params"], "authority": of["authority"], "genesis_ms": of["time_ms"],
-        "time_ms": of["time_ms"], "height": 0, "epoch": 0, "epoch_started_ms": of["time_ms"],
-        "epoch_beacon": beacon, "beacon": beacon, "onion": of["onion"], "change_next": 0,
+        "time_ms": of["time_ms"], "height": 0, "epoch": 0, "counted_ms": 0, "late_blocks": 0,
+        "gap_from_ms": of["time_ms"], "gap_until_ms": of["time_ms"], "beacon": beacon, "onion": of["onion"],
     })
     state.put(POOLS, b"", {"storage": 0, "repair": 0, "treasury": 0, "issued": 0})
     return state
@@ -99,6 +104,11 @@ def counted(number):
     if number > U128:
         raise OverflowError
     return number
+
+
+def length_class(length):
+    """The least number of doublings of a leaf that reach this length."""
+    return (-(-length // LEAF) - 1).bit_length()
 
 
 def slot_rate(price, length):
@@ -133,7 +143,7 @@ class Block:
         self.state = State(state.rows)
         self.chain = self.state.get(CHAIN)
         self.pools = self.state.get(POOLS)
-        self.events = []
+        self.events, self.event_bytes, self.bytes, self.shards = [], 0, 0, 0
         chain = self.chain
         if facts["time_ms"] < chain["time_ms"]:
             raise No("TimeBackwards")
@@ -147,7 +157,9 @@ class Block:
         self.close_due(parent_ms)
         self.pick_previews()
         self.forget_seen()
-        self.turn_epoch()
+        self.count_time(parent_ms)
+        self.close_deals(self.take_turns())
+        self.state.changed.clear()
 
     @property
     def now(self):
@@ -155,6 +167,7 @@ class Block:
 
     def report(self, kind, **fields):
         self.events.append({"_": kind} | fields)
+        self.event_bytes += len(encode("Event", self.events[-1]))
 
     # Money.
 
@@ -189,7 +202,7 @@ class Block:
             return
         self._change(source, -amount)
         self._change(to, amount)
-        self.events.append({"_": "moved", "from": source, "to": to, "amount": amount, "reason": reason})
+        self.report("moved", **{"from": source, "to": to, "amount": amount, "reason": reason})
 
     def place_hold(self, hold, payer, amount, reason):
         self.state.put(HOLDS, encode("HoldKey", hold), {"payer": payer, "amount": 0})
@@ -203,28 +216,26 @@ class Block:
     # What falls due.
 
     def close_due(self, parent_ms):
-        params, closed = self.chain["params"], 0
-        for key in self.state.keys(DUE):
+        chain, params = self.chain, self.chain["params"]
+        late = max(params["delivery_ms"] // 64, 1000)
+        if self.now - parent_ms >= late:
+            chain["gap_from_ms"], chain["gap_until_ms"] = parent_ms, self.now
+        for key in self.state.keys(DUE)[:ORDERS_MAX]:
             due_ms, order_id = int.from_bytes(key[:8], "big"), key[8:]
             if due_ms > self.now:
                 break
             order = self.state.get(ORDERS, order_id)
-            late = max(params["delivery_ms"] // 64, 1000)
-            stood_still = parent_ms < due_ms and self.now - due_ms >= late
+            stood_still = chain["gap_from_ms"] < due_ms and due_ms + late <= chain["gap_until_ms"]
             again = min(self.now + params["delivery_ms"], U64)
-            if order["state"]["_"] == "paid" and stood_still and again < order["access_until_ms"]:
+            if order["state"]["_"] == "delivered":
+                self.settle(order_id, order, b"")
+            elif stood_still and again < order["access_until_ms"]:
                 self.state.drop(DUE, key)
                 order["due_ms"] = again
                 self.state.put(DUE, big(again) + order_id, {})
                 self.state.put(ORDERS, order_id, order)
-                continue
-            if closed == CLOSED_MAX:
-                continue
-            closed += 1
-            if order["state"]["_"] == "paid":
-                self.refund(order_id, order)
             else:
-                self.settle(order_id, order, b"")
+                self.refund(order_id, order)
 
     def refund(self, order_id, order):
         self.close_hold({"_": "order", "order": order_id}, order["buyer"], {"_": "sale", "order": order_id})
@@ -259,7 +270,7 @@ class Block:
         self.report("order_settled", order=order_id)
 
     def pick_previews(self):
-        for listing_id in self.state.keys(AWAIT):
+        for listing_id in self.state.keys(AWAIT)[:PREVIEWS_MAX]:
             listing = self.state.get(LISTINGS, listing_id)
             listing["preview_seed"] = derive("symbolon 2026 preview v1", self.chain["beacon"] + listing_id)
             self.state.put(LISTINGS, listing_id, listing)
@@ -267,114 +278,158 @@ class Block:
             self.report("preview_picked", listing=listing_id)
 
     def forget_seen(self):
-        for key in self.state.keys(SEEN_UNTIL):
+        for key in self.state.keys(SEEN_UNTIL)[:FORGOTTEN_MAX]:
             if int.from_bytes(key[:8], "big") >= self.chain["height"]:
                 break
             self.state.drop(SEEN_UNTIL, key)
             self.state.drop(SEEN, key[8:])
 
-    # Epochs.
+    # Epochs and windows.
 
-    def turn_epoch(self):
+    def count_time(self, parent_ms):
         chain, length = self.chain, self.chain["params"]["epoch_ms"]
-        boundary = min(chain["epoch_started_ms"] + length, U64)
-        if self.now < boundary:
-            return
-        chain["epoch_started_ms"] = self.now
-        if self.now - boundary >= length // 4:
-            return
-        epoch = chain["epoch"]
-        for node_id in self.state.keys(NODES):
-            node = self.state.get(NODES, node_id)
-            if node["slots"] == 0 or node["passed_epoch"] == epoch:
-                continue
+        due = (chain["epoch"] + 1) * length
+        for key in self.state.keys(WINDOWS)[:1]:
+            due = min(due, int.from_bytes(key[:8], "big"))
+        due = max(due, chain["counted_ms"])
+        reached = chain["counted_ms"] + self.now - parent_ms
+        if reached < due + length // 4:
+            chain["counted_ms"], chain["late_blocks"] = reached, 0
+        elif chain["late_blocks"] < LATE_BLOCKS:
+            chain["late_blocks"] += 1
+        else:
+            chain["counted_ms"] = due
+        if chain["epoch"] < chain["counted_ms"] // length:
+            chain["epoch"] += 1
+            self.report("epoch_began", epoch=chain["epoch"])
+
+    def window_due(self, node_id, epoch):
+        length = self.chain["params"]["epoch_ms"]
+        offset = derive("symbolon 2026 window offset v1", self.chain["id"] + node_id)[:8]
+        return epoch * length + int.from_bytes(offset, "little") % length
+
+    def take_turns(self):
+        now = self.chain["counted_ms"]
+        due = [key for key in self.state.keys(WINDOWS)[:TURNS_MAX] if int.from_bytes(key[:8], "big") <= now]
+        left = CHANGES_MAX
+        for key in due:
+            if not left:
+                break
+            self.state.drop(WINDOWS, key)
+            left -= self.take_turn(key[8:], min(left, TURN_CHANGES_MAX))
+        return CHANGES_MAX - left
+
+    def take_turn(self, node_id, most):
+        node, now = self.state.get(NODES, node_id), self.chain["counted_ms"]
+        epoch, window = node["next_epoch"], node["window"]
+        if window and node["passed_epoch"] != window["epoch"]:
             node["missed"] += 1
             node["missed_in_row"] = min(node["missed_in_row"] + 1, U32)
-            self.state.put(NODES, node_id, node)
-            reason = {"_": "missed", "node": node_id, "epoch": epoch}
+            reason = {"_": "missed", "node": node_id, "epoch": window["epoch"]}
             self.move({"_": "storage"}, {"_": "repair"}, node["rate"], reason)
-        for key in self.state.keys(DEAL_ENDS, big(epoch)):
+        node["window"] = None
+        made = 0
+        for table, change in ((LEAVES, self.leave), (JOINS, self.join)):
+            for key in self.state.keys(table, node_id)[:most - made]:
+                if int.from_bytes(key[32:40], "big") <= epoch:
+                    change(node_id, node, key)
+                    made += 1
+        if made < most:
+            now = self.open_window(node_id, node, epoch)
+        if now is not None:
+            self.state.put(WINDOWS, big(now) + node_id, {})
+        self.state.put(NODES, node_id, node)
+        return made
+
+    def open_window(self, node_id, node, epoch):
+        """Opens the window, if there is something to prove, and says when the next turn is."""
+        waiting = self.state.keys(JOINS, node_id)
+        if node["slots"]:
+            node["window"], node["next_epoch"] = {"epoch": epoch, "beacon": self.chain["beacon"]}, epoch + 1
+            self.report("window_opened", node=node_id, epoch=epoch)
+        elif waiting:
+            node["next_epoch"] = int.from_bytes(waiting[0][32:40], "big")
+        else:
+            node["next_epoch"] = None
+            return None
+        least = self.chain["counted_ms"] + self.chain["params"]["epoch_ms"] // 2
+        return max(self.window_due(node_id, node["next_epoch"]), least)
+
+    def join(self, node_id, node, key):
+        deal, index = key[40:], self.state.get(JOINS, key)["index"]
+        row = self.state.get(DEALS, deal)
+        shard, position = row["shards"][index], node["slots"]
+        rate = slot_rate(shard["price"], row["length"])
+        slot = {"deal": deal, "index": index, "root": shard["root"], "length": row["length"], "rate": rate}
+        self.state.drop(JOINS, key)
+        self.state.put(LEAVES, node_id + big(row["end"]) + deal, {"position": position})
+        self.state.put(SLOTS, node_id + big(position, 4), slot)
+        node["slots"] += 1
+        node["slot_bytes"] += row["length"]
+        node["rate"] += rate
+        node["lengths"] += [0] * (length_class(row["length"]) + 1 - len(node["lengths"]))
+        node["lengths"][length_class(row["length"])] += 1
+        node["table"] = slot_joins(node["table"], position, slot)
+        self.report("shard_joined", node=node_id, deal=deal)
+
+    def leave(self, node_id, node, key):
+        position, last = self.state.get(LEAVES, key)["position"], node["slots"] - 1
+        gone = self.state.get(SLOTS, node_id + big(position, 4))
+        self.state.drop(LEAVES, key)
+        if position != last:
+            moved = self.state.get(SLOTS, node_id + big(last, 4))
+            end = leaves_with(self.state.get(DEALS, moved["deal"]), node["next_epoch"])
+            self.state.put(LEAVES, node_id + big(end) + moved["deal"], {"position": position})
+            self.state.put(SLOTS, node_id + big(position, 4), moved)
+        self.state.drop(SLOTS, node_id + big(last, 4))
+        node["slots"] = last
+        node["slot_bytes"] -= gone["length"]
+        node["used"] -= gone["length"]
+        node["rate"] -= gone["rate"]
+        node["lengths"][length_class(gone["length"])] -= 1
+        while node["lengths"] and not node["lengths"][-1]:
+            node["lengths"].pop()
+        node["table"] = slot_leaves(node["table"], position)
+        self.report("shard_left", node=node_id, deal=key[40:])
+
+    # Deals that are over.
+
+    def close_deals(self, slot_changes):
+        steps, now = STEPS_MAX - slot_changes, self.chain["epoch"]
+        for key in self.state.keys(DEALS_DUE)[:steps]:
             deal = key[8:]
-            self.state.drop(DEAL_ENDS, key)
-            self.leave(deal)
+            if int.from_bytes(key[:8], "big") > now:
+                break
             row = self.state.get(DEALS, deal)
-            self.free(row)
-            row["state"] = {"_": "completed"}
-            self.state.put(DEALS, deal, row)
-            self.close_hold({"_": "deal", "deal": deal}, row["owner"], {"_": "deal", "deal": deal})
-        for key in self.state.keys(CHANGES):
-            change = self.state.get(CHANGES, key)
-            self.state.drop(CHANGES, key)
-            if change["_"] == "leave":
-                self.leave(change["deal"])
-            elif self.state.get(DEALS, change["deal"])["state"]["_"] == "offered":
-                self.join(change["deal"])
-        chain["epoch"] += 1
-        chain["epoch_beacon"] = chain["beacon"]
-        self.report("epoch_began", epoch=chain["epoch"])
+            is_open = row["state"]["_"] == "open"
+            steps -= 1 if is_open else 1 + len(row["shards"]) // 16
+            if steps < 0:
+                break
+            self.state.drop(DEALS_DUE, key)
+            if is_open:
+                row["state"] = {"_": "completed"}
+                self.state.put(DEALS, deal, row)
+                self.state.put(DEALS_DUE, big(row["end"] + KEPT_EPOCHS) + deal, {})
+                self.report("deal_ended", deal=deal)
+                self.close_hold({"_": "deal", "deal": deal}, row["owner"], {"_": "deal", "deal": deal})
+            elif any(self.has_slot(shard["node"], deal, row) for shard in row["shards"] if shard):
+                self.state.put(DEALS_DUE, big(now + 1) + deal, {})
+            else:
+                self.state.drop(DEALS, deal)
+                self.state.drop(DEALS_OF, row["owner"] + deal)
 
-    def join(self, deal):
-        row = self.state.get(DEALS, deal)
-        for index, shard in enumerate(row["shards"]):
-            if shard is None:
-                continue
-            node = self.state.get(NODES, shard["node"])
-            rate, position = slot_rate(shard["price"], row["length"]), node["slots"]
-            slot = {"deal": deal, "index": index, "root": shard["root"], "length": row["length"], "rate": rate}
-            shard["position"] = position
-            node["slots"] += 1
-            node["slot_bytes"] += row["length"]
-            node["longest"] = max(node["longest"], row["length"])
-            node["rate"] += rate
-            node["table"] = slot_joins(node["table"], position, slot)
-            self.state.put(SLOTS, shard["node"] + big(position, 4), slot)
-            self.state.put(NODES, shard["node"], node)
-        row["state"] = {"_": "active"}
-        self.state.put(DEALS, deal, row)
-
-    def leave(self, deal):
-        row = self.state.get(DEALS, deal)
-        for shard in row["shards"]:
-            if shard is None:
-                continue
-            node, position = self.state.get(NODES, shard["node"]), shard["position"]
-            last = node["slots"] - 1
-            gone = self.state.get(SLOTS, shard["node"] + big(position, 4))
-            if position != last:
-                moved = self.state.get(SLOTS, shard["node"] + big(last, 4))
-                other = self.state.get(DEALS, moved["deal"])
-                other["shards"][moved["index"]]["position"] = position
-                self.state.put(DEALS, moved["deal"], other)
-                self.state.put(SLOTS, shard["node"] + big(position, 4), moved)
-            self.state.drop(SLOTS, shard["node"] + big(last, 4))
-            shard["position"] = None
-            node["slots"] = last
-            node["slot_bytes"] -= row["length"]
-            node["rate"] -= gone["rate"]
-            node["table"] = slot_leaves(node["table"], position)
-            if last == 0:
-                node["longest"] = 0
-            self.state.put(NODES, shard["node"], node)
-        self.state.put(DEALS, deal, row)
-        self.report("deal_ended", deal=deal)
-
-    def free(self, row):
-        for shard in row["shards"]:
-            if shard is not None:
-                node = self.state.get(NODES, shard["node"])
-                node["used"] -= row["length"]
-                self.state.put(NODES, shard["node"], node)
-
-    def queue(self, kind, deal):
-        self.state.put(CHANGES, big(self.chain["change_next"]), {"_": kind, "deal": deal})
-        self.chain["change_next"] += 1
+    def has_slot(self, node_id, deal, row):
+        next_epoch = self.state.get(NODES, node_id)["next_epoch"]
+        return next_epoch is not None and (
+            self.state.has(LEAVES, node_id + big(leaves_with(row, next_epoch)) + deal)
+            or self.state.has(JOINS, node_id + big(row["start"]) + deal))
 
     # Transactions.
 
     def push(self, data):
         """Applies a transaction; refuses with the status of the lowest code."""
         of = decode("Transaction", data)
-        if len(self.events) >= EVENTS_FULL:
+        if self.is_full(of["action"], len(data)):
             raise No("Full")
         self.envelope(of, data)
         bad, apply = ACTIONS[of["action"]["_"]](self, of["sender"], of["action"])
@@ -384,7 +439,14 @@ class Block:
         key = of["sender"] + of["id"]
         self.state.put(SEEN, key, {"digest": transaction_digest(of), "height": height})
         self.state.put(SEEN_UNTIL, big(of["valid_until"]) + key, {})
+        self.bytes += len(data)
         apply()
+
+    def is_full(self, action, more):
+        shards = len(action["acceptances"]) if action["_"] == "open_deal" else 0
+        return self.bytes + self.event_bytes + more + OWN_EVENTS > BLOCK_MAX \
+            or len(self.state.changed) >= ROWS_FULL \
+            or self.shards + shards > SHARDS_FULL
 
     def envelope(self, of, data):
         chain = self.chain
@@ -413,6 +475,11 @@ class Block:
         if money != self.pools["issued"]:
             raise Broken("money was made or lost")
         return self.state, state_root(self.state.rows.items())
+
+
+def leaves_with(deal, next_epoch):
+    """The epoch with which a shard leaves the table of a node with this next window."""
+    return next_epoch if deal["state"]["_"] == "cancelled" else deal["end"]
 
 
 def of_account(account):
@@ -478,8 +545,8 @@ def register_node(block, sender, action):
     if any(not 1 <= len(text.encode()) <= 256 for text in action["addresses"]):
         bad.add("BadField")
     row = block.state.get(NODES, sender) or {
-        "used": 0, "slots": 0, "longest": 0, "slot_bytes": 0, "table": ZERO, "rate": 0, "passed_epoch": None,
-        "passed": 0, "missed": 0, "missed_in_row": 0,
+        "used": 0, "slots": 0, "lengths": [], "slot_bytes": 0, "table": ZERO, "rate": 0, "window": None,
+        "next_epoch": None, "passed_epoch": None, "passed": 0, "missed": 0, "missed_in_row": 0,
     }
     if action["capacity"] < row["used"]:
         bad.add("NodeFull")
@@ -534,22 +601,27 @@ def open_deal(block, sender, action):
         start = block.chain["epoch"] + 1
         shards = [None] * terms["total"]
         for one in acceptances:
-            shards[one["index"]] = {"node": one["node"], "root": one["root"], "price": one["price"], "position": None}
+            shards[one["index"]] = {"node": one["node"], "root": one["root"], "price": one["price"]}
         block.move(of_account(sender), {"_": "storage"}, storage, reason)
         block.move(of_account(sender), {"_": "treasury"}, fee, {"_": "fee"})
         block.place_hold({"_": "deal", "deal": deal}, sender, reserve, reason)
-        for one in acceptances:
+        for one in sorted(acceptances, key=lambda one: one["index"]):
             node = block.state.get(NODES, one["node"])
             node["used"] += terms["length"]
+            if node["next_epoch"] is None:
+                node["next_epoch"] = start
+                block.state.put(WINDOWS, big(block.window_due(one["node"], start)) + one["node"], {})
             block.state.put(NODES, one["node"], node)
+            block.state.put(JOINS, one["node"] + big(start) + deal, {"index": one["index"]})
+            block.shards += 1
+        end = start + terms["epochs"]
         block.state.put(DEALS, deal, {
             "owner": sender, "object": terms["object"], "segment": terms["segment"], "required": terms["required"],
-            "length": terms["length"], "access": terms["access"], "start": start, "end": start + terms["epochs"],
-            "rate": rate, "shards": shards, "state": {"_": "offered"},
+            "length": terms["length"], "access": terms["access"], "start": start, "end": end, "rate": rate,
+            "shards": shards, "state": {"_": "open"},
         })
         block.state.put(DEALS_OF, sender + deal, {})
-        block.state.put(DEAL_ENDS, big(start + terms["epochs"] - 1) + deal, {})
-        block.queue("join", deal)
+        block.state.put(DEALS_DUE, big(end) + deal, {})
 
     return bad, apply
 
@@ -561,25 +633,34 @@ def end_deal(block, sender, action):
         return {"UnknownDeal"}, None
     if row["owner"] != sender:
         bad.add("NotYours")
-    state = row["state"]["_"]
-    if state in ("completed", "cancelled"):
+    epoch = block.chain["epoch"]
+    if row["state"]["_"] != "open" or row["end"] <= epoch:
         bad.add("DealClosed")
 
     def apply():
-        epoch, reason = block.chain["epoch"], {"_": "deal", "deal": deal}
-        left = row["end"] - row["start"] if state == "offered" else row["end"] - (epoch + 1)
-        block.move({"_": "storage"}, of_account(sender), row["rate"] * left, reason)
+        before, reason, back, spared = row["end"], {"_": "deal", "deal": deal}, 0, []
+        row["end"], row["state"] = row["start"] if epoch < row["start"] else epoch + 1, {"_": "cancelled"}
+        for shard in filter(None, row["shards"]):
+            node_id, node = shard["node"], block.state.get(NODES, shard["node"])
+            first, leave = row["start"], block.state.get(LEAVES, node_id + big(before) + deal)
+            if leave:
+                first = node["next_epoch"]
+                block.state.drop(LEAVES, node_id + big(before) + deal)
+                block.state.put(LEAVES, node_id + big(first) + deal, leave)
+            else:
+                block.state.drop(JOINS, node_id + big(first) + deal)
+                node["used"] -= row["length"]
+                block.state.put(NODES, node_id, node)
+                spared.append(node_id)
+            back += slot_rate(shard["price"], row["length"]) * (before - first)
+        block.move({"_": "storage"}, of_account(sender), back, reason)
         block.close_hold({"_": "deal", "deal": deal}, sender, reason)
-        block.state.drop(DEAL_ENDS, big(row["end"] - 1) + deal)
-        row["state"] = {"_": "cancelled"}
-        block.free(row)
-        if state == "offered":
-            row["end"] = row["start"]
-            block.report("deal_ended", deal=deal)
-        else:
-            row["end"] = epoch + 1
-            block.queue("leave", deal)
+        block.state.drop(DEALS_DUE, big(before) + deal)
+        block.state.put(DEALS_DUE, big(row["end"] + KEPT_EPOCHS) + deal, {})
         block.state.put(DEALS, deal, row)
+        for node_id in spared:
+            block.report("shard_left", node=node_id, deal=deal)
+        block.report("deal_ended", deal=deal)
 
     return bad, apply
 
@@ -591,31 +672,32 @@ def prove(block, sender, action):
     if node["slots"] == 0:
         return {"BadField"}, None
     bad = set()
-    if action["epoch"] != chain["epoch"]:
-        # Whether it is right for another epoch cannot be said.
+    window = node["window"]
+    if not window or action["epoch"] != window["epoch"]:
+        # Whether it is right for another window cannot be said.
         return {"WrongEpoch"}, None
     slot = lambda position: block.state.get(SLOTS, sender + big(position, 4))
     if len(action["leaves"]) != sum(counts(node["slot_bytes"])):
         bad.add("BadProof")
     else:
-        seed = challenge_seed(chain["id"], chain["epoch"], chain["epoch_beacon"], sender, node["table"])
+        seed = challenge_seed(chain["id"], window["epoch"], window["beacon"], sender, node["table"])
         asked = challenges(
-            seed, node["slots"], node["longest"], node["slot_bytes"], lambda position: slot(position)["length"])
+            seed, node["slots"], LEAF << len(node["lengths"]) - 1, node["slot_bytes"], lambda position: slot(position)["length"])
         for (position, leaf), proof in zip(asked, action["leaves"]):
             row = slot(position)
             try:
                 part_holds(row["root"], row["length"], LEAF, leaf, proof["leaf"], proof["path"])
             except No:
                 bad.add("BadProof")
-    if node["passed_epoch"] == chain["epoch"]:
+    if node["passed_epoch"] == window["epoch"]:
         bad.add("AlreadyProven")
 
     def apply():
-        node["passed_epoch"] = chain["epoch"]
+        node["passed_epoch"] = window["epoch"]
         node["passed"] += 1
         node["missed_in_row"] = 0
         block.state.put(NODES, sender, node)
-        reason = {"_": "proven", "node": sender, "epoch": chain["epoch"]}
+        reason = {"_": "proven", "node": sender, "epoch": window["epoch"]}
         block.move({"_": "storage"}, of_account(node["payout"]), node["rate"], reason)
 
     return bad, apply
@@ -960,7 +1042,8 @@ def run_genesis(case):
 
 
 VECTORS = {
-    "ledger/history.json": History, "ledger/accounts.json": History, "ledger/deals.json": History,
+    "ledger/history.json": History, "ledger/accounts.json": History, "ledger/deals.json": History, "ledger/tables.json": History,
+    "ledger/late.json": History,
     "ledger/sales.json": History, "ledger/due.json": History, "ledger/prices.json": run_prices,
     "ledger/genesis.json": run_genesis,
 }

@@ -13,12 +13,12 @@ mod disk;
 mod market;
 mod storage;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use symbolon_ledger::{Ledger, LedgerError};
 use symbolon_protocol::{
     Encode,
-    id::{AccountId, DealId, Hash, ListingId, NodeId, OrderId, VaultId},
+    id::{AccountId, ChainId, DealId, Hash, ListingId, NodeId, OrderId, VaultId},
     ledger::{
         Params,
         block::{Block, Event, Place, Reason, transactions_root},
@@ -50,8 +50,17 @@ pub struct Auditor {
     parent: Hash,
     time_ms: u64,
     parent_ms: u64,
+    chain: ChainId,
     epoch: u64,
-    epoch_started_ms: u64,
+    /// The time that counts for epochs, and how many gaps in a row did not.
+    counted_ms: u64,
+    late_blocks: u8,
+    /// The last gap in which no custodian could post a release.
+    gap: (u64, u64),
+    /// Nodes that wait for a turn, by counted time.
+    turns: BTreeSet<(u64, NodeId)>,
+    /// What falls due of deals, by epoch.
+    deals_due: BTreeSet<(u64, DealId)>,
     /// Money by place, the place's bytes being the key.
     money: BTreeMap<Vec<u8>, u128>,
     issued: u128,
@@ -82,8 +91,13 @@ impl Auditor {
             parent: Hash([0; 32]),
             time_ms: 0,
             parent_ms: 0,
+            chain: ChainId([0; 32]),
             epoch: 0,
-            epoch_started_ms: 0,
+            counted_ms: 0,
+            late_blocks: 0,
+            gap: (0, 0),
+            turns: BTreeSet::new(),
+            deals_due: BTreeSet::new(),
             money: BTreeMap::new(),
             issued: 0,
             nodes: BTreeMap::new(),
@@ -125,7 +139,9 @@ impl Auditor {
         self.expected.clear();
         if block.header.header.height > 0 {
             self.fall_due();
-            self.turn_epoch();
+            self.count_time();
+            let changed = self.take_turns();
+            self.close_deals(512 - changed);
         }
         for transaction in &block.transactions {
             self.apply(transaction).map_err(|what| self.finding(what))?;
@@ -163,7 +179,8 @@ impl Auditor {
         self.parent = header.digest();
         self.parent_ms = std::mem::replace(&mut self.time_ms, header.facts.time_ms.0);
         if header.height == 0 {
-            self.epoch_started_ms = header.facts.time_ms.0;
+            self.chain = header.chain;
+            self.gap = (self.time_ms, self.time_ms);
         }
         Ok(())
     }

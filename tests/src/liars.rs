@@ -9,6 +9,7 @@ use symbolon_protocol::{
     id::{AccountId, Hash, TransactionId},
     ledger::{
         Status,
+        rows::Nodes,
         transaction::{Action, Transaction},
     },
     limits::{CELL_BYTES, SLICE_BYTES},
@@ -115,7 +116,7 @@ async fn answer(connection: &Connection, store: &Shards, habit: Habit) -> Result
     Ok(())
 }
 
-/// A node that lost its shards and sends its last proof again, in the current epoch's name.
+/// A node that lost its shards and sends its last proof again, in the name of its open window.
 pub async fn prove_again(world: &World, station: &Station) -> Status {
     let sender = AccountId::from(station.id);
     let proofs = world.blocks.iter().rev().flat_map(|block| &block.transactions);
@@ -124,11 +125,11 @@ pub async fn prove_again(world: &World, station: &Station) -> Status {
         Action::Prove { leaves, .. } => Some(leaves.clone()),
         _ => None,
     });
-    let action = Action::Prove {
-        epoch: world.epoch().await,
-        leaves: leaves.expect("the node has proven an epoch"),
-    };
     let ledger = world.ledger();
+    let row = ledger.row(Nodes, &station.id).await.expect("the ledger answers");
+    let window = row.and_then(|row| row.window).expect("the node has something to prove");
+    let leaves = leaves.expect("the node has proven an epoch");
+    let action = Action::Prove { epoch: window.epoch, leaves };
     let height = ledger.head().await.expect("the ledger answers").header.height;
     let id = TransactionId(derive(height, "an old proof")[..16].try_into().expect("16 bytes"));
     let key = SigningKey::from_bytes(&station.secret);

@@ -536,15 +536,33 @@ impl World {
         chain.expect("a ledger has its own row").epoch
     }
 
-    /// Waits until so many more epochs have passed, and audits them.
+    /// Waits until so many more epochs have begun, and every node had time to prove the last of them. Audits them.
     pub async fn pass_epochs(&mut self, count: u64) {
-        let until = self.epoch().await + count;
-        while self.epoch().await < until {
+        let until = self.proven_epoch().await + count;
+        while self.epoch().await < until || self.waits_for(until).await {
             sleep(Duration::from_secs(1)).await;
         }
-        // In short epochs nodes prove at once: a second is many round trips.
+        // Nodes prove as soon as their windows open: a second is many round trips.
         sleep(Duration::from_secs(2)).await;
         self.audit().await;
+    }
+
+    /// The last epoch for which no node waits any more; the current one if no node waits at all.
+    async fn proven_epoch(&self) -> u64 {
+        let (waits, now) = (self.next_epochs().await, self.epoch().await);
+        waits.into_iter().min().map_or(now, |next| next.saturating_sub(1).min(now))
+    }
+
+    /// Whether a node still waits for its window of this epoch or an earlier one.
+    async fn waits_for(&self, epoch: u64) -> bool {
+        self.next_epochs().await.into_iter().any(|next| next <= epoch)
+    }
+
+    /// The epochs of the windows that nodes wait for.
+    async fn next_epochs(&self) -> Vec<u64> {
+        let ids: Vec<_> = self.stations.iter().map(|station| station.id).collect();
+        let rows = self.ledger().rows(Nodes, &ids).await.expect("the ledger answers");
+        rows.into_iter().flatten().filter_map(|row| row.next_epoch).collect()
     }
 
     /// A node's row.

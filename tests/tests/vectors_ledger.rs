@@ -22,8 +22,15 @@ use symbolon_protocol::{
 };
 
 /// Files of ledgers, block by block.
-const HISTORIES: [&str; 5] =
-    ["history.json", "accounts.json", "deals.json", "sales.json", "due.json"];
+const HISTORIES: [&str; 7] = [
+    "history.json",
+    "accounts.json",
+    "deals.json",
+    "tables.json",
+    "late.json",
+    "sales.json",
+    "due.json",
+];
 
 fn vectors(name: &str) -> Vec<Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spec/vectors/ledger");

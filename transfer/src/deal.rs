@@ -15,7 +15,7 @@ use crate::{Network, error::TransferError, nodes::address};
 #[must_use]
 pub fn epoch_ms(chain: &Chain, epoch: u64) -> LedgerTime {
     let length = chain.params.epoch_ms;
-    let now = chain.epoch_started_ms;
+    let now = chain.epoch_started();
     match epoch.checked_sub(chain.epoch) {
         Some(ahead) => now.saturating_add(length.saturating_mul(ahead)),
         None => now.saturating_sub(length.saturating_mul(chain.epoch - epoch)),
@@ -25,7 +25,7 @@ pub fn epoch_ms(chain: &Chain, epoch: u64) -> LedgerTime {
 /// Whether the nodes of a deal must keep its shards.
 #[must_use]
 pub fn runs(deal: &Deal) -> bool {
-    matches!(deal.state, DealState::Offered | DealState::Active)
+    deal.state == DealState::Open
 }
 
 /// Whether a deal keeps this segment of an object. Another deal may have the same id: one from an

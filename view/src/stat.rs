@@ -83,7 +83,7 @@ impl From<&SegmentView> for Segment {
         Self {
             segment: segment.segment,
             deal: segment.deal.into(),
-            state: segment.state.into(),
+            state: DealState::of(segment),
             start_epoch: segment.start,
             end_epoch: segment.end,
             paid_until_ms: segment.paid_until_ms.0,
@@ -111,11 +111,11 @@ pub enum DealState {
     Cancelled,
 }
 
-impl From<rows::DealState> for DealState {
-    fn from(state: rows::DealState) -> Self {
-        match state {
-            rows::DealState::Offered => Self::Offered,
-            rows::DealState::Active => Self::Active,
+impl DealState {
+    fn of(segment: &SegmentView) -> Self {
+        match segment.state {
+            rows::DealState::Open if segment.begun => Self::Active,
+            rows::DealState::Open => Self::Offered,
             rows::DealState::Completed => Self::Completed,
             rows::DealState::Cancelled => Self::Cancelled,
         }
@@ -161,11 +161,11 @@ impl From<&ShardView> for Shard {
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Health {
-    /// Its node proved in the last epoch that is over, or in the current one.
+    /// Its node proved in its open window, or in the one before.
     Proven,
-    /// The deal's first epoch is not over.
+    /// Its node's first window with this shard is not over.
     New,
-    /// Neither: its node missed an epoch.
+    /// Its node missed the last epoch.
     Missed,
     /// Its node missed ten epochs in a row, or the ledger does not know it.
     Gone,

@@ -39,9 +39,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
     let paid_until_ms = stat.segments.iter().map(|segment| segment.paid_until_ms).min();
     let left = paid_until.saturating_sub(stat.epoch).saturating_mul(chain.params.epoch_ms.0);
     let scheme = file.scheme;
-    let ended = |segment: &&SegmentView| {
-        matches!(segment.state, DealState::Completed | DealState::Cancelled)
-    };
+    let ended = |segment: &&SegmentView| segment.state != DealState::Open;
     let over_since = stat.segments.iter().filter(ended).map(|one| one.paid_until_ms).min();
     Ok(Report::new(&Stat::from(&stat))
         .field("name", file.name.to_string())
@@ -89,7 +87,7 @@ fn table(stat: &StatView) -> Table {
                 match proof {
                     Some((epoch, ms)) => format!("epoch {epoch}, {}", show_time(ms)),
                     None if shard.health == ShardHealth::New => {
-                        format!("none yet, due by {}", show_time(segment.first_proof_until_ms))
+                        format!("none yet, due by {}", show_time(shard.first_proof_until_ms))
                     }
                     None => "none yet".into(),
                 },

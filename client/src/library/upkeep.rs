@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use symbolon_protocol::{
     LedgerTime,
     id::{DealId, Hash, NodeId},
-    ledger::rows::{Chain, Deal, DealState, Node, Nodes},
+    ledger::{
+        rows::{Chain, Deal, DealState, Node, Nodes},
+        window_offset,
+    },
 };
 use symbolon_transfer::durability::LOST_EPOCHS;
 
@@ -33,6 +36,8 @@ pub struct ShardView {
     pub last_proof: Option<u64>,
     /// When that epoch began, in milliseconds since the Unix epoch, estimated from the current epoch.
     pub last_proof_ms: Option<LedgerTime>,
+    /// Until when its node has to prove it for the first time, estimated from the current epoch.
+    pub first_proof_until_ms: LedgerTime,
     /// Number of epochs in a row that its node has missed.
     pub missed_in_row: u32,
     /// The shard's health.
@@ -42,11 +47,11 @@ pub struct ShardView {
 /// The health of a shard, judged by what the ledger knows of its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShardHealth {
-    /// The node proved it in the last complete epoch or in the current one.
+    /// The node proved it in its open window or in the one before.
     Proven,
     /// It is too new to have been proven.
     New,
-    /// Its node missed the last complete epoch.
+    /// Its node missed its last complete window.
     Missed,
     /// Its node missed so many epochs in a row that it will hardly come back, or the ledger does not know the node.
     Gone,
@@ -71,6 +76,8 @@ pub struct SegmentView {
     pub deal: DealId,
     /// The state of the deal.
     pub state: DealState,
+    /// Whether the first epoch of the deal has begun.
+    pub begun: bool,
     /// The first epoch that is paid.
     pub start: u64,
     /// The first epoch that is not paid.
@@ -81,8 +88,6 @@ pub struct SegmentView {
     pub shard_length: u64,
     /// Until when it is paid, in milliseconds since the Unix epoch, estimated from the current epoch.
     pub paid_until_ms: LedgerTime,
-    /// Until when its nodes have to prove it for the first time, estimated from the current epoch.
-    pub first_proof_until_ms: LedgerTime,
     /// The segment's shards.
     pub shards: Vec<ShardView>,
     /// Indexes of shards that no node keeps: they were not placed when the file was stored.
@@ -102,22 +107,25 @@ pub struct StatView {
     pub segments: Vec<SegmentView>,
 }
 
-fn health(chain: &Chain, deal: &Deal, node: Option<&Node>, proof: Option<u64>) -> ShardHealth {
-    if matches!(deal.state, DealState::Completed | DealState::Cancelled) {
+fn health(deal: &Deal, node: Option<&Node>, proof: Option<u64>) -> ShardHealth {
+    if deal.state != DealState::Open {
         return ShardHealth::Over;
     }
     let Some(node) = node.filter(|node| node.missed_in_row < LOST_EPOCHS) else {
         return ShardHealth::Gone;
     };
-    let last_over = chain.epoch.saturating_sub(1);
-    if proof.is_some_and(|proof| last_over <= proof) {
-        return ShardHealth::Proven;
+    match proof {
+        _ if 0 < node.missed_in_row => ShardHealth::Missed,
+        Some(_) => ShardHealth::Proven,
+        // The node's first window with this shard has not ended, so the shard has missed no proof yet.
+        None => ShardHealth::New,
     }
-    // The deal's first epoch is not complete, so its shards have missed no proof yet.
-    if chain.epoch <= deal.start {
-        return if node.missed_in_row == 0 { ShardHealth::New } else { ShardHealth::Missed };
-    }
-    ShardHealth::Missed
+}
+
+/// When a node's first window with a shard of the deal ends, estimated from the current epoch.
+fn first_window_end(chain: &Chain, deal: &Deal, node: &NodeId) -> LedgerTime {
+    let offset = window_offset(&chain.id, node, chain.params.epoch_ms);
+    epoch_ms(chain, deal.start.saturating_add(1)).saturating_add(offset)
 }
 
 fn is_file(version: &Version) -> bool {
@@ -215,8 +223,9 @@ impl Library {
                 root: shard.root,
                 last_proof,
                 last_proof_ms: last_proof.map(|epoch| epoch_ms(chain, epoch)),
+                first_proof_until_ms: first_window_end(chain, deal, &shard.node),
                 missed_in_row: node.as_ref().map_or(0, |node| node.missed_in_row),
-                health: health(chain, deal, node.as_ref(), last_proof),
+                health: health(deal, node.as_ref(), last_proof),
             }
         });
         let absent = (0..).zip(&deal.shards).filter(|(_, shard)| shard.is_none());
@@ -224,12 +233,12 @@ impl Library {
             segment,
             deal: id,
             state: deal.state,
+            begun: deal.start <= chain.epoch,
             start: deal.start,
             end: deal.end,
             required: deal.required,
             shard_length: deal.length,
             paid_until_ms: epoch_ms(chain, deal.end),
-            first_proof_until_ms: epoch_ms(chain, deal.start.saturating_add(1)),
             shards: shards.collect(),
             absent: absent.map(|(index, _)| index).collect(),
         })

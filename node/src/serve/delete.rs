@@ -1,5 +1,5 @@
-//! `Delete`: deletes a shard at its owner's request, at once instead of at the end of the epoch,
-//! and signs a deletion receipt.
+//! `Delete`: deletes a shard at its owner's request, as soon as its last proof is done instead of
+//! when the next window opens, and signs a deletion receipt.
 //!
 //! The ledger's own row decides who owns the shard, whether its deal is over, and which root the
 //! receipt names. So a node that has deleted the shard before, by itself or at an earlier request
@@ -11,7 +11,7 @@ use symbolon_protocol::{
     grant::Grant,
     id::DealId,
     ledger::{
-        rows::{Chains, Deal, DealSlot, DealState, Deals, Nodes},
+        rows::{Deal, DealSlot, DealState, Deals, Leaves, Nodes},
         transaction::DealTerms,
     },
     wire::storage::{RefusalCode, Response},
@@ -40,22 +40,22 @@ pub(crate) async fn answer(
     let wanted = grants::Wanted { terms: &terms, need: Need::Delete };
     grants::authorize(shared, stream.peer, Some(grant), &wanted).await?;
     let slot = row.shards.get(usize::from(index)).and_then(Option::as_ref);
-    let Some(slot) = slot.filter(|slot| slot.node == shared.key.id()) else {
+    let Some(&DealSlot { root, .. }) = slot.filter(|slot| slot.node == shared.key.id()) else {
         return Err(Stop::refused(
             RefusalCode::NotFound,
             "the deal has no such shard on this node",
         ));
     };
-    if matches!(row.state, DealState::Offered | DealState::Active) {
+    if row.state == DealState::Open {
         return Err(Stop::refused(
             RefusalCode::Bound,
             "the shard's deal is still open: end it first",
         ));
     }
-    free_of_proof(shared, slot).await?;
+    free_of_proof(shared, deal, &row).await?;
     sweep::remove(shared, deal, index).await.map_err(refuse_store)?;
     let time_ms = shared.now_ms();
-    let receipt = shared.key.deleted(&shared.chain, (deal, index), slot.root, time_ms);
+    let receipt = shared.key.deleted(&shared.chain, (deal, index), root, time_ms);
     info!(%deal, index, "deleted at its owner's request");
     stream.answer(&Response::Deleted { receipt }).await
 }
@@ -73,36 +73,33 @@ async fn without_deal(shared: &Shared, (deal, index): ShardPlace) -> Stop {
     }
 }
 
-/// Waits until the ledger needs no more proof of the shard. Either the shard is in no slot table,
-/// or this epoch is proven and the table changes before the next epoch. A prover that waits for its
-/// turn in a long epoch is told to begin now.
-async fn free_of_proof(shared: &Shared, slot: &DealSlot) -> Result<(), Stop> {
-    if slot.position.is_none() {
-        return Ok(());
-    }
+/// Waits until the ledger needs no more proof of the shard. Either the shard is not in the slot table, or
+/// the open window is its last one, and is proven.
+async fn free_of_proof(shared: &Shared, deal: DealId, row: &Deal) -> Result<(), Stop> {
     let mut proven = shared.view.proven.subscribe();
-    let mut epochs = shared.view.epoch.subscribe();
-    let chain = shared.ledger.row(Chains, &()).await.map_err(unreachable)?;
-    let node = shared.ledger.row(Nodes, &shared.key.id()).await.map_err(unreachable)?;
-    let Some((chain, node)) = chain.zip(node) else {
-        return Err(unreachable("the ledger has no row of this node"));
-    };
-    if node.passed_epoch == Some(chain.epoch) {
+    let mut window = shared.view.window.subscribe();
+    let me = shared.key.id();
+    let node = shared.ledger.row(Nodes, &me).await.map_err(unreachable)?;
+    let Some(key) = sweep::leave_key(me, node.as_ref(), deal, row) else { return Ok(()) };
+    if shared.ledger.row(Leaves, &key).await.map_err(unreachable)?.is_none() {
         return Ok(());
     }
-    shared.view.prove_now.notify_waiters();
+    let (_, (end, _)) = key;
+    let last = end.saturating_sub(1);
+    if node.is_some_and(|node| node.passed_epoch == Some(last)) {
+        return Ok(());
+    }
     let done = async {
         tokio::select! {
-            proven = proven.wait_for(|proven| Some(chain.epoch) <= *proven) => proven.is_ok(),
-            // The epoch is over, proven or missed, so the table has changed.
-            epoch = epochs.wait_for(|epoch| chain.epoch < *epoch) => epoch.is_ok(),
+            proven = proven.wait_for(|proven| Some(last) <= *proven) => proven.is_ok(),
+            // The next window is open, so the table has changed.
+            window = window.wait_for(|window| Some(end) <= *window) => window.is_ok(),
         }
     };
     match timeout(PROOF_PATIENCE, done).await {
         Ok(true) => Ok(()),
         _ => {
-            let message =
-                "the shard is part of this epoch's proof: ask again when the proof is done";
+            let message = "the shard's last epoch is not proven yet: ask again when it is";
             Err(Stop::refused(RefusalCode::Busy, message))
         }
     }

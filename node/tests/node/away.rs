@@ -7,19 +7,21 @@ use ed25519_dalek::SigningKey;
 use symbolon_ledger::{LedgerError, Remote};
 use symbolon_node::{Node, NodeOptions};
 use symbolon_protocol::{
+    LedgerTime, Millis,
     grant::Grant,
     ledger::{
         Params,
         block::{Event, Reason},
-        rows::DealState,
+        rows::{DealState, Nodes},
         transaction::{Acceptance, Action, DealTerms},
+        window_offset,
     },
     wire::storage::{RefusalCode, Request, Response},
 };
 
 use crate::{
     follow::{Between, LIAR, SERVER, answer, between, ticket},
-    world::{NODE_SECRET, PRICE, Peer, World, code, deal_id, shard},
+    world::{NODE_SECRET, PRICE, Peer, START_MS, World, code, deal_id, shard},
 };
 
 const EPOCH_MS: u64 = 60_000;
@@ -71,7 +73,7 @@ impl Course {
         world.apply(&key, Action::Revoke { link }).await;
         world.pass(5 * EPOCH_MS).await;
         assert_eq!(world.deal(&self.short.deal).await.state, DealState::Completed);
-        assert_eq!(world.deal(&self.late.0.deal).await.state, DealState::Active);
+        assert_eq!(world.deal(&self.late.0.deal).await.state, DealState::Open);
     }
 
     /// Checks that a node knows all of it.
@@ -82,7 +84,8 @@ impl Course {
         let all = paid + self.never_paid.length;
         assert_eq!((status.shards, status.unpaid_shards, status.used), (3, 1, all));
         assert_eq!(status.unpaid_bytes, self.never_paid.length);
-        assert_eq!((status.slots, status.passed_epoch), (2, Some(status.epoch)));
+        let row = world.ledger.row(Nodes, &node.id()).await.unwrap().unwrap();
+        assert_eq!((row.slots, row.passed_epoch), (2, Some(row.window.unwrap().epoch)));
         let owner = world.peer(&world.owner, node).await;
         for terms in [&self.short, &self.cancelled] {
             let check = Request::Check { deal: terms.deal, index: 0, grant: None };
@@ -128,7 +131,7 @@ async fn a_node_that_was_off_learns_from_rows_what_it_missed() {
     let node = world.node().await;
     let owner = world.peer(&world.owner, &node).await;
     let course = Course::begin(&world, &owner).await;
-    world.pass(EPOCH_MS).await;
+    world.opened(&node).await;
     let before = node.status().await.unwrap();
     assert_eq!((before.slots, before.passed), (3, 1));
     node.stop().await;
@@ -147,7 +150,7 @@ async fn a_running_node_that_saw_no_blocks_learns_from_rows_what_it_missed() {
     let (node, how) = far_node(&world, world.options("node")).await;
     let owner = world.peer(&world.owner, &node).await;
     let course = Course::begin(&world, &owner).await;
-    world.pass(EPOCH_MS).await;
+    world.opened(&node).await;
     let before = node.status().await.unwrap();
     assert_eq!((before.slots, before.passed), (3, 1));
     how.cuts.store(true, Ordering::Relaxed);
@@ -170,14 +173,22 @@ async fn the_history_of_a_node_says_from_when_its_pay_is_listed() {
     let terms = world.terms(1, 1024);
     let accepted = owner.store(&terms, 0, PRICE, &world.own_grant(), &shard(1024)).await.unwrap();
     world.open_deal(&terms, accepted).await;
-    world.pass(6 * EPOCH_MS + EPOCH_MS / 2).await;
+    world.opened(&node).await;
+    world.pass(5 * EPOCH_MS).await;
     let payout = node.status().await.unwrap().payout;
     let history = world.ledger.history(&payout, u64::MAX, 100).await.unwrap();
     let proven = history.lines.iter().filter_map(|line| match line.event {
         Event::Moved { reason: Reason::Proven { epoch, .. }, .. } => Some(epoch),
         _ => None,
     });
-    assert_eq!(proven.collect::<Vec<_>>(), [6, 5], "those of the epochs whose blocks are kept");
+    // An epoch is listed if the block with its proof is kept. The proof follows its window within a second.
+    let (chain, start) = (world.ledger.chain(), LedgerTime(START_MS));
+    let offset = window_offset(&chain, &node.id(), Millis(EPOCH_MS));
+    let opened = |epoch: u64| start.saturating_add(offset).saturating_add(Millis(epoch * EPOCH_MS));
+    let kept = (1..=6).rev().filter(|epoch| history.oldest.time_ms <= opened(*epoch));
+    let (proven, kept): (Vec<_>, Vec<_>) = (proven.collect(), kept.collect());
+    assert_eq!(proven, kept);
+    assert!((1..6).contains(&proven.len()), "some are kept, and some are not: {proven:?}");
     let first = history.lines.last().unwrap();
     assert!(history.oldest.height <= first.height && 0 < history.oldest.height);
     // The owner's payment is older, and stays.

@@ -16,7 +16,7 @@ use symbolon_protocol::{
             validators_hash,
         },
         execute::{self, BlockBuilder, Executed, Pushed},
-        rows::{Chain, Chains, Deals, Slots, Table},
+        rows::{Chain, Chains, Deals, Leaves, Nodes, Slots, Table},
         state::{MemoryState, State as _, StateExt as _, Update},
         transaction::Transaction,
         tree,
@@ -116,6 +116,11 @@ impl Counted {
         self.lock().state.get(table, key)
     }
 
+    /// When a rule of the ledger is due.
+    pub(crate) fn due(&self) -> LedgerTime {
+        execute::next_due(&self.lock().state).unwrap()
+    }
+
     /// The requests of a peer since the last call, without requests for the head, which every
     /// program repeats.
     pub(crate) fn take_asked(&self, by: PeerId) -> Vec<Asked> {
@@ -208,7 +213,9 @@ impl Counted {
                 let inner = self.lock();
                 let rows = keys.iter().map(|key| proven(&inner.state, key)).collect();
                 let header = inner.blocks.last().unwrap().header.clone();
-                let what = if keys[0][0] == Deals::TAG { "deals" } else { "rows" };
+                // What a node looks up before it deletes a shard.
+                let deletes = [Deals::TAG, Nodes::TAG, Leaves::TAG].contains(&keys[0][0]);
+                let what = if deletes { "deals" } else { "rows" };
                 (what, Response::Rows { header, rows, more: false })
             }
             Request::Scan { prefix, after, limit } => {

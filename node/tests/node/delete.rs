@@ -3,7 +3,6 @@
 
 use symbolon_node::Node;
 use symbolon_protocol::{
-    Millis,
     deletion::DeletionReceipt,
     grant::{Caveat, Grant, ability},
     id::DealId,
@@ -16,6 +15,7 @@ use symbolon_protocol::{
     wire::storage::{Refusal, RefusalCode, Request, Response},
 };
 
+use crate::life::damage;
 use crate::world::{CAPACITY, NODE_SECRET, PRICE, Peer, World, code, named, shard};
 
 const EPOCH_MS: u64 = 60_000;
@@ -75,7 +75,7 @@ fn files(world: &World) -> usize {
 #[tokio::test(start_paused = true)]
 async fn a_shard_of_an_ended_deal_goes_at_once_and_its_room_is_free() {
     let kept = Kept::new(Params::development()).await;
-    kept.world.pass(EPOCH_MS).await;
+    kept.world.opened(&kept.node).await;
     assert_eq!(kept.node.status().await.unwrap().slots, 1);
     kept.end().await;
     let receipt = kept.ask(1, kept.grant()).await.unwrap();
@@ -87,9 +87,9 @@ async fn a_shard_of_an_ended_deal_goes_at_once_and_its_room_is_free() {
     };
     assert_eq!(free, CAPACITY);
     let row = kept.world.ledger.row(Nodes, &kept.node.id()).await.unwrap().unwrap();
-    assert_eq!((row.used, row.slots), (0, 1), "the room is free; the table waits for the epoch");
+    assert_eq!((row.used, row.slots), (4096, 1), "the table waits for the node's next turn");
 
-    // The node proves this epoch and is paid. The next epoch challenges nothing.
+    // The node has proven this epoch and is paid. The next epoch challenges nothing.
     kept.world.pass(2 * EPOCH_MS).await;
     let status = kept.node.status().await.unwrap();
     assert_eq!((status.passed, status.missed, status.slots), (1, 0, 0));
@@ -102,18 +102,19 @@ async fn a_shard_of_an_ended_deal_goes_at_once_and_its_room_is_free() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_proof_of_a_long_epoch_is_given_before_its_shard_goes() {
-    let kept = Kept::new(Params { epoch_ms: Millis::DAY, ..Params::development() }).await;
-    kept.world.pass(Millis::DAY.0).await;
-    let status = kept.node.status().await.unwrap();
-    assert_eq!((status.epoch, status.slots, status.passed), (1, 1, 0), "its turn has not come");
+async fn a_shard_whose_last_proof_is_due_stays() {
+    let kept = Kept::new(Params::development()).await;
+    damage(&kept.world, 100);
+    kept.world.opened(&kept.node).await;
     kept.end().await;
+    assert_eq!(code(kept.ask(1, kept.grant()).await), RefusalCode::Busy, "it cannot be proven");
+    assert_eq!(kept.node.status().await.unwrap().passed, 0);
+    damage(&kept.world, 100);
+    kept.world.pass(EPOCH_MS / 4).await;
     let receipt = kept.ask(1, kept.grant()).await.unwrap();
     kept.check(&receipt);
-    assert_eq!(kept.node.status().await.unwrap().passed, 1);
-    kept.world.pass(Millis::DAY.0).await;
     let status = kept.node.status().await.unwrap();
-    assert_eq!((status.passed, status.missed, status.rate.0), (1, 0, 0));
+    assert_eq!((status.passed, status.missed), (1, 0));
     kept.node.stop().await;
 }
 
@@ -131,9 +132,9 @@ async fn a_deal_that_never_began_leaves_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_shard_of_an_open_deal_or_another_owner_stays() {
     let kept = Kept::new(Params::development()).await;
-    assert_eq!(code(kept.ask(1, kept.grant()).await), RefusalCode::Bound, "offered");
-    kept.world.pass(EPOCH_MS).await;
-    assert_eq!(code(kept.ask(1, kept.grant()).await), RefusalCode::Bound, "active");
+    assert_eq!(code(kept.ask(1, kept.grant()).await), RefusalCode::Bound, "it waits");
+    kept.world.opened(&kept.node).await;
+    assert_eq!(code(kept.ask(1, kept.grant()).await), RefusalCode::Bound, "it runs");
 
     // An accepted shard may still become part of a deal, and must then be proven.
     let waiting = kept.world.terms(2, 8192);
@@ -166,7 +167,7 @@ async fn a_shard_of_an_open_deal_or_another_owner_stays() {
 #[tokio::test(start_paused = true)]
 async fn a_node_that_was_away_deletes_by_itself_and_says_so_when_asked() {
     let kept = Kept::new(Params::development()).await;
-    kept.world.pass(EPOCH_MS).await;
+    kept.world.opened(&kept.node).await;
     let Kept { world, node, owner, terms, accepted } = kept;
     owner.endpoint.close().await;
     node.stop().await;

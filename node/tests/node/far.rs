@@ -11,7 +11,10 @@ use symbolon_protocol::{
     ledger::{
         Params,
         block::Event,
-        rows::{Access, Node as NodeRow, Nodes, Pools, PoolsTable, Slot, Slots, Table as _},
+        rows::{
+            Access, Deal, DealSlot, DealState, Deals, Node as NodeRow, Nodes, Pools, PoolsTable,
+            Slot, Slots, Table as _, Window, Windows,
+        },
         slot_rate,
         state::Update,
         transaction::{Acceptance, Action},
@@ -72,18 +75,31 @@ impl Far {
         node
     }
 
-    /// Waits for the end of the epoch and begins the next one. The server adds `lies` to the
-    /// block's events.
+    /// Makes blocks when they are due, until the next epoch has begun and the node does not wait for
+    /// its window of this epoch. The server adds `lies` to the events of the last block.
     async fn turn(&self, lies: Vec<Event>) {
-        let chain = self.ledger.chain();
-        let ends = chain.epoch_started_ms.saturating_add(chain.params.epoch_ms);
-        self.world.pass(ends.saturating_since(now(&self.world.host)).0).await;
+        let epoch = self.ledger.chain().epoch + 1;
+        let waits = || {
+            let next = self.ledger.get(Nodes, &node_id()).and_then(|row| row.next_epoch);
+            self.ledger.chain().epoch < epoch || next.is_some_and(|next| next <= epoch)
+        };
+        while waits() {
+            let due = self.ledger.due();
+            self.world.pass(due.saturating_since(now(&self.world.host)).0).await;
+            self.ledger.block(&[]);
+        }
         self.ledger.block_at(now(&self.world.host), &[], lies);
-        assert_eq!(self.ledger.chain().epoch, chain.epoch + 1);
+        assert_eq!(self.ledger.chain().epoch, epoch);
     }
 
     fn row(&self) -> NodeRow {
         self.ledger.get(Nodes, &node_id()).unwrap()
+    }
+
+    /// Checks that the node has proven its open window.
+    fn has_proven(&self) {
+        let row = self.row();
+        assert_eq!(row.passed_epoch, Some(row.window.unwrap().epoch));
     }
 
     /// Begins an epoch. Returns the node's requests until it has proven the epoch.
@@ -91,7 +107,7 @@ impl Far {
         self.turn(Vec::new()).await;
         self.ledger.take_asked(node_id());
         self.world.pass(5_000).await;
-        assert_eq!(self.row().passed_epoch, Some(self.ledger.chain().epoch));
+        self.has_proven();
         self.ledger.take_asked(node_id())
     }
 }
@@ -104,7 +120,7 @@ fn node_id() -> PeerId {
 
 /// Checks that the node sent three requests, and moved only a few kilobytes besides the proof.
 fn is_little(asked: &[Asked]) {
-    // The look-up of ended deals before a deletion is not part of proving.
+    // The look-up of deals before a deletion is not part of proving.
     let asked: Vec<_> = asked.iter().filter(|asked| asked.what != "deals").collect();
     let what: Vec<_> = asked.iter().map(|asked| asked.what).collect();
     assert_eq!(what, ["rows", "submit", "rows"], "{asked:?}");
@@ -144,9 +160,30 @@ fn many_slots(dir: &Path, owner: AccountId) -> Vec<Slot> {
     (0..MANY).map(|position| distinct[(position % DISTINCT) as usize]).collect()
 }
 
+/// The open deal of a slot.
+fn deal_of(owner: AccountId, slot: &Slot) -> Deal {
+    Deal {
+        owner,
+        object: ObjectId([5; 16]),
+        segment: 0,
+        required: 1,
+        length: slot.length,
+        access: Access::Granted,
+        start: 0,
+        end: 1000,
+        rate: slot.rate,
+        shards: vec![Some(DealSlot { node: node_id(), root: slot.root, price: PRICE })],
+        state: DealState::Open,
+    }
+}
+
 /// The rows of a ledger in which the node has these slots.
-fn rows_of(slots: &[Slot]) -> Update {
+fn rows_of(owner: AccountId, slots: &[Slot]) -> Update {
     let mut update = Update::default();
+    for slot in &slots[..DISTINCT as usize] {
+        let deal = deal_of(owner, slot);
+        update.rows.insert(Deals::key(&slot.deal), Some(deal.to_bytes()));
+    }
     let mut node = NodeRow {
         payout: AccountId([77; 32]),
         addresses: vec!["memory".into()],
@@ -155,10 +192,12 @@ fn rows_of(slots: &[Slot]) -> Update {
         capacity: CAPACITY,
         used: 0,
         slots: u32::try_from(slots.len()).unwrap(),
-        longest: 0,
+        lengths: Vec::new(),
         slot_bytes: 0,
         table: Hash([3; 32]),
         rate: Amount::ZERO,
+        window: Some(Window { epoch: 0, beacon: Hash([4; 32]) }),
+        next_epoch: Some(1),
         passed_epoch: None,
         passed: 0,
         missed: 0,
@@ -167,11 +206,15 @@ fn rows_of(slots: &[Slot]) -> Update {
     for (position, slot) in (0..).zip(slots) {
         node.used += slot.length;
         node.slot_bytes += slot.length;
-        node.longest = node.longest.max(slot.length);
+        let class = (slot.length / 1024).next_power_of_two().trailing_zeros() as usize;
+        node.lengths.resize(node.lengths.len().max(class + 1), 0);
+        node.lengths[class] += 1;
         node.rate = node.rate.checked_add(slot.rate).unwrap();
         update.rows.insert(Slots::key(&(node_id(), position)), Some(slot.to_bytes()));
     }
     update.rows.insert(Nodes::key(&node_id()), Some(node.to_bytes()));
+    let due = Windows::key(&(Millis(EPOCH_MS), node_id()));
+    update.rows.insert(due, Some(Vec::new()));
     let money = Amount::credits(1_000_000);
     let pools =
         Pools { storage: money, repair: Amount::ZERO, treasury: Amount::ZERO, issued: money };
@@ -183,14 +226,15 @@ impl Far {
     /// Starts the node with a copy of the slot table that differs from the ledger's. The node must
     /// read the table once, in pages, and prove the epoch.
     async fn reads_anew(&self, dir: &Path, head: symbolon_store::SlotsHead, copy: &[Slot]) -> Node {
-        Shards::open(dir).unwrap().set_slots(head, copy).unwrap();
+        let height = self.ledger.chain().height;
+        Shards::open(dir).unwrap().set_slots(height, head, copy).unwrap();
         self.turn(Vec::new()).await;
         self.ledger.take_asked(node_id());
         let node = self.node().await;
         self.world.pass(EPOCH_MS / 2).await;
         let asked = self.ledger.take_asked(node_id());
         assert_eq!(asked.iter().filter(|asked| asked.what == "slots").count(), 100);
-        assert_eq!(self.row().passed_epoch, Some(self.ledger.chain().epoch));
+        self.has_proven();
         node
     }
 }
@@ -201,7 +245,7 @@ async fn a_hundred_thousand_shards_are_proven_over_a_slow_line_in_three_question
     let there = tempfile::tempdir().unwrap();
     let owner = Identity::from_seed(&[21; 64]).account();
     let slots = many_slots(there.path(), owner);
-    let mut far = Far::new(rows_of(&slots)).await;
+    let mut far = Far::new(rows_of(owner, &slots)).await;
     far.options.dir = there.path().to_owned();
     let marker = format!("{} {}\n", node_id(), far.world.ledger.chain());
     Shards::open(there.path()).unwrap().set_marker(marker.as_bytes()).unwrap();
@@ -323,7 +367,7 @@ async fn false_events_delete_nothing() {
     let (paid, _) = kept(&far, &node, 1, true).await;
     let (unpaid, accepted) = kept(&far, &node, 2, false).await;
     is_little(&far.proven_epoch().await);
-    let lies = [paid, unpaid].map(|deal| Event::DealEnded { deal });
+    let lies = [paid, unpaid].map(|deal| Event::ShardLeft { node: node_id(), deal });
     far.turn(lies.to_vec()).await;
     // Time for several sweeps.
     far.world.pass(5_000).await;
@@ -339,7 +383,9 @@ async fn false_events_delete_nothing() {
     far.turn(Vec::new()).await;
     far.world.pass(5_000).await;
     let status = node.status().await.unwrap();
-    assert_eq!((status.slots, status.passed, status.missed), (2, 3, 0));
+    assert_eq!((status.slots, status.missed), (2, 0));
+    let window = far.row().window.unwrap();
+    assert_eq!(status.passed, window.epoch, "every epoch from the first is proven");
     assert_eq!(status.unpaid_bytes, 0);
     node.stop().await;
 }

@@ -29,7 +29,7 @@ impl World {
         let (terms, grant) = (self.terms(1, 4096), self.own_grant());
         let accepted = owner.store(&terms, 1, PRICE, &grant, &shard(4096)).await.unwrap();
         self.open_deal(&terms, accepted).await;
-        self.pass(EPOCH_MS).await;
+        self.opened(&node).await;
         assert_eq!(node.status().await.unwrap().passed, 1);
         node.stop().await;
     }
@@ -162,7 +162,7 @@ async fn a_clock_that_jumps_ahead_does_not_delete_a_shard_that_may_still_be_paid
     owner.store(&terms, 0, dearer, &world.own_grant(), &[]).await.unwrap();
     world.pass(10 * EPOCH_MS).await;
     world.open_deal(&terms, accepted).await;
-    world.pass(EPOCH_MS).await;
+    world.opened(&node).await;
     let status = node.status().await.unwrap();
     assert_eq!((status.passed, status.missed, status.unpaid_bytes), (1, 0, 0));
     node.stop().await;

@@ -166,6 +166,14 @@ impl World {
         self.ledger.row(Deals, deal).await.unwrap().unwrap()
     }
 
+    /// Lets virtual time pass until the node's first window is open, and a second more for its proof.
+    pub(crate) async fn opened(&self, node: &Node) {
+        while node.status().await.unwrap().slots == 0 {
+            self.pass(1_000).await;
+        }
+        self.pass(1_000).await;
+    }
+
     /// Lets virtual time pass.
     pub(crate) async fn pass(&self, ms: u64) {
         tokio::time::sleep(Duration::from_millis(ms)).await;

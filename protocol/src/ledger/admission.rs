@@ -84,7 +84,8 @@ pub fn is_urgent<S: State + ?Sized>(state: &S, transaction: &Transaction) -> boo
     match &transaction.action {
         Action::Prove { epoch, .. } => {
             let node = state.get(Nodes, &NodeId::from(sender));
-            node.is_some_and(|node| 0 < node.slots && node.passed_epoch < Some(*epoch))
+            let open = node.filter(|node| node.window.is_some_and(|window| window.epoch == *epoch));
+            open.is_some_and(|node| node.passed_epoch != Some(*epoch))
         }
         Action::PostRelease { order, release } => {
             let Some(order) = state.get(Orders, order).filter(|row| row.state == OrderState::Paid)

@@ -148,12 +148,12 @@ choice! {
             /// The reason.
             reason: Reason,
         },
-        /// An epoch began: its challenges are known.
+        /// An epoch began.
         EpochBegan = 2 {
             /// Its number.
             epoch: u64,
         },
-        /// A deal ended; its nodes may delete the shards.
+        /// A deal ended: its owner has the reserve back.
         DealEnded = 3 {
             /// The deal.
             deal: DealId,
@@ -189,6 +189,27 @@ choice! {
             link: LinkId,
             /// The account that revoked it.
             by: AccountId,
+        },
+        /// A shard joined its node's table, as the last row.
+        ShardJoined = 10 {
+            /// The node.
+            node: NodeId,
+            /// The shard's deal.
+            deal: DealId,
+        },
+        /// A shard left its node's table, or joins it no more. The node may delete it.
+        ShardLeft = 11 {
+            /// The node.
+            node: NodeId,
+            /// The shard's deal.
+            deal: DealId,
+        },
+        /// A node's window opened: its table stays as it is, and the challenges are known.
+        WindowOpened = 12 {
+            /// The node.
+            node: NodeId,
+            /// The epoch that it proves.
+            epoch: u64,
         },
     }
 }

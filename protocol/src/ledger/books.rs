@@ -8,14 +8,14 @@ use alloc::vec::Vec;
 
 use crate::{
     amount::Amount,
-    codec::Decode,
+    codec::{Decode, Encode},
     id::{AccountId, ChainId},
     ledger::{
         block::{Event, Place, Reason},
         rows::{
-            Account, Accounts, AwaitBeacon, Chain, Chains, Changes, DealEnds, Deals, DealsOf, Hold,
-            HoldKey, Holds, Listings, Nodes, Orders, OrdersDue, OrdersOf, Pools, PoolsTable,
-            Revocations, Roots, SeenTable, SeenUntil, Slots, Table, Vaults,
+            Account, Accounts, AwaitBeacon, Chain, Chains, Deals, DealsDue, DealsOf, Hold, HoldKey,
+            Holds, Joins, Leaves, Listings, Nodes, Orders, OrdersDue, OrdersOf, Pools, PoolsTable,
+            Revocations, Roots, SeenTable, SeenUntil, Slots, Table, Vaults, Windows,
         },
         state::{Overlay, State, StateExt, Update},
     },
@@ -24,6 +24,9 @@ use crate::{
 
 /// Rows read at a time during a walk over a whole table.
 const SCAN_ROWS: usize = 256;
+
+/// Rows of a queue that are read at a time.
+const QUEUE_ROWS: usize = 64;
 
 /// A table whose rows hold no money.
 pub(super) trait NoMoney: Table {}
@@ -37,9 +40,11 @@ no_money!(
     SeenUntil,
     Nodes,
     Slots,
-    Changes,
+    Windows,
+    Joins,
+    Leaves,
     Deals,
-    DealEnds,
+    DealsDue,
     DealsOf,
     Vaults,
     Listings,
@@ -61,6 +66,8 @@ pub(super) struct Books<'a, S: State + ?Sized> {
     pools: Pools,
     pools_before: Pools,
     events: Vec<Event>,
+    event_bytes: usize,
+    shards: usize,
 }
 
 impl<'a, S: State + ?Sized> Books<'a, S> {
@@ -69,7 +76,16 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
         let chain = base.get(Chains, &())?;
         let pools = base.get(PoolsTable, &())?;
         let rows = Overlay::new(base);
-        Some(Self { base, rows, chain, pools, pools_before: pools, events: Vec::new() })
+        Some(Self {
+            base,
+            rows,
+            chain,
+            pools,
+            pools_before: pools,
+            events: Vec::new(),
+            event_bytes: 0,
+            shards: 0,
+        })
     }
 
     /// Opens the books of a ledger without rows.
@@ -77,7 +93,16 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
         let zero = Amount::ZERO;
         let pools = Pools { storage: zero, repair: zero, treasury: zero, issued: zero };
         let rows = Overlay::new(base);
-        Self { base, rows, chain, pools, pools_before: pools, events: Vec::new() }
+        Self {
+            base,
+            rows,
+            chain,
+            pools,
+            pools_before: pools,
+            events: Vec::new(),
+            event_bytes: 0,
+            shards: 0,
+        }
     }
 
     /// The rows as they are now.
@@ -107,9 +132,34 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
         rows.first().map(|(key, _)| T::parse(key).expect("keys are written by these rules"))
     }
 
-    /// All rows whose keys begin with `prefix` (the table's tag included), as they are now.
-    pub(super) fn all<T: Table>(&self, _table: T, prefix: &[u8]) -> Vec<(T::Key, T::Row)> {
-        walk::<T, _>(&self.rows, prefix)
+    /// The first rows of a queue: those that are due, `max` at most. The keys of `prefix` (the table's tag included)
+    /// have the due ones first.
+    pub(super) fn due<T: Table>(
+        &self,
+        _table: T,
+        prefix: &[u8],
+        max: usize,
+        is_due: impl Fn(&T::Key) -> bool,
+    ) -> Vec<(T::Key, T::Row)> {
+        const OURS: &str = "rows are written by these rules";
+        let mut due = Vec::new();
+        let mut after: Option<Vec<u8>> = None;
+        while due.len() < max {
+            let limit = QUEUE_ROWS.min(max - due.len());
+            let rows = self.rows.scan(prefix, after.as_deref(), limit);
+            for (key, row) in &rows {
+                let key = T::parse(key).expect(OURS);
+                if !is_due(&key) {
+                    return due;
+                }
+                due.push((key, T::Row::from_bytes(row).expect(OURS)));
+            }
+            if rows.len() < limit {
+                return due;
+            }
+            after = rows.into_iter().next_back().map(|(key, _)| key);
+        }
+        due
     }
 
     /// Writes a row that holds no money.
@@ -124,12 +174,28 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
 
     /// Reports an event.
     pub(super) fn report(&mut self, event: Event) {
+        self.event_bytes += event.to_bytes().len();
         self.events.push(event);
     }
 
-    /// How many events were reported.
-    pub(super) fn events(&self) -> usize {
-        self.events.len()
+    /// Bytes of the events that were reported.
+    pub(super) fn event_bytes(&self) -> usize {
+        self.event_bytes
+    }
+
+    /// Notes that a shard will join a slot table.
+    pub(super) fn add_shard(&mut self) {
+        self.shards += 1;
+    }
+
+    /// How many shards were added.
+    pub(super) fn shards(&self) -> usize {
+        self.shards
+    }
+
+    /// How many rows have changed.
+    pub(super) fn changed(&self) -> usize {
+        self.rows.update().rows.len()
     }
 
     /// An account. An account that has never received money is empty.

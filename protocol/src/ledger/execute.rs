@@ -1,7 +1,7 @@
 //! From one state to the next: genesis, the beginning of a block, and its transactions.
 //!
 //! ```text
-//! BlockBuilder::new(state, facts)   time, beacon, what is due, the epoch's boundary
+//! BlockBuilder::new(state, facts)   time, beacon, and what is due
 //! .push(transaction)              validate, then apply; a refused one leaves no trace
 //! .finish()                       rows, events, state root
 //! ```
@@ -19,18 +19,21 @@ use crate::{
         beacon,
         block::{BlockInputs, Event, Genesis},
         books::Books,
-        epoch,
+        closing, epoch,
         field::check_fields,
-        listing, order, revocation, root,
-        rows::{AwaitBeacon, Chain, Chains, Nothing, OrdersDue, Seen, SeenTable, SeenUntil, Table},
+        listing, order, proving, revocation, root,
+        rows::{
+            AwaitBeacon, Chain, Chains, DealsDue, Nothing, OrdersDue, Seen, SeenTable, SeenUntil,
+            Table,
+        },
         state::{MemoryState, State, StateExt, Update},
         status::Status,
         storage,
         transaction::{Action, Transaction},
-        tree, vault,
+        tree, vault, window,
     },
-    limits::{BLOCK_BYTES_MAX, EVENTS_FULL, TRANSACTION_BYTES_MAX},
-    time::LedgerTime,
+    limits::{BLOCK_BYTES_MAX, SHARDS_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_EVENT_BYTES_MAX},
+    time::{LedgerTime, Millis},
 };
 
 /// The result of a block.
@@ -109,7 +112,7 @@ struct Checked {
 #[derive(Debug)]
 enum Effect {
     Account(account::Effect),
-    Epoch(epoch::Effect),
+    Prove(proving::Effect),
     Vault(vault::Opened),
     Listing(listing::Effect),
     Order(order::Effect),
@@ -140,11 +143,12 @@ pub fn genesis(genesis: &Genesis) -> Executed {
         time_ms: genesis.time_ms,
         height: 0,
         epoch: 0,
-        epoch_started_ms: genesis.time_ms,
-        epoch_beacon: beacon,
+        counted_ms: Millis::ZERO,
+        late_blocks: 0,
+        gap_from_ms: genesis.time_ms,
+        gap_until_ms: genesis.time_ms,
         beacon,
         onion: genesis.onion,
-        change_next: 0,
     };
     let empty = MemoryState::default();
     close(&empty, Books::genesis(&empty, chain))
@@ -154,14 +158,26 @@ pub fn genesis(genesis: &Genesis) -> Executed {
 /// the Unix epoch; `None` before the genesis. A time in the past means now.
 pub fn next_due<S: State + ?Sized>(state: &S) -> Option<LedgerTime> {
     let chain = state.get(Chains, &())?;
-    let boundary = epoch::boundary(&chain);
-    if !state.scan(&[AwaitBeacon::TAG], None, 1).is_empty() {
-        return Some(chain.time_ms.min(boundary));
+    let first = |tag| state.scan(&[tag], None, 1).into_iter().next();
+    let closing = first(DealsDue::TAG).and_then(|(key, _)| DealsDue::parse(&key));
+    if first(AwaitBeacon::TAG).is_some() || closing.is_some_and(|(epoch, _)| epoch <= chain.epoch) {
+        return Some(chain.time_ms);
     }
-    let due = state.scan(&[OrdersDue::TAG], None, 1);
-    let due = due.first().and_then(|(key, _)| OrdersDue::parse(key));
-    Some(due.map_or(boundary, |(due_ms, _)| due_ms.min(boundary)))
+    let left = epoch::due(&chain, state).saturating_sub(chain.counted_ms);
+    let order = first(OrdersDue::TAG).and_then(|(key, _)| OrdersDue::parse(&key));
+    let due = chain.time_ms.saturating_add(left);
+    Some(order.map_or(due, |(order_ms, _)| order_ms.min(due)))
 }
+
+/// Rows after which a block takes no more transactions. Every transaction changes at least two.
+const ROWS_FULL: usize = 4096;
+
+/// Shards that the transactions of a block add at most: those of the largest deal. So no block adds more work than a
+/// block can do.
+const SHARDS_FULL: usize = SHARDS_MAX as usize;
+
+/// Ids that a block forgets at most: as many as its transactions can add.
+const FORGOTTEN_MAX: usize = ROWS_FULL / 2;
 
 /// A block that is being made on top of a state.
 #[derive(Debug)]
@@ -169,6 +185,8 @@ pub struct BlockBuilder<'a, S: State + ?Sized> {
     state: &'a S,
     books: Books<'a, S>,
     bytes: usize,
+    /// Rows that changed before the first transaction.
+    rows_before: usize,
 }
 
 impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
@@ -191,8 +209,11 @@ impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
         order::overdue(&mut books, parent_ms);
         listing::pick_previews(&mut books);
         forget_seen(&mut books);
-        epoch::turn(&mut books);
-        Ok(Self { state, books, bytes: 0 })
+        epoch::count(&mut books, parent_ms);
+        let slot_changes = window::turn(&mut books);
+        closing::close_due(&mut books, slot_changes);
+        let rows_before = books.changed();
+        Ok(Self { state, books, bytes: 0, rows_before })
     }
 
     /// The block's height.
@@ -201,11 +222,18 @@ impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
         self.books.chain.height
     }
 
-    /// Whether a transaction of this size still fits into the block. A block with many events is closed
-    /// early, because an engine holds all of it in memory.
+    /// Whether a transaction of this size still fits into the block. Transactions and events have a bound together. So
+    /// have the rows that transactions change, and the shards that they add.
     #[must_use]
-    pub fn fits(&self, bytes: usize) -> bool {
-        bytes <= BLOCK_BYTES_MAX - self.bytes && self.books.events() < EVENTS_FULL
+    pub fn fits(&self, transaction: &Transaction, bytes: usize) -> bool {
+        let taken = self.bytes + self.books.event_bytes() + TRANSACTION_EVENT_BYTES_MAX;
+        let shards = match &transaction.action {
+            Action::OpenDeal { acceptances, .. } => acceptances.len(),
+            _ => 0,
+        };
+        bytes.saturating_add(taken) <= BLOCK_BYTES_MAX
+            && self.books.changed() - self.rows_before < ROWS_FULL
+            && self.books.shards() + shards <= SHARDS_FULL
     }
 
     /// The result that a transaction would have, without applying it.
@@ -234,7 +262,10 @@ impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
             Verdict::Already { height } => Ok(Pushed::Already { height }),
             Verdict::Fresh(checked) => {
                 let bytes = transaction.to_bytes().len();
-                assert!(self.fits(bytes), "a full block is finished before more is pushed");
+                assert!(
+                    self.fits(transaction, bytes),
+                    "a full block is finished before more is pushed"
+                );
                 self.bytes += bytes;
                 apply(&mut self.books, *checked);
                 Ok(Pushed::Applied)
@@ -262,7 +293,7 @@ pub fn replay<S: State + ?Sized>(
     }
     let mut builder = BlockBuilder::new(state, facts)?;
     for (index, transaction) in transactions.iter().enumerate() {
-        if !builder.fits(transaction.to_bytes().len()) {
+        if !builder.fits(transaction, transaction.to_bytes().len()) {
             return Err(BlockError::Full { index });
         }
         match builder.push(transaction) {
@@ -285,15 +316,11 @@ fn close<S: State + ?Sized>(state: &S, books: Books<'_, S>) -> Executed {
 
 /// The rules forget ids of transactions that they can no longer apply.
 fn forget_seen<S: State + ?Sized>(books: &mut Books<'_, S>) {
-    let mut after = None;
-    while let Some(key) = books.next_key(SeenUntil, &[SeenUntil::TAG], after.as_ref()) {
-        let (until, seen) = key;
-        if books.chain.height <= until {
-            return;
-        }
+    let height = books.chain.height;
+    let over = |(until, _): &(u64, _)| *until < height;
+    for (key, _) in books.due(SeenUntil, &[SeenUntil::TAG], FORGOTTEN_MAX, over) {
         books.remove(SeenUntil, &key);
-        books.remove(SeenTable, &seen);
-        after = Some(key);
+        books.remove(SeenTable, &key.1);
     }
 }
 
@@ -386,7 +413,7 @@ fn validate_action<S: State + ?Sized>(
         }
         Action::EndDeal { deal } => storage::check_end(books, sender, *deal).map(Effect::Storage),
         Action::Prove { epoch, leaves } => {
-            epoch::check(books, sender, *epoch, leaves).map(Effect::Epoch)
+            proving::check(books, sender, *epoch, leaves).map(Effect::Prove)
         }
         Action::OpenVault { vault, key, custodians } => {
             vault::check(books, sender, *vault, key, custodians).map(Effect::Vault)
@@ -424,7 +451,7 @@ fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, checked: Checked) {
     books.put(SeenUntil, &(valid_until, (sender, id)), &Nothing {});
     match effect {
         Effect::Account(effect) => account::apply(books, effect),
-        Effect::Epoch(effect) => epoch::apply(books, effect),
+        Effect::Prove(effect) => proving::apply(books, effect),
         Effect::Vault(opened) => vault::apply(books, opened),
         Effect::Listing(effect) => listing::apply(books, effect),
         Effect::Order(effect) => order::apply(books, effect),

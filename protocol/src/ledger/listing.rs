@@ -113,9 +113,12 @@ pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, effect: Effect)
     }
 }
 
+/// Listings whose previews one block picks at most: more than the transactions of one block can list.
+pub(super) const PREVIEWS_MAX: usize = 1280;
+
 /// Picks the preview cells of listings that were made before this block's beacon was known.
 pub(super) fn pick_previews<S: State + ?Sized>(books: &mut Books<'_, S>) {
-    for (id, _) in books.all(AwaitBeacon, &[AwaitBeacon::TAG]) {
+    for (id, _) in books.due(AwaitBeacon, &[AwaitBeacon::TAG], PREVIEWS_MAX, |_| true) {
         let mut listing = books.get(Listings, &id).expect("what waits was listed");
         assert!(listing.preview_seed.is_none(), "a preview is picked once");
         listing.preview_seed = Some(preview_seed(&books.chain.beacon, &id));

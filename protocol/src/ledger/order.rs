@@ -232,66 +232,43 @@ fn refund<S: State + ?Sized>(books: &mut Books<'_, S>, id: OrderId, mut order: O
     books.report(Event::OrderRefunded { order: id });
 }
 
-/// Orders that one block closes at most. Each reports up to 67 events, and a block has to reach followers
-/// in one message. The others stay due, and the engine makes the next block at once.
-const CLOSED_MAX: usize = 100;
+/// Due orders that one block looks at. Each reports up to 67 events. The others stay due, and the engine makes the next
+/// block at once.
+pub(super) const DUE_MAX: usize = 100;
 
 /// Closes orders that are due by this block's time: refunds undelivered ones, settles delivered ones. If
 /// the ledger itself stood still when a delivery was due, custodians could not post releases. Such an order
 /// gets its full time once more, if the buyer's access outlives that. `parent_ms` is the time of the block
 /// before.
 pub(super) fn overdue<S: State + ?Sized>(books: &mut Books<'_, S>, parent_ms: LedgerTime) {
-    let mut closed = 0;
-    for (due_ms, id) in due(books, parent_ms) {
+    let now = books.now();
+    if late_ms(books) <= now.saturating_since(parent_ms) {
+        (books.chain.gap_from_ms, books.chain.gap_until_ms) = (parent_ms, now);
+    }
+    for ((due_ms, id), _) in books.due(OrdersDue, &[OrdersDue::TAG], DUE_MAX, |key| key.0 <= now) {
         let order = books.get(Orders, &id).expect("what is due was ordered");
         assert!(order.due_ms == due_ms, "an order is due once");
-        let waits = stood_still(books, due_ms, parent_ms)
-            && books.now().saturating_add(books.chain.params.delivery_ms) < order.access_until_ms;
+        let waits = stood_still(books, due_ms)
+            && now.saturating_add(books.chain.params.delivery_ms) < order.access_until_ms;
         match order.state {
             OrderState::Paid if waits => wait_again(books, id, order),
+            OrderState::Paid => refund(books, id, order),
+            OrderState::Delivered => settle(books, id, order, &[]),
             OrderState::Settled | OrderState::Refunded => unreachable!("closed orders are not due"),
-            _ if closed == CLOSED_MAX => {}
-            OrderState::Paid => {
-                closed += 1;
-                refund(books, id, order);
-            }
-            OrderState::Delivered => {
-                closed += 1;
-                settle(books, id, order, &[]);
-            }
         }
     }
 }
 
-/// The orders that are due by now, earliest first. Of those that the block before left, no more than one
-/// block can close; and all that became due since.
-fn due<S: State + ?Sized>(
-    books: &Books<'_, S>,
-    parent_ms: LedgerTime,
-) -> Vec<(LedgerTime, OrderId)> {
-    let (mut due, mut after) = (Vec::new(), None);
-    while let Some(key) = books.next_key(OrdersDue, &[OrdersDue::TAG], after.as_ref()) {
-        if books.now() < key.0 {
-            break;
-        }
-        after = Some(key);
-        if key.0 <= parent_ms && due.len() == CLOSED_MAX {
-            after = Some((parent_ms, OrderId([0xff; OrderId::BYTES])));
-            continue;
-        }
-        due.push(key);
-    }
-    due
+/// How late a block must come to keep custodians from a delivery. A running engine makes one in time.
+fn late_ms<S: State + ?Sized>(books: &Books<'_, S>) -> Millis {
+    (books.chain.params.delivery_ms / 64).max(Millis::SECOND)
 }
 
-/// Whether no block was made when the order was due, and for a while after. A running engine makes one.
-fn stood_still<S: State + ?Sized>(
-    books: &Books<'_, S>,
-    due_ms: LedgerTime,
-    parent_ms: LedgerTime,
-) -> bool {
-    let late_ms = (books.chain.params.delivery_ms / 64).max(Millis::SECOND);
-    parent_ms < due_ms && late_ms <= books.now().saturating_since(due_ms)
+/// Whether no block was made when the order was due, and for a while after. A gap in which nothing was due has no such
+/// order.
+fn stood_still<S: State + ?Sized>(books: &Books<'_, S>, due_ms: LedgerTime) -> bool {
+    let (from, until) = (books.chain.gap_from_ms, books.chain.gap_until_ms);
+    from < due_ms && due_ms.saturating_add(late_ms(books)) <= until
 }
 
 fn wait_again<S: State + ?Sized>(books: &mut Books<'_, S>, id: OrderId, mut order: Order) {

@@ -17,7 +17,8 @@ use crate::{
         TransactionId, VaultId,
     },
     ledger::Params,
-    record,
+    limits::LEAF_BYTES,
+    proof, record,
     time::{LedgerTime, Millis},
 };
 
@@ -99,6 +100,16 @@ impl RowKey for LedgerTime {
     }
 }
 
+impl RowKey for Millis {
+    fn append(&self, out: &mut Vec<u8>) {
+        self.0.append(out);
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        u64::read(bytes).map(Self)
+    }
+}
+
 impl<A: RowKey, B: RowKey> RowKey for (A, B) {
     fn append(&self, out: &mut Vec<u8>) {
         self.0.append(out);
@@ -164,14 +175,14 @@ tables! {
     Holds = 6, HoldKey => Hold;
     /// Storage nodes.
     Nodes = 7, NodeId => Node;
-    /// The shards that a node must prove in the current epoch: `(node, position)`, dense.
+    /// The shards that a node must prove in its window: `(node, position)`, dense.
     Slots = 8, (NodeId, u32) => Slot;
-    /// Changes of slot tables that wait for the next epoch: `(sequence)`.
-    Changes = 9, u64 => Change;
+    /// Shards that wait to join their node's table: `(node, (first epoch, deal))`.
+    Joins = 9, (NodeId, (u64, DealId)) => Join;
     /// Deals.
     Deals = 10, DealId => Deal;
-    /// Deals by their last epoch: `(epoch, deal)`.
-    DealEnds = 11, (u64, DealId) => Nothing;
+    /// Deals by the epoch in which their reserve goes back or their rows leave the state: `(epoch, deal)`.
+    DealsDue = 11, (u64, DealId) => Nothing;
     /// Deals by owner: `(owner, deal)`.
     DealsOf = 12, (AccountId, DealId) => Nothing;
     /// Vaults.
@@ -190,6 +201,10 @@ tables! {
     OrdersOf = 19, (AccountId, OrderId) => Nothing;
     /// Sealed root records of names indexes, one per account.
     Roots = 20, AccountId => Root;
+    /// Nodes that wait for a window: `(counted time in ms, node)`.
+    Windows = 21, (Millis, NodeId) => Nothing;
+    /// Shards in a node's table: `(node, (first epoch without it, deal))`.
+    Leaves = 22, (NodeId, (u64, DealId)) => Leave;
 }
 
 record! {
@@ -213,19 +228,30 @@ record! {
         pub time_ms: LedgerTime,
         /// Height of the last block.
         pub height: u64,
-        /// The current epoch: how many boundary blocks there have been.
+        /// The current epoch: how many whole epochs have counted.
         pub epoch: u64,
-        /// Time of the block that began the current epoch; or of the block that gave it its full
-        /// length once more, because the ledger stood still when it should have ended.
-        pub epoch_started_ms: LedgerTime,
-        /// The beacon that chose the current epoch's challenges.
-        pub epoch_beacon: Hash,
+        /// How much of the time since the genesis counts: all of it but the gaps in which the ledger stood still.
+        pub counted_ms: Millis,
+        /// How many blocks in a row have ended such a gap.
+        pub late_blocks: u8,
+        /// Time of the block before the last gap that was long enough to keep custodians from a delivery.
+        pub gap_from_ms: LedgerTime,
+        /// Time of the block after that gap.
+        pub gap_until_ms: LedgerTime,
         /// The beacon of the last block.
         pub beacon: Hash,
         /// The hash-onion value whose preimage the next block reveals.
         pub onion: Hash,
-        /// Next sequence number in [`Changes`].
-        pub change_next: u64,
+    }
+}
+
+impl Chain {
+    /// When the current epoch began. If the ledger has stood still since then, it is later by that time. So the epoch
+    /// ends its whole length after this.
+    #[must_use]
+    pub fn epoch_started(&self) -> LedgerTime {
+        let begin = self.params.epoch_ms.saturating_mul(self.epoch);
+        self.time_ms.saturating_sub(self.counted_ms.saturating_sub(begin))
     }
 }
 
@@ -320,19 +346,23 @@ record! {
         pub price: Amount,
         /// Bytes the node offers.
         pub capacity: u64,
-        /// Bytes bound by deals, also by those that start with the next epoch.
+        /// Bytes bound by deals: their shards are in the table, or join it.
         pub used: u64,
         /// Rows in the node's slot table.
         pub slots: u32,
-        /// Bytes of the longest shard in the table since it was last empty: what challenge picks are
-        /// weighted by.
-        pub longest: u64,
+        /// How many shards in the table have up to 1 KiB, how many of the others up to 2 KiB, and so on. The last
+        /// count is not zero.
+        pub lengths: Vec<u32>,
         /// Bytes in the slot table.
         pub slot_bytes: u64,
         /// Hash chain over every change of the slot table.
         pub table: Hash,
         /// The pay of the whole table per proven epoch.
         pub rate: Amount,
+        /// The open window; absent while the table changes, and while it has no slot.
+        pub window: Option<Window>,
+        /// The epoch of the window that the node waits for; absent if it waits for none.
+        pub next_epoch: Option<u64>,
         /// The last epoch the node has proven.
         pub passed_epoch: Option<u64>,
         /// Epochs proven.
@@ -341,6 +371,56 @@ record! {
         pub missed: u64,
         /// Epochs missed in a row.
         pub missed_in_row: u32,
+    }
+}
+
+impl Node {
+    /// A length that no shard in the table exceeds, and that is less than twice the longest one: what challenge picks
+    /// are weighted by. 0 for an empty table.
+    #[must_use]
+    pub fn longest(&self) -> u64 {
+        let class = self.lengths.len().checked_sub(1);
+        class.map_or(0, |class| (LEAF_BYTES as u64) << class)
+    }
+
+    /// The seed of the node's challenges in a window.
+    #[must_use]
+    pub fn challenge_seed(&self, chain: &ChainId, id: &NodeId, window: &Window) -> Hash {
+        proof::challenge_seed(chain, window.epoch, &window.beacon, id, &self.table)
+    }
+
+    /// Counts a shard of this length that joins the table.
+    pub(super) fn count(&mut self, length: u64) {
+        let class = length_class(length);
+        if self.lengths.len() <= class {
+            self.lengths.resize(class + 1, 0);
+        }
+        self.lengths[class] += 1;
+    }
+
+    /// Counts a shard of this length that leaves the table.
+    pub(super) fn uncount(&mut self, length: u64) {
+        let counted = self.lengths.get_mut(length_class(length)).expect("joined before");
+        *counted = counted.checked_sub(1).expect("joined before");
+        while self.lengths.last() == Some(&0) {
+            self.lengths.pop();
+        }
+    }
+}
+
+/// The least number of doublings of a leaf that reach this length.
+fn length_class(length: u64) -> usize {
+    proof::leaf_count(length).next_power_of_two().trailing_zeros() as usize
+}
+
+record! {
+    /// The time in which a node proves an epoch: from the block that opened it until its next turn.
+    #[derive(Copy)]
+    pub struct Window {
+        /// The epoch.
+        pub epoch: u64,
+        /// The beacon that picks the leaves.
+        pub beacon: Hash,
     }
 }
 
@@ -361,20 +441,21 @@ record! {
     }
 }
 
-choice! {
-    /// A change of slot tables, done when the next epoch begins.
+record! {
+    /// A shard that waits to join its node's table.
     #[derive(Copy)]
-    pub enum Change {
-        /// All shards of the deal join their nodes' tables.
-        Join = 1 {
-            /// The deal.
-            deal: DealId,
-        },
-        /// All shards of the deal leave their nodes' tables.
-        Leave = 2 {
-            /// The deal.
-            deal: DealId,
-        },
+    pub struct Join {
+        /// The shard's index in its segment.
+        pub index: u8,
+    }
+}
+
+record! {
+    /// A shard that leaves its node's table at the end of its deal.
+    #[derive(Copy)]
+    pub struct Leave {
+        /// Its position in the table now.
+        pub position: u32,
     }
 }
 
@@ -393,14 +474,12 @@ choice! {
     /// The state of a deal.
     #[derive(Copy)]
     pub enum DealState {
-        /// Waits for the epoch it starts with.
-        Offered = 1,
-        /// Its shards are in the nodes' slot tables.
-        Active = 2,
+        /// Neither completed nor cancelled. It waits until its first epoch begins, and runs until its last one ends.
+        Open = 1,
         /// Over after all its epochs.
-        Completed = 3,
+        Completed = 2,
         /// Ended early by its owner.
-        Cancelled = 4,
+        Cancelled = 3,
     }
 }
 
@@ -414,8 +493,6 @@ record! {
         pub root: Hash,
         /// Price per GiB and epoch.
         pub price: Amount,
-        /// Its position in the node's slot table while the deal is active.
-        pub position: Option<u32>,
     }
 }
 
@@ -632,7 +709,7 @@ mod tests {
     #[test]
     fn keys_sort_as_numbers_do() {
         let deal = DealId([0xff; 16]);
-        assert!(DealEnds::key(&(255, deal)) < DealEnds::key(&(256, DealId([0; 16]))));
+        assert!(DealsDue::key(&(255, deal)) < DealsDue::key(&(256, DealId([0; 16]))));
         let (due, order) = (LedgerTime(258), OrderId([9; 16]));
         assert_eq!(OrdersDue::key(&(due, order))[1..9], 258_u64.to_be_bytes());
         assert_eq!(OrdersDue::parse(&OrdersDue::key(&(due, order))), Some((due, order)));

@@ -61,7 +61,7 @@ statuses! {
     TermsChanged = 31, "price or licence differ from what was accepted";
     OrderClosed = 32, "the order is already settled or refunded";
     DealClosed = 33, "the deal has already ended";
-    WrongEpoch = 34, "the proof is for another epoch than the current one";
+    WrongEpoch = 34, "the proof is for another epoch than that of the node's open window";
     AlreadyProven = 35, "this node has already proven this epoch";
     NodeFull = 36, "the node has not that much free capacity";
     AcceptanceExpired = 37, "a node's acceptance is no longer valid";

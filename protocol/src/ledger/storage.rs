@@ -11,15 +11,17 @@ use crate::{
         admission::Signatures,
         block::{Event, Place, Reason},
         books::Books,
+        closing,
         params::BP,
         rows::{
-            Change, Changes, Deal, DealEnds, DealSlot, DealState, Deals, DealsOf, Hold, HoldKey,
-            Node, Nodes, Nothing,
+            Deal, DealSlot, DealState, Deals, DealsDue, DealsOf, Hold, HoldKey, Join, Joins,
+            Leaves, Node, Nodes, Nothing,
         },
         slots,
         state::State,
         status::Status,
         transaction::{Acceptance, Action, DealTerms},
+        window,
     },
 };
 
@@ -31,8 +33,8 @@ const GIB: u64 = 1 << 30;
 pub struct Cost {
     /// The pay of all shards together per proven epoch.
     pub rate: Amount,
-    /// The rate for all epochs. Nodes can earn it, and the owner gets it back for epochs that have not
-    /// begun.
+    /// The rate for all epochs. Nodes can earn it, and the owner gets it back for windows that have not
+    /// opened.
     pub storage: Amount,
     /// The repair reserve, which comes back when the deal ends.
     pub reserve: Amount,
@@ -106,10 +108,12 @@ fn new_node(payout: AccountId) -> Node {
         capacity: 0,
         used: 0,
         slots: 0,
-        longest: 0,
+        lengths: Vec::new(),
         slot_bytes: 0,
         table: slots::NEW,
         rate: Amount::ZERO,
+        window: None,
+        next_epoch: None,
         passed_epoch: None,
         passed: 0,
         missed: 0,
@@ -162,7 +166,7 @@ pub(super) fn check_open<S: State + ?Sized>(
 fn new_deal(terms: &DealTerms, acceptances: &[Acceptance], rate: Amount, start: u64) -> Deal {
     let mut shards = vec![None; usize::from(terms.total)];
     for Acceptance { node, index, root, price, .. } in acceptances {
-        let slot = DealSlot { node: *node, root: *root, price: *price, position: None };
+        let slot = DealSlot { node: *node, root: *root, price: *price };
         shards[usize::from(*index)] = Some(slot);
     }
     Deal {
@@ -176,7 +180,7 @@ fn new_deal(terms: &DealTerms, acceptances: &[Acceptance], rate: Amount, start: 
         end: start + terms.epochs,
         rate,
         shards,
-        state: DealState::Offered,
+        state: DealState::Open,
     }
 }
 
@@ -189,14 +193,35 @@ pub(super) fn check_end<S: State + ?Sized>(
     if deal.owner != sender {
         return Err(Status::NotYours);
     }
-    let left = match deal.state {
-        DealState::Offered => deal.end - deal.start,
-        // The current epoch is still proven and paid.
-        DealState::Active => deal.end - (books.chain.epoch + 1),
-        DealState::Completed | DealState::Cancelled => return Err(Status::DealClosed),
-    };
-    let refund = deal.rate.checked_mul(left).expect("no more than was paid when it was opened");
+    let epoch = books.chain.epoch;
+    if deal.state != DealState::Open || deal.end <= epoch {
+        return Err(Status::DealClosed);
+    }
+    let mut refund = Amount::ZERO;
+    for shard in deal.shards.iter().flatten() {
+        let left = deal.end - shard_end(books, id, &deal, shard);
+        let rate = slot_rate(shard.price, deal.length);
+        let part = rate.and_then(|rate| rate.checked_mul(left));
+        refund = part
+            .and_then(|part| refund.checked_add(part))
+            .expect("no more than was paid when it was opened");
+    }
     Ok(Effect::End { id, deal: Box::new(deal), refund })
+}
+
+/// The first epoch that a shard is not paid for if its deal ends now: the one of its node's next window. A shard that
+/// waits to join is not paid at all.
+fn shard_end<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    id: DealId,
+    deal: &Deal,
+    shard: &DealSlot,
+) -> u64 {
+    if !books.has(Leaves, &(shard.node, (deal.end, id))) {
+        return deal.start;
+    }
+    let node = books.get(Nodes, &shard.node).expect("nodes are never removed");
+    node.next_epoch.expect("a node with slots waits for a window")
 }
 
 pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, effect: Effect) {
@@ -222,16 +247,19 @@ fn open<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, deal: &Deal, co
     let paid = before.checked_sub(books.account(&deal.owner).balance);
     assert!(paid == Some(cost.total), "the owner pays the computed cost");
 
-    for slot in deal.shards.iter().flatten() {
+    for (index, slot) in (0..).zip(&deal.shards) {
+        let Some(slot) = slot else { continue };
         let mut node = books.get(Nodes, &slot.node).expect("checked to be registered");
         node.used += deal.length;
         assert!(node.used <= node.capacity, "checked to have room");
+        window::wait_for(books, &slot.node, &mut node, deal.start);
         books.put(Nodes, &slot.node, &node);
+        books.put(Joins, &(slot.node, (deal.start, id)), &Join { index });
+        books.add_shard();
     }
     books.put(Deals, &id, deal);
     books.put(DealsOf, &(deal.owner, id), &Nothing {});
-    books.put(DealEnds, &(deal.end - 1, id), &Nothing {});
-    queue(books, &Change::Join { deal: id });
+    books.put(DealsDue, &(deal.end, id), &Nothing {});
 }
 
 fn end<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, mut deal: Deal, refund: Amount) {
@@ -239,34 +267,37 @@ fn end<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, mut deal: Deal, 
     let owner = Place::Account { account: deal.owner };
     books.transfer(Place::Storage, owner, refund, reason);
     books.close_hold(HoldKey::Deal { deal: id }, deal.owner, reason);
-    books.remove(DealEnds, &(deal.end - 1, id));
-    let offered = deal.state == DealState::Offered;
+    books.remove(DealsDue, &(deal.end, id));
+    for shard in deal.shards.iter().flatten() {
+        end_shard(books, id, &deal, shard);
+    }
+    // A deal that waits never begins. No shard of another one is paid for the next epoch.
+    let now = books.chain.epoch;
+    deal.end = if now < deal.start { deal.start } else { now + 1 };
     deal.state = DealState::Cancelled;
-    // The owner no longer needs the room, although the tables keep the deal until the epoch is over.
-    free(books, &deal);
-    if offered {
-        // Its join still waits in the queue and has no effect for a cancelled deal.
-        deal.end = deal.start;
-        books.report(Event::DealEnded { deal: id });
-    } else {
-        deal.end = books.chain.epoch + 1;
-        queue(books, &Change::Leave { deal: id });
-    }
-    assert!(deal.start <= deal.end, "a deal does not end before it starts");
+    closing::keep(books, id, &deal);
     books.put(Deals, &id, &deal);
+    books.report(Event::DealEnded { deal: id });
 }
 
-/// Gives the nodes of a deal their room back.
-pub(super) fn free<S: State + ?Sized>(books: &mut Books<'_, S>, deal: &Deal) {
-    for slot in deal.shards.iter().flatten() {
-        let mut node = books.get(Nodes, &slot.node).expect("nodes are never removed");
-        node.used = node.used.checked_sub(deal.length).expect("bound when the deal was opened");
-        books.put(Nodes, &slot.node, &node);
+/// A shard in a table leaves it with its node's next turn. A shard that waits waits no longer, and its node has the room
+/// back.
+fn end_shard<S: State + ?Sized>(
+    books: &mut Books<'_, S>,
+    id: DealId,
+    deal: &Deal,
+    shard: &DealSlot,
+) {
+    let key = (shard.node, (deal.end, id));
+    if let Some(leave) = books.get(Leaves, &key) {
+        let end = shard_end(books, id, deal, shard);
+        books.remove(Leaves, &key);
+        books.put(Leaves, &(shard.node, (end, id)), &leave);
+        return;
     }
-}
-
-fn queue<S: State + ?Sized>(books: &mut Books<'_, S>, change: &Change) {
-    let sequence = books.chain.change_next;
-    books.chain.change_next += 1;
-    books.put(Changes, &sequence, change);
+    books.remove(Joins, &(shard.node, (deal.start, id)));
+    let mut node = books.get(Nodes, &shard.node).expect("nodes are never removed");
+    node.used = node.used.checked_sub(deal.length).expect("bound when the deal was opened");
+    books.put(Nodes, &shard.node, &node);
+    books.report(Event::ShardLeft { node: shard.node, deal: id });
 }

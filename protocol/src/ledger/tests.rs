@@ -2,6 +2,7 @@
 
 mod admission;
 mod audit;
+mod bounded;
 mod epochs;
 mod fields;
 mod random;

@@ -5,14 +5,15 @@
 //! of rows alone, never on the order in which they came. A path is about `log2(rows)` branches long. See
 //! `spec/proof.md`, "State tree".
 //!
-//! The state also keeps the branches, under keys that begin with [`TAG`]. These rows are not themselves in
-//! the tree.
+//! The state also keeps the tree, in pages of four levels: a change rewrites a quarter as many rows as the tree has
+//! levels. Their keys begin with [`TAG`]. These rows are not themselves in the tree.
 
 mod path;
 
 pub use path::{TreeError, prove, verify};
 
 use alloc::{collections::BTreeMap, vec::Vec};
+use core::array;
 
 use blake3::{
     Hasher,
@@ -21,10 +22,9 @@ use blake3::{
 
 use crate::{
     choice,
-    codec::{Decode, Encode},
+    codec::{Decode, Encode, Reader},
     id::Hash,
     ledger::state::State,
-    record,
 };
 
 /// The first byte of the keys of the tree's own rows.
@@ -35,6 +35,15 @@ pub const EMPTY: Hash = Hash([0; 32]);
 
 /// Levels of branches at most: the bits of a path.
 pub const DEPTH_MAX: usize = 256;
+
+/// Levels of one page.
+const PAGE_LEVELS: usize = 4;
+
+/// Subtrees below one page.
+const CELLS: usize = 1 << PAGE_LEVELS;
+
+/// Bytes of the row of a page with a branch in every cell: nearly all pages have less.
+const PAGE_ROW_BYTES: usize = CELLS * (1 + Hash::BYTES);
 
 /// Changed rows by key; `None` where a row is removed.
 pub type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -80,19 +89,13 @@ choice! {
         Empty = 0,
         /// One row: hash of its key, hash of its value.
         Leaf = 1 { path: Hash, value: Hash },
-        /// More rows: a branch. The state keeps its row under its place.
+        /// More rows: a branch.
         Branch = 2 { hash: Hash },
     }
 }
 
-record! {
-    /// The row of a branch.
-    #[derive(Copy)]
-    struct Branch {
-        left: Node,
-        right: Node,
-    }
-}
+/// The subtrees below a branch, four levels deeper. A single row within these levels stands in its own cell.
+type Cells = [Node; CELLS];
 
 /// The tree's hash functions. Each has a domain of its own; the context strings are hashed once.
 struct Hasher32 {
@@ -135,6 +138,21 @@ impl Hasher32 {
             Node::Branch { hash } => *hash,
         }
     }
+
+    /// The subtree over some cells of a page: a power of two, side by side.
+    fn fold(&self, cells: &[Node]) -> Node {
+        if let [cell] = cells {
+            return *cell;
+        }
+        let (left, right) = cells.split_at(cells.len() / 2);
+        match (self.fold(left), self.fold(right)) {
+            (Node::Empty, other @ (Node::Empty | Node::Leaf { .. }))
+            | (other @ Node::Leaf { .. }, Node::Empty) => other,
+            (left, right) => {
+                Node::Branch { hash: self.branch(&self.node(&left), &self.node(&right)) }
+            }
+        }
+    }
 }
 
 fn derive(context: &ContextKey, parts: &[&[u8]]) -> Hash {
@@ -158,84 +176,88 @@ struct Update<'a, S: State + ?Sized> {
 }
 
 impl<S: State + ?Sized> Update<'_, S> {
-    /// The subtree `node` at `depth` after `changes`, which are sorted and all lie in it.
+    /// The subtree `node` at `depth`, where a page begins, after `changes`, which are sorted and all lie in it.
     fn apply(&mut self, node: Node, depth: usize, changes: &[Change]) -> Node {
         let Some(first) = changes.first() else { return node };
-        let Node::Branch { hash } = node else {
-            return self.rebuild(node, depth, changes);
-        };
         let place = first.path;
-        let before = branch(self.state, depth, &place);
-        let middle = changes.partition_point(|change| !bit(&change.path, depth));
-        let left = self.apply(before.left, depth + 1, &changes[..middle]);
-        let right = self.apply(before.right, depth + 1, &changes[middle..]);
-        let after = Branch { left, right };
-        if after == before {
-            return Node::Branch { hash };
+        let had_page = matches!(node, Node::Branch { .. });
+        if !had_page && let Some(alone) = alone(node, changes) {
+            return alone;
         }
-        let node = self.join(depth, &place, after);
-        if !matches!(node, Node::Branch { .. }) {
-            self.rows.insert(branch_key(depth, &place), None);
+        let before = self.cells(node, depth, &place);
+        let mut cells = before;
+        let mut rest = changes;
+        while let Some(first) = rest.first() {
+            let number = cell_of(&first.path, depth);
+            let ours = rest.partition_point(|change| cell_of(&change.path, depth) <= number);
+            let (below, others) = rest.split_at(ours);
+            cells[number] = self.apply(cells[number], depth + PAGE_LEVELS, below);
+            rest = others;
         }
-        node
+        if had_page && cells == before {
+            return node;
+        }
+        let after = self.hash.fold(&cells);
+        let is_page = matches!(after, Node::Branch { .. });
+        if is_page || had_page {
+            let row = is_page.then(|| to_row(&cells));
+            self.rows.insert(page_key(depth, &place), row);
+        }
+        after
     }
 
-    /// A subtree that had at most one row: it has no branches below that need an update.
-    fn rebuild(&mut self, node: Node, depth: usize, changes: &[Change]) -> Node {
-        let mut leaves: Vec<(Hash, Hash)> = changes
-            .iter()
-            .filter_map(|change| change.value.map(|value| (change.path, value)))
-            .collect();
-        if let Node::Leaf { path, value } = node
-            && changes.binary_search_by_key(&path, |change| change.path).is_err()
-        {
-            let place = leaves.partition_point(|(other, _)| *other < path);
-            leaves.insert(place, (path, value));
+    /// The cells of a subtree before the changes.
+    fn cells(&self, node: Node, depth: usize, place: &Hash) -> Cells {
+        let mut cells = [Node::Empty; CELLS];
+        match node {
+            Node::Branch { .. } => cells = page(self.state, depth, place),
+            Node::Leaf { path, .. } => cells[cell_of(&path, depth)] = node,
+            Node::Empty => {}
         }
-        self.build(depth, &leaves)
+        cells
     }
+}
 
-    fn build(&mut self, depth: usize, leaves: &[(Hash, Hash)]) -> Node {
-        match *leaves {
-            [] => Node::Empty,
-            [(path, value)] => Node::Leaf { path, value },
-            [(place, _), ..] => {
-                let middle = leaves.partition_point(|(path, _)| !bit(path, depth));
-                let left = self.build(depth + 1, &leaves[..middle]);
-                let right = self.build(depth + 1, &leaves[middle..]);
-                self.join(depth, &place, Branch { left, right })
-            }
+/// A subtree that had at most one row, if it has at most one after the changes.
+fn alone(node: Node, changes: &[Change]) -> Option<Node> {
+    let mut rows = changes.iter().filter_map(|change| Some((change.path, change.value?)));
+    let stays = match node {
+        Node::Leaf { path, .. } => {
+            changes.binary_search_by_key(&path, |change| change.path).is_err()
         }
-    }
-
-    /// The subtree of two halves: kept as a branch unless it has collapsed to one row or none.
-    fn join(&mut self, depth: usize, place: &Hash, halves: Branch) -> Node {
-        match (halves.left, halves.right) {
-            (Node::Empty, other @ (Node::Empty | Node::Leaf { .. }))
-            | (other @ Node::Leaf { .. }, Node::Empty) => other,
-            (left, right) => {
-                let hash = self.hash.branch(&self.hash.node(&left), &self.hash.node(&right));
-                self.rows.insert(branch_key(depth, place), Some(halves.to_bytes()));
-                Node::Branch { hash }
-            }
-        }
+        Node::Empty | Node::Branch { .. } => false,
+    };
+    match (rows.next(), rows.next(), stays) {
+        (None, _, true) => Some(node),
+        (None, _, false) => Some(Node::Empty),
+        (Some((path, value)), None, false) => Some(Node::Leaf { path, value }),
+        (Some(_), _, _) => None,
     }
 }
 
 /// The subtree of all rows.
 fn top<S: State + ?Sized>(state: &S) -> Node {
-    state.row(&top_key()).map_or(Node::Empty, |bytes| {
-        Node::from_bytes(&bytes).expect("tree rows are written by these rules and decode")
-    })
+    state.row(&top_key()).map_or(Node::Empty, |bytes| Node::from_bytes(&bytes).expect(OURS))
 }
 
-/// The branch at `depth` on the way to `path`. A state that cannot read has remembered the reason, and its
-/// engine drops the block. So the result does not matter then.
-fn branch<S: State + ?Sized>(state: &S, depth: usize, path: &Hash) -> Branch {
-    let absent = Branch { left: Node::Empty, right: Node::Empty };
-    state.row(&branch_key(depth, path)).map_or(absent, |bytes| {
-        Branch::from_bytes(&bytes).expect("tree rows are written by these rules and decode")
-    })
+/// The page at `depth` on the way to `path`. A state that cannot read has remembered the reason, and its engine drops
+/// the block. So the result does not matter then.
+fn page<S: State + ?Sized>(state: &S, depth: usize, path: &Hash) -> Cells {
+    let Some(bytes) = state.row(&page_key(depth, path)) else { return [Node::Empty; CELLS] };
+    let mut reader = Reader::new(&bytes);
+    let cells = array::from_fn(|_| Node::decode(&mut reader).expect(OURS));
+    reader.finish().expect(OURS);
+    cells
+}
+
+const OURS: &str = "tree rows are written by these rules and decode";
+
+fn to_row(cells: &Cells) -> Vec<u8> {
+    let mut row = Vec::with_capacity(PAGE_ROW_BYTES);
+    for cell in cells {
+        cell.encode(&mut row);
+    }
+    row
 }
 
 fn top_key() -> Vec<u8> {
@@ -243,7 +265,7 @@ fn top_key() -> Vec<u8> {
 }
 
 /// `0 | depth as u16 BE | the first depth bits of the path, padded with zero bits to whole bytes`.
-fn branch_key(depth: usize, path: &Hash) -> Vec<u8> {
+fn page_key(depth: usize, path: &Hash) -> Vec<u8> {
     let depth_bytes = u16::try_from(depth).expect("a path has 256 bits").to_be_bytes();
     let mut key = Vec::with_capacity(3 + depth.div_ceil(8));
     key.push(TAG);
@@ -255,6 +277,12 @@ fn branch_key(depth: usize, path: &Hash) -> Vec<u8> {
         *last &= 0xff << (8 - depth % 8);
     }
     key
+}
+
+/// Which cell of the page at `depth` a path leads to.
+fn cell_of(path: &Hash, depth: usize) -> usize {
+    let byte = path.0[depth / 8];
+    usize::from(if depth.is_multiple_of(8) { byte >> 4 } else { byte & 0x0f })
 }
 
 /// Bit `depth` of a path, most significant bit of the first byte first.

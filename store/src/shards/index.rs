@@ -17,7 +17,7 @@ use symbolon_protocol::{
 
 use super::{
     rows::{Row, ShardKey, ShardState},
-    slots::{HEAD, PLACES, QUEUE, QUEUED, SLOTS},
+    slots::{HEAD, PLACES, SLOTS, WAITING},
 };
 use crate::StoreError;
 
@@ -422,8 +422,7 @@ fn create_tables(transaction: &WriteTransaction) -> Result<(), StoreError> {
     transaction.open_table(GARBAGE)?;
     transaction.open_table(SLOTS)?;
     transaction.open_table(PLACES)?;
-    transaction.open_table(QUEUE)?;
-    transaction.open_table(QUEUED)?;
+    transaction.open_table(WAITING)?;
     transaction.open_table(HEAD)?;
     transaction.open_table(MARKER)?;
     let mut numbers = transaction.open_table(NUMBERS)?;

@@ -29,7 +29,7 @@ const SOON_CHANGES_MAX: usize = 256;
 /// A change that a block makes on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A deal is over: its active shards have ended. An unpaid shard stays unpaid: it was never
+    /// A node need not keep a deal's shard any longer: its active shards have ended. An unpaid shard stays unpaid: it was never
     /// part of the deal, so its acceptance is still valid.
     Ended {
         /// The deal.
@@ -57,28 +57,22 @@ pub enum Change {
         by: AccountId,
     },
     /// Blocks were missed. The copy of the slot table is no longer known to be right, and neither is
-    /// what waits for the next epoch.
+    /// what waits to join it.
     SlotsMissed,
-    /// A deal is over: its shard leaves the slot table now, unless it is already due to leave with
-    /// the next epoch.
-    SlotEnded {
-        /// The deal.
-        deal: DealId,
-    },
-    /// A shard joins the slot table with the next epoch.
-    SlotJoins {
+    /// A deal was opened: its shard waits to join the slot table.
+    SlotWaits {
         /// The shard's slot.
         slot: Slot,
     },
-    /// The owner has ended a deal: its shard leaves the slot table with the next epoch.
-    SlotLeaves {
+    /// The shard of a deal joined the slot table.
+    SlotJoined {
         /// The deal.
         deal: DealId,
     },
-    /// An epoch has begun: shards that are due join the slot table or leave it.
-    SlotsTurn {
-        /// The number of the epoch.
-        epoch: u64,
+    /// The shard of a deal left the slot table, or waits no longer.
+    SlotLeft {
+        /// The deal.
+        deal: DealId,
     },
 }
 
@@ -226,6 +220,7 @@ impl Shards {
         let durability = if durable { Durability::Immediate } else { Durability::None };
         self.inner.index.change(durability, |transaction| {
             let paid = make(transaction, changes)?;
+            change_slots(transaction, height, changes)?;
             index::set_number(transaction, HEIGHT, height)?;
             Ok(paid)
         })
@@ -336,14 +331,12 @@ fn make(transaction: &WriteTransaction, changes: &[Change]) -> Result<Vec<Shard>
                 let key = revocation_key(link, by);
                 transaction.open_table(REVOKED)?.insert(key.as_slice(), ())?;
             }
-            Change::SlotEnded { .. }
-            | Change::SlotJoins { .. }
-            | Change::SlotLeaves { .. }
-            | Change::SlotsMissed
-            | Change::SlotsTurn { .. } => {}
+            Change::SlotWaits { .. }
+            | Change::SlotJoined { .. }
+            | Change::SlotLeft { .. }
+            | Change::SlotsMissed => {}
         }
     }
-    change_slots(transaction, changes)?;
     Ok(paid)
 }
 
@@ -375,15 +368,18 @@ fn end(transaction: &WriteTransaction, deal: &DealId) -> Result<(), StoreError> 
     Ok(())
 }
 
-fn change_slots(transaction: &WriteTransaction, changes: &[Change]) -> Result<(), StoreError> {
+fn change_slots(
+    transaction: &WriteTransaction,
+    height: u64,
+    changes: &[Change],
+) -> Result<(), StoreError> {
     let is_of_slots = |change: &Change| {
         matches!(
             change,
-            Change::SlotEnded { .. }
-                | Change::SlotJoins { .. }
-                | Change::SlotLeaves { .. }
+            Change::SlotWaits { .. }
+                | Change::SlotJoined { .. }
+                | Change::SlotLeft { .. }
                 | Change::SlotsMissed
-                | Change::SlotsTurn { .. }
         )
     };
     if !changes.iter().any(is_of_slots) {
@@ -392,11 +388,10 @@ fn change_slots(transaction: &WriteTransaction, changes: &[Change]) -> Result<()
     let mut copy = SlotsCopy::open(transaction)?;
     for change in changes {
         match change {
-            Change::SlotEnded { deal } => copy.ended(deal)?,
-            Change::SlotJoins { slot } => copy.join_soon(slot)?,
-            Change::SlotLeaves { deal } => copy.leave_soon(deal)?,
+            Change::SlotWaits { slot } => copy.wait(slot)?,
+            Change::SlotJoined { deal } => copy.joined(height, deal)?,
+            Change::SlotLeft { deal } => copy.left(height, deal)?,
             Change::SlotsMissed => copy.forget()?,
-            Change::SlotsTurn { epoch } => copy.epoch_began(*epoch)?,
             _ => {}
         }
     }

@@ -60,25 +60,21 @@ impl Auditor {
     /// listings made in an earlier block get their preview picked.
     pub(super) fn fall_due(&mut self) {
         let (now, parent) = (self.time_ms, self.parent_ms);
+        let late = (self.params.delivery_ms.0 / 64).max(1000);
+        if now - parent >= late {
+            self.gap = (parent, now);
+        }
         let due = self.orders.iter().filter(|(_, order)| order.open() && order.due_ms <= now);
         let mut due: Vec<(u64, OrderId, Stage)> =
             due.map(|(id, order)| (order.due_ms, *id, order.stage)).collect();
         due.sort_unstable_by_key(|(due_ms, id, _)| (*due_ms, *id));
-        let mut closed = 0;
-        for (due_ms, id, stage) in due {
+        for (due_ms, id, stage) in due.into_iter().take(100) {
             let order = self.orders.get_mut(&id).expect("it is due");
             // No block when it was due, and none soon after: the ledger stood still, the order waits again.
-            let late = now - due_ms >= (self.params.delivery_ms.0 / 64).max(1000);
+            let slept = self.gap.0 < due_ms && due_ms + late <= self.gap.1;
             let again = now + self.params.delivery_ms.0;
-            if stage == Stage::Paid && parent < due_ms && late && again < order.access_until_ms {
-                order.due_ms = again;
-                continue;
-            }
-            if closed == 100 {
-                continue;
-            }
-            closed += 1;
             match stage {
+                Stage::Paid if slept && again < order.access_until_ms => order.due_ms = again,
                 Stage::Delivered => self.settle(id, &[]),
                 _ => self.refund(id),
             }

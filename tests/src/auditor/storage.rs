@@ -29,12 +29,33 @@ pub struct Held {
     pub length: u64,
 }
 
+/// A shard in a node's table or on its way there: the epoch in which it leaves or joins, and its deal.
+type Shard = (u64, DealId);
+
 #[derive(Debug)]
 pub(super) struct NodeBook {
     payout: AccountId,
-    proven: BTreeSet<u64>,
+    /// The epoch of its open window.
+    window: Option<u64>,
+    /// The epoch of the window it waits for.
+    next: Option<u64>,
+    /// The last epoch it proved.
+    proven: Option<u64>,
+    table: BTreeSet<Shard>,
+    joining: BTreeSet<Shard>,
     pub(super) passed: u64,
     pub(super) missed: u64,
+}
+
+impl NodeBook {
+    /// The first epoch that is neither proven nor missed.
+    fn open_from(&self) -> u64 {
+        match (self.window, self.next) {
+            (Some(window), _) if self.proven == Some(window) => window + 1,
+            (Some(window), _) => window,
+            (None, next) => next.unwrap_or(0),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -44,62 +65,70 @@ pub(super) struct DealBook {
     end: u64,
     reserve: u128,
     length: u64,
-    /// Node, root, and what the shard earns per epoch.
+    /// How many shards were made of the segment.
+    total: usize,
+    /// Node, root, and what the shard earns per epoch; by index.
     shards: Vec<(NodeId, Hash, u128)>,
-    cancelled: bool,
-    over: bool,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Open,
+    Completed,
+    Cancelled,
+    Removed,
 }
 
 impl DealBook {
-    fn runs_in(&self, epoch: u64) -> bool {
-        self.start <= epoch && epoch < self.end
-    }
-
-    fn rate(&self) -> u128 {
-        self.shards.iter().map(|(_, _, rate)| rate).sum()
+    fn earns(&self, node: &NodeId) -> u128 {
+        let mine = self.shards.iter().filter(|(keeper, ..)| keeper == node);
+        mine.map(|(_, _, rate)| rate).sum()
     }
 }
 
 impl Auditor {
-    /// What a node's shards earn in an epoch, all together; `None` when it keeps none.
-    fn due_to(&self, node: &NodeId, epoch: u64) -> Option<u128> {
-        let running = self.deals.values().filter(|deal| deal.runs_in(epoch));
-        let shards = running.flat_map(|deal| &deal.shards);
-        let rates: Vec<u128> =
-            shards.filter(|(keeper, ..)| keeper == node).map(|(_, _, rate)| *rate).collect();
-        (!rates.is_empty()).then(|| rates.iter().sum())
+    /// What a node's table earns in an epoch.
+    fn due_to(&self, node: &NodeId) -> u128 {
+        let table = self.nodes.get(node).map(|book| &book.table);
+        table.into_iter().flatten().map(|(_, deal)| self.deals[deal].earns(node)).sum()
     }
 
     /// What owners have paid for epochs that are neither proven nor missed yet.
     pub(super) fn promised(&self) -> u128 {
         let mut sum = 0;
-        for deal in self.deals.values().filter(|deal| !deal.over) {
-            let ahead = deal.end.saturating_sub(deal.start.max(self.epoch + 1));
-            sum += deal.rate() * u128::from(ahead);
-            if deal.runs_in(self.epoch) {
-                let open = deal.shards.iter().filter(|(node, ..)| {
-                    self.nodes.get(node).is_none_or(|node| !node.proven.contains(&self.epoch))
-                });
-                sum += open.map(|(_, _, rate)| rate).sum::<u128>();
+        for (node, book) in &self.nodes {
+            for (end, deal) in &book.table {
+                let epochs = end.saturating_sub(book.open_from());
+                sum += self.deals[deal].earns(node) * u128::from(epochs);
+            }
+            for (start, deal) in &book.joining {
+                let deal = &self.deals[deal];
+                sum += deal.earns(node) * u128::from(deal.end - start);
             }
         }
         sum
     }
 
-    /// Shards that nodes are paid for now.
+    /// Shards that nodes are paid for, now or in a window that is still open. Of a deal that its owner has ended, a node
+    /// may delete the shard as soon as its last window is proven.
     #[must_use]
     pub fn held(&self) -> Vec<Held> {
-        let deals = self.deals.iter().filter(|(_, deal)| !deal.over && !deal.cancelled);
-        let shards = deals.flat_map(|(id, deal)| {
-            let length = deal.length;
-            deal.shards.iter().map(move |(node, root, _)| Held {
-                node: *node,
-                deal: *id,
-                root: *root,
-                length,
-            })
-        });
-        shards.collect()
+        let mut held = Vec::new();
+        for (id, deal) in &self.deals {
+            for (node, root, _) in &deal.shards {
+                let left = (deal.end, *id);
+                let kept = match deal.stage {
+                    Stage::Open => true,
+                    Stage::Completed => self.nodes[node].table.contains(&left),
+                    Stage::Cancelled | Stage::Removed => false,
+                };
+                if kept {
+                    held.push(Held { node: *node, deal: *id, root: *root, length: deal.length });
+                }
+            }
+        }
+        held
     }
 
     /// How many deals were opened.
@@ -108,42 +137,124 @@ impl Auditor {
         self.deals.len()
     }
 
-    /// Ends the epoch when its time is over, unless the ledger itself slept through the boundary.
-    pub(super) fn turn_epoch(&mut self) {
-        let boundary = self.epoch_started_ms + self.params.epoch_ms.0;
-        if self.time_ms < boundary {
-            return;
+    /// Counts the time since the block before, unless the ledger slept when it had something to do.
+    pub(super) fn count_time(&mut self) {
+        let length = self.params.epoch_ms.0;
+        let boundary = (self.epoch + 1) * length;
+        let turn = self.turns.first().map_or(u64::MAX, |(time, _)| *time);
+        let due = boundary.min(turn).max(self.counted_ms);
+        let reached = self.counted_ms + (self.time_ms - self.parent_ms);
+        if reached < due + length / 4 {
+            self.counted_ms = reached;
+            self.late_blocks = 0;
+        } else if self.late_blocks == 8 {
+            self.counted_ms = due;
+        } else {
+            self.late_blocks += 1;
         }
-        self.epoch_started_ms = self.time_ms;
-        if self.time_ms - boundary >= self.params.epoch_ms.0 / 4 {
-            return;
+        let epoch = self.counted_ms / length;
+        if self.epoch < epoch {
+            self.epoch = epoch;
+            self.expected.push(Event::EpochBegan { epoch });
         }
-        let epoch = self.epoch;
-        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
-        for node in ids {
-            let Some(due) = self.due_to(&node, epoch) else { continue };
-            let book = self.nodes.get_mut(&node).expect("its key was just there");
-            if !book.proven.contains(&epoch) {
-                book.missed += 1;
-                let reason = Reason::Missed { node, epoch };
-                self.expect(Place::Storage, Place::Repair, due, reason);
+    }
+
+    /// When a node's window of an epoch is due.
+    fn due_ms(&self, node: &NodeId, epoch: u64) -> u64 {
+        let named = [self.chain.0, node.0].concat();
+        let hash = blake3::derive_key("symbolon 2026 window offset v1", &named);
+        let number = u64::from_le_bytes(hash[..8].try_into().expect("eight bytes"));
+        epoch * self.params.epoch_ms.0 + number % self.params.epoch_ms.0
+    }
+
+    /// Gives the nodes whose time has come their turns. Returns how many slots changed.
+    pub(super) fn take_turns(&mut self) -> usize {
+        let due = self.turns.iter().take_while(|(time, _)| *time <= self.counted_ms).take(128);
+        let due: Vec<(u64, NodeId)> = due.copied().collect();
+        let mut changed = 0;
+        for turn in &due {
+            if changed < 384 {
+                self.turns.remove(turn);
+                changed += self.take_turn(turn.1, (384 - changed).min(128));
             }
         }
-        let mut ended = Vec::new();
-        for (id, deal) in &mut self.deals {
-            if !deal.over && deal.end == epoch + 1 {
-                deal.over = true;
-                ended.push((*id, deal.owner, deal.reserve, deal.cancelled));
+        changed
+    }
+
+    /// Returns how many slots changed.
+    fn take_turn(&mut self, node: NodeId, most: usize) -> usize {
+        let rate = self.due_to(&node);
+        let book = self.nodes.get_mut(&node).expect("it waits for a turn");
+        let epoch = book.next.expect("it waits for a turn");
+        let ended = book.window.take();
+        let missed = ended.filter(|ended| book.proven != Some(*ended));
+        book.missed += u64::from(missed.is_some());
+        let left: Vec<Shard> =
+            book.table.iter().filter(|shard| shard.0 <= epoch).take(most).copied().collect();
+        book.table.retain(|shard| !left.contains(shard));
+        let joined = book.joining.iter().filter(|shard| shard.0 == epoch);
+        let joined: Vec<Shard> = joined.take(most - left.len()).copied().collect();
+        book.joining.retain(|shard| !joined.contains(shard));
+        book.table.extend(joined.iter().map(|(_, deal)| (self.deals[deal].end, *deal)));
+        let made = left.len() + joined.len();
+        let done = made < most;
+        let mut opened = false;
+        if done {
+            opened = !book.table.is_empty();
+            book.window = opened.then_some(epoch);
+            let first = book.joining.first().map(|(start, _)| *start);
+            book.next = if opened { Some(epoch + 1) } else { first };
+        }
+        let next = book.next;
+        if let Some(epoch) = missed {
+            let reason = Reason::Missed { node, epoch };
+            self.expect(Place::Storage, Place::Repair, rate, reason);
+        }
+        let left = left.iter().map(|(_, deal)| Event::ShardLeft { node, deal: *deal });
+        self.expected.extend(left);
+        let joined = joined.iter().map(|(_, deal)| Event::ShardJoined { node, deal: *deal });
+        self.expected.extend(joined);
+        if opened {
+            self.expected.push(Event::WindowOpened { node, epoch });
+        }
+        if !done {
+            self.turns.insert((self.counted_ms, node));
+        } else if let Some(next) = next {
+            let least = self.counted_ms + self.params.epoch_ms.0 / 2;
+            self.turns.insert((self.due_ms(&node, next).max(least), node));
+        }
+        made
+    }
+
+    /// Returns the reserves of deals that are over, and forgets those that were over long ago.
+    pub(super) fn close_deals(&mut self, mut steps: usize) {
+        let due = self.deals_due.iter().take_while(|(epoch, _)| *epoch <= self.epoch);
+        let due: Vec<(u64, DealId)> = due.copied().collect();
+        for key in due {
+            let id = key.1;
+            let deal = self.deals.get_mut(&id).expect("it was opened");
+            let cost = if deal.stage == Stage::Open { 1 } else { 1 + deal.total / 16 };
+            if steps < cost {
+                return;
+            }
+            steps -= cost;
+            self.deals_due.remove(&key);
+            if deal.stage == Stage::Open {
+                deal.stage = Stage::Completed;
+                self.deals_due.insert((deal.end + 100, id));
+                let (owner, reserve) = (deal.owner, deal.reserve);
+                self.expected.push(Event::DealEnded { deal: id });
+                self.give_back(id, owner, reserve);
+                continue;
+            }
+            let shards = deal.shards.iter().filter_map(|(node, ..)| self.nodes.get(node));
+            let mut rows = shards.flat_map(|book| book.table.iter().chain(&book.joining));
+            if rows.any(|(_, deal)| *deal == id) {
+                self.deals_due.insert((self.epoch + 1, id));
+            } else {
+                deal.stage = Stage::Removed;
             }
         }
-        for (deal, owner, reserve, cancelled) in ended {
-            self.expected.push(Event::DealEnded { deal });
-            if !cancelled {
-                self.give_back(deal, owner, reserve);
-            }
-        }
-        self.epoch += 1;
-        self.expected.push(Event::EpochBegan { epoch: self.epoch });
     }
 
     fn give_back(&mut self, deal: DealId, owner: AccountId, reserve: u128) {
@@ -159,8 +270,16 @@ impl Auditor {
     ) -> Result<(), String> {
         match action {
             Action::RegisterNode { payout, .. } => {
-                let new =
-                    NodeBook { payout: *payout, proven: BTreeSet::new(), passed: 0, missed: 0 };
+                let new = NodeBook {
+                    payout: *payout,
+                    window: None,
+                    next: None,
+                    proven: None,
+                    table: BTreeSet::new(),
+                    joining: BTreeSet::new(),
+                    passed: 0,
+                    missed: 0,
+                };
                 self.nodes.entry(NodeId::from(sender)).or_insert(new).payout = *payout;
                 Ok(())
             }
@@ -176,7 +295,7 @@ impl Auditor {
             unreachable!("only deals come here");
         };
         let id = terms.deal;
-        if self.deals.contains_key(&id) {
+        if self.deals.get(&id).is_some_and(|deal| deal.stage != Stage::Removed) {
             return Err(format!("deal {id} is opened and paid twice"));
         }
         let named = blake3::derive_key("symbolon 2026 deal id v1", &opening.0);
@@ -186,6 +305,8 @@ impl Auditor {
         if terms.owner != sender {
             return Err(format!("deal {id} is opened by somebody else than its owner"));
         }
+        let mut acceptances = acceptances.clone();
+        acceptances.sort_by_key(|accepted| accepted.index);
         let shards: Vec<_> = acceptances
             .iter()
             .map(|accepted| {
@@ -213,8 +334,18 @@ impl Auditor {
         self.expect(owner, Place::Hold { hold }, reserve, reason);
         let (start, length) = (self.epoch + 1, terms.length);
         let end = start + terms.epochs;
-        let (cancelled, over) = (false, false);
-        let book = DealBook { owner: sender, start, end, reserve, length, shards, cancelled, over };
+        for (node, ..) in &shards {
+            let due = self.due_ms(node, start);
+            let book = self.nodes.get_mut(node).expect("it is there");
+            book.joining.insert((start, id));
+            if book.next.is_none() {
+                book.next = Some(start);
+                self.turns.insert((due, *node));
+            }
+        }
+        self.deals_due.insert((end, id));
+        let (total, stage) = (usize::from(terms.total), Stage::Open);
+        let book = DealBook { owner: sender, start, end, reserve, length, total, shards, stage };
         self.deals.insert(id, book);
         Ok(())
     }
@@ -222,35 +353,49 @@ impl Auditor {
     fn end(&mut self, sender: AccountId, id: DealId) -> Result<(), String> {
         let epoch = self.epoch;
         let deal = self.deals.get_mut(&id).ok_or_else(|| format!("no deal {id} to end"))?;
-        if deal.owner != sender || deal.cancelled || deal.over {
+        if deal.owner != sender || deal.stage != Stage::Open || deal.end <= epoch {
             return Err(format!("deal {id} is not this sender's to end"));
         }
         let begun = deal.start <= epoch;
-        let first_saved = if begun { epoch + 1 } else { deal.start };
-        let back = deal.rate() * u128::from(deal.end - first_saved);
-        deal.cancelled = true;
-        deal.end = first_saved;
-        deal.over = !begun;
-        let reserve = deal.reserve;
+        let (before, after) = (deal.end, if begun { epoch + 1 } else { deal.start });
+        (deal.stage, deal.end) = (Stage::Cancelled, after);
+        let (reserve, start, shards) = (deal.reserve, deal.start, deal.shards.clone());
+        self.deals_due.remove(&(before, id));
+        self.deals_due.insert((after + 100, id));
+        let (mut back, mut spared) = (0, Vec::new());
+        for (node, _, rate) in shards {
+            let book = self.nodes.get_mut(&node).expect("it keeps a shard");
+            // What is in a table leaves it with the next turn. What waits is spared.
+            let first_saved = if book.table.remove(&(before, id)) {
+                let next = book.next.expect("it has shards to prove");
+                book.table.insert((next, id));
+                next
+            } else {
+                book.joining.remove(&(start, id));
+                spared.push(Event::ShardLeft { node, deal: id });
+                start
+            };
+            back += rate * u128::from(before - first_saved);
+        }
         let owner = Place::Account { account: sender };
         self.expect(Place::Storage, owner, back, Reason::Deal { deal: id });
         self.give_back(id, sender, reserve);
-        if !begun {
-            self.expected.push(Event::DealEnded { deal: id });
-        }
+        self.expected.append(&mut spared);
+        self.expected.push(Event::DealEnded { deal: id });
         Ok(())
     }
 
     fn prove(&mut self, node: NodeId, epoch: u64) -> Result<(), String> {
-        if epoch != self.epoch {
-            return Err(format!("node {node} is paid for epoch {epoch} in epoch {}", self.epoch));
-        }
-        let due = self.due_to(&node, epoch);
-        let due = due.ok_or_else(|| format!("node {node} proves and keeps nothing"))?;
+        let due = self.due_to(&node);
         let book = self.nodes.get_mut(&node).ok_or_else(|| format!("no node {node}"))?;
-        if !book.proven.insert(epoch) {
+        if book.window != Some(epoch) {
+            let open = book.window;
+            return Err(format!("node {node} is paid for epoch {epoch}, its window is {open:?}"));
+        }
+        if book.proven == Some(epoch) {
             return Err(format!("node {node} is paid twice for epoch {epoch}"));
         }
+        book.proven = Some(epoch);
         book.passed += 1;
         let account = book.payout;
         let reason = Reason::Proven { node, epoch };

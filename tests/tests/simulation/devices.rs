@@ -185,7 +185,7 @@ async fn compact(world: &mut World) {
     phone.close().await;
     world.audit().await;
     let deals = world.ledger().scan(Deals, &[], None, 1000).await.unwrap();
-    let open = |state| matches!(state, DealState::Offered | DealState::Active);
+    let open = |state| state == DealState::Open;
     let live = deals.iter().filter(|(_, deal)| open(deal.state)).count();
     let desk = self::desk(world);
     desk.pull_names(&Progress::silent()).await.unwrap();

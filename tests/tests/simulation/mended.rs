@@ -63,7 +63,7 @@ pub(super) async fn mended(seed: u64) -> Trace {
 /// The only deal that runs.
 async fn live_deal(world: &mut World) -> Deal {
     let deals = world.ledger().scan(Deals, &[], None, 100).await.unwrap();
-    let runs = |deal: &Deal| matches!(deal.state, DealState::Offered | DealState::Active);
+    let runs = |deal: &Deal| deal.state == DealState::Open;
     let live: Vec<_> = deals.into_iter().map(|(_, deal)| deal).filter(runs).collect();
     assert_eq!(live.len(), 1, "the old ones were ended");
     live[0].clone()

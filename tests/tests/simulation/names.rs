@@ -51,7 +51,7 @@ pub(super) async fn names(seed: u64) -> Trace {
     owner.close().await;
 
     let deals = world.ledger().scan(Deals, &[], None, 1000).await.unwrap();
-    let open = |state| matches!(state, DealState::Offered | DealState::Active);
+    let open = |state| state == DealState::Open;
     let live = deals.iter().filter(|(_, deal)| open(deal.state)).count();
     world.note(format!("{} deals, {live} of them live, {index:?}", deals.len()));
     assert_eq!(live, 1 + index.runs, "the file, and what the record names");

@@ -54,21 +54,24 @@ async fn check(world: &World, client: &Client, name: &str) {
     assert!(read.bytes.unwrap() == world.bytes(name, 200_000), "{name}");
 }
 
-/// A node is told, with every block, that all deals have ended and that orders and grants are dead.
+/// A node is told, with every block, that it need not keep any shard, and that orders and grants are dead.
 async fn of_ends(world: &mut World, owner: &Client) {
     let deals = world.ledger().scan(Deals, &[], None, 100).await.unwrap();
     let deals: Vec<DealId> = deals.iter().map(|(key, _)| Deals::parse(key).unwrap()).collect();
     let by = world.identity("owner").account();
+    let victims = [0, 1, 2];
+    let nodes = victims.map(|number: usize| world.stations[number].id);
     let twist: LedgerTwist = Arc::new(move |_, response| {
         let Response::Block { mut block, more } = response else { return response };
-        let ended = deals.iter().map(|deal| Event::DealEnded { deal: *deal });
-        block.events.extend(ended);
+        for node in nodes {
+            let left = deals.iter().map(|deal| Event::ShardLeft { node, deal: *deal });
+            block.events.extend(left);
+        }
         block.events.push(Event::OrderRefunded { order: OrderId([7; 16]) });
         block.events.push(Event::Revoked { link: LinkId([7; 16]), by });
         Response::Block { block, more }
     });
     let ticket = world.lying_ledger("a ledger that ends all", twist);
-    let victims = [0, 1, 2];
     for number in victims {
         world.kill_node(number).await;
         world.start_node_told(number, ticket.clone()).await;
@@ -160,7 +163,7 @@ async fn of_what_was_done(world: &mut World) {
     put(world, &told, "to go").await;
     let deals = async |world: &World| {
         let deals = world.ledger().scan(Deals, &[], None, 100).await.unwrap();
-        let runs = |deal: &Deal| matches!(deal.state, DealState::Offered | DealState::Active);
+        let runs = |deal: &Deal| deal.state == DealState::Open;
         deals.into_iter().filter(|(_, deal)| runs(deal)).count()
     };
     let before = deals(world).await;

@@ -128,6 +128,9 @@ fn events() -> Vec<Event> {
         Event::OrderSettled { order: ORDER },
         Event::OrderRefunded { order: ORDER },
         Event::Revoked { link: LinkId([20; 16]), by: ACCOUNT },
+        Event::ShardJoined { node: NODE, deal: DEAL },
+        Event::ShardLeft { node: NODE, deal: DEAL },
+        Event::WindowOpened { node: NODE, epoch: 21 },
     ]
 }
 

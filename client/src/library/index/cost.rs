@@ -177,7 +177,7 @@ impl Local {
             until = until.max(term.end);
         }
         for purchase in self.catalog().rows(Purchases)? {
-            let left = purchase.until_ms.saturating_since(chain.epoch_started_ms);
+            let left = purchase.until_ms.saturating_since(chain.epoch_started());
             until = until.max(now.saturating_add(left.steps_of(params.epoch_ms)));
         }
         // An upload that began may be completed now.

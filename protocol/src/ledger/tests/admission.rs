@@ -53,6 +53,7 @@ fn proofs_are_urgent_for_a_node_that_has_not_proven() {
     world.next_epoch();
     let epoch = world.chain().epoch;
     assert!(urgent(&mut world, 11, &claim(epoch)));
+    assert!(!urgent(&mut world, 11, &claim(epoch + 1)), "its window is not open");
     assert!(!urgent(&mut world, 13, &claim(epoch)), "a node without a shard");
     assert!(!urgent(&mut world, SELLER, &claim(epoch)), "not a node");
     let proof = world.prove(11);

@@ -10,9 +10,11 @@ use crate::{
     codec::Decode,
     id::{DealId, NodeId, OrderId},
     ledger::{
+        DEAL_KEPT_EPOCHS,
         rows::{
-            Chains, Deal, DealEnds, DealState, Deals, HoldKey, Holds, Nodes, Order, OrderState,
-            Orders, OrdersDue, PoolsTable, SeenTable, SeenUntil, Slot, Slots, Table,
+            Chains, Deal, DealState, Deals, DealsDue, DealsOf, HoldKey, Holds, Joins, Leaves, Node,
+            Nodes, Order, OrderState, Orders, OrdersDue, PoolsTable, SeenTable, SeenUntil, Slot,
+            Slots, Table, Windows,
         },
         sheet,
         state::{MemoryState, State, StateExt},
@@ -41,49 +43,66 @@ pub(super) fn audit(state: &MemoryState) {
 /// Slot tables are dense, agree with the deals, and add up to the node rows.
 fn audit_tables(state: &MemoryState) {
     let deals: BTreeMap<DealId, Deal> = rows(state, Deals).into_iter().collect();
+    let mut leaves: BTreeMap<_, _> = rows(state, Leaves).into_iter().collect();
     let mut slots: BTreeMap<NodeId, Vec<Slot>> = BTreeMap::new();
     for ((node, position), slot) in rows(state, Slots) {
         let table = slots.entry(node).or_default();
         assert_eq!(usize::try_from(position).unwrap(), table.len(), "dense");
         table.push(slot);
-        let place = deals[&slot.deal].shards[usize::from(slot.index)].unwrap();
-        assert_eq!((place.node, place.position), (node, Some(position)));
-        assert_eq!((place.root, deals[&slot.deal].length), (slot.root, slot.length));
+        let deal = &deals[&slot.deal];
+        let place = deal.shards[usize::from(slot.index)].unwrap();
+        let next = state.get(Nodes, &node).unwrap().next_epoch.unwrap();
+        let end = if deal.state == DealState::Cancelled { next } else { deal.end };
+        let leave = leaves.remove(&(node, (end, slot.deal)));
+        assert_eq!((place.node, leave.unwrap().position), (node, position));
+        assert_eq!((place.root, deal.length), (slot.root, slot.length));
         assert_eq!(slot_rate(place.price, slot.length), Some(slot.rate));
+    }
+    assert!(leaves.is_empty(), "shards that leave and are in no table: {leaves:?}");
+    let mut waiting: BTreeMap<NodeId, u64> = BTreeMap::new();
+    for ((node, (start, id)), join) in rows(state, Joins) {
+        let deal = &deals[&id];
+        assert_eq!(deal.shards[usize::from(join.index)].unwrap().node, node);
+        assert_eq!(deal.start, start);
+        *waiting.entry(node).or_default() += deal.length;
     }
     for (id, node) in rows(state, Nodes) {
         let table = slots.remove(&id).unwrap_or_default();
+        let waits = waiting.remove(&id).unwrap_or_default();
         assert_eq!(node.slots as usize, table.len());
         assert_eq!(node.slot_bytes, table.iter().map(|slot| slot.length).sum::<u64>());
         assert_eq!(node.rate.0, table.iter().map(|slot| slot.rate.0).sum::<u128>());
-        assert!(table.iter().all(|slot| slot.length <= node.longest));
-        let bound = |deal: &&Deal| {
-            let open = matches!(deal.state, DealState::Offered | DealState::Active);
-            open && deal.shards.iter().flatten().any(|shard| shard.node == id)
-        };
-        let used: u64 = deals.values().filter(bound).map(|deal| deal.length).sum();
-        assert_eq!(node.used, used, "room is bound while a deal is open");
+        let longest = table.iter().map(|slot| slot.length).max().unwrap_or_default();
+        assert!(longest <= node.longest() && node.longest() < 2 * longest.max(1), "weights fit");
+        assert_eq!(node.used, node.slot_bytes + waits, "room is bound while shards are there");
         assert!(node.used <= node.capacity);
+        assert!(node.window.is_none() || 0 < node.slots, "an empty table has no window");
+        assert!(node.next_epoch.is_some() || waits + node.slot_bytes == 0, "no node is forgotten");
     }
-    assert!(slots.is_empty(), "tables of nodes that are not there");
+    assert!(slots.is_empty() && waiting.is_empty(), "shards of nodes that are not there");
+}
+
+/// The first epoch of a node's table that is neither proven nor missed.
+fn first_owed(node: &Node) -> u64 {
+    match node.window {
+        Some(window) if node.passed_epoch == Some(window.epoch) => window.epoch + 1,
+        Some(window) => window.epoch,
+        None => node.next_epoch.unwrap_or_default(),
+    }
 }
 
 /// The storage pool holds exactly what nodes may still earn.
 fn audit_storage_pool(state: &MemoryState) {
-    let chain = state.get(Chains, &()).unwrap();
     let mut owed = 0;
-    for (_, node) in rows(state, Nodes) {
-        if node.passed_epoch != Some(chain.epoch) {
-            owed += node.rate.0;
-        }
+    for ((id, (end, _)), leave) in rows(state, Leaves) {
+        let node = state.get(Nodes, &id).unwrap();
+        let slot = state.get(Slots, &(id, leave.position)).unwrap();
+        owed += slot.rate.0 * u128::from(end.saturating_sub(first_owed(&node)));
     }
-    for (_, deal) in rows(state, Deals) {
-        let left = match deal.state {
-            DealState::Offered => deal.end - deal.start,
-            DealState::Active => deal.end - chain.epoch - 1,
-            DealState::Completed | DealState::Cancelled => 0,
-        };
-        owed += deal.rate.0 * u128::from(left);
+    for ((_, (start, id)), join) in rows(state, Joins) {
+        let deal = state.get(Deals, &id).unwrap();
+        let price = deal.shards[usize::from(join.index)].unwrap().price;
+        owed += slot_rate(price, deal.length).unwrap().0 * u128::from(deal.end - start);
     }
     assert_eq!(state.get(PoolsTable, &()).unwrap().storage, Amount(owed));
 }
@@ -94,8 +113,7 @@ fn audit_holds(state: &MemoryState) {
         rows(state, Holds).into_iter().map(|(key, hold)| (Holds::key(&key), hold)).collect();
     for (id, deal) in rows(state, Deals) {
         let hold = holds.remove(&Holds::key(&HoldKey::Deal { deal: id }));
-        let open = matches!(deal.state, DealState::Offered | DealState::Active);
-        assert_eq!(hold.is_some(), open);
+        assert_eq!(hold.is_some(), deal.state == DealState::Open);
     }
     for (id, order) in rows(state, Orders) {
         let hold = holds.remove(&Holds::key(&HoldKey::Order { order: id }));
@@ -122,12 +140,18 @@ fn audit_indexes(state: &MemoryState) {
     assert!(!overdue || 100 <= closed, "nothing is overdue");
 
     let ends: BTreeSet<(u64, DealId)> =
-        rows(state, DealEnds).into_iter().map(|(key, _)| key).collect();
+        rows(state, DealsDue).into_iter().map(|(key, _)| key).collect();
     let deals = rows(state, Deals);
-    let running = deals
-        .iter()
-        .filter(|(_, deal)| matches!(deal.state, DealState::Offered | DealState::Active));
-    assert_eq!(ends, running.map(|(id, deal)| (deal.end - 1, *id)).collect());
+    assert_eq!((ends.len(), rows(state, DealsOf).len()), (deals.len(), deals.len()));
+    for (id, deal) in &deals {
+        let kept = if deal.state == DealState::Open { 0 } else { DEAL_KEPT_EPOCHS };
+        assert!(ends.range((deal.end + kept, *id)..).any(|(_, due)| due == id));
+    }
+    let queued: BTreeSet<NodeId> =
+        rows(state, Windows).into_iter().map(|((_, node), _)| node).collect();
+    assert_eq!(queued.len(), rows(state, Windows).len(), "a node waits for one window");
+    let waiting = rows(state, Nodes).into_iter().filter(|(_, node)| node.next_epoch.is_some());
+    assert_eq!(queued, waiting.map(|(id, _)| id).collect());
 
     let until = rows(state, SeenUntil);
     assert_eq!(until.len(), rows(state, SeenTable).len());

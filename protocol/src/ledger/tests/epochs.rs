@@ -9,11 +9,11 @@ use crate::{
         block::{BlockInputs, Event},
         deal_cost,
         execute::{BlockBuilder, BlockError, next_due},
-        rows::{DealState, Deals, Slots},
+        rows::{Chain, DealState, Deals, Slots},
         state::{MemoryState, StateExt},
         transaction::Action,
     },
-    time::LedgerTime,
+    time::{LedgerTime, Millis},
 };
 
 const OWNER: u8 = 1;
@@ -42,11 +42,10 @@ fn a_deal_is_paid_proven_and_completed() {
     assert_eq!((cost.reserve, cost.fee, cost.total), (Amount(3), Amount(0), Amount(21)));
     let start = 10_000_000_000;
     assert_eq!(world.balance(OWNER), start - 21);
-    assert_eq!(state_of(&world, 4), DealState::Offered);
     assert_eq!(world.act(11, Action::Prove { epoch: 0, leaves: [].into() }), Status::BadField);
 
     world.next_epoch();
-    assert_eq!(state_of(&world, 4), DealState::Active);
+    assert_eq!(state_of(&world, 4), DealState::Open);
     for number in NODES {
         let proof = world.prove(number);
         world.must(number, proof);
@@ -78,15 +77,43 @@ fn ending_an_active_deal_pays_the_current_epoch_and_returns_the_rest() {
     // Nine epochs at 9, and the reserve of a fifth of ten.
     assert_eq!(world.balance(OWNER), all + 81 + 18);
     assert_eq!(state_of(&world, 4), DealState::Cancelled);
-    // The room is free at once, for a deal that begins with the next epoch.
-    assert_eq!((world.node(11).used, world.node(11).slots), (0, 1));
+    // The room is bound as long as the shard must be proven.
+    assert_eq!((world.node(11).used, world.node(11).slots), (1024, 1));
     // The current epoch is still proven and paid.
     let proof = world.prove(11);
     world.must(11, proof);
     assert_eq!(world.balance(111), 3);
     world.next_epoch();
     assert_eq!((world.node(11).used, world.node(11).slots), (0, 0));
-    assert!(world.events.contains(&Event::DealEnded { deal: deal_id(4) }));
+    assert!(world.events.contains(&Event::ShardLeft { node: node(11), deal: deal_id(4) }));
+    assert_eq!(
+        world.node(11).next_epoch,
+        None,
+        "there is nothing to prove and nothing to wait for"
+    );
+}
+
+#[test]
+fn an_ended_deal_is_paid_for_the_windows_that_have_opened() {
+    let mut world = opened(10);
+    world.next_epoch();
+    let in_second = |world: &World| {
+        let windows = NODES.map(|number| world.node(number).window.unwrap().epoch);
+        windows.iter().filter(|epoch| **epoch == 2).count() as u128
+    };
+    while in_second(&world) == 0 {
+        assert!(world.step_to(30_000));
+        world.block(&[]);
+    }
+    let (opened, before) = (in_second(&world), world.balance(OWNER));
+    assert!(opened < 3, "the windows open one after another");
+    world.must(OWNER, Action::EndDeal { deal: deal_id(4) });
+    // Nine epochs at 9 but for the windows of epoch 2 that are open; and the reserve.
+    assert_eq!(world.balance(OWNER), before + 81 - 3 * opened + 18);
+    let slots = NODES.map(|number| world.node(number).slots);
+    assert_eq!(slots, [1, 1, 1], "tables are fixed in their windows");
+    world.next_epoch();
+    assert_eq!(NODES.map(|number| world.node(number).slots), [0, 0, 0]);
 }
 
 #[test]
@@ -116,13 +143,14 @@ fn the_last_row_fills_the_gap() {
     world.next_epoch();
     let table = world.node(11).table;
     assert_eq!(world.node(11).slots, 3);
-    world.must(OWNER, Action::EndDeal { deal: deal_id(4) });
-    assert_eq!(world.node(11).table, table, "a table is frozen for its epoch");
+    let at = |world: &World, place| world.state.get(Slots, &(node(11), place)).unwrap().deal;
+    let [first, last] = [0, 2].map(|place| at(&world, place));
+    world.must(OWNER, Action::EndDeal { deal: first });
+    assert_eq!(world.node(11).table, table, "a table is frozen in its window");
     world.next_epoch();
     assert_eq!(world.node(11).slots, 2);
     assert_ne!(world.node(11).table, table);
-    let first = world.state.get(Slots, &(node(11), 0)).unwrap();
-    assert_eq!(first.deal, deal_id(6));
+    assert_eq!(at(&world, 0), last);
     for number in NODES {
         let proof = world.prove(number);
         world.must(number, proof);
@@ -130,28 +158,55 @@ fn the_last_row_fills_the_gap() {
 }
 
 #[test]
-fn a_boundary_that_the_ledger_slept_through_costs_no_one() {
+fn time_in_which_the_ledger_stood_still_does_not_count() {
     let mut world = opened(3);
     world.next_epoch();
     let before = world.chain();
-    // A quarter of an epoch late: the ledger stood still.
-    world.now = before.epoch_started_ms.0 + 12_500;
+    // A quarter of an epoch after the boundary was due: the ledger stood still.
+    let late = |before: &Chain, ms| before.time_ms.0 + 1 + ms;
+    world.now = late(&before, 2500);
     world.block(&[]);
     let after = world.chain();
-    assert_eq!((after.epoch, after.epoch_started_ms), (before.epoch, LedgerTime(world.now)));
-    assert_eq!(after.epoch_beacon, before.epoch_beacon);
-    assert_eq!(world.node(11).missed, 0);
+    assert_eq!((after.epoch, after.counted_ms), (before.epoch, before.counted_ms));
+    assert_eq!((after.late_blocks, world.node(11).missed), (1, 0));
     let proof = world.prove(11);
     world.must(11, proof);
-    // A little less late: an ordinary, slow boundary.
-    world.now = after.epoch_started_ms.0 + 12_499;
+    // A little less late: an ordinary, slow block.
+    world.now = late(&after, 2499);
     world.block(&[]);
-    assert_eq!(world.chain().epoch, before.epoch + 1);
-    assert_eq!((world.node(11).missed, world.node(12).missed), (0, 1));
-    // Years of silence are one long epoch.
+    let slow = world.chain();
+    assert_eq!(
+        (slow.epoch, slow.counted_ms),
+        (before.epoch + 1, before.counted_ms.saturating_add(Millis(2500)))
+    );
+    assert_eq!(slow.late_blocks, 0);
+    // Years of silence do not count.
     world.wait(86_400_000 * 700);
-    assert_eq!(world.chain().epoch, before.epoch + 1);
-    assert_eq!(state_of(&world, 4), DealState::Active);
+    assert_eq!(world.chain().counted_ms, slow.counted_ms);
+    assert_eq!(state_of(&world, 4), DealState::Open);
+    world.next_epoch();
+    world.next_epoch();
+    assert_eq!((world.node(11).missed, world.node(12).missed), (2, 3));
+}
+
+#[test]
+fn late_blocks_cannot_keep_a_node_in_one_window_for_ever() {
+    let mut world = opened(3);
+    world.next_epoch();
+    for _ in 0..8 {
+        world.wait(1_000_000);
+        assert_eq!(world.chain().counted_ms, Millis(19_999));
+    }
+    // From now on each late block counts up to what was due.
+    world.wait(1_000_000);
+    assert_eq!((world.chain().epoch, world.chain().counted_ms), (2, Millis(20_000)));
+    let mut blocks = 0;
+    while world.node(11).window.unwrap().epoch == 1 {
+        world.wait(1_000_000);
+        blocks += 1;
+        assert!(blocks < 10);
+    }
+    assert_eq!(world.node(11).missed, 1);
 }
 
 #[test]
@@ -165,11 +220,11 @@ fn proofs_are_only_for_whom_and_when_they_were_asked() {
     assert_eq!(world.act(11, stolen), Status::BadProof);
     let mut short = world.leaves(11);
     short.pop();
-    let epoch = world.chain().epoch;
+    let epoch = world.node(11).window.unwrap().epoch;
     assert_eq!(world.act(11, Action::Prove { epoch, leaves: short }), Status::BadProof);
     let old = world.leaves(11);
     world.next_epoch();
-    let epoch = world.chain().epoch;
+    let epoch = world.node(11).window.unwrap().epoch;
     assert_eq!(world.act(11, Action::Prove { epoch, leaves: old }), Status::BadProof);
     let proof = world.prove(11);
     world.must(11, proof);

@@ -207,7 +207,7 @@ fn bad_proof() -> Status {
     let mut world = stored();
     let mut leaves = world.leaves(11);
     leaves[0].leaf[0] ^= 1;
-    let epoch = world.chain().epoch;
+    let epoch = world.node(11).window.unwrap().epoch;
     world.act(11, Action::Prove { epoch, leaves })
 }
 

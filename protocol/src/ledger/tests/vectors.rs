@@ -47,6 +47,8 @@ fn the_files_are_what_the_rules_say() {
     for (name, write) in [
         ("accounts", accounts::write as fn(&mut Writer)),
         ("deals", deals::write),
+        ("tables", deals::write_tables),
+        ("late", deals::write_late),
         ("sales", sales::write),
         ("due", sales::due),
     ] {
@@ -140,6 +142,14 @@ impl Writer {
 
     fn list(&self, listing: ListingId, price: u128) -> Action {
         Action::List { listing, terms: self.terms(price).into() }
+    }
+
+    /// Blocks for everything that is due, until every node has its window of the next epoch.
+    fn next_epoch(&mut self, name: &str, why: &str) {
+        let end = self.world.end_of(self.world.chain().epoch + 1);
+        while self.world.step_to(end) {
+            self.empty(name, why);
+        }
     }
 
     /// A block without transactions.
@@ -360,8 +370,10 @@ fn storage(writer: &mut Writer) {
 }
 
 fn epochs(writer: &mut Writer) {
-    writer.world.now += 10_000;
-    writer.ok("epoch 1", "the deal joins its nodes' tables, the beacon picks leaves", &[]);
+    writer.next_epoch(
+        "epoch 1",
+        "each node's window opens in its turn, and its shard joins its table",
+    );
     let leaves = writer.world.leaves(11);
     let mut bent = leaves.clone();
     bent[9].leaf[1023] ^= 1;
@@ -371,7 +383,7 @@ fn epochs(writer: &mut Writer) {
     let few = Action::Prove { epoch: 1, leaves: leaves[..1].to_vec() };
     writer.refuse(Status::BadProof, "too few leaves", "ten are asked", (11, few));
     let late = Action::Prove { epoch: 0, leaves: vec![] };
-    writer.refuse(Status::WrongEpoch, "proof for epoch 0", "it is over", (11, late));
+    writer.refuse(Status::WrongEpoch, "proof for epoch 0", "its window is for epoch 1", (11, late));
     let proof = Action::Prove { epoch: 1, leaves };
     writer.act("proof", "pays three units to the node's account", 11, proof.clone());
     writer.refuse(Status::AlreadyProven, "proof again", "an epoch is paid once", (11, proof));
@@ -379,12 +391,12 @@ fn epochs(writer: &mut Writer) {
     let why = "two epochs of 9 and the reserve of 5 come back";
     writer.act("deal ended", why, 1, end.clone());
     writer.refuse(Status::DealClosed, "deal ended again", "it has ended", (1, end));
-    writer.world.now += 12_500;
-    let why = "the boundary is a quarter of an epoch late: the epoch begins its time again";
+    writer.world.now += 2501;
+    let why = "the boundary is a quarter of an epoch late: none of this time counts";
     writer.ok("ledger stood still", why, &[]);
-    writer.world.now += 10_000;
-    let why = "two nodes did not prove: six units go to repair; the shards leave";
-    writer.ok("epoch 2", why, &[]);
+    let why =
+        "two nodes did not prove: six units go to repair; the shards leave, one after another";
+    writer.next_epoch("epoch 2", why);
     let smaller = register(11, 0);
     writer.act("node shrinks", "nothing is bound any more", 11, smaller);
 }

@@ -216,13 +216,33 @@ impl World {
         self.block(&[]);
     }
 
-    /// A block in which the next epoch begins.
+    /// Blocks for everything that is due, until every node's window of the next epoch is open. Keeps all their events.
     #[track_caller]
     pub(super) fn next_epoch(&mut self) {
-        let before = self.chain();
-        self.now = before.epoch_started_ms.saturating_add(before.params.epoch_ms).0;
-        self.block(&[]);
-        assert_eq!(self.chain().epoch, before.epoch + 1);
+        let epoch = self.chain().epoch + 1;
+        let end = self.end_of(epoch);
+        let mut events = Vec::new();
+        while self.step_to(end) {
+            self.block(&[]);
+            events.append(&mut self.events);
+        }
+        self.events = events;
+        assert_eq!(self.chain().epoch, epoch);
+    }
+
+    /// The last moment of an epoch, in counted time: every node has its window of this epoch.
+    pub(super) fn end_of(&self, epoch: u64) -> u64 {
+        (epoch + 1) * self.genesis.params.epoch_ms.0 - 1
+    }
+
+    /// Sets the time to the next block that is due before the ledger has counted so much time. Without one, to that
+    /// moment. False when it is there.
+    pub(super) fn step_to(&mut self, counted_ms: u64) -> bool {
+        let chain = self.chain();
+        let end = chain.time_ms.0 + counted_ms.saturating_sub(chain.counted_ms.0);
+        let due = next_due(&self.state).unwrap().0;
+        self.now = due.clamp(chain.time_ms.0, end);
+        chain.counted_ms.0 < counted_ms || due <= chain.time_ms.0
     }
 
     /// Opens accounts with faucet money.
@@ -242,17 +262,18 @@ impl World {
     }
 
     pub(super) fn prove(&self, number: u8) -> Action {
-        Action::Prove { epoch: self.chain().epoch, leaves: self.leaves(number) }
+        let epoch = self.node(number).window.map_or(0, |window| window.epoch);
+        Action::Prove { epoch, leaves: self.leaves(number) }
     }
 
-    /// Answers a node's challenges of the current epoch.
+    /// Answers the challenges of a node's open window.
     pub(super) fn leaves(&self, number: u8) -> Vec<LeafProof> {
         let (chain, id, node) = (self.chain(), node(number), self.node(number));
         let slot = |position| self.state.get(Slots, &(id, position)).unwrap();
-        let beacon = &chain.epoch_beacon;
-        let seed = proof::challenge_seed(&chain.id, chain.epoch, beacon, &id, &node.table);
+        let Some(window) = node.window else { return Vec::new() };
+        let seed = node.challenge_seed(&chain.id, &id, &window);
         let (slots, bytes) = (node.slots, node.slot_bytes);
-        let asked = proof::challenges(&seed, slots, node.longest, bytes, |at| slot(at).length);
+        let asked = proof::challenges(&seed, slots, node.longest(), bytes, |at| slot(at).length);
         let answer = |challenge: &proof::Challenge| {
             let slot = slot(challenge.slot);
             let shard = shard(&slot.deal, slot.index, slot.length);

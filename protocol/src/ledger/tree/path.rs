@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use thiserror::Error;
 
-use super::{DEPTH_MAX, Hasher32, Node, bit, branch, top};
+use super::{DEPTH_MAX, Hasher32, Node, bit, page, top};
 use crate::{
     choice,
     codec::{Decode, DecodeError, Encode},
@@ -65,20 +65,23 @@ choice! {
 pub fn prove<S: State + ?Sized>(state: &S, key: &[u8]) -> Vec<u8> {
     let hash = Hasher32::new();
     let own = hash.path(key);
-    let mut siblings = Vec::new();
+    let mut siblings: Vec<Hash> = Vec::new();
     let mut node = top(state);
-    while let Node::Branch { .. } = node {
-        let depth = siblings.len();
-        if depth == DEPTH_MAX {
-            break;
+    while let (Node::Branch { .. }, depth) = (node, siblings.len())
+        && depth < DEPTH_MAX
+    {
+        let cells = page(state, depth, &own);
+        let mut part = &cells[..];
+        while let (Node::Branch { .. }, middle @ 1..) = (node, part.len() / 2) {
+            let (left, right) = part.split_at(middle);
+            let (next, beside) = match bit(&own, siblings.len()) {
+                false => (left, right),
+                true => (right, left),
+            };
+            siblings.push(hash.node(&hash.fold(beside)));
+            node = hash.fold(next);
+            part = next;
         }
-        let halves = branch(state, depth, &own);
-        let (next, beside) = match bit(&own, depth) {
-            false => (halves.left, halves.right),
-            true => (halves.right, halves.left),
-        };
-        siblings.push(hash.node(&beside));
-        node = next;
     }
     let end = match node {
         Node::Leaf { path, .. } if path == own => End::Own,

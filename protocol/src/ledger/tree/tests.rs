@@ -60,7 +60,7 @@ fn small_trees_are_what_the_definition_says() {
     assert!(update(&state, &changes(&[(7, Some(8))])).1.is_empty());
     commit(&mut state, &changes(&[(1, Some(1)), (2, Some(2))]));
     assert_eq!(commit(&mut state, &changes(&[(7, None), (2, None)])), leaf(1, 1));
-    assert_eq!(tree_rows(&state).len(), 1, "collapsed branches leave no rows");
+    assert_eq!(tree_rows(&state).len(), 1, "collapsed pages leave no rows");
     assert_eq!(commit(&mut state, &changes(&[(1, None)])), EMPTY);
     assert_eq!(state, MemoryState::default());
 }
@@ -74,13 +74,14 @@ fn the_trees_own_rows_are_not_in_it() {
 }
 
 #[test]
-fn keys_of_branches_are_their_places() {
-    let path = Hash([0xff; 32]);
-    assert_eq!(branch_key(0, &path), [0, 0, 0]);
-    assert_eq!(branch_key(1, &path), [0, 0, 1, 0x80]);
-    assert_eq!(branch_key(8, &path), [0, 0, 8, 0xff]);
-    assert_eq!(branch_key(11, &path), [0, 0, 11, 0xff, 0xe0]);
-    assert_eq!(branch_key(255, &path).len(), 35);
+fn keys_of_pages_are_their_places() {
+    let path = Hash([0xfd; 32]);
+    assert_eq!(page_key(0, &path), [0, 0, 0]);
+    assert_eq!(page_key(4, &path), [0, 0, 4, 0xf0]);
+    assert_eq!(page_key(8, &path), [0, 0, 8, 0xfd]);
+    assert_eq!(page_key(12, &path), [0, 0, 12, 0xfd, 0xf0]);
+    assert_eq!(page_key(252, &path).len(), 35);
+    assert_eq!([0, 4, 8].map(|depth| cell_of(&path, depth)), [0xf, 0xd, 0xf]);
 }
 
 #[test]
@@ -103,7 +104,7 @@ fn a_path_cannot_be_bent() {
     }
     // Some row's leaf does not stand in for another key's absence.
     let hash = Hasher32::new();
-    let read = |path: &[u8]| Vec::<Hash>::decode(&mut crate::codec::Reader::new(path)).unwrap();
+    let read = |path: &[u8]| Vec::<Hash>::decode(&mut Reader::new(path)).unwrap();
     let mut other = read(&path).to_bytes();
     other.push(2);
     hash.path(&[1, 3]).encode(&mut other);

@@ -29,46 +29,50 @@ fn the_copy_of_the_slot_table_follows_its_changes_or_is_forgotten() {
         });
         read.unwrap().unwrap()
     };
-    let joins = |number| Change::SlotJoins { slot: slot(number) };
-    let leaves = |number| Change::SlotLeaves { deal: deal(number) };
-    let ended = |number| Change::SlotEnded { deal: deal(number) };
-    let turn = |epoch| Change::SlotsTurn { epoch };
+    let waits = |number| Change::SlotWaits { slot: slot(number) };
+    let joined = |number| Change::SlotJoined { deal: deal(number) };
+    let left = |number| Change::SlotLeft { deal: deal(number) };
     assert_eq!(head(), None);
-    let first = SlotsHead { epoch: 4, slots: 2, table: Hash([1; 32]) };
-    // A change that waits when the table is read stays, even if it came before that.
-    shards.follow(1, &[joins(3)]).unwrap();
-    shards.set_slots(first, &[slot(1), slot(2)]).unwrap();
-    shards.follow(2, &[joins(4), joins(5), leaves(4), leaves(9), leaves(2)]).unwrap();
+    let first = SlotsHead { slots: 2, table: Hash([1; 32]) };
+    // A shard that waits when the table is read goes on waiting.
+    shards.follow(1, &[waits(3)]).unwrap();
+    shards.set_slots(1, first, &[slot(1), slot(2)]).unwrap();
+    // The owner ends deal 4 before it begins.
+    shards.follow(2, &[waits(4), waits(5), left(4)]).unwrap();
     assert_eq!(head(), Some(first));
-    // The owner ended deal 2, so its removal waits. It comes after the removal of deal 1, whose
-    // last epoch this was.
-    shards.follow(3, &[ended(1), ended(2), ended(4), turn(5), joins(6)]).unwrap();
+    shards.follow(3, &[left(1), joined(3), joined(5), left(2), waits(6)]).unwrap();
     let mut table = slots::left(&first.table, 0);
     for (position, number) in [(1, 3), (2, 5)] {
         table = slots::joined(&table, position, &slot(number));
     }
     table = slots::left(&table, 0);
     assert_eq!(deals(), [5, 3]);
-    assert_eq!(head(), Some(SlotsHead { epoch: 5, slots: 2, table }));
+    assert_eq!(head(), Some(SlotsHead { slots: 2, table }));
     // A table that was read ahead of the blocks contains their changes already.
-    let ahead = SlotsHead { epoch: 7, slots: 1, table: Hash([2; 32]) };
-    shards.set_slots(ahead, &[slot(6)]).unwrap();
-    shards.follow(4, &[turn(6), joins(7), ended(3), turn(7)]).unwrap();
+    let ahead = SlotsHead { slots: 1, table: Hash([2; 32]) };
+    shards.set_slots(5, ahead, &[slot(6)]).unwrap();
+    shards.follow(4, &[left(3), waits(7), joined(6)]).unwrap();
+    shards.follow(5, &[left(5)]).unwrap();
     assert_eq!((head(), deals()), (Some(ahead), vec![6]));
-    // A missing epoch makes the copy worthless.
-    shards.follow(5, &[turn(9)]).unwrap();
-    assert_eq!(head(), None);
-    shards.set_slots(ahead, &[slot(6)]).unwrap();
+    shards.follow(6, &[joined(7)]).unwrap();
+    assert_eq!(deals(), [6, 7]);
+    // What does not fit makes the copy worthless: a shard that did not wait, or that is not there.
+    for stray in [joined(8), left(8)] {
+        shards.set_slots(6, ahead, &[slot(6)]).unwrap();
+        shards.follow(7, &[stray]).unwrap();
+        assert_eq!(head(), None);
+    }
+    shards.set_slots(7, ahead, &[slot(6)]).unwrap();
     shards.forget_slots().unwrap();
     assert_eq!(head(), None);
-    shards.follow(6, &[turn(8), ended(6), joins(1), leaves(1), turn(9)]).unwrap();
+    shards.follow(8, &[waits(9), joined(9), left(9)]).unwrap();
     assert_eq!(head(), None);
     // Missed blocks make the copy worthless, and so does what waited before them.
-    shards.follow(7, &[joins(1)]).unwrap();
-    shards.set_slots(ahead, &[slot(6)]).unwrap();
+    shards.follow(9, &[waits(1)]).unwrap();
+    shards.set_slots(9, ahead, &[slot(6)]).unwrap();
     shards.follow(20, &[Change::SlotsMissed]).unwrap();
     assert_eq!(head(), None);
-    shards.set_slots(ahead, &[slot(6)]).unwrap();
-    shards.follow(21, &[turn(8)]).unwrap();
-    assert_eq!((head().unwrap().epoch, deals()), (8, vec![6]));
+    shards.set_slots(20, ahead, &[slot(6)]).unwrap();
+    shards.follow(21, &[joined(1)]).unwrap();
+    assert_eq!(head(), None, "it waits no more");
 }

@@ -23,13 +23,73 @@ const NODES: [u8; 3] = [11, 12, 13];
 /// Prices at which a deal's fee and reserve are more than nothing.
 const DEAR: Amount = Amount(3_000_000_000);
 
+/// Deals that are opened.
 pub(super) fn write(writer: &mut Writer) {
-    nodes(writer);
-    terms_in_range(writer);
     acceptances_in_range(writer);
     money(writer);
+}
+
+/// Nodes, terms, and slot tables through several epochs.
+pub(super) fn write_tables(writer: &mut Writer) {
+    nodes(writer);
+    terms_in_range(writer);
     tables(writer);
     ends(writer);
+}
+
+/// Blocks that come late, shards that wait for an empty table, and deals whose rows leave the state.
+pub(super) fn write_late(writer: &mut Writer) {
+    writer.genesis("a ledger that stands still", World::new());
+    writer.act("money for three deals", "of account 1", 1, Action::Faucet);
+    let nodes = NODES.map(|number| writer.world.sign(number, register(number, 1 << 20)));
+    writer.ok("nodes that wait", "three", &nodes);
+    for number in [4, 6] {
+        let open = writer.world.deal(1, opening(number), &NODES, 1);
+        writer.act("a deal for one epoch", "it begins late", 1, open);
+    }
+    let end = Action::EndDeal { deal: deal_id(6) };
+    writer.act("one is ended", "it never begins", 1, end);
+    for number in 1..=9 {
+        let nine = "the ninth in a row counts, up to what was due";
+        let why = if number == 9 { nine } else { "none of this time counts" };
+        writer.world.now = next_due(writer) + 2500;
+        writer.empty("late by a quarter", why);
+    }
+    let of_another = Action::EndDeal { deal: deal_id(4) };
+    writer.refuse(Status::NotYours, "end by a stranger", "not the owner", (2, of_another));
+    let end = writer.world.end_of(1);
+    while writer.world.step_to(end) {
+        writer.empty("epoch 1, late", "the other deal joins");
+    }
+    writer.world.now = next_due(writer);
+    writer.empty("epoch 2, late", "no node has had its turn");
+    let early = Action::Prove { epoch: 2, leaves: vec![] };
+    let why = "the node's window is still that of epoch 1";
+    writer.refuse(Status::WrongEpoch, "proof before the turn", why, (11, early));
+    let open = writer.world.deal(1, opening(5), &NODES, 1);
+    writer.act("a deal before the turns", "its shards wait for epoch 3", 1, open);
+    while writer.world.chain().epoch < 105 {
+        if writer.world.chain().epoch == 100 {
+            let end = Action::EndDeal { deal: deal_id(4) };
+            let why = "its row is still there";
+            writer.refuse(Status::DealClosed, "end of a deal that is over", why, (1, end));
+        }
+        let why = match writer.world.chain().epoch {
+            2 => "tables are empty, and their nodes wait for epoch 3",
+            101 => "the first deals have been over for 100 epochs",
+            103 => "the last one too",
+            _ => "nothing else happens",
+        };
+        boundary(writer, "time passes", why);
+    }
+    for number in [4, 5, 6] {
+        let end = Action::EndDeal { deal: deal_id(number) };
+        writer.refuse(Status::UnknownDeal, "end of a deal of long ago", "it is gone", (1, end));
+    }
+}
+
+fn next_due(writer: &Writer) -> u64 {
+    crate::ledger::execute::next_due(&writer.world.state).unwrap().0
 }
 
 fn registered(number: u8, capacity: u64, addresses: Vec<String>) -> Action {
@@ -186,8 +246,7 @@ fn acceptances_in_range(writer: &mut Writer) {
     let dear = accepted(writer, 6, &NODES, |_, all| all[0].price = Amount(u128::MAX));
     let why = "a price whose cost exceeds the type";
     writer.refuse(Status::Overflow, "price past counting", why, (1, dear));
-    writer.world.now += 10_000;
-    writer.empty("two deals join", "one of them with a gap");
+    boundary(writer, "two deals join", "one of them with a gap");
     let proof = writer.world.prove(12);
     writer.act("proof of one shard", "the node keeps no other", 12, proof.clone());
     writer.refuse(Status::AlreadyProven, "proven again", "one proof an epoch", (12, proof));
@@ -222,8 +281,7 @@ fn money(writer: &mut Writer) {
     super::status_block(writer, Status::BalanceTooLow, "a unit too little", why, &signed);
     writer.act("deal for everything", "fee and reserve are more than nothing", 1, open.clone());
     writer.refuse(Status::Exists, "the deal again", "its id is taken", (1, open));
-    writer.world.now += 10_000;
-    writer.empty("it joins", "epoch 1");
+    boundary(writer, "it joins", "epoch 1");
     let proof = writer.world.prove(11);
     writer.act("dear proof", "2,862 units", 11, proof);
 }
@@ -232,10 +290,9 @@ fn transfer_one() -> Action {
     Action::Transfer { to: account(2), amount: Amount(1) }
 }
 
-/// An epoch's boundary; what was proven before it stays.
+/// The next epoch, until every node has its window of it.
 fn boundary(writer: &mut Writer, name: &str, why: &str) {
-    writer.world.now = writer.world.chain().epoch_started_ms.0 + 10_000;
-    writer.empty(name, why);
+    writer.next_epoch(name, why);
 }
 
 fn prove_all(writer: &mut Writer, name: &str, nodes: &[u8]) {
@@ -261,7 +318,7 @@ fn tables(writer: &mut Writer) {
         })
         .into();
     writer.ok("five deals", "of one to four leaves, for two and for nine epochs", &deals);
-    boundary(writer, "all five join", "in the order they were opened in");
+    boundary(writer, "all five join", "in the order of their ids");
     let good = writer.world.leaves(12);
     let mut swapped = good.clone();
     swapped.swap(0, 1);
@@ -278,16 +335,16 @@ fn tables(writer: &mut Writer) {
     prove_all(writer, "all prove", &NODES);
     let end = Action::EndDeal { deal: deal_id(8) };
     writer.act("the moved deal is ended", "at its new place", 1, end);
-    boundary(writer, "two are complete", "the longest shard is gone, `longest` stays");
+    boundary(writer, "two are complete", "the longest shard is gone, and its weight with it");
     prove_all(writer, "the last shard", &NODES);
     let why = "what was ended or completed has left, and one deal is there";
     boundary(writer, "one deal is left", why);
     let end = Action::EndDeal { deal: deal_id(5) };
     writer.act("the last deal is ended", "nothing will be there", 1, end);
-    boundary(writer, "tables are empty", "and `longest` begins at nothing again");
+    boundary(writer, "tables are empty", "and so are the counts of lengths");
     let short = writer.world.deal(1, opening(12), &NODES, 2);
     writer.act("a short shard", "after long ones", 1, short);
-    boundary(writer, "it joins an empty table", "`longest` is its length");
+    boundary(writer, "it joins an empty table", "and is the longest");
 }
 
 fn ends(writer: &mut Writer) {
@@ -308,12 +365,13 @@ fn ends(writer: &mut Writer) {
     writer.refuse(Status::DealClosed, "ended twice", "it has ended", (1, end));
     boundary(writer, "only the other joins", "one that was ended does not");
     prove_all(writer, "one proof each", &NODES);
-    writer.world.now = writer.world.chain().epoch_started_ms.0 + 10_000 + 2499;
+    let due_ms = writer.world.chain().time_ms.0 + 1;
+    writer.world.now = due_ms + 2499;
     writer.empty("late, but not by a quarter", "the epoch ends: the deal is completed");
     let end = Action::EndDeal { deal: deal_id(5) };
     writer.refuse(Status::DealClosed, "end of a completed deal", "it is over", (1, end));
-    writer.world.now = writer.world.chain().epoch_started_ms.0 + 10_000 + 2500;
-    writer.empty("late by a quarter", "the epoch gets its time once more");
+    writer.world.now = next_due(writer) + 2500;
+    writer.empty("late by a quarter", "this time does not count");
     let open = writer.world.deal(1, opening(9), &NODES, 2);
     writer.act("a deal that is missed", "for two epochs", 1, open);
     boundary(writer, "it joins", "no node will prove");

@@ -1,0 +1,251 @@
+//! Windows: the time in which a node proves an epoch, and the changes of its slot table before it.
+//!
+//! Every node has its own place in an epoch, so the windows of a network open one after another. A block gives a turn to
+//! a bounded number of nodes, and changes a bounded number of their slots. What is left waits for the next block.
+
+use alloc::vec::Vec;
+
+use crate::{
+    amount::Amount,
+    codec::Encode,
+    id::{ChainId, DealId, NodeId},
+    ledger::{
+        block::{Event, Place, Reason},
+        books::Books,
+        rows::{
+            Deal, DealState, Deals, Joins, Leave, Leaves, Node, Nodes, Nothing, Slot, Slots, Table,
+            Window, Windows,
+        },
+        signing, slots,
+        state::State,
+        storage::slot_rate,
+    },
+    time::Millis,
+};
+
+/// Nodes that get a turn in one block at most.
+pub(super) const TURNS_MAX: usize = 128;
+
+/// Slots that one block changes at most: three for each shard that its transactions may add. Each shard joins a table
+/// and leaves it. A change of a slot changes up to four rows.
+pub(super) const SLOT_CHANGES_MAX: usize = 384;
+
+/// Of these, the changes of one table in one turn at most. So a node with many does not hold the others up.
+pub(super) const TURN_CHANGES_MAX: usize = 128;
+
+/// A window lasts at least this part of an epoch, also when it opened late.
+const SHORTEST_PARTS: u64 = 2;
+
+/// How far into an epoch a node's windows open: a number that follows from its id.
+#[must_use]
+pub fn window_offset(chain: &ChainId, node: &NodeId, epoch_ms: Millis) -> Millis {
+    let hash = signing::hash_parts("symbolon 2026 window offset v1", &[chain, node]);
+    let (first, _) = hash.0.split_first_chunk().expect("a hash has more than eight bytes");
+    Millis(u64::from_le_bytes(*first) % epoch_ms.0.max(1))
+}
+
+/// When a node's window of an epoch opens, in counted time.
+fn opens_at<S: State + ?Sized>(books: &Books<'_, S>, id: &NodeId, epoch: u64) -> Millis {
+    let length = books.chain.params.epoch_ms;
+    let offset = window_offset(&books.chain.id, id, length);
+    length.saturating_mul(epoch).saturating_add(offset)
+}
+
+/// Notes that a shard joins the node's table with its window of this epoch.
+pub(super) fn wait_for<S: State + ?Sized>(
+    books: &mut Books<'_, S>,
+    id: &NodeId,
+    node: &mut Node,
+    epoch: u64,
+) {
+    // A node in the queue gets a turn for every epoch, and none of them is later than the next.
+    if node.next_epoch.is_none() {
+        node.next_epoch = Some(epoch);
+        let due = opens_at(books, id, epoch);
+        books.put(Windows, &(due, *id), &Nothing {});
+    }
+}
+
+/// Gives a turn to the nodes that are due, earliest first. Returns how many slots changed.
+pub(super) fn turn<S: State + ?Sized>(books: &mut Books<'_, S>) -> usize {
+    let now = books.chain.counted_ms;
+    let mut left = SLOT_CHANGES_MAX;
+    for (key, _) in books.due(Windows, &[Windows::TAG], TURNS_MAX, |key| key.0 <= now) {
+        if left == 0 {
+            break;
+        }
+        books.remove(Windows, &key);
+        left -= take_turn(books, &key.1, left.min(TURN_CHANGES_MAX));
+    }
+    SLOT_CHANGES_MAX - left
+}
+
+/// One turn of a node: its window ends, its table changes, and the next window opens. A table with more changes than
+/// this turn may make has no window until a later turn has made the last of them. Returns how many it made.
+fn take_turn<S: State + ?Sized>(
+    books: &mut Books<'_, S>,
+    id: &NodeId,
+    changes_max: usize,
+) -> usize {
+    let mut node = books.get(Nodes, id).expect("only registered nodes wait for a window");
+    let epoch = node.next_epoch.expect("it waited for a window");
+    if let Some(window) = node.window.take() {
+        end(books, id, &mut node, window.epoch);
+    }
+    let left = leave_all(books, id, &mut node, epoch, changes_max);
+    let joined = join_all(books, id, &mut node, epoch, changes_max - left);
+    let next = if left + joined == changes_max {
+        // There may be more. Nodes that are due already come before it.
+        Some(books.chain.counted_ms)
+    } else {
+        open(books, id, &mut node, epoch)
+    };
+    if let Some(due) = next {
+        books.put(Windows, &(due, *id), &Nothing {});
+    }
+    books.put(Nodes, id, &node);
+    left + joined
+}
+
+/// Ends a window. If the node has not proven it, its pay goes to the repair pool.
+fn end<S: State + ?Sized>(books: &mut Books<'_, S>, id: &NodeId, node: &mut Node, epoch: u64) {
+    if node.passed_epoch == Some(epoch) {
+        return;
+    }
+    node.missed += 1;
+    node.missed_in_row = node.missed_in_row.saturating_add(1);
+    let reason = Reason::Missed { node: *id, epoch };
+    books.transfer(Place::Storage, Place::Repair, node.rate, reason);
+}
+
+/// Opens the window of an epoch if the table has slots. Returns when the node's next turn is due.
+///
+/// The beacon of this block picks the leaves. No party could know it while it could still change the table: only earlier
+/// blocks decide what joins and leaves in this turn.
+fn open<S: State + ?Sized>(
+    books: &mut Books<'_, S>,
+    id: &NodeId,
+    node: &mut Node,
+    epoch: u64,
+) -> Option<Millis> {
+    assert!(epoch <= books.chain.epoch, "no window opens before its epoch");
+    node.next_epoch = if 0 < node.slots {
+        node.window = Some(Window { epoch, beacon: books.chain.beacon });
+        books.report(Event::WindowOpened { node: *id, epoch });
+        Some(epoch + 1)
+    } else {
+        let waits = books.next_key(Joins, &of_node(Joins::TAG, id), None);
+        waits.map(|(_, (start, _))| start)
+    };
+    let due = opens_at(books, id, node.next_epoch?);
+    let shortest = books.chain.params.epoch_ms / SHORTEST_PARTS;
+    Some(due.max(books.chain.counted_ms.saturating_add(shortest)))
+}
+
+/// What the keys of a node's rows begin with.
+fn of_node(tag: u8, node: &NodeId) -> Vec<u8> {
+    let mut prefix = alloc::vec![tag];
+    node.encode(&mut prefix);
+    prefix
+}
+
+/// Takes the shards of deals that end with this epoch or before out of the table. Returns how many.
+fn leave_all<S: State + ?Sized>(
+    books: &mut Books<'_, S>,
+    id: &NodeId,
+    node: &mut Node,
+    epoch: u64,
+    changes_max: usize,
+) -> usize {
+    let due =
+        books.due(Leaves, &of_node(Leaves::TAG, id), changes_max, |(_, (end, _))| *end <= epoch);
+    for ((_, key), _) in &due {
+        leave(books, id, node, epoch, *key);
+    }
+    due.len()
+}
+
+/// Takes a shard out of the table: the last row fills the gap.
+fn leave<S: State + ?Sized>(
+    books: &mut Books<'_, S>,
+    id: &NodeId,
+    node: &mut Node,
+    epoch: u64,
+    key: (u64, DealId),
+) {
+    let key = (*id, key);
+    // A shard that has left before may have moved this one.
+    let Leave { position } = books.get(Leaves, &key).expect("it was read a moment ago");
+    books.remove(Leaves, &key);
+    let gone = books.get(Slots, &(*id, position)).expect("tables are dense");
+    let (_, (_, deal)) = key;
+    assert!(gone.deal == deal, "a shard leaves its own place");
+    let last = node.slots.checked_sub(1).expect("the table has the row that leaves");
+    if position != last {
+        let moved = books.get(Slots, &(*id, last)).expect("tables are dense");
+        let other = books.get(Deals, &moved.deal).expect("a deal's row stays while it has slots");
+        let end = leaves_with(&other, epoch);
+        books.put(Leaves, &(*id, (end, moved.deal)), &Leave { position });
+        books.put(Slots, &(*id, position), &moved);
+    }
+    books.remove(Slots, &(*id, last));
+    node.slots = last;
+    node.slot_bytes = node.slot_bytes.checked_sub(gone.length).expect("joined before");
+    node.used = node.used.checked_sub(gone.length).expect("bound when the deal was opened");
+    node.rate = node.rate.checked_sub(gone.rate).expect("joined before");
+    node.uncount(gone.length);
+    node.table = slots::left(&node.table, position);
+    if last == 0 {
+        assert!(node.rate == Amount::ZERO, "an empty table earns nothing");
+    }
+    books.report(Event::ShardLeft { node: *id, deal });
+}
+
+/// The epoch with which a deal's shard leaves the table of a node that waits for its window of `next`: the shards of a
+/// deal that its owner has ended leave with the next turn.
+pub(super) fn leaves_with(deal: &Deal, next: u64) -> u64 {
+    if deal.state == DealState::Cancelled { next } else { deal.end }
+}
+
+/// Lets the shards of deals that begin with this epoch join the table. Returns how many.
+fn join_all<S: State + ?Sized>(
+    books: &mut Books<'_, S>,
+    id: &NodeId,
+    node: &mut Node,
+    epoch: u64,
+    changes_max: usize,
+) -> usize {
+    let due =
+        books.due(Joins, &of_node(Joins::TAG, id), changes_max, |(_, (start, _))| *start <= epoch);
+    for (key, row) in &due {
+        let (_, (start, deal)) = *key;
+        assert!(start == epoch, "a node gets a turn for every epoch in which a shard joins");
+        books.remove(Joins, key);
+        join(books, id, node, deal, row.index);
+    }
+    due.len()
+}
+
+fn join<S: State + ?Sized>(
+    books: &mut Books<'_, S>,
+    id: &NodeId,
+    node: &mut Node,
+    deal: DealId,
+    index: u8,
+) {
+    let row = books.get(Deals, &deal).expect("a deal's row stays while its shards wait");
+    let shard = row.shards.get(usize::from(index)).and_then(Option::as_ref);
+    let shard = shard.expect("a shard that waits is one of its deal");
+    assert!(shard.node == *id, "a shard joins the table of its node");
+    let rate = slot_rate(shard.price, row.length).expect("computed when the deal was opened");
+    let slot = Slot { deal, index, root: shard.root, length: row.length, rate };
+    let position = node.slots;
+    node.slots += 1;
+    node.slot_bytes += slot.length;
+    node.rate = node.rate.checked_add(rate).expect("part of what was issued");
+    node.count(slot.length);
+    node.table = slots::joined(&node.table, position, &slot);
+    books.put(Slots, &(*id, position), &slot);
+    books.put(Leaves, &(*id, (row.end, deal)), &Leave { position });
+    books.report(Event::ShardJoined { node: *id, deal });
+}
