@@ -17,7 +17,6 @@
 mod admission;
 mod onion;
 mod queue;
-mod sale;
 mod sequencer;
 
 use std::{fmt, path::Path, sync::Arc};
@@ -26,8 +25,7 @@ use ed25519_dalek::SigningKey;
 use symbolon_net::{Host, watch};
 use symbolon_protocol::{
     codec::Encode,
-    grant::Link,
-    id::{AccountId, ChainId, Hash, OrderId},
+    id::{AccountId, ChainId},
     ledger::{Params, Status, transaction::Transaction},
     limits::TRANSACTION_BYTES_MAX,
 };
@@ -35,7 +33,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     error::LedgerError,
-    executor::{EPOCHS_KEPT, Executor, File, Replica, Rows},
+    executor::{EPOCHS_KEPT, Executor, File, Replica},
     port::Outcome,
     serve::Engine,
 };
@@ -46,7 +44,7 @@ use sequencer::Sequencer;
 
 /// How to open an embedded ledger.
 pub struct Options {
-    /// The authority's ed25519 secret. It signs blocks and sales, and seeds the onions.
+    /// The authority's ed25519 secret. It signs blocks and seeds the onions.
     pub key: [u8; 32],
     /// Parameters for a new ledger. An existing ledger keeps those of its genesis.
     pub params: Params,
@@ -64,7 +62,7 @@ impl fmt::Debug for Options {
 #[derive(Clone)]
 pub struct Embedded {
     chain: ChainId,
-    key: Arc<SigningKey>,
+    authority: AccountId,
     replica: Replica,
     queue: Queue,
     // Closes when the sequencer, which holds the sender, has ended.
@@ -101,19 +99,19 @@ impl Embedded {
                 return Err(LedgerError::WrongKey { authority });
             }
             let executor = Executor::new(file, contents.tip, executing, epochs_kept);
-            Ok((executor, Onions::new(&key, contents.salt), contents.chain.id))
+            Ok((executor, Onions::new(&key, contents.salt), contents.chain))
         };
         let (executor, onions, chain) = host.blocking(opening).await?;
         let replica = executor.replica().clone();
         let (queue, lanes) = Queue::new(replica.clone());
         let lanes = Admission::start(&host, &replica, lanes);
         let (done, stopped) = watch::channel(());
-        let sequencer = Sequencer::new(executor, onions, signing.clone(), host, lanes)?;
+        let sequencer = Sequencer::new(executor, onions, signing, host, lanes)?;
         tokio::spawn(async move {
             sequencer.run().await;
             drop(done);
         });
-        Ok(Self { chain, key: signing, replica, queue, stopped })
+        Ok(Self { chain: chain.id, authority: chain.authority, replica, queue, stopped })
     }
 
     /// The ledger's id.
@@ -125,7 +123,7 @@ impl Embedded {
     /// The authority, which signs the blocks.
     #[must_use]
     pub fn authority(&self) -> AccountId {
-        AccountId(self.key.verifying_key().to_bytes())
+        self.authority
     }
 
     /// Finishes the submitted transactions and closes the file, once no other clone is left.
@@ -152,12 +150,6 @@ impl Engine for Embedded {
             return Ok(Outcome { height, status: Status::TooLarge });
         }
         self.queue.submit(transaction, bytes).await
-    }
-
-    async fn sale(&self, order: OrderId) -> Result<(Link, Hash), LedgerError> {
-        let (chain, key) = (self.chain, self.key.clone());
-        let sign = move |rows: &Rows| sale::link(&chain, rows, &key, order);
-        self.replica.with_rows(sign).await
     }
 
     fn replica(&self) -> &Replica {

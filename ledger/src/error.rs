@@ -1,10 +1,7 @@
 //! Why a ledger did not answer, or why its answer is not accepted.
 
 use symbolon_net::NetError;
-use symbolon_protocol::{
-    id::{AccountId, OrderId},
-    wire::ledger::OldestBlock,
-};
+use symbolon_protocol::{id::AccountId, wire::ledger::OldestBlock};
 use thiserror::Error;
 
 /// Why an operation on a ledger failed. A transaction that the rules refuse is not an error: its
@@ -71,18 +68,6 @@ pub enum LedgerError {
         height: u64,
         /// The oldest block that it keeps.
         oldest: OldestBlock,
-    },
-    /// The order does not exist.
-    #[error("the ledger has no order {order}")]
-    UnknownOrder {
-        /// The order.
-        order: OrderId,
-    },
-    /// The buyer got the money back, so there is no sale to sign.
-    #[error("order {order} was refunded")]
-    OrderRefunded {
-        /// The order.
-        order: OrderId,
     },
 }
 

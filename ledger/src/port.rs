@@ -5,8 +5,7 @@ use std::time::Duration;
 use symbolon_protocol::{
     LedgerTime,
     codec::Decode,
-    grant::Link,
-    id::{AccountId, ChainId, OrderId},
+    id::{AccountId, ChainId},
     ledger::{
         Status,
         block::{Block, Event, SignedHeader},
@@ -104,7 +103,7 @@ impl Ledger {
         }
     }
 
-    /// The authority, which signs the ledger's blocks and sales.
+    /// The authority, which signs the ledger's blocks.
     #[must_use]
     pub fn authority(&self) -> AccountId {
         match self {
@@ -277,14 +276,6 @@ impl Ledger {
         match self {
             Self::Embedded(ledger) => ledger.replica().history(*account, before, limit).await,
             Self::Remote(ledger) => ledger.history(*account, before, limit).await,
-        }
-    }
-
-    /// The ledger's signature on a sale: link 1 of its grant. Fails once the order is refunded.
-    pub async fn sale(&self, order: &OrderId) -> Result<Link, LedgerError> {
-        match self {
-            Self::Embedded(ledger) => Ok(ledger.sale(*order).await?.0),
-            Self::Remote(ledger) => ledger.sale(*order).await,
         }
     }
 

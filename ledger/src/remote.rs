@@ -28,8 +28,7 @@ use symbolon_net::{Alpn, Connection, Endpoint, NetError, PeerAddress, Receiver, 
 use symbolon_protocol::{
     LedgerTime,
     codec::Decode,
-    grant::Link,
-    id::{AccountId, ChainId, Hash, OrderId},
+    id::{AccountId, ChainId, Hash},
     ledger::{
         Status,
         block::{Block, SignedHeader, transactions_root},
@@ -282,15 +281,6 @@ impl Remote {
         history.await
     }
 
-    pub(crate) async fn sale(&self, order: OrderId) -> Result<Link, LedgerError> {
-        let request = Request::Sale { order };
-        let link = self.ask(&request, |response, _| match response {
-            Response::Sale { link, .. } => Ok(link),
-            other => Err(unexpected(other)),
-        });
-        link.await
-    }
-
     async fn ask_rows(
         &self,
         request: &Request,
@@ -459,7 +449,6 @@ fn describe(request: &Request) -> String {
         Request::Scan { prefix, .. } => format!("scan of table {:?}", prefix.first()),
         Request::Follow { height, .. } => format!("follow from {height}"),
         Request::History { .. } => "history".to_owned(),
-        Request::Sale { .. } => "sale".to_owned(),
     }
 }
 

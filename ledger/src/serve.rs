@@ -10,8 +10,6 @@ use symbolon_net::{
     crowd::{Bounds, Group},
 };
 use symbolon_protocol::{
-    grant::Link,
-    id::{Hash, OrderId},
     ledger::{block::Block, transaction::Transaction},
     wire::ledger::{Request, Response},
 };
@@ -34,12 +32,6 @@ pub trait Engine: Clone + Send + Sync + 'static {
         &self,
         transaction: Transaction,
     ) -> impl Future<Output = Result<Outcome, LedgerError>> + Send;
-
-    /// Link 1 of an order's grant, and the hash of the last block at its signing.
-    fn sale(
-        &self,
-        order: OrderId,
-    ) -> impl Future<Output = Result<(Link, Hash), LedgerError>> + Send;
 
     /// The committed blocks and rows. A replica does not keep the engine running.
     fn replica(&self) -> &Replica;
@@ -224,10 +216,6 @@ async fn respond(ledger: &impl Engine, request: Request) -> Result<Response, Led
             let limit = usize::try_from(limit).unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
             let History { lines, oldest } = replica.history(account, before, limit).await?;
             Ok(Response::History { lines, oldest })
-        }
-        Request::Sale { order } => {
-            let (link, block) = ledger.sale(order).await?;
-            Ok(Response::Sale { link, block })
         }
         Request::Follow { .. } => unreachable!("follows are answered on their own"),
     }

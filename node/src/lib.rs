@@ -16,6 +16,7 @@ mod checkpoint;
 mod custodian;
 mod follow;
 mod key;
+mod lru;
 mod node;
 mod options;
 mod prove;

@@ -27,7 +27,7 @@ use crate::{
     key::NodeKey,
     options::NodeOptions,
     prove, register,
-    serve::{self, GrantCache},
+    serve::{self, GrantCache, KnownOrders},
     shared::{Shared, View},
     sweep,
 };
@@ -196,6 +196,7 @@ impl Node {
         let shared = Shared {
             admission: Admission::new(options.capacity, options.limits.clone()),
             grants: Mutex::new(GrantCache::new(options.limits.grants_cached_max)),
+            orders: KnownOrders::new(&options.limits),
             schedule: Schedule::default(),
             view: View::new(height, chain.epoch),
             stop: watch::Sender::new(false),

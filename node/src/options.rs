@@ -70,6 +70,12 @@ pub struct Limits {
     pub stale_ms: u64,
     /// Verified grants that are cached.
     pub grants_cached_max: usize,
+    /// Orders that are remembered, so that they need not be looked up again.
+    pub orders_known_max: usize,
+    /// Orders that are looked up at once. Each peer has one look-up at a time.
+    pub look_ups_max: usize,
+    /// Milliseconds that a peer waits after looking up an order that gave it nothing.
+    pub look_up_pause_ms: u64,
 }
 
 impl Limits {
@@ -101,6 +107,9 @@ impl Limits {
             idle_ms: 30 * 1000,
             stale_ms: 10 * 60 * 1000,
             grants_cached_max: 1024,
+            orders_known_max: 4096,
+            look_ups_max: 16,
+            look_up_pause_ms: 1_000,
         }
     }
 

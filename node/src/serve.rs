@@ -9,6 +9,7 @@ mod custody;
 mod delete;
 mod grants;
 mod info;
+mod orders;
 mod read;
 mod store;
 
@@ -25,7 +26,7 @@ use symbolon_store::{Shard, StoreError};
 use tokio::{task::JoinSet, time::timeout};
 use tracing::{debug, error, warn};
 
-pub(crate) use self::grants::GrantCache;
+pub(crate) use self::{grants::GrantCache, orders::KnownOrders};
 use crate::shared::Shared;
 
 /// Why a request ends without a complete answer.

@@ -25,7 +25,7 @@ use crate::{
     key::NodeKey,
     node::NodeFailure,
     options::NodeOptions,
-    serve::{GrantCache, Stop},
+    serve::{GrantCache, KnownOrders, Stop},
 };
 
 /// The parts of a node, created at its start.
@@ -42,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) schedule: Schedule,
     pub(crate) admission: Arc<Admission>,
     pub(crate) grants: Mutex<GrantCache>,
+    pub(crate) orders: KnownOrders,
     pub(crate) view: View,
     pub(crate) stop: watch::Sender<bool>,
     /// Notified when the endpoint has closed.

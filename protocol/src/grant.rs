@@ -3,8 +3,8 @@
 //! - [`Grant`]: a chain as it travels, decoded but not verified; [`VerifiedGrant`]: a chain with a valid
 //!   form and valid signatures; [`Authorized`]: one request that the chain allows, with the conditions that
 //!   the node must enforce.
-//! - [`Grant::issue`] begins a chain, [`Grant::delegate`] lengthens it, both offline. A sale's chain is the
-//!   seller's [`mandate`] and the ledger's [`sale_link`].
+//! - [`Grant::issue`] begins a chain, [`Grant::delegate`] lengthens it, both offline. A buyer's chain is the
+//!   seller's [`mandate`] and a [`Sale`]: an order that the ledger's rows prove ([`PaidOrder`]).
 //! - [`GrantToken`] is a grant as text, with the manifest and the sealed file key.
 
 mod authorize;
@@ -22,11 +22,12 @@ use crate::{
     choice,
     id::{AccountId, Hash, ObjectId, OrderId, PeerId},
     time::{LedgerTime, Millis},
+    wire::storage::RefusalCode,
 };
 
 pub use authorize::{Access, Authorized, Quota};
 pub use chain::{VerifiedGrant, verify_first_link};
-pub use sale::{Sale, mandate, mandate_id, sale_link, verify_mandate};
+pub use sale::{PaidOrder, Sale, bought, mandate, mandate_id, market_audience, verify_mandate};
 pub use token::{GrantToken, TokenError};
 
 choice! {
@@ -70,23 +71,18 @@ choice! {
             /// How many.
             bytes: u64,
         },
-        /// Paid for by this order; void when the order is refunded.
-        Order = 8 {
-            /// The order.
-            order: OrderId,
-        },
         /// Only for the purpose whose licence or policy text has this hash.
-        Purpose = 9 {
+        Purpose = 8 {
             /// The hash of the text.
             hash: Hash,
         },
         /// At most this many further links.
-        Depth = 10 {
+        Depth = 9 {
             /// How many.
             links: u8,
         },
         /// The node's revocation set may be at most this old, in milliseconds, or it refuses.
-        Staleness = 11 {
+        Staleness = 10 {
             /// How old.
             max_ms: Millis,
         },
@@ -118,7 +114,7 @@ pub struct Link {
     pub nonce: [u8; 8],
     /// The conditions that this link adds.
     pub caveats: Vec<Caveat>,
-    /// By the audience of the link before, or by the root, over this link and all before it.
+    /// By the holder of the chain before it, or by the root, over this link and all before it.
     pub signature: [u8; 64],
 }
 
@@ -129,6 +125,8 @@ pub struct Grant {
     pub version: u8,
     /// Whose permission it is: the owner of the object.
     pub root: AccountId,
+    /// The order that passes a mandate, link 0, on to a buyer. Only a mandate has one.
+    pub sale: Option<Sale>,
     /// From the root's first delegation to the holder's.
     pub links: Vec<Link>,
 }
@@ -216,6 +214,68 @@ pub enum GrantError {
     #[error("the grant's purposes contradict each other")]
     PurposesDiffer,
     /// A mandate that would not let every buyer read the whole object.
-    #[error("the mandate does not let the ledger sell this object")]
+    #[error("the mandate does not let buyers on this ledger read this object")]
     NotAMandate,
+    /// An order after a first link that is not a mandate.
+    #[error("the grant names an order, but its first link is no mandate for this ledger")]
+    NoMandate,
+    /// A further link after a mandate, without an order.
+    #[error("only an order passes a mandate on, and the grant names none")]
+    NoOrder,
+    /// A sale to a key that stands above it.
+    #[error("the grant's order is for a key that already had the grant")]
+    HolderRepeated,
+    /// The caller did not give the order's facts: the ledger has no such order, as far as the caller knows.
+    #[error("the ledger has no order {order}, as far as is known here")]
+    UnknownOrder {
+        /// The order.
+        order: OrderId,
+    },
+    /// The ledger's order is not what the grant says.
+    #[error("the grant's order has another {what} on the ledger")]
+    OrderDiffers {
+        /// What is different.
+        what: &'static str,
+    },
+    /// The buyer has the money back.
+    #[error("the grant's order was refunded")]
+    OrderRefunded,
+}
+
+impl GrantError {
+    /// The code of a node's refusal for this reason. It says whose fault the refusal is: that of a node which
+    /// does not know an order passes, every other one is the asking peer's.
+    #[must_use]
+    pub fn code(self) -> RefusalCode {
+        match self {
+            Self::NotHolder => RefusalCode::NotYourGrant,
+            Self::NotYet { .. } | Self::Expired { .. } => RefusalCode::OutOfTime,
+            Self::UnknownOrder { .. } => RefusalCode::NotPaid,
+            Self::OrderRefunded => RefusalCode::Revoked,
+            _ => RefusalCode::NotAllowed,
+        }
+    }
+}
+
+impl Grant {
+    /// The peer that the chain gives permission to: the last audience, or the order's holder. `None` without
+    /// a link.
+    #[must_use]
+    pub fn holder(&self) -> Option<PeerId> {
+        match (&self.sale, self.links.as_slice()) {
+            (Some(sale), [_]) => Some(sale.holder),
+            (_, links) => links.last().map(|link| link.audience),
+        }
+    }
+
+    /// When it ends, in milliseconds since the Unix epoch. `None` if nothing in it ends it.
+    #[must_use]
+    pub fn ends_ms(&self) -> Option<LedgerTime> {
+        let caveats = self.links.iter().flat_map(|link| &link.caveats);
+        let ends = caveats.filter_map(|caveat| match caveat {
+            Caveat::NotAfter { time_ms } => Some(*time_ms),
+            _ => None,
+        });
+        ends.chain(self.sale.map(|sale| sale.ends_ms)).min()
+    }
 }

@@ -11,10 +11,11 @@ READ, STORE, DELETE = 1, 8, 16
 
 layout("""
 choice Caveat: 1 object id b16; 2 abilities set u16; 3 not_before ms u64; 4 not_after ms u64; \\
-  5 cells first u64, end u64; 6 node_reads count u64; 7 node_bytes bytes u64; 8 order id b16; \\
-  9 purpose hash b32; 10 depth links u8; 11 staleness ms u64
+  5 cells first u64, end u64; 6 node_reads count u64; 7 node_bytes bytes u64; \\
+  8 purpose hash b32; 9 depth links u8; 10 staleness ms u64
 record Link: audience b32, nonce b8, caveats [Caveat], signature b64
-record Grant: version u8, root b32, links [Link]
+record Sale: order b16, holder b32, ends u64
+record Grant: version u8, root b32, sale ?Sale, links [Link]
 record Token: version u8, chain b32, grant Grant, manifest Manifest, key_box bytes
 """)
 
@@ -36,7 +37,7 @@ def _grant(reader):
     out = {"version": reader.number("u8")}
     if out["version"] != 1:
         raise No("Tag")
-    out |= {"root": reader.take(32), "links": []}
+    out |= {"root": reader.take(32), "sale": reader.value("?Sale"), "links": []}
     for _ in range(reader.count(LINKS_MAX)):
         out["links"].append(reader.value("Link"))
         if reader.at - begin > BYTES_MAX:
@@ -57,16 +58,42 @@ def link_digest(before, link):
     return derive("symbolon 2026 grant link v1", before + signed_part)
 
 
+def market(chain):
+    """The audience of mandates."""
+    return derive("symbolon 2026 grant market v1", chain)
+
+
 def digests(chain, grant):
+    """The links' digests, and the one of the whole chain."""
     out, before = [], root_digest(chain, grant["root"])
-    for link in grant["links"]:
+    for place, link in enumerate(grant["links"]):
         before = link_digest(before, link)
         out.append(before)
+        if grant["sale"] and place == 0:
+            before = derive("symbolon 2026 grant sale v1", before + encode("Sale", grant["sale"]))
+    return out, before
+
+
+def holders(grant):
+    """Who holds the chain up to each link, and its sale."""
+    out = [link["audience"] for link in grant["links"]]
+    if grant["sale"]:
+        out[0] = grant["sale"]["holder"]
     return out
 
 
+def check_sale(chain, grant):
+    first, sale = grant["links"][0]["audience"], grant["sale"]
+    if sale and first != market(chain):
+        raise No("NoMandate")
+    if sale and sale["holder"] in (grant["root"], first):
+        raise No("HolderRepeated")
+    if not sale and first == market(chain) and len(grant["links"]) > 1:
+        raise No("NoOrder")
+
+
 def verify(chain, grant):
-    """Refuses a grant that is not a valid chain for this ledger; gives the links' digests."""
+    """Refuses a grant that is not a valid chain for this ledger; gives the links' digests, and its own."""
     links = grant["links"]
     if not 1 <= len(links) <= LINKS_MAX:
         raise No("Links")
@@ -74,6 +101,8 @@ def verify(chain, grant):
         raise No("TooLarge")
     for place, link in enumerate(links):
         above = [grant["root"]] + [one["audience"] for one in links[:place]]
+        if grant["sale"] and place:
+            above.append(grant["sale"]["holder"])
         if link["audience"] in above:
             raise No("AudienceRepeated")
         for caveat in link["caveats"]:
@@ -81,29 +110,30 @@ def verify(chain, grant):
                 raise No("UnknownAbility")
             if caveat["_"] == "depth" and len(links) - 1 - place > caveat["links"]:
                 raise No("TooDeep")
-    found = digests(chain, grant)
-    issuers = [grant["root"]] + [link["audience"] for link in links]
+    check_sale(chain, grant)
+    found, own = digests(chain, grant)
+    issuers = [grant["root"]] + holders(grant)
     for issuer, digest, link in zip(issuers, found, links):
         if not signed(issuer, digest, link["signature"]):
             raise No("Signature")
-    return found
+    return found, own
 
 
 def revocations(chain, grant):
     """Pairs of link id and account, none of which may be on the ledger."""
     above, out = [grant["root"]], []
-    for digest, link in zip(digests(chain, grant), grant["links"]):
+    for digest, holder in zip(digests(chain, grant)[0], holders(grant)):
         out += [(digest[:16], account) for account in above]
-        above.append(link["audience"])
+        above.append(holder)
     return out
 
 
-def authorize(chain, grant, owner, object_id, peer, ability, cells, now):
+def authorize(chain, grant, owner, object_id, peer, ability, cells, now, paid):
     """Refuses a request that a verified chain does not allow; gives the conditions that the node must enforce."""
     links = grant["links"]
     if owner != grant["root"]:
         raise No("NotOwner")
-    if peer != links[-1]["audience"]:
+    if peer != holders(grant)[-1]:
         raise No("NotHolder")
     if ability == 0 or ability & ~ABILITIES:
         raise No("NotAllowed")
@@ -114,8 +144,11 @@ def authorize(chain, grant, owner, object_id, peer, ability, cells, now):
         raise No("Unnamed")
     if "abilities" not in named:
         raise No("Unnamed")
-    left = {"quotas": [], "orders": [], "staleness": None, "purpose": None, "revocations": revocations(chain, grant)}
-    for digest, link in zip(digests(chain, grant), links):
+    left = {
+        "quotas": [], "order": None, "staleness": None, "purpose": None, "ends": None,
+        "revocations": revocations(chain, grant),
+    }
+    for digest, link in zip(digests(chain, grant)[0], links):
         reads = sizes = None
         for caveat in link["caveats"]:
             kind = caveat["_"]
@@ -137,15 +170,35 @@ def authorize(chain, grant, owner, object_id, peer, ability, cells, now):
                 sizes = least(sizes, caveat["bytes"])
             if kind == "staleness":
                 left["staleness"] = least(left["staleness"], caveat["ms"])
-            if kind == "order" and caveat["id"] not in left["orders"]:
-                left["orders"].append(caveat["id"])
+            if kind == "not_after":
+                left["ends"] = least(left["ends"], caveat["ms"])
             if kind == "purpose":
                 if left["purpose"] not in (None, caveat["hash"]):
                     raise No("PurposesDiffer")
                 left["purpose"] = caveat["hash"]
         if reads is not None or sizes is not None:
             left["quotas"].append((digest[:16], reads, sizes))
+    if grant["sale"]:
+        check_order(digests(chain, grant)[0][0], grant["sale"], paid, now)
+        left["order"] = grant["sale"]["order"]
+        left["ends"] = least(left["ends"], grant["sale"]["ends"])
     return left
+
+
+def check_order(mandate, sale, paid, now):
+    """Refuses a sale that is not what the ledger's rows say of its order."""
+    if now >= sale["ends"]:
+        raise No("Expired")
+    if paid is None:
+        raise No("UnknownOrder")
+    if paid["mandate"] != mandate:
+        raise No("OrderDiffers")
+    if paid["holder"] != sale["holder"]:
+        raise No("OrderDiffers")
+    if paid["ends"] != sale["ends"]:
+        raise No("OrderDiffers")
+    if paid["refunded"]:
+        raise No("OrderRefunded")
 
 
 def least(one, other):
@@ -155,12 +208,12 @@ def least(one, other):
 # Sales.
 
 
-def mandate_holds(chain, seller, link, authority, object_id):
+def mandate_holds(chain, seller, link, object_id):
     """Whether a ledger accepts a mandate for a listing."""
     caveats = link["caveats"]
     named = {kind: [caveat for caveat in caveats if caveat["_"] == kind] for kind in {c["_"] for c in caveats}}
-    forbidden = {"not_before", "not_after", "cells", "node_reads", "node_bytes", "staleness", "order"}
-    if link["audience"] != authority:
+    forbidden = {"not_before", "not_after", "cells", "node_reads", "node_bytes", "staleness"}
+    if link["audience"] != market(chain):
         return False
     if not named.get("object") or any(caveat["id"] != object_id for caveat in named["object"]):
         return False
@@ -170,14 +223,12 @@ def mandate_holds(chain, seller, link, authority, object_id):
         return False
     if any(caveat["set"] & (STORE | DELETE) for caveat in named["abilities"]):
         return False
-    if any(caveat["links"] == 0 for caveat in named.get("depth", [])):
-        return False
     if len({caveat["hash"] for caveat in named.get("purpose", [])}) > 1:
         return False
     if forbidden & set(named):
         return False
     try:
-        verify(chain, {"version": 1, "root": seller, "links": [link]})
+        verify(chain, {"version": 1, "root": seller, "sale": None, "links": [link]})
     except No:
         return False
     return True
@@ -185,14 +236,6 @@ def mandate_holds(chain, seller, link, authority, object_id):
 
 def mandate_id(chain, seller, link):
     return link_digest(root_digest(chain, seller), link)[:16]
-
-
-def sale_nonce(order):
-    return derive("symbolon 2026 grant sale nonce v1", order)[:8]
-
-
-def sale_caveats(order, ends):
-    return [{"_": "order", "id": order}, {"_": "not_after", "ms": ends}]
 
 
 # Tokens.
@@ -210,7 +253,7 @@ def token(text, wrap_secret):
     if len(read["key_box"]) != 80:
         raise No("Sealed")
     try:
-        last = verify(read["chain"], read["grant"])[-1]
+        last = verify(read["chain"], read["grant"])[1]
     except No as no:
         raise No(f"Grant.{no.name}") from None
     aad = concat(read["chain"], last, ("Manifest", read["manifest"]))
@@ -241,7 +284,7 @@ def run_verify(case):
     except No as no:
         raise No(f"Decode.{no.name}") from None
     chain = _hex(case, "chain")
-    found = verify(chain, grant)
+    found, _ = verify(chain, grant)
     if [digest[:16].hex() for digest in found] != case["link_ids"]:
         return "mismatch"
     if "revocations" in case:
@@ -253,12 +296,18 @@ def run_verify(case):
 def run_authorize(case):
     chain, grant = _hex(case, "chain"), decode("Grant", _hex(case, "grant"))
     verify(chain, grant)
+    paid = case["paid"] and {
+        "mandate": _hex(case["paid"], "mandate"), "holder": _hex(case["paid"], "holder"),
+        "ends": case["paid"]["ends_ms"], "refunded": case["paid"]["refunded"],
+    }
     left = authorize(
         chain, grant, _hex(case, "owner"), _hex(case, "object"), _hex(case, "peer"), case["ability"], case["cells"],
-        case["now_ms"])
+        case["now_ms"], paid)
     reads = [reads for _, reads, _ in left["quotas"] if reads is not None]
     sizes = [sizes for _, _, sizes in left["quotas"] if sizes is not None]
-    found = {"node_reads": min(reads, default=None), "orders": [order.hex() for order in left["orders"]]}
+    found = {"node_reads": min(reads, default=None), "order": left["order"] and left["order"].hex()}
+    if "ends_ms" in case:
+        found["ends_ms"] = left["ends"]
     if "quotas" in case:
         found["quotas"] = [[link.hex(), reads, sizes] for link, reads, sizes in left["quotas"]]
         found["node_bytes"] = min(sizes, default=None)
@@ -278,23 +327,17 @@ def run_token(case):
 
 
 def run_sale(case):
-    """A mandate alone, and the sale's link that follows from an order."""
-    chain, mandate = _hex(case, "chain"), decode("Link", _hex(case, "mandate"))
-    seller, authority = _hex(case, "seller"), _hex(case, "authority")
-    if not mandate_holds(chain, seller, mandate, authority, _hex(case, "object")):
+    """A mandate alone, and the chain of it and an order."""
+    chain, mandate, seller = _hex(case, "chain"), decode("Link", _hex(case, "mandate")), _hex(case, "seller")
+    if not mandate_holds(chain, seller, mandate, _hex(case, "object")):
         return "NotAMandate"
     if mandate_id(chain, seller, mandate) != _hex(case, "mandate_id"):
         return "mismatch"
-    if _hex(case, "holder") in (seller, authority):
-        return "AudienceRepeated"
-    link = decode("Link", _hex(case, "sale"))
-    order = _hex(case, "order")
-    if link["nonce"] != sale_nonce(order) or link["caveats"] != sale_caveats(order, case["ends_ms"]):
-        return "OtherLink"
-    if link["audience"] != _hex(case, "holder"):
-        return "OtherLink"
-    verify(chain, {"version": 1, "root": seller, "links": [mandate, link]})
-    return "ok"
+    if market(chain) != _hex(case, "audience"):
+        return "mismatch"
+    sale = {"order": _hex(case, "order"), "holder": _hex(case, "holder"), "ends": case["ends_ms"]}
+    _, own = verify(chain, {"version": 1, "root": seller, "sale": sale, "links": [mandate]})
+    return "ok" if own == _hex(case, "digest") else "OtherDigest"
 
 
 VECTORS = {

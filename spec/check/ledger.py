@@ -9,7 +9,7 @@ from custody import (
     acceptance_holds, capsule_holds, custody_terms, delivery_holds, label, release_context, release_holds,
     vault_refused,
 )
-from grant import mandate_holds, mandate_id
+from grant import mandate_holds, mandate_id, market
 from primitives import No, derive, signed
 from proof import challenge_seed, challenges, counts, part_holds, state_root
 
@@ -760,7 +760,7 @@ def list_for_sale(block, sender, action):
         bad.add("BadField")
     if len(encode("Link", terms["mandate"])) > 512:
         bad.add("BadField")
-    if not mandate_holds(chain["id"], sender, terms["mandate"], chain["authority"], terms["manifest"]["object"]):
+    if not mandate_holds(chain["id"], sender, terms["mandate"], terms["manifest"]["object"]):
         bad.add("BadProof")
     if block.state.has(REVOCATIONS, mandate_id(chain["id"], sender, terms["mandate"]) + sender):
         bad.add("BadProof")
@@ -821,7 +821,7 @@ def place_order(block, sender, action):
     listing = block.state.get(LISTINGS, action["listing"])
     if listing and action["holder"] == listing["seller"]:
         bad.add("BadField")
-    if listing and action["holder"] == chain["authority"]:
+    if listing and action["holder"] == market(chain["id"]):
         bad.add("BadField")
     try:
         delivery_holds(action["delivery"], release_context(chain["id"], action["order"], action["listing"]))

@@ -9,6 +9,8 @@
 mod at_once;
 #[path = "simulation/away.rs"]
 mod away;
+#[path = "simulation/bought.rs"]
+mod bought;
 #[path = "simulation/bounded.rs"]
 mod bounded;
 #[path = "simulation/changing.rs"]
@@ -276,6 +278,11 @@ fn what_an_earlier_get_left_is_checked_before_it_counts() {
 #[test]
 fn what_is_damaged_is_stored_anew() {
     repeat("what_is_damaged_is_stored_anew", mended::mended);
+}
+
+#[test]
+fn an_order_gives_what_was_paid_for() {
+    repeat("an_order_gives_what_was_paid_for", bought::bought);
 }
 
 #[test]

@@ -21,6 +21,8 @@ mod deletion;
 mod grant;
 #[path = "vectors_rights/grant_edges.rs"]
 mod grant_edges;
+#[path = "vectors_rights/grant_sales.rs"]
+mod grant_sales;
 #[path = "vectors_rights/identity.rs"]
 mod identity;
 #[path = "vectors_rights/identity_edges.rs"]

@@ -84,6 +84,8 @@ pub struct Inspected {
     pub object: Id,
     /// Bytes of the file.
     pub length: u64,
+    /// The order that passes the first link on to a buyer; null in a grant that was not bought.
+    pub sale: Option<Sale>,
     /// The steps from the owner to the holder; none where the chain does not hold.
     pub links: Vec<Link>,
 }
@@ -108,7 +110,8 @@ impl Inspected {
             expired,
             clock,
             root: token.grant.root.into(),
-            holder: token.grant.links.last().map(|link| link.audience.into()),
+            holder: token.grant.holder().map(Into::into),
+            sale: token.grant.sale.as_ref().map(Sale::from),
             object: token.manifest.object.into(),
             length: token.manifest.length,
             links: token.grant.links.iter().zip(known).map(of).collect(),
@@ -139,6 +142,25 @@ pub struct Link {
     pub caveats: Vec<Caveat>,
 }
 
+/// What a bought grant says of its order. The ledger and the nodes know whether it is true.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Sale {
+    /// The order.
+    pub order: Id,
+    /// The buyer's key.
+    pub holder: Id,
+    /// When access ends.
+    pub ends_ms: u64,
+}
+
+impl From<&grant::Sale> for Sale {
+    fn from(sale: &grant::Sale) -> Self {
+        let grant::Sale { order, holder, ends_ms } = *sale;
+        Self { order: order.into(), holder: holder.into(), ends_ms: ends_ms.0 }
+    }
+}
+
 /// One restriction.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -158,8 +180,6 @@ pub enum Caveat {
     NodeReads(u64),
     /// At most this many bytes from each node.
     NodeBytes(u64),
-    /// Only while this order is not refunded.
-    Order(Id),
     /// Only for what this is the hash of.
     Purpose(Id),
     /// At most this many more links.
@@ -179,7 +199,6 @@ impl From<&grant::Caveat> for Caveat {
             C::Cells { first, end } => Self::Cells([*first, *end]),
             C::NodeReads { count } => Self::NodeReads(*count),
             C::NodeBytes { bytes } => Self::NodeBytes(*bytes),
-            C::Order { order } => Self::Order(order.into()),
             C::Purpose { hash } => Self::Purpose(hash.into()),
             C::Depth { links } => Self::Depth(*links),
             C::Staleness { max_ms } => Self::StalenessMs(max_ms.0),
@@ -258,7 +277,7 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
-    use symbolon_protocol::id::{Hash, ObjectId, OrderId};
+    use symbolon_protocol::id::{Hash, ObjectId};
 
     use super::*;
 
@@ -285,10 +304,6 @@ mod tests {
             (C::Cells { first: 1, end: 2 }, "{\"cells\":[1,2]}".into()),
             (C::NodeReads { count: 7 }, "{\"node_reads\":7}".into()),
             (C::NodeBytes { bytes: 7 }, "{\"node_bytes\":7}".into()),
-            (
-                C::Order { order: OrderId([1; 16]) },
-                format!("{{\"order\":\"{}\"}}", "01".repeat(16)),
-            ),
             (
                 C::Purpose { hash: Hash([1; 32]) },
                 format!("{{\"purpose\":\"{}\"}}", "01".repeat(32)),

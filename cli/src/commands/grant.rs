@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use symbolon_protocol::{
     LedgerTime,
-    grant::{Caveat, GrantToken, Link},
+    grant::{Caveat, GrantToken, Link, Sale},
     id::LinkId,
 };
 use symbolon_view::grant::{Attenuated, Clock, Grants, Held, Inspected, Revoked};
@@ -85,8 +85,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
 /// The time to judge a grant by, and whose clock says it; `None` for a grant without a limit in time.
 async fn clock(token: &GrantToken, context: &Context) -> (LedgerTime, Option<Clock>) {
     let mut caveats = token.grant.links.iter().flat_map(|link| &link.caveats);
-    let in_time = |of: &Caveat| matches!(of, Caveat::NotBefore { .. } | Caveat::NotAfter { .. });
-    if !caveats.any(in_time) {
+    let begins = caveats.any(|of| matches!(of, Caveat::NotBefore { .. }));
+    if !begins && token.grant.ends_ms().is_none() {
         return (names::machine_time(context), None);
     }
     match names::clock_of(context, &token.chain).await {
@@ -110,12 +110,16 @@ async fn inspect(token: &GrantToken, context: &Context) -> Result<Report, Error>
     };
     let mut table =
         Table::new(&[("LINK", Align::Left), ("TO", Align::Left), ("ONLY", Align::Left)]);
-    for (link, id) in token.grant.links.iter().zip(&ids) {
+    for (place, (link, id)) in token.grant.links.iter().zip(&ids).enumerate() {
         table.row(vec![id.to_string(), link.audience.to_string()[..16].to_owned(), only(link)]);
+        if let Some(sale) = token.grant.sale.filter(|_| place == 0) {
+            let holder = sale.holder.to_string()[..16].to_owned();
+            table.row(vec![format!("order {}", sale.order), holder, until(&sale)]);
+        }
     }
     let state =
         if document.expired { "the signatures are right, but it has expired" } else { "valid" };
-    let holder = token.grant.links.last().map(|link| link.audience.to_string());
+    let holder = token.grant.holder().map(|holder| holder.to_string());
     let report = Report::new(&document).field("grant", state);
     let report = match clock {
         None => report,
@@ -136,8 +140,12 @@ async fn inspect(token: &GrantToken, context: &Context) -> Result<Report, Error>
 }
 
 fn expired(token: &GrantToken, now_ms: LedgerTime) -> bool {
-    let mut caveats = token.grant.links.iter().flat_map(|link| &link.caveats);
-    caveats.any(|caveat| matches!(caveat, Caveat::NotAfter { time_ms } if *time_ms <= now_ms))
+    token.grant.ends_ms().is_some_and(|ends_ms| ends_ms <= now_ms)
+}
+
+fn until(sale: &Sale) -> String {
+    let ends = Caveat::NotAfter { time_ms: sale.ends_ms };
+    format!("{ends}; while it is not refunded")
 }
 
 fn only(link: &Link) -> String {

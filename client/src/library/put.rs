@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use symbolon_protocol::{
     Amount, LedgerTime,
     content::Layout,
-    grant::Caveat,
     id::{DealId, ObjectId},
     ledger::rows::{Chain, Deals},
 };
@@ -229,12 +228,8 @@ impl Library {
         let given =
             self.local(|local| local.grants()).await?.into_iter().map(|(_, token)| token).filter(
                 |token| {
-                    let links = &token.grant.links;
-                    let over = links
-                .iter()
-                .flat_map(|link| &link.caveats)
-                .any(|caveat| matches!(caveat, Caveat::NotAfter { time_ms } if *time_ms <= now_ms));
-                    let to_others = links.last().is_some_and(|link| link.audience != own);
+                    let over = token.grant.ends_ms().is_some_and(|ends_ms| ends_ms <= now_ms);
+                    let to_others = token.grant.holder().is_some_and(|holder| holder != own);
                     token.grant.root == me && to_others && !over
                 },
             );

@@ -1,16 +1,16 @@
-//! Buying: escrow, the custodians' releases, the key, the grant.
+//! Buying: escrow, the custodians' releases, the key, the grant. The grant is made here, of the rows of the order and
+//! the listing: no party signs it.
 //!
 //! The order's id derives from the identity and the listing, and the order's one-time key derives from its id. So a
 //! purchase that was cut short continues and is paid once, on this device or another.
 
 use std::time::Duration;
 
-use symbolon_ledger::LedgerError;
 use symbolon_protocol::{
     Amount, LedgerTime, Millis,
     content::FileKey,
     custody::{self, DeliveryKey, Release},
-    grant::{Caveat, Grant, GrantToken, Link},
+    grant::{GrantToken, bought},
     id::{ListingId, NodeId, OrderId, TransactionId},
     ledger::{
         Status,
@@ -78,19 +78,8 @@ fn is_good(order: &Order, now_ms: LedgerTime) -> bool {
     order.state != OrderState::Refunded && now_ms < order.access_until_ms
 }
 
-/// Checks that the ledger's link is the one of this order. Making the grant checks the link's signature. But the link
-/// of another order is signed too: that order has another buyer, or ends at another time.
-fn checked_sale(sale: Link, id: &OrderId, order: &Order) -> Result<Link, ClientError> {
-    let ends = Caveat::NotAfter { time_ms: order.access_until_ms };
-    match sale.caveats == [Caveat::Order { order: *id }, ends] {
-        true => Ok(sale),
-        false => Err(LedgerError::Forged { what: "the sale of another order" }.into()),
-    }
-}
-
 impl Market {
-    /// Buys access: pays into escrow, collects the key from the custodians, and fetches the ledger's link for the
-    /// grant.
+    /// Buys access: pays into escrow, collects the key from the custodians, and makes the grant.
     pub async fn buy(
         &self,
         id: &ListingId,
@@ -125,8 +114,7 @@ impl Market {
             Some(_) => outcome = BuyOutcome::Resumed,
             None => self.place_order(&entry, &listing, progress).await?,
         }
-        let collecting = self.collect_key(&entry.order, placed, &listing, progress);
-        let (collected, sale) = tokio::join!(collecting, self.ledger().sale(&entry.order));
+        let collected = self.collect_key(&entry.order, placed, &listing, progress).await;
         let (key, order, custodians) = match collected {
             Err(ClientError::OrderRefunded(order)) => {
                 let listing = entry.listing;
@@ -135,9 +123,7 @@ impl Market {
             }
             collected => collected?,
         };
-        let sale = checked_sale(sale?, &entry.order, &order)?;
-        let links = vec![listing.terms.mandate.clone(), sale];
-        let grant = Grant { version: 1, root: listing.seller, links };
+        let grant = bought(entry.order, &order, &listing);
         let file = (&listing.terms.manifest, key.as_bytes());
         let (chain, wrap) = (self.ledger().chain(), self.identity().wrap_key());
         let token =

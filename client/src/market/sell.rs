@@ -328,10 +328,8 @@ impl Market {
         let (capsule, point) = Capsule::seal(&secret, &label, &self.host().random());
         let pad = custody::pad(&entry.object.key.expose(), &custody::listing_key(&point));
         let key = self.identity().account_key();
-        let authority = self.ledger().authority();
-        let mandate =
-            grant::mandate(&chain, &key, &authority, manifest.object, &self.host().random())
-                .map_err(|error| ClientError::Grant(error.into()))?;
+        let mandate = grant::mandate(&chain, &key, manifest.object, &self.host().random())
+            .map_err(|error| ClientError::Grant(error.into()))?;
         Ok(Terms {
             title: options.title.clone(),
             price: options.price,

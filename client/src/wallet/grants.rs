@@ -60,14 +60,16 @@ impl Wallet {
     /// and the height at which it is revoked at the latest.
     pub async fn revoke(&self, token: &GrantToken) -> Result<(LinkId, u64), ClientError> {
         let verified = token.verify().map_err(refused)?;
-        let links = &token.grant.links;
+        if token.grant.sale.is_some() && token.grant.links.len() == 1 {
+            // Its one link is the mandate of every buyer.
+            return Err(refused("it was bought, so it ends with its order"));
+        }
         let link = verified.link_ids().last().copied();
         let link = link.ok_or_else(|| refused("it has no link"))?;
-        let above = &links[..links.len() - 1];
-        let height = if token.grant.root == self.me() {
-            self.revoke_as(Key::Account, link).await?
-        } else if above.iter().any(|above| above.audience == self.identity().peer()) {
-            self.revoke_as(Key::Access, link).await?
+        let keys = [(Key::Account, self.me()), (Key::Access, self.identity().peer().into())];
+        let may = |by| verified.revocations().any(|revocation| revocation == (link, by));
+        let height = if let Some((key, _)) = keys.into_iter().find(|(_, by)| may(*by)) {
+            self.revoke_as(key, link).await?
         } else {
             return Err(refused("only an identity that gave it or passed it on can revoke it"));
         };
@@ -123,8 +125,7 @@ impl Wallet {
         if token.chain != self.ledger().chain() {
             return Err(refused("it is for another network"));
         }
-        let holder = token.grant.links.last().map(|link| link.audience);
-        if holder != Some(self.identity().peer()) {
+        if token.grant.holder() != Some(self.identity().peer()) {
             return Err(refused("it is bound to another key"));
         }
         let key = token.open(&self.identity().wrap_secret()).map_err(refused)?;

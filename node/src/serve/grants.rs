@@ -1,20 +1,26 @@
 //! Decides whether a peer may do what it asks. A grant is verified once, then judged for each
 //! request.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use symbolon_protocol::{
     Encode, LedgerTime,
     content::{Scheme, layout::SegmentLayout},
-    grant::{Access, Authorized, Caveat, Grant, GrantError, Quota, VerifiedGrant, ability},
+    grant::{
+        Access, Authorized, Caveat, Grant, GrantError, PaidOrder, Quota, VerifiedGrant, ability,
+    },
     id::{Hash, PeerId},
     ledger::transaction::DealTerms,
     wire::storage::RefusalCode,
 };
 use symbolon_store::{Charge, Counter};
 
-use super::{Stop, refuse_store};
-use crate::shared::Shared;
+use super::{Stop, orders, refuse_store};
+use crate::{lru::Lru, shared::Shared};
+
+/// Results of verification. Failures are remembered too, so a peer that repeats a bad grant costs a
+/// hash instead of signatures.
+pub(crate) type GrantCache = Lru<Hash, Result<Arc<VerifiedGrant>, GrantError>>;
 
 /// A request that needs a grant.
 #[derive(Clone, Debug)]
@@ -48,7 +54,14 @@ pub(crate) async fn authorize(
         return Err(Stop::refused(RefusalCode::NotAllowed, "this request needs a grant"));
     };
     let verified = verify(shared, grant).map_err(refuse)?;
-    let allowed = judge(&verified, peer, wanted, shared.now_ms()).map_err(refuse)?;
+    let judged = |paid| judge(&verified, peer, wanted, (shared.now_ms(), paid));
+    let known = verified.sale().and_then(|sale| shared.orders.find(&sale.order));
+    let allowed = match judged(known) {
+        Err(GrantError::UnknownOrder { order }) => {
+            orders::look_up(shared, peer, order, judged).await?
+        }
+        judged => judged.map_err(refuse)?,
+    };
     let limit_ms = shared.options.limits.stale_ms;
     shared.freshen(allowed.staleness_ms.map_or(limit_ms, |max| max.0.min(limit_ms))).await?;
     check_alive(shared, &allowed).await?;
@@ -79,12 +92,12 @@ pub(crate) async fn charge(shared: &Shared, allowed: &Authorized, bytes: u64) ->
     }
 }
 
-/// The part of the decision that needs only the chain and the request.
+/// The part of the decision that needs only the chain, the request and what is known of its order.
 fn judge(
     verified: &VerifiedGrant,
     peer: PeerId,
     wanted: &Wanted<'_>,
-    now_ms: LedgerTime,
+    (now_ms, paid): (LedgerTime, Option<PaidOrder>),
 ) -> Result<Authorized, GrantError> {
     let terms = wanted.terms;
     let access = |ability, cells| Access {
@@ -94,6 +107,7 @@ fn judge(
         ability,
         cells,
         now_ms,
+        paid,
     };
     match &wanted.need {
         Need::Delete => verified.authorize(&access(ability::DELETE, None)),
@@ -155,21 +169,19 @@ fn verify(shared: &Shared, grant: &Grant) -> Result<Arc<VerifiedGrant>, GrantErr
     verified
 }
 
-/// Checks that no link of the grant was revoked, and that no order it depends on was refunded.
+/// Checks that no link of the grant was revoked, and that its order was not refunded.
 async fn check_alive(shared: &Shared, allowed: &Authorized) -> Result<(), Stop> {
-    let (revocations, orders) = (allowed.revocations.clone(), allowed.orders.clone());
+    let (revocations, order) = (allowed.revocations.clone(), allowed.order);
     let dead = shared.with_store(move |store| {
         for (link, by) in &revocations {
             if store.is_revoked(link, by)? {
                 return Ok(Some("the grant was revoked"));
             }
         }
-        for order in &orders {
-            if store.is_refunded(order)? {
-                return Ok(Some("the grant's order was refunded"));
-            }
+        match order {
+            Some(order) if store.is_refunded(&order)? => Ok(Some("the grant's order was refunded")),
+            _ => Ok(None),
         }
-        Ok(None)
     });
     match dead.await.map_err(refuse_store)? {
         None => Ok(()),
@@ -177,52 +189,8 @@ async fn check_alive(shared: &Shared, allowed: &Authorized) -> Result<(), Stop> 
     }
 }
 
-fn refuse(error: GrantError) -> Stop {
-    let code = match error {
-        GrantError::NotHolder => RefusalCode::NotYourGrant,
-        GrantError::NotYet { .. } | GrantError::Expired { .. } => RefusalCode::OutOfTime,
-        _ => RefusalCode::NotAllowed,
-    };
-    Stop::refused(code, error.to_string())
-}
-
-/// A cache of verification results. The least recently used entry is dropped first. Failures are
-/// cached too, so a peer that repeats a bad grant costs a hash instead of signatures.
-#[derive(Debug)]
-pub(crate) struct GrantCache {
-    max: usize,
-    clock: u64,
-    entries: BTreeMap<Hash, (u64, Result<Arc<VerifiedGrant>, GrantError>)>,
-    by_use: BTreeMap<u64, Hash>,
-}
-
-impl GrantCache {
-    pub(crate) fn new(max: usize) -> Self {
-        Self { max, clock: 0, entries: BTreeMap::new(), by_use: BTreeMap::new() }
-    }
-
-    fn find(&mut self, key: &Hash) -> Option<Result<Arc<VerifiedGrant>, GrantError>> {
-        let (used, result) = self.entries.get_mut(key)?;
-        self.by_use.remove(used);
-        self.clock += 1;
-        *used = self.clock;
-        self.by_use.insert(self.clock, *key);
-        Some(result.clone())
-    }
-
-    fn keep(&mut self, key: Hash, result: Result<Arc<VerifiedGrant>, GrantError>) {
-        self.clock += 1;
-        if let Some((used, _)) = self.entries.insert(key, (self.clock, result)) {
-            self.by_use.remove(&used);
-        }
-        self.by_use.insert(self.clock, key);
-        while self.entries.len() > self.max {
-            let Some((_, oldest)) = self.by_use.pop_first() else {
-                return;
-            };
-            self.entries.remove(&oldest);
-        }
-    }
+pub(super) fn refuse(error: GrantError) -> Stop {
+    Stop::refused(error.code(), error.to_string())
 }
 
 #[cfg(test)]
@@ -289,7 +257,7 @@ mod tests {
         let terms = terms();
         let judged = |need| {
             let wanted = Wanted { terms: &terms, need };
-            judge(&limited, PeerId([9; 32]), &wanted, LedgerTime::ZERO).map(|_| ())
+            judge(&limited, PeerId([9; 32]), &wanted, (LedgerTime::ZERO, None)).map(|_| ())
         };
         assert_eq!(judged(Need::Read(2..3)), Ok(()));
         assert_eq!(judged(Need::Read(3..4)), Err(GrantError::WrongCells));
@@ -304,24 +272,10 @@ mod tests {
         let judged = |set| {
             let verified = of_object(vec![Caveat::Abilities { set }]).verify(&CHAIN).unwrap();
             let wanted = Wanted { terms: &terms, need: Need::Read(0..1) };
-            judge(&verified, PeerId([9; 32]), &wanted, LedgerTime::ZERO).map(|_| ())
+            judge(&verified, PeerId([9; 32]), &wanted, (LedgerTime::ZERO, None)).map(|_| ())
         };
         assert_eq!(judged(ability::READ), Ok(()));
         assert_eq!(judged(ability::REPAIR), Ok(()));
         assert_eq!(judged(ability::VERIFY | ability::STORE), Err(GrantError::NotAllowed));
-    }
-
-    #[test]
-    fn the_cache_forgets_the_least_recently_used() {
-        let mut cache = GrantCache::new(2);
-        let bad = |link| Err(GrantError::Signature { link });
-        cache.keep(Hash([1; 32]), bad(1));
-        cache.keep(Hash([2; 32]), bad(2));
-        assert!(cache.find(&Hash([1; 32])).is_some());
-        cache.keep(Hash([3; 32]), bad(3));
-        assert!(cache.find(&Hash([2; 32])).is_none());
-        assert_eq!(cache.find(&Hash([1; 32])), Some(bad(1)));
-        assert_eq!(cache.find(&Hash([3; 32])), Some(bad(3)));
-        assert_eq!(cache.by_use.len(), 2);
     }
 }

@@ -13,7 +13,7 @@ use symbolon_protocol::{
         self, Capsule, CustodyAcceptance, CustodyTerms, DeliveryKey, DeliverySecret, Release,
         Share, VaultKey, VaultSecret,
     },
-    grant::{Grant, mandate},
+    grant::{Grant, bought, mandate},
     id::{Hash, ListingId, NodeId, ObjectId, OrderId, VaultId},
     identity::Identity,
     ledger::{
@@ -31,29 +31,29 @@ use crate::{
 };
 
 const VAULT: VaultId = VaultId([41; 16]);
-const LISTING: ListingId = ListingId([42; 16]);
-const ORDER: OrderId = OrderId([43; 16]);
+pub(crate) const LISTING: ListingId = ListingId([42; 16]);
+pub(crate) const ORDER: OrderId = OrderId([43; 16]);
 
 /// A vault of two custodians that needs both, a listing in it, and a buyer with money.
-struct Market {
-    world: World,
-    nodes: Vec<Node>,
+pub(crate) struct Market {
+    pub(crate) world: World,
+    pub(crate) nodes: Vec<Node>,
     secret: VaultSecret,
     key: VaultKey,
     shares: Vec<Share>,
-    buyer: Identity,
+    pub(crate) buyer: Identity,
     delivery: DeliverySecret,
 }
 
 impl Market {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let world = World::new().await;
         let node = world.node().await;
         Self::of(world, node).await
     }
 
     /// The same with a given first node.
-    async fn of(world: World, node: Node) -> Self {
+    pub(crate) async fn of(world: World, node: Node) -> Self {
         let second = world.node_with(world.options("second"), [12; 32]).await;
         let nodes = vec![node, second];
         let secret = VaultSecret::from_seed(&[44; 32]);
@@ -88,11 +88,11 @@ impl Market {
         }
     }
 
-    async fn seller(&self, place: usize) -> Peer {
+    pub(crate) async fn seller(&self, place: usize) -> Peer {
         self.world.peer(&self.world.owner, &self.nodes[place]).await
     }
 
-    async fn open_vault(&self) {
+    pub(crate) async fn open_vault(&self) {
         let mut custodians = Vec::new();
         for place in 0..self.nodes.len() {
             let request = self.keep_share(place).await;
@@ -102,9 +102,13 @@ impl Market {
         self.world.apply(&self.world.owner.account_key(), action).await;
     }
 
-    async fn list(&self) {
+    pub(crate) async fn list(&self) {
+        self.list_as(LISTING, ObjectId([5; 16])).await;
+    }
+
+    pub(crate) async fn list_as(&self, listing: ListingId, object: ObjectId) {
         let world = &self.world;
-        let (seller, object) = (world.owner.account(), ObjectId([5; 16]));
+        let seller = world.owner.account();
         let manifest = Manifest {
             version: 1,
             codec: Codec::ReedSolomon8,
@@ -132,16 +136,9 @@ impl Market {
             vault: VAULT,
             capsule: Capsule::seal(&self.secret, &label, &[49; 32]).0,
             pad: [0; 32],
-            mandate: mandate(
-                &world.ledger.chain(),
-                &signer,
-                &world.ledger.authority(),
-                object,
-                &[50; 32],
-            )
-            .unwrap(),
+            mandate: mandate(&world.ledger.chain(), &signer, object, &[50; 32]).unwrap(),
         };
-        world.apply(&signer, Action::List { listing: LISTING, terms: Box::new(terms) }).await;
+        world.apply(&signer, Action::List { listing, terms: Box::new(terms) }).await;
     }
 
     fn context(&self) -> Hash {
@@ -152,16 +149,29 @@ impl Market {
         DeliveryKey::make(&self.delivery, &self.context(), &[51; 32])
     }
 
-    async fn buy(&self) {
+    pub(crate) async fn buy(&self) {
+        self.buy_as(ORDER, LISTING).await;
+    }
+
+    pub(crate) async fn buy_as(&self, order: OrderId, listing: ListingId) {
+        let context = custody::release_context(&self.world.ledger.chain(), &order, &listing);
         let action = Action::Order {
-            order: ORDER,
-            listing: LISTING,
+            order,
+            listing,
             holder: self.buyer.peer(),
-            delivery: self.delivery_key(),
+            delivery: DeliveryKey::make(&self.delivery, &context, &[51; 32]),
             price: Amount::credits(10),
             licence: Hash([4; 32]),
         };
         self.world.apply(&self.buyer.account_key(), action).await;
+    }
+
+    /// The buyer's grant by an order, as the buyer's program makes it.
+    pub(crate) async fn grant(&self, id: OrderId) -> Grant {
+        let ledger = &self.world.ledger;
+        let order = ledger.row(Orders, &id).await.unwrap().unwrap();
+        let listing = ledger.row(Listings, &order.listing).await.unwrap().unwrap();
+        bought(id, &order, &listing)
     }
 
     async fn order(&self) -> Order {
@@ -420,10 +430,7 @@ async fn a_refunded_order_ends_the_buyers_access() {
     // One of two custodians is not enough, so the buyer gets a refund.
     market.nodes.remove(1).stop().await;
     market.buy().await;
-    let row = market.world.ledger.row(Listings, &LISTING).await.unwrap().unwrap();
-    let sale = market.world.ledger.sale(&ORDER).await.unwrap();
-    let root = market.world.owner.account();
-    let grant = Some(Grant { version: 1, root, links: vec![row.terms.mandate, sale] });
+    let grant = Some(market.grant(ORDER).await);
     let buyer = market.world.peer(&market.buyer, &market.nodes[0]).await;
     let request = Request::Read { deal: terms.deal, index: 0, first: 0, count: 1, grant };
     buyer.read(&request).await.unwrap();

@@ -3,7 +3,7 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use ed25519_dalek::SigningKey;
@@ -16,7 +16,7 @@ use symbolon_protocol::{
     id::{AccountId, DealId, Hash},
     ledger::{
         Status,
-        rows::Nodes,
+        rows::{Nodes, Orders, Table as _},
         transaction::{Acceptance, Action, DealTerms},
     },
     limits::EVENTS_PAGE,
@@ -201,6 +201,10 @@ pub(crate) struct Between {
     holds: watch::Sender<bool>,
     /// Ends every stream of blocks.
     pub(crate) cuts: AtomicBool,
+    /// Answers no question for rows.
+    pub(crate) away: AtomicBool,
+    /// How often an order's row was asked for.
+    pub(crate) orders_asked: AtomicUsize,
 }
 
 /// Passes on what is asked of the ledger and what it answers.
@@ -215,6 +219,9 @@ pub(crate) fn between(endpoint: Endpoint, truth: PeerAddress, how: Arc<Between>)
                     let (mut there, mut answers) = honest.open().await.unwrap();
                     let how = how.clone();
                     tokio::spawn(async move {
+                        if how.is_away(&request) {
+                            return;
+                        }
                         if let Some(status) = how.refusal(&request) {
                             back.send(&Response::Outcome { height: 1, status }).await.ok();
                             return;
@@ -240,6 +247,14 @@ pub(crate) fn between(endpoint: Endpoint, truth: PeerAddress, how: Arc<Between>)
 }
 
 impl Between {
+    fn is_away(&self, request: &Request) -> bool {
+        let Request::Rows { keys } = request else { return false };
+        if keys.iter().any(|key| key.first() == Some(&Orders::TAG)) {
+            self.orders_asked.fetch_add(1, Ordering::Relaxed);
+        }
+        self.away.load(Ordering::Relaxed)
+    }
+
     fn refusal(&self, request: &Request) -> Option<Status> {
         let Request::Submit { transaction } = request else { return None };
         let registers = matches!(transaction.action, Action::RegisterNode { .. });

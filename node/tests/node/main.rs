@@ -14,5 +14,6 @@ mod loss;
 mod read;
 mod real;
 mod refuse;
+mod sales;
 mod store;
 mod world;

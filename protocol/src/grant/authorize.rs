@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::{Caveat, GrantError, VerifiedGrant, ability};
+use super::{Caveat, GrantError, PaidOrder, VerifiedGrant, ability};
 use crate::{
     id::{AccountId, Hash, LinkId, ObjectId, OrderId, PeerId},
     time::{LedgerTime, Millis},
@@ -24,6 +24,9 @@ pub struct Access {
     pub cells: Option<Range<u64>>,
     /// The time.
     pub now_ms: LedgerTime,
+    /// What the ledger's rows say of the chain's order. `None` if the node knows no such order. A chain
+    /// without an order needs none.
+    pub paid: Option<PaidOrder>,
 }
 
 /// An allowed request, with further conditions that the caller must enforce.
@@ -33,8 +36,8 @@ pub struct Authorized {
     pub holder: PeerId,
     /// What each link leaves on this node to all holders below it together.
     pub quotas: Vec<Quota>,
-    /// Orders of which none may be refunded.
-    pub orders: Vec<OrderId>,
+    /// An order that may not be refunded.
+    pub order: Option<OrderId>,
     /// The greatest age of the node's knowledge of revocations, in milliseconds.
     pub staleness_ms: Option<Millis>,
     /// The purpose it may be used for. Only the holder can respect it; it is here so that a program can
@@ -92,7 +95,7 @@ impl VerifiedGrant {
         let mut found = Authorized {
             holder: access.peer,
             quotas: Vec::new(),
-            orders: Vec::new(),
+            order: None,
             staleness_ms: None,
             purpose: None,
             revocations: self.revocations().collect(),
@@ -107,6 +110,11 @@ impl VerifiedGrant {
             if quota.reads.is_some() || quota.bytes.is_some() {
                 found.quotas.push(quota);
             }
+        }
+        if let Some(sale) = self.sale() {
+            sale.check(&self.first_digest(), access.paid.as_ref(), access.now_ms)?;
+            found.order = Some(sale.order);
+            found.ends_ms = least(found.ends_ms, sale.ends_ms);
         }
         Ok(found)
     }
@@ -149,7 +157,6 @@ impl Access {
             | Caveat::NotAfter { .. }
             | Caveat::NodeReads { .. }
             | Caveat::NodeBytes { .. }
-            | Caveat::Order { .. }
             | Caveat::Purpose { .. }
             | Caveat::Depth { .. }
             | Caveat::Staleness { .. } => Ok(()),
@@ -172,7 +179,6 @@ impl Authorized {
             Caveat::NodeBytes { bytes } => quota.bytes = least(quota.bytes, *bytes),
             Caveat::Staleness { max_ms } => self.staleness_ms = least(self.staleness_ms, *max_ms),
             Caveat::NotAfter { time_ms } => self.ends_ms = least(self.ends_ms, *time_ms),
-            Caveat::Order { order } if !self.orders.contains(order) => self.orders.push(*order),
             Caveat::Purpose { hash } => {
                 if self.purpose.is_some_and(|purpose| purpose != *hash) {
                     return Err(GrantError::PurposesDiffer);

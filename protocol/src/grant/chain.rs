@@ -4,12 +4,14 @@
 //! m(-1) = derive_key("symbolon 2026 grant root v2", version | chain | root)
 //! m(i)  = derive_key("symbolon 2026 grant link v1", m(i-1) | audience | nonce | caveats)
 //! ```
+//!
+//! After a mandate, `m(0)` is first joined with the sale: see [`Sale::digest`].
 
 use alloc::vec::Vec;
 
 use ed25519_dalek::SigningKey;
 
-use super::{Caveat, Grant, GrantError, Link, ability};
+use super::{Caveat, Grant, GrantError, Link, Sale, ability, market_audience};
 use crate::{
     codec::Encode,
     id::{AccountId, ChainId, Hash, LinkId, PeerId},
@@ -21,7 +23,10 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedGrant {
     grant: Grant,
+    /// Of the links.
     digests: Vec<Hash>,
+    /// Of the whole chain, with its sale.
+    digest: Hash,
 }
 
 impl VerifiedGrant {
@@ -31,10 +36,21 @@ impl VerifiedGrant {
         self.grant.root
     }
 
-    /// The peer that may use it and pass it on: the last audience.
+    /// The peer that may use it and pass it on: see [`Grant::holder`].
     #[must_use]
     pub fn holder(&self) -> PeerId {
-        self.grant.links.last().expect("a verified chain has a link").audience
+        self.grant.holder().expect("a verified chain has a link")
+    }
+
+    /// The order that has to be paid: what a buyer's grant says of it.
+    #[must_use]
+    pub fn sale(&self) -> Option<&Sale> {
+        self.grant.sale.as_ref()
+    }
+
+    /// The digest of the first link.
+    pub(super) fn first_digest(&self) -> Hash {
+        *self.digests.first().expect("a verified chain has a link")
     }
 
     /// The chain as it travels.
@@ -55,17 +71,17 @@ impl VerifiedGrant {
         self.digests.iter().map(link_id).collect()
     }
 
-    /// The digest under the last signature. It names the whole chain.
+    /// The digest that names the whole chain.
     #[must_use]
     pub fn digest(&self) -> Hash {
-        *self.digests.last().expect("a verified chain has a link")
+        self.digest
     }
 
     /// Every revocation that would end the chain: a link's id, and a key above it that may revoke it. At
     /// most 36 pairs.
     pub fn revocations(&self) -> impl Iterator<Item = (LinkId, AccountId)> + '_ {
         self.digests.iter().enumerate().flat_map(move |(place, digest)| {
-            let above = self.grant.links[..place].iter().map(|link| link.audience.into());
+            let above = (0..place).map(|place| self.grant.holder_after(place).into());
             core::iter::once(self.grant.root).chain(above).map(move |by| (link_id(digest), by))
         })
     }
@@ -84,7 +100,7 @@ impl Grant {
         let before = root_digest(chain, &id);
         let nonce = nonce(&before, &audience, &caveats, entropy);
         let link = Link::sign(root, &before, audience, nonce, caveats);
-        let grant = Self { version: 1, root: id, links: alloc::vec![link] };
+        let grant = Self { version: 1, root: id, sale: None, links: alloc::vec![link] };
         grant.verify(chain).map(VerifiedGrant::into_grant)
     }
 
@@ -112,17 +128,41 @@ impl Grant {
     /// was signed for another ledger than `chain`, no signature verifies here.
     pub fn verify(&self, chain: &ChainId) -> Result<VerifiedGrant, GrantError> {
         self.check_form()?;
+        self.check_sale(chain)?;
         let mut digests = Vec::with_capacity(self.links.len());
         let mut before = root_digest(chain, &self.root);
-        let mut issuer = &self.root.0;
+        let mut issuer = PeerId::from(self.root);
         for (place, link) in self.links.iter().enumerate() {
             before = link.digest(&before);
-            signature::verify(issuer, &before, &link.signature)
+            signature::verify(&issuer.0, &before, &link.signature)
                 .map_err(|_| GrantError::Signature { link: place })?;
             digests.push(before);
-            issuer = &link.audience.0;
+            issuer = self.holder_after(place);
+            if let Some(sale) = self.sale.filter(|_| place == 0) {
+                before = sale.digest(&before);
+            }
         }
-        Ok(VerifiedGrant { grant: self.clone(), digests })
+        Ok(VerifiedGrant { grant: self.clone(), digests, digest: before })
+    }
+
+    /// Who holds the chain up to and with this link, and its sale.
+    fn holder_after(&self, place: usize) -> PeerId {
+        match self.sale {
+            Some(sale) if place == 0 => sale.holder,
+            _ => self.links[place].audience,
+        }
+    }
+
+    /// A mandate is passed on by an order, and nothing else is.
+    fn check_sale(&self, chain: &ChainId) -> Result<(), GrantError> {
+        let is_mandate = self.links[0].audience == market_audience(chain);
+        match self.sale {
+            Some(_) if !is_mandate => Err(GrantError::NoMandate),
+            Some(sale) if sale.holder.0 == self.root.0 => Err(GrantError::HolderRepeated),
+            Some(sale) if sale.holder == self.links[0].audience => Err(GrantError::HolderRepeated),
+            None if is_mandate && 1 < self.links.len() => Err(GrantError::NoOrder),
+            _ => Ok(()),
+        }
     }
 
     fn check_form(&self) -> Result<(), GrantError> {
@@ -139,7 +179,8 @@ impl Grant {
         }
         for (place, link) in self.links.iter().enumerate() {
             let mut above = self.links[..place].iter().map(|link| link.audience);
-            if link.audience.0 == self.root.0 || above.any(|key| key == link.audience) {
+            let buyers = self.sale.is_some_and(|sale| 0 < place && sale.holder == link.audience);
+            if buyers || link.audience.0 == self.root.0 || above.any(|key| key == link.audience) {
                 return Err(GrantError::AudienceRepeated { link: place });
             }
             let below = found - 1 - place;
@@ -186,7 +227,8 @@ pub fn verify_first_link(
     root: &AccountId,
     link: &Link,
 ) -> Result<LinkId, GrantError> {
-    let alone = Grant { version: 1, root: *root, links: alloc::vec![link.clone()] };
+    let links = alloc::vec![link.clone()];
+    let alone = Grant { version: 1, root: *root, sale: None, links };
     alone.verify(chain).map(|verified| link_id(&verified.digest()))
 }
 

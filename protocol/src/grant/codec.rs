@@ -46,6 +46,7 @@ impl Encode for Grant {
     fn encode(&self, out: &mut Vec<u8>) {
         self.version.encode(out);
         self.root.encode(out);
+        self.sale.encode(out);
         self.links.encode(out);
     }
 }
@@ -58,6 +59,7 @@ impl Decode for Grant {
             return Err(DecodeError::Tag { what: "grant version", tag: version });
         }
         let root = Decode::decode(input)?;
+        let sale = Decode::decode(input)?;
         let count = u32::decode(input)?;
         bounded("grant links", count, GRANT_LINKS_MAX)?;
         let mut links = Vec::new();
@@ -65,7 +67,7 @@ impl Decode for Grant {
             links.push(Link::decode(input)?);
             within(whole - input.remaining())?;
         }
-        Ok(Self { version, root, links })
+        Ok(Self { version, root, sale, links })
     }
 }
 

@@ -88,7 +88,7 @@ impl GrantToken {
         Self::pack(chain, grant, file, &to.wrap, entropy)
     }
 
-    /// Packs an existing chain, such as a sale's, for its holder.
+    /// Packs an existing chain, such as a buyer's, for its holder.
     pub fn pack(
         chain: ChainId,
         grant: Grant,

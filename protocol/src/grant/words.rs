@@ -26,7 +26,6 @@ impl fmt::Display for Caveat {
             }
             Self::NodeReads { count } => write!(f, "at most {count} reads on each node"),
             Self::NodeBytes { bytes } => write!(f, "at most {bytes} bytes from each node"),
-            Self::Order { order } => write!(f, "paid by order {order}, and dead if it is refunded"),
             Self::Purpose { hash } => {
                 write!(f, "only for the purpose of the text with hash {hash} (no node checks this)")
             }
@@ -45,10 +44,17 @@ impl Grant {
     pub fn words(&self) -> Vec<String> {
         let mut lines = Vec::new();
         let mut issuer = format!("{}", self.root);
+        let mut sale = self.sale;
         for link in &self.links {
             lines.push(format!("{issuer} lets {}", link.audience));
             lines.extend(link.caveats.iter().map(|caveat| format!("  {caveat}")));
             issuer = format!("{}", link.audience);
+            if let Some(sale) = sale.take() {
+                lines.push(format!("order {} lets {}", sale.order, sale.holder));
+                lines.push(format!("  until {}", Time(sale.ends_ms.0)));
+                lines.push(String::from("  only while it is not refunded"));
+                issuer = format!("{}", sale.holder);
+            }
         }
         let named = |kind: fn(&Caveat) -> bool| {
             self.links.first().is_some_and(|link| link.caveats.iter().any(kind))
@@ -59,8 +65,7 @@ impl Grant {
         if !named(|caveat| matches!(caveat, Caveat::Abilities { .. })) {
             lines.push(String::from("the first link names no abilities: it allows nothing"));
         }
-        let ends = |caveat: &Caveat| matches!(caveat, Caveat::NotAfter { .. });
-        if !self.links.iter().any(|link| link.caveats.iter().any(ends)) {
+        if self.ends_ms().is_none() {
             lines.push(String::from("no link ends it: it holds until it is revoked"));
         }
         lines
@@ -135,6 +140,7 @@ mod tests {
         let bare = Grant {
             version: 1,
             root: AccountId([1; 32]),
+            sale: None,
             links: alloc::vec![super::super::Link {
                 audience: PeerId([2; 32]),
                 nonce: [0; 8],

@@ -33,7 +33,7 @@ record! {
     pub struct Genesis {
         /// Parameters.
         pub params: Params,
-        /// The key that signs blocks and sale grants.
+        /// The key that signs blocks.
         pub authority: AccountId,
         /// The time it begins, in milliseconds since the Unix epoch.
         pub time_ms: LedgerTime,

@@ -12,6 +12,7 @@ use crate::{
     amount::Amount,
     codec::Encode,
     custody::{CustodyAcceptance, CustodyError, VaultKey},
+    grant,
     id::{AccountId, ListingId, NodeId, OrderId, PeerId},
     ledger::{
         params::Params,
@@ -26,7 +27,7 @@ use crate::{
     },
 };
 
-/// Bytes of a listing's mandate at most: a grant has 2 KiB, and the sale's link and those of the
+/// Bytes of a listing's mandate at most: a grant has 2 KiB, and the sale and the links of the
 /// buyer's own people follow.
 const MANDATE_BYTES_MAX: usize = 512;
 
@@ -198,7 +199,7 @@ fn preview<S: State + ?Sized>(state: &S, listing: &ListingId) -> Result<(), Fiel
     must(picked, "preview", "is of a listing that has no preview cells")
 }
 
-/// No key stands twice in a grant, so a sale to these could not be signed.
+/// No key stands twice in a grant, so no grant could serve an order for these.
 fn order<S: State + ?Sized>(
     state: &S,
     chain: &Chain,
@@ -208,8 +209,8 @@ fn order<S: State + ?Sized>(
     let Some(listing) = state.get(Listings, listing) else { return Ok(()) };
     let sellers = *holder == PeerId::from(listing.seller);
     must(!sellers, "holder", "is the seller's own key, it must be another one")?;
-    let ledgers = *holder == PeerId::from(chain.authority);
-    must(!ledgers, "holder", "is the ledger's own key, it must be another one")
+    let mandates = *holder == grant::market_audience(&chain.id);
+    must(!mandates, "holder", "is the audience of mandates, it must be a buyer's key")
 }
 
 /// Of an order that does not exist only what is wrong by itself.

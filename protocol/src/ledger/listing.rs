@@ -38,8 +38,8 @@ pub(super) fn check_list<S: State + ?Sized>(
     id: ListingId,
     terms: &Terms,
 ) -> Result<Effect, Status> {
-    let (authority, object) = (&books.chain.authority, &terms.manifest.object);
-    let mandate = grant::verify_mandate(books.id(), &seller, &terms.mandate, authority, object)
+    let object = &terms.manifest.object;
+    let mandate = grant::verify_mandate(books.id(), &seller, &terms.mandate, object)
         .map_err(|_| Status::BadProof)?;
     if books.has(Revocations, &(mandate, seller)) {
         return Err(Status::BadProof);

@@ -220,7 +220,7 @@ record! {
         pub id: ChainId,
         /// Its parameters.
         pub params: Params,
-        /// The key that signs blocks and sale grants.
+        /// The key that signs blocks.
         pub authority: AccountId,
         /// Time of the genesis block, in milliseconds since the Unix epoch: epoch 0 begins here.
         pub genesis_ms: LedgerTime,
@@ -599,7 +599,7 @@ record! {
         pub capsule: Capsule,
         /// `file key XOR listing key`.
         pub pad: [u8; 32],
-        /// The seller's delegation to the ledger's signing key: link 0 of every sale's grant.
+        /// The seller's permission for every buyer: link 0 of their grants.
         pub mandate: Link,
     }
 }
@@ -646,7 +646,7 @@ record! {
         pub listing: ListingId,
         /// The account that pays.
         pub buyer: AccountId,
-        /// The peer key the grant is bound to.
+        /// The peer key that the grant is bound to.
         pub holder: PeerId,
         /// The one-time key the custodians release to.
         pub delivery: DeliveryKey,

@@ -5,8 +5,7 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 
 use crate::{
     choice,
-    grant::Link,
-    id::{AccountId, Hash, OrderId},
+    id::AccountId,
     ledger::{
         Status,
         block::{Block, Event, SignedHeader},
@@ -58,11 +57,6 @@ choice! {
             before: HistoryPlace,
             /// How many at most.
             limit: u32,
-        },
-        /// The ledger's signature for a sale: link 1 of its grant. Answered by [`Response::Sale`].
-        Sale = 7 {
-            /// The order.
-            order: OrderId,
         },
     }
 }
@@ -177,15 +171,8 @@ choice! {
             /// [`Proven`]: crate::ledger::block::Reason::Proven
             oldest: OldestBlock,
         },
-        /// Link 1 of a sale's grant.
-        Sale = 7 {
-            /// The link.
-            link: Link,
-            /// Digest of the block in which the sale is final.
-            block: Hash,
-        },
         /// The ledger no longer keeps the next block that was asked for. Ends a follow.
-        Pruned = 8 {
+        Pruned = 7 {
             /// The oldest block that it keeps.
             oldest: OldestBlock,
         },

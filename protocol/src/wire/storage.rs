@@ -215,7 +215,7 @@ choice! {
         Internal = 15,
         /// The node has the same deal and shard index with other terms.
         Conflict = 16,
-        /// The order is not one for which the node may release.
+        /// The order is not paid, or not one for which the node may release.
         NotPaid = 17,
         /// The shard's deal is open, or may still be opened: the node does not delete the shard.
         Bound = 18,

@@ -29,6 +29,7 @@ const ALL: &[Description] = &[
     deletion::DeletionReceipt::DESCRIPTION,
     grant::Caveat::DESCRIPTION,
     grant::GrantToken::DESCRIPTION,
+    grant::Sale::DESCRIPTION,
     identity::Recipient::DESCRIPTION,
     preview::Preview::DESCRIPTION,
     preview::PreviewCell::DESCRIPTION,
@@ -145,6 +146,11 @@ const GRANT: Description = Description {
         field("version", "u8", &["doc = \"1.\""]),
         field("root", "AccountId", &["doc = \"Whose permission it is.\""]),
         field(
+            "sale",
+            "Option<Sale>",
+            &["doc = \"The order that passes a mandate, link 0, on to a buyer.\""],
+        ),
+        field(
             "links",
             "Vec<Link>",
             &["doc = \"From the root's first delegation to the holder's.\""],
@@ -166,7 +172,7 @@ const LINK: Description = Description {
         field(
             "signature",
             "[u8; 64]",
-            &["doc = \"By the audience of the link before, or the root.\""],
+            &["doc = \"By the holder of the chain before it, or the root.\""],
         ),
     ]),
 };

@@ -90,7 +90,7 @@ pub(crate) const PAGES: &[(&str, &str, &[&str])] = &[
     ),
     ("market.md", "custody", &["VaultKey", "Capsule", "DeliveryKey", "Release"]),
     ("market.md", "previews", &["Preview", "PreviewCell"]),
-    ("grant.md", "grants", &["Grant", "Link", "Caveat", "GrantToken"]),
+    ("grant.md", "grants", &["Grant", "Sale", "Link", "Caveat", "GrantToken"]),
     ("content.md", "manifest", &["Manifest", "Codec", "MaskMode", "Scheme", "LeafParts"]),
     ("proof.md", "leaves", &["LeafProof", "Challenge"]),
     ("identity.md", "recipient", &["Recipient"]),

@@ -1,8 +1,12 @@
 //! A sale whose custodians are gone: three of five open the vault, three are dead. The buyer gets the
 //! money back at the deadline, without asking, and the grant of that order is worth nothing.
 
-use symbolon_client::{ClientError, Progress, Readable, SellOptions, Sink, Source};
-use symbolon_protocol::{Amount, Millis, ledger::rows::OrderState};
+use symbolon_client::{Client, ClientError, Progress, Readable, SellOptions, Sink, Source};
+use symbolon_protocol::{
+    Amount, Millis,
+    grant::{self, Grant, GrantToken},
+    ledger::rows::{Listings, OrderState, Orders},
+};
 use symbolon_tests::sim::{Trace, World, called};
 use tokio::time::{Duration, sleep};
 
@@ -45,7 +49,9 @@ pub(super) async fn refund(seed: u64) -> Trace {
     assert_eq!(world.auditor.balance(&world.identity("buyer").account()), before.0);
     let orders = buyer.orders().await.unwrap();
     assert_eq!((orders.len(), orders[0].state), (1, OrderState::Refunded));
-    assert!(world.ledger().sale(&orders[0].id).await.is_err(), "no grant of a refunded order");
+    let row = world.ledger().row(Orders, &orders[0].id).await.unwrap().unwrap();
+    let listing = world.ledger().row(Listings, &row.listing).await.unwrap().unwrap();
+    worth_nothing(&world, &owner, (&buyer, grant::bought(orders[0].id, &row, &listing))).await;
 
     // With one custodian back there are three, and a new order is delivered.
     let back = world.number_of(&sold.custodians[spared]);
@@ -75,4 +81,22 @@ pub(super) async fn refund(seed: u64) -> Trace {
     assert_eq!(world.auditor.orders(), (2, 1, 1));
     owner.close().await;
     world.finish().await
+}
+
+/// No node takes the grant of a refunded order, even from a buyer who knows the file's key from elsewhere.
+async fn worth_nothing(world: &World, owner: &Client, (buyer, grant): (&Client, Grant)) {
+    let who = world.identity("buyer");
+    let silent = Progress::silent();
+    let shared = owner.share(&called("goods"), &who.recipient(), Vec::new(), None, &silent).await;
+    let shared = shared.unwrap();
+    let key = shared.open(&who.wrap_secret()).unwrap();
+    let (file, entropy) = ((&shared.manifest, &*key), [7; 32]);
+    let token = GrantToken::pack(shared.chain, grant, file, &who.wrap_key(), &entropy).unwrap();
+    // The library asks nodes. The market would ask the ledger first.
+    let token = Readable::Token(Box::new(token));
+    let got = buyer.library().get(&token, Sink::Memory, &Default::default(), &silent).await;
+    assert!(got.is_err(), "{got:?}");
+    let shared = Readable::Token(Box::new(shared));
+    let got = buyer.library().get(&shared, Sink::Memory, &Default::default(), &silent).await;
+    got.unwrap();
 }

@@ -1,15 +1,12 @@
 //! A ledger that lies to those who ask it. Events are only the server's word: no node deletes a paid
 //! shard for one. An older state is proven as well as the newest: no device lets go of what it has published
-//! since. And the sale of another order is not taken for one's own.
+//! since.
 
 use std::sync::{Arc, Mutex};
 
-use symbolon_client::{
-    Client, ClientError, GetOptions, Pattern, Progress, Readable, SellOptions, Sink, Source,
-};
-use symbolon_ledger::LedgerError;
+use symbolon_client::{Client, ClientError, GetOptions, Pattern, Progress, Readable, Sink, Source};
 use symbolon_protocol::{
-    Amount, Millis,
+    Amount,
     id::{DealId, LinkId, OrderId},
     ledger::{
         Status,
@@ -24,9 +21,7 @@ use symbolon_tests::{
     sim::{Trace, World, called},
 };
 
-use super::{put_options, sell_options};
-
-const PRICE: Amount = Amount(1_000_000_001);
+use super::put_options;
 
 pub(super) async fn told(seed: u64) -> Trace {
     let mut world = World::found(seed, 8).await;
@@ -35,7 +30,6 @@ pub(super) async fn told(seed: u64) -> Trace {
     put(&world, &owner, "file").await;
     world.pass_epochs(1).await;
     of_ends(&mut world, &owner).await;
-    of_another_sale(&mut world, &owner).await;
     owner.close().await;
     of_what_was_done(&mut world).await;
     of_money(&mut world).await;
@@ -90,44 +84,6 @@ async fn of_ends(world: &mut World, owner: &Client) {
         world.start_node(number).await;
     }
     world.pass_epochs(1).await;
-}
-
-/// A buyer is given the sale of another order of the same goods: one of its own that is over, and one of
-/// somebody else. Both are signed as they should be.
-async fn of_another_sale(world: &mut World, owner: &Client) {
-    let options = SellOptions { access_ms: Some(Millis(60_000)), ..sell_options("File", PRICE) };
-    let listing = owner.sell(&called("file"), &options, &Progress::silent()).await.unwrap().listing;
-    let mut sales = Vec::new();
-    for name in ["buyer", "another buyer"] {
-        let client = world.client(name);
-        client.faucet().await.unwrap();
-        let order = client.buy(&listing, PRICE, &Progress::silent()).await.unwrap().order;
-        client.close().await;
-        sales.push(world.ledger().sale(&order).await.unwrap());
-    }
-    world.pass_epochs(4).await;
-    for (number, sale) in sales.into_iter().enumerate() {
-        let twist: LedgerTwist = Arc::new(move |_, response| match response {
-            Response::Sale { block, .. } => Response::Sale { link: sale.clone(), block },
-            response => response,
-        });
-        let ticket = world.lying_ledger(&format!("a ledger with sale {number}"), twist);
-        let told = world.device_told("buyer", "buyer", ticket);
-        let error = told.buy(&listing, PRICE, &Progress::silent()).await.unwrap_err();
-        world.note(format!("the sale of another order: {error}"));
-        assert!(matches!(error, ClientError::Ledger(LedgerError::Forged { .. })), "{error:?}");
-        told.close().await;
-    }
-    // Told the truth, it goes on with the order that it has paid for.
-    let buyer = world.client("buyer");
-    let bought = buyer.buy(&listing, PRICE, &Progress::silent()).await.unwrap();
-    let token = Readable::Token(bought.token.clone());
-    let got = buyer.get(&token, Sink::Memory, &GetOptions::default(), &Progress::silent()).await;
-    assert_eq!(got.unwrap().acknowledged, Some(bought.order));
-    buyer.close().await;
-    world.audit().await;
-    let (orders, _, refunded) = world.auditor.orders();
-    assert_eq!((orders, refunded), (3, 0), "each was paid once");
 }
 
 /// A server says that something was done before, or need not be done, and does nothing. No command says that

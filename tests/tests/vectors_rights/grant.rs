@@ -8,12 +8,16 @@ use symbolon_protocol::{
         manifest::{Codec, MaskMode},
     },
     envelope,
-    grant::{Access, Caveat, Grant, GrantToken, Link, Sale, ability, mandate, sale_link},
-    id::{AccountId, ChainId, Hash, LinkId, ObjectId, OrderId, PeerId, hex, unhex},
+    grant::{Access, Caveat, Grant, GrantToken, Link, ability},
+    id::{AccountId, ChainId, Hash, LinkId, ObjectId, PeerId, hex, unhex},
     identity::{Identity, Recipient},
 };
 
-use crate::{array, bytes, number, outcome, replay, text as field_text};
+use crate::{
+    array, bytes,
+    grant_sales::{paid, paid_of, sold, tampered_sales},
+    number, outcome, replay, text as field_text,
+};
 
 const OBJECT: ObjectId = ObjectId([7; 16]);
 const KEY: [u8; 32] = [42; 32];
@@ -89,7 +93,8 @@ fn verify_cases() -> Vec<Value> {
     let mut cases = vec![
         good("three links", "root, holder, delegate, delegate", &grant),
         good("one link", "what an owner gives a friend", &chain(&[vec![]])),
-        good("sale", "mandate and sale link, minted by the ledger", &sale()),
+        good("bought", "a mandate and an order: no party signed the second step", &sold(&[vec![]])),
+        good("bought and passed on", "by the order's holder", &sold(&[vec![], vec![], vec![]])),
     ];
     let mut elsewhere = good("other ledger", "signed for a test ledger of the same people", &grant);
     elsewhere["chain"] = json!(hex(&[9; 32]));
@@ -97,6 +102,7 @@ fn verify_cases() -> Vec<Value> {
     cases.push(elsewhere);
     cases.extend(tampered(&edit));
     cases.extend(malformed(&grant, &case));
+    cases.extend(tampered_sales(&case));
     cases
 }
 
@@ -176,7 +182,7 @@ fn tampered(edit: Edit<'_>) -> Vec<Value> {
     ]
 }
 
-type Case<'a> = &'a dyn Fn(&str, &str, &[u8], &str) -> Value;
+pub(crate) type Case<'a> = &'a dyn Fn(&str, &str, &[u8], &str) -> Value;
 
 fn malformed(grant: &Grant, case: Case<'_>) -> Vec<Value> {
     let good = grant.to_bytes();
@@ -185,8 +191,8 @@ fn malformed(grant: &Grant, case: Case<'_>) -> Vec<Value> {
         bytes[at] = value;
         bytes
     };
-    // version 1 | root 32 | count 4 | audience 32 | nonce 8 | caveat count 4 | tag
-    let (count, first_tag) = (33, 81);
+    // version 1 | root 32 | no sale 1 | count 4 | audience 32 | nonce 8 | caveat count 4 | tag
+    let (sale, count, first_tag) = (33, 34, 82);
     let unknown_ability = {
         let mut changed = grant.clone();
         changed.links[0].caveats[1] = Caveat::Abilities { set: 1 << 15 };
@@ -207,6 +213,7 @@ fn malformed(grant: &Grant, case: Case<'_>) -> Vec<Value> {
             "Decode.Tag",
         ),
         case("caveat 0", "no caveat has this tag", &patched(first_tag, 0), "Decode.Tag"),
+        case("half a sale", "neither there nor absent", &patched(sale, 2), "Decode.Tag"),
         case("unknown ability", "what it allows is not known", &unknown_ability, "UnknownAbility"),
         case("nine links", "more than any chain", &nine, "Decode.TooMany"),
         case("too large", "more than 2048 bytes", &huge.to_bytes(), "Decode.TooMany"),
@@ -214,16 +221,6 @@ fn malformed(grant: &Grant, case: Case<'_>) -> Vec<Value> {
         case("trailing", "a byte too many", &trailing, "Decode.Trailing"),
         case("empty", "nothing", &[], "Decode.Short"),
     ]
-}
-
-fn sale() -> Grant {
-    let ledger = who(50);
-    let first =
-        mandate(&LEDGER, &who(0).account_key(), &ledger.account(), OBJECT, &[1; 32]).unwrap();
-    let sale = Sale { order: OrderId([6; 16]), holder: who(1).peer(), ends_ms: LedgerTime(2_000) };
-    let second =
-        sale_link(&LEDGER, &who(0).account(), &first, &ledger.account_key(), &sale).unwrap();
-    Grant { version: 1, root: who(0).account(), links: vec![first, second] }
 }
 
 #[test]
@@ -239,12 +236,13 @@ fn requests() {
             ability: u16::try_from(number(case, "ability")).unwrap(),
             cells: cells.map(|ends| ends[0].as_u64().unwrap()..ends[1].as_u64().unwrap()),
             now_ms: LedgerTime(number(case, "now_ms")),
+            paid: paid(case),
         };
         let found = grant.authorize(&access);
         if let Ok(found) = &found {
             assert_eq!(json!(found.node_reads()), case["node_reads"]);
-            let orders: Vec<String> = found.orders.iter().map(ToString::to_string).collect();
-            assert_eq!(json!(orders), case["orders"]);
+            assert_eq!(json!(found.order.map(|order| order.to_string())), case["order"]);
+            assert_eq!(json!(found.ends_ms.map(|time| time.0)), case["ends_ms"]);
         }
         outcome(found)
     });
@@ -255,8 +253,8 @@ fn request_cases() -> Vec<Value> {
         "name": "good", "why": "all caveats of all links hold", "chain": hex(&LEDGER.0),
         "grant": hex(&usual().to_bytes()),
         "owner": hex(&who(0).account().0), "object": hex(&OBJECT.0), "peer": hex(&who(3).peer().0),
-        "ability": ability::READ, "cells": [10, 20], "now_ms": 1_500, "node_reads": 9, "orders": [],
-        "outcome": "ok",
+        "ability": ability::READ, "cells": [10, 20], "now_ms": 1_500, "node_reads": 9, "order": null,
+        "ends_ms": 2_000, "paid": null, "outcome": "ok",
     });
     let change = |name: &str, why: &str, fields: Value, outcome: &str| {
         let mut case = good.clone();
@@ -272,6 +270,7 @@ fn request_cases() -> Vec<Value> {
     cases.extend(other_grants(&change));
     cases.extend(other_askers(&change));
     cases.extend(other_wishes(&change));
+    cases.extend(orders(&change));
     cases
 }
 
@@ -295,22 +294,17 @@ fn other_grants(change: Change<'_>) -> Vec<Value> {
         vec![Caveat::NodeReads { count: 100 }],
         vec![],
     ]);
-    let refilled = json!({ "grant": hex(&refilled.to_bytes()), "node_reads": 2 });
+    let refilled = json!({ "grant": hex(&refilled.to_bytes()), "node_reads": 2, "ends_ms": null });
     let of = |first: &[Caveat]| {
         let grant = chain(&[first.to_vec(), vec![], vec![]]);
         json!({ "grant": hex(&grant.to_bytes()) })
     };
     let later = json!({ "grant": hex(&chain(&[vec![], named(&[]), vec![]]).to_bytes()) });
-    let bought = json!({
-        "grant": hex(&sale().to_bytes()), "peer": hex(&who(1).peer().0), "node_reads": null,
-        "orders": [hex(&[6; 16])],
-    });
     vec![
         change("nothing named", "what link 0 does not name is not allowed", of(&[]), "Unnamed"),
         change("no object", "link 0 names abilities alone", of(&named(&[])[1..]), "Unnamed"),
         change("no abilities", "link 0 names an object alone", of(&named(&[])[..1]), "Unnamed"),
         change("named later", "a holder names what the owner did not", later, "Unnamed"),
-        change("bought", "the order is there to be checked", bought, "ok"),
         change("no refill", "a later, larger quota does not count", refilled, "ok"),
         change("purposes differ", "no use can have both", purposes, "PurposesDiffer"),
     ]
@@ -346,6 +340,49 @@ fn other_wishes(change: Change<'_>) -> Vec<Value> {
         change("cell after", "one too late", cells(19, 21), "WrongCells"),
         change("no cells", "an empty range", cells(15, 15), "WrongCells"),
         change("all cells", "about the whole object", json!({ "cells": null }), "WrongCells"),
+    ]
+}
+
+/// Bought grants, and what the ledger's rows say of their order.
+fn orders(change: Change<'_>) -> Vec<Value> {
+    let reads = vec![Caveat::Object { object: OBJECT }, Caveat::Abilities { set: ability::READ }];
+    let grant = sold(std::slice::from_ref(&reads));
+    let of = |grant: &Grant, peer: u8, edit: &dyn Fn(&mut Value)| {
+        let mut case = json!({
+            "grant": hex(&grant.to_bytes()), "peer": hex(&who(peer).peer().0), "node_reads": null,
+            "order": hex(&[6; 16]), "ends_ms": 2_000, "paid": paid_of(grant),
+        });
+        edit(&mut case);
+        case
+    };
+    let differs = |field: &'static str, value: Value| {
+        of(&grant, 1, &|case| case["paid"][field] = value.clone())
+    };
+    let none = of(&grant, 1, &|case| case["paid"] = Value::Null);
+    let late = of(&grant, 1, &|case| {
+        case["paid"] = Value::Null;
+        case["now_ms"] = json!(2_000);
+    });
+    let thief = of(&grant, 9, &|case| case["paid"] = Value::Null);
+    let longer = vec![Caveat::NotAfter { time_ms: LedgerTime(3_000) }];
+    let (passed, no) = (sold(&[reads.clone(), longer]), "OrderDiffers");
+    let other = sold(&[[&reads[..], &[Caveat::Depth { links: 9 }]].concat()]);
+    let other = paid_of(&other)["mandate"].clone();
+    vec![
+        change("bought", "its order is paid", of(&grant, 1, &|_| {}), "ok"),
+        change("bought and passed on", "a later end does not count", of(&passed, 2, &|_| {}), "ok"),
+        change("an order that is not there", "it was never paid", none, "UnknownOrder"),
+        change(
+            "an order of another listing",
+            "with another mandate",
+            differs("mandate", other),
+            no,
+        ),
+        change("of another holder", "who paid", differs("holder", json!("42".repeat(32))), no),
+        change("a longer access", "than was paid for", differs("ends_ms", json!(1_999)), no),
+        change("refunded", "the money is back", differs("refunded", json!(true)), "OrderRefunded"),
+        change("access is over", "which needs no order", late, "Expired"),
+        change("stolen from a buyer", "which needs no order", thief, "NotHolder"),
     ]
 }
 

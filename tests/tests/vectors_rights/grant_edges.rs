@@ -1,17 +1,18 @@
-//! Vectors of grants at their limits, of what a node is left to enforce, and of mandates and sales.
+//! Vectors of grants at their limits, and of what a node is left to enforce.
 
 use serde_json::{Value, json};
 use symbolon_protocol::{
     Decode, Encode, LedgerTime, Millis,
-    grant::{
-        Access, Authorized, Caveat, Grant, GrantError, Link, Sale, ability, mandate_id, sale_link,
-        verify_mandate,
-    },
-    id::{AccountId, ChainId, Hash, LinkId, ObjectId, OrderId, PeerId, hex},
+    grant::{Access, Authorized, Caveat, Grant, Link, ability},
+    id::{AccountId, ChainId, Hash, LinkId, ObjectId, PeerId, hex},
     identity::Identity,
 };
 
-use crate::{array, bytes, number, outcome, replay};
+use crate::{
+    array, bytes,
+    grant_sales::{paid, paid_of, sold},
+    number, outcome, replay,
+};
 
 const OBJECT: ObjectId = ObjectId([7; 16]);
 const LEDGER: ChainId = ChainId([3; 32]);
@@ -55,13 +56,13 @@ fn limits() {
     });
 }
 
-/// A chain of one link with exactly so many bytes: 145 without caveats, 33 for a purpose, 2 for a depth.
+/// A chain of one link with exactly so many bytes: 146 without caveats, 33 for a purpose, 2 for a depth.
 fn sized(bytes: usize) -> Grant {
-    let even = bytes.is_multiple_of(2);
+    let odd = !bytes.is_multiple_of(2);
     let purpose = Caveat::Purpose { hash: Hash([3; 32]) };
-    let depths = (bytes - 145 - if even { 33 } else { 0 }) / 2;
+    let depths = (bytes - 146 - if odd { 33 } else { 0 }) / 2;
     let mut caveats = vec![Caveat::Depth { links: 9 }; depths];
-    caveats.extend(even.then_some(purpose));
+    caveats.extend(odd.then_some(purpose));
     let mut grant = chain(&[vec![]]);
     grant.links[0].caveats = caveats;
     resigned(grant)
@@ -107,11 +108,16 @@ fn limit_cases() -> Vec<Value> {
         grant.links[0].signature[..32].copy_from_slice(&point);
     };
     let mut bare = eight.to_bytes();
-    bare.truncate(37);
+    bare.truncate(38);
     vec![
         good("eight links", "as many as a chain has, and 36 revocations", &eight),
         good("2048 bytes", "as large as a chain may be", &sized(2048)),
         good("as deep as allowed", "two links below a depth of two", &deep(2)),
+        good(
+            "eight links of a buyer",
+            "the order is none, and 36 revocations",
+            &sold(&vec![vec![]; 8]),
+        ),
         good("every ability", "all five bits", &known),
         case("2049 bytes", "one too many", &sized(2049).to_bytes(), "Decode.TooMany"),
         case("links that do not come", "eight are said", &bare, "Decode.Short"),
@@ -163,6 +169,7 @@ fn left_to_the_node() {
             ability: u16::try_from(number(case, "ability")).unwrap(),
             cells: cells.map(|ends| ends[0].as_u64().unwrap()..ends[1].as_u64().unwrap()),
             now_ms: LedgerTime(number(case, "now_ms")),
+            paid: paid(case),
         });
         if let Ok(found) = &found {
             for (field, value) in left(found).as_object().unwrap() {
@@ -177,10 +184,9 @@ fn left(found: &Authorized) -> Value {
     let quotas = found.quotas.iter();
     let quotas: Vec<_> =
         quotas.map(|one| json!([one.link.to_string(), one.reads, one.bytes])).collect();
-    let orders: Vec<_> = found.orders.iter().map(ToString::to_string).collect();
     json!({
         "node_reads": found.node_reads(), "node_bytes": found.node_bytes(), "quotas": quotas,
-        "orders": orders, "staleness_ms": found.staleness_ms.map(|max| max.0),
+        "order": found.order.map(|order| order.to_string()), "staleness_ms": found.staleness_ms.map(|max| max.0),
         "purpose": found.purpose.map(|hash| hash.to_string()),
         "revocations": pairs(found.revocations.iter().copied()),
     })
@@ -189,7 +195,6 @@ fn left(found: &Authorized) -> Value {
 #[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn quota_cases() -> Vec<Value> {
     let purpose = |byte| Caveat::Purpose { hash: Hash([byte; 32]) };
-    let order = |byte| Caveat::Order { order: OrderId([byte; 16]) };
     let mut first = named(ability::READ);
     first.extend([
         Caveat::NodeReads { count: 9 },
@@ -197,7 +202,6 @@ fn quota_cases() -> Vec<Value> {
         Caveat::NodeReads { count: 7 },
         Caveat::Staleness { max_ms: Millis(60) },
         purpose(1),
-        order(3),
     ]);
     let second = vec![
         Caveat::NodeBytes { bytes: 1 << 40 },
@@ -206,17 +210,17 @@ fn quota_cases() -> Vec<Value> {
         Caveat::Staleness { max_ms: Millis(50) },
         Caveat::Staleness { max_ms: Millis(70) },
         purpose(1),
-        order(3),
-        order(4),
     ];
     let third = vec![Caveat::NodeReads { count: 8 }, Caveat::NodeBytes { bytes: 1500 }];
-    let full = chain(&[first, second, third]);
+    let full = chain(&[first.clone(), second.clone(), third.clone()]);
+    // The buyer is 1, so the links are as before.
+    let bought = sold(&[first, second, third]);
     let plain = chain(&[named(ability::ALL), vec![], vec![]]);
     let base = |grant: &Grant| {
         json!({
             "chain": hex(&LEDGER.0), "grant": hex(&grant.to_bytes()), "owner": who(0).account().to_string(),
             "object": OBJECT.to_string(), "peer": hex(&who(3).peer().0), "ability": ability::READ,
-            "cells": null, "now_ms": 1500,
+            "cells": null, "now_ms": 1500, "paid": paid_of(grant),
         })
     };
     let make = |name: &str, why: &str, grant: &Grant, change: Value, outcome: &str| {
@@ -235,6 +239,7 @@ fn quota_cases() -> Vec<Value> {
                 ability: u16::try_from(case["ability"].as_u64().unwrap()).unwrap(),
                 cells: None,
                 now_ms: LedgerTime(number(&case, "now_ms")),
+                paid: paid(&case),
             };
             let found = grant.verify(&LEDGER).unwrap().authorize(&access).unwrap();
             for (field, value) in left(&found).as_object().unwrap() {
@@ -250,7 +255,8 @@ fn quota_cases() -> Vec<Value> {
     let cells = timed(Caveat::Cells { first: 0, end: 9 });
     let purposes = chain(&[named(ability::READ), vec![purpose(1)], vec![purpose(2)]]);
     vec![
-        make("all that is left", "the least of each link, each order once", &full, json!({}), "ok"),
+        make("all that is left", "the least of each link", &full, json!({}), "ok"),
+        make("all of a bought grant", "its order too; the buyer revokes", &bought, json!({}), "ok"),
         make("nothing is left", "but revocations", &plain, json!({}), "ok"),
         make("all abilities", "asked together", &plain, json!({ "ability": ability::ALL }), "ok"),
         make("it begins", "at this millisecond", &begins, json!({}), "ok"),
@@ -292,152 +298,5 @@ fn quota_cases() -> Vec<Value> {
             json!({}),
             "PurposesDiffer",
         ),
-    ]
-}
-
-#[test]
-fn sales() {
-    replay("grant/sale.json", sale_cases, |case| {
-        let mandate = Link::from_bytes(&bytes(case, "mandate")).unwrap();
-        let seller = AccountId(array(case, "seller"));
-        let authority = AccountId(array(case, "authority"));
-        let object = ObjectId(array(case, "object"));
-        let chain = ChainId(array(case, "chain"));
-        if verify_mandate(&chain, &seller, &mandate, &authority, &object).is_err() {
-            return "NotAMandate".into();
-        }
-        assert_eq!(mandate_id(&chain, &seller, &mandate).to_string(), case["mandate_id"]);
-        let sale = Sale {
-            order: OrderId(array(case, "order")),
-            holder: PeerId(array(case, "holder")),
-            ends_ms: LedgerTime(number(case, "ends_ms")),
-        };
-        match sale_link(&chain, &seller, &mandate, &who(50).account_key(), &sale) {
-            Ok(link) if hex(&link.to_bytes()) == case["sale"] => "ok".into(),
-            Ok(_) => "OtherLink".into(),
-            Err(error) => outcome::<(), GrantError>(Err(error)),
-        }
-    });
-}
-
-#[allow(clippy::too_many_lines, reason = "a table of cases")]
-fn sale_cases() -> Vec<Value> {
-    let (seller, ledger) = (who(0).account(), who(50));
-    let authority = ledger.account();
-    let sale = Sale { order: OrderId([6; 16]), holder: who(1).peer(), ends_ms: LedgerTime(2_000) };
-    let issue = |audience: PeerId, caveats: Vec<Caveat>| {
-        let issued = Grant::issue(&LEDGER, &who(0).account_key(), audience, caveats, &[1; 32]);
-        issued.unwrap().links.remove(0)
-    };
-    let usual = issue(authority.into(), named(ability::READ | ability::VERIFY));
-    let case = |name: &str, why: &str, mandate: &Link, outcome: &str| {
-        let link = sale_link(&LEDGER, &seller, &usual, &ledger.account_key(), &sale).unwrap();
-        let own =
-            sale_link(&LEDGER, &seller, mandate, &ledger.account_key(), &sale).unwrap_or(link);
-        json!({
-            "name": name, "why": why, "chain": hex(&LEDGER.0), "seller": seller.to_string(), "authority": authority.to_string(),
-            "object": OBJECT.to_string(), "mandate": hex(&mandate.to_bytes()),
-            "mandate_id": mandate_id(&LEDGER, &seller, mandate).to_string(), "order": sale.order.to_string(),
-            "holder": hex(&sale.holder.0), "ends_ms": sale.ends_ms.0, "sale": hex(&own.to_bytes()),
-            "outcome": outcome,
-        })
-    };
-    let change = |name: &str, why: &str, field: &str, value: Value, outcome: &str| {
-        let mut case = case(name, why, &usual, outcome);
-        case[field] = value;
-        case
-    };
-    let (no, reads) = ("NotAMandate", named(ability::READ));
-    let with = |name: &str, why: &str, caveat: Caveat, outcome: &str| {
-        let caveats = reads.iter().cloned().chain([caveat]).collect();
-        case(name, why, &issue(authority.into(), caveats), outcome)
-    };
-    let only = |name: &str, why: &str, caveats: &[Caveat]| {
-        case(name, why, &issue(authority.into(), caveats.to_vec()), no)
-    };
-    let purpose = |byte| Caveat::Purpose { hash: Hash([byte; 32]) };
-    let twice = reads.iter().cloned().chain([purpose(1), purpose(1)]).collect();
-    let differ: Vec<_> = reads.iter().cloned().chain([purpose(1), purpose(2)]).collect();
-    let mut forged = usual.clone();
-    forged.signature[3] ^= 1;
-    let set = |set| Caveat::Abilities { set };
-    vec![
-        case("a sale", "mandate and link", &usual, "ok"),
-        with("one more link", "the least a sale needs", Caveat::Depth { links: 1 }, "ok"),
-        with("a purpose", "which buyers keep", purpose(1), "ok"),
-        case("a purpose twice", "the same one", &issue(authority.into(), twice), "ok"),
-        change("for another object", "not what is listed", "object", json!("42".repeat(16)), no),
-        change("of another ledger", "by the same people", "chain", json!("42".repeat(32)), no),
-        change(
-            "to another ledger",
-            "which signs nothing here",
-            "authority",
-            json!("42".repeat(32)),
-            no,
-        ),
-        change(
-            "by another",
-            "who has not signed it",
-            "seller",
-            json!(who(9).account().to_string()),
-            no,
-        ),
-        change(
-            "another order",
-            "the nonce and a caveat differ",
-            "order",
-            json!("42".repeat(16)),
-            "OtherLink",
-        ),
-        change("a longer access", "than the order has", "ends_ms", json!(2001), "OtherLink"),
-        change(
-            "to another holder",
-            "than the order has",
-            "holder",
-            json!("42".repeat(32)),
-            "OtherLink",
-        ),
-        change(
-            "to the seller",
-            "who stands above",
-            "holder",
-            json!(seller.to_string()),
-            "AudienceRepeated",
-        ),
-        case("forged", "a bit of its signature", &forged, no),
-        only("nothing named", "all of the seller's files, everything", &[]),
-        only("no object", "all of the seller's files", &reads[1..]),
-        only("no abilities", "what is not named", &reads[..1]),
-        with(
-            "another object too",
-            "the two contradict",
-            Caveat::Object { object: ObjectId([8; 16]) },
-            no,
-        ),
-        only("no reading", "only verifying", &[reads[0].clone(), set(ability::VERIFY)]),
-        only(
-            "storing",
-            "at the seller's cost",
-            &[reads[0].clone(), set(ability::READ | ability::STORE)],
-        ),
-        only(
-            "deleting",
-            "what the next buyer pays for",
-            &[reads[0].clone(), set(ability::READ | ability::DELETE)],
-        ),
-        with("no further links", "so no sale", Caveat::Depth { links: 0 }, no),
-        with("a beginning", "buyers would wait", Caveat::NotBefore { time_ms: LedgerTime(0) }, no),
-        with(
-            "an end",
-            "before what was paid for",
-            Caveat::NotAfter { time_ms: LedgerTime::NEVER },
-            no,
-        ),
-        with("cells", "not all", Caveat::Cells { first: 0, end: u64::MAX }, no),
-        with("reads", "shared by all buyers", Caveat::NodeReads { count: u64::MAX }, no),
-        with("bytes", "shared by all buyers", Caveat::NodeBytes { bytes: u64::MAX }, no),
-        with("an order", "of one buyer", Caveat::Order { order: OrderId([1; 16]) }, no),
-        with("staleness", "nodes would refuse", Caveat::Staleness { max_ms: Millis(u64::MAX) }, no),
-        only("two purposes", "no use has both", &differ),
     ]
 }

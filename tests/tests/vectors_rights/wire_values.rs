@@ -148,7 +148,6 @@ fn caveats() -> Vec<Caveat> {
         Caveat::Cells { first: 24, end: 25 },
         Caveat::NodeReads { count: 26 },
         Caveat::NodeBytes { bytes: 27 },
-        Caveat::Order { order: ORDER },
         Caveat::Purpose { hash: ROOT },
         Caveat::Depth { links: 28 },
         Caveat::Staleness { max_ms: Millis(29) },
@@ -211,7 +210,6 @@ fn ledger_requests() -> Vec<LedgerRequest> {
             before: HistoryPlace { height: 39, number: 65 },
             limit: 40,
         },
-        LedgerRequest::Sale { order: ORDER },
     ]
 }
 
@@ -230,7 +228,6 @@ fn ledger_responses() -> Vec<LedgerResponse> {
             lines: events().into_iter().map(line).collect(),
             oldest: OldestBlock { height: 67, time_ms: LedgerTime(68) },
         },
-        LedgerResponse::Sale { link: link(), block: ROOT },
         LedgerResponse::Pruned { oldest: OldestBlock { height: 69, time_ms: LedgerTime(70) } },
     ]
 }

@@ -1,9 +1,6 @@
 //! Resolving a name or a grant to an object, its key, and the right to read it.
 
-use symbolon_protocol::{
-    grant::{Caveat, ability},
-    id::OrderId,
-};
+use symbolon_protocol::{grant::ability, id::OrderId};
 
 use super::Readable;
 use crate::{
@@ -49,11 +46,7 @@ impl Local {
             Readable::Version(name, number) => self.resolve_own(&self.find_version(name, *number)?),
             Readable::Token(token) => {
                 let (manifest, key) = self.open_token(token)?;
-                let mut caveats = token.grant.links.iter().flat_map(|link| &link.caveats);
-                let order = caveats.find_map(|caveat| match caveat {
-                    Caveat::Order { order } => Some(*order),
-                    _ => None,
-                });
+                let order = token.grant.sale.map(|sale| sale.order);
                 let (grant, leaves) = (Some(token.grant.clone()), LeavesWanted::No);
                 let reading = Reading { manifest, key, grant, leaves, only: None };
                 let place = (0, reading.manifest.length);

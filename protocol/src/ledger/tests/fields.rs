@@ -4,10 +4,11 @@ use std::{string::String, string::ToString, vec, vec::Vec};
 
 use super::{
     seller::{list, listing_terms, public_ref},
-    world::{AUTHORITY, World, account, deal_id, opening, register, terms},
+    world::{World, account, deal_id, opening, register, terms},
 };
 use crate::{
     amount::Amount,
+    grant::market_audience,
     id::{ListingId, OrderId, PeerId},
     ledger::{
         Status, check_fields,
@@ -190,8 +191,8 @@ fn of_sales(world: &World) -> Vec<Case> {
         ),
         (
             BUYER,
-            ordered(world, account(AUTHORITY).into()),
-            "holder is the ledger's own key, it must be another one",
+            ordered(world, market_audience(&world.id())),
+            "holder is the audience of mandates, it must be a buyer's key",
         ),
         (BUYER, acknowledged(&[1, 1]), "custodians name one twice"),
         (BUYER, acknowledged(&[0]), "custodian is 0, its range is 1 to 3"),

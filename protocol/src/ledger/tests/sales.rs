@@ -4,11 +4,11 @@ use std::{vec, vec::Vec};
 
 use super::{
     seller::{link, list, listing_terms, mandate},
-    world::{AUTHORITY, World, account, register},
+    world::{World, account, chain_id, register},
 };
 use crate::{
     custody::VaultKey,
-    grant::{Caveat, ability},
+    grant::{Caveat, ability, market_audience},
     id::{Hash, ListingId, ObjectId, OrderId, PeerId},
     ledger::{
         Status,
@@ -207,10 +207,10 @@ fn a_release_is_for_one_order() {
 #[test]
 fn no_order_is_taken_that_no_grant_could_serve() {
     let mut world = listed();
-    for above in [SELLER, AUTHORITY] {
+    for above in [account(SELLER).into(), market_audience(&world.id())] {
         let mut order = world.order(ORDER, LISTING, PRICE);
         let Action::Order { holder, .. } = &mut order else { unreachable!() };
-        *holder = PeerId::from(account(above));
+        *holder = above;
         assert_eq!(world.act(BUYER, order), Status::BadField);
     }
     let listing = ListingId([8; 16]);
@@ -292,13 +292,13 @@ fn listings_have_bounds() {
 }
 
 #[test]
-fn mandates_must_let_the_ledger_sell_without_strings() {
+fn mandates_let_every_buyer_read_without_strings() {
     let mut world = listed();
     let object = ObjectId([SELLER; 16]);
-    let ledger = PeerId::from(account(AUTHORITY));
+    let market = market_audience(&chain_id());
     let names = Caveat::Object { object };
     let reads = Caveat::Abilities { set: ability::READ };
-    let with = |caveat: Caveat| link(SELLER, ledger, vec![names.clone(), reads.clone(), caveat]);
+    let with = |caveat: Caveat| link(SELLER, market, vec![names.clone(), reads.clone(), caveat]);
     let mut forged = mandate(SELLER, object);
     forged.signature[0] ^= 1;
     let bad = [
@@ -306,17 +306,16 @@ fn mandates_must_let_the_ledger_sell_without_strings() {
         mandate(BUYER, object),
         mandate(SELLER, ObjectId([9; 16])),
         link(SELLER, PeerId::from(account(BUYER)), vec![names.clone(), reads.clone()]),
-        link(SELLER, ledger, vec![names.clone()]),
-        link(SELLER, ledger, vec![reads.clone()]),
+        link(SELLER, market, vec![names.clone()]),
+        link(SELLER, market, vec![reads.clone()]),
         with(Caveat::NotAfter { time_ms: LedgerTime::NEVER }),
-        with(Caveat::Depth { links: 0 }),
         with(Caveat::NotBefore { time_ms: LedgerTime::ZERO }),
         with(Caveat::Cells { first: 0, end: 1 }),
         with(Caveat::NodeBytes { bytes: 1 }),
         with(Caveat::Abilities { set: ability::VERIFY }),
         with(Caveat::Abilities { set: ability::READ | ability::DELETE }),
         with(Caveat::Staleness { max_ms: Millis(u64::MAX) }),
-        link(SELLER, ledger, {
+        link(SELLER, market, {
             let purposes = [1, 2].map(|byte| Caveat::Purpose { hash: Hash([byte; 32]) });
             [names.clone(), reads.clone()].into_iter().chain(purposes).collect()
         }),
@@ -330,7 +329,7 @@ fn mandates_must_let_the_ledger_sell_without_strings() {
     for link in bad {
         assert_eq!(act(link.clone()), Status::BadProof, "{link:?}");
     }
-    assert_eq!(act(with(Caveat::Depth { links: 1 })), Status::Applied);
+    assert_eq!(act(with(Caveat::Depth { links: 0 })), Status::Applied);
 }
 
 #[test]

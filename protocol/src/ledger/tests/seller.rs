@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use super::world::{AUTHORITY, account, chain_id, key};
+use super::world::{account, chain_id, key};
 use crate::{
     amount::Amount,
     content::{
@@ -92,13 +92,13 @@ pub(super) fn list(seller: u8, listing: ListingId, price: u128) -> Action {
     Action::List { listing, terms: listing_terms(seller, price).into() }
 }
 
-/// The seller's delegation to the ledger.
+/// The seller's permission for buyers.
 pub(super) fn mandate(seller: u8, object: ObjectId) -> Link {
     mandate_on(&chain_id(), seller, object)
 }
 
 fn mandate_on(chain: &ChainId, seller: u8, object: ObjectId) -> Link {
-    grant::mandate(chain, &key(seller), &account(AUTHORITY), object, &[1; 32]).unwrap()
+    grant::mandate(chain, &key(seller), object, &[1; 32]).unwrap()
 }
 
 /// Any first link.

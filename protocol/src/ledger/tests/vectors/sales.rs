@@ -5,7 +5,7 @@ use std::{vec, vec::Vec};
 use super::{LICENCE, World, Writer, account, public_ref, register, status_block};
 use crate::{
     amount::Amount,
-    grant::{Caveat, ability},
+    grant::{Caveat, ability, market_audience},
     id::{Hash, ListingId, ObjectId, OrderId, PeerId},
     ledger::{
         Params, Status,
@@ -13,7 +13,7 @@ use crate::{
         rows::{Split, Terms},
         tests::{
             seller::{link, listing_terms},
-            world::{AUTHORITY, chain_id, params},
+            world::{chain_id, params},
         },
         transaction::Action,
     },
@@ -97,7 +97,7 @@ fn forged(change: impl FnOnce(&mut Terms)) -> Action {
 
 /// A mandate of exactly so many bytes.
 fn sized(bytes: usize) -> crate::grant::Link {
-    let ledger = PeerId::from(account(AUTHORITY));
+    let market = market_audience(&chain_id());
     let mut caveats = vec![
         Caveat::Object { object: ObjectId([1; 16]) },
         Caveat::Abilities { set: ability::READ },
@@ -108,7 +108,7 @@ fn sized(bytes: usize) -> crate::grant::Link {
     }
     let left = bytes - 108 - 20 - 33 * (bytes % 2);
     caveats.extend(vec![Caveat::Depth { links: 1 }; left / 2]);
-    link(1, ledger, caveats)
+    link(1, market, caveats)
 }
 
 fn split(share_bp: u16) -> Split {
@@ -238,8 +238,10 @@ fn orders(writer: &mut Writer) {
         };
         Action::Order { order, listing, holder, delivery, price, licence }
     };
-    for (name, who) in [("holder is the seller", 1), ("holder is the ledger", AUTHORITY)] {
-        let order = held(writer, PeerId::from(account(who)));
+    let market = market_audience(&chain_id());
+    let seller = PeerId::from(account(1));
+    for (name, holder) in [("holder is the seller", seller), ("holder is no buyer", market)] {
+        let order = held(writer, holder);
         let why = "no key stands twice in a grant";
         writer.refuse(Status::BadField, name, why, (2, order));
     }
@@ -253,10 +255,9 @@ fn orders(writer: &mut Writer) {
     let Action::Order { order, listing, delivery, price, licence, .. } = unknown else {
         unreachable!()
     };
-    let holder = PeerId::from(account(AUTHORITY));
-    let for_ledger = Action::Order { order, listing, holder, delivery, price, licence };
-    let why = "whose holder is the ledger: that is not looked at";
-    writer.refuse(Status::UnknownListing, "order of nothing for the ledger", why, (2, for_ledger));
+    let for_none = Action::Order { order, listing, holder: market, delivery, price, licence };
+    let why = "whose holder is the audience of mandates: that is not looked at";
+    writer.refuse(Status::UnknownListing, "order of nothing for no buyer", why, (2, for_none));
     let mut other = writer.world.order(OrderId([1; 16]), LISTING, 10_007);
     if let Action::Order { licence, .. } = &mut other {
         *licence = Hash([LICENCE.0[0] ^ 1; 32]);
