@@ -82,10 +82,19 @@ impl Embedded {
         options: Options,
         epochs_kept: u64,
     ) -> Result<Self, LedgerError> {
+        let file = File::open(&options.host, folder.to_path_buf()).await?;
+        Self::start(file, options, epochs_kept).await
+    }
+
+    /// The same on a file that is open.
+    pub(crate) async fn start(
+        file: File,
+        options: Options,
+        epochs_kept: u64,
+    ) -> Result<Self, LedgerError> {
         let Options { key, params, host } = options;
         let key = Zeroizing::new(key);
         let signing = Arc::new(SigningKey::from_bytes(&key));
-        let file = File::open(&host, folder.to_path_buf()).await?;
         let (salt, now_ms) = (host.random(), host.now_ms());
         let (signer, executing) = (signing.clone(), host.clone());
         let opening = move || -> Result<_, LedgerError> {

@@ -18,6 +18,14 @@ pub enum LedgerError {
     /// The database holds data that this program would not have written.
     #[error("the ledger's database is damaged: {0}")]
     Damaged(String),
+    /// Another version of this program has written the database.
+    #[error("the ledger's database has layout {found}, and this program reads layout {known} only")]
+    OtherLayout {
+        /// The layout of the database.
+        found: u8,
+        /// The layout that this program reads.
+        known: u8,
+    },
     /// The database belongs to another authority.
     #[error("this ledger belongs to the authority {authority}")]
     WrongKey {

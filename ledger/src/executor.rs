@@ -96,8 +96,10 @@ impl File {
         let read = self.0.begin_read().map_err(disk)?;
         let meta = read.open_table(META).map_err(disk)?;
         let version = ReadableTable::get(&meta, Meta::VERSION).map_err(disk)?;
-        if version.is_none_or(|version| version.value() != [VERSION]) {
-            return Err(damaged("this program does not know its layout"));
+        match version.as_ref().map(redb::AccessGuard::value) {
+            Some([VERSION]) => {}
+            Some(&[found]) => return Err(LedgerError::OtherLayout { found, known: VERSION }),
+            _ => return Err(damaged("the version of its layout is missing")),
         }
         let salt = ReadableTable::get(&meta, Meta::SALT).map_err(disk)?;
         let salt = salt.and_then(|salt| salt.value().try_into().ok());
@@ -369,8 +371,8 @@ fn fitting(rows: impl Iterator<Item = ProvenRow>, bytes_max: usize) -> Vec<Prove
     fit
 }
 
-/// Version of the database layout.
-const VERSION: u8 = 4;
+/// Version of the database layout: of the tables here, and of the rows as the rules write them.
+const VERSION: u8 = 5;
 /// Memory of redb's cache: enough for hot rows and tree nodes, not for the whole ledger.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 const OPEN_ATTEMPTS: u32 = 100;

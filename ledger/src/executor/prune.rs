@@ -22,7 +22,7 @@ use super::{
 use crate::error::LedgerError;
 
 /// The first height of each epoch whose blocks are kept.
-const EPOCHS: TableDefinition<'_, u64, u64> = TableDefinition::new("epochs");
+pub(super) const EPOCHS: TableDefinition<'_, u64, u64> = TableDefinition::new("epochs");
 
 /// Epochs before the current one whose blocks a ledger keeps: two days of epochs of an hour.
 /// Eight nodes with some shards each fill about 150 kB an epoch with their proofs.

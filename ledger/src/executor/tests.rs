@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod crash;
+
 use std::path::Path;
 
 use ed25519_dalek::SigningKey;
@@ -45,28 +47,41 @@ fn last_block(write: &WriteTransaction) -> Block {
 }
 
 /// What opening says after the file was changed.
-async fn changed(change: impl FnOnce(&WriteTransaction)) -> String {
+async fn refused(change: impl FnOnce(&WriteTransaction)) -> LedgerError {
     let folder = founded().await;
     let file = File::open(&Host::system(), folder.path().to_owned()).await.unwrap();
     file.check().unwrap();
     let write = file.0.begin_write().unwrap();
     change(&write);
     write.commit().unwrap();
-    let Err(LedgerError::Damaged(why)) = file.check() else { panic!("it is opened") };
+    let Err(why) = file.check() else { panic!("it is opened") };
     drop(file);
-    let opened = open(folder.path()).await;
-    assert!(matches!(&opened, Err(LedgerError::Damaged(said)) if *said == why), "{opened:?}");
+    let opened = open(folder.path()).await.unwrap_err();
+    assert_eq!(opened.to_string(), why.to_string());
     why
+}
+
+/// The same for a file that this program would not have written.
+async fn changed(change: impl FnOnce(&WriteTransaction)) -> String {
+    match refused(change).await {
+        LedgerError::Damaged(why) => why,
+        other => panic!("{other}"),
+    }
+}
+
+fn set_version(write: &WriteTransaction, version: &[u8]) {
+    write.open_table(META).unwrap().insert(Meta::VERSION, version).unwrap();
 }
 
 #[tokio::test]
 async fn another_layout_is_not_read() {
-    for version in [&[][..], &[VERSION + 1], &[VERSION, 0]] {
-        let why = changed(|write| {
-            let mut meta = write.open_table(META).unwrap();
-            meta.insert(Meta::VERSION, version).unwrap();
-        });
-        assert!(why.await.contains("layout"));
+    for version in [VERSION - 1, VERSION + 1] {
+        let why = refused(|write| set_version(write, &[version])).await.to_string();
+        let layouts = format!("layout {version}, and this program reads layout {VERSION} only");
+        assert!(why.contains(&layouts), "{why}");
+    }
+    for version in [&[][..], &[VERSION, 0]] {
+        assert!(changed(|write| set_version(write, version)).await.contains("layout"));
     }
     let why = changed(|write| {
         write.open_table(META).unwrap().remove(Meta::VERSION).unwrap();
