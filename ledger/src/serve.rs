@@ -3,6 +3,8 @@
 //! Any peer may read and submit, but the work and memory that it can cause are bounded. Requests
 //! beyond the limits wait. A malformed request is refused and its stream is given up.
 
+mod limits;
+
 use std::{sync::Arc, time::Duration};
 
 use symbolon_net::{
@@ -24,6 +26,7 @@ use crate::{
     executor::{Paths, Replica},
     port::{BlockPage, History, Outcome, ROWS_MAX, Snapshot},
 };
+use limits::{Limits, OfConnection};
 
 /// An engine, as the server sees it. All reads use its replica.
 pub trait Engine: Clone + Send + Sync + 'static {
@@ -39,9 +42,10 @@ pub trait Engine: Clone + Send + Sync + 'static {
 
 /// Answers all callers of an endpoint until it is closed. The number of connections is limited in
 /// total, for each peer and for each network address. When there is no room, a connection without
-/// recent activity gives way.
+/// recent activity gives way. The number of requests at the same time is limited for each
+/// connection, peer and address.
 pub async fn answer(ledger: impl Engine, endpoint: Endpoint) {
-    let gate = Gate::new(CONNECTIONS);
+    let (gate, limits) = (Gate::new(CONNECTIONS), Limits::default());
     let mut connections = JoinSet::new();
     loop {
         let connection = tokio::select! {
@@ -62,19 +66,19 @@ pub async fn answer(ledger: impl Engine, endpoint: Endpoint) {
             connection.close("busy");
             continue;
         };
-        let (ledger, pass) = (ledger.clone(), Arc::new(pass));
+        let (ledger, pass, limits) = (ledger.clone(), Arc::new(pass), limits.of(&groups));
         connections.spawn(async move {
             tokio::select! {
                 biased;
                 () = pass.gives_way() => connection.close("this connection is idle, and others wait"),
-                () = serve(ledger, connection.clone(), Arc::clone(&pass)) => {}
+                () = serve(ledger, connection.clone(), Arc::clone(&pass), limits) => {}
             }
         });
     }
 }
 
 /// Answers a peer until its connection ends or has been idle for too long.
-async fn serve(ledger: impl Engine, connection: Connection, pass: Arc<Pass>) {
+async fn serve(ledger: impl Engine, connection: Connection, pass: Arc<Pass>, limits: OfConnection) {
     let follows = Arc::new(Semaphore::new(FOLLOWS_MAX));
     let mut answers = JoinSet::new();
     loop {
@@ -92,8 +96,8 @@ async fn serve(ledger: impl Engine, connection: Connection, pass: Arc<Pass>) {
         let Ok((sender, receiver)) = streams else {
             return;
         };
-        let (follows, pass) = (follows.clone(), pass.clone());
-        let pending = Pending { ledger: ledger.clone(), follows, sender, pass };
+        let (follows, pass, limits) = (follows.clone(), pass.clone(), limits.clone());
+        let pending = Pending { ledger: ledger.clone(), follows, sender, pass, limits };
         let peer = connection.peer();
         answers.spawn(async move {
             if let Err(error) = pending.answer(receiver).await {
@@ -110,10 +114,12 @@ struct Pending<E> {
     sender: Sender,
     /// The connection's place in the gate.
     pass: Arc<Pass>,
+    limits: OfConnection,
 }
 
 impl<E: Engine> Pending<E> {
     async fn answer(mut self, mut receiver: Receiver) -> Result<(), NetError> {
+        let permits = self.limits.enter().await;
         let request = match timeout(REQUEST, receiver.receive::<Request>()).await {
             Ok(Ok(request)) => request,
             Ok(Err(error)) if error.peers_fault() => {
@@ -129,7 +135,11 @@ impl<E: Engine> Pending<E> {
             }
         };
         let response = match request {
-            Request::Follow { height, events } => return self.follow(height, events).await,
+            Request::Follow { height, events } => {
+                // It lasts, and has a limit of its own.
+                drop(permits);
+                return self.follow(height, events).await;
+            }
             request => respond(&self.ledger, request).await,
         };
         if matches!(response, Err(LedgerError::Closed)) {

@@ -6,10 +6,11 @@ mod common;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use common::{answer, open};
 use symbolon_ledger::{Ledger, Remote};
 use symbolon_net::{Alpn, Connection, Endpoint, Host, MemoryNetwork};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 fn secret(number: u16) -> [u8; 32] {
     let mut secret = [3; 32];
@@ -68,4 +69,32 @@ async fn the_connections_of_one_peer_are_limited() {
     }
     sleep(Duration::from_millis(1)).await;
     assert_eq!(open_ones(&connections), 16);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_do_not_arrive_hold_up_their_own_peer_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let embedded = open(folder.path(), Host::seeded(1, 1_000_000)).await;
+    let network = MemoryNetwork::new();
+    let ticket = answer(embedded, network.endpoint([1; 32]));
+    let peer = network.endpoint([2; 32]);
+    let mut begun = Vec::new();
+    for _ in 0..4 {
+        let connection = peer.connect(&ticket.address, Alpn::Ledger).await.unwrap();
+        for _ in 0..64 {
+            let (mut sender, receiver) = connection.open().await.unwrap();
+            sender.write(Bytes::from_static(&[0])).await.unwrap();
+            begun.push((connection.clone(), sender, receiver));
+        }
+    }
+    sleep(Duration::from_millis(1)).await;
+    let same = Ledger::from(Remote::new(peer, ticket.clone()));
+    let other = Ledger::from(Remote::new(network.endpoint([3; 32]), ticket));
+    let soon = Duration::from_secs(5);
+    assert!(timeout(soon, same.head()).await.is_err(), "its peer has as many as it may have");
+    timeout(soon, other.head()).await.unwrap().unwrap();
+    // A request must arrive in ten seconds. Then the next ones have their turn.
+    sleep(soon).await;
+    timeout(soon, same.head()).await.unwrap().unwrap();
+    drop(begun);
 }

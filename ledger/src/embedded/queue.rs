@@ -32,7 +32,8 @@ pub(super) struct Submission {
     pub(super) transaction: Transaction,
     /// Bytes of the transaction.
     pub(super) bytes: usize,
-    pub(super) is_urgent: bool,
+    /// Its place among the urgent ones of its sender, if it is one.
+    pub(super) urgent: Option<Turn>,
     /// Its signatures, as far as they were checked.
     pub(super) signatures: Signatures,
     answer: oneshot::Sender<Result<Outcome, LedgerError>>,
@@ -45,8 +46,8 @@ pub(super) struct Submission {
 impl Submission {
     /// Gives up its places, then answers: the next transaction of a caller that has its answer finds them free.
     pub(super) fn answer(self, outcome: Outcome) {
-        let Self { answer, turn, room, .. } = self;
-        drop((turn, room));
+        let Self { answer, turn, urgent, room, .. } = self;
+        drop((turn, urgent, room));
         // A caller that no longer waits can submit the same transaction again.
         drop(answer.send(Ok(outcome)));
     }
@@ -70,7 +71,7 @@ impl Lane {
         &self,
         transaction: Transaction,
         bytes: usize,
-        is_urgent: bool,
+        urgent: Option<Turn>,
         turn: Turn,
     ) -> Result<Outcome, LedgerError> {
         let wanted = u32::try_from(bytes).expect("a transaction's limit has 18 bits");
@@ -78,8 +79,7 @@ impl Lane {
         let room = self.room.clone().acquire_many_owned(wanted).await.map_err(closed)?;
         let (answer, outcome) = oneshot::channel();
         let signatures = Signatures::UNCHECKED;
-        let submission =
-            Submission { transaction, bytes, is_urgent, signatures, answer, turn, room };
+        let submission = Submission { transaction, bytes, urgent, signatures, answer, turn, room };
         self.submissions.send(submission).await.map_err(|_| LedgerError::Closed)?;
         outcome.await.map_err(|_| LedgerError::Closed)?
     }
@@ -93,6 +93,8 @@ pub(super) struct Queue {
     /// Bounds how many callers look at the same time whether their transaction is urgent.
     looks: Arc<Semaphore>,
     senders: Arc<Senders>,
+    /// The senders of urgent transactions.
+    urgent_senders: Arc<Senders>,
 }
 
 /// The ends of the lanes, from which the sequencer takes.
@@ -119,7 +121,8 @@ impl Queue {
         let (urgent, urgent_out) = Lane::new();
         let (ordinary, ordinary_out) = Lane::new();
         let looks = Arc::new(Semaphore::new(LOOKS));
-        let queue = Self { replica, urgent, ordinary, looks, senders: Arc::default() };
+        let (senders, urgent_senders) = (Arc::default(), Arc::default());
+        let queue = Self { replica, urgent, ordinary, looks, senders, urgent_senders };
         (queue, Lanes { urgent: urgent_out, ordinary: ordinary_out })
     }
 
@@ -131,26 +134,29 @@ impl Queue {
         bytes: usize,
     ) -> Result<Outcome, LedgerError> {
         let turn = Turn::take(&self.senders, transaction.sender);
-        let (is_urgent, transaction) = self.look(transaction, &turn).await?;
-        let lane = if is_urgent { &self.urgent } else { &self.ordinary };
-        lane.submit(transaction, bytes, is_urgent, turn).await
+        let (is_urgent, transaction) = self.look(transaction).await?;
+        // Only a transaction that its sender has signed counts here. So none that another party has made in the
+        // sender's name takes a place of the sender's in the urgent lane.
+        let urgent = is_urgent.then(|| Turn::take(&self.urgent_senders, transaction.sender));
+        let urgent = urgent.filter(|turn| turn.number <= URGENT_OF_SENDER);
+        let lane = if urgent.is_some() { &self.urgent } else { &self.ordinary };
+        lane.submit(transaction, bytes, urgent, turn).await
     }
 
-    /// Whether a transaction goes into the urgent lane. A sender has no more than a few there.
-    async fn look(
-        &self,
-        transaction: Transaction,
-        turn: &Turn,
-    ) -> Result<(bool, Transaction), LedgerError> {
+    /// Whether a transaction is urgent, and signed by its sender.
+    async fn look(&self, transaction: Transaction) -> Result<(bool, Transaction), LedgerError> {
         let may_be = matches!(
             transaction.action,
             Action::Prove { .. } | Action::PostRelease { .. } | Action::Acknowledge { .. }
         );
-        if !may_be || URGENT_OF_SENDER < turn.number {
+        if !may_be {
             return Ok((false, transaction));
         }
         let _look = self.looks.acquire().await.map_err(|_| LedgerError::Closed)?;
-        let looking = move |rows: &Rows| Ok((is_urgent(rows, &transaction), transaction));
+        let looking = move |rows: &Rows| {
+            let is_urgent = is_urgent(rows, &transaction) && transaction.verify().is_ok();
+            Ok((is_urgent, transaction))
+        };
         Ok(self.replica.with_rows(looking).await?.0)
     }
 }
@@ -233,7 +239,7 @@ mod tests {
         // Without the runtime's budget for one task, because this task polls all of them.
         let submit = |_| {
             let turn = turn(&senders);
-            Box::pin(unconstrained(lane.submit(transaction.clone(), bytes, false, turn)))
+            Box::pin(unconstrained(lane.submit(transaction.clone(), bytes, None, turn)))
         };
         let mut waiting: Vec<_> = (0..count).map(submit).collect();
         poll_fn(|context| {
@@ -266,7 +272,7 @@ mod tests {
     async fn a_submission_fails_once_the_sequencer_is_gone() {
         let (lane, out) = Lane::new();
         drop(out);
-        let outcome = lane.submit(transaction(1_000), 1_000, false, turn(&Arc::default())).await;
+        let outcome = lane.submit(transaction(1_000), 1_000, None, turn(&Arc::default())).await;
         assert!(matches!(outcome, Err(LedgerError::Closed)), "{outcome:?}");
     }
 
@@ -275,10 +281,11 @@ mod tests {
         let ((urgent, urgent_out), (ordinary, ordinary_out)) = (Lane::new(), Lane::new());
         let mut lanes = Lanes { urgent: urgent_out, ordinary: ordinary_out };
         let senders = Arc::default();
-        let submit = |lane: &Lane, is_urgent| {
-            let (lane, turn) = (lane.clone(), turn(&senders));
+        let submit = |lane: &Lane, is_urgent: bool| {
+            let (lane, urgent) = (lane.clone(), is_urgent.then(|| turn(&senders)));
+            let turn = turn(&senders);
             let submission =
-                async move { lane.submit(transaction(1_000), 1_000, is_urgent, turn).await };
+                async move { lane.submit(transaction(1_000), 1_000, urgent, turn).await };
             tokio::spawn(submission)
         };
         for _ in 0..SUBMISSIONS + 1 {
@@ -291,8 +298,8 @@ mod tests {
         while lanes.urgent.is_empty() {
             tokio::task::yield_now().await;
         }
-        assert!(lanes.next().await.unwrap().is_urgent);
-        assert!(!lanes.next().await.unwrap().is_urgent);
+        assert!(lanes.next().await.unwrap().urgent.is_some());
+        assert!(lanes.next().await.unwrap().urgent.is_none());
         drop((urgent, ordinary));
     }
 

@@ -112,7 +112,7 @@ impl Sequencer {
             }
         }
         // Those with a deadline go before those that the last block had no room for.
-        batch.sort_by_key(|submission| !submission.is_urgent);
+        batch.sort_by_key(|submission| submission.urgent.is_none());
         Some(batch)
     }
 

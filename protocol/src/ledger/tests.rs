@@ -3,6 +3,7 @@
 mod admission;
 mod audit;
 mod bounded;
+mod elsewhere;
 mod epochs;
 mod fields;
 mod random;
