@@ -78,21 +78,20 @@ pub(crate) struct LedgerPlan {
 
 /// Length of a new ledger's epoch in milliseconds, if none is given.
 ///
-/// Every epoch costs a proof of each node, which the ledger writes to the disk. An hour suits a machine that runs for
-/// months: a lost shard is noticed within two hours, and a network of eight nodes writes about a hundred megabytes a day.
+/// Every epoch costs a window and a proof of each node, which the ledger writes to the disk. An hour suits a machine that
+/// runs for months: a lost shard is noticed within two hours, and a network of eight nodes writes about two hundred
+/// megabytes a day.
 pub(crate) const EPOCH_MS: u64 = 3_600_000;
 
-/// Bytes that a ledger writes to the disk for a block with one proof: see `BENCHMARKS.md`, "An idle network".
+/// Bytes that a ledger writes to the disk for a block at most: see `BENCHMARKS.md`, "An idle network".
 const BLOCK_WRITES: u64 = 500_000;
-
-/// Epochs up to this long, in milliseconds, are proven at once, so that their proofs share a block.
-const SHARED_UP_TO_MS: u64 = 60_000;
 
 /// About how many bytes a network writes to the disk in a day while it is not used.
 pub(crate) fn idle_writes(epoch_ms: Millis, nodes: usize) -> u64 {
-    let proofs = if epoch_ms.0 <= SHARED_UP_TO_MS { 1 } else { nodes as u64 };
+    // One block begins the epoch. Of each node, one opens its window, and one has its proof.
+    let blocks = (nodes as u64).saturating_mul(2).saturating_add(1);
     let epochs = DAY_MS / epoch_ms.0.max(1);
-    epochs.saturating_mul(proofs.saturating_add(1)).saturating_mul(BLOCK_WRITES)
+    epochs.saturating_mul(blocks).saturating_mul(BLOCK_WRITES)
 }
 
 /// A ledger in this process, answering others.
