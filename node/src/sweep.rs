@@ -165,8 +165,7 @@ pub(crate) fn leave_key(
     row: &Deal,
 ) -> Option<(NodeId, (u64, DealId))> {
     let next = node?.next_epoch?;
-    let end = if row.state == DealState::Cancelled { next } else { row.end };
-    Some((me, (end, deal)))
+    Some((me, (row.leaves_with(next), deal)))
 }
 
 /// Every how many rounds counters are swept. Sweeping them always writes to disk.

@@ -75,27 +75,20 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
     pub(super) fn open(base: &'a S) -> Option<Self> {
         let chain = base.get(Chains, &())?;
         let pools = base.get(PoolsTable, &())?;
-        let rows = Overlay::new(base);
-        Some(Self {
-            base,
-            rows,
-            chain,
-            pools,
-            pools_before: pools,
-            events: Vec::new(),
-            event_bytes: 0,
-            shards: 0,
-        })
+        Some(Self::with(base, chain, pools))
     }
 
     /// Opens the books of a ledger without rows.
     pub(super) fn genesis(base: &'a S, chain: Chain) -> Self {
         let zero = Amount::ZERO;
         let pools = Pools { storage: zero, repair: zero, treasury: zero, issued: zero };
-        let rows = Overlay::new(base);
+        Self::with(base, chain, pools)
+    }
+
+    fn with(base: &'a S, chain: Chain, pools: Pools) -> Self {
         Self {
             base,
-            rows,
+            rows: Overlay::new(base),
             chain,
             pools,
             pools_before: pools,

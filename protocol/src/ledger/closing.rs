@@ -10,7 +10,6 @@ use crate::{
             Table,
         },
         state::State,
-        window::leaves_with,
     },
 };
 
@@ -69,7 +68,7 @@ fn has_slots<S: State + ?Sized>(books: &Books<'_, S>, id: DealId, deal: &Deal) -
     deal.shards.iter().flatten().any(|shard| {
         let node = books.get(Nodes, &shard.node).expect("nodes are never removed");
         node.next_epoch.is_some_and(|next| {
-            let end = leaves_with(deal, next);
+            let end = deal.leaves_with(next);
             books.has(Leaves, &(shard.node, (end, id)))
                 || books.has(Joins, &(shard.node, (deal.start, id)))
         })

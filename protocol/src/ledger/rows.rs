@@ -524,6 +524,15 @@ record! {
     }
 }
 
+impl Deal {
+    /// The epoch with which its shards leave the table of a node that waits for its window of `next`: the shards of a
+    /// deal that its owner has ended leave with the next turn.
+    #[must_use]
+    pub fn leaves_with(&self, next: u64) -> u64 {
+        if self.state == DealState::Cancelled { next } else { self.end }
+    }
+}
+
 record! {
     /// A seller's secret, shared among custodians.
     pub struct Vault {

@@ -13,8 +13,7 @@ use crate::{
         block::{Event, Place, Reason},
         books::Books,
         rows::{
-            Deal, DealState, Deals, Joins, Leave, Leaves, Node, Nodes, Nothing, Slot, Slots, Table,
-            Window, Windows,
+            Deals, Joins, Leave, Leaves, Node, Nodes, Nothing, Slot, Slots, Table, Window, Windows,
         },
         signing, slots,
         state::State,
@@ -184,7 +183,7 @@ fn leave<S: State + ?Sized>(
     if position != last {
         let moved = books.get(Slots, &(*id, last)).expect("tables are dense");
         let other = books.get(Deals, &moved.deal).expect("a deal's row stays while it has slots");
-        let end = leaves_with(&other, epoch);
+        let end = other.leaves_with(epoch);
         books.put(Leaves, &(*id, (end, moved.deal)), &Leave { position });
         books.put(Slots, &(*id, position), &moved);
     }
@@ -199,12 +198,6 @@ fn leave<S: State + ?Sized>(
         assert!(node.rate == Amount::ZERO, "an empty table earns nothing");
     }
     books.report(Event::ShardLeft { node: *id, deal });
-}
-
-/// The epoch with which a deal's shard leaves the table of a node that waits for its window of `next`: the shards of a
-/// deal that its owner has ended leave with the next turn.
-pub(super) fn leaves_with(deal: &Deal, next: u64) -> u64 {
-    if deal.state == DealState::Cancelled { next } else { deal.end }
 }
 
 /// Lets the shards of deals that begin with this epoch join the table. Returns how many.
