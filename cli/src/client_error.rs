@@ -126,6 +126,9 @@ fn hints(error: &ClientError) -> &'static [&'static str] {
             &["see what is for sale with: symbolon market list"]
         }
         ClientError::NoOrder(_) => &["see your orders with: symbolon orders"],
+        ClientError::Transfer(TransferError::Ledger(error)) | ClientError::Ledger(error) => {
+            ledger_hints(error)
+        }
         ClientError::Transfer(error) => transfer_hints(error),
         ClientError::Locked { .. } => &["wait until it has ended"],
         ClientError::Grant(_) => &[
@@ -184,6 +187,21 @@ fn transfer_hints(error: &TransferError) -> &'static [&'static str] {
             &["put the file again, or ask its owner to store it again"]
         }
         TransferError::DealGone { .. } => &["put the file again to have it stored again"],
+        _ => &[],
+    }
+}
+
+fn ledger_hints(error: &LedgerError) -> &'static [&'static str] {
+    match error {
+        LedgerError::Forked { .. } => &[
+            "do not pay on this ledger before its operator has explained it; the two headers prove it to anybody",
+        ],
+        LedgerError::Stale { .. } => &[
+            "the ledger was set back to an older copy, or its server holds blocks back: ask its operator",
+        ],
+        LedgerError::Trust { .. } => &[
+            "if you trust the servers of the ticket, remove that file: the next command begins with the genesis again",
+        ],
         _ => &[],
     }
 }

@@ -1,9 +1,9 @@
 //! What every verb uses: the home, the identity, the ledger, and a client of them.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use symbolon_client::{Client, ConnectOptions, Devices, calling_endpoint};
-use symbolon_ledger::{Ledger, LedgerTicket, Remote, TicketError};
+use symbolon_ledger::{Keeping, Ledger, LedgerTicket, Remote, TicketError};
 use symbolon_net::{Congestion, Endpoint, Host};
 use symbolon_protocol::{
     Amount,
@@ -132,8 +132,9 @@ impl Context {
         let ticket = self.ticket()?;
         let endpoint = self.endpoint(&ticket, self.host.random()).await?;
         self.check_running(&ticket)?;
-        let ledger = Self::reach(&ticket, &endpoint);
+        let ledger = Self::reach(&ticket, &endpoint, self.home.root(), &self.host);
         in_time(ledger.head()).await?;
+        self.warn_of(&ledger);
         Ok((ledger, endpoint))
     }
 
@@ -142,7 +143,19 @@ impl Context {
         self.check_running(&self.ticket()?)?;
         let client = self.client_offline().await?;
         in_time(client.recent_chain()).await?;
+        self.warn_of(client.ledger());
         Ok(client)
+    }
+
+    /// Warns if the ledger's last block is older than it should be.
+    fn warn_of(&self, ledger: &Ledger) {
+        if let Some(late) = ledger.overdue() {
+            let late = crate::units::show_duration(late.0 / 1_000 * 1_000);
+            self.out.warn(&format!(
+                "the ledger's last block is old: the next one is {late} late. The ledger stands still, its server holds \
+                 blocks back, or this machine's clock is wrong"
+            ));
+        }
     }
 
     /// The same for an identity that was opened before.
@@ -150,6 +163,7 @@ impl Context {
         self.check_running(&self.ticket()?)?;
         let client = self.client_of(identity).await?;
         in_time(client.recent_chain()).await?;
+        self.warn_of(client.ledger());
         Ok(client)
     }
 
@@ -170,6 +184,7 @@ impl Context {
             Ok(())
         };
         tokio::try_join!(in_time(client.recent_chain()), rest)?;
+        self.warn_of(client.ledger());
         Ok(client)
     }
 
@@ -203,16 +218,24 @@ impl Context {
         Ok(Client::prepare(&ticket, identity, self.home.identity(&name)?, options).await?)
     }
 
-    /// The ledger of a ticket, called through an endpoint. Nothing is sent before the first question.
-    pub(crate) fn reach(ticket: &LedgerTicket, endpoint: &Endpoint) -> Ledger {
-        Remote::new(endpoint.clone(), ticket.clone()).into()
+    /// The ledger of a ticket, called through an endpoint. What is trusted of it is kept in a folder. Nothing is sent before the
+    /// first question.
+    pub(crate) fn reach(
+        ticket: &LedgerTicket,
+        endpoint: &Endpoint,
+        folder: &Path,
+        host: &Host,
+    ) -> Ledger {
+        let keeping = Keeping { host: host.clone(), folder: folder.to_owned() };
+        Remote::keeping(endpoint.clone(), ticket.clone(), keeping).into()
     }
 
     /// Fails at once if the ticket is that of this home's own network and the network is not running.
     fn check_running(&self, ticket: &LedgerTicket) -> Result<(), Error> {
         let own = home::read_if_there(&self.home.ledger().join("listen"))?
             .and_then(|bytes| String::from_utf8(bytes).ok()?.trim().parse::<SocketAddr>().ok());
-        let is_own = own.is_some_and(|own| ticket.address.sockets().any(|socket| socket == own));
+        let mut sockets = ticket.peers.iter().flat_map(|peer| peer.sockets());
+        let is_own = own.is_some_and(|own| sockets.any(|socket| socket == own));
         if is_own && self.home.running().is_none() {
             return Err(self.not_running());
         }

@@ -126,11 +126,7 @@ impl RunningLedger {
             return Err(Error::usage(format!("this ledger's epoch is {has}, not {asked}"))
                 .hint("it is fixed when a ledger is made; use another folder for another epoch"));
         }
-        let ticket = LedgerTicket {
-            chain: ledger.chain(),
-            authority: ledger.authority(),
-            address: endpoint.address(),
-        };
+        let ticket = LedgerTicket { chain: ledger.chain(), peers: vec![endpoint.address()] };
         Ok(Self { ledger, ticket, params: chain.params, endpoint, server, embedded })
     }
 

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use symbolon_ledger::{LedgerTicket, Remote, TicketError};
+use symbolon_ledger::{Keeping, LedgerTicket, Remote, TicketError};
 use symbolon_net::{BindOptions, Congestion, Endpoint, Host, NetError};
 use symbolon_protocol::identity::Identity;
 use symbolon_transfer::TransferError;
@@ -67,8 +67,10 @@ impl Setup {
         let secret = identity.access_key().to_bytes();
         let opening = calling_endpoint(ticket, secret, congestion).await;
         let endpoint = opening.map_err(TransferError::Net)?;
-        let ledger = Remote::new(endpoint.clone(), ticket.clone()).into();
-        Ok(Self { identity, ledger, endpoint, host, dir: dir.into() })
+        let dir = dir.into();
+        let keeping = Keeping { host: host.clone(), folder: dir.clone() };
+        let ledger = Remote::keeping(endpoint.clone(), ticket.clone(), keeping).into();
+        Ok(Self { identity, ledger, endpoint, host, dir })
     }
 }
 

@@ -140,7 +140,7 @@ pub enum ClientError {
         fault: FieldFault,
     },
     /// A listing does not exist.
-    #[error("no listing {0}")]
+    #[error("the ledger has no listing {0}: there was none, or it ended long ago")]
     NoListing(ListingId),
     /// A listing no longer takes orders.
     #[error("listing {0} has ended")]
@@ -199,7 +199,7 @@ pub enum ClientError {
     #[error("the seller has not posted the preview of listing {0} yet")]
     NoPreview(ListingId),
     /// An order does not exist.
-    #[error("no order {0}")]
+    #[error("the ledger has no order {0}: there was none, or its access ended long ago")]
     NoOrder(OrderId),
     /// The money of an order went back to the buyer.
     #[error("order {0} was refunded: its grant is no longer valid")]

@@ -39,8 +39,8 @@
 //! #     let options = Options { key: host.random(), params, host: host.clone() };
 //! #     let ledger = Embedded::open(&folder.path().join("ledger"), options).await?;
 //! #     let endpoint = Endpoint::iroh(BindOptions::new(host.random())).await?;
-//! #     let (chain, authority, address) = (ledger.chain(), ledger.authority(), endpoint.address());
-//! #     let ticket = LedgerTicket { chain, authority, address }.to_string();
+//! #     let (chain, peers) = (ledger.chain(), vec![endpoint.address()]);
+//! #     let ticket = LedgerTicket { chain, peers }.to_string();
 //! #     tokio::spawn(answer(ledger.clone(), endpoint));
 //! #     let mut nodes = Vec::new();
 //! #     for number in 0..3 {

@@ -13,7 +13,7 @@ use symbolon_ledger::{Embedded, Ledger, Options};
 use symbolon_net::Host;
 use symbolon_protocol::{
     Amount, LedgerTime,
-    id::{AccountId, ChainId, DealId, Hash, NodeId, ObjectId, TransactionId},
+    id::{AccountId, ChainId, Hash, NodeId, ObjectId, Opening, TransactionId},
     ledger::{
         Params, Status,
         block::Event,
@@ -120,10 +120,10 @@ impl Bench {
 
     /// A deal on `SHARDS` of the nodes, one after another.
     fn open_deal(&self, number: u32, nodes: u32) -> Action {
-        let opening = Hash(*blake3::hash(&number.to_le_bytes()).as_bytes());
+        let opening = Opening(*blake3::hash(&number.to_le_bytes()).as_bytes());
         let terms = DealTerms {
-            deal: DealId::of(&opening),
             owner: AccountId(key(OWNER).verifying_key().to_bytes()),
+            opening,
             object: ObjectId([5; 16]),
             segment: number,
             required: SHARDS / 2,
@@ -138,7 +138,7 @@ impl Bench {
             Acceptance::build(&self.chain, &terms, &node, shard, PRICE, LedgerTime::NEVER)
         };
         let acceptances = (0..SHARDS).map(accept).collect();
-        Action::OpenDeal { opening, terms, acceptances, cost_max: Amount::credits(1) }
+        Action::OpenDeal { terms, acceptances, cost_max: Amount::credits(1) }
     }
 
     /// The proof of a node's open window.

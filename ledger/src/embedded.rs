@@ -44,7 +44,7 @@ use sequencer::Sequencer;
 
 /// How to open an embedded ledger.
 pub struct Options {
-    /// The authority's ed25519 secret. It signs blocks and seeds the onions.
+    /// The ed25519 secret of the ledger's only validator. It signs blocks and seeds the onions.
     pub key: [u8; 32],
     /// Parameters for a new ledger. An existing ledger keeps those of its genesis.
     pub params: Params,
@@ -62,7 +62,6 @@ impl fmt::Debug for Options {
 #[derive(Clone)]
 pub struct Embedded {
     chain: ChainId,
-    authority: AccountId,
     replica: Replica,
     queue: Queue,
     // Closes when the sequencer, which holds the sender, has ended.
@@ -99,13 +98,16 @@ impl Embedded {
         let (signer, executing) = (signing.clone(), host.clone());
         let opening = move || -> Result<_, LedgerError> {
             if !file.is_founded()? {
-                let (genesis, update) = sequencer::genesis(&signer, &key, params, salt, now_ms)?;
-                file.write_genesis(&genesis, &update, &salt)?;
+                let (genesis, block, update) =
+                    sequencer::genesis(&signer, &key, params, salt, now_ms)?;
+                file.write_genesis(&genesis, &block, &update, &salt)?;
             }
             let contents = file.check()?;
-            let authority = contents.chain.authority;
-            if authority.0 != signer.verifying_key().to_bytes() {
-                return Err(LedgerError::WrongKey { authority });
+            let own = AccountId(signer.verifying_key().to_bytes());
+            if contents.chain.validators.only() != Some(own) {
+                let validators = contents.chain.validators.members;
+                let validators = validators.iter().map(|validator| validator.key).collect();
+                return Err(LedgerError::WrongKey { validators });
             }
             let executor = Executor::new(file, contents.tip, executing, epochs_kept);
             Ok((executor, Onions::new(&key, contents.salt), contents.chain))
@@ -120,19 +122,13 @@ impl Embedded {
             sequencer.run().await;
             drop(done);
         });
-        Ok(Self { chain: chain.id, authority: chain.authority, replica, queue, stopped })
+        Ok(Self { chain: chain.id, replica, queue, stopped })
     }
 
     /// The ledger's id.
     #[must_use]
     pub fn chain(&self) -> ChainId {
         self.chain
-    }
-
-    /// The authority, which signs the blocks.
-    #[must_use]
-    pub fn authority(&self) -> AccountId {
-        self.authority
     }
 
     /// Finishes the submitted transactions and closes the file, once no other clone is left.

@@ -1,5 +1,7 @@
 //! Why a ledger did not answer, or why its answer is not accepted.
 
+use std::path::PathBuf;
+
 use symbolon_net::NetError;
 use symbolon_protocol::{id::AccountId, wire::ledger::OldestBlock};
 use thiserror::Error;
@@ -26,11 +28,11 @@ pub enum LedgerError {
         /// The layout that this program reads.
         known: u8,
     },
-    /// The database belongs to another authority.
-    #[error("this ledger belongs to the authority {authority}")]
+    /// The database belongs to a ledger that other validators order.
+    #[error("this key does not order the ledger: its validators are {}", listed(validators))]
     WrongKey {
-        /// The authority of the database.
-        authority: AccountId,
+        /// The validators of the database's ledger.
+        validators: Vec<AccountId>,
     },
     /// A parameter of a new ledger is out of its range.
     #[error("{0}")]
@@ -63,11 +65,22 @@ pub enum LedgerError {
         /// The height that was known when the question was sent.
         known: u64,
     },
-    /// The authority signed two blocks of the same height, so the authority itself is dishonest.
-    #[error("the ledger's authority signed two blocks of height {height}")]
+    /// The validators signed two chains: another block of a height that this program has seen before. They are dishonest, or
+    /// the ledger goes on from a copy that is older.
+    #[error("the ledger's validators signed two chains from height {height} on{}", kept_in(kept))]
     Forked {
         /// The height.
         height: u64,
+        /// The file with both headers, if they are kept.
+        kept: Option<PathBuf>,
+    },
+    /// What this program has kept of the ledger cannot be used.
+    #[error("the trusted header in {} cannot be used: {why}", path.display())]
+    Trust {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
     },
     /// The ledger no longer keeps this block.
     #[error("the ledger no longer has block {height}: it keeps blocks from {} on", oldest.height)]
@@ -86,4 +99,12 @@ impl LedgerError {
     pub fn servers_fault(&self) -> bool {
         matches!(self, Self::Forged { .. } | Self::Stale { .. } | Self::Forked { .. })
     }
+}
+
+fn listed(validators: &[AccountId]) -> String {
+    validators.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn kept_in(path: &Option<PathBuf>) -> String {
+    path.as_ref().map_or(String::new(), |path| format!("; both headers are in {}", path.display()))
 }

@@ -18,19 +18,20 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 use symbolon_net::{Host, watch};
 use symbolon_protocol::{
     LedgerTime,
-    codec::Encode,
+    codec::{Decode as _, Encode},
     id::{AccountId, Hash},
     ledger::{
         Status,
         admission::Signatures,
-        block::{Block, BlockInputs, SignedHeader},
+        block::{Block, BlockInputs, Genesis, SignedHeader},
         execute::{self, BlockBuilder, Executed, Pushed},
         rows::{Chain, Chains},
-        state::{State, StateExt, Update},
+        state::{RowBytes, State, StateExt, Update},
         transaction::Transaction,
-        tree,
+        tree::{self, Range},
     },
-    wire::ledger::{HistoryPlace, ProvenRow},
+    limits::LIST_MAX,
+    wire::ledger::{HistoryPlace, Row},
 };
 
 use crate::{
@@ -78,16 +79,19 @@ impl File {
         }
     }
 
-    /// Writes the genesis block, and the salt that keeps this ledger's onions apart from those of
+    /// Writes the genesis with its block, and the salt that keeps this ledger's onions apart from those of
     /// other ledgers.
     pub(crate) fn write_genesis(
         &self,
-        genesis: &Block,
+        genesis: &Genesis,
+        block: &Block,
         update: &Update,
         salt: &[u8; 32],
     ) -> Result<(), LedgerError> {
-        let meta: [(&str, &[u8]); 2] = [(Meta::VERSION, &[VERSION]), (Meta::SALT, salt)];
-        rows::commit(&self.0, update, genesis, &meta, u64::MAX)
+        let genesis = genesis.to_bytes();
+        let meta: [(&str, &[u8]); 3] =
+            [(Meta::VERSION, &[VERSION]), (Meta::SALT, salt), (Meta::GENESIS, &genesis)];
+        rows::commit(&self.0, update, block, &meta, u64::MAX)
     }
 
     /// The contents of the file, if this program can continue the ledger.
@@ -109,11 +113,21 @@ impl File {
         let tip = blocks::last(&read)?;
         let header = &tip.header.header;
         let root = tree::root(&rows);
+        if genesis(&read)?.chain() != chain.id {
+            return Err(damaged("its rows are not those of its genesis"));
+        }
         if (header.chain, header.height, header.state_root) != (chain.id, chain.height, root) {
             return Err(damaged("its rows do not match its last block"));
         }
         rows.checked(Contents { chain, tip, salt })
     }
+}
+
+fn genesis(read: &ReadTransaction) -> Result<Genesis, LedgerError> {
+    let meta = read.open_table(META).map_err(disk)?;
+    let bytes = ReadableTable::get(&meta, Meta::GENESIS).map_err(disk)?;
+    let genesis = bytes.and_then(|bytes| Genesis::from_bytes(bytes.value()).ok());
+    genesis.ok_or_else(|| LedgerError::Damaged("its genesis is missing".into()))
 }
 
 /// The contents of a ledger's file.
@@ -233,9 +247,9 @@ impl Replica {
         self.read(blocks::last_header).await
     }
 
-    /// Rows by key, all from one block: the first ones that fit into `bytes_max` together, and at
+    /// Rows by key, all from one block and with their proof: the first ones that fit into `bytes_max` together, and at
     /// least one.
-    pub(crate) async fn rows(
+    pub(crate) async fn proven_rows(
         &self,
         keys: Vec<Vec<u8>>,
         bytes_max: usize,
@@ -243,13 +257,16 @@ impl Replica {
         self.read(move |read| {
             let rows = Rows::open(read)?;
             let requested = keys.len();
-            let proven = keys.into_iter().map(|key| {
-                let value = rows.row(&key);
-                ProvenRow { path: tree::prove(&rows, &key), value, key }
-            });
-            let proven = fitting(proven, bytes_max);
-            let (header, more) = (blocks::last_header(read)?, proven.len() < requested);
-            rows.checked(Snapshot { header, rows: proven, more })
+            let found = keys.into_iter().map(|key| Row { value: rows.row(&key), key });
+            let mut found = fitting(found, bytes_max);
+            let mut proof = prove_rows(&rows, &found);
+            // Keys that share little have long proofs. A single one always fits.
+            while PROOF_BYTES_MAX < proof.len() && 1 < found.len() {
+                found.truncate(found.len() / 2);
+                proof = prove_rows(&rows, &found);
+            }
+            let (header, more) = (blocks::last_header(read)?, found.len() < requested);
+            rows.checked(Snapshot { header, rows: found, proof, more })
         })
         .await
     }
@@ -267,34 +284,38 @@ impl Replica {
         .await
     }
 
-    /// Rows by prefix, with or without their paths.
+    /// Rows by prefix, without proof, for callers in this process.
     pub(crate) async fn scan(
         &self,
         prefix: Vec<u8>,
         after: Option<Vec<u8>>,
         limit: usize,
-        paths: Paths,
+    ) -> Result<Vec<RowBytes>, LedgerError> {
+        self.read(move |read| {
+            let rows = Rows::open(read)?;
+            let found = rows.scan(&prefix, after.as_deref(), limit);
+            rows.checked(found)
+        })
+        .await
+    }
+
+    /// The first rows by prefix, and the proof that none of them is left out: those that fit into `bytes_max` together,
+    /// and at least one.
+    pub(crate) async fn proven_scan(
+        &self,
+        prefix: Vec<u8>,
+        after: Option<Vec<u8>>,
+        limit: usize,
+        bytes_max: usize,
     ) -> Result<Snapshot, LedgerError> {
         self.read(move |read| {
             let rows = Rows::open(read)?;
-            let mut found = rows.scan(&prefix, after.as_deref(), limit.saturating_add(1));
-            let more = limit < found.len();
-            found.truncate(limit);
-            let count = found.len();
-            let bare = |(key, value)| ProvenRow { path: Vec::new(), value: Some(value), key };
-            let found: Vec<_> = match paths {
-                Paths::Without => found.into_iter().map(bare).collect(),
-                Paths::With(bytes_max) => {
-                    let proven = found
-                        .into_iter()
-                        .map(bare)
-                        .map(|row| ProvenRow { path: tree::prove(&rows, &row.key), ..row });
-                    fitting(proven, bytes_max)
-                }
-            };
-            let more = more || found.len() < count;
+            let (found, more) = rows.page(&prefix, after.as_deref(), limit, bytes_max);
+            let until = found.last().filter(|_| more).map(|row| row.key.as_slice());
+            let range = Range { prefix: &prefix, after: after.as_deref(), until };
+            let proof = tree::prove_range(&rows, &range);
             let header = blocks::last_header(read)?;
-            rows.checked(Snapshot { header, rows: found, more })
+            rows.checked(Snapshot { header, rows: found, proof, more })
         })
         .await
     }
@@ -326,9 +347,14 @@ impl Replica {
         .await
     }
 
-    /// Blocks from `height` on. Of the first block, the first `known` events are left out.
-    pub(crate) fn follow(&self, height: u64, known: u64) -> Blocks {
-        Blocks::new(self.clone(), height, known)
+    /// Blocks from `height` on.
+    pub(crate) fn follow(&self, height: u64) -> Blocks {
+        Blocks::new(self.clone(), height)
+    }
+
+    /// The genesis.
+    pub(crate) async fn genesis(&self) -> Result<Genesis, LedgerError> {
+        self.read(genesis).await
     }
 
     /// Runs `work` on a thread that may wait for the disk.
@@ -348,18 +374,13 @@ impl fmt::Debug for Replica {
     }
 }
 
-/// Whether the rows of a scan come with their paths.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Paths {
-    /// With paths, for a peer: the first rows that fit into this many bytes, and at least one.
-    With(usize),
-    /// Without paths, for this process.
-    Without,
+fn prove_rows(state: &Rows, rows: &[Row]) -> Vec<u8> {
+    tree::prove_rows(state, rows.iter().map(|row| row.key.as_slice()))
 }
 
 /// The first rows that fit into `bytes_max` bytes together, and at least one. Takes at most one row
 /// more from the iterator.
-fn fitting(rows: impl Iterator<Item = ProvenRow>, bytes_max: usize) -> Vec<ProvenRow> {
+fn fitting(rows: impl Iterator<Item = Row>, bytes_max: usize) -> Vec<Row> {
     let (mut fit, mut bytes) = (Vec::new(), 0);
     for row in rows {
         bytes += row.to_bytes().len();
@@ -371,8 +392,11 @@ fn fitting(rows: impl Iterator<Item = ProvenRow>, bytes_max: usize) -> Vec<Prove
     fit
 }
 
+/// Bytes of a proof at most: as a list on the wire may have. That of a scan has four bytes for each of its rows, and
+/// those of the way to its ends.
+const PROOF_BYTES_MAX: usize = LIST_MAX as usize;
 /// Version of the database layout: of the tables here, and of the rows as the rules write them.
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 /// Memory of redb's cache: enough for hot rows and tree nodes, not for the whole ledger.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 const OPEN_ATTEMPTS: u32 = 100;

@@ -3,22 +3,22 @@
 use std::time::Duration;
 
 use symbolon_protocol::{
-    LedgerTime,
+    LedgerTime, Millis,
     codec::Decode,
     id::{AccountId, ChainId},
     ledger::{
         Status,
-        block::{Block, Event, SignedHeader},
+        block::{Block, SignedHeader},
         rows::Table,
         transaction::Transaction,
     },
-    wire::ledger::{HistoryLine, HistoryPlace, OldestBlock, ProvenRow},
+    wire::ledger::{HistoryLine, HistoryPlace, OldestBlock, Row},
 };
 
 use crate::{
     embedded::Embedded,
     error::LedgerError,
-    executor::{Blocks, Paths},
+    executor::Blocks,
     remote::{Remote, RemoteBlocks},
     serve::Engine,
 };
@@ -39,21 +39,6 @@ pub struct Outcome {
     pub status: Status,
 }
 
-/// A block, or a part of a block with many events.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BlockPage {
-    /// The block's header.
-    pub header: SignedHeader,
-    /// Whether this is the first page of its block.
-    pub begins: bool,
-    /// The block's transactions. Only the first page has them.
-    pub transactions: Vec<Transaction>,
-    /// The next events of the block.
-    pub events: Vec<Event>,
-    /// Whether further pages of this block follow.
-    pub more: bool,
-}
-
 /// A part of an account's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct History {
@@ -64,11 +49,12 @@ pub struct History {
     pub oldest: OldestBlock,
 }
 
-/// Rows of one block.
+/// Rows of one block, and the proof of all of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
     pub(crate) header: SignedHeader,
-    pub(crate) rows: Vec<ProvenRow>,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) proof: Vec<u8>,
     pub(crate) more: bool,
 }
 
@@ -103,12 +89,13 @@ impl Ledger {
         }
     }
 
-    /// The authority, which signs the ledger's blocks.
+    /// How much later it is than a block was due, by this machine's clock: then the servers hold blocks back, the ledger stands
+    /// still, or a clock is wrong. Known only of a remote ledger with a [`Keeping`](crate::Keeping), after an answer.
     #[must_use]
-    pub fn authority(&self) -> AccountId {
+    pub fn overdue(&self) -> Option<Millis> {
         match self {
-            Self::Embedded(ledger) => ledger.authority(),
-            Self::Remote(ledger) => ledger.authority(),
+            Self::Embedded(_) => None,
+            Self::Remote(ledger) => ledger.overdue(),
         }
     }
 
@@ -220,7 +207,8 @@ impl Ledger {
 
     /// Up to `limit` rows (at most [`ROWS_MAX`]), each with its whole key: see [`Table::parse`].
     /// The keys begin with the table's tag and `prefix`, and come after the whole key `after`. A
-    /// remote ledger proves every row, but it cannot prove that it left none out.
+    /// remote ledger proves that it left no row out. If it needs several answers, each of them is
+    /// complete, but they may be of different blocks.
     pub async fn scan<T: Table>(
         &self,
         _table: T,
@@ -231,20 +219,14 @@ impl Ledger {
         let (prefix, after) = ([&[T::TAG], prefix].concat(), after.map(<[u8]>::to_vec));
         let limit = limit.min(ROWS_MAX);
         let rows = match self {
-            Self::Embedded(ledger) => {
-                ledger.replica().scan(prefix, after, limit, Paths::Without).await?.rows
-            }
+            Self::Embedded(ledger) => ledger.replica().scan(prefix, after, limit).await?,
             Self::Remote(ledger) => ledger.scan(prefix, after, limit).await?,
         };
-        let row = |row: ProvenRow| match row.value {
-            Some(value) => Ok((row.key, decode::<T>(&value)?)),
-            None => Err(LedgerError::Forged { what: "a scan returned a row without a value" }),
-        };
-        rows.into_iter().map(row).collect()
+        rows.into_iter().map(|(key, value)| Ok((key, decode::<T>(&value)?))).collect()
     }
 
     /// All rows of a table whose keys begin with `prefix`, with their whole keys. It may take
-    /// several requests.
+    /// several requests, and so the rows may be of different blocks: see [`Ledger::scan`].
     pub async fn scan_all<T: Table + Copy>(
         &self,
         table: T,
@@ -286,10 +268,10 @@ impl Ledger {
     #[must_use]
     pub fn follow(&self, from_height: u64) -> Follow {
         let kind = match self {
-            Self::Embedded(ledger) => FollowKind::Embedded(ledger.replica().follow(from_height, 0)),
+            Self::Embedded(ledger) => FollowKind::Embedded(ledger.replica().follow(from_height)),
             Self::Remote(ledger) => FollowKind::Remote(Box::new(ledger.follow(from_height))),
         };
-        Follow { kind, begun: None }
+        Follow { kind }
     }
 
     async fn values(&self, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>, LedgerError> {
@@ -304,13 +286,10 @@ fn decode<T: Table>(bytes: &[u8]) -> Result<T::Row, LedgerError> {
     T::Row::from_bytes(bytes).map_err(|error| LedgerError::Damaged(format!("a row: {error}")))
 }
 
-/// Blocks as they are made. Holds one page, however slow its reader is; missed blocks are read
-/// later.
+/// Blocks as they are made. Holds a few, however slow its reader is; missed blocks are read later.
 #[derive(Debug)]
 pub struct Follow {
     kind: FollowKind,
-    // The pages of a block that `next` has so far.
-    begun: Option<Block>,
 }
 
 enum FollowKind {
@@ -328,27 +307,12 @@ impl std::fmt::Debug for FollowKind {
 }
 
 impl Follow {
-    /// Waits for the next page. For a remote ledger this checks that the authority signed the
-    /// block's header, that it follows the one before, and that it covers the transactions. The
-    /// events are not proven.
-    pub async fn page(&mut self) -> Result<BlockPage, LedgerError> {
+    /// Waits for the next block. For a remote ledger this checks that its validators have committed to the header, that
+    /// the block follows the one before, and that the header covers its transactions and events.
+    pub async fn next(&mut self) -> Result<Block, LedgerError> {
         match &mut self.kind {
             FollowKind::Embedded(blocks) => blocks.next().await,
             FollowKind::Remote(blocks) => blocks.next().await,
-        }
-    }
-
-    /// The next block as a whole in memory, even if it is large: use it with trusted ledgers only.
-    /// Do not mix it with [`Follow::page`].
-    pub async fn next(&mut self) -> Result<Block, LedgerError> {
-        loop {
-            let BlockPage { header, transactions, events, more, .. } = self.page().await?;
-            let begun =
-                self.begun.get_or_insert(Block { header, transactions, events: Vec::new() });
-            begun.events.extend(events);
-            if let Some(block) = self.begun.take_if(|_| !more) {
-                return Ok(block);
-            }
         }
     }
 }

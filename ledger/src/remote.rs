@@ -2,54 +2,57 @@
 //!
 //! It checks the following:
 //!
-//! - The authority signed the header, the header is of this ledger, and it is not older than what
-//!   this program knew when it asked.
-//! - A row, or its absence, is proven against that header's state root.
+//! - The ledger's validators have signed the header, the header follows from the one that is trusted, and it is not older
+//!   than what this program knew when it asked. See [`light`].
+//! - A row, or its absence, is proven against that header's state root. A scan is proven as a whole:
+//!   it has all rows from its beginning to the last row of the answer, or to its end. A scan that
+//!   takes several answers is complete in each of them, but these may be of different blocks.
 //! - The table of seen transactions holds an applied transaction, and one whose id was used before.
-//!   This is skipped if the server answers with the authority's own key.
-//! - A followed block follows the one before, and its header covers its transactions.
+//!   This is skipped if the server is the only validator itself.
+//! - A followed block follows the one before, and its header covers its transactions and its events.
 //!
-//! Today's headers do not allow it to check events, history lines, and whether a scan left rows
-//! out.
+//! It cannot check history lines.
 //!
 //! If an answer is older than what is known, the question is repeated, because a server may be a
 //! moment behind. After a lost connection it connects again, with growing pauses, and repeats the
 //! question. That is safe for submissions too: the ledger applies the same transaction once,
-//! however often it is sent.
+//! however often it is sent. A ticket may name several servers: when one does not answer, answers falsely, or has no newer
+//! block when one is due, the next one is asked.
 
+mod follow;
+mod light;
 mod recent;
+mod servers;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
     time::Duration,
 };
 
-use symbolon_net::{Alpn, Connection, Endpoint, NetError, PeerAddress, Receiver, Sender};
+use symbolon_net::{Connection, Endpoint, NetError};
 use symbolon_protocol::{
-    LedgerTime,
     codec::Decode,
-    id::{AccountId, ChainId, Hash},
+    id::{AccountId, ChainId},
     ledger::{
         Status,
-        block::{Block, SignedHeader, transactions_root},
+        block::SignedHeader,
         rows::{Deals, Nodes, Seen, SeenTable, Table, Vaults},
+        state::RowBytes,
         transaction::{Action, Transaction},
-        tree,
+        tree::{self, Range},
     },
-    limits::EVENTS_PAGE,
-    wire::ledger::{HistoryLine, HistoryPlace, ProvenRow, Request, Response},
+    wire::ledger::{HistoryLine, HistoryPlace, Request, Response, Row},
 };
-use tokio::{
-    sync::mpsc,
-    task::JoinHandle,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
 use crate::{
     error::LedgerError,
-    port::{BlockPage, History, Outcome, RECENT},
+    port::{History, Outcome},
     ticket::LedgerTicket,
 };
+pub(crate) use follow::RemoteBlocks;
+pub use light::Keeping;
+use light::Known;
 use recent::RecentRows;
 
 /// A ledger on another machine. Clones share one connection and the known head.
@@ -62,29 +65,46 @@ pub struct Remote {
 struct Inner {
     endpoint: Endpoint,
     ticket: LedgerTicket,
+    keeping: Option<Keeping>,
     connection: tokio::sync::Mutex<Option<Connection>>,
+    /// Which server is asked: its place in the ticket, counted on at each change.
+    turn: AtomicUsize,
+    /// Held while the first trust is read or fetched.
+    beginning: tokio::sync::Mutex<()>,
     known: Mutex<Option<Known>>,
+    /// Two headers that prove a fork, until they are kept.
+    fork: Mutex<Option<(SignedHeader, SignedHeader)>>,
     recent: Mutex<RecentRows>,
-}
-
-/// The highest header seen.
-#[derive(Clone, Copy, Debug)]
-struct Known {
-    height: u64,
-    digest: Hash,
-    time_ms: LedgerTime,
-    /// When an answer last confirmed this height.
-    at: Instant,
 }
 
 impl Remote {
     /// The ledger of a ticket, reached from this endpoint. Nothing is sent before the first
-    /// question.
+    /// question. What it trusts is forgotten with it.
     #[must_use]
     pub fn new(endpoint: Endpoint, ticket: LedgerTicket) -> Self {
-        let connection = tokio::sync::Mutex::default();
-        let (known, recent) = (Mutex::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { endpoint, ticket, connection, known, recent }) }
+        Self::with(endpoint, ticket, None)
+    }
+
+    /// The same, but what it trusts is kept in a folder, and judged by a clock.
+    #[must_use]
+    pub fn keeping(endpoint: Endpoint, ticket: LedgerTicket, keeping: Keeping) -> Self {
+        Self::with(endpoint, ticket, Some(keeping))
+    }
+
+    fn with(endpoint: Endpoint, ticket: LedgerTicket, keeping: Option<Keeping>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                endpoint,
+                ticket,
+                keeping,
+                connection: tokio::sync::Mutex::default(),
+                turn: AtomicUsize::default(),
+                beginning: tokio::sync::Mutex::default(),
+                known: Mutex::default(),
+                fork: Mutex::default(),
+                recent: Mutex::default(),
+            }),
+        }
     }
 
     /// The ledger's id.
@@ -93,23 +113,10 @@ impl Remote {
         self.inner.ticket.chain
     }
 
-    /// The authority, which signs the ledger's blocks.
-    #[must_use]
-    pub fn authority(&self) -> AccountId {
-        self.inner.ticket.authority
-    }
-
-    /// The address at which the ledger answers.
-    #[must_use]
-    pub fn address(&self) -> &PeerAddress {
-        &self.inner.ticket.address
-    }
-
     pub(crate) async fn submit(&self, transaction: Transaction) -> Result<Outcome, LedgerError> {
         let (sender, id, digest) = (transaction.sender, transaction.id, transaction.digest());
         let unchanged = unchanged_tables(&transaction.action);
         let request = Request::Submit { transaction: Box::new(transaction) };
-        let authority_itself = AccountId::from(self.inner.ticket.address.id) == self.authority();
         for _ in 0..SUBMITTED_TIMES {
             let outcome = self.ask(&request, |response, _| match response {
                 Response::Outcome { height, status } => Ok(Outcome { height, status }),
@@ -123,7 +130,7 @@ impl Remote {
             let outcome = outcome?;
             // Both statuses say that a transaction is on the ledger, so they need a proof.
             let done = matches!(outcome.status, Status::Applied | Status::IdReused);
-            if authority_itself || !done {
+            if !done || self.server_is_validator() {
                 return Ok(outcome);
             }
             let values = self.values(vec![SeenTable::key(&(sender, id))]).await?;
@@ -206,19 +213,15 @@ impl Remote {
     async fn first_values(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, LedgerError> {
         let asked = &keys[..keys.len().min(KEYS_AT_ONCE)];
         let request = Request::Rows { keys: asked.to_vec() };
-        let (header, rows, _) = self.ask_rows(&request).await?;
-        if rows.is_empty() || asked.len() < rows.len() {
+        let Answer { header, rows, proof, .. } = self.ask_rows(&request).await?;
+        let are_asked = rows.iter().zip(asked).all(|(row, key)| row.key == *key);
+        if rows.is_empty() || asked.len() < rows.len() || !are_asked {
             return Err(LedgerError::Forged { what: "the rows are not those of the request" });
         }
-        let mut values = Vec::with_capacity(rows.len());
-        for (key, row) in asked.iter().zip(rows) {
-            if *key != row.key {
-                return Err(LedgerError::Forged { what: "the rows are not those of the request" });
-            }
-            proven(&header, &row)?;
-            values.push(row.value);
-        }
-        Ok(values)
+        let pairs = rows.iter().map(|row| (row.key.as_slice(), row.value.as_deref()));
+        tree::verify_rows(&header.header.state_root, pairs, &proof)
+            .map_err(|_| LedgerError::Forged { what: "a row is not under the state root" })?;
+        Ok(rows.into_iter().map(|row| row.value).collect())
     }
 
     pub(crate) async fn scan(
@@ -226,8 +229,8 @@ impl Remote {
         prefix: Vec<u8>,
         mut after: Option<Vec<u8>>,
         limit: usize,
-    ) -> Result<Vec<ProvenRow>, LedgerError> {
-        let mut found: Vec<ProvenRow> = Vec::new();
+    ) -> Result<Vec<RowBytes>, LedgerError> {
+        let mut found: Vec<RowBytes> = Vec::new();
         let since = self.recent().since();
         while found.len() < limit {
             let left = limit - found.len();
@@ -236,24 +239,19 @@ impl Remote {
                 after: after.clone(),
                 limit: u32::try_from(left).unwrap_or(u32::MAX),
             };
-            let (header, rows, more) = self.ask_rows(&request).await?;
+            let answer = self.ask_rows(&request).await?;
+            let more = answer.more;
+            let rows = answer.all_of(&prefix, after.as_deref())?;
             if left < rows.len() || (more && rows.is_empty()) {
                 return Err(LedgerError::Forged { what: "the rows do not match the scan" });
             }
-            for row in rows {
-                let in_order = after.as_ref().is_none_or(|after| *after < row.key);
-                if !in_order || !row.key.starts_with(&prefix) || row.value.is_none() {
-                    return Err(LedgerError::Forged { what: "the rows do not match the scan" });
-                }
-                proven(&header, &row)?;
-                after = Some(row.key.clone());
-                found.push(row);
-            }
+            after = rows.last().map(|(key, _)| key.clone()).or(after);
+            found.extend(rows);
             if !more {
                 break;
             }
         }
-        let rows = found.iter().map(|row| (row.key.clone(), row.value.clone()));
+        let rows = found.iter().map(|(key, value)| (key.clone(), Some(value.clone())));
         self.recent().take(since, rows);
         Ok(found)
     }
@@ -281,14 +279,12 @@ impl Remote {
         history.await
     }
 
-    async fn ask_rows(
-        &self,
-        request: &Request,
-    ) -> Result<(SignedHeader, Vec<ProvenRow>, bool), LedgerError> {
+    /// Rows under a header that is believed. Their proof is not checked yet.
+    async fn ask_rows(&self, request: &Request) -> Result<Answer, LedgerError> {
         let rows = self.ask(request, |response, floor| match response {
-            Response::Rows { header, rows, more } => {
+            Response::Rows { header, rows, proof, more } => {
                 self.believe(&header, floor)?;
-                Ok((header, rows, more))
+                Ok(Answer { header, rows, proof, more })
             }
             other => Err(unexpected(other)),
         });
@@ -297,28 +293,82 @@ impl Remote {
 
     /// Blocks from `height` on.
     pub(crate) fn follow(&self, height: u64) -> RemoteBlocks {
-        let (sender, blocks) = mpsc::channel(BLOCKS_AHEAD);
-        let follower =
-            Follower { remote: self.clone(), next: height, events: 0, open: None, parent: None };
-        let task = tokio::spawn(follower.run(sender));
-        RemoteBlocks { blocks, task }
+        RemoteBlocks::new(self.clone(), height)
     }
 
-    /// Asks until there is an answer. `read` reads it, given the head that was known when the
-    /// question was sent. An answer older than that is requested again, because the server may be a
-    /// block behind for a moment.
+    /// Whether the server is the only validator, whose word orders the ledger anyway.
+    fn server_is_validator(&self) -> bool {
+        let known = self.known();
+        let peer = self.server().map(|server| server.id);
+        known.zip(peer).is_some_and(|(known, peer)| known.is_only_validator(&peer))
+    }
+
+    /// Asks until there is an answer that can be believed. `read` reads it, given the height that was known when the
+    /// question was sent. If one server answers falsely, or has no newer block when one is due, the others are asked.
     async fn ask<T>(
         &self,
         request: &Request,
-        read: impl Fn(Response, Option<Known>) -> Result<T, LedgerError>,
+        read: impl Fn(Response, Option<u64>) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        for others in (0..self.servers()).rev() {
+            let answer = self.ask_server(request, true, &read).await;
+            match answer {
+                Ok(answer) => {
+                    self.save().await;
+                    let is_held_back = || self.overdue().is_some();
+                    let is_read = !matches!(request, Request::Submit { .. });
+                    if others == 0 || !is_read || !is_held_back() {
+                        return Ok(answer);
+                    }
+                }
+                Err(error) => {
+                    let error = self.keep_evidence(error).await;
+                    let is_fork = matches!(error, LedgerError::Forked { .. });
+                    if others == 0 || is_fork || !error.servers_fault() {
+                        return Err(error);
+                    }
+                    tracing::warn!(%error, "asking another server of the ledger");
+                }
+            }
+            self.next_server().await;
+        }
+        unreachable!("the last server's answer is returned")
+    }
+
+    /// Asks before anything is trusted.
+    async fn ask_untrusting<T>(
+        &self,
+        request: &Request,
+        read: impl Fn(Response) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        self.ask_server(request, false, &|response, _| read(response)).await
+    }
+
+    /// Asks until a server answers. An answer that is older than what was known is requested again, because the server may
+    /// be a block behind for a moment.
+    async fn ask_server<T>(
+        &self,
+        request: &Request,
+        trusts: bool,
+        read: &impl Fn(Response, Option<u64>) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
         let mut pause = PAUSE_MIN;
         let mut attempts = 0;
         tracing::trace!(question = describe(request), "asking the ledger");
         loop {
-            let floor = self.known();
+            let mut floor = self.known().map(|known| known.height());
             attempts += 1;
-            let error = match timeout(ANSWER, self.ask_once(request)).await {
+            let asked = timeout(ANSWER, self.ask_once(request));
+            let answer = if trusts && floor.is_none() {
+                // What is trusted is found while the question is under way.
+                let (begun, answer) = tokio::join!(self.begin(), asked);
+                begun?;
+                floor = self.known().map(|known| known.height());
+                answer
+            } else {
+                asked.await
+            };
+            let error = match answer {
                 Ok(Ok(response)) => match read(response, floor) {
                     Err(LedgerError::Stale { height, known }) if attempts < STALE_ATTEMPTS => {
                         tracing::debug!(height, known, "the answer is too old; asking again");
@@ -340,7 +390,7 @@ impl Remote {
                 }
                 error => {
                     tracing::debug!(%error, attempts, "asking the ledger again");
-                    self.forget_connection().await;
+                    self.next_server().await;
                     sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
@@ -348,80 +398,9 @@ impl Remote {
         }
     }
 
-    async fn ask_once(&self, request: &Request) -> Result<Response, NetError> {
-        let (_sender, mut receiver) = self.open(request).await?;
-        receiver.receive().await
-    }
-
-    async fn open(&self, request: &Request) -> Result<(Sender, Receiver), NetError> {
-        let connection = self.connection().await?;
-        let (mut sender, receiver) = connection.open().await?;
-        sender.send(request).await?;
-        sender.finish();
-        Ok((sender, receiver))
-    }
-
-    async fn connection(&self) -> Result<Connection, NetError> {
-        let mut held = self.inner.connection.lock().await;
-        if let Some(connection) = held.as_ref().filter(|held| held.close_reason().is_none()) {
-            return Ok(connection.clone());
-        }
-        let address = &self.inner.ticket.address;
-        let connection = self.inner.endpoint.connect(address, Alpn::Ledger).await?;
-        *held = Some(connection.clone());
-        Ok(connection)
-    }
-
-    async fn forget_connection(&self) {
-        *self.inner.connection.lock().await = None;
-    }
-
-    /// The height and time of the known head, if an answer within [`RECENT`] confirmed it.
-    pub(crate) fn recent_block(&self) -> Option<(u64, LedgerTime)> {
-        let known = self.known().filter(|known| known.at.elapsed() < RECENT)?;
-        Some((known.height, known.time_ms))
-    }
-
     fn recent(&self) -> MutexGuard<'_, RecentRows> {
         // A thread that panicked with the lock left whole rows.
         self.inner.recent.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn known(&self) -> Option<Known> {
-        *self.inner.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Checks the header of an answer. `floor` is the head that was known when the question was
-    /// sent.
-    fn believe(&self, signed: &SignedHeader, floor: Option<Known>) -> Result<(), LedgerError> {
-        self.signed(signed)?;
-        let header = &signed.header;
-        if let Some(floor) = floor.filter(|floor| header.height < floor.height) {
-            return Err(LedgerError::Stale { height: header.height, known: floor.height });
-        }
-        let (height, digest) = (header.height, header.digest());
-        let now = Known { height, digest, time_ms: header.facts.time_ms, at: Instant::now() };
-        let mut known = self.inner.known.lock().unwrap_or_else(PoisonError::into_inner);
-        match *known {
-            Some(known) if known.height == now.height && known.digest != now.digest => {
-                Err(LedgerError::Forked { height: now.height })
-            }
-            Some(known) if now.height < known.height => Ok(()),
-            _ => {
-                *known = Some(now);
-                Ok(())
-            }
-        }
-    }
-
-    /// Checks that the authority signed a header, and that it is of this ledger.
-    fn signed(&self, signed: &SignedHeader) -> Result<(), LedgerError> {
-        if signed.header.chain != self.chain() {
-            return Err(LedgerError::Forged { what: "the header is of another ledger" });
-        }
-        signed
-            .verify(&self.authority())
-            .map_err(|_| LedgerError::Forged { what: "the authority did not sign the header" })
     }
 }
 
@@ -447,168 +426,40 @@ fn describe(request: &Request) -> String {
             format!("rows of tables {tables:?}")
         }
         Request::Scan { prefix, .. } => format!("scan of table {:?}", prefix.first()),
-        Request::Follow { height, .. } => format!("follow from {height}"),
+        Request::Follow { height } => format!("follow from {height}"),
         Request::History { .. } => "history".to_owned(),
+        Request::Genesis => "genesis".to_owned(),
     }
 }
 
-fn proven(header: &SignedHeader, row: &ProvenRow) -> Result<(), LedgerError> {
-    tree::verify(&header.header.state_root, &row.key, row.value.as_deref(), &row.path)
-        .map_err(|_| LedgerError::Forged { what: "a row is not under the state root" })
+/// An answer with rows.
+struct Answer {
+    header: SignedHeader,
+    rows: Vec<Row>,
+    proof: Vec<u8>,
+    more: bool,
+}
+
+impl Answer {
+    /// The rows, if they are all rows with `prefix` after `after`, up to the last of them if there are more.
+    fn all_of(self, prefix: &[u8], after: Option<&[u8]>) -> Result<Vec<RowBytes>, LedgerError> {
+        let forged = LedgerError::Forged { what: "the rows do not match the scan" };
+        let rows = self.rows.into_iter().map(|row| Some((row.key, row.value?)));
+        let rows: Vec<RowBytes> = rows.collect::<Option<_>>().ok_or(forged)?;
+        let pairs: Vec<_> =
+            rows.iter().map(|(key, value)| (key.as_slice(), value.as_slice())).collect();
+        let until = pairs.last().filter(|_| self.more).map(|(key, _)| *key);
+        let range = Range { prefix, after, until };
+        tree::verify_range(&self.header.header.state_root, &range, &pairs, &self.proof)
+            .map_err(|_| LedgerError::Forged { what: "the rows are not all rows of the scan" })?;
+        Ok(rows)
+    }
 }
 
 fn unexpected(response: Response) -> LedgerError {
     match response {
         Response::Refused { message } => LedgerError::Refused { message },
         _ => LedgerError::Forged { what: "the answer is to another question" },
-    }
-}
-
-/// Followed blocks. A task of its own fetches a few ahead, so that a caller may stop waiting at any
-/// time.
-pub(crate) struct RemoteBlocks {
-    blocks: mpsc::Receiver<Result<BlockPage, LedgerError>>,
-    task: JoinHandle<()>,
-}
-
-impl RemoteBlocks {
-    pub(crate) async fn next(&mut self) -> Result<BlockPage, LedgerError> {
-        self.blocks.recv().await.unwrap_or(Err(LedgerError::Closed))
-    }
-}
-
-impl Drop for RemoteBlocks {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-struct Follower {
-    remote: Remote,
-    next: u64,
-    /// Events of the next block that have arrived already. If any have, `open` is the block's
-    /// header.
-    events: u64,
-    open: Option<SignedHeader>,
-    parent: Option<Hash>,
-}
-
-impl Follower {
-    /// Follows until the receiver is dropped or the server turns out to lie.
-    async fn run(mut self, blocks: mpsc::Sender<Result<BlockPage, LedgerError>>) {
-        let mut pause = PAUSE_MIN;
-        loop {
-            let before = (self.next, self.events);
-            let error = match self.stream(&blocks).await {
-                Ok(()) => return,
-                Err(error) => error,
-            };
-            match error {
-                LedgerError::Unreachable { last, .. } => {
-                    tracing::debug!(%last, height = self.next, "following again");
-                    self.remote.forget_connection().await;
-                }
-                error => {
-                    drop(blocks.send(Err(error)).await);
-                    return;
-                }
-            }
-            if before < (self.next, self.events) {
-                pause = PAUSE_MIN;
-            }
-            tokio::select! {
-                biased;
-                () = blocks.closed() => return,
-                () = sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
-            }
-        }
-    }
-
-    /// Follows blocks over one connection. Returns `Ok` when the receiver is dropped.
-    async fn stream(
-        &mut self,
-        blocks: &mpsc::Sender<Result<BlockPage, LedgerError>>,
-    ) -> Result<(), LedgerError> {
-        let lost = |last| match last {
-            NetError::Malformed(_) | NetError::TooLarge { .. } => {
-                LedgerError::Forged { what: "the message is malformed" }
-            }
-            last => LedgerError::Unreachable { attempts: 1, last },
-        };
-        let request = Request::Follow { height: self.next, events: self.events };
-        let (_sender, mut receiver) = self.remote.open(&request).await.map_err(lost)?;
-        let mut first = true;
-        loop {
-            let response = tokio::select! {
-                biased;
-                () = blocks.closed() => return Ok(()),
-                response = receiver.receive::<Response>() => response.map_err(lost)?,
-            };
-            let page = self.take(response, std::mem::take(&mut first))?;
-            if blocks.send(Ok(page)).await.is_err() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Checks a response and continues from it. `first` says whether it is the first on its stream.
-    fn take(&mut self, response: Response, first: bool) -> Result<BlockPage, LedgerError> {
-        let forged = |what| Err(LedgerError::Forged { what });
-        let (header, begins, transactions, events, more) = match (response, self.open.take()) {
-            (Response::Block { block, more }, open) if first || open.is_none() => {
-                self.check(&block)?;
-                let Block { header, transactions, events } = block;
-                match open {
-                    Some(open) if open != header => {
-                        return Err(LedgerError::Forked { height: self.next });
-                    }
-                    // The block's transactions arrived before the connection was lost.
-                    Some(_) => (header, false, Vec::new(), events, more),
-                    None => (header, true, transactions, events, more),
-                }
-            }
-            (Response::Events { events, more }, Some(header)) if !first => {
-                (header, false, Vec::new(), events, more)
-            }
-            (Response::Pruned { oldest }, _) => {
-                let height = self.next;
-                return match height < oldest.height {
-                    true => Err(LedgerError::Pruned { height, oldest }),
-                    false => forged("the block is one that the ledger keeps"),
-                };
-            }
-            (Response::Block { .. } | Response::Events { .. }, _) => {
-                return forged("the page is of another block");
-            }
-            (other, _) => return Err(unexpected(other)),
-        };
-        if EVENTS_PAGE < events.len() || more && events.is_empty() {
-            return forged("the page has a wrong number of events");
-        }
-        if more {
-            self.events += events.len() as u64;
-            self.open = Some(header.clone());
-        } else {
-            self.next += 1;
-            self.events = 0;
-            self.parent = Some(header.header.digest());
-        }
-        Ok(BlockPage { header, begins, transactions, events, more })
-    }
-
-    fn check(&self, block: &Block) -> Result<(), LedgerError> {
-        self.remote.signed(&block.header)?;
-        let header = &block.header.header;
-        if header.height != self.next {
-            return Err(LedgerError::Forged { what: "the block has another height" });
-        }
-        if self.parent.is_some_and(|parent| parent != header.parent) {
-            return Err(LedgerError::Forked { height: self.next.saturating_sub(1) });
-        }
-        if transactions_root(&block.transactions) != header.transactions_root {
-            return Err(LedgerError::Forged { what: "the header does not cover the transactions" });
-        }
-        self.remote.believe(&block.header, None)
     }
 }
 
@@ -624,7 +475,7 @@ const STALE_ATTEMPTS: u32 = 5;
 const ATTEMPTS: u32 = 7;
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Keys of one request. With rows of 4 KiB and their paths the answer takes an eighth of a message.
+/// Keys of one request. With rows of 4 KiB and their proof the answer takes an eighth of a message.
 const KEYS_AT_ONCE: usize = 64;
 /// Blocks that are fetched ahead of the reader.
 const BLOCKS_AHEAD: usize = 2;

@@ -12,7 +12,7 @@ use symbolon_net::{
     crowd::{Bounds, Group},
 };
 use symbolon_protocol::{
-    ledger::{block::Block, transaction::Transaction},
+    ledger::transaction::Transaction,
     wire::ledger::{Request, Response},
 };
 use tokio::{
@@ -23,8 +23,8 @@ use tokio::{
 
 use crate::{
     error::LedgerError,
-    executor::{Paths, Replica},
-    port::{BlockPage, History, Outcome, ROWS_MAX, Snapshot},
+    executor::Replica,
+    port::{History, Outcome, ROWS_MAX, Snapshot},
 };
 use limits::{Limits, OfConnection};
 
@@ -135,10 +135,10 @@ impl<E: Engine> Pending<E> {
             }
         };
         let response = match request {
-            Request::Follow { height, events } => {
+            Request::Follow { height } => {
                 // It lasts, and has a limit of its own.
                 drop(permits);
-                return self.follow(height, events).await;
+                return self.follow(height).await;
             }
             request => respond(&self.ledger, request).await,
         };
@@ -154,19 +154,18 @@ impl<E: Engine> Pending<E> {
         Ok(())
     }
 
-    async fn follow(mut self, height: u64, events: u64) -> Result<(), NetError> {
+    async fn follow(mut self, height: u64) -> Result<(), NetError> {
         let Ok(_permit) = self.follows.clone().try_acquire_owned() else {
             let message = format!("a connection may have at most {FOLLOWS_MAX} follows");
             return self.sender.send(&Response::Refused { message }).await;
         };
-        let mut blocks = self.ledger.replica().follow(height, events);
+        let mut blocks = self.ledger.replica().follow(height);
         // From here on the task holds only the replica, so a follower does not keep the engine
         // running.
         drop(self.ledger);
         loop {
-            let BlockPage { header, begins, transactions, events, more } = match blocks.next().await
-            {
-                Ok(page) => page,
+            let block = match blocks.next().await {
+                Ok(block) => block,
                 Err(LedgerError::Closed) => {
                     self.sender.reset(CLOSING);
                     return Ok(());
@@ -176,11 +175,7 @@ impl<E: Engine> Pending<E> {
                 }
                 Err(error) => return send(&mut self.sender, &refused(&error)).await,
             };
-            let response = match begins {
-                true => Response::Block { block: Block { header, transactions, events }, more },
-                false => Response::Events { events, more },
-            };
-            send(&mut self.sender, &response).await?;
+            send(&mut self.sender, &Response::Block { block }).await?;
             self.pass.achieved(1);
         }
     }
@@ -206,13 +201,17 @@ async fn respond(ledger: &impl Engine, request: Request) -> Result<Response, Led
             let outcome = ledger.submit(*transaction).await?;
             Ok(Response::Outcome { height: outcome.height, status: outcome.status })
         }
+        Request::Genesis => {
+            let genesis = Box::new(replica.genesis().await?);
+            Ok(Response::Genesis { genesis })
+        }
         Request::Head => Ok(Response::Head { header: replica.head().await? }),
         Request::Rows { keys } => {
             if keys.is_empty() || ROWS_MAX < keys.len() {
                 let message = format!("a request may have 1 to {ROWS_MAX} keys");
                 return Ok(Response::Refused { message });
             }
-            Ok(rows(replica.rows(keys, ROWS_BYTES_MAX).await?))
+            Ok(rows(replica.proven_rows(keys, ROWS_BYTES_MAX).await?))
         }
         Request::Scan { prefix, after, limit } => {
             if prefix.is_empty() || prefix[0] == 0 {
@@ -220,7 +219,7 @@ async fn respond(ledger: &impl Engine, request: Request) -> Result<Response, Led
                 return Ok(Response::Refused { message });
             }
             let limit = usize::try_from(limit).unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
-            Ok(rows(replica.scan(prefix, after, limit, Paths::With(ROWS_BYTES_MAX)).await?))
+            Ok(rows(replica.proven_scan(prefix, after, limit, ROWS_BYTES_MAX).await?))
         }
         Request::History { account, before, limit } => {
             let limit = usize::try_from(limit).unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
@@ -231,8 +230,8 @@ async fn respond(ledger: &impl Engine, request: Request) -> Result<Response, Led
     }
 }
 
-fn rows(Snapshot { header, rows, more }: Snapshot) -> Response {
-    Response::Rows { header, rows, more }
+fn rows(Snapshot { header, rows, proof, more }: Snapshot) -> Response {
+    Response::Rows { header, rows, proof, more }
 }
 
 fn refused(error: &LedgerError) -> Response {
@@ -264,8 +263,8 @@ const FOLLOWS_MAX: usize = 8;
 const ANSWER: Duration = Duration::from_secs(30);
 /// How long a request may take to arrive.
 const REQUEST: Duration = Duration::from_secs(10);
-/// Bytes of rows in one answer. The rest of the message is small, so the answer stays well below
-/// the limit.
+/// Bytes of rows in one answer. Their proof has at most an eighth of that, so the answer stays well
+/// below the limit.
 const ROWS_BYTES_MAX: usize = 1024 * 1024;
 /// Codes that say why a stream was given up.
 const MALFORMED: u32 = 1;

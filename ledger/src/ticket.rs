@@ -1,11 +1,11 @@
-//! A ledger's ticket: its id, its authority and its address.
+//! A ledger's ticket: its id and the servers that answer for it.
 
 use std::{fmt, str::FromStr};
 
 use symbolon_net::PeerAddress;
 use symbolon_protocol::{
     codec::{Decode, DecodeError, Encode},
-    id::{AccountId, ChainId},
+    id::ChainId,
     record,
     text::{TEXT_LENGTH_MAX, TextError, TextForm},
 };
@@ -15,12 +15,10 @@ record! {
     /// Everything that is needed to use a ledger. The text form is `ledger1…`: bech32m (BIP-350)
     /// without its limit of 90 characters. So a typo is noticed, but not always located.
     pub struct LedgerTicket {
-        /// The ledger's id.
+        /// The ledger's id: the hash of its genesis, which names its first validators.
         pub chain: ChainId,
-        /// The authority, which signs the ledger's blocks.
-        pub authority: AccountId,
-        /// The address at which the ledger answers.
-        pub address: PeerAddress,
+        /// The servers that answer for the ledger, 1 to 8. Nothing that they say is believed without a proof.
+        pub peers: Vec<PeerAddress>,
     }
 }
 
@@ -28,16 +26,19 @@ impl LedgerTicket {
     /// Whether the ledger can only be used on its own machine.
     #[must_use]
     pub fn is_local(&self) -> bool {
-        let mut sockets = self.address.sockets().peekable();
-        let is_named = self.address.names().next().is_some();
-        !is_named && sockets.peek().is_some() && sockets.all(|socket| socket.ip().is_loopback())
+        self.peers.iter().all(|peer| {
+            let mut sockets = peer.sockets().peekable();
+            let is_named = peer.names().next().is_some();
+            !is_named && sockets.peek().is_some() && sockets.all(|socket| socket.ip().is_loopback())
+        })
     }
 
     /// The relays that the ledger's addresses name. A user of the ledger needs them too.
     #[must_use]
     pub fn relays(&self) -> Vec<String> {
         let is_url = |text: &&String| text.starts_with("https://") || text.starts_with("http://");
-        self.address.addresses.iter().filter(is_url).cloned().collect()
+        let addresses = self.peers.iter().flat_map(|peer| &peer.addresses);
+        addresses.filter(is_url).cloned().collect()
     }
 }
 
@@ -51,7 +52,16 @@ pub enum TicketError {
     /// The text's bytes are not a ticket.
     #[error("not a ledger ticket: {0}")]
     Bytes(#[from] DecodeError),
+    /// It names no server, or too many.
+    #[error("a ledger ticket names 1 to {PEERS_MAX} servers, this one names {count}")]
+    Peers {
+        /// How many it names.
+        count: usize,
+    },
 }
+
+/// Servers of one ticket at most.
+const PEERS_MAX: usize = 8;
 
 /// The length allows sixteen addresses.
 const FORM: TextForm = TextForm { prefix: "ledger", length_max: TEXT_LENGTH_MAX };
@@ -66,7 +76,11 @@ impl FromStr for LedgerTicket {
     type Err = TicketError;
 
     fn from_str(text: &str) -> Result<Self, TicketError> {
-        Ok(Self::from_bytes(&FORM.decode(text)?)?)
+        let ticket = Self::from_bytes(&FORM.decode(text)?)?;
+        match ticket.peers.len() {
+            1..=PEERS_MAX => Ok(ticket),
+            count => Err(TicketError::Peers { count }),
+        }
     }
 }
 
@@ -79,11 +93,10 @@ mod tests {
     fn ticket(addresses: usize) -> LedgerTicket {
         LedgerTicket {
             chain: ChainId([1; 32]),
-            authority: AccountId([2; 32]),
-            address: PeerAddress {
+            peers: vec![PeerAddress {
                 id: PeerId([3; 32]),
                 addresses: vec!["a".repeat(256); addresses],
-            },
+            }],
         }
     }
 
@@ -101,13 +114,16 @@ mod tests {
     fn a_ledger_is_local_when_all_its_addresses_are() {
         let at = |addresses: &[&str]| {
             let mut ticket = ticket(0);
-            ticket.address.addresses = addresses.iter().map(ToString::to_string).collect();
+            ticket.peers[0].addresses = addresses.iter().map(ToString::to_string).collect();
             ticket
         };
         assert!(at(&["127.0.0.1:1", "[::1]:1"]).is_local());
         assert!(!at(&["127.0.0.1:1", "192.0.2.1:1"]).is_local());
         assert!(!at(&["127.0.0.1:1", "ledger.example:1"]).is_local());
         assert!(!at(&[]).is_local());
+        let mut two = at(&["127.0.0.1:1"]);
+        two.peers.push(at(&["192.0.2.1:1"]).peers[0].clone());
+        assert!(!two.is_local(), "one of its servers is elsewhere");
         let relayed = at(&["127.0.0.1:1", "https://relay.example/"]);
         assert_eq!(relayed.relays(), ["https://relay.example/"]);
     }
@@ -122,6 +138,12 @@ mod tests {
         assert!(matches!("".parse::<LedgerTicket>(), Err(TicketError::Text(_))));
         let other = TextForm { prefix: "grant", ..FORM }.encode(&[1]).parse::<LedgerTicket>();
         assert!(matches!(other, Err(TicketError::Text(TextError::Prefix { .. }))));
+        for count in [0, 9] {
+            let mut ticket = ticket(0);
+            ticket.peers = vec![ticket.peers[0].clone(); count];
+            let refused = ticket.to_string().parse::<LedgerTicket>();
+            assert_eq!(refused, Err(TicketError::Peers { count }));
+        }
         let short = FORM.encode(&[1]);
         assert!(matches!(short.parse::<LedgerTicket>(), Err(TicketError::Bytes(_))));
     }

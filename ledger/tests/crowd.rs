@@ -36,7 +36,7 @@ async fn a_client_that_asks_gets_a_place_from_idle_strangers() {
     let mut strangers = Vec::new();
     for number in 0..1_100 {
         let stranger = network.endpoint(secret(number));
-        let connection = stranger.connect(&ticket.address, Alpn::Ledger).await.unwrap();
+        let connection = stranger.connect(&ticket.peers[0], Alpn::Ledger).await.unwrap();
         strangers.push((stranger, connection));
         sleep(Duration::from_millis(1)).await;
     }
@@ -64,7 +64,7 @@ async fn the_connections_of_one_peer_are_limited() {
     let peer = network.endpoint([2; 32]);
     let mut connections = Vec::new();
     for _ in 0..20 {
-        let connection = peer.connect(&ticket.address, Alpn::Ledger).await.unwrap();
+        let connection = peer.connect(&ticket.peers[0], Alpn::Ledger).await.unwrap();
         connections.push((peer.clone(), connection));
     }
     sleep(Duration::from_millis(1)).await;
@@ -80,7 +80,7 @@ async fn requests_that_do_not_arrive_hold_up_their_own_peer_only() {
     let peer = network.endpoint([2; 32]);
     let mut begun = Vec::new();
     for _ in 0..4 {
-        let connection = peer.connect(&ticket.address, Alpn::Ledger).await.unwrap();
+        let connection = peer.connect(&ticket.peers[0], Alpn::Ledger).await.unwrap();
         for _ in 0..64 {
             let (mut sender, receiver) = connection.open().await.unwrap();
             sender.write(Bytes::from_static(&[0])).await.unwrap();

@@ -7,7 +7,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{account, balance, open, transaction, transfer};
+use common::{account, balance, open, transaction, transfer, validator_id};
 use symbolon_ledger::{Embedded, Ledger, LedgerError, Options, Outcome};
 use symbolon_net::Host;
 use symbolon_protocol::{
@@ -16,6 +16,7 @@ use symbolon_protocol::{
     ledger::{
         Params, Status,
         block::{Event, Place, Reason, transactions_root},
+        commit::Validators,
         rows::{Accounts, Chains, PoolsTable, SeenTable, Table},
         transaction::{Action, Transaction},
     },
@@ -38,7 +39,8 @@ async fn money_and_head_survive_a_restart() {
     let refused = ledger.submit(transfer(chain, 2, 1, 1, 301)).await.unwrap();
     assert_eq!(refused, Outcome { height: 2, status: Status::BalanceTooLow });
     let head = ledger.head().await.unwrap();
-    head.verify(&ledger.authority()).unwrap();
+    let validators = Validators::alone(validator_id());
+    head.commit.verify(&head.header, &validators).unwrap();
     assert_eq!(head.header.height, 2);
     drop(ledger);
     embedded.close().await;
@@ -278,11 +280,11 @@ async fn a_follower_sees_each_block_once_across_a_restart() {
 async fn another_key_and_bad_parameters_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let embedded = open(folder.path(), Host::system()).await;
-    let authority = embedded.authority();
     embedded.close().await;
     let options = Options { key: [1; 32], params: Params::development(), host: Host::system() };
     let refused = Embedded::open(folder.path(), options).await.unwrap_err();
-    assert!(matches!(refused, LedgerError::WrongKey { authority: found } if found == authority));
+    let ours = validator_id();
+    assert!(matches!(refused, LedgerError::WrongKey { validators } if validators == [ours]));
 
     let empty = tempfile::tempdir().unwrap();
     let params = Params { epoch_ms: Millis(1), ..Params::development() };
@@ -305,5 +307,7 @@ async fn rows_of_several_keys_come_in_their_order() {
     let seen = ledger.row(SeenTable, &(account(1), id)).await.unwrap().unwrap();
     assert_eq!((seen.digest, seen.height), (digest, 1));
     let row = ledger.row(Chains, &()).await.unwrap().unwrap();
-    assert_eq!((row.id, row.height, row.authority), (chain, 1, ledger.authority()));
+    let only = row.validators.only();
+    assert_eq!((row.id, row.height), (chain, 1));
+    assert_eq!(only, Some(validator_id()));
 }

@@ -26,7 +26,7 @@ use symbolon_ledger::{Ledger, LedgerTicket, Remote};
 use symbolon_net::{Endpoint, Host, Latency, MemoryNetwork};
 use symbolon_protocol::{
     Amount, LedgerTime,
-    id::{ChainId, DealId, Hash, NodeId, ObjectId, PeerId, TransactionId},
+    id::{ChainId, NodeId, ObjectId, Opening, PeerId, TransactionId},
     ledger::{
         Status,
         rows::{Access, Nodes, Slots},
@@ -64,10 +64,10 @@ async fn open_deal(ledger: &Ledger) {
         price,
         capacity: 1 << 30,
     };
-    let opening = Hash([4; 32]);
+    let opening = Opening([4; 32]);
     let terms = DealTerms {
-        deal: DealId::of(&opening),
         owner: account(OWNER),
+        opening,
         object: ObjectId([5; 16]),
         segment: 0,
         required: 1,
@@ -76,11 +76,11 @@ async fn open_deal(ledger: &Ledger) {
         access: Access::Public,
         epochs: 10,
     };
-    let root = shard_root(&terms.deal, 0, terms.length);
+    let root = shard_root(&terms.deal(), 0, terms.length);
     let accepted =
         Acceptance::build(&chain, &terms, &key(NODE), (0, root), price, LedgerTime::NEVER);
     let acceptances = vec![accepted];
-    let open = Action::OpenDeal { opening, terms, acceptances, cost_max: Amount::credits(1) };
+    let open = Action::OpenDeal { terms, acceptances, cost_max: Amount::credits(1) };
     for setup in [
         transaction(chain, OWNER, 1, Action::Faucet),
         transaction(chain, NODE, 1, register),

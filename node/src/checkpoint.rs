@@ -87,10 +87,13 @@ impl Reader<'_> {
     async fn take(&self) -> Result<Checkpoint, CannotFollow> {
         let head = self.ledger.head().await?;
         self.learn_all(Revocations, |(link, by), _| Some(Change::Revoked { link, by })).await?;
-        let refunded = |order, row: Order| {
-            (row.state == OrderState::Refunded).then_some(Change::Refunded { order })
+        let learned = |order, row: Order| match row.state {
+            OrderState::Refunded => Some(Change::Refunded { order }),
+            OrderState::Paid | OrderState::Delivered | OrderState::Settled => {
+                Some(Change::Ordered { order })
+            }
         };
-        self.learn_all(Orders, refunded).await?;
+        self.learn_all(Orders, learned).await?;
         let paid = self.learn_of_shards().await?;
         let (store, height) = (self.store.clone(), head.header.height);
         self.host.blocking(move || store.follow(height, &[Change::SlotsMissed])).await?;

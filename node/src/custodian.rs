@@ -329,7 +329,9 @@ async fn try_post(shared: &Shared, id: OrderId) -> Result<Option<Status>, String
     if order.releases.iter().any(|posted| posted.index == release.index) {
         return Ok(None);
     }
-    let transaction = transaction_id("symbolon 2026 release transaction v1", &[&id.0]);
+    // The same id may stand for a later order: its release is another transaction.
+    let ordered_ms = order.ordered_ms.0.to_le_bytes();
+    let transaction = transaction_id("symbolon 2026 release transaction v1", &[&id.0, &ordered_ms]);
     let action = Action::PostRelease { order: id, release };
     // One attempt only: the schedule tries again, so that no order delays another.
     let outcome = submit(shared, transaction, action, 0, Backoff::new(1, 1)).await;

@@ -8,12 +8,12 @@
 
 use std::collections::BTreeSet;
 
-use symbolon_ledger::{BlockPage, Ledger, LedgerError};
+use symbolon_ledger::{Ledger, LedgerError};
 use symbolon_protocol::{
     Amount,
     id::{AccountId, DealId, LinkId, NodeId, OrderId, VaultId},
     ledger::{
-        block::{Event, Header, Reason},
+        block::{Block, Event, Header, Reason},
         rows::{Slot, Table},
         slot_rate,
         transaction::{Acceptance, Action, DealTerms},
@@ -76,18 +76,14 @@ pub(crate) async fn follow_ledger(shared: &Shared) {
 /// Takes blocks until one cannot be taken. Returns `Ok` when the node stops.
 async fn follow_blocks(shared: &Shared) -> Result<(), CannotFollow> {
     let mut follow = shared.ledger.follow(shared.view.height() + 1);
-    let mut digest = Digest::default();
     loop {
-        let page = tokio::select! {
+        let block = tokio::select! {
             biased;
             () = shared.stopped() => return Ok(()),
-            page = follow.page() => page?,
+            block = follow.next() => block?,
         };
-        digest.add_page(&shared.key.id(), &page);
-        if !page.more {
-            let whole = std::mem::take(&mut digest);
-            take(shared, &page.header.header, &whole).await?;
-        }
+        let digest = Digest::new(&shared.key.id(), &block);
+        take(shared, &block.header.header, &digest).await?;
     }
 }
 
@@ -170,7 +166,7 @@ async fn count_opened(
     }
     let paid: BTreeSet<_> = paid.iter().map(|shard| (shard.info.deal, shard.info.index)).collect();
     for (terms, acceptance) in opened {
-        let (deal, index, root) = (terms.deal, acceptance.index, acceptance.root);
+        let (deal, index, root) = (terms.deal(), acceptance.index, acceptance.root);
         if paid.contains(&(deal, index)) {
             continue;
         }
@@ -211,7 +207,7 @@ pub(crate) async fn for_each<T: Table + Copy>(
     }
 }
 
-/// The meaning of a block for this node. It is gathered page by page and stored as a whole.
+/// The meaning of a block for this node.
 #[derive(Debug, Default)]
 struct Digest {
     /// Deals that were opened with a shard of this node.
@@ -241,32 +237,34 @@ struct Digest {
 }
 
 impl Digest {
-    fn add_page(&mut self, node: &NodeId, page: &BlockPage) {
-        for transaction in &page.transactions {
+    fn new(node: &NodeId, block: &Block) -> Self {
+        let mut digest = Self::default();
+        for transaction in &block.transactions {
             match &transaction.action {
                 Action::OpenDeal { terms, acceptances, .. } => {
                     let ours = acceptances.iter().filter(|acceptance| acceptance.node == *node);
-                    ours.for_each(|acceptance| self.open(terms, acceptance));
+                    ours.for_each(|acceptance| digest.open(terms, acceptance));
                 }
-                Action::OpenVault { vault, custodians, .. }
+                Action::OpenVault { opening, custodians, .. }
                     if custodians.iter().any(|custodian| custodian.node == *node) =>
                 {
-                    self.vaults.push(*vault);
+                    digest.vaults.push(VaultId::of(&transaction.sender, opening));
                 }
                 action @ Action::RegisterNode { .. } if transaction.sender == (*node).into() => {
-                    self.registered.push(action.clone());
+                    digest.registered.push(action.clone());
                 }
                 _ => {}
             }
         }
-        for event in &page.events {
-            self.add(node, event);
+        for event in &block.events {
+            digest.add(node, event);
         }
+        digest
     }
 
     fn open(&mut self, terms: &DealTerms, acceptance: &Acceptance) {
         self.opened.push((terms.clone(), acceptance.clone()));
-        let (deal, length) = (terms.deal, terms.length);
+        let (deal, length) = (terms.deal(), terms.length);
         let Acceptance { index, root, price, .. } = *acceptance;
         // The ledger refuses a deal whose rate is out of range.
         if let Some(rate) = slot_rate(price, length) {
@@ -278,17 +276,19 @@ impl Digest {
     /// The changes for the store.
     fn changes(&self) -> Vec<Change> {
         let opened = self.opened.iter().map(|(terms, acceptance)| Change::Opened {
-            deal: terms.deal,
+            deal: terms.deal(),
             index: acceptance.index,
             root: acceptance.root,
         });
         let ended = self.left.iter().map(|deal| Change::Ended { deal: *deal });
         let revoked =
             self.revoked.iter().map(|(link, by)| Change::Revoked { link: *link, by: *by });
+        // An order's id may be used again when its row has left.
+        let ordered = self.paid.iter().map(|order| Change::Ordered { order: *order });
         let refunded = self.refunded.iter().map(|order| Change::Refunded { order: *order });
         let slots = self.slots_waiting.iter().chain(&self.slots_changed).copied();
         // A deal may be opened and ended in one block, so openings come first.
-        opened.chain(ended).chain(revoked).chain(refunded).chain(slots).collect()
+        opened.chain(ended).chain(revoked).chain(ordered).chain(refunded).chain(slots).collect()
     }
 
     fn add(&mut self, node: &NodeId, event: &Event) {

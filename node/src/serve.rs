@@ -239,8 +239,8 @@ async fn answer_request(shared: &Arc<Shared>, stream: &mut Stream) -> Result<(),
         Request::Delete { deal, index, grant } => {
             delete::answer(shared, stream, (deal, index), &grant).await
         }
-        Request::KeepShare { vault, owner, key, index, share, signature } => {
-            let offered = custody::Offered { vault, owner, key, index, share, signature };
+        Request::KeepShare { owner, opening, key, index, share, signature } => {
+            let offered = custody::Offered { owner, opening, key, index, share, signature };
             custody::keep_share(shared, stream, offered).await
         }
         Request::Release { order } => custody::release(shared, stream, order).await,

@@ -241,6 +241,14 @@ impl Shared {
                 return Err(Stop::refused(RefusalCode::Stale, message));
             }
         };
+        if let Some(late) = self.ledger.overdue() {
+            let message = format!(
+                "this node's view of the ledger may be old: a block is {} s late. The ledger stands still, its server holds \
+                 blocks back, or this machine's clock is wrong",
+                late.0 / 1_000
+            );
+            return Err(Stop::refused(RefusalCode::Stale, message));
+        }
         let mut height = self.view.height.subscribe();
         let caught_up = height.wait_for(|height| head.header.height <= *height);
         if timeout(CATCH_UP, caught_up).await.is_err() {

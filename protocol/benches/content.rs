@@ -15,7 +15,7 @@ use symbolon_protocol::{
         FileKey, Layout, MaskMode, Scheme, SegmentCoder, SegmentLayout, erasure::Code, mask::Mask,
         seal,
     },
-    id::{DealId, Hash},
+    id::Hash,
     limits::{CELL_BYTES, CELL_PLAIN_BYTES},
     merkle::Builder,
 };
@@ -85,7 +85,7 @@ fn code(c: &mut Criterion) {
 fn mask(c: &mut Criterion) {
     let mut group = group(c, "mask", CELL_BYTES);
     let key = FileKey::from_bytes([7; 32]).mask_key();
-    let mask = Mask::new(MaskMode::ChaCha20, &key, DealId([9; 16]));
+    let mask = Mask::new(MaskMode::ChaCha20, &key, 9);
     let mut cell = data(CELL_BYTES);
     group.bench_function("cell", |b| {
         b.iter(|| mask.shard(3).apply(black_box(65_536), &mut cell));
@@ -128,7 +128,7 @@ impl Stripe {
     fn new(scheme: Scheme) -> Self {
         let layout: SegmentLayout = Layout::full_segment(scheme, 0).expect("a scheme");
         let key = FileKey::from_bytes([7; 32]);
-        let coder = SegmentCoder::new(&key, MaskMode::ChaCha20, layout, key.deal(0));
+        let coder = SegmentCoder::new(&key, MaskMode::ChaCha20, layout);
         let plain = data(usize::from(scheme.required) * CELL_PLAIN_BYTES);
         let mut cells = vec![0; usize::from(scheme.total) * CELL_BYTES];
         let mut leaves = Vec::new();
@@ -235,7 +235,7 @@ fn setup(c: &mut Criterion) {
         let layout = Layout::full_segment(Scheme { required, total }, 0).expect("a scheme");
         let key = FileKey::from_bytes([7; 32]);
         group.bench_function(format!("coder {required}/{total}"), |b| {
-            b.iter(|| SegmentCoder::new(&key, MaskMode::ChaCha20, layout, DealId([9; 16])));
+            b.iter(|| SegmentCoder::new(&key, MaskMode::ChaCha20, layout));
         });
     }
     group.finish();

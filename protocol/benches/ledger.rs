@@ -16,10 +16,11 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ed25519_dalek::SigningKey;
 use symbolon_protocol::{
     Amount, Encode as _, LedgerTime, Millis,
-    id::{AccountId, ChainId, DealId, Hash, NodeId, ObjectId, TransactionId},
+    id::{AccountId, ChainId, DealId, Hash, NodeId, ObjectId, Opening, TransactionId},
     ledger::{
         Params, beacon,
         block::{BlockInputs, Event, Genesis, Reason},
+        commit::Validators,
         execute::{self, BlockBuilder, Pushed},
         rows::{
             Access, Chains, Deal, DealSlot, DealState, Deals, DealsDue, DealsOf, Hold, HoldKey,
@@ -63,8 +64,12 @@ impl World {
         let (depth, time_ms) = (10_000, 1_000_000);
         let params = Params::development();
         let onion = beacon::layer(&core, depth);
-        let genesis =
-            Genesis { params, authority: account(0), time_ms: LedgerTime(time_ms), onion };
+        let genesis = Genesis {
+            params,
+            validators: Validators::alone(account(0)),
+            time_ms: LedgerTime(time_ms),
+            onion,
+        };
         let mut state = MemoryState::default();
         state.commit(&execute::genesis(&genesis).update);
         Self { state, chain: genesis.chain(), core, depth, time_ms, next_id: 0 }
@@ -143,12 +148,11 @@ fn shard(index: u8) -> Vec<u8> {
 }
 
 fn open_deal(world: &World, number: u64) -> Action {
-    let mut bytes = [0; Hash::BYTES];
+    let mut bytes = [0; Opening::BYTES];
     bytes[..8].copy_from_slice(&number.to_le_bytes());
-    let opening = Hash(bytes);
     let terms = DealTerms {
-        deal: DealId::of(&opening),
         owner: account(1),
+        opening: Opening(bytes),
         object: ObjectId([1; 16]),
         segment: 0,
         required: NODES / 2,
@@ -164,7 +168,7 @@ fn open_deal(world: &World, number: u64) -> Action {
         Acceptance::build(&world.chain, &terms, &node, (index, root), Amount(1000), expires_ms)
     };
     let acceptances = (0..NODES).map(accept).collect();
-    Action::OpenDeal { opening, terms, acceptances, cost_max: Amount(u128::MAX) }
+    Action::OpenDeal { terms, acceptances, cost_max: Amount(u128::MAX) }
 }
 
 fn storage_world() -> World {

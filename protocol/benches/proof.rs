@@ -1,6 +1,6 @@
 //! Storage proofs and the state tree, each beside the bare hash over the same bytes.
 
-#![allow(clippy::unwrap_used, reason = "a benchmark")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
 use std::hint::black_box;
 
@@ -8,7 +8,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use symbolon_protocol::{
     id::Hash,
     ledger::{
-        state::{MemoryState, Update},
+        state::{MemoryState, State as _, Update},
         tree,
     },
     limits::{CELL_BYTES, SHARD_BYTES_MAX, SLICE_BYTES},
@@ -126,13 +126,27 @@ fn state_tree(c: &mut Criterion) {
         b.iter(|| tree::update(&state, black_box(&changes)));
     });
     group.throughput(Throughput::Elements(1));
-    let (key, value) = (key(7), [1; 24]);
-    group.bench_function("prove a row", |b| b.iter(|| tree::prove(&state, black_box(&key))));
-    let (root, path) = (tree::root(&state), tree::prove(&state, &key));
-    tree::verify(&root, &key, Some(&value), &path).expect("the path of this row");
-    group.bench_function("verify a row", |b| {
-        b.iter(|| tree::verify(&root, black_box(&key), Some(&value), &path));
-    });
+    let (key, value, root) = (key(7), [1; 24], tree::root(&state));
+    let prove = || tree::prove_rows(&state, [black_box(&key[..])]);
+    let proof = prove();
+    let verify = || tree::verify_rows(&root, [(black_box(&key[..]), Some(&value[..]))], &proof);
+    verify().expect("the proof of this row");
+    println!("bytes of a proof of one row: {}", proof.len());
+    group.bench_function("prove a row", |b| b.iter(prove));
+    group.bench_function("verify a row", |b| b.iter(verify));
+
+    let found = state.scan(&[3], None, 1000);
+    let rows: Vec<_> = found.iter().map(|(key, value)| (&key[..], &value[..])).collect();
+    let until = rows.last().map(|(key, _)| *key);
+    let range = tree::Range { prefix: &[3], after: None, until };
+    let prove = || tree::prove_range(&state, black_box(&range));
+    let proof = prove();
+    let verify = || tree::verify_range(&root, black_box(&range), &rows, &proof);
+    verify().expect("the proof of these rows");
+    println!("bytes of a proof of a scan of 1,000 rows: {}", proof.len());
+    group.throughput(Throughput::Elements(1000));
+    group.bench_function("prove a scan of 1000 rows", |b| b.iter(prove));
+    group.bench_function("verify a scan of 1000 rows", |b| b.iter(verify));
     group.finish();
 }
 

@@ -101,31 +101,46 @@ ids! {
     Hash[32];
     /// The identity of one ledger: the hash of its genesis. Every signature is bound to one ledger.
     ChainId[32];
-    /// A storage agreement for one segment: see [`DealId::of`].
+    /// A storage agreement for one segment. It follows from its owner and an opening.
     DealId[16];
     /// One stored file version, as nodes and the ledger know it: random to everyone but the owner.
     ObjectId[16];
-    /// A listing's id, chosen by the seller.
+    /// A listing's id. It follows from the seller and an opening.
     ListingId[16];
-    /// An order's id, chosen by the buyer.
+    /// An order's id. It follows from the buyer and an opening.
     OrderId[16];
-    /// A vault's id, chosen by the seller.
+    /// A vault's id. It follows from its owner and an opening.
     VaultId[16];
+    /// What an account chooses to get an id of its own: of a deal, a vault, a listing or an order.
+    Opening[32];
     /// A transaction's id, chosen by its sender. The same id and content have one result, and count once.
     TransactionId[16];
     /// A grant link's revocation id.
     LinkId[16];
 }
 
-impl DealId {
-    /// The id of the deal that `opening` opens. A node learns the id with the request to keep a shard. It
-    /// learns the opening only when the deal is on the ledger. So it cannot open a deal of its own under
-    /// the id before that.
-    #[must_use]
-    pub fn of(opening: &Hash) -> Self {
-        let hash = blake3::derive_key("symbolon 2026 deal id v1", &opening.0);
-        Self(core::array::from_fn(|at| hash[at]))
-    }
+macro_rules! owned {
+    ($($name:ident = $context:literal;)*) => {$(
+        impl $name {
+            /// The id that `owner` gets with `opening`. No other account gets it with any opening. So the owner may
+            /// show both before the id is on the ledger.
+            #[must_use]
+            pub fn of(owner: &AccountId, opening: &Opening) -> Self {
+                let mut chosen = [0; AccountId::BYTES + Opening::BYTES];
+                chosen[..AccountId::BYTES].copy_from_slice(&owner.0);
+                chosen[AccountId::BYTES..].copy_from_slice(&opening.0);
+                let hash = blake3::derive_key($context, &chosen);
+                Self(core::array::from_fn(|at| hash[at]))
+            }
+        }
+    )*};
+}
+
+owned! {
+    DealId = "symbolon 2026 deal id v2";
+    ListingId = "symbolon 2026 listing id v1";
+    OrderId = "symbolon 2026 order id v1";
+    VaultId = "symbolon 2026 vault id v1";
 }
 
 /// A storage node's id is the key of its endpoint.
@@ -146,7 +161,7 @@ impl From<AccountId> for PeerId {
 
 #[cfg(test)]
 mod tests {
-    use std::string::ToString;
+    use std::{collections::BTreeSet, string::ToString};
 
     use super::*;
 
@@ -157,5 +172,21 @@ mod tests {
         assert_eq!("a5".parse::<DealId>(), Err(IdError { expected: 32 }));
         assert_eq!("zz".repeat(16).parse::<DealId>(), Err(IdError { expected: 32 }));
         assert_eq!(unhex("abc"), None);
+    }
+
+    #[test]
+    fn an_id_is_of_one_kind_one_owner_and_one_opening() {
+        let ids = |owner: u8, opening: u8| {
+            let (owner, opening) = (AccountId([owner; 32]), Opening([opening; 32]));
+            [
+                DealId::of(&owner, &opening).0,
+                ListingId::of(&owner, &opening).0,
+                OrderId::of(&owner, &opening).0,
+                VaultId::of(&owner, &opening).0,
+            ]
+        };
+        let all = [ids(1, 1), ids(1, 2), ids(2, 1)];
+        assert_eq!(all.iter().flatten().collect::<BTreeSet<_>>().len(), 12);
+        assert_eq!(ids(1, 1), all[0]);
     }
 }

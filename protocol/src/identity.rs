@@ -20,7 +20,7 @@ pub use recipient::{Recipient, RecipientError};
 use crate::{
     custody::{DeliverySecret, VaultSecret},
     envelope,
-    id::{AccountId, ChainId, ListingId, OrderId, PeerId, VaultId},
+    id::{AccountId, ChainId, ListingId, Opening, OrderId, PeerId, VaultId},
 };
 
 /// The seed of all keys of one person or machine.
@@ -99,16 +99,12 @@ impl Identity {
         DeliverySecret::from_seed(&self.derive("symbolon 2026 identity delivery v2", &parts))
     }
 
-    /// The id of an order for a listing. It is the same on every device, so no two devices pay. `attempt`
-    /// counts earlier orders for the listing that were refunded. No other party can know the id before the
-    /// order is on the ledger, and no other ledger shows it: a stranger could use it first.
+    /// The opening of an order for a listing. It is the same on every device, so no two devices pay. `attempt`
+    /// is the first number whose id stands for no order.
     #[must_use]
-    pub fn order_id(&self, chain: &ChainId, listing: &ListingId, attempt: u32) -> OrderId {
+    pub fn order_opening(&self, chain: &ChainId, listing: &ListingId, attempt: u32) -> Opening {
         let parts: [&[u8]; 3] = [&chain.0, &listing.0, &attempt.to_le_bytes()];
-        let whole = self.derive("symbolon 2026 identity order v2", &parts);
-        let mut id = [0; 16];
-        id.copy_from_slice(&whole[..16]);
-        OrderId(id)
+        Opening(*self.derive("symbolon 2026 identity order v3", &parts))
     }
 
     /// What others need in order to grant something to this identity.
@@ -166,13 +162,13 @@ mod tests {
         let listings = [ListingId([1; 16]), ListingId([2; 16])];
         let orders = [(&here, 0, 0), (&here, 0, 1), (&here, 1, 0), (&there, 0, 0)].map(
             |(chain, at, attempt)| {
-                let id = identity.order_id(chain, &listings[at], attempt);
-                assert_eq!(identity.order_id(chain, &listings[at], attempt), id);
-                id
+                let opening = identity.order_opening(chain, &listings[at], attempt);
+                assert_eq!(identity.order_opening(chain, &listings[at], attempt), opening);
+                opening
             },
         );
         assert_eq!(orders.iter().collect::<BTreeSet<_>>().len(), orders.len());
-        assert_ne!(Identity::from_seed(&[2; 64]).order_id(&here, &listings[0], 0), orders[0]);
+        assert_ne!(Identity::from_seed(&[2; 64]).order_opening(&here, &listings[0], 0), orders[0]);
         assert_ne!(Identity::from_seed(&[2; 64]).account(), identity.account());
     }
 

@@ -29,7 +29,7 @@
 //! let key = FileKey::from_bytes([7; 32]);
 //! let layout = Layout::new(Scheme::new(2, 3)?, file.len() as u64)?;
 //! let segment = layout.segment(0)?;
-//! let coder = SegmentCoder::new(&key, MaskMode::ChaCha20, segment, key.deal(0));
+//! let coder = SegmentCoder::new(&key, MaskMode::ChaCha20, segment);
 //! let cell = segment.stripe(0).unwrap().cell_bytes;
 //! let (mut shards, mut leaves) = (vec![0; 3 * cell], Vec::new());
 //! coder.encode(0, &file, &mut shards, &mut leaves)?;

@@ -34,11 +34,10 @@ pub const BLOCK_BYTES_MAX: usize = 1024 * 1024;
 /// of a deal with 128 shards that ends before it begins (131 events).
 pub const TRANSACTION_EVENT_BYTES_MAX: usize = 8 * 1024;
 
-/// Events of a block in one message at most: with all transactions that a block may have, the largest
-/// events still fit into a message.
-pub const EVENTS_PAGE: usize = 512;
+/// Validators of a ledger at most: a commit by all of them has about 8 KiB.
+pub const VALIDATORS_MAX: usize = 128;
 
-/// Bytes of one framed message at most: a full block with a page of its events.
+/// Bytes of one framed message at most: the largest block, with its events.
 pub const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Links of a grant at most.

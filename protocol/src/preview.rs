@@ -201,8 +201,7 @@ mod tests {
         let layout = Layout::new(scheme, length as u64).unwrap();
         let mut leaves = Vec::new();
         for segment in layout.iter() {
-            let deal = key.deal(segment.segment);
-            let coder = SegmentCoder::new(&key, MaskMode::ChaCha20, segment, deal);
+            let coder = SegmentCoder::new(&key, MaskMode::ChaCha20, segment);
             for number in 0..segment.stripes {
                 let stripe = segment.stripe(number).unwrap();
                 let from = usize::try_from(stripe.plain_start).unwrap().min(length);

@@ -63,16 +63,12 @@ def deal_opening(file_key, segment):
     return derive("symbolon 2026 deal v1", concat(file_key, ("u32", segment)))
 
 
-def deal_id(opening):
-    return derive("symbolon 2026 deal id v1", opening)[:16]
-
-
 def cell_key(file_key, segment, cell):
     return keyed(keys(file_key)["content_key"], concat(b"cell", ("u32", segment), ("u64", cell)))
 
 
-def shard_mask(mask_key, deal, index):
-    return keyed(mask_key, concat(deal, ("u8", index)))
+def shard_mask(mask_key, segment, index):
+    return keyed(mask_key, concat(("u32", segment), ("u8", index)))
 
 
 # Schemes and layout.
@@ -323,10 +319,10 @@ def recover(required, total, cells):
 # Masks, whole files.
 
 
-def mask(mode, mask_key, deal, index, offset, data):
+def mask(mode, mask_key, segment, index, offset, data):
     if mode == 0:
         return data
-    return chacha20(shard_mask(mask_key, deal, index), offset, data)
+    return chacha20(shard_mask(mask_key, segment, index), offset, data)
 
 
 def store(file_key, mode, required, total, data):
@@ -334,7 +330,6 @@ def store(file_key, mode, required, total, data):
     plan = Layout(required, total, len(data))
     found, leaves, segments = keys(file_key), [], []
     for segment in range(plan.segments):
-        deal = deal_id(deal_opening(file_key, segment))
         shards = [[] for _ in range(total)]
         for stripe in range(plan.stripes(segment)):
             cells = []
@@ -346,8 +341,8 @@ def store(file_key, mode, required, total, data):
                 cells.append(seal(key, end, plain))
                 leaves.append(leaf(number, key, cells[-1], plain))
             for index, cell in enumerate(code(required, total, cells)):
-                shards[index].append(mask(mode, found["mask_key"], deal, index, stripe * CELL, cell))
-        segments.append((deal, [b"".join(shard) for shard in shards]))
+                shards[index].append(mask(mode, found["mask_key"], segment, index, stripe * CELL, cell))
+        segments.append([b"".join(shard) for shard in shards])
     made = {
         "version": 1, "codec": 1, "mask": mode, "required": required, "total": total, "object": found["object"],
         "length": len(data), "commitment": found["commitment"], "content_root": content_root(leaves),
@@ -369,7 +364,6 @@ def read(of, file_key, segments):
     plan = Layout(of["required"], of["total"], of["length"])
     mask_key, out, leaves = keys(file_key)["mask_key"], [], []
     for segment, shards in enumerate(segments):
-        deal = deal_id(deal_opening(file_key, segment))
         for stripe in range(plan.stripes(segment)):
             size, at = plan.cell_bytes(segment, stripe), stripe * CELL
             cells = [None if shard is None else shard[at : at + size] for shard in shards]
@@ -379,7 +373,7 @@ def read(of, file_key, segments):
             if sum(cell is not None for cell in cells) < plan.required:
                 raise No("NotEnoughShards")
             cells = [
-                None if cell is None else mask(of["mask"], mask_key, deal, index, at, cell)
+                None if cell is None else mask(of["mask"], mask_key, segment, index, at, cell)
                 for index, cell in enumerate(cells)
             ]
             for column, sealed in enumerate(recover(plan.required, plan.total, cells)):
@@ -450,10 +444,9 @@ def counting(length):
 
 def run_keys(case):
     file_key = _hex(case, "file_key")
-    deal = deal_id(deal_opening(file_key, 2))
     found = keys(file_key) | {
-        "deal": deal, "cell_key": cell_key(file_key, 2, 5),
-        "shard_mask_key": shard_mask(keys(file_key)["mask_key"], deal, 7),
+        "deal_opening": deal_opening(file_key, 2), "cell_key": cell_key(file_key, 2, 5),
+        "shard_mask_key": shard_mask(keys(file_key)["mask_key"], 2, 7),
     }
     return _same(all(case[name] == value.hex() for name, value in found.items()))
 
@@ -487,7 +480,7 @@ def run_parity(case):
 
 def run_mask(case):
     key = keys(_hex(case, "file_key"))["mask_key"]
-    stream = mask(case["mode"], key, _hex(case, "deal"), case["shard"], case["offset"], bytes(32))
+    stream = mask(case["mode"], key, case["segment"], case["shard"], case["offset"], bytes(32))
     return _same(stream == _hex(case, "stream"))
 
 
@@ -511,14 +504,13 @@ def run_stored(case):
     """Large files: the hashes of the stored bytes."""
     made, _, segments = store(
         _hex(case, "file_key"), case["mode"], case["required"], case["total"], counting(case["length"]))
-    found = [{"deal": deal.hex(), "shard_roots": [blake3(shard).hex() for shard in shards]}
-             for deal, shards in segments]
+    found = [[blake3(shard).hex() for shard in shards] for shards in segments]
     if encode("Manifest", made).hex() != case["manifest"]:
         return "OtherManifest"
     if found != case["segments"]:
         return "OtherShards"
     for lost in case["lost"]:
-        left = [[None if index in lost else shard for index, shard in enumerate(shards)] for _, shards in segments]
+        left = [[None if index in lost else shard for index, shard in enumerate(shards)] for shards in segments]
         if read(made, _hex(case, "file_key"), left) != counting(case["length"]):
             return "mismatch"
     return "ok"

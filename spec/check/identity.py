@@ -86,8 +86,8 @@ def delivery_bytes(seed, chain, order):
     return derive("symbolon 2026 identity delivery v2", concat(seed, chain, order))
 
 
-def order_id(seed, chain, listing, attempt):
-    return derive("symbolon 2026 identity order v2", concat(seed, chain, listing, ("u32", attempt)))[:16]
+def order_opening(seed, chain, listing, attempt):
+    return derive("symbolon 2026 identity order v3", concat(seed, chain, listing, ("u32", attempt)))
 
 
 # Recipients.
@@ -184,15 +184,15 @@ def run_keys(case):
         "names": names_key(seed).hex(),
         "vault_01": public(vault_secret(vault_bytes(seed, chain, b"\x01" * 16))),
         "delivery_02": public(delivery_secret(delivery_bytes(seed, chain, b"\x02" * 16))),
-        "order_03_0": order_id(seed, chain, b"\x03" * 16, 0).hex(),
-        "order_03_1": order_id(seed, chain, b"\x03" * 16, 1).hex(),
+        "order_03_0": order_opening(seed, chain, b"\x03" * 16, 0).hex(),
+        "order_03_1": order_opening(seed, chain, b"\x03" * 16, 1).hex(),
     }
     return _same(all(case[name] == value for name, value in found.items()))
 
 
 def run_orders(case):
-    found = order_id(_hex(case, "seed"), _hex(case, "chain"), _hex(case, "listing"), case["attempt"])
-    return _same(found.hex() == case["order"])
+    found = order_opening(_hex(case, "seed"), _hex(case, "chain"), _hex(case, "listing"), case["attempt"])
+    return _same(found.hex() == case["opening"])
 
 
 def run_recipient(case):

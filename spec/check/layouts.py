@@ -8,7 +8,7 @@ from primitives import No
 
 PAGES = pathlib.Path(__file__).resolve().parent.parent
 SECTIONS = {
-    "ledger.md": ["rows", "transactions", "genesis", "blocks"], "wire.md": ["storage messages", "ledger messages"],
+    "ledger.md": ["rows", "transactions", "genesis", "blocks", "light"], "wire.md": ["storage messages", "ledger messages"],
 }
 # Defined elsewhere in this checker, together with its checks.
 ELSEWHERE = {"CustodyAcceptance"}
@@ -17,7 +17,7 @@ ASKED = {"Action", "LedgerRequest", "LedgerResponse", "StorageRequest", "Storage
 
 layout("""
 record PeerAddress: id b32, addresses [text]
-record LedgerTicket: chain b32, authority b32, address PeerAddress
+record LedgerTicket: chain b32, peers [PeerAddress]
 """)
 
 

@@ -1,5 +1,6 @@
 """proof.md: parts of shards, outboards, challenges, and the state tree."""
 
+import bisect
 import functools
 
 from codec import Reader, concat, layout
@@ -118,16 +119,12 @@ def challenges(seed, slots, longest, slot_bytes, length_of):
 # The state tree.
 
 NOTHING = bytes(32)
+KEY_MAX = 72
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def tree_path(key):
-    return derive("symbolon 2026 state path v1", key)
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def tree_leaf(path, value):
-    return derive("symbolon 2026 state leaf v1", path + value)
+def leaf(key, value):
+    return derive("symbolon 2026 state leaf v2", concat(("u16", len(key)), key, value))
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -136,65 +133,155 @@ def value_hash(value):
 
 
 @functools.lru_cache(maxsize=1 << 17)
-def branch(left, right):
-    return derive("symbolon 2026 state branch v1", left + right)
+def branch(at, left, right):
+    return derive("symbolon 2026 state branch v2", concat(("u16", at), left, right))
 
 
-def bit(path, depth):
-    return path[depth // 8] >> (7 - depth % 8) & 1
+@functools.lru_cache(maxsize=1 << 16)
+def bits(key):
+    """A key as a text of 0 and 1."""
+    return "".join([f"{byte:08b}" for byte in key])
 
 
-def tree(leaves, depth=0):
-    """The root over pairs of path and leaf, in order of the paths."""
-    if not leaves:
-        return NOTHING
-    if len(leaves) == 1:
-        return leaves[0][1]
-    low, high = 0, len(leaves)
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if bit(leaves[middle][0], depth) else (middle + 1, high)
-    return branch(tree(leaves[:low], depth + 1), tree(leaves[low:], depth + 1))
+def tree(rows, low, high):
+    """The root over pairs of bits and leaf, in order, from `low` up to `high`."""
+    if high - low == 1:
+        return rows[low][1]
+    first, last = rows[low][0], rows[high - 1][0]
+    at = next(at for at in range(len(first)) if first[at] != last[at])
+    middle = bisect.bisect_left(rows, first[:at] + "1", low, high, key=lambda row: row[0])
+    return branch(at, tree(rows, low, middle), tree(rows, middle, high))
 
 
 def state_root(rows):
     """The root over pairs of key and value; pairs of tag 0 are the tree's own."""
-    paths = [(tree_path(key), value) for key, value in rows if not key.startswith(b"\0")]
-    return tree(sorted((path, tree_leaf(path, value_hash(value))) for path, value in paths))
+    leaves = sorted((bits(key), leaf(key, value_hash(value))) for key, value in rows if not key.startswith(b"\0"))
+    return tree(leaves, 0, len(leaves)) if leaves else NOTHING
 
 
-def row_path_holds(root, key, value, data):
-    reader = Reader(data)
-    try:
-        count = reader.number("u32")
-        path = [reader.take(32) for _ in range(count)]
-        end = reader.number("u8")
-        if end > 2:
+class Keys:
+    """Asked: these keys."""
+
+    def __init__(self, keys):
+        self.keys = keys
+
+    def has(self, key):
+        return key in self.keys
+
+    def may_have(self, begin):
+        return any(bits(key).startswith(begin) for key in self.keys)
+
+
+class Range:
+    """Asked: all keys with a prefix, after one and up to another one."""
+
+    def __init__(self, prefix, after, until):
+        self.prefix, self.after, self.until = prefix, after, until
+
+    def has(self, key):
+        behind = self.after is None or self.after < key
+        return key.startswith(self.prefix) and behind and (self.until is None or key <= self.until)
+
+    def may_have(self, begin):
+        def both(key):
+            length = min(len(begin), 8 * len(key))
+            return begin[:length], bits(key)[:length]
+
+        own, prefix = both(self.prefix)
+        if own != prefix:
+            return False
+        if self.after is not None:
+            own, after = both(self.after)
+            if own < after:
+                return False
+        if self.until is not None:
+            own, until = both(self.until)
+            if own > until:
+                return False
+        return True
+
+
+class Proof:
+    def __init__(self, data, asked, rows):
+        self.reader = Reader(data)
+        self.asked, self.rows = asked, rows
+
+    def subtree(self, above):
+        """Its hash, and the key of a leaf that it shows."""
+        kind = self.reader.number("u8")
+        if kind == 1:
+            return self.reader.take(32), None
+        if kind == 2:
+            if not self.rows:
+                raise No("Places")
+            key, value = self.rows.pop(0)
+            return leaf(key, value_hash(value)), key
+        if kind == 3:
+            length = self.reader.number("u8")
+            if length > KEY_MAX:
+                raise No("Malformed")
+            key, value = self.reader.take(length), self.reader.take(32)
+            if self.asked.has(key):
+                raise No("LeftOut")
+            return leaf(key, value), key
+        if kind != 4:
             raise No("Malformed")
-        other = reader.take(64) if end == 2 else None
-        reader.finish()
-    except No:
-        raise No("Malformed") from None
-    if count > 256:
-        raise No("TooDeep")
-    own = tree_path(key)
-    if value is not None and end != 1:
-        raise No("End")
-    if value is None and end == 1:
-        raise No("End")
-    if end == 2 and other[:32] == own:
-        raise No("End")
-    if end == 2 and any(bit(other, depth) != bit(own, depth) for depth in range(count)):
-        raise No("Stray")
-    node = NOTHING
-    if end == 1:
-        node = tree_leaf(own, value_hash(value))
-    if end == 2:
-        node = tree_leaf(other[:32], other[32:])
-    for depth in reversed(range(count)):
-        node = branch(path[depth], node) if bit(own, depth) else branch(node, path[depth])
-    if node != root:
+        at = self.reader.number("u16")
+        if at <= above or at >= 8 * KEY_MAX:
+            raise No("Bits")
+        sides = [self.subtree(at), self.subtree(at)]
+        shown = [key for _, key in sides if key is not None]
+        if not shown:
+            raise No("Hollow")
+        begin = bits(shown[0])[:at]
+        for (_, key), bit in zip(sides, "01"):
+            if key is not None and not bits(key).startswith(begin + bit):
+                raise No("Stray")
+        for (_, key), bit in zip(sides, "01"):
+            if key is None and self.asked.may_have(begin + bit):
+                raise No("Hidden")
+        return branch(at, sides[0][0], sides[1][0]), shown[0]
+
+    def root(self):
+        try:
+            if self.reader.data == b"\0":
+                self.reader.take(1)
+                found, shown = NOTHING, b""
+            else:
+                found, shown = self.subtree(-1)
+            self.reader.finish()
+        except No as no:
+            raise No("Malformed" if no.name in ("Short", "Trailing") else no.name) from None
+        if self.rows:
+            raise No("Places")
+        if shown is None and self.asked.may_have(""):
+            raise No("Hidden")
+        return found
+
+
+def proof_holds(root, asked, rows, data):
+    """`rows` are pairs of key and value, in the order of their keys."""
+    if any(len(key) > KEY_MAX for key, _ in rows):
+        raise No("Outside")
+    if Proof(data, asked, list(rows)).root() != root:
         raise No("WrongRoot")
+
+
+def rows_hold(root, rows, data):
+    """Pairs of key and value, or None where there is no such row."""
+    asked = {}
+    for key, value in rows:
+        if asked.setdefault(key, value) != value:
+            raise No("Outside")
+    there = sorted((key, value) for key, value in asked.items() if value is not None)
+    proof_holds(root, Keys(list(asked)), there, data)
+
+
+def range_holds(root, asked, rows, data):
+    keys = [key for key, _ in rows]
+    if any(one >= other for one, other in zip(keys, keys[1:])) or not all(asked.has(key) for key in keys):
+        raise No("Outside")
+    proof_holds(root, asked, rows, data)
 
 
 # Vectors.
@@ -246,13 +333,19 @@ def run_roots(case):
     return "ok" if state_root(rows).hex() == case["root"] else "OtherRoot"
 
 
-def run_path(case):
-    value = None if case["value"] is None else bytes.fromhex(case["value"])
-    row_path_holds(bytes.fromhex(case["root"]), bytes.fromhex(case["key"]), value, bytes.fromhex(case["path"]))
+def run_proof(case):
+    read = lambda text: None if text is None else bytes.fromhex(text)
+    root, proof = read(case["root"]), read(case["proof"])
+    rows = [(read(key), read(value)) for key, value in case["rows"]]
+    if case["range"] is None:
+        rows_hold(root, rows, proof)
+    else:
+        asked = Range(*[read(case["range"][name]) for name in ("prefix", "after", "until")])
+        range_holds(root, asked, rows, proof)
     return "ok"
 
 
 VECTORS = {
     "proof/parts.json": run_part, "proof/shards.json": run_shard, "proof/challenges.json": run_challenge,
-    "tree/roots.json": run_roots, "tree/paths.json": run_path,
+    "tree/roots.json": run_roots, "tree/proofs.json": run_proof,
 }

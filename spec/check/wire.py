@@ -33,7 +33,10 @@ def receipt_holds(chain, receipt):
 
 
 def ticket(text):
-    return decode("LedgerTicket", bech32m("ledger", text, TICKET_MAX))
+    found = decode("LedgerTicket", bech32m("ledger", text, TICKET_MAX))
+    if not 1 <= len(found["peers"]) <= 8:
+        raise No("Peers")
+    return found
 
 
 # Vectors.
@@ -81,10 +84,9 @@ def run_tickets(case):
         found = ticket(case["ticket"])
     except No as no:
         text = no.name in ("TooLong", "Form", "Prefix", "Damaged")
-        raise No("Kind" if no.name == "Prefix" else "Text" if text else "Bytes") from None
-    address = found["address"]
-    same = (found["chain"].hex(), found["authority"].hex(), address["id"].hex(), address["addresses"]) == (
-        case["chain"], case["authority"], case["peer"], case["addresses"])
+        raise No("Kind" if no.name == "Prefix" else "Text" if text else "Peers" if no.name == "Peers" else "Bytes") from None
+    same = found["chain"].hex() == case["chain"] and len(found["peers"]) == case["peers"] and all(
+        (peer["id"].hex(), peer["addresses"]) == (case["peer"], case["addresses"]) for peer in found["peers"])
     return "ok" if same else "mismatch"
 
 

@@ -18,11 +18,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use symbolon_ledger::{Ledger, LedgerError};
 use symbolon_protocol::{
     Encode,
-    id::{AccountId, ChainId, DealId, Hash, ListingId, NodeId, OrderId, VaultId},
+    id::{AccountId, ChainId, DealId, Hash, LinkId, ListingId, NodeId, Opening, OrderId, VaultId},
     ledger::{
         Params,
-        block::{Block, Event, Place, Reason, transactions_root},
-        rows::{Accounts, Holds, Nodes, PoolsTable, Roots, Table},
+        block::{Block, Event, Place, Reason, events_root, transactions_root},
+        commit::Validators,
+        rows::{Accounts, Holds, Listings, Nodes, Orders, PoolsTable, Revocations, Roots, Table},
         transaction::{Action, Transaction},
     },
 };
@@ -45,7 +46,7 @@ pub struct Finding {
 #[derive(Debug)]
 pub struct Auditor {
     params: Params,
-    authority: AccountId,
+    validators: Validators,
     next: u64,
     parent: Hash,
     time_ms: u64,
@@ -69,6 +70,12 @@ pub struct Auditor {
     vaults: BTreeMap<VaultId, market::VaultBook>,
     listings: BTreeMap<ListingId, market::ListingBook>,
     orders: BTreeMap<OrderId, market::OrderBook>,
+    /// How many orders were made, settled and refunded.
+    made: (usize, usize, usize),
+    /// Revoked links and who revoked them, and whether the link has an end.
+    revocations: BTreeMap<(LinkId, AccountId), bool>,
+    /// What is over, by the time at which it is to be gone.
+    over: BTreeSet<(u64, market::Over)>,
     /// How often each account has set its root record.
     roots: BTreeMap<AccountId, u64>,
     /// What the block at hand must report.
@@ -81,12 +88,12 @@ fn hundredths(amount: u128, part: u16) -> u128 {
 }
 
 impl Auditor {
-    /// Books of a ledger with these parameters, before its first block.
+    /// Books of a ledger with these parameters and this validator, before its first block.
     #[must_use]
-    pub fn new(params: Params, authority: AccountId) -> Self {
+    pub fn new(params: Params, validator: AccountId) -> Self {
         Self {
             params,
-            authority,
+            validators: Validators::alone(validator),
             next: 0,
             parent: Hash([0; 32]),
             time_ms: 0,
@@ -105,6 +112,9 @@ impl Auditor {
             vaults: BTreeMap::new(),
             listings: BTreeMap::new(),
             orders: BTreeMap::new(),
+            made: (0, 0, 0),
+            revocations: BTreeMap::new(),
+            over: BTreeSet::new(),
             roots: BTreeMap::new(),
             expected: Vec::new(),
         }
@@ -142,6 +152,7 @@ impl Auditor {
             self.count_time();
             let changed = self.take_turns();
             self.close_deals(512 - changed);
+            self.leave();
         }
         for transaction in &block.transactions {
             self.apply(transaction).map_err(|what| self.finding(what))?;
@@ -163,7 +174,12 @@ impl Auditor {
             (header.height == self.next, "it is not the next block"),
             (header.parent == self.parent, "its parent is another block"),
             (self.time_ms <= header.facts.time_ms.0, "its time is before its parent's"),
-            (block.header.verify(&self.authority).is_ok(), "the authority did not sign it"),
+            (
+                block.header.commit.verify(header, &self.validators).is_ok(),
+                "the validator did not sign it",
+            ),
+            (header.next_validators == header.validators, "other validators follow"),
+            (header.events_root == events_root(&block.events), "its header is for other events"),
             (
                 header.transactions_root == transactions_root(&block.transactions),
                 "its header is for other transactions",
@@ -334,6 +350,21 @@ impl Auditor {
                 return Err(self.finding(format!("the root of {id} is at {}", row.version)));
             }
         }
+        let orders = all(ledger, Orders).await.map_err(asked)?.into_iter();
+        if !orders.map(|(key, _)| Orders::parse(&key)).eq(self.orders.keys().copied().map(Some)) {
+            return Err(self.finding("the ledger has other orders than these books"));
+        }
+        let listings = all(ledger, Listings).await.map_err(asked)?.into_iter();
+        let listings = listings.map(|(key, row)| Some((Listings::parse(&key)?, row.orders)));
+        if !listings.eq(self.listings.iter().map(|(id, book)| Some((*id, book.orders)))) {
+            return Err(self.finding("the ledger has other listings than these books"));
+        }
+        let revocations = all(ledger, Revocations).await.map_err(asked)?.into_iter();
+        let revocations =
+            revocations.map(|(key, row)| Some((Revocations::parse(&key)?, row.until_ms.is_some())));
+        if !revocations.eq(self.revocations.iter().map(|(key, ends)| Some((*key, *ends)))) {
+            return Err(self.finding("the ledger has other revocations than these books"));
+        }
         for (key, row) in all(ledger, Nodes).await.map_err(asked)? {
             let id = Nodes::parse(&key).ok_or_else(|| self.finding("a node's key"))?;
             let book = self
@@ -346,6 +377,14 @@ impl Auditor {
         }
         Ok(())
     }
+}
+
+/// The id that a sender gets with an opening, for this kind.
+fn id_of(kind: &str, sender: &AccountId, opening: &Opening) -> [u8; 16] {
+    let both = [sender.0, opening.0].concat();
+    let mut id = [0; 16];
+    id.copy_from_slice(&blake3::derive_key(kind, &both)[..16]);
+    id
 }
 
 /// All rows of a table.

@@ -119,7 +119,7 @@ impl Station {
 
 /// The ledger while it runs.
 #[derive(Debug)]
-struct Authority {
+struct RunningLedger {
     embedded: Embedded,
     server: JoinHandle<()>,
 }
@@ -139,7 +139,7 @@ pub struct World {
     pub blocks: Vec<Block>,
     folder: TempDir,
     clock: Host,
-    authority: Option<Authority>,
+    running: Option<RunningLedger>,
     ticket: LedgerTicket,
     trace: Trace,
     /// The machines by their owner, so that a test can set a machine's clock.
@@ -170,7 +170,7 @@ impl World {
         let network = MemoryNetwork::with_latency(Latency { seed, min: ms(min), max: ms(max) });
         let folder = folder();
         let clock = Host::seeded(sub_seed(seed, "clock"), START_MS);
-        let key = derive(seed, "ledger authority");
+        let key = derive(seed, "ledger key");
         let options = Options {
             key,
             params: params(),
@@ -181,12 +181,11 @@ impl World {
         let secret = derive(seed, "ledger endpoint");
         let ticket = LedgerTicket {
             chain: embedded.chain(),
-            authority: embedded.authority(),
-            address: PeerAddress { id: peer_id(&secret), addresses: vec!["memory".into()] },
+            peers: vec![PeerAddress { id: peer_id(&secret), addresses: vec!["memory".into()] }],
         };
-        let auditor = Auditor::new(params(), embedded.authority());
+        let auditor = Auditor::new(params(), AccountId::from(peer_id(&key)));
         let server = tokio::spawn(answer(embedded.clone(), network.endpoint(secret)));
-        let authority = Some(Authority { embedded, server });
+        let running = Some(RunningLedger { embedded, server });
         let mut world = Self {
             seed,
             network,
@@ -195,7 +194,7 @@ impl World {
             blocks: Vec::new(),
             folder,
             clock,
-            authority,
+            running,
             ticket,
             trace: Trace::default(),
             hosts: BTreeMap::new(),
@@ -322,8 +321,8 @@ impl World {
 
     fn ledger_between(&self, name: &str, lies: (Instead, LedgerTwist)) -> LedgerTicket {
         let front = self.network.endpoint(derive(self.seed, name));
-        let ticket = LedgerTicket { address: front.address(), ..self.ticket.clone() };
-        between::ledger(front, self.ticket.address.clone(), lies);
+        let ticket = LedgerTicket { peers: vec![front.address()], ..self.ticket.clone() };
+        between::ledger(front, self.ticket.peers[0].clone(), lies);
         ticket
     }
 
@@ -372,42 +371,51 @@ impl World {
         found.expect("the world knows its nodes")
     }
 
-    /// Whose signature stands under the blocks.
+    /// The ledger's ticket.
     #[must_use]
-    pub fn authority(&self) -> AccountId {
-        self.ticket.authority
+    pub fn ticket(&self) -> &LedgerTicket {
+        &self.ticket
+    }
+
+    /// The key whose signature stands under the blocks.
+    #[must_use]
+    pub fn validator(&self) -> AccountId {
+        AccountId::from(peer_id(&self.ledger_key()))
+    }
+
+    /// The secret of the ledger's only validator.
+    #[must_use]
+    pub fn ledger_key(&self) -> [u8; 32] {
+        derive(self.seed, "ledger key")
     }
 
     /// The ledger, asked at home.
     #[must_use]
     pub fn ledger(&self) -> Ledger {
-        let authority = self.authority.as_ref().expect("the ledger runs");
-        Ledger::Embedded(authority.embedded.clone())
+        let running = self.running.as_ref().expect("the ledger runs");
+        Ledger::Embedded(running.embedded.clone())
     }
 
     /// Ends the ledger: everybody's connections are lost, and what waits is not answered.
     pub async fn kill_ledger(&mut self) {
-        self.network.kill(&self.ticket.address.id);
-        let authority = self.authority.take().expect("the ledger runs");
-        authority.server.abort();
-        drop(authority);
+        self.network.kill(&self.ticket.peers[0].id);
+        let running = self.running.take().expect("the ledger runs");
+        running.server.abort();
+        drop(running);
         settle().await;
         self.note("the ledger is killed");
     }
 
     /// Opens the ledger again from its disk.
     pub async fn start_ledger(&mut self) {
-        let options = Options {
-            key: derive(self.seed, "ledger authority"),
-            params: params(),
-            host: self.host("ledger"),
-        };
+        let options =
+            Options { key: self.ledger_key(), params: params(), host: self.host("ledger") };
         let folder = self.folder.path().join("ledger");
         let opened = Embedded::open_keeping(&folder, options, self.epochs_kept).await;
         let embedded = opened.expect("a ledger opens again");
         let endpoint = self.network.endpoint(derive(self.seed, "ledger endpoint"));
         let server = tokio::spawn(answer(embedded.clone(), endpoint));
-        self.authority = Some(Authority { embedded, server });
+        self.running = Some(RunningLedger { embedded, server });
         self.note("the ledger is back");
     }
 
@@ -441,7 +449,7 @@ impl World {
         self.kill_ledger().await;
         copy_files(backup.path(), &self.folder.path().join("ledger"));
         self.start_ledger().await;
-        self.auditor = Auditor::new(params(), self.authority());
+        self.auditor = Auditor::new(params(), self.validator());
         self.blocks.clear();
         self.note("the ledger is set back");
         for number in running {

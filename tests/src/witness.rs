@@ -196,7 +196,7 @@ impl Witness {
         index: u8,
         (sender, receiver): (&mut Sender, &mut Receiver),
     ) -> Result<(), NetError> {
-        let place = (terms.deal, index);
+        let place = (terms.deal(), index);
         let now_ms = self.clock.now_ms().0;
         let held = self.given.lock().whole.get(&(self.me, place)).cloned();
         if let Some((acceptance, _)) = held.filter(|(held, _)| now_ms < held.expires_ms.0 / 2) {

@@ -61,6 +61,8 @@ mod sellers;
 mod silent;
 #[path = "simulation/strangers.rs"]
 mod strangers;
+#[path = "simulation/taken.rs"]
+mod taken;
 #[path = "simulation/told.rs"]
 mod told;
 #[path = "simulation/unposted.rs"]
@@ -157,6 +159,11 @@ fn no_node_is_believed_about_what_it_keeps() {
 #[test]
 fn no_buyer_is_given_what_is_not_as_listed() {
     repeat("no_buyer_is_given_what_is_not_as_listed", sellers::sellers);
+}
+
+#[test]
+fn an_id_that_others_saw_first_stays_its_owners() {
+    repeat("an_id_that_others_saw_first_stays_its_owners", taken::taken);
 }
 
 #[test]

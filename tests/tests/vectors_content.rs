@@ -14,7 +14,7 @@ use symbolon_protocol::{
         FileKey, Layout, Manifest, MaskMode, Scheme, SegmentCoder, SegmentLayout, erasure::Code,
         mask::Mask, seal,
     },
-    id::{DealId, Hash, hex, unhex},
+    id::{Hash, hex, unhex},
     merkle::{self, Builder},
 };
 
@@ -100,14 +100,14 @@ fn keys() {
             "mask_key": hex(key.mask_key().as_bytes()),
             "commitment": hex(&key.commitment().0),
             "object": hex(&key.object().0),
-            "deal": hex(&key.deal(2).0),
+            "deal_opening": hex(&key.deal_opening(2).0),
             "cell_key": hex(&key.cell_key(2, 5)),
-            "shard_mask_key": hex(&key.shard_mask_key(&key.deal(2), 7)),
+            "shard_mask_key": hex(&key.shard_mask_key(2, 7)),
         })
     };
     let good = case(
         "all keys",
-        "of one file key; deal and mask of segment 2 and shard 7, cell 5",
+        "of one file key; deal opening and mask of segment 2 and shard 7, cell 5",
         &json!({ "file_key": FILE_KEY }),
         values(&file_key),
         "ok",
@@ -314,7 +314,8 @@ fn parity() {
 fn mask() {
     let stream = |case: &Value| {
         let mode = MaskMode::from_bytes(&[number(case, "mode")]).unwrap();
-        let mask = Mask::new(mode, &key(case).mask_key(), DealId(array(case, "deal")));
+        let segment = number(case, "segment");
+        let mask = Mask::new(mode, &key(case).mask_key(), segment);
         let mut stream = vec![0; 32];
         mask.shard(number(case, "shard")).apply(number(case, "offset"), &mut stream);
         stream
@@ -322,7 +323,7 @@ fn mask() {
     let mut cases = Vec::new();
     for (shard, offset) in [(0, 0), (31, 65_536), (7, 65_520), (1, (1_u64 << 26) - 32)] {
         let input = json!({
-            "file_key": FILE_KEY, "mode": 1, "deal": "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf",
+            "file_key": FILE_KEY, "mode": 1, "segment": 2,
             "shard": shard, "offset": offset,
         });
         let name = format!("shard {shard} at {offset}");
@@ -330,7 +331,7 @@ fn mask() {
         let good = case(&name, "32 bytes of the mask", &input, changes, "ok");
         for (what, changes) in [
             ("another shard", json!({ "shard": shard + 1 })),
-            ("another deal", json!({ "deal": flip(&good, "deal", 15) })),
+            ("another segment", json!({ "segment": 3 })),
             ("another key", json!({ "file_key": flip(&good, "file_key", 0) })),
             ("another place", json!({ "offset": offset ^ 64 })),
             ("not masked", json!({ "mode": 0 })),
@@ -404,7 +405,7 @@ fn stored(required: u8, total: u8, length: usize) -> Value {
     let file_key = FileKey::from_bytes(unhex(FILE_KEY).unwrap().try_into().unwrap());
     let layout = Layout::new(Scheme { required, total }, length as u64).unwrap();
     let segment = layout.segment(0).unwrap();
-    let coder = SegmentCoder::new(&file_key, MaskMode::ChaCha20, segment, file_key.deal(0));
+    let coder = SegmentCoder::new(&file_key, MaskMode::ChaCha20, segment);
     let size = segment.stripe(0).unwrap().cell_bytes;
     let mut cells = vec![0; usize::from(total) * size];
     let mut leaves = Vec::new();

@@ -10,9 +10,13 @@ use symbolon_protocol::{
     id::{Hash, unhex},
     ledger::{
         Params,
-        block::{BlockInputs, Event, Genesis, SignedHeader, transactions_root, validators_hash},
+        block::{
+            BlockInputs, Event, Genesis, GenesisError, SignedHeader, events_root, transactions_root,
+        },
+        commit::Validators,
         deal_cost,
         execute::{self, BlockBuilder, BlockError, Executed, Pushed},
+        light::{LightError, Trusted},
         rows::Chains,
         sheet,
         state::{MemoryState, StateExt},
@@ -22,7 +26,7 @@ use symbolon_protocol::{
 };
 
 /// Files of ledgers, block by block.
-const HISTORIES: [&str; 7] = [
+const HISTORIES: [&str; 8] = [
     "history.json",
     "accounts.json",
     "deals.json",
@@ -30,6 +34,7 @@ const HISTORIES: [&str; 7] = [
     "late.json",
     "sales.json",
     "due.json",
+    "kept.json",
 ];
 
 fn vectors(name: &str) -> Vec<Value> {
@@ -67,14 +72,14 @@ fn transactions(vector: &Value) -> Vec<Transaction> {
     hexes.iter().map(|hex| decode(hex.as_str().unwrap())).collect()
 }
 
-fn genesis(vector: &Value) -> MemoryState {
+fn genesis(vector: &Value) -> (MemoryState, Hash) {
     let genesis: Genesis = decode(text(vector, "genesis"));
     assert_eq!(genesis.chain().to_string(), text(vector, "chain"));
     let executed = execute::genesis(&genesis);
     assert_eq!(executed.state_root.to_string(), text(vector, "state_root"));
     let mut state = MemoryState::default();
     state.commit(&executed.update);
-    state
+    (state, genesis.header(&executed).digest())
 }
 
 /// The name of an enum's variant.
@@ -82,6 +87,10 @@ fn variant(error: &BlockError) -> String {
     if let BlockError::NotApplied { status, .. } = error {
         return format!("{status:?}");
     }
+    first_word(error)
+}
+
+fn first_word(error: &impl std::fmt::Debug) -> String {
     let words = format!("{error:?}");
     words.split([' ', '{']).next().unwrap_or_default().into()
 }
@@ -90,13 +99,15 @@ fn variant(error: &BlockError) -> String {
 fn check_header(vector: &Value, state: &MemoryState, parent: Hash, executed: &Executed) -> Hash {
     let signed: SignedHeader = decode(text(vector, "header"));
     let chain = state.get(Chains, &()).unwrap();
-    signed.verify(&chain.authority).unwrap();
     let header = &signed.header;
+    signed.commit.verify(header, &chain.validators).unwrap();
     assert_eq!((header.chain, header.height, header.parent), (chain.id, chain.height, parent));
     assert_eq!(header.facts, decode::<BlockInputs>(text(vector, "facts")));
     assert_eq!(header.transactions_root, transactions_root(&transactions(vector)));
     assert_eq!(header.state_root, executed.state_root);
-    assert_eq!(header.validators, validators_hash(&[chain.authority]));
+    assert_eq!(header.events_root, events_root(&executed.events));
+    let validators = chain.validators.hash();
+    assert_eq!((header.validators, header.next_validators), (validators, validators));
     assert_eq!(header.digest().to_string(), text(vector, "digest"));
     assert_eq!(executed.events, decode::<Vec<Event>>(text(vector, "events")));
     header.digest()
@@ -111,7 +122,7 @@ fn histories_and_all_that_they_refuse() {
             let name = text(&vector, "name");
             let outcome = text(&vector, "outcome");
             if vector.get("genesis").is_some() {
-                (state, parent) = (genesis(&vector), Hash([0; 32]));
+                (state, parent) = genesis(&vector);
                 continue;
             }
             let facts: BlockInputs = decode(text(&vector, "facts"));
@@ -142,7 +153,12 @@ fn parameters_are_in_their_ranges() {
     for vector in vectors("genesis.json") {
         let genesis: Genesis = decode(text(&vector, "genesis"));
         assert_eq!(genesis.chain().to_string(), text(&vector, "chain"));
-        let outcome = genesis.params.check().map_or_else(|error| error.name, |()| "ok");
+        let outcome = match genesis.check() {
+            Ok(()) => "ok".into(),
+            Err(GenesisError::Params(error)) => error.name.into(),
+            Err(GenesisError::Validators(error)) => first_word(&error),
+            Err(error) => panic!("{error}"),
+        };
         assert_eq!(outcome, text(&vector, "outcome"), "{}", vector["name"]);
     }
 }
@@ -150,7 +166,7 @@ fn parameters_are_in_their_ranges() {
 #[test]
 fn what_was_applied_is_found_again() {
     let vectors = vectors("history.json");
-    let mut state = genesis(&vectors[0]);
+    let (mut state, _) = genesis(&vectors[0]);
     let mut before: Vec<Transaction> = Vec::new();
     for vector in vectors.iter().skip(1).filter(|vector| text(vector, "outcome") == "ok") {
         let facts: BlockInputs = decode(text(vector, "facts"));
@@ -167,6 +183,30 @@ fn what_was_applied_is_found_again() {
         assert_eq!(executed.state_root.to_string(), text(vector, "state_root"));
         state.commit(&executed.update);
     }
+}
+
+#[test]
+fn headers_that_a_light_client_is_given() {
+    let mut refused = 0;
+    for vector in vectors("light.json") {
+        let name = text(&vector, "name");
+        let trusted: Trusted = decode(text(&vector, "trusted"));
+        let signed: SignedHeader = decode(text(&vector, "header"));
+        let sets = vector["sets"].as_array().unwrap().iter();
+        let sets: Vec<Validators> = sets.map(|set| decode(set.as_str().unwrap())).collect();
+        let made = trusted.follow(&signed, &sets);
+        let outcome = match &made {
+            Ok(after) => {
+                assert_eq!(*after, decode(text(&vector, "after")), "{name}");
+                "ok".into()
+            }
+            Err(LightError::Commit(error)) => first_word(error),
+            Err(error) => first_word(error),
+        };
+        refused += usize::from(made.is_err());
+        assert_eq!(outcome, text(&vector, "outcome"), "{name}");
+    }
+    assert!(15 < refused, "most must be refused: {refused}");
 }
 
 #[test]

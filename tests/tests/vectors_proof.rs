@@ -522,8 +522,9 @@ fn make_trees() -> Vec<Value> {
     let mut cases = vec![
         make("no rows", "the zero hash", &Rows::new()),
         make("one row", "its leaf, without a branch", &numbered(1)),
-        make("two rows", "one branch or more", &numbered(2)),
-        make("forty rows", "branches and collapsed subtrees", &numbered(40)),
+        make("two rows", "one branch", &numbered(2)),
+        make("forty rows", "branches over branches", &numbered(40)),
+        make("two tables", "keys of other lengths, with much in common", &two_tables()),
         make("empty value", "a row may be empty", &[(vec![1], Some(vec![]))].into()),
         make("own rows", "rows under tag 0 are not in the tree", &{
             let mut rows = numbered(2);
@@ -538,6 +539,7 @@ fn make_trees() -> Vec<Value> {
         ("row added", "a root binds the set of rows", 3),
         ("values swapped", "a root binds each value to its key", 4),
         ("value longer", "a root binds every byte", 5),
+        ("key longer", "a root binds the whole key", 6),
     ] {
         let mut case = cases[3].clone();
         case["name"] = json!(name);
@@ -550,6 +552,7 @@ fn make_trees() -> Vec<Value> {
             3 => rows.push(json!(["0199", ""])),
             4 => (rows[7][1], rows[8][1]) = (rows[8][1].clone(), rows[7][1].clone()),
             5 => rows[7][1] = json!("070700"),
+            6 => rows[7][0] = json!("010700"),
             _ => drop(rows.remove(7)),
         }
         cases.push(case);
@@ -562,123 +565,463 @@ fn roots_of_trees() {
     replay("tree/roots.json", make_trees, run_tree);
 }
 
-fn run_path(case: &Value) -> String {
-    let value = case["value"].as_str().map(|value| unhex(value).unwrap());
-    outcome(tree::verify(
-        &hash_of(&case["root"]),
-        &bytes_of(&case["key"]),
-        value.as_deref(),
-        &bytes_of(&case["path"]),
-    ))
+/// Rows of a case by key, each with its value or none.
+fn pairs_of(value: &Value) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+    let pair =
+        |row: &Value| (bytes_of(&row[0]), row[1].as_str().map(|value| unhex(value).unwrap()));
+    value.as_array().unwrap().iter().map(pair).collect()
 }
 
-fn proven(name: &str, why: &str, rows: &Rows, key: &[u8]) -> Value {
+fn run_proof(case: &Value) -> String {
+    let (root, proof, rows) =
+        (hash_of(&case["root"]), bytes_of(&case["proof"]), pairs_of(&case["rows"]));
+    if case["range"].is_null() {
+        let rows = rows.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
+        return outcome(tree::verify_rows(&root, rows, &proof));
+    }
+    let end = |name: &str| case["range"][name].as_str().map(|key| unhex(key).unwrap());
+    let (prefix, after, until) = (end("prefix").unwrap(), end("after"), end("until"));
+    let range = tree::Range { prefix: &prefix, after: after.as_deref(), until: until.as_deref() };
+    let rows: Vec<_> =
+        rows.iter().map(|(key, value)| (key.as_slice(), value.as_deref().unwrap())).collect();
+    outcome(tree::verify_range(&root, &range, &rows, &proof))
+}
+
+/// Rows of two tables; those of the second have much in common.
+fn two_tables() -> Rows {
+    let mut rows = numbered(40);
+    for number in [0_u8, 1, 2, 3, 16, 17, 128] {
+        let key = |table: u8, place: u8| vec![table, 0xab, 0xcd, 0xef, place, number];
+        rows.insert(key(2, 7), Some(vec![number]));
+        rows.insert(key(2, 8), Some(vec![number, 2]));
+        rows.insert(vec![4, number], Some(vec![number, 4]));
+    }
+    rows
+}
+
+fn texts_of(rows: &[(Vec<u8>, Option<Vec<u8>>)]) -> Vec<Value> {
+    rows.iter().map(|(key, value)| json!([hex(key), value.as_deref().map(hex)])).collect()
+}
+
+/// The rows with some keys, or their absence.
+fn by_keys(name: &str, why: &str, rows: &Rows, keys: &[&[u8]]) -> Value {
     let (root, state) = state_of(rows);
-    let value = rows.get(key).cloned().flatten();
+    let found: Vec<_> =
+        keys.iter().map(|key| (key.to_vec(), rows.get(*key).cloned().flatten())).collect();
     json!({
-        "name": name, "why": why, "root": root.to_string(), "key": hex(key),
-        "value": value.as_deref().map(hex), "path": hex(&tree::prove(&state, key)), "outcome": "ok",
+        "name": name, "why": why, "root": root.to_string(), "range": null,
+        "rows": texts_of(&found),
+        "proof": hex(&tree::prove_rows(&state, keys.iter().copied())), "outcome": "ok",
     })
 }
 
-/// A key without a row whose way ends at nothing, or at another row.
-fn absent(rows: &Rows, end: u8) -> Vec<u8> {
-    let (_, state) = state_of(rows);
-    let ends_so = |key: &Vec<u8>| {
-        let path = tree::prove(&state, key);
-        path.len() == 4 + 32 * usize::from(path[0]) + if end == 0 { 1 } else { 65 }
-    };
-    (0..=u8::MAX).map(|number| vec![9, number]).find(ends_so).unwrap()
+/// The first `limit` rows of a range.
+fn by_range(
+    name: &str,
+    why: &str,
+    rows: &Rows,
+    (prefix, after, limit): (&[u8], Option<&[u8]>, usize),
+) -> Value {
+    let (root, state) = state_of(rows);
+    let is_in =
+        |key: &Vec<u8>| key.starts_with(prefix) && after.is_none_or(|after| after < key.as_slice());
+    let mut found: Vec<_> = rows.clone().into_iter().filter(|(key, _)| is_in(key)).collect();
+    let more = limit < found.len();
+    found.truncate(limit);
+    let until = found.last().filter(|_| more).map(|(key, _)| key.clone());
+    let range = tree::Range { prefix, after, until: until.as_deref() };
+    json!({
+        "name": name, "why": why, "root": root.to_string(),
+        "range": {
+            "prefix": hex(prefix), "after": after.map(hex), "until": until.as_deref().map(hex),
+        },
+        "rows": texts_of(&found), "proof": hex(&tree::prove_range(&state, &range)),
+        "outcome": "ok",
+    })
 }
 
-fn bent_paths() -> Vec<Value> {
-    let rows = numbered(40);
-    let own = || proven("", "", &rows, &[1, 7]);
-    let gone = || proven("", "", &rows, &absent(&rows, 2));
+const HIDDEN: u8 = 1;
+const PLACE: u8 = 2;
+const SHOWN: u8 = 3;
+const BRANCH: u8 = 4;
+
+/// The parts of a proof.
+fn parts_of(case: &Value) -> Vec<Vec<u8>> {
+    let proof = bytes_of(&case["proof"]);
+    let (mut parts, mut rest) = (Vec::new(), proof.as_slice());
+    while let Some(kind) = rest.first() {
+        let length = match *kind {
+            HIDDEN => 33,
+            SHOWN => 34 + usize::from(rest[1]),
+            BRANCH => 3,
+            _ => 1,
+        };
+        let (part, behind) = rest.split_at(length);
+        parts.push(part.to_vec());
+        rest = behind;
+    }
+    parts
+}
+
+fn set_parts(case: &mut Value, parts: &[Vec<u8>]) {
+    case["proof"] = json!(hex(&parts.concat()));
+}
+
+/// Changes one part: the first of its kind after `skip` others.
+fn change_part(case: &mut Value, kind: u8, skip: usize, change: impl Fn(&mut Vec<u8>)) {
+    let mut parts = parts_of(case);
+    let part = parts.iter_mut().filter(|part| part[0] == kind).nth(skip).unwrap();
+    change(part);
+    set_parts(case, &parts);
+}
+
+fn derive(context: &str, bytes: &[&[u8]]) -> [u8; 32] {
+    blake3::derive_key(context, &bytes.concat())
+}
+
+/// A row as a leaf that is shown, and as a hidden subtree.
+fn leaf_of(row: &Value) -> [Vec<u8>; 2] {
+    let (key, value) = (bytes_of(&row[0]), bytes_of(&row[1]));
+    let value = derive("symbolon 2026 state value v1", &[&value]);
+    let length = u16::try_from(key.len()).unwrap().to_le_bytes();
+    let leaf = derive("symbolon 2026 state leaf v2", &[&length, &key, &value]);
+    [[&[SHOWN, length[0]][..], &key, &value].concat(), [&[HIDDEN][..], &leaf].concat()]
+}
+
+/// Takes a row out of a range's answer, and puts something else in its place. The root stays.
+fn leave_out(case: &mut Value, number: usize, is_hidden: bool) {
+    let row = case["rows"].as_array_mut().unwrap().remove(number);
+    let instead = leaf_of(&row)[usize::from(is_hidden)].clone();
+    change_part(case, PLACE, number, |part| part.clone_from(&instead));
+}
+
+/// Says of the first row that it is not there, and puts something else in its place.
+fn deny(case: &mut Value, is_hidden: bool) {
+    let instead = leaf_of(&case["rows"][0])[usize::from(is_hidden)].clone();
+    case["rows"][0][1] = json!(null);
+    change_part(case, PLACE, 0, |part| part.clone_from(&instead));
+}
+
+fn bent_keys() -> Vec<Value> {
+    let rows = two_tables();
+    let own = || by_keys("", "", &rows, &[&[1, 7]]);
+    let two = || by_keys("", "", &rows, &[&[1, 6], &[1, 7]]);
+    let gone = || by_keys("", "", &rows, &[&[1, 99]]);
+    let nothing = || by_keys("", "", &Rows::new(), &[&[1, 7]]);
     vec![
-        bent(own(), "other value", "a path binds the value", "WrongRoot", |case| {
-            case["value"] = json!("07");
+        bent(own(), "other value", "a proof binds the value", "WrongRoot", |case| {
+            case["rows"][0][1] = json!("07");
         }),
-        bent(own(), "other key", "a path binds the key", "WrongRoot", |case| {
-            case["key"] = json!("0108");
+        bent(own(), "other key", "a proof binds the key", "Stray", |case| {
+            case["rows"][0][0] = json!("0108");
         }),
-        bent(own(), "denied", "a row that is there", "End", |case| case["value"] = json!(null)),
-        bent(gone(), "invented", "a row that is not there", "End", |case| {
-            case["value"] = json!("07");
+        bent(own(), "longer key", "a proof binds the whole key", "WrongRoot", |case| {
+            case["rows"][0][0] = json!("010700");
         }),
-        bent(own(), "other root", "a path is for one root", "WrongRoot", |case| {
+        bent(own(), "denied", "a place for a row that is not there", "Places", |case| {
+            case["rows"][0][1] = json!(null);
+        }),
+        bent(gone(), "invented", "no place for a row that is there", "Places", |case| {
+            case["rows"][0][1] = json!("07");
+        }),
+        bent(two(), "denied and shown", "the row itself, as another one", "LeftOut", |case| {
+            deny(case, false);
+        }),
+        bent(two(), "denied and hidden", "the row could be there", "Hidden", |case| {
+            deny(case, true);
+        }),
+        bent(gone(), "another's absence", "this key could be hidden", "Hidden", |case| {
+            case["rows"][0][0] = json!("0108");
+        }),
+        bent(own(), "other root", "a proof is for one root", "WrongRoot", |case| {
             case["root"] = json!("00".repeat(32));
         }),
-        bent(gone(), "other key's end", "the end is not on the way", "Stray", |case| {
-            case["key"] = json!("0963");
-        }),
-        bent(own(), "own row as another's", "its own row is no proof of absence", "End", |case| {
-            // In a tree of this row alone, every other key's path ends at it.
-            let alone = [(vec![1, 7], Some(vec![7, 7]))].into();
-            let end = tree::prove(&state_of(&alone).1, &[9]);
-            let path = bytes_of(&case["path"]);
-            case["path"] = json!(hex(&[&path[..path.len() - 1], &end[4..]].concat()));
-            case["value"] = json!(null);
-        }),
-        bent(own(), "level missing", "every level counts", "WrongRoot", |case| {
-            let path = bytes_of(&case["path"]);
-            let count = [path[0] - 1, 0, 0, 0];
-            case["path"] = json!(hex(&[&count[..], &path[36..]].concat()));
-        }),
-        bent(own(), "too deep", "a path has 256 bits", "TooDeep", |case| {
-            case["path"] = json!(format!("01010000{}01", "00".repeat(257 * 32)));
-        }),
         bent(
-            own(),
-            "as deep as can be",
-            "a path of 256 siblings, of no tree",
+            nothing(),
+            "nothing, of a root of something",
+            "only the zero hash",
             "WrongRoot",
             |case| {
-                case["path"] = json!(format!("00010000{}01", "00".repeat(256 * 32)));
+                case["root"] = json!("01".repeat(32));
             },
         ),
-        bent(
-            own(),
-            "deep and cut",
-            "257 are said, and the last byte is missing",
-            "Malformed",
-            |case| {
-                case["path"] = json!(format!("01010000{}", "00".repeat(257 * 32 - 1)));
-            },
-        ),
-        bent(own(), "deep and without its end", "257 are there, and no end", "Malformed", |case| {
-            case["path"] = json!(format!("01010000{}", "00".repeat(257 * 32)));
+        bent(nothing(), "a row of nothing", "no rows have no places", "Places", |case| {
+            case["rows"][0][1] = json!("07");
         }),
-        bent(own(), "bytes after the end", "one encoding", "Malformed", |case| {
-            case["path"] = json!(case["path"].as_str().unwrap().to_owned() + "00");
+        bent(own(), "all hidden", "a root alone shows nothing", "Hidden", |case| {
+            case["rows"][0][1] = json!(null);
+            case["proof"] = json!(format!("01{}", case["root"].as_str().unwrap()));
         }),
-        bent(own(), "no bytes", "a path has an end", "Malformed", |case| case["path"] = json!("")),
-        bent(own(), "unknown end", "ends are 0 to 2", "Malformed", |case| {
-            case["path"] = json!("0000000003");
+        bent(own(), "one key, two values", "one row has one value", "Outside", |case| {
+            let other = json!(["0107", null]);
+            case["rows"].as_array_mut().unwrap().push(other);
         }),
-        bent(own(), "too many siblings", "a claimed count reserves nothing", "Malformed", |case| {
-            case["path"] = json!("ffffffff01");
+        bent(own(), "a key of 73 bytes", "no row has such a key", "Outside", |case| {
+            case["rows"][0][0] = json!("01".repeat(73));
         }),
     ]
 }
 
-fn make_paths() -> Vec<Value> {
-    let (one, many) = (numbered(1), numbered(40));
+fn malformed() -> Vec<Value> {
+    let rows = two_tables();
+    let own = || by_keys("", "", &rows, &[&[1, 7]]);
+    let gone = || by_keys("", "", &rows, &[&[1, 99]]);
+    let bend = |name, why, bend: fn(&mut Value)| bent(own(), name, why, "Malformed", bend);
+    vec![
+        bend("no bytes", "a proof has a part", |case| case["proof"] = json!("")),
+        bend("bytes after the end", "one encoding", |case| {
+            case["proof"] = json!(case["proof"].as_str().unwrap().to_owned() + "00");
+        }),
+        bend("a part too many", "nothing follows the last side", |case| {
+            case["proof"] = json!(case["proof"].as_str().unwrap().to_owned() + "02");
+        }),
+        bend("a part missing", "a branch has two sides", |case| {
+            let mut parts = parts_of(case);
+            parts.pop();
+            set_parts(case, &parts);
+        }),
+        bend("a byte missing", "a hash has 32", |case| {
+            let proof = case["proof"].as_str().unwrap();
+            case["proof"] = json!(&proof[..proof.len() - 2]);
+        }),
+        bend("unknown part", "parts are 0 to 4", |case| {
+            change_part(case, BRANCH, 0, |part| part[0] = 5);
+        }),
+        bend("an empty side", "only a whole tree has no rows", |case| {
+            case["proof"] = json!("0400000200");
+        }),
+        bent(gone(), "a leaf with a key of 73 bytes", "no row has one", "Malformed", |case| {
+            change_part(case, SHOWN, 0, |part| {
+                part.splice(1..4, [&[73][..], &[1; 73]].concat());
+            });
+        }),
+        bent(gone(), "a key that is cut", "its length is in front of it", "Malformed", |case| {
+            case["proof"] = json!("030401");
+        }),
+    ]
+}
+
+fn bent_branches() -> Vec<Value> {
+    let rows = two_tables();
+    let own = || by_keys("", "", &rows, &[&[1, 7]]);
+    let gone = || by_keys("", "", &rows, &[&[1, 99]]);
+    let set_bit = |case: &mut Value, skip, bit: u16| {
+        change_part(case, BRANCH, skip, |part| part[1..].copy_from_slice(&bit.to_le_bytes()));
+    };
     let mut cases = vec![
-        proven("only row", "no siblings", &one, &[1, 0]),
-        proven("nothing at all", "an empty tree has no rows", &Rows::new(), &[1, 0]),
-        proven("beside the only row", "the way ends at once", &one, &[1, 1]),
-        proven("a row of forty", "inclusion", &many, &[1, 7]),
-        proven("no row: nothing there", "an empty subtree", &many, &absent(&many, 0)),
-        proven("no row: another there", "a subtree of one row", &many, &absent(&many, 2)),
+        bent(own(), "a branch as high as that above", "bits ascend", "Bits", |case| {
+            let above: [u8; 3] = parts_of(case)[0][..].try_into().unwrap();
+            change_part(case, BRANCH, 1, |part| part.copy_from_slice(&above));
+        }),
+        bent(own(), "a branch that shows no leaf", "it would be hidden itself", "Hollow", |case| {
+            change_part(case, HIDDEN, 0, |part| {
+                let side = part.clone();
+                *part = [&[BRANCH, 200, 1][..], &side, &side].concat();
+            });
+        }),
+        bent(own(), "sides swapped", "zero is on the left", "Stray", |case| {
+            let mut parts = parts_of(case);
+            let at = parts.iter().rposition(|part| part[0] == BRANCH).unwrap();
+            parts.swap(at + 1, at + 2);
+            set_parts(case, &parts);
+        }),
+        bent(own(), "a hidden side changed", "every hash counts", "WrongRoot", |case| {
+            change_part(case, HIDDEN, 2, |part| part[5] ^= 1);
+        }),
+        bent(gone(), "a leaf with another value", "a leaf binds it", "WrongRoot", |case| {
+            change_part(case, SHOWN, 0, |part| part[10] ^= 1);
+        }),
+        bent(gone(), "a leaf with another key", "a leaf binds it", "WrongRoot", |case| {
+            // A bit after the last branch: it stands in the same place.
+            change_part(case, SHOWN, 0, |part| {
+                let last = usize::from(part[1]) + 1;
+                part.splice(last..=last, [part[last], 0]);
+                part[1] += 1;
+            });
+        }),
     ];
-    cases.extend(bent_paths());
+    let two: Rows = [vec![1, 0], vec![1, 1]].map(|key| (key, Some(vec![5]))).into();
+    let both = || by_keys("", "", &two, &[&[1, 0], &[1, 1]]);
+    for (name, why, bit, outcome) in [
+        ("a branch before its keys differ", "both keys have a zero there", 14, "Stray"),
+        ("a branch after its keys differ", "they differ before it", 16, "Stray"),
+        ("the last bit that a key can have", "these keys are shorter", 575, "Stray"),
+        ("a bit that no key has", "a key has 576 bits at most", 576, "Bits"),
+        ("the last bit of all", "a key has 576 bits at most", 65535, "Bits"),
+    ] {
+        let mut case = both();
+        set_bit(&mut case, 0, bit);
+        (case["name"], case["why"], case["outcome"]) = (json!(name), json!(why), json!(outcome));
+        cases.push(case);
+    }
+    let shared: Rows =
+        [vec![1, 0, 0], vec![1, 0, 128], vec![1, 1, 0]].map(|key| (key, Some(vec![5]))).into();
+    cases.push(bent(
+        by_keys("", "", &shared, &[&[1, 0, 64], &[1, 0, 144]]),
+        "keys that differ above their branch",
+        "all leaves below a branch share its bits",
+        "Stray",
+        |case| change_part(case, SHOWN, 1, |part| part[3] ^= 0x80),
+    ));
+    cases
+}
+
+fn good_ranges(rows: &Rows) -> Vec<Value> {
+    let second: &[u8] = &[2, 0xab, 0xcd, 0xef, 7];
+    vec![
+        by_range("a whole table", "all its rows", rows, (&[1], None, 99)),
+        by_range("a whole state", "all rows of all tables", rows, (&[], None, 999)),
+        by_range("no rows at all", "an empty tree", &Rows::new(), (&[1], None, 9)),
+        by_range("a part of a table", "a longer prefix", rows, (second, None, 9)),
+        by_range("the first rows", "more are behind them", rows, (second, None, 4)),
+        by_range("one row", "and more behind it", rows, (&[1], None, 1)),
+        by_range("the next rows", "after a row, with more behind", rows, (&[1], Some(&[1, 6]), 5)),
+        by_range("the last rows", "after a row, to the end", rows, (&[1], Some(&[1, 36]), 99)),
+        by_range("after the last row", "there are none", rows, (&[1], Some(&[1, 39]), 9)),
+        by_range("after no row", "any bytes may stand there", rows, (&[4], Some(&[4, 3, 9]), 9)),
+        by_range("after the prefix", "and before all rows with it", rows, (&[4], Some(&[4]), 3)),
+        by_range("after another prefix", "all rows with this one", rows, (&[4], Some(&[3, 9]), 9)),
+        by_range("no such table", "between two tables", rows, (&[3], None, 9)),
+        by_range("no such prefix", "it leaves the way of the keys", rows, (&[2, 0xaa], None, 9)),
+        by_range(
+            "behind all tables",
+            "the last hidden subtree is before it",
+            rows,
+            (&[9], None, 9),
+        ),
+    ]
+}
+
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
+fn bent_ranges() -> Vec<Value> {
+    let rows = two_tables();
+    let prefix: &[u8] = &[2, 0xab, 0xcd, 0xef, 7];
+    let all = || by_range("", "", &rows, (prefix, None, 99));
+    let some = || by_range("", "", &rows, (&[1], Some(&[1, 6]), 5));
+    let mut cases = Vec::new();
+    for (number, which) in [(0, "first"), (3, "middle"), (6, "last")] {
+        for (is_hidden, how, outcome) in [(false, "shown", "LeftOut"), (true, "hidden", "Hidden")] {
+            let mut case = all();
+            leave_out(&mut case, number, is_hidden);
+            case["name"] = json!(format!("the {which} row left out and {how}"));
+            case["why"] = json!("an answer has all rows of its range");
+            case["outcome"] = json!(outcome);
+            cases.push(case);
+        }
+    }
+    cases.extend([
+        bent(
+            some(),
+            "the first after the boundary hidden",
+            "it is behind `after`",
+            "Hidden",
+            |case| {
+                leave_out(case, 0, true);
+            },
+        ),
+        bent(
+            by_range("", "", &rows, (&[1], Some(&[1, 4]), 5)),
+            "the boundary and the first row hidden",
+            "it is behind `after`",
+            "Hidden",
+            |case| {
+                let row = case["rows"].as_array_mut().unwrap().remove(0);
+                let hidden =
+                    [json!(["0104", "0404"]), row].map(|row| leaf_of(&row)[1][1..].to_vec());
+                let at = 15_u16.to_le_bytes();
+                let both = derive("symbolon 2026 state branch v2", &[&at, &hidden[0], &hidden[1]]);
+                let mut parts = parts_of(case);
+                let place = parts.iter().position(|part| part[..] == [BRANCH, 15, 0]).unwrap();
+                parts.splice(place..place + 3, [[&[HIDDEN][..], &both].concat()]);
+                set_parts(case, &parts);
+            },
+        ),
+        bent(some(), "the last before the end hidden", "it is `until`", "Hidden", |case| {
+            leave_out(case, 4, true);
+        }),
+        bent(some(), "as if nothing followed", "more rows could be hidden", "Hidden", |case| {
+            case["range"]["until"] = json!(null);
+        }),
+        bent(some(), "as if it were up to the next row", "that one is hidden", "Hidden", |case| {
+            case["range"]["until"] = json!("010c");
+        }),
+        bent(some(), "as if it began a row earlier", "that one is shown", "LeftOut", |case| {
+            case["range"]["after"] = json!("0105");
+        }),
+        bent(some(), "a row of the boundary", "a row comes after `after`", "Outside", |case| {
+            case["range"]["after"] = json!("0107");
+        }),
+        bent(some(), "a row behind the end", "`until` is the last", "Outside", |case| {
+            case["range"]["until"] = json!("010a");
+        }),
+        bent(all(), "a row of another prefix", "all keys begin with it", "Outside", |case| {
+            case["range"]["prefix"] = json!("02abcdef0700");
+        }),
+        bent(all(), "a longer range", "other rows are hidden", "Hidden", |case| {
+            case["range"]["prefix"] = json!("02abcdef");
+        }),
+        bent(all(), "two rows swapped", "rows are in the order of keys", "Outside", |case| {
+            case["rows"].as_array_mut().unwrap().swap(2, 3);
+        }),
+        bent(all(), "a row twice", "each row once", "Outside", |case| {
+            let row = case["rows"][2].clone();
+            case["rows"].as_array_mut().unwrap().insert(2, row);
+        }),
+        bent(all(), "a row too many", "each row has a place", "Places", |case| {
+            case["rows"].as_array_mut().unwrap().push(json!(["02abcdef0781", "81"]));
+        }),
+        bent(all(), "a row too few", "each place has a row", "Places", |case| {
+            case["rows"].as_array_mut().unwrap().pop();
+        }),
+        bent(all(), "other value", "a proof binds every value", "WrongRoot", |case| {
+            case["rows"][4][1] = json!("ff");
+        }),
+        bent(all(), "an empty answer", "all rows are hidden", "Hidden", |case| {
+            case["rows"] = json!([]);
+            case["proof"] = json!(format!("01{}", case["root"].as_str().unwrap()));
+        }),
+        bent(all(), "the answer of another range", "these rows are hidden", "Hidden", |case| {
+            let other = by_range("", "", &two_tables(), (&[9], None, 9));
+            (case["rows"], case["proof"]) = (json!([]), other["proof"].clone());
+        }),
+    ]);
+    cases
+}
+
+fn make_proofs() -> Vec<Value> {
+    let (one, rows) = (numbered(1), two_tables());
+    let long: Rows = [(vec![7; 72], Some(vec![64]))].into();
+    let mut cases = vec![
+        by_keys("only row", "no branches", &one, &[&[1, 0]]),
+        by_keys("nothing at all", "an empty tree has no rows", &Rows::new(), &[&[1, 0]]),
+        by_keys("beside the only row", "the way ends at once", &one, &[&[1, 1]]),
+        by_keys("a row", "inclusion", &rows, &[&[1, 7]]),
+        by_keys("no row", "another one stands in its place", &rows, &[&[1, 99]]),
+        by_keys("no such table", "its way leaves that of the keys", &rows, &[&[3, 1]]),
+        by_keys("the beginning of a key", "no row", &rows, &[&[2, 0xab]]),
+        by_keys("more than a key", "no row", &rows, &[&[1, 7, 0]]),
+        by_keys("no bytes as a key", "no row", &rows, &[&[]]),
+        by_keys("no keys", "the root alone is enough", &rows, &[]),
+        by_keys("a key of 72 bytes", "the longest there may be", &long, &[&[7; 72]]),
+        by_keys("beside a key of 64 bytes", "it stands in a leaf", &long, &[&[7; 63]]),
+        by_keys(
+            "rows and none, in any order",
+            "places are in the order of keys",
+            &rows,
+            &[&[4, 2], &[1, 99], &[1, 3], &[9], &[4, 128], &[1, 3]],
+        ),
+    ];
+    cases.extend(good_ranges(&rows));
+    cases.extend(bent_keys());
+    cases.extend(malformed());
+    cases.extend(bent_branches());
+    cases.extend(bent_ranges());
     cases
 }
 
 #[test]
-fn paths_in_trees() {
-    replay("tree/paths.json", make_paths, run_path);
+fn proofs_of_rows() {
+    replay("tree/proofs.json", make_proofs, run_proof);
 }
 
 #[test]

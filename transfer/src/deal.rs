@@ -28,13 +28,11 @@ pub fn runs(deal: &Deal) -> bool {
     deal.state == DealState::Open
 }
 
-/// Whether a deal keeps this segment of an object. Another deal may have the same id: one from an
-/// upload that was cut off long ago and has ended, or one that a node opened for itself, because
-/// nodes learn the id before the ledger does.
+/// Whether a deal of its owner keeps this segment of an object. It may be one from an upload that was cut off long ago
+/// and has ended.
 #[must_use]
-pub fn keeps(deal: &Deal, owner: &AccountId, object: &ObjectId, layout: &SegmentLayout) -> bool {
-    let same = deal.owner == *owner
-        && deal.object == *object
+pub fn keeps(deal: &Deal, object: &ObjectId, layout: &SegmentLayout) -> bool {
+    let same = deal.object == *object
         && deal.segment == layout.segment
         && deal.required == layout.required
         && deal.shards.len() == usize::from(layout.total)
@@ -50,13 +48,14 @@ impl Network {
         Ok(self.ledger().row(Deals, deal).await?)
     }
 
-    /// The deals of the first `segments` segments of a file, in their order. They must all be on the ledger.
+    /// The deals of the first `segments` segments of an owner's file, in their order. They must all be on the ledger.
     pub async fn deals_of(
         &self,
+        owner: &AccountId,
         key: &FileKey,
         segments: u32,
     ) -> Result<Vec<(DealId, Deal)>, TransferError> {
-        let ids: Vec<_> = (0..segments).map(|segment| key.deal(segment)).collect();
+        let ids: Vec<_> = (0..segments).map(|segment| key.deal(owner, segment)).collect();
         let rows = self.rows_of(Deals, &ids).await?;
         let deals = (0..).zip(ids).zip(rows);
         let found = deals.map(|((segment, deal), row)| {

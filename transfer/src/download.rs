@@ -103,7 +103,7 @@ impl Network {
             for span in spans {
                 let read = network.read_span(&reading, span, &mut standing, &outbox, &progress);
                 if let Err(error) = read.await {
-                    let error = network.over_or(error, reading.key.deal(span.segment)).await;
+                    let error = network.over_or(error, reading.deal(span.segment)).await;
                     // The reader may have gone. Then it needs no error.
                     outbox.send(Err(error)).await.ok();
                     return;

@@ -3,6 +3,7 @@
 use symbolon_protocol::{
     content::{FileKey, Manifest},
     grant::{Caveat, Grant},
+    id::{AccountId, DealId},
 };
 
 /// Whether content leaves are computed while reading.
@@ -17,6 +18,8 @@ pub enum LeavesWanted {
 /// The object to read, its key, and the grant for it.
 #[derive(Clone, Debug)]
 pub struct Reading {
+    /// The account that stores the object: its deals' ids follow from it and the key.
+    pub owner: AccountId,
     /// The manifest of the object.
     pub manifest: Manifest,
     /// The key that opens it.
@@ -29,6 +32,14 @@ pub struct Reading {
     /// would refuse whole slices then. So only the cells around these bytes are requested, and the
     /// rest of the groups is zeros.
     pub only: Option<(u64, u64)>,
+}
+
+impl Reading {
+    /// The id of a segment's deal.
+    #[must_use]
+    pub fn deal(&self, segment: u32) -> DealId {
+        self.key.deal(&self.owner, segment)
+    }
 }
 
 /// Whether a grant covers only some cells of an object.

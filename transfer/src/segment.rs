@@ -49,7 +49,7 @@ impl Network {
             ContentError::Key => TransferError::Grant("its key is not the file's key".into()),
             error => TransferError::Corrupt { segment: number, why: error.into() },
         })?;
-        let id = key.deal(number);
+        let id = reading.deal(number);
         asks();
         let deal = self.deal_lately(&id).await?;
         let deal = deal.ok_or(TransferError::DealGone { segment: number, deal: id })?;

@@ -142,8 +142,9 @@ async fn stored(world: &World, data: &Bytes, length: u64) -> (Network, Reading) 
     store(&network, &storing, data).await.unwrap();
     let manifest = manifest(&storing, &memory, length);
     let grant = network.own_grant(&owner, manifest.object, ability::READ).unwrap();
+    let (owner, grant) = (owner.account(), Some(grant));
     let (key, leaves) = (storing.key.clone(), LeavesWanted::No);
-    (network, Reading { manifest, key, grant: Some(grant), leaves, only: None })
+    (network, Reading { owner, manifest, key, grant, leaves, only: None })
 }
 
 /// A reader of a whole object.
@@ -182,7 +183,8 @@ async fn a_segment_is_stored_read_checked_and_deleted() {
     let object = manifest.object;
     let grant = network.own_grant(&owner, object, ability::READ | ability::DELETE).unwrap();
     let (key, leaves) = (storing.key.clone(), LeavesWanted::Yes);
-    let reading = Reading { manifest, key, grant: Some(grant.clone()), leaves, only: None };
+    let (me, shown) = (owner.account(), Some(grant.clone()));
+    let reading = Reading { owner: me, manifest, key, grant: shown, leaves, only: None };
     assert!(read_all(&network, &reading).await.unwrap() == data);
 
     // A range within one cell is one request.
@@ -192,7 +194,7 @@ async fn a_segment_is_stored_read_checked_and_deleted() {
     assert_eq!(reader.cost().node_requests, 1);
 
     // Every shard is where the ledger says, and is correct.
-    let id = storing.key.deal(0);
+    let id = storing.key.deal(&me, 0);
     let deal = network.deal(&id).await.unwrap().unwrap();
     let of = (0, id, &deal);
     let found = network.check_deal(of, Some(&grant), Depth::Deep, &silent).await.unwrap();
@@ -241,15 +243,16 @@ async fn an_upload_continues_and_is_paid_once() {
         assert!(matches!(error, TransferError::SourceChanged { .. }), "{error}");
     }
 
-    // A deal under the same key belongs to another owner, so it is not accepted, whatever it holds.
+    // Another owner's upload under the same key is another one, with deals of its own.
     let (peer, account) = (owner.peer, SigningKey::from_bytes(&[9; 32]));
     let faucet = network.send(&account, TransactionId([1; 16]), Action::Faucet);
     faucet.await.unwrap();
     let thief = Owner { account_key: account, peer };
     let memory = Arc::new(Forgetful::default());
-    let theirs = Storing { owner: thief, begun: Begun::Here, memory, ..again.clone() };
-    let error = store(&network, &theirs, &data).await.unwrap_err();
-    assert!(matches!(error, TransferError::Lapsed { segment: 0 }), "{error}");
+    let (begun, paid) = (Begun::Here, Paid::default());
+    let theirs = Storing { owner: thief, begun, memory, paid, ..again.clone() };
+    let own = store(&network, &theirs, &data).await.unwrap();
+    assert_eq!(theirs.paid.sum(), own.cost);
 
     // The cells that another device has sealed of a changeable file are not known here, so nothing
     // is sealed again.
@@ -267,7 +270,7 @@ async fn an_upload_continues_and_is_paid_once() {
     let fed = network.feed_segment(&dear, layout, &bytes, &silent).await.unwrap();
     let error = fed.settle(Some(Amount::ZERO)).await.unwrap_err();
     assert!(matches!(error, TransferError::CostTooHigh { .. }), "{error}");
-    assert!(network.deal(&dear.key.deal(0)).await.unwrap().is_none());
+    assert!(network.deal(&dear.key.deal(&owner.account(), 0)).await.unwrap().is_none());
 }
 
 /// Plain bytes of a full cell.

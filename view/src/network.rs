@@ -86,8 +86,8 @@ pub struct Stopped {
 pub struct LedgerStatus {
     /// The ledger's identity.
     pub chain: Id,
-    /// The account that orders its transactions.
-    pub authority: Id,
+    /// The accounts that order its transactions together.
+    pub validators: Vec<Id>,
     /// Its last block.
     pub height: u64,
     /// When that was made.
@@ -111,7 +111,7 @@ impl LedgerStatus {
         let params = &chain.params;
         Self {
             chain: chain.id.into(),
-            authority: chain.authority.into(),
+            validators: chain.validators.members.iter().map(|one| one.key.into()).collect(),
             height: chain.height,
             time_ms: chain.time_ms.0,
             epoch: chain.epoch,

@@ -118,7 +118,7 @@ async fn run_node(args: RunArgs, context: &Context) -> Result<(), Error> {
     let (starting, host) = (plan.clone(), context.host.clone());
     let starting = async move {
         let (secret, endpoint) = serve::node_endpoint(&starting, &host).await?;
-        let ledger = Context::reach(&ticket, &endpoint);
+        let ledger = Context::reach(&ticket, &endpoint, &starting.dir, &host);
         RunningNode::start(&starting, secret, endpoint, &ledger, &host).await
     };
     let Some(running) = serve::start(&mut interrupt, starting).await? else { return Ok(()) };

@@ -120,7 +120,7 @@ fn garbage_from_strangers_stops_no_server() {
     let ticket: LedgerTicket = network.ticket.parse().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        throw_garbage(&ticket.address, Alpn::Ledger).await;
+        throw_garbage(&ticket.peers[0], Alpn::Ledger).await;
         for node in &network.nodes {
             let addresses = node.ready["addresses"].as_array().unwrap().iter();
             let addresses = addresses.map(|address| address.as_str().unwrap().to_owned()).collect();

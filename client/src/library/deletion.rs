@@ -24,8 +24,8 @@ impl Library {
     ) -> Result<Deletion, ClientError> {
         let layout = Layout::new(manifest.scheme, manifest.length)
             .map_err(|error| ClientError::Internal(error.to_string()))?;
-        let key = key.file_key();
-        let deals = (0..layout.segments()).map(|segment| key.deal(segment));
+        let (me, key) = (self.me(), key.file_key());
+        let deals = (0..layout.segments()).map(|segment| key.deal(&me, segment));
         let grant = self.own_grant(manifest.object, ability::DELETE)?;
         let deletion = self.network().delete_shards(deals, &grant).await?;
         let mut batch = Batch::default();

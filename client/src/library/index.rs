@@ -115,11 +115,11 @@ impl Local {
         let names = self.catalog().row(Folders, b"")?.map_or(0, |all| all.live);
         let runs = self.standing()?.known.record.runs;
         let parts: Vec<_> = runs.iter().flat_map(|run| &run.parts).collect();
-        let mut deals = Vec::new();
+        let (me, mut deals) = (self.me(), Vec::new());
         for part in &parts {
             let layout = part.manifest.layout();
             let layout = layout.map_err(|error| ClientError::Index(error.to_string()))?;
-            deals.extend((0..layout.segments()).map(|segment| part.key.deal(segment)));
+            deals.extend((0..layout.segments()).map(|segment| part.key.deal(&me, segment)));
         }
         Ok(IndexView {
             names: usize::try_from(names).unwrap_or(usize::MAX),

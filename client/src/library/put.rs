@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use symbolon_protocol::{
     Amount, LedgerTime,
     content::Layout,
-    id::{DealId, ObjectId},
+    id::{AccountId, DealId, ObjectId},
     ledger::rows::{Chain, Deals},
 };
 
@@ -175,7 +175,9 @@ impl Library {
         let Opened::File { path, .. } = opened else { return Ok(entry.kind == FileKind::Own) };
         let (key, leaves) = (entry.key.file_key(), LeavesWanted::No);
         let manifest = entry.manifest.clone();
-        self.is_same(path, &Reading { manifest, key, grant: None, leaves, only: None }).await
+        let owner = self.me();
+        let reading = Reading { owner, manifest, key, grant: None, leaves, only: None };
+        self.is_same(path, &reading).await
     }
 
     /// The reason why an object with the same source is stored anew all the same, or `None` if it is well.
@@ -246,7 +248,7 @@ impl Library {
         chain: &Chain,
         entry: &ObjectEntry,
     ) -> Result<Kept, ClientError> {
-        let ids = deals_of(entry)?;
+        let ids = deals_of(&self.me(), entry)?;
         let rows = self.network().rows_of(Deals, &ids).await?;
         Ok(Kept::of(chain, rows.iter().map(Option::as_ref)))
     }
@@ -259,7 +261,7 @@ impl Library {
     ) -> Result<(Ending, BTreeSet<ObjectId>), ClientError> {
         let (mut objects, mut deals) = (Vec::new(), Vec::new());
         for entry in self.local(|local| local.catalog().rows(Objects)).await? {
-            let ids = deals_of(&entry)?;
+            let ids = deals_of(&self.me(), &entry)?;
             objects.push((entry.manifest.object, ids.len()));
             deals.extend(ids);
         }
@@ -379,12 +381,12 @@ impl Local {
     }
 }
 
-/// The deals that keep an object.
-fn deals_of(entry: &ObjectEntry) -> Result<Vec<DealId>, ClientError> {
+/// The deals that keep an owner's object.
+fn deals_of(owner: &AccountId, entry: &ObjectEntry) -> Result<Vec<DealId>, ClientError> {
     let layout = Layout::new(entry.manifest.scheme, entry.manifest.length)
         .map_err(|error| ClientError::Internal(error.to_string()))?;
     let key = entry.key.file_key();
-    Ok((0..layout.segments()).map(|segment| key.deal(segment)).collect())
+    Ok((0..layout.segments()).map(|segment| key.deal(owner, segment)).collect())
 }
 
 /// Whether an object was made from this source, as far as the source's mark shows.

@@ -195,7 +195,7 @@ impl Library {
         let (epoch, content_root) = (chain.epoch, entry.manifest().content_root);
         let key = entry.object.key.file_key();
         let mut segments = Vec::new();
-        let deals = self.network().deals_of(&key, file.segments).await?;
+        let deals = self.network().deals_of(&self.me(), &key, file.segments).await?;
         for (segment, (id, deal)) in (0..).zip(deals) {
             segments.push(self.segment_view(&chain, segment, id, &deal).await?);
         }

@@ -18,7 +18,7 @@ use std::{
 use symbolon_protocol::{
     Amount, Millis,
     content::{Layout, LayoutError, Manifest, MaskMode, Scheme},
-    id::{DealId, NodeId, ObjectId},
+    id::{AccountId, DealId, NodeId, ObjectId},
     ledger::{
         Params, check_epochs,
         rows::{Access, Chain, Deals},
@@ -203,6 +203,7 @@ pub(crate) struct Uploaded {
     shards: u32,
     nodes: BTreeSet<NodeId>,
     slot: Vec<u8>,
+    owner: AccountId,
 }
 
 impl Uploaded {
@@ -213,7 +214,7 @@ impl Uploaded {
         batch.remove(BegunRows, &self.entry.manifest.object.0);
         let key = self.entry.key.file_key();
         for segment in 0..self.segments {
-            batch.remove(Placements, &key.deal(segment).0);
+            batch.remove(Placements, &key.deal(&self.owner, segment).0);
         }
         batch.put(Objects, &self.entry.manifest.object.0, &self.entry);
         batch
@@ -398,7 +399,7 @@ impl Library {
     /// A new upload to the present nodes loses nothing.
     async fn is_stuck(&self, entry: &UploadEntry, nodes: usize) -> Result<bool, ClientError> {
         let short = nodes < usize::from(entry.scheme.enough());
-        Ok(short && self.network().deal(&entry.deal(0)).await?.is_none())
+        Ok(short && self.network().deal(&entry.deal(&self.me(), 0)).await?.is_none())
     }
 
     /// Whether fewer nodes answer than an upload was planned for, and nothing of it is paid.
@@ -421,8 +422,8 @@ impl Library {
         let Some(length) = length else { return Ok(false) };
         let layout = Layout::new(entry.scheme, length).map_err(invalid)?;
         for segment in layout.iter() {
-            match self.network().deal(&entry.deal(segment.segment)).await? {
-                Some(deal) if keeps(&deal, &self.me(), &entry.object(), &segment) => {}
+            match self.network().deal(&entry.deal(&self.me(), segment.segment)).await? {
+                Some(deal) if keeps(&deal, &entry.object(), &segment) => {}
                 Some(_) => return Ok(true),
                 // Segments are paid for one after the other.
                 None => break,
@@ -436,14 +437,14 @@ impl Library {
         let layout = Layout::new(entry.scheme, length).map_err(invalid)?;
         let last = layout.segments() - 1;
         // Segments are paid for one after the other. An earlier check has found those that are no longer kept.
-        Ok(self.network().deal(&entry.deal(last)).await?.is_some())
+        Ok(self.network().deal(&entry.deal(&self.me(), last)).await?.is_some())
     }
 
     /// The least amount that comes back when an object's deals end now.
     pub(crate) async fn refund_of(&self, entry: &ObjectEntry) -> Result<Amount, ClientError> {
         let layout = Layout::new(entry.manifest.scheme, entry.manifest.length).map_err(invalid)?;
-        let key = entry.key.file_key();
-        let deals: Vec<_> = (0..layout.segments()).map(|segment| key.deal(segment)).collect();
+        let (me, key) = (self.me(), entry.key.file_key());
+        let deals: Vec<_> = (0..layout.segments()).map(|segment| key.deal(&me, segment)).collect();
         let epoch = self.network().chain_row().await?.epoch;
         let mut back = Amount::ZERO;
         for deal in
@@ -467,7 +468,7 @@ impl Library {
         let key = key.file_key();
         let mut ended = 0;
         for segment in 0..layout.segments() {
-            ended += u32::from(self.end_deal(key.deal(segment)).await?);
+            ended += u32::from(self.end_deal(key.deal(&self.me(), segment)).await?);
         }
         Ok(ended)
     }
@@ -477,17 +478,15 @@ impl Library {
         use symbolon_protocol::ledger::Status;
         match self.send(transaction_id("end deal", &deal.0), Action::EndDeal { deal }).await {
             Ok(_) => Ok(true),
-            // The deal has ended before: an interrupted `rm` ended it, or its time is over. Or it belongs to another
-            // owner.
+            // The deal has ended before: an interrupted `rm` ended it, or its time is over.
             Err(
                 error @ ClientError::LedgerRefused(
-                    Status::DealClosed | Status::UnknownDeal | Status::IdReused | Status::NotYours,
+                    Status::DealClosed | Status::UnknownDeal | Status::IdReused,
                 ),
             ) => {
                 // The deal's row must confirm that. Otherwise a lying server could keep the deal running and paid.
                 let row = self.network().deal(&deal).await?;
-                let ours = row.filter(|row| runs(row) && row.owner == self.me());
-                if ours.is_some() { Err(error) } else { Ok(false) }
+                if row.as_ref().is_some_and(runs) { Err(error) } else { Ok(false) }
             }
             Err(error) => Err(error),
         }
@@ -502,7 +501,8 @@ impl Local {
             Begun::Now => PutOutcome::Stored,
             Begun::Here | Begun::Elsewhere => PutOutcome::Resumed,
         };
-        Ok(Uploaded { entry, outcome, segments, shards, nodes, slot: job.entry.slot })
+        let (slot, owner) = (job.entry.slot, self.me());
+        Ok(Uploaded { entry, outcome, segments, shards, nodes, slot, owner })
     }
 
     fn object_entry(

@@ -112,7 +112,7 @@ impl Library {
         let grant = self.own_grant(file.object, ability::READ)?;
         let mut shards = Vec::new();
         let mut readable = true;
-        let deals = self.network().deals_of(&key, file.segments).await?;
+        let deals = self.network().deals_of(&self.me(), &key, file.segments).await?;
         for (segment, (id, deal)) in (0..).zip(deals) {
             if !runs(&deal) {
                 return Err(over(Some(epoch_ms(&chain, deal.end))));

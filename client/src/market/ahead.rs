@@ -2,7 +2,7 @@
 //! `library::ahead`.
 
 use symbolon_protocol::{
-    id::ListingId,
+    id::{ListingId, OrderId},
     ledger::rows::{Listing, Listings, Orders, Vaults},
 };
 
@@ -32,7 +32,8 @@ impl Market {
     pub async fn ahead_of_buy(&self, listing: &ListingId) {
         self.network().greet_latest();
         let ledger = self.ledger();
-        let order = self.identity().order_id(&ledger.chain(), listing, 0);
+        let opening = self.identity().order_opening(&ledger.chain(), listing, 0);
+        let order = OrderId::of(&self.me(), &opening);
         let (listing, order, balance) = tokio::join!(
             ledger.row_lately(Listings, listing),
             ledger.row_lately(Orders, &order),

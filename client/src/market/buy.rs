@@ -11,10 +11,10 @@ use symbolon_protocol::{
     content::FileKey,
     custody::{self, DeliveryKey, Release},
     grant::{GrantToken, bought},
-    id::{ListingId, NodeId, OrderId, TransactionId},
+    id::{ListingId, NodeId, Opening, OrderId, TransactionId},
     ledger::{
         Status,
-        rows::{Listing, ListingState, Order, OrderState, Orders, Vault, Vaults},
+        rows::{Listing, ListingState, Order, OrderState, Orders, OrdersOf, Table, Vault, Vaults},
         transaction::Action,
     },
     session::NodeFault,
@@ -37,6 +37,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Milliseconds after an order's deadline for which the client still waits for the ledger to refund it. A ledger that
 /// does not refund it by then stands still.
 const STANDS_STILL: Millis = Millis(60_000);
+
+/// Orders of one buyer for one listing that a device goes through to find its own.
+const ATTEMPTS_MAX: usize = 1 << 16;
 
 /// Milliseconds between two rounds of asking the custodians.
 const ROUND_MS: u64 = 500;
@@ -69,6 +72,14 @@ pub struct BuyReport {
     pub outcome: BuyOutcome,
 }
 
+/// Whether the order of a purchase is on the ledger.
+enum Purchased {
+    /// It is, by an earlier call or another device.
+    Before(Box<Order>),
+    /// It is not. The opening makes its id.
+    Not(Opening),
+}
+
 fn refused(error: impl Into<Reason>) -> ClientError {
     ClientError::Grant(error.into())
 }
@@ -96,7 +107,7 @@ impl Market {
         progress: &Progress,
     ) -> Result<BuyReport, ClientError> {
         let listing = self.listing_lately(id).await?;
-        let (mut entry, mut outcome) = self.purchase(id, &listing, price_max, progress).await?;
+        let (mut entry, found) = self.purchase(id, &listing, price_max, progress).await?;
         if let Some(token) = &entry.token {
             let token = GrantToken::parse(token).map_err(refused)?;
             let custodians = entry.custodians.clone();
@@ -109,11 +120,13 @@ impl Market {
                 outcome: BuyOutcome::Already,
             });
         }
-        let placed = self.ledger().row_lately(Orders, &entry.order).await?;
-        match &placed {
-            Some(_) => outcome = BuyOutcome::Resumed,
-            None => self.place_order(&entry, &listing, progress).await?,
-        }
+        let (placed, outcome) = match found {
+            Purchased::Before(order) => (Some(*order), BuyOutcome::Resumed),
+            Purchased::Not(opening) => {
+                self.place_order(&entry, opening, &listing, progress).await?;
+                (None, BuyOutcome::Bought)
+            }
+        };
         let collected = self.collect_key(&entry.order, placed, &listing, progress).await;
         let (key, order, custodians) = match collected {
             Err(ClientError::OrderRefunded(order)) => {
@@ -155,19 +168,19 @@ impl Market {
         listing: &Listing,
         price_max: Amount,
         progress: &Progress,
-    ) -> Result<(PurchaseEntry, BuyOutcome), ClientError> {
+    ) -> Result<(PurchaseEntry, Purchased), ClientError> {
         let now_ms = self.recent_clock().await?.now_ms;
         let listed = *id;
         let known = self.local(move |local| local.catalog().row(Purchases, &listed.0)).await?;
         if let Some(entry) = known {
             let row = self.ledger().row_lately(Orders, &entry.order).await?;
-            if row.is_some_and(|row| is_good(&row, now_ms)) {
-                return Ok((entry, BuyOutcome::Bought));
+            if let Some(row) = row.filter(|row| is_good(row, now_ms)) {
+                return Ok((entry, Purchased::Before(Box::new(row))));
             }
         }
-        let (order, placed) = self.next_order(id, now_ms).await?;
+        let (opening, placed) = self.next_order(id, now_ms).await?;
         let mut entry = PurchaseEntry {
-            order,
+            order: OrderId::of(&self.me(), &opening),
             listing: *id,
             title: listing.terms.title.clone(),
             price: listing.terms.price,
@@ -180,7 +193,7 @@ impl Market {
             entry.price = placed.amount;
             let row = entry.clone();
             self.local(move |local| local.write_purchase(&row)).await?;
-            return Ok((entry, BuyOutcome::Bought));
+            return Ok((entry, Purchased::Before(Box::new(placed))));
         }
         if listing.state == ListingState::Ended {
             return Err(ClientError::ListingEnded(*id));
@@ -197,24 +210,42 @@ impl Market {
         tokio::join!(checking, self.ahead_of_release(listing)).0?;
         let row = entry.clone();
         self.local(move |local| local.write_purchase(&row)).await?;
-        Ok((entry, BuyOutcome::Bought))
+        Ok((entry, Purchased::Not(opening)))
     }
 
-    /// The order for this identity's next purchase of a listing: one that is paid for already, or the first id that was
-    /// never used.
+    /// The opening of this identity's next order for a listing: of one that is paid for already, or the first that
+    /// stands for no order.
     async fn next_order(
         &self,
         id: &ListingId,
         now_ms: LedgerTime,
-    ) -> Result<(OrderId, Option<Order>), ClientError> {
-        for attempt in 0.. {
-            let order = self.identity().order_id(&self.ledger().chain(), id, attempt);
-            match self.ledger().row_lately(Orders, &order).await? {
-                Some(row) if !is_good(&row, now_ms) => {}
-                row => return Ok((order, row)),
-            }
+    ) -> Result<(Opening, Option<Order>), ClientError> {
+        // The numbers of the orders may have gaps: an order leaves the ledger some time after its access has ended. So
+        // the ledger is asked which there are.
+        let me = self.me();
+        let prefix = [&me.0[..], &id.0].concat();
+        let keys = self.network().scan_all(OrdersOf, &prefix).await?;
+        let orders = keys.iter().filter_map(|(key, _)| Some(OrdersOf::parse(key)?.1.1));
+        let orders: Vec<OrderId> = orders.collect();
+        let rows = self.network().rows_of(Orders, &orders).await?;
+        let chain = self.ledger().chain();
+        let openings = (0..=u32::MAX).map(|attempt| {
+            let opening = self.identity().order_opening(&chain, id, attempt);
+            (OrderId::of(&me, &opening), opening)
+        });
+        // A seller also finds the orders of others.
+        let mut own = orders.iter().zip(rows).filter_map(|(order, row)| Some((*order, row?)));
+        let good = own.find(|(_, row)| row.buyer == me && is_good(row, now_ms));
+        // No number is larger than there were orders at once.
+        if let Some((order, row)) = good
+            && let Some((_, opening)) =
+                openings.clone().take(ATTEMPTS_MAX).find(|(id, _)| *id == order)
+        {
+            return Ok((opening, Some(row)));
         }
-        unreachable!("each earlier attempt was paid for and has been refunded or has run out")
+        let mut free = openings.filter(|(id, _)| !orders.contains(id));
+        let (_, opening) = free.next().expect("fewer orders than numbers");
+        Ok((opening, None))
     }
 
     /// Whether this identity has begun to buy a listing: the index then has the order.
@@ -227,6 +258,7 @@ impl Market {
     async fn place_order(
         &self,
         entry: &PurchaseEntry,
+        opening: Opening,
         listing: &Listing,
         progress: &Progress,
     ) -> Result<(), ClientError> {
@@ -235,17 +267,18 @@ impl Market {
         let secret = self.identity().delivery_secret(&chain, &entry.order);
         let delivery = DeliveryKey::make(&secret, &context, &self.host().random());
         let action = Action::Order {
-            order: entry.order,
+            opening,
             listing: entry.listing,
             holder: self.identity().peer(),
             delivery,
+            listed_ms: listing.listed_ms,
             price: entry.price,
             licence: listing.terms.licence,
         };
         progress.note(format!("paying {} credits into escrow", entry.price));
-        match self.send(TransactionId(entry.order.0), action).await {
+        match self.send(TransactionId(self.host().random()), action).await {
             // Another device placed the same order at the same moment.
-            Ok(_) | Err(ClientError::LedgerRefused(Status::IdReused | Status::Exists)) => Ok(()),
+            Ok(_) | Err(ClientError::LedgerRefused(Status::Exists)) => Ok(()),
             Err(error) => Err(error),
         }
     }

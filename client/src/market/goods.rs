@@ -252,7 +252,7 @@ impl Market {
         }
         let keys = self.network().scan_all(OrdersOf, &self.me().0).await?;
         let ids: Vec<OrderId> =
-            keys.iter().filter_map(|(key, _)| Some(OrdersOf::parse(key)?.1)).collect();
+            keys.iter().filter_map(|(key, _)| Some(OrdersOf::parse(key)?.1.1)).collect();
         for order in self.network().rows_of(Orders, &ids).await?.into_iter().flatten() {
             let lives = order.state != OrderState::Refunded && now_ms < order.access_until_ms;
             if let Some(sale) = sales.get_mut(&order.listing).filter(|_| lives) {

@@ -175,7 +175,7 @@ impl Market {
     /// A listing with its description.
     pub async fn listing(&self, id: &ListingId) -> Result<ListingDetail, ClientError> {
         let listing = self.own.row(id).await?;
-        let document = self.read_public(&listing.terms.document).await?;
+        let document = self.read_public(&listing.seller, &listing.terms.document).await?;
         let document = String::from_utf8(document)
             .map_err(|_| ClientError::Grant("the description is not text".into()))?;
         let terms = &listing.terms;
@@ -210,7 +210,7 @@ impl Market {
             return Err(ClientError::NoPreview(*id));
         };
         let corrupt = |why: Reason| ClientError::Corrupt { segment: 0, why };
-        let bytes = self.read_public(preview).await?;
+        let bytes = self.read_public(&listing.seller, preview).await?;
         let preview = Preview::from_bytes(&bytes).map_err(|error| corrupt(error.into()))?;
         let manifest = &listing.terms.manifest;
         let layout = manifest.layout().map_err(|error| corrupt(error.into()))?;
@@ -224,8 +224,12 @@ impl Market {
         Ok(cells.collect())
     }
 
-    /// Reads public content and compares it with its hash.
-    pub(crate) async fn read_public(&self, public: &PublicRef) -> Result<Vec<u8>, ClientError> {
+    /// Reads a seller's public content and compares it with its hash.
+    pub(crate) async fn read_public(
+        &self,
+        seller: &AccountId,
+        public: &PublicRef,
+    ) -> Result<Vec<u8>, ClientError> {
         let corrupt = |why: Reason| ClientError::Corrupt { segment: 0, why };
         let manifest = public.manifest.clone();
         if manifest.length > PUBLIC_BYTES_MAX {
@@ -234,7 +238,8 @@ impl Market {
         let layout = manifest.layout().map_err(|error| corrupt(error.into()))?;
         let (spans, _) = spans(&layout, 0, u64::MAX, 0);
         let key = FileKey::from_bytes(public.key);
-        let reading = Reading { manifest, key, grant: None, leaves: LeavesWanted::No, only: None };
+        let (owner, leaves) = (*seller, LeavesWanted::No);
+        let reading = Reading { owner, manifest, key, grant: None, leaves, only: None };
         let mut groups = self.network().read(reading, spans, &Progress::silent());
         let mut bytes = Vec::new();
         while let Some(group) = groups.next().await {

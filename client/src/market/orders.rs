@@ -20,7 +20,6 @@ use crate::{
     market::{Local, Market},
     progress::Progress,
     reader::Reader,
-    wallet::account::transaction_id,
 };
 
 /// An order, as a program shows it.
@@ -48,7 +47,7 @@ impl Market {
         let keys = self.network().scan_all(OrdersOf, &self.me().0).await?;
         let ids: Vec<OrderId> = keys
             .iter()
-            .filter_map(|(key, _)| OrdersOf::parse(key).map(|(_, order)| order))
+            .filter_map(|(key, _)| OrdersOf::parse(key).map(|(_, (_, order))| order))
             .collect();
         let rows = self.network().rows_of(Orders, &ids).await?;
         let mut views: Vec<_> = ids
@@ -112,10 +111,10 @@ impl Market {
         let bought = *order;
         let used = self.local(move |local| local.purchase_custodians(&bought)).await?;
         let action = Action::Acknowledge { order: *order, custodians: used };
-        let id = transaction_id("acknowledge", &order.0);
-        match self.send(TransactionId(id.0), action).await {
-            Ok(_) | Err(ClientError::LedgerRefused(Status::OrderClosed | Status::IdReused)) => {
-                Ok(())
+        match self.send(TransactionId(self.host().random()), action).await {
+            Ok(_) | Err(ClientError::LedgerRefused(Status::OrderClosed)) => Ok(()),
+            Err(ClientError::LedgerRefused(Status::UnknownOrder)) => {
+                Err(ClientError::NoOrder(*order))
             }
             Err(error) => Err(error),
         }

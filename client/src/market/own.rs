@@ -6,9 +6,10 @@
 use std::collections::BTreeSet;
 
 use symbolon_protocol::{
-    id::{ListingId, ObjectId},
+    LedgerTime,
+    id::{ListingId, ObjectId, Opening},
     ledger::{
-        rows::{Listing, ListingState, Listings},
+        rows::{Listing, ListingState, Listings, ListingsOf, Table},
         transaction::Action,
     },
 };
@@ -27,22 +28,30 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct OwnListings(pub(super) Wallet);
 
-/// Derives an id that only this identity can choose. On this ledger it chooses the same id again for the same `what`
-/// and `about`. On another ledger the id differs, so a party that sees it there cannot take it here.
-pub(super) fn own_id(wallet: &Wallet, what: &str, about: &[u8]) -> [u8; 16] {
+/// Derives the opening of an id. Every device of this identity derives the same again for the same `what` and `about`.
+/// On another ledger the opening differs, so the ids of one owner there and here have nothing in common.
+pub(super) fn opening(wallet: &Wallet, what: &str, about: &[u8]) -> Opening {
     let mut hasher = blake3::Hasher::new_keyed(&wallet.identity().names_key());
     hasher.update(&wallet.ledger().chain().0);
     hasher.update(what.as_bytes()).update(&[0]).update(about);
-    let mut id = [0; 16];
-    id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    id
+    Opening(hasher.finalize().into())
+}
+
+/// What names a listing in the id of a transaction: its id may stand for another listing later.
+pub(super) fn about_listing(id: &ListingId, listed_ms: LedgerTime) -> Vec<u8> {
+    [id.0.as_slice(), &listed_ms.0.to_le_bytes()].concat()
 }
 
 impl OwnListings {
-    /// The id of this identity's listing number `count` of an object, from 0.
-    pub(super) fn id(&self, object: &ObjectId, count: u32) -> ListingId {
+    /// The opening of this identity's listing number `count` of an object, from 0.
+    pub(super) fn opening(&self, object: &ObjectId, count: u32) -> Opening {
         let about = [object.0.as_slice(), &count.to_le_bytes()].concat();
-        ListingId(own_id(&self.0, "listing", &about))
+        opening(&self.0, "listing", &about)
+    }
+
+    /// The id of that listing.
+    pub(super) fn id(&self, object: &ObjectId, count: u32) -> ListingId {
+        ListingId::of(&self.0.me(), &self.opening(object, count))
     }
 
     /// The row of any listing.
@@ -55,33 +64,33 @@ impl OwnListings {
         &self,
         objects: &[ObjectId],
     ) -> Result<Vec<(ObjectId, ListingId, Listing)>, ClientError> {
-        let mut found = Vec::new();
-        let mut left: Vec<ObjectId> = objects.to_vec();
-        // The listings of an object have one number after another: the next number is used when the listing before it
-        // has ended.
-        for count in 0_u32.. {
-            if left.is_empty() {
-                break;
+        // The numbers of an object's listings may have gaps: a listing leaves the ledger some time after its end. So
+        // the ledger is asked which there are. Many objects are looked up in one list.
+        let me = self.0.me();
+        let network = self.0.network();
+        let keys = match objects {
+            [] => return Ok(Vec::new()),
+            [object] => {
+                let prefix = [&me.0[..], &object.0].concat();
+                network.scan_all(ListingsOf, &prefix).await?
             }
-            let ids: Vec<_> = left.iter().map(|object| self.id(object, count)).collect();
-            let rows = self.0.network().rows_of(Listings, &ids).await?;
-            let mut next = Vec::new();
-            for ((object, id), row) in left.into_iter().zip(ids).zip(rows) {
-                if let Some(listing) = row {
-                    found.push((object, id, listing));
-                    next.push(object);
-                }
-            }
-            left = next;
-        }
-        Ok(found)
+            _ => network.scan_all(ListingsOf, &me.0).await?,
+        };
+        let wanted: BTreeSet<&ObjectId> = objects.iter().collect();
+        let pairs = keys.iter().filter_map(|(key, _)| Some(ListingsOf::parse(key)?.1));
+        let pairs: Vec<_> = pairs.filter(|(object, _)| wanted.contains(object)).collect();
+        let ids: Vec<_> = pairs.iter().map(|(_, id)| *id).collect();
+        let rows = network.rows_of(Listings, &ids).await?;
+        let listed = pairs.into_iter().zip(rows);
+        Ok(listed.filter_map(|((object, id), row)| Some((object, id, row?))).collect())
     }
 
     /// Takes a listing off the market.
     pub(super) async fn end(&self, id: &ListingId) -> Result<(), ClientError> {
-        self.row(id).await?;
+        let listed_ms = self.row(id).await?.listed_ms;
         let action = Action::EndListing { listing: *id };
-        self.0.send_once(Key::Account, transaction_id("end listing", &id.0), action).await
+        let about = about_listing(id, listed_ms);
+        self.0.send_once(Key::Account, transaction_id("end listing", &about), action).await
     }
 
     /// Ends the open listings of objects that are about to be removed, so that no buyer pays for missing data.
@@ -92,7 +101,7 @@ impl OwnListings {
     ) -> Result<Vec<ListingId>, ClientError> {
         let mut ended = Vec::new();
         for (_, id, listing) in self.of(objects).await? {
-            if listing.state == ListingState::Open && listing.seller == self.0.me() {
+            if listing.state == ListingState::Open {
                 self.end(&id).await?;
                 progress.note(format!("listing {id} ends: the file that it sells is removed"));
                 ended.push(id);
@@ -126,34 +135,30 @@ impl Promises for OwnListings {
 mod tests {
     use symbolon_ledger::{LedgerTicket, Remote};
     use symbolon_net::{Host, MemoryNetwork};
-    use symbolon_protocol::{
-        id::{AccountId, ChainId},
-        identity::Identity,
-    };
+    use symbolon_protocol::{id::ChainId, identity::Identity};
 
     use super::*;
     use crate::wallet::Setup;
 
-    /// The ids that an identity derives on a ledger. Nothing is asked of the ledger for that.
-    fn ids(seed: u8, chain: u8) -> [[u8; 16]; 4] {
+    /// The openings that an identity derives on a ledger. Nothing is asked of the ledger for that.
+    fn openings(seed: u8, chain: u8) -> [Opening; 4] {
         let (folder, network) = (tempfile::tempdir().unwrap(), MemoryNetwork::new());
         let identity = Identity::from_seed(&[seed; 64]);
         let endpoint = network.endpoint(identity.access_key().to_bytes());
-        let (chain, authority) = (ChainId([chain; 32]), AccountId([8; 32]));
-        let address = network.endpoint([9; 32]).address();
-        let ledger = Remote::new(endpoint.clone(), LedgerTicket { chain, authority, address });
+        let (chain, peers) = (ChainId([chain; 32]), vec![network.endpoint([9; 32]).address()]);
+        let ledger = Remote::new(endpoint.clone(), LedgerTicket { chain, peers });
         let (host, dir) = (Host::system(), folder.path().to_owned());
         let setup = Setup { identity, ledger: ledger.into(), endpoint, host, dir };
         let own = OwnListings(Wallet::new(setup).unwrap());
-        let vault = own_id(&own.0, "vault", &[]);
-        let listing = |object: u8, count| own.id(&ObjectId([object; 16]), count).0;
+        let vault = opening(&own.0, "vault", &[]);
+        let listing = |object: u8, count| own.opening(&ObjectId([object; 16]), count);
         [vault, listing(1, 0), listing(1, 1), listing(2, 0)]
     }
 
     #[test]
-    fn every_ledger_and_identity_has_ids_of_its_own() {
-        let all = [ids(1, 1), ids(1, 2), ids(2, 1)];
-        assert_eq!(ids(1, 1), all[0], "another device derives the same");
+    fn every_ledger_and_identity_has_openings_of_its_own() {
+        let all = [openings(1, 1), openings(1, 2), openings(2, 1)];
+        assert_eq!(openings(1, 1), all[0], "another device derives the same");
         let distinct: BTreeSet<_> = all.iter().flatten().collect();
         assert_eq!(distinct.len(), 12);
     }

@@ -6,16 +6,18 @@
 mod description;
 mod preview;
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use symbolon_protocol::{
     Amount, LedgerTime, Millis,
     content::{FileKey, Layout, LayoutError, Manifest, MaskMode},
     custody::{self, Capsule},
     grant,
-    id::{Hash, ListingId, NodeId, VaultId},
+    id::{Hash, ListingId, NodeId, TransactionId, VaultId},
     ledger::{
         Offer, check_epochs,
-        rows::{Access, Deals, Listing, ListingState, Listings, PublicRef, Split, Terms},
+        rows::{Access, Deals, Listing, ListingState, PublicRef, Split, Terms},
         transaction::Action,
     },
 };
@@ -33,7 +35,6 @@ use crate::{
     market::{Market, listings::PUBLIC_BYTES_MAX},
     progress::Progress,
     term::{Kept, runs},
-    wallet::account::transaction_id,
 };
 use description::describe;
 use preview::PREVIEW_CELL_BYTES_MAX;
@@ -272,40 +273,38 @@ impl Market {
         progress: &Progress,
     ) -> Result<(ListingId, Listing, SellOutcome), ClientError> {
         let object = entry.manifest().object;
-        for count in 0_u32.. {
-            let id = self.own.id(&object, count);
-            match self.ledger().row(Listings, &id).await? {
-                Some(listing) if listing.state == ListingState::Ended => {}
-                Some(listing) if same_terms(&listing, options, checked) => {
-                    if self.shows(&listing).await? {
-                        return Ok((id, listing, SellOutcome::Already));
-                    }
-                    progress.note(
-                        "its description or preview is not paid for any more: listing it anew",
-                    );
-                    self.own.end(&id).await?;
-                }
-                Some(_) => {
-                    let what =
-                        format!("a listing of {:?} on other terms ({id})", entry.name.to_string());
-                    return Err(ClientError::Exists { name: what });
-                }
-                None => {
-                    let terms =
-                        self.terms(entry, (id, vault), (options, checked), budget, progress);
-                    let action = Action::List { listing: id, terms: Box::new(terms.await?) };
-                    let sent = self.send(transaction_id("list", &id.0), action).await;
-                    if sent.as_ref().is_err_and(ClientError::is_refusal) {
-                        // The stored description is of no use now, and the money for it comes back.
-                        self.drop_public(FileKind::Document { listing: id }).await?;
-                    }
-                    sent?;
-                    let listing = self.own.row(&id).await?;
-                    return Ok((id, listing, SellOutcome::Listed));
-                }
+        let listed = self.own.of(&[object]).await?;
+        let taken: BTreeSet<ListingId> = listed.iter().map(|(_, id, _)| *id).collect();
+        for (_, id, listing) in listed {
+            if listing.state == ListingState::Ended {
+                continue;
             }
+            if !same_terms(&listing, options, checked) {
+                let what =
+                    format!("a listing of {:?} on other terms ({id})", entry.name.to_string());
+                return Err(ClientError::Exists { name: what });
+            }
+            if self.shows(&listing).await? {
+                return Ok((id, listing, SellOutcome::Already));
+            }
+            progress.note("its description or preview is not paid for any more: listing it anew");
+            self.own.end(&id).await?;
         }
-        unreachable!("an identity ends fewer than 2^32 listings")
+        let mut counts = 0..=u32::MAX;
+        let count = counts.find(|count| !taken.contains(&self.own.id(&object, *count)));
+        let count = count.expect("fewer listings than numbers");
+        let id = self.own.id(&object, count);
+        let terms = self.terms(entry, (id, vault), (options, checked), budget, progress);
+        let opening = self.own.opening(&object, count);
+        let action = Action::List { opening, terms: Box::new(terms.await?) };
+        let sent = self.send(TransactionId(self.host().random()), action).await;
+        if sent.as_ref().is_err_and(ClientError::is_refusal) {
+            // The stored description is of no use now, and the money for it comes back.
+            self.drop_public(FileKind::Document { listing: id }).await?;
+        }
+        sent?;
+        let listing = self.own.row(&id).await?;
+        Ok((id, listing, SellOutcome::Listed))
     }
 
     async fn terms(
@@ -355,7 +354,7 @@ impl Market {
         for public in listing.preview.iter().chain([&listing.terms.document]) {
             let key = FileKey::from_bytes(public.key);
             let segments = layout(&public.manifest)?.segments();
-            ids.extend((0..segments).map(|segment| key.deal(segment)));
+            ids.extend((0..segments).map(|segment| key.deal(&listing.seller, segment)));
         }
         let deals = self.network().rows_of(Deals, &ids).await?;
         Ok(deals.iter().all(|deal| deal.as_ref().is_some_and(runs)))

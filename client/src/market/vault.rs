@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use symbolon_protocol::{
     custody::{self, CustodyAcceptance, CustodyTerms, VaultKey},
-    id::{NodeId, VaultId},
+    id::{NodeId, Opening, VaultId},
     ledger::{
         rows::{Vault, Vaults},
         transaction::Action,
@@ -16,7 +16,7 @@ use symbolon_protocol::{
 use crate::{
     NodeView,
     error::ClientError,
-    market::{Market, own::own_id},
+    market::{Market, own},
     progress::Progress,
     wallet::account::transaction_id,
 };
@@ -34,14 +34,10 @@ type Shared = Result<(VaultKey, Vec<CustodyAcceptance>), (NodeId, NodeFault)>;
 impl Market {
     /// This identity's vault. Opens one if there is none.
     pub(super) async fn vault(&self, progress: &Progress) -> Result<(VaultId, Vault), ClientError> {
-        let mut id = VaultId(own_id(self, "vault", &[]));
-        for number in 1_u8.. {
-            match self.ledger().row(Vaults, &id).await? {
-                None => break,
-                Some(vault) if vault.owner == self.me() => return Ok((id, vault)),
-                // Custodians learn the id before the ledger does, and one of them has taken it for a vault of its own.
-                Some(_) => id = VaultId(own_id(self, "vault", &[number])),
-            }
+        let opening = own::opening(self, "vault", &[]);
+        let id = VaultId::of(&self.me(), &opening);
+        if let Some(vault) = self.ledger().row(Vaults, &id).await? {
+            return Ok((id, vault));
         }
         progress.note("sharing a vault among custodians");
         let keeps = |node: &NodeView| node.row.custody_key.is_some();
@@ -56,7 +52,7 @@ impl Market {
             if chosen.is_empty() {
                 return Err(ClientError::NotEnoughCustodians { released: 0, needed: 1, faults });
             }
-            match self.share_among(id, chosen).await? {
+            match self.share_among(&opening, chosen).await? {
                 Ok(shared) => break shared,
                 // The secret is shared anew without this node. A node that has kept a share replaces it with the new
                 // one.
@@ -67,23 +63,28 @@ impl Market {
             }
         };
         let nodes = custodians.iter().map(|accepted| accepted.node).collect();
-        let action = Action::OpenVault { vault: id, key: key.clone(), custodians };
+        let action = Action::OpenVault { opening, key: key.clone(), custodians };
         self.send(transaction_id("open vault", &id.0), action).await?;
         Ok((id, Vault { owner: self.me(), key, custodians: nodes }))
     }
 
     /// Shares the vault's secret among these nodes.
-    async fn share_among(&self, id: VaultId, nodes: &[NodeView]) -> Result<Shared, ClientError> {
+    async fn share_among(
+        &self,
+        opening: &Opening,
+        nodes: &[NodeView],
+    ) -> Result<Shared, ClientError> {
         let total = nodes.len();
         let required = total / 2 + 1;
         let narrow = |count: usize| u8::try_from(count).expect("at most five custodians");
+        let id = VaultId::of(&self.me(), opening);
         let secret = self.identity().vault_secret(&self.ledger().chain(), &id);
         let (key, shares) =
             custody::share(&secret, narrow(required), narrow(total), &self.host().random())
                 .map_err(|error| ClientError::Internal(error.to_string()))?;
         let mut custodians = Vec::new();
         for (node, share) in nodes.iter().zip(&shares) {
-            match self.keep_share(id, &key, node, share).await? {
+            match self.keep_share(opening, &key, node, share).await? {
                 Ok(accepted) => custodians.push(accepted),
                 Err(fault) => return Ok(Err((node.id, fault))),
             }
@@ -93,13 +94,13 @@ impl Market {
 
     async fn keep_share(
         &self,
-        vault: VaultId,
+        opening: &Opening,
         key: &VaultKey,
         node: &NodeView,
         share: &custody::Share,
     ) -> Result<Result<CustodyAcceptance, NodeFault>, ClientError> {
         let (chain, owner) = (self.ledger().chain(), self.me());
-        let index = share.index();
+        let (vault, index) = (VaultId::of(&owner, opening), share.index());
         let terms = CustodyTerms {
             chain: &chain,
             vault: &vault,
@@ -113,8 +114,8 @@ impl Market {
             .seal(share, &custody_key, &self.host().random())
             .map_err(|error| ClientError::Internal(error.to_string()))?;
         let signature = terms.sign_request(&self.identity().account_key());
-        let request =
-            Request::KeepShare { vault, owner, key: key.clone(), index, share: sealed, signature };
+        let (opening, key) = (*opening, key.clone());
+        let request = Request::KeepShare { owner, opening, key, index, share: sealed, signature };
         let to = node.address();
         Ok(match self.network().peers().ask(&to, &request, PATIENCE).await {
             Ok(Response::InCustody { acceptance })

@@ -1,6 +1,7 @@
 //! Grants: giving, narrowing and revoking them, and listing those that this identity has.
 
 use symbolon_protocol::{
+    LedgerTime,
     content::{FileKey, Manifest},
     grant::{Caveat, Grant, GrantToken, ability},
     id::{AccountId, LinkId, ObjectId},
@@ -69,7 +70,7 @@ impl Wallet {
         let keys = [(Key::Account, self.me()), (Key::Access, self.identity().peer().into())];
         let may = |by| verified.revocations().any(|revocation| revocation == (link, by));
         let height = if let Some((key, _)) = keys.into_iter().find(|(_, by)| may(*by)) {
-            self.revoke_as(key, link).await?
+            self.revoke_as(key, link, token.grant.ends_ms()).await?
         } else {
             return Err(refused("only an identity that gave it or passed it on can revoke it"));
         };
@@ -78,20 +79,26 @@ impl Wallet {
 
     /// Revokes a link and everything made from it. The link alone does not show whether this identity stands above it
     /// as owner or as holder, so both keys revoke it. A revocation by a key that does not stand above the link has no
-    /// effect.
+    /// effect. When the link ends by itself is not known either, so these revocations stay on the ledger for ever.
     pub async fn revoke_link(&self, link: LinkId) -> Result<u64, ClientError> {
-        self.revoke_as(Key::Access, link).await?;
-        self.revoke_as(Key::Account, link).await
+        self.revoke_as(Key::Access, link, None).await?;
+        self.revoke_as(Key::Account, link, None).await
     }
 
     /// Revokes as owner or as holder. A holder signs its links with the access key, so it revokes with that key.
-    async fn revoke_as(&self, key: Key, link: LinkId) -> Result<u64, ClientError> {
+    /// `until_ms` is when the link ends by itself.
+    async fn revoke_as(
+        &self,
+        key: Key,
+        link: LinkId,
+        until_ms: Option<LedgerTime>,
+    ) -> Result<u64, ClientError> {
         let id = transaction_id("revoke", &link.0);
         let by = match key {
             Key::Account => self.me(),
             Key::Access => AccountId::from(self.identity().peer()),
         };
-        match self.send_once(key, id, Action::Revoke { link }).await {
+        match self.send_once(key, id, Action::Revoke { link, until_ms }).await {
             Ok(()) => {}
             // The client does not believe the server that the link was revoked before. It checks the proven row.
             Err(ClientError::LedgerRefused(Status::Exists))

@@ -7,15 +7,13 @@ use ed25519_dalek::SigningKey;
 use symbolon_net::Host;
 use symbolon_protocol::{
     LedgerTime, MachineTime,
-    id::{AccountId, ChainId, Hash},
+    id::AccountId,
     ledger::{
         Params,
-        block::{
-            Block, BlockInputs, Genesis, Header, SignedHeader, transactions_root, validators_hash,
-        },
+        block::{Block, BlockInputs, Genesis, SignedHeader},
+        commit::Validators,
         execute::{self, Executed},
         state::Update,
-        transaction::Transaction,
     },
     limits::BLOCK_BYTES_MAX,
 };
@@ -151,8 +149,10 @@ impl Maker {
         let block = match draft.block {
             None => None,
             Some((applied, executed)) => {
-                let place = Position { chain: parent.chain, height, parent: parent.digest() };
-                let (block, update) = seal(&self.key, place, facts, applied, executed);
+                let Executed { update, events, state_root } = executed;
+                let header = parent.next(facts, &applied, &events, state_root);
+                let header = SignedHeader::build(header, &self.key);
+                let block = Block { header, transactions: applied, events };
                 self.executor.commit(&block, &update)?;
                 Some(block)
             }
@@ -168,51 +168,23 @@ impl Maker {
     }
 }
 
-/// Makes the genesis block.
+/// Makes a genesis and its block.
 pub(super) fn genesis(
     signing: &SigningKey,
     key: &[u8; 32],
     params: Params,
     salt: [u8; 32],
     now_ms: MachineTime,
-) -> Result<(Block, Update), LedgerError> {
+) -> Result<(Genesis, Block, Update), LedgerError> {
     let time_ms = now_ms.within(LedgerTime::ZERO, LedgerTime::NEVER);
-    params.check().map_err(|error| LedgerError::Params(error.to_string()))?;
-    let authority = AccountId(signing.verifying_key().to_bytes());
+    let validators = Validators::alone(AccountId(signing.verifying_key().to_bytes()));
     let onion = Onions::new(key, salt).first();
-    let genesis = Genesis { params, authority, time_ms, onion };
-    let facts = BlockInputs { time_ms, reveal: Hash([0; 32]), onion_next: Some(onion) };
+    let genesis = Genesis { params, validators, time_ms, onion };
+    genesis.check().map_err(|error| LedgerError::Params(error.to_string()))?;
     let executed = execute::genesis(&genesis);
-    let place = Position { chain: genesis.chain(), height: 0, parent: Hash([0; 32]) };
-    Ok(seal(signing, place, facts, Vec::new(), executed))
-}
-
-/// The place of a block in the chain.
-struct Position {
-    chain: ChainId,
-    height: u64,
-    parent: Hash,
-}
-
-/// Signs the result of an execution as a block.
-fn seal(
-    key: &SigningKey,
-    place: Position,
-    facts: BlockInputs,
-    transactions: Vec<Transaction>,
-    executed: Executed,
-) -> (Block, Update) {
-    let header = Header {
-        chain: place.chain,
-        height: place.height,
-        parent: place.parent,
-        facts,
-        transactions_root: transactions_root(&transactions),
-        state_root: executed.state_root,
-        validators: validators_hash(&[AccountId(key.verifying_key().to_bytes())]),
-    };
-    let header = SignedHeader::build(header, key);
-    (Block { header, transactions, events: executed.events }, executed.update)
+    let header = SignedHeader::build(genesis.header(&executed), signing);
+    let block = Block { header, transactions: Vec::new(), events: executed.events };
+    Ok((genesis, block, executed.update))
 }
 
 /// How long the sequencer waits for further transactions of a block.

@@ -7,16 +7,12 @@
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use symbolon_protocol::{
     codec::Decode,
-    ledger::{
-        block::{Block, Event},
-        rows::Chain,
-    },
-    limits::EVENTS_PAGE,
+    ledger::{block::Block, rows::Chain},
     wire::ledger::OldestBlock,
 };
 
 use super::{
-    blocks::{self, BLOCKS, EVENTS},
+    blocks::{self, BLOCKS},
     rows::{self, HISTORY, disk},
 };
 use crate::error::LedgerError;
@@ -79,30 +75,21 @@ fn note_epoch(
     Ok(first.map_or(chain.height, |(_, height)| height.value()))
 }
 
-/// Removes the oldest page of events with its lines of history, or the oldest block if it has no
-/// page left. Returns the number of removals, or `None` if the oldest block is kept.
+/// Removes the oldest block with the lines of history that go with it. Returns the number of removals, or `None` if the
+/// oldest block is kept.
 fn remove_next(write: &WriteTransaction, oldest: u64) -> Result<Option<usize>, LedgerError> {
     let mut blocks = write.open_table(BLOCKS).map_err(disk)?;
-    let first = blocks.first().map_err(disk)?.map(|(height, _)| height.value());
-    let Some(height) = first.filter(|height| *height < oldest) else { return Ok(None) };
-    let mut events = write.open_table(EVENTS).map_err(disk)?;
-    let page = {
-        let mut pages = events.range((height, 0)..=(height, u64::MAX)).map_err(disk)?;
-        let page = pages.next().transpose().map_err(disk)?;
-        page.map(|(key, bytes)| (key.value().1, bytes.value().to_vec()))
+    let first = {
+        let first = blocks.first().map_err(disk)?.filter(|(height, _)| height.value() < oldest);
+        first.map(|(height, bytes)| (height.value(), Block::from_bytes(bytes.value())))
     };
-    let Some((number, bytes)) = page else {
-        blocks.remove(height).map_err(disk)?;
-        return Ok(Some(1));
-    };
-    events.remove((height, number)).map_err(disk)?;
-    let page = Vec::<Event>::from_bytes(&bytes).map_err(|error| blocks::damaged(&error))?;
-    let first = number.saturating_mul(EVENTS_PAGE as u64);
+    let Some((height, block)) = first else { return Ok(None) };
+    let events = block.map_err(|error| blocks::damaged(&error))?.events;
+    blocks.remove(height).map_err(disk)?;
     let mut history = write.open_table(HISTORY).map_err(disk)?;
     let mut removals = 1;
-    for (number, event) in (first..).zip(&page).filter(|(_, event)| rows::is_of_proofs(event)) {
+    for (number, event) in (0_u32..).zip(&events).filter(|(_, event)| rows::is_of_proofs(event)) {
         for account in rows::concerned(event).into_iter().flatten() {
-            let number = u32::try_from(number).unwrap_or(u32::MAX);
             let key = rows::history_key(&account, height, number);
             history.remove(key.as_slice()).map_err(disk)?;
             removals += 1;

@@ -11,8 +11,9 @@ use symbolon_protocol::{
         block::{Block, Event, Place, Reason},
         rows::{Chain, Chains, Table as _},
         state::{RowBytes, State, Update},
+        tree,
     },
-    wire::ledger::{HistoryLine, HistoryPlace},
+    wire::ledger::{HistoryLine, HistoryPlace, Row},
 };
 
 use super::{blocks, prune};
@@ -33,6 +34,8 @@ impl Meta {
     pub(super) const VERSION: &'static str = "version";
     /// Random bytes that keep the onions of this ledger apart from those of other ledgers.
     pub(super) const SALT: &'static str = "onion salt";
+    /// The genesis.
+    pub(super) const GENESIS: &'static str = "genesis";
 }
 
 /// The rows of one committed block. [`State`] has no errors, so a disk error is stored here and
@@ -65,27 +68,47 @@ impl Rows {
         }
     }
 
-    fn scan_or_fail(
+    /// The first rows whose keys begin with `prefix` and come after `after`: those that fit into `limit` and `bytes_max`,
+    /// and at least one. Also whether there are more. Without a prefix these are the rows of all tables, but not the
+    /// tree's own.
+    pub(super) fn page(
         &self,
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<RowBytes>, StorageError> {
-        let from = after.map_or(prefix, |after| after.max(prefix));
-        let mut rows = Vec::new();
+        bytes_max: usize,
+    ) -> (Vec<Row>, bool) {
+        let (mut rows, mut bytes, mut more) = (Vec::new(), 0, false);
+        let visited = self.visit(prefix, after, |key, value| {
+            let row = Row { key: key.to_vec(), value: Some(value.to_vec()) };
+            bytes += row.to_bytes().len();
+            more = limit <= rows.len() || (bytes_max < bytes && !rows.is_empty());
+            if !more {
+                rows.push(row);
+            }
+            !more
+        });
+        self.noted(visited);
+        (rows, more)
+    }
+
+    /// Visits the rows whose keys begin with `prefix` and come after `after`, as long as the visitor wants more.
+    fn visit(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        mut wants_more: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), StorageError> {
+        let first = if prefix.is_empty() { &[tree::TAG + 1] } else { prefix };
+        let from = after.map_or(first, |after| after.max(first));
         for entry in ReadableTable::range(&self.table, from..)? {
-            if rows.len() == limit {
-                break;
-            }
             let (key, value) = entry?;
-            if !key.value().starts_with(prefix) {
+            let (key, value) = (key.value(), value.value());
+            if !key.starts_with(prefix) || (after != Some(key) && !wants_more(key, value)) {
                 break;
-            }
-            if after != Some(key.value()) {
-                rows.push((key.value().to_vec(), value.value().to_vec()));
             }
         }
-        Ok(rows)
+        Ok(())
     }
 }
 
@@ -96,7 +119,15 @@ impl State for Rows {
     }
 
     fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Vec<RowBytes> {
-        self.noted(self.scan_or_fail(prefix, after, limit)).unwrap_or_default()
+        let mut rows = Vec::new();
+        if 0 < limit {
+            let visited = self.visit(prefix, after, |key, value| {
+                rows.push((key.to_vec(), value.to_vec()));
+                rows.len() < limit
+            });
+            self.noted(visited);
+        }
+        rows
     }
 }
 

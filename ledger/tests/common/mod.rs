@@ -19,10 +19,19 @@ use symbolon_protocol::{
     },
 };
 
-pub(crate) const AUTHORITY: [u8; 32] = [42; 32];
+pub(crate) const VALIDATOR: [u8; 32] = [42; 32];
 
 pub(crate) fn key(number: u8) -> SigningKey {
     SigningKey::from_bytes(&[number; 32])
+}
+
+/// The key of the ledger's only validator.
+pub(crate) fn validator() -> SigningKey {
+    SigningKey::from_bytes(&VALIDATOR)
+}
+
+pub(crate) fn validator_id() -> AccountId {
+    AccountId(validator().verifying_key().to_bytes())
 }
 
 pub(crate) fn account(number: u8) -> AccountId {
@@ -40,13 +49,13 @@ pub(crate) fn transfer(chain: ChainId, from: u8, id: u8, to: u8, credits: u64) -
 }
 
 pub(crate) async fn open(folder: &Path, host: Host) -> Embedded {
-    let options = Options { key: AUTHORITY, params: Params::development(), host };
+    let options = Options { key: VALIDATOR, params: Params::development(), host };
     Embedded::open(folder, options).await.unwrap()
 }
 
 /// A ledger that keeps the blocks of so many epochs before the current one.
 pub(crate) async fn open_keeping(folder: &Path, host: Host, epochs_kept: u64) -> Embedded {
-    let options = Options { key: AUTHORITY, params: Params::development(), host };
+    let options = Options { key: VALIDATOR, params: Params::development(), host };
     Embedded::open_keeping(folder, options, epochs_kept).await.unwrap()
 }
 
@@ -57,11 +66,7 @@ pub(crate) async fn balance(ledger: &Ledger, number: u8) -> Amount {
 
 /// Serves a ledger at an endpoint and returns its ticket.
 pub(crate) fn answer(ledger: Embedded, endpoint: Endpoint) -> LedgerTicket {
-    let ticket = LedgerTicket {
-        chain: ledger.chain(),
-        authority: ledger.authority(),
-        address: endpoint.address(),
-    };
+    let ticket = LedgerTicket { chain: ledger.chain(), peers: vec![endpoint.address()] };
     tokio::spawn(symbolon_ledger::answer(ledger, endpoint));
     ticket
 }

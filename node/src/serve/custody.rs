@@ -6,7 +6,7 @@ use std::sync::Arc;
 use symbolon_ledger::LedgerError;
 use symbolon_protocol::{
     custody::{CustodyError, CustodyTerms, VaultKey},
-    id::{AccountId, OrderId, VaultId},
+    id::{AccountId, Opening, OrderId, VaultId},
     ledger::rows::{Accounts, OrderState, Vaults},
     limits::CUSTODIANS_MAX,
     wire::storage::{RefusalCode, Response},
@@ -22,8 +22,8 @@ use crate::{
 /// A share that an owner wants the node to store.
 #[derive(Debug)]
 pub(crate) struct Offered {
-    pub(crate) vault: VaultId,
     pub(crate) owner: AccountId,
+    pub(crate) opening: Opening,
     pub(crate) key: VaultKey,
     pub(crate) index: u8,
     pub(crate) share: Vec<u8>,
@@ -32,7 +32,7 @@ pub(crate) struct Offered {
 
 /// Answers a request to store a custody share. A node stores one share of a vault. The owner may
 /// replace it until the vault is on the ledger. After that, the new share must belong to the
-/// vault's key on the ledger.
+/// vault's key on the ledger. The vault's id follows from its owner, so no other account can replace it.
 pub(crate) async fn keep_share(
     shared: &Arc<Shared>,
     stream: &mut Stream,
@@ -42,14 +42,15 @@ pub(crate) async fn keep_share(
         return Err(Stop::refused(RefusalCode::NotAllowed, "this node keeps no vault shares"));
     }
     let node = shared.key.id();
-    let Offered { vault, owner, key, index, .. } = &offered;
+    let Offered { owner, opening, key, index, .. } = &offered;
+    let vault = &VaultId::of(owner, opening);
     if !(1..=CUSTODIANS_MAX).contains(&key.commitments.len()) {
         return Err(Stop::refused(RefusalCode::Malformed, "no vault has that many commitments"));
     }
     let terms =
         CustodyTerms { chain: &shared.chain, vault, owner, key, index: *index, node: &node };
     terms.verify_request(&offered.signature).map_err(refuse_share)?;
-    let is_open = check_vault(shared, &offered).await?;
+    let is_open = check_vault(shared, vault, &offered).await?;
     let share = terms.open(&offered.share, shared.key.custody_secret()).map_err(refuse_share)?;
     let fresh = StoredShare {
         owner: *owner,
@@ -59,10 +60,6 @@ pub(crate) async fn keep_share(
     };
     let before = custodian::stored_share(shared, *vault).await.map_err(refuse_release)?;
     if before.as_ref() != Some(&fresh) {
-        if before.is_some_and(|before| before.owner != *owner) {
-            let message = "this node stores a share of another owner's vault with this id";
-            return Err(Stop::refused(RefusalCode::Conflict, message));
-        }
         let kept = custodian::keep(shared, *vault, &fresh, is_open).await.map_err(refuse_store)?;
         if !kept {
             let message =
@@ -75,15 +72,15 @@ pub(crate) async fn keep_share(
     stream.answer(&Response::InCustody { acceptance }).await
 }
 
-/// Checks the owner and key of a vault against the ledger. Returns whether the vault is open.
-async fn check_vault(shared: &Shared, offered: &Offered) -> Result<bool, Stop> {
+/// Checks the owner's account, and the key against the ledger. Returns whether the vault is open.
+async fn check_vault(shared: &Shared, vault: &VaultId, offered: &Offered) -> Result<bool, Stop> {
     let stale = |error: LedgerError| {
         Stop::refused(RefusalCode::Stale, format!("this node cannot reach its ledger: {error}"))
     };
-    let row = shared.ledger.row(Vaults, &offered.vault).await.map_err(stale)?;
+    let row = shared.ledger.row(Vaults, vault).await.map_err(stale)?;
     let is_open = row.is_some();
-    if row.is_some_and(|row| row.owner != offered.owner || row.key != offered.key) {
-        let message = "the ledger has another vault with this id";
+    if row.is_some_and(|row| row.key != offered.key) {
+        let message = "the vault is open with another key";
         return Err(Stop::refused(RefusalCode::Conflict, message));
     }
     // Strangers could fill the disk with useless shares, so the owner must have an account that was

@@ -10,10 +10,7 @@ use std::{sync::Arc, time::Duration};
 use symbolon_protocol::{
     grant::Grant,
     id::DealId,
-    ledger::{
-        rows::{Deal, DealSlot, DealState, Deals, Leaves, Nodes},
-        transaction::DealTerms,
-    },
+    ledger::rows::{Deal, DealSlot, DealState, Deals, Leaves, Nodes},
     wire::storage::{RefusalCode, Response},
 };
 use tokio::time::timeout;
@@ -36,8 +33,7 @@ pub(crate) async fn answer(
     let Some(row) = shared.ledger.row(Deals, &deal).await.map_err(unreachable)? else {
         return Err(without_deal(shared, (deal, index)).await);
     };
-    let terms = terms(&row, deal);
-    let wanted = grants::Wanted { terms: &terms, need: Need::Delete };
+    let wanted = grants::Wanted { shard: (&row).into(), need: Need::Delete };
     grants::authorize(shared, stream.peer, Some(grant), &wanted).await?;
     let slot = row.shards.get(usize::from(index)).and_then(Option::as_ref);
     let Some(&DealSlot { root, .. }) = slot.filter(|slot| slot.node == shared.key.id()) else {
@@ -102,20 +98,6 @@ async fn free_of_proof(shared: &Shared, deal: DealId, row: &Deal) -> Result<(), 
             let message = "the shard's last epoch is not proven yet: ask again when it is";
             Err(Stop::refused(RefusalCode::Busy, message))
         }
-    }
-}
-
-fn terms(row: &Deal, deal: DealId) -> DealTerms {
-    DealTerms {
-        deal,
-        owner: row.owner,
-        object: row.object,
-        segment: row.segment,
-        required: row.required,
-        total: u8::try_from(row.shards.len()).unwrap_or(u8::MAX),
-        length: row.length,
-        access: row.access,
-        epochs: row.end.saturating_sub(row.start),
     }
 }
 

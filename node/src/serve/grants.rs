@@ -9,8 +9,8 @@ use symbolon_protocol::{
     grant::{
         Access, Authorized, Caveat, Grant, GrantError, PaidOrder, Quota, VerifiedGrant, ability,
     },
-    id::{Hash, PeerId},
-    ledger::transaction::DealTerms,
+    id::{AccountId, Hash, ObjectId, PeerId},
+    ledger::{rows::Deal, transaction::DealTerms},
     wire::storage::RefusalCode,
 };
 use symbolon_store::{Charge, Counter};
@@ -24,10 +24,44 @@ pub(crate) type GrantCache = Lru<Hash, Result<Arc<VerifiedGrant>, GrantError>>;
 
 /// A request that needs a grant.
 #[derive(Clone, Debug)]
-pub(crate) struct Wanted<'a> {
-    /// The terms of the requested shard.
-    pub(crate) terms: &'a DealTerms,
+pub(crate) struct Wanted {
+    pub(crate) shard: OfDeal,
     pub(crate) need: Need,
+}
+
+/// What a grant is judged by: whose shard is requested, and which cells of the object it has.
+#[derive(Clone, Debug)]
+pub(crate) struct OfDeal {
+    owner: AccountId,
+    object: ObjectId,
+    segment: u32,
+    scheme: Scheme,
+    length: u64,
+}
+
+impl From<&DealTerms> for OfDeal {
+    fn from(terms: &DealTerms) -> Self {
+        Self {
+            owner: terms.owner,
+            object: terms.object,
+            segment: terms.segment,
+            scheme: Scheme { required: terms.required, total: terms.total },
+            length: terms.length,
+        }
+    }
+}
+
+impl From<&Deal> for OfDeal {
+    fn from(row: &Deal) -> Self {
+        let total = u8::try_from(row.shards.len()).unwrap_or(u8::MAX);
+        Self {
+            owner: row.owner,
+            object: row.object,
+            segment: row.segment,
+            scheme: Scheme { required: row.required, total },
+            length: row.length,
+        }
+    }
 }
 
 /// The purpose of a request.
@@ -48,14 +82,14 @@ pub(crate) async fn authorize(
     shared: &Shared,
     peer: PeerId,
     grant: Option<&Grant>,
-    wanted: &Wanted<'_>,
+    wanted: &Wanted,
 ) -> Result<Authorized, Stop> {
     let Some(grant) = grant else {
         return Err(Stop::refused(RefusalCode::NotAllowed, "this request needs a grant"));
     };
     let verified = verify(shared, grant).map_err(refuse)?;
     let judged = |paid| judge(&verified, peer, wanted, (shared.now_ms(), paid));
-    let known = verified.sale().and_then(|sale| shared.orders.find(&sale.order));
+    let known = verified.sale().and_then(|sale| shared.orders.find(&sale.order, shared.now_ms()));
     let allowed = match judged(known) {
         Err(GrantError::UnknownOrder { order }) => {
             orders::look_up(shared, peer, order, judged).await?
@@ -96,13 +130,13 @@ pub(crate) async fn charge(shared: &Shared, allowed: &Authorized, bytes: u64) ->
 fn judge(
     verified: &VerifiedGrant,
     peer: PeerId,
-    wanted: &Wanted<'_>,
+    wanted: &Wanted,
     (now_ms, paid): (LedgerTime, Option<PaidOrder>),
 ) -> Result<Authorized, GrantError> {
-    let terms = wanted.terms;
+    let shard = &wanted.shard;
     let access = |ability, cells| Access {
-        owner: terms.owner,
-        object: terms.object,
+        owner: shard.owner,
+        object: shard.object,
         peer,
         ability,
         cells,
@@ -114,7 +148,7 @@ fn judge(
         Need::Store => verified.authorize(&access(ability::STORE, None)),
         Need::Verify => verified.authorize(&access(ability::VERIFY, None)),
         Need::Read(stripes) => {
-            let cells = readable(verified.grant(), terms, stripes.clone())?;
+            let cells = readable(verified.grant(), shard, stripes.clone())?;
             // A shard is ciphertext, so two abilities allow reading it: one for readers, one for
             // repairers.
             match verified.authorize(&access(ability::READ, Some(cells.clone()))) {
@@ -130,15 +164,10 @@ fn judge(
 /// The data cells that a read of these stripes is about, within the limits of the grant. Every
 /// stripe must contain at least one allowed cell. The other cells of such a stripe, data or parity,
 /// only serve to rebuild the allowed ones. See `spec/node.md`.
-fn readable(
-    grant: &Grant,
-    terms: &DealTerms,
-    stripes: Range<u32>,
-) -> Result<Range<u64>, GrantError> {
-    let scheme = Scheme { required: terms.required, total: terms.total };
-    let layout = SegmentLayout::from_shard(scheme, terms.segment, terms.length);
+fn readable(grant: &Grant, shard: &OfDeal, stripes: Range<u32>) -> Result<Range<u64>, GrantError> {
+    let layout = SegmentLayout::from_shard(shard.scheme, shard.segment, shard.length);
     let layout = layout.map_err(|_| GrantError::WrongCells)?;
-    let required = u64::from(terms.required);
+    let required = u64::from(shard.scheme.required);
     let first_of = |stripe: u32| layout.first_cell + u64::from(stripe) * required;
     let caveats = grant.links.iter().flat_map(|link| &link.caveats);
     let limits = caveats.filter_map(|caveat| match caveat {
@@ -197,24 +226,19 @@ pub(super) fn refuse(error: GrantError) -> Stop {
 mod tests {
     use ed25519_dalek::SigningKey;
     use symbolon_protocol::{
-        id::{AccountId, ChainId, DealId, ObjectId},
-        ledger::rows,
+        id::{AccountId, ChainId, ObjectId},
         limits::CELL_BYTES,
     };
 
     use super::*;
 
-    fn terms() -> DealTerms {
-        DealTerms {
-            deal: DealId([1; 16]),
+    fn shard() -> OfDeal {
+        OfDeal {
             owner: AccountId(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes()),
             object: ObjectId([2; 16]),
             segment: 0,
-            required: 4,
-            total: 10,
+            scheme: Scheme { required: 4, total: 10 },
             length: 48 * CELL_BYTES as u64,
-            access: rows::Access::Granted,
-            epochs: 1,
         }
     }
 
@@ -225,27 +249,27 @@ mod tests {
         Grant::issue(&CHAIN, &owner, PeerId([9; 32]), caveats, &[0; 32]).unwrap()
     }
 
-    /// A grant with these caveats for the object of [`terms`].
+    /// A grant with these caveats for the object of [`shard`].
     fn of_object(mut caveats: Vec<Caveat>) -> Grant {
-        caveats.push(Caveat::Object { object: terms().object });
+        caveats.push(Caveat::Object { object: shard().object });
         grant(caveats)
     }
 
     #[test]
     fn a_range_opens_the_stripes_it_touches_and_no_other() {
         let limited = grant(vec![Caveat::Cells { first: 10, end: 12 }]);
-        let readable = |stripes| readable(&limited, &terms(), stripes);
+        let readable = |stripes| readable(&limited, &shard(), stripes);
         assert_eq!(readable(2..3), Ok(10..12));
         for outside in [1..2, 3..4, 1..3, 2..4, 0..16, 2..2] {
             assert_eq!(readable(outside.clone()), Err(GrantError::WrongCells), "{outside:?}");
         }
         let wider = grant(vec![Caveat::Cells { first: 11, end: 17 }]);
-        assert_eq!(super::readable(&wider, &terms(), 2..5), Ok(11..17));
-        assert_eq!(super::readable(&wider, &terms(), 2..6), Err(GrantError::WrongCells));
+        assert_eq!(super::readable(&wider, &shard(), 2..5), Ok(11..17));
+        assert_eq!(super::readable(&wider, &shard(), 2..6), Err(GrantError::WrongCells));
         let both = vec![Caveat::Cells { first: 0, end: 9 }, Caveat::Cells { first: 9, end: 20 }];
-        assert_eq!(super::readable(&grant(both), &terms(), 2..3), Err(GrantError::WrongCells));
-        assert_eq!(super::readable(&grant(vec![]), &terms(), 0..48), Ok(0..192));
-        let later = DealTerms { segment: 2, ..terms() };
+        assert_eq!(super::readable(&grant(both), &shard(), 2..3), Err(GrantError::WrongCells));
+        assert_eq!(super::readable(&grant(vec![]), &shard(), 0..48), Ok(0..192));
+        let later = OfDeal { segment: 2, ..shard() };
         assert_eq!(super::readable(&grant(vec![]), &later, 0..1), Ok(8192..8196));
     }
 
@@ -254,9 +278,8 @@ mod tests {
         let caveats =
             vec![Caveat::Abilities { set: ability::ALL }, Caveat::Cells { first: 10, end: 12 }];
         let limited = of_object(caveats).verify(&CHAIN).unwrap();
-        let terms = terms();
         let judged = |need| {
-            let wanted = Wanted { terms: &terms, need };
+            let wanted = Wanted { shard: shard(), need };
             judge(&limited, PeerId([9; 32]), &wanted, (LedgerTime::ZERO, None)).map(|_| ())
         };
         assert_eq!(judged(Need::Read(2..3)), Ok(()));
@@ -268,10 +291,9 @@ mod tests {
 
     #[test]
     fn a_repairer_reads_and_a_storer_does_not() {
-        let terms = terms();
         let judged = |set| {
             let verified = of_object(vec![Caveat::Abilities { set }]).verify(&CHAIN).unwrap();
-            let wanted = Wanted { terms: &terms, need: Need::Read(0..1) };
+            let wanted = Wanted { shard: shard(), need: Need::Read(0..1) };
             judge(&verified, PeerId([9; 32]), &wanted, (LedgerTime::ZERO, None)).map(|_| ())
         };
         assert_eq!(judged(ability::READ), Ok(()));

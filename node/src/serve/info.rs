@@ -39,7 +39,7 @@ pub(crate) async fn check(
     };
     if shard.info.access == Access::Granted {
         let terms = terms_of(&shard)?;
-        let wanted = grants::Wanted { terms: &terms, need: Need::Verify };
+        let wanted = grants::Wanted { shard: (&terms).into(), need: Need::Verify };
         grants::authorize(shared, stream.peer, grant, &wanted).await?;
     }
     let (length, root) = (Some(shard.info.length), Some(shard.root));

@@ -11,6 +11,7 @@ use std::{
 
 use symbolon_ledger::LedgerError;
 use symbolon_protocol::{
+    LedgerTime,
     grant::{Authorized, GrantError, PaidOrder},
     id::{OrderId, PeerId},
     ledger::rows::{Listings, Orders},
@@ -65,9 +66,10 @@ impl KnownOrders {
         }
     }
 
-    /// What is known of an order.
-    pub(crate) fn find(&self, order: &OrderId) -> Option<PaidOrder> {
-        self.memory().orders.find(order)
+    /// What is known of an order. Of one whose access has ended nothing is known: its id may stand for another order
+    /// now.
+    pub(crate) fn find(&self, order: &OrderId, now_ms: LedgerTime) -> Option<PaidOrder> {
+        self.memory().orders.find(order).filter(|paid| now_ms < paid.ends_ms)
     }
 
     fn turn(&self, peer: PeerId) -> Arc<Turn> {
@@ -111,7 +113,7 @@ pub(crate) async fn look_up(
     let turn = known.turn(peer);
     let _turn = turn.lock().await;
     // The peer's request before this one may have asked.
-    if let Some(paid) = known.find(&order) {
+    if let Some(paid) = known.find(&order, shared.now_ms()) {
         return judged(Some(paid)).map_err(refuse);
     }
     known.may_look_up(peer, order, shared.host.ticks_ms())?;
@@ -143,8 +145,12 @@ pub(crate) async fn look_up(
 /// What the ledger's rows say of an order; `None` if there is no such order.
 async fn ask(shared: &Shared, id: &OrderId) -> Result<Option<PaidOrder>, LedgerError> {
     let Some(order) = shared.ledger.row(Orders, id).await? else { return Ok(None) };
-    let listing = shared.ledger.row(Listings, &order.listing).await?;
-    let what = "an order is of no listing";
-    let listing = listing.ok_or(LedgerError::Forged { what })?;
-    Ok(Some(PaidOrder::of(&shared.chain, &order, &listing)))
+    if let Some(listing) = shared.ledger.row(Listings, &order.listing).await? {
+        return Ok(Some(PaidOrder::of(&shared.chain, &order, &listing)));
+    }
+    // Both may have left the state between the two answers.
+    match shared.ledger.row(Orders, id).await? {
+        None => Ok(None),
+        Some(_) => Err(LedgerError::Forged { what: "an order is of no listing" }),
+    }
 }

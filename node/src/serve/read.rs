@@ -101,7 +101,7 @@ pub(crate) async fn answer(
         Access::Public => None,
         Access::Granted => {
             let need = Need::Read(pieces.stripes(length));
-            let wanted = grants::Wanted { terms: &shard.terms, need };
+            let wanted = grants::Wanted { shard: (&shard.terms).into(), need };
             Some(grants::authorize(shared, stream.peer, grant, &wanted).await?)
         }
     };

@@ -46,7 +46,7 @@ pub(crate) async fn answer(
     grant: &Grant,
 ) -> Result<(), Stop> {
     check_terms(shared, &wanted)?;
-    let asked = grants::Wanted { terms: &wanted.terms, need: Need::Store };
+    let asked = grants::Wanted { shard: (&wanted.terms).into(), need: Need::Store };
     grants::authorize(shared, stream.peer, Some(grant), &asked).await?;
     if let Some(acceptance) = existing(shared, &wanted).await? {
         return stream.answer(&Response::Accepted { acceptance }).await;
@@ -55,7 +55,7 @@ pub(crate) async fn answer(
     check_balance(shared, &wanted).await?;
     let offer = Offer {
         peer: stream.peer,
-        deal: wanted.terms.deal,
+        deal: wanted.terms.deal(),
         index: wanted.index,
         owner: wanted.terms.owner,
         length: wanted.terms.length,
@@ -145,7 +145,7 @@ async fn check_balance(shared: &Shared, wanted: &Wanted) -> Result<(), Stop> {
 /// The acceptance of this same shard if it is stored already. It is renewed if that helps the
 /// owner.
 async fn existing(shared: &Shared, wanted: &Wanted) -> Result<Option<Acceptance>, Stop> {
-    let (deal, index) = (wanted.terms.deal, wanted.index);
+    let (deal, index) = (wanted.terms.deal(), wanted.index);
     let stored =
         shared.with_store(move |store| of_deal(store, &deal)).await.map_err(refuse_store)?;
     let Some(shard) = stored.first() else {
@@ -187,7 +187,7 @@ async fn renew(
     let times = Times::from_now(shared);
     let renewed = accept(shared, wanted, acceptance.root, times);
     let until_ms = times.until_ms;
-    let (deal, index, bytes) = (wanted.terms.deal, wanted.index, renewed.to_bytes());
+    let (deal, index, bytes) = (wanted.terms.deal(), wanted.index, renewed.to_bytes());
     let written = shared.with_store(move |store| store.renew(&deal, index, until_ms, &bytes)).await;
     match written.map_err(refuse_store)? {
         true => Ok(renewed),
@@ -252,7 +252,7 @@ async fn receive(
 ) -> Result<ShardWriter, Stop> {
     let terms = &wanted.terms;
     let info = ShardInfo {
-        deal: terms.deal,
+        deal: terms.deal(),
         index: wanted.index,
         owner: terms.owner,
         object: terms.object,
@@ -318,7 +318,7 @@ async fn keep(
     wanted: Wanted,
     guard: UploadGuard,
 ) -> Result<Acceptance, Stop> {
-    let (deal, index, length) = (wanted.terms.deal, wanted.index, wanted.terms.length);
+    let (deal, index, length) = (wanted.terms.deal(), wanted.index, wanted.terms.length);
     let here = Arc::clone(&shared);
     let stored = shared.host.blocking(move || {
         let times = Times::from_now(&here);

@@ -68,12 +68,12 @@ impl Course {
     async fn go_on(&self, world: &World, revoked: &Grant) {
         let key = world.owner.account_key();
         world.open_deal(&self.late.0, self.late.1.clone()).await;
-        world.apply(&key, Action::EndDeal { deal: self.cancelled.deal }).await;
+        world.apply(&key, Action::EndDeal { deal: self.cancelled.deal() }).await;
         let link = revoked.verify(&world.ledger.chain()).unwrap().link_ids()[0];
-        world.apply(&key, Action::Revoke { link }).await;
+        world.apply(&key, Action::Revoke { link, until_ms: None }).await;
         world.pass(5 * EPOCH_MS).await;
-        assert_eq!(world.deal(&self.short.deal).await.state, DealState::Completed);
-        assert_eq!(world.deal(&self.late.0.deal).await.state, DealState::Open);
+        assert_eq!(world.deal(&self.short.deal()).await.state, DealState::Completed);
+        assert_eq!(world.deal(&self.late.0.deal()).await.state, DealState::Open);
     }
 
     /// Checks that a node knows all of it.
@@ -88,12 +88,12 @@ impl Course {
         assert_eq!((row.slots, row.passed_epoch), (2, Some(row.window.unwrap().epoch)));
         let owner = world.peer(&world.owner, node).await;
         for terms in [&self.short, &self.cancelled] {
-            let check = Request::Check { deal: terms.deal, index: 0, grant: None };
+            let check = Request::Check { deal: terms.deal(), index: 0, grant: None };
             let gone = Response::Held { length: None, root: None };
             assert_eq!(owner.ask(&check).await.unwrap(), gone);
         }
         let read = |grant: &Grant| Request::Read {
-            deal: self.running.deal,
+            deal: self.running.deal(),
             index: 0,
             first: 0,
             count: 1,

@@ -8,20 +8,18 @@ use symbolon_ledger::{Ledger, LedgerTicket, Remote};
 use symbolon_net::{Alpn, Connection, Host, MemoryNetwork, PeerAddress};
 use symbolon_protocol::{
     Encode as _, LedgerTime,
-    id::{AccountId, ChainId, Hash, PeerId},
+    id::{AccountId, Hash, PeerId},
     ledger::{
         Params, Status, beacon,
-        block::{
-            Block, BlockInputs, Event, Genesis, Header, SignedHeader, transactions_root,
-            validators_hash,
-        },
+        block::{Block, BlockInputs, Event, Genesis, SignedHeader},
+        commit::Validators,
         execute::{self, BlockBuilder, Executed, Pushed},
         rows::{Chain, Chains, Deals, Leaves, Nodes, Slots, Table},
         state::{MemoryState, State as _, StateExt as _, Update},
         transaction::Transaction,
         tree,
     },
-    wire::ledger::{ProvenRow, Request, Response},
+    wire::ledger::{Request, Response, Row},
 };
 use tokio::sync::watch;
 
@@ -29,9 +27,9 @@ use crate::world::now;
 
 /// Layers of the one onion: more than any test has blocks.
 const LAYERS: u64 = 3000;
-/// The secret of the authority, which signs. It is not the server's key, so every answer needs a
+/// The secret of the validator, which signs. It is not the server's key, so every answer needs a
 /// proof.
-const AUTHORITY: [u8; 32] = [1; 32];
+const VALIDATOR: [u8; 32] = [1; 32];
 /// The secret of the server, which answers.
 const SERVER: [u8; 32] = [2; 32];
 
@@ -46,6 +44,7 @@ pub(crate) struct Counted {
 struct Inner {
     state: MemoryState,
     blocks: Vec<Block>,
+    genesis: Genesis,
     key: SigningKey,
     /// The outermost layer is last.
     layers: Vec<Hash>,
@@ -69,30 +68,42 @@ impl Counted {
         params: Params,
         rows: Update,
     ) -> Self {
-        let key = SigningKey::from_bytes(&AUTHORITY);
-        let authority = AccountId(key.verifying_key().to_bytes());
+        let key = SigningKey::from_bytes(&VALIDATOR);
+        let validators = Validators::alone(AccountId(key.verifying_key().to_bytes()));
         let mut layers: Vec<_> =
             std::iter::successors(Some(Hash([9; 32])), |layer| Some(beacon::wrap(layer)))
                 .take(usize::try_from(LAYERS).unwrap())
                 .collect();
         let onion = layers.pop().unwrap();
-        let genesis = Genesis { params, authority, time_ms: now(host), onion };
+        let genesis = Genesis { params, validators, time_ms: now(host), onion };
         let mut state = MemoryState::default();
-        state.commit(&execute::genesis(&genesis).update);
+        let executed = execute::genesis(&genesis);
+        state.commit(&executed.update);
+        let first = genesis.header(&executed);
+        // The rows come with block 1. No rule makes them, which only a client that applies the rules could notice.
+        let facts =
+            BlockInputs { time_ms: now(host), reveal: layers.pop().unwrap(), onion_next: None };
+        let executed = execute::replay(&state, &facts, &[]).unwrap();
+        state.commit(&executed.update);
         let (root, nodes) = tree::update(&state, &rows.rows);
         state.commit(&rows);
         state.commit(&Update { rows: nodes });
-        let facts = BlockInputs { time_ms: now(host), reveal: Hash([0; 32]), onion_next: None };
-        let first = header(genesis.chain(), 0, Hash([0; 32]), facts, &[], root, &key);
-        let block = Block { header: first, transactions: Vec::new(), events: Vec::new() };
+        let second = first.next(facts, &[], &[], root);
+        let block = |header| Block {
+            header: SignedHeader::build(header, &key),
+            transactions: Vec::new(),
+            events: Vec::new(),
+        };
+        let blocks = vec![block(first), block(second)];
         let endpoint = network.endpoint(SERVER);
         let address = PeerAddress { id: endpoint.id(), addresses: Vec::new() };
-        let inner = Inner { state, blocks: vec![block], key, layers, asked: Vec::new() };
+        let ticket = LedgerTicket { chain: genesis.chain(), peers: vec![address] };
+        let inner = Inner { state, blocks, genesis, key, layers, asked: Vec::new() };
         let ledger = Self {
             inner: Arc::new(Mutex::new(inner)),
-            height: Arc::new(watch::Sender::new(0)),
+            height: Arc::new(watch::Sender::new(1)),
             host: host.clone(),
-            ticket: LedgerTicket { chain: genesis.chain(), authority, address },
+            ticket,
         };
         let serving = ledger.clone();
         tokio::spawn(async move {
@@ -121,11 +132,14 @@ impl Counted {
         execute::next_due(&self.lock().state).unwrap()
     }
 
-    /// The requests of a peer since the last call, without requests for the head, which every
-    /// program repeats.
+    /// The requests of a peer since the last call, without those for the genesis and for the head,
+    /// which every program makes.
     pub(crate) fn take_asked(&self, by: PeerId) -> Vec<Asked> {
         let asked = std::mem::take(&mut self.lock().asked);
-        asked.into_iter().filter(|asked| asked.by == by && asked.what != "head").collect()
+        asked
+            .into_iter()
+            .filter(|asked| asked.by == by && !["head", "genesis"].contains(&asked.what))
+            .collect()
     }
 
     /// Makes a block at the current time. Returns the outcomes of its transactions.
@@ -158,9 +172,9 @@ impl Counted {
         events.extend(lies);
         inner.state.commit(&update);
         let parent = &inner.blocks.last().unwrap().header.header;
-        let (height, chain) = (parent.height + 1, parent.chain);
-        let digest = parent.digest();
-        let header = header(chain, height, digest, facts, &applied, state_root, &inner.key);
+        let header = parent.next(facts, &applied, &events, state_root);
+        let height = header.height;
+        let header = SignedHeader::build(header, &inner.key);
         inner.blocks.push(Block { header, transactions: applied, events });
         drop(inner);
         self.height.send_replace(height);
@@ -173,7 +187,7 @@ impl Counted {
             let (ledger, by) = (self.clone(), connection.peer());
             tokio::spawn(async move {
                 let Ok(request) = receiver.receive::<Request>().await else { return };
-                if let Request::Follow { height, .. } = request {
+                if let Request::Follow { height } = request {
                     ledger.feed(height, &mut sender).await;
                     return;
                 }
@@ -195,8 +209,7 @@ impl Counted {
             let block = self.lock().blocks.get(usize::try_from(next).unwrap()).cloned();
             match block {
                 Some(block) => {
-                    let page = Response::Block { block, more: false };
-                    if sender.send(&page).await.is_err() {
+                    if sender.send(&Response::Block { block }).await.is_err() {
                         return;
                     }
                     next += 1;
@@ -208,26 +221,37 @@ impl Counted {
 
     fn respond(&self, request: &Request) -> (&'static str, Response) {
         match request {
+            Request::Genesis => {
+                ("genesis", Response::Genesis { genesis: Box::new(self.lock().genesis.clone()) })
+            }
             Request::Head => ("head", Response::Head { header: self.head() }),
             Request::Rows { keys } => {
                 let inner = self.lock();
-                let rows = keys.iter().map(|key| proven(&inner.state, key)).collect();
+                let rows = keys
+                    .iter()
+                    .map(|key| Row { key: key.clone(), value: inner.state.row(key) })
+                    .collect();
+                let proof = tree::prove_rows(&inner.state, keys.iter().map(Vec::as_slice));
                 let header = inner.blocks.last().unwrap().header.clone();
                 // What a node looks up before it deletes a shard.
                 let deletes = [Deals::TAG, Nodes::TAG, Leaves::TAG].contains(&keys[0][0]);
                 let what = if deletes { "deals" } else { "rows" };
-                (what, Response::Rows { header, rows, more: false })
+                (what, Response::Rows { header, rows, proof, more: false })
             }
             Request::Scan { prefix, after, limit } => {
                 let inner = self.lock();
                 let limit = usize::try_from(*limit).unwrap();
-                let rows = inner.state.scan(prefix, after.as_deref(), limit + 1);
+                let mut rows = inner.state.scan(prefix, after.as_deref(), limit + 1);
                 let more = limit < rows.len();
-                let rows =
-                    rows.iter().take(limit).map(|(key, _)| proven(&inner.state, key)).collect();
+                rows.truncate(limit);
+                let until = rows.last().filter(|_| more).map(|(key, _)| key.as_slice());
+                let range = tree::Range { prefix, after: after.as_deref(), until };
+                let proof = tree::prove_range(&inner.state, &range);
+                let row = |(key, value)| Row { key, value: Some(value) };
+                let rows = rows.into_iter().map(row).collect();
                 let header = inner.blocks.last().unwrap().header.clone();
                 let what = if prefix[0] == Slots::TAG { "slots" } else { "scan" };
-                (what, Response::Rows { header, rows, more })
+                (what, Response::Rows { header, rows, proof, more })
             }
             Request::Submit { transaction } => {
                 let status = self.block(std::slice::from_ref(transaction))[0];
@@ -245,29 +269,4 @@ impl Counted {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap()
     }
-}
-
-fn proven(state: &MemoryState, key: &[u8]) -> ProvenRow {
-    ProvenRow { key: key.to_vec(), value: state.row(key), path: tree::prove(state, key) }
-}
-
-fn header(
-    chain: ChainId,
-    height: u64,
-    parent: Hash,
-    facts: BlockInputs,
-    transactions: &[Transaction],
-    state_root: Hash,
-    key: &SigningKey,
-) -> SignedHeader {
-    let header = Header {
-        chain,
-        height,
-        parent,
-        facts,
-        transactions_root: transactions_root(transactions),
-        state_root,
-        validators: validators_hash(&[AccountId(key.verifying_key().to_bytes())]),
-    };
-    SignedHeader::build(header, key)
 }

@@ -14,7 +14,7 @@ use symbolon_protocol::{
         Share, VaultKey, VaultSecret,
     },
     grant::{Grant, bought, mandate},
-    id::{Hash, ListingId, NodeId, ObjectId, OrderId, VaultId},
+    id::{Hash, ListingId, NodeId, ObjectId, Opening, OrderId, VaultId},
     identity::Identity,
     ledger::{
         Params,
@@ -30,9 +30,10 @@ use crate::{
     world::{PRICE, Peer, World, code, shard},
 };
 
-const VAULT: VaultId = VaultId([41; 16]);
-pub(crate) const LISTING: ListingId = ListingId([42; 16]);
-pub(crate) const ORDER: OrderId = OrderId([43; 16]);
+/// What the owner opens the vault and the listing with, and the buyer the order.
+const VAULT: Opening = Opening([41; 32]);
+pub(crate) const LISTING: Opening = Opening([42; 32]);
+pub(crate) const ORDER: Opening = Opening([43; 32]);
 
 /// A vault of two custodians that needs both, a listing in it, and a buyer with money.
 pub(crate) struct Market {
@@ -64,6 +65,18 @@ impl Market {
         Self { world, nodes, secret, key, shares, buyer, delivery }
     }
 
+    pub(crate) fn vault(&self) -> VaultId {
+        VaultId::of(&self.world.owner.account(), &VAULT)
+    }
+
+    pub(crate) fn listing(&self, opening: &Opening) -> ListingId {
+        ListingId::of(&self.world.owner.account(), opening)
+    }
+
+    pub(crate) fn order_id(&self, opening: &Opening) -> OrderId {
+        OrderId::of(&self.buyer.account(), opening)
+    }
+
     /// The request that gives a node its share.
     async fn keep_share(&self, place: usize) -> Request {
         let node = self.nodes[place].id();
@@ -71,7 +84,7 @@ impl Market {
         let owner = self.world.owner.account();
         let terms = CustodyTerms {
             chain: &self.world.ledger.chain(),
-            vault: &VAULT,
+            vault: &self.vault(),
             owner: &owner,
             key: &self.key,
             index: self.shares[place].index(),
@@ -79,8 +92,8 @@ impl Market {
         };
         let sealed = terms.seal(&self.shares[place], &row.custody_key.unwrap(), &[48; 32]).unwrap();
         Request::KeepShare {
-            vault: VAULT,
             owner,
+            opening: VAULT,
             key: self.key.clone(),
             index: terms.index,
             share: sealed,
@@ -98,7 +111,7 @@ impl Market {
             let request = self.keep_share(place).await;
             custodians.push(accepted(self.seller(place).await.ask(&request).await).unwrap());
         }
-        let action = Action::OpenVault { vault: VAULT, key: self.key.clone(), custodians };
+        let action = Action::OpenVault { opening: VAULT, key: self.key.clone(), custodians };
         self.world.apply(&self.world.owner.account_key(), action).await;
     }
 
@@ -106,7 +119,7 @@ impl Market {
         self.list_as(LISTING, ObjectId([5; 16])).await;
     }
 
-    pub(crate) async fn list_as(&self, listing: ListingId, object: ObjectId) {
+    pub(crate) async fn list_as(&self, opening: Opening, object: ObjectId) {
         let world = &self.world;
         let seller = world.owner.account();
         let manifest = Manifest {
@@ -119,7 +132,8 @@ impl Market {
             commitment: Hash([1; 32]),
             content_root: Hash([2; 32]),
         };
-        let label = custody::label(&world.ledger.chain(), &seller, &VAULT, &manifest.content_root);
+        let (chain, vault) = (world.ledger.chain(), self.vault());
+        let label = custody::label(&chain, &seller, &vault, &manifest.content_root);
         let document = PublicRef { manifest: manifest.clone(), key: [0; 32], hash: Hash([3; 32]) };
         let signer = world.owner.account_key();
         let terms = Terms {
@@ -133,16 +147,17 @@ impl Market {
             document,
             manifest,
             cells: 1,
-            vault: VAULT,
+            vault,
             capsule: Capsule::seal(&self.secret, &label, &[49; 32]).0,
             pad: [0; 32],
-            mandate: mandate(&world.ledger.chain(), &signer, object, &[50; 32]).unwrap(),
+            mandate: mandate(&chain, &signer, object, &[50; 32]).unwrap(),
         };
-        world.apply(&signer, Action::List { listing, terms: Box::new(terms) }).await;
+        world.apply(&signer, Action::List { opening, terms: Box::new(terms) }).await;
     }
 
     fn context(&self) -> Hash {
-        custody::release_context(&self.world.ledger.chain(), &ORDER, &LISTING)
+        let (order, listing) = (self.order_id(&ORDER), self.listing(&LISTING));
+        custody::release_context(&self.world.ledger.chain(), &order, &listing)
     }
 
     fn delivery_key(&self) -> DeliveryKey {
@@ -153,11 +168,14 @@ impl Market {
         self.buy_as(ORDER, LISTING).await;
     }
 
-    pub(crate) async fn buy_as(&self, order: OrderId, listing: ListingId) {
+    pub(crate) async fn buy_as(&self, opening: Opening, listing: Opening) {
+        let (order, listing) = (self.order_id(&opening), self.listing(&listing));
         let context = custody::release_context(&self.world.ledger.chain(), &order, &listing);
+        let listing_row = self.world.ledger.row(Listings, &listing).await.unwrap().unwrap();
         let action = Action::Order {
-            order,
+            opening,
             listing,
+            listed_ms: listing_row.listed_ms,
             holder: self.buyer.peer(),
             delivery: DeliveryKey::make(&self.delivery, &context, &[51; 32]),
             price: Amount::credits(10),
@@ -167,28 +185,28 @@ impl Market {
     }
 
     /// The buyer's grant by an order, as the buyer's program makes it.
-    pub(crate) async fn grant(&self, id: OrderId) -> Grant {
-        let ledger = &self.world.ledger;
+    pub(crate) async fn grant(&self, opening: Opening) -> Grant {
+        let (ledger, id) = (&self.world.ledger, self.order_id(&opening));
         let order = ledger.row(Orders, &id).await.unwrap().unwrap();
         let listing = ledger.row(Listings, &order.listing).await.unwrap().unwrap();
         bought(id, &order, &listing)
     }
 
     async fn order(&self) -> Order {
-        self.world.ledger.row(Orders, &ORDER).await.unwrap().unwrap()
+        self.world.ledger.row(Orders, &self.order_id(&ORDER)).await.unwrap().unwrap()
     }
 
     /// Asks a custodian for its release with this identity.
     async fn release(&self, place: usize, who: &Identity) -> Result<Release, Refusal> {
         let peer = self.world.peer(who, &self.nodes[place]).await;
-        match peer.ask(&Request::Release { order: ORDER }).await? {
+        match peer.ask(&Request::Release { order: self.order_id(&ORDER) }).await? {
             Response::Released { release } => Ok(release),
             other => panic!("not a release: {other:?}"),
         }
     }
 
     async fn capsule(&self) -> Capsule {
-        let row = self.world.ledger.row(Listings, &LISTING).await.unwrap().unwrap();
+        let row = self.world.ledger.row(Listings, &self.listing(&LISTING)).await.unwrap().unwrap();
         row.terms.capsule
     }
 }
@@ -226,7 +244,8 @@ async fn releases_of_a_paid_order_open_the_capsule() {
         assert_eq!(code(market.release(0, who).await), RefusalCode::NotAllowed);
     }
     // The buyer acknowledges, so the order is settled and no release is posted later.
-    let acknowledge = Action::Acknowledge { order: ORDER, custodians: vec![1, 2] };
+    let acknowledge =
+        Action::Acknowledge { order: market.order_id(&ORDER), custodians: vec![1, 2] };
     market.world.apply(&market.buyer.account_key(), acknowledge).await;
     let again = market.release(0, &market.buyer).await.unwrap();
     assert_eq!(again, releases[0], "a buyer that lost the key gets the release again");
@@ -294,13 +313,14 @@ async fn a_share_is_kept_for_its_owner_only() {
     let first = accepted(seller.ask(&good).await).unwrap();
     assert_eq!(accepted(seller.ask(&good).await).unwrap(), first, "the same acceptance again");
     let (chain, owner) = (market.world.ledger.chain(), market.world.owner.account());
+    let vault = market.vault();
     let terms = |node: &NodeId| {
         let node = *node;
         let key = market.key.clone();
         move |acceptance: &CustodyAcceptance| {
             CustodyTerms {
                 chain: &chain,
-                vault: &VAULT,
+                vault: &vault,
                 owner: &owner,
                 key: &key,
                 index: 1,
@@ -311,12 +331,12 @@ async fn a_share_is_kept_for_its_owner_only() {
     };
     terms(&market.nodes[0].id())(&first).unwrap();
 
-    let Request::KeepShare { vault, owner, key, index, share, signature } = good.clone() else {
+    let Request::KeepShare { owner, opening, key, index, share, signature } = good.clone() else {
         panic!("not a share");
     };
     let offer = |index, share: &[u8], signature| Request::KeepShare {
-        vault,
         owner,
+        opening,
         key: key.clone(),
         index,
         share: share.to_vec(),
@@ -335,31 +355,45 @@ async fn a_share_is_kept_for_its_owner_only() {
     // A share that is sealed to the other node does not open here.
     let other = market.keep_share(1).await;
     assert_eq!(code(seller.ask(&other).await), RefusalCode::NotAllowed);
+}
 
-    // Another owner with money uses the same vault id.
+/// Another owner with money sends what it saw: the same opening makes another vault.
+#[tokio::test(start_paused = true)]
+async fn no_other_owners_share_takes_the_place_of_one() {
+    let market = Market::new().await;
+    let seller = market.seller(0).await;
+    let good = market.keep_share(0).await;
+    let first = accepted(seller.ask(&good).await).unwrap();
+    let (chain, vault) = (market.world.ledger.chain(), market.vault());
     let rival = Market { secret: VaultSecret::from_seed(&[61; 32]), ..market };
     let (key, shares) = custody::share(&rival.secret, 1, 1, &[62; 32]).unwrap();
     let node = rival.nodes[0].id();
     let theirs = rival.buyer.account();
-    let terms = CustodyTerms {
-        chain: &chain,
-        vault: &VAULT,
-        owner: &theirs,
-        key: &key,
-        index: 1,
-        node: &node,
-    };
     let row = rival.world.ledger.row(Nodes, &node).await.unwrap().unwrap();
-    let stolen = Request::KeepShare {
-        vault: VAULT,
-        owner: theirs,
-        key: key.clone(),
-        index: 1,
-        share: terms.seal(&shares[0], &row.custody_key.unwrap(), &[63; 32]).unwrap(),
-        signature: terms.sign_request(&rival.buyer.account_key()),
+    let offer = |vault: &VaultId| {
+        let terms =
+            CustodyTerms { chain: &chain, vault, owner: &theirs, key: &key, index: 1, node: &node };
+        Request::KeepShare {
+            owner: theirs,
+            opening: VAULT,
+            key: key.clone(),
+            index: 1,
+            share: terms.seal(&shares[0], &row.custody_key.unwrap(), &[63; 32]).unwrap(),
+            signature: terms.sign_request(&rival.buyer.account_key()),
+        }
     };
-    assert_eq!(code(seller.ask(&stolen).await), RefusalCode::Conflict);
+    assert_eq!(code(seller.ask(&offer(&vault)).await), RefusalCode::NotAllowed);
+    accepted(seller.ask(&offer(&VaultId::of(&theirs, &VAULT))).await).unwrap();
     assert_eq!(accepted(seller.ask(&good).await).unwrap(), first);
+    let dir = rival.world.dir.path().join("node");
+    let Market { nodes, .. } = rival;
+    for node in nodes {
+        node.stop().await;
+    }
+    let store = symbolon_store::Shards::open(&dir).unwrap();
+    for kept in [vault, VaultId::of(&theirs, &VAULT)] {
+        assert!(store.custody(&kept, 0).unwrap().is_some());
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -384,11 +418,11 @@ async fn a_share_of_an_impossible_or_foreign_vault_is_refused() {
     let chain = market.world.ledger.chain();
     let offer = |who: &Identity, key: &VaultKey, share: &Share, node: (NodeId, [u8; 32])| {
         let owner = who.account();
-        let (vault, index) = (&VAULT, share.index());
+        let (vault, index) = (&VaultId::of(&owner, &VAULT), share.index());
         let terms = CustodyTerms { chain: &chain, vault, owner: &owner, key, index, node: &node.0 };
         Request::KeepShare {
-            vault: VAULT,
             owner,
+            opening: VAULT,
             key: key.clone(),
             index,
             share: terms.seal(share, &node.1, &[63; 32]).unwrap(),
@@ -405,13 +439,11 @@ async fn a_share_of_an_impossible_or_foreign_vault_is_refused() {
         let bad = offer(&market.world.owner, &key, &market.shares[0], third_keys);
         assert_eq!(code(asker.ask(&bad).await), RefusalCode::Malformed);
     }
-    // The ledger knows the vault's owner, although this node has no share of it.
+    // The ledger knows the vault's key, although this node has no share of it.
     market.open_vault().await;
     let asker = market.world.peer(&market.world.owner, &third).await;
     let (key, shares) =
         custody::share(&VaultSecret::from_seed(&[61; 32]), 1, 1, &[62; 32]).unwrap();
-    let stolen = offer(&market.buyer, &key, &shares[0], third_keys);
-    assert_eq!(code(asker.ask(&stolen).await), RefusalCode::Conflict);
     let changed = offer(&market.world.owner, &key, &shares[0], third_keys);
     assert_eq!(code(asker.ask(&changed).await), RefusalCode::Conflict);
     third.stop().await;
@@ -432,7 +464,7 @@ async fn a_refunded_order_ends_the_buyers_access() {
     market.buy().await;
     let grant = Some(market.grant(ORDER).await);
     let buyer = market.world.peer(&market.buyer, &market.nodes[0]).await;
-    let request = Request::Read { deal: terms.deal, index: 0, first: 0, count: 1, grant };
+    let request = Request::Read { deal: terms.deal(), index: 0, first: 0, count: 1, grant };
     buyer.read(&request).await.unwrap();
     market.world.pass(11 * 60_000).await;
     assert_eq!(market.order().await.state, OrderState::Refunded);
@@ -447,10 +479,10 @@ async fn shares_of_unopened_vaults_are_limited_and_expire() {
     let node = market.nodes[0].id();
     let row = market.world.ledger.row(Nodes, &node).await.unwrap().unwrap();
     let offer = |number: u8| {
-        let vault = VaultId([number; 16]);
+        let opening = Opening([number; 32]);
         let terms = CustodyTerms {
             chain: &chain,
-            vault: &vault,
+            vault: &VaultId::of(&owner, &opening),
             owner: &owner,
             key: &market.key,
             index: market.shares[0].index(),
@@ -458,8 +490,8 @@ async fn shares_of_unopened_vaults_are_limited_and_expire() {
         };
         let sealed = terms.seal(&market.shares[0], &row.custody_key.unwrap(), &[48; 32]).unwrap();
         Request::KeepShare {
-            vault,
             owner,
+            opening,
             key: market.key.clone(),
             index: terms.index,
             share: sealed,
@@ -488,7 +520,8 @@ async fn shares_of_unopened_vaults_are_limited_and_expire() {
         node.stop().await;
     }
     let store = symbolon_store::Shards::open(&dir).unwrap();
-    let kept = |number| store.custody(&VaultId([number; 16]), 0).unwrap().is_some();
+    let kept =
+        |number| store.custody(&VaultId::of(&owner, &Opening([number; 32])), 0).unwrap().is_some();
     assert_eq!((kept(100), kept(115), kept(116), kept(41)), (false, false, true, true));
 }
 
@@ -502,15 +535,14 @@ async fn a_waiting_share_goes_unless_its_own_vault_was_opened() {
     let shared = |seed: u8| custody::share(&VaultSecret::from_seed(&[seed; 32]), 1, 1, &[seed; 32]);
     let ((first, first_shares), (second, second_shares)) =
         (shared(70).unwrap(), shared(71).unwrap());
-    let offer = async |vault: VaultId, place: usize, key: &VaultKey, share: &Share| {
+    let offer = async |opening: Opening, place: usize, key: &VaultKey, share: &Share| {
         let node = market.nodes[place].id();
         let row = market.world.ledger.row(Nodes, &node).await.unwrap().unwrap();
-        let index = share.index();
-        let terms =
-            CustodyTerms { chain: &chain, vault: &vault, owner: &owner, key, index, node: &node };
+        let (vault, index) = (&VaultId::of(&owner, &opening), share.index());
+        let terms = CustodyTerms { chain: &chain, vault, owner: &owner, key, index, node: &node };
         let request = Request::KeepShare {
-            vault,
             owner,
+            opening,
             key: key.clone(),
             index,
             share: terms.seal(share, &row.custody_key.unwrap(), &[72; 32]).unwrap(),
@@ -518,16 +550,16 @@ async fn a_waiting_share_goes_unless_its_own_vault_was_opened() {
         };
         accepted(market.seller(place).await.ask(&request).await).unwrap()
     };
-    let (same, other) = (VaultId([120; 16]), VaultId([121; 16]));
-    for vault in [same, other] {
-        offer(vault, 0, &first, &first_shares[0]).await;
+    let (same, other) = (Opening([120; 32]), Opening([121; 32]));
+    for opening in [same, other] {
+        offer(opening, 0, &first, &first_shares[0]).await;
     }
     // Both vaults are opened with the second node, one of them with another key.
-    for (vault, key, share) in
+    for (opening, key, share) in
         [(same, &first, &first_shares[0]), (other, &second, &second_shares[0])]
     {
-        let custodians = vec![offer(vault, 1, key, share).await];
-        let action = Action::OpenVault { vault, key: key.clone(), custodians };
+        let custodians = vec![offer(opening, 1, key, share).await];
+        let action = Action::OpenVault { opening, key: key.clone(), custodians };
         market.world.apply(&signer, action).await;
     }
     market.world.pass(25 * 60 * 60 * 1000).await;
@@ -537,6 +569,6 @@ async fn a_waiting_share_goes_unless_its_own_vault_was_opened() {
         node.stop().await;
     }
     let store = symbolon_store::Shards::open(&dir).unwrap();
-    let kept = |vault| store.custody(&vault, 0).unwrap().is_some();
+    let kept = |opening| store.custody(&VaultId::of(&owner, &opening), 0).unwrap().is_some();
     assert_eq!((kept(same), kept(other)), (true, false));
 }

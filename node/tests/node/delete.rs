@@ -47,7 +47,7 @@ impl Kept {
     }
 
     async fn ask(&self, index: u8, grant: Grant) -> Result<DeletionReceipt, Refusal> {
-        let request = Request::Delete { deal: self.terms.deal, index, grant };
+        let request = Request::Delete { deal: self.terms.deal(), index, grant };
         match self.owner.ask(&request).await? {
             Response::Deleted { receipt } => Ok(receipt),
             other => panic!("not an answer to a deletion: {other:?}"),
@@ -55,13 +55,13 @@ impl Kept {
     }
 
     async fn end(&self) {
-        let action = Action::EndDeal { deal: self.terms.deal };
+        let action = Action::EndDeal { deal: self.terms.deal() };
         self.world.apply(&self.world.owner.account_key(), action).await;
     }
 
     fn check(&self, receipt: &DeletionReceipt) {
         receipt.verify(&self.world.ledger.chain()).unwrap();
-        assert_eq!((receipt.node, receipt.deal), (self.node.id(), self.terms.deal));
+        assert_eq!((receipt.node, receipt.deal), (self.node.id(), self.terms.deal()));
         assert_eq!((receipt.index, receipt.root), (1, self.accepted.root));
         assert_eq!(files(&self.world), 0);
     }
@@ -122,7 +122,7 @@ async fn a_shard_whose_last_proof_is_due_stays() {
 async fn a_deal_that_never_began_leaves_nothing() {
     let kept = Kept::new(Params::development()).await;
     kept.end().await;
-    assert_eq!(kept.world.deal(&kept.terms.deal).await.state, DealState::Cancelled);
+    assert_eq!(kept.world.deal(&kept.terms.deal()).await.state, DealState::Cancelled);
     let receipt = kept.ask(1, kept.grant()).await.unwrap();
     kept.check(&receipt);
     assert_eq!(kept.node.status().await.unwrap().used, 0);
@@ -141,7 +141,7 @@ async fn a_shard_of_an_open_deal_or_another_owner_stays() {
     let (store, bytes) = (kept.world.own_grant(), shard(8192));
     kept.owner.store(&waiting, 0, PRICE, &store, &bytes).await.unwrap();
     let delete = |deal| Request::Delete { deal, index: 0, grant: kept.grant() };
-    assert_eq!(code(kept.owner.ask(&delete(waiting.deal)).await), RefusalCode::Bound);
+    assert_eq!(code(kept.owner.ask(&delete(waiting.deal())).await), RefusalCode::Bound);
     assert_eq!(code(kept.owner.ask(&delete(DealId([9; 16]))).await), RefusalCode::NotFound);
 
     kept.end().await;
@@ -171,7 +171,7 @@ async fn a_node_that_was_away_deletes_by_itself_and_says_so_when_asked() {
     let Kept { world, node, owner, terms, accepted } = kept;
     owner.endpoint.close().await;
     node.stop().await;
-    let action = Action::EndDeal { deal: terms.deal };
+    let action = Action::EndDeal { deal: terms.deal() };
     world.apply(&world.owner.account_key(), action).await;
     assert_eq!(files(&world), 1);
     world.pass(2 * EPOCH_MS).await;

@@ -273,7 +273,7 @@ async fn a_hundred_thousand_shards_are_proven_over_a_slow_line_in_three_question
     let node = far.node().await;
     is_little(&far.proven_epoch().await);
     // The deal leaves.
-    far.world.apply(&far.world.owner.account_key(), Action::EndDeal { deal: terms.deal }).await;
+    far.world.apply(&far.world.owner.account_key(), Action::EndDeal { deal: terms.deal() }).await;
     is_little(&far.proven_epoch().await);
     assert_eq!(far.row().slots, MANY);
     node.stop().await;
@@ -315,7 +315,7 @@ async fn the_nodes_copy_equals_the_ledgers_table_after_many_changes() {
             let bytes = shard(terms.length);
             let accepted = peer.store(&terms, 1, PRICE, &grant, &bytes).await.unwrap();
             far.world.open_deal(&terms, accepted).await;
-            alive.push(terms.deal);
+            alive.push(terms.deal());
             if draw(4) == 0 {
                 // This deal is ended before it begins.
                 far.world.apply(&far.world.owner.account_key(), end(alive.pop().unwrap())).await;
@@ -357,7 +357,7 @@ async fn kept(far: &Far, node: &Node, number: u8, paid: bool) -> (DealId, Accept
     if paid {
         far.world.open_deal(&terms, accepted.clone()).await;
     }
-    (terms.deal, accepted)
+    (terms.deal(), accepted)
 }
 
 #[tokio::test(start_paused = true)]

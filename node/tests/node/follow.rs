@@ -7,19 +7,18 @@ use std::sync::{
 };
 
 use ed25519_dalek::SigningKey;
-use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Remote};
+use symbolon_ledger::{Embedded, Keeping, Ledger, LedgerTicket, Remote};
 use symbolon_net::{Alpn, Endpoint, PeerAddress};
 use symbolon_node::Node;
 use symbolon_protocol::{
     Amount, LedgerTime, Millis,
     grant::Caveat,
-    id::{AccountId, DealId, Hash},
+    id::{AccountId, Hash, Opening},
     ledger::{
         Status,
         rows::{Nodes, Orders, Table as _},
         transaction::{Acceptance, Action, DealTerms},
     },
-    limits::EVENTS_PAGE,
     wire::{
         ledger::{OldestBlock, Request, Response},
         storage,
@@ -40,8 +39,7 @@ fn embedded(world: &World) -> Embedded {
 }
 
 pub(crate) fn ticket(world: &World, address: PeerAddress) -> LedgerTicket {
-    let (chain, authority) = (world.ledger.chain(), world.ledger.authority());
-    LedgerTicket { chain, authority, address }
+    LedgerTicket { chain: world.ledger.chain(), peers: vec![address] }
 }
 
 /// Answers for the world's ledger.
@@ -71,17 +69,16 @@ async fn open_deals(world: &World, count: u32) {
     };
     world.apply(&other, register).await;
     let opened = (0..count).map(|number| {
-        let opening = Hash(*blake3::hash(&number.to_le_bytes()).as_bytes());
+        let opening = Opening(*blake3::hash(&number.to_le_bytes()).as_bytes());
         let (required, total) = (1, 1);
-        let terms =
-            DealTerms { deal: DealId::of(&opening), required, total, ..world.terms(0, 1024) };
+        let terms = DealTerms { opening, required, total, ..world.terms(0, 1024) };
         let terms = DealTerms { segment: number, epochs: 1, ..terms };
         let until_ms = LedgerTime(START_MS * 2);
         let shard = (0, Hash([7; 32]));
         let accepted =
             Acceptance::build(&world.ledger.chain(), &terms, &other, shard, PRICE, until_ms);
         let (acceptances, cost_max) = (vec![accepted], Amount::credits(1));
-        world.submit(&owner, Action::OpenDeal { opening, terms, acceptances, cost_max })
+        world.submit(&owner, Action::OpenDeal { terms, acceptances, cost_max })
     });
     for status in futures_join(opened).await {
         assert_eq!(status, Status::Applied);
@@ -107,7 +104,7 @@ async fn futures_join<T>(tasks: impl Iterator<Item = impl Future<Output = T>>) -
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_goes_through_a_block_of_many_pages() {
+async fn a_node_goes_through_a_block_of_many_events() {
     let world = World::new().await;
     let server = world.network.endpoint(SERVER);
     answer(&world, server.clone());
@@ -115,7 +112,7 @@ async fn a_node_goes_through_a_block_of_many_pages() {
     let owner = world.peer(&world.owner, &node).await;
     let grant = world.own_grant();
     // Two deals end together with all the others: one early and one late in the order of their ids.
-    // A third goes on. The block that begins the next epoch has more events than a page.
+    // A third goes on.
     let first = (1..=u8::MAX).min_by_key(|number| deal_id(*number)).unwrap();
     let last = (1..=u8::MAX).max_by_key(|number| deal_id(*number)).unwrap();
     let other = (1..=u8::MAX).find(|number| ![first, last].contains(number)).unwrap();
@@ -131,7 +128,7 @@ async fn a_node_goes_through_a_block_of_many_pages() {
     world.pass(5 * EPOCH_MS).await;
 
     let mut follow = world.ledger.follow(head + 1);
-    while follow.next().await.unwrap().events.len() <= EVENTS_PAGE {}
+    while follow.next().await.unwrap().events.len() <= 512 {}
     let status = node.status().await.unwrap();
     assert_eq!(status.height, world.ledger.head().await.unwrap().header.height);
     assert_eq!((status.shards, status.slots), (1, 1), "shards of ended deals are deleted");
@@ -199,6 +196,9 @@ pub(crate) struct Between {
     refuses: Mutex<Option<Status>>,
     /// Passes no block on.
     holds: watch::Sender<bool>,
+    /// Says for ever what the head was when this was set.
+    hides: AtomicBool,
+    head: Mutex<Option<Response>>,
     /// Ends every stream of blocks.
     pub(crate) cuts: AtomicBool,
     /// Answers no question for rows.
@@ -235,7 +235,7 @@ pub(crate) fn between(endpoint: Endpoint, truth: PeerAddress, how: Arc<Between>)
                                 let mut holds = how.holds.subscribe();
                                 holds.wait_for(|holds| !holds).await.unwrap();
                             }
-                            if back.send(&answer).await.is_err() {
+                            if back.send(&how.head(answer)).await.is_err() {
                                 return;
                             }
                         }
@@ -253,6 +253,20 @@ impl Between {
             self.orders_asked.fetch_add(1, Ordering::Relaxed);
         }
         self.away.load(Ordering::Relaxed)
+    }
+
+    fn head(&self, answer: Response) -> Response {
+        if !matches!(answer, Response::Head { .. }) {
+            return answer;
+        }
+        let mut head = self.head.lock().unwrap();
+        match self.hides.load(Ordering::Relaxed) {
+            true => head.get_or_insert(answer).clone(),
+            false => {
+                *head = None;
+                answer
+            }
+        }
     }
 
     fn refusal(&self, request: &Request) -> Option<Status> {
@@ -296,7 +310,7 @@ async fn a_node_that_is_behind_its_ledger_says_so() {
     let (terms, grant) = (world.terms(1, 4096), world.own_grant());
     owner.store(&terms, 0, PRICE, &grant, &shard(4096)).await.unwrap();
     let fresh = world.grant(world.owner.peer(), vec![Caveat::Staleness { max_ms: Millis(1_000) }]);
-    let (deal, grant) = (terms.deal, Some(fresh));
+    let (deal, grant) = (terms.deal(), Some(fresh));
     let read = storage::Request::Read { deal, index: 0, first: 0, count: 1, grant };
     owner.read(&read).await.unwrap();
     // There is a block that it does not see, and it knows that there is one.
@@ -304,6 +318,43 @@ async fn a_node_that_is_behind_its_ledger_says_so() {
     world.apply(&SigningKey::from_bytes(&[33; 32]), Action::Faucet).await;
     world.pass(2_000).await;
     assert_eq!(code(owner.read(&read).await), RefusalCode::Stale, "a grant may be dead by it");
+    how.holds.send_replace(false);
+    owner.read(&read).await.unwrap();
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_from_which_its_server_hides_blocks_serves_no_grant() {
+    let world = World::new().await;
+    let server = world.network.endpoint(SERVER);
+    answer(&world, server.clone());
+    let front = world.network.endpoint(LIAR);
+    let how = Arc::new(Between::default());
+    between(front.clone(), server.address(), how.clone());
+    let endpoint = world.network.endpoint(NODE_SECRET);
+    let (options, host) = (world.options("node"), world.host.clone());
+    let keeping = Keeping { host: host.clone(), folder: options.dir.clone() };
+    let ticket = ticket(&world, front.address());
+    let ledger = Remote::keeping(endpoint.clone(), ticket, keeping).into();
+    let node = Node::start(options, NODE_SECRET, endpoint, ledger, host).await.unwrap();
+    node.registered().await;
+    let owner = world.peer(&world.owner, &node).await;
+    let (terms, grant) = (world.terms(1, 4096), world.own_grant());
+    owner.store(&terms, 0, PRICE, &grant, &shard(4096)).await.unwrap();
+    let fresh = world.grant(world.owner.peer(), vec![Caveat::Staleness { max_ms: Millis(1_000) }]);
+    let (deal, grant) = (terms.deal(), Some(fresh));
+    let read = storage::Request::Read { deal, index: 0, first: 0, count: 1, grant };
+    owner.read(&read).await.unwrap();
+    // The node sees no block and no newer head, so nothing tells it that there is one. But one is due.
+    how.hides.store(true, Ordering::Relaxed);
+    world.pass(1_500).await;
+    owner.read(&read).await.unwrap();
+    how.holds.send_replace(true);
+    world.pass(EPOCH_MS).await;
+    owner.read(&read).await.unwrap();
+    world.pass(EPOCH_MS / 4 + 2 * 60_000).await;
+    assert_eq!(code(owner.read(&read).await), RefusalCode::Stale, "a revocation may be hidden");
+    how.hides.store(false, Ordering::Relaxed);
     how.holds.send_replace(false);
     owner.read(&read).await.unwrap();
     node.stop().await;

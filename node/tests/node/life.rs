@@ -136,7 +136,7 @@ async fn a_node_that_starts_again_goes_on() {
     let owner = world.peer(&world.owner, &node).await;
     assert_eq!(owner.store(&kept, 1, PRICE, &grant, &[]).await.unwrap(), accepted);
     let request =
-        Request::Read { deal: kept.deal, index: 1, first: 0, count: 1, grant: Some(grant) };
+        Request::Read { deal: kept.deal(), index: 1, first: 0, count: 1, grant: Some(grant) };
     let pieces = owner.read(&request).await.unwrap();
     verify(&accepted, 4096, SLICE_BYTES, 0, &pieces);
     world.pass(EPOCH_MS).await;
@@ -159,7 +159,7 @@ async fn shards_of_ended_deals_are_deleted_and_their_room_is_free() {
         world.open_deal(terms, accepted).await;
     }
     world.opened(&node).await;
-    world.apply(&world.owner.account_key(), Action::EndDeal { deal: cancelled.deal }).await;
+    world.apply(&world.owner.account_key(), Action::EndDeal { deal: cancelled.deal() }).await;
     world.pass(1000).await;
     assert_eq!(node.status().await.unwrap().shards, 3, "the window is still open");
     world.pass(EPOCH_MS).await;
@@ -168,8 +168,8 @@ async fn shards_of_ended_deals_are_deleted_and_their_room_is_free() {
     world.pass(EPOCH_MS).await;
     let status = node.status().await.unwrap();
     assert_eq!((status.shards, status.used, status.missed), (1, 1024, 0));
-    assert_eq!(world.deal(&short.deal).await.state, DealState::Completed);
-    let gone = owner.ask(&Request::Check { deal: short.deal, index: 0, grant: None }).await;
+    assert_eq!(world.deal(&short.deal()).await.state, DealState::Completed);
+    let gone = owner.ask(&Request::Check { deal: short.deal(), index: 0, grant: None }).await;
     assert_eq!(gone.unwrap(), Response::Held { length: None, root: None });
     node.stop().await;
 }

@@ -181,7 +181,7 @@ async fn a_deal_that_ends_without_a_shard_leaves_it_unpaid() {
     let accepted = theirs.store(&terms, 1, PRICE, &grant, &shard(4096)).await.unwrap();
     // The owner used the second node's acceptance and not this one's, and has ended the deal.
     world.open_deal(&terms, accepted).await;
-    world.apply(&world.owner.account_key(), Action::EndDeal { deal: terms.deal }).await;
+    world.apply(&world.owner.account_key(), Action::EndDeal { deal: terms.deal() }).await;
     world.pass(2 * EPOCH_MS).await;
     let status = node.status().await.unwrap();
     assert_eq!((status.unpaid_shards, status.unpaid_bytes), (1, 4096));

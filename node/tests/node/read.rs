@@ -62,7 +62,7 @@ async fn a_stolen_grant_opens_nothing() {
         grant.delegate(&chain, &friend_id.access_key(), thief_id.peer(), vec![], &[1; 32]).unwrap();
     assert!(thief.read(&slice(0, 1, Some(&passed))).await.is_ok());
     let link = passed.verify(&chain).unwrap().link_ids()[1];
-    world.apply(&friend_id.access_key(), Action::Revoke { link }).await;
+    world.apply(&friend_id.access_key(), Action::Revoke { link, until_ms: None }).await;
     assert_eq!(code(thief.read(&slice(0, 1, Some(&passed))).await), RefusalCode::Revoked);
     assert!(friend.read(&slice(0, 1, Some(&grant))).await.is_ok());
     // A grant that names no object and no abilities allows nothing. A grant for another ledger has
@@ -109,7 +109,7 @@ async fn every_caveat_is_kept() {
         assert_eq!(code(friend.read(&slice(0, 1, Some(&grant))).await), expected, "{caveat:?}");
     }
     let read_only = world.grant(friend_id.peer(), vec![Caveat::Abilities { set: ability::READ }]);
-    let check = Request::Check { deal: terms.deal, index: 0, grant: Some(read_only) };
+    let check = Request::Check { deal: terms.deal(), index: 0, grant: Some(read_only) };
     assert_eq!(code(friend.ask(&check).await), RefusalCode::NotAllowed);
     node.stop().await;
 }
@@ -190,7 +190,7 @@ async fn a_public_shard_needs_no_grant() {
     let stranger = world.peer(&Identity::from_seed(&[99; 64]), &node).await;
     let pieces = stranger.read(&slice(0, 2, None)).await.unwrap();
     verify(&accepted, LENGTH, SLICE_BYTES, 0, &pieces);
-    let check = Request::Check { deal: terms.deal, index: 0, grant: None };
+    let check = Request::Check { deal: terms.deal(), index: 0, grant: None };
     assert!(stranger.ask(&check).await.is_ok());
     node.stop().await;
 }

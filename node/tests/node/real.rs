@@ -45,7 +45,7 @@ async fn a_node_serves_and_proves_over_quic() {
     let accepted = peer.store(&terms, 0, PRICE, &grant, &shard(length)).await.unwrap();
     world.open_deal(&terms, accepted.clone()).await;
     let request =
-        Request::Read { deal: terms.deal, index: 0, first: 0, count: 4, grant: Some(grant) };
+        Request::Read { deal: terms.deal(), index: 0, first: 0, count: 4, grant: Some(grant) };
     let pieces = peer.read(&request).await.unwrap();
     verify(&accepted, length, SLICE_BYTES, 0, &pieces);
     let proven = async {

@@ -51,7 +51,7 @@ async fn impossible_terms_are_malformed() {
     owner.store(&good, 0, PRICE, &grant, &shard(4096)).await.unwrap();
     for (first, count) in [(0, 0), (0, 2), (1, 1), (u32::MAX, u32::MAX)] {
         let grant = Some(grant.clone());
-        let request = Request::Read { deal: good.deal, index: 0, first, count, grant };
+        let request = Request::Read { deal: good.deal(), index: 0, first, count, grant };
         assert_eq!(code(owner.read(&request).await), RefusalCode::Malformed);
     }
     node.stop().await;
@@ -142,7 +142,7 @@ async fn a_store_is_refused_for_each_reason() {
     assert_eq!(code(poor.store(&theirs, 0, PRICE, &own, &[]).await), RefusalCode::CannotPay);
     assert_eq!(code(poor.store(&terms, 0, PRICE, &own, &[]).await), RefusalCode::NotAllowed);
 
-    let missing = Request::Read { deal: terms.deal, index: 0, first: 0, count: 1, grant: None };
+    let missing = Request::Read { deal: terms.deal(), index: 0, first: 0, count: 1, grant: None };
     assert_eq!(code(owner.read(&missing).await), RefusalCode::NotFound);
     assert_eq!(node.status().await.unwrap().shards, 0);
     node.stop().await;
@@ -248,7 +248,7 @@ async fn a_revoked_grant_is_void_even_for_a_node_that_starts_later() {
     let after = world.grant(friend_id.peer(), vec![]);
     let link = |grant: &Grant| grant.verify(&world.ledger.chain()).unwrap().link_ids()[0];
     let revoke = async |key: &SigningKey, grant: &Grant| {
-        world.apply(key, Action::Revoke { link: link(grant) }).await;
+        world.apply(key, Action::Revoke { link: link(grant), until_ms: None }).await;
     };
     revoke(&world.owner.account_key(), &before).await;
     let node = world.node().await;
@@ -257,7 +257,7 @@ async fn a_revoked_grant_is_void_even_for_a_node_that_starts_later() {
     owner.store(&terms, 0, PRICE, &world.own_grant(), &shard(4096)).await.unwrap();
     let friend = world.peer(&friend_id, &node).await;
     let read = |grant: &Grant| Request::Read {
-        deal: terms.deal,
+        deal: terms.deal(),
         index: 0,
         first: 0,
         count: 1,
@@ -276,15 +276,11 @@ async fn a_revoked_grant_is_void_even_for_a_node_that_starts_later() {
 #[tokio::test(start_paused = true)]
 async fn a_node_without_its_ledger_is_stale() {
     let world = World::new().await;
-    let authority = world.network.endpoint([1; 32]);
-    let serving = tokio::spawn(serve_ledger(world.ledger.clone(), authority.clone()));
+    let server = world.network.endpoint([1; 32]);
+    let serving = tokio::spawn(serve_ledger(world.ledger.clone(), server.clone()));
     let endpoint = world.network.endpoint([11; 32]);
     let caller = world.network.endpoint([12; 32]);
-    let ticket = LedgerTicket {
-        chain: world.ledger.chain(),
-        authority: world.ledger.authority(),
-        address: authority.address(),
-    };
+    let ticket = LedgerTicket { chain: world.ledger.chain(), peers: vec![server.address()] };
     let remote = Remote::new(caller, ticket);
     let options = world.options("node");
     let host = world.host.clone();
@@ -297,7 +293,7 @@ async fn a_node_without_its_ledger_is_stale() {
     let strict =
         world.grant(world.owner.peer(), vec![Caveat::Staleness { max_ms: Millis(60_000) }]);
     let read = |grant: &Grant| Request::Read {
-        deal: terms.deal,
+        deal: terms.deal(),
         index: 0,
         first: 0,
         count: 1,
@@ -306,7 +302,7 @@ async fn a_node_without_its_ledger_is_stale() {
     owner.read(&read(&strict)).await.unwrap();
 
     serving.abort();
-    authority.close().await;
+    server.close().await;
     owner.read(&read(&grant)).await.unwrap();
     world.pass(2 * 60_000).await;
     assert_eq!(code(owner.read(&read(&strict)).await), RefusalCode::Stale);

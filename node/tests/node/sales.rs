@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use symbolon_protocol::{
     Millis,
     grant::{Grant, Sale},
-    id::{ChainId, ListingId, ObjectId, OrderId, PeerId},
+    id::{ChainId, ObjectId, Opening, OrderId, PeerId},
     identity::Identity,
     wire::storage::{Fault, RefusalCode, Request},
 };
@@ -86,7 +86,7 @@ async fn a_bought_grant_reads_and_is_passed_on() {
 async fn an_order_gives_what_it_was_paid_for_and_no_more() {
     let market = Market::new().await;
     listed(&market).await;
-    let (other, cheap) = (ListingId([82; 16]), OrderId([83; 16]));
+    let (other, cheap) = (Opening([82; 32]), Opening([83; 32]));
     market.list_as(other, ObjectId([6; 16])).await;
     market.buy().await;
     market.buy_as(cheap, other).await;
@@ -94,7 +94,7 @@ async fn an_order_gives_what_it_was_paid_for_and_no_more() {
     buyer.read(&read(&good)).await.unwrap();
 
     // The order of another listing, under the mandate of this one, and as it is.
-    let moved = with(&good, |sale| sale.order = cheap);
+    let moved = with(&good, |sale| sale.order = market.order_id(&cheap));
     let refused = buyer.read(&read(&moved)).await.unwrap_err();
     assert_eq!((refused.code, refused.fault), (RefusalCode::NotAllowed, Fault::Yours));
     assert!(refused.message.contains("listing"), "{}", refused.message);
@@ -132,11 +132,11 @@ async fn an_order_gives_what_it_was_paid_for_and_no_more() {
 async fn an_order_counts_from_its_payment_on() {
     let market = Market::new().await;
     listed(&market).await;
-    let second = OrderId([84; 16]);
+    let second = Opening([84; 32]);
     market.buy_as(second, LISTING).await;
     let buyer = peer(&market, &market.buyer).await;
     let template = market.grant(second).await;
-    let early = with(&template, |sale| sale.order = ORDER);
+    let early = with(&template, |sale| sale.order = market.order_id(&ORDER));
     let refused = buyer.read(&read(&early)).await.unwrap_err();
     assert_eq!((refused.code, refused.fault), (RefusalCode::NotPaid, Fault::Transient));
     market.buy().await;
@@ -150,7 +150,7 @@ async fn an_order_counts_from_its_payment_on() {
 #[tokio::test(start_paused = true)]
 async fn a_known_order_needs_no_ledger_and_a_new_one_waits_for_it() {
     let (market, how) = far_market().await;
-    let second = OrderId([84; 16]);
+    let second = Opening([84; 32]);
     market.buy().await;
     market.buy_as(second, LISTING).await;
     count_from_now(&market, &how).await;

@@ -10,7 +10,7 @@ use symbolon_node::{Limits, Node, NodeOptions};
 use symbolon_protocol::{
     Amount, LedgerTime,
     grant::{Caveat, Grant, ability},
-    id::{AccountId, DealId, Hash, ObjectId, PeerId, TransactionId},
+    id::{AccountId, DealId, Hash, ObjectId, Opening, PeerId, TransactionId},
     identity::Identity,
     ledger::{
         Params, Status,
@@ -60,8 +60,8 @@ impl World {
         let options = Options { key: [1; 32], params, host: host.clone() };
         let folder = dir.path().join("ledger");
         let ledger = Embedded::open_keeping(&folder, options, epochs_kept).await.unwrap().into();
-        let owner = Identity::from_seed(&[21; 64]);
-        let world = Self { dir, host, network: MemoryNetwork::new(), ledger, owner };
+        let network = MemoryNetwork::new();
+        let world = Self { dir, host, network, ledger, owner: owner() };
         world.apply(&world.owner.account_key(), Action::Faucet).await;
         world
     }
@@ -118,9 +118,7 @@ impl World {
 
     /// Opens a deal over one shard.
     pub(crate) async fn open_deal(&self, terms: &DealTerms, acceptance: Acceptance) {
-        let opening = (0..=u8::MAX).map(opening).find(|opening| DealId::of(opening) == terms.deal);
         let action = Action::OpenDeal {
-            opening: opening.expect("terms are of a numbered deal"),
             terms: terms.clone(),
             acceptances: vec![acceptance],
             cost_max: Amount::credits(1000),
@@ -131,8 +129,8 @@ impl World {
     /// Terms for one shard of a segment that needs one shard.
     pub(crate) fn terms(&self, deal: u8, length: u64) -> DealTerms {
         DealTerms {
-            deal: deal_id(deal),
             owner: self.owner.account(),
+            opening: Opening([deal; 32]),
             object: ObjectId([5; 16]),
             segment: 0,
             required: 1,
@@ -281,14 +279,14 @@ pub(crate) fn verify(
     }
 }
 
-/// The id of deal `number`.
-pub(crate) fn deal_id(number: u8) -> DealId {
-    DealId::of(&opening(number))
+/// The owner of every world.
+fn owner() -> Identity {
+    Identity::from_seed(&[21; 64])
 }
 
-/// The opening of deal `number`.
-fn opening(number: u8) -> Hash {
-    Hash([number; 32])
+/// The id of the owner's deal `number`.
+pub(crate) fn deal_id(number: u8) -> DealId {
+    DealId::of(&owner().account(), &Opening([number; 32]))
 }
 
 /// Adds an object and abilities to the caveats, which a first link must name.

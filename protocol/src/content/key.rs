@@ -5,7 +5,7 @@ use core::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::id::{DealId, Hash, ObjectId};
+use crate::id::{AccountId, DealId, Hash, ObjectId, Opening};
 
 macro_rules! secret {
     ($($(#[$meta:meta])* $name:ident;)*) => {$(
@@ -75,8 +75,8 @@ impl FileKey {
 
     /// The key of one shard's mask: see [`MaskKey::shard_mask_key`].
     #[must_use]
-    pub fn shard_mask_key(&self, deal: &DealId, index: u8) -> [u8; 32] {
-        self.mask_key().shard_mask_key(deal, index)
+    pub fn shard_mask_key(&self, segment: u32, index: u8) -> [u8; 32] {
+        self.mask_key().shard_mask_key(segment, index)
     }
 
     /// The public commitment to the key. It binds a manifest to this key only: an attacker can make a
@@ -100,20 +100,19 @@ impl FileKey {
         ObjectId(half(&blake3::derive_key("symbolon 2026 object v1", &self.0)))
     }
 
-    /// The opening of one segment's deal on the ledger. No other party can know it before the deal is on
-    /// the ledger.
+    /// The opening of one segment's deal on the ledger.
     #[must_use]
-    pub fn deal_opening(&self, segment: u32) -> Hash {
+    pub fn deal_opening(&self, segment: u32) -> Opening {
         let mut hasher = blake3::Hasher::new_derive_key("symbolon 2026 deal v1");
         hasher.update(&self.0).update(&segment.to_le_bytes());
-        Hash(*hasher.finalize().as_bytes())
+        Opening(*hasher.finalize().as_bytes())
     }
 
-    /// The id of one segment's deal. It follows from the key. So an interrupted upload finds what it has
-    /// already stored, and pays for it once.
+    /// The id of one segment's deal, if `owner` stores the file. It follows from the key. So an interrupted
+    /// upload finds what it has already stored, and pays for it once.
     #[must_use]
-    pub fn deal(&self, segment: u32) -> DealId {
-        DealId::of(&self.deal_opening(segment))
+    pub fn deal(&self, owner: &AccountId, segment: u32) -> DealId {
+        DealId::of(owner, &self.deal_opening(segment))
     }
 }
 
@@ -131,11 +130,11 @@ impl ContentKey {
 }
 
 impl MaskKey {
-    /// The key of one shard's mask.
+    /// The key of one shard's mask: one key for each segment and index of the file version.
     #[must_use]
-    pub fn shard_mask_key(&self, deal: &DealId, index: u8) -> [u8; 32] {
-        let mut input = [index; 17];
-        input[..16].copy_from_slice(&deal.0);
+    pub fn shard_mask_key(&self, segment: u32, index: u8) -> [u8; 32] {
+        let mut input = [index; 5];
+        input[..4].copy_from_slice(&segment.to_le_bytes());
         *blake3::keyed_hash(&self.0, &input).as_bytes()
     }
 }
@@ -155,7 +154,6 @@ mod tests {
     #[test]
     fn no_two_uses_share_a_key() {
         let key = FileKey::from_bytes([7; 32]);
-        let deal = DealId([1; 16]);
         let mut seen = BTreeSet::new();
         assert!(seen.insert(*key.content_key().as_bytes()));
         assert!(seen.insert(*key.mask_key().as_bytes()));
@@ -163,11 +161,13 @@ mod tests {
         for (segment, cell) in [(0, 0), (0, 1), (1, 0), (0, 1 << 32), (u32::MAX, u64::MAX)] {
             assert!(seen.insert(key.cell_key(segment, cell)));
         }
-        for (deal, index) in [(deal, 0), (deal, 1), (DealId([2; 16]), 0), (DealId([0; 16]), 1)] {
-            assert!(seen.insert(key.shard_mask_key(&deal, index)));
+        for (segment, index) in [(0, 0), (0, 1), (1, 0), (1, 1), (1 << 24, 0), (0, 255)] {
+            assert!(seen.insert(key.shard_mask_key(segment, index)));
         }
-        assert_ne!(key.deal(0), key.deal(1));
-        assert_ne!(key.deal(0).0, key.object().0);
+        let owner = AccountId([1; 32]);
+        assert_ne!(key.deal(&owner, 0), key.deal(&owner, 1));
+        assert_ne!(key.deal(&owner, 0), key.deal(&AccountId([2; 32]), 0));
+        assert_ne!(key.deal(&owner, 0).0, key.object().0);
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Manifest {
     pub fn coder(&self, key: &FileKey, segment: u32) -> Result<SegmentCoder, ContentError> {
         self.check_key(key)?;
         let layout = self.layout()?.segment(segment)?;
-        Ok(SegmentCoder::new(key, self.mask, layout, key.deal(segment)))
+        Ok(SegmentCoder::new(key, self.mask, layout))
     }
 }
 

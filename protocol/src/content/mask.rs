@@ -1,7 +1,7 @@
 //! The mask over a shard. It makes shards independent random strings, so that no node can recompute its own
 //! shard from the others instead of keeping it.
 //!
-//! The mask is ChaCha20 (RFC 8439) with a zero nonce, under a key that is used for one shard of one deal.
+//! The mask is ChaCha20 (RFC 8439) with a zero nonce, under a key that is used for one shard of one file version.
 //! The mask of a shard never changes, so a repaired shard has the root that the ledger already holds.
 
 use core::fmt;
@@ -14,7 +14,6 @@ use zeroize::Zeroizing;
 
 use crate::{
     content::{MaskKey, MaskMode},
-    id::DealId,
     limits::SHARD_BYTES_MAX,
 };
 
@@ -22,28 +21,28 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Mask {
     key: Option<MaskKey>,
-    deal: DealId,
+    segment: u32,
 }
 
 /// The mask of one shard.
 pub struct ShardMask(Option<Zeroizing<[u8; 32]>>);
 
 impl Mask {
-    /// The masks of the shards of `deal`.
+    /// The masks of the shards of `segment`.
     #[must_use]
-    pub fn new(mode: MaskMode, key: &MaskKey, deal: DealId) -> Self {
+    pub fn new(mode: MaskMode, key: &MaskKey, segment: u32) -> Self {
         let key = match mode {
             MaskMode::None => None,
             MaskMode::ChaCha20 => Some(key.clone()),
         };
-        Self { key, deal }
+        Self { key, segment }
     }
 
     /// The mask of one shard.
     #[must_use]
     pub fn shard(&self, index: u8) -> ShardMask {
         let key = self.key.as_ref();
-        ShardMask(key.map(|key| Zeroizing::new(key.shard_mask_key(&self.deal, index))))
+        ShardMask(key.map(|key| Zeroizing::new(key.shard_mask_key(self.segment, index))))
     }
 }
 
@@ -96,11 +95,7 @@ mod tests {
 
     #[test]
     fn any_part_of_the_stream_is_the_same_stream() {
-        let mask = Mask::new(
-            MaskMode::ChaCha20,
-            &FileKey::from_bytes([5; 32]).mask_key(),
-            DealId([9; 16]),
-        );
+        let mask = Mask::new(MaskMode::ChaCha20, &FileKey::from_bytes([5; 32]).mask_key(), 9);
         let shard = mask.shard(3);
         let mut whole = vec![0; 200_000];
         shard.apply(0, &mut whole);
@@ -138,7 +133,7 @@ mod tests {
     fn public_content_has_no_mask() {
         let key = FileKey::from_bytes([5; 32]).mask_key();
         let mut bytes = [7; 100];
-        Mask::new(MaskMode::None, &key, DealId([9; 16])).shard(0).apply(0, &mut bytes);
+        Mask::new(MaskMode::None, &key, 9).shard(0).apply(0, &mut bytes);
         assert_eq!(bytes, [7; 100]);
     }
 

@@ -18,7 +18,7 @@ use crate::{
         mask::{Mask, ShardMask},
         seal,
     },
-    id::{DealId, Hash},
+    id::Hash,
     limits::{SHARDS_MAX, TAG_BYTES},
 };
 
@@ -112,11 +112,11 @@ pub struct SegmentCoder {
 }
 
 impl Rebuilder {
-    /// Rebuilds the shards of one segment of one deal.
+    /// Rebuilds the shards of one segment.
     #[must_use]
-    pub fn new(key: &MaskKey, mask: MaskMode, layout: SegmentLayout, deal: DealId) -> Self {
+    pub fn new(key: &MaskKey, mask: MaskMode, layout: SegmentLayout) -> Self {
         let code = Code::new(layout.scheme()).expect("a layout has a scheme that can be coded");
-        Self { layout, code, mask: Mask::new(mask, key, deal) }
+        Self { layout, code, mask: Mask::new(mask, key, layout.segment) }
     }
 
     /// The segment's sizes.
@@ -193,13 +193,13 @@ impl Rebuilder {
 }
 
 impl SegmentCoder {
-    /// Codes one segment of a file that is stored under `deal`.
+    /// Codes one segment of a file.
     ///
     /// A reader uses [`crate::content::Manifest::coder`] instead. It first checks that the manifest commits
     /// to the key.
     #[must_use]
-    pub fn new(key: &FileKey, mask: MaskMode, layout: SegmentLayout, deal: DealId) -> Self {
-        let cells = Rebuilder::new(&key.mask_key(), mask, layout, deal);
+    pub fn new(key: &FileKey, mask: MaskMode, layout: SegmentLayout) -> Self {
+        let cells = Rebuilder::new(&key.mask_key(), mask, layout);
         Self { content: key.content_key(), cells }
     }
 

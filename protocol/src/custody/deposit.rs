@@ -19,7 +19,7 @@ use crate::{
 pub struct CustodyTerms<'a> {
     /// The ledger the vault is opened on.
     pub chain: &'a ChainId,
-    /// Chosen by the owner.
+    /// The vault.
     pub vault: &'a VaultId,
     /// The owner of the secret.
     pub owner: &'a AccountId,

@@ -3,15 +3,23 @@
 use alloc::vec::Vec;
 
 use ed25519_dalek::SigningKey;
+use thiserror::Error;
 
 use crate::{
     amount::Amount,
     choice,
     codec::Encode,
     id::{AccountId, ChainId, DealId, Hash, LinkId, ListingId, NodeId, OrderId},
-    ledger::{Params, rows::HoldKey, signing, transaction::Transaction},
+    ledger::{
+        Params,
+        commit::{Commit, Validators, ValidatorsError},
+        execute::Executed,
+        params::ParamsError,
+        rows::HoldKey,
+        signing,
+        transaction::Transaction,
+    },
     record,
-    signature::{self, SignatureError},
     time::LedgerTime,
 };
 
@@ -33,8 +41,8 @@ record! {
     pub struct Genesis {
         /// Parameters.
         pub params: Params,
-        /// The key that signs blocks.
-        pub authority: AccountId,
+        /// The validators that commit its first blocks.
+        pub validators: Validators,
         /// The time it begins, in milliseconds since the Unix epoch.
         pub time_ms: LedgerTime,
         /// Outermost value of the first onion.
@@ -55,20 +63,24 @@ record! {
         pub facts: BlockInputs,
         /// Hash over the transactions.
         pub transactions_root: Hash,
+        /// Hash over the events.
+        pub events_root: Hash,
         /// Root over all rows after the block.
         pub state_root: Hash,
-        /// Hash over the keys that may sign blocks.
+        /// Hash of the validators that commit this block.
         pub validators: Hash,
+        /// Hash of the validators that commit the next one.
+        pub next_validators: Hash,
     }
 }
 
 record! {
-    /// A header and the authority's signature over its digest.
+    /// A header and the commit that makes it final. The commit is no part of the block's name.
     pub struct SignedHeader {
         /// The header.
         pub header: Header,
-        /// The signature.
-        pub signature: [u8; 64],
+        /// The commit.
+        pub commit: Commit,
     }
 }
 
@@ -221,56 +233,119 @@ record! {
         pub header: SignedHeader,
         /// Its transactions, all of them applied.
         pub transactions: Vec<Transaction>,
-        /// The events. They follow from the rest; anyone can check them by applying the rules.
+        /// The events, in order. The header covers them.
         pub events: Vec<Event>,
     }
 }
 
+/// A genesis that no ledger can begin with.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GenesisError {
+    /// A parameter is out of its range.
+    #[error("{0}")]
+    Params(#[from] ParamsError),
+    /// Its validators are no valid set.
+    #[error("{0}")]
+    Validators(#[from] ValidatorsError),
+}
+
 impl Genesis {
+    /// Whether a ledger can begin with it.
+    pub fn check(&self) -> Result<(), GenesisError> {
+        self.params.check()?;
+        Ok(self.validators.check()?)
+    }
+
     /// The ledger's identity: every signature made for it is bound to this hash.
     #[must_use]
     pub fn chain(&self) -> ChainId {
         ChainId(signing::hash("symbolon 2026 genesis v1", &self.to_bytes()).0)
     }
+
+    /// The facts of block 0.
+    #[must_use]
+    pub fn facts(&self) -> BlockInputs {
+        BlockInputs { time_ms: self.time_ms, reveal: Hash([0; 32]), onion_next: Some(self.onion) }
+    }
+
+    /// The header of block 0, with what `execute::genesis` gives for this genesis.
+    #[must_use]
+    pub fn header(&self, executed: &Executed) -> Header {
+        let validators = self.validators.hash();
+        Header {
+            chain: self.chain(),
+            height: 0,
+            parent: Hash([0; 32]),
+            facts: self.facts(),
+            transactions_root: transactions_root(&[]),
+            events_root: events_root(&executed.events),
+            state_root: executed.state_root,
+            validators,
+            next_validators: validators,
+        }
+    }
 }
 
 impl Header {
-    /// The digest that names the block and that the authority signs.
+    /// The header of the block after this one.
+    #[must_use]
+    pub fn next(
+        &self,
+        facts: BlockInputs,
+        transactions: &[Transaction],
+        events: &[Event],
+        state_root: Hash,
+    ) -> Self {
+        Self {
+            chain: self.chain,
+            height: self.height + 1,
+            parent: self.digest(),
+            facts,
+            transactions_root: transactions_root(transactions),
+            events_root: events_root(events),
+            state_root,
+            validators: self.next_validators,
+            // The rules do not change the validators.
+            next_validators: self.next_validators,
+        }
+    }
+
+    /// The digest that names the block.
     #[must_use]
     pub fn digest(&self) -> Hash {
-        signing::hash("symbolon 2026 header v1", &self.to_bytes())
+        signing::hash("symbolon 2026 header v2", &self.to_bytes())
     }
 }
 
 impl SignedHeader {
-    /// Signs a header.
+    /// The header with the commit of a validator that orders alone.
     #[must_use]
     pub fn build(header: Header, key: &SigningKey) -> Self {
-        let signature = signature::sign(key, &header.digest());
-        Self { header, signature }
-    }
-
-    /// Checks the authority's signature.
-    pub fn verify(&self, authority: &AccountId) -> Result<(), SignatureError> {
-        signature::verify(&authority.0, &self.header.digest(), &self.signature)
+        Self { commit: Commit::alone(&header, key), header }
     }
 }
 
 /// Hash over a block's transactions, signatures included, in their order.
 #[must_use]
-pub fn transactions_root<'a>(transactions: impl IntoIterator<Item = &'a Transaction>) -> Hash {
-    let mut bytes = Vec::new();
-    for transaction in transactions {
-        let leaf = signing::hash("symbolon 2026 block transaction v1", &transaction.to_bytes());
-        bytes.extend_from_slice(leaf.as_bytes());
-    }
-    signing::hash("symbolon 2026 block transactions v1", &bytes)
+pub fn transactions_root(transactions: &[Transaction]) -> Hash {
+    list_root(
+        "symbolon 2026 block transaction v1",
+        "symbolon 2026 block transactions v1",
+        transactions,
+    )
 }
 
-/// Hash over the keys that may sign blocks, in ascending order.
+/// Hash over a block's events, in their order.
 #[must_use]
-pub fn validators_hash(keys: &[AccountId]) -> Hash {
-    let mut sorted = keys.to_vec();
-    sorted.sort_unstable();
-    signing::hash("symbolon 2026 validators v1", &sorted.to_bytes())
+pub fn events_root(events: &[Event]) -> Hash {
+    list_root("symbolon 2026 block event v1", "symbolon 2026 block events v1", events)
+}
+
+fn list_root<T: Encode>(one: &'static str, all: &'static str, list: &[T]) -> Hash {
+    let mut bytes = Vec::with_capacity(list.len() * Hash::BYTES);
+    for item in list {
+        bytes.extend_from_slice(signing::hash(one, &item.to_bytes()).as_bytes());
+    }
+    signing::hash(all, &bytes)
 }

@@ -14,8 +14,9 @@ use crate::{
         block::{Event, Place, Reason},
         rows::{
             Account, Accounts, AwaitBeacon, Chain, Chains, Deals, DealsDue, DealsOf, Hold, HoldKey,
-            Holds, Joins, Leaves, Listings, Nodes, Orders, OrdersDue, OrdersOf, Pools, PoolsTable,
-            Revocations, Roots, SeenTable, SeenUntil, Slots, Table, Vaults, Windows,
+            Holds, Joins, KeptUntil, Leaves, Listings, ListingsOf, Nodes, Orders, OrdersDue,
+            OrdersOf, Pools, PoolsTable, Revocations, Roots, SeenTable, SeenUntil, Slots, Table,
+            Vaults, Windows,
         },
         state::{Overlay, State, StateExt, Update},
     },
@@ -53,7 +54,9 @@ no_money!(
     OrdersDue,
     Revocations,
     OrdersOf,
-    Roots
+    Roots,
+    ListingsOf,
+    KeptUntil
 );
 
 /// The ledger during a block: the rows before it, and the changes.

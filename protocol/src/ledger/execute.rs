@@ -21,7 +21,7 @@ use crate::{
         books::Books,
         closing, epoch,
         field::check_fields,
-        listing, order, proving, revocation, root,
+        kept, listing, order, proving, revocation, root,
         rows::{
             AwaitBeacon, Chain, Chains, DealsDue, Nothing, OrdersDue, Seen, SeenTable, SeenUntil,
             Table,
@@ -129,16 +129,17 @@ enum Verdict {
 /// The first state of a ledger.
 ///
 /// # Panics
-/// If a parameter is out of its range: check an unknown genesis with [`super::Params::check`].
+/// If a parameter is out of its range, or the validators are no valid set: check an unknown genesis with
+/// [`Genesis::check`].
 #[must_use]
 pub fn genesis(genesis: &Genesis) -> Executed {
-    assert_eq!(genesis.params.check(), Ok(()), "parameters are checked before a genesis is made");
+    assert_eq!(genesis.check(), Ok(()), "a genesis is checked before it is used");
     let id = genesis.chain();
     let beacon = beacon::first(&id);
     let chain = Chain {
         id,
         params: genesis.params.clone(),
-        authority: genesis.authority,
+        validators: genesis.validators.clone(),
         genesis_ms: genesis.time_ms,
         time_ms: genesis.time_ms,
         height: 0,
@@ -155,7 +156,8 @@ pub fn genesis(genesis: &Genesis) -> Executed {
 }
 
 /// When a block without transactions would change something besides time and beacon, in milliseconds since
-/// the Unix epoch; `None` before the genesis. A time in the past means now.
+/// the Unix epoch; `None` before the genesis. A time in the past means now. Rows that leave the state wait for the next
+/// block.
 pub fn next_due<S: State + ?Sized>(state: &S) -> Option<LedgerTime> {
     let chain = state.get(Chains, &())?;
     let first = |tag| state.scan(&[tag], None, 1).into_iter().next();
@@ -212,6 +214,7 @@ impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
         epoch::count(&mut books, parent_ms);
         let slot_changes = window::turn(&mut books);
         closing::close_due(&mut books, slot_changes);
+        kept::remove_due(&mut books);
         let rows_before = books.changed();
         Ok(Self { state, books, bytes: 0, rows_before })
     }
@@ -406,20 +409,19 @@ fn validate_action<S: State + ?Sized>(
         Action::RegisterNode { .. } => {
             storage::check_register(books, sender, action).map(Effect::Storage)
         }
-        Action::OpenDeal { opening, terms, acceptances, cost_max } => {
+        Action::OpenDeal { terms, acceptances, cost_max } => {
             let accepted = (acceptances.as_slice(), *cost_max);
-            storage::check_open(books, sender, (opening, terms), accepted, signatures)
-                .map(Effect::Storage)
+            storage::check_open(books, sender, terms, accepted, signatures).map(Effect::Storage)
         }
         Action::EndDeal { deal } => storage::check_end(books, sender, *deal).map(Effect::Storage),
         Action::Prove { epoch, leaves } => {
             proving::check(books, sender, *epoch, leaves).map(Effect::Prove)
         }
-        Action::OpenVault { vault, key, custodians } => {
-            vault::check(books, sender, *vault, key, custodians).map(Effect::Vault)
+        Action::OpenVault { opening, key, custodians } => {
+            vault::check(books, sender, opening, key, custodians).map(Effect::Vault)
         }
-        Action::List { listing, terms } => {
-            listing::check_list(books, sender, *listing, terms).map(Effect::Listing)
+        Action::List { opening, terms } => {
+            listing::check_list(books, sender, opening, terms).map(Effect::Listing)
         }
         Action::Preview { listing, preview } => {
             listing::check_preview(books, sender, *listing, preview).map(Effect::Listing)
@@ -434,7 +436,9 @@ fn validate_action<S: State + ?Sized>(
         Action::Acknowledge { order, custodians } => {
             order::check_acknowledge(books, sender, *order, custodians).map(Effect::Order)
         }
-        Action::Revoke { link } => revocation::check(books, sender, *link).map(Effect::Revoke),
+        Action::Revoke { link, until_ms } => {
+            revocation::check(books, sender, *link, *until_ms).map(Effect::Revoke)
+        }
         Action::SetRoot { expected_version, blob } => {
             root::check(books, sender, *expected_version, blob).map(Effect::Root)
         }

@@ -4,13 +4,14 @@ use alloc::boxed::Box;
 
 use crate::{
     custody, grant,
-    id::{AccountId, Hash, ListingId},
+    id::{AccountId, Hash, ListingId, ObjectId, Opening},
     ledger::{
         block::Event,
         books::Books,
+        kept,
         rows::{
-            AwaitBeacon, Listing, ListingState, Listings, Nothing, PublicRef, Revocations, Table,
-            Terms, Vaults,
+            AwaitBeacon, Kept, Listing, ListingState, Listings, ListingsOf, Nothing, PublicRef,
+            Revocations, Table, Terms, Vaults,
         },
         signing,
         state::State,
@@ -25,8 +26,12 @@ pub(super) enum Effect {
         id: ListingId,
         listing: Box<Listing>,
     },
-    /// The listing has this new state.
-    Change {
+    /// The listing has a preview now.
+    Preview {
+        id: ListingId,
+        listing: Box<Listing>,
+    },
+    End {
         id: ListingId,
         listing: Box<Listing>,
     },
@@ -35,7 +40,7 @@ pub(super) enum Effect {
 pub(super) fn check_list<S: State + ?Sized>(
     books: &Books<'_, S>,
     seller: AccountId,
-    id: ListingId,
+    opening: &Opening,
     terms: &Terms,
 ) -> Result<Effect, Status> {
     let object = &terms.manifest.object;
@@ -50,6 +55,7 @@ pub(super) fn check_list<S: State + ?Sized>(
     if vault.owner != seller {
         return Err(Status::NotYours);
     }
+    let id = ListingId::of(&seller, opening);
     if books.has(Listings, &id) {
         return Err(Status::Exists);
     }
@@ -61,6 +67,7 @@ pub(super) fn check_list<S: State + ?Sized>(
         preview_seed: None,
         preview: None,
         sold: 0,
+        orders: 0,
     };
     Ok(Effect::List { id, listing: Box::new(listing) })
 }
@@ -82,7 +89,7 @@ pub(super) fn check_preview<S: State + ?Sized>(
         return Err(Status::TooEarly);
     }
     listing.preview = Some(preview.clone());
-    Ok(Effect::Change { id, listing: Box::new(listing) })
+    Ok(Effect::Preview { id, listing: Box::new(listing) })
 }
 
 pub(super) fn check_end_listing<S: State + ?Sized>(
@@ -98,18 +105,40 @@ pub(super) fn check_end_listing<S: State + ?Sized>(
         return Err(Status::ListingEnded);
     }
     listing.state = ListingState::Ended;
-    Ok(Effect::Change { id, listing: Box::new(listing) })
+    Ok(Effect::End { id, listing: Box::new(listing) })
 }
 
 pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, effect: Effect) {
     match effect {
         Effect::List { id, listing } => {
             books.put(Listings, &id, &listing);
+            books.put(ListingsOf, &of_seller(id, &listing), &Nothing {});
             if 0 < listing.terms.preview_cells {
                 books.put(AwaitBeacon, &id, &Nothing {});
             }
         }
-        Effect::Change { id, listing } => books.put(Listings, &id, &listing),
+        Effect::Preview { id, listing } => books.put(Listings, &id, &listing),
+        Effect::End { id, listing } => {
+            books.put(Listings, &id, &listing);
+            keep_if_over(books, id, &listing);
+        }
+    }
+}
+
+/// The key of its row in [`ListingsOf`].
+pub(super) fn of_seller(id: ListingId, listing: &Listing) -> (AccountId, (ObjectId, ListingId)) {
+    (listing.seller, (listing.terms.manifest.object, id))
+}
+
+/// Notes when a listing leaves the state, once it has ended and its last order has left. No new order can come then.
+pub(super) fn keep_if_over<S: State + ?Sized>(
+    books: &mut Books<'_, S>,
+    id: ListingId,
+    listing: &Listing,
+) {
+    if listing.state == ListingState::Ended && listing.orders == 0 {
+        let now = books.now();
+        kept::keep(books, now, Kept::Listing { listing: id });
     }
 }
 

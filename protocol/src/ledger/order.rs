@@ -11,9 +11,10 @@ use crate::{
         account::can_pay,
         block::{Event, Place, Reason},
         books::Books,
+        kept,
         params::BP,
         rows::{
-            Hold, HoldKey, ListingState, Listings, Nodes, Nothing, Order, OrderState, Orders,
+            Hold, HoldKey, Kept, ListingState, Listings, Nodes, Nothing, Order, OrderState, Orders,
             OrdersDue, OrdersOf, Revocations, Table, Vaults,
         },
         state::State,
@@ -36,13 +37,16 @@ pub(super) fn check_order<S: State + ?Sized>(
     buyer: AccountId,
     action: &Action,
 ) -> Result<Effect, Status> {
-    let Action::Order { order: id, listing: of, holder, delivery, price, licence } = action else {
+    let Action::Order { opening, listing: of, holder, delivery, listed_ms, price, licence } =
+        action
+    else {
         unreachable!("only orders come here");
     };
-    let context = custody::release_context(books.id(), id, of);
+    let id = OrderId::of(&buyer, opening);
+    let context = custody::release_context(books.id(), &id, of);
     delivery.verify(&context).map_err(|_| Status::BadProof)?;
     let listing = books.get(Listings, of).ok_or(Status::UnknownListing)?;
-    if books.has(Orders, id) {
+    if books.has(Orders, &id) {
         return Err(Status::Exists);
     }
     let terms = &listing.terms;
@@ -51,7 +55,7 @@ pub(super) fn check_order<S: State + ?Sized>(
     if listing.state == ListingState::Ended || revoked {
         return Err(Status::ListingEnded);
     }
-    if terms.price != *price || terms.licence != *licence {
+    if listing.listed_ms != *listed_ms || terms.price != *price || terms.licence != *licence {
         return Err(Status::TermsChanged);
     }
     can_pay(books, &buyer, *price)?;
@@ -68,7 +72,7 @@ pub(super) fn check_order<S: State + ?Sized>(
         due_ms: now.saturating_add(books.chain.params.delivery_ms),
         releases: Vec::new(),
     };
-    Ok(Effect::Order { id: *id, order: Box::new(order), seller: listing.seller })
+    Ok(Effect::Order { id, order: Box::new(order), seller: listing.seller })
 }
 
 pub(super) fn check_release<S: State + ?Sized>(
@@ -152,8 +156,12 @@ fn place<S: State + ?Sized>(
     let paid: Option<Amount> = before.checked_sub(books.account(&order.buyer).balance);
     assert!(paid == Some(order.amount), "the buyer pays the price");
     books.put(OrdersDue, &(order.due_ms, id), &Nothing {});
-    books.put(OrdersOf, &(order.buyer, id), &Nothing {});
-    books.put(OrdersOf, &(seller, id), &Nothing {});
+    for account in [order.buyer, seller] {
+        books.put(OrdersOf, &(account, (order.listing, id)), &Nothing {});
+    }
+    let mut listing = books.get(Listings, &order.listing).expect("checked to be there");
+    listing.orders += 1;
+    books.put(Listings, &order.listing, &listing);
     books.put(Orders, &id, order);
     books.report(Event::OrderPaid { order: id });
 }
@@ -209,6 +217,7 @@ fn settle<S: State + ?Sized>(
     books.remove(OrdersDue, &(order.due_ms, id));
     order.state = OrderState::Settled;
     books.put(Orders, &id, &order);
+    kept::keep(books, order.access_until_ms, Kept::Order { order: id });
     books.report(Event::OrderSettled { order: id });
 }
 
@@ -229,6 +238,7 @@ fn refund<S: State + ?Sized>(books: &mut Books<'_, S>, id: OrderId, mut order: O
     books.remove(OrdersDue, &(order.due_ms, id));
     order.state = OrderState::Refunded;
     books.put(Orders, &id, &order);
+    kept::keep(books, order.access_until_ms, Kept::Order { order: id });
     books.report(Event::OrderRefunded { order: id });
 }
 

@@ -11,6 +11,9 @@ pub const BP: u64 = 10_000;
 /// is bound for longer is most likely a mistake of units.
 pub const WINDOW_MS_MAX: Millis = Millis::DAY.saturating_mul(365);
 
+/// Longest `trusting_ms`, in milliseconds: a hundred years, for a ledger whose validators never change.
+pub const TRUSTING_MS_MAX: Millis = Millis::DAY.saturating_mul(36_500);
+
 record! {
     /// The parameters of a ledger, fixed in its genesis.
     pub struct Params {
@@ -37,6 +40,9 @@ record! {
         pub faucet: Amount,
         /// How many blocks an account waits between two faucet requests.
         pub faucet_blocks: u64,
+        /// How long a light client trusts a header, in milliseconds: less than a validator's stake stays bound after it
+        /// has left. One operator binds none.
+        pub trusting_ms: Millis,
     }
 }
 
@@ -70,6 +76,7 @@ impl Params {
             deal_epochs_max: 100_000,
             faucet: Amount::credits(1000),
             faucet_blocks: 100,
+            trusting_ms: TRUSTING_MS_MAX,
         }
     }
 
@@ -90,6 +97,8 @@ impl Params {
             ("window_ms_min", self.window_ms_min.0, 0, WINDOW_MS_MAX.0),
             // A hundred years of days.
             ("deal_epochs_max", self.deal_epochs_max, 1, 100_000_000),
+            // A device that is used every day keeps its trust.
+            ("trusting_ms", self.trusting_ms.0, Millis::DAY.0, TRUSTING_MS_MAX.0),
         ];
         for (name, value, min, max) in ranges {
             if value < min || max < value {

@@ -5,10 +5,12 @@ use crate::{
     ledger::{
         block::Event,
         books::Books,
-        rows::{Revocation, Revocations},
+        kept,
+        rows::{Kept, Revocation, Revocations},
         state::State,
         status::Status,
     },
+    time::LedgerTime,
 };
 
 /// A checked revocation.
@@ -16,21 +18,27 @@ use crate::{
 pub(super) struct Revoked {
     link: LinkId,
     by: AccountId,
+    until_ms: Option<LedgerTime>,
 }
 
 pub(super) fn check<S: State + ?Sized>(
     books: &Books<'_, S>,
     by: AccountId,
     link: LinkId,
+    until_ms: Option<LedgerTime>,
 ) -> Result<Revoked, Status> {
     if books.has(Revocations, &(link, by)) {
         return Err(Status::Exists);
     }
-    Ok(Revoked { link, by })
+    Ok(Revoked { link, by, until_ms })
 }
 
-pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, Revoked { link, by }: Revoked) {
+pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, revoked: Revoked) {
+    let Revoked { link, by, until_ms } = revoked;
     let height = books.chain.height;
-    books.put(Revocations, &(link, by), &Revocation { height });
+    books.put(Revocations, &(link, by), &Revocation { height, until_ms });
+    if let Some(end_ms) = until_ms {
+        kept::keep(books, end_ms, Kept::Revocation { link, by });
+    }
     books.report(Event::Revoked { link, by });
 }

@@ -16,7 +16,7 @@ use crate::{
         AccountId, ChainId, DealId, Hash, LinkId, ListingId, NodeId, ObjectId, OrderId, PeerId,
         TransactionId, VaultId,
     },
-    ledger::Params,
+    ledger::{Params, commit::Validators},
     limits::LEAF_BYTES,
     proof, record,
     time::{LedgerTime, Millis},
@@ -135,7 +135,7 @@ macro_rules! id_keys {
     )*};
 }
 
-id_keys!(AccountId, PeerId, DealId, ListingId, OrderId, VaultId, LinkId, TransactionId);
+id_keys!(AccountId, PeerId, DealId, ListingId, ObjectId, OrderId, VaultId, LinkId, TransactionId);
 
 macro_rules! tables {
     ($($(#[$meta:meta])* $name:ident = $tag:literal, $key:ty => $row:ty;)*) => {$(
@@ -197,14 +197,18 @@ tables! {
     OrdersDue = 17, (LedgerTime, OrderId) => Nothing;
     /// Revoked grant links: `(link, revoking account)`; it counts if that key stands above the link.
     Revocations = 18, (LinkId, AccountId) => Revocation;
-    /// Orders by buyer or seller: `(account, order)`.
-    OrdersOf = 19, (AccountId, OrderId) => Nothing;
+    /// Orders by buyer or seller, and by listing: `(account, (listing, order))`.
+    OrdersOf = 19, (AccountId, (ListingId, OrderId)) => Nothing;
     /// Sealed root records of names indexes, one per account.
     Roots = 20, AccountId => Root;
     /// Nodes that wait for a window: `(counted time in ms, node)`.
     Windows = 21, (Millis, NodeId) => Nothing;
     /// Shards in a node's table: `(node, (first epoch without it, deal))`.
     Leaves = 22, (NodeId, (u64, DealId)) => Leave;
+    /// Listings by seller, and by what they sell: `(account, (object, listing))`.
+    ListingsOf = 23, (AccountId, (ObjectId, ListingId)) => Nothing;
+    /// What is over, by the time at which it leaves the state: `(time in ms, what)`.
+    KeptUntil = 24, (LedgerTime, Kept) => Nothing;
 }
 
 record! {
@@ -220,8 +224,8 @@ record! {
         pub id: ChainId,
         /// Its parameters.
         pub params: Params,
-        /// The key that signs blocks.
-        pub authority: AccountId,
+        /// The validators that commit the next block.
+        pub validators: Validators,
         /// Time of the genesis block, in milliseconds since the Unix epoch: epoch 0 begins here.
         pub genesis_ms: LedgerTime,
         /// Time of the last block.
@@ -309,18 +313,49 @@ choice! {
     }
 }
 
-impl RowKey for HoldKey {
-    fn append(&self, out: &mut Vec<u8>) {
-        self.encode(out);
-    }
-
-    fn read(bytes: &mut &[u8]) -> Option<Self> {
-        let mut input = Reader::new(bytes);
-        let key = Self::decode(&mut input).ok()?;
-        *bytes = &bytes[bytes.len() - input.remaining()..];
-        Some(key)
+choice! {
+    /// What is over and stays in the state for a while.
+    #[derive(Copy)]
+    pub enum Kept {
+        /// An order that is settled or refunded.
+        Order = 1 {
+            /// The order.
+            order: OrderId,
+        },
+        /// A listing that has ended and has no order left.
+        Listing = 2 {
+            /// The listing.
+            listing: ListingId,
+        },
+        /// The revocation of a link that has an end.
+        Revocation = 3 {
+            /// The link.
+            link: LinkId,
+            /// The account that revoked it.
+            by: AccountId,
+        },
     }
 }
+
+/// Keys of several kinds: their tags sort them.
+macro_rules! choice_keys {
+    ($($key:ty),*) => {$(
+        impl RowKey for $key {
+            fn append(&self, out: &mut Vec<u8>) {
+                self.encode(out);
+            }
+
+            fn read(bytes: &mut &[u8]) -> Option<Self> {
+                let mut input = Reader::new(bytes);
+                let key = Self::decode(&mut input).ok()?;
+                *bytes = &bytes[bytes.len() - input.remaining()..];
+                Some(key)
+            }
+        }
+    )*};
+}
+
+choice_keys!(HoldKey, Kept);
 
 record! {
     /// Reserved money: placed by one account, later released to others or given back.
@@ -630,6 +665,8 @@ record! {
         pub preview: Option<PublicRef>,
         /// Orders that were settled.
         pub sold: u64,
+        /// Its orders in the state, open and closed.
+        pub orders: u64,
     }
 }
 
@@ -680,6 +717,8 @@ record! {
     pub struct Revocation {
         /// Height of the block.
         pub height: u64,
+        /// When the revoked link ends by itself, in milliseconds since the Unix epoch; absent if it never does.
+        pub until_ms: Option<LedgerTime>,
     }
 }
 

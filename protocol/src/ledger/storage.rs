@@ -4,7 +4,7 @@ use alloc::{boxed::Box, vec, vec::Vec};
 
 use crate::{
     amount::Amount,
-    id::{AccountId, DealId, Hash, NodeId},
+    id::{AccountId, DealId, NodeId},
     ledger::{
         Params,
         account::can_pay,
@@ -124,14 +124,11 @@ fn new_node(payout: AccountId) -> Node {
 pub(super) fn check_open<S: State + ?Sized>(
     books: &Books<'_, S>,
     sender: AccountId,
-    (opening, terms): (&Hash, &DealTerms),
+    terms: &DealTerms,
     (acceptances, cost_max): (&[Acceptance], Amount),
     signatures: &Signatures,
 ) -> Result<Effect, Status> {
     let params = &books.chain.params;
-    if DealId::of(opening) != terms.deal {
-        return Err(Status::BadProof);
-    }
     if !signatures.acceptances(books.id(), terms, acceptances) {
         return Err(Status::BadAcceptance);
     }
@@ -141,7 +138,8 @@ pub(super) fn check_open<S: State + ?Sized>(
     if terms.owner != sender {
         return Err(Status::NotYours);
     }
-    if books.has(Deals, &terms.deal) {
+    let id = terms.deal();
+    if books.has(Deals, &id) {
         return Err(Status::Exists);
     }
     let prices = acceptances.iter().map(|accepted| accepted.price);
@@ -160,7 +158,7 @@ pub(super) fn check_open<S: State + ?Sized>(
     let cost = cost.ok_or(Status::Overflow)?;
     can_pay(books, &sender, cost.total)?;
     let deal = Box::new(new_deal(terms, acceptances, cost.rate, books.chain.epoch + 1));
-    Ok(Effect::Open { id: terms.deal, deal, cost })
+    Ok(Effect::Open { id, deal, cost })
 }
 
 fn new_deal(terms: &DealTerms, acceptances: &[Acceptance], rate: Amount, start: u64) -> Deal {

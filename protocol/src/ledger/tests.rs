@@ -6,6 +6,7 @@ mod bounded;
 mod elsewhere;
 mod epochs;
 mod fields;
+mod kept;
 mod random;
 mod sales;
 mod seller;

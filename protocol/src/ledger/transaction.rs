@@ -9,8 +9,8 @@ use crate::{
     choice,
     custody::{CustodyAcceptance, DeliveryKey, Release, VaultKey},
     id::{
-        AccountId, ChainId, DealId, Hash, LinkId, ListingId, NodeId, ObjectId, OrderId, PeerId,
-        TransactionId, VaultId,
+        AccountId, ChainId, DealId, Hash, LinkId, ListingId, NodeId, ObjectId, Opening, OrderId,
+        PeerId, TransactionId,
     },
     ledger::{
         rows::{Access, PublicRef, Terms},
@@ -43,10 +43,10 @@ record! {
 record! {
     /// The terms of a deal without its nodes: a node accepts them, and an owner opens the deal with them.
     pub struct DealTerms {
-        /// Made from an opening that the owner chose.
-        pub deal: DealId,
         /// The account that pays.
         pub owner: AccountId,
+        /// Chosen by the owner: the deal's id follows from both.
+        pub opening: Opening,
         /// The stored file version.
         pub object: ObjectId,
         /// The segment of it, from 0.
@@ -109,8 +109,6 @@ choice! {
         },
         /// Opens a deal and pays for all of it.
         OpenDeal = 11 {
-            /// The bytes that the deal's id is made from.
-            opening: Hash,
             /// The terms.
             terms: DealTerms,
             /// The nodes that keep the shards.
@@ -132,8 +130,8 @@ choice! {
         },
         /// Opens a vault.
         OpenVault = 20 {
-            /// Chosen by the sender.
-            vault: VaultId,
+            /// Chosen by the sender: the vault's id follows from both.
+            opening: Opening,
             /// Its public side.
             key: VaultKey,
             /// Its custodians, by share index.
@@ -141,8 +139,8 @@ choice! {
         },
         /// Lists something for sale.
         List = 21 {
-            /// Chosen by the sender.
-            listing: ListingId,
+            /// Chosen by the sender: the listing's id follows from both.
+            opening: Opening,
             /// Its terms.
             terms: Box<Terms>,
         },
@@ -160,14 +158,16 @@ choice! {
         },
         /// Buys: pays into escrow.
         Order = 24 {
-            /// Chosen by the sender.
-            order: OrderId,
+            /// Chosen by the sender: the order's id follows from both.
+            opening: Opening,
             /// The listing.
             listing: ListingId,
             /// The peer key that the grant will be bound to.
             holder: PeerId,
             /// The one-time key that the custodians release to.
             delivery: DeliveryKey,
+            /// The time of the listing that the buyer saw: an id may stand for another listing later.
+            listed_ms: LedgerTime,
             /// The price that the buyer saw.
             price: Amount,
             /// The licence the buyer accepts.
@@ -191,6 +191,9 @@ choice! {
         Revoke = 30 {
             /// The link.
             link: LinkId,
+            /// When the link ends by itself, in milliseconds since the Unix epoch; absent if it never does. The revocation
+            /// leaves the state some time after that.
+            until_ms: Option<LedgerTime>,
         },
         /// Replaces the root record that the sender has read.
         SetRoot = 31 {
@@ -199,6 +202,14 @@ choice! {
             /// The sealed record.
             blob: Vec<u8>,
         },
+    }
+}
+
+impl DealTerms {
+    /// The deal's id.
+    #[must_use]
+    pub fn deal(&self) -> DealId {
+        DealId::of(&self.owner, &self.opening)
     }
 }
 

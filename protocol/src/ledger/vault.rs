@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use crate::{
     custody::{CustodyAcceptance, CustodyTerms, VaultKey},
-    id::{AccountId, NodeId, VaultId},
+    id::{AccountId, NodeId, Opening, VaultId},
     ledger::{
         books::Books,
         rows::{Node, Nodes, Vault, Vaults},
@@ -23,10 +23,11 @@ pub(super) struct Opened {
 pub(super) fn check<S: State + ?Sized>(
     books: &Books<'_, S>,
     sender: AccountId,
-    id: VaultId,
+    opening: &Opening,
     key: &VaultKey,
     custodians: &[CustodyAcceptance],
 ) -> Result<Opened, Status> {
+    let id = VaultId::of(&sender, opening);
     let nodes: Vec<NodeId> = custodians.iter().map(|accepted| accepted.node).collect();
     let signed = |accepted: &CustodyAcceptance| {
         let (chain, index, node) = (books.id(), accepted.index, &accepted.node);

@@ -8,7 +8,7 @@ use crate::{
     id::AccountId,
     ledger::{
         Status,
-        block::{Block, Event, SignedHeader},
+        block::{Block, Event, Genesis, SignedHeader},
         transaction::Transaction,
     },
     record,
@@ -30,7 +30,8 @@ choice! {
             /// Their keys.
             keys: Vec<Vec<u8>>,
         },
-        /// Rows whose keys begin with `prefix` and come after `after`. Answered by [`Response::Rows`].
+        /// The first rows whose keys begin with `prefix` and come after `after`, all of them up to the last of the
+        /// answer. Answered by [`Response::Rows`].
         Scan = 4 {
             /// The prefix of the keys: at least the table's tag.
             prefix: Vec<u8>,
@@ -39,15 +40,11 @@ choice! {
             /// How many at most.
             limit: u32,
         },
-        /// All blocks from a height on, as they come. Answered by one [`Response::Block`] after another,
-        /// each followed by as many [`Response::Events`] as it takes. Answered by [`Response::Pruned`]
-        /// where the ledger no longer keeps the next block.
+        /// All blocks from a height on, as they come. Answered by one [`Response::Block`] after another.
+        /// Answered by [`Response::Pruned`] where the ledger no longer keeps the next block.
         Follow = 5 {
             /// The first height.
             height: u64,
-            /// How many of that block's events the client already knows. So a client that lost its
-            /// connection in the middle of a large block continues there.
-            events: u64,
         },
         /// The events that moved an account's money, newest first. Answered by [`Response::History`].
         History = 6 {
@@ -58,18 +55,18 @@ choice! {
             /// How many at most.
             limit: u32,
         },
+        /// The ledger's genesis, whose hash is the ledger's id. Answered by [`Response::Genesis`].
+        Genesis = 7,
     }
 }
 
 record! {
-    /// A row and its proof.
-    pub struct ProvenRow {
+    /// A row of an answer.
+    pub struct Row {
         /// Its key.
         pub key: Vec<u8>,
         /// Its value; absent if there is no such row.
         pub value: Option<Vec<u8>>,
-        /// Its path in the state tree: see `ledger::tree`.
-        pub path: Vec<u8>,
     }
 }
 
@@ -140,26 +137,22 @@ choice! {
         Rows = 3 {
             /// The block they are from.
             header: SignedHeader,
-            /// The rows.
-            rows: Vec<ProvenRow>,
-            /// Whether a scan has more.
+            /// The rows: of a question by key the first ones in its order, of a scan all from its beginning on.
+            rows: Vec<Row>,
+            /// Their proof, and that of a scan that none is left out: see `ledger::tree`.
+            proof: Vec<u8>,
+            /// Whether the answer ends before the question does.
             more: bool,
         },
-        /// A block with the first of its events: [`EVENTS_PAGE`] at most.
-        ///
-        /// [`EVENTS_PAGE`]: crate::limits::EVENTS_PAGE
+        /// A block.
         Block = 4 {
-            /// The block. Its events follow those that the client already knew.
+            /// The block.
             block: Block,
-            /// Whether more events follow.
-            more: bool,
         },
-        /// The next events of the followed block: `EVENTS_PAGE` at most.
-        Events = 5 {
-            /// The events.
-            events: Vec<Event>,
-            /// Whether more events follow.
-            more: bool,
+        /// The genesis.
+        Genesis = 5 {
+            /// The genesis.
+            genesis: Box<Genesis>,
         },
         /// History lines.
         History = 6 {
@@ -184,27 +177,5 @@ impl HistoryLine {
     #[must_use]
     pub fn place(&self) -> HistoryPlace {
         HistoryPlace { height: self.height, number: self.number }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        amount::Amount,
-        codec::Encode,
-        id::PeerId,
-        ledger::block::{Place, Reason},
-        limits::{BLOCK_BYTES_MAX, EVENTS_PAGE, MESSAGE_BYTES_MAX},
-    };
-
-    #[test]
-    fn the_largest_page_fits_into_a_message() {
-        let account = Place::Account { account: AccountId([1; 32]) };
-        let reason = Reason::Missed { node: PeerId([3; 32]), epoch: u64::MAX };
-        let moved = Event::Moved { from: account, to: account, amount: Amount::ZERO, reason };
-        // A block's transactions, its header and what frames them beside a page of the largest events.
-        let rest = BLOCK_BYTES_MAX + 1024;
-        assert!(rest + moved.to_bytes().len() * EVENTS_PAGE <= MESSAGE_BYTES_MAX);
     }
 }

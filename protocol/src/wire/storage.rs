@@ -9,7 +9,7 @@ use crate::{
     custody::{CustodyAcceptance, Release, VaultKey},
     deletion::DeletionReceipt,
     grant::Grant,
-    id::{AccountId, ChainId, DealId, Hash, NodeId, OrderId, VaultId},
+    id::{AccountId, ChainId, DealId, Hash, NodeId, Opening, OrderId},
     ledger::transaction::{Acceptance, DealTerms},
     record,
 };
@@ -78,17 +78,17 @@ choice! {
         },
         /// Keep this share of a vault's secret. Answered by [`Response::InCustody`].
         KeepShare = 10 {
-            /// Chosen by the owner.
-            vault: VaultId,
             /// The owner of the secret.
             owner: AccountId,
+            /// Chosen by the owner: the vault's id follows from both.
+            opening: Opening,
             /// The public side.
             key: VaultKey,
             /// The index of the share, from 1.
             index: u8,
             /// The share, sealed to the node's custody key.
             share: Vec<u8>,
-            /// By the owner, over chain, vault, key, index and node: so no party can send a share to a
+            /// By the owner, over chain, vault, owner, key, index and node: so no party can send a share to a
             /// custodian in another's name.
             signature: [u8; 64],
         },

@@ -8,10 +8,9 @@ use symbolon_protocol::{
     id::{AccountId, ChainId, DealId, Hash, NodeId, OrderId, TransactionId, hex},
     ledger::{
         Params, Status, beacon,
-        block::{
-            Block, BlockInputs, Genesis, Header, SignedHeader, transactions_root, validators_hash,
-        },
-        execute::{self, Executed},
+        block::{Block, BlockInputs, Event, Genesis, Header, SignedHeader},
+        commit::Validators,
+        execute,
         rows::{Account, Accounts, HoldKey, Holds, Slot, Slots, Table},
         state::MemoryState,
         transaction::{Action, Transaction},
@@ -51,7 +50,7 @@ const CORE: Hash = Hash([9; 32]);
 fn genesis() -> Genesis {
     Genesis {
         params: Params::development(),
-        authority: account(1),
+        validators: Validators::alone(account(1)),
         time_ms: LedgerTime(1_800_000_000_000),
         onion: beacon::layer(&CORE, 2),
     }
@@ -67,23 +66,8 @@ fn transfer() -> Transaction {
     Transaction::build(chain(), &key(2), TransactionId([7; 16]), 10, action)
 }
 
-fn sealed(
-    (height, parent): (u64, Hash),
-    facts: BlockInputs,
-    transactions: Vec<Transaction>,
-    executed: &Executed,
-) -> Block {
-    let header = Header {
-        chain: chain(),
-        height,
-        parent,
-        facts,
-        transactions_root: transactions_root(&transactions),
-        state_root: executed.state_root,
-        validators: validators_hash(&[account(1)]),
-    };
-    let header = SignedHeader::build(header, &key(1));
-    Block { header, transactions, events: executed.events.clone() }
+fn sealed(header: Header, transactions: Vec<Transaction>, events: Vec<Event>) -> Block {
+    Block { header: SignedHeader::build(header, &key(1)), transactions, events }
 }
 
 /// The genesis block; then account 2 asks the faucet and sends 5 credits to account 3.
@@ -92,18 +76,18 @@ pub(crate) fn chain_of_two() -> (Block, Block, MemoryState) {
     let mut state = MemoryState::default();
     let executed = execute::genesis(&genesis);
     state.commit(&executed.update);
-    let time_ms = genesis.time_ms;
-    let facts = BlockInputs { time_ms, reveal: Hash([0; 32]), onion_next: Some(genesis.onion) };
-    let first = sealed((0, Hash([0; 32])), facts, Vec::new(), &executed);
+    let first = sealed(genesis.header(&executed), Vec::new(), executed.events);
 
     let faucet = Transaction::build(chain(), &key(2), TransactionId([6; 16]), 10, Action::Faucet);
     let transactions = vec![faucet, transfer()];
     let reveal = beacon::layer(&CORE, 1);
-    let facts = BlockInputs { time_ms: LedgerTime(time_ms.0 + 1000), reveal, onion_next: None };
+    let facts =
+        BlockInputs { time_ms: LedgerTime(genesis.time_ms.0 + 1000), reveal, onion_next: None };
     let executed = execute::replay(&state, &facts, &transactions).expect("both are applied");
     state.commit(&executed.update);
-    let place = (1, first.header.header.digest());
-    let second = sealed(place, facts, transactions, &executed);
+    let header = &first.header.header;
+    let header = header.next(facts, &transactions, &executed.events, executed.state_root);
+    let second = sealed(header, transactions, executed.events);
     (first, second, state)
 }
 

@@ -44,6 +44,11 @@ pub enum Change {
         /// The shard's root in the deal.
         root: Hash,
     },
+    /// An order was paid. An earlier order with the same id, if one was refunded, is over.
+    Ordered {
+        /// The order.
+        order: OrderId,
+    },
     /// An order was refunded, so its grant is void.
     Refunded {
         /// The order.
@@ -323,6 +328,9 @@ fn make(transaction: &WriteTransaction, changes: &[Change]) -> Result<Vec<Shard>
             Change::Ended { deal } => end(transaction, deal)?,
             Change::Opened { deal, index, root } => {
                 paid.extend(pay(transaction, deal, *index, Some(root))?);
+            }
+            Change::Ordered { order } => {
+                transaction.open_table(REFUNDED)?.remove(&order.0[..])?;
             }
             Change::Refunded { order } => {
                 transaction.open_table(REFUNDED)?.insert(&order.0[..], ())?;

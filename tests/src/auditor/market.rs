@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use symbolon_protocol::{
-    id::{AccountId, ListingId, NodeId, OrderId},
+    id::{AccountId, LinkId, ListingId, NodeId, OrderId, VaultId},
     ledger::{
         block::{Event, Place, Reason},
         rows::{HoldKey, Split},
@@ -11,7 +11,7 @@ use symbolon_protocol::{
     },
 };
 
-use super::{Auditor, hundredths};
+use super::{Auditor, hundredths, id_of};
 
 #[derive(Debug)]
 pub(super) struct VaultBook {
@@ -26,8 +26,19 @@ pub(super) struct ListingBook {
     window_ms: u64,
     access_ms: u64,
     splits: Vec<Split>,
-    vault: symbolon_protocol::id::VaultId,
+    vault: VaultId,
     awaits_beacon: bool,
+    ended: bool,
+    /// Its orders that are on the ledger.
+    pub(super) orders: u64,
+}
+
+/// Something that is over and leaves the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Over {
+    Order(OrderId),
+    Listing(ListingId),
+    Revocation(LinkId, AccountId),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,13 +104,15 @@ impl Auditor {
         action: &Action,
     ) -> Result<(), String> {
         match action {
-            Action::OpenVault { vault, key, custodians } => {
+            Action::OpenVault { opening, key, custodians } => {
+                let vault = VaultId(id_of("symbolon 2026 vault id v1", &sender, opening));
                 let required = key.commitments.len();
                 let custodians = custodians.iter().map(|accepted| accepted.node).collect();
-                let new = self.vaults.insert(*vault, VaultBook { custodians, required });
+                let new = self.vaults.insert(vault, VaultBook { custodians, required });
                 new.map_or(Ok(()), |_| Err(format!("vault {vault} is opened twice")))
             }
-            Action::List { listing, terms } => {
+            Action::List { opening, terms } => {
+                let listing = ListingId(id_of("symbolon 2026 listing id v1", &sender, opening));
                 let book = ListingBook {
                     seller: sender,
                     price: terms.price.0,
@@ -108,19 +121,35 @@ impl Auditor {
                     splits: terms.splits.clone(),
                     vault: terms.vault,
                     awaits_beacon: terms.preview_cells > 0,
+                    ended: false,
+                    orders: 0,
                 };
-                let new = self.listings.insert(*listing, book);
+                let new = self.listings.insert(listing, book);
                 new.map_or(Ok(()), |_| Err(format!("listing {listing} is listed twice")))
             }
-            Action::Preview { .. } | Action::EndListing { .. } => Ok(()),
-            Action::Order { order, listing, price, .. } => {
-                self.order(sender, *order, *listing, price.0)
+            Action::Preview { .. } => Ok(()),
+            Action::EndListing { listing } => {
+                let book = self.listings.get_mut(listing).filter(|book| book.seller == sender);
+                let book = book.filter(|book| !book.ended);
+                book.ok_or_else(|| format!("{listing} is not this sender's to end"))?.ended = true;
+                self.leave_if_over(*listing);
+                Ok(())
+            }
+            Action::Order { opening, listing, price, .. } => {
+                let order = OrderId(id_of("symbolon 2026 order id v1", &sender, opening));
+                self.order(sender, order, *listing, price.0)
             }
             Action::PostRelease { order, release } => self.release(sender, *order, release.index),
             Action::Acknowledge { order, custodians } => {
                 self.acknowledge(sender, *order, custodians)
             }
-            Action::Revoke { link } => {
+            Action::Revoke { link, until_ms } => {
+                if self.revocations.insert((*link, sender), until_ms.is_some()).is_some() {
+                    return Err(format!("{sender} revokes {link} twice"));
+                }
+                if let Some(until_ms) = until_ms {
+                    self.leaves_after(until_ms.0, Over::Revocation(*link, sender));
+                }
                 self.expected.push(Event::Revoked { link: *link, by: sender });
                 Ok(())
             }
@@ -135,11 +164,14 @@ impl Auditor {
         listing: ListingId,
         price: u128,
     ) -> Result<(), String> {
-        let terms = self.listings.get(&listing).ok_or_else(|| format!("no listing {listing}"))?;
-        if terms.price != price || self.orders.contains_key(&id) {
+        let terms =
+            self.listings.get_mut(&listing).ok_or_else(|| format!("no listing {listing}"))?;
+        if terms.price != price || terms.ended || self.orders.contains_key(&id) {
             return Err(format!("order {id} is made twice or at another price"));
         }
-        let access_until_ms = self.time_ms + terms.access_ms;
+        terms.orders += 1;
+        let access_until_ms = self.time_ms.saturating_add(terms.access_ms);
+        self.made.0 += 1;
         let hold = HoldKey::Order { order: id };
         let (from, to) = (Place::Account { account: buyer }, Place::Hold { hold });
         self.expect(from, to, price, Reason::Sale { order: id });
@@ -219,22 +251,59 @@ impl Auditor {
         }
         self.expect(from, Place::Account { account: seller }, left, reason);
         self.expected.push(Event::OrderSettled { order: id });
+        self.made.1 += 1;
+        let end_ms = self.orders[&id].access_until_ms;
+        self.leaves_after(end_ms, Over::Order(id));
     }
 
     fn refund(&mut self, id: OrderId) {
         let order = self.orders.get_mut(&id).expect("the caller has seen it");
         order.stage = Stage::Refunded;
         let (account, amount) = (order.buyer, order.amount);
+        let end_ms = order.access_until_ms;
         let hold = HoldKey::Order { order: id };
         let (from, to) = (Place::Hold { hold }, Place::Account { account });
         self.expect(from, to, amount, Reason::Sale { order: id });
         self.expected.push(Event::OrderRefunded { order: id });
+        self.made.2 += 1;
+        self.leaves_after(end_ms, Over::Order(id));
+    }
+
+    /// Notes that something that ends then is to be gone a hundred epochs later.
+    fn leaves_after(&mut self, end_ms: u64, what: Over) {
+        let end_ms = end_ms.max(self.time_ms);
+        self.over.insert((end_ms.saturating_add(100 * self.params.epoch_ms.0), what));
+    }
+
+    /// A listing that takes no orders and has none left is over.
+    fn leave_if_over(&mut self, id: ListingId) {
+        let book = &self.listings[&id];
+        if book.ended && book.orders == 0 {
+            self.leaves_after(self.time_ms, Over::Listing(id));
+        }
+    }
+
+    /// What was over long ago leaves: a thousand and twenty-four in a block.
+    pub(super) fn leave(&mut self) {
+        let due = self.over.iter().take_while(|(until_ms, _)| *until_ms <= self.time_ms);
+        let due: Vec<_> = due.take(1024).copied().collect();
+        for key in due {
+            self.over.remove(&key);
+            match key.1 {
+                Over::Order(id) => {
+                    let order = self.orders.remove(&id).expect("it was made");
+                    self.listings.get_mut(&order.listing).expect("it has orders").orders -= 1;
+                    self.leave_if_over(order.listing);
+                }
+                Over::Listing(id) => drop(self.listings.remove(&id)),
+                Over::Revocation(link, by) => drop(self.revocations.remove(&(link, by))),
+            }
+        }
     }
 
     /// How many orders were made, settled and refunded.
     #[must_use]
     pub fn orders(&self) -> (usize, usize, usize) {
-        let count = |stage| self.orders.values().filter(|order| order.stage == stage).count();
-        (self.orders.len(), count(Stage::Settled), count(Stage::Refunded))
+        self.made
     }
 }

@@ -11,7 +11,7 @@ use symbolon_protocol::{
     },
 };
 
-use super::{Auditor, hundredths};
+use super::{Auditor, hundredths, id_of};
 
 /// Bytes that prices are for.
 const GIB: u128 = 1_073_741_824;
@@ -291,16 +291,12 @@ impl Auditor {
     }
 
     fn open(&mut self, sender: AccountId, action: &Action) -> Result<(), String> {
-        let Action::OpenDeal { opening, terms, acceptances, cost_max } = action else {
+        let Action::OpenDeal { terms, acceptances, cost_max } = action else {
             unreachable!("only deals come here");
         };
-        let id = terms.deal;
+        let id = DealId(id_of("symbolon 2026 deal id v2", &sender, &terms.opening));
         if self.deals.get(&id).is_some_and(|deal| deal.stage != Stage::Removed) {
             return Err(format!("deal {id} is opened and paid twice"));
-        }
-        let named = blake3::derive_key("symbolon 2026 deal id v1", &opening.0);
-        if named[..16] != id.0 {
-            return Err(format!("deal {id} is opened by who does not know its opening"));
         }
         if terms.owner != sender {
             return Err(format!("deal {id} is opened by somebody else than its owner"));

@@ -230,9 +230,10 @@ fn keeps(
     (chain, me): (&ChainId, &NodeId),
     (key, other): (&SigningKey, &SigningKey),
 ) -> Option<Response> {
-    let Request::KeepShare { vault, owner, key: vault_key, index, .. } = request else {
+    let Request::KeepShare { owner, opening, key: vault_key, index, .. } = request else {
         return None;
     };
+    let vault = &VaultId::of(owner, opening);
     let terms = CustodyTerms { chain, vault, owner, key: vault_key, index: *index, node: me };
     let another = NodeId::from(symbolon_protocol::id::AccountId(other.verifying_key().to_bytes()));
     let acceptance = match word {

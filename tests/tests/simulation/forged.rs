@@ -1,11 +1,12 @@
 //! The auditor is worth something only if it finds what is wrong. Blocks of a real run are forged, one
 //! way after the other, and each time it must say so, at the right block.
 
+use ed25519_dalek::SigningKey;
 use symbolon_client::{Progress, Readable, SellOptions, Sink, Source};
 use symbolon_protocol::{
     Amount, Millis,
     id::AccountId,
-    ledger::block::{Block, Event, Place, Reason},
+    ledger::block::{Block, Event, Header, Place, Reason, SignedHeader, events_root},
 };
 use symbolon_tests::{
     auditor::{Auditor, Finding},
@@ -14,8 +15,8 @@ use symbolon_tests::{
 
 use super::{put_options, sell_options};
 
-/// The blocks of a put, two proven epochs and a sale, and who signs them.
-async fn record() -> (AccountId, Vec<Block>) {
+/// The blocks of a put, two proven epochs and a sale, and the secret that signs them.
+async fn record() -> ([u8; 32], Vec<Block>) {
     let mut world = World::found(1, 8).await;
     let (owner, buyer) = (world.client("owner"), world.client("buyer"));
     owner.faucet().await.unwrap();
@@ -36,11 +37,11 @@ async fn record() -> (AccountId, Vec<Block>) {
     buyer.get(&token, Sink::Memory, &Default::default(), &quiet).await.unwrap();
     // To the end of the deal, where its reserve comes back.
     world.pass_epochs(4).await;
-    (world.authority(), std::mem::take(&mut world.blocks))
+    (world.ledger_key(), std::mem::take(&mut world.blocks))
 }
 
-fn audit(authority: AccountId, blocks: &[Block]) -> Result<(), Finding> {
-    let mut auditor = Auditor::new(params(), authority);
+fn audit(key: &SigningKey, blocks: &[Block]) -> Result<(), Finding> {
+    let mut auditor = Auditor::new(params(), AccountId(key.verifying_key().to_bytes()));
     blocks.iter().try_for_each(|block| auditor.take(block))
 }
 
@@ -60,6 +61,18 @@ fn moved(event: &Event, why: impl Fn(&Reason) -> bool) -> bool {
 fn alter(event: &mut Event, change: impl FnOnce(&mut Place, &mut Place, &mut u128)) {
     let Event::Moved { from, to, amount, .. } = event else { panic!("no movement: {event:?}") };
     change(from, to, &mut amount.0);
+}
+
+/// Signs the forged events. So the auditor must find that they do not follow from the rules, and in the very block: the next
+/// one has another parent.
+fn sign_events(key: &SigningKey, blocks: &mut [Block]) {
+    for block in blocks {
+        let root = events_root(&block.events);
+        if block.header.header.events_root != root {
+            let header = Header { events_root: root, ..block.header.header.clone() };
+            block.header = SignedHeader::build(header, key);
+        }
+    }
 }
 
 type Forgery = (&'static str, fn(&mut Vec<Block>) -> usize);
@@ -163,12 +176,14 @@ const FORGERIES: &[Forgery] = &[
 ];
 
 pub(super) fn forged() {
-    let (authority, blocks) = run(record);
-    assert_eq!(audit(authority, &blocks), Ok(()));
+    let (key, blocks) = run(record);
+    let key = SigningKey::from_bytes(&key);
+    assert_eq!(audit(&key, &blocks), Ok(()));
     for (what, forge) in FORGERIES {
         let mut blocks = blocks.clone();
         let height = forge(&mut blocks) as u64;
-        match audit(authority, &blocks) {
+        sign_events(&key, &mut blocks);
+        match audit(&key, &blocks) {
             Err(finding) => assert_eq!(finding.height, height, "{what}: {finding}"),
             Ok(()) => panic!("{what}, and the auditor finds nothing"),
         }

@@ -9,7 +9,7 @@ use symbolon_client::{
 use symbolon_ledger::ROWS_MAX;
 use symbolon_protocol::{
     Amount, LedgerTime, Millis,
-    id::{AccountId, DealId, Hash, ListingId, ObjectId, TransactionId},
+    id::{AccountId, DealId, Hash, ListingId, ObjectId, Opening, TransactionId},
     ledger::{
         Status,
         rows::{Access, Deals, DealsOf, Listing, ListingState, Listings, Orders, Table},
@@ -114,8 +114,9 @@ async fn removed(world: &mut World, seller: &Client, buyer: &Client) {
 /// A preview that is promised and not shown, and one of other cells than were picked.
 async fn unseen(world: &mut World, seller: &Client, buyer: &Client) {
     let honest = row(world, offer(world, seller, "shown", 1).await).await;
-    let listing = ListingId([9; 16]);
-    act(world, 2, Action::List { listing, terms: Box::new(honest.terms.clone()) }).await;
+    let opening = Opening([9; 32]);
+    let listing = ListingId::of(&honest.seller, &opening);
+    act(world, 2, Action::List { opening, terms: Box::new(honest.terms.clone()) }).await;
     let error = refused(world, buyer, listing).await;
     assert!(matches!(error, ClientError::NoPreview(_)), "{error:?}");
     world.pass_epochs(1).await;
@@ -203,13 +204,14 @@ async fn open_before(world: &World, end: DealId, count: usize) {
     let registered = ledger.submit(sign(&keeper, 0, register)).await.unwrap();
     assert_eq!(registered.status, Status::Applied);
     let seller = world.identity("seller");
-    let hashes = (0_u64..).map(|number| Hash(*blake3::hash(&number.to_le_bytes()).as_bytes()));
-    let openings = hashes.filter(|opening| DealId::of(opening) < end).take(count);
+    let hashes = (0_u64..).map(|number| Opening(*blake3::hash(&number.to_le_bytes()).as_bytes()));
+    let me = seller.account();
+    let openings = hashes.filter(|opening| DealId::of(&me, opening) < end).take(count);
     let mut submitted = JoinSet::new();
     for (number, opening) in (0..).zip(openings) {
         let terms = DealTerms {
-            deal: DealId::of(&opening),
             owner: seller.account(),
+            opening,
             object: ObjectId([7; 16]),
             segment: number,
             required: 1,
@@ -222,7 +224,7 @@ async fn open_before(world: &World, end: DealId, count: usize) {
         let accepted =
             Acceptance::build(&chain, &terms, &keeper, shard, Amount(1), LedgerTime::NEVER);
         let (acceptances, cost_max) = (vec![accepted], Amount::credits(1));
-        let open = Action::OpenDeal { opening, terms, acceptances, cost_max };
+        let open = Action::OpenDeal { terms, acceptances, cost_max };
         let open = sign(&seller.account_key(), u64::from(number), open);
         let ledger = ledger.clone();
         submitted.spawn(async move { ledger.submit(open).await.unwrap().status });

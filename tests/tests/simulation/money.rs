@@ -115,7 +115,7 @@ async fn send_and_forget(world: &mut World) {
     let carol = world.client("carol");
     carol.faucet().await.unwrap();
     for _ in 0..BLOCKS {
-        carol.transfer(world.authority(), Amount(1), None).await.unwrap();
+        carol.transfer(world.validator(), Amount(1), None).await.unwrap();
     }
     carol.close().await;
     let alice = world.client("alice");

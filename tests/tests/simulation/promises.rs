@@ -9,7 +9,7 @@ use symbolon_client::{Client, Deletion, GetOptions, Pattern, Progress, Readable,
 use symbolon_protocol::{
     Amount, LedgerTime, Millis,
     deletion::DeletionReceipt,
-    id::{ChainId, DealId, Hash, NodeId},
+    id::{ChainId, DealId, Hash, NodeId, Opening},
     ledger::{
         rows::{Deal, Deals, Table},
         transaction::{Acceptance, DealTerms},
@@ -207,7 +207,7 @@ impl Liar {
         let (mut chain, mut terms, mut key) = (self.chain, terms.clone(), &self.key);
         match word {
             Word::Root => root = Hash([7; 32]),
-            Word::Deal => terms.deal = DealId([9; 16]),
+            Word::Deal => terms.opening = Opening([9; 32]),
             Word::Index => index = (index + 1) % terms.total,
             Word::Length => terms.length *= 2,
             Word::Price => price = Amount(price.0 + 1),

@@ -9,7 +9,7 @@ use symbolon_client::{
 use symbolon_protocol::{
     Amount, Millis,
     grant::{Grant, GrantToken},
-    id::{AccountId, ListingId, NodeId, ObjectId},
+    id::{AccountId, ListingId, NodeId, ObjectId, Opening},
     ledger::{
         rows::{Deals, Listings, Nodes, Orders, Split, Table},
         transaction::Action,
@@ -165,10 +165,11 @@ async fn fields(buyer: &Client, bought: &BuyReport) {
     let row = network.ledger().row(Orders, &bought.order).await.unwrap().unwrap();
     let listing = network.ledger().row(Listings, &row.listing).await.unwrap().unwrap();
     let order = Action::Order {
-        order: bought.order,
+        opening: Opening([1; 32]),
         listing: row.listing,
         holder: listing.seller.into(),
         delivery: row.delivery,
+        listed_ms: listing.listed_ms,
         price: row.amount,
         licence: listing.terms.licence,
     };

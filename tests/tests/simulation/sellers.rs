@@ -11,7 +11,7 @@ use symbolon_protocol::{
     Amount,
     content::MaskMode,
     custody::{self, Capsule},
-    id::{Hash, ListingId, OrderId, TransactionId},
+    id::{Hash, ListingId, Opening, OrderId, TransactionId},
     ledger::{
         Status,
         rows::{Listing, Listings, OrderState, Orders, Terms},
@@ -125,9 +125,9 @@ async fn act(world: &World, number: u8, action: Action) {
 }
 
 async fn list(world: &World, terms: Terms, number: u8) -> ListingId {
-    let listing = ListingId([100 + number; 16]);
-    act(world, 100 + number, Action::List { listing, terms: Box::new(terms) }).await;
-    listing
+    let opening = Opening([100 + number; 32]);
+    act(world, 100 + number, Action::List { opening, terms: Box::new(terms) }).await;
+    ListingId::of(&world.identity("seller").account(), &opening)
 }
 
 async fn state(world: &World, order: &OrderId) -> OrderState {

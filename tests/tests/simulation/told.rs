@@ -1,5 +1,5 @@
-//! A ledger that lies to those who ask it. Events are only the server's word: no node deletes a paid
-//! shard for one. An older state is proven as well as the newest: no device lets go of what it has published
+//! A server of the ledger that lies to those who ask it. No node believes an event that the header does not cover: it asks
+//! another server. An older state is proven as well as the newest: no device lets go of what it has published
 //! since.
 
 use std::sync::{Arc, Mutex};
@@ -48,7 +48,8 @@ async fn check(world: &World, client: &Client, name: &str) {
     assert!(read.bytes.unwrap() == world.bytes(name, 200_000), "{name}");
 }
 
-/// A node is told, with every block, that it need not keep any shard, and that orders and grants are dead.
+/// A node is told, with every block, that it need not keep any shard, and that orders and grants are dead. Its ticket names the
+/// true server too.
 async fn of_ends(world: &mut World, owner: &Client) {
     let deals = world.ledger().scan(Deals, &[], None, 100).await.unwrap();
     let deals: Vec<DealId> = deals.iter().map(|(key, _)| Deals::parse(key).unwrap()).collect();
@@ -56,16 +57,17 @@ async fn of_ends(world: &mut World, owner: &Client) {
     let victims = [0, 1, 2];
     let nodes = victims.map(|number: usize| world.stations[number].id);
     let twist: LedgerTwist = Arc::new(move |_, response| {
-        let Response::Block { mut block, more } = response else { return response };
+        let Response::Block { mut block } = response else { return response };
         for node in nodes {
             let left = deals.iter().map(|deal| Event::ShardLeft { node, deal: *deal });
             block.events.extend(left);
         }
         block.events.push(Event::OrderRefunded { order: OrderId([7; 16]) });
         block.events.push(Event::Revoked { link: LinkId([7; 16]), by });
-        Response::Block { block, more }
+        Response::Block { block }
     });
-    let ticket = world.lying_ledger("a ledger that ends all", twist);
+    let mut ticket = world.lying_ledger("a ledger that ends all", twist);
+    ticket.peers.extend(world.ticket().peers.clone());
     for number in victims {
         world.kill_node(number).await;
         world.start_node_told(number, ticket.clone()).await;
@@ -142,7 +144,7 @@ async fn of_what_was_done(world: &mut World) {
 /// A server says that a transfer was refused: it has passed it on, or keeps it until its sender has tried
 /// again elsewhere. The money goes once.
 async fn of_money(world: &mut World) {
-    let to = world.authority();
+    let to = world.validator();
     let refused = Response::Outcome { height: 1, status: Status::BalanceTooLow };
     let passed_on: LedgerTwist = {
         let refused = refused.clone();

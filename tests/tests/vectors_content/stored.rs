@@ -15,7 +15,7 @@ use crate::{FILE_KEY, array, bytes, case, counting, flip, key, number, outcome_o
 struct Stored {
     layout: Layout,
     manifest: Manifest,
-    segments: Vec<(String, Vec<Vec<u8>>)>,
+    segments: Vec<Vec<Vec<u8>>>,
     leaves: Vec<Hash>,
 }
 
@@ -23,8 +23,7 @@ fn store(key: &FileKey, mask: MaskMode, scheme: Scheme, file: &[u8]) -> Stored {
     let layout = Layout::new(scheme, file.len() as u64).unwrap();
     let (mut leaves, mut segments) = (Vec::new(), Vec::new());
     for segment in layout.iter() {
-        let deal = key.deal(segment.segment);
-        let coder = SegmentCoder::new(key, mask, segment, deal);
+        let coder = SegmentCoder::new(key, mask, segment);
         let mut shards = vec![Vec::new(); usize::from(scheme.total)];
         for number in 0..segment.stripes {
             let stripe = segment.stripe(number).unwrap();
@@ -36,7 +35,7 @@ fn store(key: &FileKey, mask: MaskMode, scheme: Scheme, file: &[u8]) -> Stored {
                 shard.extend_from_slice(cell);
             }
         }
-        segments.push((deal.to_string(), shards));
+        segments.push(shards);
     }
     let mut builder = Builder::new();
     builder.extend(leaves.iter().copied());
@@ -49,10 +48,7 @@ fn described(case: &Value) -> Value {
     let scheme = Scheme { required: number(case, "required"), total: number(case, "total") };
     let stored = store(&key(case), mode, scheme, &counting(number(case, "length")));
     let root = |shard: &Vec<u8>| hex(blake3::hash(shard).as_bytes());
-    let segment = |(deal, shards): &(String, Vec<Vec<u8>>)| {
-        let roots: Vec<_> = shards.iter().map(root).collect();
-        json!({ "deal": deal, "shard_roots": roots })
-    };
+    let segment = |shards: &Vec<Vec<u8>>| shards.iter().map(root).collect::<Vec<_>>();
     json!({
         "manifest": hex(&stored.manifest.to_bytes()),
         "segments": stored.segments.iter().map(segment).collect::<Vec<_>>(),
@@ -80,7 +76,7 @@ fn whole_files() {
         let good = case(&name, why, &input, described(&input), "ok");
         let mut segments = good["segments"].clone();
         let last = segments.as_array().unwrap().len() - 1;
-        segments[last]["shard_roots"][usize::from(total) - 1] = json!("00".repeat(32));
+        segments[last][usize::from(total) - 1] = json!("00".repeat(32));
         let bent = json!({ "manifest": flip(&good, "manifest", 92) });
         let wrong = json!({ "segments": segments });
         // A segment takes a second to compute, so only one case stores one.

@@ -142,8 +142,8 @@ fn derived(seed: &str) -> Value {
         "chain": hex(&chain.0),
         "vault_01": hex(&identity.vault_secret(&chain, &VaultId([1; 16])).public()),
         "delivery_02": hex(&delivery.point),
-        "order_03_0": hex(&identity.order_id(&chain, &ListingId([3; 16]), 0).0),
-        "order_03_1": hex(&identity.order_id(&chain, &ListingId([3; 16]), 1).0),
+        "order_03_0": hex(&identity.order_opening(&chain, &ListingId([3; 16]), 0).0),
+        "order_03_1": hex(&identity.order_opening(&chain, &ListingId([3; 16]), 1).0),
         "outcome": "ok",
     })
 }

@@ -1,4 +1,4 @@
-//! Vectors of identities at their limits: texts, key files, order ids, phrases.
+//! Vectors of identities at their limits: texts, key files, order openings, phrases.
 
 use serde_json::{Value, json};
 use symbolon_protocol::{
@@ -10,28 +10,28 @@ use symbolon_protocol::{
 use crate::{array, bytes, number, outcome, replay, text, texts};
 
 #[test]
-fn order_ids() {
+fn order_openings() {
     replay("identity/orders.json", order_cases, |case| {
         let identity = Identity::from_seed(&array(case, "seed"));
         let chain = ChainId(array(case, "chain"));
         let listing = ListingId(array(case, "listing"));
         let attempt = u32::try_from(number(case, "attempt")).unwrap();
-        let found = identity.order_id(&chain, &listing, attempt).to_string();
-        if found == text(case, "order") { "ok".into() } else { "mismatch".into() }
+        let found = identity.order_opening(&chain, &listing, attempt).to_string();
+        if found == text(case, "opening") { "ok".into() } else { "mismatch".into() }
     });
 }
 
 fn order_cases() -> Vec<Value> {
     let order = |[seed, chain, listing]: [u8; 3], attempt| {
         let (chain, listing) = (ChainId([chain; 32]), ListingId([listing; 16]));
-        Identity::from_seed(&[seed; 64]).order_id(&chain, &listing, attempt).to_string()
+        Identity::from_seed(&[seed; 64]).order_opening(&chain, &listing, attempt).to_string()
     };
     let case = |name: &str, of: [u8; 3], attempt: u32, outcome: &str| {
         json!({
-            "name": name, "why": "an order's id follows from phrase, ledger, listing and attempt",
+            "name": name, "why": "an order's opening follows from phrase, ledger, listing and attempt",
             "seed": hex(&[of[0]; 64]), "chain": hex(&[of[1]; 32]), "listing": hex(&[of[2]; 16]),
             "attempt": attempt,
-            "order": if outcome == "ok" { order(of, attempt) } else { order([1, 5, 2], 0) },
+            "opening": if outcome == "ok" { order(of, attempt) } else { order([1, 5, 2], 0) },
             "outcome": outcome,
         })
     };

@@ -10,7 +10,7 @@ use symbolon_protocol::{
     content::Manifest,
     custody::VaultKey,
     grant::{Caveat, Grant, Link},
-    id::{AccountId, ChainId, PeerId, hex},
+    id::{ChainId, PeerId, hex},
     ledger::{
         Status,
         block::{Block, Event, Place, Reason, SignedHeader},
@@ -330,32 +330,31 @@ fn tickets() {
         match text(case, "ticket").parse::<LedgerTicket>() {
             Ok(ticket) => {
                 assert_eq!(ticket.chain.to_string(), text(case, "chain"));
-                assert_eq!(ticket.authority.to_string(), text(case, "authority"));
-                assert_eq!(hex(&ticket.address.id.0), text(case, "peer"));
-                assert_eq!(json!(ticket.address.addresses), case["addresses"]);
+                assert_eq!(hex(&ticket.peers[0].id.0), text(case, "peer"));
+                assert_eq!(json!(ticket.peers[0].addresses), case["addresses"]);
+                assert_eq!(json!(ticket.peers.len()), case["peers"]);
                 "ok".into()
             }
             Err(TicketError::Text(TextError::Prefix { .. })) => "Kind".into(),
             Err(TicketError::Bytes(_)) => "Bytes".into(),
+            Err(TicketError::Peers { .. }) => "Peers".into(),
             Err(_) => "Text".into(),
         }
     });
 }
 
+/// A ticket of one server with these addresses.
+fn ticket(addresses: &[&str]) -> LedgerTicket {
+    let addresses = addresses.iter().map(ToString::to_string).collect();
+    let peers = vec![PeerAddress { id: PeerId([3; 32]), addresses }];
+    LedgerTicket { chain: ChainId([1; 32]), peers }
+}
+
 fn ticket_cases() -> Vec<Value> {
-    let ticket = |addresses: &[&str]| LedgerTicket {
-        chain: ChainId([1; 32]),
-        authority: AccountId([2; 32]),
-        address: PeerAddress {
-            id: PeerId([3; 32]),
-            addresses: addresses.iter().map(ToString::to_string).collect(),
-        },
-    };
     let case = |name: &str, why: &str, text: &str, addresses: &[&str], outcome: &str| {
         json!({
             "name": name, "why": why, "ticket": text, "chain": hex(&[1; 32]),
-            "authority": hex(&[2; 32]), "peer": hex(&[3; 32]), "addresses": addresses,
-            "outcome": outcome,
+            "peer": hex(&[3; 32]), "addresses": addresses, "peers": 1, "outcome": outcome,
         })
     };
     let (four, six) = ("192.0.2.7:4433", "[2001:db8::1]:4433");
@@ -368,6 +367,10 @@ fn ticket_cases() -> Vec<Value> {
     let typo = format!("{}{typo}", &whole[..whole.len() - 1]);
     let most = ticket(&[&long[..]; 16]);
     let no = |name: &str, why: &str, text: &str, outcome: &str| case(name, why, text, &[], outcome);
+    let several = |count: usize| {
+        let one = ticket(&[four]);
+        LedgerTicket { peers: vec![one.peers[0].clone(); count], ..one }.to_string()
+    };
     let longer = [&bytes[..], &[0]].concat();
     vec![
         case("a ticket", "two addresses", &whole, &[four, six], "ok"),
@@ -382,13 +385,13 @@ fn ticket_cases() -> Vec<Value> {
         no(
             "a padding bit",
             "one text for some bytes",
-            &texts::padded_with_a_bit("ledger", &ticket(&[four]).to_bytes()),
+            &texts::padded_with_a_bit("ledger", &ticket(&[six]).to_bytes()),
             "Text",
         ),
         no(
             "a padding letter",
             "one text for some bytes",
-            &texts::padded_with_a_letter("ledger", &bytes),
+            &texts::padded_with_a_letter("ledger", &ticket(&[four]).to_bytes()),
             "Text",
         ),
         no("another kind", "a grant's prefix", &texts::text("grant", &bytes), "Kind"),
@@ -406,6 +409,12 @@ fn ticket_cases() -> Vec<Value> {
             "Bytes",
         ),
         no("8193 letters", "longer than any", &texts::text("ledger", &[0; 5112]), "Text"),
+        no("no server", "which nothing can be asked of", &several(0), "Peers"),
+        json!({
+            "name": "eight servers", "why": "as many as can be", "ticket": several(8),
+            "chain": hex(&[1; 32]), "peer": hex(&[3; 32]), "addresses": [four], "peers": 8, "outcome": "ok",
+        }),
+        no("nine servers", "one too many", &several(9), "Peers"),
         no("17 addresses", "one too many", &ticket(&["a"; 17]).to_string(), "Bytes"),
     ]
 }

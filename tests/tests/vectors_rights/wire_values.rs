@@ -8,20 +8,21 @@ use symbolon_protocol::{
     deletion::DeletionReceipt,
     grant::{Caveat, Grant, Link, ability},
     id::{
-        AccountId, ChainId, DealId, Hash, LinkId, ListingId, NodeId, ObjectId, OrderId, PeerId,
-        TransactionId, VaultId,
+        AccountId, ChainId, DealId, Hash, LinkId, ListingId, NodeId, ObjectId, Opening, OrderId,
+        PeerId, TransactionId,
     },
     ledger::{
-        Status,
-        block::{Block, BlockInputs, Event, Header, Place, Reason, SignedHeader},
+        Params, Status,
+        block::{Block, BlockInputs, Event, Genesis, Header, Place, Reason, SignedHeader},
+        commit::{Validator, Validators},
         rows::{Access, HoldKey},
         transaction::{Acceptance, Action, DealTerms, Transaction},
     },
     preview::{Preview, PreviewCell},
     wire::{
         ledger::{
-            HistoryLine, HistoryPlace, OldestBlock, ProvenRow, Request as LedgerRequest,
-            Response as LedgerResponse,
+            HistoryLine, HistoryPlace, OldestBlock, Request as LedgerRequest,
+            Response as LedgerResponse, Row,
         },
         storage::{
             Refusal, RefusalCode, Request as StorageRequest, Response as StorageResponse, SliceHead,
@@ -86,10 +87,22 @@ fn headers() -> Vec<SignedHeader> {
             onion_next,
         },
         transactions_root: Hash([12; 32]),
+        events_root: Hash([71; 32]),
         state_root: Hash([13; 32]),
         validators: Hash([14; 32]),
+        next_validators: Hash([72; 32]),
     };
     [None, Some(Hash([15; 32]))].map(|next| SignedHeader::build(header(next), &signer())).into()
+}
+
+fn genesis() -> Genesis {
+    let member = |key, power| Validator { key: AccountId([key; 32]), power };
+    Genesis {
+        params: Params::development(),
+        validators: Validators { members: vec![member(73, 74), member(75, 76)] },
+        time_ms: LedgerTime(77),
+        onion: Hash([78; 32]),
+    }
 }
 
 fn places() -> Vec<Place> {
@@ -180,8 +193,8 @@ fn vault() -> VaultKey {
 
 fn terms() -> DealTerms {
     DealTerms {
-        deal: DEAL,
         owner: ACCOUNT,
+        opening: Opening([71; 32]),
         object: ObjectId([21; 16]),
         segment: 36,
         required: 2,
@@ -192,8 +205,8 @@ fn terms() -> DealTerms {
     }
 }
 
-fn row(value: Option<Vec<u8>>) -> ProvenRow {
-    ProvenRow { key: vec![3; 33], value, path: vec![0, 0, 0, 0, 1] }
+fn row(value: Option<Vec<u8>>) -> Row {
+    Row { key: vec![3; 33], value }
 }
 
 fn ledger_requests() -> Vec<LedgerRequest> {
@@ -204,7 +217,8 @@ fn ledger_requests() -> Vec<LedgerRequest> {
         LedgerRequest::Rows { keys: vec![vec![1], vec![3; 33]] },
         scan(None),
         scan(Some(vec![3; 33])),
-        LedgerRequest::Follow { height: 38, events: 5000 },
+        LedgerRequest::Follow { height: 38 },
+        LedgerRequest::Genesis,
         LedgerRequest::History {
             account: ACCOUNT,
             before: HistoryPlace { height: 39, number: 65 },
@@ -221,9 +235,9 @@ fn ledger_responses() -> Vec<LedgerResponse> {
         LedgerResponse::Refused { message: "ce n’est pas ça".into() },
         LedgerResponse::Outcome { height: 43, status: Status::RootMoved },
         LedgerResponse::Head { header: header() },
-        LedgerResponse::Rows { header: header(), rows, more: true },
-        LedgerResponse::Block { block: block(), more: true },
-        LedgerResponse::Events { events: events(), more: false },
+        LedgerResponse::Rows { header: header(), rows, proof: vec![2], more: true },
+        LedgerResponse::Block { block: block() },
+        LedgerResponse::Genesis { genesis: Box::new(genesis()) },
         LedgerResponse::History {
             lines: events().into_iter().map(line).collect(),
             oldest: OldestBlock { height: 67, time_ms: LedgerTime(68) },
@@ -243,8 +257,8 @@ fn storage_requests() -> Vec<StorageRequest> {
         StorageRequest::Check { deal, index, grant: None },
         StorageRequest::Delete { deal, index, grant: grant() },
         StorageRequest::KeepShare {
-            vault: VaultId([49; 16]),
             owner: ACCOUNT,
+            opening: Opening([49; 32]),
             key: vault(),
             index: 2,
             share: vec![50; 80],

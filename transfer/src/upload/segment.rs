@@ -6,7 +6,7 @@ use symbolon_protocol::{
     Amount, LedgerTime, Millis,
     content::{SegmentCoder, SegmentLayout},
     grant::{Grant, ability},
-    id::{DealId, Hash, NodeId},
+    id::{DealId, NodeId},
     ledger::{
         Params, Status, deal_cost,
         rows::Deal,
@@ -75,8 +75,6 @@ pub enum Fed<'a> {
 pub struct Placing<'a> {
     network: &'a Network,
     terms: DealTerms,
-    /// The opening of its deal.
-    opening: Hash,
     /// The ledger's time at the beginning.
     ledger_ms: LedgerTime,
     grant: Grant,
@@ -118,8 +116,8 @@ impl Storing {
     /// The terms of a segment's deal.
     fn terms(&self, layout: &SegmentLayout) -> DealTerms {
         DealTerms {
-            deal: self.key.deal(layout.segment),
             owner: self.owner.account(),
+            opening: self.key.deal_opening(layout.segment),
             object: self.key.object(),
             segment: layout.segment,
             required: layout.required,
@@ -140,7 +138,7 @@ impl Network {
         bytes: &SegmentBytes,
         progress: &Progress,
     ) -> Result<Fed<'a>, TransferError> {
-        let deal = job.key.deal(layout.segment);
+        let deal = job.key.deal(&job.owner.account(), layout.segment);
         // With a new key nothing is stored yet.
         let row = match job.begun {
             Begun::Now => None,
@@ -151,7 +149,7 @@ impl Network {
             (true, None) => Trust::Live,
             (true, Some(_)) => Trust::Compared,
         };
-        let coder = Arc::new(SegmentCoder::new(&job.key, job.mask, layout, deal));
+        let coder = Arc::new(SegmentCoder::new(&job.key, job.mask, layout));
         let (memory, source) = (job.memory.clone(), bytes.path());
         let opening = move || Sealed::open(&memory, &layout, trust, source);
         let sealed = Arc::new(self.host().blocking(opening).await?);
@@ -191,7 +189,6 @@ impl Network {
             job,
             network: self,
             terms,
-            opening: job.key.deal_opening(layout.segment),
             ledger_ms: self.ledger().recent_time_ms().await?,
             grant,
             feeder,
@@ -220,7 +217,7 @@ impl Network {
         feeder: &FeederParts,
         progress: &Progress,
     ) -> Result<Placed, TransferError> {
-        if !keeps(row, &job.owner.account(), &job.key.object(), &feeder.layout) {
+        if !keeps(row, &job.key.object(), &feeder.layout) {
             return Err(TransferError::Lapsed { segment: feeder.layout.segment });
         }
         let cost = paid(&self.params().await?, row);
@@ -286,7 +283,7 @@ impl Fed<'_> {
 
 impl fmt::Debug for Placing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Placing").field("deal", &self.terms.deal).finish_non_exhaustive()
+        f.debug_struct("Placing").field("deal", &self.terms.deal()).finish_non_exhaustive()
     }
 }
 
@@ -415,7 +412,7 @@ impl Placing<'_> {
         if self.asked.len() == before {
             return Ok(());
         }
-        let (memory, deal) = (self.job.memory.clone(), self.terms.deal);
+        let (memory, deal) = (self.job.memory.clone(), self.terms.deal());
         let asked = self.asked.clone();
         let noting = move || memory.note_asked(&deal, &asked);
         self.network.host().blocking(noting).await.map_err(TransferError::Memory)
@@ -435,10 +432,9 @@ impl Placing<'_> {
             return Err(TransferError::CostTooHigh { cost, limit });
         }
         let nodes: Vec<NodeId> = acceptances.iter().map(|acceptance| acceptance.node).collect();
-        let id = transaction_id("open deal", &self.terms.deal.0);
+        let id = transaction_id("open deal", &self.terms.deal().0);
         let terms = self.terms.clone();
-        let opening = self.opening;
-        let action = Action::OpenDeal { opening, terms, acceptances, cost_max: cost };
+        let action = Action::OpenDeal { terms, acceptances, cost_max: cost };
         self.job.paid.add(cost);
         let key = &self.job.owner.account_key;
         self.network.send(key, id, action).await.map_err(|error| {
@@ -446,15 +442,14 @@ impl Placing<'_> {
                 self.job.paid.take_back(cost);
             }
             match error {
-                // Another party that knew the id, such as a node, has opened a deal under it
-                // meanwhile.
+                // Another device of the owner has opened it meanwhile, with other acceptances.
                 TransferError::LedgerRefused(Status::Exists) => {
                     TransferError::Lapsed { segment: self.terms.segment }
                 }
                 error => error,
             }
         })?;
-        let (memory, deal) = (self.job.memory.clone(), self.terms.deal);
+        let (memory, deal) = (self.job.memory.clone(), self.terms.deal());
         let forgotten = self.network.host().blocking(move || memory.forget_asked(&deal)).await;
         forgotten.map_err(TransferError::Memory)?;
         let end = chain.epoch.saturating_add(1).saturating_add(self.terms.epochs);

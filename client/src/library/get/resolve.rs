@@ -32,7 +32,7 @@ impl Library {
         let key = file.object.key.file_key();
         let grant = Some(self.own_grant(file.manifest().object, ability::READ)?);
         let (manifest, leaves) = (file.manifest().clone(), LeavesWanted::No);
-        let reading = Reading { manifest, key, grant, leaves, only: None };
+        let reading = Reading { owner: self.me(), manifest, key, grant, leaves, only: None };
         let (place, metadata) = ((file.first, file.length), Some(file.metadata));
         Ok(Resolved { reading, order: None, place, metadata })
     }
@@ -47,8 +47,9 @@ impl Local {
             Readable::Token(token) => {
                 let (manifest, key) = self.open_token(token)?;
                 let order = token.grant.sale.map(|sale| sale.order);
+                let owner = token.grant.root;
                 let (grant, leaves) = (Some(token.grant.clone()), LeavesWanted::No);
-                let reading = Reading { manifest, key, grant, leaves, only: None };
+                let reading = Reading { owner, manifest, key, grant, leaves, only: None };
                 let place = (0, reading.manifest.length);
                 Ok(Resolved { reading, order, place, metadata: None })
             }

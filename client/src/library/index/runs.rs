@@ -83,7 +83,7 @@ impl Library {
         let (spans, _) = spans(&layout, 0, u64::MAX, 0);
         let grant = Some(self.own_grant(manifest.object, ability::READ)?);
         let (key, leaves) = (part.key.clone(), LeavesWanted::No);
-        let reading = Reading { manifest, key, grant, leaves, only: None };
+        let reading = Reading { owner: self.me(), manifest, key, grant, leaves, only: None };
         let mut groups = self.network().read(reading, spans, &Progress::silent());
         let mut bytes = Vec::new();
         while let Some(group) = groups.next().await {

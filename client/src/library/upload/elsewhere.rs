@@ -11,7 +11,7 @@
 
 use std::{collections::BTreeSet, pin::pin};
 
-use symbolon_protocol::id::{DealId, ObjectId};
+use symbolon_protocol::id::{AccountId, DealId, ObjectId};
 
 use super::{Request, is_on_other_terms};
 use crate::{
@@ -33,8 +33,9 @@ impl UploadEntry {
         self.key.file_key().object()
     }
 
-    pub(super) fn deal(&self, segment: u32) -> DealId {
-        self.key.file_key().deal(segment)
+    /// The id of a segment's deal, for the identity that uploads it.
+    pub(super) fn deal(&self, owner: &AccountId, segment: u32) -> DealId {
+        self.key.file_key().deal(owner, segment)
     }
 
     /// Whether it is an upload of the user's, not of a listing or of the index.
@@ -121,7 +122,7 @@ impl Library {
         let stored = self.is_stored(object).await?;
         if !stored {
             for segment in 0.. {
-                let deal = entry.deal(segment);
+                let deal = entry.deal(&self.me(), segment);
                 batch.remove(Placements, &deal.0);
                 match self.network().deal(&deal).await? {
                     Some(_) => ended += u32::from(self.end_deal(deal).await?),

@@ -18,7 +18,7 @@ use crate::{
         names::{Found, Name},
         upload::{Replace, leaves::root_of},
     },
-    market::Market,
+    market::{Market, own::about_listing},
     progress::Progress,
     wallet::account::transaction_id,
 };
@@ -40,7 +40,7 @@ impl Market {
         budget: &Budget,
         progress: &Progress,
     ) -> Result<Vec<u64>, ClientError> {
-        let count = listing.terms.preview_cells;
+        let (count, listed_ms) = (listing.terms.preview_cells, listing.listed_ms);
         if count == 0 {
             // The beacon picks nothing for a listing without a preview, so there is nothing to wait
             // for.
@@ -71,7 +71,8 @@ impl Market {
         let bytes = Preview { cells: opened }.to_bytes();
         let preview = self.publish(kind, bytes, epochs, budget).await?;
         let action = Action::Preview { listing: id, preview };
-        self.send(transaction_id("preview", &id.0), action).await?;
+        let about = about_listing(&id, listed_ms);
+        self.send(transaction_id("preview", &about), action).await?;
         Ok(cells)
     }
 

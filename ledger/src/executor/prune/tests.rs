@@ -9,7 +9,8 @@ use symbolon_protocol::{
     id::{AccountId, ChainId, Hash, PeerId},
     ledger::{
         Params,
-        block::{BlockInputs, Genesis, Header, Place, Reason, SignedHeader},
+        block::{BlockInputs, Event, Genesis, Header, Place, Reason, SignedHeader},
+        commit::Validators,
         execute,
         rows::{Chains, Table as _},
         state::Update,
@@ -37,8 +38,10 @@ fn block(height: u64, proofs: usize) -> Block {
         parent: Hash([2; 32]),
         facts,
         transactions_root: Hash([3; 32]),
-        state_root: Hash([4; 32]),
-        validators: Hash([5; 32]),
+        events_root: Hash([4; 32]),
+        state_root: Hash([5; 32]),
+        validators: Hash([6; 32]),
+        next_validators: Hash([6; 32]),
     };
     let header = SignedHeader::build(header, &SigningKey::from_bytes(&[6; 32]));
     let mut events = vec![moved(Reason::Faucet)];
@@ -50,7 +53,7 @@ fn block(height: u64, proofs: usize) -> Block {
 fn chain(height: u64, epoch: u64) -> Chain {
     let genesis = Genesis {
         params: Params::development(),
-        authority: ACCOUNT,
+        validators: Validators::alone(ACCOUNT),
         time_ms: LedgerTime(1),
         onion: Hash([0; 32]),
     };
@@ -76,13 +79,13 @@ impl File {
         rows::commit(&self.database, &update, block, &[], self.kept).unwrap();
     }
 
-    /// The number of blocks, of pages of events, and of lines of history.
-    fn counts(&self) -> [u64; 3] {
+    /// The number of blocks, and of lines of history.
+    fn counts(&self) -> [u64; 2] {
         let read = self.database.begin_read().unwrap();
         assert_eq!(read.open_table(ROWS).unwrap().len().unwrap(), 1);
-        let (blocks, events) = (read.open_table(BLOCKS).unwrap(), read.open_table(EVENTS).unwrap());
+        let blocks = read.open_table(BLOCKS).unwrap();
         let history = read.open_table(HISTORY).unwrap();
-        [blocks.len().unwrap(), events.len().unwrap(), history.len().unwrap()]
+        [blocks.len().unwrap(), history.len().unwrap()]
     }
 
     fn oldest(&self) -> u64 {
@@ -96,37 +99,33 @@ fn a_commit_removes_a_bounded_part() {
     for height in 0..100 {
         file.put(&block(height, 1), 0);
     }
-    assert_eq!((file.counts(), file.oldest()), ([100, 100, 200], 0));
-    // Each old block is three removals: its page, the line for the proof, and the block itself.
+    assert_eq!((file.counts(), file.oldest()), ([100, 200], 0));
+    // Each old block is two removals: the line for the proof, and the block itself.
     file.put(&block(100, 0), 1);
     assert_eq!(file.oldest(), 100, "followers are told at once");
-    assert_eq!(file.counts(), [80, 79, 179], "one block of the 22 has lost its page only");
+    assert_eq!(file.counts(), [69, 169], "32 of them are gone");
     let mut height = 101;
     while file.counts()[0] > height - 99 {
         file.put(&block(height, 0), 1);
         height += 1;
     }
-    assert_eq!(height, 105);
+    assert_eq!(height, 104);
     // The lines about anything but proofs stay.
-    assert_eq!(file.counts(), [5, 5, 105]);
+    assert_eq!(file.counts(), [4, 104]);
 }
 
 #[test]
-fn a_block_of_many_pages_goes_page_by_page() {
+fn a_block_of_many_events_goes_at_once() {
     let file = File::new(1);
-    let proofs = 3 * EVENTS_PAGE;
+    let proofs = 1_500;
     file.put(&block(0, proofs), 0);
     file.put(&block(1, 0), 1);
-    assert_eq!(file.counts(), [2, 5, proofs as u64 + 2]);
-    let mut left = Vec::new();
-    for height in 2..7 {
-        file.put(&block(height, 0), 2);
-        left.push(file.counts()[1] - height);
-    }
-    assert_eq!(left, [3, 2, 1, 0, 0]);
+    assert_eq!(file.counts(), [2, proofs as u64 + 2]);
+    file.put(&block(2, 0), 2);
+    assert_eq!(file.counts(), [2, 3]);
     let read = file.database.begin_read().unwrap();
     let lines = rows::history(&read, &ACCOUNT, HistoryPlace::from(u64::MAX), 100).unwrap();
-    assert_eq!(lines.len(), 7, "one for each block");
+    assert_eq!(lines.len(), 3, "one for each block");
     assert!(lines.iter().all(|line| line.event == moved(Reason::Faucet)));
 }
 

@@ -31,7 +31,7 @@ fn file_key(seed: u64) -> FileKey {
 }
 
 fn coder(key: &FileKey, layout: SegmentLayout) -> SegmentCoder {
-    SegmentCoder::new(key, MaskMode::ChaCha20, layout, key.deal(layout.segment))
+    SegmentCoder::new(key, MaskMode::ChaCha20, layout)
 }
 
 /// Stores one stripe of a file of `length` bytes; the others are not made.
@@ -202,7 +202,7 @@ fn a_stripe_that_fails_late_leaves_no_leaves() {
 }
 
 #[test]
-fn every_wrong_key_length_deal_mask_or_place_is_an_error() {
+fn every_wrong_key_length_mask_or_place_is_an_error() {
     let scheme = scheme(2, 3);
     let stored = store(4, scheme, 1_500, 0, 0);
     let cells = stored.cells(0, |_| true);
@@ -212,14 +212,13 @@ fn every_wrong_key_length_deal_mask_or_place_is_an_error() {
         let done = coder.decode(0, cells, &mut out);
         assert!(matches!(done, Err(ContentError::CellForged { .. })), "{done:?}");
     };
-    let (key, layout, deal) = (&stored.key, stored.layout, stored.key.deal(0));
+    let (key, layout) = (&stored.key, stored.layout);
     for bit in 0..256 {
         let mut other = *key.as_bytes();
         other[bit / 8] ^= 1 << (bit % 8);
         refuses(&coder(&FileKey::from_bytes(other), layout), &cells);
     }
-    refuses(&SegmentCoder::new(key, MaskMode::None, layout, deal), &cells);
-    refuses(&SegmentCoder::new(key, MaskMode::ChaCha20, layout, key.deal(1)), &cells);
+    refuses(&SegmentCoder::new(key, MaskMode::None, layout), &cells);
     // Every length with the same sizes as the true one.
     let mut same = 0;
     for length in (1_400..1_700).filter(|&length| length != 1_500) {
@@ -281,7 +280,7 @@ fn a_rebuilt_shard_is_the_lost_one() {
     let key = stored.key.mask_key();
     // A caretaker has the mask key and the ledger's record of the deal, nothing else.
     let layout = SegmentLayout::from_shard(scheme(4, 8), 0, stored.layout.shard_length).unwrap();
-    let rebuilder = Rebuilder::new(&key, MaskMode::ChaCha20, layout, stored.key.deal(0));
+    let rebuilder = Rebuilder::new(&key, MaskMode::ChaCha20, layout);
     let all = stored.cells(2, |_| true);
     for wanted in 0..8 {
         let mut out = vec![0; stored.layout.stripe(2).unwrap().cell_bytes];

@@ -55,6 +55,7 @@ fn listing(number: u8) -> Listing {
         preview_seed: None,
         preview: None,
         sold: 0,
+        orders: 1,
     }
 }
 

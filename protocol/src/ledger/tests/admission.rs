@@ -4,10 +4,9 @@ use std::vec;
 
 use super::{
     seller::list,
-    world::{World, account, opening},
+    world::{World, account, opening, order_id},
 };
 use crate::{
-    id::{ListingId, OrderId},
     ledger::{
         Status,
         admission::{Signatures, is_urgent, judge},
@@ -19,8 +18,8 @@ use crate::{
 
 const SELLER: u8 = 1;
 const BUYER: u8 = 2;
-const LISTING: ListingId = ListingId([7; 16]);
-const ORDER: OrderId = OrderId([7; 16]);
+const LISTING: u8 = 7;
+const ORDER: u8 = 7;
 const NODES: [u8; 3] = [11, 12, 13];
 
 fn ordered() -> World {
@@ -81,13 +80,13 @@ fn releases_are_urgent_for_the_custodians_of_a_paid_order() {
 #[test]
 fn an_acknowledgement_is_urgent_for_the_buyer_of_an_open_order() {
     let mut world = ordered();
-    let acknowledge = |order| Action::Acknowledge { order, custodians: vec![1] };
+    let acknowledge = |number| Action::Acknowledge { order: order_id(number), custodians: vec![1] };
     assert!(urgent(&mut world, BUYER, &acknowledge(ORDER)));
     assert!(!urgent(&mut world, SELLER, &acknowledge(ORDER)), "not the buyer");
-    assert!(!urgent(&mut world, BUYER, &acknowledge(OrderId([8; 16]))), "no such order");
+    assert!(!urgent(&mut world, BUYER, &acknowledge(8)), "no such order");
     world.must(BUYER, acknowledge(ORDER));
     assert!(!urgent(&mut world, BUYER, &acknowledge(ORDER)), "it is settled");
-    let other = Action::Revoke { link: crate::id::LinkId([4; 16]) };
+    let other = Action::Revoke { link: crate::id::LinkId([4; 16]), until_ms: None };
     assert!(!urgent(&mut world, BUYER, &other), "it has no deadline");
 }
 

@@ -7,14 +7,15 @@ use std::{
 
 use crate::{
     amount::Amount,
-    codec::Decode,
-    id::{DealId, NodeId, OrderId},
+    codec::{Decode, Encode},
+    id::{DealId, ListingId, NodeId, OrderId},
     ledger::{
-        DEAL_KEPT_EPOCHS,
+        DEAL_KEPT_EPOCHS, kept_ms,
         rows::{
-            Chains, Deal, DealState, Deals, DealsDue, DealsOf, HoldKey, Holds, Joins, Leaves, Node,
-            Nodes, Order, OrderState, Orders, OrdersDue, PoolsTable, SeenTable, SeenUntil, Slot,
-            Slots, Table, Windows,
+            Chains, Deal, DealState, Deals, DealsDue, DealsOf, HoldKey, Holds, Joins, Kept,
+            KeptUntil, Leaves, Listing, ListingState, Listings, ListingsOf, Node, Nodes, Order,
+            OrderState, Orders, OrdersDue, OrdersOf, PoolsTable, Revocations, SeenTable, SeenUntil,
+            Slot, Slots, Table, Windows,
         },
         sheet,
         state::{MemoryState, State, StateExt},
@@ -38,6 +39,7 @@ pub(super) fn audit(state: &MemoryState) {
     audit_storage_pool(state);
     audit_holds(state);
     audit_indexes(state);
+    audit_kept(state);
 }
 
 /// Slot tables are dense, agree with the deals, and add up to the node rows.
@@ -156,4 +158,43 @@ fn audit_indexes(state: &MemoryState) {
     let until = rows(state, SeenUntil);
     assert_eq!(until.len(), rows(state, SeenTable).len());
     assert!(until.iter().all(|((height, _), _)| chain.height <= *height), "pruned");
+}
+
+/// What is over waits to leave the state, nothing else does, and nothing points at what has left.
+fn audit_kept(state: &MemoryState) {
+    let chain = state.get(Chains, &()).unwrap();
+    let mut kept: BTreeMap<Vec<u8>, LedgerTime> = BTreeMap::new();
+    for ((until_ms, what), _) in rows(state, KeptUntil) {
+        assert_eq!(kept.insert(what.to_bytes(), until_ms), None, "it leaves once");
+    }
+    let mut until = |what: Kept| kept.remove(&what.to_bytes());
+    let after = |end_ms: LedgerTime| end_ms.saturating_add(kept_ms(&chain.params));
+    let listings: BTreeMap<ListingId, Listing> = rows(state, Listings).into_iter().collect();
+    let mut counts: BTreeMap<ListingId, u64> = BTreeMap::new();
+    let mut of_accounts = BTreeSet::new();
+    for (order, row) in rows(state, Orders) {
+        let listing = &listings[&row.listing];
+        *counts.entry(row.listing).or_default() += 1;
+        of_accounts.extend([row.buyer, listing.seller].map(|who| (who, (row.listing, order))));
+        let until_ms = until(Kept::Order { order });
+        assert_eq!(until_ms.is_none(), open(&row), "closed orders leave");
+        assert!(until_ms.is_none_or(|until_ms| after(row.access_until_ms) <= until_ms));
+    }
+    let pairs = |rows: Vec<(_, _)>| rows.into_iter().map(|(key, _)| key).collect::<BTreeSet<_>>();
+    assert_eq!(pairs(rows(state, OrdersOf)), of_accounts);
+    for (listing, row) in &listings {
+        assert_eq!(row.orders, counts.remove(listing).unwrap_or_default());
+        let over = row.state == ListingState::Ended && row.orders == 0;
+        assert_eq!(until(Kept::Listing { listing: *listing }).is_some(), over);
+    }
+    let of_seller =
+        |(id, row): (&ListingId, &Listing)| (row.seller, (row.terms.manifest.object, *id));
+    let listed: BTreeSet<_> = rows(state, ListingsOf).into_iter().map(|(key, _)| key).collect();
+    assert_eq!(listed, listings.iter().map(of_seller).collect());
+    for ((link, by), row) in rows(state, Revocations) {
+        let until_ms = until(Kept::Revocation { link, by });
+        assert_eq!(until_ms.is_some(), row.until_ms.is_some());
+        assert!(row.until_ms.map(after) <= until_ms);
+    }
+    assert!(kept.is_empty(), "what is not there cannot leave: {kept:?}");
 }

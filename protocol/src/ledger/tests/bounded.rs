@@ -10,11 +10,12 @@ use super::{audit::rows, world::params};
 use crate::{
     amount::Amount,
     codec::Encode,
-    id::{AccountId, DealId, Hash, ListingId, NodeId, ObjectId, OrderId, TransactionId},
+    id::{AccountId, DealId, Hash, ListingId, NodeId, ObjectId, Opening, OrderId, TransactionId},
     ledger::{
         DEAL_KEPT_EPOCHS, Params, beacon,
         block::{BlockInputs, Event, Genesis, Place, Reason},
         closing,
+        commit::Validators,
         execute::{self, BlockBuilder, Pushed},
         listing, order,
         rows::{
@@ -80,7 +81,8 @@ impl Large {
         let onion = layers.pop().unwrap();
         let faucet = Amount::credits(1_000_000);
         let params = Params { faucet, validity_blocks_max: 10_000, ..params() };
-        let genesis = Genesis { params, authority: account(1), time_ms: LedgerTime(1_000), onion };
+        let validators = Validators::alone(account(1));
+        let genesis = Genesis { params, validators, time_ms: LedgerTime(1_000), onion };
         let mut state = MemoryState::default();
         state.commit(&execute::genesis(&genesis).update);
         let (most, total) = ([0; KINDS.len()], [0; KINDS.len()]);
@@ -171,11 +173,11 @@ impl Large {
 
     /// A deal of one leaf on each of these nodes.
     fn deal(&mut self, number: u32, nodes: std::ops::Range<u32>, epochs: u64) -> Transaction {
-        let opening = Hash(*blake3::hash(&number.to_le_bytes()).as_bytes());
+        let opening = Opening(*blake3::hash(&number.to_le_bytes()).as_bytes());
         let total = u8::try_from(nodes.len()).unwrap();
         let terms = DealTerms {
-            deal: DealId::of(&opening),
             owner: account(OWNER),
+            opening,
             object: ObjectId([5; 16]),
             segment: number,
             required: 1,
@@ -191,7 +193,7 @@ impl Large {
         };
         let acceptances = (0..).zip(nodes).map(accept).collect();
         let cost_max = Amount::credits(1);
-        self.sign(OWNER, Action::OpenDeal { opening, terms, acceptances, cost_max })
+        self.sign(OWNER, Action::OpenDeal { terms, acceptances, cost_max })
     }
 
     fn funded() -> Self {

@@ -2,18 +2,15 @@
 
 use super::{
     seller::listing_terms_on,
-    world::{START_MS, World, deal_id, opening, params, register, status},
+    world::{START_MS, World, deal_id, opening, order_id, params, register, status},
 };
-use crate::{
-    id::{ListingId, OrderId},
-    ledger::{Status, rows::Terms, transaction::Action},
-};
+use crate::ledger::{Status, rows::Terms, transaction::Action};
 
 const SELLER: u8 = 1;
 const BUYER: u8 = 2;
 const NODES: [u8; 3] = [11, 12, 13];
-const LISTING: ListingId = ListingId([7; 16]);
-const ORDER: OrderId = OrderId([7; 16]);
+const LISTING: u8 = 7;
+const ORDER: u8 = 7;
 const PRICE: u128 = 10_007;
 
 /// Two ledgers of the same parties, that differ in the time of their genesis only.
@@ -35,7 +32,7 @@ fn open_vault(world: &mut World) {
 
 fn list_on(world: &mut World) {
     let terms = listing_terms_on(&world.id(), SELLER, PRICE).into();
-    world.must(SELLER, Action::List { listing: LISTING, terms });
+    world.must(SELLER, Action::List { opening: opening(LISTING), terms });
 }
 
 #[test]
@@ -52,7 +49,7 @@ fn a_transaction_is_applied_on_its_own_ledger_only() {
     here.must(BUYER, order);
     let release = here.release(ORDER, (2, 3), 1);
     here.must(NODES[0], release);
-    here.must(BUYER, Action::Acknowledge { order: ORDER, custodians: [1].into() });
+    here.must(BUYER, Action::Acknowledge { order: order_id(ORDER), custodians: [1].into() });
     here.must(SELLER, Action::EndDeal { deal: deal_id(1) });
     let mut replayed = 0;
     for (_, transactions, _) in &here.blocks {
@@ -87,7 +84,7 @@ fn what_was_signed_for_a_sale_elsewhere_sells_nothing() {
     let [foreign, own] = [&here, &there].map(|world| listing_terms_on(&world.id(), SELLER, PRICE));
     let sell = |terms: &Terms| {
         let terms = terms.clone().into();
-        Action::List { listing: LISTING, terms }
+        Action::List { opening: opening(LISTING), terms }
     };
     assert_eq!(there.act(SELLER, sell(&foreign)), Status::BadProof);
     let mut mixed = own.clone();

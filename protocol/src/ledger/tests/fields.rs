@@ -4,12 +4,12 @@ use std::{string::String, string::ToString, vec, vec::Vec};
 
 use super::{
     seller::{list, listing_terms, public_ref},
-    world::{World, account, deal_id, opening, register, terms},
+    world::{World, account, listing_id, opening, order_id, register, terms},
 };
 use crate::{
     amount::Amount,
     grant::market_audience,
-    id::{ListingId, OrderId, PeerId},
+    id::PeerId,
     ledger::{
         Status, check_fields,
         rows::Terms,
@@ -22,9 +22,9 @@ const SELLER: u8 = 1;
 const BUYER: u8 = 2;
 const NODES: [u8; 3] = [11, 12, 13];
 /// One with preview cells, and one without.
-const LISTING: ListingId = ListingId([7; 16]);
-const PLAIN: ListingId = ListingId([8; 16]);
-const ORDER: OrderId = OrderId([7; 16]);
+const LISTING: u8 = 7;
+const PLAIN: u8 = 8;
+const ORDER: u8 = 7;
 
 /// A ledger with nodes, a vault of three, two listings and an order.
 fn world() -> World {
@@ -35,7 +35,7 @@ fn world() -> World {
     world.must(SELLER, vault);
     world.must(SELLER, list(SELLER, LISTING, 500));
     let plain = Terms { preview_cells: 0, ..listing_terms(SELLER, 500) };
-    world.must(SELLER, Action::List { listing: PLAIN, terms: plain.into() });
+    world.must(SELLER, Action::List { opening: opening(PLAIN), terms: plain.into() });
     let order = world.order(ORDER, LISTING, 500);
     world.must(BUYER, order);
     world
@@ -54,69 +54,69 @@ fn addressed(addresses: Vec<String>) -> Action {
 }
 
 fn deal(world: &World, change: fn(&mut DealTerms)) -> Action {
-    let mut changed = terms(SELLER, deal_id(3), 3, 3);
+    let mut changed = terms(SELLER, opening(3), 3, 3);
     change(&mut changed);
-    world.deal_on(opening(3), &changed, &NODES)
+    world.deal_on(&changed, &NODES)
 }
 
 fn accepted(world: &World, change: fn(&mut Vec<Acceptance>)) -> Action {
-    let Action::OpenDeal { opening, terms, mut acceptances, cost_max } = deal(world, |_| {}) else {
+    let Action::OpenDeal { terms, mut acceptances, cost_max } = deal(world, |_| {}) else {
         unreachable!()
     };
     change(&mut acceptances);
-    Action::OpenDeal { opening, terms, acceptances, cost_max }
+    Action::OpenDeal { terms, acceptances, cost_max }
 }
 
 fn vault(world: &World, nodes: &[u8], commitments: usize) -> Action {
-    let Action::OpenVault { vault, mut key, custodians } = world.vault(BUYER, 1, nodes) else {
+    let Action::OpenVault { opening, mut key, custodians } = world.vault(BUYER, 1, nodes) else {
         unreachable!()
     };
     key.commitments = vec![key.commitments[0]; commitments];
-    Action::OpenVault { vault, key, custodians }
+    Action::OpenVault { opening, key, custodians }
 }
 
 /// One more than there may be.
 fn crowd(world: &World) -> Action {
-    let Action::OpenVault { vault, key, mut custodians } = vault(world, &NODES, 1) else {
+    let Action::OpenVault { opening, key, mut custodians } = vault(world, &NODES, 1) else {
         unreachable!()
     };
     custodians.extend(vec![custodians[0].clone(); 30]);
-    Action::OpenVault { vault, key, custodians }
+    Action::OpenVault { opening, key, custodians }
 }
 
 fn swapped(world: &World) -> Action {
-    let Action::OpenVault { vault, key, mut custodians } = world.vault(BUYER, 2, &NODES) else {
+    let Action::OpenVault { opening, key, mut custodians } = world.vault(BUYER, 2, &NODES) else {
         unreachable!()
     };
     custodians.swap(0, 1);
-    Action::OpenVault { vault, key, custodians }
+    Action::OpenVault { opening, key, custodians }
 }
 
 fn no_point(world: &World) -> Action {
-    let Action::OpenVault { vault, mut key, custodians } = world.vault(BUYER, 2, &NODES) else {
+    let Action::OpenVault { opening, mut key, custodians } = world.vault(BUYER, 2, &NODES) else {
         unreachable!()
     };
     key.commitments[1] = [0xff; 32];
-    Action::OpenVault { vault, key, custodians }
+    Action::OpenVault { opening, key, custodians }
 }
 
 fn listed(change: fn(&mut Terms)) -> Action {
     let mut changed = listing_terms(SELLER, 500);
     change(&mut changed);
-    Action::List { listing: ListingId([9; 16]), terms: changed.into() }
+    Action::List { opening: opening(9), terms: changed.into() }
 }
 
 fn ordered(world: &World, by: PeerId) -> Action {
-    let Action::Order { order, listing, delivery, price, licence, .. } =
-        world.order(OrderId([9; 16]), LISTING, 500)
+    let Action::Order { opening, listing, delivery, listed_ms, price, licence, .. } =
+        world.order(9, LISTING, 500)
     else {
         unreachable!()
     };
-    Action::Order { order, listing, holder: by, delivery, price, licence }
+    Action::Order { opening, listing, holder: by, delivery, listed_ms, price, licence }
 }
 
 fn acknowledged(custodians: &[u8]) -> Action {
-    Action::Acknowledge { order: ORDER, custodians: custodians.to_vec() }
+    Action::Acknowledge { order: order_id(ORDER), custodians: custodians.to_vec() }
 }
 
 fn root(expected_version: u64, bytes: usize) -> Action {
@@ -165,7 +165,7 @@ fn of_storage(world: &World) -> Vec<Case> {
 }
 
 fn of_sales(world: &World) -> Vec<Case> {
-    let preview = Action::Preview { listing: PLAIN, preview: public_ref() };
+    let preview = Action::Preview { listing: listing_id(PLAIN), preview: public_ref() };
     vec![
         (BUYER, crowd(world), "custodians is 33, its range is 1 to 32"),
         (BUYER, swapped(world), "index is 2, its range is 1 to 1"),
@@ -224,7 +224,7 @@ fn what_no_row_is_known_for_is_not_judged() {
     let world = world();
     let (nothing, chain) = (MemoryState::default(), world.chain());
     let judged = |who, action| check_fields(&nothing, &chain, &account(who), &action);
-    let preview = Action::Preview { listing: PLAIN, preview: public_ref() };
+    let preview = Action::Preview { listing: listing_id(PLAIN), preview: public_ref() };
     assert_eq!(judged(SELLER, preview), Ok(()));
     assert_eq!(judged(BUYER, ordered(&world, account(SELLER).into())), Ok(()));
     assert_eq!(judged(11, Action::Prove { epoch: 0, leaves: vec![] }), Ok(()));

@@ -7,11 +7,11 @@ use proptest::prelude::*;
 
 use super::{
     seller::list,
-    world::{World, account, register, status},
+    world::{World, account, opening, register, status},
 };
 use crate::{
     amount::Amount,
-    id::{DealId, Hash, LinkId, ListingId, OrderId},
+    id::{DealId, LinkId, ListingId, OrderId},
     ledger::{
         Status, execute,
         rows::{DealState, Deals, Listings, Nodes, OrderState, Orders, Roots, Vaults},
@@ -19,6 +19,7 @@ use crate::{
         tests::{audit::rows, seller::vault_id, world::node},
         transaction::{Action, Transaction},
     },
+    time::LedgerTime,
 };
 
 /// One random step; its numbers pick parties, ids and amounts.
@@ -52,16 +53,13 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
     let money = Amount(u128::from(amount) * 1_000_000);
     // Ids are few, so that steps meet, and new ones come with time.
     let age = u8::try_from(world.chain().height / 50).unwrap();
-    let mut id = [b; 16];
-    id[15] = age;
-    let opening = {
-        let mut bytes = [b; Hash::BYTES];
-        bytes[0] = age;
-        Hash(bytes)
-    };
-    let deal = DealId::of(&opening);
-    let listing = ListingId([b % 3; 16]);
-    let order = OrderId(id);
+    let number = b + 6 * age;
+    let chosen = opening(number);
+    // Deals and orders are of the sender, listings of any of them.
+    let deal = DealId::of(&account(user), &chosen);
+    let order = OrderId::of(&account(user), &chosen);
+    let seller = 1 + u8::try_from(amount % 4).unwrap();
+    let listing = ListingId::of(&account(seller), &opening(b % 3));
     let index = u8::try_from(1 + amount % 3).unwrap();
     Some(match kind {
         0 => (user, Action::Faucet),
@@ -70,7 +68,7 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
         3 => {
             let nodes = [11, 12, 13, 14];
             let (_, some) = nodes.split_at(usize::from(b % 3));
-            (user, world.deal(user, opening, some, 1 + u64::from(amount % 5)))
+            (user, world.deal(user, chosen, some, 1 + u64::from(amount % 5)))
         }
         4 => {
             world.state.get(Nodes, &node(storer))?;
@@ -80,25 +78,28 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
         6 => (user, world.vault(user, 1 + b % 3, &[11, 12, 13])),
         7 => {
             world.state.get(Vaults, &vault_id(user))?;
-            (user, list(user, listing, u128::from(amount)))
+            (user, list(user, b % 3, u128::from(amount)))
         }
         8 | 9 => {
             let price = world.state.get(Listings, &listing)?.terms.price.0;
-            (user, world.order(order, listing, price))
+            (user, world.order_by(user, number, listing, price))
         }
         10 => {
             let row = world.state.get(Orders, &order)?;
             let sold = world.state.get(Listings, &row.listing)?;
             let vault = world.state.get(Vaults, &sold.terms.vault)?;
             let required = u8::try_from(vault.key.commitments.len()).ok()?;
-            let released = world.release(order, (required, 3), index);
+            let released = world.release_for(order, (required, 3), index);
             (10 + index, released)
         }
         11 => {
             let custodians = if amount % 7 < 3 { vec![index] } else { vec![] };
             (user, Action::Acknowledge { order, custodians })
         }
-        12 => (user, Action::Revoke { link: LinkId([b; 16]) }),
+        12 => {
+            let until_ms = (amount % 2 == 0).then_some(LedgerTime(world.now));
+            (user, Action::Revoke { link: LinkId([b; 16]), until_ms })
+        }
         _ => {
             let version = world.state.get(Roots, &account(user)).map_or(0, |row| row.version);
             // Every third one was made from a record that is gone.

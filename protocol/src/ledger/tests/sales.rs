@@ -3,18 +3,18 @@
 use std::{vec, vec::Vec};
 
 use super::{
-    seller::{link, list, listing_terms, mandate},
-    world::{World, account, chain_id, register},
+    seller::{link, list, listing_terms, mandate, vault_id},
+    world::{World, account, chain_id, deal_id, listing_id, opening, order_id, register},
 };
 use crate::{
     custody::VaultKey,
     grant::{Caveat, ability, market_audience},
-    id::{Hash, ListingId, ObjectId, OrderId, PeerId},
+    id::{Hash, ObjectId, OrderId, PeerId},
     ledger::{
         Status,
         block::Event,
         execute::next_due,
-        rows::{Listings, OrderState, Orders, Split},
+        rows::{Deals, Listings, OrderState, Orders, Split, Vaults},
         state::StateExt,
         transaction::Action,
     },
@@ -23,8 +23,8 @@ use crate::{
 
 const SELLER: u8 = 1;
 const BUYER: u8 = 2;
-const LISTING: ListingId = ListingId([7; 16]);
-const ORDER: OrderId = OrderId([7; 16]);
+const LISTING: u8 = 7;
+const ORDER: u8 = 7;
 const NODES: [u8; 3] = [11, 12, 13];
 const PRICE: u128 = 10_007;
 const FAUCET: u128 = 10_000_000_000;
@@ -43,13 +43,13 @@ fn ordered() -> World {
     let mut world = listed();
     let order = world.order(ORDER, LISTING, PRICE);
     world.must(BUYER, order);
-    assert!(world.events.contains(&Event::OrderPaid { order: ORDER }));
+    assert!(world.events.contains(&Event::OrderPaid { order: order_id(ORDER) }));
     assert_eq!(world.balance(BUYER), FAUCET - PRICE);
     world
 }
 
 fn state_of(world: &World) -> OrderState {
-    world.state.get(Orders, &ORDER).unwrap().state
+    world.state.get(Orders, &order_id(ORDER)).unwrap().state
 }
 
 /// What the seller, the two in the split, and the three custodians have of the sale.
@@ -63,18 +63,18 @@ fn shares(world: &World) -> [u128; 6] {
 #[test]
 fn acknowledging_pays_everyone() {
     let mut world = ordered();
-    world.must(BUYER, Action::Acknowledge { order: ORDER, custodians: vec![1, 3] });
+    world.must(BUYER, Action::Acknowledge { order: order_id(ORDER), custodians: vec![1, 3] });
     assert_eq!(state_of(&world), OrderState::Settled);
     // 10007: a fee of 200, custodians share 100; of the 9707 left 1941, 1386, and the rest.
     assert_eq!(shares(&world), [6380, 1941, 1386, 50, 0, 50]);
     assert_eq!(crate::ledger::sheet(&world.state).unwrap().pools.treasury.0, 200);
-    assert_eq!(world.state.get(Listings, &LISTING).unwrap().sold, 1);
+    assert_eq!(world.state.get(Listings, &listing_id(LISTING)).unwrap().sold, 1);
 }
 
 #[test]
 fn an_odd_custody_fee_leaves_its_rest_with_the_seller() {
     let mut world = ordered();
-    world.must(BUYER, Action::Acknowledge { order: ORDER, custodians: vec![1, 2, 3] });
+    world.must(BUYER, Action::Acknowledge { order: order_id(ORDER), custodians: vec![1, 2, 3] });
     let [seller, thirty, thirty_one, first, second, third] = shares(&world);
     assert_eq!([first, second, third], [33; 3]);
     assert_eq!(seller + thirty + thirty_one, PRICE - 200 - 99);
@@ -96,7 +96,7 @@ fn a_silent_buyer_pays_when_the_window_closes() {
     assert_eq!(state_of(&world), OrderState::Delivered);
     world.wait(1);
     assert_eq!(state_of(&world), OrderState::Settled);
-    assert!(world.events.contains(&Event::OrderSettled { order: ORDER }));
+    assert!(world.events.contains(&Event::OrderSettled { order: order_id(ORDER) }));
     assert_eq!(shares(&world), [6380, 1941, 1386, 50, 50, 0]);
 }
 
@@ -113,7 +113,7 @@ fn too_few_releases_refund_everything() {
     assert_eq!(state_of(&world), OrderState::Refunded);
     assert_eq!(world.balance(BUYER), FAUCET);
     assert_eq!(shares(&world), [0; 6]);
-    let late = Action::Acknowledge { order: ORDER, custodians: vec![1] };
+    let late = Action::Acknowledge { order: order_id(ORDER), custodians: vec![1] };
     assert_eq!(world.act(BUYER, late), Status::OrderClosed);
 }
 
@@ -149,15 +149,16 @@ fn an_order_whose_access_would_be_over_does_not_wait_again() {
 fn many_orders_that_fall_due_together_are_closed_over_several_blocks() {
     const MANY: u8 = 230;
     let mut world = listed();
-    let free = ListingId([9; 16]);
+    let free = 9;
     world.must(SELLER, list(SELLER, free, 0));
     for number in 0..MANY {
-        let order = world.order(OrderId([number; 16]), free, 0);
+        let order = world.order_by(40, number, listing_id(free), 0);
         world.must(40, order);
     }
     let due_ms = LedgerTime(world.now + 3000);
     let open = |world: &World| {
-        let orders = (0..MANY).map(|number| world.state.get(Orders, &OrderId([number; 16])));
+        let id = |number| OrderId::of(&account(40), &opening(number));
+        let orders = (0..MANY).map(|number| world.state.get(Orders, &id(number)));
         orders.filter(|order| order.as_ref().unwrap().state == OrderState::Paid).count()
     };
     // Each block is due at once while some are left, and none of them waits for its time again.
@@ -175,32 +176,32 @@ fn no_order_is_taken_under_a_revoked_mandate() {
     let mut world = listed();
     let terms = listing_terms(SELLER, PRICE);
     let link = crate::grant::mandate_id(&world.id(), &account(SELLER), &terms.mandate);
-    world.must(SELLER, Action::Revoke { link });
+    world.must(SELLER, Action::Revoke { link, until_ms: None });
     let order = world.order(ORDER, LISTING, PRICE);
     assert_eq!(world.act(BUYER, order), Status::ListingEnded);
     assert_eq!(world.balance(BUYER), FAUCET);
-    let again = list(SELLER, ListingId([8; 16]), PRICE);
+    let again = list(SELLER, 8, PRICE);
     assert_eq!(world.act(SELLER, again), Status::BadProof);
 }
 
 #[test]
 fn a_release_is_for_one_order() {
     let mut world = ordered();
-    let other = OrderId([8; 16]);
+    let other = 8;
     let second = world.order(other, LISTING, PRICE);
     world.must(BUYER, second);
     let Action::PostRelease { release, .. } = world.release(ORDER, (2, 3), 1) else {
         unreachable!()
     };
-    let replayed = Action::PostRelease { order: other, release };
+    let replayed = Action::PostRelease { order: order_id(other), release };
     assert_eq!(world.act(11, replayed), Status::BadProof);
-    let Action::Order { delivery, holder, price, licence, .. } =
-        world.order(OrderId([9; 16]), LISTING, PRICE)
+    let Action::Order { delivery, holder, listed_ms, price, licence, .. } =
+        world.order(9, LISTING, PRICE)
     else {
         unreachable!()
     };
-    let order = OrderId([10; 16]);
-    let stolen = Action::Order { order, listing: LISTING, holder, delivery, price, licence };
+    let (opening, listing) = (opening(10), listing_id(LISTING));
+    let stolen = Action::Order { opening, listing, holder, delivery, listed_ms, price, licence };
     assert_eq!(world.act(SELLER, stolen), Status::BadProof);
 }
 
@@ -213,11 +214,11 @@ fn no_order_is_taken_that_no_grant_could_serve() {
         *holder = above;
         assert_eq!(world.act(BUYER, order), Status::BadField);
     }
-    let listing = ListingId([8; 16]);
+    let listing = 8;
     let mut terms = listing_terms(SELLER, 5);
     let purpose = Caveat::Purpose { hash: Hash([1; 32]) };
     terms.mandate.caveats.extend(vec![purpose; 20]);
-    let large = Action::List { listing, terms: terms.into() };
+    let large = Action::List { opening: opening(listing), terms: terms.into() };
     assert_eq!(world.act(SELLER, large), Status::BadField);
 }
 
@@ -225,10 +226,10 @@ fn no_order_is_taken_that_no_grant_could_serve() {
 fn acknowledgements_name_custodians_there_are() {
     let mut world = ordered();
     for custodians in [vec![0], vec![4], vec![1, 1]] {
-        let wrong = Action::Acknowledge { order: ORDER, custodians };
+        let wrong = Action::Acknowledge { order: order_id(ORDER), custodians };
         assert_eq!(world.act(BUYER, wrong), Status::BadField);
     }
-    let by_seller = Action::Acknowledge { order: ORDER, custodians: vec![] };
+    let by_seller = Action::Acknowledge { order: order_id(ORDER), custodians: vec![] };
     assert_eq!(world.act(SELLER, by_seller.clone()), Status::NotYours);
     world.must(BUYER, by_seller);
     // No custodian named and no release posted: no custody fee.
@@ -238,23 +239,24 @@ fn acknowledgements_name_custodians_there_are() {
 #[test]
 fn what_is_free_moves_nothing() {
     let mut world = listed();
-    let free = ListingId([8; 16]);
+    let free = 8;
     world.must(SELLER, list(SELLER, free, 0));
-    let order = world.order(ORDER, free, 0);
+    let order = world.order_by(40, ORDER, listing_id(free), 0);
     world.must(40, order);
-    world.must(40, Action::Acknowledge { order: ORDER, custodians: vec![1] });
-    assert_eq!(state_of(&world), OrderState::Settled);
+    let order = OrderId::of(&account(40), &opening(ORDER));
+    world.must(40, Action::Acknowledge { order, custodians: vec![1] });
+    assert_eq!(world.state.get(Orders, &order).unwrap().state, OrderState::Settled);
     assert_eq!(shares(&world), [0; 6]);
 }
 
 #[test]
 fn the_beacon_after_a_listing_picks_its_preview() {
     let mut world = listed();
-    assert_eq!(world.state.get(Listings, &LISTING).unwrap().preview_seed, None);
+    assert_eq!(world.state.get(Listings, &listing_id(LISTING)).unwrap().preview_seed, None);
     assert_eq!(next_due(&world.state), Some(LedgerTime(world.now)));
     world.block(&[]);
-    assert!(world.events.contains(&Event::PreviewPicked { listing: LISTING }));
-    assert!(world.state.get(Listings, &LISTING).unwrap().preview_seed.is_some());
+    assert!(world.events.contains(&Event::PreviewPicked { listing: listing_id(LISTING) }));
+    assert!(world.state.get(Listings, &listing_id(LISTING)).unwrap().preview_seed.is_some());
     let chain = world.chain();
     let boundary = chain.time_ms.saturating_add(Millis(10_000 - chain.counted_ms.0));
     assert_eq!(next_due(&world.state), Some(boundary));
@@ -276,19 +278,19 @@ fn listings_have_bounds() {
     bad[8].title = "cheap\u{1b}[2J".into();
     bad[9].cells = 3;
     for terms in bad {
-        let listing = ListingId([8; 16]);
-        let list = Action::List { listing, terms: terms.clone().into() };
+        let listing = 8;
+        let list = Action::List { opening: opening(listing), terms: terms.clone().into() };
         assert_eq!(world.act(SELLER, list), Status::BadField, "{terms:?}");
     }
-    world.must(SELLER, list(SELLER, ListingId([8; 16]), 5));
+    world.must(SELLER, list(SELLER, 8, 5));
     assert_eq!(world.act(SELLER, list(SELLER, LISTING, 5)), Status::Exists);
     // A copied capsule is bound to its seller.
     let vault = world.vault(BUYER, 1, &[11]);
     world.must(BUYER, vault);
     let mut copied = listing_terms(BUYER, 0);
     copied.capsule = good.capsule.clone();
-    let (listing, terms) = (ListingId([9; 16]), copied.into());
-    assert_eq!(world.act(BUYER, Action::List { listing, terms }), Status::BadLabel);
+    let (opening, terms) = (opening(9), copied.into());
+    assert_eq!(world.act(BUYER, Action::List { opening, terms }), Status::BadLabel);
 }
 
 #[test]
@@ -320,11 +322,11 @@ fn mandates_let_every_buyer_read_without_strings() {
             [names.clone(), reads.clone()].into_iter().chain(purposes).collect()
         }),
     ];
-    let listing = ListingId([8; 16]);
+    let listing = 8;
     let mut act = |link| {
         let mut terms = listing_terms(SELLER, 5);
         terms.mandate = link;
-        world.act(SELLER, Action::List { listing, terms: terms.into() })
+        world.act(SELLER, Action::List { opening: opening(listing), terms: terms.into() })
     };
     for link in bad {
         assert_eq!(act(link.clone()), Status::BadProof, "{link:?}");
@@ -335,12 +337,12 @@ fn mandates_let_every_buyer_read_without_strings() {
 #[test]
 fn vaults_have_true_custodians() {
     let mut world = listed();
-    let Action::OpenVault { vault, key, custodians } = world.vault(BUYER, 2, &NODES) else {
+    let Action::OpenVault { opening, key, custodians } = world.vault(BUYER, 2, &NODES) else {
         unreachable!()
     };
     let mut open = |key: &VaultKey, custodians: &[_]| {
         let custodians = custodians.to_vec();
-        world.act(BUYER, Action::OpenVault { vault, key: key.clone(), custodians })
+        world.act(BUYER, Action::OpenVault { opening, key: key.clone(), custodians })
     };
     let swapped: Vec<_> = [1, 0, 2].map(|place: usize| custodians[place].clone()).into();
     assert_eq!(open(&key, &swapped), Status::BadField);
@@ -364,4 +366,33 @@ fn vaults_have_true_custodians() {
     world.must(14, register(14, 1));
     world.must(BUYER, stranger.clone());
     assert_eq!(world.act(BUYER, stranger), Status::Exists);
+}
+
+/// Ids that others have seen before they are on the ledger stay with those who chose them.
+#[test]
+fn an_id_belongs_to_its_sender() {
+    const STRANGER: u8 = 3;
+    let mut world = World::new();
+    world.fund(&[SELLER, BUYER, STRANGER]);
+    world.nodes(&NODES);
+    for who in [STRANGER, SELLER] {
+        let vault = world.vault_as((who, SELLER), 2, &NODES);
+        world.must(who, vault);
+        let deal = world.deal(who, opening(4), &NODES, 3);
+        world.must(who, deal);
+    }
+    let vault = world.vault(STRANGER, 2, &NODES);
+    world.must(STRANGER, vault);
+    for who in [STRANGER, SELLER] {
+        world.must(who, list(who, LISTING, 0));
+    }
+    for who in [STRANGER, BUYER] {
+        let order = world.order_by(who, ORDER, listing_id(LISTING), 0);
+        world.must(who, order);
+    }
+    let (state, seller) = (&world.state, account(SELLER));
+    assert_eq!(state.get(Vaults, &vault_id(SELLER)).unwrap().owner, seller);
+    assert_eq!(state.get(Deals, &deal_id(4)).unwrap().owner, seller);
+    assert_eq!(state.get(Listings, &listing_id(LISTING)).unwrap().seller, seller);
+    assert_eq!(state.get(Orders, &order_id(ORDER)).unwrap().buyer, account(BUYER));
 }

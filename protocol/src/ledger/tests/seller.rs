@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use super::world::{account, chain_id, key};
+use super::world::{account, chain_id, key, opening};
 use crate::{
     amount::Amount,
     content::{
@@ -11,7 +11,7 @@ use crate::{
     },
     custody::{self, Capsule, Share, VaultKey, VaultSecret},
     grant::{self, Caveat, Grant, Link},
-    id::{ChainId, Hash, ListingId, ObjectId, PeerId, VaultId},
+    id::{ChainId, Hash, ObjectId, PeerId, VaultId},
     ledger::{
         rows::{PublicRef, Split, Terms},
         transaction::Action,
@@ -23,7 +23,7 @@ use crate::{
 pub(super) const LICENCE: Hash = Hash([0x11; 32]);
 
 pub(super) fn vault_id(owner: u8) -> VaultId {
-    VaultId([owner; 16])
+    VaultId::of(&account(owner), &opening(owner))
 }
 
 fn secret(owner: u8) -> VaultSecret {
@@ -88,8 +88,8 @@ pub(super) fn listing_terms_on(chain: &ChainId, seller: u8, price: u128) -> Term
     }
 }
 
-pub(super) fn list(seller: u8, listing: ListingId, price: u128) -> Action {
-    Action::List { listing, terms: listing_terms(seller, price).into() }
+pub(super) fn list(seller: u8, number: u8, price: u128) -> Action {
+    Action::List { opening: opening(number), terms: listing_terms(seller, price).into() }
 }
 
 /// The seller's permission for buyers.

@@ -4,11 +4,14 @@ use std::{slice, string::String, vec, vec::Vec};
 
 use super::{
     seller::{list, listing_terms, public_ref},
-    world::{World, account, deal_id, key, opening, params, register, status, terms},
+    world::{
+        World, account, deal_id, key, listing_id, opening, order_id, params, register, status,
+        terms,
+    },
 };
 use crate::{
     amount::Amount,
-    id::{ChainId, LinkId, ListingId, OrderId, TransactionId},
+    id::{ChainId, LinkId, TransactionId},
     ledger::{
         Status,
         rows::Roots,
@@ -21,8 +24,8 @@ const SELLER: u8 = 1;
 const BUYER: u8 = 2;
 /// The number of the deal.
 const DEAL: u8 = 7;
-const LISTING: ListingId = ListingId([7; 16]);
-const ORDER: OrderId = OrderId([7; 16]);
+const LISTING: u8 = 7;
+const ORDER: u8 = 7;
 const NODES: [u8; 3] = [11, 12, 13];
 
 type Case = (Status, fn() -> Status);
@@ -42,16 +45,18 @@ const CASES: &[Case] = &[
     (Status::UnknownNode, || funded().act(SELLER, Action::Prove { epoch: 0, leaves: vec![] })),
     (Status::UnknownDeal, || funded().act(SELLER, Action::EndDeal { deal: deal_id(DEAL) })),
     (Status::UnknownVault, || funded().act(SELLER, list(SELLER, LISTING, 5))),
-    (Status::UnknownListing, || funded().act(SELLER, Action::EndListing { listing: LISTING })),
+    (Status::UnknownListing, || {
+        funded().act(SELLER, Action::EndListing { listing: listing_id(LISTING) })
+    }),
     (Status::UnknownOrder, || {
-        funded().act(BUYER, Action::Acknowledge { order: ORDER, custodians: vec![] })
+        funded().act(BUYER, Action::Acknowledge { order: order_id(ORDER), custodians: vec![] })
     }),
     (Status::NotYours, || stored().act(BUYER, Action::EndDeal { deal: deal_id(DEAL) })),
     (Status::Exists, exists),
     (Status::RootMoved, || funded().act(SELLER, set_root(1, 512))),
     (Status::ListingEnded, || {
         let mut world = listed();
-        world.must(SELLER, Action::EndListing { listing: LISTING });
+        world.must(SELLER, Action::EndListing { listing: listing_id(LISTING) });
         let order = world.order(ORDER, LISTING, 500);
         world.act(BUYER, order)
     }),
@@ -213,21 +218,21 @@ fn bad_proof() -> Status {
 
 fn bad_acceptance() -> Status {
     let mut world = funded();
-    let Action::OpenDeal { opening, terms, mut acceptances, cost_max } =
+    let Action::OpenDeal { terms, mut acceptances, cost_max } =
         world.deal(SELLER, opening(DEAL), &NODES, 3)
     else {
         unreachable!()
     };
     acceptances[1].price = Amount::ZERO;
-    world.act(SELLER, Action::OpenDeal { opening, terms, acceptances, cost_max })
+    world.act(SELLER, Action::OpenDeal { terms, acceptances, cost_max })
 }
 
 fn bad_label() -> Status {
     let mut world = listed();
     let mut copied = listing_terms(SELLER, 500);
     copied.manifest.content_root.0[0] ^= 1;
-    let (listing, terms) = (ListingId([8; 16]), copied.into());
-    world.act(SELLER, Action::List { listing, terms })
+    let (opening, terms) = (opening(8), copied.into());
+    world.act(SELLER, Action::List { opening, terms })
 }
 
 fn exists() -> Status {
@@ -239,7 +244,7 @@ fn exists() -> Status {
 
 fn order_closed() -> Status {
     let mut world = ordered();
-    let done = Action::Acknowledge { order: ORDER, custodians: vec![1, 2] };
+    let done = Action::Acknowledge { order: order_id(ORDER), custodians: vec![1, 2] };
     world.must(BUYER, done.clone());
     world.act(BUYER, done)
 }
@@ -247,19 +252,19 @@ fn order_closed() -> Status {
 fn node_full() -> Status {
     let mut world = funded();
     world.must(11, register(11, 1024));
-    let mut long = terms(SELLER, deal_id(DEAL), 3, 3);
+    let mut long = terms(SELLER, opening(DEAL), 3, 3);
     long.length = 2048;
-    let deal = world.deal_on(opening(DEAL), &long, &NODES);
+    let deal = world.deal_on(&long, &NODES);
     world.act(SELLER, deal)
 }
 
 fn too_early() -> Status {
     let mut world = listed();
-    let listing = ListingId([8; 16]);
+    let listing = 8;
     // The listing's own block cannot know the beacon that picks its preview.
     let both = [
         world.sign(SELLER, list(SELLER, listing, 1)),
-        world.sign(SELLER, Action::Preview { listing, preview: public_ref() }),
+        world.sign(SELLER, Action::Preview { listing: listing_id(listing), preview: public_ref() }),
     ];
     status(world.block(&both)[1])
 }
@@ -283,8 +288,8 @@ fn a_refusal_names_the_most_important_reason() {
     assert_eq!(world.act(SELLER, everything_wrong), Status::UnknownNode);
     let others = world.deal(BUYER, opening(DEAL), &NODES, 3);
     assert_eq!(world.act(SELLER, others.clone()), Status::NotYours);
-    let Action::OpenDeal { opening, terms, acceptances, .. } = others else { unreachable!() };
-    let cheap = Action::OpenDeal { opening, terms, acceptances, cost_max: Amount(1) };
+    let Action::OpenDeal { terms, acceptances, .. } = others else { unreachable!() };
+    let cheap = Action::OpenDeal { terms, acceptances, cost_max: Amount(1) };
     assert_eq!(world.act(BUYER, cheap), Status::TermsChanged);
 }
 
@@ -311,7 +316,7 @@ fn the_same_transaction_is_applied_once() {
 #[test]
 fn a_link_is_revoked_once_by_each() {
     let mut world = funded();
-    let revoke = Action::Revoke { link: LinkId([4; 16]) };
+    let revoke = Action::Revoke { link: LinkId([4; 16]), until_ms: None };
     world.must(SELLER, revoke.clone());
     assert_eq!(world.act(SELLER, revoke.clone()), Status::Exists);
     world.must(BUYER, revoke);
@@ -341,7 +346,7 @@ fn a_root_record_takes_the_place_of_the_one_that_was_read() {
 #[test]
 fn a_preview_is_posted_once_by_the_seller_after_its_beacon() {
     let mut world = listed();
-    let preview = Action::Preview { listing: LISTING, preview: public_ref() };
+    let preview = Action::Preview { listing: listing_id(LISTING), preview: public_ref() };
     assert_eq!(world.act(BUYER, preview.clone()), Status::NotYours);
     world.must(SELLER, preview.clone());
     assert_eq!(world.act(SELLER, preview), Status::Exists);

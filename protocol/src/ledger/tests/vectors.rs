@@ -8,19 +8,20 @@ use serde_json::{Value, json};
 use super::{
     seller::{LICENCE, list, listing_terms, listing_terms_on, public_ref},
     world::{
-        AUTHORITY, PRICE, World, account, deal_id, key, opening, params, register, status, terms,
+        AUTHORITY, PRICE, World, account, deal_id, key, listing_id, opening, order_id, register,
+        status, terms,
     },
 };
 use crate::{
     amount::Amount,
     codec::Encode,
-    id::{ChainId, Hash, LinkId, ListingId, OrderId, hex},
+    id::{ChainId, Hash, LinkId, hex},
     ledger::{
         Status,
-        block::{BlockInputs, Header, SignedHeader, transactions_root, validators_hash},
+        block::{BlockInputs, Genesis, GenesisError, Header, SignedHeader},
         deal_cost,
         execute::{self, BlockBuilder, BlockError},
-        params::{Params, WINDOW_MS_MAX},
+        params::{Params, TRUSTING_MS_MAX, WINDOW_MS_MAX},
         rows::{Chains, Terms},
         state::StateExt,
         transaction::{Action, Transaction},
@@ -30,12 +31,14 @@ use crate::{
 
 mod accounts;
 mod deals;
+mod kept;
+mod light;
 mod sales;
 
 /// The number of the deal.
 const DEAL: u8 = 4;
-const LISTING: ListingId = ListingId([7; 16]);
-const ORDER: OrderId = OrderId([7; 16]);
+const LISTING: u8 = 7;
+const ORDER: u8 = 7;
 const NODES: [u8; 3] = [11, 12, 13];
 
 #[test]
@@ -44,6 +47,7 @@ fn the_files_are_what_the_rules_say() {
     check("history", &text(&Value::Array(history())));
     check("prices", &text(&Value::Array(prices())));
     check("genesis", &text(&Value::Array(geneses())));
+    check("light", &text(&Value::Array(light::cases())));
     for (name, write) in [
         ("accounts", accounts::write as fn(&mut Writer)),
         ("deals", deals::write),
@@ -51,6 +55,7 @@ fn the_files_are_what_the_rules_say() {
         ("late", deals::write_late),
         ("sales", sales::write),
         ("due", sales::due),
+        ("kept", kept::write),
     ] {
         let mut writer = Writer::new();
         write(&mut writer);
@@ -74,44 +79,38 @@ fn check(name: &str, text: &str) {
 struct Writer {
     world: World,
     entries: Vec<Value>,
-    /// Digest of the last header.
-    parent: Hash,
+    /// The last header.
+    last: Header,
 }
 
 impl Writer {
     fn new() -> Self {
-        Self { world: World::new(), entries: Vec::new(), parent: Hash([0; 32]) }
+        let world = World::new();
+        let last = world.genesis.header(&execute::genesis(&world.genesis));
+        Self { world, entries: Vec::new(), last }
     }
 
     /// Begins a ledger.
     fn genesis(&mut self, why: &str, world: World) {
-        let root = execute::genesis(&world.genesis).state_root;
+        let executed = execute::genesis(&world.genesis);
         self.entries.push(json!({
             "name": "genesis",
             "why": why,
             "genesis": hex(&world.genesis.to_bytes()),
             "chain": world.id().to_string(),
             "outcome": "ok",
-            "state_root": root.to_string(),
+            "state_root": executed.state_root.to_string(),
         }));
+        self.last = world.genesis.header(&executed);
         self.world = world;
-        self.parent = Hash([0; 32]);
     }
 
     /// The signed header over the last block.
     fn header(&mut self) -> SignedHeader {
         let (facts, transactions, state_root) = self.world.blocks.last().unwrap();
-        let header = Header {
-            chain: self.world.id(),
-            height: self.world.chain().height,
-            parent: self.parent,
-            facts: *facts,
-            transactions_root: transactions_root(transactions),
-            state_root: *state_root,
-            validators: validators_hash(&[self.world.genesis.authority]),
-        };
-        self.parent = header.digest();
-        SignedHeader::build(header, &key(AUTHORITY))
+        let events = &self.world.events;
+        self.last = self.last.next(*facts, transactions, events, *state_root);
+        SignedHeader::build(self.last.clone(), &key(AUTHORITY))
     }
 
     fn ok(&mut self, name: &str, why: &str, signed: &[Transaction]) {
@@ -130,7 +129,7 @@ impl Writer {
             "outcome": "ok",
             "state_root": state_root.to_string(),
             "header": header,
-            "digest": self.parent.to_string(),
+            "digest": self.last.digest().to_string(),
             "events": folded(&self.world.events.to_bytes()),
         }));
     }
@@ -140,8 +139,8 @@ impl Writer {
         listing_terms_on(&self.world.id(), 1, price)
     }
 
-    fn list(&self, listing: ListingId, price: u128) -> Action {
-        Action::List { listing, terms: self.terms(price).into() }
+    fn list(&self, number: u8, price: u128) -> Action {
+        Action::List { opening: opening(number), terms: self.terms(price).into() }
     }
 
     /// Blocks for everything that is due, until every node has its window of the next epoch.
@@ -320,9 +319,9 @@ fn storage(writer: &mut Writer) {
     writer.ok("nodes", "three nodes of four leaves each", &nodes);
     writer.refuse(Status::BadField, "proof of nothing", "its table is empty", (11, prove));
 
-    let mut odd = terms(1, deal_id(DEAL), 3, 3);
+    let mut odd = terms(1, opening(DEAL), 3, 3);
     odd.length = 1000;
-    let offer = writer.world.deal_on(opening(DEAL), &odd, &NODES);
+    let offer = writer.world.deal_on(&odd, &NODES);
     let why = "shards are whole leaves of 1024 bytes";
     writer.refuse(Status::BadField, "odd length", why, (1, offer));
     let offer = writer.world.deal(1, opening(DEAL), &NODES, 51);
@@ -332,30 +331,24 @@ fn storage(writer: &mut Writer) {
     writer.refuse(Status::BadField, "one node twice", "one node holds one shard", (1, offer));
     let why = "another owner's deal cannot be opened, even for the sender's own money";
     writer.refuse(Status::NotYours, "deal of another owner", why, (2, open.clone()));
-    let Action::OpenDeal { opening: opens, terms: of, acceptances, .. } = open.clone() else {
-        unreachable!()
-    };
-    let (terms_of, signed, cost_max) = (of.clone(), acceptances.clone(), Amount(u128::MAX));
-    let guessed = Action::OpenDeal {
-        opening: opening(DEAL + 1),
-        terms: terms_of,
-        acceptances: signed,
-        cost_max,
-    };
-    let why = "who knows a deal's id does not know what opens it";
-    writer.refuse(Status::BadProof, "another opening", why, (1, guessed));
+    let Action::OpenDeal { terms: of, acceptances, .. } = open.clone() else { unreachable!() };
+    let cost_max = Amount(u128::MAX);
+    let mut other = of.clone();
+    other.opening = opening(DEAL + 1);
+    let moved = Action::OpenDeal { terms: other, acceptances: acceptances.clone(), cost_max };
+    let why = "the nodes have signed for another deal";
+    writer.refuse(Status::BadAcceptance, "another opening", why, (1, moved));
     let mut cheaper = acceptances.clone();
     cheaper[2].price = Amount(PRICE.0 - 1);
-    let forged =
-        Action::OpenDeal { opening: opens, terms: of.clone(), acceptances: cheaper, cost_max };
+    let forged = Action::OpenDeal { terms: of.clone(), acceptances: cheaper, cost_max };
     let why = "the price was changed after the node signed";
     writer.refuse(Status::BadAcceptance, "price changed", why, (1, forged));
-    let capped = Action::OpenDeal { opening: opens, terms: of, acceptances, cost_max: Amount(31) };
+    let capped = Action::OpenDeal { terms: of, acceptances, cost_max: Amount(31) };
     let why = "rate 9, three epochs 27, reserve 5, fee 0: 32";
     writer.refuse(Status::TermsChanged, "dearer than accepted", why, (1, capped));
-    let mut long = terms(1, deal_id(8), 3, 3);
+    let mut long = terms(1, opening(8), 3, 3);
     long.length = 5120;
-    let offer = writer.world.deal_on(opening(8), &long, &NODES);
+    let offer = writer.world.deal_on(&long, &NODES);
     writer.refuse(Status::NodeFull, "node full", "five leaves, room for four", (1, offer));
     let expensive = writer.world.deal(3, opening(5), &NODES, 3);
     let why = "account 3 has six units, a deal of two-leaf shards costs more";
@@ -403,10 +396,10 @@ fn epochs(writer: &mut Writer) {
 
 fn vaults(writer: &mut Writer) {
     let vault = writer.world.vault(1, 2, &NODES);
-    let Action::OpenVault { vault: id, key, custodians } = vault.clone() else { unreachable!() };
+    let Action::OpenVault { opening, key, custodians } = vault.clone() else { unreachable!() };
     let mut few = key.clone();
     few.commitments.clear();
-    let open = |key, custodians| Action::OpenVault { vault: id, key, custodians };
+    let open = |key, custodians| Action::OpenVault { opening, key, custodians };
     let no_key = open(few, custodians.clone());
     let why = "nothing would open it";
     writer.refuse(Status::BadField, "vault without commitments", why, (1, no_key));
@@ -436,7 +429,7 @@ fn vaults(writer: &mut Writer) {
 
 fn listings(writer: &mut Writer) {
     let good = listing_terms(1, 10_007);
-    let list_of = |terms: Terms| Action::List { listing: LISTING, terms: terms.into() };
+    let list_of = |terms: Terms| Action::List { opening: opening(LISTING), terms: terms.into() };
     let mut greedy = good.clone();
     greedy.splits[0].share_bp = 8573;
     let why = "8573 and 1428 are more than all";
@@ -454,35 +447,36 @@ fn listings(writer: &mut Writer) {
     let why = "the capsule was made for other content";
     writer.refuse(Status::BadLabel, "capsule for other content", why, (1, list_of(swapped)));
     writer.act("listing", "takes orders at once", 1, list(1, LISTING, 10_007));
-    let preview = Action::Preview { listing: LISTING, preview: public_ref() };
+    let preview = Action::Preview { listing: listing_id(LISTING), preview: public_ref() };
     let why = "only the seller opens cells";
     writer.refuse(Status::NotYours, "preview by a stranger", why, (2, preview.clone()));
-    let both =
-        [writer.world.sign(1, preview), writer.world.sign(1, list(1, ListingId([8; 16]), 0))];
+    let both = [writer.world.sign(1, preview), writer.world.sign(1, list(1, 8, 0))];
     writer.ok("preview", "the beacon of this block picked its cells", &both);
-    let preview = Action::Preview { listing: LISTING, preview: public_ref() };
+    let preview = Action::Preview { listing: listing_id(LISTING), preview: public_ref() };
     writer.refuse(Status::Exists, "preview again", "it is posted once", (1, preview));
-    let end = Action::EndListing { listing: ListingId([8; 16]) };
+    let end = Action::EndListing { listing: listing_id(8) };
     writer.act("listing ended", "takes no more orders", 1, end);
 }
 
 fn purchases(writer: &mut Writer) {
     let buy = |world: &World, order, listing, price| world.order(order, listing, price);
-    let ended = buy(&writer.world, ORDER, ListingId([8; 16]), 0);
+    let ended = buy(&writer.world, ORDER, 8, 0);
     writer.refuse(Status::ListingEnded, "order of an ended listing", "it ended", (2, ended));
     let lower = buy(&writer.world, ORDER, LISTING, 10_006);
     let why = "the buyer saw another price";
     writer.refuse(Status::TermsChanged, "another price", why, (2, lower));
     let good = buy(&writer.world, ORDER, LISTING, 10_007);
-    let Action::Order { holder, delivery, price, .. } = good.clone() else { unreachable!() };
-    let order = OrderId([8; 16]);
-    let (listing, licence) = (LISTING, LICENCE);
-    let stolen = Action::Order { order, listing, holder, delivery, price, licence };
+    let Action::Order { holder, delivery, listed_ms, price, .. } = good.clone() else {
+        unreachable!()
+    };
+    let (opening, order) = (opening(8), order_id(8));
+    let (listing, licence) = (listing_id(LISTING), LICENCE);
+    let stolen = Action::Order { opening, listing, holder, delivery, listed_ms, price, licence };
     let why = "the delivery key's proof is for another order";
     writer.refuse(Status::BadProof, "delivery key of another order", why, (2, stolen));
     writer.act("order", "the price goes into escrow", 2, good.clone());
     writer.refuse(Status::Exists, "order again", "it is paid once", (2, good));
-    let second = buy(&writer.world, order, LISTING, 10_007);
+    let second = buy(&writer.world, 8, LISTING, 10_007);
     writer.act("second order", "one release does not fit another order", 2, second);
 
     let release = |world: &World, index| world.release(ORDER, (2, 3), index);
@@ -495,7 +489,7 @@ fn purchases(writer: &mut Writer) {
     writer.refuse(Status::BadProof, "release replayed", why, (11, replayed));
     let mut other_index = of_first;
     other_index.index = 2;
-    let other_index = Action::PostRelease { order: ORDER, release: other_index };
+    let other_index = Action::PostRelease { order: order_id(ORDER), release: other_index };
     let why = "share 1 does not verify as share 2";
     writer.refuse(Status::BadProof, "release under another index", why, (12, other_index));
     writer.act("release 1", "one of two", 11, first.clone());
@@ -517,11 +511,16 @@ fn purchases(writer: &mut Writer) {
     let why = "the silent buyer's window is over: fee 200, custodians 50 each, splits, seller";
     writer.ok("settled", why, &[]);
     let why = "the order is settled";
-    writer.refuse(Status::OrderClosed, "too late to acknowledge", why, (2, ack(ORDER, vec![])));
+    writer.refuse(
+        Status::OrderClosed,
+        "too late to acknowledge",
+        why,
+        (2, ack(order_id(ORDER), vec![])),
+    );
     writer.world.now += 1000;
     writer.ok("refunded", "no custodian released the second order in time", &[]);
     roots(writer);
-    let revoke = Action::Revoke { link: LinkId([3; 16]) };
+    let revoke = Action::Revoke { link: LinkId([3; 16]), until_ms: None };
     writer.act("revoked", "kills a grant link", 1, revoke.clone());
     writer.refuse(Status::Exists, "revoked again", "it is dead already", (1, revoke));
 }
@@ -582,10 +581,12 @@ fn prices() -> Vec<Value> {
 /// The parameters at the ends of their ranges, and one beyond.
 fn geneses() -> Vec<Value> {
     let mut out = Vec::new();
-    let mut case = |name: &str, why: &str, of: &Params| {
-        let mut genesis = World::new().genesis;
-        genesis.params = of.clone();
-        let outcome = of.check().map_or_else(|error| error.name.to_string(), |()| "ok".to_string());
+    let mut case = |name: &str, why: &str, genesis: &Genesis| {
+        let outcome = match genesis.check() {
+            Ok(()) => "ok".to_string(),
+            Err(GenesisError::Params(error)) => error.name.to_string(),
+            Err(GenesisError::Validators(_)) => why.to_string(),
+        };
         out.push(json!({
             "name": name, "why": why, "genesis": hex(&genesis.to_bytes()),
             "chain": genesis.chain().to_string(), "outcome": outcome,
@@ -593,7 +594,7 @@ fn geneses() -> Vec<Value> {
     };
     type Set = fn(&mut Params, u64);
     let month = 30 * 86_400_000;
-    let ranges: [(&str, Set, u64, u64); 9] = [
+    let ranges: [(&str, Set, u64, u64); 10] = [
         ("epoch_ms", |of, value| of.epoch_ms = Millis(value), 1000, month),
         ("validity_blocks_max", |of, value| of.validity_blocks_max = value, 1, 10_000_000),
         ("storage_fee_bp", |of, value| of.storage_fee_bp = small(value), 0, 1000),
@@ -603,12 +604,13 @@ fn geneses() -> Vec<Value> {
         ("delivery_ms", |of, value| of.delivery_ms = Millis(value), 1000, month),
         ("window_ms_min", |of, value| of.window_ms_min = Millis(value), 0, WINDOW_MS_MAX.0),
         ("deal_epochs_max", |of, value| of.deal_epochs_max = value, 1, 100_000_000),
+        ("trusting_ms", |of, value| of.trusting_ms = Millis(value), 86_400_000, TRUSTING_MS_MAX.0),
     ];
     for (name, set, least, most) in ranges {
         let mut with = |why: &str, value: u64| {
-            let mut of = params();
-            set(&mut of, value);
-            case(&format!("{name} {value}"), why, &of);
+            let mut genesis = World::new().genesis;
+            set(&mut genesis.params, value);
+            case(&format!("{name} {value}"), why, &genesis);
         };
         with("the least there may be", least);
         with("the most there may be", most);
@@ -616,6 +618,9 @@ fn geneses() -> Vec<Value> {
         if let Some(less) = least.checked_sub(1) {
             with("one less", less);
         }
+    }
+    for (name, why, validators) in light::sets() {
+        case(name, why, &Genesis { validators, ..World::new().genesis });
     }
     out
 }

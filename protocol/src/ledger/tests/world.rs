@@ -5,7 +5,7 @@ use std::{format, vec, vec::Vec};
 
 use ed25519_dalek::SigningKey;
 
-use super::audit::audit;
+use super::audit::{audit, rows};
 use crate::{
     amount::Amount,
     custody::{
@@ -13,18 +13,19 @@ use crate::{
         ReleaseRequest, VaultKey,
     },
     id::{
-        AccountId, ChainId, DealId, Hash, ListingId, NodeId, ObjectId, OrderId, PeerId,
-        TransactionId,
+        AccountId, ChainId, DealId, Hash, ListingId, NodeId, ObjectId, Opening, OrderId, PeerId,
+        TransactionId, VaultId,
     },
     ledger::{
         Params, Status,
         admission::{Signatures, judge},
         beacon,
         block::{BlockInputs, Event, Genesis},
+        commit::Validators,
         execute::{self, BlockBuilder, Executed, Pushed, next_due},
-        rows::{Access, Accounts, Chain, Chains, Listings, Node, Nodes, Orders, Slots},
+        rows::{Access, Accounts, Chain, Chains, KeptUntil, Listings, Node, Nodes, Orders, Slots},
         state::{MemoryState, StateExt},
-        tests::seller::{LICENCE, label_on, sharing, vault_id},
+        tests::seller::{LICENCE, label_on, sharing},
         transaction::{Acceptance, Action, DealTerms, Transaction},
         tree,
     },
@@ -41,7 +42,7 @@ pub(super) const START_MS: u64 = 1_000_000;
 /// Price per GiB and epoch that makes a 1 KiB shard earn 3 units, rounded up from 2.9.
 pub(super) const PRICE: Amount = Amount(3_000_000);
 
-/// The key that stands under blocks and sales.
+/// The key that stands under blocks.
 pub(super) const AUTHORITY: u8 = 200;
 
 /// Distinct parties: their keys are their numbers.
@@ -71,7 +72,8 @@ pub(super) fn params() -> Params {
 
 /// The genesis of every test's ledger but for its parameters.
 fn genesis(params: Params, onion: Hash) -> Genesis {
-    Genesis { params, authority: account(AUTHORITY), time_ms: LedgerTime(START_MS), onion }
+    let validators = Validators::alone(account(AUTHORITY));
+    Genesis { params, validators, time_ms: LedgerTime(START_MS), onion }
 }
 
 /// The ledger of [`World::new`].
@@ -156,7 +158,9 @@ impl World {
     /// Makes a block of what the rules accept of `transactions`, checks it, and commits it.
     pub(super) fn block(&mut self, transactions: &[Transaction]) -> Vec<Result<Pushed, Status>> {
         let facts = self.facts();
-        let is_due = next_due(&self.state).is_some_and(|due_ms| due_ms <= facts.time_ms);
+        let leaves = rows(&self.state, KeptUntil).first().map(|((until_ms, _), _)| *until_ms);
+        let mut due = next_due(&self.state).into_iter().chain(leaves);
+        let is_due = due.any(|due_ms| due_ms <= facts.time_ms);
         let mut builder = BlockBuilder::new(&self.state, &facts).unwrap();
         let mut outcomes = Vec::new();
         let mut applied = Vec::new();
@@ -288,51 +292,76 @@ impl World {
     }
 
     /// Opens a deal of `owner`, shard `i` at `nodes[i]`, accepted by all of them.
-    pub(super) fn deal(&self, owner: u8, opening: Hash, nodes: &[u8], epochs: u64) -> Action {
-        self.deal_on(opening, &terms(owner, DealId::of(&opening), nodes.len(), epochs), nodes)
+    pub(super) fn deal(&self, owner: u8, opening: Opening, nodes: &[u8], epochs: u64) -> Action {
+        self.deal_on(&terms(owner, opening, nodes.len(), epochs), nodes)
     }
 
-    pub(super) fn deal_on(&self, opening: Hash, terms: &DealTerms, nodes: &[u8]) -> Action {
+    pub(super) fn deal_on(&self, terms: &DealTerms, nodes: &[u8]) -> Action {
         let accept = |(index, number): (u8, &u8)| {
-            let root = root(&terms.deal, index, terms.length);
+            let root = root(&terms.deal(), index, terms.length);
             let expires_ms = LedgerTime(self.now + 60_000);
             Acceptance::build(&self.id(), terms, &key(*number), (index, root), PRICE, expires_ms)
         };
         let acceptances = (0..).zip(nodes).map(accept).collect();
         let cost_max = Amount(u128::MAX);
-        Action::OpenDeal { opening, terms: terms.clone(), acceptances, cost_max }
+        Action::OpenDeal { terms: terms.clone(), acceptances, cost_max }
     }
 
     /// Opens a vault whose custodians are the given nodes, any `required` of which open a capsule.
     pub(super) fn vault(&self, owner: u8, required: u8, nodes: &[u8]) -> Action {
-        let (key, _) = sharing(owner, required, nodes.len());
-        let accept = |(index, number): (u8, &u8)| self.accept_share(owner, &key, index, *number);
+        self.vault_as((owner, owner), required, nodes)
+    }
+
+    /// The same with another opening than the owner's number.
+    pub(super) fn vault_as(&self, as_of: (u8, u8), required: u8, nodes: &[u8]) -> Action {
+        let (key, _) = sharing(as_of.0, required, nodes.len());
+        let accept = |(index, number): (u8, &u8)| self.accept_share(as_of, &key, index, *number);
         let custodians = (1..).zip(nodes).map(accept).collect();
-        Action::OpenVault { vault: vault_id(owner), key, custodians }
+        Action::OpenVault { opening: opening(as_of.1), key, custodians }
     }
 
     pub(super) fn accept_share(
         &self,
-        owner: u8,
+        (owner, chosen): (u8, u8),
         vault_key: &VaultKey,
         index: u8,
         number: u8,
     ) -> CustodyAcceptance {
-        let (chain, vault, owner) = (&self.id(), &vault_id(owner), &account(owner));
+        let (chain, owner) = (&self.id(), &account(owner));
+        let vault = &VaultId::of(owner, &opening(chosen));
         let terms =
             CustodyTerms { chain, vault, owner, key: vault_key, index, node: &node(number) };
         terms.accept(&key(number))
     }
 
-    pub(super) fn order(&self, order: OrderId, listing: ListingId, price: u128) -> Action {
+    /// Order `number` of account 2, for a listing of account 1.
+    pub(super) fn order(&self, number: u8, listing: u8, price: u128) -> Action {
+        self.order_by(2, number, listing_id(listing), price)
+    }
+
+    pub(super) fn order_by(
+        &self,
+        buyer: u8,
+        number: u8,
+        listing: ListingId,
+        price: u128,
+    ) -> Action {
+        let opening = opening(number);
+        let order = OrderId::of(&account(buyer), &opening);
         let context = custody::release_context(&self.id(), &order, &listing);
         let delivery = DeliveryKey::make(&delivery_secret(&order), &context, &[3; 32]);
         let (holder, price, licence) = (PeerId([9; 32]), Amount(price), LICENCE);
-        Action::Order { order, listing, holder, delivery, price, licence }
+        let row = self.state.get(Listings, &listing);
+        let listed_ms = row.map_or(LedgerTime::ZERO, |row| row.listed_ms);
+        Action::Order { opening, listing, holder, delivery, listed_ms, price, licence }
     }
 
-    /// The release of custodian `index` of a vault with `required` of `total` shares.
-    pub(super) fn release(
+    /// The release of custodian `index` of a vault with `required` of `total` shares, for an order of account 2.
+    pub(super) fn release(&self, number: u8, of: (u8, usize), index: u8) -> Action {
+        self.release_for(order_id(number), of, index)
+    }
+
+    pub(super) fn release_for(
         &self,
         order: OrderId,
         (required, total): (u8, usize),
@@ -391,32 +420,37 @@ pub(super) fn register(number: u8, capacity: u64) -> Action {
     }
 }
 
-/// What opens deal `number`: chosen so that the deal's length follows from the number, see [`terms`].
-pub(super) fn opening(number: u8) -> Hash {
-    let salted = |salt| {
-        let mut bytes = [number; Hash::BYTES];
-        bytes[0] = salt;
-        Hash(bytes)
-    };
-    let fits = |opening: &Hash| DealId::of(opening).0[0] % 4 == number % 4;
-    (0..=u8::MAX).map(salted).find(fits).expect("one in four fits")
+/// What any account opens its deal, vault, listing or order `number` with.
+pub(super) fn opening(number: u8) -> Opening {
+    Opening([number; 32])
 }
 
+/// Deal `number` of account 1.
 pub(super) fn deal_id(number: u8) -> DealId {
-    DealId::of(&opening(number))
+    DealId::of(&account(1), &opening(number))
 }
 
-pub(super) fn terms(owner: u8, deal: DealId, total: usize, epochs: u64) -> DealTerms {
+/// Listing `number` of account 1.
+pub(super) fn listing_id(number: u8) -> ListingId {
+    ListingId::of(&account(1), &opening(number))
+}
+
+/// Order `number` of account 2.
+pub(super) fn order_id(number: u8) -> OrderId {
+    OrderId::of(&account(2), &opening(number))
+}
+
+pub(super) fn terms(owner: u8, opening: Opening, total: usize, epochs: u64) -> DealTerms {
     let total = u8::try_from(total).unwrap();
     DealTerms {
-        deal,
         owner: account(owner),
+        opening,
         object: ObjectId([owner; 16]),
         segment: 0,
         required: total.div_ceil(2),
         total,
         // Of different lengths, from one leaf to four.
-        length: 1024 * (1 + u64::from(deal.0[0] % 4)),
+        length: 1024 * (1 + u64::from(opening.0[1] % 4)),
         access: Access::Granted,
         epochs,
     }

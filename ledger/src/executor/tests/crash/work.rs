@@ -5,7 +5,7 @@ use ed25519_dalek::SigningKey;
 use symbolon_net::Host;
 use symbolon_protocol::{
     Amount, LedgerTime,
-    id::{AccountId, DealId, Hash, NodeId, ObjectId, PeerId, TransactionId},
+    id::{AccountId, NodeId, ObjectId, Opening, PeerId, TransactionId},
     ledger::{
         Status,
         rows::{Access, Chains, Nodes, Roots, Slots},
@@ -88,11 +88,10 @@ impl Work {
     }
 
     fn open_deal(&self, owner: u8) -> Action {
-        let opening = Hash(self.host.random());
-        let deal = DealId::of(&opening);
+        let opening = Opening(self.host.random());
         let terms = DealTerms {
-            deal,
             owner: account(owner),
+            opening,
             object: ObjectId(self.host.random()),
             segment: 0,
             required: 1,
@@ -103,12 +102,12 @@ impl Work {
         };
         let chain = self.ledger.chain();
         let accept = |(index, number): (u8, &u8)| {
-            let root = shard_root(&deal, index, terms.length);
+            let root = shard_root(&terms.deal(), index, terms.length);
             let (accepted, key) = ((index, root), key(*number));
             Acceptance::build(&chain, &terms, &key, accepted, PRICE, LedgerTime::NEVER)
         };
         let acceptances = (0..).zip(&NODES).map(accept).collect();
-        Action::OpenDeal { opening, terms, acceptances, cost_max: Amount::credits(1) }
+        Action::OpenDeal { terms, acceptances, cost_max: Amount::credits(1) }
     }
 
     /// Submits the proofs of all windows that are open.

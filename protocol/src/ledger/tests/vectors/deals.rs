@@ -5,7 +5,7 @@ use std::{string::String, vec, vec::Vec};
 use super::{World, Writer, account, deal_id, opening, register, terms};
 use crate::{
     amount::Amount,
-    id::{AccountId, Hash, NodeId},
+    id::{AccountId, ChainId, Hash, NodeId},
     ledger::{
         Status,
         rows::Access,
@@ -129,18 +129,19 @@ fn nodes(writer: &mut Writer) {
 
 /// A deal with changed terms that the nodes have signed.
 fn offer(writer: &Writer, number: u8, nodes: &[u8], change: fn(&mut DealTerms)) -> Action {
-    let mut of = terms(1, deal_id(number), nodes.len(), 3);
+    let mut of = terms(1, opening(number), nodes.len(), 3);
     change(&mut of);
-    writer.world.deal_on(opening(number), &of, nodes)
+    writer.world.deal_on(&of, nodes)
 }
 
-/// Under another opening: a deal that is in its range is refused with this.
-fn unopened(writer: &Writer, change: fn(&mut DealTerms)) -> Action {
-    let Action::OpenDeal { terms, acceptances, cost_max, .. } = offer(writer, 4, &NODES, change)
+/// Not as the nodes have signed: a deal that is in its range is refused with this.
+fn unsigned(writer: &Writer, change: fn(&mut DealTerms)) -> Action {
+    let Action::OpenDeal { terms, mut acceptances, cost_max } = offer(writer, 4, &NODES, change)
     else {
         unreachable!()
     };
-    Action::OpenDeal { opening: Hash([1; 32]), terms, acceptances, cost_max }
+    acceptances[0].signature[0] ^= 1;
+    Action::OpenDeal { terms, acceptances, cost_max }
 }
 
 fn terms_in_range(writer: &mut Writer) {
@@ -155,8 +156,8 @@ fn terms_in_range(writer: &mut Writer) {
         ("the shortest shard", |of| of.length = 1024),
     ];
     for (name, change) in good {
-        let open = unopened(writer, change);
-        writer.refuse(Status::BadProof, name, why, (1, open));
+        let open = unsigned(writer, change);
+        writer.refuse(Status::BadAcceptance, name, why, (1, open));
     }
     let bad: [(&str, &str, Change); 7] = [
         ("none required", "a deal needs shards", |of| of.required = 0),
@@ -168,14 +169,14 @@ fn terms_in_range(writer: &mut Writer) {
         ("half a leaf more", "shards are whole leaves", |of| of.length = 1536),
     ];
     for (name, why, change) in bad {
-        let open = unopened(writer, change);
+        let open = unsigned(writer, change);
         writer.refuse(Status::BadField, name, why, (1, open));
     }
     // Bytes of this size need not be there for a refusal.
     let long = |length| {
-        let of = DealTerms { length, ..terms(1, deal_id(4), 3, 3) };
+        let of = DealTerms { length, ..terms(1, opening(4), 3, 3) };
         let accept = |(index, number): (u8, &u8)| {
-            let (chain, signer) = (writer.world.id(), key(*number));
+            let (chain, signer) = (ChainId([0; 32]), key(*number));
             Acceptance::build(
                 &chain,
                 &of,
@@ -187,10 +188,10 @@ fn terms_in_range(writer: &mut Writer) {
         };
         let acceptances = (0..).zip(&NODES).map(accept).collect();
         let cost_max = Amount(u128::MAX);
-        Action::OpenDeal { opening: Hash([1; 32]), terms: of.clone(), acceptances, cost_max }
+        Action::OpenDeal { terms: of.clone(), acceptances, cost_max }
     };
     let (longest, longer) = (long(SHARD_BYTES_MAX), long(SHARD_BYTES_MAX + 1024));
-    writer.refuse(Status::BadProof, "the longest shard", why, (1, longest));
+    writer.refuse(Status::BadAcceptance, "the longest shard", why, (1, longest));
     writer.refuse(Status::BadField, "a longer shard", "over 64 MiB", (1, longer));
 }
 
@@ -202,9 +203,7 @@ fn accepted(
     change: impl Fn(&mut DealTerms, &mut Vec<Acceptance>),
 ) -> Action {
     let open = writer.world.deal(1, opening(number), nodes, 3);
-    let Action::OpenDeal { opening, mut terms, mut acceptances, cost_max } = open else {
-        unreachable!()
-    };
+    let Action::OpenDeal { mut terms, mut acceptances, cost_max } = open else { unreachable!() };
     change(&mut terms, &mut acceptances);
     let signed = |one: &Acceptance| {
         let signer = (1..=255).map(key).find(|key| NodeId::from(of(key)) == one.node).unwrap();
@@ -212,7 +211,7 @@ fn accepted(
         Acceptance::build(&writer.world.id(), &terms, &signer, place, one.price, one.expires_ms)
     };
     let acceptances = acceptances.iter().map(signed).collect();
-    Action::OpenDeal { opening, terms, acceptances, cost_max }
+    Action::OpenDeal { terms, acceptances, cost_max }
 }
 
 fn of(key: &ed25519_dalek::SigningKey) -> AccountId {
@@ -268,8 +267,8 @@ fn money(writer: &mut Writer) {
         let open = accepted(writer, 4, &NODES, |_, all| {
             all.iter_mut().for_each(|one| one.price = DEAR);
         });
-        let Action::OpenDeal { opening, terms, acceptances, .. } = open else { unreachable!() };
-        Action::OpenDeal { opening, terms, acceptances, cost_max: Amount(cost) }
+        let Action::OpenDeal { terms, acceptances, .. } = open else { unreachable!() };
+        Action::OpenDeal { terms, acceptances, cost_max: Amount(cost) }
     };
     let capped = deal(writer, total - 1);
     let why = "a unit more than was agreed to";

@@ -2,11 +2,14 @@
 
 use std::{vec, vec::Vec};
 
-use super::{LICENCE, World, Writer, account, public_ref, register, status_block};
+use super::{
+    LICENCE, World, Writer, account, deal_id, listing_id, opening, order_id, public_ref, register,
+    status_block,
+};
 use crate::{
     amount::Amount,
     grant::{Caveat, ability, market_audience},
-    id::{Hash, ListingId, ObjectId, OrderId, PeerId},
+    id::{Hash, LinkId, ObjectId, PeerId, VaultId},
     ledger::{
         Params, Status,
         params::WINDOW_MS_MAX,
@@ -21,7 +24,7 @@ use crate::{
 };
 
 const NODES: [u8; 3] = [11, 12, 13];
-const LISTING: ListingId = ListingId([7; 16]);
+const LISTING: u8 = 7;
 
 pub(super) fn write(writer: &mut Writer) {
     market(writer, "a ledger for vaults", World::new());
@@ -35,6 +38,59 @@ pub(super) fn write(writer: &mut Writer) {
     orders(writer);
     acknowledged(writer);
     end_of_time(writer);
+    owned(writer);
+}
+
+/// Another account sends first what it saw: with the same openings it gets other ids.
+fn owned(writer: &mut Writer) {
+    writer.genesis("a ledger for ids", World::new());
+    let mut first: Vec<_> = [1, 2].map(|who| writer.world.sign(who, Action::Faucet)).into();
+    first.extend(NODES.map(|number| writer.world.sign(number, register(number, 1 << 20))));
+    writer.ok("two accounts", "and three nodes", &first);
+    let theirs = "account 2 has seen the opening";
+    let own = "it is account 1's all the same";
+    for (who, why) in [(2, theirs), (1, own)] {
+        let vault = writer.world.vault_as((who, 1), 2, &NODES);
+        writer.act("a vault with opening 1", why, who, vault.clone());
+        writer.refuse(Status::Exists, "the same vault", "it is open", (who, vault));
+    }
+    for (who, why) in [(2, theirs), (1, own)] {
+        let open = writer.world.deal(who, opening(4), &NODES, 3);
+        writer.act("a deal with opening 4", why, who, open);
+    }
+    let end = Action::EndDeal { deal: deal_id(4) };
+    writer.refuse(Status::NotYours, "end of account 1's deal", "its id is of account 1", (2, end));
+    for (who, why) in [(2, theirs), (1, own)] {
+        let mut terms = listing_terms(who, 0);
+        if who == 2 {
+            relabel(&mut terms, who, 1);
+        }
+        let list = Action::List { opening: opening(7), terms: terms.into() };
+        writer.act("a listing with opening 7", why, who, list);
+    }
+    let end = Action::EndListing { listing: listing_id(7) };
+    writer.refuse(
+        Status::NotYours,
+        "end of account 1's listing",
+        "its id is of account 1",
+        (2, end),
+    );
+    for (who, why) in [(1, "account 1 has seen the opening"), (2, "it is account 2's all the same")]
+    {
+        let order = writer.world.order_by(who, 1, listing_id(7), 0);
+        writer.act("an order with opening 1", why, who, order);
+    }
+    let done = acknowledge(1);
+    writer.refuse(Status::NotYours, "account 2's order", "its id is of account 2", (1, done));
+}
+
+/// Seals the capsule to the seller's vault with opening `number`.
+fn relabel(terms: &mut Terms, seller: u8, number: u8) {
+    terms.vault = VaultId::of(&account(seller), &opening(number));
+    let root = &terms.manifest.content_root;
+    let label = crate::custody::label(&chain_id(), &account(seller), &terms.vault, root);
+    let secret = crate::custody::VaultSecret::from_seed(&[seller; 32]);
+    (terms.capsule, _) = crate::custody::Capsule::seal(&secret, &label, &[5; 32]);
 }
 
 /// A ledger with two accounts that have money, three nodes, and a vault of account 1.
@@ -54,20 +110,20 @@ fn vaults(writer: &mut Writer) {
     let most = writer.world.vault(2, 32, &strangers);
     let why = "as many as can be, of which none is a node";
     writer.refuse(Status::UnknownNode, "32 custodians", why, (2, most.clone()));
-    let Action::OpenVault { vault, key, custodians } = most else { unreachable!() };
+    let Action::OpenVault { opening, key, custodians } = most else { unreachable!() };
     let mut more = custodians.clone();
-    more.push(writer.world.accept_share(2, &key, 33, 82));
-    let more = Action::OpenVault { vault, key: key.clone(), custodians: more };
+    more.push(writer.world.accept_share((2, 2), &key, 33, 82));
+    let more = Action::OpenVault { opening, key: key.clone(), custodians: more };
     writer.refuse(Status::BadField, "33 custodians", "one more than can be", (2, more));
-    let few = Action::OpenVault { vault, key, custodians: custodians[..31].to_vec() };
+    let few = Action::OpenVault { opening, key, custodians: custodians[..31].to_vec() };
     let why = "32 commitments and 31 custodians";
     writer.refuse(Status::BadField, "fewer custodians than open it", why, (2, few));
-    let Action::OpenVault { vault, key, custodians } = writer.world.vault(2, 2, &NODES) else {
+    let Action::OpenVault { opening, key, custodians } = writer.world.vault(2, 2, &NODES) else {
         unreachable!()
     };
-    let twice = writer.world.accept_share(2, &key, 2, 11);
+    let twice = writer.world.accept_share((2, 2), &key, 2, 11);
     let twice = vec![custodians[0].clone(), twice, custodians[2].clone()];
-    let twice = Action::OpenVault { vault, key, custodians: twice };
+    let twice = Action::OpenVault { opening, key, custodians: twice };
     writer.refuse(Status::BadField, "a custodian twice", "each has one share", (2, twice));
     let Action::RegisterNode { payout, addresses, price, capacity, .. } = register(14, 1) else {
         unreachable!()
@@ -84,7 +140,7 @@ fn vaults(writer: &mut Writer) {
 fn offer(change: impl FnOnce(&mut Terms)) -> Action {
     let mut terms = listing_terms(1, 10_007);
     change(&mut terms);
-    Action::List { listing: LISTING, terms: terms.into() }
+    Action::List { opening: opening(LISTING), terms: terms.into() }
 }
 
 /// With a mandate that does not verify: what is in its range is refused with this.
@@ -180,13 +236,13 @@ fn out_of_range(writer: &mut Writer) {
         crate::custody::label(&chain_id(), &account(1), &terms.vault, &terms.manifest.content_root);
     let secret = crate::custody::VaultSecret::from_seed(&[2; 32]);
     (terms.capsule, _) = crate::custody::Capsule::seal(&secret, &label, &[5; 32]);
-    let theirs = Action::List { listing: LISTING, terms: terms.into() };
+    let theirs = Action::List { opening: opening(LISTING), terms: terms.into() };
     let why = "whose custodians would open it for others";
     writer.refuse(Status::NotYours, "under another's vault", why, (1, theirs));
 }
 
 fn previews(writer: &mut Writer) {
-    let preview = |listing| Action::Preview { listing, preview: public_ref() };
+    let preview = |number| Action::Preview { listing: listing_id(number), preview: public_ref() };
     let both = [
         writer.world.sign(1, writer.list(LISTING, 10_007)),
         writer.world.sign(1, preview(LISTING)),
@@ -196,17 +252,17 @@ fn previews(writer: &mut Writer) {
     writer.ok("a listing", "its preview waits for a beacon", &both[..1]);
     let why = "its id is taken";
     writer.refuse(Status::Exists, "listed again", why, (1, writer.list(LISTING, 10_007)));
-    let plain = ListingId([8; 16]);
+    let plain = 8;
     let mut terms = writer.terms(5);
     terms.preview_cells = 0;
-    let action = Action::List { listing: plain, terms: terms.into() };
+    let action = Action::List { opening: opening(plain), terms: terms.into() };
     writer.act("a listing without preview", "it waits for nothing", 1, action);
     let why = "it has none";
     writer.refuse(Status::BadField, "preview of none", why, (1, preview(plain)));
-    let unknown = ListingId([9; 16]);
+    let unknown = 9;
     let why = "there is no such listing";
     writer.refuse(Status::UnknownListing, "preview of no listing", why, (1, preview(unknown)));
-    let end = |listing| Action::EndListing { listing };
+    let end = |number| Action::EndListing { listing: listing_id(number) };
     writer.refuse(Status::UnknownListing, "end of no listing", why, (1, end(unknown)));
     writer.refuse(Status::NotYours, "end by a stranger", "only its seller may", (2, end(plain)));
     writer.act("ended", "by its seller", 1, end(plain));
@@ -216,27 +272,32 @@ fn previews(writer: &mut Writer) {
 fn revoked(writer: &mut Writer) {
     let terms = writer.terms(10_007);
     let link = crate::grant::mandate_id(&chain_id(), &account(1), &terms.mandate);
-    writer.act("revoked by a stranger", "who is not above the link", 2, Action::Revoke { link });
-    let order = writer.world.order(OrderId([1; 16]), LISTING, 10_007);
+    writer.act("revoked by a stranger", "who is not above the link", 2, revoke(link));
+    let order = writer.world.order(1, LISTING, 10_007);
     writer.act("order all the same", "the revocation does not count", 2, order);
-    writer.act("mandate revoked", "by the seller", 1, Action::Revoke { link });
-    let order = writer.world.order(OrderId([2; 16]), LISTING, 10_007);
+    writer.act("mandate revoked", "by the seller", 1, revoke(link));
+    let order = writer.world.order(2, LISTING, 10_007);
     let why = "no node would serve the buyer";
     writer.refuse(Status::ListingEnded, "order under a dead mandate", why, (2, order));
-    let again = writer.list(ListingId([9; 16]), 10_007);
+    let again = writer.list(9, 10_007);
     let why = "the mandate is dead";
     writer.refuse(Status::BadProof, "listed under a dead mandate", why, (1, again));
+}
+
+/// A mandate has no end.
+fn revoke(link: LinkId) -> Action {
+    Action::Revoke { link, until_ms: None }
 }
 
 fn orders(writer: &mut Writer) {
     writer.act("for sale", "at 10,007 units", 1, writer.list(LISTING, 10_007));
     let held = |writer: &Writer, holder: PeerId| {
-        let Action::Order { order, listing, delivery, price, licence, .. } =
-            writer.world.order(OrderId([1; 16]), LISTING, 10_007)
+        let Action::Order { opening, listing, delivery, listed_ms, price, licence, .. } =
+            writer.world.order(1, LISTING, 10_007)
         else {
             unreachable!()
         };
-        Action::Order { order, listing, holder, delivery, price, licence }
+        Action::Order { opening, listing, holder, delivery, listed_ms, price, licence }
     };
     let market = market_audience(&chain_id());
     let seller = PeerId::from(account(1));
@@ -245,27 +306,29 @@ fn orders(writer: &mut Writer) {
         let why = "no key stands twice in a grant";
         writer.refuse(Status::BadField, name, why, (2, order));
     }
-    let unknown = writer.world.order(OrderId([1; 16]), ListingId([9; 16]), 10_007);
+    let unknown = writer.world.order(1, 9, 10_007);
     writer.refuse(
         Status::UnknownListing,
         "order of nothing",
         "no such listing",
         (2, unknown.clone()),
     );
-    let Action::Order { order, listing, delivery, price, licence, .. } = unknown else {
+    let Action::Order { opening, listing, delivery, listed_ms, price, licence, .. } = unknown
+    else {
         unreachable!()
     };
-    let for_none = Action::Order { order, listing, holder: market, delivery, price, licence };
+    let for_none =
+        Action::Order { opening, listing, holder: market, delivery, listed_ms, price, licence };
     let why = "whose holder is the audience of mandates: that is not looked at";
     writer.refuse(Status::UnknownListing, "order of nothing for no buyer", why, (2, for_none));
-    let mut other = writer.world.order(OrderId([1; 16]), LISTING, 10_007);
+    let mut other = writer.world.order(1, LISTING, 10_007);
     if let Action::Order { licence, .. } = &mut other {
         *licence = Hash([LICENCE.0[0] ^ 1; 32]);
     }
     writer.refuse(Status::TermsChanged, "another licence", "the listing's differs", (2, other));
-    let dear = ListingId([8; 16]);
+    let dear = 8;
     writer.act("dear", "as dear as a whole balance", 1, writer.list(dear, 10_000_000_000));
-    let order = writer.world.order(OrderId([1; 16]), dear, 10_000_000_000);
+    let order = writer.world.order(1, dear, 10_000_000_000);
     let one = Action::Transfer { to: account(1), amount: Amount(1) };
     let signed = [writer.world.sign(2, one), writer.world.sign(2, order.clone())];
     let why = "a unit is missing after the transfer before it";
@@ -274,8 +337,8 @@ fn orders(writer: &mut Writer) {
 }
 
 fn acknowledged(writer: &mut Writer) {
-    let id = OrderId([1; 16]);
-    let ack = |order, custodians| Action::Acknowledge { order, custodians };
+    let id = 1;
+    let ack = |number, custodians| Action::Acknowledge { order: order_id(number), custodians };
     for (name, why, custodians) in [
         ("custodian 0", "they count from 1", vec![0]),
         ("custodian 4 of 3", "there are three", vec![1, 4]),
@@ -283,12 +346,12 @@ fn acknowledged(writer: &mut Writer) {
     ] {
         writer.refuse(Status::BadField, name, why, (2, ack(id, custodians)));
     }
-    let none = OrderId([9; 16]);
+    let none = 9;
     let why = "there is no such order";
     writer.refuse(Status::UnknownOrder, "no such order", why, (2, ack(none, vec![1])));
     let release = writer.world.release(id, (2, 3), 1);
     let Action::PostRelease { release: made, .. } = release.clone() else { unreachable!() };
-    let lost = Action::PostRelease { order: none, release: made };
+    let lost = Action::PostRelease { order: order_id(none), release: made };
     writer.refuse(Status::UnknownOrder, "release for no order", why, (11, lost));
     writer.act("a release", "one of two", 11, release);
     let why = "custodians 2 and 3 are paid, though only 1 has posted";
@@ -303,14 +366,14 @@ fn end_of_time(writer: &mut Writer) {
     market(writer, "a ledger at the end of time", world);
     let mut terms = writer.terms(0);
     terms.window_ms = Millis(5000);
-    let action = Action::List { listing: LISTING, terms: terms.into() };
+    let action = Action::List { opening: opening(LISTING), terms: terms.into() };
     writer.act("listed late", "free", 1, action);
     for number in [1, 2] {
-        let order = writer.world.order(OrderId([number; 16]), LISTING, 0);
+        let order = writer.world.order(number, LISTING, 0);
         writer.act("ordered late", "due at the end, and access for as long", 2, order);
     }
     for (index, number) in [(1, 11), (2, 12)] {
-        let release = writer.world.release(OrderId([1; 16]), (2, 3), index);
+        let release = writer.world.release(1, (2, 3), index);
         writer.act("released late", "its window ends with time", number, release);
     }
     writer.world.now = u64::MAX;
@@ -336,17 +399,15 @@ fn standstill(writer: &mut Writer, delivery_ms: u64, late_ms: u64) {
         let mut terms = writer.terms(3);
         terms.access_ms = Millis(access_ms);
         terms.preview_cells = 0;
-        let listing = ListingId([number; 16]);
+        let listing = number;
         writer.act(
             "listed",
             "with access for so long",
             1,
-            Action::List { listing, terms: terms.into() },
+            Action::List { opening: opening(listing), terms: terms.into() },
         );
     }
-    let buy = |writer: &Writer, order: u8, listing: u8| {
-        writer.world.order(OrderId([order; 16]), ListingId([listing; 16]), 3)
-    };
+    let buy = |writer: &Writer, order: u8, listing: u8| writer.world.order(order, listing, 3);
     let both = [buy(writer, 1, 1), buy(writer, 2, 2)];
     let both = both.map(|order| writer.world.sign(2, order));
     writer.ok("two orders", "of one time, with access a millisecond apart", &both);
@@ -355,9 +416,9 @@ fn standstill(writer: &mut Writer, delivery_ms: u64, late_ms: u64) {
     writer.empty("late enough", why);
     closed(writer, 1);
     let again = buy(writer, 1, 1);
-    let why = "its id is taken for ever";
+    let why = "its id is taken";
     writer.refuse(Status::Exists, "the refunded order again", why, (2, again));
-    let release = writer.world.release(OrderId([1; 16]), (2, 3), 1);
+    let release = writer.world.release(1, (2, 3), 1);
     let why = "its price has gone back";
     writer.refuse(Status::OrderClosed, "release after the refund", why, (11, release));
     let why = "it is open, and its buyer is account 2";
@@ -373,14 +434,14 @@ fn standstill(writer: &mut Writer, delivery_ms: u64, late_ms: u64) {
     closed(writer, 3);
     let order = buy(writer, 4, 2);
     writer.act("a fourth order", "released in time", 2, order);
-    released(writer, OrderId([4; 16]));
+    released(writer, 4);
     writer.world.now += 2000 + late_ms;
     writer.empty("a window over", "a standstill makes no window longer");
     closed(writer, 4);
 }
 
 /// Two of three custodians release; a release twice and a third one are refused.
-fn released(writer: &mut Writer, order: OrderId) {
+fn released(writer: &mut Writer, order: u8) {
     for (index, number) in [(1, 11), (2, 12)] {
         let release = writer.world.release(order, (2, 3), index);
         writer.act("its release", "in time", number, release);
@@ -394,7 +455,7 @@ fn released(writer: &mut Writer, order: OrderId) {
 }
 
 fn acknowledge(number: u8) -> Action {
-    Action::Acknowledge { order: OrderId([number; 16]), custodians: vec![] }
+    Action::Acknowledge { order: order_id(number), custodians: vec![] }
 }
 
 /// Shows that an order of account 2 is over.
@@ -410,11 +471,11 @@ fn many(writer: &mut Writer) {
     let mut terms = writer.terms(0);
     terms.preview_cells = 0;
     terms.access_ms = Millis(1_000_000_000);
-    let action = Action::List { listing: LISTING, terms: terms.into() };
+    let action = Action::List { opening: opening(LISTING), terms: terms.into() };
     writer.act("free for all", "nothing is paid", 1, action);
     let orders: Vec<_> = (0..102)
         .map(|number| {
-            let order = writer.world.order(OrderId([number; 16]), LISTING, 0);
+            let order = writer.world.order(number, LISTING, 0);
             writer.world.sign(2, order)
         })
         .collect();

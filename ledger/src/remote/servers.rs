@@ -1,0 +1,53 @@
+//! The servers of a remote ledger: one is asked at a time, and the next one when it fails, lies or holds blocks back.
+
+use std::sync::atomic::Ordering;
+
+use symbolon_net::{Alpn, Connection, NetError, PeerAddress, Receiver, Sender};
+use symbolon_protocol::wire::ledger::{Request, Response};
+
+use super::Remote;
+
+impl Remote {
+    /// How many servers the ticket names.
+    pub(super) fn servers(&self) -> usize {
+        self.inner.ticket.peers.len().max(1)
+    }
+
+    /// The server that is asked now.
+    pub(super) fn server(&self) -> Option<&PeerAddress> {
+        let turn = self.inner.turn.load(Ordering::Relaxed) % self.servers();
+        self.inner.ticket.peers.get(turn)
+    }
+
+    /// Gives up the connection, and asks the next server from now on.
+    pub(super) async fn next_server(&self) {
+        let mut held = self.inner.connection.lock().await;
+        self.inner.turn.fetch_add(1, Ordering::Relaxed);
+        *held = None;
+    }
+
+    pub(super) async fn ask_once(&self, request: &Request) -> Result<Response, NetError> {
+        let (_sender, mut receiver) = self.open(request).await?;
+        receiver.receive().await
+    }
+
+    pub(super) async fn open(&self, request: &Request) -> Result<(Sender, Receiver), NetError> {
+        let connection = self.connection().await?;
+        let (mut sender, receiver) = connection.open().await?;
+        sender.send(request).await?;
+        sender.finish();
+        Ok((sender, receiver))
+    }
+
+    async fn connection(&self) -> Result<Connection, NetError> {
+        let mut held = self.inner.connection.lock().await;
+        if let Some(connection) = held.as_ref().filter(|held| held.close_reason().is_none()) {
+            return Ok(connection.clone());
+        }
+        let server = self.server();
+        let server = server.ok_or_else(|| NetError::Closed { why: "no server is named".into() })?;
+        let connection = self.inner.endpoint.connect(server, Alpn::Ledger).await?;
+        *held = Some(connection.clone());
+        Ok(connection)
+    }
+}
