@@ -106,7 +106,8 @@ fn denied(error: &ClientError) -> Option<&'static str> {
 /// What to try next, the best hint first. The user sees the first hint whose options the command has.
 fn hints(error: &ClientError) -> &'static [&'static str] {
     match error {
-        ClientError::BalanceTooLow { .. } | ClientError::LedgerRefused(Status::BalanceTooLow) => {
+        ClientError::BalanceTooLow { .. }
+        | ClientError::LedgerRefused(Status::BalanceTooLow | Status::FeeNotCovered) => {
             &["on a development network: symbolon account faucet"]
         }
         ClientError::CostTooHigh { .. } => &[

@@ -347,14 +347,17 @@ pub(crate) struct Books {
     pub(crate) storage: Amount,
     pub(crate) repair: Amount,
     pub(crate) treasury: Amount,
+    pub(crate) deposits: Amount,
     pub(crate) issued: Amount,
 }
 
 impl Books {
     /// The sum of all places; it must equal what was issued.
     pub(crate) fn sum(&self) -> Option<Amount> {
-        let places = [self.accounts, self.holds, self.storage, self.repair, self.treasury];
-        places.into_iter().try_fold(Amount::ZERO, Amount::checked_add)
+        let pools = [self.storage, self.repair, self.treasury, self.deposits];
+        let places = [self.accounts, self.holds].into_iter().chain(pools);
+        let mut places = places;
+        places.try_fold(Amount::ZERO, Amount::checked_add)
     }
 }
 
@@ -380,6 +383,7 @@ pub(crate) async fn books(ledger: &Ledger) -> Result<Books, Error> {
             storage: pools.storage,
             repair: pools.repair,
             treasury: pools.treasury,
+            deposits: pools.deposits,
             issued: pools.issued,
         });
     }

@@ -21,7 +21,7 @@ use crate::{
     error::{Error, Kind},
     home,
     interrupt::Interrupt,
-    units::{DAY_MS, Price},
+    units::{self, DAY_MS, Price},
 };
 
 /// Starts a server. If a signal comes first, cuts the start off wherever it waits, which is as safe as killing it.
@@ -74,6 +74,28 @@ pub(crate) struct LedgerPlan {
     pub(crate) epoch_ms: Option<u64>,
     /// What a faucet request gives; `None` for what the ledger has, or the development default.
     pub(crate) faucet: Option<Amount>,
+    /// What transactions cost on a new ledger.
+    pub(crate) fees: Fees,
+}
+
+/// What transactions cost. Cannot be changed later.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Fees {
+    /// Fee of each transaction. Cannot be changed later, like the other fees [default: 0]
+    #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
+    fee: Option<Amount>,
+    /// Fee for each byte of a transaction [default: 0]
+    #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
+    fee_per_byte: Option<Amount>,
+    /// Fee for each signature or group operation that a transaction makes validators check [default: 0]
+    #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
+    fee_per_check: Option<Amount>,
+    /// The part of these fees that proofs, releases and acknowledgements pay, in hundredths of a percent [default: 0]
+    #[arg(long, value_name = "BP", value_parser = clap::value_parser!(u16).range(0..=10_000))]
+    duty_fee: Option<u16>,
+    /// Deposit for each half KiB that stays on the ledger; it comes back when that leaves [default: 0]
+    #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
+    deposit: Option<Amount>,
 }
 
 /// Length of a new ledger's epoch in milliseconds, if none is given.
@@ -121,8 +143,8 @@ impl RunningLedger {
         if let Some(epoch_ms) =
             plan.epoch_ms.filter(|epoch_ms| *epoch_ms != chain.params.epoch_ms.0)
         {
-            let has = crate::units::show_duration(chain.params.epoch_ms.0);
-            let asked = crate::units::show_duration(epoch_ms);
+            let has = units::show_duration(chain.params.epoch_ms.0);
+            let asked = units::show_duration(epoch_ms);
             return Err(Error::usage(format!("this ledger's epoch is {has}, not {asked}"))
                 .hint("it is fixed when a ledger is made; use another folder for another epoch"));
         }
@@ -154,6 +176,11 @@ fn params(plan: &LedgerPlan) -> Params {
         faucet: plan.faucet.unwrap_or(development.faucet),
         // The rules take at most a hundred million.
         deal_epochs_max: (DEAL_MS_MAX / epoch_ms.max(1)).clamp(1, 100_000_000),
+        fee_base: plan.fees.fee.unwrap_or_default(),
+        fee_byte: plan.fees.fee_per_byte.unwrap_or_default(),
+        fee_check: plan.fees.fee_per_check.unwrap_or_default(),
+        duty_fee_bp: plan.fees.duty_fee.unwrap_or_default(),
+        deposit: plan.fees.deposit.unwrap_or_default(),
         ..development
     }
 }
@@ -421,6 +448,7 @@ mod tests {
             network: Network::default(),
             epoch_ms: Some(epoch_ms),
             faucet: None,
+            fees: Fees::default(),
         };
         for epoch_ms in [1000, EPOCH_MS, DAY_MS] {
             assert_eq!(params(&plan(epoch_ms)).check(), Ok(()));

@@ -289,7 +289,8 @@ impl ClientError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::BalanceTooLow { .. } | Self::LedgerRefused(Status::BalanceTooLow) => {
+            Self::BalanceTooLow { .. }
+            | Self::LedgerRefused(Status::BalanceTooLow | Status::FeeNotCovered) => {
                 ErrorKind::BalanceTooLow
             }
             Self::CostTooHigh { .. }

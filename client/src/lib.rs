@@ -121,7 +121,7 @@ pub use symbolon_transfer::{
     check::{Depth, ShardCheck},
     delete::Deletion,
     durability::{Durability, HISTORY_EPOCHS, Record, UNAVAILABLE_MAX, durability},
-    place::Quote,
+    place::{Price, Quote},
     progress::{Awaited, Progress, Step, Wait},
     reader::{ReadCost, ReadFault, Reader},
 };

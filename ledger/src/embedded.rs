@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The sequencer decides the order. It takes waiting transactions for up to
-//! [`GATHER`](sequencer::GATHER) or until a block is full, and sets the block's time and beacon
+//! [`GATHER`](sequencer::GATHER) or until a block is full, and sets the block's time
 //! layer. The executor runs them on the rows of the last committed block.
 //!
 //! Rows, block and history are on disk before the engine answers. So an acknowledged transaction
@@ -15,7 +15,6 @@
 //! engine stops, because it must not acknowledge a transaction that it may lose.
 
 mod admission;
-mod onion;
 mod queue;
 mod sequencer;
 
@@ -26,7 +25,7 @@ use symbolon_net::{Host, watch};
 use symbolon_protocol::{
     codec::Encode,
     id::{AccountId, ChainId},
-    ledger::{Params, Status, transaction::Transaction},
+    ledger::{Params, Status, beacon::Onions, transaction::Transaction},
     limits::TRANSACTION_BYTES_MAX,
 };
 use zeroize::Zeroizing;
@@ -38,7 +37,6 @@ use crate::{
     serve::Engine,
 };
 use admission::Admission;
-use onion::Onions;
 use queue::Queue;
 use sequencer::Sequencer;
 

@@ -28,6 +28,12 @@ pub enum LedgerError {
         /// The layout that this program reads.
         known: u8,
     },
+    /// A rule found itself broken while it did what is due, so no block can be made. Nothing was written.
+    #[error("the ledger's rules have a fault: block {height} cannot be made. Please report it")]
+    Broken {
+        /// The height of the block.
+        height: u64,
+    },
     /// The database belongs to a ledger that other validators order.
     #[error("this key does not order the ledger: its validators are {}", listed(validators))]
     WrongKey {
@@ -82,6 +88,9 @@ pub enum LedgerError {
         /// What is wrong with it.
         why: String,
     },
+    /// The ledger no longer keeps the state of a checkpoint: fetch another one.
+    #[error("the ledger no longer keeps the state of this checkpoint")]
+    CheckpointGone,
     /// The ledger no longer keeps this block.
     #[error("the ledger no longer has block {height}: it keeps blocks from {} on", oldest.height)]
     Pruned {

@@ -7,12 +7,19 @@
 //! committed blocks.
 
 mod blocks;
+mod checkpoints;
 mod prune;
 mod rows;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 use symbolon_net::{Host, watch};
@@ -23,6 +30,7 @@ use symbolon_protocol::{
     ledger::{
         Status,
         admission::Signatures,
+        beacon::Onions,
         block::{Block, BlockInputs, Genesis, SignedHeader},
         execute::{self, BlockBuilder, Executed, Pushed},
         rows::{Chain, Chains},
@@ -40,6 +48,7 @@ use crate::{
 };
 use blocks::BLOCKS;
 pub(crate) use blocks::Blocks;
+use checkpoints::Checkpoints;
 pub use prune::EPOCHS_KEPT;
 pub(crate) use rows::Rows;
 use rows::{META, Meta, disk};
@@ -159,7 +168,8 @@ impl Executor {
     /// `epochs_kept` is the number of epochs before the current one whose blocks are kept.
     pub(crate) fn new(file: File, tip: Block, host: Host, epochs_kept: u64) -> Self {
         let (sender, tip) = watch::channel(Arc::new(tip));
-        let inner = Arc::new(Inner { database: file.0, host, tip });
+        let checkpoints = Checkpoints::default();
+        let inner = Arc::new(Inner { checkpoints, database: file.0, host, tip });
         Self { replica: Replica { inner }, tip: sender, epochs_kept }
     }
 
@@ -179,12 +189,54 @@ impl Executor {
         rows.checked(due_ms)
     }
 
+    /// The facts of the next block, at this time.
+    pub(crate) fn inputs(
+        &self,
+        onions: &mut Onions,
+        time_ms: LedgerTime,
+    ) -> Result<BlockInputs, LedgerError> {
+        let rows = self.rows()?;
+        let inputs = onions.inputs(&rows, time_ms);
+        rows.checked(inputs)?.ok_or_else(|| LedgerError::Damaged("it has no chain row".into()))
+    }
+
     /// Executes transactions on top of the last block. Each comes with its size and its signatures, as far as they
     /// were checked. Writes nothing.
+    ///
+    /// If the rules break at a transaction, it is refused, and those after it wait for the next block. No validator has it
+    /// in a block, so all go on from the same state. If the rules break at what is due, no block can be made.
     pub(crate) fn execute<'a>(
         &self,
         facts: &BlockInputs,
         batch: impl Iterator<Item = (&'a Transaction, usize, &'a Signatures)>,
+    ) -> Result<Draft, LedgerError> {
+        let batch: Vec<_> = batch.collect();
+        let first = |count: usize| guarded(|| self.try_execute(facts, &batch[..count]));
+        if let Some(draft) = first(batch.len()) {
+            return draft;
+        }
+        let height = self.tip().header.header.height;
+        let mut draft = first(0).ok_or(LedgerError::Broken { height: height + 1 })?;
+        // The longest part that holds, and the shortest that breaks.
+        let (mut sound, mut broken) = (0, batch.len());
+        while 1 < broken - sound {
+            let middle = usize::midpoint(sound, broken);
+            match first(middle) {
+                Some(longer) => (sound, draft) = (middle, longer),
+                None => broken = middle,
+            }
+        }
+        let mut draft = draft?;
+        draft.outcomes.push(Some(Outcome { height, status: Status::RuleBroken }));
+        draft.outcomes.resize(batch.len(), None);
+        Ok(draft)
+    }
+
+    /// The same, but a rule that breaks is a panic.
+    fn try_execute(
+        &self,
+        facts: &BlockInputs,
+        batch: &[(&Transaction, usize, &Signatures)],
     ) -> Result<Draft, LedgerError> {
         let state = self.rows()?;
         let last = self.tip().header.header.height;
@@ -194,13 +246,13 @@ impl Executor {
         let is_due = execute::next_due(&state).is_some_and(|due_ms| due_ms <= facts.time_ms);
         let (mut applied, mut outcomes) = (Vec::new(), Vec::new());
         for (transaction, bytes, signatures) in batch {
-            if !builder.fits(transaction, bytes) {
+            if !builder.fits(transaction, *bytes) {
                 outcomes.push(None);
                 continue;
             }
             outcomes.push(Some(match builder.push_checked(transaction, signatures) {
                 Ok(Pushed::Applied) => {
-                    applied.push(transaction.clone());
+                    applied.push(Transaction::clone(transaction));
                     Outcome { height, status: Status::Applied }
                 }
                 Ok(Pushed::Already { height }) => Outcome { height, status: Status::Applied },
@@ -227,6 +279,11 @@ impl Executor {
     }
 }
 
+/// Runs rules that assert what they need. Returns `None` if an assertion failed.
+pub(crate) fn guarded<T>(rules: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(rules)).ok()
+}
+
 /// The committed blocks and rows, for readers. Clones are the same replica. A replica does not keep
 /// a sequencer running.
 #[derive(Clone)]
@@ -235,6 +292,7 @@ pub struct Replica {
 }
 
 struct Inner {
+    checkpoints: Checkpoints,
     database: Database,
     host: Host,
     tip: watch::Receiver<Arc<Block>>,
@@ -310,10 +368,8 @@ impl Replica {
     ) -> Result<Snapshot, LedgerError> {
         self.read(move |read| {
             let rows = Rows::open(read)?;
-            let (found, more) = rows.page(&prefix, after.as_deref(), limit, bytes_max);
-            let until = found.last().filter(|_| more).map(|row| row.key.as_slice());
-            let range = Range { prefix: &prefix, after: after.as_deref(), until };
-            let proof = tree::prove_range(&rows, &range);
+            let page = proven_page(&rows, (&prefix, after.as_deref()), limit, bytes_max);
+            let (found, proof, more) = page;
             let header = blocks::last_header(read)?;
             rows.checked(Snapshot { header, rows: found, proof, more })
         })
@@ -376,6 +432,19 @@ impl fmt::Debug for Replica {
 
 fn prove_rows(state: &Rows, rows: &[Row]) -> Vec<u8> {
     tree::prove_rows(state, rows.iter().map(|row| row.key.as_slice()))
+}
+
+/// The first rows of a range, their proof, and whether there are more: see [`Rows::page`].
+fn proven_page(
+    rows: &Rows,
+    (prefix, after): (&[u8], Option<&[u8]>),
+    limit: usize,
+    bytes_max: usize,
+) -> (Vec<Row>, Vec<u8>, bool) {
+    let (found, more) = rows.page(prefix, after, limit, bytes_max);
+    let until = found.last().filter(|_| more).map(|row| row.key.as_slice());
+    let proof = tree::prove_range(rows, &Range { prefix, after, until });
+    (found, proof, more)
 }
 
 /// The first rows that fit into `bytes_max` bytes together, and at least one. Takes at most one row

@@ -21,6 +21,6 @@ pub use embedded::{Embedded, Options};
 pub use error::LedgerError;
 pub use executor::{EPOCHS_KEPT, Replica};
 pub use port::{Follow, History, Ledger, Outcome, RECENT, ROWS_MAX};
-pub use remote::{Keeping, Remote};
+pub use remote::{Checkpoint, Keeping, Remote};
 pub use serve::{Engine, answer};
 pub use ticket::{LedgerTicket, TicketError};

@@ -7,6 +7,7 @@
 //! - A row, or its absence, is proven against that header's state root. A scan is proven as a whole:
 //!   it has all rows from its beginning to the last row of the answer, or to its end. A scan that
 //!   takes several answers is complete in each of them, but these may be of different blocks.
+//! - A checkpoint is proven like a scan over all tables, and all its answers have one header.
 //! - The table of seen transactions holds an applied transaction, and one whose id was used before.
 //!   This is skipped if the server is the only validator itself.
 //! - A followed block follows the one before, and its header covers its transactions and its events.
@@ -19,6 +20,7 @@
 //! however often it is sent. A ticket may name several servers: when one does not answer, answers falsely, or has no newer
 //! block when one is due, the next one is asked.
 
+mod checkpoint;
 mod follow;
 mod light;
 mod recent;
@@ -50,6 +52,7 @@ use crate::{
     port::{History, Outcome},
     ticket::LedgerTicket,
 };
+pub use checkpoint::Checkpoint;
 pub(crate) use follow::RemoteBlocks;
 pub use light::Keeping;
 use light::Known;
@@ -429,6 +432,7 @@ fn describe(request: &Request) -> String {
         Request::Follow { height } => format!("follow from {height}"),
         Request::History { .. } => "history".to_owned(),
         Request::Genesis => "genesis".to_owned(),
+        Request::Checkpoint { .. } => "checkpoint".to_owned(),
     }
 }
 

@@ -221,6 +221,10 @@ async fn respond(ledger: &impl Engine, request: Request) -> Result<Response, Led
             let limit = usize::try_from(limit).unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
             Ok(rows(replica.proven_scan(prefix, after, limit, ROWS_BYTES_MAX).await?))
         }
+        Request::Checkpoint { height, after } => {
+            let page = replica.checkpoint(height, after, ROWS_BYTES_MAX).await?;
+            Ok(page.map_or(Response::Gone, rows))
+        }
         Request::History { account, before, limit } => {
             let limit = usize::try_from(limit).unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
             let History { lines, oldest } = replica.history(account, before, limit).await?;

@@ -2,10 +2,11 @@
 //! date.
 
 use symbolon_protocol::{
-    id::TransactionId,
+    Amount,
+    id::{AccountId, TransactionId},
     ledger::{
-        Status,
-        rows::{Chains, Node as NodeRow, Nodes},
+        Status, deposit, fee,
+        rows::{Accounts, Chains, Node as NodeRow, Nodes},
         transaction::Action,
     },
     limits::ADDRESSES_MAX,
@@ -86,12 +87,14 @@ async fn register(shared: &Shared) -> Result<Action, SubmitError> {
         Err(error) => return Err(SubmitError::OutOfTime(error.to_string())),
     };
     let wanted = announcement(shared);
+    let row_there = row.is_some();
     if row.is_some_and(|row| is_registered_as(&row, &wanted)) {
         shared.view.registered.send_replace(true);
         return Ok(wanted);
     }
     shared.view.registered.send_replace(false);
     shared.view.announce(&wanted);
+    warn_if_poor(shared, &wanted, row_there).await;
     let id = TransactionId(shared.host.random());
     let until_tick = shared.host.ticks_ms().saturating_add(PATIENCE_MS);
     let status = submit(shared, id, wanted.clone(), until_tick, Backoff::new(500, 30_000)).await?;
@@ -101,6 +104,27 @@ async fn register(shared: &Shared) -> Result<Action, SubmitError> {
     info!(node = %shared.key.id(), "registered");
     shared.view.registered.send_replace(true);
     Ok(wanted)
+}
+
+/// Tells the operator what a registration costs if the node's account does not have it.
+async fn warn_if_poor(shared: &Shared, wanted: &Action, is_registered: bool) {
+    let account = AccountId::from(shared.key.id());
+    let bound = if is_registered { Amount::ZERO } else { deposit(&shared.params, wanted) };
+    let needed = fee(&shared.params, wanted).checked_add(bound).unwrap_or(bound);
+    if needed == Amount::ZERO {
+        return;
+    }
+    let balance = match shared.ledger.row(Accounts, &account).await {
+        Ok(row) => row.map_or(Amount::ZERO, |row| row.balance),
+        Err(error) => return debug!(%error, "the node's account could not be read"),
+    };
+    if balance < needed {
+        warn!(
+            %account, %balance, %needed,
+            "registering costs more than the node's own account has: send it the rest with symbolon account send. \
+             An account for its pay that has no money yet costs one deposit more"
+        );
+    }
 }
 
 /// Why an announcement was refused, with the field where it is one.

@@ -18,7 +18,8 @@ use symbolon_protocol::{
     Amount, Encode as _, LedgerTime, Millis,
     id::{AccountId, ChainId, DealId, Hash, NodeId, ObjectId, Opening, TransactionId},
     ledger::{
-        Params, beacon,
+        Params,
+        beacon::Onions,
         block::{BlockInputs, Event, Genesis, Reason},
         commit::Validators,
         execute::{self, BlockBuilder, Pushed},
@@ -52,32 +53,30 @@ fn account(number: u64) -> AccountId {
 struct World {
     state: MemoryState,
     chain: ChainId,
-    core: Hash,
-    depth: u64,
+    onions: Onions,
     time_ms: u64,
     next_id: u64,
 }
 
 impl World {
     fn new() -> Self {
-        let core = Hash([1; 32]);
-        let (depth, time_ms) = (10_000, 1_000_000);
-        let params = Params::development();
-        let onion = beacon::layer(&core, depth);
+        let mut onions = Onions::new(&[1; 32], [1; 32]);
+        let (onion, next_onion) = (onions.outermost(0), onions.outermost(1));
+        let (time_ms, validators) = (1_000_000, Validators::alone(account(0)));
         let genesis = Genesis {
-            params,
-            validators: Validators::alone(account(0)),
+            params: Params::development(),
+            validators,
             time_ms: LedgerTime(time_ms),
             onion,
+            next_onion,
         };
         let mut state = MemoryState::default();
         state.commit(&execute::genesis(&genesis).update);
-        Self { state, chain: genesis.chain(), core, depth, time_ms, next_id: 0 }
+        Self { state, chain: genesis.chain(), onions, time_ms, next_id: 0 }
     }
 
     fn facts(&self) -> BlockInputs {
-        let reveal = beacon::layer(&self.core, self.depth - 1);
-        BlockInputs { time_ms: LedgerTime(self.time_ms), reveal, onion_next: None }
+        self.onions.clone().inputs(&self.state, LedgerTime(self.time_ms)).unwrap()
     }
 
     fn node(&self, number: u64) -> Node {
@@ -94,7 +93,6 @@ impl World {
     fn block(&mut self, transactions: &[Transaction]) {
         let update = execute::replay(&self.state, &self.facts(), transactions).unwrap().update;
         self.state.commit(&update);
-        self.depth -= 1;
     }
 
     /// What is measured: the block on the same state, thrown away.
@@ -328,6 +326,8 @@ fn crowd_nodes(rows: &mut Overlay<'_, MemoryState>, chain: &ChainId, tables: Tab
         let mut lengths = vec![0; 11];
         lengths[10] = count;
         let window = Some(Window { epoch: 1, beacon: Hash([1; 32]) });
+        let offset = window_offset(chain, &id, epoch_ms);
+        let turn_ms = epoch_ms.saturating_mul(2).saturating_add(offset);
         let node = Node {
             payout: account(2),
             addresses: vec!["127.0.0.1:4000".into()],
@@ -342,14 +342,14 @@ fn crowd_nodes(rows: &mut Overlay<'_, MemoryState>, chain: &ChainId, tables: Tab
             rate: Amount(3 * u128::from(count)),
             window,
             next_epoch: Some(2),
+            turn_ms: Some(turn_ms),
             passed_epoch: (number % 2 == 0).then_some(1),
             passed: 0,
             missed: 0,
             missed_in_row: 0,
         };
         rows.put(Nodes, &id, &node);
-        let offset = window_offset(chain, &id, epoch_ms);
-        rows.put(Windows, &(epoch_ms.saturating_mul(2).saturating_add(offset), id), &Nothing {});
+        rows.put(Windows, &(turn_ms, id), &Nothing {});
     }
 }
 
@@ -363,7 +363,8 @@ fn crowded() -> World {
     let owed = Amount(3 * u128::from(SHARDS * ENDING));
     let held = u128::from(ENDING) * 6;
     let issued = Amount(owed.0 + held);
-    let pools = Pools { storage: owed, repair: Amount::ZERO, treasury: Amount::ZERO, issued };
+    let zero = Amount::ZERO;
+    let pools = Pools { storage: owed, repair: zero, treasury: zero, deposits: zero, issued };
     rows.put(PoolsTable, &(), &pools);
     let mut chain = world.state.get(Chains, &()).unwrap();
     (chain.epoch, chain.counted_ms) = (1, epoch_ms.saturating_mul(2).saturating_sub(Millis(1)));
@@ -401,7 +402,6 @@ fn an_end_of_many(_: &mut Criterion) {
                 }
             }
             world.state.commit(&executed.update);
-            world.depth -= 1;
             blocks += 1;
             if world.time_ms < execute::next_due(&world.state).unwrap().0 {
                 break;

@@ -13,6 +13,7 @@ mod closing;
 pub mod commit;
 mod epoch;
 pub mod execute;
+pub mod fees;
 mod field;
 mod kept;
 pub mod light;
@@ -36,6 +37,7 @@ mod window;
 
 pub use books::{Sheet, sheet};
 pub use closing::DEAL_KEPT_EPOCHS;
+pub use fees::{deposit, fee};
 pub use field::{FieldFault, check_fields};
 pub use kept::kept_ms;
 pub use params::Params;

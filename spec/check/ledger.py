@@ -1,5 +1,6 @@
 """ledger.md: from one state to the next."""
 
+import itertools
 import re
 
 import layouts  # noqa: F401
@@ -22,7 +23,9 @@ TRANSACTION_MAX, BLOCK_MAX, OWN_EVENTS, ROWS_FULL, SHARDS_FULL = 131_072, 1_048_
 SHARD_MAX, LEAF, GIB = 64 << 20, 1024, 1 << 30
 ORDERS_MAX, PREVIEWS_MAX, FORGOTTEN_MAX, TURNS_MAX = 100, 1280, 2048, 128
 CHANGES_MAX, TURN_CHANGES_MAX, STEPS_MAX, LEAVING_MAX = 384, 128, 512, 1024
+TICKS, ONION = 4096, 65_536
 KEPT_EPOCHS, LATE_BLOCKS = 100, 8
+PRICE_MAX, ENVELOPE = 10**18, 152
 CODES = {name: code for code, name, _ in TYPES["Status"][1]}
 CHAIN, POOLS, ACCOUNTS, SEEN, SEEN_UNTIL, HOLDS, NODES, SLOTS, JOINS, DEALS, DEALS_DUE, DEALS_OF, VAULTS, \
     LISTINGS, AWAIT, ORDERS, DUE, REVOCATIONS, ORDERS_OF, ROOTS, WINDOWS, LEAVES, LISTINGS_OF, \
@@ -78,6 +81,8 @@ RANGES = {
     "sale_fee_bp": (0, 1000), "custody_fee_bp": (0, 1000), "repair_reserve_bp": (0, BP),
     "delivery_ms": (1000, 30 * DAY_MS), "window_ms_min": (0, WINDOW_MAX), "deal_epochs_max": (1, 100_000_000),
     "trusting_ms": (DAY_MS, 36_500 * DAY_MS),
+    "fee_base": (0, PRICE_MAX), "fee_byte": (0, PRICE_MAX), "fee_check": (0, PRICE_MAX), "duty_fee_bp": (0, BP),
+    "deposit": (0, PRICE_MAX),
 }
 
 
@@ -89,14 +94,14 @@ def genesis(data):
             raise No(name)
     validators_hold(of["validators"])
     chain = derive("symbolon 2026 genesis v1", data)
-    beacon = derive("symbolon 2026 beacon genesis v1", chain)
     state = State({})
     state.put(CHAIN, b"", {
         "id": chain, "params": of["params"], "validators": of["validators"], "genesis_ms": of["time_ms"],
         "time_ms": of["time_ms"], "height": 0, "epoch": 0, "counted_ms": 0, "late_blocks": 0,
-        "gap_from_ms": of["time_ms"], "gap_until_ms": of["time_ms"], "beacon": beacon, "onion": of["onion"],
+        "gap_from_ms": of["time_ms"], "gap_until_ms": of["time_ms"],
+        "beacon": {"layer": of["onion"], "next_tick": 0, "next_onion": of["next_onion"]},
     })
-    state.put(POOLS, b"", {"storage": 0, "repair": 0, "treasury": 0, "issued": 0})
+    state.put(POOLS, b"", {"storage": 0, "repair": 0, "treasury": 0, "deposits": 0, "issued": 0})
     return state
 
 
@@ -211,6 +216,41 @@ def part(amount, bp):
     return amount * bp // BP
 
 
+# What a transaction costs besides its action. Units are as in the table of the page, without the sender's signature.
+
+UNITS = {
+    "OpenDeal": lambda action: len(action["acceptances"]),
+    "OpenVault": lambda action: len(action["custodians"]) + len(action["key"]["commitments"]),
+    "List": lambda action: 5, "Order": lambda action: 1, "PostRelease": lambda action: 5,
+}
+WEIGHTS = {
+    "RegisterNode": lambda action: 4, "OpenDeal": lambda action: 4 + len(action["acceptances"]),
+    "OpenVault": lambda action: 4, "List": lambda action: 8, "Order": lambda action: 4, "Revoke": lambda action: 1,
+    "SetRoot": lambda action: 8,
+}
+NONE = lambda action: 0
+
+
+def fee_of(params, action):
+    kind = action["_"]
+    units = 1 + UNITS.get(kind, NONE)(action)
+    size = ENVELOPE + len(encode("Action", action))
+    fee = params["fee_base"] + params["fee_byte"] * size + params["fee_check"] * units
+    if kind == "Faucet":
+        return 0
+    return part(fee, params["duty_fee_bp"]) if kind in ("Prove", "PostRelease", "Acknowledge") else fee
+
+
+def receivers(action):
+    """The accounts that an action names as receivers of money."""
+    kind = action["_"]
+    if kind == "Transfer":
+        return {action["to"]}
+    if kind == "RegisterNode":
+        return {action["payout"]}
+    return {split["account"] for split in action["terms"]["splits"]} if kind == "List" else set()
+
+
 # A block.
 
 
@@ -225,17 +265,14 @@ class Block:
         chain = self.chain
         if facts["time_ms"] < chain["time_ms"]:
             raise No("TimeBackwards")
-        if derive("symbolon 2026 onion v1", facts["reveal"]) != chain["onion"]:
-            raise No("WrongReveal")
         parent_ms = chain["time_ms"]
         chain["height"] += 1
         chain["time_ms"] = facts["time_ms"]
-        chain["beacon"] = derive("symbolon 2026 beacon v1", chain["beacon"] + facts["reveal"])
-        chain["onion"] = facts["onion_next"] or facts["reveal"]
+        self.count_time(parent_ms)
+        self.reveal(facts["reveal"])
         self.close_due(parent_ms)
         self.pick_previews()
         self.forget_seen()
-        self.count_time(parent_ms)
         self.close_deals(self.take_turns())
         self.remove_kept()
         self.state.changed.clear()
@@ -251,7 +288,7 @@ class Block:
     # Money.
 
     def account(self, who):
-        return self.state.get(ACCOUNTS, who) or {"balance": 0, "faucet_height": 0}
+        return self.state.get(ACCOUNTS, who) or {"balance": 0, "deposits": 0, "faucet_height": 0}
 
     def balance(self, who):
         return self.account(who)["balance"]
@@ -282,6 +319,27 @@ class Block:
         self._change(source, -amount)
         self._change(to, amount)
         self.report("moved", **{"from": source, "to": to, "amount": amount, "reason": reason})
+
+    def bill(self, sender, action):
+        """Fee, with the rows of new accounts, and deposit."""
+        params, kind = self.chain["params"], action["_"]
+        there = kind == "RegisterNode" and self.state.has(NODES, sender) \
+            or kind == "SetRoot" and self.state.has(ROOTS, sender)
+        weight = 0 if there else WEIGHTS.get(kind, NONE)(action)
+        new = [account for account in receivers(action) if not self.state.has(ACCOUNTS, account)]
+        return fee_of(params, action) + params["deposit"] * len(new), params["deposit"] * weight
+
+    def give_back(self, to, weight):
+        self.bind(to, -self.chain["params"]["deposit"] * weight)
+
+    def bind(self, who, amount):
+        """Moves an account's money to the deposits, or back."""
+        if amount:
+            row = self.account(who)
+            row["deposits"] += amount
+            self.state.put(ACCOUNTS, who, row)
+        ends = of_account(who), {"_": "deposits"}
+        self.move(*(ends if amount > 0 else ends[::-1]), abs(amount), {"_": "deposit"})
 
     def place_hold(self, hold, payer, amount, reason):
         self.state.put(HOLDS, encode("HoldKey", hold), {"payer": payer, "amount": 0})
@@ -351,11 +409,14 @@ class Block:
         self.report("order_settled", order=order_id)
 
     def pick_previews(self):
-        for listing_id in self.state.keys(AWAIT)[:PREVIEWS_MAX]:
+        for key in self.state.keys(AWAIT)[:PREVIEWS_MAX]:
+            tick, listing_id = int.from_bytes(key[:8], "big"), key[8:]
+            if tick >= self.chain["beacon"]["next_tick"]:
+                break
             listing = self.state.get(LISTINGS, listing_id)
-            listing["preview_seed"] = derive("symbolon 2026 preview v1", self.chain["beacon"] + listing_id)
+            listing["preview_seed"] = derive("symbolon 2026 preview v1", self.layer_of(tick) + listing_id)
             self.state.put(LISTINGS, listing_id, listing)
-            self.state.drop(AWAIT, listing_id)
+            self.state.drop(AWAIT, key)
             self.report("preview_picked", listing=listing_id)
 
     def forget_seen(self):
@@ -384,10 +445,47 @@ class Block:
             chain["epoch"] += 1
             self.report("epoch_began", epoch=chain["epoch"])
 
+    # Ticks and layers.
+
+    def tick_at(self, counted_ms):
+        return counted_ms * TICKS // self.chain["params"]["epoch_ms"]
+
+    def begin_of(self, tick):
+        return -(-tick * self.chain["params"]["epoch_ms"] // TICKS)
+
+    def reveal(self, of):
+        """Takes the layer of the block's tick. `layers` are those that it may use, by tick."""
+        beacon, tick = self.chain["beacon"], self.tick_at(self.chain["counted_ms"])
+        first = beacon["next_tick"]
+        if (of is not None) != (tick >= first):
+            raise No("WrongReveal")
+        if not of:
+            self.layers = {first - 1: beacon["layer"]}
+            return
+        self.layers, onion = {}, max(first - 1, 0) // ONION
+        if (of["change"] is not None) != (tick // ONION > onion):
+            raise No("WrongReveal")
+        if of["change"]:
+            self.outward(of["change"]["last"], (onion + 1) * ONION, beacon)
+            beacon["layer"], beacon["next_onion"] = beacon["next_onion"], of["change"]["next"]
+        self.outward(of["layer"], tick + 1, beacon)
+
+    def outward(self, inner, end, beacon):
+        """From the layer before tick `end` to the newest one that is known."""
+        layer = inner
+        for tick in range(end - 1, beacon["next_tick"] - 1, -1):
+            self.layers[tick] = layer
+            layer = derive("symbolon 2026 onion v1", layer)
+        if layer != beacon["layer"]:
+            raise No("WrongReveal")
+        beacon["layer"], beacon["next_tick"] = inner, end
+
+    def layer_of(self, tick):
+        return self.layers[min(max(tick, min(self.layers)), max(self.layers))]
+
     def window_due(self, node_id, epoch):
-        length = self.chain["params"]["epoch_ms"]
-        offset = derive("symbolon 2026 window offset v1", self.chain["id"] + node_id)[:8]
-        return epoch * length + int.from_bytes(offset, "little") % length
+        offset = derive("symbolon 2026 window offset v2", self.chain["id"] + node_id)[:8]
+        return self.begin_of(epoch * TICKS + int.from_bytes(offset, "little") % TICKS)
 
     def take_turns(self):
         now = self.chain["counted_ms"]
@@ -397,10 +495,11 @@ class Block:
             if not left:
                 break
             self.state.drop(WINDOWS, key)
-            left -= self.take_turn(key[8:], min(left, TURN_CHANGES_MAX))
+            due_ms = int.from_bytes(key[:8], "big")
+            left -= self.take_turn(due_ms, key[8:], min(left, TURN_CHANGES_MAX))
         return CHANGES_MAX - left
 
-    def take_turn(self, node_id, most):
+    def take_turn(self, due_ms, node_id, most):
         node, now = self.state.get(NODES, node_id), self.chain["counted_ms"]
         epoch, window = node["next_epoch"], node["window"]
         if window and node["passed_epoch"] != window["epoch"]:
@@ -416,24 +515,29 @@ class Block:
                     change(node_id, node, key)
                     made += 1
         if made < most:
-            now = self.open_window(node_id, node, epoch)
-        if now is not None:
-            self.state.put(WINDOWS, big(now) + node_id, {})
+            now = self.open_window(node_id, node, {"epoch": epoch, "beacon": self.layer_of(self.tick_at(due_ms))})
+        self.wait(node_id, node, now)
         self.state.put(NODES, node_id, node)
         return made
 
-    def open_window(self, node_id, node, epoch):
+    def wait(self, node_id, node, turn_ms):
+        node["turn_ms"] = turn_ms
+        if turn_ms is not None:
+            self.state.put(WINDOWS, big(turn_ms) + node_id, {})
+
+    def open_window(self, node_id, node, window):
         """Opens the window, if there is something to prove, and says when the next turn is."""
         waiting = self.state.keys(JOINS, node_id)
         if node["slots"]:
-            node["window"], node["next_epoch"] = {"epoch": epoch, "beacon": self.chain["beacon"]}, epoch + 1
-            self.report("window_opened", node=node_id, epoch=epoch)
+            node["window"], node["next_epoch"] = window, window["epoch"] + 1
+            self.report("window_opened", node=node_id, epoch=window["epoch"])
         elif waiting:
             node["next_epoch"] = int.from_bytes(waiting[0][32:40], "big")
         else:
             node["next_epoch"] = None
             return None
         least = self.chain["counted_ms"] + self.chain["params"]["epoch_ms"] // 2
+        least = next(begin for begin in map(self.begin_of, itertools.count(self.tick_at(least))) if begin >= least)
         return max(self.window_due(node_id, node["next_epoch"]), least)
 
     def join(self, node_id, node, key):
@@ -498,6 +602,7 @@ class Block:
             else:
                 self.state.drop(DEALS, deal)
                 self.state.drop(DEALS_OF, row["owner"] + deal)
+                self.give_back(row["owner"], 4 + sum(shard is not None for shard in row["shards"]))
 
     def has_slot(self, node_id, deal, row):
         next_epoch = self.state.get(NODES, node_id)["next_epoch"]
@@ -525,10 +630,15 @@ class Block:
                 self.remove_order(what["order"])
             elif what["_"] == "listing":
                 row = self.state.get(LISTINGS, what["listing"])
+                if row["terms"]["preview_cells"] and row["preview_seed"] is None:
+                    self.keep_if_over(what["listing"], row)
+                    continue
                 self.state.drop(LISTINGS, what["listing"])
                 self.state.drop(LISTINGS_OF, row["seller"] + row["terms"]["manifest"]["object"] + what["listing"])
+                self.give_back(row["seller"], 8)
             else:
                 self.state.drop(REVOCATIONS, what["link"] + what["by"])
+                self.give_back(what["by"], 1)
 
     def remove_order(self, order_id):
         order = self.state.get(ORDERS, order_id)
@@ -540,6 +650,7 @@ class Block:
         listing["orders"] -= 1
         self.state.put(LISTINGS, listing_id, listing)
         self.keep_if_over(listing_id, listing)
+        self.give_back(order["buyer"], 4)
 
     # Transactions.
 
@@ -549,7 +660,12 @@ class Block:
         if self.is_full(of["action"], len(data)):
             raise No("Full")
         self.envelope(of, data)
-        bad, apply = ACTIONS[of["action"]["_"]](self, of["sender"], of["action"])
+        sender, action = of["sender"], of["action"]
+        fee, deposit = self.bill(sender, action)
+        bad, apply = ACTIONS[action["_"]](self, sender, action)
+        spent = self.spends(action)
+        if spent is not None and self.balance(sender) < fee + deposit + spent:
+            bad.add("BalanceTooLow")
         if bad:
             raise No(min(bad, key=CODES.get))
         height = self.chain["height"]
@@ -557,7 +673,21 @@ class Block:
         self.state.put(SEEN, key, {"digest": transaction_digest(of), "height": height})
         self.state.put(SEEN_UNTIL, big(of["valid_until"]) + key, {})
         self.bytes += len(data)
+        self.move(of_account(sender), {"_": "treasury"}, fee, {"_": "fee"})
+        self.bind(sender, deposit)
         apply()
+
+    def spends(self, action):
+        """What an action takes from its sender's balance; None if that cannot be computed."""
+        if action["_"] == "Transfer":
+            return action["amount"]
+        if action["_"] == "Order":
+            return action["price"]
+        if action["_"] == "OpenDeal":
+            terms, prices = action["terms"], [one["price"] for one in action["acceptances"]]
+            cost = deal_cost(self.chain["params"], terms["length"], terms["epochs"], prices)
+            return cost and cost[4]
+        return 0
 
     def is_full(self, action, more):
         shards = len(action["acceptances"]) if action["_"] == "open_deal" else 0
@@ -582,13 +712,15 @@ class Block:
         if seen:
             # With the same digest it is in a block already and does not go into another: a replay says this too.
             raise No("IdReused")
+        if self.balance(of["sender"]) < fee_of(chain["params"], of["action"]):
+            raise No("FeeNotCovered")
 
     def finish(self):
         self.state.put(CHAIN, b"", self.chain)
         self.state.put(POOLS, b"", self.pools)
         money = sum(self.state.get(ACCOUNTS, key)["balance"] for key in self.state.keys(ACCOUNTS))
         money += sum(self.state.get(HOLDS, key)["amount"] for key in self.state.keys(HOLDS))
-        money += self.pools["storage"] + self.pools["repair"] + self.pools["treasury"]
+        money += self.pools["storage"] + self.pools["repair"] + self.pools["treasury"] + self.pools["deposits"]
         if money != self.pools["issued"]:
             raise Broken("money was made or lost")
         return self.state, state_root(self.state.rows.items())
@@ -649,8 +781,6 @@ def transfer(block, sender, action):
         bad.add("BadField")
     if action["to"] == sender:
         bad.add("BadField")
-    if block.balance(sender) < action["amount"]:
-        bad.add("BalanceTooLow")
     apply = lambda: block.move(of_account(sender), of_account(action["to"]), action["amount"], {"_": "transfer"})
     return bad, apply
 
@@ -663,7 +793,7 @@ def register_node(block, sender, action):
         bad.add("BadField")
     row = block.state.get(NODES, sender) or {
         "used": 0, "slots": 0, "lengths": [], "slot_bytes": 0, "table": ZERO, "rate": 0, "window": None,
-        "next_epoch": None, "passed_epoch": None, "passed": 0, "missed": 0, "missed_in_row": 0,
+        "next_epoch": None, "turn_ms": None, "passed_epoch": None, "passed": 0, "missed": 0, "missed_in_row": 0,
     }
     if action["capacity"] < row["used"]:
         bad.add("NodeFull")
@@ -704,14 +834,12 @@ def open_deal(block, sender, action):
     if block.state.has(DEALS, deal):
         bad.add("Exists")
     cost = deal_cost(params, terms["length"], terms["epochs"], [one["price"] for one in acceptances])
-    if cost and cost[4] > action["cost_max"]:
+    if cost and cost[4] + sum(block.bill(sender, action)) > action["cost_max"]:
         bad.add("TermsChanged")
     if any(node and node["capacity"] - node["used"] < terms["length"] for node in nodes):
         bad.add("NodeFull")
     if any(one["expires_ms"] < block.now for one in acceptances):
         bad.add("AcceptanceExpired")
-    if cost and block.balance(sender) < cost[4]:
-        bad.add("BalanceTooLow")
     if not cost:
         bad.add("Overflow")
 
@@ -730,7 +858,7 @@ def open_deal(block, sender, action):
             node["used"] += terms["length"]
             if node["next_epoch"] is None:
                 node["next_epoch"] = start
-                block.state.put(WINDOWS, big(block.window_due(one["node"], start)) + one["node"], {})
+                block.wait(one["node"], node, block.window_due(one["node"], start))
             block.state.put(NODES, one["node"], node)
             block.state.put(JOINS, one["node"] + big(start) + deal, {"index": one["index"]})
             block.shards += 1
@@ -756,6 +884,10 @@ def end_deal(block, sender, action):
     epoch = block.chain["epoch"]
     if row["state"]["_"] != "open" or row["end"] <= epoch:
         bad.add("DealClosed")
+    for shard in filter(None, row["shards"]):
+        turn_ms = block.state.get(NODES, shard["node"])["turn_ms"]
+        if turn_ms is not None and turn_ms <= block.chain["counted_ms"]:
+            bad.add("TooEarly")
 
     def apply():
         before, reason, back, spared = row["end"], {"_": "deal", "deal": deal}, 0, []
@@ -906,7 +1038,7 @@ def list_for_sale(block, sender, action):
         })
         block.state.put(LISTINGS_OF, sender + terms["manifest"]["object"] + listing, {})
         if terms["preview_cells"]:
-            block.state.put(AWAIT, listing, {})
+            block.state.put(AWAIT, big(chain["beacon"]["next_tick"]) + listing, {})
 
     return bad, apply
 
@@ -958,8 +1090,6 @@ def place_order(block, sender, action):
         bad.add("BadProof")
     if block.state.has(ORDERS, order):
         bad.add("Exists")
-    if block.balance(sender) < action["price"]:
-        bad.add("BalanceTooLow")
     if not listing:
         return bad | {"UnknownListing"}, None
     terms, seller = listing["terms"], listing["seller"]
@@ -1095,7 +1225,7 @@ def header_digest(header):
 def first_header(state, of):
     """The header of block 0."""
     chain, validators = state.get(CHAIN), validators_hash(of["validators"])
-    facts = {"time_ms": of["time_ms"], "reveal": ZERO, "onion_next": of["onion"]}
+    facts = {"time_ms": of["time_ms"], "reveal": None}
     return {
         "chain": chain["id"], "height": 0, "parent": ZERO, "facts": facts, "transactions_root": transactions_root([]),
         "events_root": events_root([]), "state_root": state_root(state.rows.items()), "validators": validators,
@@ -1199,8 +1329,8 @@ def run_light(case):
 
 VECTORS = {
     "ledger/light.json": run_light, "ledger/history.json": History, "ledger/accounts.json": History, "ledger/deals.json": History, "ledger/tables.json": History,
-    "ledger/late.json": History,
+    "ledger/late.json": History, "ledger/chance.json": History,
     "ledger/sales.json": History, "ledger/due.json": History, "ledger/kept.json": History,
-    "ledger/prices.json": run_prices,
+    "ledger/fees.json": History, "ledger/prices.json": run_prices,
     "ledger/genesis.json": run_genesis,
 }

@@ -9,7 +9,9 @@
 //! It shares types and encodings with the rules, and not one line of what they compute. It knows what
 //! the ledger is for, so that a rule that changes must be changed here too, on purpose.
 
+mod chance;
 mod disk;
+mod fees;
 mod market;
 mod storage;
 
@@ -58,6 +60,8 @@ pub struct Auditor {
     late_blocks: u8,
     /// The last gap in which no custodian could post a release.
     gap: (u64, u64),
+    /// The layers that chance comes from.
+    chance: chance::Chance,
     /// Nodes that wait for a turn, by counted time.
     turns: BTreeSet<(u64, NodeId)>,
     /// What falls due of deals, by epoch.
@@ -78,6 +82,8 @@ pub struct Auditor {
     over: BTreeSet<(u64, market::Over)>,
     /// How often each account has set its root record.
     roots: BTreeMap<AccountId, u64>,
+    /// Accounts that have a row: those that money has reached.
+    known: BTreeSet<AccountId>,
     /// What the block at hand must report.
     expected: Vec<Event>,
 }
@@ -103,6 +109,7 @@ impl Auditor {
             counted_ms: 0,
             late_blocks: 0,
             gap: (0, 0),
+            chance: chance::Chance::default(),
             turns: BTreeSet::new(),
             deals_due: BTreeSet::new(),
             money: BTreeMap::new(),
@@ -116,6 +123,7 @@ impl Auditor {
             revocations: BTreeMap::new(),
             over: BTreeSet::new(),
             roots: BTreeMap::new(),
+            known: BTreeSet::new(),
             expected: Vec::new(),
         }
     }
@@ -148,13 +156,17 @@ impl Auditor {
         self.check_header(block)?;
         self.expected.clear();
         if block.header.header.height > 0 {
-            self.fall_due();
             self.count_time();
+            let tick = chance::tick(self.counted_ms, self.params.epoch_ms.0);
+            let reveal = block.header.header.facts.reveal.as_ref();
+            self.chance.take(tick, reveal).map_err(|what| self.finding(what))?;
+            self.fall_due();
             let changed = self.take_turns();
             self.close_deals(512 - changed);
             self.leave();
         }
         for transaction in &block.transactions {
+            self.charge(transaction);
             self.apply(transaction).map_err(|what| self.finding(what))?;
         }
         self.compare_events(&block.events)?;
@@ -204,6 +216,9 @@ impl Auditor {
     /// Notes a movement that the block must report. No movement is reported when nothing moves.
     fn expect(&mut self, from: Place, to: Place, amount: u128, reason: Reason) {
         if amount > 0 {
+            if let Place::Account { account } = to {
+                self.known.insert(account);
+            }
             let amount = symbolon_protocol::Amount(amount);
             self.expected.push(Event::Moved { from, to, amount, reason });
         }
@@ -293,6 +308,10 @@ impl Auditor {
             let what = format!("the storage pool holds {pool}, {promised} are promised to nodes");
             return Err(self.finding(what));
         }
+        let (bound, due) = (self.place(&Place::Deposits), self.deposits());
+        if bound != due {
+            return Err(self.finding(format!("{bound} are bound as deposits, not {due}")));
+        }
         for (id, order) in &self.orders {
             let hold = symbolon_protocol::ledger::rows::HoldKey::Order { order: *id };
             let held = self.place(&Place::Hold { hold });
@@ -311,8 +330,17 @@ impl Auditor {
     /// Compares the books with every row of the ledger that holds money, and with what it says of
     /// its nodes. The ledger must be at the last audited block.
     pub async fn compare_rows(&self, ledger: &Ledger) -> Result<(), Finding> {
-        let asked =
-            |error: LedgerError| self.finding(format!("the ledger cannot be read: {error}"));
+        self.compare_money(ledger).await?;
+        self.compare_things(ledger).await?;
+        self.compare_nodes(ledger).await
+    }
+
+    fn unread(&self, error: LedgerError) -> Finding {
+        self.finding(format!("the ledger cannot be read: {error}"))
+    }
+
+    async fn compare_money(&self, ledger: &Ledger) -> Result<(), Finding> {
+        let asked = |error| self.unread(error);
         let mut rows: BTreeMap<Vec<u8>, u128> = BTreeMap::new();
         for (key, row) in all(ledger, Accounts).await.map_err(asked)? {
             let account = Accounts::parse(&key).ok_or_else(|| self.finding("an account's key"))?;
@@ -328,6 +356,7 @@ impl Auditor {
             (Place::Storage, pools.storage),
             (Place::Repair, pools.repair),
             (Place::Treasury, pools.treasury),
+            (Place::Deposits, pools.deposits),
         ] {
             rows.insert(place.to_bytes(), amount.0);
         }
@@ -344,6 +373,11 @@ impl Auditor {
         if rows != ours {
             return Err(self.finding("the rows that hold money are not these books"));
         }
+        Ok(())
+    }
+
+    async fn compare_things(&self, ledger: &Ledger) -> Result<(), Finding> {
+        let asked = |error| self.unread(error);
         for (key, row) in all(ledger, Roots).await.map_err(asked)? {
             let id = Roots::parse(&key).ok_or_else(|| self.finding("a root's key"))?;
             if self.roots.get(&id) != Some(&row.version) {
@@ -365,6 +399,17 @@ impl Auditor {
         if !revocations.eq(self.revocations.iter().map(|(key, ends)| Some((*key, *ends)))) {
             return Err(self.finding("the ledger has other revocations than these books"));
         }
+        for (key, row) in all(ledger, Listings).await.map_err(asked)? {
+            let id = Listings::parse(&key).ok_or_else(|| self.finding("a listing's key"))?;
+            if self.listings.get(&id).and_then(|book| book.seed) != row.preview_seed {
+                return Err(self.finding(format!("the preview of listing {id} has another seed")));
+            }
+        }
+        Ok(())
+    }
+
+    async fn compare_nodes(&self, ledger: &Ledger) -> Result<(), Finding> {
+        let asked = |error| self.unread(error);
         for (key, row) in all(ledger, Nodes).await.map_err(asked)? {
             let id = Nodes::parse(&key).ok_or_else(|| self.finding("a node's key"))?;
             let book = self
@@ -373,6 +418,9 @@ impl Auditor {
                 .ok_or_else(|| self.finding("a node that was not registered"))?;
             if (row.passed, row.missed) != (book.passed, book.missed) {
                 return Err(self.finding(format!("node {id} has proven and missed other epochs")));
+            }
+            if row.window.map(|window| window.beacon) != book.layer {
+                return Err(self.finding(format!("the window of node {id} has another layer")));
             }
         }
         Ok(())

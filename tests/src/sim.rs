@@ -18,18 +18,20 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use ed25519_dalek::SigningKey;
 use symbolon_client::{Client, Name, Progress, Setup, Step};
 use symbolon_ledger::{EPOCHS_KEPT, Embedded, Ledger, LedgerTicket, Options, Remote, answer};
 use symbolon_net::{Endpoint, Host, Latency, MemoryNetwork, PeerAddress, peer_id};
 use symbolon_node::{Limits, Node, NodeOptions};
 use symbolon_protocol::{
     Amount, Millis,
-    id::{AccountId, Hash, NodeId, PeerId},
+    id::{AccountId, Hash, NodeId, PeerId, TransactionId},
     identity::Identity,
     ledger::{
-        Params,
+        Params, Status,
         block::Block,
         rows::{Chains, Node as NodeRow, Nodes},
+        transaction::{Action, Transaction},
     },
     session::NodeFault,
 };
@@ -146,6 +148,7 @@ pub struct World {
     hosts: BTreeMap<String, Host>,
     incarnations: u32,
     epochs_kept: u64,
+    params: Params,
 }
 
 /// A name, from text that is one.
@@ -163,8 +166,22 @@ impl World {
         Self::found_apart(seed, nodes, 2..=40).await
     }
 
+    /// The same on a network with other parameters. Each node's own account has what the faucet gives once.
+    pub async fn found_with(seed: u64, nodes: usize, params: Params) -> Self {
+        Self::found_at(seed, nodes, 2..=40, params).await
+    }
+
     /// The same, with so many milliseconds for one way between any two.
     pub async fn found_apart(seed: u64, nodes: usize, apart_ms: RangeInclusive<u64>) -> Self {
+        Self::found_at(seed, nodes, apart_ms, params()).await
+    }
+
+    async fn found_at(
+        seed: u64,
+        nodes: usize,
+        apart_ms: RangeInclusive<u64>,
+        params: Params,
+    ) -> Self {
         let (min, max) = apart_ms.into_inner();
         let ms = Duration::from_millis;
         let network = MemoryNetwork::with_latency(Latency { seed, min: ms(min), max: ms(max) });
@@ -173,7 +190,7 @@ impl World {
         let key = derive(seed, "ledger key");
         let options = Options {
             key,
-            params: params(),
+            params: params.clone(),
             host: Host::seeded(sub_seed(seed, "ledger 0"), START_MS),
         };
         let embedded = Embedded::open(&folder.path().join("ledger"), options).await;
@@ -183,7 +200,7 @@ impl World {
             chain: embedded.chain(),
             peers: vec![PeerAddress { id: peer_id(&secret), addresses: vec!["memory".into()] }],
         };
-        let auditor = Auditor::new(params(), AccountId::from(peer_id(&key)));
+        let auditor = Auditor::new(params.clone(), AccountId::from(peer_id(&key)));
         let server = tokio::spawn(answer(embedded.clone(), network.endpoint(secret)));
         let running = Some(RunningLedger { embedded, server });
         let mut world = Self {
@@ -200,9 +217,13 @@ impl World {
             hosts: BTreeMap::new(),
             incarnations: 0,
             epochs_kept: EPOCHS_KEPT,
+            params,
         };
         for number in 0..nodes {
             let station = world.station(number);
+            if world.has_fees() {
+                world.ask_faucet(&station.secret).await;
+            }
             world.stations.push(station);
             world.start_node(number).await;
         }
@@ -210,6 +231,19 @@ impl World {
             station.node.as_ref().expect("it was just started").registered().await;
         }
         world
+    }
+
+    fn has_fees(&self) -> bool {
+        let Params { fee_base, fee_byte, fee_check, deposit, .. } = &self.params;
+        [fee_base, fee_byte, fee_check, deposit].iter().any(|price| **price > Amount::ZERO)
+    }
+
+    async fn ask_faucet(&self, secret: &[u8; 32]) {
+        let (ledger, key) = (self.ledger(), SigningKey::from_bytes(secret));
+        let id = TransactionId([1; 16]);
+        let asked = Transaction::build(ledger.chain(), &key, id, 100, Action::Faucet);
+        let outcome = ledger.submit(asked).await.expect("the ledger answers");
+        assert_eq!(outcome.status, Status::Applied);
     }
 
     fn station(&self, number: usize) -> Station {
@@ -408,8 +442,11 @@ impl World {
 
     /// Opens the ledger again from its disk.
     pub async fn start_ledger(&mut self) {
-        let options =
-            Options { key: self.ledger_key(), params: params(), host: self.host("ledger") };
+        let options = Options {
+            key: self.ledger_key(),
+            params: self.params.clone(),
+            host: self.host("ledger"),
+        };
         let folder = self.folder.path().join("ledger");
         let opened = Embedded::open_keeping(&folder, options, self.epochs_kept).await;
         let embedded = opened.expect("a ledger opens again");
@@ -449,7 +486,7 @@ impl World {
         self.kill_ledger().await;
         copy_files(backup.path(), &self.folder.path().join("ledger"));
         self.start_ledger().await;
-        self.auditor = Auditor::new(params(), self.validator());
+        self.auditor = Auditor::new(self.params.clone(), self.validator());
         self.blocks.clear();
         self.note("the ledger is set back");
         for number in running {

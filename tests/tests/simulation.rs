@@ -25,6 +25,8 @@ mod custodians;
 mod devices;
 #[path = "simulation/far.rs"]
 mod far;
+#[path = "simulation/fees.rs"]
+mod fees;
 #[path = "simulation/forged.rs"]
 mod forged;
 #[path = "simulation/goods.rs"]
@@ -139,6 +141,11 @@ fn sell_options(title: &str, price: Amount) -> SellOptions {
 #[test]
 fn the_whole_road() {
     repeat("the_whole_road", road::whole_road);
+}
+
+#[test]
+fn a_network_with_fees() {
+    repeat("a_network_with_fees", fees::fees);
 }
 
 #[test]

@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 
 use symbolon_net::PeerAddress;
 use symbolon_protocol::{
-    Amount, Millis,
+    Amount, LedgerTime, Millis,
     content::{Layout, Scheme},
-    ledger::{Params, check_epochs, deal_cost},
+    id::{AccountId, Hash, ObjectId, Opening, PeerId},
+    ledger::{
+        Params, check_epochs, deal_cost, deposit, fee,
+        rows::Access,
+        transaction::{Acceptance, Action, DealTerms},
+    },
 };
 
 use crate::{
@@ -36,8 +41,10 @@ pub struct Priced {
     pub storage: Amount,
     /// The part for repairs. The rest of it is returned at the end.
     pub reserve: Amount,
-    /// The part for the network's treasury.
+    /// The part for the network's treasury: of the price of storing, and for the transactions.
     pub fee: Amount,
+    /// The deposit for the deals' rows on the ledger. It comes back some time after their end.
+    pub deposit: Amount,
     /// All parts together.
     pub total: Amount,
     /// A warning that the user should see before paying.
@@ -156,6 +163,56 @@ pub fn choose_scheme(wanted: Option<Scheme>, nodes: usize) -> Result<Scheme, Tra
     }
 }
 
+/// What a transaction costs besides what its action moves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Price {
+    /// The fee, for the network.
+    pub fee: Amount,
+    /// The deposit, which comes back when the thing that the transaction makes leaves the ledger.
+    pub deposit: Amount,
+}
+
+impl Price {
+    /// Of a transaction with this action, where what it makes is new.
+    #[must_use]
+    pub fn of(params: &Params, action: &Action) -> Self {
+        Self { fee: fee(params, action), deposit: deposit(params, action) }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn total(&self) -> Amount {
+        self.fee.checked_add(self.deposit).unwrap_or(Amount(u128::MAX))
+    }
+}
+
+/// The price of the transaction that opens a deal with so many shards. All acceptances have the same size.
+#[must_use]
+pub fn deal_price(params: &Params, shards: usize) -> Price {
+    let (zeros, nothing) = (Hash([0; 32]), Amount::ZERO);
+    let acceptance = Acceptance {
+        node: PeerId(zeros.0),
+        index: 0,
+        root: zeros,
+        price: nothing,
+        expires_ms: LedgerTime::ZERO,
+        signature: [0; 64],
+    };
+    let terms = DealTerms {
+        owner: AccountId(zeros.0),
+        opening: Opening(zeros.0),
+        object: ObjectId([0; 16]),
+        segment: 0,
+        required: 1,
+        total: 1,
+        length: 0,
+        access: Access::Granted,
+        epochs: 0,
+    };
+    let acceptances = vec![acceptance; shards];
+    Price::of(params, &Action::OpenDeal { terms, acceptances, cost_max: nothing })
+}
+
 /// The price of storing `length` bytes on the first of these nodes, which are the cheapest.
 pub fn quote(
     params: &Params,
@@ -166,7 +223,7 @@ pub fn quote(
 ) -> Result<Priced, TransferError> {
     let layout = Layout::new(scheme, length)?;
     let too_much = || TransferError::PriceTooLarge;
-    let mut sums = [Amount::ZERO; 4];
+    let mut sums = [Amount::ZERO; 5];
     let mut stored_bytes = 0;
     let mut by_length: BTreeMap<u64, u64> = BTreeMap::new();
     for segment in layout.iter() {
@@ -175,14 +232,17 @@ pub fn quote(
     for (shard_length, count) in by_length {
         let prices = candidates.iter().take(usize::from(scheme.total)).map(|node| node.price);
         let cost = deal_cost(params, shard_length, epochs, prices).ok_or_else(too_much)?;
-        let parts = [cost.storage, cost.reserve, cost.fee, cost.total];
+        let price = deal_price(params, usize::from(scheme.total));
+        let fee = cost.fee.checked_add(price.fee).ok_or_else(too_much)?;
+        let total = cost.total.checked_add(price.total()).ok_or_else(too_much)?;
+        let parts = [cost.storage, cost.reserve, fee, price.deposit, total];
         for (sum, part) in sums.iter_mut().zip(parts) {
             let part = part.checked_mul(count).ok_or_else(too_much)?;
             *sum = sum.checked_add(part).ok_or_else(too_much)?;
         }
         stored_bytes += shard_length * u64::from(scheme.total) * count;
     }
-    let [storage, reserve, fee, total] = sums;
+    let [storage, reserve, fee, deposit, total] = sums;
     let nodes = candidates.len();
     let warning = (scheme.total - scheme.required <= 1).then(|| {
         let lost = if scheme.total == scheme.required { "any node" } else { "two nodes" };
@@ -198,6 +258,7 @@ pub fn quote(
         storage,
         reserve,
         fee,
+        deposit,
         total,
         warning,
     })

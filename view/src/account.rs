@@ -1,6 +1,7 @@
 //! Money: the balance, its history, and what was sent.
 
 use serde::Serialize;
+use symbolon_client::AccountView;
 
 use crate::plain::{Id, Money};
 
@@ -12,6 +13,15 @@ pub struct Balance {
     pub account: Id,
     /// What it can spend.
     pub balance: Money,
+    /// What is bound as deposits for what it has on the ledger. It comes back when that leaves.
+    pub deposits: Money,
+}
+
+impl From<&AccountView> for Balance {
+    fn from(view: &AccountView) -> Self {
+        let (balance, deposits) = (view.balance.into(), view.deposits.into());
+        Self { account: view.account.into(), balance, deposits }
+    }
 }
 
 /// What moved an account's money, the newest first.

@@ -142,6 +142,8 @@ pub enum Figures {
         repair: Money,
         /// The network's.
         treasury: Money,
+        /// Deposits for rows that stay.
+        deposits: Money,
         /// All that was ever issued.
         issued: Money,
     },

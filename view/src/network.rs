@@ -100,6 +100,8 @@ pub struct LedgerStatus {
     pub faucet: Money,
     /// What it keeps of payments.
     pub fees_bp: Fees,
+    /// What transactions cost.
+    pub transaction_fees: TransactionFees,
     /// Where all the money is.
     pub money: Books,
 }
@@ -123,6 +125,13 @@ impl LedgerStatus {
                 sale: params.sale_fee_bp,
                 custody: params.custody_fee_bp,
             },
+            transaction_fees: TransactionFees {
+                base: params.fee_base.into(),
+                byte: params.fee_byte.into(),
+                check: params.fee_check.into(),
+                duty_bp: params.duty_fee_bp,
+                deposit: params.deposit.into(),
+            },
             money,
         }
     }
@@ -142,6 +151,22 @@ pub struct Fees {
     pub custody: u16,
 }
 
+/// What transactions cost besides what they move. All of it is 0 on a development network.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct TransactionFees {
+    /// Each transaction.
+    pub base: Money,
+    /// Each of its bytes.
+    pub byte: Money,
+    /// Each signature or group operation that it makes validators check.
+    pub check: Money,
+    /// The part of these that proofs, releases and acknowledgements pay, in hundredths of a percent.
+    pub duty_bp: u16,
+    /// The deposit for each unit of weight of what stays on the ledger.
+    pub deposit: Money,
+}
+
 /// Where all the money of a ledger is, counted at one height.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -156,6 +181,8 @@ pub struct Books {
     pub repair: Money,
     /// The network's.
     pub treasury: Money,
+    /// Deposits for what stays on the ledger.
+    pub deposits: Money,
     /// All that was ever issued.
     pub issued: Money,
     /// Whether all places hold together what was issued.

@@ -138,6 +138,7 @@ impl FileQuote {
                 storage: price.storage.into(),
                 reserve: price.reserve.into(),
                 fee: price.fee.into(),
+                deposit: price.deposit.into(),
                 index: index.into(),
                 total: total.into(),
                 month: quote.month.into(),
@@ -158,6 +159,8 @@ pub struct FileCost {
     pub reserve: Money,
     /// The network's.
     pub fee: Money,
+    /// For the deals' rows on the ledger; it comes back some time after their end.
+    pub deposit: Money,
     /// The most that publishing its name may cost.
     pub index: Money,
     /// All that may be paid.

@@ -84,18 +84,25 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
 
 async fn balance(client: &Client) -> Result<Report, Error> {
     let view = client.account().await?;
-    let document = Balance { account: view.account.into(), balance: view.balance.into() };
-    Ok(Report::new(&document)
+    let document = Balance::from(&view);
+    let mut report = Report::new(&document)
         .field("account", view.account.to_string())
-        .field("balance", show_amount(view.balance).to_string())
-        .essence(view.balance.to_string()))
+        .field("balance", show_amount(view.balance).to_string());
+    if view.deposits > Amount::ZERO {
+        let bound = show_amount(view.deposits);
+        let words = format!(
+            "{bound}, for what this account has on the ledger; it comes back when that leaves"
+        );
+        report = report.field("deposits", words);
+    }
+    Ok(report.essence(view.balance.to_string()))
 }
 
 async fn faucet(client: &Client) -> Result<Report, Error> {
-    let balance = client.faucet().await?;
-    let account = client.identity().account().into();
-    let document = Balance { account, balance: balance.into() };
-    Ok(Report::new(&document).text(format!("The balance is now {}.", show_amount(balance))))
+    client.faucet().await?;
+    let view = client.account().await?;
+    let document = Balance::from(&view);
+    Ok(Report::new(&document).text(format!("The balance is now {}.", show_amount(view.balance))))
 }
 
 /// Money to be sent.
@@ -118,7 +125,15 @@ impl Payment {
             return Err(Error::usage("there is nothing to send"));
         }
         let chain = client.recent_chain().await?;
-        let question = format!("Send {} to {to}?", show_amount(amount));
+        let price = client.price_of_transfer(&account, amount).await?;
+        let question = match price {
+            Amount::ZERO => format!("Send {} to {to}?", show_amount(amount)),
+            price => format!(
+                "Send {} to {to}? That costs {} more.",
+                show_amount(amount),
+                show_amount(price)
+            ),
+        };
         context.consent(&chain, &question, consent)?;
         let sent = client.transfer(account, amount, id.as_deref()).await?;
         let document = Sent {
@@ -197,6 +212,7 @@ fn words(reason: &Reason) -> String {
         Reason::Missed { node, epoch } => format!("epoch {epoch} missed by node {}", short(node)),
         Reason::Sale { order } => format!("sale, order {}", short(order)),
         Reason::Fee => "fee".into(),
+        Reason::Deposit => "deposit for what stays on the ledger".into(),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use symbolon_client::{BuyOutcome, BuyReport, Client, Readable};
-use symbolon_protocol::{Amount, id::ListingId};
+use symbolon_client::{BuyOutcome, BuyReport, Client, ListingView, Readable};
+use symbolon_protocol::{Amount, id::ListingId, ledger::rows::Chain};
 use symbolon_view::{
     get::FileFetched,
     market::{Bought, Purchase},
@@ -71,14 +71,7 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
     if let Some(path) = &args.output {
         target::check(path, if path.exists() { 0 } else { view.length })?;
     }
-    let question = format!(
-        "Buy {:?} ({}) for {}?",
-        view.title,
-        show_size(view.length),
-        show_amount(view.price)
-    );
-    context.consent(&chain, &question, Consent::from(args.yes, args.max_price))?;
-    let limit = args.max_price.unwrap_or(view.price);
+    let limit = agreed(&args, &client, &chain, &view, context).await?;
     let bar = progress::bar(&context.out, "buying");
     let mut interrupt = Interrupt::listen();
     let bought = interrupt.or(client.buy(&id, limit, &bar.progress())).await;
@@ -118,6 +111,34 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
         }
         Some(Err(error)) => Err(partly(error, &bought)),
     }
+}
+
+/// The most that may be paid in all, after the user agreed to the price.
+async fn agreed(
+    args: &Args,
+    client: &Client,
+    chain: &Chain,
+    view: &ListingView,
+    context: &Context,
+) -> Result<Amount, Error> {
+    let extra = client.price_of_order().await?;
+    let more = match extra.total() {
+        Amount::ZERO => String::new(),
+        _ => format!(
+            ", and {} as a fee and {} as a deposit, which comes back after the access",
+            show_amount(extra.fee),
+            show_amount(extra.deposit)
+        ),
+    };
+    let question = format!(
+        "Buy {:?} ({}) for {}{more}?",
+        view.title,
+        show_size(view.length),
+        show_amount(view.price)
+    );
+    context.consent(chain, &question, Consent::from(args.yes, args.max_price))?;
+    let all_in = view.price.checked_add(extra.total()).unwrap_or(view.price);
+    Ok(args.max_price.unwrap_or(all_in))
 }
 
 /// The buyer's client, and the listing. If the listing is named in full, the client asks at once for all that it checks

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use symbolon_protocol::{
-    LedgerTime,
+    Amount, LedgerTime,
     grant::{Caveat, GrantToken, Link, Sale},
     id::LinkId,
 };
@@ -15,7 +15,7 @@ use crate::{
     grants::{self, Limits},
     names,
     output::{Align, Report, Table},
-    units::show_size,
+    units::{show_amount, show_size},
 };
 
 #[derive(Debug, clap::Args)]
@@ -183,6 +183,15 @@ async fn revoke(text: &str, context: &Context) -> Result<Report, Error> {
         Err(_) => Err(grants::parse(text)?),
     };
     let client = context.client().await?;
+    let price = client.price_of_revocation().await?;
+    if price.total() > Amount::ZERO {
+        // A link alone does not say whose it is, so two keys revoke it.
+        let times = if wanted.is_ok() { ", twice" } else { "" };
+        let (fee, deposit) = (show_amount(price.fee), show_amount(price.deposit));
+        context.out.note(&format!(
+            "Revoking costs a fee of {fee} and a deposit of {deposit}, which comes back after the link's end{times}."
+        ));
+    }
     let revoked = match &wanted {
         Ok(link) => client.revoke_link(*link).await.map(|height| (*link, height)),
         Err(token) => client.revoke(token).await,

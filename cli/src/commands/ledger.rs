@@ -11,7 +11,7 @@ use crate::{
     home,
     interrupt::{Interrupt, Leash},
     output::Report,
-    serve::{self, LedgerPlan, Network, RunningLedger},
+    serve::{self, Fees, LedgerPlan, Network, RunningLedger},
     units::{self, count, show_amount, show_duration, show_time},
 };
 
@@ -35,7 +35,7 @@ impl Args {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     /// Run a ledger, until Ctrl-C or SIGTERM
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Show the state of the ledger, and check that its money adds up
     #[command(after_help = "\
 Examples:
@@ -64,6 +64,8 @@ pub(crate) struct RunArgs {
     /// Play money that one faucet request gives, 0 for none. Cannot be changed later [default: 1000]
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     faucet: Option<Amount>,
+    #[command(flatten)]
+    fees: Fees,
     /// Stop when stdin ends, that is when the process that started this one ends
     #[arg(long, hide = true)]
     leashed: bool,
@@ -71,7 +73,7 @@ pub(crate) struct RunArgs {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     match args.verb {
-        Verb::Run(args) => serve(args, context).await,
+        Verb::Run(args) => serve(*args, context).await,
         Verb::Status => status(context).await.and_then(|report| context.out.report(&report)),
     }
 }
@@ -85,6 +87,7 @@ async fn serve(args: RunArgs, context: &Context) -> Result<(), Error> {
         network: Network { congestion: context.congestion, ..args.network },
         epoch_ms: args.epoch,
         faucet: args.faucet,
+        fees: args.fees,
     };
     let host = context.host.clone();
     let starting = async move { RunningLedger::start(&plan, &host).await };
@@ -120,14 +123,32 @@ async fn status(context: &Context) -> Result<Report, Error> {
         storage: books.storage.into(),
         repair: books.repair.into(),
         treasury: books.treasury.into(),
+        deposits: books.deposits.into(),
         issued: books.issued.into(),
         adds_up: sound,
     };
     let adds_up = if sound { "adds up" } else { "DOES NOT ADD UP" };
+    let fees = [params.fee_base, params.fee_byte, params.fee_check];
+    let fees = match fees.iter().all(|fee| *fee == Amount::ZERO) {
+        true => String::from("none"),
+        false => format!(
+            "{}, and {} a byte and {} a signature; proofs, releases and acknowledgements pay {} of this",
+            show_amount(params.fee_base),
+            show_amount(params.fee_byte),
+            show_amount(params.fee_check),
+            percent(params.duty_fee_bp)
+        ),
+    };
+    let deposit = match params.deposit {
+        Amount::ZERO => String::from("none"),
+        unit => format!("{} for each half KiB that stays on the ledger", show_amount(unit)),
+    };
     Ok(Report::new(&LedgerStatus::new(&chain, money))
         .field("ledger", chain.id.to_string())
         .field("height", format!("block {} of {}", chain.height, show_time(chain.time_ms)))
         .field("epoch", format!("{}, each {}", chain.epoch, show_duration(params.epoch_ms.0)))
+        .field("fees", fees)
+        .field("deposit", deposit)
         .field(
             "in accounts",
             format!("{} in {}", show_amount(books.accounts), count(books.account_count, "account")),
@@ -136,5 +157,13 @@ async fn status(context: &Context) -> Result<Report, Error> {
         .field("for proofs", show_amount(books.storage).to_string())
         .field("for repair", show_amount(books.repair).to_string())
         .field("treasury", show_amount(books.treasury).to_string())
+        .field("deposits", show_amount(books.deposits).to_string())
         .field("issued", format!("{}; it {adds_up}", show_amount(books.issued))))
+}
+
+fn percent(bp: u16) -> String {
+    match bp % 100 {
+        0 => format!("{} %", bp / 100),
+        rest => format!("{}.{rest:02} %", bp / 100),
+    }
 }

@@ -42,5 +42,9 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
         ]);
     }
     let report = Report::new(&document);
-    Ok(if orders.is_empty() { report.text("No orders yet.") } else { report.table(table) })
+    let report = if orders.is_empty() { report.text("No orders.") } else { report.table(table) };
+    Ok(report.text(
+        "Orders are listed until some time after their access has ended. Their payments stay in: symbolon account \
+         history",
+    ))
 }

@@ -3,7 +3,10 @@
 use std::ffi::OsString;
 
 use symbolon_client::{ClientError, SellOptions, SellReport, USUAL_LICENCE};
-use symbolon_protocol::{Amount, Millis, ledger::rows::Split};
+use symbolon_protocol::{
+    Amount, Millis,
+    ledger::{Params, rows::Split},
+};
 use symbolon_view::market::ForSale;
 
 use super::folder::name;
@@ -101,11 +104,16 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     }
     let question = format!(
         "List {name} at {} for {} of access, on sale until {}? Storing the parts of the listing costs \
-         at most {}.",
+         at most {}{}.",
         show_amount(args.price),
         show_duration(plan.access_ms.0),
         show_time(plan.sold_until_ms),
         show_amount(cost),
+        if has_fees(&chain.params) {
+            ", with the network's fees, and deposits that come back"
+        } else {
+            ""
+        },
     );
     context.consent(&chain, &question, Consent::from(args.yes, args.max_cost))?;
     // The cost that was shown is the limit.
@@ -115,6 +123,12 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     bar.finish();
     names::publish_and_close(client, Pay::Ask, &context.out).await;
     Ok(report(&name, args.price, &listed?))
+}
+
+fn has_fees(params: &Params) -> bool {
+    [params.fee_base, params.fee_byte, params.fee_check, params.deposit]
+        .iter()
+        .any(|price| *price > Amount::ZERO)
 }
 
 /// Reads `WHO:PERCENT` texts.

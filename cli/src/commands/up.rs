@@ -134,8 +134,13 @@ impl Up {
         crate::limits::check_files(nodes_to_start(args, context))?;
         let congestion = context.congestion;
         let network = Network { listen: args.listen, congestion, ..Network::default() };
-        let plan =
-            LedgerPlan { dir: context.home.ledger(), network, epoch_ms: args.epoch, faucet: None };
+        let plan = LedgerPlan {
+            dir: context.home.ledger(),
+            network,
+            epoch_ms: args.epoch,
+            faucet: None,
+            fees: serve::Fees::default(),
+        };
         let ledger = RunningLedger::start(&plan, &context.host).await?;
         // The client would look for its files on this network instead of the other one, and forget them.
         if let Some(other) =

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use symbolon_protocol::Amount;
 
-use crate::{library::upload::Paid, lock};
+use crate::{error::ClientError, library::upload::Paid, lock};
 
 /// The limit of one call, and a counter for each of its uploads. Clones share both.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +24,16 @@ impl Budget {
         let paid = Paid::default();
         lock(&self.uploads).push(paid.clone());
         paid
+    }
+
+    /// A counter for one payment, which it counts. Refuses one that is more than what is left.
+    pub(crate) fn spend(&self, cost: Amount) -> Result<Paid, ClientError> {
+        if let Some(limit) = self.left().filter(|left| *left < cost) {
+            return Err(ClientError::CostTooHigh { cost, limit });
+        }
+        let paid = self.counter();
+        paid.add(cost);
+        Ok(paid)
     }
 
     /// The sum of all payments so far.
@@ -50,5 +60,11 @@ mod tests {
         let budget = Budget::of(Some(Amount(7)));
         budget.counter();
         assert_eq!((budget.paid(), budget.left()), (Amount::ZERO, Some(Amount(7))));
+        let spent = budget.spend(Amount(5)).unwrap();
+        let more = budget.spend(Amount(3));
+        assert!(matches!(more, Err(ClientError::CostTooHigh { limit: Amount(2), .. })), "{more:?}");
+        spent.take_back(Amount(5));
+        budget.spend(Amount(7)).unwrap();
+        assert_eq!(budget.left(), Some(Amount::ZERO));
     }
 }

@@ -79,6 +79,10 @@ pub struct PutOptions {
     pub keep: Option<u32>,
 }
 
+/// How often a deal is ended anew while one of its nodes waits for its turn, and milliseconds between two times.
+const TURNS_AWAITED: u32 = 20;
+const TURN_MS: u64 = 250;
+
 /// Milliseconds for which a file is kept if the caller does not say.
 const USUAL: Millis = Millis::DAY.saturating_mul(30);
 
@@ -476,7 +480,17 @@ impl Library {
     /// Ends one deal. Gives `false` when it is over already.
     pub(crate) async fn end_deal(&self, deal: DealId) -> Result<bool, ClientError> {
         use symbolon_protocol::ledger::Status;
-        match self.send(transaction_id("end deal", &deal.0), Action::EndDeal { deal }).await {
+        let id = transaction_id("end deal", &deal.0);
+        let mut sent = self.send(id, Action::EndDeal { deal }).await;
+        // A node of the deal waits for its turn, while many others do. It comes with one of the next blocks.
+        for _ in 0..TURNS_AWAITED {
+            if !matches!(sent, Err(ClientError::LedgerRefused(Status::TooEarly))) {
+                break;
+            }
+            self.host().sleep_ms(TURN_MS).await;
+            sent = self.send(id, Action::EndDeal { deal }).await;
+        }
+        match sent {
             Ok(_) => Ok(true),
             // The deal has ended before: an interrupted `rm` ended it, or its time is over.
             Err(

@@ -11,12 +11,13 @@ use symbolon_protocol::{
     content::FileKey,
     custody::{self, DeliveryKey, Release},
     grant::{GrantToken, bought},
-    id::{ListingId, NodeId, Opening, OrderId, TransactionId},
+    id::{Hash, ListingId, NodeId, Opening, OrderId, PeerId, TransactionId},
     ledger::{
         Status,
         rows::{Listing, ListingState, Order, OrderState, Orders, OrdersOf, Table, Vault, Vaults},
         transaction::Action,
     },
+    limits::CUSTODIANS_MAX,
     session::NodeFault,
     wire::storage::{Request, Response},
 };
@@ -28,6 +29,7 @@ use crate::{
     error::ClientError,
     library::budget::Budget,
     market::{Local, Market},
+    place::Price,
     progress::{Awaited, Progress, Step, Wait},
 };
 
@@ -90,7 +92,7 @@ fn is_good(order: &Order, now_ms: LedgerTime) -> bool {
 }
 
 impl Market {
-    /// Buys access: pays into escrow, collects the key from the custodians, and makes the grant.
+    /// Buys access: pays into escrow, at most `price_max` with fee and deposit, collects the key from the custodians, and makes the grant.
     pub async fn buy(
         &self,
         id: &ListingId,
@@ -198,13 +200,14 @@ impl Market {
         if listing.state == ListingState::Ended {
             return Err(ClientError::ListingEnded(*id));
         }
-        let price = entry.price;
-        if price > price_max {
-            return Err(ClientError::CostTooHigh { cost: price, limit: price_max });
+        let extra = self.price_of_order().await?.total();
+        let cost = entry.price.checked_add(extra).unwrap_or(Amount(u128::MAX));
+        if cost > price_max {
+            return Err(ClientError::CostTooHigh { cost, limit: price_max });
         }
         let balance = self.balance_lately().await?;
-        if price > balance {
-            return Err(ClientError::BalanceTooLow { needed: price, balance });
+        if cost > balance {
+            return Err(ClientError::BalanceTooLow { needed: cost, balance });
         }
         let checking = self.check_goods(id, listing, progress);
         tokio::join!(checking, self.ahead_of_release(listing)).0?;
@@ -246,6 +249,28 @@ impl Market {
         let mut free = openings.filter(|(id, _)| !orders.contains(id));
         let (_, opening) = free.next().expect("fewer orders than numbers");
         Ok((opening, None))
+    }
+
+    /// What the transactions of a purchase cost besides its price: the order and its acknowledgement. The deposit comes
+    /// back some time after the access has ended.
+    pub async fn price_of_order(&self) -> Result<Price, ClientError> {
+        let params = self.network().params().await?;
+        let (order, zero) = (OrderId([0; 16]), [0; 32]);
+        // Only the sizes count.
+        let bought = Action::Order {
+            opening: Opening(zero),
+            listing: ListingId([0; 16]),
+            holder: PeerId(zero),
+            delivery: DeliveryKey { point: zero, e: zero, z: zero },
+            listed_ms: LedgerTime::ZERO,
+            price: Amount::ZERO,
+            licence: Hash(zero),
+        };
+        let custodians = vec![0; CUSTODIANS_MAX];
+        let checked = Price::of(&params, &Action::Acknowledge { order, custodians });
+        let price = Price::of(&params, &bought);
+        let fee = price.fee.checked_add(checked.fee).unwrap_or(Amount(u128::MAX));
+        Ok(Price { fee, ..price })
     }
 
     /// Whether this identity has begun to buy a listing: the index then has the order.

@@ -14,9 +14,9 @@ use symbolon_protocol::{
     content::{FileKey, Layout, LayoutError, Manifest, MaskMode},
     custody::{self, Capsule},
     grant,
-    id::{Hash, ListingId, NodeId, TransactionId, VaultId},
+    id::{Hash, ListingId, NodeId, Opening, TransactionId, VaultId},
     ledger::{
-        Offer, check_epochs,
+        Offer, Params, check_epochs,
         rows::{Access, Deals, Listing, ListingState, PublicRef, Split, Terms},
         transaction::Action,
     },
@@ -32,7 +32,8 @@ use crate::{
         upkeep::public_name,
         upload::{PutTerms, Replace, Request, price_of},
     },
-    market::{Market, listings::PUBLIC_BYTES_MAX},
+    market::{Market, listings::PUBLIC_BYTES_MAX, vault::largest_vault},
+    place::Price,
     progress::Progress,
     term::{Kept, runs},
 };
@@ -166,7 +167,74 @@ impl Market {
             let one = price_of(&candidates, &params, length, checked.plan.epochs)?;
             cost = cost.checked_add(one).ok_or_else(too_much)?;
         }
+        let transactions = self.listing_price(&entry, options, &params).await?;
+        let cost = cost.checked_add(transactions).ok_or_else(too_much)?;
         Ok(SalePlan { cost, ..checked.plan })
+    }
+
+    /// What the transactions of a sale cost at most, with the deposits that come back later. Nothing on a network without
+    /// fees.
+    async fn listing_price(
+        &self,
+        entry: &Found,
+        options: &SellOptions,
+        params: &Params,
+    ) -> Result<Amount, ClientError> {
+        let manifest = entry.manifest().clone();
+        let public = PublicRef { manifest: manifest.clone(), key: [0; 32], hash: Hash([0; 32]) };
+        let zero = [0; 32];
+        let key = self.identity().account_key();
+        let chain = self.ledger().chain();
+        let mandate = grant::mandate(&chain, &key, manifest.object, &zero)
+            .map_err(|error| ClientError::Grant(error.into()))?;
+        // Only the sizes count.
+        let terms = Terms {
+            title: options.title.clone(),
+            price: options.price,
+            licence: Hash(zero),
+            access_ms: Millis::ZERO,
+            window_ms: Millis::ZERO,
+            splits: options.splits.clone(),
+            preview_cells: 0,
+            document: public.clone(),
+            manifest,
+            cells: 0,
+            vault: VaultId([0; 16]),
+            capsule: Capsule { r: zero, r2: zero, c: zero, e: zero, f: zero },
+            pad: zero,
+            mandate,
+        };
+        let mut actions = vec![
+            Action::List { opening: Opening(zero), terms: Box::new(terms) },
+            Action::Preview { listing: ListingId([0; 16]), preview: public },
+        ];
+        if !self.has_vault().await? {
+            actions.push(largest_vault());
+        }
+        let mut sum = Amount::ZERO;
+        for action in &actions {
+            let price = Price::of(params, action).total();
+            sum = sum.checked_add(price).ok_or_else(too_much)?;
+        }
+        // The accounts of a split that have no row yet.
+        let rows = params.deposit.checked_mul(options.splits.len() as u64);
+        sum.checked_add(rows.ok_or_else(too_much)?).ok_or_else(too_much)
+    }
+
+    /// Sends a transaction whose price counts for the limit of the call.
+    pub(super) async fn send_within(
+        &self,
+        budget: &Budget,
+        id: TransactionId,
+        action: Action,
+    ) -> Result<(), ClientError> {
+        let cost = self.price_of_action(&action).await?.total();
+        let paid = budget.spend(cost)?;
+        let sent = self.send(id, action).await;
+        if sent.as_ref().is_err_and(ClientError::is_refusal) {
+            paid.take_back(cost);
+        }
+        sent.map(drop)
     }
 
     /// Checks the terms of a sale, and that the file is stored.
@@ -237,7 +305,7 @@ impl Market {
     ) -> Result<SellReport, ClientError> {
         let checked = self.check_sale(&self.find(name).await?, options).await?;
         let entry = self.object_of_its_own(name, budget, progress).await?;
-        let (vault_id, vault) = self.vault(progress).await?;
+        let (vault_id, vault) = self.vault(budget, progress).await?;
         let listed = self.list_file(&entry, vault_id, (options, &checked), budget, progress);
         let (id, listing, outcome) = listed.await?;
         let access_ms = listing.terms.access_ms;
@@ -297,7 +365,8 @@ impl Market {
         let terms = self.terms(entry, (id, vault), (options, checked), budget, progress);
         let opening = self.own.opening(&object, count);
         let action = Action::List { opening, terms: Box::new(terms.await?) };
-        let sent = self.send(TransactionId(self.host().random()), action).await;
+        let id_of_sale = TransactionId(self.host().random());
+        let sent = self.send_within(budget, id_of_sale, action).await;
         if sent.as_ref().is_err_and(ClientError::is_refusal) {
             // The stored description is of no use now, and the money for it comes back.
             self.drop_public(FileKind::Document { listing: id }).await?;

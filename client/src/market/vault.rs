@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use symbolon_protocol::{
     custody::{self, CustodyAcceptance, CustodyTerms, VaultKey},
-    id::{NodeId, Opening, VaultId},
+    id::{NodeId, Opening, PeerId, VaultId},
     ledger::{
         rows::{Vault, Vaults},
         transaction::Action,
@@ -16,6 +16,7 @@ use symbolon_protocol::{
 use crate::{
     NodeView,
     error::ClientError,
+    library::budget::Budget,
     market::{Market, own},
     progress::Progress,
     wallet::account::transaction_id,
@@ -31,9 +32,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A vault's public key and the acceptances of its custodians; or the node that did not accept, and its fault.
 type Shared = Result<(VaultKey, Vec<CustodyAcceptance>), (NodeId, NodeFault)>;
 
+/// The transaction that opens a vault with as many custodians as there are at most. Only its size counts.
+pub(super) fn largest_vault() -> Action {
+    let node = NodeId::from(PeerId([0; 32]));
+    let accepted = CustodyAcceptance { node, index: 0, signature: [0; 64] };
+    let key = VaultKey { commitments: vec![[0; 32]; CUSTODIANS / 2 + 1] };
+    Action::OpenVault { opening: Opening([0; 32]), key, custodians: vec![accepted; CUSTODIANS] }
+}
+
 impl Market {
     /// This identity's vault. Opens one if there is none.
-    pub(super) async fn vault(&self, progress: &Progress) -> Result<(VaultId, Vault), ClientError> {
+    pub(super) async fn vault(
+        &self,
+        budget: &Budget,
+        progress: &Progress,
+    ) -> Result<(VaultId, Vault), ClientError> {
         let opening = own::opening(self, "vault", &[]);
         let id = VaultId::of(&self.me(), &opening);
         if let Some(vault) = self.ledger().row(Vaults, &id).await? {
@@ -64,8 +77,14 @@ impl Market {
         };
         let nodes = custodians.iter().map(|accepted| accepted.node).collect();
         let action = Action::OpenVault { opening, key: key.clone(), custodians };
-        self.send(transaction_id("open vault", &id.0), action).await?;
+        self.send_within(budget, transaction_id("open vault", &id.0), action).await?;
         Ok((id, Vault { owner: self.me(), key, custodians: nodes }))
+    }
+
+    /// Whether this identity has its first vault already.
+    pub(super) async fn has_vault(&self) -> Result<bool, ClientError> {
+        let id = VaultId::of(&self.me(), &own::opening(self, "vault", &[]));
+        Ok(self.ledger().row(Vaults, &id).await?.is_some())
     }
 
     /// Shares the vault's secret among these nodes.

@@ -2,13 +2,13 @@
 
 use symbolon_ledger::{History, Outcome};
 use symbolon_protocol::{
-    Amount,
-    id::{AccountId, TransactionId},
-    ledger::{Status, rows::Accounts, transaction::Action},
+    Amount, LedgerTime,
+    id::{AccountId, LinkId, TransactionId},
+    ledger::{Status, fee, rows::Accounts, transaction::Action},
 };
 
 use crate::{error::ClientError, wallet::Wallet};
-pub(crate) use symbolon_transfer::transaction_id;
+pub(crate) use symbolon_transfer::{place::Price, transaction_id};
 
 /// An account.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +17,8 @@ pub struct AccountView {
     pub account: AccountId,
     /// The amount that it can spend.
     pub balance: Amount,
+    /// The amount that is bound as deposits for what it has on the ledger.
+    pub deposits: Amount,
 }
 
 /// The key that an identity signs a transaction with.
@@ -33,7 +35,9 @@ impl Wallet {
     pub async fn account(&self) -> Result<AccountView, ClientError> {
         let account = self.me();
         let row = self.ledger().row(Accounts, &account).await?;
-        Ok(AccountView { account, balance: row.map_or(Amount::ZERO, |row| row.balance) })
+        let (balance, deposits) =
+            row.map_or((Amount::ZERO, Amount::ZERO), |row| (row.balance, row.deposits));
+        Ok(AccountView { account, balance, deposits })
     }
 
     /// The balance as it was a moment ago, less all that was paid from here since. It is good enough to refuse a cost
@@ -65,6 +69,32 @@ impl Wallet {
     pub async fn faucet(&self) -> Result<Amount, ClientError> {
         self.send(TransactionId(self.host().random()), Action::Faucet).await?;
         Ok(self.account().await?.balance)
+    }
+
+    /// What revoking one link costs. The deposit comes back some time after the link has ended, if it has an end.
+    pub async fn price_of_revocation(&self) -> Result<Price, ClientError> {
+        let until_ms = Some(LedgerTime::ZERO);
+        self.price_of_action(&Action::Revoke { link: LinkId([0; 16]), until_ms }).await
+    }
+
+    /// What a transaction with this action costs, where what it makes is new.
+    pub(crate) async fn price_of_action(&self, action: &Action) -> Result<Price, ClientError> {
+        let params = self.network().params().await?;
+        Ok(Price::of(&params, action))
+    }
+
+    /// What sending money costs besides the money: the fee, and the row of an account that has none yet.
+    pub async fn price_of_transfer(
+        &self,
+        to: &AccountId,
+        amount: Amount,
+    ) -> Result<Amount, ClientError> {
+        let params = self.network().params().await?;
+        let fee = fee(&params, &Action::Transfer { to: *to, amount });
+        let has_row =
+            params.deposit == Amount::ZERO || self.ledger().row(Accounts, to).await?.is_some();
+        let row = if has_row { Amount::ZERO } else { params.deposit };
+        Ok(fee.checked_add(row).unwrap_or(Amount(u128::MAX)))
     }
 
     /// Submits an action under an id. A refusal is an error.

@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 use super::queue::{Lanes, Submission};
 use crate::{
     error::LedgerError,
-    executor::{Replica, Rows},
+    executor::{Replica, Rows, guarded},
     port::Outcome,
 };
 
@@ -143,7 +143,8 @@ impl Refused {
         if let Some(status) = self.of(name) {
             return Err(status);
         }
-        let judged = judge(rows, now, &submission.transaction);
+        let judged = guarded(|| judge(rows, now, &submission.transaction));
+        let judged = judged.unwrap_or(Err(Status::RuleBroken));
         if let Err(status) = &judged
             && status.is_final()
         {

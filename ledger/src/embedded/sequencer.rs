@@ -1,5 +1,5 @@
 //! The sequencer: one task that decides which transactions the next block holds, in which order,
-//! and with which time and beacon. It seals the result of the executor as a block.
+//! and with which time. It seals the result of the executor as a block.
 
 use std::{future::pending, sync::Arc, time::Duration};
 
@@ -10,7 +10,8 @@ use symbolon_protocol::{
     id::AccountId,
     ledger::{
         Params,
-        block::{Block, BlockInputs, Genesis, SignedHeader},
+        beacon::Onions,
+        block::{Block, Genesis, SignedHeader},
         commit::Validators,
         execute::{self, Executed},
         state::Update,
@@ -19,10 +20,7 @@ use symbolon_protocol::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::{
-    onion::Onions,
-    queue::{Lanes, Submission},
-};
+use super::queue::{Lanes, Submission};
 use crate::{error::LedgerError, executor::Executor, port::Outcome};
 
 pub(super) struct Sequencer {
@@ -140,10 +138,8 @@ impl Maker {
     fn make(&mut self, batch: Vec<Submission>, now_ms: MachineTime) -> Result<Made, LedgerError> {
         let tip = self.executor.tip();
         let parent = &tip.header.header;
-        let height = parent.height + 1;
-        let (reveal, onion_next) = self.onions.reveal(height);
         let time_ms = now_ms.within(parent.facts.time_ms, LedgerTime::NEVER);
-        let facts = BlockInputs { time_ms, reveal, onion_next };
+        let facts = self.executor.inputs(&mut self.onions, time_ms)?;
         let transactions = batch.iter().map(|one| (&one.transaction, one.bytes, &one.signatures));
         let draft = self.executor.execute(&facts, transactions)?;
         let block = match draft.block {
@@ -178,8 +174,9 @@ pub(super) fn genesis(
 ) -> Result<(Genesis, Block, Update), LedgerError> {
     let time_ms = now_ms.within(LedgerTime::ZERO, LedgerTime::NEVER);
     let validators = Validators::alone(AccountId(signing.verifying_key().to_bytes()));
-    let onion = Onions::new(key, salt).first();
-    let genesis = Genesis { params, validators, time_ms, onion };
+    let mut onions = Onions::new(key, salt);
+    let (onion, next_onion) = (onions.outermost(0), onions.outermost(1));
+    let genesis = Genesis { params, validators, time_ms, onion, next_onion };
     genesis.check().map_err(|error| LedgerError::Params(error.to_string()))?;
     let executed = execute::genesis(&genesis);
     let header = SignedHeader::build(genesis.header(&executed), signing);

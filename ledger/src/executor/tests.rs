@@ -10,9 +10,15 @@ use std::path::Path;
 use ed25519_dalek::SigningKey;
 use redb::WriteTransaction;
 use symbolon_protocol::{
+    Amount, Millis,
     codec::{Decode as _, Reader},
-    id::TransactionId,
-    ledger::{Params, block::Header, transaction::Action},
+    id::{AccountId, TransactionId},
+    ledger::{
+        Params,
+        block::Header,
+        rows::{Accounts, Table as _, Windows},
+        transaction::Action,
+    },
 };
 
 use super::*;
@@ -114,4 +120,56 @@ async fn rows_and_blocks_are_of_one_state() {
         });
         assert_eq!(why.await, rows, "the last block is of other rows");
     }
+}
+
+/// A ledger whose rows are not what the rules left, though its tree is.
+async fn with_row(key: Vec<u8>, value: &[u8]) -> (tempfile::TempDir, Embedded) {
+    let folder = founded().await;
+    let file = File::open(&Host::system(), folder.path().to_owned()).await.unwrap();
+    let write = file.0.begin_write().unwrap();
+    write.open_table(rows::ROWS).unwrap().insert(key.as_slice(), value).unwrap();
+    write.commit().unwrap();
+    drop(file);
+    let embedded = open(folder.path()).await.unwrap();
+    (folder, embedded)
+}
+
+fn account(number: u8) -> AccountId {
+    AccountId(SigningKey::from_bytes(&[number; 32]).verifying_key().to_bytes())
+}
+
+#[tokio::test]
+async fn a_transaction_at_which_the_rules_break_is_refused_and_the_ledger_goes_on() {
+    let (_folder, embedded) = with_row(Accounts::key(&account(5)), &[1, 2, 3]).await;
+    let ledger = Ledger::from(embedded);
+    let (chain, key) = (ledger.chain(), SigningKey::from_bytes(&[1; 32]));
+    let mut sent = tokio::task::JoinSet::new();
+    for number in 2..20_u8 {
+        let to = account(if number == 9 { 5 } else { 6 });
+        let transfer = Action::Transfer { to, amount: Amount(1) };
+        let transfer = Transaction::build(chain, &key, TransactionId([number; 16]), 100, transfer);
+        let ledger = ledger.clone();
+        sent.spawn(async move { (number, ledger.submit(transfer).await.unwrap().status) });
+    }
+    for (number, status) in sent.join_all().await {
+        let expected = if number == 9 { Status::RuleBroken } else { Status::Applied };
+        assert_eq!(status, expected, "{number}");
+    }
+    assert_eq!(ledger.row(Accounts, &account(6)).await.unwrap().unwrap().balance, Amount(17));
+}
+
+#[tokio::test]
+async fn a_ledger_whose_due_rules_break_stops_and_writes_nothing() {
+    let nowhere = Windows::key(&(Millis::ZERO, account(9).into()));
+    let (folder, embedded) = with_row(nowhere, &[]).await;
+    let key = SigningKey::from_bytes(&[3; 32]);
+    let chain = embedded.chain();
+    let faucet = Transaction::build(chain, &key, TransactionId([2; 16]), 100, Action::Faucet);
+    let ledger = Ledger::from(embedded.clone());
+    let answer = ledger.submit(faucet).await;
+    assert!(matches!(answer, Err(LedgerError::Closed)), "{answer:?}");
+    embedded.stopped().await;
+    drop((ledger, embedded));
+    let again = open(folder.path()).await.unwrap();
+    assert_eq!(Ledger::from(again).head().await.unwrap().header.height, 1);
 }

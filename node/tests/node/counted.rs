@@ -8,10 +8,11 @@ use symbolon_ledger::{Ledger, LedgerTicket, Remote};
 use symbolon_net::{Alpn, Connection, Host, MemoryNetwork, PeerAddress};
 use symbolon_protocol::{
     Encode as _, LedgerTime,
-    id::{AccountId, Hash, PeerId},
+    id::{AccountId, PeerId},
     ledger::{
-        Params, Status, beacon,
-        block::{Block, BlockInputs, Event, Genesis, SignedHeader},
+        Params, Status,
+        beacon::Onions,
+        block::{Block, Event, Genesis, SignedHeader},
         commit::Validators,
         execute::{self, BlockBuilder, Executed, Pushed},
         rows::{Chain, Chains, Deals, Leaves, Nodes, Slots, Table},
@@ -25,8 +26,6 @@ use tokio::sync::watch;
 
 use crate::world::now;
 
-/// Layers of the one onion: more than any test has blocks.
-const LAYERS: u64 = 3000;
 /// The secret of the validator, which signs. It is not the server's key, so every answer needs a
 /// proof.
 const VALIDATOR: [u8; 32] = [1; 32];
@@ -46,8 +45,7 @@ struct Inner {
     blocks: Vec<Block>,
     genesis: Genesis,
     key: SigningKey,
-    /// The outermost layer is last.
-    layers: Vec<Hash>,
+    onions: Onions,
     asked: Vec<Asked>,
 }
 
@@ -70,19 +68,15 @@ impl Counted {
     ) -> Self {
         let key = SigningKey::from_bytes(&VALIDATOR);
         let validators = Validators::alone(AccountId(key.verifying_key().to_bytes()));
-        let mut layers: Vec<_> =
-            std::iter::successors(Some(Hash([9; 32])), |layer| Some(beacon::wrap(layer)))
-                .take(usize::try_from(LAYERS).unwrap())
-                .collect();
-        let onion = layers.pop().unwrap();
-        let genesis = Genesis { params, validators, time_ms: now(host), onion };
+        let mut onions = Onions::new(&VALIDATOR, [9; 32]);
+        let (onion, next_onion) = (onions.outermost(0), onions.outermost(1));
+        let genesis = Genesis { params, validators, time_ms: now(host), onion, next_onion };
         let mut state = MemoryState::default();
         let executed = execute::genesis(&genesis);
         state.commit(&executed.update);
         let first = genesis.header(&executed);
         // The rows come with block 1. No rule makes them, which only a client that applies the rules could notice.
-        let facts =
-            BlockInputs { time_ms: now(host), reveal: layers.pop().unwrap(), onion_next: None };
+        let facts = onions.inputs(&state, now(host)).unwrap();
         let executed = execute::replay(&state, &facts, &[]).unwrap();
         state.commit(&executed.update);
         let (root, nodes) = tree::update(&state, &rows.rows);
@@ -98,7 +92,7 @@ impl Counted {
         let endpoint = network.endpoint(SERVER);
         let address = PeerAddress { id: endpoint.id(), addresses: Vec::new() };
         let ticket = LedgerTicket { chain: genesis.chain(), peers: vec![address] };
-        let inner = Inner { state, blocks, genesis, key, layers, asked: Vec::new() };
+        let inner = Inner { state, blocks, genesis, key, onions, asked: Vec::new() };
         let ledger = Self {
             inner: Arc::new(Mutex::new(inner)),
             height: Arc::new(watch::Sender::new(1)),
@@ -154,8 +148,9 @@ impl Counted {
         transactions: &[Transaction],
         lies: Vec<Event>,
     ) -> Vec<Status> {
-        let mut inner = self.lock();
-        let facts = BlockInputs { time_ms, reveal: inner.layers.pop().unwrap(), onion_next: None };
+        let mut lock = self.lock();
+        let inner = &mut *lock;
+        let facts = inner.onions.inputs(&inner.state, time_ms).unwrap();
         let (mut applied, mut statuses) = (Vec::new(), Vec::new());
         let mut builder = BlockBuilder::new(&inner.state, &facts).unwrap();
         for transaction in transactions {
@@ -176,7 +171,7 @@ impl Counted {
         let height = header.height;
         let header = SignedHeader::build(header, &inner.key);
         inner.blocks.push(Block { header, transactions: applied, events });
-        drop(inner);
+        drop(lock);
         self.height.send_replace(height);
         statuses
     }

@@ -38,28 +38,6 @@ pub(super) fn check_faucet<S: State + ?Sized>(
     Ok(Effect::Faucet { to: sender })
 }
 
-pub(super) fn check_transfer<S: State + ?Sized>(
-    books: &Books<'_, S>,
-    from: AccountId,
-    to: AccountId,
-    amount: Amount,
-) -> Result<Effect, Status> {
-    can_pay(books, &from, amount)?;
-    Ok(Effect::Transfer { from, to, amount })
-}
-
-/// Whether an account can spend that much.
-pub(super) fn can_pay<S: State + ?Sized>(
-    books: &Books<'_, S>,
-    account: &AccountId,
-    amount: Amount,
-) -> Result<(), Status> {
-    if books.account(account).balance < amount {
-        return Err(Status::BalanceTooLow);
-    }
-    Ok(())
-}
-
 pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, effect: Effect) {
     match effect {
         Effect::Faucet { to } => {

@@ -12,7 +12,7 @@ use crate::{
     ledger::{
         books::Books,
         execute::{self, Pushed},
-        order,
+        fees, order,
         rows::{Listings, Nodes, OrderState, Orders, Vaults},
         state::{State, StateExt},
         status::Status,
@@ -69,6 +69,8 @@ pub fn judge<S: State + ?Sized>(
     if let Some(height) = execute::applied_at(&books, transaction, &transaction.digest())? {
         return Ok((Pushed::Already { height }, Signatures::UNCHECKED));
     }
+    // A sender without the fee costs no signature.
+    fees::check_covered(&books, transaction)?;
     let sender = Some(transaction.verify().is_ok());
     let pushed = execute::verdict(&books, transaction, &Signatures { sender, acceptances: None })?;
     // A deal gets here only if its acceptances verify.

@@ -29,10 +29,30 @@ record! {
     pub struct BlockInputs {
         /// The block's time, in milliseconds since the Unix epoch; never before its parent's.
         pub time_ms: LedgerTime,
-        /// Preimage of the chain's `onion` value. It feeds the beacon.
-        pub reveal: Hash,
-        /// Outermost value of a fresh onion, if `reveal` was the innermost of the old one.
-        pub onion_next: Option<Hash>,
+        /// The layer of the block's tick; absent in the tick of the block before.
+        pub reveal: Option<Reveal>,
+    }
+}
+
+record! {
+    /// The layer of a tick, with all that shows that it is the one.
+    #[derive(Copy)]
+    pub struct Reveal {
+        /// The layer.
+        pub layer: Hash,
+        /// The change to the next onion; absent unless the tick is the first one of an onion that has a block.
+        pub change: Option<OnionChange>,
+    }
+}
+
+record! {
+    /// The end of one onion, and the one after the next.
+    #[derive(Copy)]
+    pub struct OnionChange {
+        /// The innermost layer of the onion that has ended: that of its last tick.
+        pub last: Hash,
+        /// The outermost value of the onion after the one that begins.
+        pub next: Hash,
     }
 }
 
@@ -47,6 +67,8 @@ record! {
         pub time_ms: LedgerTime,
         /// Outermost value of the first onion.
         pub onion: Hash,
+        /// Outermost value of the second one.
+        pub next_onion: Hash,
     }
 }
 
@@ -88,7 +110,7 @@ choice! {
     /// A place that has money.
     #[derive(Copy)]
     pub enum Place {
-        /// Outside: the source of deposits and faucet money.
+        /// Outside: the source of faucet money.
         Outside = 0,
         /// An account.
         Account = 1 {
@@ -106,6 +128,8 @@ choice! {
         Repair = 4,
         /// The treasury.
         Treasury = 5,
+        /// The deposits.
+        Deposits = 6,
     }
 }
 
@@ -143,6 +167,8 @@ choice! {
         },
         /// A fee.
         Fee = 7,
+        /// A deposit for a row that stays was paid or given back.
+        Deposit = 8,
     }
 }
 
@@ -266,7 +292,7 @@ impl Genesis {
     /// The facts of block 0.
     #[must_use]
     pub fn facts(&self) -> BlockInputs {
-        BlockInputs { time_ms: self.time_ms, reveal: Hash([0; 32]), onion_next: Some(self.onion) }
+        BlockInputs { time_ms: self.time_ms, reveal: None }
     }
 
     /// The header of block 0, with what `execute::genesis` gives for this genesis.

@@ -84,7 +84,8 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
     /// Opens the books of a ledger without rows.
     pub(super) fn genesis(base: &'a S, chain: Chain) -> Self {
         let zero = Amount::ZERO;
-        let pools = Pools { storage: zero, repair: zero, treasury: zero, issued: zero };
+        let pools =
+            Pools { storage: zero, repair: zero, treasury: zero, deposits: zero, issued: zero };
         Self::with(base, chain, pools)
     }
 
@@ -196,7 +197,7 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
 
     /// An account. An account that has never received money is empty.
     pub(super) fn account(&self, id: &AccountId) -> Account {
-        let none = Account { balance: Amount::ZERO, faucet_height: 0 };
+        let none = Account { balance: Amount::ZERO, deposits: Amount::ZERO, faucet_height: 0 };
         self.get(Accounts, id).unwrap_or(none)
     }
 
@@ -225,6 +226,29 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
         self.debit(&from, amount);
         self.credit(&to, amount);
         self.report(Event::Moved { from, to, amount, reason });
+    }
+
+    /// Moves money of an account to the deposits.
+    pub(super) fn bind(&mut self, id: AccountId, amount: Amount) {
+        let from = Place::Account { account: id };
+        self.transfer(from, Place::Deposits, amount, Reason::Deposit);
+        self.note_deposits(&id, |bound| bound.checked_add(amount));
+    }
+
+    /// Gives money among the deposits back to the account that it came from.
+    pub(super) fn unbind(&mut self, id: AccountId, amount: Amount) {
+        self.note_deposits(&id, |bound| bound.checked_sub(amount));
+        let to = Place::Account { account: id };
+        self.transfer(Place::Deposits, to, amount, Reason::Deposit);
+    }
+
+    fn note_deposits(&mut self, id: &AccountId, change: impl Fn(Amount) -> Option<Amount>) {
+        let mut account = self.account(id);
+        let bound = change(account.deposits).expect("no more goes back than was paid");
+        if bound != account.deposits {
+            account.deposits = bound;
+            self.rows.put(Accounts, id, &account);
+        }
     }
 
     /// Places a hold: reserves `amount` of the payer's balance.
@@ -263,7 +287,7 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
                 hold.amount = hold.amount.checked_sub(amount).expect(THERE);
                 self.rows.put(Holds, key, &hold);
             }
-            Place::Storage | Place::Repair | Place::Treasury => {
+            Place::Storage | Place::Repair | Place::Treasury | Place::Deposits => {
                 let pool = self.pool(place);
                 *pool = pool.checked_sub(amount).expect(THERE);
             }
@@ -286,7 +310,7 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
                 hold.amount = hold.amount.checked_add(amount).expect(FITS);
                 self.rows.put(Holds, key, &hold);
             }
-            Place::Storage | Place::Repair | Place::Treasury => {
+            Place::Storage | Place::Repair | Place::Treasury | Place::Deposits => {
                 let pool = self.pool(place);
                 *pool = pool.checked_add(amount).expect(FITS);
             }
@@ -298,6 +322,7 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
             Place::Storage => &mut self.pools.storage,
             Place::Repair => &mut self.pools.repair,
             Place::Treasury => &mut self.pools.treasury,
+            Place::Deposits => &mut self.pools.deposits,
             Place::Outside | Place::Account { .. } | Place::Hold { .. } => {
                 unreachable!("only pools are asked for")
             }
@@ -343,7 +368,7 @@ struct Sum(Amount);
 impl Sum {
     fn of(pools: &Pools) -> Self {
         let mut sum = Self(Amount::ZERO);
-        for amount in [pools.storage, pools.repair, pools.treasury] {
+        for amount in [pools.storage, pools.repair, pools.treasury, pools.deposits] {
             sum.put(amount);
         }
         sum
@@ -379,9 +404,10 @@ impl Sheet {
     /// Whether all places together hold the issued amount.
     #[must_use]
     pub fn balanced(&self) -> bool {
-        let pools = [self.pools.storage, self.pools.repair, self.pools.treasury, self.holds];
-        let total = pools.iter().try_fold(self.accounts, |sum, &pool| sum.checked_add(pool));
-        total == Some(self.pools.issued)
+        let Pools { storage, repair, treasury, deposits, issued } = self.pools;
+        let places = [storage, repair, treasury, deposits, self.holds];
+        let total = places.iter().try_fold(self.accounts, |sum, &pool| sum.checked_add(pool));
+        total == Some(issued)
     }
 }
 

@@ -5,6 +5,7 @@ use crate::{
     ledger::{
         block::{Event, Reason},
         books::Books,
+        fees,
         rows::{
             Deal, DealState, Deals, DealsDue, DealsOf, HoldKey, Joins, Leaves, Nodes, Nothing,
             Table,
@@ -43,6 +44,8 @@ pub(super) fn close_due<S: State + ?Sized>(books: &mut Books<'_, S>, slot_change
         } else {
             books.remove(Deals, &id);
             books.remove(DealsOf, &(deal.owner, id));
+            let shards = deal.shards.iter().flatten().count();
+            fees::give_back(books, deal.owner, fees::deal_weight(shards));
         }
     }
 }

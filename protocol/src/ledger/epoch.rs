@@ -34,20 +34,26 @@ pub(super) fn due<S: State + ?Sized>(chain: &Chain, state: &S) -> Millis {
     first.map_or(boundary, |(time, _)| time.min(boundary)).max(chain.counted_ms)
 }
 
-/// Counts the time since the parent block, and begins the next epoch if its time has come.
-pub(super) fn count<S: State + ?Sized>(books: &mut Books<'_, S>, parent_ms: LedgerTime) {
-    let due = due(&books.chain, books.rows());
-    let now = books.now();
-    let chain = &mut books.chain;
-    let reached = chain.counted_ms.saturating_add(now.saturating_since(parent_ms));
+/// The counted time of a block at `now` on top of this state, and how many gaps in a row have not counted then.
+pub(super) fn counted<S: State + ?Sized>(
+    chain: &Chain,
+    state: &S,
+    now: LedgerTime,
+) -> (Millis, u8) {
+    let due = due(chain, state);
+    let reached = chain.counted_ms.saturating_add(now.saturating_since(chain.time_ms));
     if reached < due.saturating_add(chain.params.epoch_ms / LATE_PARTS) {
-        chain.counted_ms = reached;
-        chain.late_blocks = 0;
+        (reached, 0)
     } else if chain.late_blocks < LATE_BLOCKS_MAX {
-        chain.late_blocks += 1;
+        (chain.counted_ms, chain.late_blocks + 1)
     } else {
-        chain.counted_ms = due;
+        (due, chain.late_blocks)
     }
+}
+
+/// Begins the next epoch if its time has come.
+pub(super) fn begin<S: State + ?Sized>(books: &mut Books<'_, S>) {
+    let chain = &mut books.chain;
     if boundary(chain) <= chain.counted_ms {
         chain.epoch += 1;
         let epoch = chain.epoch;

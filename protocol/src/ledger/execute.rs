@@ -1,7 +1,7 @@
 //! From one state to the next: genesis, the beginning of a block, and its transactions.
 //!
 //! ```text
-//! BlockBuilder::new(state, facts)   time, beacon, and what is due
+//! BlockBuilder::new(state, facts)   time, tick, and what is due
 //! .push(transaction)              validate, then apply; a refused one leaves no trace
 //! .finish()                       rows, events, state root
 //! ```
@@ -11,15 +11,17 @@ use alloc::{boxed::Box, vec::Vec};
 use thiserror::Error;
 
 use crate::{
+    amount::Amount,
     codec::Encode,
     id::{AccountId, Hash, TransactionId},
     ledger::{
         account,
         admission::Signatures,
-        beacon,
+        beacon::{self, Beacon},
         block::{BlockInputs, Event, Genesis},
         books::Books,
         closing, epoch,
+        fees::{self, Bill},
         field::check_fields,
         kept, listing, order, proving, revocation, root,
         rows::{
@@ -62,8 +64,10 @@ pub enum BlockError {
         /// Its parent's time.
         parent_ms: LedgerTime,
     },
-    /// The revealed value is not the next layer of the onion.
-    #[error("the revealed value does not match the onion value on the ledger")]
+    /// What the block reveals is not the layer of its tick.
+    #[error(
+        "what the block reveals is not what its tick needs, or does not match the ledger's onions"
+    )]
     WrongReveal,
     /// The transactions together are too large for one block.
     #[error("transactions of {bytes} bytes do not fit into a block")]
@@ -106,6 +110,7 @@ struct Checked {
     id: TransactionId,
     valid_until: u64,
     digest: Hash,
+    bill: Bill,
     effect: Effect,
 }
 
@@ -119,6 +124,18 @@ enum Effect {
     Revoke(revocation::Revoked),
     Root(root::Effect),
     Storage(storage::Effect),
+}
+
+impl Effect {
+    /// What leaves the sender's balance, besides fee and deposit.
+    fn spends(&self) -> Amount {
+        match self {
+            Self::Account(account::Effect::Transfer { amount, .. }) => *amount,
+            Self::Storage(storage::Effect::Open { cost, .. }) => cost.total,
+            Self::Order(order::Effect::Order { order, .. }) => order.amount,
+            _ => Amount::ZERO,
+        }
+    }
 }
 
 enum Verdict {
@@ -135,7 +152,6 @@ enum Verdict {
 pub fn genesis(genesis: &Genesis) -> Executed {
     assert_eq!(genesis.check(), Ok(()), "a genesis is checked before it is used");
     let id = genesis.chain();
-    let beacon = beacon::first(&id);
     let chain = Chain {
         id,
         params: genesis.params.clone(),
@@ -148,11 +164,17 @@ pub fn genesis(genesis: &Genesis) -> Executed {
         late_blocks: 0,
         gap_from_ms: genesis.time_ms,
         gap_until_ms: genesis.time_ms,
-        beacon,
-        onion: genesis.onion,
+        beacon: Beacon::new(genesis.onion, genesis.next_onion),
     };
     let empty = MemoryState::default();
     close(&empty, Books::genesis(&empty, chain))
+}
+
+/// The tick of a block at this time on top of a state; `None` before the genesis.
+pub fn tick_of<S: State + ?Sized>(state: &S, time_ms: LedgerTime) -> Option<u64> {
+    let chain = state.get(Chains, &())?;
+    let (counted_ms, _) = epoch::counted(&chain, state, time_ms);
+    Some(beacon::tick_at(counted_ms, chain.params.epoch_ms))
 }
 
 /// When a block without transactions would change something besides time and beacon, in milliseconds since
@@ -162,10 +184,14 @@ pub fn next_due<S: State + ?Sized>(state: &S) -> Option<LedgerTime> {
     let chain = state.get(Chains, &())?;
     let first = |tag| state.scan(&[tag], None, 1).into_iter().next();
     let closing = first(DealsDue::TAG).and_then(|(key, _)| DealsDue::parse(&key));
-    if first(AwaitBeacon::TAG).is_some() || closing.is_some_and(|(epoch, _)| epoch <= chain.epoch) {
+    if closing.is_some_and(|(epoch, _)| epoch <= chain.epoch) {
         return Some(chain.time_ms);
     }
-    let left = epoch::due(&chain, state).saturating_sub(chain.counted_ms);
+    let preview = first(AwaitBeacon::TAG).and_then(|(key, _)| AwaitBeacon::parse(&key));
+    let preview = preview.map(|(tick, _)| beacon::begin_of(tick, chain.params.epoch_ms));
+    let due = epoch::due(&chain, state);
+    let due = preview.map_or(due, |preview| preview.min(due));
+    let left = due.saturating_sub(chain.counted_ms);
     let order = first(OrdersDue::TAG).and_then(|(key, _)| OrdersDue::parse(&key));
     let due = chain.time_ms.saturating_add(left);
     Some(order.map_or(due, |(order_ms, _)| order_ms.min(due)))
@@ -192,7 +218,7 @@ pub struct BlockBuilder<'a, S: State + ?Sized> {
 }
 
 impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
-    /// Begins the next block: sets time and beacon, then does everything that is due.
+    /// Begins the next block: sets time and tick, then does everything that is due.
     pub fn new(state: &'a S, facts: &BlockInputs) -> Result<Self, BlockError> {
         let mut books = Books::open(state).ok_or(BlockError::NoGenesis)?;
         let chain = &mut books.chain;
@@ -200,19 +226,17 @@ impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
             let (time_ms, parent_ms) = (facts.time_ms, chain.time_ms);
             return Err(BlockError::TimeBackwards { time_ms, parent_ms });
         }
-        if beacon::wrap(&facts.reveal) != chain.onion {
-            return Err(BlockError::WrongReveal);
-        }
         let parent_ms = chain.time_ms;
         chain.height += 1;
+        (chain.counted_ms, chain.late_blocks) = epoch::counted(chain, state, facts.time_ms);
         chain.time_ms = facts.time_ms;
-        chain.beacon = beacon::next(&chain.beacon, &facts.reveal);
-        chain.onion = facts.onion_next.unwrap_or(facts.reveal);
+        let tick = beacon::tick_at(chain.counted_ms, chain.params.epoch_ms);
+        let layers = chain.beacon.advance(tick, facts.reveal.as_ref())?;
+        epoch::begin(&mut books);
         order::overdue(&mut books, parent_ms);
-        listing::pick_previews(&mut books);
+        listing::pick_previews(&mut books, &layers);
         forget_seen(&mut books);
-        epoch::count(&mut books, parent_ms);
-        let slot_changes = window::turn(&mut books);
+        let slot_changes = window::turn(&mut books, &layers);
         closing::close_due(&mut books, slot_changes);
         kept::remove_due(&mut books);
         let rows_before = books.changed();
@@ -361,10 +385,15 @@ fn validate<S: State + ?Sized>(
     if let Some(height) = applied_at(books, transaction, &digest)? {
         return Ok(Verdict::Already { height });
     }
+    fees::check_covered(books, transaction)?;
     check_fields(books.rows(), chain, &sender, &transaction.action)
         .map_err(|_| Status::BadField)?;
-    let effect = validate_action(books, transaction, signatures)?;
-    let checked = Checked { sender, id, valid_until, digest, effect };
+    let bill = fees::bill(books, &sender, &transaction.action);
+    let effect = validate_action(books, transaction, &bill, signatures)?;
+    if bill.with(effect.spends()).is_none_or(|total| books.account(&sender).balance < total) {
+        return Err(Status::BalanceTooLow);
+    }
+    let checked = Checked { sender, id, valid_until, digest, bill, effect };
     Ok(Verdict::Fresh(Box::new(checked)))
 }
 
@@ -397,6 +426,7 @@ pub(super) fn applied_at<S: State + ?Sized>(
 fn validate_action<S: State + ?Sized>(
     books: &Books<'_, S>,
     transaction: &Transaction,
+    bill: &Bill,
     signatures: &Signatures,
 ) -> Result<Effect, Status> {
     let sender = transaction.sender;
@@ -404,13 +434,14 @@ fn validate_action<S: State + ?Sized>(
     match action {
         Action::Faucet => account::check_faucet(books, sender).map(Effect::Account),
         Action::Transfer { to, amount } => {
-            account::check_transfer(books, sender, *to, *amount).map(Effect::Account)
+            let (from, to, amount) = (sender, *to, *amount);
+            Ok(Effect::Account(account::Effect::Transfer { from, to, amount }))
         }
         Action::RegisterNode { .. } => {
             storage::check_register(books, sender, action).map(Effect::Storage)
         }
         Action::OpenDeal { terms, acceptances, cost_max } => {
-            let accepted = (acceptances.as_slice(), *cost_max);
+            let accepted = (acceptances.as_slice(), bill.rest_of(*cost_max));
             storage::check_open(books, sender, terms, accepted, signatures).map(Effect::Storage)
         }
         Action::EndDeal { deal } => storage::check_end(books, sender, *deal).map(Effect::Storage),
@@ -447,12 +478,13 @@ fn validate_action<S: State + ?Sized>(
 
 /// Cannot fail: validation has found every possible fault.
 fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, checked: Checked) {
-    let Checked { sender, id, valid_until, digest, effect } = checked;
+    let Checked { sender, id, valid_until, digest, bill, effect } = checked;
     let height = books.chain.height;
     assert!(height <= valid_until, "expired transactions are refused");
     assert!(!books.has(SeenTable, &(sender, id)), "a transaction is applied once");
     books.put(SeenTable, &(sender, id), &Seen { digest, height });
     books.put(SeenUntil, &(valid_until, (sender, id)), &Nothing {});
+    fees::pay(books, sender, &bill);
     match effect {
         Effect::Account(effect) => account::apply(books, effect),
         Effect::Prove(effect) => proving::apply(books, effect),

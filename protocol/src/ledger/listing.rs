@@ -6,6 +6,7 @@ use crate::{
     custody, grant,
     id::{AccountId, Hash, ListingId, ObjectId, Opening},
     ledger::{
+        beacon::Layers,
         block::Event,
         books::Books,
         kept,
@@ -114,7 +115,8 @@ pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, effect: Effect)
             books.put(Listings, &id, &listing);
             books.put(ListingsOf, &of_seller(id, &listing), &Nothing {});
             if 0 < listing.terms.preview_cells {
-                books.put(AwaitBeacon, &id, &Nothing {});
+                // The first tick that begins after this block: its layer has not been shown.
+                books.put(AwaitBeacon, &(books.chain.beacon.next_tick, id), &Nothing {});
             }
         }
         Effect::Preview { id, listing } => books.put(Listings, &id, &listing),
@@ -142,21 +144,24 @@ pub(super) fn keep_if_over<S: State + ?Sized>(
     }
 }
 
-/// Listings whose previews one block picks at most: more than the transactions of one block can list.
+/// Listings whose previews one block picks at most: more than the transactions of one block can list. If more wait for
+/// a tick, the next blocks pick the rest by a layer that they know.
 pub(super) const PREVIEWS_MAX: usize = 1280;
 
-/// Picks the preview cells of listings that were made before this block's beacon was known.
-pub(super) fn pick_previews<S: State + ?Sized>(books: &mut Books<'_, S>) {
-    for (id, _) in books.due(AwaitBeacon, &[AwaitBeacon::TAG], PREVIEWS_MAX, |_| true) {
+/// Picks the preview cells of listings whose tick has come.
+pub(super) fn pick_previews<S: State + ?Sized>(books: &mut Books<'_, S>, layers: &Layers) {
+    let next = books.chain.beacon.next_tick;
+    let due = books.due(AwaitBeacon, &[AwaitBeacon::TAG], PREVIEWS_MAX, |key| key.0 < next);
+    for ((tick, id), _) in due {
         let mut listing = books.get(Listings, &id).expect("what waits was listed");
         assert!(listing.preview_seed.is_none(), "a preview is picked once");
-        listing.preview_seed = Some(preview_seed(&books.chain.beacon, &id));
+        listing.preview_seed = Some(preview_seed(&layers.at(tick), &id));
         books.put(Listings, &id, &listing);
-        books.remove(AwaitBeacon, &id);
+        books.remove(AwaitBeacon, &(tick, id));
         books.report(Event::PreviewPicked { listing: id });
     }
 }
 
-fn preview_seed(beacon: &Hash, listing: &ListingId) -> Hash {
-    signing::hash_parts("symbolon 2026 preview v1", &[beacon, listing])
+fn preview_seed(layer: &Hash, listing: &ListingId) -> Hash {
+    signing::hash_parts("symbolon 2026 preview v1", &[layer, listing])
 }

@@ -8,7 +8,6 @@ use crate::{
     grant,
     id::{AccountId, NodeId, OrderId},
     ledger::{
-        account::can_pay,
         block::{Event, Place, Reason},
         books::Books,
         kept,
@@ -58,7 +57,6 @@ pub(super) fn check_order<S: State + ?Sized>(
     if listing.listed_ms != *listed_ms || terms.price != *price || terms.licence != *licence {
         return Err(Status::TermsChanged);
     }
-    can_pay(books, &buyer, *price)?;
     let now = books.now();
     let order = Order {
         listing: *of,

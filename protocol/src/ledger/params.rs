@@ -43,8 +43,21 @@ record! {
         /// How long a light client trusts a header, in milliseconds: less than a validator's stake stays bound after it
         /// has left. One operator binds none.
         pub trusting_ms: Millis,
+        /// The fee of every transaction, to the treasury. 0 to 10^18, as the other prices of transactions.
+        pub fee_base: Amount,
+        /// The fee for each byte of a transaction, with its signature.
+        pub fee_byte: Amount,
+        /// The fee for each verification unit: a signature or a group operation.
+        pub fee_check: Amount,
+        /// The part of the fee that proofs, releases and acknowledgements pay, in hundredths of a percent. 0 to 10000.
+        pub duty_fee_bp: u16,
+        /// The deposit for each unit of weight of what a transaction leaves in the state.
+        pub deposit: Amount,
     }
 }
+
+/// Highest fee per transaction, byte or unit, and highest deposit: a billion credits. No sum of them exceeds its type.
+const PRICE_MAX: u64 = 1_000_000_000_000_000_000;
 
 /// A parameter outside its range.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -77,11 +90,17 @@ impl Params {
             faucet: Amount::credits(1000),
             faucet_blocks: 100,
             trusting_ms: TRUSTING_MS_MAX,
+            fee_base: Amount::ZERO,
+            fee_byte: Amount::ZERO,
+            fee_check: Amount::ZERO,
+            duty_fee_bp: 0,
+            deposit: Amount::ZERO,
         }
     }
 
     /// Whether every number is in its range. The rules are safe only with such numbers.
     pub fn check(&self) -> Result<(), ParamsError> {
+        let units = |amount: Amount| u64::try_from(amount.0).unwrap_or(u64::MAX);
         let month = Millis::DAY.saturating_mul(30).0;
         let ranges = [
             // In less than a second no honest node could answer in time.
@@ -99,6 +118,11 @@ impl Params {
             ("deal_epochs_max", self.deal_epochs_max, 1, 100_000_000),
             // A device that is used every day keeps its trust.
             ("trusting_ms", self.trusting_ms.0, Millis::DAY.0, TRUSTING_MS_MAX.0),
+            ("fee_base", units(self.fee_base), 0, PRICE_MAX),
+            ("fee_byte", units(self.fee_byte), 0, PRICE_MAX),
+            ("fee_check", units(self.fee_check), 0, PRICE_MAX),
+            ("duty_fee_bp", u64::from(self.duty_fee_bp), 0, BP),
+            ("deposit", units(self.deposit), 0, PRICE_MAX),
         ];
         for (name, value, min, max) in ranges {
             if value < min || max < value {

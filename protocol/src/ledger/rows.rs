@@ -16,7 +16,7 @@ use crate::{
         AccountId, ChainId, DealId, Hash, LinkId, ListingId, NodeId, ObjectId, OrderId, PeerId,
         TransactionId, VaultId,
     },
-    ledger::{Params, commit::Validators},
+    ledger::{Params, beacon::Beacon, commit::Validators},
     limits::LEAF_BYTES,
     proof, record,
     time::{LedgerTime, Millis},
@@ -189,8 +189,8 @@ tables! {
     Vaults = 13, VaultId => Vault;
     /// Listings.
     Listings = 14, ListingId => Listing;
-    /// Listings that wait for the beacon that picks their preview.
-    AwaitBeacon = 15, ListingId => Nothing;
+    /// Listings that wait for the layer that picks their preview: `(its tick, listing)`.
+    AwaitBeacon = 15, (u64, ListingId) => Nothing;
     /// Orders.
     Orders = 16, OrderId => Order;
     /// Orders by due time: `(time in ms, order)`.
@@ -242,10 +242,8 @@ record! {
         pub gap_from_ms: LedgerTime,
         /// Time of the block after that gap.
         pub gap_until_ms: LedgerTime,
-        /// The beacon of the last block.
-        pub beacon: Hash,
-        /// The hash-onion value whose preimage the next block reveals.
-        pub onion: Hash,
+        /// What it knows of its onions.
+        pub beacon: Beacon,
     }
 }
 
@@ -269,6 +267,8 @@ record! {
         pub repair: Amount,
         /// Fees.
         pub treasury: Amount,
+        /// Deposits for rows that stay. Each goes back to who paid it when its row leaves.
+        pub deposits: Amount,
         /// All money ever issued: the sum of all places.
         pub issued: Amount,
     }
@@ -280,6 +280,8 @@ record! {
     pub struct Account {
         /// The amount it can spend.
         pub balance: Amount,
+        /// What it has among the deposits: it gets back what was paid for a row that leaves.
+        pub deposits: Amount,
         /// Height of its last faucet request.
         pub faucet_height: u64,
     }
@@ -398,6 +400,8 @@ record! {
         pub window: Option<Window>,
         /// The epoch of the window that the node waits for; absent if it waits for none.
         pub next_epoch: Option<u64>,
+        /// The counted time of the turn that it waits for.
+        pub turn_ms: Option<Millis>,
         /// The last epoch the node has proven.
         pub passed_epoch: Option<u64>,
         /// Epochs proven.
@@ -454,7 +458,7 @@ record! {
     pub struct Window {
         /// The epoch.
         pub epoch: u64,
-        /// The beacon that picks the leaves.
+        /// The layer that picks the leaves.
         pub beacon: Hash,
     }
 }

@@ -155,7 +155,8 @@ mod tests {
     };
 
     fn account(byte: u8) -> (AccountId, Account) {
-        let row = Account { balance: Amount(u128::from(byte)), faucet_height: 0 };
+        let row =
+            Account { balance: Amount(u128::from(byte)), deposits: Amount::ZERO, faucet_height: 0 };
         (AccountId([byte; 32]), row)
     }
 

@@ -42,6 +42,7 @@ statuses! {
     Expired = 4, "the transaction's last valid height has passed";
     TooFarAhead = 5, "the transaction's last valid height is too far ahead";
     IdReused = 6, "the sender has used this transaction id for something else";
+    FeeNotCovered = 7, "the account's balance does not cover the fee of the transaction";
     // About the action's own fields.
     BadField = 10, "a field is out of its range";
     BadProof = 11, "a cryptographic proof in the action does not verify";
@@ -72,6 +73,8 @@ statuses! {
     FaucetEmpty = 41, "the faucet gives this account nothing more for now";
     BalanceTooLow = 42, "the account's balance is too low";
     Overflow = 43, "an amount would exceed what the ledger can count";
+    // About the rules themselves.
+    RuleBroken = 50, "the ledger's rules have a fault that this transaction meets; it changed nothing. Please report it";
 }
 
 impl Status {
@@ -103,6 +106,7 @@ impl Status {
                 | Self::NodeFull
                 | Self::TooEarly
                 | Self::FaucetEmpty
+                | Self::FeeNotCovered
                 | Self::BalanceTooLow
         )
     }

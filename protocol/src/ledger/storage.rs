@@ -7,7 +7,6 @@ use crate::{
     id::{AccountId, DealId, NodeId},
     ledger::{
         Params,
-        account::can_pay,
         admission::Signatures,
         block::{Event, Place, Reason},
         books::Books,
@@ -114,6 +113,7 @@ fn new_node(payout: AccountId) -> Node {
         rate: Amount::ZERO,
         window: None,
         next_epoch: None,
+        turn_ms: None,
         passed_epoch: None,
         passed: 0,
         missed: 0,
@@ -125,7 +125,7 @@ pub(super) fn check_open<S: State + ?Sized>(
     books: &Books<'_, S>,
     sender: AccountId,
     terms: &DealTerms,
-    (acceptances, cost_max): (&[Acceptance], Amount),
+    (acceptances, cost_max): (&[Acceptance], Option<Amount>),
     signatures: &Signatures,
 ) -> Result<Effect, Status> {
     let params = &books.chain.params;
@@ -144,7 +144,8 @@ pub(super) fn check_open<S: State + ?Sized>(
     }
     let prices = acceptances.iter().map(|accepted| accepted.price);
     let cost = deal_cost(params, terms.length, terms.epochs, prices);
-    if cost.is_some_and(|cost| cost_max < cost.total) {
+    // Less fee and deposit; absent if these alone are more.
+    if cost.is_some_and(|cost| cost_max.is_none_or(|cost_max| cost_max < cost.total)) {
         return Err(Status::TermsChanged);
     }
     let free = |node: &Node| node.capacity.saturating_sub(node.used);
@@ -156,7 +157,6 @@ pub(super) fn check_open<S: State + ?Sized>(
     }
     // If a price exceeds the type, it cannot be compared with a balance either.
     let cost = cost.ok_or(Status::Overflow)?;
-    can_pay(books, &sender, cost.total)?;
     let deal = Box::new(new_deal(terms, acceptances, cost.rate, books.chain.epoch + 1));
     Ok(Effect::Open { id, deal, cost })
 }
@@ -194,6 +194,11 @@ pub(super) fn check_end<S: State + ?Sized>(
     let epoch = books.chain.epoch;
     if deal.state != DealState::Open || deal.end <= epoch {
         return Err(Status::DealClosed);
+    }
+    let keepers = deal.shards.iter().flatten().map(|shard| &shard.node);
+    let keepers = keepers.map(|id| books.get(Nodes, id).expect("nodes are never removed"));
+    if keepers.into_iter().any(|node| window::is_overdue(books, &node)) {
+        return Err(Status::TooEarly);
     }
     let mut refund = Amount::ZERO;
     for shard in deal.shards.iter().flatten() {

@@ -2,9 +2,11 @@
 
 mod admission;
 mod audit;
+mod beacon;
 mod bounded;
 mod elsewhere;
 mod epochs;
+mod fees;
 mod fields;
 mod kept;
 mod random;

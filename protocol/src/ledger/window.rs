@@ -1,7 +1,7 @@
 //! Windows: the time in which a node proves an epoch, and the changes of its slot table before it.
 //!
-//! Every node has its own place in an epoch, so the windows of a network open one after another. A block gives a turn to
-//! a bounded number of nodes, and changes a bounded number of their slots. What is left waits for the next block.
+//! Every node has its own place in an epoch, so the windows of a network open one after another. A block gives a turn
+//! to a bounded number of nodes, and changes a bounded number of their slots. What is left waits for the next block.
 
 use alloc::vec::Vec;
 
@@ -10,6 +10,7 @@ use crate::{
     codec::Encode,
     id::{ChainId, DealId, NodeId},
     ledger::{
+        beacon::{self, Layers},
         block::{Event, Place, Reason},
         books::Books,
         rows::{
@@ -35,12 +36,12 @@ pub(super) const TURN_CHANGES_MAX: usize = 128;
 /// A window lasts at least this part of an epoch, also when it opened late.
 const SHORTEST_PARTS: u64 = 2;
 
-/// How far into an epoch a node's windows open: a number that follows from its id.
+/// How far into an epoch a node's windows open: with a tick that follows from its id.
 #[must_use]
 pub fn window_offset(chain: &ChainId, node: &NodeId, epoch_ms: Millis) -> Millis {
-    let hash = signing::hash_parts("symbolon 2026 window offset v1", &[chain, node]);
+    let hash = signing::hash_parts("symbolon 2026 window offset v2", &[chain, node]);
     let (first, _) = hash.0.split_first_chunk().expect("a hash has more than eight bytes");
-    Millis(u64::from_le_bytes(*first) % epoch_ms.0.max(1))
+    beacon::begin_of(u64::from_le_bytes(*first) % beacon::EPOCH_TICKS, epoch_ms)
 }
 
 /// When a node's window of an epoch opens, in counted time.
@@ -61,12 +62,31 @@ pub(super) fn wait_for<S: State + ?Sized>(
     if node.next_epoch.is_none() {
         node.next_epoch = Some(epoch);
         let due = opens_at(books, id, epoch);
-        books.put(Windows, &(due, *id), &Nothing {});
+        wait_until(books, id, node, Some(due));
     }
 }
 
+/// Puts the node into the queue for its next turn.
+fn wait_until<S: State + ?Sized>(
+    books: &mut Books<'_, S>,
+    id: &NodeId,
+    node: &mut Node,
+    turn_ms: Option<Millis>,
+) {
+    node.turn_ms = turn_ms;
+    if let Some(turn_ms) = turn_ms {
+        books.put(Windows, &(turn_ms, *id), &Nothing {});
+    }
+}
+
+/// Whether a node's turn has come, and could not be taken yet. The layer that picks its leaves is known then, so its
+/// table must not change.
+pub(super) fn is_overdue<S: State + ?Sized>(books: &Books<'_, S>, node: &Node) -> bool {
+    node.turn_ms.is_some_and(|turn_ms| turn_ms <= books.chain.counted_ms)
+}
+
 /// Gives a turn to the nodes that are due, earliest first. Returns how many slots changed.
-pub(super) fn turn<S: State + ?Sized>(books: &mut Books<'_, S>) -> usize {
+pub(super) fn turn<S: State + ?Sized>(books: &mut Books<'_, S>, layers: &Layers) -> usize {
     let now = books.chain.counted_ms;
     let mut left = SLOT_CHANGES_MAX;
     for (key, _) in books.due(Windows, &[Windows::TAG], TURNS_MAX, |key| key.0 <= now) {
@@ -74,7 +94,7 @@ pub(super) fn turn<S: State + ?Sized>(books: &mut Books<'_, S>) -> usize {
             break;
         }
         books.remove(Windows, &key);
-        left -= take_turn(books, &key.1, left.min(TURN_CHANGES_MAX));
+        left -= take_turn(books, key, layers, left.min(TURN_CHANGES_MAX));
     }
     SLOT_CHANGES_MAX - left
 }
@@ -83,7 +103,8 @@ pub(super) fn turn<S: State + ?Sized>(books: &mut Books<'_, S>) -> usize {
 /// this turn may make has no window until a later turn has made the last of them. Returns how many it made.
 fn take_turn<S: State + ?Sized>(
     books: &mut Books<'_, S>,
-    id: &NodeId,
+    (due, ref id): (Millis, NodeId),
+    layers: &Layers,
     changes_max: usize,
 ) -> usize {
     let mut node = books.get(Nodes, id).expect("only registered nodes wait for a window");
@@ -97,11 +118,10 @@ fn take_turn<S: State + ?Sized>(
         // There may be more. Nodes that are due already come before it.
         Some(books.chain.counted_ms)
     } else {
-        open(books, id, &mut node, epoch)
+        let tick = beacon::tick_at(due, books.chain.params.epoch_ms);
+        open(books, id, &mut node, Window { epoch, beacon: layers.at(tick) })
     };
-    if let Some(due) = next {
-        books.put(Windows, &(due, *id), &Nothing {});
-    }
+    wait_until(books, id, &mut node, next);
     books.put(Nodes, id, &node);
     left + joined
 }
@@ -119,17 +139,19 @@ fn end<S: State + ?Sized>(books: &mut Books<'_, S>, id: &NodeId, node: &mut Node
 
 /// Opens the window of an epoch if the table has slots. Returns when the node's next turn is due.
 ///
-/// The beacon of this block picks the leaves. No party could know it while it could still change the table: only earlier
-/// blocks decide what joins and leaves in this turn.
+/// The layer of the tick in which the window was due picks the leaves. No block before that tick has shown it, and
+/// from then on nothing changes what joins and leaves in this turn. So no party but the onion's maker could know the
+/// layer while it could still change the table.
 fn open<S: State + ?Sized>(
     books: &mut Books<'_, S>,
     id: &NodeId,
     node: &mut Node,
-    epoch: u64,
+    window: Window,
 ) -> Option<Millis> {
+    let epoch = window.epoch;
     assert!(epoch <= books.chain.epoch, "no window opens before its epoch");
     node.next_epoch = if 0 < node.slots {
-        node.window = Some(Window { epoch, beacon: books.chain.beacon });
+        node.window = Some(window);
         books.report(Event::WindowOpened { node: *id, epoch });
         Some(epoch + 1)
     } else {
@@ -137,8 +159,9 @@ fn open<S: State + ?Sized>(
         waits.map(|(_, (start, _))| start)
     };
     let due = opens_at(books, id, node.next_epoch?);
-    let shortest = books.chain.params.epoch_ms / SHORTEST_PARTS;
-    Some(due.max(books.chain.counted_ms.saturating_add(shortest)))
+    let length = books.chain.params.epoch_ms;
+    let earliest = books.chain.counted_ms.saturating_add(length / SHORTEST_PARTS);
+    Some(due.max(beacon::begin_from(earliest, length)))
 }
 
 /// What the keys of a node's rows begin with.

@@ -57,6 +57,14 @@ choice! {
         },
         /// The ledger's genesis, whose hash is the ledger's id. Answered by [`Response::Genesis`].
         Genesis = 7,
+        /// The next rows of all tables, all of them up to the last of the answer: a scan over the whole state of one
+        /// block. Answered by [`Response::Rows`], or by [`Response::Gone`] where the ledger no longer keeps that state.
+        Checkpoint = 8 {
+            /// The height of the block, from the answer before. Without it the ledger chooses a block.
+            height: Option<u64>,
+            /// The last key of the answer before.
+            after: Option<Vec<u8>>,
+        },
     }
 }
 
@@ -169,6 +177,8 @@ choice! {
             /// The oldest block that it keeps.
             oldest: OldestBlock,
         },
+        /// The ledger no longer keeps the state that the request for a checkpoint names.
+        Gone = 8,
     }
 }
 

@@ -4,11 +4,12 @@ use std::fmt::Write;
 
 use ed25519_dalek::SigningKey;
 use symbolon_protocol::{
-    Amount, Encode, LedgerTime,
+    Amount, Encode, LedgerTime, Millis,
     id::{AccountId, ChainId, DealId, Hash, NodeId, OrderId, TransactionId, hex},
     ledger::{
-        Params, Status, beacon,
-        block::{Block, BlockInputs, Event, Genesis, Header, SignedHeader},
+        Params, Status,
+        beacon::Onions,
+        block::{Block, Event, Genesis, Header, SignedHeader},
         commit::Validators,
         execute,
         rows::{Account, Accounts, HoldKey, Holds, Slot, Slots, Table},
@@ -44,15 +45,19 @@ fn account(number: u8) -> AccountId {
     AccountId(key(number).verifying_key().to_bytes())
 }
 
-/// The innermost value of the example's onion.
-const CORE: Hash = Hash([9; 32]);
+/// The onions of the example's ledger.
+fn onions() -> Onions {
+    Onions::new(&[9; 32], [9; 32])
+}
 
 fn genesis() -> Genesis {
+    let mut onions = onions();
     Genesis {
         params: Params::development(),
         validators: Validators::alone(account(1)),
         time_ms: LedgerTime(1_800_000_000_000),
-        onion: beacon::layer(&CORE, 2),
+        onion: onions.outermost(0),
+        next_onion: onions.outermost(1),
     }
 }
 
@@ -76,13 +81,12 @@ pub(crate) fn chain_of_two() -> (Block, Block, MemoryState) {
     let mut state = MemoryState::default();
     let executed = execute::genesis(&genesis);
     state.commit(&executed.update);
+    let time_ms = genesis.time_ms.saturating_add(Millis(1000));
     let first = sealed(genesis.header(&executed), Vec::new(), executed.events);
 
     let faucet = Transaction::build(chain(), &key(2), TransactionId([6; 16]), 10, Action::Faucet);
     let transactions = vec![faucet, transfer()];
-    let reveal = beacon::layer(&CORE, 1);
-    let facts =
-        BlockInputs { time_ms: LedgerTime(genesis.time_ms.0 + 1000), reveal, onion_next: None };
+    let facts = onions().inputs(&state, time_ms).expect("there is a genesis");
     let executed = execute::replay(&state, &facts, &transactions).expect("both are applied");
     state.commit(&executed.update);
     let header = &first.header.header;
@@ -98,8 +102,6 @@ fn shown<T: Encode>(kind: &str, value: &T) -> String {
 fn genesis_text() -> String {
     let mut text = shown("Genesis", &genesis());
     writeln!(text, "\n{:<26} {}", "chain", chain()).unwrap();
-    let first = beacon::first(&chain());
-    writeln!(text, "{:<26} {first}", "first beacon").unwrap();
     let (block, ..) = chain_of_two();
     let header = &block.header.header;
     writeln!(text, "{:<26} {}", "state root", header.state_root).unwrap();
@@ -119,8 +121,7 @@ fn block_text() -> String {
     let signed = &block.header;
     let mut text = shown("SignedHeader", signed);
     writeln!(text, "\n{:<26} {}", "header", signed.header.digest()).unwrap();
-    let beacon = beacon::next(&beacon::first(&chain()), &signed.header.facts.reveal);
-    writeln!(text, "{:<26} {beacon}\n\nevents", "beacon").unwrap();
+    writeln!(text, "\nevents").unwrap();
     for event in &block.events {
         writeln!(text, "{:<26} {}", "", hex(&event.to_bytes())).unwrap();
     }
@@ -152,7 +153,7 @@ fn rows_text() -> String {
         0_u32.encode(&mut bytes);
         Hash(blake3::derive_key("symbolon 2026 slot table v1", &bytes))
     };
-    let row = Account { balance: Amount::credits(5), faucet_height: 3 };
+    let row = Account { balance: Amount::credits(5), deposits: Amount::ZERO, faucet_height: 3 };
     let hold = HoldKey::Order { order: OrderId([7; 16]) };
     let mut text = String::new();
     let mut say = |name: &str, value: String| writeln!(text, "{name:<26} {value}").unwrap();

@@ -4,7 +4,7 @@ use symbolon_protocol::{
     content, custody, deletion,
     describe::{Described, Description, Field, Shape},
     grant, identity,
-    ledger::{Params, block, commit, light, rows, transaction},
+    ledger::{Params, beacon, block, commit, light, rows, transaction},
     preview, proof, wire,
 };
 
@@ -14,6 +14,9 @@ const ALL: &[Description] = &[
     block::Block::DESCRIPTION,
     block::Event::DESCRIPTION,
     block::BlockInputs::DESCRIPTION,
+    block::Reveal::DESCRIPTION,
+    block::OnionChange::DESCRIPTION,
+    beacon::Beacon::DESCRIPTION,
     block::Genesis::DESCRIPTION,
     block::Header::DESCRIPTION,
     block::Place::DESCRIPTION,

@@ -55,6 +55,8 @@ pub(crate) const PAGES: &[(&str, &str, &[&str])] = &[
             "SignedHeader",
             "Header",
             "BlockInputs",
+            "Reveal",
+            "OnionChange",
             "Commit",
             "CommitSignature",
             "Event",
@@ -67,6 +69,7 @@ pub(crate) const PAGES: &[(&str, &str, &[&str])] = &[
         "rows",
         &[
             "Chain",
+            "Beacon",
             "Pools",
             "Account",
             "Seen",

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use symbolon_protocol::{
-    id::{AccountId, LinkId, ListingId, NodeId, OrderId, VaultId},
+    id::{AccountId, Hash, LinkId, ListingId, NodeId, OrderId, VaultId},
     ledger::{
         block::{Event, Place, Reason},
         rows::{HoldKey, Split},
@@ -11,7 +11,7 @@ use symbolon_protocol::{
     },
 };
 
-use super::{Auditor, hundredths, id_of};
+use super::{Auditor, chance::preview_seed, hundredths, id_of};
 
 #[derive(Debug)]
 pub(super) struct VaultBook {
@@ -27,7 +27,9 @@ pub(super) struct ListingBook {
     access_ms: u64,
     splits: Vec<Split>,
     vault: VaultId,
-    awaits_beacon: bool,
+    /// The tick whose layer picks its preview.
+    awaits: Option<u64>,
+    pub(super) seed: Option<Hash>,
     ended: bool,
     /// Its orders that are on the ledger.
     pub(super) orders: u64,
@@ -68,7 +70,7 @@ impl OrderBook {
 
 impl Auditor {
     /// Orders whose time is over: what was not delivered is refunded, what was is settled. And
-    /// listings made in an earlier block get their preview picked.
+    /// listings get their preview picked with the tick after that of their block.
     pub(super) fn fall_due(&mut self) {
         let (now, parent) = (self.time_ms, self.parent_ms);
         let late = (self.params.delivery_ms.0 / 64).max(1000);
@@ -91,8 +93,8 @@ impl Auditor {
             }
         }
         for (id, listing) in &mut self.listings {
-            if listing.awaits_beacon {
-                listing.awaits_beacon = false;
+            if let Some(tick) = listing.awaits.take_if(|tick| *tick < self.chance.next) {
+                listing.seed = Some(preview_seed(&self.chance.at(tick), id));
                 self.expected.push(Event::PreviewPicked { listing: *id });
             }
         }
@@ -120,7 +122,8 @@ impl Auditor {
                     access_ms: terms.access_ms.0,
                     splits: terms.splits.clone(),
                     vault: terms.vault,
-                    awaits_beacon: terms.preview_cells > 0,
+                    awaits: (terms.preview_cells > 0).then_some(self.chance.next),
+                    seed: None,
                     ended: false,
                     orders: 0,
                 };
@@ -294,9 +297,18 @@ impl Auditor {
                     let order = self.orders.remove(&id).expect("it was made");
                     self.listings.get_mut(&order.listing).expect("it has orders").orders -= 1;
                     self.leave_if_over(order.listing);
+                    self.order_returned(order.buyer);
                 }
-                Over::Listing(id) => drop(self.listings.remove(&id)),
-                Over::Revocation(link, by) => drop(self.revocations.remove(&(link, by))),
+                // It stays until its preview is picked.
+                Over::Listing(id) if self.listings[&id].awaits.is_some() => self.leave_if_over(id),
+                Over::Listing(id) => {
+                    let listing = self.listings.remove(&id).expect("it was listed");
+                    self.listing_returned(listing.seller);
+                }
+                Over::Revocation(link, by) => {
+                    self.revocations.remove(&(link, by));
+                    self.revocation_returned(by);
+                }
             }
         }
     }

@@ -11,7 +11,11 @@ use symbolon_protocol::{
     },
 };
 
-use super::{Auditor, hundredths, id_of};
+use super::{
+    Auditor,
+    chance::{begin_from, offset, tick},
+    hundredths, id_of,
+};
 
 /// Bytes that prices are for.
 const GIB: u128 = 1_073_741_824;
@@ -35,8 +39,9 @@ type Shard = (u64, DealId);
 #[derive(Debug)]
 pub(super) struct NodeBook {
     payout: AccountId,
-    /// The epoch of its open window.
+    /// The epoch of its open window, and the layer that picks its leaves.
     window: Option<u64>,
+    pub(super) layer: Option<Hash>,
     /// The epoch of the window it waits for.
     next: Option<u64>,
     /// The last epoch it proved.
@@ -131,6 +136,16 @@ impl Auditor {
         held
     }
 
+    /// The shards that nodes keep of each deal that has its row.
+    pub(super) fn deals_on_ledger(&self) -> impl Iterator<Item = usize> {
+        let there = self.deals.values().filter(|deal| deal.stage != Stage::Removed);
+        there.map(|deal| deal.shards.len())
+    }
+
+    pub(super) fn has_node(&self, account: AccountId) -> bool {
+        self.nodes.contains_key(&NodeId::from(account))
+    }
+
     /// How many deals were opened.
     #[must_use]
     pub fn deals_opened(&self) -> usize {
@@ -162,9 +177,9 @@ impl Auditor {
     /// When a node's window of an epoch is due.
     fn due_ms(&self, node: &NodeId, epoch: u64) -> u64 {
         let named = [self.chain.0, node.0].concat();
-        let hash = blake3::derive_key("symbolon 2026 window offset v1", &named);
+        let hash = blake3::derive_key("symbolon 2026 window offset v2", &named);
         let number = u64::from_le_bytes(hash[..8].try_into().expect("eight bytes"));
-        epoch * self.params.epoch_ms.0 + number % self.params.epoch_ms.0
+        epoch * self.params.epoch_ms.0 + offset(number, self.params.epoch_ms.0)
     }
 
     /// Gives the nodes whose time has come their turns. Returns how many slots changed.
@@ -175,18 +190,20 @@ impl Auditor {
         for turn in &due {
             if changed < 384 {
                 self.turns.remove(turn);
-                changed += self.take_turn(turn.1, (384 - changed).min(128));
+                changed += self.take_turn(*turn, (384 - changed).min(128));
             }
         }
         changed
     }
 
     /// Returns how many slots changed.
-    fn take_turn(&mut self, node: NodeId, most: usize) -> usize {
+    fn take_turn(&mut self, (due_ms, node): (u64, NodeId), most: usize) -> usize {
         let rate = self.due_to(&node);
         let book = self.nodes.get_mut(&node).expect("it waits for a turn");
         let epoch = book.next.expect("it waits for a turn");
+        let length = self.params.epoch_ms.0;
         let ended = book.window.take();
+        book.layer = None;
         let missed = ended.filter(|ended| book.proven != Some(*ended));
         book.missed += u64::from(missed.is_some());
         let left: Vec<Shard> =
@@ -202,6 +219,7 @@ impl Auditor {
         if done {
             opened = !book.table.is_empty();
             book.window = opened.then_some(epoch);
+            book.layer = opened.then(|| self.chance.at(tick(due_ms, length)));
             let first = book.joining.first().map(|(start, _)| *start);
             book.next = if opened { Some(epoch + 1) } else { first };
         }
@@ -220,7 +238,7 @@ impl Auditor {
         if !done {
             self.turns.insert((self.counted_ms, node));
         } else if let Some(next) = next {
-            let least = self.counted_ms + self.params.epoch_ms.0 / 2;
+            let least = begin_from(self.counted_ms + length / 2, length);
             self.turns.insert((self.due_ms(&node, next).max(least), node));
         }
         made
@@ -253,6 +271,8 @@ impl Auditor {
                 self.deals_due.insert((self.epoch + 1, id));
             } else {
                 deal.stage = Stage::Removed;
+                let (owner, shards) = (deal.owner, deal.shards.len());
+                self.deal_returned(owner, shards);
             }
         }
     }
@@ -273,6 +293,7 @@ impl Auditor {
                 let new = NodeBook {
                     payout: *payout,
                     window: None,
+                    layer: None,
                     next: None,
                     proven: None,
                     table: BTreeSet::new(),
@@ -351,6 +372,10 @@ impl Auditor {
         let deal = self.deals.get_mut(&id).ok_or_else(|| format!("no deal {id} to end"))?;
         if deal.owner != sender || deal.stage != Stage::Open || deal.end <= epoch {
             return Err(format!("deal {id} is not this sender's to end"));
+        }
+        let mut overdue = self.turns.iter().take_while(|(turn_ms, _)| *turn_ms <= self.counted_ms);
+        if overdue.any(|(_, late)| deal.shards.iter().any(|(node, ..)| node == late)) {
+            return Err(format!("deal {id} changes a table whose layer is known"));
         }
         let begun = deal.start <= epoch;
         let (before, after) = (deal.end, if begun { epoch + 1 } else { deal.start });

@@ -57,6 +57,8 @@ pub(super) async fn mended(seed: u64) -> Trace {
     assert_eq!(world.auditor.deals_opened(), 3, "stored, and stored anew twice");
     live_deal(&mut world).await;
     owner.close().await;
+    // What has been ended leaves with each node's next turn, and then the node deletes it.
+    world.pass_epochs(2).await;
     world.finish().await
 }
 

@@ -13,7 +13,10 @@ use symbolon_protocol::{
     },
     ledger::{
         Params, Status,
-        block::{Block, BlockInputs, Event, Genesis, Header, Place, Reason, SignedHeader},
+        block::{
+            Block, BlockInputs, Event, Genesis, Header, OnionChange, Place, Reason, Reveal,
+            SignedHeader,
+        },
         commit::{Validator, Validators},
         rows::{Access, HoldKey},
         transaction::{Acceptance, Action, DealTerms, Transaction},
@@ -77,22 +80,21 @@ fn transaction() -> Transaction {
 }
 
 fn headers() -> Vec<SignedHeader> {
-    let header = |onion_next| Header {
+    let header = |reveal| Header {
         chain: CHAIN,
         height: 9,
         parent: Hash([10; 32]),
-        facts: BlockInputs {
-            time_ms: LedgerTime(1_795_370_000_000),
-            reveal: Hash([11; 32]),
-            onion_next,
-        },
+        facts: BlockInputs { time_ms: LedgerTime(1_795_370_000_000), reveal },
         transactions_root: Hash([12; 32]),
         events_root: Hash([71; 32]),
         state_root: Hash([13; 32]),
         validators: Hash([14; 32]),
         next_validators: Hash([72; 32]),
     };
-    [None, Some(Hash([15; 32]))].map(|next| SignedHeader::build(header(next), &signer())).into()
+    let change = OnionChange { last: Hash([15; 32]), next: Hash([11; 32]) };
+    let reveals = [None, Some(change)].map(|change| Some(Reveal { layer: Hash([16; 32]), change }));
+    let reveals = [None].into_iter().chain(reveals);
+    reveals.map(|reveal| SignedHeader::build(header(reveal), &signer())).collect()
 }
 
 fn genesis() -> Genesis {
@@ -102,6 +104,7 @@ fn genesis() -> Genesis {
         validators: Validators { members: vec![member(73, 74), member(75, 76)] },
         time_ms: LedgerTime(77),
         onion: Hash([78; 32]),
+        next_onion: Hash([79; 32]),
     }
 }
 
@@ -114,6 +117,7 @@ fn places() -> Vec<Place> {
         Place::Storage,
         Place::Repair,
         Place::Treasury,
+        Place::Deposits,
     ]
 }
 
@@ -126,6 +130,7 @@ fn reasons() -> Vec<Reason> {
         Reason::Missed { node: NODE, epoch: 17 },
         Reason::Sale { order: ORDER },
         Reason::Fee,
+        Reason::Deposit,
     ]
 }
 
@@ -224,6 +229,8 @@ fn ledger_requests() -> Vec<LedgerRequest> {
             before: HistoryPlace { height: 39, number: 65 },
             limit: 40,
         },
+        LedgerRequest::Checkpoint { height: None, after: None },
+        LedgerRequest::Checkpoint { height: Some(71), after: Some(vec![3; 33]) },
     ]
 }
 
@@ -243,6 +250,7 @@ fn ledger_responses() -> Vec<LedgerResponse> {
             oldest: OldestBlock { height: 67, time_ms: LedgerTime(68) },
         },
         LedgerResponse::Pruned { oldest: OldestBlock { height: 69, time_ms: LedgerTime(70) } },
+        LedgerResponse::Gone,
     ]
 }
 

@@ -22,13 +22,13 @@ impl Paid {
     }
 
     /// Adds an amount, before the ledger is asked.
-    pub(super) fn add(&self, amount: Amount) {
+    pub fn add(&self, amount: Amount) {
         let mut sum = self.lock();
         *sum = sum.checked_add(amount).unwrap_or(*sum);
     }
 
     /// Subtracts an amount that the ledger has refused.
-    pub(super) fn take_back(&self, amount: Amount) {
+    pub fn take_back(&self, amount: Amount) {
         let mut sum = self.lock();
         *sum = sum.checked_sub(amount).unwrap_or(Amount::ZERO);
     }

@@ -37,7 +37,7 @@ use crate::{
     error::TransferError,
     met::spread,
     owner::transaction_id,
-    place::Candidate,
+    place::{Candidate, deal_price},
     progress::{Awaited, Progress, Step, Wait},
 };
 
@@ -234,8 +234,10 @@ impl Network {
 /// The price of a deal on the ledger, including everything.
 fn paid(params: &Params, deal: &Deal) -> Amount {
     let prices = deal.shards.iter().flatten().map(|shard| shard.price);
+    let shards = deal.shards.iter().flatten().count();
     let cost = deal_cost(params, deal.length, deal.end - deal.start, prices);
-    cost.map_or(Amount::ZERO, |cost| cost.total)
+    let cost = cost.and_then(|cost| cost.total.checked_add(deal_price(params, shards).total()));
+    cost.unwrap_or(Amount::ZERO)
 }
 
 /// The candidates with room, cheapest first. The order of equals differs for every deal.
@@ -426,8 +428,11 @@ impl Placing<'_> {
         let chain = self.network.recent_chain().await?;
         let prices = acceptances.iter().map(|acceptance| acceptance.price);
         let cost = deal_cost(&chain.params, self.terms.length, self.terms.epochs, prices)
-            .ok_or(TransferError::PriceTooLarge)?
-            .total;
+            .and_then(|cost| {
+                let price = deal_price(&chain.params, acceptances.len());
+                cost.total.checked_add(price.total())
+            })
+            .ok_or(TransferError::PriceTooLarge)?;
         if let Some(limit) = cost_max.filter(|limit| cost > *limit) {
             return Err(TransferError::CostTooHigh { cost, limit });
         }

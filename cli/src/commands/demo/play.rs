@@ -462,6 +462,7 @@ async fn add_up(stage: &mut Stage, cast: &Audience) -> Result<(), Error> {
         storage: books.storage.into(),
         repair: books.repair.into(),
         treasury: books.treasury.into(),
+        deposits: books.deposits.into(),
         issued: books.issued.into(),
     };
     stage.held("Add up", &words, figures)

@@ -61,6 +61,10 @@ impl Preview<'_> {
             ),
             ("fee", show_amount(quote.price.fee).to_string()),
         ];
+        if quote.price.deposit > Amount::ZERO {
+            let deposit = show_amount(quote.price.deposit);
+            fields.push(("deposit", format!("{deposit}; it comes back after the end")));
+        }
         if self.index > Amount::ZERO {
             fields.push((
                 "names",

@@ -6,8 +6,8 @@
 
 use symbolon_protocol::{
     Amount, Encode,
-    ledger::rows::Chain,
-    limits::INDEX_PART_BYTES_MAX,
+    ledger::{rows::Chain, transaction::Action},
+    limits::{INDEX_PART_BYTES_MAX, ROOT_BYTES_MAX},
     names::{Change, RootRecord, Run, has_room, runs_to_merge},
 };
 
@@ -96,12 +96,36 @@ impl Library {
     /// fit into the root record, which is usual.
     pub async fn quote_index(&self, growth: &Growth, epochs: u64) -> Result<Amount, ClientError> {
         let read = |local: &Local| {
+            let known = local.standing()?.known;
             Ok::<_, ClientError>((
-                local.standing()?.known.record,
+                (known.version, known.record),
                 local.catalog().unpublished(0)?.bytes,
             ))
         };
-        let (record, unpublished) = self.local(read).await?;
+        let ((version, record), unpublished) = self.local(read).await?;
+        let largest = Action::SetRoot { expected_version: version, blob: vec![0; ROOT_BYTES_MAX] };
+        let root = self.price_of_root(&largest, version).await?;
+        let runs = self.quote_runs(record, unpublished, growth, epochs).await?;
+        Ok(runs.checked_add(root).unwrap_or(Amount(u128::MAX)))
+    }
+
+    /// What setting the root record costs: nothing on a network without fees. The deposit is for the first one.
+    pub(super) async fn price_of_root(
+        &self,
+        action: &Action,
+        version: u64,
+    ) -> Result<Amount, ClientError> {
+        let price = self.price_of_action(action).await?;
+        Ok(if version == 0 { price.total() } else { price.fee })
+    }
+
+    async fn quote_runs(
+        &self,
+        record: RootRecord,
+        unpublished: u64,
+        growth: &Growth,
+        epochs: u64,
+    ) -> Result<Amount, ClientError> {
         let more = unpublished.saturating_add(growth.bytes());
         let fresh = size(&record.tail).saturating_add(more);
         if record.runs.is_empty() && has_room_for(&record, fresh) {

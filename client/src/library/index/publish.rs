@@ -112,7 +112,9 @@ impl Library {
             let id = transaction_id("set root", &draft.blob);
             let (expected_version, blob) = (known.version, draft.blob);
             let digest = Some(digest(&blob));
-            match self.send(id, Action::SetRoot { expected_version, blob }).await {
+            let action = Action::SetRoot { expected_version, blob };
+            let price = self.price_of_root(&action, expected_version).await?;
+            match self.send(id, action).await {
                 Ok(_) => {}
                 Err(ClientError::LedgerRefused(Status::RootMoved)) => {
                     progress.note("another device has changed the names; taking its changes over");
@@ -129,7 +131,8 @@ impl Library {
             self.local(move |local| local.settle(Some(at), &uploads, &row)).await?;
             self.note_at_root(&known);
             self.end_dropped(known).await?;
-            return Ok(Some(PublishReport { version, rows: count, cost: draft.cost, pulled }));
+            let cost = draft.cost.checked_add(price).unwrap_or(Amount(u128::MAX));
+            return Ok(Some(PublishReport { version, rows: count, cost, pulled }));
         }
         Err(ClientError::Locked { what: String::from("the names index, on another device") })
     }

@@ -72,7 +72,7 @@ impl Market {
         let preview = self.publish(kind, bytes, epochs, budget).await?;
         let action = Action::Preview { listing: id, preview };
         let about = about_listing(&id, listed_ms);
-        self.send(transaction_id("preview", &about), action).await?;
+        self.send_within(budget, transaction_id("preview", &about), action).await?;
         Ok(cells)
     }
 

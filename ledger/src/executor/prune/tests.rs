@@ -30,8 +30,7 @@ fn moved(reason: Reason) -> Event {
 
 /// A block in which an account is paid for so many proofs, and once for something else.
 fn block(height: u64, proofs: usize) -> Block {
-    let facts =
-        BlockInputs { time_ms: LedgerTime(height), reveal: Hash([0; 32]), onion_next: None };
+    let facts = BlockInputs { time_ms: LedgerTime(height), reveal: None };
     let header = Header {
         chain: ChainId([1; 32]),
         height,
@@ -56,6 +55,7 @@ fn chain(height: u64, epoch: u64) -> Chain {
         validators: Validators::alone(ACCOUNT),
         time_ms: LedgerTime(1),
         onion: Hash([0; 32]),
+        next_onion: Hash([0; 32]),
     };
     let rows = execute::genesis(&genesis).update.rows;
     let row = rows[&Chains::key(&())].clone().unwrap();

@@ -270,8 +270,8 @@ fn a_ledger_goes_on_after_any_crash() {
     for seed in seeds() {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_time().start_paused(true).build().unwrap();
-        let run = std::panic::AssertUnwindSafe(|| runtime.block_on(lives(seed)));
-        if std::panic::catch_unwind(run).is_err() {
+        let run = AssertUnwindSafe(|| runtime.block_on(lives(seed)));
+        if catch_unwind(run).is_err() {
             panic!("again: SYMBOLON_SEED={seed} cargo test -p symbolon-ledger any_crash");
         }
     }

@@ -12,10 +12,10 @@ use crate::{
     ledger::{
         DEAL_KEPT_EPOCHS, kept_ms,
         rows::{
-            Chains, Deal, DealState, Deals, DealsDue, DealsOf, HoldKey, Holds, Joins, Kept,
-            KeptUntil, Leaves, Listing, ListingState, Listings, ListingsOf, Node, Nodes, Order,
-            OrderState, Orders, OrdersDue, OrdersOf, PoolsTable, Revocations, SeenTable, SeenUntil,
-            Slot, Slots, Table, Windows,
+            Accounts, Chains, Deal, DealState, Deals, DealsDue, DealsOf, HoldKey, Holds, Joins,
+            Kept, KeptUntil, Leaves, Listing, ListingState, Listings, ListingsOf, Node, Nodes,
+            Order, OrderState, Orders, OrdersDue, OrdersOf, PoolsTable, Revocations, Roots,
+            SeenTable, SeenUntil, Slot, Slots, Table, Vaults, Windows,
         },
         sheet,
         state::{MemoryState, State, StateExt},
@@ -40,6 +40,7 @@ pub(super) fn audit(state: &MemoryState) {
     audit_holds(state);
     audit_indexes(state);
     audit_kept(state);
+    audit_deposits(state);
 }
 
 /// Slot tables are dense, agree with the deals, and add up to the node rows.
@@ -197,4 +198,21 @@ fn audit_kept(state: &MemoryState) {
         assert!(row.until_ms.map(after) <= until_ms);
     }
     assert!(kept.is_empty(), "what is not there cannot leave: {kept:?}");
+}
+
+/// Every row that stays has its deposit, and no other money is among the deposits.
+fn audit_deposits(state: &MemoryState) {
+    let count = |rows: usize, weight: u128| rows as u128 * weight;
+    let shards = |(_, deal): &(DealId, Deal)| 4 + deal.shards.iter().flatten().count();
+    let weight = count(rows(state, Nodes).len(), 4)
+        + count(rows(state, Deals).iter().map(shards).sum(), 1)
+        + count(rows(state, Vaults).len(), 4)
+        + count(rows(state, Listings).len(), 8)
+        + count(rows(state, Orders).len(), 4)
+        + count(rows(state, Revocations).len(), 1)
+        + count(rows(state, Roots).len(), 8);
+    let unit = state.get(Chains, &()).unwrap().params.deposit.0;
+    assert_eq!(state.get(PoolsTable, &()).unwrap().deposits, Amount(weight * unit));
+    let bound = rows(state, Accounts).iter().map(|(_, account)| account.deposits.0).sum::<u128>();
+    assert_eq!(bound, weight * unit, "each account knows its own");
 }

@@ -5,7 +5,7 @@ use std::{vec, vec::Vec};
 use super::{
     audit::rows,
     seller::{list, listing_terms},
-    world::{World, account, listing_id, opening, order_id, params},
+    world::{World, account, listing_id, opening, order_id, params, status},
 };
 use crate::{
     id::LinkId,
@@ -40,7 +40,8 @@ fn listed() -> World {
     let vault = world.vault(SELLER, 2, &NODES);
     world.must(SELLER, vault);
     world.must(SELLER, list(SELLER, LISTING, PRICE));
-    world.block(&[]);
+    // The tick of its preview comes.
+    world.wait(10);
     world
 }
 
@@ -132,6 +133,24 @@ fn an_open_listing_stays_and_one_that_sold_nothing_leaves() {
     assert!(has_listing(&world));
     world.wait(1);
     assert!(!has_listing(&world));
+}
+
+#[test]
+fn a_listing_whose_preview_is_not_picked_stays() {
+    let mut world = listed();
+    let both = [list(SELLER, 8, PRICE), Action::EndListing { listing: listing_id(8) }];
+    let both = both.map(|action| world.sign(SELLER, action));
+    for outcome in world.block(&both) {
+        assert_eq!(status(outcome), Status::Applied);
+    }
+    // A gap does not count, so the tick of its preview has not come.
+    world.wait(2 * kept());
+    let listing = world.state.get(Listings, &listing_id(8)).unwrap();
+    assert_eq!(listing.preview_seed, None);
+    world.wait(10);
+    assert!(world.state.get(Listings, &listing_id(8)).unwrap().preview_seed.is_some());
+    world.wait(kept());
+    assert!(world.state.get(Listings, &listing_id(8)).is_none());
 }
 
 #[test]

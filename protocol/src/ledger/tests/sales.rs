@@ -91,8 +91,10 @@ fn a_silent_buyer_pays_when_the_window_closes() {
     }
     assert_eq!(state_of(&world), OrderState::Delivered);
     let due = world.now + 2000;
+    // The listing's preview is picked before.
+    world.wait(3);
     assert_eq!(next_due(&world.state), Some(LedgerTime(due)));
-    world.wait(1999);
+    world.wait(1996);
     assert_eq!(state_of(&world), OrderState::Delivered);
     world.wait(1);
     assert_eq!(state_of(&world), OrderState::Settled);
@@ -250,11 +252,14 @@ fn what_is_free_moves_nothing() {
 }
 
 #[test]
-fn the_beacon_after_a_listing_picks_its_preview() {
+fn the_tick_after_a_listing_picks_its_preview() {
     let mut world = listed();
     assert_eq!(world.state.get(Listings, &listing_id(LISTING)).unwrap().preview_seed, None);
-    assert_eq!(next_due(&world.state), Some(LedgerTime(world.now)));
-    world.block(&[]);
+    // An epoch of 10,000 ms has 4096 ticks.
+    assert_eq!(next_due(&world.state), Some(LedgerTime(world.now + 3)));
+    world.wait(2);
+    assert_eq!(world.state.get(Listings, &listing_id(LISTING)).unwrap().preview_seed, None);
+    world.wait(1);
     assert!(world.events.contains(&Event::PreviewPicked { listing: listing_id(LISTING) }));
     assert!(world.state.get(Listings, &listing_id(LISTING)).unwrap().preview_seed.is_some());
     let chain = world.chain();

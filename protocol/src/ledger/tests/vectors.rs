@@ -18,7 +18,7 @@ use crate::{
     id::{ChainId, Hash, LinkId, hex},
     ledger::{
         Status,
-        block::{BlockInputs, Genesis, GenesisError, Header, SignedHeader},
+        block::{BlockInputs, Genesis, GenesisError, Header, Reveal, SignedHeader},
         deal_cost,
         execute::{self, BlockBuilder, BlockError},
         params::{Params, TRUSTING_MS_MAX, WINDOW_MS_MAX},
@@ -30,7 +30,9 @@ use crate::{
 };
 
 mod accounts;
+mod chance;
 mod deals;
+mod fees;
 mod kept;
 mod light;
 mod sales;
@@ -50,12 +52,14 @@ fn the_files_are_what_the_rules_say() {
     check("light", &text(&Value::Array(light::cases())));
     for (name, write) in [
         ("accounts", accounts::write as fn(&mut Writer)),
+        ("chance", chance::write),
         ("deals", deals::write),
         ("tables", deals::write_tables),
         ("late", deals::write_late),
         ("sales", sales::write),
         ("due", sales::due),
         ("kept", kept::write),
+        ("fees", fees::write),
     ] {
         let mut writer = Writer::new();
         write(&mut writer);
@@ -303,9 +307,12 @@ fn envelopes(writer: &mut Writer) {
         "before its parent's time",
         BlockInputs { time_ms, ..facts },
     );
-    let reveal = writer.world.chain().onion;
-    let why = "the layer that is already known is not the next one";
-    writer.bad_facts("onion not peeled", why, BlockInputs { reveal, ..facts });
+    let known = Reveal { layer: writer.world.chain().beacon.layer, change: None };
+    writer.world.now += 100;
+    let facts = BlockInputs { reveal: Some(known), ..writer.world.facts() };
+    let why = "the layer that is already known is not that of this tick";
+    writer.bad_facts("onion not peeled", why, facts);
+    writer.world.now -= 100;
 }
 
 fn storage(writer: &mut Writer) {
@@ -451,7 +458,8 @@ fn listings(writer: &mut Writer) {
     let why = "only the seller opens cells";
     writer.refuse(Status::NotYours, "preview by a stranger", why, (2, preview.clone()));
     let both = [writer.world.sign(1, preview), writer.world.sign(1, list(1, 8, 0))];
-    writer.ok("preview", "the beacon of this block picked its cells", &both);
+    writer.world.now += 3;
+    writer.ok("preview", "a new tick has begun, and its layer picked the cells", &both);
     let preview = Action::Preview { listing: listing_id(LISTING), preview: public_ref() };
     writer.refuse(Status::Exists, "preview again", "it is posted once", (1, preview));
     let end = Action::EndListing { listing: listing_id(8) };
@@ -594,7 +602,8 @@ fn geneses() -> Vec<Value> {
     };
     type Set = fn(&mut Params, u64);
     let month = 30 * 86_400_000;
-    let ranges: [(&str, Set, u64, u64); 10] = [
+    let price = 1_000_000_000_000_000_000;
+    let ranges: [(&str, Set, u64, u64); 15] = [
         ("epoch_ms", |of, value| of.epoch_ms = Millis(value), 1000, month),
         ("validity_blocks_max", |of, value| of.validity_blocks_max = value, 1, 10_000_000),
         ("storage_fee_bp", |of, value| of.storage_fee_bp = small(value), 0, 1000),
@@ -605,6 +614,11 @@ fn geneses() -> Vec<Value> {
         ("window_ms_min", |of, value| of.window_ms_min = Millis(value), 0, WINDOW_MS_MAX.0),
         ("deal_epochs_max", |of, value| of.deal_epochs_max = value, 1, 100_000_000),
         ("trusting_ms", |of, value| of.trusting_ms = Millis(value), 86_400_000, TRUSTING_MS_MAX.0),
+        ("fee_base", |of, value| of.fee_base = Amount(value.into()), 0, price),
+        ("fee_byte", |of, value| of.fee_byte = Amount(value.into()), 0, price),
+        ("fee_check", |of, value| of.fee_check = Amount(value.into()), 0, price),
+        ("duty_fee_bp", |of, value| of.duty_fee_bp = small(value), 0, 10_000),
+        ("deposit", |of, value| of.deposit = Amount(value.into()), 0, price),
     ];
     for (name, set, least, most) in ranges {
         let mut with = |why: &str, value: u64| {

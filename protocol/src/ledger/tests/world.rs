@@ -1,7 +1,7 @@
 //! A whole small ledger in memory: it makes keys, shards, proofs, capsules and blocks, and audits
 //! itself after each block.
 
-use std::{format, vec, vec::Vec};
+use std::{format, sync::LazyLock, vec, vec::Vec};
 
 use ed25519_dalek::SigningKey;
 
@@ -19,7 +19,7 @@ use crate::{
     ledger::{
         Params, Status,
         admission::{Signatures, judge},
-        beacon,
+        beacon::Onions,
         block::{BlockInputs, Event, Genesis},
         commit::Validators,
         execute::{self, BlockBuilder, Executed, Pushed, next_due},
@@ -32,9 +32,6 @@ use crate::{
     proof::{self, LeafProof, ShardHasher},
     time::{LedgerTime, Millis},
 };
-
-/// Layers of an onion: few enough that tests meet its end.
-const ONION_LAYERS: u64 = 40;
 
 /// When the test ledgers begin.
 pub(super) const START_MS: u64 = 1_000_000;
@@ -70,15 +67,37 @@ pub(super) fn params() -> Params {
     params
 }
 
-/// The genesis of every test's ledger but for its parameters.
-fn genesis(params: Params, onion: Hash) -> Genesis {
-    let validators = Validators::alone(account(AUTHORITY));
-    Genesis { params, validators, time_ms: LedgerTime(START_MS), onion }
+/// A network on which transactions cost something.
+pub(super) fn fees() -> Params {
+    Params {
+        fee_base: Amount(1_000),
+        fee_byte: Amount(10),
+        fee_check: Amount(500),
+        duty_fee_bp: 2_500,
+        deposit: Amount(100_000),
+        ..params()
+    }
 }
+
+/// The genesis of every test's ledger but for its parameters.
+fn genesis(params: Params) -> Genesis {
+    let mut onions = ONIONS.clone();
+    let (onion, next_onion) = (onions.outermost(0), onions.outermost(1));
+    let (validators, time_ms) = (Validators::alone(account(AUTHORITY)), LedgerTime(START_MS));
+    Genesis { params, validators, time_ms, onion, next_onion }
+}
+
+/// The onions of every test's ledger, of which the first two are unrolled.
+static ONIONS: LazyLock<Onions> = LazyLock::new(|| {
+    let mut onions = Onions::new(&[9; 32], [9; 32]);
+    onions.outermost(0);
+    onions.outermost(1);
+    onions
+});
 
 /// The ledger of [`World::new`].
 pub(super) fn chain_id() -> ChainId {
-    genesis(params(), onion(0).pop().unwrap()).chain()
+    genesis(params()).chain()
 }
 
 #[derive(Clone, Debug)]
@@ -88,8 +107,7 @@ pub(super) struct World {
     pub(super) now: u64,
     pub(super) events: Vec<Event>,
     pub(super) blocks: Vec<(BlockInputs, Vec<Transaction>, Hash)>,
-    layers: Vec<Hash>,
-    onions: u8,
+    pub(super) onions: Onions,
     next_id: u64,
 }
 
@@ -104,9 +122,7 @@ impl World {
 
     /// A ledger that begins at another time.
     pub(super) fn starting(params: Params, time_ms: u64) -> Self {
-        let mut layers = onion(0);
-        let onion = layers.pop().unwrap();
-        let genesis = Genesis { time_ms: LedgerTime(time_ms), ..genesis(params, onion) };
+        let genesis = Genesis { time_ms: LedgerTime(time_ms), ..genesis(params) };
         let mut state = MemoryState::default();
         let first = execute::genesis(&genesis);
         state.commit(&first.update);
@@ -117,8 +133,7 @@ impl World {
             now: time_ms,
             events: Vec::new(),
             blocks: Vec::new(),
-            layers,
-            onions: 1,
+            onions: ONIONS.clone(),
             next_id: 0,
         }
     }
@@ -139,11 +154,9 @@ impl World {
         self.state.get(Accounts, &account(number)).map_or(0, |row| row.balance.0)
     }
 
-    /// The facts of the next block; the last layer of an onion brings the next onion.
+    /// The facts of the next block.
     pub(super) fn facts(&self) -> BlockInputs {
-        let (reveal, left) = self.layers.split_last().unwrap();
-        let onion_next = left.is_empty().then(|| *onion(self.onions).last().unwrap());
-        BlockInputs { time_ms: LedgerTime(self.now), reveal: *reveal, onion_next }
+        self.onions.clone().inputs(&self.state, LedgerTime(self.now)).unwrap()
     }
 
     /// Signs an action under a fresh id, valid for ten blocks.
@@ -194,12 +207,6 @@ impl World {
         audit(&self.state);
         self.events = executed.events;
         self.blocks.push((facts, applied, executed.state_root));
-        self.layers.pop();
-        if self.layers.is_empty() {
-            self.layers = onion(self.onions);
-            self.layers.pop();
-            self.onions += 1;
-        }
     }
 
     /// A block with one action.
@@ -387,11 +394,6 @@ impl World {
 /// What came of it, as a client is told.
 pub(super) fn status(outcome: Result<Pushed, Status>) -> Status {
     outcome.map_or_else(|status| status, |_| Status::Applied)
-}
-
-fn onion(number: u8) -> Vec<Hash> {
-    let core = Hash([number; 32]);
-    (0..ONION_LAYERS).map(|depth| beacon::layer(&core, depth)).collect()
 }
 
 fn to_usize(value: u64) -> usize {

@@ -21,7 +21,6 @@ pub(super) fn write(writer: &mut Writer) {
     faucets(writer);
     sizes(writer);
     seen(writer);
-    onions(writer);
     roots(writer);
 }
 
@@ -137,14 +136,4 @@ fn forgotten(writer: &mut Writer) {
     writer.no(Status::Expired, "the same transfer, sent late", why, &paid);
     let free = Transaction::build(chain, &key(1), paid.id, until + 5, transfer(2, 1));
     writer.ok("an id used again", "it was forgotten", &[free]);
-}
-
-/// Blocks until an onion is used up and the next one begins.
-fn onions(writer: &mut Writer) {
-    writer.genesis("a ledger that outlives its onion", World::new());
-    while writer.world.facts().onion_next.is_none() {
-        writer.empty("a layer", "of the first onion");
-    }
-    writer.empty("the innermost layer", "and the outermost of the next onion");
-    writer.empty("the next onion", "its first layer");
 }

@@ -320,7 +320,8 @@ fn tables(writer: &mut Writer) {
     boundary(writer, "all five join", "in the order of their ids");
     let good = writer.world.leaves(12);
     let mut swapped = good.clone();
-    swapped.swap(0, 1);
+    let other = good.iter().position(|leaf| *leaf != good[0]).unwrap();
+    swapped.swap(0, other);
     let swapped = Action::Prove { epoch: 1, leaves: swapped };
     let why = "challenges have an order";
     writer.refuse(Status::BadProof, "answers swapped", why, (12, swapped));

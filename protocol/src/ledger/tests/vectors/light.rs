@@ -111,6 +111,9 @@ pub(super) fn cases() -> Vec<Value> {
     let mut other = later();
     other.facts.time_ms = LedgerTime(4_999);
     client.given("an earlier time", "in a later header", &signed(other, &four, &[1, 2]), &[]);
+    let mut other = later();
+    other.facts.time_ms = LedgerTime(5_000);
+    client.given("the same time", "in a later header", &signed(other, &four, &[1, 2]), &[]);
     let twin = Header { events_root: Hash([9; 32]), ..here };
     client.given("a twin", "two headers of a height", &signed(twin.clone(), &four, &[1, 2]), &[]);
     client.given("a twin of few", "which proves nothing", &signed(twin, &four, &[1, 3]), &[]);

@@ -247,9 +247,9 @@ fn previews(writer: &mut Writer) {
         writer.world.sign(1, writer.list(LISTING, 10_007)),
         writer.world.sign(1, preview(LISTING)),
     ];
-    let why = "the next block's beacon picks the cells";
+    let why = "the layer of the next tick picks the cells";
     status_block(writer, Status::TooEarly, "preview in the listing's block", why, &both);
-    writer.ok("a listing", "its preview waits for a beacon", &both[..1]);
+    writer.ok("a listing", "its preview waits for the next tick", &both[..1]);
     let why = "its id is taken";
     writer.refuse(Status::Exists, "listed again", why, (1, writer.list(LISTING, 10_007)));
     let plain = 8;

@@ -1,0 +1,201 @@
+//! What a transaction costs besides its action: a fee for the work that it makes, and a deposit for what it leaves in the
+//! state. See `spec/ledger.md`, "Fees and deposits".
+
+use alloc::{collections::BTreeSet, vec, vec::Vec};
+
+use crate::{
+    amount::Amount,
+    codec::Encode,
+    id::{AccountId, NodeId},
+    ledger::{
+        block::{Place, Reason},
+        books::Books,
+        params::{BP, Params},
+        rows::{Accounts, Nodes, Roots},
+        state::State,
+        status::Status,
+        transaction::{Action, Transaction},
+    },
+};
+
+/// Bytes of a transaction besides its action: ledger, sender, id, last height and signature.
+const ENVELOPE_BYTES: u64 = 32 + 32 + 16 + 8 + 64;
+
+/// Weights of what an action leaves in the state: about one for each 512 bytes of rows.
+const NODE: u64 = 4;
+const DEAL: u64 = 4;
+const VAULT: u64 = 4;
+pub(super) const LISTING: u64 = 8;
+pub(super) const ORDER: u64 = 4;
+pub(super) const REVOCATION: u64 = 1;
+const ROOT: u64 = 8;
+
+/// The weight of a deal with so many shards that nodes keep: each has rows of its own.
+pub(super) fn deal_weight(shards: usize) -> u64 {
+    DEAL + shards as u64
+}
+
+/// Verification units of a transaction: the signatures and group operations that every validator checks for it, with the
+/// sender's signature.
+#[must_use]
+pub fn units(action: &Action) -> u64 {
+    1 + match action {
+        Action::OpenDeal { acceptances, .. } => acceptances.len() as u64,
+        Action::OpenVault { key, custodians, .. } => {
+            (custodians.len() + key.commitments.len()) as u64
+        }
+        // A mandate's signature, and a capsule's proof.
+        Action::List { .. } => 5,
+        Action::Order { .. } => 1,
+        Action::PostRelease { .. } => 5,
+        Action::Faucet
+        | Action::Transfer { .. }
+        | Action::RegisterNode { .. }
+        | Action::EndDeal { .. }
+        // Leaves and their paths are hashes.
+        | Action::Prove { .. }
+        | Action::Preview { .. }
+        | Action::EndListing { .. }
+        | Action::Acknowledge { .. }
+        | Action::Revoke { .. }
+        | Action::SetRoot { .. } => 0,
+    }
+}
+
+/// Weight of what an action leaves in the state. A node that registers again, and a root record that takes the place of
+/// another, add nothing to what is there.
+#[must_use]
+pub fn weight(action: &Action) -> u64 {
+    match action {
+        Action::RegisterNode { .. } => NODE,
+        Action::OpenDeal { acceptances, .. } => deal_weight(acceptances.len()),
+        Action::OpenVault { .. } => VAULT,
+        Action::List { .. } => LISTING,
+        Action::Order { .. } => ORDER,
+        Action::Revoke { .. } => REVOCATION,
+        Action::SetRoot { .. } => ROOT,
+        Action::Faucet
+        | Action::Transfer { .. }
+        | Action::EndDeal { .. }
+        | Action::Prove { .. }
+        | Action::Preview { .. }
+        | Action::EndListing { .. }
+        | Action::PostRelease { .. }
+        | Action::Acknowledge { .. } => 0,
+    }
+}
+
+/// The fee of a transaction with this action. An account that gets its row by the action costs its sender more, which only
+/// the ledger's rows show: [`deposit`] of one unit.
+#[must_use]
+pub fn fee(params: &Params, action: &Action) -> Amount {
+    let bytes = ENVELOPE_BYTES + action.to_bytes().len() as u64;
+    let priced = |price: Amount, count: u64| price.0.saturating_mul(u128::from(count));
+    // Within the ranges of parameters no sum comes near the end of its type.
+    let whole = params
+        .fee_base
+        .0
+        .saturating_add(priced(params.fee_byte, bytes))
+        .saturating_add(priced(params.fee_check, units(action)));
+    match action {
+        // Only a development network has one.
+        Action::Faucet => Amount::ZERO,
+        // Each of these is useful once, and the rows name who may send it.
+        Action::Prove { .. } | Action::PostRelease { .. } | Action::Acknowledge { .. } => {
+            let part = Amount(whole).fraction(u64::from(params.duty_fee_bp), BP);
+            part.unwrap_or(Amount(whole))
+        }
+        _ => Amount(whole),
+    }
+}
+
+/// The deposit for what this action leaves in the state.
+#[must_use]
+pub fn deposit(params: &Params, action: &Action) -> Amount {
+    of_weight(params, weight(action))
+}
+
+fn of_weight(params: &Params, weight: u64) -> Amount {
+    Amount(params.deposit.0.saturating_mul(u128::from(weight)))
+}
+
+/// What a sender pays besides what its action moves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bill {
+    /// To the treasury.
+    fee: Amount,
+    /// To the deposits.
+    deposit: Amount,
+}
+
+impl Bill {
+    /// The sum of both and what the action spends; `None` past the largest amount.
+    pub(super) fn with(&self, spent: Amount) -> Option<Amount> {
+        self.fee.checked_add(self.deposit)?.checked_add(spent)
+    }
+
+    /// What is left of a limit; `None` if both are more.
+    pub(super) fn rest_of(&self, limit: Amount) -> Option<Amount> {
+        limit.checked_sub(self.fee)?.checked_sub(self.deposit)
+    }
+}
+
+/// Whether the sender has the fee. This is cheap, and comes before everything that is not.
+pub(super) fn check_covered<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    transaction: &Transaction,
+) -> Result<(), Status> {
+    let fee = fee(&books.chain.params, &transaction.action);
+    if fee > Amount::ZERO && books.account(&transaction.sender).balance < fee {
+        return Err(Status::FeeNotCovered);
+    }
+    Ok(())
+}
+
+/// What the sender pays for this action, as the rows are now.
+pub(super) fn bill<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    sender: &AccountId,
+    action: &Action,
+) -> Bill {
+    let params = &books.chain.params;
+    let fee = fee(params, action);
+    if params.deposit == Amount::ZERO {
+        return Bill { fee, deposit: Amount::ZERO };
+    }
+    let is_there = match action {
+        Action::RegisterNode { .. } => books.has(Nodes, &NodeId::from(*sender)),
+        Action::SetRoot { .. } => books.has(Roots, sender),
+        _ => false,
+    };
+    let deposit = if is_there { Amount::ZERO } else { deposit(params, action) };
+    // The row of an account stays for ever, so it is no deposit.
+    let new = receivers(action).into_iter().filter(|account| !books.has(Accounts, account));
+    let rows = of_weight(params, new.count() as u64);
+    let fee = fee.checked_add(rows).expect("both are far from the largest amount");
+    Bill { fee, deposit }
+}
+
+/// The accounts that an action names as receivers of money, each once.
+fn receivers(action: &Action) -> BTreeSet<AccountId> {
+    let named: Vec<AccountId> = match action {
+        Action::Transfer { to, .. } => vec![*to],
+        Action::RegisterNode { payout, .. } => vec![*payout],
+        Action::List { terms, .. } => terms.splits.iter().map(|split| split.account).collect(),
+        _ => Vec::new(),
+    };
+    named.into_iter().collect()
+}
+
+/// Takes fee and deposit from the sender.
+pub(super) fn pay<S: State + ?Sized>(books: &mut Books<'_, S>, sender: AccountId, bill: &Bill) {
+    let from = Place::Account { account: sender };
+    books.transfer(from, Place::Treasury, bill.fee, Reason::Fee);
+    books.bind(sender, bill.deposit);
+}
+
+/// Gives a deposit back to the account that paid it.
+pub(super) fn give_back<S: State + ?Sized>(books: &mut Books<'_, S>, to: AccountId, weight: u64) {
+    let amount = of_weight(&books.chain.params, weight);
+    books.unbind(to, amount);
+}

@@ -1,0 +1,110 @@
+//! Ledgers at the edges of ticks and onions, and tables whose layer is known.
+
+use std::vec::Vec;
+
+use super::{World, Writer, deal_id, opening, register};
+use crate::{
+    id::Hash,
+    ledger::{
+        Status,
+        block::{BlockInputs, OnionChange, Reveal},
+        execute::next_due,
+        transaction::Action,
+    },
+};
+
+pub(super) fn write(writer: &mut Writer) {
+    onions(writer);
+    overdue(writer);
+}
+
+/// Blocks that are late, and a node whose turn takes several of them: no deal with it ends meanwhile.
+fn overdue(writer: &mut Writer) {
+    const DEALS: u8 = 130;
+    writer.genesis("a ledger for a long turn", World::new());
+    writer.act("money for deals", "of account 1", 1, Action::Faucet);
+    let nodes = [11, 12].map(|number| writer.world.sign(number, register(number, 1 << 20)));
+    writer.ok("two nodes", "with room for all", &nodes);
+    for deals in [0..DEALS / 2, DEALS / 2..DEALS] {
+        let opens: Vec<_> = deals
+            .map(|number| {
+                let open = writer.world.deal(1, opening(number), &[11], 1);
+                writer.world.sign(1, open)
+            })
+            .collect();
+        writer.ok("deals of one shard", "all with one node", &opens);
+    }
+    let other = writer.world.deal(1, opening(200), &[12], 3);
+    writer.act("a deal with the other node", "which has no other", 1, other);
+    let end = |number| Action::EndDeal { deal: deal_id(number) };
+    writer.act("one ends in time", "no turn has come", 1, end(0));
+    while writer.world.chain().epoch < 2 {
+        // Not so late that the time would not count: what is due has the layer of an earlier tick.
+        writer.world.now = next_due(&writer.world.state).unwrap().0.max(writer.world.now) + 2_000;
+        if writer.world.node(11).slots == 0 {
+            // Whether this block is the one that gives it a turn shows only then.
+            let mut after = writer.world.clone();
+            after.block(&[]);
+            if after.node(11).slots == 128 {
+                let why = "128 shards have joined a table whose layer is known, and one has not";
+                writer.refuse(Status::TooEarly, "an end between", why, (1, end(1)));
+            }
+        }
+        writer.empty("late by 2 s", "windows have the layers of their ticks");
+        if writer.world.node(11).slots == 128 {
+            writer.act("the end after the turn", "the last shard has joined before", 1, end(1));
+        }
+    }
+}
+
+/// Blocks until an onion has ended and the next one has begun. Onions last sixteen epochs.
+fn onions(writer: &mut Writer) {
+    writer.genesis("a ledger that outlives its onion", World::new());
+    ticks(writer);
+    for _ in 1..15 {
+        writer.next_epoch("a layer", "of the first onion");
+    }
+    writer.world.now += 1;
+    writer.empty("the last epoch of the onion", "its first tick");
+    // The last ticks of the onion have no block, and neither have the first ones of the next.
+    writer.world.now += 10_011;
+    let good = writer.world.facts();
+    let reveal = good.reveal.unwrap();
+    let change = reveal.change.unwrap();
+    let bad = |layer, change| BlockInputs { reveal: Some(Reveal { layer, change }), ..good };
+    let why = "an onion has ended, and the layers after its last block are not shown";
+    writer.bad_facts("change left out", why, bad(reveal.layer, None));
+    let other = OnionChange { last: Hash([1; 32]), ..change };
+    let why = "the old onion has another innermost layer";
+    writer.bad_facts("another end", why, bad(reveal.layer, Some(other)));
+    let why = "the new onion is not the one that was promised";
+    writer.bad_facts("another onion", why, bad(change.last, Some(change)));
+    writer
+        .empty("the next onion", "a later layer, the end of the old onion, and the onion after it");
+    writer.world.now += 1;
+    writer.empty("the onion goes on", "by the layer of a tick");
+}
+
+/// Blocks in one tick and in the next: an epoch of this ledger has 10,000 ms and 4096 ticks.
+fn ticks(writer: &mut Writer) {
+    let none = BlockInputs { reveal: None, ..writer.world.facts() };
+    writer.bad_facts("nothing revealed", "the first tick has begun", none);
+    writer.empty("the first layer", "of tick 0");
+    let known = Reveal { layer: writer.world.chain().beacon.layer, change: None };
+    let again = BlockInputs { reveal: Some(known), ..writer.world.facts() };
+    writer.bad_facts("a layer again", "a block in the same tick reveals none", again);
+    writer.world.now += 2;
+    writer.empty("no layer", "tick 1 begins at 2.44 ms, and this is 2 ms");
+    writer.world.now += 1;
+    let none = BlockInputs { reveal: None, ..writer.world.facts() };
+    writer.bad_facts("a layer left out", "tick 1 has begun", none);
+    let reveal = writer.world.onions.reveal(&writer.world.chain().beacon, 2);
+    let early = BlockInputs { reveal, ..writer.world.facts() };
+    writer.bad_facts("a layer too early", "tick 2 has not begun", early);
+    let change = OnionChange { last: known.layer, next: known.layer };
+    let layer = writer.world.facts().reveal.unwrap().layer;
+    let changed = Reveal { layer, change: Some(change) };
+    let changed = BlockInputs { reveal: Some(changed), ..writer.world.facts() };
+    writer.bad_facts("an early change", "the onion has not ended", changed);
+    writer.empty("the second layer", "of tick 1");
+}

@@ -1,0 +1,100 @@
+//! The auditor's books of what transactions cost besides their action: fees, and deposits for rows that stay.
+
+use std::collections::BTreeSet;
+
+use symbolon_protocol::{
+    Encode,
+    id::AccountId,
+    ledger::{
+        block::{Place, Reason},
+        transaction::{Action, Transaction},
+    },
+};
+
+use super::{Auditor, hundredths};
+
+/// Deposits by kind, in units.
+const NODE: usize = 4;
+const DEAL: usize = 4;
+const VAULT: usize = 4;
+const LISTING: usize = 8;
+const ORDER: usize = 4;
+const REVOCATION: usize = 1;
+const ROOT: usize = 8;
+
+impl Auditor {
+    /// Notes what a sender pays before its action is done.
+    pub(super) fn charge(&mut self, transaction: &Transaction) {
+        let (sender, action) = (transaction.sender, &transaction.action);
+        let bytes = transaction.to_bytes().len() as u128;
+        let (checks, weight) = match action {
+            Action::Faucet => return,
+            Action::RegisterNode { .. } => (1, if self.has_node(sender) { 0 } else { NODE }),
+            Action::OpenDeal { acceptances, .. } => {
+                (1 + acceptances.len(), DEAL + acceptances.len())
+            }
+            Action::OpenVault { key, custodians, .. } => {
+                (1 + custodians.len() + key.commitments.len(), VAULT)
+            }
+            Action::List { .. } => (6, LISTING),
+            Action::Order { .. } => (2, ORDER),
+            Action::PostRelease { .. } => (6, 0),
+            Action::Revoke { .. } => (1, REVOCATION),
+            Action::SetRoot { .. } => (1, if self.roots.contains_key(&sender) { 0 } else { ROOT }),
+            _ => (1, 0),
+        };
+        let of = &self.params;
+        let mut fee = of.fee_base.0 + of.fee_byte.0 * bytes + of.fee_check.0 * checks as u128;
+        if matches!(
+            action,
+            Action::Prove { .. } | Action::PostRelease { .. } | Action::Acknowledge { .. }
+        ) {
+            fee = hundredths(fee, of.duty_fee_bp);
+        }
+        let unit = of.deposit.0;
+        let named: BTreeSet<AccountId> = match action {
+            Action::Transfer { to, .. } => BTreeSet::from([*to]),
+            Action::RegisterNode { payout, .. } => BTreeSet::from([*payout]),
+            Action::List { terms, .. } => terms.splits.iter().map(|split| split.account).collect(),
+            _ => BTreeSet::new(),
+        };
+        fee += unit * named.difference(&self.known).count() as u128;
+        let from = Place::Account { account: sender };
+        self.expect(from, Place::Treasury, fee, Reason::Fee);
+        self.expect(from, Place::Deposits, unit * weight as u128, Reason::Deposit);
+    }
+
+    /// Notes that a row with this weight has left, and its deposit goes back.
+    fn returned(&mut self, account: AccountId, weight: usize) {
+        let amount = self.params.deposit.0 * weight as u128;
+        self.expect(Place::Deposits, Place::Account { account }, amount, Reason::Deposit);
+    }
+
+    pub(super) fn deal_returned(&mut self, owner: AccountId, shards: usize) {
+        self.returned(owner, DEAL + shards);
+    }
+
+    pub(super) fn order_returned(&mut self, buyer: AccountId) {
+        self.returned(buyer, ORDER);
+    }
+
+    pub(super) fn listing_returned(&mut self, seller: AccountId) {
+        self.returned(seller, LISTING);
+    }
+
+    pub(super) fn revocation_returned(&mut self, by: AccountId) {
+        self.returned(by, REVOCATION);
+    }
+
+    /// What all that these books have on the ledger is to have bound.
+    pub(super) fn deposits(&self) -> u128 {
+        let weight = NODE * self.nodes.len()
+            + self.deals_on_ledger().map(|shards| DEAL + shards).sum::<usize>()
+            + VAULT * self.vaults.len()
+            + LISTING * self.listings.len()
+            + ORDER * self.orders.len()
+            + REVOCATION * self.revocations.len()
+            + ROOT * self.roots.len();
+        self.params.deposit.0 * weight as u128
+    }
+}
