@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Parser, Subcommand};
 use symbolon_net::Congestion;
 
-use crate::{commands, env};
+use crate::{commands, env, log::LogFormat};
 
 /// Store files encrypted on independent nodes that prove they keep them, and sell access to them.
 #[derive(Debug, Parser)]
@@ -24,8 +24,8 @@ Your own network on this machine:
 
 Exit codes: 0 done, 2 usage, 3 not found, 4 exists, 5 not allowed, 6 unreachable, 7 not enough
 nodes or shards, 8 corrupt, 9 balance too low, 10 refused by the ledger, 11 input/output, 12 disk
-full, 13 in use, 14 passphrase or key, 15 partly done, 130 interrupted,
-141 closed pipe, 1 anything else."
+full, 13 in use, 14 passphrase or key, 15 partly done, 16 a node's disk is empty or
+another's, 130 interrupted, 141 closed pipe, 1 anything else."
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -67,6 +67,10 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "CONTROL", env = env::CONGESTION, hide_env_values = true)]
     pub(crate) congestion: Option<Congestion>,
 
+    /// How log lines are written on stderr: for people, or as one JSON object a line
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) log_format: LogFormat,
+
     /// Log more: -v events, -vv details, -vvv everything
     #[arg(long, short, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -106,6 +110,10 @@ pub(crate) enum Verb {
     Versions(commands::versions::Args),
     /// Bring back a removed file, or an older version
     Undelete(commands::versions::UndeleteArgs),
+    /// Keep stored files for longer
+    Renew(commands::renew::Args),
+    /// Renew and repair everything while it runs
+    Keep(commands::keep::Args),
     /// Stop paying for files, and delete them from the nodes
     Rm(commands::rm::Args),
     /// Check that the nodes still hold a file's shards undamaged

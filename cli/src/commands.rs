@@ -11,6 +11,7 @@ pub(crate) mod get;
 pub(crate) mod grant;
 pub(crate) mod id;
 pub(crate) mod init;
+pub(crate) mod keep;
 pub(crate) mod ledger;
 pub(crate) mod ls;
 pub(crate) mod market;
@@ -18,6 +19,7 @@ pub(crate) mod mv;
 pub(crate) mod node;
 pub(crate) mod orders;
 pub(crate) mod put;
+pub(crate) mod renew;
 pub(crate) mod restore;
 pub(crate) mod rm;
 pub(crate) mod sell;
@@ -36,6 +38,7 @@ pub(crate) fn runs_on(verb: &Verb) -> bool {
         Verb::Up(args) => args.runs_on(),
         Verb::Node(args) => args.runs_on(),
         Verb::Ledger(args) => args.runs_on(),
+        Verb::Keep(args) => args.runs_on(),
         _ => false,
     }
 }
@@ -53,6 +56,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<(), Error> {
         Verb::Node(args) => return node::run(args, context).await,
         Verb::Ledger(args) => return ledger::run(args, context).await,
         Verb::Verify(args) => return verify::run(args, context).await,
+        Verb::Keep(args) => return keep::run(&args, context).await,
         Verb::Completions(args) => return completions::run(&args, context),
         // These print one report at the end.
         Verb::Down(args) => down::run(&args, context).await,
@@ -68,6 +72,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<(), Error> {
         Verb::Sync(args) => folder::sync::run(&args, context).await,
         Verb::Versions(args) => versions::run(&args, context).await,
         Verb::Undelete(args) => versions::undelete(&args, context).await,
+        Verb::Renew(args) => renew::run(&args, context).await,
         Verb::Rm(args) => rm::run(&args, context).await,
         Verb::Share(args) => share::run(args, context).await,
         Verb::Grant(args) => grant::run(args, context).await,

@@ -8,7 +8,7 @@ use symbolon_net::{Congestion, Endpoint, Host};
 use symbolon_protocol::{
     Amount,
     identity::Identity,
-    ledger::rows::{Accounts, Chain, Chains, Holds, PoolsTable},
+    ledger::rows::{Accounts, Chain, Chains, Holds, Nodes, PoolsTable},
 };
 
 use crate::{
@@ -345,6 +345,8 @@ pub(crate) struct Books {
     pub(crate) account_count: usize,
     pub(crate) holds: Amount,
     pub(crate) storage: Amount,
+    /// The part of `storage` that nodes earn with the proofs of their open windows.
+    pub(crate) due: Amount,
     pub(crate) repair: Amount,
     pub(crate) treasury: Amount,
     pub(crate) deposits: Amount,
@@ -370,6 +372,7 @@ pub(crate) async fn books(ledger: &Ledger) -> Result<Books, Error> {
         let add = |sum: Amount, amount| sum.checked_add(amount).ok_or_else(too_much);
         let accounts = ledger.scan_all(Accounts, &[]).await?;
         let holds = ledger.scan_all(Holds, &[]).await?;
+        let nodes = ledger.scan_all(Nodes, &[]).await?;
         let pools = ledger.row(PoolsTable, &()).await?;
         if chain(ledger).await?.height != before {
             continue;
@@ -381,6 +384,7 @@ pub(crate) async fn books(ledger: &Ledger) -> Result<Books, Error> {
             accounts: accounts.iter().map(|(_, row)| row.balance).try_fold(Amount::ZERO, add)?,
             holds: holds.iter().map(|(_, row)| row.amount).try_fold(Amount::ZERO, add)?,
             storage: pools.storage,
+            due: nodes.iter().map(|(_, row)| row.due()).try_fold(Amount::ZERO, add)?,
             repair: pools.repair,
             treasury: pools.treasury,
             deposits: pools.deposits,

@@ -10,7 +10,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -18,6 +18,7 @@ use etcetera::BaseStrategy as _;
 use serde::{Deserialize, Serialize};
 
 use symbolon_ledger::{LedgerTicket, TicketError};
+use symbolon_store::durable;
 
 use crate::error::{Error, Kind};
 
@@ -236,22 +237,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         return Err(Error::new(Kind::Exists, format!("{shown} is there and is no file"))
             .hint("choose another path, or move it away"));
     }
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".symbolon-new");
-    let beside = PathBuf::from(beside);
-    let write = || -> io::Result<()> {
-        let mut file = open_private(&beside, OpenOptions::new().create(true).truncate(true))?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        match path.parent() {
-            // A rename is on disk when its folder is.
-            Some(folder) if cfg!(unix) && folder == Path::new("") => File::open(".")?.sync_all(),
-            Some(folder) if cfg!(unix) => File::open(folder)?.sync_all(),
-            _ => Ok(()),
-        }
-    };
-    write().map_err(|error| Error::io("write", path, &error))
+    durable::write_whole(path, bytes).map_err(|error| Error::io("write", path, &error))
 }
 
 fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<File> {

@@ -24,6 +24,11 @@ pub(crate) fn raise_files() {
     }
 }
 
+/// How many files this process may have open; `None` for no limit.
+pub(crate) fn open_files() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
 /// Refuses to start more nodes in this process than its open files suffice for.
 pub(crate) fn check_files(nodes: u32) -> Result<(), Error> {
     let needed = FILES + FILES_OF_NODE * u64::from(nodes);

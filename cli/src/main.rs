@@ -1,5 +1,6 @@
 //! The program: it reads the arguments, runs a command, and ends with an exit code.
 
+mod alerts;
 mod args;
 mod client_error;
 mod commands;
@@ -8,12 +9,15 @@ mod durability;
 mod env;
 mod error;
 mod grants;
+mod health;
 mod hints;
 mod home;
 mod interrupt;
 mod keys;
 #[cfg(unix)]
 mod limits;
+mod log;
+mod metrics;
 mod names;
 mod nodes;
 mod output;
@@ -27,7 +31,6 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use symbolon_client::is_unprintable;
-use tracing_subscriber::EnvFilter;
 
 use crate::{
     args::Args,
@@ -65,7 +68,7 @@ fn ended(result: Result<(), Error>, out: &Output) -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), Error> {
-    log(args.global.verbose);
+    log::start(args.global.verbose, args.global.log_format);
     #[cfg(unix)]
     limits::raise_files();
     interrupt::hear(&context::output(&args.global), commands::runs_on(&args.verb))?;
@@ -105,29 +108,4 @@ fn explain(error: &clap::Error) -> ExitCode {
         // The stream is closed; the exit code still tells.
     }
     ExitCode::from(Kind::Usage as u8)
-}
-
-/// Sends log lines to stderr.
-fn log(verbose: u8) {
-    let default = match verbose {
-        // The transport logs every peer that vanishes; the commands report what follows from it.
-        0 => "error,iroh=off,noq=off",
-        1 => {
-            "warn,iroh=off,noq=off,symbolon=info,symbolon_node=info,symbolon_ledger=info,symbolon_client=info,\
-              symbolon_transfer=info"
-        }
-        2 => {
-            "info,symbolon=debug,symbolon_node=debug,symbolon_ledger=debug,symbolon_client=debug,\
-              symbolon_transfer=debug,symbolon_net=debug"
-        }
-        _ => "trace",
-    };
-    let filter = env::log_filter().unwrap_or_else(|| default.to_owned());
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        // Colours are a feature that is not compiled in; to ask for them prints a complaint on every terminal.
-        .with_ansi(false)
-        .init();
 }

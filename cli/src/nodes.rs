@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::error::{Error, Kind};
 
 /// How long a node may take to say who it is.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Every node the ledger knows, by identity.
 pub(crate) async fn all(ledger: &Ledger) -> Result<Vec<(NodeId, Node)>, Error> {

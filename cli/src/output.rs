@@ -16,7 +16,7 @@ use std::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use symbolon_client::{is_unprintable, printable};
-use symbolon_view::{Document, failure::Failure};
+use symbolon_view::{Document, failure::Failure, shell::LogLine};
 
 use crate::{
     error::{Error, Kind},
@@ -117,6 +117,21 @@ impl<Ready: DeserializeOwned> Said<Ready> {
     pub(crate) fn read(line: &str) -> Option<Self> {
         serde_json::from_str(line).ok()
     }
+}
+
+/// A document as it is kept in a file or given to another program.
+pub(crate) fn document_bytes(document: &impl Document) -> Vec<u8> {
+    json_line(&document.to_value()).into_bytes()
+}
+
+/// A log line as JSON.
+pub(crate) fn log_line(line: &LogLine) -> String {
+    json_line(&symbolon_view::to_value(line))
+}
+
+/// Reads a document that this program has kept; `None` if it is no such document.
+pub(crate) fn read_document<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    serde_json::from_slice(bytes).ok()
 }
 
 /// The result of a command.

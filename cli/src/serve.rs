@@ -74,13 +74,13 @@ pub(crate) struct LedgerPlan {
     pub(crate) epoch_ms: Option<u64>,
     /// What a faucet request gives; `None` for what the ledger has, or the development default.
     pub(crate) faucet: Option<Amount>,
-    /// What transactions cost on a new ledger.
-    pub(crate) fees: Fees,
+    /// What the rules of a new ledger say.
+    pub(crate) rules: Rules,
 }
 
-/// What transactions cost. Cannot be changed later.
+/// What the rules of a ledger say. Cannot be changed later.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub(crate) struct Fees {
+pub(crate) struct Rules {
     /// Fee of each transaction. Cannot be changed later, like the other fees [default: 0]
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     fee: Option<Amount>,
@@ -96,6 +96,9 @@ pub(crate) struct Fees {
     /// Deposit for each half KiB that stays on the ledger; it comes back when that leaves [default: 0]
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     deposit: Option<Amount>,
+    /// After how many epochs missed in a row a node loses its shards [default: 10]
+    #[arg(long, value_name = "EPOCHS", value_parser = clap::value_parser!(u32).range(2..=1000))]
+    dead_after: Option<u32>,
 }
 
 /// Length of a new ledger's epoch in milliseconds, if none is given.
@@ -176,11 +179,12 @@ fn params(plan: &LedgerPlan) -> Params {
         faucet: plan.faucet.unwrap_or(development.faucet),
         // The rules take at most a hundred million.
         deal_epochs_max: (DEAL_MS_MAX / epoch_ms.max(1)).clamp(1, 100_000_000),
-        fee_base: plan.fees.fee.unwrap_or_default(),
-        fee_byte: plan.fees.fee_per_byte.unwrap_or_default(),
-        fee_check: plan.fees.fee_per_check.unwrap_or_default(),
-        duty_fee_bp: plan.fees.duty_fee.unwrap_or_default(),
-        deposit: plan.fees.deposit.unwrap_or_default(),
+        fee_base: plan.rules.fee.unwrap_or_default(),
+        fee_byte: plan.rules.fee_per_byte.unwrap_or_default(),
+        fee_check: plan.rules.fee_per_check.unwrap_or_default(),
+        duty_fee_bp: plan.rules.duty_fee.unwrap_or_default(),
+        deposit: plan.rules.deposit.unwrap_or_default(),
+        dead_after_epochs: plan.rules.dead_after.unwrap_or(development.dead_after_epochs),
         ..development
     }
 }
@@ -196,9 +200,18 @@ pub(crate) struct NodePlan {
     pub(crate) payout: Option<AccountId>,
     /// How long a shard waits for its deal; `None` for the default.
     pub(crate) unpaid: Option<Unpaid>,
+    /// For how long it agrees to its price, in milliseconds.
+    pub(crate) agreed_ms: u64,
+    /// After how many milliseconds a damaged shard is declared lost; `None` for the default.
+    pub(crate) declare_after_ms: Option<u64>,
+    /// Bytes of its disk that stay free; `None` for the default.
+    pub(crate) reserve: Option<u64>,
     /// Whether it starts even if its store is gone.
     pub(crate) accept_loss: bool,
 }
+
+/// For how long a node agrees to its price, in milliseconds, if nothing else is said: a year.
+pub(crate) const AGREED_MS: u64 = 365 * 86_400_000;
 
 /// How long a node keeps a shard whose deal is not open.
 #[derive(Clone, Copy, Debug)]
@@ -226,18 +239,24 @@ impl RunningNode {
         host: &Host,
     ) -> Result<Self, Error> {
         let epoch_ms = context::chain(ledger).await?.params.epoch_ms;
+        let mut limits = Limits::for_capacity(plan.capacity);
+        if let Some(Unpaid { acceptance_ms, grace_ms }) = plan.unpaid {
+            limits = limits.unpaid_for(acceptance_ms, grace_ms);
+        }
+        if let Some(reserve) = plan.reserve {
+            limits.disk_reserve_bytes = reserve;
+        }
+        limits.agreed_epochs = Millis(plan.agreed_ms).steps_of(epoch_ms);
+        if let Some(after_ms) = plan.declare_after_ms {
+            limits.declare_after_ms = after_ms;
+        }
         let options = NodeOptions {
             dir: plan.dir.clone(),
             capacity: plan.capacity,
             price: plan.price.per_epoch(epoch_ms),
             payout: plan.payout.unwrap_or(endpoint.id().into()),
             custody: true,
-            limits: match plan.unpaid {
-                Some(Unpaid { acceptance_ms, grace_ms }) => {
-                    Limits::for_capacity(plan.capacity).unpaid_for(acceptance_ms, grace_ms)
-                }
-                None => Limits::for_capacity(plan.capacity),
-            },
+            limits,
             accept_loss: plan.accept_loss,
         };
         let node =
@@ -272,6 +291,23 @@ pub(crate) async fn node_endpoint(
     let address = address(&plan.dir, plan.network.listen, IfTaken::Move, host)?;
     let endpoint = endpoint(secret, address, &plan.network, Alpn::Storage).await?;
     Ok((secret, endpoint))
+}
+
+/// Refuses a folder that is there and has no key: it may be the place of a disk that is not mounted. With `new` a node
+/// begins in it, and then it must not have one yet.
+pub(crate) fn check_folder(dir: &Path, new: bool) -> Result<(), Error> {
+    let shown = dir.display();
+    match (dir.is_dir(), dir.join("key").exists()) {
+        (true, false) if !new => {
+            Err(Error::new(Kind::WrongDisk, format!("{shown} is there, but no node is in it"))
+                .hint("see that its disk is mounted; to begin a new node in this folder: --new"))
+        }
+        (_, true) if new && dir.join("node").exists() => {
+            Err(Error::new(Kind::Exists, format!("{shown} has a node already"))
+                .hint("leave out --new to start it, or choose another folder with --dir"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a folder in which `file` shows that it belongs to a `whose`: both kinds keep a key and a port there.
@@ -387,7 +423,9 @@ impl From<NodeError> for Error {
     fn from(error: NodeError) -> Self {
         match error {
             NodeError::Ledger(error) => error.into(),
-            NodeError::WrongFolder { .. } => Self::new(Kind::Exists, error.to_string())
+            NodeError::NoNode { .. } => Self::new(Kind::WrongDisk, error.to_string())
+                .hint("see that its disk is mounted and that --dir is right"),
+            NodeError::WrongFolder { .. } => Self::new(Kind::WrongDisk, error.to_string())
                 .hint("every node and ledger needs a folder of its own: choose another with --dir")
                 .or_hint("every node and ledger needs a folder of its own: choose another home with --home"),
             _ if error.is_loss() => {
@@ -395,7 +433,7 @@ impl From<NodeError> for Error {
                     NodeError::Store(store) => format!("{error}: {store}"),
                     other => other.to_string(),
                 };
-                Self::new(Kind::Corrupt, message).hint(
+                Self::new(Kind::WrongDisk, message).hint(
                     "see that its disk is there, or bring the folder back. To go on without what is lost: \
                      --accept-loss. It then misses the pay of those shards until their deals are over, and \
                      its shares of vaults are gone",
@@ -406,6 +444,8 @@ impl From<NodeError> for Error {
                     "give it --capacity {bound}B or more; with exactly that it takes nothing new"
                 ))
             }
+            NodeError::Settings(_) => Self::usage(error.to_string())
+                .hint("set them anew with: symbolon node limit --dir DIR --reset"),
             NodeError::Store(ref store) => {
                 let kind = match (error.is_disk_full(), error.is_in_use()) {
                     (true, _) => Kind::DiskFull,
@@ -448,7 +488,7 @@ mod tests {
             network: Network::default(),
             epoch_ms: Some(epoch_ms),
             faucet: None,
-            fees: Fees::default(),
+            rules: Rules::default(),
         };
         for epoch_ms in [1000, EPOCH_MS, DAY_MS] {
             assert_eq!(params(&plan(epoch_ms)).check(), Ok(()));

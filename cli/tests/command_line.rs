@@ -53,6 +53,8 @@ const VERBS: &[&[&str]] = &[
     &["du"],
     &["versions"],
     &["undelete"],
+    &["renew"],
+    &["keep"],
     &["rm"],
     &["verify"],
     &["share"],
@@ -72,11 +74,16 @@ const VERBS: &[&[&str]] = &[
     &["account"],
     &["account", "balance"],
     &["account", "history"],
+    &["account", "statement"],
     &["account", "faucet"],
     &["account", "send"],
     &["node"],
     &["node", "run"],
     &["node", "status"],
+    &["node", "earnings"],
+    &["node", "doctor"],
+    &["node", "scrub"],
+    &["node", "limit"],
     &["ledger"],
     &["ledger", "run"],
     &["ledger", "status"],
@@ -118,7 +125,7 @@ fn the_specification_has_every_verb_and_every_exit_code() {
             assert!(spec.contains(&heading), "spec/cli.md lacks {heading}");
         }
     }
-    for number in (0..=15).chain([130, 141]) {
+    for number in (0..=16).chain([130, 141]) {
         assert!(spec.contains(&format!("| {number} | `")), "spec/cli.md lacks exit code {number}");
     }
 }
@@ -149,6 +156,15 @@ const BAD: &[(&[&str], i32, &str)] = &[
     (&["init"], 14, "a passphrase is needed"),
     (&["down"], 3, "no network is running"),
     (&["node", "run", "--dir", "/tmp", "--capacity", "lots"], 2, "a size looks like"),
+    (
+        &["node", "run", "--dir", "/tmp", "--capacity", "1GiB", "--metrics", "0.0.0.0:1"],
+        2,
+        "of this machine",
+    ),
+    (&["node", "limit", "--dir", "/tmp", "--send", "1KiB"], 2, "the smallest rate is 16.0 KiB"),
+    (&["node", "limit", "--dir", "/tmp", "--pause", "2-4"], 2, "times of a day look like"),
+    (&["node", "limit", "--dir", "/nowhere"], 16, "no node is in /nowhere"),
+    (&["node", "status", "--dir", "/nowhere"], 3, "no node has noted its state"),
     (&["up", "--nodes", "0"], 2, "invalid value"),
     (&["sell", "x", "--price", "free"], 2, "invalid value"),
     (&["demo", "/nowhere/at/all"], 3, "there is no such file"),

@@ -7,14 +7,14 @@ mod common;
 use std::{
     collections::BTreeSet,
     fs,
-    os::unix::fs::symlink,
+    os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
 };
 
 use common::{
-    Done, Network, Running, command,
+    Done, Network, Running, Server, command,
     schema::{alternatives, names, of_command, read, which},
-    words,
+    until, words,
 };
 use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::Value;
@@ -86,6 +86,9 @@ fn store(seen: &mut Seen, network: &Network) {
     seen.run(home, "verify file");
     seen.run(home, "verify tree --deep");
     seen.run(home, "mv tree/one tree/three");
+    seen.run(home, "renew file --for 40h --dry-run");
+    seen.run(home, "renew file --for 40h --yes");
+    seen.run(home, "keep --once --yes");
     seen.run(home, "rm file --yes");
     seen.run(home, "ls --deleted");
     seen.run(home, &format!("undelete file --number {first}"));
@@ -136,6 +139,30 @@ fn live(seen: &mut Seen, network: &Network) {
     assert_eq!(seen.run(&far, &restore)["index"], Value::Null);
     let back = seen.run(&near, &format!("{restore} --ledger {}", network.ticket));
     assert_eq!(back["index"]["purchases"], 1, "{back}");
+}
+
+/// What the operator of a node sees.
+fn operate(seen: &mut Seen, network: &Network) {
+    let (home, folder) = (&network.home(), network.folder.path());
+    let dir = folder.join("node0").display().to_string();
+    until("the node has noted its state", || folder.join("node0/run/health").exists());
+    for line in ["status", "earnings", "doctor", "scrub", "limit"] {
+        seen.run(home, &format!("node {line} --dir {dir}"));
+    }
+    seen.run(home, &format!("node limit --dir {dir} --send 1MiB --scrub 1MiB --pause 01:00-02:00"));
+    seen.run(home, "account statement");
+    // A node without room tells its operator.
+    let (told, program) = (folder.join("told"), folder.join("tell"));
+    fs::write(&program, format!("#!/bin/sh\ncat > {}\n", told.display())).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+    let (ticket, full) = (&network.ticket, folder.join("full").display().to_string());
+    let line =
+        format!("node run --ledger {ticket} --capacity 1GiB --dir {full} --reserve 1000000TiB");
+    let line = format!("{line} --alert-command {}", program.display());
+    let _full = Server::start(home, words(&line));
+    let alert = || serde_json::from_slice::<Value>(&fs::read(&told).unwrap_or_default()).ok();
+    until("the alert is told", || alert().is_some());
+    seen.note("alert", &alert().unwrap());
 }
 
 /// A home whose network is stopped at the end, even if the test fails.
@@ -195,6 +222,7 @@ fn every_document_is_what_its_schema_says() {
     store(&mut seen, &network);
     share(&mut seen, &network);
     live(&mut seen, &network);
+    operate(&mut seen, &network);
     serve(&mut seen, &network);
 
     let mut told = BTreeSet::new();

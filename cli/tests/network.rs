@@ -243,7 +243,7 @@ fn a_node_whose_store_is_gone_does_not_come_up_unasked() {
     fs::remove_file(index.join("index.redb")).unwrap();
     for _ in 0..2 {
         let (code, error) = home.fail(&["up"]);
-        assert_eq!(code, 8, "{error}");
+        assert_eq!(code, 16, "{error}");
         assert!(error["hint"].as_str().unwrap().contains("--accept-loss"), "{error}");
     }
     let _up = home.up(&["--accept-loss"]);

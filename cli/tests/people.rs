@@ -116,7 +116,7 @@ fn stat_verify_and_ranges_tell_the_truth() {
 
     // One cell among thousands, turned on the disk of a node that runs.
     let victim = &shards[5];
-    let (bad, offset) = (100, 100 * CELL as u64 + 17);
+    let offset = 100 * CELL as u64 + 17;
     let file = shard_file(&folder_of(&network, &victim["node"]));
     let file = fs::OpenOptions::new().read(true).write(true).open(file).unwrap();
     let mut byte = [0];
@@ -125,12 +125,12 @@ fn stat_verify_and_ranges_tell_the_truth() {
     let done = network.run("verify file --deep --as owner");
     assert_eq!(done.code, Some(15));
     let found = serde_json::from_slice::<Value>(&done.out).unwrap()["error"]["details"].clone();
-    assert_eq!(found["checked_cells"], cells, "every cell was looked at: {found}");
+    assert!(found["checked_cells"].as_u64().unwrap() < cells, "the node serves no more of it");
     let shards = found["shards"].as_array().unwrap();
     let sick: Vec<_> = shards.iter().filter(|shard| shard["well"] == false).collect();
     assert_eq!(sick.len(), 1, "{found}");
     assert_eq!((&sick[0]["index"], &sick[0]["node"]), (&victim["index"], &victim["node"]));
-    assert_eq!(sick[0]["bad_cells"], serde_json::json!([bad]));
+    assert!(sick[0]["fault"].as_str().unwrap().contains("Damaged"), "{found}");
 
     let data = bytes(length, 2);
     let out = network.folder.path().join("part");

@@ -57,6 +57,8 @@ impl Lines {
             "stat" | "versions" | "undelete" | "verify" => String::from("file"),
             "mv" => String::from("nothing else"),
             "rm" => String::from("nothing --yes"),
+            "renew" => String::from("file --dry-run"),
+            "keep" => String::from("--once"),
             "share" => String::from("file --to bob --until 30d"),
             "grant inspect" | "grant revoke" => format!("@{folder}/grant"),
             "grant attenuate" => format!("@{folder}/grant --to bob --until 1d"),
@@ -66,9 +68,12 @@ impl Lines {
             "buy" => format!("{listing} -o {folder}/bought --as bob"),
             "account send" => String::from("bob 1 --id once"),
             "completions" => String::from("bash"),
-            "account balance" | "account faucet" | "account history" | "down" | "du"
-            | "grant ls" | "id" | "ledger status" | "ls" | "market list" | "node status"
-            | "orders" | "status" => String::new(),
+            "node doctor" | "node earnings" | "node limit" | "node scrub" => {
+                format!("--dir {folder}/node0")
+            }
+            "account balance" | "account faucet" | "account history" | "account statement"
+            | "down" | "du" | "grant ls" | "id" | "ledger status" | "ls" | "market list"
+            | "node status" | "orders" | "status" => String::new(),
             new => panic!("say here how `symbolon {new}` is run"),
         }
     }

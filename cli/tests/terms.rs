@@ -33,8 +33,12 @@ fn a_longer_term_is_kept_or_refused() {
     fails(put("--for 1000epochs --max-cost 0.0000001"), 2, "more than the 0.0000001 allowed");
     assert_eq!((network.balance("owner"), end(&network, "f")), (before, 11), "nothing was changed");
 
+    let deal =
+        |network: &Network| network.run("stat f --as owner").ok()["segments"][0]["deal"].clone();
+    let same = deal(&network);
     let longer = put("--for 1000epochs").ok();
-    assert_eq!((&longer["outcome"], end(&network, "f")), (&"stored".into(), 1001));
+    assert_eq!((&longer["outcome"], end(&network, "f")), (&"renewed".into(), 1001));
+    assert_eq!(deal(&network), same, "no byte is sent again");
     assert!(before - network.balance("owner") <= units(longer["cost"].as_str().unwrap()));
     let versions = network.run("versions f --as owner").ok();
     assert_eq!(versions["versions"].as_array().unwrap().len(), 1, "it is no other version");
@@ -44,20 +48,23 @@ fn a_longer_term_is_kept_or_refused() {
         assert_eq!(put(more).ok()["outcome"], "already", "{more}");
     }
 
-    // A grant promises no longer than the file is stored, and is not ended by the way.
+    // A grant promises no longer than the file is stored. A longer term does not end it.
+
     let share = |until: &str| network.run(&format!("share f --to bob --until {until} --as owner"));
     fails(share("1002h"), 2, "is not stored for that long");
     let grant = share("500h").ok()["grant"].as_str().unwrap().to_owned();
-    fails(put("--for 2000epochs"), 4, "ends sooner than asked");
-    assert_eq!(end(&network, "f"), 1001);
+    assert_eq!(put("--for 2000epochs").ok()["outcome"], "renewed");
+    // Nodes agree to their prices for a year. Beyond that a file is stored anew, which ends grants.
+    fails(put("--for 9900epochs"), 4, "ends sooner than asked");
+    assert_eq!((end(&network, "f"), deal(&network)), (2001, same));
     let out = network.folder.path().join("out").display().to_string();
     network.run(&format!("get {grant} -o {out} --as bob")).ok();
-    assert_eq!(put("--for 2000epochs --replace").ok()["outcome"], "stored");
-    assert_eq!(end(&network, "f"), 2001);
+    assert_eq!(put("--for 9900epochs --replace").ok()["outcome"], "stored");
+    assert_eq!(end(&network, "f"), 9901);
 }
 
 #[test]
-fn a_folder_that_ends_too_soon_is_stored_anew_or_named() {
+fn a_folder_that_ends_too_soon_is_paid_for_longer_or_named() {
     let mut network = Network::start(5, LONG);
     network.identity("owner");
     network.identity("bob");
@@ -85,7 +92,7 @@ fn a_folder_that_ends_too_soon_is_stored_anew_or_named() {
         format!("sync {} :dir --for 100epochs --dry-run --as owner", folder.display()),
     ] {
         let dry = network.run_until_ok(&line);
-        assert_eq!((dry["renewed"].as_u64(), dry["files"].as_u64()), (Some(2), Some(3)), "{dry}");
+        assert_eq!((dry["longer"].as_u64(), dry["files"].as_u64()), (Some(2), Some(1)), "{dry}");
         assert_eq!((pending(&network), end(&network, "dir/large")), (waiting, 11));
     }
     network.run("mv dir/c dir/a --as owner").ok();
@@ -94,18 +101,19 @@ fn a_folder_that_ends_too_soon_is_stored_anew_or_named() {
     fails(put(&network, "--for 100epochs --max-cost 0.0000001"), 2, "allowed");
     assert_eq!(network.balance("owner"), before);
     let anew = put(&network, "--for 100epochs").ok();
-    assert_eq!((&anew["renewed"], &anew["unchanged"]), (&3.into(), &0.into()), "{anew}");
+    assert_eq!((&anew["longer"], &anew["unchanged"]), (&3.into(), &0.into()), "{anew}");
+    assert_eq!((&anew["files"], &anew["renewed"]), (&0.into(), &0.into()), "{anew}");
     assert!(["dir/a", "dir/b", "dir/large"].iter().all(|name| end(&network, name) == 101));
     assert_eq!(put(&network, "--for 100epochs").ok()["outcome"], "already");
 
-    // Files that another person may read are named, and the rest is stored anew.
+    // Nodes agree for a year. Beyond that, files that another person may read are named, and the rest is stored anew.
     network.run("share dir/large --to bob --until 50h --as owner").ok();
-    let named = fails(put(&network, "--for 1000epochs"), 15, "ends sooner than asked");
+    let named = fails(put(&network, "--for 9900epochs"), 15, "ends sooner than asked");
     let faults = named["details"]["faults"].as_array().unwrap();
     assert_eq!((faults.len(), &faults[0]["path"]), (1, &"large".into()), "{named}");
-    assert_eq!((end(&network, "dir/large"), end(&network, "dir/a")), (101, 1001));
-    put(&network, "--for 1000epochs --replace").ok();
-    assert_eq!(end(&network, "dir/large"), 1001);
+    assert_eq!((end(&network, "dir/large"), end(&network, "dir/a")), (101, 9901));
+    put(&network, "--for 9900epochs --replace").ok();
+    assert_eq!(end(&network, "dir/large"), 9901);
 }
 
 #[test]

@@ -99,11 +99,11 @@ pub use error::{ClientError, ErrorKind};
 pub use library::{
     Devices, FileFault, FileKind, FileView, FilesView, FolderGot, FolderOptions, FolderPlan,
     FolderQuote, FolderStored, FolderWalk, GetOptions, GetOutcome, GetPlan, GetReport, Growth,
-    Incoming, IndexView, Library, Listed, Moved, Name, NameError, NameKind, NameView, NameWalk,
-    NotKept, Outgoing, Pattern, PublishReport, PullReport, PutOptions, PutOutcome, PutReport,
-    Readable, Removed, Replace, SegmentView, Selection, ShardHealth, ShardView, Sink, Source,
-    StatView, Usage, VerifiedObject, VerifyReport, VersionView, is_unprintable, printable, shown,
-    usual_epochs,
+    Incoming, IndexView, KeepOptions, KeepReport, Library, Listed, Moved, Name, NameError,
+    NameKind, NameView, NameWalk, NotKept, Outgoing, Pattern, PublishReport, PullReport,
+    PutOptions, PutOutcome, PutReport, Readable, Removed, Renewal, Replace, SegmentView, Selection,
+    ShardHealth, ShardView, Sink, Source, StatView, Usage, VerifiedObject, VerifyReport,
+    VersionView, is_unprintable, printable, shown, usual_epochs,
 };
 pub use market::{
     BuyOutcome, BuyReport, ListingDetail, ListingFilter, ListingView, Market, OrderView,

@@ -41,9 +41,11 @@ mod devices;
 mod folder;
 pub(crate) mod get;
 mod index;
+mod keep;
 pub(crate) mod names;
 pub(crate) mod promises;
 mod put;
+mod renew;
 mod share;
 pub(crate) mod source;
 pub(crate) mod upkeep;
@@ -63,10 +65,12 @@ pub use folder::{
 };
 pub use get::{GetOptions, GetOutcome, GetReport, Outgoing, Readable, Sink};
 pub use index::{Growth, IndexView, PublishReport, PullReport};
+pub use keep::{KeepOptions, KeepReport};
 pub use names::{
     FileView, FolderWalk, Listed, Name, NameError, NameKind, NameView, NameWalk, Pattern,
     VersionView, is_unprintable, printable, shown,
 };
+pub use renew::Renewal;
 pub use source::{Incoming, Source};
 pub use upkeep::{FilesView, SegmentView, ShardHealth, ShardView, StatView};
 pub use upload::{PutOptions, PutOutcome, PutReport, Replace, usual_epochs};

@@ -6,9 +6,12 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use ed25519_dalek::SigningKey;
+use redb::{
+    ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableHandle as _,
+};
 use symbolon_ledger::{Embedded, Ledger, Options};
 use symbolon_net::Host;
 use symbolon_protocol::{
@@ -135,7 +138,14 @@ impl Bench {
         let accept = |index: u8| {
             let node = node_key((number * 7 + u32::from(index)) % nodes);
             let shard = (index, self.shard.root);
-            Acceptance::build(&self.chain, &terms, &node, shard, PRICE, LedgerTime::NEVER)
+            Acceptance::build(
+                &self.chain,
+                &terms,
+                &node,
+                shard,
+                (PRICE, u64::MAX),
+                LedgerTime::NEVER,
+            )
         };
         let acceptances = (0..SHARDS).map(accept).collect();
         Action::OpenDeal { terms, acceptances, cost_max: Amount::credits(1) }
@@ -202,6 +212,42 @@ fn kept(folder: &Path) -> u64 {
     files.map(|metadata| metadata.blocks() * 512).sum()
 }
 
+/// Prints what the tables of a closed ledger's file hold, for each deal: bytes of keys and values, and what redb has on top
+/// of them.
+fn tell_tables(folder: &Path, deals: u64) {
+    let database = redb::Database::open(folder.join("ledger.redb")).unwrap();
+    let read = database.begin_read().unwrap();
+    for handle in read.list_tables().unwrap() {
+        let name = handle.name().to_owned();
+        let table = read.open_untyped_table(handle).unwrap();
+        let stats = table.stats().unwrap();
+        println!(
+            "  {name:<8} {:>8.2} rows a deal, {:>7.0} bytes of keys and values, {:>6.0} of redb, {:>6.0} unused",
+            per(table.len().unwrap(), deals),
+            per(stats.stored_bytes(), deals),
+            per(stats.metadata_bytes(), deals),
+            per(stats.fragmented_bytes(), deals),
+        );
+    }
+    let rows: redb::TableDefinition<'_, &[u8], &[u8]> = redb::TableDefinition::new("rows");
+    let mut tags: BTreeMap<u8, (u64, u64, u64)> = BTreeMap::new();
+    for row in read.open_table(rows).unwrap().iter().unwrap() {
+        let (key, value) = row.unwrap();
+        let sums = tags.entry(key.value()[0]).or_default();
+        sums.0 += 1;
+        sums.1 += key.value().len() as u64;
+        sums.2 += value.value().len() as u64;
+    }
+    for (tag, (count, keys, values)) in tags {
+        println!(
+            "  rows of table {tag:<3} {:>8.2} a deal, {:>6.0} bytes of keys, {:>6.0} of values",
+            per(count, deals),
+            per(keys, deals),
+            per(values, deals),
+        );
+    }
+}
+
 #[allow(clippy::cast_precision_loss, reason = "figures for a person")]
 fn per(bytes: u64, count: u64) -> f64 {
     bytes as f64 / count as f64
@@ -257,6 +303,8 @@ async fn run(scale: &Scale) {
     );
     drop(bench);
     embedded.close().await;
+    println!("in the file, for each deal:");
+    tell_tables(folder.path(), deals);
 }
 
 fn main() {

@@ -33,8 +33,8 @@ use symbolon_protocol::{
         beacon::Onions,
         block::{Block, BlockInputs, Genesis, SignedHeader},
         execute::{self, BlockBuilder, Executed, Pushed},
-        rows::{Chain, Chains},
-        state::{RowBytes, State, StateExt, Update},
+        rows::{Chain, Chains, Table as _},
+        state::{RowBytes, State, Update},
         transaction::Transaction,
         tree::{self, Range},
     },
@@ -118,7 +118,8 @@ impl File {
         let salt = salt.and_then(|salt| salt.value().try_into().ok());
         let salt = salt.ok_or_else(|| damaged("the onion salt is missing"))?;
         let rows = Rows::open(&read)?;
-        let chain = rows.get(Chains, &()).ok_or_else(|| damaged("it has no chain row"))?;
+        let chain = rows.row(&Chains::key(&())).and_then(|row| Chain::from_bytes(&row).ok());
+        let chain = chain.ok_or_else(|| damaged("it has no chain row"))?;
         let tip = blocks::last(&read)?;
         let header = &tip.header.header;
         let root = tree::root(&rows);
@@ -185,7 +186,7 @@ impl Executor {
     /// When the next rule is due, in milliseconds since the Unix epoch.
     pub(crate) fn next_due(&self) -> Result<Option<LedgerTime>, LedgerError> {
         let rows = self.rows()?;
-        let due_ms = execute::next_due(&rows);
+        let due_ms = guarded(|| execute::next_due(&rows)).ok_or_else(|| self.broken())?;
         rows.checked(due_ms)
     }
 
@@ -196,7 +197,7 @@ impl Executor {
         time_ms: LedgerTime,
     ) -> Result<BlockInputs, LedgerError> {
         let rows = self.rows()?;
-        let inputs = onions.inputs(&rows, time_ms);
+        let inputs = guarded(|| onions.inputs(&rows, time_ms)).ok_or_else(|| self.broken())?;
         rows.checked(inputs)?.ok_or_else(|| LedgerError::Damaged("it has no chain row".into()))
     }
 
@@ -216,7 +217,7 @@ impl Executor {
             return draft;
         }
         let height = self.tip().header.header.height;
-        let mut draft = first(0).ok_or(LedgerError::Broken { height: height + 1 })?;
+        let mut draft = first(0).ok_or_else(|| self.broken())?;
         // The longest part that holds, and the shortest that breaks.
         let (mut sound, mut broken) = (0, batch.len());
         while 1 < broken - sound {
@@ -262,6 +263,11 @@ impl Executor {
         let is_made = !applied.is_empty() || is_due;
         let block = is_made.then(|| (applied, builder.finish()));
         state.checked(Draft { outcomes, block })
+    }
+
+    /// The error of rules that break where no transaction is at fault: there is no next block.
+    fn broken(&self) -> LedgerError {
+        LedgerError::Broken { height: self.tip().header.header.height + 1 }
     }
 
     /// Stores a block and its changes. They are on disk when this returns.
@@ -465,7 +471,7 @@ fn fitting(rows: impl Iterator<Item = Row>, bytes_max: usize) -> Vec<Row> {
 /// those of the way to its ends.
 const PROOF_BYTES_MAX: usize = LIST_MAX as usize;
 /// Version of the database layout: of the tables here, and of the rows as the rules write them.
-const VERSION: u8 = 6;
+const VERSION: u8 = 7;
 /// Memory of redb's cache: enough for hot rows and tree nodes, not for the whole ledger.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 const OPEN_ATTEMPTS: u32 = 100;

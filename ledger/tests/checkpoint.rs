@@ -6,14 +6,17 @@ mod common;
 
 use std::{
     path::Path,
-    sync::atomic::{AtomicU8, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
     time::Duration,
 };
 
-use common::{answer, open, transfer};
+use common::{answer, between::stand_between, open, transfer};
 use ed25519_dalek::SigningKey;
 use symbolon_ledger::{Checkpoint, Embedded, Ledger, LedgerError, LedgerTicket, Remote};
-use symbolon_net::{Alpn, Endpoint, Host, MemoryNetwork};
+use symbolon_net::{Host, MemoryNetwork};
 use symbolon_protocol::{
     id::TransactionId,
     ledger::{
@@ -128,32 +131,31 @@ async fn a_state_is_kept_for_ten_minutes_and_shared_for_five() {
     assert!(second.page().await.unwrap().is_some());
 }
 
-/// A server that changes its second answer to a request for a checkpoint.
+/// A server that changes its answers to requests for a checkpoint.
 fn liar(
     network: &MemoryNetwork,
     truth: LedgerTicket,
-    twist: impl Fn(Response) -> Response + Send + Sync + 'static,
+    twist: impl Fn(&Request, Response) -> Response + Send + Sync + 'static,
 ) -> LedgerTicket {
-    let endpoint: Endpoint = network.endpoint([66; 32]);
-    let ticket = LedgerTicket { peers: vec![endpoint.address()], ..truth.clone() };
-    tokio::spawn(async move {
-        let connection = endpoint.accept().await.unwrap();
-        let honest = endpoint.connect(&truth.peers[0], Alpn::Ledger).await.unwrap();
-        while let Ok((mut back, mut from)) = connection.accept().await {
-            let request: Request = from.receive().await.unwrap();
-            let is_second = matches!(&request, Request::Checkpoint { height: Some(_), .. });
-            let (mut there, mut answers) = honest.open().await.unwrap();
-            there.send(&request).await.unwrap();
-            let response = answers.receive().await.unwrap();
-            let response = if is_second { twist(response) } else { response };
-            back.send(&response).await.unwrap();
-        }
-    });
+    let front = network.endpoint([66; 32]);
+    let ticket = LedgerTicket { peers: vec![front.address()], ..truth.clone() };
+    stand_between(front, truth.peers[0].clone(), Arc::new(twist));
     ticket
 }
 
+/// Fetches from a server that changes its second answer.
 async fn lied_to(
     twist: impl Fn(Response) -> Response + Send + Sync + 'static,
+) -> Result<usize, LedgerError> {
+    let second = move |request: &Request, response| match request {
+        Request::Checkpoint { height: Some(_), .. } => twist(response),
+        _ => response,
+    };
+    fetched_from(second).await
+}
+
+async fn fetched_from(
+    twist: impl Fn(&Request, Response) -> Response + Send + Sync + 'static,
 ) -> Result<usize, LedgerError> {
     let folder = tempfile::tempdir().unwrap();
     let home = founded(folder.path()).await;
@@ -193,6 +195,15 @@ async fn a_page_without_a_row_and_one_of_another_block_are_refused() {
         other => other,
     });
     assert!(forged(other_header.await), "another header");
+    // All pages have the same header, and the rows are those of its state root.
+    let unsigned = fetched_from(|_, response| match response {
+        Response::Rows { mut header, rows, proof, more } => {
+            header.header.events_root.0[0] ^= 1;
+            Response::Rows { header, rows, proof, more }
+        }
+        other => other,
+    });
+    assert!(forged(unsigned.await), "a header that the validators did not sign");
     let gone = lied_to(|_| Response::Gone).await;
     assert!(matches!(gone, Err(LedgerError::CheckpointGone)));
 }

@@ -51,8 +51,14 @@ async fn open_deals(ledger: &Ledger, until_ms: LedgerTime) {
             access: Access::Public,
             epochs: 1,
         };
-        let accepted =
-            Acceptance::build(&chain, &terms, &node, (0, Hash([7; 32])), price, until_ms);
+        let accepted = Acceptance::build(
+            &chain,
+            &terms,
+            &node,
+            (0, Hash([7; 32])),
+            (price, u64::MAX),
+            until_ms,
+        );
         let acceptances = vec![accepted];
         let cost_max = Amount::credits(1);
         let open = Action::OpenDeal { terms, acceptances, cost_max };

@@ -7,13 +7,20 @@ mod common;
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use common::{account, balance, open, transaction, transfer, validator_id};
+use common::{
+    account, balance,
+    between::{Between, stand_between},
+    open, transaction, transfer, validator_id,
+};
 use symbolon_ledger::{Embedded, Keeping, Ledger, LedgerError, LedgerTicket, Options, Remote};
-use symbolon_net::{Alpn, Host, MemoryNetwork, PeerAddress, peer_id};
+use symbolon_net::{Host, MemoryNetwork, PeerAddress, peer_id};
 use symbolon_protocol::{
     Amount, Millis,
     codec::{Decode, Reader},
@@ -27,7 +34,7 @@ use symbolon_protocol::{
     wire::ledger::{Request, Response},
 };
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
+use tokio::{sync::Notify, task::JoinHandle};
 
 const START_MS: u64 = 1_700_000_000_000;
 
@@ -95,29 +102,8 @@ impl World {
         twist: impl Fn(&Request, Response) -> Response + Send + Sync + 'static,
     ) -> PeerAddress {
         let front = self.network.endpoint([number; 32]);
-        let (address, truth) = (front.address(), self.truth.peers[0].clone());
-        let twist = Arc::new(twist);
-        tokio::spawn(async move {
-            while let Some(connection) = front.accept().await {
-                let honest = front.connect(&truth, Alpn::Ledger).await.unwrap();
-                let twist = twist.clone();
-                tokio::spawn(async move {
-                    while let Ok((mut back, mut from)) = connection.accept().await {
-                        let request: Request = from.receive().await.unwrap();
-                        let (mut there, mut answers) = honest.open().await.unwrap();
-                        there.send(&request).await.unwrap();
-                        let twist = twist.clone();
-                        tokio::spawn(async move {
-                            while let Ok(Some(response)) = answers.receive_or_end().await {
-                                if back.send(&twist(&request, response)).await.is_err() {
-                                    return;
-                                }
-                            }
-                        });
-                    }
-                });
-            }
-        });
+        let address = front.address();
+        stand_between(front, self.truth.peers[0].clone(), Arc::new(twist));
         address
     }
 
@@ -193,7 +179,10 @@ async fn a_genesis_that_the_ticket_does_not_name_is_refused() {
         other => other,
     });
     let client = world.client(&world.ticket(vec![richer]));
-    assert!(matches!(client.head().await, Err(LedgerError::Forged { .. })));
+    // Its headers are of this ledger, so only the genesis itself can be at fault.
+    let refused = client.head().await;
+    let Err(LedgerError::Forged { what }) = refused else { panic!("{refused:?}") };
+    assert_eq!(what, "the genesis is of another ledger");
 }
 
 #[tokio::test(start_paused = true)]
@@ -267,6 +256,11 @@ async fn another_server_is_asked_when_one_is_gone_lies_or_holds_blocks_back() {
             block.events.clear();
             Response::Block { block }
         }
+        // Nothing but the commit covers this.
+        Response::Head { mut header } => {
+            header.header.events_root.0[0] ^= 1;
+            Response::Head { header }
+        }
         other => other,
     });
     let client = world.client(&world.ticket(vec![liar.clone(), true_one.clone()]));
@@ -276,6 +270,8 @@ async fn another_server_is_asked_when_one_is_gone_lies_or_holds_blocks_back() {
     assert_eq!(block, world.home().follow(1).next().await.unwrap());
     let alone = world.client(&world.ticket(vec![liar]));
     let refused = alone.row(Accounts, &account(2)).await;
+    assert!(matches!(refused, Err(LedgerError::Forged { .. })), "{refused:?}");
+    let refused = alone.head().await;
     assert!(matches!(refused, Err(LedgerError::Forged { .. })), "{refused:?}");
 
     let frozen = world.between(62, frozen());
@@ -288,6 +284,52 @@ async fn another_server_is_asked_when_one_is_gone_lies_or_holds_blocks_back() {
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert!(before < client.head().await.unwrap().header.height);
     assert_eq!(client.overdue(), None);
+}
+
+/// Keeps its first head until it is let go, and forges it if it is to.
+#[derive(Default)]
+struct Late {
+    forges: bool,
+    is_kept: AtomicBool,
+    kept: Notify,
+    go: Notify,
+}
+
+impl Between for Late {
+    async fn pass(&self, request: &Request, mut answer: Response) -> Option<Response> {
+        if let (Request::Head, Response::Head { header }) = (request, &mut answer)
+            && !self.is_kept.swap(true, Ordering::Relaxed)
+        {
+            header.header.events_root.0[0] ^= u8::from(self.forges);
+            self.kept.notify_one();
+            self.go.notified().await;
+        }
+        Some(answer)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_another_one_has_overtaken_is_checked_all_the_same() {
+    for forges in [false, true] {
+        let world = World::new().await;
+        let late = Arc::new(Late { forges, ..Late::default() });
+        let front = world.network.endpoint([67; 32]);
+        let ticket = world.ticket(vec![front.address()]);
+        stand_between(front, world.truth.peers[0].clone(), late.clone());
+        let client = world.client(&ticket);
+        assert_eq!(balance(&client, 2).await, Amount::credits(10));
+        let asking = client.clone();
+        let first = tokio::spawn(async move { asking.head().await });
+        late.kept.notified().await;
+        world.home().submit(transfer(world.truth.chain, 1, 3, 2, 1)).await.unwrap();
+        assert_eq!(balance(&client, 2).await, Amount::credits(11));
+        late.go.notify_one();
+        match first.await.unwrap() {
+            Ok(head) => assert_eq!((head.header.height, forges), (2, false)),
+            Err(LedgerError::Forged { .. }) => assert!(forges),
+            Err(other) => panic!("{other}"),
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

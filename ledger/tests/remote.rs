@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use common::{account, answer, balance, key, open, transaction, transfer, validator};
+use common::{
+    account, answer, balance, between::stand_between, key, open, transaction, transfer, validator,
+};
 use symbolon_ledger::{Embedded, Ledger, LedgerError, LedgerTicket, Outcome, Remote};
 use symbolon_net::{Alpn, BindOptions, Endpoint, Host, MemoryNetwork, NetError};
 use symbolon_protocol::{
@@ -116,29 +118,16 @@ async fn the_field_that_is_refused_is_found_by_the_rows() {
     }
 }
 
-type Twist = dyn Fn(Response) -> Response + Send + Sync;
-
 /// A server that passes requests on to the honest ledger and changes its answers.
-fn liar(network: &MemoryNetwork, truth: LedgerTicket, twist: Arc<Twist>) -> LedgerTicket {
-    let endpoint = network.endpoint([66; 32]);
-    let ticket = LedgerTicket { peers: vec![endpoint.address()], ..truth.clone() };
-    tokio::spawn(async move {
-        let connection = endpoint.accept().await.unwrap();
-        let honest = endpoint.connect(&truth.peers[0], Alpn::Ledger).await.unwrap();
-        while let Ok((mut back, mut from)) = connection.accept().await {
-            let request: Request = from.receive().await.unwrap();
-            let (mut there, mut answers) = honest.open().await.unwrap();
-            there.send(&request).await.unwrap();
-            let twist = twist.clone();
-            tokio::spawn(async move {
-                while let Ok(Some(response)) = answers.receive_or_end().await {
-                    if back.send(&twist(response)).await.is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
+fn liar(
+    network: &MemoryNetwork,
+    truth: LedgerTicket,
+    twist: impl Fn(Response) -> Response + Send + Sync + 'static,
+) -> LedgerTicket {
+    let front = network.endpoint([66; 32]);
+    let ticket = LedgerTicket { peers: vec![front.address()], ..truth.clone() };
+    let twist = move |_: &Request, response| twist(response);
+    stand_between(front, truth.peers[0].clone(), Arc::new(twist));
     ticket
 }
 
@@ -148,7 +137,7 @@ async fn lied_to(twist: impl Fn(Response) -> Response + Send + Sync + 'static) -
     std::mem::forget(folder);
     let network = MemoryNetwork::new();
     let truth = answer(home, network.endpoint([1; 32]));
-    let ticket = liar(&network, truth, Arc::new(twist));
+    let ticket = liar(&network, truth, twist);
     Remote::new(network.endpoint([2; 32]), ticket).into()
 }
 
@@ -297,7 +286,7 @@ async fn of_twenty(
     }
     let network = MemoryNetwork::new();
     let truth = answer(home, network.endpoint([1; 32]));
-    let ticket = liar(&network, truth, Arc::new(twist));
+    let ticket = liar(&network, truth, twist);
     (Remote::new(network.endpoint([2; 32]), ticket).into(), ledger)
 }
 

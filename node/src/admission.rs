@@ -19,9 +19,10 @@ use symbolon_protocol::{
     id::{AccountId, DealId, PeerId},
     wire::storage::{Refusal, RefusalCode},
 };
+use symbolon_store::Counts as KeptCounts;
 use tokio::sync::Notify;
 
-use crate::options::Limits;
+use crate::options::{Limits, credit};
 
 /// The counters, shared by all parts that serve peers.
 #[derive(Debug)]
@@ -93,6 +94,8 @@ pub(crate) struct Upload {
     offer: Offer,
     /// The tick at which its last bytes arrived.
     received_tick: AtomicU64,
+    /// Milliseconds for which the node itself held it up.
+    held_ms: AtomicU64,
     /// Notified when it has to give way to another upload of its deal.
     give_way: Notify,
     /// Its place among the uploads.
@@ -113,6 +116,17 @@ impl Upload {
     pub(crate) fn received(&self, bytes: u64, tick_ms: u64) {
         self.pass.achieved(bytes);
         self.received_tick.store(tick_ms, Ordering::Relaxed);
+    }
+
+    /// Records that the node itself held it up, to keep its bound on bandwidth.
+    pub(crate) fn was_held(&self, held_ms: u64, tick_ms: u64) {
+        self.held_ms.fetch_add(held_ms, Ordering::Relaxed);
+        self.received(credit(held_ms), tick_ms);
+    }
+
+    /// Milliseconds for which the node itself held it up.
+    pub(crate) fn held_ms(&self) -> u64 {
+        self.held_ms.load(Ordering::Relaxed)
     }
 
     /// Whether it has received almost nothing for a while.
@@ -142,12 +156,12 @@ impl Admission {
         Arc::new(Self { capacity, limits, connections, streams, stores, counts, ended })
     }
 
-    /// Counts a shard that was on disk when the node started.
-    pub(crate) fn count_kept(&self, owner: AccountId, length: u64, paid: Paid) {
+    /// Counts the shards that are on disk when the node starts.
+    pub(crate) fn count_kept(&self, kept: &KeptCounts) {
         let mut counts = self.counts();
-        counts.used += length;
-        if paid == Paid::No {
-            counts.add_unpaid(owner, length);
+        counts.used += kept.bytes;
+        for (owner, unpaid) in &kept.unpaid {
+            counts.add_unpaid(*owner, unpaid.bytes);
         }
     }
 
@@ -224,7 +238,8 @@ impl Admission {
             ));
         }
         if self.disk_room(&counts, disk_free) < offer.length {
-            return Err(Refusal::new(RefusalCode::Full, "the node's disk is full"));
+            let message = "the node's disk has no more room than the node keeps free";
+            return Err(Refusal::new(RefusalCode::Full, message));
         }
         let of_owner = counts.unpaid_of(&offer.owner).saturating_add(offer.length);
         if of_owner > self.limits.unpaid_bytes_per_owner_max {
@@ -241,8 +256,9 @@ impl Admission {
             .stores
             .enter(&groups)
             .map_err(|_| Refusal::new(RefusalCode::Busy, "too many shards are being received"))?;
-        let received_tick = AtomicU64::new(tick_ms);
-        let upload = Arc::new(Upload { offer, received_tick, give_way: Notify::new(), pass });
+        let (received_tick, held_ms) = (AtomicU64::new(tick_ms), AtomicU64::new(0));
+        let give_way = Notify::new();
+        let upload = Arc::new(Upload { offer, received_tick, held_ms, give_way, pass });
         counts.uploads.insert(offer.deal, Arc::clone(&upload));
         counts.reserved += offer.length;
         counts.add_unpaid(offer.owner, offer.length);

@@ -139,15 +139,15 @@ impl Reader<'_> {
             // The row of a deal that is over leaves the state. Without one, an unpaid shard may still be paid.
             return (shard.state == ShardState::Active).then_some(Change::Ended { deal });
         };
-        let slot = row.shards.get(usize::from(index))?.as_ref();
-        let slot = slot.filter(|slot| slot.node == self.node)?;
-        // The shard of a deal that is over may still be in the slot table. Before it is deleted, the
+        let ours = row.kept_by(&self.node).filter(|(kept, _)| *kept == index);
+        let ours = ours.filter(|_| row.state == DealState::Open);
+        // A shard that is paid no longer may still be in the slot table. Before it is deleted, the
         // ledger is asked for that.
-        match (shard.state, row.state == DealState::Open) {
-            (ShardState::Unpaid { .. }, true) => {
+        match (shard.state, ours) {
+            (ShardState::Unpaid { .. }, Some((_, slot))) => {
                 Some(Change::Opened { deal, index, root: slot.root })
             }
-            (ShardState::Active, false) => Some(Change::Ended { deal }),
+            (ShardState::Active, None) => Some(Change::Ended { deal }),
             // An unpaid shard of a deal that is over goes when its acceptance is over.
             _ => None,
         }

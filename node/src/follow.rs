@@ -147,6 +147,10 @@ async fn take(shared: &Shared, header: &Header, digest: &Digest) -> Result<(), S
     for vault in &digest.vaults {
         custodian::vault_opened(shared, *vault).await?;
     }
+    if digest.died {
+        error!("this node has missed so many epochs that it loses all its shards");
+        register::doubt(shared);
+    }
     for registered in &digest.registered {
         register::was_registered(shared, registered);
     }
@@ -230,6 +234,8 @@ struct Digest {
     vaults: Vec<VaultId>,
     /// Registrations under this node's key.
     registered: Vec<Action>,
+    /// Whether the ledger takes all shards from this node.
+    died: bool,
     /// Shards that wait to join the slot table.
     slots_waiting: Vec<Change>,
     /// Changes of the slot table.
@@ -241,7 +247,8 @@ impl Digest {
         let mut digest = Self::default();
         for transaction in &block.transactions {
             match &transaction.action {
-                Action::OpenDeal { terms, acceptances, .. } => {
+                Action::OpenDeal { terms, acceptances, .. }
+                | Action::PlaceShards { terms, acceptances, .. } => {
                     let ours = acceptances.iter().filter(|acceptance| acceptance.node == *node);
                     ours.for_each(|acceptance| digest.open(terms, acceptance));
                 }
@@ -268,7 +275,8 @@ impl Digest {
         let Acceptance { index, root, price, .. } = *acceptance;
         // The ledger refuses a deal whose rate is out of range.
         if let Some(rate) = slot_rate(price, length) {
-            let slot = Slot { deal, index, root, length, rate };
+            // When it will leave is the ledger's to know.
+            let slot = Slot { deal, index, root, length, rate, leaves: u64::MAX };
             self.slots_waiting.push(Change::SlotWaits { slot });
         }
     }
@@ -301,6 +309,11 @@ impl Digest {
                 self.left.push(*deal);
                 self.slots_changed.push(Change::SlotLeft { deal: *deal });
             }
+            Event::ShardSpared { node: of, deal } if of == node => {
+                self.left.push(*deal);
+                self.slots_changed.push(Change::SlotSpared { deal: *deal });
+            }
+            Event::NodeDied { node: of } if of == node => self.died = true,
             Event::WindowOpened { node: of, epoch } if of == node => self.window = Some(*epoch),
             Event::OrderPaid { order } => self.paid.push(*order),
             Event::OrderRefunded { order } => self.refunded.push(*order),

@@ -62,13 +62,13 @@ impl NodeKey {
         Transaction::build(chain, &self.signing, id, valid_until, action)
     }
 
-    /// The node's signed acceptance of a shard.
+    /// The node's signed acceptance of a shard, at a price until an epoch.
     pub(crate) fn accept(
         &self,
         chain: &ChainId,
         terms: &DealTerms,
         shard: (u8, Hash),
-        price: Amount,
+        price: (Amount, u64),
         expires_ms: LedgerTime,
     ) -> Acceptance {
         Acceptance::build(chain, terms, &self.signing, shard, price, expires_ms)

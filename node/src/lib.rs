@@ -12,20 +12,31 @@
 extern crate alloc;
 
 mod admission;
+mod alert;
 mod checkpoint;
 mod custodian;
+mod declare;
+mod folder;
 mod follow;
 mod key;
 mod lru;
 mod node;
+mod offline;
 mod options;
+mod pace;
 mod prove;
 mod register;
+mod scrub;
 mod serve;
+mod settings;
 mod shared;
 mod slots;
 mod submit;
 mod sweep;
 
-pub use node::{Node, NodeError, NodeFailure, NodeStatus, Stopper};
+pub use alert::Alert;
+pub use node::{Node, NodeError, NodeFailure, NodeHealth, NodeStatus, Stopper};
+pub use offline::{Folder, Sample};
 pub use options::{Limits, NodeOptions};
+pub use settings::{DayTimes, RATE_MIN, Rate, ScrubRate, Settings, SettingsError};
+pub use symbolon_store::{DamagedShard, Scrub};

@@ -1,9 +1,8 @@
 //! A node for its operator: start it, read its status, stop it.
 
 use std::{
-    fs::File,
-    io::{self, Write as _},
-    path::{Path, PathBuf},
+    io,
+    path::PathBuf,
     sync::{Arc, Mutex},
 };
 
@@ -11,23 +10,31 @@ use symbolon_ledger::{Ledger, LedgerError};
 use symbolon_net::{Endpoint, Host, watch};
 use symbolon_protocol::{
     Amount,
-    id::{AccountId, ChainId, NodeId},
+    id::{AccountId, NodeId},
     ledger::rows::{Chains, Node as NodeRow, Nodes},
 };
-use symbolon_store::{Shard, Shards, StoreError, durable};
+use symbolon_store::{DamagedShard, Scrub, Shards, StoreError};
 use thiserror::Error;
-use tokio::{sync::Notify, task::JoinSet};
-use tracing::{error, info, warn};
+use tokio::{
+    sync::{Notify, broadcast},
+    task::JoinSet,
+};
+use tracing::{error, info};
 
 use crate::{
-    admission::{Admission, Paid},
+    admission::Admission,
+    alert::{self, Alert, Alerts},
     checkpoint,
     custodian::{self, Schedule},
+    declare, folder,
     follow::{self, CannotFollow},
     key::NodeKey,
+    offline::{self, Sample},
     options::NodeOptions,
-    prove, register,
+    pace::Pace,
+    prove, register, scrub,
     serve::{self, GrantCache, KnownOrders},
+    settings::{self, Settings, SettingsError},
     shared::{Shared, View},
     sweep,
 };
@@ -63,6 +70,25 @@ pub enum NodeError {
         /// Bytes bound by deals.
         bytes: u64,
     },
+    /// The folder is the node's, but its store has none of the shards that the ledger asks for.
+    #[error(
+        "the store in {} has no shard, but the ledger says that the node keeps {slots} shards and has {bytes} bytes \
+         bound by deals", path.display()
+    )]
+    NoShards {
+        /// The folder.
+        path: PathBuf,
+        /// Rows of the node's slot table.
+        slots: u32,
+        /// Bytes bound by deals.
+        bytes: u64,
+    },
+    /// The folder is not that of a node.
+    #[error("no node is in {}", path.display())]
+    NoNode {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The node would offer fewer bytes than it has accepted already.
     #[error("the node must offer at least the {bound} paid bytes that it stores, not {capacity}")]
     CapacityTooSmall {
@@ -85,6 +111,9 @@ pub enum NodeError {
         /// The error of the operating system.
         source: io::Error,
     },
+    /// The settings in the folder cannot be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// The store cannot be used.
     #[error("the store cannot be opened")]
     Store(#[from] StoreError),
@@ -109,7 +138,12 @@ impl NodeError {
     /// Whether shards or the whole store are gone.
     #[must_use]
     pub fn is_loss(&self) -> bool {
-        matches!(self, Self::StoreGone { .. } | Self::Store(StoreError::ShardsGone { .. }))
+        matches!(
+            self,
+            Self::StoreGone { .. }
+                | Self::NoShards { .. }
+                | Self::Store(StoreError::ShardsGone { .. })
+        )
     }
 
     /// Whether another process uses the folder.
@@ -168,6 +202,43 @@ pub struct NodeStatus {
     pub earned: Amount,
 }
 
+/// What a node knows by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeHealth {
+    /// Shards on disk.
+    pub shards: u64,
+    /// Bytes of those.
+    pub used: u64,
+    /// Bytes that the file system has left.
+    pub disk_free: u64,
+    /// Bytes of those that stay free.
+    pub disk_reserve: u64,
+    /// Shards that are known to be damaged.
+    pub damaged: u64,
+    /// How far the scrub has come.
+    pub scrub: Scrub,
+    /// What the operator has set.
+    pub settings: Settings,
+    /// Bytes of shards that were sent to peers since the start.
+    pub sent: u64,
+    /// Bytes of shards that were received since the start.
+    pub received: u64,
+    /// The last block that the node has followed.
+    pub height: u64,
+    /// The current epoch.
+    pub epoch: u64,
+    /// For how many milliseconds the node has not known whether there are newer blocks; `None` before the first time.
+    pub view_age_ms: Option<u64>,
+    /// The last epoch that this process has proven.
+    pub proven_epoch: Option<u64>,
+    /// Epochs missed, when the node last read its row; `None` before.
+    pub missed: Option<u64>,
+    /// What the node has earned since the start, as seen in blocks.
+    pub earned: Amount,
+    /// Whether the node's row on the ledger matches its options.
+    pub registered: bool,
+}
+
 /// A running storage node. Dropping it ends it without waiting. [`Node::stop`] waits.
 #[derive(Debug)]
 pub struct Node {
@@ -191,7 +262,11 @@ impl Node {
         }
         let (chain, row) = ledger.pair((Chains, &()), (Nodes, &key.id())).await?;
         let chain = chain.ok_or(NodeError::EmptyLedger)?;
-        let store = open_store(&options, &host, key.id(), chain.id, row.as_ref()).await?;
+        let store = folder::open_store(&options, &host, key.id(), chain.id, row.as_ref()).await?;
+        folder::check_holds(&options, &host, &ledger, (&chain, key.id(), row.as_ref()), &store)
+            .await?;
+        let dir = options.dir.clone();
+        let settings = host.blocking(move || Settings::read(&dir)).await?;
         let height = checkpoint::first_height(&ledger, &host, &store, key.id()).await?;
         let shared = Shared {
             admission: Admission::new(options.capacity, options.limits.clone()),
@@ -199,6 +274,11 @@ impl Node {
             orders: KnownOrders::new(&options.limits),
             schedule: Schedule::default(),
             view: View::new(height, chain.epoch),
+            send: Pace::new(settings.send),
+            receive: Pace::new(settings.receive),
+            scrub: Pace::new(None),
+            alerts: Alerts::new(),
+            settings: watch::Sender::new(settings),
             stop: watch::Sender::new(false),
             endpoint_ended: Notify::new(),
             chain: chain.id,
@@ -227,13 +307,13 @@ impl Node {
     pub async fn status(&self) -> Result<NodeStatus, NodeError> {
         let shared = &self.shared;
         let row = shared.ledger.row(Nodes, &self.id()).await?;
-        let counts = count_shards(shared).await?;
+        let counts = shared.with_store(Shards::counts).await?;
         Ok(NodeStatus {
             id: self.id(),
             used: shared.admission.used(),
             capacity: shared.options.capacity,
-            shards: counts.0,
-            unpaid_shards: counts.1,
+            shards: counts.shards,
+            unpaid_shards: counts.unpaid.iter().map(|(_, of_owner)| of_owner.shards).sum(),
             unpaid_bytes: shared.admission.unpaid(),
             price: shared.options.price,
             payout: shared.options.payout,
@@ -268,6 +348,52 @@ impl Node {
             // The sender lives in `self`, so this cannot happen.
             None => std::future::pending().await,
         }
+    }
+
+    /// What the operator should hear of, from now on. A listener that is slow misses the oldest.
+    #[must_use]
+    pub fn alerts(&self) -> broadcast::Receiver<Alert> {
+        self.shared.alerts.subscribe()
+    }
+
+    /// Up to `limit` shards that are known to be damaged: found by the scrub, by a reader, or by a proof. The node does
+    /// not serve them, and cannot prove what is gone.
+    pub async fn damaged(&self, limit: usize) -> Result<Vec<DamagedShard>, NodeError> {
+        Ok(self.shared.with_store(move |store| store.damaged(limit)).await?)
+    }
+
+    /// Looks at up to `count` shards at random places.
+    pub async fn sample(&self, count: usize) -> Result<Sample, NodeError> {
+        Ok(offline::sample(&self.shared.store, &self.shared.host, count).await?)
+    }
+
+    /// The work of the node since its start, and the state of its disk. Asks no ledger.
+    pub async fn health(&self) -> Result<NodeHealth, NodeError> {
+        let shared = &self.shared;
+        let read = shared.with_store(|store| {
+            let (free, scrub) = (store.free_bytes()?, store.scrub()?);
+            Ok::<_, StoreError>((free, scrub, store.damaged_count()?, store.counts()?))
+        });
+        let (disk_free, scrub, damaged, counts) = read.await?;
+        let age_ms = shared.view.age_ms(shared.host.ticks_ms());
+        Ok(NodeHealth {
+            shards: counts.shards,
+            used: counts.bytes,
+            disk_free,
+            disk_reserve: shared.options.limits.disk_reserve_bytes,
+            damaged,
+            scrub,
+            settings: shared.settings(),
+            sent: shared.send.moved(),
+            received: shared.receive.moved(),
+            height: shared.view.height(),
+            epoch: shared.view.epoch(),
+            view_age_ms: (age_ms != u64::MAX).then_some(age_ms),
+            proven_epoch: *shared.view.proven.borrow(),
+            missed: shared.view.proofs().map(|proofs| proofs.missed),
+            earned: shared.view.earned(),
+            registered: *shared.view.registered.borrow(),
+        })
     }
 
     /// A handle with which other code can stop the node.
@@ -334,71 +460,19 @@ fn spawn(shared: &Arc<Shared>) -> JoinSet<()> {
     tasks.spawn(async move { register::keep_registered(&here).await });
     let here = Arc::clone(shared);
     tasks.spawn(async move { sweep::sweep_unpaid(&here).await });
+    let here = Arc::clone(shared);
+    tasks.spawn(async move { settings::watch_file(&here).await });
+    let here = Arc::clone(shared);
+    tasks.spawn(async move { scrub::scrub_shards(&here).await });
+    let here = Arc::clone(shared);
+    tasks.spawn(async move { declare::declare_damaged(&here).await });
+    let here = Arc::clone(shared);
+    tasks.spawn(async move { alert::watch_for_faults(&here).await });
     if shared.options.custody {
         let here = Arc::clone(shared);
         tasks.spawn(async move { custodian::post_releases(&here).await });
     }
     tasks
-}
-
-/// Opens the folder's store. First checks that the folder belongs to this node and that the store
-/// is not a new one in place of a lost one. Folder and store both carry a marker, and the ledger
-/// knows whether there was a store.
-async fn open_store(
-    options: &NodeOptions,
-    host: &Host,
-    node: NodeId,
-    chain: ChainId,
-    row: Option<&NodeRow>,
-) -> Result<Shards, NodeError> {
-    let (dir, accept_loss) = (options.dir.clone(), options.accept_loss);
-    let (slots, bytes) = row.map_or((0, 0), |row| (row.slots, row.used));
-    host.blocking(move || {
-        let path = dir.join("node");
-        let ours = format!("{node} {chain}\n");
-        let failed = |source| NodeError::Folder { path: path.clone(), source };
-        let in_folder = match std::fs::read_to_string(&path) {
-            Ok(found) => Some(found),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(failed(error)),
-        };
-        if in_folder.as_ref().is_some_and(|found| *found != ours) {
-            return Err(NodeError::WrongFolder { path: dir });
-        }
-        let store = open_shards(&dir, accept_loss)?;
-        match store.marker()? {
-            Some(found) if found != ours.as_bytes() => {
-                return Err(NodeError::WrongFolder { path: dir });
-            }
-            Some(_) => {}
-            None if !store.is_new()? && in_folder.is_none() => {
-                return Err(NodeError::WrongFolder { path: dir });
-            }
-            None => {
-                let was_there = in_folder.is_some() || slots != 0 || bytes != 0;
-                if store.is_new()? && was_there && !accept_loss {
-                    return Err(NodeError::StoreGone { path: dir, slots, bytes });
-                }
-                store.set_marker(ours.as_bytes())?;
-            }
-        }
-        if in_folder.is_none() {
-            write_whole(&path, &ours).map_err(failed)?;
-        }
-        Ok(store)
-    })
-    .await
-}
-
-fn open_shards(dir: &Path, accept_loss: bool) -> Result<Shards, StoreError> {
-    if !accept_loss {
-        return Shards::open(dir);
-    }
-    let (store, lost) = Shards::open_without_lost(dir)?;
-    if lost > 0 {
-        warn!(lost, "removed shards whose files are gone");
-    }
-    Ok(store)
 }
 
 /// Checks that the node offers at least what it has accepted, because it cannot give that back.
@@ -412,46 +486,9 @@ fn check_capacity(shared: &Shared, row: Option<&NodeRow>) -> Result<(), NodeErro
     Ok(())
 }
 
-/// Writes a small file. If the machine stops, it exists whole or not at all.
-fn write_whole(path: &Path, text: &str) -> io::Result<()> {
-    let fresh = path.with_extension("new");
-    let mut file = File::create(&fresh)?;
-    file.write_all(text.as_bytes())?;
-    durable::sync_all(&file)?;
-    std::fs::rename(&fresh, path)?;
-    durable::sync_dir(path.parent().unwrap_or(Path::new(".")))
-}
-
-/// Counts the shards that are on disk at the start.
+/// Counts the shards that are on disk at the start. The store has the sums, so no shard is looked at.
 async fn count_kept(shared: &Shared) -> Result<(), StoreError> {
-    for_each_shard(shared, |shard| {
-        shared.admission.count_kept(shard.info.owner, shard.info.length, follow::paid(shard));
-    })
-    .await
+    let counts = shared.with_store(Shards::counts).await?;
+    shared.admission.count_kept(&counts);
+    Ok(())
 }
-
-/// Number of shards on disk, and of unpaid ones among them.
-async fn count_shards(shared: &Shared) -> Result<(u64, u64), StoreError> {
-    let mut counts = (0, 0);
-    for_each_shard(shared, |shard| {
-        counts.0 += 1;
-        counts.1 += u64::from(follow::paid(shard) == Paid::No);
-    })
-    .await?;
-    Ok(counts)
-}
-
-async fn for_each_shard(shared: &Shared, mut visit: impl FnMut(&Shard)) -> Result<(), StoreError> {
-    let mut after = None;
-    loop {
-        let page = shared.with_store(move |store| store.list(after, PAGE)).await?;
-        let Some(last) = page.last() else {
-            return Ok(());
-        };
-        after = Some((last.info.deal, last.info.index));
-        page.iter().for_each(&mut visit);
-    }
-}
-
-/// Shards of one page of a listing.
-const PAGE: usize = 4096;

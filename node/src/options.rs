@@ -52,6 +52,11 @@ pub struct Limits {
     pub disk_reserve_bytes: u64,
     /// Milliseconds until an acceptance expires. The owner must open the deal by then.
     pub acceptance_ms: u64,
+    /// Milliseconds after which a shard that was found damaged is declared lost, if it is not whole again. A disk may only
+    /// be away for a while.
+    pub declare_after_ms: u64,
+    /// For how many epochs the node agrees to its price: so far may a deal with it be extended.
+    pub agreed_epochs: u64,
     /// Milliseconds that an unpaid shard is kept after its acceptance has expired, because blocks
     /// may be late.
     pub unpaid_grace_ms: u64,
@@ -98,6 +103,8 @@ impl Limits {
             unpaid_bytes_per_owner_max: (capacity / 8).max(4 * limits::SHARD_BYTES_MAX),
             disk_reserve_bytes: 256 * 1024 * 1024,
             acceptance_ms: 60 * 60 * 1000,
+            declare_after_ms: 60 * 60 * 1000,
+            agreed_epochs: u64::MAX,
             unpaid_grace_ms: 10 * 60 * 1000,
             // About 6 MB in all. A seller opens a vault within seconds of storing its shares.
             unopened_shares_max: 4096,
@@ -157,6 +164,12 @@ impl Limits {
             keeps_from: PACE_BYTES,
         }
     }
+}
+
+/// The progress that counts for a holder whom the node itself held up, so that its bounds on bandwidth make no peer look
+/// slow: as much as keeps a place.
+pub(crate) fn credit(waited_ms: u64) -> u64 {
+    waited_ms.saturating_mul(PACE_BYTES) / PACE_MS
 }
 
 /// Milliseconds over which the pace of streams and uploads is measured.

@@ -15,8 +15,10 @@ use thiserror::Error;
 use tracing::{debug, error, info, warn};
 
 use crate::{
+    alert::{Alert, Lasting},
     key::transaction_id,
     register,
+    serve::found_damaged,
     shared::{Backoff, Shared, Stopped},
     slots,
     submit::{SubmitError, submit},
@@ -84,9 +86,11 @@ pub(crate) async fn prove_windows(shared: &Shared) {
 async fn prove_window(shared: &Shared) {
     let length = shared.params.epoch_ms.0;
     let mut backoff = Backoff::new((length / 64).clamp(10, 2_000), (length / 8).max(10));
-    let mut doubted = false;
+    let (mut doubted, mut failures) = (false, 0);
     loop {
-        match attempt(shared).await {
+        let attempted = attempt(shared).await;
+        failures = alert_of(shared, &attempted, failures);
+        match attempted {
             Ok(Proven::Now(epoch)) => {
                 shared.view.proven.send_replace(Some(epoch));
                 info!(epoch, "proven");
@@ -115,6 +119,21 @@ async fn prove_window(shared: &Shared) {
             return;
         }
     }
+}
+
+/// Raises an alert when a shard is damaged, or when several attempts have failed. Returns the number of failures.
+fn alert_of(shared: &Shared, attempted: &Result<Proven, ProveError>, failures: u32) -> u32 {
+    let Err(error) = attempted else {
+        shared.alerts.lasts(Lasting::ProofFailing, None);
+        return 0;
+    };
+    let failures = failures.saturating_add(1);
+    let is_certain = matches!(error, ProveError::Shard { .. }) || FAILURES <= failures;
+    if is_certain && !matches!(error, ProveError::Submit(SubmitError::Stopped)) {
+        let alert = Alert::ProofFailing { why: error.to_string() };
+        shared.alerts.lasts(Lasting::ProofFailing, Some(alert));
+    }
+    failures
 }
 
 /// Makes one attempt. The caller drops it when another window opens.
@@ -163,7 +182,14 @@ async fn open(shared: &Shared, slot: &Slot, leaf: u64) -> Result<LeafProof, Prov
     let failed = |why: String| ProveError::Shard { deal, index, why };
     let opened =
         shared.with_store(move |store| store.open_shard(&deal, index)?.leaf_proof(leaf)).await;
-    let proof = opened.map_err(|error| failed(error.to_string()))?;
+    let proof = match opened {
+        Ok(proof) => proof,
+        Err(error) => {
+            let why = failed(error.to_string());
+            found_damaged(shared, (deal, index), error).await;
+            return Err(why);
+        }
+    };
     verify_leaf(&root, length, leaf, &proof).map_err(|error| failed(error.to_string()))?;
     Ok(proof)
 }
@@ -173,6 +199,9 @@ async fn open(shared: &Shared, slot: &Slot, leaf: u64) -> Result<LeafProof, Prov
 fn proof_id(node: &[u8; 32], epoch: u64) -> TransactionId {
     transaction_id("symbolon 2026 prove transaction v1", &[node, &epoch.to_le_bytes()])
 }
+
+/// Attempts after which a window that is not proven is an alert.
+const FAILURES: u32 = 3;
 
 #[cfg(test)]
 mod tests {

@@ -14,7 +14,7 @@ use symbolon_protocol::{
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    shared::{Backoff, Shared, Stopped},
+    shared::{Backoff, Proofs, Shared, Stopped},
     submit::{SubmitError, submit},
 };
 
@@ -52,6 +52,9 @@ async fn until_doubted(shared: &Shared, announced: &Action) -> Result<(), Stoppe
 
 /// Compares the row, which the prover reads once per epoch, with the node's current announcement.
 pub(crate) fn look_at(shared: &Shared, row: Option<&NodeRow>) {
+    if let Some(row) = row {
+        shared.view.note_proofs(Proofs { missed: row.missed, in_row: row.missed_in_row });
+    }
     let true_now = row.is_some_and(|row| is_registered_as(row, &announcement(shared)));
     if !true_now && *shared.view.registered.borrow() {
         doubt(shared);
@@ -76,7 +79,8 @@ pub(crate) fn was_registered(shared: &Shared, registered: &Action) {
     doubt(shared);
 }
 
-fn doubt(shared: &Shared) {
+/// Notes that the node's row may be another than the one that it has announced.
+pub(crate) fn doubt(shared: &Shared) {
     shared.view.registered.send_replace(false);
     shared.view.row_doubted.notify_one();
 }
@@ -88,7 +92,13 @@ async fn register(shared: &Shared) -> Result<Action, SubmitError> {
     };
     let wanted = announcement(shared);
     let row_there = row.is_some();
-    if row.is_some_and(|row| is_registered_as(&row, &wanted)) {
+    let is_dead = row.as_ref().is_some_and(|row| row.dead);
+    if row.as_ref().is_some_and(|row| row.dead && 0 < row.used) {
+        let why = "it has missed so many epochs that the ledger takes its shards from it";
+        return Err(SubmitError::OutOfTime(String::from(why)));
+    }
+    // A dead node begins again with a registration.
+    if !is_dead && row.is_some_and(|row| is_registered_as(&row, &wanted)) {
         shared.view.registered.send_replace(true);
         return Ok(wanted);
     }

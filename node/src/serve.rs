@@ -22,12 +22,12 @@ use symbolon_protocol::{
     ledger::transaction::DealTerms,
     wire::storage::{Refusal, RefusalCode, Request, Response},
 };
-use symbolon_store::{Shard, StoreError};
+use symbolon_store::{Damage, Shard, StoreError};
 use tokio::{task::JoinSet, time::timeout};
 use tracing::{debug, error, warn};
 
 pub(crate) use self::{grants::GrantCache, orders::KnownOrders};
-use crate::shared::Shared;
+use crate::{options::credit, scrub, shared::Shared};
 
 /// Why a request ends without a complete answer.
 #[derive(Debug)]
@@ -87,6 +87,11 @@ impl Stream {
         self.passes.iter().for_each(|pass| pass.achieved(bytes as u64));
     }
 
+    /// Records that the node itself held the stream up, to keep its bound on bandwidth.
+    pub(crate) fn was_held(&self, held_ms: u64) {
+        self.passes.iter().for_each(|pass| pass.achieved(credit(held_ms)));
+    }
+
     /// How long the peer may stay silent.
     pub(crate) fn idle(&self) -> Duration {
         self.idle
@@ -108,13 +113,27 @@ pub(crate) fn refuse_store(error: StoreError) -> Stop {
         StoreError::NotFound { .. } => {
             Stop::refused(RefusalCode::NotFound, "this node has no such shard")
         }
-        StoreError::Damaged { deal, index, why } => {
-            error!(%deal, index, %why, "a shard is damaged");
+        StoreError::Damaged { .. } => {
             Stop::refused(RefusalCode::Damaged, "the shard is damaged on this node's disk")
         }
         StoreError::Full(_) => Stop::refused(RefusalCode::Full, "the node's disk is full"),
         other => internal("the node's store failed", other),
     }
+}
+
+/// The same after a read of a shard. A shard that turns out to be damaged goes on the list of those.
+pub(crate) async fn found_damaged(
+    shared: &Shared,
+    (deal, index): ShardPlace,
+    error: StoreError,
+) -> Stop {
+    if let StoreError::Damaged { why, .. } = &error
+        && !matches!(why, Damage::Known)
+        && let Ok(Some(shard)) = shared.with_store(move |store| store.info(&deal, index)).await
+    {
+        scrub::damaged(shared, &shard, why.to_string()).await;
+    }
+    refuse_store(error)
 }
 
 /// The terms under which a stored shard was accepted.

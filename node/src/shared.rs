@@ -21,11 +21,14 @@ use tokio::{sync::Notify, time::timeout};
 
 use crate::{
     admission::Admission,
+    alert::Alerts,
     custodian::Schedule,
     key::NodeKey,
     node::NodeFailure,
     options::NodeOptions,
+    pace::Pace,
     serve::{GrantCache, KnownOrders, Stop},
+    settings::Settings,
 };
 
 /// The parts of a node, created at its start.
@@ -44,6 +47,14 @@ pub(crate) struct Shared {
     pub(crate) grants: Mutex<GrantCache>,
     pub(crate) orders: KnownOrders,
     pub(crate) view: View,
+    /// Bounds the bytes that are sent to peers.
+    pub(crate) send: Pace,
+    /// Bounds the bytes of shards that are received.
+    pub(crate) receive: Pace,
+    /// Bounds the bytes that the scrub reads.
+    pub(crate) scrub: Pace,
+    pub(crate) settings: watch::Sender<Settings>,
+    pub(crate) alerts: Alerts,
     pub(crate) stop: watch::Sender<bool>,
     /// Notified when the endpoint has closed.
     pub(crate) endpoint_ended: Notify,
@@ -75,8 +86,17 @@ pub(crate) struct View {
     /// Tells the registering task that the node's row may be out of date.
     pub(crate) row_doubted: Notify,
     earned: Mutex<Amount>,
+    /// What the node's row said about proofs when it was last read.
+    proofs: Mutex<Option<Proofs>>,
     /// The registrations that this process has announced, newest last.
     announced: Mutex<Vec<Action>>,
+}
+
+/// Epochs of the node that were proven and missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Proofs {
+    pub(crate) missed: u64,
+    pub(crate) in_row: u32,
 }
 
 impl View {
@@ -94,6 +114,7 @@ impl View {
             shards_left: Notify::new(),
             row_doubted: Notify::new(),
             earned: Mutex::new(Amount::ZERO),
+            proofs: Mutex::new(None),
             announced: Mutex::default(),
         }
     }
@@ -171,6 +192,16 @@ impl View {
     /// blocks.
     pub(crate) fn earned(&self) -> Amount {
         *self.earned.lock().expect("no code that holds the sum panics")
+    }
+
+    /// Records what the node's row says about proofs.
+    pub(crate) fn note_proofs(&self, proofs: Proofs) {
+        *self.proofs.lock().expect("no code that holds the counts panics") = Some(proofs);
+    }
+
+    /// What the node's row said about proofs when it was last read; `None` before.
+    pub(crate) fn proofs(&self) -> Option<Proofs> {
+        *self.proofs.lock().expect("no code that holds the counts panics")
     }
 
     /// Records that at this tick no block existed after the last one followed.
@@ -259,6 +290,18 @@ impl Shared {
         }
         self.view.is_fresh(asked_ms);
         Ok(())
+    }
+
+    /// Takes over settings. Returns whether they are new.
+    pub(crate) fn set_settings(&self, settings: Settings) -> bool {
+        self.send.set(settings.send);
+        self.receive.set(settings.receive);
+        self.settings.send_if_modified(|now| std::mem::replace(now, settings) != settings)
+    }
+
+    /// The settings as they are.
+    pub(crate) fn settings(&self) -> Settings {
+        *self.settings.borrow()
     }
 
     pub(crate) fn grants(&self) -> MutexGuard<'_, GrantCache> {

@@ -140,24 +140,34 @@ async fn needed(
     let keys: Vec<_> = due
         .iter()
         .zip(&rows)
-        .filter_map(|((deal, _), row)| leave_key(me, node.as_ref(), *deal, row.as_ref()?))
+        .filter_map(|((deal, _), row)| Some(leave_keys(me, node.as_ref()?, *deal, row.as_ref()?)))
+        .flatten()
         .collect();
     let leaves = shared.ledger.rows(Leaves, &keys).await.map_err(|error| error.to_string())?;
     let found = keys.iter().zip(&leaves).filter(|(_, row)| row.is_some());
     let kept: BTreeSet<DealId> = found.map(|((_, (_, deal)), _)| *deal).collect();
     let needs = |((deal, index), row): (&(DealId, u8), Option<Deal>)| {
         row.is_some_and(|row| {
-            let slot = row.shards.get(usize::from(*index)).and_then(Option::as_ref);
-            let ours = slot.is_some_and(|slot| slot.node == me);
+            let ours = row.kept_by(&me).is_some_and(|(kept, _)| kept == *index);
             // An open deal whose time has not come waits for the node's window.
             let waits = row.state == DealState::Open && shared.view.epoch() < row.end;
-            ours && (waits || kept.contains(deal))
+            (ours && waits) || kept.contains(deal)
         })
     };
     Ok(due.iter().zip(rows).map(needs).collect())
 }
 
-/// The key of the row that the ledger has while the shard is in the node's slot table; `None` if the table has no shard.
+/// The keys of the rows of which the ledger has one while the node's shard of this deal is in its slot table.
+fn leave_keys(me: NodeId, node: &Node, deal: DealId, row: &Deal) -> Vec<(NodeId, (u64, DealId))> {
+    let Some(next) = node.next_epoch else { return Vec::new() };
+    // A shard that the node keeps no longer leaves with its next window, or the one after it.
+    let early = [next, next.saturating_add(1)];
+    let at_end = row.kept_by(&me).map(|_| row.leaves_with(next));
+    early.into_iter().chain(at_end).map(|epoch| (me, (epoch, deal))).collect()
+}
+
+/// The key of the row that the ledger has while a shard of a deal that is over is in the node's slot table; `None` if
+/// the table has no shard.
 pub(crate) fn leave_key(
     me: NodeId,
     node: Option<&Node>,

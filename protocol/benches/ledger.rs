@@ -19,14 +19,15 @@ use symbolon_protocol::{
     id::{AccountId, ChainId, DealId, Hash, NodeId, ObjectId, Opening, TransactionId},
     ledger::{
         Params,
+        admission::judge,
         beacon::Onions,
         block::{BlockInputs, Event, Genesis, Reason},
         commit::Validators,
         execute::{self, BlockBuilder, Pushed},
         rows::{
-            Access, Chains, Deal, DealSlot, DealState, Deals, DealsDue, DealsOf, Hold, HoldKey,
-            Holds, Leave, Leaves, Node, Nodes, Nothing, Pools, PoolsTable, Slot, Slots, Window,
-            Windows,
+            Access, Account, Accounts, Chains, Deal, DealSlot, DealState, Deals, DealsDue, DealsOf,
+            Hold, HoldKey, Holds, Leave, Leaves, Node, Nodes, Nothing, Pools, PoolsTable, Slot,
+            Slots, Window, Windows,
         },
         slots,
         state::{MemoryState, Overlay, StateExt},
@@ -163,7 +164,14 @@ fn open_deal(world: &World, number: u64) -> Action {
         let root = Hash(*blake3::hash(&shard(index)).as_bytes());
         let node = key(500 + u64::from(index));
         let expires_ms = LedgerTime(world.time_ms + 1_000_000);
-        Acceptance::build(&world.chain, &terms, &node, (index, root), Amount(1000), expires_ms)
+        Acceptance::build(
+            &world.chain,
+            &terms,
+            &node,
+            (index, root),
+            (Amount(1000), u64::MAX),
+            expires_ms,
+        )
     };
     let acceptances = (0..NODES).map(accept).collect();
     Action::OpenDeal { terms, acceptances, cost_max: Amount(u128::MAX) }
@@ -288,13 +296,15 @@ fn crowd_deals(rows: &mut Overlay<'_, MemoryState>) -> Tables {
         for index in 0..SHARDS {
             let keeper = (start + index) % CROWD;
             let (node, index) = (crowd_node(keeper), u8::try_from(index).unwrap());
-            let slot = Slot { deal, index, root: Hash([1; 32]), length, rate };
+            let slot = Slot { deal, index, root: Hash([1; 32]), length, rate, leaves: 2 };
             let (table, count) = &mut tables[keeper as usize];
             rows.put(Slots, &(node, *count), &slot);
             rows.put(Leaves, &(node, (2, deal)), &Leave { position: *count });
             *table = slots::joined(table, *count, &slot);
             *count += 1;
-            shards.push(Some(DealSlot { node, root: slot.root, price: Amount(3000) }));
+            let (root, price) = (slot.root, Amount(3000));
+            let (from, until) = (1, u64::MAX);
+            shards.push(Some(DealSlot { node, root, price, from, until, lost: None }));
         }
         let (owner, rate) = (account(1), Amount(30));
         let row = Deal {
@@ -347,6 +357,7 @@ fn crowd_nodes(rows: &mut Overlay<'_, MemoryState>, chain: &ChainId, tables: Tab
             passed: 0,
             missed: 0,
             missed_in_row: 0,
+            dead: false,
         };
         rows.put(Nodes, &id, &node);
         rows.put(Windows, &(turn_ms, id), &Nothing {});
@@ -415,5 +426,81 @@ fn an_end_of_many(_: &mut Criterion) {
     );
 }
 
-criterion_group!(benches, transfers, deals, proofs, an_end_of_many);
+/// Rows of a large state.
+const MANY: u32 = 1_000_000;
+/// More transactions than a block has room for.
+const TOO_MANY: u64 = 3_000;
+
+/// A state of a million accounts. A hundred of them can pay.
+fn of_a_million() -> World {
+    let mut world = World::new();
+    let funded: Vec<_> = (1..=100).map(|who| world.sign(who, Action::Faucet)).collect();
+    world.block(&funded);
+    let mut rows = Overlay::new(&world.state);
+    let empty = Account { balance: Amount::ZERO, deposits: Amount::ZERO, faucet_height: 0 };
+    for number in 0..MANY {
+        rows.put(Accounts, &AccountId::from(crowd_node(number)), &empty);
+    }
+    let mut update = rows.into_update();
+    update.rows.extend(tree::update(&world.state, &update.rows).1);
+    world.state.commit(&update);
+    world
+}
+
+/// Makes a block of as many of these as fit, whose signatures were checked before, and prints what it takes.
+fn tell_full(world: &World, name: &str, signed: &[Transaction]) {
+    let facts = world.facts();
+    let now = LedgerTime(world.time_ms);
+    let mut best = [Duration::MAX; 2];
+    let (mut count, mut bytes, mut rows) = (0, 0, 0);
+    for _ in 0..5 {
+        let mut fit = Vec::new();
+        let mut builder = BlockBuilder::new(&world.state, &facts).unwrap();
+        for transaction in signed {
+            if !builder.fits(transaction, transaction.to_bytes().len()) {
+                break;
+            }
+            assert_eq!(builder.push(transaction), Ok(Pushed::Applied));
+            fit.push(transaction);
+        }
+        drop(builder);
+        let began = Instant::now();
+        let known: Vec<_> =
+            fit.iter().map(|signed| (*signed, judge(&world.state, now, signed).1)).collect();
+        best[0] = best[0].min(began.elapsed());
+        let began = Instant::now();
+        let mut builder = BlockBuilder::new(&world.state, &facts).unwrap();
+        for (transaction, signatures) in &known {
+            assert_eq!(builder.push_checked(transaction, signatures), Ok(Pushed::Applied));
+        }
+        let executed = builder.finish();
+        best[1] = best[1].min(began.elapsed());
+        (count, rows) = (fit.len(), executed.update.rows.len());
+        bytes = executed.events.iter().map(|event| event.to_bytes().len()).sum::<usize>()
+            + fit.iter().map(|signed| signed.to_bytes().len()).sum::<usize>();
+    }
+    let [judging, block] = best;
+    println!(
+        "a full block on a state of 1,000,000 accounts, {name}: {count} transactions, {bytes} bytes with events, {rows} \
+         rows; admission judges them in {judging:?} of processor, the block takes {block:?}"
+    );
+}
+
+/// Prints what the largest blocks cost on a state of a million rows.
+fn full_blocks(_: &mut Criterion) {
+    let mut world = of_a_million();
+    let transfer = |number: u64| {
+        let to = u32::try_from(number * 331 % u64::from(MANY)).unwrap();
+        Action::Transfer { to: AccountId::from(crowd_node(to)), amount: Amount(1) }
+    };
+    let transfers: Vec<_> =
+        (0..TOO_MANY).map(|number| world.sign(1 + number % 100, transfer(number))).collect();
+    tell_full(&world, "transfers", &transfers);
+    let root = || Action::SetRoot { expected_version: 0, blob: vec![7; 4096] };
+    let roots: Vec<_> =
+        (0..TOO_MANY / 10).map(|number| world.sign(10_000 + number, root())).collect();
+    tell_full(&world, "root records", &roots);
+}
+
+criterion_group!(benches, transfers, deals, proofs, an_end_of_many, full_blocks);
 criterion_main!(benches);

@@ -30,9 +30,9 @@ pub const TRANSACTION_BYTES_MAX: usize = 128 * 1024;
 /// Bytes of one block's transactions and events together at most.
 pub const BLOCK_BYTES_MAX: usize = 1024 * 1024;
 
-/// Bytes of the events of one transaction at most. The largest are those of an order that is settled (67 events), and
-/// of a deal with 128 shards that ends before it begins (131 events).
-pub const TRANSACTION_EVENT_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of the events of one transaction at most. The largest are those of a deal with 128 shards that ends before it
+/// begins: each of its nodes is paid for an epoch.
+pub const TRANSACTION_EVENT_BYTES_MAX: usize = 24 * 1024;
 
 /// Validators of a ledger at most: a commit by all of them has about 8 KiB.
 pub const VALIDATORS_MAX: usize = 128;

@@ -19,7 +19,7 @@ U32, U64, U128 = 2**32 - 1, 2**64 - 1, 2**128 - 1
 BP = 10_000
 DAY_MS = 86_400_000
 WINDOW_MAX = 365 * DAY_MS
-TRANSACTION_MAX, BLOCK_MAX, OWN_EVENTS, ROWS_FULL, SHARDS_FULL = 131_072, 1_048_576, 8192, 4096, 128
+TRANSACTION_MAX, BLOCK_MAX, OWN_EVENTS, ROWS_FULL, SHARDS_FULL = 131_072, 1_048_576, 24_576, 4096, 128
 SHARD_MAX, LEAF, GIB = 64 << 20, 1024, 1 << 30
 ORDERS_MAX, PREVIEWS_MAX, FORGOTTEN_MAX, TURNS_MAX = 100, 1280, 2048, 128
 CHANGES_MAX, TURN_CHANGES_MAX, STEPS_MAX, LEAVING_MAX = 384, 128, 512, 1024
@@ -29,13 +29,13 @@ PRICE_MAX, ENVELOPE = 10**18, 152
 CODES = {name: code for code, name, _ in TYPES["Status"][1]}
 CHAIN, POOLS, ACCOUNTS, SEEN, SEEN_UNTIL, HOLDS, NODES, SLOTS, JOINS, DEALS, DEALS_DUE, DEALS_OF, VAULTS, \
     LISTINGS, AWAIT, ORDERS, DUE, REVOCATIONS, ORDERS_OF, ROOTS, WINDOWS, LEAVES, LISTINGS_OF, \
-    KEPT_UNTIL = range(1, 25)
+    KEPT_UNTIL, DEGRADED = range(1, 26)
 ROWS = {
     CHAIN: "Chain", POOLS: "Pools", ACCOUNTS: "Account", SEEN: "Seen", SEEN_UNTIL: "Nothing", HOLDS: "Hold",
     NODES: "Node", SLOTS: "Slot", JOINS: "Join", DEALS: "Deal", DEALS_DUE: "Nothing", DEALS_OF: "Nothing",
     VAULTS: "Vault", LISTINGS: "Listing", AWAIT: "Nothing", ORDERS: "Order", DUE: "Nothing",
     REVOCATIONS: "Revocation", ORDERS_OF: "Nothing", ROOTS: "Root", WINDOWS: "Nothing", LEAVES: "Leave",
-    LISTINGS_OF: "Nothing", KEPT_UNTIL: "Nothing",
+    LISTINGS_OF: "Nothing", KEPT_UNTIL: "Nothing", DEGRADED: "Nothing",
 }
 
 
@@ -82,7 +82,7 @@ RANGES = {
     "delivery_ms": (1000, 30 * DAY_MS), "window_ms_min": (0, WINDOW_MAX), "deal_epochs_max": (1, 100_000_000),
     "trusting_ms": (DAY_MS, 36_500 * DAY_MS),
     "fee_base": (0, PRICE_MAX), "fee_byte": (0, PRICE_MAX), "fee_check": (0, PRICE_MAX), "duty_fee_bp": (0, BP),
-    "deposit": (0, PRICE_MAX),
+    "deposit": (0, PRICE_MAX), "dead_after_epochs": (2, 1000),
 }
 
 
@@ -204,6 +204,13 @@ def deal_cost(params, length, epochs, prices):
         rate = 0
         for price in prices:
             rate = counted(rate + slot_rate(price, length))
+    except OverflowError:
+        return None
+    return cost_of(params, rate, epochs)
+
+
+def cost_of(params, rate, epochs):
+    try:
         storage = counted(rate * epochs)
         reserve = counted(storage * params["repair_reserve_bp"]) // BP
         fee = counted(storage * params["storage_fee_bp"]) // BP
@@ -219,12 +226,13 @@ def part(amount, bp):
 # What a transaction costs besides its action. Units are as in the table of the page, without the sender's signature.
 
 UNITS = {
-    "OpenDeal": lambda action: len(action["acceptances"]),
+    "OpenDeal": lambda action: len(action["acceptances"]), "PlaceShards": lambda action: len(action["acceptances"]),
+    "ExtendDeals": lambda action: len(action["deals"]),
     "OpenVault": lambda action: len(action["custodians"]) + len(action["key"]["commitments"]),
     "List": lambda action: 5, "Order": lambda action: 1, "PostRelease": lambda action: 5,
 }
 WEIGHTS = {
-    "RegisterNode": lambda action: 4, "OpenDeal": lambda action: 4 + len(action["acceptances"]),
+    "RegisterNode": lambda action: 4, "OpenDeal": lambda action: 4 + action["terms"]["total"],
     "OpenVault": lambda action: 4, "List": lambda action: 8, "Order": lambda action: 4, "Revoke": lambda action: 1,
     "SetRoot": lambda action: 8,
 }
@@ -507,7 +515,17 @@ class Block:
             node["missed_in_row"] = min(node["missed_in_row"] + 1, U32)
             reason = {"_": "missed", "node": node_id, "epoch": window["epoch"]}
             self.move({"_": "storage"}, {"_": "repair"}, node["rate"], reason)
+            if not node["dead"] and node["missed_in_row"] >= self.chain["params"]["dead_after_epochs"]:
+                node["dead"] = True
+                self.report("node_died", node=node_id)
         node["window"] = None
+        if node["dead"]:
+            taken = self.evict(node_id, node, epoch, most // 2)
+            if taken < most // 2:
+                now = self.open_window(node_id, node, {"epoch": epoch})
+            self.wait(node_id, node, now)
+            self.state.put(NODES, node_id, node)
+            return 2 * taken
         made = 0
         for table, change in ((LEAVES, self.leave), (JOINS, self.join)):
             for key in self.state.keys(table, node_id)[:most - made]:
@@ -519,6 +537,61 @@ class Block:
         self.wait(node_id, node, now)
         self.state.put(NODES, node_id, node)
         return made
+
+    def evict(self, node_id, node, epoch, most):
+        """Takes shards from a dead node. Says how many."""
+        kept = self.state.keys(LEAVES, node_id)[:most]
+        for key in kept:
+            slot = self.leave(node_id, node, key)
+            self.vacate(node_id, slot["deal"], epoch, slot["rate"] * max(slot["leaves"] - epoch, 0))
+        waiting = self.state.keys(JOINS, node_id)[:most - len(kept)]
+        for key in waiting:
+            deal, first = key[40:], int.from_bytes(key[32:40], "big")
+            row = self.state.get(DEALS, deal)
+            price = next(shard["price"] for _, shard in kept_shards(row) if shard["node"] == node_id)
+            self.spare(node_id, node, deal, first, row["length"])
+            self.vacate(node_id, deal, first, slot_rate(price, row["length"]) * (row["end"] - first))
+        return len(kept) + len(waiting)
+
+    def spare(self, node_id, node, deal, first, length):
+        """A shard waits to join no longer."""
+        self.state.drop(JOINS, node_id + big(first) + deal)
+        node["used"] -= length
+        self.report("shard_spared", node=node_id, deal=deal)
+
+    def vacate(self, node_id, deal, first, freed):
+        """A node keeps its shard of a deal until this epoch."""
+        row, reason, to = self.state.get(DEALS, deal), {"_": "deal", "deal": deal}, {"_": "repair"}
+        if row:
+            is_open = row["state"]["_"] == "open"
+            to = {"_": "hold", "hold": {"_": "deal", "deal": deal}} if is_open else of_account(row["owner"])
+        self.move({"_": "storage"}, to, freed, reason)
+        if row and is_open:
+            for index, shard in kept_shards(row):
+                if shard["node"] == node_id:
+                    row["rate"] -= slot_rate(shard["price"], row["length"])
+                    shard["lost"] = first
+                    self.put_deal(deal, row)
+                    self.report("shard_lost", deal=deal, index=index, node=node_id)
+
+    def put_deal(self, deal, row):
+        """Writes a deal's row, and where it stands among those with a lost shard."""
+        before = self.state.get(DEALS, deal)
+        for of, change in ((before, self.state.drop), (row, lambda *key: self.state.put(*key, {}))):
+            if of and of["state"]["_"] == "open" and any(shard and shard["lost"] is not None for shard in of["shards"]):
+                spare = max(len(kept_shards(of)) - of["required"], 0)
+                change(DEGRADED, big(spare, 1) + deal)
+        self.state.put(DEALS, deal, row)
+
+    def move_leave(self, node_id, deal, before, after):
+        """A shard leaves its table with another epoch."""
+        leave = self.state.get(LEAVES, node_id + big(before) + deal)
+        place = node_id + big(leave["position"], 4)
+        slot = self.state.get(SLOTS, place)
+        slot["leaves"] = after
+        self.state.put(SLOTS, place, slot)
+        self.state.drop(LEAVES, node_id + big(before) + deal)
+        self.state.put(LEAVES, node_id + big(after) + deal, leave)
 
     def wait(self, node_id, node, turn_ms):
         node["turn_ms"] = turn_ms
@@ -546,6 +619,7 @@ class Block:
         shard, position = row["shards"][index], node["slots"]
         rate = slot_rate(shard["price"], row["length"])
         slot = {"deal": deal, "index": index, "root": shard["root"], "length": row["length"], "rate": rate}
+        slot["leaves"] = row["end"]
         self.state.drop(JOINS, key)
         self.state.put(LEAVES, node_id + big(row["end"]) + deal, {"position": position})
         self.state.put(SLOTS, node_id + big(position, 4), slot)
@@ -563,8 +637,7 @@ class Block:
         self.state.drop(LEAVES, key)
         if position != last:
             moved = self.state.get(SLOTS, node_id + big(last, 4))
-            end = leaves_with(self.state.get(DEALS, moved["deal"]), node["next_epoch"])
-            self.state.put(LEAVES, node_id + big(end) + moved["deal"], {"position": position})
+            self.state.put(LEAVES, node_id + big(moved["leaves"]) + moved["deal"], {"position": position})
             self.state.put(SLOTS, node_id + big(position, 4), moved)
         self.state.drop(SLOTS, node_id + big(last, 4))
         node["slots"] = last
@@ -576,6 +649,7 @@ class Block:
             node["lengths"].pop()
         node["table"] = slot_leaves(node["table"], position)
         self.report("shard_left", node=node_id, deal=key[40:])
+        return gone
 
     # Deals that are over.
 
@@ -593,22 +667,23 @@ class Block:
             self.state.drop(DEALS_DUE, key)
             if is_open:
                 row["state"] = {"_": "completed"}
-                self.state.put(DEALS, deal, row)
+                self.put_deal(deal, row)
                 self.state.put(DEALS_DUE, big(row["end"] + KEPT_EPOCHS) + deal, {})
                 self.report("deal_ended", deal=deal)
                 self.close_hold({"_": "deal", "deal": deal}, row["owner"], {"_": "deal", "deal": deal})
-            elif any(self.has_slot(shard["node"], deal, row) for shard in row["shards"] if shard):
+            elif any(self.has_slot(shard, deal, row) for _, shard in kept_shards(row)):
                 self.state.put(DEALS_DUE, big(now + 1) + deal, {})
             else:
                 self.state.drop(DEALS, deal)
                 self.state.drop(DEALS_OF, row["owner"] + deal)
-                self.give_back(row["owner"], 4 + sum(shard is not None for shard in row["shards"]))
+                self.give_back(row["owner"], 4 + len(row["shards"]))
 
-    def has_slot(self, node_id, deal, row):
+    def has_slot(self, shard, deal, row):
+        node_id = shard["node"]
         next_epoch = self.state.get(NODES, node_id)["next_epoch"]
         return next_epoch is not None and (
             self.state.has(LEAVES, node_id + big(leaves_with(row, next_epoch)) + deal)
-            or self.state.has(JOINS, node_id + big(row["start"]) + deal))
+            or self.state.has(JOINS, node_id + big(shard["from"]) + deal))
 
     # What is over and leaves.
 
@@ -663,7 +738,7 @@ class Block:
         sender, action = of["sender"], of["action"]
         fee, deposit = self.bill(sender, action)
         bad, apply = ACTIONS[action["_"]](self, sender, action)
-        spent = self.spends(action)
+        spent = self.spends(sender, action)
         if spent is not None and self.balance(sender) < fee + deposit + spent:
             bad.add("BalanceTooLow")
         if bad:
@@ -677,7 +752,7 @@ class Block:
         self.bind(sender, deposit)
         apply()
 
-    def spends(self, action):
+    def spends(self, sender, action):
         """What an action takes from its sender's balance; None if that cannot be computed."""
         if action["_"] == "Transfer":
             return action["amount"]
@@ -687,10 +762,18 @@ class Block:
             terms, prices = action["terms"], [one["price"] for one in action["acceptances"]]
             cost = deal_cost(self.chain["params"], terms["length"], terms["epochs"], prices)
             return cost and cost[4]
+        if action["_"] == "ExtendDeals":
+            rows = [self.state.get(DEALS, deal) for deal in action["deals"]]
+            costs = [cost_of(self.chain["params"], row["rate"], action["epochs"]) for row in rows if row]
+            total = None if None in costs else sum(cost[4] for cost in costs)
+            return total if total is not None and total <= U128 else None
+        if action["_"] == "PlaceShards":
+            placed = placement(self, sender, action)
+            return placed and placed["own"]
         return 0
 
     def is_full(self, action, more):
-        shards = len(action["acceptances"]) if action["_"] == "open_deal" else 0
+        shards = len(action["acceptances"]) if action["_"] in ("OpenDeal", "PlaceShards") else 0
         return self.bytes + self.event_bytes + more + OWN_EVENTS > BLOCK_MAX \
             or len(self.state.changed) >= ROWS_FULL \
             or self.shards + shards > SHARDS_FULL
@@ -731,12 +814,17 @@ def leaves_with(deal, next_epoch):
     return next_epoch if deal["state"]["_"] == "cancelled" else deal["end"]
 
 
+def kept_shards(deal):
+    """The shards that nodes keep, with their indexes."""
+    return [(index, shard) for index, shard in enumerate(deal["shards"]) if shard and shard["lost"] is None]
+
+
 def of_account(account):
     return {"_": "account", "account": account}
 
 
 def slot_joins(table, position, slot):
-    return derive("symbolon 2026 slot table v1", concat(table, ("u8", 1), ("u32", position), ("Slot", slot)))
+    return derive("symbolon 2026 slot table v1", concat(table, ("u8", 1), ("u32", position), encode("Slot", slot)[:-8]))
 
 
 def slot_leaves(table, position):
@@ -749,9 +837,9 @@ def transaction_digest(of):
 
 
 def acceptance_digest(chain, terms, of):
-    return derive("symbolon 2026 acceptance v1", concat(
+    return derive("symbolon 2026 acceptance v2", concat(
         chain, ("DealTerms", terms), of["node"], ("u8", of["index"]), of["root"], ("u128", of["price"]),
-        ("u64", of["expires_ms"])))
+        ("u64", of["until"]), ("u64", of["expires_ms"])))
 
 
 # Actions: each gives the statuses that apply, and what to do when none does.
@@ -793,8 +881,10 @@ def register_node(block, sender, action):
         bad.add("BadField")
     row = block.state.get(NODES, sender) or {
         "used": 0, "slots": 0, "lengths": [], "slot_bytes": 0, "table": ZERO, "rate": 0, "window": None,
-        "next_epoch": None, "turn_ms": None, "passed_epoch": None, "passed": 0, "missed": 0, "missed_in_row": 0,
+        "next_epoch": None, "turn_ms": None, "passed_epoch": None, "passed": 0, "missed": 0, "missed_in_row": 0, "dead": False,
     }
+    if row["dead"] and row["used"] == 0:
+        row["dead"], row["missed_in_row"] = False, 0
     if action["capacity"] < row["used"]:
         bad.add("NodeFull")
     for name in ("payout", "addresses", "custody_key", "price", "capacity"):
@@ -806,22 +896,55 @@ def owned_id(kind, owner, opening):
     return derive("symbolon 2026 " + kind, owner + opening)[:16]
 
 
-def open_deal(block, sender, action):
-    bad, params, terms, acceptances = set(), block.chain["params"], action["terms"], action["acceptances"]
-    deal = owned_id("deal id v2", terms["owner"], terms["opening"])
+def shard_of(accepted, first):
+    return {"node": accepted["node"], "root": accepted["root"], "price": accepted["price"], "from": first,
+            "until": accepted["until"], "lost": None}
+
+
+def free(node):
+    return 0 if node["dead"] else node["capacity"] - node["used"]
+
+
+def join_from(block, deal, index, node_id, first, length):
+    """A node binds room for a shard, which waits to join with this epoch."""
+    node = block.state.get(NODES, node_id)
+    node["used"] += length
+    if node["next_epoch"] is None:
+        node["next_epoch"] = first
+        block.wait(node_id, node, block.window_due(node_id, first))
+    block.state.put(NODES, node_id, node)
+    block.state.put(JOINS, node_id + big(first) + deal, {"index": index})
+    block.shards += 1
+
+
+def is_overdue(block, node_id):
+    turn_ms = block.state.get(NODES, node_id)["turn_ms"]
+    return turn_ms is not None and turn_ms <= block.chain["counted_ms"]
+
+
+def bad_places(block, terms, acceptances):
+    """What is wrong with the fields of terms and acceptances."""
+    bad, params = set(), block.chain["params"]
     if not 1 <= terms["required"] <= terms["total"] <= 128:
         bad.add("BadField")
     if not 1 <= terms["epochs"] <= params["deal_epochs_max"]:
         bad.add("BadField")
     if not LEAF <= terms["length"] <= SHARD_MAX or terms["length"] % LEAF:
         bad.add("BadField")
-    if len(acceptances) < terms["required"]:
-        bad.add("BadField")
     if any(one["index"] >= terms["total"] for one in acceptances):
         bad.add("BadField")
     if len({one["index"] for one in acceptances}) < len(acceptances):
         bad.add("BadField")
     if len({one["node"] for one in acceptances}) < len(acceptances):
+        bad.add("BadField")
+    return bad
+
+
+def open_deal(block, sender, action):
+    params, terms, acceptances = block.chain["params"], action["terms"], action["acceptances"]
+    deal = owned_id("deal id v2", terms["owner"], terms["opening"])
+    bad = bad_places(block, terms, acceptances)
+    if len(acceptances) < terms["required"]:
         bad.add("BadField")
     if not all(signed(one["node"], acceptance_digest(block.chain["id"], terms, one), one["signature"])
                for one in acceptances):
@@ -836,9 +959,10 @@ def open_deal(block, sender, action):
     cost = deal_cost(params, terms["length"], terms["epochs"], [one["price"] for one in acceptances])
     if cost and cost[4] + sum(block.bill(sender, action)) > action["cost_max"]:
         bad.add("TermsChanged")
-    if any(node and node["capacity"] - node["used"] < terms["length"] for node in nodes):
+    if any(node and free(node) < terms["length"] for node in nodes):
         bad.add("NodeFull")
-    if any(one["expires_ms"] < block.now for one in acceptances):
+    end = block.chain["epoch"] + 1 + terms["epochs"]
+    if any(one["expires_ms"] < block.now or one["until"] < end for one in acceptances):
         bad.add("AcceptanceExpired")
     if not cost:
         bad.add("Overflow")
@@ -849,19 +973,12 @@ def open_deal(block, sender, action):
         start = block.chain["epoch"] + 1
         shards = [None] * terms["total"]
         for one in acceptances:
-            shards[one["index"]] = {"node": one["node"], "root": one["root"], "price": one["price"]}
+            shards[one["index"]] = shard_of(one, start)
         block.move(of_account(sender), {"_": "storage"}, storage, reason)
         block.move(of_account(sender), {"_": "treasury"}, fee, {"_": "fee"})
         block.place_hold({"_": "deal", "deal": deal}, sender, reserve, reason)
         for one in sorted(acceptances, key=lambda one: one["index"]):
-            node = block.state.get(NODES, one["node"])
-            node["used"] += terms["length"]
-            if node["next_epoch"] is None:
-                node["next_epoch"] = start
-                block.wait(one["node"], node, block.window_due(one["node"], start))
-            block.state.put(NODES, one["node"], node)
-            block.state.put(JOINS, one["node"] + big(start) + deal, {"index": one["index"]})
-            block.shards += 1
+            join_from(block, deal, one["index"], one["node"], start, terms["length"])
         end = start + terms["epochs"]
         block.state.put(DEALS, deal, {
             "owner": sender, "object": terms["object"], "segment": terms["segment"], "required": terms["required"],
@@ -884,35 +1001,210 @@ def end_deal(block, sender, action):
     epoch = block.chain["epoch"]
     if row["state"]["_"] != "open" or row["end"] <= epoch:
         bad.add("DealClosed")
-    for shard in filter(None, row["shards"]):
-        turn_ms = block.state.get(NODES, shard["node"])["turn_ms"]
-        if turn_ms is not None and turn_ms <= block.chain["counted_ms"]:
-            bad.add("TooEarly")
+    if any(is_overdue(block, shard["node"]) for _, shard in kept_shards(row)):
+        bad.add("TooEarly")
 
     def apply():
         before, reason, back, spared = row["end"], {"_": "deal", "deal": deal}, 0, []
         row["end"], row["state"] = row["start"] if epoch < row["start"] else epoch + 1, {"_": "cancelled"}
-        for shard in filter(None, row["shards"]):
-            node_id, node = shard["node"], block.state.get(NODES, shard["node"])
-            first, leave = row["start"], block.state.get(LEAVES, node_id + big(before) + deal)
-            if leave:
+        for _, shard in kept_shards(row):
+            node_id, node, rate = shard["node"], block.state.get(NODES, shard["node"]), slot_rate(shard["price"], row["length"])
+            if block.state.has(LEAVES, node_id + big(before) + deal):
                 first = node["next_epoch"]
-                block.state.drop(LEAVES, node_id + big(before) + deal)
-                block.state.put(LEAVES, node_id + big(first) + deal, leave)
+                block.move_leave(node_id, deal, before, first)
             else:
-                block.state.drop(JOINS, node_id + big(first) + deal)
-                node["used"] -= row["length"]
-                block.state.put(NODES, node_id, node)
-                spared.append(node_id)
-            back += slot_rate(shard["price"], row["length"]) * (before - first)
+                first = shard["from"] + 1
+                spared.append((node_id, shard["from"], rate))
+            back += rate * (before - first)
         block.move({"_": "storage"}, of_account(sender), back, reason)
         block.close_hold({"_": "deal", "deal": deal}, sender, reason)
         block.state.drop(DEALS_DUE, big(before) + deal)
         block.state.put(DEALS_DUE, big(row["end"] + KEPT_EPOCHS) + deal, {})
-        block.state.put(DEALS, deal, row)
-        for node_id in spared:
-            block.report("shard_left", node=node_id, deal=deal)
+        block.put_deal(deal, row)
+        for node_id, first, rate in spared:
+            pay_off(block, node_id, deal, first, row["length"], rate)
         block.report("deal_ended", deal=deal)
+
+    return bad, apply
+
+
+def pay_off(block, node_id, deal, first, length, pay):
+    """A shard that waits goes, and its node is paid for an epoch."""
+    node = block.state.get(NODES, node_id)
+    block.spare(node_id, node, deal, first, length)
+    block.state.put(NODES, node_id, node)
+    block.move({"_": "storage"}, of_account(node["payout"]), pay, {"_": "deal", "deal": deal})
+
+
+def extend_deals(block, sender, action):
+    bad, deals, epochs, chain = set(), action["deals"], action["epochs"], block.chain
+    rows = [block.state.get(DEALS, deal) for deal in deals]
+    there = [row for row in rows if row]
+    longest = chain["params"]["deal_epochs_max"]
+    if not 1 <= len(deals) <= 64:
+        bad.add("BadField")
+    if len(set(deals)) < len(deals):
+        bad.add("BadField")
+    if not 1 <= epochs <= longest:
+        bad.add("BadField")
+    if any(row["end"] + epochs - chain["epoch"] > longest + 1 for row in there):
+        bad.add("BadField")
+    if sum(len(row["shards"]) for row in there) > 384:
+        bad.add("BadField")
+    if len(there) < len(rows):
+        return bad | {"UnknownDeal"}, None
+    total = block.spends(sender, action)
+    if total is None:
+        bad.add("Overflow")
+    elif total + sum(block.bill(sender, action)) > action["cost_max"]:
+        bad.add("TermsChanged")
+    if any(row["state"]["_"] != "open" or row["end"] <= chain["epoch"] for row in rows):
+        bad.add("DealClosed")
+    if any(shard["until"] < row["end"] + epochs for row in rows for _, shard in kept_shards(row)):
+        bad.add("AcceptanceExpired")
+
+    def apply():
+        for deal, row in zip(deals, rows):
+            _, storage, reserve, fee, _ = cost_of(chain["params"], row["rate"], epochs)
+            reason, before, end = {"_": "deal", "deal": deal}, row["end"], row["end"] + epochs
+            block.move(of_account(sender), {"_": "storage"}, storage, reason)
+            block.move(of_account(sender), {"_": "treasury"}, fee, {"_": "fee"})
+            block.move(of_account(sender), {"_": "hold", "hold": reason}, reserve, reason)
+            for _, shard in kept_shards(row):
+                if block.state.has(LEAVES, shard["node"] + big(before) + deal):
+                    block.move_leave(shard["node"], deal, before, end)
+            block.state.drop(DEALS_DUE, big(before) + deal)
+            block.state.put(DEALS_DUE, big(end) + deal, {})
+            row["end"] = end
+            block.put_deal(deal, row)
+            block.report("deal_extended", deal=deal, end=end)
+
+    return bad, apply
+
+
+def declare_lost(block, sender, action):
+    bad, shards, node = set(), action["shards"], block.state.get(NODES, sender)
+    if not 1 <= len(shards) <= 64:
+        bad.add("BadField")
+    if len({lost["deal"] for lost in shards}) < len(shards):
+        bad.add("BadField")
+    if not node:
+        bad.add("UnknownNode")
+    rows = [block.state.get(DEALS, lost["deal"]) for lost in shards]
+    if not all(rows):
+        bad.add("UnknownDeal")
+    for lost, row in zip(shards, rows):
+        if row and not any(index == lost["index"] and shard["node"] == sender for index, shard in kept_shards(row)):
+            bad.add("NotYours")
+        if row and (row["state"]["_"] != "open" or row["end"] <= block.chain["epoch"]):
+            bad.add("DealClosed")
+    if node and is_overdue(block, sender):
+        bad.add("TooEarly")
+
+    def apply():
+        for lost, row in zip(shards, rows):
+            deal, shard, node = lost["deal"], row["shards"][lost["index"]], block.state.get(NODES, sender)
+            if block.state.has(LEAVES, sender + big(row["end"]) + deal):
+                first = node["next_epoch"]
+                if first != row["end"]:
+                    block.move_leave(sender, deal, row["end"], first)
+            else:
+                first = shard["from"]
+                block.spare(sender, node, deal, first, row["length"])
+                block.state.put(NODES, sender, node)
+            block.vacate(sender, deal, first, slot_rate(shard["price"], row["length"]) * (row["end"] - first))
+
+    return bad, apply
+
+
+def placement(block, sender, action):
+    """What a placement does and costs, or None if a number exceeds its type or there is no deal."""
+    terms, begin = action["terms"], block.chain["epoch"] + 1
+    deal = owned_id("deal id v2", terms["owner"], terms["opening"])
+    row = block.state.get(DEALS, deal)
+    if not row:
+        return None
+    by_owner, hold = sender == row["owner"], block.state.get(HOLDS, encode("HoldKey", {"_": "deal", "deal": deal}))
+    left, cost, freed, before = max(row["end"] - begin, 0), 0, 0, []
+    for one in action["acceptances"]:
+        try:
+            cost = counted(cost + counted(slot_rate(one["price"], row["length"]) * left))
+        except OverflowError:
+            return None
+        kept = dict(kept_shards(row)).get(one["index"])
+        if not kept:
+            before.append(None)
+            continue
+        rate = slot_rate(kept["price"], row["length"])
+        if block.state.has(LEAVES, kept["node"] + big(row["end"]) + deal):
+            freed += rate * left
+            before.append(("table", kept, 0))
+        else:
+            freed += rate * (row["end"] - kept["from"] - by_owner)
+            before.append(("waits", kept, rate * by_owner))
+    held = min(cost, freed + (hold["amount"] if by_owner and hold else 0))
+    return {"deal": deal, "row": row, "before": before, "freed": freed, "held": held, "own": cost - held}
+
+
+def place_shards(block, sender, action):
+    terms, acceptances = action["terms"], action["acceptances"]
+    bad, placed = bad_places(block, terms, acceptances), placement(block, sender, action)
+    deal = owned_id("deal id v2", terms["owner"], terms["opening"])
+    row, begin = block.state.get(DEALS, deal), block.chain["epoch"] + 1
+    if not 1 <= len(acceptances) <= 64:
+        bad.add("BadField")
+    if not all(signed(one["node"], acceptance_digest(block.chain["id"], terms, one), one["signature"])
+               for one in acceptances):
+        bad.add("BadAcceptance")
+    nodes = [block.state.get(NODES, one["node"]) for one in acceptances]
+    if not all(nodes):
+        bad.add("UnknownNode")
+    if not row:
+        return bad | {"UnknownDeal"}, None
+    if any(terms[name] != row[name] for name in ("object", "segment", "required", "length", "access")):
+        bad.add("BadAcceptance")
+    if terms["total"] != len(row["shards"]):
+        bad.add("BadAcceptance")
+    kept = dict(kept_shards(row))
+    for one in acceptances:
+        known = row["shards"][one["index"]] if one["index"] < len(row["shards"]) else None
+        if known and known["root"] != one["root"]:
+            bad.add("BadAcceptance")
+        if sender != row["owner"] and not (one["index"] in kept and kept[one["index"]]["node"] == sender):
+            bad.add("NotYours")
+        if any(shard["node"] == one["node"] and index != one["index"] for index, shard in kept.items()):
+            bad.add("Exists")
+        if one["index"] in kept and is_overdue(block, kept[one["index"]]["node"]):
+            bad.add("TooEarly")
+        if one["expires_ms"] < block.now or one["until"] < row["end"]:
+            bad.add("AcceptanceExpired")
+    if not placed:
+        bad.add("Overflow")
+    elif placed["own"] + sum(block.bill(sender, action)) > action["cost_max"]:
+        bad.add("TermsChanged")
+    if row["state"]["_"] != "open" or row["end"] <= begin:
+        bad.add("DealClosed")
+    if any(node and free(node) < row["length"] for node in nodes):
+        bad.add("NodeFull")
+
+    def apply():
+        reason, hold = {"_": "deal", "deal": deal}, {"_": "hold", "hold": {"_": "deal", "deal": deal}}
+        block.move({"_": "storage"}, hold, placed["freed"], reason)
+        block.move(hold, {"_": "storage"}, placed["held"], reason)
+        block.move(of_account(sender), {"_": "storage"}, placed["own"], reason)
+        for one, before in zip(acceptances, placed["before"]):
+            if before:
+                how, shard, pay = before
+                row["rate"] -= slot_rate(shard["price"], row["length"])
+                if how == "table":
+                    block.move_leave(shard["node"], deal, row["end"], begin)
+                else:
+                    pay_off(block, shard["node"], deal, shard["from"], row["length"], pay)
+            row["rate"] += slot_rate(one["price"], row["length"])
+            row["shards"][one["index"]] = shard_of(one, begin)
+            join_from(block, deal, one["index"], one["node"], begin, row["length"])
+            block.report("shard_placed", deal=deal, index=one["index"], node=one["node"])
+        block.put_deal(deal, row)
 
     return bad, apply
 
@@ -1202,7 +1494,8 @@ def set_root(block, sender, action):
 
 ACTIONS = {
     "Faucet": faucet, "Transfer": transfer, "RegisterNode": register_node, "OpenDeal": open_deal, "EndDeal": end_deal,
-    "Prove": prove, "OpenVault": open_vault, "List": list_for_sale, "Preview": post_preview,
+    "Prove": prove, "ExtendDeals": extend_deals, "PlaceShards": place_shards, "DeclareLost": declare_lost,
+    "OpenVault": open_vault, "List": list_for_sale, "Preview": post_preview,
     "EndListing": end_listing, "Order": place_order, "PostRelease": post_release, "Acknowledge": acknowledge,
     "Revoke": revoke, "SetRoot": set_root,
 }
@@ -1331,6 +1624,7 @@ VECTORS = {
     "ledger/light.json": run_light, "ledger/history.json": History, "ledger/accounts.json": History, "ledger/deals.json": History, "ledger/tables.json": History,
     "ledger/late.json": History, "ledger/chance.json": History,
     "ledger/sales.json": History, "ledger/due.json": History, "ledger/kept.json": History,
+    "ledger/lasting.json": History, "ledger/placed.json": History, "ledger/dead.json": History,
     "ledger/fees.json": History, "ledger/prices.json": run_prices,
     "ledger/genesis.json": run_genesis,
 }

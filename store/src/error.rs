@@ -9,6 +9,9 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Damage {
+    /// It is on the list of damaged shards.
+    #[error("it was found damaged before")]
+    Known,
     /// The file is longer or shorter than the shard that was stored.
     #[error("its file has {found} bytes instead of {expected}")]
     Length {

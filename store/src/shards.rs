@@ -22,16 +22,19 @@
 //!
 //! The file system must guarantee one thing: a crash never leaves a rename half done.
 
+mod damage;
 mod file;
 mod index;
 mod memory;
 mod rows;
 mod slots;
+mod sums;
 mod writer;
 
-pub use file::ShardFile;
+pub use damage::{DamagedShard, Scrub};
+pub use file::{Checking, ShardFile};
 pub use memory::{Change, Charge, Counter, CustodyLimits, CustodyWaits};
-pub use rows::{Shard, ShardInfo, ShardState};
+pub use rows::{Counts, Shard, ShardInfo, ShardState, Unpaid};
 pub use slots::{SlotsHead, SlotsView};
 pub use writer::{ShardWriter, Stored};
 
@@ -49,7 +52,7 @@ use index::Index;
 use rows::{Row, ShardKey};
 use symbolon_protocol::{LedgerTime, id::DealId, proof::Outboard};
 
-use crate::{StoreError, durable, files};
+use crate::{Damage, StoreError, durable, files};
 
 /// A node's disk. Clones share it; dropping the last one closes it.
 #[derive(Clone, Debug)]
@@ -75,15 +78,16 @@ impl Shards {
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         make(dir)?;
         let shards = dir.join("shards");
-        let has_folder = shards.is_dir();
+        // Where the disk with the shards is not mounted, an empty folder may lie in its place.
+        let has_folders = folders(&shards).all(|folder| folder.is_dir());
         let index = Index::open(&dir.join("index.redb"))?;
-        if !has_folder && index.number(index::USED)? > 0 {
-            // A new empty folder would look as if no shard had ever been stored.
+        if !has_folders && index.number(sums::USED)? > 0 {
+            // New empty folders would look as if no shard had ever been stored.
             return Err(StoreError::ShardsGone { path: shards });
         }
         make(&dir.join("temporary"))?;
-        for low in 0..=u8::MAX {
-            make(&shards.join(format!("{low:02x}")))?;
+        for folder in folders(&shards) {
+            make(&folder)?;
         }
         // Sync the new folders before any file is stored in them.
         for made in [&shards, dir] {
@@ -100,7 +104,9 @@ impl Shards {
 
     /// Opens the directory and removes the shards whose files are gone. Returns their number.
     pub fn open_without_lost(dir: &Path) -> Result<(Self, u64), StoreError> {
-        make(&dir.join("shards"))?;
+        for folder in folders(&dir.join("shards")) {
+            make(&folder)?;
+        }
         let store = Self::open(dir)?;
         let (mut lost, mut after) = (0, None);
         loop {
@@ -127,6 +133,16 @@ impl Shards {
         self.inner.index.set_marker(marker)
     }
 
+    /// Records that the operator has accepted a loss: from now on the store may have less than the ledger asks for.
+    pub fn accept_loss(&self) -> Result<(), StoreError> {
+        self.inner.index.write(|transaction| index::set_number(transaction, index::LOSS, 1))
+    }
+
+    /// Whether a loss was accepted.
+    pub fn has_accepted_loss(&self) -> Result<bool, StoreError> {
+        Ok(self.inner.index.number(index::LOSS)? != 0)
+    }
+
     /// Whether the store was never used: no shard has arrived and no block was followed.
     pub fn is_new(&self) -> Result<bool, StoreError> {
         Ok(self.inner.index.next_file()? == 0 && self.height()?.is_none())
@@ -150,6 +166,14 @@ impl Shards {
         match self.inner.row(ShardKey::new(deal, index))? {
             Some(row) => ShardFile::open(&self.inner.final_path(row.file), row.into_shard()),
             None => Err(StoreError::NotFound { deal: *deal, index }),
+        }
+    }
+
+    /// The same for a shard that is to be served: one that is known to be damaged does not open.
+    pub fn open_whole(&self, deal: &DealId, index: u8) -> Result<ShardFile, StoreError> {
+        match self.is_damaged(deal, index)? {
+            true => Err(StoreError::Damaged { deal: *deal, index, why: Damage::Known }),
+            false => self.open_shard(deal, index),
         }
     }
 
@@ -262,9 +286,14 @@ impl Shards {
         })
     }
 
+    /// The sums over all shards. They are kept with the rows, so this takes the same time however many there are.
+    pub fn counts(&self) -> Result<Counts, StoreError> {
+        sums::counts(&self.inner.index)
+    }
+
     /// Bytes of all stored shards, without their outboards, which take another 0.39 %.
     pub fn used_bytes(&self) -> Result<u64, StoreError> {
-        self.inner.index.number(index::USED)
+        self.inner.index.number(sums::USED)
     }
 
     /// Bytes that unfinished writers have announced.
@@ -299,6 +328,11 @@ impl Shards {
     ) -> Result<Vec<(DealId, u8)>, StoreError> {
         self.inner.index.due(now_ms, limit)
     }
+}
+
+/// The folders in which the files of shards lie.
+fn folders(shards: &Path) -> impl Iterator<Item = PathBuf> {
+    (0..=u8::MAX).map(|low| shards.join(format!("{low:02x}")))
 }
 
 fn make(path: &Path) -> Result<(), StoreError> {

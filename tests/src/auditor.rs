@@ -25,7 +25,10 @@ use symbolon_protocol::{
         Params,
         block::{Block, Event, Place, Reason, events_root, transactions_root},
         commit::Validators,
-        rows::{Accounts, Holds, Listings, Nodes, Orders, PoolsTable, Revocations, Roots, Table},
+        rows::{
+            Accounts, Degraded, Holds, Listings, Nodes, Orders, PoolsTable, Revocations, Roots,
+            Table,
+        },
         transaction::{Action, Transaction},
     },
 };
@@ -239,6 +242,9 @@ impl Auditor {
             Action::RegisterNode { .. }
             | Action::OpenDeal { .. }
             | Action::EndDeal { .. }
+            | Action::ExtendDeals { .. }
+            | Action::PlaceShards { .. }
+            | Action::DeclareLost { .. }
             | Action::Prove { .. } => self.apply_storage(sender, &transaction.action),
             Action::SetRoot { expected_version, .. } => {
                 let version = self.roots.entry(sender).or_default();
@@ -332,7 +338,18 @@ impl Auditor {
     pub async fn compare_rows(&self, ledger: &Ledger) -> Result<(), Finding> {
         self.compare_money(ledger).await?;
         self.compare_things(ledger).await?;
+        self.compare_degraded(ledger).await?;
         self.compare_nodes(ledger).await
+    }
+
+    async fn compare_degraded(&self, ledger: &Ledger) -> Result<(), Finding> {
+        let rows = all(ledger, Degraded).await.map_err(|error| self.unread(error))?;
+        let rows: BTreeSet<_> = rows.iter().filter_map(|(key, _)| Degraded::parse(key)).collect();
+        let ours = self.degraded();
+        if rows != ours {
+            return Err(self.finding(format!("degraded deals are {rows:?}, not {ours:?}")));
+        }
+        Ok(())
     }
 
     fn unread(&self, error: LedgerError) -> Finding {

@@ -4,6 +4,10 @@
 //! Behind a lying node is a true node with a true disk, behind a lying ledger the true one. So a lie begins
 //! with the truth, and a test says in one place what is changed of it.
 
+// The tests of the ledger and of nodes have the same liar.
+#[path = "../../ledger/tests/common/between.rs"]
+mod of_ledger;
+
 use std::sync::Arc;
 
 use symbolon_net::{
@@ -14,6 +18,8 @@ use symbolon_protocol::wire::{
     storage::{Request, Response, SliceHead},
 };
 use tokio::task::JoinSet;
+
+use of_ledger::{Between, stand_between};
 
 /// Changes what a node answers, given what it was asked.
 pub type Twist = Arc<dyn Fn(&Request, Response) -> Response + Send + Sync>;
@@ -93,50 +99,30 @@ async fn ask_node(
 }
 
 /// Answers as a ledger that stands at another address.
-pub(crate) fn ledger(front: Endpoint, truth: PeerAddress, lies: (Instead, LedgerTwist)) {
-    tokio::spawn(async move {
-        let mut connections = JoinSet::new();
-        while let Some(connection) = front.accept().await {
-            let (front, truth, lies) = (front.clone(), truth.clone(), lies.clone());
-            connections.spawn(as_ledger(connection, front, truth, lies));
-        }
-    });
-}
-
-/// Ends with an error when the connection does.
-async fn as_ledger(
-    connection: Connection,
+pub(crate) fn ledger(
     front: Endpoint,
     truth: PeerAddress,
-    lies: (Instead, LedgerTwist),
-) -> Result<(), NetError> {
-    let behind = front.connect(&truth, Alpn::Ledger).await?;
-    let mut streams = JoinSet::new();
-    loop {
-        let stream = connection.accept().await?;
-        let (behind, lies) = (behind.clone(), lies.clone());
-        streams.spawn(async move { ask_ledger(stream, &behind, &lies).await.ok() });
-    }
+    (instead, twist): (Instead, LedgerTwist),
+) {
+    stand_between(front, truth, Arc::new(Lies { instead, twist }));
 }
 
-async fn ask_ledger(
-    (mut back, mut from): (Sender, Receiver),
-    behind: &Connection,
-    (instead, twist): &(Instead, LedgerTwist),
-) -> Result<(), NetError> {
-    let request: ledger::Request = from.receive().await?;
-    if let Some(answer) = instead(&request) {
-        back.send(&answer).await?;
-        back.finish();
-        return Ok(());
+/// What a lying ledger says.
+struct Lies {
+    instead: Instead,
+    twist: LedgerTwist,
+}
+
+impl Between for Lies {
+    fn instead(&self, request: &ledger::Request) -> Option<ledger::Response> {
+        (self.instead)(request)
     }
-    let (mut there, mut answers) = behind.open().await?;
-    there.send(&request).await?;
-    there.finish();
-    // One answer, or block after block.
-    while let Some(answer) = answers.receive_or_end::<ledger::Response>().await? {
-        back.send(&twist(&request, answer)).await?;
+
+    async fn pass(
+        &self,
+        request: &ledger::Request,
+        answer: ledger::Response,
+    ) -> Option<ledger::Response> {
+        Some((self.twist)(request, answer))
     }
-    back.finish();
-    Ok(())
 }

@@ -222,8 +222,14 @@ impl Witness {
         let (root, _) = hasher.finish();
         let until_ms = LedgerTime(now_ms + GOOD_FOR_MS);
         let shard = (index, root);
-        let acceptance =
-            Acceptance::build(&self.chain, terms, &self.key, shard, self.price, until_ms);
+        let acceptance = Acceptance::build(
+            &self.chain,
+            terms,
+            &self.key,
+            shard,
+            (self.price, u64::MAX),
+            until_ms,
+        );
         let kept = (acceptance.clone(), terms.length);
         self.given.lock().whole.insert((self.me, place), kept);
         sender.send(&Response::Accepted { acceptance }).await

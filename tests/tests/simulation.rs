@@ -33,6 +33,8 @@ mod forged;
 mod goods;
 #[path = "simulation/lapsed.rs"]
 mod lapsed;
+#[path = "simulation/lasting.rs"]
+mod lasting;
 #[path = "simulation/liars.rs"]
 mod liars;
 #[path = "simulation/mended.rs"]
@@ -287,6 +289,11 @@ fn what_is_promised_outlives_a_power_cut() {
 #[test]
 fn what_an_earlier_get_left_is_checked_before_it_counts() {
     repeat("what_an_earlier_get_left_is_checked_before_it_counts", resumed::resumed);
+}
+
+#[test]
+fn what_was_put_for_ten_epochs_lasts_for_a_hundred() {
+    repeat("what_was_put_for_ten_epochs_lasts_for_a_hundred", lasting::lasting);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use symbolon_protocol::{
     grant::Grant,
     id::{DealId, NodeId},
-    ledger::rows::Deal,
+    ledger::rows::{Deal, DealSlot},
     limits::{CELL_BYTES, SLICE_BYTES},
     session::NodeFault,
     wire::storage::RefusalCode,
@@ -93,17 +93,20 @@ impl Network {
     }
 }
 
-/// The shards of a deal that could not be checked, because the ledger has no address of their
-/// nodes.
+/// The shards of a deal that could not be checked: the ledger has no address of their nodes, or no
+/// node keeps them.
 fn unknown(segment: u32, deal: &Deal, found: &[ShardCheck]) -> Vec<ShardCheck> {
     let asked: BTreeSet<u8> = found.iter().map(|check| check.index).collect();
-    let kept = (0..).zip(&deal.shards).filter_map(|(index, shard)| Some((index, (*shard)?.node)));
-    kept.filter(|(index, _)| !asked.contains(index))
-        .map(|(index, node)| ShardCheck {
-            fault: Some(String::from("the ledger has no address of its node")),
-            ..ShardCheck::new(segment, index, node)
-        })
-        .collect()
+    let without = |why: &'static str| {
+        move |(index, shard): (u8, &DealSlot)| ShardCheck {
+            fault: Some(String::from(why)),
+            ..ShardCheck::new(segment, index, shard.node)
+        }
+    };
+    let kept = deal.kept().filter(|(index, _)| !asked.contains(index));
+    let kept = kept.map(without("the ledger has no address of its node"));
+    let lost = deal.lost().map(without("it is lost: no node keeps it any longer"));
+    kept.chain(lost).collect()
 }
 
 impl ShardCheck {
@@ -159,8 +162,8 @@ impl Check {
                     found.fault = Some(format!("slice {slice}: {fault}"));
                     found.damaged |= is_damage(fault);
                     // A node that is unreachable or refuses every request tells nothing about
-                    // single cells.
-                    if !is_of_bytes(fault) || !self.cells(slice, &mut found).await {
+                    // single cells. One that knows of damage serves no part of the shard.
+                    if fault != NodeFault::Corrupt || !self.cells(slice, &mut found).await {
                         return found;
                     }
                 }
@@ -182,7 +185,7 @@ impl Check {
         for cell in first..cells.min(first + SLICE_STRIPES) {
             match self.in_time(self.shard.cell(&self.network, cell)).await {
                 Ok(good) => self.good(found, good.len() as u64),
-                Err(fault) if is_of_bytes(fault) => found.bad_cells.push(cell),
+                Err(NodeFault::Corrupt) => found.bad_cells.push(cell),
                 Err(_) => return false,
             }
         }
@@ -210,10 +213,10 @@ impl Check {
 
 /// Whether the node has lost what it is paid to keep. Waiting does not bring such a shard back.
 fn is_damage(fault: NodeFault) -> bool {
-    is_of_bytes(fault) || fault == NodeFault::Refused { code: RefusalCode::NotFound }
-}
-
-/// Whether the fault is only about the requested bytes, so that other bytes may be good.
-fn is_of_bytes(fault: NodeFault) -> bool {
-    matches!(fault, NodeFault::Corrupt | NodeFault::Refused { code: RefusalCode::Damaged })
+    let gone = |code| matches!(code, RefusalCode::NotFound | RefusalCode::Damaged);
+    match fault {
+        NodeFault::Corrupt => true,
+        NodeFault::Refused { code } => gone(code),
+        _ => false,
+    }
 }

@@ -37,6 +37,7 @@ pub fn keeps(deal: &Deal, object: &ObjectId, layout: &SegmentLayout) -> bool {
         && deal.required == layout.required
         && deal.shards.len() == usize::from(layout.total)
         && deal.length == layout.shard_length;
+    // As it was opened: what is lost since then is for repair.
     let kept = deal.shards.iter().flatten().count();
     let scheme = Scheme { required: layout.required, total: layout.total };
     runs(deal) && same && kept >= usize::from(scheme.enough())
@@ -96,10 +97,7 @@ impl Network {
         &self,
         deal: &Deal,
     ) -> Result<Vec<(u8, PeerAddress, Hash)>, TransferError> {
-        let kept = deal.shards.iter().enumerate().filter_map(|(index, shard)| {
-            let shard = (*shard)?;
-            Some((u8::try_from(index).ok()?, shard.node, shard.root))
-        });
+        let kept = deal.kept().map(|(index, shard)| (index, shard.node, shard.root));
         let kept: Vec<(u8, NodeId, Hash)> = kept.collect();
         let ids: Vec<NodeId> = kept.iter().map(|(_, node, _)| *node).collect();
         let places = self.places(&ids).await?.into_iter();

@@ -59,6 +59,8 @@ pub struct Group {
     pub plain: Vec<u8>,
     /// One leaf per data cell, if leaves were requested.
     pub leaves: Vec<Hash>,
+    /// The bytes of this group in shards that are rebuilt.
+    pub rebuilt: Vec<(u8, Vec<u8>)>,
 }
 
 /// The groups of an object as they arrive. Dropping this stops the reading.
@@ -196,7 +198,12 @@ fn decode_group(
     let end = layout.stripes.min(first_stripe + SLICE_STRIPES);
     let corrupt = |error: ContentError| TransferError::Corrupt { segment, why: error.into() };
     let outside = || TransferError::Internal(String::from("a stripe lies outside its segment"));
-    let mut group = Group { segment, first_stripe, plain: Vec::new(), leaves: Vec::new() };
+    let (plain, leaves, rebuilt) = (Vec::new(), Vec::new(), Vec::new());
+    let mut group = Group { segment, first_stripe, plain, leaves, rebuilt };
+    if let LeavesWanted::Rebuilt(shards) = wanted {
+        let wanted = (0..layout.total).filter(|index| shards >> index & 1 == 1);
+        group.rebuilt = wanted.map(|index| (index, Vec::new())).collect();
+    }
     let start = layout.stripe(first_stripe).ok_or_else(outside)?.shard_offset;
     for number in first_stripe..end {
         let stripe = layout.stripe(number).ok_or_else(outside)?;
@@ -210,11 +217,19 @@ fn decode_group(
             .iter()
             .map(|slice| slice.as_ref().and_then(|slice| slice.get(range.clone())))
             .collect();
+        for (index, bytes) in &mut group.rebuilt {
+            let filled = bytes.len();
+            bytes.resize(filled + stripe.cell_bytes, 0);
+            coder.rebuild(number, &cells, *index, &mut bytes[filled..]).map_err(corrupt)?;
+        }
+        if matches!(wanted, LeavesWanted::Rebuilt(_)) {
+            continue;
+        }
         let filled = group.plain.len();
         group.plain.resize(filled + stripe.capacity(), 0);
         let out = &mut group.plain[filled..];
         match wanted {
-            LeavesWanted::No => coder.decode(number, &cells, out),
+            LeavesWanted::No | LeavesWanted::Rebuilt(_) => coder.decode(number, &cells, out),
             LeavesWanted::Yes => coder.decode_with_leaves(number, &cells, out, &mut group.leaves),
         }
         .map_err(corrupt)?;

@@ -41,13 +41,16 @@ pub struct Record {
     pub missed: u64,
     /// Epochs that it has missed in a row until now.
     pub missed_in_row: u32,
+    /// Whether the ledger has taken its shards from it.
+    pub dead: bool,
 }
 
 impl Record {
     /// The record in a node's row.
     #[must_use]
     pub fn of(row: &Node) -> Self {
-        Self { passed: row.passed, missed: row.missed, missed_in_row: row.missed_in_row }
+        let Node { passed, missed, missed_in_row, dead, .. } = *row;
+        Self { passed, missed, missed_in_row, dead }
     }
 
     /// Epochs in which it had something to prove.
@@ -103,7 +106,8 @@ pub fn durability(
     let left = usize::from(scheme.repair_at()).max(required + 1).min(ups.len());
     ups.sort_by(f64::total_cmp);
     let unavailable_at_repair = fewer_than(required, &ups[..left]);
-    let gone = network.iter().filter(|record| record.missed_in_row >= LEFT_EPOCHS).count();
+    let is_gone = |record: &&Record| record.dead || LEFT_EPOCHS <= record.missed_in_row;
+    let gone = network.iter().filter(is_gone).count();
     let seen_ms =
         network.iter().map(|record| float(record.epochs())).sum::<f64>() * float(epoch_ms.0);
     let rate = (float(gone as u64) + 1.0) / (seen_ms + LIFE_PRIOR_MS);
@@ -146,7 +150,7 @@ mod tests {
     use super::*;
 
     fn record(passed: u64, missed: u64) -> Record {
-        Record { passed, missed, missed_in_row: 0 }
+        Record { passed, missed, missed_in_row: 0, dead: false }
     }
 
     fn scheme(required: u8, total: u8) -> Scheme {

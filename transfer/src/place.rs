@@ -91,7 +91,7 @@ impl Network {
         let candidates = answering.into_iter().map(|node| Candidate {
             address: node.address(),
             price: node.row.price,
-            free: node.row.capacity.saturating_sub(node.row.used),
+            free: node.row.free(),
             record: Record::of(&node.row),
         });
         let mut candidates: Vec<_> = candidates.collect();
@@ -186,15 +186,17 @@ impl Price {
     }
 }
 
-/// The price of the transaction that opens a deal with so many shards. All acceptances have the same size.
+/// The price of the transaction that opens a deal with so many accepted shards of so many in all. All acceptances have the
+/// same size.
 #[must_use]
-pub fn deal_price(params: &Params, shards: usize) -> Price {
+pub fn deal_price(params: &Params, accepted: usize, total: u8) -> Price {
     let (zeros, nothing) = (Hash([0; 32]), Amount::ZERO);
     let acceptance = Acceptance {
         node: PeerId(zeros.0),
         index: 0,
         root: zeros,
         price: nothing,
+        until: 0,
         expires_ms: LedgerTime::ZERO,
         signature: [0; 64],
     };
@@ -204,12 +206,12 @@ pub fn deal_price(params: &Params, shards: usize) -> Price {
         object: ObjectId([0; 16]),
         segment: 0,
         required: 1,
-        total: 1,
+        total,
         length: 0,
         access: Access::Granted,
         epochs: 0,
     };
-    let acceptances = vec![acceptance; shards];
+    let acceptances = vec![acceptance; accepted];
     Price::of(params, &Action::OpenDeal { terms, acceptances, cost_max: nothing })
 }
 
@@ -232,7 +234,7 @@ pub fn quote(
     for (shard_length, count) in by_length {
         let prices = candidates.iter().take(usize::from(scheme.total)).map(|node| node.price);
         let cost = deal_cost(params, shard_length, epochs, prices).ok_or_else(too_much)?;
-        let price = deal_price(params, usize::from(scheme.total));
+        let price = deal_price(params, usize::from(scheme.total), scheme.total);
         let fee = cost.fee.checked_add(price.fee).ok_or_else(too_much)?;
         let total = cost.total.checked_add(price.total()).ok_or_else(too_much)?;
         let parts = [cost.storage, cost.reserve, fee, price.deposit, total];

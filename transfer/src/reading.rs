@@ -13,6 +13,8 @@ pub enum LeavesWanted {
     No,
     /// They are computed, to compare them with a content root.
     Yes,
+    /// Nothing is opened. The cells of some shards, one bit for each, are computed as their nodes must store them.
+    Rebuilt(u128),
 }
 
 /// The object to read, its key, and the grant for it.

@@ -7,6 +7,7 @@ use symbolon_protocol::{
     content::{ContentError, SegmentCoder},
     id::{DealId, Hash, NodeId},
     session::NodeFault,
+    wire::storage::RefusalCode,
 };
 
 use crate::{Network, error::TransferError, reading::Reading, shard::ShardAt};
@@ -22,7 +23,7 @@ pub(crate) struct Segment {
     pub(crate) places: usize,
     /// The nodes' addresses and the roots of the shards.
     pub(crate) sources: BTreeMap<u8, (PeerAddress, Hash)>,
-    /// Nodes of the deal that have no address on the ledger.
+    /// Nodes of the deal that have no address on the ledger, and those that have lost their shard.
     pub(crate) absent: Vec<(NodeId, NodeFault)>,
 }
 
@@ -59,10 +60,13 @@ impl Network {
         }
         asks();
         let found = self.deal_nodes(&deal).await?;
-        let kept = deal.shards.iter().flatten().map(|shard| shard.node);
+        let kept = deal.kept().map(|(_, shard)| shard.node);
         let known = |node: &NodeId| found.iter().any(|(_, address, _)| address.id == *node);
         let absent = kept.filter(|node| !known(node)).map(|node| (node, NodeFault::Offline));
-        let absent = absent.collect();
+        // A shard without a node is named after the last one that kept it.
+        let lost = NodeFault::Refused { code: RefusalCode::NotFound };
+        let lost = deal.lost().map(|(_, shard)| (shard.node, lost));
+        let absent = absent.chain(lost).collect();
         Ok(Segment {
             number,
             coder: Arc::new(coder),

@@ -23,9 +23,13 @@ use symbolon_protocol::{
 
 use crate::{owner::Owner, place::Candidate};
 pub use bytes::SegmentBytes;
+pub(crate) use encode::LANE_CELLS;
 pub use memory::{Forgetful, Memory};
 pub use paid::Paid;
+pub(crate) use segment::GOOD_FOR;
 pub use segment::{Fed, Placed, Placing};
+pub(crate) use sending::Sending;
+pub(crate) use tally::Tally;
 
 /// Where an upload was begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

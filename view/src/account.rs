@@ -51,6 +51,26 @@ pub struct Movement {
     pub what: String,
 }
 
+/// All that moved an account's money in a time, the oldest first, with the balance before and after.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Statement {
+    /// Whose.
+    pub account: Id,
+    /// The time from which on all movements are listed; null if that is the beginning of the account.
+    pub since_ms: Option<u64>,
+    /// The balance before the first line.
+    pub opening: Money,
+    /// All that came.
+    pub came: Money,
+    /// All that went.
+    pub went: Money,
+    /// The balance after the last line: `opening` and all lines.
+    pub closing: Money,
+    /// One for each movement.
+    pub lines: Vec<Movement>,
+}
+
 /// Credits as a decimal text with a sign: `+` came, `-` went.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]

@@ -7,6 +7,7 @@ use crate::{
     folder::{FolderStored, FolderWritten},
     grant::Inspected,
     market::Purchase,
+    operator::{Diagnosis, Scrubbed},
     put::NotDurable,
     verify::{FileVerified, FolderVerified},
 };
@@ -47,6 +48,8 @@ pub enum Kind {
     Key = 14,
     /// Part of it was done. Exit code 15.
     Partial = 15,
+    /// A node's disk is empty, incomplete or another node's. Exit code 16.
+    WrongDisk = 16,
     /// A signal ended it. Exit code 130, which a shell reports for Ctrl-C.
     Interrupted = 130,
     /// The reader closed the pipe. Exit code 141, which a shell reports for it.
@@ -55,7 +58,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, by exit code.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Internal,
         Self::Usage,
         Self::NotFound,
@@ -71,6 +74,7 @@ impl Kind {
         Self::InUse,
         Self::Key,
         Self::Partial,
+        Self::WrongDisk,
         Self::Interrupted,
         Self::ClosedPipe,
     ];
@@ -134,6 +138,10 @@ details! {
     Inspected as Inspected,
     /// `buy`: what was bought and not fetched.
     Purchase as Purchase,
+    /// `node doctor`: what was checked.
+    Diagnosis as Diagnosis,
+    /// `node scrub`: what was found.
+    Scrubbed as Scrubbed,
     /// `verify` of a file: what was found.
     FileVerified as FileVerified,
     /// `verify` of a folder or pattern: what was found.

@@ -73,6 +73,8 @@ pub struct FolderStored {
     pub unchanged: u64,
     /// Unchanged files that were stored again now, because their term ended too soon.
     pub renewed: u64,
+    /// Unchanged files whose nodes are paid for longer.
+    pub longer: u64,
     /// Folders, links, permissions and times that were written down.
     pub others: u64,
     /// Names that were removed.
@@ -111,6 +113,7 @@ impl FolderStored {
             packs: stored.packs,
             unchanged: stored.unchanged,
             renewed: stored.renewed,
+            longer: stored.longer,
             others: stored.others,
             removed: stored.removed,
             cost: stored.cost.into(),
@@ -140,6 +143,8 @@ pub struct FolderQuote {
     pub unchanged: u64,
     /// Unchanged files that would be stored again, because their term ends too soon.
     pub renewed: u64,
+    /// Unchanged files whose nodes are paid for longer.
+    pub longer: u64,
     /// Folders, links, permissions and times that would be written down.
     pub others: u64,
     /// Names that would be removed.
@@ -187,6 +192,7 @@ impl FolderQuote {
             packs: plan.packs(),
             unchanged: plan.unchanged,
             renewed: plan.renewed,
+            longer: plan.longer,
             others: plan.others(),
             removed: plan.removed().iter().map(Name::to_string).collect(),
             deals: quote.deals,

@@ -12,12 +12,15 @@ pub mod folder;
 pub mod get;
 pub mod grant;
 pub mod identity;
+pub mod keep;
 pub mod market;
 pub mod names;
 pub mod network;
+pub mod operator;
 pub mod plain;
 pub mod progress;
 pub mod put;
+pub mod renew;
 pub mod rm;
 pub mod shell;
 pub mod stat;
@@ -58,6 +61,7 @@ documents! {
     account::Balance,
     account::History,
     account::Sent,
+    account::Statement,
     demo::Held,
     failure::Failure,
     files::Renamed,
@@ -94,9 +98,17 @@ documents! {
     network::Nodes,
     network::Status,
     network::Stopped,
+    operator::Alert,
+    operator::Diagnosis,
+    operator::Earnings,
+    operator::Health,
+    operator::Limited,
+    operator::Scrubbed,
     progress::Event,
     put::FileQuote,
     put::FileStored,
+    keep::Kept,
+    renew::Renewed,
     rm::Removed,
     shell::Completions,
     stat::Stat,

@@ -177,6 +177,8 @@ pub struct Books {
     pub holds: Money,
     /// For proofs to come.
     pub storage: Money,
+    /// The part of that which nodes earn with the proofs of their open windows.
+    pub due: Money,
     /// For repair.
     pub repair: Money,
     /// The network's.
@@ -221,12 +223,16 @@ pub struct Node {
     pub shards: u32,
     /// What all of those earn in an epoch it proves in.
     pub rate: Money,
+    /// What it earns with the proof of its open window; 0 once it has proven that, or without one.
+    pub due: Money,
     /// Epochs it proved in.
     pub proven: u64,
     /// Epochs it missed.
     pub missed: u64,
     /// Epochs it missed since its last proof.
     pub missed_in_row: u32,
+    /// Whether it missed so many that the ledger has taken its shards from it.
+    pub dead: bool,
     /// The last epoch it proved in; null before the first.
     pub last_proof_epoch: Option<u64>,
     /// Whether it keeps shares of keys.
@@ -247,9 +253,11 @@ impl Node {
             used: row.used,
             shards: row.slots,
             rate: row.rate.into(),
+            due: row.due().into(),
             proven: row.passed,
             missed: row.missed,
             missed_in_row: row.missed_in_row,
+            dead: row.dead,
             last_proof_epoch: row.passed_epoch,
             custody: row.custody_key.is_some(),
         }

@@ -50,7 +50,7 @@ macro_rules! ids {
 ids!(AccountId, ChainId, DealId, Hash, LinkId, ListingId, ObjectId, OrderId, PeerId, VaultId);
 
 /// Credits as a decimal text: amounts of a ledger do not fit into the numbers of JSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Money(#[cfg_attr(test, schemars(regex(pattern = r"^[0-9]+(\.[0-9]{1,9})?$")))] String);

@@ -61,6 +61,7 @@ impl FileStored {
                 PutOutcome::Stored => StoredOutcome::Stored,
                 PutOutcome::Resumed => StoredOutcome::Resumed,
                 PutOutcome::Already => StoredOutcome::Already,
+                PutOutcome::Renewed => StoredOutcome::Renewed,
             },
             name: stored.name.to_string(),
             object: stored.object.into(),
@@ -88,6 +89,8 @@ pub enum StoredOutcome {
     Resumed,
     /// Nothing: it was stored already.
     Already,
+    /// The same file was stored before; its nodes are paid for longer.
+    Renewed,
 }
 
 /// What storing a file would cost, and its expected durability.

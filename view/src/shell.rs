@@ -1,5 +1,7 @@
 //! For shells.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 /// A completion script for a shell.
@@ -10,4 +12,19 @@ pub struct Completions {
     pub shell: String,
     /// The script.
     pub script: String,
+}
+
+/// A line of the log. It is no document: its fields may change at any time.
+#[derive(Clone, Debug, Serialize)]
+pub struct LogLine {
+    /// When it was written, by the machine's clock.
+    pub at_ms: u64,
+    /// How much it matters: `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+    /// The part of the program that has written it.
+    pub target: String,
+    /// What has happened.
+    pub message: String,
+    /// More about it.
+    pub fields: BTreeMap<String, String>,
 }

@@ -169,6 +169,8 @@ pub enum Health {
     Missed,
     /// Its node missed ten epochs in a row, or the ledger does not know it.
     Gone,
+    /// No node keeps it: its node said that it lost it, or the ledger took it away.
+    Lost,
     /// The deal has ended.
     Over,
 }
@@ -180,6 +182,7 @@ impl From<ShardHealth> for Health {
             ShardHealth::New => Self::New,
             ShardHealth::Missed => Self::Missed,
             ShardHealth::Gone => Self::Gone,
+            ShardHealth::Lost => Self::Lost,
             ShardHealth::Over => Self::Over,
         }
     }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     DOCUMENTS,
-    account::{Balance, History, Sent},
+    account::{Balance, History, Sent, Statement},
     demo::Held,
     failure::Failure,
     files::{Renamed, Undeleted, Usages, Versions},
@@ -20,11 +20,14 @@ use crate::{
     get::FileFetched,
     grant::{Attenuated, Grants, Inspected, Revoked, Shared},
     identity::{Identities, Identity, Made, Restored, Words},
+    keep::Kept,
     market::{Bought, Detail, Ended, ForSale, Listings, Orders, Preview},
     names::Names,
     network::{LedgerReady, LedgerStatus, NetworkReady, NodeReady, Nodes, Status, Stopped},
+    operator::{Alert, Diagnosis, Earnings, Health, Limited, Scrubbed},
     progress::Event,
     put::{FileQuote, FileStored},
+    renew::Renewed,
     rm::Removed,
     shell::Completions,
     stat::Stat,
@@ -39,7 +42,8 @@ fn of<T: JsonSchema>() -> Of {
     (name.expect("a path has a last part"), SchemaGenerator::subschema_for::<T>)
 }
 
-/// What each command prints when it goes well; and `error` and `progress`, which any may print.
+/// What each command prints when it goes well; `error` and `progress`, which any may print, and
+/// `alert`, which a node gives to its operator's command.
 fn commands() -> Vec<(&'static str, Vec<Of>)> {
     let folder_up = [of::<FolderStored>(), of::<FolderQuote>()];
     vec![
@@ -47,6 +51,8 @@ fn commands() -> Vec<(&'static str, Vec<Of>)> {
         ("account-faucet", vec![of::<Balance>()]),
         ("account-history", vec![of::<History>()]),
         ("account-send", vec![of::<Sent>()]),
+        ("account-statement", vec![of::<Statement>()]),
+        ("alert", vec![of::<Alert>()]),
         ("buy", vec![of::<Bought>()]),
         ("completions", vec![of::<Completions>()]),
         ("demo", vec![of::<Held>()]),
@@ -60,6 +66,7 @@ fn commands() -> Vec<(&'static str, Vec<Of>)> {
         ("grant-revoke", vec![of::<Revoked>()]),
         ("id", vec![of::<Identity>(), of::<Identities>(), of::<Words>()]),
         ("init", vec![of::<Made>()]),
+        ("keep", vec![of::<Kept>()]),
         ("ledger-run", vec![of::<LedgerReady>()]),
         ("ledger-status", vec![of::<LedgerStatus>()]),
         ("ls", vec![of::<Names>()]),
@@ -68,11 +75,16 @@ fn commands() -> Vec<(&'static str, Vec<Of>)> {
         ("market-preview", vec![of::<Preview>()]),
         ("market-show", vec![of::<Detail>()]),
         ("mv", vec![of::<Renamed>()]),
+        ("node-doctor", vec![of::<Diagnosis>()]),
+        ("node-earnings", vec![of::<Earnings>()]),
+        ("node-limit", vec![of::<Limited>()]),
         ("node-run", vec![of::<NodeReady>()]),
-        ("node-status", vec![of::<Nodes>()]),
+        ("node-scrub", vec![of::<Scrubbed>()]),
+        ("node-status", vec![of::<Nodes>(), of::<Health>()]),
         ("orders", vec![of::<Orders>()]),
         ("progress", vec![of::<Event>()]),
         ("put", [&[of::<FileStored>(), of::<FileQuote>()][..], &folder_up].concat()),
+        ("renew", vec![of::<Renewed>()]),
         ("restore", vec![of::<Restored>()]),
         ("rm", vec![of::<Removed>()]),
         ("sell", vec![of::<ForSale>()]),
@@ -108,7 +120,7 @@ fn file(name: &str, documents: &[Of]) -> String {
     let any: Vec<_> = documents.iter().map(|(_, of)| Value::from(of(&mut generator))).collect();
     let definitions = generator.take_definitions(true);
     let title = match name {
-        "error" | "progress" => name.to_owned(),
+        "alert" | "error" | "progress" => name.to_owned(),
         command => format!("symbolon {}", command.replace('-', " ")),
     };
     let mut root = Map::new();

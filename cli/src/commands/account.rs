@@ -1,5 +1,7 @@
 //! `symbolon account`: balance, history, faucet, send.
 
+mod statement;
+
 use symbolon_client::Client;
 use symbolon_protocol::{
     Amount,
@@ -41,6 +43,19 @@ enum Verb {
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
+    /// List all movements, and what they add up to
+    #[command(after_help = "\
+Examples:
+  symbolon account statement
+  symbolon account statement --csv > 2026.csv
+  symbolon account statement --json
+
+The lines are the oldest first. With --csv: time, block, amount, reason, and the balance after each line.")]
+    Statement {
+        /// Print comma-separated values
+        #[arg(long, conflicts_with = "json")]
+        csv: bool,
+    },
     /// Ask a development network for play money
     #[command(after_help = "Example:\n  symbolon account faucet")]
     Faucet,
@@ -72,6 +87,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let report = match args.verb.unwrap_or(Verb::Balance) {
         Verb::Balance => balance(&client).await,
         Verb::History { limit } => history(&client, limit).await,
+        Verb::Statement { csv } => statement::of(&client, csv).await,
         Verb::Faucet => faucet(&client).await,
         Verb::Send { to, amount, id, yes } => {
             let payment = Payment { to, amount, id };

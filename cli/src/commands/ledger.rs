@@ -11,7 +11,7 @@ use crate::{
     home,
     interrupt::{Interrupt, Leash},
     output::Report,
-    serve::{self, Fees, LedgerPlan, Network, RunningLedger},
+    serve::{self, LedgerPlan, Network, Rules, RunningLedger},
     units::{self, count, show_amount, show_duration, show_time},
 };
 
@@ -65,7 +65,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     faucet: Option<Amount>,
     #[command(flatten)]
-    fees: Fees,
+    rules: Rules,
     /// Stop when stdin ends, that is when the process that started this one ends
     #[arg(long, hide = true)]
     leashed: bool,
@@ -87,7 +87,7 @@ async fn serve(args: RunArgs, context: &Context) -> Result<(), Error> {
         network: Network { congestion: context.congestion, ..args.network },
         epoch_ms: args.epoch,
         faucet: args.faucet,
-        fees: args.fees,
+        rules: args.rules,
     };
     let host = context.host.clone();
     let starting = async move { RunningLedger::start(&plan, &host).await };
@@ -121,6 +121,7 @@ async fn status(context: &Context) -> Result<Report, Error> {
         accounts: books.accounts.into(),
         holds: books.holds.into(),
         storage: books.storage.into(),
+        due: books.due.into(),
         repair: books.repair.into(),
         treasury: books.treasury.into(),
         deposits: books.deposits.into(),
@@ -154,11 +155,19 @@ async fn status(context: &Context) -> Result<Report, Error> {
             format!("{} in {}", show_amount(books.accounts), count(books.account_count, "account")),
         )
         .field("in escrow", show_amount(books.holds).to_string())
-        .field("for proofs", show_amount(books.storage).to_string())
+        .field("for proofs", for_proofs(&books))
         .field("for repair", show_amount(books.repair).to_string())
         .field("treasury", show_amount(books.treasury).to_string())
         .field("deposits", show_amount(books.deposits).to_string())
         .field("issued", format!("{}; it {adds_up}", show_amount(books.issued))))
+}
+
+fn for_proofs(books: &context::Books) -> String {
+    let all = show_amount(books.storage);
+    match books.due {
+        Amount::ZERO => all.to_string(),
+        due => format!("{all}, {} of them for windows that are open now", show_amount(due)),
+    }
 }
 
 fn percent(bp: u16) -> String {

@@ -43,7 +43,7 @@ pub(crate) struct Args {
     /// The name to store it under [default: its own name]
     name: Option<OsString>,
     /// How long to pay for storage: 30d, 1y, 100epochs [default: 30d]. Files that are stored already and
-    /// whose term ends sooner, by more than a tenth, are stored again
+    /// whose term ends sooner, by more than a tenth, are paid for longer
     #[arg(long = "for", value_name = "TERM", value_parser = units::term)]
     term: Option<Term>,
     /// Do not pay more than this in total
@@ -123,7 +123,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let stored = store(&client, source, &name, &options, context).await;
     // An upload reports where its shards are. For a file that was stored already, the ledger is asked.
     let stat = match &stored {
-        Ok(PutReport { outcome: PutOutcome::Already, .. }) => Some(client.stat(&name).await),
+        Ok(PutReport { outcome: PutOutcome::Already | PutOutcome::Renewed, .. }) => {
+            Some(client.stat(&name).await)
+        }
         _ => None,
     };
     let paid = names::publish_and_close(client, Pay::Said(index), &context.out).await;
@@ -217,6 +219,7 @@ async fn run_folder(args: Args, context: &Context) -> Result<Report, Error> {
             replace: args.replace,
             checksum: args.checksum,
             least,
+            epochs,
             ..folder::options(&args.exclude, args.keep)
         },
         options: PutOptions {
@@ -254,6 +257,7 @@ fn report(stored: &PutReport, document: &FileStored, epoch_ms: Millis) -> Report
     let scheme = stored.scheme;
     let did = match stored.outcome {
         PutOutcome::Already => "is stored already; nothing was sent or paid",
+        PutOutcome::Renewed => "is stored already, and is kept for longer now; nothing was sent",
         PutOutcome::Resumed => "is stored; the upload went on where it had stopped",
         PutOutcome::Stored => "is stored",
     };

@@ -116,6 +116,7 @@ fn name(health: ShardHealth) -> &'static str {
         ShardHealth::New => "new",
         ShardHealth::Missed => "missed",
         ShardHealth::Gone => "gone",
+        ShardHealth::Lost => "lost",
         ShardHealth::Over => "over",
     }
 }

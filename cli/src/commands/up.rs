@@ -139,7 +139,7 @@ impl Up {
             network,
             epoch_ms: args.epoch,
             faucet: None,
-            fees: serve::Fees::default(),
+            rules: serve::Rules::default(),
         };
         let ledger = RunningLedger::start(&plan, &context.host).await?;
         // The client would look for its files on this network instead of the other one, and forget them.
@@ -256,6 +256,9 @@ async fn start_nodes(
             price: Price::Month(Amount::credits(1)),
             payout: None,
             unpaid: None,
+            agreed_ms: serve::AGREED_MS,
+            declare_after_ms: None,
+            reserve: None,
             accept_loss: args.accept_loss,
         };
         let (secret, endpoint) = node_endpoint(&plan, &context.host).await?;

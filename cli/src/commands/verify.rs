@@ -18,7 +18,7 @@ use crate::{
 #[command(after_help = "\
 Examples:
   symbolon verify report.pdf             a sample of every shard
-  symbolon verify report.pdf --deep      every byte of every shard; names each damaged cell of 64 KiB
+  symbolon verify report.pdf --deep      every byte of every shard
   symbolon verify photos                 a folder, or a pattern: 'photos/**/*.jpg'
 
 verify remembers the damage that it finds: the same put again stores the file anew, then ends the old deals.

@@ -319,6 +319,13 @@ impl Network {
         Watched::start(command(&self.home(), &words(line)))
     }
 
+    /// What a command that goes well prints for people.
+    pub(crate) fn run_plain(&self, line: &str) -> String {
+        let done = Running::start(plain(&self.home(), &words(line))).finish();
+        assert_eq!(done.code, Some(0), "{}", done.error);
+        String::from_utf8(done.out).unwrap()
+    }
+
     pub(crate) fn run(&self, line: &str) -> Done {
         self.spawn(line).finish()
     }

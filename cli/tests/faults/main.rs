@@ -25,7 +25,7 @@ use common::{Done, Network, Running, Server, command, plain, words};
 const LONG: &str = "1h";
 
 /// The exit codes and their names, as `spec/cli.md` has them.
-const KINDS: [(i32, &str); 14] = [
+const KINDS: [(i32, &str); 15] = [
     (2, "usage"),
     (3, "not_found"),
     (4, "exists"),
@@ -40,6 +40,7 @@ const KINDS: [(i32, &str); 14] = [
     (13, "in_use"),
     (14, "key"),
     (15, "partial"),
+    (16, "wrong_disk"),
 ];
 
 /// Checks that a command failed as documented: the code, one JSON document, a message that says `says`,

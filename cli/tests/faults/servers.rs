@@ -63,6 +63,33 @@ fn ports_and_folders_are_not_shared() {
     assert!(network.balance("owner") > 0);
 }
 
+#[test]
+fn an_empty_folder_is_no_node_unless_a_new_one_begins() {
+    let network = Network::start(0, LONG);
+    let (home, dir) = (network.home(), network.folder.path().join("disk"));
+    fs::create_dir(&dir).unwrap();
+    let line =
+        format!("node run --ledger {} --capacity 1GiB --dir {}", network.ticket, dir.display());
+    for _ in 0..2 {
+        let error = fails(network.run(&line), 16, "no node is in it");
+        assert!(field(&error, "hint").contains("--new"), "{error}");
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "a refused start leaves nothing");
+    }
+    let node = Server::start(&home, words(&format!("{line} --new")));
+    let id = node.ready["node"].clone();
+    drop(node);
+    fails(network.run(&format!("{line} --new")), 4, "has a node already");
+    let node = Server::start(&home, words(&line));
+    assert_eq!(node.ready["node"], id);
+    drop(node);
+
+    // Another node's folder.
+    let other = network.folder.path().join("other");
+    drop(Server::start(&home, words(&line.replace("/disk", "/other"))));
+    fs::copy(other.join("key"), dir.join("key")).unwrap();
+    fails(network.run(&line), 16, "belongs to another node");
+}
+
 /// Sends what no peer would send, to a server that has to stand it.
 async fn throw_garbage(peer: &PeerAddress, alpn: Alpn) {
     let address: SocketAddr = peer.sockets().next().expect("it listens somewhere");

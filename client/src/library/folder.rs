@@ -64,6 +64,8 @@ pub struct FolderOptions {
     pub checksum: bool,
     /// Number of epochs that must be left of a stored file: see [`crate::PutOptions::least`].
     pub least: u64,
+    /// Number of epochs for which a stored file is kept if it ends sooner than that. It is not sent again.
+    pub epochs: u64,
     /// Number of older versions to keep of each file: see [`crate::PutOptions::keep`].
     pub keep: Option<u32>,
 }

@@ -6,8 +6,9 @@ use symbolon_protocol::{
     Amount, LedgerTime,
     content::Layout,
     id::{AccountId, DealId, ObjectId},
-    ledger::rows::{Chain, Deals},
+    ledger::rows::{Chain, Deal, Deals},
 };
+use symbolon_transfer::extend::{Extension, agreed_until};
 
 use crate::{
     catalog::{
@@ -36,9 +37,35 @@ enum Before {
     Other,
     /// The version has the same source, but it has to be stored anew.
     Stale,
+    /// The version has the same source, but ends sooner than asked: its deals get more epochs.
+    Short(Box<ObjectEntry>, Vec<Extension>),
     /// The version has the same source, and nothing has to be done.
     Well(PutReport),
 }
+
+/// Whether an object is kept for as long as the caller asks.
+enum Lasts {
+    /// It is, or nearly.
+    Long,
+    /// It is not, and its nodes keep it for longer if they are paid.
+    Short(Vec<Extension>),
+    /// It is not, and has to be stored anew.
+    Anew,
+}
+
+/// The stored objects that do not last as long as a caller asks.
+#[derive(Default)]
+pub(crate) struct Ends {
+    /// Those that have to be stored anew.
+    pub(crate) anew: Ending,
+    /// Those of them to which another person has a right.
+    pub(crate) held: BTreeSet<ObjectId>,
+    /// Those whose deals can get the epochs that they lack.
+    pub(crate) longer: Longer,
+}
+
+/// Objects, with the epochs that their deals lack.
+pub(crate) type Longer = BTreeMap<ObjectId, (ObjectEntry, Vec<Extension>)>;
 
 /// The state of a name before something is stored under it.
 struct NameState {
@@ -84,6 +111,10 @@ impl Library {
         if let Some(old) = row.as_ref().and_then(|row| row.current()) {
             match self.stored_before(name, old, &opened, options, progress).await? {
                 Before::Well(report) => return Ok(report),
+                Before::Short(entry, lacking) => {
+                    let longer = self.put_longer(name, (*entry, lacking), budget, progress);
+                    return Box::pin(longer).await;
+                }
                 Before::Stale => renews = true,
                 Before::Other => {}
             }
@@ -159,7 +190,15 @@ impl Library {
         if !elsewhere && !is_made_from(&entry, opened) {
             return Ok(Before::Other);
         }
-        if let Some(why) = self.why_stale(name, &entry, options).await? {
+        let object = entry.manifest.object;
+        let damaged = self.local(move |local| local.catalog().row(Damaged, &object.0)).await?;
+        let lasts = self.lasts(name, &entry, options).await?;
+        let why = match (&lasts, damaged) {
+            (Lasts::Anew, _) => Some("the stored file ends sooner than asked"),
+            (_, Some(_)) => Some("shards of the stored file were found damaged"),
+            _ => None,
+        };
+        if let Some(why) = why {
             progress.note(format!("{why}: storing it anew"));
             return Ok(Before::Stale);
         }
@@ -167,7 +206,25 @@ impl Library {
             progress.note("ending an unfinished upload of a file that another device has stored");
             self.end_upload(&begun).await?;
         }
-        Ok(Before::Well(already(&entry, name.clone())))
+        Ok(match lasts {
+            Lasts::Short(lacking) => Before::Short(Box::new(entry), lacking),
+            Lasts::Long | Lasts::Anew => Before::Well(already(&entry, name.clone())),
+        })
+    }
+
+    /// Pays for a longer term of an unchanged file.
+    async fn put_longer(
+        &self,
+        name: &Name,
+        (entry, lacking): (ObjectEntry, Vec<Extension>),
+        budget: &Budget,
+        progress: &Progress,
+    ) -> Result<PutReport, ClientError> {
+        let ends = lacking.iter().map(|one| one.row.end.saturating_add(one.epochs));
+        let end = ends.min().unwrap_or(entry.end);
+        let report = already(&entry, name.clone());
+        let cost = self.extend_objects(&[(entry, lacking)], budget, progress).await?.sum();
+        Ok(PutReport { outcome: PutOutcome::Renewed, end, cost, ..report })
     }
 
     /// Whether a source has exactly the content of an object. It reads the source and compares the content root.
@@ -180,39 +237,31 @@ impl Library {
         self.is_same(path, &reading).await
     }
 
-    /// The reason why an object with the same source is stored anew all the same, or `None` if it is well.
-    async fn why_stale(
+    /// Whether an object is kept for as long as the caller asks, or nearly. Its deals get more epochs if its nodes agree.
+    /// If they do not, it is stored anew, but only if no other person has a right to it, because that right would end.
+    async fn lasts(
         &self,
         name: &Name,
         entry: &ObjectEntry,
         options: &PutTerms,
-    ) -> Result<Option<&'static str>, ClientError> {
-        if !self.is_kept_for(name, entry, options).await? {
-            return Ok(Some("the stored file ends sooner than asked"));
-        }
-        let object = entry.manifest.object;
-        let damaged = self.local(move |local| local.catalog().row(Damaged, &object.0)).await?;
-        Ok(damaged.map(|_| "shards of the stored file were found damaged"))
-    }
-
-    /// Whether an object is kept for as long as the caller asks, or nearly. An object that is not may be stored anew
-    /// only if no other person has a right to it, because that right would end.
-    async fn is_kept_for(
-        &self,
-        name: &Name,
-        entry: &ObjectEntry,
-        options: &PutTerms,
-    ) -> Result<bool, ClientError> {
+    ) -> Result<Lasts, ClientError> {
         let chain = self.network().recent_chain().await?;
-        let Kept::Until { epoch, time_ms } = self.kept(&chain, entry).await? else {
-            return Ok(false);
-        };
-        if chain.epoch.saturating_add(options.least) <= epoch {
-            return Ok(true);
+        let ids = deals_of(&self.me(), entry)?;
+        let rows = self.network().rows_of(Deals, &ids).await?;
+        let kept = Kept::of(&chain, rows.iter().map(Option::as_ref));
+        let Kept::Until { epoch, time_ms } = kept else { return Ok(Lasts::Anew) };
+        let least = chain.epoch.saturating_add(options.least);
+        if least <= epoch {
+            return Ok(Lasts::Long);
+        }
+        let until = chain.epoch.saturating_add(1).saturating_add(options.epochs);
+        let deals: Vec<_> = ids.into_iter().zip(rows.into_iter().flatten()).collect();
+        if let Some(lacking) = lacking(&deals, (least, until)) {
+            return Ok(Lasts::Short(lacking));
         }
         let held = self.held(&BTreeSet::from([entry.manifest.object])).await?;
         match held.is_empty() || options.replace == Replace::Overwrite {
-            true => Ok(false),
+            true => Ok(Lasts::Anew),
             false => Err(ClientError::Held { name: name.to_string(), paid_until_ms: time_ms }),
         }
     }
@@ -253,40 +302,47 @@ impl Library {
         Ok(Kept::of(chain, rows.iter().map(Option::as_ref)))
     }
 
-    /// The objects that are not kept for `least` more epochs or were found damaged, and those of them to which another
-    /// person has a right.
-    pub(crate) async fn ending(
-        &self,
-        least: u64,
-    ) -> Result<(Ending, BTreeSet<ObjectId>), ClientError> {
+    /// The objects that are not kept for `least` more epochs or were found damaged. Those that can last for `epochs` more
+    /// are apart.
+    pub(crate) async fn ending(&self, least: u64, epochs: u64) -> Result<Ends, ClientError> {
         let (mut objects, mut deals) = (Vec::new(), Vec::new());
         for entry in self.local(|local| local.catalog().rows(Objects)).await? {
             let ids = deals_of(&self.me(), &entry)?;
-            objects.push((entry.manifest.object, ids.len()));
+            objects.push((entry, ids.len()));
             deals.extend(ids);
         }
         let rows = self.network().rows_of(Deals, &deals).await?;
         let chain = self.network().chain_row().await?;
-        let (mut rows, mut ending) = (rows.as_slice(), Ending::new());
-        for (object, count) in objects {
-            let (own, rest) = rows.split_at(count);
-            rows = rest;
-            match Kept::of(&chain, own.iter().map(Option::as_ref)) {
+        let damaged = self.local(|local| local.catalog().rows(Damaged)).await?;
+        let damaged: BTreeSet<ObjectId> = damaged.into_iter().map(|row| row.object).collect();
+        let least = chain.epoch.saturating_add(least);
+        let until = chain.epoch.saturating_add(1).saturating_add(epochs);
+        let (mut deals, mut rows, mut ends) = (deals.as_slice(), rows.as_slice(), Ends::default());
+        for (entry, count) in objects {
+            let object = entry.manifest.object;
+            let ((own, more), (own_rows, rest)) = (deals.split_at(count), rows.split_at(count));
+            (deals, rows) = (more, rest);
+            match Kept::of(&chain, own_rows.iter().map(Option::as_ref)) {
                 Kept::Over { .. } => {
-                    ending.insert(object, None);
+                    ends.anew.insert(object, None);
                 }
-                Kept::Until { epoch, time_ms } if epoch < chain.epoch.saturating_add(least) => {
-                    ending.insert(object, Some(time_ms));
+                Kept::Until { epoch, time_ms } if epoch < least => {
+                    let own = own.iter().copied().zip(own_rows.iter().flatten().cloned());
+                    let own: Vec<_> = own.collect();
+                    match lacking(&own, (least, until)).filter(|_| !damaged.contains(&object)) {
+                        Some(lacking) => drop(ends.longer.insert(object, (entry, lacking))),
+                        None => drop(ends.anew.insert(object, Some(time_ms))),
+                    }
                 }
                 Kept::Until { .. } => {}
             }
         }
-        let running = ending.iter().filter(|(_, ends)| ends.is_some()).map(|(object, _)| *object);
-        let held = self.held(&running.collect()).await?;
-        for damaged in self.local(|local| local.catalog().rows(Damaged)).await? {
-            ending.entry(damaged.object).or_insert(None);
+        let running = ends.anew.iter().filter(|(_, ends)| ends.is_some());
+        ends.held = self.held(&running.map(|(object, _)| *object).collect()).await?;
+        for object in damaged {
+            ends.anew.entry(object).or_insert(None);
         }
-        Ok((ending, held))
+        Ok(ends)
     }
 
     /// The folder for bytes that are kept during a put.
@@ -382,11 +438,20 @@ impl Local {
 }
 
 /// The deals that keep an owner's object.
-fn deals_of(owner: &AccountId, entry: &ObjectEntry) -> Result<Vec<DealId>, ClientError> {
+pub(super) fn deals_of(owner: &AccountId, entry: &ObjectEntry) -> Result<Vec<DealId>, ClientError> {
     let layout = Layout::new(entry.manifest.scheme, entry.manifest.length)
         .map_err(|error| ClientError::Internal(error.to_string()))?;
     let key = entry.key.file_key();
     Ok((0..layout.segments()).map(|segment| key.deal(owner, segment)).collect())
+}
+
+/// The epochs that deals lack to last until `until`; `None` if their nodes do not even agree to last until `least`.
+fn lacking(deals: &[(DealId, Deal)], (least, until): (u64, u64)) -> Option<Vec<Extension>> {
+    if deals.iter().any(|(_, deal)| agreed_until(deal) < least) {
+        return None;
+    }
+    let lacking = deals.iter().filter_map(|(id, deal)| Extension::until(*id, deal, until));
+    Some(lacking.collect())
 }
 
 /// Whether an object was made from this source, as far as the source's mark shows.

@@ -6,7 +6,7 @@ use symbolon_protocol::{
     LedgerTime,
     id::{DealId, Hash, NodeId},
     ledger::{
-        rows::{Chain, Deal, DealState, Node, Nodes},
+        rows::{Chain, Deal, DealSlot, DealState, Node, Nodes},
         window_offset,
     },
 };
@@ -28,7 +28,7 @@ use crate::{
 pub struct ShardView {
     /// The shard's index in its segment.
     pub index: u8,
-    /// The node that keeps it.
+    /// The node that keeps it, or that was the last to keep it.
     pub node: NodeId,
     /// The shard's root.
     pub root: Hash,
@@ -55,6 +55,8 @@ pub enum ShardHealth {
     Missed,
     /// Its node missed so many epochs in a row that it will hardly come back, or the ledger does not know the node.
     Gone,
+    /// No node keeps it: its node has said that it lost it, or has missed so many epochs that the ledger took it away.
+    Lost,
     /// Its deal is over: its node need not prove it and is not paid for it.
     Over,
 }
@@ -107,9 +109,12 @@ pub struct StatView {
     pub segments: Vec<SegmentView>,
 }
 
-fn health(deal: &Deal, node: Option<&Node>, proof: Option<u64>) -> ShardHealth {
+fn health(deal: &Deal, shard: &DealSlot, node: Option<&Node>, proof: Option<u64>) -> ShardHealth {
     if deal.state != DealState::Open {
         return ShardHealth::Over;
+    }
+    if !shard.is_kept() {
+        return ShardHealth::Lost;
     }
     let Some(node) = node.filter(|node| node.missed_in_row < LOST_EPOCHS) else {
         return ShardHealth::Gone;
@@ -122,10 +127,10 @@ fn health(deal: &Deal, node: Option<&Node>, proof: Option<u64>) -> ShardHealth {
     }
 }
 
-/// When a node's first window with a shard of the deal ends, estimated from the current epoch.
-fn first_window_end(chain: &Chain, deal: &Deal, node: &NodeId) -> LedgerTime {
-    let offset = window_offset(&chain.id, node, chain.params.epoch_ms);
-    epoch_ms(chain, deal.start.saturating_add(1)).saturating_add(offset)
+/// When a node's first window with its shard ends, estimated from the current epoch.
+fn first_window_end(chain: &Chain, shard: &DealSlot) -> LedgerTime {
+    let offset = window_offset(&chain.id, &shard.node, chain.params.epoch_ms);
+    epoch_ms(chain, shard.from.saturating_add(1)).saturating_add(offset)
 }
 
 fn is_file(version: &Version) -> bool {
@@ -214,8 +219,9 @@ impl Library {
         let ids: Vec<NodeId> = kept.iter().map(|(_, shard)| shard.node).collect();
         let nodes = self.ledger().rows(Nodes, &ids).await?;
         let shards = kept.into_iter().zip(nodes).map(|((index, shard), node)| {
-            // A proof before the deal began or after it ended does not cover this shard.
-            let in_deal = |epoch: &u64| deal.start <= *epoch && *epoch < deal.end;
+            // A proof before the node kept the shard or after that does not cover it.
+            let end = shard.lost.unwrap_or(deal.end);
+            let in_deal = |epoch: &u64| shard.from <= *epoch && *epoch < end;
             let last_proof = node.as_ref().and_then(|node| node.passed_epoch).filter(in_deal);
             ShardView {
                 index,
@@ -223,9 +229,9 @@ impl Library {
                 root: shard.root,
                 last_proof,
                 last_proof_ms: last_proof.map(|epoch| epoch_ms(chain, epoch)),
-                first_proof_until_ms: first_window_end(chain, deal, &shard.node),
+                first_proof_until_ms: first_window_end(chain, &shard),
                 missed_in_row: node.as_ref().map_or(0, |node| node.missed_in_row),
-                health: health(deal, node.as_ref(), last_proof),
+                health: health(deal, &shard, node.as_ref(), last_proof),
             }
         });
         let absent = (0..).zip(&deal.shards).filter(|(_, shard)| shard.is_none());

@@ -136,6 +136,8 @@ pub enum PutOutcome {
     Resumed,
     /// The same file was stored before. Nothing was sent or paid.
     Already,
+    /// The same file was stored before, for a shorter time. Nothing was sent, and its nodes are paid for longer.
+    Renewed,
 }
 
 /// What a put did.
@@ -454,7 +456,9 @@ impl Library {
         for deal in
             self.network().rows_of(Deals, &deals).await?.iter().flatten().filter(|deal| runs(deal))
         {
-            let left = deal.end.saturating_sub(deal.start.max(epoch + 1));
+            // Each node is paid for one epoch at least.
+            let first = if epoch < deal.start { deal.start + 1 } else { epoch + 1 };
+            let left = deal.end.saturating_sub(first);
             let part = deal.rate.checked_mul(left).unwrap_or(Amount::ZERO);
             back = back.checked_add(part).unwrap_or(back);
         }

@@ -55,7 +55,7 @@ pub struct Sale {
 /// Whether a deal has the sizes of a segment in this layout, and keeps enough shards to restore it.
 fn fits(deal: &Deal, layout: &Layout) -> bool {
     let Ok(segment) = layout.segment(deal.segment) else { return false };
-    let kept = deal.shards.iter().flatten().count();
+    let kept = deal.kept().count();
     deal.required == segment.required
         && deal.shards.len() == usize::from(segment.total)
         && deal.length == segment.shard_length
@@ -143,7 +143,7 @@ impl Market {
         self.seek(seller, &mut sought, usize::MAX).await?;
         let deals = sought.into_values().flatten().next().map(|one| one.deals).unwrap_or_default();
         let kept = kept_by(chain, &deals, &layout);
-        let keepers = |deal: &Deal| deal.shards.iter().flatten().map(|shard| shard.node).collect();
+        let keepers = |deal: &Deal| deal.kept().map(|(_, shard)| shard.node).collect();
         let holders = deals.values().map(|deal| (deal.required, keepers(deal))).collect();
         Ok(Goods { kept, holders })
     }

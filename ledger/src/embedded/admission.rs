@@ -4,6 +4,10 @@
 //! for each lane takes what has come, splits it over the processors, and judges each part on the rows of the last block:
 //! first its age and id, then the sender's signature, then all rules. What they refuse is answered at once. What they
 //! accept goes on with the knowledge that its signatures verify. The order of submissions within a lane stays.
+//!
+//! A transaction may need an earlier one of its sender that has no place in a block yet. So one that the last block
+//! refuses goes on if another one of its sender waits: only with its sender's signature, and a few of each sender. What
+//! others submit in a sender's name takes none of these places.
 
 use std::{
     collections::BTreeSet,
@@ -23,11 +27,12 @@ use symbolon_protocol::{
         execute::Pushed,
         rows::Chains,
         state::StateExt,
+        transaction::Transaction,
     },
 };
 use tokio::sync::mpsc;
 
-use super::queue::{Lanes, Submission};
+use super::queue::{Lanes, Senders, Submission, Turn};
 use crate::{
     error::LedgerError,
     executor::{Replica, Rows, guarded},
@@ -39,6 +44,7 @@ pub(super) struct Admission {
     host: Host,
     replica: Replica,
     refused: Arc<Refused>,
+    hopes: Arc<Senders>,
     entrance: mpsc::Receiver<Submission>,
     exit: mpsc::Sender<Submission>,
 }
@@ -46,11 +52,12 @@ pub(super) struct Admission {
 impl Admission {
     /// Starts the tasks of both lanes. Returns the lanes behind them. The tasks end with the callers' side.
     pub(super) fn start(host: &Host, replica: &Replica, lanes: Lanes) -> Lanes {
-        let refused = Arc::<Refused>::default();
+        let (refused, hopes) = (Arc::<Refused>::default(), Arc::<Senders>::default());
         let start = |entrance| {
             let (exit, admitted) = mpsc::channel(ADMITTED);
-            let (host, replica, refused) = (host.clone(), replica.clone(), refused.clone());
-            tokio::spawn(Self { host, replica, refused, entrance, exit }.run());
+            let (host, replica) = (host.clone(), replica.clone());
+            let (refused, hopes) = (refused.clone(), hopes.clone());
+            tokio::spawn(Self { host, replica, refused, hopes, entrance, exit }.run());
             admitted
         };
         Lanes { urgent: start(lanes.urgent), ordinary: start(lanes.ordinary) }
@@ -78,8 +85,9 @@ impl Admission {
             if part.is_empty() {
                 break;
             }
-            let (refused, now_ms) = (self.refused.clone(), self.host.now_ms());
-            let work = move |rows: &Rows| judge_part(rows, now_ms, &refused, part);
+            let (refused, hopes) = (self.refused.clone(), self.hopes.clone());
+            let now_ms = self.host.now_ms();
+            let work = move |rows: &Rows| judge_part(rows, now_ms, (&refused, &hopes), part);
             let replica = self.replica.clone();
             judging.push(tokio::spawn(async move { replica.with_rows(work).await }));
         }
@@ -99,7 +107,7 @@ impl Admission {
 fn judge_part(
     rows: &Rows,
     now_ms: MachineTime,
-    refused: &Refused,
+    (refused, hopes): (&Refused, &Arc<Senders>),
     part: Vec<Submission>,
 ) -> Result<Vec<Submission>, LedgerError> {
     let damaged = || LedgerError::Damaged("it has no chain row".into());
@@ -107,25 +115,43 @@ fn judge_part(
     let now = now_ms.within(chain.time_ms, LedgerTime::NEVER);
     let mut admitted = Vec::new();
     for mut submission in part {
-        let outcome = match refused.or_judge(rows, now, &submission) {
-            Ok((Pushed::Applied, signatures)) => {
-                submission.signatures = signatures;
-                admitted.push(submission);
-                continue;
-            }
-            Ok((Pushed::Already { height }, _)) => Outcome { height, status: Status::Applied },
+        let (judged, signatures) = refused.or_judge(rows, now, &submission.transaction);
+        submission.signatures = signatures;
+        let judged = judged.or_else(|status| {
             // One that came before it, and has no place in a block yet, may be what it needs.
-            Err(status)
-                if !status.is_final() && (2..=WAITING).contains(&submission.turn.number) =>
-            {
-                admitted.push(submission);
-                continue;
+            match !status.is_final() && 1 < submission.turn.number {
+                true => may_hope(&mut submission, (refused, hopes), status),
+                false => Err(status),
             }
-            Err(status) => Outcome { height: chain.height, status },
-        };
-        submission.answer(outcome);
+        });
+        match judged {
+            Ok(Pushed::Applied) => admitted.push(submission),
+            Ok(Pushed::Already { height }) => {
+                submission.answer(Outcome { height, status: Status::Applied });
+            }
+            Err(status) => submission.answer(Outcome { height: chain.height, status }),
+        }
     }
     Ok(admitted)
+}
+
+/// Gives a transaction that the last block refuses a place among those of its sender that wait for a later block.
+fn may_hope(
+    submission: &mut Submission,
+    (refused, hopes): (&Refused, &Arc<Senders>),
+    status: Status,
+) -> Result<Pushed, Status> {
+    let transaction = &submission.transaction;
+    if !submission.signatures.check_sender(transaction) {
+        refused.remember(name(transaction), Status::BadSignature);
+        return Err(Status::BadSignature);
+    }
+    let hope = Turn::take(hopes, transaction.sender);
+    if HOPES < hope.number {
+        return Err(status);
+    }
+    submission.hope = Some(hope);
+    Ok(Pushed::Applied)
 }
 
 /// What was refused for its own bytes not long ago. The same bytes cost a hash, no signature.
@@ -137,18 +163,18 @@ impl Refused {
         &self,
         rows: &Rows,
         now: LedgerTime,
-        submission: &Submission,
-    ) -> Result<(Pushed, Signatures), Status> {
-        let name = Hash(blake3::hash(&submission.transaction.to_bytes()).into());
+        transaction: &Transaction,
+    ) -> (Result<Pushed, Status>, Signatures) {
+        let name = name(transaction);
         if let Some(status) = self.of(name) {
-            return Err(status);
+            return (Err(status), Signatures::UNCHECKED);
         }
-        let judged = guarded(|| judge(rows, now, &submission.transaction));
-        let judged = judged.unwrap_or(Err(Status::RuleBroken));
-        if let Err(status) = &judged
+        let judged = guarded(|| judge(rows, now, transaction));
+        let judged = judged.unwrap_or((Err(Status::RuleBroken), Signatures::UNCHECKED));
+        if let Err(status) = judged.0
             && status.is_final()
         {
-            self.remember(name, *status);
+            self.remember(name, status);
         }
         judged
     }
@@ -171,12 +197,17 @@ impl Refused {
     }
 }
 
+/// What refused bytes are known by.
+fn name(transaction: &Transaction) -> Hash {
+    Hash(blake3::hash(&transaction.to_bytes()).into())
+}
+
 /// Submissions that are judged together: a few milliseconds of work for each processor.
 const BATCH: usize = 128;
 /// Admitted submissions that wait for the sequencer.
 const ADMITTED: usize = 1_024;
-/// Transactions of one sender of which a later one may count on an earlier one.
-const WAITING: u32 = 64;
+/// Transactions of one sender that wait for a later block although the last one refuses them.
+const HOPES: u32 = 64;
 /// Refused transactions that are remembered, and as many older ones.
 const REMEMBERED: usize = 1 << 14;
 
@@ -186,16 +217,17 @@ mod tests {
     use symbolon_protocol::{
         Amount,
         id::{AccountId, ChainId, TransactionId},
-        ledger::{
-            Params,
-            transaction::{Action, Transaction},
-        },
+        ledger::{Params, transaction::Action},
     };
 
     use super::{
         super::{Embedded, Options, queue::Queue, size},
         *,
     };
+
+    fn account(number: u8) -> AccountId {
+        AccountId(SigningKey::from_bytes(&[number; 32]).verifying_key().to_bytes())
+    }
 
     fn sign(chain: ChainId, sender: u8, id: u8, action: Action) -> Transaction {
         let key = SigningKey::from_bytes(&[sender; 32]);
@@ -250,6 +282,116 @@ mod tests {
             "its signature is not checked again"
         );
         assert!(lanes.ordinary.is_empty() && lanes.urgent.is_empty(), "nothing else came through");
+    }
+
+    /// An engine, a queue of its own, and what is behind its admission.
+    struct Door {
+        _folder: tempfile::TempDir,
+        ledger: Embedded,
+        queue: Queue,
+        lanes: Lanes,
+        host: Host,
+    }
+
+    impl Door {
+        async fn new(params: Params) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let host = Host::system();
+            let options = Options { key: [7; 32], params, host: host.clone() };
+            let ledger = Embedded::open(folder.path(), options).await.unwrap();
+            let (queue, lanes) = Queue::new(ledger.replica.clone());
+            Self { _folder: folder, ledger, queue, lanes, host }
+        }
+
+        /// Submits a transaction, which then waits before admission.
+        async fn submit(
+            &self,
+            transaction: Transaction,
+        ) -> tokio::task::JoinHandle<Result<Outcome, LedgerError>> {
+            let (queue, bytes, waiting) =
+                (self.queue.clone(), size(&transaction), self.lanes.ordinary.len());
+            let submitted = tokio::spawn(async move { queue.submit(transaction, bytes).await });
+            while self.lanes.ordinary.len() == waiting {
+                tokio::task::yield_now().await;
+            }
+            submitted
+        }
+
+        /// Admits what waits.
+        fn open(self) -> (Lanes, Embedded) {
+            (Admission::start(&self.host, &self.ledger.replica, self.lanes), self.ledger)
+        }
+    }
+
+    /// A transaction that only its signature keeps from being one of this sender.
+    fn forge(chain: ChainId, sender: u8, number: u16, action: Action) -> Transaction {
+        let mut forged = sign(chain, sender, 1, action);
+        forged.signature[..2].copy_from_slice(&number.to_le_bytes());
+        forged
+    }
+
+    async fn takes_no_place(params: Params) {
+        let door = Door::new(params).await;
+        let chain = door.ledger.chain();
+        let faucet = door.submit(sign(chain, 1, 5, Action::Faucet)).await;
+        let mut forged = Vec::new();
+        for number in 0..2 * u16::try_from(HOPES).unwrap() {
+            forged.push(door.submit(forge(chain, 1, number, transfer())).await);
+        }
+        let mut pay = door.submit(sign(chain, 1, 6, transfer())).await;
+        let (mut lanes, _ledger) = door.open();
+        // The transfer needs the money of the faucet, which waits before it.
+        for id in [5, 6] {
+            let admitted = tokio::select! {
+                biased;
+                admitted = lanes.next() => admitted.unwrap(),
+                refused = &mut pay => panic!("{refused:?}"),
+            };
+            assert_eq!(admitted.transaction.id, TransactionId([id; 16]));
+            assert_ne!(admitted.signatures, Signatures::UNCHECKED);
+            admitted.answer(Outcome { height: 1, status: Status::Applied });
+        }
+        for forged in forged {
+            assert_eq!(forged.await.unwrap().unwrap().status, Status::BadSignature);
+        }
+        for submitted in [faucet, pay] {
+            assert_eq!(submitted.await.unwrap().unwrap().status, Status::Applied);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_others_make_in_a_senders_name_takes_none_of_its_places() {
+        takes_no_place(Params::development()).await;
+        // With fees, a sender without money costs no signature, unless another one of its transactions waits.
+        takes_no_place(Params { fee_base: Amount(1), ..Params::development() }).await;
+    }
+
+    #[tokio::test]
+    async fn a_sender_has_a_few_that_wait_for_what_they_need() {
+        let door = Door::new(Params::development()).await;
+        let chain = door.ledger.chain();
+        let mut sent = Vec::new();
+        for id in 0..100 {
+            sent.push(door.submit(sign(chain, 1, id, transfer())).await);
+        }
+        let last = door.submit(sign(chain, 2, 1, Action::Faucet)).await;
+        let (mut lanes, _ledger) = door.open();
+        // All are judged together and go on in their order, so what is let through comes before the last one.
+        let mut waiting = Vec::new();
+        while waiting.last().is_none_or(|one: &Submission| one.transaction.sender == account(1)) {
+            waiting.push(lanes.next().await.unwrap());
+        }
+        assert_eq!(waiting.len(), 1 + usize::try_from(HOPES).unwrap());
+        drop((waiting, last));
+        let (mut closed, mut refused) = (0, 0);
+        for submitted in sent {
+            match submitted.await.unwrap() {
+                Err(LedgerError::Closed) => closed += 1,
+                Ok(Outcome { status: Status::BalanceTooLow, .. }) => refused += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((closed, refused), (HOPES, 100 - HOPES));
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub(super) struct Submission {
     pub(super) urgent: Option<Turn>,
     /// Its signatures, as far as they were checked.
     pub(super) signatures: Signatures,
+    /// Its place among those of its sender that were let through although the last block refuses them, if it is one.
+    pub(super) hope: Option<Turn>,
     answer: oneshot::Sender<Result<Outcome, LedgerError>>,
     /// Its place among those of its sender, held until it is answered.
     pub(super) turn: Turn,
@@ -46,8 +48,8 @@ pub(super) struct Submission {
 impl Submission {
     /// Gives up its places, then answers: the next transaction of a caller that has its answer finds them free.
     pub(super) fn answer(self, outcome: Outcome) {
-        let Self { answer, turn, urgent, room, .. } = self;
-        drop((turn, urgent, room));
+        let Self { answer, turn, urgent, hope, room, .. } = self;
+        drop((turn, urgent, hope, room));
         // A caller that no longer waits can submit the same transaction again.
         drop(answer.send(Ok(outcome)));
     }
@@ -78,8 +80,9 @@ impl Lane {
         let closed = |_| LedgerError::Closed;
         let room = self.room.clone().acquire_many_owned(wanted).await.map_err(closed)?;
         let (answer, outcome) = oneshot::channel();
-        let signatures = Signatures::UNCHECKED;
-        let submission = Submission { transaction, bytes, urgent, signatures, answer, turn, room };
+        let (signatures, hope) = (Signatures::UNCHECKED, None);
+        let submission =
+            Submission { transaction, bytes, urgent, signatures, hope, answer, turn, room };
         self.submissions.send(submission).await.map_err(|_| LedgerError::Closed)?;
         outcome.await.map_err(|_| LedgerError::Closed)?
     }
@@ -161,7 +164,7 @@ impl Queue {
     }
 }
 
-/// How many transactions of each sender are in the queue.
+/// How many transactions of each sender are in the queue, or of a kind of them.
 #[derive(Default)]
 pub(super) struct Senders(Mutex<BTreeMap<AccountId, u32>>);
 
@@ -169,12 +172,12 @@ pub(super) struct Senders(Mutex<BTreeMap<AccountId, u32>>);
 pub(super) struct Turn {
     senders: Arc<Senders>,
     sender: AccountId,
-    /// How many transactions of the sender there are with this one.
+    /// How many transactions of the sender there are with this one. Others may have made some of them.
     pub(super) number: u32,
 }
 
 impl Turn {
-    fn take(senders: &Arc<Senders>, sender: AccountId) -> Self {
+    pub(super) fn take(senders: &Arc<Senders>, sender: AccountId) -> Self {
         let mut counts = senders.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(sender).or_default();
         *count = count.saturating_add(1);

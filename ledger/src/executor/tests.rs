@@ -16,7 +16,7 @@ use symbolon_protocol::{
     ledger::{
         Params,
         block::Header,
-        rows::{Accounts, Table as _, Windows},
+        rows::{Accounts, Windows},
         transaction::Action,
     },
 };
@@ -99,6 +99,55 @@ async fn another_layout_is_not_read() {
     assert!(why.await.contains("salt"));
 }
 
+/// Where the pages say how rows and blocks are written: the marks of their tables.
+const LAYOUTS: [(&str, &str); 9] = [
+    ("content.md", "manifest"),
+    ("grant.md", "grants"),
+    ("ledger.md", "blocks"),
+    ("ledger.md", "genesis"),
+    ("ledger.md", "rows"),
+    ("ledger.md", "tables"),
+    ("ledger.md", "transactions"),
+    ("market.md", "custody"),
+    ("proof.md", "leaves"),
+];
+
+/// Those tables, without the words that only explain.
+fn layouts() -> String {
+    let mut layouts = String::new();
+    for (page, block) in LAYOUTS {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spec").join(page);
+        let page = std::fs::read_to_string(page).unwrap();
+        let (begin, end) = (format!("<!-- code: {block} -->"), format!("<!-- /code: {block} -->"));
+        let (_, text) = page.split_once(&begin).unwrap();
+        let (text, _) = text.split_once(&end).unwrap();
+        for line in text.lines().filter(|line| line.starts_with(['|', '*'])) {
+            // The last cell of a row, and what follows a name, are words.
+            let layout = match line.starts_with('|') {
+                true => line.rsplitn(3, '|').nth(2),
+                false => line.split(':').next(),
+            };
+            layouts.push_str(layout.unwrap());
+            layouts.push('\n');
+        }
+    }
+    layouts
+}
+
+/// A file of another layout than the program's must be refused by its version, and not be read wrongly. The page is made
+/// from the code (`protocol/tests/spec.rs`).
+#[test]
+fn a_changed_layout_has_another_version() {
+    let layouts = layouts();
+    assert!(layouts.lines().count() > 200, "the tables were found");
+    let hash = blake3::hash(layouts.as_bytes()).to_hex();
+    assert_eq!(
+        (VERSION, &hash[..16]),
+        (7, "71f070119c04c98b"),
+        "the layout has changed: give it another VERSION, and write that and its hash here"
+    );
+}
+
 #[tokio::test]
 async fn rows_and_blocks_are_of_one_state() {
     let rows = "its rows do not match its last block";
@@ -106,6 +155,11 @@ async fn rows_and_blocks_are_of_one_state() {
         write.open_table(BLOCKS).unwrap().pop_last().unwrap();
     });
     assert_eq!(why.await, rows, "the last block is missing");
+    let why = changed(|write| {
+        let row: &[u8] = &[1, 2, 3];
+        write.open_table(rows::ROWS).unwrap().insert(Chains::key(&()).as_slice(), row).unwrap();
+    });
+    assert_eq!(why.await, "it has no chain row", "it does not decode");
     let twists: [fn(&mut Header); 3] = [
         |header| header.state_root.0[0] ^= 1,
         |header| header.chain.0[0] ^= 1,
@@ -132,6 +186,30 @@ async fn with_row(key: Vec<u8>, value: &[u8]) -> (tempfile::TempDir, Embedded) {
     drop(file);
     let embedded = open(folder.path()).await.unwrap();
     (folder, embedded)
+}
+
+#[tokio::test]
+async fn rules_that_break_before_a_block_begins_are_an_error_too() {
+    let folder = founded().await;
+    let host = Host::system();
+    let file = File::open(&host, folder.path().to_owned()).await.unwrap();
+    let Contents { chain, tip, salt } = file.check().unwrap();
+    let executor = Executor::new(file, tip, host, EPOCHS_KEPT);
+    let mut onions = Onions::new(&KEY, salt);
+    assert!(executor.next_due().unwrap().is_some());
+    let facts = executor.inputs(&mut onions, chain.time_ms).unwrap();
+    let write = executor.replica.inner.database.begin_write().unwrap();
+    let row: &[u8] = &[1, 2, 3];
+    write.open_table(rows::ROWS).unwrap().insert(Chains::key(&()).as_slice(), row).unwrap();
+    write.commit().unwrap();
+    let errors = [
+        executor.next_due().map(drop).unwrap_err(),
+        executor.inputs(&mut onions, chain.time_ms).map(drop).unwrap_err(),
+        executor.execute(&facts, [].into_iter()).map(drop).unwrap_err(),
+    ];
+    for error in errors {
+        assert!(matches!(error, LedgerError::Broken { height: 2 }), "{error:?}");
+    }
 }
 
 fn account(number: u8) -> AccountId {

@@ -8,10 +8,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     pin::Pin,
-    sync::{
-        MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{MutexGuard, PoisonError},
 };
 
 use symbolon_net::Host;
@@ -26,6 +23,7 @@ use symbolon_protocol::{
     record,
     wire::ledger::{Request, Response},
 };
+use symbolon_store::durable;
 use tokio::time::Instant;
 
 use super::{Remote, unexpected};
@@ -146,8 +144,7 @@ impl Remote {
         Some((host.clone(), folder.join(name)))
     }
 
-    /// Writes the trust to disk, at most once for each minute of the ledger's time. It needs no sync: after a crash an older
-    /// trust is as good.
+    /// Writes the trust to disk, at most once for each minute of the ledger's time.
     pub(super) async fn save(&self) {
         let Some((host, path)) = self.kept_file() else { return };
         let bytes = {
@@ -162,7 +159,7 @@ impl Remote {
             known.kept.to_bytes()
         };
         let writing = path.clone();
-        if let Err(error) = host.blocking(move || write_whole(&writing, &bytes)).await {
+        if let Err(error) = host.blocking(move || write(&writing, &bytes)).await {
             tracing::warn!(path = %path.display(), %error, "the trusted header was not kept");
         }
     }
@@ -233,7 +230,7 @@ impl Remote {
         let path = folder.join(format!("fork-{}-{height}", &self.chain().to_string()[..16]));
         let (mut bytes, writing) = (before.to_bytes(), path.clone());
         after.encode(&mut bytes);
-        match host.blocking(move || write_whole(&writing, &bytes)).await {
+        match host.blocking(move || write(&writing, &bytes)).await {
             Ok(()) => LedgerError::Forked { height, kept: Some(path) },
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "the evidence was not kept");
@@ -271,26 +268,10 @@ fn forged(what: &'static str) -> LedgerError {
     LedgerError::Forged { what }
 }
 
-/// Writes a file whole or not at all, for this user alone.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    use io::Write as _;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    // Programs with the same folder may write at the same time.
-    let mut file = tempfile(folder)?;
-    let written = file.1.write_all(bytes).and_then(|()| fs::rename(&file.0, path));
-    if written.is_err() {
-        fs::remove_file(&file.0).ok();
-    }
-    written
-}
-
-fn tempfile(folder: &Path) -> io::Result<(PathBuf, fs::File)> {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let path = folder.join(format!(".trusted-{}-{number}", std::process::id()));
-    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
-    Ok((path, file))
+/// Writes a file of the client's folder, which may not exist yet.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+    durable::write_whole(path, bytes)
 }
 
 const NOT_COMMITTED: &str = "the ledger's validators did not sign the header";

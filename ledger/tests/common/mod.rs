@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, dead_code, reason = "shared by tests that use parts of it")]
 
+pub(crate) mod between;
+pub(crate) mod duties;
 pub(crate) mod shards;
 
 use std::path::Path;

@@ -42,6 +42,10 @@ pub(crate) async fn check(
         let wanted = grants::Wanted { shard: (&terms).into(), need: Need::Verify };
         grants::authorize(shared, stream.peer, grant, &wanted).await?;
     }
+    let damaged = shared.with_store(move |store| store.is_damaged(&deal, index)).await;
+    if damaged.map_err(refuse_store)? {
+        return stream.answer(&Response::Held { length: None, root: None }).await;
+    }
     let (length, root) = (Some(shard.info.length), Some(shard.root));
     stream.answer(&Response::Held { length, root }).await
 }

@@ -18,11 +18,11 @@ use symbolon_protocol::{
 use symbolon_store::{Damage, Shard, ShardFile, StoreError};
 
 use super::{
-    ShardPlace, Stop, Stream,
+    ShardPlace, Stop, Stream, found_damaged,
     grants::{self, Need},
-    internal, refuse_store, terms_of, within,
+    internal, terms_of, within,
 };
-use crate::shared::Shared;
+use crate::{pace::BOUNDED_BYTES, shared::Shared};
 
 /// The requested part of a shard.
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +119,7 @@ pub(crate) async fn answer(
                 false => Ok(None),
             }
         };
-        let (sent, read) = tokio::join!(send(stream, piece), reading);
+        let (sent, read) = tokio::join!(send(shared, stream, piece), reading);
         sent?;
         match read {
             Ok(Some(next)) => piece = next,
@@ -140,8 +140,11 @@ struct Opened {
 }
 
 async fn open(shared: &Shared, (deal, index): ShardPlace) -> Result<Opened, Stop> {
-    let file = shared.with_store(move |store| store.open_shard(&deal, index)).await;
-    let file = file.map_err(refuse_store)?;
+    let file = shared.with_store(move |store| store.open_whole(&deal, index)).await;
+    let file = match file {
+        Ok(file) => file,
+        Err(error) => return Err(found_damaged(shared, (deal, index), error).await),
+    };
     let terms = terms_of(file.shard())?;
     Ok(Opened { file: Arc::new(file), terms })
 }
@@ -154,6 +157,7 @@ async fn read_piece(
 ) -> Result<Piece, Stop> {
     let file = Arc::clone(&shard.file);
     let unit_bytes = pieces.unit_bytes;
+    let place = (file.shard().info.deal, file.shard().info.index);
     let read = shared.host.blocking(move || {
         let (bytes, path) = file.unit(unit_bytes, unit)?;
         let Shard { info, root, .. } = file.shard();
@@ -164,10 +168,13 @@ async fn read_piece(
             }
         }
     });
-    read.await.map_err(refuse_store)
+    match read.await {
+        Ok(piece) => Ok(piece),
+        Err(error) => Err(found_damaged(shared, place, error).await),
+    }
 }
 
-async fn send(stream: &mut Stream, piece: Piece) -> Result<(), Stop> {
+async fn send(shared: &Shared, stream: &mut Stream, piece: Piece) -> Result<(), Stop> {
     let length = u32::try_from(piece.bytes.len())
         .map_err(|error| internal("a piece is larger than any slice", error))?;
     let idle = stream.idle();
@@ -175,8 +182,11 @@ async fn send(stream: &mut Stream, piece: Piece) -> Result<(), Stop> {
     // A peer may be slow, but not silent: each part has a time limit of its own.
     let mut rest = piece.bytes;
     while !rest.is_empty() {
-        let part = rest.split_to(rest.len().min(CELL_BYTES));
+        // Where bandwidth is bounded, many streams take turns, so each gets little at a time.
+        let most = if shared.send.is_bounded() { BOUNDED_BYTES } else { CELL_BYTES };
+        let part = rest.split_to(rest.len().min(most));
         let bytes = part.len();
+        shared.send.take(bytes as u64, &shared.host, |ms| stream.was_held(ms)).await;
         within(idle, stream.sender.write(part)).await?;
         stream.progress(bytes);
     }

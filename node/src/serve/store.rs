@@ -3,14 +3,13 @@
 
 use std::sync::Arc;
 
-use symbolon_net::Host;
 use symbolon_protocol::{
     Amount, Decode, Encode, LedgerTime, Millis,
     content::Scheme,
     grant::Grant,
     id::{DealId, Hash},
     ledger::{
-        rows::Accounts,
+        rows::{Accounts, HoldKey, Holds},
         slot_rate,
         transaction::{Acceptance, DealTerms},
     },
@@ -21,12 +20,13 @@ use symbolon_store::{Shard, ShardInfo, ShardState, ShardWriter, Shards, StoreErr
 use tracing::info;
 
 use super::{
-    Stop, Stream,
+    Stop, Stream, found_damaged,
     grants::{self, Need},
     internal, refuse_store, terms_of, within,
 };
 use crate::{
     admission::{GivesWay, Offer, Upload, UploadGuard},
+    pace::BOUNDED_BYTES,
     shared::Shared,
 };
 
@@ -51,6 +51,7 @@ pub(crate) async fn answer(
     if let Some(acceptance) = existing(shared, &wanted).await? {
         return stream.answer(&Response::Accepted { acceptance }).await;
     }
+    check_pause(shared)?;
     check_price(shared, &wanted)?;
     check_balance(shared, &wanted).await?;
     let offer = Offer {
@@ -131,6 +132,11 @@ async fn check_balance(shared: &Shared, wanted: &Wanted) -> Result<(), Stop> {
         Stop::refused(RefusalCode::Stale, format!("this node cannot reach its ledger: {error}"))
     })?;
     let balance = row.map_or(Amount::ZERO, |account| account.balance);
+    // A lost shard of a deal that runs is paid from what the deal has.
+    let held = shared.ledger.row(Holds, &HoldKey::Deal { deal: wanted.terms.deal() }).await;
+    let held = held.ok().flatten().filter(|hold| hold.payer == wanted.terms.owner);
+    let held = held.map_or(Amount::ZERO, |hold| hold.amount);
+    let balance = balance.checked_add(held).unwrap_or(balance);
     let rate = slot_rate(wanted.price, wanted.terms.length);
     let cost = rate.and_then(|rate| rate.checked_mul(wanted.terms.epochs));
     match cost {
@@ -162,8 +168,10 @@ async fn existing(shared: &Shared, wanted: &Wanted) -> Result<Option<Acceptance>
     let acceptance = Acceptance::from_bytes(&shard.acceptance)
         .map_err(|error| internal("a stored acceptance cannot be read", error))?;
     // The acceptance only stands for bytes that are there.
-    let there = shared.with_store(move |store| store.open_shard(&deal, index)).await;
-    there.map_err(refuse_store)?;
+    let there = shared.with_store(move |store| store.open_whole(&deal, index)).await;
+    if let Err(error) = there {
+        return Err(found_damaged(shared, (deal, index), error).await);
+    }
     match shard.state {
         ShardState::Unpaid { .. } => renew(shared, wanted, acceptance).await.map(Some),
         _ => Ok(Some(acceptance)),
@@ -196,6 +204,17 @@ async fn renew(
     }
 }
 
+/// A pause is for the operator's own work on the machine, so it goes by the machine's clock.
+fn check_pause(shared: &Shared) -> Result<(), Stop> {
+    match shared.settings().pause {
+        Some(times) if times.contains(shared.host.now_ms()) => {
+            let message = format!("this node takes no new shards every day at {times} UTC");
+            Err(Stop::refused(RefusalCode::Busy, message))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn check_price(shared: &Shared, wanted: &Wanted) -> Result<(), Stop> {
     if wanted.price < shared.options.price {
         let message = format!("this node's price is {} per GiB and epoch", shared.options.price);
@@ -223,7 +242,12 @@ impl Times {
 
 fn accept(shared: &Shared, wanted: &Wanted, root: Hash, times: Times) -> Acceptance {
     let shard = (wanted.index, root);
-    shared.key.accept(&shared.chain, &wanted.terms, shard, wanted.price, times.expires_ms)
+    let epoch = shared.view.epoch();
+    // The deal may be opened an epoch or two later than the node sees now.
+    let needed = epoch.saturating_add(wanted.terms.epochs).saturating_add(TERM_SPARE);
+    let until = epoch.saturating_add(shared.options.limits.agreed_epochs).max(needed);
+    let price = (wanted.price, until);
+    shared.key.accept(&shared.chain, &wanted.terms, shard, price, times.expires_ms)
 }
 
 /// The stored shard of a deal, if any.
@@ -265,7 +289,7 @@ async fn receive(
     let mut left = terms.length;
     // The number of uploads is limited, so even a slow one must end.
     let longest_ms = UPLOAD_MS + terms.length / BYTES_PER_MS_MIN;
-    let until = (&shared.host, shared.host.ticks_ms().saturating_add(longest_ms), upload);
+    let until = (shared, shared.host.ticks_ms().saturating_add(longest_ms), upload);
     let mut batch = vec![0; BATCH_BYTES];
     let mut filled = gather(stream, until, &mut batch, &mut left).await?;
     let mut spare = vec![0; BATCH_BYTES];
@@ -286,7 +310,7 @@ async fn receive(
 /// of the shard.
 async fn gather(
     stream: &mut Stream,
-    (host, until_tick, upload): (&Host, u64, &Upload),
+    (shared, until_tick, upload): (&Shared, u64, &Upload),
     batch: &mut [u8],
     left: &mut u64,
 ) -> Result<usize, Stop> {
@@ -294,15 +318,26 @@ async fn gather(
     let mut filled = 0;
     while filled < wanted {
         // `stream.idle()` limits silence. This limits slow uploads.
-        if until_tick < host.ticks_ms() || upload.is_trickle() {
+        let until_tick = until_tick.saturating_add(upload.held_ms());
+        if until_tick < shared.host.ticks_ms() || upload.is_trickle() {
             return Err(Stop::Broken(String::from("the shard arrived too slowly")));
         }
         let idle = stream.idle();
-        match within(idle, stream.receiver.read_into(&mut batch[filled..wanted])).await? {
+        // Where bandwidth is bounded, many uploads take turns, so each gets little at a time.
+        let end = match shared.receive.is_bounded() {
+            true => wanted.min(filled + BOUNDED_BYTES),
+            false => wanted,
+        };
+        match within(idle, stream.receiver.read_into(&mut batch[filled..end])).await? {
             0 => return Err(Stop::Broken(format!("the shard ended {left} bytes too early"))),
             count => {
-                upload.received(count as u64, host.ticks_ms());
+                upload.received(count as u64, shared.host.ticks_ms());
                 stream.progress(count);
+                let held = |ms| {
+                    upload.was_held(ms, shared.host.ticks_ms());
+                    stream.was_held(ms);
+                };
+                shared.receive.take(count as u64, &shared.host, held).await;
                 filled += count;
                 *left -= count as u64;
             }
@@ -334,6 +369,9 @@ async fn keep(
     Acceptance::from_bytes(&stored.acceptance)
         .map_err(|error| internal("an acceptance cannot be read back", error))
 }
+
+/// Epochs for which a node agrees to its price beyond the term that it is asked for.
+const TERM_SPARE: u64 = 4;
 
 /// How long an upload must have been silent, in milliseconds, before a new upload of the same deal
 /// replaces it.

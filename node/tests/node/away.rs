@@ -1,7 +1,10 @@
 //! A node that was away for longer than its ledger keeps blocks: it learns from rows what the blocks
 //! would have told it, and goes on.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use ed25519_dalek::SigningKey;
 use symbolon_ledger::{LedgerError, Remote};
@@ -18,9 +21,11 @@ use symbolon_protocol::{
     },
     wire::storage::{RefusalCode, Request, Response},
 };
+use tokio::time::timeout;
 
 use crate::{
-    follow::{Between, LIAR, SERVER, answer, between, ticket},
+    between::stand_between,
+    follow::{LIAR, SERVER, Switches, answer, ticket},
     world::{NODE_SECRET, PRICE, Peer, START_MS, World, code, deal_id, shard},
 };
 
@@ -111,12 +116,12 @@ impl Course {
 }
 
 /// A node behind a server that can cut its blocks off.
-pub(crate) async fn far_node(world: &World, options: NodeOptions) -> (Node, Arc<Between>) {
+pub(crate) async fn far_node(world: &World, options: NodeOptions) -> (Node, Arc<Switches>) {
     let server = world.network.endpoint(SERVER);
     answer(world, server.clone());
     let front = world.network.endpoint(LIAR);
-    let how = Arc::new(Between::default());
-    between(front.clone(), server.address(), how.clone());
+    let how = Arc::new(Switches::default());
+    stand_between(front.clone(), server.address(), how.clone());
     let endpoint = world.network.endpoint(NODE_SECRET);
     let ledger = Remote::new(endpoint.clone(), ticket(world, front.address())).into();
     let host = world.host.clone();
@@ -212,7 +217,8 @@ async fn a_ledger_that_keeps_nothing_it_has_is_not_followed() {
     let (options, host) = (world.options("node"), world.host.clone());
     let node = Node::start(options, NODE_SECRET, endpoint, ledger, host).await.unwrap();
     world.apply(&SigningKey::from_bytes(&[33; 32]), Action::Faucet).await;
-    let failure = node.failed().await;
+    // A node that took the server's word would ask for ever.
+    let failure = timeout(Duration::from_secs(3_600), node.failed()).await.unwrap();
     assert!(failure.to_string().contains("after its last"), "{failure}");
     node.stop().await;
 }

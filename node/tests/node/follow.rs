@@ -8,7 +8,7 @@ use std::sync::{
 
 use ed25519_dalek::SigningKey;
 use symbolon_ledger::{Embedded, Keeping, Ledger, LedgerTicket, Remote};
-use symbolon_net::{Alpn, Endpoint, PeerAddress};
+use symbolon_net::{Endpoint, PeerAddress};
 use symbolon_node::Node;
 use symbolon_protocol::{
     Amount, LedgerTime, Millis,
@@ -27,7 +27,10 @@ use symbolon_protocol::{
 };
 use tokio::sync::watch;
 
-use crate::world::{NODE_SECRET, PRICE, START_MS, World, code, deal_id, shard};
+use crate::{
+    between::{Between, stand_between},
+    world::{NODE_SECRET, PRICE, START_MS, World, code, deal_id, shard},
+};
 
 const EPOCH_MS: u64 = 60_000;
 pub(crate) const SERVER: [u8; 32] = [71; 32];
@@ -75,8 +78,14 @@ async fn open_deals(world: &World, count: u32) {
         let terms = DealTerms { segment: number, epochs: 1, ..terms };
         let until_ms = LedgerTime(START_MS * 2);
         let shard = (0, Hash([7; 32]));
-        let accepted =
-            Acceptance::build(&world.ledger.chain(), &terms, &other, shard, PRICE, until_ms);
+        let accepted = Acceptance::build(
+            &world.ledger.chain(),
+            &terms,
+            &other,
+            shard,
+            (PRICE, u64::MAX),
+            until_ms,
+        );
         let (acceptances, cost_max) = (vec![accepted], Amount::credits(1));
         world.submit(&owner, Action::OpenDeal { terms, acceptances, cost_max })
     });
@@ -155,24 +164,20 @@ pub(crate) fn keeps_nothing(endpoint: Endpoint, truth: PeerAddress) {
 }
 
 fn instead_of_blocks(endpoint: Endpoint, truth: PeerAddress, answer: Response) {
-    tokio::spawn(async move {
-        while let Some(connection) = endpoint.accept().await {
-            let honest = endpoint.connect(&truth, Alpn::Ledger).await.unwrap();
-            let answer = answer.clone();
-            tokio::spawn(async move {
-                while let Ok((mut back, mut from)) = connection.accept().await {
-                    let request: Request = from.receive().await.unwrap();
-                    if matches!(request, Request::Follow { .. }) {
-                        back.send(&answer).await.unwrap();
-                        continue;
-                    }
-                    let (mut there, mut answers) = honest.open().await.unwrap();
-                    there.send(&request).await.unwrap();
-                    back.send(&answers.receive::<Response>().await.unwrap()).await.unwrap();
-                }
-            });
-        }
-    });
+    stand_between(endpoint, truth, Arc::new(NoBlocks(answer)));
+}
+
+/// Answers this to those who follow.
+struct NoBlocks(Response);
+
+impl Between for NoBlocks {
+    fn instead(&self, request: &Request) -> Option<Response> {
+        matches!(request, Request::Follow { .. }).then(|| self.0.clone())
+    }
+
+    async fn pass(&self, _: &Request, answer: Response) -> Option<Response> {
+        Some(answer)
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -189,9 +194,9 @@ async fn a_node_that_cannot_follow_fails() {
     node.stop().await;
 }
 
-/// What a server in between does.
+/// What the server between a node and its ledger does, as a test turns it on and off.
 #[derive(Default)]
-pub(crate) struct Between {
+pub(crate) struct Switches {
     /// Answers registrations in the ledger's place.
     refuses: Mutex<Option<Status>>,
     /// Passes no block on.
@@ -207,54 +212,33 @@ pub(crate) struct Between {
     pub(crate) orders_asked: AtomicUsize,
 }
 
-/// Passes on what is asked of the ledger and what it answers.
-pub(crate) fn between(endpoint: Endpoint, truth: PeerAddress, how: Arc<Between>) {
-    tokio::spawn(async move {
-        let honest = endpoint.connect(&truth, Alpn::Ledger).await.unwrap();
-        while let Some(connection) = endpoint.accept().await {
-            let (honest, how) = (honest.clone(), how.clone());
-            tokio::spawn(async move {
-                while let Ok((mut back, mut from)) = connection.accept().await {
-                    let request: Request = from.receive().await.unwrap();
-                    let (mut there, mut answers) = honest.open().await.unwrap();
-                    let how = how.clone();
-                    tokio::spawn(async move {
-                        if how.is_away(&request) {
-                            return;
-                        }
-                        if let Some(status) = how.refusal(&request) {
-                            back.send(&Response::Outcome { height: 1, status }).await.ok();
-                            return;
-                        }
-                        there.send(&request).await.unwrap();
-                        while let Ok(Some(answer)) = answers.receive_or_end::<Response>().await {
-                            if matches!(request, Request::Follow { .. }) {
-                                if how.cuts.load(Ordering::Relaxed) {
-                                    return;
-                                }
-                                let mut holds = how.holds.subscribe();
-                                holds.wait_for(|holds| !holds).await.unwrap();
-                            }
-                            if back.send(&how.head(answer)).await.is_err() {
-                                return;
-                            }
-                        }
-                    });
-                }
-            });
-        }
-    });
-}
-
-impl Between {
-    fn is_away(&self, request: &Request) -> bool {
-        let Request::Rows { keys } = request else { return false };
-        if keys.iter().any(|key| key.first() == Some(&Orders::TAG)) {
-            self.orders_asked.fetch_add(1, Ordering::Relaxed);
-        }
-        self.away.load(Ordering::Relaxed)
+impl Between for Switches {
+    fn instead(&self, request: &Request) -> Option<Response> {
+        let Request::Submit { transaction } = request else { return None };
+        let registers = matches!(transaction.action, Action::RegisterNode { .. });
+        let status = (*self.refuses.lock().unwrap()).filter(|_| registers)?;
+        Some(Response::Outcome { height: 1, status })
     }
 
+    async fn pass(&self, request: &Request, answer: Response) -> Option<Response> {
+        match request {
+            Request::Rows { keys } => {
+                if keys.iter().any(|key| key.first() == Some(&Orders::TAG)) {
+                    self.orders_asked.fetch_add(1, Ordering::Relaxed);
+                }
+                (!self.away.load(Ordering::Relaxed)).then_some(answer)
+            }
+            Request::Follow { .. } if self.cuts.load(Ordering::Relaxed) => None,
+            Request::Follow { .. } => {
+                self.holds.subscribe().wait_for(|holds| !holds).await.unwrap();
+                Some(answer)
+            }
+            _ => Some(self.head(answer)),
+        }
+    }
+}
+
+impl Switches {
     fn head(&self, answer: Response) -> Response {
         if !matches!(answer, Response::Head { .. }) {
             return answer;
@@ -268,12 +252,6 @@ impl Between {
             }
         }
     }
-
-    fn refusal(&self, request: &Request) -> Option<Status> {
-        let Request::Submit { transaction } = request else { return None };
-        let registers = matches!(transaction.action, Action::RegisterNode { .. });
-        (*self.refuses.lock().unwrap()).filter(|_| registers)
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -282,9 +260,9 @@ async fn a_node_that_the_ledger_refuses_is_not_registered() {
     let server = world.network.endpoint(SERVER);
     answer(&world, server.clone());
     let front = world.network.endpoint(LIAR);
-    let how = Arc::new(Between::default());
+    let how = Arc::new(Switches::default());
     *how.refuses.lock().unwrap() = Some(Status::BadSignature);
-    between(front.clone(), server.address(), how.clone());
+    stand_between(front.clone(), server.address(), how.clone());
     let endpoint = world.network.endpoint(NODE_SECRET);
     let ledger = Remote::new(endpoint.clone(), ticket(&world, front.address())).into();
     let (options, host) = (world.options("node"), world.host.clone());
@@ -303,8 +281,8 @@ async fn a_node_that_is_behind_its_ledger_says_so() {
     let server = world.network.endpoint(SERVER);
     answer(&world, server.clone());
     let front = world.network.endpoint(LIAR);
-    let how = Arc::new(Between::default());
-    between(front.clone(), server.address(), how.clone());
+    let how = Arc::new(Switches::default());
+    stand_between(front.clone(), server.address(), how.clone());
     let node = far_node(&world, front.address()).await;
     let owner = world.peer(&world.owner, &node).await;
     let (terms, grant) = (world.terms(1, 4096), world.own_grant());
@@ -329,8 +307,8 @@ async fn a_node_from_which_its_server_hides_blocks_serves_no_grant() {
     let server = world.network.endpoint(SERVER);
     answer(&world, server.clone());
     let front = world.network.endpoint(LIAR);
-    let how = Arc::new(Between::default());
-    between(front.clone(), server.address(), how.clone());
+    let how = Arc::new(Switches::default());
+    stand_between(front.clone(), server.address(), how.clone());
     let endpoint = world.network.endpoint(NODE_SECRET);
     let (options, host) = (world.options("node"), world.host.clone());
     let keeping = Keeping { host: host.clone(), folder: options.dir.clone() };

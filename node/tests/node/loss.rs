@@ -6,15 +6,21 @@ use symbolon_net::{Endpoint, Host};
 use symbolon_node::{Node, NodeError, NodeOptions};
 use symbolon_protocol::{
     Amount,
-    id::AccountId,
+    id::{AccountId, PeerId},
     ledger::{rows::Nodes, transaction::Action},
     wire::storage::RefusalCode,
 };
 
-use crate::world::{NODE_SECRET, PRICE, START_MS, World, code, shard};
+use crate::world::{NODE_SECRET, PRICE, START_MS, World, code, deal_id, shard};
 
 const EPOCH_MS: u64 = 60_000;
 const HOUR_MS: i64 = 60 * 60 * 1000;
+
+/// The node of these tests.
+fn node_id() -> PeerId {
+    let key = ed25519_dalek::SigningKey::from_bytes(&NODE_SECRET);
+    PeerId(key.verifying_key().to_bytes())
+}
 
 impl World {
     async fn start(&self, options: NodeOptions, host: Host) -> Result<Node, NodeError> {
@@ -98,6 +104,41 @@ async fn lost_shards_are_missed_and_a_store_belongs_to_one_node() {
         let wrong = again(world.options("node")).await.err().unwrap();
         assert!(matches!(wrong, NodeError::WrongFolder { .. }), "{wrong}");
     }
+}
+
+/// Takes the shard of the node out of its store, as an old copy of the folder would not have it.
+fn empty(world: &World) {
+    let store = symbolon_store::Shards::open(&world.dir.path().join("node")).unwrap();
+    assert!(store.remove(&deal_id(1), 1).unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_without_a_shard_is_not_that_of_a_node_that_has_to_prove_some() {
+    let world = World::new().await;
+    world.had_a_node().await;
+    empty(&world);
+    let again = |options| world.start(options, world.host.clone());
+    for _ in 0..2 {
+        let gone = again(world.options("node")).await.err().unwrap();
+        assert!(matches!(gone, NodeError::NoShards { slots: 1, bytes: 4096, .. }), "{gone}");
+        assert!(gone.is_loss());
+    }
+    let accepting = NodeOptions { accept_loss: true, ..world.options("node") };
+    again(accepting).await.unwrap().stop().await;
+    again(world.options("node")).await.unwrap().stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_whose_only_shard_went_with_its_deal_is_whole() {
+    let world = World::new().await;
+    world.had_a_node().await;
+    let owner = world.owner.account_key();
+    world.apply(&owner, Action::EndDeal { deal: deal_id(1) }).await;
+    // The node deleted it at its owner's request, and the slot table has it until the next turn.
+    empty(&world);
+    let row = world.ledger.row(Nodes, &node_id()).await.unwrap().unwrap();
+    assert_eq!(row.slots, 1);
+    world.start(world.options("node"), world.host.clone()).await.unwrap().stop().await;
 }
 
 #[tokio::test(start_paused = true)]

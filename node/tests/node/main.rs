@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod away;
+#[path = "../../../ledger/tests/common/between.rs"]
+mod between;
+mod bounded;
 mod counted;
 mod custody;
 mod delete;
@@ -15,5 +18,6 @@ mod read;
 mod real;
 mod refuse;
 mod sales;
+mod scrub;
 mod store;
 mod world;

@@ -13,7 +13,7 @@ use symbolon_protocol::{
 use crate::{
     away::far_node,
     custody::{LISTING, Market, ORDER},
-    follow::Between,
+    follow::Switches,
     world::{PRICE, Peer, World, code, deal_id, shard},
 };
 
@@ -40,7 +40,7 @@ async fn listed(market: &Market) {
 }
 
 /// The same with a node that is far from its ledger.
-async fn far_market() -> (Market, Arc<Between>) {
+async fn far_market() -> (Market, Arc<Switches>) {
     let world = World::new().await;
     let (node, how) = far_node(&world, world.options("node")).await;
     let market = Market::of(world, node).await;
@@ -49,7 +49,7 @@ async fn far_market() -> (Market, Arc<Between>) {
 }
 
 /// Counts from here on. The node is a custodian too, and reads each order when it is paid.
-async fn count_from_now(market: &Market, how: &Between) {
+async fn count_from_now(market: &Market, how: &Switches) {
     market.world.pass(1_000).await;
     how.orders_asked.store(0, Ordering::Relaxed);
 }

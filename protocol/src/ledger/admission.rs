@@ -37,6 +37,13 @@ impl Signatures {
         self.sender.unwrap_or_else(|| transaction.verify().is_ok())
     }
 
+    /// Whether the sender's signature verifies. Checks it if that was not done yet.
+    pub fn check_sender(&mut self, transaction: &Transaction) -> bool {
+        let verifies = self.sender(transaction);
+        self.sender = Some(verifies);
+        verifies
+    }
+
     /// Whether the acceptances of a deal verify.
     pub(super) fn acceptances(
         &self,
@@ -49,16 +56,25 @@ impl Signatures {
     }
 }
 
-/// The result that a transaction would have in a block at `now` on top of this state, and its signatures, so that the
-/// block does not check them again. What is due at `now` is not done yet in this state.
-///
-/// # Errors
-/// A reason to refuse it now. Unless the status [is final](Status::is_final), a later block may apply it.
+/// The result that a transaction would have in a block at `now` on top of this state, or a reason to refuse it now: unless
+/// the status [is final](Status::is_final), a later block may apply it. What is due at `now` is not done yet in this
+/// state. With it come the signatures as far as they were checked, so that they are not checked again.
 pub fn judge<S: State + ?Sized>(
     state: &S,
     now: LedgerTime,
     transaction: &Transaction,
-) -> Result<(Pushed, Signatures), Status> {
+) -> (Result<Pushed, Status>, Signatures) {
+    let mut signatures = Signatures::UNCHECKED;
+    let pushed = judge_noting(state, now, transaction, &mut signatures);
+    (pushed, signatures)
+}
+
+fn judge_noting<S: State + ?Sized>(
+    state: &S,
+    now: LedgerTime,
+    transaction: &Transaction,
+    signatures: &mut Signatures,
+) -> Result<Pushed, Status> {
     let mut books = Books::open(state).ok_or(Status::WrongChain)?;
     books.chain.height += 1;
     books.chain.time_ms = books.chain.time_ms.max(now);
@@ -67,15 +83,17 @@ pub fn judge<S: State + ?Sized>(
     }
     execute::check_age(&books, transaction)?;
     if let Some(height) = execute::applied_at(&books, transaction, &transaction.digest())? {
-        return Ok((Pushed::Already { height }, Signatures::UNCHECKED));
+        return Ok(Pushed::Already { height });
     }
     // A sender without the fee costs no signature.
     fees::check_covered(&books, transaction)?;
-    let sender = Some(transaction.verify().is_ok());
-    let pushed = execute::verdict(&books, transaction, &Signatures { sender, acceptances: None })?;
+    signatures.check_sender(transaction);
+    let pushed = execute::verdict(&books, transaction, signatures)?;
     // A deal gets here only if its acceptances verify.
-    let acceptances = matches!(transaction.action, Action::OpenDeal { .. }).then_some(true);
-    Ok((pushed, Signatures { sender, acceptances }))
+    let accepted =
+        matches!(transaction.action, Action::OpenDeal { .. } | Action::PlaceShards { .. });
+    signatures.acceptances = accepted.then_some(true);
+    Ok(pushed)
 }
 
 /// Whether a transaction has a deadline that somebody else could make its sender miss: a proof of a node that has

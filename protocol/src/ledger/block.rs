@@ -235,7 +235,7 @@ choice! {
             /// The shard's deal.
             deal: DealId,
         },
-        /// A shard left its node's table, or joins it no more. The node may delete it.
+        /// A shard left its node's table. The node may delete it, unless it waits to join once more.
         ShardLeft = 11 {
             /// The node.
             node: NodeId,
@@ -248,6 +248,43 @@ choice! {
             node: NodeId,
             /// The epoch that it proves.
             epoch: u64,
+        },
+        /// A deal's term grew.
+        DealExtended = 13 {
+            /// The deal.
+            deal: DealId,
+            /// The first epoch that is not paid now.
+            end: u64,
+        },
+        /// A shard has no node that keeps it.
+        ShardLost = 14 {
+            /// The deal.
+            deal: DealId,
+            /// The shard's index.
+            index: u8,
+            /// The node that kept it.
+            node: NodeId,
+        },
+        /// Another node keeps a shard, or the same one on other terms.
+        ShardPlaced = 15 {
+            /// The deal.
+            deal: DealId,
+            /// The shard's index.
+            index: u8,
+            /// The node that keeps it.
+            node: NodeId,
+        },
+        /// A node missed so many epochs in a row that it loses all its shards.
+        NodeDied = 16 {
+            /// The node.
+            node: NodeId,
+        },
+        /// A shard that waited joins its node's table no more. The node may delete it, unless it is still in the table.
+        ShardSpared = 17 {
+            /// The node.
+            node: NodeId,
+            /// The shard's deal.
+            deal: DealId,
         },
     }
 }

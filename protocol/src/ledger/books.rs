@@ -13,10 +13,10 @@ use crate::{
     ledger::{
         block::{Event, Place, Reason},
         rows::{
-            Account, Accounts, AwaitBeacon, Chain, Chains, Deals, DealsDue, DealsOf, Hold, HoldKey,
-            Holds, Joins, KeptUntil, Leaves, Listings, ListingsOf, Nodes, Orders, OrdersDue,
-            OrdersOf, Pools, PoolsTable, Revocations, Roots, SeenTable, SeenUntil, Slots, Table,
-            Vaults, Windows,
+            Account, Accounts, AwaitBeacon, Chain, Chains, Deals, DealsDue, DealsOf, Degraded,
+            Hold, HoldKey, Holds, Joins, KeptUntil, Leaves, Listings, ListingsOf, Nodes, Orders,
+            OrdersDue, OrdersOf, Pools, PoolsTable, Revocations, Roots, SeenTable, SeenUntil,
+            Slots, Table, Vaults, Windows,
         },
         state::{Overlay, State, StateExt, Update},
     },
@@ -47,6 +47,7 @@ no_money!(
     Deals,
     DealsDue,
     DealsOf,
+    Degraded,
     Vaults,
     Listings,
     AwaitBeacon,

@@ -5,7 +5,7 @@ use crate::{
     ledger::{
         block::{Event, Reason},
         books::Books,
-        fees,
+        fees, lost,
         rows::{
             Deal, DealState, Deals, DealsDue, DealsOf, HoldKey, Joins, Leaves, Nodes, Nothing,
             Table,
@@ -38,24 +38,24 @@ pub(super) fn close_due<S: State + ?Sized>(books: &mut Books<'_, S>, slot_change
         left = rest;
         books.remove(DealsDue, &key);
         if !is_over {
-            complete(books, id, deal);
+            complete(books, id, &deal);
         } else if has_slots(books, id, &deal) {
             books.put(DealsDue, &(now + 1, id), &Nothing {});
         } else {
             books.remove(Deals, &id);
             books.remove(DealsOf, &(deal.owner, id));
-            let shards = deal.shards.iter().flatten().count();
-            fees::give_back(books, deal.owner, fees::deal_weight(shards));
+            fees::give_back(books, deal.owner, fees::deal_weight(deal.shards.len()));
         }
     }
 }
 
 /// Returns the reserve of a deal whose last epoch is over.
-fn complete<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, mut deal: Deal) {
+fn complete<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, deal: &Deal) {
     assert!(deal.end <= books.chain.epoch, "a deal completes after its last epoch");
-    deal.state = DealState::Completed;
-    books.put(Deals, &id, &deal);
-    keep(books, id, &deal);
+    let mut ended = deal.clone();
+    ended.state = DealState::Completed;
+    lost::put_deal(books, id, deal, &ended);
+    keep(books, id, &ended);
     books.report(Event::DealEnded { deal: id });
     books.close_hold(HoldKey::Deal { deal: id }, deal.owner, Reason::Deal { deal: id });
 }
@@ -68,12 +68,12 @@ pub(super) fn keep<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, deal
 
 /// Whether a shard of the deal is in a slot table or waits for one. The windows of a node may be late.
 fn has_slots<S: State + ?Sized>(books: &Books<'_, S>, id: DealId, deal: &Deal) -> bool {
-    deal.shards.iter().flatten().any(|shard| {
+    deal.kept().any(|(_, shard)| {
         let node = books.get(Nodes, &shard.node).expect("nodes are never removed");
         node.next_epoch.is_some_and(|next| {
             let end = deal.leaves_with(next);
             books.has(Leaves, &(shard.node, (end, id)))
-                || books.has(Joins, &(shard.node, (deal.start, id)))
+                || books.has(Joins, &(shard.node, (shard.from, id)))
         })
     })
 }

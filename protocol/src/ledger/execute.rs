@@ -13,17 +13,17 @@ use thiserror::Error;
 use crate::{
     amount::Amount,
     codec::Encode,
-    id::{AccountId, Hash, TransactionId},
+    id::{AccountId, Hash, NodeId, TransactionId},
     ledger::{
         account,
         admission::Signatures,
         beacon::{self, Beacon},
         block::{BlockInputs, Event, Genesis},
         books::Books,
-        closing, epoch,
+        closing, epoch, extend,
         fees::{self, Bill},
         field::check_fields,
-        kept, listing, order, proving, revocation, root,
+        kept, listing, lost, order, place, proving, revocation, root,
         rows::{
             AwaitBeacon, Chain, Chains, DealsDue, Nothing, OrdersDue, Seen, SeenTable, SeenUntil,
             Table,
@@ -131,7 +131,7 @@ impl Effect {
     fn spends(&self) -> Amount {
         match self {
             Self::Account(account::Effect::Transfer { amount, .. }) => *amount,
-            Self::Storage(storage::Effect::Open { cost, .. }) => cost.total,
+            Self::Storage(effect) => effect.spends(),
             Self::Order(order::Effect::Order { order, .. }) => order.amount,
             _ => Amount::ZERO,
         }
@@ -255,7 +255,9 @@ impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
     pub fn fits(&self, transaction: &Transaction, bytes: usize) -> bool {
         let taken = self.bytes + self.books.event_bytes() + TRANSACTION_EVENT_BYTES_MAX;
         let shards = match &transaction.action {
-            Action::OpenDeal { acceptances, .. } => acceptances.len(),
+            Action::OpenDeal { acceptances, .. } | Action::PlaceShards { acceptances, .. } => {
+                acceptances.len()
+            }
             _ => 0,
         };
         bytes.saturating_add(taken) <= BLOCK_BYTES_MAX
@@ -445,6 +447,20 @@ fn validate_action<S: State + ?Sized>(
             storage::check_open(books, sender, terms, accepted, signatures).map(Effect::Storage)
         }
         Action::EndDeal { deal } => storage::check_end(books, sender, *deal).map(Effect::Storage),
+        Action::ExtendDeals { deals, epochs, cost_max } => {
+            let cost_max = bill.rest_of(*cost_max);
+            let extended = extend::check(books, sender, deals, *epochs, cost_max)?;
+            Ok(Effect::Storage(storage::Effect::Extend(extended)))
+        }
+        Action::PlaceShards { terms, acceptances, cost_max } => {
+            let accepted = (acceptances.as_slice(), bill.rest_of(*cost_max));
+            let placed = place::check(books, sender, terms, accepted, signatures)?;
+            Ok(Effect::Storage(storage::Effect::Place(placed)))
+        }
+        Action::DeclareLost { shards } => {
+            let declared = lost::check(books, NodeId::from(sender), shards)?;
+            Ok(Effect::Storage(storage::Effect::Lost(declared)))
+        }
         Action::Prove { epoch, leaves } => {
             proving::check(books, sender, *epoch, leaves).map(Effect::Prove)
         }

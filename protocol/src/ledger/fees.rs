@@ -30,7 +30,7 @@ pub(super) const ORDER: u64 = 4;
 pub(super) const REVOCATION: u64 = 1;
 const ROOT: u64 = 8;
 
-/// The weight of a deal with so many shards that nodes keep: each has rows of its own.
+/// The weight of a deal with so many shards: each has rows of its own.
 pub(super) fn deal_weight(shards: usize) -> u64 {
     DEAL + shards as u64
 }
@@ -40,7 +40,11 @@ pub(super) fn deal_weight(shards: usize) -> u64 {
 #[must_use]
 pub fn units(action: &Action) -> u64 {
     1 + match action {
-        Action::OpenDeal { acceptances, .. } => acceptances.len() as u64,
+        Action::OpenDeal { acceptances, .. } | Action::PlaceShards { acceptances, .. } => {
+            acceptances.len() as u64
+        }
+        // No signature but the rows of many shards.
+        Action::ExtendDeals { deals, .. } => deals.len() as u64,
         Action::OpenVault { key, custodians, .. } => {
             (custodians.len() + key.commitments.len()) as u64
         }
@@ -52,6 +56,7 @@ pub fn units(action: &Action) -> u64 {
         | Action::Transfer { .. }
         | Action::RegisterNode { .. }
         | Action::EndDeal { .. }
+        | Action::DeclareLost { .. }
         // Leaves and their paths are hashes.
         | Action::Prove { .. }
         | Action::Preview { .. }
@@ -68,7 +73,7 @@ pub fn units(action: &Action) -> u64 {
 pub fn weight(action: &Action) -> u64 {
     match action {
         Action::RegisterNode { .. } => NODE,
-        Action::OpenDeal { acceptances, .. } => deal_weight(acceptances.len()),
+        Action::OpenDeal { terms, .. } => deal_weight(usize::from(terms.total)),
         Action::OpenVault { .. } => VAULT,
         Action::List { .. } => LISTING,
         Action::Order { .. } => ORDER,
@@ -77,6 +82,9 @@ pub fn weight(action: &Action) -> u64 {
         Action::Faucet
         | Action::Transfer { .. }
         | Action::EndDeal { .. }
+        | Action::ExtendDeals { .. }
+        | Action::PlaceShards { .. }
+        | Action::DeclareLost { .. }
         | Action::Prove { .. }
         | Action::Preview { .. }
         | Action::EndListing { .. }

@@ -13,13 +13,16 @@ use crate::{
     codec::Encode,
     custody::{CustodyAcceptance, CustodyError, VaultKey},
     grant,
-    id::{AccountId, ListingId, NodeId, OrderId, PeerId},
+    id::{AccountId, DealId, ListingId, NodeId, OrderId, PeerId},
     ledger::{
+        extend::{EXTENDED_DEALS_MAX, EXTENDED_SHARDS_MAX},
+        lost::DECLARED_SHARDS_MAX,
         params::Params,
+        place::PLACED_SHARDS_MAX,
         range::{Offer, OutOfRange, check_epochs, within},
-        rows::{Chain, Listings, Nodes, Orders, Terms, Vaults},
+        rows::{Chain, Deals, Listings, Nodes, Orders, Terms, Vaults},
         state::{State, StateExt},
-        transaction::{Acceptance, Action, DealTerms},
+        transaction::{Acceptance, Action, DealTerms, LostShard},
     },
     limits::{
         ADDRESS_BYTES_MAX, ADDRESSES_MAX, CUSTODIANS_MAX, LEAF_BYTES, ROOT_BYTES_MAX,
@@ -90,6 +93,12 @@ pub fn check_fields<S: State + ?Sized>(
             accepted(terms, acceptances)
         }
         Action::Prove { .. } => proof(state, sender),
+        Action::ExtendDeals { deals, epochs, .. } => extension(state, chain, deals, *epochs),
+        Action::PlaceShards { terms, acceptances, .. } => {
+            deal(terms, &chain.params)?;
+            placed(terms, acceptances)
+        }
+        Action::DeclareLost { shards } => lost(shards),
         Action::OpenVault { key, custodians, .. } => vault(key, custodians),
         Action::List { terms, .. } => listing(terms, &chain.params),
         Action::Preview { listing, .. } => preview(state, listing),
@@ -145,6 +154,16 @@ fn deal(terms: &DealTerms, params: &Params) -> Result<(), FieldFault> {
 fn accepted(terms: &DealTerms, acceptances: &[Acceptance]) -> Result<(), FieldFault> {
     let (required, total) = (u64::from(terms.required), u64::from(terms.total));
     within("acceptances", acceptances.len() as u64, required, total)?;
+    places(total, acceptances)
+}
+
+fn placed(terms: &DealTerms, acceptances: &[Acceptance]) -> Result<(), FieldFault> {
+    let total = u64::from(terms.total);
+    within("acceptances", acceptances.len() as u64, 1, total.min(PLACED_SHARDS_MAX as u64))?;
+    places(total, acceptances)
+}
+
+fn places(total: u64, acceptances: &[Acceptance]) -> Result<(), FieldFault> {
     let indexes = acceptances.iter().map(|accepted| accepted.index);
     for index in indexes.clone() {
         within("index", u64::from(index), 0, total - 1)?;
@@ -152,6 +171,31 @@ fn accepted(terms: &DealTerms, acceptances: &[Acceptance]) -> Result<(), FieldFa
     must(differ(indexes), "index", "stands in two acceptances, each shard has one")?;
     let nodes = acceptances.iter().map(|accepted| accepted.node);
     must(differ(nodes), "node", "stands in two acceptances, each node keeps one shard")
+}
+
+fn extension<S: State + ?Sized>(
+    state: &S,
+    chain: &Chain,
+    deals: &[DealId],
+    epochs: u64,
+) -> Result<(), FieldFault> {
+    within("deals", deals.len() as u64, 1, EXTENDED_DEALS_MAX as u64)?;
+    must(differ(deals.iter()), "deals", "name one twice")?;
+    check_epochs(epochs, &chain.params)?;
+    let mut shards = 0;
+    for deal in deals.iter().filter_map(|deal| state.get(Deals, deal)) {
+        let left = deal.end.saturating_add(epochs).saturating_sub(chain.epoch);
+        // A deal that has just been opened has one epoch more.
+        within("epochs", left, 0, chain.params.deal_epochs_max.saturating_add(1))?;
+        shards += deal.shards.len() as u64;
+    }
+    Ok(within("shards", shards, 0, EXTENDED_SHARDS_MAX as u64)?)
+}
+
+fn lost(shards: &[LostShard]) -> Result<(), FieldFault> {
+    within("shards", shards.len() as u64, 1, DECLARED_SHARDS_MAX as u64)?;
+    let deals = shards.iter().map(|shard| shard.deal);
+    must(differ(deals), "deal", "stands twice, a node keeps one shard of a deal")
 }
 
 fn proof<S: State + ?Sized>(state: &S, sender: &AccountId) -> Result<(), FieldFault> {

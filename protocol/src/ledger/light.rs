@@ -187,6 +187,7 @@ mod tests {
         let later = signed(header(9, &four, &four), &four, &[1, 2, 3]);
         let after = trusted.follow(&later, &[]).unwrap();
         assert_eq!((after.height, after.digest), (9, later.header.digest()));
+        assert_eq!(after.time_ms, later.header.facts.time_ms);
         assert_eq!(after.validators, four);
         // The same header, and one before it.
         let same = SignedHeader { commit: commit(&here, &four, &[]), header: here };

@@ -53,6 +53,8 @@ record! {
         pub duty_fee_bp: u16,
         /// The deposit for each unit of weight of what a transaction leaves in the state.
         pub deposit: Amount,
+        /// After how many epochs missed in a row a node loses all its shards. 2 to 1000.
+        pub dead_after_epochs: u32,
     }
 }
 
@@ -95,6 +97,7 @@ impl Params {
             fee_check: Amount::ZERO,
             duty_fee_bp: 0,
             deposit: Amount::ZERO,
+            dead_after_epochs: 10,
         }
     }
 
@@ -123,6 +126,8 @@ impl Params {
             ("fee_check", units(self.fee_check), 0, PRICE_MAX),
             ("duty_fee_bp", u64::from(self.duty_fee_bp), 0, BP),
             ("deposit", units(self.deposit), 0, PRICE_MAX),
+            // One missed epoch is an accident. In a thousand days no owner's data is left.
+            ("dead_after_epochs", u64::from(self.dead_after_epochs), 2, 1000),
         ];
         for (name, value, min, max) in ranges {
             if value < min || max < value {

@@ -70,6 +70,16 @@ impl RowKey for () {
     }
 }
 
+impl RowKey for u8 {
+    fn append(&self, out: &mut Vec<u8>) {
+        out.push(*self);
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        read_array(bytes).map(|[byte]| byte)
+    }
+}
+
 impl RowKey for u32 {
     fn append(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.to_be_bytes());
@@ -209,6 +219,8 @@ tables! {
     ListingsOf = 23, (AccountId, (ObjectId, ListingId)) => Nothing;
     /// What is over, by the time at which it leaves the state: `(time in ms, what)`.
     KeptUntil = 24, (LedgerTime, Kept) => Nothing;
+    /// Open deals with a lost shard, by how many more of their shards they could lose: `(spare shards, deal)`.
+    Degraded = 25, (u8, DealId) => Nothing;
 }
 
 record! {
@@ -410,10 +422,19 @@ record! {
         pub missed: u64,
         /// Epochs missed in a row.
         pub missed_in_row: u32,
+        /// Whether it has missed so many that it loses all its shards. It is given no new ones until it has lost the
+        /// last one and registers again.
+        pub dead: bool,
     }
 }
 
 impl Node {
+    /// Bytes that new shards may take.
+    #[must_use]
+    pub fn free(&self) -> u64 {
+        if self.dead { 0 } else { self.capacity.saturating_sub(self.used) }
+    }
+
     /// A length that no shard in the table exceeds, and that is less than twice the longest one: what challenge picks
     /// are weighted by. 0 for an empty table.
     #[must_use]
@@ -426,6 +447,13 @@ impl Node {
     #[must_use]
     pub fn challenge_seed(&self, chain: &ChainId, id: &NodeId, window: &Window) -> Hash {
         proof::challenge_seed(chain, window.epoch, &window.beacon, id, &self.table)
+    }
+
+    /// What the node earns with the proof of its open window; nothing once it has proven that, or without one.
+    #[must_use]
+    pub fn due(&self) -> Amount {
+        let open = self.window.filter(|window| self.passed_epoch != Some(window.epoch));
+        open.map_or(Amount::ZERO, |_| self.rate)
     }
 
     /// Counts a shard of this length that joins the table.
@@ -477,6 +505,8 @@ record! {
         pub length: u64,
         /// Its pay per proven epoch.
         pub rate: Amount,
+        /// The first epoch that it is not paid for: its row of `Leaves` stands there.
+        pub leaves: u64,
     }
 }
 
@@ -490,7 +520,7 @@ record! {
 }
 
 record! {
-    /// A shard that leaves its node's table at the end of its deal.
+    /// A shard that leaves its node's table: at the end of its deal, or before, when its node keeps it no longer.
     #[derive(Copy)]
     pub struct Leave {
         /// Its position in the table now.
@@ -526,17 +556,23 @@ record! {
     /// One shard of a deal.
     #[derive(Copy)]
     pub struct DealSlot {
-        /// The node that keeps it.
+        /// The node that keeps it, or that was the last to keep it.
         pub node: NodeId,
         /// Its BLAKE3 root, fixed for life.
         pub root: Hash,
         /// Price per GiB and epoch.
         pub price: Amount,
+        /// The first epoch that this node is paid for.
+        pub from: u64,
+        /// The first epoch for which the node has not agreed to this price: no extension goes beyond.
+        pub until: u64,
+        /// The first epoch in which no node keeps it; absent while the node does.
+        pub lost: Option<u64>,
     }
 }
 
 record! {
-    /// A storage agreement for one segment. `shards[i]` is shard `i`; a shard that no node keeps is absent.
+    /// A storage agreement for one segment. `shards[i]` is shard `i`; a shard that no node has ever kept is absent.
     pub struct Deal {
         /// The account that pays.
         pub owner: AccountId,
@@ -554,7 +590,7 @@ record! {
         pub start: u64,
         /// First epoch that is not proven and paid.
         pub end: u64,
-        /// The price of all shards together per epoch.
+        /// The price of all kept shards together per epoch.
         pub rate: Amount,
         /// The shards, by index.
         pub shards: Vec<Option<DealSlot>>,
@@ -563,7 +599,42 @@ record! {
     }
 }
 
+impl DealSlot {
+    /// Whether its node keeps it.
+    #[must_use]
+    pub const fn is_kept(&self) -> bool {
+        self.lost.is_none()
+    }
+}
+
 impl Deal {
+    /// The shards that nodes keep, with their indexes.
+    pub fn kept(&self) -> impl Iterator<Item = (u8, &DealSlot)> + Clone {
+        let shards = (0..).zip(&self.shards);
+        let there = shards.filter_map(|(index, shard)| Some((index, shard.as_ref()?)));
+        there.filter(|(_, shard)| shard.is_kept())
+    }
+
+    /// The shard that this node keeps, with its index.
+    #[must_use]
+    pub fn kept_by(&self, node: &NodeId) -> Option<(u8, &DealSlot)> {
+        self.kept().find(|(_, shard)| shard.node == *node)
+    }
+
+    /// The shards that their nodes have lost, with their indexes.
+    pub fn lost(&self) -> impl Iterator<Item = (u8, &DealSlot)> + Clone {
+        let shards = (0..).zip(&self.shards);
+        let there = shards.filter_map(|(index, shard)| Some((index, shard.as_ref()?)));
+        there.filter(|(_, shard)| !shard.is_kept())
+    }
+
+    /// How many more shards it could lose.
+    #[must_use]
+    pub fn spare(&self) -> u8 {
+        let kept = u8::try_from(self.kept().count()).expect("a deal has at most 128 shards");
+        kept.saturating_sub(self.required)
+    }
+
     /// The epoch with which its shards leave the table of a node that waits for its window of `next`: the shards of a
     /// deal that its owner has ended leave with the next turn.
     #[must_use]

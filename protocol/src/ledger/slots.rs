@@ -12,7 +12,12 @@ pub const NEW: Hash = Hash([0; 32]);
 /// The chain after a shard has joined at a position.
 #[must_use]
 pub fn joined(table: &Hash, position: u32, slot: &Slot) -> Hash {
-    signing::hash_parts("symbolon 2026 slot table v1", &[table, &1_u8, &position, slot])
+    let Slot { deal, index, root, length, rate, .. } = slot;
+    // When it leaves may change while it is in the table.
+    signing::hash_parts(
+        "symbolon 2026 slot table v1",
+        &[table, &1_u8, &position, deal, index, root, length, rate],
+    )
 }
 
 /// The chain after the shard at a position has left, and the last row has filled its place.

@@ -54,7 +54,7 @@ statuses! {
     UnknownVault = 22, "no such vault";
     UnknownListing = 23, "no such listing";
     UnknownOrder = 24, "no such order";
-    NotYours = 25, "only its owner may do this";
+    NotYours = 25, "the sender may not do this: it is another account's";
     Exists = 26, "this id is taken by something else";
     RootMoved = 27, "the root record is at another version than the one it was to replace";
     // About the state those things are in.
@@ -65,7 +65,7 @@ statuses! {
     WrongEpoch = 34, "the proof is for another epoch than that of the node's open window";
     AlreadyProven = 35, "this node has already proven this epoch";
     NodeFull = 36, "the node has not that much free capacity";
-    AcceptanceExpired = 37, "a node's acceptance is no longer valid";
+    AcceptanceExpired = 37, "a node's acceptance is no longer valid, or does not reach to the end of the term";
     TooEarly = 38, "it is too early for this";
     TooLate = 39, "it is too late for this";
     // About money: last, so that the sender first learns every other fault.

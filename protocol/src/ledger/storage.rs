@@ -11,7 +11,10 @@ use crate::{
         block::{Event, Place, Reason},
         books::Books,
         closing,
+        extend::{self, Extended},
+        lost::{self, Declared},
         params::BP,
+        place::{self, Placed},
         rows::{
             Deal, DealSlot, DealState, Deals, DealsDue, DealsOf, Hold, HoldKey, Join, Joins,
             Leaves, Node, Nodes, Nothing,
@@ -62,6 +65,11 @@ pub fn deal_cost(
     for price in prices {
         rate = rate.checked_add(slot_rate(price, length)?)?;
     }
+    cost_of(params, rate, epochs)
+}
+
+/// The cost of so many epochs at this rate.
+pub(super) fn cost_of(params: &Params, rate: Amount, epochs: u64) -> Option<Cost> {
     let storage = rate.checked_mul(epochs)?;
     let reserve = storage.fraction(u64::from(params.repair_reserve_bp), BP)?;
     let fee = storage.fraction(u64::from(params.storage_fee_bp), BP)?;
@@ -75,6 +83,21 @@ pub(super) enum Effect {
     Register { id: NodeId, node: Box<Node> },
     Open { id: DealId, deal: Box<Deal>, cost: Cost },
     End { id: DealId, deal: Box<Deal>, refund: Amount },
+    Extend(Extended),
+    Place(Placed),
+    Lost(Declared),
+}
+
+impl Effect {
+    /// What leaves the sender's balance.
+    pub(super) fn spends(&self) -> Amount {
+        match self {
+            Self::Open { cost, .. } => cost.total,
+            Self::Extend(extended) => extended.total,
+            Self::Place(placed) => placed.total,
+            Self::Register { .. } | Self::End { .. } | Self::Lost(_) => Amount::ZERO,
+        }
+    }
 }
 
 pub(super) fn check_register<S: State + ?Sized>(
@@ -89,6 +112,10 @@ pub(super) fn check_register<S: State + ?Sized>(
     let mut node = books.get(Nodes, &id).unwrap_or_else(|| new_node(*payout));
     if *capacity < node.used {
         return Err(Status::NodeFull);
+    }
+    if node.dead && node.used == 0 {
+        // It has lost everything, and may begin again.
+        (node.dead, node.missed_in_row) = (false, 0);
     }
     node.payout = *payout;
     node.addresses.clone_from(addresses);
@@ -118,6 +145,7 @@ fn new_node(payout: AccountId) -> Node {
         passed: 0,
         missed: 0,
         missed_in_row: 0,
+        dead: false,
     }
 }
 
@@ -148,11 +176,12 @@ pub(super) fn check_open<S: State + ?Sized>(
     if cost.is_some_and(|cost| cost_max.is_none_or(|cost_max| cost_max < cost.total)) {
         return Err(Status::TermsChanged);
     }
-    let free = |node: &Node| node.capacity.saturating_sub(node.used);
-    if nodes.iter().any(|node| free(node) < terms.length) {
+    if nodes.iter().any(|node| node.free() < terms.length) {
         return Err(Status::NodeFull);
     }
-    if acceptances.iter().any(|accepted| accepted.expires_ms < books.now()) {
+    let end = (books.chain.epoch + 1).saturating_add(terms.epochs);
+    let is_over = |accepted: &Acceptance| accepted.expires_ms < books.now() || accepted.until < end;
+    if acceptances.iter().any(is_over) {
         return Err(Status::AcceptanceExpired);
     }
     // If a price exceeds the type, it cannot be compared with a balance either.
@@ -163,9 +192,9 @@ pub(super) fn check_open<S: State + ?Sized>(
 
 fn new_deal(terms: &DealTerms, acceptances: &[Acceptance], rate: Amount, start: u64) -> Deal {
     let mut shards = vec![None; usize::from(terms.total)];
-    for Acceptance { node, index, root, price, .. } in acceptances {
-        let slot = DealSlot { node: *node, root: *root, price: *price };
-        shards[usize::from(*index)] = Some(slot);
+    for &Acceptance { node, index, root, price, until, .. } in acceptances {
+        let slot = DealSlot { node, root, price, from: start, until, lost: None };
+        shards[usize::from(index)] = Some(slot);
     }
     Deal {
         owner: terms.owner,
@@ -195,13 +224,13 @@ pub(super) fn check_end<S: State + ?Sized>(
     if deal.state != DealState::Open || deal.end <= epoch {
         return Err(Status::DealClosed);
     }
-    let keepers = deal.shards.iter().flatten().map(|shard| &shard.node);
+    let keepers = deal.kept().map(|(_, shard)| &shard.node);
     let keepers = keepers.map(|id| books.get(Nodes, id).expect("nodes are never removed"));
     if keepers.into_iter().any(|node| window::is_overdue(books, &node)) {
         return Err(Status::TooEarly);
     }
     let mut refund = Amount::ZERO;
-    for shard in deal.shards.iter().flatten() {
+    for (_, shard) in deal.kept() {
         let left = deal.end - shard_end(books, id, &deal, shard);
         let rate = slot_rate(shard.price, deal.length);
         let part = rate.and_then(|rate| rate.checked_mul(left));
@@ -212,8 +241,8 @@ pub(super) fn check_end<S: State + ?Sized>(
     Ok(Effect::End { id, deal: Box::new(deal), refund })
 }
 
-/// The first epoch that a shard is not paid for if its deal ends now: the one of its node's next window. A shard that
-/// waits to join is not paid at all.
+/// The first epoch that a shard is not paid for if its deal ends now: the one of its node's next window. For a shard
+/// that waits to join, its node is paid for one epoch: offered storage is not free.
 fn shard_end<S: State + ?Sized>(
     books: &Books<'_, S>,
     id: DealId,
@@ -221,7 +250,7 @@ fn shard_end<S: State + ?Sized>(
     shard: &DealSlot,
 ) -> u64 {
     if !books.has(Leaves, &(shard.node, (deal.end, id))) {
-        return deal.start;
+        return shard.from + 1;
     }
     let node = books.get(Nodes, &shard.node).expect("nodes are never removed");
     node.next_epoch.expect("a node with slots waits for a window")
@@ -234,7 +263,10 @@ pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, effect: Effect)
             books.put(Nodes, &id, &node);
         }
         Effect::Open { id, deal, cost } => open(books, id, &deal, &cost),
-        Effect::End { id, deal, refund } => end(books, id, *deal, refund),
+        Effect::End { id, deal, refund } => end(books, id, &deal, refund),
+        Effect::Extend(extended) => extend::apply(books, extended),
+        Effect::Place(placed) => place::apply(books, placed),
+        Effect::Lost(declared) => lost::apply(books, declared),
     }
 }
 
@@ -250,57 +282,69 @@ fn open<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, deal: &Deal, co
     let paid = before.checked_sub(books.account(&deal.owner).balance);
     assert!(paid == Some(cost.total), "the owner pays the computed cost");
 
-    for (index, slot) in (0..).zip(&deal.shards) {
-        let Some(slot) = slot else { continue };
-        let mut node = books.get(Nodes, &slot.node).expect("checked to be registered");
-        node.used += deal.length;
-        assert!(node.used <= node.capacity, "checked to have room");
-        window::wait_for(books, &slot.node, &mut node, deal.start);
-        books.put(Nodes, &slot.node, &node);
-        books.put(Joins, &(slot.node, (deal.start, id)), &Join { index });
-        books.add_shard();
+    for (index, shard) in deal.kept() {
+        join(books, id, deal, index, shard);
     }
     books.put(Deals, &id, deal);
     books.put(DealsOf, &(deal.owner, id), &Nothing {});
     books.put(DealsDue, &(deal.end, id), &Nothing {});
 }
 
-fn end<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, mut deal: Deal, refund: Amount) {
+/// The node of a shard binds room for it, and the shard waits for its table.
+pub(super) fn join<S: State + ?Sized>(
+    books: &mut Books<'_, S>,
+    id: DealId,
+    deal: &Deal,
+    index: u8,
+    shard: &DealSlot,
+) {
+    let DealSlot { node, from, .. } = *shard;
+    let mut row = books.get(Nodes, &node).expect("checked to be registered");
+    row.used += deal.length;
+    assert!(row.used <= row.capacity, "checked to have room");
+    window::wait_for(books, &node, &mut row, from);
+    books.put(Nodes, &node, &row);
+    books.put(Joins, &(node, (from, id)), &Join { index });
+    books.add_shard();
+}
+
+fn end<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, deal: &Deal, refund: Amount) {
     let reason = Reason::Deal { deal: id };
     let owner = Place::Account { account: deal.owner };
     books.transfer(Place::Storage, owner, refund, reason);
     books.close_hold(HoldKey::Deal { deal: id }, deal.owner, reason);
     books.remove(DealsDue, &(deal.end, id));
-    for shard in deal.shards.iter().flatten() {
-        end_shard(books, id, &deal, shard);
+    for (_, shard) in deal.kept() {
+        end_shard(books, id, deal, shard);
     }
     // A deal that waits never begins. No shard of another one is paid for the next epoch.
     let now = books.chain.epoch;
-    deal.end = if now < deal.start { deal.start } else { now + 1 };
-    deal.state = DealState::Cancelled;
-    closing::keep(books, id, &deal);
-    books.put(Deals, &id, &deal);
+    let mut ended = deal.clone();
+    ended.end = if now < deal.start { deal.start } else { now + 1 };
+    ended.state = DealState::Cancelled;
+    closing::keep(books, id, &ended);
+    lost::put_deal(books, id, deal, &ended);
     books.report(Event::DealEnded { deal: id });
 }
 
 /// A shard in a table leaves it with its node's next turn. A shard that waits waits no longer, and its node has the room
-/// back.
+/// back and is paid for an epoch.
 fn end_shard<S: State + ?Sized>(
     books: &mut Books<'_, S>,
     id: DealId,
     deal: &Deal,
     shard: &DealSlot,
 ) {
-    let key = (shard.node, (deal.end, id));
-    if let Some(leave) = books.get(Leaves, &key) {
+    let key = (shard.node, id);
+    if books.has(Leaves, &(shard.node, (deal.end, id))) {
         let end = shard_end(books, id, deal, shard);
-        books.remove(Leaves, &key);
-        books.put(Leaves, &(shard.node, (end, id)), &leave);
+        window::move_leave(books, key, deal.end, end);
         return;
     }
-    books.remove(Joins, &(shard.node, (deal.start, id)));
     let mut node = books.get(Nodes, &shard.node).expect("nodes are never removed");
-    node.used = node.used.checked_sub(deal.length).expect("bound when the deal was opened");
+    lost::spare(books, key, &mut node, shard.from, deal.length);
     books.put(Nodes, &shard.node, &node);
-    books.report(Event::ShardLeft { node: shard.node, deal: id });
+    let to = Place::Account { account: node.payout };
+    let pay = slot_rate(shard.price, deal.length).expect("computed when it was placed");
+    books.transfer(Place::Storage, to, pay, Reason::Deal { deal: id });
 }

@@ -9,6 +9,7 @@ mod epochs;
 mod fees;
 mod fields;
 mod kept;
+mod lasting;
 mod random;
 mod sales;
 mod seller;

@@ -75,10 +75,23 @@ record! {
         pub root: Hash,
         /// Price per GiB and epoch.
         pub price: Amount,
-        /// The time until which the deal must be opened, in milliseconds since the Unix epoch.
+        /// The first epoch for which the node does not agree to this price. Until then the deal may be extended.
+        pub until: u64,
+        /// The time until which the ledger must have it, in milliseconds since the Unix epoch.
         pub expires_ms: LedgerTime,
         /// By the node, over chain, terms and everything above.
         pub signature: [u8; 64],
+    }
+}
+
+record! {
+    /// A shard that its node has lost.
+    #[derive(Copy)]
+    pub struct LostShard {
+        /// Its deal.
+        pub deal: DealId,
+        /// Its index.
+        pub index: u8,
     }
 }
 
@@ -127,6 +140,29 @@ choice! {
             epoch: u64,
             /// The challenged leaves, in the order of the challenges.
             leaves: Vec<LeafProof>,
+        },
+        /// Makes the terms of deals longer, at the prices their nodes agreed to. Anyone may pay for it.
+        ExtendDeals = 14 {
+            /// The deals.
+            deals: Vec<DealId>,
+            /// How many epochs are added to each.
+            epochs: u64,
+            /// The most the sender pays, all-in.
+            cost_max: Amount,
+        },
+        /// Gives shards of a deal to other nodes: lost ones; its own, by a node that keeps it no longer; any, by the owner.
+        PlaceShards = 15 {
+            /// The terms that the nodes accepted. Their number of epochs counts for nothing: the deal's end stays.
+            terms: DealTerms,
+            /// The nodes that keep the shards from now on.
+            acceptances: Vec<Acceptance>,
+            /// The most the sender pays, all-in.
+            cost_max: Amount,
+        },
+        /// A node says that it has lost shards, before it is asked for them.
+        DeclareLost = 16 {
+            /// The shards.
+            shards: Vec<LostShard>,
         },
         /// Opens a vault.
         OpenVault = 20 {
@@ -224,6 +260,9 @@ impl Action {
             Self::OpenDeal { .. } => "OpenDeal",
             Self::EndDeal { .. } => "EndDeal",
             Self::Prove { .. } => "Prove",
+            Self::ExtendDeals { .. } => "ExtendDeals",
+            Self::PlaceShards { .. } => "PlaceShards",
+            Self::DeclareLost { .. } => "DeclareLost",
             Self::OpenVault { .. } => "OpenVault",
             Self::List { .. } => "List",
             Self::Preview { .. } => "Preview",
@@ -276,11 +315,12 @@ impl Acceptance {
         terms: &DealTerms,
         key: &SigningKey,
         (index, root): (u8, Hash),
-        price: Amount,
+        (price, until): (Amount, u64),
         expires_ms: LedgerTime,
     ) -> Self {
         let node = PeerId(key.verifying_key().to_bytes());
-        let mut accepted = Self { node, index, root, price, expires_ms, signature: [0; 64] };
+        let signature = [0; 64];
+        let mut accepted = Self { node, index, root, price, until, expires_ms, signature };
         accepted.signature = signature::sign(key, &accepted.digest(chain, terms));
         accepted
     }
@@ -289,8 +329,17 @@ impl Acceptance {
     #[must_use]
     pub fn digest(&self, chain: &ChainId, terms: &DealTerms) -> Hash {
         signing::hash_parts(
-            "symbolon 2026 acceptance v1",
-            &[chain, terms, &self.node, &self.index, &self.root, &self.price, &self.expires_ms],
+            "symbolon 2026 acceptance v2",
+            &[
+                chain,
+                terms,
+                &self.node,
+                &self.index,
+                &self.root,
+                &self.price,
+                &self.until,
+                &self.expires_ms,
+            ],
         )
     }
 

@@ -13,6 +13,7 @@ use crate::{
         beacon::{self, Layers},
         block::{Event, Place, Reason},
         books::Books,
+        lost,
         rows::{
             Deals, Joins, Leave, Leaves, Node, Nodes, Nothing, Slot, Slots, Table, Window, Windows,
         },
@@ -112,18 +113,23 @@ fn take_turn<S: State + ?Sized>(
     if let Some(window) = node.window.take() {
         end(books, id, &mut node, window.epoch);
     }
-    let left = leave_all(books, id, &mut node, epoch, changes_max);
-    let joined = join_all(books, id, &mut node, epoch, changes_max - left);
-    let next = if left + joined == changes_max {
-        // There may be more. Nodes that are due already come before it.
-        Some(books.chain.counted_ms)
+    let (changes, is_done) = if node.dead {
+        lost::evict(books, id, &mut node, epoch, changes_max)
     } else {
+        let left = leave_all(books, id, &mut node, epoch, changes_max);
+        let joined = join_all(books, id, &mut node, epoch, changes_max - left);
+        (left + joined, left + joined < changes_max)
+    };
+    let next = if is_done {
         let tick = beacon::tick_at(due, books.chain.params.epoch_ms);
         open(books, id, &mut node, Window { epoch, beacon: layers.at(tick) })
+    } else {
+        // There may be more. Nodes that are due already come before it.
+        Some(books.chain.counted_ms)
     };
     wait_until(books, id, &mut node, next);
     books.put(Nodes, id, &node);
-    left + joined
+    changes
 }
 
 /// Ends a window. If the node has not proven it, its pay goes to the repair pool.
@@ -135,6 +141,10 @@ fn end<S: State + ?Sized>(books: &mut Books<'_, S>, id: &NodeId, node: &mut Node
     node.missed_in_row = node.missed_in_row.saturating_add(1);
     let reason = Reason::Missed { node: *id, epoch };
     books.transfer(Place::Storage, Place::Repair, node.rate, reason);
+    if !node.dead && books.chain.params.dead_after_epochs <= node.missed_in_row {
+        node.dead = true;
+        books.report(Event::NodeDied { node: *id });
+    }
 }
 
 /// Opens the window of an epoch if the table has slots. Returns when the node's next turn is due.
@@ -165,7 +175,7 @@ fn open<S: State + ?Sized>(
 }
 
 /// What the keys of a node's rows begin with.
-fn of_node(tag: u8, node: &NodeId) -> Vec<u8> {
+pub(super) fn of_node(tag: u8, node: &NodeId) -> Vec<u8> {
     let mut prefix = alloc::vec![tag];
     node.encode(&mut prefix);
     prefix
@@ -182,19 +192,38 @@ fn leave_all<S: State + ?Sized>(
     let due =
         books.due(Leaves, &of_node(Leaves::TAG, id), changes_max, |(_, (end, _))| *end <= epoch);
     for ((_, key), _) in &due {
-        leave(books, id, node, epoch, *key);
+        leave(books, id, node, *key);
     }
     due.len()
 }
 
-/// Takes a shard out of the table: the last row fills the gap.
-fn leave<S: State + ?Sized>(
+/// Lets a shard in a table leave it with another epoch than it was to.
+pub(super) fn move_leave<S: State + ?Sized>(
+    books: &mut Books<'_, S>,
+    (node, deal): (NodeId, DealId),
+    from: u64,
+    to: u64,
+) {
+    if from == to {
+        return;
+    }
+    let leave = books.get(Leaves, &(node, (from, deal))).expect("a shard in a table leaves it");
+    let place = (node, leave.position);
+    let mut slot = books.get(Slots, &place).expect("tables are dense");
+    assert!(slot.leaves == from && slot.deal == deal, "a slot knows when it leaves");
+    slot.leaves = to;
+    books.put(Slots, &place, &slot);
+    books.remove(Leaves, &(node, (from, deal)));
+    books.put(Leaves, &(node, (to, deal)), &leave);
+}
+
+/// Takes a shard out of the table: the last row fills the gap. Returns its row.
+pub(super) fn leave<S: State + ?Sized>(
     books: &mut Books<'_, S>,
     id: &NodeId,
     node: &mut Node,
-    epoch: u64,
     key: (u64, DealId),
-) {
+) -> Slot {
     let key = (*id, key);
     // A shard that has left before may have moved this one.
     let Leave { position } = books.get(Leaves, &key).expect("it was read a moment ago");
@@ -205,9 +234,7 @@ fn leave<S: State + ?Sized>(
     let last = node.slots.checked_sub(1).expect("the table has the row that leaves");
     if position != last {
         let moved = books.get(Slots, &(*id, last)).expect("tables are dense");
-        let other = books.get(Deals, &moved.deal).expect("a deal's row stays while it has slots");
-        let end = other.leaves_with(epoch);
-        books.put(Leaves, &(*id, (end, moved.deal)), &Leave { position });
+        books.put(Leaves, &(*id, (moved.leaves, moved.deal)), &Leave { position });
         books.put(Slots, &(*id, position), &moved);
     }
     books.remove(Slots, &(*id, last));
@@ -221,6 +248,7 @@ fn leave<S: State + ?Sized>(
         assert!(node.rate == Amount::ZERO, "an empty table earns nothing");
     }
     books.report(Event::ShardLeft { node: *id, deal });
+    gone
 }
 
 /// Lets the shards of deals that begin with this epoch join the table. Returns how many.
@@ -254,7 +282,8 @@ fn join<S: State + ?Sized>(
     let shard = shard.expect("a shard that waits is one of its deal");
     assert!(shard.node == *id, "a shard joins the table of its node");
     let rate = slot_rate(shard.price, row.length).expect("computed when the deal was opened");
-    let slot = Slot { deal, index, root: shard.root, length: row.length, rate };
+    let (root, length, leaves) = (shard.root, row.length, row.end);
+    let slot = Slot { deal, index, root, length, rate, leaves };
     let position = node.slots;
     node.slots += 1;
     node.slot_bytes += slot.length;

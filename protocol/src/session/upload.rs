@@ -231,6 +231,7 @@ mod tests {
             index,
             root: Hash([0; 32]),
             price: Amount::ZERO,
+            until: u64::MAX,
             expires_ms: LedgerTime::ZERO,
             signature: [0; 64],
         })

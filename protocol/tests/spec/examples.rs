@@ -139,12 +139,13 @@ fn rows_text() -> String {
         root: Hash([5; 32]),
         length: 1024,
         rate: Amount(3),
+        leaves: 9,
     };
     let joined = |table: Hash| {
         let mut bytes = table.to_bytes();
         1_u8.encode(&mut bytes);
         0_u32.encode(&mut bytes);
-        slot.encode(&mut bytes);
+        bytes.extend(&slot.to_bytes()[..73]);
         Hash(blake3::derive_key("symbolon 2026 slot table v1", &bytes))
     };
     let left = |table: Hash| {

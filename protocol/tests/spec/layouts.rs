@@ -75,6 +75,7 @@ const ALL: &[Description] = &[
     transaction::Action::DESCRIPTION,
     custody::CustodyAcceptance::DESCRIPTION,
     transaction::DealTerms::DESCRIPTION,
+    transaction::LostShard::DESCRIPTION,
     transaction::Transaction::DESCRIPTION,
     wire::ledger::HistoryLine::DESCRIPTION,
     wire::ledger::HistoryPlace::DESCRIPTION,

@@ -40,6 +40,7 @@ pub(crate) const PAGES: &[(&str, &str, &[&str])] = &[
             "DealTerms",
             "Access",
             "Acceptance",
+            "LostShard",
             "CustodyAcceptance",
             "Terms",
             "Split",

@@ -112,20 +112,16 @@ impl ShardFile {
     }
 
     /// Reads the whole shard and checks it against the root.
-    pub fn check(&self) -> Result<(), StoreError> {
-        let mut hasher = ShardHasher::new();
-        let mut buffer = vec![0; SCRUB_BYTES];
-        while hasher.length() < self.shard.info.length {
-            let left = self.shard.info.length - hasher.length();
-            let now = usize::try_from(left).unwrap_or(SCRUB_BYTES).min(SCRUB_BYTES);
-            self.fill(hasher.length(), &mut buffer[..now])?;
-            hasher.update(&buffer[..now]);
-        }
-        let (root, outboard) = hasher.finish();
-        match root == self.shard.root && outboard == self.outboard()? {
-            true => Ok(()),
-            false => Err(damaged(&self.shard, Damage::Root)),
-        }
+    pub fn check(self) -> Result<(), StoreError> {
+        let mut checking = self.checking();
+        while checking.step()? != 0 {}
+        Ok(())
+    }
+
+    /// Begins to check the whole shard, piece by piece.
+    #[must_use]
+    pub fn checking(self) -> Checking {
+        Checking { file: self, hasher: ShardHasher::new(), buffer: vec![0; SCRUB_BYTES] }
     }
 
     fn check_range(&self, offset: u64, length: u64) -> Result<(), StoreError> {
@@ -142,6 +138,38 @@ impl ShardFile {
     fn fill(&self, offset: u64, out: &mut [u8]) -> Result<(), StoreError> {
         let read = self.file.read_exact_at(out, offset);
         read.map_err(|error| damaged(&self.shard, Damage::Read(error)))
+    }
+}
+
+/// A shard that is being checked.
+#[derive(Debug)]
+pub struct Checking {
+    file: ShardFile,
+    hasher: ShardHasher,
+    buffer: Vec<u8>,
+}
+
+impl Checking {
+    /// Bytes that the next step reads.
+    #[must_use]
+    pub fn next_bytes(&self) -> u64 {
+        (self.file.shard.info.length - self.hasher.length()).min(SCRUB_BYTES as u64)
+    }
+
+    /// Reads the next piece. Returns the number of its bytes; 0 when the shard is whole.
+    pub fn step(&mut self) -> Result<u64, StoreError> {
+        let bytes = self.next_bytes();
+        if bytes == 0 {
+            let (root, outboard) = std::mem::take(&mut self.hasher).finish();
+            return match root == self.file.shard.root && outboard == self.file.outboard()? {
+                true => Ok(0),
+                false => Err(damaged(&self.file.shard, Damage::Root)),
+            };
+        }
+        let piece = &mut self.buffer[..usize::try_from(bytes).unwrap_or(SCRUB_BYTES)];
+        self.file.fill(self.hasher.length(), piece)?;
+        self.hasher.update(piece);
+        Ok(bytes)
     }
 }
 

@@ -16,12 +16,14 @@ use symbolon_protocol::{
 };
 
 use super::{
+    damage::{DAMAGED, SCRUB},
     rows::{Row, ShardKey, ShardState},
     slots::{HEAD, PLACES, SLOTS, WAITING},
+    sums::{self, UNPAID},
 };
 use crate::StoreError;
 
-type Table<'a> = TableDefinition<'a, &'static [u8], &'static [u8]>;
+pub(super) type Table<'a> = TableDefinition<'a, &'static [u8], &'static [u8]>;
 
 /// Shards: `deal | index` to [`Row`].
 pub(super) const SHARDS: Table<'_> = TableDefinition::new("shards");
@@ -32,7 +34,7 @@ const GARBAGE: TableDefinition<'_, u64, ()> = TableDefinition::new("garbage");
 /// Shards that may be removed: `time in ms | deal | index`.
 const DUE: TableDefinition<'_, &[u8], ()> = TableDefinition::new("due");
 /// Single numbers.
-const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
+pub(super) const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 /// Custody shares: `vault | index` to bytes.
 pub(super) const CUSTODY: Table<'_> = TableDefinition::new("custody");
 /// Custody shares whose vault is not open yet: `vault | index` to
@@ -47,17 +49,20 @@ pub(super) const REFUNDED: TableDefinition<'_, &[u8], ()> = TableDefinition::new
 /// What was read under each grant.
 pub(super) const COUNTERS: Table<'_> = TableDefinition::new("counters");
 
-/// Bytes of all shards.
-pub(super) const USED: &str = "used";
 /// Height of the last block that was followed.
 pub(super) const HEIGHT: &str = "height";
+/// 1 once the operator has accepted that shards are lost.
+pub(super) const LOSS: &str = "loss accepted";
 /// A number above that of every file so far.
 const NEXT_FILE: &str = "next file";
 /// The layout of the tables.
 const VERSION: &str = "version";
 
 /// The layout that this program writes.
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
+
+/// The layout before, which had no sums of shards and of unpaid ones.
+const LAYOUT_WITHOUT_SUMS: u64 = 1;
 
 /// Memory for pages of the index. A million shards take about 300 MB; the part in frequent use is
 /// far smaller.
@@ -282,9 +287,8 @@ pub(super) fn insert(transaction: &WriteTransaction, row: &Row) -> Result<(), St
     shards.insert(key.bytes(), row.to_bytes().as_slice())?;
     transaction.open_table(FILES)?.insert(row.file, key.bytes())?;
     set_due(transaction, &key, None, Some(row.state))?;
+    sums::count(transaction, None, Some(row))?;
     let mut numbers = transaction.open_table(NUMBERS)?;
-    let used = numbers.get(USED)?.map_or(0, |used| used.value());
-    numbers.insert(USED, used.saturating_add(row.info.length))?;
     let next = numbers.get(NEXT_FILE)?.map_or(0, |next| next.value());
     numbers.insert(NEXT_FILE, next.max(row.file + 1))?;
     Ok(())
@@ -301,9 +305,8 @@ pub(super) fn remove(
     transaction.open_table(FILES)?.remove(row.file)?;
     transaction.open_table(GARBAGE)?.insert(row.file, ())?;
     set_due(transaction, key, Some(row.state), None)?;
-    let mut numbers = transaction.open_table(NUMBERS)?;
-    let used = numbers.get(USED)?.map_or(0, |used| used.value());
-    numbers.insert(USED, used.saturating_sub(row.info.length))?;
+    sums::count(transaction, Some(&row), None)?;
+    transaction.open_table(DAMAGED)?.remove(key.bytes())?;
     Ok(Some(row))
 }
 
@@ -347,9 +350,10 @@ pub(super) fn mark(
     let mut shards = transaction.open_table(SHARDS)?;
     let row = shards.get(key.bytes())?.map(|row| Row::from_bytes(row.value())).transpose()?;
     let Some(row) = row else { return Ok(None) };
-    let before = row.state;
-    shards.insert(key.bytes(), Row { state, ..row }.to_bytes().as_slice())?;
-    set_due(transaction, key, Some(before), Some(state))?;
+    let after = Row { state, ..row.clone() };
+    shards.insert(key.bytes(), after.to_bytes().as_slice())?;
+    set_due(transaction, key, Some(row.state), Some(state))?;
+    sums::count(transaction, Some(&row), Some(&after))?;
     Ok(Some(()))
 }
 
@@ -412,7 +416,7 @@ fn open_database(path: &Path) -> Result<Database, StoreError> {
 }
 
 fn create_tables(transaction: &WriteTransaction) -> Result<(), StoreError> {
-    for table in [SHARDS, CUSTODY, CUSTODY_WAITS, COUNTERS] {
+    for table in [SHARDS, CUSTODY, CUSTODY_WAITS, COUNTERS, UNPAID, DAMAGED] {
         transaction.open_table(table)?;
     }
     for table in [DUE, REVOKED, REFUNDED] {
@@ -425,14 +429,24 @@ fn create_tables(transaction: &WriteTransaction) -> Result<(), StoreError> {
     transaction.open_table(WAITING)?;
     transaction.open_table(HEAD)?;
     transaction.open_table(MARKER)?;
-    let mut numbers = transaction.open_table(NUMBERS)?;
-    let found = numbers.get(VERSION)?.map(|version| version.value());
+    transaction.open_table(SCRUB)?;
+    let found = transaction.open_table(NUMBERS)?.get(VERSION)?.map(|version| version.value());
     match found {
-        None => {
-            numbers.insert(VERSION, LAYOUT)?;
-            Ok(())
-        }
+        None => set_number(transaction, VERSION, LAYOUT),
         Some(LAYOUT) => Ok(()),
+        Some(LAYOUT_WITHOUT_SUMS) => {
+            sums::add_up(transaction)?;
+            set_number(transaction, VERSION, LAYOUT)
+        }
         Some(found) => Err(StoreError::Version { expected: LAYOUT, found }),
     }
+}
+
+/// Takes an index back to the layout before.
+#[cfg(test)]
+pub(super) fn without_sums(transaction: &WriteTransaction) -> Result<(), StoreError> {
+    transaction.delete_table(UNPAID)?;
+    transaction.open_table(UNPAID)?;
+    transaction.open_table(NUMBERS)?.remove(sums::COUNT)?;
+    set_number(transaction, VERSION, LAYOUT_WITHOUT_SUMS)
 }

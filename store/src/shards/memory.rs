@@ -74,8 +74,13 @@ pub enum Change {
         /// The deal.
         deal: DealId,
     },
-    /// The shard of a deal left the slot table, or waits no longer.
+    /// The shard of a deal left the slot table.
     SlotLeft {
+        /// The deal.
+        deal: DealId,
+    },
+    /// The shard of a deal waits no longer.
+    SlotSpared {
         /// The deal.
         deal: DealId,
     },
@@ -342,6 +347,7 @@ fn make(transaction: &WriteTransaction, changes: &[Change]) -> Result<Vec<Shard>
             Change::SlotWaits { .. }
             | Change::SlotJoined { .. }
             | Change::SlotLeft { .. }
+            | Change::SlotSpared { .. }
             | Change::SlotsMissed => {}
         }
     }
@@ -387,6 +393,7 @@ fn change_slots(
             Change::SlotWaits { .. }
                 | Change::SlotJoined { .. }
                 | Change::SlotLeft { .. }
+                | Change::SlotSpared { .. }
                 | Change::SlotsMissed
         )
     };
@@ -399,6 +406,7 @@ fn change_slots(
             Change::SlotWaits { slot } => copy.wait(slot)?,
             Change::SlotJoined { deal } => copy.joined(height, deal)?,
             Change::SlotLeft { deal } => copy.left(height, deal)?,
+            Change::SlotSpared { deal } => copy.spared(deal)?,
             Change::SlotsMissed => copy.forget()?,
             _ => {}
         }

@@ -57,6 +57,28 @@ pub struct Shard {
 }
 
 record! {
+    /// The shards of an owner whose deals are not open.
+    #[derive(Copy, Default)]
+    pub struct Unpaid {
+        /// How many there are.
+        pub shards: u64,
+        /// Their bytes.
+        pub bytes: u64,
+    }
+}
+
+/// The sums over all stored shards.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Stored shards.
+    pub shards: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The unpaid ones among them, by owner.
+    pub unpaid: Vec<(AccountId, Unpaid)>,
+}
+
+record! {
     /// A shard's row.
     pub(super) struct Row {
         pub(super) info: ShardInfo,

@@ -168,11 +168,14 @@ impl<'t> SlotsCopy<'t> {
         Ok(())
     }
 
-    /// In the block at this height, the shard of a deal left the table, or was no longer to join it.
+    /// The shard of a deal is no longer to join the table.
+    pub(super) fn spared(&mut self, deal: &DealId) -> Result<(), StoreError> {
+        self.waiting.remove(&deal.0[..])?;
+        Ok(())
+    }
+
+    /// In the block at this height, the shard of a deal left the table.
     pub(super) fn left(&mut self, height: u64, deal: &DealId) -> Result<(), StoreError> {
-        if self.waiting.remove(&deal.0[..])?.is_some() {
-            return Ok(());
-        }
         let Some(HeadRow { head, .. }) = self.copy_before(height) else { return Ok(()) };
         let position = self.places.remove(&deal.0[..])?.map(|position| position.value());
         let last = head.slots.checked_sub(1);

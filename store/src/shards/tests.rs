@@ -52,8 +52,8 @@ fn deal(byte: u8) -> DealId {
     DealId([byte; 16])
 }
 
-/// Opens a store and checks it: every shard is whole, the used bytes are their sum, and no other
-/// file exists.
+/// Opens a store and checks it: every shard is whole, the sums are those of the shards, and no
+/// other file exists.
 fn audit(dir: &Path) -> Vec<Shard> {
     let shards = Shards::open(dir).unwrap();
     let all = shards.list(None, usize::MAX).unwrap();
@@ -62,11 +62,23 @@ fn audit(dir: &Path) -> Vec<Shard> {
     }
     let used = all.iter().map(|shard| shard.info.length).sum::<u64>();
     assert_eq!(shards.used_bytes().unwrap(), used);
+    assert_eq!(shards.counts().unwrap(), added_up(&all));
     assert_eq!(shards.coming_bytes(), 0);
     assert_eq!(files_in(&dir.join("temporary")), 0);
     assert_eq!(files_in(&dir.join("shards")), all.len());
     assert_eq!(shards.inner.index.garbage().unwrap(), []);
     all
+}
+
+/// The sums over shards, added up one by one.
+fn added_up(all: &[Shard]) -> Counts {
+    let mut unpaid = std::collections::BTreeMap::<AccountId, Unpaid>::new();
+    for shard in all.iter().filter(|shard| matches!(shard.state, ShardState::Unpaid { .. })) {
+        let sum = unpaid.entry(shard.info.owner).or_default();
+        (sum.shards, sum.bytes) = (sum.shards + 1, sum.bytes + shard.info.length);
+    }
+    let bytes = all.iter().map(|shard| shard.info.length).sum();
+    Counts { shards: all.len() as u64, bytes, unpaid: unpaid.into_iter().collect() }
 }
 
 /// Number of files with bytes. Empty files wait for a shard.
@@ -112,8 +124,8 @@ fn a_shard_comes_back_as_it_went() {
         assert_eq!((info.root, info.state), (stored.root, UNPAID));
         assert_eq!(shards.read(&deal(1), index, 0, length).unwrap(), data);
 
+        shards.open_shard(&deal(1), index).unwrap().check().unwrap();
         let file = shards.open_shard(&deal(1), index).unwrap();
-        file.check().unwrap();
         let root = stored.root;
         for (slice, part) in (0..).zip(data.chunks(1 << 20)) {
             let (bytes, path) = file.unit(1 << 20, slice).unwrap();
@@ -359,6 +371,13 @@ fn a_store_knows_its_owner_and_notices_lost_shards() {
         let gone = Shards::open(dir.path()).unwrap_err();
         assert!(matches!(gone, StoreError::ShardsGone { .. }), "{gone}");
     }
+    // Where its disk is not mounted, an empty folder lies in its place.
+    fs::create_dir(&folder).unwrap();
+    for _ in 0..2 {
+        let gone = Shards::open(dir.path()).unwrap_err();
+        assert!(matches!(gone, StoreError::ShardsGone { .. }), "{gone}");
+    }
+    fs::remove_dir(&folder).unwrap();
     fs::rename(&away, &folder).unwrap();
     assert_eq!(audit(dir.path()).len(), 2);
     let (shards, lost) = Shards::open_without_lost(dir.path()).unwrap();
@@ -469,8 +488,9 @@ fn damage_is_distinguished_from_absence() {
     open(2).write_all_at(&[0x55], 17 * 1024).unwrap();
     open(3).write_all_at(&[0x55], length + 5).unwrap();
     for index in [2, 3] {
+        let whole = shards.open_shard(&deal(1), index).unwrap().check();
+        assert!(matches!(why(whole.unwrap_err()), Damage::Root));
         let file = shards.open_shard(&deal(1), index).unwrap();
-        assert!(matches!(why(file.check().unwrap_err()), Damage::Root));
         let proven = (0..40).filter(|leaf| file.leaf_proof(*leaf).is_ok()).count();
         assert!(proven < 40, "an invalid proof is not given out");
         assert!(matches!(why(file.leaf_proof(17).unwrap_err()), Damage::Root));
@@ -733,3 +753,7 @@ fn a_clone_shares_the_disk() {
     drop(shards);
     assert_eq!(audit(dir.path()).len(), 32);
 }
+
+mod damage;
+mod many;
+mod sums;

@@ -30,9 +30,11 @@ impl Auditor {
         let (checks, weight) = match action {
             Action::Faucet => return,
             Action::RegisterNode { .. } => (1, if self.has_node(sender) { 0 } else { NODE }),
-            Action::OpenDeal { acceptances, .. } => {
-                (1 + acceptances.len(), DEAL + acceptances.len())
+            Action::OpenDeal { acceptances, terms, .. } => {
+                (1 + acceptances.len(), DEAL + usize::from(terms.total))
             }
+            Action::PlaceShards { acceptances, .. } => (1 + acceptances.len(), 0),
+            Action::ExtendDeals { deals, .. } => (1 + deals.len(), 0),
             Action::OpenVault { key, custodians, .. } => {
                 (1 + custodians.len() + key.commitments.len(), VAULT)
             }

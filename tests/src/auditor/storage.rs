@@ -1,13 +1,13 @@
 //! The auditor's books of nodes and deals: what is promised, proven, missed and paid.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use symbolon_protocol::{
     id::{AccountId, DealId, Hash, NodeId},
     ledger::{
         block::{Event, Place, Reason},
         rows::HoldKey,
-        transaction::Action,
+        transaction::{Acceptance, Action, LostShard},
     },
 };
 
@@ -36,6 +36,9 @@ pub struct Held {
 /// A shard in a node's table or on its way there: the epoch in which it leaves or joins, and its deal.
 type Shard = (u64, DealId);
 
+/// Which shard of its deal it is, and what it earns per epoch.
+type Earning = (u8, u128);
+
 #[derive(Debug)]
 pub(super) struct NodeBook {
     payout: AccountId,
@@ -46,13 +49,19 @@ pub(super) struct NodeBook {
     next: Option<u64>,
     /// The last epoch it proved.
     proven: Option<u64>,
-    table: BTreeSet<Shard>,
-    joining: BTreeSet<Shard>,
+    table: BTreeMap<Shard, Earning>,
+    joining: BTreeMap<Shard, Earning>,
     pub(super) passed: u64,
     pub(super) missed: u64,
+    missed_in_row: u64,
+    dead: bool,
 }
 
 impl NodeBook {
+    fn table_rate(&self) -> u128 {
+        self.table.values().map(|(_, rate)| rate).sum()
+    }
+
     /// The first epoch that is neither proven nor missed.
     fn open_from(&self) -> u64 {
         match (self.window, self.next) {
@@ -72,9 +81,29 @@ pub(super) struct DealBook {
     length: u64,
     /// How many shards were made of the segment.
     total: usize,
-    /// Node, root, and what the shard earns per epoch; by index.
-    shards: Vec<(NodeId, Hash, u128)>,
+    required: usize,
+    /// The shards that a node has ever kept, by index.
+    shards: BTreeMap<u8, Stored>,
     stage: Stage,
+}
+
+/// A shard of a deal.
+#[derive(Clone, Copy, Debug)]
+struct Stored {
+    root: Hash,
+    /// Who keeps it; none if it is lost.
+    keeper: Option<Keeper>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Keeper {
+    node: NodeId,
+    /// What it earns per epoch.
+    rate: u128,
+    /// The first epoch that it is paid for.
+    from: u64,
+    /// The first one for which it has not agreed.
+    until: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,30 +115,26 @@ enum Stage {
 }
 
 impl DealBook {
-    fn earns(&self, node: &NodeId) -> u128 {
-        let mine = self.shards.iter().filter(|(keeper, ..)| keeper == node);
-        mine.map(|(_, _, rate)| rate).sum()
+    /// Who keeps which shard.
+    fn keepers(&self) -> impl Iterator<Item = (u8, Keeper)> + '_ {
+        self.shards.iter().filter_map(|(index, shard)| Some((*index, shard.keeper?)))
+    }
+
+    fn rate(&self) -> u128 {
+        self.keepers().map(|(_, keeper)| keeper.rate).sum()
     }
 }
 
 impl Auditor {
-    /// What a node's table earns in an epoch.
-    fn due_to(&self, node: &NodeId) -> u128 {
-        let table = self.nodes.get(node).map(|book| &book.table);
-        table.into_iter().flatten().map(|(_, deal)| self.deals[deal].earns(node)).sum()
-    }
-
     /// What owners have paid for epochs that are neither proven nor missed yet.
     pub(super) fn promised(&self) -> u128 {
         let mut sum = 0;
-        for (node, book) in &self.nodes {
-            for (end, deal) in &book.table {
-                let epochs = end.saturating_sub(book.open_from());
-                sum += self.deals[deal].earns(node) * u128::from(epochs);
+        for book in self.nodes.values() {
+            for ((end, _), (_, rate)) in &book.table {
+                sum += rate * u128::from(end.saturating_sub(book.open_from()));
             }
-            for (start, deal) in &book.joining {
-                let deal = &self.deals[deal];
-                sum += deal.earns(node) * u128::from(deal.end - start);
+            for ((start, deal), (_, rate)) in &book.joining {
+                sum += rate * u128::from(self.deals[deal].end - start);
             }
         }
         sum
@@ -121,25 +146,39 @@ impl Auditor {
     pub fn held(&self) -> Vec<Held> {
         let mut held = Vec::new();
         for (id, deal) in &self.deals {
-            for (node, root, _) in &deal.shards {
+            for shard in deal.shards.values() {
+                let Some(Keeper { node, .. }) = shard.keeper else { continue };
                 let left = (deal.end, *id);
                 let kept = match deal.stage {
                     Stage::Open => true,
-                    Stage::Completed => self.nodes[node].table.contains(&left),
+                    Stage::Completed => self.nodes[&node].table.contains_key(&left),
                     Stage::Cancelled | Stage::Removed => false,
                 };
                 if kept {
-                    held.push(Held { node: *node, deal: *id, root: *root, length: deal.length });
+                    held.push(Held { node, deal: *id, root: shard.root, length: deal.length });
                 }
             }
         }
         held
     }
 
-    /// The shards that nodes keep of each deal that has its row.
+    /// How many shards were made for each deal that has its row.
     pub(super) fn deals_on_ledger(&self) -> impl Iterator<Item = usize> {
         let there = self.deals.values().filter(|deal| deal.stage != Stage::Removed);
-        there.map(|deal| deal.shards.len())
+        there.map(|deal| deal.total)
+    }
+
+    /// Open deals with a lost shard, by how many more they could lose.
+    #[must_use]
+    pub fn degraded(&self) -> BTreeSet<(u8, DealId)> {
+        let open = self.deals.iter().filter(|(_, deal)| deal.stage == Stage::Open);
+        let worse = open.filter(|(_, deal)| deal.keepers().count() < deal.shards.len());
+        worse
+            .map(|(id, deal)| {
+                let spare = deal.keepers().count().saturating_sub(deal.required);
+                (u8::try_from(spare).expect("at most 128 shards"), *id)
+            })
+            .collect()
     }
 
     pub(super) fn has_node(&self, account: AccountId) -> bool {
@@ -198,40 +237,108 @@ impl Auditor {
 
     /// Returns how many slots changed.
     fn take_turn(&mut self, (due_ms, node): (u64, NodeId), most: usize) -> usize {
-        let rate = self.due_to(&node);
+        let dead_after = u64::from(self.params.dead_after_epochs);
         let book = self.nodes.get_mut(&node).expect("it waits for a turn");
         let epoch = book.next.expect("it waits for a turn");
-        let length = self.params.epoch_ms.0;
         let ended = book.window.take();
         book.layer = None;
-        let missed = ended.filter(|ended| book.proven != Some(*ended));
-        book.missed += u64::from(missed.is_some());
-        let left: Vec<Shard> =
-            book.table.iter().filter(|shard| shard.0 <= epoch).take(most).copied().collect();
-        book.table.retain(|shard| !left.contains(shard));
-        let joined = book.joining.iter().filter(|shard| shard.0 == epoch);
-        let joined: Vec<Shard> = joined.take(most - left.len()).copied().collect();
-        book.joining.retain(|shard| !joined.contains(shard));
-        book.table.extend(joined.iter().map(|(_, deal)| (self.deals[deal].end, *deal)));
+        if let Some(missed) = ended.filter(|ended| book.proven != Some(*ended)) {
+            book.missed += 1;
+            book.missed_in_row += 1;
+            let rate = book.table_rate();
+            let died = !book.dead && dead_after <= book.missed_in_row;
+            book.dead |= died;
+            let reason = Reason::Missed { node, epoch: missed };
+            self.expect(Place::Storage, Place::Repair, rate, reason);
+            if died {
+                self.expected.push(Event::NodeDied { node });
+            }
+        }
+        let dead = self.nodes[&node].dead;
+        let (made, done) = match dead {
+            true => self.take_all(node, epoch, most / 2),
+            false => self.change_table(node, epoch, most),
+        };
+        self.open_window((due_ms, node), epoch, done);
+        made
+    }
+
+    /// A living node's table: shards leave, then others join.
+    fn change_table(&mut self, node: NodeId, epoch: u64, most: usize) -> (usize, bool) {
+        let book = self.nodes.get_mut(&node).expect("it has a turn");
+        let leaving = book.table.keys().take_while(|shard| shard.0 <= epoch).take(most);
+        let left: Vec<Shard> = leaving.copied().collect();
+        book.table.retain(|shard, _| !left.contains(shard));
+        let joining = book.joining.iter().filter(|(shard, _)| shard.0 == epoch);
+        let joining = joining.take(most - left.len());
+        let joined: Vec<(Shard, Earning)> = joining.map(|(shard, of)| (*shard, *of)).collect();
+        for (shard, earning) in &joined {
+            book.joining.remove(shard);
+            book.table.insert((self.deals[&shard.1].end, shard.1), *earning);
+        }
         let made = left.len() + joined.len();
-        let done = made < most;
-        let mut opened = false;
+        let left = left.iter().map(|(_, deal)| Event::ShardLeft { node, deal: *deal });
+        self.expected.extend(left);
+        let joined = joined.iter().map(|((_, deal), _)| Event::ShardJoined { node, deal: *deal });
+        self.expected.extend(joined);
+        (made, made < most)
+    }
+
+    /// A dead node loses its shards: what they would have earned is for the nodes after it.
+    fn take_all(&mut self, node: NodeId, epoch: u64, most: usize) -> (usize, bool) {
+        let mut taken = 0;
+        while taken < most {
+            let book = self.nodes.get_mut(&node).expect("it has a turn");
+            if let Some(((end, deal), (_, rate))) = book.table.pop_first() {
+                self.expected.push(Event::ShardLeft { node, deal });
+                self.lose(node, deal, rate * u128::from(end.saturating_sub(epoch)));
+            } else if let Some(((from, deal), (_, rate))) = book.joining.pop_first() {
+                self.expected.push(Event::ShardSpared { node, deal });
+                let left = self.deals[&deal].end - from;
+                self.lose(node, deal, rate * u128::from(left));
+            } else {
+                return (2 * taken, true);
+            }
+            taken += 1;
+        }
+        (2 * taken, false)
+    }
+
+    /// A node keeps its shard of a deal no longer.
+    fn lose(&mut self, node: NodeId, id: DealId, freed: u128) {
+        let reason = Reason::Deal { deal: id };
+        let deal = self.deals.get_mut(&id).expect("it was opened");
+        let to = match deal.stage {
+            Stage::Open => Place::Hold { hold: HoldKey::Deal { deal: id } },
+            Stage::Completed | Stage::Cancelled => Place::Account { account: deal.owner },
+            Stage::Removed => Place::Repair,
+        };
+        let mut lost = None;
+        if deal.stage == Stage::Open {
+            deal.reserve += freed;
+            let mine = deal.keepers().find(|(_, keeper)| keeper.node == node);
+            if let Some((index, _)) = mine {
+                deal.shards.get_mut(&index).expect("it is kept").keeper = None;
+                lost = Some(Event::ShardLost { deal: id, index, node });
+            }
+        }
+        self.expect(Place::Storage, to, freed, reason);
+        self.expected.extend(lost);
+    }
+
+    /// The end of a turn: the node's window opens, or it waits again.
+    fn open_window(&mut self, (due_ms, node): (u64, NodeId), epoch: u64, done: bool) {
+        let length = self.params.epoch_ms.0;
+        let layer = self.chance.at(tick(due_ms, length));
+        let book = self.nodes.get_mut(&node).expect("it has a turn");
+        let opened = done && !book.table.is_empty();
         if done {
-            opened = !book.table.is_empty();
             book.window = opened.then_some(epoch);
-            book.layer = opened.then(|| self.chance.at(tick(due_ms, length)));
-            let first = book.joining.first().map(|(start, _)| *start);
+            book.layer = opened.then_some(layer);
+            let first = book.joining.keys().next().map(|(start, _)| *start);
             book.next = if opened { Some(epoch + 1) } else { first };
         }
         let next = book.next;
-        if let Some(epoch) = missed {
-            let reason = Reason::Missed { node, epoch };
-            self.expect(Place::Storage, Place::Repair, rate, reason);
-        }
-        let left = left.iter().map(|(_, deal)| Event::ShardLeft { node, deal: *deal });
-        self.expected.extend(left);
-        let joined = joined.iter().map(|(_, deal)| Event::ShardJoined { node, deal: *deal });
-        self.expected.extend(joined);
         if opened {
             self.expected.push(Event::WindowOpened { node, epoch });
         }
@@ -241,7 +348,6 @@ impl Auditor {
             let least = begin_from(self.counted_ms + length / 2, length);
             self.turns.insert((self.due_ms(&node, next).max(least), node));
         }
-        made
     }
 
     /// Returns the reserves of deals that are over, and forgets those that were over long ago.
@@ -265,13 +371,17 @@ impl Auditor {
                 self.give_back(id, owner, reserve);
                 continue;
             }
-            let shards = deal.shards.iter().filter_map(|(node, ..)| self.nodes.get(node));
-            let mut rows = shards.flat_map(|book| book.table.iter().chain(&book.joining));
-            if rows.any(|(_, deal)| *deal == id) {
+            let there = {
+                let keepers = deal.keepers().filter_map(|(_, keeper)| self.nodes.get(&keeper.node));
+                let mut rows =
+                    keepers.flat_map(|book| book.table.keys().chain(book.joining.keys()));
+                rows.any(|(_, deal)| *deal == id)
+            };
+            if there {
                 self.deals_due.insert((self.epoch + 1, id));
             } else {
                 deal.stage = Stage::Removed;
-                let (owner, shards) = (deal.owner, deal.shards.len());
+                let (owner, shards) = (deal.owner, deal.total);
                 self.deal_returned(owner, shards);
             }
         }
@@ -296,16 +406,27 @@ impl Auditor {
                     layer: None,
                     next: None,
                     proven: None,
-                    table: BTreeSet::new(),
-                    joining: BTreeSet::new(),
+                    table: BTreeMap::new(),
+                    joining: BTreeMap::new(),
                     passed: 0,
                     missed: 0,
+                    missed_in_row: 0,
+                    dead: false,
                 };
-                self.nodes.entry(NodeId::from(sender)).or_insert(new).payout = *payout;
+                let book = self.nodes.entry(NodeId::from(sender)).or_insert(new);
+                book.payout = *payout;
+                if book.dead && book.table.is_empty() && book.joining.is_empty() {
+                    (book.dead, book.missed_in_row) = (false, 0);
+                }
                 Ok(())
             }
             Action::OpenDeal { .. } => self.open(sender, action),
             Action::EndDeal { deal } => self.end(sender, *deal),
+            Action::ExtendDeals { deals, epochs, cost_max } => {
+                self.extend(sender, deals, *epochs, cost_max.0)
+            }
+            Action::PlaceShards { .. } => self.place_shards(sender, action),
+            Action::DeclareLost { shards } => self.declare(NodeId::from(sender), shards),
             Action::Prove { epoch, .. } => self.prove(NodeId::from(sender), *epoch),
             _ => unreachable!("only storage actions come here"),
         }
@@ -322,93 +443,283 @@ impl Auditor {
         if terms.owner != sender {
             return Err(format!("deal {id} is opened by somebody else than its owner"));
         }
-        let mut acceptances = acceptances.clone();
-        acceptances.sort_by_key(|accepted| accepted.index);
-        let shards: Vec<_> = acceptances
-            .iter()
-            .map(|accepted| {
-                let product = accepted.price.0 * u128::from(terms.length);
-                (accepted.node, accepted.root, product.div_ceil(GIB))
-            })
-            .collect();
-        let keepers: BTreeSet<_> = shards.iter().map(|(node, ..)| node).collect();
-        if keepers.len() != shards.len()
-            || keepers.iter().any(|node| !self.nodes.contains_key(node))
-        {
-            return Err(format!("deal {id} names a node twice, or one that is not there"));
-        }
-        let rate: u128 = shards.iter().map(|(_, _, rate)| rate).sum();
-        let storage = rate * u128::from(terms.epochs);
-        let reserve = hundredths(storage, self.params.repair_reserve_bp);
-        let fee = hundredths(storage, self.params.storage_fee_bp);
-        if storage + reserve + fee > cost_max.0 {
+        let start = self.epoch + 1;
+        let end = start + terms.epochs;
+        let shards = self.accepted(id, terms.length, (start, end), acceptances)?;
+        let rate: u128 = shards.values().filter_map(|shard| Some(shard.keeper?.rate)).sum();
+        let cost = self.cost(rate, terms.epochs);
+        if cost.iter().sum::<u128>() > cost_max.0 {
             return Err(format!("deal {id} costs more than its owner allowed"));
         }
-        let (owner, reason) = (Place::Account { account: sender }, Reason::Deal { deal: id });
-        let hold = HoldKey::Deal { deal: id };
-        self.expect(owner, Place::Storage, storage, reason);
-        self.expect(owner, Place::Treasury, fee, Reason::Fee);
-        self.expect(owner, Place::Hold { hold }, reserve, reason);
-        let (start, length) = (self.epoch + 1, terms.length);
-        let end = start + terms.epochs;
-        for (node, ..) in &shards {
-            let due = self.due_ms(node, start);
-            let book = self.nodes.get_mut(node).expect("it is there");
-            book.joining.insert((start, id));
-            if book.next.is_none() {
-                book.next = Some(start);
-                self.turns.insert((due, *node));
-            }
+        self.pay_for(sender, id, cost);
+        for (index, shard) in &shards {
+            let keeper = shard.keeper.expect("it was accepted a moment ago");
+            self.join(id, *index, keeper);
         }
         self.deals_due.insert((end, id));
-        let (total, stage) = (usize::from(terms.total), Stage::Open);
-        let book = DealBook { owner: sender, start, end, reserve, length, total, shards, stage };
+        let (total, stage, reserve) = (usize::from(terms.total), Stage::Open, cost[2]);
+        let (length, required) = (terms.length, usize::from(terms.required));
+        let book =
+            DealBook { owner: sender, start, end, reserve, length, total, required, shards, stage };
         self.deals.insert(id, book);
         Ok(())
     }
 
+    /// The shards that nodes have accepted for these epochs.
+    fn accepted(
+        &self,
+        id: DealId,
+        length: u64,
+        (from, end): (u64, u64),
+        acceptances: &[Acceptance],
+    ) -> Result<BTreeMap<u8, Stored>, String> {
+        let mut shards = BTreeMap::new();
+        let mut nodes = BTreeSet::new();
+        for accepted in acceptances {
+            let &Acceptance { node, index, root, price, until, .. } = accepted;
+            let book = self.nodes.get(&node);
+            if !nodes.insert(node) || book.is_none_or(|book| book.dead) {
+                return Err(format!("deal {id} names a node twice, or one that is not there"));
+            }
+            if until < end {
+                return Err(format!("node {node} has agreed until epoch {until} only"));
+            }
+            let rate = (price.0 * u128::from(length)).div_ceil(GIB);
+            let keeper = Some(Keeper { node, rate, from, until });
+            if shards.insert(index, Stored { root, keeper }).is_some() {
+                return Err(format!("shard {index} of deal {id} is accepted twice"));
+            }
+        }
+        Ok(shards)
+    }
+
+    /// What so many epochs at this rate cost: for storage, as fee, in reserve.
+    fn cost(&self, rate: u128, epochs: u64) -> [u128; 3] {
+        let storage = rate * u128::from(epochs);
+        let fee = hundredths(storage, self.params.storage_fee_bp);
+        [storage, fee, hundredths(storage, self.params.repair_reserve_bp)]
+    }
+
+    fn pay_for(&mut self, sender: AccountId, id: DealId, [storage, fee, reserve]: [u128; 3]) {
+        let (from, reason) = (Place::Account { account: sender }, Reason::Deal { deal: id });
+        let hold = HoldKey::Deal { deal: id };
+        self.expect(from, Place::Storage, storage, reason);
+        self.expect(from, Place::Treasury, fee, Reason::Fee);
+        self.expect(from, Place::Hold { hold }, reserve, reason);
+    }
+
+    /// A shard waits for its node's table.
+    fn join(&mut self, id: DealId, index: u8, keeper: Keeper) {
+        let due = self.due_ms(&keeper.node, keeper.from);
+        let book = self.nodes.get_mut(&keeper.node).expect("it has accepted");
+        book.joining.insert((keeper.from, id), (index, keeper.rate));
+        if book.next.is_none() {
+            book.next = Some(keeper.from);
+            self.turns.insert((due, keeper.node));
+        }
+    }
+
+    fn is_late(&self, node: &NodeId) -> bool {
+        let mut overdue = self.turns.iter().take_while(|(turn_ms, _)| *turn_ms <= self.counted_ms);
+        overdue.any(|(_, late)| late == node)
+    }
+
+    fn open_deal(&self, id: DealId) -> Result<&DealBook, String> {
+        let deal = self.deals.get(&id).ok_or_else(|| format!("there is no deal {id}"))?;
+        match deal.stage == Stage::Open && self.epoch < deal.end {
+            true => Ok(deal),
+            false => Err(format!("deal {id} is over")),
+        }
+    }
+
+    fn extend(
+        &mut self,
+        sender: AccountId,
+        deals: &[DealId],
+        epochs: u64,
+        cost_max: u128,
+    ) -> Result<(), String> {
+        let mut sum = 0;
+        for id in deals {
+            let deal = self.open_deal(*id)?;
+            let end = deal.end + epochs;
+            if deal.keepers().any(|(_, keeper)| keeper.until < end) {
+                return Err(format!("deal {id} goes on without its nodes"));
+            }
+            let cost = self.cost(deal.rate(), epochs);
+            sum += cost.iter().sum::<u128>();
+            self.pay_for(sender, *id, cost);
+            let deal = self.deals.get_mut(id).expect("it is open");
+            let before = deal.end;
+            deal.end = end;
+            deal.reserve += cost[2];
+            for (_, keeper) in deal.keepers() {
+                let book = self.nodes.get_mut(&keeper.node).expect("it keeps a shard");
+                if let Some(earning) = book.table.remove(&(before, *id)) {
+                    book.table.insert((end, *id), earning);
+                }
+            }
+            self.deals_due.remove(&(before, *id));
+            self.deals_due.insert((end, *id));
+            self.expected.push(Event::DealExtended { deal: *id, end });
+        }
+        match sum <= cost_max {
+            true => Ok(()),
+            false => Err(format!("longer terms cost {sum} instead of {cost_max}")),
+        }
+    }
+
+    fn declare(&mut self, node: NodeId, shards: &[LostShard]) -> Result<(), String> {
+        if self.is_late(&node) {
+            return Err(format!("node {node} has seen its challenges, and loses shards"));
+        }
+        for LostShard { deal: id, index } in shards {
+            let deal = self.open_deal(*id)?;
+            let mine = deal.keepers().find(|(kept, keeper)| kept == index && keeper.node == node);
+            let Some((_, keeper)) = mine else {
+                return Err(format!(
+                    "node {node} loses a shard of deal {id} that it does not keep"
+                ));
+            };
+            let end = deal.end;
+            let book = self.nodes.get_mut(&node).expect("it keeps a shard");
+            let first = match book.table.remove(&(end, *id)) {
+                Some(earning) => {
+                    let next = book.next.expect("it has shards to prove");
+                    book.table.insert((next, *id), earning);
+                    next
+                }
+                None => {
+                    book.joining.remove(&(keeper.from, *id));
+                    self.expected.push(Event::ShardSpared { node, deal: *id });
+                    keeper.from
+                }
+            };
+            self.lose(node, *id, keeper.rate * u128::from(end - first));
+        }
+        Ok(())
+    }
+
+    fn place_shards(&mut self, sender: AccountId, action: &Action) -> Result<(), String> {
+        let Action::PlaceShards { terms, acceptances, cost_max } = action else {
+            unreachable!("only placements come here");
+        };
+        let id = DealId(id_of("symbolon 2026 deal id v2", &terms.owner, &terms.opening));
+        let deal = self.open_deal(id)?;
+        let (from, end, owner) = (self.epoch + 1, deal.end, deal.owner);
+        let by_owner = owner == sender;
+        let new = self.accepted(id, deal.length, (from, end), acceptances)?;
+        let before: BTreeMap<u8, Keeper> = deal.keepers().collect();
+        let (mut cost, mut freed, mut reserve) = (0, 0, deal.reserve);
+        for (index, shard) in &new {
+            let keeper = shard.keeper.expect("it was accepted a moment ago");
+            let known = deal.shards.get(index);
+            if known.is_some_and(|known| known.root != shard.root) {
+                return Err(format!("shard {index} of deal {id} gets another root"));
+            }
+            let (mine, old) = (NodeId::from(sender), before.get(index));
+            if !by_owner && old.is_none_or(|old| old.node != mine) {
+                return Err(format!("shard {index} of deal {id} is not the sender's to place"));
+            }
+            let elsewhere = before.iter().any(|(at, old)| at != index && old.node == keeper.node);
+            if elsewhere || old.is_some_and(|old| self.is_late(&old.node)) {
+                return Err(format!("shard {index} of deal {id} cannot be placed now"));
+            }
+            cost += keeper.rate * u128::from(end - from);
+            if let Some(old) = old {
+                let first = match self.nodes[&old.node].table.contains_key(&(end, id)) {
+                    true => from,
+                    false => old.from + u64::from(by_owner),
+                };
+                freed += old.rate * u128::from(end - first);
+            }
+        }
+        reserve += freed;
+        let held = if by_owner { cost.min(reserve) } else { cost.min(freed) };
+        if cost - held > cost_max.0 {
+            return Err(format!("a placement costs {} instead of {cost_max}", cost - held));
+        }
+        let (hold, reason) =
+            (Place::Hold { hold: HoldKey::Deal { deal: id } }, Reason::Deal { deal: id });
+        self.expect(Place::Storage, hold, freed, reason);
+        self.expect(hold, Place::Storage, held, reason);
+        self.expect(Place::Account { account: sender }, Place::Storage, cost - held, reason);
+        self.deals.get_mut(&id).expect("it is open").reserve = reserve - held;
+        for accepted in acceptances {
+            let index = accepted.index;
+            if let Some(old) = before.get(&index) {
+                self.replace(id, *old, (from, end), by_owner);
+            }
+            let shard = new[&index];
+            let deal = self.deals.get_mut(&id).expect("it is open");
+            deal.shards.insert(index, shard);
+            let keeper = shard.keeper.expect("it was accepted a moment ago");
+            self.join(id, index, keeper);
+            self.expected.push(Event::ShardPlaced { deal: id, index, node: keeper.node });
+        }
+        Ok(())
+    }
+
+    /// A node keeps its shard until another one begins; if it waited, it waits no longer.
+    fn replace(&mut self, id: DealId, old: Keeper, (from, end): (u64, u64), by_owner: bool) {
+        let book = self.nodes.get_mut(&old.node).expect("it keeps a shard");
+        if let Some(earning) = book.table.remove(&(end, id)) {
+            book.table.insert((from, id), earning);
+            return;
+        }
+        book.joining.remove(&(old.from, id));
+        let account = book.payout;
+        self.expected.push(Event::ShardSpared { node: old.node, deal: id });
+        let pay = if by_owner { old.rate } else { 0 };
+        let reason = Reason::Deal { deal: id };
+        self.expect(Place::Storage, Place::Account { account }, pay, reason);
+    }
+
     fn end(&mut self, sender: AccountId, id: DealId) -> Result<(), String> {
         let epoch = self.epoch;
-        let deal = self.deals.get_mut(&id).ok_or_else(|| format!("no deal {id} to end"))?;
-        if deal.owner != sender || deal.stage != Stage::Open || deal.end <= epoch {
+        let deal = self.open_deal(id)?;
+        if deal.owner != sender {
             return Err(format!("deal {id} is not this sender's to end"));
         }
-        let mut overdue = self.turns.iter().take_while(|(turn_ms, _)| *turn_ms <= self.counted_ms);
-        if overdue.any(|(_, late)| deal.shards.iter().any(|(node, ..)| node == late)) {
+        if deal.keepers().any(|(_, keeper)| self.is_late(&keeper.node)) {
             return Err(format!("deal {id} changes a table whose layer is known"));
         }
+        let deal = self.deals.get_mut(&id).expect("it is open");
         let begun = deal.start <= epoch;
         let (before, after) = (deal.end, if begun { epoch + 1 } else { deal.start });
         (deal.stage, deal.end) = (Stage::Cancelled, after);
-        let (reserve, start, shards) = (deal.reserve, deal.start, deal.shards.clone());
+        let (reserve, keepers) = (deal.reserve, deal.keepers().collect::<Vec<_>>());
         self.deals_due.remove(&(before, id));
         self.deals_due.insert((after + 100, id));
         let (mut back, mut spared) = (0, Vec::new());
-        for (node, _, rate) in shards {
-            let book = self.nodes.get_mut(&node).expect("it keeps a shard");
-            // What is in a table leaves it with the next turn. What waits is spared.
-            let first_saved = if book.table.remove(&(before, id)) {
+        for (_, keeper) in keepers {
+            let book = self.nodes.get_mut(&keeper.node).expect("it keeps a shard");
+            // What is in a table leaves it with the next turn. What waits is spared, and its node gets one epoch.
+            let first_saved = if let Some(earning) = book.table.remove(&(before, id)) {
                 let next = book.next.expect("it has shards to prove");
-                book.table.insert((next, id));
+                book.table.insert((next, id), earning);
                 next
             } else {
-                book.joining.remove(&(start, id));
-                spared.push(Event::ShardLeft { node, deal: id });
-                start
+                book.joining.remove(&(keeper.from, id));
+                spared.push((keeper, book.payout));
+                keeper.from + 1
             };
-            back += rate * u128::from(before - first_saved);
+            back += keeper.rate * u128::from(before - first_saved);
         }
-        let owner = Place::Account { account: sender };
-        self.expect(Place::Storage, owner, back, Reason::Deal { deal: id });
+        let (owner, reason) = (Place::Account { account: sender }, Reason::Deal { deal: id });
+        self.expect(Place::Storage, owner, back, reason);
         self.give_back(id, sender, reserve);
-        self.expected.append(&mut spared);
+        for (Keeper { node, rate, .. }, account) in spared {
+            self.expected.push(Event::ShardSpared { node, deal: id });
+            self.expect(Place::Storage, Place::Account { account }, rate, reason);
+        }
         self.expected.push(Event::DealEnded { deal: id });
         Ok(())
     }
 
     fn prove(&mut self, node: NodeId, epoch: u64) -> Result<(), String> {
-        let due = self.due_to(&node);
         let book = self.nodes.get_mut(&node).ok_or_else(|| format!("no node {node}"))?;
+        let due = book.table_rate();
         if book.window != Some(epoch) {
             let open = book.window;
             return Err(format!("node {node} is paid for epoch {epoch}, its window is {open:?}"));
@@ -418,6 +729,7 @@ impl Auditor {
         }
         book.proven = Some(epoch);
         book.passed += 1;
+        book.missed_in_row = 0;
         let account = book.payout;
         let reason = Reason::Proven { node, epoch };
         self.expect(Place::Storage, Place::Account { account }, due, reason);

@@ -154,7 +154,8 @@ async fn over(world: &mut World, seller: &Client, buyer: &Client) {
     world.pass_epochs(EPOCHS - 1).await;
     let error = refused(world, buyer, listing).await;
     assert!(matches!(error, ClientError::GoodsEndEarly { .. }), "{error:?}");
-    world.pass_epochs(3).await;
+    // Until all of its reserves are back.
+    world.pass_epochs(4).await;
     let error = refused(world, buyer, listing).await;
     assert!(matches!(error, ClientError::GoodsOver { .. }), "{error:?}");
     assert_eq!(row(world, listing).await.state, ListingState::Open, "and the ledger does not know");
@@ -221,8 +222,14 @@ async fn open_before(world: &World, end: DealId, count: usize) {
             epochs: 1,
         };
         let (chain, shard) = (ledger.chain(), (0, Hash([7; 32])));
-        let accepted =
-            Acceptance::build(&chain, &terms, &keeper, shard, Amount(1), LedgerTime::NEVER);
+        let accepted = Acceptance::build(
+            &chain,
+            &terms,
+            &keeper,
+            shard,
+            (Amount(1), u64::MAX),
+            LedgerTime::NEVER,
+        );
         let (acceptances, cost_max) = (vec![accepted], Amount::credits(1));
         let open = Action::OpenDeal { terms, acceptances, cost_max };
         let open = sign(&seller.account_key(), u64::from(number), open);

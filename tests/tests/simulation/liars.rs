@@ -129,7 +129,8 @@ async fn spoiled_disks(world: &mut World, stage: &Stage) {
     for mend in mend {
         mend().unwrap();
     }
-    world.pass_epochs(1).await;
+    // The nodes look again at what was damaged after ten minutes.
+    world.pass_epochs(31).await;
     let blamed = blamed(world, stage).await;
     assert!(blamed.is_empty(), "{blamed:?}");
 }

@@ -186,7 +186,7 @@ impl Liar {
                         terms,
                         &self.key,
                         (*index, root),
-                        *price,
+                        (*price, u64::MAX),
                         until_ms,
                     );
                     Response::Accepted { acceptance }
@@ -203,7 +203,7 @@ impl Liar {
     }
 
     fn keeps(&self, word: Word, terms: &DealTerms, truth: Acceptance) -> Response {
-        let Acceptance { mut index, mut root, mut price, mut expires_ms, .. } = truth;
+        let Acceptance { mut index, mut root, mut price, until, mut expires_ms, .. } = truth;
         let (mut chain, mut terms, mut key) = (self.chain, terms.clone(), &self.key);
         match word {
             Word::Root => root = Hash([7; 32]),
@@ -220,7 +220,8 @@ impl Liar {
             Word::True | Word::Unsent | Word::Signature => {}
         }
         let signed = (index, root);
-        let mut acceptance = Acceptance::build(&chain, &terms, key, signed, price, expires_ms);
+        let mut acceptance =
+            Acceptance::build(&chain, &terms, key, signed, (price, until), expires_ms);
         if word == Word::Signature {
             acceptance.signature[40] ^= 1;
         }

@@ -70,8 +70,14 @@ impl Thief {
         let (owner, required, total) = (self.account(), 1, 1);
         let terms = DealTerms { owner, required, total, length: 1024, ..terms.clone() };
         let (chain, shard) = (self.ledger.chain(), (0, Hash([7; 32])));
-        let accepted =
-            Acceptance::build(&chain, &terms, &self.key, shard, Amount(1), LedgerTime::NEVER);
+        let accepted = Acceptance::build(
+            &chain,
+            &terms,
+            &self.key,
+            shard,
+            (Amount(1), u64::MAX),
+            LedgerTime::NEVER,
+        );
         Action::OpenDeal { terms, acceptances: vec![accepted], cost_max: Amount::credits(1) }
     }
 

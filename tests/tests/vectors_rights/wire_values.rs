@@ -279,7 +279,7 @@ fn storage_requests() -> Vec<StorageRequest> {
 fn storage_responses() -> Vec<StorageResponse> {
     let place = (2, ROOT);
     let acceptance =
-        Acceptance::build(&CHAIN, &terms(), &signer(), place, Amount(52), LedgerTime(53));
+        Acceptance::build(&CHAIN, &terms(), &signer(), place, (Amount(52), 54), LedgerTime(53));
     let receipt = DeletionReceipt::build(&CHAIN, &signer(), (DEAL, 2), ROOT, LedgerTime(54));
     let kept = CustodyAcceptance { node: NODE, index: 2, signature: [55; 64] };
     let release = Release {

@@ -33,7 +33,7 @@ const BATCH_CELLS: u32 = 64;
 const BATCHES_AHEAD: usize = 3;
 
 /// Cells that a lane holds: 2 MiB.
-pub(super) const LANE_CELLS: usize = 32;
+pub(crate) const LANE_CELLS: usize = 32;
 
 /// Milliseconds for which a lane may make the others wait in total, on top of a quarter of the time
 /// that the segment took so far.

@@ -43,7 +43,7 @@ use crate::{
 
 /// Time by the ledger's clock for which a receipt must still be valid, because opening the
 /// deal with it takes a moment.
-const GOOD_FOR: Millis = Millis(2_000);
+pub(crate) const GOOD_FOR: Millis = Millis(2_000);
 
 /// A segment that is stored and paid for.
 #[derive(Clone, Debug)]
@@ -221,7 +221,7 @@ impl Network {
             return Err(TransferError::Lapsed { segment: feeder.layout.segment });
         }
         let cost = paid(&self.params().await?, row);
-        let nodes = row.shards.iter().flatten().map(|shard| shard.node).collect();
+        let nodes = row.kept().map(|(_, shard)| shard.node).collect();
         let encoded = feeder.feeder(self, progress).run(Vec::new()).await?;
         let mut kept = row.shards.iter().zip(&encoded.roots);
         if !kept.all(|(shard, root)| shard.is_none_or(|shard| shard.root == *root)) {
@@ -234,9 +234,11 @@ impl Network {
 /// The price of a deal on the ledger, including everything.
 fn paid(params: &Params, deal: &Deal) -> Amount {
     let prices = deal.shards.iter().flatten().map(|shard| shard.price);
-    let shards = deal.shards.iter().flatten().count();
+    let accepted = deal.shards.iter().flatten().count();
+    let total = u8::try_from(deal.shards.len()).expect("a deal has at most 128 shards");
     let cost = deal_cost(params, deal.length, deal.end - deal.start, prices);
-    let cost = cost.and_then(|cost| cost.total.checked_add(deal_price(params, shards).total()));
+    let cost =
+        cost.and_then(|cost| cost.total.checked_add(deal_price(params, accepted, total).total()));
     cost.unwrap_or(Amount::ZERO)
 }
 
@@ -429,7 +431,7 @@ impl Placing<'_> {
         let prices = acceptances.iter().map(|acceptance| acceptance.price);
         let cost = deal_cost(&chain.params, self.terms.length, self.terms.epochs, prices)
             .and_then(|cost| {
-                let price = deal_price(&chain.params, acceptances.len());
+                let price = deal_price(&chain.params, acceptances.len(), self.terms.total);
                 cost.total.checked_add(price.total())
             })
             .ok_or(TransferError::PriceTooLarge)?;

@@ -22,21 +22,21 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One shard on its way to one node.
-pub(super) struct Sending {
-    pub(super) network: Network,
-    pub(super) terms: DealTerms,
-    pub(super) index: u8,
-    pub(super) candidate: Candidate,
+pub(crate) struct Sending {
+    pub(crate) network: Network,
+    pub(crate) terms: DealTerms,
+    pub(crate) index: u8,
+    pub(crate) candidate: Candidate,
     /// The time until which its receipt must at least be valid.
-    pub(super) good_until_ms: LedgerTime,
-    pub(super) wanted: oneshot::Sender<bool>,
-    pub(super) cells: mpsc::Receiver<Bytes>,
-    pub(super) root: oneshot::Receiver<Hash>,
-    pub(super) tally: Arc<Tally>,
+    pub(crate) good_until_ms: LedgerTime,
+    pub(crate) wanted: oneshot::Sender<bool>,
+    pub(crate) cells: mpsc::Receiver<Bytes>,
+    pub(crate) root: oneshot::Receiver<Hash>,
+    pub(crate) tally: Arc<Tally>,
 }
 
 impl Sending {
-    pub(super) async fn run(mut self, request: &Request) -> Result<Acceptance, PeerError> {
+    pub(crate) async fn run(mut self, request: &Request) -> Result<Acceptance, PeerError> {
         let network = self.network.clone();
         let peers = network.peers();
         let node = &self.candidate.address;

@@ -17,7 +17,7 @@ use crate::{
 
 /// The count of one segment.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     progress: Progress,
     enough: usize,
     plain_length: u64,
@@ -35,7 +35,7 @@ struct State {
 
 impl Tally {
     /// A count for a segment with `plain_length` bytes of user data, in shards of `shard_length`.
-    pub(super) fn new(
+    pub(crate) fn new(
         progress: &Progress,
         enough: u8,
         (plain_length, shard_length): (u64, u64),
@@ -45,7 +45,7 @@ impl Tally {
     }
 
     /// Further bytes of a shard were sent to its node.
-    pub(super) fn sent(&self, index: u8, bytes: u64) {
+    pub(crate) fn sent(&self, index: u8, bytes: u64) {
         let mut state = self.lock();
         *state.sent.entry(index).or_default() += bytes;
         let more = self.more(&mut state);
@@ -53,7 +53,7 @@ impl Tally {
     }
 
     /// A node has its shard from an earlier put.
-    pub(super) fn held(&self, index: u8) {
+    pub(crate) fn held(&self, index: u8) {
         let mut state = self.lock();
         state.sent.insert(index, self.shard_length);
         let more = self.more(&mut state);
@@ -61,12 +61,12 @@ impl Tally {
     }
 
     /// A shard has to be sent again to another node.
-    pub(super) fn failed(&self, index: u8) {
+    pub(crate) fn failed(&self, index: u8) {
         self.lock().sent.remove(&index);
     }
 
     /// The segment is stored and paid for, so all its bytes count.
-    pub(super) fn done(&self) {
+    pub(crate) fn done(&self) {
         let mut state = self.lock();
         let more = self.plain_length.saturating_sub(state.reported);
         state.reported = self.plain_length;

@@ -18,7 +18,7 @@ use symbolon_protocol::{
     grant::GrantToken,
     id::{AccountId, ListingId, NodeId},
     identity::Phrase,
-    ledger::rows::{Accounts, Deals, OrderState, Table as _},
+    ledger::rows::{Accounts, DealSlot, Deals, OrderState, Table as _},
     wire::storage::{RefusalCode, Request, Response},
 };
 use symbolon_view::demo::Figures;
@@ -421,7 +421,8 @@ async fn knock(
             continue;
         };
         for (index, slot) in (0_u8..).zip(&deal.shards) {
-            let Some(node) = slot.map(|slot| slot.node).filter(|node| alive.contains(node)) else {
+            let node = slot.filter(DealSlot::is_kept).map(|slot| slot.node);
+            let Some(node) = node.filter(|node| alive.contains(node)) else {
                 continue;
             };
             let addresses = rows.get(&node).map_or_else(Vec::new, |row| row.addresses.clone());

@@ -118,18 +118,7 @@ impl Store<'_> {
             let scheme = (quote.scheme, self.options.scheme);
             durability::judge(&context.out, &chain.params, scheme, durability)?;
         }
-        if plan.files() > 0 {
-            let renewed = match plan.renewed {
-                0 => String::new(),
-                anew => format!(" ({anew} of them anew, because they end sooner)"),
-            };
-            let question = format!(
-                "Store {}{renewed}, {}, for {} at {} all-in?",
-                count(plan.files(), "file"),
-                show_size(plan.bytes()),
-                show_duration(quote.epochs.saturating_mul(epoch_ms.0)),
-                show_amount(all_in),
-            );
+        if let Some(question) = question(&plan, &quote, all_in, epoch_ms) {
             let consent = Consent::from(self.yes, self.options.cost_max);
             context.consent(&chain, &question, consent)?;
         }
@@ -191,6 +180,9 @@ impl Store<'_> {
             count(stored.unchanged, "file") + " unchanged, small files",
             count(stored.packs, "pack"),
         )];
+        if stored.longer > 0 {
+            words.push(format!("{} unchanged, and kept for longer.", count(stored.longer, "file")));
+        }
         if stored.removed > 0 {
             words.push(format!("{} removed.", count(stored.removed, "name")));
         }
@@ -221,6 +213,7 @@ impl Store<'_> {
             .field("files", format!("{}, {}", plan.files(), show_size(plan.bytes())))
             .field("unchanged", plan.unchanged.to_string())
             .field("stored anew", format!("{}, because they end sooner", plan.renewed))
+            .field("kept for longer", plan.longer.to_string())
             .field("packs", plan.packs().to_string())
             .field(
                 "on the nodes",
@@ -240,5 +233,33 @@ impl Store<'_> {
             report = report.field("left out", format!("{}: {}", fault.path, fault.why));
         }
         report
+    }
+}
+
+/// What is asked before anything is paid; `None` if nothing is.
+fn question(
+    plan: &FolderPlan,
+    quote: &FolderQuote,
+    all_in: Amount,
+    epoch_ms: Millis,
+) -> Option<String> {
+    let lasts = show_duration(quote.epochs.saturating_mul(epoch_ms.0));
+    let longer = count(plan.longer, "file");
+    let all_in = show_amount(all_in);
+    match (plan.files(), plan.longer) {
+        (0, 0) => None,
+        (0, _) => Some(format!("Keep {longer} for {lasts}, at {all_in} all-in?")),
+        (files, kept) => {
+            let renewed = match plan.renewed {
+                0 => String::new(),
+                anew => format!(" ({anew} of them anew, because they end sooner)"),
+            };
+            let longer = match kept {
+                0 => String::new(),
+                _ => format!(" and keep {longer}"),
+            };
+            let (files, size) = (count(files, "file"), show_size(plan.bytes()));
+            Some(format!("Store {files}{renewed}, {size},{longer} for {lasts} at {all_in} all-in?"))
+        }
     }
 }

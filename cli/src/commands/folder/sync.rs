@@ -86,7 +86,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
             let client = context.client_synced().await?;
             let chain = client.recent_chain().await?;
             let (epochs, least) = units::epochs(args.term, chain.params.epoch_ms);
-            let folder = FolderOptions { least, ..folder };
+            let folder = FolderOptions { least, epochs, ..folder };
             let options = PutOptions {
                 epochs: Some(epochs),
                 least: Some(least),

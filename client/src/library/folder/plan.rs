@@ -6,6 +6,7 @@ mod entries;
 use std::path::{Path, PathBuf};
 
 use symbolon_protocol::{Amount, content::Scheme, ledger::check_epochs};
+use symbolon_transfer::extend::{Extension, extension_price};
 
 use super::{
     FileFault, FolderOptions,
@@ -21,6 +22,7 @@ use crate::{
         Library, Local,
         index::Growth,
         names::{Name, NewVersion, path_of},
+        put::Longer,
         source::FileMetadata,
         upload::{PutOptions, PutTerms},
     },
@@ -61,6 +63,10 @@ pub struct FolderPlan {
     pub unchanged: u64,
     /// Number of files that are stored already, unchanged, but not for long enough. They are stored anew.
     pub renewed: u64,
+    /// Number of files that are stored already, unchanged, and are paid for longer.
+    pub longer: u64,
+    /// The objects that are paid for longer.
+    pub(super) extended: Longer,
     /// Entries that are neither file, folder nor link. They are not stored.
     pub special: Vec<String>,
     /// Files that cannot be stored.
@@ -160,6 +166,12 @@ impl FolderPlan {
             && self.rows.is_empty()
             && self.modes.is_empty()
             && self.removed.is_empty()
+            && self.extended.is_empty()
+    }
+
+    /// What the deals of stored objects lack.
+    pub(super) fn lacking(&self) -> Vec<Extension> {
+        self.extended.values().flat_map(|(_, lacking)| lacking.clone()).collect()
     }
 }
 
@@ -177,7 +189,7 @@ impl Library {
         let from = root.to_owned();
         let check = move || check_folder(&from).map(drop);
         self.host().blocking(check).await?;
-        let ending = self.ending(options.least).await?;
+        let ending = self.ending(options.least, options.epochs).await?;
         let to = to.map_or(Vec::new(), |to| to.as_bytes().to_vec());
         let plan = FolderPlan::new(root.to_owned(), to, options.keep);
         let mut planner = Planner::new(plan, options.clone(), ending);
@@ -196,9 +208,10 @@ impl Library {
             found: found.clone(),
         });
         let same = self.same_content(pairs.collect()).await?;
-        for (Doubtful { member, is_other, covers, .. }, same) in doubtful.into_iter().zip(same) {
+        for (Doubtful { member, found, is_other, covers }, same) in doubtful.into_iter().zip(same) {
+            let object = found.object.manifest.object;
             match same {
-                true => planner.unchanged(member, is_other),
+                true => planner.unchanged(member, is_other, Some(object)),
                 false => planner.changed(member, covers),
             }
         }
@@ -223,7 +236,7 @@ impl Library {
             deals: 0,
             stored_bytes: 0,
             epochs: options.epochs,
-            total: Amount::ZERO,
+            total: extension_price(&params, &plan.lacking())?,
             durability: None,
             warning: None,
             each: Vec::with_capacity(plan.units.len()),
@@ -266,6 +279,8 @@ impl FolderPlan {
             removed: Vec::new(),
             unchanged: 0,
             renewed: 0,
+            longer: 0,
+            extended: Longer::new(),
             special: Vec::new(),
             faults: Vec::new(),
             not_kept: NotKept::default(),

@@ -43,6 +43,8 @@ pub struct FolderStored {
     pub unchanged: u64,
     /// Number of files that were stored already, and stored anew because they ended too soon.
     pub renewed: u64,
+    /// Number of files that were stored already, and are paid for longer now.
+    pub longer: u64,
     /// Number of names that were removed.
     pub removed: u64,
     /// Number of objects that an earlier put had begun to send.
@@ -125,12 +127,18 @@ impl Library {
             others: plan.others(),
             unchanged: plan.unchanged,
             renewed: plan.renewed,
+            longer: plan.longer,
             special: std::mem::take(&mut plan.special),
             not_kept: std::mem::take(&mut plan.not_kept),
             faults: std::mem::take(&mut plan.faults),
             removed: plan.removed.len() as u64,
             ..FolderStored::default()
         };
+        let longer: Vec<_> = std::mem::take(&mut plan.extended).into_values().collect();
+        if !longer.is_empty() {
+            let extending = self.extend_objects(&longer, budget, progress);
+            report.cost = Box::pin(extending).await?.sum();
+        }
         let (root, keep) = (plan.root.clone(), plan.keep);
         let mut dropped = self.local(move |local| local.write_rows(plan)).await?;
         let mut portions =

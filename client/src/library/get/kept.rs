@@ -22,7 +22,7 @@ impl Library {
         let layout = reading.manifest.layout().map_err(|error| ClientError::Grant(error.into()))?;
         'all: for span in spans(&layout, from, end, 0).0 {
             let coder = match reading.leaves {
-                LeavesWanted::No => None,
+                LeavesWanted::No | LeavesWanted::Rebuilt(_) => None,
                 LeavesWanted::Yes => {
                     let coder = reading.manifest.coder(&reading.key, span.segment);
                     Some(std::sync::Arc::new(

@@ -23,7 +23,7 @@ use crate::{
     wallet::account::transaction_id,
 };
 
-/// Milliseconds between two requests to the ledger for the beacon.
+/// Milliseconds between the first requests to the ledger for the beacon.
 const LOOK_MS: u64 = 50;
 
 /// The most bytes of an opened cell: its sealed bytes, its key, and a path longer than any file
@@ -81,11 +81,14 @@ impl Market {
         id: &ListingId,
         mut seed: Option<Hash>,
     ) -> Result<Hash, ClientError> {
+        let mut waited_ms = 0;
         loop {
             if let Some(seed) = seed {
                 return Ok(seed);
             }
-            self.host().sleep_ms(LOOK_MS).await;
+            let pause_ms = pause_ms(waited_ms);
+            self.host().sleep_ms(pause_ms).await;
+            waited_ms += pause_ms;
             seed = self.own.row(id).await?.preview_seed;
         }
     }
@@ -124,5 +127,29 @@ impl Market {
             return Err(ClientError::Corrupt { segment: 0, why });
         }
         self.library.local(move |local| local.keep_leaves(&object, &leaves).map(|()| leaves)).await
+    }
+}
+
+/// How long to wait for the beacon before the next request. It is there with the next tick, a 4096th of an epoch: after
+/// milliseconds on one network and minutes on another. So no request is later than a quarter of the wait.
+fn pause_ms(waited_ms: u64) -> u64 {
+    LOOK_MS.max(waited_ms / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_tick_takes_few_requests_and_is_noticed_soon() {
+        for tick_ms in [2, 900, 600_000, 10_000_000] {
+            let (mut waited_ms, mut requests) = (0, 0);
+            while waited_ms < tick_ms {
+                waited_ms += pause_ms(waited_ms);
+                requests += 1;
+            }
+            assert!(requests <= 70, "{requests}");
+            assert!(waited_ms <= tick_ms + LOOK_MS.max(tick_ms / 4), "{waited_ms} of {tick_ms}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use redb::TableDefinition;
 use symbolon_protocol::{
     Millis,
-    ledger::{rows::SeenTable, sheet},
+    ledger::{rows::SeenTable, sheet, state::StateExt as _},
 };
 use tokio::task::JoinHandle;
 

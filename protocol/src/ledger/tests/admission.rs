@@ -97,18 +97,25 @@ fn what_needs_no_signature_is_looked_at_first() {
     let now = LedgerTime(world.now);
     let mut transaction = world
         .sign(SELLER, Action::Transfer { to: account(BUYER), amount: crate::amount::Amount(1) });
-    let (pushed, signatures) = judge(&world.state, now, &transaction).unwrap();
-    assert_eq!(pushed, Pushed::Applied);
+    let (pushed, mut signatures) = judge(&world.state, now, &transaction);
+    assert_eq!(pushed, Ok(Pushed::Applied));
     assert_ne!(signatures, Signatures::UNCHECKED);
+    let mut forged = transaction.clone();
+    forged.signature[0] ^= 1;
+    assert!(signatures.check_sender(&forged), "what was checked is not checked again");
+    let mut unchecked = Signatures::UNCHECKED;
+    assert!(!unchecked.check_sender(&forged));
+    assert!(!unchecked.check_sender(&transaction), "nor what did not verify");
     let height = world.chain().height;
     world.block(core::slice::from_ref(&transaction));
-    let already = judge(&world.state, now, &transaction).unwrap().0;
-    assert_eq!(already, Pushed::Already { height: height + 1 });
+    let already = judge(&world.state, now, &transaction).0;
+    assert_eq!(already, Ok(Pushed::Already { height: height + 1 }));
     // Each of these has no valid signature either.
     transaction.valid_until += 1;
-    assert_eq!(judge(&world.state, now, &transaction), Err(Status::IdReused));
+    let unseen = |status| (Err(status), Signatures::UNCHECKED);
+    assert_eq!(judge(&world.state, now, &transaction), unseen(Status::IdReused));
     transaction.valid_until = height;
-    assert_eq!(judge(&world.state, now, &transaction), Err(Status::Expired));
+    assert_eq!(judge(&world.state, now, &transaction), unseen(Status::Expired));
     transaction.chain.0[0] ^= 1;
-    assert_eq!(judge(&world.state, now, &transaction), Err(Status::WrongChain));
+    assert_eq!(judge(&world.state, now, &transaction), unseen(Status::WrongChain));
 }

@@ -12,9 +12,9 @@ use crate::{
     ledger::{
         DEAL_KEPT_EPOCHS, kept_ms,
         rows::{
-            Accounts, Chains, Deal, DealState, Deals, DealsDue, DealsOf, HoldKey, Holds, Joins,
-            Kept, KeptUntil, Leaves, Listing, ListingState, Listings, ListingsOf, Node, Nodes,
-            Order, OrderState, Orders, OrdersDue, OrdersOf, PoolsTable, Revocations, Roots,
+            Accounts, Chains, Deal, DealState, Deals, DealsDue, DealsOf, Degraded, HoldKey, Holds,
+            Joins, Kept, KeptUntil, Leaves, Listing, ListingState, Listings, ListingsOf, Node,
+            Nodes, Order, OrderState, Orders, OrdersDue, OrdersOf, PoolsTable, Revocations, Roots,
             SeenTable, SeenUntil, Slot, Slots, Table, Vaults, Windows,
         },
         sheet,
@@ -54,19 +54,25 @@ fn audit_tables(state: &MemoryState) {
         table.push(slot);
         let deal = &deals[&slot.deal];
         let place = deal.shards[usize::from(slot.index)].unwrap();
-        let next = state.get(Nodes, &node).unwrap().next_epoch.unwrap();
-        let end = if deal.state == DealState::Cancelled { next } else { deal.end };
-        let leave = leaves.remove(&(node, (end, slot.deal)));
-        assert_eq!((place.node, leave.unwrap().position), (node, position));
+        let leave = leaves.remove(&(node, (slot.leaves, slot.deal)));
+        assert_eq!(leave.unwrap().position, position);
         assert_eq!((place.root, deal.length), (slot.root, slot.length));
-        assert_eq!(slot_rate(place.price, slot.length), Some(slot.rate));
+        let waits = state.get(Joins, &(node, (place.from, slot.deal))).is_some();
+        let ended = deal.state == DealState::Cancelled;
+        if place.node == node && place.is_kept() && !waits && !ended {
+            assert_eq!(slot_rate(place.price, slot.length), Some(slot.rate));
+            assert_eq!(slot.leaves, deal.end);
+        } else {
+            let epoch = state.get(Chains, &()).unwrap().epoch;
+            assert!(slot.leaves <= epoch + 1, "what is kept no longer leaves soon");
+        }
     }
     assert!(leaves.is_empty(), "shards that leave and are in no table: {leaves:?}");
     let mut waiting: BTreeMap<NodeId, u64> = BTreeMap::new();
     for ((node, (start, id)), join) in rows(state, Joins) {
         let deal = &deals[&id];
-        assert_eq!(deal.shards[usize::from(join.index)].unwrap().node, node);
-        assert_eq!(deal.start, start);
+        let shard = deal.shards[usize::from(join.index)].unwrap();
+        assert_eq!((shard.node, shard.from, shard.lost), (node, start, None));
         *waiting.entry(node).or_default() += deal.length;
     }
     for (id, node) in rows(state, Nodes) {
@@ -80,6 +86,8 @@ fn audit_tables(state: &MemoryState) {
         assert_eq!(node.used, node.slot_bytes + waits, "room is bound while shards are there");
         assert!(node.used <= node.capacity);
         assert!(node.window.is_none() || 0 < node.slots, "an empty table has no window");
+        let limit = state.get(Chains, &()).unwrap().params.dead_after_epochs;
+        assert!(node.dead || node.missed_in_row < limit, "dead in time");
         assert!(node.next_epoch.is_some() || waits + node.slot_bytes == 0, "no node is forgotten");
     }
     assert!(slots.is_empty() && waiting.is_empty(), "shards of nodes that are not there");
@@ -150,6 +158,21 @@ fn audit_indexes(state: &MemoryState) {
         let kept = if deal.state == DealState::Open { 0 } else { DEAL_KEPT_EPOCHS };
         assert!(ends.range((deal.end + kept, *id)..).any(|(_, due)| due == id));
     }
+    let mut degraded = BTreeSet::new();
+    for (id, deal) in &deals {
+        let shards = || deal.shards.iter().flatten();
+        let kept = shards().filter(|shard| shard.lost.is_none());
+        let rates = kept.clone().map(|shard| slot_rate(shard.price, deal.length).unwrap().0);
+        assert_eq!(deal.rate.0, rates.sum::<u128>(), "the price of what is kept");
+        let nodes: BTreeSet<_> = kept.clone().map(|shard| shard.node).collect();
+        assert_eq!(nodes.len(), kept.clone().count(), "each node keeps one shard");
+        if deal.state == DealState::Open && kept.clone().count() < shards().count() {
+            let spare = kept.count().saturating_sub(usize::from(deal.required));
+            degraded.insert((u8::try_from(spare).unwrap(), *id));
+        }
+    }
+    let said = rows(state, Degraded).into_iter().map(|(key, _)| key);
+    assert_eq!(said.collect::<BTreeSet<_>>(), degraded);
     let queued: BTreeSet<NodeId> =
         rows(state, Windows).into_iter().map(|((_, node), _)| node).collect();
     assert_eq!(queued.len(), rows(state, Windows).len(), "a node waits for one window");
@@ -203,7 +226,7 @@ fn audit_kept(state: &MemoryState) {
 /// Every row that stays has its deposit, and no other money is among the deposits.
 fn audit_deposits(state: &MemoryState) {
     let count = |rows: usize, weight: u128| rows as u128 * weight;
-    let shards = |(_, deal): &(DealId, Deal)| 4 + deal.shards.iter().flatten().count();
+    let shards = |(_, deal): &(DealId, Deal)| 4 + deal.shards.len();
     let weight = count(rows(state, Nodes).len(), 4)
         + count(rows(state, Deals).iter().map(shards).sum(), 1)
         + count(rows(state, Vaults).len(), 4)

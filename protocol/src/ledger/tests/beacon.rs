@@ -1,10 +1,10 @@
 //! What an operator can choose about chance: nothing by more blocks, fewer blocks, or other times.
 
-use std::{collections::BTreeMap, vec::Vec};
+use std::{collections::BTreeMap, vec, vec::Vec};
 
 use super::{
     seller::list,
-    world::{World, deal_id, listing_id, node, opening},
+    world::{PRICE, World, deal_id, listing_id, node, opening},
 };
 use crate::{
     id::Hash,
@@ -16,7 +16,7 @@ use crate::{
         execute::{BlockBuilder, Pushed, next_due},
         rows::{Listings, Nodes},
         state::StateExt,
-        transaction::Action,
+        transaction::{Action, LostShard},
     },
     time::Millis,
 };
@@ -132,7 +132,7 @@ fn windows_and_previews_have_ticks_of_their_own() {
 fn no_table_changes_when_its_layer_is_known() {
     let mut world = World::new();
     world.fund(&[SELLER]);
-    world.nodes(&NODES[..1]);
+    world.nodes(&NODES[..2]);
     for first in [0, 100] {
         let opens: Vec<_> = (first..first + 100)
             .map(|number| {
@@ -160,7 +160,15 @@ fn no_table_changes_when_its_layer_is_known() {
     assert_eq!(builder.push(&signed[0]), Ok(Pushed::Applied), "the turn has ended before");
     for signed in &signed {
         let judged = judge(&world.state, facts.time_ms, signed);
-        assert_eq!(judged.unwrap_err(), Status::TooEarly);
+        assert_eq!(judged.0, Err(Status::TooEarly));
+    }
+    let lost = vec![LostShard { deal: deal_id(0), index: 0 }];
+    let lost = world.sign(11, Action::DeclareLost { shards: lost });
+    let place = world.place((SELLER, opening(0)), &[(0, 12)], (PRICE, u64::MAX));
+    let place = world.sign(SELLER, place);
+    for signed in [lost, place] {
+        let judged = judge(&world.state, facts.time_ms, &signed);
+        assert_eq!(judged.0.unwrap_err(), Status::TooEarly);
     }
     world.wait(1);
     assert_eq!(joined(&world), 72);

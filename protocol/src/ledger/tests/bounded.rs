@@ -12,7 +12,7 @@ use crate::{
     codec::Encode,
     id::{AccountId, DealId, Hash, ListingId, NodeId, ObjectId, Opening, OrderId, TransactionId},
     ledger::{
-        DEAL_KEPT_EPOCHS, Params,
+        DEAL_KEPT_EPOCHS, DECLARED_SHARDS_MAX, EXTENDED_DEALS_MAX, PLACED_SHARDS_MAX, Params,
         beacon::Onions,
         block::{Event, Genesis, Place, Reason},
         closing,
@@ -185,7 +185,14 @@ impl Large {
         let chain = self.genesis.chain();
         let accept = |(index, node): (u8, u32)| {
             let shard = (index, Hash([7; 32]));
-            Acceptance::build(&chain, &terms, &key(node), shard, PRICE, LedgerTime::NEVER)
+            Acceptance::build(
+                &chain,
+                &terms,
+                &key(node),
+                shard,
+                (PRICE, u64::MAX),
+                LedgerTime::NEVER,
+            )
         };
         let acceptances = (0..).zip(nodes).map(accept).collect();
         let cost_max = Amount::credits(1);
@@ -218,20 +225,34 @@ fn the_events_of_what_is_due_leave_room_for_a_transaction() {
     let returned = paid(Place::Deposits, to, Reason::Deposit);
     let left = bytes(Event::ShardLeft { node, deal });
     let missed = paid(Place::Storage, Place::Repair, Reason::Missed { node, epoch: 1 });
+    let freed = paid(Place::Storage, reserve, Reason::Deal { deal });
+    let lost = freed + bytes(Event::ShardLost { deal, index: 1, node });
+    assert!(left + lost <= 2 * completed, "a shard of a dead node counts for two changes");
     let due = order::DUE_MAX * settled
         + listing::PREVIEWS_MAX * bytes(Event::PreviewPicked { listing: ListingId([4; 16]) })
         + bytes(Event::EpochBegan { epoch: 1 })
         + window::TURNS_MAX * (missed + bytes(Event::WindowOpened { node, epoch: 1 }))
+        + window::TURNS_MAX * bytes(Event::NodeDied { node })
         + closing::STEPS_MAX * completed.max(left).max(bytes(Event::ShardJoined { node, deal }))
         + kept::LEAVING_MAX * returned;
     assert!(returned <= completed, "a deal that is removed reports no more");
-    assert_eq!(due, 698_069);
+    assert_eq!(due, 702_293);
     let cancelled = paid(Place::Storage, to, Reason::Deal { deal })
         + back
-        + usize::from(SHARDS_MAX) * left
+        + usize::from(SHARDS_MAX) * (left + paid(Place::Storage, to, Reason::Deal { deal }))
         + bytes(Event::DealEnded { deal });
+    let placed = bytes(Event::ShardPlaced { deal, index: 1, node });
+    let placed = 3 * freed
+        + PLACED_SHARDS_MAX * (placed + left + paid(Place::Storage, to, Reason::Deal { deal }));
+    let declared = DECLARED_SHARDS_MAX * (left + lost);
+    let extended = paid(to, Place::Storage, Reason::Deal { deal })
+        + paid(to, Place::Treasury, Reason::Fee)
+        + paid(to, reserve, Reason::Deal { deal })
+        + bytes(Event::DealExtended { deal, end: 1 });
+    let extended = EXTENDED_DEALS_MAX * extended;
     let bill = paid(to, Place::Treasury, Reason::Fee) + paid(to, Place::Deposits, Reason::Deposit);
-    assert!(bill + settled.max(cancelled) <= TRANSACTION_EVENT_BYTES_MAX);
+    let most = settled.max(cancelled).max(placed).max(declared).max(extended);
+    assert!(bill + most <= TRANSACTION_EVENT_BYTES_MAX, "{most}");
     assert!(due + TRANSACTION_BYTES_MAX + TRANSACTION_EVENT_BYTES_MAX <= BLOCK_BYTES_MAX);
     // The block and what frames it are one message.
     const { assert!(BLOCK_BYTES_MAX + TRANSACTION_BYTES_MAX <= MESSAGE_BYTES_MAX) };

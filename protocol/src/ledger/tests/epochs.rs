@@ -47,9 +47,11 @@ fn a_deal_is_paid_proven_and_completed() {
     world.next_epoch();
     assert_eq!(state_of(&world, 4), DealState::Open);
     for number in NODES {
+        assert_eq!(world.node(number).due(), Amount(3));
         let proof = world.prove(number);
         world.must(number, proof);
         assert_eq!(world.balance(number + 100), 3);
+        assert_eq!(world.node(number).due(), Amount::ZERO, "it has its pay");
     }
     world.next_epoch();
     // In the second epoch one node proves, two miss.
@@ -65,6 +67,7 @@ fn a_deal_is_paid_proven_and_completed() {
     assert_eq!((world.node(11).missed, world.node(11).missed_in_row), (1, 1));
     assert_eq!((world.node(12).passed, world.node(12).missed_in_row), (2, 0));
     assert_eq!((world.node(12).used, world.node(12).slots), (0, 0));
+    assert_eq!(world.node(12).due(), Amount::ZERO, "it has no window");
     assert_eq!(world.act(OWNER, Action::EndDeal { deal: deal_id(4) }), Status::DealClosed);
 }
 
@@ -117,14 +120,15 @@ fn an_ended_deal_is_paid_for_the_windows_that_have_opened() {
 }
 
 #[test]
-fn a_deal_ended_before_it_began_never_begins() {
+fn a_deal_ended_before_it_began_pays_each_node_one_epoch() {
     let mut world = opened(10);
     let used = world.node(11).used;
     assert_eq!(used, 1024);
     world.must(OWNER, Action::EndDeal { deal: deal_id(4) });
     assert!(world.events.contains(&Event::DealEnded { deal: deal_id(4) }));
-    // All but the fee of 1, a fiftieth of 90 rounded down.
-    assert_eq!(world.balance(OWNER), 10_000_000_000 - 1);
+    // All but the fee of 1, a fiftieth of 90 rounded down, and an epoch of 9.
+    assert_eq!(world.balance(OWNER), 10_000_000_000 - 1 - 9);
+    assert_eq!([111, 112, 113].map(|number| world.balance(number)), [3, 3, 3]);
     assert_eq!(world.node(11).used, 0);
     world.next_epoch();
     assert_eq!(world.node(11).slots, 0);

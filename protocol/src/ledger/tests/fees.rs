@@ -15,7 +15,7 @@ use crate::{
     id::{LinkId, TransactionId},
     ledger::{
         Params, Status,
-        admission::judge,
+        admission::{Signatures, judge},
         block::{Event, Place, Reason},
         deposit, fee,
         fees::{units, weight},
@@ -244,7 +244,7 @@ fn a_sender_without_the_fee_costs_no_signature() {
     };
     forged.signature = [0; 64];
     let judged = judge(&world.state, LedgerTime(world.now), &forged);
-    assert_eq!(judged, Err(Status::FeeNotCovered));
+    assert_eq!(judged, (Err(Status::FeeNotCovered), Signatures::UNCHECKED));
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn registrations_are_bounded_by_what_the_attacker_holds() {
     for number in 0..35_000_u32 {
         late.sender.0[..4].copy_from_slice(&number.to_be_bytes());
         let judged = judge(&world.state, LedgerTime(world.now), &late);
-        assert_eq!(judged, Err(Status::FeeNotCovered));
+        assert_eq!(judged, (Err(Status::FeeNotCovered), Signatures::UNCHECKED));
     }
     let blocks = world.blocks.len();
     world.next_epoch();

@@ -1,7 +1,7 @@
 //! Random histories: whatever is asked, in whatever order, the books add up after every block (the
 //! audit in `World` sees to it), and a fresh replay gives the same rows.
 
-use std::{vec, vec::Vec};
+use std::{collections::BTreeSet, format, string::String, vec, vec::Vec};
 
 use proptest::prelude::*;
 
@@ -11,13 +11,13 @@ use super::{
 };
 use crate::{
     amount::Amount,
-    id::{DealId, LinkId, ListingId, OrderId},
+    id::{DealId, LinkId, ListingId, Opening, OrderId},
     ledger::{
         Status, execute,
-        rows::{DealState, Deals, Listings, Nodes, OrderState, Orders, Roots, Vaults},
+        rows::{Deals, Listings, Nodes, Orders, Roots, Vaults},
         state::{MemoryState, StateExt},
         tests::{audit::rows, seller::vault_id, world::node},
-        transaction::{Action, Transaction},
+        transaction::{Action, LostShard, Transaction},
     },
     time::LedgerTime,
 };
@@ -40,7 +40,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (9000..13_000_u16).prop_map(Some),
     ];
     // Proofs are by far the most frequent transactions of a living ledger.
-    let kind = prop_oneof![3 => 0..14_u8, 1 => Just(4)];
+    let kind = prop_oneof![3 => 0..17_u8, 1 => Just(4)];
     let step = (kind, 0..4_u8, 0..6_u8, any::<u16>(), wait)
         .prop_map(|(kind, a, b, amount, wait)| Step { kind, a, b, amount, wait });
     prop::collection::vec(step, 1..120)
@@ -64,11 +64,11 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
     Some(match kind {
         0 => (user, Action::Faucet),
         1 => (user, Action::Transfer { to: account(1 + b), amount: money }),
-        2 => (storer, register(storer, 2048 * u64::from(b))),
+        2 => (storer, register(storer, 8192 * u64::from(b))),
         3 => {
             let nodes = [11, 12, 13, 14];
             let (_, some) = nodes.split_at(usize::from(b % 3));
-            (user, world.deal(user, chosen, some, 1 + u64::from(amount % 5)))
+            (user, world.deal(user, chosen, some, 1 + u64::from(amount % 9)))
         }
         4 => {
             world.state.get(Nodes, &node(storer))?;
@@ -100,6 +100,7 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
             let until_ms = (amount % 2 == 0).then_some(LedgerTime(world.now));
             (user, Action::Revoke { link: LinkId([b; 16]), until_ms })
         }
+        13..=15 => return lasting(world, step, (user, chosen)),
         _ => {
             let version = world.state.get(Roots, &account(user)).map_or(0, |row| row.version);
             // Every third one was made from a record that is gone.
@@ -109,12 +110,39 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
     })
 }
 
+/// What makes deals last, or changes their nodes.
+fn lasting(world: &World, step: Step, (user, chosen): (u8, Opening)) -> Option<(u8, Action)> {
+    let Step { kind, b, amount, .. } = step;
+    let deal = DealId::of(&account(user), &chosen);
+    if kind == 13 {
+        let other = DealId::of(&account(user), &opening(b));
+        let mut deals = vec![deal];
+        deals.extend((amount % 2 == 0 && other != deal).then_some(other));
+        let epochs = 1 + u64::from(amount % 4);
+        return Some((11, Action::ExtendDeals { deals, epochs, cost_max: Amount(u128::MAX) }));
+    }
+    let index = u8::try_from(amount % 3).unwrap();
+    let row = world.state.get(Deals, &deal)?;
+    let keeper = row.shards.get(usize::from(index))?.as_ref()?.node;
+    let number = (11..15).find(|number| node(*number) == keeper)?;
+    if kind == 14 {
+        return Some((number, Action::DeclareLost { shards: vec![LostShard { deal, index }] }));
+    }
+    let price = (Amount(1_000_000 * u128::from(1 + amount % 5)), u64::MAX);
+    // A node without a shard of the deal, or the same one on other terms.
+    let is_free = |number: &u8| row.kept_by(&node(*number)).is_none();
+    let other = (11..15).find(is_free).unwrap_or(11 + index);
+    let place = world.place((user, chosen), &[(index, other)], price);
+    // Every second one is the node's own.
+    Some((if amount % 2 == 0 { user } else { number }, place))
+}
+
 /// Runs a history, and sends everything that was sent in the last blocks once more with each block.
-fn run(steps: &[Step]) -> (World, usize) {
+fn run(steps: &[Step]) -> (World, usize, BTreeSet<String>) {
     let mut world = World::new();
-    world.fund(&[1, 2, 3, 4]);
+    world.fund(&[1, 2, 3, 4, 11, 12]);
     world.nodes(&[11, 12, 13, 14]);
-    let mut applied = 0;
+    let (mut applied, mut reached) = (0, BTreeSet::new());
     let mut waiting: Vec<Transaction> = Vec::new();
     let mut sent: Vec<Transaction> = Vec::new();
     for step in steps {
@@ -132,9 +160,30 @@ fn run(steps: &[Step]) -> (World, usize) {
         let accepted = again.iter().filter(|outcome| status(**outcome) == Status::Applied).count();
         assert!(repeated <= accepted, "what counts as applied is in this block or in an old one");
         sent.append(&mut waiting);
+        reached.extend(states(&world));
         sent.truncate(20);
     }
-    (world, applied)
+    (world, applied, reached)
+}
+
+/// The states in which deals, shards and orders are.
+fn states(world: &World) -> Vec<String> {
+    let mut states = Vec::new();
+    for (_, deal) in rows(&world.state, Deals) {
+        states.push(format!("deal {:?}", deal.state));
+        for shard in deal.shards.iter().flatten() {
+            let moved = if shard.from == deal.start { "first" } else { "next" };
+            let kept = if shard.lost.is_none() { "kept" } else { "lost" };
+            states.push(format!("shard {kept} by the {moved} node"));
+        }
+    }
+    for (_, order) in rows(&world.state, Orders) {
+        states.push(format!("order {:?}", order.state));
+    }
+    for (_, node) in rows(&world.state, Nodes) {
+        states.extend(node.dead.then(|| String::from("node dead")));
+    }
+    states
 }
 
 fn replayed(world: &World) -> MemoryState {
@@ -153,47 +202,63 @@ proptest! {
 
     #[test]
     fn money_is_neither_made_nor_lost(steps in steps()) {
-        let (world, _) = run(&steps);
+        let (world, _, _) = run(&steps);
         prop_assert_eq!(replayed(&world), world.state);
     }
 }
 
-/// The random test is worth nothing when nothing in it succeeds: this fixed history reaches every
-/// state of deals and orders.
-#[test]
-fn a_long_history_reaches_everything() {
-    let mut seed = blake3::Hasher::new().update(b"history").finalize_xof();
+/// The states that histories have to reach.
+const STATES: [&str; 7] = [
+    "deal Completed",
+    "deal Cancelled",
+    "shard lost by the first node",
+    "shard kept by the next node",
+    "order Settled",
+    "order Refunded",
+    "node dead",
+];
+
+/// A long history, always the same for a number.
+fn history(number: u8) -> Vec<Step> {
+    let mut seed = blake3::Hasher::new().update(b"history").update(&[number]).finalize_xof();
     let mut byte = || {
         let mut one = [0];
         seed.fill(&mut one);
         one[0]
     };
-    let steps: Vec<Step> = (0..900)
-        .map(|_| Step {
-            // Faucets are the most frequent: nothing else happens without money.
-            kind: (byte() % 18 % 16).saturating_sub(3),
-            a: byte() % 4,
-            b: byte() % 6,
-            amount: u16::from(byte()),
-            wait: (byte() % 3 > 0).then(|| u16::from(byte()) * 12),
-        })
-        .collect();
-    let roots = (0..9).map(|n| Step { kind: 13, a: n % 2, b: n, amount: n.into(), wait: Some(9) });
-    let steps: Vec<Step> = steps.into_iter().chain(roots).collect();
-    let (world, applied) = run(&steps);
-    assert_eq!(replayed(&world), world.state);
-    assert!(applied > 200, "{applied}");
+    let steps = (0..900).map(|_| Step {
+        // Many faucets, for nothing else happens without money, and many proofs, or all nodes die.
+        kind: match byte() % 22 {
+            kind @ 0..=18 => kind.saturating_sub(3),
+            _ => 4,
+        },
+        a: byte() % 4,
+        b: byte() % 6,
+        amount: u16::from(byte()),
+        wait: (byte() % 3 > 0).then(|| u16::from(byte()) * 12),
+    });
+    let steps: Vec<Step> = steps.collect();
+    let roots = (0..9).map(|n| Step { kind: 16, a: n % 2, b: n, amount: n.into(), wait: Some(9) });
+    steps.into_iter().chain(roots).collect()
+}
 
-    let deals: Vec<_> = rows(&world.state, Deals).iter().map(|(_, deal)| deal.state).collect();
-    for state in [DealState::Completed, DealState::Cancelled] {
-        assert!(deals.contains(&state), "{deals:?}");
+/// The random test is worth nothing when nothing in it succeeds: these fixed histories reach every state of deals, shards
+/// and orders.
+#[test]
+fn long_histories_reach_everything() {
+    let mut all = BTreeSet::new();
+    for number in 0..8 {
+        let (world, applied, reached) = run(&history(number));
+        assert_eq!(replayed(&world), world.state);
+        assert!(applied > 200, "{applied}");
+        assert!(rows(&world.state, Nodes).iter().any(|(_, node)| node.passed > 0));
+        assert!(rows(&world.state, Nodes).iter().any(|(_, node)| node.missed > 0));
+        assert!(rows(&world.state, Roots).iter().any(|(_, root)| root.version > 1));
+        assert!(world.chain().epoch > 3);
+        all.extend(reached);
+        if STATES.iter().all(|state| all.contains(*state)) {
+            return;
+        }
     }
-    let orders: Vec<_> = rows(&world.state, Orders).iter().map(|(_, row)| row.state).collect();
-    for state in [OrderState::Settled, OrderState::Refunded] {
-        assert!(orders.contains(&state), "{orders:?}");
-    }
-    assert!(rows(&world.state, Nodes).iter().any(|(_, node)| node.passed > 0));
-    assert!(rows(&world.state, Nodes).iter().any(|(_, node)| node.missed > 0));
-    assert!(rows(&world.state, Roots).iter().any(|(_, root)| root.version > 1));
-    assert!(world.chain().epoch > 3);
+    panic!("not all of {STATES:?} were reached: {all:?}");
 }

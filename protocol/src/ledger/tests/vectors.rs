@@ -34,6 +34,7 @@ mod chance;
 mod deals;
 mod fees;
 mod kept;
+mod lasting;
 mod light;
 mod sales;
 
@@ -59,6 +60,9 @@ fn the_files_are_what_the_rules_say() {
         ("sales", sales::write),
         ("due", sales::due),
         ("kept", kept::write),
+        ("lasting", lasting::write),
+        ("placed", lasting::write_placed),
+        ("dead", lasting::dead),
         ("fees", fees::write),
     ] {
         let mut writer = Writer::new();
@@ -603,7 +607,7 @@ fn geneses() -> Vec<Value> {
     type Set = fn(&mut Params, u64);
     let month = 30 * 86_400_000;
     let price = 1_000_000_000_000_000_000;
-    let ranges: [(&str, Set, u64, u64); 15] = [
+    let ranges: [(&str, Set, u64, u64); 16] = [
         ("epoch_ms", |of, value| of.epoch_ms = Millis(value), 1000, month),
         ("validity_blocks_max", |of, value| of.validity_blocks_max = value, 1, 10_000_000),
         ("storage_fee_bp", |of, value| of.storage_fee_bp = small(value), 0, 1000),
@@ -619,6 +623,12 @@ fn geneses() -> Vec<Value> {
         ("fee_check", |of, value| of.fee_check = Amount(value.into()), 0, price),
         ("duty_fee_bp", |of, value| of.duty_fee_bp = small(value), 0, 10_000),
         ("deposit", |of, value| of.deposit = Amount(value.into()), 0, price),
+        (
+            "dead_after_epochs",
+            |of, value| of.dead_after_epochs = value.try_into().unwrap(),
+            2,
+            1000,
+        ),
     ];
     for (name, set, least, most) in ranges {
         let mut with = |why: &str, value: u64| {

@@ -23,7 +23,9 @@ use crate::{
         block::{BlockInputs, Event, Genesis},
         commit::Validators,
         execute::{self, BlockBuilder, Executed, Pushed, next_due},
-        rows::{Access, Accounts, Chain, Chains, KeptUntil, Listings, Node, Nodes, Orders, Slots},
+        rows::{
+            Access, Accounts, Chain, Chains, Deals, KeptUntil, Listings, Node, Nodes, Orders, Slots,
+        },
         state::{MemoryState, StateExt},
         tests::seller::{LICENCE, label_on, sharing},
         transaction::{Acceptance, Action, DealTerms, Transaction},
@@ -182,11 +184,10 @@ impl World {
             let judged = (applied.is_empty() && !is_due).then(|| {
                 // In a block that changed nothing yet, admission and the rules agree.
                 let judged = judge(&self.state, facts.time_ms, transaction);
-                assert_eq!(judged.map(|(pushed, _)| pushed).is_ok(), expected.is_ok());
-                judged
+                assert_eq!(judged.0.is_ok(), expected.is_ok());
+                judged.1
             });
-            let signatures =
-                judged.and_then(Result::ok).map_or(Signatures::UNCHECKED, |known| known.1);
+            let signatures = judged.unwrap_or(Signatures::UNCHECKED);
             let outcome = builder.push_checked(transaction, &signatures);
             assert_eq!(outcome, expected);
             if outcome == Ok(Pushed::Applied) {
@@ -307,11 +308,30 @@ impl World {
         let accept = |(index, number): (u8, &u8)| {
             let root = root(&terms.deal(), index, terms.length);
             let expires_ms = LedgerTime(self.now + 60_000);
-            Acceptance::build(&self.id(), terms, &key(*number), (index, root), PRICE, expires_ms)
+            let price = (PRICE, u64::MAX);
+            Acceptance::build(&self.id(), terms, &key(*number), (index, root), price, expires_ms)
         };
         let acceptances = (0..).zip(nodes).map(accept).collect();
         let cost_max = Amount(u128::MAX);
         Action::OpenDeal { terms: terms.clone(), acceptances, cost_max }
+    }
+
+    /// Gives shards of a deal to nodes that accept them at this price until this epoch.
+    pub(super) fn place(
+        &self,
+        (owner, opening): (u8, Opening),
+        shards: &[(u8, u8)],
+        (price, until): (Amount, u64),
+    ) -> Action {
+        let deal = self.state.get(Deals, &DealId::of(&account(owner), &opening));
+        let terms = terms(owner, opening, deal.map_or(3, |deal| deal.shards.len()), 1);
+        let accept = |(index, number): &(u8, u8)| {
+            let shard = (*index, root(&terms.deal(), *index, terms.length));
+            let expires_ms = LedgerTime(self.now + 60_000);
+            Acceptance::build(&self.id(), &terms, &key(*number), shard, (price, until), expires_ms)
+        };
+        let acceptances = shards.iter().map(accept).collect();
+        Action::PlaceShards { terms, acceptances, cost_max: Amount(u128::MAX) }
     }
 
     /// Opens a vault whose custodians are the given nodes, any `required` of which open a capsule.
@@ -408,7 +428,7 @@ pub(super) fn shard(deal: &DealId, index: u8, length: u64) -> Vec<u8> {
     bytes
 }
 
-fn root(deal: &DealId, index: u8, length: u64) -> Hash {
+pub(super) fn root(deal: &DealId, index: u8, length: u64) -> Hash {
     Hash(*blake3::hash(&shard(deal, index, length)).as_bytes())
 }
 

@@ -123,6 +123,7 @@ fn key_bytes(kind: &str) -> usize {
         "Kept" => 49,
         "u64" | "LedgerTime" | "Millis" => 8,
         "u32" => 4,
+        "u8" => 1,
         other => panic!(
             "say here how many bytes a key's {other} has: its length must follow from its first bytes"
         ),

@@ -19,6 +19,7 @@ fn the_copy_of_the_slot_table_follows_its_changes_or_is_forgotten() {
         root: Hash([number; 32]),
         length: 1024 * u64::from(number),
         rate: Amount(u128::from(number)),
+        leaves: u64::MAX,
     };
     let head = || shards.view_slots(|view| Ok(view.head())).unwrap();
     let deals = || {
@@ -32,13 +33,14 @@ fn the_copy_of_the_slot_table_follows_its_changes_or_is_forgotten() {
     let waits = |number| Change::SlotWaits { slot: slot(number) };
     let joined = |number| Change::SlotJoined { deal: deal(number) };
     let left = |number| Change::SlotLeft { deal: deal(number) };
+    let spared = |number| Change::SlotSpared { deal: deal(number) };
     assert_eq!(head(), None);
     let first = SlotsHead { slots: 2, table: Hash([1; 32]) };
     // A shard that waits when the table is read goes on waiting.
     shards.follow(1, &[waits(3)]).unwrap();
     shards.set_slots(1, first, &[slot(1), slot(2)]).unwrap();
     // The owner ends deal 4 before it begins.
-    shards.follow(2, &[waits(4), waits(5), left(4)]).unwrap();
+    shards.follow(2, &[waits(4), waits(5), spared(4)]).unwrap();
     assert_eq!(head(), Some(first));
     shards.follow(3, &[left(1), joined(3), joined(5), left(2), waits(6)]).unwrap();
     let mut table = slots::left(&first.table, 0);

@@ -19,6 +19,7 @@ use crate::{
     library::{
         Local,
         names::{Found, Name, NewVersion, Tree, below},
+        put::{Ends, Longer},
         source::FileMetadata,
     },
 };
@@ -51,6 +52,8 @@ pub(super) struct Planner {
     ending: BTreeMap<ObjectId, Option<LedgerTime>>,
     /// Those of these objects to which another person has a right.
     held: BTreeSet<ObjectId>,
+    /// Objects that are paid for longer if a file of the folder uses them.
+    longer: Longer,
     pub(super) plan: FolderPlan,
     options: FolderOptions,
     changed: Members,
@@ -82,11 +85,11 @@ impl Planner {
     pub(super) fn new(
         plan: FolderPlan,
         options: FolderOptions,
-        (ending, held): (BTreeMap<ObjectId, Option<LedgerTime>>, BTreeSet<ObjectId>),
+        Ends { anew: ending, held, longer }: Ends,
     ) -> Self {
         let (stored, changed) = (Stored::default(), Members::default());
         let (doubtful, left_out) = (Vec::new(), Vec::new());
-        Self { stored, ending, held, plan, options, changed, doubtful, left_out }
+        Self { stored, ending, held, longer, plan, options, changed, doubtful, left_out }
     }
 
     /// Walks through the folder and plans the work. Gives the paths below which nothing is known.
@@ -273,7 +276,8 @@ impl Planner {
                 }
             }
             (Some(version), None) if is_at(version) => {
-                self.unchanged(member, version.mode != mode);
+                let object = self.object(version);
+                self.unchanged(member, version.mode != mode, object);
             }
             _ => self.changed(member, covers),
         }
@@ -281,9 +285,14 @@ impl Planner {
 
     /// Whether a version's object ends too soon, and if so, whether another person has a right to it.
     fn ends(&self, version: Option<&Version>) -> Option<bool> {
-        let Content::File { object, first, length } = version?.content else { return None };
-        let (object, ..) = self.stored.tree.place_of((object, first, length))?;
+        let object = self.object(version?)?;
         self.ending.get(&object).map(|_| self.held.contains(&object))
+    }
+
+    /// The object that a version's bytes lie in now.
+    fn object(&self, version: &Version) -> Option<ObjectId> {
+        let Content::File { object, first, length } = version.content else { return None };
+        self.stored.tree.place_of((object, first, length)).map(|(object, ..)| object)
     }
 
     /// Plans to store a file.
@@ -294,8 +303,15 @@ impl Planner {
     }
 
     /// Records that a file has the stored content.
-    pub(super) fn unchanged(&mut self, member: Member, is_other: bool) {
-        self.plan.unchanged += 1;
+    pub(super) fn unchanged(&mut self, member: Member, is_other: bool, object: Option<ObjectId>) {
+        let short = object.and_then(|object| Some((object, self.longer.get(&object)?)));
+        match short {
+            Some((object, lacking)) => {
+                self.plan.longer += 1;
+                self.plan.extended.entry(object).or_insert_with(|| lacking.clone());
+            }
+            None => self.plan.unchanged += 1,
+        }
         if is_other {
             let metadata = FileMetadata { mode: member.mode, modified_ns: member.modified_ns };
             self.plan.modes.push((member.name, metadata));

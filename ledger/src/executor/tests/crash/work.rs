@@ -104,7 +104,7 @@ impl Work {
         let accept = |(index, number): (u8, &u8)| {
             let root = shard_root(&terms.deal(), index, terms.length);
             let (accepted, key) = ((index, root), key(*number));
-            Acceptance::build(&chain, &terms, &key, accepted, PRICE, LedgerTime::NEVER)
+            Acceptance::build(&chain, &terms, &key, accepted, (PRICE, u64::MAX), LedgerTime::NEVER)
         };
         let acceptances = (0..).zip(&NODES).map(accept).collect();
         Action::OpenDeal { terms, acceptances, cost_max: Amount::credits(1) }

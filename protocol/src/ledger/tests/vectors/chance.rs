@@ -1,15 +1,17 @@
 //! Ledgers at the edges of ticks and onions, and tables whose layer is known.
 
-use std::vec::Vec;
+use std::{vec, vec::Vec};
 
 use super::{World, Writer, deal_id, opening, register};
 use crate::{
     id::Hash,
     ledger::{
         Status,
+        beacon::ONION_TICKS,
         block::{BlockInputs, OnionChange, Reveal},
         execute::next_due,
-        transaction::Action,
+        tests::world::PRICE,
+        transaction::{Action, LostShard},
     },
 };
 
@@ -28,7 +30,7 @@ fn overdue(writer: &mut Writer) {
     for deals in [0..DEALS / 2, DEALS / 2..DEALS] {
         let opens: Vec<_> = deals
             .map(|number| {
-                let open = writer.world.deal(1, opening(number), &[11], 1);
+                let open = writer.world.deal(1, opening(number), &[11], 3);
                 writer.world.sign(1, open)
             })
             .collect();
@@ -48,10 +50,18 @@ fn overdue(writer: &mut Writer) {
             if after.node(11).slots == 128 {
                 let why = "128 shards have joined a table whose layer is known, and one has not";
                 writer.refuse(Status::TooEarly, "an end between", why, (1, end(1)));
+                let lost = LostShard { deal: deal_id(1), index: 0 };
+                let lost = Action::DeclareLost { shards: vec![lost] };
+                writer.refuse(Status::TooEarly, "a loss between", why, (11, lost));
+                let elsewhere = (PRICE, u64::MAX);
+                let place = writer.world.place((1, opening(1)), &[(0, 12)], elsewhere);
+                writer.refuse(Status::TooEarly, "another node between", why, (1, place));
             }
         }
         writer.empty("late by 2 s", "windows have the layers of their ticks");
         if writer.world.node(11).slots == 128 {
+            // The turn goes on from a tick whose layer the last block has revealed.
+            writer.world.now += 7;
             writer.act("the end after the turn", "the last shard has joined before", 1, end(1));
         }
     }
@@ -106,5 +116,11 @@ fn ticks(writer: &mut Writer) {
     let changed = Reveal { layer, change: Some(change) };
     let changed = BlockInputs { reveal: Some(changed), ..writer.world.facts() };
     writer.bad_facts("an early change", "the onion has not ended", changed);
+    // The operator knows the layers to come, so all of this fits together but the tick.
+    let last = writer.world.onions.layer(ONION_TICKS - 1);
+    let layer = writer.world.chain().beacon.next_onion;
+    let change = Some(OnionChange { last, next: known.layer });
+    let changed = BlockInputs { reveal: Some(Reveal { layer, change }), ..writer.world.facts() };
+    writer.bad_facts("the next onion early", "the layers between are skipped", changed);
     writer.empty("the second layer", "of tick 1");
 }

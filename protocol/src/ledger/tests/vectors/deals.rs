@@ -182,7 +182,7 @@ fn terms_in_range(writer: &mut Writer) {
                 &of,
                 &signer,
                 (index, Hash([index; 32])),
-                PRICE,
+                (PRICE, u64::MAX),
                 LedgerTime::NEVER,
             )
         };
@@ -208,7 +208,8 @@ fn accepted(
     let signed = |one: &Acceptance| {
         let signer = (1..=255).map(key).find(|key| NodeId::from(of(key)) == one.node).unwrap();
         let place = (one.index, one.root);
-        Acceptance::build(&writer.world.id(), &terms, &signer, place, one.price, one.expires_ms)
+        let terms_of = (one.price, one.until);
+        Acceptance::build(&writer.world.id(), &terms, &signer, place, terms_of, one.expires_ms)
     };
     let acceptances = acceptances.iter().map(signed).collect();
     Action::OpenDeal { terms, acceptances, cost_max }

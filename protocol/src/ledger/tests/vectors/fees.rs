@@ -154,6 +154,7 @@ fn others(writer: &mut Writer) {
     let root = |expected_version| Action::SetRoot { expected_version, blob: vec![0; 4096] };
     to_the_unit(writer, "a first root record", 1, root(0), 8 * UNIT);
     to_the_unit(writer, "a second root record", 1, root(1), 0);
+    to_the_unit(writer, "a revocation beside it", 1, revoke(3, None), UNIT);
     // Two transactions of which only one can be paid.
     let cost = fee(&writer.world.genesis.params, &transfer(2, 1)).0;
     balance(writer, 13, 2 * cost + 1);
@@ -177,7 +178,7 @@ fn leave(writer: &mut Writer) {
         writer.empty("an epoch", "of a hundred after the end of the deal");
     }
     let bound = crate::ledger::sheet(&writer.world.state).unwrap().pools.deposits.0;
-    // Three nodes, a vault, a listing, a revocation without an end, a root record.
-    assert_eq!(bound, (12 + 4 + 8 + 1 + 8) * UNIT);
+    // Three nodes, a vault, a listing, two revocations without an end, a root record.
+    assert_eq!(bound, (12 + 4 + 8 + 2 + 8) * UNIT);
     assert_eq!(account(1), account(1));
 }

@@ -25,6 +25,7 @@ pub(super) fn write(writer: &mut Writer) {
     writer.ok("a market", "two accounts, three nodes and a vault", &first);
     sales(writer, kept);
     revocations(writer, kept);
+    waiting(writer, kept);
 }
 
 fn offer(writer: &Writer, number: u8) -> Action {
@@ -145,4 +146,25 @@ fn revocations(writer: &mut Writer, kept: u64) {
     writer.act("that has left too", "a hundred epochs after the end", 1, revoke(2, None));
     exists(writer, "a link without an end is revoked again", 1);
     exists(writer, "a link that ends at the end of time is revoked again", 4);
+}
+
+/// A listing that ends before the tick of its preview, on a ledger that then stands still for more than a hundred epochs.
+fn waiting(writer: &mut Writer, kept: u64) {
+    let (listing, end) = (5, Action::EndListing { listing: listing_id(5) });
+    let list = Action::List { opening: opening(listing), terms: writer.terms(3).into() };
+    let both = [list, end.clone()].map(|action| writer.world.sign(1, action));
+    writer.ok("listed and ended", "in one block, with a preview of two cells", &both);
+    writer.world.now += 2 * kept;
+    writer.empty("a gap of two hundred epochs", "it does not count: the tick has not come");
+    let why = "it stays until its cells are picked";
+    writer.refuse(Status::ListingEnded, "ended once more", why, (1, end.clone()));
+    // A tick of this ledger has 244.1 ms.
+    writer.world.now += 245;
+    writer.empty("its cells are picked", "the tick has come");
+    writer.world.now += kept - 246;
+    let why = "a millisecond before a hundred epochs after the gap";
+    writer.refuse(Status::ListingEnded, "ended again", why, (1, end.clone()));
+    writer.world.now += 1;
+    writer.empty("the listing leaves", "a hundred epochs after the gap");
+    writer.refuse(Status::UnknownListing, "ended after it left", "its row has left", (1, end));
 }

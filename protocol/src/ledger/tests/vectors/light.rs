@@ -159,23 +159,28 @@ pub(super) fn cases() -> Vec<Value> {
     all
 }
 
-/// Sets of validators for a genesis, with why a ledger refuses them.
+/// Sets of validators for a genesis, with why a ledger refuses them or takes them.
 pub(super) fn sets() -> Vec<(&'static str, &'static str, Validators)> {
     let mut swapped = set(&[(1, 1), (2, 1)]);
     swapped.members.reverse();
     let mut twice = set(&[(1, 1), (2, 1)]);
     twice.members[1] = twice.members[0];
-    let mut crowd = set(&[(1, 1)]);
-    crowd.members = (0..129_u8)
-        .map(|number| {
-            let mut one = crowd.members[0];
-            one.key.0 = [number; 32];
-            one
-        })
-        .collect();
+    let crowd = |count: u8| {
+        let mut crowd = set(&[(1, 1)]);
+        let mut one = crowd.members[0];
+        crowd.members = (0..count)
+            .map(|number| {
+                one.key.0 = [number; 32];
+                one
+            })
+            .collect();
+        crowd
+    };
     vec![
+        ("128 validators", "the most there may be", crowd(128)),
+        ("the most power", "all of it is the largest number", set(&[(1, 1), (2, u64::MAX - 1)])),
         ("no validator", "Count", Validators { members: Vec::new() }),
-        ("129 validators", "Count", crowd),
+        ("129 validators", "Count", crowd(129)),
         ("validators in another order", "Order", swapped),
         ("a validator twice", "Order", twice),
         ("a validator without power", "NoPower", set(&[(1, 1), (2, 0)])),

@@ -1,0 +1,281 @@
+//! Gives lost shards of a deal to other nodes: reads the shards that are left, computes the lost ones group by group,
+//! sends them, and has the ledger note their new nodes.
+//!
+//! Nothing is opened. What is read is checked against the roots on the ledger, and what is computed has to have the root
+//! that the lost shard had. Neither disk nor memory ever holds a whole shard.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use symbolon_protocol::{
+    Amount,
+    grant::ability,
+    id::{DealId, Hash, NodeId},
+    ledger::{
+        fee,
+        rows::{Deal, HoldKey, Holds},
+        slot_rate,
+        transaction::{Acceptance, Action, DealTerms},
+    },
+    proof::ShardHasher,
+    wire::storage::Request,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
+
+use crate::{
+    Network,
+    download::{Group, LeavesWanted, Reading, Span, group_count},
+    error::TransferError,
+    met::spread,
+    owner::{Owner, transaction_id},
+    place::Candidate,
+    progress::Progress,
+    upload::{GOOD_FOR, LANE_CELLS, Paid, Sending, Tally},
+};
+
+/// A deal with lost shards, and who repairs it.
+#[derive(Clone, Debug)]
+pub struct Repair {
+    /// The owner, who pays what the deal's hold does not have.
+    pub owner: Owner,
+    /// How to read the object.
+    pub reading: Reading,
+    /// The deal.
+    pub deal: DealId,
+    /// Its row.
+    pub row: Deal,
+    /// The nodes that may be asked to keep a shard.
+    pub candidates: Vec<Candidate>,
+}
+
+/// What a repair did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// The shards that have a node again.
+    pub placed: Vec<(u8, NodeId)>,
+    /// The shards for which no node was found.
+    pub left: Vec<u8>,
+    /// What the owner paid.
+    pub cost: Amount,
+}
+
+/// A lost shard on its way to a node.
+struct Lane {
+    index: u8,
+    cells: Option<mpsc::Sender<Bytes>>,
+    root: oneshot::Sender<Hash>,
+    hasher: ShardHasher,
+}
+
+impl Network {
+    /// Repairs a deal as far as there are nodes for its lost shards. `paid` counts what the owner pays, and `cost_max`
+    /// limits it.
+    pub async fn repair(
+        &self,
+        repair: &Repair,
+        (paid, cost_max): (&Paid, Option<Amount>),
+        progress: &Progress,
+    ) -> Result<Repaired, TransferError> {
+        let terms = repair.terms(self.recent_chain().await?.epoch);
+        let mut lost: BTreeSet<u8> = repair.row.lost().map(|(index, _)| index).collect();
+        let mut spare = self.spare(repair);
+        let mut accepted = Vec::new();
+        while !lost.is_empty() && !spare.is_empty() {
+            let taken = spare.len().min(lost.len());
+            let pairs: Vec<_> = lost.iter().copied().zip(spare.drain(..taken)).collect();
+            for acceptance in self.send_lost(repair, (&terms, pairs), progress).await? {
+                lost.remove(&acceptance.index);
+                accepted.push(acceptance);
+            }
+        }
+        let left = lost.into_iter().collect();
+        if accepted.is_empty() {
+            return Ok(Repaired { left, ..Repaired::default() });
+        }
+        let placed = accepted.iter().map(|accepted| (accepted.index, accepted.node)).collect();
+        let cost = self.place_lost(repair, (terms, accepted), (paid, cost_max)).await?;
+        Ok(Repaired { placed, left, cost })
+    }
+
+    /// The nodes that may take a lost shard, cheapest first. Nodes that have lost one come last.
+    fn spare(&self, repair: &Repair) -> VecDeque<Candidate> {
+        let Repair { row, deal, candidates, .. } = repair;
+        let fits =
+            |node: &&Candidate| row.length <= node.free && row.kept_by(&node.address.id).is_none();
+        let has_lost = |node: &NodeId| row.lost().any(|(_, shard)| shard.node == *node);
+        let mut spare: Vec<_> = candidates.iter().filter(fits).cloned().collect();
+        spare.sort_by_cached_key(|node| {
+            let id = node.address.id;
+            (has_lost(&id), node.price, spread(deal, &id))
+        });
+        spare.into()
+    }
+
+    /// Computes lost shards and sends each to its node. Gives the acceptances of those that took theirs.
+    async fn send_lost(
+        &self,
+        repair: &Repair,
+        (terms, pairs): (&DealTerms, Vec<(u8, Candidate)>),
+        progress: &Progress,
+    ) -> Result<Vec<Acceptance>, TransferError> {
+        let grant = self.own_grant(&repair.owner, repair.row.object, ability::STORE)?;
+        let good_until_ms = self.ledger().recent_time_ms().await?.saturating_add(GOOD_FOR);
+        let length = repair.row.length;
+        let tally = Arc::new(Tally::new(&Progress::silent(), 1, (length, length)));
+        let (mut tasks, mut waiting) = (JoinSet::new(), Vec::new());
+        for (index, candidate) in pairs {
+            let (wanted_tx, wanted) = oneshot::channel();
+            let (cells, cells_rx) = mpsc::channel(LANE_CELLS);
+            let (root, root_rx) = oneshot::channel();
+            let (terms, grant, price) = (terms.clone(), grant.clone(), candidate.price);
+            let request = Request::Store { terms: terms.clone(), index, price, grant };
+            let sending = Sending {
+                network: self.clone(),
+                terms,
+                index,
+                candidate,
+                good_until_ms,
+                wanted: wanted_tx,
+                cells: cells_rx,
+                root: root_rx,
+                tally: tally.clone(),
+            };
+            tasks.spawn(async move { sending.run(&request).await });
+            waiting.push((
+                wanted,
+                Lane { index, cells: Some(cells), root, hasher: ShardHasher::new() },
+            ));
+        }
+        let mut lanes = Vec::new();
+        for (wanted, mut lane) in waiting {
+            // A node that has its shard already needs no bytes, but its root is computed all the same.
+            if !wanted.await.unwrap_or(false) {
+                lane.cells = None;
+            }
+            lanes.push(lane);
+        }
+        self.rebuild(repair, lanes, progress).await?;
+        let mut accepted = Vec::new();
+        while let Some(sent) = tasks.join_next().await {
+            match sent {
+                Ok(Ok(acceptance)) => accepted.push(acceptance),
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "a node did not take a lost shard");
+                }
+                Err(error) => {
+                    let why = format!("a sending task panicked: {error}");
+                    return Err(TransferError::Internal(why));
+                }
+            }
+        }
+        Ok(accepted)
+    }
+
+    /// Reads the shards that are left, and feeds the lanes with the lost ones.
+    async fn rebuild(
+        &self,
+        repair: &Repair,
+        mut lanes: Vec<Lane>,
+        progress: &Progress,
+    ) -> Result<(), TransferError> {
+        let segment = repair.row.segment;
+        let layout = repair.reading.manifest.layout();
+        let layout = layout.and_then(|layout| layout.segment(segment));
+        let layout =
+            layout.map_err(|error| TransferError::Corrupt { segment, why: error.into() })?;
+        let shards = lanes.iter().fold(0_u128, |all, lane| all | 1 << lane.index);
+        let leaves = LeavesWanted::Rebuilt(shards);
+        let reading = Reading { leaves, ..repair.reading.clone() };
+        let span = Span { segment, first: 0, end: group_count(&layout) };
+        let mut groups = self.read(reading, std::iter::once(span), progress);
+        while let Some(group) = groups.next().await {
+            let Group { rebuilt, .. } = group?;
+            let mut rebuilt: BTreeMap<u8, Bytes> =
+                rebuilt.into_iter().map(|(index, bytes)| (index, bytes.into())).collect();
+            for lane in &mut lanes {
+                let bytes = rebuilt.remove(&lane.index).unwrap_or_default();
+                lane.hasher.update(&bytes);
+                if let Some(cells) = &lane.cells
+                    && cells.send(bytes).await.is_err()
+                {
+                    // Its node has failed. The others go on.
+                    lane.cells = None;
+                }
+            }
+        }
+        for lane in lanes {
+            let (root, _) = lane.hasher.finish();
+            let known = repair.row.shards[usize::from(lane.index)].map(|shard| shard.root);
+            if known != Some(root) {
+                let why = "a rebuilt shard has another root than the one that was lost".into();
+                return Err(TransferError::Corrupt { segment, why });
+            }
+            drop(lane.cells);
+            // A lane whose task has ended needs no root.
+            lane.root.send(root).ok();
+        }
+        Ok(())
+    }
+
+    async fn place_lost(
+        &self,
+        repair: &Repair,
+        (terms, acceptances): (DealTerms, Vec<Acceptance>),
+        (paid, cost_max): (&Paid, Option<Amount>),
+    ) -> Result<Amount, TransferError> {
+        let Repair { row, deal, owner, .. } = repair;
+        let chain = self.recent_chain().await?;
+        let left = row.end.saturating_sub(chain.epoch.saturating_add(1));
+        let rates = acceptances.iter().map(|accepted| slot_rate(accepted.price, row.length));
+        let cost = rates
+            .map(|rate| rate?.checked_mul(left))
+            .try_fold(Amount::ZERO, |sum, part| sum.checked_add(part?));
+        let hold = self.ledger().row(Holds, &HoldKey::Deal { deal: *deal }).await?;
+        let hold = hold.map_or(Amount::ZERO, |hold| hold.amount);
+        let own = cost.map(|cost| cost.checked_sub(hold).unwrap_or(Amount::ZERO));
+        let about: Vec<u8> = acceptances.iter().flat_map(|accepted| accepted.signature).collect();
+        let id = transaction_id("place shards", &about);
+        let limited = |cost_max| Action::PlaceShards {
+            terms: terms.clone(),
+            acceptances: acceptances.clone(),
+            cost_max,
+        };
+        let fee = fee(&chain.params, &limited(Amount::ZERO));
+        let own = own.and_then(|own| own.checked_add(fee)).ok_or(TransferError::PriceTooLarge)?;
+        if let Some(limit) = cost_max.filter(|limit| own > *limit) {
+            return Err(TransferError::CostTooHigh { cost: own, limit });
+        }
+        let action = limited(own);
+        paid.add(own);
+        self.send(&owner.account_key, id, action).await.inspect_err(|error| {
+            if error.is_refusal() {
+                paid.take_back(own);
+            }
+        })?;
+        Ok(own)
+    }
+}
+
+impl Repair {
+    /// The terms under which nodes accept the lost shards.
+    fn terms(&self, epoch: u64) -> DealTerms {
+        let Deal { owner, object, segment, required, length, access, end, .. } = self.row;
+        DealTerms {
+            owner,
+            opening: self.reading.key.deal_opening(segment),
+            object,
+            segment,
+            required,
+            total: u8::try_from(self.row.shards.len()).expect("a deal has at most 128 shards"),
+            length,
+            access,
+            epochs: end.saturating_sub(epoch.saturating_add(1)).max(1),
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! What the operator of a node is told: how it does, what is wrong, what it earns.
+
+use serde::{Deserialize, Serialize};
+
+use crate::plain::{Id, Money};
+
+/// How a node on this machine does, as it has noted itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Health {
+    /// The node.
+    pub node: Id,
+    /// Whether it runs now.
+    pub running: bool,
+    /// Its process, or its last one.
+    pub pid: u32,
+    /// The version of the program that it runs.
+    pub version: String,
+    /// When it was started, by the machine's clock.
+    pub started_ms: u64,
+    /// When all this was noted, by the machine's clock.
+    pub at_ms: u64,
+    /// How many bytes it stores for others at most.
+    pub capacity: u64,
+    /// How many of those are taken.
+    pub used: u64,
+    /// How many shards it keeps.
+    pub shards: u64,
+    /// Bytes that the file system has left.
+    pub disk_free: u64,
+    /// Bytes of those that stay free.
+    pub disk_reserve: u64,
+    /// The last block that it has followed.
+    pub height: u64,
+    /// The epoch it is now.
+    pub epoch: u64,
+    /// For how long it has not known whether there are newer blocks; null before the first time.
+    pub view_age_ms: Option<u64>,
+    /// Whether the ledger has its row as it is.
+    pub registered: bool,
+    /// The last epoch that it has proven since its start; null before.
+    pub proven_epoch: Option<u64>,
+    /// Epochs it missed, when it last looked; null before.
+    pub missed: Option<u64>,
+    /// What it has earned since its start.
+    pub earned: Money,
+    /// Bytes of shards that it has sent since its start.
+    pub sent: u64,
+    /// Bytes of shards that it has received since its start.
+    pub received: u64,
+    /// How far it has read its shards to check them.
+    pub scrub: Scrub,
+    /// What its operator has set.
+    pub settings: Settings,
+    /// How many files it may have open; null where the system sets no limit.
+    pub open_files: Option<u64>,
+    /// What a look at a few shards has shown.
+    pub sample: Sample,
+    /// How many shards are known to be damaged.
+    pub damaged: u64,
+    /// The first hundred of those.
+    pub damaged_shards: Vec<Damaged>,
+}
+
+/// How far the reading of all shards has come.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Scrub {
+    /// How often all of them were read.
+    pub passes: u64,
+    /// When that was the last time; null before the first.
+    pub ended_ms: Option<u64>,
+    /// When the present pass, or the last one, began; null before the first.
+    pub began_ms: Option<u64>,
+    /// Shards that were read in it.
+    pub shards: u64,
+    /// Bytes of those.
+    pub bytes: u64,
+}
+
+/// What the operator of a node has set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Settings {
+    /// Bytes a second that it sends at most; null for no bound.
+    pub send: Option<u64>,
+    /// Bytes a second of shards that it receives at most; null for no bound.
+    pub receive: Option<u64>,
+    /// How fast it reads its shards to check them.
+    pub scrub: ScrubRate,
+    /// Bytes a second of that, if it is `rate`; else null.
+    pub scrub_rate: Option<u64>,
+    /// When it takes no new shards, every day in UTC, such as `02:00-04:00`; null for never.
+    pub pause: Option<String>,
+}
+
+/// How fast a node reads its shards to check them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum ScrubRate {
+    /// So fast that all are read in four weeks.
+    Weeks,
+    /// Not at all.
+    Off,
+    /// At a rate that was set.
+    Rate,
+}
+
+/// What a look at a few shards has shown.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Sample {
+    /// Shards that were looked at.
+    pub shards: u64,
+    /// What is wrong with those, for people.
+    pub faults: Vec<String>,
+}
+
+/// A shard whose bytes are not those that were stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Damaged {
+    /// Its deal.
+    pub deal: Id,
+    /// Its index in the deal.
+    pub shard: u8,
+    /// Who pays for it.
+    pub owner: Id,
+    /// How many bytes it has.
+    pub length: u64,
+    /// When the damage was noticed, by the machine's clock.
+    pub noticed_ms: u64,
+    /// What is wrong with it, for people.
+    pub why: String,
+}
+
+/// What reading the shards of a node has shown.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Scrubbed {
+    /// Whether the node runs, and reads its shards by itself; else the command has read them.
+    pub running: bool,
+    /// How many shards the node keeps.
+    pub shards: u64,
+    /// Bytes of those.
+    pub used: u64,
+    /// How far the reading has come.
+    pub scrub: Scrub,
+    /// How many are known to be damaged.
+    pub damaged: u64,
+    /// The first hundred of those.
+    pub damaged_shards: Vec<Damaged>,
+}
+
+/// What a node's operator has set for it.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Limited {
+    /// Whether the command has changed it.
+    pub changed: bool,
+    /// As it is now.
+    pub settings: Settings,
+}
+
+/// What can be checked of a node from its machine.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Diagnosis {
+    /// The node; null if the folder has none.
+    pub node: Option<Id>,
+    /// Whether nothing is wrong.
+    pub healthy: bool,
+    /// What was checked.
+    pub checks: Vec<Check>,
+}
+
+/// One thing that was checked.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Check {
+    /// What.
+    pub check: CheckKind,
+    /// What came of it.
+    pub outcome: CheckOutcome,
+    /// What was found, for people.
+    pub what: String,
+    /// What to do, for people; null if nothing.
+    pub hint: Option<String>,
+}
+
+/// What is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum CheckKind {
+    /// Whether the folder is that of a node.
+    Folder,
+    /// Whether it runs, and has noted that lately.
+    Running,
+    /// Whether its program is of this version.
+    Version,
+    /// Whether the disk can be written and read.
+    Disk,
+    /// Whether the disk has room.
+    Room,
+    /// Whether the files of a few shards are there.
+    Store,
+    /// Whether shards are known to be damaged.
+    Damage,
+    /// Whether it may have enough files open.
+    OpenFiles,
+    /// Whether the ledger answers.
+    Ledger,
+    /// Whether the machine's clock fits the ledger's time.
+    Clock,
+    /// Whether the ledger knows it as it is.
+    Registered,
+    /// Whether it proves its shards.
+    Proofs,
+    /// Whether it answers at the addresses that the ledger has.
+    Reachable,
+}
+
+/// What came of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum CheckOutcome {
+    /// All is well.
+    Good,
+    /// It works, and needs a look.
+    Warning,
+    /// It does not work.
+    Bad,
+    /// It could not be checked.
+    Unknown,
+}
+
+/// What a node earns.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Earnings {
+    /// The node.
+    pub node: Id,
+    /// The account that is paid.
+    pub payout: Id,
+    /// The epoch it is now.
+    pub epoch: u64,
+    /// How long an epoch is.
+    pub epoch_ms: u64,
+    /// What it is paid if it proves the next epoch with the shards that it has.
+    pub rate: Money,
+    /// Epochs that it has proven, ever.
+    pub proven: u64,
+    /// Epochs that it has missed, ever.
+    pub missed: u64,
+    /// All that is listed below.
+    pub total: Money,
+    /// From when on the pay is listed; null if all of it is.
+    pub since_ms: Option<u64>,
+    /// Pay by day, in UTC, the newest first.
+    pub days: Vec<Day>,
+    /// Pay by epoch, the newest first.
+    pub epochs: Vec<Epoch>,
+    /// Epochs between the first and the last of these that brought no pay, the newest first.
+    pub unpaid: Vec<Unpaid>,
+    /// What it will earn in 30 days, if nothing changes.
+    pub forecast: Forecast,
+}
+
+/// The pay of a day.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Day {
+    /// When the day begins, in UTC.
+    pub day_ms: u64,
+    /// How many epochs were paid.
+    pub epochs: u64,
+    /// The pay.
+    pub amount: Money,
+}
+
+/// The pay of an epoch.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Epoch {
+    /// Which.
+    pub epoch: u64,
+    /// The block in which it was paid.
+    pub height: u64,
+    /// When that was made.
+    pub time_ms: u64,
+    /// The pay.
+    pub amount: Money,
+}
+
+/// An epoch without pay.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Unpaid {
+    /// Which.
+    pub epoch: u64,
+    /// The pay of the paid epoch before it: about what it cost.
+    pub about: Money,
+}
+
+/// What a node will earn if nothing changes.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Forecast {
+    /// For how long.
+    pub days: u64,
+    /// Epochs in that time.
+    pub epochs: u64,
+    /// If it proves all of them.
+    pub at_best: Money,
+    /// If it misses as large a part of them as so far.
+    pub as_so_far: Money,
+    /// What this takes for granted, for people.
+    pub assumes: String,
+}
+
+/// What the operator should hear of at once.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Alert {
+    /// The node.
+    pub node: Id,
+    /// When, by the machine's clock.
+    pub at_ms: u64,
+    /// What kind of thing.
+    pub alert: AlertKind,
+    /// What has happened, for people.
+    pub what: String,
+    /// The deal of the damaged shard; absent in other alerts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Id"))]
+    pub deal: Option<Id>,
+    /// The index of the damaged shard; absent in other alerts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "u8"))]
+    pub shard: Option<u8>,
+}
+
+/// What kind of thing an operator should hear of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum AlertKind {
+    /// A shard is damaged.
+    Damaged,
+    /// The store cannot be read or written.
+    DiskFailed,
+    /// The disk has no room beyond what stays free.
+    DiskFull,
+    /// The node has not known for a while whether there are newer blocks.
+    Stale,
+    /// The open window could not be proven yet.
+    ProofFailing,
+    /// Epochs were missed.
+    Missed,
+    /// Something of a kind that this list does not have.
+    Other,
+}
