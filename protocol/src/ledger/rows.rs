@@ -608,11 +608,15 @@ impl DealSlot {
 }
 
 impl Deal {
+    /// The shards that a node has ever kept, with their indexes.
+    fn placed(&self) -> impl Iterator<Item = (u8, &DealSlot)> + Clone {
+        let shards = (0..).zip(&self.shards);
+        shards.filter_map(|(index, shard)| Some((index, shard.as_ref()?)))
+    }
+
     /// The shards that nodes keep, with their indexes.
     pub fn kept(&self) -> impl Iterator<Item = (u8, &DealSlot)> + Clone {
-        let shards = (0..).zip(&self.shards);
-        let there = shards.filter_map(|(index, shard)| Some((index, shard.as_ref()?)));
-        there.filter(|(_, shard)| shard.is_kept())
+        self.placed().filter(|(_, shard)| shard.is_kept())
     }
 
     /// The shard that this node keeps, with its index.
@@ -623,9 +627,7 @@ impl Deal {
 
     /// The shards that their nodes have lost, with their indexes.
     pub fn lost(&self) -> impl Iterator<Item = (u8, &DealSlot)> + Clone {
-        let shards = (0..).zip(&self.shards);
-        let there = shards.filter_map(|(index, shard)| Some((index, shard.as_ref()?)));
-        there.filter(|(_, shard)| !shard.is_kept())
+        self.placed().filter(|(_, shard)| !shard.is_kept())
     }
 
     /// How many more shards it could lose.
