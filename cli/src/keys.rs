@@ -95,6 +95,21 @@ pub(crate) fn open(home: &Home, name: &str, out: &Output) -> Result<Identity, Er
     phrase(home, name, out).map(|phrase| Identity::from_phrase(&phrase))
 }
 
+/// The same if it has no passphrase: `None` if it has one.
+pub(crate) fn open_unsealed(home: &Home, name: &str) -> Result<Option<Identity>, Error> {
+    let path = home.identity(name)?.join("key");
+    let Some(bytes) = home::read_if_there(&path)? else { return Ok(None) };
+    let bytes = Zeroizing::new(bytes);
+    match keyfile::is_sealed(&bytes) {
+        Ok(false) => {}
+        Ok(true) => return Ok(None),
+        Err(error) => return Err(Error::new(Kind::Key, format!("identity {name}: {error}"))),
+    }
+    let phrase = keyfile::open(&bytes, None)
+        .map_err(|error| Error::new(Kind::Key, format!("identity {name}: {error}")))?;
+    Ok(Some(Identity::from_phrase(&phrase)))
+}
+
 fn no_identity(home: &Home, name: &str) -> Error {
     let known = home.identities().unwrap_or_default();
     let shown = home.root().display();

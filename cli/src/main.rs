@@ -2,9 +2,11 @@
 
 mod alerts;
 mod args;
+mod auto;
 mod client_error;
 mod commands;
 mod context;
+mod detached;
 mod durability;
 mod env;
 mod error;
@@ -27,7 +29,7 @@ mod target;
 mod units;
 mod unseen;
 
-use std::{process::ExitCode, time::Duration};
+use std::{process::ExitCode, thread, time::Duration};
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use symbolon_client::is_unprintable;
@@ -43,6 +45,9 @@ use crate::{
 /// How long a stopped command may take to finish what it is writing.
 const LAST_WRITES: Duration = Duration::from_secs(5);
 
+/// Bytes of a thread's stack. It is address space, not memory.
+const STACK: usize = 64 << 20;
+
 fn main() -> ExitCode {
     let parsed = Args::command().try_get_matches().and_then(|matches| {
         let args = Args::from_arg_matches(&matches)?;
@@ -53,7 +58,17 @@ fn main() -> ExitCode {
         Err(error) => return explain(&error),
     };
     let out = context::output(&args.global);
-    ended(run(args).map_err(|error| error.hint_for(&verb)), &out)
+    ended(on_a_deep_stack(args).map_err(|error| error.hint_for(&verb)), &out)
+}
+
+/// Runs the command on a thread with room for the futures of a whole folder, which a build without optimisation copies
+/// from frame to frame.
+fn on_a_deep_stack(args: Args) -> Result<(), Error> {
+    let thread = thread::Builder::new().stack_size(STACK).spawn(move || run(args));
+    let thread =
+        thread.map_err(|error| Error::internal(format!("cannot start a thread: {error}")))?;
+    // What it panicked with is on stderr already.
+    thread.join().unwrap_or_else(|_| Err(Error::internal("the command panicked")))
 }
 
 /// Prints the error, if there is one.
@@ -74,6 +89,7 @@ fn run(args: Args) -> Result<(), Error> {
     interrupt::hear(&context::output(&args.global), commands::runs_on(&args.verb))?;
     let context = Context::new(&args.global)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_stack_size(STACK)
         .enable_all()
         .build()
         .map_err(|error| Error::internal(format!("cannot start threads: {error}")))?;

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "processes/common/mod.rs"]
 mod common;
 
 #[expect(dead_code, reason = "its `main` is for those who run the example by itself")]

@@ -344,6 +344,33 @@ record! {
 }
 
 record! {
+    /// What the user has agreed to in advance on this machine.
+    #[derive(Default)]
+    pub(crate) struct AgreedEntry {
+        pub(crate) monthly_max: Amount,
+        pub(crate) marks: Vec<Mark>,
+        pub(crate) spent: Vec<Spent>,
+    }
+}
+
+record! {
+    /// A name that is renewed without a question, with everything below it.
+    pub(crate) struct Mark {
+        pub(crate) path: Vec<u8>,
+        pub(crate) epochs: u64,
+    }
+}
+
+record! {
+    /// Money that was spent under an agreement.
+    #[derive(Copy)]
+    pub(crate) struct Spent {
+        pub(crate) at_ms: LedgerTime,
+        pub(crate) amount: Amount,
+    }
+}
+
+record! {
     /// The state of one ledger's names index that this machine has.
     pub(crate) struct KnownEntry {
         /// The version of the root record whose rows are here.
@@ -426,6 +453,7 @@ kinds! {
     Terms = 204, false => TermEntry;
     Watched = 205, false => WatchedEntry;
     Damaged = 210, false => DamagedEntry;
+    Agreed = 211, false => AgreedEntry;
 }
 
 /// Number of bytes at the begin of a place that depend on the folder.

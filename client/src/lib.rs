@@ -97,13 +97,13 @@ pub use client::Client;
 pub use connect::{ConnectOptions, calling_endpoint};
 pub use error::{ClientError, ErrorKind};
 pub use library::{
-    Devices, FileFault, FileKind, FileView, FilesView, FolderGot, FolderOptions, FolderPlan,
-    FolderQuote, FolderStored, FolderWalk, GetOptions, GetOutcome, GetPlan, GetReport, Growth,
-    Incoming, IndexView, KeepOptions, KeepReport, Library, Listed, Moved, Name, NameError,
+    Agreement, Devices, FileFault, FileKind, FileView, FilesView, FolderGot, FolderOptions,
+    FolderPlan, FolderQuote, FolderStored, FolderWalk, GetOptions, GetOutcome, GetPlan, GetReport,
+    Growth, Incoming, IndexView, KeepOptions, KeepReport, Library, Listed, Moved, Name, NameError,
     NameKind, NameView, NameWalk, NotKept, Outgoing, Pattern, PublishReport, PullReport,
-    PutOptions, PutOutcome, PutReport, Readable, Removed, Renewal, Replace, SegmentView, Selection,
-    ShardHealth, ShardView, Sink, Source, StatView, Usage, VerifiedObject, VerifyReport,
-    VersionView, is_unprintable, printable, shown, usual_epochs,
+    PutOptions, PutOutcome, PutReport, Readable, Removed, Renewal, Renewing, Replace, SOON,
+    SegmentView, Selection, ShardHealth, ShardView, Sink, Source, StatView, Usage, VerifiedObject,
+    VerifyReport, VersionView, is_unprintable, printable, shown, usual_epochs,
 };
 pub use market::{
     BuyOutcome, BuyReport, ListingDetail, ListingFilter, ListingView, Market, OrderView,

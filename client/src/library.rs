@@ -34,6 +34,7 @@
 //! }
 //! ```
 
+mod agreed;
 pub(crate) mod ahead;
 pub(crate) mod budget;
 mod deletion;
@@ -48,6 +49,7 @@ mod put;
 mod renew;
 mod share;
 pub(crate) mod source;
+mod stored;
 pub(crate) mod upkeep;
 pub(crate) mod upload;
 mod verify;
@@ -58,6 +60,7 @@ use std::{
 };
 
 pub use crate::catalog::FileKind;
+pub use agreed::Agreement;
 pub use devices::Devices;
 pub use folder::{
     FileFault, FolderGot, FolderOptions, FolderPlan, FolderQuote, FolderStored, GetPlan, Moved,
@@ -65,14 +68,14 @@ pub use folder::{
 };
 pub use get::{GetOptions, GetOutcome, GetReport, Outgoing, Readable, Sink};
 pub use index::{Growth, IndexView, PublishReport, PullReport};
-pub use keep::{KeepOptions, KeepReport};
+pub use keep::{KeepOptions, KeepReport, Renewing};
 pub use names::{
     FileView, FolderWalk, Listed, Name, NameError, NameKind, NameView, NameWalk, Pattern,
     VersionView, is_unprintable, printable, shown,
 };
 pub use renew::Renewal;
 pub use source::{Incoming, Source};
-pub use upkeep::{FilesView, SegmentView, ShardHealth, ShardView, StatView};
+pub use upkeep::{FilesView, SOON, SegmentView, ShardHealth, ShardView, StatView};
 pub use upload::{PutOptions, PutOutcome, PutReport, Replace, usual_epochs};
 pub use verify::{VerifiedObject, VerifyReport};
 

@@ -5,7 +5,7 @@
 //! with the truth, and a test says in one place what is changed of it.
 
 // The tests of the ledger and of nodes have the same liar.
-#[path = "../../ledger/tests/common/between.rs"]
+#[path = "../../ledger/tests/engine/common/between.rs"]
 mod of_ledger;
 
 use std::sync::Arc;

@@ -1,13 +1,16 @@
 //! Ledgers and nodes: what runs, and how it does.
 
 use serde::{Deserialize, Serialize};
-use symbolon_client::{AccountView, FilesView, IndexView};
+use symbolon_client::{AccountView, Agreement, FilesView, IndexView};
 use symbolon_protocol::{
     id::NodeId,
     ledger::rows::{self, Chain},
 };
 
-use crate::plain::{Id, Money};
+use crate::{
+    plain::{Id, Money},
+    renew::Agreed,
+};
 
 /// Says that something runs, and answers.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -282,6 +285,8 @@ pub struct Status {
     pub nodes: NodeCounts,
     /// What it has stored.
     pub files: FileCounts,
+    /// What this machine renews without being asked.
+    pub agreed: Agreed,
     /// Names of unfinished puts of any device.
     pub unfinished: Vec<String>,
     /// Its index of names.
@@ -295,7 +300,7 @@ impl Status {
         (home, identity): (String, String),
         account: &AccountView,
         (network, nodes): (NetworkStatus, NodeCounts),
-        (files, unfinished): (&FilesView, Vec<String>),
+        (files, agreed, unfinished): (&FilesView, &Agreement, Vec<String>),
         index: &IndexView,
     ) -> Self {
         Self {
@@ -305,7 +310,13 @@ impl Status {
             balance: account.balance.into(),
             network,
             nodes,
-            files: FileCounts { count: files.count, length: files.bytes, over: files.over },
+            files: FileCounts {
+                count: files.count,
+                length: files.bytes,
+                over: files.over,
+                soon: files.soon,
+            },
+            agreed: agreed.into(),
             unfinished,
             index: index.into(),
         }
@@ -374,6 +385,8 @@ pub struct FileCounts {
     pub length: u64,
     /// How many of those are not paid any more.
     pub over: u64,
+    /// How many of the others end within seven days.
+    pub soon: u64,
 }
 
 /// An index of names.

@@ -1,7 +1,7 @@
 //! Keeping files for longer: until when, and what it costs.
 
 use serde::Serialize;
-use symbolon_client::Renewal;
+use symbolon_client::{Agreement, Renewal};
 use symbolon_protocol::Amount;
 
 use crate::plain::Money;
@@ -32,6 +32,40 @@ pub struct Renewed {
     pub paid: Option<Money>,
     /// What publishing the changed list of names cost.
     pub index_paid: Money,
+}
+
+/// What is renewed without being asked.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Agreed {
+    /// The names. A folder stands for everything in it.
+    pub names: Vec<String>,
+    /// The most that may be spent for that in thirty days.
+    pub monthly_max: Money,
+    /// What is left of it now.
+    pub left: Money,
+}
+
+impl From<&Agreement> for Agreed {
+    fn from(agreement: &Agreement) -> Self {
+        Self {
+            names: agreement.names.iter().map(|(name, _)| name.to_string()).collect(),
+            monthly_max: agreement.monthly_max.into(),
+            left: agreement.left().into(),
+        }
+    }
+}
+
+/// Names that are not renewed without being asked any more.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Unmarked {
+    /// What was asked for: a name, or how many.
+    pub name: String,
+    /// How many marks were taken away.
+    pub marks: u64,
+    /// What is renewed now.
+    pub agreed: Agreed,
 }
 
 impl Renewed {

@@ -12,6 +12,7 @@ use symbolon_view::put::FileStored;
 
 use super::folder::{self, bytes};
 use crate::{
+    auto::Auto,
     context::{self, Consent, Context},
     durability,
     error::Error,
@@ -34,6 +35,8 @@ Examples:
   symbolon put photos                     a folder and everything in it
   symbolon put src code --exclude target --exclude '*.o'
   symbolon put notes.txt --keep 5         keep five older versions from now on
+  symbolon put notes.txt --for 1y --auto --max-monthly 1
+                                          renew it without being asked
 
 After an interruption (Ctrl-C, a crash), run the same command again: it goes on where it stopped and pays once.
 put refuses a scheme if the nodes were offline so often that the file would be out of reach too often.")]
@@ -70,6 +73,8 @@ pub(crate) struct Args {
     /// Compare files of a folder by content instead of by size and time
     #[arg(long)]
     checksum: bool,
+    #[command(flatten)]
+    auto: Auto,
     /// Do not ask before paying
     #[arg(long, short)]
     yes: bool,
@@ -84,6 +89,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let name = folder::name(&typed)?;
     let shown_name = name.to_string();
     let client = context.client_synced_ahead(async |client| client.ahead_of_put().await).await?;
+    args.auto.check(&client).await?;
     let chain = client.recent_chain().await?;
     let epoch_ms = chain.params.epoch_ms;
     let (epochs, least) = units::epochs(args.term, epoch_ms);
@@ -128,8 +134,13 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         }
         _ => None,
     };
+    let agreed = match &stored {
+        Ok(_) => args.auto.agree(&client, std::slice::from_ref(&name), epochs).await,
+        Err(_) => Ok(()),
+    };
     let paid = names::publish_and_close(client, Pay::Said(index), &context.out).await;
     let stored = stored?;
+    agreed?;
     let stat = stat.transpose()?;
     let document = FileStored::new(&stored, stat.as_ref(), paid, quote.price.warning);
     Ok(report(&stored, &document, epoch_ms))
@@ -210,6 +221,7 @@ async fn run_folder(args: Args, context: &Context) -> Result<Report, Error> {
         None => folder::put::own_name(&args.path)?,
     };
     let client = context.client_synced_ahead(async |client| client.ahead_of_put().await).await?;
+    args.auto.check(&client).await?;
     let chain = client.recent_chain().await?;
     let (epochs, least) = units::epochs(args.term, chain.params.epoch_ms);
     let store = folder::put::Store {
@@ -233,6 +245,7 @@ async fn run_folder(args: Args, context: &Context) -> Result<Report, Error> {
         accept_risk: args.accept_risk,
         dry_run: args.dry_run,
         yes: args.yes,
+        auto: args.auto,
         max_delete: None,
     };
     store.run_and_close(client, context).await

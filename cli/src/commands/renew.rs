@@ -4,10 +4,11 @@ use std::{collections::BTreeSet, ffi::OsString};
 
 use symbolon_client::{Client, Growth, Name, Renewal, shown};
 use symbolon_protocol::Amount;
-use symbolon_view::renew::Renewed;
+use symbolon_view::renew::{Agreed, Renewed, Unmarked};
 
-use super::folder::{bytes, pattern};
+use super::folder::{self, bytes, pattern};
 use crate::{
+    auto::Auto,
     context::{Consent, Context},
     error::Error,
     names::{self, Pay},
@@ -23,6 +24,9 @@ Examples:
   symbolon renew photos --for 1y            a folder and everything in it
   symbolon renew 'photos/*.jpg' --for 90d --max-cost 2
   symbolon renew photos --for 1y --dry-run  show the cost, and pay nothing
+  symbolon renew photos --for 90d --auto --max-monthly 1
+                                            and again each time half of it is over
+  symbolon renew photos --no-auto           let it end when it ends
 
 No byte moves: the nodes that keep the shards are paid for longer. A file that is kept so long already costs
 nothing, so the command may run every day. Nodes say until when they agree to their price. A file whose time is
@@ -40,6 +44,11 @@ pub(crate) struct Args {
     /// Show the cost, and pay nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    auto: Auto,
+    /// Pay nothing, and do not renew it without being asked any more
+    #[arg(long, conflicts_with_all = ["auto", "term", "max_cost", "dry_run"])]
+    no_auto: bool,
     /// Do not ask before paying
     #[arg(long, short)]
     yes: bool,
@@ -47,6 +56,10 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
     let client = context.client_synced().await?;
+    if args.no_auto {
+        return disagree(args, client).await;
+    }
+    args.auto.check(&client).await?;
     let chain = client.recent_chain().await?;
     let (epochs, _) = units::epochs(args.term, chain.params.epoch_ms);
     let growth = Growth::file(0, 0);
@@ -54,11 +67,41 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
     let done = renew(args, &client, context, (epochs, index)).await;
     let paid = names::publish_and_close(client, Pay::Said(index), &context.out).await;
     let (renewal, cost) = done?;
-    let what = match args.names.as_slice() {
+    Ok(report(what(args), &renewal, cost, paid))
+}
+
+fn what(args: &Args) -> String {
+    match args.names.as_slice() {
         [one] => shown(bytes(one)),
         more => count(more.len(), "name"),
+    }
+}
+
+/// The names as they were typed, if they are names and no patterns, and the names that patterns choose: a folder stands
+/// for what will be in it too.
+async fn marked(args: &Args, client: &Client) -> Result<Vec<Name>, Error> {
+    let mut marked = BTreeSet::new();
+    for typed in &args.names {
+        match folder::name(typed) {
+            Ok(name) => drop(marked.insert(name)),
+            Err(_) => marked.extend(client.select(&pattern(typed), false).await?.names),
+        }
+    }
+    Ok(marked.into_iter().collect())
+}
+
+/// Takes the marks from names.
+async fn disagree(args: &Args, client: Client) -> Result<Report, Error> {
+    let names = marked(args, &client).await?;
+    let marks = client.disagree(&names).await?;
+    let agreement = client.agreement().await?;
+    crate::context::close(client).await;
+    let what = what(args);
+    let text = match marks {
+        0 => format!("{what}: nothing was to be renewed without being asked."),
+        _ => format!("{what}: not renewed without being asked any more."),
     };
-    Ok(report(what, &renewal, cost, paid))
+    Ok(Report::new(&Unmarked { name: what, marks, agreed: Agreed::from(&agreement) }).text(text))
 }
 
 /// Gives what it takes, and what was paid for it.
@@ -85,6 +128,7 @@ async fn renew(
         return Ok((renewal, None));
     }
     if renewal.is_nothing() {
+        args.auto.agree(client, &marked(args, client).await?, epochs).await?;
         return Ok((renewal, Some(Amount::ZERO)));
     }
     let all_in = renewal.cost.checked_add(index).unwrap_or(renewal.cost);
@@ -101,7 +145,9 @@ async fn renew(
     let bar = progress::bar(&context.out, "renewing");
     let paid = client.renew(&renewal, Some(limit), &bar.progress()).await;
     bar.finish();
-    Ok((renewal, Some(paid?)))
+    let paid = paid?;
+    args.auto.agree(client, &marked(args, client).await?, epochs).await?;
+    Ok((renewal, Some(paid)))
 }
 
 fn report(what: String, renewal: &Renewal, cost: Option<Amount>, index: Amount) -> Report {

@@ -1,6 +1,6 @@
 //! `symbolon status`: everything at a glance.
 
-use symbolon_client::{FilesView, IndexView};
+use symbolon_client::{Agreement, FilesView, IndexView, SOON};
 use symbolon_view::network::{NetworkStatus, NodeCounts, Status};
 
 use super::folder::first_few;
@@ -40,8 +40,9 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
     context::hang_up(endpoint).await;
     let files = client.files(clock.now_ms).await;
     let (index, unfinished) = (client.index().await, client.unfinished().await);
+    let agreement = client.agreement().await;
     context::close(client).await;
-    let (index, unfinished) = (index?, unfinished?);
+    let (index, unfinished, agreement) = (index?, unfinished?, agreement?);
     let files = files?;
     let up = answers.iter().filter(|answer| **answer).count();
     let capacity = known.iter().map(|(_, row)| row.capacity).fold(0, u64::saturating_add);
@@ -53,7 +54,7 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
             NetworkStatus::new(&chain, pid),
             NodeCounts { known: known.len(), answering: up, capacity, used },
         ),
-        (&files, unfinished),
+        (&files, &agreement, unfinished),
         &index,
     );
     let runs = match pid {
@@ -72,6 +73,7 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
         .field("ledger", ledger)
         .field("nodes", nodes)
         .field("files", files_words(&files));
+    let report = with_agreed(report, &agreement);
     let report = with_unfinished(report, &document.unfinished);
     Ok(report.field("index", index_words(&index)))
 }
@@ -81,7 +83,22 @@ fn files_words(files: &FilesView) -> String {
         0 => String::new(),
         over => format!("; {over} of them are paid for no longer: put them again, or rm them"),
     };
-    format!("{}, {}{over}", count(files.count, "file"), show_size(files.bytes))
+    let soon = match files.soon {
+        0 => String::new(),
+        soon => format!("; {soon} of them end within {}: renew them", show_duration(SOON.0)),
+    };
+    format!("{}, {}{over}{soon}", count(files.count, "file"), show_size(files.bytes))
+}
+
+fn with_agreed(report: Report, agreement: &Agreement) -> Report {
+    if agreement.names.is_empty() {
+        return report;
+    }
+    let names: Vec<_> = agreement.names.iter().map(|(name, _)| name.to_string()).collect();
+    let (left, most) = (show_amount(agreement.left()), show_amount(agreement.monthly_max));
+    let words =
+        format!("{}, for at most {most} in 30 days, of which {left} is left", first_few(&names));
+    report.field("renewed", words)
 }
 
 fn with_unfinished(report: Report, names: &[String]) -> Report {

@@ -1,9 +1,8 @@
 //! `symbolon up`: a network on this machine, in one process.
 
 use std::{
-    fs::OpenOptions,
+    ffi::OsString,
     net::SocketAddr,
-    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -15,18 +14,16 @@ use symbolon_view::{
     network::{NetworkReady, Ready},
     plain::Id,
 };
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    process::Command,
-};
 
+use super::keep;
 use crate::{
     context::{self, Context},
+    detached,
     error::{Error, Kind},
-    home::{self, DEFAULT_IDENTITY},
-    interrupt::{self, Interrupt},
+    home::DEFAULT_IDENTITY,
+    interrupt::Interrupt,
     keys::{self, Protection},
-    output::{Report, Said},
+    output::Report,
     serve::{self, LedgerPlan, Network, NodePlan, RunningLedger, RunningNode, node_endpoint},
     units::{self, Price, count, show_amount, show_duration, show_size},
 };
@@ -84,9 +81,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     }
     #[cfg(unix)]
     if args.detached {
-        // Leaves the terminal's session: closing the terminal must not end the network.
-        rustix::process::setsid()
-            .map_err(|error| Error::new(Kind::Io, format!("cannot leave the session: {error}")))?;
+        detached::leave_terminal()?;
     }
     let mut interrupt = Interrupt::listen();
     let lock = context.home.lock()?;
@@ -107,7 +102,13 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
         context.out.report(&running.report(context))?;
     }
     // If the ledger fails, the process ends: nodes without a ledger look alive but accept nothing more.
-    let failed = interrupt.or(running.ledger.failed()).await;
+    let serving = async {
+        tokio::select! {
+            error = running.ledger.failed() => error,
+            never = keep::agreed(context) => match never {},
+        }
+    };
+    let failed = interrupt.or(serving).await;
     context.out.note("Stopping.");
     running.stop().await;
     drop(lock);
@@ -294,54 +295,31 @@ async fn first_identity(context: &Context, ledger: &Ledger) -> Result<Option<Mad
 
 /// Starts this program again in the background and waits until it is ready, or says why it is not.
 async fn detach(args: &Args, context: &Context) -> Result<(), Error> {
-    let log = context.home.log();
-    home::make_folder(log.parent().unwrap_or(context.home.root()))?;
-    let out = OpenOptions::new().create(true).append(true).open(&log);
-    let out = out.map_err(|error| Error::io("write", &log, &error))?;
-    let exe = std::env::current_exe()
-        .map_err(|error| Error::internal(format!("cannot find this program: {error}")))?;
-    let mut command = Command::new(exe);
-    command.args(["up", "--detached", "--json", "-v", "--home"]).arg(context.home.root());
-    command.arg("--capacity").arg(args.capacity.to_string());
-    if args.accept_loss {
-        command.arg("--accept-loss");
-    }
+    let mut line: Vec<OsString> =
+        ["up", "--detached", "--json", "-v", "--home"].map(OsString::from).into();
+    line.push(context.home.root().into());
+    let mut option = |name: &str, value: String| line.extend([name.into(), value.into()]);
+    option("--capacity", args.capacity.to_string());
     if let Some(nodes) = args.nodes {
-        command.arg("--nodes").arg(nodes.to_string());
+        option("--nodes", nodes.to_string());
     }
     if let Some(epoch_ms) = args.epoch {
-        command.arg("--epoch").arg(format!("{epoch_ms}ms"));
+        option("--epoch", format!("{epoch_ms}ms"));
     }
     if let Some(congestion) = context.congestion {
-        command.arg("--congestion").arg(congestion.to_string());
+        option("--congestion", congestion.to_string());
     }
     if let Some(listen) = args.listen {
-        command.arg("--listen").arg(listen.to_string());
+        option("--listen", listen.to_string());
     }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::from(out));
-    let mut child = command.spawn().map_err(|error| {
-        Error::internal(format!("cannot start the background process: {error}"))
-    })?;
-    let stdout = child.stdout.take().ok_or_else(|| Error::internal("the child has no stdout"))?;
-    let mut lines = BufReader::new(stdout).lines();
-    let mut interrupt = Interrupt::listen();
-    let Some(line) = interrupt.or(lines.next_line()).await else {
-        // The child is in a session of its own, which Ctrl-C does not reach. What it has made stays valid.
-        child.kill().await.ok();
-        let hint = "nothing runs; the same command again starts it";
-        return Err(interrupt::stopped(String::from("stopped before the network was ready"), hint));
-    };
-    let said = line.ok().flatten().and_then(|line| Said::read(&line));
-    let shown = log.display();
-    match said {
-        Some(Said::Ready(ready)) => context.out.report(&detached(&ready, context)),
-        Some(Said::Failed(failure)) => Err(failure.into()),
-        None => Err(Error::internal("the background process ended without an answer")
-            .hint(format!("its log is {shown}"))),
+    if args.accept_loss {
+        line.push("--accept-loss".into());
     }
+    let ready = detached::start(line, &context.home.log(), "the network").await?;
+    context.out.report(&detached_report(&ready, context))
 }
 
-fn detached(ready: &NetworkReady, context: &Context) -> Report {
+fn detached_report(ready: &NetworkReady, context: &Context) -> Report {
     let nodes = count(ready.nodes.len(), "storage node");
     let pid = ready.pid.to_string();
     let home = context.home.root().display().to_string();

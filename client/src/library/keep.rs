@@ -1,30 +1,45 @@
 //! Keeps everything stored: longer terms for what would end soon, and new nodes for lost shards.
 
-use symbolon_protocol::{
-    Amount,
-    grant::ability,
-    id::DealId,
-    ledger::rows::{Deal, Deals},
+use symbolon_protocol::{Amount, LedgerTime, grant::ability, id::DealId, ledger::rows::Deal};
+use symbolon_transfer::{
+    TransferError,
+    extend::{Extension, extension_price},
+    repair::Repair,
 };
-use symbolon_transfer::repair::Repair;
 
-use super::{Library, budget::Budget, put::deals_of};
+use super::{
+    Library,
+    budget::Budget,
+    stored::{Longer, Stored, Wanted},
+};
 use crate::{
-    catalog::{Batch, Damaged, ObjectEntry, Objects},
+    catalog::{Batch, Damaged, ObjectEntry},
     download::{LeavesWanted, Reading},
     error::ClientError,
     progress::Progress,
     term::runs,
 };
 
+/// What a look renews.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Renewing {
+    /// All stored files: those that are kept for fewer than `least` epochs will be kept for `epochs`.
+    All {
+        /// The least number of epochs.
+        least: u64,
+        /// The number of epochs.
+        epochs: u64,
+    },
+    /// The names that were marked, within the monthly limit: see [`Library::agree`]. Repairs count too.
+    Agreed,
+}
+
 /// What is kept, and how far it may go.
 #[derive(Clone, Debug)]
 pub struct KeepOptions {
-    /// Number of epochs for which files are kept.
-    pub epochs: u64,
-    /// Files that are kept for fewer epochs than this are renewed.
-    pub least: u64,
-    /// The most that may be paid. Without it, there is no limit.
+    /// What is renewed. Whatever has lost shards is repaired.
+    pub renewing: Renewing,
+    /// The most that may be paid. Without it, there is no limit but the one that was agreed.
     pub cost_max: Option<Amount>,
 }
 
@@ -35,6 +50,10 @@ pub struct KeepReport {
     pub objects: u64,
     /// Objects that are kept for longer now.
     pub renewed: u64,
+    /// Objects that end too soon, since the limit does not allow to renew them.
+    pub unpaid: u64,
+    /// What it would cost to renew these.
+    pub rest: Amount,
     /// Objects that end too soon, since their nodes do not agree to their prices for longer.
     pub limited: u64,
     /// Objects that are over: nodes delete them.
@@ -50,40 +69,106 @@ pub struct KeepReport {
 }
 
 impl Library {
-    /// Looks at all stored objects once, renews what ends too soon, and repairs what has lost shards, those in the greatest
-    /// need first. It goes on with the others if one cannot be repaired.
+    /// Looks at all stored objects once, renews what ends too soon, those first that end first, and repairs what has lost
+    /// shards, those in the greatest need first. It goes on with the others if one cannot be paid or repaired.
     pub async fn keep(
         &self,
         options: &KeepOptions,
         progress: &Progress,
     ) -> Result<KeepReport, ClientError> {
-        let budget = Budget::of(options.cost_max);
-        let mut report = KeepReport::default();
-        let ends = self.ending(options.least, options.epochs).await?;
+        // Two processes that keep the same files would spend one budget twice.
+        let _lock = self.lock(KEEPING.to_vec(), String::from("keep")).await?;
+        let (wanted, limit) = match options.renewing {
+            Renewing::All { least, epochs } => (Wanted::All { least, epochs }, options.cost_max),
+            Renewing::Agreed => {
+                let left = self.agreement().await?.left();
+                let left = options.cost_max.map_or(left, |limit| left.min(limit));
+                (Wanted::These(self.read(|local| local.marked_objects()).await?), Some(left))
+            }
+        };
+        let (stored, budget) = (self.all_stored().await?, Budget::of(limit));
+        let mut report = KeepReport { objects: stored.len() as u64, ..KeepReport::default() };
+        let ends = self.ending(&stored, &wanted).await?;
         report.over = ends.anew.values().filter(|ends| ends.is_none()).count() as u64;
         report.limited = ends.anew.len() as u64 - report.over;
-        let longer: Vec<_> = ends.longer.into_values().collect();
-        if !longer.is_empty() {
-            Box::pin(self.extend_objects(&longer, &budget, progress)).await?;
-            report.renewed = longer.len() as u64;
+        let degraded = degraded(stored);
+        if ends.longer.is_empty() && degraded.is_empty() {
+            return Ok(report);
         }
-        self.repair_all(&mut report, &budget, progress).await?;
+        let is_monthly = options.renewing == Renewing::Agreed;
+        let noted = if is_monthly { self.note_all(&budget).await? } else { None };
+        let doing = self.keep_these(ends.longer, degraded, (&mut report, &budget), progress);
+        let done = Box::pin(doing).await;
         report.cost = budget.paid();
-        Ok(report)
+        if let Some((at_ms, amount)) = noted {
+            self.settle_spending(at_ms, (amount, report.cost)).await?;
+        }
+        done.map(|()| report)
     }
 
-    async fn repair_all(
+    /// Notes the whole budget as spent before any of it is. A process that is killed while it pays leaves too little for
+    /// this month, never too much.
+    async fn note_all(&self, budget: &Budget) -> Result<Option<(LedgerTime, Amount)>, ClientError> {
+        let Some(left) = budget.left().filter(|left| Amount::ZERO < *left) else {
+            return Ok(None);
+        };
+        let now_ms = self.clock().await?.now_ms;
+        self.note_spending(now_ms, left).await?;
+        Ok(Some((now_ms, left)))
+    }
+
+    async fn keep_these(
         &self,
+        longer: Longer,
+        degraded: Vec<Degraded>,
+        (report, budget): (&mut KeepReport, &Budget),
+        progress: &Progress,
+    ) -> Result<(), ClientError> {
+        self.renew_ending(longer, report, budget, progress).await?;
+        self.repair_all(degraded, report, budget, progress).await
+    }
+
+    /// Renews objects as far as the budget goes.
+    async fn renew_ending(
+        &self,
+        longer: Longer,
         report: &mut KeepReport,
         budget: &Budget,
         progress: &Progress,
     ) -> Result<(), ClientError> {
-        let entries = self.local(|local| local.catalog().rows(Objects)).await?;
-        report.objects = entries.len() as u64;
-        let mut degraded = self.degraded(entries).await?;
-        if degraded.is_empty() {
+        if longer.is_empty() {
             return Ok(());
         }
+        let params = self.network().params().await?;
+        let mut longer: Vec<_> = longer.into_values().collect();
+        longer.sort_by_key(|(_, lacking)| first_end(lacking));
+        let (mut taken, mut cost) = (Vec::new(), Amount::ZERO);
+        for (entry, lacking) in longer {
+            // Together they cost no more than one by one: they share the fees of transactions.
+            let price = extension_price(&params, &lacking)?;
+            let sum = cost.checked_add(price).ok_or(TransferError::PriceTooLarge)?;
+            if budget.left().is_none_or(|left| sum <= left) {
+                cost = sum;
+                taken.push((entry, lacking));
+            } else {
+                report.unpaid += 1;
+                report.rest = report.rest.checked_add(price).unwrap_or(Amount(u128::MAX));
+            }
+        }
+        if !taken.is_empty() {
+            self.extend_objects(&taken, budget, progress).await?;
+            report.renewed = taken.len() as u64;
+        }
+        Ok(())
+    }
+
+    async fn repair_all(
+        &self,
+        mut degraded: Vec<Degraded>,
+        report: &mut KeepReport,
+        budget: &Budget,
+        progress: &Progress,
+    ) -> Result<(), ClientError> {
         degraded.sort_by_key(|(_, _, deal)| deal.spare());
         for (entry, deal, row) in degraded {
             let lost = row.lost().count() as u64;
@@ -114,25 +199,6 @@ impl Library {
         Ok(())
     }
 
-    /// The running deals with lost shards, and the objects they are of.
-    async fn degraded(
-        &self,
-        entries: Vec<ObjectEntry>,
-    ) -> Result<Vec<(ObjectEntry, DealId, Deal)>, ClientError> {
-        let mut owners = Vec::new();
-        for entry in entries {
-            let own = deals_of(&self.me(), &entry)?;
-            owners.extend(own.into_iter().map(|deal| (entry.clone(), deal)));
-        }
-        let ids: Vec<_> = owners.iter().map(|(_, deal)| *deal).collect();
-        let rows = self.network().rows_of(Deals, &ids).await?;
-        let degraded = owners.into_iter().zip(rows).filter_map(|((entry, deal), row)| {
-            let row = row.filter(|row| runs(row) && row.lost().next().is_some())?;
-            Some((entry, deal, row))
-        });
-        Ok(degraded.collect())
-    }
-
     async fn repair_deal(
         &self,
         entry: &ObjectEntry,
@@ -156,3 +222,24 @@ impl Library {
         Ok(repaired.placed.len() as u64)
     }
 }
+
+/// A running deal with lost shards, and the object it is of.
+type Degraded = (ObjectEntry, DealId, Deal);
+
+fn degraded(stored: Vec<Stored>) -> Vec<Degraded> {
+    let is_degraded = |row: &Deal| runs(row) && row.lost().next().is_some();
+    let of_one = |Stored { entry, deals }: Stored| {
+        let rows = deals.into_iter().filter_map(|(deal, row)| Some((deal, row?)));
+        let degraded = rows.filter(move |(_, row)| is_degraded(row));
+        degraded.map(move |(deal, row)| (entry.clone(), deal, row)).collect::<Vec<_>>()
+    };
+    stored.into_iter().flat_map(of_one).collect()
+}
+
+/// When the first of these deals ends.
+fn first_end(lacking: &[Extension]) -> u64 {
+    lacking.iter().map(|one| one.row.end).min().unwrap_or(u64::MAX)
+}
+
+/// What the lock of a keeping process is called. No name of a file begins with a zero byte.
+const KEEPING: &[u8] = b"\0keep";

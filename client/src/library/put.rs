@@ -1,14 +1,9 @@
 //! Put: stores a source under a name, and removes the replaced version.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use symbolon_protocol::{
-    Amount, LedgerTime,
-    content::Layout,
-    id::{AccountId, DealId, ObjectId},
-    ledger::rows::{Chain, Deal, Deals},
-};
-use symbolon_transfer::extend::{Extension, agreed_until};
+use symbolon_protocol::{Amount, content::Layout, id::ObjectId, ledger::rows::Chain};
+use symbolon_transfer::extend::Extension;
 
 use crate::{
     catalog::{
@@ -26,10 +21,6 @@ use crate::{
     progress::Progress,
     term::Kept,
 };
-
-/// Objects that have to be stored anew, each with the time at which its deals end. The time is missing when the deals
-/// are over or shards are damaged.
-pub(crate) type Ending = BTreeMap<ObjectId, Option<LedgerTime>>;
 
 /// The result of comparing a name's current version with the source.
 enum Before {
@@ -52,20 +43,6 @@ enum Lasts {
     /// It is not, and has to be stored anew.
     Anew,
 }
-
-/// The stored objects that do not last as long as a caller asks.
-#[derive(Default)]
-pub(crate) struct Ends {
-    /// Those that have to be stored anew.
-    pub(crate) anew: Ending,
-    /// Those of them to which another person has a right.
-    pub(crate) held: BTreeSet<ObjectId>,
-    /// Those whose deals can get the epochs that they lack.
-    pub(crate) longer: Longer,
-}
-
-/// Objects, with the epochs that their deals lack.
-pub(crate) type Longer = BTreeMap<ObjectId, (ObjectEntry, Vec<Extension>)>;
 
 /// The state of a name before something is stored under it.
 struct NameState {
@@ -246,17 +223,16 @@ impl Library {
         options: &PutTerms,
     ) -> Result<Lasts, ClientError> {
         let chain = self.network().recent_chain().await?;
-        let ids = deals_of(&self.me(), entry)?;
-        let rows = self.network().rows_of(Deals, &ids).await?;
-        let kept = Kept::of(&chain, rows.iter().map(Option::as_ref));
-        let Kept::Until { epoch, time_ms } = kept else { return Ok(Lasts::Anew) };
+        let stored = self.stored(vec![entry.clone()]).await?;
+        let Kept::Until { epoch, time_ms } = stored[0].kept(&chain) else {
+            return Ok(Lasts::Anew);
+        };
         let least = chain.epoch.saturating_add(options.least);
         if least <= epoch {
             return Ok(Lasts::Long);
         }
         let until = chain.epoch.saturating_add(1).saturating_add(options.epochs);
-        let deals: Vec<_> = ids.into_iter().zip(rows.into_iter().flatten()).collect();
-        if let Some(lacking) = lacking(&deals, (least, until)) {
+        if let Some(lacking) = stored[0].lacking_at_least((least, until)) {
             return Ok(Lasts::Short(lacking));
         }
         let held = self.held(&BTreeSet::from([entry.manifest.object])).await?;
@@ -291,58 +267,14 @@ impl Library {
         Ok(held)
     }
 
-    /// Until when an object is kept. Nodes delete shards without a running deal.
+    /// Until when an object is kept.
     pub(crate) async fn kept(
         &self,
         chain: &Chain,
         entry: &ObjectEntry,
     ) -> Result<Kept, ClientError> {
-        let ids = deals_of(&self.me(), entry)?;
-        let rows = self.network().rows_of(Deals, &ids).await?;
-        Ok(Kept::of(chain, rows.iter().map(Option::as_ref)))
-    }
-
-    /// The objects that are not kept for `least` more epochs or were found damaged. Those that can last for `epochs` more
-    /// are apart.
-    pub(crate) async fn ending(&self, least: u64, epochs: u64) -> Result<Ends, ClientError> {
-        let (mut objects, mut deals) = (Vec::new(), Vec::new());
-        for entry in self.local(|local| local.catalog().rows(Objects)).await? {
-            let ids = deals_of(&self.me(), &entry)?;
-            objects.push((entry, ids.len()));
-            deals.extend(ids);
-        }
-        let rows = self.network().rows_of(Deals, &deals).await?;
-        let chain = self.network().chain_row().await?;
-        let damaged = self.local(|local| local.catalog().rows(Damaged)).await?;
-        let damaged: BTreeSet<ObjectId> = damaged.into_iter().map(|row| row.object).collect();
-        let least = chain.epoch.saturating_add(least);
-        let until = chain.epoch.saturating_add(1).saturating_add(epochs);
-        let (mut deals, mut rows, mut ends) = (deals.as_slice(), rows.as_slice(), Ends::default());
-        for (entry, count) in objects {
-            let object = entry.manifest.object;
-            let ((own, more), (own_rows, rest)) = (deals.split_at(count), rows.split_at(count));
-            (deals, rows) = (more, rest);
-            match Kept::of(&chain, own_rows.iter().map(Option::as_ref)) {
-                Kept::Over { .. } => {
-                    ends.anew.insert(object, None);
-                }
-                Kept::Until { epoch, time_ms } if epoch < least => {
-                    let own = own.iter().copied().zip(own_rows.iter().flatten().cloned());
-                    let own: Vec<_> = own.collect();
-                    match lacking(&own, (least, until)).filter(|_| !damaged.contains(&object)) {
-                        Some(lacking) => drop(ends.longer.insert(object, (entry, lacking))),
-                        None => drop(ends.anew.insert(object, Some(time_ms))),
-                    }
-                }
-                Kept::Until { .. } => {}
-            }
-        }
-        let running = ends.anew.iter().filter(|(_, ends)| ends.is_some());
-        ends.held = self.held(&running.map(|(object, _)| *object).collect()).await?;
-        for object in damaged {
-            ends.anew.entry(object).or_insert(None);
-        }
-        Ok(ends)
+        let stored = self.stored(vec![entry.clone()]).await?;
+        Ok(stored[0].kept(chain))
     }
 
     /// The folder for bytes that are kept during a put.
@@ -435,23 +367,6 @@ impl Local {
     pub(crate) fn open_source(&self, source: Source) -> Result<Opened, ClientError> {
         Opened::open(source, &self.spool())
     }
-}
-
-/// The deals that keep an owner's object.
-pub(super) fn deals_of(owner: &AccountId, entry: &ObjectEntry) -> Result<Vec<DealId>, ClientError> {
-    let layout = Layout::new(entry.manifest.scheme, entry.manifest.length)
-        .map_err(|error| ClientError::Internal(error.to_string()))?;
-    let key = entry.key.file_key();
-    Ok((0..layout.segments()).map(|segment| key.deal(owner, segment)).collect())
-}
-
-/// The epochs that deals lack to last until `until`; `None` if their nodes do not even agree to last until `least`.
-fn lacking(deals: &[(DealId, Deal)], (least, until): (u64, u64)) -> Option<Vec<Extension>> {
-    if deals.iter().any(|(_, deal)| agreed_until(deal) < least) {
-        return None;
-    }
-    let lacking = deals.iter().filter_map(|(id, deal)| Extension::until(*id, deal, until));
-    Some(lacking.collect())
 }
 
 /// Whether an object was made from this source, as far as the source's mark shows.

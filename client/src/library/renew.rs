@@ -2,19 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use symbolon_protocol::{
-    Amount, LedgerTime,
-    id::ObjectId,
-    ledger::rows::{Chain, Deal, Deals},
-};
+use symbolon_protocol::{Amount, LedgerTime, id::ObjectId, ledger::rows::Chain};
 use symbolon_transfer::extend::{Extension, agreed_until, extension_price};
 
-use super::{Library, budget::Budget, names::Name, put::deals_of, upload::Paid};
+use super::{Library, budget::Budget, names::Name, upload::Paid};
 use crate::{
     catalog::{Batch, ObjectEntry, Objects},
     error::ClientError,
     progress::Progress,
-    term::{Kept, epoch_ms, runs},
+    term::epoch_ms,
 };
 
 /// What it takes to keep files for longer.
@@ -46,12 +42,6 @@ impl Renewal {
     pub fn is_nothing(&self) -> bool {
         self.objects.is_empty()
     }
-}
-
-/// The deals of an object, as the ledger has them.
-struct Stored {
-    entry: ObjectEntry,
-    deals: Vec<Option<Deal>>,
 }
 
 impl Library {
@@ -91,24 +81,18 @@ impl Library {
         };
         let mut ends: BTreeMap<ObjectId, Option<u64>> = BTreeMap::new();
         let mut first = until;
-        for Stored { entry, deals } in stored {
-            let object = entry.manifest.object;
-            let end = Kept::of(&chain, deals.iter().map(Option::as_ref)).end();
+        for one in stored {
+            let object = one.entry.manifest.object;
+            let end = one.kept(&chain).end();
             ends.insert(object, end);
             if end.is_none() {
                 continue;
             }
-            let running = || deals.iter().flatten().filter(|deal| runs(deal));
-            let reached = running().map(|deal| deal.end.max(until.min(agreed_until(deal)))).min();
-            first = first.min(reached.unwrap_or(until));
-            let ids = deals_of(&self.me(), &entry)?;
-            let lacking: Vec<_> = ids
-                .into_iter()
-                .zip(running())
-                .filter_map(|(id, deal)| Extension::until(id, deal, until))
-                .collect();
+            let reached = one.known().map(|(_, deal)| deal.end.max(until.min(agreed_until(deal))));
+            first = first.min(reached.min().unwrap_or(until));
+            let lacking = one.lacking(until);
             if !lacking.is_empty() {
-                renewal.objects.push((entry, lacking));
+                renewal.objects.push((one.entry, lacking));
             }
         }
         for (name, file) in found {
@@ -125,22 +109,6 @@ impl Library {
         let all: Vec<_> = renewal.objects.iter().flat_map(|(_, deals)| deals.clone()).collect();
         renewal.cost = extension_price(params, &all)?;
         Ok(renewal)
-    }
-
-    async fn stored(&self, entries: Vec<ObjectEntry>) -> Result<Vec<Stored>, ClientError> {
-        let mut ids = Vec::new();
-        let mut counts = Vec::new();
-        for entry in &entries {
-            let own = deals_of(&self.me(), entry)?;
-            counts.push(own.len());
-            ids.extend(own);
-        }
-        let mut rows = self.network().rows_of(Deals, &ids).await?.into_iter();
-        let stored = entries
-            .into_iter()
-            .zip(counts)
-            .map(|(entry, count)| Stored { entry, deals: rows.by_ref().take(count).collect() });
-        Ok(stored.collect())
     }
 
     /// Pays for a renewal, up to a limit, and notes until when the files are kept. Gives what was paid.
@@ -181,10 +149,9 @@ impl Library {
     /// Writes until when objects are kept into their rows.
     async fn note_ends(&self, chain: &Chain, entries: Vec<ObjectEntry>) -> Result<(), ClientError> {
         let mut batch = Batch::default();
-        for Stored { mut entry, deals } in self.stored(entries).await? {
-            let Some(end) = Kept::of(chain, deals.iter().map(Option::as_ref)).end() else {
-                continue;
-            };
+        for one in self.stored(entries).await? {
+            let Some(end) = one.kept(chain).end() else { continue };
+            let mut entry = one.entry;
             if entry.end < end {
                 (entry.end, entry.paid_until_ms) = (end, epoch_ms(chain, end));
                 let object = entry.manifest.object;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use symbolon_protocol::{
-    LedgerTime,
+    LedgerTime, Millis,
     id::{DealId, Hash, NodeId},
     ledger::{
         rows::{Chain, Deal, DealSlot, DealState, Node, Nodes},
@@ -153,6 +153,9 @@ fn public(name: Name, object: &Arc<ObjectEntry>) -> Found {
     Found { name, object: object.clone(), stored_ms, first: 0, length, metadata }
 }
 
+/// Files that end within this time are told of.
+pub const SOON: Millis = Millis::DAY.saturating_mul(7);
+
 /// Totals of an owner's files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FilesView {
@@ -162,6 +165,8 @@ pub struct FilesView {
     pub bytes: u64,
     /// Number of files whose time is over.
     pub over: u64,
+    /// Number of the others that end within [`SOON`].
+    pub soon: u64,
 }
 
 impl Library {
@@ -264,12 +269,14 @@ impl Local {
             }
             lost = (lost.0 + used.files, lost.1 + used.file_bytes);
         }
+        let (over, soon_ms) = (self.catalog().files_over(now_ms)?, now_ms.saturating_add(SOON));
         let all = self.catalog().row(Folders, b"")?;
         let (count, bytes) = all.map_or((0, 0), |all| (all.files, all.bytes));
         Ok(FilesView {
             count: count.saturating_sub(lost.0),
             bytes: bytes.saturating_sub(lost.1),
-            over: self.catalog().files_over(now_ms)?,
+            over,
+            soon: self.catalog().files_over(soon_ms)?.saturating_sub(over),
         })
     }
 
@@ -279,6 +286,9 @@ impl Local {
             files.count += 1;
             files.bytes = files.bytes.saturating_add(file.length);
             files.over += u64::from(file.paid_until_ms <= now_ms);
+            let soon =
+                now_ms < file.paid_until_ms && file.paid_until_ms <= now_ms.saturating_add(SOON);
+            files.soon += u64::from(soon);
         }
         Ok(files)
     }

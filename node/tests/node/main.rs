@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod away;
-#[path = "../../../ledger/tests/common/between.rs"]
+#[path = "../../../ledger/tests/engine/common/between.rs"]
 mod between;
 mod bounded;
 mod counted;

@@ -2,7 +2,7 @@
 //! gives the shards of nodes that died to others. The dead are not paid, and pay for their own replacement.
 
 use symbolon_client::{
-    Client, Depth, GetOptions, KeepOptions, Progress, PutOptions, PutOutcome, Readable,
+    Client, Depth, GetOptions, KeepOptions, Progress, PutOptions, PutOutcome, Readable, Renewing,
     ShardHealth, Sink, Source,
 };
 use symbolon_protocol::{
@@ -19,9 +19,8 @@ use super::put_options;
 const NODES: usize = 10;
 const EPOCHS: u64 = 10;
 
-fn options() -> KeepOptions {
-    KeepOptions { epochs: EPOCHS, least: 5, cost_max: None }
-}
+/// What was marked, within what was agreed.
+const AGREED: KeepOptions = KeepOptions { renewing: Renewing::Agreed, cost_max: None };
 
 async fn deal(world: &World) -> Deal {
     world.ledger().scan(Deals, &[], None, 1).await.unwrap().remove(0).1
@@ -50,7 +49,7 @@ pub(super) async fn lasting(seed: u64) -> Trace {
     assert_eq!(put(EPOCHS).await.outcome, PutOutcome::Stored);
     let first = deal(&world).await;
     let quiet = Progress::silent();
-    let nothing = owner.keep(&options(), &quiet).await.unwrap();
+    let nothing = owner.keep(&AGREED, &quiet).await.unwrap();
     assert_eq!((nothing.objects, nothing.renewed, nothing.repaired), (1, 0, 0));
     assert_eq!(nothing.cost, Amount::ZERO);
 
@@ -59,12 +58,16 @@ pub(super) async fn lasting(seed: u64) -> Trace {
     is_whole(&owner, &data).await;
 
     // A hundred epochs on, with a look now and then.
+    let limit = Amount::credits(1_000);
+    owner.agree(&[called("file")], EPOCHS, Some(limit)).await.unwrap();
     for _ in 0..25 {
-        let kept = owner.keep(&options(), &quiet).await.unwrap();
+        let kept = owner.keep(&AGREED, &quiet).await.unwrap();
         assert_eq!((kept.over, kept.lost, kept.limited), (0, 0, 0));
         world.pass_epochs(4).await;
     }
     assert!(100 < world.epoch().await);
+    let agreed = owner.agreement().await.unwrap();
+    assert!(Amount::ZERO < agreed.spent && agreed.spent < limit, "{agreed:?}");
     world.audit().await;
     world.audit_disks();
     is_whole(&owner, &data).await;
@@ -123,8 +126,7 @@ async fn repaired(world: &mut World, owner: &Client, first: &Deal, lost: &[(u8, 
     let before = held(world).await;
     let balance = owner.account().await.unwrap().balance;
 
-    let repaired =
-        owner.keep(&KeepOptions { least: 0, ..options() }, &Progress::silent()).await.unwrap();
+    let repaired = owner.keep(&AGREED, &Progress::silent()).await.unwrap();
     world.note(format!("kept: {repaired:?}"));
     assert_eq!((repaired.repaired, repaired.lost, repaired.renewed), (2, 0, 0));
     assert_eq!(repaired.cost, Amount::ZERO, "the dead pay for those who come after them");

@@ -10,6 +10,7 @@ use symbolon_view::folder;
 
 use super::{Clock, Removal, first_few, pace, partial, stopped, tell_not_kept, tell_special};
 use crate::{
+    auto::Auto,
     context::{Consent, Context},
     durability,
     error::Error,
@@ -32,6 +33,8 @@ pub(crate) struct Store<'a> {
     pub(crate) accept_risk: bool,
     pub(crate) dry_run: bool,
     pub(crate) yes: bool,
+    /// Whether it is renewed without being asked.
+    pub(crate) auto: Auto,
     /// The most names that may be removed.
     pub(crate) max_delete: Option<u64>,
 }
@@ -75,7 +78,13 @@ impl Store<'_> {
     ) -> Result<Report, Error> {
         let mut index = Amount::ZERO;
         let dry_run = self.dry_run;
-        let done = self.run(&client, context, &mut index).await;
+        let (auto, to, epochs) = (self.auto, self.to.clone(), self.folder.epochs);
+        let mut done = self.run(&client, context, &mut index).await;
+        if let (Ok(Done::Stored { .. }), Some(to)) = (&done, to)
+            && let Err(error) = auto.agree(&client, &[to], epochs).await
+        {
+            done = Err(error);
+        }
         if dry_run {
             // A dry run changes nothing and publishes no pending names.
             crate::context::close(client).await;

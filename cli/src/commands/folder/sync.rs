@@ -11,6 +11,7 @@ use symbolon_protocol::Amount;
 
 use super::{bytes, get::Bring, name, options, put::Store};
 use crate::{
+    auto::Auto,
     context::{self, Context},
     error::Error,
     output::Report,
@@ -98,7 +99,9 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
             let to = if to.is_empty() { None } else { Some(name(OsStr::from_bytes(to))?) };
             let (root, dry_run, yes) = (Path::new(&args.source), args.dry_run, args.yes);
             let (accept_risk, max_delete) = (args.accept_risk, args.max_delete);
-            let store = Store { root, to, folder, options, accept_risk, dry_run, yes, max_delete };
+            let auto = Auto::default();
+            let store =
+                Store { root, to, folder, options, accept_risk, dry_run, yes, auto, max_delete };
             store.run_and_close(client, context).await
         }
         (Some(from), None) => {

@@ -152,8 +152,12 @@ impl Library {
         progress: &Progress,
     ) -> Result<Removed, ClientError> {
         let dropped = names.to_vec();
-        let drop_names = move |local: &Local| local.drop_names(&dropped, forever);
-        let (_, kept) = self.local(drop_names).await?;
+        let drop_names = move |local: &Local| {
+            let kept = local.drop_names(&dropped, forever)?.1;
+            local.unmark_gone(&dropped)?;
+            Ok::<_, ClientError>(kept)
+        };
+        let kept = self.local(drop_names).await?;
         let (uploads, ended, refunded) = self.end_uploads(names).await?;
         let swept = self.sweep(progress).await?;
         self.compact(progress).await?;
@@ -219,7 +223,11 @@ impl Library {
     /// Gives a file or folder another name. If the new name is a folder, the file or folder moves into it.
     pub async fn rename(&self, from: &Name, to: &Name) -> Result<Moved, ClientError> {
         let (from, to) = (from.clone(), to.clone());
-        let renaming = self.local(move |local| local.rename(&from, &to));
+        let renaming = self.local(move |local| {
+            let moved = local.rename(&from, &to)?;
+            local.move_marks(&from, &moved.to)?;
+            Ok(moved)
+        });
         self.changing(&Budget::default(), &Progress::silent(), renaming).await
     }
 

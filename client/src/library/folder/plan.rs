@@ -22,8 +22,8 @@ use crate::{
         Library, Local,
         index::Growth,
         names::{Name, NewVersion, path_of},
-        put::Longer,
         source::FileMetadata,
+        stored::{Longer, Wanted},
         upload::{PutOptions, PutTerms},
     },
     place::{choose_scheme, quote, with_room},
@@ -189,7 +189,8 @@ impl Library {
         let from = root.to_owned();
         let check = move || check_folder(&from).map(drop);
         self.host().blocking(check).await?;
-        let ending = self.ending(options.least, options.epochs).await?;
+        let wanted = Wanted::All { least: options.least, epochs: options.epochs };
+        let ending = self.ending(&self.all_stored().await?, &wanted).await?;
         let to = to.map_or(Vec::new(), |to| to.as_bytes().to_vec());
         let plan = FolderPlan::new(root.to_owned(), to, options.keep);
         let mut planner = Planner::new(plan, options.clone(), ending);

@@ -6,7 +6,7 @@
 //! files begins the next life. `SYMBOLON_SEED=7` runs one seed only, `SYMBOLON_SEEDS=100` so many.
 
 mod disk;
-#[path = "../../../tests/common/shards.rs"]
+#[path = "../../../tests/engine/common/shards.rs"]
 mod shards;
 mod work;
 

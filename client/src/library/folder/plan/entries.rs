@@ -19,8 +19,8 @@ use crate::{
     library::{
         Local,
         names::{Found, Name, NewVersion, Tree, below},
-        put::{Ends, Longer},
         source::FileMetadata,
+        stored::{Ends, Longer},
     },
 };
 

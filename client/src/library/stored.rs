@@ -1,0 +1,155 @@
+//! Stored objects, the deals that keep them, and how long these last.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use symbolon_protocol::{
+    LedgerTime,
+    content::Layout,
+    id::{AccountId, DealId, ObjectId},
+    ledger::rows::{Chain, Deal, Deals},
+};
+use symbolon_transfer::extend::{Extension, agreed_until};
+
+use super::Library;
+use crate::{
+    catalog::{Damaged, ObjectEntry, Objects},
+    error::ClientError,
+    term::Kept,
+};
+
+/// An object, and its deals as the ledger has them.
+pub(crate) struct Stored {
+    pub(crate) entry: ObjectEntry,
+    pub(crate) deals: Vec<(DealId, Option<Deal>)>,
+}
+
+impl Stored {
+    /// Until when the object is stored. Nodes delete shards without a running deal.
+    pub(crate) fn kept(&self, chain: &Chain) -> Kept {
+        Kept::of(chain, self.deals.iter().map(|(_, row)| row.as_ref()))
+    }
+
+    /// The deals that the ledger has.
+    pub(crate) fn known(&self) -> impl Iterator<Item = (DealId, &Deal)> {
+        self.deals.iter().filter_map(|(id, row)| Some((*id, row.as_ref()?)))
+    }
+
+    /// The epochs that the deals lack to last until `until`, as far as their nodes agree.
+    pub(crate) fn lacking(&self, until: u64) -> Vec<Extension> {
+        self.known().filter_map(|(id, deal)| Extension::until(id, deal, until)).collect()
+    }
+
+    /// The same; `None` if the nodes do not even agree to last until `least`.
+    pub(crate) fn lacking_at_least(&self, (least, until): (u64, u64)) -> Option<Vec<Extension>> {
+        let agrees = self.known().all(|(_, deal)| least <= agreed_until(deal));
+        agrees.then(|| self.lacking(until))
+    }
+}
+
+/// For how many epochs objects should be kept.
+#[derive(Clone, Debug)]
+pub(crate) enum Wanted {
+    /// All objects alike: those that are kept for fewer than `least` epochs should be kept for `epochs`.
+    All { least: u64, epochs: u64 },
+    /// Only these, each for so many epochs whenever half of them are over.
+    These(BTreeMap<ObjectId, u64>),
+}
+
+impl Wanted {
+    fn of(&self, object: &ObjectId) -> Option<(u64, u64)> {
+        match self {
+            Self::All { least, epochs } => Some((*least, *epochs)),
+            Self::These(objects) => objects.get(object).map(|epochs| (epochs.div_ceil(2), *epochs)),
+        }
+    }
+}
+
+/// Objects that have to be stored anew, each with the time at which its deals end. The time is missing when the deals
+/// are over or shards are damaged.
+pub(crate) type Ending = BTreeMap<ObjectId, Option<LedgerTime>>;
+
+/// Objects, with the epochs that their deals lack.
+pub(crate) type Longer = BTreeMap<ObjectId, (ObjectEntry, Vec<Extension>)>;
+
+/// The stored objects that do not last as long as a caller asks.
+#[derive(Default)]
+pub(crate) struct Ends {
+    /// Those that have to be stored anew.
+    pub(crate) anew: Ending,
+    /// Those of them to which another person has a right.
+    pub(crate) held: BTreeSet<ObjectId>,
+    /// Those whose deals can get the epochs that they lack.
+    pub(crate) longer: Longer,
+}
+
+impl Library {
+    /// These objects, with their deals.
+    pub(crate) async fn stored(
+        &self,
+        entries: Vec<ObjectEntry>,
+    ) -> Result<Vec<Stored>, ClientError> {
+        let own = entries.iter().map(|entry| deals_of(&self.me(), entry));
+        let own = own.collect::<Result<Vec<_>, _>>()?;
+        let rows = self.network().rows_of(Deals, &own.concat()).await?;
+        let mut rows = rows.into_iter();
+        let with_deals = |(entry, ids): (_, Vec<_>)| Stored {
+            entry,
+            deals: ids.into_iter().zip(rows.by_ref()).collect(),
+        };
+        Ok(entries.into_iter().zip(own).map(with_deals).collect())
+    }
+
+    /// All objects, with their deals.
+    pub(crate) async fn all_stored(&self) -> Result<Vec<Stored>, ClientError> {
+        let entries = self.local(|local| local.catalog().rows(Objects)).await?;
+        self.stored(entries).await
+    }
+
+    /// Those of these objects that are not kept as long as is wanted, or were found damaged. Those that can last longer are
+    /// apart.
+    pub(crate) async fn ending(
+        &self,
+        stored: &[Stored],
+        wanted: &Wanted,
+    ) -> Result<Ends, ClientError> {
+        let chain = self.network().chain_row().await?;
+        let damaged = self.local(|local| local.catalog().rows(Damaged)).await?;
+        let damaged: BTreeSet<ObjectId> = damaged.into_iter().map(|row| row.object).collect();
+        let mut ends = Ends::default();
+        for one in stored {
+            let object = one.entry.manifest.object;
+            let Some((least, epochs)) = wanted.of(&object) else { continue };
+            let least = chain.epoch.saturating_add(least);
+            let until = chain.epoch.saturating_add(1).saturating_add(epochs);
+            match one.kept(&chain) {
+                Kept::Over { .. } => drop(ends.anew.insert(object, None)),
+                Kept::Until { epoch, time_ms } if epoch < least => {
+                    let lacking = one.lacking_at_least((least, until));
+                    match lacking.filter(|_| !damaged.contains(&object)) {
+                        Some(lacking) => {
+                            drop(ends.longer.insert(object, (one.entry.clone(), lacking)));
+                        }
+                        None => drop(ends.anew.insert(object, Some(time_ms))),
+                    }
+                }
+                Kept::Until { .. } => {}
+            }
+        }
+        let running = ends.anew.iter().filter(|(_, ends)| ends.is_some());
+        ends.held = self.held(&running.map(|(object, _)| *object).collect()).await?;
+        for object in damaged {
+            if wanted.of(&object).is_some() {
+                ends.anew.entry(object).or_insert(None);
+            }
+        }
+        Ok(ends)
+    }
+}
+
+/// The deals that keep an owner's object.
+pub(crate) fn deals_of(owner: &AccountId, entry: &ObjectEntry) -> Result<Vec<DealId>, ClientError> {
+    let layout = Layout::new(entry.manifest.scheme, entry.manifest.length)
+        .map_err(|error| ClientError::Internal(error.to_string()))?;
+    let key = entry.key.file_key();
+    Ok((0..layout.segments()).map(|segment| key.deal(owner, segment)).collect())
+}
