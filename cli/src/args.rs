@@ -118,6 +118,8 @@ pub(crate) enum Verb {
     Rm(commands::rm::Args),
     /// Check that the nodes still hold a file's shards undamaged
     Verify(commands::verify::Args),
+    /// Check all that a ledger did, from its blocks alone
+    Audit(commands::audit::Args),
     /// Let another person read a file
     Share(commands::share::Args),
     /// Inspect grants, pass them on, or revoke them

@@ -1,6 +1,7 @@
 //! The verbs, one file each: arguments, action and output.
 
 pub(crate) mod account;
+pub(crate) mod audit;
 pub(crate) mod buy;
 pub(crate) mod completions;
 pub(crate) mod demo;
@@ -74,6 +75,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<(), Error> {
         Verb::Undelete(args) => versions::undelete(&args, context).await,
         Verb::Renew(args) => renew::run(&args, context).await,
         Verb::Rm(args) => rm::run(&args, context).await,
+        Verb::Audit(args) => audit::run(&args, context).await,
         Verb::Share(args) => share::run(args, context).await,
         Verb::Grant(args) => grant::run(args, context).await,
         Verb::Sell(args) => sell::run(args, context).await,

@@ -1,6 +1,7 @@
 //! The program: it reads the arguments, runs a command, and ends with an exit code.
 
 mod alerts;
+mod archive;
 mod args;
 mod auto;
 mod client_error;

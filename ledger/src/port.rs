@@ -8,7 +8,7 @@ use symbolon_protocol::{
     id::{AccountId, ChainId},
     ledger::{
         Status,
-        block::{Block, SignedHeader},
+        block::{Block, Genesis, SignedHeader},
         rows::Table,
         transaction::Transaction,
     },
@@ -105,6 +105,14 @@ impl Ledger {
         match self {
             Self::Embedded(ledger) => ledger.submit(transaction).await,
             Self::Remote(ledger) => ledger.submit(transaction).await,
+        }
+    }
+
+    /// What the ledger began with; its hash is the ledger's id.
+    pub async fn genesis(&self) -> Result<Genesis, LedgerError> {
+        match self {
+            Self::Embedded(ledger) => ledger.replica().genesis().await,
+            Self::Remote(ledger) => ledger.ask_genesis().await,
         }
     }
 

@@ -1,14 +1,20 @@
 //! The whole: simulator, end to end, vectors, house rules.
 //!
 //! - [`sim`]: a network in one thread and in virtual time, made of the production parts;
-//! - [`auditor`]: books of its own, kept from blocks alone, that must agree with the ledger's;
+//! - [`auditor`]: books of its own, kept from blocks alone, that must agree with the ledger's, and a look at nodes' disks;
 //! - [`liars`]: nodes and disks that misbehave, one way each;
 //! - [`between`]: liars that change what honest nodes and ledgers answer;
 //! - [`power`]: disks that lose what was not synced;
 //! - [`witness`]: nodes that remember all they were given, and compare.
 
-pub mod auditor;
+pub mod auditor {
+    //! The auditor of `symbolon-audit`, and what it finds on disks.
+    pub use symbolon_audit::{Auditor, Finding, Held, Report};
+
+    pub use crate::disk::{check_disk, find_file};
+}
 pub mod between;
+pub mod disk;
 pub mod liars;
 pub mod power;
 pub mod sim;

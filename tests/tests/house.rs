@@ -47,8 +47,10 @@ fn room(package: &str) -> String {
     }
 }
 
-const ROOMS: [&str; 10] =
-    ["protocol", "store", "net", "ledger", "transfer", "client", "node", "view", "cli", "tests"];
+const ROOMS: [&str; 11] = [
+    "protocol", "store", "net", "ledger", "audit", "transfer", "client", "node", "view", "cli",
+    "tests",
+];
 
 /// The rows of a table of the architecture between two marks, by their cells.
 fn table(mark: &str) -> Vec<Vec<String>> {

@@ -5,6 +5,7 @@
 //! words.
 
 pub mod account;
+pub mod audit;
 pub mod demo;
 pub mod failure;
 pub mod files;
@@ -62,6 +63,7 @@ documents! {
     account::History,
     account::Sent,
     account::Statement,
+    audit::Audited,
     demo::Held,
     failure::Failure,
     files::Renamed,

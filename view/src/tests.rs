@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use crate::{
     DOCUMENTS,
     account::{Balance, History, Sent, Statement},
+    audit::Audited,
     demo::Held,
     failure::Failure,
     files::{Renamed, Undeleted, Usages, Versions},
@@ -53,6 +54,7 @@ fn commands() -> Vec<(&'static str, Vec<Of>)> {
         ("account-send", vec![of::<Sent>()]),
         ("account-statement", vec![of::<Statement>()]),
         ("alert", vec![of::<Alert>()]),
+        ("audit", vec![of::<Audited>()]),
         ("buy", vec![of::<Bought>()]),
         ("completions", vec![of::<Completions>()]),
         ("demo", vec![of::<Held>()]),

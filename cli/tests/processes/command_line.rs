@@ -54,6 +54,7 @@ const VERBS: &[&[&str]] = &[
     &["undelete"],
     &["renew"],
     &["keep"],
+    &["audit"],
     &["rm"],
     &["verify"],
     &["share"],

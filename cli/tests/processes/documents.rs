@@ -85,6 +85,7 @@ fn store(seen: &mut Seen, network: &Network) {
     seen.run(home, "renew file --for 40h --dry-run");
     seen.run(home, "renew file --for 40h --yes");
     seen.run(home, "renew file --no-auto");
+    seen.run(home, "audit");
     seen.run(home, "keep --once --yes");
     seen.run(home, "keep --detach --yes");
     seen.run(home, "keep --stop");

@@ -5,6 +5,7 @@
 
 mod common;
 
+mod audit;
 mod command_line;
 mod deletion;
 mod documents;

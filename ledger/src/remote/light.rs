@@ -98,7 +98,7 @@ impl Remote {
         })
     }
 
-    async fn ask_genesis(&self) -> Result<Genesis, LedgerError> {
+    pub(crate) async fn ask_genesis(&self) -> Result<Genesis, LedgerError> {
         self.ask_untrusting(&Request::Genesis, |response| match response {
             Response::Genesis { genesis } => {
                 let is_ours = genesis.chain() == self.chain();

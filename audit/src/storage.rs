@@ -9,6 +9,7 @@ use symbolon_protocol::{
         rows::HoldKey,
         transaction::{Acceptance, Action, LostShard},
     },
+    proof::LeafProof,
 };
 
 use super::{
@@ -427,7 +428,7 @@ impl Auditor {
             }
             Action::PlaceShards { .. } => self.place_shards(sender, action),
             Action::DeclareLost { shards } => self.declare(NodeId::from(sender), shards),
-            Action::Prove { epoch, .. } => self.prove(NodeId::from(sender), *epoch),
+            Action::Prove { epoch, leaves } => self.prove(NodeId::from(sender), *epoch, leaves),
             _ => unreachable!("only storage actions come here"),
         }
     }
@@ -717,7 +718,7 @@ impl Auditor {
         Ok(())
     }
 
-    fn prove(&mut self, node: NodeId, epoch: u64) -> Result<(), String> {
+    fn prove(&mut self, node: NodeId, epoch: u64, leaves: &[LeafProof]) -> Result<(), String> {
         let book = self.nodes.get_mut(&node).ok_or_else(|| format!("no node {node}"))?;
         let due = book.table_rate();
         if book.window != Some(epoch) {
@@ -730,10 +731,30 @@ impl Auditor {
         book.proven = Some(epoch);
         book.passed += 1;
         book.missed_in_row = 0;
-        let account = book.payout;
+        let (account, layer) = (book.payout, book.layer);
+        let layer = layer.ok_or_else(|| format!("the window of node {node} has no layer"))?;
+        self.check_witness(node, (epoch, layer), leaves)?;
         let reason = Reason::Proven { node, epoch };
         self.expect(Place::Storage, Place::Account { account }, due, reason);
         Ok(())
+    }
+
+    /// Which shard of a deal is in a node's table, and what it earns in an epoch.
+    pub(crate) fn earning(&self, node: &NodeId, deal: &DealId) -> Option<(u8, u128)> {
+        let mut table = self.nodes.get(node)?.table.iter();
+        table.find(|((_, of), _)| of == deal).map(|(_, earning)| *earning)
+    }
+
+    /// The root and length of a shard.
+    pub(crate) fn shard(&self, deal: &DealId, index: u8) -> Option<(Hash, u64)> {
+        let deal = self.deals.get(deal)?;
+        Some((deal.shards.get(&index)?.root, deal.length))
+    }
+
+    /// How many epochs nodes have proven, and how many they have missed.
+    pub(crate) fn passed_and_missed(&self) -> (u64, u64) {
+        let nodes = self.nodes.values();
+        nodes.fold((0, 0), |(passed, missed), book| (passed + book.passed, missed + book.missed))
     }
 
     /// Where a node's pay goes.

@@ -10,10 +10,11 @@
 //! the ledger is for, so that a rule that changes must be changed here too, on purpose.
 
 mod chance;
-mod disk;
 mod fees;
 mod market;
+mod report;
 mod storage;
+mod witness;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +24,7 @@ use symbolon_protocol::{
     id::{AccountId, ChainId, DealId, Hash, LinkId, ListingId, NodeId, Opening, OrderId, VaultId},
     ledger::{
         Params,
-        block::{Block, Event, Place, Reason, events_root, transactions_root},
+        block::{Block, Event, Genesis, Place, Reason, events_root, transactions_root},
         commit::Validators,
         rows::{
             Accounts, Degraded, Holds, Listings, Nodes, Orders, PoolsTable, Revocations, Roots,
@@ -34,7 +35,7 @@ use symbolon_protocol::{
 };
 use thiserror::Error;
 
-pub use disk::{check_disk, find_file};
+pub use report::Report;
 pub use storage::Held;
 
 /// Something that is not as it must be.
@@ -57,6 +58,8 @@ pub struct Auditor {
     time_ms: u64,
     parent_ms: u64,
     chain: ChainId,
+    /// Whether it was known which ledger this is before its first block.
+    is_named: bool,
     epoch: u64,
     /// The time that counts for epochs, and how many gaps in a row did not.
     counted_ms: u64,
@@ -87,6 +90,10 @@ pub struct Auditor {
     roots: BTreeMap<AccountId, u64>,
     /// Accounts that have a row: those that money has reached.
     known: BTreeSet<AccountId>,
+    /// The slot tables, and what was opened of them.
+    tables: witness::Tables,
+    /// How many transactions were in all blocks.
+    transactions: u64,
     /// What the block at hand must report.
     expected: Vec<Event>,
 }
@@ -97,17 +104,31 @@ fn hundredths(amount: u128, part: u16) -> u128 {
 }
 
 impl Auditor {
-    /// Books of a ledger with these parameters and this validator, before its first block.
+    /// Books of the ledger that begins with this, before its first block.
+    #[must_use]
+    pub fn of(genesis: &Genesis) -> Self {
+        let id = blake3::derive_key("symbolon 2026 genesis v1", &genesis.to_bytes());
+        let books = Self::before(genesis.params.clone(), genesis.validators.clone());
+        Self { chain: ChainId(id), is_named: true, ..books }
+    }
+
+    /// Books of a ledger with these parameters and this validator, before its first block, which has to be believed when it
+    /// names the ledger.
     #[must_use]
     pub fn new(params: Params, validator: AccountId) -> Self {
+        Self::before(params, Validators::alone(validator))
+    }
+
+    fn before(params: Params, validators: Validators) -> Self {
         Self {
             params,
-            validators: Validators::alone(validator),
+            validators,
             next: 0,
             parent: Hash([0; 32]),
             time_ms: 0,
             parent_ms: 0,
             chain: ChainId([0; 32]),
+            is_named: false,
             epoch: 0,
             counted_ms: 0,
             late_blocks: 0,
@@ -127,6 +148,8 @@ impl Auditor {
             over: BTreeSet::new(),
             roots: BTreeMap::new(),
             known: BTreeSet::new(),
+            tables: witness::Tables::default(),
+            transactions: 0,
             expected: Vec::new(),
         }
     }
@@ -165,6 +188,7 @@ impl Auditor {
             self.chance.take(tick, reveal).map_err(|what| self.finding(what))?;
             self.fall_due();
             let changed = self.take_turns();
+            self.change_tables(&block.events).map_err(|what| self.finding(what))?;
             self.close_deals(512 - changed);
             self.leave();
         }
@@ -179,13 +203,16 @@ impl Auditor {
             }
         }
         self.check_sums()?;
+        self.transactions += block.transactions.len() as u64;
         self.next += 1;
         Ok(())
     }
 
     fn check_header(&mut self, block: &Block) -> Result<(), Finding> {
         let header = &block.header.header;
+        let is_first = header.height == 0 && !self.is_named;
         let facts = [
+            (is_first || header.chain == self.chain, "it is a block of another ledger"),
             (header.height == self.next, "it is not the next block"),
             (header.parent == self.parent, "its parent is another block"),
             (self.time_ms <= header.facts.time_ms.0, "its time is before its parent's"),

@@ -9,9 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use symbolon_audit::Held;
 use symbolon_protocol::id::Hash;
-
-use super::Held;
 
 fn files(under: &Path, out: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(under) else { return };
