@@ -23,6 +23,7 @@ SMALL = [
     ("distance.py", ["--rtt", "100", "--steps", "--rounds", "1", "--nodes", "5"]
      + ["--most", "put=18", "--most", "buy=24", "--most", "get=8", "--most", "ls=5"]),
     ("distance.py", ["--rtt", "100", "--deals", "30", "--epochs", "2"]),
+    ("durability.py", ["--years", "4000"]),
     ("folder.py", ["--files", "300", "--bytes", "1KiB"]),
     # Blocks of 48 epochs fill the file first. Then its size swings by half a MiB, which is 100 MB an hour here. Without
     # their removal it grows by 500 MB an hour.
