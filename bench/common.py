@@ -236,7 +236,8 @@ def run(command, env=None, cwd=None, read=True):
 class Network:
     """A ledger, nodes and one owner with money, each a process of its own, all on loopback."""
 
-    def __init__(self, program, folder, nodes, capacity="64GiB", epoch="10s", env=None, node_options=None):
+    def __init__(self, program, folder, nodes, capacity="64GiB", epoch="10s", env=None, node_options=None,
+                 ledger_options=()):
         self.program, self.folder = program, folder
         self.home = os.path.join(folder, "home")
         self.env = {key: value for key, value in os.environ.items() if not key.startswith("SYMBOLON_")}
@@ -245,7 +246,7 @@ class Network:
         self.servers = []
         self.nodes = []
         try:
-            ledger = ["ledger", "run", "--dir", os.path.join(folder, "ledger"), "--epoch", epoch]
+            ledger = ["ledger", "run", "--dir", os.path.join(folder, "ledger"), "--epoch", epoch, *ledger_options]
             self.ledger = self.serve(ledger, "ledger.log")
             self.ticket = self.ledger.ready["ticket"]
             for number in range(nodes):

@@ -35,6 +35,9 @@ SMALL = [
      + [more for step in ("put", "put again", "stat", "get", "status", "mv", "rm")
         for more in ("--most", f"{step}=2")]),
     ("nodes.py", ["--nodes", "100", "--nodes", "200", "--rounds", "3", "--most", "2"]),
+    ("repair.py", ["--size", "3MiB", "--nodes", "6", "--scheme", "2/4", "--epoch", "2s"]),
+    ("soak.py", ["--nodes", "10", "--scheme", "2/5", "--files", "2", "--size", "100kB", "--minutes", "0.7"]
+     + ["--epoch", "2s", "--every", "8", "--dead-after", "3", "--most-missed", "3"]),
     ("slow_node.py", ["--size", "1MiB", "--rate", "2MB", "--delay", "0.05"]),
 ]
 ELSEWHERE = {

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use symbolon_protocol::{
     Encode,
-    id::AccountId,
+    id::{AccountId, DealId},
     ledger::{
         block::{Place, Reason},
-        transaction::{Action, Transaction},
+        transaction::{Action, CaredDeal, Transaction},
     },
 };
 
-use super::{Auditor, hundredths};
+use super::{Auditor, care::care_weight, hundredths, id_of};
 
 /// Deposits by kind, in units.
 const NODE: usize = 4;
@@ -35,6 +35,13 @@ impl Auditor {
             }
             Action::PlaceShards { acceptances, .. } => (1 + acceptances.len(), 0),
             Action::ExtendDeals { deals, .. } => (1 + deals.len(), 0),
+            Action::SetCare { deals, .. } => {
+                let id =
+                    |cared: &CaredDeal| id_of("symbolon 2026 deal id v2", &sender, &cared.opening);
+                let new = deals.iter().filter(|cared| !self.cares.contains_key(&DealId(id(cared))));
+                (1 + deals.len(), new.map(|cared| care_weight(cared.pads.len())).sum())
+            }
+            Action::ClaimRepair { .. } => (2, 0),
             Action::OpenVault { key, custodians, .. } => {
                 (1 + custodians.len() + key.commitments.len(), VAULT)
             }
@@ -76,6 +83,14 @@ impl Auditor {
         self.returned(owner, DEAL + shards);
     }
 
+    pub(super) fn care_returned(&mut self, owner: AccountId, shards: usize) {
+        self.returned(owner, care_weight(shards));
+    }
+
+    pub(super) fn node_returned(&mut self, node: AccountId) {
+        self.returned(node, NODE);
+    }
+
     pub(super) fn order_returned(&mut self, buyer: AccountId) {
         self.returned(buyer, ORDER);
     }
@@ -92,11 +107,13 @@ impl Auditor {
     pub(super) fn deposits(&self) -> u128 {
         let weight = NODE * self.nodes.len()
             + self.deals_on_ledger().map(|shards| DEAL + shards).sum::<usize>()
+            + self.care_weights()
             + VAULT * self.vaults.len()
             + LISTING * self.listings.len()
             + ORDER * self.orders.len()
             + REVOCATION * self.revocations.len()
             + ROOT * self.roots.len();
-        self.params.deposit.0 * weight as u128
+        let capacity: u128 = self.nodes.values().map(|book| book.capacity_paid).sum();
+        self.params.deposit.0 * weight as u128 + capacity
     }
 }

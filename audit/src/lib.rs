@@ -9,6 +9,7 @@
 //! It shares types and encodings with the rules, and not one line of what they compute. It knows what
 //! the ledger is for, so that a rule that changes must be changed here too, on purpose.
 
+mod care;
 mod chance;
 mod fees;
 mod market;
@@ -77,6 +78,8 @@ pub struct Auditor {
     issued: u128,
     nodes: BTreeMap<NodeId, storage::NodeBook>,
     deals: BTreeMap<DealId, storage::DealBook>,
+    cares: BTreeMap<DealId, care::CareBook>,
+    repairs: BTreeMap<DealId, care::RepairBook>,
     vaults: BTreeMap<VaultId, market::VaultBook>,
     listings: BTreeMap<ListingId, market::ListingBook>,
     orders: BTreeMap<OrderId, market::OrderBook>,
@@ -140,6 +143,8 @@ impl Auditor {
             issued: 0,
             nodes: BTreeMap::new(),
             deals: BTreeMap::new(),
+            cares: BTreeMap::new(),
+            repairs: BTreeMap::new(),
             vaults: BTreeMap::new(),
             listings: BTreeMap::new(),
             orders: BTreeMap::new(),
@@ -272,7 +277,13 @@ impl Auditor {
             | Action::ExtendDeals { .. }
             | Action::PlaceShards { .. }
             | Action::DeclareLost { .. }
+            | Action::RetireNode
+            | Action::Stake { .. }
+            | Action::Unstake { .. }
             | Action::Prove { .. } => self.apply_storage(sender, &transaction.action),
+            Action::SetCare { .. } | Action::ClaimRepair { .. } | Action::CollectRepair { .. } => {
+                self.apply_care(sender, &transaction.action)
+            }
             Action::SetRoot { expected_version, .. } => {
                 let version = self.roots.entry(sender).or_default();
                 if version != expected_version {
@@ -345,6 +356,11 @@ impl Auditor {
         if bound != due {
             return Err(self.finding(format!("{bound} are bound as deposits, not {due}")));
         }
+        self.check_locked().map_err(|what| self.finding(what))?;
+        let (staked, due) = (self.place(&Place::Collateral), self.collateral());
+        if staked != due {
+            return Err(self.finding(format!("{staked} stand for nodes, not {due}")));
+        }
         for (id, order) in &self.orders {
             let hold = symbolon_protocol::ledger::rows::HoldKey::Order { order: *id };
             let held = self.place(&Place::Hold { hold });
@@ -401,6 +417,7 @@ impl Auditor {
             (Place::Repair, pools.repair),
             (Place::Treasury, pools.treasury),
             (Place::Deposits, pools.deposits),
+            (Place::Collateral, pools.collateral),
         ] {
             rows.insert(place.to_bytes(), amount.0);
         }
@@ -454,7 +471,11 @@ impl Auditor {
 
     async fn compare_nodes(&self, ledger: &Ledger) -> Result<(), Finding> {
         let asked = |error| self.unread(error);
-        for (key, row) in all(ledger, Nodes).await.map_err(asked)? {
+        let nodes = all(ledger, Nodes).await.map_err(asked)?;
+        if nodes.len() != self.nodes.len() {
+            return Err(self.finding("the ledger has other nodes than these books"));
+        }
+        for (key, row) in nodes {
             let id = Nodes::parse(&key).ok_or_else(|| self.finding("a node's key"))?;
             let book = self
                 .nodes
@@ -462,6 +483,9 @@ impl Auditor {
                 .ok_or_else(|| self.finding("a node that was not registered"))?;
             if (row.passed, row.missed) != (book.passed, book.missed) {
                 return Err(self.finding(format!("node {id} has proven and missed other epochs")));
+            }
+            if (row.collateral.0, row.withheld.0) != (book.staked, book.withheld) {
+                return Err(self.finding(format!("the collateral of node {id} is another")));
             }
             if row.window.map(|window| window.beacon) != book.layer {
                 return Err(self.finding(format!("the window of node {id} has another layer")));

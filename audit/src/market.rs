@@ -237,12 +237,13 @@ impl Auditor {
         self.expect(from, Place::Treasury, fee, Reason::Fee);
         let mut left = price - fee;
         let custody = hundredths(price, self.params.custody_fee_bp);
-        let count = indexes.len() as u128;
-        for index in indexes {
-            let each = custody / count;
-            let custodian = custodians.get(usize::from(index) - 1);
-            let payout = custodian.and_then(|node| self.payout(node));
-            let account = payout.expect("custodians are nodes of the ledger");
+        // One that is no node any more has given up its part.
+        let payouts: Vec<_> = indexes
+            .into_iter()
+            .filter_map(|index| self.payout(custodians.get(usize::from(index) - 1)?))
+            .collect();
+        for account in &payouts {
+            let (account, each) = (*account, custody / payouts.len() as u128);
             self.expect(from, Place::Account { account }, each, reason);
             left -= each;
         }

@@ -54,6 +54,8 @@ pub struct Money {
     pub treasury: u128,
     /// Deposits for rows.
     pub deposits: u128,
+    /// Collateral of nodes, and pay that is withheld from them.
+    pub collateral: u128,
 }
 
 impl Auditor {
@@ -71,6 +73,7 @@ impl Auditor {
                 Ok(Place::Repair) => &mut money.repair,
                 Ok(Place::Treasury) => &mut money.treasury,
                 Ok(Place::Deposits) => &mut money.deposits,
+                Ok(Place::Collateral) => &mut money.collateral,
                 Ok(Place::Outside) | Err(_) => continue,
             };
             *sum = sum.saturating_add(*amount);

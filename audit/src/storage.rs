@@ -1,6 +1,6 @@
 //! The auditor's books of nodes and deals: what is promised, proven, missed and paid.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use symbolon_protocol::{
     id::{AccountId, DealId, Hash, NodeId},
@@ -37,12 +37,13 @@ pub struct Held {
 /// A shard in a node's table or on its way there: the epoch in which it leaves or joins, and its deal.
 type Shard = (u64, DealId);
 
-/// Which shard of its deal it is, and what it earns per epoch.
-type Earning = (u8, u128);
+/// Which shard of its deal it is, what it earns per epoch, and its bytes.
+type Earning = (u8, u128, u64);
 
 #[derive(Debug)]
 pub(super) struct NodeBook {
     payout: AccountId,
+    caretaker: bool,
     /// The epoch of its open window, and the layer that picks its leaves.
     window: Option<u64>,
     pub(super) layer: Option<Hash>,
@@ -56,11 +57,71 @@ pub(super) struct NodeBook {
     pub(super) missed: u64,
     missed_in_row: u64,
     dead: bool,
+    /// Whether it missed its last windows, up to 30, the last one first.
+    past: VecDeque<bool>,
+    pub(super) staked: u128,
+    pub(super) withheld: u128,
+    /// What it paid for the capacity that it offers.
+    pub(super) capacity_paid: u128,
+    leaving: bool,
+    /// The first epoch in which it may get shards again.
+    paused_until: u64,
+    /// Epochs proven without faults, their pay, and their bytes.
+    clean: (u64, u128, u64),
+}
+
+impl Default for NodeBook {
+    fn default() -> Self {
+        Self {
+            caretaker: false,
+            payout: AccountId([0; 32]),
+            window: None,
+            layer: None,
+            next: None,
+            proven: None,
+            table: BTreeMap::new(),
+            joining: BTreeMap::new(),
+            passed: 0,
+            missed: 0,
+            missed_in_row: 0,
+            dead: false,
+            past: VecDeque::new(),
+            staked: 0,
+            withheld: 0,
+            capacity_paid: 0,
+            leaving: false,
+            paused_until: 0,
+            clean: (0, 0, 0),
+        }
+    }
 }
 
 impl NodeBook {
     fn table_rate(&self) -> u128 {
-        self.table.values().map(|(_, rate)| rate).sum()
+        self.table.values().map(|(_, rate, _)| rate).sum()
+    }
+
+    /// The pay and the bytes of all that it keeps, with what waits.
+    fn kept(&self) -> (u128, u64) {
+        let shards = self.table.values().chain(self.joining.values());
+        shards.fold((0, 0), |(rates, bytes), (_, rate, length)| (rates + rate, bytes + length))
+    }
+
+    pub(super) fn backing(&self) -> u128 {
+        self.staked + self.withheld
+    }
+
+    /// Takes from what stands for its bytes: withheld pay first.
+    fn take(&mut self, amount: u128) {
+        let first = amount.min(self.withheld);
+        self.withheld -= first;
+        self.staked -= amount - first;
+    }
+
+    /// What its collateral gives for a shard of this length that it still keeps.
+    fn share(&self, length: u64, cost: u128) -> u128 {
+        let (_, bytes) = self.kept();
+        cost.min(self.backing() * u128::from(length) / u128::from(bytes))
     }
 
     /// The first epoch that is neither proven nor missed.
@@ -79,6 +140,8 @@ pub(super) struct DealBook {
     start: u64,
     end: u64,
     reserve: u128,
+    /// What nodes have forfeited of the reserve.
+    forfeited: u128,
     length: u64,
     /// How many shards were made of the segment.
     total: usize,
@@ -131,10 +194,10 @@ impl Auditor {
     pub(super) fn promised(&self) -> u128 {
         let mut sum = 0;
         for book in self.nodes.values() {
-            for ((end, _), (_, rate)) in &book.table {
+            for ((end, _), (_, rate, _)) in &book.table {
                 sum += rate * u128::from(end.saturating_sub(book.open_from()));
             }
-            for ((start, deal), (_, rate)) in &book.joining {
+            for ((start, deal), (_, rate, _)) in &book.joining {
                 sum += rate * u128::from(self.deals[deal].end - start);
             }
         }
@@ -180,6 +243,37 @@ impl Auditor {
                 (u8::try_from(spare).expect("at most 128 shards"), *id)
             })
             .collect()
+    }
+
+    /// What stands for the bytes of all nodes.
+    pub(super) fn collateral(&self) -> u128 {
+        self.nodes.values().map(NodeBook::backing).sum()
+    }
+
+    /// What repair of so many bytes costs.
+    fn repair_cost(&self, bytes: u64) -> u128 {
+        (self.params.repair_price.0 * u128::from(bytes)).div_ceil(GIB)
+    }
+
+    /// The collateral that a node needs which keeps so much.
+    fn needed(&self, (rate, bytes): (u128, u64)) -> u128 {
+        let repair = self.repair_cost(bytes) * u128::from(self.params.repair_cover_bp) / 10_000;
+        repair.max(rate * u128::from(self.params.collateral_epochs))
+    }
+
+    /// Why a node may not keep one more shard.
+    fn why_not(&self, node: &NodeId, rate: u128, length: u64) -> Option<String> {
+        let Some(book) = self.nodes.get(node) else {
+            return Some(format!("{node} is no node"));
+        };
+        if book.dead || book.leaving || self.epoch < book.paused_until {
+            return Some(format!("node {node} takes no shards"));
+        }
+        let (rates, bytes) = book.kept();
+        let needed = self.needed((rates + rate, bytes + length));
+        let grown = hundredths(book.clean.1, self.params.allowance_growth_bp);
+        let limit = book.backing() + self.params.allowance.0 + grown;
+        (limit < needed).then(|| format!("node {node} needs {needed} and has {limit}"))
     }
 
     pub(super) fn has_node(&self, account: AccountId) -> bool {
@@ -238,21 +332,16 @@ impl Auditor {
 
     /// Returns how many slots changed.
     fn take_turn(&mut self, (due_ms, node): (u64, NodeId), most: usize) -> usize {
-        let dead_after = u64::from(self.params.dead_after_epochs);
         let book = self.nodes.get_mut(&node).expect("it waits for a turn");
         let epoch = book.next.expect("it waits for a turn");
         let ended = book.window.take();
         book.layer = None;
-        if let Some(missed) = ended.filter(|ended| book.proven != Some(*ended)) {
-            book.missed += 1;
-            book.missed_in_row += 1;
-            let rate = book.table_rate();
-            let died = !book.dead && dead_after <= book.missed_in_row;
-            book.dead |= died;
-            let reason = Reason::Missed { node, epoch: missed };
-            self.expect(Place::Storage, Place::Repair, rate, reason);
-            if died {
-                self.expected.push(Event::NodeDied { node });
+        if let Some(ended) = ended {
+            let missed = book.proven != Some(ended);
+            book.past.push_front(missed);
+            book.past.truncate(30);
+            if missed {
+                self.miss(node, ended);
             }
         }
         let dead = self.nodes[&node].dead;
@@ -262,6 +351,30 @@ impl Auditor {
         };
         self.open_window((due_ms, node), epoch, done);
         made
+    }
+
+    /// A window that was not proven.
+    fn miss(&mut self, node: NodeId, epoch: u64) {
+        let (now, params) = (self.epoch, &self.params);
+        let book = self.nodes.get_mut(&node).expect("it has a turn");
+        book.missed += 1;
+        book.missed_in_row += 1;
+        let rate = book.table_rate();
+        let died = u64::from(params.dead_after_epochs) <= book.missed_in_row;
+        let often = 3 <= book.past.iter().filter(|missed| **missed).count();
+        let mut penalty = 0;
+        if died {
+            (book.dead, book.clean) = (true, (0, 0, 0));
+        } else if often {
+            penalty = hundredths(book.backing(), params.miss_penalty_bp);
+            book.take(penalty);
+            let (epochs, pay, bytes) = book.clean;
+            book.clean = (epochs / 2, pay / 2, bytes / 2);
+            book.paused_until = now + 7;
+        }
+        self.expect(Place::Storage, Place::Repair, rate, Reason::Missed { node, epoch });
+        self.expect(Place::Collateral, Place::Repair, penalty, Reason::Collateral { node });
+        self.expected.extend(died.then_some(Event::NodeDied { node }));
     }
 
     /// A living node's table: shards leave, then others join.
@@ -289,16 +402,25 @@ impl Auditor {
     fn take_all(&mut self, node: NodeId, epoch: u64, most: usize) -> (usize, bool) {
         let mut taken = 0;
         while taken < most {
+            let book = &self.nodes[&node];
+            let next = book.table.first_key_value().or(book.joining.first_key_value());
+            let Some((_, (_, _, length))) = next else {
+                let rest = book.backing();
+                self.nodes.get_mut(&node).expect("it has a turn").take(rest);
+                let reason = Reason::Collateral { node };
+                self.expect(Place::Collateral, Place::Repair, rest, reason);
+                return (2 * taken, true);
+            };
+            let most = self.repair_cost(*length) * 110 / 100;
+            let share = book.share(*length, most);
             let book = self.nodes.get_mut(&node).expect("it has a turn");
-            if let Some(((end, deal), (_, rate))) = book.table.pop_first() {
+            if let Some(((end, deal), (_, rate, _))) = book.table.pop_first() {
                 self.expected.push(Event::ShardLeft { node, deal });
-                self.lose(node, deal, rate * u128::from(end.saturating_sub(epoch)));
-            } else if let Some(((from, deal), (_, rate))) = book.joining.pop_first() {
+                self.lose(node, deal, (rate * u128::from(end.saturating_sub(epoch)), share));
+            } else if let Some(((from, deal), (_, rate, _))) = book.joining.pop_first() {
                 self.expected.push(Event::ShardSpared { node, deal });
                 let left = self.deals[&deal].end - from;
-                self.lose(node, deal, rate * u128::from(left));
-            } else {
-                return (2 * taken, true);
+                self.lose(node, deal, (rate * u128::from(left), share));
             }
             taken += 1;
         }
@@ -306,7 +428,7 @@ impl Auditor {
     }
 
     /// A node keeps its shard of a deal no longer.
-    fn lose(&mut self, node: NodeId, id: DealId, freed: u128) {
+    fn lose(&mut self, node: NodeId, id: DealId, (freed, share): (u128, u128)) {
         let reason = Reason::Deal { deal: id };
         let deal = self.deals.get_mut(&id).expect("it was opened");
         let to = match deal.stage {
@@ -320,10 +442,16 @@ impl Auditor {
             let mine = deal.keepers().find(|(_, keeper)| keeper.node == node);
             if let Some((index, _)) = mine {
                 deal.shards.get_mut(&index).expect("it is kept").keeper = None;
+                deal.reserve += share;
+                deal.forfeited += share;
                 lost = Some(Event::ShardLost { deal: id, index, node });
             }
         }
         self.expect(Place::Storage, to, freed, reason);
+        if lost.is_some() {
+            self.nodes.get_mut(&node).expect("it kept a shard").take(share);
+            self.expect(Place::Collateral, to, share, Reason::Collateral { node });
+        }
         self.expected.extend(lost);
     }
 
@@ -358,7 +486,10 @@ impl Auditor {
         for key in due {
             let id = key.1;
             let deal = self.deals.get_mut(&id).expect("it was opened");
-            let cost = if deal.stage == Stage::Open { 1 } else { 1 + deal.total / 16 };
+            let cost = match deal.stage {
+                Stage::Open => 1 + self.repairs.get(&id).map_or(0, |book| 1 + book.waiting()),
+                _ => 1 + deal.total / 16 + usize::from(self.cares.contains_key(&id)),
+            };
             if steps < cost {
                 return;
             }
@@ -367,8 +498,9 @@ impl Auditor {
             if deal.stage == Stage::Open {
                 deal.stage = Stage::Completed;
                 self.deals_due.insert((deal.end + 100, id));
-                let (owner, reserve) = (deal.owner, deal.reserve);
+                let (owner, reserve) = (deal.owner, (deal.reserve, deal.forfeited));
                 self.expected.push(Event::DealEnded { deal: id });
+                self.settle_care(id, owner, false);
                 self.give_back(id, owner, reserve);
                 continue;
             }
@@ -384,14 +516,19 @@ impl Auditor {
                 deal.stage = Stage::Removed;
                 let (owner, shards) = (deal.owner, deal.total);
                 self.deal_returned(owner, shards);
+                if self.cares.remove(&id).is_some() {
+                    self.care_returned(owner, shards);
+                }
             }
         }
     }
 
-    fn give_back(&mut self, deal: DealId, owner: AccountId, reserve: u128) {
+    /// What nodes have forfeited is for repair, and for no party that could gain by their faults.
+    fn give_back(&mut self, deal: DealId, owner: AccountId, (all, forfeited): (u128, u128)) {
         let (hold, account) = (HoldKey::Deal { deal }, owner);
         let (from, to) = (Place::Hold { hold }, Place::Account { account });
-        self.expect(from, to, reserve, Reason::Deal { deal });
+        self.expect(from, to, all - forfeited, Reason::Deal { deal });
+        self.expect(from, Place::Repair, forfeited, Reason::Deal { deal });
     }
 
     pub(super) fn apply_storage(
@@ -400,27 +537,13 @@ impl Auditor {
         action: &Action,
     ) -> Result<(), String> {
         match action {
-            Action::RegisterNode { payout, .. } => {
-                let new = NodeBook {
-                    payout: *payout,
-                    window: None,
-                    layer: None,
-                    next: None,
-                    proven: None,
-                    table: BTreeMap::new(),
-                    joining: BTreeMap::new(),
-                    passed: 0,
-                    missed: 0,
-                    missed_in_row: 0,
-                    dead: false,
-                };
-                let book = self.nodes.entry(NodeId::from(sender)).or_insert(new);
-                book.payout = *payout;
-                if book.dead && book.table.is_empty() && book.joining.is_empty() {
-                    (book.dead, book.missed_in_row) = (false, 0);
-                }
+            Action::RegisterNode { .. } => {
+                self.register(sender, action);
                 Ok(())
             }
+            Action::RetireNode => self.retire(sender),
+            Action::Stake { node, amount } => self.stake(sender, *node, amount.0),
+            Action::Unstake { amount } => self.unstake(NodeId::from(sender), amount.0),
             Action::OpenDeal { .. } => self.open(sender, action),
             Action::EndDeal { deal } => self.end(sender, *deal),
             Action::ExtendDeals { deals, epochs, cost_max } => {
@@ -431,6 +554,23 @@ impl Auditor {
             Action::Prove { epoch, leaves } => self.prove(NodeId::from(sender), *epoch, leaves),
             _ => unreachable!("only storage actions come here"),
         }
+    }
+
+    fn register(&mut self, sender: AccountId, action: &Action) {
+        let Action::RegisterNode { payout, capacity, caretaker, leaving, .. } = action else {
+            unreachable!("only registrations come here");
+        };
+        let due = (self.params.capacity_deposit.0 * u128::from(*capacity)).div_ceil(GIB);
+        let book = self.nodes.entry(NodeId::from(sender)).or_default();
+        (book.payout, book.caretaker, book.leaving) = (*payout, *caretaker, *leaving);
+        if book.dead && book.table.is_empty() && book.joining.is_empty() {
+            (book.dead, book.missed_in_row, book.paused_until) = (false, 0, 0);
+            book.past.clear();
+        }
+        let paid = std::mem::replace(&mut book.capacity_paid, due);
+        let account = Place::Account { account: sender };
+        self.expect(account, Place::Deposits, due.saturating_sub(paid), Reason::Deposit);
+        self.expect(Place::Deposits, account, paid.saturating_sub(due), Reason::Deposit);
     }
 
     fn open(&mut self, sender: AccountId, action: &Action) -> Result<(), String> {
@@ -455,13 +595,24 @@ impl Auditor {
         self.pay_for(sender, id, cost);
         for (index, shard) in &shards {
             let keeper = shard.keeper.expect("it was accepted a moment ago");
-            self.join(id, *index, keeper);
+            self.join(id, *index, keeper, terms.length);
         }
         self.deals_due.insert((end, id));
         let (total, stage, reserve) = (usize::from(terms.total), Stage::Open, cost[2]);
         let (length, required) = (terms.length, usize::from(terms.required));
-        let book =
-            DealBook { owner: sender, start, end, reserve, length, total, required, shards, stage };
+        let (owner, forfeited) = (sender, 0);
+        let book = DealBook {
+            owner,
+            start,
+            end,
+            reserve,
+            forfeited,
+            length,
+            total,
+            required,
+            shards,
+            stage,
+        };
         self.deals.insert(id, book);
         Ok(())
     }
@@ -478,14 +629,16 @@ impl Auditor {
         let mut nodes = BTreeSet::new();
         for accepted in acceptances {
             let &Acceptance { node, index, root, price, until, .. } = accepted;
-            let book = self.nodes.get(&node);
-            if !nodes.insert(node) || book.is_none_or(|book| book.dead) {
-                return Err(format!("deal {id} names a node twice, or one that is not there"));
+            if !nodes.insert(node) {
+                return Err(format!("deal {id} names a node twice"));
             }
             if until < end {
                 return Err(format!("node {node} has agreed until epoch {until} only"));
             }
             let rate = (price.0 * u128::from(length)).div_ceil(GIB);
+            if let Some(why) = self.why_not(&node, rate, length) {
+                return Err(format!("deal {id}: {why}"));
+            }
             let keeper = Some(Keeper { node, rate, from, until });
             if shards.insert(index, Stored { root, keeper }).is_some() {
                 return Err(format!("shard {index} of deal {id} is accepted twice"));
@@ -510,10 +663,10 @@ impl Auditor {
     }
 
     /// A shard waits for its node's table.
-    fn join(&mut self, id: DealId, index: u8, keeper: Keeper) {
+    fn join(&mut self, id: DealId, index: u8, keeper: Keeper, length: u64) {
         let due = self.due_ms(&keeper.node, keeper.from);
         let book = self.nodes.get_mut(&keeper.node).expect("it has accepted");
-        book.joining.insert((keeper.from, id), (index, keeper.rate));
+        book.joining.insert((keeper.from, id), (index, keeper.rate, length));
         if book.next.is_none() {
             book.next = Some(keeper.from);
             self.turns.insert((due, keeper.node));
@@ -582,7 +735,8 @@ impl Auditor {
                     "node {node} loses a shard of deal {id} that it does not keep"
                 ));
             };
-            let end = deal.end;
+            let (end, length) = (deal.end, deal.length);
+            let share = self.nodes[&node].share(length, self.repair_cost(length));
             let book = self.nodes.get_mut(&node).expect("it keeps a shard");
             let first = match book.table.remove(&(end, *id)) {
                 Some(earning) => {
@@ -596,7 +750,7 @@ impl Auditor {
                     keeper.from
                 }
             };
-            self.lose(node, *id, keeper.rate * u128::from(end - first));
+            self.lose(node, *id, (keeper.rate * u128::from(end - first), share));
         }
         Ok(())
     }
@@ -606,37 +760,44 @@ impl Auditor {
             unreachable!("only placements come here");
         };
         let id = DealId(id_of("symbolon 2026 deal id v2", &terms.owner, &terms.opening));
+        self.open_deal(id)?;
+        self.tidy(id);
         let deal = self.open_deal(id)?;
         let (from, end, owner) = (self.epoch + 1, deal.end, deal.owner);
         let by_owner = owner == sender;
+        let mine = NodeId::from(sender);
+        let claimed = !by_owner && self.has_claimed(mine, id, acceptances)?;
         let new = self.accepted(id, deal.length, (from, end), acceptances)?;
         let before: BTreeMap<u8, Keeper> = deal.keepers().collect();
-        let (mut cost, mut freed, mut reserve) = (0, 0, deal.reserve);
+        let (mut cost, mut freed, mut of_lost) = (0, 0, 0);
+        let (own, forfeited, length) = (deal.reserve - deal.forfeited, deal.forfeited, deal.length);
         for (index, shard) in &new {
             let keeper = shard.keeper.expect("it was accepted a moment ago");
             let known = deal.shards.get(index);
             if known.is_some_and(|known| known.root != shard.root) {
                 return Err(format!("shard {index} of deal {id} gets another root"));
             }
-            let (mine, old) = (NodeId::from(sender), before.get(index));
-            if !by_owner && old.is_none_or(|old| old.node != mine) {
+            let old = before.get(index);
+            if !by_owner && !claimed && old.is_none_or(|old| old.node != mine) {
                 return Err(format!("shard {index} of deal {id} is not the sender's to place"));
             }
             let elsewhere = before.iter().any(|(at, old)| at != index && old.node == keeper.node);
             if elsewhere || old.is_some_and(|old| self.is_late(&old.node)) {
                 return Err(format!("shard {index} of deal {id} cannot be placed now"));
             }
-            cost += keeper.rate * u128::from(end - from);
+            let pay = keeper.rate * u128::from(end - from);
+            cost += pay;
+            of_lost += if known.is_some_and(|known| known.keeper.is_none()) { pay } else { 0 };
             if let Some(old) = old {
-                let first = match self.nodes[&old.node].table.contains_key(&(end, id)) {
-                    true => from,
-                    false => old.from + u64::from(by_owner),
-                };
-                freed += old.rate * u128::from(end - first);
+                freed += self.spared(id, old, (from, end), by_owner);
             }
         }
-        reserve += freed;
-        let held = if by_owner { cost.min(reserve) } else { cost.min(freed) };
+        let has_hold = by_owner || claimed;
+        let spent = if has_hold { forfeited.min(of_lost) } else { 0 };
+        let held = if has_hold { cost.min(freed + own + spent) } else { cost.min(freed) };
+        if claimed && held < cost {
+            return Err(format!("deal {id} has not the money for its caretaker's nodes"));
+        }
         if cost - held > cost_max.0 {
             return Err(format!("a placement costs {} instead of {cost_max}", cost - held));
         }
@@ -645,7 +806,9 @@ impl Auditor {
         self.expect(Place::Storage, hold, freed, reason);
         self.expect(hold, Place::Storage, held, reason);
         self.expect(Place::Account { account: sender }, Place::Storage, cost - held, reason);
-        self.deals.get_mut(&id).expect("it is open").reserve = reserve - held;
+        let deal = self.deals.get_mut(&id).expect("it is open");
+        deal.reserve = own + forfeited + freed - held;
+        deal.forfeited = forfeited - spent;
         for accepted in acceptances {
             let index = accepted.index;
             if let Some(old) = before.get(&index) {
@@ -655,10 +818,21 @@ impl Auditor {
             let deal = self.deals.get_mut(&id).expect("it is open");
             deal.shards.insert(index, shard);
             let keeper = shard.keeper.expect("it was accepted a moment ago");
-            self.join(id, index, keeper);
+            self.join(id, index, keeper, length);
+            self.shard_placed(id, (owner, sender), (index, keeper.node, keeper.from));
             self.expected.push(Event::ShardPlaced { deal: id, index, node: keeper.node });
         }
+        self.forget_if_done(id);
         Ok(())
+    }
+
+    /// What a node is not paid any more if another one keeps its shard from an epoch on.
+    fn spared(&self, id: DealId, old: &Keeper, (from, end): (u64, u64), by_owner: bool) -> u128 {
+        let first = match self.nodes[&old.node].table.contains_key(&(end, id)) {
+            true => from,
+            false => old.from + u64::from(by_owner),
+        };
+        old.rate * u128::from(end - first)
     }
 
     /// A node keeps its shard until another one begins; if it waited, it waits no longer.
@@ -689,7 +863,8 @@ impl Auditor {
         let begun = deal.start <= epoch;
         let (before, after) = (deal.end, if begun { epoch + 1 } else { deal.start });
         (deal.stage, deal.end) = (Stage::Cancelled, after);
-        let (reserve, keepers) = (deal.reserve, deal.keepers().collect::<Vec<_>>());
+        let reserve = (deal.reserve, deal.forfeited);
+        let keepers = deal.keepers().collect::<Vec<_>>();
         self.deals_due.remove(&(before, id));
         self.deals_due.insert((after + 100, id));
         let (mut back, mut spared) = (0, Vec::new());
@@ -709,6 +884,7 @@ impl Auditor {
         }
         let (owner, reason) = (Place::Account { account: sender }, Reason::Deal { deal: id });
         self.expect(Place::Storage, owner, back, reason);
+        self.settle_care(id, sender, true);
         self.give_back(id, sender, reserve);
         for (Keeper { node, rate, .. }, account) in spared {
             self.expected.push(Event::ShardSpared { node, deal: id });
@@ -733,16 +909,114 @@ impl Auditor {
         book.missed_in_row = 0;
         let (account, layer) = (book.payout, book.layer);
         let layer = layer.ok_or_else(|| format!("the window of node {node} has no layer"))?;
+        let part = match book.clean.0 {
+            ..30 => 7_500,
+            30..60 => 5_000,
+            _ => 2_500,
+        };
+        let bytes: u64 = book.table.values().map(|(_, _, length)| length).sum();
+        let (epochs, pay, proven) = book.clean;
+        book.clean = (epochs + 1, pay + due, proven.saturating_add(bytes));
+        let (kept, backing) = (book.kept(), book.backing());
+        let lacks = self.needed(kept).saturating_sub(backing);
+        let withheld = hundredths(due, part).min(lacks);
+        self.nodes.get_mut(&node).expect("it proves").withheld += withheld;
         self.check_witness(node, (epoch, layer), leaves)?;
         let reason = Reason::Proven { node, epoch };
-        self.expect(Place::Storage, Place::Account { account }, due, reason);
+        self.expect(Place::Storage, Place::Collateral, withheld, reason);
+        self.expect(Place::Storage, Place::Account { account }, due - withheld, reason);
+        Ok(())
+    }
+
+    fn stake(&mut self, sender: AccountId, node: NodeId, amount: u128) -> Result<(), String> {
+        let book = self.nodes.get_mut(&node).filter(|book| !book.dead && 0 < amount);
+        book.ok_or_else(|| format!("nothing can be staked on {node}"))?.staked += amount;
+        let from = Place::Account { account: sender };
+        self.expect(from, Place::Collateral, amount, Reason::Collateral { node });
+        Ok(())
+    }
+
+    fn unstake(&mut self, node: NodeId, amount: u128) -> Result<(), String> {
+        let book = self.nodes.get(&node).filter(|book| !book.dead && 0 < amount);
+        let book = book.ok_or_else(|| format!("{node} has no stake to take back"))?;
+        let (account, needed) = (book.payout, self.needed(book.kept()));
+        if book.backing() < needed + amount {
+            return Err(format!("node {node} takes back what it needs"));
+        }
+        self.nodes.get_mut(&node).expect("it was there").take(amount);
+        let to = Place::Account { account };
+        self.expect(Place::Collateral, to, amount, Reason::Collateral { node });
+        Ok(())
+    }
+
+    fn retire(&mut self, sender: AccountId) -> Result<(), String> {
+        let node = NodeId::from(sender);
+        let book = self.nodes.get(&node).ok_or_else(|| format!("{node} is no node"))?;
+        if book.kept().1 > 0 || !book.table.is_empty() {
+            return Err(format!("node {node} retires with shards"));
+        }
+        let book = self.nodes.remove(&node).expect("it was there");
+        self.turns.retain(|(_, waits)| *waits != node);
+        let (account, back) = (book.payout, book.backing());
+        let to = Place::Account { account };
+        self.expect(Place::Collateral, to, back, Reason::Collateral { node });
+        let to = Place::Account { account: sender };
+        self.expect(Place::Deposits, to, book.capacity_paid, Reason::Deposit);
+        self.node_returned(sender);
+        self.expected.push(Event::NodeRetired { node });
+        Ok(())
+    }
+
+    /// The owner of a deal that is open.
+    pub(super) fn open_deal_of(&self, id: DealId) -> Result<AccountId, String> {
+        Ok(self.open_deal(id)?.owner)
+    }
+
+    /// Whether a node repairs for others.
+    pub(super) fn offers(&self, node: &NodeId) -> bool {
+        self.nodes.get(node).is_some_and(|book| book.caretaker)
+    }
+
+    /// Who keeps the shards of a deal, by index.
+    pub(super) fn kept_by(&self, id: DealId) -> BTreeMap<u8, NodeId> {
+        let keepers = self.deals.get(&id).into_iter().flat_map(DealBook::keepers);
+        keepers.map(|(index, keeper)| (index, keeper.node)).collect()
+    }
+
+    /// The same with the first epoch of each.
+    pub(super) fn keepers_of(&self, id: DealId) -> BTreeMap<u8, (NodeId, u64)> {
+        let keepers = self.deals.get(&id).into_iter().flat_map(DealBook::keepers);
+        keepers.map(|(index, keeper)| (index, (keeper.node, keeper.from))).collect()
+    }
+
+    pub(super) fn required(&self, id: DealId) -> usize {
+        self.deals.get(&id).map_or(0, |deal| deal.required)
+    }
+
+    pub(super) fn total(&self, id: DealId) -> usize {
+        self.deals.get(&id).map_or(0, |deal| deal.total)
+    }
+
+    /// The last epoch that a node has proven.
+    pub(super) fn proven(&self, node: &NodeId) -> Option<u64> {
+        self.nodes.get(node).and_then(|book| book.proven)
+    }
+
+    pub(super) fn add_reserve(&mut self, id: DealId, amount: u128) {
+        self.deals.get_mut(&id).expect("it was opened").reserve += amount;
+    }
+
+    pub(super) fn take_reserve(&mut self, id: DealId, amount: u128) -> Result<(), String> {
+        let deal = self.deals.get_mut(&id).expect("it was opened");
+        let left = deal.reserve.checked_sub(amount);
+        deal.reserve = left.ok_or_else(|| format!("deal {id} has not the money for {amount}"))?;
         Ok(())
     }
 
     /// Which shard of a deal is in a node's table, and what it earns in an epoch.
     pub(crate) fn earning(&self, node: &NodeId, deal: &DealId) -> Option<(u8, u128)> {
         let mut table = self.nodes.get(node)?.table.iter();
-        table.find(|((_, of), _)| of == deal).map(|(_, earning)| *earning)
+        table.find(|((_, of), _)| of == deal).map(|(_, (index, rate, _))| (*index, *rate))
     }
 
     /// The root and length of a shard.

@@ -20,7 +20,7 @@ use crate::{
     error::Error,
     output::document_bytes,
     serve::RunningNode,
-    units::{show_duration, show_size},
+    units::{show_amount, show_duration, show_size},
 };
 
 /// Passes alerts on for as long as the node runs. Without a program they are only in the log.
@@ -99,6 +99,14 @@ fn words(alert: &Alert) -> (AlertKind, String) {
         Alert::Missed { epochs, in_row } => {
             (AlertKind::Missed, format!("{epochs} more epochs were missed, {in_row} in a row"))
         }
+        Alert::CollateralLow { has, needs } => (
+            AlertKind::CollateralLow,
+            format!(
+                "{} stand for the node's bytes, and it needs {}: a part of its pay is withheld",
+                show_amount(*has),
+                show_amount(*needs)
+            ),
+        ),
         other => (AlertKind::Other, format!("{other:?}")),
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod account;
 pub(crate) mod audit;
 pub(crate) mod buy;
+mod care;
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod down;

@@ -350,13 +350,14 @@ pub(crate) struct Books {
     pub(crate) repair: Amount,
     pub(crate) treasury: Amount,
     pub(crate) deposits: Amount,
+    pub(crate) collateral: Amount,
     pub(crate) issued: Amount,
 }
 
 impl Books {
     /// The sum of all places; it must equal what was issued.
     pub(crate) fn sum(&self) -> Option<Amount> {
-        let pools = [self.storage, self.repair, self.treasury, self.deposits];
+        let pools = [self.storage, self.repair, self.treasury, self.deposits, self.collateral];
         let places = [self.accounts, self.holds].into_iter().chain(pools);
         let mut places = places;
         places.try_fold(Amount::ZERO, Amount::checked_add)
@@ -388,6 +389,7 @@ pub(crate) async fn books(ledger: &Ledger) -> Result<Books, Error> {
             repair: pools.repair,
             treasury: pools.treasury,
             deposits: pools.deposits,
+            collateral: pools.collateral,
             issued: pools.issued,
         });
     }

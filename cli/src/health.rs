@@ -9,7 +9,7 @@ use std::{
 };
 
 use symbolon_net::Host;
-use symbolon_node::{DamagedShard, NodeHealth, Sample, ScrubRate};
+use symbolon_node::{DamagedShard, ExitStage, NodeHealth, Sample, ScrubRate};
 use symbolon_view::{operator, plain::Id};
 
 use crate::{
@@ -54,6 +54,13 @@ impl Noted {
         Ok(())
     }
 
+    /// Writes the note now.
+    pub(crate) async fn once(&self, running: &RunningNode) {
+        if let Err(error) = self.write(running, &Sample::default()).await {
+            tracing::warn!(message = error.message, "the state of the node cannot be noted");
+        }
+    }
+
     async fn write(&self, running: &RunningNode, sample: &Sample) -> Result<(), Error> {
         let health = running.node.health().await?;
         let damaged = running.node.damaged(DAMAGED_MAX).await?;
@@ -95,6 +102,7 @@ impl Noted {
             received: health.received,
             scrub: scrub(&health.scrub),
             settings: settings(&health.settings),
+            exit: exit(&health.exit),
             open_files: limits::open_files(),
             sample: operator::Sample { shards: sample.shards, faults: sample.faults.clone() },
             damaged: health.damaged,
@@ -147,7 +155,20 @@ pub(crate) fn settings(settings: &symbolon_node::Settings) -> operator::Settings
         scrub,
         scrub_rate,
         pause: settings.pause.map(|times| times.to_string()),
+        leaving: settings.leaving,
     }
+}
+
+fn exit(exit: &symbolon_node::Exit) -> operator::Exit {
+    let stage = match exit.stage {
+        ExitStage::Stays => operator::ExitStage::Stays,
+        ExitStage::Announces => operator::ExitStage::Announces,
+        ExitStage::Hands => operator::ExitStage::Hands,
+        ExitStage::Proves => operator::ExitStage::Proves,
+        ExitStage::Retired => operator::ExitStage::Retired,
+    };
+    let &symbolon_node::Exit { left, handed, kept, paid, .. } = exit;
+    operator::Exit { stage, left, handed, kept, paid: paid.into(), problem: exit.problem.clone() }
 }
 
 pub(crate) fn damaged_shard(shard: &DamagedShard) -> operator::Damaged {
@@ -185,12 +206,15 @@ pub(crate) fn settings_words(settings: &operator::Settings) -> String {
         (_, Some(bytes)) => rate(Some(bytes)),
         _ => String::from("all shards in four weeks"),
     };
+    let leaving = if settings.leaving { "; it leaves" } else { "" };
     let pause = settings
         .pause
         .as_ref()
         .map_or_else(|| String::from("never"), |times| format!("every day {times} UTC"));
     let (send, receive) = (rate(settings.send), rate(settings.receive));
-    format!("sends {send}, receives {receive}; scrub: {scrub}; takes no new shards: {pause}")
+    format!(
+        "sends {send}, receives {receive}; scrub: {scrub}; takes no new shards: {pause}{leaving}"
+    )
 }
 
 /// How old a note may be, in milliseconds, before the node seems to hang.

@@ -99,6 +99,26 @@ pub(crate) struct Rules {
     /// After how many epochs missed in a row a node loses its shards [default: 10]
     #[arg(long, value_name = "EPOCHS", value_parser = clap::value_parser!(u32).range(2..=1000))]
     dead_after: Option<u32>,
+    /// For how many epochs of its pay a node needs collateral [default: 0]
+    #[arg(long, value_name = "EPOCHS", value_parser = clap::value_parser!(u32).range(0..=1000))]
+    collateral_epochs: Option<u32>,
+    /// What the repair of a lost GiB costs: a node needs collateral for one and a half times this [default: 0]
+    #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
+    repair_price: Option<Amount>,
+    /// How much a new node may need beyond its collateral [default: 0]
+    #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
+    allowance: Option<Amount>,
+    /// The part of what a node has earned without faults that it may need beyond its collateral too, in hundredths of a
+    /// percent; at most the fee on storage, which is 200 [default: 0]
+    #[arg(long, value_name = "BP", value_parser = clap::value_parser!(u16).range(0..=200))]
+    allowance_growth: Option<u16>,
+    /// The part of its collateral that a node loses by the third miss within 30 epochs, in hundredths of a percent
+    /// [default: 200]
+    #[arg(long, value_name = "BP", value_parser = clap::value_parser!(u16).range(0..=10_000))]
+    miss_penalty: Option<u16>,
+    /// Deposit of a node for each GiB that it offers; it comes back when the node retires [default: 0]
+    #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
+    capacity_deposit: Option<Amount>,
 }
 
 /// Length of a new ledger's epoch in milliseconds, if none is given.
@@ -185,6 +205,12 @@ fn params(plan: &LedgerPlan) -> Params {
         duty_fee_bp: plan.rules.duty_fee.unwrap_or_default(),
         deposit: plan.rules.deposit.unwrap_or_default(),
         dead_after_epochs: plan.rules.dead_after.unwrap_or(development.dead_after_epochs),
+        collateral_epochs: plan.rules.collateral_epochs.unwrap_or_default(),
+        repair_price: plan.rules.repair_price.unwrap_or_default(),
+        allowance: plan.rules.allowance.unwrap_or_default(),
+        allowance_growth_bp: plan.rules.allowance_growth.unwrap_or_default(),
+        miss_penalty_bp: plan.rules.miss_penalty.unwrap_or(development.miss_penalty_bp),
+        capacity_deposit: plan.rules.capacity_deposit.unwrap_or_default(),
         ..development
     }
 }
@@ -198,6 +224,8 @@ pub(crate) struct NodePlan {
     pub(crate) price: Price,
     /// The account that is paid; `None` for the node's own.
     pub(crate) payout: Option<AccountId>,
+    /// Who runs it; `None` if the account that is paid stands for that.
+    pub(crate) operator: Option<AccountId>,
     /// How long a shard waits for its deal; `None` for the default.
     pub(crate) unpaid: Option<Unpaid>,
     /// For how long it agrees to its price, in milliseconds.
@@ -206,6 +234,8 @@ pub(crate) struct NodePlan {
     pub(crate) declare_after_ms: Option<u64>,
     /// Bytes of its disk that stay free; `None` for the default.
     pub(crate) reserve: Option<u64>,
+    /// Whether it rebuilds lost shards of owners that name it.
+    pub(crate) caretaker: bool,
     /// Whether it starts even if its store is gone.
     pub(crate) accept_loss: bool,
 }
@@ -255,7 +285,9 @@ impl RunningNode {
             capacity: plan.capacity,
             price: plan.price.per_epoch(epoch_ms),
             payout: plan.payout.unwrap_or(endpoint.id().into()),
+            operator: plan.operator,
             custody: true,
+            caretaker: plan.caretaker,
             limits,
             accept_loss: plan.accept_loss,
         };

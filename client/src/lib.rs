@@ -50,8 +50,10 @@
 //! #         std::fs::create_dir_all(&dir)?;
 //! #         let (capacity, price, payout) = (1 << 30, Amount(1), endpoint.id().into());
 //! #         let limits = Limits::for_capacity(capacity);
-//! #         let (custody, accept_loss) = (true, false);
-//! #         let options = NodeOptions { dir, capacity, price, payout, custody, limits, accept_loss };
+//! #         let (operator, custody, caretaker, accept_loss) = (None, true, false, false);
+//! #         let options = NodeOptions {
+//! #             dir, capacity, price, payout, operator, custody, caretaker, limits, accept_loss,
+//! #         };
 //! #         let ledger = ledger.clone().into();
 //! #         nodes.push(Node::start(options, secret, endpoint, ledger, host.clone()).await?);
 //! #     }
@@ -102,12 +104,13 @@ pub use library::{
     Growth, Incoming, IndexView, KeepOptions, KeepReport, Library, Listed, Moved, Name, NameError,
     NameKind, NameView, NameWalk, NotKept, Outgoing, Pattern, PublishReport, PullReport,
     PutOptions, PutOutcome, PutReport, Readable, Removed, Renewal, Renewing, Replace, SOON,
-    SegmentView, Selection, ShardHealth, ShardView, Sink, Source, StatView, Usage, VerifiedObject,
-    VerifyReport, VersionView, is_unprintable, printable, shown, usual_epochs,
+    SegmentView, Selection, ShardHealth, ShardView, Sink, Source, StatView, Stored, Usage,
+    VerifiedObject, VerifyReport, VersionView, is_unprintable, printable, shown, usual_epochs,
 };
 pub use market::{
-    BuyOutcome, BuyReport, ListingDetail, ListingFilter, ListingView, Market, OrderView,
-    PreviewCell, Sale, SalePlan, SellOptions, SellOutcome, SellReport, USUAL_LICENCE,
+    BuyOutcome, BuyReport, CareReport, Custodians, ListingDetail, ListingFilter, ListingView,
+    Market, OrderView, PreviewCell, Sale, SalePlan, SellOptions, SellOutcome, SellReport,
+    USUAL_LICENCE,
 };
 pub use symbolon_ledger::{LedgerTicket, TicketError};
 pub use symbolon_net::{Congestion, Host};

@@ -47,6 +47,7 @@ pub(crate) mod names;
 pub(crate) mod promises;
 mod put;
 mod renew;
+pub(crate) mod segments;
 mod share;
 pub(crate) mod source;
 mod stored;
@@ -74,6 +75,7 @@ pub use names::{
     VersionView, is_unprintable, printable, shown,
 };
 pub use renew::Renewal;
+pub use segments::Stored;
 pub use source::{Incoming, Source};
 pub use upkeep::{FilesView, SOON, SegmentView, ShardHealth, ShardView, StatView};
 pub use upload::{PutOptions, PutOutcome, PutReport, Replace, usual_epochs};

@@ -30,6 +30,7 @@
 
 mod ahead;
 mod buy;
+mod care;
 mod goods;
 mod listings;
 mod orders;
@@ -40,10 +41,12 @@ mod vault;
 use std::{ops::Deref, sync::Arc};
 
 pub use buy::{BuyOutcome, BuyReport};
+pub use care::CareReport;
 pub use goods::Sale;
 pub use listings::{ListingDetail, ListingFilter, ListingView, PreviewCell};
 pub use orders::OrderView;
 pub use sell::{SalePlan, SellOptions, SellOutcome, SellReport, USUAL_LICENCE};
+pub use vault::Custodians;
 
 use crate::{
     library::{Devices, Library},

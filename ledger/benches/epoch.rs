@@ -102,8 +102,11 @@ impl Bench {
                 payout,
                 addresses: vec!["127.0.0.1:4000".into()],
                 custody_key: None,
+                caretaker: false,
                 price: PRICE,
                 capacity: 1 << 40,
+                operator: None,
+                leaving: false,
             };
             all.push(self.sign(&node_key(number), register).await);
         }

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, sync::Mutex};
 
-use symbolon_protocol::id::DealId;
+use symbolon_protocol::{Amount, id::DealId};
 use tokio::sync::broadcast;
 
 use crate::shared::{Shared, Stopped};
@@ -52,6 +52,14 @@ pub enum Alert {
         /// How many in a row by now.
         in_row: u32,
     },
+    /// The node has less collateral than it needs for what it keeps: a part of its pay is withheld, and it is given few new
+    /// shards.
+    CollateralLow {
+        /// What stands for its bytes.
+        has: Amount,
+        /// What it needs.
+        needs: Amount,
+    },
 }
 
 /// Faults that last.
@@ -61,6 +69,7 @@ pub(crate) enum Lasting {
     DiskFull,
     Stale,
     ProofFailing,
+    CollateralLow,
 }
 
 /// Passes alerts on.
@@ -143,6 +152,9 @@ async fn look(shared: &Shared, began_tick: u64, missed: &mut Option<u64>) {
         let epochs = now.missed - before;
         shared.alerts.raise(Alert::Missed { epochs, in_row: now.in_row });
     }
+    let low = counts.filter(|counts| counts.backing < counts.needs);
+    let low = low.map(|counts| Alert::CollateralLow { has: counts.backing, needs: counts.needs });
+    shared.alerts.lasts(Lasting::CollateralLow, low);
     *missed = counts.map(|counts| counts.missed);
 }
 

@@ -15,11 +15,14 @@ use symbolon_ledger::LedgerError;
 use symbolon_protocol::{
     Decode, Encode, LedgerTime, Millis,
     codec::{DecodeError, Reader},
-    custody::{self, CustodyError, Release, ReleaseRequest, Share, VaultKey},
-    id::{AccountId, OrderId, VaultId},
+    custody::{self, ClaimRequest, CustodyError, Release, ReleaseRequest, Share, VaultKey},
+    id::{AccountId, DealId, OrderId, VaultId},
     ledger::{
         Status,
-        rows::{Listing, Listings, Order, OrderState, Orders, OrdersDue, Vault, Vaults},
+        rows::{
+            Cares, Claim, Deals, Listing, Listings, Order, OrderState, Orders, OrdersDue, Vault,
+            Vaults,
+        },
         transaction::Action,
     },
     record,
@@ -46,6 +49,9 @@ pub(crate) enum ReleaseError {
     /// The order does not exist, or this node has no share of its vault.
     #[error("this node has no part in order {0}")]
     NotOurs(OrderId),
+    /// The deal has no care, or this node has no share of its vault.
+    #[error("this node has no part in the care of deal {0}")]
+    NoShare(DealId),
     /// The order was refunded.
     #[error("the order is in the state {0:?}")]
     NotPaid(OrderState),
@@ -373,6 +379,38 @@ pub(crate) async fn make(
     let entropy = shared.key.release_entropy(&context);
     let share = Share::from_bytes(kept.index, &kept.share.0)?;
     Ok(Release::make(&share, &request, &entropy)?)
+}
+
+/// Makes this node's releases for a claim: one for each shard that is read, then for each that is rebuilt. The caller has
+/// checked that the claim runs.
+pub(crate) async fn release_claim(
+    shared: &Shared,
+    id: DealId,
+    claim: &Claim,
+) -> Result<Vec<Release>, ReleaseError> {
+    let unread = |error: LedgerError| ReleaseError::Ledger(error.to_string());
+    let rows = shared.ledger.pair((Cares, &id), (Deals, &id)).await.map_err(unread)?;
+    let (Some(care), Some(deal)) = rows else { return Err(ReleaseError::NoShare(id)) };
+    let kept = stored_share(shared, care.vault).await?.ok_or(ReleaseError::NoShare(id))?;
+    let vault = shared.ledger.row(Vaults, &care.vault).await.map_err(unread)?;
+    if !vault.is_some_and(|vault| kept.is_of(&vault) && vault.owner == deal.owner) {
+        return Err(ReleaseError::NoShare(id));
+    }
+    let context = custody::claim_context(&shared.chain, &id, &claim.claimant);
+    let entropy = shared.key.release_entropy(&context);
+    let (chain, claim, owner) = (shared.chain, claim.clone(), deal.owner);
+    // Many group operations: they must not hold other peers up.
+    let made = shared.host.blocking(move || {
+        let share = Share::from_bytes(kept.index, &kept.share.0)?;
+        let release = |index| {
+            let point = custody::care_point(&chain, &owner, &id, index);
+            let (vault, delivery) = (&kept.key, &claim.delivery);
+            let request = ClaimRequest { vault, point: &point, delivery, context: &context };
+            Release::make_claimed(&share, &request, &entropy)
+        };
+        claim.opened().map(release).collect::<Result<Vec<_>, CustodyError>>()
+    });
+    Ok(made.await?)
 }
 
 /// Milliseconds until posting is tried again after the first failure.

@@ -147,6 +147,9 @@ async fn take(shared: &Shared, header: &Header, digest: &Digest) -> Result<(), S
     for vault in &digest.vaults {
         custodian::vault_opened(shared, *vault).await?;
     }
+    if digest.lost {
+        shared.view.shards_lost.notify_one();
+    }
     if digest.died {
         error!("this node has missed so many epochs that it loses all its shards");
         register::doubt(shared);
@@ -236,6 +239,8 @@ struct Digest {
     registered: Vec<Action>,
     /// Whether the ledger takes all shards from this node.
     died: bool,
+    /// Whether any node has lost a shard.
+    lost: bool,
     /// Shards that wait to join the slot table.
     slots_waiting: Vec<Change>,
     /// Changes of the slot table.
@@ -314,6 +319,7 @@ impl Digest {
                 self.slots_changed.push(Change::SlotSpared { deal: *deal });
             }
             Event::NodeDied { node: of } if of == node => self.died = true,
+            Event::ShardLost { .. } => self.lost = true,
             Event::WindowOpened { node: of, epoch } if of == node => self.window = Some(*epoch),
             Event::OrderPaid { order } => self.paid.push(*order),
             Event::OrderRefunded { order } => self.refunded.push(*order),

@@ -5,7 +5,7 @@ use std::fmt;
 use ed25519_dalek::SigningKey;
 use symbolon_protocol::{
     Amount, LedgerTime,
-    custody::{CustodyAcceptance, CustodyTerms},
+    custody::{CustodyAcceptance, CustodyTerms, DeliverySecret},
     deletion::DeletionReceipt,
     envelope,
     id::{ChainId, DealId, Hash, NodeId, PeerId, TransactionId},
@@ -19,6 +19,7 @@ pub(crate) struct NodeKey {
     signing: SigningKey,
     custody: Zeroizing<[u8; 32]>,
     release: Zeroizing<[u8; 32]>,
+    claim: Zeroizing<[u8; 32]>,
 }
 
 impl NodeKey {
@@ -28,6 +29,7 @@ impl NodeKey {
             signing: SigningKey::from_bytes(secret),
             custody: derive("symbolon 2026 node custody key v1"),
             release: derive("symbolon 2026 node release entropy v1"),
+            claim: derive("symbolon 2026 node claim secret v1"),
         }
     }
 
@@ -49,6 +51,14 @@ impl NodeKey {
     /// same release. It is secret, so it cannot be predicted.
     pub(crate) fn release_entropy(&self, context: &Hash) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(*blake3::keyed_hash(&self.release, &context.0).as_bytes())
+    }
+
+    /// The one-time secret of this node's claims of a deal. It is the same each time, so a node that was restarted goes on
+    /// with its claim.
+    pub(crate) fn claim_secret(&self, chain: &ChainId, deal: &DealId) -> DeliverySecret {
+        let mut hasher = blake3::Hasher::new_keyed(&self.claim);
+        hasher.update(&chain.0).update(&deal.0);
+        DeliverySecret::from_seed(hasher.finalize().as_bytes())
     }
 
     /// A signed transaction.
@@ -94,6 +104,36 @@ impl NodeKey {
 impl fmt::Debug for NodeKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "NodeKey({})", self.id())
+    }
+}
+
+/// A node's key, for what its operator does with it beside the running node: its money.
+#[derive(Debug)]
+pub struct OwnKey(NodeKey);
+
+impl OwnKey {
+    /// The key with this secret, from the node's folder.
+    #[must_use]
+    pub fn new(secret: &[u8; 32]) -> Self {
+        Self(NodeKey::new(secret))
+    }
+
+    /// The node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.0.id()
+    }
+
+    /// Signs an action of the node.
+    #[must_use]
+    pub fn sign(
+        &self,
+        chain: ChainId,
+        id: TransactionId,
+        valid_until: u64,
+        action: Action,
+    ) -> Transaction {
+        self.0.transaction(chain, id, valid_until, action)
     }
 }
 

@@ -13,9 +13,11 @@ extern crate alloc;
 
 mod admission;
 mod alert;
+mod care;
 mod checkpoint;
 mod custodian;
 mod declare;
+mod exit;
 mod folder;
 mod follow;
 mod key;
@@ -35,6 +37,8 @@ mod submit;
 mod sweep;
 
 pub use alert::Alert;
+pub use exit::{Exit, ExitStage};
+pub use key::OwnKey;
 pub use node::{Node, NodeError, NodeFailure, NodeHealth, NodeStatus, Stopper};
 pub use offline::{Folder, Sample};
 pub use options::{Limits, NodeOptions};

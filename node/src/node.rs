@@ -24,16 +24,18 @@ use tracing::{error, info};
 use crate::{
     admission::Admission,
     alert::{self, Alert, Alerts},
-    checkpoint,
+    care, checkpoint,
     custodian::{self, Schedule},
-    declare, folder,
+    declare,
+    exit::{self, Exit, ExitStage},
+    folder,
     follow::{self, CannotFollow},
     key::NodeKey,
     offline::{self, Sample},
     options::NodeOptions,
     pace::Pace,
     prove, register, scrub,
-    serve::{self, GrantCache, KnownOrders},
+    serve::{self, GrantCache, KnownClaims, KnownOrders},
     settings::{self, Settings, SettingsError},
     shared::{Shared, View},
     sweep,
@@ -237,6 +239,8 @@ pub struct NodeHealth {
     pub earned: Amount,
     /// Whether the node's row on the ledger matches its options.
     pub registered: bool,
+    /// How far it has come with leaving.
+    pub exit: Exit,
 }
 
 /// A running storage node. Dropping it ends it without waiting. [`Node::stop`] waits.
@@ -272,6 +276,7 @@ impl Node {
             admission: Admission::new(options.capacity, options.limits.clone()),
             grants: Mutex::new(GrantCache::new(options.limits.grants_cached_max)),
             orders: KnownOrders::new(&options.limits),
+            claims: KnownClaims::new(&options.limits),
             schedule: Schedule::default(),
             view: View::new(height, chain.epoch),
             send: Pace::new(settings.send),
@@ -279,6 +284,7 @@ impl Node {
             scrub: Pace::new(None),
             alerts: Alerts::new(),
             settings: watch::Sender::new(settings),
+            exit: watch::Sender::new(Exit::default()),
             stop: watch::Sender::new(false),
             endpoint_ended: Notify::new(),
             chain: chain.id,
@@ -350,6 +356,15 @@ impl Node {
         }
     }
 
+    /// Waits until the node has retired, as its operator has told it to.
+    pub async fn retired(&self) {
+        let mut exit = self.shared.exit.subscribe();
+        // The sender lives in `self`, so this cannot fail.
+        if exit.wait_for(|exit| exit.stage == ExitStage::Retired).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// What the operator should hear of, from now on. A listener that is slow misses the oldest.
     #[must_use]
     pub fn alerts(&self) -> broadcast::Receiver<Alert> {
@@ -393,6 +408,7 @@ impl Node {
             missed: shared.view.proofs().map(|proofs| proofs.missed),
             earned: shared.view.earned(),
             registered: *shared.view.registered.borrow(),
+            exit: shared.exit.borrow().clone(),
         })
     }
 
@@ -468,9 +484,15 @@ fn spawn(shared: &Arc<Shared>) -> JoinSet<()> {
     tasks.spawn(async move { declare::declare_damaged(&here).await });
     let here = Arc::clone(shared);
     tasks.spawn(async move { alert::watch_for_faults(&here).await });
+    let here = Arc::clone(shared);
+    tasks.spawn(async move { exit::leave_when_wanted(&here).await });
     if shared.options.custody {
         let here = Arc::clone(shared);
         tasks.spawn(async move { custodian::post_releases(&here).await });
+    }
+    if shared.options.caretaker {
+        let here = Arc::clone(shared);
+        tasks.spawn(async move { care::repair_for_owners(&here).await });
     }
     tasks
 }

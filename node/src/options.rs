@@ -17,8 +17,12 @@ pub struct NodeOptions {
     pub price: Amount,
     /// The account that receives the node's earnings.
     pub payout: AccountId,
+    /// Who runs the node; `None` if its payout account stands for that.
+    pub operator: Option<AccountId>,
     /// Whether the node keeps shares of vault secrets.
     pub custody: bool,
+    /// Whether the node rebuilds lost shards of owners that name it.
+    pub caretaker: bool,
     /// Bounds on the node's work.
     pub limits: Limits,
     /// Whether the operator accepts that the node's store or a part of it is gone.

@@ -5,7 +5,7 @@ use symbolon_protocol::{
     Amount,
     id::{AccountId, TransactionId},
     ledger::{
-        Status, deposit, fee,
+        Status, capacity_deposit, deposit, fee,
         rows::{Accounts, Chains, Node as NodeRow, Nodes},
         transaction::Action,
     },
@@ -39,10 +39,12 @@ pub(crate) async fn keep_registered(shared: &Shared) {
 /// Waits until the row may be out of date: the node's addresses have changed, or another task has
 /// seen a different row.
 async fn until_doubted(shared: &Shared, announced: &Action) -> Result<(), Stopped> {
+    let mut settings = shared.settings.subscribe();
     while announcement(shared) == *announced {
         tokio::select! {
             biased;
             slept = shared.sleep_ms(LOOK_MS) => slept?,
+            changed = settings.changed() => if changed.is_err() { return Err(Stopped) },
             // Two programs with the same key must not overwrite each other's row in every block.
             () = shared.view.row_doubted.notified() => return shared.sleep_ms(RETRY_MS).await,
         }
@@ -53,7 +55,15 @@ async fn until_doubted(shared: &Shared, announced: &Action) -> Result<(), Stoppe
 /// Compares the row, which the prover reads once per epoch, with the node's current announcement.
 pub(crate) fn look_at(shared: &Shared, row: Option<&NodeRow>) {
     if let Some(row) = row {
-        shared.view.note_proofs(Proofs { missed: row.missed, in_row: row.missed_in_row });
+        shared.view.note_proofs(Proofs {
+            missed: row.missed,
+            in_row: row.missed_in_row,
+            backing: row.backing(),
+            needs: row.needs(&shared.params),
+        });
+    }
+    if row.is_none() && shared.settings().leaving {
+        return;
     }
     let true_now = row.is_some_and(|row| is_registered_as(row, &announcement(shared)));
     if !true_now && *shared.view.registered.borrow() {
@@ -91,7 +101,12 @@ async fn register(shared: &Shared) -> Result<Action, SubmitError> {
         Err(error) => return Err(SubmitError::OutOfTime(error.to_string())),
     };
     let wanted = announcement(shared);
-    let row_there = row.is_some();
+    if row.is_none() && shared.settings().leaving {
+        // It has retired: a registration would make it a node again.
+        shared.view.registered.send_replace(true);
+        return Ok(wanted);
+    }
+    let paid = row.as_ref().map(|row| row.deposit);
     let is_dead = row.as_ref().is_some_and(|row| row.dead);
     if row.as_ref().is_some_and(|row| row.dead && 0 < row.used) {
         let why = "it has missed so many epochs that the ledger takes its shards from it";
@@ -104,7 +119,7 @@ async fn register(shared: &Shared) -> Result<Action, SubmitError> {
     }
     shared.view.registered.send_replace(false);
     shared.view.announce(&wanted);
-    warn_if_poor(shared, &wanted, row_there).await;
+    warn_if_poor(shared, &wanted, paid).await;
     let id = TransactionId(shared.host.random());
     let until_tick = shared.host.ticks_ms().saturating_add(PATIENCE_MS);
     let status = submit(shared, id, wanted.clone(), until_tick, Backoff::new(500, 30_000)).await?;
@@ -117,10 +132,15 @@ async fn register(shared: &Shared) -> Result<Action, SubmitError> {
 }
 
 /// Tells the operator what a registration costs if the node's account does not have it.
-async fn warn_if_poor(shared: &Shared, wanted: &Action, is_registered: bool) {
+async fn warn_if_poor(shared: &Shared, wanted: &Action, paid: Option<Amount>) {
     let account = AccountId::from(shared.key.id());
-    let bound = if is_registered { Amount::ZERO } else { deposit(&shared.params, wanted) };
-    let needed = fee(&shared.params, wanted).checked_add(bound).unwrap_or(bound);
+    let bound = if paid.is_some() { Amount::ZERO } else { deposit(&shared.params, wanted) };
+    let capacity = capacity_deposit(&shared.params, shared.options.capacity);
+    let capacity = capacity.checked_sub(paid.unwrap_or(Amount::ZERO)).unwrap_or(Amount::ZERO);
+    let needed = [fee(&shared.params, wanted), bound, capacity]
+        .into_iter()
+        .try_fold(Amount::ZERO, Amount::checked_add)
+        .unwrap_or(capacity);
     if needed == Amount::ZERO {
         return;
     }
@@ -154,20 +174,26 @@ fn announcement(shared: &Shared) -> Action {
     addresses.truncate(ADDRESSES_MAX);
     Action::RegisterNode {
         payout: shared.options.payout,
+        operator: shared.options.operator,
         addresses,
         custody_key: shared.options.custody.then(|| shared.key.custody_public()),
+        caretaker: shared.options.caretaker,
         price: shared.options.price,
         capacity: shared.options.capacity,
+        leaving: shared.settings().leaving,
     }
 }
 
 fn is_registered_as(row: &NodeRow, wanted: &Action) -> bool {
     let registered = Action::RegisterNode {
         payout: row.payout,
+        operator: row.operator,
         addresses: row.addresses.clone(),
         custody_key: row.custody_key,
+        caretaker: row.caretaker,
         price: row.price,
         capacity: row.capacity,
+        leaving: row.leaving,
     };
     registered == *wanted
 }

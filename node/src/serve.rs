@@ -5,6 +5,7 @@
 //! more. A stream that broke off in the middle of an answer is reset, so that the peer does not
 //! take half an answer for a whole one.
 
+mod claims;
 mod custody;
 mod delete;
 mod grants;
@@ -26,7 +27,7 @@ use symbolon_store::{Damage, Shard, StoreError};
 use tokio::{task::JoinSet, time::timeout};
 use tracing::{debug, error, warn};
 
-pub(crate) use self::{grants::GrantCache, orders::KnownOrders};
+pub(crate) use self::{claims::KnownClaims, grants::GrantCache, orders::KnownOrders};
 use crate::{options::credit, scrub, shared::Shared};
 
 /// Why a request ends without a complete answer.
@@ -117,6 +118,9 @@ pub(crate) fn refuse_store(error: StoreError) -> Stop {
             Stop::refused(RefusalCode::Damaged, "the shard is damaged on this node's disk")
         }
         StoreError::Full(_) => Stop::refused(RefusalCode::Full, "the node's disk is full"),
+        StoreError::Root { .. } => {
+            Stop::refused(RefusalCode::NotAllowed, "these bytes are not the shard that was lost")
+        }
         other => internal("the node's store failed", other),
     }
 }
@@ -240,9 +244,9 @@ async fn answer_request(shared: &Arc<Shared>, stream: &mut Stream) -> Result<(),
     let request = within(stream.idle, stream.receiver.receive::<Request>()).await?;
     match request {
         Request::Info => info::answer(shared, stream).await,
-        Request::Store { terms, index, price, grant } => {
+        Request::Store { terms, index, price, authority } => {
             let wanted = store::Wanted { terms, index, price };
-            store::answer(shared, stream, wanted, &grant).await
+            store::answer(shared, stream, wanted, &authority).await
         }
         Request::Read { deal, index, first, count, grant } => {
             let range = read::Range::Slices { first, count };
@@ -263,6 +267,7 @@ async fn answer_request(shared: &Arc<Shared>, stream: &mut Stream) -> Result<(),
             custody::keep_share(shared, stream, offered).await
         }
         Request::Release { order } => custody::release(shared, stream, order).await,
+        Request::ReleaseClaim { deal } => custody::release_claim(shared, stream, deal).await,
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Settings {
     pub scrub: ScrubRate,
     /// When it takes no new shards.
     pub pause: Option<DayTimes>,
+    /// Whether it hands its shards to other nodes and retires.
+    pub leaving: bool,
 }
 
 /// How fast a node reads its shards to check them.
@@ -148,6 +150,7 @@ impl Settings {
                 "receive" => settings.receive = Some(rate(value).ok_or_else(no_sense)?),
                 "scrub" if value == "off" => settings.scrub = ScrubRate::Off,
                 "scrub" => settings.scrub = ScrubRate::Bytes(rate(value).ok_or_else(no_sense)?),
+                "leaving" if value == "yes" => settings.leaving = true,
                 "pause" => settings.pause = Some(DayTimes::parse(value).ok_or_else(no_sense)?),
                 _ => return Err(no_sense()),
             }
@@ -171,6 +174,7 @@ impl Settings {
             line("receive", self.receive.map(|rate| rate.to_string())),
             line("scrub", scrub),
             line("pause", self.pause.map(|times| times.to_string())),
+            line("leaving", self.leaving.then(|| String::from("yes"))),
         ]
         .concat()
     }
@@ -234,6 +238,7 @@ mod tests {
                 receive: Some(u64::MAX),
                 scrub: ScrubRate::Off,
                 pause,
+                leaving: true,
             },
             Settings { scrub: ScrubRate::Bytes(1 << 20), ..Settings::default() },
         ] {
@@ -254,6 +259,7 @@ mod tests {
             "send 20000\nsend 20000",
             "more 20000",
             "scrub 5",
+            "leaving no",
             "pause 02:00",
             "pause 2:00-03:00",
             "pause 24:00-01:00",

@@ -23,11 +23,12 @@ use crate::{
     admission::Admission,
     alert::Alerts,
     custodian::Schedule,
+    exit::Exit,
     key::NodeKey,
     node::NodeFailure,
     options::NodeOptions,
     pace::Pace,
-    serve::{GrantCache, KnownOrders, Stop},
+    serve::{GrantCache, KnownClaims, KnownOrders, Stop},
     settings::Settings,
 };
 
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) admission: Arc<Admission>,
     pub(crate) grants: Mutex<GrantCache>,
     pub(crate) orders: KnownOrders,
+    pub(crate) claims: KnownClaims,
     pub(crate) view: View,
     /// Bounds the bytes that are sent to peers.
     pub(crate) send: Pace,
@@ -55,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) scrub: Pace,
     pub(crate) settings: watch::Sender<Settings>,
     pub(crate) alerts: Alerts,
+    /// How far the node has come with leaving.
+    pub(crate) exit: watch::Sender<Exit>,
     pub(crate) stop: watch::Sender<bool>,
     /// Notified when the endpoint has closed.
     pub(crate) endpoint_ended: Notify,
@@ -83,6 +87,8 @@ pub(crate) struct View {
     pub(crate) failed: watch::Sender<Option<NodeFailure>>,
     /// Tells the sweeper that shards have left the slot table.
     pub(crate) shards_left: Notify,
+    /// Tells the caretaker that shards were lost.
+    pub(crate) shards_lost: Notify,
     /// Tells the registering task that the node's row may be out of date.
     pub(crate) row_doubted: Notify,
     earned: Mutex<Amount>,
@@ -97,6 +103,9 @@ pub(crate) struct View {
 pub(crate) struct Proofs {
     pub(crate) missed: u64,
     pub(crate) in_row: u32,
+    /// What stands for its bytes, and what it needs.
+    pub(crate) backing: Amount,
+    pub(crate) needs: Amount,
 }
 
 impl View {
@@ -112,6 +121,7 @@ impl View {
             registered: watch::Sender::new(false),
             failed: watch::Sender::new(None),
             shards_left: Notify::new(),
+            shards_lost: Notify::new(),
             row_doubted: Notify::new(),
             earned: Mutex::new(Amount::ZERO),
             proofs: Mutex::new(None),

@@ -185,8 +185,11 @@ fn storage_world() -> World {
             payout: account(500 + index),
             addresses: vec!["127.0.0.1:4000".into()],
             custody_key: None,
+            caretaker: false,
             price: Amount(1000),
             capacity: 1 << 40,
+            operator: None,
+            leaving: false,
         };
         signed.push(world.sign(500 + index, register));
     }
@@ -323,7 +326,11 @@ fn crowd_deals(rows: &mut Overlay<'_, MemoryState>) -> Tables {
         rows.put(Deals, &deal, &row);
         rows.put(DealsOf, &(owner, deal), &Nothing {});
         rows.put(DealsDue, &(2, deal), &Nothing {});
-        rows.put(Holds, &HoldKey::Deal { deal }, &Hold { payer: owner, amount: Amount(6) });
+        rows.put(
+            Holds,
+            &HoldKey::Deal { deal },
+            &Hold { payer: owner, amount: Amount(6), forfeited: Amount::ZERO },
+        );
     }
     tables
 }
@@ -340,11 +347,18 @@ fn crowd_nodes(rows: &mut Overlay<'_, MemoryState>, chain: &ChainId, tables: Tab
         let turn_ms = epoch_ms.saturating_mul(2).saturating_add(offset);
         let node = Node {
             payout: account(2),
+            operator: None,
             addresses: vec!["127.0.0.1:4000".into()],
             custody_key: None,
+            caretaker: false,
             price: Amount(3000),
             capacity: 1 << 40,
+            leaving: false,
+            deposit: Amount::ZERO,
+            collateral: Amount::ZERO,
+            withheld: Amount::ZERO,
             used: bytes,
+            bound_rate: Amount(3 * u128::from(count)),
             slots: count,
             lengths,
             slot_bytes: bytes,
@@ -357,6 +371,11 @@ fn crowd_nodes(rows: &mut Overlay<'_, MemoryState>, chain: &ChainId, tables: Tab
             passed: 0,
             missed: 0,
             missed_in_row: 0,
+            misses: 0,
+            clean: 0,
+            record: Amount::ZERO,
+            proven: 0,
+            paused_until: 0,
             dead: false,
         };
         rows.put(Nodes, &id, &node);
@@ -375,7 +394,14 @@ fn crowded() -> World {
     let held = u128::from(ENDING) * 6;
     let issued = Amount(owed.0 + held);
     let zero = Amount::ZERO;
-    let pools = Pools { storage: owed, repair: zero, treasury: zero, deposits: zero, issued };
+    let pools = Pools {
+        storage: owed,
+        repair: zero,
+        treasury: zero,
+        deposits: zero,
+        collateral: zero,
+        issued,
+    };
     rows.put(PoolsTable, &(), &pools);
     let mut chain = world.state.get(Chains, &()).unwrap();
     (chain.epoch, chain.counted_ms) = (1, epoch_ms.saturating_mul(2).saturating_sub(Millis(1)));

@@ -75,6 +75,15 @@ impl Amount {
         Some(Self(down + u128::from(product % u128::from(denominator) != 0)))
     }
 
+    /// A part of it in hundredths of a percent, at most the whole: rounded down, without passing the largest amount.
+    #[must_use]
+    pub fn part(self, share_bp: u16) -> Self {
+        const WHOLE: u128 = 10_000;
+        let (whole, rest, share) = (self.0 / WHOLE, self.0 % WHOLE, u128::from(share_bp));
+        assert!(share <= WHOLE, "a part is at most the whole");
+        Self(whole * share + rest * share / WHOLE)
+    }
+
     /// Reads credits such as `12`, `0.5` or `2.000000001`.
     pub fn parse(text: &str) -> Result<Self, AmountError> {
         let (whole, part) = text.split_once('.').unwrap_or((text, ""));

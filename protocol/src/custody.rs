@@ -1,5 +1,5 @@
-//! Keys that custodians hold in shares, and release for a paid order: vault, capsule, release. See
-//! `spec/market.md`.
+//! Keys that custodians hold in shares, and release for a paid order or for a claim of a repair: vault, capsule, release.
+//! See `spec/market.md` and `spec/repair.md`.
 //!
 //! A seller deals a secret `x` to custodians ([`share`]). A [`Capsule`] encrypts a listing's key point `K`
 //! to `Y = xB`, and proves that it was made for this seller, vault and content. For a paid order each
@@ -12,6 +12,7 @@
 //! entropy, so that bad entropy alone never reveals a secret.
 
 mod capsule;
+mod care;
 mod curve;
 mod delivery;
 mod deposit;
@@ -25,9 +26,10 @@ use thiserror::Error;
 use crate::{id::NodeId, record};
 
 pub use capsule::{label, listing_key, pad, unpad};
+pub use care::{care_key, care_point, claim_context, combine_care};
 pub use delivery::{DeliverySecret, release_context};
 pub use deposit::CustodyTerms;
-pub use release::{ReleaseRequest, combine, combine_posted};
+pub use release::{ClaimRequest, ReleaseRequest, combine, combine_posted};
 pub use sharing::{Share, VaultSecret, share};
 
 /// A compressed ristretto255 point.
@@ -53,13 +55,13 @@ record! {
 }
 
 record! {
-    /// One custodian's part of a key, for one order only; anyone can check it.
+    /// One custodian's part of a key, for one order or one claim only; anyone can check it.
     pub struct Release {
         /// Which custodian of the vault, from 1.
         pub index: u8,
         /// `U = rB`.
         pub u: Point,
-        /// `V = x_i R + r Yb`.
+        /// `V = x_i R + r Yb`; for a shard of a claim, `R` is its care point.
         pub v: Point,
         /// Challenge of the proof.
         pub e: Scalar,
@@ -97,7 +99,7 @@ record! {
 }
 
 record! {
-    /// A buyer's one-time key for one order, and the proof that the buyer knows its secret.
+    /// A one-time key for one order or one claim, and the proof that its maker knows its secret.
     pub struct DeliveryKey {
         /// `Yb = yb B`.
         pub point: Point,

@@ -109,6 +109,19 @@ def release_context(chain, order, listing):
     return derive("symbolon 2026 release context v1", concat(chain, order, listing))
 
 
+def claim_context(chain, deal, claimant):
+    return derive("symbolon 2026 claim context v1", concat(chain, deal, claimant))
+
+
+def care_point(chain, owner, deal, index):
+    return ristretto_encode(ristretto_from_wide(
+        derive("symbolon 2026 care point v1", concat(chain, owner, deal, ("u8", index)), 64)))
+
+
+def care_key(shared):
+    return derive("symbolon 2026 care key v1", shared)
+
+
 def delivery_holds(delivery, context):
     yb = point(delivery["point"])
     e, z = scalar(delivery["e"]), scalar(delivery["z"])
@@ -118,15 +131,26 @@ def delivery_holds(delivery, context):
 
 
 def release_holds(release, vault, capsule, delivery, context):
+    statement = derive("symbolon 2026 release statement v1", concat(
+        context, ("VaultKey", vault), ("Capsule", capsule), ("DeliveryKey", delivery)))
+    release_proven(release, vault, capsule["r"], delivery, statement)
+
+
+def claim_release_holds(release, vault, base, delivery, context):
+    """A release for a shard of a claim, whose `R` is the shard's point."""
+    statement = derive("symbolon 2026 claim statement v1", concat(
+        context, ("VaultKey", vault), base, ("DeliveryKey", delivery)))
+    release_proven(release, vault, base, delivery, statement)
+
+
+def release_proven(release, vault, base, delivery, statement):
     y_i = share_point(vault, release["index"])
     u, v = point(release["u"]), point(release["v"])
-    r, yb = point(capsule["r"]), point(delivery["point"])
+    r, yb = point(base), point(delivery["point"])
     e, z_share, z_blind = scalar(release["e"]), scalar(release["z_share"]), scalar(release["z_blind"])
     a1 = sum_of((z_share, BASE), (-e, y_i))
     a2 = sum_of((z_blind, BASE), (-e, u))
     a3 = sum_of((z_share, r), (z_blind, yb), (-e, v))
-    statement = derive("symbolon 2026 release statement v1", concat(
-        context, ("VaultKey", vault), ("Capsule", capsule), ("DeliveryKey", delivery)))
     hashed = concat(statement, ("u8", release["index"]), release["u"], release["v"],
                     *map(ristretto_encode, (a1, a2, a3)))
     if hash_scalar("symbolon 2026 release proof v1", hashed) != e:
@@ -135,6 +159,16 @@ def release_holds(release, vault, capsule, delivery, context):
 
 def combine(capsule, releases, secret, required):
     """The key point `K` from verified releases."""
+    return combined(releases, secret, required, point(capsule["c"]))
+
+
+def combine_claimed(releases, secret, required):
+    """`x` times the point of a shard."""
+    return combined(releases, secret, required, None)
+
+
+def combined(releases, secret, required, c):
+    """`c - xR`, or `xR` without a `c`."""
     seen = set()
     for release in releases:
         if index_refused(release["index"]):
@@ -145,14 +179,14 @@ def combine(capsule, releases, secret, required):
     if len(releases) < required or required < 1:
         raise No("TooFew")
     used = releases[:required]
-    whole = point(capsule["c"])
+    shared = NEUTRAL
     for release in used:
         own, factor = release["index"], 1
         for other in (one["index"] for one in used if one["index"] != own):
             factor = factor * other * pow(other - own, -1, ORDER) % ORDER
-        whole = add(whole, negate(times(factor, point(release["v"]))))
-        whole = add(whole, times(factor * secret, point(release["u"])))
-    key = ristretto_encode(whole)
+        shared = add(shared, times(factor, point(release["v"])))
+        shared = add(shared, negate(times(factor * secret, point(release["u"]))))
+    key = ristretto_encode(shared if c is None else add(c, negate(shared)))
     if key == bytes(32):
         raise No("Identity")
     return key
@@ -232,6 +266,21 @@ def run_combine(case):
     return "ok" if listing_key(key).hex() == case["listing_key"] else "WrongKey"
 
 
+def run_claim(case):
+    chain, owner, deal = _hex(case, "chain"), _hex(case, "owner"), _hex(case, "deal")
+    vault, delivery = _of(case, "vault_key", "VaultKey"), _of(case, "delivery", "DeliveryKey")
+    context = claim_context(chain, deal, _hex(case, "claimant"))
+    delivery_holds(delivery, context)
+    releases = [decode("Release", bytes.fromhex(one)) for one in case["releases"]]
+    base = care_point(chain, owner, deal, case["index"])
+    for release in releases:
+        claim_release_holds(release, vault, base, delivery, context)
+    secret = delivery_secret(_hex(case, "delivery_seed"))
+    key = care_key(combine_claimed(releases, secret, len(vault["commitments"])))
+    opened = bytes(a ^ b for a, b in zip(_hex(case, "pad"), key))
+    return "ok" if opened == _hex(case, "index_key") else "WrongKey"
+
+
 def run_deposit(case):
     vault, owner, node = _of(case, "vault_key", "VaultKey"), _hex(case, "owner"), _hex(case, "node")
     terms = custody_terms(_hex(case, "chain"), _hex(case, "vault"), owner, vault, case["index"], node)
@@ -244,7 +293,7 @@ def run_deposit(case):
 VECTORS = {
     "custody/capsule.json": run_capsule, "custody/delivery.json": run_delivery,
     "custody/release.json": run_release, "custody/combine.json": run_combine,
-    "custody/deposit.json": run_deposit, "custody/capsule_limits.json": run_capsule,
+    "custody/deposit.json": run_deposit, "custody/claim.json": run_claim, "custody/capsule_limits.json": run_capsule,
     "custody/release_limits.json": run_release, "custody/combine_limits.json": run_combine,
     "custody/deposit_limits.json": run_deposit,
 }

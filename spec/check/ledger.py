@@ -7,7 +7,7 @@ import layouts  # noqa: F401
 from codec import TYPES, concat, decode, encode
 from content import Layout
 from custody import (
-    acceptance_holds, capsule_holds, custody_terms, delivery_holds, label, release_context, release_holds,
+    acceptance_holds, capsule_holds, claim_context, custody_terms, delivery_holds, label, release_context, release_holds,
     vault_refused,
 )
 from grant import mandate_holds, mandate_id, market
@@ -29,13 +29,13 @@ PRICE_MAX, ENVELOPE = 10**18, 152
 CODES = {name: code for code, name, _ in TYPES["Status"][1]}
 CHAIN, POOLS, ACCOUNTS, SEEN, SEEN_UNTIL, HOLDS, NODES, SLOTS, JOINS, DEALS, DEALS_DUE, DEALS_OF, VAULTS, \
     LISTINGS, AWAIT, ORDERS, DUE, REVOCATIONS, ORDERS_OF, ROOTS, WINDOWS, LEAVES, LISTINGS_OF, \
-    KEPT_UNTIL, DEGRADED = range(1, 26)
+    KEPT_UNTIL, DEGRADED, CARES, REPAIRS = range(1, 28)
 ROWS = {
     CHAIN: "Chain", POOLS: "Pools", ACCOUNTS: "Account", SEEN: "Seen", SEEN_UNTIL: "Nothing", HOLDS: "Hold",
     NODES: "Node", SLOTS: "Slot", JOINS: "Join", DEALS: "Deal", DEALS_DUE: "Nothing", DEALS_OF: "Nothing",
     VAULTS: "Vault", LISTINGS: "Listing", AWAIT: "Nothing", ORDERS: "Order", DUE: "Nothing",
     REVOCATIONS: "Revocation", ORDERS_OF: "Nothing", ROOTS: "Root", WINDOWS: "Nothing", LEAVES: "Leave",
-    LISTINGS_OF: "Nothing", KEPT_UNTIL: "Nothing", DEGRADED: "Nothing",
+    LISTINGS_OF: "Nothing", KEPT_UNTIL: "Nothing", DEGRADED: "Nothing", CARES: "Care", REPAIRS: "Repair",
 }
 
 
@@ -82,7 +82,10 @@ RANGES = {
     "delivery_ms": (1000, 30 * DAY_MS), "window_ms_min": (0, WINDOW_MAX), "deal_epochs_max": (1, 100_000_000),
     "trusting_ms": (DAY_MS, 36_500 * DAY_MS),
     "fee_base": (0, PRICE_MAX), "fee_byte": (0, PRICE_MAX), "fee_check": (0, PRICE_MAX), "duty_fee_bp": (0, BP),
-    "deposit": (0, PRICE_MAX), "dead_after_epochs": (2, 1000),
+    "deposit": (0, PRICE_MAX), "dead_after_epochs": (2, 1000), "claim_epochs": (1, 1000),
+    "collateral_epochs": (0, 1000),
+    "repair_price": (0, PRICE_MAX), "allowance": (0, PRICE_MAX), "miss_penalty_bp": (0, BP),
+    "capacity_deposit": (0, PRICE_MAX),
 }
 
 
@@ -92,6 +95,8 @@ def genesis(data):
     for name, (least, most) in RANGES.items():
         if not least <= of["params"][name] <= most:
             raise No(name)
+    if of["params"]["allowance_growth_bp"] > of["params"]["storage_fee_bp"]:
+        raise No("allowance_growth_bp")
     validators_hold(of["validators"])
     chain = derive("symbolon 2026 genesis v1", data)
     state = State({})
@@ -101,7 +106,7 @@ def genesis(data):
         "gap_from_ms": of["time_ms"], "gap_until_ms": of["time_ms"],
         "beacon": {"layer": of["onion"], "next_tick": 0, "next_onion": of["next_onion"]},
     })
-    state.put(POOLS, b"", {"storage": 0, "repair": 0, "treasury": 0, "deposits": 0, "issued": 0})
+    state.put(POOLS, b"", dict.fromkeys(("storage", "repair", "treasury", "deposits", "collateral", "issued"), 0))
     return state
 
 
@@ -223,20 +228,79 @@ def part(amount, bp):
     return amount * bp // BP
 
 
+# What stands for the bytes of a node. A need beyond counting is the largest amount.
+
+WINDOWS_REMEMBERED, FORGIVEN, PAUSE = 2**30 - 1, 2, 7
+
+
+def repair_cost(params, length):
+    return -(-params["repair_price"] * length // GIB)
+
+
+def needed(params, rate, length):
+    pay, repair = rate * params["collateral_epochs"], repair_cost(params, length) * params["repair_cover_bp"] // BP
+    return min(max(pay, repair), U128)
+
+
+def backing(node):
+    return node["collateral"] + node["withheld"]
+
+
+def covers(params, node, length, price):
+    """Whether a node may keep a shard more. A price beyond counting is refused elsewhere."""
+    try:
+        rate = node["bound_rate"] + slot_rate(price, length)
+    except OverflowError:
+        return True
+    allowed = params["allowance"] + part(node["record"], params["allowance_growth_bp"])
+    return needed(params, min(rate, U128), node["used"] + length) <= min(backing(node) + allowed, U128)
+
+
+def withholds(params, node):
+    lacks = max(needed(params, node["bound_rate"], node["used"]) - backing(node), 0)
+    bp = 7500 if node["clean"] < 30 else 5000 if node["clean"] < 60 else 2500
+    return min(part(node["rate"], bp), lacks)
+
+
+def take(node, amount):
+    """Withheld pay goes first."""
+    withheld = min(amount, node["withheld"])
+    node["withheld"] -= withheld
+    node["collateral"] -= amount - withheld
+
+
+def share_of(params, node, length, cost_bp):
+    """What the collateral gives for a shard whose room is still bound."""
+    try:
+        own = counted(backing(node) * length) // node["used"]
+    except OverflowError:
+        own = backing(node)
+    return min(own, repair_cost(params, length) * cost_bp // BP)
+
+
+def is_open(block, node):
+    return not node["dead"] and not node["leaving"] and node["paused_until"] <= block.chain["epoch"]
+
+
 # What a transaction costs besides its action. Units are as in the table of the page, without the sender's signature.
 
 UNITS = {
     "OpenDeal": lambda action: len(action["acceptances"]), "PlaceShards": lambda action: len(action["acceptances"]),
     "ExtendDeals": lambda action: len(action["deals"]),
     "OpenVault": lambda action: len(action["custodians"]) + len(action["key"]["commitments"]),
+    "SetCare": lambda action: len(action["deals"]), "ClaimRepair": lambda action: 1,
     "List": lambda action: 5, "Order": lambda action: 1, "PostRelease": lambda action: 5,
 }
 WEIGHTS = {
     "RegisterNode": lambda action: 4, "OpenDeal": lambda action: 4 + action["terms"]["total"],
     "OpenVault": lambda action: 4, "List": lambda action: 8, "Order": lambda action: 4, "Revoke": lambda action: 1,
-    "SetRoot": lambda action: 8,
+    "SetRoot": lambda action: 8, "SetCare": lambda action: sum(care_weight(len(one["pads"])) for one in action["deals"]),
 }
 NONE = lambda action: 0
+
+
+def care_weight(shards):
+    return 4 + -(-shards // 4)
 
 
 def fee_of(params, action):
@@ -334,6 +398,9 @@ class Block:
         there = kind == "RegisterNode" and self.state.has(NODES, sender) \
             or kind == "SetRoot" and self.state.has(ROOTS, sender)
         weight = 0 if there else WEIGHTS.get(kind, NONE)(action)
+        if kind == "SetCare":
+            weight -= sum(care_weight(len(one["pads"])) for one in action["deals"]
+                          if self.state.has(CARES, owned_id("deal id v2", sender, one["opening"])))
         new = [account for account in receivers(action) if not self.state.has(ACCOUNTS, account)]
         return fee_of(params, action) + params["deposit"] * len(new), params["deposit"] * weight
 
@@ -350,13 +417,28 @@ class Block:
         self.move(*(ends if amount > 0 else ends[::-1]), abs(amount), {"_": "deposit"})
 
     def place_hold(self, hold, payer, amount, reason):
-        self.state.put(HOLDS, encode("HoldKey", hold), {"payer": payer, "amount": 0})
+        self.state.put(HOLDS, encode("HoldKey", hold), {"payer": payer, "amount": 0, "forfeited": 0})
         self.move(of_account(payer), {"_": "hold", "hold": hold}, amount, reason)
 
     def close_hold(self, hold, to, reason):
         key = encode("HoldKey", hold)
-        self.move({"_": "hold", "hold": hold}, of_account(to), self.state.get(HOLDS, key)["amount"], reason)
+        row = self.state.get(HOLDS, key)
+        self.move({"_": "hold", "hold": hold}, of_account(to), row["amount"] - row["forfeited"], reason)
+        self.move({"_": "hold", "hold": hold}, {"_": "repair"}, row["forfeited"], reason)
         self.state.drop(HOLDS, key)
+
+    def forfeit(self, node_id, node, deal, amount):
+        """Collateral pays for the repair of a shard."""
+        take(node, amount)
+        hold = {"_": "deal", "deal": deal}
+        self.move({"_": "collateral"}, {"_": "hold", "hold": hold}, amount, {"_": "collateral", "node": node_id})
+        self.note_forfeited(hold, amount)
+
+    def note_forfeited(self, hold, by):
+        if by:
+            row = self.state.get(HOLDS, encode("HoldKey", hold))
+            row["forfeited"] += by
+            self.state.put(HOLDS, encode("HoldKey", hold), row)
 
     # What falls due.
 
@@ -399,11 +481,12 @@ class Block:
         fee = part(amount, params["sale_fee_bp"])
         custody = part(amount, params["custody_fee_bp"])
         indexes = list(named) or [one["index"] for one in order["releases"]]
-        each = custody // len(indexes) if indexes else 0
-        rest = amount - fee - each * len(indexes)
+        nodes = [self.state.get(NODES, vault["custodians"][index - 1]) for index in indexes]
+        nodes = [node for node in nodes if node]
+        each = custody // len(nodes) if nodes else 0
+        rest = amount - fee - each * len(nodes)
         self.move(source, {"_": "treasury"}, fee, {"_": "fee"})
-        for index in indexes:
-            node = self.state.get(NODES, vault["custodians"][index - 1])
+        for node in nodes:
             self.move(source, of_account(node["payout"]), each, reason)
         for split in listing["terms"]["splits"]:
             self.move(source, of_account(split["account"]), part(rest, split["share_bp"]), reason)
@@ -510,18 +593,18 @@ class Block:
     def take_turn(self, due_ms, node_id, most):
         node, now = self.state.get(NODES, node_id), self.chain["counted_ms"]
         epoch, window = node["next_epoch"], node["window"]
-        if window and node["passed_epoch"] != window["epoch"]:
-            node["missed"] += 1
-            node["missed_in_row"] = min(node["missed_in_row"] + 1, U32)
-            reason = {"_": "missed", "node": node_id, "epoch": window["epoch"]}
-            self.move({"_": "storage"}, {"_": "repair"}, node["rate"], reason)
-            if not node["dead"] and node["missed_in_row"] >= self.chain["params"]["dead_after_epochs"]:
-                node["dead"] = True
-                self.report("node_died", node=node_id)
+        if window:
+            missed = node["passed_epoch"] != window["epoch"]
+            node["misses"] = (node["misses"] << 1 | missed) & WINDOWS_REMEMBERED
+            if missed:
+                self.miss(node_id, node, window["epoch"])
         node["window"] = None
         if node["dead"]:
             taken = self.evict(node_id, node, epoch, most // 2)
             if taken < most // 2:
+                rest = backing(node)
+                take(node, rest)
+                self.move({"_": "collateral"}, {"_": "repair"}, rest, {"_": "collateral", "node": node_id})
                 now = self.open_window(node_id, node, {"epoch": epoch})
             self.wait(node_id, node, now)
             self.state.put(NODES, node_id, node)
@@ -538,29 +621,50 @@ class Block:
         self.state.put(NODES, node_id, node)
         return made
 
+    def miss(self, node_id, node, epoch):
+        node["missed"] += 1
+        node["missed_in_row"] = min(node["missed_in_row"] + 1, U32)
+        reason, params = {"_": "missed", "node": node_id, "epoch": epoch}, self.chain["params"]
+        self.move({"_": "storage"}, {"_": "repair"}, node["rate"], reason)
+        if node["missed_in_row"] >= params["dead_after_epochs"]:
+            node["dead"], node["clean"], node["record"], node["proven"] = True, 0, 0, 0
+            self.report("node_died", node=node_id)
+        elif node["misses"].bit_count() > FORGIVEN:
+            penalty = part(backing(node), params["miss_penalty_bp"])
+            take(node, penalty)
+            self.move({"_": "collateral"}, {"_": "repair"}, penalty, {"_": "collateral", "node": node_id})
+            for name in ("clean", "record", "proven"):
+                node[name] //= 2
+            node["paused_until"] = self.chain["epoch"] + PAUSE
+
     def evict(self, node_id, node, epoch, most):
         """Takes shards from a dead node. Says how many."""
         kept = self.state.keys(LEAVES, node_id)[:most]
         for key in kept:
+            before, position = dict(node), self.state.get(LEAVES, key)["position"]
+            length = self.state.get(SLOTS, node_id + big(position, 4))["length"]
+            share = share_of(self.chain["params"], before, length, 11_000)
             slot = self.leave(node_id, node, key)
-            self.vacate(node_id, slot["deal"], epoch, slot["rate"] * max(slot["leaves"] - epoch, 0))
+            self.vacate(node_id, node, slot["deal"], epoch, slot["rate"] * max(slot["leaves"] - epoch, 0), share)
         waiting = self.state.keys(JOINS, node_id)[:most - len(kept)]
         for key in waiting:
             deal, first = key[40:], int.from_bytes(key[32:40], "big")
             row = self.state.get(DEALS, deal)
             price = next(shard["price"] for _, shard in kept_shards(row) if shard["node"] == node_id)
-            self.spare(node_id, node, deal, first, row["length"])
-            self.vacate(node_id, deal, first, slot_rate(price, row["length"]) * (row["end"] - first))
+            share, rate = share_of(self.chain["params"], node, row["length"], 11_000), slot_rate(price, row["length"])
+            self.spare(node_id, node, deal, first, row["length"], rate)
+            self.vacate(node_id, node, deal, first, rate * (row["end"] - first), share)
         return len(kept) + len(waiting)
 
-    def spare(self, node_id, node, deal, first, length):
+    def spare(self, node_id, node, deal, first, length, rate):
         """A shard waits to join no longer."""
         self.state.drop(JOINS, node_id + big(first) + deal)
         node["used"] -= length
+        node["bound_rate"] -= rate
         self.report("shard_spared", node=node_id, deal=deal)
 
-    def vacate(self, node_id, deal, first, freed):
-        """A node keeps its shard of a deal until this epoch."""
+    def vacate(self, node_id, node, deal, first, freed, share):
+        """A node keeps its shard of a deal until this epoch. A share of its collateral goes with it."""
         row, reason, to = self.state.get(DEALS, deal), {"_": "deal", "deal": deal}, {"_": "repair"}
         if row:
             is_open = row["state"]["_"] == "open"
@@ -572,6 +676,7 @@ class Block:
                     row["rate"] -= slot_rate(shard["price"], row["length"])
                     shard["lost"] = first
                     self.put_deal(deal, row)
+                    self.forfeit(node_id, node, deal, share)
                     self.report("shard_lost", deal=deal, index=index, node=node_id)
 
     def put_deal(self, deal, row):
@@ -643,6 +748,7 @@ class Block:
         node["slots"] = last
         node["slot_bytes"] -= gone["length"]
         node["used"] -= gone["length"]
+        node["bound_rate"] -= gone["rate"]
         node["rate"] -= gone["rate"]
         node["lengths"][length_class(gone["length"])] -= 1
         while node["lengths"] and not node["lengths"][-1]:
@@ -661,7 +767,10 @@ class Block:
                 break
             row = self.state.get(DEALS, deal)
             is_open = row["state"]["_"] == "open"
-            steps -= 1 if is_open else 1 + len(row["shards"]) // 16
+            if is_open:
+                steps -= 1 + (1 + len(rewards_of(self, deal)) if self.state.has(REPAIRS, deal) else 0)
+            else:
+                steps -= 1 + len(row["shards"]) // 16 + self.state.has(CARES, deal)
             if steps < 0:
                 break
             self.state.drop(DEALS_DUE, key)
@@ -670,17 +779,22 @@ class Block:
                 self.put_deal(deal, row)
                 self.state.put(DEALS_DUE, big(row["end"] + KEPT_EPOCHS) + deal, {})
                 self.report("deal_ended", deal=deal)
+                settle_repairs(self, deal, row, False)
                 self.close_hold({"_": "deal", "deal": deal}, row["owner"], {"_": "deal", "deal": deal})
             elif any(self.has_slot(shard, deal, row) for _, shard in kept_shards(row)):
                 self.state.put(DEALS_DUE, big(now + 1) + deal, {})
             else:
                 self.state.drop(DEALS, deal)
                 self.state.drop(DEALS_OF, row["owner"] + deal)
+                if self.state.has(CARES, deal):
+                    self.state.drop(CARES, deal)
+                    self.give_back(row["owner"], care_weight(len(row["shards"])))
                 self.give_back(row["owner"], 4 + len(row["shards"]))
 
     def has_slot(self, shard, deal, row):
         node_id = shard["node"]
-        next_epoch = self.state.get(NODES, node_id)["next_epoch"]
+        node = self.state.get(NODES, node_id)
+        next_epoch = node and node["next_epoch"]
         return next_epoch is not None and (
             self.state.has(LEAVES, node_id + big(leaves_with(row, next_epoch)) + deal)
             or self.state.has(JOINS, node_id + big(shard["from"]) + deal))
@@ -770,7 +884,15 @@ class Block:
         if action["_"] == "PlaceShards":
             placed = placement(self, sender, action)
             return placed and placed["own"]
+        if action["_"] == "RegisterNode":
+            row = self.state.get(NODES, sender)
+            return max(self.capacity_deposit(action["capacity"]) - (row["deposit"] if row else 0), 0)
+        if action["_"] == "Stake":
+            return action["amount"]
         return 0
+
+    def capacity_deposit(self, capacity):
+        return -(-self.chain["params"]["capacity_deposit"] * capacity // GIB)
 
     def is_full(self, action, more):
         shards = len(action["acceptances"]) if action["_"] in ("OpenDeal", "PlaceShards") else 0
@@ -804,6 +926,7 @@ class Block:
         money = sum(self.state.get(ACCOUNTS, key)["balance"] for key in self.state.keys(ACCOUNTS))
         money += sum(self.state.get(HOLDS, key)["amount"] for key in self.state.keys(HOLDS))
         money += self.pools["storage"] + self.pools["repair"] + self.pools["treasury"] + self.pools["deposits"]
+        money += self.pools["collateral"]
         if money != self.pools["issued"]:
             raise Broken("money was made or lost")
         return self.state, state_root(self.state.rows.items())
@@ -880,16 +1003,90 @@ def register_node(block, sender, action):
     if any(not 1 <= len(text.encode()) <= 256 for text in action["addresses"]):
         bad.add("BadField")
     row = block.state.get(NODES, sender) or {
-        "used": 0, "slots": 0, "lengths": [], "slot_bytes": 0, "table": ZERO, "rate": 0, "window": None,
-        "next_epoch": None, "turn_ms": None, "passed_epoch": None, "passed": 0, "missed": 0, "missed_in_row": 0, "dead": False,
+        "deposit": 0, "collateral": 0, "withheld": 0, "used": 0, "bound_rate": 0,
+        "slots": 0, "lengths": [], "slot_bytes": 0, "table": ZERO, "rate": 0, "window": None,
+        "next_epoch": None, "turn_ms": None, "passed_epoch": None, "passed": 0, "missed": 0, "missed_in_row": 0,
+        "misses": 0, "clean": 0, "record": 0, "proven": 0, "paused_until": 0, "dead": False,
     }
     if row["dead"] and row["used"] == 0:
-        row["dead"], row["missed_in_row"] = False, 0
+        row["dead"], row["missed_in_row"], row["misses"], row["paused_until"] = False, 0, 0, 0
     if action["capacity"] < row["used"]:
         bad.add("NodeFull")
-    for name in ("payout", "addresses", "custody_key", "price", "capacity"):
+    for name in ("payout", "operator", "addresses", "custody_key", "caretaker", "price", "capacity", "leaving"):
         row[name] = action[name]
-    return bad, lambda: block.state.put(NODES, sender, row)
+    before, row["deposit"] = row["deposit"], block.capacity_deposit(action["capacity"])
+
+    def apply():
+        block.bind(sender, row["deposit"] - before)
+        block.state.put(NODES, sender, row)
+
+    return bad, apply
+
+
+def stake(block, sender, action):
+    bad, node = set(), block.state.get(NODES, action["node"])
+    if action["amount"] == 0:
+        bad.add("BadField")
+    if not node:
+        return bad | {"UnknownNode"}, None
+    if node["dead"]:
+        bad.add("NodeClosed")
+
+    def apply():
+        node["collateral"] += action["amount"]
+        block.state.put(NODES, action["node"], node)
+        reason = {"_": "collateral", "node": action["node"]}
+        block.move(of_account(sender), {"_": "collateral"}, action["amount"], reason)
+
+    return bad, apply
+
+
+def unstake(block, sender, action):
+    bad, node, amount = set(), block.state.get(NODES, sender), action["amount"]
+    if amount == 0:
+        bad.add("BadField")
+    if not node:
+        return bad | {"UnknownNode"}, None
+    if node["dead"]:
+        bad.add("NodeClosed")
+    if backing(node) - amount < needed(block.chain["params"], node["bound_rate"], node["used"]):
+        bad.add("CollateralTooLow")
+
+    def apply():
+        take(node, amount)
+        block.state.put(NODES, sender, node)
+        reason = {"_": "collateral", "node": sender}
+        block.move({"_": "collateral"}, of_account(node["payout"]), amount, reason)
+
+    return bad, apply
+
+
+def retire_node(block, sender, action):
+    node = block.state.get(NODES, sender)
+    if not node:
+        return {"UnknownNode"}, None
+    bad = {"TooEarly"} if node["used"] else set()
+
+    def apply():
+        block.move({"_": "collateral"}, of_account(node["payout"]), backing(node), {"_": "collateral", "node": sender})
+        block.bind(sender, -node["deposit"])
+        block.give_back(sender, 4)
+        if node["turn_ms"] is not None:
+            block.state.drop(WINDOWS, big(node["turn_ms"]) + sender)
+        block.state.drop(NODES, sender)
+        block.report("node_retired", node=sender)
+
+    return bad, apply
+
+
+def cannot_take(block, nodes, acceptances, length):
+    """Why these nodes may not take a shard each."""
+    bad, there = set(), [(node, one) for node, one in zip(nodes, acceptances) if node]
+    if any(not is_open(block, node) for node, _ in there):
+        bad.add("NodeClosed")
+    if any(not covers(block.chain["params"], node, length, one["price"]) for node, one in there):
+        bad.add("CollateralTooLow")
+    return bad
 
 
 def owned_id(kind, owner, opening):
@@ -902,13 +1099,14 @@ def shard_of(accepted, first):
 
 
 def free(node):
-    return 0 if node["dead"] else node["capacity"] - node["used"]
+    return node["capacity"] - node["used"]
 
 
-def join_from(block, deal, index, node_id, first, length):
+def join_from(block, deal, index, node_id, first, length, price):
     """A node binds room for a shard, which waits to join with this epoch."""
     node = block.state.get(NODES, node_id)
     node["used"] += length
+    node["bound_rate"] += slot_rate(price, length)
     if node["next_epoch"] is None:
         node["next_epoch"] = first
         block.wait(node_id, node, block.window_due(node_id, first))
@@ -959,6 +1157,7 @@ def open_deal(block, sender, action):
     cost = deal_cost(params, terms["length"], terms["epochs"], [one["price"] for one in acceptances])
     if cost and cost[4] + sum(block.bill(sender, action)) > action["cost_max"]:
         bad.add("TermsChanged")
+    bad |= cannot_take(block, nodes, acceptances, terms["length"])
     if any(node and free(node) < terms["length"] for node in nodes):
         bad.add("NodeFull")
     end = block.chain["epoch"] + 1 + terms["epochs"]
@@ -978,7 +1177,7 @@ def open_deal(block, sender, action):
         block.move(of_account(sender), {"_": "treasury"}, fee, {"_": "fee"})
         block.place_hold({"_": "deal", "deal": deal}, sender, reserve, reason)
         for one in sorted(acceptances, key=lambda one: one["index"]):
-            join_from(block, deal, one["index"], one["node"], start, terms["length"])
+            join_from(block, deal, one["index"], one["node"], start, terms["length"], one["price"])
         end = start + terms["epochs"]
         block.state.put(DEALS, deal, {
             "owner": sender, "object": terms["object"], "segment": terms["segment"], "required": terms["required"],
@@ -1017,21 +1216,22 @@ def end_deal(block, sender, action):
                 spared.append((node_id, shard["from"], rate))
             back += rate * (before - first)
         block.move({"_": "storage"}, of_account(sender), back, reason)
+        settle_repairs(block, deal, row, True)
         block.close_hold({"_": "deal", "deal": deal}, sender, reason)
         block.state.drop(DEALS_DUE, big(before) + deal)
         block.state.put(DEALS_DUE, big(row["end"] + KEPT_EPOCHS) + deal, {})
         block.put_deal(deal, row)
         for node_id, first, rate in spared:
-            pay_off(block, node_id, deal, first, row["length"], rate)
+            pay_off(block, node_id, deal, first, row["length"], rate, rate)
         block.report("deal_ended", deal=deal)
 
     return bad, apply
 
 
-def pay_off(block, node_id, deal, first, length, pay):
+def pay_off(block, node_id, deal, first, length, rate, pay):
     """A shard that waits goes, and its node is paid for an epoch."""
     node = block.state.get(NODES, node_id)
-    block.spare(node_id, node, deal, first, length)
+    block.spare(node_id, node, deal, first, length, rate)
     block.state.put(NODES, node_id, node)
     block.move({"_": "storage"}, of_account(node["payout"]), pay, {"_": "deal", "deal": deal})
 
@@ -1104,15 +1304,16 @@ def declare_lost(block, sender, action):
     def apply():
         for lost, row in zip(shards, rows):
             deal, shard, node = lost["deal"], row["shards"][lost["index"]], block.state.get(NODES, sender)
+            share, rate = share_of(block.chain["params"], node, row["length"], BP), slot_rate(shard["price"], row["length"])
             if block.state.has(LEAVES, sender + big(row["end"]) + deal):
                 first = node["next_epoch"]
                 if first != row["end"]:
                     block.move_leave(sender, deal, row["end"], first)
             else:
                 first = shard["from"]
-                block.spare(sender, node, deal, first, row["length"])
-                block.state.put(NODES, sender, node)
-            block.vacate(sender, deal, first, slot_rate(shard["price"], row["length"]) * (row["end"] - first))
+                block.spare(sender, node, deal, first, row["length"], rate)
+            block.vacate(sender, node, deal, first, rate * (row["end"] - first), share)
+            block.state.put(NODES, sender, node)
 
     return bad, apply
 
@@ -1124,13 +1325,18 @@ def placement(block, sender, action):
     row = block.state.get(DEALS, deal)
     if not row:
         return None
-    by_owner, hold = sender == row["owner"], block.state.get(HOLDS, encode("HoldKey", {"_": "deal", "deal": deal}))
-    left, cost, freed, before = max(row["end"] - begin, 0), 0, 0, []
+    by = placed_by(block, sender, deal, row, action["acceptances"])
+    by_owner, hold = by == "owner", block.state.get(HOLDS, encode("HoldKey", {"_": "deal", "deal": deal}))
+    left, cost, of_lost, freed, before = max(row["end"] - begin, 0), 0, 0, 0, []
     for one in action["acceptances"]:
         try:
-            cost = counted(cost + counted(slot_rate(one["price"], row["length"]) * left))
+            pay = counted(slot_rate(one["price"], row["length"]) * left)
+            cost = counted(cost + pay)
         except OverflowError:
             return None
+        was = row["shards"][one["index"]] if one["index"] < len(row["shards"]) else None
+        if was and was["lost"] is not None:
+            of_lost += pay
         kept = dict(kept_shards(row)).get(one["index"])
         if not kept:
             before.append(None)
@@ -1142,8 +1348,27 @@ def placement(block, sender, action):
         else:
             freed += rate * (row["end"] - kept["from"] - by_owner)
             before.append(("waits", kept, rate * by_owner))
-    held = min(cost, freed + (hold["amount"] if by_owner and hold else 0))
-    return {"deal": deal, "row": row, "before": before, "freed": freed, "held": held, "own": cost - held}
+    has_hold = hold and by in ("owner", "claimant")
+    own, forfeited = (hold["amount"] - hold["forfeited"], hold["forfeited"]) if has_hold else (0, 0)
+    own += repairs_now(block, deal, row)[1] if has_hold else 0
+    forfeited = min(forfeited, of_lost)
+    held = min(cost, freed + own + forfeited)
+    own = cost - held
+    return {"deal": deal, "row": row, "by": by, "before": before, "freed": freed, "held": held, "forfeited": forfeited,
+            "own": 0 if by == "claimant" else own, "short": by == "claimant" and own > 0}
+
+
+def placed_by(block, sender, deal, row, acceptances):
+    """As what a sender places shards, or None."""
+    if sender == row["owner"]:
+        return "owner"
+    kept = dict(kept_shards(row))
+    if all(one["index"] in kept and kept[one["index"]]["node"] == sender for one in acceptances):
+        return "keeper"
+    claim = repairs_now(block, deal, row)[0]["claim"]
+    if claim and claim["claimant"] == sender and all(one["index"] in claim["rebuild"] for one in acceptances):
+        return "claimant"
+    return None
 
 
 def place_shards(block, sender, action):
@@ -1170,26 +1395,37 @@ def place_shards(block, sender, action):
         known = row["shards"][one["index"]] if one["index"] < len(row["shards"]) else None
         if known and known["root"] != one["root"]:
             bad.add("BadAcceptance")
-        if sender != row["owner"] and not (one["index"] in kept and kept[one["index"]]["node"] == sender):
-            bad.add("NotYours")
         if any(shard["node"] == one["node"] and index != one["index"] for index, shard in kept.items()):
             bad.add("Exists")
         if one["index"] in kept and is_overdue(block, kept[one["index"]]["node"]):
             bad.add("TooEarly")
         if one["expires_ms"] < block.now or one["until"] < row["end"]:
             bad.add("AcceptanceExpired")
+    by = placed_by(block, sender, deal, row, acceptances)
+    if not by:
+        bad.add("NotYours")
+    if by == "claimant":
+        if any(one["node"] == sender for one in acceptances):
+            bad.add("NotCaretaker")
+        if any(one["price"] > block.state.get(CARES, deal)["price_max"] for one in acceptances):
+            bad.add("TermsChanged")
     if not placed:
         bad.add("Overflow")
-    elif placed["own"] + sum(block.bill(sender, action)) > action["cost_max"]:
+    elif placed["short"]:
+        bad.add("ReserveTooLow")
+    elif by != "claimant" and placed["own"] + sum(block.bill(sender, action)) > action["cost_max"]:
         bad.add("TermsChanged")
     if row["state"]["_"] != "open" or row["end"] <= begin:
         bad.add("DealClosed")
+    bad |= cannot_take(block, nodes, acceptances, row["length"])
     if any(node and free(node) < row["length"] for node in nodes):
         bad.add("NodeFull")
 
     def apply():
         reason, hold = {"_": "deal", "deal": deal}, {"_": "hold", "hold": {"_": "deal", "deal": deal}}
+        repairs = tidy_repairs(block, deal, row)
         block.move({"_": "storage"}, hold, placed["freed"], reason)
+        block.note_forfeited(hold["hold"], -placed["forfeited"])
         block.move(hold, {"_": "storage"}, placed["held"], reason)
         block.move(of_account(sender), {"_": "storage"}, placed["own"], reason)
         for one, before in zip(acceptances, placed["before"]):
@@ -1199,12 +1435,252 @@ def place_shards(block, sender, action):
                 if how == "table":
                     block.move_leave(shard["node"], deal, row["end"], begin)
                 else:
-                    pay_off(block, shard["node"], deal, shard["from"], row["length"], pay)
+                    rate = slot_rate(shard["price"], row["length"])
+                    pay_off(block, shard["node"], deal, shard["from"], row["length"], rate, pay)
             row["rate"] += slot_rate(one["price"], row["length"])
             row["shards"][one["index"]] = shard_of(one, begin)
-            join_from(block, deal, one["index"], one["node"], begin, row["length"])
+            join_from(block, deal, one["index"], one["node"], begin, row["length"], one["price"])
+            after_placing(block, deal, repairs, by, one, begin)
             block.report("shard_placed", deal=deal, index=one["index"], node=one["node"])
+        save_repairs(block, deal, row["owner"], repairs)
         block.put_deal(deal, row)
+
+    return bad, apply
+
+
+# Caretakers.
+
+
+def hold_of_repairs(deal):
+    return {"_": "hold", "hold": {"_": "repair", "deal": deal}}
+
+
+def rewards_of(block, deal):
+    row = block.state.get(REPAIRS, deal)
+    return row["rewards"] if row else []
+
+
+def repairs_now(block, deal, row):
+    """What caretakers do for a deal now, and what is free of their hold."""
+    now, free = block.state.get(REPAIRS, deal) or {"claim": None, "rewards": []}, 0
+    claim = now["claim"]
+    if claim and claim["until"] <= block.chain["epoch"]:
+        free += claim["fee"] * len(claim["rebuild"])
+        claim["rebuild"] = b""
+    standing = []
+    for one in now["rewards"]:
+        shard = row["shards"][one["index"]]
+        if shard["lost"] is None and (shard["node"], shard["from"]) == (one["node"], one["from"]):
+            standing.append(one)
+        else:
+            free += one["fee"]
+    now["rewards"] = standing
+    return now, free
+
+
+def tidy_repairs(block, deal, row):
+    now, free = repairs_now(block, deal, row)
+    reason = {"_": "deal", "deal": deal}
+    block.move(hold_of_repairs(deal), {"_": "hold", "hold": reason}, free, reason)
+    return now
+
+
+def save_repairs(block, deal, owner, now):
+    if now["claim"] or now["rewards"]:
+        block.state.put(REPAIRS, deal, now)
+    elif block.state.has(REPAIRS, deal):
+        block.state.drop(REPAIRS, deal)
+        block.close_hold({"_": "repair", "deal": deal}, owner, {"_": "deal", "deal": deal})
+
+
+def pay_caretaker(block, deal, caretaker, amount):
+    node = block.state.get(NODES, caretaker)
+    payout = node["payout"] if node else caretaker
+    block.move(hold_of_repairs(deal), of_account(payout), amount, {"_": "repaired", "deal": deal})
+
+
+def is_proven(block, reward):
+    node = block.state.get(NODES, reward["node"])
+    passed = node["passed_epoch"] if node else None
+    return passed is not None and passed >= reward["from"]
+
+
+def without(claim, index):
+    """The claim without one of its shards, or None if none is left."""
+    claim["rebuild"] = bytes(wanted for wanted in claim["rebuild"] if wanted != index)
+    return claim if claim["rebuild"] else None
+
+
+def after_placing(block, deal, now, by, one, begin):
+    """What a placed shard changes for the deal's caretakers."""
+    index, claim, reason = one["index"], now["claim"], {"_": "deal", "deal": deal}
+    if by == "claimant":
+        now["rewards"].append({"index": index, "caretaker": claim["claimant"], "node": one["node"], "from": begin,
+                               "fee": claim["fee"]})
+        now["claim"] = without(claim, index)
+    elif by == "owner":
+        if claim and index in claim["rebuild"]:
+            block.move(hold_of_repairs(deal), {"_": "hold", "hold": reason}, claim["fee"], reason)
+            now["claim"] = without(claim, index)
+        for reward in [reward for reward in now["rewards"] if reward["index"] == index]:
+            now["rewards"].remove(reward)
+            pay_caretaker(block, deal, reward["caretaker"], reward["fee"])
+    else:
+        for reward in now["rewards"]:
+            if reward["index"] == index:
+                reward["node"], reward["from"] = one["node"], begin
+
+
+def settle_repairs(block, deal, row, by_owner):
+    if not block.state.has(REPAIRS, deal):
+        return
+    due = {}
+    for one in repairs_now(block, deal, row)[0]["rewards"]:
+        if by_owner or is_proven(block, one):
+            due[one["caretaker"]] = due.get(one["caretaker"], 0) + one["fee"]
+    for caretaker in sorted(due):
+        pay_caretaker(block, deal, caretaker, due[caretaker])
+    block.state.drop(REPAIRS, deal)
+    block.close_hold({"_": "repair", "deal": deal}, row["owner"], {"_": "deal", "deal": deal})
+
+
+def set_care(block, sender, action):
+    bad, caretakers, deals = set(), action["caretakers"], action["deals"]
+    if not 1 <= len(caretakers) <= 8:
+        bad.add("BadField")
+    if len(set(caretakers)) < len(caretakers):
+        bad.add("BadField")
+    if not 1 <= len(deals) <= 64:
+        bad.add("BadField")
+    if len({one["opening"] for one in deals}) < len(deals):
+        bad.add("BadField")
+    if not 1 <= sum(len(one["pads"]) for one in deals) <= 512:
+        bad.add("BadField")
+    ids = [owned_id("deal id v2", sender, one["opening"]) for one in deals]
+    rows = [block.state.get(DEALS, deal) for deal in ids]
+    for one, row in zip(deals, rows):
+        if not row:
+            bad.add("UnknownDeal")
+            continue
+        if len(one["pads"]) != len(row["shards"]):
+            bad.add("BadField")
+        if row["access"]["_"] == "public":
+            bad.add("BadField")
+        if row["state"]["_"] != "open" or row["end"] <= block.chain["epoch"]:
+            bad.add("DealClosed")
+    nodes = [block.state.get(NODES, node) for node in caretakers]
+    if not all(nodes):
+        bad.add("UnknownNode")
+    if any(node and not node["caretaker"] for node in nodes):
+        bad.add("NotCaretaker")
+    vault = block.state.get(VAULTS, action["vault"])
+    if not vault:
+        bad.add("UnknownVault")
+    elif vault["owner"] != sender:
+        bad.add("NotYours")
+
+    def apply():
+        for deal, one in zip(ids, deals):
+            block.state.put(CARES, deal, {
+                "vault": action["vault"], "opening": one["opening"], "caretakers": caretakers, "spare": action["spare"],
+                "fee": action["fee"], "price_max": action["price_max"], "pads": one["pads"],
+            })
+
+    return bad, apply
+
+
+def is_ascending(indexes, most):
+    return 1 <= len(indexes) <= most and all(one < after for one, after in zip(indexes, indexes[1:]))
+
+
+def claim_repair(block, sender, action):
+    bad, deal, epoch = set(), action["deal"], block.chain["epoch"]
+    rebuild, read = list(action["rebuild"]), list(action["read"])
+    if not is_ascending(rebuild, 64):
+        bad.add("BadField")
+    if not is_ascending(read, 128):
+        bad.add("BadField")
+    if set(rebuild) & set(read):
+        bad.add("BadField")
+    try:
+        delivery_holds(action["delivery"], claim_context(block.chain["id"], deal, sender))
+    except No:
+        bad.add("BadProof")
+    node, row, care = block.state.get(NODES, sender), block.state.get(DEALS, deal), block.state.get(CARES, deal)
+    if not node:
+        bad.add("UnknownNode")
+    if not row:
+        return bad | {"UnknownDeal"}, None
+    kept = dict(kept_shards(row))
+    lost = [index for index, shard in enumerate(row["shards"]) if shard and index not in kept]
+    if len(read) != row["required"]:
+        bad.add("WrongShards")
+    if not set(rebuild) <= set(lost):
+        bad.add("WrongShards")
+    if not set(read) <= set(kept):
+        bad.add("WrongShards")
+    if any(shard["node"] == sender for shard in kept.values()):
+        bad.add("NotCaretaker")
+    if row["state"]["_"] != "open" or row["end"] <= epoch + 1:
+        bad.add("DealClosed")
+    if not care:
+        return bad | {"NotCaretaker"}, None
+    if sender not in care["caretakers"]:
+        bad.add("NotCaretaker")
+    if node and not node["caretaker"]:
+        bad.add("NotCaretaker")
+    vault = block.state.get(VAULTS, care["vault"])
+    if len(vault["key"]["commitments"]) == 1 and sender in vault["custodians"]:
+        bad.add("NotCaretaker")
+    if max(len(kept) - row["required"], 0) > care["spare"]:
+        bad.add("TooEarly")
+    (now, free), term = repairs_now(block, deal, row), block.chain["params"]["claim_epochs"]
+    if now["claim"]:
+        if now["claim"]["rebuild"]:
+            bad.add("TooEarly")
+        if now["claim"]["claimant"] == sender and epoch < now["claim"]["until"] + term:
+            bad.add("TooEarly")
+    if len(now["rewards"]) + len(rebuild) > 64:
+        bad.add("TooEarly")
+    fees, hold = care["fee"] * len(rebuild), {"_": "deal", "deal": deal}
+    held = block.state.get(HOLDS, encode("HoldKey", hold))
+    if fees > free + (held["amount"] - held["forfeited"] if held else 0):
+        bad.add("ReserveTooLow")
+
+    def apply():
+        now = tidy_repairs(block, deal, row)
+        if not block.state.has(REPAIRS, deal):
+            block.place_hold({"_": "repair", "deal": deal}, row["owner"], 0, hold)
+        block.move({"_": "hold", "hold": hold}, hold_of_repairs(deal), fees, hold)
+        block.report("repair_claimed", deal=deal, node=sender)
+        now["claim"] = {"claimant": sender, "delivery": action["delivery"], "read": action["read"],
+                        "rebuild": action["rebuild"], "until": epoch + term, "fee": care["fee"]}
+        save_repairs(block, deal, row["owner"], now)
+
+    return bad, apply
+
+
+def collect_repair(block, sender, action):
+    bad, deal, shards = set(), action["deal"], list(action["shards"])
+    if not is_ascending(shards, 64):
+        bad.add("BadField")
+    node, row = block.state.get(NODES, sender), block.state.get(DEALS, deal)
+    if not node:
+        bad.add("UnknownNode")
+    if not row:
+        return bad | {"UnknownDeal"}, None
+    own = {one["index"]: one for one in repairs_now(block, deal, row)[0]["rewards"] if one["caretaker"] == sender}
+    due = [own[index] for index in shards if index in own]
+    if len(due) < len(shards):
+        bad.add("NotYours")
+    if not all(is_proven(block, one) for one in due):
+        bad.add("TooEarly")
+
+    def apply():
+        now = tidy_repairs(block, deal, row)
+        now["rewards"] = [one for one in now["rewards"] if one["index"] not in shards]
+        pay_caretaker(block, deal, sender, sum(one["fee"] for one in due))
+        save_repairs(block, deal, row["owner"], now)
 
     return bad, apply
 
@@ -1240,9 +1716,15 @@ def prove(block, sender, action):
         node["passed_epoch"] = window["epoch"]
         node["passed"] += 1
         node["missed_in_row"] = 0
+        withheld = withholds(chain["params"], node)
+        node["withheld"] += withheld
+        node["clean"] += 1
+        node["record"] = node["record"] + node["rate"] if node["record"] + node["rate"] <= U128 else node["record"]
+        node["proven"] = min(node["proven"] + node["slot_bytes"], U64)
         block.state.put(NODES, sender, node)
         reason = {"_": "proven", "node": sender, "epoch": window["epoch"]}
-        block.move({"_": "storage"}, of_account(node["payout"]), node["rate"], reason)
+        block.move({"_": "storage"}, {"_": "collateral"}, withheld, reason)
+        block.move({"_": "storage"}, of_account(node["payout"]), node["rate"] - withheld, reason)
 
     return bad, apply
 
@@ -1495,6 +1977,8 @@ def set_root(block, sender, action):
 ACTIONS = {
     "Faucet": faucet, "Transfer": transfer, "RegisterNode": register_node, "OpenDeal": open_deal, "EndDeal": end_deal,
     "Prove": prove, "ExtendDeals": extend_deals, "PlaceShards": place_shards, "DeclareLost": declare_lost,
+    "SetCare": set_care, "ClaimRepair": claim_repair, "CollectRepair": collect_repair,
+    "RetireNode": retire_node, "Stake": stake, "Unstake": unstake,
     "OpenVault": open_vault, "List": list_for_sale, "Preview": post_preview,
     "EndListing": end_listing, "Order": place_order, "PostRelease": post_release, "Acknowledge": acknowledge,
     "Revoke": revoke, "SetRoot": set_root,
@@ -1608,6 +2092,20 @@ def run_prices(case):
     return "ok" if (str(cost[0]), str(cost[4])) == (case["rate"], case["total"]) else "mismatch"
 
 
+def run_cover(case):
+    params, node = (decode(kind, bytes.fromhex(case[name])) for kind, name in (("Params", "params"), ("Node", "node")))
+    try:
+        slot_rate(int(case["price"]), case["length"])
+        covered = covers(params, node, case["length"], int(case["price"]))
+    except OverflowError:
+        covered = None
+    allowed = params["allowance"] + part(node["record"], params["allowance_growth_bp"])
+    found = [needed(params, node["bound_rate"], node["used"]), allowed, withholds(params, node)]
+    found += [share_of(params, node, 1024, BP), share_of(params, node, 1024, 11_000)]
+    said = [int(case[name]) for name in ("needs", "allowance", "withholds", "declared", "dead")]
+    return "ok" if (found, covered) == (said, case["covers"]) else "mismatch"
+
+
 def run_genesis(case):
     state = genesis(bytes.fromhex(case["genesis"]))
     return "ok" if state.get(CHAIN)["id"].hex() == case["chain"] else "OtherChain"
@@ -1625,6 +2123,9 @@ VECTORS = {
     "ledger/late.json": History, "ledger/chance.json": History,
     "ledger/sales.json": History, "ledger/due.json": History, "ledger/kept.json": History,
     "ledger/lasting.json": History, "ledger/placed.json": History, "ledger/dead.json": History,
-    "ledger/fees.json": History, "ledger/prices.json": run_prices,
+    "ledger/care.json": History, "ledger/claims.json": History,
+    "ledger/claimants.json": History,
+    "ledger/fees.json": History, "ledger/prices.json": run_prices, "ledger/cover.json": run_cover,
+    "ledger/collateral.json": History, "ledger/faults.json": History,
     "ledger/genesis.json": run_genesis,
 }

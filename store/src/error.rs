@@ -2,7 +2,10 @@
 
 use std::{io, path::PathBuf};
 
-use symbolon_protocol::{DecodeError, id::DealId};
+use symbolon_protocol::{
+    DecodeError,
+    id::{DealId, Hash},
+};
 use thiserror::Error;
 
 /// What is wrong with a shard's file.
@@ -82,6 +85,14 @@ pub enum StoreError {
         expected: u64,
         /// Bytes that arrived, including those of a refused last write.
         found: u64,
+    },
+    /// The bytes have another root than the shard must have. The sender is at fault.
+    #[error("bytes with the root {found} arrived for a shard with the root {expected}")]
+    Root {
+        /// The root that the shard must have.
+        expected: Hash,
+        /// The root of the bytes that arrived.
+        found: Hash,
     },
     /// The node does not store this shard.
     #[error("shard {index} of deal {deal} is not stored here")]

@@ -107,6 +107,8 @@ pub struct Station {
     pub payout: AccountId,
     /// Its price.
     pub price: Amount,
+    /// Whether it rebuilds lost shards of owners that name it.
+    pub caretaker: bool,
     node: Option<Node>,
     starts: u32,
 }
@@ -234,8 +236,10 @@ impl World {
     }
 
     fn has_fees(&self) -> bool {
-        let Params { fee_base, fee_byte, fee_check, deposit, .. } = &self.params;
-        [fee_base, fee_byte, fee_check, deposit].iter().any(|price| **price > Amount::ZERO)
+        let Params { fee_base, fee_byte, fee_check, deposit, capacity_deposit, .. } = &self.params;
+        [fee_base, fee_byte, fee_check, deposit, capacity_deposit]
+            .iter()
+            .any(|price| **price > Amount::ZERO)
     }
 
     async fn ask_faucet(&self, secret: &[u8; 32]) {
@@ -256,6 +260,7 @@ impl World {
             dir: self.folder.path().join(format!("node-{number}")),
             payout: AccountId(derive(self.seed, &format!("payout {number}"))),
             price: Amount(50_000_000_000 + u128::from(spread)),
+            caretaker: false,
             node: None,
             starts: 0,
         }
@@ -375,7 +380,9 @@ impl World {
             capacity: CAPACITY,
             price: station.price,
             payout: station.payout,
+            operator: None,
             custody: true,
+            caretaker: station.caretaker,
             limits,
             // Only a ledger that was set back takes a disk away.
             accept_loss: 0 < station.starts && !station.dir.exists(),
@@ -386,6 +393,14 @@ impl World {
         station.starts += 1;
         let line = format!("node {number} starts for the {}. time", station.starts);
         self.note(line);
+    }
+
+    /// Starts a node anew, as one that repairs for others.
+    pub async fn offer_care(&mut self, number: usize) {
+        self.kill_node(number).await;
+        self.stations[number].caretaker = true;
+        self.start_node(number).await;
+        self.stations[number].node.as_ref().expect("it was just started").registered().await;
     }
 
     /// Ends a node as a power cut would: its connections are lost, and what it was at is not finished.

@@ -13,6 +13,8 @@ mod away;
 mod bought;
 #[path = "simulation/bounded.rs"]
 mod bounded;
+#[path = "simulation/cared.rs"]
+mod cared;
 #[path = "simulation/changing.rs"]
 mod changing;
 #[path = "simulation/clocks.rs"]
@@ -35,6 +37,8 @@ mod goods;
 mod lapsed;
 #[path = "simulation/lasting.rs"]
 mod lasting;
+#[path = "simulation/leaving.rs"]
+mod leaving;
 #[path = "simulation/liars.rs"]
 mod liars;
 #[path = "simulation/mended.rs"]
@@ -74,7 +78,7 @@ mod unposted;
 
 use std::{future::Future, panic::AssertUnwindSafe};
 
-use symbolon_client::{PutOptions, SellOptions};
+use symbolon_client::{Custodians, PutOptions, SellOptions};
 use symbolon_protocol::{Amount, Millis, content::Scheme};
 use symbolon_tests::sim::{Trace, run};
 
@@ -137,6 +141,7 @@ fn sell_options(title: &str, price: Amount) -> SellOptions {
         preview_cells: 0,
         epochs: None,
         cost_max: None,
+        custodians: Custodians::default(),
     }
 }
 
@@ -294,6 +299,16 @@ fn what_an_earlier_get_left_is_checked_before_it_counts() {
 #[test]
 fn what_was_put_for_ten_epochs_lasts_for_a_hundred() {
     repeat("what_was_put_for_ten_epochs_lasts_for_a_hundred", lasting::lasting);
+}
+
+#[test]
+fn what_is_lost_is_rebuilt_while_its_owner_is_away() {
+    repeat("what_is_lost_is_rebuilt_while_its_owner_is_away", cared::cared);
+}
+
+#[test]
+fn a_node_that_leaves_gets_its_own_back_and_one_that_dies_pays() {
+    repeat("a_node_that_leaves_gets_its_own_back_and_one_that_dies_pays", leaving::leaving);
 }
 
 #[test]

@@ -17,8 +17,8 @@ use symbolon_protocol::{
         deal_cost,
         execute::{self, BlockBuilder, BlockError, Executed, Pushed},
         light::{LightError, Trusted},
-        rows::Chains,
-        sheet,
+        rows::{Chains, Node},
+        sheet, slot_rate,
         state::{MemoryState, StateExt},
         transaction::Transaction,
         tree,
@@ -26,7 +26,7 @@ use symbolon_protocol::{
 };
 
 /// Files of ledgers, block by block.
-const HISTORIES: [&str; 10] = [
+const HISTORIES: [&str; 14] = [
     "history.json",
     "accounts.json",
     "chance.json",
@@ -37,6 +37,10 @@ const HISTORIES: [&str; 10] = [
     "due.json",
     "kept.json",
     "fees.json",
+    "care.json",
+    "claims.json",
+    "claimants.json",
+    "collateral.json",
 ];
 
 fn vectors(name: &str) -> Vec<Value> {
@@ -211,6 +215,22 @@ fn headers_that_a_light_client_is_given() {
         assert_eq!(outcome, text(&vector, "outcome"), "{name}");
     }
     assert!(15 < refused, "most must be refused: {refused}");
+}
+
+#[test]
+fn what_nodes_need_cover_and_withhold() {
+    for vector in vectors("cover.json") {
+        let params: Params = decode(text(&vector, "params"));
+        let row: Node = decode(text(&vector, "node"));
+        let amount = |field: &str| Amount(text(&vector, field).parse().unwrap());
+        assert_eq!(row.needs(&params), amount("needs"), "{}", vector["name"]);
+        assert_eq!(row.allowance(&params), amount("allowance"), "{}", vector["name"]);
+        assert_eq!(row.withholds(&params, row.rate), amount("withholds"), "{}", vector["name"]);
+        let length = vector["length"].as_u64().unwrap();
+        let rate = slot_rate(amount("price"), length);
+        let covers = rate.map(|rate| row.covers(&params, length, rate));
+        assert_eq!(covers, vector["covers"].as_bool(), "{}", vector["name"]);
+    }
 }
 
 #[test]

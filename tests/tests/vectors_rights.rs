@@ -11,6 +11,8 @@ use std::{fmt::Debug, fs, path::PathBuf};
 use serde_json::Value;
 use symbolon_protocol::id::unhex;
 
+#[path = "vectors_rights/claims.rs"]
+mod claims;
 #[path = "vectors_rights/custody.rs"]
 mod custody;
 #[path = "vectors_rights/custody_edges.rs"]

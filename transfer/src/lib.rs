@@ -22,6 +22,7 @@ pub mod check;
 mod deal;
 pub mod delete;
 pub mod download;
+pub mod draw;
 pub mod durability;
 mod error;
 pub mod extend;

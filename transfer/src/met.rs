@@ -59,7 +59,21 @@ record! {
         pub(crate) answered_ms: MachineTime,
         /// How often it has not answered since then.
         pub(crate) silent: u32,
+        /// How many shards in a row it has failed to take.
+        pub(crate) failed: u32,
     }
+}
+
+/// This client's experience with a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Experience {
+    /// It has answered, and failed at nothing since.
+    Good,
+    /// There is none.
+    #[default]
+    None,
+    /// It has failed so many times in a row.
+    Failed(u32),
 }
 
 record! {
@@ -134,6 +148,23 @@ impl Acquaintance {
         met.into_iter().take(ASKED).map(|(id, _)| *id).collect()
     }
 
+    /// What is remembered of a node.
+    pub(crate) fn experience(&self, node: &NodeId) -> Experience {
+        match self.met.get(node) {
+            None => Experience::None,
+            Some(Met { silent: 0, failed: 0, .. }) => Experience::Good,
+            Some(Met { silent, failed, .. }) => Experience::Failed(silent.saturating_add(*failed)),
+        }
+    }
+
+    /// Records whether a node took a shard that it was sent. Unknown nodes are ignored.
+    pub(crate) fn took(&mut self, node: &NodeId, is_good: bool) {
+        let Some(met) = self.met.get_mut(node) else { return };
+        let failed = if is_good { 0 } else { (met.failed + 1).min(SILENT_MAX) };
+        self.is_changed |= met.failed != failed;
+        met.failed = failed;
+    }
+
     fn is_met(&self, node: &NodeId) -> bool {
         self.met.get(node).is_some_and(|met| met.silent < SILENT_MAX)
     }
@@ -151,8 +182,7 @@ impl Acquaintance {
         self.sorted(|met| (Reverse(met.answered_ms), met.address.id)).take(GREETED).collect()
     }
 
-    /// Addresses of nodes that may keep a deal's shards, in the order in which nodes of one price
-    /// are chosen.
+    /// Addresses of nodes that may keep a deal's shards: others for each deal.
     pub(crate) fn likely_for(&self, deal: &DealId) -> Vec<PeerAddress> {
         self.sorted(|met| spread(deal, &met.address.id)).take(GREETED).collect()
     }
@@ -201,7 +231,8 @@ impl Acquaintance {
             let known = self.met.get(&address.id);
             let same = |met: &&Met| met.silent == 0 && met.address == address && fresh(met);
             self.is_changed |= known.filter(same).is_none();
-            self.met.insert(address.id, Met { address, answered_ms: now_ms, silent: 0 });
+            let failed = known.map_or(0, |met| met.failed);
+            self.met.insert(address.id, Met { address, answered_ms: now_ms, silent: 0, failed });
         }
     }
 
@@ -216,7 +247,7 @@ impl Acquaintance {
     }
 }
 
-/// The order of a node among nodes of one price. It differs for each deal, so that the load
+/// The order of a node among equals. It differs for each deal, so that the load
 /// spreads.
 pub(crate) fn spread(deal: &DealId, node: &NodeId) -> [u8; 32] {
     *blake3::Hasher::new().update(&deal.0).update(&node.0).finalize().as_bytes()
@@ -310,6 +341,25 @@ mod tests {
         assert!(!changed(&mut known));
         known.answered(at(1..2), at_ms(3 * FRESH_MS));
         assert!(known.is_met(&id(1)), "it has answered again");
+    }
+
+    #[test]
+    fn failures_are_remembered_until_a_node_takes_a_shard() {
+        let mut known = Acquaintance::default();
+        known.took(&id(1), false);
+        assert_eq!(known.experience(&id(1)), Experience::None, "an unknown node");
+        known.answered(at(1..2), at_ms(1));
+        assert_eq!(known.experience(&id(1)), Experience::Good);
+        for failed in [1, 2, 3, 3] {
+            known.took(&id(1), false);
+            // An answer to a question is no shard.
+            known.answered(at(1..2), at_ms(2));
+            assert_eq!(known.experience(&id(1)), Experience::Failed(failed));
+        }
+        known.took(&id(1), true);
+        assert_eq!(known.experience(&id(1)), Experience::Good);
+        known.silent(&set(1..2));
+        assert_eq!(known.experience(&id(1)), Experience::Failed(1));
     }
 
     #[test]

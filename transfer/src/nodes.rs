@@ -119,8 +119,11 @@ mod tests {
                 payout: AccountId([1; 32]),
                 addresses: vec!["127.0.0.1:9".into()],
                 custody_key: None,
+                caretaker: false,
                 price: Amount::credits(1),
                 capacity: 1 << 30,
+                operator: None,
+                leaving: false,
             };
             network.send(&key, TransactionId([2; 16]), action).await.unwrap();
         }

@@ -1,8 +1,7 @@
 //! The nodes to store on, and the price of storing.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
-use symbolon_net::PeerAddress;
 use symbolon_protocol::{
     Amount, LedgerTime, Millis,
     content::{Layout, Scheme},
@@ -14,10 +13,13 @@ use symbolon_protocol::{
     },
 };
 
+pub use crate::draw::{Candidate, width};
 use crate::{
     Network,
+    draw::{self, acceptable},
     durability::{Durability, Record, durability},
     error::TransferError,
+    nodes::NodeView,
     survey::Survey,
 };
 
@@ -62,22 +64,9 @@ pub struct Quote {
     pub durability: Durability,
 }
 
-/// A node that answers, and its price.
-#[derive(Clone, Debug)]
-pub struct Candidate {
-    /// The node's address.
-    pub address: PeerAddress,
-    /// Its price per GiB and epoch.
-    pub price: Amount,
-    /// Bytes that it has room for, according to the ledger.
-    pub free: u64,
-    /// Its record of proofs.
-    pub record: Record,
-}
-
 impl Network {
     /// The nodes that answer now, cheapest first. Nodes of the same price are in an order that
-    /// differs for each salt, so that the load spreads.
+    /// differs for each salt, so that the load spreads. Which of them get a shard is drawn: see `draw`.
     pub async fn candidates(&self, salt: &[u8]) -> Result<Vec<Candidate>, TransferError> {
         Ok(self.candidates_and_records(salt).await?.0)
     }
@@ -88,18 +77,29 @@ impl Network {
         salt: &[u8],
     ) -> Result<(Vec<Candidate>, Vec<Record>), TransferError> {
         let Survey { answering, network, .. } = self.survey().await?;
-        let candidates = answering.into_iter().map(|node| Candidate {
-            address: node.address(),
-            price: node.row.price,
-            free: node.row.free(),
-            record: Record::of(&node.row),
-        });
-        let mut candidates: Vec<_> = candidates.collect();
+        let mut candidates = self.candidates_of(&answering).await?;
         candidates.sort_by_cached_key(|candidate| {
             let spread = blake3::keyed_hash(&blake3::hash(salt).into(), &candidate.address.id.0);
             (candidate.price, *spread.as_bytes())
         });
         Ok((candidates, network))
+    }
+
+    /// What a draw needs to know of nodes.
+    pub async fn candidates_of(&self, nodes: &[NodeView]) -> Result<Vec<Candidate>, TransferError> {
+        let chain = self.recent_chain().await?;
+        let met = self.met();
+        let candidate = |node: &NodeView| Candidate {
+            address: node.address(),
+            price: node.row.price,
+            free: node.row.takes(&chain.params, chain.epoch),
+            record: Record::of(&node.row),
+            operator: node.row.operator.unwrap_or(node.row.payout),
+            clean: node.row.clean,
+            proven: node.row.proven,
+            experience: met.experience(&node.id),
+        };
+        Ok(nodes.iter().map(candidate).collect())
     }
 
     /// Finds the nodes that answer, in advance of an upload.
@@ -117,7 +117,7 @@ impl Network {
     ) -> Result<Quote, TransferError> {
         let (candidates, network) = self.candidates_and_records(b"quote").await?;
         let candidates = with_room(candidates, wanted, Some(length));
-        let scheme = choose_scheme(wanted, candidates.len())?;
+        let scheme = choose_scheme(wanted, &candidates)?;
         let params = self.params().await?;
         check_epochs(epochs, &params)?;
         let month = MONTH.steps_of(params.epoch_ms);
@@ -140,26 +140,32 @@ pub fn with_room(
     length: Option<u64>,
 ) -> Vec<Candidate> {
     let (None, Some(length)) = (wanted, length) else { return candidates };
-    let mut count = candidates.len();
+    let mut count = width(&candidates);
     // Fewer nodes mean a narrower scheme and larger shards, which may fit fewer nodes again.
     while count > 0 {
         let Ok(layout) = Layout::new(Scheme::for_nodes(count), length) else { break };
         let shard = layout.iter().map(|segment| segment.shard_length).max().unwrap_or(0);
-        let fit = candidates.iter().filter(|node| node.free >= shard).count();
-        if fit >= count {
-            return candidates.into_iter().filter(|node| node.free >= shard).collect();
+        let fit: Vec<_> = candidates.iter().filter(|node| node.free >= shard).cloned().collect();
+        let found = width(&fit);
+        if found >= count {
+            return fit;
         }
-        count = fit;
+        count = found;
     }
     candidates
 }
 
-/// The wanted scheme, or the widest one that the number of nodes allows.
-pub fn choose_scheme(wanted: Option<Scheme>, nodes: usize) -> Result<Scheme, TransferError> {
+/// The wanted scheme, or the widest one that the number of nodes allows: of nodes that are apart from each other, if there
+/// are enough.
+pub fn choose_scheme(
+    wanted: Option<Scheme>,
+    candidates: &[Candidate],
+) -> Result<Scheme, TransferError> {
+    let reachable = candidates.len();
     match wanted {
-        None => Ok(Scheme::for_nodes(nodes)),
-        Some(scheme) if usize::from(scheme.total) <= nodes => Ok(scheme),
-        Some(scheme) => Err(TransferError::SchemeTooWide { scheme, reachable: nodes }),
+        None => Ok(Scheme::for_nodes(width(candidates))),
+        Some(scheme) if usize::from(scheme.total) <= reachable => Ok(scheme),
+        Some(scheme) => Err(TransferError::SchemeTooWide { scheme, reachable }),
     }
 }
 
@@ -215,7 +221,8 @@ pub fn deal_price(params: &Params, accepted: usize, total: u8) -> Price {
     Price::of(params, &Action::OpenDeal { terms, acceptances, cost_max: nothing })
 }
 
-/// The price of storing `length` bytes on the first of these nodes, which are the cheapest.
+/// The most that storing `length` bytes on these nodes costs: the nodes are drawn among those with an acceptable price, and
+/// this is the price if the dearest of these are. If all ask the same, it is what is paid.
 pub fn quote(
     params: &Params,
     candidates: &[Candidate],
@@ -231,8 +238,9 @@ pub fn quote(
     for segment in layout.iter() {
         *by_length.entry(segment.shard_length).or_default() += 1;
     }
+    let needed = usize::from(scheme.total);
     for (shard_length, count) in by_length {
-        let prices = candidates.iter().take(usize::from(scheme.total)).map(|node| node.price);
+        let prices = dearest(candidates, needed, shard_length);
         let cost = deal_cost(params, shard_length, epochs, prices).ok_or_else(too_much)?;
         let price = deal_price(params, usize::from(scheme.total), scheme.total);
         let fee = cost.fee.checked_add(price.fee).ok_or_else(too_much)?;
@@ -250,6 +258,7 @@ pub fn quote(
         let lost = if scheme.total == scheme.required { "any node" } else { "two nodes" };
         format!("only {nodes} nodes answer: losing {lost} loses the file; run more nodes")
     });
+    let warning = warning.or_else(|| draw::warning(candidates, needed));
     let segments = layout.segments();
     Ok(Priced {
         scheme,
@@ -264,4 +273,17 @@ pub fn quote(
         total,
         warning,
     })
+}
+
+/// The highest prices of the nodes that may be drawn for a shard of this length.
+fn dearest(candidates: &[Candidate], needed: usize, length: u64) -> Vec<Amount> {
+    let fit: Vec<_> = candidates.iter().filter(|node| length <= node.free).cloned().collect();
+    // If too few have room, the price is shown all the same: the put says what is wrong.
+    let fit = if fit.len() < needed { candidates } else { &fit };
+    let limit = acceptable(fit, needed);
+    let mut prices: Vec<_> = fit.iter().map(|node| node.price).collect();
+    prices.retain(|price| Some(*price) <= limit);
+    prices.sort_unstable_by_key(|price| Reverse(*price));
+    prices.truncate(needed);
+    prices
 }

@@ -2,7 +2,10 @@
 //! sends them, and has the ledger note their new nodes.
 //!
 //! Nothing is opened. What is read is checked against the roots on the ledger, and what is computed has to have the root
-//! that the lost shard had. Neither disk nor memory ever holds a whole shard.
+//! that the lost shard had. Neither disk nor memory ever holds a whole shard. A caretaker does the same with the masks of the
+//! shards of its claim alone: see [`Claimed`].
+
+mod claimed;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -21,7 +24,7 @@ use symbolon_protocol::{
         transaction::{Acceptance, Action, DealTerms},
     },
     proof::ShardHasher,
-    wire::storage::Request,
+    wire::storage::{Authority, Request},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -34,10 +37,13 @@ use crate::{
     error::TransferError,
     met::spread,
     owner::{Owner, transaction_id},
+    peers::PeerError,
     place::Candidate,
     progress::Progress,
     upload::{GOOD_FOR, LANE_CELLS, Paid, Sending, Tally},
 };
+
+pub use claimed::Claimed;
 
 /// A deal with lost shards, and who repairs it.
 #[derive(Clone, Debug)]
@@ -63,6 +69,12 @@ pub struct Repaired {
     pub left: Vec<u8>,
     /// What the owner paid.
     pub cost: Amount,
+}
+
+/// Lost shards on their way to nodes.
+struct Lanes {
+    open: Vec<Lane>,
+    tasks: JoinSet<Result<Acceptance, PeerError>>,
 }
 
 /// A lost shard on its way to a node.
@@ -125,63 +137,16 @@ impl Network {
         progress: &Progress,
     ) -> Result<Vec<Acceptance>, TransferError> {
         let grant = self.own_grant(&repair.owner, repair.row.object, ability::STORE)?;
-        let good_until_ms = self.ledger().recent_time_ms().await?.saturating_add(GOOD_FOR);
-        let length = repair.row.length;
-        let tally = Arc::new(Tally::new(&Progress::silent(), 1, (length, length)));
-        let (mut tasks, mut waiting) = (JoinSet::new(), Vec::new());
-        for (index, candidate) in pairs {
-            let (wanted_tx, wanted) = oneshot::channel();
-            let (cells, cells_rx) = mpsc::channel(LANE_CELLS);
-            let (root, root_rx) = oneshot::channel();
-            let (terms, grant, price) = (terms.clone(), grant.clone(), candidate.price);
-            let request = Request::Store { terms: terms.clone(), index, price, grant };
-            let sending = Sending {
-                network: self.clone(),
-                terms,
-                index,
-                candidate,
-                good_until_ms,
-                wanted: wanted_tx,
-                cells: cells_rx,
-                root: root_rx,
-                tally: tally.clone(),
-            };
-            tasks.spawn(async move { sending.run(&request).await });
-            waiting.push((
-                wanted,
-                Lane { index, cells: Some(cells), root, hasher: ShardHasher::new() },
-            ));
-        }
-        let mut lanes = Vec::new();
-        for (wanted, mut lane) in waiting {
-            // A node that has its shard already needs no bytes, but its root is computed all the same.
-            if !wanted.await.unwrap_or(false) {
-                lane.cells = None;
-            }
-            lanes.push(lane);
-        }
-        self.rebuild(repair, lanes, progress).await?;
-        let mut accepted = Vec::new();
-        while let Some(sent) = tasks.join_next().await {
-            match sent {
-                Ok(Ok(acceptance)) => accepted.push(acceptance),
-                Ok(Err(error)) => {
-                    tracing::debug!(%error, "a node did not take a lost shard");
-                }
-                Err(error) => {
-                    let why = format!("a sending task panicked: {error}");
-                    return Err(TransferError::Internal(why));
-                }
-            }
-        }
-        Ok(accepted)
+        let mut lanes = self.open_lanes(terms, pairs, &grant.into()).await?;
+        self.rebuild(repair, &mut lanes, progress).await?;
+        lanes.close(&repair.row).await
     }
 
     /// Reads the shards that are left, and feeds the lanes with the lost ones.
     async fn rebuild(
         &self,
         repair: &Repair,
-        mut lanes: Vec<Lane>,
+        lanes: &mut Lanes,
         progress: &Progress,
     ) -> Result<(), TransferError> {
         let segment = repair.row.segment;
@@ -189,36 +154,15 @@ impl Network {
         let layout = layout.and_then(|layout| layout.segment(segment));
         let layout =
             layout.map_err(|error| TransferError::Corrupt { segment, why: error.into() })?;
-        let shards = lanes.iter().fold(0_u128, |all, lane| all | 1 << lane.index);
+        let shards = lanes.open.iter().fold(0_u128, |all, lane| all | 1 << lane.index);
         let leaves = LeavesWanted::Rebuilt(shards);
         let reading = Reading { leaves, ..repair.reading.clone() };
         let span = Span { segment, first: 0, end: group_count(&layout) };
         let mut groups = self.read(reading, std::iter::once(span), progress);
         while let Some(group) = groups.next().await {
             let Group { rebuilt, .. } = group?;
-            let mut rebuilt: BTreeMap<u8, Bytes> =
-                rebuilt.into_iter().map(|(index, bytes)| (index, bytes.into())).collect();
-            for lane in &mut lanes {
-                let bytes = rebuilt.remove(&lane.index).unwrap_or_default();
-                lane.hasher.update(&bytes);
-                if let Some(cells) = &lane.cells
-                    && cells.send(bytes).await.is_err()
-                {
-                    // Its node has failed. The others go on.
-                    lane.cells = None;
-                }
-            }
-        }
-        for lane in lanes {
-            let (root, _) = lane.hasher.finish();
-            let known = repair.row.shards[usize::from(lane.index)].map(|shard| shard.root);
-            if known != Some(root) {
-                let why = "a rebuilt shard has another root than the one that was lost".into();
-                return Err(TransferError::Corrupt { segment, why });
-            }
-            drop(lane.cells);
-            // A lane whose task has ended needs no root.
-            lane.root.send(root).ok();
+            let rebuilt = rebuilt.into_iter().map(|(index, bytes)| (index, bytes.into()));
+            lanes.feed(rebuilt.collect()).await;
         }
         Ok(())
     }
@@ -259,6 +203,96 @@ impl Network {
             }
         })?;
         Ok(own)
+    }
+}
+
+impl Network {
+    /// Offers each lost shard to its node. Returns when every node has said whether it wants the bytes.
+    async fn open_lanes(
+        &self,
+        terms: &DealTerms,
+        pairs: Vec<(u8, Candidate)>,
+        authority: &Authority,
+    ) -> Result<Lanes, TransferError> {
+        let good_until_ms = self.ledger().recent_time_ms().await?.saturating_add(GOOD_FOR);
+        let tally = Arc::new(Tally::new(&Progress::silent(), 1, (terms.length, terms.length)));
+        let (mut tasks, mut waiting) = (JoinSet::new(), Vec::new());
+        for (index, candidate) in pairs {
+            let (wanted_tx, wanted) = oneshot::channel();
+            let (cells, cells_rx) = mpsc::channel(LANE_CELLS);
+            let (root, root_rx) = oneshot::channel();
+            let (terms, price) = (terms.clone(), candidate.price);
+            let authority = authority.clone();
+            let request = Request::Store { terms: terms.clone(), index, price, authority };
+            let sending = Sending {
+                network: self.clone(),
+                terms,
+                index,
+                candidate,
+                good_until_ms,
+                wanted: wanted_tx,
+                cells: cells_rx,
+                root: root_rx,
+                tally: tally.clone(),
+            };
+            tasks.spawn(async move { sending.run(&request).await });
+            let lane = Lane { index, cells: Some(cells), root, hasher: ShardHasher::new() };
+            waiting.push((wanted, lane));
+        }
+        let mut open = Vec::new();
+        for (wanted, mut lane) in waiting {
+            // A node that has its shard already needs no bytes, but its root is computed all the same.
+            if !wanted.await.unwrap_or(false) {
+                lane.cells = None;
+            }
+            open.push(lane);
+        }
+        Ok(Lanes { open, tasks })
+    }
+}
+
+impl Lanes {
+    /// Sends the next bytes of every shard.
+    async fn feed(&mut self, mut rebuilt: BTreeMap<u8, Bytes>) {
+        for lane in &mut self.open {
+            let bytes = rebuilt.remove(&lane.index).unwrap_or_default();
+            lane.hasher.update(&bytes);
+            if let Some(cells) = &lane.cells
+                && cells.send(bytes).await.is_err()
+            {
+                // Its node has failed. The others go on.
+                lane.cells = None;
+            }
+        }
+    }
+
+    /// Checks the roots of all shards. Gives the acceptances of the nodes that took theirs.
+    async fn close(mut self, row: &Deal) -> Result<Vec<Acceptance>, TransferError> {
+        for lane in self.open {
+            let (root, _) = lane.hasher.finish();
+            let known = row.shards[usize::from(lane.index)].map(|shard| shard.root);
+            if known != Some(root) {
+                let why = "a rebuilt shard has another root than the one that was lost".into();
+                return Err(TransferError::Corrupt { segment: row.segment, why });
+            }
+            drop(lane.cells);
+            // A lane whose task has ended needs no root.
+            lane.root.send(root).ok();
+        }
+        let mut accepted = Vec::new();
+        while let Some(sent) = self.tasks.join_next().await {
+            match sent {
+                Ok(Ok(acceptance)) => accepted.push(acceptance),
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "a node did not take a lost shard");
+                }
+                Err(error) => {
+                    let why = format!("a sending task panicked: {error}");
+                    return Err(TransferError::Internal(why));
+                }
+            }
+        }
+        Ok(accepted)
     }
 }
 

@@ -81,6 +81,17 @@ impl Network {
         Ok((answering, silent))
     }
 
+    /// The nodes that fit and answer now, of those that would be asked for an upload: of very many nodes only some.
+    pub async fn find_some_nodes(
+        &self,
+        fit: impl Fn(&NodeView) -> bool,
+    ) -> Result<Vec<NodeView>, TransferError> {
+        let draw = self.draw();
+        let mut nodes = self.some_nodes(&draw).await?.nodes;
+        nodes.retain(fit);
+        Ok(self.answering(nodes, draw).await)
+    }
+
     /// A random order of nodes, different for each call.
     fn draw(&self) -> impl Fn(&NodeId) -> [u8; 32] + use<> {
         let seed: [u8; 32] = self.host().random();

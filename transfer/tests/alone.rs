@@ -68,7 +68,9 @@ impl World {
             capacity: CAPACITY,
             price: Amount::credits(u64::from(number) + 1),
             payout: AccountId([number; 32]),
+            operator: None,
             custody: false,
+            caretaker: false,
             limits: Limits { disk_reserve_bytes: 0, ..Limits::for_capacity(CAPACITY) },
             accept_loss: false,
         };

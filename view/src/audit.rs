@@ -66,6 +66,8 @@ pub struct AuditedMoney {
     pub treasury: Money,
     /// Deposits for rows.
     pub deposits: Money,
+    /// Collateral of nodes, and pay that is withheld from them.
+    pub collateral: Money,
 }
 
 impl From<&Report> for Audited {
@@ -91,6 +93,7 @@ impl From<&Report> for Audited {
                 repair: money(report.money.repair),
                 treasury: money(report.money.treasury),
                 deposits: money(report.money.deposits),
+                collateral: money(report.money.collateral),
             },
             books: report.books.into(),
         }

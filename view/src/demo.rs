@@ -144,6 +144,8 @@ pub enum Figures {
         treasury: Money,
         /// Deposits for rows that stay.
         deposits: Money,
+        /// What nodes stand for their bytes with.
+        collateral: Money,
         /// All that was ever issued.
         issued: Money,
     },

@@ -188,6 +188,8 @@ pub struct Books {
     pub treasury: Money,
     /// Deposits for what stays on the ledger.
     pub deposits: Money,
+    /// What nodes stand for their bytes with: staked, and pay that is withheld.
+    pub collateral: Money,
     /// All that was ever issued.
     pub issued: Money,
     /// Whether all places hold together what was issued.
@@ -240,12 +242,29 @@ pub struct Node {
     pub last_proof_epoch: Option<u64>,
     /// Whether it keeps shares of keys.
     pub custody: bool,
+    /// Who runs it, if it says so; otherwise its payout account stands for that.
+    pub operator: Option<Id>,
+    /// Whether it takes no new shards, because it wants to leave.
+    pub leaving: bool,
+    /// What was staked on it.
+    pub collateral: Money,
+    /// Pay of its that is withheld until it has the collateral that it needs.
+    pub withheld: Money,
+    /// The collateral that it needs for what it keeps.
+    pub needs: Money,
+    /// Bytes that it may take now: it has room for them, and they are covered.
+    pub takes: u64,
+    /// How many of its last 30 windows it missed.
+    pub missed_lately: u32,
+    /// Until which epoch it is given no new shards after too many misses; null if it is given some.
+    pub paused_until: Option<u64>,
 }
 
 impl Node {
     /// What the ledger says of a node, and whether it answers.
     #[must_use]
-    pub fn new(id: &NodeId, row: &rows::Node, answers: bool) -> Self {
+    pub fn new(id: &NodeId, row: &rows::Node, chain: &Chain, answers: bool) -> Self {
+        let params = &chain.params;
         Self {
             node: id.into(),
             answers,
@@ -263,6 +282,14 @@ impl Node {
             dead: row.dead,
             last_proof_epoch: row.passed_epoch,
             custody: row.custody_key.is_some(),
+            operator: row.operator.map(Into::into),
+            leaving: row.leaving,
+            collateral: row.collateral.into(),
+            withheld: row.withheld.into(),
+            needs: row.needs(params).into(),
+            takes: row.takes(params, chain.epoch),
+            missed_lately: row.misses.count_ones(),
+            paused_until: Some(row.paused_until).filter(|until| chain.epoch < *until),
         }
     }
 }

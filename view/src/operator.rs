@@ -52,6 +52,8 @@ pub struct Health {
     pub scrub: Scrub,
     /// What its operator has set.
     pub settings: Settings,
+    /// How far it has come with leaving.
+    pub exit: Exit,
     /// How many files it may have open; null where the system sets no limit.
     pub open_files: Option<u64>,
     /// What a look at a few shards has shown.
@@ -92,6 +94,74 @@ pub struct Settings {
     pub scrub_rate: Option<u64>,
     /// When it takes no new shards, every day in UTC, such as `02:00-04:00`; null for never.
     pub pause: Option<String>,
+    /// Whether it hands its shards to other nodes and retires.
+    pub leaving: bool,
+}
+
+/// How far a node has come with leaving.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Exit {
+    /// How far.
+    pub stage: ExitStage,
+    /// Shards that still have to be handed on.
+    pub left: u64,
+    /// Shards that the node has handed on since its start.
+    pub handed: u64,
+    /// Shards that the ledger still asks it for, or will.
+    pub kept: u64,
+    /// What it has paid since its start to nodes that ask more.
+    pub paid: Money,
+    /// Why a shard could not be handed on; null if the last try was good.
+    pub problem: Option<String>,
+}
+
+/// A step of a node on its way out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum ExitStage {
+    /// It stays.
+    #[default]
+    Stays,
+    /// The ledger does not know yet that it wants to leave.
+    Announces,
+    /// It hands its shards on.
+    Hands,
+    /// It proves until all other nodes have begun.
+    Proves,
+    /// It is a node no longer, and has back all that was its own.
+    Retired,
+}
+
+/// What stands for a node's bytes after a stake, or after some of it came back.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Staked {
+    /// The node.
+    pub node: Id,
+    /// What is staked on it.
+    pub collateral: Money,
+    /// Pay of its that is withheld.
+    pub withheld: Money,
+    /// The collateral that it needs for what it keeps.
+    pub needs: Money,
+    /// Bytes that it may take now.
+    pub takes: u64,
+    /// What its own account has left.
+    pub balance: Money,
+}
+
+/// How far a node's exit is.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Exited {
+    /// Whether the node is to leave.
+    pub leaving: bool,
+    /// Whether it runs.
+    pub running: bool,
+    /// How far it has noted that it is.
+    pub exit: Exit,
 }
 
 /// How fast a node reads its shards to check them.
@@ -218,6 +288,8 @@ pub enum CheckKind {
     Registered,
     /// Whether it proves its shards.
     Proofs,
+    /// Whether it has the collateral that it needs, and may be given new shards.
+    Collateral,
     /// Whether it answers at the addresses that the ledger has.
     Reachable,
 }
@@ -251,6 +323,12 @@ pub struct Earnings {
     pub epoch_ms: u64,
     /// What it is paid if it proves the next epoch with the shards that it has.
     pub rate: Money,
+    /// What was staked on it.
+    pub collateral: Money,
+    /// Pay of its that is withheld until it has the collateral that it needs. It is not in what is listed below.
+    pub withheld: Money,
+    /// The collateral that it needs for what it keeps.
+    pub needs: Money,
     /// Epochs that it has proven, ever.
     pub proven: u64,
     /// Epochs that it has missed, ever.
@@ -360,6 +438,8 @@ pub enum AlertKind {
     ProofFailing,
     /// Epochs were missed.
     Missed,
+    /// There is less collateral than the node needs.
+    CollateralLow,
     /// Something of a kind that this list does not have.
     Other,
 }

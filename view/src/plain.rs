@@ -63,6 +63,12 @@ impl Money {
     }
 }
 
+impl Default for Money {
+    fn default() -> Self {
+        Amount::ZERO.into()
+    }
+}
+
 impl From<Amount> for Money {
     fn from(amount: Amount) -> Self {
         Self(amount.to_string())

@@ -76,6 +76,8 @@ pub struct Segment {
     pub shards: Vec<Shard>,
     /// The indexes of those that no node took.
     pub absent: Vec<u8>,
+    /// The nodes that rebuild lost shards while the owner is away.
+    pub caretakers: Vec<Id>,
 }
 
 impl From<&SegmentView> for Segment {
@@ -92,6 +94,7 @@ impl From<&SegmentView> for Segment {
             shard_length: segment.shard_length,
             shards: segment.shards.iter().map(Shard::from).collect(),
             absent: segment.absent.clone(),
+            caretakers: segment.caretakers.iter().map(Id::from).collect(),
         }
     }
 }

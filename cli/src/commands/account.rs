@@ -229,6 +229,8 @@ fn words(reason: &Reason) -> String {
         Reason::Sale { order } => format!("sale, order {}", short(order)),
         Reason::Fee => "fee".into(),
         Reason::Deposit => "deposit for what stays on the ledger".into(),
+        Reason::Repaired { deal } => format!("repair, deal {}", short(deal)),
+        Reason::Collateral { node } => format!("collateral of node {}", short(node)),
     }
 }
 

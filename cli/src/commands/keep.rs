@@ -4,11 +4,12 @@ use std::{
     collections::BTreeMap, convert::Infallible, ffi::OsString, path::PathBuf, time::Duration,
 };
 
-use symbolon_client::{Client, KeepOptions, KeepReport, Renewing};
+use symbolon_client::{Client, KeepOptions, KeepReport, Renewing, Stored};
 use symbolon_protocol::{Amount, Millis, ledger::rows::Chain};
 use symbolon_view::keep::{KeepStopped, Kept};
 use tracing::{info, warn};
 
+use super::care;
 use crate::{
     context::{self, Consent, Context},
     detached,
@@ -153,7 +154,14 @@ async fn look(
     let bar = progress::bar(&context.out, "keeping");
     let kept = client.keep(options, &bar.progress()).await;
     bar.finish();
-    let report = kept?;
+    let mut report = kept?;
+    let left = options.cost_max.map(|most| most.checked_sub(report.cost).unwrap_or(Amount::ZERO));
+    // What was agreed for a month is for renewals and repairs. Where naming caretakers costs nothing, they are named all the
+    // same; elsewhere `--for` does it.
+    let agreed = (options.renewing == Renewing::Agreed).then_some(Amount::ZERO);
+    let left = left.or(agreed);
+    let cared = care::name_caretakers(client, Stored::All, left, context).await;
+    report.cost = report.cost.checked_add(cared).unwrap_or(report.cost);
     names::publish(client, Pay::Ask, &context.out).await;
     Ok(report)
 }

@@ -125,6 +125,7 @@ async fn status(context: &Context) -> Result<Report, Error> {
         repair: books.repair.into(),
         treasury: books.treasury.into(),
         deposits: books.deposits.into(),
+        collateral: books.collateral.into(),
         issued: books.issued.into(),
         adds_up: sound,
     };
@@ -159,6 +160,7 @@ async fn status(context: &Context) -> Result<Report, Error> {
         .field("for repair", show_amount(books.repair).to_string())
         .field("treasury", show_amount(books.treasury).to_string())
         .field("deposits", show_amount(books.deposits).to_string())
+        .field("collateral", show_amount(books.collateral).to_string())
         .field("issued", format!("{}; it {adds_up}", show_amount(books.issued))))
 }
 

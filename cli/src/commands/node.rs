@@ -2,9 +2,11 @@
 
 mod doctor;
 mod earnings;
+mod exit;
 mod limit;
 mod run;
 mod scrub;
+mod stake;
 mod status;
 
 use std::path::PathBuf;
@@ -55,6 +57,10 @@ Examples:
     Scrub(scrub::ScrubArgs),
     /// Set bandwidth, scrub and pause of a running node
     Limit(limit::LimitArgs),
+    /// Stake collateral on a node, or take some back
+    Stake(stake::StakeArgs),
+    /// Hand all shards of a node to others, and retire it
+    Exit(exit::ExitArgs),
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
@@ -68,6 +74,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
         Verb::Doctor(args) => doctor::run(&args, context).await,
         Verb::Scrub(args) => scrub::run(args, context).await,
         Verb::Limit(args) => limit::run(&args),
+        Verb::Stake(args) => stake::run(&args, context).await,
+        Verb::Exit(args) => exit::run(&args, context).await,
     }?;
     context.out.report(&report)
 }

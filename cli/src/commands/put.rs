@@ -5,12 +5,15 @@ mod preview;
 use std::{ffi::OsString, path::PathBuf};
 
 use symbolon_client::{
-    Client, FolderOptions, Growth, Name, PutOptions, PutOutcome, PutReport, Replace, Source,
+    Client, FolderOptions, Growth, Name, PutOptions, PutOutcome, PutReport, Replace, Source, Stored,
 };
 use symbolon_protocol::{Amount, Millis, content::Scheme, ledger::rows::Chain};
 use symbolon_view::put::FileStored;
 
-use super::folder::{self, bytes};
+use super::{
+    care,
+    folder::{self, bytes},
+};
 use crate::{
     auto::Auto,
     context::{self, Consent, Context},
@@ -73,6 +76,9 @@ pub(crate) struct Args {
     /// Compare files of a folder by content instead of by size and time
     #[arg(long)]
     checksum: bool,
+    /// Name no caretakers: only programs of yours repair the file
+    #[arg(long)]
+    no_care: bool,
     #[command(flatten)]
     auto: Auto,
     /// Do not ask before paying
@@ -127,6 +133,13 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     // Without --max-cost, the price that was shown is the limit. A stream of unknown length then has none.
     options.cost_max = args.max_cost.or(length.map(|_| quote.price.total));
     let stored = store(&client, source, &name, &options, context).await;
+    if let Ok(stored) = &stored
+        && !args.no_care
+    {
+        let rest =
+            options.cost_max.map(|most| most.checked_sub(stored.cost).unwrap_or(Amount::ZERO));
+        care::name_caretakers(&client, Stored::Object(stored.object), rest, context).await;
+    }
     // An upload reports where its shards are. For a file that was stored already, the ledger is asked.
     let stat = match &stored {
         Ok(PutReport { outcome: PutOutcome::Already | PutOutcome::Renewed, .. }) => {
@@ -243,6 +256,7 @@ async fn run_folder(args: Args, context: &Context) -> Result<Report, Error> {
             keep: args.keep,
         },
         accept_risk: args.accept_risk,
+        care: !args.no_care,
         dry_run: args.dry_run,
         yes: args.yes,
         auto: args.auto,

@@ -2,9 +2,10 @@
 
 use std::ffi::OsString;
 
-use symbolon_client::{ClientError, SellOptions, SellReport, USUAL_LICENCE};
+use symbolon_client::{ClientError, Custodians, SellOptions, SellReport, USUAL_LICENCE};
 use symbolon_protocol::{
     Amount, Millis,
+    id::NodeId,
     ledger::{Params, rows::Split},
 };
 use symbolon_view::market::ForSale;
@@ -69,6 +70,12 @@ pub(crate) struct Args {
     /// How long the description and preview are stored [default: as long as the file]
     #[arg(long = "for", value_name = "TERM", value_parser = units::term)]
     term: Option<Term>,
+    /// A node that keeps a share of the key; may be given up to five times, and then no other does [default: drawn]
+    #[arg(long = "custodian", value_name = "NODE")]
+    custodians: Vec<NodeId>,
+    /// A node that keeps no share of the key; may be given several times
+    #[arg(long, value_name = "NODE")]
+    without: Vec<NodeId>,
     /// Do not pay more than this in total for storing them
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     max_cost: Option<Amount>,
@@ -96,6 +103,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         preview_cells: args.preview,
         epochs: args.term.map(|term| term.epochs(chain.params.epoch_ms)),
         cost_max: args.max_cost,
+        custodians: Custodians { named: args.custodians, without: args.without },
     };
     let plan = client.plan_sale(&stored, &options).await?;
     let cost = plan.cost;

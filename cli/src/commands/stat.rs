@@ -1,6 +1,6 @@
 //! `symbolon stat`: where a file is and how well it is.
 
-use std::ffi::OsString;
+use std::{collections::BTreeSet, ffi::OsString};
 
 use symbolon_client::{SegmentView, ShardHealth, ShardView, StatView};
 use symbolon_protocol::{LedgerTime, ledger::rows::DealState};
@@ -64,7 +64,21 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
             },
         )
         .field("health", health(&stat.segments))
+        .field("caretakers", caretakers(&stat.segments))
         .table(table(&stat)))
+}
+
+/// Who rebuilds lost shards while the owner is away.
+fn caretakers(segments: &[SegmentView]) -> String {
+    let with = segments.iter().filter(|segment| !segment.caretakers.is_empty());
+    let nodes: BTreeSet<_> = with.clone().flat_map(|segment| &segment.caretakers).collect();
+    match (with.count(), segments.len()) {
+        (0, _) => "none: only programs of yours repair it".into(),
+        (some, all) if some < all => {
+            format!("{}, for {some} of {all} segments", count(nodes.len(), "node"))
+        }
+        _ => count(nodes.len(), "node"),
+    }
 }
 
 fn table(stat: &StatView) -> Table {

@@ -256,10 +256,12 @@ async fn start_nodes(
             capacity: args.capacity,
             price: Price::Month(Amount::credits(1)),
             payout: None,
+            operator: None,
             unpaid: None,
             agreed_ms: serve::AGREED_MS,
             declare_after_ms: None,
             reserve: None,
+            caretaker: true,
             accept_loss: args.accept_loss,
         };
         let (secret, endpoint) = node_endpoint(&plan, &context.host).await?;

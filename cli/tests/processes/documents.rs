@@ -150,6 +150,10 @@ fn operate(seen: &mut Seen, network: &Network) {
         seen.run(home, &format!("node {line} --dir {dir}"));
     }
     seen.run(home, &format!("node limit --dir {dir} --send 1MiB --scrub 1MiB --pause 01:00-02:00"));
+    let node = text(&network.nodes[0].ready, "node");
+    seen.run(home, &format!("account send {node} 5 --id stake"));
+    seen.run(home, &format!("node stake --dir {dir} 2"));
+    seen.run(home, &format!("node exit --dir {dir} --cancel"));
     seen.run(home, "account statement");
     // A node without room tells its operator.
     let (told, program) = (folder.join("told"), folder.join("tell"));

@@ -79,6 +79,42 @@ fn the_shard_of_a_node_that_died_gets_another_node() {
 }
 
 #[test]
+fn a_lost_shard_comes_back_while_its_owner_is_away() {
+    let mut network = Network::start_with(6, "2s", " --caretaker");
+    network.identity("owner");
+    network.identity("watcher");
+    let path = network.file("f", 300_000, 1);
+    let put =
+        format!("put {} f --scheme 2/3 --accept-risk --for 1h --as owner --yes", path.display());
+    network.run(&put).ok();
+    let victim = shards(&network)[1]["node"].clone();
+    // From here on no program of the owner runs.
+    let nodes = |network: &Network| {
+        let status = network.run_until_ok("node status --as watcher");
+        status["nodes"].as_array().unwrap().clone()
+    };
+    let holders = |network: &Network| {
+        let holds = |node: &&Value| node["used"].as_u64() > Some(0) && node["node"] != victim;
+        nodes(network).iter().filter(holds).count()
+    };
+    assert_eq!(holders(&network), 2);
+    let server = network.nodes.iter_mut().find(|node| node.ready["node"] == victim).unwrap();
+    server.kill();
+    until("another node keeps its shard", || holders(&network) == 3);
+    until("all of them prove", || {
+        let all = nodes(&network);
+        let mut live = all.iter().filter(|node| node["node"] != victim);
+        live.all(|node| node["used"] == 0 || node["missed_in_row"] == 0 && node["proven"] != 0)
+    });
+    // The owner is back: the file is whole, and none of its shards is lost.
+    assert!(shards(&network).iter().all(|shard| shard["node"] != victim));
+    let out = network.folder.path().join("out");
+    network.run(&format!("get f -o {} --as owner", out.display())).ok();
+    assert_eq!(std::fs::read(out).unwrap(), std::fs::read(path).unwrap());
+    network.run("verify f --deep --as owner").ok();
+}
+
+#[test]
 fn what_is_marked_is_renewed_within_the_agreed_limit() {
     let network = Network::start(5, "2s");
     network.identity("owner");

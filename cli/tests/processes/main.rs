@@ -14,6 +14,7 @@ mod faults;
 mod folders;
 mod kills;
 mod lasting;
+mod leaving;
 mod market;
 mod network;
 mod operator;

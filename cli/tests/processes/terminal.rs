@@ -67,9 +67,12 @@ impl Lines {
             "node doctor" | "node earnings" | "node limit" | "node scrub" => {
                 format!("--dir {folder}/node0")
             }
+            "node exit" => format!("--dir {folder}/node0 --cancel"),
+            // Its account has nothing.
+            "node stake" => format!("--dir {folder}/node0 1"),
             "account balance" | "account faucet" | "account history" | "account statement"
-            | "down" | "du" | "grant ls" | "id" | "ledger status" | "ls" | "market list"
-            | "node status" | "orders" | "status" => String::new(),
+            | "audit" | "down" | "du" | "grant ls" | "id" | "ledger status" | "ls"
+            | "market list" | "node status" | "orders" | "status" => String::new(),
             new => panic!("say here how `symbolon {new}` is run"),
         }
     }

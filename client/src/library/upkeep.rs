@@ -6,7 +6,7 @@ use symbolon_protocol::{
     LedgerTime, Millis,
     id::{DealId, Hash, NodeId},
     ledger::{
-        rows::{Chain, Deal, DealSlot, DealState, Node, Nodes},
+        rows::{Cares, Chain, Deal, DealSlot, DealState, Node, Nodes},
         window_offset,
     },
 };
@@ -94,6 +94,8 @@ pub struct SegmentView {
     pub shards: Vec<ShardView>,
     /// Indexes of shards that no node keeps: they were not placed when the file was stored.
     pub absent: Vec<u8>,
+    /// The nodes that rebuild lost shards while the owner is away.
+    pub caretakers: Vec<NodeId>,
 }
 
 /// Everything about a file.
@@ -223,6 +225,7 @@ impl Library {
             (0..).zip(&deal.shards).filter_map(|(i, shard)| Some((i, (*shard)?))).collect();
         let ids: Vec<NodeId> = kept.iter().map(|(_, shard)| shard.node).collect();
         let nodes = self.ledger().rows(Nodes, &ids).await?;
+        let care = self.ledger().row(Cares, &id).await?;
         let shards = kept.into_iter().zip(nodes).map(|((index, shard), node)| {
             // A proof before the node kept the shard or after that does not cover it.
             let end = shard.lost.unwrap_or(deal.end);
@@ -252,6 +255,7 @@ impl Library {
             paid_until_ms: epoch_ms(chain, deal.end),
             shards: shards.collect(),
             absent: absent.map(|(index, _)| index).collect(),
+            caretakers: care.map_or_else(Vec::new, |care| care.caretakers),
         })
     }
 }

@@ -348,7 +348,7 @@ impl Library {
             return job(entry, Begun::Elsewhere, candidates, None).await;
         }
         let candidates = with_room(candidates, request.options.scheme, opened.length());
-        let scheme = choose_scheme(request.options.scheme, candidates.len())?;
+        let scheme = choose_scheme(request.options.scheme, &candidates)?;
         let epochs = request.options.epochs;
         if let Some(length) = opened.length() {
             let quote =
@@ -599,6 +599,6 @@ pub(crate) fn price_of(
     epochs: u64,
 ) -> Result<Amount, ClientError> {
     let candidates = with_room(candidates.to_vec(), None, Some(length));
-    let scheme = choose_scheme(None, candidates.len())?;
+    let scheme = choose_scheme(None, &candidates)?;
     Ok(quote(params, &candidates, scheme, length, epochs)?.total)
 }

@@ -32,7 +32,11 @@ use crate::{
         upkeep::public_name,
         upload::{PutTerms, Replace, Request, price_of},
     },
-    market::{Market, listings::PUBLIC_BYTES_MAX, vault::largest_vault},
+    market::{
+        Market,
+        listings::PUBLIC_BYTES_MAX,
+        vault::{Custodians, largest_vault},
+    },
     place::Price,
     progress::Progress,
     term::{Kept, runs},
@@ -66,6 +70,8 @@ pub struct SellOptions {
     /// The limit for the whole cost of storing the description, the preview, and a copy of the file if it needs one.
     /// A client that keeps [in step](crate::Devices) publishes the sale with what is left of this limit.
     pub cost_max: Option<Amount>,
+    /// Who keeps the shares of the key, if no vault is open yet.
+    pub custodians: Custodians,
 }
 
 /// The licence of a listing for which the seller gives none.
@@ -87,6 +93,7 @@ impl Default for SellOptions {
             preview_cells: 1,
             epochs: None,
             cost_max: None,
+            custodians: Custodians::default(),
         }
     }
 }
@@ -305,7 +312,7 @@ impl Market {
     ) -> Result<SellReport, ClientError> {
         let checked = self.check_sale(&self.find(name).await?, options).await?;
         let entry = self.object_of_its_own(name, budget, progress).await?;
-        let (vault_id, vault) = self.vault(budget, progress).await?;
+        let (vault_id, vault) = self.vault(&options.custodians, budget, progress).await?;
         let listed = self.list_file(&entry, vault_id, (options, &checked), budget, progress);
         let (id, listing, outcome) = listed.await?;
         let access_ms = listing.terms.access_ms;

@@ -1,8 +1,9 @@
 //! A seller's vault. Its secret is shared among custodians once, and every listing's key is sealed to the vault.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use symbolon_protocol::{
+    Amount,
     custody::{self, CustodyAcceptance, CustodyTerms, VaultKey},
     id::{NodeId, Opening, PeerId, VaultId},
     ledger::{
@@ -12,6 +13,8 @@ use symbolon_protocol::{
     session::NodeFault,
     wire::storage::{Request, Response},
 };
+
+use symbolon_transfer::draw::draw;
 
 use crate::{
     NodeView,
@@ -40,25 +43,60 @@ pub(super) fn largest_vault() -> Action {
     Action::OpenVault { opening: Opening([0; 32]), key, custodians: vec![accepted; CUSTODIANS] }
 }
 
+/// Which nodes a seller wants as custodians, when the vault is opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Custodians {
+    /// These and no others; empty for a draw.
+    pub named: Vec<NodeId>,
+    /// None of these.
+    pub without: Vec<NodeId>,
+}
+
+impl Custodians {
+    /// Whether a vault that is open has custodians as they are wanted. They cannot be changed.
+    fn check(&self, vault: &Vault) -> Result<(), ClientError> {
+        let has = |node: &&NodeId| vault.custodians.contains(node);
+        let missing = self.named.iter().find(|node| !has(node)).map(|node| (node, "not "));
+        let unwanted = self.without.iter().find(has).map(|node| (node, ""));
+        match missing.or(unwanted) {
+            None => Ok(()),
+            Some((node, is_not)) => Err(ClientError::Usage(format!(
+                "this identity's vault is open, and node {node} is {is_not}one of its custodians: they stay as they are"
+            ))),
+        }
+    }
+}
+
 impl Market {
     /// This identity's vault. Opens one if there is none.
     pub(super) async fn vault(
         &self,
+        wish: &Custodians,
         budget: &Budget,
         progress: &Progress,
     ) -> Result<(VaultId, Vault), ClientError> {
         let opening = own::opening(self, "vault", &[]);
         let id = VaultId::of(&self.me(), &opening);
         if let Some(vault) = self.ledger().row(Vaults, &id).await? {
-            return Ok((id, vault));
+            return wish.check(&vault).map(|()| (id, vault));
+        }
+        if CUSTODIANS < wish.named.len() {
+            let why = format!("a vault has at most {CUSTODIANS} custodians");
+            return Err(ClientError::Usage(why));
         }
         progress.note("sharing a vault among custodians");
-        let keeps = |node: &NodeView| node.row.custody_key.is_some();
-        let (mut reachable, silent) = self.network().find_nodes(keeps).await?;
-        // The order depends on the vault, so different sellers prefer different custodians.
-        reachable.sort_by_cached_key(|node| {
-            *blake3::Hasher::new().update(&id.0).update(&node.id.0).finalize().as_bytes()
-        });
+        let keeps = |node: &NodeView| {
+            let wanted = wish.named.is_empty() || wish.named.contains(&node.id);
+            node.row.custody_key.is_some() && wanted && !wish.without.contains(&node.id)
+        };
+        let (reachable, silent) = self.network().find_nodes(keeps).await?;
+        if let Some(missing) =
+            wish.named.iter().find(|named| reachable.iter().all(|node| node.id != **named))
+        {
+            let why = format!("node {missing} keeps no shares, or does not answer");
+            return Err(ClientError::Usage(why));
+        }
+        let mut reachable = self.drawn(&id, reachable).await?;
         let mut faults: Vec<_> = silent.into_iter().map(|id| (id, NodeFault::Offline)).collect();
         let (key, custodians) = loop {
             let chosen = &reachable[..reachable.len().min(CUSTODIANS)];
@@ -79,6 +117,23 @@ impl Market {
         let action = Action::OpenVault { opening, key: key.clone(), custodians };
         self.send_within(budget, transaction_id("open vault", &id.0), action).await?;
         Ok((id, Vault { owner: self.me(), key, custodians: nodes }))
+    }
+
+    /// The nodes in the order in which they are asked: drawn as the nodes for shards are, at most one of an operator and of a
+    /// network first. The draw depends on the vault, so different sellers get different custodians. Custody has no price.
+    async fn drawn(
+        &self,
+        vault: &VaultId,
+        nodes: Vec<NodeView>,
+    ) -> Result<Vec<NodeView>, ClientError> {
+        let mut candidates = self.network().candidates_of(&nodes).await?;
+        for candidate in &mut candidates {
+            candidate.price = Amount::ZERO;
+        }
+        let mut nodes: BTreeMap<NodeId, NodeView> =
+            nodes.into_iter().map(|node| (node.id, node)).collect();
+        let drawn = draw(&candidates, &vault.0, CUSTODIANS, 0).into_iter();
+        Ok(drawn.filter_map(|candidate| nodes.remove(&candidate.address.id)).collect())
     }
 
     /// Whether this identity has its first vault already.

@@ -133,8 +133,11 @@ async fn a_full_block_holds_the_rest_over() {
             payout: account(1),
             addresses: vec!["x".repeat(250); 16],
             custody_key: None,
+            caretaker: false,
             price: Amount::ZERO,
             capacity: 1,
+            operator: None,
+            leaving: false,
         };
         let id = TransactionId([1; 16]);
         let (ledger, large) = (ledger.clone(), Transaction::build(chain, &key, id, 500, action));
@@ -157,8 +160,11 @@ async fn a_full_block_holds_the_rest_over() {
         payout: account(1),
         addresses: vec!["x".repeat(131_000)],
         custody_key: None,
+        caretaker: false,
         price: Amount::ZERO,
         capacity: 1,
+        operator: None,
+        leaving: false,
     };
     let too_large = ledger.submit(transaction(chain, 1, 2, action)).await.unwrap();
     assert_eq!(too_large, Outcome { height: head, status: Status::TooLarge });

@@ -106,8 +106,11 @@ async fn grow(ledger: &Ledger, number: u64) {
         payout: account(1),
         addresses: vec!["x".repeat(250); 16],
         custody_key: None,
+        caretaker: false,
         price: Amount(u128::from(number)),
         capacity: 1,
+        operator: None,
+        leaving: false,
     };
     let id = TransactionId(u128::from(number).to_le_bytes());
     let until = ledger.head().await.unwrap().header.height + 10;

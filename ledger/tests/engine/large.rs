@@ -26,8 +26,11 @@ async fn open_deals(ledger: &Ledger, until_ms: LedgerTime) {
         payout: account(2),
         addresses: Vec::new(),
         custody_key: None,
+        caretaker: false,
         price,
         capacity: 1 << 40,
+        operator: None,
+        leaving: false,
     };
     for setup in [transaction(chain, 1, 1, Action::Faucet), transaction(chain, 9, 1, register)] {
         assert_eq!(ledger.submit(setup).await.unwrap().status, Status::Applied);

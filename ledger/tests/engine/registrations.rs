@@ -41,8 +41,11 @@ async fn register(ledger: Embedded) {
             payout: account(8),
             addresses: vec!["203.0.113.7:4160".into()],
             custody_key: None,
+            caretaker: false,
             price: Amount::credits(1),
             capacity: 1 << 40,
+            operator: None,
+            leaving: false,
         };
         let (key, id) = (SigningKey::from_bytes(&seed), TransactionId([1; 16]));
         let signed = Transaction::build(ledger.chain(), &key, id, 9_000, action);

@@ -97,8 +97,11 @@ async fn the_field_that_is_refused_is_found_by_the_rows() {
         payout: account(5),
         addresses: Vec::new(),
         custody_key: None,
+        caretaker: false,
         price: Amount::ZERO,
         capacity: 0,
+        operator: None,
+        leaving: false,
     };
     home.submit(transaction(chain, 5, 1, register)).await.unwrap();
     let (row, prove) = (

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use symbolon_ledger::LedgerError;
 use symbolon_protocol::{
     custody::{CustodyError, CustodyTerms, VaultKey},
-    id::{AccountId, Opening, OrderId, VaultId},
+    id::{AccountId, DealId, Opening, OrderId, VaultId},
     ledger::rows::{Accounts, OrderState, Vaults},
     limits::CUSTODIANS_MAX,
     wire::storage::{RefusalCode, Response},
 };
 use tracing::info;
 
-use super::{Stop, Stream, internal, refuse_store};
+use super::{Stop, Stream, claims, internal, refuse_store};
 use crate::{
     custodian::{self, ReleaseError, ShareBytes, StoredShare},
     shared::Shared,
@@ -117,10 +117,23 @@ pub(crate) async fn release(
     stream.answer(&Response::Released { release }).await
 }
 
+/// Answers a caretaker that has claimed a repair: a release for each shard that it reads or rebuilds. The node must have a
+/// share of the vault to which their keys are sealed.
+pub(crate) async fn release_claim(
+    shared: &Arc<Shared>,
+    stream: &mut Stream,
+    deal: DealId,
+) -> Result<(), Stop> {
+    let claim = claims::of(shared, stream.peer, deal).await?;
+    let releases = custodian::release_claim(shared, deal, &claim).await.map_err(refuse_release)?;
+    info!(%deal, claimant = %claim.claimant, "releases were given for a claim");
+    stream.answer(&Response::ReleasedClaim { releases }).await
+}
+
 fn refuse_release(error: ReleaseError) -> Stop {
     let code = match &error {
         ReleaseError::Ledger(_) => RefusalCode::Stale,
-        ReleaseError::NotOurs(_) => RefusalCode::NotFound,
+        ReleaseError::NotOurs(_) | ReleaseError::NoShare(_) => RefusalCode::NotFound,
         ReleaseError::NotPaid(_) => RefusalCode::NotPaid,
         ReleaseError::Custody(_) => RefusalCode::NotAllowed,
         ReleaseError::Store(_) => return internal("a share could not be read", error),

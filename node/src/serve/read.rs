@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use symbolon_protocol::{
     grant::Grant,
-    id::Hash,
+    id::{Hash, PeerId},
     ledger::{rows::Access, transaction::DealTerms},
     limits::{CELL_BYTES, SLICE_BYTES},
     proof::verify_unit,
@@ -18,7 +18,7 @@ use symbolon_protocol::{
 use symbolon_store::{Damage, Shard, ShardFile, StoreError};
 
 use super::{
-    ShardPlace, Stop, Stream, found_damaged,
+    ShardPlace, Stop, Stream, claims, found_damaged,
     grants::{self, Need},
     internal, terms_of, within,
 };
@@ -102,7 +102,13 @@ pub(crate) async fn answer(
         Access::Granted => {
             let need = Need::Read(pieces.stripes(length));
             let wanted = grants::Wanted { shard: (&shard.terms).into(), need };
-            Some(grants::authorize(shared, stream.peer, grant, &wanted).await?)
+            match grant {
+                Some(_) => Some(grants::authorize(shared, stream.peer, grant, &wanted).await?),
+                None => {
+                    check_claim(shared, stream.peer, place).await?;
+                    None
+                }
+            }
         }
     };
     let mut piece = read_piece(shared, &shard, pieces, pieces.first).await?;
@@ -130,6 +136,25 @@ pub(crate) async fn answer(
         }
     }
     Ok(())
+}
+
+/// Without a grant, only a caretaker reads: the shards that its claim names.
+async fn check_claim(shared: &Shared, peer: PeerId, place: ShardPlace) -> Result<(), Stop> {
+    let (deal, index) = place;
+    match claims::of(shared, peer, deal).await {
+        Ok(claim) if claim.read.contains(&index) => Ok(()),
+        Ok(_) => {
+            let message = "the claim does not read this shard";
+            Err(Stop::refused(RefusalCode::NotAllowed, message))
+        }
+        Err(Stop::Refused(refusal))
+            if matches!(refusal.code, RefusalCode::NoClaim | RefusalCode::Busy) =>
+        {
+            let message = "this request needs a grant, or a claim on the ledger";
+            Err(Stop::refused(RefusalCode::NotAllowed, message))
+        }
+        Err(stop) => Err(stop),
+    }
 }
 
 /// An open shard and the terms under which it was accepted.

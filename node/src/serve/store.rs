@@ -6,21 +6,21 @@ use std::sync::Arc;
 use symbolon_protocol::{
     Amount, Decode, Encode, LedgerTime, Millis,
     content::Scheme,
-    grant::Grant,
-    id::{DealId, Hash},
+    id::{DealId, Hash, PeerId},
     ledger::{
-        rows::{Accounts, HoldKey, Holds},
+        collateral_for,
+        rows::{Accounts, Cares, Deal, DealState, Deals, HoldKey, Holds, Nodes},
         slot_rate,
         transaction::{Acceptance, DealTerms},
     },
     limits::{LEAF_BYTES, SHARD_BYTES_MAX},
-    wire::storage::{RefusalCode, Response},
+    wire::storage::{Authority, RefusalCode, Response},
 };
 use symbolon_store::{Shard, ShardInfo, ShardState, ShardWriter, Shards, StoreError};
 use tracing::info;
 
 use super::{
-    Stop, Stream, found_damaged,
+    Stop, Stream, claims, found_damaged,
     grants::{self, Need},
     internal, refuse_store, terms_of, within,
 };
@@ -43,17 +43,20 @@ pub(crate) async fn answer(
     shared: &Arc<Shared>,
     stream: &mut Stream,
     wanted: Wanted,
-    grant: &Grant,
+    authority: &Authority,
 ) -> Result<(), Stop> {
     check_terms(shared, &wanted)?;
-    let asked = grants::Wanted { shard: (&wanted.terms).into(), need: Need::Store };
-    grants::authorize(shared, stream.peer, Some(grant), &asked).await?;
+    let known = authorize(shared, stream.peer, &wanted, authority).await?;
     if let Some(acceptance) = existing(shared, &wanted).await? {
         return stream.answer(&Response::Accepted { acceptance }).await;
     }
     check_pause(shared)?;
     check_price(shared, &wanted)?;
-    check_balance(shared, &wanted).await?;
+    // A node that hands its shard on is paid for it already: what the next one gets is there.
+    if !matches!(authority, Authority::Keeper) {
+        check_balance(shared, &wanted, known.as_ref()).await?;
+    }
+    check_cover(shared, &wanted).await?;
     let offer = Offer {
         peer: stream.peer,
         deal: wanted.terms.deal(),
@@ -69,7 +72,7 @@ pub(crate) async fn answer(
     stream.answer(&Response::Ready).await?;
     let writer = tokio::select! {
         biased;
-        writer = receive(shared, stream, &wanted, guard.upload()) => writer?,
+        writer = receive(shared, stream, (&wanted, known.map(|known| known.root)), guard.upload()) => writer?,
         way = guard.upload().gives_way() => {
             return Err(Stop::Broken(String::from(match way {
                 GivesWay::SentAnew => "its owner sends the shard again",
@@ -81,6 +84,93 @@ pub(crate) async fn answer(
     let keeping = tokio::spawn(keep(Arc::clone(shared), writer, wanted, guard));
     let acceptance = keeping.await.map_err(|error| internal("keeping a shard failed", error))??;
     stream.answer(&Response::Accepted { acceptance }).await
+}
+
+/// What the ledger knows of a shard that is sent without its owner.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// The root that it must have.
+    root: Hash,
+    /// The epochs for which its new node is paid.
+    epochs: u64,
+}
+
+/// Checks that the peer may send the shard.
+async fn authorize(
+    shared: &Shared,
+    peer: PeerId,
+    wanted: &Wanted,
+    authority: &Authority,
+) -> Result<Option<Known>, Stop> {
+    match authority {
+        Authority::Grant { grant } => {
+            let asked = grants::Wanted { shard: (&wanted.terms).into(), need: Need::Store };
+            grants::authorize(shared, peer, Some(grant), &asked).await?;
+            Ok(None)
+        }
+        Authority::Claim => check_claim(shared, peer, wanted).await.map(Some),
+        Authority::Keeper => check_keeper(shared, peer, wanted).await.map(Some),
+    }
+}
+
+/// Checks that a caretaker has claimed to rebuild the shard, and that deal and price are those of the ledger's rows.
+async fn check_claim(shared: &Shared, peer: PeerId, wanted: &Wanted) -> Result<Known, Stop> {
+    let (terms, deal) = (&wanted.terms, wanted.terms.deal());
+    let claim = claims::of(shared, peer, deal).await?;
+    let rows = shared.ledger.pair((Deals, &deal), (Cares, &deal)).await;
+    let rows = rows.map_err(|error| {
+        Stop::refused(RefusalCode::Stale, format!("this node cannot reach its ledger: {error}"))
+    })?;
+    let not_allowed = |message: &str| Stop::refused(RefusalCode::NotAllowed, message);
+    let (Some(row), Some(care)) = rows else {
+        return Err(not_allowed("the deal has no caretakers"));
+    };
+    if !is_of(terms, &row) {
+        return Err(not_allowed("these are not the terms of the deal"));
+    }
+    if !claim.rebuild.contains(&wanted.index) {
+        return Err(not_allowed("the claim does not rebuild this shard"));
+    }
+    if care.price_max < wanted.price {
+        return Err(not_allowed("the owner does not pay that much for a rebuilt shard"));
+    }
+    let shard = row.shards.get(usize::from(wanted.index)).copied().flatten();
+    let root = shard.ok_or_else(|| not_allowed("the deal has no such shard"))?.root;
+    Ok(Known { root, epochs: epochs_left(shared, &row) })
+}
+
+/// Whether terms are those of a deal, but for the number of its epochs.
+fn is_of(terms: &DealTerms, row: &Deal) -> bool {
+    terms.object == row.object
+        && terms.segment == row.segment
+        && terms.required == row.required
+        && usize::from(terms.total) == row.shards.len()
+        && terms.length == row.length
+        && terms.access == row.access
+}
+
+/// The epochs for which a node that takes a shard now is paid.
+fn epochs_left(shared: &Shared, row: &Deal) -> u64 {
+    row.end.saturating_sub(shared.view.epoch().saturating_add(1))
+}
+
+/// Checks that the peer keeps the shard, and that the terms are those of the deal on the ledger.
+async fn check_keeper(shared: &Shared, peer: PeerId, wanted: &Wanted) -> Result<Known, Stop> {
+    let (terms, deal) = (&wanted.terms, wanted.terms.deal());
+    let row = shared.ledger.row(Deals, &deal).await;
+    let row = row.map_err(|error| {
+        Stop::refused(RefusalCode::Stale, format!("this node cannot reach its ledger: {error}"))
+    })?;
+    let kept = row.filter(|row| row.state == DealState::Open && is_of(terms, row));
+    let kept = kept.and_then(|row| {
+        let (index, shard) = row.kept_by(&peer)?;
+        let known = Known { root: shard.root, epochs: epochs_left(shared, &row) };
+        (index == wanted.index).then_some(known)
+    });
+    kept.ok_or_else(|| {
+        let message = "the peer does not keep this shard of the deal on these terms";
+        Stop::refused(RefusalCode::NotAllowed, message)
+    })
 }
 
 /// Takes the deal's place. An upload of the same deal that has gone silent gives way: its owner
@@ -126,24 +216,57 @@ fn check_terms(shared: &Shared, wanted: &Wanted) -> Result<(), Stop> {
 
 /// Checks that the owner can pay for this shard. It is no guarantee: the owner may spend the money
 /// before the deal opens, and then the shard is swept.
-async fn check_balance(shared: &Shared, wanted: &Wanted) -> Result<(), Stop> {
+async fn check_balance(
+    shared: &Shared,
+    wanted: &Wanted,
+    known: Option<&Known>,
+) -> Result<(), Stop> {
     let row = shared.ledger.row(Accounts, &wanted.terms.owner).await;
     let row = row.map_err(|error| {
         Stop::refused(RefusalCode::Stale, format!("this node cannot reach its ledger: {error}"))
     })?;
     let balance = row.map_or(Amount::ZERO, |account| account.balance);
+    // A caretaker has nothing but the deal's reserve.
+    let balance = if known.is_some() { Amount::ZERO } else { balance };
     // A lost shard of a deal that runs is paid from what the deal has.
     let held = shared.ledger.row(Holds, &HoldKey::Deal { deal: wanted.terms.deal() }).await;
     let held = held.ok().flatten().filter(|hold| hold.payer == wanted.terms.owner);
     let held = held.map_or(Amount::ZERO, |hold| hold.amount);
     let balance = balance.checked_add(held).unwrap_or(balance);
     let rate = slot_rate(wanted.price, wanted.terms.length);
-    let cost = rate.and_then(|rate| rate.checked_mul(wanted.terms.epochs));
+    let epochs = known.map_or(wanted.terms.epochs, |known| known.epochs);
+    let cost = rate.and_then(|rate| rate.checked_mul(epochs));
     match cost {
         Some(cost) if Amount::ZERO < balance && cost <= balance => Ok(()),
         _ => {
             let message = "the owner's account cannot pay for this shard";
             Err(Stop::refused(RefusalCode::CannotPay, message))
+        }
+    }
+}
+
+/// Checks that the ledger would give the node this shard, with all those that are not paid yet: it is covered, and not
+/// closed. Where nothing needs collateral, this asks no ledger.
+async fn check_cover(shared: &Shared, wanted: &Wanted) -> Result<(), Stop> {
+    let params = &shared.params;
+    if collateral_for(params, Amount(u128::from(u64::MAX)), u64::MAX) == Amount::ZERO {
+        return Ok(());
+    }
+    let row = shared.ledger.row(Nodes, &shared.key.id()).await;
+    let row = row.map_err(|error| {
+        Stop::refused(RefusalCode::Stale, format!("this node cannot reach its ledger: {error}"))
+    })?;
+    let bytes = shared.admission.unpaid().saturating_add(wanted.terms.length);
+    let rate = slot_rate(wanted.price, bytes);
+    let takes = row.as_ref().is_some_and(|row| {
+        let covered = rate.is_some_and(|rate| row.covers(params, bytes, rate));
+        row.is_open(shared.view.epoch()) && covered
+    });
+    match takes {
+        true => Ok(()),
+        false => {
+            let message = "this node's collateral covers no more shards, or it takes none for now";
+            Err(Stop::refused(RefusalCode::Full, message))
         }
     }
 }
@@ -206,6 +329,9 @@ async fn renew(
 
 /// A pause is for the operator's own work on the machine, so it goes by the machine's clock.
 fn check_pause(shared: &Shared) -> Result<(), Stop> {
+    if shared.settings().leaving {
+        return Err(Stop::refused(RefusalCode::Full, "this node leaves, and takes no new shards"));
+    }
     match shared.settings().pause {
         Some(times) if times.contains(shared.host.now_ms()) => {
             let message = format!("this node takes no new shards every day at {times} UTC");
@@ -271,7 +397,7 @@ pub(crate) async fn disk_free(shared: &Shared) -> Result<u64, Stop> {
 async fn receive(
     shared: &Shared,
     stream: &mut Stream,
-    wanted: &Wanted,
+    (wanted, root): (&Wanted, Option<Hash>),
     upload: &Upload,
 ) -> Result<ShardWriter, Stop> {
     let terms = &wanted.terms;
@@ -286,6 +412,9 @@ async fn receive(
     };
     let begun = shared.with_store(move |store| store.begin(info)).await;
     let mut writer = begun.map_err(refuse_store)?;
+    if let Some(root) = root {
+        writer.want(root);
+    }
     let mut left = terms.length;
     // The number of uploads is limited, so even a slow one must end.
     let longest_ms = UPLOAD_MS + terms.length / BYTES_PER_MS_MIN;

@@ -39,8 +39,8 @@ pub(crate) const ORDER: Opening = Opening([43; 32]);
 pub(crate) struct Market {
     pub(crate) world: World,
     pub(crate) nodes: Vec<Node>,
-    secret: VaultSecret,
-    key: VaultKey,
+    pub(crate) secret: VaultSecret,
+    pub(crate) key: VaultKey,
     shares: Vec<Share>,
     pub(crate) buyer: Identity,
     delivery: DeliverySecret,

@@ -51,6 +51,7 @@ impl Far {
         world.apply(&world.owner.account_key(), Action::Faucet).await;
         let options = NodeOptions {
             custody: false,
+            caretaker: false,
             capacity: CAPACITY,
             limits: Limits {
                 disk_reserve_bytes: 0,
@@ -200,11 +201,18 @@ fn rows_of(owner: AccountId, slots: &[Slot]) -> Update {
     }
     let mut node = NodeRow {
         payout: AccountId([77; 32]),
+        operator: None,
         addresses: vec!["memory".into()],
         custody_key: None,
+        caretaker: false,
         price: PRICE,
         capacity: CAPACITY,
+        leaving: false,
+        deposit: Amount::ZERO,
+        collateral: Amount::ZERO,
+        withheld: Amount::ZERO,
         used: 0,
+        bound_rate: Amount::ZERO,
         slots: u32::try_from(slots.len()).unwrap(),
         lengths: Vec::new(),
         slot_bytes: 0,
@@ -217,10 +225,16 @@ fn rows_of(owner: AccountId, slots: &[Slot]) -> Update {
         passed: 0,
         missed: 0,
         missed_in_row: 0,
+        misses: 0,
+        clean: 0,
+        record: Amount::ZERO,
+        proven: 0,
+        paused_until: 0,
         dead: false,
     };
     for (position, slot) in (0..).zip(slots) {
         node.used += slot.length;
+        node.bound_rate = node.bound_rate.checked_add(slot.rate).unwrap();
         node.slot_bytes += slot.length;
         let class = (slot.length / 1024).next_power_of_two().trailing_zeros() as usize;
         node.lengths.resize(node.lengths.len().max(class + 1), 0);
@@ -233,8 +247,14 @@ fn rows_of(owner: AccountId, slots: &[Slot]) -> Update {
     update.rows.insert(due, Some(Vec::new()));
     let money = Amount::credits(1_000_000);
     let zero = Amount::ZERO;
-    let pools =
-        Pools { storage: money, repair: zero, treasury: zero, deposits: zero, issued: money };
+    let pools = Pools {
+        storage: money,
+        repair: zero,
+        treasury: zero,
+        deposits: zero,
+        collateral: zero,
+        issued: money,
+    };
     update.rows.insert(PoolsTable::key(&()), Some(pools.to_bytes()));
     update
 }

@@ -67,8 +67,11 @@ async fn open_deals(world: &World, count: u32) {
         payout: AccountId([78; 32]),
         addresses: Vec::new(),
         custody_key: None,
+        caretaker: false,
         price: PRICE,
         capacity: 1 << 30,
+        operator: None,
+        leaving: false,
     };
     world.apply(&other, register).await;
     let opened = (0..count).map(|number| {

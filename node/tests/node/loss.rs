@@ -171,8 +171,11 @@ async fn a_wrong_row_is_corrected() {
         payout: AccountId([6; 32]),
         addresses: vec!["192.0.2.1:1".into()],
         custody_key: None,
+        caretaker: false,
         price: Amount::credits(9),
         capacity: 5,
+        operator: None,
+        leaving: false,
     };
     world.apply(&key, other).await;
     world.pass(100).await;

@@ -7,6 +7,7 @@ mod away;
 #[path = "../../../ledger/tests/engine/common/between.rs"]
 mod between;
 mod bounded;
+mod care;
 mod counted;
 mod custody;
 mod delete;

@@ -67,7 +67,7 @@ async fn bytes_that_are_no_request_cost_one_stream() {
         terms: world.terms(1, 4096),
         index: 0,
         price: PRICE,
-        grant: grant.clone(),
+        authority: grant.clone().into(),
     };
     let whole = store.to_bytes();
     let framed = |body: &[u8]| {
@@ -164,7 +164,8 @@ async fn a_full_node_refuses_and_accepts_again_what_fits() {
     assert_eq!(code(store(2, 5 * 1024).await), RefusalCode::Full);
     // Bytes that an upload under way will need are taken too.
     let terms = world.terms(3, 3 * 1024);
-    let request = Request::Store { terms, index: 0, price: PRICE, grant: grant.clone() };
+    let authority = grant.clone().into();
+    let request = Request::Store { terms, index: 0, price: PRICE, authority };
     let (sender, mut receiver) = owner.open(&request).await;
     assert_eq!(receiver.receive::<Response>().await.unwrap(), Response::Ready);
     assert_eq!(code(store(4, 2 * 1024).await), RefusalCode::Full);
@@ -205,7 +206,7 @@ async fn too_many_requests_at_once_are_busy() {
         terms: world.terms(deal, 4096),
         index,
         price: PRICE,
-        grant: grant.clone(),
+        authority: grant.clone().into(),
     };
     let (mut first, mut ready) = owner.open(&request(1, 0)).await;
     assert_eq!(ready.receive::<Response>().await.unwrap(), Response::Ready);
@@ -354,7 +355,8 @@ async fn trickles(world: &World, node: &Node, peers: u8, of_each: u8) -> Vec<Joi
         for deal in 0..of_each {
             let terms = world.terms(100 + 10 * number + deal, 4096);
             let terms = DealTerms { owner: thief.account(), ..terms };
-            let request = Request::Store { terms, index: 0, price: PRICE, grant: grant.clone() };
+            let authority = grant.clone().into();
+            let request = Request::Store { terms, index: 0, price: PRICE, authority };
             let (mut sender, mut ready) = slow.open(&request).await;
             assert_eq!(ready.receive::<Response>().await.unwrap(), Response::Ready);
             uploads.push(tokio::spawn(async move {

@@ -79,7 +79,8 @@ async fn a_repeated_request_gets_the_same_acceptance() {
     let (terms, grant, bytes) = (world.terms(1, 8192), world.own_grant(), shard(8192));
     let first = owner.store(&terms, 0, PRICE, &grant, &bytes).await.unwrap();
     // The node does not ask for the bytes: it answers at once.
-    let request = Request::Store { terms: terms.clone(), index: 0, price: PRICE, grant };
+    let request =
+        Request::Store { terms: terms.clone(), index: 0, price: PRICE, authority: grant.into() };
     let again = owner.ask(&request).await.unwrap();
     assert_eq!(again, Response::Accepted { acceptance: first.clone() });
 
@@ -119,7 +120,8 @@ async fn a_client_that_goes_away_leaves_nothing() {
     let owner = world.peer(&world.owner, &node).await;
     let length = 3 * SLICE_BYTES as u64;
     let (terms, grant, bytes) = (world.terms(1, length), world.own_grant(), shard(length));
-    let request = Request::Store { terms: terms.clone(), index: 0, price: PRICE, grant };
+    let request =
+        Request::Store { terms: terms.clone(), index: 0, price: PRICE, authority: grant.into() };
 
     // One client ends its stream early, one closes the connection, one falls silent.
     let (mut sender, mut receiver) = owner.open(&request).await;
@@ -164,8 +166,8 @@ async fn an_upload_is_not_disturbed_by_a_deal_of_another_owner() {
     let node = world.node().await;
     let owner = world.peer(&world.owner, &node).await;
     let (terms, bytes) = (world.terms(1, 8192), shard(8192));
-    let request =
-        Request::Store { terms: terms.clone(), index: 0, price: PRICE, grant: world.own_grant() };
+    let authority = world.own_grant().into();
+    let request = Request::Store { terms: terms.clone(), index: 0, price: PRICE, authority };
     let (mut sender, mut receiver) = owner.open(&request).await;
     assert_eq!(receiver.receive::<Response>().await.unwrap(), Response::Ready);
 

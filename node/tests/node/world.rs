@@ -72,7 +72,9 @@ impl World {
             capacity: CAPACITY,
             price: PRICE,
             payout: AccountId([77; 32]),
+            operator: None,
             custody: true,
+            caretaker: false,
             limits: Limits {
                 disk_reserve_bytes: 0,
                 // Peers in a test may be silent for weeks.
@@ -214,7 +216,8 @@ impl Peer {
         grant: &Grant,
         bytes: &[u8],
     ) -> Result<Acceptance, Refusal> {
-        let request = Request::Store { terms: terms.clone(), index, price, grant: grant.clone() };
+        let authority = grant.clone().into();
+        let request = Request::Store { terms: terms.clone(), index, price, authority };
         let (mut sender, mut receiver) = self.open(&request).await;
         match refused(receiver.receive().await.unwrap())? {
             Response::Ready => {

@@ -4,6 +4,7 @@
 //! The mask is ChaCha20 (RFC 8439) with a zero nonce, under a key that is used for one shard of one file version.
 //! The mask of a shard never changes, so a repaired shard has the root that the ledger already holds.
 
+use alloc::collections::BTreeMap;
 use core::fmt;
 
 use chacha20::{
@@ -17,11 +18,35 @@ use crate::{
     limits::SHARD_BYTES_MAX,
 };
 
-/// The masks of all shards of one segment.
+/// The keys of masks of one segment, by shard index. They say nothing about the masks of other shards.
+#[derive(Clone, Default)]
+pub struct IndexKeys(BTreeMap<u8, Zeroizing<[u8; 32]>>);
+
+impl IndexKeys {
+    /// Adds the key of one shard's mask: see [`MaskKey::shard_mask_key`].
+    pub fn insert(&mut self, index: u8, key: Zeroizing<[u8; 32]>) {
+        self.0.insert(index, key);
+    }
+}
+
+impl fmt::Debug for IndexKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IndexKeys(of {:?})", self.0.keys())
+    }
+}
+
+/// The masks of shards of one segment.
 #[derive(Clone, Debug)]
-pub struct Mask {
-    key: Option<MaskKey>,
-    segment: u32,
+pub struct Mask(Keys);
+
+#[derive(Clone, Debug)]
+enum Keys {
+    /// Shards without masks.
+    None,
+    /// The masks of all shards of a segment.
+    All { key: MaskKey, segment: u32 },
+    /// The masks of some shards.
+    Some(IndexKeys),
 }
 
 /// The mask of one shard.
@@ -31,18 +56,38 @@ impl Mask {
     /// The masks of the shards of `segment`.
     #[must_use]
     pub fn new(mode: MaskMode, key: &MaskKey, segment: u32) -> Self {
-        let key = match mode {
-            MaskMode::None => None,
-            MaskMode::ChaCha20 => Some(key.clone()),
-        };
-        Self { key, segment }
+        Self(match mode {
+            MaskMode::None => Keys::None,
+            MaskMode::ChaCha20 => Keys::All { key: key.clone(), segment },
+        })
+    }
+
+    /// The masks of these shards, and of no others.
+    #[must_use]
+    pub fn of(keys: IndexKeys) -> Self {
+        Self(Keys::Some(keys))
+    }
+
+    /// Whether the mask of this shard is known.
+    #[must_use]
+    pub fn knows(&self, index: u8) -> bool {
+        match &self.0 {
+            Keys::None | Keys::All { .. } => true,
+            Keys::Some(keys) => keys.0.contains_key(&index),
+        }
     }
 
     /// The mask of one shard.
+    ///
+    /// # Panics
+    /// If it is not known.
     #[must_use]
     pub fn shard(&self, index: u8) -> ShardMask {
-        let key = self.key.as_ref();
-        ShardMask(key.map(|key| Zeroizing::new(key.shard_mask_key(self.segment, index))))
+        ShardMask(match &self.0 {
+            Keys::None => None,
+            Keys::All { key, segment } => Some(Zeroizing::new(key.shard_mask_key(*segment, index))),
+            Keys::Some(keys) => Some(keys.0.get(&index).expect("a known mask").clone()),
+        })
     }
 }
 

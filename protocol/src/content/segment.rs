@@ -85,6 +85,12 @@ pub enum ContentError {
         /// The size it must have.
         expected: usize,
     },
+    /// The mask of the shard is not known here.
+    #[error("the mask of shard {shard} is not known")]
+    NoMask {
+        /// The shard.
+        shard: u8,
+    },
     /// There is no such stripe.
     #[error("there is no stripe {stripe} of {stripes}")]
     Stripe {
@@ -115,8 +121,14 @@ impl Rebuilder {
     /// Rebuilds the shards of one segment.
     #[must_use]
     pub fn new(key: &MaskKey, mask: MaskMode, layout: SegmentLayout) -> Self {
+        Self::with(Mask::new(mask, key, layout.segment), layout)
+    }
+
+    /// Rebuilds shards of one segment from those whose masks are known.
+    #[must_use]
+    pub fn with(mask: Mask, layout: SegmentLayout) -> Self {
         let code = Code::new(layout.scheme()).expect("a layout has a scheme that can be coded");
-        Self { layout, code, mask: Mask::new(mask, key, layout.segment) }
+        Self { layout, code, mask }
     }
 
     /// The segment's sizes.
@@ -141,7 +153,11 @@ impl Rebuilder {
             return Err(ContentError::Shard { shard: wanted, total });
         }
         check_buffer("the rebuilt cell", out.len(), layout.cell_bytes)?;
-        let others = |shard: u8| shard != wanted && cells[usize::from(shard)].is_some();
+        if !self.mask.knows(wanted) {
+            return Err(ContentError::NoMask { shard: wanted });
+        }
+        let is_there = |shard: u8| cells[usize::from(shard)].is_some() && self.mask.knows(shard);
+        let others = |shard: u8| shard != wanted && is_there(shard);
         let recipe = self.recipe(others, &[wanted])?;
         Blocks::new(self, &layout, cells, &recipe).combine_into(0..layout.cell_bytes, out);
         self.mask.shard(wanted).apply(layout.shard_offset, out);

@@ -1,5 +1,5 @@
-//! One custodian's part of a key, made for one order. Anyone can check it, and the buyer combines the
-//! parts.
+//! One custodian's part of a key, made for one order or one claim. Anyone can check it, and the party that it was made for
+//! combines the parts.
 
 use alloc::vec::Vec;
 
@@ -32,6 +32,20 @@ pub struct ReleaseRequest<'a> {
     pub context: &'a Hash,
 }
 
+/// What a caretaker asks a custodian to release, for one shard of a claim. Everything comes from the ledger's rows of the
+/// deal, its care, its claim and its vault.
+#[derive(Clone, Copy, Debug)]
+pub struct ClaimRequest<'a> {
+    /// The vault's public side.
+    pub vault: &'a VaultKey,
+    /// The shard's [`care_point`](super::care_point).
+    pub point: &'a Point,
+    /// The claim's delivery key.
+    pub delivery: &'a DeliveryKey,
+    /// The claim's [`claim_context`](super::claim_context).
+    pub context: &'a Hash,
+}
+
 impl Release {
     /// Makes the part of one custodian. It first checks capsule, delivery key and its own share, although
     /// the ledger has checked them too: a custodian cannot take back a release for a copied capsule.
@@ -43,10 +57,32 @@ impl Release {
         request.capsule.verify(request.label)?;
         request.delivery.verify(request.context)?;
         request.vault.verify_share(share)?;
-        let r = curve::point(&request.capsule.r, "R")?;
-        let delivery = curve::point(&request.delivery.point, "delivery key")?;
-        let statement =
-            Statement::new(request.vault, request.capsule, request.delivery, request.context);
+        let ReleaseRequest { vault, capsule, delivery, context, .. } = *request;
+        let statement = Statement::new(vault, capsule, delivery, context);
+        Self::make_of(share, &capsule.r, delivery, &statement, entropy)
+    }
+
+    /// Makes the part of one custodian for a shard of a claim. It first checks delivery key and its own share.
+    pub fn make_claimed(
+        share: &Share,
+        request: &ClaimRequest<'_>,
+        entropy: &[u8; 32],
+    ) -> Result<Self, CustodyError> {
+        request.delivery.verify(request.context)?;
+        request.vault.verify_share(share)?;
+        let statement = Statement::of_claim(request);
+        Self::make_of(share, request.point, request.delivery, &statement, entropy)
+    }
+
+    fn make_of(
+        share: &Share,
+        base: &Point,
+        delivery: &DeliveryKey,
+        statement: &Statement,
+        entropy: &[u8; 32],
+    ) -> Result<Self, CustodyError> {
+        let r = curve::point(base, "R")?;
+        let delivery = curve::point(&delivery.point, "delivery key")?;
         let mut nonces = curve::Stream::new(
             "symbolon 2026 release nonces v1",
             &[share.as_bytes(), &[share.index()], entropy, &statement.0],
@@ -80,10 +116,28 @@ impl Release {
         delivery: &DeliveryKey,
         context: &Hash,
     ) -> Result<(), CustodyError> {
+        let statement = Statement::new(vault, capsule, delivery, context);
+        self.verify_of(vault, &capsule.r, delivery, &statement)
+    }
+
+    /// Whether this is custodian `index`'s true part for this shard of a claim. The caller must have verified the delivery
+    /// key before.
+    pub fn verify_claimed(&self, request: &ClaimRequest<'_>) -> Result<(), CustodyError> {
+        let statement = Statement::of_claim(request);
+        self.verify_of(request.vault, request.point, request.delivery, &statement)
+    }
+
+    fn verify_of(
+        &self,
+        vault: &VaultKey,
+        base: &Point,
+        delivery: &DeliveryKey,
+        statement: &Statement,
+    ) -> Result<(), CustodyError> {
         let share_point = vault.share_point(self.index)?;
         let u = curve::point(&self.u, "U")?;
         let v = curve::point(&self.v, "V")?;
-        let r = curve::point(&capsule.r, "R")?;
+        let r = curve::point(base, "R")?;
         let yb = curve::point(&delivery.point, "delivery key")?;
         let e = curve::number(&self.e, "e")?;
         let z_share = curve::number(&self.z_share, "z_share")?;
@@ -93,7 +147,6 @@ impl Release {
             RistrettoPoint::vartime_double_scalar_mul_basepoint(&-e, &u, &z_blind),
             RistrettoPoint::vartime_multiscalar_mul([z_share, z_blind, -e], [r, yb, v]),
         ];
-        let statement = Statement::new(vault, capsule, delivery, context);
         if statement.challenge(self.index, &self.u, &self.v, &first) == e {
             Ok(())
         } else {
@@ -112,6 +165,14 @@ impl Statement {
         capsule.encode(&mut bytes);
         delivery.encode(&mut bytes);
         Self(blake3::derive_key("symbolon 2026 release statement v1", &bytes))
+    }
+
+    fn of_claim(request: &ClaimRequest<'_>) -> Self {
+        let mut bytes = request.context.to_bytes();
+        request.vault.encode(&mut bytes);
+        request.point.encode(&mut bytes);
+        request.delivery.encode(&mut bytes);
+        Self(blake3::derive_key("symbolon 2026 claim statement v1", &bytes))
     }
 
     fn challenge(&self, index: u8, u: &Point, v: &Point, first: &[RistrettoPoint; 3]) -> Number {
@@ -143,15 +204,35 @@ pub fn combine_posted(
     combine_parts(capsule, &parts, secret, vault.required())
 }
 
+/// `xP`, from verified releases for one shard of a claim.
+pub(super) fn combine_claimed(
+    releases: &[Release],
+    secret: &DeliverySecret,
+    vault: &VaultKey,
+) -> Result<Zeroizing<Point>, CustodyError> {
+    let parts: Vec<Part<'_>> = releases.iter().map(|one| (one.index, &one.u, &one.v)).collect();
+    key_point(shared(&parts, secret, vault.required())?)
+}
+
 type Part<'a> = (u8, &'a Point, &'a Point);
 
-/// `K = C - (sum l_i V_i - yb sum l_i U_i)`, with `l_i` the Lagrange coefficients at zero.
+/// `K = C - xR`.
 fn combine_parts(
     capsule: &Capsule,
     parts: &[Part<'_>],
     secret: &DeliverySecret,
     required: usize,
 ) -> Result<Zeroizing<Point>, CustodyError> {
+    let shared = shared(parts, secret, required)?;
+    key_point(curve::point(&capsule.c, "C")? - shared)
+}
+
+/// `xR = sum l_i V_i - yb sum l_i U_i`, with `l_i` the Lagrange coefficients at zero.
+fn shared(
+    parts: &[Part<'_>],
+    secret: &DeliverySecret,
+    required: usize,
+) -> Result<RistrettoPoint, CustodyError> {
     for (place, (index, ..)) in parts.iter().enumerate() {
         check_index(*index)?;
         if parts[..place].iter().any(|(before, ..)| before == index) {
@@ -169,7 +250,7 @@ fn combine_parts(
         u_sum += curve::point(u, "U")? * coefficient;
         v_sum += curve::point(v, "V")? * coefficient;
     }
-    key_point(curve::point(&capsule.c, "C")? - (v_sum - u_sum * secret.0))
+    Ok(v_sum - u_sum * secret.0)
 }
 
 /// The product of `j / (j - index)` over the other indices `j`, which are all different.

@@ -130,6 +130,8 @@ choice! {
         Treasury = 5,
         /// The deposits.
         Deposits = 6,
+        /// The collateral of all nodes, with the pay that is withheld.
+        Collateral = 7,
     }
 }
 
@@ -169,6 +171,16 @@ choice! {
         Fee = 7,
         /// A deposit for a row that stays was paid or given back.
         Deposit = 8,
+        /// A caretaker has rebuilt shards that their new nodes have proven.
+        Repaired = 9 {
+            /// Of which deal.
+            deal: DealId,
+        },
+        /// Collateral was staked, given back or forfeited.
+        Collateral = 10 {
+            /// Of which node.
+            node: NodeId,
+        },
     }
 }
 
@@ -279,12 +291,24 @@ choice! {
             /// The node.
             node: NodeId,
         },
+        /// A caretaker has claimed the repair of a deal's lost shards.
+        RepairClaimed = 18 {
+            /// The deal.
+            deal: DealId,
+            /// The caretaker.
+            node: NodeId,
+        },
         /// A shard that waited joins its node's table no more. The node may delete it, unless it is still in the table.
         ShardSpared = 17 {
             /// The node.
             node: NodeId,
             /// The shard's deal.
             deal: DealId,
+        },
+        /// A node is a node no longer.
+        NodeRetired = 19 {
+            /// The node.
+            node: NodeId,
         },
     }
 }

@@ -13,10 +13,10 @@ use crate::{
     ledger::{
         block::{Event, Place, Reason},
         rows::{
-            Account, Accounts, AwaitBeacon, Chain, Chains, Deals, DealsDue, DealsOf, Degraded,
-            Hold, HoldKey, Holds, Joins, KeptUntil, Leaves, Listings, ListingsOf, Nodes, Orders,
-            OrdersDue, OrdersOf, Pools, PoolsTable, Revocations, Roots, SeenTable, SeenUntil,
-            Slots, Table, Vaults, Windows,
+            Account, Accounts, AwaitBeacon, Cares, Chain, Chains, Deals, DealsDue, DealsOf,
+            Degraded, Hold, HoldKey, Holds, Joins, KeptUntil, Leaves, Listings, ListingsOf, Nodes,
+            Orders, OrdersDue, OrdersOf, Pools, PoolsTable, Repairs, Revocations, Roots, SeenTable,
+            SeenUntil, Slots, Table, Vaults, Windows,
         },
         state::{Overlay, State, StateExt, Update},
     },
@@ -57,7 +57,9 @@ no_money!(
     OrdersOf,
     Roots,
     ListingsOf,
-    KeptUntil
+    KeptUntil,
+    Cares,
+    Repairs
 );
 
 /// The ledger during a block: the rows before it, and the changes.
@@ -85,8 +87,14 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
     /// Opens the books of a ledger without rows.
     pub(super) fn genesis(base: &'a S, chain: Chain) -> Self {
         let zero = Amount::ZERO;
-        let pools =
-            Pools { storage: zero, repair: zero, treasury: zero, deposits: zero, issued: zero };
+        let pools = Pools {
+            storage: zero,
+            repair: zero,
+            treasury: zero,
+            deposits: zero,
+            collateral: zero,
+            issued: zero,
+        };
         Self::with(base, chain, pools)
     }
 
@@ -255,6 +263,7 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
     /// Places a hold: reserves `amount` of the payer's balance.
     pub(super) fn place_hold(&mut self, key: HoldKey, hold: &Hold, reason: Reason) {
         assert!(!self.has(Holds, &key), "a hold is placed once");
+        assert!(hold.forfeited == Amount::ZERO, "what is placed is the payer's");
         let from = Place::Account { account: hold.payer };
         self.rows.put(Holds, &key, &Hold { amount: Amount::ZERO, ..*hold });
         self.transfer(from, Place::Hold { hold: key }, hold.amount, reason);
@@ -262,11 +271,29 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
         assert!(placed.amount == hold.amount, "a hold holds what was placed");
     }
 
-    /// Gives the rest of a hold to an account, and removes the hold.
+    /// Changes how much of a hold nodes have forfeited.
+    pub(super) fn note_forfeited(
+        &mut self,
+        key: HoldKey,
+        change: impl Fn(Amount) -> Option<Amount>,
+    ) {
+        let mut hold = self.get(Holds, &key).expect("only placed holds are changed");
+        let before = hold.forfeited;
+        hold.forfeited = change(hold.forfeited).expect("no more is spent than was forfeited");
+        assert!(hold.forfeited <= hold.amount, "what was forfeited is a part of the hold");
+        if hold.forfeited != before {
+            self.rows.put(Holds, &key, &hold);
+        }
+    }
+
+    /// Gives the rest of a hold to an account, and removes the hold. What nodes have forfeited goes to the repair pool: no
+    /// party gains from what another one lost.
     pub(super) fn close_hold(&mut self, key: HoldKey, to: AccountId, reason: Reason) {
         let hold = self.get(Holds, &key).expect("only placed holds are closed");
         let from = Place::Hold { hold: key };
-        self.transfer(from, Place::Account { account: to }, hold.amount, reason);
+        let own = hold.amount.checked_sub(hold.forfeited).expect("it is a part of the hold");
+        self.transfer(from, Place::Account { account: to }, own, reason);
+        self.transfer(from, Place::Repair, hold.forfeited, reason);
         let left = self.get(Holds, &key).expect("moving money removes no row");
         assert!(left.amount == Amount::ZERO, "a hold is empty when it is removed");
         self.rows.remove(Holds, &key);
@@ -288,7 +315,11 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
                 hold.amount = hold.amount.checked_sub(amount).expect(THERE);
                 self.rows.put(Holds, key, &hold);
             }
-            Place::Storage | Place::Repair | Place::Treasury | Place::Deposits => {
+            Place::Storage
+            | Place::Repair
+            | Place::Treasury
+            | Place::Deposits
+            | Place::Collateral => {
                 let pool = self.pool(place);
                 *pool = pool.checked_sub(amount).expect(THERE);
             }
@@ -311,7 +342,11 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
                 hold.amount = hold.amount.checked_add(amount).expect(FITS);
                 self.rows.put(Holds, key, &hold);
             }
-            Place::Storage | Place::Repair | Place::Treasury | Place::Deposits => {
+            Place::Storage
+            | Place::Repair
+            | Place::Treasury
+            | Place::Deposits
+            | Place::Collateral => {
                 let pool = self.pool(place);
                 *pool = pool.checked_add(amount).expect(FITS);
             }
@@ -324,6 +359,7 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
             Place::Repair => &mut self.pools.repair,
             Place::Treasury => &mut self.pools.treasury,
             Place::Deposits => &mut self.pools.deposits,
+            Place::Collateral => &mut self.pools.collateral,
             Place::Outside | Place::Account { .. } | Place::Hold { .. } => {
                 unreachable!("only pools are asked for")
             }
@@ -369,7 +405,8 @@ struct Sum(Amount);
 impl Sum {
     fn of(pools: &Pools) -> Self {
         let mut sum = Self(Amount::ZERO);
-        for amount in [pools.storage, pools.repair, pools.treasury, pools.deposits] {
+        let Pools { storage, repair, treasury, deposits, collateral, .. } = *pools;
+        for amount in [storage, repair, treasury, deposits, collateral] {
             sum.put(amount);
         }
         sum
@@ -405,8 +442,8 @@ impl Sheet {
     /// Whether all places together hold the issued amount.
     #[must_use]
     pub fn balanced(&self) -> bool {
-        let Pools { storage, repair, treasury, deposits, issued } = self.pools;
-        let places = [storage, repair, treasury, deposits, self.holds];
+        let Pools { storage, repair, treasury, deposits, collateral, issued } = self.pools;
+        let places = [storage, repair, treasury, deposits, collateral, self.holds];
         let total = places.iter().try_fold(self.accounts, |sum, &pool| sum.checked_add(pool));
         total == Some(issued)
     }

@@ -5,10 +5,10 @@ use crate::{
     ledger::{
         block::{Event, Reason},
         books::Books,
-        fees, lost,
+        care, claim, fees, lost,
         rows::{
-            Deal, DealState, Deals, DealsDue, DealsOf, HoldKey, Joins, Leaves, Nodes, Nothing,
-            Table,
+            Cares, Deal, DealState, Deals, DealsDue, DealsOf, HoldKey, Joins, Leaves, Nodes,
+            Nothing, Table,
         },
         state::State,
     },
@@ -33,7 +33,11 @@ pub(super) fn close_due<S: State + ?Sized>(books: &mut Books<'_, S>, slot_change
         let (_, id) = key;
         let deal = books.get(Deals, &id).expect("what is due was opened");
         let is_over = deal.state != DealState::Open;
-        let steps = if is_over { 1 + deal.shards.len() / SHARDS_A_STEP } else { 1 };
+        let steps = match is_over {
+            true => 1 + deal.shards.len() / SHARDS_A_STEP + usize::from(books.has(Cares, &id)),
+            // Each caretaker is paid by itself.
+            false => 1 + claim::payments(books, id),
+        };
         let Some(rest) = left.checked_sub(steps) else { return };
         left = rest;
         books.remove(DealsDue, &key);
@@ -44,6 +48,7 @@ pub(super) fn close_due<S: State + ?Sized>(books: &mut Books<'_, S>, slot_change
         } else {
             books.remove(Deals, &id);
             books.remove(DealsOf, &(deal.owner, id));
+            care::remove(books, id, &deal);
             fees::give_back(books, deal.owner, fees::deal_weight(deal.shards.len()));
         }
     }
@@ -57,6 +62,7 @@ fn complete<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, deal: &Deal
     lost::put_deal(books, id, deal, &ended);
     keep(books, id, &ended);
     books.report(Event::DealEnded { deal: id });
+    claim::settle(books, id, deal, false);
     books.close_hold(HoldKey::Deal { deal: id }, deal.owner, Reason::Deal { deal: id });
 }
 
@@ -69,8 +75,9 @@ pub(super) fn keep<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, deal
 /// Whether a shard of the deal is in a slot table or waits for one. The windows of a node may be late.
 fn has_slots<S: State + ?Sized>(books: &Books<'_, S>, id: DealId, deal: &Deal) -> bool {
     deal.kept().any(|(_, shard)| {
-        let node = books.get(Nodes, &shard.node).expect("nodes are never removed");
-        node.next_epoch.is_some_and(|next| {
+        // A node may have retired since.
+        let next = books.get(Nodes, &shard.node).and_then(|node| node.next_epoch);
+        next.is_some_and(|next| {
             let end = deal.leaves_with(next);
             books.has(Leaves, &(shard.node, (end, id)))
                 || books.has(Joins, &(shard.node, (shard.from, id)))

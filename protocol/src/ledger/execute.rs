@@ -23,7 +23,7 @@ use crate::{
         closing, epoch, extend,
         fees::{self, Bill},
         field::check_fields,
-        kept, listing, lost, order, place, proving, revocation, root,
+        kept, listing, lost, nodes, order, place, proving, revocation, root,
         rows::{
             AwaitBeacon, Chain, Chains, DealsDue, Nothing, OrdersDue, Seen, SeenTable, SeenUntil,
             Table,
@@ -123,6 +123,7 @@ enum Effect {
     Order(order::Effect),
     Revoke(revocation::Revoked),
     Root(root::Effect),
+    Node(nodes::Effect),
     Storage(storage::Effect),
 }
 
@@ -131,6 +132,7 @@ impl Effect {
     fn spends(&self) -> Amount {
         match self {
             Self::Account(account::Effect::Transfer { amount, .. }) => *amount,
+            Self::Node(effect) => effect.spends(),
             Self::Storage(effect) => effect.spends(),
             Self::Order(order::Effect::Order { order, .. }) => order.amount,
             _ => Amount::ZERO,
@@ -440,7 +442,14 @@ fn validate_action<S: State + ?Sized>(
             Ok(Effect::Account(account::Effect::Transfer { from, to, amount }))
         }
         Action::RegisterNode { .. } => {
-            storage::check_register(books, sender, action).map(Effect::Storage)
+            nodes::check_register(books, sender, action).map(Effect::Node)
+        }
+        Action::RetireNode => nodes::check_retire(books, sender).map(Effect::Node),
+        Action::Stake { node, amount } => {
+            nodes::check_stake(books, sender, *node, *amount).map(Effect::Node)
+        }
+        Action::Unstake { amount } => {
+            nodes::check_unstake(books, sender, *amount).map(Effect::Node)
         }
         Action::OpenDeal { terms, acceptances, cost_max } => {
             let accepted = (acceptances.as_slice(), bill.rest_of(*cost_max));
@@ -460,6 +469,9 @@ fn validate_action<S: State + ?Sized>(
         Action::DeclareLost { shards } => {
             let declared = lost::check(books, NodeId::from(sender), shards)?;
             Ok(Effect::Storage(storage::Effect::Lost(declared)))
+        }
+        Action::SetCare { .. } | Action::ClaimRepair { .. } | Action::CollectRepair { .. } => {
+            storage::check_care(books, sender, action).map(Effect::Storage)
         }
         Action::Prove { epoch, leaves } => {
             proving::check(books, sender, *epoch, leaves).map(Effect::Prove)
@@ -509,6 +521,7 @@ fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, checked: Checked) {
         Effect::Order(effect) => order::apply(books, effect),
         Effect::Revoke(revoked) => revocation::apply(books, revoked),
         Effect::Root(effect) => root::apply(books, effect),
+        Effect::Node(effect) => nodes::apply(books, effect),
         Effect::Storage(effect) => storage::apply(books, effect),
     }
 }

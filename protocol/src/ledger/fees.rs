@@ -11,7 +11,7 @@ use crate::{
         block::{Place, Reason},
         books::Books,
         params::{BP, Params},
-        rows::{Accounts, Nodes, Roots},
+        rows::{Accounts, Cares, Nodes, Roots},
         state::State,
         status::Status,
         transaction::{Action, Transaction},
@@ -22,9 +22,12 @@ use crate::{
 const ENVELOPE_BYTES: u64 = 32 + 32 + 16 + 8 + 64;
 
 /// Weights of what an action leaves in the state: about one for each 512 bytes of rows.
-const NODE: u64 = 4;
+pub(super) const NODE: u64 = 4;
 const DEAL: u64 = 4;
 const VAULT: u64 = 4;
+const CARE: u64 = 4;
+/// Shards for which care weighs one more: their pads, and what is noted of those that are rebuilt.
+const CARED_SHARDS: u64 = 4;
 pub(super) const LISTING: u64 = 8;
 pub(super) const ORDER: u64 = 4;
 pub(super) const REVOCATION: u64 = 1;
@@ -33,6 +36,11 @@ const ROOT: u64 = 8;
 /// The weight of a deal with so many shards: each has rows of its own.
 pub(super) fn deal_weight(shards: usize) -> u64 {
     DEAL + shards as u64
+}
+
+/// The weight of the care for a deal with so many shards.
+pub(super) fn care_weight(shards: usize) -> u64 {
+    CARE + (shards as u64).div_ceil(CARED_SHARDS)
 }
 
 /// Verification units of a transaction: the signatures and group operations that every validator checks for it, with the
@@ -45,18 +53,23 @@ pub fn units(action: &Action) -> u64 {
         }
         // No signature but the rows of many shards.
         Action::ExtendDeals { deals, .. } => deals.len() as u64,
+        Action::SetCare { deals, .. } => deals.len() as u64,
         Action::OpenVault { key, custodians, .. } => {
             (custodians.len() + key.commitments.len()) as u64
         }
         // A mandate's signature, and a capsule's proof.
         Action::List { .. } => 5,
-        Action::Order { .. } => 1,
+        Action::Order { .. } | Action::ClaimRepair { .. } => 1,
         Action::PostRelease { .. } => 5,
         Action::Faucet
         | Action::Transfer { .. }
         | Action::RegisterNode { .. }
+        | Action::RetireNode
+        | Action::Stake { .. }
+        | Action::Unstake { .. }
         | Action::EndDeal { .. }
         | Action::DeclareLost { .. }
+        | Action::CollectRepair { .. }
         // Leaves and their paths are hashes.
         | Action::Prove { .. }
         | Action::Preview { .. }
@@ -75,6 +88,9 @@ pub fn weight(action: &Action) -> u64 {
         Action::RegisterNode { .. } => NODE,
         Action::OpenDeal { terms, .. } => deal_weight(usize::from(terms.total)),
         Action::OpenVault { .. } => VAULT,
+        Action::SetCare { deals, .. } => {
+            deals.iter().map(|cared| care_weight(cared.pads.len())).sum()
+        }
         Action::List { .. } => LISTING,
         Action::Order { .. } => ORDER,
         Action::Revoke { .. } => REVOCATION,
@@ -85,6 +101,11 @@ pub fn weight(action: &Action) -> u64 {
         | Action::ExtendDeals { .. }
         | Action::PlaceShards { .. }
         | Action::DeclareLost { .. }
+        | Action::ClaimRepair { .. }
+        | Action::CollectRepair { .. }
+        | Action::RetireNode
+        | Action::Stake { .. }
+        | Action::Unstake { .. }
         | Action::Prove { .. }
         | Action::Preview { .. }
         | Action::EndListing { .. }
@@ -176,7 +197,15 @@ pub(super) fn bill<S: State + ?Sized>(
         Action::SetRoot { .. } => books.has(Roots, sender),
         _ => false,
     };
-    let deposit = if is_there { Amount::ZERO } else { deposit(params, action) };
+    let deposit = match action {
+        // Care that takes the place of other care adds nothing.
+        Action::SetCare { deals, .. } => {
+            let new = deals.iter().filter(|cared| !books.has(Cares, &cared.deal(sender)));
+            of_weight(params, new.map(|cared| care_weight(cared.pads.len())).sum())
+        }
+        _ if is_there => Amount::ZERO,
+        _ => deposit(params, action),
+    };
     // The row of an account stays for ever, so it is no deposit.
     let new = receivers(action).into_iter().filter(|account| !books.has(Accounts, account));
     let rows = of_weight(params, new.count() as u64);

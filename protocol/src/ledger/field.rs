@@ -15,14 +15,15 @@ use crate::{
     grant,
     id::{AccountId, DealId, ListingId, NodeId, OrderId, PeerId},
     ledger::{
+        care::{CARED_DEALS_MAX, CARED_SHARDS_MAX, CARETAKERS_MAX},
         extend::{EXTENDED_DEALS_MAX, EXTENDED_SHARDS_MAX},
         lost::DECLARED_SHARDS_MAX,
         params::Params,
         place::PLACED_SHARDS_MAX,
         range::{Offer, OutOfRange, check_epochs, within},
-        rows::{Chain, Deals, Listings, Nodes, Orders, Terms, Vaults},
+        rows::{Access, Chain, Deals, Listings, Nodes, Orders, Terms, Vaults},
         state::{State, StateExt},
-        transaction::{Acceptance, Action, DealTerms, LostShard},
+        transaction::{Acceptance, Action, CaredDeal, DealTerms, LostShard},
     },
     limits::{
         ADDRESS_BYTES_MAX, ADDRESSES_MAX, CUSTODIANS_MAX, LEAF_BYTES, ROOT_BYTES_MAX,
@@ -85,6 +86,7 @@ pub fn check_fields<S: State + ?Sized>(
         | Action::EndDeal { .. }
         | Action::EndListing { .. }
         | Action::PostRelease { .. }
+        | Action::RetireNode
         | Action::Revoke { .. } => Ok(()),
         Action::Transfer { to, amount } => transfer(sender, to, *amount),
         Action::RegisterNode { addresses, .. } => registration(addresses),
@@ -99,6 +101,14 @@ pub fn check_fields<S: State + ?Sized>(
             placed(terms, acceptances)
         }
         Action::DeclareLost { shards } => lost(shards),
+        Action::SetCare { caretakers, deals, .. } => care(state, sender, caretakers, deals),
+        Action::ClaimRepair { rebuild, read, .. } => claim(rebuild, read),
+        Action::CollectRepair { shards, .. } => {
+            ascending("shards", shards, PLACED_SHARDS_MAX as u64)
+        }
+        Action::Stake { amount, .. } | Action::Unstake { amount } => {
+            must(*amount > Amount::ZERO, "amount", "is 0, it must be more")
+        }
         Action::OpenVault { key, custodians, .. } => vault(key, custodians),
         Action::List { terms, .. } => listing(terms, &chain.params),
         Action::Preview { listing, .. } => preview(state, listing),
@@ -196,6 +206,44 @@ fn lost(shards: &[LostShard]) -> Result<(), FieldFault> {
     within("shards", shards.len() as u64, 1, DECLARED_SHARDS_MAX as u64)?;
     let deals = shards.iter().map(|shard| shard.deal);
     must(differ(deals), "deal", "stands twice, a node keeps one shard of a deal")
+}
+
+fn care<S: State + ?Sized>(
+    state: &S,
+    sender: &AccountId,
+    caretakers: &[NodeId],
+    deals: &[CaredDeal],
+) -> Result<(), FieldFault> {
+    within("caretakers", caretakers.len() as u64, 1, CARETAKERS_MAX as u64)?;
+    must(differ(caretakers.iter()), "caretakers", "name one twice")?;
+    within("deals", deals.len() as u64, 1, CARED_DEALS_MAX as u64)?;
+    must(differ(deals.iter().map(|cared| cared.opening.0)), "deals", "name one twice")?;
+    let pads = deals.iter().map(|cared| cared.pads.len() as u64).sum();
+    within("pads", pads, 1, CARED_SHARDS_MAX as u64)?;
+    for cared in deals {
+        let Some(deal) = state.get(Deals, &cared.deal(sender)) else { continue };
+        let total = deal.shards.len() as u64;
+        within("pads", cared.pads.len() as u64, total, total)?;
+        must(
+            deal.access != Access::Public,
+            "deals",
+            "have a public one, whose shards have no masks",
+        )?;
+    }
+    Ok(())
+}
+
+fn claim(rebuild: &[u8], read: &[u8]) -> Result<(), FieldFault> {
+    ascending("rebuild", rebuild, PLACED_SHARDS_MAX as u64)?;
+    ascending("read", read, u64::from(SHARDS_MAX))?;
+    let differ = rebuild.iter().all(|index| !read.contains(index));
+    must(differ, "read", "has a shard that is to be rebuilt")
+}
+
+/// Shard indexes, each once and in order.
+fn ascending(field: &'static str, indexes: &[u8], max: u64) -> Result<(), FieldFault> {
+    within(field, indexes.len() as u64, 1, max)?;
+    must(indexes.is_sorted_by(|one, next| one < next), field, "are not in ascending order")
 }
 
 fn proof<S: State + ?Sized>(state: &S, sender: &AccountId) -> Result<(), FieldFault> {

@@ -1,6 +1,7 @@
 //! Shards that no node keeps any longer: their node has said so, or it is dead.
 //!
-//! The pay for the epochs that such a shard will not be kept goes into the hold of its deal. It pays for the next node.
+//! The pay for the epochs that such a shard will not be kept goes into the hold of its deal, and with it a part of its
+//! node's collateral. Both pay for the next node.
 
 use alloc::{boxed::Box, vec::Vec};
 
@@ -10,8 +11,10 @@ use crate::{
     ledger::{
         block::{Event, Place, Reason},
         books::Books,
+        collateral::{self, Fault},
         rows::{
-            Deal, DealState, Deals, Degraded, HoldKey, Joins, Leaves, Node, Nodes, Nothing, Table,
+            Deal, DealState, Deals, Degraded, HoldKey, Joins, Leaves, Node, Nodes, Nothing, Slots,
+            Table,
         },
         state::State,
         status::Status,
@@ -64,18 +67,19 @@ pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, declared: Decla
         let (_, shard) = deal.kept_by(&id).expect("checked to be kept by the sender");
         let rate = slot_rate(shard.price, deal.length).expect("computed when it was placed");
         let mut node = books.get(Nodes, &id).expect("checked to be registered");
+        let share = collateral::share(books, &node, deal.length, Fault::Declared);
         // A shard in the table leaves it with the next turn, and is proven until then.
         let first = if books.has(Leaves, &(id, (deal.end, deal_id))) {
             let next = node.next_epoch.expect("a node with slots waits for a window");
             window::move_leave(books, (id, deal_id), deal.end, next);
             next
         } else {
-            spare(books, (id, deal_id), &mut node, shard.from, deal.length);
-            books.put(Nodes, &id, &node);
+            spare(books, (id, deal_id), &mut node, shard.from, (deal.length, rate));
             shard.from
         };
         let freed = rate.checked_mul(deal.end - first).expect("no more than was paid");
-        vacate(books, (id, deal_id), first, freed);
+        vacate(books, (id, deal_id), (first, freed), &mut node, share);
+        books.put(Nodes, &id, &node);
     }
 }
 
@@ -85,21 +89,23 @@ pub(super) fn spare<S: State + ?Sized>(
     (id, deal): (NodeId, DealId),
     node: &mut Node,
     from: u64,
-    length: u64,
+    (length, rate): (u64, Amount),
 ) {
     assert!(books.has(Joins, &(id, (from, deal))), "a shard is in the table or waits for it");
     books.remove(Joins, &(id, (from, deal)));
-    node.used = node.used.checked_sub(length).expect("bound when the shard was placed");
+    node.unbind(length, rate);
     books.report(Event::ShardSpared { node: id, deal });
 }
 
 /// Notes that a node keeps its shard of a deal only until this epoch. What is paid for the time after it goes to the
-/// deal's hold; to the owner, if the deal is over; to the repair pool, if its row has left.
+/// deal's hold; to the owner, if the deal is over; to the repair pool, if its row has left. If the deal loses the shard by
+/// this, the share of the node's collateral goes into its hold too.
 fn vacate<S: State + ?Sized>(
     books: &mut Books<'_, S>,
     (node, id): (NodeId, DealId),
-    first: u64,
-    freed: Amount,
+    (first, freed): (u64, Amount),
+    row: &mut Node,
+    share: Amount,
 ) {
     let reason = Reason::Deal { deal: id };
     let Some(deal) = books.get(Deals, &id) else {
@@ -121,6 +127,7 @@ fn vacate<S: State + ?Sized>(
     let kept = after.shards[usize::from(index)].as_mut().expect("it is there");
     kept.lost = Some(first);
     put_deal(books, id, &deal, &after);
+    collateral::forfeit(books, node, row, id, share);
     books.report(Event::ShardLost { deal: id, index, node });
 }
 
@@ -136,10 +143,11 @@ pub(super) fn evict<S: State + ?Sized>(
     let most = changes_max / EVICTION_CHANGES;
     let kept = books.due(Leaves, &window::of_node(Leaves::TAG, id), most, |_| true);
     for ((_, key), _) in &kept {
+        let share = share_of(books, node, (id, *key));
         let slot = window::leave(books, id, node, *key);
         let left = slot.leaves.saturating_sub(epoch);
         let freed = slot.rate.checked_mul(left).expect("no more than was paid");
-        vacate(books, (*id, slot.deal), epoch, freed);
+        vacate(books, (*id, slot.deal), (epoch, freed), node, share);
     }
     let rest = most - kept.len();
     let waiting = books.due(Joins, &window::of_node(Joins::TAG, id), rest, |_| true);
@@ -147,12 +155,28 @@ pub(super) fn evict<S: State + ?Sized>(
         let deal = books.get(Deals, deal_id).expect("a deal's row stays while its shards wait");
         let (_, shard) = deal.kept_by(id).expect("a shard that waits is one of its deal");
         let rate = slot_rate(shard.price, deal.length).expect("computed when it was placed");
-        spare(books, (*id, *deal_id), node, *from, deal.length);
+        let share = collateral::share(books, node, deal.length, Fault::Dead);
+        spare(books, (*id, *deal_id), node, *from, (deal.length, rate));
         let freed = rate.checked_mul(deal.end - from).expect("no more than was paid");
-        vacate(books, (*id, *deal_id), *from, freed);
+        vacate(books, (*id, *deal_id), (*from, freed), node, share);
     }
     let evicted = kept.len() + waiting.len();
-    (evicted * EVICTION_CHANGES, evicted < most)
+    let is_done = evicted < most;
+    if is_done {
+        collateral::forfeit_rest(books, *id, node);
+    }
+    (evicted * EVICTION_CHANGES, is_done)
+}
+
+/// What a dead node's collateral gives for a shard in its table.
+fn share_of<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    node: &Node,
+    (id, key): (&NodeId, (u64, DealId)),
+) -> Amount {
+    let leave = books.get(Leaves, &(*id, key)).expect("it was read a moment ago");
+    let slot = books.get(Slots, &(*id, leave.position)).expect("tables are dense");
+    collateral::share(books, node, slot.length, Fault::Dead)
 }
 
 /// Writes a deal's row, and notes how many more shards it could lose.

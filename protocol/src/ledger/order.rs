@@ -11,7 +11,6 @@ use crate::{
         block::{Event, Place, Reason},
         books::Books,
         kept,
-        params::BP,
         rows::{
             Hold, HoldKey, Kept, ListingState, Listings, Nodes, Nothing, Order, OrderState, Orders,
             OrdersDue, OrdersOf, Revocations, Table, Vaults,
@@ -149,7 +148,7 @@ fn place<S: State + ?Sized>(
 ) {
     assert!(order.state == OrderState::Paid, "an order begins paid");
     let before = books.account(&order.buyer).balance;
-    let hold = Hold { payer: order.buyer, amount: order.amount };
+    let hold = Hold { payer: order.buyer, amount: order.amount, forfeited: Amount::ZERO };
     books.place_hold(HoldKey::Order { order: id }, &hold, Reason::Sale { order: id });
     let paid: Option<Amount> = before.checked_sub(books.account(&order.buyer).balance);
     assert!(paid == Some(order.amount), "the buyer pays the price");
@@ -186,27 +185,28 @@ fn settle<S: State + ?Sized>(
     let mut listing = books.get(Listings, &order.listing).expect("an order names a listing");
     let vault = books.get(Vaults, &listing.terms.vault).expect("a listing names a vault");
     let params = &books.chain.params;
-    let fee = part(order.amount, params.sale_fee_bp);
-    let custody = part(order.amount, params.custody_fee_bp);
+    let fee = order.amount.part(params.sale_fee_bp);
+    let custody = order.amount.part(params.custody_fee_bp);
     let posted: Vec<u8> = order.releases.iter().map(|posted| posted.index).collect();
     let indexes = if named.is_empty() { &posted } else { named };
-    let each = custody.fraction(1, indexes.len() as u64).unwrap_or(Amount::ZERO);
+    // A custodian that is a node no longer has given up its part.
+    let custodian = |index: &u8| books.get(Nodes, &vault.custodians[usize::from(*index) - 1]);
+    let payouts: Vec<_> = indexes.iter().filter_map(custodian).map(|node| node.payout).collect();
+    let each = custody.fraction(1, payouts.len() as u64).unwrap_or(Amount::ZERO);
 
     let hold = HoldKey::Order { order: id };
     let from = Place::Hold { hold };
     let reason = Reason::Sale { order: id };
     books.transfer(from, Place::Treasury, fee, Reason::Fee);
-    for index in indexes {
-        let custodian = &vault.custodians[usize::from(*index) - 1];
-        let node = books.get(Nodes, custodian).expect("nodes are never removed");
-        books.transfer(from, Place::Account { account: node.payout }, each, reason);
+    for account in &payouts {
+        books.transfer(from, Place::Account { account: *account }, each, reason);
     }
-    let custody_paid = each.checked_mul(indexes.len() as u64).expect("at most the custody fee");
+    let custody_paid = each.checked_mul(payouts.len() as u64).expect("at most the custody fee");
     let rest = order.amount.checked_sub(fee).and_then(|left| left.checked_sub(custody_paid));
     let rest = rest.expect("fees are a small part of the amount");
     for split in &listing.terms.splits {
         let to = Place::Account { account: split.account };
-        books.transfer(from, to, part(rest, split.share_bp), reason);
+        books.transfer(from, to, rest.part(split.share_bp), reason);
     }
     books.close_hold(hold, listing.seller, reason);
 
@@ -217,14 +217,6 @@ fn settle<S: State + ?Sized>(
     books.put(Orders, &id, &order);
     kept::keep(books, order.access_until_ms, Kept::Order { order: id });
     books.report(Event::OrderSettled { order: id });
-}
-
-/// Hundredths of a percent of an amount, rounded down, without passing the largest amount.
-fn part(amount: Amount, share_bp: u16) -> Amount {
-    let (whole, rest) = (amount.0 / u128::from(BP), amount.0 % u128::from(BP));
-    let share = u128::from(share_bp);
-    assert!(share <= u128::from(BP), "a part is at most the whole");
-    Amount(whole * share + rest * share / u128::from(BP))
 }
 
 fn refund<S: State + ?Sized>(books: &mut Books<'_, S>, id: OrderId, mut order: Order) {

@@ -55,6 +55,24 @@ record! {
         pub deposit: Amount,
         /// After how many epochs missed in a row a node loses all its shards. 2 to 1000.
         pub dead_after_epochs: u32,
+        /// For how many epochs a caretaker's claim of a repair runs, at most. 1 to 1000.
+        pub claim_epochs: u32,
+        /// For how many epochs of its pay a node needs collateral. 0 to 1000.
+        pub collateral_epochs: u32,
+        /// What the repair of lost bytes costs, per GiB. 0 to 10^18, as the two amounts below.
+        pub repair_price: Amount,
+        /// How much collateral a node needs for the repair of its bytes, in hundredths of a percent of what that costs.
+        pub repair_cover_bp: u16,
+        /// How much a node may need beyond its collateral before it has earned anything.
+        pub allowance: Amount,
+        /// How much more it may need, in hundredths of a percent of what it has earned without faults. At most the fee on
+        /// storage: so to buy it by deals with oneself is not cheaper than collateral.
+        pub allowance_growth_bp: u16,
+        /// The part of its collateral that a node loses by a third or later miss within 30 epochs, in hundredths of a
+        /// percent. 0 to 10000.
+        pub miss_penalty_bp: u16,
+        /// The deposit of a node for each GiB that it offers.
+        pub capacity_deposit: Amount,
     }
 }
 
@@ -98,6 +116,14 @@ impl Params {
             duty_fee_bp: 0,
             deposit: Amount::ZERO,
             dead_after_epochs: 10,
+            claim_epochs: 3,
+            collateral_epochs: 0,
+            repair_price: Amount::ZERO,
+            repair_cover_bp: 15_000,
+            allowance: Amount::ZERO,
+            allowance_growth_bp: 0,
+            miss_penalty_bp: 200,
+            capacity_deposit: Amount::ZERO,
         }
     }
 
@@ -128,6 +154,21 @@ impl Params {
             ("deposit", units(self.deposit), 0, PRICE_MAX),
             // One missed epoch is an accident. In a thousand days no owner's data is left.
             ("dead_after_epochs", u64::from(self.dead_after_epochs), 2, 1000),
+            // A claim that is not used keeps others from the repair.
+            ("claim_epochs", u64::from(self.claim_epochs), 1, 1000),
+            // Years of pay keep honest nodes away.
+            ("collateral_epochs", u64::from(self.collateral_epochs), 0, 1000),
+            ("repair_price", units(self.repair_price), 0, PRICE_MAX),
+            ("allowance", units(self.allowance), 0, PRICE_MAX),
+            // A deal with oneself costs the fee, so trust that is bought costs no less than it covers.
+            (
+                "allowance_growth_bp",
+                u64::from(self.allowance_growth_bp),
+                0,
+                u64::from(self.storage_fee_bp),
+            ),
+            ("miss_penalty_bp", u64::from(self.miss_penalty_bp), 0, BP),
+            ("capacity_deposit", units(self.capacity_deposit), 0, PRICE_MAX),
         ];
         for (name, value, min, max) in ranges {
             if value < min || max < value {

@@ -1,5 +1,5 @@
-//! Other nodes for shards of a deal that runs: for lost ones, for those whose node keeps them no longer, and for those
-//! that their owner wants elsewhere or at another price.
+//! Other nodes for shards of a deal that runs: for lost ones, which a caretaker may have claimed, for those whose node keeps
+//! them no longer, and for those that their owner wants elsewhere or at another price.
 
 use alloc::{boxed::Box, vec::Vec};
 
@@ -10,8 +10,8 @@ use crate::{
         admission::Signatures,
         block::{Event, Place, Reason},
         books::Books,
-        lost,
-        rows::{Deal, DealSlot, DealState, Deals, HoldKey, Holds, Leaves, Node, Nodes},
+        claim, lost, nodes,
+        rows::{Cares, Deal, DealSlot, DealState, Deals, HoldKey, Holds, Leaves, Node, Nodes},
         state::State,
         status::Status,
         storage::{self, slot_rate},
@@ -31,12 +31,26 @@ pub(super) struct Placed {
     /// By acceptance: the new keeper, and what happens to the one before.
     shards: Vec<(u8, DealSlot, Before)>,
     sender: AccountId,
+    by: By,
     /// What the nodes before are not paid any more.
     freed: Amount,
     /// What the deal's hold pays of the new nodes' pay.
     held: Amount,
+    /// The part of this that nodes have forfeited.
+    forfeited: Amount,
     /// What leaves the sender's balance.
     pub(super) total: Amount,
+}
+
+/// Who places shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// Their owner.
+    Owner,
+    /// The node that keeps them.
+    Keeper,
+    /// The caretaker that has claimed to rebuild them.
+    Claimant,
 }
 
 /// The node that kept a shard before.
@@ -47,7 +61,7 @@ enum Before {
     /// It proves the shard until the new node begins.
     InTable { node: NodeId },
     /// It waited to join with this epoch. The owner pays it for one epoch, so that no offered storage is free.
-    Waiting { node: NodeId, from: u64, pay: Amount },
+    Waiting { node: NodeId, from: u64, rate: Amount, pay: Amount },
 }
 
 pub(super) fn check<S: State + ?Sized>(
@@ -64,30 +78,57 @@ pub(super) fn check<S: State + ?Sized>(
     {
         return Err(Status::BadAcceptance);
     }
-    let nodes: Option<Vec<Node>> =
+    let keepers: Option<Vec<Node>> =
         acceptances.iter().map(|accepted| books.get(Nodes, &accepted.node)).collect();
-    let nodes = nodes.ok_or(Status::UnknownNode)?;
+    let keepers = keepers.ok_or(Status::UnknownNode)?;
     let deal = row.ok_or(Status::UnknownDeal)?;
-    let owner = sender == deal.owner;
-    let is_mine = |accepted: &Acceptance| {
-        let kept = deal.kept_by(&NodeId::from(sender));
-        owner || kept.is_some_and(|(index, _)| index == accepted.index)
-    };
-    if !acceptances.iter().all(is_mine) {
-        return Err(Status::NotYours);
-    }
+    let by = placed_by(books, (id, &deal), sender, acceptances).ok_or(Status::NotYours)?;
     for accepted in acceptances {
         if deal.kept_by(&accepted.node).is_some_and(|(index, _)| index != accepted.index) {
             return Err(Status::Exists);
         }
     }
-    let placed = plan(books, (id, &deal), sender, acceptances);
-    let is_more = |placed: &Placed| cost_max.is_none_or(|cost_max| cost_max < placed.total);
-    if placed.as_ref().is_some_and(is_more) {
+    let care = books.get(Cares, &id).filter(|_| by == By::Claimant);
+    if care.is_some() && acceptances.iter().any(|accepted| accepted.node == NodeId::from(sender)) {
+        return Err(Status::NotCaretaker);
+    }
+    if care.is_some_and(|care| acceptances.iter().any(|one| care.price_max < one.price)) {
         return Err(Status::TermsChanged);
     }
-    check_state(books, &deal, acceptances, &nodes)?;
-    placed.ok_or(Status::Overflow)
+    nodes::check_taking(books, &keepers, deal.length, acceptances)?;
+    let placed = plan(books, (id, &deal), (sender, by), acceptances);
+    let is_more = |placed: &Placed| cost_max.is_none_or(|cost_max| cost_max < placed.total);
+    // A caretaker pays nothing.
+    if by != By::Claimant && placed.as_ref().is_some_and(is_more) {
+        return Err(Status::TermsChanged);
+    }
+    check_state(books, &deal, acceptances, &keepers)?;
+    let placed = placed.ok_or(Status::Overflow)?;
+    match by == By::Claimant && Amount::ZERO < placed.total {
+        true => Err(Status::ReserveTooLow),
+        false => Ok(placed),
+    }
+}
+
+/// Who may place these shards; `None` if the sender may not.
+fn placed_by<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    (id, deal): (DealId, &Deal),
+    sender: AccountId,
+    acceptances: &[Acceptance],
+) -> Option<By> {
+    if sender == deal.owner {
+        return Some(By::Owner);
+    }
+    let node = NodeId::from(sender);
+    let kept = deal.kept_by(&node).map(|(index, _)| index);
+    if acceptances.iter().all(|accepted| kept == Some(accepted.index)) {
+        return Some(By::Keeper);
+    }
+    let repair = claim::now(books, id, deal).repair;
+    let claim = repair.running(books.chain.epoch).filter(|claim| claim.claimant == node)?;
+    let is_claimed = |accepted: &Acceptance| claim.rebuild.contains(&accepted.index);
+    acceptances.iter().all(is_claimed).then_some(By::Claimant)
 }
 
 /// Whether the acceptances are for this deal and its shards.
@@ -137,29 +178,46 @@ fn check_state<S: State + ?Sized>(
 fn plan<S: State + ?Sized>(
     books: &Books<'_, S>,
     (id, deal): (DealId, &Deal),
-    sender: AccountId,
+    (sender, by): (AccountId, By),
     acceptances: &[Acceptance],
 ) -> Option<Placed> {
     let from = books.chain.epoch + 1;
-    let owner = sender == deal.owner;
-    // An owner may use what the hold has: it is the owner's.
-    let hold = books.get(Holds, &HoldKey::Deal { deal: id }).filter(|_| owner);
-    let hold = hold.map_or(Amount::ZERO, |hold| hold.amount);
+    let owner = by == By::Owner;
+    // Owner and caretaker may use what the hold has: it is the owner's, and for this. What caretakers have of it is not.
+    let hold = books.get(Holds, &HoldKey::Deal { deal: id }).filter(|_| by != By::Keeper);
+    let (own, forfeited) = hold.map_or((Amount::ZERO, Amount::ZERO), |hold| {
+        let own = hold.amount.checked_sub(hold.forfeited);
+        (own.expect("what was forfeited is a part of the hold"), hold.forfeited)
+    });
+    let free = if by == By::Keeper { Amount::ZERO } else { claim::now(books, id, deal).free };
+    let own = own.checked_add(free).expect("no more than was issued");
     let (mut cost, mut freed, mut shards) = (Amount::ZERO, Amount::ZERO, Vec::new());
+    let mut cost_of_lost = Amount::ZERO;
     for accepted in acceptances {
         let &Acceptance { node, index, root, price, until, .. } = accepted;
         let rate = slot_rate(price, deal.length)?;
-        cost = cost.checked_add(rate.checked_mul(deal.end.saturating_sub(from))?)?;
+        let pay = rate.checked_mul(deal.end.saturating_sub(from))?;
+        cost = cost.checked_add(pay)?;
+        let is_lost = |shard: &DealSlot| !shard.is_kept();
+        if deal
+            .shards
+            .get(usize::from(index))
+            .is_some_and(|shard| shard.as_ref().is_some_and(is_lost))
+        {
+            cost_of_lost = cost_of_lost.checked_add(pay)?;
+        }
         let (before, spared) = before(books, (id, deal), index, owner);
         freed = freed.checked_add(spared).expect("no more than was paid");
         let shard = DealSlot { node, root, price, from, until, lost: None };
         shards.push((index, shard, before));
     }
-    let there = freed.checked_add(hold).expect("no more than was issued");
-    let held = cost.min(there);
+    // What a node has forfeited pays for what was lost, and for nothing else: first, so that it is not kept for later.
+    let forfeited = forfeited.min(cost_of_lost);
+    let there = freed.checked_add(own).and_then(|there| there.checked_add(forfeited));
+    let held = cost.min(there.expect("no more than was issued"));
     let total = cost.checked_sub(held).expect("the smaller of both");
     let deal = Box::new(deal.clone());
-    Some(Placed { id, deal, shards, sender, freed, held, total })
+    Some(Placed { id, deal, shards, sender, by, freed, held, forfeited, total })
 }
 
 /// Who keeps a shard now, and what that node is not paid if another one takes its place.
@@ -184,14 +242,17 @@ fn before<S: State + ?Sized>(
     }
     let from = shard.from;
     let (pay, first) = if owner { (rate, from + 1) } else { (Amount::ZERO, from) };
-    (Before::Waiting { node, from, pay }, spared(first))
+    (Before::Waiting { node, from, rate, pay }, spared(first))
 }
 
 pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, placed: Placed) {
-    let Placed { id, deal, shards, sender, freed, held, total } = placed;
+    let Placed { id, deal, shards, sender, by, freed, held, forfeited, total } = placed;
+    let mut repair = claim::tidy(books, id, &deal);
     let reason = Reason::Deal { deal: id };
     let hold = Place::Hold { hold: HoldKey::Deal { deal: id } };
     books.transfer(Place::Storage, hold, freed, reason);
+    let spend = |left: Amount| left.checked_sub(forfeited);
+    books.note_forfeited(HoldKey::Deal { deal: id }, spend);
     books.transfer(hold, Place::Storage, held, reason);
     books.transfer(Place::Account { account: sender }, Place::Storage, total, reason);
     let mut after = deal.clone();
@@ -206,8 +267,15 @@ pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, placed: Placed)
         after.rate = after.rate.checked_add(rate).expect("no more than its cost");
         after.shards[place] = Some(shard);
         storage::join(books, id, &deal, index, &shard);
+        let new = (shard.node, shard.from);
+        match by {
+            By::Owner => claim::placed_by_owner(books, (id, index), &mut repair),
+            By::Keeper => claim::handed_on(&mut repair, index, new),
+            By::Claimant => claim::placed(&mut repair, index, new),
+        }
         books.report(Event::ShardPlaced { deal: id, index, node: shard.node });
     }
+    claim::save(books, id, &deal, &repair);
     lost::put_deal(books, id, &deal, &after);
 }
 
@@ -221,9 +289,9 @@ fn leave_before<S: State + ?Sized>(
     match before {
         Before::Unkept => {}
         Before::InTable { node } => window::move_leave(books, (node, id), deal.end, first),
-        Before::Waiting { node, from, pay } => {
-            let mut row = books.get(Nodes, &node).expect("nodes are never removed");
-            lost::spare(books, (node, id), &mut row, from, deal.length);
+        Before::Waiting { node, from, rate, pay } => {
+            let mut row = books.get(Nodes, &node).expect("a node that keeps a shard has its row");
+            lost::spare(books, (node, id), &mut row, from, (deal.length, rate));
             books.put(Nodes, &node, &row);
             let to = Place::Account { account: row.payout };
             books.transfer(Place::Storage, to, pay, Reason::Deal { deal: id });

@@ -75,7 +75,15 @@ pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, effect: Effect)
     node.passed_epoch = Some(epoch);
     node.passed += 1;
     node.missed_in_row = 0;
+    let withheld = node.withholds(&books.chain.params, node.rate);
+    node.withheld = node.withheld.checked_add(withheld).expect("part of what was issued");
+    node.clean = node.clean.saturating_add(1);
+    node.record = node.record.checked_add(node.rate).unwrap_or(node.record);
+    node.proven = node.proven.saturating_add(node.slot_bytes);
     books.put(Nodes, &id, &node);
-    let payout = Place::Account { account: node.payout };
-    books.transfer(Place::Storage, payout, node.rate, Reason::Proven { node: id, epoch });
+    let (payout, reason) =
+        (Place::Account { account: node.payout }, Reason::Proven { node: id, epoch });
+    let paid = node.rate.checked_sub(withheld).expect("a part of the pay");
+    books.transfer(Place::Storage, Place::Collateral, withheld, reason);
+    books.transfer(Place::Storage, payout, paid, reason);
 }

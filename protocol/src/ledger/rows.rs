@@ -13,8 +13,8 @@ use crate::{
     describe::TableDescription,
     grant::Link,
     id::{
-        AccountId, ChainId, DealId, Hash, LinkId, ListingId, NodeId, ObjectId, OrderId, PeerId,
-        TransactionId, VaultId,
+        AccountId, ChainId, DealId, Hash, LinkId, ListingId, NodeId, ObjectId, Opening, OrderId,
+        PeerId, TransactionId, VaultId,
     },
     ledger::{Params, beacon::Beacon, commit::Validators},
     limits::LEAF_BYTES,
@@ -221,6 +221,10 @@ tables! {
     KeptUntil = 24, (LedgerTime, Kept) => Nothing;
     /// Open deals with a lost shard, by how many more of their shards they could lose: `(spare shards, deal)`.
     Degraded = 25, (u8, DealId) => Nothing;
+    /// Deals whose lost shards caretakers may rebuild.
+    Cares = 26, DealId => Care;
+    /// What caretakers do for a deal, and are still to be paid.
+    Repairs = 27, DealId => Repair;
 }
 
 record! {
@@ -281,6 +285,8 @@ record! {
         pub treasury: Amount,
         /// Deposits for rows that stay. Each goes back to who paid it when its row leaves.
         pub deposits: Amount,
+        /// What nodes have staked, and pay of theirs that is withheld: the sum of both over all nodes.
+        pub collateral: Amount,
         /// All money ever issued: the sum of all places.
         pub issued: Amount,
     }
@@ -323,6 +329,11 @@ choice! {
         Order = 2 {
             /// The order.
             order: OrderId,
+        },
+        /// The fees of a deal's caretakers.
+        Repair = 3 {
+            /// The deal.
+            deal: DealId,
         },
     }
 }
@@ -379,6 +390,8 @@ record! {
         pub payer: AccountId,
         /// How much.
         pub amount: Amount,
+        /// The part of it that nodes have forfeited. It pays for other nodes for lost shards, and never goes to the payer.
+        pub forfeited: Amount,
     }
 }
 
@@ -387,16 +400,30 @@ record! {
     pub struct Node {
         /// The account that gets the node's pay.
         pub payout: AccountId,
+        /// Who runs it, as it says itself. Nodes of one operator count as one where shards are spread.
+        pub operator: Option<AccountId>,
         /// The node's addresses: socket addresses or relay URLs.
         pub addresses: Vec<String>,
         /// X25519 key that vault shares are sealed to; absent if the node keeps no custody.
         pub custody_key: Option<[u8; 32]>,
+        /// Whether the node repairs what its owners name it for.
+        pub caretaker: bool,
         /// Asking price per GiB and epoch.
         pub price: Amount,
         /// Bytes the node offers.
         pub capacity: u64,
+        /// Whether it takes no new shards, because it wants to leave.
+        pub leaving: bool,
+        /// What its account paid for the capacity that it offers.
+        pub deposit: Amount,
+        /// What was staked on it.
+        pub collateral: Amount,
+        /// Pay that is withheld until it has the collateral that it needs.
+        pub withheld: Amount,
         /// Bytes bound by deals: their shards are in the table, or join it.
         pub used: u64,
+        /// The pay of these per epoch.
+        pub bound_rate: Amount,
         /// Rows in the node's slot table.
         pub slots: u32,
         /// How many shards in the table have up to 1 KiB, how many of the others up to 2 KiB, and so on. The last
@@ -422,6 +449,17 @@ record! {
         pub missed: u64,
         /// Epochs missed in a row.
         pub missed_in_row: u32,
+        /// Which of its last 30 windows it missed: bit 0 is the last one.
+        pub misses: u32,
+        /// Epochs proven without faults: halved by a third miss within 30 windows and by each later one, and 0 after its
+        /// death. The next two numbers follow the same rule.
+        pub clean: u64,
+        /// The pay of these.
+        pub record: Amount,
+        /// The bytes of these: for each epoch, those in the table.
+        pub proven: u64,
+        /// The first epoch in which it is given new shards again.
+        pub paused_until: u64,
         /// Whether it has missed so many that it loses all its shards. It is given no new ones until it has lost the
         /// last one and registers again.
         pub dead: bool,
@@ -429,10 +467,16 @@ record! {
 }
 
 impl Node {
-    /// Bytes that new shards may take.
+    /// Bytes that it offers and that no deal binds. [`Self::takes`] says how many of them it may take.
     #[must_use]
     pub fn free(&self) -> u64 {
-        if self.dead { 0 } else { self.capacity.saturating_sub(self.used) }
+        self.capacity.saturating_sub(self.used)
+    }
+
+    /// Whether it is given new shards in this epoch: it is not dead, does not leave, and has not missed too often.
+    #[must_use]
+    pub fn is_open(&self, epoch: u64) -> bool {
+        !self.dead && !self.leaving && self.paused_until <= epoch
     }
 
     /// A length that no shard in the table exceeds, and that is less than twice the longest one: what challenge picks
@@ -642,6 +686,112 @@ impl Deal {
     #[must_use]
     pub fn leaves_with(&self, next: u64) -> u64 {
         if self.state == DealState::Cancelled { next } else { self.end }
+    }
+}
+
+record! {
+    /// How a deal's lost shards are rebuilt while its owner is away.
+    pub struct Care {
+        /// The vault that the keys of the shards' masks are sealed to.
+        pub vault: VaultId,
+        /// The opening of the deal: acceptances of its shards name it.
+        pub opening: Opening,
+        /// The nodes that may claim a repair.
+        pub caretakers: Vec<NodeId>,
+        /// A repair may be claimed while the deal could lose at most so many more shards.
+        pub spare: u8,
+        /// What a caretaker is paid for a rebuilt shard.
+        pub fee: Amount,
+        /// The most that the new node of a rebuilt shard may ask per GiB and epoch.
+        pub price_max: Amount,
+        /// `care key XOR index key` of each shard, by index.
+        pub pads: Vec<[u8; 32]>,
+    }
+}
+
+record! {
+    /// A caretaker's claim of a repair. Its fees are in the hold of the deal's repairs while it runs.
+    pub struct Claim {
+        /// The caretaker.
+        pub claimant: NodeId,
+        /// The one-time key that custodians release to.
+        pub delivery: DeliveryKey,
+        /// The kept shards that it reads, by index.
+        pub read: Vec<u8>,
+        /// The lost shards that it is still to place, by index. A claim without one has ended, and says who is not to
+        /// claim next.
+        pub rebuild: Vec<u8>,
+        /// The first epoch in which it does not run any more.
+        pub until: u64,
+        /// The fee for each shard.
+        pub fee: Amount,
+    }
+}
+
+record! {
+    /// A rebuilt shard whose caretaker is paid once the shard's new node has proven it.
+    #[derive(Copy)]
+    pub struct Reward {
+        /// The shard's index.
+        pub index: u8,
+        /// The caretaker.
+        pub caretaker: NodeId,
+        /// The new node.
+        pub node: NodeId,
+        /// The first epoch that this node is paid for.
+        pub from: u64,
+        /// The fee.
+        pub fee: Amount,
+    }
+}
+
+record! {
+    /// What caretakers do for a deal, and are still to be paid.
+    pub struct Repair {
+        /// The last claim; absent if all of it was placed.
+        pub claim: Option<Claim>,
+        /// The rebuilt shards that are still to be proven.
+        pub rewards: Vec<Reward>,
+    }
+}
+
+impl Care {
+    /// Whether this node may be asked to repair.
+    #[must_use]
+    pub fn names(&self, node: &NodeId) -> bool {
+        self.caretakers.contains(node)
+    }
+}
+
+impl Claim {
+    /// Whether it runs in this epoch.
+    #[must_use]
+    pub fn runs(&self, epoch: u64) -> bool {
+        epoch < self.until && !self.rebuild.is_empty()
+    }
+
+    /// The shards whose keys its claimant gets.
+    pub fn opened(&self) -> impl Iterator<Item = u8> + Clone {
+        self.read.iter().chain(&self.rebuild).copied()
+    }
+}
+
+impl Reward {
+    /// Whether the shard is still where the caretaker had it placed.
+    #[must_use]
+    pub fn stands(&self, deal: &Deal) -> bool {
+        let shard = deal.shards.get(usize::from(self.index)).and_then(Option::as_ref);
+        shard.is_some_and(|shard| {
+            shard.is_kept() && shard.node == self.node && shard.from == self.from
+        })
+    }
+}
+
+impl Repair {
+    /// The claim that runs in this epoch.
+    #[must_use]
+    pub fn running(&self, epoch: u64) -> Option<&Claim> {
+        self.claim.as_ref().filter(|claim| claim.runs(epoch))
     }
 }
 

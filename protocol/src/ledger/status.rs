@@ -57,6 +57,10 @@ statuses! {
     NotYours = 25, "the sender may not do this: it is another account's";
     Exists = 26, "this id is taken by something else";
     RootMoved = 27, "the root record is at another version than the one it was to replace";
+    NotCaretaker = 28, "the node is not a caretaker, or not one that may repair this deal";
+    WrongShards = 29, "a shard to rebuild is not lost, or those to read are not as many kept ones as are required";
+    NodeClosed = 45, "the node takes no new shards now: it is dead, leaves, or has missed too often";
+    CollateralTooLow = 46, "the node's collateral does not cover this";
     // About the state those things are in.
     ListingEnded = 30, "the listing has ended";
     TermsChanged = 31, "price or licence differ from what was accepted";
@@ -73,6 +77,7 @@ statuses! {
     FaucetEmpty = 41, "the faucet gives this account nothing more for now";
     BalanceTooLow = 42, "the account's balance is too low";
     Overflow = 43, "an amount would exceed what the ledger can count";
+    ReserveTooLow = 44, "the deal's reserve does not have that much";
     // About the rules themselves.
     RuleBroken = 50, "the ledger's rules have a fault that this transaction meets; it changed nothing. Please report it";
 }
@@ -103,11 +108,14 @@ impl Status {
                 | Self::UnknownListing
                 | Self::UnknownOrder
                 | Self::UnknownVault
+                | Self::NodeClosed
+                | Self::CollateralTooLow
                 | Self::NodeFull
                 | Self::TooEarly
                 | Self::FaucetEmpty
                 | Self::FeeNotCovered
                 | Self::BalanceTooLow
+                | Self::ReserveTooLow
         )
     }
 }

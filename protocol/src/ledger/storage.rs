@@ -10,16 +10,18 @@ use crate::{
         admission::Signatures,
         block::{Event, Place, Reason},
         books::Books,
+        care::{self, Cared},
+        claim::{self, Claimed, Collected},
         closing,
         extend::{self, Extended},
         lost::{self, Declared},
+        nodes,
         params::BP,
         place::{self, Placed},
         rows::{
             Deal, DealSlot, DealState, Deals, DealsDue, DealsOf, Hold, HoldKey, Join, Joins,
             Leaves, Node, Nodes, Nothing,
         },
-        slots,
         state::State,
         status::Status,
         transaction::{Acceptance, Action, DealTerms},
@@ -28,7 +30,7 @@ use crate::{
 };
 
 /// Prices are per this many bytes and epoch.
-const GIB: u64 = 1 << 30;
+pub(super) const GIB: u64 = 1 << 30;
 
 /// The cost of a deal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,12 +82,14 @@ pub(super) fn cost_of(params: &Params, rate: Amount, epochs: u64) -> Option<Cost
 /// A checked storage action.
 #[derive(Debug)]
 pub(super) enum Effect {
-    Register { id: NodeId, node: Box<Node> },
     Open { id: DealId, deal: Box<Deal>, cost: Cost },
     End { id: DealId, deal: Box<Deal>, refund: Amount },
     Extend(Extended),
     Place(Placed),
     Lost(Declared),
+    Care(Cared),
+    Claim(Claimed),
+    Collect(Collected),
 }
 
 impl Effect {
@@ -95,57 +99,29 @@ impl Effect {
             Self::Open { cost, .. } => cost.total,
             Self::Extend(extended) => extended.total,
             Self::Place(placed) => placed.total,
-            Self::Register { .. } | Self::End { .. } | Self::Lost(_) => Amount::ZERO,
+            Self::End { .. }
+            | Self::Lost(_)
+            | Self::Care(_)
+            | Self::Claim(_)
+            | Self::Collect(_) => Amount::ZERO,
         }
     }
 }
 
-pub(super) fn check_register<S: State + ?Sized>(
+/// Checks what is about caretakers.
+pub(super) fn check_care<S: State + ?Sized>(
     books: &Books<'_, S>,
     sender: AccountId,
     action: &Action,
 ) -> Result<Effect, Status> {
-    let Action::RegisterNode { payout, addresses, custody_key, price, capacity } = action else {
-        unreachable!("only registrations come here");
-    };
-    let id = NodeId::from(sender);
-    let mut node = books.get(Nodes, &id).unwrap_or_else(|| new_node(*payout));
-    if *capacity < node.used {
-        return Err(Status::NodeFull);
-    }
-    if node.dead && node.used == 0 {
-        // It has lost everything, and may begin again.
-        (node.dead, node.missed_in_row) = (false, 0);
-    }
-    node.payout = *payout;
-    node.addresses.clone_from(addresses);
-    node.custody_key = *custody_key;
-    node.price = *price;
-    node.capacity = *capacity;
-    Ok(Effect::Register { id, node: Box::new(node) })
-}
-
-fn new_node(payout: AccountId) -> Node {
-    Node {
-        payout,
-        addresses: Vec::new(),
-        custody_key: None,
-        price: Amount::ZERO,
-        capacity: 0,
-        used: 0,
-        slots: 0,
-        lengths: Vec::new(),
-        slot_bytes: 0,
-        table: slots::NEW,
-        rate: Amount::ZERO,
-        window: None,
-        next_epoch: None,
-        turn_ms: None,
-        passed_epoch: None,
-        passed: 0,
-        missed: 0,
-        missed_in_row: 0,
-        dead: false,
+    let node = NodeId::from(sender);
+    match action {
+        Action::SetCare { .. } => care::check(books, sender, action).map(Effect::Care),
+        Action::ClaimRepair { .. } => claim::check(books, node, action).map(Effect::Claim),
+        Action::CollectRepair { deal, shards } => {
+            claim::check_collect(books, node, *deal, shards).map(Effect::Collect)
+        }
+        _ => unreachable!("only care comes here"),
     }
 }
 
@@ -160,9 +136,9 @@ pub(super) fn check_open<S: State + ?Sized>(
     if !signatures.acceptances(books.id(), terms, acceptances) {
         return Err(Status::BadAcceptance);
     }
-    let nodes: Option<Vec<Node>> =
+    let keepers: Option<Vec<Node>> =
         acceptances.iter().map(|accepted| books.get(Nodes, &accepted.node)).collect();
-    let nodes = nodes.ok_or(Status::UnknownNode)?;
+    let keepers = keepers.ok_or(Status::UnknownNode)?;
     if terms.owner != sender {
         return Err(Status::NotYours);
     }
@@ -170,13 +146,14 @@ pub(super) fn check_open<S: State + ?Sized>(
     if books.has(Deals, &id) {
         return Err(Status::Exists);
     }
+    nodes::check_taking(books, &keepers, terms.length, acceptances)?;
     let prices = acceptances.iter().map(|accepted| accepted.price);
     let cost = deal_cost(params, terms.length, terms.epochs, prices);
     // Less fee and deposit; absent if these alone are more.
     if cost.is_some_and(|cost| cost_max.is_none_or(|cost_max| cost_max < cost.total)) {
         return Err(Status::TermsChanged);
     }
-    if nodes.iter().any(|node| node.free() < terms.length) {
+    if keepers.iter().any(|node| node.free() < terms.length) {
         return Err(Status::NodeFull);
     }
     let end = (books.chain.epoch + 1).saturating_add(terms.epochs);
@@ -225,7 +202,8 @@ pub(super) fn check_end<S: State + ?Sized>(
         return Err(Status::DealClosed);
     }
     let keepers = deal.kept().map(|(_, shard)| &shard.node);
-    let keepers = keepers.map(|id| books.get(Nodes, id).expect("nodes are never removed"));
+    let keepers =
+        keepers.map(|id| books.get(Nodes, id).expect("a node that keeps a shard has its row"));
     if keepers.into_iter().any(|node| window::is_overdue(books, &node)) {
         return Err(Status::TooEarly);
     }
@@ -252,21 +230,20 @@ fn shard_end<S: State + ?Sized>(
     if !books.has(Leaves, &(shard.node, (deal.end, id))) {
         return shard.from + 1;
     }
-    let node = books.get(Nodes, &shard.node).expect("nodes are never removed");
+    let node = books.get(Nodes, &shard.node).expect("a node that keeps a shard has its row");
     node.next_epoch.expect("a node with slots waits for a window")
 }
 
 pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, effect: Effect) {
     match effect {
-        Effect::Register { id, node } => {
-            assert!(node.used <= node.capacity, "a node offers at least its bound bytes");
-            books.put(Nodes, &id, &node);
-        }
         Effect::Open { id, deal, cost } => open(books, id, &deal, &cost),
         Effect::End { id, deal, refund } => end(books, id, &deal, refund),
         Effect::Extend(extended) => extend::apply(books, extended),
         Effect::Place(placed) => place::apply(books, placed),
         Effect::Lost(declared) => lost::apply(books, declared),
+        Effect::Care(cared) => care::apply(books, cared),
+        Effect::Claim(claimed) => claim::apply(books, claimed),
+        Effect::Collect(collected) => claim::collect(books, collected),
     }
 }
 
@@ -277,7 +254,7 @@ fn open<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, deal: &Deal, co
     let reason = Reason::Deal { deal: id };
     books.transfer(owner, Place::Storage, cost.storage, reason);
     books.transfer(owner, Place::Treasury, cost.fee, Reason::Fee);
-    let hold = Hold { payer: deal.owner, amount: cost.reserve };
+    let hold = Hold { payer: deal.owner, amount: cost.reserve, forfeited: Amount::ZERO };
     books.place_hold(HoldKey::Deal { deal: id }, &hold, reason);
     let paid = before.checked_sub(books.account(&deal.owner).balance);
     assert!(paid == Some(cost.total), "the owner pays the computed cost");
@@ -300,7 +277,8 @@ pub(super) fn join<S: State + ?Sized>(
 ) {
     let DealSlot { node, from, .. } = *shard;
     let mut row = books.get(Nodes, &node).expect("checked to be registered");
-    row.used += deal.length;
+    let rate = slot_rate(shard.price, deal.length).expect("computed for its cost");
+    row.bind(deal.length, rate);
     assert!(row.used <= row.capacity, "checked to have room");
     window::wait_for(books, &node, &mut row, from);
     books.put(Nodes, &node, &row);
@@ -312,6 +290,7 @@ fn end<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, deal: &Deal, ref
     let reason = Reason::Deal { deal: id };
     let owner = Place::Account { account: deal.owner };
     books.transfer(Place::Storage, owner, refund, reason);
+    claim::settle(books, id, deal, true);
     books.close_hold(HoldKey::Deal { deal: id }, deal.owner, reason);
     books.remove(DealsDue, &(deal.end, id));
     for (_, shard) in deal.kept() {
@@ -341,10 +320,10 @@ fn end_shard<S: State + ?Sized>(
         window::move_leave(books, key, deal.end, end);
         return;
     }
-    let mut node = books.get(Nodes, &shard.node).expect("nodes are never removed");
-    lost::spare(books, key, &mut node, shard.from, deal.length);
+    let mut node = books.get(Nodes, &shard.node).expect("a node that keeps a shard has its row");
+    let pay = slot_rate(shard.price, deal.length).expect("computed when it was placed");
+    lost::spare(books, key, &mut node, shard.from, (deal.length, pay));
     books.put(Nodes, &shard.node, &node);
     let to = Place::Account { account: node.payout };
-    let pay = slot_rate(shard.price, deal.length).expect("computed when it was placed");
     books.transfer(Place::Storage, to, pay, Reason::Deal { deal: id });
 }

@@ -10,7 +10,7 @@ use crate::{
     custody::{CustodyAcceptance, DeliveryKey, Release, VaultKey},
     id::{
         AccountId, ChainId, DealId, Hash, LinkId, ListingId, NodeId, ObjectId, Opening, OrderId,
-        PeerId, TransactionId,
+        PeerId, TransactionId, VaultId,
     },
     ledger::{
         rows::{Access, PublicRef, Terms},
@@ -95,6 +95,16 @@ record! {
     }
 }
 
+record! {
+    /// A deal that gets caretakers.
+    pub struct CaredDeal {
+        /// The opening of the deal.
+        pub opening: Opening,
+        /// `care key XOR index key` of each shard, by index.
+        pub pads: Vec<[u8; 32]>,
+    }
+}
+
 choice! {
     /// The actions of the ledger.
     pub enum Action {
@@ -111,14 +121,20 @@ choice! {
         RegisterNode = 10 {
             /// The account that gets the node's pay.
             payout: AccountId,
+            /// Who runs the node; absent if the payout account stands for its operator.
+            operator: Option<AccountId>,
             /// The node's addresses.
             addresses: Vec<String>,
             /// The key that vault shares are sealed to, if the node keeps custody.
             custody_key: Option<[u8; 32]>,
+            /// Whether the node repairs what its owners name it for.
+            caretaker: bool,
             /// Asking price per GiB and epoch.
             price: Amount,
             /// Bytes offered.
             capacity: u64,
+            /// Whether the node takes no new shards, because it wants to leave.
+            leaving: bool,
         },
         /// Opens a deal and pays for all of it.
         OpenDeal = 11 {
@@ -150,7 +166,8 @@ choice! {
             /// The most the sender pays, all-in.
             cost_max: Amount,
         },
-        /// Gives shards of a deal to other nodes: lost ones; its own, by a node that keeps it no longer; any, by the owner.
+        /// Gives shards of a deal to other nodes: lost ones; its own, by a node that keeps it no longer; any, by the owner;
+        /// those that it has claimed, by a caretaker.
         PlaceShards = 15 {
             /// The terms that the nodes accepted. Their number of epochs counts for nothing: the deal's end stays.
             terms: DealTerms,
@@ -163,6 +180,53 @@ choice! {
         DeclareLost = 16 {
             /// The shards.
             shards: Vec<LostShard>,
+        },
+        /// Names caretakers for deals of the sender, or others than before.
+        SetCare = 17 {
+            /// The sender's vault, to which the pads are sealed.
+            vault: VaultId,
+            /// The nodes that may claim a repair.
+            caretakers: Vec<NodeId>,
+            /// A repair may be claimed while a deal could lose at most so many more shards.
+            spare: u8,
+            /// What a caretaker is paid for a rebuilt shard.
+            fee: Amount,
+            /// The most that the new node of a rebuilt shard may ask per GiB and epoch.
+            price_max: Amount,
+            /// The deals.
+            deals: Vec<CaredDeal>,
+        },
+        /// A caretaker claims to rebuild lost shards of a deal.
+        ClaimRepair = 18 {
+            /// The deal.
+            deal: DealId,
+            /// The lost shards that it rebuilds, in ascending order.
+            rebuild: Vec<u8>,
+            /// The kept shards that it reads, in ascending order: as many as are required.
+            read: Vec<u8>,
+            /// The one-time key that the custodians release to.
+            delivery: DeliveryKey,
+        },
+        /// A caretaker is paid for shards that it has rebuilt and their new nodes have proven.
+        CollectRepair = 19 {
+            /// Their deal.
+            deal: DealId,
+            /// Their indexes, in ascending order.
+            shards: Vec<u8>,
+        },
+        /// The sender, a node that keeps nothing, is a node no longer: collateral, withheld pay and deposits go back.
+        RetireNode = 7,
+        /// Adds to a node's collateral. Anyone may; it is the node's from then on.
+        Stake = 8 {
+            /// The node.
+            node: NodeId,
+            /// How much.
+            amount: Amount,
+        },
+        /// The sender, a node, gets collateral back that it does not need: withheld pay first.
+        Unstake = 9 {
+            /// How much, to its payout account.
+            amount: Amount,
         },
         /// Opens a vault.
         OpenVault = 20 {
@@ -241,6 +305,14 @@ choice! {
     }
 }
 
+impl CaredDeal {
+    /// The deal's id, if this is its owner.
+    #[must_use]
+    pub fn deal(&self, owner: &AccountId) -> DealId {
+        DealId::of(owner, &self.opening)
+    }
+}
+
 impl DealTerms {
     /// The deal's id.
     #[must_use]
@@ -263,6 +335,12 @@ impl Action {
             Self::ExtendDeals { .. } => "ExtendDeals",
             Self::PlaceShards { .. } => "PlaceShards",
             Self::DeclareLost { .. } => "DeclareLost",
+            Self::SetCare { .. } => "SetCare",
+            Self::ClaimRepair { .. } => "ClaimRepair",
+            Self::CollectRepair { .. } => "CollectRepair",
+            Self::RetireNode => "RetireNode",
+            Self::Stake { .. } => "Stake",
+            Self::Unstake { .. } => "Unstake",
             Self::OpenVault { .. } => "OpenVault",
             Self::List { .. } => "List",
             Self::Preview { .. } => "Preview",

@@ -13,7 +13,7 @@ use crate::{
         beacon::{self, Layers},
         block::{Event, Place, Reason},
         books::Books,
-        lost,
+        collateral, lost,
         rows::{
             Deals, Joins, Leave, Leaves, Node, Nodes, Nothing, Slot, Slots, Table, Window, Windows,
         },
@@ -33,6 +33,15 @@ pub(super) const SLOT_CHANGES_MAX: usize = 384;
 
 /// Of these, the changes of one table in one turn at most. So a node with many does not hold the others up.
 pub(super) const TURN_CHANGES_MAX: usize = 128;
+
+/// The windows whose misses are remembered, as bits: 30.
+const REMEMBERED: u32 = (1 << 30) - 1;
+
+/// Misses among these that cost only the pay of their epochs.
+const MISSES_FORGIVEN: u32 = 2;
+
+/// For how many epochs a node is given no new shards after a miss that is not forgiven.
+const PAUSE_EPOCHS: u64 = 7;
 
 /// A window lasts at least this part of an epoch, also when it opened late.
 const SHORTEST_PARTS: u64 = 2;
@@ -132,18 +141,25 @@ fn take_turn<S: State + ?Sized>(
     changes
 }
 
-/// Ends a window. If the node has not proven it, its pay goes to the repair pool.
+/// Ends a window. If the node has not proven it, its pay goes to the repair pool. By its third miss within 30 windows, and
+/// each later one, it loses a part of its collateral too; by too many in a row, all its shards.
 fn end<S: State + ?Sized>(books: &mut Books<'_, S>, id: &NodeId, node: &mut Node, epoch: u64) {
-    if node.passed_epoch == Some(epoch) {
+    let missed = node.passed_epoch != Some(epoch);
+    node.misses = ((node.misses << 1) | u32::from(missed)) & REMEMBERED;
+    if !missed {
         return;
     }
     node.missed += 1;
     node.missed_in_row = node.missed_in_row.saturating_add(1);
     let reason = Reason::Missed { node: *id, epoch };
     books.transfer(Place::Storage, Place::Repair, node.rate, reason);
-    if !node.dead && books.chain.params.dead_after_epochs <= node.missed_in_row {
+    if books.chain.params.dead_after_epochs <= node.missed_in_row {
         node.dead = true;
+        (node.clean, node.record, node.proven) = (0, Amount::ZERO, 0);
         books.report(Event::NodeDied { node: *id });
+    } else if MISSES_FORGIVEN < node.misses.count_ones() {
+        collateral::penalise(books, *id, node);
+        node.paused_until = books.chain.epoch.saturating_add(PAUSE_EPOCHS);
     }
 }
 
@@ -240,7 +256,7 @@ pub(super) fn leave<S: State + ?Sized>(
     books.remove(Slots, &(*id, last));
     node.slots = last;
     node.slot_bytes = node.slot_bytes.checked_sub(gone.length).expect("joined before");
-    node.used = node.used.checked_sub(gone.length).expect("bound when the deal was opened");
+    node.unbind(gone.length, gone.rate);
     node.rate = node.rate.checked_sub(gone.rate).expect("joined before");
     node.uncount(gone.length);
     node.table = slots::left(&node.table, position);

@@ -29,8 +29,8 @@ choice! {
             index: u8,
             /// The price that the owner expects; the node refuses if it asks for more.
             price: Amount,
-            /// A grant of the owner to this peer with the store ability for the object.
-            grant: Grant,
+            /// What allows the peer to store it.
+            authority: Authority,
         },
         /// Send slices of a shard. Answered by [`Response::Slices`], then `count` slices, each a
         /// [`SliceHead`] message and that many raw bytes.
@@ -43,7 +43,7 @@ choice! {
             first: u32,
             /// How many.
             count: u32,
-            /// A grant bound to this peer; absent for public content.
+            /// A grant bound to this peer; absent for public content, and for a peer that reads the shard for its claim.
             grant: Option<Grant>,
         },
         /// Send one cell of a shard: a read of 64 KiB or less. Answered by [`Response::Slices`] with one
@@ -97,6 +97,26 @@ choice! {
             /// The order.
             order: OrderId,
         },
+        /// Release your part of the keys of this peer's claim. Answered by [`Response::ReleasedClaim`].
+        ReleaseClaim = 12 {
+            /// The claimed deal.
+            deal: DealId,
+        },
+    }
+}
+
+choice! {
+    /// What allows a peer to send a shard of an owner to a node.
+    pub enum Authority {
+        /// A grant of the owner to the peer with the store ability for the object.
+        Grant = 1 {
+            /// The grant.
+            grant: Grant,
+        },
+        /// The peer's claim on the ledger to rebuild the shard.
+        Claim = 2,
+        /// The ledger's row of the deal: the peer keeps the shard, and hands it on.
+        Keeper = 3,
     }
 }
 
@@ -152,6 +172,11 @@ choice! {
         Released = 11 {
             /// The release.
             release: Release,
+        },
+        /// The node's part of the keys of a claim.
+        ReleasedClaim = 12 {
+            /// One release for each shard that is read, then for each that is rebuilt.
+            releases: Vec<Release>,
         },
     }
 }
@@ -219,6 +244,8 @@ choice! {
         NotPaid = 17,
         /// The shard's deal is open, or may still be opened: the node does not delete the shard.
         Bound = 18,
+        /// No claim of the peer that allows it runs, as far as the node knows.
+        NoClaim = 19,
     }
 }
 
@@ -234,15 +261,24 @@ record! {
     }
 }
 
+impl From<Grant> for Authority {
+    fn from(grant: Grant) -> Self {
+        Self::Grant { grant }
+    }
+}
+
 impl RefusalCode {
     /// Whose fault a refusal of this kind is.
     #[must_use]
     pub fn fault(self) -> Fault {
         match self {
             Self::Damaged | Self::Internal | Self::Stale => Fault::Ours,
-            Self::Bound | Self::Busy | Self::Full | Self::NotFound | Self::NotPaid => {
-                Fault::Transient
-            }
+            Self::Bound
+            | Self::Busy
+            | Self::Full
+            | Self::NoClaim
+            | Self::NotFound
+            | Self::NotPaid => Fault::Transient,
             _ => Fault::Yours,
         }
     }

@@ -49,6 +49,8 @@ pub struct ShardWriter {
     begun: u64,
     /// Whether the index lists the file. If so, dropping the writer does not remove it.
     is_known: bool,
+    /// The root that the shard must have.
+    wanted: Option<Hash>,
 }
 
 /// A shard whose bytes are all synced, but which the index does not list yet.
@@ -63,7 +65,7 @@ impl ShardWriter {
         let file = BufWriter::with_capacity(BUFFER_BYTES, file);
         inner.coming.fetch_add(info.length, Ordering::Relaxed);
         let hasher = ShardHasher::new();
-        Ok(Self { inner, info, number, file, hasher, begun: 0, is_known: false })
+        Ok(Self { inner, info, number, file, hasher, begun: 0, is_known: false, wanted: None })
     }
 
     /// The description of the shard.
@@ -105,6 +107,11 @@ impl ShardWriter {
         Ok(())
     }
 
+    /// Sets the root that the shard must have. With another one, it is not stored.
+    pub fn want(&mut self, root: Hash) {
+        self.wanted = Some(root);
+    }
+
     /// Completes the shard. When this returns, the shard is durable on disk.
     pub fn finish(self, state: ShardState) -> Result<Stored, StoreError> {
         self.finish_accepted(state, |_| Vec::new())
@@ -117,7 +124,12 @@ impl ShardWriter {
         state: ShardState,
         accept: impl FnOnce(&Hash) -> Vec<u8>,
     ) -> Result<Stored, StoreError> {
+        let wanted = self.wanted;
         let sealed = self.seal()?;
+        if let Some(expected) = wanted.filter(|wanted| *wanted != sealed.root) {
+            let found = sealed.root;
+            return Err(StoreError::Root { expected, found });
+        }
         let (root, acceptance) = (sealed.root, accept(&sealed.root));
         sealed.enter(state, acceptance.clone())?.publish()?;
         Ok(Stored { root, acceptance })

@@ -141,8 +141,11 @@ async fn flood(world: &mut World, owner: &Client) {
         payout,
         addresses: Vec::new(),
         custody_key: None,
+        caretaker: false,
         price: Amount::ZERO,
         capacity: 0,
+        operator: None,
+        leaving: false,
     };
     let needed = fee(&params, &register(purse)).0 + deposit(&params, &register(purse)).0;
     let (known, mut registered) = (ledger.scan_all(Nodes, &[]).await.unwrap().len(), 0);

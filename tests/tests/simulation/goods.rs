@@ -199,8 +199,11 @@ async fn open_before(world: &World, end: DealId, count: usize) {
         payout: AccountId([78; 32]),
         addresses: Vec::new(),
         custody_key: None,
+        caretaker: false,
         price: Amount(1),
         capacity: 1 << 30,
+        operator: None,
+        leaving: false,
     };
     let registered = ledger.submit(sign(&keeper, 0, register)).await.unwrap();
     assert_eq!(registered.status, Status::Applied);

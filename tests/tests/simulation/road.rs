@@ -114,6 +114,7 @@ async fn offer(world: &mut World, owner: &Client) -> ListingId {
         preview_cells: 3,
         epochs: Some(50),
         cost_max: None,
+        custodians: symbolon_client::Custodians::default(),
     };
     let report = owner.sell(&called("survey.bin"), &options, &Progress::silent()).await.unwrap();
     assert_eq!((report.custodians.len(), report.threshold, report.preview_cells.len()), (5, 3, 3));

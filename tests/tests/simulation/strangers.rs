@@ -84,8 +84,11 @@ async fn register_dead(world: &World, seed: u64) {
             payout: AccountId([7; 32]),
             addresses: vec!["nowhere".into()],
             custody_key: None,
+            caretaker: false,
             price: Amount(1),
             capacity: 1 << 40,
+            operator: None,
+            leaving: false,
         };
         let id = TransactionId([1; 16]);
         let transaction = Transaction::build(ledger.chain(), &key, id, valid_until, action);

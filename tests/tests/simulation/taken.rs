@@ -134,8 +134,11 @@ pub(super) async fn taken(seed: u64) -> Trace {
         payout: thief.account(),
         addresses: Vec::new(),
         custody_key: Some([9; 32]),
+        caretaker: false,
         price: Amount(1),
         capacity: 1 << 30,
+        operator: None,
+        leaving: false,
     };
     for (id, action) in [([1; 16], Action::Faucet), ([2; 16], register)] {
         assert_eq!(thief.send(id, action).await, Status::Applied);

@@ -140,7 +140,7 @@ fn tags() -> Vec<Value> {
         ("Caveat", 12),
         ("Event", 0),
         ("Event", 99),
-        ("Place", 7),
+        ("Place", 8),
         ("Reason", 0),
         ("Reason", 99),
         ("LedgerRequest", 0),

@@ -28,7 +28,8 @@ use symbolon_protocol::{
             Response as LedgerResponse, Row,
         },
         storage::{
-            Refusal, RefusalCode, Request as StorageRequest, Response as StorageResponse, SliceHead,
+            Authority, Refusal, RefusalCode, Request as StorageRequest,
+            Response as StorageResponse, SliceHead,
         },
     },
 };
@@ -118,6 +119,7 @@ fn places() -> Vec<Place> {
         Place::Repair,
         Place::Treasury,
         Place::Deposits,
+        Place::Collateral,
     ]
 }
 
@@ -131,6 +133,7 @@ fn reasons() -> Vec<Reason> {
         Reason::Sale { order: ORDER },
         Reason::Fee,
         Reason::Deposit,
+        Reason::Collateral { node: NODE },
     ]
 }
 
@@ -258,7 +261,24 @@ fn storage_requests() -> Vec<StorageRequest> {
     let (deal, index) = (DEAL, 44);
     vec![
         StorageRequest::Info,
-        StorageRequest::Store { terms: terms(), index, price: Amount(45), grant: grant() },
+        StorageRequest::Store {
+            terms: terms(),
+            index,
+            price: Amount(45),
+            authority: grant().into(),
+        },
+        StorageRequest::Store {
+            terms: terms(),
+            index,
+            price: Amount(45),
+            authority: Authority::Claim,
+        },
+        StorageRequest::Store {
+            terms: terms(),
+            index,
+            price: Amount(45),
+            authority: Authority::Keeper,
+        },
         StorageRequest::Read { deal, index, first: 46, count: 47, grant: Some(grant()) },
         StorageRequest::Read { deal, index, first: 46, count: 47, grant: None },
         StorageRequest::ReadCell { deal, index, cell: 48, grant: Some(grant()) },
@@ -273,6 +293,7 @@ fn storage_requests() -> Vec<StorageRequest> {
             signature: [51; 64],
         },
         StorageRequest::Release { order: ORDER },
+        StorageRequest::ReleaseClaim { deal },
     ]
 }
 
@@ -291,7 +312,7 @@ fn storage_responses() -> Vec<StorageResponse> {
         z_blind: [60; 32],
     };
     vec![
-        StorageResponse::Refused { refusal: Refusal::new(RefusalCode::Bound, "") },
+        StorageResponse::Refused { refusal: Refusal::new(RefusalCode::NoClaim, "") },
         StorageResponse::Info { chain: CHAIN, node: NODE, price: Amount(61), free: 62 },
         StorageResponse::Ready,
         StorageResponse::Accepted { acceptance },
@@ -300,6 +321,7 @@ fn storage_responses() -> Vec<StorageResponse> {
         StorageResponse::Held { length: None, root: None },
         StorageResponse::Deleted { receipt },
         StorageResponse::InCustody { acceptance: kept },
-        StorageResponse::Released { release },
+        StorageResponse::Released { release: release.clone() },
+        StorageResponse::ReleasedClaim { releases: vec![release] },
     ]
 }

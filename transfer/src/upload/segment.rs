@@ -6,7 +6,7 @@ use symbolon_protocol::{
     Amount, LedgerTime, Millis,
     content::{SegmentCoder, SegmentLayout},
     grant::{Grant, ability},
-    id::{DealId, NodeId},
+    id::NodeId,
     ledger::{
         Params, Status, deal_cost,
         rows::Deal,
@@ -34,8 +34,8 @@ use super::{
 use crate::{
     Network,
     deal::keeps,
+    draw::draw,
     error::TransferError,
-    met::spread,
     owner::transaction_id,
     place::{Candidate, deal_price},
     progress::{Awaited, Progress, Step, Wait},
@@ -165,7 +165,8 @@ impl Network {
         let terms = job.terms(&layout);
         let (events, inbox) = mpsc::channel(256);
         let grant = self.own_grant(&job.owner, job.key.object(), ability::STORE)?;
-        let nodes = order(&job.candidates, &deal, layout.shard_length);
+        let total = usize::from(job.scheme.total);
+        let nodes = draw(&job.candidates, &deal.0, total, layout.shard_length);
         let (needed, fitting) = (job.scheme.enough(), nodes.len());
         if fitting < usize::from(needed) && fitting < job.candidates.len() {
             let bytes = layout.shard_length;
@@ -240,13 +241,6 @@ fn paid(params: &Params, deal: &Deal) -> Amount {
     let cost =
         cost.and_then(|cost| cost.total.checked_add(deal_price(params, accepted, total).total()));
     cost.unwrap_or(Amount::ZERO)
-}
-
-/// The candidates with room, cheapest first. The order of equals differs for every deal.
-fn order(candidates: &[Candidate], deal: &DealId, length: u64) -> Vec<Candidate> {
-    let mut fit: Vec<_> = candidates.iter().filter(|node| node.free >= length).cloned().collect();
-    fit.sort_by_cached_key(|node| (node.price, spread(deal, &node.address.id)));
-    fit
 }
 
 impl FeederParts {
@@ -330,7 +324,9 @@ impl Placing<'_> {
 
     /// Records the result of a node.
     fn answered(&mut self, index: u8, result: Result<Acceptance, NodeFault>) -> Input {
-        self.pending.remove(&index);
+        if let Some(node) = self.pending.remove(&index) {
+            self.network.met().took(&node, result.is_ok());
+        }
         match result {
             Ok(acceptance) => {
                 self.signed += 1;
@@ -373,7 +369,7 @@ impl Placing<'_> {
                 terms: self.terms.clone(),
                 index,
                 price: candidate.price,
-                grant: self.grant.clone(),
+                authority: self.grant.clone().into(),
             };
             let sending = Sending {
                 network: self.network.clone(),

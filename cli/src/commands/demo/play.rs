@@ -464,6 +464,7 @@ async fn add_up(stage: &mut Stage, cast: &Audience) -> Result<(), Error> {
         repair: books.repair.into(),
         treasury: books.treasury.into(),
         deposits: books.deposits.into(),
+        collateral: books.collateral.into(),
         issued: books.issued.into(),
     };
     stage.held("Add up", &words, figures)

@@ -4,10 +4,12 @@ use std::{ffi::OsString, path::Path, time::Duration};
 
 use symbolon_client::{
     Client, FileFault, FolderOptions, FolderPlan, FolderQuote, FolderStored, Name, PutOptions,
+    Stored,
 };
 use symbolon_protocol::{Amount, Millis};
 use symbolon_view::folder;
 
+use super::super::care;
 use super::{Clock, Removal, first_few, pace, partial, stopped, tell_not_kept, tell_special};
 use crate::{
     auto::Auto,
@@ -31,6 +33,8 @@ pub(crate) struct Store<'a> {
     pub(crate) options: PutOptions,
     /// Whether to store it even if it would be out of reach too often.
     pub(crate) accept_risk: bool,
+    /// Whether caretakers are named for it.
+    pub(crate) care: bool,
     pub(crate) dry_run: bool,
     pub(crate) yes: bool,
     /// Whether it is renewed without being asked.
@@ -77,9 +81,15 @@ impl Store<'_> {
         context: &Context,
     ) -> Result<Report, Error> {
         let mut index = Amount::ZERO;
-        let dry_run = self.dry_run;
+        let (dry_run, wants_care) = (self.dry_run, self.care);
+        let began_ms = context.host.now_ms();
         let (auto, to, epochs) = (self.auto, self.to.clone(), self.folder.epochs);
         let mut done = self.run(&client, context, &mut index).await;
+        if wants_care && matches!(done, Ok(Done::Stored { .. })) {
+            let since = Stored::Since(began_ms.0);
+            // The price that was accepted has no deposit for them: where they cost one, `keep --for` names them.
+            care::name_caretakers(&client, since, Some(Amount::ZERO), context).await;
+        }
         if let (Ok(Done::Stored { .. }), Some(to)) = (&done, to)
             && let Err(error) = auto.agree(&client, &[to], epochs).await
         {

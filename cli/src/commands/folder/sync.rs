@@ -99,9 +99,19 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
             let to = if to.is_empty() { None } else { Some(name(OsStr::from_bytes(to))?) };
             let (root, dry_run, yes) = (Path::new(&args.source), args.dry_run, args.yes);
             let (accept_risk, max_delete) = (args.accept_risk, args.max_delete);
-            let auto = Auto::default();
-            let store =
-                Store { root, to, folder, options, accept_risk, dry_run, yes, auto, max_delete };
+            let (auto, care) = (Auto::default(), true);
+            let store = Store {
+                root,
+                to,
+                folder,
+                options,
+                accept_risk,
+                care,
+                dry_run,
+                yes,
+                auto,
+                max_delete,
+            };
             store.run_and_close(client, context).await
         }
         (Some(from), None) => {

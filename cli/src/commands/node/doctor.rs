@@ -24,7 +24,7 @@ use crate::{
     home::{self, Home},
     nodes,
     output::{Align, Report, Table},
-    units::{count, show_duration, show_size},
+    units::{count, show_amount, show_duration, show_size},
 };
 
 #[derive(Debug, clap::Args)]
@@ -282,7 +282,10 @@ async fn of_ledger(id: Option<NodeId>, checks: &mut Checks, context: &Context) {
             checks.good(CheckKind::Ledger, format!("the ledger answers: block {}", chain.height));
             clock(&ledger, &chain, checks, context);
             match (id, row) {
-                (Some(id), Some(row)) => of_row((&id, &row), &endpoint, checks).await,
+                (Some(id), Some(row)) => {
+                    collateral(&row, &chain, checks);
+                    of_row((&id, &row), &endpoint, checks).await;
+                }
                 (Some(_), None) => checks.bad(
                     CheckKind::Registered,
                     "the ledger does not know the node",
@@ -326,6 +329,29 @@ fn clock(ledger: &Ledger, chain: &Chain, checks: &mut Checks, context: &Context)
             checks.warn(CheckKind::Clock, what, hint);
         }
         _ => checks.good(CheckKind::Clock, "the machine's clock fits the ledger's time"),
+    }
+}
+
+/// What stands for the node's bytes, and whether it may be given more.
+fn collateral(row: &Node, chain: &Chain, checks: &mut Checks) {
+    let params = &chain.params;
+    let (has, needs) = (show_amount(row.backing()), show_amount(row.needs(params)));
+    let takes = show_size(row.takes(params, chain.epoch));
+    if row.backing() < row.needs(params) {
+        checks.warn(
+            CheckKind::Collateral,
+            format!("{has} stand for its bytes, and it needs {needs}; it may take {takes} more"),
+            "a part of its pay is withheld until it has enough; stake more with: symbolon node stake",
+        );
+    } else if !row.is_open(chain.epoch) {
+        checks.warn(
+            CheckKind::Collateral,
+            "it is given no new shards now: it leaves, or has missed three of its last 30 windows",
+            "see the checks of proofs here",
+        );
+    } else {
+        let what = format!("{has} stand for its bytes, and it needs {needs}; it may take {takes}");
+        checks.good(CheckKind::Collateral, what);
     }
 }
 
@@ -414,6 +440,7 @@ fn name(check: CheckKind) -> &'static str {
         CheckKind::Clock => "clock",
         CheckKind::Registered => "registered",
         CheckKind::Proofs => "proofs",
+        CheckKind::Collateral => "collateral",
         CheckKind::Reachable => "reachable",
     }
 }

@@ -119,6 +119,9 @@ fn earnings(
         epoch: chain.epoch,
         epoch_ms,
         rate: row.rate.into(),
+        collateral: row.collateral.into(),
+        withheld: row.withheld.into(),
+        needs: row.needs(&chain.params).into(),
         proven: row.passed,
         missed: row.missed,
         total: sum(paid.iter().map(|(_, _, amount)| *amount)).into(),
@@ -197,6 +200,15 @@ fn report(document: &Earnings) -> Report {
         .field("paid to", document.payout.as_str())
         .field("epoch", format!("{}, each {}", document.epoch, show_duration(document.epoch_ms)))
         .field("rate", format!("{} for the next epoch that it proves", document.rate.as_str()))
+        .field(
+            "collateral",
+            format!(
+                "{} staked and {} withheld of its pay; it needs {}",
+                document.collateral.as_str(),
+                document.withheld.as_str(),
+                document.needs.as_str()
+            ),
+        )
         .field("epochs", format!("{} proven, {} missed, ever", document.proven, document.missed))
         .field(
             "total",

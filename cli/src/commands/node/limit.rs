@@ -88,7 +88,11 @@ fn pause(text: &str) -> Result<Pause, String> {
 pub(crate) fn run(args: &LimitArgs) -> Result<Report, Error> {
     is_node(&args.dir)?;
     let before = match args.reset {
-        true => Settings::default(),
+        // Whether it leaves is no limit.
+        true => Settings {
+            leaving: Settings::read(&args.dir).is_ok_and(|before| before.leaving),
+            ..Settings::default()
+        },
         false => Settings::read(&args.dir).map_err(|error| {
             Error::usage(error.to_string())
                 .hint("set them anew with: symbolon node limit --dir DIR --reset")

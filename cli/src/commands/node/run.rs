@@ -41,6 +41,10 @@ pub(crate) struct RunArgs {
     /// [default: the node's own key]
     #[arg(long, value_name = "WHO")]
     payout: Option<String>,
+    /// The account of who runs the node, where several nodes of one operator have accounts of their own for their pay: owners
+    /// give the shards of a file to different operators
+    #[arg(long, value_name = "WHO")]
+    operator: Option<String>,
     /// How long an owner has to pay for a shard after uploading it
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = units::duration)]
     pay_within: u64,
@@ -56,6 +60,9 @@ pub(crate) struct RunArgs {
     /// Bytes of the disk that stay free for other programs: with less free, the node takes no new shard
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = units::size)]
     reserve: u64,
+    /// Rebuild lost shards of owners that name this node, for the fee that they offer
+    #[arg(long)]
+    caretaker: bool,
     /// A program that is run for every alert, with the alert as JSON on its stdin; no shell is involved
     #[arg(long, value_name = "PROGRAM")]
     alert_command: Option<PathBuf>,
@@ -79,6 +86,8 @@ pub(crate) struct RunArgs {
 pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Error> {
     let payout = args.payout.as_deref().map(|who| grants::account(who, &context.home));
     let payout = payout.transpose()?;
+    let operator = args.operator.as_deref().map(|who| grants::account(who, &context.home));
+    let operator = operator.transpose()?;
     let ticket = context.ticket()?;
     let mut interrupt = Interrupt::on(Leash::from(args.leashed));
     serve::check_folder(&args.dir, args.new)?;
@@ -93,10 +102,12 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Error> {
         capacity: args.capacity,
         price: args.price,
         payout,
+        operator,
         unpaid: Some(Unpaid { acceptance_ms: args.pay_within, grace_ms: args.grace }),
         agreed_ms: args.agree_for,
         declare_after_ms: Some(args.declare_after),
         reserve: Some(args.reserve),
+        caretaker: args.caretaker,
         accept_loss: args.accept_loss,
     };
     let (starting, host) = (plan.clone(), context.host.clone());
@@ -119,6 +130,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Error> {
     let ends = async {
         tokio::select! {
             failure = running.node.failed() => Err(failure.into()),
+            () = retires(&running, &noted, context) => Ok(()),
             ended = runs => ended,
             never = noted.keep(&running) => never,
             never = alerts::pass_on(&running, args.alert_command.as_deref(), &context.host) => never,
@@ -128,6 +140,13 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Error> {
     let told = interrupt.or(ends).await.unwrap_or(Ok(()));
     running.stop().await;
     told
+}
+
+/// Ends when the node has retired, and has noted that.
+async fn retires(running: &RunningNode, noted: &Noted, context: &Context) {
+    running.node.retired().await;
+    noted.once(running).await;
+    context.out.note("The node has retired, and has back what was its own.");
 }
 
 fn ready(running: &RunningNode, plan: &NodePlan, context: &Context) -> Result<(), Error> {

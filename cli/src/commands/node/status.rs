@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use symbolon_protocol::ledger::{Params, rows::Node as Row};
 use symbolon_view::network::{Node, Nodes};
 
 use crate::{
@@ -26,12 +27,14 @@ pub(crate) async fn of_network(prefix: &str, context: &Context) -> Result<Report
         ("ANSWERS", Align::Left),
         ("USED", Align::Right),
         ("OF", Align::Right),
+        ("TAKES", Align::Right),
         ("SHARDS", Align::Right),
         ("PROVEN", Align::Right),
         ("MISSED", Align::Right),
         ("LAST PROOF", Align::Left),
         ("EARNS PER EPOCH", Align::Right),
         ("DUE NOW", Align::Right),
+        ("COLLATERAL", Align::Right),
         ("ADDRESS", Align::Left),
     ]);
     let mut list = Vec::new();
@@ -41,15 +44,17 @@ pub(crate) async fn of_network(prefix: &str, context: &Context) -> Result<Report
             if *answer { "yes".into() } else { "no".into() },
             show_size(row.used),
             show_size(row.capacity),
+            show_size(row.takes(&chain.params, chain.epoch)),
             row.slots.to_string(),
             row.passed.to_string(),
             row.missed.to_string(),
             row.passed_epoch.map_or_else(|| "none yet".into(), |epoch| format!("epoch {epoch}")),
             row.rate.to_string(),
             row.due().to_string(),
+            collateral(row, &chain.params),
             row.addresses.first().cloned().unwrap_or_default(),
         ]);
-        list.push(Node::new(id, row, *answer));
+        list.push(Node::new(id, row, &chain, *answer));
     }
     let up = answers.iter().filter(|answer| **answer).count();
     let price = wanted.iter().map(|(_, row)| row.price).min().unwrap_or_default();
@@ -123,6 +128,12 @@ pub(crate) fn of_folder(dir: &Path) -> Result<Report, Error> {
         report = report.field("damaged", format!("{damaged}: see symbolon node scrub"));
     }
     Ok(report)
+}
+
+/// What stands for a node's bytes, and what it needs if that is more.
+fn collateral(row: &Row, params: &Params) -> String {
+    let (has, needs) = (row.backing(), row.needs(params));
+    if has < needs { format!("{has} of {needs}") } else { has.to_string() }
 }
 
 /// A time of the machine's clock.

@@ -282,6 +282,11 @@ pub(crate) fn moves(event: &Value) -> bool {
 
 impl Network {
     pub(crate) fn start(nodes: usize, epoch: &str) -> Self {
+        Self::start_with(nodes, epoch, "")
+    }
+
+    /// The same with more said to every node.
+    pub(crate) fn start_with(nodes: usize, epoch: &str, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let home = folder.path().join("home");
         let dir = folder.path().join("ledger").display().to_string();
@@ -292,7 +297,7 @@ impl Network {
             .map(|number| {
                 let dir = folder.path().join(format!("node{number}")).display().to_string();
                 let line = format!(
-                    "node run --ledger {ticket} --capacity 2GiB --price 0.0001/epoch --dir {dir}"
+                    "node run --ledger {ticket} --capacity 2GiB --price 0.0001/epoch --dir {dir}{more}"
                 );
                 Server::start(&home, words(&line))
             })

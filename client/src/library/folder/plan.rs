@@ -232,7 +232,7 @@ impl Library {
         let times = (params.epoch_ms, params.epoch_ms.saturating_mul(options.epochs));
         let too_much = || ClientError::Usage(String::from("the price exceeds every amount"));
         let mut all = FolderQuote {
-            scheme: choose_scheme(options.scheme, candidates.len())?,
+            scheme: choose_scheme(options.scheme, &candidates)?,
             nodes: candidates.len(),
             deals: 0,
             stored_bytes: 0,
@@ -246,7 +246,7 @@ impl Library {
         for unit in &plan.units {
             let length = unit.length();
             let candidates = with_room(candidates.clone(), options.scheme, Some(length));
-            let scheme = choose_scheme(options.scheme, candidates.len())?;
+            let scheme = choose_scheme(options.scheme, &candidates)?;
             let one = quote(&params, &candidates, scheme, length, options.epochs)?;
             all.total = all.total.checked_add(one.total).ok_or_else(too_much)?;
             all.deals += u64::from(one.segments);

@@ -155,15 +155,14 @@ impl Library {
         self.most_for(&chain, bytes, term.epochs(&older)).await
     }
 
-    /// The most that runs of `bytes` bytes cost: the price on the most expensive nodes.
+    /// The most that runs of `bytes` bytes cost: the price on the most expensive of the acceptable nodes.
     async fn most_for(
         &self,
         chain: &Chain,
         bytes: u64,
         epochs: u64,
     ) -> Result<Amount, ClientError> {
-        let mut candidates = self.network().candidates(b"index").await?;
-        candidates.reverse();
+        let candidates = self.network().candidates(b"index").await?;
         let mut most = Amount::ZERO;
         let mut left = bytes.max(1);
         while left > 0 {
@@ -223,7 +222,7 @@ fn part_cost(
     epochs: u64,
 ) -> Result<Amount, ClientError> {
     let candidates = with_room(candidates.to_vec(), None, Some(length));
-    let scheme = choose_scheme(None, candidates.len())?;
+    let scheme = choose_scheme(None, &candidates)?;
     Ok(quote(&chain.params, &candidates, scheme, length, epochs)?.total)
 }
 

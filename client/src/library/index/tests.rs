@@ -49,7 +49,9 @@ impl World {
                 capacity: CAPACITY,
                 price: Amount::credits(1),
                 payout: endpoint.id().into(),
+                operator: None,
                 custody: true,
+                caretaker: false,
                 limits,
                 accept_loss: false,
             };

@@ -27,7 +27,7 @@ use work::{Answered, Work};
 /// Seeds that are run when nothing else is asked for.
 const SEEDS: u64 = 3;
 /// Lives of a seed: the first begins with an empty disk, each other one after a crash.
-const LIVES: usize = 4;
+const LIVES: usize = 6;
 /// Crashes that are tried after each life.
 const CRASHES: usize = 30;
 /// What is done in a life.

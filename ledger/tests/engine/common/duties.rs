@@ -58,8 +58,11 @@ pub(crate) async fn open_deal(ledger: &Ledger) {
             payout: account(8),
             addresses: Vec::new(),
             custody_key: Some([number; 32]),
+            caretaker: false,
             price: Amount::credits(1),
             capacity: 1 << 30,
+            operator: None,
+            leaving: false,
         };
         must(ledger, number, 1, register).await;
     }

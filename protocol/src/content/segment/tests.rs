@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    content::{Layout, Manifest},
+    content::{Layout, Manifest, mask::IndexKeys},
     limits::CELL_BYTES,
     merkle::{self, Builder},
 };
@@ -450,4 +450,47 @@ proptest! {
             Err(_) => prop_assert!(out == vec![0; capacity]),
         }
     }
+}
+
+#[test]
+fn masks_of_some_shards_rebuild_one_and_open_nothing() {
+    let scheme = Scheme { required: 3, total: 6 };
+    let stored = store(9, scheme, 500_000, 0, 0);
+    let size = stored.layout.stripe(0).unwrap().cell_bytes;
+    let mut keys = IndexKeys::default();
+    for index in [1, 3, 4, 5] {
+        keys.insert(index, Zeroizing::new(stored.key.shard_mask_key(0, index)));
+    }
+    // A caretaker learns the layout from the deal alone.
+    let length = stored.layout.shard_length;
+    let layout = SegmentLayout::from_shard(scheme, 0, length).unwrap();
+    let caretaker = Rebuilder::with(Mask::of(keys), layout);
+    let mut out = vec![0; size];
+    let cells = stored.cells(0, |index| [1, 3, 4].contains(&index));
+    caretaker.rebuild(0, &cells, 5, &mut out).unwrap();
+    assert_eq!(out, stored.cells[5 * size..]);
+    let wanted = caretaker.rebuild(0, &cells, 2, &mut out);
+    assert_eq!(wanted, Err(ContentError::NoMask { shard: 2 }));
+    // A cell whose mask is not known is of no use.
+    let blind = stored.cells(0, |index| [0, 1, 3].contains(&index));
+    let few = caretaker.rebuild(0, &blind, 5, &mut out);
+    assert!(matches!(few, Err(ContentError::NotEnoughShards { .. })), "{few:?}");
+
+    // What is under a mask is a sealed cell: neither a mask's key nor any of its bytes opens it.
+    let mut cell = stored.cells[size..2 * size].to_vec();
+    let mask = stored.key.shard_mask_key(0, 1);
+    let mut one = IndexKeys::default();
+    one.insert(1, Zeroizing::new(mask));
+    Mask::of(one).shard(1).apply(0, &mut cell);
+    let (body, tag) = cell.split_at(layout.stripe(0).unwrap().plain_bytes);
+    assert!(!body.windows(32).any(|part| stored.plain[..4096].windows(32).any(|has| has == part)));
+    let tag = tag.try_into().unwrap();
+    for key in [mask, blake3::derive_key("symbolon 2026 content v1", &mask)] {
+        assert!(seal::open_in_place(&key, None, &mut body.to_vec(), &tag).is_err());
+    }
+    let key = stored.key.cell_key(0, 1);
+    assert!(
+        seal::open_in_place(&key, None, &mut body.to_vec(), &tag).is_ok(),
+        "but the reader's does"
+    );
 }

@@ -12,10 +12,10 @@ use crate::{
     ledger::{
         DEAL_KEPT_EPOCHS, kept_ms,
         rows::{
-            Accounts, Chains, Deal, DealState, Deals, DealsDue, DealsOf, Degraded, HoldKey, Holds,
-            Joins, Kept, KeptUntil, Leaves, Listing, ListingState, Listings, ListingsOf, Node,
-            Nodes, Order, OrderState, Orders, OrdersDue, OrdersOf, PoolsTable, Revocations, Roots,
-            SeenTable, SeenUntil, Slot, Slots, Table, Vaults, Windows,
+            Accounts, Cares, Chains, Deal, DealState, Deals, DealsDue, DealsOf, Degraded, HoldKey,
+            Holds, Joins, Kept, KeptUntil, Leaves, Listing, ListingState, Listings, ListingsOf,
+            Node, Nodes, Order, OrderState, Orders, OrdersDue, OrdersOf, PoolsTable, Repairs,
+            Revocations, Roots, SeenTable, SeenUntil, Slot, Slots, Table, Vaults, Windows,
         },
         sheet,
         state::{MemoryState, State, StateExt},
@@ -39,8 +39,10 @@ pub(super) fn audit(state: &MemoryState) {
     audit_storage_pool(state);
     audit_holds(state);
     audit_indexes(state);
+    audit_repairs(state);
     audit_kept(state);
     audit_deposits(state);
+    audit_collateral(state);
 }
 
 /// Slot tables are dense, agree with the deals, and add up to the node rows.
@@ -68,23 +70,27 @@ fn audit_tables(state: &MemoryState) {
         }
     }
     assert!(leaves.is_empty(), "shards that leave and are in no table: {leaves:?}");
-    let mut waiting: BTreeMap<NodeId, u64> = BTreeMap::new();
+    let mut waiting: BTreeMap<NodeId, (u64, u128)> = BTreeMap::new();
     for ((node, (start, id)), join) in rows(state, Joins) {
         let deal = &deals[&id];
         let shard = deal.shards[usize::from(join.index)].unwrap();
         assert_eq!((shard.node, shard.from, shard.lost), (node, start, None));
-        *waiting.entry(node).or_default() += deal.length;
+        let waits = waiting.entry(node).or_default();
+        waits.0 += deal.length;
+        waits.1 += slot_rate(shard.price, deal.length).unwrap().0;
     }
     for (id, node) in rows(state, Nodes) {
         let table = slots.remove(&id).unwrap_or_default();
-        let waits = waiting.remove(&id).unwrap_or_default();
+        let (waits, waiting_rate) = waiting.remove(&id).unwrap_or_default();
         assert_eq!(node.slots as usize, table.len());
         assert_eq!(node.slot_bytes, table.iter().map(|slot| slot.length).sum::<u64>());
         assert_eq!(node.rate.0, table.iter().map(|slot| slot.rate.0).sum::<u128>());
         let longest = table.iter().map(|slot| slot.length).max().unwrap_or_default();
         assert!(longest <= node.longest() && node.longest() < 2 * longest.max(1), "weights fit");
         assert_eq!(node.used, node.slot_bytes + waits, "room is bound while shards are there");
-        assert!(node.used <= node.capacity);
+        assert_eq!(node.bound_rate.0, node.rate.0 + waiting_rate, "and so is their pay");
+        assert!(node.used <= node.capacity && node.misses < 1 << 30);
+        assert!(node.used > 0 || !node.dead || node.backing() == Amount::ZERO, "it paid");
         assert!(node.window.is_none() || 0 < node.slots, "an empty table has no window");
         let limit = state.get(Chains, &()).unwrap().params.dead_after_epochs;
         assert!(node.dead || node.missed_in_row < limit, "dead in time");
@@ -125,6 +131,15 @@ fn audit_holds(state: &MemoryState) {
     for (id, deal) in rows(state, Deals) {
         let hold = holds.remove(&Holds::key(&HoldKey::Deal { deal: id }));
         assert_eq!(hold.is_some(), deal.state == DealState::Open);
+    }
+    for (id, repair) in rows(state, Repairs) {
+        let deal = state.get(Deals, &id).unwrap();
+        assert_eq!(deal.state, DealState::Open, "an end settles what caretakers do");
+        let claimed = repair.claim.iter().map(|claim| claim.fee.0 * claim.rebuild.len() as u128);
+        let earned = repair.rewards.iter().map(|reward| reward.fee.0);
+        let hold = holds.remove(&Holds::key(&HoldKey::Repair { deal: id })).unwrap();
+        assert_eq!(hold.amount.0, claimed.chain(earned).sum::<u128>(), "fees are locked");
+        assert_eq!(hold.payer, deal.owner);
     }
     for (id, order) in rows(state, Orders) {
         let hold = holds.remove(&Holds::key(&HoldKey::Order { order: id }));
@@ -184,6 +199,22 @@ fn audit_indexes(state: &MemoryState) {
     assert!(until.iter().all(|((height, _), _)| chain.height <= *height), "pruned");
 }
 
+/// Care is for deals that are there, and a shard is rebuilt once.
+fn audit_repairs(state: &MemoryState) {
+    for (id, care) in rows(state, Cares) {
+        let deal = state.get(Deals, &id).unwrap();
+        assert_eq!(care.pads.len(), deal.shards.len());
+        assert_eq!(DealId::of(&deal.owner, &care.opening), id);
+        assert_eq!(state.get(Vaults, &care.vault).unwrap().owner, deal.owner);
+    }
+    for (id, repair) in rows(state, Repairs) {
+        assert!(state.get(Cares, &id).is_some(), "only what is cared for is claimed");
+        assert!(repair.claim.is_some() || !repair.rewards.is_empty(), "an empty row leaves");
+        let indexes: BTreeSet<u8> = repair.rewards.iter().map(|reward| reward.index).collect();
+        assert_eq!(indexes.len(), repair.rewards.len(), "one reward for each shard");
+    }
+}
+
 /// What is over waits to leave the state, nothing else does, and nothing points at what has left.
 fn audit_kept(state: &MemoryState) {
     let chain = state.get(Chains, &()).unwrap();
@@ -232,10 +263,31 @@ fn audit_deposits(state: &MemoryState) {
         + count(rows(state, Vaults).len(), 4)
         + count(rows(state, Listings).len(), 8)
         + count(rows(state, Orders).len(), 4)
+        + rows(state, Cares)
+            .iter()
+            .map(|(_, care)| 4 + care.pads.len().div_ceil(4) as u128)
+            .sum::<u128>()
         + count(rows(state, Revocations).len(), 1)
         + count(rows(state, Roots).len(), 8);
-    let unit = state.get(Chains, &()).unwrap().params.deposit.0;
-    assert_eq!(state.get(PoolsTable, &()).unwrap().deposits, Amount(weight * unit));
+    let params = state.get(Chains, &()).unwrap().params;
+    let offered = rows(state, Nodes).into_iter().map(|(_, node)| {
+        let deposit = (params.capacity_deposit.0 * u128::from(node.capacity)).div_ceil(1 << 30);
+        assert_eq!(node.deposit.0, deposit, "the deposit grows with the capacity");
+        deposit
+    });
+    let due = weight * params.deposit.0 + offered.sum::<u128>();
+    assert_eq!(state.get(PoolsTable, &()).unwrap().deposits, Amount(due));
     let bound = rows(state, Accounts).iter().map(|(_, account)| account.deposits.0).sum::<u128>();
-    assert_eq!(bound, weight * unit, "each account knows its own");
+    assert_eq!(bound, due, "each account knows its own");
+}
+
+/// What stands for the bytes of nodes is in its pool, and what was forfeited is in holds.
+fn audit_collateral(state: &MemoryState) {
+    let of_node = |(_, node): &(NodeId, Node)| node.collateral.0 + node.withheld.0;
+    let sum = rows(state, Nodes).iter().map(of_node).sum::<u128>();
+    assert_eq!(state.get(PoolsTable, &()).unwrap().collateral, Amount(sum));
+    for (key, hold) in rows(state, Holds) {
+        assert!(hold.forfeited <= hold.amount);
+        assert!(hold.forfeited == Amount::ZERO || matches!(key, HoldKey::Deal { .. }));
+    }
 }

@@ -13,6 +13,7 @@ use crate::{
     id::{AccountId, DealId, Hash, ListingId, NodeId, ObjectId, Opening, OrderId, TransactionId},
     ledger::{
         DEAL_KEPT_EPOCHS, DECLARED_SHARDS_MAX, EXTENDED_DEALS_MAX, PLACED_SHARDS_MAX, Params,
+        REWARDS_MAX,
         beacon::Onions,
         block::{Event, Genesis, Place, Reason},
         closing,
@@ -161,8 +162,11 @@ impl Large {
             payout: account(number),
             addresses: Vec::new(),
             custody_key: None,
+            caretaker: false,
             price: PRICE,
             capacity: 1 << 40,
+            operator: None,
+            leaving: false,
         };
         nodes.map(|number| self.sign(number, register(number))).collect()
     }
@@ -236,14 +240,19 @@ fn the_events_of_what_is_due_leave_room_for_a_transaction() {
         + closing::STEPS_MAX * completed.max(left).max(bytes(Event::ShardJoined { node, deal }))
         + kept::LEAVING_MAX * returned;
     assert!(returned <= completed, "a deal that is removed reports no more");
+    let locked = Place::Hold { hold: HoldKey::Repair { deal } };
+    let rebuilt = paid(locked, to, Reason::Repaired { deal });
+    assert!(rebuilt <= completed, "a caretaker that is paid counts for a step");
     assert_eq!(due, 702_293);
     let cancelled = paid(Place::Storage, to, Reason::Deal { deal })
         + back
         + usize::from(SHARDS_MAX) * (left + paid(Place::Storage, to, Reason::Deal { deal }))
+        + (REWARDS_MAX + 1) * rebuilt
         + bytes(Event::DealEnded { deal });
     let placed = bytes(Event::ShardPlaced { deal, index: 1, node });
-    let placed = 3 * freed
-        + PLACED_SHARDS_MAX * (placed + left + paid(Place::Storage, to, Reason::Deal { deal }));
+    let placed = 4 * freed
+        + PLACED_SHARDS_MAX
+            * (placed + left + rebuilt + paid(Place::Storage, to, Reason::Deal { deal }));
     let declared = DECLARED_SHARDS_MAX * (left + lost);
     let extended = paid(to, Place::Storage, Reason::Deal { deal })
         + paid(to, Place::Treasury, Reason::Fee)

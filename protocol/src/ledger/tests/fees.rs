@@ -289,11 +289,23 @@ fn registrations_are_bounded_by_what_the_attacker_holds() {
         if world.act(200, transfer(number, each)) != Status::Applied {
             break;
         }
-        let Action::RegisterNode { addresses, custody_key, price, .. } = register(number, 0) else {
+        let Action::RegisterNode { addresses, custody_key, caretaker, price, .. } =
+            register(number, 0)
+        else {
             unreachable!()
         };
         let (payout, capacity) = (account(200), 0);
-        let cheap = Action::RegisterNode { payout, addresses, custody_key, price, capacity };
+        let (operator, leaving) = (None, false);
+        let cheap = Action::RegisterNode {
+            payout,
+            operator,
+            addresses,
+            custody_key,
+            caretaker,
+            price,
+            capacity,
+            leaving,
+        };
         world.must(number, cheap.clone());
         assert_eq!(world.act(number, cheap), Status::FeeNotCovered, "nothing is left to it");
         registered += 1;

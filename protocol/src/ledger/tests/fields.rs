@@ -46,11 +46,21 @@ fn transfer(to: u8, amount: u128) -> Action {
 }
 
 fn addressed(addresses: Vec<String>) -> Action {
-    let Action::RegisterNode { payout, custody_key, price, capacity, .. } = register(11, 1 << 20)
+    let Action::RegisterNode { payout, custody_key, caretaker, price, capacity, .. } =
+        register(11, 1 << 20)
     else {
         unreachable!()
     };
-    Action::RegisterNode { payout, addresses, custody_key, price, capacity }
+    Action::RegisterNode {
+        payout,
+        operator: None,
+        addresses,
+        custody_key,
+        caretaker,
+        price,
+        capacity,
+        leaving: false,
+    }
 }
 
 fn deal(world: &World, change: fn(&mut DealTerms)) -> Action {

@@ -337,7 +337,7 @@ fn a_node_that_misses_for_too_long_loses_everything() {
     let left = deal(&world).end - lost.lost.unwrap();
     assert_eq!(hold(&world), 36 + u128::from(left) * RATE);
     let more = world.deal(OWNER, opening(6), &NODES, 5);
-    assert_eq!(world.act(OWNER, more.clone()), Status::NodeFull);
+    assert_eq!(world.act(OWNER, more.clone()), Status::NodeClosed);
     let again = place(&world, 1, SPARE);
     world.must(OWNER, again);
     // It may begin again.

@@ -6,18 +6,20 @@ use std::{collections::BTreeSet, format, string::String, vec, vec::Vec};
 use proptest::prelude::*;
 
 use super::{
-    seller::list,
-    world::{World, account, opening, register, status},
+    seller::listing_terms_on,
+    world::{World, account, opening, register, status, strangers},
 };
 use crate::{
     amount::Amount,
     id::{DealId, LinkId, ListingId, Opening, OrderId},
     ledger::{
-        Status, execute,
-        rows::{Deals, Listings, Nodes, Orders, Roots, Vaults},
+        Params, Status,
+        block::Event,
+        execute,
+        rows::{DealState, Deals, Holds, Listings, Nodes, Orders, Repairs, Roots, Vaults},
         state::{MemoryState, StateExt},
         tests::{audit::rows, seller::vault_id, world::node},
-        transaction::{Action, LostShard, Transaction},
+        transaction::{Action, CaredDeal, LostShard, Transaction},
     },
     time::LedgerTime,
 };
@@ -40,7 +42,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (9000..13_000_u16).prop_map(Some),
     ];
     // Proofs are by far the most frequent transactions of a living ledger.
-    let kind = prop_oneof![3 => 0..17_u8, 1 => Just(4)];
+    let kind = prop_oneof![3 => 0..20_u8, 1 => Just(4)];
     let step = (kind, 0..4_u8, 0..6_u8, any::<u16>(), wait)
         .prop_map(|(kind, a, b, amount, wait)| Step { kind, a, b, amount, wait });
     prop::collection::vec(step, 1..120)
@@ -70,15 +72,13 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
             let (_, some) = nodes.split_at(usize::from(b % 3));
             (user, world.deal(user, chosen, some, 1 + u64::from(amount % 9)))
         }
-        4 => {
-            world.state.get(Nodes, &node(storer))?;
-            (storer, world.prove(storer))
-        }
+        4 => (storer, world.prove_if(storer)?),
         5 => (user, Action::EndDeal { deal }),
         6 => (user, world.vault(user, 1 + b % 3, &[11, 12, 13])),
         7 => {
             world.state.get(Vaults, &vault_id(user))?;
-            (user, list(user, b % 3, u128::from(amount)))
+            let terms = listing_terms_on(&world.id(), user, u128::from(amount)).into();
+            (user, Action::List { opening: opening(b % 3), terms })
         }
         8 | 9 => {
             let price = world.state.get(Listings, &listing)?.terms.price.0;
@@ -101,6 +101,11 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
             (user, Action::Revoke { link: LinkId([b; 16]), until_ms })
         }
         13..=15 => return lasting(world, step, (user, chosen)),
+        16 => (user, Action::Stake { node: node(11 + b % 4), amount: Amount(amount.into()) }),
+        17 => (storer, Action::Unstake { amount: Amount(u128::from(amount) % 20) }),
+        18 if amount % 5 == 0 => (storer, Action::RetireNode),
+        18 => (storer, world.prove_if(storer)?),
+        20..=22 => return cared(world, step, number),
         _ => {
             let version = world.state.get(Roots, &account(user)).map_or(0, |row| row.version);
             // Every third one was made from a record that is gone.
@@ -137,11 +142,68 @@ fn lasting(world: &World, step: Step, (user, chosen): (u8, Opening)) -> Option<(
     Some((if amount % 2 == 0 { user } else { number }, place))
 }
 
+/// What caretakers do, and what owners say of them.
+fn cared(world: &World, step: Step, newest: u8) -> Option<(u8, Action)> {
+    let Step { kind, a, b, amount, .. } = step;
+    let of = |user: u8| (0..=newest).map(move |number| (user, opening(number)));
+    let open = |(user, chosen): &(u8, Opening)| {
+        let row = world.state.get(Deals, &DealId::of(&account(*user), chosen));
+        row.is_some_and(|row| {
+            row.state == DealState::Open && (kind != 21 || row.lost().count() > 0)
+        })
+    };
+    let deals: Vec<(u8, Opening)> = (1..5).flat_map(of).filter(open).collect();
+    let (user, chosen) = *deals.get(usize::from(amount) % deals.len().max(1))?;
+    let deal = DealId::of(&account(user), &chosen);
+    let row = world.state.get(Deals, &deal)?;
+    if kind == 20 {
+        if world.state.get(Vaults, &vault_id(user)).is_none() {
+            return Some((user, world.vault(user, 2, &[11, 12, 13])));
+        }
+        let deals = vec![CaredDeal { opening: chosen, pads: vec![[b; 32]; row.shards.len()] }];
+        let caretakers = vec![node(15), node(16)];
+        let (fee, price_max) = (Amount(u128::from(1 + amount % 7)), Amount(4_000_000));
+        let vault = vault_id(user);
+        return Some((
+            user,
+            Action::SetCare { vault, caretakers, spare: 2, fee, price_max, deals },
+        ));
+    }
+    let repair = world.state.get(Repairs, &deal);
+    let number_of = |id| (15..17).find(|number| node(*number) == id);
+    if let Some(reward) = repair.as_ref().and_then(|repair| repair.rewards.first())
+        && kind == 22
+    {
+        let shards = vec![reward.index];
+        return Some((number_of(reward.caretaker)?, Action::CollectRepair { deal, shards }));
+    }
+    let lost: Vec<u8> = row.lost().map(|(index, _)| index).collect();
+    let claim = repair.and_then(|repair| repair.claim);
+    if let Some(claim) = claim.filter(|claim| claim.runs(world.chain().epoch))
+        && amount % 8 > 0
+    {
+        let price = (Amount(1_000_000 * u128::from(1 + amount % 3)), u64::MAX);
+        let fits = |number: &u8| {
+            row.kept_by(&node(*number)).is_none() && row.length <= world.node(*number).free()
+        };
+        let other = (11..15).find(fits)?;
+        let place = world.place((user, chosen), &[(claim.rebuild[0], other)], price);
+        return Some((number_of(claim.claimant)?, place));
+    }
+    let who = 15 + a % 2;
+    let read: Vec<u8> = row.kept().map(|(index, _)| index).take(row.required.into()).collect();
+    Some((who, world.claim_of(who, deal, (&lost, &read))))
+}
+
 /// Runs a history, and sends everything that was sent in the last blocks once more with each block.
 fn run(steps: &[Step]) -> (World, usize, BTreeSet<String>) {
-    let mut world = World::new();
-    world.fund(&[1, 2, 3, 4, 11, 12]);
-    world.nodes(&[11, 12, 13, 14]);
+    // Half of the histories are among strangers, where nodes need collateral.
+    let mut world = match steps.len() % 2 {
+        0 => World::with(Params { allowance: Amount(400), ..strangers() }),
+        _ => World::new(),
+    };
+    world.fund(&[1, 2, 3, 4, 11, 12, 13, 14, 15, 16]);
+    world.nodes(&[11, 12, 13, 14, 15, 16]);
     let (mut applied, mut reached) = (0, BTreeSet::new());
     let mut waiting: Vec<Transaction> = Vec::new();
     let mut sent: Vec<Transaction> = Vec::new();
@@ -151,7 +213,13 @@ fn run(steps: &[Step]) -> (World, usize, BTreeSet<String>) {
         }
         let Some(wait) = step.wait else { continue };
         world.now += u64::from(wait);
+        for number in honest(&world) {
+            let proof = world.prove(number);
+            waiting.push(world.sign(number, proof));
+        }
         let fresh = world.block(&waiting);
+        let retired = world.events.iter().any(|event| matches!(event, Event::NodeRetired { .. }));
+        reached.extend(retired.then(|| String::from("node retired")));
         applied += fresh.iter().filter(|outcome| outcome.is_ok()).count();
         // Sent again in the next block: what was applied stays as it was.
         let before = world.blocks.len();
@@ -164,6 +232,17 @@ fn run(steps: &[Step]) -> (World, usize, BTreeSet<String>) {
         sent.truncate(20);
     }
     (world, applied, reached)
+}
+
+/// The nodes that prove now, as honest ones do: all but the first, except in an epoch now and then. If all nodes missed
+/// as a rule, none would ever be given a shard.
+fn honest(world: &World) -> Vec<u8> {
+    let proves = |number: &u8| {
+        let row = world.state.get(Nodes, &node(*number));
+        let open = row.and_then(|row| row.window.filter(|_| row.due() > Amount::ZERO));
+        open.is_some_and(|window| (window.epoch + 5 * u64::from(*number)) % 16 != 0)
+    };
+    (12..15).filter(proves).collect()
 }
 
 /// The states in which deals, shards and orders are.
@@ -182,6 +261,17 @@ fn states(world: &World) -> Vec<String> {
     }
     for (_, node) in rows(&world.state, Nodes) {
         states.extend(node.dead.then(|| String::from("node dead")));
+        states.extend((0 < node.passed).then(|| String::from("epoch proven")));
+        states.extend((0 < node.missed).then(|| String::from("epoch missed")));
+        states.extend((0 < node.withheld.0).then(|| String::from("pay withheld")));
+        states.extend((0 < node.paused_until).then(|| String::from("node paused")));
+    }
+    for (_, repair) in rows(&world.state, Repairs) {
+        states.extend(repair.claim.map(|_| String::from("repair claimed")));
+        states.extend(repair.rewards.first().map(|_| String::from("repair placed")));
+    }
+    for (_, hold) in rows(&world.state, Holds) {
+        states.extend((0 < hold.forfeited.0).then(|| String::from("money forfeited")));
     }
     states
 }
@@ -208,7 +298,7 @@ proptest! {
 }
 
 /// The states that histories have to reach.
-const STATES: [&str; 7] = [
+const STATES: [&str; 15] = [
     "deal Completed",
     "deal Cancelled",
     "shard lost by the first node",
@@ -216,6 +306,14 @@ const STATES: [&str; 7] = [
     "order Settled",
     "order Refunded",
     "node dead",
+    "repair claimed",
+    "repair placed",
+    "epoch proven",
+    "epoch missed",
+    "node retired",
+    "node paused",
+    "pay withheld",
+    "money forfeited",
 ];
 
 /// A long history, always the same for a number.
@@ -226,10 +324,12 @@ fn history(number: u8) -> Vec<Step> {
         seed.fill(&mut one);
         one[0]
     };
-    let steps = (0..900).map(|_| Step {
+    let steps = (0..if number.is_multiple_of(2) { 900 } else { 1200 }).map(|_| Step {
         // Many faucets, for nothing else happens without money, and many proofs, or all nodes die.
-        kind: match byte() % 22 {
-            kind @ 0..=18 => kind.saturating_sub(3),
+        kind: match (number % 2, byte()) {
+            (0, byte) if byte % 26 <= 22 => (byte % 26).saturating_sub(3),
+            (1, byte) if byte % 30 <= 18 => (byte % 30).saturating_sub(3),
+            (1, byte) if byte % 30 <= 24 => 20 + byte % 3,
             _ => 4,
         },
         a: byte() % 4,
@@ -238,7 +338,13 @@ fn history(number: u8) -> Vec<Step> {
         wait: (byte() % 3 > 0).then(|| u16::from(byte()) * 12),
     });
     let steps: Vec<Step> = steps.collect();
-    let roots = (0..9).map(|n| Step { kind: 16, a: n % 2, b: n, amount: n.into(), wait: Some(9) });
+    let roots = (0..9 + number % 2).map(|n| Step {
+        kind: 19,
+        a: n % 2,
+        b: n,
+        amount: n.into(),
+        wait: Some(9),
+    });
     steps.into_iter().chain(roots).collect()
 }
 
@@ -247,12 +353,10 @@ fn history(number: u8) -> Vec<Step> {
 #[test]
 fn long_histories_reach_everything() {
     let mut all = BTreeSet::new();
-    for number in 0..8 {
+    for number in 0..24 {
         let (world, applied, reached) = run(&history(number));
         assert_eq!(replayed(&world), world.state);
         assert!(applied > 200, "{applied}");
-        assert!(rows(&world.state, Nodes).iter().any(|(_, node)| node.passed > 0));
-        assert!(rows(&world.state, Nodes).iter().any(|(_, node)| node.missed > 0));
         assert!(rows(&world.state, Roots).iter().any(|(_, root)| root.version > 1));
         assert!(world.chain().epoch > 3);
         all.extend(reached);

@@ -365,8 +365,20 @@ fn vaults_have_true_custodians() {
     let Action::RegisterNode { payout, addresses, price, capacity, .. } = register(14, 1) else {
         unreachable!()
     };
-    let custody_key = None;
-    world.must(14, Action::RegisterNode { payout, addresses, custody_key, price, capacity });
+    let (custody_key, caretaker) = (None, false);
+    world.must(
+        14,
+        Action::RegisterNode {
+            payout,
+            operator: None,
+            addresses,
+            custody_key,
+            caretaker,
+            price,
+            capacity,
+            leaving: false,
+        },
+    );
     assert_eq!(world.act(BUYER, stranger.clone()), Status::BadAcceptance);
     world.must(14, register(14, 1));
     world.must(BUYER, stranger.clone());

@@ -16,7 +16,7 @@ use crate::{
         Status,
         rows::Roots,
         state::StateExt,
-        transaction::{Action, Transaction},
+        transaction::{Action, LostShard, Transaction},
     },
 };
 
@@ -55,6 +55,31 @@ const CASES: &[Case] = &[
     (Status::NotYours, || stored().act(BUYER, Action::EndDeal { deal: deal_id(DEAL) })),
     (Status::Exists, exists),
     (Status::RootMoved, || funded().act(SELLER, set_root(1, 512))),
+    (Status::NotCaretaker, || {
+        let mut world = stored();
+        let claim = world.claim(14, DEAL, &[0], &[1, 2]);
+        world.nodes(&[14]);
+        world.act(14, claim)
+    }),
+    (Status::WrongShards, || {
+        let mut world = cared();
+        let claim = world.claim(14, DEAL, &[0], &[1, 2]);
+        world.act(14, claim)
+    }),
+    (Status::NodeClosed, || {
+        let mut world = funded();
+        let mut leaving = register(11, 1 << 20);
+        if let Action::RegisterNode { leaving: of, .. } = &mut leaving {
+            *of = true;
+        }
+        world.must(11, leaving);
+        let deal = world.deal(SELLER, opening(DEAL), &NODES, 3);
+        world.act(SELLER, deal)
+    }),
+    (Status::CollateralTooLow, || {
+        let mut world = funded();
+        world.act(11, Action::Unstake { amount: Amount(1) })
+    }),
     (Status::ListingEnded, || {
         let mut world = listed();
         world.must(SELLER, Action::EndListing { listing: listing_id(LISTING) });
@@ -111,7 +136,29 @@ const CASES: &[Case] = &[
         world.must(SELLER, Action::Faucet);
         world.act(BUYER, Action::Faucet)
     }),
+    (Status::ReserveTooLow, || {
+        let mut world = cared();
+        let lost = vec![LostShard { deal: deal_id(DEAL), index: 0 }];
+        world.must(11, Action::DeclareLost { shards: lost });
+        let mut care = world.care(SELLER, &[14], &[DEAL]);
+        let Action::SetCare { fee, .. } = &mut care else { unreachable!() };
+        *fee = Amount(1 << 100);
+        world.must(SELLER, care);
+        let claim = world.claim(14, DEAL, &[0], &[1, 2]);
+        world.act(14, claim)
+    }),
 ];
+
+/// A stored deal with a caretaker.
+fn cared() -> World {
+    let mut world = stored();
+    world.nodes(&[14]);
+    let vault = world.vault(SELLER, 2, &NODES);
+    world.must(SELLER, vault);
+    let care = world.care(SELLER, &[14], &[DEAL]);
+    world.must(SELLER, care);
+    world
+}
 
 #[test]
 fn every_status_is_reached() {
@@ -179,10 +226,21 @@ fn wrong_chain() -> Status {
 
 fn too_large() -> Status {
     let addresses = vec![String::from_utf8(vec![b'a'; 128 * 1024]).unwrap()];
-    let Action::RegisterNode { payout, custody_key, price, capacity, .. } = register(11, 1) else {
+    let Action::RegisterNode { payout, custody_key, caretaker, price, capacity, .. } =
+        register(11, 1)
+    else {
         unreachable!()
     };
-    let action = Action::RegisterNode { payout, addresses, custody_key, price, capacity };
+    let action = Action::RegisterNode {
+        payout,
+        operator: None,
+        addresses,
+        custody_key,
+        caretaker,
+        price,
+        capacity,
+        leaving: false,
+    };
     funded().act(11, action)
 }
 

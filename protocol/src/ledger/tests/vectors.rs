@@ -31,11 +31,13 @@ use crate::{
 
 mod accounts;
 mod chance;
+mod collateral;
 mod deals;
 mod fees;
 mod kept;
 mod lasting;
 mod light;
+mod repairs;
 mod sales;
 
 /// The number of the deal.
@@ -49,6 +51,7 @@ fn the_files_are_what_the_rules_say() {
     let text = |value: &Value| serde_json::to_string_pretty(value).unwrap() + "\n";
     check("history", &text(&Value::Array(history())));
     check("prices", &text(&Value::Array(prices())));
+    check("cover", &text(&Value::Array(collateral::cover())));
     check("genesis", &text(&Value::Array(geneses())));
     check("light", &text(&Value::Array(light::cases())));
     for (name, write) in [
@@ -63,6 +66,11 @@ fn the_files_are_what_the_rules_say() {
         ("lasting", lasting::write),
         ("placed", lasting::write_placed),
         ("dead", lasting::dead),
+        ("care", repairs::care_and_sleep),
+        ("claims", repairs::claims),
+        ("claimants", repairs::edges),
+        ("collateral", collateral::write),
+        ("faults", collateral::faults),
         ("fees", fees::write),
     ] {
         let mut writer = Writer::new();

@@ -28,7 +28,7 @@ use crate::{
         },
         state::{MemoryState, StateExt},
         tests::seller::{LICENCE, label_on, sharing},
-        transaction::{Acceptance, Action, DealTerms, Transaction},
+        transaction::{Acceptance, Action, CaredDeal, DealTerms, Transaction},
         tree,
     },
     proof::{self, LeafProof, ShardHasher},
@@ -77,6 +77,21 @@ pub(super) fn fees() -> Params {
         fee_check: Amount(500),
         duty_fee_bp: 2_500,
         deposit: Amount(100_000),
+        ..params()
+    }
+}
+
+/// A network among strangers: a shard of 1 KiB earns 3 units, its repair costs 10, and it needs 15 of collateral, which
+/// two shards of a new node need not have. A MiB offered has a deposit of 1024 units.
+pub(super) fn strangers() -> Params {
+    Params {
+        collateral_epochs: 5,
+        repair_price: Amount(10 << 20),
+        allowance: Amount(30),
+        allowance_growth_bp: 200,
+        miss_penalty_bp: 1_000,
+        capacity_deposit: Amount(1 << 20),
+        dead_after_epochs: 5,
         ..params()
     }
 }
@@ -273,9 +288,25 @@ impl World {
         }
     }
 
+    /// The proof of a node, if it is one.
+    pub(super) fn prove_if(&self, number: u8) -> Option<Action> {
+        self.state.get(Nodes, &node(number)).map(|_| self.prove(number))
+    }
+
     pub(super) fn prove(&self, number: u8) -> Action {
         let epoch = self.node(number).window.map_or(0, |window| window.epoch);
         Action::Prove { epoch, leaves: self.leaves(number) }
+    }
+
+    /// The deals whose shards are asked for in a node's open window.
+    pub(super) fn asked(&self, number: u8) -> Vec<DealId> {
+        let (chain, id, node) = (self.chain(), node(number), self.node(number));
+        let slot = |position| self.state.get(Slots, &(id, position)).unwrap();
+        let Some(window) = node.window else { return Vec::new() };
+        let seed = node.challenge_seed(&chain.id, &id, &window);
+        let (slots, bytes) = (node.slots, node.slot_bytes);
+        let asked = proof::challenges(&seed, slots, node.longest(), bytes, |at| slot(at).length);
+        asked.iter().map(|challenge| slot(challenge.slot).deal).collect()
     }
 
     /// Answers the challenges of a node's open window.
@@ -305,10 +336,15 @@ impl World {
     }
 
     pub(super) fn deal_on(&self, terms: &DealTerms, nodes: &[u8]) -> Action {
+        self.deal_at(terms, nodes, PRICE)
+    }
+
+    /// The same at another price.
+    pub(super) fn deal_at(&self, terms: &DealTerms, nodes: &[u8], price: Amount) -> Action {
         let accept = |(index, number): (u8, &u8)| {
             let root = root(&terms.deal(), index, terms.length);
             let expires_ms = LedgerTime(self.now + 60_000);
-            let price = (PRICE, u64::MAX);
+            let price = (price, u64::MAX);
             Acceptance::build(&self.id(), terms, &key(*number), (index, root), price, expires_ms)
         };
         let acceptances = (0..).zip(nodes).map(accept).collect();
@@ -332,6 +368,41 @@ impl World {
         };
         let acceptances = shards.iter().map(accept).collect();
         Action::PlaceShards { terms, acceptances, cost_max: Amount(u128::MAX) }
+    }
+
+    /// Care for deals of an owner, in the owner's vault of its own number.
+    pub(super) fn care(&self, owner: u8, caretakers: &[u8], deals: &[u8]) -> Action {
+        let cared = |number: &u8| {
+            let row = self.state.get(Deals, &DealId::of(&account(owner), &opening(*number)));
+            let pads = vec![[*number; 32]; row.map_or(3, |row| row.shards.len())];
+            CaredDeal { opening: opening(*number), pads }
+        };
+        Action::SetCare {
+            vault: VaultId::of(&account(owner), &opening(owner)),
+            caretakers: caretakers.iter().map(|number| node(*number)).collect(),
+            spare: 0,
+            fee: Amount(2),
+            price_max: PRICE,
+            deals: deals.iter().map(cared).collect(),
+        }
+    }
+
+    /// A claim of deal `deal` of account 1.
+    pub(super) fn claim(&self, who: u8, deal: u8, rebuild: &[u8], read: &[u8]) -> Action {
+        self.claim_of(who, deal_id(deal), (rebuild, read))
+    }
+
+    /// A claim of any deal.
+    pub(super) fn claim_of(
+        &self,
+        who: u8,
+        deal: DealId,
+        (rebuild, read): (&[u8], &[u8]),
+    ) -> Action {
+        let context = custody::claim_context(&self.id(), &deal, &node(who));
+        let secret = DeliverySecret::from_seed(&[who; 32]);
+        let delivery = DeliveryKey::make(&secret, &context, &[3; 32]);
+        Action::ClaimRepair { deal, rebuild: rebuild.to_vec(), read: read.to_vec(), delivery }
     }
 
     /// Opens a vault whose custodians are the given nodes, any `required` of which open a capsule.
@@ -437,8 +508,11 @@ pub(super) fn register(number: u8, capacity: u64) -> Action {
         payout: account(number + 100),
         addresses: vec![format!("127.0.0.1:{}", 4000 + u16::from(number))],
         custody_key: Some([number; 32]),
+        caretaker: true,
         price: PRICE,
         capacity,
+        operator: None,
+        leaving: false,
     }
 }
 

@@ -172,7 +172,10 @@ fn register(number: u8) -> Action {
         payout: account(number + 100),
         addresses: vec![format!("127.0.0.1:{}", 4_000 + u16::from(number))],
         custody_key: None,
+        caretaker: false,
         price: PRICE,
         capacity: 1 << 30,
+        operator: None,
+        leaving: false,
     }
 }

@@ -93,10 +93,20 @@ fn next_due(writer: &Writer) -> u64 {
 }
 
 fn registered(number: u8, capacity: u64, addresses: Vec<String>) -> Action {
-    let Action::RegisterNode { payout, custody_key, price, .. } = register(number, 0) else {
+    let Action::RegisterNode { payout, custody_key, caretaker, price, .. } = register(number, 0)
+    else {
         unreachable!()
     };
-    Action::RegisterNode { payout, addresses, custody_key, price, capacity }
+    Action::RegisterNode {
+        payout,
+        operator: None,
+        addresses,
+        custody_key,
+        caretaker,
+        price,
+        capacity,
+        leaving: false,
+    }
 }
 
 fn nodes(writer: &mut Writer) {

@@ -267,9 +267,14 @@ pub(super) fn dead(writer: &mut Writer) {
         writer.next_epoch("epochs go on", why);
     }
     let more = writer.world.deal(1, opening(9), &NODES, 5);
-    writer.refuse(Status::NodeFull, "a deal with a dead node", "it has no room", (1, more.clone()));
+    writer.refuse(
+        Status::NodeClosed,
+        "a deal with a dead node",
+        "it takes nothing",
+        (1, more.clone()),
+    );
     let here = writer.world.place((1, opening(4)), &[(1, 12)], (PRICE, u64::MAX));
-    writer.refuse(Status::NodeFull, "a shard for a dead node", "it has no room", (1, here));
+    writer.refuse(Status::NodeClosed, "a shard for a dead node", "it takes nothing", (1, here));
     writer.refuse(Status::NotYours, "lost by a dead node", "it keeps nothing", (12, declare(4, 1)));
     let there = writer.world.place((1, opening(4)), &[(1, SPARE)], (PRICE, u64::MAX));
     writer.act("another node", "paid from what the dead one is not", 1, there);
@@ -281,7 +286,7 @@ pub(super) fn dead(writer: &mut Writer) {
     prove(writer, &[11, 12, 13, SPARE]);
 }
 
-fn prove(writer: &mut Writer, nodes: &[u8]) {
+pub(super) fn prove(writer: &mut Writer, nodes: &[u8]) {
     let mut proofs = Vec::new();
     for number in nodes {
         let proof = writer.world.prove(*number);

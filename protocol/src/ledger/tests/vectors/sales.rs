@@ -128,7 +128,16 @@ fn vaults(writer: &mut Writer) {
     let Action::RegisterNode { payout, addresses, price, capacity, .. } = register(14, 1) else {
         unreachable!()
     };
-    let no_custody = Action::RegisterNode { payout, addresses, custody_key: None, price, capacity };
+    let no_custody = Action::RegisterNode {
+        payout,
+        addresses,
+        custody_key: None,
+        operator: None,
+        caretaker: false,
+        price,
+        capacity,
+        leaving: false,
+    };
     writer.act("node without custody", "it has no key that shares are sealed to", 14, no_custody);
     let unkept = writer.world.vault(2, 1, &[14]);
     let why = "the node has no custody key";

@@ -1,0 +1,72 @@
+//! A node leaves a network of real processes: what it keeps is read all the time, it is killed on its way, and all that
+//! is its own comes back.
+
+use serde_json::Value;
+
+use crate::common::{Network, fails, units, until};
+
+/// The node's row, as the network has it.
+fn row(network: &Network, node: &str) -> Option<Value> {
+    let nodes = network.run("node status").ok();
+    nodes["nodes"].as_array().unwrap().iter().find(|row| row["node"] == node).cloned()
+}
+
+#[test]
+fn a_node_leaves_while_its_files_are_read() {
+    let mut network = Network::start(6, "2s");
+    network.identity("owner");
+    let path = network.file("f", 300_000, 1);
+    let home = network.home();
+    let put = format!("put {} --scheme 3/5 --for 2h --as owner --yes", path.display());
+    network.run(&put).ok();
+    let keepers = |network: &Network| -> Vec<String> {
+        let stat = network.run("stat f --as owner").ok();
+        let shards = stat["segments"][0]["shards"].as_array().unwrap().clone();
+        shards.iter().map(|shard| shard["node"].as_str().unwrap().to_owned()).collect()
+    };
+    let leaver = keepers(&network).remove(0);
+    let number =
+        network.nodes.iter().position(|node| node.ready["node"] == leaver.as_str()).unwrap();
+    let dir = network.folder.path().join(format!("node{number}")).display().to_string();
+
+    // What stands for it comes from its own account, and more than it has does not.
+    network.run(&format!("account send {leaver} 5 --as owner --yes")).ok();
+    fails(network.run(&format!("node stake --dir {dir} 50")), 9, "balance is too low");
+    fails(network.run(&format!("node stake --dir {dir} 1 --back")), 10, "does not cover");
+    let staked = network.run(&format!("node stake --dir {dir} 3")).ok();
+    assert_eq!((&staked["collateral"], &staked["needs"]), (&"3".into(), &"0".into()));
+    let back = network.run(&format!("node stake --dir {dir} 1 --back")).ok();
+    assert_eq!(back["collateral"], "2");
+    assert_eq!(row(&network, &leaver).unwrap()["collateral"], "2");
+
+    let exit = |network: &Network, more: &str| {
+        network.run(format!("node exit --dir {dir} {more}").trim_end()).ok()
+    };
+    assert_eq!(exit(&network, "--cancel")["leaving"], false);
+    assert_eq!(exit(&network, "")["leaving"], true);
+    let out = network.folder.path().join("out");
+    let read = |network: &Network| {
+        network.run(&format!("get f -o {} --replace --as owner", out.display())).ok();
+        assert!(std::fs::read(&out).unwrap() == std::fs::read(&path).unwrap());
+    };
+    until("it takes nothing new", || {
+        read(&network);
+        row(&network, &leaver).is_none_or(|row| row["leaving"] == true)
+    });
+    network.nodes[number].kill();
+    if row(&network, &leaver).is_some() {
+        fails(network.run(&format!("node exit --dir {dir} --wait")), 6, "the node does not run");
+        network.nodes[number].kill_and_restart(&home);
+        until("the node has left", || {
+            read(&network);
+            row(&network, &leaver).is_none()
+        });
+        until("it has noted that", || exit(&network, "")["exit"]["stage"] == "retired");
+    }
+    assert!(!keepers(&network).contains(&leaver));
+    read(&network);
+    let books = network.run("ledger status").ok()["money"].clone();
+    assert_eq!((&books["adds_up"], &books["collateral"]), (&true.into(), &"0".into()));
+    assert!(units(books["storage"].as_str().unwrap()) > 0, "the others go on");
+    network.run("verify f --as owner").ok();
+}
