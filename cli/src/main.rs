@@ -46,8 +46,12 @@ use crate::{
 /// How long a stopped command may take to finish what it is writing.
 const LAST_WRITES: Duration = Duration::from_secs(5);
 
-/// Bytes of a thread's stack. It is address space, not memory.
+/// Bytes of the stack of the command's own thread. It is address space, not memory.
 const STACK: usize = 64 << 20;
+
+/// Bytes of the stack of each other thread. glibc reads a thread's stack once more after it was detached, and keeps the
+/// stacks of ended threads for that, but only 40 MiB of them: with larger ones a command may crash at its end.
+const WORKER_STACK: usize = 8 << 20;
 
 fn main() -> ExitCode {
     let parsed = Args::command().try_get_matches().and_then(|matches| {
@@ -90,7 +94,7 @@ fn run(args: Args) -> Result<(), Error> {
     interrupt::hear(&context::output(&args.global), commands::runs_on(&args.verb))?;
     let context = Context::new(&args.global)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .thread_stack_size(STACK)
+        .thread_stack_size(WORKER_STACK)
         .enable_all()
         .build()
         .map_err(|error| Error::internal(format!("cannot start threads: {error}")))?;
