@@ -64,6 +64,8 @@ pub(super) struct NodeBook {
     /// What it paid for the capacity that it offers.
     pub(super) capacity_paid: u128,
     leaving: bool,
+    /// What it asks per epoch and GiB, and the first epoch for which it does not say that it will keep shards for that.
+    asks: (u128, u64),
     /// The first epoch in which it may get shards again.
     paused_until: u64,
     /// Epochs proven without faults, their pay, and their bytes.
@@ -90,6 +92,7 @@ impl Default for NodeBook {
             withheld: 0,
             capacity_paid: 0,
             leaving: false,
+            asks: (0, 0),
             paused_until: 0,
             clean: (0, 0, 0),
         }
@@ -162,6 +165,8 @@ struct Stored {
 #[derive(Clone, Copy, Debug)]
 struct Keeper {
     node: NodeId,
+    /// What it earns per epoch and GiB.
+    price: u128,
     /// What it earns per epoch.
     rate: u128,
     /// The first epoch that it is paid for.
@@ -557,12 +562,16 @@ impl Auditor {
     }
 
     fn register(&mut self, sender: AccountId, action: &Action) {
-        let Action::RegisterNode { payout, capacity, caretaker, leaving, .. } = action else {
+        let Action::RegisterNode {
+            payout, capacity, caretaker, leaving, price, agrees_until, ..
+        } = action
+        else {
             unreachable!("only registrations come here");
         };
         let due = (self.params.capacity_deposit.0 * u128::from(*capacity)).div_ceil(GIB);
         let book = self.nodes.entry(NodeId::from(sender)).or_default();
         (book.payout, book.caretaker, book.leaving) = (*payout, *caretaker, *leaving);
+        book.asks = (price.0, *agrees_until);
         if book.dead && book.table.is_empty() && book.joining.is_empty() {
             (book.dead, book.missed_in_row, book.paused_until) = (false, 0, 0);
             book.past.clear();
@@ -639,7 +648,7 @@ impl Auditor {
             if let Some(why) = self.why_not(&node, rate, length) {
                 return Err(format!("deal {id}: {why}"));
             }
-            let keeper = Some(Keeper { node, rate, from, until });
+            let keeper = Some(Keeper { node, price: price.0, rate, from, until });
             if shards.insert(index, Stored { root, keeper }).is_some() {
                 return Err(format!("shard {index} of deal {id} is accepted twice"));
             }
@@ -686,6 +695,13 @@ impl Auditor {
         }
     }
 
+    /// Whether a node keeps its shard until an epoch for what it is paid: as it said when it took the shard, or says now.
+    fn goes_on(&self, keeper: &Keeper, end: u64) -> bool {
+        let book = &self.nodes[&keeper.node];
+        let (asks, until) = book.asks;
+        end <= keeper.until || !book.leaving && asks <= keeper.price && end <= until
+    }
+
     fn extend(
         &mut self,
         sender: AccountId,
@@ -697,7 +713,7 @@ impl Auditor {
         for id in deals {
             let deal = self.open_deal(*id)?;
             let end = deal.end + epochs;
-            if deal.keepers().any(|(_, keeper)| keeper.until < end) {
+            if deal.keepers().any(|(_, keeper)| !self.goes_on(&keeper, end)) {
                 return Err(format!("deal {id} goes on without its nodes"));
             }
             let cost = self.cost(deal.rate(), epochs);

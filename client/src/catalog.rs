@@ -148,6 +148,8 @@ record! {
         pub(crate) end: u64,
         /// The source that it was made from.
         pub(crate) source: SourceMark,
+        /// Whether the user chose the scheme. Else it fits the network, and may become a wider one when that grows.
+        pub(crate) chosen: bool,
     }
 }
 
@@ -231,6 +233,8 @@ record! {
         pub(crate) access: Access,
         pub(crate) epochs: u64,
         pub(crate) source: SourceMark,
+        /// Whether the user chose the scheme.
+        pub(crate) chosen: bool,
     }
 }
 

@@ -54,6 +54,7 @@ mod stored;
 pub(crate) mod upkeep;
 pub(crate) mod upload;
 mod verify;
+mod widen;
 
 use std::{
     ops::Deref,

@@ -106,6 +106,7 @@ impl Bench {
                 price: PRICE,
                 capacity: 1 << 40,
                 operator: None,
+                agrees_until: 0,
                 leaving: false,
             };
             all.push(self.sign(&node_key(number), register).await);

@@ -6,7 +6,7 @@
 //! step here may be done twice. If the ledger no longer keeps the next block, the node goes on from
 //! a checkpoint.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use symbolon_ledger::{Ledger, LedgerError};
 use symbolon_protocol::{
@@ -129,7 +129,7 @@ async fn take(shared: &Shared, header: &Header, digest: &Digest) -> Result<(), S
     let (height, changes) = (header.height, digest.changes());
     let paid = shared.with_store(move |store| store.follow(height, &changes)).await?;
     count_opened(shared, &paid, &digest.opened).await?;
-    if !digest.left.is_empty() {
+    if digest.left {
         // The deletion asks the ledger, so blocks do not wait for it.
         shared.view.shards_left.notify_one();
     }
@@ -219,8 +219,8 @@ pub(crate) async fn for_each<T: Table + Copy>(
 struct Digest {
     /// Deals that were opened with a shard of this node.
     opened: Vec<(DealTerms, Acceptance)>,
-    /// Deals whose shard this node need not keep any longer.
-    left: Vec<DealId>,
+    /// Whether this node need not keep a shard any longer.
+    left: bool,
     /// Revoked grant links, and the accounts that revoked them.
     revoked: Vec<(LinkId, AccountId)>,
     /// Refunded orders, whose grants are void.
@@ -241,10 +241,11 @@ struct Digest {
     died: bool,
     /// Whether any node has lost a shard.
     lost: bool,
-    /// Shards that wait to join the slot table.
-    slots_waiting: Vec<Change>,
-    /// Changes of the slot table.
-    slots_changed: Vec<Change>,
+    /// Shards of a running deal that were given to this node, in their order.
+    placed: VecDeque<(DealTerms, Acceptance)>,
+    /// What the store notes of all this, in its order: a shard may be spared and given to the same node in one block, on new
+    /// terms.
+    shards: Vec<Change>,
 }
 
 impl Digest {
@@ -252,10 +253,15 @@ impl Digest {
         let mut digest = Self::default();
         for transaction in &block.transactions {
             match &transaction.action {
-                Action::OpenDeal { terms, acceptances, .. }
-                | Action::PlaceShards { terms, acceptances, .. } => {
-                    let ours = acceptances.iter().filter(|acceptance| acceptance.node == *node);
-                    ours.for_each(|acceptance| digest.open(terms, acceptance));
+                Action::OpenDeal { terms, acceptances, .. } => {
+                    // A deal may be opened and ended in one block, so openings come first.
+                    for acceptance in acceptances.iter().filter(|one| one.node == *node) {
+                        digest.open(terms.clone(), acceptance.clone());
+                    }
+                }
+                Action::PlaceShards { terms, acceptances, .. } => {
+                    let ours = acceptances.iter().filter(|one| one.node == *node);
+                    digest.placed.extend(ours.map(|one| (terms.clone(), one.clone())));
                 }
                 Action::OpenVault { opening, custodians, .. }
                     if custodians.iter().any(|custodian| custodian.node == *node) =>
@@ -274,49 +280,59 @@ impl Digest {
         digest
     }
 
-    fn open(&mut self, terms: &DealTerms, acceptance: &Acceptance) {
-        self.opened.push((terms.clone(), acceptance.clone()));
+    fn open(&mut self, terms: DealTerms, acceptance: Acceptance) {
         let (deal, length) = (terms.deal(), terms.length);
-        let Acceptance { index, root, price, .. } = *acceptance;
+        let Acceptance { index, root, price, .. } = acceptance;
+        self.opened.push((terms, acceptance));
+        self.shards.push(Change::Opened { deal, index, root });
         // The ledger refuses a deal whose rate is out of range.
         if let Some(rate) = slot_rate(price, length) {
             // When it will leave is the ledger's to know.
             let slot = Slot { deal, index, root, length, rate, leaves: u64::MAX };
-            self.slots_waiting.push(Change::SlotWaits { slot });
+            self.shards.push(Change::SlotWaits { slot });
         }
     }
 
     /// The changes for the store.
     fn changes(&self) -> Vec<Change> {
-        let opened = self.opened.iter().map(|(terms, acceptance)| Change::Opened {
-            deal: terms.deal(),
-            index: acceptance.index,
-            root: acceptance.root,
-        });
-        let ended = self.left.iter().map(|deal| Change::Ended { deal: *deal });
         let revoked =
             self.revoked.iter().map(|(link, by)| Change::Revoked { link: *link, by: *by });
         // An order's id may be used again when its row has left.
         let ordered = self.paid.iter().map(|order| Change::Ordered { order: *order });
         let refunded = self.refunded.iter().map(|order| Change::Refunded { order: *order });
-        let slots = self.slots_waiting.iter().chain(&self.slots_changed).copied();
-        // A deal may be opened and ended in one block, so openings come first.
-        opened.chain(ended).chain(revoked).chain(ordered).chain(refunded).chain(slots).collect()
+        let shards = self.shards.iter().copied();
+        shards.chain(revoked).chain(ordered).chain(refunded).collect()
+    }
+
+    fn ended(&mut self, deal: DealId) {
+        self.left = true;
+        self.shards.push(Change::Ended { deal });
     }
 
     fn add(&mut self, node: &NodeId, event: &Event) {
         match event {
             Event::EpochBegan { epoch } => self.epoch = Some(*epoch),
             Event::ShardJoined { node: of, deal } if of == node => {
-                self.slots_changed.push(Change::SlotJoined { deal: *deal });
+                // It left the table a moment ago to join it on new terms.
+                self.shards.retain(|change| *change != Change::Ended { deal: *deal });
+                self.shards.push(Change::SlotJoined { deal: *deal });
             }
             Event::ShardLeft { node: of, deal } if of == node => {
-                self.left.push(*deal);
-                self.slots_changed.push(Change::SlotLeft { deal: *deal });
+                self.ended(*deal);
+                self.shards.push(Change::SlotLeft { deal: *deal });
             }
             Event::ShardSpared { node: of, deal } if of == node => {
-                self.left.push(*deal);
-                self.slots_changed.push(Change::SlotSpared { deal: *deal });
+                self.ended(*deal);
+                self.shards.push(Change::SlotSpared { deal: *deal });
+            }
+            Event::ShardPlaced { deal, index, node: of } if of == node => {
+                let of_event = |(terms, accepted): &(DealTerms, Acceptance)| {
+                    terms.deal() == *deal && accepted.index == *index
+                };
+                let found = self.placed.iter().position(of_event);
+                if let Some((terms, accepted)) = found.and_then(|at| self.placed.remove(at)) {
+                    self.open(terms, accepted);
+                }
             }
             Event::NodeDied { node: of } if of == node => self.died = true,
             Event::ShardLost { .. } => self.lost = true,

@@ -59,7 +59,7 @@ pub struct Limits {
     /// Milliseconds after which a shard that was found damaged is declared lost, if it is not whole again. A disk may only
     /// be away for a while.
     pub declare_after_ms: u64,
-    /// For how many epochs the node agrees to its price: so far may a deal with it be extended.
+    /// For how many epochs from now the node agrees to its price: so far may a deal with it be extended.
     pub agreed_epochs: u64,
     /// Milliseconds that an unpaid shard is kept after its acceptance has expired, because blocks
     /// may be late.

@@ -100,6 +100,9 @@ async fn register(shared: &Shared) -> Result<Action, SubmitError> {
         Ok(row) => row,
         Err(error) => return Err(SubmitError::OutOfTime(error.to_string())),
     };
+    if let Some(row) = row.as_ref().filter(|row| row.price == shared.options.price) {
+        shared.view.note_agreed(row.agrees_until);
+    }
     let wanted = announcement(shared);
     if row.is_none() && shared.settings().leaving {
         // It has retired: a registration would make it a node again.
@@ -180,6 +183,7 @@ fn announcement(shared: &Shared) -> Action {
         caretaker: shared.options.caretaker,
         price: shared.options.price,
         capacity: shared.options.capacity,
+        agrees_until: shared.view.agrees_until(shared.options.limits.agreed_epochs),
         leaving: shared.settings().leaving,
     }
 }
@@ -193,6 +197,7 @@ fn is_registered_as(row: &NodeRow, wanted: &Action) -> bool {
         caretaker: row.caretaker,
         price: row.price,
         capacity: row.capacity,
+        agrees_until: row.agrees_until,
         leaving: row.leaving,
     };
     registered == *wanted

@@ -96,6 +96,8 @@ pub(crate) struct View {
     proofs: Mutex<Option<Proofs>>,
     /// The registrations that this process has announced, newest last.
     announced: Mutex<Vec<Action>>,
+    /// The first epoch for which the node does not agree to its price, as it last announced.
+    agrees_until: AtomicU64,
 }
 
 /// Epochs of the node that were proven and missed.
@@ -126,6 +128,7 @@ impl View {
             earned: Mutex::new(Amount::ZERO),
             proofs: Mutex::new(None),
             announced: Mutex::default(),
+            agrees_until: AtomicU64::new(0),
         }
     }
 
@@ -190,6 +193,23 @@ impl View {
     pub(crate) fn has_announced(&self, action: &Action) -> bool {
         let announced = self.announced.lock().expect("no code that holds the list panics");
         announced.contains(action)
+    }
+
+    /// Takes over what an earlier run has announced.
+    pub(crate) fn note_agreed(&self, until: u64) {
+        self.agrees_until.store(until, Ordering::Relaxed);
+    }
+
+    /// The first epoch for which the node does not agree to its price, if it agrees for so many. It stays the same until a
+    /// twelfth of them is over, so that the node does not register anew in every epoch.
+    pub(crate) fn agrees_until(&self, epochs: u64) -> u64 {
+        let (now, before) = (self.epoch(), self.agrees_until.load(Ordering::Relaxed));
+        let until = now.saturating_add(epochs);
+        if before <= until && until <= before.saturating_add(epochs / 12) {
+            return before;
+        }
+        self.note_agreed(until);
+        until
     }
 
     /// Records that the node has earned more.

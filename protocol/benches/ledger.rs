@@ -189,6 +189,7 @@ fn storage_world() -> World {
             price: Amount(1000),
             capacity: 1 << 40,
             operator: None,
+            agrees_until: 0,
             leaving: false,
         };
         signed.push(world.sign(500 + index, register));
@@ -352,6 +353,7 @@ fn crowd_nodes(rows: &mut Overlay<'_, MemoryState>, chain: &ChainId, tables: Tab
             custody_key: None,
             caretaker: false,
             price: Amount(3000),
+            agrees_until: 0,
             capacity: 1 << 40,
             leaving: false,
             deposit: Amount::ZERO,

@@ -1012,7 +1012,7 @@ def register_node(block, sender, action):
         row["dead"], row["missed_in_row"], row["misses"], row["paused_until"] = False, 0, 0, 0
     if action["capacity"] < row["used"]:
         bad.add("NodeFull")
-    for name in ("payout", "operator", "addresses", "custody_key", "caretaker", "price", "capacity", "leaving"):
+    for name in ("payout", "operator", "addresses", "custody_key", "caretaker", "price", "agrees_until", "capacity", "leaving"):
         row[name] = action[name]
     before, row["deposit"] = row["deposit"], block.capacity_deposit(action["capacity"])
 
@@ -1236,6 +1236,12 @@ def pay_off(block, node_id, deal, first, length, rate, pay):
     block.move({"_": "storage"}, of_account(node["payout"]), pay, {"_": "deal", "deal": deal})
 
 
+def agreed(block, shard):
+    node = block.state.get(NODES, shard["node"])
+    agrees = node["agrees_until"] if not node["leaving"] and node["price"] <= shard["price"] else 0
+    return max(shard["until"], agrees)
+
+
 def extend_deals(block, sender, action):
     bad, deals, epochs, chain = set(), action["deals"], action["epochs"], block.chain
     rows = [block.state.get(DEALS, deal) for deal in deals]
@@ -1260,7 +1266,7 @@ def extend_deals(block, sender, action):
         bad.add("TermsChanged")
     if any(row["state"]["_"] != "open" or row["end"] <= chain["epoch"] for row in rows):
         bad.add("DealClosed")
-    if any(shard["until"] < row["end"] + epochs for row in rows for _, shard in kept_shards(row)):
+    if any(agreed(block, shard) < row["end"] + epochs for row in rows for _, shard in kept_shards(row)):
         bad.add("AcceptanceExpired")
 
     def apply():

@@ -107,6 +107,8 @@ pub struct Station {
     pub payout: AccountId,
     /// Its price.
     pub price: Amount,
+    /// For how many epochs it agrees to it.
+    pub agreed_epochs: u64,
     /// Whether it rebuilds lost shards of owners that name it.
     pub caretaker: bool,
     node: Option<Node>,
@@ -260,6 +262,7 @@ impl World {
             dir: self.folder.path().join(format!("node-{number}")),
             payout: AccountId(derive(self.seed, &format!("payout {number}"))),
             price: Amount(50_000_000_000 + u128::from(spread)),
+            agreed_epochs: u64::MAX,
             caretaker: false,
             node: None,
             starts: 0,
@@ -375,6 +378,7 @@ impl World {
         limits.acceptance_ms = 60_000;
         limits.unpaid_grace_ms = 20_000;
         limits.sweep_ms = 5_000;
+        limits.agreed_epochs = station.agreed_epochs;
         let options = NodeOptions {
             dir: station.dir.clone(),
             capacity: CAPACITY,
@@ -397,8 +401,24 @@ impl World {
 
     /// Starts a node anew, as one that repairs for others.
     pub async fn offer_care(&mut self, number: usize) {
-        self.kill_node(number).await;
         self.stations[number].caretaker = true;
+        self.restart(number).await;
+    }
+
+    /// Starts a node anew, as one that agrees to its price for so many epochs.
+    pub async fn agree_for(&mut self, number: usize, epochs: u64) {
+        self.stations[number].agreed_epochs = epochs;
+        self.restart(number).await;
+    }
+
+    /// Starts a node anew, as one that asks for another price.
+    pub async fn ask(&mut self, number: usize, price: Amount) {
+        self.stations[number].price = price;
+        self.restart(number).await;
+    }
+
+    async fn restart(&mut self, number: usize) {
+        self.kill_node(number).await;
         self.start_node(number).await;
         self.stations[number].node.as_ref().expect("it was just started").registered().await;
     }

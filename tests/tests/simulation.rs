@@ -33,6 +33,8 @@ mod fees;
 mod forged;
 #[path = "simulation/goods.rs"]
 mod goods;
+#[path = "simulation/grown.rs"]
+mod grown;
 #[path = "simulation/lapsed.rs"]
 mod lapsed;
 #[path = "simulation/lasting.rs"]
@@ -143,6 +145,11 @@ fn sell_options(title: &str, price: Amount) -> SellOptions {
         cost_max: None,
         custodians: Custodians::default(),
     }
+}
+
+#[test]
+fn a_file_outlives_what_its_nodes_agreed_to_and_grows_with_the_network() {
+    repeat("a_file_outlives_what_its_nodes_agreed_to_and_grows_with_the_network", grown::grown);
 }
 
 #[test]

@@ -218,6 +218,11 @@ fn decode_group(
             .map(|slice| slice.as_ref().and_then(|slice| slice.get(range.clone())))
             .collect();
         for (index, bytes) in &mut group.rebuilt {
+            // A shard that only moves may be among those that were read.
+            if let Some(cell) = cells[usize::from(*index)] {
+                bytes.extend_from_slice(cell);
+                continue;
+            }
             let filled = bytes.len();
             bytes.resize(filled + stripe.cell_bytes, 0);
             coder.rebuild(number, &cells, *index, &mut bytes[filled..]).map_err(corrupt)?;

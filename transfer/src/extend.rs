@@ -1,12 +1,13 @@
 //! Makes the terms of deals longer, many deals in one transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use symbolon_protocol::{
     Amount, Encode,
-    id::DealId,
+    id::{DealId, NodeId},
     ledger::{
-        EXTENDED_DEALS_MAX, EXTENDED_SHARDS_MAX, Params, extension_cost, fee, rows::Deal,
+        EXTENDED_DEALS_MAX, EXTENDED_SHARDS_MAX, Params, extension_cost, fee,
+        rows::{Deal, DealSlot, Node, Nodes},
         transaction::Action,
     },
 };
@@ -30,20 +31,36 @@ pub struct Extension {
     pub epochs: u64,
 }
 
-impl Extension {
+/// The nodes that may agree to keep shards for longer than they said when they took them.
+#[derive(Clone, Debug, Default)]
+pub struct Agreements(BTreeMap<NodeId, Node>);
+
+impl Agreements {
+    /// The epoch until which all nodes of a deal agree to keep their shards at the present prices.
+    #[must_use]
+    pub fn until(&self, row: &Deal) -> u64 {
+        row.kept().map(|(_, shard)| self.of_shard(shard)).min().unwrap_or(u64::MAX)
+    }
+
+    /// The shards of a deal whose nodes do not agree to keep them until an epoch.
+    #[must_use]
+    pub fn short_of(&self, row: &Deal, epoch: u64) -> BTreeSet<u8> {
+        let short = row.kept().filter(|(_, shard)| self.of_shard(shard) < epoch);
+        short.map(|(index, _)| index).collect()
+    }
+
     /// What a deal needs to run until an epoch, as far as its nodes agree. `None` if it runs so long already, cannot run
     /// longer, or is over.
     #[must_use]
-    pub fn until(deal: DealId, row: &Deal, epoch: u64) -> Option<Self> {
-        let epochs = epoch.min(agreed_until(row)).checked_sub(row.end).filter(|more| 0 < *more)?;
-        runs(row).then(|| Self { deal, row: row.clone(), epochs })
+    pub fn extension(&self, deal: DealId, row: &Deal, epoch: u64) -> Option<Extension> {
+        let epochs = epoch.min(self.until(row)).checked_sub(row.end).filter(|more| 0 < *more)?;
+        runs(row).then(|| Extension { deal, row: row.clone(), epochs })
     }
-}
 
-/// The epoch until which all nodes of a deal agree to keep their shards at the present price.
-#[must_use]
-pub fn agreed_until(row: &Deal) -> u64 {
-    row.kept().map(|(_, shard)| shard.until).min().unwrap_or(u64::MAX)
+    fn of_shard(&self, shard: &DealSlot) -> u64 {
+        let agrees = self.0.get(&shard.node).map_or(0, |node| node.agrees(shard.price));
+        shard.until.max(agrees)
+    }
 }
 
 /// Deals that one transaction extends.
@@ -109,7 +126,21 @@ pub fn extension_price(params: &Params, extensions: &[Extension]) -> Result<Amou
     })
 }
 
+/// The nodes of a deal that did not agree to their prices until an epoch when they took their shards. They may have since.
+pub fn asked_anew(row: &Deal, epoch: u64) -> impl Iterator<Item = NodeId> {
+    let short = row.kept().filter(move |(_, shard)| shard.until < epoch);
+    short.map(|(_, shard)| shard.node)
+}
+
 impl Network {
+    /// Until when these nodes agree to their prices: those that [`asked_anew`] gives for the deals in question.
+    pub async fn agreements(&self, nodes: BTreeSet<NodeId>) -> Result<Agreements, TransferError> {
+        let ids: Vec<NodeId> = nodes.into_iter().collect();
+        let rows = self.rows_of(Nodes, &ids).await?;
+        let known = ids.into_iter().zip(rows).filter_map(|(id, row)| Some((id, row?)));
+        Ok(Agreements(known.collect()))
+    }
+
     /// Extends deals and pays for them. What was paid before an error stays paid, and `paid` says how much it was.
     pub async fn extend(
         &self,
@@ -167,13 +198,14 @@ mod tests {
 
     fn extension(number: u8, shards: usize, end: u64) -> Extension {
         let row = deal(shards, end, u64::MAX);
-        Extension::until(DealId([number; 16]), &row, 100).unwrap()
+        Agreements::default().extension(DealId([number; 16]), &row, 100).unwrap()
     }
 
     #[test]
     fn a_deal_gets_what_it_lacks_and_its_nodes_agree_to() {
         let id = DealId([1; 16]);
-        let epochs = |row: &Deal| Extension::until(id, row, 100).map(|one| one.epochs);
+        let none = Agreements::default();
+        let epochs = |row: &Deal| none.extension(id, row, 100).map(|one| one.epochs);
         assert_eq!(epochs(&deal(3, 40, u64::MAX)), Some(60));
         assert_eq!(epochs(&deal(3, 40, 90)), Some(50));
         assert_eq!(epochs(&deal(3, 40, 40)), None);

@@ -123,6 +123,7 @@ mod tests {
                 price: Amount::credits(1),
                 capacity: 1 << 30,
                 operator: None,
+                agrees_until: 0,
                 leaving: false,
             };
             network.send(&key, TransactionId([2; 16]), action).await.unwrap();

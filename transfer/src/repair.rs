@@ -1,4 +1,4 @@
-//! Gives lost shards of a deal to other nodes: reads the shards that are left, computes the lost ones group by group,
+//! Gives shards of a deal to other nodes, lost ones above all: reads the shards that are left, computes the lost ones group by group,
 //! sends them, and has the ledger note their new nodes.
 //!
 //! Nothing is opened. What is read is checked against the roots on the ledger, and what is computed has to have the root
@@ -34,6 +34,7 @@ use tokio::{
 use crate::{
     Network,
     download::{Group, LeavesWanted, Reading, Span, group_count},
+    draw::acceptable,
     error::TransferError,
     met::spread,
     owner::{Owner, transaction_id},
@@ -58,6 +59,8 @@ pub struct Repair {
     pub row: Deal,
     /// The nodes that may be asked to keep a shard.
     pub candidates: Vec<Candidate>,
+    /// Shards that are kept, but on terms that end too soon: their nodes are asked for new ones, or others take them.
+    pub moving: BTreeSet<u8>,
 }
 
 /// What a repair did.
@@ -83,6 +86,8 @@ struct Lane {
     cells: Option<mpsc::Sender<Bytes>>,
     root: oneshot::Sender<Hash>,
     hasher: ShardHasher,
+    /// Whether any of its bytes were computed.
+    fed: bool,
 }
 
 impl Network {
@@ -96,8 +101,16 @@ impl Network {
     ) -> Result<Repaired, TransferError> {
         let terms = repair.terms(self.recent_chain().await?.epoch);
         let mut lost: BTreeSet<u8> = repair.row.lost().map(|(index, _)| index).collect();
+        lost.extend(&repair.moving);
         let mut spare = self.spare(repair);
         let mut accepted = Vec::new();
+        let staying = repair.staying();
+        if !staying.is_empty() {
+            for acceptance in self.send_lost(repair, (&terms, staying), progress).await? {
+                lost.remove(&acceptance.index);
+                accepted.push(acceptance);
+            }
+        }
         while !lost.is_empty() && !spare.is_empty() {
             let taken = spare.len().min(lost.len());
             let pairs: Vec<_> = lost.iter().copied().zip(spare.drain(..taken)).collect();
@@ -138,7 +151,10 @@ impl Network {
     ) -> Result<Vec<Acceptance>, TransferError> {
         let grant = self.own_grant(&repair.owner, repair.row.object, ability::STORE)?;
         let mut lanes = self.open_lanes(terms, pairs, &grant.into()).await?;
-        self.rebuild(repair, &mut lanes, progress).await?;
+        // Where all nodes have their shards already, there is nothing to compute.
+        if lanes.want_bytes() {
+            self.rebuild(repair, &mut lanes, progress).await?;
+        }
         lanes.close(&repair.row).await
     }
 
@@ -181,8 +197,16 @@ impl Network {
             .map(|rate| rate?.checked_mul(left))
             .try_fold(Amount::ZERO, |sum, part| sum.checked_add(part?));
         let hold = self.ledger().row(Holds, &HoldKey::Deal { deal: *deal }).await?;
-        let hold = hold.map_or(Amount::ZERO, |hold| hold.amount);
-        let own = cost.map(|cost| cost.checked_sub(hold).unwrap_or(Amount::ZERO));
+        let there = hold.and_then(|hold| {
+            // What was forfeited pays for lost shards alone.
+            let forfeited = hold.forfeited.min(repair.cost_of_lost(&acceptances, left)?);
+            let own = hold.amount.checked_sub(hold.forfeited)?;
+            own.checked_add(forfeited)?.checked_add(repair.freed(&acceptances, chain.epoch)?)
+        });
+        let own = cost.map(|cost| {
+            let there = there.unwrap_or(Amount::ZERO);
+            cost.checked_sub(there).unwrap_or(Amount::ZERO)
+        });
         let about: Vec<u8> = acceptances.iter().flat_map(|accepted| accepted.signature).collect();
         let id = transaction_id("place shards", &about);
         let limited = |cost_max| Action::PlaceShards {
@@ -236,7 +260,8 @@ impl Network {
                 tally: tally.clone(),
             };
             tasks.spawn(async move { sending.run(&request).await });
-            let lane = Lane { index, cells: Some(cells), root, hasher: ShardHasher::new() };
+            let lane =
+                Lane { index, cells: Some(cells), root, hasher: ShardHasher::new(), fed: false };
             waiting.push((wanted, lane));
         }
         let mut open = Vec::new();
@@ -252,11 +277,17 @@ impl Network {
 }
 
 impl Lanes {
+    /// Whether a node waits for bytes.
+    fn want_bytes(&self) -> bool {
+        self.open.iter().any(|lane| lane.cells.is_some())
+    }
+
     /// Sends the next bytes of every shard.
     async fn feed(&mut self, mut rebuilt: BTreeMap<u8, Bytes>) {
         for lane in &mut self.open {
             let bytes = rebuilt.remove(&lane.index).unwrap_or_default();
             lane.hasher.update(&bytes);
+            lane.fed = true;
             if let Some(cells) = &lane.cells
                 && cells.send(bytes).await.is_err()
             {
@@ -269,8 +300,12 @@ impl Lanes {
     /// Checks the roots of all shards. Gives the acceptances of the nodes that took theirs.
     async fn close(mut self, row: &Deal) -> Result<Vec<Acceptance>, TransferError> {
         for lane in self.open {
-            let (root, _) = lane.hasher.finish();
             let known = row.shards[usize::from(lane.index)].map(|shard| shard.root);
+            let root = match (known, lane.fed) {
+                // Its node says that it has the shard with this root, and signs for it.
+                (Some(known), false) => known,
+                _ => lane.hasher.finish().0,
+            };
             if known != Some(root) {
                 let why = "a rebuilt shard has another root than the one that was lost".into();
                 return Err(TransferError::Corrupt { segment: row.segment, why });
@@ -297,6 +332,45 @@ impl Lanes {
 }
 
 impl Repair {
+    /// The nodes that keep their shards on new terms: those whose price is acceptable, or that no other undercuts. Nothing
+    /// has to be sent to them.
+    fn staying(&self) -> Vec<(u8, Candidate)> {
+        let limit = acceptable(&self.candidates, self.row.shards.len());
+        let stays = |index: &u8| {
+            let shard = self.row.shards[usize::from(*index)]?;
+            let node = self.candidates.iter().find(|node| node.address.id == shard.node)?;
+            let others = self.candidates.iter().filter(|other| {
+                self.row.length <= other.free && self.row.kept_by(&other.address.id).is_none()
+            });
+            let is_cheap = limit.is_some_and(|limit| node.price <= limit);
+            let stays =
+                is_cheap || others.map(|other| other.price).all(|price| node.price <= price);
+            (stays && self.row.length <= node.free).then(|| (*index, node.clone()))
+        };
+        self.moving.iter().filter_map(stays).collect()
+    }
+
+    /// What those of the acceptances that are for lost shards cost for so many epochs.
+    fn cost_of_lost(&self, acceptances: &[Acceptance], epochs: u64) -> Option<Amount> {
+        let lost = acceptances.iter().filter(|one| !self.moving.contains(&one.index));
+        let costs = lost.map(|one| slot_rate(one.price, self.row.length)?.checked_mul(epochs));
+        costs.into_iter().try_fold(Amount::ZERO, |sum, cost| sum.checked_add(cost?))
+    }
+
+    /// What the nodes that kept these shards are not paid any more.
+    fn freed(&self, acceptances: &[Acceptance], epoch: u64) -> Option<Amount> {
+        let mut freed = Amount::ZERO;
+        for one in acceptances.iter().filter(|one| self.moving.contains(&one.index)) {
+            let shard = self.row.shards[usize::from(one.index)]?;
+            // One that has not begun is paid for an epoch all the same.
+            let first = epoch.max(shard.from.min(epoch + 1)).saturating_add(1);
+            let left = self.row.end.saturating_sub(first);
+            freed =
+                freed.checked_add(slot_rate(shard.price, self.row.length)?.checked_mul(left)?)?;
+        }
+        Some(freed)
+    }
+
     /// The terms under which nodes accept the lost shards.
     fn terms(&self, epoch: u64) -> DealTerms {
         let Deal { owner, object, segment, required, length, access, end, .. } = self.row;

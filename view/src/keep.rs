@@ -19,6 +19,12 @@ pub struct Kept {
     pub rest: Money,
     /// Objects that end too soon, since their nodes do not agree to their prices for longer.
     pub limited: u64,
+    /// Shards that are kept on new terms, by their nodes or by others.
+    pub moved: u64,
+    /// Objects that were spread over more nodes, as the network has grown.
+    pub widened: u64,
+    /// Objects that could be spread over more nodes: the limit does not allow it, or the next look does it.
+    pub narrow: u64,
     /// Objects that are over.
     pub over: u64,
     /// Lost shards that have a node again.
@@ -53,6 +59,9 @@ impl Kept {
             unpaid: report.unpaid,
             rest: report.rest.into(),
             limited: report.limited,
+            moved: report.moved,
+            widened: report.widened,
+            narrow: report.narrow,
             over: report.over,
             repaired: report.repaired,
             lost: report.lost,

@@ -31,7 +31,8 @@ Examples:
   symbolon keep --once               look once: for a timer such as cron
   symbolon keep --for 1y --max-cost 20
 
-Lost shards are computed from the others and given to other nodes. Names that were stored or renewed with --auto are
+Lost shards are computed from the others and given to other nodes. Where nodes ask for more than they are paid, others are
+asked. When the network has grown, files are spread over more nodes, unless put --scheme chose their number. Names that were stored or renewed with --auto are
 paid for longer when half of their term is over, up to the limit that was agreed for 30 days. With --for, everything is.
 Nodes go on proving what they have in between: it is enough to run this from time to time. While symbolon up runs, it
 does the same for the identities of its home that have no passphrase.")]
@@ -277,7 +278,13 @@ fn pause(epoch_ms: Millis, shortest_ms: u64) -> Duration {
 
 /// Whether a look did something, or found something that the user should know of.
 fn is_news(report: &KeepReport) -> bool {
-    0 < report.renewed + report.unpaid + report.repaired + report.lost + report.over
+    0 < report.renewed
+        + report.unpaid
+        + report.repaired
+        + report.lost
+        + report.over
+        + report.moved
+        + report.widened
 }
 
 /// What was found and done, in one line.
@@ -290,6 +297,12 @@ fn words(report: &KeepReport) -> String {
     if report.repaired > 0 {
         parts.push(format!("{} repaired", count(report.repaired, "shard")));
     }
+    if report.moved > 0 {
+        parts.push(format!("{} on new terms", count(report.moved, "shard")));
+    }
+    if report.widened > 0 {
+        parts.push(format!("{} spread over more nodes", report.widened));
+    }
     if report.unpaid > 0 {
         let (number, rest) = (report.unpaid, show_amount(report.rest));
         parts.push(format!("{number} beyond the limit: {rest} more would renew them"));
@@ -300,6 +313,9 @@ fn words(report: &KeepReport) -> String {
     }
     if report.limited > 0 {
         parts.push(format!("{} end soon, as nodes agree to no more", report.limited));
+    }
+    if report.narrow > 0 {
+        parts.push(format!("{} could be spread over more nodes", report.narrow));
     }
     if report.over > 0 {
         parts.push(format!("{} over: put them again", report.over));

@@ -1,5 +1,7 @@
 //! Keeps everything stored: longer terms for what would end soon, and new nodes for lost shards.
 
+use std::collections::BTreeSet;
+
 use symbolon_protocol::{Amount, LedgerTime, grant::ability, id::DealId, ledger::rows::Deal};
 use symbolon_transfer::{
     TransferError,
@@ -10,12 +12,13 @@ use symbolon_transfer::{
 use super::{
     Library,
     budget::Budget,
-    stored::{Longer, Stored, Wanted},
+    stored::{Ends, Limited, Longer, Stored, Wanted},
+    widen::Narrow,
 };
 use crate::{
     catalog::{Batch, Damaged, ObjectEntry},
     download::{LeavesWanted, Reading},
-    error::ClientError,
+    error::{ClientError, ErrorKind},
     progress::Progress,
     term::runs,
 };
@@ -54,8 +57,14 @@ pub struct KeepReport {
     pub unpaid: u64,
     /// What it would cost to renew these.
     pub rest: Amount,
-    /// Objects that end too soon, since their nodes do not agree to their prices for longer.
+    /// Objects that end too soon, since their nodes do not agree to their prices for longer, and no others for more.
     pub limited: u64,
+    /// Shards that are kept on new terms, by their nodes or by others, since their nodes agreed to no more.
+    pub moved: u64,
+    /// Objects that were spread over more nodes, as the network has grown.
+    pub widened: u64,
+    /// Objects that could be spread over more nodes.
+    pub narrow: u64,
     /// Objects that are over: nodes delete them.
     pub over: u64,
     /// Lost shards that have a node again.
@@ -90,14 +99,15 @@ impl Library {
         let mut report = KeepReport { objects: stored.len() as u64, ..KeepReport::default() };
         let ends = self.ending(&stored, &wanted).await?;
         report.over = ends.anew.values().filter(|ends| ends.is_none()).count() as u64;
-        report.limited = ends.anew.len() as u64 - report.over;
-        let degraded = degraded(stored);
-        if ends.longer.is_empty() && degraded.is_empty() {
+        report.limited = ends.limited.len() as u64;
+        let narrow = self.narrow(&stored, &wanted).await?;
+        let work = Work { degraded: degraded(stored), ends, narrow };
+        if work.is_nothing() {
             return Ok(report);
         }
         let is_monthly = options.renewing == Renewing::Agreed;
         let noted = if is_monthly { self.note_all(&budget).await? } else { None };
-        let doing = self.keep_these(ends.longer, degraded, (&mut report, &budget), progress);
+        let doing = self.keep_these(work, (&mut report, &budget), progress);
         let done = Box::pin(doing).await;
         report.cost = budget.paid();
         if let Some((at_ms, amount)) = noted {
@@ -119,13 +129,14 @@ impl Library {
 
     async fn keep_these(
         &self,
-        longer: Longer,
-        degraded: Vec<Degraded>,
+        work: Work,
         (report, budget): (&mut KeepReport, &Budget),
         progress: &Progress,
     ) -> Result<(), ClientError> {
-        self.renew_ending(longer, report, budget, progress).await?;
-        self.repair_all(degraded, report, budget, progress).await
+        self.renew_ending(work.ends.longer, report, budget, progress).await?;
+        self.repair_all(work.degraded, report, budget, progress).await?;
+        self.move_limited(work.ends.limited, report, budget, progress).await?;
+        self.widen_all(work.narrow, report, budget, progress).await
     }
 
     /// Renews objects as far as the budget goes.
@@ -157,7 +168,7 @@ impl Library {
         }
         if !taken.is_empty() {
             self.extend_objects(&taken, budget, progress).await?;
-            report.renewed = taken.len() as u64;
+            report.renewed += taken.len() as u64;
         }
         Ok(())
     }
@@ -173,7 +184,8 @@ impl Library {
         for (entry, deal, row) in degraded {
             let lost = row.lost().count() as u64;
             progress.note(format!("repairing {lost} of {} shards", row.shards.len()));
-            let repairing = self.repair_deal(&entry, (deal, row), budget, progress);
+            let repairing =
+                self.repair_deal(&entry, (deal, row, BTreeSet::new()), budget, progress);
             match Box::pin(repairing).await {
                 Ok(repaired) => {
                     if repaired == lost {
@@ -189,20 +201,50 @@ impl Library {
                         report.fault = Some(String::from("too few nodes have room for them"));
                     }
                 }
-                Err(ClientError::Transfer(error)) => {
+                Err(error) if error.kind() == ErrorKind::Internal => return Err(error),
+                Err(error) => {
                     report.lost += lost;
                     report.fault.get_or_insert(error.to_string());
                 }
-                Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
+    /// Finds new terms for shards whose nodes ask for more than they are paid, or leave, and then pays for a longer term.
+    async fn move_limited(
+        &self,
+        limited: Vec<Limited>,
+        report: &mut KeepReport,
+        budget: &Budget,
+        progress: &Progress,
+    ) -> Result<(), ClientError> {
+        let mut longer = Longer::new();
+        for Limited { entry, terms, short } in limited {
+            for (deal, row, shards) in short {
+                progress.note(format!("finding new terms for {} shards", shards.len()));
+                let moving = self.repair_deal(&entry, (deal, row, shards), budget, progress);
+                match Box::pin(moving).await {
+                    Ok(moved) => report.moved += moved,
+                    Err(error) if error.kind() == ErrorKind::Internal => return Err(error),
+                    Err(error) => drop(report.fault.get_or_insert(error.to_string())),
+                }
+            }
+            let now = self.stored(vec![entry]).await?.remove(0);
+            let agreed = self.network().agreements(now.asked_anew(terms.1).collect()).await?;
+            if let Some(lacking) = now.lacking_at_least(terms, &agreed) {
+                longer.insert(now.entry.manifest.object, (now.entry, lacking));
+            }
+        }
+        report.limited -= longer.len() as u64;
+        self.renew_ending(longer, report, budget, progress).await
+    }
+
+    /// Gives the lost shards of a deal, and those that are to move, to other nodes.
     async fn repair_deal(
         &self,
         entry: &ObjectEntry,
-        (deal, row): (DealId, Deal),
+        (deal, row, moving): (DealId, Deal, BTreeSet<u8>),
         budget: &Budget,
         progress: &Progress,
     ) -> Result<u64, ClientError> {
@@ -216,10 +258,27 @@ impl Library {
             only: None,
         };
         let candidates = self.network().candidates(&deal.0).await?;
-        let repair = Repair { owner: self.owner(), reading, deal, row, candidates };
+        let repair = Repair { owner: self.owner(), reading, deal, row, candidates, moving };
         let (paid, left) = (budget.counter(), budget.left());
         let repaired = self.network().repair(&repair, (&paid, left), progress).await?;
         Ok(repaired.placed.len() as u64)
+    }
+}
+
+/// What a look found to do.
+struct Work {
+    ends: Ends,
+    degraded: Vec<Degraded>,
+    narrow: Vec<Narrow>,
+}
+
+impl Work {
+    fn is_nothing(&self) -> bool {
+        let Self { ends, degraded, narrow } = self;
+        ends.longer.is_empty()
+            && ends.limited.is_empty()
+            && degraded.is_empty()
+            && narrow.is_empty()
     }
 }
 

@@ -232,7 +232,8 @@ impl Library {
             return Ok(Lasts::Long);
         }
         let until = chain.epoch.saturating_add(1).saturating_add(options.epochs);
-        if let Some(lacking) = stored[0].lacking_at_least((least, until)) {
+        let agreed = self.network().agreements(stored[0].asked_anew(until).collect()).await?;
+        if let Some(lacking) = stored[0].lacking_at_least((least, until), &agreed) {
             return Ok(Lasts::Short(lacking));
         }
         let held = self.held(&BTreeSet::from([entry.manifest.object])).await?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use symbolon_protocol::{Amount, LedgerTime, id::ObjectId, ledger::rows::Chain};
-use symbolon_transfer::extend::{Extension, agreed_until, extension_price};
+use symbolon_transfer::extend::{Extension, extension_price};
 
 use super::{Library, budget::Budget, names::Name, upload::Paid};
 use crate::{
@@ -67,6 +67,8 @@ impl Library {
             objects.entry(object.manifest.object).or_insert_with(|| (**object).clone());
         }
         let stored = self.stored(objects.into_values().collect()).await?;
+        let nodes = stored.iter().flat_map(|one| one.asked_anew(until)).collect();
+        let agreed = self.network().agreements(nodes).await?;
         let params = &chain.params;
         let mut renewal = Renewal {
             files: found.len() as u64,
@@ -88,9 +90,9 @@ impl Library {
             if end.is_none() {
                 continue;
             }
-            let reached = one.known().map(|(_, deal)| deal.end.max(until.min(agreed_until(deal))));
+            let reached = one.known().map(|(_, deal)| deal.end.max(until.min(agreed.until(deal))));
             first = first.min(reached.min().unwrap_or(until));
-            let lacking = one.lacking(until);
+            let lacking = one.lacking(until, &agreed);
             if !lacking.is_empty() {
                 renewal.objects.push((one.entry, lacking));
             }

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use symbolon_protocol::{
     LedgerTime,
     content::Layout,
-    id::{AccountId, DealId, ObjectId},
+    id::{AccountId, DealId, NodeId, ObjectId},
     ledger::rows::{Chain, Deal, Deals},
 };
-use symbolon_transfer::extend::{Extension, agreed_until};
+use symbolon_transfer::extend::{Agreements, Extension, asked_anew};
 
 use super::Library;
 use crate::{
@@ -34,15 +34,32 @@ impl Stored {
         self.deals.iter().filter_map(|(id, row)| Some((*id, row.as_ref()?)))
     }
 
+    /// The nodes that have to agree anew if the deals are to last until `until`.
+    pub(crate) fn asked_anew(&self, until: u64) -> impl Iterator<Item = NodeId> {
+        self.known().flat_map(move |(_, deal)| asked_anew(deal, until))
+    }
+
     /// The epochs that the deals lack to last until `until`, as far as their nodes agree.
-    pub(crate) fn lacking(&self, until: u64) -> Vec<Extension> {
-        self.known().filter_map(|(id, deal)| Extension::until(id, deal, until)).collect()
+    pub(crate) fn lacking(&self, until: u64, agreed: &Agreements) -> Vec<Extension> {
+        self.known().filter_map(|(id, deal)| agreed.extension(id, deal, until)).collect()
     }
 
     /// The same; `None` if the nodes do not even agree to last until `least`.
-    pub(crate) fn lacking_at_least(&self, (least, until): (u64, u64)) -> Option<Vec<Extension>> {
-        let agrees = self.known().all(|(_, deal)| least <= agreed_until(deal));
-        agrees.then(|| self.lacking(until))
+    pub(crate) fn lacking_at_least(
+        &self,
+        (least, until): (u64, u64),
+        agreed: &Agreements,
+    ) -> Option<Vec<Extension>> {
+        let agrees = self.known().all(|(_, deal)| least <= agreed.until(deal));
+        agrees.then(|| self.lacking(until, agreed))
+    }
+
+    fn limited(&self, terms: (u64, u64), agreed: &Agreements) -> Limited {
+        let short = self.known().filter_map(|(id, deal)| {
+            let short = agreed.short_of(deal, terms.0);
+            (!short.is_empty()).then(|| (id, deal.clone(), short))
+        });
+        Limited { entry: self.entry.clone(), terms, short: short.collect() }
     }
 }
 
@@ -56,6 +73,11 @@ pub(crate) enum Wanted {
 }
 
 impl Wanted {
+    /// Whether anything is wanted of an object.
+    pub(crate) fn is_for(&self, object: &ObjectId) -> bool {
+        self.of(object).is_some()
+    }
+
     fn of(&self, object: &ObjectId) -> Option<(u64, u64)> {
         match self {
             Self::All { least, epochs } => Some((*least, *epochs)),
@@ -80,6 +102,17 @@ pub(crate) struct Ends {
     pub(crate) held: BTreeSet<ObjectId>,
     /// Those whose deals can get the epochs that they lack.
     pub(crate) longer: Longer,
+    /// Those that have to be stored anew only because nodes ask for more than they are paid, or leave.
+    pub(crate) limited: Vec<Limited>,
+}
+
+/// An object with shards whose nodes do not agree to keep them for as long as is wanted.
+pub(crate) struct Limited {
+    pub(crate) entry: ObjectEntry,
+    /// The least epoch that is wanted, and the one until which it should be kept.
+    pub(crate) terms: (u64, u64),
+    /// Its deals, and these shards of each.
+    pub(crate) short: Vec<(DealId, Deal, BTreeSet<u8>)>,
 }
 
 impl Library {
@@ -116,20 +149,37 @@ impl Library {
         let damaged = self.local(|local| local.catalog().rows(Damaged)).await?;
         let damaged: BTreeSet<ObjectId> = damaged.into_iter().map(|row| row.object).collect();
         let mut ends = Ends::default();
+        let terms = |object: &ObjectId| {
+            let (least, epochs) = wanted.of(object)?;
+            let until = chain.epoch.saturating_add(1).saturating_add(epochs);
+            Some((chain.epoch.saturating_add(least), until))
+        };
+        let mut nodes = BTreeSet::new();
+        for one in stored {
+            if let Some((least, until)) = terms(&one.entry.manifest.object)
+                && one.kept(&chain).end().is_some_and(|end| end < least)
+            {
+                nodes.extend(one.asked_anew(until));
+            }
+        }
+        let agreed = self.network().agreements(nodes).await?;
         for one in stored {
             let object = one.entry.manifest.object;
-            let Some((least, epochs)) = wanted.of(&object) else { continue };
-            let least = chain.epoch.saturating_add(least);
-            let until = chain.epoch.saturating_add(1).saturating_add(epochs);
+            let Some((least, until)) = terms(&object) else { continue };
             match one.kept(&chain) {
                 Kept::Over { .. } => drop(ends.anew.insert(object, None)),
                 Kept::Until { epoch, time_ms } if epoch < least => {
-                    let lacking = one.lacking_at_least((least, until));
+                    let lacking = one.lacking_at_least((least, until), &agreed);
                     match lacking.filter(|_| !damaged.contains(&object)) {
                         Some(lacking) => {
                             drop(ends.longer.insert(object, (one.entry.clone(), lacking)));
                         }
-                        None => drop(ends.anew.insert(object, Some(time_ms))),
+                        None => {
+                            ends.anew.insert(object, Some(time_ms));
+                            if !damaged.contains(&object) {
+                                ends.limited.push(one.limited((least, until), &agreed));
+                            }
+                        }
                     }
                 }
                 Kept::Until { .. } => {}

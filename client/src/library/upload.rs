@@ -371,6 +371,7 @@ impl Library {
             access: request.access,
             epochs,
             source: opened.mark(),
+            chosen: request.options.scheme.is_some(),
         };
         let mut unwritten = Batch::default();
         unwritten.put(Uploads, key, &entry);
@@ -540,6 +541,7 @@ impl Local {
             cost: stored.cost,
             end: stored.end,
             source: job.entry.source.clone(),
+            chosen: job.entry.chosen,
         })
     }
 

@@ -137,6 +137,7 @@ async fn a_full_block_holds_the_rest_over() {
             price: Amount::ZERO,
             capacity: 1,
             operator: None,
+            agrees_until: 0,
             leaving: false,
         };
         let id = TransactionId([1; 16]);
@@ -164,6 +165,7 @@ async fn a_full_block_holds_the_rest_over() {
         price: Amount::ZERO,
         capacity: 1,
         operator: None,
+        agrees_until: 0,
         leaving: false,
     };
     let too_large = ledger.submit(transaction(chain, 1, 2, action)).await.unwrap();

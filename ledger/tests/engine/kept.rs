@@ -110,6 +110,7 @@ async fn grow(ledger: &Ledger, number: u64) {
         price: Amount(u128::from(number)),
         capacity: 1,
         operator: None,
+        agrees_until: 0,
         leaving: false,
     };
     let id = TransactionId(u128::from(number).to_le_bytes());

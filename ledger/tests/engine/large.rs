@@ -30,6 +30,7 @@ async fn open_deals(ledger: &Ledger, until_ms: LedgerTime) {
         price,
         capacity: 1 << 40,
         operator: None,
+        agrees_until: 0,
         leaving: false,
     };
     for setup in [transaction(chain, 1, 1, Action::Faucet), transaction(chain, 9, 1, register)] {

@@ -45,6 +45,7 @@ async fn register(ledger: Embedded) {
             price: Amount::credits(1),
             capacity: 1 << 40,
             operator: None,
+            agrees_until: 0,
             leaving: false,
         };
         let (key, id) = (SigningKey::from_bytes(&seed), TransactionId([1; 16]));

@@ -101,6 +101,7 @@ async fn the_field_that_is_refused_is_found_by_the_rows() {
         price: Amount::ZERO,
         capacity: 0,
         operator: None,
+        agrees_until: 0,
         leaving: false,
     };
     home.submit(transaction(chain, 5, 1, register)).await.unwrap();

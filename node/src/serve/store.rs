@@ -284,7 +284,9 @@ async fn existing(shared: &Shared, wanted: &Wanted) -> Result<Option<Acceptance>
         let message = "this node stores another shard of the deal, and may have only one";
         return Err(Stop::refused(RefusalCode::Conflict, message));
     }
-    if terms_of(shard)? != wanted.terms {
+    let stored = terms_of(shard)?;
+    let longer = stored != wanted.terms && is_but_for_epochs(&stored, &wanted.terms);
+    if stored != wanted.terms && !(longer && shard.state == ShardState::Active) {
         let message = "this shard was stored with other terms";
         return Err(Stop::refused(RefusalCode::Conflict, message));
     }
@@ -297,8 +299,21 @@ async fn existing(shared: &Shared, wanted: &Wanted) -> Result<Option<Acceptance>
     }
     match shard.state {
         ShardState::Unpaid { .. } => renew(shared, wanted, acceptance).await.map(Some),
+        _ if longer => agree_anew(shared, wanted, acceptance.root).map(Some),
         _ => Ok(Some(acceptance)),
     }
+}
+
+fn is_but_for_epochs(stored: &DealTerms, wanted: &DealTerms) -> bool {
+    DealTerms { epochs: wanted.epochs, ..stored.clone() } == *wanted
+}
+
+/// Accepts a shard that it keeps already, at its present price and for as long as it agrees to that now. The owner places the
+/// shard anew with it.
+fn agree_anew(shared: &Shared, wanted: &Wanted, root: Hash) -> Result<Acceptance, Stop> {
+    check_leaving(shared)?;
+    check_price(shared, wanted)?;
+    Ok(accept(shared, wanted, root, Times::from_now(shared)))
 }
 
 /// Signs the acceptance again over the same root if less than half of its time is left or the price
@@ -327,11 +342,16 @@ async fn renew(
     }
 }
 
+fn check_leaving(shared: &Shared) -> Result<(), Stop> {
+    match shared.settings().leaving {
+        true => Err(Stop::refused(RefusalCode::Full, "this node leaves, and takes no new shards")),
+        false => Ok(()),
+    }
+}
+
 /// A pause is for the operator's own work on the machine, so it goes by the machine's clock.
 fn check_pause(shared: &Shared) -> Result<(), Stop> {
-    if shared.settings().leaving {
-        return Err(Stop::refused(RefusalCode::Full, "this node leaves, and takes no new shards"));
-    }
+    check_leaving(shared)?;
     match shared.settings().pause {
         Some(times) if times.contains(shared.host.now_ms()) => {
             let message = format!("this node takes no new shards every day at {times} UTC");

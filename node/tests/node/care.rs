@@ -65,6 +65,7 @@ async fn degraded() -> (Market, DealTerms) {
             price: PRICE,
             capacity: 1 << 30,
             operator: None,
+            agrees_until: 0,
             leaving: false,
         };
         world.apply(&key(secret), action).await;

@@ -206,6 +206,7 @@ fn rows_of(owner: AccountId, slots: &[Slot]) -> Update {
         custody_key: None,
         caretaker: false,
         price: PRICE,
+        agrees_until: 0,
         capacity: CAPACITY,
         leaving: false,
         deposit: Amount::ZERO,

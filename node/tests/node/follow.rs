@@ -71,6 +71,7 @@ async fn open_deals(world: &World, count: u32) {
         price: PRICE,
         capacity: 1 << 30,
         operator: None,
+        agrees_until: 0,
         leaving: false,
     };
     world.apply(&other, register).await;

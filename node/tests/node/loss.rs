@@ -175,6 +175,7 @@ async fn a_wrong_row_is_corrected() {
         price: Amount::credits(9),
         capacity: 5,
         operator: None,
+        agrees_until: 0,
         leaving: false,
     };
     world.apply(&key, other).await;

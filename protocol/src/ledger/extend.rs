@@ -9,7 +9,7 @@ use crate::{
         Params,
         block::{Event, Place, Reason},
         books::Books,
-        rows::{Deal, DealState, Deals, DealsDue, HoldKey, Leaves, Nothing},
+        rows::{Deal, DealSlot, DealState, Deals, DealsDue, HoldKey, Leaves, Nodes, Nothing},
         state::State,
         status::Status,
         storage::{Cost, cost_of},
@@ -64,13 +64,19 @@ pub(super) fn check<S: State + ?Sized>(
     }
     for (_, deal) in &rows {
         let end = deal.end.saturating_add(epochs);
-        if deal.kept().any(|(_, shard)| shard.until < end) {
+        let agrees = |shard: &DealSlot| end <= shard.until || end <= agrees(books, shard);
+        if !deal.kept().all(|(_, shard)| agrees(shard)) {
             return Err(Status::AcceptanceExpired);
         }
     }
     let (Some(costs), Some(total)) = (costs, total) else { return Err(Status::Overflow) };
     let deals = rows.into_iter().zip(costs).map(|((id, deal), cost)| (id, deal, cost)).collect();
     Ok(Extended { sender, epochs, deals, total })
+}
+
+/// The first epoch for which a shard's node does not agree to its price, by its registration.
+fn agrees<S: State + ?Sized>(books: &Books<'_, S>, shard: &DealSlot) -> u64 {
+    books.get(Nodes, &shard.node).map_or(0, |node| node.agrees(shard.price))
 }
 
 pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, extended: Extended) {

@@ -75,6 +75,7 @@ pub(super) fn check_register<S: State + ?Sized>(
         caretaker,
         price,
         capacity,
+        agrees_until,
         leaving,
     } = action
     else {
@@ -96,6 +97,7 @@ pub(super) fn check_register<S: State + ?Sized>(
     node.custody_key = *custody_key;
     node.caretaker = *caretaker;
     node.price = *price;
+    node.agrees_until = *agrees_until;
     node.capacity = *capacity;
     node.leaving = *leaving;
     node.deposit = capacity_deposit(&books.chain.params, *capacity);
@@ -110,6 +112,7 @@ fn new_node(payout: AccountId) -> Node {
         custody_key: None,
         caretaker: false,
         price: Amount::ZERO,
+        agrees_until: 0,
         capacity: 0,
         leaving: false,
         deposit: Amount::ZERO,

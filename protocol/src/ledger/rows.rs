@@ -410,6 +410,8 @@ record! {
         pub caretaker: bool,
         /// Asking price per GiB and epoch.
         pub price: Amount,
+        /// The first epoch for which it does not agree to keep what it has at this price.
+        pub agrees_until: u64,
         /// Bytes the node offers.
         pub capacity: u64,
         /// Whether it takes no new shards, because it wants to leave.
@@ -471,6 +473,16 @@ impl Node {
     #[must_use]
     pub fn free(&self) -> u64 {
         self.capacity.saturating_sub(self.used)
+    }
+
+    /// The first epoch for which it does not agree to keep a shard at this price, by its registration: 0 if it asks for
+    /// more, or leaves.
+    #[must_use]
+    pub fn agrees(&self, price: Amount) -> u64 {
+        match self.price <= price && !self.leaving {
+            true => self.agrees_until,
+            false => 0,
+        }
     }
 
     /// Whether it is given new shards in this epoch: it is not dead, does not leave, and has not missed too often.
@@ -608,7 +620,8 @@ record! {
         pub price: Amount,
         /// The first epoch that this node is paid for.
         pub from: u64,
-        /// The first epoch for which the node has not agreed to this price: no extension goes beyond.
+        /// The first epoch for which the node has not agreed to this price with its acceptance. An extension goes beyond
+        /// only if the node [has agreed](Node::agrees) since.
         pub until: u64,
         /// The first epoch in which no node keeps it; absent while the node does.
         pub lost: Option<u64>,

@@ -131,6 +131,9 @@ choice! {
             caretaker: bool,
             /// Asking price per GiB and epoch.
             price: Amount,
+            /// The first epoch for which it does not agree to keep what it has at this price. Until then its deals may be
+            /// extended where they pay it no less.
+            agrees_until: u64,
             /// Bytes offered.
             capacity: u64,
             /// Whether the node takes no new shards, because it wants to leave.

@@ -145,6 +145,7 @@ async fn flood(world: &mut World, owner: &Client) {
         price: Amount::ZERO,
         capacity: 0,
         operator: None,
+        agrees_until: 0,
         leaving: false,
     };
     let needed = fee(&params, &register(purse)).0 + deposit(&params, &register(purse)).0;

@@ -203,6 +203,7 @@ async fn open_before(world: &World, end: DealId, count: usize) {
         price: Amount(1),
         capacity: 1 << 30,
         operator: None,
+        agrees_until: 0,
         leaving: false,
     };
     let registered = ledger.submit(sign(&keeper, 0, register)).await.unwrap();

@@ -88,6 +88,7 @@ async fn register_dead(world: &World, seed: u64) {
             price: Amount(1),
             capacity: 1 << 40,
             operator: None,
+            agrees_until: 0,
             leaving: false,
         };
         let id = TransactionId([1; 16]);

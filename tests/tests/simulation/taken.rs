@@ -138,6 +138,7 @@ pub(super) async fn taken(seed: u64) -> Trace {
         price: Amount(1),
         capacity: 1 << 30,
         operator: None,
+        agrees_until: 0,
         leaving: false,
     };
     for (id, action) in [([1; 16], Action::Faucet), ([2; 16], register)] {

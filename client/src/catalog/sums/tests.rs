@@ -122,6 +122,7 @@ fn entry(number: u8, kind: FileKind, end: u64) -> ObjectEntry {
         cost: Amount::ZERO,
         end,
         source: SourceMark::Stream,
+        chosen: false,
     }
 }
 

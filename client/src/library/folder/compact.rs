@@ -144,7 +144,7 @@ impl Library {
     }
 
     /// The terms for storing an object again: for the rest of the time that it is paid for.
-    async fn rest_of(
+    pub(crate) async fn rest_of(
         &self,
         name: &impl ToString,
         entry: &ObjectEntry,
@@ -252,7 +252,7 @@ impl Library {
 impl Local {
     /// Gives all names with an old range the new one, or only the name `only`. Another device may use an old range
     /// meanwhile, because it does not know the new one yet. So rows record where each range moved.
-    fn relocate(
+    pub(crate) fn relocate(
         &self,
         moves: &BTreeMap<Range, Range>,
         mut batch: Batch,

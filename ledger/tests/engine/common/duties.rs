@@ -62,6 +62,7 @@ pub(crate) async fn open_deal(ledger: &Ledger) {
             price: Amount::credits(1),
             capacity: 1 << 30,
             operator: None,
+            agrees_until: 0,
             leaving: false,
         };
         must(ledger, number, 1, register).await;

@@ -166,6 +166,7 @@ impl Large {
             price: PRICE,
             capacity: 1 << 40,
             operator: None,
+            agrees_until: 0,
             leaving: false,
         };
         nodes.map(|number| self.sign(number, register(number))).collect()

@@ -304,6 +304,7 @@ fn registrations_are_bounded_by_what_the_attacker_holds() {
             caretaker,
             price,
             capacity,
+            agrees_until: 0,
             leaving,
         };
         world.must(number, cheap.clone());

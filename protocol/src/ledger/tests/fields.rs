@@ -59,6 +59,7 @@ fn addressed(addresses: Vec<String>) -> Action {
         caretaker,
         price,
         capacity,
+        agrees_until: 0,
         leaving: false,
     }
 }

@@ -152,6 +152,39 @@ fn no_term_goes_beyond_what_a_node_agreed_to() {
     assert_eq!(world.balance(111), 2 * RATE);
 }
 
+/// A registration of node 12 that asks for this, and agrees until then.
+fn agreeing(asked: Amount, until: u64, leaves: bool) -> Action {
+    let mut action = register(12, 1 << 20);
+    let Action::RegisterNode { price, agrees_until, leaving, .. } = &mut action else {
+        unreachable!("it is one")
+    };
+    (*price, *agrees_until, *leaving) = (asked, until, leaves);
+    action
+}
+
+#[test]
+fn a_node_agrees_anew_with_its_registration() {
+    let mut world = running(10);
+    let end = deal(&world).end;
+    let again = world.place((OWNER, opening(DEAL)), &[(1, 12)], (PRICE, end));
+    world.must(OWNER, again);
+    assert_eq!(world.act(OWNER, extend(1)), Status::AcceptanceExpired);
+    // Not for less than it asks, not while it leaves, and not for longer than it says.
+    world.must(12, agreeing(Amount(PRICE.0 + 1), end + 5, false));
+    assert_eq!(world.act(OWNER, extend(1)), Status::AcceptanceExpired);
+    world.must(12, agreeing(PRICE, end + 5, true));
+    assert_eq!(world.act(OWNER, extend(1)), Status::AcceptanceExpired);
+    world.must(12, agreeing(PRICE, end + 5, false));
+    assert_eq!(world.act(OWNER, extend(6)), Status::AcceptanceExpired);
+    world.must(OWNER, extend(5));
+    assert_eq!(deal(&world).end, end + 5);
+    assert_eq!(world.node(12).agrees_until, end + 5);
+    // What it has agreed to is paid: a higher price comes too late for these epochs, and one that is lower changes nothing.
+    world.must(12, agreeing(Amount(1), end + 9, false));
+    world.must(OWNER, extend(4));
+    assert_eq!((deal(&world).end, deal(&world).rate), (end + 9, Amount(3 * RATE)));
+}
+
 #[test]
 fn a_declared_loss_costs_that_shard_only() {
     let mut world = running(10);

@@ -169,6 +169,7 @@ fn only_a_caretaker_of_the_deal_without_a_shard_of_it_claims() {
         caretaker,
         price,
         capacity,
+        agrees_until: 0,
         leaving: false,
     };
     world.must(CARETAKER, out);

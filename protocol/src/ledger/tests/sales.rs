@@ -376,6 +376,7 @@ fn vaults_have_true_custodians() {
             caretaker,
             price,
             capacity,
+            agrees_until: 0,
             leaving: false,
         },
     );

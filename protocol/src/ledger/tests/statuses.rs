@@ -239,6 +239,7 @@ fn too_large() -> Status {
         caretaker,
         price,
         capacity,
+        agrees_until: 0,
         leaving: false,
     };
     funded().act(11, action)

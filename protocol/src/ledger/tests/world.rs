@@ -512,6 +512,7 @@ pub(super) fn register(number: u8, capacity: u64) -> Action {
         price: PRICE,
         capacity,
         operator: None,
+        agrees_until: 0,
         leaving: false,
     }
 }

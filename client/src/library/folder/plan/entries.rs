@@ -85,7 +85,7 @@ impl Planner {
     pub(super) fn new(
         plan: FolderPlan,
         options: FolderOptions,
-        Ends { anew: ending, held, longer }: Ends,
+        Ends { anew: ending, held, longer, .. }: Ends,
     ) -> Self {
         let (stored, changed) = (Stored::default(), Members::default());
         let (doubtful, left_out) = (Vec::new(), Vec::new());

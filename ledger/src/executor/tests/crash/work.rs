@@ -176,6 +176,7 @@ fn register(number: u8) -> Action {
         price: PRICE,
         capacity: 1 << 30,
         operator: None,
+        agrees_until: 0,
         leaving: false,
     }
 }

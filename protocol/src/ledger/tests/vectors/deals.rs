@@ -105,6 +105,7 @@ fn registered(number: u8, capacity: u64, addresses: Vec<String>) -> Action {
         caretaker,
         price,
         capacity,
+        agrees_until: 0,
         leaving: false,
     }
 }

@@ -86,9 +86,42 @@ fn extended(writer: &mut Writer) {
     let why = "the deal ends in epoch 7";
     writer.refuse(Status::AcceptanceExpired, "beyond what was agreed", why, (1, beyond));
     writer.act("up to what was agreed", "two epochs", 1, extend(vec![deal_id(5)], 2, MOST));
+    let more = || extend(vec![deal_id(5)], 1, MOST);
+    writer.act(
+        "a node asks for more",
+        "it agrees until 10",
+        11,
+        agreeing(Amount(PRICE.0 + 1), 10, false),
+    );
+    writer.refuse(Status::AcceptanceExpired, "for less than it asks", "by one", (1, more()));
+    writer.act(
+        "a node leaves",
+        "it asks for no more than it is paid",
+        11,
+        agreeing(PRICE, 10, true),
+    );
+    writer.refuse(
+        Status::AcceptanceExpired,
+        "with a node that leaves",
+        "it agrees to nothing",
+        (1, more()),
+    );
+    writer.act("a node agrees anew", "with its registration", 11, agreeing(PRICE, 10, false));
+    let two = extend(vec![deal_id(5)], 2, MOST);
+    writer.refuse(Status::AcceptanceExpired, "beyond that", "it agrees until 10", (1, two));
+    writer.act("until then", "one epoch", 1, more());
     writer.act("the deal is ended", "by its owner", 1, Action::EndDeal { deal: deal_id(5) });
     let over = extend(vec![deal_id(5)], 1, MOST);
     writer.refuse(Status::DealClosed, "a deal that is over", "it cannot grow", (1, over));
+}
+
+/// A registration of node 11 that asks for this, and agrees until then.
+fn agreeing(asked: Amount, until: u64, leaves: bool) -> Action {
+    let mut action = register(11, 1 << 20);
+    if let Action::RegisterNode { price, agrees_until, leaving, .. } = &mut action {
+        (*price, *agrees_until, *leaving) = (asked, until, leaves);
+    }
+    action
 }
 
 fn declare(deal: u8, index: u8) -> Action {

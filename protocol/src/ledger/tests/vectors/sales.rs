@@ -136,6 +136,7 @@ fn vaults(writer: &mut Writer) {
         caretaker: false,
         price,
         capacity,
+        agrees_until: 0,
         leaving: false,
     };
     writer.act("node without custody", "it has no key that shares are sealed to", 14, no_custody);
