@@ -363,3 +363,67 @@ const MIN_HEAD_MS: u64 = 1_000;
 const MAX_HEAD_MS: u64 = 60_000;
 /// Rows of one page of a scan.
 const PAGE: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use symbolon_protocol::{
+        LedgerTime,
+        id::{Hash, ObjectId, Opening, PeerId},
+        ledger::rows::Access,
+    };
+
+    use super::*;
+
+    const NODE: NodeId = PeerId([7; 32]);
+
+    /// A shard that the ledger gave to the node, in a block whose events come next.
+    fn placed() -> (Digest, DealId) {
+        let terms = DealTerms {
+            owner: AccountId([1; 32]),
+            opening: Opening([2; 32]),
+            object: ObjectId([3; 16]),
+            segment: 0,
+            required: 1,
+            total: 1,
+            length: 1024,
+            access: Access::Granted,
+            epochs: 9,
+        };
+        let (price, expires_ms) = (Amount(5), LedgerTime(0));
+        let (root, until, signature) = (Hash([4; 32]), 99, [0; 64]);
+        let accepted =
+            Acceptance { node: NODE, index: 0, root, price, until, expires_ms, signature };
+        let deal = terms.deal();
+        (Digest { placed: VecDeque::from([(terms, accepted)]), ..Digest::default() }, deal)
+    }
+
+    #[test]
+    fn a_shard_that_waits_may_be_given_to_its_node_on_new_terms() {
+        let (mut digest, deal) = placed();
+        digest.add(&NODE, &Event::ShardSpared { node: NODE, deal });
+        digest.add(&NODE, &Event::ShardPlaced { deal, index: 0, node: NODE });
+        let [ended, spared, opened, waits] = &digest.shards[..] else {
+            panic!("{:?}", digest.shards)
+        };
+        assert_eq!((ended, spared), (&Change::Ended { deal }, &Change::SlotSpared { deal }));
+        // What comes last holds: it is paid for, and waits.
+        assert_eq!(*opened, Change::Opened { deal, index: 0, root: Hash([4; 32]) });
+        assert!(matches!(waits, Change::SlotWaits { slot } if slot.deal == deal));
+        // Then the owner ends the deal in the same block.
+        digest.add(&NODE, &Event::ShardSpared { node: NODE, deal });
+        assert_eq!(digest.shards[4..], [Change::Ended { deal }, Change::SlotSpared { deal }]);
+    }
+
+    #[test]
+    fn a_shard_that_leaves_and_joins_in_one_turn_has_not_ended() {
+        let (mut digest, deal) = placed();
+        let other = DealId([9; 16]);
+        for left in [deal, other] {
+            digest.add(&NODE, &Event::ShardLeft { node: NODE, deal: left });
+        }
+        digest.add(&NODE, &Event::ShardJoined { node: NODE, deal });
+        let (left, joined) = (|deal| Change::SlotLeft { deal }, Change::SlotJoined { deal });
+        let expected = [left(deal), Change::Ended { deal: other }, left(other), joined];
+        assert_eq!(digest.shards, expected);
+    }
+}
