@@ -106,7 +106,7 @@ impl<T> Drop for Task<T> {
 }
 
 /// Progress of one object among many. It drops the planned total, because the total of all objects was reported before.
-pub(super) fn one_of_many(progress: &Progress) -> Progress {
+fn one_of_many(progress: &Progress) -> Progress {
     let progress = progress.clone();
     Progress::new(move |step| match step {
         Step::Planned { .. } => {}

@@ -136,7 +136,8 @@ impl Library {
         self.renew_ending(work.ends.longer, report, budget, progress).await?;
         self.repair_all(work.degraded, report, budget, progress).await?;
         self.move_limited(work.ends.limited, report, budget, progress).await?;
-        self.widen_all(work.narrow, report, budget, progress).await
+        (report.widened, report.narrow) = self.widen_all(work.narrow, budget, progress).await?;
+        Ok(())
     }
 
     /// Renews objects as far as the budget goes.

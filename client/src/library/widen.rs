@@ -10,9 +10,7 @@ use symbolon_protocol::content::Scheme;
 use super::{
     Library, Local,
     budget::Budget,
-    folder::one_of_many,
     get::{GetOptions, Resolved, Sink},
-    keep::KeepReport,
     names::Range,
     source::Source,
     stored::{Stored, Wanted},
@@ -82,31 +80,31 @@ impl Library {
         Ok(narrow)
     }
 
-    /// Spreads objects over more nodes, as far as the budget and the time of one look go.
+    /// Spreads objects over more nodes, as far as the budget and the time of one look go. Gives how many it did, and how many
+    /// it did not.
     pub(crate) async fn widen_all(
         &self,
         narrow: Vec<Narrow>,
-        report: &mut KeepReport,
         budget: &Budget,
         progress: &Progress,
-    ) -> Result<(), ClientError> {
-        let mut bytes = 0_u64;
+    ) -> Result<(u64, u64), ClientError> {
+        let (mut widened, mut left, mut bytes) = (0, 0, 0_u64);
         for one in narrow {
             bytes = bytes.saturating_add(one.entry.manifest.length);
-            if 0 < report.widened && LOOK_BYTES_MAX < bytes {
-                report.narrow += 1;
+            if 0 < widened && LOOK_BYTES_MAX < bytes {
+                left += 1;
                 continue;
             }
             match Box::pin(self.widen(&one, budget, progress)).await {
-                Ok(()) => report.widened += 1,
+                Ok(()) => widened += 1,
                 Err(error) if error.kind() == ErrorKind::Internal => return Err(error),
                 Err(error) => {
                     tracing::debug!(%error, "an object was not spread over more nodes");
-                    report.narrow += 1;
+                    left += 1;
                 }
             }
         }
-        Ok(())
+        Ok((widened, left))
     }
 
     async fn widen(
@@ -134,8 +132,7 @@ impl Library {
         let (sink, quiet) = (Sink::writer(label, into), Progress::silent());
         let everything = GetOptions::default();
         let reading = self.fetch(self.resolve_whole(entry)?, sink, &everything, &quiet);
-        let one = one_of_many(progress);
-        let storing = self.upload(&request, opened, &one);
+        let storing = self.upload(&request, opened, &quiet);
         let (_, mut stored) = tokio::try_join!(Box::pin(reading), Box::pin(storing))?;
         // A later put of the same source finds it unchanged.
         (stored.entry.source, stored.entry.chosen) = (entry.source.clone(), false);

@@ -621,7 +621,7 @@ record! {
         /// The first epoch that this node is paid for.
         pub from: u64,
         /// The first epoch for which the node has not agreed to this price with its acceptance. An extension goes beyond
-        /// only if the node [has agreed](Node::agrees) since.
+        /// only if the node agrees to it now, by its row.
         pub until: u64,
         /// The first epoch in which no node keeps it; absent while the node does.
         pub lost: Option<u64>,
