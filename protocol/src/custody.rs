@@ -30,7 +30,7 @@ pub use care::{care_key, care_point, claim_context, combine_care};
 pub use delivery::{DeliverySecret, release_context};
 pub use deposit::CustodyTerms;
 pub use release::{ClaimRequest, ReleaseRequest, combine, combine_posted};
-pub use sharing::{Share, VaultSecret, share};
+pub use sharing::{Share, VaultSecret, required_max, share};
 
 /// A compressed ristretto255 point.
 pub type Point = [u8; 32];

@@ -67,7 +67,7 @@ def share_point(vault, index):
 
 def vault_refused(vault, custodians):
     """The public side of a vault with this many custodians."""
-    if not 1 <= len(vault["commitments"]) <= custodians:
+    if not 1 <= len(vault["commitments"]) <= (custodians + 1) // 2:
         return True
     if custodians > CUSTODIANS_MAX:
         return True

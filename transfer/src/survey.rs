@@ -81,15 +81,17 @@ impl Network {
         Ok((answering, silent))
     }
 
-    /// The nodes that fit and answer now, of those that would be asked for an upload: of very many nodes only some.
+    /// The nodes that fit, of those that answer and may be asked for an upload: of very many nodes only some. After an
+    /// upload this asks none of them again.
     pub async fn find_some_nodes(
         &self,
         fit: impl Fn(&NodeView) -> bool,
     ) -> Result<Vec<NodeView>, TransferError> {
-        let draw = self.draw();
-        let mut nodes = self.some_nodes(&draw).await?.nodes;
-        nodes.retain(fit);
-        Ok(self.answering(nodes, draw).await)
+        match self.survey().await {
+            Ok(survey) => Ok(survey.answering.into_iter().filter(fit).collect()),
+            Err(TransferError::NoNodes { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
     }
 
     /// A random order of nodes, different for each call.

@@ -149,7 +149,7 @@ impl Market {
         nodes: &[NodeView],
     ) -> Result<Shared, ClientError> {
         let total = nodes.len();
-        let required = total / 2 + 1;
+        let required = custody::required_max(total);
         let narrow = |count: usize| u8::try_from(count).expect("at most five custodians");
         let id = VaultId::of(&self.me(), opening);
         let secret = self.identity().vault_secret(&self.ledger().chain(), &id);

@@ -56,9 +56,10 @@ impl Market {
     /// The same with a given first node.
     pub(crate) async fn of(world: World, node: Node) -> Self {
         let second = world.node_with(world.options("second"), [12; 32]).await;
-        let nodes = vec![node, second];
+        let third = world.node_with(world.options("another"), [99; 32]).await;
+        let nodes = vec![node, second, third];
         let secret = VaultSecret::from_seed(&[44; 32]);
-        let (key, shares) = custody::share(&secret, 2, 2, &[45; 32]).unwrap();
+        let (key, shares) = custody::share(&secret, 2, 3, &[45; 32]).unwrap();
         let buyer = Identity::from_seed(&[46; 64]);
         world.apply(&buyer.account_key(), Action::Faucet).await;
         let delivery = DeliverySecret::from_seed(&[47; 32]);
@@ -277,7 +278,9 @@ async fn a_custodian_that_was_down_posts_when_it_is_back() {
     market.open_vault().await;
     market.list().await;
     let options = market.world.options("node");
-    market.nodes.remove(0).stop().await;
+    for down in [2, 0] {
+        market.nodes.remove(down).stop().await;
+    }
     market.buy().await;
     market.world.pass(6 * 60_000).await;
     assert_eq!(market.order().await.releases.len(), 1);
@@ -459,8 +462,10 @@ async fn a_refunded_order_ends_the_buyers_access() {
     let seller = market.seller(0).await;
     let terms = world.terms(1, 4096);
     seller.store(&terms, 0, PRICE, &world.own_grant(), &shard(4096)).await.unwrap();
-    // One of two custodians is not enough, so the buyer gets a refund.
-    market.nodes.remove(1).stop().await;
+    // One of three custodians is not enough, so the buyer gets a refund.
+    for down in [2, 1] {
+        market.nodes.remove(down).stop().await;
+    }
     market.buy().await;
     let grant = Some(market.grant(ORDER).await);
     let buyer = market.world.peer(&market.buyer, &market.nodes[0]).await;

@@ -106,8 +106,14 @@ async fn a_repeated_request_gets_the_same_acceptance() {
     world.pass(40 * 60 * 1000).await;
     assert_eq!(owner.store(&terms, 0, dearer, &grant, &[]).await.unwrap(), renewed);
 
+    // For other epochs the node agrees anew, at a price that it accepts: its owner places the shard with it again.
     let mut other = terms.clone();
     other.epochs += 1;
+    let anew = owner.store(&other, 0, dearer, &grant, &[]).await.unwrap();
+    anew.verify(&world.ledger.chain(), &other).unwrap();
+    assert_eq!((anew.root, anew.price), (first.root, dearer));
+    assert_eq!(code(owner.store(&other, 0, cheaper, &grant, &[]).await), RefusalCode::PriceTooLow);
+    other.total += 1;
     assert_eq!(code(owner.store(&other, 0, PRICE, &grant, &[]).await), RefusalCode::Conflict);
     assert_eq!(code(owner.store(&terms, 1, PRICE, &grant, &[]).await), RefusalCode::Conflict);
     node.stop().await;

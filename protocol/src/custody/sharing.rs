@@ -66,6 +66,13 @@ impl fmt::Debug for Share {
     }
 }
 
+/// The most releases that a vault with so many custodians may need. Fewer custodians than it needs can then neither open it nor
+/// keep the others from opening it.
+#[must_use]
+pub const fn required_max(total: usize) -> usize {
+    total.div_ceil(2)
+}
+
 /// Deals a secret to `total` custodians; any `required` of them can use it. Dealing the same secret again
 /// with other entropy gives new shares of the same `Y`: old capsules stay valid.
 pub fn share(
@@ -74,7 +81,8 @@ pub fn share(
     total: u8,
     entropy: &[u8; 32],
 ) -> Result<(VaultKey, Vec<Share>), CustodyError> {
-    if required == 0 || required > total || usize::from(total) > CUSTODIANS_MAX {
+    let too_many = usize::from(required) > required_max(total.into());
+    if required == 0 || too_many || usize::from(total) > CUSTODIANS_MAX {
         return Err(CustodyError::Sharing { required: required.into(), total: total.into() });
     }
     let mut stream = curve::Stream::new(
@@ -109,7 +117,7 @@ impl VaultKey {
     /// Whether this can be the public side of a vault with `total` custodians.
     pub fn verify(&self, total: usize) -> Result<(), CustodyError> {
         let required = self.required();
-        if required == 0 || required > total || total > CUSTODIANS_MAX {
+        if required == 0 || required > required_max(total) || total > CUSTODIANS_MAX {
             return Err(CustodyError::Sharing { required, total });
         }
         // An identity among them would mean that the polynomial has a lower degree than it seems to have.
@@ -187,16 +195,17 @@ mod tests {
     #[test]
     fn impossible_sharings_are_refused() {
         let secret = VaultSecret::from_seed(&[7; 32]);
-        for (required, total) in [(0, 1), (2, 1), (1, 33)] {
+        for (required, total) in [(0, 1), (2, 1), (1, 33), (2, 2), (3, 4)] {
             assert!(matches!(
                 share(&secret, required, total, &[0; 32]),
                 Err(CustodyError::Sharing { .. })
             ));
         }
-        let (mut key, _) = share(&secret, 2, 2, &[0; 32]).unwrap();
-        assert!(matches!(key.verify(1), Err(CustodyError::Sharing { .. })));
+        let (mut key, _) = share(&secret, 2, 3, &[0; 32]).unwrap();
+        assert!(matches!(key.verify(2), Err(CustodyError::Sharing { .. })));
+        assert_eq!((key.verify(3), key.verify(4)), (Ok(()), Ok(())));
         key.commitments[1] = [0; 32];
-        assert_eq!(key.verify(2), Err(CustodyError::Identity { what: "commitment" }));
+        assert_eq!(key.verify(3), Err(CustodyError::Identity { what: "commitment" }));
         key.commitments.clear();
         assert!(key.verify(0).is_err());
         assert!(key.share_point(1).is_err());

@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::{
     amount::Amount,
     codec::Encode,
-    custody::{CustodyAcceptance, CustodyError, VaultKey},
+    custody::{CustodyAcceptance, CustodyError, VaultKey, required_max},
     grant,
     id::{AccountId, DealId, ListingId, NodeId, OrderId, PeerId},
     ledger::{
@@ -262,7 +262,8 @@ fn vault(key: &VaultKey, custodians: &[CustodyAcceptance]) -> Result<(), FieldFa
     match key.verify(custodians.len()) {
         Ok(()) => Ok(()),
         Err(CustodyError::Sharing { required, total }) => {
-            within("commitments", required as u64, 1, total as u64).map_err(FieldFault::from)
+            let most = required_max(total) as u64;
+            within("commitments", required as u64, 1, most).map_err(FieldFault::from)
         }
         Err(_) => must(false, "commitments", "are not all points of the group"),
     }

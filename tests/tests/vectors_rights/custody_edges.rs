@@ -71,12 +71,13 @@ fn release_cases() -> Vec<Value> {
             "release": hex(&release.to_bytes()), "outcome": outcome,
         })
     };
-    let (one, most) = (sale(1, 1), sale(32, 32));
+    let (one, most) = (sale(1, 1), sale(16, 32));
     let last = most.release(32);
     let moved = Release { index: 32, ..one.release(1) };
     let beyond = Release { index: 33, ..last.clone() };
-    let mut more = sale(32, 32);
-    more.vault.commitments.push(more.vault.commitments[0]);
+    let mut more = sale(16, 32);
+    let first = more.vault.commitments[0];
+    more.vault.commitments.resize(33, first);
     let mut other = sale(1, 1);
     other.capsule.r = other.vault.commitments[0];
     let mut bare = sale(1, 1);

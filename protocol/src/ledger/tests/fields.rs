@@ -185,7 +185,7 @@ fn of_sales(world: &World) -> Vec<Case> {
             vault(world, &[11, 12, 11], 1),
             "node stands twice, each custodian keeps one share",
         ),
-        (BUYER, vault(world, &NODES, 4), "commitments is 4, its range is 1 to 3"),
+        (BUYER, vault(world, &NODES, 4), "commitments is 4, its range is 1 to 2"),
         (BUYER, no_point(world), "commitments are not all points of the group"),
         (SELLER, listed(|of| of.title.clear()), "title_bytes is 0, its range is 1 to 120"),
         (SELLER, listed(|of| of.cells = 3), "cells is 3, its range is 2 to 2"),

@@ -74,7 +74,7 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
         }
         4 => (storer, world.prove_if(storer)?),
         5 => (user, Action::EndDeal { deal }),
-        6 => (user, world.vault(user, 1 + b % 3, &[11, 12, 13])),
+        6 => (user, world.vault(user, 1 + b % 2, &[11, 12, 13])),
         7 => {
             world.state.get(Vaults, &vault_id(user))?;
             let terms = listing_terms_on(&world.id(), user, u128::from(amount)).into();

@@ -107,7 +107,7 @@ fn vaults(writer: &mut Writer) {
     let again = writer.world.vault(1, 2, &NODES);
     writer.refuse(Status::Exists, "vault again", "its id is taken", (1, again));
     let strangers: Vec<u8> = (50..82).collect();
-    let most = writer.world.vault(2, 32, &strangers);
+    let most = writer.world.vault(2, 16, &strangers);
     let why = "as many as can be, of which none is a node";
     writer.refuse(Status::UnknownNode, "32 custodians", why, (2, most.clone()));
     let Action::OpenVault { opening, key, custodians } = most else { unreachable!() };
@@ -115,9 +115,14 @@ fn vaults(writer: &mut Writer) {
     more.push(writer.world.accept_share((2, 2), &key, 33, 82));
     let more = Action::OpenVault { opening, key: key.clone(), custodians: more };
     writer.refuse(Status::BadField, "33 custodians", "one more than can be", (2, more));
-    let few = Action::OpenVault { opening, key, custodians: custodians[..31].to_vec() };
-    let why = "32 commitments and 31 custodians";
-    writer.refuse(Status::BadField, "fewer custodians than open it", why, (2, few));
+    let of = |count: usize| {
+        let (key, custodians) = (key.clone(), custodians[..count].to_vec());
+        Action::OpenVault { opening, key, custodians }
+    };
+    let why = "16 commitments and 31 custodians";
+    writer.refuse(Status::UnknownNode, "one more than half of them opens it", why, (2, of(31)));
+    let why = "16 commitments and 30 custodians: 15 could keep the others from opening it";
+    writer.refuse(Status::BadField, "more than half of them have to open it", why, (2, of(30)));
     let Action::OpenVault { opening, key, custodians } = writer.world.vault(2, 2, &NODES) else {
         unreachable!()
     };
@@ -143,8 +148,8 @@ fn vaults(writer: &mut Writer) {
     let unkept = writer.world.vault(2, 1, &[14]);
     let why = "the node has no custody key";
     writer.refuse(Status::BadAcceptance, "custodian without custody", why, (2, unkept));
-    let all = writer.world.vault(2, 3, &NODES);
-    writer.act("vault that all open", "three of three", 2, all);
+    let two = writer.world.vault(2, 2, &NODES);
+    writer.act("vault that two open", "two of three", 2, two);
 }
 
 fn offer(change: impl FnOnce(&mut Terms)) -> Action {
