@@ -17,6 +17,8 @@ mod bounded;
 mod cared;
 #[path = "simulation/changing.rs"]
 mod changing;
+#[path = "simulation/cheats.rs"]
+mod cheats;
 #[path = "simulation/clocks.rs"]
 mod clocks;
 #[path = "simulation/crash.rs"]
@@ -304,6 +306,11 @@ fn what_was_put_for_ten_epochs_lasts_for_a_hundred() {
 #[test]
 fn what_is_lost_is_rebuilt_while_its_owner_is_away() {
     repeat("what_is_lost_is_rebuilt_while_its_owner_is_away", cared::cared);
+}
+
+#[test]
+fn caretakers_that_cheat_are_not_paid() {
+    repeat("caretakers_that_cheat_are_not_paid", cheats::cheats);
 }
 
 #[test]
