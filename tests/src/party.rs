@@ -14,7 +14,7 @@ use ed25519_dalek::SigningKey;
 use symbolon_ledger::Ledger;
 use symbolon_net::{Alpn, Endpoint, NetError, PeerAddress, Receiver, peer_id};
 use symbolon_protocol::{
-    Amount, LedgerTime,
+    Amount, Encode as _, LedgerTime,
     custody::{self, DeliveryKey, DeliverySecret},
     id::{AccountId, DealId, Hash, NodeId, ObjectId, Opening, TransactionId},
     ledger::{
@@ -87,9 +87,12 @@ impl Party {
     /// Sends an action, and gives what came of it.
     pub async fn send(&self, action: Action) -> Status {
         let number = self.sent.fetch_add(1, Ordering::Relaxed);
-        let id = derive(number, "what a party sends");
-        let id = TransactionId(*id.first_chunk().expect("a secret has 32 bytes"));
         let head = self.ledger.head().await.expect("the ledger answers").header.height;
+        let mut hasher = blake3::Hasher::new_derive_key("symbolon 2026 simulated transaction v1");
+        hasher.update(&number.to_le_bytes()).update(&head.to_le_bytes()).update(&action.to_bytes());
+        let mut id = [0; TransactionId::BYTES];
+        hasher.finalize_xof().fill(&mut id);
+        let id = TransactionId(id);
         let signed =
             Transaction::build(self.ledger.chain(), &self.key(), id, head + VALID_BLOCKS, action);
         self.ledger.submit(signed).await.expect("the ledger answers").status
