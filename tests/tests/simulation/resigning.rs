@@ -5,10 +5,11 @@
 
 use symbolon_protocol::{
     Amount,
-    id::DealId,
+    id::{AccountId, DealId},
     ledger::{
         Params, Status, repair_cost,
-        rows::{Chains, Deals},
+        rows::{Chains, Deals, HoldKey, Holds},
+        slot_rate,
         transaction::{Acceptance, Action, DealTerms, LostShard},
     },
 };
@@ -49,6 +50,7 @@ pub(super) async fn resigning(seed: u64) -> Trace {
     too_late(&mut world, &mut stage).await;
     in_time(&mut world, &mut stage).await;
     to_another_name(&mut world, &mut stage).await;
+    to_and_fro(&mut world, &mut stage).await;
     leaves_with_its_stake(&mut world, &mut stage).await;
     let honest = stage.honest.row().await;
     assert_eq!((honest.missed, honest.backing(), honest.slots), (0, STAKE, 10));
@@ -197,9 +199,51 @@ async fn to_another_name(world: &mut World, stage: &mut Stage) {
     assert_eq!(world.auditor.balance(&stage.accomplice.payout), 0);
 }
 
+/// Two names hand a shard that neither has to and fro, so that it is in no table when a window opens. No window asks for it,
+/// and none pays for it: what an epoch costs stays in the deal's hold.
+async fn to_and_fro(world: &mut World, stage: &mut Stage) {
+    const TIMES: u64 = 4;
+    let (terms, deal) = (stage.deals[3].clone(), stage.deal(3));
+    let root = world.ledger().row(Deals, &deal).await.unwrap().unwrap().shards[1].unwrap().root;
+    let other = Prover::register(world, "another name", PRICE).await.party;
+    let stake = Action::Stake { node: other.id(), amount: STAKE };
+    let owner = Party::new(world, derive(world.seed, "owner"));
+    assert_eq!(owner.send(stake).await, Status::Applied);
+    let first = held(world, &deal).await;
+    let names = [stage.resigns.party.clone(), other.clone()];
+    let hands = names.iter().zip(names.iter().rev()).cycle();
+    for (number, (from, to)) in (0..TIMES).zip(hands) {
+        let next = world.epoch().await + 1;
+        while world.epoch().await < next {
+            stage.honest.prove().await;
+            stage.resigns.prove().await;
+            sleep(Duration::from_millis(5)).await;
+        }
+        if number == 1 {
+            // Its last window with the shard is proven.
+            stage.resigns.drop_shards(&[deal]);
+        }
+        let accepted = to.accept(&terms, (1, root), PRICE, world.now_ms());
+        let (acceptances, cost_max) = (vec![accepted], Amount(u128::MAX));
+        let place = Action::PlaceShards { terms: terms.clone(), acceptances, cost_max };
+        assert_eq!(from.send(place).await, Status::Applied);
+    }
+    world.audit().await;
+    let rate = slot_rate(PRICE, LENGTH).unwrap();
+    let expected = first.checked_add(rate.checked_mul(TIMES - 1).unwrap()).unwrap();
+    assert_eq!(held(world, &deal).await, expected, "all but the epoch in which it was proven");
+    let account = AccountId(derive(world.seed, "payout of another name"));
+    assert_eq!(world.auditor.balance(&account), 0);
+}
+
+async fn held(world: &World, deal: &DealId) -> Amount {
+    let hold = world.ledger().row(Holds, &HoldKey::Deal { deal: *deal }).await;
+    hold.unwrap().unwrap().amount
+}
+
 /// It cannot take its stake away before it is asked, nor be no node any more; and one that leaves is asked until it has gone.
 async fn leaves_with_its_stake(world: &mut World, stage: &mut Stage) {
-    let dropped: Vec<DealId> = (3..10).map(|at| stage.deal(at)).collect();
+    let dropped: Vec<DealId> = (4..10).map(|at| stage.deal(at)).collect();
     stage.resigns.drop_shards(&dropped);
     just_before(world, stage).await;
     let before = stage.resigns.row().await;
