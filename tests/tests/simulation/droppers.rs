@@ -38,12 +38,16 @@ const NODES: [(&str, usize); 7] = [
     ("only the shards of its other name", 0),
 ];
 
-/// No node that keeps less is unnoticed for so long more often than once in a million times.
+/// In so many epochs a node that lacks so many shards is noticed, but for one time in a million.
 fn caught_within(dropped: usize) -> u64 {
     let (weighted, uniform) = challenge_counts(DEALS * LENGTH);
-    let asked = (weighted + uniform) as f64;
     let kept = 1.0 - dropped as f64 / DEALS as f64;
-    (1e-6_f64.ln() / (asked * kept.ln())).ceil().max(1.0) as u64
+    let (mut unnoticed, mut epochs) = (1.0, 0);
+    while 1e-6 < unnoticed {
+        unnoticed *= kept.powf((weighted + uniform) as f64);
+        epochs += 1;
+    }
+    epochs
 }
 
 fn strangers() -> Params {
