@@ -2128,7 +2128,7 @@ VECTORS = {
     "ledger/light.json": run_light, "ledger/history.json": History, "ledger/accounts.json": History, "ledger/deals.json": History, "ledger/tables.json": History,
     "ledger/late.json": History, "ledger/chance.json": History,
     "ledger/sales.json": History, "ledger/due.json": History, "ledger/kept.json": History,
-    "ledger/lasting.json": History, "ledger/placed.json": History, "ledger/dead.json": History,
+    "ledger/lasting.json": History, "ledger/placed.json": History, "ledger/dead.json": History, "ledger/dying.json": History,
     "ledger/care.json": History, "ledger/claims.json": History,
     "ledger/claimants.json": History,
     "ledger/fees.json": History, "ledger/prices.json": run_prices, "ledger/cover.json": run_cover,

@@ -2,6 +2,7 @@
 //!
 //! - [`sim`]: a network in one thread and in virtual time, made of the production parts;
 //! - [`auditor`]: books of its own, kept from blocks alone, that must agree with the ledger's, and a look at nodes' disks;
+//! - [`party`]: parties that act with a key and no program;
 //! - [`liars`]: nodes and disks that misbehave, one way each;
 //! - [`between`]: liars that change what honest nodes and ledgers answer;
 //! - [`power`]: disks that lose what was not synced;
@@ -16,6 +17,7 @@ pub mod auditor {
 pub mod between;
 pub mod disk;
 pub mod liars;
+pub mod party;
 pub mod power;
 pub mod sim;
 pub mod witness;

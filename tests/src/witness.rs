@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
-use symbolon_net::{Connection, Endpoint, NetError, Receiver, Sender};
+use symbolon_net::{Connection, Endpoint, NetError, Receiver, Sender, peer_id};
 use symbolon_protocol::{
     Amount, LedgerTime,
     id::{ChainId, DealId, PeerId},
@@ -133,15 +133,20 @@ impl Given {
     /// Answers in the name of a node that does not run.
     pub fn stand_in(&self, world: &World, station: &Station) {
         assert!(!station.runs(), "the node is killed first");
+        self.answer_as(world, station.secret, station.price);
+    }
+
+    /// Answers as the node that has this secret and asks this price.
+    pub fn answer_as(&self, world: &World, secret: [u8; 32], price: Amount) {
         let witness = Witness {
             given: self.clone(),
             chain: world.ledger().chain(),
-            key: SigningKey::from_bytes(&station.secret),
-            me: station.id,
-            price: station.price,
+            key: SigningKey::from_bytes(&secret),
+            me: peer_id(&secret),
+            price,
             clock: world.clock(),
         };
-        tokio::spawn(answer_all(world.network.endpoint(station.secret), Arc::new(witness)));
+        tokio::spawn(answer_all(world.network.endpoint(secret), Arc::new(witness)));
     }
 }
 

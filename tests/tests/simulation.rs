@@ -17,14 +17,22 @@ mod bounded;
 mod cared;
 #[path = "simulation/changing.rs"]
 mod changing;
+#[path = "simulation/cheats.rs"]
+mod cheats;
 #[path = "simulation/clocks.rs"]
 mod clocks;
 #[path = "simulation/crash.rs"]
 mod crash;
+#[path = "simulation/crowd.rs"]
+mod crowd;
 #[path = "simulation/custodians.rs"]
 mod custodians;
 #[path = "simulation/devices.rs"]
 mod devices;
+#[path = "simulation/droppers.rs"]
+mod droppers;
+#[path = "simulation/exodus.rs"]
+mod exodus;
 #[path = "simulation/far.rs"]
 mod far;
 #[path = "simulation/fees.rs"]
@@ -51,6 +59,8 @@ mod money;
 mod names;
 #[path = "simulation/places.rs"]
 mod places;
+#[path = "simulation/poor.rs"]
+mod poor;
 #[path = "simulation/power.rs"]
 mod power;
 #[path = "simulation/promises.rs"]
@@ -59,6 +69,8 @@ mod promises;
 mod refund;
 #[path = "simulation/refusals.rs"]
 mod refusals;
+#[path = "simulation/resigning.rs"]
+mod resigning;
 #[path = "simulation/resumed.rs"]
 mod resumed;
 #[path = "simulation/road.rs"]
@@ -69,12 +81,16 @@ mod rows;
 mod sellers;
 #[path = "simulation/silent.rs"]
 mod silent;
+#[path = "simulation/stalled.rs"]
+mod stalled;
 #[path = "simulation/strangers.rs"]
 mod strangers;
 #[path = "simulation/taken.rs"]
 mod taken;
 #[path = "simulation/told.rs"]
 mod told;
+#[path = "simulation/twins.rs"]
+mod twins;
 #[path = "simulation/unposted.rs"]
 mod unposted;
 
@@ -314,6 +330,11 @@ fn what_is_lost_is_rebuilt_while_its_owner_is_away() {
 }
 
 #[test]
+fn caretakers_that_cheat_are_not_paid() {
+    repeat("caretakers_that_cheat_are_not_paid", cheats::cheats);
+}
+
+#[test]
 fn a_node_that_leaves_gets_its_own_back_and_one_that_dies_pays() {
     repeat("a_node_that_leaves_gets_its_own_back_and_one_that_dies_pays", leaving::leaving);
 }
@@ -326,6 +347,41 @@ fn what_is_damaged_is_stored_anew() {
 #[test]
 fn an_order_gives_what_was_paid_for() {
     repeat("an_order_gives_what_was_paid_for", bought::bought);
+}
+
+#[test]
+fn who_keeps_less_than_it_is_paid_for_is_caught() {
+    repeat("who_keeps_less_than_it_is_paid_for_is_caught", droppers::droppers);
+}
+
+#[test]
+fn what_is_given_up_before_it_is_asked_for_is_paid_for() {
+    repeat("what_is_given_up_before_it_is_asked_for_is_paid_for", resigning::resigning);
+}
+
+#[test]
+fn two_names_need_two_shards_on_their_disk() {
+    repeat("two_names_need_two_shards_on_their_disk", twins::twins);
+}
+
+#[test]
+fn eighty_names_on_one_machine_get_one_shard_of_a_segment() {
+    repeat("eighty_names_on_one_machine_get_one_shard_of_a_segment", crowd::crowd);
+}
+
+#[test]
+fn a_third_of_the_nodes_leaves_at_once_and_no_file_is_unreadable() {
+    repeat("a_third_of_the_nodes_leaves_at_once_and_no_file_is_unreadable", exodus::exodus);
+}
+
+#[test]
+fn an_owner_without_money_is_repaired_as_far_as_the_reserve_goes() {
+    repeat("an_owner_without_money_is_repaired_as_far_as_the_reserve_goes", poor::poor);
+}
+
+#[test]
+fn a_ledger_that_stands_still_costs_no_party_anything() {
+    repeat("a_ledger_that_stands_still_costs_no_party_anything", stalled::stalled);
 }
 
 #[test]

@@ -33,6 +33,7 @@ mod accounts;
 mod chance;
 mod collateral;
 mod deals;
+mod dying;
 mod fees;
 mod kept;
 mod lasting;
@@ -66,6 +67,7 @@ fn the_files_are_what_the_rules_say() {
         ("lasting", lasting::write),
         ("placed", lasting::write_placed),
         ("dead", lasting::dead),
+        ("dying", dying::write),
         ("care", repairs::care_and_sleep),
         ("claims", repairs::claims),
         ("claimants", repairs::edges),
