@@ -1410,6 +1410,10 @@ def place_shards(block, sender, action):
     by = placed_by(block, sender, deal, row, acceptances)
     if not by:
         bad.add("NotYours")
+    waiting = [one for one in acceptances if one["index"] in kept and not block.state.has(
+        LEAVES, kept[one["index"]]["node"] + big(row["end"]) + deal)]
+    if by == "keeper" and waiting:
+        bad.add("TooEarly")
     if by == "claimant":
         if any(one["node"] == sender for one in acceptances):
             bad.add("NotCaretaker")
@@ -1473,15 +1477,22 @@ def repairs_now(block, deal, row):
     if claim and claim["until"] <= block.chain["epoch"]:
         free += claim["fee"] * len(claim["rebuild"])
         claim["rebuild"] = b""
-    standing = []
+    left, term = [], block.chain["params"]["claim_epochs"]
     for one in now["rewards"]:
-        shard = row["shards"][one["index"]]
-        if shard["lost"] is None and (shard["node"], shard["from"]) == (one["node"], one["from"]):
-            standing.append(one)
-        else:
-            free += one["fee"]
-    now["rewards"] = standing
+        if stands(row, one):
+            left.append(one)
+            continue
+        free += one["fee"]
+        lost = row["shards"][one["index"]]["lost"]
+        if lost is not None and block.chain["epoch"] < lost + term:
+            left.append(one | {"fee": 0})
+    now["rewards"] = left
     return now, free
+
+
+def stands(row, reward):
+    shard = row["shards"][reward["index"]]
+    return shard["lost"] is None and (shard["node"], shard["from"]) == (reward["node"], reward["from"])
 
 
 def tidy_repairs(block, deal, row):
@@ -1646,6 +1657,8 @@ def claim_repair(block, sender, action):
             bad.add("TooEarly")
         if now["claim"]["claimant"] == sender and epoch < now["claim"]["until"] + term:
             bad.add("TooEarly")
+    if any(one["caretaker"] == sender and not stands(row, one) for one in now["rewards"]):
+        bad.add("TooEarly")
     if len(now["rewards"]) + len(rebuild) > 64:
         bad.add("TooEarly")
     fees, hold = care["fee"] * len(rebuild), {"_": "deal", "deal": deal}
@@ -1675,7 +1688,8 @@ def collect_repair(block, sender, action):
         bad.add("UnknownNode")
     if not row:
         return bad | {"UnknownDeal"}, None
-    own = {one["index"]: one for one in repairs_now(block, deal, row)[0]["rewards"] if one["caretaker"] == sender}
+    own = {one["index"]: one for one in repairs_now(block, deal, row)[0]["rewards"]
+           if one["caretaker"] == sender and stands(row, one)}
     due = [own[index] for index in shards if index in own]
     if len(due) < len(shards):
         bad.add("NotYours")

@@ -75,12 +75,16 @@ pub(super) fn now<S: State + ?Sized>(books: &Books<'_, S>, id: DealId, deal: &De
         free = total(claim.fee, claim.rebuild.len()).expect(LOCKED);
         claim.rebuild.clear();
     }
-    repair.rewards.retain(|reward| {
-        let stands = reward.stands(deal);
-        if !stands {
-            free = free.checked_add(reward.fee).expect(LOCKED);
+    let term = term(&books.chain.params);
+    repair.rewards.retain_mut(|reward| {
+        if reward.stands(deal) {
+            return true;
         }
-        stands
+        free = free.checked_add(reward.fee).expect(LOCKED);
+        reward.fee = Amount::ZERO;
+        // It still says who is not to claim next.
+        let lost = deal.shards[usize::from(reward.index)].and_then(|shard| shard.lost);
+        lost.is_some_and(|lost| books.chain.epoch < lost.saturating_add(term))
     });
     Now { repair, free, exists }
 }
@@ -141,7 +145,11 @@ pub(super) fn check<S: State + ?Sized>(
     }
     let now = now(books, *id, &deal);
     let waits = REWARDS_MAX < now.repair.rewards.len() + rebuild.len();
-    if care.spare < deal.spare() || waits || is_taken(books, &now.repair, &claimant) {
+    let rests = now.repair.rewards.iter().any(|reward| {
+        // A shard that it placed was lost before its proof. Else it could place with one dying name after another.
+        reward.caretaker == claimant && !reward.stands(&deal)
+    });
+    if care.spare < deal.spare() || waits || rests || is_taken(books, &now.repair, &claimant) {
         return Err(Status::TooEarly);
     }
     // What nodes have forfeited pays for new nodes, not for caretakers.
@@ -251,7 +259,9 @@ pub(super) fn check_collect<S: State + ?Sized>(
     let deal = books.get(Deals, &id).ok_or(Status::UnknownDeal)?;
     let repair = now(books, id, &deal).repair;
     let of = |index: &u8| {
-        let own = |reward: &&Reward| reward.index == *index && reward.caretaker == caretaker;
+        let own = |reward: &&Reward| {
+            reward.index == *index && reward.caretaker == caretaker && reward.stands(&deal)
+        };
         repair.rewards.iter().find(own)
     };
     let rewards: Option<Vec<&Reward>> = shards.iter().map(of).collect();

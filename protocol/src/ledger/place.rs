@@ -103,6 +103,11 @@ pub(super) fn check<S: State + ?Sized>(
         return Err(Status::TermsChanged);
     }
     check_state(books, &deal, acceptances, &keepers)?;
+    // Two names could hand a shard to and fro at the beginning of each epoch, and never be asked for it.
+    let waits = |(_, _, before): &(u8, DealSlot, Before)| matches!(before, Before::Waiting { .. });
+    if by == By::Keeper && placed.as_ref().is_some_and(|placed| placed.shards.iter().any(waits)) {
+        return Err(Status::TooEarly);
+    }
     let placed = placed.ok_or(Status::Overflow)?;
     match by == By::Claimant && Amount::ZERO < placed.total {
         true => Err(Status::ReserveTooLow),
