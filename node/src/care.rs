@@ -27,7 +27,7 @@ use symbolon_protocol::{
     wire::storage::{Request, Response},
 };
 use symbolon_transfer::{
-    Network, TransferError, met::Acquaintance, place::Candidate, repair::Claimed,
+    Network, TransferError, met::Acquaintance, place::OtherNodes, repair::Claimed,
 };
 use thiserror::Error;
 use tokio::task::JoinSet;
@@ -213,39 +213,47 @@ impl Rows {
         self.deal.kept_by(&me).is_none() && !is_taken && epoch.saturating_add(1) < self.deal.end
     }
 
-    /// The nodes that may take a lost shard, cheapest first.
-    async fn candidates(
+    /// The nodes that may take a lost shard.
+    async fn others(
         &self,
         shared: &Shared,
         network: &Network,
-    ) -> Result<Vec<Candidate>, TransferError> {
+    ) -> Result<OtherNodes, TransferError> {
         let mut candidates = network.candidates(&self.id.0).await?;
-        candidates.retain(|node| {
-            let id = node.address.id;
-            node.price <= self.care.price_max
-                && self.deal.length <= node.free
-                && self.deal.kept_by(&id).is_none()
-                && id != shared.key.id()
-        });
-        // Nodes that have lost one come last.
-        let has_lost = |id: &NodeId| self.deal.lost().any(|(_, shard)| shard.node == *id);
-        candidates.sort_by_key(|node| has_lost(&node.address.id));
-        Ok(candidates)
+        let me = shared.key.id();
+        candidates.retain(|node| node.price <= self.care.price_max && node.address.id != me);
+        network.other_nodes(self.id, &self.deal, &candidates).await
     }
 
-    /// As many lost shards as there are nodes and money for.
-    fn affordable(&self, shared: &Shared, held: Amount, candidates: &[Candidate]) -> Vec<u8> {
+    /// Leaves the nodes that ask no more than there is for each of so many shards.
+    fn afford(&self, shared: &Shared, (held, shards): (Amount, usize), others: &mut OtherNodes) {
         let epochs = self.deal.end.saturating_sub(shared.view.epoch().saturating_add(1));
+        let each = held.fraction(1, (shards as u64).max(1));
+        others.retain(|node| {
+            let pay =
+                slot_rate(node.price, self.deal.length).and_then(|rate| rate.checked_mul(epochs));
+            pay.is_some_and(|pay| Some(pay) <= each)
+        });
+    }
+
+    /// As many lost shards as there are nodes and money for, whichever of these nodes are drawn.
+    fn affordable(&self, shared: &Shared, held: Amount, others: &OtherNodes) -> Vec<u8> {
         let waiting = self.repair.as_ref().map_or(0, |repair| repair.rewards.len());
         let most = REWARDS_MAX.saturating_sub(waiting);
-        let mut left = held;
-        let lost = self.deal.lost().map(|(index, _)| index).take(most);
-        let paid = lost.zip(candidates).map_while(|(index, node)| {
-            let pay = slot_rate(node.price, self.deal.length)?.checked_mul(epochs)?;
-            left = left.checked_sub(pay.checked_add(self.care.fee)?)?;
-            Some(index)
-        });
-        paid.collect()
+        let mut lost: Vec<u8> = self.deal.lost().map(|(index, _)| index).take(most).collect();
+        while !lost.is_empty() {
+            let shards = lost.len();
+            let fees = self.care.fee.checked_mul(shards as u64);
+            if let Some(left) = fees.and_then(|fees| held.checked_sub(fees)) {
+                let mut others = others.clone();
+                self.afford(shared, (left, shards), &mut others);
+                if shards <= others.left() {
+                    break;
+                }
+            }
+            lost.pop();
+        }
+        lost
     }
 
     /// As many kept shards as are required, of nodes that answer, at random.
@@ -276,12 +284,11 @@ async fn claim(shared: &Shared, network: &Network, id: DealId) -> Result<(), Car
     let Some(rows) = read(shared, id).await?.filter(|rows| rows.is_free(shared)) else {
         return Ok(());
     };
-    let hold = shared.ledger.row(Holds, &HoldKey::Deal { deal: id }).await?;
-    let held = hold.map_or(Amount::ZERO, |hold| hold.amount);
-    let candidates = rows.candidates(shared, network).await?;
-    let rebuild_shards = rows.affordable(shared, held, &candidates);
+    let held = held(shared, id).await?;
+    let others = rows.others(shared, network).await?;
+    let rebuild_shards = rows.affordable(shared, held, &others);
     if rebuild_shards.is_empty() {
-        debug!(deal = %id, nodes = candidates.len(), %held, "there is no node or no money for a lost shard");
+        debug!(deal = %id, nodes = others.left(), %held, "there is no node or no money for a lost shard");
         return Ok(());
     }
     let Some(read_shards) = rows.readable(shared, network).await? else {
@@ -317,6 +324,12 @@ async fn claim(shared: &Shared, network: &Network, id: DealId) -> Result<(), Car
     rebuild(shared, network, id).await
 }
 
+/// What a deal's hold has.
+async fn held(shared: &Shared, id: DealId) -> Result<Amount, LedgerError> {
+    let hold = shared.ledger.row(Holds, &HoldKey::Deal { deal: id }).await?;
+    Ok(hold.map_or(Amount::ZERO, |hold| hold.amount))
+}
+
 async fn send(shared: &Shared, action: Action, patience_ms: u64) -> Result<Status, SubmitError> {
     let id = TransactionId(shared.host.random());
     let until_tick = shared.host.ticks_ms().saturating_add(patience_ms);
@@ -331,11 +344,13 @@ async fn rebuild(shared: &Shared, network: &Network, id: DealId) -> Result<(), C
         return Ok(());
     };
     let keys = keys(shared, network, &rows, &claim).await?;
-    let candidates = rows.candidates(shared, network).await?;
+    let mut others = rows.others(shared, network).await?;
+    let shards = claim.rebuild.len();
+    rows.afford(shared, (held(shared, id).await?, shards), &mut others);
     let Rows { deal, care, .. } = rows;
     let epochs_max = shared.params.deal_epochs_max;
     let claimed = Claimed { deal: id, row: deal, care, claim, keys, epochs_max };
-    let (terms, acceptances) = network.rebuild_claimed(&claimed, candidates).await?;
+    let (terms, acceptances) = network.rebuild_claimed(&claimed, others).await?;
     if acceptances.is_empty() {
         return Err(CareError::NoNode);
     }

@@ -25,7 +25,7 @@ use crate::{
     Network,
     download::group_count,
     error::TransferError,
-    place::Candidate,
+    place::OtherNodes,
     shard::{SLICE_STRIPES, ShardAt},
 };
 
@@ -50,27 +50,24 @@ pub struct Claimed {
 type Slices = BTreeMap<u8, Bytes>;
 
 impl Network {
-    /// Rebuilds the shards of a claim, and sends them to nodes. Gives the terms and the acceptances of the nodes that have
+    /// Rebuilds the shards of a claim, and sends them to others of the nodes. Gives the terms and the acceptances of the nodes that have
     /// theirs.
     pub async fn rebuild_claimed(
         &self,
         claimed: &Claimed,
-        candidates: Vec<Candidate>,
+        mut others: OtherNodes,
     ) -> Result<(DealTerms, Vec<Acceptance>), TransferError> {
         let terms = claimed.terms();
         let sources = Arc::new(self.sources(claimed).await?);
         let mut lost = claimed.claim.rebuild.clone();
-        let mut spare = candidates.into_iter();
         let mut accepted: Vec<Acceptance> = Vec::new();
-        while !lost.is_empty() {
-            let pairs: Vec<_> = lost.iter().copied().zip(spare.by_ref().take(lost.len())).collect();
-            if pairs.is_empty() {
-                break;
-            }
+        while !lost.is_empty() && 0 < others.left() {
+            let pairs: Vec<_> = lost.iter().copied().zip(others.next(lost.len())).collect();
             let mut lanes = self.open_lanes(&terms, pairs, &Authority::Claim).await?;
             self.feed_claimed(claimed, &sources, &mut lanes).await?;
             for acceptance in lanes.close(&claimed.row).await? {
                 lost.retain(|index| *index != acceptance.index);
+                others.took(&acceptance.node);
                 accepted.push(acceptance);
             }
         }
