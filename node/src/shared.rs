@@ -27,7 +27,7 @@ use crate::{
     key::NodeKey,
     node::NodeFailure,
     options::NodeOptions,
-    pace::Pace,
+    pace::{Bandwidth, Pace},
     serve::{GrantCache, KnownClaims, KnownOrders, Stop},
     settings::Settings,
 };
@@ -50,9 +50,9 @@ pub(crate) struct Shared {
     pub(crate) claims: KnownClaims,
     pub(crate) view: View,
     /// Bounds the bytes that are sent to peers.
-    pub(crate) send: Pace,
+    pub(crate) send: Arc<Pace>,
     /// Bounds the bytes of shards that are received.
-    pub(crate) receive: Pace,
+    pub(crate) receive: Arc<Pace>,
     /// Bounds the bytes that the scrub reads.
     pub(crate) scrub: Pace,
     pub(crate) settings: watch::Sender<Settings>,
@@ -307,6 +307,12 @@ impl Shared {
         self.send.set(settings.send);
         self.receive.set(settings.receive);
         self.settings.send_if_modified(|now| std::mem::replace(now, settings) != settings)
+    }
+
+    /// The bounds on bandwidth, for what the node itself moves.
+    pub(crate) fn bandwidth(&self) -> Bandwidth {
+        let (send, receive) = (Arc::clone(&self.send), Arc::clone(&self.receive));
+        Bandwidth { send, receive, host: self.host.clone() }
     }
 
     /// The settings as they are.

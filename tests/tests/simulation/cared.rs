@@ -1,7 +1,10 @@
 //! Nodes die one after another while no program of the owner runs: caretakers rebuild what is lost, and are paid for it.
 //! More nodes die than the file has spare shards, and it is whole when its owner is back.
 
+use std::collections::BTreeSet;
+
 use symbolon_client::{Depth, GetOptions, Progress, Readable, Sink, Source, Stored};
+use symbolon_node::Settings;
 use symbolon_protocol::{
     id::NodeId,
     ledger::{
@@ -16,6 +19,8 @@ use symbolon_tests::sim::{Trace, World, called, params};
 use super::put_options;
 
 const NODES: usize = 16;
+/// Enough to be done in time, and little enough that cells are read one by one.
+const SETTINGS: &str = "send 1048576\nreceive 1048576\n";
 /// More than the four spare shards of a file on so many nodes.
 const DEATHS: usize = 6;
 
@@ -47,6 +52,9 @@ pub(super) async fn cared(seed: u64) -> Trace {
     assert!(care.caretakers.iter().any(|node| first.kept_by(node).is_none()));
     owner.close().await;
     world.note("the owner is away");
+    for station in &world.stations {
+        std::fs::write(station.dir.join(Settings::FILE), SETTINGS).unwrap();
+    }
 
     // Where fewer custodians live than a vault needs, no caretaker gets a key: they stay here.
     let vaults = world.ledger().scan(Vaults, &[], None, 10).await.unwrap();
@@ -64,6 +72,7 @@ pub(super) async fn cared(seed: u64) -> Trace {
     world.pass_epochs(4).await;
     world.audit().await;
     paid(&world);
+    bounded(&world, &first).await;
     let repairs = world.ledger().scan(Repairs, &[], None, 10).await.unwrap();
     assert!(repairs.iter().all(|(_, repair)| repair.rewards.is_empty()), "all is collected");
 
@@ -75,6 +84,22 @@ pub(super) async fn cared(seed: u64) -> Trace {
     assert!(read.bytes.unwrap() == data, "the file is whole");
     owner.close().await;
     world.finish().await
+}
+
+/// What caretakers read and send went through the limits that their operators have set.
+async fn bounded(world: &World, deal: &Deal) {
+    let placed = world.blocks.iter().flat_map(|block| &block.transactions);
+    let placed = placed.filter(|one| matches!(one.action, Action::PlaceShards { .. }));
+    let caretakers: BTreeSet<NodeId> = placed.map(|one| one.sender.into()).collect();
+    let mut looked = 0;
+    for number in caretakers.iter().map(|node| world.number_of(node)) {
+        let Some(health) = world.health(number).await else { continue };
+        assert_ne!(health.settings.receive, None, "it has taken over its settings");
+        let (read, rebuilt) = (deal.length * u64::from(deal.required), deal.length);
+        assert!(read <= health.received && rebuilt <= health.sent, "{health:?}");
+        looked += 1;
+    }
+    assert!(0 < looked, "no caretaker is left");
 }
 
 /// Each rebuilt shard was placed by a caretaker that kept none, and paid once.

@@ -23,7 +23,6 @@ use tokio::task::JoinSet;
 use super::Lanes;
 use crate::{
     Network,
-    download::group_count,
     error::TransferError,
     place::OtherNodes,
     shard::{SLICE_STRIPES, ShardAt},
@@ -108,15 +107,17 @@ impl Network {
         let layout = SegmentLayout::from_shard(scheme, row.segment, row.length)?;
         let rebuilder = Arc::new(Rebuilder::with(Mask::of(keys.clone()), layout));
         let wanted: Vec<u8> = lanes.open.iter().map(|lane| lane.index).collect();
-        let groups = group_count(&layout);
-        let mut next = Some(self.group(claimed, sources, 0).await?);
+        // Where bandwidth is bounded, a slice of each shard may take longer than the new nodes wait for the next bytes.
+        let step = if self.is_bounded() { 1 } else { SLICE_STRIPES };
+        let groups = layout.stripes.div_ceil(step);
+        let stripes_of = |group: u32| group * step..((group + 1) * step).min(layout.stripes);
+        let mut next = Some(self.group(claimed, sources, stripes_of(0)).await?);
         for group in 0..groups {
             let slices = next.take().expect("it was read before");
             let (rebuilder, wanted) = (rebuilder.clone(), wanted.clone());
             let segment = row.segment;
+            let stripes = stripes_of(group);
             let computing = self.host().blocking(move || {
-                let stripes =
-                    group * SLICE_STRIPES..((group + 1) * SLICE_STRIPES).min(layout.stripes);
                 wanted
                     .into_iter()
                     .map(|index| Ok((index, rebuilt(&rebuilder, &slices, stripes.clone(), index)?)))
@@ -125,7 +126,7 @@ impl Network {
             // The next group travels while this one is computed and sent.
             let reading = async {
                 match group + 1 < groups {
-                    true => self.group(claimed, sources, group + 1).await.map(Some),
+                    true => self.group(claimed, sources, stripes_of(group + 1)).await.map(Some),
                     false => Ok(None),
                 }
             };
@@ -143,19 +144,23 @@ impl Network {
         Ok(())
     }
 
-    /// One slice of every shard that is read.
+    /// These stripes of every shard that is read: a slice, or one cell of it.
     async fn group(
         &self,
         claimed: &Claimed,
         sources: &Arc<Vec<ShardAt>>,
-        slice: u32,
+        stripes: Range<u32>,
     ) -> Result<Slices, TransferError> {
         let mut reads = JoinSet::new();
         for source in sources.iter() {
-            let (network, source) = (self.clone(), source.clone());
+            let (network, source, stripes) = (self.clone(), source.clone(), stripes.clone());
             reads.spawn(async move {
                 let (index, node) = (source.index, source.address.id);
-                (index, node, source.slice(&network, slice).await)
+                let read = match stripes.len() {
+                    1 => source.cell(&network, stripes.start).await.map(Bytes::from),
+                    _ => source.slice(&network, stripes.start / SLICE_STRIPES).await,
+                };
+                (index, node, read)
             });
         }
         let (mut slices, mut faults) = (Slices::new(), Vec::new());
