@@ -125,6 +125,10 @@ fn placed_by<S: State + ?Sized>(
     if acceptances.iter().all(|accepted| kept == Some(accepted.index)) {
         return Some(By::Keeper);
     }
+    if !books.has(Cares, &id) {
+        // Its owner has taken the care back.
+        return None;
+    }
     let repair = claim::now(books, id, deal).repair;
     let claim = repair.running(books.chain.epoch).filter(|claim| claim.claimant == node)?;
     let is_claimed = |accepted: &Acceptance| claim.rebuild.contains(&accepted.index);
