@@ -1548,7 +1548,7 @@ def settle_repairs(block, deal, row, by_owner):
 
 def set_care(block, sender, action):
     bad, caretakers, deals = set(), action["caretakers"], action["deals"]
-    if len(caretakers) > 8:
+    if not 0 <= len(caretakers) <= 8:
         bad.add("BadField")
     if len(set(caretakers)) < len(caretakers):
         bad.add("BadField")
