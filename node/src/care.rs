@@ -34,6 +34,44 @@ use crate::{
     submit::{SubmitError, submit},
 };
 
+/// What a node does as a caretaker, as its last look at the ledger has shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caring {
+    /// Its claims that run.
+    pub claims: Vec<OpenClaim>,
+    /// Shards that it has rebuilt and whose new nodes have to prove them first.
+    pub waiting: u64,
+    /// What it is paid for those then.
+    pub owed: Amount,
+}
+
+/// A claim that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenClaim {
+    /// The deal.
+    pub deal: DealId,
+    /// Shards that are still to be rebuilt.
+    pub shards: u64,
+    /// What it is paid for each.
+    pub fee: Amount,
+    /// The first epoch in which the claim does not run.
+    pub until: u64,
+}
+
+impl Caring {
+    /// Adds what a row of the ledger says of a node in an epoch.
+    fn add(&mut self, deal: DealId, repair: &Repair, (me, epoch): (&NodeId, u64)) {
+        if let Some(claim) = repair.running(epoch).filter(|claim| claim.claimant == *me) {
+            let (shards, fee, until) = (claim.rebuild.len() as u64, claim.fee, claim.until);
+            self.claims.push(OpenClaim { deal, shards, fee, until });
+        }
+        for reward in repair.rewards.iter().filter(|reward| reward.caretaker == *me) {
+            self.waiting += 1;
+            self.owed = self.owed.checked_add(reward.fee).unwrap_or(self.owed);
+        }
+    }
+}
+
 /// Why a repair does not go on now.
 #[derive(Debug, Error)]
 enum CareError {
@@ -106,13 +144,17 @@ async fn go_on(
     avoided: &mut Avoided,
 ) -> Result<(), LedgerError> {
     let me = shared.key.id();
-    let mut after: Option<Vec<u8>> = None;
+    let (mut caring, mut after) = (Caring::default(), None::<Vec<u8>>);
     loop {
         let page = shared.ledger.scan(Repairs, &[], after.as_deref(), PAGE).await?;
-        let Some((last, _)) = page.last() else { return Ok(()) };
+        let Some((last, _)) = page.last() else {
+            shared.caring.send_replace(caring);
+            return Ok(());
+        };
         after = Some(last.clone());
         for (key, repair) in page {
             let Some(id) = Repairs::parse(&key) else { continue };
+            caring.add(id, &repair, (&me, shared.view.epoch()));
             if repair.rewards.iter().any(|reward| reward.caretaker == me) {
                 avoided.report(shared, id, collect(shared, id, &repair).await);
             }
@@ -248,8 +290,25 @@ async fn claim(shared: &Shared, network: &Network, id: DealId) -> Result<bool, C
         Err(error) => return Err(error.into()),
     }
     info!(deal = %id, shards = ?rebuild_shards, "claimed a repair");
-    rebuild(shared, network, id).await?;
-    Ok(true)
+    note_claim(shared, id).await;
+    let rebuilt = rebuild(shared, network, id).await;
+    note_claim(shared, id).await;
+    rebuilt.map(|()| true)
+}
+
+/// Looks again at what the ledger says of one deal, so that the operator sees a claim while it runs.
+async fn note_claim(shared: &Shared, id: DealId) {
+    let Ok(repair) = shared.ledger.row(Repairs, &id).await else { return };
+    let (me, epoch) = (shared.key.id(), shared.view.epoch());
+    shared.caring.send_if_modified(|caring| {
+        caring.claims.retain(|claim| claim.deal != id);
+        let mut of_deal = Caring::default();
+        if let Some(repair) = repair {
+            of_deal.add(id, &repair, (&me, epoch));
+        }
+        caring.claims.append(&mut of_deal.claims);
+        true
+    });
 }
 
 async fn send(shared: &Shared, action: Action, patience_ms: u64) -> Result<Status, SubmitError> {

@@ -4,6 +4,8 @@
 //! Where it stands follows from its settings, from the ledger and from its store alone. So a node that was killed goes on
 //! where it was.
 
+mod vaults;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,6 +29,8 @@ use symbolon_transfer::{
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use self::vaults::Held;
+pub use self::vaults::HeldVault;
 use crate::{
     shared::{Backoff, Shared, Stopped},
     submit::submit,
@@ -45,6 +49,8 @@ pub struct Exit {
     pub kept: u64,
     /// What this process has paid to nodes that ask more.
     pub paid: Amount,
+    /// The vaults of which the node keeps shares.
+    pub vaults: Vec<HeldVault>,
     /// Why the last shard could not be handed on; `None` if the last one was.
     pub problem: Option<String>,
 }
@@ -61,6 +67,8 @@ pub enum ExitStage {
     Hands,
     /// It proves until all other nodes have begun.
     Proves,
+    /// It keeps nothing but shares of vaults, and some of their owners count on it.
+    Custody,
     /// It is a node no longer, and has back all that was its own.
     Retired,
 }
@@ -68,9 +76,10 @@ pub enum ExitStage {
 /// Hands shards on for as long as the operator wants the node to leave, until the node stops.
 pub(crate) async fn leave_when_wanted(shared: &Arc<Shared>) {
     let mut settings = shared.settings.subscribe();
+    let mut held = Held::default();
     loop {
         if shared.settings().leaving {
-            if let Err(why) = step(shared).await {
+            if let Err(why) = step(shared, &mut held).await {
                 warn!(why, "the node cannot leave yet, and tries again");
                 note(shared, |exit| exit.problem = Some(why.clone()));
             }
@@ -95,7 +104,7 @@ fn note(shared: &Shared, change: impl Fn(&mut Exit)) {
 }
 
 /// Goes as far as it can now.
-async fn step(shared: &Arc<Shared>) -> Result<(), String> {
+async fn step(shared: &Arc<Shared>, held: &mut Held) -> Result<(), String> {
     let row =
         shared.ledger.row(Nodes, &shared.key.id()).await.map_err(|error| error.to_string())?;
     let Some(row) = row else {
@@ -111,12 +120,23 @@ async fn step(shared: &Arc<Shared>) -> Result<(), String> {
     let left = mine.len() as u64;
     note(shared, |exit| {
         (exit.left, exit.kept, exit.problem) = (left, kept(&row), None);
-        exit.stage = if left == 0 { ExitStage::Proves } else { ExitStage::Hands };
+        exit.stage = match (left, exit.stage) {
+            // It stays so until a look says something else.
+            (0, ExitStage::Custody) => ExitStage::Custody,
+            (0, _) => ExitStage::Proves,
+            _ => ExitStage::Hands,
+        };
     });
+    let vaults = held.look(shared).await?;
+    note(shared, |exit| exit.vaults = vaults.to_vec());
     if !mine.is_empty() {
         hand_all(shared, mine).await?;
     } else if row.used == 0 {
-        retire(shared).await?;
+        let is_needed = vaults.iter().any(HeldVault::is_needed);
+        match is_needed && !shared.settings().abandons_vaults {
+            true => note(shared, |exit| exit.stage = ExitStage::Custody),
+            false => retire(shared).await?,
+        }
     }
     Ok(())
 }

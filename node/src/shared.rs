@@ -22,6 +22,7 @@ use tokio::{sync::Notify, time::timeout};
 use crate::{
     admission::Admission,
     alert::Alerts,
+    care::Caring,
     custodian::Schedule,
     exit::Exit,
     key::NodeKey,
@@ -59,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) alerts: Alerts,
     /// How far the node has come with leaving.
     pub(crate) exit: watch::Sender<Exit>,
+    /// What the node does as a caretaker.
+    pub(crate) caring: watch::Sender<Caring>,
     pub(crate) stop: watch::Sender<bool>,
     /// Notified when the endpoint has closed.
     pub(crate) endpoint_ended: Notify,

@@ -7,6 +7,7 @@
 pub mod account;
 pub mod audit;
 pub mod demo;
+pub mod earnings;
 pub mod failure;
 pub mod files;
 pub mod folder;
@@ -65,6 +66,7 @@ documents! {
     account::Statement,
     audit::Audited,
     demo::Held,
+    earnings::Earnings,
     failure::Failure,
     files::Renamed,
     files::Undeleted,
@@ -102,7 +104,6 @@ documents! {
     network::Stopped,
     operator::Alert,
     operator::Diagnosis,
-    operator::Earnings,
     operator::Health,
     operator::Limited,
     operator::Exited,
