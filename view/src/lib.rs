@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod audit;
+pub mod care;
 pub mod demo;
 pub mod earnings;
 pub mod failure;
@@ -65,6 +66,7 @@ documents! {
     account::Sent,
     account::Statement,
     audit::Audited,
+    care::Cared,
     demo::Held,
     earnings::Earnings,
     failure::Failure,

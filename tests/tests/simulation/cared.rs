@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use symbolon_client::{Depth, GetOptions, Progress, Readable, Sink, Source, Stored};
+use symbolon_client::{
+    Client, Depth, GetOptions, Progress, Readable, ShardEvent, ShardEventKind, Sink, Source, Stored,
+};
 use symbolon_node::Settings;
 use symbolon_protocol::{
     id::NodeId,
@@ -43,8 +45,10 @@ pub(super) async fn cared(seed: u64) -> Trace {
     let data = world.bytes("file", 2_500_000);
     let (source, quiet) = (Source::Bytes(data.clone().into()), Progress::silent());
     owner.put(source, &called("file"), &put_options(500), &quiet).await.unwrap();
-    let report = owner.care(Stored::All, None, &quiet).await.unwrap();
+    // Nothing was agreed, and naming costs nothing here.
+    let report = owner.care_agreed(None, &quiet).await.unwrap();
     assert_eq!((report.cared, report.new, report.without), (1, 1, 0));
+    taken_back(&world, &owner).await;
     let again = owner.care(Stored::All, None, &quiet).await.unwrap();
     assert_eq!((again.cared, again.new), (1, 0), "what has care needs no more");
     let first = deal(&world).await;
@@ -77,6 +81,15 @@ pub(super) async fn cared(seed: u64) -> Trace {
     assert!(repairs.iter().all(|(_, repair)| repair.rewards.is_empty()), "all is collected");
 
     let owner = world.client("owner");
+    let views = owner.cared(Stored::All).await.unwrap();
+    assert!(views.len() == 1 && 0 < views[0].moved && views[0].is_whole(), "{views:?}");
+    let history = owner.shard_events(&called("file")).await.unwrap();
+    let rebuilt = |event: &&ShardEvent| event.kind == ShardEventKind::Rebuilt;
+    assert!(history.events.iter().any(|event| rebuilt(&event)), "{history:?}");
+    for event in history.events.iter().filter(rebuilt) {
+        let by = NodeId::from(event.by.unwrap());
+        assert!(care.caretakers.contains(&by), "a caretaker has placed it");
+    }
     let checked = owner.verify(&called("file"), Depth::Deep, &quiet).await.unwrap();
     assert!(checked.readable);
     let (name, options) = (Readable::Name(called(b"file")), GetOptions::default());
@@ -84,6 +97,21 @@ pub(super) async fn cared(seed: u64) -> Trace {
     assert!(read.bytes.unwrap() == data, "the file is whole");
     owner.close().await;
     world.finish().await
+}
+
+/// Care is taken back, stays away, and is given again.
+async fn taken_back(world: &World, owner: &Client) {
+    let quiet = Progress::silent();
+    let back = owner.uncare(Stored::All, None).await.unwrap();
+    assert_eq!(back.segments, 1);
+    assert_eq!(world.ledger().scan(Cares, &[], None, 10).await.unwrap(), []);
+    let kept = owner.care(Stored::All, None, &quiet).await.unwrap();
+    assert_eq!((kept.cared, kept.new), (0, 0), "its owner wants none");
+    let sums = owner.care_sums().await.unwrap();
+    assert_eq!((sums.objects, sums.cared, sums.unwanted), (1, 0, 1));
+    owner.allow_care(&Stored::All, true).await.unwrap();
+    let given = owner.care(Stored::All, None, &quiet).await.unwrap();
+    assert_eq!((given.cared, given.new), (1, 1));
 }
 
 /// What caretakers read and send went through the limits that their operators have set.
